@@ -1,0 +1,75 @@
+//! What is pushed, and for whom.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::{Deserialize, Serialize};
+
+use crate::GroupName;
+
+/// The largest content that any part of a cluster can be configured to take: 16 MiB.
+pub const MAX_CONTENT_BYTES: usize = 16 << 20;
+
+/// Who an event is for. (An event for one connection goes to an [`Address`](crate::Address) and is
+/// not numbered: it lives as long as that connection does.)
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Audience {
+    /// Every connection of every gateway.
+    Everyone,
+    /// The connections that listen to a group.
+    Group(GroupName),
+}
+
+/// What an event carries. Cloning shares the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Reaches a websocket as a TEXT frame.
+    Text(ByteString),
+    /// Reaches a websocket as a BINARY frame.
+    Binary(Bytes),
+}
+
+impl Content {
+    /// The bytes, whichever kind they are of.
+    pub fn as_bytes(&self) -> &Bytes {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// Text or binary.
+    pub fn kind(&self) -> ContentKind {
+        match self {
+            Self::Text(_) => ContentKind::Text,
+            Self::Binary(_) => ContentKind::Binary,
+        }
+    }
+}
+
+impl From<&'static str> for Content {
+    fn from(text: &'static str) -> Self {
+        Self::Text(ByteString::from_static(text))
+    }
+}
+
+/// Stands for the content in the head of a link frame; the bytes follow the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ContentKind {
+    /// UTF-8.
+    #[serde(rename = "t")]
+    Text,
+    /// Any bytes.
+    #[serde(rename = "b")]
+    Binary,
+}
+
+/// One numbered event of the log, in the epoch of the link that carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event<C = Content> {
+    /// Where the event stands in the broker's log, from 1.
+    pub sequence: u64,
+    /// Who it is for.
+    pub audience: Audience,
+    /// What it says.
+    pub content: C,
+}

@@ -1,0 +1,18 @@
+//! Campanile's words on the wire: ids, events, and the messages of the link between the broker and
+//! the rest of the cluster. No IO, no async, no clock.
+//!
+//! Read [`event`] for what is pushed, [`link`] for who says what to whom, [`frame`] for the bytes.
+
+pub mod event;
+pub mod frame;
+pub mod group;
+pub mod ids;
+pub mod link;
+pub mod position;
+
+pub use event::{Audience, Content, ContentKind, Event};
+pub use frame::{DecodeError, EncodedFrame};
+pub use group::GroupName;
+pub use ids::{Address, ConnectionId, InstanceId, WorkerId};
+pub use link::{FromBroker, Hello, ToBroker};
+pub use position::Position;
