@@ -1,1 +1,9 @@
-//! x
+//! Both ends of the protocol between a broker and the rest of its cluster.
+
+pub mod backoff;
+pub mod client;
+pub mod link;
+pub mod outbox;
+
+pub use link::{LinkError, Outbound};
+pub use outbox::{Full, Outbox};

@@ -1,0 +1,194 @@
+//! The gateway's and the publisher's end of a link: connects to the broker, again and again, and
+//! tells the actor that owns the link what happens on it.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use campanile_messages::frame::{decode_welcome, encode_hello};
+use campanile_messages::link::Welcome;
+use campanile_messages::{FromBroker, Hello, ToBroker};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use crate::backoff::Backoff;
+use crate::link::{FrameReader, LinkError, Outbound, prepare, write_out};
+
+/// The first wait after a lost link.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+
+/// The longest wait between two tries.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// A broker that takes longer to accept and welcome a link is tried again.
+const WELCOME_LIMIT: Duration = Duration::from_secs(5);
+
+/// Asks the owner how it introduces itself on the next link.
+#[derive(Debug, Message)]
+#[rtype(result = "Hello")]
+pub struct Introduce;
+
+/// Tells the owner that a link is up. It may send from now on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct LinkUp {
+    /// What the broker said.
+    pub welcome: Welcome,
+    /// Where to send.
+    pub outbound: Outbound,
+}
+
+/// Hands the owner what the broker said, in order and without the heartbeats. The link is not read
+/// again before the handler has returned.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Received(pub Vec<FromBroker>);
+
+/// Tells the owner that the link is gone. What it sent and has no answer to may or may not have
+/// arrived.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct LinkDown;
+
+/// What an actor must understand to own a link.
+pub trait LinkOwner:
+    Actor<Context = Context<Self>>
+    + Handler<Introduce>
+    + Handler<LinkUp>
+    + Handler<Received>
+    + Handler<LinkDown>
+{
+}
+
+impl<A> LinkOwner for A where
+    A: Actor<Context = Context<A>>
+        + Handler<Introduce>
+        + Handler<LinkUp>
+        + Handler<Received>
+        + Handler<LinkDown>
+{
+}
+
+/// Holds a link to `broker` (`HOST:PORT`, looked up at every try) until its owner is gone or has
+/// finished the link's [`Outbound`], which takes up to `max_queued_bytes`. `ready` is awaited before
+/// each read: an owner that is behind holds the broker back there. Says once, not at every try, that
+/// the broker is out of reach.
+pub async fn hold<A: LinkOwner>(
+    owner: Addr<A>,
+    broker: String,
+    max_queued_bytes: usize,
+    mut ready: impl AsyncFnMut(),
+) {
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    let mut told = String::new();
+    while let Ok(hello) = owner.send(Introduce).await {
+        let error = match timeout(WELCOME_LIMIT, connect(&broker, &hello)).await {
+            Err(_) => LinkError::Silent(WELCOME_LIMIT),
+            Ok(Err(error)) => error,
+            Ok(Ok((stream, reader, welcome))) => {
+                info!(%broker, "linked to the broker");
+                told.clear();
+                backoff.reset();
+                let outbound = Outbound::new(max_queued_bytes);
+                let link = Link { reader, outbound };
+                match link.run(stream, &owner, welcome, &mut ready).await {
+                    Ok(()) => return,
+                    Err(error) => error,
+                }
+            }
+        };
+        let error = error.to_string();
+        if error != told {
+            warn!(%broker, %error, "no link to the broker, waiting for it");
+            told = error;
+        }
+        sleep(backoff.next(rand::random())).await;
+    }
+}
+
+type WriteHalf = tokio::net::tcp::OwnedWriteHalf;
+
+async fn connect(
+    broker: &str,
+    hello: &Hello,
+) -> Result<(WriteHalf, FrameReader, (Welcome, Vec<FromBroker>)), LinkError> {
+    let stream = TcpStream::connect(broker).await?;
+    prepare(&stream)?;
+    let (read, mut write) = stream.into_split();
+    let mut reader = FrameReader::new(read);
+    tokio::io::AsyncWriteExt::write_all(&mut write, &encode_hello(hello).head).await?;
+    let mut frames = reader.next_batch().await?.into_iter();
+    let first = frames.next().expect("a batch has at least one frame");
+    let welcome = decode_welcome(first)?.map_err(LinkError::Goodbye)?;
+    let rest = frames.map(FromBroker::decode).collect::<Result<_, _>>()?;
+    Ok((write, reader, (welcome, rest)))
+}
+
+struct Link {
+    reader: FrameReader,
+    outbound: Outbound,
+}
+
+impl Link {
+    /// `Ok` if this side ended the link.
+    async fn run<A: LinkOwner>(
+        self,
+        write: WriteHalf,
+        owner: &Addr<A>,
+        (welcome, first): (Welcome, Vec<FromBroker>),
+        ready: &mut impl AsyncFnMut(),
+    ) -> Result<(), LinkError> {
+        let Self {
+            mut reader,
+            outbound,
+        } = self;
+        if owner
+            .send(LinkUp {
+                welcome,
+                outbound: outbound.clone(),
+            })
+            .await
+            .is_err()
+        {
+            return Ok(());
+        }
+        let result = tokio::select! {
+            written = write_out(write, outbound.clone(), ToBroker::Heartbeat.encode()) => written,
+            error = receive(&mut reader, owner, first, ready) => Err(error),
+        };
+        // Late frames would wait for a writer that is gone.
+        outbound.cut();
+        let _ = owner.send(LinkDown).await;
+        result
+    }
+}
+
+async fn receive<A: LinkOwner>(
+    reader: &mut FrameReader,
+    owner: &Addr<A>,
+    first: Vec<FromBroker>,
+    ready: &mut impl AsyncFnMut(),
+) -> LinkError {
+    let mut batch = first;
+    loop {
+        let goodbye = batch.iter().find_map(|message| match message {
+            FromBroker::Goodbye { reason } => Some(reason.clone()),
+            _ => None,
+        });
+        batch.retain(|m| !matches!(m, FromBroker::Heartbeat | FromBroker::Goodbye { .. }));
+        if !batch.is_empty() && owner.send(Received(batch)).await.is_err() {
+            return LinkError::Closed;
+        }
+        if let Some(reason) = goodbye {
+            return LinkError::Goodbye(reason);
+        }
+        ready().await;
+        batch = match reader.next_batch().await {
+            Err(error) => return error,
+            Ok(frames) => match frames.into_iter().map(FromBroker::decode).collect() {
+                Err(error) => return LinkError::Decode(error),
+                Ok(batch) => batch,
+            },
+        };
+    }
+}

@@ -1,0 +1,239 @@
+//! A queue of bytes on their way to one peer, bounded in bytes. Pure: the owner writes.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+/// The queue is past its bound; nothing was added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{queued_bytes} bytes wait for the peer, at most {max_bytes} may")]
+pub struct Full {
+    /// What waits already.
+    pub queued_bytes: usize,
+    /// The bound.
+    pub max_bytes: usize,
+}
+
+/// Shared slices that wait to be written, in order.
+#[derive(Debug)]
+pub struct Outbox {
+    queue: VecDeque<Bytes>,
+    queued_bytes: usize,
+    max_bytes: usize,
+    /// The front slice is partly written: it must be completed whatever happens.
+    front_begun: bool,
+    written_bytes: u64,
+}
+
+impl Outbox {
+    /// An empty queue for up to `max_bytes`; an empty one always takes one slice, whatever its size.
+    pub fn new(max_bytes: usize) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            max_bytes,
+            front_begun: false,
+            written_bytes: 0,
+        }
+    }
+
+    /// Adds a slice behind the others.
+    ///
+    /// # Errors
+    /// [`Full`] if something waits and the slice would pass the bound.
+    pub fn push(&mut self, slice: Bytes) -> Result<(), Full> {
+        if !self.is_empty() && self.queued_bytes + slice.len() > self.max_bytes {
+            return Err(Full {
+                queued_bytes: self.queued_bytes,
+                max_bytes: self.max_bytes,
+            });
+        }
+        self.force(slice);
+        Ok(())
+    }
+
+    /// Adds a slice whatever the bound says: for what the owner bounds by other means.
+    pub fn force(&mut self, slice: Bytes) {
+        if !slice.is_empty() {
+            self.queued_bytes += slice.len();
+            self.queue.push_back(slice);
+        }
+    }
+
+    /// Nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// How many bytes wait.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// How many bytes were ever written; with [`queued_bytes`](Self::queued_bytes) this tells where
+    /// in the stream a slice ends.
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
+    /// Fills `slices` from the front, for a vectored write; answers how many it filled.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut filled = 0;
+        for (slot, slice) in slices.iter_mut().zip(&self.queue) {
+            *slot = IoSlice::new(slice);
+            filled += 1;
+        }
+        filled
+    }
+
+    /// Removes what was written from the front.
+    ///
+    /// # Panics
+    /// If more was written than waited.
+    pub fn advance(&mut self, written: usize) {
+        assert!(
+            written <= self.queued_bytes,
+            "wrote {written} of {} bytes",
+            self.queued_bytes
+        );
+        self.queued_bytes -= written;
+        self.written_bytes += written as u64;
+        let mut left = written;
+        while left > 0 {
+            let front = self
+                .queue
+                .front_mut()
+                .expect("queued_bytes counts what is queued");
+            if left < front.len() {
+                front.advance(left);
+                self.front_begun = true;
+                return;
+            }
+            left -= front.len();
+            self.queue.pop_front();
+            self.front_begun = false;
+        }
+        if self.queue.is_empty() {
+            // An idle connection must not keep the room of its busiest moment.
+            self.queue = VecDeque::new();
+        }
+    }
+
+    /// Drops what waits, save a slice that is partly written: a frame that began must be completed,
+    /// or the peer cannot read the next.
+    pub fn discard_unbegun(&mut self) {
+        self.queue.truncate(usize::from(self.front_begun));
+        self.queued_bytes = self.queue.front().map_or(0, Bytes::len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes(len: usize) -> Bytes {
+        Bytes::from(vec![b'x'; len])
+    }
+
+    #[test]
+    fn an_empty_outbox_takes_one_slice_of_any_size_and_then_no_more() {
+        let mut outbox = Outbox::new(10);
+        assert_eq!(outbox.push(bytes(100)), Ok(()));
+        assert_eq!(
+            outbox.push(bytes(1)),
+            Err(Full {
+                queued_bytes: 100,
+                max_bytes: 10
+            })
+        );
+        outbox.advance(100);
+        assert_eq!(outbox.push(bytes(10)), Ok(()));
+    }
+
+    #[test]
+    fn a_begun_frame_survives_a_discard_and_an_unbegun_one_does_not() {
+        let mut outbox = Outbox::new(100);
+        outbox.push(bytes(10)).expect("room");
+        outbox.push(bytes(10)).expect("room");
+        outbox.advance(4);
+        outbox.discard_unbegun();
+        assert_eq!(outbox.queued_bytes(), 6);
+        outbox.advance(6);
+        assert!(outbox.is_empty());
+
+        outbox.push(bytes(10)).expect("room");
+        outbox.discard_unbegun();
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.queued_bytes(), 0);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(Vec<u8>),
+        Write(usize),
+        Discard,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Step::Push),
+            3 => (0usize..80).prop_map(Step::Write),
+            1 => Just(Step::Discard),
+        ]
+    }
+
+    proptest! {
+        /// The model: a plain vector of bytes, with the place where the frame in progress ends.
+        #[test]
+        fn what_leaves_is_what_came_in_order_and_within_the_bound(
+            steps in prop::collection::vec(step(), 0..60),
+        ) {
+            const MAX: usize = 100;
+            let mut outbox = Outbox::new(MAX);
+            let mut model: Vec<Vec<u8>> = Vec::new();
+            let mut begun = false;
+            for step in steps {
+                match step {
+                    Step::Push(data) => {
+                        let waiting: usize = model.iter().map(Vec::len).sum();
+                        let fits = waiting == 0 || waiting + data.len() <= MAX;
+                        prop_assert_eq!(outbox.push(Bytes::from(data.clone())).is_ok(), fits);
+                        if fits && !data.is_empty() {
+                            model.push(data);
+                        }
+                    }
+                    Step::Write(at_most) => {
+                        let mut slots = [IoSlice::new(&[]); 4];
+                        let filled = outbox.slices(&mut slots);
+                        let offered: Vec<u8> = slots[..filled].iter().flat_map(|s| s.to_vec()).collect();
+                        let expected: Vec<u8> = model.iter().take(4).flatten().copied().collect();
+                        prop_assert_eq!(&offered, &expected);
+                        let written = at_most.min(offered.len());
+                        outbox.advance(written);
+                        let mut left = written;
+                        while left > 0 {
+                            if left < model[0].len() {
+                                model[0].drain(..left);
+                                begun = true;
+                                left = 0;
+                            } else {
+                                left -= model.remove(0).len();
+                                begun = false;
+                            }
+                        }
+                    }
+                    Step::Discard => {
+                        outbox.discard_unbegun();
+                        model.truncate(usize::from(begun));
+                    }
+                }
+                let waiting: usize = model.iter().map(Vec::len).sum();
+                prop_assert_eq!(outbox.queued_bytes(), waiting);
+                prop_assert_eq!(outbox.is_empty(), model.is_empty());
+            }
+        }
+    }
+}
