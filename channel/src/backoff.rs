@@ -13,11 +13,7 @@ pub struct Backoff {
 impl Backoff {
     /// Waits from about `first` to about `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
-        Self {
-            first,
-            longest,
-            next: first,
-        }
+        Self { first, longest, next: first }
     }
 
     /// The next wait: between half of the present step and all of it, so that peers which lost the

@@ -138,18 +138,8 @@ impl Link {
         (welcome, first): (Welcome, Vec<FromBroker>),
         ready: &mut impl AsyncFnMut(),
     ) -> Result<(), LinkError> {
-        let Self {
-            mut reader,
-            outbound,
-        } = self;
-        if owner
-            .send(LinkUp {
-                welcome,
-                outbound: outbound.clone(),
-            })
-            .await
-            .is_err()
-        {
+        let Self { mut reader, outbound } = self;
+        if owner.send(LinkUp { welcome, outbound: outbound.clone() }).await.is_err() {
             return Ok(());
         }
         let result = tokio::select! {

@@ -1,6 +1,7 @@
 //! Both ends of the protocol between a broker and the rest of its cluster.
 
 pub mod backoff;
+pub mod broker;
 pub mod client;
 pub mod link;
 pub mod outbox;

@@ -75,10 +75,7 @@ pub struct FrameReader {
 impl FrameReader {
     /// Reads from the given half of a link.
     pub fn new(half: OwnedReadHalf) -> Self {
-        Self {
-            half,
-            buffer: BytesMut::new(),
-        }
+        Self { half, buffer: BytesMut::new() }
     }
 
     /// Waits for the next frame and answers it with all others that came along, without their
@@ -87,15 +84,25 @@ impl FrameReader {
     ///
     /// # Errors
     /// [`LinkError::Closed`], [`LinkError::Io`], [`LinkError::Decode`] for a length over
-    /// [`MAX_FRAME_BYTES`], and [`LinkError::Silent`] if for [`SILENCE_LIMIT`] no byte came.
+    /// [`MAX_FRAME_BYTES`], and [`LinkError::Silent`] if for [`SILENCE_LIMIT`] no byte came. Whole
+    /// frames before the error are answered first.
     pub async fn next_batch(&mut self) -> Result<Vec<Bytes>, LinkError> {
-        let mut frames = Vec::new();
+        let mut frames = vec![self.next_frame(MAX_FRAME_BYTES).await?];
+        // An error stays in the buffer for the next call.
+        while let Ok(Some(frame)) = take_frame(&mut self.buffer, MAX_FRAME_BYTES) {
+            frames.push(frame);
+        }
+        Ok(frames)
+    }
+
+    /// Waits for the next frame alone, of at most `max_bytes`.
+    ///
+    /// # Errors
+    /// As [`next_batch`](Self::next_batch).
+    pub async fn next_frame(&mut self, max_bytes: usize) -> Result<Bytes, LinkError> {
         loop {
-            while let Some(frame) = take_frame(&mut self.buffer, MAX_FRAME_BYTES)? {
-                frames.push(frame);
-            }
-            if !frames.is_empty() {
-                return Ok(frames);
+            if let Some(frame) = take_frame(&mut self.buffer, max_bytes)? {
+                return Ok(frame);
             }
             if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
                 self.buffer.reserve(READ_BYTES);
@@ -106,6 +113,15 @@ impl FrameReader {
                 Ok(Ok(0)) => return Err(LinkError::Closed),
                 Ok(result) => result?,
             };
+        }
+    }
+
+    /// Reads to the end of the stream and keeps nothing: a socket that is closed with unread input
+    /// resets the connection, and what was written last is lost.
+    pub async fn discard(mut self) {
+        self.buffer = BytesMut::with_capacity(READ_BYTES);
+        while matches!(self.half.read_buf(&mut self.buffer).await, Ok(1..)) {
+            self.buffer.clear();
         }
     }
 }
@@ -123,8 +139,28 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
+    /// Bounded by `max_bytes`, not by itself: what was forced does not count.
     outbox: Outbox,
+    max_bytes: usize,
+    /// Where in the stream that which was forced ends.
+    forced_until: u64,
     phase: Phase,
+}
+
+impl State {
+    /// What waits behind all that was forced.
+    fn counted_bytes(&self) -> usize {
+        let forced = self.forced_until.saturating_sub(self.outbox.written_bytes());
+        let forced = usize::try_from(forced).unwrap_or(usize::MAX);
+        self.outbox.queued_bytes().saturating_sub(forced)
+    }
+
+    fn add(&mut self, frame: &EncodedFrame) {
+        self.outbox.force(frame.head.clone());
+        if let Some(content) = &frame.content {
+            self.outbox.force(content.clone());
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,40 +176,39 @@ impl Outbound {
     /// An empty queue for up to `max_bytes`.
     pub fn new(max_bytes: usize) -> Self {
         let state = State {
-            outbox: Outbox::new(max_bytes),
+            outbox: Outbox::new(usize::MAX),
+            max_bytes,
+            forced_until: 0,
             phase: Phase::Open,
         };
-        Self(Arc::new(Shared {
-            state: Mutex::new(state),
-            changed: Notify::new(),
-        }))
+        Self(Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }))
     }
 
     /// Queues a frame. On a link that is ending it is dropped: its owner is told by other means.
     ///
     /// # Errors
-    /// [`Full`], and nothing was queued; the owner should [`cut`](Self::cut) the link.
+    /// [`Full`] if something waits and the frame would pass the bound, and nothing was queued; the
+    /// owner should [`cut`](Self::cut) the link.
     pub fn send(&self, frame: &EncodedFrame) -> Result<(), Full> {
         let mut state = self.lock();
         if state.phase == Phase::Open {
-            state.outbox.push(frame.head.clone())?;
-            // The two slices of a frame stay together, whatever the second does to the bound.
-            if let Some(content) = &frame.content {
-                state.outbox.force(content.clone());
+            let queued_bytes = state.counted_bytes();
+            if queued_bytes > 0 && queued_bytes + frame.len_bytes() > state.max_bytes {
+                return Err(Full { queued_bytes, max_bytes: state.max_bytes });
             }
+            state.add(frame);
             self.0.changed.notify_one();
         }
         Ok(())
     }
 
-    /// Queues a frame whatever the bound says, for what is bounded by other means.
+    /// Queues a frame whatever the bound says, for what is bounded by other means. It, and what
+    /// waits before it, does not count for the frames behind it.
     pub fn force(&self, frame: &EncodedFrame) {
         let mut state = self.lock();
         if state.phase == Phase::Open {
-            state.outbox.force(frame.head.clone());
-            if let Some(content) = &frame.content {
-                state.outbox.force(content.clone());
-            }
+            state.add(frame);
+            state.forced_until = state.outbox.written_bytes() + state.outbox.queued_bytes() as u64;
             self.0.changed.notify_one();
         }
     }
@@ -229,10 +264,7 @@ pub async fn write_out(
         };
         match phase {
             Some(Phase::Open) => {
-                if timeout_at(beat_at, outbound.0.changed.notified())
-                    .await
-                    .is_err()
-                {
+                if timeout_at(beat_at, outbound.0.changed.notified()).await.is_err() {
                     outbound.force(&heartbeat);
                 }
             }
@@ -260,5 +292,59 @@ fn write_some(half: &OwnedWriteHalf, outbox: &mut Outbox) -> io::Result<()> {
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(head: usize, content: usize) -> EncodedFrame {
+        EncodedFrame {
+            head: Bytes::from(vec![0; head]),
+            content: (content > 0).then(|| Bytes::from(vec![0; content])),
+        }
+    }
+
+    fn full(queued_bytes: usize) -> Result<(), Full> {
+        Err(Full { queued_bytes, max_bytes: 100 })
+    }
+
+    #[test]
+    fn the_bound_counts_heads_and_contents_and_takes_one_frame_of_any_size() {
+        let outbound = Outbound::new(100);
+        assert_eq!(outbound.send(&frame(10, 500)), Ok(()));
+        assert_eq!(outbound.send(&frame(1, 0)), full(510));
+
+        let outbound = Outbound::new(100);
+        assert_eq!(outbound.send(&frame(10, 50)), Ok(()));
+        assert_eq!(outbound.send(&frame(10, 31)), full(60));
+        assert_eq!(outbound.send(&frame(10, 30)), Ok(()));
+    }
+
+    #[test]
+    fn what_was_forced_leaves_the_bound_to_what_comes_behind_it() {
+        let outbound = Outbound::new(100);
+        outbound.force(&frame(1_000, 0));
+        outbound.force(&frame(1_000, 0));
+        assert_eq!(outbound.send(&frame(60, 0)), Ok(()));
+        assert_eq!(outbound.send(&frame(60, 0)), full(60));
+        outbound.lock().outbox.advance(1_500);
+        assert_eq!(outbound.send(&frame(60, 0)), full(60));
+        outbound.lock().outbox.advance(530);
+        assert_eq!(outbound.send(&frame(60, 0)), Ok(()));
+        assert_eq!(outbound.queued_bytes(), 90);
+    }
+
+    #[test]
+    fn a_link_that_ends_takes_no_more_and_a_cut_is_not_undone() {
+        let outbound = Outbound::new(100);
+        outbound.finish();
+        outbound.force(&frame(10, 0));
+        assert_eq!(outbound.send(&frame(1_000, 0)), Ok(()));
+        assert_eq!(outbound.queued_bytes(), 0);
+        outbound.cut();
+        outbound.finish();
+        assert_eq!(outbound.lock().phase, Phase::Cut);
     }
 }

@@ -44,10 +44,7 @@ impl Outbox {
     /// [`Full`] if something waits and the slice would pass the bound.
     pub fn push(&mut self, slice: Bytes) -> Result<(), Full> {
         if !self.is_empty() && self.queued_bytes + slice.len() > self.max_bytes {
-            return Err(Full {
-                queued_bytes: self.queued_bytes,
-                max_bytes: self.max_bytes,
-            });
+            return Err(Full { queued_bytes: self.queued_bytes, max_bytes: self.max_bytes });
         }
         self.force(slice);
         Ok(())
@@ -92,19 +89,12 @@ impl Outbox {
     /// # Panics
     /// If more was written than waited.
     pub fn advance(&mut self, written: usize) {
-        assert!(
-            written <= self.queued_bytes,
-            "wrote {written} of {} bytes",
-            self.queued_bytes
-        );
+        assert!(written <= self.queued_bytes, "wrote {written} of {} bytes", self.queued_bytes);
         self.queued_bytes -= written;
         self.written_bytes += written as u64;
         let mut left = written;
         while left > 0 {
-            let front = self
-                .queue
-                .front_mut()
-                .expect("queued_bytes counts what is queued");
+            let front = self.queue.front_mut().expect("queued_bytes counts what is queued");
             if left < front.len() {
                 front.advance(left);
                 self.front_begun = true;
@@ -142,13 +132,7 @@ mod tests {
     fn an_empty_outbox_takes_one_slice_of_any_size_and_then_no_more() {
         let mut outbox = Outbox::new(10);
         assert_eq!(outbox.push(bytes(100)), Ok(()));
-        assert_eq!(
-            outbox.push(bytes(1)),
-            Err(Full {
-                queued_bytes: 100,
-                max_bytes: 10
-            })
-        );
+        assert_eq!(outbox.push(bytes(1)), Err(Full { queued_bytes: 100, max_bytes: 10 }));
         outbox.advance(100);
         assert_eq!(outbox.push(bytes(10)), Ok(()));
     }

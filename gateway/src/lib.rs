@@ -1,1 +1,30 @@
-//! x
+//! The edge of a cluster: holds the clients' connections and delivers events to them.
+//!
+//! How an event flows through a gateway: [`bridge`] receives it from the broker and hands it to the
+//! [`registry`] of each worker that has listeners; the registry puts one shared frame into the
+//! outbox of each listener's [`socket`] and flushes them. How a client comes: [`server`] accepts,
+//! [`door`] reads the request's head, [`websocket`] checks the handshake, and a [`session`] attaches
+//! itself to the registry, which greets it when the broker has confirmed its interest.
+
+pub mod bridge;
+pub mod config;
+pub mod delivery;
+pub mod door;
+pub mod head;
+pub mod interest;
+pub mod liveness;
+pub mod page;
+pub mod protocol;
+pub mod refusal;
+pub mod registry;
+pub mod rewind;
+pub mod seats;
+pub mod server;
+pub mod session;
+pub mod socket;
+pub mod subscriptions;
+pub mod vital;
+pub mod websocket;
+
+pub use config::GatewayConfig;
+pub use server::serve;

@@ -165,10 +165,7 @@ pub fn take_frame(buffer: &mut BytesMut, max_bytes: usize) -> Result<Option<Byte
     };
     let len_bytes = u32::from_be_bytes(*length) as usize;
     if len_bytes > max_bytes {
-        return Err(DecodeError::TooLarge {
-            len_bytes,
-            max_bytes,
-        });
+        return Err(DecodeError::TooLarge { len_bytes, max_bytes });
     }
     if buffer.len() < LENGTH_BYTES + len_bytes {
         buffer.reserve(LENGTH_BYTES + len_bytes - buffer.len());
@@ -231,10 +228,7 @@ fn finish_frame(mut buffer: BytesMut, content: Option<Bytes>) -> EncodedFrame {
     let len = buffer.len() - LENGTH_BYTES + content.as_ref().map_or(0, Bytes::len);
     let len = u32::try_from(len).expect("a frame is far below 4 GiB");
     buffer[..LENGTH_BYTES].copy_from_slice(&len.to_be_bytes());
-    EncodedFrame {
-        head: buffer.freeze(),
-        content,
-    }
+    EncodedFrame { head: buffer.freeze(), content }
 }
 
 /// Reads one MessagePack value and what stands behind it.
@@ -257,18 +251,14 @@ fn take_content(kind: ContentKind, rest: &mut Bytes) -> Result<Content, DecodeEr
     let bytes = rest.split_to(len);
     match kind {
         ContentKind::Binary => Ok(Content::Binary(bytes)),
-        ContentKind::Text => ByteString::try_from(bytes)
-            .map(Content::Text)
-            .map_err(|_| DecodeError::NotUtf8),
+        ContentKind::Text => {
+            ByteString::try_from(bytes).map(Content::Text).map_err(|_| DecodeError::NotUtf8)
+        }
     }
 }
 
 fn nothing_left(rest: &Bytes) -> Result<(), DecodeError> {
-    if rest.is_empty() {
-        Ok(())
-    } else {
-        Err(DecodeError::Trailing(rest.len()))
-    }
+    if rest.is_empty() { Ok(()) } else { Err(DecodeError::Trailing(rest.len())) }
 }
 
 fn decode_first<T: DeserializeOwned>(frame: Bytes) -> Result<T, DecodeError> {
@@ -278,10 +268,7 @@ fn decode_first<T: DeserializeOwned>(frame: Bytes) -> Result<T, DecodeError> {
     }
     let (theirs, rest) = decode_head::<u16>(rest)?;
     if theirs != PROTOCOL_VERSION {
-        return Err(DecodeError::VersionMismatch {
-            theirs,
-            ours: PROTOCOL_VERSION,
-        });
+        return Err(DecodeError::VersionMismatch { theirs, ours: PROTOCOL_VERSION });
     }
     let (body, rest) = decode_head::<T>(rest)?;
     nothing_left(&rest).map(|()| body)
@@ -296,18 +283,12 @@ mod tests {
     use crate::{Address, Audience, ConnectionId, GroupName, InstanceId, Position, WorkerId};
 
     fn wire(frame: EncodedFrame) -> Vec<u8> {
-        [
-            &frame.head[..],
-            frame.content.as_deref().unwrap_or_default(),
-        ]
-        .concat()
+        [&frame.head[..], frame.content.as_deref().unwrap_or_default()].concat()
     }
 
     fn body(frame: EncodedFrame) -> Bytes {
         let mut buffer = BytesMut::from(&wire(frame)[..]);
-        let body = take_frame(&mut buffer, MAX_FRAME_BYTES)
-            .expect("a frame")
-            .expect("complete");
+        let body = take_frame(&mut buffer, MAX_FRAME_BYTES).expect("a frame").expect("complete");
         assert!(buffer.is_empty());
         body
     }
@@ -318,11 +299,8 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_publish() {
-        let publish = ToBroker::Publish {
-            number: 5,
-            audience: Audience::Everyone,
-            content: "hi".into(),
-        };
+        let publish =
+            ToBroker::Publish { number: 5, audience: Audience::Everyone, content: "hi".into() };
         let expected: &[u8] = b"\x00\x00\x00\x1a\x81\xa7Publish\x93\x05\xa8Everyone\xa1t\xc4\x02hi";
         assert_eq!(wire(publish.encode()), expected);
     }
@@ -341,10 +319,7 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_hello() {
-        let hello = Hello {
-            instance: InstanceId(1),
-            role: Role::Publisher,
-        };
+        let hello = Hello { instance: InstanceId(1), role: Role::Publisher };
         let expected: &[u8] = b"\x00\x00\x00\x17\xa9campanile\x01\x92\x01\xa9Publisher";
         assert_eq!(wire(encode_hello(&hello)), expected);
         assert_eq!(decode_hello(body(encode_hello(&hello))), Ok(hello));
@@ -352,51 +327,23 @@ mod tests {
 
     #[test]
     fn every_message_survives_its_frame() {
-        let to = Address {
-            worker: WorkerId(1 << 52),
-            connection: ConnectionId(7),
-        };
+        let to = Address { worker: WorkerId(1 << 52), connection: ConnectionId(7) };
         let ticket = Ticket { link: 3, number: 9 };
         for message in [
             ToBroker::Heartbeat,
             ToBroker::Interest {
                 revision: 1,
                 changes: vec![
-                    InterestChange {
-                        audience: Audience::Everyone,
-                        connections: Some(0),
-                    },
-                    InterestChange {
-                        audience: news(),
-                        connections: None,
-                    },
+                    InterestChange { audience: Audience::Everyone, connections: Some(0) },
+                    InterestChange { audience: news(), connections: None },
                 ],
             },
-            ToBroker::Attach {
-                cursor: Some(Position {
-                    epoch: u64::MAX,
-                    sequence: 0,
-                }),
-            },
-            ToBroker::Delivered {
-                ticket,
-                outcome: Outcome::UnknownConnection,
-            },
-            ToBroker::Publish {
-                number: 1,
-                audience: news(),
-                content: "".into(),
-            },
-            ToBroker::Push {
-                number: 2,
-                to,
-                content: "쉿".into(),
-            },
+            ToBroker::Attach { cursor: Some(Position { epoch: u64::MAX, sequence: 0 }) },
+            ToBroker::Delivered { ticket, outcome: Outcome::UnknownConnection },
+            ToBroker::Publish { number: 1, audience: news(), content: "".into() },
+            ToBroker::Push { number: 2, to, content: "쉿".into() },
         ] {
-            assert_eq!(
-                ToBroker::decode(body(message.clone().encode())),
-                Ok(message)
-            );
+            assert_eq!(ToBroker::decode(body(message.clone().encode())), Ok(message));
         }
         for message in [
             FromBroker::Heartbeat,
@@ -407,33 +354,13 @@ mod tests {
                 audience: Audience::Everyone,
                 content: "x".into(),
             }),
-            FromBroker::Deliver {
-                ticket,
-                to,
-                content: "y".into(),
-            },
-            FromBroker::Accepted {
-                number: 1,
-                sequence: 2,
-                gateways: 3,
-                matched: 4,
-            },
-            FromBroker::Refused {
-                number: 1,
-                refusal: crate::link::Refusal::LogFull,
-            },
-            FromBroker::Answered {
-                number: 1,
-                outcome: Outcome::Written,
-            },
-            FromBroker::Goodbye {
-                reason: "bye".to_owned(),
-            },
+            FromBroker::Deliver { ticket, to, content: "y".into() },
+            FromBroker::Accepted { number: 1, sequence: 2, gateways: 3, matched: 4 },
+            FromBroker::Refused { number: 1, refusal: crate::link::Refusal::LogFull },
+            FromBroker::Answered { number: 1, outcome: Outcome::Written },
+            FromBroker::Goodbye { reason: "bye".to_owned() },
         ] {
-            assert_eq!(
-                FromBroker::decode(body(message.clone().encode())),
-                Ok(message)
-            );
+            assert_eq!(FromBroker::decode(body(message.clone().encode())), Ok(message));
         }
     }
 
@@ -469,10 +396,7 @@ mod tests {
         let capacity = buffer.capacity();
         assert_eq!(
             take_frame(&mut buffer, 100),
-            Err(DecodeError::TooLarge {
-                len_bytes: u32::MAX as usize,
-                max_bytes: 100
-            })
+            Err(DecodeError::TooLarge { len_bytes: u32::MAX as usize, max_bytes: 100 })
         );
         assert_eq!(buffer.capacity(), capacity);
     }
@@ -505,19 +429,13 @@ mod tests {
     fn bytes_behind_the_message_are_refused() {
         let mut frame = body(ToBroker::Heartbeat.encode()).to_vec();
         frame.push(0);
-        assert_eq!(
-            ToBroker::decode(frame.into()),
-            Err(DecodeError::Trailing(1))
-        );
+        assert_eq!(ToBroker::decode(frame.into()), Err(DecodeError::Trailing(1)));
     }
 
     #[test]
     fn another_version_is_told_from_another_protocol() {
-        let mut frame = body(encode_hello(&Hello {
-            instance: InstanceId(1),
-            role: Role::Publisher,
-        }))
-        .to_vec();
+        let mut frame =
+            body(encode_hello(&Hello { instance: InstanceId(1), role: Role::Publisher })).to_vec();
         frame[10] = 2;
         // What follows the version of a later protocol is its own affair.
         frame.truncate(12);

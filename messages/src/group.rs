@@ -42,9 +42,7 @@ impl GroupName {
             return Err(InvalidGroupName::Empty);
         }
         if name.len() > MAX_GROUP_NAME_BYTES {
-            return Err(InvalidGroupName::TooLong {
-                len_bytes: name.len(),
-            });
+            return Err(InvalidGroupName::TooLong { len_bytes: name.len() });
         }
         if name.chars().any(char::is_control) {
             return Err(InvalidGroupName::ControlCharacter);
@@ -82,10 +80,7 @@ mod tests {
     #[test]
     fn names_of_1_to_255_bytes_are_accepted() {
         for name in ["a".to_owned(), "뉴스 eu/1 🎉".to_owned(), "x".repeat(255)] {
-            assert_eq!(
-                &*GroupName::new(name.clone()).expect("within the rules"),
-                name
-            );
+            assert_eq!(&*GroupName::new(name.clone()).expect("within the rules"), name);
         }
     }
 
@@ -97,11 +92,7 @@ mod tests {
             Err(InvalidGroupName::TooLong { len_bytes: 256 })
         );
         for name in ["a\nb", "\0", "a\u{7f}", "\u{85}"] {
-            assert_eq!(
-                GroupName::new(name),
-                Err(InvalidGroupName::ControlCharacter),
-                "{name:?}"
-            );
+            assert_eq!(GroupName::new(name), Err(InvalidGroupName::ControlCharacter), "{name:?}");
         }
     }
 }

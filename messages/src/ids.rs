@@ -106,22 +106,10 @@ mod tests {
     #[test]
     fn anything_else_is_no_id() {
         for text in ["", "-1", "+1", " 1", "1 ", "0x1", "1.0", "１"] {
-            assert_eq!(
-                text.parse::<WorkerId>(),
-                Err(InvalidId::NotDecimal),
-                "{text:?}"
-            );
+            assert_eq!(text.parse::<WorkerId>(), Err(InvalidId::NotDecimal), "{text:?}");
         }
-        for text in [
-            "9007199254740992",
-            "18446744073709551616",
-            "99999999999999999999999",
-        ] {
-            assert_eq!(
-                text.parse::<WorkerId>(),
-                Err(InvalidId::TooLarge),
-                "{text:?}"
-            );
+        for text in ["9007199254740992", "18446744073709551616", "99999999999999999999999"] {
+            assert_eq!(text.parse::<WorkerId>(), Err(InvalidId::TooLarge), "{text:?}");
         }
     }
 }

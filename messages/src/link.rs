@@ -90,6 +90,8 @@ pub enum Outcome {
     UnknownConnection,
     /// The connection ended before the event was written.
     NotWritten,
+    /// The worker's gateway has lost its link and may come back; nothing was handed to it.
+    GatewayAway,
 }
 
 /// Why the broker did not accept a publish.
@@ -219,24 +221,12 @@ impl<C> ToBroker<C> {
             Self::Interest { revision, changes } => ToBroker::Interest { revision, changes },
             Self::Attach { cursor } => ToBroker::Attach { cursor },
             Self::Delivered { ticket, outcome } => ToBroker::Delivered { ticket, outcome },
-            Self::Publish {
-                number,
-                audience,
-                content,
-            } => ToBroker::Publish {
-                number,
-                audience,
-                content: replace(content)?,
-            },
-            Self::Push {
-                number,
-                to,
-                content,
-            } => ToBroker::Push {
-                number,
-                to,
-                content: replace(content)?,
-            },
+            Self::Publish { number, audience, content } => {
+                ToBroker::Publish { number, audience, content: replace(content)? }
+            }
+            Self::Push { number, to, content } => {
+                ToBroker::Push { number, to, content: replace(content)? }
+            }
         })
     }
 }
@@ -254,35 +244,15 @@ impl<C> FromBroker<C> {
             Self::Heartbeat => FromBroker::Heartbeat,
             Self::Confirmed { revision } => FromBroker::Confirmed { revision },
             Self::Attached { lost } => FromBroker::Attached { lost },
-            Self::Event(Event {
-                sequence,
-                audience,
-                content,
-            }) => FromBroker::Event(Event {
-                sequence,
-                audience,
-                content: replace(content)?,
-            }),
-            Self::Deliver {
-                ticket,
-                to,
-                content,
-            } => FromBroker::Deliver {
-                ticket,
-                to,
-                content: replace(content)?,
-            },
-            Self::Accepted {
-                number,
-                sequence,
-                gateways,
-                matched,
-            } => FromBroker::Accepted {
-                number,
-                sequence,
-                gateways,
-                matched,
-            },
+            Self::Event(Event { sequence, audience, content }) => {
+                FromBroker::Event(Event { sequence, audience, content: replace(content)? })
+            }
+            Self::Deliver { ticket, to, content } => {
+                FromBroker::Deliver { ticket, to, content: replace(content)? }
+            }
+            Self::Accepted { number, sequence, gateways, matched } => {
+                FromBroker::Accepted { number, sequence, gateways, matched }
+            }
             Self::Refused { number, refusal } => FromBroker::Refused { number, refusal },
             Self::Answered { number, outcome } => FromBroker::Answered { number, outcome },
             Self::Goodbye { reason } => FromBroker::Goodbye { reason },

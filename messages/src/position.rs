@@ -38,11 +38,7 @@ impl FromStr for Position {
             sequence: sequence.parse().map_err(|_| InvalidPosition)?,
         };
         // One place, one text: a client may compare positions as strings.
-        if position.to_string() == text {
-            Ok(position)
-        } else {
-            Err(InvalidPosition)
-        }
+        if position.to_string() == text { Ok(position) } else { Err(InvalidPosition) }
     }
 }
 

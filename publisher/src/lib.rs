@@ -1,1 +1,25 @@
-//! x
+//! The push API: takes pushes over HTTP, hands them to the broker, and answers when they are
+//! accepted, or says what to do.
+//!
+//! Read [`request`] for what a push looks like, [`pending`] for what becomes of it (both pure),
+//! [`courier`] for the actor that owns the link, `http` for the answers, [`serve`] for the process.
+
+pub mod budget;
+pub mod config;
+pub mod courier;
+pub mod error;
+mod http;
+pub mod media;
+pub mod origins;
+mod parameters;
+pub mod pending;
+mod reply;
+pub mod request;
+pub mod request_line;
+mod server;
+pub mod stream;
+
+pub use config::{InvalidConfig, PublisherConfig};
+pub use error::ApiError;
+pub use origins::AllowOrigins;
+pub use server::serve;

@@ -1,0 +1,213 @@
+//! Who may say what when, on one link after its hello. Pure.
+
+use campanile_messages::ToBroker;
+use campanile_messages::event::MAX_CONTENT_BYTES;
+use campanile_messages::link::Role;
+
+use super::routing::TooManyAudiences;
+
+/// Why a link is ended: the peer does not keep to the protocol. Nobody else notices.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A message of the other role.
+    #[error("a {role} does not say {message}")]
+    NotYourLine {
+        /// What the peer is.
+        role: &'static str,
+        /// What it said.
+        message: &'static str,
+    },
+    /// A gateway attaches once a link.
+    #[error("attached twice")]
+    AttachedTwice,
+    /// Revisions of the interest grow.
+    #[error("interest of revision {revision} after revision {latest}")]
+    RevisionWentBack {
+        /// What came.
+        revision: u64,
+        /// What had come before.
+        latest: u64,
+    },
+    /// With its head, its event would be too large for a gateway, again and again.
+    #[error("a content of {len_bytes} bytes, at most {MAX_CONTENT_BYTES} are accepted")]
+    ContentTooLarge {
+        /// Its length.
+        len_bytes: usize,
+    },
+    /// The bound of the routing table.
+    #[error(transparent)]
+    TooManyAudiences(#[from] TooManyAudiences),
+}
+
+/// How far the conversation on one link has come.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Conversation {
+    /// With a gateway.
+    Gateway {
+        /// It has said `Attach`.
+        attached: bool,
+        /// Its last interest.
+        revision: Option<u64>,
+    },
+    /// With a publisher.
+    Publisher,
+}
+
+impl Conversation {
+    /// The conversation after a hello of this role.
+    pub fn new(role: &Role) -> Self {
+        match role {
+            Role::Gateway { .. } => Self::Gateway { attached: false, revision: None },
+            Role::Publisher => Self::Publisher,
+        }
+    }
+
+    /// What the peer is, for the log.
+    pub fn role(&self) -> &'static str {
+        match self {
+            Self::Gateway { .. } => "gateway",
+            Self::Publisher => "publisher",
+        }
+    }
+
+    /// Takes note of what the peer says.
+    ///
+    /// # Errors
+    /// A [`Violation`], if the peer may not say that now.
+    pub fn hear(&mut self, message: &ToBroker) -> Result<(), Violation> {
+        match (&mut *self, message) {
+            (_, ToBroker::Heartbeat) | (Self::Gateway { .. }, ToBroker::Delivered { .. }) => Ok(()),
+            (
+                Self::Publisher,
+                ToBroker::Publish { content, .. } | ToBroker::Push { content, .. },
+            ) => match content.as_bytes().len() {
+                ..=MAX_CONTENT_BYTES => Ok(()),
+                len_bytes => Err(Violation::ContentTooLarge { len_bytes }),
+            },
+            (Self::Gateway { attached, .. }, ToBroker::Attach { .. }) => {
+                if std::mem::replace(attached, true) {
+                    return Err(Violation::AttachedTwice);
+                }
+                Ok(())
+            }
+            (Self::Gateway { revision: latest, .. }, ToBroker::Interest { revision, .. }) => {
+                match latest.replace(*revision) {
+                    Some(latest) if *revision < latest => {
+                        Err(Violation::RevisionWentBack { revision: *revision, latest })
+                    }
+                    _ => Ok(()),
+                }
+            }
+            _ => Err(Violation::NotYourLine { role: self.role(), message: name(message) }),
+        }
+    }
+}
+
+fn name(message: &ToBroker) -> &'static str {
+    match message {
+        ToBroker::Heartbeat => "Heartbeat",
+        ToBroker::Interest { .. } => "Interest",
+        ToBroker::Attach { .. } => "Attach",
+        ToBroker::Delivered { .. } => "Delivered",
+        ToBroker::Publish { .. } => "Publish",
+        ToBroker::Push { .. } => "Push",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use campanile_messages::link::{Outcome, Ticket};
+    use campanile_messages::{Address, Audience, ConnectionId, Content, WorkerId};
+
+    use super::*;
+
+    fn gateway() -> Conversation {
+        Conversation::new(&Role::Gateway { workers: 1, held: vec![] })
+    }
+
+    fn interest(revision: u64) -> ToBroker {
+        ToBroker::Interest { revision, changes: vec![] }
+    }
+
+    fn gateway_lines() -> [ToBroker; 3] {
+        [
+            interest(1),
+            ToBroker::Attach { cursor: None },
+            ToBroker::Delivered {
+                ticket: Ticket { link: 1, number: 1 },
+                outcome: Outcome::Written,
+            },
+        ]
+    }
+
+    fn publisher_lines() -> [ToBroker; 2] {
+        [
+            ToBroker::Publish { number: 1, audience: Audience::Everyone, content: "x".into() },
+            ToBroker::Push {
+                number: 2,
+                to: Address { worker: WorkerId(1), connection: ConnectionId(1) },
+                content: "x".into(),
+            },
+        ]
+    }
+
+    #[test]
+    fn each_role_may_say_its_own_lines_and_heartbeats() {
+        for line in gateway_lines() {
+            assert_eq!(gateway().hear(&line), Ok(()));
+        }
+        for line in publisher_lines() {
+            assert_eq!(Conversation::Publisher.hear(&line), Ok(()));
+        }
+        assert_eq!(gateway().hear(&ToBroker::Heartbeat), Ok(()));
+        assert_eq!(Conversation::Publisher.hear(&ToBroker::Heartbeat), Ok(()));
+    }
+
+    #[test]
+    fn the_lines_of_the_other_role_are_a_violation() {
+        for line in gateway_lines() {
+            let said = Conversation::Publisher.hear(&line);
+            assert!(matches!(said, Err(Violation::NotYourLine { role: "publisher", .. })));
+        }
+        for line in publisher_lines() {
+            let said = gateway().hear(&line);
+            assert!(matches!(said, Err(Violation::NotYourLine { role: "gateway", .. })));
+        }
+    }
+
+    #[test]
+    fn a_content_that_would_not_fit_into_an_event_is_a_violation() {
+        let publish = |len_bytes| ToBroker::Publish {
+            number: 1,
+            audience: Audience::Everyone,
+            content: Content::Binary(vec![0; len_bytes].into()),
+        };
+        let mut publisher = Conversation::Publisher;
+        assert_eq!(publisher.hear(&publish(MAX_CONTENT_BYTES)), Ok(()));
+        let len_bytes = MAX_CONTENT_BYTES + 1;
+        assert_eq!(
+            publisher.hear(&publish(len_bytes)),
+            Err(Violation::ContentTooLarge { len_bytes })
+        );
+    }
+
+    #[test]
+    fn a_gateway_attaches_once() {
+        let mut gateway = gateway();
+        let attach = ToBroker::Attach { cursor: None };
+        assert_eq!(gateway.hear(&attach), Ok(()));
+        assert_eq!(gateway.hear(&attach), Err(Violation::AttachedTwice));
+    }
+
+    #[test]
+    fn an_interest_may_come_in_parts_and_never_goes_back() {
+        let mut gateway = gateway();
+        for revision in [3, 3, 4] {
+            assert_eq!(gateway.hear(&interest(revision)), Ok(()));
+        }
+        assert_eq!(
+            gateway.hear(&interest(3)),
+            Err(Violation::RevisionWentBack { revision: 3, latest: 4 })
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! One accepted socket, from its hello to its end, as a task: reads frames for the broker, writes
+//! what the broker has queued.
+//!
+//! Receives from: the socket. Sends to: the broker, and waits until it has taken each batch before
+//! the next is read. Runs on: the broker's arbiter. Bounded by: the largest frame, the outbound.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use campanile_messages::frame::{decode_hello, encode_welcome};
+use campanile_messages::{FromBroker, ToBroker};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use super::actor::{Broker, Enter, FromLink, LinkLost};
+use super::exchange::Unwelcome;
+use super::{BrokerConfig, LinkNumber};
+use crate::link::{FrameReader, LinkError, Outbound, prepare, write_out};
+
+/// The largest hello: 1,024 worker ids are 10 kB.
+const MAX_HELLO_BYTES: usize = 64 << 10;
+
+/// Why a socket did not become a link.
+#[derive(Debug, thiserror::Error)]
+enum NoLink {
+    #[error(transparent)]
+    Lost(#[from] LinkError),
+    #[error("no hello within {} s", .0.as_secs_f32())]
+    Late(Duration),
+    #[error(transparent)]
+    Unwelcome(#[from] Unwelcome),
+}
+
+/// Holds a link until it ends. A closed `door` ends it if it has not said hello yet.
+pub async fn hold(
+    stream: TcpStream,
+    peer: SocketAddr,
+    broker: Addr<Broker>,
+    config: BrokerConfig,
+    door: watch::Receiver<()>,
+) {
+    if let Err(error) = prepare(&stream) {
+        debug!(%peer, %error, "a socket was gone at once");
+        return;
+    }
+    let (read, write) = stream.into_split();
+    let mut reader = FrameReader::new(read);
+    let outbound = Outbound::new(config.max_link_queue_bytes);
+    let entered = enter(&mut reader, peer, &broker, &outbound, &config, door).await;
+    let heartbeat = FromBroker::Heartbeat.encode();
+    let mut writing = pin!(write_out(write, outbound.clone(), heartbeat));
+    let mut written = false;
+    match entered {
+        Err(NoLink::Lost(LinkError::Closed)) => return,
+        Err(no_link) => {
+            warn!(%peer, reason = %no_link, "no link");
+            outbound.force(&encode_welcome(&Err(no_link.to_string())));
+            outbound.finish();
+        }
+        Ok(link) => {
+            let seat = Seat { link, broker };
+            let error = tokio::select! {
+                result = &mut writing => {
+                    written = true;
+                    result.err()
+                }
+                error = receive(&mut reader, &seat) => error,
+            };
+            seat.leave(error).await;
+        }
+    }
+    let closing = async {
+        if !written {
+            let _ = writing.await;
+        }
+        // Closing on unread input would take back what was just written.
+        reader.discard().await;
+    };
+    if timeout(config.shutdown_limit, closing).await.is_err() {
+        debug!(%peer, "the peer did not close its end in time");
+    }
+}
+
+async fn enter(
+    reader: &mut FrameReader,
+    peer: SocketAddr,
+    broker: &Addr<Broker>,
+    outbound: &Outbound,
+    config: &BrokerConfig,
+    mut door: watch::Receiver<()>,
+) -> Result<LinkNumber, NoLink> {
+    let frame = tokio::select! {
+        frame = timeout(config.hello_limit, reader.next_frame(MAX_HELLO_BYTES)) => {
+            frame.map_err(|_| NoLink::Late(config.hello_limit))??
+        }
+        _ = door.changed() => return Err(Unwelcome::ShuttingDown.into()),
+    };
+    let hello = decode_hello(frame).map_err(LinkError::Decode)?;
+    let outbound = outbound.clone();
+    let enter = Enter { hello, peer, outbound };
+    match broker.send(enter).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Unwelcome::ShuttingDown.into()),
+    }
+}
+
+/// Answers why nothing more can be received; `None` if the broker does not want to hear more.
+async fn receive(reader: &mut FrameReader, seat: &Seat) -> Option<LinkError> {
+    loop {
+        let frames = match reader.next_batch().await {
+            Ok(frames) => frames,
+            Err(error) => return Some(error),
+        };
+        let (messages, error) = decode(frames);
+        if !messages.is_empty() {
+            let link = seat.link;
+            let heard = seat.broker.send(FromLink { link, messages }).await;
+            if !heard.unwrap_or(false) {
+                return None;
+            }
+        }
+        if error.is_some() {
+            return error;
+        }
+    }
+}
+
+/// What can be read, without the heartbeats, up to the first frame that cannot.
+fn decode(frames: Vec<Bytes>) -> (Vec<ToBroker>, Option<LinkError>) {
+    let mut messages = Vec::with_capacity(frames.len());
+    for frame in frames {
+        match ToBroker::decode(frame) {
+            Ok(ToBroker::Heartbeat) => {}
+            Ok(message) => messages.push(message),
+            Err(error) => return (messages, Some(error.into())),
+        }
+    }
+    (messages, None)
+}
+
+/// A link's place in the broker. Left for sure: also if this task panics.
+struct Seat {
+    link: LinkNumber,
+    broker: Addr<Broker>,
+}
+
+impl Seat {
+    async fn leave(self, error: Option<LinkError>) {
+        if let Some(error) = error {
+            let link = self.link;
+            // A broker that is gone remembers nobody.
+            let _ = self.broker.send(LinkLost { link, error }).await;
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.broker.do_send(LinkLost { link: self.link, error: LinkError::Closed });
+    }
+}

@@ -1,0 +1,267 @@
+//! The routing table: which links want the events of which audience. Pure.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use campanile_messages::Audience;
+
+/// The broker's number for a link, never given to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkNumber(pub u64);
+
+impl fmt::Display for LinkNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A link has interest in more audiences than one link may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("interest in more than {max} audiences")]
+pub struct TooManyAudiences {
+    /// The bound.
+    pub max: usize,
+}
+
+/// Where an event goes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The live links that want it, each once, in the order of their numbers.
+    pub links: Vec<LinkNumber>,
+    /// How many of them have connections that listen.
+    pub gateways: u32,
+    /// How many connections those are, as the gateways reported them.
+    pub matched: u64,
+}
+
+/// What every link listens to. Filled before a link goes live, asked per event.
+#[derive(Debug)]
+pub struct Routing {
+    /// Per audience the links and their connections, by link number. An entry is never empty.
+    by_audience: HashMap<Audience, Vec<(LinkNumber, u32)>>,
+    /// The same the other way round, so that a lost link costs what it had and no more.
+    by_link: HashMap<LinkNumber, Interests>,
+    max_audiences: usize,
+}
+
+#[derive(Debug, Default)]
+struct Interests {
+    audiences: HashSet<Audience>,
+    live: bool,
+}
+
+impl Routing {
+    /// An empty table for up to `max_audiences` a link.
+    pub fn new(max_audiences: usize) -> Self {
+        Self { by_audience: HashMap::new(), by_link: HashMap::new(), max_audiences }
+    }
+
+    /// Notes how many connections of a link listen to an audience: `Some(0)` is interest too, `None`
+    /// withdraws it.
+    ///
+    /// # Errors
+    /// [`TooManyAudiences`], and nothing was noted.
+    pub fn set(
+        &mut self,
+        link: LinkNumber,
+        audience: Audience,
+        connections: Option<u32>,
+    ) -> Result<(), TooManyAudiences> {
+        let Some(connections) = connections else {
+            self.withdraw(link, &audience);
+            return Ok(());
+        };
+        let interests = self.by_link.entry(link).or_default();
+        if interests.audiences.len() >= self.max_audiences
+            && !interests.audiences.contains(&audience)
+        {
+            return Err(TooManyAudiences { max: self.max_audiences });
+        }
+        interests.audiences.insert(audience.clone());
+        let links = self.by_audience.entry(audience).or_default();
+        match links.binary_search_by_key(&link, |(link, _)| *link) {
+            Ok(at) => links[at].1 = connections,
+            Err(at) => links.insert(at, (link, connections)),
+        }
+        Ok(())
+    }
+
+    /// From here on the link is among the answers of [`route`](Self::route).
+    pub fn go_live(&mut self, link: LinkNumber) {
+        self.by_link.entry(link).or_default().live = true;
+    }
+
+    /// Whether a link wants the events of an audience, live or not yet.
+    pub fn wants(&self, link: LinkNumber, audience: &Audience) -> bool {
+        self.by_link.get(&link).is_some_and(|interests| interests.audiences.contains(audience))
+    }
+
+    /// Where an event for this audience goes.
+    pub fn route(&self, audience: &Audience) -> Route {
+        let mut route = Route { links: Vec::new(), gateways: 0, matched: 0 };
+        for (link, connections) in self.by_audience.get(audience).into_iter().flatten() {
+            if self.by_link.get(link).is_some_and(|of_link| of_link.live) {
+                route.links.push(*link);
+                route.gateways += u32::from(*connections > 0);
+                route.matched += u64::from(*connections);
+            }
+        }
+        route
+    }
+
+    /// Forgets a link and all that it wanted.
+    pub fn remove(&mut self, link: LinkNumber) {
+        let interests = self.by_link.remove(&link).unwrap_or_default();
+        for audience in &interests.audiences {
+            self.forget(link, audience);
+        }
+        // The room of a hundred thousand groups is not kept for those that are left.
+        if self.by_audience.capacity() > 4 * self.by_audience.len() {
+            self.by_audience.shrink_to(2 * self.by_audience.len());
+        }
+    }
+
+    fn withdraw(&mut self, link: LinkNumber, audience: &Audience) {
+        if let Some(interests) = self.by_link.get_mut(&link)
+            && interests.audiences.remove(audience)
+        {
+            self.forget(link, audience);
+        }
+    }
+
+    fn forget(&mut self, link: LinkNumber, audience: &Audience) {
+        if let Some(links) = self.by_audience.get_mut(audience) {
+            links.retain(|(other, _)| *other != link);
+            if links.is_empty() {
+                self.by_audience.remove(audience);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use campanile_messages::GroupName;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const A: LinkNumber = LinkNumber(1);
+    const B: LinkNumber = LinkNumber(2);
+
+    fn group(name: &str) -> Audience {
+        Audience::Group(GroupName::new(name.to_owned()).unwrap())
+    }
+
+    fn route(links: &[LinkNumber], gateways: u32, matched: u64) -> Route {
+        Route { links: links.to_vec(), gateways, matched }
+    }
+
+    #[test]
+    fn a_link_with_interest_and_no_connections_gets_events_and_is_not_counted() {
+        let mut routing = Routing::new(10);
+        routing.set(A, group("news"), Some(0)).unwrap();
+        routing.set(B, group("news"), Some(3)).unwrap();
+        routing.go_live(A);
+        routing.go_live(B);
+        assert_eq!(routing.route(&group("news")), route(&[A, B], 1, 3));
+        assert_eq!(routing.route(&group("other")), route(&[], 0, 0));
+    }
+
+    #[test]
+    fn a_link_that_is_not_live_wants_events_and_is_not_routed_to() {
+        let mut routing = Routing::new(10);
+        routing.set(A, Audience::Everyone, Some(3)).unwrap();
+        assert!(routing.wants(A, &Audience::Everyone));
+        assert_eq!(routing.route(&Audience::Everyone), route(&[], 0, 0));
+    }
+
+    #[test]
+    fn an_audience_past_the_bound_is_refused_and_a_known_one_is_not() {
+        let mut routing = Routing::new(2);
+        routing.set(A, group("1"), Some(1)).unwrap();
+        routing.set(A, group("2"), Some(1)).unwrap();
+        assert_eq!(routing.set(A, group("3"), Some(1)), Err(TooManyAudiences { max: 2 }));
+        assert_eq!(routing.set(A, group("2"), Some(5)), Ok(()));
+        assert_eq!(routing.set(B, group("3"), Some(1)), Ok(()));
+        assert_eq!(routing.set(A, group("1"), None), Ok(()));
+        assert_eq!(routing.set(A, group("3"), Some(1)), Ok(()));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_link_that_is_removed() {
+        let mut routing = Routing::new(1_000);
+        for name in 0..1_000 {
+            routing.set(A, group(&name.to_string()), Some(1)).unwrap();
+        }
+        routing.remove(A);
+        routing.remove(A);
+        assert!(routing.by_audience.is_empty() && routing.by_link.is_empty());
+        assert!(routing.by_audience.capacity() < 10);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Set(u64, u8, Option<u32>),
+        GoLive(u64),
+        Remove(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0u64..4, 0u8..6, prop::option::of(0u32..5)).prop_map(|(l, a, n)| Step::Set(l, a, n)),
+            2 => (0u64..4).prop_map(Step::GoLive),
+            1 => (0u64..4).prop_map(Step::Remove),
+        ]
+    }
+
+    proptest! {
+        /// The model: a plain map of what was set, searched from end to end.
+        #[test]
+        fn an_event_goes_once_to_every_live_link_that_wants_it(
+            steps in prop::collection::vec(step(), 0..80),
+        ) {
+            let mut routing = Routing::new(100);
+            let mut model = BTreeMap::new();
+            let mut live = BTreeSet::new();
+            for step in steps {
+                match step {
+                    Step::Set(link, name, connections) => {
+                        let link = LinkNumber(link);
+                        routing.set(link, group(&name.to_string()), connections).unwrap();
+                        match connections {
+                            Some(n) => model.insert((name, link), n),
+                            None => model.remove(&(name, link)),
+                        };
+                    }
+                    Step::GoLive(link) => {
+                        routing.go_live(LinkNumber(link));
+                        live.insert(LinkNumber(link));
+                    }
+                    Step::Remove(link) => {
+                        let link = LinkNumber(link);
+                        routing.remove(link);
+                        model.retain(|(_, other), _| *other != link);
+                        live.remove(&link);
+                    }
+                }
+                for name in 0..6 {
+                    let wanted: Vec<_> = model
+                        .iter()
+                        .filter(|((n, link), _)| *n == name && live.contains(link))
+                        .map(|((_, link), n)| (*link, *n))
+                        .collect();
+                    let links: Vec<_> = wanted.iter().map(|(link, _)| *link).collect();
+                    let gateways = wanted.iter().filter(|(_, n)| *n > 0).count() as u32;
+                    let matched = wanted.iter().map(|(_, n)| u64::from(*n)).sum();
+                    prop_assert_eq!(
+                        routing.route(&group(&name.to_string())),
+                        route(&links, gateways, matched)
+                    );
+                }
+            }
+        }
+    }
+}

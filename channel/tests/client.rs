@@ -1,0 +1,182 @@
+//! The client's end of a link against a real broker.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod harness;
+
+use actix::prelude::*;
+use campanile_channel::Outbound;
+use campanile_channel::broker::BrokerConfig;
+use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received, hold};
+use campanile_messages::link::{InterestChange, Role, Welcome};
+use campanile_messages::{
+    Audience, Event, FromBroker, Hello, InstanceId, Position, ToBroker, WorkerId,
+};
+use harness::{Peer, TestBroker, event, within};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// What the owner of the link was told.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Up(Welcome),
+    Said(FromBroker),
+    Down,
+}
+
+/// The smallest gateway: listens to everyone, keeps its cursor.
+struct Bridge {
+    held: Vec<WorkerId>,
+    cursor: Option<Position>,
+    outbound: Option<Outbound>,
+    told: UnboundedSender<Told>,
+}
+
+impl Bridge {
+    fn hold(broker: &TestBroker) -> (Addr<Self>, UnboundedReceiver<Told>) {
+        let (told, facts) = unbounded_channel();
+        let bridge = Self { held: vec![], cursor: None, outbound: None, told }.start();
+        let address = broker.address.to_string();
+        actix::spawn(hold(bridge.clone(), address, 1 << 20, async || ()));
+        (bridge, facts)
+    }
+
+    fn tell(&self, fact: Told) {
+        self.told.send(fact).unwrap();
+    }
+}
+
+impl Actor for Bridge {
+    type Context = Context<Self>;
+}
+
+impl Handler<Introduce> for Bridge {
+    type Result = MessageResult<Introduce>;
+
+    fn handle(&mut self, _: Introduce, _: &mut Self::Context) -> Self::Result {
+        let held = self.held.clone();
+        MessageResult(Hello { instance: InstanceId(1), role: Role::Gateway { workers: 2, held } })
+    }
+}
+
+impl Handler<LinkUp> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, LinkUp { welcome, outbound }: LinkUp, _: &mut Self::Context) {
+        self.held.clone_from(&welcome.workers);
+        let interest = ToBroker::Interest {
+            revision: 1,
+            changes: vec![InterestChange { audience: Audience::Everyone, connections: Some(1) }],
+        };
+        let cursor = self.cursor.replace(welcome.head);
+        outbound.send(&interest.encode()).unwrap();
+        outbound.send(&ToBroker::Attach { cursor }.encode()).unwrap();
+        self.outbound = Some(outbound);
+        self.tell(Told::Up(welcome));
+    }
+}
+
+impl Handler<Received> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, Received(messages): Received, _: &mut Self::Context) {
+        for message in messages {
+            self.tell(Told::Said(message));
+        }
+    }
+}
+
+impl Handler<LinkDown> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, _: LinkDown, _: &mut Self::Context) {
+        self.tell(Told::Down);
+    }
+}
+
+/// Ends the link from this side.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Finish;
+
+impl Handler<Finish> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, _: Finish, _: &mut Self::Context) {
+        self.outbound.take().unwrap().finish();
+    }
+}
+
+async fn next(facts: &mut UnboundedReceiver<Told>) -> Told {
+    within(facts.recv()).await.expect("the bridge is there")
+}
+
+async fn up(facts: &mut UnboundedReceiver<Told>) -> Welcome {
+    match next(facts).await {
+        Told::Up(welcome) => welcome,
+        other => panic!("not up: {other:?}"),
+    }
+}
+
+async fn attached(facts: &mut UnboundedReceiver<Told>, missed: Vec<Event>) {
+    for event in missed {
+        assert_eq!(next(facts).await, Told::Said(event.into()));
+    }
+    let attached = FromBroker::Attached { lost: 0 };
+    assert_eq!(next(facts).await, Told::Said(attached));
+    let confirmed = FromBroker::Confirmed { revision: 1 };
+    assert_eq!(next(facts).await, Told::Said(confirmed));
+}
+
+#[actix::test]
+async fn a_link_comes_back_after_the_broker_and_gets_what_was_accepted_meanwhile() {
+    let first = TestBroker::start(BrokerConfig::default()).await;
+    let address = first.address;
+    let (_bridge, mut facts) = Bridge::hold(&first);
+    let before = up(&mut facts).await;
+    assert_eq!(before.workers.len(), 2);
+    attached(&mut facts, vec![]).await;
+    first.stop().await;
+    assert_eq!(next(&mut facts).await, Told::Down);
+
+    let second = TestBroker::start_on(address, BrokerConfig::default()).await;
+    let mut publisher = Peer::publisher(&second).await;
+    let (sequence, ..) = publisher.publish_accepted(Audience::Everyone, "hi").await;
+    let after = up(&mut facts).await;
+    assert_eq!(after.workers, before.workers);
+    assert_ne!(after.head.epoch, before.head.epoch);
+    // Whether the event was missed or came live, it comes once.
+    let hi = event(sequence, Audience::Everyone, "hi");
+    if after.head.sequence == sequence {
+        attached(&mut facts, vec![hi]).await;
+    } else {
+        attached(&mut facts, vec![]).await;
+        assert_eq!(next(&mut facts).await, Told::Said(hi.into()));
+    }
+}
+
+#[actix::test]
+async fn a_broker_that_crashes_is_noticed_and_the_next_one_found() {
+    let first = TestBroker::start(BrokerConfig::default()).await;
+    let address = first.address;
+    let (_bridge, mut facts) = Bridge::hold(&first);
+    up(&mut facts).await;
+    attached(&mut facts, vec![]).await;
+    first.crash().await;
+    assert_eq!(next(&mut facts).await, Told::Down);
+    let _second = TestBroker::start_on(address, BrokerConfig::default()).await;
+    up(&mut facts).await;
+    attached(&mut facts, vec![]).await;
+}
+
+#[actix::test]
+async fn a_link_that_its_owner_finishes_stays_down() {
+    let broker = TestBroker::start(BrokerConfig::default()).await;
+    let (bridge, mut facts) = Bridge::hold(&broker);
+    up(&mut facts).await;
+    attached(&mut facts, vec![]).await;
+    bridge.send(Finish).await.unwrap();
+    assert_eq!(next(&mut facts).await, Told::Down);
+    // With the task of the link gone, this is the last address.
+    drop(bridge);
+    assert_eq!(within(facts.recv()).await, None);
+}

@@ -1,0 +1,225 @@
+//! Peers that break the rules lose their own link, with a reason, and nobody else notices.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod harness;
+
+use std::time::Duration;
+
+use campanile_channel::broker::BrokerConfig;
+use campanile_messages::frame::{MAX_FRAME_BYTES, encode_hello};
+use campanile_messages::link::Role;
+use campanile_messages::{Audience, Content, Hello, InstanceId, ToBroker};
+use harness::{Peer, TestBroker, within};
+use socket2::{Domain, Socket, Type};
+use tokio::net::TcpStream;
+
+/// A broker with a gateway and a publisher that must not notice anything.
+struct Town {
+    broker: TestBroker,
+    gateway: Peer,
+    publisher: Peer,
+}
+
+impl Town {
+    async fn new(config: BrokerConfig) -> Self {
+        let broker = TestBroker::start(config).await;
+        let (gateway, _) = Peer::listener(&broker, &[Audience::Everyone]).await;
+        let publisher = Peer::publisher(&broker).await;
+        Self { broker, gateway, publisher }
+    }
+
+    /// Answers why the broker closed a link on which these bytes came instead of a hello.
+    async fn refusal(&self, first: &[u8]) -> String {
+        let mut peer = Peer::connect(&self.broker).await;
+        peer.send_bytes(first).await;
+        let reason = peer.welcome().await.unwrap_err();
+        assert_eq!(peer.frame().await, None);
+        reason
+    }
+
+    /// Answers why the broker closed a publisher's link on which these bytes came.
+    async fn goodbye(&self, bytes: &[u8]) -> String {
+        let mut peer = Peer::publisher(&self.broker).await;
+        peer.send_bytes(bytes).await;
+        peer.goodbye().await
+    }
+
+    async fn assert_undisturbed(&mut self) {
+        let (sequence, ..) =
+            self.publisher.publish_accepted(Audience::Everyone, "still here").await;
+        assert_eq!(self.gateway.event().await.sequence, sequence);
+    }
+}
+
+fn hello(role: Role) -> Vec<u8> {
+    let instance = InstanceId(rand::random());
+    encode_hello(&Hello { instance, role }).head.to_vec()
+}
+
+#[actix::test]
+async fn a_peer_that_does_not_speak_the_protocol_is_told_so() {
+    let mut town = Town::new(BrokerConfig::default()).await;
+    let http = b"GET / HTTP/1.1\r\n\r\n";
+    assert!(town.refusal(http).await.contains("are accepted"));
+    let other = b"\x00\x00\x00\x04ping";
+    assert!(town.refusal(other).await.contains("does not speak"));
+    let no_hello = ToBroker::Heartbeat.encode().head;
+    assert!(town.refusal(&no_hello).await.contains("does not speak"));
+    town.assert_undisturbed().await;
+}
+
+#[actix::test]
+async fn a_peer_of_another_version_is_told_both_versions() {
+    let mut town = Town::new(BrokerConfig::default()).await;
+    let mut frame = hello(Role::Publisher);
+    frame[14] = 9;
+    let reason = town.refusal(&frame).await;
+    assert_eq!(reason, "the peer speaks version 9 of the link protocol, this side 1");
+    town.assert_undisturbed().await;
+}
+
+#[actix::test]
+async fn a_hello_that_makes_no_sense_is_refused() {
+    let mut town = Town::new(BrokerConfig::default()).await;
+    let held = vec![];
+    let frame = hello(Role::Gateway { workers: 0, held });
+    assert!(town.refusal(&frame).await.contains("0 workers"));
+    let mut frame = hello(Role::Publisher);
+    let last = frame.len() - 1;
+    frame[last] = b'?';
+    assert!(town.refusal(&frame).await.contains("malformed"));
+    town.assert_undisturbed().await;
+}
+
+#[actix::test]
+async fn a_peer_that_says_nothing_is_closed_in_time() {
+    let hello_limit = Duration::from_millis(50);
+    let mut town = Town::new(BrokerConfig { hello_limit, ..BrokerConfig::default() }).await;
+    assert_eq!(town.refusal(b"").await, "no hello within 0.05 s");
+    let half = &hello(Role::Publisher)[..9];
+    assert_eq!(town.refusal(half).await, "no hello within 0.05 s");
+    town.assert_undisturbed().await;
+}
+
+#[actix::test]
+async fn a_frame_that_cannot_be_read_ends_its_link_only() {
+    let mut town = Town::new(BrokerConfig::default()).await;
+    let too_large = u32::try_from(MAX_FRAME_BYTES + 1).unwrap().to_be_bytes();
+    assert!(town.goodbye(&too_large).await.contains("are accepted"));
+    let garbage = b"\x00\x00\x00\x05\xff\xff\xff\xff\xff";
+    assert!(town.goodbye(garbage).await.contains("malformed"));
+    let empty = b"\x00\x00\x00\x00";
+    assert!(town.goodbye(empty).await.contains("malformed"));
+    town.assert_undisturbed().await;
+}
+
+#[actix::test]
+async fn what_came_before_a_broken_frame_counts() {
+    let mut town = Town::new(BrokerConfig::default()).await;
+    let publish = ToBroker::Publish {
+        number: 1,
+        audience: Audience::Everyone,
+        content: "the last word".into(),
+    };
+    let mut bytes = publish.encode().head.to_vec();
+    bytes.extend_from_slice(&[0xff; 4]);
+    let mut peer = Peer::publisher(&town.broker).await;
+    peer.send_bytes(&bytes).await;
+    peer.recv().await;
+    assert!(peer.goodbye().await.contains("are accepted"));
+    let event = town.gateway.event().await;
+    assert_eq!(event.content, "the last word".into());
+    town.assert_undisturbed().await;
+}
+
+#[actix::test]
+async fn the_reason_arrives_however_much_was_still_unread() {
+    let mut town = Town::new(BrokerConfig::default()).await;
+    let mut peer = Peer::publisher(&town.broker).await;
+    peer.send_bytes(b"\x00\x00\x00\x01\xff").await;
+    peer.send_bytes(&vec![0; 8 << 20]).await;
+    assert!(peer.goodbye().await.contains("malformed"));
+    let mut bytes = b"\x00\x00\x00\x04ping".to_vec();
+    bytes.resize(8 << 20, 0);
+    assert!(town.refusal(&bytes).await.contains("does not speak"));
+    town.assert_undisturbed().await;
+}
+
+#[actix::test]
+async fn random_bytes_end_their_link_only() {
+    let mut town = Town::new(BrokerConfig {
+        hello_limit: Duration::from_millis(50),
+        shutdown_limit: Duration::from_millis(500),
+        ..BrokerConfig::default()
+    })
+    .await;
+    for _ in 0..30 {
+        let mut bytes = [0; 300];
+        rand::fill(&mut bytes);
+        let mut stranger = Peer::connect(&town.broker).await;
+        stranger.send_bytes(&bytes).await;
+        stranger.until_over().await;
+        let mut publisher = Peer::publisher(&town.broker).await;
+        // Short enough to be read, and not a message.
+        publisher.send_bytes(&[0, 0, 0, 200]).await;
+        publisher.send_bytes(&bytes).await;
+        publisher.until_over().await;
+    }
+    town.assert_undisturbed().await;
+}
+
+#[actix::test]
+async fn a_line_of_the_other_role_ends_its_link_only() {
+    let mut town = Town::new(BrokerConfig::default()).await;
+    let attach = ToBroker::Attach { cursor: None }.encode().head;
+    assert_eq!(town.goodbye(&attach).await, "a publisher does not say Attach");
+    let (mut gateway, _) = Peer::gateway(&town.broker).await;
+    gateway.publish(1, Audience::Everyone, "x").await;
+    assert_eq!(gateway.goodbye().await, "a gateway does not say Publish");
+    town.assert_undisturbed().await;
+}
+
+#[actix::test]
+async fn a_link_too_many_is_refused_with_a_reason() {
+    let mut town = Town::new(BrokerConfig { max_links: 2, ..BrokerConfig::default() }).await;
+    let reason = town.refusal(&hello(Role::Publisher)).await;
+    assert_eq!(reason, "the broker has 2 links already, which is its limit");
+    town.assert_undisturbed().await;
+}
+
+#[actix::test]
+async fn a_gateway_that_does_not_drain_is_cut_and_the_others_go_on() {
+    let mut town =
+        Town::new(BrokerConfig { max_link_queue_bytes: 1 << 20, ..BrokerConfig::default() }).await;
+    let mut slow = Peer::over(connect_with_small_buffer(&town.broker).await);
+    let role = Role::Gateway { workers: 1, held: vec![] };
+    slow.hello(InstanceId(1), role).await.unwrap();
+    slow.attach(&[Audience::Everyone], None).await;
+    slow.recv().await;
+    slow.recv().await;
+    // The kernel takes some megabytes before anything waits in the broker.
+    let content = Content::Binary(vec![b'x'; 256 << 10].into());
+    let mut gateways = 2;
+    for expected in 1..400 {
+        let (sequence, reached, _) =
+            town.publisher.publish_accepted(Audience::Everyone, content.clone()).await;
+        assert_eq!(sequence, expected);
+        assert_eq!(town.gateway.event().await.sequence, expected);
+        gateways = reached;
+        if gateways == 1 {
+            break;
+        }
+    }
+    assert_eq!(gateways, 1, "the slow gateway is cut");
+    slow.until_over().await;
+    town.assert_undisturbed().await;
+}
+
+async fn connect_with_small_buffer(broker: &TestBroker) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    socket.connect(&broker.address.into()).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    within(async { TcpStream::from_std(socket.into()).unwrap() }).await
+}

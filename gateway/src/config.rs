@@ -1,0 +1,61 @@
+//! What can be set on a gateway.
+
+use std::time::Duration;
+
+use crate::websocket::Limits;
+
+/// The settings of a gateway. Sizes are bytes.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// Where the broker listens, `HOST:PORT`.
+    pub channel: String,
+    /// How many worker threads hold the connections. At least 1.
+    pub workers: usize,
+    /// The URL of a publisher for the page; `None` means the page's own host on port 4237.
+    pub publisher_url: Option<String>,
+    /// The most connections at a time; one more is answered 503.
+    pub max_connections: usize,
+    /// The most groups that one connection listens to; one more is refused.
+    pub max_groups: usize,
+    /// What may wait for one client; past it the client is closed with 4001. An empty outbox always
+    /// takes one event, whatever its size.
+    pub max_outbox_bytes: usize,
+    /// What a client may send in one message; past it the client is closed with 1009.
+    pub client_limits: Limits,
+    /// A request head that is not complete by then is refused, and a connection that the broker
+    /// has not confirmed by then is closed with 1013.
+    pub handshake_limit: Duration,
+    /// A client that was silent for this long is sent a ping.
+    pub ping_after: Duration,
+    /// A client that was silent for this long is closed with 1011.
+    pub silence_limit: Duration,
+    /// A client that acknowledges nothing for this long is gone (`TCP_USER_TIMEOUT`).
+    pub user_timeout: Duration,
+    /// Interest without a member is kept this long, for those who come back.
+    pub linger: Duration,
+    /// On shutdown, clients are told to go over this time.
+    pub drain: Duration,
+    /// After [`drain`](Self::drain), what is not gone by then is cut.
+    pub shutdown_limit: Duration,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            channel: "127.0.0.1:2206".to_owned(),
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            publisher_url: None,
+            max_connections: 100_000,
+            max_groups: 100,
+            max_outbox_bytes: 1 << 20,
+            client_limits: Limits { max_message_bytes: 64 << 10, max_fragments: 1_024 },
+            handshake_limit: Duration::from_secs(10),
+            ping_after: Duration::from_secs(25),
+            silence_limit: Duration::from_secs(60),
+            user_timeout: Duration::from_secs(20),
+            linger: Duration::from_secs(5),
+            drain: Duration::from_secs(2),
+            shutdown_limit: Duration::from_secs(5),
+        }
+    }
+}

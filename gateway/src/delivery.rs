@@ -1,0 +1,154 @@
+//! What the bridge hands to a worker's registry, and how it gets there: a queue bounded in bytes
+//! between two threads.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use campanile_messages::link;
+use campanile_messages::{Audience, ConnectionId, Content, Position};
+use tokio::sync::Notify;
+
+use crate::protocol;
+use crate::subscriptions::Ticket;
+use crate::websocket::encode::{Opcode, frame};
+use crate::websocket::handshake::Protocol;
+
+/// While more than this waits for one registry, the bridge does not read its link.
+pub const MAX_BEHIND_BYTES: usize = 4 << 20;
+
+/// What a delivery without content counts, and each with content on top of it.
+const OVERHEAD_BYTES: usize = 64;
+
+/// One thing for a registry to do, in the order of the link.
+#[derive(Debug, Clone)]
+pub enum Delivery {
+    /// Send an event to its listeners.
+    Event(Arc<Framed>),
+    /// Send an event to one connection, and answer.
+    Push(link::Ticket, ConnectionId, Arc<Framed>),
+    /// The broker has confirmed what the registry asked for up to this ticket; the log stood here.
+    Confirmed(Ticket, Position),
+}
+
+/// An event with the frames that clients receive: each made once, when first needed, and shared by
+/// all connections of the process.
+#[derive(Debug)]
+pub struct Framed {
+    /// Where it stands in the log and who it is for; `None` if it is for one connection.
+    logged: Option<(Position, Audience)>,
+    content: Content,
+    plain: OnceLock<Bytes>,
+    v1: OnceLock<Bytes>,
+}
+
+impl Framed {
+    /// An event that has no frames yet.
+    pub fn new(logged: Option<(Position, Audience)>, content: Content) -> Arc<Self> {
+        Arc::new(Self { logged, content, plain: OnceLock::new(), v1: OnceLock::new() })
+    }
+
+    /// Who it is for; `None` if it is for one connection.
+    pub fn audience(&self) -> Option<&Audience> {
+        self.logged.as_ref().map(|(_, audience)| audience)
+    }
+
+    /// The frame for a client.
+    pub fn frame(&self, protocol: Protocol) -> &Bytes {
+        match protocol {
+            Protocol::Plain => self.plain.get_or_init(|| {
+                let opcode = match &self.content {
+                    Content::Text(_) => Opcode::Text,
+                    Content::Binary(_) => Opcode::Binary,
+                };
+                frame(opcode, self.content.as_bytes())
+            }),
+            Protocol::V1 => self.v1.get_or_init(|| {
+                let logged = self.logged.as_ref().map(|(position, audience)| (*position, audience));
+                protocol::event(logged, &self.content)
+            }),
+        }
+    }
+
+    fn len_bytes(&self) -> usize {
+        self.content.as_bytes().len()
+    }
+}
+
+/// Deliveries on their way to one registry. Clones are the same queue.
+#[derive(Debug, Clone, Default)]
+pub struct Deliveries(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    taken: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: Vec<Delivery>,
+    bytes: usize,
+}
+
+impl Deliveries {
+    /// Adds one; `true` if the queue was empty, so that the registry must be told.
+    pub fn push(&self, delivery: Delivery) -> bool {
+        let mut state = self.lock();
+        state.bytes += OVERHEAD_BYTES
+            + match &delivery {
+                Delivery::Event(framed) | Delivery::Push(_, _, framed) => framed.len_bytes(),
+                Delivery::Confirmed(..) => 0,
+            };
+        state.queue.push(delivery);
+        state.queue.len() == 1
+    }
+
+    /// Takes all that is there.
+    pub fn take(&self) -> Vec<Delivery> {
+        let mut state = self.lock();
+        state.bytes = 0;
+        self.0.taken.notify_one();
+        std::mem::take(&mut state.queue)
+    }
+
+    /// Waits until at most [`MAX_BEHIND_BYTES`] wait. For one waiter.
+    pub async fn has_room(&self) {
+        while self.lock().bytes > MAX_BEHIND_BYTES {
+            self.0.taken.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is complete before anything can panic.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_frame_is_made_once_and_shared() {
+        let framed = Framed::new(None, "hi".into());
+        let first = framed.frame(Protocol::Plain).clone();
+        assert_eq!(&first[..], b"\x81\x02hi");
+        assert_eq!(framed.frame(Protocol::Plain).as_ptr(), first.as_ptr());
+        let binary = Framed::new(None, Content::Binary(Bytes::from_static(b"\xff")));
+        assert_eq!(&binary.frame(Protocol::Plain)[..], b"\x82\x01\xff");
+    }
+
+    #[test]
+    fn a_registry_that_is_behind_holds_the_bridge_back_until_it_takes() {
+        let deliveries = Deliveries::default();
+        let large = Content::Binary(Bytes::from(vec![0; MAX_BEHIND_BYTES]));
+        assert!(deliveries.has_room().now_or_never().is_some());
+        assert!(deliveries.push(Delivery::Event(Framed::new(None, large))));
+        assert!(!deliveries.push(Delivery::Confirmed(1, Position { epoch: 0, sequence: 0 })));
+        assert!(deliveries.has_room().now_or_never().is_none());
+        assert_eq!(deliveries.take().len(), 2);
+        assert!(deliveries.has_room().now_or_never().is_some());
+    }
+}

@@ -1,0 +1,129 @@
+//! The head of an HTTP/1 request, as far as the front door needs it.
+
+use crate::refusal::Refusal;
+
+/// The largest head that the front door reads.
+pub const MAX_HEAD_BYTES: usize = 16 << 10;
+
+/// The most headers of a request; browsers send about 20.
+const MAX_HEADERS: usize = 64;
+
+/// Method, target and headers of one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// In upper case, as it came.
+    pub method: String,
+    /// The target up to a `?`.
+    pub path: String,
+    /// The target behind a `?`, still percent-encoded.
+    pub query: String,
+    /// 0 for HTTP/1.0, 1 for HTTP/1.1.
+    pub minor_version: u8,
+    /// Names in lower case, values without the white space around them.
+    headers: Vec<(String, String)>,
+}
+
+impl Head {
+    /// Reads a head from the start of what a client sent; answers it and its length, or `None` if
+    /// it is not complete.
+    ///
+    /// # Errors
+    /// 400 for what is not HTTP/1, 431 for more than 64 headers or 16 KiB.
+    pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Refusal> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut request = httparse::Request::new(&mut headers);
+        let len = match request.parse(bytes) {
+            Ok(httparse::Status::Complete(len)) if len <= MAX_HEAD_BYTES => len,
+            Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD_BYTES => return Ok(None),
+            Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Refusal::large_head()),
+            Err(error) => return Err(Refusal::bad(&format!("not an HTTP/1 request: {error}"))),
+        };
+        let target = request.path.expect("set by a complete parse");
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let head = Self {
+            method: request.method.expect("set by a complete parse").to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            minor_version: request.version.expect("set by a complete parse"),
+            headers: request
+                .headers
+                .iter()
+                .map(|header| {
+                    let value = String::from_utf8_lossy(header.value).trim().to_owned();
+                    (header.name.to_ascii_lowercase(), value)
+                })
+                .collect(),
+        };
+        Ok(Some((head, len)))
+    }
+
+    /// All values of a header, whose name is given in lower case.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a header that must not be repeated; `None` if it is, or is missing.
+    pub fn one(&self, name: &str) -> Option<&str> {
+        let mut values = self.all(name);
+        values.next().filter(|_| values.next().is_none())
+    }
+
+    /// Whether a comma-separated header holds a token, in whatever case.
+    pub fn lists(&self, name: &str, token: &str) -> bool {
+        self.tokens(name).any(|listed| listed.eq_ignore_ascii_case(token))
+    }
+
+    /// Whether a comma-separated header holds exactly this token.
+    pub fn lists_exactly(&self, name: &str, token: &str) -> bool {
+        self.tokens(name).any(|listed| listed == token)
+    }
+
+    fn tokens(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.all(name).flat_map(|value| value.split(',')).map(str::trim)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_head_is_taken_apart_and_what_follows_is_left() {
+        let bytes = b"GET /events?group=a HTTP/1.1\r\nHost: h\r\nConnection: a\r\nconnection: B, c\r\n\r\nrest";
+        let (head, len) = Head::parse(bytes).expect("well-formed").expect("complete");
+        assert_eq!(&bytes[len..], b"rest");
+        assert_eq!((&*head.method, &*head.path, &*head.query), ("GET", "/events", "group=a"));
+        assert_eq!(head.one("host"), Some("h"));
+        assert_eq!(head.one("connection"), None);
+        assert!(head.lists("connection", "b") && head.lists("connection", "C"));
+        assert!(!head.lists_exactly("connection", "b"));
+    }
+
+    #[test]
+    fn an_incomplete_head_is_not_an_error_until_it_is_too_large() {
+        let mut bytes = b"GET / HTTP/1.1\r\nX: ".to_vec();
+        assert_eq!(Head::parse(&bytes), Ok(None));
+        bytes.resize(MAX_HEAD_BYTES, b'x');
+        assert_eq!(Head::parse(&bytes).map_err(|refusal| refusal.status), Err(431));
+    }
+
+    #[test]
+    fn too_many_headers_and_other_protocols_are_refused() {
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65));
+        assert_eq!(Head::parse(many.as_bytes()).map_err(|refusal| refusal.status), Err(431));
+        for bytes in
+            [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"PRI * HTTP/2.0\r\n\r\n", b"\0\0\0\x01\x80"]
+        {
+            assert_eq!(Head::parse(bytes).map_err(|refusal| refusal.status), Err(400), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_the_parser(bytes: Vec<u8>) {
+            let _ = Head::parse(&bytes);
+        }
+    }
+}

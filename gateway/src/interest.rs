@@ -1,0 +1,246 @@
+//! What the connections of a gateway listen to, summed over its workers, and what the broker has
+//! been told and has confirmed of it. Pure: the bridge's core.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use campanile_messages::Audience;
+use campanile_messages::link::InterestChange;
+
+use crate::subscriptions::{Change, Ticket};
+
+/// How many changes one frame carries: at most 2.6 MB of names.
+const MAX_CHANGES: usize = 10_000;
+
+/// A frame's worth of changes under their revision.
+pub type Report = (u64, Vec<InterestChange>);
+
+/// Counts listeners by audience and worker.
+#[derive(Debug)]
+pub struct Interest {
+    workers: usize,
+    /// Interest without a listener is kept for this long.
+    linger: Duration,
+    audiences: HashMap<Audience, Listeners>,
+    /// Changed since the last report.
+    changed: HashSet<Audience>,
+    /// Audiences to look at when their time has come; each at most once.
+    empty: VecDeque<(Instant, Audience)>,
+    /// The highest ticket of each worker that is counted in.
+    tickets: Vec<Ticket>,
+    /// The same as of the last report.
+    told: Vec<Ticket>,
+    revision: u64,
+    /// The report that the broker has not confirmed yet, and the tickets that it covers. There is
+    /// at most one, so that what waits for a slow broker is bounded by the audiences there are.
+    unconfirmed: Option<(u64, Vec<Ticket>)>,
+}
+
+#[derive(Debug)]
+struct Listeners {
+    by_worker: Box<[u32]>,
+    empty_since: Option<Instant>,
+    /// Stands in `Interest::empty`.
+    is_watched: bool,
+}
+
+impl Listeners {
+    fn total(&self) -> u32 {
+        self.by_worker.iter().sum()
+    }
+}
+
+impl Interest {
+    /// No listener yet, at so many workers.
+    pub fn new(workers: usize, linger: Duration) -> Self {
+        Self {
+            workers,
+            linger,
+            audiences: HashMap::new(),
+            changed: HashSet::new(),
+            empty: VecDeque::new(),
+            tickets: vec![0; workers],
+            told: vec![0; workers],
+            revision: 0,
+            unconfirmed: None,
+        }
+    }
+
+    /// Counts a worker's changes in, all up to its ticket.
+    pub fn change(&mut self, worker: usize, ticket: Ticket, changes: Vec<Change>, now: Instant) {
+        self.tickets[worker] = ticket;
+        for (audience, by) in changes {
+            let workers = self.workers;
+            let listeners = self.audiences.entry(audience.clone()).or_insert_with(|| Listeners {
+                by_worker: vec![0; workers].into(),
+                empty_since: None,
+                is_watched: false,
+            });
+            let count = &mut listeners.by_worker[worker];
+            *count = count.checked_add_signed(by).expect("a worker removes what it has added");
+            listeners.empty_since = (listeners.total() == 0).then_some(now);
+            if listeners.empty_since.is_some() && !listeners.is_watched {
+                listeners.is_watched = true;
+                self.empty.push_back((now, audience.clone()));
+            }
+            self.changed.insert(audience);
+        }
+    }
+
+    /// Withdraws what has had no listener for long enough.
+    pub fn expire(&mut self, now: Instant) {
+        let linger = self.linger;
+        let is_due = |since: Instant| now.duration_since(since) >= linger;
+        while let Some((_, audience)) = self.empty.pop_front_if(|(since, _)| is_due(*since)) {
+            let listeners = self.audiences.get_mut(&audience).expect("watched until withdrawn");
+            match listeners.empty_since {
+                None => listeners.is_watched = false,
+                Some(since) if is_due(since) => {
+                    self.audiences.remove(&audience);
+                    self.changed.insert(audience);
+                }
+                // It was in use meanwhile, and is empty again.
+                Some(since) => self.empty.push_back((since, audience)),
+            }
+        }
+    }
+
+    /// What to tell the broker of the changes since the last report; nothing while that is not
+    /// confirmed. A ticket without a change is reported too, for its confirmation.
+    pub fn report(&mut self) -> Vec<Report> {
+        if self.unconfirmed.is_some() || (self.changed.is_empty() && self.told == self.tickets) {
+            return Vec::new();
+        }
+        let changed = self.changed.drain().collect();
+        self.reports(changed)
+    }
+
+    /// What to tell a broker that knows nothing yet. Confirmations of earlier reports no longer
+    /// count.
+    pub fn report_all(&mut self) -> Vec<Report> {
+        self.changed.clear();
+        let all = self.audiences.keys().cloned().collect();
+        self.reports(all)
+    }
+
+    fn reports(&mut self, audiences: Vec<Audience>) -> Vec<Report> {
+        let mut reports = Vec::new();
+        let mut audiences = audiences.into_iter().peekable();
+        loop {
+            let changes = audiences.by_ref().take(MAX_CHANGES).map(|audience| {
+                let listeners = self.audiences.get(&audience);
+                InterestChange { connections: listeners.map(Listeners::total), audience }
+            });
+            self.revision += 1;
+            reports.push((self.revision, changes.collect()));
+            if audiences.peek().is_none() {
+                break;
+            }
+        }
+        self.told.clone_from(&self.tickets);
+        self.unconfirmed = Some((self.revision, self.tickets.clone()));
+        reports
+    }
+
+    /// The broker knows this revision: the tickets that it confirms, one a worker, if it is the
+    /// last.
+    pub fn confirm(&mut self, revision: u64) -> Option<Vec<Ticket>> {
+        let (_, tickets) = self.unconfirmed.take_if(|(told, _)| *told <= revision)?;
+        Some(tickets)
+    }
+
+    /// The workers that have listeners.
+    pub fn workers(&self, audience: &Audience) -> impl Iterator<Item = usize> {
+        let counts = self.audiences.get(audience).map(|listeners| &listeners.by_worker);
+        counts
+            .into_iter()
+            .flatten()
+            .enumerate()
+            .filter(|(_, count)| **count > 0)
+            .map(|(worker, _)| worker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use campanile_messages::GroupName;
+
+    use super::*;
+
+    fn group(name: impl Into<String>) -> Audience {
+        Audience::Group(GroupName::new(name.into()).expect("a name"))
+    }
+
+    fn change(audience: Audience, connections: impl Into<Option<u32>>) -> InterestChange {
+        InterestChange { audience, connections: connections.into() }
+    }
+
+    const LINGER: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn counts_are_summed_over_the_workers_and_reported_once() {
+        let now = Instant::now();
+        let mut interest = Interest::new(2, LINGER);
+        interest.change(0, 1, vec![(Audience::Everyone, 1)], now);
+        interest.change(1, 1, vec![(Audience::Everyone, 1)], now);
+        assert_eq!(interest.report(), [(1, vec![change(Audience::Everyone, 2)])]);
+        assert_eq!(interest.report(), []);
+        interest.change(1, 2, vec![(Audience::Everyone, -1)], now);
+        assert_eq!(interest.workers(&Audience::Everyone).collect::<Vec<_>>(), [0]);
+        assert_eq!(interest.report(), [], "the first report is not confirmed yet");
+        assert_eq!(interest.confirm(1), Some(vec![1, 1]));
+        assert_eq!(interest.report(), [(2, vec![change(Audience::Everyone, 1)])]);
+        assert_eq!(interest.confirm(2), Some(vec![1, 2]));
+        assert_eq!(interest.report(), []);
+    }
+
+    #[test]
+    fn interest_is_withdrawn_only_after_it_was_empty_for_long_enough() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut interest = Interest::new(1, LINGER);
+        interest.change(0, 1, vec![(group("a"), 1)], start);
+        interest.change(0, 2, vec![(group("a"), -1)], start);
+        assert_eq!(interest.report(), [(1, vec![change(group("a"), 0)])]);
+        interest.confirm(1);
+        interest.change(0, 3, vec![(group("a"), 1)], start + 4 * second);
+        interest.change(0, 4, vec![(group("a"), -1)], start + 4 * second);
+        assert_eq!(interest.report(), [(2, vec![change(group("a"), 0)])]);
+        interest.confirm(2);
+        interest.expire(start + 5 * second);
+        assert_eq!(interest.report(), []);
+        interest.expire(start + 9 * second);
+        assert_eq!(interest.report(), [(3, vec![change(group("a"), None)])]);
+    }
+
+    #[test]
+    fn a_new_link_is_told_everything_and_its_confirmation_covers_all_tickets() {
+        let now = Instant::now();
+        let mut interest = Interest::new(1, LINGER);
+        interest.change(0, 1, vec![(Audience::Everyone, 1)], now);
+        interest.report();
+        interest.change(0, 2, vec![(group("a"), 1)], now);
+        let reports = interest.report_all();
+        assert_eq!(reports.len(), 1);
+        let (revision, mut changes) = reports.into_iter().next().expect("one");
+        changes.sort_by(|a, b| a.audience.cmp(&b.audience));
+        assert_eq!(changes, [change(Audience::Everyone, 1), change(group("a"), 1)]);
+        assert_eq!(interest.confirm(1), None);
+        assert_eq!(interest.confirm(revision), Some(vec![2]));
+    }
+
+    #[test]
+    fn a_report_of_many_audiences_takes_several_frames_and_the_last_confirms() {
+        let now = Instant::now();
+        let mut interest = Interest::new(1, LINGER);
+        let changes = (0..MAX_CHANGES + 1).map(|i| (group(format!("g{i}")), 1)).collect();
+        interest.change(0, 1, changes, now);
+        let reports = interest.report();
+        assert_eq!(
+            reports.iter().map(|(r, c)| (*r, c.len())).collect::<Vec<_>>(),
+            [(1, MAX_CHANGES), (2, 1)]
+        );
+        assert_eq!(interest.confirm(1), None);
+        assert_eq!(interest.confirm(2), Some(vec![1]));
+    }
+}

@@ -1,0 +1,117 @@
+//! The page: an ordinary actix-web `App` for every request that is not a stream of events.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_http::{HttpService, KeepAlive};
+use actix_service::{Service as _, ServiceFactory as _, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::http::header;
+use actix_web::middleware::DefaultHeaders;
+use actix_web::{App, HttpRequest, HttpResponse, web};
+use futures_util::future::LocalBoxFuture;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::rewind::Rewind;
+
+const HTML: &str = include_str!("../page/index.html");
+const CSS: &str = include_str!("../page/page.css");
+const JS: &str = include_str!("../page/page.js");
+
+/// Where the HTML names the publisher.
+const PUBLISHER_URL: &str = "{{publisher_url}}";
+
+/// A request and its answer may take this long.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// After its answer, a client may go on sending for this long.
+const DISCONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Serves one request on a stream, then closes it: the next request on it might be a websocket's,
+/// and those belong to the front door.
+pub type Serve = Rc<dyn Fn(Rewind, Option<SocketAddr>) -> LocalBoxFuture<'static, ()>>;
+
+/// The page's server for one thread. `publisher_url` is shown to the page; empty means its own host
+/// on the publisher's default port.
+///
+/// # Panics
+/// Never: the service is made without anything that could fail.
+pub async fn server(publisher_url: &str) -> Serve {
+    let html = web::Data::new(HTML.replace(PUBLISHER_URL, &escape(publisher_url)));
+    let app = App::new()
+        .app_data(html)
+        .wrap(
+            DefaultHeaders::new()
+                .add((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+                .add((header::REFERRER_POLICY, "no-referrer"))
+                .add((header::CACHE_CONTROL, "no-cache")),
+        )
+        .service(web::resource("/").get(index).head(index))
+        .service(web::resource("/page.css").get(css).head(css))
+        .service(web::resource("/page.js").get(js).head(js))
+        .default_service(web::to(not_found));
+    let service = HttpService::build()
+        .keep_alive(KeepAlive::Disabled)
+        .client_request_timeout(LIMIT)
+        .client_disconnect_timeout(DISCONNECT_LIMIT)
+        .h1(map_config(app, |()| AppConfig::default()))
+        .new_service(())
+        .await
+        .expect("an App without a fallible part");
+    let service = Rc::new(service);
+    Rc::new(move |stream, peer| {
+        let service = service.clone();
+        Box::pin(async move {
+            match timeout(LIMIT, service.call((stream, peer))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(?peer, ?error, "a request failed"),
+                Err(_) => debug!(?peer, "a request took too long"),
+            }
+        })
+    })
+}
+
+async fn index(html: web::Data<String>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        // The page pushes to a publisher and connects to gateways, wherever they are.
+        .insert_header((
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+             connect-src *; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ))
+        .body(html.get_ref().clone())
+}
+
+async fn css() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/css; charset=utf-8").body(CSS)
+}
+
+async fn js() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/javascript; charset=utf-8").body(JS)
+}
+
+async fn not_found(request: HttpRequest) -> HttpResponse {
+    let path: String = request.path().chars().take(100).collect();
+    HttpResponse::NotFound()
+        .content_type("text/plain; charset=utf-8")
+        .body(format!("nothing at {path}; the page and the websocket are at /\n"))
+}
+
+/// For an attribute of HTML.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_one_place_for_the_publisher_and_a_url_cannot_leave_it() {
+        assert_eq!(HTML.matches(PUBLISHER_URL).count(), 1);
+        assert_eq!(escape(r#"http://h/?a="><script>&"#), "http://h/?a=&quot;>&lt;script>&amp;");
+    }
+}

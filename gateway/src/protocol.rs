@@ -1,0 +1,282 @@
+//! `campanile.v1`: what a client may say, and the texts that it hears. Pure.
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use campanile_messages::{Address, Audience, Content, GroupName, Position};
+use serde::{Deserialize, Serialize};
+
+use crate::websocket::encode::{Opcode, frame};
+
+/// More errors than this within [`ERROR_WINDOW`] are abuse.
+const MAX_ERRORS: u32 = 100;
+
+const ERROR_WINDOW: Duration = Duration::from_secs(60);
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Listen to a group.
+    Join(GroupName),
+    /// No longer listen to a group.
+    Leave(GroupName),
+    /// Answer [`pong`].
+    Ping,
+}
+
+/// Why a message of a client is answered with an error. The connection lives on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// No JSON object of the known fields.
+    #[error("not a message: {0}")]
+    Malformed(String),
+    /// A binary message.
+    #[error("messages are JSON in text frames")]
+    NotText,
+    /// No such type.
+    #[error("unknown type {0:?}, accepted: join, leave, ping")]
+    UnknownType(String),
+    /// A group that is missing or out of the rules.
+    #[error("field group: {0}")]
+    InvalidGroup(String),
+    /// One group more than a connection may have.
+    #[error("more than {0} groups")]
+    TooManyGroups(usize),
+}
+
+impl RequestError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::NotText => "not_text",
+            Self::UnknownType(_) => "unknown_type",
+            Self::InvalidGroup(_) => "invalid_group",
+            Self::TooManyGroups(_) => "too_many_groups",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRequest<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    group: Option<Cow<'a, str>>,
+}
+
+/// Reads a client's message.
+///
+/// # Errors
+/// What to answer with [`error`].
+pub fn read(text: &str) -> Result<Request, RequestError> {
+    let raw: RawRequest<'_> = serde_json::from_str(text)
+        .map_err(|error| RequestError::Malformed(shorten(&error.to_string())))?;
+    let group = |group: Option<Cow<'_, str>>| {
+        let group = group.ok_or_else(|| RequestError::InvalidGroup("missing".to_owned()))?;
+        GroupName::new(group.into_owned())
+            .map_err(|error| RequestError::InvalidGroup(error.to_string()))
+    };
+    match &*raw.r#type {
+        "join" => group(raw.group).map(Request::Join),
+        "leave" => group(raw.group).map(Request::Leave),
+        "ping" => Ok(Request::Ping),
+        unknown => Err(RequestError::UnknownType(shorten(unknown))),
+    }
+}
+
+/// An error must not send back all that a client made up.
+fn shorten(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+/// Counts the errors of one connection.
+#[derive(Debug, Default)]
+pub struct Errors {
+    since: Option<Instant>,
+    count: u32,
+}
+
+impl Errors {
+    /// Counts one more; `true` if that is abuse.
+    pub fn count(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now.duration_since(since) >= ERROR_WINDOW) {
+            *self = Self { since: Some(now), count: 0 };
+        }
+        self.count += 1;
+        self.count > MAX_ERRORS
+    }
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Said<'a> {
+    Welcome { worker: u64, connection: u64, position: String },
+    Event(SaidEvent<'a>),
+    Joined { group: &'a str },
+    Left { group: &'a str },
+    Pong,
+    Error { code: &'a str, message: String },
+}
+
+#[derive(Serialize)]
+struct SaidEvent<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    to: SaidAudience<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_base64: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum SaidAudience<'a> {
+    Everyone,
+    Connection,
+    Group(&'a str),
+}
+
+impl Said<'_> {
+    fn frame(&self) -> Bytes {
+        let text = serde_json::to_vec(self).expect("plain strings and numbers are JSON");
+        frame(Opcode::Text, &text)
+    }
+}
+
+/// The first message: where the client is, and where its stream begins.
+pub fn welcome(address: Address, position: Position) -> Bytes {
+    let Address { worker, connection } = address;
+    Said::Welcome { worker: worker.0, connection: connection.0, position: position.to_string() }
+        .frame()
+}
+
+/// An event; `None` for the place and the audience of one that is for this connection alone, which
+/// has no place in the log.
+pub fn event(logged: Option<(Position, &Audience)>, content: &Content) -> Bytes {
+    let (content, content_base64) = match content {
+        Content::Text(text) => (Some(&**text), None),
+        Content::Binary(bytes) => (None, Some(STANDARD.encode(bytes))),
+    };
+    let to = match logged {
+        None => SaidAudience::Connection,
+        Some((_, Audience::Everyone)) => SaidAudience::Everyone,
+        Some((_, Audience::Group(group))) => SaidAudience::Group(group),
+    };
+    let id = logged.map(|(position, _)| position.to_string());
+    Said::Event(SaidEvent { id, to, content, content_base64 }).frame()
+}
+
+/// The client listens to the group from here on.
+pub fn joined(group: &GroupName) -> Bytes {
+    Said::Joined { group }.frame()
+}
+
+/// The client does not listen to the group.
+pub fn left(group: &GroupName) -> Bytes {
+    Said::Left { group }.frame()
+}
+
+/// The answer to a ping.
+pub fn pong() -> Bytes {
+    Said::Pong.frame()
+}
+
+/// The answer to a message that is none.
+pub fn error(error: &RequestError) -> Bytes {
+    Said::Error { code: error.code(), message: error.to_string() }.frame()
+}
+
+#[cfg(test)]
+mod tests {
+    use campanile_messages::{ConnectionId, WorkerId};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(frame: &Bytes) -> &str {
+        assert_eq!(usize::from(frame[1]), frame.len() - 2, "a short frame");
+        std::str::from_utf8(&frame[2..]).expect("UTF-8")
+    }
+
+    #[test]
+    fn the_texts_that_a_client_hears() {
+        let position = Position { epoch: 0xab, sequence: 7 };
+        let address = Address { worker: WorkerId(3), connection: ConnectionId(9) };
+        let group = GroupName::new("a\"b").expect("a name");
+        for (frame, expected) in [
+            (
+                welcome(address, position),
+                r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7"}"#,
+            ),
+            (
+                event(Some((position, &Audience::Everyone)), &"hi".into()),
+                r#"{"type":"event","id":"00000000000000ab-7","to":"everyone","content":"hi"}"#,
+            ),
+            (
+                event(Some((position, &Audience::Group(group.clone()))), &"\n".into()),
+                r#"{"type":"event","id":"00000000000000ab-7","to":{"group":"a\"b"},"content":"\n"}"#,
+            ),
+            (
+                event(None, &Content::Binary(Bytes::from_static(&[0xff]))),
+                r#"{"type":"event","to":"connection","content_base64":"/w=="}"#,
+            ),
+            (joined(&group), r#"{"type":"joined","group":"a\"b"}"#),
+            (left(&group), r#"{"type":"left","group":"a\"b"}"#),
+            (pong(), r#"{"type":"pong"}"#),
+            (
+                error(&RequestError::NotText),
+                r#"{"type":"error","code":"not_text","message":"messages are JSON in text frames"}"#,
+            ),
+        ] {
+            assert_eq!(text(&frame), expected);
+        }
+    }
+
+    #[test]
+    fn requests_are_read_and_anything_else_is_an_error_that_names_it() {
+        let group = |name: &'static str| GroupName::new(name).expect("a name");
+        assert_eq!(read(r#"{"type":"join","group":"뉴스"}"#), Ok(Request::Join(group("뉴스"))));
+        assert_eq!(
+            read(r#"{"group":"a\n","type":"leave"}"#).map_err(|e| e.code()),
+            Err("invalid_group")
+        );
+        assert_eq!(read(r#"{"type":"leave","group":"a"}"#), Ok(Request::Leave(group("a"))));
+        assert_eq!(read(r#" {"type":"ping"} "#), Ok(Request::Ping));
+        for (text, code) in [
+            ("", "malformed"),
+            ("[]", "malformed"),
+            ("{}", "malformed"),
+            (r#"{"type":"join","group":"a","since":"P"}"#, "malformed"),
+            (r#"{"type":"publish"}"#, "unknown_type"),
+            (r#"{"type":"join"}"#, "invalid_group"),
+            (r#"{"type":"join","group":""}"#, "invalid_group"),
+        ] {
+            assert_eq!(read(text).map_err(|error| error.code()), Err(code), "{text}");
+        }
+        let nested = "[".repeat(100_000);
+        assert_eq!(read(&nested).map_err(|error| error.code()), Err("malformed"));
+    }
+
+    #[test]
+    fn more_than_100_errors_a_minute_are_abuse() {
+        let start = Instant::now();
+        let mut errors = Errors::default();
+        assert!((0..100).all(|_| !errors.count(start)));
+        assert!(errors.count(start));
+        assert!(!errors.count(start + ERROR_WINDOW));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_every_error_fits_a_short_answer(text: String) {
+            if let Err(refused) = read(&text) {
+                prop_assert!(error(&refused).len() < 1_000);
+            }
+        }
+    }
+}

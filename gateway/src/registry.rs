@@ -1,0 +1,405 @@
+//! The registry of one worker: knows every session of its thread and what each listens to, and
+//! writes events straight to their sockets.
+//!
+//! Receives from its sessions (attach, join, leave, detach) and, through [`Deliveries`], from the
+//! bridge. Sends to the sockets and to the bridge. Runs on the worker's thread. Bounded by: one
+//! message in flight a session, the bytes of `Deliveries`, and one report in flight to the bridge.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use bytes::Bytes;
+use campanile_channel::Full;
+use campanile_messages::link::{self, Outcome};
+use campanile_messages::{Address, Audience, ConnectionId, GroupName, Position, WorkerId};
+
+use crate::bridge::{Answer, Bridge, InterestChanged};
+use crate::config::GatewayConfig;
+use crate::delivery::{Deliveries, Delivery, Framed};
+use crate::liveness::{Liveness, Verdict};
+use crate::protocol;
+use crate::socket::{Sent, Socket, Waiting};
+use crate::subscriptions::{Change, Confirmed, Joining, Subscriptions, Ticket};
+use crate::vital::Vital;
+use crate::websocket::CloseCode;
+use crate::websocket::encode::{self, Opcode};
+use crate::websocket::handshake::Protocol;
+
+/// How often clients are looked at for signs of life.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A drain closes some clients this often.
+const DRAIN_STEP: Duration = Duration::from_millis(50);
+
+/// A batch is flushed at the latest when it holds this much, so that a fast burst is no reason to
+/// call a client slow.
+const FLUSH_EVERY_BYTES: usize = 128 << 10;
+
+/// See the module's documentation.
+pub struct Registry {
+    /// Which of the gateway's workers this is, from 0.
+    index: usize,
+    /// Given by the broker; set before the first connection is let in.
+    worker: Arc<OnceLock<WorkerId>>,
+    config: Arc<GatewayConfig>,
+    deliveries: Deliveries,
+    bridge: Addr<Bridge>,
+    subscriptions: Subscriptions<Client>,
+    last_ticket: Ticket,
+    unreported: HashMap<Audience, i32>,
+    /// The bridge has not taken the last report yet.
+    is_reporting: bool,
+    reported_ticket: Ticket,
+    is_draining: bool,
+    _vital: Vital,
+}
+
+#[derive(Debug)]
+struct Client {
+    socket: Arc<Socket>,
+    protocol: Protocol,
+    attached: Instant,
+    asked: Option<Instant>,
+}
+
+impl Client {
+    fn close(&self, code: CloseCode, waiting: Waiting) {
+        self.socket.close(encode::close(code), waiting);
+    }
+
+    fn send(&self, frame: &Bytes) {
+        self.settle(self.socket.send_now(frame));
+    }
+
+    /// The one place where a client is found to be too slow.
+    fn settle<T>(&self, sent: Result<T, Full>) -> Option<T> {
+        sent.inspect_err(|_| self.close(CloseCode::TooSlow, Waiting::Drop)).ok()
+    }
+}
+
+impl Registry {
+    /// The registry of worker `index`, which gets its deliveries from `bridge`.
+    pub fn new(
+        index: usize,
+        worker: Arc<OnceLock<WorkerId>>,
+        config: Arc<GatewayConfig>,
+        deliveries: Deliveries,
+        bridge: Addr<Bridge>,
+    ) -> Self {
+        Self {
+            index,
+            worker,
+            subscriptions: Subscriptions::new(config.max_groups),
+            config,
+            deliveries,
+            bridge,
+            last_ticket: 0,
+            unreported: HashMap::new(),
+            is_reporting: false,
+            reported_ticket: 0,
+            is_draining: false,
+            _vital: Vital("registry"),
+        }
+    }
+}
+
+impl Actor for Registry {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(SWEEP, |registry, _| registry.sweep(Instant::now()));
+    }
+}
+
+/// A connection comes. It is greeted when the broker has confirmed its interest.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Attach {
+    /// Its number at this worker.
+    pub connection: ConnectionId,
+    /// Where to write.
+    pub socket: Arc<Socket>,
+    /// How to write.
+    pub protocol: Protocol,
+    /// What it listens to beside everyone, without repeats.
+    pub groups: Vec<GroupName>,
+}
+
+impl Handler<Attach> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) {
+        let Attach { connection, socket, protocol, groups } = attach;
+        let client = Client { socket, protocol, attached: Instant::now(), asked: None };
+        if self.is_draining {
+            client.close(CloseCode::GoingAway, Waiting::Flush);
+        }
+        self.last_ticket += 1;
+        let changes = self.subscriptions.attach(connection, groups, client, self.last_ticket);
+        self.report(changes, ctx);
+    }
+}
+
+/// A connection wants to listen to a group. It hears `joined` when the broker has confirmed that,
+/// unless the answer says otherwise.
+#[derive(Debug, Message)]
+#[rtype(result = "JoinAnswer")]
+pub struct Join(pub ConnectionId, pub GroupName);
+
+/// What a session does about its join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, MessageResponse)]
+pub enum JoinAnswer {
+    /// Nothing: the registry answers its client.
+    Awaited,
+    /// Say `joined`: the client listens already.
+    Already,
+    /// Say that there are too many.
+    TooMany,
+}
+
+impl Handler<Join> for Registry {
+    type Result = JoinAnswer;
+
+    fn handle(&mut self, Join(connection, group): Join, ctx: &mut Self::Context) -> JoinAnswer {
+        match self.subscriptions.join(connection, group, self.last_ticket + 1) {
+            Joining::Begun(change) => {
+                self.last_ticket += 1;
+                self.report([change], ctx);
+                JoinAnswer::Awaited
+            }
+            Joining::Repeated | Joining::Gone => JoinAnswer::Awaited,
+            Joining::Already => JoinAnswer::Already,
+            Joining::TooMany => JoinAnswer::TooMany,
+        }
+    }
+}
+
+/// A connection no longer wants to listen to a group.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Leave(pub ConnectionId, pub GroupName);
+
+impl Handler<Leave> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Leave(connection, group): Leave, ctx: &mut Self::Context) {
+        let change = self.subscriptions.leave(connection, &group);
+        self.report(change, ctx);
+    }
+}
+
+/// A connection is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Detach(pub ConnectionId);
+
+impl Handler<Detach> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Detach(connection): Detach, ctx: &mut Self::Context) {
+        let changes = self.subscriptions.detach(connection);
+        self.report(changes, ctx);
+    }
+}
+
+/// There is something in [`Deliveries`].
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct DeliveriesReady;
+
+impl Handler<DeliveriesReady> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, _: DeliveriesReady, ctx: &mut Self::Context) {
+        let mut batch = Batch::default();
+        for delivery in self.deliveries.take() {
+            match delivery {
+                Delivery::Event(framed) => self.deliver(&framed, &mut batch),
+                Delivery::Push(ticket, connection, framed) => {
+                    batch.flush(&self.subscriptions);
+                    self.push(ticket, connection, &framed, ctx);
+                }
+                Delivery::Confirmed(ticket, position) => {
+                    batch.flush(&self.subscriptions);
+                    self.confirm(ticket, position);
+                }
+            }
+        }
+        batch.flush(&self.subscriptions);
+    }
+}
+
+/// The gateway shuts down: every client is told to go, spread over a time.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain {
+    /// The time; zero means all at once.
+    pub over: Duration,
+}
+
+impl Handler<Drain> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Drain { over }: Drain, ctx: &mut Self::Context) {
+        self.is_draining = true;
+        let sockets: Vec<_> =
+            self.subscriptions.all_mut().map(|(client, _)| client.socket.clone()).collect();
+        let steps = over.div_duration_f64(DRAIN_STEP).ceil().max(1.0);
+        let step_len = (sockets.len() as f64 / steps).ceil().max(1.0) as usize;
+        for (step, sockets) in (0..).zip(sockets.chunks(step_len)) {
+            let sockets = sockets.to_vec();
+            ctx.run_later(DRAIN_STEP * step, move |_, _| {
+                for socket in sockets {
+                    socket.close(encode::close(CloseCode::GoingAway), Waiting::Flush);
+                }
+            });
+        }
+    }
+}
+
+/// Sockets that were written to and not flushed.
+#[derive(Debug, Default)]
+struct Batch {
+    touched: Vec<usize>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn flush(&mut self, clients: &Subscriptions<Client>) {
+        for slot in self.touched.drain(..) {
+            if let Some(client) = clients.in_slot(slot) {
+                client.socket.flush();
+            }
+        }
+        self.bytes = 0;
+    }
+}
+
+impl Registry {
+    fn deliver(&self, framed: &Framed, batch: &mut Batch) {
+        let Some(audience) = framed.audience() else {
+            return;
+        };
+        let mut len_bytes = 0;
+        self.subscriptions.for_each_listener(audience, |slot, client| {
+            let frame = framed.frame(client.protocol);
+            len_bytes = len_bytes.max(frame.len());
+            if client.settle(client.socket.send(frame)) == Some(Sent::First) {
+                batch.touched.push(slot);
+            }
+        });
+        batch.bytes += len_bytes;
+        if batch.bytes >= FLUSH_EVERY_BYTES {
+            batch.flush(&self.subscriptions);
+        }
+    }
+
+    fn push(
+        &self,
+        ticket: link::Ticket,
+        connection: ConnectionId,
+        framed: &Framed,
+        ctx: &mut Context<Self>,
+    ) {
+        let answer = move |outcome| Answer { ticket, outcome };
+        let Some(client) = self.subscriptions.get(connection).filter(|c| c.socket.is_open()) else {
+            self.bridge.do_send(answer(Outcome::UnknownConnection));
+            return;
+        };
+        client.send(framed.frame(client.protocol));
+        match client.socket.written() {
+            None if client.socket.is_open() => self.bridge.do_send(answer(Outcome::Written)),
+            None => self.bridge.do_send(answer(Outcome::NotWritten)),
+            Some(written) => {
+                let written = async move {
+                    match written.await {
+                        Ok(()) => answer(Outcome::Written),
+                        Err(_) => answer(Outcome::NotWritten),
+                    }
+                };
+                let answered = written.into_actor(self).map(|answer, registry, _| {
+                    registry.bridge.do_send(answer);
+                });
+                ctx.spawn(answered);
+            }
+        }
+    }
+
+    fn confirm(&mut self, up_to: Ticket, position: Position) {
+        for confirmed in self.subscriptions.confirm(up_to) {
+            match confirmed {
+                Confirmed::Attached(connection) => {
+                    let Some(&worker) = self.worker.get() else {
+                        continue;
+                    };
+                    let Some(client) = self.subscriptions.get(connection) else {
+                        continue;
+                    };
+                    let address = Address { worker, connection };
+                    client.send(&match client.protocol {
+                        Protocol::Plain => greeting(address),
+                        Protocol::V1 => protocol::welcome(address, position),
+                    });
+                }
+                Confirmed::Joined(connection, group) => {
+                    if let Some(client) = self.subscriptions.get(connection) {
+                        client.send(&protocol::joined(&group));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the bridge what changed. What changes while it has not taken the last report is summed
+    /// up, so that sessions cannot fill its mailbox.
+    fn report(&mut self, changes: impl IntoIterator<Item = Change>, ctx: &mut Context<Self>) {
+        for (audience, by) in changes {
+            *self.unreported.entry(audience).or_default() += by;
+        }
+        let nothing_new = self.unreported.is_empty() && self.reported_ticket == self.last_ticket;
+        if self.is_reporting || nothing_new {
+            return;
+        }
+        self.is_reporting = true;
+        self.reported_ticket = self.last_ticket;
+        let changed = InterestChanged {
+            worker: self.index,
+            ticket: self.last_ticket,
+            changes: self.unreported.drain().filter(|(_, by)| *by != 0).collect(),
+        };
+        let taken = self.bridge.send(changed).into_actor(self).map(|taken, registry, ctx| {
+            registry.is_reporting = false;
+            // Without a bridge the process is ending.
+            if taken.is_ok() {
+                registry.report([], ctx);
+            }
+        });
+        ctx.spawn(taken);
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        let GatewayConfig { ping_after, silence_limit, handshake_limit, .. } = *self.config;
+        let liveness = Liveness { ping_after, silence_limit };
+        for (client, is_confirmed) in self.subscriptions.all_mut() {
+            if !is_confirmed && now.saturating_duration_since(client.attached) > handshake_limit {
+                client.close(CloseCode::TryAgainLater, Waiting::Flush);
+            }
+            match liveness.judge(now, client.socket.heard(), client.asked) {
+                Verdict::Fine => {}
+                Verdict::Gone => client.close(CloseCode::Silent, Waiting::Drop),
+                Verdict::Ask => {
+                    client.asked = Some(now);
+                    client.send(&encode::frame(Opcode::Ping, b""));
+                }
+            }
+        }
+    }
+}
+
+/// The first frame of the plain mode, as the seed sends it.
+fn greeting(Address { worker, connection }: Address) -> Bytes {
+    let text = format!("workerID:{worker} connectionID:{connection} connected\n");
+    encode::frame(Opcode::Text, text.as_bytes())
+}

@@ -1,0 +1,141 @@
+//! The session of one websocket: what its client says, and its life from greeting to close.
+//!
+//! Receives from its client, through [`Incoming`]. Sends to the registry of its worker, and to its
+//! own socket. Runs on the worker's thread. Bounded by: one message of its client at a time; the
+//! client is not read while the registry has not answered.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use campanile_messages::{ConnectionId, GroupName};
+
+use crate::protocol::{self, Errors, Request, RequestError};
+use crate::registry::{Attach, Detach, Join, JoinAnswer, Leave, Registry};
+use crate::seats::Seat;
+use crate::socket::{Socket, Waiting};
+use crate::websocket::handshake::Protocol;
+use crate::websocket::{CloseCode, Incoming, Message as Said, encode};
+
+/// See the module's documentation.
+pub struct Session {
+    connection: ConnectionId,
+    socket: Arc<Socket>,
+    protocol: Protocol,
+    registry: Addr<Registry>,
+    max_groups: usize,
+    errors: Errors,
+    /// Taken when the session starts.
+    opening: Option<Box<Opening>>,
+    _seat: Seat,
+}
+
+/// What a session begins with.
+#[derive(Debug)]
+pub struct Opening {
+    /// The groups of the URL.
+    pub groups: Vec<GroupName>,
+    /// What the client says.
+    pub incoming: Incoming,
+}
+
+impl Session {
+    /// The session of a client whose handshake is done.
+    pub fn new(
+        connection: ConnectionId,
+        socket: Arc<Socket>,
+        protocol: Protocol,
+        opening: Opening,
+        (registry, max_groups): (Addr<Registry>, usize),
+        seat: Seat,
+    ) -> Self {
+        Self {
+            connection,
+            socket,
+            protocol,
+            registry,
+            max_groups,
+            errors: Errors::default(),
+            opening: Some(Box::new(opening)),
+            _seat: seat,
+        }
+    }
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let Some(opening) = self.opening.take() else {
+            return;
+        };
+        self.registry.do_send(Attach {
+            connection: self.connection,
+            socket: self.socket.clone(),
+            protocol: self.protocol,
+            groups: opening.groups,
+        });
+        ctx.add_stream(opening.incoming);
+    }
+}
+
+impl Drop for Session {
+    /// Whatever ended the session, a panic included, the registry forgets it.
+    fn drop(&mut self) {
+        self.socket.abort();
+        self.registry.do_send(Detach(self.connection));
+    }
+}
+
+impl StreamHandler<Said> for Session {
+    fn handle(&mut self, said: Said, ctx: &mut Self::Context) {
+        if self.protocol == Protocol::Plain {
+            return;
+        }
+        let request = match said {
+            Said::Text(text) => protocol::read(&text),
+            _ => Err(RequestError::NotText),
+        };
+        match request {
+            Ok(Request::Join(group)) => self.join(group, ctx),
+            Ok(Request::Leave(group)) => self.leave(group, ctx),
+            Ok(Request::Ping) => self.say(&protocol::pong()),
+            Err(error) => self.refuse(&error),
+        }
+    }
+}
+
+impl Session {
+    fn join(&mut self, group: GroupName, ctx: &mut Context<Self>) {
+        let asked = self.registry.send(Join(self.connection, group.clone()));
+        ctx.wait(asked.into_actor(self).map(move |answer, session, _| match answer {
+            Ok(JoinAnswer::Already) => session.say(&protocol::joined(&group)),
+            Ok(JoinAnswer::TooMany) => {
+                session.refuse(&RequestError::TooManyGroups(session.max_groups));
+            }
+            // Without a registry the process is ending.
+            Ok(JoinAnswer::Awaited) | Err(_) => {}
+        }));
+    }
+
+    fn leave(&mut self, group: GroupName, ctx: &mut Context<Self>) {
+        let asked = self.registry.send(Leave(self.connection, group.clone()));
+        ctx.wait(asked.into_actor(self).map(move |_, session, _| {
+            session.say(&protocol::left(&group));
+        }));
+    }
+
+    fn refuse(&mut self, error: &RequestError) {
+        self.say(&protocol::error(error));
+        if self.errors.count(Instant::now()) {
+            self.socket.close(encode::close(CloseCode::PolicyViolation), Waiting::Flush);
+        }
+    }
+
+    fn say(&self, frame: &Bytes) {
+        if self.socket.send_now(frame).is_err() {
+            self.socket.close(encode::close(CloseCode::TooSlow), Waiting::Drop);
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! One client's TCP stream and what waits to be written to it. Everybody on the connection's
+//! worker may add output; one task, the owner of its reads, drives it to its end.
+//!
+//! This is the seam under the outbox: write these shared slices, tell when the stream is writable,
+//! close. It knows nothing of websockets.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use campanile_channel::{Full, Outbox};
+use futures_util::task::AtomicWaker;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+/// After the last byte was sent, a peer may go on sending for this long; what it sends is read and
+/// dropped, for unread input would turn the close into a reset and the close code would be lost.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How many slices one `writev` takes.
+const WRITE_SLICES: usize = 64;
+
+/// A client's stream and its outbox.
+#[derive(Debug)]
+pub struct Socket {
+    stream: TcpStream,
+    state: Mutex<State>,
+    /// Wakes the task that reads, when there is something for it to finish.
+    driver: AtomicWaker,
+    opened: Instant,
+    /// Milliseconds from `opened` to the last byte that came.
+    heard_ms: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    outbox: Outbox,
+    phase: Phase,
+    /// Who waits until the outbox has written up to a place, in order.
+    waiting: Vec<Waiter>,
+}
+
+/// Is told when the outbox has written up to its place.
+#[derive(Debug)]
+struct Waiter {
+    place: u64,
+    done: oneshot::Sender<()>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The last slice is queued; what comes is dropped.
+    Closing,
+    /// All is sent, and the sending direction closed.
+    Lingering,
+    /// Nothing can be sent or read.
+    Broken,
+}
+
+/// What a `send` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Queued as the first: somebody must [`flush`](Socket::flush).
+    First,
+    /// Queued behind others: whoever flushes those flushes this.
+    Behind,
+    /// The connection is ending; dropped.
+    Ending,
+}
+
+/// What becomes of that which waits when a connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// It is sent before the last slice.
+    Flush,
+    /// It is dropped, save a frame that has begun.
+    Drop,
+}
+
+impl Socket {
+    /// Takes a stream over; up to `max_outbox_bytes` may wait for it.
+    pub fn new(stream: TcpStream, max_outbox_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            stream,
+            state: Mutex::new(State {
+                outbox: Outbox::new(max_outbox_bytes),
+                phase: Phase::Open,
+                waiting: Vec::new(),
+            }),
+            driver: AtomicWaker::new(),
+            opened: Instant::now(),
+            heard_ms: AtomicU64::new(0),
+        })
+    }
+
+    /// Queues a slice without writing it.
+    ///
+    /// # Errors
+    /// [`Full`] if the bound is reached; the peer is too slow and should be closed.
+    pub fn send(&self, slice: &Bytes) -> Result<Sent, Full> {
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            return Ok(Sent::Ending);
+        }
+        let first = state.outbox.is_empty();
+        state.outbox.push(slice.clone())?;
+        Ok(if first { Sent::First } else { Sent::Behind })
+    }
+
+    /// Writes as much of the outbox as the kernel takes at once; the rest follows when it takes
+    /// more.
+    pub fn flush(&self) {
+        let mut state = self.lock();
+        match self.write(&mut state) {
+            Ok(()) if state.outbox.is_empty() && state.phase == Phase::Open => {}
+            Ok(()) => self.driver.wake(),
+            Err(_) => self.break_off(&mut state),
+        }
+    }
+
+    /// Like [`send`](Self::send) and [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_now(&self, slice: &Bytes) -> Result<(), Full> {
+        if self.send(slice)? == Sent::First {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Resolves to `true` once all that is queued now has entered the kernel, to `false` if the
+    /// connection ends before. `None`: it has already.
+    pub fn written(&self) -> Option<oneshot::Receiver<()>> {
+        let mut state = self.lock();
+        if state.outbox.is_empty() {
+            return None;
+        }
+        let (done, written) = oneshot::channel();
+        let place = state.outbox.written_bytes() + state.outbox.queued_bytes() as u64;
+        if state.phase == Phase::Open {
+            state.waiting.push(Waiter { place, done });
+        }
+        Some(written)
+    }
+
+    /// Sends `last` as the last slice, then closes the sending direction, then waits for the peer's
+    /// end. The first close counts, any other is ignored.
+    pub fn close(&self, last: Bytes, waiting: Waiting) {
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            return;
+        }
+        if waiting == Waiting::Drop {
+            state.outbox.discard_unbegun();
+            state.waiting = Vec::new();
+        }
+        state.outbox.force(last);
+        state.phase = Phase::Closing;
+        drop(state);
+        self.flush();
+        self.driver.wake();
+    }
+
+    /// Ends the connection at once, whatever waits.
+    pub fn abort(&self) {
+        self.break_off(&mut self.lock());
+    }
+
+    /// Whether no close has begun.
+    pub fn is_open(&self) -> bool {
+        self.lock().phase == Phase::Open
+    }
+
+    /// Whether nothing waits to be written.
+    pub fn is_flushed(&self) -> bool {
+        self.lock().outbox.is_empty()
+    }
+
+    /// When the last byte came from the peer, or the connection was opened.
+    pub fn heard(&self) -> Instant {
+        self.opened + Duration::from_millis(self.heard_ms.load(Ordering::Relaxed))
+    }
+
+    /// Reads what has come. Only the task that drives the connection calls this; it is woken for
+    /// output too. `Ok(0)`: the peer has closed its direction.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.driver.register(cx.waker());
+        self.poll_flush(cx)?;
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            match self.stream.try_read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => {
+                    let heard_ms = self.opened.elapsed().as_millis() as u64;
+                    self.heard_ms.store(heard_ms, Ordering::Relaxed);
+                    return Poll::Ready(result);
+                }
+            }
+        }
+    }
+
+    /// Writes what waits, and arranges to be woken for the rest.
+    fn poll_flush(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        loop {
+            let mut state = self.lock();
+            if state.phase == Phase::Broken {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            self.write(&mut state)?;
+            if state.outbox.is_empty() {
+                if state.phase == Phase::Closing {
+                    state.phase = Phase::Lingering;
+                    SockRef::from(&self.stream).shutdown(Shutdown::Write)?;
+                }
+                return Ok(());
+            }
+            drop(state);
+            match self.stream.poll_write_ready(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(ready) => ready?,
+            }
+        }
+    }
+
+    fn write(&self, state: &mut State) -> io::Result<()> {
+        while !state.outbox.is_empty() {
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+            let filled = state.outbox.slices(&mut slices);
+            let written = match self.stream.try_write_vectored(&slices[..filled]) {
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            state.outbox.advance(written);
+            let reached = state.outbox.written_bytes();
+            let done = state.waiting.partition_point(|waiter| waiter.place <= reached);
+            for waiter in state.waiting.drain(..done) {
+                let _ = waiter.done.send(());
+            }
+        }
+        Ok(())
+    }
+
+    fn break_off(&self, state: &mut State) {
+        state.phase = Phase::Broken;
+        state.waiting = Vec::new();
+        self.driver.wake();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is complete before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sees a closed connection to its end: flushes, then reads and drops what still comes.
+#[derive(Debug)]
+pub struct Ending {
+    socket: Arc<Socket>,
+    /// Until the last byte is sent this limits the flush, then the lingering.
+    limit: Pin<Box<Sleep>>,
+    lingering: bool,
+}
+
+impl Ending {
+    /// The end of a socket on which [`Socket::close`] was called. What still waits may take up to
+    /// `flush_limit`.
+    pub fn new(socket: Arc<Socket>, flush_limit: Duration) -> Self {
+        Self { socket, limit: Box::pin(tokio::time::sleep(flush_limit)), lingering: false }
+    }
+}
+
+impl Future for Ending {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut dropped = [0; 4096];
+        loop {
+            // First of all the reads: they flush.
+            let read = self.socket.poll_read(cx, &mut dropped);
+            if !self.lingering && self.socket.lock().phase == Phase::Lingering {
+                self.lingering = true;
+                self.limit.set(tokio::time::sleep(LINGER));
+            }
+            let over = match read {
+                Poll::Ready(Ok(0)) => self.lingering,
+                Poll::Ready(ref result) => result.is_err(),
+                Poll::Pending => {
+                    ready!(self.limit.as_mut().poll(cx));
+                    true
+                }
+            };
+            if over {
+                self.socket.abort();
+                return Poll::Ready(());
+            }
+            if matches!(read, Poll::Ready(Ok(0))) {
+                // The peer sends no more, but may still read what is left for it.
+                return self.poll_without_reads(cx);
+            }
+        }
+    }
+}
+
+impl Ending {
+    fn poll_without_reads(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // A stream at its end is readable for ever: polling it again would spin.
+        let flushed = self.socket.poll_flush(cx).is_err() || self.socket.is_flushed();
+        if !flushed {
+            ready!(self.limit.as_mut().poll(cx));
+        }
+        self.socket.abort();
+        Poll::Ready(())
+    }
+}

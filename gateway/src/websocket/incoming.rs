@@ -1,0 +1,143 @@
+//! The stream of messages that a client sends. It answers pings and closes by itself, ends a client
+//! that breaks the protocol, and sees every close to its end; what it yields is data.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+
+use super::encode::{self, Opcode};
+use super::{CloseCode, Decoder, Limits, Message, Violation};
+use crate::socket::{Ending, Socket, Waiting};
+
+/// How much one read asks for: many small messages, and no more than what a client could make of
+/// it to keep in memory.
+const READ_BYTES: usize = 16 << 10;
+
+thread_local! {
+    /// Shared by all connections of a thread: an idle connection needs no read buffer.
+    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// Reads messages from a socket until its end.
+#[derive(Debug)]
+pub struct Incoming {
+    socket: Arc<Socket>,
+    decoder: Decoder,
+    messages: VecDeque<Message>,
+    phase: Phase,
+    flush_limit: Duration,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Open,
+    Ending(Ending),
+    Over,
+}
+
+impl Incoming {
+    /// Reads a socket on which the handshake is done; `early` is what came behind the request's
+    /// head. After a close, what still waits for the client may take up to `flush_limit`.
+    pub fn new(
+        socket: Arc<Socket>,
+        limits: Limits,
+        mut early: Vec<u8>,
+        flush_limit: Duration,
+    ) -> Self {
+        let mut incoming = Self {
+            socket,
+            decoder: Decoder::new(limits),
+            messages: VecDeque::new(),
+            phase: Phase::Open,
+            flush_limit,
+        };
+        incoming.take_in(&mut early);
+        incoming
+    }
+
+    fn take_in(&mut self, bytes: &mut [u8]) {
+        if let Err(violation) = self.decoder.feed(bytes, &mut self.messages) {
+            // What came before it is still good, but nothing could be answered to it.
+            self.messages.clear();
+            self.violated(violation);
+        }
+    }
+
+    fn violated(&self, violation: Violation) {
+        let code = violation.close_code().code();
+        self.socket.close(encode::close_with(code, &violation.to_string()), Waiting::Flush);
+    }
+
+    /// Answers control frames; `Some` is data.
+    fn next_data(&mut self) -> Option<Message> {
+        while let Some(message) = self.messages.pop_front() {
+            match message {
+                Message::Ping(payload) => self.answer(encode::frame(Opcode::Pong, &payload)),
+                Message::Pong => {}
+                Message::Close(code) => {
+                    let payload = code.map(u16::to_be_bytes);
+                    let payload = payload.as_ref().map_or(&[][..], |code| &code[..]);
+                    self.socket.close(encode::frame(Opcode::Close, payload), Waiting::Flush);
+                }
+                data => return Some(data),
+            }
+        }
+        // An idle connection must not keep the room of its busiest moment.
+        self.messages = VecDeque::new();
+        None
+    }
+
+    fn answer(&self, pong: Bytes) {
+        if self.socket.send_now(&pong).is_err() {
+            self.socket.close(encode::close(CloseCode::TooSlow), Waiting::Drop);
+        }
+    }
+}
+
+impl Stream for Incoming {
+    type Item = Message;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        loop {
+            match &mut self.phase {
+                Phase::Over => return Poll::Ready(None),
+                Phase::Ending(ending) => {
+                    ready!(Pin::new(ending).poll(cx));
+                    self.phase = Phase::Over;
+                    continue;
+                }
+                Phase::Open => {}
+            }
+            if let Some(message) = self.next_data() {
+                return Poll::Ready(Some(message));
+            }
+            if !self.socket.is_open() {
+                let ending = Ending::new(self.socket.clone(), self.flush_limit);
+                self.phase = Phase::Ending(ending);
+                continue;
+            }
+            let socket = self.socket.clone();
+            let read = READ_BUFFER.with_borrow_mut(|buffer| {
+                let read = ready!(socket.poll_read(cx, buffer));
+                if let Ok(len @ 1..) = read {
+                    self.take_in(&mut buffer[..len]);
+                }
+                Poll::Ready(read)
+            });
+            match ready!(read) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => {
+                    // Gone without a close: there is nobody left to tell.
+                    self.socket.abort();
+                    self.phase = Phase::Over;
+                }
+            }
+        }
+    }
+}

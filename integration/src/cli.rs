@@ -1,0 +1,357 @@
+//! The command line. Every flag is also an environment variable: `gateway --listen` is
+//! `CAMPANILE_GATEWAY_LISTEN` and, where one process runs all three services, `up --gateway-listen`.
+//!
+//! A flag's id is its name in `up`; [`command`] makes `up` from the flags of the others.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use campanile_channel::broker::BrokerConfig;
+use campanile_gateway::GatewayConfig;
+use campanile_gateway::websocket::Limits;
+use campanile_publisher::{AllowOrigins, PublisherConfig};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::units::{HostPort, content_size, count, duration, positive_duration, size};
+
+/// A push cluster: call one URL, and a message appears in every browser on every host.
+#[derive(Debug, Parser)]
+#[command(name = "campanile", version, arg_required_else_help = true)]
+#[command(after_help = "The log goes to standard error; CAMPANILE_LOG=debug makes it talkative.")]
+pub struct Cli {
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary runs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a whole cluster in one process: a broker, a gateway and a publisher
+    Up(Box<UpArgs>),
+    /// Run the broker, one a cluster: it numbers events and hands them to the gateways
+    Channel(ChannelArgs),
+    /// Run a gateway: it holds the browsers' websockets and serves the page
+    Gateway(Box<GatewayCommandArgs>),
+    /// Run a publisher: it takes pushes over HTTP
+    Publisher(PublisherCommandArgs),
+}
+
+/// All three services, without the addresses by which they find each other.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub channel: ChannelArgs,
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    #[command(flatten)]
+    pub publisher: PublisherArgs,
+}
+
+/// A gateway on its own.
+#[derive(Debug, Args)]
+pub struct GatewayCommandArgs {
+    /// Address of the broker
+    #[arg(id = "gateway-channel", long = "channel", value_name = "HOST:PORT")]
+    #[arg(env = "CAMPANILE_GATEWAY_CHANNEL", default_value = "127.0.0.1:2206")]
+    pub channel: HostPort,
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+}
+
+/// A publisher on its own.
+#[derive(Debug, Args)]
+pub struct PublisherCommandArgs {
+    /// Address of the broker
+    #[arg(id = "publisher-channel", long = "channel", value_name = "HOST:PORT")]
+    #[arg(env = "CAMPANILE_PUBLISHER_CHANNEL", default_value = "127.0.0.1:2206")]
+    pub channel: HostPort,
+    #[command(flatten)]
+    pub publisher: PublisherArgs,
+}
+
+/// The broker's flags.
+#[derive(Debug, Args)]
+pub struct ChannelArgs {
+    /// Address to listen on for gateways and publishers
+    #[arg(id = "channel-listen", long = "listen", value_name = "HOST:PORT")]
+    #[arg(env = "CAMPANILE_CHANNEL_LISTEN", default_value = "127.0.0.1:2206")]
+    pub listen: HostPort,
+    /// Bytes that may wait for one link; a link past it is cut and comes back
+    #[arg(id = "channel-link-queue", long = "link-queue", value_name = "SIZE")]
+    #[arg(env = "CAMPANILE_CHANNEL_LINK_QUEUE", default_value = "64MiB", value_parser = size)]
+    pub link_queue: usize,
+    /// Bytes of recent events kept for gateways that come back; older ones are dropped, and within
+    /// --log-age of the start pushes over it are answered 503
+    #[arg(id = "channel-log-size", long = "log-size", value_name = "SIZE")]
+    #[arg(env = "CAMPANILE_CHANNEL_LOG_SIZE", default_value = "64MiB", value_parser = size)]
+    pub log_size: usize,
+    /// How long recent events are kept for gateways that come back
+    #[arg(id = "channel-log-age", long = "log-age", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_CHANNEL_LOG_AGE", default_value = "10s")]
+    #[arg(value_parser = positive_duration)]
+    pub log_age: Duration,
+    /// The most links; one more is refused
+    #[arg(id = "channel-max-links", long = "max-links", value_name = "N")]
+    #[arg(env = "CAMPANILE_CHANNEL_MAX_LINKS", default_value = "1024")]
+    #[arg(value_parser = count::<1, 1_000_000>)]
+    pub max_links: usize,
+    /// On shutdown, links may take this long to take what waits for them
+    #[arg(id = "channel-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_CHANNEL_SHUTDOWN_LIMIT", default_value = "5s", value_parser = duration)]
+    pub shutdown_limit: Duration,
+}
+
+impl ChannelArgs {
+    /// The settings of the broker.
+    pub fn config(&self) -> BrokerConfig {
+        BrokerConfig {
+            max_link_queue_bytes: self.link_queue,
+            log_max_bytes: self.log_size,
+            log_max_age: self.log_age,
+            max_links: self.max_links,
+            shutdown_limit: self.shutdown_limit,
+            ..BrokerConfig::default()
+        }
+    }
+}
+
+/// A gateway's flags, without the broker's address.
+#[derive(Debug, Args)]
+pub struct GatewayArgs {
+    /// Address to listen on for browsers
+    #[arg(id = "gateway-listen", long = "listen", value_name = "HOST:PORT")]
+    #[arg(env = "CAMPANILE_GATEWAY_LISTEN", default_value = "127.0.0.1:4236")]
+    pub listen: HostPort,
+    /// Threads that hold connections [default: one a core]
+    #[arg(id = "workers", long, value_name = "N", env = "CAMPANILE_GATEWAY_WORKERS")]
+    #[arg(value_parser = count::<1, 1024>)]
+    pub workers: Option<usize>,
+    /// Where the page pushes to [default: the page's own host on port 4237, in `up` the publisher]
+    #[arg(id = "gateway-publisher-url", long = "publisher-url", value_name = "URL")]
+    #[arg(env = "CAMPANILE_GATEWAY_PUBLISHER_URL", value_parser = http_url)]
+    pub publisher_url: Option<String>,
+    /// The most connections at a time; one more is answered 503
+    #[arg(id = "gateway-max-connections", long = "max-connections", value_name = "N")]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_CONNECTIONS", default_value = "100000")]
+    #[arg(value_parser = count::<1, 10_000_000>)]
+    pub max_connections: usize,
+    /// The most groups of one connection; one more is refused
+    #[arg(id = "gateway-max-groups", long = "max-groups", value_name = "N")]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_GROUPS", default_value = "100")]
+    #[arg(value_parser = count::<0, 10_000>)]
+    pub max_groups: usize,
+    /// Bytes that may wait for one client; past it the client is closed with 4001
+    #[arg(id = "gateway-max-outbox", long = "max-outbox", value_name = "SIZE")]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_OUTBOX", default_value = "1MiB", value_parser = size)]
+    pub max_outbox: usize,
+    /// The largest message of a client; a larger one closes it with 1009
+    #[arg(id = "gateway-max-message", long = "max-message", value_name = "SIZE")]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_MESSAGE", default_value = "64KiB", value_parser = size)]
+    pub max_message: usize,
+    /// The most fragments of a client's message; more close it with 1009
+    #[arg(id = "gateway-max-fragments", long = "max-fragments", value_name = "N")]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_FRAGMENTS", default_value = "1024")]
+    #[arg(value_parser = count::<1, 1_000_000>)]
+    pub max_fragments: usize,
+    /// Time for a client to send its request (then 408), and for the broker to confirm what it
+    /// listens to (then close code 1013)
+    #[arg(id = "gateway-handshake-limit", long = "handshake-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_GATEWAY_HANDSHAKE_LIMIT", default_value = "10s")]
+    #[arg(value_parser = positive_duration)]
+    pub handshake_limit: Duration,
+    /// A client that was silent for this long is sent a ping
+    #[arg(id = "gateway-ping-after", long = "ping-after", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_GATEWAY_PING_AFTER", default_value = "25s")]
+    #[arg(value_parser = positive_duration)]
+    pub ping_after: Duration,
+    /// A client that was silent for this long is closed with 1011; longer than --ping-after
+    #[arg(id = "gateway-silence-limit", long = "silence-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_GATEWAY_SILENCE_LIMIT", default_value = "60s")]
+    #[arg(value_parser = positive_duration)]
+    pub silence_limit: Duration,
+    /// A client that acknowledges nothing for this long is gone (TCP_USER_TIMEOUT)
+    #[arg(id = "gateway-user-timeout", long = "user-timeout", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_GATEWAY_USER_TIMEOUT", default_value = "20s")]
+    #[arg(value_parser = positive_duration)]
+    pub user_timeout: Duration,
+    /// On shutdown, clients are told to go spread over this time
+    #[arg(id = "gateway-drain", long = "drain", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_GATEWAY_DRAIN", default_value = "2s", value_parser = duration)]
+    pub drain: Duration,
+    /// After --drain, what is not gone within this time is cut
+    #[arg(id = "gateway-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_GATEWAY_SHUTDOWN_LIMIT", default_value = "5s", value_parser = duration)]
+    pub shutdown_limit: Duration,
+}
+
+impl GatewayArgs {
+    /// The settings of a gateway on the broker at `channel`.
+    pub fn config(&self, channel: String) -> anyhow::Result<GatewayConfig> {
+        let default = GatewayConfig::default();
+        anyhow::ensure!(
+            self.silence_limit > self.ping_after,
+            "--silence-limit is {:?}, it must be above --ping-after, which is {:?}",
+            self.silence_limit,
+            self.ping_after
+        );
+        Ok(GatewayConfig {
+            channel,
+            workers: self.workers.unwrap_or(default.workers),
+            publisher_url: self.publisher_url.clone(),
+            max_connections: self.max_connections,
+            max_groups: self.max_groups,
+            max_outbox_bytes: self.max_outbox,
+            client_limits: Limits {
+                max_message_bytes: self.max_message,
+                max_fragments: u32::try_from(self.max_fragments).unwrap_or(u32::MAX),
+            },
+            handshake_limit: self.handshake_limit,
+            ping_after: self.ping_after,
+            silence_limit: self.silence_limit,
+            user_timeout: self.user_timeout,
+            drain: self.drain,
+            shutdown_limit: self.shutdown_limit,
+            ..default
+        })
+    }
+}
+
+/// A publisher's flags, without the broker's address.
+#[derive(Debug, Args)]
+pub struct PublisherArgs {
+    /// Address to listen on for pushes
+    #[arg(id = "publisher-listen", long = "listen", value_name = "HOST:PORT")]
+    #[arg(env = "CAMPANILE_PUBLISHER_LISTEN", default_value = "127.0.0.1:4237")]
+    pub listen: HostPort,
+    /// The largest content, at most 16MiB; a larger one is answered 413
+    #[arg(id = "publisher-max-content", long = "max-content", value_name = "SIZE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_MAX_CONTENT", default_value = "1MiB")]
+    #[arg(value_parser = content_size)]
+    pub max_content: usize,
+    /// Bytes of content that may be on their way at a time; more are answered 503
+    #[arg(id = "publisher-max-pending", long = "max-pending", value_name = "SIZE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_MAX_PENDING", default_value = "64MiB", value_parser = size)]
+    pub max_pending: usize,
+    /// How long a push waits for a broker out of reach before it is answered 503
+    #[arg(id = "publisher-broker-wait", long = "broker-wait", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_PUBLISHER_BROKER_WAIT", default_value = "5s", value_parser = duration)]
+    pub broker_wait: Duration,
+    /// How long a push that was sent waits for its confirmation before it is answered 504
+    #[arg(id = "publisher-confirm-limit", long = "confirm-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_PUBLISHER_CONFIRM_LIMIT", default_value = "5s")]
+    #[arg(value_parser = positive_duration)]
+    pub confirm_limit: Duration,
+    /// Origins whose pages may read the answers, with commas, or * [default: pages of this host, if
+    /// it listens on loopback]
+    #[arg(id = "publisher-allow-origin", long = "allow-origin", value_name = "ORIGINS")]
+    #[arg(env = "CAMPANILE_PUBLISHER_ALLOW_ORIGIN")]
+    pub allow_origin: Option<AllowOrigins>,
+    /// On shutdown, requests under way may take this long
+    #[arg(id = "publisher-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_PUBLISHER_SHUTDOWN_LIMIT", default_value = "10s")]
+    #[arg(value_parser = duration)]
+    pub shutdown_limit: Duration,
+}
+
+impl PublisherArgs {
+    /// The settings of a publisher on the broker at `channel`.
+    pub fn config(&self, channel: String) -> anyhow::Result<PublisherConfig> {
+        anyhow::ensure!(
+            self.max_pending >= self.max_content,
+            "--max-pending is {}, it must be at least --max-content, which is {}",
+            self.max_pending,
+            self.max_content
+        );
+        Ok(PublisherConfig {
+            max_content_bytes: self.max_content,
+            max_pending_bytes: self.max_pending,
+            broker_wait: self.broker_wait,
+            confirm_limit: self.confirm_limit,
+            allow_origins: self.allow_origin.clone().unwrap_or_default(),
+            shutdown_limit: self.shutdown_limit,
+            ..PublisherConfig::new(channel)
+        })
+    }
+}
+
+/// The whole command line.
+pub fn command() -> clap::Command {
+    Cli::command().mut_subcommand("up", |up| {
+        up.mut_args(|arg| {
+            let id = arg.get_id().clone();
+            if id.as_str().contains('-') { arg.long(id) } else { arg }
+        })
+    })
+}
+
+/// Prints what clap found: help and version as they are, an error as one line.
+pub fn explain(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+        _ => {
+            let text = error.to_string();
+            let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+            let parts = lines.filter(|line| !line.is_empty() && !line.starts_with("For more"));
+            eprintln!("{}", parts.collect::<Vec<_>>().join("; "));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Reads an absolute URL that a browser can push to.
+fn http_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.contains(['?', '#', '@', ' ']) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("accepted is http://HOST[:PORT][/PATH] or the same with https".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches as _;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_has_its_environment_variable_and_its_name_in_up() {
+        let mut command = command();
+        command.build();
+        for name in ["channel", "gateway", "publisher"] {
+            let service = command.find_subcommand(name).expect("there").clone();
+            for arg in service.get_arguments().filter(|arg| arg.get_id() != "help") {
+                let flag = arg.get_long().expect("a flag");
+                let prefixed = format!("{name}-{flag}");
+                let variable = format!("campanile-{prefixed}").to_uppercase().replace('-', "_");
+                assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(&*variable));
+                if flag == "channel" {
+                    continue;
+                }
+                let in_up = if flag == "workers" { flag } else { &prefixed };
+                let up = command.find_subcommand("up").expect("there");
+                let twin = up.get_arguments().find(|arg| arg.get_long() == Some(in_up));
+                assert_eq!(twin.and_then(|arg| arg.get_env()), arg.get_env(), "{in_up}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_libraries() {
+        let parse = |args: &[&str]| {
+            let matches = command().try_get_matches_from(args).expect("valid");
+            Cli::from_arg_matches(&matches).expect("valid").command
+        };
+        let Command::Up(up) = parse(&["campanile", "up"]) else { panic!("not up") };
+        assert_eq!(up.channel.config(), BrokerConfig::default());
+        let gateway = up.gateway.config(GatewayConfig::default().channel).expect("valid");
+        assert_eq!(format!("{gateway:?}"), format!("{:?}", GatewayConfig::default()));
+        let publisher = up.publisher.config("h:1".to_owned()).expect("valid");
+        assert_eq!(format!("{publisher:?}"), format!("{:?}", PublisherConfig::new("h:1")));
+    }
+}

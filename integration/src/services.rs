@@ -1,0 +1,144 @@
+//! Runs one service, or all three in one process.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
+use actix_rt::Arbiter;
+use anyhow::{Context as _, anyhow};
+use tokio::sync::oneshot;
+use tracing::info;
+
+use crate::cli::{ChannelArgs, GatewayCommandArgs, PublisherCommandArgs, UpArgs};
+use crate::shutdown::{Shutdown, Trigger};
+use crate::units::HostPort;
+
+/// Runs the broker.
+pub async fn channel(args: ChannelArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    let listener = listen("--listen", &args.listen)?;
+    Ok(campanile_channel::broker::serve(args.config(), listener, shutdown.begun()).await?)
+}
+
+/// Runs a gateway.
+pub async fn gateway(args: Box<GatewayCommandArgs>, shutdown: Shutdown) -> anyhow::Result<()> {
+    let config = args.gateway.config(args.channel.to_string())?;
+    let listener = listen("--listen", &args.gateway.listen)?;
+    let address = listener.local_addr()?;
+    info!(%address, workers = config.workers, "the gateway listens");
+    let ready = || info!("the gateway takes connections");
+    Ok(campanile_gateway::serve(config, listener, ready, shutdown.begun()).await?)
+}
+
+/// Runs a publisher.
+pub async fn publisher(args: PublisherCommandArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    let config = args.publisher.config(args.channel.to_string())?;
+    let listener = listen("--listen", &args.publisher.listen)?;
+    info!(address = %listener.local_addr()?, "the publisher listens");
+    Ok(campanile_publisher::serve(config, listener, shutdown.begun()).await?)
+}
+
+/// Runs all three over real links, each on a thread of its own; ends them in the order in which
+/// nothing that was accepted is left behind.
+pub async fn up(args: Box<UpArgs>, shutdown: Shutdown) -> anyhow::Result<()> {
+    let channel = listen("--channel-listen", &args.channel.listen)?;
+    let gateway = listen("--gateway-listen", &args.gateway.listen)?;
+    let publisher = listen("--publisher-listen", &args.publisher.listen)?;
+    let addresses = [channel.local_addr()?, gateway.local_addr()?, publisher.local_addr()?];
+    let [broker, _, push] = addresses.map(reachable);
+
+    let channel_config = args.channel.config();
+    let mut gateway_config = args.gateway.config(broker.to_string())?;
+    // On every address, the page's own host is the better guess, and the port is the default one.
+    if !(addresses[2].ip().is_unspecified() && addresses[2].port() == 4237) {
+        gateway_config.publisher_url.get_or_insert_with(|| format!("http://{push}"));
+    }
+    let publisher_config = args.publisher.config(broker.to_string())?;
+
+    let (ready, is_ready) = oneshot::channel();
+    let (stop_channel, stopped) = Trigger::new();
+    let mut channel = start("channel", move || {
+        campanile_channel::broker::serve(channel_config, channel, stopped.begun())
+    });
+    let (stop_gateway, stopped) = Trigger::new();
+    let mut gateway = start("gateway", move || {
+        let ready = || ready.send(()).unwrap_or(());
+        campanile_gateway::serve(gateway_config, gateway, ready, stopped.begun())
+    });
+    let (stop_publisher, stopped) = Trigger::new();
+    let mut publisher = start("publisher", move || {
+        campanile_publisher::serve(publisher_config, publisher, stopped.begun())
+    });
+
+    let announced = async {
+        if is_ready.await.is_ok() {
+            announce(addresses);
+        }
+        shutdown.begun().await;
+    };
+    tokio::select! {
+        () = announced => {}
+        ended = &mut channel => return ended_early(ended),
+        ended = &mut gateway => return ended_early(ended),
+        ended = &mut publisher => return ended_early(ended),
+    }
+    stop_publisher.pull();
+    let published = publisher.await;
+    stop_gateway.pull();
+    let delivered = gateway.await;
+    stop_channel.pull();
+    channel.await.and(delivered).and(published)
+}
+
+/// Binds, or says which flag is to blame.
+fn listen(flag: &str, address: &HostPort) -> anyhow::Result<TcpListener> {
+    address.listen().with_context(|| {
+        format!("{flag} {address}: cannot listen there, give a HOST:PORT of this host that is free")
+    })
+}
+
+/// Starts a service on a thread of its own; the future is its end.
+fn start<F, S>(name: &'static str, serve: F) -> impl Future<Output = anyhow::Result<()>> + Unpin
+where
+    F: FnOnce() -> S + Send + 'static,
+    S: Future<Output = std::io::Result<()>> + 'static,
+{
+    let arbiter = Arbiter::new();
+    let (ended, end) = oneshot::channel();
+    arbiter.spawn_fn(move || {
+        actix_rt::spawn(async move { ended.send(serve().await) });
+    });
+    Box::pin(async move {
+        let result = end.await.map_err(|_| anyhow!("the {name} panicked"))?;
+        arbiter.stop();
+        result.with_context(|| format!("the {name} failed"))
+    })
+}
+
+fn ended_early(ended: anyhow::Result<()>) -> anyhow::Result<()> {
+    ended.and(Err(anyhow!("a service ended without being told to")))
+}
+
+/// Where a listener on this host can be reached from this host.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
+fn announce(addresses: [SocketAddr; 3]) {
+    let [channel, gateway, publisher] = addresses;
+    let [_, page, push] = addresses.map(reachable);
+    println!(
+        "campanile {} is up; events are kept in memory only
+
+  channel    {channel}
+  gateway    {gateway}
+  publisher  {publisher}
+
+  open       http://{page}/
+  push       curl 'http://{push}/?content=hello'
+",
+        env!("CARGO_PKG_VERSION")
+    );
+}

@@ -1,0 +1,112 @@
+//! How addresses, durations, sizes and counts are written on the command line.
+
+use std::fmt;
+use std::io;
+use std::net::TcpListener;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+/// An address as a user writes it: a host name or an IP address, and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort(String);
+
+impl FromStr for HostPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let accepted = "accepted is HOST:PORT, such as 127.0.0.1:4236, [::1]:4236 or a host's name";
+        let (host, port) = text.rsplit_once(':').ok_or(accepted)?;
+        let is_bracketed = host.starts_with('[') && host.ends_with(']');
+        if host.is_empty() || (host.contains(':') && !is_bracketed) {
+            return Err(accepted.to_owned());
+        }
+        if !port.bytes().all(|b| b.is_ascii_digit()) || port.parse::<u16>().is_err() {
+            return Err(format!("the port must be a number from 0 to 65535; {accepted}"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl HostPort {
+    /// Listens here; port 0 takes one that is free.
+    pub fn listen(&self) -> io::Result<TcpListener> {
+        TcpListener::bind(&self.0)
+    }
+}
+
+/// Reads a duration.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "accepted is a duration such as 500ms, 10s or 5m".to_owned())
+}
+
+/// Reads a duration that must not be zero.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => {
+            Err("accepted is a duration above 0, such as 500ms, 10s or 5m".to_owned())
+        }
+        positive => Ok(positive),
+    }
+}
+
+/// Reads a size in bytes, at least 1.
+pub fn size(text: &str) -> Result<usize, String> {
+    let accepted = "accepted is a size from 1B on, such as 64KiB or 1MiB";
+    let ByteSize(bytes) = text.parse().map_err(|_| accepted)?;
+    usize::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or_else(|| accepted.to_owned())
+}
+
+/// Reads the size of a content, up to what the protocol carries.
+pub fn content_size(text: &str) -> Result<usize, String> {
+    let max = campanile_messages::event::MAX_CONTENT_BYTES;
+    size(text)
+        .ok()
+        .filter(|bytes| *bytes <= max)
+        .ok_or_else(|| "accepted is a size from 1B to 16MiB, such as 64KiB or 1MiB".to_owned())
+}
+
+/// Reads a number from `MIN` to `MAX`.
+pub fn count<const MIN: u64, const MAX: u64>(text: &str) -> Result<usize, String> {
+    let in_range = |count: &u64| (MIN..=MAX).contains(count);
+    match text.parse().ok().filter(in_range).map(usize::try_from) {
+        Some(Ok(count)) => Ok(count),
+        _ => Err(format!("accepted is a whole number from {MIN} to {MAX}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        for text in ["127.0.0.1:0", "[::1]:2206", "broker.internal:65535"] {
+            assert!(text.parse::<HostPort>().is_ok(), "{text}");
+        }
+        for text in ["", "2206", ":2206", "h:", "h:65536", "h:-1", "h:+1", "::1:2206", "h:http"] {
+            assert!(text.parse::<HostPort>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_sizes_and_counts_have_units_and_bounds() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(positive_duration("5m"), Ok(Duration::from_secs(300)));
+        assert!(positive_duration("0s").is_err() && duration("10").is_err());
+        assert_eq!(size("64KiB"), Ok(65_536));
+        assert!(size("0").is_err() && size("-1").is_err() && size("many").is_err());
+        assert_eq!(content_size("16MiB"), Ok(16 << 20));
+        assert!(content_size("17MiB").is_err());
+        assert_eq!(count::<1, 9>("9"), Ok(9));
+        assert!(count::<1, 9>("0").is_err() && count::<1, 9>("10").is_err());
+    }
+}

@@ -1,0 +1,131 @@
+//! What a publisher can be told.
+
+use std::num::NonZero;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use campanile_messages::event::MAX_CONTENT_BYTES;
+
+use crate::AllowOrigins;
+
+/// The settings of a publisher. [`PublisherConfig::new`] has the defaults.
+#[derive(Debug, Clone)]
+pub struct PublisherConfig {
+    /// The broker, `HOST:PORT`; looked up at every try to reach it.
+    pub channel: String,
+    /// The largest content, at most 16 MiB; a larger one is answered 413. Default: 1 MiB.
+    pub max_content_bytes: usize,
+    /// How long a push waits for a broker that is out of reach, or that does not take what it is
+    /// sent, before it is answered 503. Default: 5 s.
+    pub broker_wait: Duration,
+    /// How long a push that was handed to the link waits for the broker's answer before it is
+    /// answered 504. Default: 5 s.
+    pub confirm_limit: Duration,
+    /// How many bytes of content may be on their way through this process, those that are still
+    /// being read included; what is over it is answered 503. Default: 64 MiB.
+    pub max_pending_bytes: usize,
+    /// How many threads serve HTTP, at least 1. Default: one a core.
+    pub workers: usize,
+    /// How many HTTP connections there may be; more wait in the listener's backlog. Default: 4,096.
+    pub max_connections: usize,
+    /// Which web pages may read the answers. Default: see [`AllowOrigins::Local`].
+    pub allow_origins: AllowOrigins,
+    /// How long a caller may take for its first request's head; then it is answered 408.
+    /// Default: 5 s.
+    pub head_limit: Duration,
+    /// How long a caller may take for a body; then it is answered 408. Default: 30 s.
+    pub body_limit: Duration,
+    /// How long an HTTP connection may be idle between two requests. Default: 75 s, so that a
+    /// client's pool, most give up after 60 s or less, closes first.
+    pub keep_alive: Duration,
+    /// How long the requests under way may take at shutdown, and the link to write what waits.
+    /// Default: 10 s.
+    pub shutdown_limit: Duration,
+}
+
+/// A setting that no publisher can run with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConfig {
+    /// Outside of what is accepted.
+    #[error("{key} is {value}, from {min} to {max} are accepted")]
+    OutOfRange {
+        /// Which setting.
+        key: &'static str,
+        /// What it is.
+        value: usize,
+        /// The least that is accepted.
+        min: usize,
+        /// The most that is accepted.
+        max: usize,
+    },
+}
+
+impl PublisherConfig {
+    /// The defaults, for the broker at `channel`.
+    pub fn new(channel: impl Into<String>) -> Self {
+        Self {
+            channel: channel.into(),
+            max_content_bytes: 1 << 20,
+            broker_wait: Duration::from_secs(5),
+            confirm_limit: Duration::from_secs(5),
+            max_pending_bytes: 64 << 20,
+            workers: available_parallelism().map_or(1, NonZero::get),
+            max_connections: 4_096,
+            allow_origins: AllowOrigins::Local,
+            head_limit: Duration::from_secs(5),
+            body_limit: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(75),
+            shutdown_limit: Duration::from_secs(10),
+        }
+    }
+
+    /// Checks what the types do not.
+    ///
+    /// # Errors
+    /// The first setting that is out of its range.
+    pub fn check(&self) -> Result<(), InvalidConfig> {
+        // 512 is the most that actix-server takes.
+        for (key, value, min, max) in [
+            ("max_content_bytes", self.max_content_bytes, 1, MAX_CONTENT_BYTES),
+            ("max_pending_bytes", self.max_pending_bytes, self.max_content_bytes, usize::MAX),
+            ("workers", self.workers, 1, 512),
+            ("max_connections", self.max_connections, self.workers, usize::MAX),
+        ] {
+            if value < min || value > max {
+                return Err(InvalidConfig::OutOfRange { key, value, min, max });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(PublisherConfig::new("localhost:2206").check(), Ok(()));
+    }
+
+    #[test]
+    fn a_content_that_no_link_carries_is_no_setting() {
+        let mut config = PublisherConfig::new("localhost:2206");
+        config.max_content_bytes = MAX_CONTENT_BYTES + 1;
+        let error = config.check().expect_err("too large");
+        assert_eq!(
+            error.to_string(),
+            "max_content_bytes is 16777217, from 1 to 16777216 are accepted"
+        );
+    }
+
+    #[test]
+    fn a_publisher_without_workers_or_room_is_no_setting() {
+        let mut config = PublisherConfig::new("localhost:2206");
+        config.workers = 0;
+        assert!(config.check().is_err());
+        let mut config = PublisherConfig::new("localhost:2206");
+        config.max_pending_bytes = config.max_content_bytes - 1;
+        assert!(config.check().is_err());
+    }
+}

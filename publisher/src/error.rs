@@ -1,0 +1,338 @@
+//! Why a push is not answered `ok`.
+
+use std::fmt;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use campanile_messages::group::InvalidGroupName;
+use campanile_messages::ids::InvalidId;
+use campanile_messages::{ConnectionId, WorkerId};
+
+use crate::parameters::KNOWN;
+
+/// How much of a caller's value a sentence repeats.
+const SHOWN_CHARS: usize = 60;
+
+/// What a caller sent, fit for a sentence: escaped and shortened.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Shown(String);
+
+impl From<&[u8]> for Shown {
+    fn from(value: &[u8]) -> Self {
+        // Four bytes are the longest character; cutting first keeps a hostile value from being read
+        // to its end.
+        let cut = &value[..value.len().min(SHOWN_CHARS * 4)];
+        let text = match std::str::from_utf8(cut) {
+            Ok(text) => text.escape_debug().to_string(),
+            Err(error) if error.error_len().is_none() && cut.len() < value.len() => {
+                String::from_utf8_lossy(&cut[..error.valid_up_to()]).escape_debug().to_string()
+            }
+            Err(_) => cut.escape_ascii().to_string(),
+        };
+        let mut chars = text.chars();
+        let mut shown: String = chars.by_ref().take(SHOWN_CHARS).collect();
+        if chars.next().is_some() || cut.len() < value.len() {
+            shown.push_str("..");
+        }
+        Self(shown)
+    }
+}
+
+impl From<&str> for Shown {
+    fn from(value: &str) -> Self {
+        Self::from(value.as_bytes())
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0)
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Every answer that is not a success. Its text is the sentence the caller reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// No parameter `content` and no body.
+    #[error(
+        "content is missing: give what to push as the parameter content, or as the body of a POST"
+    )]
+    NoContent,
+    /// Nothing to push.
+    #[error("content is empty: give at least one byte")]
+    EmptyContent,
+    /// A POST with a body that is the content, and a parameter `content` too.
+    #[error("content is given twice, as a parameter of the URL and as the body: give one of them")]
+    TwoContents,
+    /// Half an address.
+    #[error(
+        "{given} is given without {missing}: one connection is addressed by to_worker_id and \
+         to_connection_id together"
+    )]
+    HalfAddress {
+        /// The id that is there.
+        given: &'static str,
+        /// The id that is not.
+        missing: &'static str,
+    },
+    /// Something else than a decimal number below 2^53.
+    #[error("{parameter} is {value}, which is {reason}: a decimal number below 2^53 is accepted")]
+    NoId {
+        /// Which id.
+        parameter: &'static str,
+        /// What was given.
+        value: Shown,
+        /// What is wrong with it.
+        reason: InvalidId,
+    },
+    /// A group and a connection.
+    #[error(
+        "to_group and to_worker_id exclude each other: give one audience, or none to push to \
+         everyone"
+    )]
+    TwoAudiences,
+    /// Out of the rules for names of groups.
+    #[error(
+        "to_group is {value}: {reason}; 1 to 255 bytes of UTF-8 without control characters are \
+         accepted"
+    )]
+    NoGroupName {
+        /// What was given.
+        value: Shown,
+        /// What is wrong with it.
+        reason: InvalidGroupName,
+    },
+    /// The same parameter twice.
+    #[error("{parameter} is given more than once: give it once")]
+    Repeated {
+        /// Which one.
+        parameter: &'static str,
+    },
+    /// A parameter of another API, or of another version of this one.
+    #[error("{name} is no parameter: {known} are accepted", known = KNOWN)]
+    UnknownParameter {
+        /// Its name.
+        name: Shown,
+    },
+    /// `%` without two hexadecimal digits.
+    #[error(
+        "the parameter {name} has a malformed percent escape in {value}: % must be followed by two \
+         hexadecimal digits, a percent sign itself is %25"
+    )]
+    MalformedEscape {
+        /// The parameter's name, as it was sent.
+        name: Shown,
+        /// Where it is malformed.
+        value: Shown,
+    },
+    /// A parameter that is not UTF-8.
+    #[error("the parameter {name} is {value}, which is not UTF-8: send UTF-8, percent-encoded")]
+    ParameterNotUtf8 {
+        /// The parameter's name.
+        name: Shown,
+        /// The decoded bytes.
+        value: Shown,
+    },
+    /// A text body that is not UTF-8.
+    #[error(
+        "content is not UTF-8 from byte {at} on: send UTF-8, or binary content with the header \
+         Content-Type: application/octet-stream"
+    )]
+    BodyNotUtf8 {
+        /// The first byte that does not belong.
+        at: usize,
+    },
+    /// A form body that has no `content`, as `curl -d` sends it.
+    #[error(
+        "content is missing: the body was sent as a form and has no parameter content; to push the \
+         body as it is, send it with the header Content-Type: text/plain (curl --data-binary \
+         'hello' -H 'Content-Type: text/plain')"
+    )]
+    FormWithoutContent,
+    /// A header that cannot be honoured.
+    #[error("the header {header} is {value}: {accepted}")]
+    BadHeader {
+        /// Which header.
+        header: &'static str,
+        /// What was sent.
+        value: Shown,
+        /// What would be honoured.
+        accepted: &'static str,
+    },
+    /// A GET whose body would be ignored.
+    #[error("a GET takes its content as the parameter content: send a body with POST")]
+    BodyOfGet,
+    /// The body ended early or is not what its headers say.
+    #[error("the body is broken: {reason}")]
+    BrokenBody {
+        /// What is wrong.
+        reason: Shown,
+    },
+    /// The body took too long.
+    #[error("the body was not there after {} s", limit.as_secs_f32())]
+    SlowBody {
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// Larger than the publisher takes.
+    #[error("content is too large: at most {max_bytes} bytes are accepted")]
+    TooLarge {
+        /// The limit.
+        max_bytes: usize,
+    },
+    /// Another path than `/`.
+    #[error("nothing is at {path}: push to /")]
+    NotFound {
+        /// The path that was asked for.
+        path: Shown,
+    },
+    /// Another method than GET, POST and OPTIONS.
+    #[error("the method {method} does not push: use GET or POST")]
+    MethodNotAllowed {
+        /// The method.
+        method: Shown,
+    },
+    /// A preflight of a web page that is not allowed.
+    #[error(
+        "pages of the origin {origin} may not push: the publisher's setting allow-origins names \
+         those that may"
+    )]
+    OriginNotAllowed {
+        /// The page's origin.
+        origin: Shown,
+    },
+    /// No live worker has this id.
+    #[error("to_worker_id is {0}: no worker of the cluster has this id (its connections are gone)")]
+    UnknownWorker(WorkerId),
+    /// The worker has no such connection.
+    #[error("to_connection_id is {0}: the worker has no such connection (it is gone)")]
+    UnknownConnection(ConnectionId),
+    /// It ended too early.
+    #[error("to_connection_id is {0}: the connection ended before the content was written to it")]
+    NotWritten(ConnectionId),
+    /// No link to the broker in time.
+    #[error("the broker was out of reach for {} s, nothing was sent: try again", waited.as_secs_f32())]
+    NoBroker {
+        /// How long the push waited.
+        waited: Duration,
+    },
+    /// The link was full all the time.
+    #[error(
+        "the broker took nothing more for {} s, nothing was sent: try again", waited.as_secs_f32()
+    )]
+    BrokerBusy {
+        /// How long the push waited.
+        waited: Duration,
+    },
+    /// The log has no room.
+    #[error("the broker's log is full until gateways come back, nothing was accepted: try again")]
+    LogFull,
+    /// The broker goes.
+    #[error("the broker is shutting down, nothing was accepted: try again")]
+    BrokerShuttingDown,
+    /// The connection's gateway has no link to the broker now.
+    #[error(
+        "to_worker_id is {0}: the gateway of this worker is out of the broker's reach, nothing was \
+         sent: try again"
+    )]
+    GatewayAway(WorkerId),
+    /// Too many bytes on their way.
+    #[error("too much content is on its way through this publisher, nothing was sent: try again")]
+    TooMuchPending,
+    /// It may wait for the answer still, or have given up: then it must not find its push sent later.
+    #[error(
+        "the caller closed its side of the connection while its push waited for the broker, nothing \
+         was sent: try again"
+    )]
+    CallerGone,
+    /// This process goes.
+    #[error("the publisher is shutting down, nothing was sent: try again")]
+    ShuttingDown,
+    /// The broker was told and did not answer in time.
+    #[error(
+        "the broker did not answer within {} s: it is unknown whether the content was delivered",
+        waited.as_secs_f32()
+    )]
+    Unanswered {
+        /// How long the publisher waited.
+        waited: Duration,
+    },
+    /// The broker may or may not have been told.
+    #[error(
+        "the link to the broker broke before it answered: it is unknown whether the content was \
+         delivered"
+    )]
+    LinkLost,
+}
+
+impl ApiError {
+    /// The status that goes with the sentence.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::NoContent
+            | Self::EmptyContent
+            | Self::TwoContents
+            | Self::HalfAddress { .. }
+            | Self::NoId { .. }
+            | Self::TwoAudiences
+            | Self::NoGroupName { .. }
+            | Self::Repeated { .. }
+            | Self::UnknownParameter { .. }
+            | Self::MalformedEscape { .. }
+            | Self::ParameterNotUtf8 { .. }
+            | Self::BodyNotUtf8 { .. }
+            | Self::FormWithoutContent
+            | Self::BadHeader { .. }
+            | Self::BodyOfGet
+            | Self::BrokenBody { .. } => StatusCode::BAD_REQUEST,
+            Self::OriginNotAllowed { .. } => StatusCode::FORBIDDEN,
+            Self::NotFound { .. }
+            | Self::UnknownWorker(_)
+            | Self::UnknownConnection(_)
+            | Self::NotWritten(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NoBroker { .. }
+            | Self::BrokerBusy { .. }
+            | Self::LogFull
+            | Self::BrokerShuttingDown
+            | Self::GatewayAway(_)
+            | Self::TooMuchPending
+            | Self::CallerGone
+            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unanswered { .. } | Self::LinkLost => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_value_is_escaped_and_shortened() {
+        assert_eq!(Shown::from("hi\n\"\u{202e}").to_string(), r#""hi\n\"\u{202e}""#);
+        assert_eq!(Shown::from(&b"\xff\x00a"[..]).to_string(), r#""\xff\x00a""#);
+        let long = Shown::from("é".repeat(100_000).as_str()).to_string();
+        assert_eq!(long, format!("\"{}..\"", "é".repeat(60)));
+        assert_eq!(
+            Shown::from("a".repeat(60).as_str()).to_string(),
+            format!("\"{}\"", "a".repeat(60))
+        );
+    }
+
+    #[test]
+    fn only_what_was_never_sent_is_503() {
+        let limit = Duration::from_secs(5);
+        assert_eq!(ApiError::NoBroker { waited: limit }.status(), 503);
+        assert_eq!(ApiError::Unanswered { waited: limit }.status(), 504);
+        assert_eq!(ApiError::LinkLost.status(), 504);
+    }
+}

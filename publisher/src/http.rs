@@ -1,0 +1,217 @@
+//! Reads requests: methods, paths, headers and bodies, and carries what they push to the courier.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+use actix_web::dev::Payload;
+use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::budget::{Budget, Reserved};
+use crate::courier::{Caller, Carry, Courier};
+use crate::error::Shown;
+use crate::media::{BodyKind, body_kind};
+use crate::pending::Receipt;
+use crate::request::{Push, from_body, from_query};
+use crate::{AllowOrigins, ApiError, reply};
+
+/// The first room for a body whose length is not known to be less; it grows as bytes arrive.
+const BODY_ROOM_BYTES: usize = 64 << 10;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// What every HTTP worker has.
+#[derive(Clone)]
+pub(crate) struct Front {
+    pub(crate) courier: Addr<Courier>,
+    pub(crate) budget: Budget,
+    pub(crate) origins: Arc<AllowOrigins>,
+    pub(crate) listens_on: IpAddr,
+    pub(crate) max_content_bytes: usize,
+    pub(crate) body_limit: Duration,
+}
+
+enum Success {
+    Receipt(Receipt),
+    Preflight,
+}
+
+/// Answers one request, whatever it asks for.
+pub(crate) async fn answer(
+    request: HttpRequest,
+    payload: web::Payload,
+    front: web::Data<Front>,
+) -> HttpResponse {
+    let mut payload = payload.into_inner();
+    let mut response = match front.perform(&request, &mut payload).await {
+        Ok(Success::Receipt(receipt)) => reply::receipt(&receipt, &request),
+        Ok(Success::Preflight) => reply::preflight(payload),
+        Err(error) => reply::refusal(&error, &request, payload),
+    };
+    let allowed = front.origin(&request).and_then(|(_, allowed)| allowed);
+    reply::let_page_read(&mut response, allowed);
+    response
+}
+
+impl Front {
+    async fn perform(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+    ) -> Result<Success, ApiError> {
+        let path = request.uri().path();
+        let method = request.method();
+        if path != "/" && !(path == "*" && method == Method::OPTIONS) {
+            let path = path.into();
+            return Err(ApiError::NotFound { path });
+        }
+        let mut reserved = self.budget.reserve();
+        let push = match *method {
+            Method::OPTIONS => return self.preflight(request),
+            Method::GET => self.read_get(request, &mut reserved)?,
+            Method::POST => self.read_post(request, payload, &mut reserved).await?,
+            _ => {
+                let method = method.as_str().into();
+                return Err(ApiError::MethodNotAllowed { method });
+            }
+        };
+        self.carry(push, reserved, request).await.map(Success::Receipt)
+    }
+
+    fn read_get(&self, request: &HttpRequest, reserved: &mut Reserved) -> Result<Push, ApiError> {
+        check_headers(request)?;
+        let headers = request.headers();
+        let announced = content_length(request);
+        if announced.is_some_and(|len| len > 0) || headers.contains_key(header::TRANSFER_ENCODING) {
+            return Err(ApiError::BodyOfGet);
+        }
+        let push = from_query(query(request), self.max_content_bytes)?;
+        reserved.grow(push.content.as_bytes().len())?;
+        Ok(push)
+    }
+
+    async fn read_post(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+        reserved: &mut Reserved,
+    ) -> Result<Push, ApiError> {
+        check_headers(request)?;
+        let kind = body_kind(content_type(request)?)?;
+        let reading = self.read_body(request, payload, kind, reserved);
+        let limit = self.body_limit;
+        let body = timeout(limit, reading).await.map_err(|_| ApiError::SlowBody { limit })??;
+        from_body(query(request), kind, body, self.max_content_bytes)
+    }
+
+    /// Reads no more than the limit and a chunk, and nothing if the length says that it is over.
+    async fn read_body(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+        kind: BodyKind,
+        reserved: &mut Reserved,
+    ) -> Result<Bytes, ApiError> {
+        let max_bytes = kind.max_bytes(self.max_content_bytes);
+        let too_large = ApiError::TooLarge { max_bytes: self.max_content_bytes };
+        let announced = content_length(request).unwrap_or(0);
+        if announced > max_bytes as u64 {
+            return Err(too_large);
+        }
+        let room = BODY_ROOM_BYTES.min(usize::try_from(announced).unwrap_or(usize::MAX));
+        let mut body = BytesMut::with_capacity(room);
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|error| ApiError::BrokenBody {
+                reason: Shown::from(&*error.to_string()),
+            })?;
+            if body.len() + chunk.len() > max_bytes {
+                return Err(too_large);
+            }
+            reserved.grow(chunk.len())?;
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    async fn carry(
+        &self,
+        push: Push,
+        reserved: Reserved,
+        request: &HttpRequest,
+    ) -> Result<Receipt, ApiError> {
+        let (answer, answered) = oneshot::channel();
+        let caller =
+            Caller { answer, presence: request.conn_data().cloned().unwrap_or_default(), reserved };
+        self.courier.do_send(Carry { push, caller });
+        // Only a courier that is gone drops a caller, and nobody knows what it did before.
+        answered.await.unwrap_or(Err(ApiError::LinkLost))
+    }
+
+    fn preflight(&self, request: &HttpRequest) -> Result<Success, ApiError> {
+        match self.origin(request) {
+            Some((origin, None)) => {
+                Err(ApiError::OriginNotAllowed { origin: Shown::from(origin.as_bytes()) })
+            }
+            _ => Ok(Success::Preflight),
+        }
+    }
+
+    /// The page that asks, and what `Access-Control-Allow-Origin` tells it, if it may read.
+    fn origin<'a>(&self, request: &'a HttpRequest) -> Option<(&'a HeaderValue, Option<&'a str>)> {
+        let origin = request.headers().get(header::ORIGIN)?;
+        let text = origin.to_str().ok();
+        let allowed = text.and_then(|text| self.origins.allowed(text, self.listens_on));
+        Some((origin, allowed))
+    }
+}
+
+/// Refuses what would be a lie to ignore.
+fn check_headers(request: &HttpRequest) -> Result<(), ApiError> {
+    let headers = request.headers();
+    if let Some(value) = headers.get(IDEMPOTENCY_KEY) {
+        return Err(ApiError::BadHeader {
+            header: "Idempotency-Key",
+            value: Shown::from(value.as_bytes()),
+            accepted: "it is not supported yet, a repeated push would be delivered again; leave it out",
+        });
+    }
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
+            return Err(ApiError::BadHeader {
+                header: "Content-Encoding",
+                value: Shown::from(value.as_bytes()),
+                accepted: "a body is accepted as it is to be pushed, not compressed",
+            });
+        }
+    }
+    Ok(())
+}
+
+fn query(request: &HttpRequest) -> &[u8] {
+    request.uri().query().unwrap_or_default().as_bytes()
+}
+
+fn content_length(request: &HttpRequest) -> Option<u64> {
+    let value = request.headers().get(header::CONTENT_LENGTH)?;
+    value.to_str().ok()?.trim().parse().ok()
+}
+
+fn content_type(request: &HttpRequest) -> Result<Option<&[u8]>, ApiError> {
+    let mut values = request.headers().get_all(header::CONTENT_TYPE);
+    let first = values.next().map(HeaderValue::as_bytes);
+    match values.next() {
+        None => Ok(first),
+        Some(second) => Err(ApiError::BadHeader {
+            header: "Content-Type",
+            value: Shown::from(second.as_bytes()),
+            accepted: "and there is another one; one is accepted",
+        }),
+    }
+}

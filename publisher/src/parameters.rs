@@ -1,0 +1,261 @@
+//! Reads `application/x-www-form-urlencoded` strictly: nothing is repaired, skipped or replaced.
+//! (<https://url.spec.whatwg.org/#application/x-www-form-urlencoded>, save that malformed escapes
+//! and invalid UTF-8 are errors.)
+
+use std::borrow::Cow;
+
+use bytestring::ByteString;
+use campanile_messages::{ConnectionId, GroupName, WorkerId};
+
+use crate::ApiError;
+use crate::error::Shown;
+
+/// The names that are accepted, for the sentence about one that is not.
+pub(crate) const KNOWN: &str = "content, to_group, and to_worker_id with to_connection_id";
+
+/// What was given, each at most once.
+#[derive(Debug, Default)]
+pub(crate) struct Parameters {
+    pub(crate) content: Option<ByteString>,
+    pub(crate) worker: Option<WorkerId>,
+    pub(crate) connection: Option<ConnectionId>,
+    pub(crate) group: Option<GroupName>,
+}
+
+impl Parameters {
+    /// Adds what a query or a form body says. Ends at the first error; as every name counts once,
+    /// that is after a handful of parameters at most.
+    pub(crate) fn read(&mut self, encoded: &[u8]) -> Result<(), ApiError> {
+        for piece in encoded.split(|&byte| byte == b'&') {
+            if piece.is_empty() {
+                continue;
+            }
+            let (raw_name, raw_value) = split_once(piece);
+            let name = text(raw_name, raw_name)?;
+            match &*name {
+                "content" => {
+                    free("content", &self.content)?;
+                    self.content = Some(text(raw_name, raw_value)?.into_owned().into());
+                }
+                "to_group" => {
+                    free("to_group", &self.group)?;
+                    let value = text(raw_name, raw_value)?;
+                    let group = GroupName::new(&*value).map_err(|reason| {
+                        ApiError::NoGroupName { value: Shown::from(&*value), reason }
+                    })?;
+                    self.group = Some(group);
+                }
+                "to_worker_id" => {
+                    free("to_worker_id", &self.worker)?;
+                    self.worker = Some(id("to_worker_id", &text(raw_name, raw_value)?)?);
+                }
+                "to_connection_id" => {
+                    free("to_connection_id", &self.connection)?;
+                    self.connection = Some(id("to_connection_id", &text(raw_name, raw_value)?)?);
+                }
+                unknown => {
+                    return Err(ApiError::UnknownParameter { name: Shown::from(unknown) });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a form body has a parameter `content`, however the rest of it reads.
+pub(crate) fn names_content(encoded: &[u8]) -> bool {
+    encoded
+        .split(|&byte| byte == b'&')
+        .any(|piece| decode(split_once(piece).0).is_ok_and(|name| &*name == b"content"))
+}
+
+fn split_once(piece: &[u8]) -> (&[u8], &[u8]) {
+    match piece.iter().position(|&byte| byte == b'=') {
+        Some(at) => (&piece[..at], &piece[at + 1..]),
+        None => (piece, &[]),
+    }
+}
+
+fn free<T>(parameter: &'static str, slot: &Option<T>) -> Result<(), ApiError> {
+    match slot {
+        None => Ok(()),
+        Some(_) => Err(ApiError::Repeated { parameter }),
+    }
+}
+
+fn id<T>(parameter: &'static str, value: &str) -> Result<T, ApiError>
+where
+    T: std::str::FromStr<Err = campanile_messages::ids::InvalidId>,
+{
+    value.parse().map_err(|reason| ApiError::NoId { parameter, value: Shown::from(value), reason })
+}
+
+fn text<'a>(raw_name: &[u8], raw: &'a [u8]) -> Result<Cow<'a, str>, ApiError> {
+    let decoded = decode(raw).map_err(|at| ApiError::MalformedEscape {
+        name: Shown::from(raw_name),
+        value: Shown::from(&raw[at..]),
+    })?;
+    let not_utf8 = |value: &[u8]| ApiError::ParameterNotUtf8 {
+        name: Shown::from(raw_name),
+        value: Shown::from(value),
+    };
+    match decoded {
+        Cow::Borrowed(bytes) => {
+            std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| not_utf8(bytes))
+        }
+        Cow::Owned(bytes) => {
+            String::from_utf8(bytes).map(Cow::Owned).map_err(|error| not_utf8(error.as_bytes()))
+        }
+    }
+}
+
+/// Undoes `+` and `%XX`.
+///
+/// # Errors
+/// Where the first malformed escape is.
+fn decode(raw: &[u8]) -> Result<Cow<'_, [u8]>, usize> {
+    let Some(first) = raw.iter().position(|byte| matches!(byte, b'%' | b'+')) else {
+        return Ok(Cow::Borrowed(raw));
+    };
+    let mut decoded = Vec::with_capacity(raw.len());
+    decoded.extend_from_slice(&raw[..first]);
+    let mut at = first;
+    while let Some(&byte) = raw.get(at) {
+        at += match byte {
+            b'+' => {
+                decoded.push(b' ');
+                1
+            }
+            b'%' => {
+                let escape = raw.get(at + 1..at + 3).and_then(hexadecimal).ok_or(at)?;
+                decoded.push(escape);
+                3
+            }
+            byte => {
+                decoded.push(byte);
+                1
+            }
+        };
+    }
+    Ok(Cow::Owned(decoded))
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let value = digit(*digits.first()?)? * 16 + digit(*digits.get(1)?)?;
+    u8::try_from(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn content(encoded: &str) -> Result<String, ApiError> {
+        let mut parameters = Parameters::default();
+        parameters.read(encoded.as_bytes())?;
+        Ok(parameters.content.expect("content").to_string())
+    }
+
+    fn sentence(encoded: &[u8]) -> String {
+        let error = Parameters::default().read(encoded);
+        error.expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn plus_is_a_space_and_escapes_are_bytes_of_utf8() {
+        assert_eq!(content("content=a+b%2Bc"), Ok("a b+c".to_owned()));
+        assert_eq!(content("content=%EC%95%88%eb%85%95"), Ok("안녕".to_owned()));
+        assert_eq!(content("content=안녕"), Ok("안녕".to_owned()));
+        assert_eq!(content("%63ontent=a=b"), Ok("a=b".to_owned()));
+        assert_eq!(content("&&content=0&"), Ok("0".to_owned()));
+        assert_eq!(content("content=%20"), Ok(" ".to_owned()));
+    }
+
+    #[test]
+    fn a_malformed_escape_is_refused_where_it_stands() {
+        for tail in ["%", "%2", "%zz", "%+1", "%2g", "%%20"] {
+            let said = sentence(format!("content=ab{tail}").as_bytes());
+            let named =
+                format!("the parameter \"content\" has a malformed percent escape in \"{tail}\"");
+            assert!(said.starts_with(&named), "{said}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf8_are_never_replaced() {
+        assert_eq!(
+            sentence(b"content=%ff%fe"),
+            "the parameter \"content\" is \"\\xff\\xfe\", which is not UTF-8: send UTF-8, \
+             percent-encoded"
+        );
+        assert!(sentence(b"content=\xff").contains("not UTF-8"));
+        assert!(sentence(b"%ff=1").contains("not UTF-8"));
+        // A surrogate, an overlong form and a code point past the last.
+        for bytes in ["%ed%a0%80", "%c0%80", "%f4%90%80%80"] {
+            assert!(sentence(format!("to_group={bytes}").as_bytes()).contains("not UTF-8"));
+        }
+    }
+
+    #[test]
+    fn repeated_unknown_and_array_like_parameters_are_refused_by_name() {
+        assert!(sentence(b"content=a&content=a").starts_with("content is given more than once"));
+        assert!(sentence(b"content[]=a").starts_with("\"content[]\" is no parameter"));
+        assert!(sentence(b"to_user=1").starts_with("\"to_user\" is no parameter"));
+        assert!(sentence(b"=").starts_with("\"\" is no parameter"));
+        assert!(sentence(b"Content=a").starts_with("\"Content\" is no parameter"));
+    }
+
+    #[test]
+    fn ids_and_group_names_say_what_is_accepted() {
+        assert!(sentence(b"to_worker_id=-1").contains("\"-1\", which is not a decimal number"));
+        assert!(sentence(b"to_connection_id=9007199254740992").contains("not below 2^53"));
+        assert!(sentence(b"to_group=").contains("must not be empty"));
+        assert!(sentence(b"to_group=a%0ab").contains("\"a\\nb\": a group name must not contain"));
+        assert!(sentence(format!("to_group={}", "g".repeat(256)).as_bytes()).contains("255 bytes"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics(encoded: Vec<u8>) {
+            let _ = Parameters::default().read(&encoded);
+            let _ = names_content(&encoded);
+        }
+
+        #[test]
+        fn no_form_like_input_panics(encoded in "((content|to_group|to_worker_id|x)?[=&%+0-9a-f\\PC]{0,4}){0,6}") {
+            let _ = Parameters::default().read(encoded.as_bytes());
+            let _ = names_content(encoded.as_bytes());
+        }
+
+        #[test]
+        fn what_is_encoded_is_read_back(
+            content: String,
+            group in "[^\\p{Cc}]{1,60}",
+            worker in 0u64..1 << 53,
+            connection in 0u64..1 << 53,
+        ) {
+            let encoded = form_urlencoded::Serializer::new(String::new())
+                .append_pair("content", &content)
+                .append_pair("to_group", &group)
+                .append_pair("to_worker_id", &worker.to_string())
+                .append_pair("to_connection_id", &connection.to_string())
+                .finish();
+            let mut read = Parameters::default();
+            prop_assert_eq!(read.read(encoded.as_bytes()), Ok(()));
+            prop_assert_eq!(&*read.content.expect("content"), &content);
+            prop_assert_eq!(&*read.group.expect("group"), &group);
+            prop_assert_eq!(read.worker, Some(WorkerId(worker)));
+            prop_assert_eq!(read.connection, Some(ConnectionId(connection)));
+        }
+
+        #[test]
+        fn any_utf8_survives_with_every_byte_escaped(content: String) {
+            let escaped: String = content.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let mut read = Parameters::default();
+            prop_assert_eq!(read.read(format!("content={escaped}").as_bytes()), Ok(()));
+            prop_assert_eq!(&*read.content.expect("content"), &content);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The answers: a receipt, a preflight's, or a sentence that says what to do.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, ContentType, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use bytes::Bytes;
+use serde_json::json;
+use tracing::debug;
+
+use crate::ApiError;
+use crate::media::prefers_json;
+use crate::pending::Receipt;
+
+const METHODS: &str = "GET, POST, OPTIONS";
+
+/// What a page may send along.
+const ALLOWED_HEADERS: &str = "content-type, accept, idempotency-key";
+
+/// How long a browser may remember a preflight: as long as Chromium does without being told.
+const PREFLIGHT_SECONDS: &str = "5";
+
+/// When a 503 is worth another try: the link comes back within a second of its broker.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// What happened to the push.
+pub(crate) fn receipt(receipt: &Receipt, request: &HttpRequest) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    if !wants_json(request) {
+        return response.content_type(ContentType::plaintext()).body("ok");
+    }
+    response.json(match receipt {
+        Receipt::Accepted { position, gateways, matched } => json!({
+            "position": position.to_string(),
+            "durability": "memory",
+            "gateways": gateways,
+            "matched": matched,
+        }),
+        Receipt::Written => json!({ "written": 1 }),
+    })
+}
+
+/// What a page may do.
+pub(crate) fn preflight(unread: Payload) -> HttpResponse {
+    HttpResponse::NoContent()
+        .insert_header((header::ALLOW, METHODS))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, METHODS))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS))
+        .insert_header((header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS))
+        .body(LastWord { text: None, _unread: unread })
+}
+
+/// Why nothing was pushed, or why nobody knows.
+pub(crate) fn refusal(error: &ApiError, request: &HttpRequest, unread: Payload) -> HttpResponse {
+    let status = error.status();
+    debug!(%status, %error, "not pushed");
+    let mut response = HttpResponseBuilder::new(status);
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => {
+            response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            response.insert_header((header::ALLOW, METHODS));
+        }
+        _ => {}
+    }
+    let text = if wants_json(request) {
+        response.content_type(ContentType::json());
+        json!({ "error": error.to_string() }).to_string()
+    } else {
+        response.content_type(ContentType::plaintext());
+        format!("{error}\n")
+    };
+    response.body(LastWord { text: Some(text.into()), _unread: unread })
+}
+
+/// Tells a page's browser whether the page may read the answer.
+pub(crate) fn let_page_read(response: &mut HttpResponse, allowed: Option<&str>) {
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(Ok(origin)) = allowed.map(HeaderValue::from_str) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+}
+
+fn wants_json(request: &HttpRequest) -> bool {
+    let accept = request.headers().get_all(header::ACCEPT);
+    prefers_json(accept.filter_map(|value| value.to_str().ok()))
+}
+
+/// An answer that holds on to the request's unread body. If it were dropped, actix-http would read
+/// a chunked body to its end, however long that is; as it lives, the connection is closed after
+/// the answer.
+struct LastWord {
+    text: Option<Bytes>,
+    _unread: Payload,
+}
+
+impl MessageBody for LastWord {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        match &self.text {
+            Some(text) => BodySize::Sized(text.len() as u64),
+            None => BodySize::None,
+        }
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Poll::Ready(self.text.take().map(Ok))
+    }
+}

@@ -1,0 +1,147 @@
+//! Runs a publisher from its first request to its last.
+
+use std::future::Future;
+use std::io;
+use std::net::TcpListener;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use actix_http::HttpService;
+use actix_server::Server;
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::{App, web};
+use campanile_channel::client::hold;
+use campanile_messages::InstanceId;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use crate::PublisherConfig;
+use crate::budget::Budget;
+use crate::courier::{Courier, Finish, LINK_QUEUE_BYTES};
+use crate::http::{Front, answer};
+use crate::pending::Limits;
+use crate::stream::CallerStream;
+
+/// How long a closed HTTP connection may take to be gone on both sides.
+const DISCONNECT_LIMIT: Duration = Duration::from_secs(1);
+
+/// Takes pushes on `listener` and hands them to the broker until `shutdown` ends. Then it takes no
+/// more, answers the requests under way, writes what the link has queued, and returns; after
+/// [`PublisherConfig::shutdown_limit`] in any case. Must be called within an actix `System`.
+///
+/// # Errors
+/// A configuration that is out of range (`InvalidInput`), what the system answers about the
+/// listener, and the end of a part that should have run until `shutdown`.
+pub async fn serve(
+    config: PublisherConfig,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    config.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let limits = Limits { broker_wait: config.broker_wait, confirm_limit: config.confirm_limit };
+    let (alive, gone) = oneshot::channel();
+    let courier = Courier::new(InstanceId(rand::random()), limits, alive).start();
+    let server = listen(&config, listener, courier.clone())?;
+    let link = hold(courier.clone(), config.channel.clone(), LINK_QUEUE_BYTES, async || {});
+    let mut link = actix::spawn(link);
+    let ended = run(server, shutdown, gone, config.shutdown_limit, async {
+        // Without a link, what still tries to make one is of no use.
+        if let Ok(true) = courier.send(Finish).await {
+            let _ = (&mut link).await;
+        }
+    });
+    let ended = ended.await;
+    link.abort();
+    ended
+}
+
+/// Serves until `shutdown`, then stops within `limit`: first HTTP, then, by `finish`, the link.
+async fn run(
+    server: Server,
+    shutdown: impl Future<Output = ()>,
+    courier_gone: oneshot::Receiver<()>,
+    limit: Duration,
+    finish: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let handle = server.handle();
+    let mut server = pin!(server);
+    tokio::select! {
+        ended = &mut server => {
+            ended?;
+            return Err(io::Error::other("the HTTP server ended without being told to"));
+        }
+        _ = courier_gone => {
+            return Err(io::Error::other("the courier ended without being told to"));
+        }
+        () = shutdown => {}
+    }
+    info!("shutting down: answering the requests under way");
+    let until = Instant::now() + limit;
+    let stopped = async { tokio::join!(handle.stop(true), &mut server).1 };
+    match timeout_at(until, stopped).await {
+        Ok(ended) => ended?,
+        Err(_) => warn!("some requests were not answered in time"),
+    }
+    if timeout_at(until, finish).await.is_err() {
+        warn!("the link to the broker did not take everything in time");
+    }
+    Ok(())
+}
+
+fn listen(
+    config: &PublisherConfig,
+    listener: TcpListener,
+    courier: Addr<Courier>,
+) -> io::Result<Server> {
+    let front = Front {
+        courier,
+        budget: Budget::new(config.max_pending_bytes),
+        origins: Arc::new(config.allow_origins.clone()),
+        listens_on: listener.local_addr()?.ip(),
+        max_content_bytes: config.max_content_bytes,
+        body_limit: config.body_limit,
+    };
+    let app =
+        move || App::new().app_data(web::Data::new(front.clone())).default_service(web::to(answer));
+    let server = Server::build();
+    let stopping = server.graceful_shutdown_signal();
+    let keep_alive = config.keep_alive;
+    let head_limit = config.head_limit;
+    // As `actix_web::HttpServer` does it, save for the stream in between.
+    let server = server
+        .workers(config.workers)
+        .max_concurrent_connections(config.max_connections.div_ceil(config.workers))
+        .disable_signals()
+        // `run` keeps the exact limit; this one, in whole seconds, must not be shorter.
+        .shutdown_timeout(config.shutdown_limit.as_secs() + 1)
+        .listen("push", listener, move || {
+            let stopping = stopping.clone();
+            let app =
+                app().into_factory().map_err(|error: actix_web::Error| error.error_response());
+            let http = HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                .keep_alive(keep_alive)
+                .client_request_timeout(head_limit)
+                .client_disconnect_timeout(DISCONNECT_LIMIT)
+                .on_connect_ext(|stream: &CallerStream, extensions| {
+                    extensions.insert(stream.presence());
+                })
+                .h1(map_config(app, |()| AppConfig::default()));
+            fn_service(async |tcp: TcpStream| {
+                // Where it fails, answers are slower and right.
+                let _ = tcp.set_nodelay(true);
+                let peer = tcp.peer_addr().ok();
+                Ok((CallerStream::new(tcp), peer))
+            })
+            .and_then(http)
+        })?;
+    Ok(server.run())
+}

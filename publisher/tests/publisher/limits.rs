@@ -1,0 +1,155 @@
+//! What is too large, too slow or too much.
+
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+
+use crate::harness::{Act, Broker, Publisher, accept, get, post};
+
+#[actix::test]
+async fn a_body_that_is_announced_too_large_is_413_before_it_is_sent() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start(broker.addr);
+    let mut client = publisher.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1073741824\r\n\r\nbegin").await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 413);
+    assert_eq!(answer.body, "content is too large: at most 1048576 bytes are accepted\n");
+    assert_eq!(client.rest().await, "", "the connection ends");
+}
+
+#[actix::test]
+async fn a_chunked_body_without_an_end_is_413_and_not_read_for_ever() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start(broker.addr);
+    let mut client = publisher.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
+    // 1 GiB would take longer than the connection lives after the answer.
+    let mut sent_bytes: u64 = 0;
+    while sent_bytes < 1 << 40 && client.stream.write_all(chunk.as_bytes()).await.is_ok() {
+        sent_bytes += 0x8000;
+    }
+    assert!(sent_bytes < 1 << 40, "it was read to its end");
+    let answer = client.rest().await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert_eq!(broker.received(), []);
+}
+
+#[actix::test]
+async fn a_chunked_body_over_the_limit_gets_its_answer() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start_with(broker.addr, |config| config.max_content_bytes = 1_000);
+    let mut client = publisher.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    for _ in 0..11 {
+        client.send(format!("64\r\n{}\r\n", "x".repeat(100))).await;
+    }
+    assert_eq!(client.answer().await.status, 413);
+}
+
+#[actix::test]
+async fn a_content_of_exactly_the_limit_is_pushed() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start_with(broker.addr, |config| config.max_content_bytes = 1_000);
+    let (fits, over) = ("x".repeat(1_000), "x".repeat(1_001));
+    let escaped = "%78".repeat(1_000);
+    let form = "application/x-www-form-urlencoded";
+    let form_body = |content: &str| format!("content={content}");
+    for (request, status) in [
+        (post("/", "", &fits), 200),
+        (post("/", "", &over), 413),
+        (post("/", "image/png", &over), 413),
+        (post("/", form, form_body(&fits)), 200),
+        (post("/", form, form_body(&escaped)), 200),
+        (post("/", form, form_body(&over)), 413),
+        (get(&format!("/?content={escaped}")).into(), 200),
+        (get(&format!("/?content={over}")).into(), 413),
+    ] {
+        assert_eq!(publisher.send(request).await.status, status);
+    }
+    assert_eq!(broker.contents(), [&*fits; 4]);
+}
+
+#[actix::test]
+async fn content_over_the_budget_is_503_and_the_budget_is_given_back() {
+    let broker = Broker::start(|message| match message {
+        campanile_messages::ToBroker::Publish { number: 1, .. } => Act::Nothing,
+        message => accept(message),
+    });
+    let publisher = Publisher::start_with(broker.addr, |config| {
+        config.max_content_bytes = 1_000;
+        config.max_pending_bytes = 1_500;
+        config.confirm_limit = Duration::from_secs(1);
+    });
+    let body = "x".repeat(1_000);
+    let mut first = publisher.client().await;
+    first.send(post("/", "", &body)).await;
+    broker.has_received(1).await;
+    let answer = publisher.send(post("/", "", &body)).await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.starts_with("too much content"), "{answer:?}");
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(publisher.get("/?content=small").await.status, 200);
+    assert_eq!(first.answer().await.status, 504);
+    assert_eq!(publisher.send(post("/", "", &body)).await.status, 200);
+}
+
+#[actix::test]
+async fn slow_heads_and_slow_bodies_are_408() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start_with(broker.addr, |config| {
+        config.head_limit = Duration::from_millis(900);
+        config.body_limit = Duration::from_millis(200);
+    });
+    let head = publisher.send("GET /?content=hi HTTP/1.1\r\nHost:").await;
+    assert_eq!(head.status, 408);
+    let body =
+        publisher.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nhalf").await;
+    println!("{body:?}");
+    assert_eq!(body.brief(), (408, "the body was not there after 0.2 s\n"));
+    assert_eq!(broker.received(), []);
+}
+
+#[actix::test]
+async fn a_body_that_ends_early_pushes_nothing() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start(broker.addr);
+    for request in [
+        "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\nhalf",
+        "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n\r\n",
+    ] {
+        let mut client = publisher.client().await;
+        client.send(request).await;
+        client.stream.shutdown().await.expect("half-closed");
+        let answer = client.rest().await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    assert_eq!(publisher.get("/?content=whole").await.status, 200);
+    assert_eq!(broker.contents(), ["whole"]);
+}
+
+#[actix::test]
+async fn urls_and_heads_that_are_too_long_get_an_error_status() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start(broker.addr);
+    let long = "x".repeat(60_000);
+    let answer = publisher.get(&format!("/?content={long}")).await;
+    assert_eq!(answer.brief(), (200, "ok"));
+    for len in [70_000, 1_000_000] {
+        let mut client = publisher.client().await;
+        let request = get(&format!("/?content={}", "x".repeat(len)));
+        // The publisher may end the connection before all of it is written.
+        let _ = client.stream.write_all(request.as_bytes()).await;
+        let answer = client.rest().await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    let key = format!("/?{}=1", "k".repeat(60_000));
+    let answer = publisher.get(&key).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.len() < 300, "{answer:?}");
+    let many = "content[]=a&".repeat(5_000);
+    assert_eq!(publisher.get(&format!("/?{many}")).await.status, 400);
+    assert_eq!(broker.received().len(), 1);
+}
