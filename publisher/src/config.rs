@@ -30,8 +30,8 @@ pub struct PublisherConfig {
     pub max_connections: usize,
     /// Which web pages may read the answers. Default: see [`AllowOrigins::Local`].
     pub allow_origins: AllowOrigins,
-    /// How long a caller may take for its first request's head; then it is answered 408.
-    /// Default: 5 s.
+    /// How long a caller may take for its first request's head; then it is answered 408. It is kept
+    /// to half a second, so less than 1 s makes no sense. Default: 5 s.
     pub head_limit: Duration,
     /// How long a caller may take for a body; then it is answered 408. Default: 30 s.
     pub body_limit: Duration,

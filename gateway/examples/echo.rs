@@ -1,0 +1,96 @@
+//! Sends back every message, on the same socket code as the gateway: for conformance suites, which
+//! want to see what a server makes of their frames. Takes any path; one thread holds all.
+//!
+//! ```text
+//! cargo run --release -p campanile-gateway --example echo -- 127.0.0.1:9001
+//! ```
+
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::time::Duration;
+use std::{env, io};
+
+use campanile_gateway::door::{read_head, refuse};
+use campanile_gateway::head::Head;
+use campanile_gateway::refusal::Refusal;
+use campanile_gateway::socket::{Socket, Waiting};
+use campanile_gateway::websocket::encode::{self, Opcode, frame};
+use campanile_gateway::websocket::{CloseCode, Incoming, Limits, Message, Upgrade};
+use futures_util::StreamExt as _;
+use tokio::net::TcpStream;
+
+/// The largest messages that suites send, in the smallest fragments.
+const LIMITS: Limits = Limits { max_message_bytes: 16 << 20, max_fragments: 100_000 };
+
+/// Suites send a whole series before they read the first answer.
+const MAX_OUTBOX_BYTES: usize = 64 << 20;
+
+/// After a close, what still waits may take this long.
+const FLUSH_LIMIT: Duration = Duration::from_secs(20);
+
+fn main() -> ExitCode {
+    let mut args = env::args().skip(1);
+    let (Some(address), None) = (args.next(), args.next()) else {
+        eprintln!("one argument is needed, the HOST:PORT to listen on, such as 127.0.0.1:9001");
+        return ExitCode::from(2);
+    };
+    let served = TcpListener::bind(&address).and_then(|listener| {
+        eprintln!("echoing on ws://{}/", listener.local_addr()?);
+        actix_rt::System::new().block_on(serve(listener))
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{address}: {error}; give a HOST:PORT of this host that is free");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Accepts connections and echoes on each, until the listener fails.
+pub async fn serve(listener: TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    loop {
+        let (mut stream, peer) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        actix_rt::spawn(async move {
+            let mut received = Vec::new();
+            match upgrade(&mut stream, &mut received).await {
+                Ok(Some(upgrade)) => echo(stream, &upgrade, received).await,
+                Ok(None) => {}
+                Err(refusal) => refuse(stream, peer, &refusal).await,
+            }
+        });
+    }
+}
+
+/// Reads the request; what follows it is left in `received`. `None` if the client is gone.
+async fn upgrade(
+    stream: &mut TcpStream,
+    received: &mut Vec<u8>,
+) -> Result<Option<Upgrade>, Refusal> {
+    let Some((head, len)): Option<(Head, usize)> = read_head(stream, received).await? else {
+        return Ok(None);
+    };
+    received.drain(..len);
+    Upgrade::check(&head).map(Some)
+}
+
+async fn echo(stream: TcpStream, upgrade: &Upgrade, early: Vec<u8>) {
+    let socket = Socket::new(stream, MAX_OUTBOX_BYTES);
+    let mut answered = socket.send_now(&upgrade.response());
+    let mut incoming = Incoming::new(socket.clone(), LIMITS, early, FLUSH_LIMIT);
+    loop {
+        if answered.is_err() {
+            socket.close(encode::close(CloseCode::TooSlow), Waiting::Drop);
+        }
+        answered = match incoming.next().await {
+            Some(Message::Text(text)) => socket.send_now(&frame(Opcode::Text, text.as_bytes())),
+            Some(Message::Binary(bytes)) => socket.send_now(&frame(Opcode::Binary, &bytes)),
+            // `Incoming` answers control frames itself.
+            Some(Message::Ping(_) | Message::Pong | Message::Close(_)) => Ok(()),
+            None => return,
+        };
+    }
+}
