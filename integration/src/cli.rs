@@ -192,7 +192,7 @@ impl GatewayArgs {
         let default = GatewayConfig::default();
         anyhow::ensure!(
             self.silence_limit > self.ping_after,
-            "--silence-limit is {:?}, it must be above --ping-after, which is {:?}",
+            "silence-limit is {:?}; accepted is a duration above that of ping-after, {:?}",
             self.silence_limit,
             self.ping_after
         );
@@ -260,7 +260,7 @@ impl PublisherArgs {
     pub fn config(&self, channel: String) -> anyhow::Result<PublisherConfig> {
         anyhow::ensure!(
             self.max_pending >= self.max_content,
-            "--max-pending is {}, it must be at least --max-content, which is {}",
+            "max-pending is {} bytes; accepted is a size of at least that of max-content, {}",
             self.max_pending,
             self.max_content
         );

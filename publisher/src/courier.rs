@@ -91,6 +91,7 @@ impl Handler<LinkUp> for Courier {
             outbound.finish();
         }
         self.link = Some(Link { outbound, epoch: welcome.head.epoch });
+        self.give_up();
         self.hand_over();
     }
 }
@@ -142,7 +143,11 @@ impl Handler<LinkDown> for Courier {
 
     fn handle(&mut self, _: LinkDown, ctx: &mut Self::Context) {
         self.link = None;
-        self.pending.link_lost().into_iter().for_each(tell);
+        let lost = self.pending.link_lost();
+        if !lost.is_empty() {
+            warn!(pushes = lost.len(), "the link broke before these pushes were answered");
+        }
+        lost.into_iter().for_each(tell);
         if self.finishing {
             ctx.stop();
         }
@@ -213,9 +218,6 @@ impl Courier {
 }
 
 fn tell(Answer { caller, result }: Answer<Caller>) {
-    if let Err(error @ (ApiError::LinkLost | ApiError::Unanswered { .. })) = &result {
-        warn!(%error, "a push without an answer");
-    }
     // A caller that is gone has no use for the answer, and the push is where it is.
     let _ = caller.answer.send(result);
 }

@@ -68,7 +68,9 @@ pub enum ApiError {
     #[error("content is empty: give at least one byte")]
     EmptyContent,
     /// A POST with a body that is the content, and a parameter `content` too.
-    #[error("content is given twice, as a parameter of the URL and as the body: give one of them")]
+    #[error(
+        "content is given twice: as a parameter of the URL, and a POST has it as its body; leave the parameter out, or use GET"
+    )]
     TwoContents,
     /// Half an address.
     #[error(
