@@ -23,6 +23,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// A broker that takes longer to accept and welcome a link is tried again.
 const WELCOME_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a link that this side has ended waits for the broker to close its end.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
+
 /// Asks the owner how it introduces itself on the next link.
 #[derive(Debug, Message)]
 #[rtype(result = "Hello")]
@@ -149,6 +152,10 @@ impl Link {
         // Late frames would wait for a writer that is gone.
         outbound.cut();
         let _ = owner.send(LinkDown).await;
+        if result.is_ok() {
+            // Closing on unread input would take back what was just written.
+            let _ = timeout(FAREWELL_LIMIT, reader.discard()).await;
+        }
         result
     }
 }

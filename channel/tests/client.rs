@@ -4,15 +4,20 @@
 
 mod harness;
 
+use std::future::pending;
+
 use actix::prelude::*;
 use campanile_channel::Outbound;
 use campanile_channel::broker::BrokerConfig;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received, hold};
+use campanile_messages::frame::{decode_hello, encode_welcome};
 use campanile_messages::link::{InterestChange, Role, Welcome};
 use campanile_messages::{
-    Audience, Event, FromBroker, Hello, InstanceId, Position, ToBroker, WorkerId,
+    Audience, Content, Event, FromBroker, Hello, InstanceId, Position, ToBroker, WorkerId,
 };
 use harness::{Peer, TestBroker, event, within};
+use socket2::SockRef;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// What the owner of the link was told.
@@ -33,10 +38,16 @@ struct Bridge {
 
 impl Bridge {
     fn hold(broker: &TestBroker) -> (Addr<Self>, UnboundedReceiver<Told>) {
+        Self::hold_reading_when(broker.address.to_string(), async || ())
+    }
+
+    fn hold_reading_when(
+        address: String,
+        ready: impl AsyncFnMut() + 'static,
+    ) -> (Addr<Self>, UnboundedReceiver<Told>) {
         let (told, facts) = unbounded_channel();
         let bridge = Self { held: vec![], cursor: None, outbound: None, told }.start();
-        let address = broker.address.to_string();
-        actix::spawn(hold(bridge.clone(), address, 1 << 20, async || ()));
+        actix::spawn(hold(bridge.clone(), address, 1 << 20, ready));
         (bridge, facts)
     }
 
@@ -93,16 +104,18 @@ impl Handler<LinkDown> for Bridge {
     }
 }
 
-/// Ends the link from this side.
+/// Says a last word and ends the link from this side.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Finish;
+struct Finish(ToBroker);
 
 impl Handler<Finish> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, _: Finish, _: &mut Self::Context) {
-        self.outbound.take().unwrap().finish();
+    fn handle(&mut self, Finish(last): Finish, _: &mut Self::Context) {
+        let outbound = self.outbound.take().unwrap();
+        outbound.force(&last.encode());
+        outbound.finish();
     }
 }
 
@@ -174,9 +187,49 @@ async fn a_link_that_its_owner_finishes_stays_down() {
     let (bridge, mut facts) = Bridge::hold(&broker);
     up(&mut facts).await;
     attached(&mut facts, vec![]).await;
-    bridge.send(Finish).await.unwrap();
+    bridge.send(Finish(ToBroker::Heartbeat)).await.unwrap();
     assert_eq!(next(&mut facts).await, Told::Down);
     // With the task of the link gone, this is the last address.
     drop(bridge);
     assert_eq!(within(facts.recv()).await, None);
+}
+
+#[actix::test]
+async fn the_last_word_of_a_link_arrives_however_much_was_still_unread() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // What this broker does not read waits at the other end.
+    let socket = SockRef::from(&listener);
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    // An owner that is behind: nothing after the welcome is read.
+    let (bridge, mut facts) = Bridge::hold_reading_when(address, pending);
+    let (stream, _) = within(listener.accept()).await.unwrap();
+    let mut broker = Peer::over(stream);
+    decode_hello(broker.frame().await.unwrap()).unwrap();
+    let welcome = Welcome {
+        head: Position { epoch: 1, sequence: 0 },
+        workers: vec![WorkerId(1), WorkerId(2)],
+    };
+    broker.send_frame(encode_welcome(&Ok(welcome))).await;
+    up(&mut facts).await;
+    for sequence in 1..100 {
+        let event = event(sequence, Audience::Everyone, "unread");
+        broker.send_frame(FromBroker::Event(event).encode()).await;
+    }
+    let last = ToBroker::Publish {
+        number: 1,
+        audience: Audience::Everyone,
+        content: Content::Binary(vec![b'x'; 256 << 10].into()),
+    };
+    bridge.do_send(Finish(last.clone()));
+    assert_eq!(next(&mut facts).await, Told::Down);
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    let mut frames = Vec::new();
+    while let Some(frame) = broker.frame().await {
+        frames.push(frame);
+    }
+    let said = ToBroker::decode(frames.pop().unwrap()).unwrap();
+    assert!(said == last, "the last word is cut off");
 }

@@ -7,9 +7,10 @@ mod harness;
 use std::time::Duration;
 
 use campanile_channel::broker::BrokerConfig;
-use campanile_messages::link::{Outcome, Role};
+use campanile_messages::link::{Outcome, Refusal, Role};
 use campanile_messages::{Audience, Content, FromBroker, InstanceId, Position, ToBroker, WorkerId};
-use harness::{Peer, TestBroker, event, group};
+use harness::{Peer, TestBroker, event, group, within};
+use tokio::time::sleep;
 
 const GATEWAY: InstanceId = InstanceId(0xbe11);
 
@@ -179,16 +180,22 @@ async fn a_full_log_refuses_at_first_and_drops_the_oldest_later() {
     .await;
     let mut publisher = Peer::publisher(&broker).await;
     let content = Content::Binary(vec![b'x'; 100 << 10].into());
-    let (mut accepted, mut refused) = (0, 0);
-    while refused == 0 || accepted < 4 {
-        publisher.publish(1, Audience::Everyone, content.clone()).await;
-        match publisher.recv().await {
-            FromBroker::Accepted { .. } => accepted += 1,
-            FromBroker::Refused { .. } => refused += 1,
-            other => panic!("{other:?}"),
+    within(async {
+        let (mut accepted, mut refused) = (0, 0);
+        while refused == 0 || accepted < 4 {
+            publisher.publish(1, Audience::Everyone, content.clone()).await;
+            match publisher.recv().await {
+                FromBroker::Accepted { .. } => accepted += 1,
+                FromBroker::Refused { refusal, .. } => {
+                    assert_eq!(refusal, Refusal::LogFull);
+                    refused += 1;
+                    sleep(Duration::from_millis(10)).await;
+                }
+                other => panic!("{other:?}"),
+            }
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    })
+    .await;
     let (mut gateway, welcome) = Peer::gateway(&broker).await;
     let cursor = Position { sequence: 0, ..welcome.head };
     gateway.attach(&[Audience::Everyone], Some(cursor)).await;

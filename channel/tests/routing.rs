@@ -7,7 +7,7 @@ mod harness;
 use campanile_channel::broker::BrokerConfig;
 use campanile_messages::link::{Outcome, Ticket};
 use campanile_messages::{Audience, FromBroker, ToBroker, WorkerId};
-use harness::{Peer, TestBroker, address, event, group};
+use harness::{Peer, TestBroker, address, event, group, within};
 
 #[actix::test]
 async fn an_event_reaches_the_links_that_want_it_once_each_and_no_other() {
@@ -120,19 +120,22 @@ async fn a_push_to_a_worker_without_a_link_is_answered_at_once() {
     publisher.push(1, WorkerId(worker.0 + 1), "x").await;
     assert_eq!(publisher.outcome(1).await, Outcome::UnknownWorker);
     drop(gateway);
-    // A push that overtakes the news of the lost link is never answered.
-    for number in 2.. {
-        publisher.push(number, worker, "x").await;
-        publisher.push(0, WorkerId(worker.0 + 1), "x").await;
-        match publisher.recv().await {
-            FromBroker::Answered { number: 0, .. } => tokio::task::yield_now().await,
-            FromBroker::Answered { outcome, .. } => {
-                assert_eq!(outcome, Outcome::GatewayAway);
-                break;
+    within(async {
+        // A push that overtakes the news of the lost link is never answered; the other always is.
+        for number in 2.. {
+            publisher.push(number, worker, "x").await;
+            publisher.push(0, WorkerId(worker.0 + 1), "x").await;
+            match publisher.recv().await {
+                FromBroker::Answered { number: 0, .. } => tokio::task::yield_now().await,
+                FromBroker::Answered { outcome, .. } => {
+                    assert_eq!(outcome, Outcome::GatewayAway);
+                    break;
+                }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
         }
-    }
+    })
+    .await;
 }
 
 #[actix::test]

@@ -46,21 +46,24 @@ async fn a_publish_during_the_shutdown_is_accepted_and_delivered_or_not_accepted
     let mut publisher = Peer::publisher(&broker).await;
     publisher.publish_accepted(Audience::Everyone, "x").await;
     let ended = broker.ask_to_stop();
-    let mut accepted = 1;
-    loop {
-        publisher.publish(1, Audience::Everyone, "x").await;
-        match publisher.recv().await {
-            FromBroker::Accepted { .. } => accepted += 1,
-            FromBroker::Refused { refusal, .. } => {
-                assert_eq!(refusal, Refusal::ShuttingDown);
+    let accepted = within(async {
+        let mut accepted = 1;
+        loop {
+            publisher.publish(1, Audience::Everyone, "x").await;
+            match publisher.recv().await {
+                FromBroker::Accepted { .. } => accepted += 1,
+                FromBroker::Refused { refusal, .. } => {
+                    assert_eq!(refusal, Refusal::ShuttingDown);
+                }
+                FromBroker::Goodbye { reason } => {
+                    assert_eq!(reason, REASON);
+                    return accepted;
+                }
+                other => panic!("{other:?}"),
             }
-            FromBroker::Goodbye { reason } => {
-                assert_eq!(reason, REASON);
-                break;
-            }
-            other => panic!("{other:?}"),
         }
-    }
+    })
+    .await;
     for sequence in 1..=accepted {
         assert_eq!(gateway.event().await.sequence, sequence);
     }

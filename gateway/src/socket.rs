@@ -35,8 +35,9 @@ pub struct Socket {
     /// Wakes the task that reads, when there is something for it to finish.
     driver: AtomicWaker,
     opened: Instant,
-    /// Milliseconds from `opened` to the last byte that came.
-    heard_ms: AtomicU64,
+    /// Nanoseconds from `opened` to the last byte that came. In anything coarser, a quick answer
+    /// would seem to be older than its question.
+    heard_nanos: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -97,7 +98,7 @@ impl Socket {
             }),
             driver: AtomicWaker::new(),
             opened: Instant::now(),
-            heard_ms: AtomicU64::new(0),
+            heard_nanos: AtomicU64::new(0),
         })
     }
 
@@ -187,7 +188,7 @@ impl Socket {
 
     /// When the last byte came from the peer, or the connection was opened.
     pub fn heard(&self) -> Instant {
-        self.opened + Duration::from_millis(self.heard_ms.load(Ordering::Relaxed))
+        self.opened + Duration::from_nanos(self.heard_nanos.load(Ordering::Relaxed))
     }
 
     /// Reads what has come. Only the task that drives the connection calls this; it is woken for
@@ -203,8 +204,8 @@ impl Socket {
             match self.stream.try_read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => {
-                    let heard_ms = self.opened.elapsed().as_millis() as u64;
-                    self.heard_ms.store(heard_ms, Ordering::Relaxed);
+                    let heard_nanos = self.opened.elapsed().as_nanos() as u64;
+                    self.heard_nanos.store(heard_nanos, Ordering::Relaxed);
                     return Poll::Ready(result);
                 }
             }
@@ -287,6 +288,12 @@ impl Future for Ending {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut dropped = [0; 4096];
+        // Before the reads: a peer that never stops sending makes them use up all that one poll may
+        // do, and then no timer fires.
+        if self.limit.as_mut().poll(cx).is_ready() {
+            self.socket.abort();
+            return Poll::Ready(());
+        }
         loop {
             // First of all the reads: they flush.
             let read = self.socket.poll_read(cx, &mut dropped);

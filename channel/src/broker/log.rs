@@ -72,7 +72,8 @@ impl Log {
         now: Duration,
     ) -> Result<(u64, EncodedFrame), LogFull> {
         let cost_bytes = cost_bytes(&audience, &content);
-        if self.is_settling(now) && self.kept_bytes + cost_bytes > self.max_bytes {
+        let may_trim = now >= self.max_age;
+        if !may_trim && self.kept_bytes + cost_bytes > self.max_bytes {
             return Err(LogFull);
         }
         let sequence = self.head + 1;
@@ -103,9 +104,7 @@ impl Log {
     /// Drops what is too old or too much. Called now and then too, so that an idle log gives its
     /// memory back.
     pub fn trim(&mut self, now: Duration) {
-        if self.is_settling(now) {
-            return;
-        }
+        // Finds nothing at first: what was accepted then is within the bound, and young.
         while let Some(oldest) = self.entries.front()
             && (self.kept_bytes > self.max_bytes || oldest.at + self.max_age <= now)
         {
@@ -115,10 +114,6 @@ impl Log {
         if self.entries.capacity() > 4 * self.entries.len() {
             self.entries.shrink_to(2 * self.entries.len());
         }
-    }
-
-    fn is_settling(&self, now: Duration) -> bool {
-        now < self.max_age
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Incoming {
     socket: Arc<Socket>,
     decoder: Decoder,
     messages: VecDeque<Message>,
+    /// How the client broke the protocol behind `messages`, which are still answered.
+    violation: Option<Violation>,
     phase: Phase,
     flush_limit: Duration,
 }
@@ -54,6 +56,7 @@ impl Incoming {
             socket,
             decoder: Decoder::new(limits),
             messages: VecDeque::new(),
+            violation: None,
             phase: Phase::Open,
             flush_limit,
         };
@@ -62,16 +65,7 @@ impl Incoming {
     }
 
     fn take_in(&mut self, bytes: &mut [u8]) {
-        if let Err(violation) = self.decoder.feed(bytes, &mut self.messages) {
-            // What came before it is still good, but nothing could be answered to it.
-            self.messages.clear();
-            self.violated(violation);
-        }
-    }
-
-    fn violated(&self, violation: Violation) {
-        let code = violation.close_code().code();
-        self.socket.close(encode::close_with(code, &violation.to_string()), Waiting::Flush);
+        self.violation = self.decoder.feed(bytes, &mut self.messages).err();
     }
 
     /// Answers control frames; `Some` is data.
@@ -116,6 +110,10 @@ impl Stream for Incoming {
             }
             if let Some(message) = self.next_data() {
                 return Poll::Ready(Some(message));
+            }
+            if let Some(violation) = self.violation.take() {
+                let code = violation.close_code().code();
+                self.socket.close(encode::close_with(code, &violation.to_string()), Waiting::Flush);
             }
             if !self.socket.is_open() {
                 let ending = Ending::new(self.socket.clone(), self.flush_limit);
