@@ -48,6 +48,9 @@ pub enum LinkError {
     /// The peer does not take what it is sent.
     #[error("the peer does not drain: {0}")]
     Full(#[from] Full),
+    /// The owner of this side has ended it without waiting.
+    #[error("this side cut the link")]
+    Cut,
     /// The broker ended the link, and said why.
     #[error("the broker says: {0}")]
     Goodbye(String),
@@ -246,7 +249,8 @@ impl Outbound {
 /// On return the sending direction is closed.
 ///
 /// # Errors
-/// [`LinkError::Io`]; `Ok` after [`Outbound::finish`] or [`Outbound::cut`].
+/// [`LinkError::Io`], and [`LinkError::Cut`] after [`Outbound::cut`]; `Ok` after
+/// [`Outbound::finish`].
 pub async fn write_out(
     half: OwnedWriteHalf,
     outbound: Outbound,
@@ -257,7 +261,7 @@ pub async fn write_out(
         let phase = {
             let state = outbound.lock();
             match state.phase {
-                Phase::Cut => return Ok(()),
+                Phase::Cut => return Err(LinkError::Cut),
                 phase if state.outbox.is_empty() => Some(phase),
                 _ => None,
             }

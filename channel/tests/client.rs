@@ -131,12 +131,13 @@ async fn up(facts: &mut UnboundedReceiver<Told>) -> Welcome {
 }
 
 async fn attached(facts: &mut UnboundedReceiver<Told>, missed: Vec<Event>) {
+    let head = missed.last().map_or(0, |event| event.sequence);
     for event in missed {
         assert_eq!(next(facts).await, Told::Said(event.into()));
     }
     let attached = FromBroker::Attached { lost: 0 };
     assert_eq!(next(facts).await, Told::Said(attached));
-    let confirmed = FromBroker::Confirmed { revision: 1 };
+    let confirmed = FromBroker::Confirmed { revision: 1, head };
     assert_eq!(next(facts).await, Told::Said(confirmed));
 }
 

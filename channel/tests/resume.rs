@@ -25,7 +25,10 @@ async fn a_gateway_that_comes_back_takes_its_earlier_link_over_at_once() {
     assert_eq!(welcome.workers, held);
     new.attach(&[Audience::Everyone], Some(welcome.head)).await;
     assert_eq!(new.recv().await, FromBroker::Attached { lost: 0 });
-    assert_eq!(new.recv().await, FromBroker::Confirmed { revision: 1 });
+    assert_eq!(
+        new.recv().await,
+        FromBroker::Confirmed { revision: 1, head: welcome.head.sequence }
+    );
     old.until_over().await;
     let mut publisher = Peer::publisher(&broker).await;
     let accepted = publisher.publish_accepted(Audience::Everyone, "hi").await;
@@ -52,7 +55,7 @@ async fn what_a_gateway_missed_comes_before_anything_newer() {
     publisher.publish_accepted(group("news"), "five").await;
     assert_eq!(gateway.event().await, event(3, group("news"), "three"));
     assert_eq!(gateway.recv().await, FromBroker::Attached { lost: 0 });
-    assert_eq!(gateway.recv().await, FromBroker::Confirmed { revision: 1 });
+    assert_eq!(gateway.recv().await, FromBroker::Confirmed { revision: 1, head: 4 });
     assert_eq!(gateway.event().await, event(5, group("news"), "five"));
 }
 
@@ -78,7 +81,7 @@ async fn a_missed_part_larger_than_the_bound_of_a_link_is_handed_over_and_the_li
         assert_eq!(gateway.event().await.sequence, sequence);
     }
     assert_eq!(gateway.recv().await, FromBroker::Attached { lost: 0 });
-    assert_eq!(gateway.recv().await, FromBroker::Confirmed { revision: 1 });
+    assert_eq!(gateway.recv().await, FromBroker::Confirmed { revision: 1, head: EVENTS });
     assert_eq!(gateway.event().await.content, "live".into());
 }
 
@@ -104,7 +107,7 @@ async fn a_new_broker_keeps_what_it_accepted_for_the_gateways_of_the_earlier_one
     gateway.attach(&[Audience::Everyone], Some(cursor)).await;
     assert_eq!(gateway.event().await, event(1, Audience::Everyone, "new"));
     assert_eq!(gateway.recv().await, FromBroker::Attached { lost: 0 });
-    assert_eq!(gateway.recv().await, FromBroker::Confirmed { revision: 1 });
+    assert_eq!(gateway.recv().await, FromBroker::Confirmed { revision: 1, head: 1 });
     publisher.publish_accepted(Audience::Everyone, "live").await;
     assert_eq!(gateway.event().await, event(2, Audience::Everyone, "live"));
 }

@@ -32,13 +32,13 @@ async fn interest_is_confirmed_before_the_events_that_it_brings() {
     let mut publisher = Peer::publisher(&broker).await;
     publisher.publish_accepted(group("eu"), "before").await;
     gateway.interest(2, &[(group("eu"), Some(3))]).await;
-    assert_eq!(gateway.recv().await, FromBroker::Confirmed { revision: 2 });
+    assert_eq!(gateway.recv().await, FromBroker::Confirmed { revision: 2, head: 1 });
     let accepted = publisher.publish_accepted(group("eu"), "after").await;
     assert_eq!(accepted, (2, 1, 3));
     assert_eq!(gateway.event().await, event(2, group("eu"), "after"));
 
     gateway.interest(3, &[(group("eu"), None)]).await;
-    assert_eq!(gateway.recv().await, FromBroker::Confirmed { revision: 3 });
+    assert_eq!(gateway.recv().await, FromBroker::Confirmed { revision: 3, head: 2 });
     publisher.publish_accepted(group("eu"), "too late").await;
     publisher.publish_accepted(Audience::Everyone, "all").await;
     assert_eq!(gateway.event().await, event(4, Audience::Everyone, "all"));

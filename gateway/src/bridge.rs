@@ -147,7 +147,7 @@ impl Handler<Received> for Bridge {
             match message {
                 FromBroker::Event(event) => self.route(event),
                 FromBroker::Deliver { ticket, to, content } => self.push(ticket, to, content),
-                FromBroker::Confirmed { revision } => self.confirm(revision),
+                FromBroker::Confirmed { revision, head } => self.confirm(revision, head),
                 FromBroker::Attached { lost: 0 } => {}
                 FromBroker::Attached { lost } => {
                     warn!(lost, "the broker no longer had all events since the link was lost");
@@ -250,12 +250,12 @@ impl Bridge {
         }
     }
 
-    fn confirm(&mut self, revision: u64) {
-        let (Some(tickets), Some(cursor)) = (self.interest.confirm(revision), self.cursor) else {
-            return;
-        };
+    fn confirm(&mut self, revision: u64, head: u64) {
+        let Some(cursor) = &mut self.cursor else { return };
+        cursor.sequence = cursor.sequence.max(head);
+        let Some(tickets) = self.interest.confirm(revision) else { return };
         for (worker, ticket) in self.workers.iter().zip(tickets) {
-            worker.deliver(Delivery::Confirmed(ticket, cursor));
+            worker.deliver(Delivery::Confirmed(ticket, *cursor));
         }
         self.report();
     }

@@ -347,7 +347,7 @@ mod tests {
         }
         for message in [
             FromBroker::Heartbeat,
-            FromBroker::Confirmed { revision: 1 },
+            FromBroker::Confirmed { revision: 1, head: 9 },
             FromBroker::Attached { lost: 2 },
             FromBroker::Event(Event {
                 sequence: 1,

@@ -7,7 +7,7 @@
 //!   Interest{1, ..} ────────────────▶ │
 //!   Attach{cursor} ─────────────────▶ │
 //!   ◀── Event* (missed), Attached     │
-//!   ◀──────────────── Confirmed{1}    │ ◀── Publish{1, Everyone, "hi"}
+//!   ◀──────────── Confirmed{1, head}  │ ◀── Publish{1, Everyone, "hi"}
 //!   ◀───────────── Event{1, "hi"}     │     Accepted{1, position, ..} ──▶
 //!                                     │ ◀── Push{2, worker 0 / connection 7, "psst"}
 //!   ◀── Deliver{ticket, connection 7} │
@@ -158,6 +158,9 @@ pub enum FromBroker<C = Content> {
     Confirmed {
         /// As in `Interest`.
         revision: u64,
+        /// Where the log ended at this moment: all that this gateway wanted up to there is before
+        /// this message.
+        head: u64,
     },
     /// To a gateway: what it missed has been handed over, the stream is live from here.
     Attached {
@@ -242,7 +245,7 @@ impl<C> FromBroker<C> {
     ) -> Result<FromBroker<D>, E> {
         Ok(match self {
             Self::Heartbeat => FromBroker::Heartbeat,
-            Self::Confirmed { revision } => FromBroker::Confirmed { revision },
+            Self::Confirmed { revision, head } => FromBroker::Confirmed { revision, head },
             Self::Attached { lost } => FromBroker::Attached { lost },
             Self::Event(Event { sequence, audience, content }) => {
                 FromBroker::Event(Event { sequence, audience, content: replace(content)? })

@@ -233,7 +233,10 @@ impl Exchange {
     fn confirmation(&self, link: LinkNumber) -> Option<Effect> {
         match self.links.get(&link)?.conversation {
             Conversation::Gateway { attached: true, revision: Some(revision) } => {
-                Some(Effect::Send { link, message: FromBroker::Confirmed { revision } })
+                Some(Effect::Send {
+                    link,
+                    message: FromBroker::Confirmed { revision, head: self.log.head().sequence },
+                })
             }
             _ => None,
         }

@@ -115,7 +115,10 @@ impl Peer {
         let (mut peer, welcome) = Self::gateway(broker).await;
         peer.attach(audiences, None).await;
         assert_eq!(peer.recv().await, FromBroker::Attached { lost: 0 });
-        assert_eq!(peer.recv().await, FromBroker::Confirmed { revision: 1 });
+        assert_eq!(
+            peer.recv().await,
+            FromBroker::Confirmed { revision: 1, head: welcome.head.sequence }
+        );
         (peer, welcome)
     }
 

@@ -111,11 +111,11 @@ fn cursor(epoch: u64, sequence: u64) -> ToBroker {
 }
 
 /// What a gateway with interest of revision 1 gets on attach.
-fn attached(link: LinkNumber, frames: Vec<EncodedFrame>, lost: u64) -> Vec<Effect> {
+fn attached(link: LinkNumber, frames: Vec<EncodedFrame>, lost: u64, head: u64) -> Vec<Effect> {
     vec![
         Effect::Replay { link, frames },
         send(link, FromBroker::Attached { lost }),
-        send(link, FromBroker::Confirmed { revision: 1 }),
+        send(link, FromBroker::Confirmed { revision: 1, head }),
     ]
 }
 
@@ -156,16 +156,16 @@ fn interest_counts_from_attach_on_and_what_changes_later_from_its_confirmation_o
     );
     assert_eq!(
         floor.hear(gateway, ToBroker::Attach { cursor: None }),
-        attached(gateway, vec![], 0)
+        attached(gateway, vec![], 0, 1)
     );
     assert_eq!(
         floor.hear(gateway, interest(2, &[(group("eu"), Some(1))])),
-        [send(gateway, FromBroker::Confirmed { revision: 2 })]
+        [send(gateway, FromBroker::Confirmed { revision: 2, head: 1 })]
     );
     let withdrawn = [(Audience::Everyone, None)];
     assert_eq!(
         floor.hear(gateway, interest(3, &withdrawn)),
-        [send(gateway, FromBroker::Confirmed { revision: 3 })]
+        [send(gateway, FromBroker::Confirmed { revision: 3, head: 1 })]
     );
     assert_eq!(
         floor.hear(publisher, publish(2, Audience::Everyone)),
@@ -184,14 +184,14 @@ fn a_gateway_that_returns_gets_what_it_missed_of_its_own_audiences() {
     floor.hear(gateway, interest(1, &[(group("news"), Some(1))]));
     assert_eq!(
         floor.hear(gateway, cursor(EPOCH, 1)),
-        attached(gateway, vec![event(3, group("news"))], 0)
+        attached(gateway, vec![event(3, group("news"))], 0, 3)
     );
     let from_another_broker = floor.gateway();
     floor.hear(from_another_broker, interest(1, &[(group("news"), Some(1))]));
     let all = vec![event(1, group("news")), event(3, group("news"))];
     assert_eq!(
         floor.hear(from_another_broker, cursor(EPOCH + 1, 50)),
-        attached(from_another_broker, all, 0)
+        attached(from_another_broker, all, 0, 3)
     );
 }
 
@@ -200,7 +200,7 @@ fn an_attach_without_interest_is_not_confirmed() {
     let mut floor = Floor::new();
     let gateway = floor.gateway();
     let effects = floor.hear(gateway, ToBroker::Attach { cursor: None });
-    assert_eq!(effects, attached(gateway, vec![], 0)[..2]);
+    assert_eq!(effects, attached(gateway, vec![], 0, 0)[..2]);
 }
 
 #[test]
