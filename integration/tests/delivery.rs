@@ -126,7 +126,7 @@ async fn binary_content_is_a_binary_frame_and_base64_in_v1() {
     let mut plain = cluster.client(0, &[]).await;
     let mut v1 = cluster.client_v1(0, &[]).await;
     let bytes = [0xff, 0x00, b'\n', 0xfe];
-    let answer = cluster.push[0].post(&[], Some("application/octet-stream"), &bytes[..]).await;
+    let answer = cluster.push[0].post(&[], Some("application/octet-stream"), bytes.to_vec()).await;
     assert_eq!((answer.status, &*answer.body), (200, "ok"));
     assert_eq!(plain.next().await, Frame::Binary(bytes.to_vec()));
     let event = v1.json().await;

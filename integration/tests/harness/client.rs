@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Message, http};
@@ -138,12 +139,30 @@ impl Client {
         }
     }
 
-    /// Reads up to the end of the connection: how many frames came, and the close code.
-    pub async fn closed(&mut self) -> (usize, u16) {
+    /// As [`texts_until`](Self::texts_until), for a client that speaks `campanile.v1`.
+    pub async fn contents_until(&mut self, last: &str) -> Vec<String> {
+        let mut contents = Vec::new();
+        loop {
+            let event = self.json().await;
+            let content = event["content"].as_str().unwrap_or_else(|| panic!("no event: {event}"));
+            if content == last {
+                return contents;
+            }
+            contents.push(content.to_owned());
+        }
+    }
+
+    /// Reads up to the end of the connection, and closes this side too: how many frames came, and the
+    /// close code.
+    pub async fn closed(mut self) -> (usize, u16) {
         let mut frames = 0;
         loop {
             match self.next().await {
-                Frame::Closed(code, _) => return (frames, code),
+                Frame::Closed(code, _) => {
+                    // Reading on is what sends the answer to a close.
+                    while self.next().await != Frame::Lost {}
+                    return (frames, code);
+                }
                 Frame::Lost => panic!("the connection was lost after {frames} frames"),
                 _ => frames += 1,
             }
@@ -161,10 +180,37 @@ impl Client {
         within("say", self.stream.send(message)).await.expect("an open websocket");
     }
 
+    /// Writes bytes past the websocket's frames.
+    pub async fn say_bytes(&mut self, bytes: &[u8]) {
+        let written = self.stream.get_mut().write_all(bytes);
+        within("say", written).await.expect("an open connection");
+    }
+
+    /// Reads bytes past the websocket's frames, and so answers nothing, up to the end.
+    pub async fn bytes_until_closed(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let read = self.stream.get_mut().read_to_end(&mut bytes);
+        within("the end of the connection", read).await.expect("no reset");
+        bytes
+    }
+
     /// Joins a group and waits until that counts.
     pub async fn join(&mut self, group: &str) {
         self.say(&serde_json::json!({ "type": "join", "group": group }).to_string()).await;
         assert_eq!(self.json().await, serde_json::json!({ "type": "joined", "group": group }));
+    }
+
+    /// Joins a group while events go on: what came before that counted.
+    pub async fn join_among_events(&mut self, group: &str) -> Vec<String> {
+        self.say(&serde_json::json!({ "type": "join", "group": group }).to_string()).await;
+        let mut contents = Vec::new();
+        loop {
+            let said = self.json().await;
+            if said["type"] == "joined" {
+                return contents;
+            }
+            contents.push(said["content"].as_str().expect("an event").to_owned());
+        }
     }
 
     /// Leaves a group and waits until that counts.

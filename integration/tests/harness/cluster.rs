@@ -103,6 +103,11 @@ impl Cluster {
     /// Kills a gateway and starts another one on its port.
     pub async fn replace_gateway(&mut self, number: usize) {
         self.gateways[number].kill().await;
+        self.replace_gateway_that_ended(number).await;
+    }
+
+    /// Starts a gateway on the port of one that ended.
+    pub async fn replace_gateway_that_ended(&mut self, number: usize) {
         let listen = self.gateway_addresses[number].to_string();
         let gateway = start("gateway", &listen, Some(self.broker_address), &self.flags.gateway);
         gateway.said("the gateway takes connections").await;

@@ -159,13 +159,16 @@ pub async fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
     parse(&String::from_utf8_lossy(&bytes))
 }
 
-/// Whether the body is as long as the head announces; without that, the answer ends with the
-/// connection.
+/// Whether the body is as long as the head announces, or what follows is no HTTP any more. Else the
+/// answer ends with the connection.
 fn is_complete(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let Some((head, body)) = text.split_once("\r\n\r\n") else {
         return false;
     };
+    if head.starts_with("HTTP/1.1 101") {
+        return true;
+    }
     let announced = head.lines().find_map(|line| {
         line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok()
     });

@@ -1,0 +1,34 @@
+//! What a `campanile.v1` client says. An error is JSON, and never much longer than a sentence.
+
+#![no_main]
+
+use campanile_gateway::protocol::{self, Request};
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Value, json};
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    match protocol::read(text) {
+        Ok(Request::Join(group)) => assert_repeats("join", Some(&group), text),
+        Ok(Request::Leave(group)) => assert_repeats("leave", Some(&group), text),
+        Ok(Request::Ping) => assert_repeats("ping", None, text),
+        Err(error) => {
+            let frame = protocol::error(&error);
+            let header = if frame[1] < 126 { 2 } else { 4 };
+            let said: Value = serde_json::from_slice(&frame[header..]).expect("JSON");
+            assert_eq!(said["type"], "error");
+            assert!(said["message"].as_str().expect("a text").chars().count() < 1_500);
+        }
+    }
+});
+
+/// The request, written anew, is read as the same.
+fn assert_repeats(kind: &str, group: Option<&str>, text: &str) {
+    let again = match group {
+        Some(group) => json!({ "type": kind, "group": group }),
+        None => json!({ "type": kind }),
+    };
+    assert_eq!(protocol::read(&again.to_string()), protocol::read(text));
+}

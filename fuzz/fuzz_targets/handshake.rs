@@ -1,0 +1,72 @@
+//! What an HTTP client sends to a gateway: the request's head, the handshake in it, the groups of
+//! its query.
+
+#![no_main]
+
+use campanile_gateway::head::{Head, MAX_HEAD_BYTES};
+use campanile_gateway::refusal::Refusal;
+use campanile_gateway::websocket::Upgrade;
+use campanile_gateway::websocket::handshake::{groups, is_meant};
+use libfuzzer_sys::fuzz_target;
+
+const MAX_GROUPS: usize = 3;
+
+/// Where every handshake begins, so that what follows it is reached.
+const START: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+
+fuzz_target!(|data: &[u8]| {
+    parse(data);
+    parse(&[START, data].concat());
+    if let Ok(query) = str::from_utf8(data) {
+        check_groups(query);
+    }
+});
+
+fn parse(data: &[u8]) {
+    match Head::parse(data) {
+        Ok(Some((head, len))) => {
+            assert!(len <= MAX_HEAD_BYTES);
+            // It is complete with its last byte, and what follows it does not matter.
+            assert_eq!(Head::parse(&data[..len]), Ok(Some((head.clone(), len))));
+            assert_eq!(Head::parse(&data[..len - 1]), Ok(None));
+            check(&head);
+        }
+        Ok(None) => assert!(data.len() < MAX_HEAD_BYTES),
+        Err(refusal) => assert_refuses(&refusal),
+    }
+}
+
+fn check(head: &Head) {
+    match Upgrade::check(head) {
+        Ok(upgrade) => {
+            assert!(is_meant(head));
+            let response = upgrade.response();
+            assert!(response.starts_with(b"HTTP/1.1 101 ") && response.ends_with(b"\r\n\r\n"));
+        }
+        Err(refusal) => assert_refuses(&refusal),
+    }
+    check_groups(&head.query);
+}
+
+fn check_groups(query: &str) {
+    match groups(query, MAX_GROUPS) {
+        Ok(groups) => {
+            assert!(groups.len() <= MAX_GROUPS);
+            for (i, group) in groups.iter().enumerate() {
+                assert!((1..=255).contains(&group.len()));
+                assert!(!groups[..i].contains(group), "a repeated group");
+            }
+        }
+        Err(refusal) => assert_refuses(&refusal),
+    }
+}
+
+/// A refusal is one response, whatever the client wrote into it.
+fn assert_refuses(refusal: &Refusal) {
+    let response = refusal.response();
+    let response = str::from_utf8(&response).expect("UTF-8");
+    let (head, body) = response.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with(&format!("HTTP/1.1 {} ", refusal.status)));
+    assert!(head.ends_with(&format!("\r\nContent-Length: {}", body.len())));
+    assert!(body.len() < 2 * MAX_HEAD_BYTES);
+}

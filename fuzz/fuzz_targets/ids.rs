@@ -1,0 +1,33 @@
+//! The texts that name something: one thing, one text.
+
+#![no_main]
+
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
+
+use campanile_messages::ids::ID_LIMIT;
+use campanile_messages::{ConnectionId, GroupName, Position, WorkerId};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    if let Some(position) = survives::<Position>(text) {
+        assert_eq!(position.to_string(), text);
+    }
+    if let Some(worker) = survives::<WorkerId>(text) {
+        assert!(worker.0 < ID_LIMIT);
+    }
+    if let Some(connection) = survives::<ConnectionId>(text) {
+        assert!(connection.0 < ID_LIMIT);
+    }
+    if let Ok(group) = GroupName::new(text.to_owned()) {
+        assert_eq!(&*group, text);
+        assert!((1..=255).contains(&text.len()) && !text.contains(char::is_control));
+    }
+});
+
+/// What was read, written and read again is the same.
+fn survives<T: FromStr<Err: Debug> + Display + Debug + PartialEq>(text: &str) -> Option<T> {
+    let read: T = text.parse().ok()?;
+    assert_eq!(read.to_string().parse::<T>().expect("it was written"), read);
+    Some(read)
+}

@@ -1,0 +1,61 @@
+//! What an HTTP client sends to a publisher: the request line, the query, the body and the headers
+//! that say how to read it.
+
+#![no_main]
+
+use bytes::Bytes;
+use campanile_publisher::media::{BodyKind, body_kind, prefers_json};
+use campanile_publisher::request::{from_body, from_query};
+use campanile_publisher::request_line::RequestLines;
+use campanile_publisher::{AllowOrigins, ApiError};
+use libfuzzer_sys::fuzz_target;
+
+const MAX_CONTENT_BYTES: usize = 64;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&piece, data)) = data.split_first() else {
+        return;
+    };
+    let whole = escaped(data, data.len().max(1));
+    assert_eq!(escaped(data, usize::from(piece).max(1)), whole, "pieces matter");
+    assert!(whole.len() <= 3 * data.len());
+
+    let (query, body) = data.split_at(data.iter().position(|&b| b == b'\n').unwrap_or(data.len()));
+    check(from_query(query, MAX_CONTENT_BYTES));
+    for kind in [BodyKind::Text, BodyKind::Binary, BodyKind::Form] {
+        check(from_body(query, kind, Bytes::copy_from_slice(body), MAX_CONTENT_BYTES));
+    }
+    if let Err(error) = body_kind(Some(data)) {
+        assert_is_short(&error);
+    }
+    if let Ok(text) = str::from_utf8(data) {
+        prefers_json(text.split('\n'));
+        if let Ok(origins) = text.parse::<AllowOrigins>() {
+            let _ = origins.allowed(text, [127, 0, 0, 1].into());
+        }
+    }
+});
+
+fn check(read: Result<campanile_publisher::request::Push, ApiError>) {
+    match read {
+        Ok(push) => {
+            let len = push.content.as_bytes().len();
+            assert!((1..=MAX_CONTENT_BYTES).contains(&len));
+        }
+        Err(error) => assert_is_short(&error),
+    }
+}
+
+/// An error must not send back all that a client made up.
+fn assert_is_short(error: &ApiError) {
+    assert!(error.to_string().len() < 1_000, "{error}");
+}
+
+fn escaped(stream: &[u8], len: usize) -> Vec<u8> {
+    let mut lines = RequestLines::default();
+    let mut output = Vec::new();
+    for piece in stream.chunks(len) {
+        lines.escape(piece, &mut output);
+    }
+    output
+}

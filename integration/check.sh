@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Runs every check of the repository: format, lints, documentation, all tests, every fuzz target for
+# a few seconds. Installs what a Debian machine with Rust lacks for that, and says what and why.
+set -euo pipefail
+
+fuzz_seconds=${FUZZ_SECONDS:-5}
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+step=preparation
+log=$(mktemp)
+finish() {
+    local status=$?
+    rm -f "$log"
+    if ((status != 0)); then
+        printf '\ncheck.sh: failed at: %s\n' "$step" >&2
+    fi
+}
+trap finish EXIT
+
+heading() {
+    step=$1
+    printf '\n=== %s\n' "$step"
+}
+
+give_up() {
+    printf 'check.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+has() {
+    command -v "$1" >/dev/null
+}
+
+packages=()
+need_package() { # COMMAND, PACKAGE, what for
+    if ! has "$1"; then
+        printf 'missing %s, so I install %s: %s\n' "$1" "$2" "$3"
+        packages+=("$2")
+    fi
+}
+
+need_component() { # SUBCOMMAND, COMPONENT
+    if ! cargo "$1" --version >/dev/null 2>&1; then
+        printf 'missing cargo %s, so I add %s to the toolchain\n' "$1" "$2"
+        has rustup || give_up "there is no rustup here; install $2 by other means"
+        rustup component add "$2"
+    fi
+}
+
+install_packages() {
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get)
+    has apt-get || give_up "there is no apt-get here; install by other means: ${packages[*]}"
+    if ((EUID != 0)); then
+        has sudo && sudo -n true 2>/dev/null ||
+            give_up "I may not install; as root, run: apt-get install ${packages[*]}"
+        apt=(sudo -n "${apt[@]}")
+    fi
+    "${apt[@]}" update -qq
+    "${apt[@]}" install -y -qq --no-install-recommends "${packages[@]}"
+}
+
+heading 'what is needed'
+if ! has cargo && [[ -r ~/.cargo/env ]]; then
+    # shellcheck disable=SC1090 # where rustup puts it
+    . ~/.cargo/env
+fi
+has cargo || give_up 'there is no cargo here; install Rust as https://rustup.rs says'
+need_package cc build-essential 'Rust links with it'
+need_package g++ build-essential 'libFuzzer is C++'
+need_package chromium chromium 'the test of the page drives a browser'
+need_package chromedriver chromium-driver 'the test of the page drives a browser'
+if ((${#packages[@]} > 0)); then
+    install_packages
+fi
+need_component fmt rustfmt
+need_component clippy clippy
+if ! cargo fuzz --version >/dev/null 2>&1; then
+    printf 'missing cargo-fuzz, so I install it: it runs the fuzz targets\n'
+    cargo install cargo-fuzz --locked
+fi
+printf 'all there\n'
+
+heading 'format'
+cargo fmt --all --check
+(cd fuzz && cargo fmt --check)
+
+heading 'lints'
+cargo clippy --workspace --all-targets -- -D warnings
+
+heading 'documentation'
+RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+
+heading 'tests'
+cargo test --workspace 2>&1 | tee "$log"
+tests=$(awk '/^test result: ok\./ { sum += $4 } END { print sum }' "$log")
+
+heading 'fuzz targets'
+cd fuzz
+cargo fuzz build --sanitizer none
+mapfile -t targets < <(cargo fuzz list)
+for target in "${targets[@]}"; do
+    step="fuzz target $target"
+    printf '%s: ' "$target"
+    if ! cargo fuzz run "$target" --sanitizer none -- -max_total_time="$fuzz_seconds" \
+        >"$log" 2>&1; then
+        tail -n 50 "$log"
+        exit 1
+    fi
+    grep '^Done' "$log"
+done
+
+cat <<END
+
+=== all passed, in $((SECONDS / 60)) min $((SECONDS % 60)) s
+format, lints and documentation without a warning
+$tests tests, the page in a browser among them
+${#targets[@]} fuzz targets, $fuzz_seconds s each: ${targets[*]}
+END

@@ -1,0 +1,132 @@
+//! What is said about a wrong setting: one line, which names the flag, the value and what is
+//! accepted.
+
+mod harness;
+
+use std::net::TcpListener;
+
+use harness::command;
+
+/// Runs a `campanile` that must refuse to, and answers its one line.
+fn refused(args: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = command(args).envs(variables.iter().copied()).output().expect("it runs");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    let code = output.status.code();
+    assert!(code.is_some_and(|code| code != 0), "{args:?} {variables:?} ended {code:?}: {said}");
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines.len(), 1, "{args:?} {variables:?}: {said}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{args:?}");
+    lines[0].to_owned()
+}
+
+#[test]
+fn a_wrong_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() {
+    for (service, flag, value, accepted) in [
+        ("channel", "--listen", "2206", "HOST:PORT"),
+        ("channel", "--listen", "127.0.0.1:70000", "0 to 65535"),
+        ("channel", "--link-queue", "much", "64KiB"),
+        ("channel", "--log-size", "0", "from 1B"),
+        ("channel", "--log-age", "0s", "above 0"),
+        ("channel", "--max-links", "0", "from 1 to"),
+        ("channel", "--shutdown-limit", "5", "500ms"),
+        ("gateway", "--listen", "localhost", "HOST:PORT"),
+        ("gateway", "--channel", "::1:2206", "HOST:PORT"),
+        ("gateway", "--workers", "0", "from 1 to 1024"),
+        ("gateway", "--workers", "two", "from 1 to 1024"),
+        ("gateway", "--max-groups", "-1", "from 0 to"),
+        ("gateway", "--max-outbox", "-1MiB", "64KiB"),
+        ("gateway", "--ping-after", "soon", "500ms"),
+        ("gateway", "--publisher-url", "ftp://host", "http://"),
+        ("publisher", "--listen", "host:http", "0 to 65535"),
+        ("publisher", "--channel", "broker", "HOST:PORT"),
+        ("publisher", "--max-content", "17MiB", "16MiB"),
+        ("publisher", "--broker-wait", "-5s", "500ms"),
+        ("publisher", "--confirm-limit", "0ms", "above 0"),
+        ("publisher", "--allow-origin", "example.com", "https://"),
+        ("up", "--channel-listen", "here", "HOST:PORT"),
+        ("up", "--gateway-listen", "127.0.0.1:", "HOST:PORT"),
+        ("up", "--publisher-max-content", "99GiB", "16MiB"),
+        ("up", "--workers", "4000", "from 1 to 1024"),
+    ] {
+        let line = refused(&[service, &format!("{flag}={value}")], &[]);
+        for part in [flag, value, accepted] {
+            assert!(line.contains(part), "{service} {flag}={value} does not say {part:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_value_in_the_environment_is_said_in_the_same_way() {
+    for (service, variable, value, flag, accepted) in [
+        ("channel", "CAMPANILE_CHANNEL_LISTEN", "here", "--listen", "HOST:PORT"),
+        ("channel", "CAMPANILE_CHANNEL_MAX_LINKS", "many", "--max-links", "from 1 to"),
+        ("gateway", "CAMPANILE_GATEWAY_WORKERS", "0", "--workers", "from 1 to"),
+        ("gateway", "CAMPANILE_GATEWAY_DRAIN", "2", "--drain", "500ms"),
+        ("publisher", "CAMPANILE_PUBLISHER_MAX_CONTENT", "huge", "--max-content", "16MiB"),
+        ("up", "CAMPANILE_GATEWAY_MAX_OUTBOX", "0", "--gateway-max-outbox", "64KiB"),
+        ("up", "CAMPANILE_PUBLISHER_LISTEN", "x", "--publisher-listen", "HOST:PORT"),
+    ] {
+        let line = refused(&[service], &[(variable, value)]);
+        for part in [flag, value, accepted] {
+            assert!(line.contains(part), "{variable}={value} does not say {part:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_said_with_both_flags() {
+    for (args, parts) in [
+        (
+            &["gateway", "--ping-after=10s", "--silence-limit=7s"][..],
+            ["silence-limit", "7s", "ping-after", "10s"],
+        ),
+        (
+            &["publisher", "--max-pending=1KiB", "--max-content=2KiB"],
+            ["max-pending", "1024", "max-content", "2048"],
+        ),
+        (
+            &["up", "--gateway-ping-after=10s", "--gateway-silence-limit=7s"],
+            ["silence-limit", "7s", "ping-after", "10s"],
+        ),
+    ] {
+        let free = ["CHANNEL", "GATEWAY", "PUBLISHER"].map(|s| format!("CAMPANILE_{s}_LISTEN"));
+        let free = free.each_ref().map(|variable| (&**variable, "127.0.0.1:0"));
+        let line = refused(args, &free);
+        for part in parts {
+            assert!(line.contains(part), "{args:?} does not say {part:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_port_in_use_is_said_with_its_flag() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    for (service, flag, variable) in [
+        ("channel", "--listen", "CAMPANILE_CHANNEL_LISTEN"),
+        ("gateway", "--listen", "CAMPANILE_GATEWAY_LISTEN"),
+        ("publisher", "--listen", "CAMPANILE_PUBLISHER_LISTEN"),
+        ("up", "--channel-listen", "CAMPANILE_CHANNEL_LISTEN"),
+        ("up", "--gateway-listen", "CAMPANILE_GATEWAY_LISTEN"),
+        ("up", "--publisher-listen", "CAMPANILE_PUBLISHER_LISTEN"),
+    ] {
+        let others = ["CHANNEL", "GATEWAY", "PUBLISHER"].map(|s| format!("CAMPANILE_{s}_LISTEN"));
+        let others = others.iter().filter(|other| *other != variable);
+        let free: Vec<_> = others.map(|other| (&**other, "127.0.0.1:0")).collect();
+        let by_flag = refused(&[service, &format!("{flag}={address}")], &free);
+        let by_variable = refused(&[service], &[&free[..], &[(variable, &address)]].concat());
+        for line in [by_flag, by_variable] {
+            for part in [flag, &address, "HOST:PORT", "in use"] {
+                assert!(line.contains(part), "{service} does not say {part:?}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unknown_flag_or_service_is_one_line_too() {
+    assert!(refused(&["gateway", "--lisen=127.0.0.1:0"], &[]).contains("--lisen"));
+    assert!(refused(&["gatway"], &[]).contains("gatway"));
+    assert!(refused(&["up", "--listen=127.0.0.1:0"], &[]).contains("--listen"));
+    assert!(refused(&["channel", "surplus"], &[]).contains("surplus"));
+}

@@ -1,0 +1,100 @@
+//! Every client sees its events in the log's order, whoever pushes.
+
+mod harness;
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use harness::{Cluster, Publisher};
+
+const EVENTS_PER_CALLER: usize = 250;
+const GROUPS: [Option<&str>; 4] = [None, Some("a"), Some("b"), Some("nobody")];
+
+/// An accepted event: whom it was for, and what it said.
+type Event = (Option<&'static str>, String);
+
+/// One caller that pushes one event after the other: what was accepted, by sequence.
+async fn push_in_turn(push: Publisher, caller: usize) -> BTreeMap<u64, Event> {
+    let mut accepted = BTreeMap::new();
+    for number in 0..EVENTS_PER_CALLER {
+        let content = format!("{caller}/{number}");
+        let group = GROUPS[(caller + number) % GROUPS.len()];
+        let to = group.map(|group| ("to_group", group));
+        let parameters: Vec<_> = to.into_iter().chain([("content", &*content)]).collect();
+        let sequence = push.receipt(&parameters).await.sequence;
+        let last = accepted.last_key_value().map_or(0, |(last, _)| *last);
+        assert!(sequence > last, "{content} is before the event that this caller pushed first");
+        accepted.insert(sequence, (group, content));
+    }
+    accepted
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_clients_see_the_events_of_many_publishers_in_one_order() {
+    let cluster = Cluster::of(2).publishers(2).gateway("--workers 2").start().await;
+    let mut readers = Vec::new();
+    for gateway in [0, 0, 1, 1] {
+        for groups in [&[][..], &["a"], &["b"], &["a", "b"]] {
+            let mut plain = cluster.client(gateway, groups).await;
+            let mut v1 = cluster.client_v1(gateway, groups).await;
+            let plain = tokio::spawn(async move { plain.texts_until("last").await });
+            let v1 = tokio::spawn(async move {
+                let mut events = Vec::new();
+                loop {
+                    let event = v1.json().await;
+                    let text = |name: &str| event[name].as_str().expect("a text").to_owned();
+                    if text("content") == "last" {
+                        return events;
+                    }
+                    events.push((text("id"), text("content")));
+                }
+            });
+            readers.push((groups, plain, v1));
+        }
+    }
+    let callers = (0..8).map(|caller| push_in_turn(cluster.push[caller % 2].clone(), caller));
+    let accepted: Vec<_> = join_all(callers.map(tokio::spawn)).await;
+    let last = cluster.push[0].receipt(&[("content", "last")]).await;
+
+    let mut log = BTreeMap::new();
+    for accepted in accepted {
+        for (sequence, event) in accepted.expect("no panic") {
+            assert_eq!(log.insert(sequence, event), None, "two events have a sequence");
+        }
+    }
+    assert_eq!(log.len(), 8 * EVENTS_PER_CALLER);
+    for (groups, plain, v1) in readers {
+        let listens = |group: Option<&str>| group.is_none_or(|group| groups.contains(&group));
+        let expected = log.iter().filter(|(_, (group, _))| listens(*group));
+        let expected: Vec<_> = expected
+            .map(|(sequence, (_, content))| (format!("{}-{sequence}", last.epoch), content.clone()))
+            .collect();
+        let contents: Vec<_> = expected.iter().map(|(_, content)| content.clone()).collect();
+        assert!(plain.await.expect("no panic") == contents, "a plain client of {groups:?}");
+        assert!(v1.await.expect("no panic") == expected, "a v1 client of {groups:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn targeted_pushes_of_one_caller_arrive_in_the_order_of_their_answers() {
+    let cluster = Cluster::of(2).start().await;
+    let mut client = cluster.client(0, &[]).await;
+    let mut expected = Vec::new();
+    for number in 0..200 {
+        let content = format!("{number}");
+        match number % 2 {
+            0 => cluster.push[0].to(&client, &content).await,
+            _ => cluster.push[0].everyone(&content).await,
+        }
+        expected.push(content);
+    }
+    // What is for one connection is not in the log, so beside broadcasts it has no place of its own.
+    let (mut targeted, mut broadcast) = (Vec::new(), Vec::new());
+    for _ in 0..200 {
+        let content = client.text().await;
+        let number: usize = content.parse().expect("a number");
+        if number % 2 == 0 { targeted.push(number) } else { broadcast.push(number) }
+    }
+    assert_eq!(targeted, (0..200).step_by(2).collect::<Vec<_>>());
+    assert_eq!(broadcast, (1..200).step_by(2).collect::<Vec<_>>());
+}

@@ -1,0 +1,292 @@
+//! What happens when a process is gone for a while.
+
+mod harness;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use harness::{Client, Cluster, Publisher, Signal, connect, eventually, receipt};
+use tokio::task::JoinHandle;
+
+const GROUPS: [Option<&str>; 3] = [None, Some("a"), Some("nobody")];
+
+/// Whom an event was for, and what it said.
+type Event = (Option<&'static str>, String);
+
+/// What became of the pushes of one caller.
+#[derive(Default)]
+struct Pushed {
+    /// Accepted: by the epoch of the broker and the sequence.
+    accepted: HashMap<String, BTreeMap<u64, Event>>,
+    /// Answered 503.
+    refused: HashSet<String>,
+}
+
+/// Callers that push steadily until they are told to stop.
+struct Callers {
+    stop: Arc<AtomicBool>,
+    accepted: Arc<AtomicUsize>,
+    failed: Arc<AtomicUsize>,
+    tasks: Vec<JoinHandle<Pushed>>,
+}
+
+impl Callers {
+    fn start(publishers: &[Publisher], callers: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (accepted, failed) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+        let tasks = (0..callers).map(|caller| {
+            let push = publishers[caller % publishers.len()].clone();
+            let (stop, accepted, failed) = (stop.clone(), accepted.clone(), failed.clone());
+            tokio::spawn(async move {
+                let mut pushed = Pushed::default();
+                for number in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let is_ok = push_one(&push, caller, number, &mut pushed).await;
+                    let count = if is_ok { &accepted } else { &failed };
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                pushed
+            })
+        });
+        let tasks = tasks.collect();
+        Self { stop, accepted, failed, tasks }
+    }
+
+    async fn more_accepted(&self, count: usize) {
+        more("accepted pushes", &self.accepted, count).await;
+    }
+
+    async fn more_failed(&self, count: usize) {
+        more("failed pushes", &self.failed, count).await;
+    }
+
+    async fn stop(self) -> Pushed {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Pushed::default();
+        for task in self.tasks {
+            let pushed = task.await.expect("no panic");
+            all.refused.extend(pushed.refused);
+            for (epoch, events) in pushed.accepted {
+                let log = all.accepted.entry(epoch).or_default();
+                for (sequence, event) in events {
+                    assert_eq!(log.insert(sequence, event), None, "two events have a sequence");
+                }
+            }
+        }
+        all
+    }
+}
+
+async fn more(what: &str, counter: &AtomicUsize, count: usize) {
+    let enough = counter.load(Ordering::Relaxed) + count;
+    eventually(what, async || (counter.load(Ordering::Relaxed) >= enough).then_some(())).await;
+}
+
+async fn push_one(push: &Publisher, caller: usize, number: usize, pushed: &mut Pushed) -> bool {
+    let content = format!("{caller}/{number}");
+    let group = GROUPS[number % GROUPS.len()];
+    let to = group.map(|group| ("to_group", group));
+    let parameters: Vec<_> = to.into_iter().chain([("content", &*content)]).collect();
+    let answer = push.get_json(&parameters).await;
+    match answer.status {
+        200 => {
+            let receipt = receipt(&answer);
+            let log = pushed.accepted.entry(receipt.epoch).or_default();
+            log.insert(receipt.sequence, (group, content));
+            true
+        }
+        503 => !pushed.refused.insert(content),
+        504 => false,
+        other => panic!("{other}: {}", answer.body),
+    }
+}
+
+/// Waits until the gateways of so many clients have told the broker about them.
+async fn whole_again(push: &Publisher, clients: u64) {
+    eventually("the cluster is whole again", async || {
+        let answer = push.get_json(&[("content", "probe")]).await;
+        (answer.status == 200 && receipt(&answer).matched == clients).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_new_broker_accepts_reaches_every_client_once_and_in_order() {
+    let mut cluster = Cluster::of(2).publishers(2).publisher("--broker-wait 100ms").start().await;
+    let mut readers = Vec::new();
+    let mut addressed = Vec::new();
+    for gateway in [0, 0, 1, 1] {
+        for groups in [&[][..], &["a"]] {
+            let mut client = cluster.client(gateway, groups).await;
+            addressed.push(client.address());
+            let read = tokio::spawn(async move { client.texts_until("last").await });
+            readers.push((groups, read));
+        }
+    }
+    let callers = Callers::start(&cluster.push, 4);
+    for _ in 0..3 {
+        callers.more_accepted(100).await;
+        cluster.broker.kill().await;
+        callers.more_failed(8).await;
+        cluster.start_broker_again().await;
+        // What was accepted before the gateways came back is still there for them.
+        callers.more_accepted(20).await;
+        whole_again(&cluster.push[0], 8).await;
+    }
+    callers.more_accepted(100).await;
+    let pushed = callers.stop().await;
+    for [(worker, w), (connection, c)] in &addressed {
+        cluster.push[0].ok(&[(worker, w), (connection, c), ("content", "still there")]).await;
+    }
+    let last = cluster.push[1].receipt(&[("content", "last")]).await;
+    assert_eq!(last.matched, 8, "clients stay connected");
+    assert_eq!(pushed.accepted.len(), 4, "each broker has an epoch");
+    assert!(!pushed.refused.is_empty());
+
+    for (groups, read) in readers {
+        let mut seen = read.await.expect("no panic");
+        seen.retain(|content| content != "probe");
+        let addressed = seen.iter().filter(|content| *content == "still there").count();
+        assert_eq!(addressed, 1, "an address stays good");
+        check(groups, &seen, &pushed, &last.epoch);
+    }
+}
+
+/// What was accepted by the last broker was seen once and in order; what was accepted by an earlier
+/// one too, save what it took to its grave; what was refused was not seen.
+fn check(groups: &[&str], seen: &[String], pushed: &Pushed, last_epoch: &str) {
+    let once: HashSet<_> = seen.iter().collect();
+    assert_eq!(once.len(), seen.len(), "an event came twice");
+    assert!(seen.iter().all(|content| !pushed.refused.contains(content)), "503 was sent later");
+    for (epoch, log) in &pushed.accepted {
+        let listens = |group: Option<&str>| group.is_none_or(|group| groups.contains(&group));
+        let expected: Vec<_> =
+            log.values().filter(|(group, _)| listens(*group)).map(|(_, content)| content).collect();
+        let all: HashSet<_> = log.values().map(|(_, content)| content).collect();
+        let seen: Vec<_> = seen.iter().filter(|content| all.contains(content)).collect();
+        if epoch == last_epoch {
+            assert!(seen == expected, "{groups:?} saw {seen:?} of {expected:?}");
+        } else {
+            assert!(expected.starts_with(&seen), "{groups:?} saw {seen:?} of {expected:?}");
+            let lost = expected.len() - seen.len();
+            assert!(lost <= 20, "{lost} of {} lost, long before the end", expected.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_stood_still_is_found_again() {
+    let cluster = Cluster::of(2).publisher("--broker-wait 500ms --confirm-limit 500ms").start();
+    let cluster = cluster.await;
+    let mut plain = cluster.client(0, &["a"]).await;
+    let mut v1 = cluster.client_v1(1, &[]).await;
+    let push = &cluster.push[0];
+    cluster.broker.signal(Signal::STOP);
+    for gateway in &cluster.gateways {
+        gateway.said("nothing heard for 9 s").await;
+    }
+    cluster.publishers[0].said("nothing heard for 9 s").await;
+    let answer = push.get(&[("content", "meanwhile")]).await;
+    assert!(matches!(answer.status, 503 | 504), "{answer:?}");
+    cluster.broker.signal(Signal::CONT);
+
+    whole_again(push, 2).await;
+    push.group("a", "to the group").await;
+    push.to(&plain, "to one").await;
+    v1.join_among_events("b").await;
+    push.group("b", "to the joined").await;
+    push.everyone("last").await;
+    let mut seen = plain.texts_until("last").await;
+    seen.retain(|content| content != "probe" && content != "meanwhile");
+    seen.sort();
+    assert_eq!(seen, ["to one", "to the group"]);
+    let mut seen = v1.contents_until("last").await;
+    seen.retain(|content| content != "probe" && content != "meanwhile");
+    assert_eq!(seen, ["to the joined"]);
+}
+
+#[tokio::test]
+async fn a_new_broker_does_not_call_a_client_gone_before_its_gateway_had_time_to_come_back() {
+    let mut cluster = Cluster::of(1).start().await;
+    let mut client = cluster.client(0, &[]).await;
+    let [(worker, w), (connection, c)] = client.address();
+    let to = [(worker, &*w), (connection, &*c), ("content", "psst")];
+    cluster.gateways[0].signal(Signal::STOP);
+    cluster.broker.kill().await;
+    cluster.start_broker_again().await;
+    let answer = cluster.push[0].get(&to).await;
+    cluster.gateways[0].signal(Signal::CONT);
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    eventually("the address is good again", async || {
+        (cluster.push[0].get(&to).await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(client.text().await, "psst");
+}
+
+#[tokio::test]
+async fn a_client_that_comes_during_an_outage_is_greeted_when_it_is_over() {
+    let mut cluster = Cluster::of(1).start().await;
+    let mut old = cluster.client_v1(0, &[]).await;
+    cluster.broker.kill().await;
+    cluster.gateways[0].said("no link to the broker").await;
+    let stream = connect(cluster.gateway_addresses[0], None).await;
+    let new = Client::open(stream, &["a"], None).await;
+    old.say(r#"{"type":"join","group":"a"}"#).await;
+    old.say(r#"{"type":"ping"}"#).await;
+    assert_eq!(old.json().await["type"], "pong", "nothing is joined without a broker");
+    cluster.start_broker_again().await;
+    let mut new = new.greeted().await;
+    assert_eq!(old.json().await["type"], "joined");
+    cluster.push[0].group("a", "hi").await;
+    assert_eq!(new.text().await, "hi");
+    assert_eq!(old.json().await["content"], "hi");
+}
+
+#[tokio::test]
+async fn a_client_that_waits_too_long_for_its_greeting_is_closed_with_1013() {
+    let mut cluster = Cluster::of(1).gateway("--handshake-limit 1s").start().await;
+    let mut old = cluster.client(0, &[]).await;
+    cluster.broker.kill().await;
+    cluster.gateways[0].said("no link to the broker").await;
+    let stream = connect(cluster.gateway_addresses[0], None).await;
+    let new = Client::open(stream, &[], None).await;
+    assert_eq!(new.closed().await, (0, 1013));
+    cluster.start_broker_again().await;
+    cluster.push[0].everyone("hi").await;
+    assert_eq!(old.text().await, "hi", "who was greeted before stays");
+}
+
+#[tokio::test]
+async fn a_gateway_that_was_killed_takes_only_its_own_clients_along() {
+    let mut cluster = Cluster::of(2).start().await;
+    let lost = cluster.client(0, &["a"]).await;
+    let mut other = cluster.client(1, &["a"]).await;
+    let [(worker, w), (connection, c)] = lost.address();
+    cluster.gateways[0].kill().await;
+    let push = &cluster.push[0];
+    eventually("the broker notices", async || {
+        let receipt = push.receipt(&[("to_group", "a"), ("content", "probe")]).await;
+        (receipt.matched == 1).then_some(())
+    })
+    .await;
+    let answer = push.get(&[(worker, &w), (connection, &c), ("content", "x")]).await;
+    assert!(matches!(answer.status, 404 | 503), "{answer:?}");
+    push.to(&other, "to one").await;
+    push.everyone("last").await;
+    let mut seen = other.texts_until("last").await;
+    seen.retain(|content| content != "probe");
+    assert_eq!(seen, ["to one"]);
+
+    // Its port is free for the next one, its addresses are not.
+    cluster.replace_gateway_that_ended(0).await;
+    let mut new = cluster.client(0, &["a"]).await;
+    assert_ne!(new.worker, lost.worker);
+    let answer = cluster.push[0].get(&[(worker, &w), (connection, &c), ("content", "x")]).await;
+    assert!(matches!(answer.status, 404 | 503), "{answer:?}");
+    cluster.push[0].group("a", "hi").await;
+    assert_eq!(new.text().await, "hi");
+}

@@ -1,0 +1,173 @@
+//! What the gateway answers to those that it does not let in.
+
+mod harness;
+
+use harness::{Client, Cluster, Process, connect, exchange, handshake};
+
+#[tokio::test]
+async fn a_wrong_handshake_gets_the_right_4xx() {
+    let cluster = Cluster::of(1).start().await;
+    let gateway = cluster.gateway_addresses[0];
+    for (replace, with, status, named) in [
+        ("GET", "POST", 405, "GET"),
+        ("HTTP/1.1", "HTTP/1.0", 400, "HTTP/1.1"),
+        ("Host: gateway\r\n", "", 400, "Host"),
+        ("Host: gateway\r\n", "Host: a\r\nHost: b\r\n", 400, "Host"),
+        ("Upgrade: websocket\r\n", "", 400, "Upgrade"),
+        ("Upgrade: websocket", "Upgrade: h2c", 400, "Upgrade"),
+        ("Connection: Upgrade\r\n", "", 400, "Connection"),
+        ("Connection: Upgrade", "Connection: keep-alive", 400, "Connection"),
+        ("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=", 400, "Sec-WebSocket-Key"),
+        ("dGhlIHNhbXBsZSBub25jZQ==", "no base64 at all", 400, "Sec-WebSocket-Key"),
+        ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "", 400, "Sec-WebSocket-Key"),
+        ("Version: 13", "Version: 8", 426, "13"),
+        ("Sec-WebSocket-Version: 13\r\n", "", 426, "13"),
+        ("Upgrade: w", "Sec-WebSocket-Protocol: mqtt\r\nUpgrade: w", 400, "campanile.v1"),
+        ("GET /", "GET /?group=", 400, "group"),
+        ("GET /", "GET /?group=%ff", 400, "group"),
+        ("GET /", "GET /?group=a%0ab", 400, "group"),
+        ("GET /", "GET /?groups=a", 400, "groups"),
+        ("GET /", "GET /chat", 404, ""),
+        ("GET /", "GET //", 404, ""),
+    ] {
+        let request = handshake("/");
+        assert!(request.contains(replace), "{replace}");
+        let request = request.replacen(replace, with, 1);
+        let answer = exchange(gateway, request.as_bytes()).await;
+        assert_eq!(answer.status, status, "{request}{answer:?}");
+        assert!(answer.body.contains(named), "{request}{answer:?}");
+        if status == 426 {
+            assert_eq!(answer.header("sec-websocket-version"), Some("13"));
+        }
+        if status == 405 {
+            assert_eq!(answer.header("allow"), Some("GET"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_browser_without_a_websocket_gets_the_page() {
+    let cluster = Cluster::of(1).start().await;
+    let gateway = cluster.gateway_addresses[0];
+    let answer = exchange(gateway, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.header("content-type").is_some_and(|t| t.starts_with("text/html")));
+    let elsewhere = exchange(gateway, b"GET /other HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert_eq!(elsewhere.status, 404);
+}
+
+#[tokio::test]
+async fn too_large_a_head_is_431_and_no_head_is_400() {
+    let cluster = Cluster::of(1).start().await;
+    let gateway = cluster.gateway_addresses[0];
+    let long = handshake("/").replace("gateway", &"g".repeat(20_000));
+    assert_eq!(exchange(gateway, long.as_bytes()).await.status, 431);
+    let many = handshake("/").replace("\r\n\r\n", &format!("{}\r\n\r\n", "\r\nA: b".repeat(100)));
+    assert_eq!(exchange(gateway, many.as_bytes()).await.status, 431);
+    assert_eq!(exchange(gateway, b"\x16\x03\x01\x02\x00\x01\r\n\r\n").await.status, 400);
+}
+
+#[tokio::test]
+async fn more_groups_than_allowed_are_400_in_the_url_and_an_error_in_v1() {
+    let cluster = Cluster::of(1).gateway("--max-groups 2").start().await;
+    let request = handshake("/?group=a&group=b&group=c");
+    let answer = exchange(cluster.gateway_addresses[0], request.as_bytes()).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.body.contains("2 groups"), "{answer:?}");
+
+    let mut client = cluster.client_v1(0, &["a", "b"]).await;
+    client.say(r#"{"type":"join","group":"c"}"#).await;
+    assert_eq!(client.json().await["code"], "too_many_groups");
+    client.leave("a").await;
+    client.join("c").await;
+    cluster.push[0].group("c", "hi").await;
+    assert_eq!(client.json().await["content"], "hi");
+}
+
+#[tokio::test]
+async fn one_connection_more_than_allowed_is_503_until_another_leaves() {
+    let cluster = Cluster::of(1).gateway("--max-connections 2").start().await;
+    let gateway = cluster.gateway_addresses[0];
+    let first = cluster.client(0, &[]).await;
+    let _second = cluster.client(0, &[]).await;
+    let answer = exchange(gateway, handshake("/").as_bytes()).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    first.leave_for_good().await;
+    harness::eventually("room for another client", async || {
+        (exchange(gateway, handshake("/").as_bytes()).await.status == 101).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_never_had_a_broker_is_503_and_recovers() {
+    let mut broker = Process::start(&["channel", "--listen", "127.0.0.1:0"]);
+    let broker_address = broker.address("the broker listens").await;
+    broker.kill().await;
+    let gateway = harness::start_gateway(broker_address, &[]);
+    let address = gateway.address("the gateway listens").await;
+    let answer = exchange(address, handshake("/").as_bytes()).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    let seconds = answer.header("retry-after").and_then(|value| value.parse::<u32>().ok());
+    assert!(seconds.is_some_and(|seconds| seconds > 0), "{answer:?}");
+    // What is wrong anyway should be said even so.
+    let wrong = exchange(address, handshake("/?group=").as_bytes()).await;
+    assert_eq!(wrong.status, 400, "{wrong:?}");
+
+    let _broker = Process::start(&["channel", "--listen", &broker_address.to_string()]);
+    gateway.said("the gateway takes connections").await;
+    Client::plain(address, &[]).await;
+}
+
+#[tokio::test]
+async fn a_client_that_never_sends_its_request_is_408() {
+    let cluster = Cluster::of(1).gateway("--handshake-limit 300ms").start().await;
+    let answer = exchange(cluster.gateway_addresses[0], b"GET / HT").await;
+    assert_eq!(answer.status, 408, "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_the_rules_is_closed_with_the_code_that_says_so() {
+    let cluster = Cluster::of(1).gateway("--max-message 1KiB").start().await;
+    let mut bystander = cluster.client_v1(0, &[]).await;
+
+    let mut large = cluster.client_v1(0, &[]).await;
+    large.say(&"x".repeat(1_025)).await;
+    assert_eq!(large.closed().await.1, 1009);
+
+    let mut abusive = cluster.client_v1(0, &[]).await;
+    for _ in 0..101 {
+        abusive.say("nonsense").await;
+    }
+    assert_eq!(abusive.closed().await, (101, 1008));
+
+    for (frame, code) in [
+        // Not masked, reserved bits, an unknown opcode, a ping in pieces, text that is not UTF-8.
+        (&[0x81, 1, b'x'][..], 1002),
+        (&[0xf1, 0x80, 0, 0, 0, 0], 1002),
+        (&[0x83, 0x80, 0, 0, 0, 0], 1002),
+        (&[0x09, 0x80, 0, 0, 0, 0], 1002),
+        (&[0x81, 0x81, 0, 0, 0, 0, 0xff], 1007),
+    ] {
+        let mut client = cluster.client_v1(0, &[]).await;
+        client.say_bytes(frame).await;
+        assert_eq!(client.closed().await.1, code, "{frame:x?}");
+    }
+    cluster.push[0].everyone("hi").await;
+    assert_eq!(bystander.json().await["content"], "hi");
+}
+
+#[tokio::test]
+async fn a_client_that_is_silent_is_asked_and_then_closed_with_1011() {
+    let cluster = Cluster::of(1).gateway("--ping-after 500ms --silence-limit 1500ms").start().await;
+    let gateway = cluster.gateway_addresses[0];
+    let mut silent = Client::open(connect(gateway, None).await, &[], None).await.greeted().await;
+    let mut answering = cluster.client(0, &[]).await;
+    let answered = tokio::spawn(async move { answering.texts_until("last").await });
+    let frames = silent.bytes_until_closed().await;
+    assert!(frames.starts_with(&[0x89, 0]), "no ping: {frames:x?}");
+    assert!(frames.windows(2).any(|code| code == 1011u16.to_be_bytes()), "{frames:x?}");
+    cluster.push[0].everyone("last").await;
+    assert_eq!(answered.await.expect("a client that answers stays"), [""; 0]);
+}

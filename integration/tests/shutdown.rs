@@ -1,0 +1,185 @@
+//! SIGTERM and SIGINT: everybody is told, what is under way is finished, and it does not take long.
+
+mod harness;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use harness::{Client, Cluster, Frame, Process, Publisher, Signal, within};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const SIGNALS: [Signal; 2] = [Signal::TERM, Signal::INT];
+
+#[tokio::test]
+async fn a_gateway_that_ends_tells_its_clients_with_1001() {
+    for signal in SIGNALS {
+        let mut cluster = Cluster::of(2).gateway("--drain 300ms").start().await;
+        let mut clients = Vec::new();
+        for _ in 0..10 {
+            clients.push(cluster.client(0, &[]).await);
+            clients.push(cluster.client_v1(0, &["g"]).await);
+        }
+        let mut other = cluster.client(1, &[]).await;
+        cluster.push[0].everyone("before").await;
+        cluster.gateways[0].signal(signal);
+        for client in clients {
+            assert_eq!(client.closed().await, (1, 1001));
+        }
+        assert_eq!(cluster.gateways[0].ended().await.code(), Some(0), "{signal:?}");
+        cluster.push[0].everyone("last").await;
+        assert_eq!(other.texts_until("last").await, ["before"]);
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_ends_takes_no_new_clients() {
+    let cluster = Cluster::of(1).gateway("--drain 20s --shutdown-limit 20s").start().await;
+    let client = cluster.client(0, &[]).await;
+    cluster.gateways[0].signal(Signal::TERM);
+    cluster.gateways[0].said("clients are told to go").await;
+    let refused = TcpStream::connect(cluster.gateway_addresses[0]).await;
+    assert!(refused.is_err(), "it still listens");
+    assert_eq!(client.closed().await, (0, 1001));
+}
+
+/// A push whose body is not complete, on which the publisher already works.
+async fn half_a_push(publisher: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(publisher).await.expect("a publisher");
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\
+                Expect: 100-continue\r\n\r\nhe";
+    stream.write_all(head.as_bytes()).await.expect("an open connection");
+    let mut begun = [0; 25];
+    within("it is asked for the rest", stream.read_exact(&mut begun)).await.expect("an answer");
+    assert_eq!(&begun, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+async fn finish_push(mut stream: TcpStream) -> String {
+    stream.write_all(b"llo").await.expect("an open connection");
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    within("the answer", read).await.expect("an answer");
+    String::from_utf8(answer).expect("UTF-8")
+}
+
+#[tokio::test]
+async fn a_publisher_that_ends_answers_the_requests_under_way() {
+    for signal in SIGNALS {
+        let mut cluster = Cluster::of(1).start().await;
+        let mut client = cluster.client(0, &[]).await;
+        let push = half_a_push(cluster.push[0].address).await;
+        cluster.publishers[0].signal(signal);
+        cluster.publishers[0].said("answering the requests under way").await;
+        let answer = finish_push(push).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
+        assert_eq!(client.text().await, "hello");
+        assert_eq!(cluster.publishers[0].ended().await.code(), Some(0), "{signal:?}");
+        assert!(TcpStream::connect(cluster.push[0].address).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_publisher_ends_within_its_limit_though_a_caller_never_finishes() {
+    let mut cluster = Cluster::of(0).publisher("--shutdown-limit 1s").start().await;
+    let _push = half_a_push(cluster.push[0].address).await;
+    let _idle = TcpStream::connect(cluster.push[0].address).await.expect("a publisher");
+    let told = Instant::now();
+    cluster.publishers[0].signal(Signal::TERM);
+    assert_eq!(cluster.publishers[0].ended().await.code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(10), "it took {:?}", told.elapsed());
+}
+
+#[tokio::test]
+async fn a_broker_that_ends_delivers_what_it_accepted() {
+    for signal in SIGNALS {
+        let mut cluster = Cluster::of(2).start().await;
+        let mut clients = [cluster.client(0, &[]).await, cluster.client(1, &[]).await];
+        let large = "x".repeat(100_000);
+        for _ in 0..20 {
+            let answer = cluster.push[0].post(&[], Some("text/plain"), large.clone()).await;
+            assert_eq!(answer.status, 200);
+        }
+        cluster.broker.signal(signal);
+        assert_eq!(cluster.broker.ended().await.code(), Some(0), "{signal:?}");
+        for client in &mut clients {
+            for number in 0..20 {
+                assert!(client.next().await == Frame::Text(large.clone()), "event {number}");
+            }
+        }
+        cluster.start_broker_again().await;
+        cluster.push[0].everyone("last").await;
+        for client in &mut clients {
+            assert_eq!(client.texts_until("last").await, [""; 0]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_and_not_with_0() {
+    for (first, second, code) in
+        [(Signal::TERM, Signal::TERM, 143), (Signal::TERM, Signal::INT, 130)]
+    {
+        let mut cluster = Cluster::of(1).gateway("--drain 60s --shutdown-limit 60s").start().await;
+        // One that does not answer its close is waited for.
+        let _clients = [cluster.client(0, &[]).await, cluster.client(0, &[]).await];
+        let _more = [cluster.client(0, &[]).await, cluster.client(0, &[]).await];
+        cluster.gateways[0].signal(first);
+        cluster.gateways[0].said("clients are told to go").await;
+        assert!(cluster.gateways[0].is_running());
+        cluster.gateways[0].signal(second);
+        assert_eq!(cluster.gateways[0].ended().await.code(), Some(code));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_does_not_hold_the_shutdown() {
+    let mut cluster = Cluster::of(1)
+        .gateway("--drain 0s --shutdown-limit 1s --max-outbox 32MiB --workers 1")
+        .start()
+        .await;
+    let _stuck = Client::with_small_buffer(cluster.gateway_addresses[0], &[]).await;
+    for _ in 0..10 {
+        let answer = cluster.push[0].post(&[], Some("text/plain"), "x".repeat(1 << 20)).await;
+        assert_eq!(answer.status, 200);
+    }
+    let told = Instant::now();
+    cluster.gateways[0].signal(Signal::TERM);
+    assert_eq!(cluster.gateways[0].ended().await.code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(10), "it took {:?}", told.elapsed());
+}
+
+/// A whole cluster in one process, and where its services are.
+async fn up() -> (Process, SocketAddr, Publisher) {
+    let process = Process::start(&[
+        "up",
+        "--channel-listen=127.0.0.1:0",
+        "--gateway-listen=127.0.0.1:0",
+        "--publisher-listen=127.0.0.1:0",
+        "--gateway-drain=300ms",
+    ]);
+    let address = async |service: &str| {
+        let line = process.said(&format!("  {service} ")).await;
+        line.split_whitespace().last().and_then(|a| a.parse().ok()).expect("an address")
+    };
+    let (gateway, publisher) = (address("gateway").await, address("publisher").await);
+    (process, gateway, Publisher::new(publisher))
+}
+
+#[tokio::test]
+async fn a_whole_cluster_in_one_process_ends_in_order() {
+    for signal in SIGNALS {
+        let (mut process, gateway, push) = up().await;
+        let clients = [Client::plain(gateway, &[]).await, Client::v1(gateway, &[]).await];
+        push.everyone("before").await;
+        let under_way = half_a_push(push.address).await;
+        process.signal(signal);
+        process.said("answering the requests under way").await;
+        assert!(finish_push(under_way).await.ends_with("ok"));
+        for client in clients {
+            assert_eq!(client.closed().await, (2, 1001), "both events, then the close");
+        }
+        assert_eq!(process.ended().await.code(), Some(0), "{signal:?}");
+        assert!(TcpStream::connect(gateway).await.is_err());
+    }
+}
