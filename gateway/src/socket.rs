@@ -102,17 +102,25 @@ impl Socket {
         })
     }
 
-    /// Queues a slice without writing it.
+    /// Queues a slice without writing it, unless the bound is reached: whether a peer is too slow
+    /// is judged only after the kernel was offered all that waits.
     ///
     /// # Errors
-    /// [`Full`] if the bound is reached; the peer is too slow and should be closed.
+    /// [`Full`] if the bound is reached even so; the peer should be closed.
     pub fn send(&self, slice: &Bytes) -> Result<Sent, Full> {
         let mut state = self.lock();
         if state.phase != Phase::Open {
             return Ok(Sent::Ending);
         }
-        let first = state.outbox.is_empty();
-        state.outbox.push(slice.clone())?;
+        let mut first = state.outbox.is_empty();
+        if state.outbox.push(slice.clone()).is_err() {
+            if self.write(&mut state).is_err() {
+                self.break_off(&mut state);
+                return Ok(Sent::Ending);
+            }
+            first = state.outbox.is_empty();
+            state.outbox.push(slice.clone())?;
+        }
         Ok(if first { Sent::First } else { Sent::Behind })
     }
 

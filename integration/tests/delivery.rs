@@ -58,8 +58,8 @@ async fn everyone_gets_a_broadcast_once_and_as_it_was_pushed() {
 async fn a_targeted_push_reaches_that_client_and_no_other_of_the_cluster() {
     let cluster = Cluster::of(2).start().await;
     let mut clients = crowd(&cluster).await;
-    for number in 0..clients.len() {
-        cluster.push[0].to(&clients[number], &format!("only {number}")).await;
+    for (number, client) in clients.iter().enumerate() {
+        cluster.push[0].to(client, &format!("only {number}")).await;
     }
     cluster.push[0].everyone("last").await;
     for (number, client) in clients.iter_mut().enumerate() {

@@ -178,7 +178,7 @@ impl Exchange {
                 self.publish(link, number, audience, content, now, effects)
             }
             ToBroker::Push { number, to, content } => {
-                effects.push(self.push(link, number, to, content))
+                effects.push(self.push(link, number, to, content, now))
             }
         }
         Ok(())
@@ -279,8 +279,15 @@ impl Exchange {
         Ok((sequence, route.gateways, route.matched))
     }
 
-    fn push(&self, link: LinkNumber, number: Number, to: Address, content: Content) -> Effect {
-        let outcome = match self.workers.find(to.worker) {
+    fn push(
+        &self,
+        link: LinkNumber,
+        number: Number,
+        to: Address,
+        content: Content,
+        now: Duration,
+    ) -> Effect {
+        let outcome = match self.workers.find(to.worker, now) {
             Whereabouts::At(gateway) => {
                 let ticket = Ticket { link: link.0, number };
                 return Effect::Send {

@@ -19,8 +19,15 @@ pub const AWAY_LIMIT: Duration = Duration::from_secs(10);
 /// The most ids of gateways without a link; past it the longest gone are forgotten first.
 const MAX_AWAY_IDS: usize = 1 << 16;
 
-/// An id is an incarnation and this many bits of counter; 32 and 21 bits stay below 2^53.
+/// An id is a one, 31 bits of incarnation and this many bits of counter: 53 in all. The one in front
+/// tells every id from the small numbers that people try.
 const COUNTER_BITS: u32 = 21;
+
+/// The least id that is ever given out.
+const FIRST_ID: u64 = ID_LIMIT / 2;
+
+/// Never drawn, so that the largest number below 2^53 is no id either.
+const NO_INCARNATION: u32 = u32::MAX >> 1;
 
 /// Why a gateway's ids are not as they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +67,7 @@ pub enum InvalidWorkers {
 pub enum Whereabouts {
     /// Behind this link.
     At(LinkNumber),
-    /// Its gateway lost its link not long ago.
+    /// Its gateway lost its link not long ago, or may have had it to the broker before this one.
     Away,
     /// No gateway has such a worker.
     Unknown,
@@ -95,7 +102,7 @@ impl WorkerIds {
     pub fn new(random: impl FnMut() -> u32 + 'static) -> Self {
         Self {
             random: Box::new(random),
-            incarnation: 0,
+            incarnation: NO_INCARNATION,
             // The first id draws the first incarnation.
             counter: 1 << COUNTER_BITS,
             holders: HashMap::new(),
@@ -126,10 +133,12 @@ impl WorkerIds {
         Ok(ids)
     }
 
-    /// Where a worker is.
-    pub fn find(&self, id: WorkerId) -> Whereabouts {
+    /// Where a worker is. A broker that started less than [`AWAY_LIMIT`] ago cannot know yet which
+    /// ids of earlier brokers are in use.
+    pub fn find(&self, id: WorkerId, now: Duration) -> Whereabouts {
         let gateway = self.holders.get(&id).and_then(|of| self.gateways.get(of));
         match gateway {
+            None if now < AWAY_LIMIT && self.may_be_from_before(id) => Whereabouts::Away,
             None => Whereabouts::Unknown,
             Some(gateway) => gateway.link.map_or(Whereabouts::Away, Whereabouts::At),
         }
@@ -207,16 +216,28 @@ impl WorkerIds {
         }
     }
 
+    fn may_be_from_before(&self, WorkerId(id): WorkerId) -> bool {
+        let incarnation = (id % FIRST_ID) >> COUNTER_BITS;
+        (FIRST_ID..ID_LIMIT).contains(&id)
+            && incarnation != u64::from(self.incarnation)
+            && incarnation != u64::from(NO_INCARNATION)
+    }
+
     fn next(&mut self) -> WorkerId {
         loop {
             if self.counter >> COUNTER_BITS != 0 {
-                self.incarnation = (self.random)();
+                self.incarnation = (self.random)() >> 1;
                 self.counter = 0;
             }
-            let id = u64::from(self.incarnation) << COUNTER_BITS | u64::from(self.counter);
+            if self.incarnation == NO_INCARNATION {
+                self.counter = 1 << COUNTER_BITS;
+                continue;
+            }
+            let place = u64::from(self.incarnation) << COUNTER_BITS | u64::from(self.counter);
+            let id = WorkerId(FIRST_ID | place);
             self.counter += 1;
-            if !self.holders.contains_key(&WorkerId(id)) {
-                return WorkerId(id);
+            if !self.holders.contains_key(&id) {
+                return id;
             }
         }
     }
@@ -233,11 +254,11 @@ mod tests {
 
     fn ids_from(incarnations: impl IntoIterator<Item = u32, IntoIter: 'static>) -> WorkerIds {
         let mut incarnations = incarnations.into_iter();
-        WorkerIds::new(move || incarnations.next().expect("incarnations are enough"))
+        WorkerIds::new(move || incarnations.next().expect("incarnations are enough") << 1)
     }
 
     fn id(incarnation: u64, counter: u64) -> WorkerId {
-        WorkerId(incarnation << COUNTER_BITS | counter)
+        WorkerId(FIRST_ID | incarnation << COUNTER_BITS | counter)
     }
 
     fn link(number: u64) -> LinkNumber {
@@ -254,18 +275,32 @@ mod tests {
         let of_a = ids.take(A, link(1), 2, vec![]);
         assert_eq!(of_a, Ok(vec![id(5, 0), id(5, 1)]));
         assert_eq!(ids.take(B, link(2), 1, vec![]), Ok(vec![id(5, 2)]));
-        assert_eq!(ids.find(id(5, 1)), Whereabouts::At(link(1)));
-        assert_eq!(ids.find(id(5, 2)), Whereabouts::At(link(2)));
-        assert_eq!(ids.find(id(5, 3)), Whereabouts::Unknown);
+        assert_eq!(ids.find(id(5, 1), AWAY_LIMIT), Whereabouts::At(link(1)));
+        assert_eq!(ids.find(id(5, 2), AWAY_LIMIT), Whereabouts::At(link(2)));
+        assert_eq!(ids.find(id(5, 3), AWAY_LIMIT), Whereabouts::Unknown);
     }
 
     #[test]
     fn ids_stay_below_the_limit_and_a_used_up_incarnation_is_followed_by_another() {
-        let mut ids = ids_from([u32::MAX, 9]);
-        assert_eq!(ids.next(), id(u64::from(u32::MAX), 0));
+        const LAST: u32 = NO_INCARNATION - 1;
+        let mut ids = ids_from([LAST, NO_INCARNATION, 9]);
+        assert_eq!(ids.next(), id(u64::from(LAST), 0));
         ids.counter = (1 << COUNTER_BITS) - 1;
-        assert_eq!(ids.next(), WorkerId(ID_LIMIT - 1));
+        assert_eq!(ids.next(), id(u64::from(LAST), (1 << COUNTER_BITS) - 1));
         assert_eq!(ids.next(), id(9, 0));
+    }
+
+    #[test]
+    fn a_new_broker_does_not_call_a_worker_of_an_earlier_one_gone_before_it_can_be_back() {
+        let mut ids = ids_from([5]);
+        ids.take(A, link(1), 1, vec![]).unwrap();
+        let early = AWAY_LIMIT - Duration::from_nanos(1);
+        assert_eq!(ids.find(id(6, 0), early), Whereabouts::Away);
+        assert_eq!(ids.find(id(6, 0), AWAY_LIMIT), Whereabouts::Unknown);
+        // What no broker gives out, and what this one has not given out, is nobody's.
+        for nobody in [WorkerId(0), WorkerId(FIRST_ID - 1), WorkerId(ID_LIMIT - 1), id(5, 1)] {
+            assert_eq!(ids.find(nobody, early), Whereabouts::Unknown, "{nobody}");
+        }
     }
 
     #[test]
@@ -282,7 +317,7 @@ mod tests {
         ids.take(A, link(1), 1, vec![]).unwrap();
         let taken = InvalidWorkers::Taken { id: id(5, 0), instance: A };
         assert_eq!(ids.take(B, link(2), 1, vec![id(5, 0)]), Err(taken));
-        assert_eq!(ids.find(id(5, 0)), Whereabouts::At(link(1)));
+        assert_eq!(ids.find(id(5, 0), AWAY_LIMIT), Whereabouts::At(link(1)));
         ids.leave(A, link(1), secs(0));
         assert_eq!(ids.take(B, link(3), 1, vec![id(5, 0)]), Err(taken));
     }
@@ -307,9 +342,9 @@ mod tests {
         ids.take(A, link(1), 1, vec![]).unwrap();
         ids.leave(A, link(1), secs(3));
         ids.expire(secs(13) - Duration::from_nanos(1));
-        assert_eq!(ids.find(id(5, 0)), Whereabouts::Away);
+        assert_eq!(ids.find(id(5, 0), AWAY_LIMIT), Whereabouts::Away);
         ids.expire(secs(13));
-        assert_eq!(ids.find(id(5, 0)), Whereabouts::Unknown);
+        assert_eq!(ids.find(id(5, 0), AWAY_LIMIT), Whereabouts::Unknown);
         assert!(ids.gateways.is_empty() && ids.holders.is_empty() && ids.left.is_empty());
     }
 
@@ -321,7 +356,7 @@ mod tests {
         ids.take(A, link(2), 1, held.clone()).unwrap();
         ids.leave(A, link(1), secs(1));
         ids.expire(secs(60));
-        assert_eq!(ids.find(held[0]), Whereabouts::At(link(2)));
+        assert_eq!(ids.find(held[0], AWAY_LIMIT), Whereabouts::At(link(2)));
     }
 
     #[test]
@@ -333,7 +368,7 @@ mod tests {
             ids.leave(instance, link(instance.0), secs(0));
         }
         assert_eq!(ids.holders.len(), MAX_AWAY_IDS);
-        assert_eq!(ids.find(id(1, 0)), Whereabouts::Unknown);
+        assert_eq!(ids.find(id(1, 0), AWAY_LIMIT), Whereabouts::Unknown);
     }
 
     proptest! {
@@ -374,7 +409,7 @@ mod tests {
                 ids.expire(now);
                 for (held, link, linked) in model.values() {
                     for id in held {
-                        let found = ids.find(*id);
+                        let found = ids.find(*id, AWAY_LIMIT);
                         if *linked {
                             prop_assert_eq!(found, Whereabouts::At(*link));
                         } else {

@@ -16,7 +16,7 @@ impl Floor {
         let exchange = Exchange::new(Start {
             epoch: EPOCH,
             first_link: 100,
-            random: Box::new(|| 5),
+            random: Box::new(|| 10),
             log_max_bytes: 1 << 20,
             log_max_age: Duration::from_secs(10),
             max_links: 4,
@@ -255,7 +255,7 @@ fn a_push_to_a_worker_that_is_not_linked_says_whether_it_may_come_back() {
 fn a_process_that_comes_back_replaces_its_earlier_link_and_keeps_its_workers() {
     let mut floor = Floor::new();
     let old = floor.listener(Audience::Everyone, 1);
-    let held = [5 << 21];
+    let held = [1 << 52 | 5 << 21];
     let hello = Hello { instance: InstanceId(floor.instances), role: gateway_role(&held) };
     let entered = floor.exchange.enter(hello, NOW).unwrap();
     assert_eq!(entered.replaced, Some(old));
@@ -287,7 +287,7 @@ fn a_refused_hello_changes_nothing() {
     assert!(matches!(entered, Err(Unwelcome::InvalidWorkers(_))));
     let entered = floor.exchange.enter(hello(2, gateway_role(&[42])), NOW);
     assert!(matches!(entered, Err(Unwelcome::InvalidWorkers(_))));
-    assert_eq!(floor.exchange.workers.find(WorkerId(42)), Whereabouts::At(gateway));
+    assert_eq!(floor.exchange.workers.find(WorkerId(42), NOW), Whereabouts::At(gateway));
     assert_eq!(floor.exchange.links.len(), 1);
 }
 
