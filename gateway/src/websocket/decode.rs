@@ -8,11 +8,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::Violation;
 use super::close::may_be_received;
-use super::encode::MAX_CONTROL_BYTES;
-
-/// The longest header from a client: two bytes, a 64-bit length, a mask.
-const MAX_HEADER_BYTES: usize = 14;
+use super::encode::{MAX_CONTROL_BYTES, Opcode};
+use super::header::{Header, PartialHeader};
 
 /// How much a client may send in one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,59 +37,6 @@ pub enum Message {
     Close(Option<u16>),
 }
 
-/// How a client broke the protocol or a limit. Nothing more is read from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    /// One of the reserved bits is set, and no extension was agreed on.
-    #[error("a reserved bit is set")]
-    ReservedBit,
-    /// An opcode without a meaning.
-    #[error("opcode {0:#x} is reserved")]
-    ReservedOpcode(u8),
-    /// A frame that is not masked.
-    #[error("a frame from a client must be masked")]
-    Unmasked,
-    /// A length in more bytes than it needs, or over 2^63.
-    #[error("the length is not in its shortest form")]
-    LongLength,
-    /// A control frame in fragments.
-    #[error("a control frame must not be fragmented")]
-    FragmentedControl,
-    /// A control frame of more than 125 bytes.
-    #[error("a control frame has at most 125 bytes")]
-    LongControl,
-    /// A continuation, and nothing to continue.
-    #[error("a continuation without a message")]
-    LoneContinuation,
-    /// A new message within another.
-    #[error("a message within a fragmented message")]
-    Interleaved,
-    /// A close frame with one byte, or with a code that must not be sent.
-    #[error("a malformed close frame")]
-    MalformedClose,
-    /// A text message or close reason that is not UTF-8.
-    #[error("text is not UTF-8")]
-    NotUtf8,
-    /// A message over its limit.
-    #[error("a message over the limit")]
-    TooBig,
-    /// A message of too many fragments.
-    #[error("a message of too many fragments")]
-    TooManyFragments,
-}
-
-impl Violation {
-    /// What the client is told.
-    pub fn close_code(self) -> super::CloseCode {
-        use super::CloseCode;
-        match self {
-            Self::NotUtf8 => CloseCode::InvalidPayload,
-            Self::TooBig | Self::TooManyFragments => CloseCode::MessageTooBig,
-            _ => CloseCode::ProtocolError,
-        }
-    }
-}
-
 /// Reads frames and assembles messages. Holds no buffer while nothing is in progress.
 #[derive(Debug)]
 pub struct Decoder {
@@ -103,36 +49,12 @@ pub struct Decoder {
 
 #[derive(Debug)]
 enum State {
-    /// Collecting a header that came in pieces.
-    Header { bytes: [u8; MAX_HEADER_BYTES], len: u8 },
+    /// Between two frames, or in a header that came in pieces.
+    Header(PartialHeader),
     /// In the payload of a frame.
     Payload { frame: Header, left: usize },
     /// After the client's close frame: whatever follows is none of our business.
     Closed,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Header {
-    fin: bool,
-    kind: Kind,
-    mask: [u8; 4],
-    len: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Continuation,
-    Text,
-    Binary,
-    Close,
-    Ping,
-    Pong,
-}
-
-impl Kind {
-    fn is_control(self) -> bool {
-        matches!(self, Self::Close | Self::Ping | Self::Pong)
-    }
 }
 
 /// A message in the making.
@@ -169,7 +91,12 @@ impl Partial {
 impl Decoder {
     /// A decoder at the start of a stream.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, state: EMPTY_HEADER, message: None, control: None }
+        Self {
+            limits,
+            state: State::Header(PartialHeader::default()),
+            message: None,
+            control: None,
+        }
     }
 
     /// Takes the next bytes of the stream, unmasks them in place, and adds each message that they
@@ -185,8 +112,8 @@ impl Decoder {
         loop {
             match &mut self.state {
                 State::Closed => return Ok(()),
-                State::Header { bytes, len } => {
-                    let Some((frame, rest)) = collect_header(bytes, len, input)? else {
+                State::Header(header) => {
+                    let Some((frame, rest)) = header.collect(input)? else {
                         return Ok(());
                     };
                     input = rest;
@@ -201,11 +128,11 @@ impl Decoder {
                     *left -= part.len();
                     let complete = *left == 0;
                     unmask(part, frame.mask, done);
-                    self.continue_payload(frame.kind, part)?;
+                    self.continue_payload(frame.opcode, part)?;
                     if !complete {
                         return Ok(());
                     }
-                    self.state = EMPTY_HEADER;
+                    self.state = State::Header(PartialHeader::default());
                     if let Some(message) = self.end(&frame)? {
                         if matches!(message, Message::Close(_)) {
                             self.state = State::Closed;
@@ -219,7 +146,7 @@ impl Decoder {
 
     /// Judges a frame by its header.
     fn begin(&mut self, frame: &Header) -> Result<(), Violation> {
-        if frame.kind.is_control() {
+        if frame.opcode.is_control() {
             if !frame.fin {
                 return Err(Violation::FragmentedControl);
             }
@@ -229,11 +156,11 @@ impl Decoder {
             self.control = Some(Partial::new(false));
             return Ok(());
         }
-        match (frame.kind, &self.message) {
-            (Kind::Continuation, None) => return Err(Violation::LoneContinuation),
-            (Kind::Continuation, Some(_)) => {}
+        match (frame.opcode, &self.message) {
+            (Opcode::Continuation, None) => return Err(Violation::LoneContinuation),
+            (Opcode::Continuation, Some(_)) => {}
             (_, Some(_)) => return Err(Violation::Interleaved),
-            (kind, None) => self.message = Some(Partial::new(kind == Kind::Text)),
+            (opcode, None) => self.message = Some(Partial::new(opcode == Opcode::Text)),
         }
         let message = self.message.as_mut().expect("set above");
         if frame.len > self.limits.max_message_bytes - message.payload.len() {
@@ -246,19 +173,19 @@ impl Decoder {
         Ok(())
     }
 
-    fn continue_payload(&mut self, kind: Kind, part: &[u8]) -> Result<(), Violation> {
-        let partial = if kind.is_control() { &mut self.control } else { &mut self.message };
+    fn continue_payload(&mut self, opcode: Opcode, part: &[u8]) -> Result<(), Violation> {
+        let partial = if opcode.is_control() { &mut self.control } else { &mut self.message };
         let partial = partial.as_mut().expect("`begin` made one");
         partial.payload.extend_from_slice(part);
         partial.check_utf8(false)
     }
 
     fn end(&mut self, frame: &Header) -> Result<Option<Message>, Violation> {
-        if frame.kind.is_control() {
+        if frame.opcode.is_control() {
             let payload = self.control.take().map(|control| control.payload).unwrap_or_default();
-            return Ok(Some(match frame.kind {
-                Kind::Ping => Message::Ping(payload.into()),
-                Kind::Close => Message::Close(close_code(&payload)?),
+            return Ok(Some(match frame.opcode {
+                Opcode::Ping => Message::Ping(payload.into()),
+                Opcode::Close => Message::Close(close_code(&payload)?),
                 _ => Message::Pong,
             }));
         }
@@ -274,76 +201,6 @@ impl Decoder {
             Message::Binary(payload)
         }))
     }
-}
-
-const EMPTY_HEADER: State = State::Header { bytes: [0; MAX_HEADER_BYTES], len: 0 };
-
-/// Moves bytes of the input to the header until it is complete; answers it and the rest.
-fn collect_header<'a>(
-    bytes: &mut [u8; MAX_HEADER_BYTES],
-    len: &mut u8,
-    input: &'a mut [u8],
-) -> Result<Option<(Header, &'a mut [u8])>, Violation> {
-    let before = usize::from(*len);
-    let taken = input.len().min(MAX_HEADER_BYTES - before);
-    bytes[before..before + taken].copy_from_slice(&input[..taken]);
-    match parse_header(&bytes[..before + taken])? {
-        Some((header, header_len)) => Ok(Some((header, &mut input[header_len - before..]))),
-        None => {
-            *len = u8::try_from(before + taken).expect("at most 14");
-            Ok(None)
-        }
-    }
-}
-
-/// `None` if the header is not complete. Refuses what can be refused as early as the bytes allow.
-fn parse_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
-    let Some(&first) = bytes.first() else {
-        return Ok(None);
-    };
-    if first & 0x70 != 0 {
-        return Err(Violation::ReservedBit);
-    }
-    let kind = match first & 0x0f {
-        0x0 => Kind::Continuation,
-        0x1 => Kind::Text,
-        0x2 => Kind::Binary,
-        0x8 => Kind::Close,
-        0x9 => Kind::Ping,
-        0xa => Kind::Pong,
-        reserved => return Err(Violation::ReservedOpcode(reserved)),
-    };
-    let Some(&second) = bytes.get(1) else {
-        return Ok(None);
-    };
-    if second & 0x80 == 0 {
-        return Err(Violation::Unmasked);
-    }
-    let (len, at) = match second & 0x7f {
-        126 => match bytes[2..].first_chunk::<2>() {
-            None => return Ok(None),
-            Some(len) => (u64::from(u16::from_be_bytes(*len)), 4),
-        },
-        127 => match bytes[2..].first_chunk::<8>() {
-            None => return Ok(None),
-            Some(len) => (u64::from_be_bytes(*len), 10),
-        },
-        len => (u64::from(len), 2),
-    };
-    let shortest = match len {
-        0..=125 => 2,
-        126..=0xffff => 4,
-        _ => 10,
-    };
-    if at != shortest || len > i64::MAX as u64 {
-        return Err(Violation::LongLength);
-    }
-    let Some(mask) = bytes[at..].first_chunk::<4>() else {
-        return Ok(None);
-    };
-    // A length beyond the address space is beyond every limit too.
-    let len = usize::try_from(len).unwrap_or(usize::MAX);
-    Ok(Some((Header { fin: first & 0x80 != 0, kind, mask: *mask, len }, at + 4)))
 }
 
 /// Unmasks a part of a payload that begins `offset` bytes after the payload's start.

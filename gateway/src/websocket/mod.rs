@@ -6,9 +6,12 @@ pub mod close;
 pub mod decode;
 pub mod encode;
 pub mod handshake;
+pub mod header;
 pub mod incoming;
+pub mod violation;
 
 pub use close::CloseCode;
-pub use decode::{Decoder, Limits, Message, Violation};
+pub use decode::{Decoder, Limits, Message};
 pub use handshake::Upgrade;
 pub use incoming::Incoming;
+pub use violation::Violation;

@@ -1,0 +1,180 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::link::{InterestChange, Outcome, Role, Ticket};
+use crate::{Address, Audience, ConnectionId, GroupName, InstanceId, Position, WorkerId};
+
+fn wire(frame: EncodedFrame) -> Vec<u8> {
+    [&frame.head[..], frame.content.as_deref().unwrap_or_default()].concat()
+}
+
+fn body(frame: EncodedFrame) -> Bytes {
+    let mut buffer = BytesMut::from(&wire(frame)[..]);
+    let body = take_frame(&mut buffer, MAX_FRAME_BYTES).expect("a frame").expect("complete");
+    assert!(buffer.is_empty());
+    body
+}
+
+fn news() -> Audience {
+    Audience::Group(GroupName::new("news").expect("a name"))
+}
+
+#[test]
+fn the_bytes_of_a_publish() {
+    let publish =
+        ToBroker::Publish { number: 5, audience: Audience::Everyone, content: "hi".into() };
+    let expected: &[u8] = b"\x00\x00\x00\x1a\x81\xa7Publish\x93\x05\xa8Everyone\xa1t\xc4\x02hi";
+    assert_eq!(wire(publish.encode()), expected);
+}
+
+#[test]
+fn the_bytes_of_an_event_for_a_group() {
+    let event = Event {
+        sequence: 300,
+        audience: news(),
+        content: Content::Binary(Bytes::from_static(&[0xff])),
+    };
+    let expected: &[u8] =
+        b"\x00\x00\x00\x1c\x81\xa5Event\x93\xcd\x01\x2c\x81\xa5Group\xa4news\xa1b\xc4\x01\xff";
+    assert_eq!(wire(FromBroker::Event(event).encode()), expected);
+}
+
+#[test]
+fn the_bytes_of_a_hello() {
+    let hello = Hello { instance: InstanceId(1), role: Role::Publisher };
+    let expected: &[u8] = b"\x00\x00\x00\x17\xa9campanile\x01\x92\x01\xa9Publisher";
+    assert_eq!(wire(encode_hello(&hello)), expected);
+    assert_eq!(decode_hello(body(encode_hello(&hello))), Ok(hello));
+}
+
+#[test]
+fn every_message_survives_its_frame() {
+    let to = Address { worker: WorkerId(1 << 52), connection: ConnectionId(7) };
+    let ticket = Ticket { link: 3, number: 9 };
+    for message in [
+        ToBroker::Heartbeat,
+        ToBroker::Interest {
+            revision: 1,
+            changes: vec![
+                InterestChange { audience: Audience::Everyone, connections: Some(0) },
+                InterestChange { audience: news(), connections: None },
+            ],
+        },
+        ToBroker::Attach { cursor: Some(Position { epoch: u64::MAX, sequence: 0 }) },
+        ToBroker::Delivered { ticket, outcome: Outcome::UnknownConnection },
+        ToBroker::Publish { number: 1, audience: news(), content: "".into() },
+        ToBroker::Push { number: 2, to, content: "쉿".into() },
+    ] {
+        assert_eq!(ToBroker::decode(body(message.clone().encode())), Ok(message));
+    }
+    for message in [
+        FromBroker::Heartbeat,
+        FromBroker::Confirmed { revision: 1, head: 9 },
+        FromBroker::Attached { lost: 2 },
+        FromBroker::Event(Event { sequence: 1, audience: Audience::Everyone, content: "x".into() }),
+        FromBroker::Deliver { ticket, to, content: "y".into() },
+        FromBroker::Accepted { number: 1, sequence: 2, gateways: 3, matched: 4 },
+        FromBroker::Refused { number: 1, refusal: crate::link::Refusal::LogFull },
+        FromBroker::Answered { number: 1, outcome: Outcome::Written },
+        FromBroker::Goodbye { reason: "bye".to_owned() },
+    ] {
+        assert_eq!(FromBroker::decode(body(message.clone().encode())), Ok(message));
+    }
+}
+
+#[test]
+fn a_large_content_is_not_copied() {
+    let content = Bytes::from(vec![7; 1 << 20]);
+    let push = ToBroker::Publish {
+        number: 1,
+        audience: Audience::Everyone,
+        content: Content::Binary(content.clone()),
+    };
+    let sent = push.encode().content.expect("behind its head");
+    assert_eq!(sent.as_ptr(), content.as_ptr());
+
+    let frame = body(
+        ToBroker::Publish {
+            number: 1,
+            audience: Audience::Everyone,
+            content: Content::Binary(content),
+        }
+        .encode(),
+    );
+    let range = frame.as_ptr_range();
+    let Ok(ToBroker::Publish { content, .. }) = ToBroker::decode(frame) else {
+        panic!("not a publish")
+    };
+    assert!(range.contains(&content.as_bytes().as_ptr()));
+}
+
+#[test]
+fn a_length_over_the_limit_is_refused_before_anything_is_reserved() {
+    let mut buffer = BytesMut::from(&[0xff, 0xff, 0xff, 0xff][..]);
+    let capacity = buffer.capacity();
+    assert_eq!(
+        take_frame(&mut buffer, 100),
+        Err(DecodeError::TooLarge { len_bytes: u32::MAX as usize, max_bytes: 100 })
+    );
+    assert_eq!(buffer.capacity(), capacity);
+}
+
+#[test]
+fn an_incomplete_frame_is_not_an_error() {
+    let whole = wire(ToBroker::Heartbeat.encode());
+    for end in 0..whole.len() {
+        let mut buffer = BytesMut::from(&whole[..end]);
+        assert_eq!(take_frame(&mut buffer, 100), Ok(None));
+        assert_eq!(&buffer[..], &whole[..end]);
+    }
+}
+
+#[test]
+fn a_text_that_is_not_utf8_is_refused() {
+    let message = ToBroker::Publish {
+        number: 1,
+        audience: Audience::Everyone,
+        content: Content::Binary(Bytes::from_static(b"\xff")),
+    };
+    let mut frame = body(message.encode()).to_vec();
+    let kind = frame.len() - 4;
+    assert_eq!(frame[kind], b'b');
+    frame[kind] = b't';
+    assert_eq!(ToBroker::decode(frame.into()), Err(DecodeError::NotUtf8));
+}
+
+#[test]
+fn bytes_behind_the_message_are_refused() {
+    let mut frame = body(ToBroker::Heartbeat.encode()).to_vec();
+    frame.push(0);
+    assert_eq!(ToBroker::decode(frame.into()), Err(DecodeError::Trailing(1)));
+}
+
+#[test]
+fn another_version_is_told_from_another_protocol() {
+    let mut frame =
+        body(encode_hello(&Hello { instance: InstanceId(1), role: Role::Publisher })).to_vec();
+    frame[10] = 2;
+    // What follows the version of a later protocol is its own affair.
+    frame.truncate(12);
+    assert_eq!(
+        decode_hello(frame.into()),
+        Err(DecodeError::VersionMismatch { theirs: 2, ours: 1 })
+    );
+    assert_eq!(
+        decode_hello(Bytes::from_static(b"GET / HTTP/1.1\r\n")),
+        Err(DecodeError::NotCampanile)
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic_a_decoder(bytes: Vec<u8>) {
+        let bytes = Bytes::from(bytes);
+        let _ = ToBroker::decode(bytes.clone());
+        let _ = FromBroker::decode(bytes.clone());
+        let _ = decode_hello(bytes.clone());
+        let _ = decode_welcome(bytes.clone());
+        let _ = take_frame(&mut BytesMut::from(&bytes[..]), 100);
+    }
+}
