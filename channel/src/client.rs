@@ -74,8 +74,8 @@ impl<A> LinkOwner for A where
 
 /// Holds a link to `broker` (`HOST:PORT`, looked up at every try) until its owner is gone or has
 /// finished the link's [`Outbound`], which takes up to `max_queued_bytes`. `ready` is awaited before
-/// each read: an owner that is behind holds the broker back there. Says once, not at every try, that
-/// the broker is out of reach.
+/// each read: an owner that is behind holds the broker back there. Says once an outage, not at every
+/// try, that the broker is out of reach; and besides that each other reason that the broker gives.
 pub async fn hold<A: LinkOwner>(
     owner: Addr<A>,
     broker: String,
@@ -83,14 +83,14 @@ pub async fn hold<A: LinkOwner>(
     mut ready: impl AsyncFnMut(),
 ) {
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-    let mut told = String::new();
+    let mut told = None::<String>;
     while let Ok(hello) = owner.send(Introduce).await {
         let error = match timeout(WELCOME_LIMIT, connect(&broker, &hello)).await {
             Err(_) => LinkError::Silent(WELCOME_LIMIT),
             Ok(Err(error)) => error,
             Ok(Ok((stream, reader, welcome))) => {
                 info!(%broker, "linked to the broker");
-                told.clear();
+                told = None;
                 backoff.reset();
                 let outbound = Outbound::new(max_queued_bytes);
                 let link = Link { reader, outbound };
@@ -100,10 +100,12 @@ pub async fn hold<A: LinkOwner>(
                 }
             }
         };
+        // What a broker that is there says needs somebody's help; how it is away is all the same.
+        let is_answer = matches!(error, LinkError::Goodbye(_) | LinkError::Decode(_));
         let error = error.to_string();
-        if error != told {
+        if told.as_ref().is_none_or(|told| is_answer && *told != error) {
             warn!(%broker, %error, "no link to the broker, waiting for it");
-            told = error;
+            told = Some(error);
         }
         sleep(backoff.next(rand::random())).await;
     }

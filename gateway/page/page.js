@@ -82,10 +82,11 @@ export function pageUrl(page, groups) {
   return url.href;
 }
 
-/** The publisher as configured, or else on the host of `page`. */
+/** The publisher as configured: a URL, or `:PORT` on the host of `page`, or its default port there. */
 export function publisherUrl(page, configured) {
-  const url = new URL(configured || '/', page);
-  if (!configured) url.port = DEFAULT_PUBLISHER_PORT;
+  if (configured && !configured.startsWith(':')) return new URL(configured).href;
+  const url = new URL('/', page);
+  url.port = configured.slice(1) || DEFAULT_PUBLISHER_PORT;
   return url.href;
 }
 

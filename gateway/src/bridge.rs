@@ -5,6 +5,7 @@
 //! [`Deliveries`], to the registries. Runs on the gateway's main thread. Bounded by: the link is not
 //! read while a registry is behind, and each registry has one report in flight.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ pub struct Bridge {
     broker: String,
     workers: Vec<Worker>,
     interest: Interest,
+    /// How many audiences there are, for the registries to see.
+    audiences: Arc<AtomicUsize>,
     outbound: Option<Outbound>,
     /// The last place in the log that this gateway has seen.
     cursor: Option<Position>,
@@ -68,12 +71,19 @@ impl Worker {
 
 impl Bridge {
     /// A bridge to `broker`, `HOST:PORT`. Interest without a listener lingers.
-    pub fn new(broker: String, workers: Vec<Worker>, linger: Duration, ready: Ready) -> Self {
+    pub fn new(
+        broker: String,
+        workers: Vec<Worker>,
+        linger: Duration,
+        audiences: Arc<AtomicUsize>,
+        ready: Ready,
+    ) -> Self {
         Self {
             instance: InstanceId(rand::random()),
             broker,
             interest: Interest::new(workers.len(), linger),
             workers,
+            audiences,
             outbound: None,
             cursor: None,
             ready: Some(ready),
@@ -261,6 +271,7 @@ impl Bridge {
     }
 
     fn report(&mut self) {
+        self.audiences.store(self.interest.count(), Ordering::Relaxed);
         if self.outbound.is_some() {
             let reports = self.interest.report();
             self.send_reports(reports);

@@ -11,7 +11,8 @@ pub struct GatewayConfig {
     pub channel: String,
     /// How many worker threads hold the connections. At least 1.
     pub workers: usize,
-    /// The URL of a publisher for the page; `None` means the page's own host on port 4237.
+    /// The URL of a publisher for the page, or `:PORT` for one on the page's own host; `None` means
+    /// port 4237 there.
     pub publisher_url: Option<String>,
     /// The most connections at a time; one more is answered 503.
     pub max_connections: usize,

@@ -38,7 +38,7 @@ impl Head {
             Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Refusal::large_head()),
             Err(error) => return Err(Refusal::bad(&format!("not an HTTP/1 request: {error}"))),
         };
-        let target = request.path.expect("set by a complete parse");
+        let target = origin_form(request.path.expect("set by a complete parse"));
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let head = Self {
             method: request.method.expect("set by a complete parse").to_owned(),
@@ -83,6 +83,15 @@ impl Head {
     }
 }
 
+/// A target without scheme and host: RFC 9112 section 3.2.2 has every server accept those.
+fn origin_form(target: &str) -> &str {
+    let rest = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://"));
+    match rest {
+        None => target,
+        Some(rest) => rest.find('/').map_or("/", |path| &rest[path..]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -99,6 +108,15 @@ mod tests {
         assert_eq!(head.one("connection"), None);
         assert!(head.lists("connection", "b") && head.lists("connection", "C"));
         assert!(!head.lists_exactly("connection", "b"));
+    }
+
+    #[test]
+    fn a_target_may_name_its_host() {
+        for (target, path) in [("http://h:1/a?b=c", "/a"), ("http://h", "/"), ("*", "*")] {
+            let bytes = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+            let (head, _) = Head::parse(bytes.as_bytes()).expect("well-formed").expect("complete");
+            assert_eq!(head.path, path);
+        }
     }
 
     #[test]

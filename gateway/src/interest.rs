@@ -12,6 +12,10 @@ use crate::subscriptions::{Change, Ticket};
 /// How many changes one frame carries: at most 2.6 MB of names.
 const MAX_CHANGES: usize = 10_000;
 
+/// Past so many audiences, interest does not linger, and connections that bring more are refused. The
+/// broker ends a link with more than 1,000,000; what is on its way at the time needs some room.
+pub const MAX_AUDIENCES: usize = 900_000;
+
 /// A frame's worth of changes under their revision.
 pub type Report = (u64, Vec<InterestChange>);
 
@@ -85,11 +89,19 @@ impl Interest {
             }
             self.changed.insert(audience);
         }
+        if self.count() >= MAX_AUDIENCES {
+            self.expire(now);
+        }
+    }
+
+    /// How many audiences there are, with those that linger.
+    pub fn count(&self) -> usize {
+        self.audiences.len()
     }
 
     /// Withdraws what has had no listener for long enough.
     pub fn expire(&mut self, now: Instant) {
-        let linger = self.linger;
+        let linger = if self.count() < MAX_AUDIENCES { self.linger } else { Duration::ZERO };
         let is_due = |since: Instant| now.duration_since(since) >= linger;
         while let Some((_, audience)) = self.empty.pop_front_if(|(since, _)| is_due(*since)) {
             let listeners = self.audiences.get_mut(&audience).expect("watched until withdrawn");
@@ -211,6 +223,17 @@ mod tests {
         assert_eq!(interest.report(), []);
         interest.expire(start + 9 * second);
         assert_eq!(interest.report(), [(3, vec![change(group("a"), None)])]);
+    }
+
+    #[test]
+    fn groups_that_come_and_go_faster_than_interest_lingers_do_not_pile_up() {
+        let now = Instant::now();
+        let mut interest = Interest::new(1, LINGER);
+        for i in 0..MAX_AUDIENCES + 10 {
+            interest.change(0, 1, vec![(group(format!("g{i}")), 1)], now);
+            interest.change(0, 1, vec![(group(format!("g{i}")), -1)], now);
+        }
+        assert!(interest.count() < MAX_AUDIENCES);
     }
 
     #[test]

@@ -33,8 +33,8 @@ const DISCONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// and those belong to the front door.
 pub type Serve = Rc<dyn Fn(Rewind, Option<SocketAddr>) -> LocalBoxFuture<'static, ()>>;
 
-/// The page's server for one thread. `publisher_url` is shown to the page; empty means its own host
-/// on the publisher's default port.
+/// The page's server for one thread. `publisher_url` is shown to the page; `:PORT` and an empty one
+/// mean its own host.
 ///
 /// # Panics
 /// Never: the service is made without anything that could fail.

@@ -45,6 +45,9 @@ pub enum RequestError {
     /// One group more than a connection may have.
     #[error("more than {0} groups")]
     TooManyGroups(usize),
+    /// One group more than all connections of a gateway may have.
+    #[error("this gateway listens to as many groups as it can")]
+    GatewayFull,
 }
 
 impl RequestError {
@@ -55,6 +58,7 @@ impl RequestError {
             Self::UnknownType(_) => "unknown_type",
             Self::InvalidGroup(_) => "invalid_group",
             Self::TooManyGroups(_) => "too_many_groups",
+            Self::GatewayFull => "gateway_full",
         }
     }
 }
@@ -73,6 +77,10 @@ struct RawRequest<'a> {
 /// # Errors
 /// What to answer with [`error`].
 pub fn read(text: &str) -> Result<Request, RequestError> {
+    // serde would take an array for a struct too.
+    if !text.trim_start().starts_with('{') {
+        return Err(RequestError::Malformed("a JSON object is accepted".to_owned()));
+    }
     let raw: RawRequest<'_> = serde_json::from_str(text)
         .map_err(|error| RequestError::Malformed(shorten(&error.to_string())))?;
     let group = |group: Option<Cow<'_, str>>| {
@@ -250,6 +258,7 @@ mod tests {
         for (text, code) in [
             ("", "malformed"),
             ("[]", "malformed"),
+            (r#"["join","a"]"#, "malformed"),
             ("{}", "malformed"),
             (r#"{"type":"join","group":"a","since":"P"}"#, "malformed"),
             (r#"{"type":"publish"}"#, "unknown_type"),

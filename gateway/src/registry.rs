@@ -6,6 +6,7 @@
 //! message in flight a session, the bytes of `Deliveries`, and one report in flight to the bridge.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -14,10 +15,12 @@ use bytes::Bytes;
 use campanile_channel::Full;
 use campanile_messages::link::{self, Outcome};
 use campanile_messages::{Address, Audience, ConnectionId, GroupName, Position, WorkerId};
+use tokio::sync::oneshot;
 
 use crate::bridge::{Answer, Bridge, InterestChanged};
 use crate::config::GatewayConfig;
 use crate::delivery::{Deliveries, Delivery, Framed};
+use crate::interest::MAX_AUDIENCES;
 use crate::liveness::{Liveness, Verdict};
 use crate::protocol;
 use crate::socket::{Sent, Socket, Waiting};
@@ -47,6 +50,10 @@ pub struct Registry {
     deliveries: Deliveries,
     bridge: Addr<Bridge>,
     subscriptions: Subscriptions<Client>,
+    /// Sessions that have something to say before their greeting.
+    eager: HashMap<ConnectionId, oneshot::Sender<()>>,
+    /// How many audiences the gateway listens to.
+    audiences: Arc<AtomicUsize>,
     last_ticket: Ticket,
     unreported: HashMap<Audience, i32>,
     /// The bridge has not taken the last report yet.
@@ -58,6 +65,7 @@ pub struct Registry {
 
 #[derive(Debug)]
 struct Client {
+    connection: ConnectionId,
     socket: Arc<Socket>,
     protocol: Protocol,
     attached: Instant,
@@ -87,11 +95,14 @@ impl Registry {
         config: Arc<GatewayConfig>,
         deliveries: Deliveries,
         bridge: Addr<Bridge>,
+        audiences: Arc<AtomicUsize>,
     ) -> Self {
         Self {
             index,
             worker,
             subscriptions: Subscriptions::new(config.max_groups),
+            eager: HashMap::new(),
+            audiences,
             config,
             deliveries,
             bridge,
@@ -131,14 +142,44 @@ impl Handler<Attach> for Registry {
     type Result = ();
 
     fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) {
-        let Attach { connection, socket, protocol, groups } = attach;
-        let client = Client { socket, protocol, attached: Instant::now(), asked: None };
+        let Attach { connection, socket, protocol, mut groups } = attach;
+        let attached = Instant::now();
+        let client = Client { connection, socket, protocol, attached, asked: None };
         if self.is_draining {
             client.close(CloseCode::GoingAway, Waiting::Flush);
+        } else if !groups.is_empty() && self.is_full() {
+            client.close(CloseCode::TryAgainLater, Waiting::Flush);
+            groups.clear();
         }
         self.last_ticket += 1;
         let changes = self.subscriptions.attach(connection, groups, client, self.last_ticket);
         self.report(changes, ctx);
+    }
+}
+
+/// A connection's session has something to answer: resolves once its client was greeted, or never
+/// will be.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct AwaitGreeting(pub ConnectionId);
+
+impl Handler<AwaitGreeting> for Registry {
+    type Result = ResponseFuture<()>;
+
+    fn handle(
+        &mut self,
+        AwaitGreeting(connection): AwaitGreeting,
+        _: &mut Self::Context,
+    ) -> ResponseFuture<()> {
+        if self.subscriptions.get(connection).is_some() {
+            return Box::pin(std::future::ready(()));
+        }
+        let (greeted, is_greeted) = oneshot::channel();
+        self.eager.insert(connection, greeted);
+        Box::pin(async move {
+            // Dropped: there will be no greeting.
+            let _ = is_greeted.await;
+        })
     }
 }
 
@@ -157,12 +198,17 @@ pub enum JoinAnswer {
     Already,
     /// Say that there are too many.
     TooMany,
+    /// Say that the gateway has too many.
+    GatewayFull,
 }
 
 impl Handler<Join> for Registry {
     type Result = JoinAnswer;
 
     fn handle(&mut self, Join(connection, group): Join, ctx: &mut Self::Context) -> JoinAnswer {
+        if self.is_full() {
+            return JoinAnswer::GatewayFull;
+        }
         match self.subscriptions.join(connection, group, self.last_ticket + 1) {
             Joining::Begun(change) => {
                 self.last_ticket += 1;
@@ -200,6 +246,7 @@ impl Handler<Detach> for Registry {
 
     fn handle(&mut self, Detach(connection): Detach, ctx: &mut Self::Context) {
         let changes = self.subscriptions.detach(connection);
+        self.eager.remove(&connection);
         self.report(changes, ctx);
     }
 }
@@ -342,6 +389,9 @@ impl Registry {
                         Protocol::Plain => greeting(address),
                         Protocol::V1 => protocol::welcome(address, position),
                     });
+                    if let Some(eager) = self.eager.remove(&connection) {
+                        let _ = eager.send(());
+                    }
                 }
                 Confirmed::Joined(connection, group) => {
                     if let Some(client) = self.subscriptions.get(connection) {
@@ -350,6 +400,11 @@ impl Registry {
                 }
             }
         }
+    }
+
+    /// The gateway listens to as many audiences as the broker lets it.
+    fn is_full(&self) -> bool {
+        self.audiences.load(Ordering::Relaxed) + self.unreported.len() >= MAX_AUDIENCES
     }
 
     /// Tells the bridge what changed. What changes while it has not taken the last report is summed
@@ -385,6 +440,10 @@ impl Registry {
         for (client, is_confirmed) in self.subscriptions.all_mut() {
             if !is_confirmed && now.saturating_duration_since(client.attached) > handshake_limit {
                 client.close(CloseCode::TryAgainLater, Waiting::Flush);
+            }
+            if !is_confirmed && !client.socket.is_open() {
+                // Its session has the close to see to.
+                self.eager.remove(&client.connection);
             }
             match liveness.judge(now, client.socket.heard(), client.asked) {
                 Verdict::Fine => {}

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -26,15 +27,21 @@ use crate::registry::{Drain, Registry};
 use crate::seats::{Seat, Seats};
 use crate::vital::Vital;
 
-/// As many connections may wait to be accepted, if the system allows it: a storm after a restart
-/// must not be refused by the kernel.
-const BACKLOG: i32 = 4096;
-
 /// How long the loop rests when the process has no file descriptors left.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 
+/// So many connections over the limit are told so at a time; more are closed without a word.
+const MAX_REFUSALS: usize = 32;
+
 /// A connection on its way to a worker.
-type Arrival = (std::net::TcpStream, SocketAddr, Option<Seat>);
+type Arrival = (std::net::TcpStream, SocketAddr, Admission);
+
+/// Whether there is a seat for it.
+enum Admission {
+    Seated(Seat),
+    /// There is none; the seat is one of those for refusals.
+    Full(Seat),
+}
 
 /// Runs a gateway on a bound listener until `shutdown` resolves and its clients have been told to
 /// go; calls `ready` when it has a broker, and so can take its first connection. Needs the context
@@ -53,11 +60,14 @@ pub async fn serve(
     let config = Arc::new(config);
     let seats = Seats::new(config.workers);
     let arbiters: Vec<_> = (0..config.workers).map(|_| Arbiter::new()).collect();
+    let audiences = Arc::new(AtomicUsize::new(0));
     let mut workers = Vec::new();
     let bridge = Bridge::create(|ctx| {
         let handles = arbiters.iter().map(Arbiter::handle).enumerate();
-        workers = handles.map(|(i, on)| start_registry(i, &on, &config, ctx.address())).collect();
-        Bridge::new(config.channel.clone(), workers.clone(), config.linger, Box::new(ready))
+        let start = |(i, on)| start_registry(i, &on, &config, ctx.address(), audiences.clone());
+        workers = handles.map(start).collect();
+        let (channel, linger) = (config.channel.clone(), config.linger);
+        Bridge::new(channel, workers.clone(), linger, audiences.clone(), Box::new(ready))
     });
     let doors = arbiters.iter().zip(&workers);
     let doors: Vec<_> =
@@ -86,7 +96,6 @@ pub async fn serve(
 fn prepare(listener: &TcpListener, config: &GatewayConfig) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let socket = SockRef::from(listener);
-    socket.listen(BACKLOG)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(config.user_timeout))
 }
@@ -96,13 +105,14 @@ fn start_registry(
     on: &actix_rt::ArbiterHandle,
     config: &Arc<GatewayConfig>,
     bridge: Addr<Bridge>,
+    audiences: Arc<AtomicUsize>,
 ) -> Worker {
     let id = Arc::new(OnceLock::new());
     let deliveries = Deliveries::default();
     let parts = (id.clone(), config.clone(), deliveries.clone());
     let registry = Registry::start_in_arbiter(on, move |_| {
         let (id, config, deliveries) = parts;
-        Registry::new(index, id, config, deliveries, bridge)
+        Registry::new(index, id, config, deliveries, bridge, audiences)
     });
     Worker { id, deliveries, registry }
 }
@@ -120,15 +130,15 @@ fn open_door(
             let _vital = Vital("door");
             let page = page::server(config.publisher_url.as_deref().unwrap_or_default()).await;
             let door = Rc::new(Door::new(config, worker.id, worker.registry, page));
-            while let Some((socket, peer, seat)) = arrivals.recv().await {
+            while let Some((socket, peer, admission)) = arrivals.recv().await {
                 let Ok(stream) = TcpStream::from_std(socket) else {
                     continue;
                 };
                 let door = door.clone();
                 actix_rt::spawn(async move {
-                    match seat {
-                        Some(seat) => door.admit(stream, peer, seat).await,
-                        None => refuse(stream, peer, &Refusal::full()).await,
+                    match admission {
+                        Admission::Seated(seat) => door.admit(stream, peer, seat).await,
+                        Admission::Full(_seat) => refuse(stream, peer, &Refusal::full()).await,
                     }
                 });
             }
@@ -144,18 +154,21 @@ async fn accept(
     doors: &[mpsc::UnboundedSender<Arrival>],
     max_connections: usize,
 ) -> Infallible {
+    let refusals = Seats::new(doors.len());
     let mut told_full = None::<Instant>;
     loop {
         // The stream is taken from this thread's reactor again, for that of its worker.
         let accepted = listener.accept().await;
         match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
             Ok((stream, peer)) => {
-                let (worker, seat) = match seats.take(max_connections) {
-                    Some((worker, seat)) => (worker, Some(seat)),
-                    None => (0, None),
-                };
-                // A door is closed only when its thread ends, with the process.
-                let _ = doors[worker].send((stream, peer, seat));
+                let seated = seats.take(max_connections);
+                let seated = seated.map(|(worker, seat)| (worker, Admission::Seated(seat)));
+                let full =
+                    || refusals.take(MAX_REFUSALS).map(|(w, seat)| (w, Admission::Full(seat)));
+                if let Some((worker, admission)) = seated.or_else(full) {
+                    // A door is closed only when its thread ends, with the process.
+                    let _ = doors[worker].send((stream, peer, admission));
+                }
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {

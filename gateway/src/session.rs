@@ -12,7 +12,7 @@ use bytes::Bytes;
 use campanile_messages::{ConnectionId, GroupName};
 
 use crate::protocol::{self, Errors, Request, RequestError};
-use crate::registry::{Attach, Detach, Join, JoinAnswer, Leave, Registry};
+use crate::registry::{Attach, AwaitGreeting, Detach, Join, JoinAnswer, Leave, Registry};
 use crate::seats::Seat;
 use crate::socket::{Socket, Waiting};
 use crate::websocket::handshake::Protocol;
@@ -26,6 +26,8 @@ pub struct Session {
     registry: Addr<Registry>,
     max_groups: usize,
     errors: Errors,
+    /// Nothing is answered before the greeting.
+    is_greeted: bool,
     /// Taken when the session starts.
     opening: Option<Box<Opening>>,
     _seat: Seat,
@@ -57,6 +59,7 @@ impl Session {
             registry,
             max_groups,
             errors: Errors::default(),
+            is_greeted: false,
             opening: Some(Box::new(opening)),
             _seat: seat,
         }
@@ -93,6 +96,19 @@ impl StreamHandler<Said> for Session {
         if self.protocol == Protocol::Plain {
             return;
         }
+        if self.is_greeted {
+            return self.answer(said, ctx);
+        }
+        let greeted = self.registry.send(AwaitGreeting(self.connection));
+        ctx.wait(greeted.into_actor(self).map(|_, session, ctx| {
+            session.is_greeted = true;
+            session.answer(said, ctx);
+        }));
+    }
+}
+
+impl Session {
+    fn answer(&mut self, said: Said, ctx: &mut Context<Self>) {
         let request = match said {
             Said::Text(text) => protocol::read(&text),
             _ => Err(RequestError::NotText),
@@ -104,9 +120,7 @@ impl StreamHandler<Said> for Session {
             Err(error) => self.refuse(&error),
         }
     }
-}
 
-impl Session {
     fn join(&mut self, group: GroupName, ctx: &mut Context<Self>) {
         let asked = self.registry.send(Join(self.connection, group.clone()));
         ctx.wait(asked.into_actor(self).map(move |answer, session, _| match answer {
@@ -114,6 +128,7 @@ impl Session {
             Ok(JoinAnswer::TooMany) => {
                 session.refuse(&RequestError::TooManyGroups(session.max_groups));
             }
+            Ok(JoinAnswer::GatewayFull) => session.refuse(&RequestError::GatewayFull),
             // Without a registry the process is ending.
             Ok(JoinAnswer::Awaited) | Err(_) => {}
         }));

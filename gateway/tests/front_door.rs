@@ -62,6 +62,27 @@ fn frames_that_come_with_the_request_are_not_lost() {
 }
 
 #[test]
+fn the_welcome_is_the_first_message_whatever_the_client_says_meanwhile() {
+    let gateway = Gateway::start(|_| {});
+    let say = |text: &str| frame(FIN | TEXT, text.as_bytes());
+    let said = [say(r#"{"type":"ping"}"#), say(r#"{"type":"leave","group":"a"}"#), say("junk")];
+    let early = [request("/?group=a", &[V1]), said.concat()].concat();
+    let mut client = Client::open_with(gateway.address, &early);
+    for kind in ["welcome", "pong", "left", "error"] {
+        let text = String::from_utf8(client.recv().payload).unwrap();
+        assert!(text.starts_with(&format!(r#"{{"type":"{kind}""#)), "{text} is no {kind}");
+    }
+}
+
+#[test]
+fn a_websocket_may_name_its_host_in_the_request_line() {
+    let gateway = Gateway::start(|_| {});
+    let target = format!("http://{}/?group=a", gateway.address);
+    let mut client = Client::open_with(gateway.address, &request(&target, &[]));
+    assert_greeted(&mut client);
+}
+
+#[test]
 fn a_wrong_handshake_is_told_what_is_wrong() {
     let gateway = Gateway::start(|_| {});
     let many: String = (0..101).map(|i| format!("group={i}&")).collect();

@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use campanile_channel::broker::BrokerConfig;
 use campanile_gateway::GatewayConfig;
 use campanile_gateway::websocket::Limits;
@@ -188,11 +189,14 @@ pub struct GatewayArgs {
 
 impl GatewayArgs {
     /// The settings of a gateway on the broker at `channel`.
-    pub fn config(&self, channel: String) -> anyhow::Result<GatewayConfig> {
+    ///
+    /// # Errors
+    /// Flags that contradict each other, which are named with `prefix`.
+    pub fn config(&self, channel: String, prefix: &str) -> anyhow::Result<GatewayConfig> {
         let default = GatewayConfig::default();
         anyhow::ensure!(
             self.silence_limit > self.ping_after,
-            "silence-limit is {:?}; accepted is a duration above that of ping-after, {:?}",
+            "--{prefix}silence-limit is {:?}; accepted is a duration above --{prefix}ping-after, {:?}",
             self.silence_limit,
             self.ping_after
         );
@@ -234,6 +238,26 @@ pub struct PublisherArgs {
     #[arg(id = "publisher-max-pending", long = "max-pending", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_PUBLISHER_MAX_PENDING", default_value = "64MiB", value_parser = size)]
     pub max_pending: usize,
+    /// The most HTTP connections at a time; more wait to be accepted
+    #[arg(id = "publisher-max-connections", long = "max-connections", value_name = "N")]
+    #[arg(env = "CAMPANILE_PUBLISHER_MAX_CONNECTIONS", default_value = "4096")]
+    #[arg(value_parser = count::<1, 1_000_000>)]
+    pub max_connections: usize,
+    /// How long a caller may take for its first request's head before it is answered 408
+    #[arg(id = "publisher-head-limit", long = "head-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_PUBLISHER_HEAD_LIMIT", default_value = "5s")]
+    #[arg(value_parser = positive_duration)]
+    pub head_limit: Duration,
+    /// How long a caller may take for a body before it is answered 408
+    #[arg(id = "publisher-body-limit", long = "body-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_PUBLISHER_BODY_LIMIT", default_value = "30s")]
+    #[arg(value_parser = positive_duration)]
+    pub body_limit: Duration,
+    /// How long an HTTP connection may be idle between two requests
+    #[arg(id = "publisher-keep-alive", long = "keep-alive", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_PUBLISHER_KEEP_ALIVE", default_value = "75s")]
+    #[arg(value_parser = positive_duration)]
+    pub keep_alive: Duration,
     /// How long a push waits for a broker out of reach before it is answered 503
     #[arg(id = "publisher-broker-wait", long = "broker-wait", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_PUBLISHER_BROKER_WAIT", default_value = "5s", value_parser = duration)]
@@ -257,21 +281,30 @@ pub struct PublisherArgs {
 
 impl PublisherArgs {
     /// The settings of a publisher on the broker at `channel`.
-    pub fn config(&self, channel: String) -> anyhow::Result<PublisherConfig> {
+    ///
+    /// # Errors
+    /// Flags that contradict each other, which are named with `prefix`.
+    pub fn config(&self, channel: String, prefix: &str) -> anyhow::Result<PublisherConfig> {
         anyhow::ensure!(
             self.max_pending >= self.max_content,
-            "max-pending is {} bytes; accepted is a size of at least that of max-content, {}",
-            self.max_pending,
-            self.max_content
+            "--{prefix}max-pending is {}; accepted is a size from --{prefix}max-content on, {}",
+            ByteSize(self.max_pending as u64),
+            ByteSize(self.max_content as u64)
         );
+        let default = PublisherConfig::new(channel);
         Ok(PublisherConfig {
             max_content_bytes: self.max_content,
             max_pending_bytes: self.max_pending,
+            // Each thread takes one at least.
+            max_connections: self.max_connections.max(default.workers),
+            head_limit: self.head_limit,
+            body_limit: self.body_limit,
+            keep_alive: self.keep_alive,
             broker_wait: self.broker_wait,
             confirm_limit: self.confirm_limit,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
             shutdown_limit: self.shutdown_limit,
-            ..PublisherConfig::new(channel)
+            ..default
         })
     }
 }
@@ -281,7 +314,11 @@ pub fn command() -> clap::Command {
     Cli::command().mut_subcommand("up", |up| {
         up.mut_args(|arg| {
             let id = arg.get_id().clone();
-            if id.as_str().contains('-') { arg.long(id) } else { arg }
+            let Some((service, _)) = id.as_str().split_once('-') else { return arg };
+            // A help text that names another flag means one of the same service.
+            let help = arg.get_help().map(|help| help.to_string()).unwrap_or_default();
+            let help = help.replace("--", &format!("--{service}-"));
+            arg.long(id.clone()).help(help)
         })
     })
 }
@@ -349,9 +386,9 @@ mod tests {
         };
         let Command::Up(up) = parse(&["campanile", "up"]) else { panic!("not up") };
         assert_eq!(up.channel.config(), BrokerConfig::default());
-        let gateway = up.gateway.config(GatewayConfig::default().channel).expect("valid");
+        let gateway = up.gateway.config(GatewayConfig::default().channel, "").expect("valid");
         assert_eq!(format!("{gateway:?}"), format!("{:?}", GatewayConfig::default()));
-        let publisher = up.publisher.config("h:1".to_owned()).expect("valid");
+        let publisher = up.publisher.config("h:1".to_owned(), "").expect("valid");
         assert_eq!(format!("{publisher:?}"), format!("{:?}", PublisherConfig::new("h:1")));
     }
 }

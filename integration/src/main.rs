@@ -2,6 +2,7 @@
 //! it is told to stop.
 
 mod cli;
+mod files;
 mod services;
 mod shutdown;
 mod units;
@@ -9,6 +10,7 @@ mod units;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::FromArgMatches as _;
 use tracing_subscriber::EnvFilter;
 
@@ -20,15 +22,19 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return cli::explain(&error),
     };
+    let filter = match log_filter() {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
     tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_env("CAMPANILE_LOG")
-                .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn")),
-        )
+        .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-    raise_file_limit();
+    files::raise_limit();
     match actix_rt::System::new().block_on(run(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -48,11 +54,14 @@ async fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// A connection is a file, and the usual soft limit is 1,024: take what the system allows.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::warn!(%error, "cannot raise the limit of open files");
-    }
+/// What to log: `CAMPANILE_LOG`, or what an operator wants to see. A peer that sends what is no HTTP
+/// is nothing of that, and could fill a disk.
+fn log_filter() -> anyhow::Result<EnvFilter> {
+    let filter = std::env::var("CAMPANILE_LOG").unwrap_or_default();
+    let filter = if filter.is_empty() { "info,actix_server=warn,actix_http=off" } else { &filter };
+    EnvFilter::builder().parse(filter).with_context(|| {
+        format!(
+            "CAMPANILE_LOG={filter}: accepted is a level such as info or debug, or TARGET=LEVEL,.."
+        )
+    })
 }

@@ -1,13 +1,15 @@
 //! Runs one service, or all three in one process.
 
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use actix_rt::Arbiter;
 use anyhow::{Context as _, anyhow};
 use tokio::sync::oneshot;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::cli::{ChannelArgs, GatewayCommandArgs, PublisherCommandArgs, UpArgs};
+use crate::files::{limited, room};
 use crate::shutdown::{Shutdown, Trigger};
 use crate::units::HostPort;
 
@@ -19,7 +21,8 @@ pub async fn channel(args: ChannelArgs, shutdown: Shutdown) -> anyhow::Result<()
 
 /// Runs a gateway.
 pub async fn gateway(args: Box<GatewayCommandArgs>, shutdown: Shutdown) -> anyhow::Result<()> {
-    let config = args.gateway.config(args.channel.to_string())?;
+    let mut config = args.gateway.config(args.channel.to_string(), "")?;
+    config.max_connections = limited("--max-connections", config.max_connections, room());
     let listener = listen("--listen", &args.gateway.listen)?;
     let address = listener.local_addr()?;
     info!(%address, workers = config.workers, "the gateway listens");
@@ -29,7 +32,8 @@ pub async fn gateway(args: Box<GatewayCommandArgs>, shutdown: Shutdown) -> anyho
 
 /// Runs a publisher.
 pub async fn publisher(args: PublisherCommandArgs, shutdown: Shutdown) -> anyhow::Result<()> {
-    let config = args.publisher.config(args.channel.to_string())?;
+    let mut config = args.publisher.config(args.channel.to_string(), "")?;
+    config.max_connections = limited("--max-connections", config.max_connections, room());
     let listener = listen("--listen", &args.publisher.listen)?;
     info!(address = %listener.local_addr()?, "the publisher listens");
     Ok(campanile_publisher::serve(config, listener, shutdown.begun()).await?)
@@ -45,12 +49,19 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown) -> anyhow::Result<()> {
     let [broker, _, push] = addresses.map(reachable);
 
     let channel_config = args.channel.config();
-    let mut gateway_config = args.gateway.config(broker.to_string())?;
-    // On every address, the page's own host is the better guess, and the port is the default one.
-    if !(addresses[2].ip().is_unspecified() && addresses[2].port() == 4237) {
-        gateway_config.publisher_url.get_or_insert_with(|| format!("http://{push}"));
-    }
-    let publisher_config = args.publisher.config(broker.to_string())?;
+    let mut gateway_config = args.gateway.config(broker.to_string(), "gateway-")?;
+    gateway_config.publisher_url.get_or_insert_with(|| match addresses[2].ip() {
+        // Whoever opens the page knows this host by a name that is as good for the publisher.
+        ip if ip.is_unspecified() => format!(":{}", push.port()),
+        _ => format!("http://{push}"),
+    });
+    let mut publisher_config = args.publisher.config(broker.to_string(), "publisher-")?;
+    let room = room();
+    let wanted = publisher_config.max_connections;
+    publisher_config.max_connections = limited("--publisher-max-connections", wanted, room / 4);
+    let wanted = gateway_config.max_connections;
+    let left = room - publisher_config.max_connections;
+    gateway_config.max_connections = limited("--gateway-max-connections", wanted, left);
 
     let (ready, is_ready) = oneshot::channel();
     let (stop_channel, stopped) = Trigger::new();
@@ -129,7 +140,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 fn announce(addresses: [SocketAddr; 3]) {
     let [channel, gateway, publisher] = addresses;
     let [_, page, push] = addresses.map(reachable);
-    println!(
+    let text = format!(
         "campanile {} is up; events are kept in memory only
 
   channel    {channel}
@@ -141,4 +152,8 @@ fn announce(addresses: [SocketAddr; 3]) {
 ",
         env!("CARGO_PKG_VERSION")
     );
+    // A closed standard output is no reason to end a cluster.
+    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
+        warn!(%error, "cannot write to standard output");
+    }
 }

@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+/// As many connections may wait to be accepted, if the system allows it: a storm after a restart
+/// must not be refused by the kernel.
+const BACKLOG: i32 = 4096;
+
 /// An address as a user writes it: a host name or an IP address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPort(String);
@@ -38,24 +42,29 @@ impl fmt::Display for HostPort {
 impl HostPort {
     /// Listens here; port 0 takes one that is free.
     pub fn listen(&self) -> io::Result<TcpListener> {
-        TcpListener::bind(&self.0)
+        let listener = TcpListener::bind(&self.0)?;
+        rustix::net::listen(&listener, BACKLOG)?;
+        Ok(listener)
     }
 }
 
-/// Reads a duration.
+/// Reads a duration of at most a day.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|_| "accepted is a duration such as 500ms, 10s or 5m".to_owned())
+    duration_from(text, Duration::ZERO)
 }
 
-/// Reads a duration that must not be zero.
+/// Reads a duration from a millisecond, as exact as the system's timers are, to a day.
 pub fn positive_duration(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => {
-            Err("accepted is a duration above 0, such as 500ms, 10s or 5m".to_owned())
-        }
-        positive => Ok(positive),
-    }
+    duration_from(text, Duration::from_millis(1))
+}
+
+fn duration_from(text: &str, least: Duration) -> Result<Duration, String> {
+    const MOST: Duration = Duration::from_secs(24 * 60 * 60);
+    let duration = humantime::parse_duration(text).ok();
+    duration.filter(|duration| (least..=MOST).contains(duration)).ok_or_else(|| {
+        let least = humantime::format_duration(least);
+        format!("accepted is a duration from {least} to 1day, such as 500ms, 10s or 5m")
+    })
 }
 
 /// Reads a size in bytes, at least 1.
@@ -101,7 +110,8 @@ mod tests {
     fn durations_sizes_and_counts_have_units_and_bounds() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(positive_duration("5m"), Ok(Duration::from_secs(300)));
-        assert!(positive_duration("0s").is_err() && duration("10").is_err());
+        assert!(positive_duration("0s").is_err() && positive_duration("1us").is_err());
+        assert!(duration("10").is_err() && duration("25h").is_err());
         assert_eq!(size("64KiB"), Ok(65_536));
         assert!(size("0").is_err() && size("-1").is_err() && size("many").is_err());
         assert_eq!(content_size("16MiB"), Ok(16 << 20));

@@ -188,6 +188,15 @@ pub enum ApiError {
         /// The limit.
         max_bytes: usize,
     },
+    /// A target that is longer than the publisher reads.
+    #[error(
+        "the URL is too long: at most {max_bytes} bytes are accepted, escapes included; push a \
+         larger content with POST, as the body"
+    )]
+    UrlTooLong {
+        /// The limit.
+        max_bytes: usize,
+    },
     /// Another path than `/`.
     #[error("nothing is at {path}: push to /")]
     NotFound {
@@ -202,8 +211,8 @@ pub enum ApiError {
     },
     /// A preflight of a web page that is not allowed.
     #[error(
-        "pages of the origin {origin} may not push: the publisher's setting allow-origins names \
-         those that may"
+        "pages of the origin {origin} may not push: the publisher's --allow-origin names those that \
+         may"
     )]
     OriginNotAllowed {
         /// The page's origin.
@@ -265,6 +274,18 @@ pub enum ApiError {
         /// How long the publisher waited.
         waited: Duration,
     },
+    /// The broker was told, and nobody said in time that the connection's gateway wrote it.
+    #[error(
+        "to_worker_id is {worker}: the gateway of this worker did not confirm within {} s: it is \
+         unknown whether the content was delivered",
+        waited.as_secs_f32()
+    )]
+    Unconfirmed {
+        /// The connection's worker.
+        worker: WorkerId,
+        /// How long the publisher waited.
+        waited: Duration,
+    },
     /// The broker may or may not have been told.
     #[error(
         "the link to the broker broke before it answered: it is unknown whether the content was \
@@ -300,7 +321,7 @@ impl ApiError {
             | Self::NotWritten(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge { .. } | Self::UrlTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoBroker { .. }
             | Self::BrokerBusy { .. }
             | Self::LogFull
@@ -309,7 +330,9 @@ impl ApiError {
             | Self::TooMuchPending
             | Self::CallerGone
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unanswered { .. } | Self::LinkLost => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unanswered { .. } | Self::Unconfirmed { .. } | Self::LinkLost => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
         }
     }
 }

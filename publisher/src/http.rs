@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
+use actix_server::GracefulShutdownSignal;
 use actix_web::dev::Payload;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
@@ -12,7 +13,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::budget::{Budget, Reserved};
 use crate::courier::{Caller, Carry, Courier};
@@ -20,6 +21,7 @@ use crate::error::Shown;
 use crate::media::{BodyKind, body_kind};
 use crate::pending::Receipt;
 use crate::request::{Push, from_body, from_query};
+use crate::request_line::{MAX_TARGET_BYTES, OVERLONG};
 use crate::{AllowOrigins, ApiError, reply};
 
 /// The first room for a body whose length is not known to be less; it grows as bytes arrive.
@@ -36,6 +38,9 @@ pub(crate) struct Front {
     pub(crate) listens_on: IpAddr,
     pub(crate) max_content_bytes: usize,
     pub(crate) body_limit: Duration,
+    pub(crate) stopping: GracefulShutdownSignal,
+    /// How long a body may still take once `stopping` was signalled.
+    pub(crate) stopping_limit: Duration,
 }
 
 enum Success {
@@ -68,6 +73,9 @@ impl Front {
     ) -> Result<Success, ApiError> {
         let path = request.uri().path();
         let method = request.method();
+        if path == OVERLONG {
+            return Err(ApiError::UrlTooLong { max_bytes: MAX_TARGET_BYTES });
+        }
         if path != "/" && !(path == "*" && method == Method::OPTIONS) {
             let path = path.into();
             return Err(ApiError::NotFound { path });
@@ -107,8 +115,17 @@ impl Front {
         let kind = body_kind(content_type(request)?)?;
         let reading = self.read_body(request, payload, kind, reserved);
         let limit = self.body_limit;
-        let body = timeout(limit, reading).await.map_err(|_| ApiError::SlowBody { limit })??;
+        let body = tokio::select! {
+            body = timeout(limit, reading) => body.map_err(|_| ApiError::SlowBody { limit })??,
+            () = self.last_call() => return Err(ApiError::ShuttingDown),
+        };
         from_body(query(request), kind, body, self.max_content_bytes)
+    }
+
+    /// Ends when this process goes and bodies have had their time.
+    async fn last_call(&self) {
+        self.stopping.notified().await;
+        sleep(self.stopping_limit).await;
     }
 
     /// Reads no more than the limit and a chunk, and nothing if the length says that it is over.

@@ -171,10 +171,12 @@ impl<C> Pending<C> {
             if first.get().until > now {
                 break;
             }
-            answers.push(Answer {
-                caller: first.remove().caller,
-                result: Err(ApiError::Unanswered { waited }),
-            });
+            let Handed { target, caller, .. } = first.remove();
+            let error = match target {
+                Target::Audience(_) => ApiError::Unanswered { waited },
+                Target::Connection(to) => ApiError::Unconfirmed { worker: to.worker, waited },
+            };
+            answers.push(Answer { caller, result: Err(error) });
         }
         answers
     }

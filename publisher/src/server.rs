@@ -98,6 +98,8 @@ fn listen(
     listener: TcpListener,
     courier: Addr<Courier>,
 ) -> io::Result<Server> {
+    let server = Server::build();
+    let stopping = server.graceful_shutdown_signal();
     let front = Front {
         courier,
         budget: Budget::new(config.max_pending_bytes),
@@ -105,11 +107,12 @@ fn listen(
         listens_on: listener.local_addr()?.ip(),
         max_content_bytes: config.max_content_bytes,
         body_limit: config.body_limit,
+        stopping: stopping.clone(),
+        // The rest is for the answers.
+        stopping_limit: config.shutdown_limit - config.shutdown_limit / 10,
     };
     let app =
         move || App::new().app_data(web::Data::new(front.clone())).default_service(web::to(answer));
-    let server = Server::build();
-    let stopping = server.graceful_shutdown_signal();
     let keep_alive = config.keep_alive;
     let head_limit = config.head_limit;
     // As `actix_web::HttpServer` does it, save for the stream in between.

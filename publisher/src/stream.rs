@@ -38,7 +38,7 @@ impl Presence {
 pub struct CallerStream {
     tcp: TcpStream,
     lines: RequestLines,
-    /// Escaped and not taken yet, at most three times [`READ_BYTES`].
+    /// Escaped and not taken yet, at most a target and three times [`READ_BYTES`].
     escaped: Bytes,
     presence: Presence,
 }
@@ -75,13 +75,18 @@ impl AsyncRead for CallerStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.escaped.is_empty() {
+        // What is read may be held back, and no bytes would mean the end. Tokio's budget ends the
+        // loop where a caller sends faster than it is read.
+        while self.escaped.is_empty() {
             if self.lines.is_over() {
                 return self.poll_tcp(cx, buf);
             }
             let mut raw = [0; READ_BYTES];
             let mut raw = ReadBuf::new(&mut raw);
             ready!(self.poll_tcp(cx, &mut raw))?;
+            if raw.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
             let mut escaped = Vec::with_capacity(raw.filled().len());
             self.lines.escape(raw.filled(), &mut escaped);
             self.escaped = escaped.into();

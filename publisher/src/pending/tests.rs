@@ -121,6 +121,23 @@ fn what_was_handed_over_is_504_when_it_is_not_answered_or_the_link_is_lost() {
 }
 
 #[test]
+fn an_unanswered_push_to_one_connection_names_the_gateway_and_not_the_broker() {
+    let start = Instant::now();
+    let mut pending = Pending::new(LIMITS);
+    pending.add(everyone(), 1, start);
+    pending.add(to_one(), 2, start);
+    hand_over_all(&mut pending, start);
+    let waited = LIMITS.confirm_limit;
+    assert_eq!(
+        pending.expire(start + waited, true),
+        [
+            told(1, ApiError::Unanswered { waited }),
+            told(2, ApiError::Unconfirmed { worker: WorkerId(3), waited }),
+        ]
+    );
+}
+
+#[test]
 fn what_waits_for_a_caller_that_is_gone_is_not_sent() {
     let now = Instant::now();
     let mut pending = Pending::new(LIMITS);

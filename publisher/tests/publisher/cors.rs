@@ -46,6 +46,7 @@ async fn a_strange_page_may_not_read_and_its_preflight_is_refused() {
     let answer = publisher.send(preflight(STRANGER)).await;
     assert_eq!(answer.status, 403);
     assert!(answer.body.contains(STRANGER), "{answer:?}");
+    assert!(answer.body.contains("--allow-origin names"), "{answer:?}");
     assert_eq!(answer.header("access-control-allow-origin"), None);
     let answer = publisher.send(get_with("/?content=hi", &origin(STRANGER))).await;
     assert_eq!(answer.header("access-control-allow-origin"), None);

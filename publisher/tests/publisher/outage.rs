@@ -107,9 +107,14 @@ async fn a_broker_that_stays_silent_makes_it_504() {
     let answer = publisher.get("/?content=hi").await;
     assert!(start.elapsed() >= SHORT);
     assert_eq!(answer.status, 504);
+    assert!(answer.body.starts_with("the broker did not answer within 0.3 s"), "{answer:?}");
     assert!(answer.body.contains("it is unknown whether"), "{answer:?}");
     assert_eq!(answer.header("retry-after"), None);
-    assert_eq!(broker.contents(), ["hi"]);
+    let answer = publisher.get("/?content=psst&to_worker_id=3&to_connection_id=7").await;
+    let sentence = "to_worker_id is 3: the gateway of this worker did not confirm within 0.3 s: it \
+                    is unknown whether the content was delivered\n";
+    assert_eq!(answer.brief(), (504, sentence));
+    assert_eq!(broker.contents(), ["hi", "psst"]);
 }
 
 #[actix::test]

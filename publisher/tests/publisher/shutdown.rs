@@ -61,6 +61,23 @@ async fn a_silent_broker_does_not_hold_it_longer_than_its_limit() {
 }
 
 #[actix::test]
+async fn half_a_body_is_answered_503_before_the_limit() {
+    let broker = Broker::start(accept);
+    let mut publisher = Publisher::start_with(broker.addr, |config| {
+        config.shutdown_limit = Duration::from_secs(2);
+    });
+    let mut client = publisher.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\nhalf").await;
+    // One worker takes them one by one; its own answer shows that the other was here.
+    assert_eq!(publisher.get("/nowhere").await.status, 404);
+    publisher.stop();
+    let sentence = "the publisher is shutting down, nothing was sent: try again\n";
+    assert_eq!(client.answer().await.brief(), (503, sentence));
+    assert!(publisher.ended().await.is_ok());
+    assert_eq!(broker.received(), []);
+}
+
+#[actix::test]
 async fn a_setting_out_of_range_is_told_and_nothing_starts() {
     let (_port, addr) = reserved_port();
     let mut publisher = Publisher::start_with(addr, |config| config.workers = 0);
