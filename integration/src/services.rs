@@ -22,8 +22,8 @@ pub async fn channel(args: ChannelArgs, shutdown: Shutdown) -> anyhow::Result<()
 /// Runs a gateway.
 pub async fn gateway(args: Box<GatewayCommandArgs>, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut config = args.gateway.config(args.channel.to_string(), "")?;
-    config.max_connections = limited("--max-connections", config.max_connections, room());
     let listener = listen("--listen", &args.gateway.listen)?;
+    config.max_connections = limited("--max-connections", config.max_connections, room());
     let address = listener.local_addr()?;
     info!(%address, workers = config.workers, "the gateway listens");
     let ready = || info!("the gateway takes connections");
@@ -33,8 +33,8 @@ pub async fn gateway(args: Box<GatewayCommandArgs>, shutdown: Shutdown) -> anyho
 /// Runs a publisher.
 pub async fn publisher(args: PublisherCommandArgs, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut config = args.publisher.config(args.channel.to_string(), "")?;
-    config.max_connections = limited("--max-connections", config.max_connections, room());
     let listener = listen("--listen", &args.publisher.listen)?;
+    config.max_connections = limited("--max-connections", config.max_connections, room());
     info!(address = %listener.local_addr()?, "the publisher listens");
     Ok(campanile_publisher::serve(config, listener, shutdown.begun()).await?)
 }

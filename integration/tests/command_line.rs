@@ -26,7 +26,7 @@ fn a_wrong_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted(
         ("channel", "--listen", "127.0.0.1:70000", "0 to 65535"),
         ("channel", "--link-queue", "much", "64KiB"),
         ("channel", "--log-size", "0", "from 1B"),
-        ("channel", "--log-age", "0s", "above 0"),
+        ("channel", "--log-age", "0s", "from 1ms"),
         ("channel", "--max-links", "0", "from 1 to"),
         ("channel", "--shutdown-limit", "5", "500ms"),
         ("gateway", "--listen", "localhost", "HOST:PORT"),
@@ -36,12 +36,14 @@ fn a_wrong_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted(
         ("gateway", "--max-groups", "-1", "from 0 to"),
         ("gateway", "--max-outbox", "-1MiB", "64KiB"),
         ("gateway", "--ping-after", "soon", "500ms"),
+        ("gateway", "--user-timeout", "100d", "to 1day"),
+        ("gateway", "--user-timeout", "1us", "from 1ms"),
         ("gateway", "--publisher-url", "ftp://host", "http://"),
         ("publisher", "--listen", "host:http", "0 to 65535"),
         ("publisher", "--channel", "broker", "HOST:PORT"),
         ("publisher", "--max-content", "17MiB", "16MiB"),
         ("publisher", "--broker-wait", "-5s", "500ms"),
-        ("publisher", "--confirm-limit", "0ms", "above 0"),
+        ("publisher", "--confirm-limit", "0ms", "from 1ms"),
         ("publisher", "--allow-origin", "example.com", "https://"),
         ("up", "--channel-listen", "here", "HOST:PORT"),
         ("up", "--gateway-listen", "127.0.0.1:", "HOST:PORT"),
@@ -78,15 +80,15 @@ fn settings_that_contradict_each_other_are_said_with_both_flags() {
     for (args, parts) in [
         (
             &["gateway", "--ping-after=10s", "--silence-limit=7s"][..],
-            ["silence-limit", "7s", "ping-after", "10s"],
+            ["--silence-limit", "7s", "--ping-after", "10s"],
         ),
         (
             &["publisher", "--max-pending=1KiB", "--max-content=2KiB"],
-            ["max-pending", "1024", "max-content", "2048"],
+            ["--max-pending", "1.0 KiB", "--max-content", "2.0 KiB"],
         ),
         (
             &["up", "--gateway-ping-after=10s", "--gateway-silence-limit=7s"],
-            ["silence-limit", "7s", "ping-after", "10s"],
+            ["--gateway-silence-limit", "7s", "--gateway-ping-after", "10s"],
         ),
     ] {
         let free = ["CHANNEL", "GATEWAY", "PUBLISHER"].map(|s| format!("CAMPANILE_{s}_LISTEN"));
@@ -121,6 +123,12 @@ fn a_port_in_use_is_said_with_its_flag() {
             }
         }
     }
+}
+
+#[test]
+fn a_log_filter_that_is_none_is_said() {
+    let line = refused(&["channel"], &[("CAMPANILE_LOG", "!!bad==")]);
+    assert!(line.contains("CAMPANILE_LOG=!!bad==") && line.contains("accepted"), "{line}");
 }
 
 #[test]
