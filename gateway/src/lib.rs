@@ -7,6 +7,7 @@
 //! itself to the registry, which greets it when the broker has confirmed its interest.
 
 pub mod bridge;
+pub mod client;
 pub mod config;
 pub mod delivery;
 pub mod door;

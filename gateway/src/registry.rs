@@ -11,23 +11,21 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use bytes::Bytes;
-use campanile_channel::Full;
 use campanile_messages::link::{self, Outcome};
 use campanile_messages::{Address, Audience, ConnectionId, GroupName, Position, WorkerId};
 use tokio::sync::oneshot;
 
 use crate::bridge::{Answer, Bridge, InterestChanged};
+use crate::client::{Batch, Client};
 use crate::config::GatewayConfig;
 use crate::delivery::{Deliveries, Delivery, Framed};
 use crate::interest::MAX_AUDIENCES;
-use crate::liveness::{Liveness, Verdict};
 use crate::protocol;
-use crate::socket::{Sent, Socket, Waiting};
+use crate::socket::{Socket, Waiting};
 use crate::subscriptions::{Change, Confirmed, Joining, Subscriptions, Ticket};
 use crate::vital::Vital;
 use crate::websocket::CloseCode;
-use crate::websocket::encode::{self, Opcode};
+use crate::websocket::encode;
 use crate::websocket::handshake::Protocol;
 
 /// How often clients are looked at for signs of life.
@@ -35,10 +33,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// A drain closes some clients this often.
 const DRAIN_STEP: Duration = Duration::from_millis(50);
-
-/// A batch is flushed at the latest when it holds this much, so that a fast burst is no reason to
-/// call a client slow.
-const FLUSH_EVERY_BYTES: usize = 128 << 10;
 
 /// See the module's documentation.
 pub struct Registry {
@@ -61,30 +55,6 @@ pub struct Registry {
     reported_ticket: Ticket,
     is_draining: bool,
     _vital: Vital,
-}
-
-#[derive(Debug)]
-struct Client {
-    connection: ConnectionId,
-    socket: Arc<Socket>,
-    protocol: Protocol,
-    attached: Instant,
-    asked: Option<Instant>,
-}
-
-impl Client {
-    fn close(&self, code: CloseCode, waiting: Waiting) {
-        self.socket.close(encode::close(code), waiting);
-    }
-
-    fn send(&self, frame: &Bytes) {
-        self.settle(self.socket.send_now(frame));
-    }
-
-    /// The one place where a client is found to be too slow.
-    fn settle<T>(&self, sent: Result<T, Full>) -> Option<T> {
-        sent.inspect_err(|_| self.close(CloseCode::TooSlow, Waiting::Drop)).ok()
-    }
 }
 
 impl Registry {
@@ -143,8 +113,7 @@ impl Handler<Attach> for Registry {
 
     fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) {
         let Attach { connection, socket, protocol, mut groups } = attach;
-        let attached = Instant::now();
-        let client = Client { connection, socket, protocol, attached, asked: None };
+        let client = Client::new(connection, socket, protocol, Instant::now());
         if self.is_draining {
             client.close(CloseCode::GoingAway, Waiting::Flush);
         } else if !groups.is_empty() && self.is_full() {
@@ -263,7 +232,7 @@ impl Handler<DeliveriesReady> for Registry {
         let mut batch = Batch::default();
         for delivery in self.deliveries.take() {
             match delivery {
-                Delivery::Event(framed) => self.deliver(&framed, &mut batch),
+                Delivery::Event(framed) => batch.deliver(&framed, &self.subscriptions),
                 Delivery::Push(ticket, connection, framed) => {
                     batch.flush(&self.subscriptions);
                     self.push(ticket, connection, &framed, ctx);
@@ -306,43 +275,7 @@ impl Handler<Drain> for Registry {
     }
 }
 
-/// Sockets that were written to and not flushed.
-#[derive(Debug, Default)]
-struct Batch {
-    touched: Vec<usize>,
-    bytes: usize,
-}
-
-impl Batch {
-    fn flush(&mut self, clients: &Subscriptions<Client>) {
-        for slot in self.touched.drain(..) {
-            if let Some(client) = clients.in_slot(slot) {
-                client.socket.flush();
-            }
-        }
-        self.bytes = 0;
-    }
-}
-
 impl Registry {
-    fn deliver(&self, framed: &Framed, batch: &mut Batch) {
-        let Some(audience) = framed.audience() else {
-            return;
-        };
-        let mut len_bytes = 0;
-        self.subscriptions.for_each_listener(audience, |slot, client| {
-            let frame = framed.frame(client.protocol);
-            len_bytes = len_bytes.max(frame.len());
-            if client.settle(client.socket.send(frame)) == Some(Sent::First) {
-                batch.touched.push(slot);
-            }
-        });
-        batch.bytes += len_bytes;
-        if batch.bytes >= FLUSH_EVERY_BYTES {
-            batch.flush(&self.subscriptions);
-        }
-    }
-
     fn push(
         &self,
         ticket: link::Ticket,
@@ -384,11 +317,7 @@ impl Registry {
                     let Some(client) = self.subscriptions.get(connection) else {
                         continue;
                     };
-                    let address = Address { worker, connection };
-                    client.send(&match client.protocol {
-                        Protocol::Plain => greeting(address),
-                        Protocol::V1 => protocol::welcome(address, position),
-                    });
+                    client.greet(Address { worker, connection }, position);
                     if let Some(eager) = self.eager.remove(&connection) {
                         let _ = eager.send(());
                     }
@@ -435,30 +364,12 @@ impl Registry {
     }
 
     fn sweep(&mut self, now: Instant) {
-        let GatewayConfig { ping_after, silence_limit, handshake_limit, .. } = *self.config;
-        let liveness = Liveness { ping_after, silence_limit };
         for (client, is_confirmed) in self.subscriptions.all_mut() {
-            if !is_confirmed && now.saturating_duration_since(client.attached) > handshake_limit {
-                client.close(CloseCode::TryAgainLater, Waiting::Flush);
-            }
+            client.look_after(now, is_confirmed, &self.config);
             if !is_confirmed && !client.socket.is_open() {
                 // Its session has the close to see to.
                 self.eager.remove(&client.connection);
             }
-            match liveness.judge(now, client.socket.heard(), client.asked) {
-                Verdict::Fine => {}
-                Verdict::Gone => client.close(CloseCode::Silent, Waiting::Drop),
-                Verdict::Ask => {
-                    client.asked = Some(now);
-                    client.send(&encode::frame(Opcode::Ping, b""));
-                }
-            }
         }
     }
-}
-
-/// The first frame of the plain mode, as the seed sends it.
-fn greeting(Address { worker, connection }: Address) -> Bytes {
-    let text = format!("workerID:{worker} connectionID:{connection} connected\n");
-    encode::frame(Opcode::Text, text.as_bytes())
 }
