@@ -55,12 +55,6 @@ impl Refusal {
         Self { status: 503, headers: "Retry-After: 10\r\n", sentence }
     }
 
-    /// 503: shutting down.
-    pub fn draining() -> Self {
-        let sentence = "this gateway is shutting down, try again".to_owned();
-        Self { status: 503, headers: "Retry-After: 1\r\n", sentence }
-    }
-
     /// The whole response; the connection ends after it.
     pub fn response(&self) -> Bytes {
         let Self { status, headers, sentence } = self;
