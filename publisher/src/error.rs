@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use campanile_messages::group::InvalidGroupName;
 use campanile_messages::ids::InvalidId;
+use campanile_messages::name::InvalidName;
 use campanile_messages::{ConnectionId, WorkerId};
 
 use crate::parameters::KNOWN;
@@ -108,7 +108,7 @@ pub enum ApiError {
         /// What was given.
         value: Shown,
         /// What is wrong with it.
-        reason: InvalidGroupName,
+        reason: InvalidName,
     },
     /// The same parameter twice.
     #[error("{parameter} is given more than once: give it once")]
