@@ -8,6 +8,7 @@ pub mod frame;
 pub mod ids;
 pub mod link;
 pub mod name;
+pub mod origins;
 pub mod position;
 
 pub use event::{Audience, Content, ContentKind, Event};
@@ -15,4 +16,5 @@ pub use frame::{DecodeError, EncodedFrame};
 pub use ids::{Address, ConnectionId, InstanceId, WorkerId};
 pub use link::{Durability, FromBroker, Hello, ToBroker};
 pub use name::{GroupName, IdempotencyKey};
+pub use origins::AllowOrigins;
 pub use position::Position;

@@ -10,7 +10,6 @@ pub mod courier;
 pub mod error;
 mod http;
 pub mod media;
-pub mod origins;
 mod parameters;
 pub mod pending;
 mod reply;
@@ -19,7 +18,7 @@ pub mod request_line;
 mod server;
 pub mod stream;
 
+pub use campanile_messages::AllowOrigins;
 pub use config::{InvalidConfig, PublisherConfig};
 pub use error::ApiError;
-pub use origins::AllowOrigins;
 pub use server::serve;
