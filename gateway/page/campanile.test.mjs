@@ -181,6 +181,8 @@ describe('connecting', () => {
     pass(1);
     assert.equal(client.state, 'waiting');
     assert.ok(socket().isClosed);
+    // The package ws throws errors, also of a socket that was closed, where nobody listens.
+    socket().onerror();
   });
 });
 
@@ -655,6 +657,45 @@ describe('groups that do not fit into the URL', () => {
     assert.deepEqual(parameters('since'), ['P2']);
     socket().say(welcome('P2', { recovered: true }), event('P3'), event('P4', behind), event('P5'));
     assert.deepEqual(contents(), [2, 4, 1, 3, 5].map((id) => `at P${id}`));
+  });
+
+  test('repeat nothing on a connection that has none of them, whatever was caught up before', async () => {
+    const { client, contents } = await start({ groups: many });
+    socket().say(welcome('P0'), event('P2'), event('P4', behind));
+    answerJoins();
+    socket().end(1006);
+    for (const group of many.slice(0, 15)) client.leave(group);
+    pass(LONGEST);
+    socket().say(welcome('P0', { recovered: true }));
+    client.join('by hand');
+    socket().say(joined('by hand'), event('P1', lastBehind), event('P2'), event('P4', behind));
+    assert.deepEqual(contents(), [2, 4, 1].map((id) => `at P${id}`));
+  });
+
+  test('cost no memory once the position has passed what they delivered', async () => {
+    // A gateway never says an id again in earnest; here it shows that the client has forgotten it.
+    for (const beyond of [event('P3'), { type: 'position', id: 'P3' }]) {
+      const { client, contents } = await start({ groups: many });
+      socket().say(welcome('P0'), event('P2', behind));
+      answerJoins();
+      socket().say(beyond, event('P2', behind, 'forgotten'));
+      assert.deepEqual(contents().filter((content) => content !== 'at P3'), ['at P2', 'forgotten']);
+      client.close();
+    }
+    const { client, contents } = await start({ groups: many });
+    socket().say(welcome('P0'), event('P2', behind));
+    socket().end(1006);
+    for (const group of many.slice(0, 15)) client.leave(group);
+    pass(LONGEST);
+    socket().say(welcome('P0', { recovered: true }), { type: 'position', id: 'P3' }, event('P2', behind, 'forgotten'));
+    assert.deepEqual(contents(), ['at P2', 'forgotten']);
+  });
+
+  test('do not concern events for this connection', async () => {
+    const { contents } = await start({ groups: many });
+    const own = (content) => ({ type: 'event', to: 'connection', content });
+    socket().say(welcome('P0'), own('a'), own('b'));
+    assert.deepEqual(contents(), ['a', 'b']);
   });
 
   test('that are left before their answer hold the position until that is certain', async () => {
