@@ -166,7 +166,8 @@ fn the_page_and_its_parts_are_served_with_their_types() {
         ("/", "text/html; charset=utf-8", "push.example/?a=1&amp;b=&quot;2&quot;\""),
         ("/?group=news", "text/html; charset=utf-8", "<title>Campanile</title>"),
         ("/page.css", "text/css; charset=utf-8", "{"),
-        ("/page.js", "text/javascript; charset=utf-8", "new WebSocket("),
+        ("/page.js", "text/javascript; charset=utf-8", "from './campanile.js'"),
+        ("/campanile.js", "text/javascript; charset=utf-8", "export class Campanile {"),
     ] {
         let get = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
         let (status, head, body) = answer(gateway.address, get.as_bytes());
@@ -174,6 +175,8 @@ fn the_page_and_its_parts_are_served_with_their_types() {
         assert_eq!(status, 200, "{path}");
         assert!(headers.contains(&format!("\r\ncontent-type: {content_type}\r\n")), "{head}");
         assert!(headers.contains("\r\nx-content-type-options: nosniff\r\n"), "{head}");
+        let is_for_all = headers.contains("\r\naccess-control-allow-origin: *\r\n");
+        assert_eq!(is_for_all, path == "/campanile.js", "{head}");
         assert!(body.contains(part), "{path}");
         assert!(!body.contains("{{publisher_url}}"), "{path}");
 
