@@ -11,22 +11,24 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use campanile_messages::link::{self, Outcome};
+use campanile_messages::link::{self, Gap, Outcome, Tally};
 use campanile_messages::{Address, Audience, ConnectionId, GroupName, Position, WorkerId};
 use tokio::sync::oneshot;
+use tokio::time::timeout_at;
 
-use crate::bridge::{Answer, Bridge, InterestChanged};
-use crate::client::{Batch, Client};
+use crate::bridge::{Answer, Bridge, Counted, InterestChanged, Missed};
+use crate::client::{Batch, Client, Fate, Mark, last_words};
 use crate::config::GatewayConfig;
 use crate::delivery::{Deliveries, Delivery, Framed};
 use crate::interest::MAX_AUDIENCES;
-use crate::protocol;
+use crate::protocol::{Lost, Protocol, Resumed};
+use crate::resumes::{Outcome as Found, Resume};
 use crate::socket::{Socket, Waiting};
-use crate::subscriptions::{Change, Confirmed, Joining, Subscriptions, Ticket};
+use crate::subscriptions::{
+    Change, Confirmed, Joining, Since, Standing, Step, Subscriptions, Ticket,
+};
 use crate::vital::Vital;
 use crate::websocket::CloseCode;
-use crate::websocket::encode;
-use crate::websocket::handshake::Protocol;
 
 /// How often clients are looked at for signs of life.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -54,6 +56,8 @@ pub struct Registry {
     is_reporting: bool,
     reported_ticket: Ticket,
     is_draining: bool,
+    /// The last position up to which nothing is missing.
+    mark: Option<Position>,
     _vital: Vital,
 }
 
@@ -81,6 +85,7 @@ impl Registry {
             is_reporting: false,
             reported_ticket: 0,
             is_draining: false,
+            mark: None,
             _vital: Vital("registry"),
         }
     }
@@ -106,13 +111,15 @@ pub struct Attach {
     pub protocol: Protocol,
     /// What it listens to beside everyone, without repeats.
     pub groups: Vec<GroupName>,
+    /// Where it goes on.
+    pub since: Option<Since>,
 }
 
 impl Handler<Attach> for Registry {
     type Result = ();
 
     fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) {
-        let Attach { connection, socket, protocol, mut groups } = attach;
+        let Attach { connection, socket, protocol, mut groups, since } = attach;
         let client = Client::new(connection, socket, protocol, Instant::now());
         if self.is_draining {
             client.close(CloseCode::GoingAway, Waiting::Flush);
@@ -121,7 +128,8 @@ impl Handler<Attach> for Registry {
             groups.clear();
         }
         self.last_ticket += 1;
-        let changes = self.subscriptions.attach(connection, groups, client, self.last_ticket);
+        let ticket = self.last_ticket;
+        let changes = self.subscriptions.attach(connection, groups, since, client, ticket);
         self.report(changes, ctx);
     }
 }
@@ -152,11 +160,11 @@ impl Handler<AwaitGreeting> for Registry {
     }
 }
 
-/// A connection wants to listen to a group. It hears `joined` when the broker has confirmed that,
-/// unless the answer says otherwise.
+/// A connection wants to listen to a group, and perhaps to go on in it somewhere. It hears `joined`
+/// when the broker has confirmed that, unless the answer says otherwise.
 #[derive(Debug, Message)]
 #[rtype(result = "JoinAnswer")]
-pub struct Join(pub ConnectionId, pub GroupName);
+pub struct Join(pub ConnectionId, pub GroupName, pub Option<Since>);
 
 /// What a session does about its join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, MessageResponse)]
@@ -174,11 +182,12 @@ pub enum JoinAnswer {
 impl Handler<Join> for Registry {
     type Result = JoinAnswer;
 
-    fn handle(&mut self, Join(connection, group): Join, ctx: &mut Self::Context) -> JoinAnswer {
+    fn handle(&mut self, join: Join, ctx: &mut Self::Context) -> JoinAnswer {
         if self.is_full() {
             return JoinAnswer::GatewayFull;
         }
-        match self.subscriptions.join(connection, group, self.last_ticket + 1) {
+        let Join(connection, group, since) = join;
+        match self.subscriptions.join(connection, group, since, self.last_ticket + 1) {
             Joining::Begun(change) => {
                 self.last_ticket += 1;
                 self.report([change], ctx);
@@ -233,13 +242,9 @@ impl Handler<DeliveriesReady> for Registry {
         for delivery in self.deliveries.take() {
             match delivery {
                 Delivery::Event(framed) => batch.deliver(&framed, &self.subscriptions),
-                Delivery::Push(ticket, connection, framed) => {
+                other => {
                     batch.flush(&self.subscriptions);
-                    self.push(ticket, connection, &framed, ctx);
-                }
-                Delivery::Confirmed(ticket, position) => {
-                    batch.flush(&self.subscriptions);
-                    self.confirm(ticket, position);
+                    self.perform(other, ctx);
                 }
             }
         }
@@ -260,15 +265,23 @@ impl Handler<Drain> for Registry {
 
     fn handle(&mut self, Drain { over }: Drain, ctx: &mut Self::Context) {
         self.is_draining = true;
-        let sockets: Vec<_> =
-            self.subscriptions.all_mut().map(|(client, _)| client.socket.clone()).collect();
-        let steps = over.div_duration_f64(DRAIN_STEP).ceil().max(1.0);
-        let step_len = (sockets.len() as f64 / steps).ceil().max(1.0) as usize;
-        for (step, sockets) in (0..).zip(sockets.chunks(step_len)) {
-            let sockets = sockets.to_vec();
-            ctx.run_later(DRAIN_STEP * step, move |_, _| {
-                for socket in sockets {
-                    socket.close(encode::close(CloseCode::GoingAway), Waiting::Flush);
+        let clients = self.subscriptions.all_mut();
+        let clients: Vec<_> =
+            clients.map(|(client, _)| (client.socket.clone(), client.protocol)).collect();
+        let steps = over.div_duration_f64(DRAIN_STEP).floor().max(1.0) as usize;
+        let mut gone = 0;
+        for step in 0..steps {
+            // Evenly over all of the time, however many there are.
+            let next = clients.len() * (step + 1) / steps;
+            let some = clients[gone..next].to_vec();
+            gone = next;
+            if some.is_empty() {
+                continue;
+            }
+            ctx.run_later(DRAIN_STEP * step as u32, move |_, _| {
+                for (socket, protocol) in some {
+                    let last = last_words(protocol, CloseCode::GoingAway);
+                    socket.close(last, Waiting::Flush);
                 }
             });
         }
@@ -276,6 +289,72 @@ impl Handler<Drain> for Registry {
 }
 
 impl Registry {
+    fn perform(&mut self, delivery: Delivery, ctx: &mut Context<Self>) {
+        match delivery {
+            Delivery::Event(framed) => {
+                let mut batch = Batch::default();
+                batch.deliver(&framed, &self.subscriptions);
+                batch.flush(&self.subscriptions);
+            }
+            Delivery::Counted(ticket, within, framed) => self.count(ticket, within, &framed, ctx),
+            Delivery::Push(ticket, connection, framed) => {
+                self.push(ticket, connection, &framed, ctx);
+            }
+            Delivery::Confirmed(ticket, position) => self.confirm(ticket, position),
+            Delivery::Resumed(ticket, found, position) => self.resume(ticket, found, position),
+            Delivery::Mark(position) => self.mark = Some(position),
+            Delivery::Gap(gap, position) => self.tell_gap(gap, position),
+        }
+    }
+
+    /// Writes an event to its listeners, and tells the bridge how it fared when that is known of all
+    /// of them, or the time is over.
+    fn count(
+        &self,
+        ticket: link::Ticket,
+        within: Duration,
+        event: &Framed,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(audience) = event.audience() else { return };
+        let (mut tally, mut waiting) = (Tally::default(), Vec::new());
+        self.subscriptions.for_each_listener(audience, |_, client| {
+            tally.matched += 1;
+            match client.send_counted(event) {
+                Fate::Written => tally.written += 1,
+                Fate::TooSlow => tally.too_slow += 1,
+                Fate::Gone => {}
+                Fate::Waits(written) => waiting.push((written, client.socket.clone())),
+            }
+        });
+        if waiting.is_empty() {
+            return self.bridge.do_send(Counted { ticket, tally });
+        }
+        let until = tokio::time::Instant::now() + within;
+        let rest = async move {
+            for (written, socket) in waiting {
+                match timeout_at(until, written).await {
+                    Ok(Ok(())) => tally.written += 1,
+                    Ok(Err(_)) if socket.is_overrun() => tally.too_slow += 1,
+                    Ok(Err(_)) | Err(_) => {}
+                }
+            }
+            tally
+        };
+        ctx.spawn(rest.into_actor(self).map(move |tally, registry, _| {
+            registry.bridge.do_send(Counted { ticket, tally });
+        }));
+    }
+
+    fn tell_gap(&mut self, gap: Gap, position: Position) {
+        self.mark = Some(position);
+        for (client, standing) in self.subscriptions.all_mut() {
+            if standing != Standing::Pending {
+                client.tell_gap(gap, position);
+            }
+        }
+    }
+
     fn push(
         &self,
         ticket: link::Ticket,
@@ -308,24 +387,62 @@ impl Registry {
     }
 
     fn confirm(&mut self, up_to: Ticket, position: Position) {
+        let mut missed = Vec::new();
         for confirmed in self.subscriptions.confirm(up_to) {
             match confirmed {
-                Confirmed::Attached(connection) => {
-                    let Some(&worker) = self.worker.get() else {
-                        continue;
-                    };
-                    let Some(client) = self.subscriptions.get(connection) else {
-                        continue;
-                    };
-                    client.greet(Address { worker, connection }, position);
-                    if let Some(eager) = self.eager.remove(&connection) {
-                        let _ = eager.send(());
-                    }
+                Confirmed::Done(step, resumed) => self.complete(&step, position, resumed),
+                Confirmed::Missed { ticket, since, audiences } => {
+                    missed.push(Resume { worker: self.index, ticket, since, audiences });
                 }
-                Confirmed::Joined(connection, group) => {
-                    if let Some(client) = self.subscriptions.get(connection) {
-                        client.send(&protocol::joined(&group));
-                    }
+            }
+        }
+        if !missed.is_empty() {
+            self.bridge.do_send(Missed(missed));
+        }
+    }
+
+    /// What a client missed is written past the bound of its outbox, with a bound of its own.
+    fn resume(&mut self, ticket: Ticket, found: Found, position: Position) {
+        let Some((step, since)) = self.subscriptions.resume(ticket) else { return };
+        let (Step::Attach(connection) | Step::Join(connection, _)) = step;
+        let Some(client) = self.subscriptions.get(connection) else { return };
+        let max_bytes = self.config.max_replay_bytes;
+        let missed = found.and_then(|missed| {
+            let is_too_far = missed.len() > 1 && client.replay_bytes(&missed) > max_bytes;
+            if is_too_far { Err(Lost::TooFar) } else { Ok(missed) }
+        });
+        match (&step, missed) {
+            (_, Err(lost)) => self.complete(&step, position, Some(Err(lost))),
+            (Step::Attach(_), Ok(missed)) => {
+                self.complete(&step, since, Some(Ok(())));
+                if let Some(client) = self.subscriptions.get(connection) {
+                    client.replay(&missed);
+                }
+            }
+            (Step::Join(..), Ok(missed)) => {
+                client.replay(&missed);
+                self.complete(&step, position, Some(Ok(())));
+            }
+        }
+    }
+
+    fn complete(&mut self, step: &Step, position: Position, resumed: Option<Resumed>) {
+        match step {
+            Step::Attach(connection) => {
+                let connection = *connection;
+                let (Some(&worker), Some(client)) =
+                    (self.worker.get(), self.subscriptions.get(connection))
+                else {
+                    return;
+                };
+                client.greet(Address { worker, connection }, position, resumed);
+                if let Some(eager) = self.eager.remove(&connection) {
+                    let _ = eager.send(());
+                }
+            }
+            Step::Join(connection, group) => {
+                if let Some(client) = self.subscriptions.get(*connection) {
+                    client.tell_joined(group, resumed);
                 }
             }
         }
@@ -364,9 +481,10 @@ impl Registry {
     }
 
     fn sweep(&mut self, now: Instant) {
-        for (client, is_confirmed) in self.subscriptions.all_mut() {
-            client.look_after(now, is_confirmed, &self.config);
-            if !is_confirmed && !client.socket.is_open() {
+        let mark = self.mark.map(Mark::new);
+        for (client, standing) in self.subscriptions.all_mut() {
+            client.look_after(now, standing, mark.as_ref(), &self.config);
+            if standing == Standing::Pending && !client.socket.is_open() {
                 // Its session has the close to see to.
                 self.eager.remove(&client.connection);
             }

@@ -1,0 +1,220 @@
+//! Clients that come back, on their way to what they have missed: what this gateway does not have is
+//! asked of the broker, once an audience, however many clients wait for it. Pure: a part of the
+//! bridge's core.
+//!
+//! ```text
+//! add ──▶ ready ──judge──▶ all is there, or lost: answered
+//!           ▲                │ something is unknown
+//!           └── fetched ◀── waits for the fetches of its audiences
+//! ```
+//!
+//! Bounded by the connections: each has one, which is added when its interest was confirmed. One
+//! fetch is under way at a time, of at most [`MAX_FETCHED`] audiences.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use campanile_messages::{Audience, Position};
+
+use crate::delivery::Framed;
+use crate::protocol::Lost;
+use crate::recent::{Missed, Recent};
+use crate::subscriptions::Ticket;
+
+/// How many audiences are fetched at a time: the next are asked for when these are here.
+const MAX_FETCHED: usize = 1_000;
+
+/// A client that comes back, or one of its groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// Which worker's, from 0.
+    pub worker: usize,
+    /// The worker's own number for it.
+    pub ticket: Ticket,
+    /// The last position that it has seen.
+    pub since: Position,
+    /// What it listens to.
+    pub audiences: Vec<Audience>,
+}
+
+/// What a client that comes back has missed, in order, or why that cannot be told.
+pub type Outcome = Result<Vec<Arc<Framed>>, Lost>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Resumes {
+    ready: VecDeque<Resume>,
+    /// By the place in `asked` of the last audience that each waits for.
+    waiting: BTreeMap<u64, Vec<Resume>>,
+    /// Audiences that the broker is or will be asked for, with their places: they count up.
+    asked: HashMap<Audience, u64>,
+    queue: VecDeque<Audience>,
+    last_place: u64,
+    /// The places up to which a fetch is under way.
+    fetching: Option<u64>,
+}
+
+impl Resumes {
+    /// A client comes back whose interest is confirmed.
+    pub fn add(&mut self, resume: Resume) {
+        self.ready.push_back(resume);
+    }
+
+    /// Nobody can be answered now.
+    pub fn is_idle(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// The next client that can be answered. `cursor` is the last position of the stream.
+    pub fn judge(&mut self, recent: &Recent, cursor: Position) -> Option<(Resume, Outcome)> {
+        while let Some(resume) = self.ready.pop_front() {
+            let Position { epoch, sequence } = resume.since;
+            if epoch != cursor.epoch || sequence > cursor.sequence {
+                return Some((resume, Err(Lost::EpochChanged)));
+            }
+            match recent.missed(sequence, &resume.audiences) {
+                Missed::Events(events) => return Some((resume, Ok(events))),
+                Missed::Lost(lost) => return Some((resume, Err(lost))),
+                Missed::Unknown(audiences) => {
+                    let places = audiences.into_iter().map(|audience| self.ask(audience));
+                    let last = places.max().unwrap_or(self.last_place);
+                    self.waiting.entry(last).or_default().push(resume);
+                }
+            }
+        }
+        None
+    }
+
+    /// What to ask the broker for, under which number; `None` while it is being asked.
+    pub fn fetch(&mut self) -> Option<(u64, Vec<Audience>)> {
+        if self.fetching.is_some() || self.queue.is_empty() {
+            return None;
+        }
+        let count = self.queue.len().min(MAX_FETCHED);
+        let number = self.last_place - (self.queue.len() - count) as u64;
+        self.fetching = Some(number);
+        Some((number, self.queue.drain(..count).collect()))
+    }
+
+    /// The broker has answered: those who waited for that are ready.
+    pub fn fetched(&mut self, number: u64) {
+        if self.fetching != Some(number) {
+            return;
+        }
+        self.fetching = None;
+        self.asked.retain(|_, place| *place > number);
+        let still_waiting = self.waiting.split_off(&(number + 1));
+        let done = std::mem::replace(&mut self.waiting, still_waiting);
+        self.ready.extend(done.into_values().flatten());
+    }
+
+    /// What was asked for does not come any more: all are judged again.
+    pub fn link_lost(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.ready.extend(waiting.into_values().flatten());
+        self.asked.clear();
+        self.queue.clear();
+        self.fetching = None;
+    }
+
+    fn ask(&mut self, audience: Audience) -> u64 {
+        if let Some(place) = self.asked.get(&audience) {
+            return *place;
+        }
+        self.last_place += 1;
+        self.queue.push_back(audience.clone());
+        self.asked.insert(audience, self.last_place);
+        self.last_place
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use campanile_messages::GroupName;
+
+    use super::*;
+    use crate::recent::Past;
+
+    fn group(name: usize) -> Audience {
+        Audience::Group(GroupName::new(name.to_string()).expect("a name"))
+    }
+
+    fn resume(ticket: Ticket, since: u64, groups: &[usize]) -> Resume {
+        let audiences = groups.iter().map(|name| group(*name)).collect();
+        Resume { worker: 0, ticket, since: Position { epoch: 1, sequence: since }, audiences }
+    }
+
+    const CURSOR: Position = Position { epoch: 1, sequence: 100 };
+
+    fn answered(resumes: &mut Resumes, recent: &Recent) -> Vec<(Ticket, Result<usize, Lost>)> {
+        std::iter::from_fn(|| resumes.judge(recent, CURSOR))
+            .map(|(resume, outcome)| (resume.ticket, outcome.map(|events| events.len())))
+            .collect()
+    }
+
+    fn quiet(recent: &mut Recent, audience: &Audience) {
+        recent.add_past(audience, Past { expired: 0, left_out: 0, events: vec![] });
+    }
+
+    #[test]
+    fn an_audience_is_fetched_once_for_all_who_wait_for_it() {
+        let (mut resumes, mut recent) = (Resumes::default(), Recent::new(1 << 20));
+        for ticket in 0..1_000 {
+            resumes.add(resume(ticket, 5, &[1, 2]));
+        }
+        assert_eq!(answered(&mut resumes, &recent), []);
+        assert_eq!(resumes.fetch(), Some((2, vec![group(1), group(2)])));
+        resumes.add(resume(1_000, 7, &[2]));
+        resumes.add(resume(1_001, 7, &[3]));
+        assert_eq!(answered(&mut resumes, &recent), []);
+        assert_eq!(resumes.fetch(), None, "one at a time");
+        for name in [1, 2] {
+            quiet(&mut recent, &group(name));
+        }
+        resumes.fetched(2);
+        assert_eq!(answered(&mut resumes, &recent).len(), 1_001);
+        assert_eq!(resumes.fetch(), Some((3, vec![group(3)])));
+        quiet(&mut recent, &group(3));
+        resumes.fetched(3);
+        assert_eq!(answered(&mut resumes, &recent), [(1_001, Ok(0))]);
+        assert!(resumes.asked.is_empty() && resumes.waiting.is_empty());
+    }
+
+    #[test]
+    fn many_audiences_are_fetched_in_parts_and_who_waits_for_the_last_waits_for_all() {
+        let (mut resumes, mut recent) = (Resumes::default(), Recent::new(1 << 20));
+        let names: Vec<_> = (0..MAX_FETCHED + 1).collect();
+        resumes.add(resume(1, 5, &names));
+        assert_eq!(answered(&mut resumes, &recent), []);
+        for (number, len) in [(MAX_FETCHED as u64, MAX_FETCHED), (MAX_FETCHED as u64 + 1, 1)] {
+            let (asked, audiences) = resumes.fetch().expect("something to ask");
+            assert_eq!((asked, audiences.len()), (number, len));
+            assert_eq!(answered(&mut resumes, &recent), []);
+            audiences.iter().for_each(|audience| quiet(&mut recent, audience));
+            resumes.fetched(number);
+        }
+        assert_eq!(answered(&mut resumes, &recent), [(1, Ok(0))]);
+    }
+
+    #[test]
+    fn a_position_of_another_epoch_or_ahead_of_the_stream_is_lost() {
+        let (mut resumes, recent) = (Resumes::default(), Recent::new(1 << 20));
+        let other = Position { epoch: 2, sequence: 5 };
+        resumes.add(Resume { since: other, ..resume(1, 5, &[1]) });
+        resumes.add(resume(2, 101, &[1]));
+        let lost = Err(Lost::EpochChanged);
+        assert_eq!(answered(&mut resumes, &recent), [(1, lost), (2, lost)]);
+    }
+
+    #[test]
+    fn with_the_link_what_was_asked_for_is_asked_again() {
+        let (mut resumes, recent) = (Resumes::default(), Recent::new(1 << 20));
+        resumes.add(resume(1, 5, &[1]));
+        answered(&mut resumes, &recent);
+        let asked = resumes.fetch().expect("something to ask");
+        resumes.link_lost();
+        resumes.fetched(asked.0);
+        assert_eq!(answered(&mut resumes, &recent), []);
+        assert_eq!(resumes.fetch(), Some((2, vec![group(1)])));
+    }
+}
