@@ -69,7 +69,7 @@ impl Default for GatewayConfig {
             user_timeout: Duration::from_secs(20),
             linger: Duration::from_secs(5),
             drain: Duration::from_secs(10),
-            shutdown_limit: Duration::from_secs(5),
+            shutdown_limit: Duration::from_secs(4),
         }
     }
 }

@@ -102,7 +102,9 @@ impl Door {
                 }
                 Admitted::Websocket(upgrade, wish)
             }
-            "/events" => Admitted::EventStream(event_stream_wish(head, max_groups)?),
+            "/events" if !handshake::is_meant(head) => {
+                Admitted::EventStream(event_stream_wish(head, max_groups)?)
+            }
             _ => return Ok(Admitted::Page),
         };
         // Last: a request that is wrong anyway should hear that first.

@@ -105,9 +105,9 @@ async fn client() -> HttpResponse {
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
     let path: String = request.path().chars().take(100).collect();
-    HttpResponse::NotFound()
-        .content_type("text/plain; charset=utf-8")
-        .body(format!("nothing at {path}; the page and the websocket are at /\n"))
+    HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body(format!(
+        "nothing at {path}; the page and the websocket are at /, event streams at /events\n"
+    ))
 }
 
 /// For an attribute of HTML.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use campanile_messages::frame::{MAX_FRAME_BYTES, decode_hello, encode_welcome, take_frame};
 use campanile_messages::link::{Role, Welcome};
-use campanile_messages::{Position, WorkerId};
+use campanile_messages::{Durability, Position, WorkerId};
 
 use harness::client::{CLOSE, Client, DEADLINE, FIN, PING, PONG, TEXT, frame, header, request};
 use harness::servers::{Gateway, bind};
@@ -329,7 +329,8 @@ fn welcome_and_say_no_more(mut link: TcpStream) -> TcpStream {
         panic!("not a gateway");
     };
     let workers = (0..u64::from(workers)).map(WorkerId).collect();
-    let welcome = Welcome { head: Position { epoch: 1, sequence: 0 }, workers };
+    let (head, durability) = (Position { epoch: 1, sequence: 0 }, Durability::Memory);
+    let welcome = Welcome { head, durability, workers };
     link.write_all(&encode_welcome(&Ok(welcome)).head).expect("the link is up");
     link
 }
