@@ -96,22 +96,22 @@ impl Broker {
             None => (None, start(config, clock.now(), None)),
         };
         let exchange = Exchange::new(start);
-        let broker = Self::create(|ctx| {
-            let broker = ctx.address();
-            let report = move |report| broker.do_send(Written(report));
-            Self {
-                next_worker: exchange.next_worker(),
-                exchange,
-                links: HashMap::new(),
-                clock,
-                shutdown_limit: config.shutdown_limit,
-                effects: Vec::new(),
-                writer: store.map(|store| Writer::start(store, report)),
-                is_behind: watch::Sender::new(false),
-                gone: Some(gone),
-            }
-        });
-        Ok((broker, is_gone))
+        let ctx = Context::new();
+        let broker = ctx.address();
+        let report = move |report| broker.do_send(Written(report));
+        let writer = store.map(|store| Writer::start(store, report)).transpose()?;
+        let broker = Self {
+            next_worker: exchange.next_worker(),
+            exchange,
+            links: HashMap::new(),
+            clock,
+            shutdown_limit: config.shutdown_limit,
+            effects: Vec::new(),
+            writer,
+            is_behind: watch::Sender::new(false),
+            gone: Some(gone),
+        };
+        Ok((ctx.run(broker), is_gone))
     }
 }
 
@@ -375,6 +375,7 @@ impl Broker {
              directory?): a new epoch begins, clients are told that events may be missing"
         );
         self.end_all(|| Ending::NewEpoch);
+        self.write();
         if let Some(Err(error)) = self.writer.as_ref().map(|writer| writer.set_epoch(epoch)) {
             return self.fail(error, ctx);
         }

@@ -116,16 +116,15 @@ impl Publishers {
         receipt: Receipt,
         now: Duration,
     ) {
-        if !self.by_instance.contains_key(&instance) {
-            self.by_instance.insert(instance, Publisher { left_at: now, ..Publisher::default() });
+        let publisher = self.by_instance.entry(instance).or_insert_with(|| {
             self.left.push_back((now, instance));
+            Publisher { left_at: now, ..Publisher::default() }
+        });
+        if publisher.numbers.len() >= MAX_UNANSWERED {
+            publisher.numbers.pop_front();
         }
         self.stage(instance, number, receipt);
         self.accept(instance, number);
-        let numbers = &mut self.by_instance.entry(instance).or_default().numbers;
-        if numbers.len() > MAX_UNANSWERED {
-            numbers.pop_front();
-        }
     }
 
     /// Every number below this one has its answer.

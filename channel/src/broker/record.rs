@@ -10,7 +10,7 @@ use campanile_messages::{Audience, Content, IdempotencyKey, InstanceId};
 pub struct Record {
     /// Its number; numbers are dense.
     pub sequence: u64,
-    /// When it was accepted, since the Unix epoch. For its age alone.
+    /// When it was accepted, since the Unix epoch; milliseconds are kept. For its age alone.
     pub at: Duration,
     /// Who it is for.
     pub audience: Audience,
@@ -46,11 +46,11 @@ pub struct KnownId {
 /// What is dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Trim {
-    /// Events with a smaller sequence are no longer needed.
+    /// Events with a smaller sequence are no longer needed; never below an earlier one.
     pub below: u64,
     /// The last dropped sequence of audiences, oldest first.
     pub last: Vec<(Audience, u64)>,
-    /// Audiences whose last dropped sequence is no longer remembered.
+    /// Audiences whose last dropped sequence is no longer remembered; if one is in `last` too, it is.
     pub evicted: Vec<Audience>,
     /// Up to which sequence events of audiences without a remembered one may be lost.
     pub floor: u64,
@@ -59,11 +59,11 @@ pub struct Trim {
 /// What changes on disk, all of it or nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
-    /// Accepted, in order.
+    /// Accepted, each one after the last.
     pub events: Vec<Record>,
     /// Accepted with their events.
     pub ids: Vec<KnownId>,
-    /// Old enough.
+    /// Old enough; if one is in `ids` too, it is remembered.
     pub forgotten_ids: Vec<IdempotencyKey>,
     /// Dropped from the log.
     pub trim: Option<Trim>,

@@ -1,0 +1,255 @@
+//! The broker's durable store: what the log, the idempotency keys and the worker counter need to
+//! survive the process.
+//!
+//! ```text
+//! Exchange ─Changes─▶ Writer (a thread) ─▶ Store ─▶ batch (pure) ─▶ engine (fjall) ─▶ mark
+//! ```
+//!
+//! Everything of one group of changes is one atomic batch, and with it the state: epoch, head, worker
+//! counter, and a number for the change. Nothing is read after the start.
+//!
+//! # What is checked at the start
+//! In this order, and nothing is written before all that can be checked without the engine was: the
+//! directory is ours and free (`directory`); the journals continue each other and reach what was
+//! acknowledged (`journal`, `mark`); the engine opens, and ends where its journals do; every event
+//! from the oldest to the head is there. An end of the journal that is no whole batch, and was not
+//! acknowledged, is what a crash has torn off: it is cut. Everything else is a [`StoreError`], never
+//! fewer events and never a new epoch.
+
+mod batch;
+mod continuity;
+mod directory;
+mod engine;
+mod error;
+mod journal;
+mod mark;
+mod opening;
+mod rows;
+mod sweeper;
+
+use std::path::Path;
+
+use campanile_messages::{Audience, Durability};
+use fjall::PersistMode;
+use tracing::warn;
+
+use super::record::{Changes, KnownId, Record};
+
+use batch::Edit;
+use directory::Directory;
+use engine::Engine;
+pub use error::StoreError;
+use journal::Unreadable;
+use mark::{Mark, MarkFile};
+use rows::{Run, STATE_KEY, State};
+
+/// What was found at the start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recovered {
+    /// The epoch of the events: a new one where continuity could not be proven.
+    pub epoch: u64,
+    /// The last sequence that was ever stored, 0 if none; the next event is one after it.
+    pub head: u64,
+    /// The next worker id to give out.
+    pub next_worker: u64,
+    /// The events of the epoch that are kept, without a gap up to the head.
+    pub events: Vec<Record>,
+    /// The idempotency keys, in no particular order.
+    pub ids: Vec<KnownId>,
+    /// The trimmed table, in no particular order.
+    pub trimmed: Vec<(Audience, u64)>,
+    /// Cursors below it are expired.
+    pub floor: u64,
+    /// How many bytes a crash has torn off the end; none of them was acknowledged.
+    pub torn_bytes: u64,
+}
+
+/// An open data directory. Dropped without [`Store::close`] it is as after a crash of the process.
+pub struct Store {
+    engine: Engine,
+    mark: MarkFile,
+    state: State,
+    failed: bool,
+    // The last to go: it holds the lock.
+    directory: Directory,
+}
+
+impl Store {
+    /// Opens a data directory, or makes a new one; from here on it is marked as not cleanly stopped.
+    /// `random` is asked for a new epoch where one is needed.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn open(
+        dir: &Path,
+        durability: Durability,
+        random: impl FnMut() -> u64,
+    ) -> Result<(Self, Recovered), StoreError> {
+        Self::open_in(dir, durability, opening::boot(), random)
+    }
+
+    /// [`Store::open`] in a given start of the host's kernel.
+    fn open_in(
+        dir: &Path,
+        durability: Durability,
+        boot: Option<u128>,
+        mut random: impl FnMut() -> u64,
+    ) -> Result<(Self, Recovered), StoreError> {
+        let directory = Directory::take(dir)?;
+        let io = |error| StoreError::io(dir, error);
+        let run = Run { durability, boot, clean: false };
+        let mark = MarkFile::read(&directory.mark()).map_err(io)?;
+        if !directory.store().try_exists().map_err(io)? {
+            if mark.is_some() {
+                return Err(StoreError::damaged(dir, "its folder store is missing"));
+            }
+            opening::make(&directory, random(), run.clone())?;
+        }
+        let journals = journal::inspect(&directory.store()).map_err(|error| match error {
+            Unreadable::Io(error) => StoreError::io(dir, error),
+            Unreadable::Damaged(what) => StoreError::damaged(dir, what),
+        })?;
+        let torn_bytes = opening::cut_torn_end(dir, &journals, mark, boot)?;
+        let mut engine = Engine::open(dir, &directory.store(), journals.len_bytes)?;
+        let mut state = opening::read_state(&engine, dir)?;
+        let acknowledged = mark.map_or(0, |mark| mark.acknowledged(boot));
+        if journals.last_change.is_some_and(|last| state.changes != last) {
+            return Err(StoreError::damaged(dir, "its tables and its journals do not fit"));
+        }
+        if state.changes < acknowledged {
+            let dir = dir.to_owned();
+            return Err(StoreError::Lost { dir, found: state.changes, acknowledged });
+        }
+        if mark.is_none() && state.changes > 1 {
+            warn!(dir = %dir.display(), "the data directory has no valid mark, it is made anew");
+        }
+        let mut recovered = opening::read(&engine, dir, &state)?;
+        recovered.torn_bytes = torn_bytes;
+        let mut edits = Vec::new();
+        if let Some(broken) = continuity::broken(&state.run, boot) {
+            warn!(
+                dir = %dir.display(),
+                forgotten = recovered.events.len(),
+                "nothing proves that the log of the last broker is complete: {}; its events are \
+                 forgotten and a new epoch begins",
+                broken.sentence()
+            );
+            let epoch = opening::another(state.epoch, random);
+            (edits, state) = renewal(&engine, &state, epoch)?;
+            recovered = Recovered {
+                epoch,
+                events: Vec::new(),
+                trimmed: Vec::new(),
+                floor: state.floor,
+                ..recovered
+            };
+        }
+        state.run = run;
+        state.changes += 1;
+        edits.push(Edit::Put(STATE_KEY.to_vec(), rows::state_value(&state)));
+        engine.commit(edits, Some(PersistMode::SyncAll))?;
+        let mark = Mark { synced: state.changes, written: state.changes, boot };
+        let mark = MarkFile::start(&directory.mark(), mark).map_err(io)?;
+        directory.sync().map_err(io)?;
+        Ok((Self { engine, mark, state, failed: false, directory }, recovered))
+    }
+
+    /// Where the data is.
+    pub fn dir(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The last sequence that was ever stored.
+    pub fn head(&self) -> u64 {
+        self.state.head
+    }
+
+    /// Stores a group of changes, in its order and all or nothing, as durable as the mode says.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. Nothing is taken after one; what was given may be there after the next
+    /// start or not, as after a crash.
+    pub fn write(&mut self, changes: &[Changes]) -> Result<(), StoreError> {
+        let (edits, state) =
+            batch::edits(&self.state, changes).map_err(|wrong| StoreError::OutOfSequence {
+                dir: self.dir().to_owned(),
+                expected: wrong.expected,
+                found: wrong.found,
+            })?;
+        if edits.is_empty() && state == self.state {
+            return Ok(());
+        }
+        let persist = match self.state.run.durability {
+            Durability::Disk => Some(PersistMode::SyncData),
+            Durability::Written => Some(PersistMode::Buffer),
+            Durability::Memory => None,
+        };
+        self.commit(edits, state, persist)
+    }
+
+    /// Stores the next worker id to give out; on disk in every mode, and with it all before.
+    ///
+    /// # Errors
+    /// See [`Store::write`].
+    pub fn set_next_worker(&mut self, next: u64) -> Result<(), StoreError> {
+        let state = State { next_worker: next, ..self.state.clone() };
+        self.commit(Vec::new(), state, Some(PersistMode::SyncData))
+    }
+
+    /// Begins a new epoch: forgets all events, the trimmed table and the floor, and goes on counting.
+    /// On disk in every mode, all or nothing.
+    ///
+    /// # Errors
+    /// See [`Store::write`].
+    pub fn set_epoch(&mut self, epoch: u64) -> Result<(), StoreError> {
+        let (edits, state) = renewal(&self.engine, &self.state, epoch)?;
+        self.commit(edits, state, Some(PersistMode::SyncData))
+    }
+
+    /// Puts everything on disk and marks the directory as cleanly stopped.
+    ///
+    /// # Errors
+    /// See [`Store::write`]; the directory is then as after a crash.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        let run = Run { clean: true, ..self.state.run.clone() };
+        let state = State { run, ..self.state.clone() };
+        self.commit(Vec::new(), state, Some(PersistMode::SyncAll))
+    }
+
+    fn commit(
+        &mut self,
+        mut edits: Vec<Edit>,
+        mut state: State,
+        persist: Option<PersistMode>,
+    ) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::Stopped { dir: self.dir().to_owned() });
+        }
+        self.failed = true;
+        // Before and not after: where this fails, nothing was stored.
+        self.engine.tidy(rows::dead_event_keys(self.state.first))?;
+        state.changes += 1;
+        edits.push(Edit::Put(STATE_KEY.to_vec(), rows::state_value(&state)));
+        self.engine.commit(edits, persist)?;
+        if let Some(mode) = persist {
+            let synced = mode != PersistMode::Buffer;
+            let noted = self.mark.note(state.changes, synced);
+            noted.map_err(|error| StoreError::io(self.dir(), error))?;
+        }
+        self.state = state;
+        self.failed = false;
+        Ok(())
+    }
+}
+
+fn renewal(engine: &Engine, state: &State, epoch: u64) -> Result<(Vec<Edit>, State), StoreError> {
+    let mut audiences = Vec::new();
+    engine.each_row(rows::trimmed_keys(), |key, _| {
+        audiences.push(key.to_vec());
+        Ok(())
+    })?;
+    Ok(batch::renewal(state, epoch, audiences))
+}
+
+#[cfg(test)]
+mod tests;
