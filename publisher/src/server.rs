@@ -31,8 +31,8 @@ use crate::stream::CallerStream;
 const DISCONNECT_LIMIT: Duration = Duration::from_secs(1);
 
 /// Takes pushes on `listener` and hands them to the broker until `shutdown` ends. Then it takes no
-/// more, answers the requests under way, waits for the answers to what was handed over, and returns; after
-/// [`PublisherConfig::shutdown_limit`] in any case. Must be called within an actix `System`.
+/// more, answers the requests under way, waits for the answers to what was handed over, and returns;
+/// after [`PublisherConfig::shutdown_limit`] in any case. Must be called within an actix `System`.
 ///
 /// # Errors
 /// A configuration that is out of range (`InvalidInput`), what the system answers about the

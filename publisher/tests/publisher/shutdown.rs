@@ -2,13 +2,23 @@
 
 use std::time::Duration;
 
-use campanile_messages::ToBroker;
+use actix::Actor;
+use campanile_channel::client::hold;
+use campanile_messages::{Audience, InstanceId, ToBroker};
+use campanile_publisher::ApiError;
+use campanile_publisher::budget::Budget;
+use campanile_publisher::courier::{Caller, Carry, Courier, Finish, LINK_QUEUE_BYTES};
+use campanile_publisher::pending::Limits;
+use campanile_publisher::receipt::Receipt;
+use campanile_publisher::request::{Push, Target};
+use campanile_publisher::stream::Presence;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
 use crate::harness::{
-    Act, Broker, Client, DEADLINE, Publisher, accept, accepted_counting, get, reserved_port,
-    silent_at_first,
+    Act, Broker, DEADLINE, Publisher, accept, accepted_counting, get, reserved_port,
+    silent_at_first, text,
 };
 
 #[actix::test]
@@ -84,21 +94,15 @@ async fn counts_that_take_longer_than_the_shutdown_are_answered_with_what_came()
     assert!(publisher.ended().await.is_ok());
 }
 
-/// A publisher that was told to stop while a broker had a push and said nothing.
-async fn stopping_with_a_push_at(broker: &Broker) -> (Publisher, Client) {
+#[actix::test]
+async fn what_was_handed_over_is_answered_over_the_next_link_before_it_ends() {
+    let broker = Broker::start(silent_at_first());
     let mut publisher = Publisher::start(broker.addr);
     let mut client = publisher.client().await;
     client.send(get("/?content=hi")).await;
     broker.has_received(1).await;
     publisher.stop();
     refuses(&publisher).await;
-    (publisher, client)
-}
-
-#[actix::test]
-async fn what_was_handed_over_is_answered_over_the_next_link_before_it_ends() {
-    let broker = Broker::start(silent_at_first());
-    let (mut publisher, mut client) = stopping_with_a_push_at(&broker).await;
     broker.cut();
     assert_eq!(client.answer().await.brief(), (200, "ok"));
     assert!(publisher.ended().await.is_ok());
@@ -106,17 +110,29 @@ async fn what_was_handed_over_is_answered_over_the_next_link_before_it_ends() {
 }
 
 #[actix::test]
-async fn what_was_handed_over_for_a_caller_that_is_gone_is_repeated_before_it_ends() {
+async fn a_courier_finishes_with_the_answers_to_what_it_has_handed_over_and_takes_no_more() {
     let broker = Broker::start(silent_at_first());
-    let (mut publisher, client) = stopping_with_a_push_at(&broker).await;
-    // A reset: it does not wait for an answer, and HTTP ends at once.
-    client.stream.set_zero_linger().expect("an option");
-    drop(client);
-    let ended = tokio::time::timeout(Duration::from_millis(500), publisher.ended()).await;
-    assert!(ended.is_err(), "it ended without the answer");
+    let limits = Limits { broker_wait: DEADLINE, confirm_limit: DEADLINE };
+    let (alive, _gone) = oneshot::channel();
+    let courier = Courier::new(InstanceId(1), limits, alive).start();
+    let link = hold(courier.clone(), broker.addr.to_string(), LINK_QUEUE_BYTES, async || {});
+    let link = actix::spawn(link);
+    let carry = |content| {
+        let push = Push::new(Target::Audience(Audience::Everyone), text(content));
+        let (answer, answered) = oneshot::channel();
+        let (presence, reserved) = (Presence::default(), Budget::new(0).reserve());
+        courier.do_send(Carry { push, caller: Caller { answer, presence, reserved } });
+        answered
+    };
+    let handed_over = carry("handed over");
+    broker.has_received(1).await;
+    assert!(courier.send(Finish).await.expect("it lives"));
+    assert_eq!(carry("late").await, Ok(Err(ApiError::ShuttingDown)));
     broker.cut();
-    broker.has_received(2).await;
-    assert!(publisher.ended().await.is_ok());
+    let answer = timeout(DEADLINE, handed_over).await.expect("in time");
+    assert!(matches!(answer, Ok(Ok(Receipt::Accepted(_)))), "{answer:?}");
+    timeout(DEADLINE, link).await.expect("in time").expect("no panic");
+    assert!(!courier.connected());
     assert_eq!(broker.numbers(), [1, 1]);
 }
 
