@@ -57,15 +57,17 @@ struct Log<'a> {
     end: Place,
 }
 
-/// Judges a run, or a part of one, that ended with a push to everyone.
-pub fn judge(pushes: &[Push], transcripts: &[Transcript]) -> Verdict {
+/// Judges a run, or a part of one, that ended with a push to everyone. `earlier` are the pushes of
+/// earlier parts that were still unknown then.
+pub fn judge(pushes: &[Push], earlier: &[Push], transcripts: &[Transcript]) -> Verdict {
     let mut verdict = Verdict::default();
-    let log = Log::new(pushes, transcripts, &mut verdict);
+    let log = Log::new(pushes, earlier, transcripts, &mut verdict);
     for transcript in transcripts {
         Client::new(&log, transcript, &mut verdict).judge();
     }
     verdict.still_unknown = pushes
         .iter()
+        .chain(earlier)
         .filter(|push| push.outcome == Outcome::Unknown && !log.places.contains_key(&push.number))
         .cloned()
         .collect();
@@ -104,9 +106,14 @@ impl Verdict {
 }
 
 impl<'a> Log<'a> {
-    fn new(pushes: &'a [Push], transcripts: &[Transcript], verdict: &mut Verdict) -> Self {
+    fn new(
+        pushes: &'a [Push],
+        earlier: &'a [Push],
+        transcripts: &[Transcript],
+        verdict: &mut Verdict,
+    ) -> Self {
         let epochs = epochs(pushes, transcripts);
-        let by_number = pushes.iter().map(|push| (push.number, push)).collect();
+        let by_number = pushes.iter().chain(earlier).map(|push| (push.number, push)).collect();
         let mut log = Self { pushes: by_number, epochs, places: HashMap::new(), end: (0, 0) };
         let mut taken = BTreeMap::new();
         for push in pushes {

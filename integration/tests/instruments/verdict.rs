@@ -75,7 +75,7 @@ fn lost() -> Entry {
 
 /// The verdict on [`five`] and a client.
 fn on_five(entries: Vec<Entry>) -> Verdict {
-    judge(&five(), &[client(entries)])
+    judge(&five(), &[], &[client(entries)])
 }
 
 /// Everything but the number of pushes and what is told.
@@ -210,10 +210,10 @@ fn another_epoch_without_a_word_is_an_unexplained_gap() {
     pushes.push(push(6, Everyone, Outcome::Accepted(at(2, 1))));
     let all = [hello(at(1, 0)), event(1), event(2), event(3), event(5)];
     let silent = [&all[..], &[event_at(6, at(2, 1))]].concat();
-    let verdict = judge(&pushes, &[client(silent)]);
+    let verdict = judge(&pushes, &[], &[client(silent)]);
     assert_eq!(found(&verdict), [4, 0, 0, 0, 0, 1, 0, 0]);
     let told = [&all[..], &[gap("epoch_changed", at(2, 0)), event_at(6, at(2, 1))]].concat();
-    let verdict = judge(&pushes, &[client(told)]);
+    let verdict = judge(&pushes, &[], &[client(told)]);
     assert_eq!(found(&verdict), [5, 0, 0, 0, 0, 0, 1, 0]);
 }
 
@@ -223,14 +223,14 @@ fn what_an_old_epoch_took_to_its_grave_is_missed_if_it_was_told() {
     pushes.push(push(6, Everyone, Outcome::Accepted(at(9, 1))));
     let told =
         vec![hello(at(1, 0)), event(1), gap("epoch_changed", at(9, 0)), event_at(6, at(9, 1))];
-    let verdict = judge(&pushes, &[client(told)]);
+    let verdict = judge(&pushes, &[], &[client(told)]);
     assert_eq!(found(&verdict), [2, 0, 0, 0, 0, 0, 1, 3]);
     // Epochs are in the order in which they were seen, whatever their numbers.
     let mut pushes = five();
     pushes.push(push(6, Everyone, Outcome::Accepted(at(0, 1))));
     let told =
         vec![hello(at(1, 0)), event(1), gap("epoch_changed", at(0, 0)), event_at(6, at(0, 1))];
-    let verdict = judge(&pushes, &[client(told)]);
+    let verdict = judge(&pushes, &[], &[client(told)]);
     assert_eq!(found(&verdict), [2, 0, 0, 0, 0, 0, 1, 3]);
 }
 
@@ -240,18 +240,30 @@ fn an_event_of_unknown_outcome_may_come_once_to_all_or_to_none() {
     pushes[2].outcome = Outcome::Unknown;
     let with = vec![hello(at(1, 0)), event(1), event(2), event(3), event(5)];
     let without = vec![hello(at(1, 0)), event(1), event(2), event(5)];
-    let verdict = judge(&pushes, &[client(with.clone()), client(with.clone())]);
+    let verdict = judge(&pushes, &[], &[client(with.clone()), client(with.clone())]);
     assert_eq!(found(&verdict), [8, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(verdict.still_unknown, []);
-    let verdict = judge(&pushes, &[client(without.clone())]);
+    let verdict = judge(&pushes, &[], &[client(without.clone())]);
     assert_eq!(found(&verdict), [3, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(verdict.still_unknown, [pushes[2].clone()]);
-    let verdict = judge(&pushes, &[client(with.clone()), client(without)]);
+    let verdict = judge(&pushes, &[], &[client(with.clone()), client(without)]);
     assert_eq!(found(&verdict), [7, 1, 0, 0, 0, 0, 0, 0], "who has it shows that it is in the log");
     let mut twice = with;
     twice.insert(4, event_at(3, at(1, 4)));
-    let verdict = judge(&pushes, &[client(twice)]);
+    let verdict = judge(&pushes, &[], &[client(twice)]);
     assert_eq!(found(&verdict), [4, 0, 1, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn an_event_of_unknown_outcome_may_come_in_a_later_part() {
+    let mut earlier = [accepted(2, Everyone), accepted(3, Everyone)];
+    earlier.iter_mut().for_each(|push| push.outcome = Outcome::Unknown);
+    let now = [accepted(5, Everyone)];
+    let got = client(vec![Entry::Start(at(1, 1)), event(2), event(5)]);
+    let verdict = judge(&now, &earlier, &[got]);
+    assert_eq!(found(&verdict), [2, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!((verdict.accepted, verdict.unknown), (1, 0), "it was counted when it was pushed");
+    assert_eq!(verdict.still_unknown, [earlier[1].clone()]);
 }
 
 #[test]
@@ -260,7 +272,7 @@ fn an_unknown_event_behind_the_last_one_may_still_be_on_its_way() {
     pushes.push(push(6, Everyone, Outcome::Unknown));
     let all = [hello(at(1, 0)), event(1), event(2), event(3), event(5)];
     let more = [&all[..], &[event(6)]].concat();
-    let verdict = judge(&pushes, &[client(all.to_vec()), client(more)]);
+    let verdict = judge(&pushes, &[], &[client(all.to_vec()), client(more)]);
     assert_eq!(found(&verdict), [9, 0, 0, 0, 0, 0, 0, 0]);
 }
 
@@ -269,7 +281,7 @@ fn what_was_refused_or_never_pushed_or_is_for_others_is_strange() {
     let mut pushes = five();
     pushes[2].outcome = Outcome::Refused;
     let all = vec![hello(at(1, 0)), event(1), event(2), event(3), event(5)];
-    let verdict = judge(&pushes, &[client(all)]);
+    let verdict = judge(&pushes, &[], &[client(all)]);
     assert_eq!(found(&verdict), [3, 0, 0, 0, 1, 0, 0, 0]);
     for strange in [
         event_at(77, at(1, 4)),
@@ -303,7 +315,7 @@ fn one_position_for_two_pushes_or_a_wrong_answer_is_strange() {
     pushes.push(push(6, Group(7), Outcome::Accepted(at(1, 4))));
     pushes.push(push(7, Group(7), Outcome::Wrong("409: used".to_owned())));
     let all = vec![hello(at(1, 0)), event(1), event(2), event(3), event(5)];
-    let verdict = judge(&pushes, &[client(all)]);
+    let verdict = judge(&pushes, &[], &[client(all)]);
     assert_eq!(found(&verdict), [4, 0, 0, 0, 2, 0, 0, 0]);
 }
 

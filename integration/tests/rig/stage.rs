@@ -162,13 +162,12 @@ impl Stage {
 
     /// Ends the load, waits until everyone has its last push, and judges.
     pub async fn judge(&mut self, load: Load) -> Verdict {
-        let mut pushes = load.stop().await;
+        let pushes = load.stop().await;
         let last = pushes.last().expect("there is always a last one");
         self.next_push = last.number + 1;
         // What is missing is lost, says the verdict.
         let _ = self.crowd.caught_up(last.tried_at).await;
-        pushes.append(&mut self.unknown);
-        let verdict = judge(&pushes, &self.crowd.take());
+        let verdict = judge(&pushes, &self.unknown, &self.crowd.take());
         self.unknown.clone_from(&verdict.still_unknown);
         verdict
     }
