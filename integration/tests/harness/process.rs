@@ -1,4 +1,4 @@
-//! One process of the cluster.
+//! One process, usually of the cluster.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::{eventually, within};
 
-/// A running `campanile`. Killed when it is dropped; its log is printed when the test fails.
+/// A running program. Killed when it is dropped; its log is printed when the test fails.
 pub struct Process {
     name: String,
     child: Child,
@@ -48,11 +48,16 @@ impl Process {
 
     /// Starts a `campanile` by another program, which becomes it.
     pub fn start_in(program: &[String], args: &[&str]) -> Self {
-        let mut child = command_in(program, args).spawn().expect("the binary starts");
+        Self::run(&args.join(" "), command_in(program, args))
+    }
+
+    /// Starts any program whose output is piped.
+    pub fn run(name: &str, mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the program starts");
         let (sender, lines) = watch::channel(Vec::new());
         note_lines(child.stdout.take().expect("piped"), sender.clone());
         note_lines(child.stderr.take().expect("piped"), sender);
-        let name = format!("{} {}", args.join(" "), child.id());
+        let name = format!("{name} {}", child.id());
         Self { name, child, lines }
     }
 
