@@ -1,8 +1,9 @@
 //! A client as the registry of its worker sees it, and a batch of what is written to many of them.
 
 use std::cell::Cell;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use campanile_channel::{Full, outbox::SLICE_BYTES};
@@ -24,9 +25,9 @@ use crate::websocket::encode::{self, Opcode};
 /// must is memory.
 const FLUSH_EVERY_BYTES: usize = 128 << 10;
 
-/// A client that is told to come back does so within this time, or as soon as it can: not all of them
-/// at once.
-const RETRY: Duration = Duration::from_secs(2);
+/// An event stream's client waits between these before it comes back, in milliseconds: not all of
+/// them come at once, and none of them again and again.
+const RETRY_MILLIS: RangeInclusive<u32> = 500..=3_000;
 
 /// Where and how to write to a client, and when it was last asked for a sign of life.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl Mark {
 
 /// How long a client is to wait before it comes back.
 pub fn retry_millis() -> u32 {
-    rand::random_range(0..=RETRY.as_millis() as u32)
+    rand::random_range(RETRY_MILLIS)
 }
 
 /// The last bytes to a client of a protocol.

@@ -7,7 +7,7 @@ use crate::rig::{Disk, Fault, Setup, Stage};
 
 /// Few clients, and no log on disk.
 fn small() -> Setup {
-    let mut setup = Setup { disk: Disk::None, has_ids: false, ..Setup::default() };
+    let mut setup = Setup { disk: Disk::None, ..Setup::default() };
     setup.audiences.clients = 40;
     setup.audiences.protocols = vec![Protocol::V1];
     setup
