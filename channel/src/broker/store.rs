@@ -9,12 +9,12 @@
 //! counter, and a number for the change. Nothing is read after the start.
 //!
 //! # What is checked at the start
-//! In this order, and nothing is written before all that can be checked without the engine was: the
-//! directory is ours and free (`directory`); the journals continue each other and reach what was
-//! acknowledged (`journal`, `mark`); the engine opens, and ends where its journals do; every event
-//! from the oldest to the head is there. An end of the journal that is no whole batch, and was not
-//! acknowledged, is what a crash has torn off: it is cut. Everything else is a [`StoreError`], never
-//! fewer events and never a new epoch.
+//! In this order, and nothing is cut before the rest was found whole: the directory is ours and free
+//! (`directory`); the journals continue each other (`journal`); the trees are whole (`trees`); the
+//! journals reach what was acknowledged (`mark`); the engine opens, and ends where its journals do;
+//! every event from the oldest to the head is there. An end of the journal that is no whole batch, and
+//! was not acknowledged, is what a crash has torn off: it is cut. Everything else is a [`StoreError`],
+//! never fewer events and never a new epoch.
 
 mod batch;
 mod continuity;
@@ -26,6 +26,7 @@ mod mark;
 mod opening;
 mod rows;
 mod sweeper;
+mod trees;
 
 use std::path::Path;
 use std::time::Duration;
@@ -173,6 +174,7 @@ impl Store {
             Unreadable::Io(error) => StoreError::io(dir, error),
             Unreadable::Damaged(what) => StoreError::damaged(dir, what),
         })?;
+        trees::check(dir, &directory.store())?;
         let torn_bytes = opening::cut_torn_end(dir, &journals, mark, boot)?;
         let mut engine = Engine::open(dir, &directory.store(), journals.len_bytes)?;
         let mut state = opening::read_state(&engine, dir)?;
