@@ -15,6 +15,21 @@
 //! every event from the oldest to the head is there. An end of the journal that is no whole batch, and
 //! was not acknowledged, is what a crash has torn off: it is cut. Everything else is a [`StoreError`],
 //! never fewer events and never a new epoch.
+//!
+//! # Why fjall
+//! Its journal is one sequential write and one fsync a batch, and what it has written survives the
+//! process without an fsync, which is all that `--durability written` asks for; redb 4, the other
+//! candidate, has commits that are fsynced and commits that only the process knows. In speed they are
+//! equal, as parts of a bare append and fdatasync of the same bytes on the same disk, with a window of
+//! 50,000 events that are trimmed again: with 1 event a batch 1.0 (redb 0.9), with 64 events 0.4 to 0.7
+//! (0.5 to 0.7), with 1,000 events 0.16 to 0.20 (0.15 to 0.20), both then bound by the processor.
+//! 10 million events of 100 bytes in such a window never took more than 160 MiB of disk, most of it
+//! journals, and 40 MB of memory; a million events of 64 bytes are read back in 1.1 s.
+//!
+//! What it does not do by itself is done around it: its memtables are sealed by `engine`, for its own
+//! requests can fill the queue of its background thread, which then waits for itself and never writes
+//! again; trimmed events leave by whole tables (`sweeper`), for as tombstones they kept ten times the
+//! window on disk; and `journal` and `trees` check what it takes on trust.
 
 mod batch;
 mod continuity;
