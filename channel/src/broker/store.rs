@@ -9,12 +9,27 @@
 //! counter, and a number for the change. Nothing is read after the start.
 //!
 //! # What is checked at the start
-//! In this order, and nothing is written before all that can be checked without the engine was: the
-//! directory is ours and free (`directory`); the journals continue each other and reach what was
-//! acknowledged (`journal`, `mark`); the engine opens, and ends where its journals do; every event
-//! from the oldest to the head is there. An end of the journal that is no whole batch, and was not
-//! acknowledged, is what a crash has torn off: it is cut. Everything else is a [`StoreError`], never
-//! fewer events and never a new epoch.
+//! In this order, and nothing is cut before the rest was found whole: the directory is ours and free
+//! (`directory`); the journals continue each other (`journal`); the trees are whole (`trees`); the
+//! journals reach what was acknowledged (`mark`); the engine opens, and ends where its journals do;
+//! every event from the oldest to the head is there. An end of the journal that is no whole batch, and
+//! was not acknowledged, is what a crash has torn off: it is cut. Everything else is a [`StoreError`],
+//! never fewer events and never a new epoch.
+//!
+//! # Why fjall
+//! Its journal is one sequential write and one fsync a batch, and what it has written survives the
+//! process without an fsync, which is all that `--durability written` asks for; redb 4, the other
+//! candidate, has commits that are fsynced and commits that only the process knows. In speed they are
+//! equal, as parts of a bare append and fdatasync of the same bytes on the same disk, with a window of
+//! 50,000 events that are trimmed again: with 1 event a batch 1.0 (redb 0.9), with 64 events 0.4 to 0.7
+//! (0.5 to 0.7), with 1,000 events 0.16 to 0.20 (0.15 to 0.20), both then bound by the processor.
+//! 10 million events of 100 bytes in such a window never took more than 160 MiB of disk, most of it
+//! journals, and 40 MB of memory; a million events of 64 bytes are read back in 1.1 s.
+//!
+//! What it does not do by itself is done around it: its memtables are sealed by `engine`, for its own
+//! requests can fill the queue of its background thread, which then waits for itself and never writes
+//! again; trimmed events leave by whole tables (`sweeper`), for as tombstones they kept ten times the
+//! window on disk; and `journal` and `trees` check what it takes on trust.
 
 mod batch;
 mod continuity;
@@ -26,6 +41,7 @@ mod mark;
 mod opening;
 mod rows;
 mod sweeper;
+mod trees;
 
 use std::path::Path;
 
@@ -109,6 +125,7 @@ impl Store {
             Unreadable::Io(error) => StoreError::io(dir, error),
             Unreadable::Damaged(what) => StoreError::damaged(dir, what),
         })?;
+        trees::check(dir, &directory.store())?;
         let torn_bytes = opening::cut_torn_end(dir, &journals, mark, boot)?;
         let mut engine = Engine::open(dir, &directory.store(), journals.len_bytes)?;
         let mut state = opening::read_state(&engine, dir)?;

@@ -1,6 +1,5 @@
 //! The embedded store: fjall, as narrow as the rest needs it.
 
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,33 +47,6 @@ const STALL_LIMIT: Duration = Duration::from_secs(60);
 /// How often it looks.
 const STALL_PAUSE: Duration = Duration::from_millis(1);
 
-/// Opens each tree of an engine's directory once, before the engine does.
-///
-/// A damaged manifest makes a tree panic. The engine holds a lock meanwhile that its own destructor
-/// wants, so that a panic there would be the end of the process, and not an error.
-///
-/// # Errors
-/// See [`StoreError`].
-fn rehearse(dir: &Path, store: &Path) -> Result<(), StoreError> {
-    let io = |error| StoreError::io(dir, error);
-    let keyspaces = store.join("keyspaces");
-    if !keyspaces.try_exists().map_err(io)? {
-        return Ok(());
-    }
-    for entry in fs::read_dir(keyspaces).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        if !path.join("current").try_exists().map_err(io)? {
-            continue;
-        }
-        let counter = lsm_tree::SequenceNumberCounter::default;
-        let open = || lsm_tree::Config::new(path, counter(), counter()).open();
-        contained(open)
-            .map_err(|panic| StoreError::damaged(dir, panic))?
-            .map_err(|error| StoreError::opening(dir, error.into()))?;
-    }
-    Ok(())
-}
-
 /// An open engine. When it is dropped it hands what it has to the system and ends its threads.
 pub struct Engine {
     dir: PathBuf,
@@ -91,7 +63,6 @@ impl Engine {
     /// # Errors
     /// See [`StoreError`]; also where the engine panics, as it does on some damage.
     pub fn open(dir: &Path, store: &Path, journal_bytes: usize) -> Result<Self, StoreError> {
-        rehearse(dir, store)?;
         let open = || -> fjall::Result<Self> {
             let database = Database::builder(store)
                 .manual_journal_persist(true)

@@ -54,12 +54,19 @@ fn check(damaged: &Image, expected: &Recovered, what: &str) -> bool {
     sound
 }
 
+fn is_manifest(path: &Path) -> bool {
+    path.starts_with("store/keyspaces/1")
+        && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('v'))
+}
+
 #[test]
 fn a_flipped_byte_is_an_error_or_does_no_harm() {
     let (image, expected) = populated();
     let (mut flips, mut errors) = (0, 0);
     for (index, (path, bytes)) in image.0.iter().enumerate() {
-        let step = (bytes.len() / 24).max(1);
+        // Manifests are small, and the engine does not check them itself.
+        let samples = if is_manifest(path) { bytes.len() } else { 24 };
+        let step = (bytes.len() / samples.max(1)).max(1);
         for at in (index % step..bytes.len()).step_by(step) {
             for mask in [0xff, 1 << (at % 8)] {
                 let mut damaged = image.clone();
