@@ -96,8 +96,7 @@ pub struct ChannelArgs {
     #[arg(id = "channel-link-queue", long = "link-queue", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_CHANNEL_LINK_QUEUE", default_value = "64MiB", value_parser = size)]
     pub link_queue: usize,
-    /// Bytes of recent events kept for clients and gateways that come back; older ones are dropped,
-    /// and within --return-limit of the start pushes over it are answered 503
+    /// Bytes of recent events kept for clients and gateways that come back; older ones are dropped
     #[arg(id = "channel-log-size", long = "log-size", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_CHANNEL_LOG_SIZE", default_value = "64MiB", value_parser = size)]
     pub log_size: usize,
@@ -106,8 +105,8 @@ pub struct ChannelArgs {
     #[arg(env = "CAMPANILE_CHANNEL_LOG_AGE", default_value = "5m")]
     #[arg(value_parser = positive_duration)]
     pub log_age: Duration,
-    /// How long a gateway may take to come back: so long it is not taken for gone, and what a broker
-    /// accepts after its start is not dropped
+    /// How long a gateway may take to come back: so long it is not taken for gone, and after a start
+    /// of the broker no event is too old
     #[arg(id = "channel-return-limit", long = "return-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_CHANNEL_RETURN_LIMIT", default_value = "20s")]
     #[arg(value_parser = positive_duration)]

@@ -151,8 +151,6 @@ pub enum Gap {
 /// Why the broker did not accept a publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
-    /// The log has no room until gateways had their time to come back.
-    LogFull,
     /// The table of idempotency keys has no room until some are old enough.
     IdsFull,
     /// Another event was published under the same idempotency key.

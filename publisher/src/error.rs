@@ -237,9 +237,6 @@ pub enum ApiError {
         /// How long the push waited.
         waited: Duration,
     },
-    /// The log has no room.
-    #[error("the broker's log is full until gateways come back, nothing was accepted: try again")]
-    LogFull,
     /// The broker knows as many ids as it can.
     #[error(
         "the broker remembers as many ids of pushes as it can, nothing was accepted: try again"
@@ -341,7 +338,6 @@ impl ApiError {
             Self::TooLarge { .. } | Self::UrlTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoBroker { .. }
             | Self::BrokerBusy { .. }
-            | Self::LogFull
             | Self::IdsFull
             | Self::TooManyUnanswered
             | Self::BrokerShuttingDown

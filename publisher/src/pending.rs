@@ -302,7 +302,6 @@ fn count_within_millis(until: Instant, now: Instant) -> u32 {
 
 fn refused(refusal: Refusal) -> ApiError {
     match refusal {
-        Refusal::LogFull => ApiError::LogFull,
         Refusal::IdsFull => ApiError::IdsFull,
         Refusal::IdTaken => ApiError::IdTaken,
         Refusal::TooManyUnanswered => ApiError::TooManyUnanswered,

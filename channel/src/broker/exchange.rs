@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use campanile_messages::link::{
-    Gap, InterestChange, Number, Outcome, Refusal, Role, Tally, Ticket, Welcome,
+    Gap, InterestChange, Number, Outcome, Role, Tally, Ticket, Welcome,
 };
 use campanile_messages::{
     Address, Audience, Content, Durability, EncodedFrame, FromBroker, Hello, InstanceId, Position,
@@ -395,14 +395,9 @@ impl Exchange {
         effects: &mut Vec<Effect>,
     ) {
         let number = publish.number;
-        let Self { intake, routing, log, changes, closing, .. } = self;
+        let Self { intake, routing, changes, closing, .. } = self;
         let matched = |audience: &Audience| routing.count(audience);
-        let admit = |cost_bytes| match () {
-            () if *closing => Err(Refusal::ShuttingDown),
-            () if !log.has_room(cost_bytes, now) => Err(Refusal::LogFull),
-            () => Ok(()),
-        };
-        let message = match intake.take(publish, matched, admit, now, changes) {
+        let message = match intake.take(publish, matched, *closing, now, changes) {
             Taken::Staged if self.keeps && self.durability != Durability::Memory => return,
             Taken::Staged => return self.stored(u64::MAX, now, effects),
             Taken::Repeated(receipt) => accepted(number, receipt, 0, 0),

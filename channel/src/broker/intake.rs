@@ -103,13 +103,13 @@ impl Intake {
         self.staged_bytes
     }
 
-    /// Takes a publish in. `matched` tells how many gateways and connections listen, `admit` whether
-    /// something new of so many bytes may come in. What goes to disk is added to `changes`.
+    /// Takes a publish in. `matched` tells how many gateways and connections listen. Once the broker
+    /// `is_closing`, only repeats are answered. What goes to disk is added to `changes`.
     pub fn take(
         &mut self,
         publish: Publish,
         matched: impl FnOnce(&Audience) -> (u32, u64),
-        admit: impl FnOnce(usize) -> Result<(), Refusal>,
+        is_closing: bool,
         now: Duration,
         changes: &mut Changes,
     ) -> Taken {
@@ -133,10 +133,10 @@ impl Intake {
                 }
             }
         }
-        let cost_bytes = cost_bytes(&audience, content.as_bytes().len());
-        if let Err(refusal) = admit(self.staged_bytes + cost_bytes) {
-            return Taken::Refused(refusal);
+        if is_closing {
+            return Taken::Refused(Refusal::ShuttingDown);
         }
+        let cost_bytes = cost_bytes(&audience, content.as_bytes().len());
         self.head += 1;
         let (sequence, (gateways, matched)) = (self.head, matched(&audience));
         let receipt = Receipt { sequence, gateways, matched };

@@ -32,7 +32,8 @@ pub struct Opening {
     pub max_bytes: usize,
     /// How long an event is kept.
     pub max_age: Duration,
-    /// Nothing is dropped before: gateways must have had time to come back.
+    /// Nothing is too old before: gateways must have had time to come back, however long ago an
+    /// earlier broker ended.
     pub keep_until: Duration,
 }
 
@@ -119,11 +120,6 @@ impl Log {
         self.head - self.entries.len() as u64
     }
 
-    /// Whether events that cost so much may be added.
-    pub fn has_room(&self, cost_bytes: usize, now: Duration) -> bool {
-        now >= self.keep_until || self.kept_bytes + cost_bytes <= self.max_bytes
-    }
-
     /// Keeps the event that comes next, and answers its frame.
     ///
     /// # Panics
@@ -175,9 +171,9 @@ impl Log {
     /// Drops what is too old or too much, and notes it in `trim`. Called now and then too, so that
     /// an idle log gives its memory back.
     pub fn trim(&mut self, now: Duration, trim: &mut Trim) {
-        while now >= self.keep_until
-            && let Some(oldest) = self.entries.front()
-            && (self.kept_bytes > self.max_bytes || oldest.at + self.max_age <= now)
+        let may_expire = now >= self.keep_until;
+        while let Some(oldest) = self.entries.front()
+            && (self.kept_bytes > self.max_bytes || may_expire && oldest.at + self.max_age <= now)
         {
             self.kept_bytes -= oldest.cost_bytes();
             let sequence = self.tail() + 1;

@@ -79,12 +79,12 @@ pub struct BrokerConfig {
     /// link past it is cut; its peer comes back and continues where it was.
     pub max_link_queue_bytes: usize,
     /// How much the log keeps, in bytes, with what it costs to keep it. Past it the oldest events
-    /// are dropped; within `return_limit` of the start publishes are refused instead.
+    /// are dropped, and who comes back for them is told so.
     pub log_max_bytes: usize,
     /// How long the log keeps an event: as long may a client be away and miss nothing.
     pub log_max_age: Duration,
-    /// How long a gateway may take to come back. A gateway without a link is not gone before; what
-    /// a broker accepts after its start is not dropped before.
+    /// How long a gateway may take to come back. A gateway without a link is not gone before; after a
+    /// start of the broker nothing is too old before.
     pub return_limit: Duration,
     /// How many idempotency keys are remembered, each for two minutes; one more is refused.
     pub max_ids: usize,

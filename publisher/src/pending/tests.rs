@@ -266,7 +266,7 @@ fn a_broker_that_takes_one_kind_of_push_for_the_other_is_not_believed() {
     pending.add(everyone(), 1, now);
     pending.add(to_one(), 2, now);
     hand_over_all(&mut pending, now);
-    let refusal = Refusal::LogFull;
+    let refusal = Refusal::IdsFull;
     for message in [
         FromBroker::Answered { number: 1, outcome: Outcome::Written },
         accepted(2),
@@ -281,7 +281,6 @@ fn a_broker_that_takes_one_kind_of_push_for_the_other_is_not_believed() {
 fn every_refusal_has_its_error() {
     let now = Instant::now();
     for (refusal, error) in [
-        (Refusal::LogFull, ApiError::LogFull),
         (Refusal::IdsFull, ApiError::IdsFull),
         (Refusal::IdTaken, ApiError::IdTaken),
         (Refusal::TooManyUnanswered, ApiError::TooManyUnanswered),

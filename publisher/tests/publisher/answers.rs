@@ -95,9 +95,7 @@ async fn every_outcome_for_one_connection_has_its_status() {
 
 #[actix::test]
 async fn what_the_broker_has_no_room_for_is_503() {
-    for refusal in
-        [Refusal::LogFull, Refusal::IdsFull, Refusal::TooManyUnanswered, Refusal::ShuttingDown]
-    {
+    for refusal in [Refusal::IdsFull, Refusal::TooManyUnanswered, Refusal::ShuttingDown] {
         let broker = Broker::start(move |message| match *message {
             ToBroker::Publish { number, .. } => Act::Say(FromBroker::Refused { number, refusal }),
             _ => Act::Nothing,

@@ -1,5 +1,7 @@
 use campanile_messages::{ConnectionId, Event, GroupName, IdempotencyKey, WorkerId};
 
+use campanile_messages::link::Refusal;
+
 use super::*;
 
 const NOW: Duration = Duration::from_secs(1_000_000);
@@ -398,23 +400,6 @@ fn a_broker_that_closes_refuses_publishes_and_links_and_answers_pushes() {
     let hello = Hello { instance: InstanceId(99), role: Role::Publisher { unanswered: 1 } };
     let entered = floor.exchange.enter(hello, NOW);
     assert_eq!(entered, Err(Unwelcome::ShuttingDown));
-}
-
-#[test]
-fn a_full_log_is_told_to_the_publisher() {
-    let mut floor = Floor::new();
-    let publisher = floor.publisher();
-    let large = ToBroker::Publish {
-        number: 1,
-        unanswered: 1,
-        id: None,
-        count_within_millis: None,
-        audience: Audience::Everyone,
-        content: Content::Binary(vec![0; 1 << 20].into()),
-    };
-    let refused = refused(1, Refusal::LogFull);
-    assert_eq!(floor.hear(publisher, large), [send(publisher, refused)]);
-    assert_eq!(floor.exchange.log.head().sequence, 0);
 }
 
 #[test]

@@ -243,7 +243,7 @@ fn heard(answer: Answer<usize>) -> (usize, Told) {
         Ok(Receipt::Accepted(Accepted { delivery: Some(delivery), .. })) => {
             Told::Delivered { written: delivery.written, silent: delivery.silent_gateways }
         }
-        Err(ApiError::LogFull) => Told::Refused,
+        Err(ApiError::IdsFull) => Told::Refused,
         Err(error) if error.status() == 503 => Told::NotSent,
         Err(error) => {
             assert_eq!(error.status(), 504, "{error}");
@@ -315,7 +315,7 @@ proptest! {
                     Vec::from_iter(pending.answered(&FromBroker::Counted { number, tally }))
                 }
                 Step::Refuse(number) => {
-                    let refusal = Refusal::LogFull;
+                    let refusal = Refusal::IdsFull;
                     Vec::from_iter(pending.answered(&FromBroker::Refused { number, refusal }))
                 }
                 Step::Answer(number) => {
