@@ -230,6 +230,8 @@ fn greeting(Address { worker, connection }: Address) -> Bytes {
 pub struct Batch {
     touched: Vec<usize>,
     bytes: usize,
+    /// Clients that were closed because they read too slowly.
+    pub closed: Vec<ConnectionId>,
 }
 
 impl Batch {
@@ -241,8 +243,10 @@ impl Batch {
             client.note(framed);
             let frame = framed.frame(client.protocol);
             len_bytes = len_bytes.max(frame.len());
-            if client.settle(client.socket.send(frame)) == Some(Sent::First) {
-                self.touched.push(slot);
+            match client.settle(client.socket.send(frame)) {
+                Some(Sent::First) => self.touched.push(slot),
+                Some(Sent::Behind | Sent::Ending) => {}
+                None => self.closed.push(client.connection),
             }
         });
         self.bytes += len_bytes;

@@ -95,7 +95,7 @@ impl Actor for Registry {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(SWEEP, |registry, _| registry.sweep(Instant::now()));
+        ctx.run_interval(SWEEP, |registry, ctx| registry.sweep(Instant::now(), ctx));
     }
 }
 
@@ -223,9 +223,7 @@ impl Handler<Detach> for Registry {
     type Result = ();
 
     fn handle(&mut self, Detach(connection): Detach, ctx: &mut Self::Context) {
-        let changes = self.subscriptions.detach(connection);
-        self.eager.remove(&connection);
-        self.report(changes, ctx);
+        self.forget(connection, ctx);
     }
 }
 
@@ -249,6 +247,7 @@ impl Handler<DeliveriesReady> for Registry {
             }
         }
         batch.flush(&self.subscriptions);
+        batch.closed.into_iter().for_each(|connection| self.forget(connection, ctx));
     }
 }
 
@@ -319,6 +318,9 @@ impl Registry {
         let Some(audience) = event.audience() else { return };
         let (mut tally, mut waiting) = (Tally::default(), Vec::new());
         self.subscriptions.for_each_listener(audience, |_, client| {
+            if !client.socket.is_open() {
+                return;
+            }
             tally.matched += 1;
             match client.send_counted(event) {
                 Fate::Written => tally.written += 1,
@@ -480,14 +482,23 @@ impl Registry {
         ctx.spawn(taken);
     }
 
-    fn sweep(&mut self, now: Instant) {
+    /// Looks after every client. One that is closed listens no longer, though its session still has
+    /// the close to see to.
+    fn sweep(&mut self, now: Instant, ctx: &mut Context<Self>) {
         let mark = self.mark.map(Mark::new);
+        let mut closed = Vec::new();
         for (client, standing) in self.subscriptions.all_mut() {
             client.look_after(now, standing, mark.as_ref(), &self.config);
-            if standing == Standing::Pending && !client.socket.is_open() {
-                // Its session has the close to see to.
-                self.eager.remove(&client.connection);
+            if !client.socket.is_open() {
+                closed.push(client.connection);
             }
         }
+        closed.into_iter().for_each(|connection| self.forget(connection, ctx));
+    }
+
+    fn forget(&mut self, connection: ConnectionId, ctx: &mut Context<Self>) {
+        let changes = self.subscriptions.detach(connection);
+        self.eager.remove(&connection);
+        self.report(changes, ctx);
     }
 }

@@ -56,10 +56,9 @@ async fn push_much(push: &Publisher, group: &str) {
 
 #[tokio::test]
 async fn what_is_no_longer_kept_is_expired_and_a_quiet_group_recovers_all_the_same() {
-    // The log, and what the gateway itself remembers.
-    let cluster = Cluster::of(1).broker("--log-size 64KiB").start().await;
-    let push = &cluster.push[0];
     for protocol in PROTOCOLS {
+        let cluster = Cluster::of(1).broker("--log-size 64KiB").start().await;
+        let push = &cluster.push[0];
         let before = push.position(&[("content", "before")]).await;
         push.group("g", "for g").await;
         // Nobody listens, so only the broker ever had it.

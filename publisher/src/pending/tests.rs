@@ -250,7 +250,6 @@ fn a_count_ends_with_its_time_or_its_link() {
     }
     assert!(!pending.is_empty());
     let partial = |number| Accepted {
-        matched: 0,
         delivery: Some(Delivery { written: 0, too_slow: 0, silent_gateways: 1 }),
         ..receipt(number)
     };
