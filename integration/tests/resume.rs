@@ -82,7 +82,7 @@ async fn a_group_that_was_joined_by_message_is_resumed_in_the_url_or_by_message(
 
 #[tokio::test]
 async fn the_position_of_a_quiet_client_goes_on() {
-    let cluster = Cluster::of(1).start().await;
+    let cluster = Cluster::of(1).gateway("--ping-after 1s").start().await;
     for protocol in PROTOCOLS {
         let (mut feed, _) = open_feed(&cluster, 0, protocol, &["quiet"], None).await;
         let position = cluster.push[0].position(&[("to_group", "busy"), ("content", "x")]).await;
@@ -162,7 +162,8 @@ async fn a_half_open_client_is_given_up_and_gets_the_rest_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_is_closed_and_loses_nothing() {
-    let flags = "--max-outbox 64KiB --workers 1";
+    // Until it is noticed that it was closed, more is pushed than is replayed by default.
+    let flags = "--max-outbox 64KiB --max-replay 64MiB --workers 1";
     let cluster = Cluster::of(2).gateway(flags).start().await;
     let push = &cluster.push[0];
     for protocol in PROTOCOLS {
