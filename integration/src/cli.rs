@@ -16,7 +16,9 @@ use campanile_publisher::PublisherConfig;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use crate::units::{HostPort, content_size, count, duration, positive_duration, size};
+use crate::units::{
+    HostPort, answer_limit, content_size, count, duration, positive_duration, size,
+};
 
 /// A push cluster: call one URL, and a message appears in every browser on every host.
 #[derive(Debug, Parser)]
@@ -334,7 +336,7 @@ pub struct PublisherArgs {
     /// How long a push that was sent waits for its confirmation before it is answered 504
     #[arg(id = "publisher-confirm-limit", long = "confirm-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_PUBLISHER_CONFIRM_LIMIT", default_value = "10s")]
-    #[arg(value_parser = positive_duration)]
+    #[arg(value_parser = answer_limit)]
     pub confirm_limit: Duration,
     /// Origins whose pages may read the answers, with commas, or * [default: pages of this host, if
     /// it listens on loopback]
