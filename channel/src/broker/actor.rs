@@ -298,7 +298,7 @@ impl Handler<Tick> for Broker {
         self.exchange.tick(self.clock.now(), &mut effects);
         self.perform(&mut effects, ctx);
         self.effects = effects;
-        self.write();
+        self.write_all();
     }
 }
 
@@ -341,16 +341,23 @@ impl Broker {
         });
     }
 
-    /// Hands what has changed to the disk, and holds publishers back while too much waits for it.
+    /// Hands what was accepted to the disk, and holds publishers back while too much waits for it.
     fn write(&mut self) {
-        if let Some(writer) = &self.writer {
-            let changes = self.exchange.take_changes();
-            if !changes.is_empty() {
-                writer.send(changes);
-            }
+        if self.exchange.has_news() {
+            self.write_all();
         }
         let is_behind = self.exchange.staged_bytes() > MAX_STAGED_BYTES;
         self.is_behind.send_if_modified(|was| std::mem::replace(was, is_behind) != is_behind);
+    }
+
+    /// Hands all that has changed to the disk. What was only dropped is in no hurry.
+    fn write_all(&mut self) {
+        let changes = self.exchange.take_changes();
+        if let Some(writer) = &self.writer
+            && !changes.is_empty()
+        {
+            writer.send(changes);
+        }
     }
 
     /// A worker id is on disk before anybody learns it. Gateways come rarely, so this may block.
@@ -375,7 +382,7 @@ impl Broker {
              directory?): a new epoch begins, clients are told that events may be missing"
         );
         self.end_all(|| Ending::NewEpoch);
-        self.write();
+        self.write_all();
         if let Some(Err(error)) = self.writer.as_ref().map(|writer| writer.set_epoch(epoch)) {
             return self.fail(error, ctx);
         }

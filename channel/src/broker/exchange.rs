@@ -262,6 +262,11 @@ impl Exchange {
         self.trim(now);
     }
 
+    /// Whether something was accepted that is to go to disk.
+    pub fn has_news(&self) -> bool {
+        !self.changes.events.is_empty()
+    }
+
     /// What goes to disk since the last call, in order.
     pub fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.changes)
@@ -397,6 +402,7 @@ impl Exchange {
         let number = publish.number;
         let Self { intake, routing, changes, closing, .. } = self;
         let matched = |audience: &Audience| routing.count(audience);
+        let changes = self.keeps.then_some(changes);
         let message = match intake.take(publish, matched, *closing, now, changes) {
             Taken::Staged if self.keeps && self.durability != Durability::Memory => return,
             Taken::Staged => return self.stored(u64::MAX, now, effects),

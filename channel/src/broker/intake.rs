@@ -104,14 +104,15 @@ impl Intake {
     }
 
     /// Takes a publish in. `matched` tells how many gateways and connections listen. Once the broker
-    /// `is_closing`, only repeats are answered. What goes to disk is added to `changes`.
+    /// `is_closing`, only repeats are answered. What goes to disk, if there is one, is added to
+    /// `changes`.
     pub fn take(
         &mut self,
         publish: Publish,
         matched: impl FnOnce(&Audience) -> (u32, u64),
         is_closing: bool,
         now: Duration,
-        changes: &mut Changes,
+        mut changes: Option<&mut Changes>,
     ) -> Taken {
         let Publish { publisher, number, id, count_within_millis, audience, content } = publish;
         match self.publishers.look_up(publisher, number) {
@@ -143,8 +144,10 @@ impl Intake {
         self.publishers.stage(publisher, number, receipt);
         let id = id.map(|(digest, key)| {
             self.ids.stage(key.clone(), digest, receipt, now);
-            let known = KnownId { key: key.clone(), digest, at: now, sequence, gateways, matched };
-            changes.ids.push(known);
+            if let Some(changes) = &mut changes {
+                let (key, at) = (key.clone(), now);
+                changes.ids.push(KnownId { key, digest, at, sequence, gateways, matched });
+            }
             key
         });
         // What was received is a slice of a read buffer, and the smallest slice would keep that
@@ -153,7 +156,9 @@ impl Intake {
         let at = now;
         let record =
             Record { sequence, at, audience, content, publisher, number, gateways, matched };
-        changes.events.push(record.clone());
+        if let Some(changes) = changes {
+            changes.events.push(record.clone());
+        }
         let repeated_by = Vec::new();
         let staged = Staged { record, id, count_within_millis, repeated_by, cost_bytes };
         self.staged.push_back(staged);

@@ -72,9 +72,6 @@ pub struct Changes {
 impl Changes {
     /// Nothing changes.
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
-            && self.ids.is_empty()
-            && self.forgotten_ids.is_empty()
-            && self.trim.is_none()
+        self.events.is_empty() && self.forgotten_ids.is_empty() && self.trim.is_none()
     }
 }

@@ -206,6 +206,15 @@ fn an_event_goes_to_the_links_that_want_it_before_its_publisher_is_answered() {
 }
 
 #[test]
+fn without_a_disk_nothing_is_collected_for_it() {
+    let mut floor = Floor::new();
+    let publisher = floor.publisher();
+    floor.hear(publisher, publish_as("k", 1, "hi"));
+    floor.tick(NOW + Duration::from_secs(300));
+    assert!(floor.exchange.take_changes().is_empty());
+}
+
+#[test]
 fn an_event_that_nobody_wants_is_accepted_all_the_same() {
     let mut floor = Floor::new();
     let publisher = floor.publisher();
