@@ -1,4 +1,7 @@
-//! A headless Chromium that shows the page of a whole `campanile up`.
+//! A headless Chromium that shows a page, say that of a whole `campanile up`.
+//!
+//! Each file of tests uses a part of it.
+#![allow(dead_code)]
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -55,16 +58,23 @@ pub struct Page {
     browser: Client,
 }
 
-/// Starts a cluster and opens its page in a browser, with a query such as `?group=news`; ends the
-/// browser whatever comes of the check.
+/// Starts a cluster and opens its page in a browser, with a query such as `?group=news`.
 pub async fn with_page(query: &str, check: impl AsyncFnOnce(&Page, &mut Up)) {
     let mut up = Up::start([SocketAddr::from(([127, 0, 0, 1], 0)); 3]).await;
+    with_page_of(&format!("http://{}/{query}", up.gateway), async |page| {
+        page.until_state("connected").await;
+        check(page, &mut up).await;
+    })
+    .await;
+}
+
+/// Opens any page in a browser, and ends the browser whatever comes of the check.
+pub async fn with_page_of(url: &str, check: impl AsyncFnOnce(&Page)) {
     let driver = Driver::start();
     let page = Page { browser: driver.browser().await };
     let checked = AssertUnwindSafe(async {
-        page.browser.goto(&format!("http://{}/{query}", up.gateway)).await.expect("the page");
-        page.until_state("connected").await;
-        check(&page, &mut up).await;
+        page.browser.goto(url).await.expect("the page");
+        check(&page).await;
     });
     let checked = checked.catch_unwind().await;
     let closed = within("the browser closes", page.browser.close()).await;
