@@ -1,4 +1,4 @@
-// Run by: node --test gateway/page/
+// Run by: node --test gateway/page/*.test.mjs, with Node 18 or later.
 // A scripted gateway and a clock that only moves when told to.
 
 import assert from 'node:assert/strict';
@@ -13,6 +13,43 @@ const LONGEST = 15_000;
 let sockets;
 /** What Math.random answers. */
 let random;
+
+/** Stands in for the platform's timers. */
+class Clock {
+  #now = 0;
+  #timers = new Map();
+  #lastId = 0;
+
+  setTimeout = (call, delay) => {
+    // As in Node, none is due at once.
+    this.#timers.set(++this.#lastId, { call, due: this.#now + Math.max(delay, 1) });
+    return this.#lastId;
+  };
+
+  clearTimeout = (id) => {
+    this.#timers.delete(id);
+  };
+
+  /** Goes on by so many milliseconds and calls what is due by then, in the order of time. */
+  pass(milliseconds) {
+    const end = this.#now + milliseconds;
+    for (let next; (next = this.#firstUntil(end)) !== undefined;) {
+      const { call, due } = this.#timers.get(next);
+      this.#timers.delete(next);
+      this.#now = due;
+      call();
+    }
+    this.#now = end;
+  }
+
+  #firstUntil(end) {
+    const due = [...this.#timers].filter(([, timer]) => timer.due <= end);
+    return due.sort(([, a], [, b]) => a.due - b.due)[0]?.[0];
+  }
+}
+
+const { setTimeout, clearTimeout } = globalThis;
+let clock;
 
 class FakeWebSocket {
   sent = [];
@@ -48,7 +85,7 @@ const joined = (group, more) => ({ type: 'joined', group, ...more });
 const left = (group) => ({ type: 'left', group });
 const parameters = (name) => new URL(socket().url).searchParams.getAll(name);
 const joinedByMessage = () => socket().sent.filter(({ type }) => type === 'join');
-const pass = (milliseconds) => mock.timers.tick(milliseconds);
+const pass = (milliseconds) => clock.pass(milliseconds);
 
 /** A client that has begun to connect, and lists of what it called back. */
 async function start(options = {}, urls = 'ws://a/') {
@@ -88,11 +125,13 @@ beforeEach(() => {
   sockets = [];
   random = 0;
   mock.method(Math, 'random', () => random);
-  mock.timers.enable({ apis: ['setTimeout'] });
+  clock = new Clock();
+  globalThis.setTimeout = clock.setTimeout;
+  globalThis.clearTimeout = clock.clearTimeout;
 });
 
 afterEach(() => {
-  mock.timers.reset();
+  Object.assign(globalThis, { setTimeout, clearTimeout });
   mock.restoreAll();
 });
 

@@ -219,10 +219,11 @@ function showState(state, detail) {
   if (state === 'waiting') countDown(performance.now() + detail.delay);
   byId('state-detail').textContent = {
     connecting: () => 'Waiting for the gateway’s greeting …',
-    open: () => describeResume(detail),
+    open: () => (detail.recovered ? 'Resumed: nothing is missing.' : ''),
     waiting: () => `The connection is lost (${describeClose(detail)}).`,
     closed: () => `The gateway closed the connection for good (${describeClose(detail)}).`,
   }[state]();
+  delete byId('state-detail').dataset.gap;
   identity = detail.address ?? null;
   byId('worker-id').textContent = identity?.worker ?? '';
   byId('connection-id').textContent = identity?.connection ?? '';
@@ -231,15 +232,12 @@ function showState(state, detail) {
   if (detail.recovered) feed.addNotice('Reconnected. Nothing is missing: the stream goes on where it ended.', 'notice resumed');
 }
 
-function describeResume({ recovered, reason }) {
-  if (recovered === undefined) return '';
-  return recovered ? 'Resumed: nothing is missing.' : `Not recovered: ${describeGap(reason)}.`;
-}
-
 function showGap({ reason, group, resuming }) {
   const where = group === undefined ? 'here' : `here, of the group ${group}`;
   const lead = resuming && group === undefined ? 'Reconnected. ' : '';
   feed.addNotice(`${lead}Events may be missing ${where}: ${describeGap(reason)}.`, 'notice gap');
+  byId('state-detail').textContent = 'Events may be missing: see the messages.';
+  byId('state-detail').dataset.gap = reason;
 }
 
 function countDown(until) {
@@ -314,7 +312,8 @@ function showLinks(group) {
   showLink('group', groupAudience);
   const url = shellQuote(pushUrl(publisher, groupAudience || { kind: 'everyone' }));
   const post = document.querySelector('[data-curl=post]');
-  post.textContent = `curl ${url} --data-binary 'hello' -H 'Content-Type: text/plain'`;
+  const header = element('span', { className: 'unbroken', textContent: "-H 'Content-Type: text/plain'" });
+  post.replaceChildren(`curl ${url} --data-binary 'hello' `, header);
   const events = document.querySelector('[data-curl=events]');
   events.textContent = `curl -N ${shellQuote(eventsUrl(location.href, group ?? 'news'))}`;
 }

@@ -1,6 +1,6 @@
 //! One process, usually of the cluster.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -87,6 +87,12 @@ impl Process {
     /// What it has said so far.
     pub fn log(&self) -> Vec<String> {
         self.lines.borrow().clone()
+    }
+
+    /// Writes a line to its standard input, which must be piped.
+    pub fn tell(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("piped");
+        writeln!(input, "{line}").expect("it reads");
     }
 
     /// Its id.
