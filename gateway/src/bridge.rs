@@ -355,7 +355,7 @@ impl Bridge {
         if self.interest.has(&audience) {
             self.recent.add(sequence, &audience, framed);
             if self.resumes.is_idle() {
-                self.recent.trim();
+                self.recent.trim(self.resumes.is_fetching());
             }
         }
     }
@@ -401,8 +401,8 @@ impl Bridge {
                 return;
             }
         }
-        self.recent.trim();
         self.fetch();
+        self.recent.trim(self.resumes.is_fetching());
     }
 
     fn fetch(&mut self) {

@@ -8,6 +8,9 @@
 //!           └── fetched ◀── waits for the fetches of its audiences
 //! ```
 //!
+//! What is fetched for one client may not be kept until the rest of it is there, if it is much. So a
+//! client waits [`MAX_WAITS`] times, and then it has missed too much.
+//!
 //! Bounded by the connections: each has one, which is added when its interest was confirmed. One
 //! fetch is under way at a time, of at most [`MAX_FETCHED`] audiences.
 
@@ -23,6 +26,9 @@ use crate::subscriptions::Ticket;
 
 /// How many audiences are fetched at a time: the next are asked for when these are here.
 const MAX_FETCHED: usize = 1_000;
+
+/// How often a client waits for fetches before it is told that it has missed too much.
+const MAX_WAITS: u32 = 3;
 
 /// A client that comes back, or one of its groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +49,9 @@ pub type Outcome = Result<Vec<Arc<Framed>>, Lost>;
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Resumes {
-    ready: VecDeque<Resume>,
+    ready: VecDeque<Waiter>,
     /// By the place in `asked` of the last audience that each waits for.
-    waiting: BTreeMap<u64, Vec<Resume>>,
+    waiting: BTreeMap<u64, Vec<Waiter>>,
     /// Audiences that the broker is or will be asked for, with their places: they count up.
     asked: HashMap<Audience, u64>,
     queue: VecDeque<Audience>,
@@ -54,10 +60,23 @@ pub struct Resumes {
     fetching: Option<u64>,
 }
 
+#[derive(Debug)]
+struct Waiter {
+    resume: Resume,
+    /// How often it has waited on this link.
+    waits: u32,
+}
+
+impl Waiter {
+    fn new(resume: Resume) -> Self {
+        Self { resume, waits: 0 }
+    }
+}
+
 impl Resumes {
     /// A client comes back whose interest is confirmed.
     pub fn add(&mut self, resume: Resume) {
-        self.ready.push_back(resume);
+        self.ready.push_back(Waiter::new(resume));
     }
 
     /// Nobody can be answered now.
@@ -65,9 +84,14 @@ impl Resumes {
         self.ready.is_empty()
     }
 
+    /// Clients wait for the answer of the broker.
+    pub fn is_fetching(&self) -> bool {
+        self.fetching.is_some()
+    }
+
     /// The next client that can be answered. `cursor` is the last position of the stream.
     pub fn judge(&mut self, recent: &Recent, cursor: Position) -> Option<(Resume, Outcome)> {
-        while let Some(resume) = self.ready.pop_front() {
+        while let Some(Waiter { resume, waits }) = self.ready.pop_front() {
             let Position { epoch, sequence } = resume.since;
             if epoch != cursor.epoch || sequence > cursor.sequence {
                 return Some((resume, Err(Lost::EpochChanged)));
@@ -75,10 +99,14 @@ impl Resumes {
             match recent.missed(sequence, &resume.audiences) {
                 Missed::Events(events) => return Some((resume, Ok(events))),
                 Missed::Lost(lost) => return Some((resume, Err(lost))),
+                Missed::Unknown(_) if waits == MAX_WAITS => {
+                    return Some((resume, Err(Lost::TooFar)));
+                }
                 Missed::Unknown(audiences) => {
                     let places = audiences.into_iter().map(|audience| self.ask(audience));
                     let last = places.max().unwrap_or(self.last_place);
-                    self.waiting.entry(last).or_default().push(resume);
+                    let waiter = Waiter { resume, waits: waits + 1 };
+                    self.waiting.entry(last).or_default().push(waiter);
                 }
             }
         }
@@ -110,8 +138,8 @@ impl Resumes {
 
     /// What was asked for does not come any more: all are judged again.
     pub fn link_lost(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        self.ready.extend(waiting.into_values().flatten());
+        let waiting = std::mem::take(&mut self.waiting).into_values().flatten();
+        self.ready.extend(waiting.map(|waiter| Waiter::new(waiter.resume)));
         self.asked.clear();
         self.queue.clear();
         self.fetching = None;
@@ -204,6 +232,20 @@ mod tests {
         resumes.add(resume(2, 101, &[1]));
         let lost = Err(Lost::EpochChanged);
         assert_eq!(answered(&mut resumes, &recent), [(1, lost), (2, lost)]);
+    }
+
+    #[test]
+    fn what_is_not_kept_until_all_is_there_is_too_far_and_not_asked_for_again_and_again() {
+        let (mut resumes, recent) = (Resumes::default(), Recent::new(1 << 20));
+        resumes.add(resume(1, 5, &[1]));
+        for number in 1..=u64::from(MAX_WAITS) {
+            assert_eq!(answered(&mut resumes, &recent), []);
+            assert_eq!(resumes.fetch(), Some((number, vec![group(1)])));
+            assert!(resumes.is_fetching());
+            resumes.fetched(number);
+        }
+        assert_eq!(answered(&mut resumes, &recent), [(1, Err(Lost::TooFar))]);
+        assert_eq!(resumes.fetch(), None);
     }
 
     #[test]
