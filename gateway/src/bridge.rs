@@ -382,7 +382,9 @@ impl Bridge {
     }
 
     fn end_past(&mut self) {
-        if let Some((audience, past, _)) = self.past.take_if(|(.., to_come)| *to_come == 0) {
+        if let Some((audience, past, _)) = self.past.take_if(|(.., to_come)| *to_come == 0)
+            && self.resumes.is_fetched(&audience)
+        {
             self.recent.add_past(&audience, past);
         }
     }
@@ -441,9 +443,11 @@ impl Bridge {
     }
 
     fn report(&mut self) {
-        for audience in self.interest.take_withdrawn() {
-            self.recent.forget(&audience);
-            self.withdrawn.push(audience);
+        let withdrawn = self.interest.take_withdrawn();
+        if !withdrawn.is_empty() {
+            withdrawn.iter().for_each(|audience| self.recent.forget(audience));
+            self.resumes.withdraw(&withdrawn);
+            self.withdrawn.extend(withdrawn);
         }
         self.audiences.store(self.interest.count(), Ordering::Relaxed);
         if self.outbound.is_some() {

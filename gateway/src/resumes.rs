@@ -14,7 +14,7 @@
 //! Bounded by the connections: each has one, which is added when its interest was confirmed. One
 //! fetch is under way at a time, of at most [`MAX_FETCHED`] audiences.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use campanile_messages::{Audience, Position};
@@ -54,7 +54,7 @@ pub struct Resumes {
     waiting: BTreeMap<u64, Vec<Waiter>>,
     /// Audiences that the broker is or will be asked for, with their places: they count up.
     asked: HashMap<Audience, u64>,
-    queue: VecDeque<Audience>,
+    queue: VecDeque<(u64, Audience)>,
     last_place: u64,
     /// The places up to which a fetch is under way.
     fetching: Option<u64>,
@@ -119,9 +119,15 @@ impl Resumes {
             return None;
         }
         let count = self.queue.len().min(MAX_FETCHED);
-        let number = self.last_place - (self.queue.len() - count) as u64;
-        self.fetching = Some(number);
-        Some((number, self.queue.drain(..count).collect()))
+        let (places, audiences): (Vec<_>, _) = self.queue.drain(..count).unzip();
+        self.fetching = places.last().copied();
+        self.fetching.map(|number| (number, audiences))
+    }
+
+    /// Whether somebody may wait for what the fetch under way brings of an audience.
+    pub fn is_fetched(&self, audience: &Audience) -> bool {
+        let place = self.asked.get(audience);
+        place.zip(self.fetching).is_some_and(|(place, number)| *place <= number)
     }
 
     /// The broker has answered: those who waited for that are ready.
@@ -134,6 +140,22 @@ impl Resumes {
         let still_waiting = self.waiting.split_off(&(number + 1));
         let done = std::mem::replace(&mut self.waiting, still_waiting);
         self.ready.extend(done.into_values().flatten());
+    }
+
+    /// Nobody listens to these any more, so those who wait for them are gone. What a fetch brings of
+    /// them is of no use: their later events do not come.
+    pub fn withdraw(&mut self, audiences: &[Audience]) {
+        if self.ready.is_empty() && self.asked.is_empty() {
+            return;
+        }
+        let withdrawn: HashSet<_> = audiences.iter().collect();
+        let is_there = |waiter: &Waiter| {
+            !waiter.resume.audiences.iter().any(|audience| withdrawn.contains(audience))
+        };
+        self.ready.retain(is_there);
+        self.waiting.values_mut().for_each(|waiters| waiters.retain(is_there));
+        self.asked.retain(|audience, _| !withdrawn.contains(audience));
+        self.queue.retain(|(_, audience)| !withdrawn.contains(audience));
     }
 
     /// What was asked for does not come any more: all are judged again.
@@ -150,7 +172,7 @@ impl Resumes {
             return *place;
         }
         self.last_place += 1;
-        self.queue.push_back(audience.clone());
+        self.queue.push_back((self.last_place, audience.clone()));
         self.asked.insert(audience, self.last_place);
         self.last_place
     }
@@ -246,6 +268,35 @@ mod tests {
         }
         assert_eq!(answered(&mut resumes, &recent), [(1, Err(Lost::TooFar))]);
         assert_eq!(resumes.fetch(), None);
+    }
+
+    #[test]
+    fn what_nobody_listens_to_any_more_is_neither_asked_for_nor_taken() {
+        let (mut resumes, mut recent) = (Resumes::default(), Recent::new(1 << 20));
+        resumes.add(resume(1, 5, &[1]));
+        answered(&mut resumes, &recent);
+        let asked = resumes.fetch().expect("something to ask");
+        resumes.add(resume(2, 5, &[1, 2]));
+        resumes.add(resume(3, 5, &[2, 3]));
+        resumes.add(resume(4, 5, &[3]));
+        answered(&mut resumes, &recent);
+        resumes.withdraw(&[group(1)]);
+        resumes.withdraw(&[group(2)]);
+        assert!(!resumes.is_fetched(&group(1)));
+        // Somebody listens again before the answer is there.
+        resumes.add(resume(5, 5, &[1]));
+        answered(&mut resumes, &recent);
+        assert!(!resumes.is_fetched(&group(1)), "by the next fetch");
+        resumes.fetched(asked.0);
+        let (number, audiences) = resumes.fetch().expect("something to ask");
+        assert_eq!(audiences, [group(3), group(1)]);
+        for audience in &audiences {
+            assert!(resumes.is_fetched(audience));
+            quiet(&mut recent, audience);
+        }
+        resumes.fetched(number);
+        assert_eq!(answered(&mut resumes, &recent), [(4, Ok(0)), (5, Ok(0))]);
+        assert!(resumes.asked.is_empty() && resumes.waiting.is_empty());
     }
 
     #[test]
