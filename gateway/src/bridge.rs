@@ -320,8 +320,10 @@ impl Bridge {
     fn begin(&mut self, from: Position, gap: Option<Gap>) {
         if let (Some(gap), Some(cursor)) = (gap, self.cursor) {
             warn!(%cursor, %from, ?gap, "events may be missing, clients are told");
-            self.recent.clear();
             self.deliver_to_all(&Delivery::Gap(gap, from));
+        }
+        if self.cursor != Some(from) {
+            self.recent.clear();
         }
         self.cursor = Some(from);
     }
@@ -373,10 +375,16 @@ impl Bridge {
     }
 
     fn keep_past(&mut self, Event { sequence, audience, content }: Event) {
-        if let (Some((_, past, to_come)), Some(cursor)) = (&mut self.past, self.cursor) {
-            let position = Position { sequence, ..cursor };
-            past.events.push(Framed::new(Some((position, audience)), content.own()));
+        if let (Some((of, past, to_come)), Some(cursor)) = (&mut self.past, self.cursor) {
             *to_come -= 1;
+            let last = past.events.last().map_or(0, |last| last.sequence());
+            if audience == *of && last < sequence && sequence <= cursor.sequence {
+                let position = Position { sequence, ..cursor };
+                past.events.push(Framed::new(Some((position, audience)), content.own()));
+            } else {
+                // What is recent must be in order, whatever a broker says.
+                warn!(sequence, ?audience, "the broker sent an old event out of order");
+            }
         }
         self.end_past();
     }
