@@ -91,6 +91,11 @@ impl Outbox {
         self.queued_bytes
     }
 
+    /// What all that waits costs, [`SLICE_BYTES`] a slice included, whether it counts or not.
+    pub fn held_bytes(&self) -> usize {
+        self.queued_bytes + self.queue.len() * SLICE_BYTES
+    }
+
     /// How many bytes were ever written; with [`queued_bytes`](Self::queued_bytes) this tells where
     /// in the stream a slice ends.
     pub fn written_bytes(&self) -> u64 {
@@ -252,6 +257,7 @@ mod tests {
                 }
                 let waiting: usize = model.iter().map(Vec::len).sum();
                 prop_assert_eq!(outbox.queued_bytes(), waiting);
+                prop_assert_eq!(outbox.held_bytes(), waiting + model.len() * SLICE_BYTES);
                 prop_assert_eq!(outbox.is_empty(), model.is_empty());
             }
         }

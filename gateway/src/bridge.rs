@@ -320,8 +320,10 @@ impl Bridge {
     fn begin(&mut self, from: Position, gap: Option<Gap>) {
         if let (Some(gap), Some(cursor)) = (gap, self.cursor) {
             warn!(%cursor, %from, ?gap, "events may be missing, clients are told");
-            self.recent.clear();
             self.deliver_to_all(&Delivery::Gap(gap, from));
+        }
+        if self.cursor != Some(from) {
+            self.recent.clear();
         }
         self.cursor = Some(from);
     }
@@ -355,7 +357,7 @@ impl Bridge {
         if self.interest.has(&audience) {
             self.recent.add(sequence, &audience, framed);
             if self.resumes.is_idle() {
-                self.recent.trim();
+                self.recent.trim(self.resumes.is_fetching());
             }
         }
     }
@@ -373,16 +375,24 @@ impl Bridge {
     }
 
     fn keep_past(&mut self, Event { sequence, audience, content }: Event) {
-        if let (Some((_, past, to_come)), Some(cursor)) = (&mut self.past, self.cursor) {
-            let position = Position { sequence, ..cursor };
-            past.events.push(Framed::new(Some((position, audience)), content.own()));
+        if let (Some((of, past, to_come)), Some(cursor)) = (&mut self.past, self.cursor) {
             *to_come -= 1;
+            let last = past.events.last().map_or(0, |last| last.sequence());
+            if audience == *of && last < sequence && sequence <= cursor.sequence {
+                let position = Position { sequence, ..cursor };
+                past.events.push(Framed::new(Some((position, audience)), content.own()));
+            } else {
+                // What is recent must be in order, whatever a broker says.
+                warn!(sequence, ?audience, "the broker sent an old event out of order");
+            }
         }
         self.end_past();
     }
 
     fn end_past(&mut self) {
-        if let Some((audience, past, _)) = self.past.take_if(|(.., to_come)| *to_come == 0) {
+        if let Some((audience, past, _)) = self.past.take_if(|(.., to_come)| *to_come == 0)
+            && self.resumes.is_fetched(&audience)
+        {
             self.recent.add_past(&audience, past);
         }
     }
@@ -401,8 +411,8 @@ impl Bridge {
                 return;
             }
         }
-        self.recent.trim();
         self.fetch();
+        self.recent.trim(self.resumes.is_fetching());
     }
 
     fn fetch(&mut self) {
@@ -441,9 +451,11 @@ impl Bridge {
     }
 
     fn report(&mut self) {
-        for audience in self.interest.take_withdrawn() {
-            self.recent.forget(&audience);
-            self.withdrawn.push(audience);
+        let withdrawn = self.interest.take_withdrawn();
+        if !withdrawn.is_empty() {
+            withdrawn.iter().for_each(|audience| self.recent.forget(audience));
+            self.resumes.withdraw(&withdrawn);
+            self.withdrawn.extend(withdrawn);
         }
         self.audiences.store(self.interest.count(), Ordering::Relaxed);
         if self.outbound.is_some() {

@@ -24,10 +24,11 @@ pub struct GatewayConfig {
     /// takes one event, whatever its size.
     pub max_outbox_bytes: usize,
     /// What a client that comes back may have missed, in bytes as they wait for it; one that missed
-    /// more is told so. Besides `max_outbox_bytes`; one event may have any size.
+    /// more is told so. Besides `max_outbox_bytes`; one event may have any size. Only while no more
+    /// than `max_outbox_bytes` waits for it: else that counts as too much, too.
     pub max_replay_bytes: usize,
-    /// How much of what was received lately is kept for clients that come back. What is no longer
-    /// here is asked of the broker.
+    /// How much of what was received lately is kept for clients that come back, and four times as
+    /// much while they wait for the broker. What is no longer here is asked of it.
     pub recent_bytes: usize,
     /// Which web pages may read event streams. Default: see [`AllowOrigins::Local`].
     pub allow_origins: AllowOrigins,

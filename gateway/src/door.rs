@@ -89,6 +89,17 @@ impl Door {
         }
     }
 
+    /// Tells a client for which there is no room, in the way that makes it come back.
+    pub async fn turn_away(&self, mut stream: TcpStream, peer: SocketAddr) {
+        let mut received = Vec::new();
+        match timeout(REFUSAL_LIMIT, read_head(&mut stream, &mut received)).await {
+            Ok(Ok(Some((head, _)))) if head.path == "/events" => {
+                refuse(stream, peer, &Refusal::come_back(), self.origin(&head)).await;
+            }
+            _ => refuse(stream, peer, &Refusal::full(), None).await,
+        }
+    }
+
     fn check(&self, head: &Head) -> Result<Admitted, Refusal> {
         let max_groups = self.config.max_groups;
         let admitted = match &*head.path {
@@ -188,16 +199,6 @@ pub async fn read_head(
             return Ok(Some(read));
         }
     }
-}
-
-/// Tells a client for which there is no room, in the way that makes it come back.
-pub async fn turn_away(mut stream: TcpStream, peer: SocketAddr) {
-    let mut received = Vec::new();
-    let refusal = match timeout(REFUSAL_LIMIT, read_head(&mut stream, &mut received)).await {
-        Ok(Ok(Some((head, _)))) if head.path == "/events" => Refusal::come_back(),
-        _ => Refusal::full(),
-    };
-    refuse(stream, peer, &refusal, None).await;
 }
 
 /// Answers a refusal and sees the connection to its end. `allow_origin` is the page that may read

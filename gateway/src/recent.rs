@@ -2,7 +2,8 @@
 //! missed, without asking the broker for each of them. Pure: a part of the bridge's core.
 //!
 //! Of each audience this holds all events above a sequence, from the live stream and, where a client
-//! was away for longer, from the broker. Bounded in bytes: the oldest events go first.
+//! was away for longer, from the broker. Bounded in bytes: the oldest events go first, but later
+//! while somebody waits for them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,6 +18,10 @@ const OVERHEAD_BYTES: usize = 512;
 
 /// Each wire format that is in use holds the content once, and so does the event.
 const COPIES: usize = 3;
+
+/// While clients wait for the rest of what is fetched for them, so many times the bound are kept:
+/// else what came first would be gone when the last is there, and would be fetched again, for ever.
+const WHILE_FETCHING: usize = 4;
 
 /// The recent events of a gateway's audiences.
 #[derive(Debug)]
@@ -121,9 +126,11 @@ impl Recent {
         Missed::Events(events)
     }
 
-    /// Drops the oldest events past the bound.
-    pub fn trim(&mut self) {
-        while self.bytes > self.max_bytes
+    /// Drops the oldest events past the bound, which is wider while clients wait for the rest of
+    /// what is fetched for them.
+    pub fn trim(&mut self, is_fetching: bool) {
+        let max_bytes = if is_fetching { WHILE_FETCHING * self.max_bytes } else { self.max_bytes };
+        while self.bytes > max_bytes
             && let Some((sequence, audience)) = self.by_sequence.pop_first()
         {
             let tail = self.tails.get_mut(&audience).expect("an event stands in a tail");
@@ -239,7 +246,7 @@ mod tests {
         Live(u8),
         Ask(u8),
         Forget(u8),
-        Trim,
+        Trim(bool),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -247,7 +254,7 @@ mod tests {
             6 => (0u8..4).prop_map(Step::Live),
             2 => (0u8..4).prop_map(Step::Ask),
             1 => (0u8..4).prop_map(Step::Forget),
-            2 => Just(Step::Trim),
+            2 => any::<bool>().prop_map(Step::Trim),
         ]
     }
 
@@ -279,9 +286,10 @@ mod tests {
                         heard.remove(&name);
                         recent.forget(&group(name));
                     }
-                    Step::Trim => {
-                        recent.trim();
-                        prop_assert!(recent.bytes <= max_bytes);
+                    Step::Trim(is_fetching) => {
+                        recent.trim(is_fetching);
+                        let times = if is_fetching { WHILE_FETCHING } else { 1 };
+                        prop_assert!(recent.bytes <= times * max_bytes);
                     }
                 }
                 let held: usize = recent.tails.values().map(|tail| tail.events.len()).sum();

@@ -408,10 +408,8 @@ impl Registry {
         let Some((step, since)) = self.subscriptions.resume(ticket) else { return };
         let (Step::Attach(connection) | Step::Join(connection, _)) = step;
         let Some(client) = self.subscriptions.get(connection) else { return };
-        let max_bytes = self.config.max_replay_bytes;
         let missed = found.and_then(|missed| {
-            let is_too_far = missed.len() > 1 && client.replay_bytes(&missed) > max_bytes;
-            if is_too_far { Err(Lost::TooFar) } else { Ok(missed) }
+            if client.has_room(&missed, &self.config) { Ok(missed) } else { Err(Lost::TooFar) }
         });
         match (&step, missed) {
             (_, Err(lost)) => self.complete(&step, position, Some(Err(lost))),

@@ -8,10 +8,13 @@
 //!           └── fetched ◀── waits for the fetches of its audiences
 //! ```
 //!
+//! What is fetched for one client may not be kept until the rest of it is there, if it is much. So a
+//! client waits [`MAX_WAITS`] times, and then it has missed too much.
+//!
 //! Bounded by the connections: each has one, which is added when its interest was confirmed. One
 //! fetch is under way at a time, of at most [`MAX_FETCHED`] audiences.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use campanile_messages::{Audience, Position};
@@ -23,6 +26,9 @@ use crate::subscriptions::Ticket;
 
 /// How many audiences are fetched at a time: the next are asked for when these are here.
 const MAX_FETCHED: usize = 1_000;
+
+/// How often a client waits for fetches before it is told that it has missed too much.
+const MAX_WAITS: u32 = 3;
 
 /// A client that comes back, or one of its groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,21 +49,34 @@ pub type Outcome = Result<Vec<Arc<Framed>>, Lost>;
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Resumes {
-    ready: VecDeque<Resume>,
+    ready: VecDeque<Waiter>,
     /// By the place in `asked` of the last audience that each waits for.
-    waiting: BTreeMap<u64, Vec<Resume>>,
+    waiting: BTreeMap<u64, Vec<Waiter>>,
     /// Audiences that the broker is or will be asked for, with their places: they count up.
     asked: HashMap<Audience, u64>,
-    queue: VecDeque<Audience>,
+    queue: VecDeque<(u64, Audience)>,
     last_place: u64,
     /// The places up to which a fetch is under way.
     fetching: Option<u64>,
 }
 
+#[derive(Debug)]
+struct Waiter {
+    resume: Resume,
+    /// How often it has waited on this link.
+    waits: u32,
+}
+
+impl Waiter {
+    fn new(resume: Resume) -> Self {
+        Self { resume, waits: 0 }
+    }
+}
+
 impl Resumes {
     /// A client comes back whose interest is confirmed.
     pub fn add(&mut self, resume: Resume) {
-        self.ready.push_back(resume);
+        self.ready.push_back(Waiter::new(resume));
     }
 
     /// Nobody can be answered now.
@@ -65,9 +84,14 @@ impl Resumes {
         self.ready.is_empty()
     }
 
+    /// Clients wait for the answer of the broker.
+    pub fn is_fetching(&self) -> bool {
+        self.fetching.is_some()
+    }
+
     /// The next client that can be answered. `cursor` is the last position of the stream.
     pub fn judge(&mut self, recent: &Recent, cursor: Position) -> Option<(Resume, Outcome)> {
-        while let Some(resume) = self.ready.pop_front() {
+        while let Some(Waiter { resume, waits }) = self.ready.pop_front() {
             let Position { epoch, sequence } = resume.since;
             if epoch != cursor.epoch || sequence > cursor.sequence {
                 return Some((resume, Err(Lost::EpochChanged)));
@@ -75,10 +99,14 @@ impl Resumes {
             match recent.missed(sequence, &resume.audiences) {
                 Missed::Events(events) => return Some((resume, Ok(events))),
                 Missed::Lost(lost) => return Some((resume, Err(lost))),
+                Missed::Unknown(_) if waits == MAX_WAITS => {
+                    return Some((resume, Err(Lost::TooFar)));
+                }
                 Missed::Unknown(audiences) => {
                     let places = audiences.into_iter().map(|audience| self.ask(audience));
                     let last = places.max().unwrap_or(self.last_place);
-                    self.waiting.entry(last).or_default().push(resume);
+                    let waiter = Waiter { resume, waits: waits + 1 };
+                    self.waiting.entry(last).or_default().push(waiter);
                 }
             }
         }
@@ -91,9 +119,15 @@ impl Resumes {
             return None;
         }
         let count = self.queue.len().min(MAX_FETCHED);
-        let number = self.last_place - (self.queue.len() - count) as u64;
-        self.fetching = Some(number);
-        Some((number, self.queue.drain(..count).collect()))
+        let (places, audiences): (Vec<_>, _) = self.queue.drain(..count).unzip();
+        self.fetching = places.last().copied();
+        self.fetching.map(|number| (number, audiences))
+    }
+
+    /// Whether somebody may wait for what the fetch under way brings of an audience.
+    pub fn is_fetched(&self, audience: &Audience) -> bool {
+        let place = self.asked.get(audience);
+        place.zip(self.fetching).is_some_and(|(place, number)| *place <= number)
     }
 
     /// The broker has answered: those who waited for that are ready.
@@ -108,10 +142,26 @@ impl Resumes {
         self.ready.extend(done.into_values().flatten());
     }
 
+    /// Nobody listens to these any more, so those who wait for them are gone. What a fetch brings of
+    /// them is of no use: their later events do not come.
+    pub fn withdraw(&mut self, audiences: &[Audience]) {
+        if self.ready.is_empty() && self.asked.is_empty() {
+            return;
+        }
+        let withdrawn: HashSet<_> = audiences.iter().collect();
+        let is_there = |waiter: &Waiter| {
+            !waiter.resume.audiences.iter().any(|audience| withdrawn.contains(audience))
+        };
+        self.ready.retain(is_there);
+        self.waiting.values_mut().for_each(|waiters| waiters.retain(is_there));
+        self.asked.retain(|audience, _| !withdrawn.contains(audience));
+        self.queue.retain(|(_, audience)| !withdrawn.contains(audience));
+    }
+
     /// What was asked for does not come any more: all are judged again.
     pub fn link_lost(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        self.ready.extend(waiting.into_values().flatten());
+        let waiting = std::mem::take(&mut self.waiting).into_values().flatten();
+        self.ready.extend(waiting.map(|waiter| Waiter::new(waiter.resume)));
         self.asked.clear();
         self.queue.clear();
         self.fetching = None;
@@ -122,7 +172,7 @@ impl Resumes {
             return *place;
         }
         self.last_place += 1;
-        self.queue.push_back(audience.clone());
+        self.queue.push_back((self.last_place, audience.clone()));
         self.asked.insert(audience, self.last_place);
         self.last_place
     }
@@ -204,6 +254,49 @@ mod tests {
         resumes.add(resume(2, 101, &[1]));
         let lost = Err(Lost::EpochChanged);
         assert_eq!(answered(&mut resumes, &recent), [(1, lost), (2, lost)]);
+    }
+
+    #[test]
+    fn what_is_not_kept_until_all_is_there_is_too_far_and_not_asked_for_again_and_again() {
+        let (mut resumes, recent) = (Resumes::default(), Recent::new(1 << 20));
+        resumes.add(resume(1, 5, &[1]));
+        for number in 1..=u64::from(MAX_WAITS) {
+            assert_eq!(answered(&mut resumes, &recent), []);
+            assert_eq!(resumes.fetch(), Some((number, vec![group(1)])));
+            assert!(resumes.is_fetching());
+            resumes.fetched(number);
+        }
+        assert_eq!(answered(&mut resumes, &recent), [(1, Err(Lost::TooFar))]);
+        assert_eq!(resumes.fetch(), None);
+    }
+
+    #[test]
+    fn what_nobody_listens_to_any_more_is_neither_asked_for_nor_taken() {
+        let (mut resumes, mut recent) = (Resumes::default(), Recent::new(1 << 20));
+        resumes.add(resume(1, 5, &[1]));
+        answered(&mut resumes, &recent);
+        let asked = resumes.fetch().expect("something to ask");
+        resumes.add(resume(2, 5, &[1, 2]));
+        resumes.add(resume(3, 5, &[2, 3]));
+        resumes.add(resume(4, 5, &[3]));
+        answered(&mut resumes, &recent);
+        resumes.withdraw(&[group(1)]);
+        resumes.withdraw(&[group(2)]);
+        assert!(!resumes.is_fetched(&group(1)));
+        // Somebody listens again before the answer is there.
+        resumes.add(resume(5, 5, &[1]));
+        answered(&mut resumes, &recent);
+        assert!(!resumes.is_fetched(&group(1)), "by the next fetch");
+        resumes.fetched(asked.0);
+        let (number, audiences) = resumes.fetch().expect("something to ask");
+        assert_eq!(audiences, [group(3), group(1)]);
+        for audience in &audiences {
+            assert!(resumes.is_fetched(audience));
+            quiet(&mut recent, audience);
+        }
+        resumes.fetched(number);
+        assert_eq!(answered(&mut resumes, &recent), [(4, Ok(0)), (5, Ok(0))]);
+        assert!(resumes.asked.is_empty() && resumes.waiting.is_empty());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use crate::bridge::{Bridge, Finish, Worker};
 use crate::config::GatewayConfig;
 use crate::delivery::Deliveries;
-use crate::door::{Door, turn_away};
+use crate::door::Door;
 use crate::page;
 use crate::registry::{Drain, Registry};
 use crate::seats::{Seat, Seats};
@@ -138,7 +138,7 @@ fn open_door(
                 actix_rt::spawn(async move {
                     match admission {
                         Admission::Seated(seat) => door.admit(stream, peer, seat).await,
-                        Admission::Full(_seat) => turn_away(stream, peer).await,
+                        Admission::Full(_seat) => door.turn_away(stream, peer).await,
                     }
                 });
             }

@@ -212,6 +212,11 @@ impl Socket {
         self.lock().is_overrun
     }
 
+    /// What all that waits costs, what was replayed included.
+    pub fn held_bytes(&self) -> usize {
+        self.lock().outbox.held_bytes()
+    }
+
     /// Whether nothing waits to be written.
     pub fn is_flushed(&self) -> bool {
         self.lock().outbox.is_empty()
