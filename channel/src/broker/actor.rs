@@ -7,23 +7,22 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix::prelude::*;
 use campanile_messages::frame::encode_welcome;
 use campanile_messages::link::Role;
-use campanile_messages::{Durability, EncodedFrame, FromBroker, Hello, InstanceId, ToBroker};
+use campanile_messages::{EncodedFrame, FromBroker, Hello, InstanceId, ToBroker};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
+use super::beginning::{Clock, exchange, open};
 use super::conversation::Conversation;
 use super::ending::Ending;
-use super::exchange::{Effect, Exchange, Start, Unwelcome};
-use super::log::Opening;
-use super::store::{Recovered, Store, StoreError};
-use super::worker_ids::Supply;
+use super::exchange::{Effect, Exchange, Unwelcome};
+use super::store::StoreError;
 use super::writer::{Report, Writer};
-use super::{BrokerConfig, LinkNumber, Storage};
+use super::{BrokerConfig, LinkNumber};
 use crate::link::{LinkError, Outbound};
 
 /// While more than this waits for the disk, publishers are not read.
@@ -51,25 +50,6 @@ pub struct Broker {
     gone: Option<oneshot::Sender<StoreError>>,
 }
 
-/// The time since the Unix epoch; it never goes back.
-#[derive(Debug, Clone, Copy)]
-struct Clock {
-    started: Instant,
-    started_at: Duration,
-}
-
-impl Clock {
-    fn start() -> Self {
-        // Before 1970 the log has no age.
-        let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), started_at }
-    }
-
-    fn now(self) -> Duration {
-        self.started_at + self.started.elapsed()
-    }
-}
-
 struct Link {
     outbound: Outbound,
     peer: SocketAddr,
@@ -88,14 +68,13 @@ impl Broker {
     ) -> Result<(Addr<Self>, oneshot::Receiver<StoreError>), StoreError> {
         let clock = Clock::start();
         let (gone, is_gone) = oneshot::channel();
-        let opened = config.storage.as_ref().map(open).transpose()?;
-        let (store, start) = match opened {
-            Some((store, durability, recovered)) => {
-                (Some(store), start(config, clock.now(), Some((durability, recovered))))
+        let (store, exchange) = match &config.storage {
+            Some(storage) => {
+                let (store, recovered) = open(storage)?;
+                (Some(store), exchange(config, clock.now(), Some((storage.durability, recovered))))
             }
-            None => (None, start(config, clock.now(), None)),
+            None => (None, exchange(config, clock.now(), None)),
         };
-        let exchange = Exchange::new(start);
         let ctx = Context::new();
         let broker = ctx.address();
         let report = move |report| broker.do_send(Written(report));
@@ -112,59 +91,6 @@ impl Broker {
             gone: Some(gone),
         };
         Ok((ctx.run(broker), is_gone))
-    }
-}
-
-fn open(storage: &Storage) -> Result<(Store, Durability, Recovered), StoreError> {
-    let Storage { dir, durability } = storage;
-    let (store, recovered) = Store::open(dir, *durability, rand::random)?;
-    info!(
-        data_dir = %dir.display(),
-        durability = durability.word(),
-        epoch = format_args!("{:016x}", recovered.epoch),
-        head = recovered.head,
-        events = recovered.events.len(),
-        ids = recovered.ids.len(),
-        "the log is on disk"
-    );
-    Ok((store, *durability, recovered))
-}
-
-fn start(
-    config: &BrokerConfig,
-    now: Duration,
-    recovered: Option<(Durability, Recovered)>,
-) -> Start {
-    let keeps = recovered.is_some();
-    let (durability, recovered) = recovered.unzip();
-    let worker_ids = match &recovered {
-        Some(recovered) => Supply::Counted(recovered.next_worker),
-        None => Supply::Drawn(Box::new(rand::random)),
-    };
-    let Recovered { epoch, head, events, ids, trimmed, floor, .. } =
-        recovered.unwrap_or_else(|| Recovered { epoch: rand::random(), ..Recovered::default() });
-    Start {
-        now,
-        durability: durability.unwrap_or(Durability::Memory),
-        keeps,
-        log: Opening {
-            epoch,
-            head,
-            floor,
-            trimmed,
-            max_bytes: config.log_max_bytes,
-            max_age: config.log_max_age,
-            keep_until: now + config.return_limit,
-        },
-        events,
-        ids,
-        worker_ids,
-        // The upper half is random, the lower one counts.
-        first_link: u64::from(rand::random::<u32>()) << 32,
-        return_limit: config.return_limit,
-        max_links: config.max_links,
-        max_audiences_per_link: config.max_audiences_per_link,
-        max_ids: config.max_ids,
     }
 }
 

@@ -18,6 +18,7 @@
 //! is bounded in bytes and age; links and their audiences are counted.
 
 mod actor;
+mod beginning;
 mod conversation;
 mod ending;
 mod exchange;
