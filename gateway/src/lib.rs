@@ -11,6 +11,7 @@
 pub mod bridge;
 pub mod client;
 pub mod config;
+pub mod counting;
 pub mod counts;
 pub mod delivery;
 pub mod door;

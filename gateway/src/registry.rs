@@ -11,14 +11,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use campanile_messages::link::{self, Gap, Outcome, Tally};
+use campanile_messages::link::{self, Gap, Outcome};
 use campanile_messages::{Address, Audience, ConnectionId, GroupName, Position, WorkerId};
 use tokio::sync::oneshot;
-use tokio::time::timeout_at;
 
 use crate::bridge::{Answer, Bridge, Counted, InterestChanged, Missed};
-use crate::client::{Batch, Client, Fate, Mark, last_words};
+use crate::client::{Batch, Client, Mark, last_words};
 use crate::config::GatewayConfig;
+use crate::counting::Counting;
 use crate::delivery::{Deliveries, Delivery, Framed};
 use crate::interest::MAX_AUDIENCES;
 use crate::protocol::{Lost, Protocol, Resumed};
@@ -315,35 +315,12 @@ impl Registry {
         event: &Framed,
         ctx: &mut Context<Self>,
     ) {
-        let Some(audience) = event.audience() else { return };
-        let (mut tally, mut waiting) = (Tally::default(), Vec::new());
-        self.subscriptions.for_each_listener(audience, |_, client| {
-            if !client.socket.is_open() {
-                return;
-            }
-            tally.matched += 1;
-            match client.send_counted(event) {
-                Fate::Written => tally.written += 1,
-                Fate::TooSlow => tally.too_slow += 1,
-                Fate::Gone => {}
-                Fate::Waits(written) => waiting.push((written, client.socket.clone())),
-            }
-        });
-        if waiting.is_empty() {
+        let counting = Counting::deliver(event, &self.subscriptions);
+        if let Some(tally) = counting.complete() {
             return self.bridge.do_send(Counted { ticket, tally });
         }
-        let until = tokio::time::Instant::now() + within;
-        let rest = async move {
-            for (written, socket) in waiting {
-                match timeout_at(until, written).await {
-                    Ok(Ok(())) => tally.written += 1,
-                    Ok(Err(_)) if socket.is_overrun() => tally.too_slow += 1,
-                    Ok(Err(_)) | Err(_) => {}
-                }
-            }
-            tally
-        };
-        ctx.spawn(rest.into_actor(self).map(move |tally, registry, _| {
+        let counted = counting.finish(within);
+        ctx.spawn(counted.into_actor(self).map(move |tally, registry, _| {
             registry.bridge.do_send(Counted { ticket, tally });
         }));
     }
