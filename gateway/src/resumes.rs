@@ -9,10 +9,10 @@
 //! ```
 //!
 //! What is fetched for one client may not be kept until the rest of it is there, if it is much. So a
-//! client waits [`MAX_WAITS`] times, and then it has missed too much.
+//! client waits `MAX_WAITS` times, and then it has missed too much.
 //!
 //! Bounded by the connections: each has one, which is added when its interest was confirmed. One
-//! fetch is under way at a time, of at most [`MAX_FETCHED`] audiences.
+//! fetch is under way at a time, of at most `MAX_FETCHED` audiences.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
