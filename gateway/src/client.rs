@@ -152,6 +152,12 @@ impl Client {
         self.send(&protocol::joined(group, resumed));
     }
 
+    /// Nothing is missing up to here.
+    pub fn tell_position(&self, position: Position) {
+        self.told.set(position.sequence);
+        self.send(&protocol::position(position));
+    }
+
     /// Events may be missing here.
     pub fn tell_gap(&self, gap: Gap, position: Position) {
         self.told.set(position.sequence);

@@ -64,6 +64,12 @@ pub enum RequestError {
         /// The most that a connection may have.
         max: usize,
     },
+    /// A join that is to go on somewhere, of a group that is joined.
+    #[error("the group is joined already: leave it first, then join it with since")]
+    AlreadyJoined {
+        /// The group that stays as it is.
+        group: GroupName,
+    },
     /// One group more than all connections of a gateway may have.
     #[error("this gateway listens to as many groups as it can")]
     GatewayFull {
@@ -80,13 +86,16 @@ impl RequestError {
             Self::UnknownType(_) => "unknown_type",
             Self::InvalidGroup(_) => "invalid_group",
             Self::TooManyGroups { .. } => "too_many_groups",
+            Self::AlreadyJoined { .. } => "already_joined",
             Self::GatewayFull { .. } => "gateway_full",
         }
     }
 
     fn group(&self) -> Option<&GroupName> {
         match self {
-            Self::TooManyGroups { group, .. } | Self::GatewayFull { group } => Some(group),
+            Self::TooManyGroups { group, .. }
+            | Self::AlreadyJoined { group }
+            | Self::GatewayFull { group } => Some(group),
             _ => None,
         }
     }

@@ -173,6 +173,8 @@ pub enum JoinAnswer {
     Awaited,
     /// Say `joined`: the client listens already.
     Already,
+    /// Say that it listens already, and so cannot go on somewhere.
+    AlreadyJoined,
     /// Say that there are too many.
     TooMany,
     /// Say that the gateway has too many.
@@ -193,6 +195,8 @@ impl Handler<Join> for Registry {
                 self.report([change], ctx);
                 JoinAnswer::Awaited
             }
+            // It cannot go on in two places.
+            Joining::Repeated | Joining::Already if since.is_some() => JoinAnswer::AlreadyJoined,
             Joining::Repeated | Joining::Gone => JoinAnswer::Awaited,
             Joining::Already => JoinAnswer::Already,
             Joining::TooMany => JoinAnswer::TooMany,
@@ -418,8 +422,12 @@ impl Registry {
                 }
             }
             Step::Join(connection, group) => {
-                if let Some(client) = self.subscriptions.get(*connection) {
-                    client.tell_joined(group, resumed);
+                let Some(client) = self.subscriptions.get(*connection) else { return };
+                client.tell_joined(group, resumed);
+                // What was replayed had lower positions than the client may have seen before.
+                let is_settled = self.subscriptions.standing(*connection) == Standing::Settled;
+                if resumed.is_some() && is_settled {
+                    client.tell_position(position);
                 }
             }
         }

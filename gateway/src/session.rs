@@ -127,9 +127,9 @@ impl Session {
     fn join(&mut self, group: GroupName, since: Option<Since>, ctx: &mut Context<Self>) {
         let asked = self.registry.send(Join(self.connection, group.clone(), since));
         ctx.wait(asked.into_actor(self).map(move |answer, session, _| match answer {
-            // It has missed nothing since it listens.
-            Ok(JoinAnswer::Already) => {
-                session.say(&protocol::joined(&group, since.map(|_| Ok(()))));
+            Ok(JoinAnswer::Already) => session.say(&protocol::joined(&group, None)),
+            Ok(JoinAnswer::AlreadyJoined) => {
+                session.refuse(&RequestError::AlreadyJoined { group });
             }
             Ok(JoinAnswer::TooMany) => {
                 let max = session.max_groups;

@@ -17,6 +17,16 @@ pub type Ticket = u64;
 /// How the number of connections that listen to an audience changes.
 pub type Change = (Audience, i32);
 
+impl<T> Member<T> {
+    fn standing(&self) -> Standing {
+        match self.awaits {
+            Some(_) => Standing::Pending,
+            None if self.groups.iter().any(|group| group.awaits.is_some()) => Standing::Joining,
+            None => Standing::Settled,
+        }
+    }
+}
+
 /// Where a client wants to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
@@ -293,16 +303,15 @@ impl<T> Subscriptions<T> {
         self.members.get(slot).map(|member| &member.data)
     }
 
+    /// How far a connection has come; one that is gone is nowhere.
+    pub fn standing(&self, id: ConnectionId) -> Standing {
+        self.slots.get(&id).map_or(Standing::Pending, |slot| self.members[*slot].standing())
+    }
+
     /// Every connection, with how far it has come.
     pub fn all_mut(&mut self) -> impl Iterator<Item = (&mut T, Standing)> {
         self.members.iter_mut().map(|(_, member)| {
-            let standing = match member.awaits {
-                Some(_) => Standing::Pending,
-                None if member.groups.iter().any(|group| group.awaits.is_some()) => {
-                    Standing::Joining
-                }
-                None => Standing::Settled,
-            };
+            let standing = member.standing();
             (&mut member.data, standing)
         })
     }

@@ -19,8 +19,9 @@ use crate::units::HostPort;
 const IN_MEMORY: &str =
     "events are kept in memory only, and lost with the broker: --data-dir DIR keeps them on disk";
 
-/// In `up` one service ends after the other, and all of them within the gateway's drain and 5 s.
-const LAST_SECONDS: Duration = Duration::from_secs(1);
+/// In `up` one service ends after the other, and all of them within the gateway's drain and 5 s:
+/// five times this, and what the disk needs to be left.
+const LAST_WORDS: Duration = Duration::from_millis(800);
 
 /// Runs the broker.
 pub async fn channel(args: ChannelArgs, shutdown: Shutdown) -> anyhow::Result<()> {
@@ -70,9 +71,9 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown) -> anyhow::Result<()> {
         _ => format!("http://{push}"),
     });
     let mut publisher_config = args.publisher.config(broker.to_string(), "publisher-")?;
-    channel_config.shutdown_limit = channel_config.shutdown_limit.min(LAST_SECONDS);
-    gateway_config.shutdown_limit = gateway_config.shutdown_limit.min(2 * LAST_SECONDS);
-    publisher_config.shutdown_limit = publisher_config.shutdown_limit.min(2 * LAST_SECONDS);
+    channel_config.shutdown_limit = channel_config.shutdown_limit.min(LAST_WORDS);
+    gateway_config.shutdown_limit = gateway_config.shutdown_limit.min(2 * LAST_WORDS);
+    publisher_config.shutdown_limit = publisher_config.shutdown_limit.min(2 * LAST_WORDS);
     let room = room();
     let wanted = publisher_config.max_connections;
     publisher_config.max_connections = limited("--publisher-max-connections", wanted, room / 4);

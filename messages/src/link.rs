@@ -221,6 +221,12 @@ pub enum ToBroker<C = Content> {
         /// What it says.
         content: C,
     },
+    /// Publisher: every number below this one has its answer, or nobody waits for it any more. Said
+    /// where no `Publish` has said it for a while, so that the broker can forget them.
+    Settled {
+        /// As in `Publish`.
+        unanswered: Number,
+    },
     /// Publisher: an event for one connection.
     Push {
         /// Comes back in the answer.
@@ -359,6 +365,7 @@ impl<C> ToBroker<C> {
                 let content = replace(content)?;
                 ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content }
             }
+            Self::Settled { unanswered } => ToBroker::Settled { unanswered },
             Self::Push { number, to, content } => {
                 ToBroker::Push { number, to, content: replace(content)? }
             }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use campanile_channel::Outbound;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received};
-use campanile_messages::link::Role;
-use campanile_messages::{Hello, InstanceId};
+use campanile_messages::link::{Number, Role};
+use campanile_messages::{Hello, InstanceId, ToBroker};
 use tokio::sync::oneshot;
 use tracing::warn;
 
@@ -30,6 +30,10 @@ pub const LINK_QUEUE_BYTES: usize = 1 << 20;
 /// How exact deadlines are, and how soon a full link is tried again.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How soon the broker learns that nothing waits for its answers any more, where no later push says so:
+/// until then it keeps what it has accepted, on disk too.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// Owns the link.
 pub struct Courier {
     instance: InstanceId,
@@ -37,6 +41,8 @@ pub struct Courier {
     link: Option<Outbound>,
     ticking: bool,
     finishing: bool,
+    /// Every number below has its answer, and the broker knows.
+    settled: Number,
     /// Dropped with the courier, also by a panic: its starter watches the other end.
     _alive: oneshot::Sender<()>,
 }
@@ -62,6 +68,7 @@ impl Courier {
             link: None,
             ticking: false,
             finishing: false,
+            settled: 1,
             _alive: alive,
         }
     }
@@ -69,6 +76,10 @@ impl Courier {
 
 impl Actor for Courier {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(SETTLE, |courier, _| courier.settle());
+    }
 }
 
 impl Handler<Introduce> for Courier {
@@ -194,6 +205,17 @@ impl Courier {
         }
     }
 
+    /// Tells the broker which numbers have their answers, if it does not know.
+    fn settle(&mut self) {
+        let unanswered = self.pending.unanswered();
+        if let Some(link) = &self.link
+            && unanswered > self.settled
+            && link.send(&ToBroker::Settled { unanswered }.encode()).is_ok()
+        {
+            self.settled = unanswered;
+        }
+    }
+
     /// One timer serves all deadlines, and there is none while nothing is pending.
     fn keep_ticking(&mut self, ctx: &mut Context<Self>) {
         if !self.ticking && !self.pending.is_empty() {
@@ -214,10 +236,11 @@ impl Courier {
         self.hand_over();
     }
 
-    fn end_when_done(&self, ctx: &mut Context<Self>) {
+    fn end_when_done(&mut self, ctx: &mut Context<Self>) {
         if !self.finishing || !self.pending.is_empty() {
             return;
         }
+        self.settle();
         match &self.link {
             Some(link) => link.finish(),
             None => ctx.stop(),

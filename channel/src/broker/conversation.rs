@@ -86,6 +86,7 @@ impl Conversation {
                 Self::Gateway { .. },
                 ToBroker::Delivered { .. } | ToBroker::Counted { .. } | ToBroker::Fetch { .. },
             ) => Ok(()),
+            (Self::Publisher, ToBroker::Settled { .. }) => Ok(()),
             (
                 Self::Publisher,
                 ToBroker::Publish { content, .. } | ToBroker::Push { content, .. },
@@ -121,6 +122,7 @@ fn name(message: &ToBroker) -> &'static str {
         ToBroker::Counted { .. } => "Counted",
         ToBroker::Delivered { .. } => "Delivered",
         ToBroker::Publish { .. } => "Publish",
+        ToBroker::Settled { .. } => "Settled",
         ToBroker::Push { .. } => "Push",
     }
 }
@@ -162,8 +164,9 @@ mod tests {
         }
     }
 
-    fn publisher_lines() -> [ToBroker; 2] {
+    fn publisher_lines() -> [ToBroker; 3] {
         [
+            ToBroker::Settled { unanswered: 1 },
             publish("x".into()),
             ToBroker::Push {
                 number: 2,

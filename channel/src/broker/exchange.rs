@@ -144,6 +144,8 @@ impl Exchange {
             let receipt = Receipt { sequence, gateways, matched };
             intake.publishers.recover(publisher, number, receipt, now);
             log.append(&record);
+            // What is there for the publishers' sake alone is more than the log may keep.
+            log.trim(now, &mut Trim::default());
         }
         Self {
             durability,
@@ -245,6 +247,9 @@ impl Exchange {
                 let publish =
                     Publish { publisher, number, id, count_within_millis, audience, content };
                 self.publish(link, publish, now, effects);
+            }
+            ToBroker::Settled { unanswered } => {
+                self.intake.publishers.forget_below(instance, unanswered);
             }
             ToBroker::Push { number, to, content } => {
                 effects.push(self.push(link, number, to, content, now));

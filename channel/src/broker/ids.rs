@@ -63,7 +63,6 @@ pub struct Ids {
 struct Entry {
     digest: Digest,
     receipt: Receipt,
-    at: Duration,
     is_accepted: bool,
 }
 
@@ -86,7 +85,7 @@ impl Ids {
 
     /// A new key's event is on its way into the log.
     pub fn stage(&mut self, key: IdempotencyKey, digest: Digest, receipt: Receipt, at: Duration) {
-        let entry = Entry { digest, receipt, at, is_accepted: false };
+        let entry = Entry { digest, receipt, is_accepted: false };
         self.by_key.insert(key.clone(), entry);
         self.order.push_back((at, key));
     }
@@ -98,9 +97,9 @@ impl Ids {
         }
     }
 
-    /// The event of a key will not be in the log.
-    pub fn withdraw(&mut self, key: &IdempotencyKey) {
-        self.by_key.remove(key);
+    /// The same table without keys.
+    pub fn emptied(&self) -> Self {
+        Self::new(self.max_keys)
     }
 
     /// Takes in what an earlier broker remembered.
@@ -119,17 +118,11 @@ impl Ids {
         while let Some((at, key)) = self.order.front()
             && *at + REMEMBERED <= now
         {
-            // One that was withdrawn and came again is as old as its second time.
-            match self.by_key.get(key).filter(|entry| entry.at == *at) {
-                Some(Entry { is_accepted: false, .. }) => break,
-                Some(_) => {
-                    self.by_key.remove(key);
-                    forgotten.extend(self.order.pop_front().map(|(_, key)| key));
-                }
-                None => {
-                    self.order.pop_front();
-                }
+            if self.by_key.get(key).is_some_and(|entry| !entry.is_accepted) {
+                break;
             }
+            self.by_key.remove(key);
+            forgotten.extend(self.order.pop_front().map(|(_, key)| key));
         }
         if self.by_key.capacity() > 4 * self.by_key.len() {
             self.by_key.shrink_to(2 * self.by_key.len());

@@ -141,7 +141,7 @@ impl Intake {
         self.head += 1;
         let (sequence, (gateways, matched)) = (self.head, matched(&audience));
         let receipt = Receipt { sequence, gateways, matched };
-        self.publishers.stage(publisher, number, receipt);
+        self.publishers.stage(publisher, number, receipt, now);
         let id = id.map(|(digest, key)| {
             self.ids.stage(key.clone(), digest, receipt, now);
             if let Some(changes) = &mut changes {
@@ -177,12 +177,11 @@ impl Intake {
         Some(staged)
     }
 
-    /// A new epoch begins: what is staged belongs to the old one and is never released, and nobody
-    /// repeats a number of the old one.
+    /// A new epoch begins: what is staged belongs to the old one and is never released, nobody
+    /// repeats a number of the old one, and no key stands for an event of it.
     pub fn forget(&mut self) {
-        for key in self.staged.drain(..).filter_map(|staged| staged.id) {
-            self.ids.withdraw(&key);
-        }
+        self.staged.clear();
+        self.ids = self.ids.emptied();
         self.staged_bytes = 0;
         self.publishers = Publishers::default();
     }

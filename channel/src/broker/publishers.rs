@@ -10,7 +10,7 @@ use campanile_messages::link::Number;
 use super::LinkNumber;
 use super::receipt::Receipt;
 
-/// How long the numbers of a publisher without a link are remembered. Its callers have long been
+/// How long a number is remembered whose publisher says nothing of it. Its caller has long been
 /// answered by then.
 pub const REMEMBERED: Duration = Duration::from_secs(120);
 
@@ -50,6 +50,7 @@ struct Publisher {
 struct Numbered {
     number: Number,
     receipt: Receipt,
+    at: Duration,
     is_accepted: bool,
 }
 
@@ -87,10 +88,11 @@ impl Publishers {
     }
 
     /// The event of a new number is on its way into the log.
-    pub fn stage(&mut self, instance: InstanceId, number: Number, receipt: Receipt) {
+    pub fn stage(&mut self, instance: InstanceId, number: Number, receipt: Receipt, now: Duration) {
         let publisher = self.by_instance.entry(instance).or_default();
-        if let Err(at) = publisher.find(number) {
-            publisher.numbers.insert(at, Numbered { number, receipt, is_accepted: false });
+        if let Err(place) = publisher.find(number) {
+            let numbered = Numbered { number, receipt, at: now, is_accepted: false };
+            publisher.numbers.insert(place, numbered);
         }
     }
 
@@ -123,7 +125,7 @@ impl Publishers {
         if publisher.numbers.len() >= MAX_UNANSWERED {
             publisher.numbers.pop_front();
         }
-        self.stage(instance, number, receipt);
+        self.stage(instance, number, receipt, now);
         self.accept(instance, number);
     }
 
@@ -135,8 +137,13 @@ impl Publishers {
         }
     }
 
-    /// Forgets publishers that were away for [`REMEMBERED`].
+    /// Forgets numbers of which nothing was said for [`REMEMBERED`], and publishers that were away
+    /// for as long.
     pub fn expire(&mut self, now: Duration) {
+        for publisher in self.by_instance.values_mut() {
+            let is_old = |first: &mut Numbered| first.at + REMEMBERED <= now && first.is_accepted;
+            while publisher.numbers.pop_front_if(is_old).is_some() {}
+        }
         while let Some((at, instance)) = self.left.pop_front_if(|(at, _)| *at + REMEMBERED <= now) {
             let is_away =
                 |publisher: &Publisher| publisher.link.is_none() && publisher.left_at == at;
@@ -179,13 +186,13 @@ mod tests {
         let mut publishers = Publishers::default();
         publishers.enter(A, LinkNumber(1), 1);
         assert_eq!(publishers.look_up(A, 1), Repeat::New);
-        publishers.stage(A, 1, receipt(7));
+        publishers.stage(A, 1, receipt(7), AT);
         assert_eq!(publishers.look_up(A, 1), Repeat::Waiting);
         publishers.leave(A, LinkNumber(1), AT);
         assert_eq!(publishers.accept(A, 1), None);
         publishers.enter(A, LinkNumber(2), 1);
         assert_eq!(publishers.look_up(A, 1), Repeat::Accepted(receipt(7)));
-        publishers.stage(A, 2, receipt(8));
+        publishers.stage(A, 2, receipt(8), AT);
         assert_eq!(publishers.accept(A, 2), Some(LinkNumber(2)));
         assert_eq!(publishers.oldest(), Some(7));
         publishers.forget_below(A, 2);
@@ -197,9 +204,9 @@ mod tests {
     fn a_number_that_was_refused_is_new_also_behind_later_ones() {
         let mut publishers = Publishers::default();
         publishers.enter(A, LinkNumber(1), 1);
-        publishers.stage(A, 2, receipt(7));
+        publishers.stage(A, 2, receipt(7), AT);
         assert_eq!(publishers.look_up(A, 1), Repeat::New);
-        publishers.stage(A, 1, receipt(8));
+        publishers.stage(A, 1, receipt(8), AT);
         assert_eq!(publishers.look_up(A, 1), Repeat::Waiting);
         assert_eq!(publishers.look_up(A, 2), Repeat::Waiting);
     }
@@ -208,7 +215,7 @@ mod tests {
     fn a_publisher_that_says_nothing_of_its_answers_is_bounded() {
         let mut publishers = Publishers::default();
         for number in 1..=MAX_UNANSWERED as u64 {
-            publishers.stage(A, number, receipt(number));
+            publishers.stage(A, number, receipt(number), AT);
         }
         assert_eq!(publishers.look_up(A, MAX_UNANSWERED as u64 + 1), Repeat::Full);
         assert_eq!(publishers.look_up(A, 1), Repeat::Waiting);
@@ -222,10 +229,21 @@ mod tests {
         assert_eq!(publishers.look_up(A, 5), Repeat::Accepted(receipt(7)));
         publishers.enter(A, LinkNumber(1), 1);
         publishers.expire(AT + REMEMBERED);
-        assert_eq!(publishers.look_up(A, 5), Repeat::Accepted(receipt(7)));
+        assert_eq!(publishers.link(A), Some(LinkNumber(1)));
         publishers.leave(A, LinkNumber(1), AT + REMEMBERED);
         publishers.expire(AT + 2 * REMEMBERED);
-        assert_eq!(publishers.look_up(A, 5), Repeat::New);
+        assert!(publishers.by_instance.is_empty());
+    }
+
+    #[test]
+    fn a_number_of_which_nothing_is_said_is_forgotten_in_time_though_its_publisher_stays() {
+        let mut publishers = Publishers::default();
+        publishers.enter(A, LinkNumber(1), 1);
+        publishers.stage(A, 5, receipt(7), AT);
+        publishers.accept(A, 5);
+        publishers.expire(AT + REMEMBERED - Duration::from_nanos(1));
+        assert_eq!(publishers.oldest(), Some(7));
+        publishers.expire(AT + REMEMBERED);
         assert_eq!(publishers.oldest(), None);
     }
 }

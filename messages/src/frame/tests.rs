@@ -86,6 +86,7 @@ fn every_message_survives_its_frame() {
             audience: news(),
             content: "".into(),
         },
+        ToBroker::Settled { unanswered: 3 },
         ToBroker::Push { number: 2, to, content: "쉿".into() },
     ] {
         assert_eq!(ToBroker::decode(body(message.clone().encode())), Ok(message));
