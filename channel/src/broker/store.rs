@@ -16,6 +16,13 @@
 //! was not acknowledged, is what a crash has torn off: it is cut. Everything else is a [`StoreError`],
 //! never fewer events and never a new epoch.
 //!
+//! What is whole may still not be what the last broker left, or not all of it (`continuity`): a copy
+//! of the directory that was put back, or a log that only memory or a kernel that has ended knew. Then
+//! a new epoch begins, which is said in the log. A copy is told by its marker, which is another file
+//! than the one that the state names; a renamed directory goes on. Not told are a disk, a volume or a
+//! snapshot that was put back as a whole, and files that were written back into the directory's own:
+//! whoever does that removes the directory first.
+//!
 //! # Why fjall
 //! Its journal is one sequential write and one fsync a batch, and what it has written survives the
 //! process without an fsync, which is all that `--durability written` asks for; redb 4, the other
@@ -43,6 +50,7 @@ mod rows;
 mod sweeper;
 mod trees;
 
+use std::io;
 use std::path::Path;
 
 use campanile_messages::{Audience, Durability};
@@ -57,7 +65,7 @@ use engine::Engine;
 pub use error::StoreError;
 use journal::Unreadable;
 use mark::{Mark, MarkFile};
-use rows::{Run, STATE_KEY, State};
+use rows::{Place, Run, STATE_KEY, State};
 
 /// What was found at the start.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -70,7 +78,7 @@ pub struct Recovered {
     pub next_worker: u64,
     /// The events of the epoch that are kept, without a gap up to the head.
     pub events: Vec<Record>,
-    /// The idempotency keys, in no particular order.
+    /// The idempotency keys of the epoch, in no particular order.
     pub ids: Vec<KnownId>,
     /// The trimmed table, in no particular order.
     pub trimmed: Vec<(Audience, u64)>,
@@ -101,19 +109,21 @@ impl Store {
         durability: Durability,
         random: impl FnMut() -> u64,
     ) -> Result<(Self, Recovered), StoreError> {
-        Self::open_in(dir, durability, opening::boot(), random)
+        Self::open_in(dir, durability, opening::boot(), Directory::place, random)
     }
 
-    /// [`Store::open`] in a given start of the host's kernel.
+    /// [`Store::open`] in a given start of the host's kernel, with a given way to tell copies.
     fn open_in(
         dir: &Path,
         durability: Durability,
         boot: Option<u128>,
+        place: impl FnOnce(&Directory) -> io::Result<Place>,
         mut random: impl FnMut() -> u64,
     ) -> Result<(Self, Recovered), StoreError> {
         let directory = Directory::take(dir)?;
         let io = |error| StoreError::io(dir, error);
-        let run = Run { durability, boot, clean: false };
+        let place = place(&directory).map_err(io)?;
+        let run = Run { durability, boot, place, clean: false };
         let mark = MarkFile::read(&directory.mark()).map_err(io)?;
         if !directory.store().try_exists().map_err(io)? {
             if mark.is_some() {
@@ -143,12 +153,12 @@ impl Store {
         let mut recovered = opening::read(&engine, dir, &state)?;
         recovered.torn_bytes = torn_bytes;
         let mut edits = Vec::new();
-        if let Some(broken) = continuity::broken(&state.run, boot) {
+        if let Some(broken) = continuity::broken(&state.run, &run) {
             warn!(
                 dir = %dir.display(),
                 forgotten = recovered.events.len(),
-                "nothing proves that the log of the last broker is complete: {}; its events are \
-                 forgotten and a new epoch begins",
+                "nothing proves that the log of the last broker is complete: {}; its events and \
+                 idempotency keys are forgotten and a new epoch begins",
                 broken.sentence()
             );
             let epoch = opening::another(state.epoch, random);
@@ -156,6 +166,7 @@ impl Store {
             recovered = Recovered {
                 epoch,
                 events: Vec::new(),
+                ids: Vec::new(),
                 trimmed: Vec::new(),
                 floor: state.floor,
                 ..recovered
@@ -213,8 +224,9 @@ impl Store {
         self.commit(Vec::new(), state, Some(PersistMode::SyncData))
     }
 
-    /// Begins a new epoch: forgets all events, the trimmed table and the floor, and goes on counting.
-    /// On disk in every mode, all or nothing.
+    /// Begins a new epoch: forgets all events, the idempotency keys, the trimmed table and the floor,
+    /// and goes on counting sequences and worker ids. A key goes with its event: what it would answer is
+    /// a position in the log that is gone. On disk in every mode, all or nothing.
     ///
     /// # Errors
     /// See [`Store::write`].
@@ -260,12 +272,14 @@ impl Store {
 }
 
 fn renewal(engine: &Engine, state: &State, epoch: u64) -> Result<(Vec<Edit>, State), StoreError> {
-    let mut audiences = Vec::new();
-    engine.each_row(rows::trimmed_keys(), |key, _| {
-        audiences.push(key.to_vec());
-        Ok(())
-    })?;
-    Ok(batch::renewal(state, epoch, audiences))
+    let mut forgotten = Vec::new();
+    for keys in [rows::id_keys(), rows::trimmed_keys()] {
+        engine.each_row(keys, |key, _| {
+            forgotten.push(key.to_vec());
+            Ok(())
+        })?;
+    }
+    Ok(batch::renewal(state, epoch, forgotten))
 }
 
 #[cfg(test)]

@@ -86,9 +86,9 @@ pub fn edits(before: &State, changes: &[Changes]) -> Result<(Vec<Edit>, State), 
     Ok((edits, state))
 }
 
-/// What begins a new epoch; `audiences` are the keys of the trimmed table.
-pub fn renewal(before: &State, epoch: u64, audiences: Vec<Vec<u8>>) -> (Vec<Edit>, State) {
-    let edits = audiences.into_iter().map(Edit::Remove).collect();
+/// What begins a new epoch; `forgotten` are the keys of the rows that belong to the old one.
+pub fn renewal(before: &State, epoch: u64, forgotten: Vec<Vec<u8>>) -> (Vec<Edit>, State) {
+    let edits = forgotten.into_iter().map(Edit::Remove).collect();
     let state = State { epoch, first: before.head + 1, floor: 0, ..before.clone() };
     (edits, state)
 }
@@ -99,12 +99,13 @@ mod tests {
 
     use campanile_messages::{Audience, Durability, IdempotencyKey, InstanceId};
 
-    use super::super::rows::Run;
+    use super::super::rows::{Place, Run};
     use super::*;
     use crate::broker::record::{KnownId, Record, Trim};
 
     fn state(first: u64, head: u64) -> State {
-        let run = Run { durability: Durability::Disk, boot: None, clean: false };
+        let place = Place { inode: 1, created_nanos: None };
+        let run = Run { durability: Durability::Disk, boot: None, place, clean: false };
         State { changes: 1, epoch: 7, first, head, floor: 0, next_worker: 0, run }
     }
 

@@ -1,7 +1,8 @@
 //! The data directory itself: whose it is, who uses it now, and in which format it is.
 //!
 //! ```text
-//! campanile   the marker: "campanile data directory, format 1"; locked while a broker runs
+//! campanile   the marker: "campanile data directory, format 1"; locked while a broker runs, and
+//!             what a copy of the directory is told by
 //! mark        what was acknowledged, see `mark.rs`
 //! store/      the engine's
 //! store.new/  the engine's, while the directory is being made
@@ -9,12 +10,14 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::StoreError;
+use super::rows::Place;
 
 /// The format that this version writes.
 const FORMAT: u32 = 1;
@@ -31,7 +34,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    _lock: File,
+    marker: File,
 }
 
 impl Directory {
@@ -62,12 +65,24 @@ impl Directory {
         };
         take_lock(path, &lock)?;
         check_format(path, &lock)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), marker: lock })
     }
 
     /// Where the directory is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Which directory it is. It stays the same under another name, and a copy is another one: the
+    /// marker is written in place, and never replaced.
+    ///
+    /// # Errors
+    /// Whatever the system answers.
+    pub fn place(&self) -> io::Result<Place> {
+        let marker = self.marker.metadata()?;
+        let created = marker.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let created_nanos = created.and_then(|since| u64::try_from(since.as_nanos()).ok());
+        Ok(Place { inode: marker.ino(), created_nanos })
     }
 
     /// The engine's part.

@@ -203,12 +203,13 @@ fn take_slice<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
 mod tests {
     use campanile_messages::Durability;
 
-    use super::super::rows::{Run, State, state_value};
+    use super::super::rows::{Place, Run, State, state_value};
     use super::*;
 
     /// A batch as the engine writes it, with one other row before the state.
     fn batch(seqno: u64, changes: u64) -> Vec<u8> {
-        let run = Run { durability: Durability::Disk, boot: None, clean: false };
+        let place = Place { inode: 1, created_nanos: None };
+        let run = Run { durability: Durability::Disk, boot: None, place, clean: false };
         let state = State { changes, epoch: 1, first: 1, head: 0, floor: 0, next_worker: 0, run };
         let mut body = Vec::new();
         for (key, value) in [(&b"\x02k"[..], vec![7; 20]), (&STATE_KEY[..], state_value(&state))] {

@@ -54,8 +54,20 @@ pub struct Run {
     pub durability: Durability,
     /// Of which start of the host's kernel.
     pub boot: Option<u128>,
+    /// Where the directory was.
+    pub place: Place,
     /// Whether it has ended with everything on disk.
     pub clean: bool,
+}
+
+/// Which of all directories with the same content it is: what the file system knows of its marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The marker's inode number.
+    pub inode: u64,
+    /// When the marker was created, in nanoseconds since 1970, where that is known: the numbers of
+    /// inodes are used again.
+    pub created_nanos: Option<u64>,
 }
 
 /// A row that is not as it was written.
@@ -291,12 +303,13 @@ mod tests {
         );
         assert_eq!(trimmed_key(&Audience::Everyone), b"\x03\xa8Everyone");
         assert_eq!(trimmed_key(&group("a")), b"\x03\x81\xa5Group\xa1a");
-        let run = Run { durability: Durability::Disk, boot: Some(1), clean: false };
+        let place = Place { inode: 7, created_nanos: Some(8) };
+        let run = Run { durability: Durability::Disk, boot: Some(1), place, clean: false };
         let state =
             State { changes: 1, epoch: 2, first: 3, head: 4, floor: 5, next_worker: 6, run };
-        let mut expected = b"\x97\x01\x02\x03\x04\x05\x06\x93\xa4Disk\xc4\x10".to_vec();
+        let mut expected = b"\x97\x01\x02\x03\x04\x05\x06\x94\xa4Disk\xc4\x10".to_vec();
         expected.extend_from_slice(&1_u128.to_be_bytes());
-        expected.push(0xc2);
+        expected.extend_from_slice(b"\x92\x07\x08\xc2");
         assert_eq!(state_value(&state), expected);
         assert_eq!(super::state(&expected), Ok(state));
     }

@@ -23,23 +23,27 @@ use super::engine::contained;
 /// The file that names the manifest. A tree without one was never finished; the engine deletes it.
 const CURRENT: &str = "current";
 
+/// What is there from the start on. The engine says only that something is missing, or that something
+/// else exists.
+const ALWAYS: [&str; 3] = ["version", "lock", "keyspaces/0/current"];
+
 /// Checks all trees of an engine's directory. `dir` is the data directory, for errors.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub fn check(dir: &Path, store: &Path) -> Result<(), StoreError> {
     let io = |error| StoreError::io(dir, error);
-    let trees = match fs::read_dir(store.join("keyspaces")) {
-        Ok(trees) => trees,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io(error)),
-    };
-    for tree in trees {
+    for file in ALWAYS.map(|file| store.join(file)) {
+        if !file.try_exists().map_err(io)? {
+            return Err(missing(dir, &file));
+        }
+    }
+    for tree in fs::read_dir(store.join("keyspaces")).map_err(io)? {
         let tree = tree.map_err(io)?.path();
         if !tree.join(CURRENT).try_exists().map_err(io)? {
             continue;
         }
-        if !manifest_is_whole(&tree).map_err(|error| StoreError::opening(dir, error.into()))? {
+        if !manifest_is_whole(dir, &tree)? {
             let what = format!("the manifest in {} fails its checksum", tree.display());
             return Err(StoreError::damaged(dir, what));
         }
@@ -51,14 +55,25 @@ pub fn check(dir: &Path, store: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn manifest_is_whole(tree: &Path) -> io::Result<bool> {
-    let current = fs::read(tree.join(CURRENT))?;
+fn manifest_is_whole(dir: &Path, tree: &Path) -> Result<bool, StoreError> {
+    let current = read(dir, &tree.join(CURRENT))?;
     let Some((number, rest)) = current.split_first_chunk() else {
         return Ok(false);
     };
     let Some((checksum, [0])) = rest.split_first_chunk() else {
         return Ok(false);
     };
-    let manifest = fs::read(tree.join(format!("v{}", u64::from_le_bytes(*number))))?;
+    let manifest = read(dir, &tree.join(format!("v{}", u64::from_le_bytes(*number))))?;
     Ok(xxh3_128(&manifest) == u128::from_le_bytes(*checksum))
+}
+
+fn read(dir: &Path, file: &Path) -> Result<Vec<u8>, StoreError> {
+    fs::read(file).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => missing(dir, file),
+        _ => StoreError::opening(dir, error.into()),
+    })
+}
+
+fn missing(dir: &Path, file: &Path) -> StoreError {
+    StoreError::damaged(dir, format!("its file {} is missing", file.display()))
 }

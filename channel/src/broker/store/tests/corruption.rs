@@ -116,3 +116,20 @@ fn garbage_behind_the_journal_is_cut() {
         assert_eq!(recovered.events, expected.events);
     }
 }
+
+#[test]
+fn a_file_that_is_gone_is_named() {
+    let (mut image, _) = populated();
+    // Older manifests may be there still.
+    let number = image.file("keyspaces/1/current").first_chunk().copied().unwrap();
+    let manifest = format!("keyspaces/1/v{}", u64::from_le_bytes(number));
+    for name in ["version", "lock", "keyspaces/0/current", &manifest] {
+        let name = Path::new("store").join(name);
+        let mut without = image.clone();
+        without.0.retain(|(path, _)| *path != name);
+        let dir = without.restore();
+        let error = try_open(dir.path(), Durability::Disk).err().unwrap();
+        let is_named = error.to_string().contains(&format!("{} is missing", name.display()));
+        assert!(matches!(error, StoreError::Damaged { .. }) && is_named, "{error}");
+    }
+}

@@ -54,6 +54,7 @@ impl Model {
     fn new_epoch(&mut self, epoch: u64) {
         self.epoch = epoch;
         self.events.clear();
+        self.ids.clear();
         self.trimmed.clear();
         self.floor = 0;
     }
@@ -153,7 +154,7 @@ proptest! {
                     }
                     let found;
                     (store, found) =
-                        Store::open_in(dir.path(), durability, BOOT, || epoch).unwrap();
+                        Store::open_in(dir.path(), durability, BOOT, |_| Ok(PLACE), || epoch).unwrap();
                     prop_assert_eq!(sorted(found), model.expected());
                 }
             }
