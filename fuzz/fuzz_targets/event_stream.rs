@@ -19,8 +19,8 @@ fuzz_target!(|data: &[u8]| {
         Ok(text) if first & 1 == 0 => Content::Text(text),
         _ => Content::Binary(bytes),
     };
-    let position = (first & 2 == 0)
-        .then(|| Position { epoch: u64::from(first), sequence: data.len() as u64 });
+    let position =
+        (first & 2 == 0).then(|| Position { epoch: u64::from(first), sequence: data.len() as u64 });
     // Two in a row: the first must not run into the second.
     let stream = event(position, &content).repeat(2);
     let events = read(str::from_utf8(&stream).expect("UTF-8"));
