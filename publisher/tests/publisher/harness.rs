@@ -145,7 +145,7 @@ impl Broker {
         self.received().iter().map(number).collect()
     }
 
-    /// The pushes it got so far, without the heartbeats.
+    /// The pushes it got so far, without what is said beside them.
     pub fn received(&self) -> Vec<ToBroker> {
         self.received.lock().expect("no panic").clone()
     }
@@ -200,7 +200,7 @@ async fn serve_link(
     loop {
         let frame = next_frame(&mut stream, &mut buffer).await?;
         let message = ToBroker::decode(frame).expect("a message");
-        if message == ToBroker::Heartbeat {
+        if matches!(message, ToBroker::Heartbeat | ToBroker::Settled { .. }) {
             say(&mut stream, FromBroker::Heartbeat.encode()).await?;
             continue;
         }
