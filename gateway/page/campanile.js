@@ -54,7 +54,7 @@ const JOIN_FAILED = ['too_many_groups', 'gateway_full', 'invalid_group'];
  *
  * @typedef {object} Gap
  * @property {string} reason epoch_changed, expired, too_far or malformed
- * @property {string} position where the stream goes on
+ * @property {string} position where the stream goes on; for a group, the client's own `position`, which the gap leaves as it is
  * @property {string} [group] the only group that is affected, if it is one
  * @property {boolean} resuming whether a resume found it; else it happened to the open connection
  *
@@ -126,6 +126,9 @@ export class Campanile {
     this.#urlIndex = Math.floor(Math.random() * this.#urls.length);
     this.#WebSocket = WebSocket;
     this.#position = since ?? undefined;
+    if (typeof groups === 'string') {
+      throw new TypeError(`groups is the string ${JSON.stringify(groups)}: an array of names is accepted.`);
+    }
     for (const group of groups) this.join(group);
     // From here on, as the caller cannot use a client that it does not have yet.
     this.#callbacks = callbacks;
@@ -288,7 +291,8 @@ export class Campanile {
       }
     }
     this.#become('open', { url: this.#socket.url, address: { worker, connection }, recovered, reason });
-    if (recovered === false) this.#call('onGap', { reason, position, resuming: true });
+    // A client that was closed by a callback says nothing more.
+    if (recovered === false && this.#state !== 'closed') this.#call('onGap', { reason, position, resuming: true });
   }
 
   #event({ id, to, content }) {
@@ -318,7 +322,9 @@ export class Campanile {
     if (!this.#groups.has(group)) return;
     this.#groups.set(group, true);
     this.#tellGroups();
-    if (recovered === false) this.#call('onGap', { reason, position: this.#position, group, resuming: true });
+    if (recovered === false && this.#state !== 'closed') {
+      this.#call('onGap', { reason, position: this.#position, group, resuming: true });
+    }
   }
 
   #left({ group }) {
@@ -339,7 +345,7 @@ export class Campanile {
       }
       this.#tellGroups();
     }
-    this.#call('onError', { code, message, group });
+    if (this.#state !== 'closed') this.#call('onError', { code, message, group });
   }
 
   #isAnswered(group) {
@@ -348,8 +354,10 @@ export class Campanile {
 
   #become(state, detail) {
     this.#state = state;
+    const socket = this.#socket;
     this.#call('onState', state, detail);
-    this.#tellGroups();
+    // What the callback did may have told a later state already.
+    if (this.#state === state && this.#socket === socket) this.#tellGroups();
   }
 
   #tellGroups() {
@@ -369,7 +377,12 @@ export class Campanile {
 
 /** The websocket address of a gateway; in a browser `url` may be relative to the page. */
 function socketUrl(url) {
-  const parsed = new URL(url, globalThis.location?.href);
+  let parsed;
+  try {
+    parsed = new URL(url, globalThis.location?.href);
+  } catch {
+    throw new TypeError(`${JSON.stringify(String(url))} is no URL: a ws:, wss:, http: or https: URL is accepted.`);
+  }
   parsed.protocol = parsed.protocol.replace('http', 'ws');
   if (!/^wss?:$/.test(parsed.protocol)) throw new TypeError(`${url} is no ws:, wss:, http: or https: URL.`);
   parsed.hash = '';

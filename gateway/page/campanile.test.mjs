@@ -157,6 +157,20 @@ describe('connecting', () => {
     assert.equal(client.state, 'closed');
   });
 
+  test('a client that is closed inside a callback calls nothing back after that', async () => {
+    const states = [];
+    const { client, heard } = await start({
+      since: 'P0',
+      onState: (state) => {
+        states.push(state);
+        if (state === 'open') client.close();
+      },
+    });
+    socket().say(welcome('P1', { recovered: false, reason: 'expired' }));
+    assert.deepEqual(states, ['connecting', 'open', 'closed']);
+    assert.deepEqual(heard.gaps, []);
+  });
+
   test('a client that is closed at once never connects', async () => {
     new Campanile('ws://a/', { WebSocket: FakeWebSocket }).close();
     await null;
@@ -185,6 +199,8 @@ describe('connecting', () => {
       assert.throws(() => new Campanile(urls, { WebSocket: FakeWebSocket }), TypeError, String(urls));
     }
     assert.throws(() => new Campanile('ws://a/', { WebSocket: FakeWebSocket, groups: [''] }), TypeError);
+    assert.throws(() => new Campanile('no url', { WebSocket: FakeWebSocket }), { name: 'TypeError', message: '"no url" is no URL: a ws:, wss:, http: or https: URL is accepted.' });
+    assert.throws(() => new Campanile('ws://a/', { WebSocket: FakeWebSocket, groups: 'news' }), { name: 'TypeError', message: 'groups is the string "news": an array of names is accepted.' });
   });
 
   test('the WebSocket of the platform is used where there is one', async () => {
@@ -654,6 +670,19 @@ describe('groups that do not fit into the URL', () => {
     socket().say(event('P8'));
     assert.equal(client.position, 'P8');
     assert.deepEqual(contents(), ['at P5', 'at P7', 'at P2', 'at P8']);
+  });
+
+  test('move the position on at the one that follows the last answer', async () => {
+    const { client, contents } = await start({ groups: many });
+    socket().say(welcome('P0'), event('P5'), event('P2', behind));
+    answerJoins();
+    assert.equal(client.position, 'P0');
+    // Again under its id, only to show that the client has forgotten it.
+    socket().say({ type: 'position', id: 'P5' }, event('P5', undefined, 'forgotten'));
+    assert.equal(client.position, 'P5');
+    reconnect();
+    assert.deepEqual(parameters('since'), ['P5']);
+    assert.deepEqual(contents(), ['at P5', 'at P2', 'forgotten']);
   });
 
   test('lose nothing and repeat nothing when the connection is lost in between', async () => {

@@ -20,7 +20,7 @@ use crate::event_stream;
 use crate::head::Head;
 use crate::page::Serve;
 use crate::protocol::Protocol;
-use crate::refusal::Refusal;
+use crate::refusal::{COME_BACK_MILLIS, Refusal};
 use crate::registry::Registry;
 use crate::rewind::Rewind;
 use crate::seats::Seat;
@@ -94,7 +94,7 @@ impl Door {
         let mut received = Vec::new();
         match timeout(REFUSAL_LIMIT, read_head(&mut stream, &mut received)).await {
             Ok(Ok(Some((head, _)))) if head.path == "/events" => {
-                refuse(stream, peer, &Refusal::come_back(), self.origin(&head)).await;
+                refuse(stream, peer, &come_back(), self.origin(&head)).await;
             }
             _ => refuse(stream, peer, &Refusal::full(), None).await,
         }
@@ -121,7 +121,7 @@ impl Door {
         // Last: a request that is wrong anyway should hear that first.
         match (self.worker.get(), &admitted) {
             (Some(_), _) => Ok(admitted),
-            (None, Admitted::EventStream(_)) => Err(Refusal::come_back()),
+            (None, Admitted::EventStream(_)) => Err(come_back()),
             (None, _) => Err(Refusal::no_broker()),
         }
     }
@@ -163,6 +163,10 @@ enum Admitted {
     Websocket(Upgrade, Wish),
     EventStream(Wish),
     Page,
+}
+
+fn come_back() -> Refusal {
+    Refusal::come_back(rand::random_range(COME_BACK_MILLIS))
 }
 
 /// What the client of an event stream wants. A browser that comes back says in a header what it has

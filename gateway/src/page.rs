@@ -105,9 +105,18 @@ async fn client() -> HttpResponse {
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
     let path: String = request.path().chars().take(100).collect();
-    HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body(format!(
-        "nothing at {path}; the page and the websocket are at /, event streams at /events\n"
-    ))
+    let sentence = match &*path {
+        // Without the headers of a websocket the front door would have kept it.
+        "/events" => {
+            "no websocket at /events: websockets are at /, event streams at /events without the \
+             headers of an upgrade"
+                .to_owned()
+        }
+        _ => {
+            format!("nothing at {path}: the page and websockets are at /, event streams at /events")
+        }
+    };
+    HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body(sentence + "\n")
 }
 
 /// For an attribute of HTML.

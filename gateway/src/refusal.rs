@@ -1,11 +1,12 @@
 //! What the front door answers to a request that it does not let in.
 
-use std::time::Duration;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-/// When an event stream for which there is no room or no broker is worth another try.
-const RETRY: Duration = Duration::from_secs(5);
+/// When an event stream for which there is no room or no broker is worth another try. Each client
+/// gets its own time out of these, or a refused crowd would come back in step.
+pub const COME_BACK_MILLIS: RangeInclusive<u32> = 3_000..=8_000;
 
 /// An HTTP error with a sentence that says what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,9 +61,10 @@ impl Refusal {
         Self { status: 503, headers: "Retry-After: 10\r\n", sentence }
     }
 
-    /// 200, and come back: an `EventSource` gives up for good on any other status.
-    pub fn come_back() -> Self {
-        let sentence = format!("retry: {}\n", RETRY.as_millis());
+    /// 200, and come back after a time out of [`COME_BACK_MILLIS`]: an `EventSource` gives up for
+    /// good on any other status.
+    pub fn come_back(retry_millis: u32) -> Self {
+        let sentence = format!("retry: {retry_millis}\n");
         let headers = "Content-Type: text/event-stream\r\nCache-Control: no-store\r\n";
         Self { status: 200, headers, sentence }
     }
@@ -119,7 +121,7 @@ mod tests {
               this gateway has not reached its broker yet, try again\n"
         );
         assert_eq!(
-            &Refusal::come_back().response(Some("http://h"))[..],
+            &Refusal::come_back(5000).response(Some("http://h"))[..],
             b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n\
               Cache-Control: no-store\r\nAccess-Control-Allow-Origin: http://h\r\nVary: Origin\r\n\
               Content-Length: 13\r\n\r\nretry: 5000\n\n"

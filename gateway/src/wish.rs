@@ -27,7 +27,9 @@ impl Wish {
             match name {
                 "group" => wish.add_group(value, max_groups)?,
                 "since" if wish.since.is_some() => {
-                    return Err(Refusal::bad("parameter since: given more than once"));
+                    return Err(Refusal::bad(
+                        "parameter since: given more than once, one position is accepted",
+                    ));
                 }
                 "since" => wish.since = Some(Since::read(&decode(value).unwrap_or_default())),
                 _ => {
@@ -51,7 +53,10 @@ impl Wish {
             self.groups.push(group);
         }
         if self.groups.len() > max_groups {
-            return Err(Refusal::bad(&format!("parameter group: more than {max_groups} groups")));
+            return Err(Refusal::bad(&format!(
+                "parameter group: more than {max_groups} groups, at most {max_groups} are accepted \
+                 (the gateway's --max-groups)"
+            )));
         }
         Ok(())
     }

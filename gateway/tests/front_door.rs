@@ -100,7 +100,8 @@ fn a_wrong_handshake_is_told_what_is_wrong() {
         ("/?group=%0a", "", "", 400, "control characters"),
         ("/?group=%ff", "", "", 400, "not percent-encoded UTF-8"),
         ("/?topic=x", "", "", 400, "unknown parameter \"topic\""),
-        (&format!("/?{many}"), "", "", 400, "more than 100 groups"),
+        (&format!("/?{many}"), "", "", 400, "at most 100 are accepted"),
+        ("/?since=a&since=a", "", "", 400, "one position is accepted"),
         (&long, "", "", 400, "at most 255 bytes"),
     ] {
         let request = String::from_utf8(request(target, &[])).unwrap().replacen(replace, with, 1);

@@ -239,7 +239,8 @@ pub enum ApiError {
     },
     /// The broker knows as many ids as it can.
     #[error(
-        "the broker remembers as many ids of pushes as it can, nothing was accepted: try again"
+        "the broker remembers as many ids of pushes as it may (the channel's --max-ids), nothing was \
+         accepted: try again"
     )]
     IdsFull,
     /// The broker keeps as many numbers of this publisher as it does of any.
@@ -250,10 +251,14 @@ pub enum ApiError {
     TooManyUnanswered,
     /// The id has been given to something else.
     #[error(
-        "another content, or the same for another audience, was pushed under this id before: nothing \
-         was accepted; give each push its own id, and repeat it unchanged"
+        "id is {id}, under which another content, another kind of it (text or binary) or another \
+         audience was pushed before, nothing was accepted: give each push its own id, and repeat it \
+         unchanged"
     )]
-    IdTaken,
+    IdTaken {
+        /// The id of the push.
+        id: Shown,
+    },
     /// The broker goes.
     #[error("the broker is shutting down, nothing was accepted: try again")]
     BrokerShuttingDown,
@@ -345,7 +350,7 @@ impl ApiError {
             | Self::TooMuchPending
             | Self::CallerGone
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-            Self::IdTaken => StatusCode::CONFLICT,
+            Self::IdTaken { .. } => StatusCode::CONFLICT,
             Self::Unanswered { .. }
             | Self::MemoryLost
             | Self::Unconfirmed { .. }

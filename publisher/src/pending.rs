@@ -23,13 +23,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use campanile_messages::link::{Number, Outcome, Refusal, Tally, Welcome};
-use campanile_messages::{Address, Durability, FromBroker, Position, ToBroker};
+use campanile_messages::{Address, Durability, FromBroker, IdempotencyKey, Position, ToBroker};
 
 use crate::ApiError;
 use crate::counting::{Count, Counting};
 use crate::deadline::Deadline;
 use crate::receipt::{Accepted, Answer, Receipt};
 use crate::request::{Push, Target, Wait};
+use crate::shown::Shown;
 
 /// How long gateways may take to count what they wrote, from the handing over on, where the caller
 /// does not say.
@@ -194,7 +195,9 @@ impl<C> Pending<C> {
             }
             FromBroker::Counted { number, tally } => self.counting.counted(number, tally),
             FromBroker::Refused { number, refusal } => {
-                Some(self.take_publish(number)?.answer(Err(refused(refusal))))
+                let handed = self.take_publish(number)?;
+                let error = refused(refusal, handed.push.id.as_ref());
+                Some(handed.answer(Err(error)))
             }
             FromBroker::Answered { number, outcome } => {
                 let to = self.handed.get(&number)?.push.target.address()?;
@@ -300,10 +303,10 @@ fn count_within_millis(until: Instant, now: Instant) -> u32 {
     u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
-fn refused(refusal: Refusal) -> ApiError {
+fn refused(refusal: Refusal, id: Option<&IdempotencyKey>) -> ApiError {
     match refusal {
         Refusal::IdsFull => ApiError::IdsFull,
-        Refusal::IdTaken => ApiError::IdTaken,
+        Refusal::IdTaken => ApiError::IdTaken { id: Shown::from(id.map_or("", |id| &**id)) },
         Refusal::TooManyUnanswered => ApiError::TooManyUnanswered,
         Refusal::ShuttingDown => ApiError::BrokerShuttingDown,
     }

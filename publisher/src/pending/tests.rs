@@ -281,7 +281,7 @@ fn every_refusal_has_its_error() {
     let now = Instant::now();
     for (refusal, error) in [
         (Refusal::IdsFull, ApiError::IdsFull),
-        (Refusal::IdTaken, ApiError::IdTaken),
+        (Refusal::IdTaken, ApiError::IdTaken { id: "".into() }),
         (Refusal::TooManyUnanswered, ApiError::TooManyUnanswered),
         (Refusal::ShuttingDown, ApiError::BrokerShuttingDown),
     ] {
