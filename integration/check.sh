@@ -51,8 +51,9 @@ install_packages() {
     local apt=(env DEBIAN_FRONTEND=noninteractive apt-get)
     has apt-get || give_up "there is no apt-get here; install by other means: ${packages[*]}"
     if ((EUID != 0)); then
-        has sudo && sudo -n true 2>/dev/null ||
+        if ! has sudo || ! sudo -n true 2>/dev/null; then
             give_up "I may not install; as root, run: apt-get install ${packages[*]}"
+        fi
         apt=(sudo -n "${apt[@]}")
     fi
     "${apt[@]}" update -qq
@@ -69,6 +70,8 @@ need_package cc build-essential 'Rust links with it'
 need_package g++ build-essential 'libFuzzer is C++'
 need_package chromium chromium 'the test of the page drives a browser'
 need_package chromedriver chromium-driver 'the test of the page drives a browser'
+need_package curl curl 'a test listens to an event stream with it'
+need_package node nodejs 'the client in JavaScript is tested with it, too'
 if ((${#packages[@]} > 0)); then
     install_packages
 fi
@@ -89,6 +92,9 @@ cargo clippy --workspace --all-targets -- -D warnings
 
 heading 'documentation'
 RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+
+heading 'tests of the client in JavaScript'
+node --test --test-reporter spec gateway/page/*.test.mjs
 
 heading 'tests'
 cargo test --workspace 2>&1 | tee "$log"
@@ -113,6 +119,7 @@ cat <<END
 
 === all passed, in $((SECONDS / 60)) min $((SECONDS % 60)) s
 format, lints and documentation without a warning
+the client in JavaScript by itself
 $tests tests, the page in a browser among them
 ${#targets[@]} fuzz targets, $fuzz_seconds s each: ${targets[*]}
 END

@@ -28,6 +28,9 @@ pub struct Outbox {
     /// The front slice is partly written: it must be completed whatever happens.
     front_begun: bool,
     written_bytes: u64,
+    /// How many of the slices, from the front, do not count, and where in the stream they end.
+    exempt_slices: usize,
+    exempt_until: u64,
 }
 
 impl Outbox {
@@ -40,6 +43,8 @@ impl Outbox {
             max_bytes,
             front_begun: false,
             written_bytes: 0,
+            exempt_slices: 0,
+            exempt_until: 0,
         }
     }
 
@@ -48,8 +53,8 @@ impl Outbox {
     /// # Errors
     /// [`Full`] if something waits and the slice would pass the bound.
     pub fn push(&mut self, slice: Bytes) -> Result<(), Full> {
-        let cost = self.queued_bytes + self.queue.len() * SLICE_BYTES;
-        if !self.is_empty() && cost + slice.len() + SLICE_BYTES > self.max_bytes {
+        let cost = self.cost_bytes();
+        if cost > 0 && cost + slice.len() + SLICE_BYTES > self.max_bytes {
             return Err(Full { queued_bytes: cost, max_bytes: self.max_bytes });
         }
         self.force(slice);
@@ -64,6 +69,18 @@ impl Outbox {
         }
     }
 
+    /// From here on, what waits now does not count: it was forced, and is bounded by other means.
+    pub fn exempt(&mut self) {
+        self.exempt_slices = self.queue.len();
+        self.exempt_until = self.written_bytes + self.queued_bytes as u64;
+    }
+
+    fn cost_bytes(&self) -> usize {
+        let exempt_bytes = self.exempt_until.saturating_sub(self.written_bytes) as usize;
+        let counted = self.queue.len() - self.exempt_slices;
+        self.queued_bytes.saturating_sub(exempt_bytes) + counted * SLICE_BYTES
+    }
+
     /// Nothing waits.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
@@ -72,6 +89,11 @@ impl Outbox {
     /// How many bytes wait.
     pub fn queued_bytes(&self) -> usize {
         self.queued_bytes
+    }
+
+    /// What all that waits costs, [`SLICE_BYTES`] a slice included, whether it counts or not.
+    pub fn held_bytes(&self) -> usize {
+        self.queued_bytes + self.queue.len() * SLICE_BYTES
     }
 
     /// How many bytes were ever written; with [`queued_bytes`](Self::queued_bytes) this tells where
@@ -108,6 +130,7 @@ impl Outbox {
             }
             left -= front.len();
             self.queue.pop_front();
+            self.exempt_slices = self.exempt_slices.saturating_sub(1);
             self.front_begun = false;
         }
         if self.queue.is_empty() {
@@ -122,6 +145,7 @@ impl Outbox {
         self.queue.truncate(usize::from(self.front_begun));
         self.queue.shrink_to_fit();
         self.queued_bytes = self.queue.front().map_or(0, Bytes::len);
+        (self.exempt_slices, self.exempt_until) = (0, 0);
     }
 }
 
@@ -165,6 +189,7 @@ mod tests {
     enum Step {
         Push(Vec<u8>),
         Write(usize),
+        Exempt,
         Discard,
     }
 
@@ -172,6 +197,7 @@ mod tests {
         prop_oneof![
             3 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Step::Push),
             3 => (0usize..80).prop_map(Step::Write),
+            1 => Just(Step::Exempt),
             1 => Just(Step::Discard),
         ]
     }
@@ -186,11 +212,12 @@ mod tests {
             let mut outbox = Outbox::new(MAX);
             let mut model: Vec<Vec<u8>> = Vec::new();
             let mut begun = false;
+            let mut exempt = 0;
             for step in steps {
                 match step {
                     Step::Push(data) => {
                         let cost = |data: &Vec<u8>| data.len() + SLICE_BYTES;
-                        let waiting: usize = model.iter().map(cost).sum();
+                        let waiting: usize = model.iter().skip(exempt).map(cost).sum();
                         let fits = waiting == 0 || waiting + cost(&data) <= MAX;
                         prop_assert_eq!(outbox.push(Bytes::from(data.clone())).is_ok(), fits);
                         if fits && !data.is_empty() {
@@ -213,17 +240,24 @@ mod tests {
                                 left = 0;
                             } else {
                                 left -= model.remove(0).len();
+                                exempt = exempt.saturating_sub(1);
                                 begun = false;
                             }
                         }
                     }
+                    Step::Exempt => {
+                        outbox.exempt();
+                        exempt = model.len();
+                    }
                     Step::Discard => {
+                        exempt = 0;
                         outbox.discard_unbegun();
                         model.truncate(usize::from(begun));
                     }
                 }
                 let waiting: usize = model.iter().map(Vec::len).sum();
                 prop_assert_eq!(outbox.queued_bytes(), waiting);
+                prop_assert_eq!(outbox.held_bytes(), waiting + model.len() * SLICE_BYTES);
                 prop_assert_eq!(outbox.is_empty(), model.is_empty());
             }
         }

@@ -9,8 +9,7 @@ use std::fs::File;
 
 use campanile_channel::broker::BrokerConfig;
 use campanile_messages::Audience;
-use campanile_messages::link::Role;
-use harness::{Peer, TestBroker};
+use harness::{PUBLISHER, Peer, TestBroker};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[actix::test]
@@ -34,6 +33,6 @@ async fn without_descriptors_links_live_on_and_new_ones_wait() {
     }
     drop(files);
     let instance = campanile_messages::InstanceId(1);
-    let welcome = waiting.hello(instance, Role::Publisher).await;
+    let welcome = waiting.hello(instance, PUBLISHER).await;
     assert_eq!(welcome.unwrap().head.sequence, 49);
 }

@@ -10,7 +10,7 @@ use campanile_channel::broker::BrokerConfig;
 use campanile_messages::frame::{MAX_FRAME_BYTES, encode_hello};
 use campanile_messages::link::Role;
 use campanile_messages::{Audience, Content, Hello, InstanceId, ToBroker};
-use harness::{Peer, TestBroker, within};
+use harness::{PUBLISHER, Peer, TestBroker, publish, within};
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
 
@@ -72,10 +72,10 @@ async fn a_peer_that_does_not_speak_the_protocol_is_told_so() {
 #[actix::test]
 async fn a_peer_of_another_version_is_told_both_versions() {
     let mut town = Town::new(BrokerConfig::default()).await;
-    let mut frame = hello(Role::Publisher);
+    let mut frame = hello(PUBLISHER);
     frame[14] = 9;
     let reason = town.refusal(&frame).await;
-    assert_eq!(reason, "the peer speaks version 9 of the link protocol, this side 1");
+    assert_eq!(reason, "the peer speaks version 9 of the link protocol, this side 2");
     town.assert_undisturbed().await;
 }
 
@@ -85,9 +85,10 @@ async fn a_hello_that_makes_no_sense_is_refused() {
     let held = vec![];
     let frame = hello(Role::Gateway { workers: 0, held });
     assert!(town.refusal(&frame).await.contains("0 workers"));
-    let mut frame = hello(Role::Publisher);
+    let mut frame = hello(PUBLISHER);
     let last = frame.len() - 1;
-    frame[last] = b'?';
+    // No MessagePack begins with this byte.
+    frame[last] = 0xc1;
     assert!(town.refusal(&frame).await.contains("malformed"));
     town.assert_undisturbed().await;
 }
@@ -97,7 +98,7 @@ async fn a_peer_that_says_nothing_is_closed_in_time() {
     let hello_limit = Duration::from_millis(50);
     let mut town = Town::new(BrokerConfig { hello_limit, ..BrokerConfig::default() }).await;
     assert_eq!(town.refusal(b"").await, "no hello within 0.05 s");
-    let half = &hello(Role::Publisher)[..9];
+    let half = &hello(PUBLISHER)[..9];
     assert_eq!(town.refusal(half).await, "no hello within 0.05 s");
     town.assert_undisturbed().await;
 }
@@ -117,11 +118,7 @@ async fn a_frame_that_cannot_be_read_ends_its_link_only() {
 #[actix::test]
 async fn what_came_before_a_broken_frame_counts() {
     let mut town = Town::new(BrokerConfig::default()).await;
-    let publish = ToBroker::Publish {
-        number: 1,
-        audience: Audience::Everyone,
-        content: "the last word".into(),
-    };
+    let publish = publish(1, Audience::Everyone, "the last word");
     let mut bytes = publish.encode().head.to_vec();
     bytes.extend_from_slice(&[0xff; 4]);
     let mut peer = Peer::publisher(&town.broker).await;
@@ -183,7 +180,7 @@ async fn a_line_of_the_other_role_ends_its_link_only() {
 #[actix::test]
 async fn a_link_too_many_is_refused_with_a_reason() {
     let mut town = Town::new(BrokerConfig { max_links: 2, ..BrokerConfig::default() }).await;
-    let reason = town.refusal(&hello(Role::Publisher)).await;
+    let reason = town.refusal(&hello(PUBLISHER)).await;
     assert_eq!(reason, "the broker has 2 links already, which is its limit");
     town.assert_undisturbed().await;
 }

@@ -4,13 +4,10 @@
 
 mod harness;
 
-use std::time::Duration;
-
 use campanile_channel::broker::BrokerConfig;
-use campanile_messages::link::{Outcome, Refusal, Role};
+use campanile_messages::link::{Gap, Outcome, Role};
 use campanile_messages::{Audience, Content, FromBroker, InstanceId, Position, ToBroker, WorkerId};
-use harness::{Peer, TestBroker, event, group, within};
-use tokio::time::sleep;
+use harness::{Peer, TestBroker, event, group};
 
 const GATEWAY: InstanceId = InstanceId(0xbe11);
 
@@ -19,12 +16,12 @@ async fn a_gateway_that_comes_back_takes_its_earlier_link_over_at_once() {
     let broker = TestBroker::start(BrokerConfig::default()).await;
     let (mut old, welcome) = Peer::gateway_of(&broker, GATEWAY, &[]).await;
     old.attach(&[Audience::Everyone], None).await;
-    assert_eq!(old.recv().await, FromBroker::Attached { lost: 0 });
+    assert_eq!(old.attached().await, None);
     let held = welcome.workers;
     let (mut new, welcome) = Peer::gateway_of(&broker, GATEWAY, &held).await;
     assert_eq!(welcome.workers, held);
     new.attach(&[Audience::Everyone], Some(welcome.head)).await;
-    assert_eq!(new.recv().await, FromBroker::Attached { lost: 0 });
+    assert_eq!(new.attached().await, None);
     assert_eq!(
         new.recv().await,
         FromBroker::Confirmed { revision: 1, head: welcome.head.sequence }
@@ -51,10 +48,10 @@ async fn what_a_gateway_missed_comes_before_anything_newer() {
     let cursor = Position { sequence: 1, ..welcome.head };
     gateway.attach(&[group("news")], Some(cursor)).await;
     // The publisher's event is behind the attach if it was sent after its first effect.
+    assert_eq!(gateway.attached().await, None);
     assert_eq!(gateway.event().await, event(2, group("news"), "two"));
     publisher.publish_accepted(group("news"), "five").await;
     assert_eq!(gateway.event().await, event(3, group("news"), "three"));
-    assert_eq!(gateway.recv().await, FromBroker::Attached { lost: 0 });
     assert_eq!(gateway.recv().await, FromBroker::Confirmed { revision: 1, head: 4 });
     assert_eq!(gateway.event().await, event(5, group("news"), "five"));
 }
@@ -75,12 +72,12 @@ async fn a_missed_part_larger_than_the_bound_of_a_link_is_handed_over_and_the_li
     let (mut gateway, welcome) = Peer::gateway(&broker).await;
     let cursor = Position { sequence: 0, ..welcome.head };
     gateway.attach(&[Audience::Everyone], Some(cursor)).await;
+    assert_eq!(gateway.attached().await, None);
     assert_eq!(gateway.event().await.sequence, 1);
     publisher.publish_accepted(Audience::Everyone, "live").await;
     for sequence in 2..=EVENTS {
         assert_eq!(gateway.event().await.sequence, sequence);
     }
-    assert_eq!(gateway.recv().await, FromBroker::Attached { lost: 0 });
     assert_eq!(gateway.recv().await, FromBroker::Confirmed { revision: 1, head: EVENTS });
     assert_eq!(gateway.event().await.content, "live".into());
 }
@@ -105,8 +102,8 @@ async fn a_new_broker_keeps_what_it_accepted_for_the_gateways_of_the_earlier_one
     assert_ne!(welcome.head.epoch, old_head.epoch);
     let cursor = Position { sequence: 1, ..old_head };
     gateway.attach(&[Audience::Everyone], Some(cursor)).await;
+    assert_eq!(gateway.attached().await, Some(Gap::EpochChanged));
     assert_eq!(gateway.event().await, event(1, Audience::Everyone, "new"));
-    assert_eq!(gateway.recv().await, FromBroker::Attached { lost: 0 });
     assert_eq!(gateway.recv().await, FromBroker::Confirmed { revision: 1, head: 1 });
     publisher.publish_accepted(Audience::Everyone, "live").await;
     assert_eq!(gateway.event().await, event(2, Audience::Everyone, "live"));
@@ -153,7 +150,7 @@ async fn an_answer_meant_for_a_publisher_of_the_earlier_broker_reaches_nobody() 
     let outcome = Outcome::Written;
     gateway.send(ToBroker::Delivered { ticket, outcome }).await;
     gateway.attach(&[], None).await;
-    assert_eq!(gateway.recv().await, FromBroker::Attached { lost: 0 });
+    assert_eq!(gateway.attached().await, None);
     publisher.assert_publishes().await;
 }
 
@@ -174,42 +171,21 @@ async fn a_gateway_cannot_claim_the_worker_of_another() {
 }
 
 #[actix::test]
-async fn a_full_log_refuses_at_first_and_drops_the_oldest_later() {
-    let broker = TestBroker::start(BrokerConfig {
-        log_max_bytes: 300 << 10,
-        log_max_age: Duration::from_secs(2),
-        ..BrokerConfig::default()
-    })
-    .await;
+async fn a_gateway_that_comes_back_too_late_is_told_where_its_stream_goes_on() {
+    let log_max_bytes = 300 << 10;
+    let broker = TestBroker::start(BrokerConfig { log_max_bytes, ..BrokerConfig::default() }).await;
     let mut publisher = Peer::publisher(&broker).await;
     let content = Content::Binary(vec![b'x'; 100 << 10].into());
-    within(async {
-        let (mut accepted, mut refused) = (0, 0);
-        while refused == 0 || accepted < 4 {
-            publisher.publish(1, Audience::Everyone, content.clone()).await;
-            match publisher.recv().await {
-                FromBroker::Accepted { .. } => accepted += 1,
-                FromBroker::Refused { refusal, .. } => {
-                    assert_eq!(refusal, Refusal::LogFull);
-                    refused += 1;
-                    sleep(Duration::from_millis(10)).await;
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-    })
-    .await;
+    for _ in 0..4 {
+        publisher.publish_accepted(Audience::Everyone, content.clone()).await;
+    }
     let (mut gateway, welcome) = Peer::gateway(&broker).await;
     let cursor = Position { sequence: 0, ..welcome.head };
     gateway.attach(&[Audience::Everyone], Some(cursor)).await;
-    let mut kept = 0;
-    let lost = loop {
-        match gateway.recv().await {
-            FromBroker::Event(_) => kept += 1,
-            FromBroker::Attached { lost } => break lost,
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(kept + lost, 4);
-    assert!(lost >= 2);
+    let from = Position { sequence: 2, ..welcome.head };
+    let gap = Some(Gap::Expired);
+    assert_eq!(gateway.recv().await, FromBroker::Attached { from, gap });
+    assert_eq!(gateway.event().await.sequence, 3);
+    assert_eq!(gateway.event().await.sequence, 4);
+    assert_eq!(gateway.recv().await, FromBroker::Confirmed { revision: 1, head: 4 });
 }

@@ -3,6 +3,7 @@
 #![no_main]
 
 use campanile_gateway::protocol::{self, Request};
+use campanile_gateway::subscriptions::Since;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
@@ -11,9 +12,20 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     match protocol::read(text) {
-        Ok(Request::Join(group)) => assert_repeats("join", Some(&group), text),
-        Ok(Request::Leave(group)) => assert_repeats("leave", Some(&group), text),
-        Ok(Request::Ping) => assert_repeats("ping", None, text),
+        Ok(Request::Join(group, since)) => {
+            let mut join = json!({ "type": "join", "group": &*group });
+            if let Some(since) = since {
+                join["since"] = match since {
+                    Since::At(position) => json!(position.to_string()),
+                    Since::Malformed => json!(""),
+                };
+            }
+            assert_repeats(&join, text);
+        }
+        Ok(Request::Leave(group)) => {
+            assert_repeats(&json!({ "type": "leave", "group": &*group }), text);
+        }
+        Ok(Request::Ping) => assert_repeats(&json!({ "type": "ping" }), text),
         Err(error) => {
             let frame = protocol::error(&error);
             let header = if frame[1] < 126 { 2 } else { 4 };
@@ -25,10 +37,6 @@ fuzz_target!(|data: &[u8]| {
 });
 
 /// The request, written anew, is read as the same.
-fn assert_repeats(kind: &str, group: Option<&str>, text: &str) {
-    let again = match group {
-        Some(group) => json!({ "type": kind, "group": group }),
-        None => json!({ "type": kind }),
-    };
+fn assert_repeats(again: &Value, text: &str) {
     assert_eq!(protocol::read(&again.to_string()), protocol::read(text));
 }

@@ -1,12 +1,13 @@
-//! What an HTTP client sends to a gateway: the request's head, the handshake in it, the groups of
-//! its query.
+//! What an HTTP client sends to a gateway: the request's head, the handshake in it, the wish in its
+//! query.
 
 #![no_main]
 
 use campanile_gateway::head::{Head, MAX_HEAD_BYTES};
 use campanile_gateway::refusal::Refusal;
 use campanile_gateway::websocket::Upgrade;
-use campanile_gateway::websocket::handshake::{groups, is_meant};
+use campanile_gateway::websocket::handshake::is_meant;
+use campanile_gateway::wish::Wish;
 use libfuzzer_sys::fuzz_target;
 
 const MAX_GROUPS: usize = 3;
@@ -18,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
     parse(data);
     parse(&[START, data].concat());
     if let Ok(query) = str::from_utf8(data) {
-        check_groups(query);
+        check_wish(query);
     }
 });
 
@@ -45,17 +46,19 @@ fn check(head: &Head) {
         }
         Err(refusal) => assert_refuses(&refusal),
     }
-    check_groups(&head.query);
+    check_wish(&head.query);
 }
 
-fn check_groups(query: &str) {
-    match groups(query, MAX_GROUPS) {
-        Ok(groups) => {
+fn check_wish(query: &str) {
+    match Wish::read(query, MAX_GROUPS) {
+        Ok(Wish { groups, since }) => {
             assert!(groups.len() <= MAX_GROUPS);
             for (i, group) in groups.iter().enumerate() {
                 assert!((1..=255).contains(&group.len()));
                 assert!(!groups[..i].contains(group), "a repeated group");
             }
+            let names_one = query.split('&').any(|pair| pair.split('=').next() == Some("since"));
+            assert_eq!(since.is_some(), names_one);
         }
         Err(refusal) => assert_refuses(&refusal),
     }
@@ -63,7 +66,7 @@ fn check_groups(query: &str) {
 
 /// A refusal is one response, whatever the client wrote into it.
 fn assert_refuses(refusal: &Refusal) {
-    let response = refusal.response();
+    let response = refusal.response(None);
     let response = str::from_utf8(&response).expect("UTF-8");
     let (head, body) = response.split_once("\r\n\r\n").expect("a head");
     assert!(head.starts_with(&format!("HTTP/1.1 {} ", refusal.status)));

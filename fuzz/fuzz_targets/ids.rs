@@ -5,14 +5,17 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
+use campanile_gateway::subscriptions::Since;
 use campanile_messages::ids::ID_LIMIT;
 use campanile_messages::{ConnectionId, GroupName, Position, WorkerId};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    if let Some(position) = survives::<Position>(text) {
+    let position = survives::<Position>(text);
+    if let Some(position) = position {
         assert_eq!(position.to_string(), text);
     }
+    assert_eq!(Since::read(text), position.map_or(Since::Malformed, Since::At));
     if let Some(worker) = survives::<WorkerId>(text) {
         assert!(worker.0 < ID_LIMIT);
     }

@@ -1,5 +1,6 @@
 //! What the peers of a link send: frames in whatever pieces, and the messages in them. What can be
-//! read can be written, and reads the same.
+//! read can be written, and reads the same; so does what was made up here, which random bytes would
+//! seldom be.
 
 #![no_main]
 
@@ -7,7 +8,11 @@ use bytes::{Bytes, BytesMut};
 use campanile_messages::frame::{
     decode_hello, decode_welcome, encode_hello, encode_welcome, take_frame,
 };
-use campanile_messages::{DecodeError, EncodedFrame, FromBroker, ToBroker};
+use campanile_messages::link::{Gap, Tally, Ticket};
+use campanile_messages::{
+    Audience, Content, DecodeError, EncodedFrame, FromBroker, GroupName, IdempotencyKey, Position,
+    ToBroker,
+};
 use libfuzzer_sys::fuzz_target;
 
 const MAX_FRAME_BYTES: usize = 4_096;
@@ -20,7 +25,61 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(frames(stream, usize::from(piece).max(1)), whole, "pieces matter");
     whole.0.into_iter().for_each(read);
     read(Bytes::copy_from_slice(stream));
+    made_up(stream);
 });
+
+/// Messages with whatever numbers and names.
+fn made_up(data: &[u8]) {
+    let mut rest = data;
+    let mut number = || {
+        let (chunk, more) = rest.split_at(rest.len().min(8));
+        rest = more;
+        chunk.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    };
+    let small = |number: u64| number as u32;
+    let text = String::from_utf8_lossy(data);
+    let group = GroupName::new(text.chars().take(60).collect::<String>());
+    let audience = group.map_or(Audience::Everyone, Audience::Group);
+    let ticket = Ticket { link: number(), number: number() };
+    let tally = Tally { matched: number(), written: number(), too_slow: number() };
+    let position = Position { epoch: number(), sequence: number() };
+    let gap = [None, Some(Gap::Expired), Some(Gap::EpochChanged)][(number() % 3) as usize];
+    let content = Content::Binary(Bytes::copy_from_slice(data));
+    for message in [
+        ToBroker::Attach { cursor: gap.map(|_| position) },
+        ToBroker::Fetch {
+            number: number(),
+            audiences: vec![audience.clone(); (number() % 20) as usize],
+            max_bytes: number(),
+        },
+        ToBroker::Counted { ticket, tally },
+        ToBroker::Publish {
+            number: number(),
+            unanswered: number(),
+            id: IdempotencyKey::new(text.chars().take(60).collect::<String>()).ok(),
+            count_within_millis: gap.map(|_| small(number())),
+            audience: audience.clone(),
+            content,
+        },
+    ] {
+        assert_eq!(ToBroker::decode(payload(message.clone().encode())), Ok(message));
+    }
+    for message in [
+        FromBroker::Attached { from: position, gap },
+        FromBroker::Mark { head: number() },
+        FromBroker::Past {
+            audience,
+            events: small(number()),
+            expired: number(),
+            left_out: number(),
+        },
+        FromBroker::Fetched { number: number() },
+        FromBroker::Count { ticket, sequence: number(), within_millis: small(number()) },
+        FromBroker::Counted { number: number(), tally },
+    ] {
+        assert_eq!(FromBroker::decode(payload(message.clone().encode())), Ok(message));
+    }
+}
 
 /// The frames of a stream that comes in pieces of `len` bytes, and its error.
 fn frames(stream: &[u8], len: usize) -> (Vec<Bytes>, Option<DecodeError>) {

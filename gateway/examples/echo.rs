@@ -59,7 +59,7 @@ pub async fn serve(listener: TcpListener) -> io::Result<()> {
             match upgrade(&mut stream, &mut received).await {
                 Ok(Some(upgrade)) => echo(stream, &upgrade, received).await,
                 Ok(None) => {}
-                Err(refusal) => refuse(stream, peer, &refusal).await,
+                Err(refusal) => refuse(stream, peer, &refusal, None).await,
             }
         });
     }

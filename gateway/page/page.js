@@ -1,18 +1,11 @@
-// The page of a gateway: one campanile.v1 connection, what arrives on it, and ways to push to it.
-// Pure parts first (exported, so that a test can import them), then the connection, the list, the page.
+// The page of a gateway: one connection, what arrives on it, and ways to push to it.
+// Pure parts first, then the list, the page.
 
-const SUBPROTOCOL = 'campanile.v1';
+import { Campanile, groupProblem } from './campanile.js';
+
 const DEFAULT_PUBLISHER_PORT = 4237;
-const SHORTEST_DELAY_MS = 500;
-const LONGEST_DELAY_MS = 15_000;
-/** After a connection that lasted this long, the backoff starts anew. */
-const STABLE_MS = 5_000;
-/** A browser never reports a half-open socket: a gateway that is silent between two pings is taken for lost. */
-const PING_EVERY_MS = 20_000;
 /** Above the publisher's own longest wait (30 s), so that its answer wins. */
 const PUSH_TIMEOUT_MS = 35_000;
-const MAX_GROUPS = 100;
-const MAX_GROUP_BYTES = 255;
 /** Many servers refuse a request head above 8 KiB, and other headers need their share. */
 const MAX_GROUPS_IN_URL_CHARS = 4_000;
 const MAX_SHOWN = 500;
@@ -20,62 +13,60 @@ const MAX_SHOWN = 500;
 const MAX_SHOWN_CHARS = 20_000;
 const BINARY_PREVIEW_BYTES = 48;
 
-/** Close codes after which the gateway does not want this client back. */
-const FINAL_CLOSES = {
+/** What close codes mean where no reason came with them. */
+const CLOSES = {
   1002: 'protocol error',
   1003: 'kind of data not accepted',
+  1006: 'no answer',
   1007: 'invalid UTF-8',
   1008: 'policy violated',
   1009: 'message too large',
+  4001: 'this page read too slowly',
 };
-const OTHER_CLOSES = { 1006: 'no answer', 4001: 'this page read too slowly' };
-const COME_BACK_NOW = [1001, 4001];
+
+/** Why events may be missing. */
+const GAPS = {
+  epoch_changed: 'the broker started anew',
+  expired: 'the broker no longer keeps that far back',
+  too_far: 'there were too many to catch up with',
+  malformed: 'the gateway could not read the position',
+};
 
 /** @typedef {{kind: 'everyone'} | {kind: 'group', group: string} | {kind: 'connection', worker: number, connection: number}} Audience */
 
-/**
- * Milliseconds before the next attempt; `attempt` counts from 0, `random` is in [0, 1).
- * Even "now" is spread, or all clients of a drained gateway would arrive at the next one together.
- */
-export function backoff(code, attempt, random) {
-  if (attempt === 0 && COME_BACK_NOW.includes(code)) return random * SHORTEST_DELAY_MS;
-  const ceiling = Math.min(LONGEST_DELAY_MS, SHORTEST_DELAY_MS * 2 ** (attempt + 1));
-  return SHORTEST_DELAY_MS + random * (ceiling - SHORTEST_DELAY_MS);
-}
-
-export function describeClose(code, reason) {
-  const meaning = reason || FINAL_CLOSES[code] || OTHER_CLOSES[code];
+function describeClose({ code, reason }) {
+  const meaning = reason || CLOSES[code];
   return meaning ? `${code}: ${meaning}` : `${code}`;
 }
 
-/** Why `name` cannot be a group, or undefined. */
-export function groupProblem(name) {
-  const bytes = new TextEncoder().encode(name).length;
-  if (bytes === 0) return 'A group needs a name.';
-  if (bytes > MAX_GROUP_BYTES) return `A group name has at most ${MAX_GROUP_BYTES} bytes; this one has ${bytes}.`;
-  if (/\p{Cc}/u.test(name)) return 'A group name cannot contain control characters.';
-}
+const describeGap = (reason) => (GAPS[reason] ? `${GAPS[reason]} (${reason})` : reason);
 
 /** A query with %20 for a space, which every reader of URLs understands; + is only for forms. */
 const query = (parameters) => new URLSearchParams(parameters).toString().replaceAll('+', '%20');
 const groupQuery = (groups) => query(groups.map((group) => ['group', group]));
 
 /** The leading groups that fit into a URL. */
-export function groupsForUrl(groups) {
+function groupsForUrl(groups) {
   let chars = 0;
   return groups.filter((group) => (chars += groupQuery([group]).length + 1) <= MAX_GROUPS_IN_URL_CHARS);
 }
 
 /** The websocket address of the gateway that served `page`. */
-export function socketUrl(page, groups) {
+function socketUrl(page) {
   const url = new URL('/', page);
   url.protocol = url.protocol.replace('http', 'ws');
-  url.search = groupQuery(groups);
   return url.href;
 }
 
+/** Where that gateway serves the events for everyone and a group as a stream. Never contains a single quote. */
+function eventsUrl(page, group) {
+  const url = new URL('/events', page);
+  url.search = groupQuery([group]);
+  return url.href.replaceAll("'", '%27');
+}
+
 /** The address of `page` with its groups replaced; other parameters stay. */
-export function pageUrl(page, groups) {
+function pageUrl(page, groups) {
   const url = new URL(page);
   const others = [...url.searchParams].filter(([name]) => name !== 'group');
   url.search = [query(others), groupQuery(groups)].filter(Boolean).join('&');
@@ -83,7 +74,7 @@ export function pageUrl(page, groups) {
 }
 
 /** The publisher as configured: a URL, or `:PORT` on the host of `page`, or its default port there. */
-export function publisherUrl(page, configured) {
+function publisherUrl(page, configured) {
   if (configured && !configured.startsWith(':')) return new URL(configured).href;
   const url = new URL('/', page);
   url.port = configured.slice(1) || DEFAULT_PUBLISHER_PORT;
@@ -91,7 +82,7 @@ export function publisherUrl(page, configured) {
 }
 
 /** The address that pushes to `audience`; without `content`, the one to POST it to. Never contains a single quote. */
-export function pushUrl(publisher, { kind, group, worker, connection }, content) {
+function pushUrl(publisher, { kind, group, worker, connection }, content) {
   const parameters = {
     everyone: {},
     group: { to_group: group },
@@ -103,21 +94,19 @@ export function pushUrl(publisher, { kind, group, worker, connection }, content)
 }
 
 /** `text` as one word of a POSIX shell. */
-export const shellQuote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+const shellQuote = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 const plural = (count, noun) => `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`;
 
-export function describeReceipt({ matched, gateways, written, durability, position }) {
+function describeReceipt({ matched, gateways, written, durability, position }) {
   if (matched === undefined) return `accepted: written to ${plural(written, 'connection')}`;
   const reach = `accepted: matched ${plural(matched, 'connection')} on ${plural(gateways, 'gateway')}`;
   return `${reach} (durability ${durability}, position ${position})`;
 }
 
-export function describeBinary(base64) {
-  const bytes = Math.floor((base64.replace(/=+$/, '').length * 3) / 4);
-  const start = atob(base64.slice(0, (BINARY_PREVIEW_BYTES / 3) * 4));
-  const hex = Array.from(start, (char) => char.charCodeAt(0).toString(16).padStart(2, '0')).join(' ');
-  return `${plural(bytes, 'byte')}, binary: ${hex}${bytes > BINARY_PREVIEW_BYTES ? ' …' : ''}`;
+function describeBinary(bytes) {
+  const hex = Array.from(bytes.subarray(0, BINARY_PREVIEW_BYTES), (byte) => byte.toString(16).padStart(2, '0')).join(' ');
+  return `${plural(bytes.length, 'byte')}, binary: ${hex}${bytes.length > BINARY_PREVIEW_BYTES ? ' …' : ''}`;
 }
 
 function describeText(text) {
@@ -129,79 +118,6 @@ function describeText(text) {
 function describeAudience(to) {
   if (typeof to !== 'string') return Object.entries(to)[0];
   return [to, to === 'connection' ? 'this connection' : to];
-}
-
-/** The websocket and its reconnects. `state` is connecting, connected, waiting or stopped. */
-class Connection {
-  state = 'stopped';
-  #address;
-  #listener;
-  #socket = null;
-  #attempt = 0;
-  #connectedAt = Infinity;
-  #retry;
-  #pinger;
-
-  /** `address()` is asked before each attempt; `listener` has `state(name, detail)` and `message(object)`. */
-  constructor(address, listener) {
-    this.#address = address;
-    this.#listener = listener;
-  }
-
-  open() {
-    this.#abandon();
-    this.#become('connecting');
-    this.#socket = new WebSocket(this.#address(), SUBPROTOCOL);
-    let heard = false;
-    this.#socket.onmessage = ({ data }) => {
-      heard = true;
-      this.#receive(JSON.parse(data));
-    };
-    this.#socket.onclose = ({ code, reason }) => this.#lost(code, reason);
-    this.#pinger = setInterval(() => {
-      if (!heard) return this.#lost(1006, 'the gateway fell silent');
-      heard = false;
-      this.send({ type: 'ping' });
-    }, PING_EVERY_MS);
-  }
-
-  /** Sends now or not at all: the caller knows what to say again after a reconnect. */
-  send(message) {
-    if (this.state === 'connected') this.#socket.send(JSON.stringify(message));
-  }
-
-  #receive(message) {
-    if (message.type === 'welcome') {
-      this.#connectedAt = performance.now();
-      this.#become('connected');
-    }
-    this.#listener.message(message);
-  }
-
-  #lost(code, reason) {
-    this.#abandon();
-    const why = describeClose(code, reason);
-    if (code in FINAL_CLOSES) return this.#become('stopped', { why });
-    if (performance.now() - this.#connectedAt >= STABLE_MS) this.#attempt = 0;
-    this.#connectedAt = Infinity;
-    const delay = backoff(code, this.#attempt++, Math.random());
-    this.#retry = setTimeout(() => this.open(), delay);
-    this.#become('waiting', { why, until: performance.now() + delay });
-  }
-
-  #abandon() {
-    clearTimeout(this.#retry);
-    clearInterval(this.#pinger);
-    if (!this.#socket) return;
-    this.#socket.onmessage = this.#socket.onclose = null;
-    this.#socket.close();
-    this.#socket = null;
-  }
-
-  #become(state, detail = {}) {
-    this.state = state;
-    this.#listener.state(state, detail);
-  }
 }
 
 const byId = (id) => document.getElementById(id);
@@ -227,8 +143,9 @@ class Feed {
     this.#add({ event, at: new Date() });
   }
 
-  addNotice(notice) {
-    this.#add({ notice, at: new Date() });
+  /** A line between the events. */
+  addNotice(notice, className = 'notice') {
+    this.#add({ notice, className, at: new Date() });
   }
 
   clear() {
@@ -256,14 +173,14 @@ class Feed {
     byId('count').textContent = this.#received;
   }
 
-  #item({ event, notice, at }) {
+  #item({ event, notice, className, at }) {
     const time = element('time', { dateTime: at.toISOString(), textContent: this.#clock.format(at) });
-    if (notice) return element('li', { className: 'notice' }, time, notice);
+    if (notice) return element('li', { className }, time, notice);
     if (event.id) time.title = `position ${event.id}`;
     const [kind, label] = describeAudience(event.to);
-    const content = event.content === undefined
-      ? element('div', { className: 'content binary', textContent: describeBinary(event.content_base64) })
-      : element('div', { className: 'content', dir: 'auto', textContent: describeText(event.content) });
+    const content = typeof event.content === 'string'
+      ? element('div', { className: 'content', dir: 'auto', textContent: describeText(event.content) })
+      : element('div', { className: 'content binary', textContent: describeBinary(event.content) });
     return element('li', { className: 'message', dataset: { audience: kind } },
       time, element('bdi', { className: 'audience', textContent: label }), content);
   }
@@ -279,71 +196,48 @@ function ringBell() {
 
 const publisher = publisherUrl(location.href, document.querySelector('meta[name=campanile-publisher]').content);
 const feed = new Feed();
-/** The groups the user wants, each with whether the gateway has confirmed it. */
-const groups = new Map();
-let groupsAtHandshake = [];
 /** @type {{worker: number, connection: number} | null} */
 let identity = null;
-let greetedBefore = false;
 let countdown;
 
-const connection = new Connection(
-  () => socketUrl(location.href, (groupsAtHandshake = groupsForUrl([...groups.keys()]))),
-  { state: showState, message: (message) => receivers[message.type]?.(message) },
-);
+const campanile = new Campanile(location.origin, {
+  onEvent: (event) => feed.addEvent(event),
+  onState: showState,
+  onGap: showGap,
+  onGroups: showGroups,
+  onError: ({ message }) => (byId('join-error').textContent = message),
+});
 
-const receivers = {
-  welcome,
-  event: (event) => feed.addEvent(event),
-  gap: () => feed.addNotice('The gateway lost some messages for this connection.'),
-  joined({ group }) {
-    groups.set(group, true);
-    showGroups();
-  },
-  left({ group }) {
-    groups.delete(group);
-    showGroups();
-  },
-  /** An error does not name its group, so every unconfirmed one goes; those that were fine come back with `joined`. */
-  error({ message }) {
-    byId('join-error').textContent = message;
-    for (const [group, confirmed] of groups) if (!confirmed) groups.delete(group);
-    showGroups();
-  },
-};
+/** What this page calls the client's states. */
+const STATES = { connecting: 'connecting', open: 'connected', waiting: 'waiting', closed: 'stopped' };
 
-function welcome({ worker, connection: id }) {
-  identity = { worker, connection: id };
-  byId('worker-id').textContent = worker;
-  byId('connection-id').textContent = id;
-  if (greetedBefore) feed.addNotice('Reconnected. Messages pushed in between are not shown.');
-  greetedBefore = true;
-  for (const group of groupsAtHandshake) if (!groups.has(group)) connection.send({ type: 'leave', group });
-  for (const group of groups.keys()) {
-    if (groupsAtHandshake.includes(group)) groups.set(group, true);
-    else connection.send({ type: 'join', group });
-  }
-  showGroups();
+function showState(state, detail) {
+  clearInterval(countdown);
+  byId('state').dataset.state = STATES[state];
+  byId('state-word').textContent = state === 'waiting' ? 'reconnecting' : STATES[state];
+  byId('state-countdown').textContent = '';
+  if (state === 'waiting') countDown(performance.now() + detail.delay);
+  byId('state-detail').textContent = {
+    connecting: () => 'Waiting for the gateway’s greeting …',
+    open: () => (detail.recovered ? 'Resumed: nothing is missing.' : ''),
+    waiting: () => `The connection is lost (${describeClose(detail)}).`,
+    closed: () => `The gateway closed the connection for good (${describeClose(detail)}).`,
+  }[state]();
+  delete byId('state-detail').dataset.gap;
+  identity = detail.address ?? null;
+  byId('worker-id').textContent = identity?.worker ?? '';
+  byId('connection-id').textContent = identity?.connection ?? '';
+  byId('greeting').hidden = !identity;
+  byId('connect-again').hidden = state !== 'waiting' && state !== 'closed';
+  if (detail.recovered) feed.addNotice('Reconnected. Nothing is missing: the stream goes on where it ended.', 'notice resumed');
 }
 
-function showState(state, { why, until }) {
-  clearInterval(countdown);
-  byId('state').dataset.state = state;
-  byId('state-word').textContent = state === 'waiting' ? 'reconnecting' : state;
-  byId('state-countdown').textContent = '';
-  if (state === 'waiting') countDown(until);
-  byId('state-detail').textContent = {
-    connecting: 'Waiting for the gateway’s greeting …',
-    connected: '',
-    waiting: `The connection is lost (${why}).`,
-    stopped: `The gateway closed the connection for good (${why}).`,
-  }[state];
-  byId('greeting').hidden = state !== 'connected';
-  byId('connect-again').hidden = state !== 'waiting' && state !== 'stopped';
-  if (state === 'connected') return;
-  identity = null;
-  for (const group of groups.keys()) groups.set(group, false);
-  showGroups();
+function showGap({ reason, group, resuming }) {
+  const where = group === undefined ? 'here' : `here, of the group ${group}`;
+  const lead = resuming && group === undefined ? 'Reconnected. ' : '';
+  feed.addNotice(`${lead}Events may be missing ${where}: ${describeGap(reason)}.`, 'notice gap');
+  byId('state-detail').textContent = 'Events may be missing: see the messages.';
+  byId('state-detail').dataset.gap = reason;
 }
 
 function countDown(until) {
@@ -355,10 +249,10 @@ function countDown(until) {
   countdown = setInterval(tick, 250);
 }
 
-byId('connect-again').onclick = () => connection.open();
+byId('connect-again').onclick = () => campanile.connect();
 
 function hurry() {
-  if (connection.state === 'waiting') connection.open();
+  if (campanile.state === 'waiting') campanile.connect();
 }
 addEventListener('online', hurry);
 document.addEventListener('visibilitychange', () => document.hidden || hurry());
@@ -366,26 +260,25 @@ document.addEventListener('visibilitychange', () => document.hidden || hurry());
 // The page: its groups.
 
 function join(group) {
-  let problem = groupProblem(group);
-  if (groups.has(group)) problem = 'This group is joined already.';
-  else if (groups.size >= MAX_GROUPS) problem = `A connection can join at most ${MAX_GROUPS} groups.`;
-  byId('join-error').textContent = problem ?? '';
-  if (problem) return false;
-  groups.set(group, false);
-  connection.send({ type: 'join', group });
-  showGroups();
-  return true;
+  let problem = '';
+  try {
+    if (campanile.groups.has(group)) problem = 'This group is joined already.';
+    campanile.join(group);
+  } catch ({ message }) {
+    problem = message;
+  }
+  byId('join-error').textContent = problem;
+  return !problem;
 }
 
 function leave(group) {
-  groups.delete(group);
-  connection.send({ type: 'leave', group });
-  showGroups();
+  campanile.leave(group);
   // The focused button is gone; a text field would open the keyboard of a phone.
   (document.querySelector('#groups .leave') ?? byId('join-submit')).focus();
 }
 
-function showGroups() {
+/** @param {Map<string, boolean>} groups each with whether the gateway listens for it now */
+function showGroups(groups) {
   const chips = new Map([...byId('groups').children].map((chip) => [chip.dataset.group, chip]));
   for (const [group, chip] of chips) if (!groups.has(group)) chip.remove();
   for (const [group, confirmed] of groups) {
@@ -419,7 +312,10 @@ function showLinks(group) {
   showLink('group', groupAudience);
   const url = shellQuote(pushUrl(publisher, groupAudience || { kind: 'everyone' }));
   const post = document.querySelector('[data-curl=post]');
-  post.textContent = `curl ${url} --data-binary 'hello' -H 'Content-Type: text/plain'`;
+  const header = element('span', { className: 'unbroken', textContent: "-H 'Content-Type: text/plain'" });
+  post.replaceChildren(`curl ${url} --data-binary 'hello' `, header);
+  const events = document.querySelector('[data-curl=events]');
+  events.textContent = `curl -N ${shellQuote(eventsUrl(location.href, group ?? 'news'))}`;
 }
 
 function showLink(name, audience) {
@@ -510,7 +406,6 @@ byId('push-audience').onchange = ({ target }) => {
 };
 
 byId('clear').onclick = () => feed.clear();
-byId('gateway-url').textContent = socketUrl(location.href, []);
+byId('gateway-url').textContent = socketUrl(location.href);
 byId('publisher-url').textContent = publisher;
 for (const group of new URL(location.href).searchParams.getAll('group')) join(group);
-connection.open();

@@ -1,5 +1,6 @@
 //! The bridge of a gateway: holds the link to the broker, tells it what the workers' connections
-//! listen to, and hands what comes to the registries that want it.
+//! listen to, hands what comes to the registries that want it, and finds what clients that come back
+//! have missed.
 //!
 //! Receives from the link (through [`hold`]) and from the registries. Sends to the broker and, by
 //! [`Deliveries`], to the registries. Runs on the gateway's main thread. Bounded by: the link is not
@@ -12,15 +13,19 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use campanile_channel::Outbound;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received, hold};
-use campanile_messages::link::{Outcome, Role, Ticket as PushTicket};
+use campanile_messages::link::{Gap, Outcome, Role, Tally, Ticket as PushTicket};
 use campanile_messages::{
-    Address, Content, Event, FromBroker, Hello, InstanceId, Position, ToBroker, WorkerId,
+    Address, Audience, Content, Event, FromBroker, Hello, InstanceId, Position, ToBroker, WorkerId,
 };
 use tracing::{error, warn};
 
+use crate::config::GatewayConfig;
+use crate::counts::Counts;
 use crate::delivery::{Deliveries, Delivery, Framed};
 use crate::interest::{Interest, Report};
+use crate::recent::{Past, Recent};
 use crate::registry::{DeliveriesReady, Registry};
+use crate::resumes::{Resume, Resumes};
 use crate::subscriptions::{Change, Ticket};
 use crate::vital::Vital;
 
@@ -42,6 +47,18 @@ pub struct Bridge {
     outbound: Option<Outbound>,
     /// The last place in the log that this gateway has seen.
     cursor: Option<Position>,
+    recent: Recent,
+    resumes: Resumes,
+    max_replay_bytes: usize,
+    /// Withdrawn, and the broker not told yet: see [`Interest::take_withdrawn`].
+    withdrawn: Vec<Audience>,
+    /// Withdrawn in a report that the broker has not confirmed.
+    withdrawing: Vec<Audience>,
+    /// What is on its way of an answer to a fetch, and how many events are to come.
+    past: Option<(Audience, Past, u32)>,
+    /// The event that comes next is to be counted.
+    count: Option<(PushTicket, u64, Duration)>,
+    counts: Counts,
     /// Called when the workers have their ids.
     ready: Option<Ready>,
     _vital: Vital,
@@ -70,22 +87,29 @@ impl Worker {
 }
 
 impl Bridge {
-    /// A bridge to `broker`, `HOST:PORT`. Interest without a listener lingers.
+    /// The bridge of these workers.
     pub fn new(
-        broker: String,
+        config: &GatewayConfig,
         workers: Vec<Worker>,
-        linger: Duration,
         audiences: Arc<AtomicUsize>,
         ready: Ready,
     ) -> Self {
         Self {
             instance: InstanceId(rand::random()),
-            broker,
-            interest: Interest::new(workers.len(), linger),
+            broker: config.channel.clone(),
+            interest: Interest::new(workers.len(), config.linger),
             workers,
             audiences,
             outbound: None,
             cursor: None,
+            recent: Recent::new(config.recent_bytes),
+            resumes: Resumes::default(),
+            max_replay_bytes: config.max_replay_bytes,
+            withdrawn: Vec::new(),
+            withdrawing: Vec::new(),
+            past: None,
+            count: None,
+            counts: Counts::default(),
             ready: Some(ready),
             _vital: Vital("bridge"),
         }
@@ -96,18 +120,21 @@ impl Actor for Bridge {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let deliveries: Vec<_> = self.workers.iter().map(|w| w.deliveries.clone()).collect();
-        let has_room = async move || {
-            for deliveries in &deliveries {
-                deliveries.has_room().await;
-            }
-        };
+        let deliveries = self.deliveries();
+        let has_room = async move || have_room(&deliveries).await;
         let (owner, broker) = (ctx.address(), self.broker.clone());
         actix_rt::spawn(async move { hold(owner, broker, MAX_LINK_QUEUE_BYTES, has_room).await });
         ctx.run_interval(EXPIRE, |bridge, _| {
             bridge.interest.expire(Instant::now());
             bridge.report();
         });
+    }
+}
+
+/// Waits until no registry is behind.
+async fn have_room(deliveries: &[Deliveries]) {
+    for deliveries in deliveries {
+        deliveries.has_room().await;
     }
 }
 
@@ -138,42 +165,57 @@ impl Handler<LinkUp> for Bridge {
         }
         let reports = self.interest.report_all();
         self.outbound = Some(outbound);
+        self.withdrawn.clear();
         self.send_reports(reports);
         self.send(ToBroker::Attach { cursor: self.cursor });
-        match &mut self.cursor {
-            Some(cursor) if cursor.epoch == welcome.head.epoch => {}
-            // Another broker: all that it has accepted is new.
-            Some(cursor) => *cursor = Position { epoch: welcome.head.epoch, sequence: 0 },
-            None => self.cursor = Some(welcome.head),
-        }
+        self.fetch();
     }
 }
 
 impl Handler<Received> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, Received(messages): Received, _: &mut Self::Context) {
+    fn handle(&mut self, Received(messages): Received, ctx: &mut Self::Context) {
         for message in messages {
             match message {
+                FromBroker::Event(event) if self.past.is_some() => self.keep_past(event),
                 FromBroker::Event(event) => self.route(event),
                 FromBroker::Deliver { ticket, to, content } => self.push(ticket, to, content),
                 FromBroker::Confirmed { revision, head } => self.confirm(revision, head),
-                FromBroker::Attached { lost: 0 } => {}
-                FromBroker::Attached { lost } => {
-                    warn!(lost, "the broker no longer had all events since the link was lost");
+                FromBroker::Attached { from, gap } => self.begin(from, gap),
+                FromBroker::Mark { head } => self.mark(head),
+                FromBroker::Past { audience, events, expired, left_out } => {
+                    let past = Past { expired, left_out, events: Vec::new() };
+                    self.past = Some((audience, past, events));
+                    self.end_past();
+                }
+                FromBroker::Fetched { number } => {
+                    self.resumes.fetched(number);
+                    self.fetch();
+                }
+                FromBroker::Count { ticket, sequence, within_millis } => {
+                    let within = Duration::from_millis(within_millis.into());
+                    self.count = Some((ticket, sequence, within));
                 }
                 // `hold` keeps these, and the rest is for publishers.
                 other => warn!(?other, "the broker sent what is not for a gateway"),
             }
         }
+        self.answer_resumes(ctx);
     }
 }
 
 impl Handler<LinkDown> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, _: LinkDown, _: &mut Self::Context) {
+    fn handle(&mut self, _: LinkDown, ctx: &mut Self::Context) {
         self.outbound = None;
+        self.past = None;
+        self.count = None;
+        self.counts.clear();
+        self.forget_withdrawn();
+        self.resumes.link_lost();
+        self.answer_resumes(ctx);
     }
 }
 
@@ -218,6 +260,41 @@ impl Handler<Answer> for Bridge {
     }
 }
 
+/// Clients come back whose interest the broker has confirmed. Each is answered with
+/// [`Delivery::Resumed`].
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Missed(pub Vec<Resume>);
+
+impl Handler<Missed> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, Missed(resumes): Missed, ctx: &mut Self::Context) {
+        resumes.into_iter().for_each(|resume| self.resumes.add(resume));
+        self.answer_resumes(ctx);
+    }
+}
+
+/// How a counted event fared at one worker.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Counted {
+    /// As it came.
+    pub ticket: PushTicket,
+    /// How it fared.
+    pub tally: Tally,
+}
+
+impl Handler<Counted> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, Counted { ticket, tally }: Counted, _: &mut Self::Context) {
+        if let Some(tally) = self.counts.add(ticket, tally) {
+            self.send(ToBroker::Counted { ticket, tally });
+        }
+    }
+}
+
 /// The gateway has no connections left: the link ends when all is said.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -235,7 +312,24 @@ impl Handler<Finish> for Bridge {
 }
 
 impl Bridge {
+    fn deliveries(&self) -> Vec<Deliveries> {
+        self.workers.iter().map(|worker| worker.deliveries.clone()).collect()
+    }
+
+    /// The stream begins, where it stood or elsewhere.
+    fn begin(&mut self, from: Position, gap: Option<Gap>) {
+        if let (Some(gap), Some(cursor)) = (gap, self.cursor) {
+            warn!(%cursor, %from, ?gap, "events may be missing, clients are told");
+            self.deliver_to_all(&Delivery::Gap(gap, from));
+        }
+        if self.cursor != Some(from) {
+            self.recent.clear();
+        }
+        self.cursor = Some(from);
+    }
+
     fn route(&mut self, Event { sequence, audience, content }: Event) {
+        let count = self.count.take_if(|(_, counted, _)| *counted == sequence);
         let Some(cursor) = &mut self.cursor else {
             return;
         };
@@ -244,10 +338,94 @@ impl Bridge {
             return;
         }
         cursor.sequence = sequence;
-        let framed = Framed::new(Some((*cursor, audience.clone())), content);
-        for worker in self.interest.workers(&audience) {
-            self.workers[worker].deliver(Delivery::Event(framed.clone()));
+        // Kept for a while, so it must not keep the whole of the buffer that it came in.
+        let framed = Framed::new(Some((*cursor, audience.clone())), content.own());
+        let workers: Vec<_> = self.interest.workers(&audience).collect();
+        for worker in &workers {
+            self.workers[*worker].deliver(match count {
+                None => Delivery::Event(framed.clone()),
+                Some((ticket, _, within)) => Delivery::Counted(ticket, within, framed.clone()),
+            });
         }
+        match count {
+            Some((ticket, ..)) if workers.is_empty() => {
+                self.send(ToBroker::Counted { ticket, tally: Tally::default() });
+            }
+            Some((ticket, ..)) => self.counts.begin(ticket, workers.len()),
+            None => {}
+        }
+        if self.interest.has(&audience) {
+            self.recent.add(sequence, &audience, framed);
+            if self.resumes.is_idle() {
+                self.recent.trim(self.resumes.is_fetching());
+            }
+        }
+    }
+
+    fn mark(&mut self, head: u64) {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.sequence = cursor.sequence.max(head);
+            let mark = Delivery::Mark(*cursor);
+            self.deliver_to_all(&mark);
+        }
+    }
+
+    fn deliver_to_all(&self, delivery: &Delivery) {
+        self.workers.iter().for_each(|worker| worker.deliver(delivery.clone()));
+    }
+
+    fn keep_past(&mut self, Event { sequence, audience, content }: Event) {
+        if let (Some((of, past, to_come)), Some(cursor)) = (&mut self.past, self.cursor) {
+            *to_come -= 1;
+            let last = past.events.last().map_or(0, |last| last.sequence());
+            if audience == *of && last < sequence && sequence <= cursor.sequence {
+                let position = Position { sequence, ..cursor };
+                past.events.push(Framed::new(Some((position, audience)), content.own()));
+            } else {
+                // What is recent must be in order, whatever a broker says.
+                warn!(sequence, ?audience, "the broker sent an old event out of order");
+            }
+        }
+        self.end_past();
+    }
+
+    fn end_past(&mut self) {
+        if let Some((audience, past, _)) = self.past.take_if(|(.., to_come)| *to_come == 0)
+            && self.resumes.is_fetched(&audience)
+        {
+            self.recent.add_past(&audience, past);
+        }
+    }
+
+    /// Answers those that can be answered, and asks the broker for what others need. Stops while a
+    /// registry is behind.
+    fn answer_resumes(&mut self, ctx: &mut Context<Self>) {
+        let Some(cursor) = self.cursor else { return };
+        while let Some((resume, found)) = self.resumes.judge(&self.recent, cursor) {
+            let worker = &self.workers[resume.worker];
+            worker.deliver(Delivery::Resumed(resume.ticket, found, cursor));
+            if worker.deliveries.is_behind() {
+                let deliveries = self.deliveries();
+                let room = async move { have_room(&deliveries).await };
+                ctx.wait(room.into_actor(self).map(|(), bridge, ctx| bridge.answer_resumes(ctx)));
+                return;
+            }
+        }
+        self.fetch();
+        self.recent.trim(self.resumes.is_fetching());
+    }
+
+    fn fetch(&mut self) {
+        if self.outbound.is_some()
+            && let Some((number, audiences)) = self.resumes.fetch()
+        {
+            let max_bytes = self.max_replay_bytes as u64;
+            self.send(ToBroker::Fetch { number, audiences, max_bytes });
+        }
+    }
+
+    fn forget_withdrawn(&mut self) {
+        self.withdrawing.drain(..).for_each(|audience| self.recent.forget(&audience));
     }
 
     fn push(&self, ticket: PushTicket, to: Address, content: Content) {
@@ -263,17 +441,28 @@ impl Bridge {
     fn confirm(&mut self, revision: u64, head: u64) {
         let Some(cursor) = &mut self.cursor else { return };
         cursor.sequence = cursor.sequence.max(head);
+        let cursor = *cursor;
         let Some(tickets) = self.interest.confirm(revision) else { return };
+        self.forget_withdrawn();
         for (worker, ticket) in self.workers.iter().zip(tickets) {
-            worker.deliver(Delivery::Confirmed(ticket, *cursor));
+            worker.deliver(Delivery::Confirmed(ticket, cursor));
         }
         self.report();
     }
 
     fn report(&mut self) {
+        let withdrawn = self.interest.take_withdrawn();
+        if !withdrawn.is_empty() {
+            withdrawn.iter().for_each(|audience| self.recent.forget(audience));
+            self.resumes.withdraw(&withdrawn);
+            self.withdrawn.extend(withdrawn);
+        }
         self.audiences.store(self.interest.count(), Ordering::Relaxed);
         if self.outbound.is_some() {
             let reports = self.interest.report();
+            if !reports.is_empty() {
+                self.withdrawing.append(&mut self.withdrawn);
+            }
             self.send_reports(reports);
         }
     }
@@ -288,7 +477,8 @@ impl Bridge {
 
     fn send(&self, message: ToBroker) {
         if let Some(outbound) = &self.outbound {
-            // Full: the broker does not drain, and the link will end by silence.
+            // Full: the broker does not drain, and the link will end by silence. A fetch that is
+            // dropped is made again on the next link.
             let _ = outbound.send(&message.encode());
         }
     }

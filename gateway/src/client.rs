@@ -1,25 +1,33 @@
 //! A client as the registry of its worker sees it, and a batch of what is written to many of them.
 
+use std::cell::Cell;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use campanile_channel::Full;
-use campanile_messages::{Address, ConnectionId, Position};
+use campanile_channel::{Full, outbox::SLICE_BYTES};
+use campanile_messages::link::Gap;
+use campanile_messages::{Address, ConnectionId, GroupName, Position};
+use tokio::sync::oneshot;
 
 use crate::config::GatewayConfig;
 use crate::delivery::Framed;
+use crate::event_stream;
 use crate::liveness::{Liveness, Verdict};
-use crate::protocol;
+use crate::protocol::{self, Protocol, Resumed, Welcome};
 use crate::socket::{Sent, Socket, Waiting};
-use crate::subscriptions::Subscriptions;
+use crate::subscriptions::{Standing, Subscriptions};
 use crate::websocket::CloseCode;
 use crate::websocket::encode::{self, Opcode};
-use crate::websocket::handshake::Protocol;
 
 /// A batch is flushed at the latest when it holds this much: what waits in an outbox longer than it
 /// must is memory.
 const FLUSH_EVERY_BYTES: usize = 128 << 10;
+
+/// An event stream's client waits between these before it comes back, in milliseconds: not all of
+/// them come at once, and none of them again and again.
+const RETRY_MILLIS: RangeInclusive<u32> = 500..=3_000;
 
 /// Where and how to write to a client, and when it was last asked for a sign of life.
 #[derive(Debug)]
@@ -32,6 +40,52 @@ pub struct Client {
     pub protocol: Protocol,
     attached: Instant,
     asked: Option<Instant>,
+    /// When it was last told where it stands.
+    marked: Instant,
+    /// The sequence of the last position that it has; plain clients have none.
+    told: Cell<u64>,
+}
+
+/// What became of a counted event.
+#[derive(Debug)]
+pub enum Fate {
+    /// Its last byte is in the kernel.
+    Written,
+    /// It waits for the client to read.
+    Waits(oneshot::Receiver<()>),
+    /// The client was closed: it reads too slowly.
+    TooSlow,
+    /// The connection is ending.
+    Gone,
+}
+
+/// Where the stream stands, in every protocol that says so.
+#[derive(Debug)]
+pub struct Mark {
+    position: Position,
+    v1: Bytes,
+    stream: Bytes,
+}
+
+impl Mark {
+    /// Nothing is missing up to here.
+    pub fn new(position: Position) -> Self {
+        let (v1, stream) = (protocol::position(position), event_stream::position(position));
+        Self { position, v1, stream }
+    }
+}
+
+/// How long a client is to wait before it comes back.
+pub fn retry_millis() -> u32 {
+    rand::random_range(RETRY_MILLIS)
+}
+
+/// The last bytes to a client of a protocol.
+pub fn last_words(protocol: Protocol, code: CloseCode) -> Bytes {
+    match protocol {
+        Protocol::Plain | Protocol::V1 => encode::close(code),
+        Protocol::Events => event_stream::retry(retry_millis()),
+    }
 }
 
 impl Client {
@@ -42,12 +96,13 @@ impl Client {
         protocol: Protocol,
         now: Instant,
     ) -> Self {
-        Self { connection, socket, protocol, attached: now, asked: None }
+        let told = Cell::new(0);
+        Self { connection, socket, protocol, attached: now, asked: None, marked: now, told }
     }
 
     /// Tells the client to go, after or without what waits for it.
     pub fn close(&self, code: CloseCode, waiting: Waiting) {
-        self.socket.close(encode::close(code), waiting);
+        self.socket.close(last_words(self.protocol, code), waiting);
     }
 
     /// Writes a frame at once. A client for which too much waits is closed.
@@ -55,20 +110,97 @@ impl Client {
         self.settle(self.socket.send_now(frame));
     }
 
-    /// Sends the first message: who the client is, and in `campanile.v1` where its stream begins.
-    pub fn greet(&self, address: Address, position: Position) {
+    /// Sends the first message: who the client is, and where its stream begins.
+    pub fn greet(&self, address: Address, position: Position, resumed: Option<Resumed>) {
+        self.told.set(position.sequence);
+        let welcome = Welcome::new(address, position, resumed);
         self.send(&match self.protocol {
             Protocol::Plain => greeting(address),
-            Protocol::V1 => protocol::welcome(address, position),
+            Protocol::V1 => protocol::welcome(welcome),
+            Protocol::Events => event_stream::sync(&welcome, position),
         });
     }
 
+    /// Whether the client may be sent what it has missed: not if that is too much, nor while more
+    /// waits for it than its outbox takes, or a client that does not read could ask again and again.
+    pub fn has_room(&self, events: &[Arc<Framed>], config: &GatewayConfig) -> bool {
+        let waits_for_much = || self.socket.held_bytes() > config.max_outbox_bytes;
+        match events.len() {
+            0 => true,
+            1 => !waits_for_much(),
+            _ => self.replay_bytes(events) <= config.max_replay_bytes && !waits_for_much(),
+        }
+    }
+
+    /// Sends what the client has missed, past the bound of its outbox.
+    pub fn replay(&self, events: &[Arc<Framed>]) {
+        if events.is_empty() {
+            return;
+        }
+        let last = events.iter().map(|event| event.sequence()).max().unwrap_or(0);
+        self.told.set(self.told.get().max(last));
+        self.socket.replay(events.iter().map(|event| event.frame(self.protocol).clone()));
+    }
+
+    /// What it would cost to keep these events for the client.
+    fn replay_bytes(&self, events: &[Arc<Framed>]) -> usize {
+        events.iter().map(|event| event.frame(self.protocol).len() + SLICE_BYTES).sum()
+    }
+
+    /// The client listens to a group that it has asked for.
+    pub fn tell_joined(&self, group: &GroupName, resumed: Option<Resumed>) {
+        self.send(&protocol::joined(group, resumed));
+    }
+
+    /// Nothing is missing up to here.
+    pub fn tell_position(&self, position: Position) {
+        self.told.set(position.sequence);
+        self.send(&protocol::position(position));
+    }
+
+    /// Events may be missing here.
+    pub fn tell_gap(&self, gap: Gap, position: Position) {
+        self.told.set(position.sequence);
+        match self.protocol {
+            Protocol::Plain => {}
+            Protocol::V1 => self.send(&protocol::gap(gap, position)),
+            Protocol::Events => self.send(&event_stream::gap(gap, position)),
+        }
+    }
+
+    /// Writes an event at once, and tells what became of it.
+    pub fn send_counted(&self, event: &Framed) -> Fate {
+        self.note(event);
+        self.send(event.frame(self.protocol));
+        match self.socket.written() {
+            Some(written) if self.socket.is_open() => Fate::Waits(written),
+            None if self.socket.is_open() => Fate::Written,
+            _ if self.socket.is_overrun() => Fate::TooSlow,
+            _ => Fate::Gone,
+        }
+    }
+
     /// Closes a client that was silent, or waited for the broker, for too long; asks one that was
-    /// silent for a while.
-    pub fn look_after(&mut self, now: Instant, is_confirmed: bool, config: &GatewayConfig) {
+    /// silent for a while; tells one that hears little where it stands.
+    pub fn look_after(
+        &mut self,
+        now: Instant,
+        standing: Standing,
+        mark: Option<&Mark>,
+        config: &GatewayConfig,
+    ) {
         let GatewayConfig { ping_after, silence_limit, handshake_limit, .. } = *config;
-        if !is_confirmed && now.saturating_duration_since(self.attached) > handshake_limit {
-            self.close(CloseCode::TryAgainLater, Waiting::Flush);
+        if standing == Standing::Pending {
+            if now.saturating_duration_since(self.attached) > handshake_limit {
+                self.close(CloseCode::TryAgainLater, Waiting::Flush);
+            }
+        } else if now.saturating_duration_since(self.marked) >= ping_after {
+            self.marked = now;
+            self.mark(mark.filter(|_| standing == Standing::Settled));
+        }
+        if self.protocol == Protocol::Events {
+            // It cannot answer; a peer that is gone acknowledges nothing of what it is sent.
+            return;
         }
         let liveness = Liveness { ping_after, silence_limit };
         match liveness.judge(now, self.socket.heard(), self.asked) {
@@ -78,6 +210,26 @@ impl Client {
                 self.asked = Some(now);
                 self.send(&encode::frame(Opcode::Ping, b""));
             }
+        }
+    }
+
+    fn mark(&self, mark: Option<&Mark>) {
+        let news = mark.filter(|mark| mark.position.sequence > self.told.get());
+        match (self.protocol, news) {
+            (Protocol::Plain, _) | (Protocol::V1, None) => {}
+            (Protocol::V1, Some(mark)) => self.send(&mark.v1),
+            (Protocol::Events, Some(mark)) => self.send(&mark.stream),
+            (Protocol::Events, None) => self.send(&event_stream::COMMENT),
+        }
+        if let Some(mark) = news {
+            self.told.set(mark.position.sequence);
+        }
+    }
+
+    /// The client has this event's position.
+    fn note(&self, event: &Framed) {
+        if self.protocol != Protocol::Plain {
+            self.told.set(event.sequence());
         }
     }
 
@@ -98,6 +250,8 @@ fn greeting(Address { worker, connection }: Address) -> Bytes {
 pub struct Batch {
     touched: Vec<usize>,
     bytes: usize,
+    /// Clients that were closed because they read too slowly.
+    pub closed: Vec<ConnectionId>,
 }
 
 impl Batch {
@@ -106,10 +260,13 @@ impl Batch {
         let Some(audience) = framed.audience() else { return };
         let mut len_bytes = 0;
         clients.for_each_listener(audience, |slot, client| {
+            client.note(framed);
             let frame = framed.frame(client.protocol);
             len_bytes = len_bytes.max(frame.len());
-            if client.settle(client.socket.send(frame)) == Some(Sent::First) {
-                self.touched.push(slot);
+            match client.settle(client.socket.send(frame)) {
+                Some(Sent::First) => self.touched.push(slot),
+                Some(Sent::Behind | Sent::Ending) => {}
+                None => self.closed.push(client.connection),
             }
         });
         self.bytes += len_bytes;

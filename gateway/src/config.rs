@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use campanile_messages::AllowOrigins;
+
 use crate::websocket::Limits;
 
 /// The settings of a gateway. Sizes are bytes.
@@ -21,6 +23,15 @@ pub struct GatewayConfig {
     /// What may wait for one client; past it the client is closed with 4001. An empty outbox always
     /// takes one event, whatever its size.
     pub max_outbox_bytes: usize,
+    /// What a client that comes back may have missed, in bytes as they wait for it; one that missed
+    /// more is told so. Besides `max_outbox_bytes`; one event may have any size. Only while no more
+    /// than `max_outbox_bytes` waits for it: else that counts as too much, too.
+    pub max_replay_bytes: usize,
+    /// How much of what was received lately is kept for clients that come back, and four times as
+    /// much while they wait for the broker. What is no longer here is asked of it.
+    pub recent_bytes: usize,
+    /// Which web pages may read event streams. Default: see [`AllowOrigins::Local`].
+    pub allow_origins: AllowOrigins,
     /// What a client may send in one message; past it the client is closed with 1009.
     pub client_limits: Limits,
     /// A request head that is not complete by then is refused, and a connection that the broker
@@ -49,14 +60,17 @@ impl Default for GatewayConfig {
             max_connections: 100_000,
             max_groups: 100,
             max_outbox_bytes: 1 << 20,
+            max_replay_bytes: 1 << 20,
+            recent_bytes: 16 << 20,
+            allow_origins: AllowOrigins::Local,
             client_limits: Limits { max_message_bytes: 64 << 10, max_fragments: 1_024 },
             handshake_limit: Duration::from_secs(10),
             ping_after: Duration::from_secs(25),
             silence_limit: Duration::from_secs(60),
             user_timeout: Duration::from_secs(20),
             linger: Duration::from_secs(5),
-            drain: Duration::from_secs(2),
-            shutdown_limit: Duration::from_secs(5),
+            drain: Duration::from_secs(10),
+            shutdown_limit: Duration::from_secs(4),
         }
     }
 }

@@ -2,16 +2,18 @@
 //! between two threads.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use campanile_messages::link;
+use campanile_messages::link::{self, Gap};
 use campanile_messages::{Audience, ConnectionId, Content, Position};
 use tokio::sync::Notify;
 
-use crate::protocol;
+use crate::event_stream;
+use crate::protocol::{self, Protocol};
+use crate::resumes::Outcome;
 use crate::subscriptions::Ticket;
 use crate::websocket::encode::{Opcode, frame};
-use crate::websocket::handshake::Protocol;
 
 /// While more than this waits for one registry, the bridge does not read its link.
 pub const MAX_BEHIND_BYTES: usize = 4 << 20;
@@ -24,10 +26,18 @@ const OVERHEAD_BYTES: usize = 64;
 pub enum Delivery {
     /// Send an event to its listeners.
     Event(Arc<Framed>),
+    /// Send an event to its listeners, and answer how it fared within this time.
+    Counted(link::Ticket, Duration, Arc<Framed>),
     /// Send an event to one connection, and answer.
     Push(link::Ticket, ConnectionId, Arc<Framed>),
     /// The broker has confirmed what the registry asked for up to this ticket; the log stood here.
     Confirmed(Ticket, Position),
+    /// A client that came back, or one of its groups, goes on: what it has missed up to here.
+    Resumed(Ticket, Outcome, Position),
+    /// All events up to here have been handed over.
+    Mark(Position),
+    /// Events before here may be missing.
+    Gap(Gap, Position),
 }
 
 /// An event with the frames that clients receive: each made once, when first needed, and shared by
@@ -39,12 +49,19 @@ pub struct Framed {
     content: Content,
     plain: OnceLock<Bytes>,
     v1: OnceLock<Bytes>,
+    stream: OnceLock<Bytes>,
 }
 
 impl Framed {
     /// An event that has no frames yet.
     pub fn new(logged: Option<(Position, Audience)>, content: Content) -> Arc<Self> {
-        Arc::new(Self { logged, content, plain: OnceLock::new(), v1: OnceLock::new() })
+        let (plain, v1, stream) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Arc::new(Self { logged, content, plain, v1, stream })
+    }
+
+    /// Where it stands in the log; 0 if it is for one connection.
+    pub fn sequence(&self) -> u64 {
+        self.logged.as_ref().map_or(0, |(position, _)| position.sequence)
     }
 
     /// Who it is for; `None` if it is for one connection.
@@ -66,10 +83,15 @@ impl Framed {
                 let logged = self.logged.as_ref().map(|(position, audience)| (*position, audience));
                 protocol::event(logged, &self.content)
             }),
+            Protocol::Events => self.stream.get_or_init(|| {
+                let position = self.logged.as_ref().map(|(position, _)| *position);
+                event_stream::event(position, &self.content)
+            }),
         }
     }
 
-    fn len_bytes(&self) -> usize {
+    /// The length of its content.
+    pub fn len_bytes(&self) -> usize {
         self.content.as_bytes().len()
     }
 }
@@ -96,8 +118,11 @@ impl Deliveries {
         let mut state = self.lock();
         state.bytes += OVERHEAD_BYTES
             + match &delivery {
-                Delivery::Event(framed) | Delivery::Push(_, _, framed) => framed.len_bytes(),
-                Delivery::Confirmed(..) => 0,
+                Delivery::Event(framed)
+                | Delivery::Counted(_, _, framed)
+                | Delivery::Push(_, _, framed) => framed.len_bytes(),
+                Delivery::Resumed(_, Ok(missed), _) => missed.len() * OVERHEAD_BYTES,
+                _ => 0,
             };
         state.queue.push(delivery);
         state.queue.len() == 1
@@ -111,9 +136,14 @@ impl Deliveries {
         std::mem::take(&mut state.queue)
     }
 
+    /// Whether at most [`MAX_BEHIND_BYTES`] wait.
+    pub fn is_behind(&self) -> bool {
+        self.lock().bytes > MAX_BEHIND_BYTES
+    }
+
     /// Waits until at most [`MAX_BEHIND_BYTES`] wait. For one waiter.
     pub async fn has_room(&self) {
-        while self.lock().bytes > MAX_BEHIND_BYTES {
+        while self.is_behind() {
             self.0.taken.notified().await;
         }
     }

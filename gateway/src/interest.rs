@@ -35,6 +35,8 @@ pub struct Interest {
     /// The same as of the last report.
     told: Vec<Ticket>,
     revision: u64,
+    /// No longer listened to, since the last report or in it.
+    withdrawn: Vec<Audience>,
     /// The report that the broker has not confirmed yet, and the tickets that it covers. There is
     /// at most one, so that what waits for a slow broker is bounded by the audiences there are.
     unconfirmed: Option<(u64, Vec<Ticket>)>,
@@ -66,6 +68,7 @@ impl Interest {
             tickets: vec![0; workers],
             told: vec![0; workers],
             revision: 0,
+            withdrawn: Vec::new(),
             unconfirmed: None,
         }
     }
@@ -109,12 +112,25 @@ impl Interest {
                 None => listeners.is_watched = false,
                 Some(since) if is_due(since) => {
                     self.audiences.remove(&audience);
+                    self.withdrawn.push(audience.clone());
                     self.changed.insert(audience);
                 }
                 // It was in use meanwhile, and is empty again.
                 Some(since) => self.empty.push_back((since, audience)),
             }
         }
+    }
+
+    /// The audiences of which events may be missing from now on, because they were withdrawn: until
+    /// the broker has confirmed that, some may still come, and a new listener would not know which
+    /// did not.
+    pub fn take_withdrawn(&mut self) -> Vec<Audience> {
+        std::mem::take(&mut self.withdrawn)
+    }
+
+    /// Whether anybody listens to an audience, or may come back to it soon.
+    pub fn has(&self, audience: &Audience) -> bool {
+        self.audiences.contains_key(audience)
     }
 
     /// What to tell the broker of the changes since the last report; nothing while that is not

@@ -19,6 +19,7 @@ use crate::rewind::Rewind;
 const HTML: &str = include_str!("../page/index.html");
 const CSS: &str = include_str!("../page/page.css");
 const JS: &str = include_str!("../page/page.js");
+const CLIENT: &str = include_str!("../page/campanile.js");
 
 /// Where the HTML names the publisher.
 const PUBLISHER_URL: &str = "{{publisher_url}}";
@@ -51,6 +52,7 @@ pub async fn server(publisher_url: &str) -> Serve {
         .service(web::resource("/").get(index).head(index))
         .service(web::resource("/page.css").get(css).head(css))
         .service(web::resource("/page.js").get(js).head(js))
+        .service(web::resource("/campanile.js").get(client).head(client))
         .default_service(web::to(not_found));
     let service = HttpService::build()
         .keep_alive(KeepAlive::Disabled)
@@ -93,11 +95,28 @@ async fn js() -> HttpResponse {
     HttpResponse::Ok().content_type("text/javascript; charset=utf-8").body(JS)
 }
 
+/// Any page may import it, from wherever it was served.
+async fn client() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/javascript; charset=utf-8")
+        .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
+        .body(CLIENT)
+}
+
 async fn not_found(request: HttpRequest) -> HttpResponse {
     let path: String = request.path().chars().take(100).collect();
-    HttpResponse::NotFound()
-        .content_type("text/plain; charset=utf-8")
-        .body(format!("nothing at {path}; the page and the websocket are at /\n"))
+    let sentence = match &*path {
+        // Without the headers of a websocket the front door would have kept it.
+        "/events" => {
+            "no websocket at /events: websockets are at /, event streams at /events without the \
+             headers of an upgrade"
+                .to_owned()
+        }
+        _ => {
+            format!("nothing at {path}: the page and websockets are at /, event streams at /events")
+        }
+    };
+    HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body(sentence + "\n")
 }
 
 /// For an attribute of HTML.

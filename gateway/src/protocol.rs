@@ -1,4 +1,5 @@
-//! `campanile.v1`: what a client may say, and the texts that it hears. Pure.
+//! How the gateway and its clients talk, and above all `campanile.v1`: what a client may say, and the
+//! texts that it hears. Pure.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -6,9 +7,11 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use campanile_messages::link::Gap;
 use campanile_messages::{Address, Audience, Content, GroupName, Position};
 use serde::{Deserialize, Serialize};
 
+use crate::subscriptions::Since;
 use crate::websocket::encode::{Opcode, frame};
 
 /// More errors than this within [`ERROR_WINDOW`] are abuse.
@@ -16,11 +19,22 @@ const MAX_ERRORS: u32 = 100;
 
 const ERROR_WINDOW: Duration = Duration::from_secs(60);
 
+/// How the gateway and a client talk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// A websocket: a greeting, then contents.
+    Plain,
+    /// A websocket: JSON both ways.
+    V1,
+    /// A stream of server-sent events.
+    Events,
+}
+
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// Listen to a group.
-    Join(GroupName),
+    /// Listen to a group, and first hear what was missed since a position.
+    Join(GroupName, Option<Since>),
     /// No longer listen to a group.
     Leave(GroupName),
     /// Answer [`pong`].
@@ -43,11 +57,25 @@ pub enum RequestError {
     #[error("field group: {0}")]
     InvalidGroup(String),
     /// One group more than a connection may have.
-    #[error("more than {0} groups")]
-    TooManyGroups(usize),
+    #[error("more than {max} groups")]
+    TooManyGroups {
+        /// The group that is not joined.
+        group: GroupName,
+        /// The most that a connection may have.
+        max: usize,
+    },
+    /// A join that is to go on somewhere, of a group that is joined.
+    #[error("the group is joined already: leave it first, then join it with since")]
+    AlreadyJoined {
+        /// The group that stays as it is.
+        group: GroupName,
+    },
     /// One group more than all connections of a gateway may have.
     #[error("this gateway listens to as many groups as it can")]
-    GatewayFull,
+    GatewayFull {
+        /// The group that is not joined.
+        group: GroupName,
+    },
 }
 
 impl RequestError {
@@ -57,8 +85,18 @@ impl RequestError {
             Self::NotText => "not_text",
             Self::UnknownType(_) => "unknown_type",
             Self::InvalidGroup(_) => "invalid_group",
-            Self::TooManyGroups(_) => "too_many_groups",
-            Self::GatewayFull => "gateway_full",
+            Self::TooManyGroups { .. } => "too_many_groups",
+            Self::AlreadyJoined { .. } => "already_joined",
+            Self::GatewayFull { .. } => "gateway_full",
+        }
+    }
+
+    fn group(&self) -> Option<&GroupName> {
+        match self {
+            Self::TooManyGroups { group, .. }
+            | Self::AlreadyJoined { group }
+            | Self::GatewayFull { group } => Some(group),
+            _ => None,
         }
     }
 }
@@ -70,6 +108,8 @@ struct RawRequest<'a> {
     r#type: Cow<'a, str>,
     #[serde(borrow)]
     group: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    since: Option<Cow<'a, str>>,
 }
 
 /// Reads a client's message.
@@ -88,8 +128,14 @@ pub fn read(text: &str) -> Result<Request, RequestError> {
         GroupName::new(group.into_owned())
             .map_err(|error| RequestError::InvalidGroup(error.to_string()))
     };
+    if raw.since.is_some() && raw.r#type != "join" {
+        return Err(RequestError::Malformed("field since belongs to a join".to_owned()));
+    }
     match &*raw.r#type {
-        "join" => group(raw.group).map(Request::Join),
+        "join" => {
+            let since = raw.since.map(|since| Since::read(&since));
+            group(raw.group).map(|group| Request::Join(group, since))
+        }
         "leave" => group(raw.group).map(Request::Leave),
         "ping" => Ok(Request::Ping),
         unknown => Err(RequestError::UnknownType(shorten(unknown))),
@@ -99,6 +145,57 @@ pub fn read(text: &str) -> Result<Request, RequestError> {
 /// An error must not send back all that a client made up.
 fn shorten(text: &str) -> String {
     text.chars().take(100).collect()
+}
+
+/// Why what a client missed cannot be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// Its position belongs to another log, or is ahead of this one.
+    EpochChanged,
+    /// Events behind its position are no longer kept.
+    Expired,
+    /// It has missed more than a client is told.
+    TooFar,
+    /// What it named is no position.
+    Malformed,
+}
+
+impl Lost {
+    /// The word for it in a message.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::EpochChanged => "epoch_changed",
+            Self::Expired => "expired",
+            Self::TooFar => "too_far",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+impl From<Gap> for Lost {
+    fn from(gap: Gap) -> Self {
+        match gap {
+            Gap::EpochChanged => Self::EpochChanged,
+            Gap::Expired => Self::Expired,
+        }
+    }
+}
+
+/// What came of a wish to go on from a position.
+pub type Resumed = Result<(), Lost>;
+
+/// How that is said.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct SaidResumed {
+    recovered: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+impl From<Resumed> for SaidResumed {
+    fn from(resumed: Resumed) -> Self {
+        Self { recovered: resumed.is_ok(), reason: resumed.err().map(Lost::word) }
+    }
 }
 
 /// Counts the errors of one connection.
@@ -122,12 +219,63 @@ impl Errors {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Said<'a> {
-    Welcome { worker: u64, connection: u64, position: String },
+    Welcome(Welcome),
     Event(SaidEvent<'a>),
-    Joined { group: &'a str },
-    Left { group: &'a str },
+    Joined {
+        group: &'a str,
+        #[serde(flatten)]
+        resumed: Option<SaidResumed>,
+    },
+    Left {
+        group: &'a str,
+    },
+    Position {
+        id: String,
+    },
+    Gap(SaidGap),
     Pong,
-    Error { code: &'a str, message: String },
+    Error {
+        code: &'a str,
+        message: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        group: Option<&'a str>,
+    },
+}
+
+/// Where a client is, where its stream begins, and what came of its wish to go on from a position.
+#[derive(Debug, Serialize)]
+pub struct Welcome {
+    worker: u64,
+    connection: u64,
+    position: String,
+    #[serde(flatten)]
+    resumed: Option<SaidResumed>,
+}
+
+impl Welcome {
+    /// `resumed` is `None` for a client that had no such wish.
+    pub fn new(address: Address, position: Position, resumed: Option<Resumed>) -> Self {
+        Self {
+            worker: address.worker.0,
+            connection: address.connection.0,
+            position: position.to_string(),
+            resumed: resumed.map(Into::into),
+        }
+    }
+}
+
+/// Why a live stream does not go on where it stood, and where it does.
+#[derive(Debug, Serialize)]
+pub struct SaidGap {
+    reason: &'static str,
+    position: String,
+}
+
+impl SaidGap {
+    /// What is said of a gap.
+    pub fn new(gap: Gap, position: Position) -> Self {
+        Self { reason: Lost::from(gap).word(), position: position.to_string() }
+    }
 }
 
 #[derive(Serialize)]
@@ -156,11 +304,9 @@ impl Said<'_> {
     }
 }
 
-/// The first message: where the client is, and where its stream begins.
-pub fn welcome(address: Address, position: Position) -> Bytes {
-    let Address { worker, connection } = address;
-    Said::Welcome { worker: worker.0, connection: connection.0, position: position.to_string() }
-        .frame()
+/// The first message.
+pub fn welcome(welcome: Welcome) -> Bytes {
+    Said::Welcome(welcome).frame()
 }
 
 /// An event; `None` for the place and the audience of one that is for this connection alone, which
@@ -179,9 +325,19 @@ pub fn event(logged: Option<(Position, &Audience)>, content: &Content) -> Bytes 
     Said::Event(SaidEvent { id, to, content, content_base64 }).frame()
 }
 
-/// The client listens to the group from here on.
-pub fn joined(group: &GroupName) -> Bytes {
-    Said::Joined { group }.frame()
+/// The client listens to the group from here on; what it had missed, if it asked, came before.
+pub fn joined(group: &GroupName, resumed: Option<Resumed>) -> Bytes {
+    Said::Joined { group, resumed: resumed.map(Into::into) }.frame()
+}
+
+/// Nothing is missing up to here.
+pub fn position(position: Position) -> Bytes {
+    Said::Position { id: position.to_string() }.frame()
+}
+
+/// Events may be missing here.
+pub fn gap(gap: Gap, position: Position) -> Bytes {
+    Said::Gap(SaidGap::new(gap, position)).frame()
 }
 
 /// The client does not listen to the group.
@@ -196,7 +352,8 @@ pub fn pong() -> Bytes {
 
 /// The answer to a message that is none.
 pub fn error(error: &RequestError) -> Bytes {
-    Said::Error { code: error.code(), message: error.to_string() }.frame()
+    let group = error.group().map(|group| &**group);
+    Said::Error { code: error.code(), message: error.to_string(), group }.frame()
 }
 
 #[cfg(test)]
@@ -207,8 +364,8 @@ mod tests {
     use super::*;
 
     fn text(frame: &Bytes) -> &str {
-        assert_eq!(usize::from(frame[1]), frame.len() - 2, "a short frame");
-        std::str::from_utf8(&frame[2..]).expect("UTF-8")
+        let head = if frame[1] == 126 { 4 } else { 2 };
+        std::str::from_utf8(&frame[head..]).expect("UTF-8")
     }
 
     #[test]
@@ -218,8 +375,12 @@ mod tests {
         let group = GroupName::new("a\"b").expect("a name");
         for (frame, expected) in [
             (
-                welcome(address, position),
+                welcome(Welcome::new(address, position, None)),
                 r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7"}"#,
+            ),
+            (
+                welcome(Welcome::new(address, position, Some(Err(Lost::TooFar)))),
+                r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7","recovered":false,"reason":"too_far"}"#,
             ),
             (
                 event(Some((position, &Audience::Everyone)), &"hi".into()),
@@ -233,7 +394,17 @@ mod tests {
                 event(None, &Content::Binary(Bytes::from_static(&[0xff]))),
                 r#"{"type":"event","to":"connection","content_base64":"/w=="}"#,
             ),
-            (joined(&group), r#"{"type":"joined","group":"a\"b"}"#),
+            (joined(&group, None), r#"{"type":"joined","group":"a\"b"}"#),
+            (joined(&group, Some(Ok(()))), r#"{"type":"joined","group":"a\"b","recovered":true}"#),
+            (super::position(position), r#"{"type":"position","id":"00000000000000ab-7"}"#),
+            (
+                gap(Gap::Expired, position),
+                r#"{"type":"gap","reason":"expired","position":"00000000000000ab-7"}"#,
+            ),
+            (
+                error(&RequestError::GatewayFull { group: GroupName::new("a").expect("a name") }),
+                r#"{"type":"error","code":"gateway_full","message":"this gateway listens to as many groups as it can","group":"a"}"#,
+            ),
             (left(&group), r#"{"type":"left","group":"a\"b"}"#),
             (pong(), r#"{"type":"pong"}"#),
             (
@@ -248,7 +419,14 @@ mod tests {
     #[test]
     fn requests_are_read_and_anything_else_is_an_error_that_names_it() {
         let group = |name: &'static str| GroupName::new(name).expect("a name");
-        assert_eq!(read(r#"{"type":"join","group":"뉴스"}"#), Ok(Request::Join(group("뉴스"))));
+        assert_eq!(
+            read(r#"{"type":"join","group":"뉴스"}"#),
+            Ok(Request::Join(group("뉴스"), None))
+        );
+        assert_eq!(
+            read(r#"{"type":"join","group":"a","since":"?"}"#),
+            Ok(Request::Join(group("a"), Some(Since::Malformed)))
+        );
         assert_eq!(
             read(r#"{"group":"a\n","type":"leave"}"#).map_err(|e| e.code()),
             Err("invalid_group")
@@ -260,7 +438,8 @@ mod tests {
             ("[]", "malformed"),
             (r#"["join","a"]"#, "malformed"),
             ("{}", "malformed"),
-            (r#"{"type":"join","group":"a","since":"P"}"#, "malformed"),
+            (r#"{"type":"join","group":"a","sinse":"P"}"#, "malformed"),
+            (r#"{"type":"leave","group":"a","since":"P"}"#, "malformed"),
             (r#"{"type":"publish"}"#, "unknown_type"),
             (r#"{"type":"join"}"#, "invalid_group"),
             (r#"{"type":"join","group":""}"#, "invalid_group"),

@@ -1,6 +1,12 @@
 //! What the front door answers to a request that it does not let in.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
+
+/// When an event stream for which there is no room or no broker is worth another try. Each client
+/// gets its own time out of these, or a refused crowd would come back in step.
+pub const COME_BACK_MILLIS: RangeInclusive<u32> = 3_000..=8_000;
 
 /// An HTTP error with a sentence that says what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,10 +61,29 @@ impl Refusal {
         Self { status: 503, headers: "Retry-After: 10\r\n", sentence }
     }
 
-    /// The whole response; the connection ends after it.
-    pub fn response(&self) -> Bytes {
+    /// 200, and come back after a time out of [`COME_BACK_MILLIS`]: an `EventSource` gives up for
+    /// good on any other status.
+    pub fn come_back(retry_millis: u32) -> Self {
+        let sentence = format!("retry: {retry_millis}\n");
+        let headers = "Content-Type: text/event-stream\r\nCache-Control: no-store\r\n";
+        Self { status: 200, headers, sentence }
+    }
+
+    /// 204: a page may open an event stream.
+    pub fn preflight() -> Self {
+        let headers = "Access-Control-Allow-Methods: GET\r\n\
+             Access-Control-Allow-Headers: cache-control, last-event-id\r\n\
+             Access-Control-Max-Age: 5\r\n";
+        Self { status: 204, headers, sentence: String::new() }
+    }
+
+    /// The whole response; the connection ends after it. `allow_origin` is the value of
+    /// `Access-Control-Allow-Origin`, if it is to have one.
+    pub fn response(&self, allow_origin: Option<&str>) -> Bytes {
         let Self { status, headers, sentence } = self;
         let phrase = match status {
+            200 => "OK",
+            204 => "No Content",
             400 => "Bad Request",
             405 => "Method Not Allowed",
             408 => "Request Timeout",
@@ -67,12 +92,19 @@ impl Refusal {
             _ => "Service Unavailable",
         };
         let connection = if *status == 426 { "close, Upgrade" } else { "close" };
-        format!(
-            "HTTP/1.1 {status} {phrase}\r\nConnection: {connection}\r\n{headers}\
-             Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{sentence}\n",
-            sentence.len() + 1
-        )
-        .into()
+        let allow = allow_origin.map_or(String::new(), |origin| {
+            format!("Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n")
+        });
+        let body = match status {
+            204 => "\r\n".to_owned(),
+            200 => format!("Content-Length: {}\r\n\r\n{sentence}\n", sentence.len() + 1),
+            _ => format!(
+                "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{sentence}\n",
+                sentence.len() + 1
+            ),
+        };
+        format!("HTTP/1.1 {status} {phrase}\r\nConnection: {connection}\r\n{headers}{allow}{body}")
+            .into()
     }
 }
 
@@ -83,10 +115,16 @@ mod tests {
     #[test]
     fn a_refusal_is_a_whole_response_that_ends_the_connection() {
         assert_eq!(
-            &Refusal::no_broker().response()[..],
+            &Refusal::no_broker().response(None)[..],
             b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n\
               Content-Type: text/plain; charset=utf-8\r\nContent-Length: 55\r\n\r\n\
               this gateway has not reached its broker yet, try again\n"
+        );
+        assert_eq!(
+            &Refusal::come_back(5000).response(Some("http://h"))[..],
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n\
+              Cache-Control: no-store\r\nAccess-Control-Allow-Origin: http://h\r\nVary: Origin\r\n\
+              Content-Length: 13\r\n\r\nretry: 5000\n\n"
         );
     }
 }

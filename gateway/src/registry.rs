@@ -11,22 +11,24 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use campanile_messages::link::{self, Outcome};
+use campanile_messages::link::{self, Gap, Outcome};
 use campanile_messages::{Address, Audience, ConnectionId, GroupName, Position, WorkerId};
 use tokio::sync::oneshot;
 
-use crate::bridge::{Answer, Bridge, InterestChanged};
-use crate::client::{Batch, Client};
+use crate::bridge::{Answer, Bridge, Counted, InterestChanged, Missed};
+use crate::client::{Batch, Client, Mark, last_words};
 use crate::config::GatewayConfig;
+use crate::counting::Counting;
 use crate::delivery::{Deliveries, Delivery, Framed};
 use crate::interest::MAX_AUDIENCES;
-use crate::protocol;
+use crate::protocol::{Lost, Protocol, Resumed};
+use crate::resumes::{Outcome as Found, Resume};
 use crate::socket::{Socket, Waiting};
-use crate::subscriptions::{Change, Confirmed, Joining, Subscriptions, Ticket};
+use crate::subscriptions::{
+    Change, Confirmed, Joining, Since, Standing, Step, Subscriptions, Ticket,
+};
 use crate::vital::Vital;
 use crate::websocket::CloseCode;
-use crate::websocket::encode;
-use crate::websocket::handshake::Protocol;
 
 /// How often clients are looked at for signs of life.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -54,6 +56,8 @@ pub struct Registry {
     is_reporting: bool,
     reported_ticket: Ticket,
     is_draining: bool,
+    /// The last position up to which nothing is missing.
+    mark: Option<Position>,
     _vital: Vital,
 }
 
@@ -81,6 +85,7 @@ impl Registry {
             is_reporting: false,
             reported_ticket: 0,
             is_draining: false,
+            mark: None,
             _vital: Vital("registry"),
         }
     }
@@ -90,7 +95,7 @@ impl Actor for Registry {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(SWEEP, |registry, _| registry.sweep(Instant::now()));
+        ctx.run_interval(SWEEP, |registry, ctx| registry.sweep(Instant::now(), ctx));
     }
 }
 
@@ -106,13 +111,15 @@ pub struct Attach {
     pub protocol: Protocol,
     /// What it listens to beside everyone, without repeats.
     pub groups: Vec<GroupName>,
+    /// Where it goes on.
+    pub since: Option<Since>,
 }
 
 impl Handler<Attach> for Registry {
     type Result = ();
 
     fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) {
-        let Attach { connection, socket, protocol, mut groups } = attach;
+        let Attach { connection, socket, protocol, mut groups, since } = attach;
         let client = Client::new(connection, socket, protocol, Instant::now());
         if self.is_draining {
             client.close(CloseCode::GoingAway, Waiting::Flush);
@@ -121,7 +128,8 @@ impl Handler<Attach> for Registry {
             groups.clear();
         }
         self.last_ticket += 1;
-        let changes = self.subscriptions.attach(connection, groups, client, self.last_ticket);
+        let ticket = self.last_ticket;
+        let changes = self.subscriptions.attach(connection, groups, since, client, ticket);
         self.report(changes, ctx);
     }
 }
@@ -152,11 +160,11 @@ impl Handler<AwaitGreeting> for Registry {
     }
 }
 
-/// A connection wants to listen to a group. It hears `joined` when the broker has confirmed that,
-/// unless the answer says otherwise.
+/// A connection wants to listen to a group, and perhaps to go on in it somewhere. It hears `joined`
+/// when the broker has confirmed that, unless the answer says otherwise.
 #[derive(Debug, Message)]
 #[rtype(result = "JoinAnswer")]
-pub struct Join(pub ConnectionId, pub GroupName);
+pub struct Join(pub ConnectionId, pub GroupName, pub Option<Since>);
 
 /// What a session does about its join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, MessageResponse)]
@@ -165,6 +173,8 @@ pub enum JoinAnswer {
     Awaited,
     /// Say `joined`: the client listens already.
     Already,
+    /// Say that it listens already, and so cannot go on somewhere.
+    AlreadyJoined,
     /// Say that there are too many.
     TooMany,
     /// Say that the gateway has too many.
@@ -174,16 +184,19 @@ pub enum JoinAnswer {
 impl Handler<Join> for Registry {
     type Result = JoinAnswer;
 
-    fn handle(&mut self, Join(connection, group): Join, ctx: &mut Self::Context) -> JoinAnswer {
+    fn handle(&mut self, join: Join, ctx: &mut Self::Context) -> JoinAnswer {
         if self.is_full() {
             return JoinAnswer::GatewayFull;
         }
-        match self.subscriptions.join(connection, group, self.last_ticket + 1) {
+        let Join(connection, group, since) = join;
+        match self.subscriptions.join(connection, group, since, self.last_ticket + 1) {
             Joining::Begun(change) => {
                 self.last_ticket += 1;
                 self.report([change], ctx);
                 JoinAnswer::Awaited
             }
+            // It cannot go on in two places.
+            Joining::Repeated | Joining::Already if since.is_some() => JoinAnswer::AlreadyJoined,
             Joining::Repeated | Joining::Gone => JoinAnswer::Awaited,
             Joining::Already => JoinAnswer::Already,
             Joining::TooMany => JoinAnswer::TooMany,
@@ -214,9 +227,7 @@ impl Handler<Detach> for Registry {
     type Result = ();
 
     fn handle(&mut self, Detach(connection): Detach, ctx: &mut Self::Context) {
-        let changes = self.subscriptions.detach(connection);
-        self.eager.remove(&connection);
-        self.report(changes, ctx);
+        self.forget(connection, ctx);
     }
 }
 
@@ -233,17 +244,14 @@ impl Handler<DeliveriesReady> for Registry {
         for delivery in self.deliveries.take() {
             match delivery {
                 Delivery::Event(framed) => batch.deliver(&framed, &self.subscriptions),
-                Delivery::Push(ticket, connection, framed) => {
+                other => {
                     batch.flush(&self.subscriptions);
-                    self.push(ticket, connection, &framed, ctx);
-                }
-                Delivery::Confirmed(ticket, position) => {
-                    batch.flush(&self.subscriptions);
-                    self.confirm(ticket, position);
+                    self.perform(other, ctx);
                 }
             }
         }
         batch.flush(&self.subscriptions);
+        batch.closed.into_iter().for_each(|connection| self.forget(connection, ctx));
     }
 }
 
@@ -260,15 +268,23 @@ impl Handler<Drain> for Registry {
 
     fn handle(&mut self, Drain { over }: Drain, ctx: &mut Self::Context) {
         self.is_draining = true;
-        let sockets: Vec<_> =
-            self.subscriptions.all_mut().map(|(client, _)| client.socket.clone()).collect();
-        let steps = over.div_duration_f64(DRAIN_STEP).ceil().max(1.0);
-        let step_len = (sockets.len() as f64 / steps).ceil().max(1.0) as usize;
-        for (step, sockets) in (0..).zip(sockets.chunks(step_len)) {
-            let sockets = sockets.to_vec();
-            ctx.run_later(DRAIN_STEP * step, move |_, _| {
-                for socket in sockets {
-                    socket.close(encode::close(CloseCode::GoingAway), Waiting::Flush);
+        let clients = self.subscriptions.all_mut();
+        let clients: Vec<_> =
+            clients.map(|(client, _)| (client.socket.clone(), client.protocol)).collect();
+        let steps = over.div_duration_f64(DRAIN_STEP).floor().max(1.0) as usize;
+        let mut gone = 0;
+        for step in 0..steps {
+            // Evenly over all of the time, however many there are.
+            let next = clients.len() * (step + 1) / steps;
+            let some = clients[gone..next].to_vec();
+            gone = next;
+            if some.is_empty() {
+                continue;
+            }
+            ctx.run_later(DRAIN_STEP * step as u32, move |_, _| {
+                for (socket, protocol) in some {
+                    let last = last_words(protocol, CloseCode::GoingAway);
+                    socket.close(last, Waiting::Flush);
                 }
             });
         }
@@ -276,6 +292,52 @@ impl Handler<Drain> for Registry {
 }
 
 impl Registry {
+    fn perform(&mut self, delivery: Delivery, ctx: &mut Context<Self>) {
+        match delivery {
+            Delivery::Event(framed) => {
+                let mut batch = Batch::default();
+                batch.deliver(&framed, &self.subscriptions);
+                batch.flush(&self.subscriptions);
+            }
+            Delivery::Counted(ticket, within, framed) => self.count(ticket, within, &framed, ctx),
+            Delivery::Push(ticket, connection, framed) => {
+                self.push(ticket, connection, &framed, ctx);
+            }
+            Delivery::Confirmed(ticket, position) => self.confirm(ticket, position),
+            Delivery::Resumed(ticket, found, position) => self.resume(ticket, found, position),
+            Delivery::Mark(position) => self.mark = Some(position),
+            Delivery::Gap(gap, position) => self.tell_gap(gap, position),
+        }
+    }
+
+    /// Writes an event to its listeners, and tells the bridge how it fared when that is known of all
+    /// of them, or the time is over.
+    fn count(
+        &self,
+        ticket: link::Ticket,
+        within: Duration,
+        event: &Framed,
+        ctx: &mut Context<Self>,
+    ) {
+        let counting = Counting::deliver(event, &self.subscriptions);
+        if let Some(tally) = counting.complete() {
+            return self.bridge.do_send(Counted { ticket, tally });
+        }
+        let counted = counting.finish(within);
+        ctx.spawn(counted.into_actor(self).map(move |tally, registry, _| {
+            registry.bridge.do_send(Counted { ticket, tally });
+        }));
+    }
+
+    fn tell_gap(&mut self, gap: Gap, position: Position) {
+        self.mark = Some(position);
+        for (client, standing) in self.subscriptions.all_mut() {
+            if standing != Standing::Pending {
+                client.tell_gap(gap, position);
+            }
+        }
+    }
+
     fn push(
         &self,
         ticket: link::Ticket,
@@ -308,24 +370,64 @@ impl Registry {
     }
 
     fn confirm(&mut self, up_to: Ticket, position: Position) {
+        let mut missed = Vec::new();
         for confirmed in self.subscriptions.confirm(up_to) {
             match confirmed {
-                Confirmed::Attached(connection) => {
-                    let Some(&worker) = self.worker.get() else {
-                        continue;
-                    };
-                    let Some(client) = self.subscriptions.get(connection) else {
-                        continue;
-                    };
-                    client.greet(Address { worker, connection }, position);
-                    if let Some(eager) = self.eager.remove(&connection) {
-                        let _ = eager.send(());
-                    }
+                Confirmed::Done(step, resumed) => self.complete(&step, position, resumed),
+                Confirmed::Missed { ticket, since, audiences } => {
+                    missed.push(Resume { worker: self.index, ticket, since, audiences });
                 }
-                Confirmed::Joined(connection, group) => {
-                    if let Some(client) = self.subscriptions.get(connection) {
-                        client.send(&protocol::joined(&group));
-                    }
+            }
+        }
+        if !missed.is_empty() {
+            self.bridge.do_send(Missed(missed));
+        }
+    }
+
+    /// What a client missed is written past the bound of its outbox, with a bound of its own.
+    fn resume(&mut self, ticket: Ticket, found: Found, position: Position) {
+        let Some((step, since)) = self.subscriptions.resume(ticket) else { return };
+        let (Step::Attach(connection) | Step::Join(connection, _)) = step;
+        let Some(client) = self.subscriptions.get(connection) else { return };
+        let missed = found.and_then(|missed| {
+            if client.has_room(&missed, &self.config) { Ok(missed) } else { Err(Lost::TooFar) }
+        });
+        match (&step, missed) {
+            (_, Err(lost)) => self.complete(&step, position, Some(Err(lost))),
+            (Step::Attach(_), Ok(missed)) => {
+                self.complete(&step, since, Some(Ok(())));
+                if let Some(client) = self.subscriptions.get(connection) {
+                    client.replay(&missed);
+                }
+            }
+            (Step::Join(..), Ok(missed)) => {
+                client.replay(&missed);
+                self.complete(&step, position, Some(Ok(())));
+            }
+        }
+    }
+
+    fn complete(&mut self, step: &Step, position: Position, resumed: Option<Resumed>) {
+        match step {
+            Step::Attach(connection) => {
+                let connection = *connection;
+                let (Some(&worker), Some(client)) =
+                    (self.worker.get(), self.subscriptions.get(connection))
+                else {
+                    return;
+                };
+                client.greet(Address { worker, connection }, position, resumed);
+                if let Some(eager) = self.eager.remove(&connection) {
+                    let _ = eager.send(());
+                }
+            }
+            Step::Join(connection, group) => {
+                let Some(client) = self.subscriptions.get(*connection) else { return };
+                client.tell_joined(group, resumed);
+                // What was replayed had lower positions than the client may have seen before.
+                let is_settled = self.subscriptions.standing(*connection) == Standing::Settled;
+                if resumed.is_some() && is_settled {
+                    client.tell_position(position);
                 }
             }
         }
@@ -363,13 +465,23 @@ impl Registry {
         ctx.spawn(taken);
     }
 
-    fn sweep(&mut self, now: Instant) {
-        for (client, is_confirmed) in self.subscriptions.all_mut() {
-            client.look_after(now, is_confirmed, &self.config);
-            if !is_confirmed && !client.socket.is_open() {
-                // Its session has the close to see to.
-                self.eager.remove(&client.connection);
+    /// Looks after every client. One that is closed listens no longer, though its session still has
+    /// the close to see to.
+    fn sweep(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        let mark = self.mark.map(Mark::new);
+        let mut closed = Vec::new();
+        for (client, standing) in self.subscriptions.all_mut() {
+            client.look_after(now, standing, mark.as_ref(), &self.config);
+            if !client.socket.is_open() {
+                closed.push(client.connection);
             }
         }
+        closed.into_iter().for_each(|connection| self.forget(connection, ctx));
+    }
+
+    fn forget(&mut self, connection: ConnectionId, ctx: &mut Context<Self>) {
+        let changes = self.subscriptions.detach(connection);
+        self.eager.remove(&connection);
+        self.report(changes, ctx);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
@@ -20,9 +20,8 @@ use tracing::{info, warn};
 use crate::bridge::{Bridge, Finish, Worker};
 use crate::config::GatewayConfig;
 use crate::delivery::Deliveries;
-use crate::door::{Door, refuse};
+use crate::door::Door;
 use crate::page;
-use crate::refusal::Refusal;
 use crate::registry::{Drain, Registry};
 use crate::seats::{Seat, Seats};
 use crate::vital::Vital;
@@ -57,6 +56,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     prepare(&listener, &config)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listens_on = listener.local_addr()?.ip();
     let config = Arc::new(config);
     let seats = Seats::new(config.workers);
     let arbiters: Vec<_> = (0..config.workers).map(|_| Arbiter::new()).collect();
@@ -66,12 +66,11 @@ pub async fn serve(
         let handles = arbiters.iter().map(Arbiter::handle).enumerate();
         let start = |(i, on)| start_registry(i, &on, &config, ctx.address(), audiences.clone());
         workers = handles.map(start).collect();
-        let (channel, linger) = (config.channel.clone(), config.linger);
-        Bridge::new(channel, workers.clone(), linger, audiences.clone(), Box::new(ready))
+        Bridge::new(&config, workers.clone(), audiences.clone(), Box::new(ready))
     });
     let doors = arbiters.iter().zip(&workers);
     let doors: Vec<_> =
-        doors.map(|(arbiter, worker)| open_door(arbiter, worker, &config)).collect();
+        doors.map(|(arbiter, worker)| open_door(arbiter, worker, &config, listens_on)).collect();
 
     tokio::select! {
         never = accept(&listener, &seats, &doors, config.max_connections) => match never {},
@@ -122,6 +121,7 @@ fn open_door(
     on: &Arbiter,
     worker: &Worker,
     config: &Arc<GatewayConfig>,
+    listens_on: IpAddr,
 ) -> mpsc::UnboundedSender<Arrival> {
     let (sender, mut arrivals) = mpsc::unbounded_channel::<Arrival>();
     let (worker, config) = (worker.clone(), config.clone());
@@ -129,7 +129,7 @@ fn open_door(
         actix_rt::spawn(async move {
             let _vital = Vital("door");
             let page = page::server(config.publisher_url.as_deref().unwrap_or_default()).await;
-            let door = Rc::new(Door::new(config, worker.id, worker.registry, page));
+            let door = Rc::new(Door::new(config, worker.id, worker.registry, page, listens_on));
             while let Some((socket, peer, admission)) = arrivals.recv().await {
                 let Ok(stream) = TcpStream::from_std(socket) else {
                     continue;
@@ -138,7 +138,7 @@ fn open_door(
                 actix_rt::spawn(async move {
                     match admission {
                         Admission::Seated(seat) => door.admit(stream, peer, seat).await,
-                        Admission::Full(_seat) => refuse(stream, peer, &Refusal::full()).await,
+                        Admission::Full(_seat) => door.turn_away(stream, peer).await,
                     }
                 });
             }

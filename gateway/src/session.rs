@@ -1,4 +1,5 @@
-//! The session of one websocket: what its client says, and its life from greeting to close.
+//! The session of one client: what it says, and its life from greeting to close. An event stream's
+//! client says nothing.
 //!
 //! Receives from its client, through [`Incoming`]. Sends to the registry of its worker, and to its
 //! own socket. Runs on the worker's thread. Bounded by: one message of its client at a time; the
@@ -11,12 +12,13 @@ use actix::prelude::*;
 use bytes::Bytes;
 use campanile_messages::{ConnectionId, GroupName};
 
-use crate::protocol::{self, Errors, Request, RequestError};
+use crate::protocol::{self, Errors, Protocol, Request, RequestError};
 use crate::registry::{Attach, AwaitGreeting, Detach, Join, JoinAnswer, Leave, Registry};
 use crate::seats::Seat;
 use crate::socket::{Socket, Waiting};
-use crate::websocket::handshake::Protocol;
+use crate::subscriptions::Since;
 use crate::websocket::{CloseCode, Incoming, Message as Said, encode};
+use crate::wish::Wish;
 
 /// See the module's documentation.
 pub struct Session {
@@ -36,8 +38,8 @@ pub struct Session {
 /// What a session begins with.
 #[derive(Debug)]
 pub struct Opening {
-    /// The groups of the URL.
-    pub groups: Vec<GroupName>,
+    /// What the client wants to hear.
+    pub wish: Wish,
     /// What the client says.
     pub incoming: Incoming,
 }
@@ -77,7 +79,8 @@ impl Actor for Session {
             connection: self.connection,
             socket: self.socket.clone(),
             protocol: self.protocol,
-            groups: opening.groups,
+            groups: opening.wish.groups,
+            since: opening.wish.since,
         });
         ctx.add_stream(opening.incoming);
     }
@@ -114,21 +117,25 @@ impl Session {
             _ => Err(RequestError::NotText),
         };
         match request {
-            Ok(Request::Join(group)) => self.join(group, ctx),
+            Ok(Request::Join(group, since)) => self.join(group, since, ctx),
             Ok(Request::Leave(group)) => self.leave(group, ctx),
             Ok(Request::Ping) => self.say(&protocol::pong()),
             Err(error) => self.refuse(&error),
         }
     }
 
-    fn join(&mut self, group: GroupName, ctx: &mut Context<Self>) {
-        let asked = self.registry.send(Join(self.connection, group.clone()));
+    fn join(&mut self, group: GroupName, since: Option<Since>, ctx: &mut Context<Self>) {
+        let asked = self.registry.send(Join(self.connection, group.clone(), since));
         ctx.wait(asked.into_actor(self).map(move |answer, session, _| match answer {
-            Ok(JoinAnswer::Already) => session.say(&protocol::joined(&group)),
-            Ok(JoinAnswer::TooMany) => {
-                session.refuse(&RequestError::TooManyGroups(session.max_groups));
+            Ok(JoinAnswer::Already) => session.say(&protocol::joined(&group, None)),
+            Ok(JoinAnswer::AlreadyJoined) => {
+                session.refuse(&RequestError::AlreadyJoined { group });
             }
-            Ok(JoinAnswer::GatewayFull) => session.refuse(&RequestError::GatewayFull),
+            Ok(JoinAnswer::TooMany) => {
+                let max = session.max_groups;
+                session.refuse(&RequestError::TooManyGroups { group, max });
+            }
+            Ok(JoinAnswer::GatewayFull) => session.refuse(&RequestError::GatewayFull { group }),
             // Without a registry the process is ending.
             Ok(JoinAnswer::Awaited) | Err(_) => {}
         }));

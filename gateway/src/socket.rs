@@ -46,6 +46,8 @@ struct State {
     phase: Phase,
     /// Who waits until the outbox has written up to a place, in order.
     waiting: Vec<Waiter>,
+    /// More waited than its bound.
+    is_overrun: bool,
 }
 
 /// Is told when the outbox has written up to its place.
@@ -95,6 +97,7 @@ impl Socket {
                 outbox: Outbox::new(max_outbox_bytes),
                 phase: Phase::Open,
                 waiting: Vec::new(),
+                is_overrun: false,
             }),
             driver: AtomicWaker::new(),
             opened: Instant::now(),
@@ -119,7 +122,10 @@ impl Socket {
                 return Ok(Sent::Ending);
             }
             first = state.outbox.is_empty();
-            state.outbox.push(slice.clone())?;
+            if let Err(full) = state.outbox.push(slice.clone()) {
+                state.is_overrun = true;
+                return Err(full);
+            }
         }
         Ok(if first { Sent::First } else { Sent::Behind })
     }
@@ -144,6 +150,18 @@ impl Socket {
             self.flush();
         }
         Ok(())
+    }
+
+    /// Queues slices whatever the bound says, for what is bounded by other means, and writes what the
+    /// kernel takes. They do not count for what comes behind them.
+    pub fn replay(&self, slices: impl IntoIterator<Item = Bytes>) {
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            slices.into_iter().for_each(|slice| state.outbox.force(slice));
+            state.outbox.exempt();
+            drop(state);
+            self.flush();
+        }
     }
 
     /// Resolves to `true` once all that is queued now has entered the kernel, to `false` if the
@@ -187,6 +205,16 @@ impl Socket {
     /// Whether no close has begun.
     pub fn is_open(&self) -> bool {
         self.lock().phase == Phase::Open
+    }
+
+    /// Whether more waited for the peer than may.
+    pub fn is_overrun(&self) -> bool {
+        self.lock().is_overrun
+    }
+
+    /// What all that waits costs, what was replayed included.
+    pub fn held_bytes(&self) -> usize {
+        self.lock().outbox.held_bytes()
     }
 
     /// Whether nothing waits to be written.

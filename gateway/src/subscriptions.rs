@@ -1,18 +1,47 @@
 //! Who of a worker's connections listens to what. Pure: the registry's core.
 //!
 //! A connection is attached and joins groups at once, but listens only from the moment when the
-//! broker has confirmed the interest: until then each step is pending under its ticket.
+//! broker has confirmed the interest, and what it has missed was found: until then each step is
+//! pending under its ticket.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use campanile_messages::{Audience, ConnectionId, GroupName};
+use campanile_messages::{Audience, ConnectionId, GroupName, Position};
 use slab::Slab;
+
+use crate::protocol::{Lost, Resumed};
 
 /// A worker's own number for a step that the broker is to confirm; tickets grow.
 pub type Ticket = u64;
 
 /// How the number of connections that listen to an audience changes.
 pub type Change = (Audience, i32);
+
+impl<T> Member<T> {
+    fn standing(&self) -> Standing {
+        match self.awaits {
+            Some(_) => Standing::Pending,
+            None if self.groups.iter().any(|group| group.awaits.is_some()) => Standing::Joining,
+            None => Standing::Settled,
+        }
+    }
+}
+
+/// Where a client wants to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// Behind this position.
+    At(Position),
+    /// What it named is no position.
+    Malformed,
+}
+
+impl Since {
+    /// Reads what a client named.
+    pub fn read(text: &str) -> Self {
+        text.parse().map_or(Self::Malformed, Self::At)
+    }
+}
 
 /// The members of one worker. `T` is whatever its owner keeps for each connection.
 #[derive(Debug)]
@@ -21,7 +50,10 @@ pub struct Subscriptions<T> {
     slots: HashMap<ConnectionId, usize>,
     /// Confirmed members only.
     groups: HashMap<GroupName, HashSet<usize>>,
-    pending: BTreeMap<Ticket, ConnectionId>,
+    /// Steps that the broker has not confirmed.
+    pending: BTreeMap<Ticket, Pending>,
+    /// Steps that it has, and for which is looked what was missed.
+    resuming: HashMap<Ticket, (ConnectionId, Position)>,
     max_groups: usize,
 }
 
@@ -40,13 +72,46 @@ struct Membership {
     awaits: Option<Ticket>,
 }
 
+#[derive(Debug)]
+struct Pending {
+    connection: ConnectionId,
+    since: Option<Since>,
+}
+
+/// What a ticket stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The connection is to be greeted; it listens to everyone and the groups it came with.
+    Attach(ConnectionId),
+    /// The connection listens to the group.
+    Join(ConnectionId, GroupName),
+}
+
 /// Something that the broker has confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confirmed {
-    /// The connection is to be greeted; it listens to everyone and the groups it came with.
-    Attached(ConnectionId),
-    /// The connection listens to the group.
-    Joined(ConnectionId, GroupName),
+    /// The step is done; for a client that wanted to go on somewhere, whether it does.
+    Done(Step, Option<Resumed>),
+    /// What was missed is to be found; then the step is [resumed](Subscriptions::resume).
+    Missed {
+        /// The step's.
+        ticket: Ticket,
+        /// Behind here.
+        since: Position,
+        /// Of these.
+        audiences: Vec<Audience>,
+    },
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not greeted.
+    Pending,
+    /// It is, and a join of it is pending.
+    Joining,
+    /// It listens to all that it wants.
+    Settled,
 }
 
 /// What came of a join.
@@ -72,6 +137,7 @@ impl<T> Subscriptions<T> {
             slots: HashMap::new(),
             groups: HashMap::new(),
             pending: BTreeMap::new(),
+            resuming: HashMap::new(),
             max_groups,
         }
     }
@@ -81,6 +147,7 @@ impl<T> Subscriptions<T> {
         &mut self,
         id: ConnectionId,
         groups: Vec<GroupName>,
+        since: Option<Since>,
         data: T,
         ticket: Ticket,
     ) -> Vec<Change> {
@@ -89,12 +156,18 @@ impl<T> Subscriptions<T> {
         let changes = changes(&groups, 1);
         let slot = self.members.insert(Member { data, awaits, groups });
         self.slots.insert(id, slot);
-        self.pending.insert(ticket, id);
+        self.pending.insert(ticket, Pending { connection: id, since });
         changes
     }
 
     /// A connection wants to listen to one more group.
-    pub fn join(&mut self, id: ConnectionId, group: GroupName, ticket: Ticket) -> Joining {
+    pub fn join(
+        &mut self,
+        id: ConnectionId,
+        group: GroupName,
+        since: Option<Since>,
+        ticket: Ticket,
+    ) -> Joining {
         let Some(&slot) = self.slots.get(&id) else {
             return Joining::Gone;
         };
@@ -105,7 +178,7 @@ impl<T> Subscriptions<T> {
             None if memberships.len() >= self.max_groups => Joining::TooMany,
             None => {
                 memberships.push(Membership { group: group.clone(), awaits: Some(ticket) });
-                self.pending.insert(ticket, id);
+                self.pending.insert(ticket, Pending { connection: id, since });
                 Joining::Begun((Audience::Group(group), 1))
             }
         }
@@ -145,27 +218,56 @@ impl<T> Subscriptions<T> {
         changes(&member.groups, -1)
     }
 
-    /// The broker knows of every step up to this ticket; from here on they count.
+    /// The broker knows of every step up to this ticket. Those that have missed nothing are done.
     pub fn confirm(&mut self, up_to: Ticket) -> Vec<Confirmed> {
         let mut confirmed = Vec::new();
         while let Some(entry) = self.pending.first_entry().filter(|entry| *entry.key() <= up_to) {
-            let (ticket, id) = entry.remove_entry();
-            let slot = self.slots[&id];
-            let member = &mut self.members[slot];
-            let attached = member.awaits == Some(ticket);
-            if attached {
-                member.awaits = None;
-                confirmed.push(Confirmed::Attached(id));
-            }
-            for membership in member.groups.iter_mut().filter(|m| m.awaits == Some(ticket)) {
-                membership.awaits = None;
-                self.groups.entry(membership.group.clone()).or_default().insert(slot);
-                if !attached {
-                    confirmed.push(Confirmed::Joined(id, membership.group.clone()));
+            let (ticket, Pending { connection, since }) = entry.remove_entry();
+            match since {
+                Some(Since::At(since)) => {
+                    self.resuming.insert(ticket, (connection, since));
+                    let audiences = self.audiences_of(connection, ticket);
+                    confirmed.push(Confirmed::Missed { ticket, since, audiences });
                 }
+                Some(Since::Malformed) => {
+                    let step = self.complete(connection, ticket);
+                    confirmed.push(Confirmed::Done(step, Some(Err(Lost::Malformed))));
+                }
+                None => confirmed.push(Confirmed::Done(self.complete(connection, ticket), None)),
             }
         }
         confirmed
+    }
+
+    /// What was missed behind a position is found, or known to be lost: the step is done. `None` if
+    /// the connection or its join is gone.
+    pub fn resume(&mut self, ticket: Ticket) -> Option<(Step, Position)> {
+        let (connection, since) = self.resuming.remove(&ticket)?;
+        Some((self.complete(connection, ticket), since))
+    }
+
+    fn audiences_of(&self, connection: ConnectionId, ticket: Ticket) -> Vec<Audience> {
+        let member = &self.members[self.slots[&connection]];
+        let everyone = (member.awaits == Some(ticket)).then_some(Audience::Everyone);
+        let groups = member.groups.iter().filter(|membership| membership.awaits == Some(ticket));
+        let groups = groups.map(|membership| Audience::Group(membership.group.clone()));
+        everyone.into_iter().chain(groups).collect()
+    }
+
+    /// From here on what awaits this ticket counts.
+    fn complete(&mut self, connection: ConnectionId, ticket: Ticket) -> Step {
+        let slot = self.slots[&connection];
+        let member = &mut self.members[slot];
+        let mut step = Step::Attach(connection);
+        let attaches = member.awaits.take_if(|awaited| *awaited == ticket).is_some();
+        for membership in member.groups.iter_mut().filter(|m| m.awaits == Some(ticket)) {
+            membership.awaits = None;
+            self.groups.entry(membership.group.clone()).or_default().insert(slot);
+            if !attaches {
+                step = Step::Join(connection, membership.group.clone());
+            }
+        }
+        step
     }
 
     /// Calls `act` for each confirmed connection that listens to an audience, once.
@@ -201,14 +303,23 @@ impl<T> Subscriptions<T> {
         self.members.get(slot).map(|member| &member.data)
     }
 
-    /// Every connection, with whether it is confirmed.
-    pub fn all_mut(&mut self) -> impl Iterator<Item = (&mut T, bool)> {
-        self.members.iter_mut().map(|(_, member)| (&mut member.data, member.awaits.is_none()))
+    /// How far a connection has come; one that is gone is nowhere.
+    pub fn standing(&self, id: ConnectionId) -> Standing {
+        self.slots.get(&id).map_or(Standing::Pending, |slot| self.members[*slot].standing())
+    }
+
+    /// Every connection, with how far it has come.
+    pub fn all_mut(&mut self) -> impl Iterator<Item = (&mut T, Standing)> {
+        self.members.iter_mut().map(|(_, member)| {
+            let standing = member.standing();
+            (&mut member.data, standing)
+        })
     }
 
     fn forget(&mut self, awaited: Option<Ticket>) {
         if let Some(ticket) = awaited {
             self.pending.remove(&ticket);
+            self.resuming.remove(&ticket);
         }
     }
 

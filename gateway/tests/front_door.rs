@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use campanile_messages::frame::{MAX_FRAME_BYTES, decode_hello, encode_welcome, take_frame};
 use campanile_messages::link::{Role, Welcome};
-use campanile_messages::{Position, WorkerId};
+use campanile_messages::{Durability, Position, WorkerId};
 
 use harness::client::{CLOSE, Client, DEADLINE, FIN, PING, PONG, TEXT, frame, header, request};
 use harness::servers::{Gateway, bind};
@@ -100,7 +100,8 @@ fn a_wrong_handshake_is_told_what_is_wrong() {
         ("/?group=%0a", "", "", 400, "control characters"),
         ("/?group=%ff", "", "", 400, "not percent-encoded UTF-8"),
         ("/?topic=x", "", "", 400, "unknown parameter \"topic\""),
-        (&format!("/?{many}"), "", "", 400, "more than 100 groups"),
+        (&format!("/?{many}"), "", "", 400, "at most 100 are accepted"),
+        ("/?since=a&since=a", "", "", 400, "one position is accepted"),
         (&long, "", "", 400, "at most 255 bytes"),
     ] {
         let request = String::from_utf8(request(target, &[])).unwrap().replacen(replace, with, 1);
@@ -166,7 +167,8 @@ fn the_page_and_its_parts_are_served_with_their_types() {
         ("/", "text/html; charset=utf-8", "push.example/?a=1&amp;b=&quot;2&quot;\""),
         ("/?group=news", "text/html; charset=utf-8", "<title>Campanile</title>"),
         ("/page.css", "text/css; charset=utf-8", "{"),
-        ("/page.js", "text/javascript; charset=utf-8", "new WebSocket("),
+        ("/page.js", "text/javascript; charset=utf-8", "from './campanile.js'"),
+        ("/campanile.js", "text/javascript; charset=utf-8", "export class Campanile {"),
     ] {
         let get = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
         let (status, head, body) = answer(gateway.address, get.as_bytes());
@@ -174,6 +176,8 @@ fn the_page_and_its_parts_are_served_with_their_types() {
         assert_eq!(status, 200, "{path}");
         assert!(headers.contains(&format!("\r\ncontent-type: {content_type}\r\n")), "{head}");
         assert!(headers.contains("\r\nx-content-type-options: nosniff\r\n"), "{head}");
+        let is_for_all = headers.contains("\r\naccess-control-allow-origin: *\r\n");
+        assert_eq!(is_for_all, path == "/campanile.js", "{head}");
         assert!(body.contains(part), "{path}");
         assert!(!body.contains("{{publisher_url}}"), "{path}");
 
@@ -326,7 +330,8 @@ fn welcome_and_say_no_more(mut link: TcpStream) -> TcpStream {
         panic!("not a gateway");
     };
     let workers = (0..u64::from(workers)).map(WorkerId).collect();
-    let welcome = Welcome { head: Position { epoch: 1, sequence: 0 }, workers };
+    let (head, durability) = (Position { epoch: 1, sequence: 0 }, Durability::Memory);
+    let welcome = Welcome { head, durability, workers };
     link.write_all(&encode_welcome(&Ok(welcome)).head).expect("the link is up");
     link
 }

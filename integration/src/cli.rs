@@ -3,18 +3,22 @@
 //!
 //! A flag's id is its name in `up`; [`command`] makes `up` from the flags of the others.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use campanile_channel::broker::BrokerConfig;
+use campanile_channel::broker::{BrokerConfig, Storage};
 use campanile_gateway::GatewayConfig;
 use campanile_gateway::websocket::Limits;
-use campanile_publisher::{AllowOrigins, PublisherConfig};
+use campanile_messages::{AllowOrigins, Durability};
+use campanile_publisher::PublisherConfig;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use crate::units::{HostPort, content_size, count, duration, positive_duration, size};
+use crate::units::{
+    HostPort, answer_limit, content_size, count, duration, positive_duration, size,
+};
 
 /// A push cluster: call one URL, and a message appears in every browser on every host.
 #[derive(Debug, Parser)]
@@ -79,20 +83,41 @@ pub struct ChannelArgs {
     #[arg(id = "channel-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_CHANNEL_LISTEN", default_value = "127.0.0.1:2206")]
     pub listen: HostPort,
+    /// Directory of the log, which then survives the end of the broker; made if it is not there
+    /// [default: none, the log is in memory only]
+    #[arg(id = "data-dir", long, value_name = "DIR")]
+    #[arg(env = "CAMPANILE_CHANNEL_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// How durable an accepted push is in --data-dir: on disk (it survives a loss of power), written
+    /// (handed to the system: it survives the end of the broker), or in memory (it survives an
+    /// orderly stop)
+    #[arg(id = "durability", long, value_name = "HOW")]
+    #[arg(env = "CAMPANILE_CHANNEL_DURABILITY", value_enum)]
+    pub durability: Option<HowDurable>,
     /// Bytes that may wait for one link; a link past it is cut and comes back
     #[arg(id = "channel-link-queue", long = "link-queue", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_CHANNEL_LINK_QUEUE", default_value = "64MiB", value_parser = size)]
     pub link_queue: usize,
-    /// Bytes of recent events kept for gateways that come back; older ones are dropped, and within
-    /// --log-age of the start pushes over it are answered 503
+    /// Bytes of recent events kept for clients and gateways that come back; older ones are dropped
     #[arg(id = "channel-log-size", long = "log-size", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_CHANNEL_LOG_SIZE", default_value = "64MiB", value_parser = size)]
     pub log_size: usize,
-    /// How long recent events are kept for gateways that come back
+    /// How long recent events are kept: as long may a client be away and miss nothing
     #[arg(id = "channel-log-age", long = "log-age", value_name = "DURATION")]
-    #[arg(env = "CAMPANILE_CHANNEL_LOG_AGE", default_value = "10s")]
+    #[arg(env = "CAMPANILE_CHANNEL_LOG_AGE", default_value = "5m")]
     #[arg(value_parser = positive_duration)]
     pub log_age: Duration,
+    /// How long a gateway may take to come back: so long it is not taken for gone, and after a start
+    /// of the broker no event is too old
+    #[arg(id = "channel-return-limit", long = "return-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_CHANNEL_RETURN_LIMIT", default_value = "20s")]
+    #[arg(value_parser = positive_duration)]
+    pub return_limit: Duration,
+    /// The most ids of pushes that are remembered, each for two minutes; one more is answered 503
+    #[arg(id = "channel-max-ids", long = "max-ids", value_name = "N")]
+    #[arg(env = "CAMPANILE_CHANNEL_MAX_IDS", default_value = "500000")]
+    #[arg(value_parser = count::<1, 100_000_000>)]
+    pub max_ids: usize,
     /// The most links; one more is refused
     #[arg(id = "channel-max-links", long = "max-links", value_name = "N")]
     #[arg(env = "CAMPANILE_CHANNEL_MAX_LINKS", default_value = "1024")]
@@ -104,17 +129,47 @@ pub struct ChannelArgs {
     pub shutdown_limit: Duration,
 }
 
+/// As the command line has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HowDurable {
+    Disk,
+    Written,
+    Memory,
+}
+
+impl From<HowDurable> for Durability {
+    fn from(how: HowDurable) -> Self {
+        match how {
+            HowDurable::Disk => Self::Disk,
+            HowDurable::Written => Self::Written,
+            HowDurable::Memory => Self::Memory,
+        }
+    }
+}
+
 impl ChannelArgs {
     /// The settings of the broker.
-    pub fn config(&self) -> BrokerConfig {
-        BrokerConfig {
+    ///
+    /// # Errors
+    /// Flags that contradict each other.
+    pub fn config(&self) -> anyhow::Result<BrokerConfig> {
+        let promises_more = self.durability.is_some_and(|how| how != HowDurable::Memory);
+        anyhow::ensure!(
+            self.data_dir.is_some() || !promises_more,
+            "--durability promises more than memory; that is accepted with a --data-dir"
+        );
+        let durability = self.durability.unwrap_or(HowDurable::Disk).into();
+        Ok(BrokerConfig {
+            storage: self.data_dir.clone().map(|dir| Storage { dir, durability }),
             max_link_queue_bytes: self.link_queue,
             log_max_bytes: self.log_size,
             log_max_age: self.log_age,
             max_links: self.max_links,
+            return_limit: self.return_limit,
+            max_ids: self.max_ids,
             shutdown_limit: self.shutdown_limit,
             ..BrokerConfig::default()
-        }
+        })
     }
 }
 
@@ -147,6 +202,19 @@ pub struct GatewayArgs {
     #[arg(id = "gateway-max-outbox", long = "max-outbox", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_GATEWAY_MAX_OUTBOX", default_value = "1MiB", value_parser = size)]
     pub max_outbox: usize,
+    /// Bytes that a client may have missed when it comes back; one that missed more is told so
+    #[arg(id = "gateway-max-replay", long = "max-replay", value_name = "SIZE")]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_REPLAY", default_value = "1MiB", value_parser = size)]
+    pub max_replay: usize,
+    /// Bytes of received events kept for clients that come back; for older ones the broker is asked
+    #[arg(id = "gateway-recent", long = "recent", value_name = "SIZE")]
+    #[arg(env = "CAMPANILE_GATEWAY_RECENT", default_value = "16MiB", value_parser = size)]
+    pub recent: usize,
+    /// Origins whose pages may read event streams, with commas, or * [default: pages of this host, if
+    /// it listens on loopback]
+    #[arg(id = "gateway-allow-origin", long = "allow-origin", value_name = "ORIGINS")]
+    #[arg(env = "CAMPANILE_GATEWAY_ALLOW_ORIGIN")]
+    pub allow_origin: Option<AllowOrigins>,
     /// The largest message of a client; a larger one closes it with 1009
     #[arg(id = "gateway-max-message", long = "max-message", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_GATEWAY_MAX_MESSAGE", default_value = "64KiB", value_parser = size)]
@@ -179,11 +247,11 @@ pub struct GatewayArgs {
     pub user_timeout: Duration,
     /// On shutdown, clients are told to go spread over this time
     #[arg(id = "gateway-drain", long = "drain", value_name = "DURATION")]
-    #[arg(env = "CAMPANILE_GATEWAY_DRAIN", default_value = "2s", value_parser = duration)]
+    #[arg(env = "CAMPANILE_GATEWAY_DRAIN", default_value = "10s", value_parser = duration)]
     pub drain: Duration,
     /// After --drain, what is not gone within this time is cut
     #[arg(id = "gateway-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
-    #[arg(env = "CAMPANILE_GATEWAY_SHUTDOWN_LIMIT", default_value = "5s", value_parser = duration)]
+    #[arg(env = "CAMPANILE_GATEWAY_SHUTDOWN_LIMIT", default_value = "4s", value_parser = duration)]
     pub shutdown_limit: Duration,
 }
 
@@ -207,6 +275,9 @@ impl GatewayArgs {
             max_connections: self.max_connections,
             max_groups: self.max_groups,
             max_outbox_bytes: self.max_outbox,
+            max_replay_bytes: self.max_replay,
+            recent_bytes: self.recent,
+            allow_origins: self.allow_origin.clone().unwrap_or_default(),
             client_limits: Limits {
                 max_message_bytes: self.max_message,
                 max_fragments: u32::try_from(self.max_fragments).unwrap_or(u32::MAX),
@@ -264,8 +335,8 @@ pub struct PublisherArgs {
     pub broker_wait: Duration,
     /// How long a push that was sent waits for its confirmation before it is answered 504
     #[arg(id = "publisher-confirm-limit", long = "confirm-limit", value_name = "DURATION")]
-    #[arg(env = "CAMPANILE_PUBLISHER_CONFIRM_LIMIT", default_value = "5s")]
-    #[arg(value_parser = positive_duration)]
+    #[arg(env = "CAMPANILE_PUBLISHER_CONFIRM_LIMIT", default_value = "10s")]
+    #[arg(value_parser = answer_limit)]
     pub confirm_limit: Duration,
     /// Origins whose pages may read the answers, with commas, or * [default: pages of this host, if
     /// it listens on loopback]
@@ -314,13 +385,19 @@ pub fn command() -> clap::Command {
     Cli::command().mut_subcommand("up", |up| {
         up.mut_args(|arg| {
             let id = arg.get_id().clone();
-            let Some((service, _)) = id.as_str().split_once('-') else { return arg };
+            let Some(service) = service_of(id.as_str()) else { return arg };
             // A help text that names another flag means one of the same service.
             let help = arg.get_help().map(|help| help.to_string()).unwrap_or_default();
             let help = help.replace("--", &format!("--{service}-"));
             arg.long(id.clone()).help(help)
         })
     })
+}
+
+/// The service by whose name a flag begins in `up`; a flag that only one service can have does not.
+fn service_of(id: &str) -> Option<&str> {
+    let (service, _) = id.split_once('-')?;
+    ["channel", "gateway", "publisher"].contains(&service).then_some(service)
 }
 
 /// Prints what clap found: help and version as they are, an error as one line.
@@ -370,7 +447,8 @@ mod tests {
                 if flag == "channel" {
                     continue;
                 }
-                let in_up = if flag == "workers" { flag } else { &prefixed };
+                let is_plain = ["workers", "data-dir", "durability"].contains(&flag);
+                let in_up = if is_plain { flag } else { &prefixed };
                 let up = command.find_subcommand("up").expect("there");
                 let twin = up.get_arguments().find(|arg| arg.get_long() == Some(in_up));
                 assert_eq!(twin.and_then(|arg| arg.get_env()), arg.get_env(), "{in_up}");
@@ -385,7 +463,7 @@ mod tests {
             Cli::from_arg_matches(&matches).expect("valid").command
         };
         let Command::Up(up) = parse(&["campanile", "up"]) else { panic!("not up") };
-        assert_eq!(up.channel.config(), BrokerConfig::default());
+        assert_eq!(up.channel.config().expect("valid"), BrokerConfig::default());
         let gateway = up.gateway.config(GatewayConfig::default().channel, "").expect("valid");
         assert_eq!(format!("{gateway:?}"), format!("{:?}", GatewayConfig::default()));
         let publisher = up.publisher.config("h:1".to_owned(), "").expect("valid");

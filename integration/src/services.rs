@@ -2,9 +2,11 @@
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::time::Duration;
 
 use actix_rt::Arbiter;
 use anyhow::{Context as _, anyhow};
+use campanile_channel::broker::Storage;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -13,10 +15,22 @@ use crate::files::{limited, room};
 use crate::shutdown::{Shutdown, Trigger};
 use crate::units::HostPort;
 
+/// What is said where there is no data directory.
+const IN_MEMORY: &str =
+    "events are kept in memory only, and lost with the broker: --data-dir DIR keeps them on disk";
+
+/// In `up` one service ends after the other, and all of them within the gateway's drain and 5 s:
+/// five times this, and what the disk needs to be left.
+const LAST_WORDS: Duration = Duration::from_millis(800);
+
 /// Runs the broker.
 pub async fn channel(args: ChannelArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    let config = args.config()?;
     let listener = listen("--listen", &args.listen)?;
-    Ok(campanile_channel::broker::serve(args.config(), listener, shutdown.begun()).await?)
+    if config.storage.is_none() {
+        info!("{IN_MEMORY}");
+    }
+    Ok(campanile_channel::broker::serve(config, listener, shutdown.begun()).await?)
 }
 
 /// Runs a gateway.
@@ -48,7 +62,8 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown) -> anyhow::Result<()> {
     let addresses = [channel.local_addr()?, gateway.local_addr()?, publisher.local_addr()?];
     let [broker, _, push] = addresses.map(reachable);
 
-    let channel_config = args.channel.config();
+    let mut channel_config = args.channel.config()?;
+    let storage = channel_config.storage.clone();
     let mut gateway_config = args.gateway.config(broker.to_string(), "gateway-")?;
     gateway_config.publisher_url.get_or_insert_with(|| match addresses[2].ip() {
         // Whoever opens the page knows this host by a name that is as good for the publisher.
@@ -56,6 +71,9 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown) -> anyhow::Result<()> {
         _ => format!("http://{push}"),
     });
     let mut publisher_config = args.publisher.config(broker.to_string(), "publisher-")?;
+    channel_config.shutdown_limit = channel_config.shutdown_limit.min(LAST_WORDS);
+    gateway_config.shutdown_limit = gateway_config.shutdown_limit.min(2 * LAST_WORDS);
+    publisher_config.shutdown_limit = publisher_config.shutdown_limit.min(2 * LAST_WORDS);
     let room = room();
     let wanted = publisher_config.max_connections;
     publisher_config.max_connections = limited("--publisher-max-connections", wanted, room / 4);
@@ -80,7 +98,7 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let announced = async {
         if is_ready.await.is_ok() {
-            announce(addresses);
+            announce(addresses, storage.as_ref());
         }
         shutdown.begun().await;
     };
@@ -137,17 +155,24 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn announce(addresses: [SocketAddr; 3]) {
+fn announce(addresses: [SocketAddr; 3], storage: Option<&Storage>) {
+    let kept = match storage {
+        None => IN_MEMORY.to_owned(),
+        Some(Storage { dir, durability }) => {
+            format!("events are kept in {} (durability {})", dir.display(), durability.word())
+        }
+    };
     let [channel, gateway, publisher] = addresses;
     let [_, page, push] = addresses.map(reachable);
     let text = format!(
-        "campanile {} is up; events are kept in memory only
+        "campanile {} is up; {kept}
 
   channel    {channel}
   gateway    {gateway}
   publisher  {publisher}
 
   open       http://{page}/
+  listen     curl -N 'http://{page}/events?group=news'
   push       curl 'http://{push}/?content=hello'
 ",
         env!("CARGO_PKG_VERSION")

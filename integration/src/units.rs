@@ -48,22 +48,31 @@ impl HostPort {
     }
 }
 
+/// As exact as the system's timers are.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Reads a duration of at most a day.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    duration_from(text, Duration::ZERO)
+    duration_within(text, Duration::ZERO, DAY)
 }
 
-/// Reads a duration from a millisecond, as exact as the system's timers are, to a day.
+/// Reads a duration from a millisecond to a day.
 pub fn positive_duration(text: &str) -> Result<Duration, String> {
-    duration_from(text, Duration::from_millis(1))
+    duration_within(text, SHORTEST, DAY)
 }
 
-fn duration_from(text: &str, least: Duration) -> Result<Duration, String> {
-    const MOST: Duration = Duration::from_secs(24 * 60 * 60);
+/// Reads how long a push may wait for its answer: for less than the broker remembers its number.
+pub fn answer_limit(text: &str) -> Result<Duration, String> {
+    duration_within(text, SHORTEST, Duration::from_secs(60))
+}
+
+fn duration_within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).ok();
-    duration.filter(|duration| (least..=MOST).contains(duration)).ok_or_else(|| {
-        let least = humantime::format_duration(least);
-        format!("accepted is a duration from {least} to 1day, such as 500ms, 10s or 5m")
+    duration.filter(|duration| (least..=most).contains(duration)).ok_or_else(|| {
+        let [least, most] = [least, most].map(humantime::format_duration);
+        format!("accepted is a duration from {least} to {most}, such as 500ms, 10s or 1m")
     })
 }
 
@@ -111,6 +120,7 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(positive_duration("5m"), Ok(Duration::from_secs(300)));
         assert!(positive_duration("0s").is_err() && positive_duration("1us").is_err());
+        assert!(answer_limit("60s").is_ok() && answer_limit("61s").is_err());
         assert!(duration("10").is_err() && duration("25h").is_err());
         assert_eq!(size("64KiB"), Ok(65_536));
         assert!(size("0").is_err() && size("-1").is_err() && size("many").is_err());

@@ -4,13 +4,17 @@ mod harness;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use harness::{Cluster, eventually};
+use harness::{Cluster, PROTOCOLS, eventually, recovered};
 use tokio::task::JoinSet;
 
 const CLIENTS: usize = 5_000;
 
 /// How many connect at a time.
 const CONNECTING: usize = 100;
+
+/// How many come back at once, and what each of them has missed of each audience.
+const RETURNING: usize = 10_000;
+const MISSED: usize = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_thousand_clients_get_each_event_once_and_leave_nothing_behind() {
@@ -55,5 +59,35 @@ async fn five_thousand_clients_get_each_event_once_and_leave_nothing_behind() {
             (receipt.matched == 0).then_some(())
         })
         .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_clients_that_come_back_at_once_get_what_they_missed() {
+    harness::raise_file_limit();
+    let cluster = Cluster::of(1).start().await;
+    let push = &cluster.push[0];
+    let since = push.position(&[("content", "seen")]).await;
+    for number in 0..MISSED {
+        push.group("g", &format!("to g {number}")).await;
+        push.everyone(&format!("to all {number}")).await;
+    }
+    let expected: Vec<_> =
+        (0..MISSED).flat_map(|n| [format!("to g {n}"), format!("to all {n}")]).collect();
+    let returning = stream::iter(0..RETURNING).map(|number| {
+        let (cluster, since, expected) = (&cluster, &since, &expected);
+        async move {
+            let protocol = PROTOCOLS[number % PROTOCOLS.len()];
+            let mut feed = recovered(cluster, 0, protocol, &["g"], since).await;
+            for content in expected {
+                assert_eq!(feed.event().await.1, *content);
+            }
+            feed
+        }
+    });
+    let mut feeds: Vec<_> = returning.buffer_unordered(1_000).collect().await;
+    assert_eq!(push.receipt(&[("to_group", "g"), ("content", "live")]).await.matched, 10_000);
+    for feed in &mut feeds {
+        assert_eq!(feed.event().await.1, "live");
     }
 }

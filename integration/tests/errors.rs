@@ -36,8 +36,13 @@ async fn a_push_that_makes_no_sense_is_400_with_a_sentence_that_names_the_parame
         ("content=x&to_groups=g", "to_groups"),
         ("content=x&Content=x", "Content"),
         ("content=x&to_user=u", "to_user"),
-        ("content=x&id=1", "id"),
-        ("content=x&wait=delivered", "wait"),
+        ("content=x&id=", "id"),
+        ("content=x&id=a%0ab", "id"),
+        ("content=x&id=a&id=b", "id"),
+        ("content=x&id=a&to_worker_id=1&to_connection_id=1", "id"),
+        ("content=x&wait=later", "wait"),
+        ("content=x&timeout=5", "timeout"),
+        ("content=x&timeout=31s", "timeout"),
         ("content=%ff", "content"),
         ("content=%ed%a0%80", "content"),
         ("content=%zz", "content"),
@@ -197,6 +202,7 @@ async fn a_push_is_503_after_5_s_without_a_broker_and_is_not_sent_later() {
         assert!(answer.body.contains("5 s"), "{}", answer.body);
     }
     cluster.start_broker_again().await;
+    assert_eq!(client.json().await["reason"], "epoch_changed");
     cluster.push[0].everyone("after").await;
     assert_eq!(client.json().await["content"], "after");
 }

@@ -67,7 +67,7 @@ fn frame_of_a_link(len: u32, payload: &[u8]) -> Vec<u8> {
 
 fn at_the_broker(random: &mut StdRng) -> Vec<u8> {
     let role = match random.random() {
-        true => Role::Publisher,
+        true => Role::Publisher { unanswered: 1 },
         false => Role::Gateway { workers: random.random(), held: Vec::new() },
     };
     let hello = encode_hello(&Hello { instance: InstanceId(random.random()), role }).head;

@@ -240,6 +240,7 @@ async fn a_client_that_comes_during_an_outage_is_greeted_when_it_is_over() {
     assert_eq!(old.json().await["type"], "pong", "nothing is joined without a broker");
     cluster.start_broker_again().await;
     let mut new = new.greeted().await;
+    assert_eq!(old.json().await["type"], "gap", "the log was in memory only");
     assert_eq!(old.json().await["type"], "joined");
     cluster.push[0].group("a", "hi").await;
     assert_eq!(new.text().await, "hi");

@@ -41,8 +41,8 @@ async fn the_form_pushes_to_everyone_a_group_and_this_connection_and_each_arrive
     with_page("", async |page, up| {
         page.join("news").await;
         for (audience, receipt) in [
-            ("everyone", "accepted: matched 1 connection on 1 gateway (durability memory, "),
-            ("group", "accepted: matched 1 connection on 1 gateway (durability memory, "),
+            ("everyone", "accepted: matched 1 connection on 1 gateway (durability disk, "),
+            ("group", "accepted: matched 1 connection on 1 gateway (durability disk, "),
             ("connection", "accepted: written to 1 connection"),
         ] {
             page.select("#push-audience", audience).await;
@@ -144,23 +144,43 @@ async fn the_ready_made_links_and_lines_push_as_they_say() {
 }
 
 #[tokio::test]
-async fn after_an_outage_the_page_comes_back_by_itself_with_its_groups() {
+async fn after_an_outage_the_page_goes_on_by_itself_where_it_was() {
     with_page("", async |page, up| {
         page.join("news").await;
         up.publisher.group("news", "before").await;
         page.messages_until("before").await;
         up.restart(page.until_state("waiting")).await;
+        up.publisher.group("news", "missed").await;
         page.until_state("connected").await;
         page.until_there("#groups li[data-group='news']:not(.pending)").await;
         up.publisher.group("news", "after").await;
-        let expected = [message("group", "before"), message("group", "after")];
+        let expected = ["before", "missed", "after"].map(|content| message("group", content));
         assert_eq!(page.messages_until("after").await, expected);
-        assert!(page.text("#messages .notice").await.contains("Reconnected."));
+        assert!(page.text("#messages .notice").await.contains("Nothing is missing"));
+        assert_eq!(page.text("#state-detail").await, "Resumed: nothing is missing.");
         // The link of the old connection would push to nobody.
         let url = page.attribute("[data-link=connection]", "href").await;
         assert!(url.contains(&format!("to_worker_id={}&", page.text("#worker-id").await)), "{url}");
         assert_eq!(fetch(&url, None).await, "ok", "{url}");
         page.messages_until("hello").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_lost_is_a_gap_that_the_page_shows() {
+    with_page("?group=news", async |page, up| {
+        up.publisher.group("news", "before").await;
+        page.messages_until("before").await;
+        up.restart_without_its_log(page.until_state("waiting")).await;
+        page.until_state("connected").await;
+        up.publisher.group("news", "after").await;
+        let expected = [message("group", "before"), message("group", "after")];
+        assert_eq!(page.messages_until("after").await, expected);
+        let notice = page.text("#messages .gap").await;
+        assert!(notice.contains("Events may be missing here: the broker started anew"), "{notice}");
+        let detail = page.text("#state-detail").await;
+        assert_eq!(detail, "Events may be missing: see the messages.");
     })
     .await;
 }

@@ -37,6 +37,15 @@ impl Content {
         }
     }
 
+    /// The same content in an allocation of its own: a received one is a slice of the read buffer that
+    /// it came in, and keeps the whole of that.
+    pub fn own(&self) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(ByteString::from(&**text)),
+            Self::Binary(bytes) => Self::Binary(Bytes::copy_from_slice(bytes)),
+        }
+    }
+
     /// Text or binary.
     pub fn kind(&self) -> ContentKind {
         match self {

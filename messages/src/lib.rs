@@ -5,14 +5,16 @@
 
 pub mod event;
 pub mod frame;
-pub mod group;
 pub mod ids;
 pub mod link;
+pub mod name;
+pub mod origins;
 pub mod position;
 
 pub use event::{Audience, Content, ContentKind, Event};
 pub use frame::{DecodeError, EncodedFrame};
-pub use group::GroupName;
 pub use ids::{Address, ConnectionId, InstanceId, WorkerId};
-pub use link::{FromBroker, Hello, ToBroker};
+pub use link::{Durability, FromBroker, Hello, ToBroker};
+pub use name::{GroupName, IdempotencyKey};
+pub use origins::AllowOrigins;
 pub use position::Position;

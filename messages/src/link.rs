@@ -6,12 +6,19 @@
 //!   ◀──────── Welcome{worker ids}     │     Welcome ────────────────────▶
 //!   Interest{1, ..} ────────────────▶ │
 //!   Attach{cursor} ─────────────────▶ │
-//!   ◀── Event* (missed), Attached     │
+//!   ◀── Attached, Event* (missed)     │
 //!   ◀──────────── Confirmed{1, head}  │ ◀── Publish{1, Everyone, "hi"}
 //!   ◀───────────── Event{1, "hi"}     │     Accepted{1, position, ..} ──▶
-//!                                     │ ◀── Push{2, worker 0 / connection 7, "psst"}
+//!   ◀──────────────── Mark{head}      │
+//!                                     │     what clients missed that come back:
+//!   Fetch{1, [group a]} ────────────▶ │
+//!   ◀── Past{group a, 2}, Event*2     │
+//!   ◀─────────────── Fetched{1}       │     what became of an event, where a publisher asks:
+//!   ◀─ Count{ticket, 9}, Event{9, ..} │ ◀── Publish{2, .., count}
+//!   Counted{ticket, tally} ─────────▶ │     Accepted{2, ..}, Counted{2, tally} ──▶
+//!                                     │ ◀── Push{3, worker 0 / connection 7, "psst"}
 //!   ◀── Deliver{ticket, connection 7} │
-//!   Delivered{ticket, Written} ─────▶ │     Answered{2, Written} ───────▶
+//!   Delivered{ticket, Written} ─────▶ │     Answered{3, Written} ───────▶
 //! ```
 //!
 //! Both sides say `Heartbeat` when they have nothing else to say; a side that hears nothing for long
@@ -20,10 +27,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, Audience, Content, Event, InstanceId, Position, WorkerId};
+use crate::{Address, Audience, Content, Event, IdempotencyKey, InstanceId, Position, WorkerId};
 
 /// The version of this protocol. Both ends of a link must speak the same.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// The first frame of a link, to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +52,32 @@ pub enum Role {
         held: Vec<WorkerId>,
     },
     /// Takes pushes.
-    Publisher,
+    Publisher {
+        /// Every `Publish` below this number has its answer, or nobody waits for it any more.
+        unanswered: Number,
+    },
+}
+
+/// How durable an event is before anybody sees it and its publisher is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Durability {
+    /// On disk: it survives a loss of power.
+    Disk,
+    /// Handed to the operating system: it survives the end of the broker's process.
+    Written,
+    /// In the broker's memory.
+    Memory,
+}
+
+impl Durability {
+    /// The word of a receipt and of the flag `--durability`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Written => "written",
+            Self::Memory => "memory",
+        }
+    }
 }
 
 /// The broker's answer to [`Hello`], the first frame of the other direction.
@@ -53,11 +85,13 @@ pub enum Role {
 pub struct Welcome {
     /// Where the log ends now. Sequences on this link belong to this position's epoch.
     pub head: Position,
+    /// How durable an accepted event is.
+    pub durability: Durability,
     /// The ids of the gateway's workers: those it held, or new ones. Empty for a publisher.
     pub workers: Vec<WorkerId>,
 }
 
-/// A publisher's number for one request, unique on its link.
+/// A publisher's number for one request: from 1, growing, unique in the life of its process.
 pub type Number = u64;
 
 /// Whose question a `Deliver` answers. The gateway gives it back as it came.
@@ -94,11 +128,35 @@ pub enum Outcome {
     GatewayAway,
 }
 
+/// How an event fared at one gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// How many of its connections listened.
+    pub matched: u64,
+    /// How many of those took it: its last byte entered the kernel of the gateway's host.
+    pub written: u64,
+    /// How many were closed because they read too slowly.
+    pub too_slow: u64,
+}
+
+/// Why a stream of events does not go on where it stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Gap {
+    /// The position belongs to another log, or is ahead of this one.
+    EpochChanged,
+    /// Events behind the position are no longer kept.
+    Expired,
+}
+
 /// Why the broker did not accept a publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
-    /// The log has no room until gateways had their time to come back.
-    LogFull,
+    /// The table of idempotency keys has no room until some are old enough.
+    IdsFull,
+    /// Another event was published under the same idempotency key.
+    IdTaken,
+    /// The publisher has too many publishes without an answer.
+    TooManyUnanswered,
     /// The broker is shutting down.
     ShuttingDown,
 }
@@ -116,11 +174,29 @@ pub enum ToBroker<C = Content> {
         /// At most one an audience.
         changes: Vec<InterestChange>,
     },
-    /// Gateway: its interest is complete on this link. The broker hands over what the gateway
-    /// missed since its cursor, then `Attached`; until then the link receives no event.
+    /// Gateway: its interest is complete on this link. The broker says `Attached`, then hands over
+    /// what the gateway missed since its cursor; until then the link receives no event.
     Attach {
         /// The last position that the gateway has seen, on whichever link; `None` the first time.
         cursor: Option<Position>,
+    },
+    /// Gateway: asks for the kept events of audiences in which its interest is confirmed. The answer
+    /// is a `Past` for each, in the same order, and then `Fetched`.
+    Fetch {
+        /// Comes back in the answer.
+        number: u64,
+        /// Which audiences, each once.
+        audiences: Vec<Audience>,
+        /// The most bytes of an audience's contents that are of use; the newest events count. One
+        /// event is of use whatever its size.
+        max_bytes: u64,
+    },
+    /// Gateway: the answer to a `Count`.
+    Counted {
+        /// As it came.
+        ticket: Ticket,
+        /// How the event fared so far.
+        tally: Tally,
     },
     /// Gateway: the answer to a `Deliver`.
     Delivered {
@@ -129,14 +205,27 @@ pub enum ToBroker<C = Content> {
         /// What became of the event.
         outcome: Outcome,
     },
-    /// Publisher: an event for an audience.
+    /// Publisher: an event for an audience. Said again under the same number, on whichever link to a
+    /// log of the same epoch, it is accepted once, and answered again.
     Publish {
         /// Comes back in the answer.
         number: Number,
+        /// Every number below this one has its answer, or nobody waits for it any more.
+        unanswered: Number,
+        /// A repeat under the same key, by whichever publisher, is accepted once.
+        id: Option<IdempotencyKey>,
+        /// Gateways are to count what they wrote within this time; `None`: nobody asks.
+        count_within_millis: Option<u32>,
         /// Who it is for.
         audience: Audience,
         /// What it says.
         content: C,
+    },
+    /// Publisher: every number below this one has its answer, or nobody waits for it any more. Said
+    /// where no `Publish` has said it for a while, so that the broker can forget them.
+    Settled {
+        /// As in `Publish`.
+        unanswered: Number,
     },
     /// Publisher: an event for one connection.
     Push {
@@ -162,10 +251,43 @@ pub enum FromBroker<C = Content> {
         /// this message.
         head: u64,
     },
-    /// To a gateway: what it missed has been handed over, the stream is live from here.
+    /// To a gateway: the stream of events begins: what it missed, then what comes.
     Attached {
-        /// How many events since the cursor were no longer kept, for whatever audience.
-        lost: u64,
+        /// Where it begins: at the gateway's cursor if it had one and nothing is lost.
+        from: Position,
+        /// Whether something that the gateway wanted is lost between its cursor and there.
+        gap: Option<Gap>,
+    },
+    /// To a gateway: the log has come to here; all that the gateway wanted is before this message.
+    Mark {
+        /// Where the log ends.
+        head: u64,
+    },
+    /// To a gateway: the next so many `Event`s are old ones, asked for by a `Fetch`.
+    Past {
+        /// The audience that all of them are for.
+        audience: Audience,
+        /// How many follow, oldest first.
+        events: u32,
+        /// Events of the audience up to this sequence may be lost.
+        expired: u64,
+        /// Events of the audience up to this sequence are not among those that follow: never
+        /// below `expired`, above it where there were too many bytes.
+        left_out: u64,
+    },
+    /// To a gateway: the answer to a `Fetch` is complete.
+    Fetched {
+        /// As in `Fetch`.
+        number: u64,
+    },
+    /// To a gateway: the event that comes next is to be counted. The answer is `Counted`.
+    Count {
+        /// Given back in the answer.
+        ticket: Ticket,
+        /// The sequence of the event.
+        sequence: u64,
+        /// The answer is of use within this time.
+        within_millis: u32,
     },
     /// To a gateway: an event that some of its connections listen to.
     Event(Event<C>),
@@ -188,6 +310,17 @@ pub enum FromBroker<C = Content> {
         gateways: u32,
         /// How many connections those were, as the gateways reported them.
         matched: u64,
+        /// How many gateways were told to count; as many `Counted` follow, at most.
+        counting: u32,
+        /// How many gateways could not be told, because they have lost their links.
+        away: u32,
+    },
+    /// To a publisher: how its event fared at one of the gateways that were told to count.
+    Counted {
+        /// As in `Publish`.
+        number: Number,
+        /// How it fared.
+        tally: Tally,
     },
     /// To a publisher: a `Publish` was not accepted.
     Refused {
@@ -223,10 +356,16 @@ impl<C> ToBroker<C> {
             Self::Heartbeat => ToBroker::Heartbeat,
             Self::Interest { revision, changes } => ToBroker::Interest { revision, changes },
             Self::Attach { cursor } => ToBroker::Attach { cursor },
-            Self::Delivered { ticket, outcome } => ToBroker::Delivered { ticket, outcome },
-            Self::Publish { number, audience, content } => {
-                ToBroker::Publish { number, audience, content: replace(content)? }
+            Self::Fetch { number, audiences, max_bytes } => {
+                ToBroker::Fetch { number, audiences, max_bytes }
             }
+            Self::Counted { ticket, tally } => ToBroker::Counted { ticket, tally },
+            Self::Delivered { ticket, outcome } => ToBroker::Delivered { ticket, outcome },
+            Self::Publish { number, unanswered, id, count_within_millis, audience, content } => {
+                let content = replace(content)?;
+                ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content }
+            }
+            Self::Settled { unanswered } => ToBroker::Settled { unanswered },
             Self::Push { number, to, content } => {
                 ToBroker::Push { number, to, content: replace(content)? }
             }
@@ -246,16 +385,25 @@ impl<C> FromBroker<C> {
         Ok(match self {
             Self::Heartbeat => FromBroker::Heartbeat,
             Self::Confirmed { revision, head } => FromBroker::Confirmed { revision, head },
-            Self::Attached { lost } => FromBroker::Attached { lost },
+            Self::Attached { from, gap } => FromBroker::Attached { from, gap },
+            Self::Mark { head } => FromBroker::Mark { head },
+            Self::Past { audience, events, expired, left_out } => {
+                FromBroker::Past { audience, events, expired, left_out }
+            }
+            Self::Fetched { number } => FromBroker::Fetched { number },
+            Self::Count { ticket, sequence, within_millis } => {
+                FromBroker::Count { ticket, sequence, within_millis }
+            }
             Self::Event(Event { sequence, audience, content }) => {
                 FromBroker::Event(Event { sequence, audience, content: replace(content)? })
             }
             Self::Deliver { ticket, to, content } => {
                 FromBroker::Deliver { ticket, to, content: replace(content)? }
             }
-            Self::Accepted { number, sequence, gateways, matched } => {
-                FromBroker::Accepted { number, sequence, gateways, matched }
+            Self::Accepted { number, sequence, gateways, matched, counting, away } => {
+                FromBroker::Accepted { number, sequence, gateways, matched, counting, away }
             }
+            Self::Counted { number, tally } => FromBroker::Counted { number, tally },
             Self::Refused { number, refusal } => FromBroker::Refused { number, refusal },
             Self::Answered { number, outcome } => FromBroker::Answered { number, outcome },
             Self::Goodbye { reason } => FromBroker::Goodbye { reason },

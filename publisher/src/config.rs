@@ -18,8 +18,9 @@ pub struct PublisherConfig {
     /// How long a push waits for a broker that is out of reach, or that does not take what it is
     /// sent, before it is answered 503. Default: 5 s.
     pub broker_wait: Duration,
-    /// How long a push that was handed to the link waits for the broker's answer before it is
-    /// answered 504. Default: 5 s.
+    /// How long a push that was handed to a link waits for the broker's answer before it is answered
+    /// 504; if the link breaks, the next one counts too. Default: 10 s, as long as a gateway may be
+    /// away.
     pub confirm_limit: Duration,
     /// How many bytes of content may be on their way through this process, those that are still
     /// being read included; what is over it is answered 503. Default: 64 MiB.
@@ -38,7 +39,7 @@ pub struct PublisherConfig {
     /// How long an HTTP connection may be idle between two requests. Default: 75 s, so that a
     /// client's pool, most give up after 60 s or less, closes first.
     pub keep_alive: Duration,
-    /// How long the requests under way may take at shutdown, and the link to write what waits.
+    /// How long the requests under way may take at shutdown, and what was handed over to be answered.
     /// Default: 10 s.
     pub shutdown_limit: Duration,
 }
@@ -67,7 +68,7 @@ impl PublisherConfig {
             channel: channel.into(),
             max_content_bytes: 1 << 20,
             broker_wait: Duration::from_secs(5),
-            confirm_limit: Duration::from_secs(5),
+            confirm_limit: Duration::from_secs(10),
             max_pending_bytes: 64 << 20,
             workers: available_parallelism().map_or(1, NonZero::get),
             max_connections: 4_096,

@@ -1,5 +1,5 @@
 //! The actor that owns the link to the broker: hands it the callers' pushes in the order in which
-//! they came, and tells each caller what became of its push.
+//! they came, again where a link broke, and tells each caller what became of its push.
 //!
 //! Receives `Carry` from the HTTP workers, `LinkUp`, `Received` and `LinkDown` from the link. Sends
 //! frames to the link's [`Outbound`], answers to the callers' oneshots. Runs on the arbiter that
@@ -11,14 +11,15 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use campanile_channel::Outbound;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received};
-use campanile_messages::link::Role;
-use campanile_messages::{Hello, InstanceId};
+use campanile_messages::link::{Number, Role};
+use campanile_messages::{Hello, InstanceId, ToBroker};
 use tokio::sync::oneshot;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::ApiError;
 use crate::budget::Reserved;
-use crate::pending::{Answer, Limits, Pending, Receipt};
+use crate::pending::{Limits, Pending};
+use crate::receipt::{Answer, Receipt};
 use crate::request::Push;
 use crate::stream::Presence;
 
@@ -29,20 +30,21 @@ pub const LINK_QUEUE_BYTES: usize = 1 << 20;
 /// How exact deadlines are, and how soon a full link is tried again.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How soon the broker learns that nothing waits for its answers any more, where no later push says so:
+/// until then it keeps what it has accepted, on disk too.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// Owns the link.
 pub struct Courier {
     instance: InstanceId,
     pending: Pending<Caller>,
-    link: Option<Link>,
+    link: Option<Outbound>,
     ticking: bool,
     finishing: bool,
+    /// Every number below has its answer, and the broker knows.
+    settled: Number,
     /// Dropped with the courier, also by a panic: its starter watches the other end.
     _alive: oneshot::Sender<()>,
-}
-
-struct Link {
-    outbound: Outbound,
-    epoch: u64,
 }
 
 /// Who waits for an answer; gone when the other end of `answer` is dropped.
@@ -66,6 +68,7 @@ impl Courier {
             link: None,
             ticking: false,
             finishing: false,
+            settled: 1,
             _alive: alive,
         }
     }
@@ -73,26 +76,37 @@ impl Courier {
 
 impl Actor for Courier {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(SETTLE, |courier, _| courier.settle());
+    }
 }
 
 impl Handler<Introduce> for Courier {
     type Result = MessageResult<Introduce>;
 
     fn handle(&mut self, _: Introduce, _: &mut Self::Context) -> Self::Result {
-        MessageResult(Hello { instance: self.instance, role: Role::Publisher })
+        let role = Role::Publisher { unanswered: self.pending.unanswered() };
+        MessageResult(Hello { instance: self.instance, role })
     }
 }
 
 impl Handler<LinkUp> for Courier {
     type Result = ();
 
-    fn handle(&mut self, LinkUp { welcome, outbound }: LinkUp, _: &mut Self::Context) {
-        if self.finishing {
-            outbound.finish();
+    fn handle(&mut self, LinkUp { welcome, outbound }: LinkUp, ctx: &mut Self::Context) {
+        self.link = Some(outbound);
+        let lost = self.pending.link_up(&welcome);
+        if !lost.is_empty() {
+            warn!(
+                pushes = lost.len(),
+                "the broker that these pushes were handed to lost its memory"
+            );
         }
-        self.link = Some(Link { outbound, epoch: welcome.head.epoch });
+        lost.into_iter().for_each(tell);
         self.give_up();
         self.hand_over();
+        self.end_when_done(ctx);
     }
 }
 
@@ -123,18 +137,15 @@ impl Handler<Carry> for Courier {
 impl Handler<Received> for Courier {
     type Result = ();
 
-    fn handle(&mut self, Received(messages): Received, _: &mut Self::Context) {
-        let Some(epoch) = self.link.as_ref().map(|link| link.epoch) else {
-            return;
-        };
+    fn handle(&mut self, Received(messages): Received, ctx: &mut Self::Context) {
         for message in messages {
-            match self.pending.answered(&message, epoch) {
-                Some(answer) => tell(answer),
-                None => debug!(?message, "the broker answers what nobody waits for"),
+            if let Some(answer) = self.pending.answered(&message) {
+                tell(answer);
             }
         }
         // The broker reads again, so a link that was full may have room.
         self.hand_over();
+        self.end_when_done(ctx);
     }
 }
 
@@ -143,19 +154,27 @@ impl Handler<LinkDown> for Courier {
 
     fn handle(&mut self, _: LinkDown, ctx: &mut Self::Context) {
         self.link = None;
-        let lost = self.pending.link_lost();
-        if !lost.is_empty() {
-            warn!(pushes = lost.len(), "the link broke before these pushes were answered");
-        }
-        lost.into_iter().for_each(tell);
-        if self.finishing {
-            ctx.stop();
-        }
+        self.pending.link_lost().into_iter().for_each(tell);
+        self.end_when_done(ctx);
     }
 }
 
-/// Finishes the link: what waits is answered 503, what was handed over is written. The courier
-/// stops when the link has ended, at once if there is none; the answer says whether there is one.
+/// Answers everybody with what is known: there is just time for that.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LastCall;
+
+impl Handler<LastCall> for Courier {
+    type Result = ();
+
+    fn handle(&mut self, _: LastCall, _: &mut Self::Context) {
+        self.pending.last_call().into_iter().for_each(tell);
+    }
+}
+
+/// Takes nothing more: what waits is answered 503, what was handed over may still be answered, on
+/// whichever link. Then the link is finished, and the courier stops when it has ended, at once if
+/// there is none. The answer is whether there is anything to wait for.
 #[derive(Message)]
 #[rtype(result = "bool")]
 pub struct Finish;
@@ -166,26 +185,34 @@ impl Handler<Finish> for Courier {
     fn handle(&mut self, _: Finish, ctx: &mut Self::Context) -> bool {
         self.finishing = true;
         self.pending.shut_down().into_iter().for_each(tell);
-        match &self.link {
-            Some(link) => link.outbound.finish(),
-            None => ctx.stop(),
-        }
-        self.link.is_some()
+        self.end_when_done(ctx);
+        self.link.is_some() || !self.pending.is_empty()
     }
 }
 
 impl Courier {
-    /// Hands over what waits, in order, until the link is full.
+    /// Hands over what an earlier link had, then what waits, in order, until the link is full.
     fn hand_over(&mut self) {
         let Some(link) = &self.link else {
             return;
         };
         let now = Instant::now();
-        while let Some(message) = self.pending.next(|caller| caller.answer.is_closed()) {
-            if link.outbound.send(&message.encode()).is_err() {
+        while let Some(message) = self.pending.next(now, |caller| caller.answer.is_closed()) {
+            if link.send(&message.encode()).is_err() {
                 return;
             }
             self.pending.handed_over(now);
+        }
+    }
+
+    /// Tells the broker which numbers have their answers, if it does not know.
+    fn settle(&mut self) {
+        let unanswered = self.pending.unanswered();
+        if let Some(link) = &self.link
+            && unanswered > self.settled
+            && link.send(&ToBroker::Settled { unanswered }.encode()).is_ok()
+        {
+            self.settled = unanswered;
         }
     }
 
@@ -196,6 +223,7 @@ impl Courier {
             ctx.run_later(TICK, |courier, ctx| {
                 courier.ticking = false;
                 courier.tick();
+                courier.end_when_done(ctx);
                 courier.keep_ticking(ctx);
             });
         }
@@ -206,6 +234,17 @@ impl Courier {
         expired.into_iter().for_each(tell);
         self.give_up();
         self.hand_over();
+    }
+
+    fn end_when_done(&mut self, ctx: &mut Context<Self>) {
+        if !self.finishing || !self.pending.is_empty() {
+            return;
+        }
+        self.settle();
+        match &self.link {
+            Some(link) => link.finish(),
+            None => ctx.stop(),
+        }
     }
 
     /// A caller whose push has waited and who closed its side may have given up. (One that closed

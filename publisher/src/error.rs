@@ -1,60 +1,22 @@
 //! Why a push is not answered `ok`.
 
-use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use campanile_messages::group::InvalidGroupName;
 use campanile_messages::ids::InvalidId;
+use campanile_messages::name::InvalidName;
 use campanile_messages::{ConnectionId, WorkerId};
 
 use crate::parameters::KNOWN;
+use crate::shown::Shown;
 
-/// How much of a caller's value a sentence repeats.
-const SHOWN_CHARS: usize = 60;
+/// What a caller does about a push for an audience of which nobody knows.
+const UNKNOWN: &str = "it is unknown whether the content was delivered; repeat with the same id \
+                       (without an id, a repeat may deliver it twice)";
 
-/// What a caller sent, fit for a sentence: escaped and shortened.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Shown(String);
-
-impl From<&[u8]> for Shown {
-    fn from(value: &[u8]) -> Self {
-        // Four bytes are the longest character; cutting first keeps a hostile value from being read
-        // to its end.
-        let cut = &value[..value.len().min(SHOWN_CHARS * 4)];
-        let text = match std::str::from_utf8(cut) {
-            Ok(text) => text.escape_debug().to_string(),
-            Err(error) if error.error_len().is_none() && cut.len() < value.len() => {
-                String::from_utf8_lossy(&cut[..error.valid_up_to()]).escape_debug().to_string()
-            }
-            Err(_) => cut.escape_ascii().to_string(),
-        };
-        let mut chars = text.chars();
-        let mut shown: String = chars.by_ref().take(SHOWN_CHARS).collect();
-        if chars.next().is_some() || cut.len() < value.len() {
-            shown.push_str("..");
-        }
-        Self(shown)
-    }
-}
-
-impl From<&str> for Shown {
-    fn from(value: &str) -> Self {
-        Self::from(value.as_bytes())
-    }
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0)
-    }
-}
-
-impl fmt::Debug for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+/// The same about a push for one connection, which has no id.
+const UNKNOWN_TO_ONE: &str = "it is unknown whether the content was delivered; to one connection \
+                              there is no id to repeat it with, and a repeat may deliver it twice";
 
 /// Every answer that is not a success. Its text is the sentence the caller reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,16 +61,50 @@ pub enum ApiError {
          everyone"
     )]
     TwoAudiences,
-    /// Out of the rules for names of groups.
+    /// Out of the rules for names of groups and for ids of pushes.
     #[error(
-        "to_group is {value}: {reason}; 1 to 255 bytes of UTF-8 without control characters are \
+        "{given} is {value}: {reason}; 1 to 255 bytes of UTF-8 without control characters are \
          accepted"
     )]
-    NoGroupName {
+    NoName {
+        /// The parameter or the header.
+        given: &'static str,
         /// What was given.
         value: Shown,
         /// What is wrong with it.
-        reason: InvalidGroupName,
+        reason: InvalidName,
+    },
+    /// Two ids for one push.
+    #[error(
+        "id is {parameter} and the header Idempotency-Key is {header}: give one of them, or the same \
+         twice"
+    )]
+    TwoIds {
+        /// The id of the URL or the form.
+        parameter: Shown,
+        /// The id of the header.
+        header: Shown,
+    },
+    /// The promise of an id needs the log, and a push to one connection is not in it.
+    #[error(
+        "a push to one connection takes no id: leave out id and the header Idempotency-Key, or push \
+         to a group"
+    )]
+    IdForConnection,
+    /// Nothing that can be waited for.
+    #[error("wait is {value}: accepted and delivered are accepted")]
+    NoWait {
+        /// What was given.
+        value: Shown,
+    },
+    /// No duration, or out of range.
+    #[error(
+        "timeout is {value}: a duration with its unit from 1ms to 30s is accepted, such as 500ms or \
+         5s"
+    )]
+    NoTimeout {
+        /// What was given.
+        value: Shown,
     },
     /// The same parameter twice.
     #[error("{parameter} is given more than once: give it once")]
@@ -241,9 +237,28 @@ pub enum ApiError {
         /// How long the push waited.
         waited: Duration,
     },
-    /// The log has no room.
-    #[error("the broker's log is full until gateways come back, nothing was accepted: try again")]
-    LogFull,
+    /// The broker knows as many ids as it can.
+    #[error(
+        "the broker remembers as many ids of pushes as it may (the channel's --max-ids), nothing was \
+         accepted: try again"
+    )]
+    IdsFull,
+    /// The broker keeps as many numbers of this publisher as it does of any.
+    #[error(
+        "too many pushes of this publisher wait for the broker's answer, nothing was accepted: try \
+         again"
+    )]
+    TooManyUnanswered,
+    /// The id has been given to something else.
+    #[error(
+        "id is {id}, under which another content, another kind of it (text or binary) or another \
+         audience was pushed before, nothing was accepted: give each push its own id, and repeat it \
+         unchanged"
+    )]
+    IdTaken {
+        /// The id of the push.
+        id: Shown,
+    },
     /// The broker goes.
     #[error("the broker is shutting down, nothing was accepted: try again")]
     BrokerShuttingDown,
@@ -266,19 +281,19 @@ pub enum ApiError {
     #[error("the publisher is shutting down, nothing was sent: try again")]
     ShuttingDown,
     /// The broker was told and did not answer in time.
-    #[error(
-        "the broker did not answer within {} s: it is unknown whether the content was delivered",
-        waited.as_secs_f32()
-    )]
+    #[error("the broker did not answer within {} s: {unknown}", waited.as_secs_f32(), unknown = UNKNOWN)]
     Unanswered {
         /// How long the publisher waited.
         waited: Duration,
     },
+    /// The broker was told, and the one that is there now does not know what it accepted.
+    #[error("the broker lost its memory before it answered: {unknown}", unknown = UNKNOWN)]
+    MemoryLost,
     /// The broker was told, and nobody said in time that the connection's gateway wrote it.
     #[error(
-        "to_worker_id is {worker}: the gateway of this worker did not confirm within {} s: it is \
-         unknown whether the content was delivered",
-        waited.as_secs_f32()
+        "to_worker_id is {worker}: the gateway of this worker did not confirm within {} s: {unknown}",
+        waited.as_secs_f32(),
+        unknown = UNKNOWN_TO_ONE
     )]
     Unconfirmed {
         /// The connection's worker.
@@ -286,12 +301,12 @@ pub enum ApiError {
         /// How long the publisher waited.
         waited: Duration,
     },
-    /// The broker may or may not have been told.
-    #[error(
-        "the link to the broker broke before it answered: it is unknown whether the content was \
-         delivered"
-    )]
+    /// The broker may or may not have been told about a push to one connection.
+    #[error("the link to the broker broke before it answered: {unknown}", unknown = UNKNOWN_TO_ONE)]
     LinkLost,
+    /// The broker may or may not have been told, and this process can not wait for the answer.
+    #[error("the publisher ended before the broker answered: {unknown}", unknown = UNKNOWN)]
+    PublisherEnded,
 }
 
 impl ApiError {
@@ -304,7 +319,11 @@ impl ApiError {
             | Self::HalfAddress { .. }
             | Self::NoId { .. }
             | Self::TwoAudiences
-            | Self::NoGroupName { .. }
+            | Self::NoName { .. }
+            | Self::TwoIds { .. }
+            | Self::IdForConnection
+            | Self::NoWait { .. }
+            | Self::NoTimeout { .. }
             | Self::Repeated { .. }
             | Self::UnknownParameter { .. }
             | Self::MalformedEscape { .. }
@@ -324,15 +343,19 @@ impl ApiError {
             Self::TooLarge { .. } | Self::UrlTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoBroker { .. }
             | Self::BrokerBusy { .. }
-            | Self::LogFull
+            | Self::IdsFull
+            | Self::TooManyUnanswered
             | Self::BrokerShuttingDown
             | Self::GatewayAway(_)
             | Self::TooMuchPending
             | Self::CallerGone
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unanswered { .. } | Self::Unconfirmed { .. } | Self::LinkLost => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Self::IdTaken { .. } => StatusCode::CONFLICT,
+            Self::Unanswered { .. }
+            | Self::MemoryLost
+            | Self::Unconfirmed { .. }
+            | Self::LinkLost
+            | Self::PublisherEnded => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 }
@@ -342,22 +365,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shown_value_is_escaped_and_shortened() {
-        assert_eq!(Shown::from("hi\n\"\u{202e}").to_string(), r#""hi\n\"\u{202e}""#);
-        assert_eq!(Shown::from(&b"\xff\x00a"[..]).to_string(), r#""\xff\x00a""#);
-        let long = Shown::from("é".repeat(100_000).as_str()).to_string();
-        assert_eq!(long, format!("\"{}..\"", "é".repeat(60)));
-        assert_eq!(
-            Shown::from("a".repeat(60).as_str()).to_string(),
-            format!("\"{}\"", "a".repeat(60))
-        );
-    }
-
-    #[test]
     fn only_what_was_never_sent_is_503() {
         let limit = Duration::from_secs(5);
         assert_eq!(ApiError::NoBroker { waited: limit }.status(), 503);
         assert_eq!(ApiError::Unanswered { waited: limit }.status(), 504);
         assert_eq!(ApiError::LinkLost.status(), 504);
+        assert_eq!(ApiError::MemoryLost.status(), 504);
+        assert_eq!(ApiError::PublisherEnded.status(), 504);
     }
 }

@@ -11,17 +11,19 @@ use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
+use campanile_messages::IdempotencyKey;
 use futures_util::StreamExt;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::budget::{Budget, Reserved};
 use crate::courier::{Caller, Carry, Courier};
-use crate::error::Shown;
 use crate::media::{BodyKind, body_kind};
-use crate::pending::Receipt;
+use crate::parameters::key;
+use crate::receipt::Receipt;
 use crate::request::{Push, from_body, from_query};
 use crate::request_line::{MAX_TARGET_BYTES, OVERLONG};
+use crate::shown::Shown;
 use crate::{AllowOrigins, ApiError, reply};
 
 /// The first room for a body whose length is not known to be less; it grows as bytes arrive.
@@ -94,13 +96,14 @@ impl Front {
     }
 
     fn read_get(&self, request: &HttpRequest, reserved: &mut Reserved) -> Result<Push, ApiError> {
-        check_headers(request)?;
+        check_encoding(request)?;
+        let key = idempotency_key(request)?;
         let headers = request.headers();
         let announced = content_length(request);
         if announced.is_some_and(|len| len > 0) || headers.contains_key(header::TRANSFER_ENCODING) {
             return Err(ApiError::BodyOfGet);
         }
-        let push = from_query(query(request), self.max_content_bytes)?;
+        let push = from_query(query(request), self.max_content_bytes)?.with_key(key)?;
         reserved.grow(push.content.as_bytes().len())?;
         Ok(push)
     }
@@ -111,7 +114,8 @@ impl Front {
         payload: &mut Payload,
         reserved: &mut Reserved,
     ) -> Result<Push, ApiError> {
-        check_headers(request)?;
+        check_encoding(request)?;
+        let key = idempotency_key(request)?;
         let kind = body_kind(content_type(request)?)?;
         let reading = self.read_body(request, payload, kind, reserved);
         let limit = self.body_limit;
@@ -119,7 +123,7 @@ impl Front {
             body = timeout(limit, reading) => body.map_err(|_| ApiError::SlowBody { limit })??,
             () = self.last_call() => return Err(ApiError::ShuttingDown),
         };
-        from_body(query(request), kind, body, self.max_content_bytes)
+        from_body(query(request), kind, body, self.max_content_bytes)?.with_key(key)
     }
 
     /// Ends when this process goes and bodies have had their time.
@@ -168,7 +172,7 @@ impl Front {
             Caller { answer, presence: request.conn_data().cloned().unwrap_or_default(), reserved };
         self.courier.do_send(Carry { push, caller });
         // Only a courier that is gone drops a caller, and nobody knows what it did before.
-        answered.await.unwrap_or(Err(ApiError::LinkLost))
+        answered.await.unwrap_or(Err(ApiError::PublisherEnded))
     }
 
     fn preflight(&self, request: &HttpRequest) -> Result<Success, ApiError> {
@@ -190,16 +194,8 @@ impl Front {
 }
 
 /// Refuses what would be a lie to ignore.
-fn check_headers(request: &HttpRequest) -> Result<(), ApiError> {
-    let headers = request.headers();
-    if let Some(value) = headers.get(IDEMPOTENCY_KEY) {
-        return Err(ApiError::BadHeader {
-            header: "Idempotency-Key",
-            value: Shown::from(value.as_bytes()),
-            accepted: "it is not supported yet, a repeated push would be delivered again; leave it out",
-        });
-    }
-    for value in headers.get_all(header::CONTENT_ENCODING) {
+fn check_encoding(request: &HttpRequest) -> Result<(), ApiError> {
+    for value in request.headers().get_all(header::CONTENT_ENCODING) {
         if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
             return Err(ApiError::BadHeader {
                 header: "Content-Encoding",
@@ -221,12 +217,33 @@ fn content_length(request: &HttpRequest) -> Option<u64> {
 }
 
 fn content_type(request: &HttpRequest) -> Result<Option<&[u8]>, ApiError> {
-    let mut values = request.headers().get_all(header::CONTENT_TYPE);
+    only(request, &header::CONTENT_TYPE, "Content-Type")
+}
+
+/// The header as it stands there, quotes included: whoever repeats it, repeats it like that.
+fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(value) = only(request, &IDEMPOTENCY_KEY, "Idempotency-Key")? else {
+        return Ok(None);
+    };
+    let text = str::from_utf8(value).map_err(|_| ApiError::BadHeader {
+        header: "Idempotency-Key",
+        value: Shown::from(value),
+        accepted: "1 to 255 bytes of UTF-8 without control characters are accepted",
+    })?;
+    key("the header Idempotency-Key", text).map(Some)
+}
+
+fn only<'a>(
+    request: &'a HttpRequest,
+    name: &HeaderName,
+    header: &'static str,
+) -> Result<Option<&'a [u8]>, ApiError> {
+    let mut values = request.headers().get_all(name);
     let first = values.next().map(HeaderValue::as_bytes);
     match values.next() {
         None => Ok(first),
         Some(second) => Err(ApiError::BadHeader {
-            header: "Content-Type",
+            header,
             value: Shown::from(second.as_bytes()),
             accepted: "and there is another one; one is accepted",
         }),

@@ -1,25 +1,28 @@
 //! The push API: takes pushes over HTTP, hands them to the broker, and answers when they are
 //! accepted, or says what to do.
 //!
-//! Read [`request`] for what a push looks like, [`pending`] for what becomes of it (both pure),
-//! [`courier`] for the actor that owns the link, `http` for the answers, [`serve`] for the process.
+//! Read [`request`] for what a push looks like, [`pending`] and [`counting`] for what becomes of it
+//! (all pure), [`courier`] for the actor that owns the link, `http` for the answers, [`serve`] for the process.
 
 pub mod budget;
 pub mod config;
+pub mod counting;
 pub mod courier;
+pub mod deadline;
 pub mod error;
 mod http;
 pub mod media;
-pub mod origins;
 mod parameters;
 pub mod pending;
+pub mod receipt;
 mod reply;
 pub mod request;
 pub mod request_line;
 mod server;
+pub mod shown;
 pub mod stream;
 
+pub use campanile_messages::AllowOrigins;
 pub use config::{InvalidConfig, PublisherConfig};
 pub use error::ApiError;
-pub use origins::AllowOrigins;
 pub use server::serve;

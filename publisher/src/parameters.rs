@@ -3,15 +3,23 @@
 //! and invalid UTF-8 are errors.)
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use bytestring::ByteString;
-use campanile_messages::{ConnectionId, GroupName, WorkerId};
+use campanile_messages::name::InvalidName;
+use campanile_messages::{ConnectionId, GroupName, IdempotencyKey, WorkerId};
 
 use crate::ApiError;
-use crate::error::Shown;
+use crate::request::Wait;
+use crate::shown::Shown;
 
 /// The names that are accepted, for the sentence about one that is not.
-pub(crate) const KNOWN: &str = "content, to_group, and to_worker_id with to_connection_id";
+pub(crate) const KNOWN: &str =
+    "content, to_group, to_worker_id with to_connection_id, id, wait and timeout";
+
+/// What a caller's own limit may be. (A timer is about as exact as the shortest.)
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(30);
 
 /// What was given, each at most once.
 #[derive(Debug, Default)]
@@ -20,6 +28,9 @@ pub(crate) struct Parameters {
     pub(crate) worker: Option<WorkerId>,
     pub(crate) connection: Option<ConnectionId>,
     pub(crate) group: Option<GroupName>,
+    pub(crate) id: Option<IdempotencyKey>,
+    pub(crate) wait: Option<Wait>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl Parameters {
@@ -40,10 +51,8 @@ impl Parameters {
                 "to_group" => {
                     free("to_group", &self.group)?;
                     let value = text(raw_name, raw_value)?;
-                    let group = GroupName::new(&*value).map_err(|reason| {
-                        ApiError::NoGroupName { value: Shown::from(&*value), reason }
-                    })?;
-                    self.group = Some(group);
+                    let group = GroupName::new(&*value);
+                    self.group = Some(group.map_err(|reason| no_name("to_group", &value, reason))?);
                 }
                 "to_worker_id" => {
                     free("to_worker_id", &self.worker)?;
@@ -52,6 +61,18 @@ impl Parameters {
                 "to_connection_id" => {
                     free("to_connection_id", &self.connection)?;
                     self.connection = Some(id("to_connection_id", &text(raw_name, raw_value)?)?);
+                }
+                "id" => {
+                    free("id", &self.id)?;
+                    self.id = Some(key("id", &text(raw_name, raw_value)?)?);
+                }
+                "wait" => {
+                    free("wait", &self.wait)?;
+                    self.wait = Some(wait(&text(raw_name, raw_value)?)?);
+                }
+                "timeout" => {
+                    free("timeout", &self.timeout)?;
+                    self.timeout = Some(timeout(&text(raw_name, raw_value)?)?);
                 }
                 unknown => {
                     return Err(ApiError::UnknownParameter { name: Shown::from(unknown) });
@@ -88,6 +109,30 @@ where
     T: std::str::FromStr<Err = campanile_messages::ids::InvalidId>,
 {
     value.parse().map_err(|reason| ApiError::NoId { parameter, value: Shown::from(value), reason })
+}
+
+/// Reads the id of a push, which `given` names.
+pub(crate) fn key(given: &'static str, value: &str) -> Result<IdempotencyKey, ApiError> {
+    IdempotencyKey::new(value).map_err(|reason| no_name(given, value, reason))
+}
+
+fn no_name(given: &'static str, value: &str, reason: InvalidName) -> ApiError {
+    ApiError::NoName { given, value: Shown::from(value), reason }
+}
+
+fn wait(value: &str) -> Result<Wait, ApiError> {
+    match value {
+        "accepted" => Ok(Wait::Accepted),
+        "delivered" => Ok(Wait::Delivered),
+        _ => Err(ApiError::NoWait { value: Shown::from(value) }),
+    }
+}
+
+fn timeout(value: &str) -> Result<Duration, ApiError> {
+    let timeout = humantime::parse_duration(value).ok();
+    timeout
+        .filter(|timeout| TIMEOUTS.contains(timeout))
+        .ok_or_else(|| ApiError::NoTimeout { value: Shown::from(value) })
 }
 
 fn text<'a>(raw_name: &[u8], raw: &'a [u8]) -> Result<Cow<'a, str>, ApiError> {
@@ -216,6 +261,42 @@ mod tests {
         assert!(sentence(format!("to_group={}", "g".repeat(256)).as_bytes()).contains("255 bytes"));
     }
 
+    #[test]
+    fn ids_of_pushes_waits_and_timeouts_say_what_is_accepted() {
+        assert!(
+            sentence(b"id=").starts_with("id is \"\": a push's id must not be empty; 1 to 255")
+        );
+        assert!(sentence(b"id=a%0a").starts_with("id is \"a\\n\": a push's id must not contain"));
+        assert!(
+            sentence(format!("id={}", "i".repeat(256)).as_bytes()).contains("this one has 256")
+        );
+        for wrong in ["", "Delivered", "written", "1"] {
+            assert_eq!(
+                sentence(format!("wait={wrong}").as_bytes()),
+                format!("wait is \"{wrong}\": accepted and delivered are accepted")
+            );
+        }
+        for wrong in ["", "5", "0s", "999us", "31s", "30s1ns", "-1s", "1 parsec", "1e3s", "99y99y"]
+        {
+            let said = sentence(format!("timeout={wrong}").as_bytes());
+            assert_eq!(
+                said,
+                format!(
+                    "timeout is \"{wrong}\": a duration with its unit from 1ms to 30s is accepted, \
+                     such as 500ms or 5s"
+                )
+            );
+        }
+        for (right, millis) in [("1ms", 1), ("1000us", 1), ("30s", 30_000), ("1s+5ms", 1_005)] {
+            let mut read = Parameters::default();
+            assert_eq!(read.read(format!("timeout={right}").as_bytes()), Ok(()));
+            assert_eq!(read.timeout, Some(Duration::from_millis(millis)));
+        }
+        assert!(sentence(b"id=1&id=1").starts_with("id is given more than once"));
+        assert!(sentence(b"wait=accepted&wait=delivered").starts_with("wait is given more than"));
+        assert!(sentence(b"timeout=1s&timeout=1s").starts_with("timeout is given more than"));
+    }
+
     proptest! {
         #[test]
         fn no_input_panics(encoded: Vec<u8>) {
@@ -224,7 +305,7 @@ mod tests {
         }
 
         #[test]
-        fn no_form_like_input_panics(encoded in "((content|to_group|to_worker_id|x)?[=&%+0-9a-f\\PC]{0,4}){0,6}") {
+        fn no_form_like_input_panics(encoded in "((content|to_group|to_worker_id|timeout|x)?[=&%+0-9a-f\\PC]{0,4}){0,6}") {
             let _ = Parameters::default().read(encoded.as_bytes());
             let _ = names_content(encoded.as_bytes());
         }

@@ -1,213 +1,318 @@
 //! What becomes of the pushes that were accepted from callers: each waits for room on a link, is
-//! handed over under a number, and waits for the broker's answer. Pure; `C` stands for a caller.
+//! handed over under a number, waits for the broker's answer and, where its caller asks for them, for
+//! the counts of the gateways. Pure; `C` stands for a caller.
 //!
 //! ```text
 //! add ──▶ waiting ──handed_over──▶ handed ──answered──▶ receipt, or what the broker refused
-//!            │                       │
-//!            │ expire: 503           │ expire, link_lost: 504, nobody knows
+//!            │                       │ │                  ▲
+//!            │ expire: 503           │ └─answered──▶ counting: all have, time over, link lost
+//!                                    │
+//!                                    │ expire: 504, nobody knows
+//!                                    │ link_lost: 504 if it is for one connection
+//!                                    │ link_up to another log: 504
 //! ```
 //!
-//! A push is never in both places, and never goes back: what was handed over once is not sent
-//! again, what was answered 503 is not sent at all. Bounded by the callers: one push each, and
-//! their bytes by a [`Budget`](crate::budget::Budget).
+//! A push is never in two places, and never goes back to `waiting`: what was answered 503 is not
+//! sent at all. What was handed over and is for an audience outlives its link: on the next one, to
+//! the same log, it is handed over again, under its number, in order, before anything new; the
+//! broker accepts a number once. For one connection nothing is said twice: the gateway that has it
+//! would write it again. Bounded by the callers: one push each, and their bytes by a
+//! [`Budget`](crate::budget::Budget).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use campanile_messages::link::{Number, Outcome, Refusal};
-use campanile_messages::{FromBroker, Position, ToBroker};
+use campanile_messages::link::{Number, Outcome, Refusal, Tally, Welcome};
+use campanile_messages::{Address, Durability, FromBroker, IdempotencyKey, Position, ToBroker};
 
 use crate::ApiError;
-use crate::request::{Push, Target};
+use crate::counting::{Count, Counting};
+use crate::deadline::Deadline;
+use crate::receipt::{Accepted, Answer, Receipt};
+use crate::request::{Push, Target, Wait};
+use crate::shown::Shown;
 
-/// How long a push may be in either place.
+/// How long gateways may take to count what they wrote, from the handing over on, where the caller
+/// does not say.
+pub const COUNT_LIMIT: Duration = Duration::from_secs(5);
+
+/// The part of that time that is kept for the way back: a quarter, at most this much.
+const COUNT_MARGIN: Duration = Duration::from_millis(250);
+
+/// How long a push may be in either place. A caller's own limit, for both, makes them shorter.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// For room on a link.
     pub broker_wait: Duration,
-    /// For the answer.
+    /// For the answer, over all links.
     pub confirm_limit: Duration,
-}
-
-/// What a publish answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Receipt {
-    /// An event for an audience is in the log.
-    Accepted {
-        /// Where it stands.
-        position: Position,
-        /// How many gateways had connections that listen.
-        gateways: u32,
-        /// How many connections those were.
-        matched: u64,
-    },
-    /// An event for one connection was written to it.
-    Written,
-}
-
-/// What a caller is told; the one effect of this core.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Answer<C> {
-    /// Whom to tell.
-    pub caller: C,
-    /// What.
-    pub result: Result<Receipt, ApiError>,
 }
 
 /// The pushes that have no answer yet.
 #[derive(Debug)]
 pub struct Pending<C> {
     limits: Limits,
-    /// In the order in which they were accepted, so the front is also the first to expire.
+    /// Where the latest link leads. All that is handed over is meant for its epoch.
+    log: Option<Log>,
+    /// In the order in which they were accepted.
     waiting: VecDeque<Waiting<C>>,
-    /// Numbers grow with time, so the first is also the first to expire.
     handed: BTreeMap<Number, Handed<C>>,
+    counting: Counting<C>,
     next_number: Number,
+    /// What is handed over from this number on was handed to an earlier link and not yet to this.
+    unsaid: Number,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Log {
+    epoch: u64,
+    durability: Durability,
 }
 
 #[derive(Debug)]
 struct Waiting<C> {
     push: Push,
     caller: C,
-    until: Instant,
+    until: Deadline,
+    /// The caller's own limit for the whole.
+    whole: Option<Deadline>,
 }
 
 #[derive(Debug)]
 struct Handed<C> {
-    target: Target,
+    push: Push,
     caller: C,
-    until: Instant,
+    until: Deadline,
+    /// As in [`Waiting`].
+    whole: Option<Deadline>,
+    /// When counts are of no more use.
+    count_until: Instant,
 }
 
 impl<C> Pending<C> {
     /// Nothing is pending.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, waiting: VecDeque::new(), handed: BTreeMap::new(), next_number: 1 }
+        Self {
+            limits,
+            log: None,
+            waiting: VecDeque::new(),
+            handed: BTreeMap::new(),
+            counting: Counting::default(),
+            next_number: 1,
+            unsaid: 1,
+        }
     }
 
     /// Nothing is pending.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.handed.is_empty()
+        self.waiting.is_empty() && self.handed.is_empty() && self.counting.is_empty()
+    }
+
+    /// Every event for an audience under a lower number has its answer, or nobody waits for it any
+    /// more: the lowest that waits, or the number of the next.
+    pub fn unanswered(&self) -> Number {
+        let mut publishes =
+            self.handed.iter().filter(|(_, handed)| handed.push.target.address().is_none());
+        publishes.next().map_or(self.next_number, |(number, _)| *number)
     }
 
     /// A caller's push waits from now on.
     pub fn add(&mut self, push: Push, caller: C, now: Instant) {
-        self.waiting.push_back(Waiting { push, caller, until: now + self.limits.broker_wait });
+        let whole = push.timeout.map(|limit| Deadline::new(now, limit));
+        let until = Deadline::new(now, self.limits.broker_wait).or_sooner(whole);
+        self.waiting.push_back(Waiting { push, caller, until, whole });
     }
 
-    /// The next to hand to a link, under its number; see [`handed_over`](Self::handed_over). What
+    /// There is a link, and nothing was handed to it yet. Gives up what was handed over if the link
+    /// leads to another log: only the old one knows what it has accepted.
+    pub fn link_up(&mut self, welcome: &Welcome) -> Vec<Answer<C>> {
+        let log = Log { epoch: welcome.head.epoch, durability: welcome.durability };
+        let old = self.log.replace(log);
+        self.unsaid = 0;
+        if old.is_none_or(|old| old.epoch == log.epoch) {
+            return Vec::new();
+        }
+        let lost = std::mem::take(&mut self.handed).into_values();
+        lost.map(|handed| handed.answer(Err(ApiError::MemoryLost))).collect()
+    }
+
+    /// The next to hand to the link, under its number; see [`handed_over`](Self::handed_over). What
     /// stands before it for callers that are gone is dropped: nothing of it was sent.
-    pub fn next(&mut self, is_gone: impl Fn(&C) -> bool) -> Option<ToBroker> {
+    pub fn next(&mut self, now: Instant, is_gone: impl Fn(&C) -> bool) -> Option<ToBroker> {
+        let unanswered = self.unanswered();
+        if let Some((&number, Handed { push, whole, .. })) = self.handed.range(self.unsaid..).next()
+        {
+            let within_millis = count_within_millis(count_until(*whole, now), now);
+            return Some(push.to_broker(number, unanswered, within_millis));
+        }
         while is_gone(&self.waiting.front()?.caller) {
             self.waiting.pop_front();
         }
-        let first = self.waiting.front()?;
-        Some(first.push.to_broker(self.next_number))
+        let Waiting { push, whole, .. } = self.waiting.front()?;
+        let within_millis = count_within_millis(count_until(*whole, now), now);
+        Some(push.to_broker(self.next_number, unanswered, within_millis))
     }
 
-    /// The [`next`](Self::next) is in the hands of a link: it may arrive, whatever happens.
+    /// The [`next`](Self::next) is in the hands of the link: it may arrive, whatever happens.
     pub fn handed_over(&mut self, now: Instant) {
-        let Some(Waiting { push, caller, .. }) = self.waiting.pop_front() else {
+        if let Some((&number, handed)) = self.handed.range_mut(self.unsaid..).next() {
+            handed.count_until = count_until(handed.whole, now);
+            self.unsaid = number + 1;
+            return;
+        }
+        let Some(Waiting { push, caller, whole, .. }) = self.waiting.pop_front() else {
             return;
         };
-        let handed = Handed { target: push.target, caller, until: now + self.limits.confirm_limit };
+        let until = Deadline::new(now, self.limits.confirm_limit).or_sooner(whole);
+        let count_until = count_until(whole, now);
+        let handed = Handed { push, caller, until, whole, count_until };
         self.handed.insert(self.next_number, handed);
         self.next_number += 1;
+        self.unsaid = self.next_number;
     }
 
     /// Gives up what waits for callers that may be gone: nothing of it was sent.
     pub fn give_up(&mut self, may_be_gone: impl Fn(&C) -> bool) -> Vec<Answer<C>> {
-        let (gone, staying) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|waiting: &Waiting<C>| may_be_gone(&waiting.caller));
-        self.waiting = staying;
-        let gone: VecDeque<Waiting<C>> = gone;
-        gone.into_iter()
-            .map(|waiting| Answer { caller: waiting.caller, result: Err(ApiError::CallerGone) })
-            .collect()
+        let gone = self.take_waiting(|waiting| may_be_gone(&waiting.caller));
+        gone.map(|waiting| waiting.refuse(ApiError::CallerGone)).collect()
     }
 
-    /// The broker answered on a link of this epoch. `None` if nobody waits for it (any more).
-    pub fn answered(&mut self, message: &FromBroker, epoch: u64) -> Option<Answer<C>> {
-        let (number, outcome) = match *message {
-            FromBroker::Accepted { number, sequence, gateways, matched } => {
+    /// The broker said this on the link. `None` if nobody waits for it (any more), or more is to
+    /// come.
+    pub fn answered(&mut self, message: &FromBroker) -> Option<Answer<C>> {
+        match *message {
+            FromBroker::Accepted { number, sequence, gateways, matched, counting, away } => {
+                let handed = self.take_publish(number)?;
+                let Log { epoch, durability } = self.log?;
                 let position = Position { epoch, sequence };
-                let receipt = Receipt::Accepted { position, gateways, matched };
-                (number, Ok(receipt))
+                let accepted = Accepted { position, durability, gateways, matched, delivery: None };
+                match handed.push.wait {
+                    Wait::Accepted => Some(handed.answer(Ok(Receipt::Accepted(accepted)))),
+                    Wait::Delivered => {
+                        self.counting.start(number, handed.count(accepted, counting, away))
+                    }
+                }
             }
-            FromBroker::Refused { number, refusal } => (number, Err(refused(refusal))),
+            FromBroker::Counted { number, tally } => self.counting.counted(number, tally),
+            FromBroker::Refused { number, refusal } => {
+                let handed = self.take_publish(number)?;
+                let error = refused(refusal, handed.push.id.as_ref());
+                Some(handed.answer(Err(error)))
+            }
             FromBroker::Answered { number, outcome } => {
-                let target = &self.handed.get(&number)?.target;
-                (number, judged(outcome, target))
+                let to = self.handed.get(&number)?.push.target.address()?;
+                Some(self.handed.remove(&number)?.answer(judged(outcome, to)))
             }
-            _ => return None,
-        };
-        let Handed { caller, .. } = self.handed.remove(&number)?;
-        Some(Answer { caller, result: outcome })
-    }
-
-    /// The link that had them is gone: whatever was handed to it may or may not have arrived.
-    pub fn link_lost(&mut self) -> Vec<Answer<C>> {
-        std::mem::take(&mut self.handed)
-            .into_values()
-            .map(|handed| Answer { caller: handed.caller, result: Err(ApiError::LinkLost) })
-            .collect()
-    }
-
-    /// Gives up what is over its time. `linked`: there is a link, so it is room that was missing.
-    pub fn expire(&mut self, now: Instant, linked: bool) -> Vec<Answer<C>> {
-        let mut answers = Vec::new();
-        let waited = self.limits.broker_wait;
-        while self.waiting.front().is_some_and(|first| first.until <= now) {
-            let error = if linked {
-                ApiError::BrokerBusy { waited }
-            } else {
-                ApiError::NoBroker { waited }
-            };
-            answers.extend(self.refuse_first(error));
+            _ => None,
         }
-        let waited = self.limits.confirm_limit;
-        while let Some(first) = self.handed.first_entry() {
-            if first.get().until > now {
-                break;
-            }
-            let Handed { target, caller, .. } = first.remove();
-            let error = match target {
+    }
+
+    /// The link is gone. What was handed to it may or may not have arrived: gives up what is for one
+    /// connection, keeps the rest for the next link, and answers with the counts that came.
+    pub fn link_lost(&mut self) -> Vec<Answer<C>> {
+        let lost = self.handed.extract_if(.., |_, handed| handed.push.target.address().is_some());
+        let lost = lost.map(|(_, handed)| handed.answer(Err(ApiError::LinkLost)));
+        lost.chain(self.counting.end()).collect()
+    }
+
+    /// Gives up what is over its time, and answers with the counts that came. `linked`: there is a
+    /// link, so it is room that was missing.
+    pub fn expire(&mut self, now: Instant, linked: bool) -> Vec<Answer<C>> {
+        let late = self.take_waiting(|waiting| waiting.until.is_over(now));
+        let mut answers: Vec<_> = late
+            .map(|waiting| {
+                let waited = waiting.until.limit;
+                waiting.refuse(match linked {
+                    true => ApiError::BrokerBusy { waited },
+                    false => ApiError::NoBroker { waited },
+                })
+            })
+            .collect();
+        let late = self.handed.extract_if(.., |_, handed| handed.until.is_over(now));
+        answers.extend(late.map(|(_, handed)| {
+            let waited = handed.until.limit;
+            let error = match handed.push.target {
                 Target::Audience(_) => ApiError::Unanswered { waited },
                 Target::Connection(to) => ApiError::Unconfirmed { worker: to.worker, waited },
             };
-            answers.push(Answer { caller, result: Err(error) });
-        }
+            handed.answer(Err(error))
+        }));
+        answers.extend(self.counting.expire(now));
         answers
     }
 
     /// This process goes: what waits is not sent any more.
     pub fn shut_down(&mut self) -> Vec<Answer<C>> {
-        let mut answers = Vec::new();
-        while let Some(answer) = self.refuse_first(ApiError::ShuttingDown) {
-            answers.push(answer);
-        }
+        self.take_waiting(|_| true).map(|waiting| waiting.refuse(ApiError::ShuttingDown)).collect()
+    }
+
+    /// This process goes now: nobody waits any longer. What waits is not sent any more, and nobody
+    /// will hear what becomes of what was handed over.
+    pub fn last_call(&mut self) -> Vec<Answer<C>> {
+        let mut answers = self.shut_down();
+        let handed = std::mem::take(&mut self.handed).into_values();
+        answers.extend(handed.map(|handed| handed.answer(Err(ApiError::PublisherEnded))));
+        answers.extend(self.counting.end());
         answers
     }
 
-    fn refuse_first(&mut self, error: ApiError) -> Option<Answer<C>> {
-        let first = self.waiting.pop_front()?;
-        Some(Answer { caller: first.caller, result: Err(error) })
+    fn take_waiting(
+        &mut self,
+        is_over: impl FnMut(&Waiting<C>) -> bool,
+    ) -> std::collections::vec_deque::IntoIter<Waiting<C>> {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (over, staying): (VecDeque<_>, VecDeque<_>) = waiting.partition(is_over);
+        self.waiting = staying;
+        over.into_iter()
+    }
+
+    /// `None` also for the number of a push to one connection: a broker that mistakes one for the
+    /// other knows what it did, we do not.
+    fn take_publish(&mut self, number: Number) -> Option<Handed<C>> {
+        match self.handed.get(&number)?.push.target {
+            Target::Audience(_) => self.handed.remove(&number),
+            Target::Connection(_) => None,
+        }
     }
 }
 
-fn refused(refusal: Refusal) -> ApiError {
+impl<C> Waiting<C> {
+    fn refuse(self, error: ApiError) -> Answer<C> {
+        Answer { caller: self.caller, result: Err(error) }
+    }
+}
+
+impl<C> Handed<C> {
+    fn answer(self, result: Result<Receipt, ApiError>) -> Answer<C> {
+        Answer { caller: self.caller, result }
+    }
+
+    fn count(self, accepted: Accepted, to_come: u32, away: u32) -> Count<C> {
+        let Self { caller, count_until: until, .. } = self;
+        Count { caller, accepted, to_come, away, sum: Tally::default(), until }
+    }
+}
+
+fn count_until(whole: Option<Deadline>, now: Instant) -> Instant {
+    whole.map_or(now + COUNT_LIMIT, |whole| whole.at)
+}
+
+fn count_within_millis(until: Instant, now: Instant) -> u32 {
+    let left = until.saturating_duration_since(now);
+    let left = left - COUNT_MARGIN.min(left / 4);
+    u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1)
+}
+
+fn refused(refusal: Refusal, id: Option<&IdempotencyKey>) -> ApiError {
     match refusal {
-        Refusal::LogFull => ApiError::LogFull,
+        Refusal::IdsFull => ApiError::IdsFull,
+        Refusal::IdTaken => ApiError::IdTaken { id: Shown::from(id.map_or("", |id| &**id)) },
+        Refusal::TooManyUnanswered => ApiError::TooManyUnanswered,
         Refusal::ShuttingDown => ApiError::BrokerShuttingDown,
     }
 }
 
-fn judged(outcome: Outcome, target: &Target) -> Result<Receipt, ApiError> {
-    let Target::Connection(to) = target else {
-        // A broker that answers a publish as if it were a push: it knows what it did, we do not.
-        return Err(ApiError::LinkLost);
-    };
+fn judged(outcome: Outcome, to: Address) -> Result<Receipt, ApiError> {
     match outcome {
         Outcome::Written => Ok(Receipt::Written),
         Outcome::UnknownWorker => Err(ApiError::UnknownWorker(to.worker)),

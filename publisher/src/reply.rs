@@ -14,7 +14,7 @@ use tracing::debug;
 
 use crate::ApiError;
 use crate::media::prefers_json;
-use crate::pending::Receipt;
+use crate::receipt::{Accepted, Delivery, Receipt};
 
 const METHODS: &str = "GET, POST, OPTIONS";
 
@@ -34,14 +34,24 @@ pub(crate) fn receipt(receipt: &Receipt, request: &HttpRequest) -> HttpResponse 
         return response.content_type(ContentType::plaintext()).body("ok");
     }
     response.json(match receipt {
-        Receipt::Accepted { position, gateways, matched } => json!({
-            "position": position.to_string(),
-            "durability": "memory",
-            "gateways": gateways,
-            "matched": matched,
-        }),
+        Receipt::Accepted(accepted) => accepted_json(accepted),
         Receipt::Written => json!({ "written": 1 }),
     })
+}
+
+fn accepted_json(accepted: &Accepted) -> serde_json::Value {
+    let mut receipt = json!({
+        "position": accepted.position.to_string(),
+        "durability": accepted.durability.word(),
+        "gateways": accepted.gateways,
+        "matched": accepted.matched,
+    });
+    if let Some(Delivery { written, too_slow, silent_gateways }) = accepted.delivery {
+        receipt["written"] = json!(written);
+        receipt["too_slow"] = json!(too_slow);
+        receipt["silent_gateways"] = json!(silent_gateways);
+    }
+    receipt
 }
 
 /// What a page may do.

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use crate::PublisherConfig;
 use crate::budget::Budget;
-use crate::courier::{Courier, Finish, LINK_QUEUE_BYTES};
+use crate::courier::{Courier, Finish, LINK_QUEUE_BYTES, LastCall};
 use crate::http::{Front, answer};
 use crate::pending::Limits;
 use crate::stream::CallerStream;
@@ -31,8 +31,8 @@ use crate::stream::CallerStream;
 const DISCONNECT_LIMIT: Duration = Duration::from_secs(1);
 
 /// Takes pushes on `listener` and hands them to the broker until `shutdown` ends. Then it takes no
-/// more, answers the requests under way, writes what the link has queued, and returns; after
-/// [`PublisherConfig::shutdown_limit`] in any case. Must be called within an actix `System`.
+/// more, answers the requests under way, waits for the answers to what was handed over, and returns;
+/// after [`PublisherConfig::shutdown_limit`] in any case. Must be called within an actix `System`.
 ///
 /// # Errors
 /// A configuration that is out of range (`InvalidInput`), what the system answers about the
@@ -49,7 +49,8 @@ pub async fn serve(
     let server = listen(&config, listener, courier.clone())?;
     let link = hold(courier.clone(), config.channel.clone(), LINK_QUEUE_BYTES, async || {});
     let mut link = actix::spawn(link);
-    let ended = run(server, shutdown, gone, config.shutdown_limit, async {
+    let last_call = || courier.do_send(LastCall);
+    let ended = run(server, shutdown, gone, config.shutdown_limit, last_call, async {
         // Without a link, what still tries to make one is of no use.
         if let Ok(true) = courier.send(Finish).await {
             let _ = (&mut link).await;
@@ -60,12 +61,14 @@ pub async fn serve(
     ended
 }
 
-/// Serves until `shutdown`, then stops within `limit`: first HTTP, then, by `finish`, the link.
+/// Serves until `shutdown`, then stops within `limit`: first HTTP, which by `last_call` is answered
+/// when the time is almost over, then, by `finish`, the link.
 async fn run(
     server: Server,
     shutdown: impl Future<Output = ()>,
     courier_gone: oneshot::Receiver<()>,
     limit: Duration,
+    last_call: impl FnOnce(),
     finish: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let handle = server.handle();
@@ -82,15 +85,27 @@ async fn run(
     }
     info!("shutting down: answering the requests under way");
     let until = Instant::now() + limit;
-    let stopped = async { tokio::join!(handle.stop(true), &mut server).1 };
-    match timeout_at(until, stopped).await {
+    let mut stopped = pin!(async { tokio::join!(handle.stop(true), &mut server).1 });
+    let ended = match timeout_at(until - time_for_answers(limit), &mut stopped).await {
+        Ok(ended) => Ok(ended),
+        Err(_) => {
+            last_call();
+            timeout_at(until, stopped).await
+        }
+    };
+    match ended {
         Ok(ended) => ended?,
         Err(_) => warn!("some requests were not answered in time"),
     }
     if timeout_at(until, finish).await.is_err() {
-        warn!("the link to the broker did not take everything in time");
+        warn!("the broker did not answer everything in time");
     }
     Ok(())
+}
+
+/// The last part of the time at shutdown.
+fn time_for_answers(limit: Duration) -> Duration {
+    limit / 10
 }
 
 fn listen(
@@ -108,8 +123,7 @@ fn listen(
         max_content_bytes: config.max_content_bytes,
         body_limit: config.body_limit,
         stopping: stopping.clone(),
-        // The rest is for the answers.
-        stopping_limit: config.shutdown_limit - config.shutdown_limit / 10,
+        stopping_limit: config.shutdown_limit - time_for_answers(config.shutdown_limit),
     };
     let app =
         move || App::new().app_data(web::Data::new(front.clone())).default_service(web::to(answer));

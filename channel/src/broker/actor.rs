@@ -1,25 +1,32 @@
 //! The actor at the heart of the broker: feeds the exchange, performs what it answers.
 //!
-//! Receives from: the peers, one message a link at a time (that is the bound: a mailbox is none).
-//! Sends to: the outbounds of the links, bounded in bytes; a link past its bound is cut.
-//! Runs on: the arbiter that called [`serve`](super::serve).
+//! Receives from: the peers, one message a link at a time (that is the bound: a mailbox is none);
+//! the writer, what is on disk. Sends to: the outbounds of the links, bounded in bytes; a link past
+//! its bound is cut; the writer, bounded by holding publishers back. Runs on: the arbiter that called
+//! [`serve`](super::serve).
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::prelude::*;
 use campanile_messages::frame::encode_welcome;
+use campanile_messages::link::Role;
 use campanile_messages::{EncodedFrame, FromBroker, Hello, InstanceId, ToBroker};
-use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info, warn};
 
+use super::beginning::{Clock, exchange, open};
 use super::conversation::Conversation;
 use super::ending::Ending;
-use super::exchange::{Effect, Exchange, Start, Unwelcome};
+use super::exchange::{Effect, Exchange, Unwelcome};
+use super::store::StoreError;
+use super::writer::{Report, Writer};
 use super::{BrokerConfig, LinkNumber};
 use crate::link::{LinkError, Outbound};
+
+/// While more than this waits for the disk, publishers are not read.
+const MAX_STAGED_BYTES: usize = 64 << 20;
 
 /// Between the last event and the goodbye: answers that are on their way arrive, and a publish that
 /// was on its way is refused, which its caller may repeat, instead of never answered.
@@ -29,12 +36,18 @@ const LAST_CALL: Duration = Duration::from_millis(100);
 pub struct Broker {
     exchange: Exchange,
     links: HashMap<LinkNumber, Link>,
-    started: Instant,
-    last_call: Duration,
+    clock: Clock,
+    shutdown_limit: Duration,
     /// Room that is used again.
     effects: Vec<Effect>,
-    /// Dropped with the actor, however it ends.
-    _alive: oneshot::Sender<Infallible>,
+    /// Where events go to disk, if they do.
+    writer: Option<Writer>,
+    /// As it is on disk.
+    next_worker: Option<u64>,
+    /// Whether too much waits for the disk.
+    is_behind: watch::Sender<bool>,
+    /// Told why the actor ends, or dropped with it.
+    gone: Option<oneshot::Sender<StoreError>>,
 }
 
 struct Link {
@@ -45,29 +58,39 @@ struct Link {
 }
 
 impl Broker {
-    /// Starts a broker without links; it ends with its last address. The receiver is closed when
-    /// the actor is gone, however it ended.
-    pub fn launch(config: &BrokerConfig) -> (Addr<Self>, oneshot::Receiver<Infallible>) {
-        let (alive, gone) = oneshot::channel();
-        let exchange = Exchange::new(Start {
-            epoch: rand::random(),
-            // The upper half is random, the lower one counts.
-            first_link: u64::from(rand::random::<u32>()) << 32,
-            random: Box::new(rand::random),
-            log_max_bytes: config.log_max_bytes,
-            log_max_age: config.log_max_age,
-            max_links: config.max_links,
-            max_audiences_per_link: config.max_audiences_per_link,
-        });
+    /// Starts a broker without links; it ends with its last address. The receiver is told when the
+    /// disk fails, and closed when the actor is gone, however it ended.
+    ///
+    /// # Errors
+    /// If the data directory cannot be used.
+    pub fn launch(
+        config: &BrokerConfig,
+    ) -> Result<(Addr<Self>, oneshot::Receiver<StoreError>), StoreError> {
+        let clock = Clock::start();
+        let (gone, is_gone) = oneshot::channel();
+        let (store, exchange) = match &config.storage {
+            Some(storage) => {
+                let (store, recovered) = open(storage)?;
+                (Some(store), exchange(config, clock.now(), Some((storage.durability, recovered))))
+            }
+            None => (None, exchange(config, clock.now(), None)),
+        };
+        let ctx = Context::new();
+        let broker = ctx.address();
+        let report = move |report| broker.do_send(Written(report));
+        let writer = store.map(|store| Writer::start(store, report)).transpose()?;
         let broker = Self {
+            next_worker: exchange.next_worker(),
             exchange,
             links: HashMap::new(),
-            started: Instant::now(),
-            last_call: LAST_CALL.min(config.shutdown_limit / 2),
+            clock,
+            shutdown_limit: config.shutdown_limit,
             effects: Vec::new(),
-            _alive: alive,
+            writer,
+            is_behind: watch::Sender::new(false),
+            gone: Some(gone),
         };
-        (broker.start(), gone)
+        Ok((ctx.run(broker), is_gone))
     }
 }
 
@@ -77,7 +100,7 @@ impl Actor for Broker {
 
 /// A peer has said hello. The welcome is queued before this is answered.
 #[derive(Message)]
-#[rtype(result = "Result<LinkNumber, Unwelcome>")]
+#[rtype(result = "Result<Welcomed, Unwelcome>")]
 pub struct Enter {
     /// What it said.
     pub hello: Hello,
@@ -87,13 +110,27 @@ pub struct Enter {
     pub outbound: Outbound,
 }
 
-impl Handler<Enter> for Broker {
-    type Result = Result<LinkNumber, Unwelcome>;
+/// A link that may be used.
+pub struct Welcomed {
+    /// Its number.
+    pub link: LinkNumber,
+    /// Whether it is not to be read for now; `None` if it always is.
+    pub is_behind: Option<watch::Receiver<bool>>,
+}
 
-    fn handle(&mut self, enter: Enter, _: &mut Self::Context) -> Self::Result {
+impl Handler<Enter> for Broker {
+    type Result = Result<Welcomed, Unwelcome>;
+
+    fn handle(&mut self, enter: Enter, ctx: &mut Self::Context) -> Self::Result {
         let instance = enter.hello.instance;
         let role = Conversation::new(&enter.hello.role).role();
-        let entered = self.exchange.enter(enter.hello, self.now())?;
+        let publishes = matches!(enter.hello.role, Role::Publisher { .. });
+        let is_behind = publishes.then(|| self.is_behind.subscribe());
+        let entered = self.exchange.enter(enter.hello, self.clock.now())?;
+        if let Err(error) = self.keep_next_worker() {
+            self.fail(error, ctx);
+            return Err(Unwelcome::ShuttingDown);
+        }
         if let Some(replaced) = entered.replaced {
             self.end(replaced, Ending::Replaced);
         }
@@ -101,7 +138,7 @@ impl Handler<Enter> for Broker {
         info!(link = %entered.link, role, %instance, peer = %enter.peer, "link up");
         let link = Link { outbound: enter.outbound, peer: enter.peer, role, instance };
         self.links.insert(entered.link, link);
-        Ok(entered.link)
+        Ok(Welcomed { link: entered.link, is_behind })
     }
 }
 
@@ -118,17 +155,18 @@ pub struct FromLink {
 impl Handler<FromLink> for Broker {
     type Result = bool;
 
-    fn handle(&mut self, FromLink { link, messages }: FromLink, _: &mut Self::Context) -> bool {
-        let now = self.now();
+    fn handle(&mut self, FromLink { link, messages }: FromLink, ctx: &mut Self::Context) -> bool {
+        let now = self.clock.now();
         let mut effects = std::mem::take(&mut self.effects);
         for message in messages {
             let heard = self.exchange.receive(link, message, now, &mut effects);
-            self.perform(&mut effects);
+            self.perform(&mut effects, ctx);
             if let Err(violation) = heard {
                 self.end(link, violation.into());
             }
         }
         self.effects = effects;
+        self.write();
         self.links.contains_key(&link)
     }
 }
@@ -151,7 +189,29 @@ impl Handler<LinkLost> for Broker {
     }
 }
 
-/// Drops what was kept long enough.
+/// What the writer has done.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Written(Report);
+
+impl Handler<Written> for Broker {
+    type Result = ();
+
+    fn handle(&mut self, Written(report): Written, ctx: &mut Self::Context) {
+        match report {
+            Report::Failed(error) => self.fail(error, ctx),
+            Report::Stored { up_to } => {
+                let mut effects = std::mem::take(&mut self.effects);
+                self.exchange.stored(up_to, self.clock.now(), &mut effects);
+                self.perform(&mut effects, ctx);
+                self.effects = effects;
+                self.write();
+            }
+        }
+    }
+}
+
+/// Drops what was kept long enough, and tells quiet gateways where the log ends.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Tick;
@@ -159,13 +219,17 @@ pub struct Tick;
 impl Handler<Tick> for Broker {
     type Result = ();
 
-    fn handle(&mut self, _: Tick, _: &mut Self::Context) {
-        self.exchange.tick(self.now());
+    fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.exchange.tick(self.clock.now(), &mut effects);
+        self.perform(&mut effects, ctx);
+        self.effects = effects;
+        self.write_all();
     }
 }
 
-/// No link is taken in and nothing is published from here on; a moment later every link is told
-/// goodbye.
+/// No link is taken in and nothing is published from here on; when what was published is durable,
+/// and a moment later, every link is told goodbye.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct ShutDown;
@@ -175,21 +239,101 @@ impl Handler<ShutDown> for Broker {
 
     fn handle(&mut self, _: ShutDown, ctx: &mut Self::Context) {
         self.exchange.close();
-        ctx.run_later(self.last_call, |broker, _| {
-            let links: Vec<_> = broker.links.keys().copied().collect();
-            for link in links {
-                broker.end(link, Ending::ShutDown);
-            }
-        });
+        let last_call = LAST_CALL.min(self.shutdown_limit / 2);
+        self.say_goodbye_in(last_call, self.clock.now() + self.shutdown_limit / 2, ctx);
+    }
+}
+
+/// Every link is gone: the disk may be left.
+#[derive(Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct Close;
+
+impl Handler<Close> for Broker {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, _: Close, _: &mut Self::Context) -> Self::Result {
+        self.writer.take().map_or(Ok(()), Writer::close)
     }
 }
 
 impl Broker {
-    fn now(&self) -> Duration {
-        self.started.elapsed()
+    fn say_goodbye_in(&mut self, wait: Duration, until: Duration, ctx: &mut Context<Self>) {
+        ctx.run_later(wait, move |broker, ctx| {
+            if broker.exchange.staged_bytes() > 0 && broker.clock.now() < until {
+                return broker.say_goodbye_in(LAST_CALL, until, ctx);
+            }
+            broker.end_all(|| Ending::ShutDown);
+        });
     }
 
-    fn perform(&mut self, effects: &mut Vec<Effect>) {
+    /// Hands what was accepted to the disk, and holds publishers back while too much waits for it.
+    fn write(&mut self) {
+        if self.exchange.has_news() {
+            self.write_all();
+        }
+        let is_behind = self.exchange.staged_bytes() > MAX_STAGED_BYTES;
+        self.is_behind.send_if_modified(|was| std::mem::replace(was, is_behind) != is_behind);
+    }
+
+    /// Hands all that has changed to the disk. What was only dropped is in no hurry.
+    fn write_all(&mut self) {
+        let changes = self.exchange.take_changes();
+        if let Some(writer) = &self.writer
+            && !changes.is_empty()
+        {
+            writer.send(changes);
+        }
+    }
+
+    /// A worker id is on disk before anybody learns it. Gateways come rarely, so this may block.
+    fn keep_next_worker(&mut self) -> Result<(), StoreError> {
+        let next = self.exchange.next_worker();
+        if next != self.next_worker
+            && let (Some(writer), Some(next)) = (&self.writer, next)
+        {
+            writer.set_next_worker(next)?;
+        }
+        self.next_worker = next;
+        Ok(())
+    }
+
+    /// The log is older than what gateways have seen of it: what it will say under the numbers that
+    /// they know must not be taken for what they know.
+    fn begin_epoch(&mut self, ctx: &mut Context<Self>) {
+        let epoch = rand::random();
+        warn!(
+            epoch = format_args!("{epoch:016x}"),
+            "a gateway has seen events that the log does not have (an older copy of the data \
+             directory?): a new epoch begins, clients are told that events may be missing"
+        );
+        self.end_all(|| Ending::NewEpoch);
+        self.write_all();
+        if let Some(Err(error)) = self.writer.as_ref().map(|writer| writer.set_epoch(epoch)) {
+            return self.fail(error, ctx);
+        }
+        self.exchange.begin_epoch(epoch);
+    }
+
+    /// The disk fails: nothing can be accepted any more, and a broker that is started again knows
+    /// what was.
+    fn fail(&mut self, error: StoreError, ctx: &mut Context<Self>) {
+        error!(%error, "the broker cannot go on");
+        self.writer = None;
+        if let Some(gone) = self.gone.take() {
+            let _ = gone.send(error);
+        }
+        ctx.stop();
+    }
+
+    fn end_all(&mut self, ending: impl Fn() -> Ending) {
+        let links: Vec<_> = self.links.keys().copied().collect();
+        for link in links {
+            self.end(link, ending());
+        }
+    }
+
+    fn perform(&mut self, effects: &mut Vec<Effect>, ctx: &mut Context<Self>) {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { link, message } => self.send(link, &message.encode()),
@@ -203,6 +347,7 @@ impl Broker {
                         frames.iter().for_each(|frame| link.outbound.force(frame));
                     }
                 }
+                Effect::BeginEpoch => self.begin_epoch(ctx),
             }
         }
     }
@@ -221,7 +366,7 @@ impl Broker {
         let Some(link) = self.links.remove(&number) else {
             return;
         };
-        self.exchange.remove(number, self.now());
+        self.exchange.remove(number, self.clock.now());
         let reason = ending.to_string();
         let (role, instance, peer) = (link.role, link.instance, link.peer);
         if ending.is_ordinary() {
@@ -257,10 +402,10 @@ pub mod tests {
 
     #[actix::test]
     async fn the_actor_ends_with_its_last_address_and_with_a_panic() {
-        let (broker, gone) = Broker::launch(&BrokerConfig::default());
+        let (broker, gone) = Broker::launch(&BrokerConfig::default()).unwrap();
         drop(broker);
         assert!(gone.await.is_err());
-        let (broker, gone) = Broker::launch(&BrokerConfig::default());
+        let (broker, gone) = Broker::launch(&BrokerConfig::default()).unwrap();
         broker.do_send(Panic);
         assert!(gone.await.is_err());
         assert!(broker.send(ShutDown).await.is_err());

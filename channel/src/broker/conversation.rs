@@ -58,8 +58,13 @@ impl Conversation {
     pub fn new(role: &Role) -> Self {
         match role {
             Role::Gateway { .. } => Self::Gateway { attached: false, revision: None },
-            Role::Publisher => Self::Publisher,
+            Role::Publisher { .. } => Self::Publisher,
         }
+    }
+
+    /// Whether events may be sent.
+    pub fn is_attached(&self) -> bool {
+        matches!(self, Self::Gateway { attached: true, .. })
     }
 
     /// What the peer is, for the log.
@@ -76,7 +81,12 @@ impl Conversation {
     /// A [`Violation`], if the peer may not say that now.
     pub fn hear(&mut self, message: &ToBroker) -> Result<(), Violation> {
         match (&mut *self, message) {
-            (_, ToBroker::Heartbeat) | (Self::Gateway { .. }, ToBroker::Delivered { .. }) => Ok(()),
+            (_, ToBroker::Heartbeat)
+            | (
+                Self::Gateway { .. },
+                ToBroker::Delivered { .. } | ToBroker::Counted { .. } | ToBroker::Fetch { .. },
+            ) => Ok(()),
+            (Self::Publisher, ToBroker::Settled { .. }) => Ok(()),
             (
                 Self::Publisher,
                 ToBroker::Publish { content, .. } | ToBroker::Push { content, .. },
@@ -108,15 +118,18 @@ fn name(message: &ToBroker) -> &'static str {
         ToBroker::Heartbeat => "Heartbeat",
         ToBroker::Interest { .. } => "Interest",
         ToBroker::Attach { .. } => "Attach",
+        ToBroker::Fetch { .. } => "Fetch",
+        ToBroker::Counted { .. } => "Counted",
         ToBroker::Delivered { .. } => "Delivered",
         ToBroker::Publish { .. } => "Publish",
+        ToBroker::Settled { .. } => "Settled",
         ToBroker::Push { .. } => "Push",
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::link::{Outcome, Ticket};
+    use campanile_messages::link::{Outcome, Tally, Ticket};
     use campanile_messages::{Address, Audience, ConnectionId, Content, WorkerId};
 
     use super::*;
@@ -129,20 +142,32 @@ mod tests {
         ToBroker::Interest { revision, changes: vec![] }
     }
 
-    fn gateway_lines() -> [ToBroker; 3] {
+    fn gateway_lines() -> [ToBroker; 5] {
+        let ticket = Ticket { link: 1, number: 1 };
         [
             interest(1),
             ToBroker::Attach { cursor: None },
-            ToBroker::Delivered {
-                ticket: Ticket { link: 1, number: 1 },
-                outcome: Outcome::Written,
-            },
+            ToBroker::Fetch { number: 1, audiences: vec![], max_bytes: 1 },
+            ToBroker::Counted { ticket, tally: Tally::default() },
+            ToBroker::Delivered { ticket, outcome: Outcome::Written },
         ]
     }
 
-    fn publisher_lines() -> [ToBroker; 2] {
+    fn publish(content: Content) -> ToBroker {
+        ToBroker::Publish {
+            number: 1,
+            unanswered: 1,
+            id: None,
+            count_within_millis: None,
+            audience: Audience::Everyone,
+            content,
+        }
+    }
+
+    fn publisher_lines() -> [ToBroker; 3] {
         [
-            ToBroker::Publish { number: 1, audience: Audience::Everyone, content: "x".into() },
+            ToBroker::Settled { unanswered: 1 },
+            publish("x".into()),
             ToBroker::Push {
                 number: 2,
                 to: Address { worker: WorkerId(1), connection: ConnectionId(1) },
@@ -177,11 +202,7 @@ mod tests {
 
     #[test]
     fn a_content_that_would_not_fit_into_an_event_is_a_violation() {
-        let publish = |len_bytes| ToBroker::Publish {
-            number: 1,
-            audience: Audience::Everyone,
-            content: Content::Binary(vec![0; len_bytes].into()),
-        };
+        let publish = |len_bytes| publish(Content::Binary(vec![0; len_bytes].into()));
         let mut publisher = Conversation::Publisher;
         assert_eq!(publisher.hear(&publish(MAX_CONTENT_BYTES)), Ok(()));
         let len_bytes = MAX_CONTENT_BYTES + 1;

@@ -15,6 +15,9 @@ pub enum Ending {
     /// The same process has come back on another socket; this one may be half-open.
     #[error("its process has a newer link")]
     Replaced,
+    /// The log begins anew.
+    #[error("a new epoch of the log begins")]
+    NewEpoch,
     /// This broker ends.
     #[error("the broker is shutting down")]
     ShutDown,
@@ -25,7 +28,10 @@ impl Ending {
     /// written: they are gone, or take nothing.
     pub fn is_told(&self) -> bool {
         match self {
-            Self::Lost(LinkError::Decode(_)) | Self::Violation(_) | Self::ShutDown => true,
+            Self::Lost(LinkError::Decode(_))
+            | Self::Violation(_)
+            | Self::NewEpoch
+            | Self::ShutDown => true,
             Self::Lost(_) | Self::Replaced => false,
         }
     }
@@ -33,7 +39,9 @@ impl Ending {
     /// Whether it belongs to a cluster's ordinary life.
     pub fn is_ordinary(&self) -> bool {
         match self {
-            Self::Lost(LinkError::Closed) | Self::Replaced | Self::ShutDown => true,
+            Self::Lost(LinkError::Closed) | Self::Replaced | Self::NewEpoch | Self::ShutDown => {
+                true
+            }
             Self::Lost(_) | Self::Violation(_) => false,
         }
     }

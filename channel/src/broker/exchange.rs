@@ -1,19 +1,25 @@
 //! What the broker knows and decides: takes what links say, answers what to send to whom. Pure:
-//! times are durations since the broker started.
+//! times are durations since the Unix epoch, from a clock that never goes back.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use campanile_messages::link::{InterestChange, Number, Outcome, Refusal, Role, Ticket, Welcome};
+use campanile_messages::link::{
+    Gap, InterestChange, Number, Outcome, Role, Tally, Ticket, Welcome,
+};
 use campanile_messages::{
-    Address, Audience, Content, EncodedFrame, FromBroker, Hello, InstanceId, Position, ToBroker,
+    Address, Audience, Content, Durability, EncodedFrame, FromBroker, Hello, InstanceId, Position,
+    ToBroker,
 };
 
 use super::LinkNumber;
 use super::conversation::{Conversation, Violation};
-use super::log::Log;
+use super::intake::{Intake, Publish, Staged, Taken};
+use super::log::{Log, Opening};
+use super::receipt::Receipt;
+use super::record::{Changes, KnownId, Record, Trim};
 use super::routing::{Routing, TooManyAudiences};
-use super::worker_ids::{InvalidWorkers, Whereabouts, WorkerIds};
+use super::worker_ids::{InvalidWorkers, Supply, Whereabouts, WorkerIds};
 
 /// What the broker has to do, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +45,9 @@ pub enum Effect {
         /// The events, in order.
         frames: Vec<EncodedFrame>,
     },
+    /// A gateway has seen events that this log does not have: it is older than what it was. End
+    /// every link and begin a [new epoch](Exchange::begin_epoch).
+    BeginEpoch,
 }
 
 /// A link that may be used.
@@ -69,28 +78,42 @@ pub enum Unwelcome {
     InvalidWorkers(#[from] InvalidWorkers),
 }
 
-/// The bounds and the chance that an [`Exchange`] starts with.
+/// The bounds, the chance and the past that an [`Exchange`] starts with.
 pub struct Start {
-    /// Random.
-    pub epoch: u64,
+    /// The present time.
+    pub now: Duration,
+    /// How durable an event is before it is released.
+    pub durability: Durability,
+    /// Whether there is a disk, to which [changes](Exchange::take_changes) go.
+    pub keeps: bool,
+    /// The log as it was found, or a new one.
+    pub log: Opening,
+    /// The events that were found, in order.
+    pub events: Vec<Record>,
+    /// The idempotency keys that were found.
+    pub ids: Vec<KnownId>,
+    /// Where worker ids come from.
+    pub worker_ids: Supply,
     /// The first link's number; random, so that a `Delivered` meant for an earlier broker finds
     /// nobody here.
     pub first_link: u64,
-    /// Draws the incarnations of worker ids.
-    pub random: Box<dyn FnMut() -> u32>,
     /// As in [`BrokerConfig`](super::BrokerConfig).
-    pub log_max_bytes: usize,
-    /// As in [`BrokerConfig`](super::BrokerConfig).
-    pub log_max_age: Duration,
+    pub return_limit: Duration,
     /// As in [`BrokerConfig`](super::BrokerConfig).
     pub max_links: usize,
     /// As in [`BrokerConfig`](super::BrokerConfig).
     pub max_audiences_per_link: usize,
+    /// As in [`BrokerConfig`](super::BrokerConfig).
+    pub max_ids: usize,
 }
 
 /// The links, what they want, the log, and the worker ids.
 pub struct Exchange {
+    durability: Durability,
+    keeps: bool,
     log: Log,
+    intake: Intake,
+    changes: Changes,
     routing: Routing,
     workers: WorkerIds,
     links: HashMap<LinkNumber, Peer>,
@@ -102,15 +125,36 @@ pub struct Exchange {
 struct Peer {
     instance: InstanceId,
     conversation: Conversation,
+    /// Where the log ended when this link was last told.
+    told: u64,
 }
 
 impl Exchange {
-    /// No links, no events.
+    /// No links.
     pub fn new(start: Start) -> Self {
+        let Start { now, durability, keeps, log: opening, events, ids, .. } = start;
+        let last = opening.head;
+        // What is appended below ends where the log ended.
+        let head = events.first().map_or(last, |first| first.sequence - 1);
+        let mut log = Log::new(Opening { head, ..opening });
+        let mut intake = Intake::new(last, start.max_ids);
+        intake.ids.recover(ids);
+        for record in events {
+            let Record { sequence, publisher, number, gateways, matched, .. } = record;
+            let receipt = Receipt { sequence, gateways, matched };
+            intake.publishers.recover(publisher, number, receipt, now);
+            log.append(&record);
+            // What is there for the publishers' sake alone is more than the log may keep.
+            log.trim(now, &mut Trim::default());
+        }
         Self {
-            log: Log::new(start.epoch, start.log_max_bytes, start.log_max_age),
+            durability,
+            keeps,
+            log,
+            intake,
+            changes: Changes::default(),
             routing: Routing::new(start.max_audiences_per_link),
-            workers: WorkerIds::new(start.random),
+            workers: WorkerIds::new(start.worker_ids, now, start.return_limit),
             links: HashMap::new(),
             next_link: start.first_link,
             max_links: start.max_links,
@@ -137,15 +181,25 @@ impl Exchange {
             Role::Gateway { workers, held } => {
                 self.workers.take(hello.instance, link, workers, held)?
             }
-            Role::Publisher => Vec::new(),
+            Role::Publisher { unanswered } => {
+                self.intake.publishers.enter(hello.instance, link, unanswered);
+                Vec::new()
+            }
         };
         if let Some(replaced) = replaced {
             self.remove(replaced, now);
         }
         self.next_link += 1;
-        let peer = Peer { instance: hello.instance, conversation };
+        let head = self.log.head();
+        let peer = Peer { instance: hello.instance, conversation, told: head.sequence };
         self.links.insert(link, peer);
-        Ok(Entered { link, welcome: Welcome { head: self.log.head(), workers }, replaced })
+        let welcome = Welcome { head, durability: self.durability, workers };
+        Ok(Entered { link, welcome, replaced })
+    }
+
+    /// The least worker id that was never given out, where ids are counted.
+    pub fn next_worker(&self) -> Option<u64> {
+        self.workers.next_counted()
     }
 
     /// Takes what a link says and adds what is to be done to `effects`. A link that is gone is not
@@ -164,6 +218,7 @@ impl Exchange {
             return Ok(());
         };
         peer.conversation.hear(&message)?;
+        let instance = peer.instance;
         match message {
             ToBroker::Heartbeat => {}
             ToBroker::Interest { changes, .. } => {
@@ -171,17 +226,60 @@ impl Exchange {
                 effects.extend(self.confirmation(link));
             }
             ToBroker::Attach { cursor } => self.attach(link, cursor, effects),
-            ToBroker::Delivered { ticket, outcome } => {
-                effects.extend(self.answer(ticket, outcome));
+            ToBroker::Fetch { number, audiences, max_bytes } => {
+                effects.push(self.fetch(link, number, audiences, max_bytes));
             }
-            ToBroker::Publish { number, audience, content } => {
-                self.publish(link, number, audience, content, now, effects)
+            ToBroker::Delivered { ticket, outcome } => {
+                let answered = FromBroker::Answered { number: ticket.number, outcome };
+                effects.extend(self.answer(ticket, answered));
+            }
+            ToBroker::Counted { ticket, tally } => effects.extend(self.counted(ticket, tally)),
+            ToBroker::Publish {
+                number,
+                unanswered,
+                id,
+                count_within_millis,
+                audience,
+                content,
+            } => {
+                let publisher = instance;
+                self.intake.publishers.forget_below(publisher, unanswered);
+                let publish =
+                    Publish { publisher, number, id, count_within_millis, audience, content };
+                self.publish(link, publish, now, effects);
+            }
+            ToBroker::Settled { unanswered } => {
+                self.intake.publishers.forget_below(instance, unanswered);
             }
             ToBroker::Push { number, to, content } => {
-                effects.push(self.push(link, number, to, content, now))
+                effects.push(self.push(link, number, to, content, now));
             }
         }
         Ok(())
+    }
+
+    /// Every event up to this sequence is as durable as was promised: from here on they are
+    /// accepted, and go out.
+    pub fn stored(&mut self, up_to: u64, now: Duration, effects: &mut Vec<Effect>) {
+        while let Some(staged) = self.intake.release(up_to) {
+            self.release(&staged, now, effects);
+        }
+        self.trim(now);
+    }
+
+    /// Whether something was accepted that is to go to disk.
+    pub fn has_news(&self) -> bool {
+        !self.changes.events.is_empty()
+    }
+
+    /// What goes to disk since the last call, in order.
+    pub fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// How much waits to be durable, in bytes.
+    pub fn staged_bytes(&self) -> usize {
+        self.intake.staged_bytes()
     }
 
     /// Forgets a link, if it is there still.
@@ -189,18 +287,39 @@ impl Exchange {
         if let Some(peer) = self.links.remove(&link) {
             self.routing.remove(link);
             self.workers.leave(peer.instance, link, now);
+            self.intake.publishers.leave(peer.instance, link, now);
         }
     }
 
-    /// Drops what was kept long enough.
-    pub fn tick(&mut self, now: Duration) {
-        self.log.trim(now);
+    /// Drops what was kept long enough, and tells quiet gateways where the log ends.
+    pub fn tick(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        self.trim(now);
         self.workers.expire(now);
+        self.intake.publishers.expire(now);
+        let mut forgotten = Vec::new();
+        self.intake.ids.expire(now, &mut forgotten);
+        if self.keeps {
+            self.changes.forgotten_ids.append(&mut forgotten);
+        }
+        let head = self.log.head().sequence;
+        for (&link, peer) in &mut self.links {
+            if peer.conversation.is_attached() && peer.told < head {
+                peer.told = head;
+                effects.push(Effect::Send { link, message: FromBroker::Mark { head } });
+            }
+        }
     }
 
     /// From here on nothing is published and no link comes in.
     pub fn close(&mut self) {
         self.closing = true;
+    }
+
+    /// Nothing of the log so far counts any more; sequences go on. All links are to be ended before.
+    pub fn begin_epoch(&mut self, epoch: u64) {
+        self.log = self.log.begin_epoch(epoch, self.intake.head());
+        self.intake.forget();
+        self.changes = Changes::default();
     }
 
     fn note_interest(
@@ -214,69 +333,134 @@ impl Exchange {
     }
 
     fn attach(&mut self, link: LinkNumber, cursor: Option<Position>, effects: &mut Vec<Effect>) {
-        let missed = self.log.since(cursor);
-        let lost = missed.lost;
-        let frames = missed
-            .entries
+        let head = self.log.head();
+        let at = |sequence| Position { sequence, ..head };
+        let (from, gap) = match cursor {
+            None => (head, None),
+            Some(cursor) if cursor.epoch != head.epoch => {
+                // All that this log ever had is new to the gateway.
+                (at(self.log.tail()), Some(Gap::EpochChanged))
+            }
+            Some(cursor) if cursor.sequence > head.sequence => {
+                return effects.push(Effect::BeginEpoch);
+            }
+            Some(cursor) => {
+                let lost = |audience| self.log.lost_up_to(audience);
+                let lost = self.routing.audiences(link).map(lost).max().unwrap_or(0);
+                let gap = (lost > cursor.sequence).then_some(Gap::Expired);
+                (at(lost.max(cursor.sequence)), gap)
+            }
+        };
+        let frames = self
+            .log
+            .after(from.sequence)
             .filter(|entry| self.routing.wants(link, &entry.audience))
             .map(|entry| entry.frame.clone())
             .collect();
         self.routing.go_live(link);
+        effects.push(Effect::Send { link, message: FromBroker::Attached { from, gap } });
         effects.push(Effect::Replay { link, frames });
-        let message = FromBroker::Attached { lost };
-        effects.push(Effect::Send { link, message });
         effects.extend(self.confirmation(link));
     }
 
     /// Only a link that is attached is told that its interest counts: an event that is accepted
     /// from here on reaches it.
-    fn confirmation(&self, link: LinkNumber) -> Option<Effect> {
-        match self.links.get(&link)?.conversation {
+    fn confirmation(&mut self, link: LinkNumber) -> Option<Effect> {
+        let head = self.log.head().sequence;
+        let peer = self.links.get_mut(&link)?;
+        match peer.conversation {
             Conversation::Gateway { attached: true, revision: Some(revision) } => {
-                Some(Effect::Send {
-                    link,
-                    message: FromBroker::Confirmed { revision, head: self.log.head().sequence },
-                })
+                peer.told = head;
+                Some(Effect::Send { link, message: FromBroker::Confirmed { revision, head } })
             }
             _ => None,
         }
     }
 
+    /// Old events go out in the frames in which the log keeps them.
+    fn fetch(
+        &self,
+        link: LinkNumber,
+        number: u64,
+        audiences: Vec<Audience>,
+        max_bytes: u64,
+    ) -> Effect {
+        let mut frames = Vec::new();
+        for audience in audiences {
+            let past = self.log.past(&audience, max_bytes);
+            let events = u32::try_from(past.frames.len()).expect("the log is bounded");
+            let (expired, left_out) = (past.expired, past.left_out);
+            frames.push(FromBroker::Past { audience, events, expired, left_out }.encode());
+            frames.extend(past.frames);
+        }
+        frames.push(FromBroker::Fetched { number }.encode());
+        Effect::Replay { link, frames }
+    }
+
     fn publish(
         &mut self,
         link: LinkNumber,
-        number: Number,
-        audience: Audience,
-        content: Content,
+        publish: Publish,
         now: Duration,
         effects: &mut Vec<Effect>,
     ) {
-        let message = match self.accept(audience, content, now, effects) {
-            Ok((sequence, gateways, matched)) => {
-                FromBroker::Accepted { number, sequence, gateways, matched }
-            }
-            Err(refusal) => FromBroker::Refused { number, refusal },
+        let number = publish.number;
+        let Self { intake, routing, changes, closing, .. } = self;
+        let matched = |audience: &Audience| routing.count(audience);
+        let changes = self.keeps.then_some(changes);
+        let message = match intake.take(publish, matched, *closing, now, changes) {
+            Taken::Staged if self.keeps && self.durability != Durability::Memory => return,
+            Taken::Staged => return self.stored(u64::MAX, now, effects),
+            Taken::Repeated(receipt) => accepted(number, receipt, 0, 0),
+            Taken::Refused(refusal) => FromBroker::Refused { number, refusal },
         };
         effects.push(Effect::Send { link, message });
     }
 
-    fn accept(
-        &mut self,
-        audience: Audience,
-        content: Content,
-        now: Duration,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(u64, u32, u64), Refusal> {
-        if self.closing {
-            return Err(Refusal::ShuttingDown);
+    fn release(&mut self, staged: &Staged, now: Duration, effects: &mut Vec<Effect>) {
+        let Record { sequence, publisher, number, ref audience, .. } = staged.record;
+        let frame = self.log.append(&staged.record);
+        let links = self.routing.links(audience);
+        let publisher_link = self.intake.publishers.link(publisher);
+        let (mut counting, mut away) = (0, 0);
+        if let (Some(within_millis), Some(link)) = (staged.count_within_millis, publisher_link) {
+            let ticket = Ticket { link: link.0, number };
+            let message = FromBroker::Count { ticket, sequence, within_millis };
+            let send = |link: &LinkNumber| Effect::Send { link: *link, message: message.clone() };
+            effects.extend(links.iter().map(send));
+            counting = u32::try_from(links.len()).unwrap_or(u32::MAX);
+            away = self.workers.away(now);
         }
-        let route = self.routing.route(&audience);
-        let (sequence, frame) =
-            self.log.append(audience, content, now).map_err(|_| Refusal::LogFull)?;
-        if !route.links.is_empty() {
-            effects.push(Effect::Route { links: route.links, frame });
+        if !links.is_empty() {
+            effects.push(Effect::Route { links, frame });
         }
-        Ok((sequence, route.gateways, route.matched))
+        let receipt = staged.receipt();
+        if let Some(link) = publisher_link {
+            let message = accepted(number, receipt, counting, away);
+            effects.push(Effect::Send { link, message });
+        }
+        for &(publisher, number) in &staged.repeated_by {
+            if let Some(link) = self.intake.publishers.link(publisher) {
+                effects.push(Effect::Send { link, message: accepted(number, receipt, 0, 0) });
+            }
+        }
+    }
+
+    fn trim(&mut self, now: Duration) {
+        let mut trim = Trim::default();
+        self.log.trim(now, &mut trim);
+        if self.keeps && !trim.last.is_empty() {
+            // A broker that is started again must know what a publisher may repeat.
+            let kept = self.log.tail() + 1;
+            trim.below = self.intake.publishers.oldest().map_or(kept, |oldest| oldest.min(kept));
+            let trims = self.changes.trim.get_or_insert_default();
+            trims
+                .evicted
+                .retain(|evicted| trim.last.iter().all(|(audience, _)| audience != evicted));
+            trims.last.append(&mut trim.last);
+            trims.evicted.append(&mut trim.evicted);
+            (trims.below, trims.floor) = (trim.below, trim.floor);
+        }
     }
 
     fn push(
@@ -301,15 +485,16 @@ impl Exchange {
         Effect::Send { link, message: FromBroker::Answered { number, outcome } }
     }
 
+    fn counted(&self, ticket: Ticket, tally: Tally) -> Option<Effect> {
+        self.answer(ticket, FromBroker::Counted { number: ticket.number, tally })
+    }
+
     /// Passes an answer on to the publisher that asked, if it is there still: a ticket is all that
     /// is known of a question.
-    fn answer(&self, ticket: Ticket, outcome: Outcome) -> Option<Effect> {
+    fn answer(&self, ticket: Ticket, message: FromBroker) -> Option<Effect> {
         let link = LinkNumber(ticket.link);
         let peer = self.links.get(&link)?;
-        (peer.conversation == Conversation::Publisher).then_some(Effect::Send {
-            link,
-            message: FromBroker::Answered { number: ticket.number, outcome },
-        })
+        (peer.conversation == Conversation::Publisher).then_some(Effect::Send { link, message })
     }
 
     /// There are few links and hellos are rare, so this looks at all of them.
@@ -319,6 +504,11 @@ impl Exchange {
             .find(|(_, peer)| peer.instance == instance && peer.conversation.role() == role)
             .map(|(link, _)| *link)
     }
+}
+
+fn accepted(number: Number, receipt: Receipt, counting: u32, away: u32) -> FromBroker {
+    let Receipt { sequence, gateways, matched } = receipt;
+    FromBroker::Accepted { number, sequence, gateways, matched, counting, away }
 }
 
 #[cfg(test)]

@@ -1,30 +1,55 @@
-//! The log: numbers events and keeps the recent ones, bounded in bytes and age. Pure: times are
-//! durations since the broker started.
+//! The log: keeps the recent events of one epoch, bounded in bytes and age, and knows what of
+//! which audience it has dropped. Pure: times are durations since the Unix epoch.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
-use bytestring::ByteString;
-use campanile_messages::{Audience, Content, EncodedFrame, Event, FromBroker, Position};
+use campanile_messages::{Audience, EncodedFrame, Event, FromBroker, Position};
+
+use super::record::{Record, Trim};
+use super::trimmed::Trimmed;
 
 /// What an event costs besides its content and the name of its audience: the entry (twice, for the
-/// room that a growing queue reserves), the head of its frame, and the allocations' own.
-const ENTRY_OVERHEAD_BYTES: usize = 448;
+/// room that a growing queue reserves), the head of its frame, its place in the index, and the
+/// allocations' own.
+const ENTRY_OVERHEAD_BYTES: usize = 640;
 
-/// There is no room, and nothing may be dropped yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogFull;
+/// The most audiences whose last dropped event is remembered.
+const MAX_TRIMMED: usize = 1 << 16;
 
-/// The recent events of one epoch, in order, with a dense sequence from 1.
+/// What a log is opened with.
+#[derive(Debug)]
+pub struct Opening {
+    /// Random; another one whenever continuity cannot be proven.
+    pub epoch: u64,
+    /// The last sequence that was ever given.
+    pub head: u64,
+    /// Up to which sequence events of audiences without an entry in `trimmed` may be lost.
+    pub floor: u64,
+    /// The last dropped sequence of audiences.
+    pub trimmed: Vec<(Audience, u64)>,
+    /// The bound on what is kept, in bytes, with what it costs to keep it.
+    pub max_bytes: usize,
+    /// How long an event is kept.
+    pub max_age: Duration,
+    /// Nothing is too old before: gateways must have had time to come back, however long ago an
+    /// earlier broker ended.
+    pub keep_until: Duration,
+}
+
+/// The recent events of one epoch, in order. Their sequences are dense.
 #[derive(Debug)]
 pub struct Log {
     epoch: u64,
     head: u64,
     entries: VecDeque<Entry>,
+    /// The sequences that are kept of each audience, oldest first. Never empty.
+    by_audience: HashMap<Audience, VecDeque<u64>>,
+    trimmed: Trimmed,
     kept_bytes: usize,
     max_bytes: usize,
     max_age: Duration,
+    keep_until: Duration,
 }
 
 /// An event as it is kept: encoded once, for live links and for those that come back.
@@ -34,25 +59,55 @@ pub struct Entry {
     pub audience: Audience,
     /// The frame that hands it to a gateway.
     pub frame: EncodedFrame,
-    cost_bytes: usize,
+    content_bytes: usize,
     at: Duration,
 }
 
-/// What a gateway missed.
-#[derive(Debug)]
-pub struct Missed<E> {
-    /// How many events since its cursor are no longer kept.
-    pub lost: u64,
-    /// Those that are, in order.
-    pub entries: E,
+impl Entry {
+    fn cost_bytes(&self) -> usize {
+        cost_bytes(&self.audience, self.content_bytes)
+    }
+}
+
+/// The kept events of one audience, as far as they are of use.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Past {
+    /// Events up to this sequence may be lost.
+    pub expired: u64,
+    /// Events up to this sequence are not in `frames`.
+    pub left_out: u64,
+    /// The newest events, oldest first.
+    pub frames: Vec<EncodedFrame>,
 }
 
 impl Log {
-    /// An empty log. `epoch` is random; `max_bytes` and `max_age` bound what is kept. For the first
-    /// `max_age` nothing is dropped, so that gateways of an earlier broker find everything that this
-    /// one accepted.
-    pub fn new(epoch: u64, max_bytes: usize, max_age: Duration) -> Self {
-        Self { epoch, head: 0, entries: VecDeque::new(), kept_bytes: 0, max_bytes, max_age }
+    /// An empty log that goes on where an earlier one stood.
+    pub fn new(opening: Opening) -> Self {
+        let Opening { epoch, head, floor, trimmed, max_bytes, max_age, keep_until } = opening;
+        let mut log = Self {
+            epoch,
+            head,
+            entries: VecDeque::new(),
+            by_audience: HashMap::new(),
+            trimmed: Trimmed::new(floor, MAX_TRIMMED),
+            kept_bytes: 0,
+            max_bytes,
+            max_age,
+            keep_until,
+        };
+        let mut trimmed = trimmed;
+        trimmed.sort_by_key(|(_, sequence)| *sequence);
+        for (audience, sequence) in trimmed {
+            log.trimmed.note(audience, sequence);
+        }
+        log
+    }
+
+    /// An empty log of another epoch with the same bounds, whose sequences go on above `head`.
+    pub fn begin_epoch(&self, epoch: u64, head: u64) -> Self {
+        let Self { max_bytes, max_age, keep_until, .. } = *self;
+        let trimmed = Vec::new();
+        Self::new(Opening { epoch, head, floor: head, trimmed, max_bytes, max_age, keep_until })
     }
 
     /// Where the log ends.
@@ -60,252 +115,99 @@ impl Log {
         Position { epoch: self.epoch, sequence: self.head }
     }
 
-    /// Numbers an event and keeps it; answers its number and its frame. An event that alone is past
-    /// the bound in bytes is numbered and not kept.
+    /// The sequence before the oldest event that is kept.
+    pub fn tail(&self) -> u64 {
+        self.head - self.entries.len() as u64
+    }
+
+    /// Keeps the event that comes next, and answers its frame.
     ///
-    /// # Errors
-    /// [`LogFull`], and the event has no number.
-    pub fn append(
-        &mut self,
-        audience: Audience,
-        content: Content,
-        now: Duration,
-    ) -> Result<(u64, EncodedFrame), LogFull> {
-        let cost_bytes = cost_bytes(&audience, &content);
-        let may_trim = now >= self.max_age;
-        if !may_trim && self.kept_bytes + cost_bytes > self.max_bytes {
-            return Err(LogFull);
-        }
-        let sequence = self.head + 1;
-        let event = Event { sequence, audience: audience.clone(), content: own(&content) };
+    /// # Panics
+    /// If its sequence is not the next.
+    pub fn append(&mut self, record: &Record) -> EncodedFrame {
+        assert_eq!(record.sequence, self.head + 1, "the log is dense");
+        self.head = record.sequence;
+        let (audience, content) = (record.audience.clone(), record.content.clone());
+        let content_bytes = content.as_bytes().len();
+        let event = Event { sequence: record.sequence, audience: audience.clone(), content };
         let frame = FromBroker::Event(event).encode();
-        self.head = sequence;
-        self.kept_bytes += cost_bytes;
-        self.entries.push_back(Entry { audience, frame: frame.clone(), cost_bytes, at: now });
-        self.trim(now);
-        Ok((sequence, frame))
+        self.by_audience.entry(audience.clone()).or_default().push_back(record.sequence);
+        let entry = Entry { audience, frame: frame.clone(), content_bytes, at: record.at };
+        self.kept_bytes += entry.cost_bytes();
+        self.entries.push_back(entry);
+        frame
     }
 
-    /// What came after a cursor. `None` has missed nothing. A cursor of another epoch, or ahead of
-    /// the head, has missed all that this log ever had.
-    pub fn since(&self, cursor: Option<Position>) -> Missed<impl Iterator<Item = &Entry>> {
-        let trimmed = self.head - self.entries.len() as u64;
-        let seen = match cursor {
-            None => self.head,
-            Some(cursor) if cursor.epoch == self.epoch && cursor.sequence <= self.head => {
-                cursor.sequence
+    /// The kept events above a sequence, in order.
+    pub fn after(&self, sequence: u64) -> impl Iterator<Item = &Entry> {
+        let skip = sequence.saturating_sub(self.tail());
+        self.entries.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX))
+    }
+
+    /// Up to which sequence events of an audience may be lost.
+    pub fn lost_up_to(&self, audience: &Audience) -> u64 {
+        self.trimmed.lost_up_to(audience)
+    }
+
+    /// The newest kept events of an audience, of up to `max_bytes` of content, at least one.
+    pub fn past(&self, audience: &Audience, max_bytes: u64) -> Past {
+        let expired = self.lost_up_to(audience);
+        let mut past = Past { expired, left_out: expired, frames: Vec::new() };
+        let mut bytes = 0;
+        let tail = self.tail();
+        for &sequence in self.by_audience.get(audience).into_iter().flatten().rev() {
+            let entry = &self.entries[(sequence - tail - 1) as usize];
+            bytes += entry.content_bytes as u64;
+            if bytes > max_bytes && !past.frames.is_empty() {
+                past.left_out = sequence;
+                break;
             }
-            Some(_) => 0,
-        };
-        let skip = usize::try_from(seen.saturating_sub(trimmed)).unwrap_or(usize::MAX);
-        Missed { lost: trimmed.saturating_sub(seen), entries: self.entries.iter().skip(skip) }
+            past.frames.push(entry.frame.clone());
+        }
+        past.frames.reverse();
+        past
     }
 
-    /// Drops what is too old or too much. Called now and then too, so that an idle log gives its
-    /// memory back.
-    pub fn trim(&mut self, now: Duration) {
-        // Finds nothing at first: what was accepted then is within the bound, and young.
+    /// Drops what is too old or too much, and notes it in `trim`. Called now and then too, so that
+    /// an idle log gives its memory back.
+    pub fn trim(&mut self, now: Duration, trim: &mut Trim) {
+        let may_expire = now >= self.keep_until;
         while let Some(oldest) = self.entries.front()
-            && (self.kept_bytes > self.max_bytes || oldest.at + self.max_age <= now)
+            && (self.kept_bytes > self.max_bytes || may_expire && oldest.at + self.max_age <= now)
         {
-            self.kept_bytes -= oldest.cost_bytes;
-            self.entries.pop_front();
+            self.kept_bytes -= oldest.cost_bytes();
+            let sequence = self.tail() + 1;
+            let audience = self.entries.pop_front().expect("there is an oldest").audience;
+            if let Some(kept) = self.by_audience.get_mut(&audience) {
+                kept.pop_front();
+                if kept.is_empty() {
+                    self.by_audience.remove(&audience);
+                }
+            }
+            // Dropped from the table and back in it: the later counts.
+            trim.evicted.retain(|evicted| *evicted != audience);
+            trim.last.push((audience.clone(), sequence));
+            trim.evicted.extend(self.trimmed.note(audience, sequence));
         }
+        trim.floor = self.trimmed.floor();
         if self.entries.capacity() > 4 * self.entries.len() {
             self.entries.shrink_to(2 * self.entries.len());
+        }
+        if self.by_audience.capacity() > 4 * self.by_audience.len() {
+            self.by_audience.shrink_to(2 * self.by_audience.len());
         }
     }
 }
 
-fn cost_bytes(audience: &Audience, content: &Content) -> usize {
+/// What it costs to keep an event.
+pub fn cost_bytes(audience: &Audience, content_bytes: usize) -> usize {
     let name_bytes = match audience {
         Audience::Everyone => 0,
         Audience::Group(name) => name.len(),
     };
-    // The name stands in the entry and in the frame.
-    content.as_bytes().len() + 2 * name_bytes + ENTRY_OVERHEAD_BYTES
-}
-
-/// The content in an allocation of its own: what was received is a slice of a read buffer, and the
-/// smallest slice would keep that whole buffer, up to a whole large frame, as long as the event.
-fn own(content: &Content) -> Content {
-    match content {
-        Content::Text(text) => Content::Text(ByteString::from(&**text)),
-        Content::Binary(bytes) => Content::Binary(Bytes::copy_from_slice(bytes)),
-    }
+    // The name stands in the entry, in the index and in the frame.
+    content_bytes + 3 * name_bytes + ENTRY_OVERHEAD_BYTES
 }
 
 #[cfg(test)]
-mod tests {
-    use campanile_messages::GroupName;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const EPOCH: u64 = 7;
-    const AGE: Duration = Duration::from_secs(10);
-
-    fn at(sequence: u64) -> Option<Position> {
-        Some(Position { epoch: EPOCH, sequence })
-    }
-
-    fn secs(secs: u64) -> Duration {
-        Duration::from_secs(secs)
-    }
-
-    fn frame(sequence: u64, content: &'static str) -> EncodedFrame {
-        FromBroker::Event(Event { sequence, audience: Audience::Everyone, content: content.into() })
-            .encode()
-    }
-
-    fn missed(log: &Log, cursor: Option<Position>) -> (u64, Vec<EncodedFrame>) {
-        let missed = log.since(cursor);
-        let frames = missed.entries.map(|entry| entry.frame.clone()).collect();
-        (missed.lost, frames)
-    }
-
-    fn log_of(contents: &[&'static str], now: Duration, max_bytes: usize) -> Log {
-        let mut log = Log::new(EPOCH, max_bytes, AGE);
-        for content in contents {
-            log.append(Audience::Everyone, (*content).into(), now).unwrap();
-        }
-        log
-    }
-
-    #[test]
-    fn events_are_numbered_from_1_without_a_gap() {
-        let mut log = Log::new(EPOCH, 1 << 20, AGE);
-        assert_eq!(Some(log.head()), at(0));
-        for sequence in 1..4 {
-            let appended = log.append(Audience::Everyone, "x".into(), secs(0));
-            assert_eq!(appended, Ok((sequence, frame(sequence, "x"))));
-        }
-        assert_eq!(Some(log.head()), at(3));
-    }
-
-    #[test]
-    fn a_cursor_of_this_epoch_misses_what_is_above_it() {
-        let log = log_of(&["a", "b"], secs(0), 1 << 20);
-        assert_eq!(missed(&log, at(0)), (0, vec![frame(1, "a"), frame(2, "b")]));
-        assert_eq!(missed(&log, at(1)), (0, vec![frame(2, "b")]));
-        assert_eq!(missed(&log, at(2)), (0, vec![]));
-    }
-
-    #[test]
-    fn the_first_attach_misses_nothing() {
-        let log = log_of(&["a", "b"], secs(0), 1 << 20);
-        assert_eq!(missed(&log, None), (0, vec![]));
-    }
-
-    #[test]
-    fn a_cursor_of_another_epoch_or_ahead_of_the_head_misses_everything() {
-        let log = log_of(&["a", "b"], secs(0), 1 << 20);
-        let other = Position { epoch: 8, sequence: 1 };
-        let all = (0, vec![frame(1, "a"), frame(2, "b")]);
-        assert_eq!(missed(&log, Some(other)), all);
-        assert_eq!(missed(&log, at(3)), all);
-    }
-
-    #[test]
-    fn what_was_dropped_is_counted_as_lost() {
-        let room_for_one = ENTRY_OVERHEAD_BYTES + 1;
-        let log = log_of(&["a", "b", "c"], AGE, room_for_one);
-        assert_eq!(missed(&log, at(0)), (2, vec![frame(3, "c")]));
-        assert_eq!(missed(&log, at(1)), (1, vec![frame(3, "c")]));
-        assert_eq!(missed(&log, at(2)), (0, vec![frame(3, "c")]));
-        let other = Position { epoch: 8, sequence: 3 };
-        assert_eq!(missed(&log, Some(other)), (2, vec![frame(3, "c")]));
-    }
-
-    #[test]
-    fn until_gateways_had_time_to_return_a_full_log_refuses_and_drops_nothing() {
-        let room_for_one = ENTRY_OVERHEAD_BYTES + 1;
-        let mut log = log_of(&["a"], secs(0), room_for_one);
-        let just_before = AGE - Duration::from_nanos(1);
-        let refused = log.append(Audience::Everyone, "b".into(), just_before);
-        assert_eq!(refused, Err(LogFull));
-        log.trim(just_before);
-        assert_eq!(missed(&log, at(0)), (0, vec![frame(1, "a")]));
-
-        let accepted = log.append(Audience::Everyone, "c".into(), AGE);
-        assert_eq!(accepted, Ok((2, frame(2, "c"))));
-    }
-
-    #[test]
-    fn old_events_are_dropped_and_their_memory_with_them() {
-        let mut log = log_of(&["x"; 1_000], secs(1), 1 << 20);
-        log.trim(secs(11) - Duration::from_nanos(1));
-        assert_eq!(log.since(at(0)).lost, 0);
-        log.trim(secs(11));
-        assert_eq!(missed(&log, at(0)), (1_000, vec![]));
-        assert_eq!(log.kept_bytes, 0);
-        assert_eq!(log.entries.capacity(), 0);
-    }
-
-    #[test]
-    fn an_event_past_the_bound_has_a_number_and_is_not_kept() {
-        let mut log = log_of(&["a"], AGE, ENTRY_OVERHEAD_BYTES + 10);
-        let (sequence, _) = log.append(Audience::Everyone, "longer than ten".into(), AGE).unwrap();
-        assert_eq!(sequence, 2);
-        assert_eq!(missed(&log, at(0)), (2, vec![]));
-    }
-
-    #[test]
-    fn a_kept_content_does_not_pin_the_buffer_it_came_in() {
-        for len in [10, 1_000, 100_000] {
-            let buffer = Bytes::from(vec![b'x'; 1 << 20]);
-            let mut log = Log::new(EPOCH, 1 << 20, AGE);
-            let content = Content::Binary(buffer.slice(..len));
-            log.append(Audience::Everyone, content, secs(0)).unwrap();
-            assert!(buffer.is_unique(), "{len} bytes");
-        }
-    }
-
-    #[test]
-    fn the_overhead_covers_the_entry_and_a_frame_head() {
-        assert!(2 * size_of::<Entry>() + 128 <= ENTRY_OVERHEAD_BYTES);
-    }
-
-    proptest! {
-        /// The model: every event that was ever accepted, and what the rules say about it.
-        #[test]
-        fn what_is_kept_is_the_newest_within_age_and_bytes(
-            steps in prop::collection::vec((0usize..200, 0u64..4, 1u64..30), 0..80),
-            max_bytes in 1_000usize..5_000,
-        ) {
-            let mut log = Log::new(EPOCH, max_bytes, AGE);
-            let mut model: Vec<(Duration, usize)> = Vec::new();
-            let mut dropped = 0;
-            let mut now = Duration::ZERO;
-            for (len, wait, cursor) in steps {
-                now += secs(wait);
-                let name = GroupName::new("g").unwrap();
-                let content = Content::Binary(vec![0; len].into());
-                let cost = len + 2 + ENTRY_OVERHEAD_BYTES;
-                let kept = |model: &[(Duration, usize)], dropped| {
-                    model[dropped..].iter().map(|(_, cost)| cost).sum::<usize>()
-                };
-                let accepted = now >= AGE || kept(&model, dropped) + cost <= max_bytes;
-                let answer = log.append(Audience::Group(name), content, now);
-                prop_assert_eq!(answer.is_ok(), accepted);
-                if accepted {
-                    model.push((now, cost));
-                    prop_assert_eq!(answer.unwrap().0, model.len() as u64);
-                }
-                while now >= AGE
-                    && dropped < model.len()
-                    && (kept(&model, dropped) > max_bytes || model[dropped].0 + AGE <= now)
-                {
-                    dropped += 1;
-                }
-                log.trim(now);
-                prop_assert_eq!(log.kept_bytes, kept(&model, dropped));
-                let cursor = cursor.min(model.len() as u64);
-                let missed = log.since(at(cursor));
-                prop_assert_eq!(missed.lost, (dropped as u64).saturating_sub(cursor));
-                let count = missed.entries.count();
-                prop_assert_eq!(count, model.len() - dropped.max(cursor as usize));
-            }
-        }
-    }
-}
+mod tests;

@@ -5,37 +5,53 @@
 //! accepted socket ─▶ peer (a task a link) ──Enter, FromLink, LinkLost──▶ Broker (one actor)
 //!                      ▲ bounded Outbound ◀──────────────frames────────────┘ │ asks, performs
 //!                                                                            ▼
-//!                                              Exchange: Routing, Log, WorkerIds, Conversation
+//!                                              Exchange: Intake, Log, Routing, WorkerIds
+//!                                                                            │
+//!                        Broker ◀──Written── writer (a thread) ──▶ store ◀───┘ changes
 //! ```
+//!
+//! With a data directory an event goes to disk first: nobody sees it, its publisher included, before
+//! it is as durable as was promised.
 //!
 //! What bounds it: a link has one batch of messages in flight, so a broker that is behind holds its
 //! peers back; what waits for a link is bounded in bytes, and a link past its bound is cut; the log
 //! is bounded in bytes and age; links and their audiences are counted.
 
 mod actor;
+mod beginning;
 mod conversation;
 mod ending;
 mod exchange;
+mod ids;
+mod intake;
 mod log;
 mod peer;
+mod publishers;
+mod receipt;
+mod record;
 mod routing;
+mod store;
+mod trimmed;
 mod worker_ids;
+mod writer;
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
 use actix::prelude::*;
+use campanile_messages::Durability;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
-use actor::{Broker, ShutDown, Tick};
+use actor::{Broker, Close, ShutDown, Tick};
 use routing::LinkNumber;
+pub use store::StoreError;
 
 /// Sockets without a hello that are taken besides `max_links`, so that a full broker can say so.
 const MAX_STRANGERS: usize = 64;
@@ -46,18 +62,33 @@ const TICK: Duration = Duration::from_secs(1);
 /// After a failed accept: a descriptor may be free by then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The bounds of a broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a broker keeps its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// A directory of its own; made if it is not there.
+    pub dir: PathBuf,
+    /// How durable an event is before anybody sees it.
+    pub durability: Durability,
+}
+
+/// The settings of a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerConfig {
+    /// Where the log is kept; `None`: in memory only.
+    pub storage: Option<Storage>,
     /// What may wait for one link, in bytes, besides what a gateway missed and gets on attach. A
     /// link past it is cut; its peer comes back and continues where it was.
     pub max_link_queue_bytes: usize,
     /// How much the log keeps, in bytes, with what it costs to keep it. Past it the oldest events
-    /// are dropped; within `log_max_age` of the start publishes are refused instead.
+    /// are dropped, and who comes back for them is told so.
     pub log_max_bytes: usize,
-    /// How long the log keeps an event. Longer than a gateway needs to notice a lost broker and to
-    /// come back, or a gap is what its connections see.
+    /// How long the log keeps an event: as long may a client be away and miss nothing.
     pub log_max_age: Duration,
+    /// How long a gateway may take to come back. A gateway without a link is not gone before; after a
+    /// start of the broker nothing is too old before.
+    pub return_limit: Duration,
+    /// How many idempotency keys are remembered, each for two minutes; one more is refused.
+    pub max_ids: usize,
     /// How long a link that ends may take to write what waits for it, and the shutdown as a whole.
     pub shutdown_limit: Duration,
     /// A link that has not said hello by then is closed.
@@ -71,9 +102,12 @@ pub struct BrokerConfig {
 impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
+            storage: None,
             max_link_queue_bytes: 64 << 20,
             log_max_bytes: 64 << 20,
-            log_max_age: Duration::from_secs(10),
+            log_max_age: Duration::from_secs(300),
+            return_limit: Duration::from_secs(20),
+            max_ids: 500_000,
             shutdown_limit: Duration::from_secs(5),
             hello_limit: Duration::from_secs(5),
             max_links: 1_024,
@@ -87,14 +121,15 @@ impl Default for BrokerConfig {
 /// actix arbiter or another `LocalSet`.
 ///
 /// # Errors
-/// If the listener cannot be used, or the broker's actor is gone before `shutdown`: it panicked, and
-/// the process must end, because every link of the cluster waits for an actor that is no more.
+/// If the listener or the data directory cannot be used, if the disk fails, or if the broker's actor
+/// panics: then the process must end, because every link of the cluster waits for an actor that is
+/// no more. A broker that is started again goes on where this one was.
 pub async fn serve(
     config: BrokerConfig,
     listener: std::net::TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let (broker, gone) = Broker::launch(&config);
+    let (broker, gone) = Broker::launch(&config).map_err(io::Error::other)?;
     run(config, listener, shutdown, broker, gone).await
 }
 
@@ -103,7 +138,7 @@ async fn run(
     listener: std::net::TcpListener,
     shutdown: impl Future<Output = ()>,
     broker: Addr<Broker>,
-    mut gone: oneshot::Receiver<Infallible>,
+    mut gone: oneshot::Receiver<StoreError>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
@@ -118,7 +153,7 @@ async fn run(
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
-            _ = &mut gone => return Err(actor_gone()),
+            error = &mut gone => return Err(ended(error.ok())),
             Some(_) = links.join_next() => continue,
             _ = ticks.tick() => {
                 broker.do_send(Tick);
@@ -128,6 +163,7 @@ async fn run(
         };
         let trouble = match accepted {
             Ok((stream, address)) if links.len() < config.max_links + MAX_STRANGERS => {
+                let config = config.clone();
                 let link = peer::hold(stream, address, broker.clone(), config, door.clone());
                 links.spawn_local(link);
                 refusing = false;
@@ -147,24 +183,28 @@ async fn run(
     drop((listener, open));
     info!(links = links.len(), "the broker shuts down");
     let drained = async {
-        broker.send(ShutDown).await.map_err(|_| actor_gone())?;
+        // What is told to an actor that is gone is told to nobody.
+        let _ = broker.send(ShutDown).await;
         while links.join_next().await.is_some() {}
-        Ok(())
     };
     tokio::select! {
-        drained = timeout(config.shutdown_limit, drained) => match drained {
-            Ok(drained) => drained,
-            Err(_) => {
-                warn!(links = links.len(), "not every link has drained in time");
-                Ok(())
-            }
+        drained = timeout(config.shutdown_limit, drained) => if drained.is_err() {
+            warn!(links = links.len(), "not every link has drained in time");
         },
-        _ = &mut gone => Err(actor_gone()),
+        error = &mut gone => return Err(ended(error.ok())),
+    }
+    match broker.send(Close).await {
+        Ok(closed) => closed.map_err(io::Error::other),
+        Err(_) => Err(ended(gone.await.ok())),
     }
 }
 
-fn actor_gone() -> io::Error {
-    io::Error::other("the broker's actor has panicked, the process must be started again")
+/// Why the actor ended: the disk, or a panic.
+fn ended(error: Option<StoreError>) -> io::Error {
+    error.map_or_else(
+        || io::Error::other("the broker's actor has panicked, the process must be started again"),
+        io::Error::other,
+    )
 }
 
 #[cfg(test)]
@@ -179,7 +219,7 @@ mod tests {
     async fn a_panic_in_the_actor_ends_the_broker_with_an_error() {
         for stopping in [false, true] {
             let config = BrokerConfig::default();
-            let (broker, gone) = Broker::launch(&config);
+            let (broker, gone) = Broker::launch(&config).unwrap();
             let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             broker.do_send(Panic);
             let shutdown = async {

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::actor::{Broker, Enter, FromLink, LinkLost};
+use super::actor::{Broker, Enter, FromLink, LinkLost, Welcomed};
 use super::exchange::Unwelcome;
 use super::{BrokerConfig, LinkNumber};
 use crate::link::{FrameReader, LinkError, Outbound, prepare, write_out};
@@ -62,14 +62,14 @@ pub async fn hold(
             outbound.force(&encode_welcome(&Err(no_link.to_string())));
             outbound.finish();
         }
-        Ok(link) => {
+        Ok(Welcomed { link, mut is_behind }) => {
             let seat = Seat { link, broker };
             let error = tokio::select! {
                 result = &mut writing => {
                     written = true;
                     result.err()
                 }
-                error = receive(&mut reader, &seat) => error,
+                error = receive(&mut reader, &seat, is_behind.as_mut()) => error,
             };
             seat.leave(error).await;
         }
@@ -93,7 +93,7 @@ async fn enter(
     outbound: &Outbound,
     config: &BrokerConfig,
     mut door: watch::Receiver<()>,
-) -> Result<LinkNumber, NoLink> {
+) -> Result<Welcomed, NoLink> {
     let frame = tokio::select! {
         frame = timeout(config.hello_limit, reader.next_frame(MAX_HELLO_BYTES)) => {
             frame.map_err(|_| NoLink::Late(config.hello_limit))??
@@ -109,9 +109,18 @@ async fn enter(
     }
 }
 
-/// Answers why nothing more can be received; `None` if the broker does not want to hear more.
-async fn receive(reader: &mut FrameReader, seat: &Seat) -> Option<LinkError> {
+/// Answers why nothing more can be received; `None` if the broker does not want to hear more. While
+/// the broker is behind with what this link says, nothing is read.
+async fn receive(
+    reader: &mut FrameReader,
+    seat: &Seat,
+    mut is_behind: Option<&mut watch::Receiver<bool>>,
+) -> Option<LinkError> {
     loop {
+        if let Some(is_behind) = &mut is_behind {
+            // A broker that is gone says so when it is told something.
+            let _ = is_behind.wait_for(|is_behind| !is_behind).await;
+        }
         let frames = match reader.next_batch().await {
             Ok(frames) => frames,
             Err(error) => return Some(error),

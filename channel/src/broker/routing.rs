@@ -23,17 +23,6 @@ pub struct TooManyAudiences {
     pub max: usize,
 }
 
-/// Where an event goes.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Route {
-    /// The live links that want it, each once, in the order of their numbers.
-    pub links: Vec<LinkNumber>,
-    /// How many of them have connections that listen.
-    pub gateways: u32,
-    /// How many connections those are, as the gateways reported them.
-    pub matched: u64,
-}
-
 /// What every link listens to. Filled before a link goes live, asked per event.
 #[derive(Debug)]
 pub struct Routing {
@@ -86,7 +75,7 @@ impl Routing {
         Ok(())
     }
 
-    /// From here on the link is among the answers of [`route`](Self::route).
+    /// From here on the link is among the answers of [`links`](Self::links).
     pub fn go_live(&mut self, link: LinkNumber) {
         self.by_link.entry(link).or_default().live = true;
     }
@@ -96,17 +85,27 @@ impl Routing {
         self.by_link.get(&link).is_some_and(|interests| interests.audiences.contains(audience))
     }
 
-    /// Where an event for this audience goes.
-    pub fn route(&self, audience: &Audience) -> Route {
-        let mut route = Route { links: Vec::new(), gateways: 0, matched: 0 };
-        for (link, connections) in self.by_audience.get(audience).into_iter().flatten() {
-            if self.by_link.get(link).is_some_and(|of_link| of_link.live) {
-                route.links.push(*link);
-                route.gateways += u32::from(*connections > 0);
-                route.matched += u64::from(*connections);
-            }
-        }
-        route
+    /// What a link wants the events of.
+    pub fn audiences(&self, link: LinkNumber) -> impl Iterator<Item = &Audience> {
+        self.by_link.get(&link).into_iter().flat_map(|interests| &interests.audiences)
+    }
+
+    /// The live links that want the events of an audience, each once, in the order of their numbers.
+    pub fn links(&self, audience: &Audience) -> Vec<LinkNumber> {
+        self.live(audience).map(|(link, _)| link).collect()
+    }
+
+    /// How many of the live links have connections that listen, and how many connections those are,
+    /// as the gateways reported them.
+    pub fn count(&self, audience: &Audience) -> (u32, u64) {
+        self.live(audience).fold((0, 0), |(gateways, matched), (_, connections)| {
+            (gateways + u32::from(connections > 0), matched + u64::from(connections))
+        })
+    }
+
+    fn live(&self, audience: &Audience) -> impl Iterator<Item = (LinkNumber, u32)> {
+        let links = self.by_audience.get(audience).into_iter().flatten().copied();
+        links.filter(|(link, _)| self.by_link.get(link).is_some_and(|of_link| of_link.live))
     }
 
     /// Forgets a link and all that it wanted.
@@ -155,8 +154,9 @@ mod tests {
         Audience::Group(GroupName::new(name.to_owned()).unwrap())
     }
 
-    fn route(links: &[LinkNumber], gateways: u32, matched: u64) -> Route {
-        Route { links: links.to_vec(), gateways, matched }
+    fn route(routing: &Routing, audience: &Audience) -> (Vec<LinkNumber>, u32, u64) {
+        let (gateways, matched) = routing.count(audience);
+        (routing.links(audience), gateways, matched)
     }
 
     #[test]
@@ -166,8 +166,8 @@ mod tests {
         routing.set(B, group("news"), Some(3)).unwrap();
         routing.go_live(A);
         routing.go_live(B);
-        assert_eq!(routing.route(&group("news")), route(&[A, B], 1, 3));
-        assert_eq!(routing.route(&group("other")), route(&[], 0, 0));
+        assert_eq!(route(&routing, &group("news")), (vec![A, B], 1, 3));
+        assert_eq!(route(&routing, &group("other")), (vec![], 0, 0));
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
         let mut routing = Routing::new(10);
         routing.set(A, Audience::Everyone, Some(3)).unwrap();
         assert!(routing.wants(A, &Audience::Everyone));
-        assert_eq!(routing.route(&Audience::Everyone), route(&[], 0, 0));
+        assert_eq!(route(&routing, &Audience::Everyone), (vec![], 0, 0));
     }
 
     #[test]
@@ -257,8 +257,8 @@ mod tests {
                     let gateways = wanted.iter().filter(|(_, n)| *n > 0).count() as u32;
                     let matched = wanted.iter().map(|(_, n)| u64::from(*n)).sum();
                     prop_assert_eq!(
-                        routing.route(&group(&name.to_string())),
-                        route(&links, gateways, matched)
+                        route(&routing, &group(&name.to_string())),
+                        (links, gateways, matched)
                     );
                 }
             }

@@ -1,5 +1,5 @@
 //! The ids of workers: gives them out, never twice, and knows on which link each of them is. Pure:
-//! times are durations since the broker started.
+//! times are durations since the Unix epoch.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -12,18 +12,14 @@ use super::LinkNumber;
 /// The most workers of one gateway: more threads than a host of today has.
 pub const MAX_WORKERS: u16 = 1_024;
 
-/// How long the ids of a gateway without a link are remembered: it needs up to
-/// [`SILENCE_LIMIT`](crate::link::SILENCE_LIMIT) to notice and then up to a second to come back.
-pub const AWAY_LIMIT: Duration = Duration::from_secs(10);
-
 /// The most ids of gateways without a link; past it the longest gone are forgotten first.
 const MAX_AWAY_IDS: usize = 1 << 16;
 
-/// An id is a one, 31 bits of incarnation and this many bits of counter: 53 in all. The one in front
+/// A drawn id is a one, 31 bits of incarnation and this many bits of counter: 53 in all. The one in front
 /// tells every id from the small numbers that people try.
 const COUNTER_BITS: u32 = 21;
 
-/// The least id that is ever given out.
+/// The least id that is ever drawn.
 const FIRST_ID: u64 = ID_LIMIT / 2;
 
 /// Never drawn, so that the largest number below 2^53 is no id either.
@@ -73,16 +69,35 @@ pub enum Whereabouts {
     Unknown,
 }
 
-/// The worker ids of a broker that keeps nothing on disk: a random incarnation and a counter.
+/// Where new ids come from.
+pub enum Supply {
+    /// From a broker that keeps nothing on disk: a random incarnation, drawn with this, and a counter.
+    Drawn(Box<dyn FnMut() -> u32>),
+    /// From a counter that is kept on disk, which stands here.
+    Counted(u64),
+}
+
+/// See the module.
 pub struct WorkerIds {
-    random: Box<dyn FnMut() -> u32>,
-    incarnation: u32,
-    counter: u32,
+    source: Source,
+    started: Duration,
+    return_limit: Duration,
     holders: HashMap<WorkerId, InstanceId>,
     gateways: HashMap<InstanceId, Held>,
     /// Who left when, in that order; a gateway that came back is still there.
     left: VecDeque<Left>,
     away_ids: usize,
+}
+
+enum Source {
+    Drawn(Drawn),
+    Counted { next: u64, at_start: u64 },
+}
+
+struct Drawn {
+    random: Box<dyn FnMut() -> u32>,
+    incarnation: u32,
+    counter: u32,
 }
 
 struct Held {
@@ -98,13 +113,21 @@ struct Left {
 }
 
 impl WorkerIds {
-    /// No ids yet. `random` is asked for an incarnation, and again whenever one is used up.
-    pub fn new(random: impl FnMut() -> u32 + 'static) -> Self {
+    /// No ids yet. What a gateway without a link held is remembered for `return_limit`: it needs up
+    /// to [`SILENCE_LIMIT`](crate::link::SILENCE_LIMIT) to notice and then up to a second to return.
+    pub fn new(supply: Supply, started: Duration, return_limit: Duration) -> Self {
+        let source = match supply {
+            Supply::Counted(next) => Source::Counted { next, at_start: next },
+            Supply::Drawn(random) => {
+                // The first id draws the first incarnation.
+                let (incarnation, counter) = (NO_INCARNATION, 1 << COUNTER_BITS);
+                Source::Drawn(Drawn { random, incarnation, counter })
+            }
+        };
         Self {
-            random: Box::new(random),
-            incarnation: NO_INCARNATION,
-            // The first id draws the first incarnation.
-            counter: 1 << COUNTER_BITS,
+            source,
+            started,
+            return_limit,
             holders: HashMap::new(),
             gateways: HashMap::new(),
             left: VecDeque::new(),
@@ -127,18 +150,40 @@ impl WorkerIds {
         self.check(instance, workers, &held)?;
         self.forget(instance);
         let ids = if held.is_empty() { (0..workers).map(|_| self.next()).collect() } else { held };
+        if let Source::Counted { next, .. } = &mut self.source {
+            // Ids above the counter are from a broker of which this one is an older copy.
+            *next = ids.iter().map(|id| id.0 + 1).fold(*next, u64::max);
+        }
         self.holders.extend(ids.iter().map(|id| (*id, instance)));
         let gateway = Held { ids: ids.clone(), link: Some(link), left_at: Duration::ZERO };
         self.gateways.insert(instance, gateway);
         Ok(ids)
     }
 
-    /// Where a worker is. A broker that started less than [`AWAY_LIMIT`] ago cannot know yet which
-    /// ids of earlier brokers are in use.
+    /// The least id that was never given out, if ids are counted.
+    pub fn next_counted(&self) -> Option<u64> {
+        match self.source {
+            Source::Counted { next, .. } => Some(next),
+            Source::Drawn(_) => None,
+        }
+    }
+
+    /// How many gateways have lost their link and may come back.
+    pub fn away(&self, now: Duration) -> u32 {
+        let is_away = |left: &&Left| {
+            left.at + self.return_limit > now && self.is_away(left.instance, left.at)
+        };
+        u32::try_from(self.left.iter().filter(is_away).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Where a worker is. A broker that has just started cannot know yet which ids of earlier
+    /// brokers are in use.
     pub fn find(&self, id: WorkerId, now: Duration) -> Whereabouts {
         let gateway = self.holders.get(&id).and_then(|of| self.gateways.get(of));
         match gateway {
-            None if now < AWAY_LIMIT && self.may_be_from_before(id) => Whereabouts::Away,
+            None if now < self.started + self.return_limit && self.may_be_from_before(id) => {
+                Whereabouts::Away
+            }
             None => Whereabouts::Unknown,
             Some(gateway) => gateway.link.map_or(Whereabouts::Away, Whereabouts::At),
         }
@@ -160,19 +205,15 @@ impl WorkerIds {
         self.expire(now);
     }
 
-    /// Forgets those that were away for [`AWAY_LIMIT`].
+    /// Forgets those that were away for too long.
     pub fn expire(&mut self, now: Duration) {
         while let Some(left) = self.left.front()
-            && (left.at + AWAY_LIMIT <= now || self.away_ids > MAX_AWAY_IDS)
+            && (left.at + self.return_limit <= now || self.away_ids > MAX_AWAY_IDS)
         {
             let (at, instance) = (left.at, left.instance);
             self.away_ids -= left.ids;
             self.left.pop_front();
-            let still_away = self
-                .gateways
-                .get(&instance)
-                .is_some_and(|gateway| gateway.link.is_none() && gateway.left_at == at);
-            if still_away {
+            if self.is_away(instance, at) {
                 self.forget(instance);
             }
         }
@@ -216,30 +257,50 @@ impl WorkerIds {
         }
     }
 
+    fn is_away(&self, instance: InstanceId, since: Duration) -> bool {
+        let gateway = self.gateways.get(&instance);
+        gateway.is_some_and(|gateway| gateway.link.is_none() && gateway.left_at == since)
+    }
+
     fn may_be_from_before(&self, WorkerId(id): WorkerId) -> bool {
-        let incarnation = (id % FIRST_ID) >> COUNTER_BITS;
-        (FIRST_ID..ID_LIMIT).contains(&id)
-            && incarnation != u64::from(self.incarnation)
-            && incarnation != u64::from(NO_INCARNATION)
+        match &self.source {
+            Source::Counted { at_start, .. } => id < *at_start,
+            Source::Drawn(drawn) => {
+                let incarnation = (id % FIRST_ID) >> COUNTER_BITS;
+                (FIRST_ID..ID_LIMIT).contains(&id)
+                    && incarnation != u64::from(drawn.incarnation)
+                    && incarnation != u64::from(NO_INCARNATION)
+            }
+        }
     }
 
     fn next(&mut self) -> WorkerId {
         loop {
-            if self.counter >> COUNTER_BITS != 0 {
-                self.incarnation = (self.random)() >> 1;
-                self.counter = 0;
-            }
-            if self.incarnation == NO_INCARNATION {
-                self.counter = 1 << COUNTER_BITS;
-                continue;
-            }
-            let place = u64::from(self.incarnation) << COUNTER_BITS | u64::from(self.counter);
-            let id = WorkerId(FIRST_ID | place);
-            self.counter += 1;
+            let id = match &mut self.source {
+                Source::Drawn(drawn) => drawn.next(),
+                Source::Counted { next, .. } => {
+                    *next += 1;
+                    WorkerId(*next - 1)
+                }
+            };
             if !self.holders.contains_key(&id) {
                 return id;
             }
         }
+    }
+}
+
+impl Drawn {
+    fn next(&mut self) -> WorkerId {
+        while self.counter >> COUNTER_BITS != 0 {
+            self.incarnation = (self.random)() >> 1;
+            if self.incarnation != NO_INCARNATION {
+                self.counter = 0;
+            }
+        }
+        let place = u64::from(self.incarnation) << COUNTER_BITS | u64::from(self.counter);
+        self.counter += 1;
+        WorkerId(FIRST_ID | place)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use campanile_channel::broker::{BrokerConfig, serve};
 use campanile_messages::frame::{MAX_FRAME_BYTES, decode_welcome, encode_hello, take_frame};
-use campanile_messages::link::{InterestChange, Number, Outcome, Role, Welcome};
+use campanile_messages::link::{Gap, InterestChange, Number, Outcome, Role, Welcome};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, EncodedFrame, Event, FromBroker, GroupName, Hello,
     InstanceId, Position, ToBroker, WorkerId,
@@ -22,6 +22,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// Every condition is waited for this long.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A publisher that has never published.
+pub const PUBLISHER: Role = Role::Publisher { unanswered: 1 };
 
 /// A running broker.
 pub struct TestBroker {
@@ -74,6 +77,7 @@ impl TestBroker {
 pub struct Peer {
     pub stream: TcpStream,
     buffer: BytesMut,
+    published: Number,
 }
 
 impl Peer {
@@ -83,13 +87,13 @@ impl Peer {
 
     pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
-        Self { stream, buffer: BytesMut::new() }
+        Self { stream, buffer: BytesMut::new(), published: 100 }
     }
 
     pub async fn publisher(broker: &TestBroker) -> Self {
         let mut peer = Self::connect(broker).await;
         let instance = InstanceId(rand::random());
-        peer.hello(instance, Role::Publisher).await.unwrap();
+        peer.hello(instance, PUBLISHER).await.unwrap();
         peer
     }
 
@@ -114,7 +118,7 @@ impl Peer {
     pub async fn listener(broker: &TestBroker, audiences: &[Audience]) -> (Self, Welcome) {
         let (mut peer, welcome) = Self::gateway(broker).await;
         peer.attach(audiences, None).await;
-        assert_eq!(peer.recv().await, FromBroker::Attached { lost: 0 });
+        assert_eq!(peer.attached().await, None);
         assert_eq!(
             peer.recv().await,
             FromBroker::Confirmed { revision: 1, head: welcome.head.sequence }
@@ -155,8 +159,7 @@ impl Peer {
         audience: Audience,
         content: impl Into<Content>,
     ) {
-        let content = content.into();
-        self.send(ToBroker::Publish { number, audience, content }).await;
+        self.send(publish(number, audience, content)).await;
     }
 
     /// Publishes and answers the sequence, the gateways and the connections that matched.
@@ -165,9 +168,11 @@ impl Peer {
         audience: Audience,
         content: impl Into<Content>,
     ) -> (u64, u32, u64) {
-        self.publish(1, audience, content).await;
+        self.published += 1;
+        self.publish(self.published, audience, content).await;
         match self.recv().await {
-            FromBroker::Accepted { number: 1, sequence, gateways, matched } => {
+            FromBroker::Accepted { number, sequence, gateways, matched, .. } => {
+                assert_eq!(number, self.published);
                 (sequence, gateways, matched)
             }
             other => panic!("not accepted: {other:?}"),
@@ -203,7 +208,15 @@ impl Peer {
         within(self.stream.write_all(bytes)).await.unwrap();
     }
 
-    /// The next message that is no heartbeat.
+    /// Expects the beginning of the stream, and answers whether there is a gap before it.
+    pub async fn attached(&mut self) -> Option<Gap> {
+        match self.recv().await {
+            FromBroker::Attached { gap, .. } => gap,
+            other => panic!("not attached: {other:?}"),
+        }
+    }
+
+    /// The next message that is no heartbeat and does not only say where the log ends.
     pub async fn recv(&mut self) -> FromBroker {
         self.next().await.expect("the link is up")
     }
@@ -212,7 +225,7 @@ impl Peer {
     pub async fn next(&mut self) -> Option<FromBroker> {
         loop {
             match FromBroker::decode(self.frame().await?).unwrap() {
-                FromBroker::Heartbeat => {}
+                FromBroker::Heartbeat | FromBroker::Mark { .. } => {}
                 message => return Some(message),
             }
         }
@@ -259,6 +272,11 @@ impl Peer {
         let mut buffer = vec![0; 64 << 10];
         while matches!(within(self.stream.read(&mut buffer)).await, Ok(1..)) {}
     }
+}
+
+pub fn publish(number: Number, audience: Audience, content: impl Into<Content>) -> ToBroker {
+    let (unanswered, id, count_within_millis, content) = (number, None, None, content.into());
+    ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content }
 }
 
 pub fn group(name: &str) -> Audience {

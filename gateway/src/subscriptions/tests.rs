@@ -6,6 +6,8 @@ fn group(name: &'static str) -> GroupName {
     GroupName::new(name).expect("a name")
 }
 
+const P: Position = Position { epoch: 7, sequence: 3 };
+
 fn listeners(subscriptions: &Subscriptions<u64>, audience: &Audience) -> Vec<u64> {
     let mut listeners = Vec::new();
     subscriptions.for_each_listener(audience, |_, id| listeners.push(*id));
@@ -18,13 +20,13 @@ fn a_connection_listens_once_its_interest_is_confirmed() {
     let mut subscriptions = Subscriptions::new(2);
     let news = Audience::Group(group("news"));
     assert_eq!(
-        subscriptions.attach(ConnectionId(1), vec![group("news")], 1, 10),
+        subscriptions.attach(ConnectionId(1), vec![group("news")], None, 1, 10),
         [(Audience::Everyone, 1), (news.clone(), 1)]
     );
     assert!(listeners(&subscriptions, &Audience::Everyone).is_empty());
     assert_eq!(subscriptions.get(ConnectionId(1)), None);
     assert_eq!(subscriptions.confirm(9), []);
-    assert_eq!(subscriptions.confirm(10), [Confirmed::Attached(ConnectionId(1))]);
+    assert_eq!(subscriptions.confirm(10), [Confirmed::Done(Step::Attach(ConnectionId(1)), None)]);
     assert_eq!(listeners(&subscriptions, &news), [1]);
     assert_eq!(subscriptions.get(ConnectionId(1)), Some(&1));
     assert_eq!(
@@ -40,16 +42,16 @@ fn a_join_counts_once_and_a_rejoin_waits_for_its_own_confirmation() {
     let mut subscriptions = Subscriptions::new(2);
     let id = ConnectionId(1);
     let a = || group("a");
-    subscriptions.attach(id, vec![], 1, 1);
+    subscriptions.attach(id, vec![], None, 1, 1);
     subscriptions.confirm(1);
-    assert_eq!(subscriptions.join(id, a(), 2), Joining::Begun((Audience::Group(a()), 1)));
-    assert_eq!(subscriptions.join(id, a(), 3), Joining::Repeated);
+    assert_eq!(subscriptions.join(id, a(), None, 2), Joining::Begun((Audience::Group(a()), 1)));
+    assert_eq!(subscriptions.join(id, a(), None, 3), Joining::Repeated);
     assert_eq!(subscriptions.leave(id, &a()), Some((Audience::Group(a()), -1)));
-    assert_eq!(subscriptions.join(id, a(), 4), Joining::Begun((Audience::Group(a()), 1)));
+    assert_eq!(subscriptions.join(id, a(), None, 4), Joining::Begun((Audience::Group(a()), 1)));
     assert_eq!(subscriptions.confirm(3), []);
     assert!(listeners(&subscriptions, &Audience::Group(a())).is_empty());
-    assert_eq!(subscriptions.confirm(4), [Confirmed::Joined(id, a())]);
-    assert_eq!(subscriptions.join(id, a(), 5), Joining::Already);
+    assert_eq!(subscriptions.confirm(4), [Confirmed::Done(Step::Join(id, a()), None)]);
+    assert_eq!(subscriptions.join(id, a(), None, 5), Joining::Already);
     assert_eq!(listeners(&subscriptions, &Audience::Group(a())), [1]);
     assert_eq!(subscriptions.leave(id, &group("b")), None);
 }
@@ -57,42 +59,95 @@ fn a_join_counts_once_and_a_rejoin_waits_for_its_own_confirmation() {
 #[test]
 fn groups_are_limited() {
     let mut subscriptions = Subscriptions::new(1);
-    subscriptions.attach(ConnectionId(1), vec![group("a")], 1, 1);
-    assert_eq!(subscriptions.join(ConnectionId(1), group("b"), 2), Joining::TooMany);
-    assert_eq!(subscriptions.join(ConnectionId(2), group("b"), 2), Joining::Gone);
+    subscriptions.attach(ConnectionId(1), vec![group("a")], None, 1, 1);
+    assert_eq!(subscriptions.join(ConnectionId(1), group("b"), None, 2), Joining::TooMany);
+    assert_eq!(subscriptions.join(ConnectionId(2), group("b"), None, 2), Joining::Gone);
 }
 
 #[test]
 fn connections_that_come_and_go_without_a_broker_leave_nothing_behind() {
     let mut subscriptions = Subscriptions::new(9);
+    let since = |ticket| (ticket % 2 == 0).then_some(Since::At(P));
     for ticket in 0..100 {
         let id = ConnectionId(ticket);
-        subscriptions.attach(id, vec![group("a")], 1, 2 * ticket);
-        subscriptions.join(id, group("b"), 2 * ticket + 1);
+        subscriptions.attach(id, vec![group("a")], since(ticket), 1, 2 * ticket);
+        subscriptions.join(id, group("b"), None, 2 * ticket + 1);
+        if ticket % 4 == 0 {
+            assert_eq!(subscriptions.confirm(2 * ticket).len(), 1);
+        }
         subscriptions.detach(id);
     }
-    assert!(subscriptions.pending.is_empty());
+    assert!(subscriptions.pending.is_empty() && subscriptions.resuming.is_empty());
     assert_eq!(subscriptions.confirm(Ticket::MAX), []);
 }
 
+#[test]
+fn a_connection_that_missed_something_listens_once_that_is_found() {
+    let mut subscriptions = Subscriptions::new(2);
+    let id = ConnectionId(1);
+    let (news, since) = (Audience::Group(group("news")), Some(Since::At(P)));
+    subscriptions.attach(id, vec![group("news")], since, 1, 1);
+    let audiences = vec![Audience::Everyone, news.clone()];
+    assert_eq!(subscriptions.confirm(1), [Confirmed::Missed { ticket: 1, since: P, audiences }]);
+    assert!(listeners(&subscriptions, &news).is_empty());
+    assert_eq!(subscriptions.resume(1), Some((Step::Attach(id), P)));
+    assert_eq!(subscriptions.resume(1), None);
+    assert_eq!(listeners(&subscriptions, &news), [1]);
+
+    let eu = Audience::Group(group("eu"));
+    subscriptions.join(id, group("eu"), since, 2);
+    assert!(subscriptions.all_mut().all(|(_, standing)| standing == Standing::Joining));
+    assert_eq!(
+        subscriptions.confirm(2),
+        [Confirmed::Missed { ticket: 2, since: P, audiences: vec![eu.clone()] }]
+    );
+    assert!(listeners(&subscriptions, &eu).is_empty());
+    assert_eq!(subscriptions.resume(2), Some((Step::Join(id, group("eu")), P)));
+    assert!(subscriptions.all_mut().all(|(_, standing)| standing == Standing::Settled));
+    assert_eq!(listeners(&subscriptions, &eu), [1]);
+}
+
+#[test]
+fn a_join_that_is_left_meanwhile_is_not_resumed() {
+    let mut subscriptions = Subscriptions::new(2);
+    let id = ConnectionId(1);
+    subscriptions.attach(id, vec![], None, 1, 1);
+    subscriptions.join(id, group("eu"), Some(Since::At(P)), 2);
+    subscriptions.confirm(2);
+    subscriptions.leave(id, &group("eu"));
+    assert_eq!(subscriptions.resume(2), None);
+}
+
+#[test]
+fn what_is_no_position_is_told_and_keeps_nobody_waiting() {
+    let mut subscriptions = Subscriptions::new(2);
+    let id = ConnectionId(1);
+    subscriptions.attach(id, vec![], Some(Since::Malformed), 1, 1);
+    let malformed = Some(Err(Lost::Malformed));
+    assert_eq!(subscriptions.confirm(1), [Confirmed::Done(Step::Attach(id), malformed)]);
+}
+
 #[derive(Debug, Clone)]
-enum Step {
-    Attach(u64, Vec<bool>),
-    Join(u64, usize),
+enum Act {
+    Attach(u64, Vec<bool>, bool),
+    Join(u64, usize, bool),
     Leave(u64, usize),
     Detach(u64),
     Confirm(u64),
+    Resume,
 }
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
-fn step() -> impl Strategy<Value = Step> {
+fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        (0u64..4, prop::collection::vec(any::<bool>(), 3)).prop_map(|(c, g)| Step::Attach(c, g)),
-        (0u64..4, 0usize..3).prop_map(|(c, g)| Step::Join(c, g)),
-        (0u64..4, 0usize..3).prop_map(|(c, g)| Step::Leave(c, g)),
-        (0u64..4).prop_map(Step::Detach),
-        (0u64..4).prop_map(Step::Confirm),
+        (0u64..4, prop::collection::vec(any::<bool>(), 3), any::<bool>())
+            .prop_map(|(c, g, m)| Act::Attach(c, g, m)),
+        (0u64..4, 0usize..3, any::<bool>()).prop_map(|(c, g, m)| Act::Join(c, g, m)),
+        (0u64..4, 0usize..3).prop_map(|(c, g)| Act::Leave(c, g)),
+        (0u64..4).prop_map(Act::Detach),
+        (0u64..4).prop_map(Act::Confirm),
+        Just(Act::Resume),
     ]
 }
 
@@ -100,50 +155,70 @@ proptest! {
     /// The model: a flat list of (connection, audience, ticket), and the reported counts.
     #[test]
     fn confirmed_members_listen_and_counts_add_up(
-        steps in prop::collection::vec(step(), 0..60),
+        acts in prop::collection::vec(act(), 0..60),
     ) {
         let mut subscriptions = Subscriptions::new(3);
         let mut model: Vec<(u64, Audience, Ticket)> = Vec::new();
         let mut counts: HashMap<Audience, i32> = HashMap::new();
         let mut confirmed = 0;
+        // Steps that missed something, and those of them for which that is looked up.
+        let (mut missed, mut found) = (HashSet::new(), Vec::new());
         // A connection id is never used again, so each new one takes the place of an old one.
         let mut ids = [0, 1, 2, 3];
-        for (ticket, step) in (1..).zip(steps) {
+        for (ticket, act) in (1..).zip(acts) {
             let mut changes = Vec::new();
-            match step {
-                Step::Attach(c, wanted) => {
+            match act {
+                Act::Attach(c, wanted, has_missed) => {
                     let id = ids[c as usize];
                     if !model.iter().any(|(m, ..)| *m == id) {
                         let groups: Vec<_> = NAMES.iter().zip(wanted).filter(|(_, w)| *w)
                             .map(|(name, _)| group(name)).collect();
-                        changes = subscriptions.attach(ConnectionId(id), groups.clone(), id, ticket);
+                        let since = has_missed.then_some(Since::At(P));
+                        let connection = ConnectionId(id);
+                        changes = subscriptions.attach(connection, groups.clone(), since, id, ticket);
+                        missed.extend(has_missed.then_some(ticket));
                         model.push((id, Audience::Everyone, ticket));
                         model.extend(groups.into_iter().map(|g| (id, Audience::Group(g), ticket)));
                     }
                 }
-                Step::Join(c, g) => {
+                Act::Join(c, g, has_missed) => {
                     let id = ids[c as usize];
-                    let joining = subscriptions.join(ConnectionId(id), group(NAMES[g]), ticket);
+                    let since = has_missed.then_some(Since::At(P));
+                    let joining =
+                        subscriptions.join(ConnectionId(id), group(NAMES[g]), since, ticket);
                     if let Joining::Begun(change) = joining {
+                        missed.extend(has_missed.then_some(ticket));
                         changes.push(change);
                         model.push((id, Audience::Group(group(NAMES[g])), ticket));
                     }
                 }
-                Step::Leave(c, g) => {
+                Act::Leave(c, g) => {
                     let id = ids[c as usize];
                     let audience = Audience::Group(group(NAMES[g]));
                     changes.extend(subscriptions.leave(ConnectionId(id), &group(NAMES[g])));
                     model.retain(|(m, a, _)| *m != id || *a != audience);
                 }
-                Step::Detach(c) => {
+                Act::Detach(c) => {
                     let id = ids[c as usize];
                     changes = subscriptions.detach(ConnectionId(id));
                     model.retain(|(m, ..)| *m != id);
                     ids[c as usize] += 4;
                 }
-                Step::Confirm(behind) => {
+                Act::Confirm(behind) => {
                     confirmed = confirmed.max(ticket.saturating_sub(behind));
-                    subscriptions.confirm(confirmed);
+                    for confirmed in subscriptions.confirm(confirmed) {
+                        if let Confirmed::Missed { ticket, .. } = confirmed {
+                            prop_assert!(missed.contains(&ticket));
+                            found.push(ticket);
+                        }
+                    }
+                }
+                Act::Resume => {
+                    for ticket in found.drain(..) {
+                        let is_there = model.iter().any(|(_, _, t)| *t == ticket);
+                        prop_assert_eq!(subscriptions.resume(ticket).is_some(), is_there);
+                        missed.remove(&ticket);
+                    }
                 }
             }
             for (audience, by) in changes {
@@ -152,9 +227,17 @@ proptest! {
             for audience in std::iter::once(Audience::Everyone)
                 .chain(NAMES.map(|name| Audience::Group(group(name))))
             {
+                let counts_now = |ticket| ticket <= confirmed && !missed.contains(&ticket);
+                let is_greeted = |id| {
+                    let mut attaches = model.iter().filter(|(m, a, _)| {
+                        *m == id && *a == Audience::Everyone
+                    });
+                    attaches.all(|(.., ticket)| counts_now(*ticket))
+                };
                 let members = |live: bool| -> Vec<u64> {
                     let mut ids: Vec<_> = model.iter()
-                        .filter(|(_, a, t)| *a == audience && (!live || *t <= confirmed))
+                        .filter(|(_, a, _)| *a == audience)
+                        .filter(|(id, _, t)| !live || (counts_now(*t) && is_greeted(*id)))
                         .map(|(id, ..)| *id).collect();
                     ids.sort_unstable();
                     ids

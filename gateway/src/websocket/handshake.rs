@@ -3,10 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use campanile_messages::GroupName;
 use sha1::{Digest, Sha1};
 
 use crate::head::Head;
+use crate::protocol::Protocol;
 use crate::refusal::Refusal;
 
 /// The subprotocol of JSON messages.
@@ -14,15 +14,6 @@ pub const V1: &str = "campanile.v1";
 
 /// RFC 6455 section 1.3.
 const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-/// How the gateway and a client talk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// A greeting, then contents.
-    Plain,
-    /// JSON both ways: [`V1`].
-    V1,
-}
 
 /// An acceptable handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +63,8 @@ impl Upgrade {
     /// The response that opens the websocket.
     pub fn response(&self) -> Bytes {
         let protocol = match self.protocol {
-            Protocol::Plain => String::new(),
             Protocol::V1 => format!("Sec-WebSocket-Protocol: {V1}\r\n"),
+            _ => String::new(),
         };
         format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -82,40 +73,6 @@ impl Upgrade {
         )
         .into()
     }
-}
-
-/// Reads the groups of a request's query, `group=a&group=b`, without repeats.
-///
-/// # Errors
-/// 400 for another parameter, for a name out of the rules, and for more than `max_groups` of them.
-pub fn groups(query: &str, max_groups: usize) -> Result<Vec<GroupName>, Refusal> {
-    let mut groups = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if name != "group" {
-            return Err(Refusal::bad(&format!(
-                "unknown parameter {:?}, accepted: group=NAME, up to {max_groups} times",
-                name.chars().take(100).collect::<String>()
-            )));
-        }
-        let group = decode(value)
-            .ok_or_else(|| Refusal::bad("parameter group: not percent-encoded UTF-8"))?;
-        let group = GroupName::new(group)
-            .map_err(|error| Refusal::bad(&format!("parameter group: {error}")))?;
-        if !groups.contains(&group) {
-            groups.push(group);
-        }
-        if groups.len() > max_groups {
-            return Err(Refusal::bad(&format!("parameter group: more than {max_groups} groups")));
-        }
-    }
-    Ok(groups)
-}
-
-/// `application/x-www-form-urlencoded`, but strict: what is not UTF-8 is no name.
-fn decode(value: &str) -> Option<String> {
-    let value = value.replace('+', " ");
-    percent_encoding::percent_decode_str(&value).decode_utf8().ok().map(Into::into)
 }
 
 fn protocol(head: &Head) -> Result<Protocol, Refusal> {
@@ -189,23 +146,6 @@ mod tests {
             assert!(is_meant(&head), "{with}");
             let refusal = Upgrade::check(&head).expect_err(with);
             assert_eq!(refusal.status, status, "{with}");
-        }
-    }
-
-    #[test]
-    fn groups_are_read_from_the_query_once_each() {
-        let names = |query| {
-            groups(query, 2).map(|groups| groups.iter().map(|g| g.to_string()).collect::<Vec<_>>())
-        };
-        assert_eq!(names(""), Ok(vec![]));
-        assert_eq!(
-            names("group=a+b&group=%EB%89%B4&group=a%20b"),
-            Ok(vec!["a b".to_owned(), "뉴".to_owned()])
-        );
-        for query in
-            ["group=", "group", "group=%ff", "group=%0a", "groups=a", "group=a&group=b&group=c"]
-        {
-            assert_eq!(names(query).map_err(|refusal| refusal.status), Err(400), "{query}");
         }
     }
 }

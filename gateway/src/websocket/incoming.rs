@@ -1,5 +1,6 @@
 //! The stream of messages that a client sends. It answers pings and closes by itself, ends a client
-//! that breaks the protocol, and sees every close to its end; what it yields is data.
+//! that breaks the protocol, and sees every close to its end; what it yields is data. A client that
+//! has nothing to say is only listened to for its end.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -28,7 +29,8 @@ thread_local! {
 #[derive(Debug)]
 pub struct Incoming {
     socket: Arc<Socket>,
-    decoder: Decoder,
+    /// `None`: what the client sends is dropped.
+    decoder: Option<Box<Decoder>>,
     messages: VecDeque<Message>,
     /// How the client broke the protocol behind `messages`, which are still answered.
     violation: Option<Violation>,
@@ -52,20 +54,28 @@ impl Incoming {
         mut early: Vec<u8>,
         flush_limit: Duration,
     ) -> Self {
-        let mut incoming = Self {
-            socket,
-            decoder: Decoder::new(limits),
-            messages: VecDeque::new(),
-            violation: None,
-            phase: Phase::Open,
-            flush_limit,
-        };
+        let mut incoming = Self::dropping(socket, flush_limit);
+        incoming.decoder = Some(Box::new(Decoder::new(limits)));
         incoming.take_in(&mut early);
         incoming
     }
 
+    /// Drops what comes, and yields nothing.
+    pub fn dropping(socket: Arc<Socket>, flush_limit: Duration) -> Self {
+        Self {
+            socket,
+            decoder: None,
+            messages: VecDeque::new(),
+            violation: None,
+            phase: Phase::Open,
+            flush_limit,
+        }
+    }
+
     fn take_in(&mut self, bytes: &mut [u8]) {
-        self.violation = self.decoder.feed(bytes, &mut self.messages).err();
+        if let Some(decoder) = &mut self.decoder {
+            self.violation = decoder.feed(bytes, &mut self.messages).err();
+        }
     }
 
     /// Answers control frames; `Some` is data.

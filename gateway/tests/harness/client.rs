@@ -99,6 +99,11 @@ impl Client {
         Self::open_with(address, &request("/", &[]))
     }
 
+    /// A websocket that speaks `campanile.v1`.
+    pub fn open_v1(address: SocketAddr, target: &str) -> Self {
+        Self::open_with(address, &request(target, &["Sec-WebSocket-Protocol: campanile.v1"]))
+    }
+
     /// A websocket; `request` may have frames behind it.
     pub fn open_with(address: SocketAddr, request: &[u8]) -> Self {
         let mut client = Self::raw(address);
@@ -156,6 +161,33 @@ impl Client {
         assert!(frame.payload == payload, "another payload: {}", frame.shown());
     }
 
+    /// The next message of `campanile.v1`.
+    #[track_caller]
+    pub fn json(&mut self) -> serde_json::Value {
+        let mut frame = self.recv();
+        while frame.first == FIN | PING {
+            frame = self.recv();
+        }
+        assert_eq!(frame.first, FIN | TEXT, "{}", frame.shown());
+        serde_json::from_slice(&frame.payload).expect("JSON")
+    }
+
+    /// Expects an event of `campanile.v1`: the sequence of its position, and its content.
+    #[track_caller]
+    pub fn expect_event(&mut self, sequence: u64, content: &str) {
+        let event = self.json();
+        let id = event["id"].as_str().unwrap_or_default();
+        let shown = (id.rsplit_once('-').map(|(_, of)| of), event["content"].as_str());
+        let is_it = shown == (Some(&*sequence.to_string()), Some(content));
+        let shown: String = event.to_string().chars().take(200).collect();
+        assert!(is_it, "not event {sequence}: {shown}");
+    }
+
+    /// Says something in `campanile.v1`.
+    pub fn say(&mut self, message: &serde_json::Value) {
+        self.send(&frame(FIN | TEXT, message.to_string().as_bytes()));
+    }
+
     /// Expects a Close frame with this code (1005: without one), then the end of the stream: no
     /// more frames and no reset.
     #[track_caller]
@@ -186,11 +218,20 @@ impl Client {
 
     /// Reads an HTTP response up to the end of its head.
     pub fn read_head(&mut self) -> String {
+        self.read_until("\r\n\r\n")
+    }
+
+    /// Reads text up to this end, and with it.
+    #[track_caller]
+    pub fn read_until(&mut self, end: &str) -> String {
+        let mut from = 0;
         loop {
-            if let Some(end) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
-                let head = self.unread.drain(..end + 4).collect();
-                return String::from_utf8(head).expect("ASCII");
+            let mut places = self.unread[from..].windows(end.len());
+            if let Some(place) = places.position(|window| window == end.as_bytes()) {
+                let text = self.unread.drain(..from + place + end.len()).collect();
+                return String::from_utf8(text).expect("UTF-8");
             }
+            from = self.unread.len().saturating_sub(end.len());
             self.fill(self.unread.len() + 1);
         }
     }
@@ -221,7 +262,10 @@ impl Client {
         let mut buffer = [0; 64 << 10];
         while self.unread.len() < len {
             match self.stream.read(&mut buffer).expect("the server answers") {
-                0 => panic!("the stream ended behind {:?}", String::from_utf8_lossy(&self.unread)),
+                0 => {
+                    let start = &self.unread[..self.unread.len().min(60)];
+                    panic!("the stream ended behind {:?}", String::from_utf8_lossy(start));
+                }
                 read => self.unread.extend_from_slice(&buffer[..read]),
             }
         }

@@ -29,6 +29,8 @@ pub fn echo() -> SocketAddr {
 /// A listener on a free port.
 pub fn bind() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    // Of 2,000 clients that come at once, none is to come again a second later.
+    socket2::SockRef::from(&listener).listen(4_096).expect("a bound listener");
     let address = listener.local_addr().expect("a bound listener");
     (listener, address)
 }
@@ -55,9 +57,13 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway with one worker and a broker of its own, ready for clients.
     pub fn start(change: impl FnOnce(&mut GatewayConfig)) -> Self {
-        let gateway = Self::start_on(broker(), change);
-        gateway.ready.recv_timeout(DEADLINE).expect("the gateway reaches its broker");
-        gateway
+        Self::start_on(broker(), change).until_ready()
+    }
+
+    /// Waits until it has reached its broker.
+    pub fn until_ready(self) -> Self {
+        self.ready.recv_timeout(DEADLINE).expect("the gateway reaches its broker");
+        self
     }
 
     /// A gateway on whatever listens at `channel`; it may never be ready.

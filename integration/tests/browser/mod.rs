@@ -1,4 +1,7 @@
-//! A headless Chromium that shows the page of a whole `campanile up`.
+//! A headless Chromium that shows a page, say that of a whole `campanile up`.
+//!
+//! Each file of tests uses a part of it.
+#![allow(dead_code)]
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -13,19 +16,22 @@ use tempfile::TempDir;
 
 use crate::harness::{Process, Publisher, eventually, within};
 
-/// A running `campanile up`.
+/// A running `campanile up` that keeps its log on disk.
 pub struct Up {
     process: Process,
+    data: TempDir,
     addresses: [SocketAddr; 3],
     pub gateway: SocketAddr,
     pub publisher: Publisher,
 }
 
 impl Up {
-    async fn start(addresses: [SocketAddr; 3]) -> Self {
+    async fn start(addresses: [SocketAddr; 3], data: TempDir) -> Self {
         let listen = addresses.map(|address| address.to_string());
         let process = Process::start(&[
             "up",
+            "--data-dir",
+            data.path().to_str().expect("UTF-8"),
             "--channel-listen",
             &listen[0],
             "--gateway-listen",
@@ -39,15 +45,27 @@ impl Up {
             *address = line.split(' ').next_back().and_then(|a| a.parse().ok()).expect("listens");
         }
         let [_, gateway, publisher] = addresses;
-        Self { process, addresses, gateway, publisher: Publisher::new(publisher) }
+        Self { process, data, addresses, gateway, publisher: Publisher::new(publisher) }
     }
 
     /// Kills it, waits for what `meanwhile` waits for, and starts another one on the same ports.
     pub async fn restart(&mut self, meanwhile: impl Future<Output = ()>) {
         self.process.kill().await;
         meanwhile.await;
-        *self = Self::start(self.addresses).await;
+        let data = std::mem::replace(&mut self.data, directory());
+        *self = Self::start(self.addresses, data).await;
     }
+
+    /// As [`restart`](Self::restart), and the log is gone.
+    pub async fn restart_without_its_log(&mut self, meanwhile: impl Future<Output = ()>) {
+        let lost = std::mem::replace(&mut self.data, directory());
+        self.restart(meanwhile).await;
+        drop(lost);
+    }
+}
+
+fn directory() -> TempDir {
+    TempDir::new().expect("a temporary directory")
 }
 
 /// The page in a browser of its own.
@@ -55,16 +73,23 @@ pub struct Page {
     browser: Client,
 }
 
-/// Starts a cluster and opens its page in a browser, with a query such as `?group=news`; ends the
-/// browser whatever comes of the check.
+/// Starts a cluster and opens its page in a browser, with a query such as `?group=news`.
 pub async fn with_page(query: &str, check: impl AsyncFnOnce(&Page, &mut Up)) {
-    let mut up = Up::start([SocketAddr::from(([127, 0, 0, 1], 0)); 3]).await;
+    let mut up = Up::start([SocketAddr::from(([127, 0, 0, 1], 0)); 3], directory()).await;
+    with_page_of(&format!("http://{}/{query}", up.gateway), async |page| {
+        page.until_state("connected").await;
+        check(page, &mut up).await;
+    })
+    .await;
+}
+
+/// Opens any page in a browser, and ends the browser whatever comes of the check.
+pub async fn with_page_of(url: &str, check: impl AsyncFnOnce(&Page)) {
     let driver = Driver::start();
     let page = Page { browser: driver.browser().await };
     let checked = AssertUnwindSafe(async {
-        page.browser.goto(&format!("http://{}/{query}", up.gateway)).await.expect("the page");
-        page.until_state("connected").await;
-        check(&page, &mut up).await;
+        page.browser.goto(url).await.expect("the page");
+        check(&page).await;
     });
     let checked = checked.catch_unwind().await;
     let closed = within("the browser closes", page.browser.close()).await;
@@ -201,7 +226,7 @@ impl Driver {
         // It must always find somebody who reads what it says.
         std::thread::spawn(move || lines.for_each(drop));
         let url = format!("http://127.0.0.1:{}", port.expect("chromedriver starts"));
-        Self { child, url, profile: TempDir::new().expect("a temporary directory") }
+        Self { child, url, profile: directory() }
     }
 
     async fn browser(&self) -> Client {

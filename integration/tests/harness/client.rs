@@ -144,6 +144,9 @@ impl Client {
         let mut contents = Vec::new();
         loop {
             let event = self.json().await;
+            if event["type"] == "gap" || event["type"] == "position" {
+                continue;
+            }
             let content = event["content"].as_str().unwrap_or_else(|| panic!("no event: {event}"));
             if content == last {
                 return contents;
@@ -209,7 +212,9 @@ impl Client {
             if said["type"] == "joined" {
                 return contents;
             }
-            contents.push(said["content"].as_str().expect("an event").to_owned());
+            if said["type"] != "gap" && said["type"] != "position" {
+                contents.push(said["content"].as_str().expect("an event").to_owned());
+            }
         }
     }
 

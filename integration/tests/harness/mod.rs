@@ -5,16 +5,44 @@
 
 mod client;
 mod cluster;
+mod crowd;
+mod disk;
+mod event_stream;
+mod feed;
 mod http;
+mod listener;
+mod load;
 mod process;
+mod proxy;
+mod push;
+mod relay;
+mod returning;
+mod saying;
+mod seed;
+mod table;
+mod transcript;
+mod verdict;
 
 use std::future::Future;
 use std::time::Duration;
 
 pub use client::{Client, Frame, connect, handshake};
 pub use cluster::{Builder, Cluster, start_gateway, start_publisher};
+pub use crowd::{Audiences, Crowd};
+pub use disk::SmallDisk;
+pub use event_stream::{Block, EventStream};
+pub use feed::{Ended, Feed, Heard, Hello, Protocol, Recovery, To};
 pub use http::{Answer, Publisher, Receipt, exchange, receipt};
-pub use process::{Process, Signal, command};
+pub use listener::{Listener, Profile};
+pub use load::{Load, Plan};
+pub use process::{Process, Signal, command, command_in};
+pub use proxy::{End, Mode, Proxy, Towards};
+pub use push::{Audience, Outcome, Push, content, group_name, parse_content};
+pub use returning::{NO_GROUPS, PROTOCOLS, not_recovered, on_disk, open_feed, recovered};
+pub use seed::Seed;
+pub use table::{Recovered, Row, Table};
+pub use transcript::{Entry, Note, Transcript};
+pub use verdict::{Verdict, judge};
 
 /// No wait of a test takes longer; what is awaited usually comes within milliseconds.
 pub const DEADLINE: Duration = Duration::from_secs(30);

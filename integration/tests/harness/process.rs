@@ -1,6 +1,6 @@
-//! One process of the cluster.
+//! One process, usually of the cluster.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::{eventually, within};
 
-/// A running `campanile`. Killed when it is dropped; its log is printed when the test fails.
+/// A running program. Killed when it is dropped; its log is printed when the test fails.
 pub struct Process {
     name: String,
     child: Child,
@@ -21,8 +21,17 @@ pub struct Process {
 
 /// A `campanile` that reads nothing from the environment of the tests.
 pub fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command_in(&[], args)
+}
+
+/// As [`command`], started by another program, which is given the path of the binary and `args`
+/// behind its own arguments.
+pub fn command_in(program: &[String], args: &[&str]) -> Command {
+    let mut words: Vec<_> = program.iter().map(String::as_str).collect();
+    words.push(env!("CARGO_BIN_EXE_campanile"));
+    words.extend(args);
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CAMPANILE_") {
             command.env_remove(name);
@@ -34,11 +43,21 @@ pub fn command(args: &[&str]) -> Command {
 impl Process {
     /// Starts a `campanile` with these arguments.
     pub fn start(args: &[&str]) -> Self {
-        let mut child = command(args).spawn().expect("the binary starts");
+        Self::start_in(&[], args)
+    }
+
+    /// Starts a `campanile` by another program, which becomes it.
+    pub fn start_in(program: &[String], args: &[&str]) -> Self {
+        Self::run(&args.join(" "), command_in(program, args))
+    }
+
+    /// Starts any program whose output is piped.
+    pub fn run(name: &str, mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the program starts");
         let (sender, lines) = watch::channel(Vec::new());
         note_lines(child.stdout.take().expect("piped"), sender.clone());
         note_lines(child.stderr.take().expect("piped"), sender);
-        let name = format!("{} {}", args.join(" "), child.id());
+        let name = format!("{name} {}", child.id());
         Self { name, child, lines }
     }
 
@@ -68,6 +87,12 @@ impl Process {
     /// What it has said so far.
     pub fn log(&self) -> Vec<String> {
         self.lines.borrow().clone()
+    }
+
+    /// Writes a line to its standard input, which must be piped.
+    pub fn tell(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("piped");
+        writeln!(input, "{line}").expect("it reads");
     }
 
     /// Its id.

@@ -1,8 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::link::{InterestChange, Outcome, Role, Ticket};
-use crate::{Address, Audience, ConnectionId, GroupName, InstanceId, Position, WorkerId};
+use crate::link::{Gap, InterestChange, Outcome, Refusal, Role, Tally, Ticket};
+use crate::{
+    Address, Audience, ConnectionId, GroupName, IdempotencyKey, InstanceId, Position, WorkerId,
+};
 
 fn wire(frame: EncodedFrame) -> Vec<u8> {
     [&frame.head[..], frame.content.as_deref().unwrap_or_default()].concat()
@@ -19,11 +21,23 @@ fn news() -> Audience {
     Audience::Group(GroupName::new("news").expect("a name"))
 }
 
+fn publish(number: u64, audience: Audience, content: Content) -> ToBroker {
+    let (unanswered, id, count_within_millis) = (number, None, None);
+    ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content }
+}
+
 #[test]
 fn the_bytes_of_a_publish() {
-    let publish =
-        ToBroker::Publish { number: 5, audience: Audience::Everyone, content: "hi".into() };
-    let expected: &[u8] = b"\x00\x00\x00\x1a\x81\xa7Publish\x93\x05\xa8Everyone\xa1t\xc4\x02hi";
+    let publish = ToBroker::Publish {
+        number: 5,
+        unanswered: 4,
+        id: Some(IdempotencyKey::new("k").expect("a name")),
+        count_within_millis: None,
+        audience: Audience::Everyone,
+        content: "hi".into(),
+    };
+    let expected: &[u8] =
+        b"\x00\x00\x00\x1e\x81\xa7Publish\x96\x05\x04\xa1k\xc0\xa8Everyone\xa1t\xc4\x02hi";
     assert_eq!(wire(publish.encode()), expected);
 }
 
@@ -41,8 +55,8 @@ fn the_bytes_of_an_event_for_a_group() {
 
 #[test]
 fn the_bytes_of_a_hello() {
-    let hello = Hello { instance: InstanceId(1), role: Role::Publisher };
-    let expected: &[u8] = b"\x00\x00\x00\x17\xa9campanile\x01\x92\x01\xa9Publisher";
+    let hello = Hello { instance: InstanceId(1), role: Role::Publisher { unanswered: 1 } };
+    let expected: &[u8] = b"\x00\x00\x00\x1a\xa9campanile\x02\x92\x01\x81\xa9Publisher\x91\x01";
     assert_eq!(wire(encode_hello(&hello)), expected);
     assert_eq!(decode_hello(body(encode_hello(&hello))), Ok(hello));
 }
@@ -62,7 +76,17 @@ fn every_message_survives_its_frame() {
         },
         ToBroker::Attach { cursor: Some(Position { epoch: u64::MAX, sequence: 0 }) },
         ToBroker::Delivered { ticket, outcome: Outcome::UnknownConnection },
-        ToBroker::Publish { number: 1, audience: news(), content: "".into() },
+        ToBroker::Fetch { number: 1, audiences: vec![news(), Audience::Everyone], max_bytes: 9 },
+        ToBroker::Counted { ticket, tally: Tally { matched: 3, written: 2, too_slow: 1 } },
+        ToBroker::Publish {
+            number: 1,
+            unanswered: 1,
+            id: Some(IdempotencyKey::new("k").expect("a name")),
+            count_within_millis: Some(5_000),
+            audience: news(),
+            content: "".into(),
+        },
+        ToBroker::Settled { unanswered: 3 },
         ToBroker::Push { number: 2, to, content: "쉿".into() },
     ] {
         assert_eq!(ToBroker::decode(body(message.clone().encode())), Ok(message));
@@ -70,11 +94,26 @@ fn every_message_survives_its_frame() {
     for message in [
         FromBroker::Heartbeat,
         FromBroker::Confirmed { revision: 1, head: 9 },
-        FromBroker::Attached { lost: 2 },
+        FromBroker::Attached {
+            from: Position { epoch: 1, sequence: 2 },
+            gap: Some(Gap::EpochChanged),
+        },
+        FromBroker::Mark { head: 7 },
+        FromBroker::Past { audience: news(), events: 1, expired: 2, left_out: 3 },
+        FromBroker::Fetched { number: 1 },
+        FromBroker::Count { ticket, sequence: 9, within_millis: 100 },
         FromBroker::Event(Event { sequence: 1, audience: Audience::Everyone, content: "x".into() }),
         FromBroker::Deliver { ticket, to, content: "y".into() },
-        FromBroker::Accepted { number: 1, sequence: 2, gateways: 3, matched: 4 },
-        FromBroker::Refused { number: 1, refusal: crate::link::Refusal::LogFull },
+        FromBroker::Accepted {
+            number: 1,
+            sequence: 2,
+            gateways: 3,
+            matched: 4,
+            counting: 3,
+            away: 1,
+        },
+        FromBroker::Counted { number: 1, tally: Tally::default() },
+        FromBroker::Refused { number: 1, refusal: Refusal::IdTaken },
         FromBroker::Answered { number: 1, outcome: Outcome::Written },
         FromBroker::Goodbye { reason: "bye".to_owned() },
     ] {
@@ -85,22 +124,11 @@ fn every_message_survives_its_frame() {
 #[test]
 fn a_large_content_is_not_copied() {
     let content = Bytes::from(vec![7; 1 << 20]);
-    let push = ToBroker::Publish {
-        number: 1,
-        audience: Audience::Everyone,
-        content: Content::Binary(content.clone()),
-    };
+    let push = publish(1, Audience::Everyone, Content::Binary(content.clone()));
     let sent = push.encode().content.expect("behind its head");
     assert_eq!(sent.as_ptr(), content.as_ptr());
 
-    let frame = body(
-        ToBroker::Publish {
-            number: 1,
-            audience: Audience::Everyone,
-            content: Content::Binary(content),
-        }
-        .encode(),
-    );
+    let frame = body(publish(1, Audience::Everyone, Content::Binary(content)).encode());
     let range = frame.as_ptr_range();
     let Ok(ToBroker::Publish { content, .. }) = ToBroker::decode(frame) else {
         panic!("not a publish")
@@ -131,11 +159,8 @@ fn an_incomplete_frame_is_not_an_error() {
 
 #[test]
 fn a_text_that_is_not_utf8_is_refused() {
-    let message = ToBroker::Publish {
-        number: 1,
-        audience: Audience::Everyone,
-        content: Content::Binary(Bytes::from_static(b"\xff")),
-    };
+    let content = Content::Binary(Bytes::from_static(b"\xff"));
+    let message = publish(1, Audience::Everyone, content);
     let mut frame = body(message.encode()).to_vec();
     let kind = frame.len() - 4;
     assert_eq!(frame[kind], b'b');
@@ -152,14 +177,17 @@ fn bytes_behind_the_message_are_refused() {
 
 #[test]
 fn another_version_is_told_from_another_protocol() {
-    let mut frame =
-        body(encode_hello(&Hello { instance: InstanceId(1), role: Role::Publisher })).to_vec();
-    frame[10] = 2;
+    let mut frame = body(encode_hello(&Hello {
+        instance: InstanceId(1),
+        role: Role::Publisher { unanswered: 1 },
+    }))
+    .to_vec();
+    frame[10] = 3;
     // What follows the version of a later protocol is its own affair.
     frame.truncate(12);
     assert_eq!(
         decode_hello(frame.into()),
-        Err(DecodeError::VersionMismatch { theirs: 2, ours: 1 })
+        Err(DecodeError::VersionMismatch { theirs: 3, ours: 2 })
     );
     assert_eq!(
         decode_hello(Bytes::from_static(b"GET / HTTP/1.1\r\n")),

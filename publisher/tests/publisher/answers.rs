@@ -5,7 +5,9 @@ use campanile_messages::{
     Address, Audience, ConnectionId, Content, FromBroker, GroupName, ToBroker, WorkerId,
 };
 
-use crate::harness::{Act, Broker, Publisher, accept, get, get_with, post, text};
+use crate::harness::{
+    Act, Broker, Publisher, accept, get, get_json, get_with, post, publish, text,
+};
 
 #[actix::test]
 async fn a_push_to_everyone_is_handed_over_and_answered_ok() {
@@ -14,9 +16,7 @@ async fn a_push_to_everyone_is_handed_over_and_answered_ok() {
     let answer = publisher.get("/?content=%EC%95%88%EB%85%95+%2B").await;
     assert_eq!(answer.brief(), (200, "ok"));
     assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
-    let expected =
-        ToBroker::Publish { number: 1, audience: Audience::Everyone, content: text("안녕 +") };
-    assert_eq!(broker.received(), [expected]);
+    assert_eq!(broker.received(), [publish(1, Audience::Everyone, "안녕 +")]);
 }
 
 #[actix::test]
@@ -34,21 +34,19 @@ async fn zero_and_a_space_are_content() {
 async fn the_receipt_is_json_for_those_who_prefer_it() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
-    let json = "Accept: application/json";
-    let answer = publisher.send(get_with("/?content=hi", json)).await;
-    let receipt: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+    let answer = publisher.send(get_json("/?content=hi")).await;
     let expected = serde_json::json!({
         "position": "000000000000e0c4-1",
-        "durability": "memory",
+        "durability": "disk",
         "gateways": 2,
         "matched": 120,
     });
-    assert_eq!(receipt, expected);
+    assert_eq!(answer.json(), expected);
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let one = "/?content=hi&to_worker_id=1&to_connection_id=2";
-    let answer = publisher.send(get_with(one, json)).await;
+    let answer = publisher.send(get_json(one)).await;
     assert_eq!(answer.brief(), (200, r#"{"written":1}"#));
-    let answer = publisher.send(get_with("/", json)).await;
+    let answer = publisher.send(get_json("/")).await;
     assert_eq!(answer.status, 400);
     assert!(answer.body.starts_with(r#"{"error":"content is missing"#), "{answer:?}");
 }
@@ -57,21 +55,18 @@ async fn the_receipt_is_json_for_those_who_prefer_it() {
 async fn a_push_to_a_group_nobody_listens_to_is_accepted() {
     let broker = Broker::start(|message| match *message {
         ToBroker::Publish { number, .. } => {
-            Act::Say(FromBroker::Accepted { number, sequence: 1, gateways: 0, matched: 0 })
+            let (gateways, matched, counting, away) = (0, 0, 0, 0);
+            let sequence = 1;
+            Act::Say(FromBroker::Accepted { number, sequence, gateways, matched, counting, away })
         }
         _ => Act::Nothing,
     });
     let publisher = Publisher::start(broker.addr);
-    let request = get_with("/?content=hi&to_group=a+%26+b", "Accept: application/json");
-    let answer = publisher.send(request).await;
+    let answer = publisher.send(get_json("/?content=hi&to_group=a+%26+b")).await;
     assert_eq!(answer.status, 200);
     assert!(answer.body.contains(r#""matched":0"#), "{answer:?}");
-    let expected = ToBroker::Publish {
-        number: 1,
-        audience: Audience::Group(GroupName::new("a & b").expect("a name")),
-        content: text("hi"),
-    };
-    assert_eq!(broker.received(), [expected]);
+    let group = Audience::Group(GroupName::new("a & b").expect("a name"));
+    assert_eq!(broker.received(), [publish(1, group, "hi")]);
 }
 
 #[actix::test]
@@ -99,8 +94,8 @@ async fn every_outcome_for_one_connection_has_its_status() {
 }
 
 #[actix::test]
-async fn what_the_broker_refuses_is_503() {
-    for refusal in [Refusal::LogFull, Refusal::ShuttingDown] {
+async fn what_the_broker_has_no_room_for_is_503() {
+    for refusal in [Refusal::IdsFull, Refusal::TooManyUnanswered, Refusal::ShuttingDown] {
         let broker = Broker::start(move |message| match *message {
             ToBroker::Publish { number, .. } => Act::Say(FromBroker::Refused { number, refusal }),
             _ => Act::Nothing,
@@ -162,15 +157,18 @@ async fn every_bad_request_is_400_names_what_is_wrong_and_pushes_nothing() {
         ),
         (get("/?content=a&content=b").into(), "content is given more than once"),
         (get("/?content[]=a").into(), "\"content[]\" is no parameter"),
-        (get("/?content=a&id=1").into(), "\"id\" is no parameter"),
-        (get("/?content=a&wait=delivered").into(), "\"wait\" is no parameter"),
+        (get("/?content=a&to_user=1").into(), "\"to_user\" is no parameter"),
+        (get("/?content=a&wait=written").into(), "wait is \"written\": accepted and delivered"),
+        (get("/?content=a&wait=").into(), "wait is \"\": accepted and delivered"),
+        (get("/?content=a&timeout=5").into(), "timeout is \"5\": a duration with its unit"),
+        (get("/?content=a&timeout=31s").into(), "timeout is \"31s\": a duration with its unit"),
+        (get("/?content=a&timeout=0s").into(), "timeout is \"0s\": a duration with its unit"),
         (get("/?content=%ff").into(), "the parameter \"content\""),
         (get("/?content=%").into(), "the parameter \"content\" has a malformed percent"),
         (get("/?content=%4").into(), "the parameter \"content\" has a malformed percent"),
         (get("/?content=a&to_group=").into(), "to_group is \"\""),
         (get("/?content=a&to_group=%01").into(), "to_group is \"\\u{1}\""),
         (get(&long_group).into(), "to_group is \"ggg"),
-        (get_with("/?content=a", "Idempotency-Key: 1").into(), "the header Idempotency-Key"),
         (get_with("/?content=a", "Content-Length: 1").into(), "a GET takes its content"),
         (post("/", "", ""), "content is empty"),
         (post("/", "", b"\xff"), "content is not UTF-8"),
@@ -253,8 +251,7 @@ async fn requests_of_one_connection_are_pushed_and_answered_in_order() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let mut client = publisher.client().await;
-    let json = "Accept: application/json";
-    let requests: String = (0..200).map(|n| get_with(&format!("/?content={n}"), json)).collect();
+    let requests: String = (0..200).map(|n| get_json(&format!("/?content={n}"))).collect();
     client.send(requests).await;
     for n in 1..=200 {
         let answer = client.answer().await;

@@ -1,22 +1,28 @@
-//! A publisher on port 0, a broker of raw frames that follows a script, and an HTTP client that
-//! shows every byte.
+//! A publisher on port 0, and a broker of raw frames that follows a script.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::spawn;
 use bytes::{Bytes, BytesMut};
 use campanile_messages::frame::{MAX_FRAME_BYTES, decode_hello, encode_welcome, take_frame};
-use campanile_messages::link::{Outcome, Role, Welcome};
-use campanile_messages::{Content, EncodedFrame, FromBroker, Position, ToBroker};
+use campanile_messages::link::{Number, Outcome, Role, Welcome};
+use campanile_messages::{
+    Audience, Content, Durability, EncodedFrame, FromBroker, Position, ToBroker,
+};
 use campanile_publisher::{PublisherConfig, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+
+mod http;
+
+pub use http::{Answer, Client, get, get_json, get_with, post};
 
 /// No condition that a test waits for takes longer.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -26,21 +32,44 @@ pub const EPOCH: u64 = 0xe0c4;
 /// What a scripted broker does about a message.
 pub enum Act {
     Say(FromBroker),
+    SayAll(Vec<FromBroker>),
     Nothing,
     /// Closes the link.
     Die,
+    /// Says this and closes the link.
+    DieAfter(Vec<FromBroker>),
 }
 
 /// Accepts everything: the sequence is the number.
 pub fn accept(message: &ToBroker) -> Act {
     match *message {
-        ToBroker::Publish { number, .. } => {
-            Act::Say(FromBroker::Accepted { number, sequence: number, gateways: 2, matched: 120 })
-        }
+        ToBroker::Publish { number, .. } => Act::Say(accepted(number)),
         ToBroker::Push { number, .. } => {
             Act::Say(FromBroker::Answered { number, outcome: Outcome::Written })
         }
         _ => Act::Nothing,
+    }
+}
+
+/// The sequence is the number.
+pub fn accepted(number: Number) -> FromBroker {
+    accepted_counting(number, 0, 0)
+}
+
+pub fn accepted_counting(number: Number, counting: u32, away: u32) -> FromBroker {
+    let sequence = number;
+    FromBroker::Accepted { number, sequence, gateways: 2, matched: 120, counting, away }
+}
+
+/// What the broker gets of a push that has no wishes, while no other is unanswered.
+pub fn publish(number: Number, audience: Audience, content: &'static str) -> ToBroker {
+    ToBroker::Publish {
+        number,
+        unanswered: number,
+        id: None,
+        count_within_millis: None,
+        audience,
+        content: content.into(),
     }
 }
 
@@ -57,6 +86,10 @@ pub fn reserved_port() -> (TcpSocket, SocketAddr) {
 pub struct Broker {
     pub addr: SocketAddr,
     received: Arc<Mutex<Vec<ToBroker>>>,
+    /// Of each link, what its hello said to be unanswered.
+    hellos: Arc<Mutex<Vec<Number>>>,
+    epoch: Arc<AtomicU64>,
+    cut: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -69,17 +102,50 @@ impl Broker {
         let listener = socket.listen(16).expect("listens");
         let addr = listener.local_addr().expect("bound");
         let received = Arc::new(Mutex::new(Vec::new()));
-        let log = received.clone();
+        let hellos = Arc::new(Mutex::new(Vec::new()));
+        let epoch = Arc::new(AtomicU64::new(EPOCH));
+        let cut = Arc::new(Notify::new());
+        let (log, said) = (received.clone(), hellos.clone());
+        let (now, cutting) = (epoch.clone(), cut.clone());
         let task = spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            while let Ok((mut stream, _)) = listener.accept().await {
                 // One link at a time is enough for one publisher.
-                let _ = serve_link(stream, &mut script, &log).await;
+                let Ok((buffer, unanswered)) =
+                    introduce(&mut stream, now.load(Ordering::Relaxed)).await
+                else {
+                    continue;
+                };
+                said.lock().expect("no panic").push(unanswered);
+                tokio::select! {
+                    _ = serve_link(stream, buffer, &mut script, &log) => {}
+                    () = cutting.notified() => {}
+                }
             }
         });
-        Self { addr, received, task }
+        Self { addr, received, hellos, epoch, cut, task }
     }
 
-    /// The pushes it got so far, without the heartbeats.
+    /// What the hellos of all links so far said to be unanswered.
+    pub fn hellos(&self) -> Vec<Number> {
+        self.hellos.lock().expect("no panic").clone()
+    }
+
+    /// Ends the link that there is.
+    pub fn cut(&self) {
+        self.cut.notify_one();
+    }
+
+    /// The next links lead to a log that knows nothing of this one.
+    pub fn lose_memory(&self) {
+        self.epoch.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The numbers of the pushes it got so far.
+    pub fn numbers(&self) -> Vec<Number> {
+        self.received().iter().map(number).collect()
+    }
+
+    /// The pushes it got so far, without what is said beside them.
     pub fn received(&self) -> Vec<ToBroker> {
         self.received.lock().expect("no panic").clone()
     }
@@ -108,36 +174,58 @@ impl Drop for Broker {
 
 /// Makes the first frames of a link; answers what the peer sends after them.
 pub async fn welcome(stream: &mut TcpStream) -> io::Result<BytesMut> {
+    introduce(stream, EPOCH).await.map(|(buffer, _)| buffer)
+}
+
+/// Also answers what the hello said to be unanswered.
+async fn introduce(stream: &mut TcpStream, epoch: u64) -> io::Result<(BytesMut, Number)> {
     let mut buffer = BytesMut::new();
     let hello = next_frame(stream, &mut buffer).await?;
     let hello = decode_hello(hello).expect("a hello");
-    assert_eq!(hello.role, Role::Publisher);
-    let head = Position { epoch: EPOCH, sequence: 0 };
-    let workers = Vec::new();
-    say(stream, encode_welcome(&Ok(Welcome { head, workers }))).await?;
-    Ok(buffer)
+    let Role::Publisher { unanswered } = hello.role else {
+        panic!("{hello:?}");
+    };
+    let head = Position { epoch, sequence: 0 };
+    let welcome = Welcome { head, durability: Durability::Disk, workers: Vec::new() };
+    say(stream, encode_welcome(&Ok(welcome))).await?;
+    Ok((buffer, unanswered))
 }
 
 async fn serve_link(
     mut stream: TcpStream,
+    mut buffer: BytesMut,
     script: &mut impl FnMut(&ToBroker) -> Act,
     log: &Mutex<Vec<ToBroker>>,
 ) -> io::Result<()> {
-    let mut buffer = welcome(&mut stream).await?;
     loop {
         let frame = next_frame(&mut stream, &mut buffer).await?;
         let message = ToBroker::decode(frame).expect("a message");
-        if message == ToBroker::Heartbeat {
+        if matches!(message, ToBroker::Heartbeat | ToBroker::Settled { .. }) {
             say(&mut stream, FromBroker::Heartbeat.encode()).await?;
             continue;
         }
         let act = script(&message);
         log.lock().expect("no panic").push(message);
-        match act {
-            Act::Say(message) => say(&mut stream, message.encode()).await?,
-            Act::Nothing => {}
-            Act::Die => return Ok(()),
+        let (messages, goes_on) = match act {
+            Act::Say(message) => (vec![message], true),
+            Act::SayAll(messages) => (messages, true),
+            Act::Nothing => (Vec::new(), true),
+            Act::Die => (Vec::new(), false),
+            Act::DieAfter(messages) => (messages, false),
+        };
+        for message in messages {
+            say(&mut stream, message.encode()).await?;
         }
+        if !goes_on {
+            return Ok(());
+        }
+    }
+}
+
+fn number(message: &ToBroker) -> Number {
+    match message {
+        ToBroker::Publish { number, .. } | ToBroker::Push { number, .. } => *number,
+        other => panic!("no push: {other:?}"),
     }
 }
 
@@ -212,107 +300,10 @@ impl Drop for Publisher {
     }
 }
 
-pub fn get(target: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n")
-}
-
-pub fn get_with(target: &str, header: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nHost: test\r\n{header}\r\n\r\n")
-}
-
-/// A POST; `content_type` may be empty for none.
-pub fn post(target: &str, content_type: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
-    let body = body.as_ref();
-    let content_type = match content_type {
-        "" => String::new(),
-        value => format!("Content-Type: {value}\r\n"),
-    };
-    let length = body.len();
-    let head = format!(
-        "POST {target} HTTP/1.1\r\nHost: test\r\n{content_type}Content-Length: {length}\r\n\r\n"
-    );
-    [head.as_bytes(), body].concat()
-}
-
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
-}
-
-impl Answer {
-    /// Status and body, for one comparison.
-    pub fn brief(&self) -> (u16, &str) {
-        (self.status, &self.body)
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| {
-            let (header, value) = line.split_once(": ")?;
-            header.eq_ignore_ascii_case(name).then_some(value)
-        })
-    }
-}
-
-pub struct Client {
-    pub stream: TcpStream,
-    buffer: BytesMut,
-}
-
-impl Client {
-    pub async fn connect(addr: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(addr).await.expect("connects"), buffer: BytesMut::new() }
-    }
-
-    pub async fn send(&mut self, request: impl AsRef<[u8]>) {
-        let sent = self.stream.write_all(request.as_ref()).await;
-        sent.expect("the publisher reads");
-    }
-
-    /// The next answer, for requests other than HEAD.
-    pub async fn answer(&mut self) -> Answer {
-        let head_end = self.read_until(|read| {
-            let found = read.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-            found.map(|at| at + 4)
-        });
-        let head_end = head_end.await.expect("an answer");
-        let head = self.buffer.split_to(head_end);
-        let mut answer = Answer {
-            status: 0,
-            head: String::from_utf8(head.to_vec()).expect("a head"),
-            body: String::new(),
-        };
-        answer.status = answer.head[9..12].parse().expect("a status");
-        let len = match answer.header("content-length") {
-            Some(len) => len.parse().expect("a length"),
-            None => 0,
-        };
-        let body = self.read_until(|read| (read.len() >= len).then_some(len));
-        body.await.expect("a body");
-        let body = self.buffer.split_to(len);
-        answer.body = String::from_utf8(body.to_vec()).expect("a text");
-        answer
-    }
-
-    /// Everything up to the end of the connection, a reset included.
-    pub async fn rest(&mut self) -> String {
-        let _ = self.read_until(|_| None::<()>).await;
-        String::from_utf8_lossy(&self.buffer.split()).into_owned()
-    }
-
-    async fn read_until<T>(&mut self, mut found: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
-        loop {
-            if let Some(found) = found(&self.buffer) {
-                return Some(found);
-            }
-            let read = timeout(DEADLINE, self.stream.read_buf(&mut self.buffer)).await;
-            match read.expect("an answer in time") {
-                Ok(0) | Err(_) => return None,
-                Ok(_) => {}
-            }
-        }
-    }
+/// Does nothing about the first message, then accepts everything.
+pub fn silent_at_first() -> impl FnMut(&ToBroker) -> Act {
+    let mut is_first = true;
+    move |message| if std::mem::take(&mut is_first) { Act::Nothing } else { accept(message) }
 }
 
 /// Waits for a condition.

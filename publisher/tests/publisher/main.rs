@@ -2,7 +2,10 @@
 
 mod answers;
 mod cors;
+mod counting;
 mod harness;
+mod ids;
 mod limits;
 mod outage;
+mod repeats;
 mod shutdown;

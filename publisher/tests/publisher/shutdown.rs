@@ -2,12 +2,24 @@
 
 use std::time::Duration;
 
-use campanile_messages::ToBroker;
-use campanile_messages::link::Number;
+use actix::Actor;
+use campanile_channel::client::hold;
+use campanile_messages::{Audience, InstanceId, ToBroker};
+use campanile_publisher::ApiError;
+use campanile_publisher::budget::Budget;
+use campanile_publisher::courier::{Caller, Carry, Courier, Finish, LINK_QUEUE_BYTES};
+use campanile_publisher::pending::Limits;
+use campanile_publisher::receipt::Receipt;
+use campanile_publisher::request::{Push, Target};
+use campanile_publisher::stream::Presence;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
-use crate::harness::{Act, Broker, Publisher, accept, get, reserved_port};
+use crate::harness::{
+    Act, Broker, DEADLINE, Publisher, accept, accepted_counting, get, reserved_port,
+    silent_at_first, text,
+};
 
 #[actix::test]
 async fn requests_under_way_are_answered_and_no_more_are_taken() {
@@ -19,16 +31,18 @@ async fn requests_under_way_are_answered_and_no_more_are_taken() {
     assert_eq!(publisher.get("/nowhere").await.status, 404);
 
     publisher.stop();
-    let mut refused = false;
-    let deadline = Instant::now() + crate::harness::DEADLINE;
-    while !refused && Instant::now() < deadline {
-        refused = TcpStream::connect(publisher.addr).await.is_err();
-    }
-    assert!(refused, "it still accepts");
+    refuses(&publisher).await;
     let broker = Broker::start_at(port, accept);
     assert_eq!(under_way.answer().await.brief(), (200, "ok"));
     assert!(publisher.ended().await.is_ok());
     assert_eq!(broker.contents(), ["under way"]);
+}
+
+async fn refuses(publisher: &Publisher) {
+    let deadline = Instant::now() + DEADLINE;
+    while TcpStream::connect(publisher.addr).await.is_ok() {
+        assert!(Instant::now() < deadline, "it still accepts");
+    }
 }
 
 #[actix::test]
@@ -46,7 +60,7 @@ async fn idle_connections_and_a_missing_broker_do_not_hold_it() {
 }
 
 #[actix::test]
-async fn a_silent_broker_does_not_hold_it_longer_than_its_limit() {
+async fn a_silent_broker_does_not_hold_it_longer_than_its_limit_and_callers_are_told() {
     let broker = Broker::start(|_| Act::Nothing);
     let mut publisher = Publisher::start_with(broker.addr, |config| {
         config.shutdown_limit = Duration::from_millis(500);
@@ -56,8 +70,70 @@ async fn a_silent_broker_does_not_hold_it_longer_than_its_limit() {
     broker.has_received(1).await;
     let start = Instant::now();
     publisher.stop();
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 504);
+    assert!(answer.body.starts_with("the publisher ended before"), "{answer:?}");
     assert!(publisher.ended().await.is_ok());
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
+#[actix::test]
+async fn counts_that_take_longer_than_the_shutdown_are_answered_with_what_came() {
+    let broker = Broker::start(|message| match *message {
+        ToBroker::Publish { number, .. } => Act::Say(accepted_counting(number, 1, 0)),
+        _ => Act::Nothing,
+    });
+    let mut publisher = Publisher::start_with(broker.addr, |config| {
+        config.shutdown_limit = Duration::from_millis(500);
+    });
+    let mut client = publisher.client().await;
+    client.send(get("/?content=hi&wait=delivered&timeout=30s")).await;
+    broker.has_received(1).await;
+    publisher.stop();
+    assert_eq!(client.answer().await.brief(), (200, "ok"));
+    assert!(publisher.ended().await.is_ok());
+}
+
+#[actix::test]
+async fn what_was_handed_over_is_answered_over_the_next_link_before_it_ends() {
+    let broker = Broker::start(silent_at_first());
+    let mut publisher = Publisher::start(broker.addr);
+    let mut client = publisher.client().await;
+    client.send(get("/?content=hi")).await;
+    broker.has_received(1).await;
+    publisher.stop();
+    refuses(&publisher).await;
+    broker.cut();
+    assert_eq!(client.answer().await.brief(), (200, "ok"));
+    assert!(publisher.ended().await.is_ok());
+    assert_eq!(broker.numbers(), [1, 1]);
+}
+
+#[actix::test]
+async fn a_courier_finishes_with_the_answers_to_what_it_has_handed_over_and_takes_no_more() {
+    let broker = Broker::start(silent_at_first());
+    let limits = Limits { broker_wait: DEADLINE, confirm_limit: DEADLINE };
+    let (alive, _gone) = oneshot::channel();
+    let courier = Courier::new(InstanceId(1), limits, alive).start();
+    let link = hold(courier.clone(), broker.addr.to_string(), LINK_QUEUE_BYTES, async || {});
+    let link = actix::spawn(link);
+    let carry = |content| {
+        let push = Push::new(Target::Audience(Audience::Everyone), text(content));
+        let (answer, answered) = oneshot::channel();
+        let (presence, reserved) = (Presence::default(), Budget::new(0).reserve());
+        courier.do_send(Carry { push, caller: Caller { answer, presence, reserved } });
+        answered
+    };
+    let handed_over = carry("handed over");
+    broker.has_received(1).await;
+    assert!(courier.send(Finish).await.expect("it lives"));
+    assert_eq!(carry("late").await, Ok(Err(ApiError::ShuttingDown)));
+    broker.cut();
+    let answer = timeout(DEADLINE, handed_over).await.expect("in time");
+    assert!(matches!(answer, Ok(Ok(Receipt::Accepted(_)))), "{answer:?}");
+    timeout(DEADLINE, link).await.expect("in time").expect("no panic");
+    assert!(!courier.connected());
+    assert_eq!(broker.numbers(), [1, 1]);
 }
 
 #[actix::test]
@@ -83,28 +159,4 @@ async fn a_setting_out_of_range_is_told_and_nothing_starts() {
     let mut publisher = Publisher::start_with(addr, |config| config.workers = 0);
     let error = publisher.ended().await.expect_err("refused");
     assert_eq!(error.to_string(), "workers is 0, from 1 to 512 are accepted");
-}
-
-#[actix::test]
-async fn numbers_go_on_over_links_so_that_no_answer_is_taken_for_another() {
-    let mut seen: Vec<Number> = Vec::new();
-    let broker = Broker::start(move |message| {
-        let ToBroker::Publish { number, .. } = *message else {
-            return Act::Nothing;
-        };
-        seen.push(number);
-        if seen.len() % 2 == 1 { Act::Die } else { accept(message) }
-    });
-    let publisher = Publisher::start(broker.addr);
-    assert_eq!(publisher.get("/?content=1").await.status, 504);
-    assert_eq!(publisher.get("/?content=2").await.status, 200);
-    let numbers: Vec<Number> = broker
-        .received()
-        .iter()
-        .filter_map(|message| match message {
-            ToBroker::Publish { number, .. } => Some(*number),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(numbers, [1, 2]);
 }

@@ -3,11 +3,13 @@ use proptest::prelude::*;
 use super::*;
 
 const A: InstanceId = InstanceId(1);
+const AWAY_LIMIT: Duration = Duration::from_secs(10);
 const B: InstanceId = InstanceId(2);
 
 fn ids_from(incarnations: impl IntoIterator<Item = u32, IntoIter: 'static>) -> WorkerIds {
     let mut incarnations = incarnations.into_iter();
-    WorkerIds::new(move || incarnations.next().expect("incarnations are enough") << 1)
+    let random = move || incarnations.next().expect("incarnations are enough") << 1;
+    WorkerIds::new(Supply::Drawn(Box::new(random)), Duration::ZERO, AWAY_LIMIT)
 }
 
 fn id(incarnation: u64, counter: u64) -> WorkerId {
@@ -38,7 +40,8 @@ fn ids_stay_below_the_limit_and_a_used_up_incarnation_is_followed_by_another() {
     const LAST: u32 = NO_INCARNATION - 1;
     let mut ids = ids_from([LAST, NO_INCARNATION, 9]);
     assert_eq!(ids.next(), id(u64::from(LAST), 0));
-    ids.counter = (1 << COUNTER_BITS) - 1;
+    let Source::Drawn(drawn) = &mut ids.source else { unreachable!() };
+    drawn.counter = (1 << COUNTER_BITS) - 1;
     assert_eq!(ids.next(), id(u64::from(LAST), (1 << COUNTER_BITS) - 1));
     assert_eq!(ids.next(), id(9, 0));
 }

@@ -1,4 +1,4 @@
-//! Which web pages may read a publisher's answers (CORS, <https://fetch.spec.whatwg.org/>). Pure.
+//! Which web pages may read the answers of a service (CORS, <https://fetch.spec.whatwg.org/>). Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// Whose pages may read the answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum AllowOrigins {
-    /// Any page of this host (`localhost`, 127.0.0.0/8, `[::1]`), if the publisher listens on
+    /// Any page of this host (`localhost`, 127.0.0.0/8, `[::1]`), if the service listens on
     /// loopback; else none.
     #[default]
     Local,
@@ -43,7 +43,7 @@ impl FromStr for AllowOrigins {
 
 impl AllowOrigins {
     /// The value of `Access-Control-Allow-Origin` for a page of `origin`; `None` if it may not
-    /// read. `listens_on` is the publisher's own address.
+    /// read. `listens_on` is the service's own address.
     pub fn allowed<'a>(&self, origin: &'a str, listens_on: IpAddr) -> Option<&'a str> {
         let allowed = match self {
             Self::Any => return Some("*"),

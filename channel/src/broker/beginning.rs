@@ -1,0 +1,91 @@
+//! How a broker begins: its clock, and the exchange with what was found on disk.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use campanile_messages::Durability;
+use tracing::info;
+
+use super::exchange::{Exchange, Start};
+use super::log::Opening;
+use super::store::{Recovered, Store, StoreError};
+use super::worker_ids::Supply;
+use super::{BrokerConfig, Storage};
+
+/// The time since the Unix epoch; it never goes back.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    started: Instant,
+    started_at: Duration,
+}
+
+impl Clock {
+    /// A clock that goes on from the present time.
+    pub fn start() -> Self {
+        // Before 1970 the log has no age.
+        let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: Instant::now(), started_at }
+    }
+
+    /// The present time.
+    pub fn now(self) -> Duration {
+        self.started_at + self.started.elapsed()
+    }
+}
+
+/// Opens a data directory.
+///
+/// # Errors
+/// If it cannot be used.
+pub fn open(storage: &Storage) -> Result<(Store, Recovered), StoreError> {
+    let Storage { dir, durability } = storage;
+    let (store, recovered) = Store::open(dir, *durability, rand::random)?;
+    info!(
+        data_dir = %dir.display(),
+        durability = durability.word(),
+        epoch = format_args!("{:016x}", recovered.epoch),
+        head = recovered.head,
+        events = recovered.events.len(),
+        ids = recovered.ids.len(),
+        "the log is on disk"
+    );
+    Ok((store, recovered))
+}
+
+/// An exchange with what an earlier broker left, or with nothing.
+pub fn exchange(
+    config: &BrokerConfig,
+    now: Duration,
+    recovered: Option<(Durability, Recovered)>,
+) -> Exchange {
+    let keeps = recovered.is_some();
+    let (durability, recovered) = recovered.unzip();
+    let worker_ids = match &recovered {
+        Some(recovered) => Supply::Counted(recovered.next_worker),
+        None => Supply::Drawn(Box::new(rand::random)),
+    };
+    let Recovered { epoch, head, events, ids, trimmed, floor, .. } =
+        recovered.unwrap_or_else(|| Recovered { epoch: rand::random(), ..Recovered::default() });
+    Exchange::new(Start {
+        now,
+        durability: durability.unwrap_or(Durability::Memory),
+        keeps,
+        log: Opening {
+            epoch,
+            head,
+            floor,
+            trimmed,
+            max_bytes: config.log_max_bytes,
+            max_age: config.log_max_age,
+            keep_until: now + config.return_limit,
+        },
+        events,
+        ids,
+        worker_ids,
+        // The upper half is random, the lower one counts.
+        first_link: u64::from(rand::random::<u32>()) << 32,
+        return_limit: config.return_limit,
+        max_links: config.max_links,
+        max_audiences_per_link: config.max_audiences_per_link,
+        max_ids: config.max_ids,
+    })
+}

@@ -1,0 +1,206 @@
+//! The idempotency keys under which events were accepted. Pure: times are durations since the Unix
+//! epoch.
+//!
+//! A key is remembered for a time, never less; past the bound in keys new ones are refused.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use campanile_messages::{Audience, Content, IdempotencyKey};
+use sha2::{Digest as _, Sha256};
+
+use super::receipt::Receipt;
+use super::record::KnownId;
+
+/// How long a key is remembered.
+pub const REMEMBERED: Duration = Duration::from_secs(120);
+
+/// Tells one event from another.
+pub type Digest = [u8; 16];
+
+/// The digest of an event: who it is for, its kind, and what it says.
+pub fn digest(audience: &Audience, content: &Content) -> Digest {
+    let (kind, name) = match audience {
+        Audience::Everyone => (0u8, ""),
+        Audience::Group(name) => (1, &**name),
+    };
+    // A name has at most 255 bytes, so its length is one.
+    let head = [kind, content.kind() as u8, name.len() as u8];
+    let digest = Sha256::new()
+        .chain_update(head)
+        .chain_update(name)
+        .chain_update(content.as_bytes())
+        .finalize();
+    let (first, _) = digest.split_first_chunk().expect("32 bytes");
+    *first
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing.
+    New,
+    /// Nothing, and there is no room.
+    Full,
+    /// It belongs to another event.
+    Taken,
+    /// Its event is on its way into the log, under this sequence.
+    Waiting(u64),
+    /// Its event was accepted.
+    Accepted(Receipt),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ids {
+    by_key: HashMap<IdempotencyKey, Entry>,
+    /// By age.
+    order: VecDeque<(Duration, IdempotencyKey)>,
+    max_keys: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    digest: Digest,
+    receipt: Receipt,
+    is_accepted: bool,
+}
+
+impl Ids {
+    /// No keys; up to `max_keys`.
+    pub fn new(max_keys: usize) -> Self {
+        Self { by_key: HashMap::new(), order: VecDeque::new(), max_keys }
+    }
+
+    /// What is known of a key whose event has this digest.
+    pub fn look_up(&self, key: &IdempotencyKey, digest: Digest) -> Known {
+        match self.by_key.get(key) {
+            None if self.by_key.len() >= self.max_keys => Known::Full,
+            None => Known::New,
+            Some(entry) if entry.digest != digest => Known::Taken,
+            Some(entry) if entry.is_accepted => Known::Accepted(entry.receipt),
+            Some(entry) => Known::Waiting(entry.receipt.sequence),
+        }
+    }
+
+    /// A new key's event is on its way into the log.
+    pub fn stage(&mut self, key: IdempotencyKey, digest: Digest, receipt: Receipt, at: Duration) {
+        let entry = Entry { digest, receipt, is_accepted: false };
+        self.by_key.insert(key.clone(), entry);
+        self.order.push_back((at, key));
+    }
+
+    /// The event of a key is in the log.
+    pub fn accept(&mut self, key: &IdempotencyKey) {
+        if let Some(entry) = self.by_key.get_mut(key) {
+            entry.is_accepted = true;
+        }
+    }
+
+    /// The same table without keys.
+    pub fn emptied(&self) -> Self {
+        Self::new(self.max_keys)
+    }
+
+    /// Takes in what an earlier broker remembered.
+    pub fn recover(&mut self, mut known: Vec<KnownId>) {
+        known.sort_by_key(|known| known.at);
+        for KnownId { key, digest, at, sequence, gateways, matched } in known {
+            let receipt = Receipt { sequence, gateways, matched };
+            self.stage(key.clone(), digest, receipt, at);
+            self.accept(&key);
+        }
+    }
+
+    /// Forgets keys that are old enough, and adds them to `forgotten`. One whose event is still on
+    /// its way is not, nor is any younger one.
+    pub fn expire(&mut self, now: Duration, forgotten: &mut Vec<IdempotencyKey>) {
+        while let Some((at, key)) = self.order.front()
+            && *at + REMEMBERED <= now
+        {
+            if self.by_key.get(key).is_some_and(|entry| !entry.is_accepted) {
+                break;
+            }
+            self.by_key.remove(key);
+            forgotten.extend(self.order.pop_front().map(|(_, key)| key));
+        }
+        if self.by_key.capacity() > 4 * self.by_key.len() {
+            self.by_key.shrink_to(2 * self.by_key.len());
+            self.order.shrink_to(2 * self.order.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use campanile_messages::GroupName;
+
+    use super::*;
+
+    fn key(name: &str) -> IdempotencyKey {
+        IdempotencyKey::new(name.to_owned()).unwrap()
+    }
+
+    fn receipt(sequence: u64) -> Receipt {
+        Receipt { sequence, gateways: 1, matched: 2 }
+    }
+
+    const D: Digest = [1; 16];
+    const AT: Duration = Duration::from_secs(1_000);
+
+    #[test]
+    fn a_key_is_new_then_waits_then_answers_the_first_receipt() {
+        let mut ids = Ids::new(10);
+        assert_eq!(ids.look_up(&key("a"), D), Known::New);
+        ids.stage(key("a"), D, receipt(7), AT);
+        assert_eq!(ids.look_up(&key("a"), D), Known::Waiting(7));
+        assert_eq!(ids.look_up(&key("a"), [2; 16]), Known::Taken);
+        ids.accept(&key("a"));
+        assert_eq!(ids.look_up(&key("a"), D), Known::Accepted(receipt(7)));
+    }
+
+    #[test]
+    fn a_full_table_refuses_new_keys_and_forgets_none_early() {
+        let mut ids = Ids::new(1);
+        ids.recover(vec![KnownId {
+            key: key("a"),
+            digest: D,
+            at: AT,
+            sequence: 7,
+            gateways: 1,
+            matched: 2,
+        }]);
+        let mut forgotten = Vec::new();
+        ids.expire(AT + REMEMBERED - Duration::from_nanos(1), &mut forgotten);
+        assert_eq!(ids.look_up(&key("b"), D), Known::Full);
+        assert_eq!(ids.look_up(&key("a"), D), Known::Accepted(receipt(7)));
+        ids.expire(AT + REMEMBERED, &mut forgotten);
+        assert_eq!(forgotten, [key("a")]);
+        assert_eq!(ids.look_up(&key("a"), D), Known::New);
+    }
+
+    #[test]
+    fn a_key_whose_event_is_on_its_way_is_not_forgotten() {
+        let mut ids = Ids::new(10);
+        ids.stage(key("a"), D, receipt(7), AT);
+        let mut forgotten = Vec::new();
+        ids.expire(AT + 2 * REMEMBERED, &mut forgotten);
+        assert_eq!(forgotten, []);
+        assert_eq!(ids.look_up(&key("a"), D), Known::Waiting(7));
+    }
+
+    #[test]
+    fn events_that_differ_in_anything_have_different_digests() {
+        let group = |name| Audience::Group(GroupName::new(name).unwrap());
+        let events = [
+            (Audience::Everyone, Content::from("ab")),
+            (Audience::Everyone, Content::Binary("ab".into())),
+            (group("a"), Content::from("b")),
+            (group("ab"), Content::from("c")),
+            (group("a"), Content::from("bc")),
+        ];
+        let digests: std::collections::HashSet<_> =
+            events.iter().map(|(audience, content)| digest(audience, content)).collect();
+        assert_eq!(digests.len(), events.len());
+    }
+}

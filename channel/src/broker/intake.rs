@@ -1,0 +1,198 @@
+//! Takes publishes in: tells new ones from repeats, numbers them, and holds each until it is as
+//! durable as was promised. Pure.
+//!
+//! ```text
+//! take ──▶ a repeat: its first receipt, or a wait for it
+//!      ──▶ staged under the next sequence ──release──▶ the log, the links, the publishers' answers
+//! ```
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use campanile_messages::link::{Number, Refusal};
+use campanile_messages::{Audience, Content, IdempotencyKey, InstanceId};
+
+use super::ids::{Ids, Known, digest};
+use super::log::cost_bytes;
+use super::publishers::{Publishers, Repeat};
+use super::receipt::Receipt;
+use super::record::{Changes, KnownId, Record};
+
+/// A publish, without its sender's link.
+#[derive(Debug)]
+pub struct Publish {
+    /// Who publishes.
+    pub publisher: InstanceId,
+    /// Under which number.
+    pub number: Number,
+    /// Under which key.
+    pub id: Option<IdempotencyKey>,
+    /// Whether gateways are to count what they write, and within which time.
+    pub count_within_millis: Option<u32>,
+    /// For whom.
+    pub audience: Audience,
+    /// What.
+    pub content: Content,
+}
+
+/// What became of a publish.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is staged, or repeats what is: it is answered when that is released.
+    Staged,
+    /// It repeats what was accepted.
+    Repeated(Receipt),
+    /// It is not accepted.
+    Refused(Refusal),
+}
+
+/// A publish that has a number and is not in the log yet.
+#[derive(Debug)]
+pub struct Staged {
+    /// What goes into the log.
+    pub record: Record,
+    /// Its key.
+    pub id: Option<IdempotencyKey>,
+    /// As in [`Publish`].
+    pub count_within_millis: Option<u32>,
+    /// Who has repeated it under its key meanwhile, and is told as well.
+    pub repeated_by: Vec<(InstanceId, Number)>,
+    cost_bytes: usize,
+}
+
+impl Staged {
+    /// What its publisher is told.
+    pub fn receipt(&self) -> Receipt {
+        let Record { sequence, gateways, matched, .. } = self.record;
+        Receipt { sequence, gateways, matched }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Intake {
+    /// The last sequence that was given.
+    head: u64,
+    staged: VecDeque<Staged>,
+    staged_bytes: usize,
+    /// The idempotency keys.
+    pub ids: Ids,
+    /// The publishers and their numbers.
+    pub publishers: Publishers,
+}
+
+impl Intake {
+    /// Gives sequences above `head`; remembers up to `max_ids` keys.
+    pub fn new(head: u64, max_ids: usize) -> Self {
+        Self {
+            head,
+            staged: VecDeque::new(),
+            staged_bytes: 0,
+            ids: Ids::new(max_ids),
+            publishers: Publishers::default(),
+        }
+    }
+
+    /// The last sequence that was given.
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// How much is staged, in bytes as the log counts them.
+    pub fn staged_bytes(&self) -> usize {
+        self.staged_bytes
+    }
+
+    /// Takes a publish in. `matched` tells how many gateways and connections listen. Once the broker
+    /// `is_closing`, only repeats are answered. What goes to disk, if there is one, is added to
+    /// `changes`.
+    pub fn take(
+        &mut self,
+        publish: Publish,
+        matched: impl FnOnce(&Audience) -> (u32, u64),
+        is_closing: bool,
+        now: Duration,
+        mut changes: Option<&mut Changes>,
+    ) -> Taken {
+        let Publish { publisher, number, id, count_within_millis, audience, content } = publish;
+        match self.publishers.look_up(publisher, number) {
+            Repeat::New => {}
+            Repeat::Full => return Taken::Refused(Refusal::TooManyUnanswered),
+            Repeat::Waiting => return Taken::Staged,
+            Repeat::Accepted(receipt) => return Taken::Repeated(receipt),
+        }
+        let id = id.map(|key| (digest(&audience, &content), key));
+        if let Some((digest, key)) = &id {
+            match self.ids.look_up(key, *digest) {
+                Known::New => {}
+                Known::Full => return Taken::Refused(Refusal::IdsFull),
+                Known::Taken => return Taken::Refused(Refusal::IdTaken),
+                Known::Accepted(receipt) => return Taken::Repeated(receipt),
+                Known::Waiting(sequence) => {
+                    self.wait_too(sequence, publisher, number);
+                    return Taken::Staged;
+                }
+            }
+        }
+        if is_closing {
+            return Taken::Refused(Refusal::ShuttingDown);
+        }
+        let cost_bytes = cost_bytes(&audience, content.as_bytes().len());
+        self.head += 1;
+        let (sequence, (gateways, matched)) = (self.head, matched(&audience));
+        let receipt = Receipt { sequence, gateways, matched };
+        self.publishers.stage(publisher, number, receipt, now);
+        let id = id.map(|(digest, key)| {
+            self.ids.stage(key.clone(), digest, receipt, now);
+            if let Some(changes) = &mut changes {
+                let (key, at) = (key.clone(), now);
+                changes.ids.push(KnownId { key, digest, at, sequence, gateways, matched });
+            }
+            key
+        });
+        // What was received is a slice of a read buffer, and the smallest slice would keep that
+        // whole buffer, up to a whole large frame, as long as the event.
+        let content = content.own();
+        let at = now;
+        let record =
+            Record { sequence, at, audience, content, publisher, number, gateways, matched };
+        if let Some(changes) = changes {
+            changes.events.push(record.clone());
+        }
+        let repeated_by = Vec::new();
+        let staged = Staged { record, id, count_within_millis, repeated_by, cost_bytes };
+        self.staged.push_back(staged);
+        self.staged_bytes += cost_bytes;
+        Taken::Staged
+    }
+
+    /// The next of those that are durable up to a sequence: from here on it is accepted.
+    pub fn release(&mut self, up_to: u64) -> Option<Staged> {
+        let staged = self.staged.pop_front_if(|staged| staged.record.sequence <= up_to)?;
+        self.staged_bytes -= staged.cost_bytes;
+        self.publishers.accept(staged.record.publisher, staged.record.number);
+        if let Some(key) = &staged.id {
+            self.ids.accept(key);
+        }
+        Some(staged)
+    }
+
+    /// A new epoch begins: what is staged belongs to the old one and is never released, nobody
+    /// repeats a number of the old one, and no key stands for an event of it.
+    pub fn forget(&mut self) {
+        self.staged.clear();
+        self.ids = self.ids.emptied();
+        self.staged_bytes = 0;
+        self.publishers = Publishers::default();
+    }
+
+    fn wait_too(&mut self, sequence: u64, publisher: InstanceId, number: Number) {
+        let first = self.staged.front().map_or(sequence, |staged| staged.record.sequence);
+        let place = usize::try_from(sequence - first).unwrap_or(usize::MAX);
+        if let Some(staged) = self.staged.get_mut(place)
+            && !staged.repeated_by.contains(&(publisher, number))
+        {
+            staged.repeated_by.push((publisher, number));
+        }
+    }
+}

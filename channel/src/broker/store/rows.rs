@@ -1,0 +1,340 @@
+//! The rows of the store as bytes. Pure.
+//!
+//! ```text
+//! key                                   value
+//! 0                                     State, MessagePack
+//! 1 sequence (8 bytes, big-endian)      EventHead, MessagePack, and the content's bytes
+//! 2 idempotency key                     IdValue, MessagePack
+//! 3 audience, MessagePack               sequence, MessagePack
+//! ```
+
+use std::io::Cursor;
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use campanile_messages::link::Number;
+use campanile_messages::{Audience, Content, ContentKind, Durability, IdempotencyKey, InstanceId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::broker::record::{KnownId, Record};
+
+const STATE: u8 = 0;
+const EVENT: u8 = 1;
+const ID: u8 = 2;
+const TRIMMED: u8 = 3;
+
+/// The key of the one [`State`].
+pub const STATE_KEY: [u8; 1] = [STATE];
+
+/// What the directory is as a whole. Written with every batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// How many batches were written, this one too: the number of the last change.
+    pub changes: u64,
+    /// The epoch of the events.
+    pub epoch: u64,
+    /// The sequence of the oldest event that is kept; one more than `head` if none is.
+    pub first: u64,
+    /// The last sequence that was ever stored.
+    pub head: u64,
+    /// A cursor below it is expired, whatever the trimmed table says.
+    pub floor: u64,
+    /// The next worker id to give out.
+    pub next_worker: u64,
+    /// The run of a broker that wrote this.
+    pub run: Run,
+}
+
+/// How a broker runs, or ran, on the directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// How durable an accepted event is.
+    pub durability: Durability,
+    /// Of which start of the host's kernel.
+    pub boot: Option<u128>,
+    /// Where the directory was.
+    pub place: Place,
+    /// Whether it has ended with everything on disk.
+    pub clean: bool,
+}
+
+/// Which of all directories with the same content it is: what the file system knows of its marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The marker's inode number.
+    pub inode: u64,
+    /// When the marker was created, in nanoseconds since 1970, where that is known: the numbers of
+    /// inodes are used again.
+    pub created_nanos: Option<u64>,
+}
+
+/// A row that is not as it was written.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InvalidRow;
+
+/// What comes before the content's bytes.
+#[derive(Serialize, Deserialize)]
+struct EventHead<A> {
+    at_millis: u64,
+    audience: A,
+    kind: ContentKind,
+    publisher: InstanceId,
+    number: Number,
+    gateways: u32,
+    matched: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct IdValue {
+    digest: [u8; 16],
+    at_millis: u64,
+    sequence: u64,
+    gateways: u32,
+    matched: u64,
+}
+
+/// The key of an event. Keys are ordered as their sequences are.
+pub fn event_key(sequence: u64) -> [u8; 9] {
+    let mut key = [EVENT; 9];
+    key[1..].copy_from_slice(&sequence.to_be_bytes());
+    key
+}
+
+/// The keys of events from a sequence on: where they begin, and what comes after them.
+pub fn event_keys(first: u64) -> (Vec<u8>, Vec<u8>) {
+    (event_key(first).to_vec(), vec![EVENT + 1])
+}
+
+/// The keys of events below a sequence.
+pub fn dead_event_keys(first: u64) -> (Vec<u8>, Vec<u8>) {
+    (event_key(0).to_vec(), event_key(first).to_vec())
+}
+
+/// See [`event_keys`].
+pub fn id_keys() -> (Vec<u8>, Vec<u8>) {
+    (vec![ID], vec![ID + 1])
+}
+
+/// See [`event_keys`].
+pub fn trimmed_keys() -> (Vec<u8>, Vec<u8>) {
+    (vec![TRIMMED], vec![TRIMMED + 1])
+}
+
+/// The value of an event's row.
+pub fn event_value(record: &Record) -> Vec<u8> {
+    let head = EventHead {
+        at_millis: millis(record.at),
+        audience: &record.audience,
+        kind: record.content.kind(),
+        publisher: record.publisher,
+        number: record.number,
+        gateways: record.gateways,
+        matched: record.matched,
+    };
+    let content = record.content.as_bytes();
+    let mut value = Vec::with_capacity(content.len() + 64);
+    rmp_serde::encode::write(&mut value, &head).expect(MEMORY);
+    value.extend_from_slice(content);
+    value
+}
+
+/// Reads an event's row.
+///
+/// # Errors
+/// Anything else than such a row.
+pub fn event(key: &[u8], value: &[u8]) -> Result<Record, InvalidRow> {
+    let (&[EVENT], sequence) = key.split_at_checked(1).ok_or(InvalidRow)? else {
+        return Err(InvalidRow);
+    };
+    let sequence = u64::from_be_bytes(sequence.try_into().map_err(|_| InvalidRow)?);
+    let (head, content) = split::<EventHead<Audience>>(value)?;
+    // A copy: a slice of the engine's block would keep all of it.
+    let content = Bytes::copy_from_slice(content);
+    let content = match head.kind {
+        ContentKind::Binary => Content::Binary(content),
+        ContentKind::Text => Content::Text(ByteString::try_from(content).map_err(|_| InvalidRow)?),
+    };
+    Ok(Record {
+        sequence,
+        at: Duration::from_millis(head.at_millis),
+        audience: head.audience,
+        content,
+        publisher: head.publisher,
+        number: head.number,
+        gateways: head.gateways,
+        matched: head.matched,
+    })
+}
+
+/// The key of an id's row.
+pub fn id_key(key: &IdempotencyKey) -> Vec<u8> {
+    [&[ID], key.as_bytes()].concat()
+}
+
+/// The value of an id's row.
+pub fn id_value(id: &KnownId) -> Vec<u8> {
+    let &KnownId { digest, at, sequence, gateways, matched, .. } = id;
+    pack(&IdValue { digest, at_millis: millis(at), sequence, gateways, matched })
+}
+
+/// Reads an id's row.
+///
+/// # Errors
+/// Anything else than such a row.
+pub fn id(key: &[u8], value: &[u8]) -> Result<KnownId, InvalidRow> {
+    let (&[ID], name) = key.split_at_checked(1).ok_or(InvalidRow)? else {
+        return Err(InvalidRow);
+    };
+    let name = str::from_utf8(name).map_err(|_| InvalidRow)?;
+    let IdValue { digest, at_millis, sequence, gateways, matched } = unpack(value)?;
+    Ok(KnownId {
+        key: IdempotencyKey::new(name).map_err(|_| InvalidRow)?,
+        digest,
+        at: Duration::from_millis(at_millis),
+        sequence,
+        gateways,
+        matched,
+    })
+}
+
+/// The key of an audience's row in the trimmed table.
+pub fn trimmed_key(audience: &Audience) -> Vec<u8> {
+    let mut key = vec![TRIMMED];
+    rmp_serde::encode::write(&mut key, audience).expect(MEMORY);
+    key
+}
+
+/// The value of such a row.
+pub fn trimmed_value(sequence: u64) -> Vec<u8> {
+    pack(&sequence)
+}
+
+/// Reads a row of the trimmed table.
+///
+/// # Errors
+/// Anything else than such a row.
+pub fn trimmed(key: &[u8], value: &[u8]) -> Result<(Audience, u64), InvalidRow> {
+    let (&[TRIMMED], audience) = key.split_at_checked(1).ok_or(InvalidRow)? else {
+        return Err(InvalidRow);
+    };
+    Ok((unpack(audience)?, unpack(value)?))
+}
+
+/// The value of the state's row.
+pub fn state_value(state: &State) -> Vec<u8> {
+    pack(state)
+}
+
+/// Reads the state's row.
+///
+/// # Errors
+/// Anything else than such a row.
+pub fn state(value: &[u8]) -> Result<State, InvalidRow> {
+    unpack(value)
+}
+
+const MEMORY: &str = "writing to memory does not fail, and every row is MessagePack";
+
+fn pack<T: Serialize>(value: &T) -> Vec<u8> {
+    rmp_serde::to_vec(value).expect(MEMORY)
+}
+
+fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, InvalidRow> {
+    let (value, rest) = split(bytes)?;
+    if rest.is_empty() { Ok(value) } else { Err(InvalidRow) }
+}
+
+fn split<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), InvalidRow> {
+    let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(bytes));
+    let value = T::deserialize(&mut deserializer).map_err(|_| InvalidRow)?;
+    let end = usize::try_from(deserializer.position()).map_err(|_| InvalidRow)?;
+    Ok((value, bytes.get(end..).ok_or(InvalidRow)?))
+}
+
+fn millis(at: Duration) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use campanile_messages::GroupName;
+
+    use super::*;
+
+    fn group(name: &'static str) -> Audience {
+        Audience::Group(GroupName::new(name).unwrap())
+    }
+
+    fn record() -> Record {
+        Record {
+            sequence: 258,
+            at: Duration::from_millis(1_000),
+            audience: group("a"),
+            content: "hi".into(),
+            publisher: InstanceId(7),
+            number: 3,
+            gateways: 2,
+            matched: 300,
+        }
+    }
+
+    #[test]
+    fn the_rows_on_disk_do_not_change() {
+        assert_eq!(event_key(258), *b"\x01\0\0\0\0\0\0\x01\x02");
+        assert_eq!(
+            event_value(&record()),
+            b"\x97\xcd\x03\xe8\x81\xa5Group\xa1a\xa1t\x07\x03\x02\xcd\x01\x2chi"
+        );
+        let known = KnownId {
+            key: IdempotencyKey::new("k").unwrap(),
+            digest: [9; 16],
+            at: Duration::from_millis(5),
+            sequence: 258,
+            gateways: 2,
+            matched: 1,
+        };
+        assert_eq!(id_key(&known.key), b"\x02k");
+        assert_eq!(
+            id_value(&known),
+            b"\x95\xdc\0\x10\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\
+              \x05\xcd\x01\x02\x02\x01"
+        );
+        assert_eq!(trimmed_key(&Audience::Everyone), b"\x03\xa8Everyone");
+        assert_eq!(trimmed_key(&group("a")), b"\x03\x81\xa5Group\xa1a");
+        let place = Place { inode: 7, created_nanos: Some(8) };
+        let run = Run { durability: Durability::Disk, boot: Some(1), place, clean: false };
+        let state =
+            State { changes: 1, epoch: 2, first: 3, head: 4, floor: 5, next_worker: 6, run };
+        let mut expected = b"\x97\x01\x02\x03\x04\x05\x06\x94\xa4Disk\xc4\x10".to_vec();
+        expected.extend_from_slice(&1_u128.to_be_bytes());
+        expected.extend_from_slice(b"\x92\x07\x08\xc2");
+        assert_eq!(state_value(&state), expected);
+        assert_eq!(super::state(&expected), Ok(state));
+    }
+
+    #[test]
+    fn rows_are_read_as_they_were_written() {
+        let record = record();
+        assert_eq!(event(&event_key(258), &event_value(&record)), Ok(record.clone()));
+        let binary = Record {
+            audience: Audience::Everyone,
+            content: Content::Binary(Bytes::from_static(&[0xff, 0])),
+            ..record
+        };
+        assert_eq!(event(&event_key(258), &event_value(&binary)), Ok(binary));
+        assert_eq!(trimmed(&trimmed_key(&group("a")), &trimmed_value(9)), Ok((group("a"), 9)));
+    }
+
+    #[test]
+    fn other_bytes_are_no_row() {
+        let value = event_value(&record());
+        assert_eq!(event(b"\x01\0\0", &value), Err(InvalidRow));
+        assert_eq!(event(b"", &value), Err(InvalidRow));
+        assert_eq!(event(&event_key(1), &value[..9]), Err(InvalidRow));
+        assert_eq!(id(b"\x02k", b"\x95"), Err(InvalidRow));
+        assert_eq!(id(b"\x02", &[]), Err(InvalidRow));
+        assert_eq!(trimmed(&trimmed_key(&group("a")), b"\x09\x09"), Err(InvalidRow));
+    }
+}

@@ -1,0 +1,75 @@
+//! The listeners and the callers on a cluster that is well, and on one that loses something.
+
+use std::time::Duration;
+
+use crate::harness::{Protocol, Seed, SmallDisk};
+use crate::rig::{Disk, Fault, Setup, Stage};
+
+/// Few clients, and no log on disk.
+fn small() -> Setup {
+    let mut setup = Setup { disk: Disk::None, ..Setup::default() };
+    setup.audiences.clients = 40;
+    setup.audiences.protocols = vec![Protocol::V1];
+    setup
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_is_well_gets_a_clean_verdict_again_and_again() {
+    let mut stage = Stage::set(small(), Seed::from_environment()).await;
+    for _ in 0..2 {
+        let load = stage.load();
+        load.more_accepted(stage.pushes_in(Duration::from_secs(1))).await;
+        assert!(stage.crowd.caught_up(stage.now()).await.is_some());
+        let verdict = stage.judge(load).await;
+        assert!(verdict.is_clean(), "{verdict:?}");
+        assert!(verdict.accepted >= 220 && verdict.deliveries >= 40 * 55, "{verdict:?}");
+        assert_eq!((verdict.unknown, verdict.refused, verdict.explained_gaps), (0, 0, 0));
+    }
+    assert_eq!(stage.crowd.greetings(), 40);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_is_cut_is_survived_and_a_broker_that_forgets_is_found_out() {
+    let setup = Setup { is_proxied: true, ..small() };
+    let mut stage = Stage::set(setup, Seed::from_environment()).await;
+    let load = stage.load();
+    load.more_accepted(100).await;
+    Fault::LinkCut.inflict(&mut stage).await;
+    assert!(stage.crowd.caught_up(stage.now()).await.is_some());
+    let verdict = stage.judge(load).await;
+    assert!(verdict.is_clean() && verdict.deliveries > 0, "{verdict:?}");
+
+    let load = stage.load();
+    load.more_accepted(100).await;
+    Fault::BrokerKill.inflict(&mut stage).await;
+    load.more_accepted(100).await;
+    let verdict = stage.judge(load).await;
+    assert!(verdict.unexplained_gaps + verdict.explained_gaps >= 40, "{verdict:?}");
+}
+
+#[test]
+fn the_choices_of_a_run_follow_from_its_seed() {
+    use rand::RngExt as _;
+    let choose = |seed, part| Seed(seed).choices(part).random::<u64>();
+    assert_eq!(choose(1, "a"), choose(1, "a"));
+    assert_ne!(choose(1, "a"), choose(2, "a"));
+    assert_ne!(choose(1, "a"), choose(1, "b"));
+}
+
+#[test]
+fn a_small_disk_is_full_when_it_was_filled_and_only_its_own_see_it() {
+    let disk = SmallDisk::new(1 << 20);
+    let write = |name: &str| {
+        let program = disk.program();
+        let script = format!("printf something > {}/{name}", disk.path());
+        let mut command = std::process::Command::new(&program[0]);
+        command.args(&program[1..]).args(["sh", "-c", &script]);
+        command.stderr(std::process::Stdio::null()).status().expect("it runs").success()
+    };
+    assert!(write("before"));
+    disk.fill();
+    assert!(!write("meanwhile"));
+    disk.free();
+    assert!(write("after"));
+    assert_eq!(std::fs::read_dir(disk.path()).expect("a directory").count(), 0);
+}

@@ -1,0 +1,128 @@
+//! Names that callers choose: those of groups, and the keys under which a push may be repeated.
+
+use std::fmt;
+use std::ops::Deref;
+
+use bytestring::ByteString;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// The longest name, in bytes of UTF-8.
+pub const MAX_NAME_BYTES: usize = 255;
+
+/// Why a text is no name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// No character at all.
+    #[error("a {what} must not be empty")]
+    Empty {
+        /// What was to be named.
+        what: &'static str,
+    },
+    /// Longer than [`MAX_NAME_BYTES`].
+    #[error("a {what} has at most {MAX_NAME_BYTES} bytes, this one has {len_bytes}")]
+    TooLong {
+        /// What was to be named.
+        what: &'static str,
+        /// The length of the refused name.
+        len_bytes: usize,
+    },
+    /// A character of Unicode's category Cc.
+    #[error("a {what} must not contain control characters")]
+    ControlCharacter {
+        /// What was to be named.
+        what: &'static str,
+    },
+}
+
+fn check(name: &str, what: &'static str) -> Result<(), InvalidName> {
+    match name.len() {
+        0 => Err(InvalidName::Empty { what }),
+        len_bytes if len_bytes > MAX_NAME_BYTES => Err(InvalidName::TooLong { what, len_bytes }),
+        _ if name.chars().any(char::is_control) => Err(InvalidName::ControlCharacter { what }),
+        _ => Ok(()),
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(ByteString);
+
+        impl $name {
+            /// Checks a name.
+            ///
+            /// # Errors
+            /// See [`InvalidName`].
+            pub fn new(name: impl Into<ByteString>) -> Result<Self, InvalidName> {
+                let name = name.into();
+                check(&name, $what).map(|()| Self(name))
+            }
+        }
+
+        impl Deref for $name {
+            type Target = str;
+
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                // Not `ByteString`'s own: a name must not pin the read buffer it came in.
+                let name = String::deserialize(deserializer)?;
+                Self::new(name).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+name! {
+    /// The name of a group: 1 to 255 bytes of UTF-8 without control characters. Cheap to clone.
+    GroupName, "group name"
+}
+
+name! {
+    /// What a caller gives to a push that it may repeat: 1 to 255 bytes of UTF-8 without control
+    /// characters. Cheap to clone.
+    IdempotencyKey, "push's id"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_1_to_255_bytes_are_accepted() {
+        for name in ["a".to_owned(), "뉴스 eu/1 🎉".to_owned(), "x".repeat(255)] {
+            assert_eq!(&*GroupName::new(name.clone()).expect("within the rules"), name);
+        }
+    }
+
+    #[test]
+    fn names_out_of_the_rules_are_refused() {
+        let what = "group name";
+        assert_eq!(GroupName::new(""), Err(InvalidName::Empty { what }));
+        assert_eq!(
+            GroupName::new("x".repeat(256)),
+            Err(InvalidName::TooLong { what, len_bytes: 256 })
+        );
+        for name in ["a\nb", "\0", "a\u{7f}", "\u{85}"] {
+            assert_eq!(
+                GroupName::new(name),
+                Err(InvalidName::ControlCharacter { what }),
+                "{name:?}"
+            );
+        }
+        let what = "push's id";
+        assert_eq!(IdempotencyKey::new(""), Err(InvalidName::Empty { what }));
+    }
+}
