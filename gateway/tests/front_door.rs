@@ -234,7 +234,7 @@ fn a_websocket_elsewhere_than_at_the_root_is_answered_404() {
     for target in ["/socket", "/page.js/x", "/events?group=a"] {
         let (status, _, body) = answer(gateway.address, &request(target, &[]));
         assert_eq!(status, 404, "{target}");
-        assert!(body.contains("the websocket are at /"), "{body}");
+        assert!(body.contains("websockets are at /"), "{body}");
     }
 }
 
