@@ -187,8 +187,8 @@ pub enum ToBroker<C = Content> {
         number: u64,
         /// Which audiences, each once.
         audiences: Vec<Audience>,
-        /// The most bytes of an audience's contents that are of use; the newest events count. One
-        /// event is of use whatever its size.
+        /// The most bytes of an audience's contents that are of use, each event counted with 64 more;
+        /// the newest count. One event is of use whatever its size.
         max_bytes: u64,
     },
     /// Gateway: the answer to a `Count`.

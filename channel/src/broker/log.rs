@@ -14,6 +14,10 @@ use super::trimmed::Trimmed;
 /// allocations' own.
 const ENTRY_OVERHEAD_BYTES: usize = 640;
 
+/// What each event counts besides its content where a gateway says how many bytes are of use: as much
+/// as it counts for its clients.
+pub const EACH_BYTES: u64 = 64;
+
 /// The most audiences whose last dropped event is remembered.
 const MAX_TRIMMED: usize = 1 << 16;
 
@@ -149,7 +153,7 @@ impl Log {
         self.trimmed.lost_up_to(audience)
     }
 
-    /// The newest kept events of an audience, of up to `max_bytes` of content, at least one.
+    /// The newest kept events of an audience, of up to `max_bytes` with [`EACH_BYTES`], at least one.
     pub fn past(&self, audience: &Audience, max_bytes: u64) -> Past {
         let expired = self.lost_up_to(audience);
         let mut past = Past { expired, left_out: expired, frames: Vec::new() };
@@ -157,7 +161,7 @@ impl Log {
         let tail = self.tail();
         for &sequence in self.by_audience.get(audience).into_iter().flatten().rev() {
             let entry = &self.entries[(sequence - tail - 1) as usize];
-            bytes += entry.content_bytes as u64;
+            bytes += entry.content_bytes as u64 + EACH_BYTES;
             if bytes > max_bytes && !past.frames.is_empty() {
                 past.left_out = sequence;
                 break;

@@ -583,7 +583,7 @@ fn the_past_of_audiences_is_fetched_in_the_frames_of_the_log() {
         FromBroker::Past { audience, events, expired: 0, left_out: 0 }.encode()
     };
     assert_eq!(
-        floor.hear(gateway, ToBroker::Fetch { number: 4, audiences, max_bytes: 100 }),
+        floor.hear(gateway, ToBroker::Fetch { number: 4, audiences, max_bytes: 1_000 }),
         [Effect::Replay {
             link: gateway,
             frames: vec![

@@ -76,8 +76,9 @@ fn the_past_of_an_audience_is_its_newest_events_within_the_limit() {
         sequences.iter().map(|sequence| frame(*sequence, group("a"), "1234")).collect()
     };
     let all = Past { expired: 0, left_out: 0, frames: frames(&[1, 3, 4]) };
-    assert_eq!(past(12), all);
-    assert_eq!(past(11), Past { expired: 0, left_out: 1, frames: frames(&[3, 4]) });
+    let each = 4 + EACH_BYTES;
+    assert_eq!(past(3 * each), all);
+    assert_eq!(past(3 * each - 1), Past { expired: 0, left_out: 1, frames: frames(&[3, 4]) });
     assert_eq!(past(0), Past { expired: 0, left_out: 3, frames: frames(&[4]) }, "at least one");
     assert_eq!(log.past(&group("quiet"), 1), Past { expired: 0, left_out: 0, frames: vec![] });
 }
@@ -142,7 +143,7 @@ proptest! {
     /// The model: every event that was ever kept, and what the rules say about it.
     #[test]
     fn what_is_kept_is_the_newest_within_age_and_bytes(
-        steps in prop::collection::vec((0usize..200, 0u64..90, 0u8..4, 0u64..300), 0..80),
+        steps in prop::collection::vec((0usize..200, 0u64..90, 0u8..4, 0u64..600), 0..80),
         max_bytes in 1_000usize..6_000,
     ) {
         let mut log = Log::new(Opening { max_bytes, ..opening() });
@@ -178,7 +179,7 @@ proptest! {
                 let kept: Vec<_> = places.into_iter().filter(|i| *i >= dropped).collect();
                 let mut bytes = 0;
                 let fits = |i: &&usize| {
-                    bytes += model[**i].2 as u64;
+                    bytes += model[**i].2 as u64 + EACH_BYTES;
                     bytes <= max_past || Some(*i) == kept.last()
                 };
                 let count = kept.iter().rev().take_while(fits).count();
