@@ -233,7 +233,8 @@ fn assert_is_to_come_back((status, head, body): &(u16, String, String)) {
     assert_eq!(*status, 200, "{body}");
     let retry = body.strip_prefix("retry: ").and_then(|rest| rest.strip_suffix("\n\n"));
     let millis: u32 = retry.and_then(|millis| millis.parse().ok()).expect("when to come back");
-    assert!(millis >= 5_000, "{millis} ms is too soon for all of them");
+    // Another time for each, or a crowd that was refused would be back all at once.
+    assert!((3_000..=8_000).contains(&millis), "{millis} ms");
     assert_has(head, "Content-Type: text/event-stream");
     assert_eq!(head.matches("Content-Type").count(), 1, "{head}");
     assert_has(head, "Access-Control-Allow-Origin: http://localhost");
