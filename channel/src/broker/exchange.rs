@@ -139,15 +139,16 @@ impl Exchange {
         let mut log = Log::new(Opening { head, ..opening });
         let mut intake = Intake::new(last, start.max_ids);
         intake.ids.recover(ids);
+        let mut trim = Trim::default();
         for record in events {
             let Record { sequence, publisher, number, gateways, matched, .. } = record;
             let receipt = Receipt { sequence, gateways, matched };
             intake.publishers.recover(publisher, number, receipt, now);
             log.append(&record);
             // What is there for the publishers' sake alone is more than the log may keep.
-            log.trim(now, &mut Trim::default());
+            log.trim(now, &mut trim);
         }
-        Self {
+        let mut exchange = Self {
             durability,
             keeps,
             log,
@@ -159,7 +160,9 @@ impl Exchange {
             next_link: start.first_link,
             max_links: start.max_links,
             closing: false,
-        }
+        };
+        exchange.note_trim(trim);
+        exchange
     }
 
     /// Takes a new link in, and the place of an earlier one of the same process: that may be
@@ -449,6 +452,11 @@ impl Exchange {
     fn trim(&mut self, now: Duration) {
         let mut trim = Trim::default();
         self.log.trim(now, &mut trim);
+        self.note_trim(trim);
+    }
+
+    /// What the log has dropped goes to disk: the next broker must know it of each audience.
+    fn note_trim(&mut self, mut trim: Trim) {
         if self.keeps && !trim.last.is_empty() {
             // A broker that is started again must know what a publisher may repeat.
             let kept = self.log.tail() + 1;

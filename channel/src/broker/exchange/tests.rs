@@ -674,6 +674,23 @@ fn what_is_dropped_from_the_log_goes_from_the_disk_when_its_publisher_cannot_rep
 }
 
 #[test]
+fn what_is_dropped_of_what_an_earlier_broker_left_goes_to_disk_too() {
+    let mut earlier = Floor::on_disk();
+    let publisher = earlier.publisher();
+    for number in 1..=3 {
+        earlier.hear(publisher, publish(number, group("news")));
+    }
+    let events = earlier.exchange.take_changes().events;
+    let mut floor = Floor::starting(|start| {
+        (start.keeps, start.durability) = (true, Durability::Disk);
+        (start.events, start.log.head, start.log.max_bytes) = (events, 3, 1_000);
+    });
+    let trim = floor.exchange.take_changes().trim.unwrap();
+    assert_eq!(trim.last, [(group("news"), 1), (group("news"), 2)]);
+    assert_eq!(trim.below, 1, "they may still be repeated");
+}
+
+#[test]
 fn worker_ids_that_are_counted_go_on_where_they_stood() {
     let mut floor = Floor::starting(|start| start.worker_ids = Supply::Counted(4));
     let hello = |instance, role| Hello { instance: InstanceId(instance), role };
