@@ -16,6 +16,8 @@ use campanile_publisher::PublisherConfig;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::bench::BenchArgs;
+use crate::bench::bare::PartArgs;
 use crate::units::{
     HostPort, answer_limit, content_size, count, duration, positive_duration, size,
 };
@@ -41,6 +43,11 @@ pub enum Command {
     Gateway(Box<GatewayCommandArgs>),
     /// Run a publisher: it takes pushes over HTTP
     Publisher(PublisherCommandArgs),
+    /// Measure how fast and how small a cluster is, beside the least that any server must do
+    Bench(Box<BenchArgs>),
+    /// Run a process of a benchmark
+    #[command(hide = true)]
+    BenchPart(PartArgs),
 }
 
 /// All three services, without the addresses by which they find each other.

@@ -1,6 +1,7 @@
 //! The binary: reads the command line, binds the listeners, and runs one service or all three until
 //! it is told to stop.
 
+mod bench;
 mod cli;
 mod files;
 mod services;
@@ -35,7 +36,14 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     files::raise_limit();
-    match actix_rt::System::new().block_on(run(cli.command)) {
+    if let Command::BenchPart(args) = cli.command {
+        return end(bench::bare::run(args));
+    }
+    end(actix_rt::System::new().block_on(run(cli.command)))
+}
+
+fn end(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -51,7 +59,24 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Channel(args) => services::channel(args, shutdown).await,
         Command::Gateway(args) => services::gateway(args, shutdown).await,
         Command::Publisher(args) => services::publisher(args, shutdown).await,
+        Command::Bench(args) => measure(*args, shutdown).await,
+        Command::BenchPart(_) => unreachable!("run without a runtime"),
     }
+}
+
+/// On a thread of its own, which waits for nothing but its sockets.
+async fn measure(args: bench::BenchArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    let stop = bench::Stop::default();
+    let measuring = tokio::task::spawn_blocking({
+        let stop = stop.clone();
+        move || bench::run(args, stop)
+    });
+    tokio::pin!(measuring);
+    tokio::select! {
+        ended = &mut measuring => return ended?,
+        () = shutdown.begun() => stop.pull(),
+    }
+    measuring.await?
 }
 
 /// What to log: `CAMPANILE_LOG`, or what an operator wants to see. A peer that sends what is no HTTP

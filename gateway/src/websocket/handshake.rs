@@ -88,7 +88,8 @@ fn protocol(head: &Head) -> Result<Protocol, Refusal> {
     }
 }
 
-fn accept(key: &str) -> String {
+/// What the server answers to a client's key, RFC 6455 section 4.2.2.
+pub fn accept(key: &str) -> String {
     STANDARD.encode(Sha1::new().chain_update(key).chain_update(ACCEPT_GUID).finalize())
 }
 

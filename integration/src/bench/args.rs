@@ -1,0 +1,82 @@
+//! What the command line says of a benchmark.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::units::{HostPort, count};
+
+/// Flags of `bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without --publisher or --url it starts a cluster of its own, each part a process, on loopback.\n\n\
+Examples:\n  \
+campanile bench --plots docs\n  \
+campanile bench --only broadcasts,idle --quick\n  \
+campanile bench --only broadcasts --gateway 10.0.0.2:4236 --publisher 10.0.0.3:4237\n  \
+campanile bench --only broadcasts,idle --url ws://127.0.0.1:8080/sub?id=all --pid 4711 \\\n    \
+--push-command \"curl -s http://127.0.0.1:8080/pub?id=all -d '{content}'\"")]
+pub struct BenchArgs {
+    /// What to measure, with commas [default: everything]
+    #[arg(long, value_name = "SCENARIOS", value_enum, value_delimiter = ',')]
+    pub only: Vec<Scenario>,
+    /// Small numbers and one run: whether it works, and roughly how fast
+    #[arg(long)]
+    pub quick: bool,
+    /// How often each is measured; the median counts [default: 5, with --quick 3]
+    #[arg(long, value_name = "N", value_parser = count::<1, 99>)]
+    pub runs: Option<usize>,
+    /// The most connections at a time; scenarios that want more take as many
+    #[arg(long, value_name = "N", value_parser = count::<100, 1_000_000>)]
+    pub connections: Option<usize>,
+    /// Write the results as JSON to this file; - is standard output, and then there is no table
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw the curves as SVG in this directory
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
+    /// Fail if CPU per delivery or memory per connection is over this many times its gate
+    #[arg(long, value_name = "FACTOR")]
+    pub check: Option<f64>,
+    /// Gateways of a cluster that runs, with commas
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', requires = "publisher")]
+    pub gateway: Vec<HostPort>,
+    /// Publisher of a cluster that runs
+    #[arg(long, value_name = "HOST:PORT", requires = "gateway")]
+    pub publisher: Option<HostPort>,
+    /// Any other websocket server that runs
+    #[arg(long, value_name = "URL", requires = "push_command", conflicts_with = "publisher")]
+    pub url: Option<String>,
+    /// What pushes a content to all clients of --url; sh runs it with the content for {content}
+    #[arg(long, value_name = "COMMAND", requires = "url")]
+    pub push_command: Option<String>,
+    /// Processes on this host whose CPU is counted, and memory where there is no --gateway-pid
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pub pid: Vec<u32>,
+    /// Processes on this host that hold the connections
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pub gateway_pid: Vec<u32>,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// Memory of connections that hear nothing, CPU of their heartbeats, memory when they have left
+    Idle,
+    /// CPU per handshake, many at once
+    Storm,
+    /// CPU per delivery of one event at a time, and memory, by the number of connections
+    Broadcasts,
+    /// CPU per delivery of many events at once
+    Burst,
+    /// Cost per event by the number of groups, and of gateways
+    Groups,
+    /// From the push to the frame of one client
+    Latency,
+    /// Publishes per second
+    Publish,
+    /// Clients that come back together
+    Resume,
+    /// What clients that do not read cost the others
+    Slow,
+}

@@ -1,0 +1,64 @@
+//! Bare servers: the least that any server of this kind has to do, to compare with. Each is a process
+//! of its own, so that its CPU and memory are counted as those of the others are.
+
+mod echo;
+mod relay;
+mod websockets;
+
+pub use echo::LENGTH_BYTES as ECHO_LENGTH_BYTES;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use clap::{Args, Subcommand};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+/// A process of a benchmark.
+#[derive(Debug, Args)]
+pub struct PartArgs {
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// A websocket server that does one send per connection, told what to send by a TCP connection
+    Websockets,
+    /// Answers each frame with itself
+    Echo,
+    /// Passes on what it reads
+    Relay {
+        /// Where to
+        to: SocketAddr,
+    },
+    /// The binary itself with these arguments
+    Campanile {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+/// Runs the part, until its benchmark ends, however that ends.
+pub fn run(PartArgs { part }: PartArgs) -> anyhow::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    match part {
+        Part::Websockets => websockets::serve()?,
+        Part::Echo => echo::serve()?,
+        Part::Relay { to } => relay::serve(to)?,
+        Part::Campanile { arguments } => {
+            let error = Command::new(std::env::current_exe()?).args(arguments).exec();
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+/// A listener on a port that is free, told in the words of the services.
+fn listen(name: &str) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    rustix::net::listen(&listener, 4_096)?;
+    eprintln!("the {name} listens address={}", listener.local_addr()?);
+    Ok(listener)
+}

@@ -1,0 +1,55 @@
+//! Waiting for many sockets at once: epoll, without a runtime between it and what is measured.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+
+/// How many sockets one wait answers at most.
+const EVENTS: usize = 1_024;
+
+/// Sockets that are waited for, each under a token.
+pub struct Poll {
+    epoll: OwnedFd,
+    ready: Vec<Event>,
+}
+
+impl Poll {
+    pub fn new() -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        Ok(Self { epoll, ready: Vec::with_capacity(EVENTS) })
+    }
+
+    /// Waits for input, and for room to write where `writable`, until the socket is closed.
+    pub fn add(&self, socket: impl AsFd, token: u64, writable: bool) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, socket, EventData::new_u64(token), flags(writable))?)
+    }
+
+    /// Waits for room to write from now on, or no longer.
+    pub fn want_room(&self, socket: impl AsFd, token: u64, writable: bool) -> io::Result<()> {
+        Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token), flags(writable))?)
+    }
+
+    /// Waits until sockets are ready, for `limit` at most, and answers their tokens; `None` waits for
+    /// ever.
+    pub fn wait(&mut self, limit: Option<Duration>) -> io::Result<impl Iterator<Item = u64>> {
+        let limit = limit.map(|limit| Timespec::try_from(limit).expect("a few seconds"));
+        self.ready.clear();
+        let buffer = rustix::buffer::spare_capacity(&mut self.ready);
+        match epoll::wait(&self.epoll, buffer, limit.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.ready.drain(..).map(|event| {
+            // Copied out: the fields of the kernel's struct are not aligned.
+            let data = event.data;
+            data.u64()
+        }))
+    }
+}
+
+fn flags(writable: bool) -> EventFlags {
+    if writable { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN }
+}

@@ -1,0 +1,185 @@
+//! How contents are pushed, one at a time or many at once.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::BytesMut;
+
+use super::wire::{self, Response};
+
+/// Pushes to whoever listens to everything.
+pub enum Pusher {
+    /// The push API.
+    Http(Http),
+    /// A bare server, by a frame for all its connections.
+    Bare(TcpStream),
+    /// Any other server, by a command line with `{content}` in it.
+    Command(String),
+}
+
+impl Pusher {
+    /// Pushes a content to everyone; [`finish`](Self::finish) must follow.
+    ///
+    /// # Errors
+    /// What the system or the command answers.
+    pub fn begin(&mut self, content: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Http(http) => http.send("/", "text/plain", content.as_bytes()),
+            Self::Bare(control) => {
+                let mut frame = (content.len() as u32).to_be_bytes().to_vec();
+                frame.extend_from_slice(content.as_bytes());
+                Ok(control.write_all(&frame)?)
+            }
+            Self::Command(template) => run(&template.replace("{content}", content)),
+        }
+    }
+
+    /// Waits for the answer, if there is one.
+    ///
+    /// # Errors
+    /// If it is not 200.
+    pub fn finish(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Http(http) => http.answer().map(drop),
+            Self::Bare(_) | Self::Command(_) => Ok(()),
+        }
+    }
+
+    /// The push API.
+    ///
+    /// # Errors
+    /// Where another server is measured.
+    pub fn http(&mut self) -> anyhow::Result<&mut Http> {
+        match self {
+            Self::Http(http) => Ok(http),
+            _ => bail!("this is measured through the push API only"),
+        }
+    }
+}
+
+/// One kept connection to a publisher.
+pub struct Http {
+    stream: TcpStream,
+    host: SocketAddr,
+    input: BytesMut,
+    chunk: Vec<u8>,
+}
+
+impl Http {
+    pub fn connect(publisher: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(publisher)
+            .with_context(|| format!("cannot connect to the publisher at {publisher}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, host: publisher, input: BytesMut::new(), chunk: vec![0; 64 << 10] })
+    }
+
+    /// Where the publisher listens.
+    pub fn host(&self) -> SocketAddr {
+        self.host
+    }
+
+    /// Pushes a content to the audience that the target names, and waits for the `ok`.
+    ///
+    /// # Errors
+    /// Any other answer.
+    pub fn push(&mut self, target: &str, content: &str) -> anyhow::Result<()> {
+        self.send(target, "text/plain", content.as_bytes())?;
+        self.answer().map(drop)
+    }
+
+    /// Pushes a content, and answers the receipt as JSON.
+    ///
+    /// # Errors
+    /// Any other answer.
+    pub fn receipt(&mut self, target: &str, content: &str) -> anyhow::Result<String> {
+        let kind = "text/plain\r\nAccept: application/json";
+        self.send(target, kind, content.as_bytes())?;
+        Ok(String::from_utf8(self.answer()?.body)?)
+    }
+
+    /// Pushes a batch of items, each a line of JSON; [`finish_batch`](Self::finish_batch) must follow.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub fn begin_batch(&mut self, items: &str) -> anyhow::Result<()> {
+        self.send("/batch", "application/x-ndjson", items.as_bytes())
+    }
+
+    /// Waits for the answers to so many items.
+    ///
+    /// # Errors
+    /// If one of them is not 200.
+    pub fn finish_batch(&mut self, items: usize) -> anyhow::Result<()> {
+        let Response { body, .. } = self.answer()?;
+        let mut accepted = 0;
+        for answer in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            ensure!(
+                wire::find(answer, b"\"status\":200").is_some(),
+                "an item was answered {}",
+                String::from_utf8_lossy(answer)
+            );
+            accepted += 1;
+        }
+        ensure!(accepted == items, "{items} items were pushed, and {accepted} were answered");
+        Ok(())
+    }
+
+    /// The bytes of a request.
+    pub fn request(&self, target: &str, kind: &str, body: &[u8]) -> Vec<u8> {
+        let mut request = format!(
+            "POST {target} HTTP/1.1\r\nHost: {}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            self.host,
+            body.len()
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        request
+    }
+
+    /// Sends a request and does not wait.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub fn send(&mut self, target: &str, kind: &str, body: &[u8]) -> anyhow::Result<()> {
+        Ok(self.stream.write_all(&self.request(target, kind, body))?)
+    }
+
+    /// Waits for the answer to the next request that has none.
+    ///
+    /// # Errors
+    /// If it is not 200.
+    pub fn answer(&mut self) -> anyhow::Result<Response> {
+        loop {
+            if let Some(response) = wire::response(&mut self.input)? {
+                ensure!(
+                    response.status == 200,
+                    "a push was answered {}: {}",
+                    response.status,
+                    String::from_utf8_lossy(&response.body)
+                );
+                return Ok(response);
+            }
+            let read = self.stream.read(&mut self.chunk)?;
+            ensure!(read > 0, "the publisher closed the connection");
+            self.input.extend_from_slice(&self.chunk[..read]);
+        }
+    }
+}
+
+/// An item of a batch or of a publish stream.
+pub fn item(content: &str, group: Option<&str>) -> String {
+    match group {
+        None => format!(r#"{{"content":"{content}"}}"#),
+        Some(group) => format!(r#"{{"content":"{content}","to":{{"group":"{group}"}}}}"#),
+    }
+}
+
+fn run(command: &str) -> anyhow::Result<()> {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::null());
+    let status = shell.status().context("cannot run sh")?;
+    ensure!(status.success(), "the push command failed ({status}): {command}");
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! What is measured, one thing a file.
+
+mod broadcasts;
+mod burst;
+mod groups;
+mod idle;
+mod latency;
+mod publish;
+mod resume;
+mod slow;
+mod storm;
+
+use super::Bench;
+use super::args::Scenario;
+use super::report::Report;
+
+/// Measures, and adds what was found.
+pub fn run(scenario: Scenario, bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
+    let rows = match scenario {
+        Scenario::Idle => idle::run(bench)?,
+        Scenario::Storm => storm::run(bench)?,
+        Scenario::Broadcasts => {
+            let (rows, curves) = broadcasts::run(bench)?;
+            report.curves.extend(curves);
+            rows
+        }
+        Scenario::Burst => burst::run(bench)?,
+        Scenario::Groups => groups::run(bench)?,
+        Scenario::Latency => latency::run(bench)?,
+        Scenario::Publish => publish::run(bench)?,
+        Scenario::Resume => resume::run(bench)?,
+        Scenario::Slow => slow::run(bench)?,
+    };
+    report.rows.extend(rows);
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! What is measured: a cluster of its own processes, one that runs already, any other websocket
+//! server, or the limit.
+
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+
+use anyhow::{Context as _, ensure};
+use tempfile::TempDir;
+
+use super::args::BenchArgs;
+use super::crowd::Door;
+use super::process::Process;
+use super::push::{Http, Pusher};
+use super::usage;
+use super::wire::Speech;
+
+/// A server under measurement. Its own processes end with it.
+pub struct Subject {
+    /// Where clients connect, one for each gateway.
+    pub doors: Vec<Door>,
+    pub pusher: Pusher,
+    /// The processes whose CPU counts.
+    pub processes: Vec<u32>,
+    /// Of these, the ones that hold the connections, whose memory counts.
+    pub holders: Vec<u32>,
+    _own: Vec<Process>,
+    _data: Option<TempDir>,
+}
+
+/// What a cluster looks like.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    pub gateways: usize,
+    /// On disk, not in memory.
+    pub on_disk: bool,
+    /// Further flags of the gateways.
+    pub gateway_flags: Vec<String>,
+    pub speech: Speech,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { gateways: 1, on_disk: false, gateway_flags: Vec::new(), speech: Speech::Plain }
+    }
+}
+
+impl Subject {
+    /// A cluster on ports that are free: a broker, gateways and a publisher, each a process.
+    ///
+    /// # Errors
+    /// What a part says that does not start.
+    pub fn cluster(shape: &Shape) -> anyhow::Result<Self> {
+        let data = shape.on_disk.then(TempDir::new).transpose()?;
+        let mut arguments = vec!["channel", "--listen", "127.0.0.1:0", "--log-size", "256MiB"];
+        let directory = data.as_ref().map(|data| data.path().display().to_string());
+        if let Some(directory) = &directory {
+            arguments.extend(["--data-dir", directory]);
+        }
+        let mut broker = campanile(&arguments)?;
+        let channel = broker.address("the broker listens")?.to_string();
+        let link = ["--listen", "127.0.0.1:0", "--channel", &channel];
+        let mut own = Vec::new();
+        let mut doors = Vec::new();
+        for _ in 0..shape.gateways {
+            let mut arguments = vec!["gateway"];
+            arguments.extend(link);
+            arguments.extend(shape.gateway_flags.iter().map(String::as_str));
+            let mut gateway = campanile(&arguments)?;
+            gateway.said("the gateway takes connections")?;
+            doors.push(door(gateway.address("the gateway listens")?, shape.speech));
+            own.push(gateway);
+        }
+        let holders = own.iter().map(Process::id).collect();
+        let mut arguments = vec!["publisher"];
+        arguments.extend(link);
+        let mut publisher = campanile(&arguments)?;
+        let mut pusher = Http::connect(publisher.address("the publisher listens")?)?;
+        own.extend([publisher, broker]);
+        // Answered only when the publisher is linked, too.
+        pusher.push("/", "first")?;
+        Ok(Self {
+            doors,
+            pusher: Pusher::Http(pusher),
+            processes: own.iter().map(Process::id).collect(),
+            holders,
+            _own: own,
+            _data: data,
+        })
+    }
+
+    /// The limit: one thread that does one send per connection.
+    ///
+    /// # Errors
+    /// What it says if it does not start.
+    pub fn limit() -> anyhow::Result<Self> {
+        let mut server = Process::start(&["websockets"])?;
+        let door = door(server.address("the limit listens")?, Speech::Plain);
+        let control = TcpStream::connect(server.address("the control listens")?)?;
+        control.set_nodelay(true)?;
+        let id = server.id();
+        Ok(Self {
+            doors: vec![door],
+            pusher: Pusher::Bare(control),
+            processes: vec![id],
+            holders: vec![id],
+            _own: vec![server],
+            _data: None,
+        })
+    }
+
+    /// What the command line names, if it names something that runs.
+    ///
+    /// # Errors
+    /// Flags that make no sense, and addresses where nothing is.
+    pub fn running(args: &BenchArgs, speech: Speech) -> anyhow::Result<Option<Self>> {
+        let (doors, pusher) = if let Some(url) = &args.url {
+            let command = args.push_command.clone().context("--url needs a --push-command")?;
+            ensure!(
+                command.contains("{content}"),
+                "--push-command {command:?} must say where the content goes: {{content}}"
+            );
+            let (address, host, target) = plain_url(url)?;
+            let door = Door { address, host, target, speech, greets: false };
+            (vec![door], Pusher::Command(command))
+        } else if let Some(publisher) = &args.publisher {
+            let doors = args
+                .gateway
+                .iter()
+                .map(|gateway| Ok(door(resolve("--gateway", &gateway.to_string())?, speech)));
+            let doors = doors.collect::<anyhow::Result<Vec<_>>>()?;
+            let publisher = resolve("--publisher", &publisher.to_string())?;
+            (doors, Pusher::Http(Http::connect(publisher)?))
+        } else {
+            return Ok(None);
+        };
+        let holders = if args.gateway_pid.is_empty() { &args.pid } else { &args.gateway_pid };
+        let processes = args.pid.iter().chain(&args.gateway_pid).copied().collect();
+        usage::cpu(&args.pid)?;
+        Ok(Some(Self {
+            doors,
+            pusher,
+            processes,
+            holders: holders.clone(),
+            _own: Vec::new(),
+            _data: None,
+        }))
+    }
+}
+
+fn campanile(arguments: &[&str]) -> anyhow::Result<Process> {
+    let mut all = vec!["campanile", "--"];
+    all.extend(arguments);
+    Process::start(&all)
+}
+
+fn door(address: SocketAddr, speech: Speech) -> Door {
+    let target = if speech == Speech::Events { "/events" } else { "/" }.to_owned();
+    Door { address, host: address.to_string(), target, speech, greets: true }
+}
+
+/// Where a websocket without TLS is: its address, host and target.
+fn plain_url(url: &str) -> anyhow::Result<(SocketAddr, String, String)> {
+    let rest = url
+        .strip_prefix("ws://")
+        .with_context(|| format!("--url {url}: accepted is ws://HOST:PORT/PATH, without TLS"))?;
+    let (host, target) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, "/"),
+    };
+    let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+    Ok((resolve("--url", &with_port)?, host.to_owned(), target.to_owned()))
+}
+
+fn resolve(flag: &str, address: &str) -> anyhow::Result<SocketAddr> {
+    let found = address.to_socket_addrs().with_context(|| format!("{flag} {address}"))?.next();
+    found.with_context(|| format!("{flag} {address}: there is no such host"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart_and_one_with_tls_refused() {
+        let (address, host, target) = plain_url("ws://127.0.0.1:8080/sub?id=1").expect("plain");
+        assert_eq!((address.port(), &*host, &*target), (8080, "127.0.0.1:8080", "/sub?id=1"));
+        assert_eq!(plain_url("ws://127.0.0.1").expect("plain").2, "/");
+        assert!(plain_url("wss://127.0.0.1/").is_err());
+    }
+}

@@ -1,0 +1,260 @@
+//! What clients of a websocket server or of an event stream say and hear. Pure.
+
+use std::fmt::Write as _;
+
+use bytes::{Buf as _, BytesMut};
+
+/// How a client listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speech {
+    /// A websocket without a subprotocol.
+    Plain,
+    /// A websocket of `campanile.v1`.
+    V1,
+    /// A stream of server-sent events.
+    Events,
+}
+
+/// One thing that a server says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// The end of the response's head, with its status.
+    Head(u16),
+    /// A message, or the block of an event.
+    Message(&'a [u8]),
+    /// A ping with its payload.
+    Ping(&'a [u8]),
+    /// The server ends the connection, for this reason.
+    Close(u16),
+}
+
+/// The opening request of a client.
+pub fn request(speech: Speech, host: &str, target: &str) -> Vec<u8> {
+    let mut text = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n");
+    match speech {
+        Speech::Events => text.push_str("Accept: text/event-stream\r\n"),
+        Speech::Plain | Speech::V1 => text.push_str(
+            "Upgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n",
+        ),
+    }
+    if speech == Speech::V1 {
+        text.push_str("Sec-WebSocket-Protocol: campanile.v1\r\n");
+    }
+    text.push_str("\r\n");
+    text.into_bytes()
+}
+
+/// Appends a frame of a client, RFC 6455 section 5.2. Its mask is zero, which leaves the payload as it
+/// is.
+pub fn client_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    out.push(0x80 | opcode);
+    match payload.len() {
+        len @ 0..=125 => out.push(0x80 | len as u8),
+        len @ 126..=0xffff => {
+            out.push(0x80 | 126);
+            out.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            out.push(0x80 | 127);
+            out.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(payload);
+}
+
+/// How far what a server says has been understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The response's head is to come.
+    Head,
+    /// Frames or blocks are to come.
+    Body,
+}
+
+/// Takes whole things from the front of `input`, and answers how many bytes they had.
+pub fn hear(
+    speech: Speech,
+    stage: &mut Stage,
+    input: &[u8],
+    mut heard: impl FnMut(Heard<'_>),
+) -> usize {
+    let mut taken = 0;
+    while let Some((len, what)) = next(speech, *stage, &input[taken..]) {
+        if let Some(what) = what {
+            heard(what);
+        }
+        *stage = Stage::Body;
+        taken += len;
+    }
+    taken
+}
+
+type Whole<'a> = (usize, Option<Heard<'a>>);
+
+fn next(speech: Speech, stage: Stage, input: &[u8]) -> Option<Whole<'_>> {
+    match (stage, speech) {
+        (Stage::Head, _) => {
+            let end = find(input, b"\r\n\r\n")? + 4;
+            let status = input.get(9..12).and_then(|digits| str::from_utf8(digits).ok());
+            let status = status.and_then(|digits| digits.parse().ok()).unwrap_or(0);
+            Some((end, Some(Heard::Head(status))))
+        }
+        (Stage::Body, Speech::Events) => {
+            let end = find(input, b"\n\n")? + 2;
+            let block = &input[..end];
+            // A comment and a time to come back in are no events.
+            let is_event = block.starts_with(b"data:") || find(block, b"\ndata:").is_some();
+            Some((end, is_event.then_some(Heard::Message(block))))
+        }
+        (Stage::Body, _) => next_frame(input),
+    }
+}
+
+fn next_frame(input: &[u8]) -> Option<Whole<'_>> {
+    let (opcode, length) = (input.first()? & 0x0f, *input.get(1)?);
+    let (head, len) = match length {
+        126 => (4, u64::from(u16::from_be_bytes(input.get(2..4)?.try_into().ok()?))),
+        127 => (10, u64::from_be_bytes(input.get(2..10)?.try_into().ok()?)),
+        len => (2, u64::from(len)),
+    };
+    let end = usize::try_from(len).ok()?.checked_add(head)?;
+    let payload = input.get(head..end)?;
+    let what = match opcode {
+        0x0..=0x2 => Some(Heard::Message(payload)),
+        0x8 => {
+            Some(Heard::Close(payload.first_chunk().map_or(0, |code| u16::from_be_bytes(*code))))
+        }
+        0x9 => Some(Heard::Ping(payload)),
+        _ => None,
+    };
+    Some((end, what))
+}
+
+/// Where `part` begins.
+pub fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
+    let first = *part.first()?;
+    let mut from = 0;
+    loop {
+        let at = from + bytes.get(from..)?.iter().position(|byte| *byte == first)?;
+        if bytes[at..].starts_with(part) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+}
+
+/// How a numbered content begins.
+const NUMBER: &[u8] = b"no.";
+const DIGITS: usize = 12;
+
+/// A content of `len_bytes` (at least 15) that carries a number.
+pub fn numbered(number: u64, len_bytes: usize) -> String {
+    let mut text = String::with_capacity(len_bytes);
+    let _ = write!(text, "no.{number:0DIGITS$}");
+    text.extend(std::iter::repeat_n('.', len_bytes.saturating_sub(text.len())));
+    text
+}
+
+/// The number that the content of a message carries.
+pub fn number(message: &[u8]) -> Option<u64> {
+    let at = if message.starts_with(NUMBER) { 0 } else { find(message, NUMBER)? };
+    let digits = message.get(at + NUMBER.len()..)?.get(..DIGITS)?;
+    digits.iter().try_fold(0, |number, digit| {
+        digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
+    })
+}
+
+/// A response of HTTP with a body of a known length.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Response {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+/// Takes a response from the front of `input`, once it is whole.
+///
+/// # Errors
+/// What makes it none of this kind.
+pub fn response(input: &mut BytesMut) -> anyhow::Result<Option<Response>> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut head = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(len) = head.parse(input)? else { return Ok(None) };
+    let length = head.headers.iter().find(|h| h.name.eq_ignore_ascii_case("content-length"));
+    let Some(length) = length else { anyhow::bail!("a response without a Content-Length") };
+    let body_len: usize = str::from_utf8(length.value)?.parse()?;
+    let status = head.code.unwrap_or(0);
+    if input.len() < len + body_len {
+        return Ok(None);
+    }
+    input.advance(len);
+    let body = input.split_to(body_len).to_vec();
+    Ok(Some(Response { status, body }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(speech: Speech, input: &[u8]) -> (Vec<String>, usize) {
+        let mut heard = Vec::new();
+        let taken = hear(speech, &mut Stage::Head.clone(), input, |what| {
+            heard.push(match what {
+                Heard::Message(bytes) | Heard::Ping(bytes) => {
+                    format!("{:?}", String::from_utf8_lossy(bytes))
+                }
+                other => format!("{other:?}"),
+            });
+        });
+        (heard, taken)
+    }
+
+    #[test]
+    fn frames_are_taken_whole_and_the_rest_is_left() {
+        let input =
+            b"HTTP/1.1 101 Switching\r\nA: b\r\n\r\n\x81\x02hi\x89\x01p\x88\x02\x0f\xa1\x81\x05wor";
+        let (heard, taken) = all(Speech::Plain, input);
+        assert_eq!(heard, ["Head(101)", "\"hi\"", "\"p\"", "Close(4001)"]);
+        assert_eq!(&input[taken..], b"\x81\x05wor");
+    }
+
+    #[test]
+    fn long_frames_have_long_lengths() {
+        let mut input = b"HTTP/1.1 101 S\r\n\r\n\x82\x7e\x01\x00".to_vec();
+        input.extend_from_slice(&[b'x'; 256]);
+        assert_eq!(all(Speech::V1, &input).1, input.len());
+    }
+
+    #[test]
+    fn an_event_stream_has_blocks_and_only_those_with_data_count() {
+        let input = b"HTTP/1.1 200 OK\r\n\r\nretry: 5\n\n:\n\nevent: sync\ndata: a\n\nid: 1\ndata: b\n\nid: 2\n\nda";
+        let (heard, taken) = all(Speech::Events, input);
+        assert_eq!(
+            heard,
+            ["Head(200)", "\"event: sync\\ndata: a\\n\\n\"", "\"id: 1\\ndata: b\\n\\n\""]
+        );
+        assert_eq!(&input[taken..], b"da");
+    }
+
+    #[test]
+    fn a_number_is_found_wherever_a_protocol_puts_the_content() {
+        let content = numbered(42, 64);
+        assert_eq!(content.len(), 64);
+        assert_eq!(number(content.as_bytes()), Some(42));
+        assert_eq!(number(format!("{{\"content\":\"{content}\"}}").as_bytes()), Some(42));
+        assert_eq!(number(b"workerID:1 connected"), None);
+        assert_eq!(number(b"no.12"), None);
+    }
+
+    #[test]
+    fn responses_are_taken_one_by_one() {
+        let mut input = BytesMut::from(
+            &b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 503 X\r\n"[..],
+        );
+        let first = response(&mut input).expect("well-formed").expect("whole");
+        assert_eq!(first, Response { status: 200, body: b"ok".to_vec() });
+        assert_eq!(response(&mut input).expect("well-formed"), None);
+        assert!(response(&mut BytesMut::from(&b"HTTP/1.1 200 OK\r\n\r\n"[..])).is_err());
+    }
+}
