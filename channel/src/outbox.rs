@@ -69,6 +69,18 @@ impl Outbox {
         }
     }
 
+    /// Of a slice that was not queued, so many bytes were written; what is left of it is queued,
+    /// whatever the bound says.
+    ///
+    /// # Panics
+    /// If something waits: the slice has overtaken it.
+    pub fn pass(&mut self, slice: &Bytes, written: usize) {
+        assert!(self.is_empty(), "a slice has overtaken {} bytes", self.queued_bytes);
+        self.written_bytes += written as u64;
+        self.force(slice.slice(written..));
+        self.front_begun = written > 0 && written < slice.len();
+    }
+
     /// From here on, what waits now does not count: it was forced, and is bounded by other means.
     pub fn exempt(&mut self) {
         self.exempt_slices = self.queue.len();
@@ -188,6 +200,7 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Step {
         Push(Vec<u8>),
+        Pass(Vec<u8>, usize),
         Write(usize),
         Exempt,
         Discard,
@@ -196,6 +209,8 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             3 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Step::Push),
+            2 => (prop::collection::vec(any::<u8>(), 1..40), 0usize..60)
+                .prop_map(|(data, written)| Step::Pass(data, written)),
             3 => (0usize..80).prop_map(Step::Write),
             1 => Just(Step::Exempt),
             1 => Just(Step::Discard),
@@ -222,6 +237,15 @@ mod tests {
                         prop_assert_eq!(outbox.push(Bytes::from(data.clone())).is_ok(), fits);
                         if fits && !data.is_empty() {
                             model.push(data);
+                        }
+                    }
+                    Step::Pass(_, _) if !model.is_empty() => {}
+                    Step::Pass(data, written) => {
+                        let written = written.min(data.len());
+                        outbox.pass(&Bytes::from(data.clone()), written);
+                        if written < data.len() {
+                            model.push(data[written..].to_vec());
+                            begun = written > 0;
                         }
                     }
                     Step::Write(at_most) => {

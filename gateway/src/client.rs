@@ -119,6 +119,7 @@ impl Client {
             Protocol::V1 => protocol::welcome(welcome),
             Protocol::Events => event_stream::sync(&welcome, position),
         });
+        self.socket.release();
     }
 
     /// Whether the client may be sent what it has missed: not if that is too much, nor while more
@@ -191,6 +192,8 @@ impl Client {
     ) {
         let GatewayConfig { ping_after, silence_limit, handshake_limit, .. } = *config;
         if standing == Standing::Pending {
+            // Its handshake need not wait any longer for the broker.
+            self.socket.release();
             if now.saturating_duration_since(self.attached) > handshake_limit {
                 self.close(CloseCode::TryAgainLater, Waiting::Flush);
             }
@@ -255,7 +258,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Adds an event to the outbox of each of its listeners.
+    /// Adds an event to the outbox of each of its listeners, where it waits for others to come.
     pub fn deliver(&mut self, framed: &Framed, clients: &Subscriptions<Client>) {
         let Some(audience) = framed.audience() else { return };
         let mut len_bytes = 0;
@@ -273,6 +276,19 @@ impl Batch {
         if self.bytes >= FLUSH_EVERY_BYTES {
             self.flush(clients);
         }
+    }
+
+    /// Sends an event behind which there are no others yet, and all that waits for it.
+    pub fn deliver_last(&mut self, framed: &Framed, clients: &Subscriptions<Client>) {
+        let Some(audience) = framed.audience() else { return };
+        clients.for_each_listener(audience, |_, client| {
+            client.note(framed);
+            let frame = framed.frame(client.protocol);
+            if client.settle(client.socket.send_now(frame)).is_none() {
+                self.closed.push(client.connection);
+            }
+        });
+        self.flush(clients);
     }
 
     /// Writes what was added.

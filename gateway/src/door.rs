@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::client::{self, last_words};
+use crate::client;
 use crate::config::GatewayConfig;
 use crate::event_stream;
 use crate::head::Head;
@@ -27,8 +27,8 @@ use crate::seats::Seat;
 use crate::session::{Opening, Session};
 use crate::socket::{Ending, Socket, Waiting};
 use crate::subscriptions::Since;
+use crate::websocket::Incoming;
 use crate::websocket::handshake::{self, Upgrade};
-use crate::websocket::{CloseCode, Incoming};
 use crate::wish::Wish;
 
 /// A client that is refused may take this long to read why.
@@ -143,9 +143,8 @@ impl Door {
         let GatewayConfig { max_outbox_bytes, client_limits, user_timeout, max_groups, .. } =
             *self.config;
         let socket = Socket::new(stream, max_outbox_bytes);
-        if socket.send_now(&response).is_err() {
-            socket.close(last_words(protocol, CloseCode::TooSlow), Waiting::Drop);
-        }
+        // It leaves together with the greeting.
+        socket.hold(response);
         let incoming = match protocol {
             Protocol::Events => Incoming::dropping(socket.clone(), user_timeout),
             _ => Incoming::new(socket.clone(), client_limits, early, user_timeout),

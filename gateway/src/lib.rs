@@ -8,6 +8,7 @@
 //! confirmed its interest. Who comes back gets what it missed from [`recent`], where the bridge keeps
 //! what was received lately; [`resumes`] knows who waits for what of the broker.
 
+pub mod acceptor;
 pub mod bridge;
 pub mod client;
 pub mod config;

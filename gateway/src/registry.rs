@@ -241,9 +241,13 @@ impl Handler<DeliveriesReady> for Registry {
 
     fn handle(&mut self, _: DeliveriesReady, ctx: &mut Self::Context) {
         let mut batch = Batch::default();
-        for delivery in self.deliveries.take() {
+        let mut deliveries = self.deliveries.take().into_iter().peekable();
+        while let Some(delivery) = deliveries.next() {
             match delivery {
-                Delivery::Event(framed) => batch.deliver(&framed, &self.subscriptions),
+                Delivery::Event(framed) => match deliveries.peek() {
+                    Some(Delivery::Event(_)) => batch.deliver(&framed, &self.subscriptions),
+                    _ => batch.deliver_last(&framed, &self.subscriptions),
+                },
                 other => {
                     batch.flush(&self.subscriptions);
                     self.perform(other, ctx);
@@ -295,9 +299,7 @@ impl Registry {
     fn perform(&mut self, delivery: Delivery, ctx: &mut Context<Self>) {
         match delivery {
             Delivery::Event(framed) => {
-                let mut batch = Batch::default();
-                batch.deliver(&framed, &self.subscriptions);
-                batch.flush(&self.subscriptions);
+                Batch::default().deliver_last(&framed, &self.subscriptions);
             }
             Delivery::Counted(ticket, within, framed) => self.count(ticket, within, &framed, ctx),
             Delivery::Push(ticket, connection, framed) => {

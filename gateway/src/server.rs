@@ -1,9 +1,8 @@
-//! A whole gateway: its workers, its bridge, the loop that accepts connections, and the order in
+//! A whole gateway: its workers, its bridge, the thread that accepts connections, and the order in
 //! which all that ends.
 
-use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
@@ -14,33 +13,18 @@ use actix_rt::Arbiter;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use crate::acceptor::{Acceptor, Admission, Arrival};
 use crate::bridge::{Bridge, Finish, Worker};
 use crate::config::GatewayConfig;
 use crate::delivery::Deliveries;
 use crate::door::Door;
 use crate::page;
 use crate::registry::{Drain, Registry};
-use crate::seats::{Seat, Seats};
+use crate::seats::Seats;
 use crate::vital::Vital;
-
-/// How long the loop rests when the process has no file descriptors left.
-const FULL_PAUSE: Duration = Duration::from_millis(100);
-
-/// So many connections over the limit are told so at a time; more are closed without a word.
-const MAX_REFUSALS: usize = 32;
-
-/// A connection on its way to a worker.
-type Arrival = (std::net::TcpStream, SocketAddr, Admission);
-
-/// Whether there is a seat for it.
-enum Admission {
-    Seated(Seat),
-    /// There is none; the seat is one of those for refusals.
-    Full(Seat),
-}
 
 /// Runs a gateway on a bound listener until `shutdown` resolves and its clients have been told to
 /// go; calls `ready` when it has a broker, and so can take its first connection. Needs the context
@@ -55,7 +39,6 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     prepare(&listener, &config)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
     let listens_on = listener.local_addr()?.ip();
     let config = Arc::new(config);
     let seats = Seats::new(config.workers);
@@ -72,11 +55,9 @@ pub async fn serve(
     let doors: Vec<_> =
         doors.map(|(arbiter, worker)| open_door(arbiter, worker, &config, listens_on)).collect();
 
-    tokio::select! {
-        never = accept(&listener, &seats, &doors, config.max_connections) => match never {},
-        () = shutdown => {}
-    }
-    drop(listener);
+    let acceptor = Acceptor::start(listener, seats.clone(), doors, config.max_connections)?;
+    shutdown.await;
+    acceptor.stop();
     info!(connections = seats.taken(), "shutting down: clients are told to go");
     for worker in &workers {
         worker.registry.do_send(Drain { over: config.drain });
@@ -130,7 +111,7 @@ fn open_door(
             let _vital = Vital("door");
             let page = page::server(config.publisher_url.as_deref().unwrap_or_default()).await;
             let door = Rc::new(Door::new(config, worker.id, worker.registry, page, listens_on));
-            while let Some((socket, peer, admission)) = arrivals.recv().await {
+            while let Some(Arrival { socket, peer, admission }) = arrivals.recv().await {
                 let Ok(stream) = TcpStream::from_std(socket) else {
                     continue;
                 };
@@ -145,47 +126,6 @@ fn open_door(
         });
     });
     sender
-}
-
-/// Accepts connections and gives each to the worker with the fewest.
-async fn accept(
-    listener: &tokio::net::TcpListener,
-    seats: &Seats,
-    doors: &[mpsc::UnboundedSender<Arrival>],
-    max_connections: usize,
-) -> Infallible {
-    let refusals = Seats::new(doors.len());
-    let mut told_full = None::<Instant>;
-    loop {
-        // The stream is taken from this thread's reactor again, for that of its worker.
-        let accepted = listener.accept().await;
-        match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
-            Ok((stream, peer)) => {
-                let seated = seats.take(max_connections);
-                let seated = seated.map(|(worker, seat)| (worker, Admission::Seated(seat)));
-                let full =
-                    || refusals.take(MAX_REFUSALS).map(|(w, seat)| (w, Admission::Full(seat)));
-                if let Some((worker, admission)) = seated.or_else(full) {
-                    // A door is closed only when its thread ends, with the process.
-                    let _ = doors[worker].send((stream, peer, admission));
-                }
-            }
-            Err(error) if is_about_one_connection(&error) => {}
-            Err(error) => {
-                if told_full.is_none_or(|told| told.elapsed() > Duration::from_secs(60)) {
-                    warn!(%error, connections = seats.taken(), "cannot accept, trying again");
-                    told_full = Some(Instant::now());
-                }
-                sleep(FULL_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// `accept` also reports errors of the connection that it would have accepted.
-fn is_about_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 async fn emptied(seats: &Seats) {

@@ -44,6 +44,8 @@ pub struct Socket {
 struct State {
     outbox: Outbox,
     phase: Phase,
+    /// Nothing is written yet, so that the first slices leave together.
+    is_held: bool,
     /// Who waits until the outbox has written up to a place, in order.
     waiting: Vec<Waiter>,
     /// More waited than its bound.
@@ -96,6 +98,7 @@ impl Socket {
             state: Mutex::new(State {
                 outbox: Outbox::new(max_outbox_bytes),
                 phase: Phase::Open,
+                is_held: false,
                 waiting: Vec::new(),
                 is_overrun: false,
             }),
@@ -141,15 +144,51 @@ impl Socket {
         }
     }
 
-    /// Like [`send`](Self::send) and [`flush`](Self::flush).
+    /// Like [`send`](Self::send) and [`flush`](Self::flush). A slice before which nothing waits is
+    /// not queued at all, if the kernel takes it.
     ///
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_now(&self, slice: &Bytes) -> Result<(), Full> {
-        if self.send(slice)? == Sent::First {
-            self.flush();
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            return Ok(());
+        }
+        if state.is_held || !state.outbox.is_empty() {
+            drop(state);
+            // Whoever let something wait there flushes this, too.
+            return self.send(slice).map(drop);
+        }
+        match self.stream.try_write(slice) {
+            Ok(written) => {
+                state.outbox.pass(slice, written);
+                if written < slice.len() {
+                    self.driver.wake();
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                state.outbox.pass(slice, 0);
+                self.driver.wake();
+            }
+            Err(_) => self.break_off(&mut state),
         }
         Ok(())
+    }
+
+    /// Queues the first slice, and writes nothing until [`release`](Self::release) or
+    /// [`close`](Self::close): it leaves together with what follows.
+    pub fn hold(&self, first: Bytes) {
+        let mut state = self.lock();
+        state.outbox.force(first);
+        state.is_held = true;
+    }
+
+    /// Writes what was held back, and holds back no more.
+    pub fn release(&self) {
+        let was_held = std::mem::take(&mut self.lock().is_held);
+        if was_held {
+            self.flush();
+        }
     }
 
     /// Queues slices whatever the bound says, for what is bounded by other means, and writes what the
@@ -186,12 +225,14 @@ impl Socket {
         if state.phase != Phase::Open {
             return;
         }
-        if waiting == Waiting::Drop {
+        // What is held back includes the answer to the handshake.
+        if waiting == Waiting::Drop && !state.is_held {
             state.outbox.discard_unbegun();
             state.waiting = Vec::new();
         }
         state.outbox.force(last);
         state.phase = Phase::Closing;
+        state.is_held = false;
         drop(state);
         self.flush();
         self.driver.wake();
@@ -256,6 +297,9 @@ impl Socket {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
             self.write(&mut state)?;
+            if state.is_held {
+                return Ok(());
+            }
             if state.outbox.is_empty() {
                 if state.phase == Phase::Closing {
                     state.phase = Phase::Lingering;
@@ -272,10 +316,14 @@ impl Socket {
     }
 
     fn write(&self, state: &mut State) -> io::Result<()> {
-        while !state.outbox.is_empty() {
+        while !state.outbox.is_empty() && !state.is_held {
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-            let filled = state.outbox.slices(&mut slices);
-            let written = match self.stream.try_write_vectored(&slices[..filled]) {
+            let written = match state.outbox.slices(&mut slices) {
+                // The kernel has less to do for one.
+                1 => self.stream.try_write(&slices[0]),
+                filled => self.stream.try_write_vectored(&slices[..filled]),
+            };
+            let written = match written {
                 Ok(written) => written,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),

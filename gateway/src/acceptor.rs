@@ -1,0 +1,148 @@
+//! Accepts connections on a thread of its own, and gives each to the worker with the fewest.
+//!
+//! It asks the kernel for nothing but the connections: in an event loop, each would be registered
+//! there and taken out again on its way to the loop of its worker.
+
+use std::io::{self, PipeReader, PipeWriter};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{error, warn};
+
+use crate::seats::{Seat, Seats};
+use crate::vital::Vital;
+
+/// How long the loop rests when the process has no file descriptors left.
+const FULL_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often it is said that there are none.
+const FULL_AGAIN: Duration = Duration::from_secs(60);
+
+/// So many connections are accepted before it is looked whether that is to end.
+const AT_ONCE: usize = 1_024;
+
+/// So many connections over the limit are told so at a time; more are closed without a word.
+const MAX_REFUSALS: usize = 32;
+
+/// A connection on its way to a worker.
+pub struct Arrival {
+    /// It does not block.
+    pub socket: TcpStream,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// Whether it may stay.
+    pub admission: Admission,
+}
+
+/// Whether there is a seat for a connection.
+pub enum Admission {
+    /// There is.
+    Seated(Seat),
+    /// There is none; the seat is one of those for refusals.
+    Full(Seat),
+}
+
+/// The thread, until it is stopped.
+pub struct Acceptor {
+    thread: JoinHandle<()>,
+    /// Closed to stop the thread.
+    running: PipeWriter,
+}
+
+impl Acceptor {
+    /// Accepts from a listener that does not block, for one door a worker.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub fn start(
+        listener: TcpListener,
+        seats: Seats,
+        doors: Vec<UnboundedSender<Arrival>>,
+        max_connections: usize,
+    ) -> io::Result<Self> {
+        let (stopped, running) = io::pipe()?;
+        let thread = thread::Builder::new().name("acceptor".to_owned()).spawn(move || {
+            let _vital = Vital("acceptor");
+            let refusals = Seats::new(doors.len());
+            let hall = Hall { seats, refusals, doors, max_connections };
+            hall.accept_until(&listener, &stopped);
+        })?;
+        Ok(Self { thread, running })
+    }
+
+    /// Accepts no more, and closes the listener.
+    pub fn stop(self) {
+        drop(self.running);
+        // A panic has ended the process.
+        let _ = self.thread.join();
+    }
+}
+
+/// Where connections wait to be seated.
+struct Hall {
+    seats: Seats,
+    refusals: Seats,
+    doors: Vec<UnboundedSender<Arrival>>,
+    max_connections: usize,
+}
+
+impl Hall {
+    fn accept_until(&self, listener: &TcpListener, stopped: &PipeReader) {
+        let mut told_full = None::<Instant>;
+        loop {
+            let mut ready =
+                [PollFd::new(listener, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
+            match poll(&mut ready, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    error!(%error, "cannot wait for connections");
+                    thread::sleep(FULL_PAUSE);
+                }
+            }
+            if !ready[1].revents().is_empty() {
+                return;
+            }
+            let Err(error) = self.accept_some(listener) else { continue };
+            if told_full.is_none_or(|told| told.elapsed() > FULL_AGAIN) {
+                warn!(%error, connections = self.seats.taken(), "cannot accept, trying again");
+                told_full = Some(Instant::now());
+            }
+            thread::sleep(FULL_PAUSE);
+        }
+    }
+
+    /// Accepts the connections that wait.
+    fn accept_some(&self, listener: &TcpListener) -> io::Result<()> {
+        for _ in 0..AT_ONCE {
+            match listener.accept() {
+                Ok((socket, peer)) => {
+                    socket.set_nonblocking(true)?;
+                    self.seat(socket, peer);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if is_about_one_connection(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn seat(&self, socket: TcpStream, peer: SocketAddr) {
+        let seated = self.seats.take(self.max_connections);
+        let seated = seated.map(|(worker, seat)| (worker, Admission::Seated(seat)));
+        let full = || self.refusals.take(MAX_REFUSALS).map(|(w, seat)| (w, Admission::Full(seat)));
+        if let Some((worker, admission)) = seated.or_else(full) {
+            // A door is closed only when its thread ends, with the process.
+            let _ = self.doors[worker].send(Arrival { socket, peer, admission });
+        }
+    }
+}
+
+/// `accept` also reports errors of the connection that it would have accepted.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
