@@ -1,9 +1,7 @@
 //! The binary: reads the command line, binds the listeners, and runs one service or all three until
 //! it is told to stop.
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
+mod allocator;
 mod bench;
 mod cli;
 mod files;
