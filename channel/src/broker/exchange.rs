@@ -462,9 +462,6 @@ impl Exchange {
             let kept = self.log.tail() + 1;
             trim.below = self.intake.publishers.oldest().map_or(kept, |oldest| oldest.min(kept));
             let trims = self.changes.trim.get_or_insert_default();
-            trims
-                .evicted
-                .retain(|evicted| trim.last.iter().all(|(audience, _)| audience != evicted));
             trims.last.append(&mut trim.last);
             trims.evicted.append(&mut trim.evicted);
             (trims.below, trims.floor) = (trim.below, trim.floor);

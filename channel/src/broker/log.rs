@@ -188,8 +188,6 @@ impl Log {
                     self.by_audience.remove(&audience);
                 }
             }
-            // Dropped from the table and back in it: the later counts.
-            trim.evicted.retain(|evicted| *evicted != audience);
             trim.last.push((audience.clone(), sequence));
             trim.evicted.extend(self.trimmed.note(audience, sequence));
         }
