@@ -79,6 +79,18 @@ impl Push {
         self.check_id()
     }
 
+    /// The same, if it is one that may be pushed.
+    ///
+    /// # Errors
+    /// [`ApiError::EmptyContent`], [`ApiError::TooLarge`], [`ApiError::IdForConnection`].
+    pub(crate) fn checked(self, max_bytes: usize) -> Result<Self, ApiError> {
+        match self.content.as_bytes().len() {
+            0 => Err(ApiError::EmptyContent),
+            len if len > max_bytes => Err(ApiError::TooLarge { max_bytes }),
+            _ => self.check_id(),
+        }
+    }
+
     fn check_id(self) -> Result<Self, ApiError> {
         match (&self.target, &self.id) {
             (Target::Connection(_), Some(_)) => Err(ApiError::IdForConnection),
@@ -102,6 +114,15 @@ impl Push {
             Target::Connection(to) => ToBroker::Push { number, to: *to, content },
         }
     }
+}
+
+/// The least that a push on its way counts, where a caller may have many: about what is kept of it
+/// beside its content.
+const MIN_COST_BYTES: usize = 512;
+
+/// What a push on its way counts, where a caller may have many.
+pub fn cost_bytes(push: &Push) -> usize {
+    push.content.as_bytes().len().max(MIN_COST_BYTES)
 }
 
 /// The push of a GET.
@@ -174,13 +195,8 @@ fn target(parameters: &Parameters) -> Result<Target, ApiError> {
 
 fn finish(parameters: Parameters, content: Content, max_bytes: usize) -> Result<Push, ApiError> {
     let target = target(&parameters)?;
-    match content.as_bytes().len() {
-        0 => return Err(ApiError::EmptyContent),
-        len if len > max_bytes => return Err(ApiError::TooLarge { max_bytes }),
-        _ => {}
-    }
     let Parameters { id, wait, timeout, .. } = parameters;
-    Push { target, content, id, wait: wait.unwrap_or_default(), timeout }.check_id()
+    Push { target, content, id, wait: wait.unwrap_or_default(), timeout }.checked(max_bytes)
 }
 
 #[cfg(test)]
