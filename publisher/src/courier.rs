@@ -240,8 +240,9 @@ impl Courier {
             return;
         };
         let now = Instant::now();
-        while let Some(message) = self.pending.next(now, Caller::is_gone) {
-            if link.send(&message.encode()).is_err() {
+        let mut sending = link.sending();
+        while let Some((head, content)) = self.pending.next(now, Caller::is_gone) {
+            if sending.send(&head, content).is_err() {
                 return;
             }
             self.pending.handed_over(now);

@@ -1,10 +1,10 @@
 //! The push API: takes pushes over HTTP, hands them to the broker, and answers when they are
 //! accepted, or says what to do.
 //!
-//! Read [`request`] for what a push looks like, [`pending`] and [`counting`] for what becomes of it
+//! Read [`request`] for what a push looks like, [`item`] for one of many, [`pending`] and [`counting`] for what becomes of it
 //! (all pure), [`courier`] for the actor that owns the link, `http` for the answers, [`serve`] for the process.
 
-mod batch;
+pub mod batch;
 pub mod budget;
 pub mod config;
 pub mod counting;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 use campanile_messages::link::Number;
-use campanile_messages::{Address, Audience, Content, IdempotencyKey, ToBroker};
+use campanile_messages::{Address, Audience, Content, ContentKind, IdempotencyKey, ToBroker};
 
 use crate::ApiError;
 use crate::media::BodyKind;
@@ -98,10 +98,15 @@ impl Push {
         }
     }
 
-    /// What the broker is told, under the publisher's number. The content is shared, not copied.
-    /// Gateways get `within_millis` to count what they wrote, where the caller waits for that.
-    pub fn to_broker(&self, number: Number, unanswered: Number, within_millis: u32) -> ToBroker {
-        let content = self.content.clone();
+    /// What the broker is told, under the publisher's number, before the content. Gateways get
+    /// `within_millis` to count what they wrote, where the caller waits for that.
+    pub fn head(
+        &self,
+        number: Number,
+        unanswered: Number,
+        within_millis: u32,
+    ) -> ToBroker<ContentKind> {
+        let content = self.content.kind();
         match &self.target {
             Target::Audience(audience) => ToBroker::Publish {
                 number,

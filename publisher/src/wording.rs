@@ -38,18 +38,19 @@ pub fn receipt_json(receipt: &Receipt, out: &mut Vec<u8>) {
         return;
     };
     let Accepted { position, durability, gateways, matched, delivery } = accepted;
-    write!(
-        out,
-        "{{\"position\":\"{position}\",\"durability\":\"{}\",\"gateways\":{gateways},\"matched\":{matched}",
-        durability.word()
-    )
-    .expect(MEMORY);
+    let mut number = itoa::Buffer::new();
+    let mut add = |name: &str, value: u64, out: &mut Vec<u8>| {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(number.format(value).as_bytes());
+    };
+    write!(out, "{{\"position\":\"{position}\",\"durability\":\"").expect(MEMORY);
+    out.extend_from_slice(durability.word().as_bytes());
+    add("\",\"gateways\":", (*gateways).into(), out);
+    add(",\"matched\":", *matched, out);
     if let Some(Delivery { written, too_slow, silent_gateways }) = delivery {
-        write!(
-            out,
-            ",\"written\":{written},\"too_slow\":{too_slow},\"silent_gateways\":{silent_gateways}"
-        )
-        .expect(MEMORY);
+        add(",\"written\":", *written, out);
+        add(",\"too_slow\":", *too_slow, out);
+        add(",\"silent_gateways\":", *silent_gateways, out);
     }
     out.push(b'}');
 }
