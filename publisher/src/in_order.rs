@@ -57,7 +57,7 @@ impl<T> InOrder<T> {
     }
 
     /// Closes the first place, if it has its answer.
-    pub fn next(&mut self) -> Option<T> {
+    pub fn pop(&mut self) -> Option<T> {
         let answer = self.places.front_mut()?.answer.take()?;
         let place = self.places.pop_front()?;
         self.held_bytes -= place.held_bytes;
@@ -78,13 +78,13 @@ mod tests {
         let [first, second, third] = [1, 2, 3].map(|bytes| order.open(bytes));
         order.answer(third, "third");
         order.answer(second, "second");
-        assert_eq!(order.next(), None);
+        assert_eq!(order.pop(), None);
         order.answer(first, "first");
-        assert_eq!(order.next(), Some("first"));
+        assert_eq!(order.pop(), Some("first"));
         assert_eq!((order.len(), order.held_bytes()), (2, 5));
-        assert_eq!(order.next(), Some("second"));
-        assert_eq!(order.next(), Some("third"));
-        assert_eq!(order.next(), None);
+        assert_eq!(order.pop(), Some("second"));
+        assert_eq!(order.pop(), Some("third"));
+        assert_eq!(order.pop(), None);
         assert_eq!((order.len(), order.held_bytes()), (0, 0));
     }
 
@@ -94,10 +94,10 @@ mod tests {
         order.answer(0, "early");
         let place = order.open(0);
         order.answer(place, "once");
-        assert_eq!(order.next(), Some("once"));
+        assert_eq!(order.pop(), Some("once"));
         order.answer(place, "late");
         order.answer(u64::MAX, "never");
-        assert_eq!(order.next(), None);
+        assert_eq!(order.pop(), None);
     }
 
     proptest! {
@@ -120,12 +120,12 @@ mod tests {
                         let number = unanswered.remove(index);
                         order.answer(number, number);
                     }
-                    Some(_) => left.extend(std::iter::from_fn(|| order.next())),
+                    Some(_) => left.extend(std::iter::from_fn(|| order.pop())),
                 }
                 prop_assert_eq!(order.len() as u64, opened - left.len() as u64);
                 prop_assert_eq!(order.held_bytes(), order.len());
             }
-            left.extend(std::iter::from_fn(|| order.next()));
+            left.extend(std::iter::from_fn(|| order.pop()));
             let first = unanswered.first().copied().unwrap_or(opened);
             prop_assert_eq!(left, (0..first).collect::<Vec<_>>());
         }

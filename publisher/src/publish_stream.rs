@@ -198,7 +198,7 @@ impl PublishStream {
         let held = self.order.held_bytes();
         let mut bytes = Vec::new();
         let mut ends = Vec::new();
-        while let Some(answered) = self.order.next() {
+        while let Some(answered) = self.order.pop() {
             match self.format {
                 Format::Json => wording::json(&answered, &mut bytes),
                 Format::MessagePack => wording::msgpack(&answered, &mut bytes),

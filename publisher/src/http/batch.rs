@@ -70,7 +70,7 @@ async fn all(mut order: InOrder<Answered>, places: &Places) -> Vec<Answered> {
     let mut answers = Vec::with_capacity(order.len());
     poll_fn(|cx| {
         loop {
-            answers.extend(std::iter::from_fn(|| order.next()));
+            answers.extend(std::iter::from_fn(|| order.pop()));
             if order.is_empty() {
                 return std::task::Poll::Ready(());
             }
