@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use campanile_messages::frame::{MAX_FRAME_BYTES, take_frame};
-use campanile_messages::{DecodeError, EncodedFrame};
+use campanile_messages::{ContentKind, DecodeError, EncodedFrame, ToBroker};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -25,6 +25,9 @@ pub const SILENCE_LIMIT: Duration = Duration::from_secs(9);
 
 /// How much one read asks for: room for a thousand small frames.
 const READ_BYTES: usize = 64 << 10;
+
+/// Small frames that are sent together are joined up to this size.
+const JOINED_BYTES: usize = 16 << 10;
 
 /// How many slices one `writev` takes. The kernel's limit is 1,024; past some dozens the call itself
 /// no longer counts.
@@ -205,6 +208,11 @@ impl Outbound {
         Ok(())
     }
 
+    /// Queues many frames: locks the queue until it is dropped, and wakes the writer once.
+    pub fn sending(&self) -> Sending<'_> {
+        Sending { shared: &self.0, state: self.lock(), joined: BytesMut::new() }
+    }
+
     /// Queues a frame whatever the bound says, for what is bounded by other means. It, and what
     /// waits before it, does not count for the frames behind it.
     pub fn force(&self, frame: &EncodedFrame) {
@@ -242,6 +250,53 @@ impl Outbound {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change of the state is complete before anything can panic.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Queues many frames, small ones joined; see [`Outbound::sending`].
+#[derive(Debug)]
+pub struct Sending<'a> {
+    shared: &'a Shared,
+    state: MutexGuard<'a, State>,
+    /// Frames that are in the queue as soon as this is full or dropped.
+    joined: BytesMut,
+}
+
+impl Sending<'_> {
+    /// Queues a message and its content, as [`Outbound::send`] does.
+    ///
+    /// # Errors
+    /// [`Full`], and nothing was queued.
+    pub fn send(&mut self, head: &ToBroker<ContentKind>, content: &Bytes) -> Result<(), Full> {
+        if self.state.phase != Phase::Open {
+            return Ok(());
+        }
+        let queued_bytes = self.state.counted_bytes() + self.joined.len();
+        let start = self.joined.len();
+        let separate = head.encode_to(content, &mut self.joined);
+        let frame_bytes = self.joined.len() - start + separate.as_ref().map_or(0, Bytes::len);
+        if queued_bytes > 0 && queued_bytes + frame_bytes > self.state.max_bytes {
+            self.joined.truncate(start);
+            return Err(Full { queued_bytes, max_bytes: self.state.max_bytes });
+        }
+        if separate.is_some() || self.joined.len() >= JOINED_BYTES {
+            self.queue_joined();
+        }
+        if let Some(content) = separate {
+            self.state.outbox.force(content);
+        }
+        Ok(())
+    }
+
+    fn queue_joined(&mut self) {
+        self.state.outbox.force(std::mem::take(&mut self.joined).freeze());
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.queue_joined();
     }
 }
 
@@ -301,6 +356,8 @@ fn write_some(half: &OwnedWriteHalf, outbox: &mut Outbox) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use campanile_messages::{Address, ConnectionId, Content, WorkerId};
+
     use super::*;
 
     fn frame(head: usize, content: usize) -> EncodedFrame {
@@ -338,6 +395,49 @@ mod tests {
         outbound.lock().outbox.advance(530);
         assert_eq!(outbound.send(&frame(60, 0)), Ok(()));
         assert_eq!(outbound.queued_bytes(), 90);
+    }
+
+    #[test]
+    fn frames_that_are_sent_together_are_the_same_bytes_within_the_same_bound() {
+        let publish = |content: &Bytes| {
+            let content = Content::Binary(content.clone());
+            ToBroker::Push { number: 1, to: ADDRESS, content }
+        };
+        let contents: Vec<Bytes> =
+            [1, 600, 2, 512, 513, 3].map(|len| Bytes::from(vec![b'x'; len])).into();
+        let frames: Vec<_> = contents.iter().map(|content| publish(content).encode()).collect();
+        let sum: usize = frames.iter().map(EncodedFrame::len_bytes).sum();
+
+        let apart = Outbound::new(usize::MAX);
+        frames.iter().for_each(|frame| apart.force(frame));
+        for max_bytes in [sum, sum - 1] {
+            let together = Outbound::new(max_bytes);
+            let mut sending = together.sending();
+            let sent: Vec<_> = contents
+                .iter()
+                .map(|content| {
+                    let head =
+                        ToBroker::Push { number: 1, to: ADDRESS, content: ContentKind::Binary };
+                    sending.send(&head, content).is_ok()
+                })
+                .collect();
+            drop(sending);
+            let fits = max_bytes == sum;
+            assert_eq!(sent, [true, true, true, true, true, fits]);
+            let expected = bytes(&apart);
+            let last = if fits { 0 } else { frames[5].len_bytes() };
+            assert_eq!(bytes(&together), expected[..expected.len() - last]);
+        }
+    }
+
+    const ADDRESS: Address = Address { worker: WorkerId(3), connection: ConnectionId(7) };
+
+    /// All that waits.
+    fn bytes(outbound: &Outbound) -> Vec<u8> {
+        let state = outbound.lock();
+        let mut slices = [IoSlice::new(&[]); 100];
+        let filled = state.outbox.slices(&mut slices);
+        slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect()
     }
 
     #[test]

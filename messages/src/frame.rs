@@ -34,6 +34,9 @@ const LENGTH_BYTES: usize = 4;
 /// slice in every `writev`.
 const JOIN_UP_TO_BYTES: usize = 512;
 
+/// The first room for a frame: most have no more.
+const FRAME_ROOM_BYTES: usize = 128;
+
 const MAGIC: &str = "campanile";
 
 /// Why bytes are no frame of this protocol. Each of them ends the link.
@@ -101,6 +104,14 @@ impl ToBroker {
         let (head, mut rest) = decode_head::<ToBroker<ContentKind>>(frame)?;
         let message = head.try_map_content(|kind| take_content(kind, &mut rest))?;
         nothing_left(&rest).map(|()| message)
+    }
+}
+
+impl ToBroker<ContentKind> {
+    /// Adds the frame of this message to `buffer`, with the content that it carries. A large one is
+    /// not copied: it is answered, and belongs directly behind what the buffer has then.
+    pub fn encode_to(&self, content: &Bytes, buffer: &mut BytesMut) -> Option<Bytes> {
+        add_with_content(buffer, self, content)
     }
 }
 
@@ -190,18 +201,33 @@ fn split<H>(
 }
 
 fn encode_with_content<H: Serialize>(head: &H, content: Option<Bytes>) -> EncodedFrame {
-    let mut buffer = start_frame();
-    write(&mut buffer, head);
     let Some(content) = content else {
+        let mut buffer = start_frame();
+        write(&mut buffer, head);
         return finish_frame(buffer, None);
     };
+    let mut buffer = BytesMut::with_capacity(FRAME_ROOM_BYTES);
+    let content = add_with_content(&mut buffer, head, &content);
+    EncodedFrame { head: buffer.freeze(), content }
+}
+
+fn add_with_content<H: Serialize>(
+    buffer: &mut BytesMut,
+    head: &H,
+    content: &Bytes,
+) -> Option<Bytes> {
+    let start = buffer.len();
+    buffer.put_bytes(0, LENGTH_BYTES);
+    write(buffer, head);
     let len = u32::try_from(content.len()).expect("contents are at most MAX_CONTENT_BYTES");
-    rmp::encode::write_bin_len(&mut (&mut buffer).writer(), len).expect(MEMORY);
-    if content.len() <= JOIN_UP_TO_BYTES {
-        buffer.extend_from_slice(&content);
-        return finish_frame(buffer, None);
+    rmp::encode::write_bin_len(&mut (&mut *buffer).writer(), len).expect(MEMORY);
+    let separate = content.len() > JOIN_UP_TO_BYTES;
+    if !separate {
+        buffer.extend_from_slice(content);
     }
-    finish_frame(buffer, Some(content))
+    let rest_bytes = if separate { content.len() } else { 0 };
+    write_length(&mut buffer[start..], rest_bytes);
+    separate.then(|| content.clone())
 }
 
 fn encode_first<B: Serialize>(body: &B) -> EncodedFrame {
@@ -215,7 +241,7 @@ fn encode_first<B: Serialize>(body: &B) -> EncodedFrame {
 const MEMORY: &str = "writing to memory does not fail, and every message is MessagePack";
 
 fn start_frame() -> BytesMut {
-    let mut buffer = BytesMut::with_capacity(128);
+    let mut buffer = BytesMut::with_capacity(FRAME_ROOM_BYTES);
     buffer.put_bytes(0, LENGTH_BYTES);
     buffer
 }
@@ -225,10 +251,15 @@ fn write<T: Serialize>(buffer: &mut BytesMut, value: &T) {
 }
 
 fn finish_frame(mut buffer: BytesMut, content: Option<Bytes>) -> EncodedFrame {
-    let len = buffer.len() - LENGTH_BYTES + content.as_ref().map_or(0, Bytes::len);
-    let len = u32::try_from(len).expect("a frame is far below 4 GiB");
-    buffer[..LENGTH_BYTES].copy_from_slice(&len.to_be_bytes());
+    write_length(&mut buffer, content.as_ref().map_or(0, Bytes::len));
     EncodedFrame { head: buffer.freeze(), content }
+}
+
+/// Puts the length of a frame, of which `rest_bytes` are elsewhere, in front of it.
+fn write_length(frame: &mut [u8], rest_bytes: usize) {
+    let len = frame.len() - LENGTH_BYTES + rest_bytes;
+    let len = u32::try_from(len).expect("a frame is far below 4 GiB");
+    frame[..LENGTH_BYTES].copy_from_slice(&len.to_be_bytes());
 }
 
 /// Reads one MessagePack value and what stands behind it.

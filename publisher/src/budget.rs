@@ -55,6 +55,16 @@ impl Reserved {
         self.bytes += bytes;
         Ok(())
     }
+
+    /// Gives back `bytes` of those that were taken.
+    ///
+    /// # Panics
+    /// If fewer were taken.
+    pub fn shrink(&mut self, bytes: usize) {
+        assert!(bytes <= self.bytes, "gives back {bytes} of {} bytes", self.bytes);
+        self.bytes -= bytes;
+        self.counts.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Reserved {
@@ -78,6 +88,8 @@ mod tests {
         assert_eq!(second.grow(usize::MAX), Err(ApiError::TooMuchPending));
         drop(first);
         assert_eq!(budget.used_bytes(), 4);
+        second.shrink(1);
+        assert_eq!(budget.used_bytes(), 3);
         drop(second);
         assert_eq!(budget.used_bytes(), 0);
     }

@@ -25,6 +25,20 @@ pub struct PublisherConfig {
     /// How many bytes of content may be on their way through this process, those that are still
     /// being read included; what is over it is answered 503. Default: 64 MiB.
     pub max_pending_bytes: usize,
+    /// How large the body of a batch may be; a larger one is answered 413. Default: 8 MiB, room for one
+    /// content of 1 MiB of which every byte is escaped.
+    pub max_batch_bytes: usize,
+    /// How many items a batch may have; more are answered 413. Default: 10,000.
+    pub max_batch_items: usize,
+    /// How many publishes of one stream may be without their answers; past it the stream is not read.
+    /// Default: 8,192.
+    pub max_stream_items: usize,
+    /// How many bytes of contents those may have, 512 a content at least; past it the stream is not
+    /// read. An idle one takes one of any size. Default: 8 MiB.
+    pub max_stream_bytes: usize,
+    /// How long a publish stream may be silent, pings unanswered, or leave what it was sent unread,
+    /// before it ends. At least 1 s. Default: 30 s.
+    pub silence_limit: Duration,
     /// How many threads serve HTTP, at least 1. Default: one a core.
     pub workers: usize,
     /// How many HTTP connections there may be; more wait in the listener's backlog. Default: 4,096.
@@ -70,6 +84,11 @@ impl PublisherConfig {
             broker_wait: Duration::from_secs(5),
             confirm_limit: Duration::from_secs(10),
             max_pending_bytes: 64 << 20,
+            max_batch_bytes: 8 << 20,
+            max_batch_items: 10_000,
+            max_stream_items: 8_192,
+            max_stream_bytes: 8 << 20,
+            silence_limit: Duration::from_secs(30),
             workers: available_parallelism().map_or(1, NonZero::get),
             max_connections: 4_096,
             allow_origins: AllowOrigins::Local,
@@ -89,6 +108,9 @@ impl PublisherConfig {
         for (key, value, min, max) in [
             ("max_content_bytes", self.max_content_bytes, 1, MAX_CONTENT_BYTES),
             ("max_pending_bytes", self.max_pending_bytes, self.max_content_bytes, usize::MAX),
+            ("max_batch_bytes", self.max_batch_bytes, 1, usize::MAX),
+            ("max_batch_items", self.max_batch_items, 1, usize::MAX),
+            ("max_stream_items", self.max_stream_items, 1, usize::MAX),
             ("workers", self.workers, 1, 512),
             ("max_connections", self.max_connections, self.workers, usize::MAX),
         ] {

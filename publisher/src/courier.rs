@@ -1,10 +1,11 @@
 //! The actor that owns the link to the broker: hands it the callers' pushes in the order in which
 //! they came, again where a link broke, and tells each caller what became of its push.
 //!
-//! Receives `Carry` from the HTTP workers, `LinkUp`, `Received` and `LinkDown` from the link. Sends
-//! frames to the link's [`Outbound`], answers to the callers' oneshots. Runs on the arbiter that
-//! starts it. Bounded by the [`Budget`](crate::budget::Budget) from which every `Carry` has its
-//! bytes, and by the callers: each has one push at a time.
+//! Receives `Carry` and `CarryAll` from the HTTP workers, `LinkUp`, `Received` and `LinkDown` from the
+//! link. Sends frames to the link's [`Outbound`], answers to the callers' oneshots and
+//! [`Places`](crate::places::Places). Runs on the arbiter that starts it. Bounded by the
+//! [`Budget`](crate::budget::Budget) from which every push has its bytes, and by the callers: each
+//! has one push at a time, one batch, or one window of a stream.
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use tracing::warn;
 use crate::ApiError;
 use crate::budget::Reserved;
 use crate::pending::{Limits, Pending};
+use crate::places::{Place, Round};
 use crate::receipt::{Answer, Receipt};
 use crate::request::Push;
 use crate::stream::Presence;
@@ -47,15 +49,36 @@ pub struct Courier {
     _alive: oneshot::Sender<()>,
 }
 
-/// Who waits for an answer; gone when the other end of `answer` is dropped.
+/// Who waits for an answer.
 #[derive(Debug)]
-pub struct Caller {
-    /// Where the answer goes.
-    pub answer: oneshot::Sender<Result<Receipt, ApiError>>,
-    /// Whether it has closed its side of the connection.
-    pub presence: Presence,
-    /// The push's share of the budget, given back with the answer.
-    pub reserved: Reserved,
+pub enum Caller {
+    /// With one push; gone when the other end of `answer` is dropped.
+    Single {
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<Receipt, ApiError>>,
+        /// Whether it has closed its side of the connection.
+        presence: Presence,
+        /// The push's share of the budget, given back with the answer.
+        reserved: Reserved,
+    },
+    /// With many.
+    Many(Place),
+}
+
+impl Caller {
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Single { answer, .. } => answer.is_closed(),
+            Self::Many(place) => place.is_gone(),
+        }
+    }
+
+    fn may_be_gone(&self) -> bool {
+        match self {
+            Self::Single { answer, presence, .. } => presence.is_over() || answer.is_closed(),
+            Self::Many(place) => place.may_be_gone(),
+        }
+    }
 }
 
 impl Courier {
@@ -103,7 +126,7 @@ impl Handler<LinkUp> for Courier {
                 "the broker that these pushes were handed to lost its memory"
             );
         }
-        lost.into_iter().for_each(tell);
+        tell(lost);
         self.give_up();
         self.hand_over();
         self.end_when_done(ctx);
@@ -126,9 +149,33 @@ impl Handler<Carry> for Courier {
 
     fn handle(&mut self, Carry { push, caller }: Carry, ctx: &mut Self::Context) {
         if self.finishing {
-            return tell(Answer { caller, result: Err(ApiError::ShuttingDown) });
+            return tell([Answer { caller, result: Err(ApiError::ShuttingDown) }]);
         }
         self.pending.add(push, caller, Instant::now());
+        self.hand_over();
+        self.keep_ticking(ctx);
+    }
+}
+
+/// Takes many pushes to the broker, in their order. Each is answered as that of a [`Carry`].
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct CarryAll {
+    /// What to push, and where its answer goes.
+    pub pushes: Vec<(Push, Place)>,
+}
+
+impl Handler<CarryAll> for Courier {
+    type Result = ();
+
+    fn handle(&mut self, CarryAll { pushes }: CarryAll, ctx: &mut Self::Context) {
+        let pushes = pushes.into_iter().map(|(push, place)| (push, Caller::Many(place)));
+        if self.finishing {
+            let result = Err(ApiError::ShuttingDown);
+            return tell(pushes.map(|(_, caller)| Answer { caller, result: result.clone() }));
+        }
+        let now = Instant::now();
+        pushes.for_each(|(push, caller)| self.pending.add(push, caller, now));
         self.hand_over();
         self.keep_ticking(ctx);
     }
@@ -138,11 +185,7 @@ impl Handler<Received> for Courier {
     type Result = ();
 
     fn handle(&mut self, Received(messages): Received, ctx: &mut Self::Context) {
-        for message in messages {
-            if let Some(answer) = self.pending.answered(&message) {
-                tell(answer);
-            }
-        }
+        tell(messages.iter().filter_map(|message| self.pending.answered(message)));
         // The broker reads again, so a link that was full may have room.
         self.hand_over();
         self.end_when_done(ctx);
@@ -154,7 +197,7 @@ impl Handler<LinkDown> for Courier {
 
     fn handle(&mut self, _: LinkDown, ctx: &mut Self::Context) {
         self.link = None;
-        self.pending.link_lost().into_iter().for_each(tell);
+        tell(self.pending.link_lost());
         self.end_when_done(ctx);
     }
 }
@@ -168,7 +211,7 @@ impl Handler<LastCall> for Courier {
     type Result = ();
 
     fn handle(&mut self, _: LastCall, _: &mut Self::Context) {
-        self.pending.last_call().into_iter().for_each(tell);
+        tell(self.pending.last_call());
     }
 }
 
@@ -184,7 +227,7 @@ impl Handler<Finish> for Courier {
 
     fn handle(&mut self, _: Finish, ctx: &mut Self::Context) -> bool {
         self.finishing = true;
-        self.pending.shut_down().into_iter().for_each(tell);
+        tell(self.pending.shut_down());
         self.end_when_done(ctx);
         self.link.is_some() || !self.pending.is_empty()
     }
@@ -197,8 +240,9 @@ impl Courier {
             return;
         };
         let now = Instant::now();
-        while let Some(message) = self.pending.next(now, |caller| caller.answer.is_closed()) {
-            if link.send(&message.encode()).is_err() {
+        let mut sending = link.sending();
+        while let Some((head, content)) = self.pending.next(now, Caller::is_gone) {
+            if sending.send(&head, content).is_err() {
                 return;
             }
             self.pending.handed_over(now);
@@ -231,7 +275,7 @@ impl Courier {
 
     fn tick(&mut self) {
         let expired = self.pending.expire(Instant::now(), self.link.is_some());
-        expired.into_iter().for_each(tell);
+        tell(expired);
         self.give_up();
         self.hand_over();
     }
@@ -250,13 +294,17 @@ impl Courier {
     /// A caller whose push has waited and who closed its side may have given up. (One that closed
     /// its side before its push was handed over at once just said all it wanted to say.)
     fn give_up(&mut self) {
-        let given_up =
-            self.pending.give_up(|caller| caller.presence.is_over() || caller.answer.is_closed());
-        given_up.into_iter().for_each(tell);
+        tell(self.pending.give_up(Caller::may_be_gone));
     }
 }
 
-fn tell(Answer { caller, result }: Answer<Caller>) {
-    // A caller that is gone has no use for the answer, and the push is where it is.
-    let _ = caller.answer.send(result);
+fn tell(answers: impl IntoIterator<Item = Answer<Caller>>) {
+    let mut round = Round::default();
+    for Answer { caller, result } in answers {
+        match caller {
+            // A caller that is gone has no use for the answer, and the push is where it is.
+            Caller::Single { answer, .. } => drop(answer.send(result)),
+            Caller::Many(place) => round.tell(place, result),
+        }
+    }
 }

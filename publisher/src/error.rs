@@ -7,6 +7,7 @@ use campanile_messages::ids::InvalidId;
 use campanile_messages::name::InvalidName;
 use campanile_messages::{ConnectionId, WorkerId};
 
+use crate::item::error::ItemError;
 use crate::parameters::KNOWN;
 use crate::shown::Shown;
 
@@ -17,6 +18,39 @@ const UNKNOWN: &str = "it is unknown whether the content was delivered; repeat w
 /// The same about a push for one connection, which has no id.
 const UNKNOWN_TO_ONE: &str = "it is unknown whether the content was delivered; to one connection \
                               there is no id to repeat it with, and a repeat may deliver it twice";
+
+/// The subprotocols of the publish stream, for the sentence about another.
+const SUBPROTOCOLS: &str = "campanile.publish.v1.json and campanile.publish.v1.msgpack";
+
+/// The methods of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Methods {
+    /// Of `/`.
+    Push,
+    /// Of `/batch`.
+    Batch,
+    /// Of `/stream`.
+    Stream,
+}
+
+impl Methods {
+    /// As the header `Allow` has them.
+    pub fn allow(self) -> &'static str {
+        match self {
+            Self::Push => "GET, POST, OPTIONS",
+            Self::Batch => "POST, OPTIONS",
+            Self::Stream => "GET, OPTIONS",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Push => "GET or POST",
+            Self::Batch => "POST",
+            Self::Stream => "GET, as websockets do",
+        }
+    }
+}
 
 /// Every answer that is not a success. Its text is the sentence the caller reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -193,17 +227,83 @@ pub enum ApiError {
         /// The limit.
         max_bytes: usize,
     },
-    /// Another path than `/`.
-    #[error("nothing is at {path}: push to /")]
+    /// Another path.
+    #[error("nothing is at {path}: push to /, to /batch or over a websocket at /stream")]
     NotFound {
         /// The path that was asked for.
         path: Shown,
     },
-    /// Another method than GET, POST and OPTIONS.
-    #[error("the method {method} does not push: use GET or POST")]
+    /// Another method than those of the path.
+    #[error("the method {method} does not push: use {}", methods.words())]
     MethodNotAllowed {
         /// The method.
         method: Shown,
+        /// Those that would.
+        methods: Methods,
+    },
+    /// An item that is no push.
+    #[error(transparent)]
+    Item(#[from] ItemError),
+    /// A batch of which not even the items can be told apart.
+    #[error("the batch is no JSON, nothing of it was pushed: {reason}")]
+    BatchMalformed {
+        /// What the reader of JSON says; nothing in it is of the caller's making.
+        reason: String,
+    },
+    /// A batch in another encoding.
+    #[error("the batch is not UTF-8 from byte {at} on, nothing of it was pushed: send UTF-8")]
+    BatchNotUtf8 {
+        /// The first byte that does not belong.
+        at: usize,
+    },
+    /// JSON, but no array.
+    #[error(
+        "the batch is {value}, nothing of it was pushed: a JSON array of items is accepted, or with \
+         Content-Type: application/x-ndjson one item a line"
+    )]
+    NoArray {
+        /// What it is.
+        value: Shown,
+    },
+    /// More items than a batch may have.
+    #[error(
+        "the batch has more than {max_items} items, nothing of it was pushed: send several batches"
+    )]
+    TooManyItems {
+        /// The limit.
+        max_items: usize,
+    },
+    /// A batch whose body is larger than the publisher takes.
+    #[error(
+        "the batch is too large, nothing of it was pushed: at most {max_bytes} bytes are accepted, \
+         send several batches"
+    )]
+    BatchTooLarge {
+        /// The limit.
+        max_bytes: usize,
+    },
+    /// Parameters where there are none.
+    #[error("the URL has the parameters {query}: {path} takes none, each item has its own fields")]
+    NoParameters {
+        /// What was given.
+        query: Shown,
+        /// Where.
+        path: &'static str,
+    },
+    /// A plain request for the publish stream.
+    #[error("/stream is a websocket (RFC 6455): open it with a websocket client")]
+    NotAWebsocket,
+    /// A websocket handshake that cannot be answered.
+    #[error("the websocket handshake is broken: {reason}")]
+    BadHandshake {
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// No subprotocol that is known.
+    #[error("the subprotocol is {value}: {known} are accepted, none is the first", known = SUBPROTOCOLS)]
+    UnknownSubprotocol {
+        /// What was offered.
+        value: Shown,
     },
     /// A preflight of a web page that is not allowed.
     #[error(
@@ -332,6 +432,13 @@ impl ApiError {
             | Self::FormWithoutContent
             | Self::BadHeader { .. }
             | Self::BodyOfGet
+            | Self::Item(_)
+            | Self::BatchMalformed { .. }
+            | Self::BatchNotUtf8 { .. }
+            | Self::NoArray { .. }
+            | Self::NoParameters { .. }
+            | Self::BadHandshake { .. }
+            | Self::UnknownSubprotocol { .. }
             | Self::BrokenBody { .. } => StatusCode::BAD_REQUEST,
             Self::OriginNotAllowed { .. } => StatusCode::FORBIDDEN,
             Self::NotFound { .. }
@@ -340,7 +447,11 @@ impl ApiError {
             | Self::NotWritten(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::TooLarge { .. } | Self::UrlTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge { .. }
+            | Self::TooManyItems { .. }
+            | Self::BatchTooLarge { .. }
+            | Self::UrlTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotAWebsocket => StatusCode::UPGRADE_REQUIRED,
             Self::NoBroker { .. }
             | Self::BrokerBusy { .. }
             | Self::IdsFull

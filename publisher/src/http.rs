@@ -16,15 +16,23 @@ use futures_util::StreamExt;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use crate::batch::Format;
 use crate::budget::{Budget, Reserved};
+use crate::config::PublisherConfig;
 use crate::courier::{Caller, Carry, Courier};
-use crate::media::{BodyKind, body_kind};
+use crate::error::Methods;
+use crate::media::body_kind;
 use crate::parameters::key;
 use crate::receipt::Receipt;
 use crate::request::{Push, from_body, from_query};
 use crate::request_line::{MAX_TARGET_BYTES, OVERLONG};
 use crate::shown::Shown;
-use crate::{AllowOrigins, ApiError, reply};
+use crate::stream::Presence;
+use crate::wording::Answered;
+use crate::{ApiError, reply};
+
+mod batch;
+mod stream;
 
 /// The first room for a body whose length is not known to be less; it grows as bytes arrive.
 const BODY_ROOM_BYTES: usize = 64 << 10;
@@ -36,10 +44,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) struct Front {
     pub(crate) courier: Addr<Courier>,
     pub(crate) budget: Budget,
-    pub(crate) origins: Arc<AllowOrigins>,
     pub(crate) listens_on: IpAddr,
-    pub(crate) max_content_bytes: usize,
-    pub(crate) body_limit: Duration,
+    pub(crate) config: Arc<PublisherConfig>,
     pub(crate) stopping: GracefulShutdownSignal,
     /// How long a body may still take once `stopping` was signalled.
     pub(crate) stopping_limit: Duration,
@@ -47,7 +53,27 @@ pub(crate) struct Front {
 
 enum Success {
     Receipt(Receipt),
-    Preflight,
+    Batch(Format, Vec<Answered>),
+    Stream(HttpResponse),
+    Preflight(Methods),
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Push,
+    Batch,
+    Stream,
+}
+
+impl Route {
+    fn methods(self) -> Methods {
+        match self {
+            Self::Push => Methods::Push,
+            Self::Batch => Methods::Batch,
+            Self::Stream => Methods::Stream,
+        }
+    }
 }
 
 /// Answers one request, whatever it asks for.
@@ -59,7 +85,9 @@ pub(crate) async fn answer(
     let mut payload = payload.into_inner();
     let mut response = match front.perform(&request, &mut payload).await {
         Ok(Success::Receipt(receipt)) => reply::receipt(&receipt, &request),
-        Ok(Success::Preflight) => reply::preflight(payload),
+        Ok(Success::Batch(format, answers)) => reply::batch(format, &answers),
+        Ok(Success::Stream(response)) => response,
+        Ok(Success::Preflight(methods)) => reply::preflight(methods, payload),
         Err(error) => reply::refusal(&error, &request, payload),
     };
     let allowed = front.origin(&request).and_then(|(_, allowed)| allowed);
@@ -73,26 +101,29 @@ impl Front {
         request: &HttpRequest,
         payload: &mut Payload,
     ) -> Result<Success, ApiError> {
-        let path = request.uri().path();
-        let method = request.method();
-        if path == OVERLONG {
-            return Err(ApiError::UrlTooLong { max_bytes: MAX_TARGET_BYTES });
-        }
-        if path != "/" && !(path == "*" && method == Method::OPTIONS) {
-            let path = path.into();
-            return Err(ApiError::NotFound { path });
-        }
-        let mut reserved = self.budget.reserve();
-        let push = match *method {
-            Method::OPTIONS => return self.preflight(request),
-            Method::GET => self.read_get(request, &mut reserved)?,
-            Method::POST => self.read_post(request, payload, &mut reserved).await?,
-            _ => {
-                let method = method.as_str().into();
-                return Err(ApiError::MethodNotAllowed { method });
+        let route = route(request)?;
+        match (route, request.method()) {
+            (_, &Method::OPTIONS) => self.preflight(request, route.methods()),
+            (Route::Push, &Method::GET) => {
+                let mut reserved = self.budget.reserve();
+                let push = self.read_get(request, &mut reserved)?;
+                self.carry(push, reserved, request).await.map(Success::Receipt)
             }
-        };
-        self.carry(push, reserved, request).await.map(Success::Receipt)
+            (Route::Push, &Method::POST) => {
+                let mut reserved = self.budget.reserve();
+                let push = self.read_post(request, payload, &mut reserved).await?;
+                self.carry(push, reserved, request).await.map(Success::Receipt)
+            }
+            (Route::Batch, &Method::POST) => {
+                let (format, answers) = self.batch(request, payload).await?;
+                Ok(Success::Batch(format, answers))
+            }
+            (Route::Stream, &Method::GET) => self.stream(request, payload).map(Success::Stream),
+            (_, method) => {
+                let method = method.as_str().into();
+                Err(ApiError::MethodNotAllowed { method, methods: route.methods() })
+            }
+        }
     }
 
     fn read_get(&self, request: &HttpRequest, reserved: &mut Reserved) -> Result<Push, ApiError> {
@@ -103,7 +134,7 @@ impl Front {
         if announced.is_some_and(|len| len > 0) || headers.contains_key(header::TRANSFER_ENCODING) {
             return Err(ApiError::BodyOfGet);
         }
-        let push = from_query(query(request), self.max_content_bytes)?.with_key(key)?;
+        let push = from_query(query(request), self.config.max_content_bytes)?.with_key(key)?;
         reserved.grow(push.content.as_bytes().len())?;
         Ok(push)
     }
@@ -117,13 +148,10 @@ impl Front {
         check_encoding(request)?;
         let key = idempotency_key(request)?;
         let kind = body_kind(content_type(request)?)?;
-        let reading = self.read_body(request, payload, kind, reserved);
-        let limit = self.body_limit;
-        let body = tokio::select! {
-            body = timeout(limit, reading) => body.map_err(|_| ApiError::SlowBody { limit })??,
-            () = self.last_call() => return Err(ApiError::ShuttingDown),
-        };
-        from_body(query(request), kind, body, self.max_content_bytes)?.with_key(key)
+        let too_large = ApiError::TooLarge { max_bytes: self.config.max_content_bytes };
+        let max_bytes = kind.max_bytes(self.config.max_content_bytes);
+        let body = self.read_body(request, payload, max_bytes, too_large, reserved).await?;
+        from_body(query(request), kind, body, self.config.max_content_bytes)?.with_key(key)
     }
 
     /// Ends when this process goes and bodies have had their time.
@@ -132,33 +160,22 @@ impl Front {
         sleep(self.stopping_limit).await;
     }
 
-    /// Reads no more than the limit and a chunk, and nothing if the length says that it is over.
+    /// Reads a body within its time.
     async fn read_body(
         &self,
         request: &HttpRequest,
         payload: &mut Payload,
-        kind: BodyKind,
+        max_bytes: usize,
+        too_large: ApiError,
         reserved: &mut Reserved,
     ) -> Result<Bytes, ApiError> {
-        let max_bytes = kind.max_bytes(self.max_content_bytes);
-        let too_large = ApiError::TooLarge { max_bytes: self.max_content_bytes };
-        let announced = content_length(request).unwrap_or(0);
-        if announced > max_bytes as u64 {
-            return Err(too_large);
-        }
-        let room = BODY_ROOM_BYTES.min(usize::try_from(announced).unwrap_or(usize::MAX));
-        let mut body = BytesMut::with_capacity(room);
-        while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|error| ApiError::BrokenBody {
-                reason: Shown::from(&*error.to_string()),
-            })?;
-            if body.len() + chunk.len() > max_bytes {
-                return Err(too_large);
+        let limit = self.config.body_limit;
+        tokio::select! {
+            body = timeout(limit, read_all(request, payload, max_bytes, too_large, reserved)) => {
+                body.map_err(|_| ApiError::SlowBody { limit })?
             }
-            reserved.grow(chunk.len())?;
-            body.extend_from_slice(&chunk);
+            () = self.last_call() => Err(ApiError::ShuttingDown),
         }
-        Ok(body.freeze())
     }
 
     async fn carry(
@@ -168,19 +185,23 @@ impl Front {
         request: &HttpRequest,
     ) -> Result<Receipt, ApiError> {
         let (answer, answered) = oneshot::channel();
-        let caller =
-            Caller { answer, presence: request.conn_data().cloned().unwrap_or_default(), reserved };
+        let caller = Caller::Single { answer, presence: presence(request), reserved };
         self.courier.do_send(Carry { push, caller });
         // Only a courier that is gone drops a caller, and nobody knows what it did before.
         answered.await.unwrap_or(Err(ApiError::PublisherEnded))
     }
 
-    fn preflight(&self, request: &HttpRequest) -> Result<Success, ApiError> {
+    fn preflight(&self, request: &HttpRequest, methods: Methods) -> Result<Success, ApiError> {
+        self.check_origin(request).map(|()| Success::Preflight(methods))
+    }
+
+    /// Refuses a page that may not push. (A request that is no page's has no origin.)
+    fn check_origin(&self, request: &HttpRequest) -> Result<(), ApiError> {
         match self.origin(request) {
             Some((origin, None)) => {
                 Err(ApiError::OriginNotAllowed { origin: Shown::from(origin.as_bytes()) })
             }
-            _ => Ok(Success::Preflight),
+            _ => Ok(()),
         }
     }
 
@@ -188,9 +209,36 @@ impl Front {
     fn origin<'a>(&self, request: &'a HttpRequest) -> Option<(&'a HeaderValue, Option<&'a str>)> {
         let origin = request.headers().get(header::ORIGIN)?;
         let text = origin.to_str().ok();
-        let allowed = text.and_then(|text| self.origins.allowed(text, self.listens_on));
+        let allowed =
+            text.and_then(|text| self.config.allow_origins.allowed(text, self.listens_on));
         Some((origin, allowed))
     }
+}
+
+/// Reads no more than the limit and a chunk, and nothing if the length says that it is over.
+async fn read_all(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    max_bytes: usize,
+    too_large: ApiError,
+    reserved: &mut Reserved,
+) -> Result<Bytes, ApiError> {
+    let announced = content_length(request).unwrap_or(0);
+    if announced > max_bytes as u64 {
+        return Err(too_large);
+    }
+    let room = BODY_ROOM_BYTES.min(usize::try_from(announced).unwrap_or(usize::MAX));
+    let mut body = BytesMut::with_capacity(room);
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk
+            .map_err(|error| ApiError::BrokenBody { reason: Shown::from(&*error.to_string()) })?;
+        if body.len() + chunk.len() > max_bytes {
+            return Err(too_large);
+        }
+        reserved.grow(chunk.len())?;
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
 }
 
 /// Refuses what would be a lie to ignore.
@@ -205,6 +253,22 @@ fn check_encoding(request: &HttpRequest) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// Whether the caller is still there.
+fn presence(request: &HttpRequest) -> Presence {
+    request.conn_data().cloned().unwrap_or_default()
+}
+
+fn route(request: &HttpRequest) -> Result<Route, ApiError> {
+    match request.uri().path() {
+        OVERLONG => Err(ApiError::UrlTooLong { max_bytes: MAX_TARGET_BYTES }),
+        "/" => Ok(Route::Push),
+        "*" if request.method() == Method::OPTIONS => Ok(Route::Push),
+        "/batch" => Ok(Route::Batch),
+        "/stream" => Ok(Route::Stream),
+        path => Err(ApiError::NotFound { path: path.into() }),
+    }
 }
 
 fn query(request: &HttpRequest) -> &[u8] {

@@ -1,9 +1,10 @@
 //! The push API: takes pushes over HTTP, hands them to the broker, and answers when they are
 //! accepted, or says what to do.
 //!
-//! Read [`request`] for what a push looks like, [`pending`] and [`counting`] for what becomes of it
+//! Read [`request`] for what a push looks like, [`item`] for one of many, [`pending`] and [`counting`] for what becomes of it
 //! (all pure), [`courier`] for the actor that owns the link, `http` for the answers, [`serve`] for the process.
 
+pub mod batch;
 pub mod budget;
 pub mod config;
 pub mod counting;
@@ -11,9 +12,13 @@ pub mod courier;
 pub mod deadline;
 pub mod error;
 mod http;
+pub mod in_order;
+pub mod item;
 pub mod media;
 mod parameters;
 pub mod pending;
+pub mod places;
+mod publish_stream;
 pub mod receipt;
 mod reply;
 pub mod request;
@@ -21,6 +26,7 @@ pub mod request_line;
 mod server;
 pub mod shown;
 pub mod stream;
+pub mod wording;
 
 pub use campanile_messages::AllowOrigins;
 pub use config::{InvalidConfig, PublisherConfig};

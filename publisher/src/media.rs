@@ -55,11 +55,16 @@ pub fn body_kind(content_type: Option<&[u8]>) -> Result<BodyKind, ApiError> {
         Some((kind, subtype)) if !kind.is_empty() && !subtype.is_empty() => BodyKind::Binary,
         _ => return Err(refuse("a media type like text/plain is accepted")),
     };
-    if kind == BodyKind::Binary || charsets(parameters).all(is_utf8) {
+    if kind == BodyKind::Binary || is_in_utf8(parameters) {
         Ok(kind)
     } else {
         Err(refuse("text is accepted in UTF-8 only"))
     }
+}
+
+/// Whether the parameters of a media type name no charset but UTF-8.
+pub(crate) fn is_in_utf8(parameters: &str) -> bool {
+    charsets(parameters).all(is_utf8)
 }
 
 fn charsets(parameters: &str) -> impl Iterator<Item = &str> {

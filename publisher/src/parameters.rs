@@ -116,11 +116,11 @@ pub(crate) fn key(given: &'static str, value: &str) -> Result<IdempotencyKey, Ap
     IdempotencyKey::new(value).map_err(|reason| no_name(given, value, reason))
 }
 
-fn no_name(given: &'static str, value: &str, reason: InvalidName) -> ApiError {
+pub(crate) fn no_name(given: &'static str, value: &str, reason: InvalidName) -> ApiError {
     ApiError::NoName { given, value: Shown::from(value), reason }
 }
 
-fn wait(value: &str) -> Result<Wait, ApiError> {
+pub(crate) fn wait(value: &str) -> Result<Wait, ApiError> {
     match value {
         "accepted" => Ok(Wait::Accepted),
         "delivered" => Ok(Wait::Delivered),
@@ -128,7 +128,7 @@ fn wait(value: &str) -> Result<Wait, ApiError> {
     }
 }
 
-fn timeout(value: &str) -> Result<Duration, ApiError> {
+pub(crate) fn timeout(value: &str) -> Result<Duration, ApiError> {
     let timeout = humantime::parse_duration(value).ok();
     timeout
         .filter(|timeout| TIMEOUTS.contains(timeout))

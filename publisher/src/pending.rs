@@ -16,14 +16,20 @@
 //! sent at all. What was handed over and is for an audience outlives its link: on the next one, to
 //! the same log, it is handed over again, under its number, in order, before anything new; the
 //! broker accepts a number once. For one connection nothing is said twice: the gateway that has it
-//! would write it again. Bounded by the callers: one push each, and their bytes by a
+//! would write it again. Bounded by the callers, and their bytes by a
 //! [`Budget`](crate::budget::Budget).
+
+mod numbered;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use campanile_messages::link::{Number, Outcome, Refusal, Tally, Welcome};
-use campanile_messages::{Address, Durability, FromBroker, IdempotencyKey, Position, ToBroker};
+use campanile_messages::{
+    Address, ContentKind, Durability, FromBroker, IdempotencyKey, Position, ToBroker,
+};
+use numbered::Numbered;
 
 use crate::ApiError;
 use crate::counting::{Count, Counting};
@@ -56,7 +62,10 @@ pub struct Pending<C> {
     log: Option<Log>,
     /// In the order in which they were accepted.
     waiting: VecDeque<Waiting<C>>,
-    handed: BTreeMap<Number, Handed<C>>,
+    /// Handed over and for an audience: the broker answers nearly all of them in their order.
+    publishes: Numbered<Handed<C>>,
+    /// Handed over and for one connection: each answer takes as long as its gateway does.
+    targeted: BTreeMap<Number, Handed<C>>,
     counting: Counting<C>,
     next_number: Number,
     /// What is handed over from this number on was handed to an earlier link and not yet to this.
@@ -96,7 +105,8 @@ impl<C> Pending<C> {
             limits,
             log: None,
             waiting: VecDeque::new(),
-            handed: BTreeMap::new(),
+            publishes: Numbered::default(),
+            targeted: BTreeMap::new(),
             counting: Counting::default(),
             next_number: 1,
             unsaid: 1,
@@ -105,15 +115,16 @@ impl<C> Pending<C> {
 
     /// Nothing is pending.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.handed.is_empty() && self.counting.is_empty()
+        self.waiting.is_empty()
+            && self.publishes.is_empty()
+            && self.targeted.is_empty()
+            && self.counting.is_empty()
     }
 
     /// Every event for an audience under a lower number has its answer, or nobody waits for it any
     /// more: the lowest that waits, or the number of the next.
     pub fn unanswered(&self) -> Number {
-        let mut publishes =
-            self.handed.iter().filter(|(_, handed)| handed.push.target.address().is_none());
-        publishes.next().map_or(self.next_number, |(number, _)| *number)
+        self.publishes.first().unwrap_or(self.next_number)
     }
 
     /// A caller's push waits from now on.
@@ -132,30 +143,40 @@ impl<C> Pending<C> {
         if old.is_none_or(|old| old.epoch == log.epoch) {
             return Vec::new();
         }
-        let lost = std::mem::take(&mut self.handed).into_values();
-        lost.map(|handed| handed.answer(Err(ApiError::MemoryLost))).collect()
+        self.take_handed().map(|handed| handed.answer(Err(ApiError::MemoryLost))).collect()
     }
 
     /// The next to hand to the link, under its number; see [`handed_over`](Self::handed_over). What
     /// stands before it for callers that are gone is dropped: nothing of it was sent.
-    pub fn next(&mut self, now: Instant, is_gone: impl Fn(&C) -> bool) -> Option<ToBroker> {
+    pub fn next(
+        &mut self,
+        now: Instant,
+        is_gone: impl Fn(&C) -> bool,
+    ) -> Option<(ToBroker<ContentKind>, &Bytes)> {
         let unanswered = self.unanswered();
-        if let Some((&number, Handed { push, whole, .. })) = self.handed.range(self.unsaid..).next()
-        {
-            let within_millis = count_within_millis(count_until(*whole, now), now);
-            return Some(push.to_broker(number, unanswered, within_millis));
+        if self.unsaid < self.next_number {
+            // A check of its own: what is found here is borrowed for as long as the answer is used.
+            if self.publishes.first_from(self.unsaid).is_some() {
+                let (number, handed) = self.publishes.first_from(self.unsaid)?;
+                let within_millis = count_within_millis(count_until(handed.whole, now), now);
+                let head = handed.push.head(number, unanswered, within_millis);
+                return Some((head, handed.push.content.as_bytes()));
+            }
         }
         while is_gone(&self.waiting.front()?.caller) {
             self.waiting.pop_front();
         }
         let Waiting { push, whole, .. } = self.waiting.front()?;
         let within_millis = count_within_millis(count_until(*whole, now), now);
-        Some(push.to_broker(self.next_number, unanswered, within_millis))
+        let head = push.head(self.next_number, unanswered, within_millis);
+        Some((head, push.content.as_bytes()))
     }
 
     /// The [`next`](Self::next) is in the hands of the link: it may arrive, whatever happens.
     pub fn handed_over(&mut self, now: Instant) {
-        if let Some((&number, handed)) = self.handed.range_mut(self.unsaid..).next() {
+        if self.unsaid < self.next_number
+            && let Some((number, handed)) = self.publishes.first_from(self.unsaid)
+        {
             handed.count_until = count_until(handed.whole, now);
             self.unsaid = number + 1;
             return;
@@ -166,7 +187,10 @@ impl<C> Pending<C> {
         let until = Deadline::new(now, self.limits.confirm_limit).or_sooner(whole);
         let count_until = count_until(whole, now);
         let handed = Handed { push, caller, until, whole, count_until };
-        self.handed.insert(self.next_number, handed);
+        match handed.push.target {
+            Target::Audience(_) => self.publishes.push(self.next_number, handed),
+            Target::Connection(_) => drop(self.targeted.insert(self.next_number, handed)),
+        }
         self.next_number += 1;
         self.unsaid = self.next_number;
     }
@@ -178,11 +202,12 @@ impl<C> Pending<C> {
     }
 
     /// The broker said this on the link. `None` if nobody waits for it (any more), or more is to
-    /// come.
+    /// come; also where it takes a push to one connection for a publish, or the other way round: it
+    /// knows what it did, we do not.
     pub fn answered(&mut self, message: &FromBroker) -> Option<Answer<C>> {
         match *message {
             FromBroker::Accepted { number, sequence, gateways, matched, counting, away } => {
-                let handed = self.take_publish(number)?;
+                let handed = self.publishes.remove(number)?;
                 let Log { epoch, durability } = self.log?;
                 let position = Position { epoch, sequence };
                 let accepted = Accepted { position, durability, gateways, matched, delivery: None };
@@ -195,13 +220,13 @@ impl<C> Pending<C> {
             }
             FromBroker::Counted { number, tally } => self.counting.counted(number, tally),
             FromBroker::Refused { number, refusal } => {
-                let handed = self.take_publish(number)?;
+                let handed = self.publishes.remove(number)?;
                 let error = refused(refusal, handed.push.id.as_ref());
                 Some(handed.answer(Err(error)))
             }
             FromBroker::Answered { number, outcome } => {
-                let to = self.handed.get(&number)?.push.target.address()?;
-                Some(self.handed.remove(&number)?.answer(judged(outcome, to)))
+                let to = self.targeted.get(&number)?.push.target.address()?;
+                Some(self.targeted.remove(&number)?.answer(judged(outcome, to)))
             }
             _ => None,
         }
@@ -210,8 +235,8 @@ impl<C> Pending<C> {
     /// The link is gone. What was handed to it may or may not have arrived: gives up what is for one
     /// connection, keeps the rest for the next link, and answers with the counts that came.
     pub fn link_lost(&mut self) -> Vec<Answer<C>> {
-        let lost = self.handed.extract_if(.., |_, handed| handed.push.target.address().is_some());
-        let lost = lost.map(|(_, handed)| handed.answer(Err(ApiError::LinkLost)));
+        let lost = std::mem::take(&mut self.targeted).into_values();
+        let lost = lost.map(|handed| handed.answer(Err(ApiError::LinkLost)));
         lost.chain(self.counting.end()).collect()
     }
 
@@ -228,8 +253,9 @@ impl<C> Pending<C> {
                 })
             })
             .collect();
-        let late = self.handed.extract_if(.., |_, handed| handed.until.is_over(now));
-        answers.extend(late.map(|(_, handed)| {
+        let late = self.publishes.remove_if(|handed| handed.until.is_over(now)).into_iter();
+        let targeted = self.targeted.extract_if(.., |_, handed| handed.until.is_over(now));
+        answers.extend(late.chain(targeted.map(|(_, handed)| handed)).map(|handed| {
             let waited = handed.until.limit;
             let error = match handed.push.target {
                 Target::Audience(_) => ApiError::Unanswered { waited },
@@ -250,29 +276,27 @@ impl<C> Pending<C> {
     /// will hear what becomes of what was handed over.
     pub fn last_call(&mut self) -> Vec<Answer<C>> {
         let mut answers = self.shut_down();
-        let handed = std::mem::take(&mut self.handed).into_values();
-        answers.extend(handed.map(|handed| handed.answer(Err(ApiError::PublisherEnded))));
+        answers
+            .extend(self.take_handed().map(|handed| handed.answer(Err(ApiError::PublisherEnded))));
         answers.extend(self.counting.end());
         answers
     }
 
     fn take_waiting(
         &mut self,
-        is_over: impl FnMut(&Waiting<C>) -> bool,
+        mut is_over: impl FnMut(&Waiting<C>) -> bool,
     ) -> std::collections::vec_deque::IntoIter<Waiting<C>> {
+        if !self.waiting.iter().any(&mut is_over) {
+            return VecDeque::new().into_iter();
+        }
         let waiting = std::mem::take(&mut self.waiting).into_iter();
         let (over, staying): (VecDeque<_>, VecDeque<_>) = waiting.partition(is_over);
         self.waiting = staying;
         over.into_iter()
     }
 
-    /// `None` also for the number of a push to one connection: a broker that mistakes one for the
-    /// other knows what it did, we do not.
-    fn take_publish(&mut self, number: Number) -> Option<Handed<C>> {
-        match self.handed.get(&number)?.push.target {
-            Target::Audience(_) => self.handed.remove(&number),
-            Target::Connection(_) => None,
-        }
+    fn take_handed(&mut self) -> impl Iterator<Item = Handed<C>> + use<C> {
+        self.publishes.take().chain(std::mem::take(&mut self.targeted).into_values())
     }
 }
 

@@ -12,11 +12,12 @@ use bytes::Bytes;
 use serde_json::json;
 use tracing::debug;
 
-use crate::ApiError;
+use crate::batch::{self, Format};
+use crate::error::Methods;
 use crate::media::prefers_json;
-use crate::receipt::{Accepted, Delivery, Receipt};
-
-const METHODS: &str = "GET, POST, OPTIONS";
+use crate::receipt::Receipt;
+use crate::wording::Answered;
+use crate::{ApiError, wording};
 
 /// What a page may send along.
 const ALLOWED_HEADERS: &str = "content-type, accept, idempotency-key";
@@ -33,32 +34,21 @@ pub(crate) fn receipt(receipt: &Receipt, request: &HttpRequest) -> HttpResponse 
     if !wants_json(request) {
         return response.content_type(ContentType::plaintext()).body("ok");
     }
-    response.json(match receipt {
-        Receipt::Accepted(accepted) => accepted_json(accepted),
-        Receipt::Written => json!({ "written": 1 }),
-    })
+    let mut body = Vec::new();
+    wording::receipt_json(receipt, &mut body);
+    response.content_type(ContentType::json()).body(body)
 }
 
-fn accepted_json(accepted: &Accepted) -> serde_json::Value {
-    let mut receipt = json!({
-        "position": accepted.position.to_string(),
-        "durability": accepted.durability.word(),
-        "gateways": accepted.gateways,
-        "matched": accepted.matched,
-    });
-    if let Some(Delivery { written, too_slow, silent_gateways }) = accepted.delivery {
-        receipt["written"] = json!(written);
-        receipt["too_slow"] = json!(too_slow);
-        receipt["silent_gateways"] = json!(silent_gateways);
-    }
-    receipt
+/// What happened to the pushes of a batch.
+pub(crate) fn batch(format: Format, answers: &[Answered]) -> HttpResponse {
+    HttpResponse::Ok().content_type(format.media_type()).body(batch::write(format, answers))
 }
 
 /// What a page may do.
-pub(crate) fn preflight(unread: Payload) -> HttpResponse {
+pub(crate) fn preflight(methods: Methods, unread: Payload) -> HttpResponse {
     HttpResponse::NoContent()
-        .insert_header((header::ALLOW, METHODS))
-        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, METHODS))
+        .insert_header((header::ALLOW, methods.allow()))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, methods.allow()))
         .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS))
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS))
         .body(LastWord { text: None, _unread: unread })
@@ -73,10 +63,14 @@ pub(crate) fn refusal(error: &ApiError, request: &HttpRequest, unread: Payload) 
         StatusCode::SERVICE_UNAVAILABLE => {
             response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
         }
-        StatusCode::METHOD_NOT_ALLOWED => {
-            response.insert_header((header::ALLOW, METHODS));
+        StatusCode::UPGRADE_REQUIRED => {
+            response.insert_header((header::UPGRADE, "websocket"));
+            response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
         }
         _ => {}
+    }
+    if let ApiError::MethodNotAllowed { methods, .. } = error {
+        response.insert_header((header::ALLOW, methods.allow()));
     }
     let text = if wants_json(request) {
         response.content_type(ContentType::json());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 use campanile_messages::link::Number;
-use campanile_messages::{Address, Audience, Content, IdempotencyKey, ToBroker};
+use campanile_messages::{Address, Audience, Content, ContentKind, IdempotencyKey, ToBroker};
 
 use crate::ApiError;
 use crate::media::BodyKind;
@@ -79,6 +79,18 @@ impl Push {
         self.check_id()
     }
 
+    /// The same, if it is one that may be pushed.
+    ///
+    /// # Errors
+    /// [`ApiError::EmptyContent`], [`ApiError::TooLarge`], [`ApiError::IdForConnection`].
+    pub(crate) fn checked(self, max_bytes: usize) -> Result<Self, ApiError> {
+        match self.content.as_bytes().len() {
+            0 => Err(ApiError::EmptyContent),
+            len if len > max_bytes => Err(ApiError::TooLarge { max_bytes }),
+            _ => self.check_id(),
+        }
+    }
+
     fn check_id(self) -> Result<Self, ApiError> {
         match (&self.target, &self.id) {
             (Target::Connection(_), Some(_)) => Err(ApiError::IdForConnection),
@@ -86,10 +98,15 @@ impl Push {
         }
     }
 
-    /// What the broker is told, under the publisher's number. The content is shared, not copied.
-    /// Gateways get `within_millis` to count what they wrote, where the caller waits for that.
-    pub fn to_broker(&self, number: Number, unanswered: Number, within_millis: u32) -> ToBroker {
-        let content = self.content.clone();
+    /// What the broker is told, under the publisher's number, before the content. Gateways get
+    /// `within_millis` to count what they wrote, where the caller waits for that.
+    pub fn head(
+        &self,
+        number: Number,
+        unanswered: Number,
+        within_millis: u32,
+    ) -> ToBroker<ContentKind> {
+        let content = self.content.kind();
         match &self.target {
             Target::Audience(audience) => ToBroker::Publish {
                 number,
@@ -102,6 +119,15 @@ impl Push {
             Target::Connection(to) => ToBroker::Push { number, to: *to, content },
         }
     }
+}
+
+/// The least that a push on its way counts, where a caller may have many: about what is kept of it
+/// beside its content.
+const MIN_COST_BYTES: usize = 512;
+
+/// What a push on its way counts, where a caller may have many.
+pub fn cost_bytes(push: &Push) -> usize {
+    push.content.as_bytes().len().max(MIN_COST_BYTES)
 }
 
 /// The push of a GET.
@@ -174,13 +200,8 @@ fn target(parameters: &Parameters) -> Result<Target, ApiError> {
 
 fn finish(parameters: Parameters, content: Content, max_bytes: usize) -> Result<Push, ApiError> {
     let target = target(&parameters)?;
-    match content.as_bytes().len() {
-        0 => return Err(ApiError::EmptyContent),
-        len if len > max_bytes => return Err(ApiError::TooLarge { max_bytes }),
-        _ => {}
-    }
     let Parameters { id, wait, timeout, .. } = parameters;
-    Push { target, content, id, wait: wait.unwrap_or_default(), timeout }.check_id()
+    Push { target, content, id, wait: wait.unwrap_or_default(), timeout }.checked(max_bytes)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use actix_web::dev::AppConfig;
 use actix_web::{App, web};
 use campanile_channel::client::hold;
 use campanile_messages::InstanceId;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -118,10 +119,8 @@ fn listen(
     let front = Front {
         courier,
         budget: Budget::new(config.max_pending_bytes),
-        origins: Arc::new(config.allow_origins.clone()),
         listens_on: listener.local_addr()?.ip(),
-        max_content_bytes: config.max_content_bytes,
-        body_limit: config.body_limit,
+        config: Arc::new(config.clone()),
         stopping: stopping.clone(),
         stopping_limit: config.shutdown_limit - time_for_answers(config.shutdown_limit),
     };
@@ -129,6 +128,7 @@ fn listen(
         move || App::new().app_data(web::Data::new(front.clone())).default_service(web::to(answer));
     let keep_alive = config.keep_alive;
     let head_limit = config.head_limit;
+    let silence_limit = config.silence_limit;
     // As `actix_web::HttpServer` does it, save for the stream in between.
     let server = server
         .workers(config.workers)
@@ -152,9 +152,11 @@ fn listen(
                     extensions.insert(stream.presence());
                 })
                 .h1(map_config(app, |()| AppConfig::default()));
-            fn_service(async |tcp: TcpStream| {
+            fn_service(move |tcp: TcpStream| async move {
                 // Where it fails, answers are slower and right.
                 let _ = tcp.set_nodelay(true);
+                // Else a caller that is gone, or does not read what it was sent, keeps its connection.
+                let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(silence_limit));
                 let peer = tcp.peer_addr().ok();
                 Ok((CallerStream::new(tcp), peer))
             })

@@ -1,4 +1,5 @@
-use campanile_messages::{Audience, ConnectionId, WorkerId};
+use bytestring::ByteString;
+use campanile_messages::{Audience, ConnectionId, Content, WorkerId};
 
 use super::*;
 use crate::receipt::Delivery;
@@ -64,9 +65,32 @@ fn told(caller: u32, error: ApiError) -> Answer<u32> {
     Answer { caller, result: Err(error) }
 }
 
+fn next(pending: &mut Pending<u32>, now: Instant) -> Option<ToBroker> {
+    pending.next(now, |_| false).map(whole)
+}
+
+fn whole((head, content): (ToBroker<ContentKind>, &Bytes)) -> ToBroker {
+    let message = head.try_map_content(|kind| {
+        assert_eq!(kind, ContentKind::Text);
+        ByteString::try_from(content.clone()).map(Content::Text)
+    });
+    message.expect("UTF-8")
+}
+
+/// What the broker is told of a push.
+trait ToldTo {
+    fn to_broker(&self, number: Number, unanswered: Number, within_millis: u32) -> ToBroker;
+}
+
+impl ToldTo for Push {
+    fn to_broker(&self, number: Number, unanswered: Number, within_millis: u32) -> ToBroker {
+        whole((self.head(number, unanswered, within_millis), self.content.as_bytes()))
+    }
+}
+
 fn hand_over_all(pending: &mut Pending<u32>, now: Instant) -> Vec<ToBroker> {
     let mut handed = Vec::new();
-    while let Some(message) = pending.next(now, |_| false) {
+    while let Some(message) = next(pending, now) {
         handed.push(message);
         pending.handed_over(now);
     }

@@ -136,18 +136,18 @@ fn an_id_of_the_url_and_of_the_header_are_one_or_refused() {
 fn the_broker_is_told_what_the_push_says() {
     let id = key("a");
     let audience = Audience::Everyone;
-    let publish = |count_within_millis| ToBroker::Publish {
+    let publish = |count_within_millis| ToBroker::<ContentKind>::Publish {
         number: 7,
         unanswered: 5,
         id: id.clone(),
         count_within_millis,
         audience: audience.clone(),
-        content: "hi".into(),
+        content: ContentKind::Text,
     };
     let push = get("content=hi&id=a").expect("a push");
-    assert_eq!(push.to_broker(7, 5, 900), publish(None));
+    assert_eq!(push.head(7, 5, 900), publish(None));
     let push = get("content=hi&id=a&wait=delivered").expect("a push");
-    assert_eq!(push.to_broker(7, 5, 900), publish(Some(900)));
+    assert_eq!(push.head(7, 5, 900), publish(Some(900)));
 }
 
 proptest! {

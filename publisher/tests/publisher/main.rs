@@ -1,6 +1,7 @@
 //! A publisher, real HTTP over loopback, and a broker that says what the test wants.
 
 mod answers;
+mod batch;
 mod cors;
 mod counting;
 mod harness;
@@ -9,3 +10,4 @@ mod limits;
 mod outage;
 mod repeats;
 mod shutdown;
+mod stream;

@@ -121,7 +121,7 @@ async fn a_courier_finishes_with_the_answers_to_what_it_has_handed_over_and_take
         let push = Push::new(Target::Audience(Audience::Everyone), text(content));
         let (answer, answered) = oneshot::channel();
         let (presence, reserved) = (Presence::default(), Budget::new(0).reserve());
-        courier.do_send(Carry { push, caller: Caller { answer, presence, reserved } });
+        courier.do_send(Carry { push, caller: Caller::Single { answer, presence, reserved } });
         answered
     };
     let handed_over = carry("handed over");

@@ -285,7 +285,7 @@ proptest! {
                     Vec::new()
                 }
                 Step::HandOver if model.linked => {
-                    let said = pending.next(now, |_| false);
+                    let said = pending.next(now, |_| false).map(whole);
                     pending.handed_over(now);
                     let number = said.as_ref().map(|said| match said {
                         ToBroker::Publish { number, .. } | ToBroker::Push { number, .. } => *number,

@@ -1,0 +1,234 @@
+//! Many pushes in one body: a JSON array of items, or one item a line. Pure.
+
+use crate::item::error::ItemError;
+use crate::item::json;
+use crate::request::Push;
+use crate::shown::Shown;
+use crate::wording::{self, Answered};
+use crate::{ApiError, media};
+
+/// How the items stand in the body, and the answers in the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON array.
+    Array,
+    /// One JSON object a line (<https://github.com/ndjson/ndjson-spec>).
+    Lines,
+}
+
+impl Format {
+    /// The media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Array => "application/json",
+            Self::Lines => "application/x-ndjson",
+        }
+    }
+
+    /// What a `Content-Type` says; without one, an array.
+    ///
+    /// # Errors
+    /// [`ApiError::BadHeader`] for any other type.
+    pub fn of(content_type: Option<&[u8]>) -> Result<Self, ApiError> {
+        let raw = content_type.unwrap_or_default();
+        let refuse = |accepted| ApiError::BadHeader {
+            header: "Content-Type",
+            value: Shown::from(raw),
+            accepted,
+        };
+        let value = str::from_utf8(raw).unwrap_or("?");
+        let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
+        let format = match &*essence.trim().to_ascii_lowercase() {
+            "" | "application/json" => Self::Array,
+            "application/x-ndjson" | "application/ndjson" => Self::Lines,
+            _ => {
+                return Err(refuse(
+                    "a batch is accepted as application/json (an array) or application/x-ndjson (one \
+                     item a line); curl says so with -H 'Content-Type: application/json'",
+                ));
+            }
+        };
+        match media::is_in_utf8(parameters) {
+            true => Ok(format),
+            false => Err(refuse("text is accepted in UTF-8 only")),
+        }
+    }
+}
+
+/// How much a batch may have.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Items.
+    pub max_items: usize,
+    /// Bytes of the content of each.
+    pub max_content_bytes: usize,
+}
+
+/// Reads the items of a body; what is wrong with one of them is in its place.
+///
+/// # Errors
+/// What is wrong with the whole.
+pub fn read(
+    format: Format,
+    body: &[u8],
+    limits: Limits,
+) -> Result<Vec<Result<Push, ApiError>>, ApiError> {
+    let Limits { max_items, max_content_bytes } = limits;
+    match format {
+        Format::Array => {
+            let text = str::from_utf8(body)
+                .map_err(|error| ApiError::BatchNotUtf8 { at: error.valid_up_to() })?;
+            json::read_array(text, max_items, max_content_bytes)
+        }
+        Format::Lines => {
+            let lines = body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+            let mut items = Vec::new();
+            for line in lines.filter(|line| !line.is_empty()) {
+                if items.len() == max_items {
+                    return Err(ApiError::TooManyItems { max_items });
+                }
+                items.push(read_line(line, max_content_bytes));
+            }
+            Ok(items)
+        }
+    }
+}
+
+fn read_line(line: &[u8], max_content_bytes: usize) -> Result<Push, ApiError> {
+    let text = str::from_utf8(line).map_err(|error| {
+        let reason = format!("it is not UTF-8 from byte {} on", error.valid_up_to());
+        ItemError::Malformed { format: "JSON", reason }
+    })?;
+    json::read(text, max_content_bytes)
+}
+
+/// The body of the answer.
+pub fn write(format: Format, answers: &[Answered]) -> Vec<u8> {
+    // A receipt has about so many bytes.
+    let mut body = Vec::with_capacity(128 * answers.len() + 2);
+    let separator = match format {
+        Format::Array => {
+            body.push(b'[');
+            b','
+        }
+        Format::Lines => b'\n',
+    };
+    for (place, answered) in answers.iter().enumerate() {
+        if place > 0 {
+            body.push(separator);
+        }
+        wording::json(answered, &mut body);
+    }
+    match format {
+        Format::Array => body.push(b']'),
+        Format::Lines if answers.is_empty() => {}
+        Format::Lines => body.push(b'\n'),
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use campanile_messages::Audience;
+
+    use super::*;
+    use crate::receipt::Receipt;
+    use crate::request::Target;
+
+    const LIMITS: Limits = Limits { max_items: 3, max_content_bytes: 10 };
+
+    fn text(content: &'static str) -> Result<Push, ApiError> {
+        Ok(Push::new(Target::Audience(Audience::Everyone), content.into()))
+    }
+
+    fn sentence(format: Format, body: &[u8]) -> String {
+        read(format, body, LIMITS).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn an_array_has_its_items_in_their_order_and_what_is_wrong_in_its_place() {
+        let body = br#" [ {"content":"a"}, {"content":""}, {"content":"c"} ] "#;
+        assert_eq!(
+            read(Format::Array, body, LIMITS),
+            Ok(vec![text("a"), Err(ApiError::EmptyContent), text("c")])
+        );
+        assert_eq!(read(Format::Array, b"[]", LIMITS), Ok(vec![]));
+        let read = read(Format::Array, b"[1,null,[[]]]", LIMITS).expect("an array");
+        for (item, shown) in read.into_iter().zip(["\"1\"", "\"null\"", "\"[..]\""]) {
+            let said = item.expect_err("refused").to_string();
+            assert!(said.starts_with(&format!("the item is {shown}: an object with")), "{said}");
+        }
+    }
+
+    #[test]
+    fn lines_are_items_of_their_own_and_blank_ones_are_none() {
+        let body = b"\n{\"content\":\"a\"}\r\n \n{\"content\":\n{\"content\":\"\xff\"}";
+        let read = read(Format::Lines, body, LIMITS).expect("lines");
+        assert_eq!(read.len(), 3);
+        assert_eq!(read[0], text("a"));
+        let said = |at: usize| read[at].as_ref().expect_err("refused").to_string();
+        assert!(said(1).starts_with("the item is no JSON: EOF while"), "{}", said(1));
+        assert_eq!(said(2), "the item is no JSON: it is not UTF-8 from byte 12 on");
+        assert_eq!(super::read(Format::Lines, b" \n\n", LIMITS), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_is_no_array_is_refused_as_a_whole() {
+        for body in ["", "[", "[{\"content\":\"a\"},]", "[{\"content\":\"a\"}] 1", "\u{feff}[]"] {
+            let said = sentence(Format::Array, body.as_bytes());
+            assert!(said.starts_with("the batch is no JSON, nothing of it was pushed: "), "{said}");
+        }
+        for deep in ["[".repeat(100_000), format!("[{{\"to\":{}", "{\"a\":".repeat(100_000))] {
+            assert!(sentence(Format::Array, deep.as_bytes()).contains("EOF while parsing"));
+        }
+        let said = sentence(Format::Array, br#"{"content":"a"}"#);
+        assert!(said.starts_with("the batch is \"{..}\", nothing of it was pushed: a JSON array"));
+        assert!(sentence(Format::Array, b"[\"\xff\"]").contains("not UTF-8 from byte 2 on"));
+    }
+
+    #[test]
+    fn more_items_than_the_limit_are_refused_as_a_whole() {
+        let expected = Err(ApiError::TooManyItems { max_items: 3 });
+        assert_eq!(read(Format::Array, b"[1,1,1,1]", LIMITS), expected);
+        assert_eq!(read(Format::Array, b"[1,1,1,1,", LIMITS), expected);
+        assert_eq!(read(Format::Lines, b"1\n1\n1\n\n1", LIMITS), expected);
+        assert!(read(Format::Array, b"[1,1,1]", LIMITS).is_ok());
+        assert!(read(Format::Lines, b"1\n1\n1\n\n", LIMITS).is_ok());
+    }
+
+    #[test]
+    fn answers_have_the_form_of_the_batch() {
+        let answers = [Ok(Receipt::Written), Ok(Receipt::Written)];
+        let one = r#"{"status":200,"receipt":{"written":1}}"#;
+        let written = |format, answers: &[Answered]| {
+            String::from_utf8(write(format, answers)).expect("a text")
+        };
+        assert_eq!(written(Format::Array, &answers), format!("[{one},{one}]"));
+        assert_eq!(written(Format::Lines, &answers), format!("{one}\n{one}\n"));
+        assert_eq!(written(Format::Array, &[]), "[]");
+        assert_eq!(written(Format::Lines, &[]), "");
+    }
+
+    #[test]
+    fn the_content_type_says_which_form_it_is() {
+        for (value, format) in [
+            ("", Format::Array),
+            ("application/json", Format::Array),
+            ("Application/JSON; charset=\"UTF-8\"", Format::Array),
+            ("application/x-ndjson", Format::Lines),
+            ("application/ndjson", Format::Lines),
+        ] {
+            assert_eq!(Format::of(Some(value.as_bytes())), Ok(format), "{value}");
+        }
+        assert_eq!(Format::of(None), Ok(Format::Array));
+        for value in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/json; charset=utf-16",
+            "\u{e9}",
+        ] {
+            assert!(Format::of(Some(value.as_bytes())).is_err(), "{value}");
+        }
+        assert!(Format::of(Some(b"\xff")).is_err());
+    }
+}

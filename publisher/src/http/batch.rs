@@ -1,0 +1,84 @@
+//! `POST /batch`: many pushes with one request, and one answer when each of them has its own.
+
+use std::future::poll_fn;
+use std::task::ready;
+
+use actix_web::HttpRequest;
+use actix_web::dev::Payload;
+
+use super::{Front, IDEMPOTENCY_KEY, check_encoding, content_type, only, presence, query};
+use crate::ApiError;
+use crate::batch::{Format, Limits, read};
+use crate::courier::CarryAll;
+use crate::in_order::InOrder;
+use crate::places::Places;
+use crate::request::cost_bytes;
+use crate::shown::Shown;
+use crate::wording::Answered;
+
+impl Front {
+    /// Publishes the items of a body in their order; answers them in it.
+    pub(super) async fn batch(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+    ) -> Result<(Format, Vec<Answered>), ApiError> {
+        let query = query(request);
+        if !query.is_empty() {
+            return Err(ApiError::NoParameters { query: Shown::from(query), path: "/batch" });
+        }
+        check_encoding(request)?;
+        if let Some(value) = only(request, &IDEMPOTENCY_KEY, "Idempotency-Key")? {
+            return Err(ApiError::BadHeader {
+                header: "Idempotency-Key",
+                value: Shown::from(value),
+                accepted: "a batch has no id; give each item its own as its field id",
+            });
+        }
+        let format = Format::of(content_type(request)?)?;
+        let max_bytes = self.config.max_batch_bytes;
+        let too_large = ApiError::BatchTooLarge { max_bytes };
+        let mut reserved = self.budget.reserve();
+        let body = self.read_body(request, payload, max_bytes, too_large, &mut reserved).await?;
+        let limits = Limits {
+            max_items: self.config.max_batch_items,
+            max_content_bytes: self.config.max_content_bytes,
+        };
+        let items = read(format, &body, limits)?;
+        drop(body);
+
+        let mut order = InOrder::default();
+        let pushes: Vec<_> = items
+            .into_iter()
+            .filter_map(|item| {
+                let number = order.open(0);
+                item.map_err(|error| order.answer(number, Err(error)))
+                    .ok()
+                    .map(|push| (push, number))
+            })
+            .collect();
+        reserved.grow(pushes.iter().map(|(push, _)| cost_bytes(push)).sum())?;
+        let places = Places::new(presence(request), reserved);
+        let pushes = pushes.into_iter().map(|(push, number)| (push, places.place(number)));
+        self.courier.do_send(CarryAll { pushes: pushes.collect() });
+        Ok((format, all(order, &places).await))
+    }
+}
+
+/// Waits for the answers that are not there yet.
+async fn all(mut order: InOrder<Answered>, places: &Places) -> Vec<Answered> {
+    let mut answers = Vec::with_capacity(order.len());
+    poll_fn(|cx| {
+        loop {
+            answers.extend(std::iter::from_fn(|| order.pop()));
+            if order.is_empty() {
+                return std::task::Poll::Ready(());
+            }
+            for (number, answered) in ready!(places.poll_arrived(cx)) {
+                order.answer(number, answered);
+            }
+        }
+    })
+    .await;
+    answers
+}

@@ -1,0 +1,51 @@
+//! `GET /stream`: from the request for a publish stream to its actor.
+
+use actix_http::ws::{HandshakeError, verify_handshake};
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::{Front, presence, query};
+use crate::ApiError;
+use crate::publish_stream::{self, Format};
+use crate::shown::Shown;
+
+impl Front {
+    /// Opens a publish stream. A browser asks for websockets without asking whether it may (CORS
+    /// does not cover them), so the page's origin decides here.
+    pub(super) fn stream(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+    ) -> Result<HttpResponse, ApiError> {
+        let query = query(request);
+        if !query.is_empty() {
+            return Err(ApiError::NoParameters { query: Shown::from(query), path: "/stream" });
+        }
+        self.check_origin(request)?;
+        verify_handshake(request.head()).map_err(refused)?;
+        let format = format(request)?;
+        publish_stream::open(self, format, request, presence(request), payload.take())
+    }
+}
+
+fn format(request: &HttpRequest) -> Result<Format, ApiError> {
+    let mut offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).peekable();
+    let Some(first) = offered.peek().map(|value| Shown::from(value.as_bytes())) else {
+        return Ok(Format::Json);
+    };
+    offered
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(|name| Format::of(name.trim()))
+        .ok_or(ApiError::UnknownSubprotocol { value: first })
+}
+
+fn refused(error: HandshakeError) -> ApiError {
+    match error {
+        HandshakeError::BadWebsocketKey => ApiError::BadHandshake {
+            reason: "Sec-WebSocket-Key is missing, or not 16 bytes in base64",
+        },
+        _ => ApiError::NotAWebsocket,
+    }
+}

@@ -1,0 +1,120 @@
+//! A stream's share of the budget: taken and given back in pieces, not for every push.
+
+use crate::ApiError;
+use crate::places::Places;
+
+/// How much is taken at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// What a stream may hold of messages in the making without being counted: as much as the buffers of
+/// any HTTP connection.
+const FREE_BYTES: usize = 256 << 10;
+
+/// What is taken and of no use at the moment, and what messages in the making use.
+#[derive(Debug, Default)]
+pub(super) struct Allowance {
+    spare: usize,
+    held: usize,
+}
+
+impl Allowance {
+    /// Takes so much.
+    ///
+    /// # Errors
+    /// [`ApiError::TooMuchPending`].
+    pub(super) fn take(&mut self, bytes: usize, places: &Places) -> Result<(), ApiError> {
+        if self.spare < bytes {
+            let missing = bytes - self.spare;
+            let piece = missing.max(PIECE_BYTES);
+            match places.grow(piece) {
+                Ok(()) => self.spare += piece,
+                Err(_) => {
+                    places.grow(missing)?;
+                    self.spare += missing;
+                }
+            }
+        }
+        self.spare -= bytes;
+        Ok(())
+    }
+
+    /// Gives so much back; a part may be kept for what comes.
+    pub(super) fn give_back(&mut self, bytes: usize, places: &Places) {
+        self.spare += bytes;
+        if self.spare > 2 * PIECE_BYTES {
+            places.shrink(self.spare - PIECE_BYTES);
+            self.spare = PIECE_BYTES;
+        }
+    }
+
+    /// Keeps nothing.
+    pub(super) fn settle(&mut self, places: &Places) {
+        if self.spare > 0 {
+            places.shrink(self.spare);
+            self.spare = 0;
+        }
+    }
+
+    /// Messages in the making have so many bytes now.
+    ///
+    /// # Errors
+    /// [`ApiError::TooMuchPending`].
+    pub(super) fn hold(&mut self, bytes: usize, places: &Places) -> Result<(), ApiError> {
+        let counted = bytes.saturating_sub(FREE_BYTES);
+        if counted > self.held {
+            places.grow(counted - self.held)?;
+        } else if counted < self.held {
+            places.shrink(self.held - counted);
+        }
+        self.held = counted;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Budget;
+    use crate::stream::Presence;
+
+    fn stream(budget: &Budget) -> (Allowance, Places) {
+        (Allowance::default(), Places::new(Presence::default(), budget.reserve()))
+    }
+
+    #[test]
+    fn pieces_are_taken_and_the_rest_is_given_back_when_nothing_is_under_way() {
+        let budget = Budget::new(10 * PIECE_BYTES);
+        let (mut allowance, places) = stream(&budget);
+        for _ in 0..3 {
+            assert_eq!(allowance.take(1_000, &places), Ok(()));
+        }
+        assert_eq!(budget.used_bytes(), PIECE_BYTES);
+        assert_eq!(allowance.take(4 * PIECE_BYTES, &places), Ok(()));
+        allowance.give_back(4 * PIECE_BYTES, &places);
+        assert!(budget.used_bytes() < 3 * PIECE_BYTES);
+        allowance.give_back(3_000, &places);
+        allowance.settle(&places);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn the_last_bytes_of_the_budget_are_taken_too_and_no_more() {
+        let budget = Budget::new(2_000);
+        let (mut allowance, places) = stream(&budget);
+        assert_eq!(allowance.take(1_500, &places), Ok(()));
+        assert_eq!(allowance.take(501, &places), Err(ApiError::TooMuchPending));
+        assert_eq!(allowance.take(500, &places), Ok(()));
+        assert_eq!(budget.used_bytes(), 2_000);
+    }
+
+    #[test]
+    fn messages_in_the_making_count_where_they_are_large() {
+        let budget = Budget::new(1_000);
+        let (mut allowance, places) = stream(&budget);
+        assert_eq!(allowance.hold(FREE_BYTES + 900, &places), Ok(()));
+        assert_eq!(budget.used_bytes(), 900);
+        assert_eq!(allowance.hold(FREE_BYTES + 1_001, &places), Err(ApiError::TooMuchPending));
+        assert_eq!(allowance.hold(10, &places), Ok(()));
+        assert_eq!(budget.used_bytes(), 0);
+    }
+}

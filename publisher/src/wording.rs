@@ -1,0 +1,195 @@
+//! Receipts, and the answers to items, as bytes: JSON and MessagePack of the same objects. Pure.
+//!
+//! ```text
+//! {"status":200,"receipt":{"position":"P","durability":"disk","gateways":2,"matched":120}}
+//! {"status":400,"error":"content is empty: give at least one byte"}
+//! ```
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use crate::ApiError;
+use crate::receipt::{Accepted, Delivery, Receipt};
+
+/// What an item is answered.
+pub type Answered = Result<Receipt, ApiError>;
+
+const MEMORY: &str = "writing to memory does not fail";
+
+/// Adds an item's answer in JSON.
+pub fn json(answered: &Answered, out: &mut Vec<u8>) {
+    match answered {
+        Ok(receipt) => {
+            out.extend_from_slice(b"{\"status\":200,\"receipt\":");
+            receipt_json(receipt, out);
+        }
+        Err(error) => {
+            write!(out, "{{\"status\":{},\"error\":", error.status().as_u16()).expect(MEMORY);
+            serde_json::to_writer(&mut *out, &*sentence(error)).expect(MEMORY);
+        }
+    }
+    out.push(b'}');
+}
+
+/// Adds a receipt in JSON.
+pub fn receipt_json(receipt: &Receipt, out: &mut Vec<u8>) {
+    let Receipt::Accepted(accepted) = receipt else {
+        out.extend_from_slice(b"{\"written\":1}");
+        return;
+    };
+    let Accepted { position, durability, gateways, matched, delivery } = accepted;
+    let mut number = itoa::Buffer::new();
+    let mut add = |name: &str, value: u64, out: &mut Vec<u8>| {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(number.format(value).as_bytes());
+    };
+    write!(out, "{{\"position\":\"{position}\",\"durability\":\"").expect(MEMORY);
+    out.extend_from_slice(durability.word().as_bytes());
+    add("\",\"gateways\":", (*gateways).into(), out);
+    add(",\"matched\":", *matched, out);
+    if let Some(Delivery { written, too_slow, silent_gateways }) = delivery {
+        add(",\"written\":", *written, out);
+        add(",\"too_slow\":", *too_slow, out);
+        add(",\"silent_gateways\":", *silent_gateways, out);
+    }
+    out.push(b'}');
+}
+
+/// Adds an item's answer in MessagePack.
+pub fn msgpack(answered: &Answered, out: &mut Vec<u8>) {
+    let mut map = Map::begin(out, 2);
+    match answered {
+        Ok(receipt) => {
+            map.number("status", 200);
+            map.key("receipt");
+            receipt_msgpack(receipt, out);
+        }
+        Err(error) => {
+            map.number("status", error.status().as_u16().into());
+            map.text("error", &sentence(error));
+        }
+    }
+}
+
+fn receipt_msgpack(receipt: &Receipt, out: &mut Vec<u8>) {
+    let Receipt::Accepted(accepted) = receipt else {
+        return Map::begin(out, 1).number("written", 1);
+    };
+    let Accepted { position, durability, gateways, matched, delivery } = accepted;
+    let mut map = Map::begin(out, if delivery.is_some() { 7 } else { 4 });
+    map.text("position", &position.to_string());
+    map.text("durability", durability.word());
+    map.number("gateways", (*gateways).into());
+    map.number("matched", *matched);
+    if let Some(Delivery { written, too_slow, silent_gateways }) = delivery {
+        map.number("written", *written);
+        map.number("too_slow", *too_slow);
+        map.number("silent_gateways", *silent_gateways);
+    }
+}
+
+struct Map<'a>(&'a mut Vec<u8>);
+
+impl<'a> Map<'a> {
+    fn begin(out: &'a mut Vec<u8>, len: u32) -> Self {
+        rmp::encode::write_map_len(out, len).expect(MEMORY);
+        Self(out)
+    }
+
+    fn key(&mut self, name: &str) {
+        rmp::encode::write_str(self.0, name).expect(MEMORY);
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.key(name);
+        rmp::encode::write_uint(self.0, value).expect(MEMORY);
+    }
+
+    fn text(&mut self, name: &str, value: &str) {
+        self.key(name);
+        rmp::encode::write_str(self.0, value).expect(MEMORY);
+    }
+}
+
+/// The error's sentence, in which an item's fields have their own names.
+fn sentence(error: &ApiError) -> Cow<'static, str> {
+    let said = error.to_string();
+    match error {
+        // Nothing in these is of the caller's making, so only the names can read like this.
+        ApiError::UnknownWorker(_)
+        | ApiError::UnknownConnection(_)
+        | ApiError::NotWritten(_)
+        | ApiError::GatewayAway(_)
+        | ApiError::Unconfirmed { .. } => said
+            .replace("to_worker_id", "to.worker")
+            .replace("to_connection_id", "to.connection")
+            .into(),
+        _ => said.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use campanile_messages::{Durability, Position, WorkerId};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn accepted(delivery: Option<Delivery>) -> Receipt {
+        let position = Position { epoch: 0xe0c4, sequence: 42 };
+        let durability = Durability::Disk;
+        Receipt::Accepted(Accepted { position, durability, gateways: 2, matched: 120, delivery })
+    }
+
+    fn both(answered: &Answered) -> Value {
+        let (mut text, mut packed) = (Vec::new(), Vec::new());
+        json(answered, &mut text);
+        msgpack(answered, &mut packed);
+        let text: Value = serde_json::from_slice(&text).expect("JSON");
+        assert_eq!(rmp_serde::from_slice::<Value>(&packed).expect("MessagePack"), text);
+        text
+    }
+
+    #[test]
+    fn an_accepted_item_has_its_receipt() {
+        let mut text = Vec::new();
+        json(&Ok(accepted(None)), &mut text);
+        assert_eq!(
+            str::from_utf8(&text),
+            Ok("{\"status\":200,\"receipt\":{\"position\":\"000000000000e0c4-42\",\
+                \"durability\":\"disk\",\"gateways\":2,\"matched\":120}}")
+        );
+        let delivery = Delivery { written: 118, too_slow: 2, silent_gateways: u64::MAX };
+        let receipt = json!({
+            "position": "000000000000e0c4-42", "durability": "disk", "gateways": 2, "matched": 120,
+            "written": 118, "too_slow": 2, "silent_gateways": u64::MAX,
+        });
+        assert_eq!(
+            both(&Ok(accepted(Some(delivery)))),
+            json!({ "status": 200, "receipt": receipt })
+        );
+        assert_eq!(
+            both(&Ok(Receipt::Written)),
+            json!({ "status": 200, "receipt": { "written": 1 } })
+        );
+        both(&Ok(accepted(None)));
+    }
+
+    #[test]
+    fn a_refused_item_has_the_status_of_the_http_api_and_a_sentence() {
+        let error = "content is empty: give at least one byte";
+        assert_eq!(both(&Err(ApiError::EmptyContent)), json!({ "status": 400, "error": error }));
+        let hostile = ApiError::IdTaken { id: "\"\n\\".into() };
+        assert_eq!(both(&Err(hostile.clone()))["error"], hostile.to_string());
+    }
+
+    #[test]
+    fn an_address_is_named_as_an_item_has_it() {
+        let said = both(&Err(ApiError::UnknownWorker(WorkerId(3))));
+        assert_eq!(said["status"], 404);
+        let error = said["error"].as_str().expect("a text");
+        assert!(error.starts_with("to.worker is 3: no worker"), "{error}");
+        let kept = both(&Err(ApiError::IdTaken { id: "to_worker_id".into() }));
+        assert!(kept["error"].as_str().expect("a text").contains("to_worker_id"));
+    }
+}
