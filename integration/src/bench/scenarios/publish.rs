@@ -198,8 +198,8 @@ impl Conversation {
         let mut stream = TcpStream::connect(publisher)?;
         let request = wire::request(Speech::Plain, &publisher.to_string(), "/stream");
         let protocol = match format {
-            Format::Json => "campanile.publish.json",
-            Format::Msgpack => "campanile.publish.msgpack",
+            Format::Json => "campanile.publish.v1.json",
+            Format::Msgpack => "campanile.publish.v1.msgpack",
         };
         stream.write_all(&request[..request.len() - 2])?;
         stream.write_all(format!("Sec-WebSocket-Protocol: {protocol}\r\n\r\n").as_bytes())?;
