@@ -1,5 +1,6 @@
-//! A server that answers each frame with itself: what an answer to each message costs at least. Like a
-//! link it reads all that is there at once, looks at each frame, and writes all answers at once.
+//! A server that answers each frame with itself: what an answer to each message costs at least. It reads
+//! all that is there at once, and sends each answer by itself, as the limit of websockets does; or
+//! joined, all answers to what it has read at once.
 
 use std::io::{self, Read as _, Write as _};
 
@@ -9,7 +10,7 @@ use bytes::{Buf as _, BytesMut};
 pub const LENGTH_BYTES: usize = 4;
 
 /// Answers each connection, one after the other.
-pub fn serve() -> io::Result<()> {
+pub fn serve(joined: bool) -> io::Result<()> {
     let listener = super::listen("echo")?;
     loop {
         let (mut stream, _) = listener.accept()?;
@@ -27,7 +28,11 @@ pub fn serve() -> io::Result<()> {
                 if input.len() < len {
                     break;
                 }
-                output.extend_from_slice(&input[..len]);
+                if joined {
+                    output.extend_from_slice(&input[..len]);
+                } else {
+                    stream.write_all(&input[..len])?;
+                }
                 input.advance(len);
             }
             stream.write_all(&output)?;

@@ -27,7 +27,11 @@ enum Part {
     /// A websocket server that does one send per connection, told what to send by a TCP connection
     Websockets,
     /// Answers each frame with itself
-    Echo,
+    Echo {
+        /// With one write for all answers to what was read
+        #[arg(long)]
+        joined: bool,
+    },
     /// Passes on what it reads
     Relay {
         /// Where to
@@ -45,7 +49,7 @@ pub fn run(PartArgs { part }: PartArgs) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     match part {
         Part::Websockets => websockets::serve()?,
-        Part::Echo => echo::serve()?,
+        Part::Echo { joined } => echo::serve(joined)?,
         Part::Relay { to } => relay::serve(to)?,
         Part::Campanile { arguments } => {
             let error = Command::new(std::env::current_exe()?).args(arguments).exec();
