@@ -230,16 +230,18 @@ impl Crowd {
         Ok(())
     }
 
-    /// Listens for a time, whatever comes.
+    /// Listens for a time, whatever comes; once at least.
     ///
     /// # Errors
     /// If a connection ends.
     pub fn listen_for(&mut self, time: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + time;
-        while Instant::now() < until {
+        loop {
             self.step(until.saturating_duration_since(Instant::now()))?;
+            if Instant::now() >= until {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn wait_until(&mut self, enough: impl Fn(&Tally) -> bool) -> anyhow::Result<()> {
