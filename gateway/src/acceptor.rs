@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, warn};
 
@@ -20,6 +21,10 @@ const FULL_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often it is said that there are none.
 const FULL_AGAIN: Duration = Duration::from_secs(60);
+
+/// After connections the thread rests so long: those of a storm are accepted together, which costs a
+/// sleep and a wake for all of them instead of each.
+const PACE: Duration = Duration::from_millis(1);
 
 /// So many connections are accepted before it is looked whether that is to end.
 const AT_ONCE: usize = 1_024;
@@ -105,7 +110,10 @@ impl Hall {
             if !ready[1].revents().is_empty() {
                 return;
             }
-            let Err(error) = self.accept_some(listener) else { continue };
+            let Err(error) = self.accept_some(listener) else {
+                thread::sleep(PACE);
+                continue;
+            };
             if told_full.is_none_or(|told| told.elapsed() > FULL_AGAIN) {
                 warn!(%error, connections = self.seats.taken(), "cannot accept, trying again");
                 told_full = Some(Instant::now());
@@ -117,11 +125,8 @@ impl Hall {
     /// Accepts the connections that wait.
     fn accept_some(&self, listener: &TcpListener) -> io::Result<()> {
         for _ in 0..AT_ONCE {
-            match listener.accept() {
-                Ok((socket, peer)) => {
-                    socket.set_nonblocking(true)?;
-                    self.seat(socket, peer);
-                }
+            match accept(listener) {
+                Ok((socket, peer)) => self.seat(socket, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => return Err(error),
@@ -139,6 +144,15 @@ impl Hall {
             let _ = self.doors[worker].send(Arrival { socket, peer, admission });
         }
     }
+}
+
+/// Accepts a connection that does not block.
+fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, peer) = acceptfrom_with(listener, flags)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    // A listener of TCP accepts nothing without an address of the internet.
+    Ok((socket.into(), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
 }
 
 /// `accept` also reports errors of the connection that it would have accepted.

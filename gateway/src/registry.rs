@@ -33,6 +33,10 @@ use crate::websocket::CloseCode;
 /// How often clients are looked at for signs of life.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// Changes are reported this often at most: each report wakes the bridge, the broker, the bridge and
+/// this worker again, which is dear for one client of a storm, and cheap for all of 5 ms.
+const REPORT_PACE: Duration = Duration::from_millis(5);
+
 /// A drain closes some clients this often.
 const DRAIN_STEP: Duration = Duration::from_millis(50);
 
@@ -55,6 +59,7 @@ pub struct Registry {
     /// The bridge has not taken the last report yet.
     is_reporting: bool,
     reported_ticket: Ticket,
+    reported_at: Option<Instant>,
     is_draining: bool,
     /// The last position up to which nothing is missing.
     mark: Option<Position>,
@@ -84,6 +89,7 @@ impl Registry {
             unreported: HashMap::new(),
             is_reporting: false,
             reported_ticket: 0,
+            reported_at: None,
             is_draining: false,
             mark: None,
             _vital: Vital("registry"),
@@ -451,6 +457,17 @@ impl Registry {
             return;
         }
         self.is_reporting = true;
+        let since = self.reported_at.map_or(REPORT_PACE, |at| at.elapsed());
+        match REPORT_PACE.checked_sub(since) {
+            None | Some(Duration::ZERO) => self.report_now(ctx),
+            Some(rest) => {
+                ctx.run_later(rest, |registry, ctx| registry.report_now(ctx));
+            }
+        }
+    }
+
+    fn report_now(&mut self, ctx: &mut Context<Self>) {
+        self.reported_at = Some(Instant::now());
         self.reported_ticket = self.last_ticket;
         let changed = InterestChanged {
             worker: self.index,

@@ -16,7 +16,7 @@ use super::wire::{self, Heard, Speech, Stage};
 const PER_SOURCE: usize = 20_000;
 
 /// How many handshakes are under way at a time.
-const WINDOW: usize = 64;
+const WINDOW: usize = 1_000;
 
 /// A crowd that hears nothing new for this long waits for something that is lost.
 const PATIENCE: Duration = Duration::from_secs(20);
