@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every check of the repository: format, lints, documentation, all tests, every fuzz target for
-# a few seconds. Installs what a Debian machine with Rust lacks for that, and says what and why.
+# Runs every check of the repository: format, lints, documentation, all tests, a small benchmark of the
+# whole system, every fuzz target for a few seconds. Installs what a Debian machine with Rust lacks for that, and says what and why.
 set -euo pipefail
 
 fuzz_seconds=${FUZZ_SECONDS:-5}
@@ -67,6 +67,7 @@ if ! has cargo && [[ -r ~/.cargo/env ]]; then
 fi
 has cargo || give_up 'there is no cargo here; install Rust as https://rustup.rs says'
 need_package cc build-essential 'Rust links with it'
+need_package make build-essential 'the allocator is built with it'
 need_package g++ build-essential 'libFuzzer is C++'
 need_package chromium chromium 'the test of the page drives a browser'
 need_package chromedriver chromium-driver 'the test of the page drives a browser'
@@ -100,6 +101,10 @@ heading 'tests'
 cargo test --workspace 2>&1 | tee "$log"
 tests=$(awk '/^test result: ok\./ { sum += $4 } END { print sum }' "$log")
 
+heading 'benchmark'
+cargo build --release
+target/release/campanile bench --quick --only idle,broadcasts,burst --check 1.3
+
 heading 'fuzz targets'
 cd fuzz
 cargo fuzz build --sanitizer none
@@ -121,5 +126,6 @@ cat <<END
 format, lints and documentation without a warning
 the client in JavaScript by itself
 $tests tests, the page in a browser among them
+CPU per delivery and memory per connection within 1.3 times their gates
 ${#targets[@]} fuzz targets, $fuzz_seconds s each: ${targets[*]}
 END

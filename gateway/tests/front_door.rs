@@ -320,6 +320,35 @@ fn a_handshake_that_the_broker_never_confirms_ends_with_1013() {
     client.expect_close(1013);
 }
 
+#[test]
+fn the_answer_to_a_handshake_does_not_wait_for_a_broker_that_hangs() {
+    let (listener, channel) = bind();
+    let broker = std::thread::spawn(move || welcome_and_say_no_more(listener.accept().unwrap().0));
+    let gateway = Gateway::start_on(channel, |_| {});
+    let _link = broker.join().unwrap();
+    let mut client = until_upgraded(gateway.address);
+    client.send(&frame(FIN | PING, b"here"));
+    client.expect(PONG, b"here");
+}
+
+#[test]
+fn the_answer_to_a_handshake_is_not_dropped_with_what_waits_behind_it() {
+    let (listener, channel) = bind();
+    let broker = std::thread::spawn(move || welcome_and_say_no_more(listener.accept().unwrap().0));
+    let gateway = Gateway::start_on(channel, |config| config.max_outbox_bytes = 300);
+    let _link = broker.join().unwrap();
+    until_upgraded(gateway.address);
+    // Their pongs wait for the broker, too, and are more than may wait.
+    let mut request = request("/", &[]);
+    request.extend_from_slice(&frame(FIN | PING, b"").repeat(100));
+    let mut client = Client::open_with(gateway.address, &request);
+    let mut frame = client.recv();
+    while frame.first == FIN | PONG {
+        frame = client.recv();
+    }
+    assert_eq!(frame.closing().0, 4001, "{frame:?}");
+}
+
 /// A broker that gives out worker ids and then hangs.
 fn welcome_and_say_no_more(mut link: TcpStream) -> TcpStream {
     let mut buffer = BytesMut::zeroed(64 << 10);

@@ -36,7 +36,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,
     /// Fail if CPU per delivery or memory per connection is over this many times its gate
-    #[arg(long, value_name = "FACTOR")]
+    #[arg(long, value_name = "FACTOR", value_parser = factor)]
     pub check: Option<f64>,
     /// Gateways of a cluster that runs, with commas
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', requires = "publisher")]
@@ -79,4 +79,10 @@ pub enum Scenario {
     Resume,
     /// What clients that do not read cost the others
     Slow,
+}
+
+/// Reads a factor above 0.
+fn factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse().ok().filter(|factor: &f64| *factor > 0.0 && factor.is_finite());
+    factor.ok_or_else(|| "accepted is a number above 0, such as 1.3".to_owned())
 }

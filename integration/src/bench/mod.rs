@@ -120,14 +120,13 @@ impl Bench {
     fn step(&self, run: usize, what: &str) {
         self.bar.set_message(format!("run {} of {}: {what}", run + 1, self.runs));
         self.bar.set_position(0);
-        self.bar.set_length(0);
+        self.bar.set_length(1);
     }
 }
 
 /// A bar, where standard error is a terminal.
 fn progress(name: &str) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{prefix:>10} {spinner} {wide_msg} {bar:24} {pos:>7}/{len}");
+    let style = ProgressStyle::with_template("{prefix:>10} {spinner} {wide_msg} {bar:24}");
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(10));
     bar.set_style(style.expect("a template without mistakes"));
     bar.set_prefix(name.to_owned());

@@ -52,15 +52,21 @@ fn draw(curve: &Curve, text: &mut String) -> Result<(), Box<dyn std::error::Erro
         .x_label_formatter(&|x| thousands(*x))
         .y_label_formatter(&|y| format!("{y:.1}"))
         .draw()?;
+    // Another curve ends just above.
+    let is_crowded = |end: f64| {
+        let ends = curve.series.iter().filter_map(|series| series.points.last());
+        ends.into_iter().any(|other| other.1 > end && other.1 - end < top * 0.15)
+    };
     for (series, color) in curve.series.iter().zip(COLORS) {
         chart.draw_series(LineSeries::new(series.points.iter().copied(), color.stroke_width(3)))?;
         chart.draw_series(series.points.iter().map(|p| Circle::new(*p, 4, color.filled())))?;
         if let Some(last) = series.points.last() {
-            // Above its curve: a legend would have to be matched by colour.
-            let style =
-                (FONT, 15).into_font().color(&color).pos(Pos::new(HPos::Right, VPos::Bottom));
+            // At its curve: a legend would have to be matched by colour.
+            let (from, shift) =
+                if is_crowded(last.1) { (VPos::Top, 10) } else { (VPos::Bottom, -10) };
+            let style = (FONT, 15).into_font().color(&color).pos(Pos::new(HPos::Right, from));
             let name = format!("{}: {} {}", series.name, short(last.1), curve.y);
-            chart.draw_series([EmptyElement::at(*last) + Text::new(name, (0, -10), style)])?;
+            chart.draw_series([EmptyElement::at(*last) + Text::new(name, (0, shift), style)])?;
         }
     }
     area.present()?;

@@ -4,9 +4,10 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use bytes::BytesMut;
 
+use super::NotHere;
 use super::wire::{self, Response};
 
 /// Pushes to whoever listens to everything.
@@ -54,7 +55,7 @@ impl Pusher {
     pub fn http(&mut self) -> anyhow::Result<&mut Http> {
         match self {
             Self::Http(http) => Ok(http),
-            _ => bail!("this is measured through the push API only"),
+            _ => Err(NotHere("it is measured through the push API only").into()),
         }
     }
 }

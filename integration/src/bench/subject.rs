@@ -132,9 +132,13 @@ impl Subject {
         } else {
             return Ok(None);
         };
+        ensure!(
+            !(args.pid.is_empty() && args.gateway_pid.is_empty()),
+            "give the server's processes by --pid: their CPU and memory are counted, on this host"
+        );
         let holders = if args.gateway_pid.is_empty() { &args.pid } else { &args.gateway_pid };
-        let processes = args.pid.iter().chain(&args.gateway_pid).copied().collect();
-        usage::cpu(&args.pid)?;
+        let processes: Vec<u32> = args.pid.iter().chain(&args.gateway_pid).copied().collect();
+        usage::cpu(&processes)?;
         Ok(Some(Self {
             doors,
             pusher,

@@ -30,7 +30,10 @@ struct Found {
 pub fn run(bench: &Bench) -> anyhow::Result<(Vec<Row>, Vec<Curve>)> {
     let sizes = if bench.args.quick { &QUICK_SIZES[..] } else { &SIZES[..] };
     let most = bench.args.connections.unwrap_or(usize::MAX);
-    let sizes: Vec<_> = sizes.iter().copied().filter(|size| *size <= most).collect();
+    let mut sizes: Vec<_> = sizes.iter().copied().filter(|size| *size <= most).collect();
+    if sizes.is_empty() {
+        sizes.push(most);
+    }
     limits::check(sizes.last().copied().unwrap_or(0))?;
     let mut ours: Vec<Found> = sizes.iter().map(|_| Found::default()).collect();
     let mut limit: Vec<Found> = sizes.iter().map(|_| Found::default()).collect();

@@ -8,27 +8,28 @@ use crate::bench::{Bench, limits, push, usage, wire};
 
 const WEBSOCKETS: usize = 500;
 
+const EVENTS: u64 = 2_000;
+
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
-    let events = if bench.args.quick { 500 } else { 2_000 };
     let websockets = bench.size(WEBSOCKETS, WEBSOCKETS);
     limits::check(websockets)?;
     let (mut ours, mut limit, mut rates) = (vec![], vec![], vec![]);
     for run in 0..bench.runs {
         bench.step(run, "ours");
-        let (micros, per_second) = burst(bench, websockets, events)?;
+        let (micros, per_second) = burst(bench, websockets)?;
         ours.push(micros);
         rates.push(per_second);
         bench.step(run, "the limit");
         limit.push(single(bench, websockets)?);
     }
-    let what = format!("CPU per delivery, {events} events by /batch, {websockets} websockets");
+    let what = format!("CPU per delivery, {EVENTS} events by /batch, {websockets} websockets");
     Ok(vec![
         Row::beside(what, "µs", &ours, &limit).below(0.10, 0.06).checked(),
         Row::alone("deliveries per second of that burst", "/s", &rates),
     ])
 }
 
-fn burst(bench: &Bench, websockets: usize, events: u64) -> anyhow::Result<(f64, f64)> {
+fn burst(bench: &Bench, websockets: usize) -> anyhow::Result<(f64, f64)> {
     let mut subject = bench.ours(&Shape::default())?;
     let mut crowd = bench.crowd()?;
     warm_up(&mut crowd, &mut subject)?;
@@ -37,20 +38,20 @@ fn burst(bench: &Bench, websockets: usize, events: u64) -> anyhow::Result<(f64, 
     }
     let mut number = 1;
     broadcast(&mut crowd, &mut subject, &mut number, 3)?;
-    let items: Vec<String> = (number..number + events)
+    let items: Vec<String> = (number..number + EVENTS)
         .map(|number| push::item(&wire::numbered(number, CONTENT_BYTES), None))
         .collect();
     let items = items.join("\n");
-    let all = crowd.heard().contents + events * websockets as u64;
+    let all = crowd.heard().contents + EVENTS * websockets as u64;
     let http = subject.pusher.http()?;
     let before = usage::cpu(&subject.processes)?;
     let begun = std::time::Instant::now();
     http.begin_batch(&items)?;
     crowd.listen_until(all)?;
     let took = begun.elapsed();
-    http.finish_batch(events as usize)?;
+    http.finish_batch(EVENTS as usize)?;
     let used = usage::cpu(&subject.processes)?.saturating_sub(before);
-    let deliveries = (events * websockets as u64) as f64;
+    let deliveries = (EVENTS * websockets as u64) as f64;
     Ok((used.as_secs_f64() * 1e6 / deliveries, deliveries / took.as_secs_f64()))
 }
 

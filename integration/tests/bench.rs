@@ -1,0 +1,155 @@
+//! `campanile bench` itself: that it measures, tells, refuses and cleans up; not how fast anything is.
+
+mod harness;
+
+use std::fs;
+use std::process::Output;
+
+use harness::{Cluster, Process, Signal, command, eventually};
+use serde_json::Value;
+
+/// Runs a benchmark to its end.
+fn bench(args: &[&str]) -> Output {
+    let args: Vec<_> = std::iter::once("bench").chain(args.iter().copied()).collect();
+    command(&args).output().expect("it runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn found(report: &Value, what: &str) -> f64 {
+    let rows = report["rows"].as_array().expect("rows");
+    let row = rows.iter().find(|row| row["what"].as_str().is_some_and(|w| w.contains(what)));
+    row.unwrap_or_else(|| panic!("no {what:?} in {report}"))["ours"].as_f64().expect("a number")
+}
+
+#[test]
+fn every_scenario_measures_something_and_is_told_as_json_and_as_plots() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let plots = directory.path().display().to_string();
+    let args = ["--quick", "--runs", "1", "--connections", "200", "--json", "-", "--plots", &plots];
+    let output = bench(&args);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    for what in [
+        "memory per idle websocket, 200 of them",
+        "memory of the gateway when all have left",
+        "memory per idle event stream, 200 of them",
+        "CPU per heartbeat",
+        "CPU per handshake, 200 at once",
+        "CPU per delivery, one 64-byte event at a time, 200 websockets",
+        "CPU per delivery, 2000 events by /batch",
+        "CPU per event, HTTP push to one of 100,000 groups of one",
+        "in 8 gateways",
+        "frame out, p50",
+        "publish stream in MessagePack, on disk",
+        "CPU per client that comes back",
+        "readers while 1 % do not read",
+    ] {
+        assert!(found(&report, what) > 0.0, "{what}: {report}");
+    }
+    for name in ["cpu.svg", "memory.svg"] {
+        let svg = fs::read_to_string(directory.path().join(name)).expect("a plot");
+        assert!(svg.starts_with("<svg") && svg.contains("the limit"), "{svg}");
+    }
+}
+
+#[test]
+fn a_table_is_told_and_a_check_that_nothing_could_pass_fails_by_name() {
+    let args = ["--quick", "--runs", "1", "--connections", "100", "--only", "idle"];
+    let output = bench(&[&args[..], &["--check", "0.001"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("| memory per idle websocket, 100 of them"));
+    let said = text(&output.stderr);
+    assert!(said.contains("error: memory per idle websocket"), "{said}");
+    assert!(said.contains("over 0.001 times its gate"), "{said}");
+}
+
+#[test]
+fn more_connections_than_files_are_refused_and_the_limit_is_named() {
+    let binary = env!("CARGO_BIN_EXE_campanile");
+    let run = format!("ulimit -n 300; exec {binary} bench --only idle --quick");
+    let output = std::process::Command::new("sh").args(["-c", &run]).output().expect("sh runs");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("2000 connections are more than the limit of open files"), "{said}");
+    assert!(said.contains("ulimit -n") && said.contains("--connections"), "{said}");
+}
+
+#[test]
+fn flags_that_make_no_sense_are_refused_in_a_sentence() {
+    for (args, part) in [
+        (&["--check", "nan"][..], "a number above 0"),
+        (&["--only", "everything"], "possible values"),
+        (&["--url", "ws://127.0.0.1:1/"], "--push-command"),
+        (&["--url", "wss://h/", "--push-command", "true {content}"], "without TLS"),
+        (&["--url", "ws://127.0.0.1:1/", "--push-command", "true"], "{content}"),
+        (&["--url", "ws://127.0.0.1:1/", "--push-command", "true {content}"], "--pid"),
+        (&["--gateway", "127.0.0.1:1"], "--publisher"),
+    ] {
+        let output = bench(args);
+        let said = text(&output.stderr);
+        assert!(!output.status.success() && said.contains(part), "{args:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn what_runs_already_can_be_measured_as_a_cluster_and_as_any_websocket_server() {
+    let cluster = Cluster::of(1).start().await;
+    let pids = cluster.gateways[0].id().to_string();
+    let gateway = cluster.gateway_addresses[0].to_string();
+    let publisher = cluster.push[0].address.to_string();
+    let common = ["--quick", "--runs", "1", "--connections", "100", "--json", "-", "--pid", &pids];
+    let own = ["--only", "broadcasts,burst", "--gateway", &gateway, "--publisher", &publisher];
+    let url = format!("ws://{gateway}/");
+    let push = format!("curl -sf 'http://{publisher}/?content={{content}}'");
+    let other = ["--only", "broadcasts,groups", "--url", &url, "--push-command", &push];
+    for args in [&own[..], &other] {
+        let args: Vec<String> = common.iter().chain(args).map(|arg| (*arg).to_owned()).collect();
+        let run = move || bench(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        let output = tokio::task::spawn_blocking(run).await.expect("no panic");
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert!(found(&report, "CPU per delivery, one 64-byte event at a time") > 0.0);
+        let left_out = said.contains("groups: left out: it is measured with a cluster of its own");
+        assert_ne!(left_out, has_burst(&report), "{said}");
+    }
+}
+
+/// A burst goes through the push API, so only a cluster has one.
+fn has_burst(report: &Value) -> bool {
+    report["rows"].to_string().contains("/batch")
+}
+
+#[tokio::test]
+async fn however_it_ends_its_processes_end_with_it() {
+    for signal in [Signal::TERM, Signal::KILL] {
+        let args = ["bench", "--only", "idle", "--quick", "--runs", "9", "--connections", "100"];
+        let mut bench = Process::start(&args);
+        let children = eventually("it has started a cluster", async || {
+            let children = children(bench.id());
+            (children.len() >= 3).then_some(children)
+        });
+        let children = children.await;
+        bench.signal(signal);
+        bench.ended().await;
+        eventually("its processes have ended", async || {
+            children.iter().all(|child| !is_running(child)).then_some(())
+        })
+        .await;
+    }
+}
+
+fn children(id: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{id}/task")).expect("it runs");
+    let lists = tasks.flatten().map(|task| fs::read_to_string(task.path().join("children")));
+    let lists: Vec<String> = lists.map_while(Result::ok).collect();
+    lists.join(" ").split_whitespace().map(str::to_owned).collect()
+}
+
+fn is_running(id: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    status.contains("State:") && !status.contains("State:\tZ")
+}
