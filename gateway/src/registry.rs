@@ -378,6 +378,8 @@ impl Registry {
     }
 
     fn confirm(&mut self, up_to: Ticket, position: Position) {
+        // The broker takes it for told, and says no mark besides.
+        self.mark = Some(position);
         let mut missed = Vec::new();
         for confirmed in self.subscriptions.confirm(up_to) {
             match confirmed {

@@ -13,7 +13,9 @@ use campanile_messages::link::{Role, Welcome};
 use campanile_messages::{Durability, Position, WorkerId};
 
 use harness::client::{CLOSE, Client, DEADLINE, FIN, PING, PONG, TEXT, frame, header, request};
+use harness::peers::{Script, at};
 use harness::servers::{Gateway, bind};
+use serde_json::json;
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
 
@@ -306,6 +308,22 @@ fn a_client_that_answers_pings_lives_on() {
     }
     client.send(&frame(FIN | CLOSE, b""));
     client.expect_close(1005);
+}
+
+#[test]
+fn a_quiet_client_is_told_where_the_log_stood_when_another_came() {
+    let script = Script::new();
+    let gateway = Gateway::start_on(script.address, |config| {
+        config.ping_after = Duration::from_millis(200);
+    });
+    let link = script.accept(at(1), None);
+    let gateway = gateway.until_ready();
+    let mut quiet = Client::open_v1(gateway.address, "/?group=quiet");
+    assert_eq!(quiet.json()["position"], at(1).to_string());
+    link.skip_to(5);
+    let mut other = Client::open_v1(gateway.address, "/?group=other");
+    assert_eq!(other.json()["position"], at(5).to_string());
+    assert_eq!(quiet.json(), json!({ "type": "position", "id": at(5).to_string() }));
 }
 
 #[test]
