@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use campanile_channel::{Full, Outbox};
 use futures_util::task::AtomicWaker;
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -159,14 +161,16 @@ impl Socket {
             // Whoever let something wait there flushes this, too.
             return self.send(slice).map(drop);
         }
-        match self.stream.try_write(slice) {
+        // Not through the runtime, whose record of this stream is cold in a broadcast to thousands:
+        // the driver finds out there by itself when the stream is full.
+        match rustix::net::send(&self.stream, slice, SendFlags::NOSIGNAL) {
             Ok(written) => {
                 state.outbox.pass(slice, written);
                 if written < slice.len() {
                     self.driver.wake();
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(Errno::WOULDBLOCK) => {
                 state.outbox.pass(slice, 0);
                 self.driver.wake();
             }

@@ -39,7 +39,7 @@ fn every_scenario_measures_something_and_is_told_as_json_and_as_plots() {
         "CPU per heartbeat",
         "CPU per handshake, 200 at once",
         "CPU per delivery, one 64-byte event at a time, 200 websockets",
-        "CPU per delivery, 2000 events by /batch",
+        "CPU per delivery, 2,000 events by /batch",
         "CPU per event, HTTP push to one of 100,000 groups of one",
         "in 8 gateways",
         "frame out, p50",
@@ -73,7 +73,7 @@ fn more_connections_than_files_are_refused_and_the_limit_is_named() {
     let output = std::process::Command::new("sh").args(["-c", &run]).output().expect("sh runs");
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("2000 connections are more than the limit of open files"), "{said}");
+    assert!(said.contains("2,000 connections are more than the limit of open files"), "{said}");
     assert!(said.contains("ulimit -n") && said.contains("--connections"), "{said}");
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 
+use super::report::count;
 use crate::files;
 
 /// Whether so many connections can be held at a time.
@@ -12,8 +13,10 @@ pub fn check(connections: usize) -> anyhow::Result<()> {
     let room = files::room();
     ensure!(
         connections <= room,
-        "{connections} connections are more than the limit of open files allows this process, \
-         {room}: raise it (ulimit -n, also of the server), or ask for fewer with --connections"
+        "{} connections are more than the limit of open files allows this process, {}: raise it \
+         (ulimit -n, also of the server), or ask for fewer with --connections",
+        count(connections),
+        count(room)
     );
     Ok(())
 }

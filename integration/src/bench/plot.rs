@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::report::{Curve, short};
+use super::report::{Curve, count, short};
 
 const SIZE: (u32, u32) = (720, 400);
 const FONT: &str = "sans-serif";
@@ -49,7 +49,7 @@ fn draw(curve: &Curve, text: &mut String) -> Result<(), Box<dyn std::error::Erro
         .x_desc(curve.x)
         .y_desc(curve.y)
         .label_style(label)
-        .x_label_formatter(&|x| thousands(*x))
+        .x_label_formatter(&|x| count(x.round() as usize))
         .y_label_formatter(&|y| format!("{y:.1}"))
         .draw()?;
     // Another curve ends just above.
@@ -71,9 +71,4 @@ fn draw(curve: &Curve, text: &mut String) -> Result<(), Box<dyn std::error::Erro
     }
     area.present()?;
     Ok(())
-}
-
-fn thousands(value: f64) -> String {
-    let text = short(value.round());
-    text.split('.').next().unwrap_or_default().to_owned()
 }

@@ -261,6 +261,12 @@ pub fn short(value: f64) -> String {
     format!("{sign}{grouped}{rest}")
 }
 
+/// A count, with commas from a thousand on.
+pub fn count(count: usize) -> String {
+    let text = short(count as f64);
+    text.split('.').next().unwrap_or_default().to_owned()
+}
+
 /// The name of a scenario on the command line.
 pub fn name(scenario: Scenario) -> String {
     let value = clap::ValueEnum::to_possible_value(&scenario).expect("none is hidden");
@@ -312,6 +318,7 @@ mod tests {
         ] {
             assert_eq!(short(value), text);
         }
+        assert_eq!([1, 15_000].map(count), ["1", "15,000"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bench::crowd::Crowd;
-use crate::bench::report::{Curve, Row, Series, median, unevenness};
+use crate::bench::report::{Curve, Row, Series, count, median, unevenness};
 use crate::bench::subject::{Shape, Subject};
 use crate::bench::{Bench, SETTLE, limits, usage, wire};
 
@@ -114,22 +114,17 @@ fn rows(sizes: &[usize], ours: &[Found], limit: &[Found]) -> Vec<Row> {
     let mut rows = Vec::new();
     let headline = sizes.iter().copied().filter(|size| *size <= HEADLINE).next_back();
     for ((size, ours), limit) in sizes.iter().zip(ours).zip(limit) {
-        let what = format!("CPU per delivery, one 64-byte event at a time, {size} websockets");
+        let what =
+            format!("CPU per delivery, one 64-byte event at a time, {} websockets", count(*size));
         let row = Row::beside(what, "µs", &ours.micros, &limit.micros);
         let is_headline = Some(*size) == headline;
         rows.push(if is_headline { row.below(1.25, 1.15).checked() } else { row });
     }
     let at = |size| sizes.iter().position(|other| *other == size);
     if let Some(flat) = FLAT.map(at).into_iter().collect::<Option<Vec<_>>>() {
-        let runs = ours[0].micros.len();
-        let uneven: Vec<f64> = (0..runs)
-            .map(|run| {
-                let ratio = |at: &usize| ours[*at].micros[run] / limit[*at].micros[run];
-                unevenness(&flat.iter().map(ratio).collect::<Vec<_>>()) * 100.0
-            })
-            .collect();
+        let ratios: Vec<f64> = flat.into_iter().map(|at| rows[at].value()).collect();
         let what = "how far that ratio is from that of 1,000 websockets, at 5,000 and 15,000";
-        rows.push(Row::alone(what, "%", &uneven).below(25.0, 15.0));
+        rows.push(Row::alone(what, "%", &[unevenness(&ratios) * 100.0]).below(25.0, 15.0));
     }
     rows
 }

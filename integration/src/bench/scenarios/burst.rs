@@ -1,7 +1,7 @@
 //! Many events back to back, pushed as one batch: CPU per delivery, beside what the limit takes for one
 //! event at a time.
 
-use crate::bench::report::Row;
+use crate::bench::report::{Row, count};
 use crate::bench::scenarios::broadcasts::{CONTENT_BYTES, broadcast, shares, warm_up};
 use crate::bench::subject::{Shape, Subject};
 use crate::bench::{Bench, limits, push, usage, wire};
@@ -22,7 +22,10 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         bench.step(run, "the limit");
         limit.push(single(bench, websockets)?);
     }
-    let what = format!("CPU per delivery, {EVENTS} events by /batch, {websockets} websockets");
+    let what = format!(
+        "CPU per delivery, {} events by /batch, {websockets} websockets",
+        count(EVENTS as usize)
+    );
     Ok(vec![
         Row::beside(what, "µs", &ours, &limit).below(0.10, 0.06).checked(),
         Row::alone("deliveries per second of that burst", "/s", &rates),

@@ -1,6 +1,6 @@
 //! What an event costs by the number of groups, and of gateways.
 
-use crate::bench::report::{Row, median, short, unevenness};
+use crate::bench::report::{Row, count, median, unevenness};
 use crate::bench::scenarios::broadcasts::{CONTENT_BYTES, shares};
 use crate::bench::subject::{Shape, Subject};
 use crate::bench::{Bench, limits, usage, wire};
@@ -24,7 +24,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let mut by_gateways = GATEWAYS.map(|_| vec![]);
     for run in 0..bench.runs {
         for (groups, found) in GROUPS.iter().zip(&mut by_groups) {
-            bench.step(run, &format!("{} groups of one", short(*groups as f64)));
+            bench.step(run, &format!("{} groups of one", count(*groups)));
             found.push(one_member_each(bench, *groups, events)?);
         }
         for (gateways, found) in GATEWAYS.iter().zip(&mut by_gateways) {
@@ -34,33 +34,25 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     }
     let mut rows = Vec::new();
     for (groups, found) in GROUPS.iter().zip(&by_groups) {
-        let what =
-            format!("CPU per event, HTTP push to one of {} groups of one", short(*groups as f64));
+        let what = format!("CPU per event, HTTP push to one of {} groups of one", count(*groups));
         rows.push(Row::alone(what, "µs", found));
     }
     rows.push(flat("how far that is from one group's", &by_groups));
     for (gateways, found) in GATEWAYS.iter().zip(&by_gateways) {
         let what = format!(
-            "CPU per event, a group of {members} members in {gateways} gateway{}",
+            "CPU per event, a group of {} members in {gateways} gateway{}",
+            count(members),
             if *gateways == 1 { "" } else { "s" }
         );
         rows.push(Row::alone(what, "µs", found));
     }
     rows.push(flat("how far that is from one gateway's", &by_gateways));
-    let [first, .., last] = by_gateways.map(|found| median(&found));
-    rows.push(Row::alone(
-        "CPU per event of each further gateway",
-        "µs",
-        &[(last - first) / (GATEWAYS[2] - GATEWAYS[0]) as f64],
-    ));
     Ok(rows)
 }
 
 fn flat(what: &str, found: &[Vec<f64>; 3]) -> Row {
-    let runs = found[0].len();
-    let uneven =
-        (0..runs).map(|run| unevenness(&found.each_ref().map(|values| values[run])) * 100.0);
-    Row::alone(what, "%", &uneven.collect::<Vec<_>>()).below(25.0, 15.0)
+    let uneven = unevenness(&found.each_ref().map(|runs| median(runs)));
+    Row::alone(what, "%", &[uneven * 100.0]).below(25.0, 15.0)
 }
 
 /// CPU in µs for an event, pushed one at a time to groups in turn that have one member each.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bench::report::Row;
+use crate::bench::report::{Row, count as shown};
 use crate::bench::scenarios::broadcasts::{broadcast, shares, warm_up};
 use crate::bench::subject::Shape;
 use crate::bench::wire::Speech;
@@ -35,14 +35,14 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             beats.push(heartbeats(bench, streams)?);
         }
     }
-    let what = format!("memory per idle websocket, {websockets} of them");
+    let what = format!("memory per idle websocket, {} of them", shown(websockets));
     let mut rows = vec![
         Row::alone(what, "kB", &plain).below(3.0, 2.5).checked(),
         Row::alone("memory of the gateway when all have left, to that before", "times", &left)
             .below(1.2, 1.2),
     ];
     if !events.is_empty() {
-        let what = format!("memory per idle event stream, {streams} of them");
+        let what = format!("memory per idle event stream, {} of them", shown(streams));
         rows.push(Row::alone(what, "kB", &events).below(4.0, 3.0).checked());
     }
     if !beats.is_empty() {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 
-use crate::bench::report::Row;
+use crate::bench::report::{Row, count};
 use crate::bench::scenarios::broadcasts::{CONTENT_BYTES, warm_up};
 use crate::bench::subject::{Shape, Subject};
 use crate::bench::wire::{self, Speech};
@@ -33,7 +33,8 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         handshake.push(used.as_secs_f64() * 1e6 / clients as f64);
     }
     let what = format!(
-        "CPU per client that comes back, {clients} at once, {MISSED} events missed, beside a handshake"
+        "CPU per client that comes back, {} at once, {MISSED} events missed, beside a handshake",
+        count(clients)
     );
     Ok(vec![
         Row::beside(what, "µs", &micros, &handshake),

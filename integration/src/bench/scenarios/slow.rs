@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bench::report::{Row, percentile};
+use crate::bench::report::{Row, count, percentile};
 use crate::bench::subject::Shape;
 use crate::bench::{Bench, SETTLE, limits, wire};
 
@@ -31,8 +31,9 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         let of =
             |runs: &[Vec<f64>]| runs.iter().map(|run| percentile(run, part)).collect::<Vec<_>>();
         let what = format!(
-            "p{} of {WEBSOCKETS} readers while 1 % do not read, beside without these",
-            part * 100.0
+            "p{} of {} readers while 1 % do not read, beside without these",
+            part * 100.0,
+            count(WEBSOCKETS)
         );
         Row::beside(what, "ms", &of(&with), &of(&without))
     };

@@ -1,6 +1,6 @@
 //! Many clients connect at once: CPU per handshake, up to the greeting.
 
-use crate::bench::report::Row;
+use crate::bench::report::{Row, count as shown};
 use crate::bench::scenarios::broadcasts::{shares, warm_up};
 use crate::bench::subject::{Shape, Subject};
 use crate::bench::{Bench, limits, usage};
@@ -15,7 +15,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         bench.step(run, "the limit");
         limit.push(storm(bench, Subject::limit()?, count)?);
     }
-    let what = format!("CPU per handshake, {count} at once");
+    let what = format!("CPU per handshake, {} at once", shown(count));
     Ok(vec![Row::beside(what, "µs", &ours, &limit).below(1.4, 1.2)])
 }
 
