@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every check of the repository: format, lints, documentation, all tests, a small benchmark of the
-# whole system, every fuzz target for a few seconds. Installs what a Debian machine with Rust lacks for that, and says what and why.
+# whole system, every fuzz target for a few seconds. Installs what a Debian machine with Rust lacks for
+# that, and says what and why.
 set -euo pipefail
 
 fuzz_seconds=${FUZZ_SECONDS:-5}

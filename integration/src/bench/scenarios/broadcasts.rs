@@ -123,7 +123,7 @@ fn rows(sizes: &[usize], ours: &[Found], limit: &[Found]) -> Vec<Row> {
     let at = |size| sizes.iter().position(|other| *other == size);
     if let Some(flat) = FLAT.map(at).into_iter().collect::<Option<Vec<_>>>() {
         let ratios: Vec<f64> = flat.into_iter().map(|at| rows[at].value()).collect();
-        let what = "how far that ratio is from that of 1,000 websockets, at 5,000 and 15,000";
+        let what = "how far that ratio is at 5,000 and 15,000 websockets from that at 1,000";
         rows.push(Row::alone(what, "%", &[unevenness(&ratios) * 100.0]).below(25.0, 15.0));
     }
     rows
