@@ -37,7 +37,10 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         let what = format!("CPU per event, HTTP push to one of {} groups of one", count(*groups));
         rows.push(Row::alone(what, "µs", found));
     }
-    rows.push(flat("how far the CPU per event is with 10,000 and 100,000 groups from that with 1", &by_groups));
+    rows.push(flat(
+        "how far the CPU per event is with 10,000 and 100,000 groups from that with 1",
+        &by_groups,
+    ));
     for (gateways, found) in GATEWAYS.iter().zip(&by_gateways) {
         let what = format!(
             "CPU per event, a group of {} members in {gateways} gateway{}",
@@ -46,7 +49,10 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         );
         rows.push(Row::alone(what, "µs", found));
     }
-    rows.push(flat("how far the CPU per event is with 4 and 8 gateways from that with 1", &by_gateways));
+    rows.push(flat(
+        "how far the CPU per event is with 4 and 8 gateways from that with 1",
+        &by_gateways,
+    ));
     Ok(rows)
 }
 
