@@ -148,10 +148,8 @@ impl Crowd {
     ) -> anyhow::Result<()> {
         let (before, wanted) = (self.heard.greeted, targets.len());
         self.clients.reserve_exact(wanted);
-        let mut begun = 0;
-        for target in targets {
+        for (begun, target) in targets.enumerate() {
             self.begin(door, &target)?;
-            begun += 1;
             self.wait_until(|heard| heard.greeted + WINDOW > before + begun)?;
             progress(self.heard.greeted - before);
         }

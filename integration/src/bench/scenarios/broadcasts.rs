@@ -112,7 +112,7 @@ pub fn shares(all: usize, over: usize) -> impl Iterator<Item = usize> {
 
 fn rows(sizes: &[usize], ours: &[Found], limit: &[Found]) -> Vec<Row> {
     let mut rows = Vec::new();
-    let headline = sizes.iter().copied().filter(|size| *size <= HEADLINE).next_back();
+    let headline = sizes.iter().copied().rfind(|size| *size <= HEADLINE);
     for ((size, ours), limit) in sizes.iter().zip(ours).zip(limit) {
         let what =
             format!("CPU per delivery, one 64-byte event at a time, {} websockets", count(*size));
