@@ -9,24 +9,26 @@ use crate::units::{HostPort, count};
 /// Flags of `bench`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --publisher or --url it starts a cluster of its own, each part a process, on loopback.\n\n\
+Without --publisher or --url it starts a cluster of its own, each part a process, on loopback.\n\
+groups, latency, publish and resume are measured with such a one only, burst not with --url.\n\n\
 Examples:\n  \
 campanile bench --plots docs\n  \
 campanile bench --only broadcasts,idle --quick\n  \
-campanile bench --only broadcasts --gateway 10.0.0.2:4236 --publisher 10.0.0.3:4237\n  \
+campanile bench --only broadcasts --gateway 127.0.0.1:4236 --publisher 127.0.0.1:4237 --pid 4711\n  \
 campanile bench --only broadcasts,idle --url ws://127.0.0.1:8080/sub?id=all --pid 4711 \\\n    \
 --push-command \"curl -s http://127.0.0.1:8080/pub?id=all -d '{content}'\"")]
 pub struct BenchArgs {
     /// What to measure, with commas [default: everything]
     #[arg(long, value_name = "SCENARIOS", value_enum, value_delimiter = ',')]
     pub only: Vec<Scenario>,
-    /// Small numbers and one run: whether it works, and roughly how fast
+    /// Small numbers and three runs: whether it works, and roughly how fast
     #[arg(long)]
     pub quick: bool,
     /// How often each is measured; the median counts [default: 5, with --quick 3]
     #[arg(long, value_name = "N", value_parser = count::<1, 99>)]
     pub runs: Option<usize>,
-    /// The most connections at a time; scenarios that want more take as many
+    /// How many connections at a time [default: up to 15,000, by scenario]; groups and slow take no
+    /// more than by default
     #[arg(long, value_name = "N", value_parser = count::<100, 1_000_000>)]
     pub connections: Option<usize>,
     /// Write the results as JSON to this file; - is standard output, and then there is no table
@@ -50,10 +52,11 @@ pub struct BenchArgs {
     /// What pushes a content to all clients of --url; sh runs it with the content for {content}
     #[arg(long, value_name = "COMMAND", requires = "url")]
     pub push_command: Option<String>,
-    /// Processes on this host whose CPU is counted, and memory where there is no --gateway-pid
+    /// Processes of what runs already, on this host: their CPU is counted, and their memory where
+    /// there is no --gateway-pid
     #[arg(long, value_name = "PID", value_delimiter = ',')]
     pub pid: Vec<u32>,
-    /// Processes on this host that hold the connections
+    /// Those of them that hold the connections: their memory is counted
     #[arg(long, value_name = "PID", value_delimiter = ',')]
     pub gateway_pid: Vec<u32>,
 }

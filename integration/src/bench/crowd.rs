@@ -245,7 +245,10 @@ impl Crowd {
     fn wait_until(&mut self, enough: impl Fn(&Tally) -> bool) -> anyhow::Result<()> {
         let mut news = Instant::now();
         while !enough(&self.heard) {
-            if self.step(GLANCE)? {
+            let before = (self.heard.greeted, self.heard.contents);
+            self.step(GLANCE)?;
+            // Pings are no news.
+            if before != (self.heard.greeted, self.heard.contents) {
                 news = Instant::now();
             }
             if news.elapsed() > PATIENCE {
@@ -260,13 +263,11 @@ impl Crowd {
         Ok(())
     }
 
-    /// Hears what is there; whether there was anything.
-    fn step(&mut self, limit: Duration) -> anyhow::Result<bool> {
+    /// Hears what is there.
+    fn step(&mut self, limit: Duration) -> anyhow::Result<()> {
         let Self { poll, clients, buffer, heard, sent, sent_from, stop } = self;
         stop.check()?;
-        let mut any = false;
         for token in poll.wait(Some(limit.min(GLANCE)))? {
-            any = true;
             let client = &mut clients[token as usize];
             let now = Instant::now();
             client.read(buffer, heard, |number| {
@@ -278,7 +279,7 @@ impl Crowd {
             let why = heard.reason.map_or(String::new(), |code| format!(" ({code})"));
             bail!("{} of {} connections were ended by the server{why}", heard.ended, clients.len());
         }
-        Ok(any)
+        Ok(())
     }
 
     /// Ends all connections without a word.

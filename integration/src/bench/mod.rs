@@ -58,6 +58,7 @@ pub fn run(args: BenchArgs, stop: Stop) -> anyhow::Result<()> {
         eprintln!("this is a debug build: the numbers say nothing (cargo run --release -- bench)");
     }
     let runs = args.runs.unwrap_or(if args.quick { 3 } else { 5 });
+    prepare(&args)?;
     let mut bench = Bench { args, stop, runs, bar: ProgressBar::hidden() };
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
@@ -110,9 +111,13 @@ impl Bench {
         Crowd::new(self.stop.clone())
     }
 
-    /// As many as wanted, or what the command line or the limit of open files allows.
+    /// What the command line asks for, or so many.
     fn size(&self, full: usize, quick: usize) -> usize {
-        let wanted = if self.args.quick { quick } else { full };
+        self.args.connections.unwrap_or(if self.args.quick { quick } else { full })
+    }
+
+    /// At most what the command line asks for.
+    fn at_most(&self, wanted: usize) -> usize {
         self.args.connections.map_or(wanted, |most| most.min(wanted))
     }
 
@@ -134,8 +139,24 @@ fn progress(name: &str) -> ProgressBar {
     bar
 }
 
+/// What cannot be written is better known before ten minutes of measuring.
+fn prepare(args: &BenchArgs) -> anyhow::Result<()> {
+    if let Some(path) = args.json.as_deref().filter(|path| *path != Path::new("-")) {
+        fs::write(path, "").with_context(|| format!("--json {}", path.display()))?;
+    }
+    if let Some(directory) = &args.plots {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("--plots {}", directory.display()))?;
+    }
+    Ok(())
+}
+
 fn tell(args: &BenchArgs, report: &Report) -> anyhow::Result<()> {
     let to_stdout = args.json.as_deref() == Some(Path::new("-"));
+    if !to_stdout {
+        let Report { cores, kernel, runs, .. } = report;
+        println!("median of {runs}, {cores} cores, Linux {kernel}\n\n{}", report.table());
+    }
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(report)? + "\n";
         if to_stdout {
@@ -145,18 +166,16 @@ fn tell(args: &BenchArgs, report: &Report) -> anyhow::Result<()> {
         }
     }
     if let Some(directory) = &args.plots {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("--plots {}", directory.display()))?;
         for curve in &report.curves {
             let path = directory.join(format!("{}.svg", curve.name));
             fs::write(&path, plot::svg(curve)?).with_context(|| format!("{}", path.display()))?;
         }
     }
-    if !to_stdout {
-        let Report { cores, kernel, runs, .. } = report;
-        println!("median of {runs}, {cores} cores, Linux {kernel}\n\n{}", report.table());
-    }
     if let Some(factor) = args.check {
+        ensure!(
+            report.is_checked(),
+            "--check looks at idle, broadcasts and burst: measure one of them"
+        );
         let failing = report.failing(factor);
         let lines: Vec<_> = failing
             .iter()

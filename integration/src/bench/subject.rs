@@ -137,7 +137,9 @@ impl Subject {
             "give the server's processes by --pid: their CPU and memory are counted, on this host"
         );
         let holders = if args.gateway_pid.is_empty() { &args.pid } else { &args.gateway_pid };
-        let processes: Vec<u32> = args.pid.iter().chain(&args.gateway_pid).copied().collect();
+        let mut processes: Vec<u32> = args.pid.iter().chain(&args.gateway_pid).copied().collect();
+        processes.sort_unstable();
+        processes.dedup();
         usage::cpu(&processes)?;
         Ok(Some(Self {
             doors,

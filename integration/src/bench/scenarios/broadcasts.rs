@@ -31,9 +31,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<(Vec<Row>, Vec<Curve>)> {
     let sizes = if bench.args.quick { &QUICK_SIZES[..] } else { &SIZES[..] };
     let most = bench.args.connections.unwrap_or(usize::MAX);
     let mut sizes: Vec<_> = sizes.iter().copied().filter(|size| *size <= most).collect();
-    if sizes.is_empty() {
-        sizes.push(most);
-    }
+    sizes.extend(bench.args.connections.filter(|most| sizes.last() != Some(most)));
     limits::check(sizes.last().copied().unwrap_or(0))?;
     let mut ours: Vec<Found> = sizes.iter().map(|_| Found::default()).collect();
     let mut limit: Vec<Found> = sizes.iter().map(|_| Found::default()).collect();

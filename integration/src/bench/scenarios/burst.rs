@@ -11,7 +11,7 @@ const WEBSOCKETS: usize = 500;
 const EVENTS: u64 = 2_000;
 
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
-    let websockets = bench.size(WEBSOCKETS, WEBSOCKETS);
+    let websockets = bench.at_most(WEBSOCKETS);
     limits::check(websockets)?;
     let (mut ours, mut limit, mut rates) = (vec![], vec![], vec![]);
     for run in 0..bench.runs {

@@ -17,8 +17,8 @@ const GATEWAYS: [usize; 3] = [1, 4, 8];
 const MEMBERS: usize = 2_000;
 
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
-    let members = bench.size(MEMBERS, 400);
-    limits::check(MEMBERS.max(WEBSOCKETS))?;
+    let members = bench.at_most(if bench.args.quick { 400 } else { MEMBERS });
+    limits::check(members.max(WEBSOCKETS))?;
     let events = if bench.args.quick { 500 } else { 3_000 };
     let mut by_groups = GROUPS.map(|_| vec![]);
     let mut by_gateways = GATEWAYS.map(|_| vec![]);

@@ -16,7 +16,7 @@ use super::report::Report;
 
 /// Measures, and adds what was found.
 pub fn run(scenario: Scenario, bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
-    let rows = match scenario {
+    let mut rows = match scenario {
         Scenario::Idle => idle::run(bench)?,
         Scenario::Storm => storm::run(bench)?,
         Scenario::Broadcasts => {
@@ -31,6 +31,10 @@ pub fn run(scenario: Scenario, bench: &Bench, report: &mut Report) -> anyhow::Re
         Scenario::Resume => resume::run(bench)?,
         Scenario::Slow => slow::run(bench)?,
     };
+    if bench.args.url.is_some() {
+        // The targets are ours.
+        rows.iter_mut().for_each(|row| row.target = None);
+    }
     report.rows.extend(rows);
     Ok(())
 }

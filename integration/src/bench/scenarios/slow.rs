@@ -8,8 +8,8 @@ use crate::bench::{Bench, SETTLE, limits, wire};
 
 const WEBSOCKETS: usize = 1_000;
 
-/// One of a hundred.
-const DEAF: usize = 10;
+/// Of so many, one does not read.
+const ONE_OF: usize = 100;
 
 /// What soon fills the buffers of those that do not read, and their outboxes.
 const CONTENT_BYTES: usize = 8 << 10;
@@ -19,13 +19,14 @@ const EVERY: Duration = Duration::from_millis(50);
 
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let events = if bench.args.quick { 100 } else { 300 };
-    limits::check(WEBSOCKETS)?;
+    let websockets = bench.at_most(WEBSOCKETS);
+    limits::check(websockets)?;
     let (mut with, mut without) = (vec![], vec![]);
     for run in 0..bench.runs {
         bench.step(run, "everybody reads");
-        without.push(latencies(bench, 0, events)?);
+        without.push(latencies(bench, websockets, 0, events)?);
         bench.step(run, "1 % do not read");
-        with.push(latencies(bench, DEAF, events)?);
+        with.push(latencies(bench, websockets, websockets / ONE_OF, events)?);
     }
     let row = |part: f64| {
         let of =
@@ -33,7 +34,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         let what = format!(
             "p{} of {} readers while 1 % do not read, beside without these",
             part * 100.0,
-            count(WEBSOCKETS)
+            count(websockets)
         );
         Row::beside(what, "ms", &of(&with), &of(&without))
     };
@@ -41,12 +42,17 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
 }
 
 /// How long each event took to each client that reads, in ms.
-fn latencies(bench: &Bench, deaf: usize, events: u64) -> anyhow::Result<Vec<f64>> {
+fn latencies(
+    bench: &Bench,
+    websockets: usize,
+    deaf: usize,
+    events: u64,
+) -> anyhow::Result<Vec<f64>> {
     let mut subject = bench.ours(&Shape::default())?;
     let mut crowd = bench.crowd()?;
     let door = subject.doors[0].clone();
     let _deaf = crowd.dial_deaf(&door, deaf)?;
-    crowd.join(&door, WEBSOCKETS - deaf, |_| {})?;
+    crowd.join(&door, websockets - deaf, |_| {})?;
     crowd.listen_for(SETTLE)?;
     crowd.time_from(1);
     bench.bar.set_length(events);
