@@ -5,6 +5,8 @@ pub mod broker;
 pub mod client;
 pub mod link;
 pub mod outbox;
+pub mod watchdog;
 
 pub use link::{LinkError, Outbound};
 pub use outbox::{Full, Outbox};
+pub use watchdog::{Pulse, Watchdog};
