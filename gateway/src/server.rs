@@ -4,12 +4,13 @@
 use std::io;
 use std::net::{IpAddr, TcpListener};
 use std::rc::Rc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::prelude::*;
 use actix_rt::Arbiter;
+use campanile_channel::watchdog::Pulse;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -24,7 +25,10 @@ use crate::door::Door;
 use crate::page;
 use crate::registry::{Drain, Registry};
 use crate::seats::Seats;
-use crate::vital::Vital;
+use crate::websocket::CloseCode;
+
+/// How long the bridge may take to end its link.
+const FINISH_LIMIT: Duration = Duration::from_secs(1);
 
 /// Runs a gateway on a bound listener until `shutdown` resolves and its clients have been told to
 /// go; calls `ready` when it has a broker, and so can take its first connection. Needs the context
@@ -44,28 +48,36 @@ pub async fn serve(
     let seats = Seats::new(config.workers);
     let arbiters: Vec<_> = (0..config.workers).map(|_| Arbiter::new()).collect();
     let audiences = Arc::new(AtomicUsize::new(0));
+    let is_cut_off = Arc::new(AtomicBool::new(false));
     let mut workers = Vec::new();
     let bridge = Bridge::create(|ctx| {
         let handles = arbiters.iter().map(Arbiter::handle).enumerate();
         let start = |(i, on)| start_registry(i, &on, &config, ctx.address(), audiences.clone());
         workers = handles.map(start).collect();
-        Bridge::new(&config, workers.clone(), audiences.clone(), Box::new(ready))
+        let (audiences, is_cut_off) = (audiences.clone(), is_cut_off.clone());
+        Bridge::new(&config, workers.clone(), audiences, is_cut_off, Box::new(ready))
     });
-    let doors = arbiters.iter().zip(&workers);
-    let doors: Vec<_> =
-        doors.map(|(arbiter, worker)| open_door(arbiter, worker, &config, listens_on)).collect();
+    let doors = arbiters.iter().zip(&workers).enumerate();
+    let doors: Vec<_> = doors
+        .map(|(index, (arbiter, worker))| {
+            let pulse = config.watchdog.watch(format!("door {index}"));
+            open_door(arbiter, worker, &config, listens_on, is_cut_off.clone(), pulse)
+        })
+        .collect();
 
-    let acceptor = Acceptor::start(listener, seats.clone(), doors, config.max_connections)?;
+    let pulse = config.watchdog.watch("acceptor");
+    let acceptor = Acceptor::start(listener, seats.clone(), doors, config.max_connections, pulse)?;
     shutdown.await;
     acceptor.stop();
     info!(connections = seats.taken(), "shutting down: clients are told to go");
     for worker in &workers {
-        worker.registry.do_send(Drain { over: config.drain });
+        worker.registry.do_send(Drain { over: config.drain, code: CloseCode::GoingAway });
     }
     if timeout(config.drain + config.shutdown_limit, emptied(&seats)).await.is_err() {
         warn!(connections = seats.taken(), "cut the connections that did not end in time");
     }
-    let _ = bridge.send(Finish).await;
+    // A bridge that hangs is no reason to stay.
+    let _ = bridge.send(Finish).timeout(FINISH_LIMIT).await;
     for arbiter in arbiters {
         arbiter.stop();
     }
@@ -103,15 +115,25 @@ fn open_door(
     worker: &Worker,
     config: &Arc<GatewayConfig>,
     listens_on: IpAddr,
+    is_cut_off: Arc<AtomicBool>,
+    pulse: Pulse,
 ) -> mpsc::UnboundedSender<Arrival> {
     let (sender, mut arrivals) = mpsc::unbounded_channel::<Arrival>();
     let (worker, config) = (worker.clone(), config.clone());
     on.spawn_fn(move || {
         actix_rt::spawn(async move {
-            let _vital = Vital("door");
             let page = page::server(config.publisher_url.as_deref().unwrap_or_default()).await;
-            let door = Rc::new(Door::new(config, worker.id, worker.registry, page, listens_on));
-            while let Some(Arrival { socket, peer, admission }) = arrivals.recv().await {
+            let door = Rc::new(Door::new(
+                config,
+                worker.id,
+                worker.registry,
+                page,
+                listens_on,
+                is_cut_off,
+            ));
+            while let Some(Arrival { socket, peer, admission }) =
+                pulse.during(arrivals.recv()).await
+            {
                 let Ok(stream) = TcpStream::from_std(socket) else {
                     continue;
                 };

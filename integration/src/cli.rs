@@ -252,6 +252,11 @@ pub struct GatewayArgs {
     #[arg(env = "CAMPANILE_GATEWAY_USER_TIMEOUT", default_value = "20s")]
     #[arg(value_parser = positive_duration)]
     pub user_timeout: Duration,
+    /// Without a broker for this long, clients are sent away over --drain (close code 1013) and new
+    /// ones refused, as another gateway may have one; 0s keeps them. As the broker's --return-limit
+    #[arg(id = "gateway-return-limit", long = "return-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_GATEWAY_RETURN_LIMIT", default_value = "20s", value_parser = duration)]
+    pub return_limit: Duration,
     /// On shutdown, clients are told to go spread over this time
     #[arg(id = "gateway-drain", long = "drain", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_GATEWAY_DRAIN", default_value = "10s", value_parser = duration)]
@@ -293,6 +298,7 @@ impl GatewayArgs {
             ping_after: self.ping_after,
             silence_limit: self.silence_limit,
             user_timeout: self.user_timeout,
+            return_limit: self.return_limit,
             drain: self.drain,
             shutdown_limit: self.shutdown_limit,
             ..default

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::link::{Gap, InterestChange, Outcome, Refusal, Role, Tally, Ticket};
+use crate::link::{Gap, InterestChange, Outcome, Refusal, Role, Tally, Ticket, Want};
 use crate::{
     Address, Audience, ConnectionId, GroupName, IdempotencyKey, InstanceId, Position, WorkerId,
 };
@@ -56,7 +56,7 @@ fn the_bytes_of_an_event_for_a_group() {
 #[test]
 fn the_bytes_of_a_hello() {
     let hello = Hello { instance: InstanceId(1), role: Role::Publisher { unanswered: 1 } };
-    let expected: &[u8] = b"\x00\x00\x00\x1a\xa9campanile\x02\x92\x01\x81\xa9Publisher\x91\x01";
+    let expected: &[u8] = b"\x00\x00\x00\x1a\xa9campanile\x03\x92\x01\x81\xa9Publisher\x91\x01";
     assert_eq!(wire(encode_hello(&hello)), expected);
     assert_eq!(decode_hello(body(encode_hello(&hello))), Ok(hello));
 }
@@ -76,7 +76,11 @@ fn every_message_survives_its_frame() {
         },
         ToBroker::Attach { cursor: Some(Position { epoch: u64::MAX, sequence: 0 }) },
         ToBroker::Delivered { ticket, outcome: Outcome::UnknownConnection },
-        ToBroker::Fetch { number: 1, audiences: vec![news(), Audience::Everyone], max_bytes: 9 },
+        ToBroker::Fetch {
+            number: 1,
+            wants: vec![Want { since: 7, audiences: vec![news(), Audience::Everyone] }],
+            max_bytes: 9,
+        },
         ToBroker::Counted { ticket, tally: Tally { matched: 3, written: 2, too_slow: 1 } },
         ToBroker::Publish {
             number: 1,
@@ -99,8 +103,8 @@ fn every_message_survives_its_frame() {
             gap: Some(Gap::EpochChanged),
         },
         FromBroker::Mark { head: 7 },
-        FromBroker::Past { audience: news(), events: 1, expired: 2, left_out: 3 },
-        FromBroker::Fetched { number: 1 },
+        FromBroker::Past { audience: news(), events: 1, expired: 2, complete_after: 3 },
+        FromBroker::Fetched { number: 1, served: 1 },
         FromBroker::Count { ticket, sequence: 9, within_millis: 100 },
         FromBroker::Event(Event { sequence: 1, audience: Audience::Everyone, content: "x".into() }),
         FromBroker::Deliver { ticket, to, content: "y".into() },
@@ -182,12 +186,12 @@ fn another_version_is_told_from_another_protocol() {
         role: Role::Publisher { unanswered: 1 },
     }))
     .to_vec();
-    frame[10] = 3;
+    frame[10] = 4;
     // What follows the version of a later protocol is its own affair.
     frame.truncate(12);
     assert_eq!(
         decode_hello(frame.into()),
-        Err(DecodeError::VersionMismatch { theirs: 3, ours: 2 })
+        Err(DecodeError::VersionMismatch { theirs: 4, ours: 3 })
     );
     assert_eq!(
         decode_hello(Bytes::from_static(b"GET / HTTP/1.1\r\n")),
