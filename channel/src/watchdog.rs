@@ -16,6 +16,7 @@
 mod core;
 #[cfg(feature = "sabotage")]
 mod sabotage;
+mod starving;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use actix::prelude::*;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::core::{Core, Key, Seen, TURN, has_panicked};
+use self::starving::Starving;
 
 /// How often an actor or a task that has nothing to do shows that it could: twice a turn.
 pub const BEAT: Duration = Duration::from_millis(500);
@@ -75,13 +77,13 @@ impl Watchdog {
     /// As [`start`](Self::start), with turns of another length.
     fn with_turns_of(turn: Duration, end: impl Fn(&str) + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::default(), end: Mutex::new(Box::new(end)) });
-        let watched = Arc::downgrade(&shared);
+        let watched = Watcher(Arc::downgrade(&shared));
         thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
             let mut starving = Starving::default();
             loop {
                 // One turn, also if a stopped process makes it last for hours.
                 thread::sleep(turn);
-                if !take_turn(&watched, &mut starving) {
+                if !watched.take_turn(&mut starving) {
                     return;
                 }
             }
@@ -138,49 +140,52 @@ impl Shared {
     }
 }
 
-/// Answers whether there is still somebody who could be watched.
-fn take_turn(watched: &Weak<Shared>, starving: &mut Starving) -> bool {
-    let Some(shared) = watched.upgrade() else {
-        return false;
-    };
-    let mut state = shared.lock();
-    #[cfg(feature = "sabotage")]
-    sabotage::look(&state);
-    let State { core, signs } = &mut *state;
-    // Whoever shares a thread with one that waits in the kernel cannot beat either.
-    let waits = signs.values().filter(|sign| sign.waits_in().is_some());
-    let waiting: Vec<i32> = waits.map(|sign| sign.thread.load(Relaxed)).collect();
-    let line = core.turn(|key| {
-        let sign = &signs[&key];
-        let thread = sign.thread.load(Relaxed);
-        if sign.beaten.swap(false, Relaxed) {
-            starving.forget(thread);
-            Seen::Beat
-        } else if let Some(call) = sign.waits_in() {
-            Seen::InKernel(Some(call))
-        } else if waiting.contains(&thread) {
-            Seen::InKernel(None)
-        } else {
-            Seen::Nothing { starved: starving.of(thread) }
+/// The watchdog's thread. A panic there ends the process, too.
+struct Watcher(Weak<Shared>);
+
+impl Watcher {
+    /// Answers whether there is still somebody who could be watched.
+    fn take_turn(&self, starving: &mut Starving) -> bool {
+        let Some(shared) = self.0.upgrade() else {
+            return false;
+        };
+        starving.turn();
+        let mut state = shared.lock();
+        #[cfg(feature = "sabotage")]
+        sabotage::look(&state);
+        let State { core, signs } = &mut *state;
+        // Whoever shares a thread with one that waits in the kernel cannot beat either.
+        let waits = signs.values().filter(|sign| sign.waits_in().is_some());
+        let waiting: Vec<i32> = waits.map(|sign| sign.thread.load(Relaxed)).collect();
+        let line = core.turn(|key| {
+            let sign = &signs[&key];
+            let thread = sign.thread.load(Relaxed);
+            if sign.beaten.swap(false, Relaxed) {
+                Seen::Beat
+            } else if let Some(call) = sign.waits_in() {
+                Seen::InKernel(Some(call))
+            } else if waiting.contains(&thread) {
+                Seen::InKernel(None)
+            } else {
+                Seen::Nothing { starved: starving.of(thread) }
+            }
+        });
+        drop(state);
+        if let Some(line) = line {
+            shared.end(&line);
         }
-    });
-    drop(state);
-    if let Some(line) = line {
-        shared.end(&line);
+        true
     }
-    true
 }
 
-/// How long threads could have run and did not, as the kernel counts it.
-#[derive(Debug, Default)]
-struct Starving {}
-
-impl Starving {
-    fn of(&mut self, _thread: i32) -> Duration {
-        Duration::ZERO
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        if thread::panicking()
+            && let Some(shared) = self.0.upgrade()
+        {
+            shared.end(&has_panicked("the watchdog"));
+        }
     }
-
-    fn forget(&mut self, _thread: i32) {}
 }
 
 /// Shows that its holder does not hang. Dropped, its holder is not watched any more; dropped by a
@@ -295,8 +300,8 @@ pub struct KernelWait<'a>(Option<&'a Sign>);
 impl Drop for KernelWait<'_> {
     fn drop(&mut self) {
         if let Some(sign) = self.0 {
-            sign.beat();
             sign.waits().pop();
+            sign.beat();
         }
     }
 }
@@ -332,7 +337,7 @@ mod tests {
 
     fn start() -> (Watchdog, Receiver<String>) {
         let (ended, end) = mpsc::channel();
-        let end_with = move |line: &str| ended.send(line.to_owned()).unwrap();
+        let end_with = move |line: &str| drop(ended.send(line.to_owned()));
         (Watchdog::with_turns_of(SHORT, end_with).unwrap(), end)
     }
 
@@ -362,8 +367,11 @@ mod tests {
         let wait = waiting.enter_kernel("fsync");
         end.recv_timeout(SHORT * 20).unwrap_err();
         drop(wait);
-        let line = end.recv_timeout(DEADLINE).unwrap();
-        assert!(line.starts_with("waiting and neighbour have not answered"), "{line}");
+        // The end of the wait is a beat, but not of the neighbour.
+        for name in ["neighbour", "waiting"] {
+            let line = end.recv_timeout(DEADLINE).unwrap();
+            assert!(line.starts_with(&format!("{name} has not answered")), "{line}");
+        }
     }
 
     #[test]
@@ -421,7 +429,7 @@ mod tests {
     #[actix::test]
     async fn an_actor_beats_until_it_waits_and_its_panic_is_told() {
         let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
-        let watchdog = Watchdog::start(move |line| ended.send(line.to_owned()).unwrap()).unwrap();
+        let watchdog = Watchdog::start(move |line| drop(ended.send(line.to_owned()))).unwrap();
         let actor = Watched(watchdog.clone()).start();
         let well = tokio::time::timeout(TURN * 7, end.recv()).await;
         assert!(well.is_err(), "{well:?}");
@@ -437,7 +445,7 @@ mod tests {
     #[actix::test]
     async fn a_task_beats_during_a_wait() {
         let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
-        let watchdog = Watchdog::start(move |line| ended.send(line.to_owned()).unwrap()).unwrap();
+        let watchdog = Watchdog::start(move |line| drop(ended.send(line.to_owned()))).unwrap();
         let pulse = watchdog.watch("task");
         let line = tokio::time::timeout(TURN * 7, pulse.during(end.recv())).await;
         assert!(line.is_err(), "{line:?}");

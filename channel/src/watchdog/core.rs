@@ -212,7 +212,9 @@ mod tests {
     fn several_are_named_together_and_many_are_counted() {
         let said = |names: &[&'static str]| {
             let mut core = Core::default();
-            names.iter().for_each(|name| drop(core.watch((*name).into())));
+            for name in names {
+                core.watch((*name).into());
+            }
             turns(&mut core, 5, SILENT).unwrap().1
         };
         assert!(said(&["a", "b"]).starts_with("a and b have not answered"));
