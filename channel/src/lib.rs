@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod broker;
 pub mod client;
+pub mod last_words;
 pub mod link;
 pub mod outbox;
 

@@ -18,6 +18,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::bench::BenchArgs;
 use crate::bench::bare::PartArgs;
+use crate::logging::last_line;
 use crate::units::{
     HostPort, answer_limit, content_size, count, duration, positive_duration, size,
 };
@@ -417,7 +418,7 @@ pub fn explain(error: &clap::Error) -> ExitCode {
             let text = error.to_string();
             let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
             let parts = lines.filter(|line| !line.is_empty() && !line.starts_with("For more"));
-            eprintln!("{}", parts.collect::<Vec<_>>().join("; "));
+            last_line(&parts.collect::<Vec<_>>().join("; "));
             ExitCode::from(2)
         }
     }

@@ -5,11 +5,11 @@ mod allocator;
 mod bench;
 mod cli;
 mod files;
+mod logging;
 mod services;
 mod shutdown;
 mod units;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -27,15 +27,14 @@ fn main() -> ExitCode {
     let filter = match log_filter() {
         Ok(filter) => filter,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            logging::last_line(&format!("error: {error:#}"));
             return ExitCode::from(2);
         }
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    let _logging = match logging::start(filter) {
+        Ok(logging) => logging,
+        Err(error) => return end(Err(error).context("cannot start the thread of the log")),
+    };
     files::raise_limit();
     if let Command::BenchPart(args) = cli.command {
         return end(bench::bare::run(args));
@@ -47,7 +46,7 @@ fn end(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            logging::last_line(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
