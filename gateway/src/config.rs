@@ -69,8 +69,8 @@ impl Default for GatewayConfig {
             silence_limit: Duration::from_secs(60),
             user_timeout: Duration::from_secs(20),
             linger: Duration::from_secs(5),
-            drain: Duration::from_secs(10),
-            shutdown_limit: Duration::from_secs(4),
+            drain: Duration::from_secs(5),
+            shutdown_limit: Duration::from_secs(2),
         }
     }
 }

@@ -26,6 +26,9 @@ use crate::registry::{Drain, Registry};
 use crate::seats::Seats;
 use crate::vital::Vital;
 
+/// How long the bridge may take to end its link.
+const FINISH_LIMIT: Duration = Duration::from_secs(1);
+
 /// Runs a gateway on a bound listener until `shutdown` resolves and its clients have been told to
 /// go; calls `ready` when it has a broker, and so can take its first connection. Needs the context
 /// of an actix `System`.
@@ -65,7 +68,9 @@ pub async fn serve(
     if timeout(config.drain + config.shutdown_limit, emptied(&seats)).await.is_err() {
         warn!(connections = seats.taken(), "cut the connections that did not end in time");
     }
-    let _ = bridge.send(Finish).await;
+    if timeout(FINISH_LIMIT, bridge.send(Finish)).await.is_err() {
+        warn!("the bridge has not ended its link in time");
+    }
     for arbiter in arbiters {
         arbiter.stop();
     }

@@ -17,6 +17,7 @@ use clap::FromArgMatches as _;
 use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command};
+use logging::Logging;
 use shutdown::Shutdown;
 
 fn main() -> ExitCode {
@@ -31,29 +32,40 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let _logging = match logging::start(filter) {
+    let logging = match logging::start(filter) {
         Ok(logging) => logging,
-        Err(error) => return end(Err(error).context("cannot start the thread of the log")),
+        Err(error) => {
+            logging::last_line(&format!("error: cannot start the thread of the log: {error}"));
+            return ExitCode::FAILURE;
+        }
     };
     files::raise_limit();
     if let Command::BenchPart(args) = cli.command {
-        return end(bench::bare::run(args));
+        end(bench::bare::run(args), logging);
     }
-    end(actix_rt::System::new().block_on(run(cli.command)))
+    let system = actix_rt::System::new();
+    let result = system.block_on(run(cli.command));
+    // The system is not dropped: that waits for a look-up of a host's name that is under way.
+    end(result, logging)
 }
 
-fn end(result: anyhow::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+fn end(result: anyhow::Result<()>, logging: Logging) -> ! {
+    let code = match result {
+        Ok(()) => 0,
         Err(error) => {
             logging::last_line(&format!("error: {error:#}"));
-            ExitCode::FAILURE
+            1
         }
-    }
+    };
+    drop(logging);
+    std::process::exit(code)
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {
-    let shutdown = Shutdown::on_signals()?;
+    let shutdown = match command {
+        Command::Bench(_) => Shutdown::on_signals()?,
+        _ => Shutdown::of_service()?,
+    };
     match command {
         Command::Up(args) => services::up(args, shutdown).await,
         Command::Channel(args) => services::channel(args, shutdown).await,
