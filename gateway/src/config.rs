@@ -76,8 +76,8 @@ impl Default for GatewayConfig {
             user_timeout: Duration::from_secs(20),
             linger: Duration::from_secs(5),
             return_limit: Duration::from_secs(20),
-            drain: Duration::from_secs(10),
-            shutdown_limit: Duration::from_secs(4),
+            drain: Duration::from_secs(5),
+            shutdown_limit: Duration::from_secs(2),
             watchdog: Watchdog::none(),
         }
     }

@@ -76,8 +76,9 @@ pub async fn serve(
     if timeout(config.drain + config.shutdown_limit, emptied(&seats)).await.is_err() {
         warn!(connections = seats.taken(), "cut the connections that did not end in time");
     }
-    // A bridge that hangs is no reason to stay.
-    let _ = bridge.send(Finish).timeout(FINISH_LIMIT).await;
+    if timeout(FINISH_LIMIT, bridge.send(Finish)).await.is_err() {
+        warn!("the bridge has not ended its link in time");
+    }
     for arbiter in arbiters {
         arbiter.stop();
     }

@@ -3,6 +3,7 @@
 //!
 //! A flag's id is its name in `up`; [`command`] makes `up` from the flags of the others.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::bench::BenchArgs;
 use crate::bench::bare::PartArgs;
+use crate::logging::last_line;
 use crate::units::{
     HostPort, answer_limit, content_size, count, duration, positive_duration, size,
 };
@@ -259,11 +261,11 @@ pub struct GatewayArgs {
     pub return_limit: Duration,
     /// On shutdown, clients are told to go spread over this time
     #[arg(id = "gateway-drain", long = "drain", value_name = "DURATION")]
-    #[arg(env = "CAMPANILE_GATEWAY_DRAIN", default_value = "10s", value_parser = duration)]
+    #[arg(env = "CAMPANILE_GATEWAY_DRAIN", default_value = "5s", value_parser = duration)]
     pub drain: Duration,
     /// After --drain, what is not gone within this time is cut
     #[arg(id = "gateway-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
-    #[arg(env = "CAMPANILE_GATEWAY_SHUTDOWN_LIMIT", default_value = "4s", value_parser = duration)]
+    #[arg(env = "CAMPANILE_GATEWAY_SHUTDOWN_LIMIT", default_value = "2s", value_parser = duration)]
     pub shutdown_limit: Duration,
 }
 
@@ -358,7 +360,7 @@ pub struct PublisherArgs {
     pub allow_origin: Option<AllowOrigins>,
     /// On shutdown, requests under way may take this long
     #[arg(id = "publisher-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
-    #[arg(env = "CAMPANILE_PUBLISHER_SHUTDOWN_LIMIT", default_value = "10s")]
+    #[arg(env = "CAMPANILE_PUBLISHER_SHUTDOWN_LIMIT", default_value = "7s")]
     #[arg(value_parser = duration)]
     pub shutdown_limit: Duration,
 }
@@ -393,8 +395,26 @@ impl PublisherArgs {
     }
 }
 
-/// The whole command line.
+/// The whole command line. An empty environment variable counts as unset: `${X:-}` of a compose file
+/// makes one.
 pub fn command() -> clap::Command {
+    without_empty_variables(all_flags(), &|name| std::env::var_os(name))
+}
+
+fn without_empty_variables(
+    command: clap::Command,
+    value: &dyn Fn(&OsStr) -> Option<OsString>,
+) -> clap::Command {
+    let is_empty = |name: &OsStr| value(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| match arg.get_env() {
+            Some(name) if is_empty(name) => arg.env(None::<&str>),
+            _ => arg,
+        })
+        .mut_subcommands(|command| without_empty_variables(command, value))
+}
+
+fn all_flags() -> clap::Command {
     Cli::command().mut_subcommand("up", |up| {
         up.mut_args(|arg| {
             let id = arg.get_id().clone();
@@ -423,7 +443,7 @@ pub fn explain(error: &clap::Error) -> ExitCode {
             let text = error.to_string();
             let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
             let parts = lines.filter(|line| !line.is_empty() && !line.starts_with("For more"));
-            eprintln!("{}", parts.collect::<Vec<_>>().join("; "));
+            last_line(&parts.collect::<Vec<_>>().join("; "));
             ExitCode::from(2)
         }
     }
@@ -466,6 +486,23 @@ mod tests {
                 let twin = up.get_arguments().find(|arg| arg.get_long() == Some(in_up));
                 assert_eq!(twin.and_then(|arg| arg.get_env()), arg.get_env(), "{in_up}");
             }
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_unset() {
+        let variable = |name: &OsStr| match name.to_str() {
+            Some("CAMPANILE_GATEWAY_WORKERS") => Some(OsString::new()),
+            Some("CAMPANILE_GATEWAY_LISTEN") => Some("h:1".into()),
+            _ => None,
+        };
+        let command = without_empty_variables(all_flags(), &variable);
+        for name in ["gateway", "up"] {
+            let service = command.find_subcommand(name).expect("there");
+            let read: Vec<_> =
+                service.get_arguments().filter_map(|arg| arg.get_env()?.to_str()).collect();
+            assert!(!read.contains(&"CAMPANILE_GATEWAY_WORKERS"), "{read:?}");
+            assert!(read.contains(&"CAMPANILE_GATEWAY_LISTEN"), "{read:?}");
         }
     }
 
