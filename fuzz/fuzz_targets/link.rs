@@ -73,6 +73,7 @@ fn made_up(data: &[u8]) {
     for message in [
         FromBroker::Attached { from: position, gap },
         FromBroker::Mark { head: number() },
+        FromBroker::Disk { is_waiting: number() % 2 == 0 },
         FromBroker::Past {
             audience,
             events: small(number()),

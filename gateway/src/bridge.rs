@@ -216,6 +216,8 @@ impl Handler<Received> for Bridge {
                     let within = Duration::from_millis(within_millis.into());
                     self.count = Some((ticket, sequence, within));
                 }
+                // DISK: `/health/ready` says `disk` while it is so; there is no state for it yet.
+                FromBroker::Disk { is_waiting: _ } => {}
                 // `hold` keeps these, and the rest is for publishers.
                 other => warn!(?other, "the broker sent what is not for a gateway"),
             }

@@ -348,6 +348,12 @@ pub enum FromBroker<C = Content> {
         /// What became of the event.
         outcome: Outcome,
     },
+    /// The broker waits for its disk for longer than it should, or does not any more. Said when that
+    /// changes, and after the welcome if it waits then.
+    Disk {
+        /// Whether it waits: pushes may not be answered in time.
+        is_waiting: bool,
+    },
     /// The broker ends the link, and why; the last frame, and the first where a hello was refused.
     Goodbye {
         /// A sentence for the log.
@@ -418,6 +424,7 @@ impl<C> FromBroker<C> {
             Self::Counted { number, tally } => FromBroker::Counted { number, tally },
             Self::Refused { number, refusal } => FromBroker::Refused { number, refusal },
             Self::Answered { number, outcome } => FromBroker::Answered { number, outcome },
+            Self::Disk { is_waiting } => FromBroker::Disk { is_waiting },
             Self::Goodbye { reason } => FromBroker::Goodbye { reason },
         })
     }

@@ -205,6 +205,24 @@ impl Exchange {
         self.workers.next_counted()
     }
 
+    /// Whether a hello cannot be answered before more worker ids are reserved on disk.
+    pub fn must_wait(&self, hello: &Hello) -> bool {
+        match &hello.role {
+            Role::Gateway { workers, held } => held.is_empty() && self.workers.must_wait(*workers),
+            Role::Publisher { .. } => false,
+        }
+    }
+
+    /// Up to where worker ids are to be reserved on disk, if it is time to; said once.
+    pub fn workers_to_reserve(&mut self) -> Option<u64> {
+        self.workers.to_reserve()
+    }
+
+    /// Worker ids up to here are reserved on disk.
+    pub fn workers_reserved(&mut self, up_to: u64) {
+        self.workers.reserved(up_to);
+    }
+
     /// Takes what a link says and adds what is to be done to `effects`. A link that is gone is not
     /// heard.
     ///

@@ -119,10 +119,17 @@ fn every_message_survives_its_frame() {
         FromBroker::Counted { number: 1, tally: Tally::default() },
         FromBroker::Refused { number: 1, refusal: Refusal::IdTaken },
         FromBroker::Answered { number: 1, outcome: Outcome::Written },
+        FromBroker::Disk { is_waiting: true },
         FromBroker::Goodbye { reason: "bye".to_owned() },
     ] {
         assert_eq!(FromBroker::decode(body(message.clone().encode())), Ok(message));
     }
+}
+
+#[test]
+fn that_the_broker_waits_for_its_disk_is_these_bytes() {
+    let frame = FromBroker::Disk { is_waiting: true }.encode();
+    assert_eq!(frame.head, &b"\0\0\0\x08\x81\xa4Disk\x91\xc3"[..]);
 }
 
 #[test]
