@@ -10,8 +10,8 @@ use campanile_messages::frame::{
 };
 use campanile_messages::link::{Gap, Tally, Ticket};
 use campanile_messages::{
-    Audience, Content, DecodeError, EncodedFrame, FromBroker, GroupName, IdempotencyKey, Position,
-    ToBroker,
+    Address, Audience, ConnectionId, Content, DecodeError, EncodedFrame, Event, FromBroker, GroupName,
+    IdempotencyKey, Position, ToBroker, WorkerId,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -45,6 +45,8 @@ fn made_up(data: &[u8]) {
     let position = Position { epoch: number(), sequence: number() };
     let gap = [None, Some(Gap::Expired), Some(Gap::EpochChanged)][(number() % 3) as usize];
     let content = Content::Binary(Bytes::copy_from_slice(data));
+    let to = Address { worker: WorkerId(number()), connection: ConnectionId(number()) };
+    let except = gap.map(|_| to);
     for message in [
         ToBroker::Attach { cursor: gap.map(|_| position) },
         ToBroker::Fetch {
@@ -59,7 +61,8 @@ fn made_up(data: &[u8]) {
             id: IdempotencyKey::new(text.chars().take(60).collect::<String>()).ok(),
             count_within_millis: gap.map(|_| small(number())),
             audience: audience.clone(),
-            content,
+            except,
+            content: content.clone(),
         },
     ] {
         assert_eq!(ToBroker::decode(payload(message.clone().encode())), Ok(message));
@@ -68,12 +71,13 @@ fn made_up(data: &[u8]) {
         FromBroker::Attached { from: position, gap },
         FromBroker::Mark { head: number() },
         FromBroker::Past {
-            audience,
+            audience: audience.clone(),
             events: small(number()),
             expired: number(),
             left_out: number(),
         },
         FromBroker::Fetched { number: number() },
+        FromBroker::Event(Event { sequence: number(), audience: audience.clone(), except, content }),
         FromBroker::Count { ticket, sequence: number(), within_millis: small(number()) },
         FromBroker::Counted { number: number(), tally },
     ] {

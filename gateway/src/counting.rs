@@ -5,11 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use campanile_messages::ConnectionId;
 use campanile_messages::link::Tally;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::client::{Client, Fate};
+use crate::client::{Client, Fate, for_each_receiver};
 use crate::delivery::Framed;
 use crate::socket::Socket;
 use crate::subscriptions::Subscriptions;
@@ -22,11 +23,14 @@ pub struct Counting {
 }
 
 impl Counting {
-    /// Writes an event to its listeners.
-    pub fn deliver(event: &Framed, clients: &Subscriptions<Client>) -> Self {
+    /// Writes an event to its listeners. The one that is left out matches, and is not written to.
+    pub fn deliver(
+        event: &Framed,
+        excepted: Option<ConnectionId>,
+        clients: &Subscriptions<Client>,
+    ) -> Self {
         let mut counting = Self::default();
-        let Some(audience) = event.audience() else { return counting };
-        clients.for_each_listener(audience, |_, client| {
+        let left_out = for_each_receiver(event, excepted, clients, |_, client| {
             if !client.socket.is_open() {
                 return;
             }
@@ -38,6 +42,7 @@ impl Counting {
                 Fate::Waits(written) => counting.waiting.push((written, client.socket.clone())),
             }
         });
+        counting.tally.matched += u64::from(left_out);
         counting
     }
 

@@ -250,10 +250,15 @@ impl Handler<DeliveriesReady> for Registry {
         let mut deliveries = self.deliveries.take().into_iter().peekable();
         while let Some(delivery) = deliveries.next() {
             match delivery {
-                Delivery::Event(framed) => match deliveries.peek() {
-                    Some(Delivery::Event(_)) => batch.deliver(&framed, &self.subscriptions),
-                    _ => batch.deliver_last(&framed, &self.subscriptions),
-                },
+                Delivery::Event(framed) => {
+                    let excepted = framed.except_at(self.worker.get());
+                    match deliveries.peek() {
+                        Some(Delivery::Event(_)) => {
+                            batch.deliver(&framed, excepted, &self.subscriptions);
+                        }
+                        _ => batch.deliver_last(&framed, excepted, &self.subscriptions),
+                    }
+                }
                 other => {
                     batch.flush(&self.subscriptions);
                     self.perform(other, ctx);
@@ -305,7 +310,8 @@ impl Registry {
     fn perform(&mut self, delivery: Delivery, ctx: &mut Context<Self>) {
         match delivery {
             Delivery::Event(framed) => {
-                Batch::default().deliver_last(&framed, &self.subscriptions);
+                let excepted = framed.except_at(self.worker.get());
+                Batch::default().deliver_last(&framed, excepted, &self.subscriptions);
             }
             Delivery::Counted(ticket, within, framed) => self.count(ticket, within, &framed, ctx),
             Delivery::Push(ticket, connection, framed) => {
@@ -327,7 +333,8 @@ impl Registry {
         event: &Framed,
         ctx: &mut Context<Self>,
     ) {
-        let counting = Counting::deliver(event, &self.subscriptions);
+        let counting =
+            Counting::deliver(event, event.except_at(self.worker.get()), &self.subscriptions);
         if let Some(tally) = counting.complete() {
             return self.bridge.do_send(Counted { ticket, tally });
         }
@@ -399,7 +406,9 @@ impl Registry {
         let Some((step, since)) = self.subscriptions.resume(ticket) else { return };
         let (Step::Attach(connection) | Step::Join(connection, _)) = step;
         let Some(client) = self.subscriptions.get(connection) else { return };
-        let missed = found.and_then(|missed| {
+        let missed = found.and_then(|mut missed| {
+            // A connection may join a group again that it was left out of an event of.
+            missed.retain(|event| event.except_at(self.worker.get()) != Some(connection));
             if client.has_room(&missed, &self.config) { Ok(missed) } else { Err(Lost::TooFar) }
         });
         match (&step, missed) {

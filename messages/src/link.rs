@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Address, Audience, Content, Event, IdempotencyKey, InstanceId, Position, WorkerId};
 
 /// The version of this protocol. Both ends of a link must speak the same.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// The first frame of a link, to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +218,8 @@ pub enum ToBroker<C = Content> {
         count_within_millis: Option<u32>,
         /// Who it is for.
         audience: Audience,
+        /// The one connection of the audience that does not get it. A repeat names the same.
+        except: Option<Address>,
         /// What it says.
         content: C,
     },
@@ -361,10 +363,23 @@ impl<C> ToBroker<C> {
             }
             Self::Counted { ticket, tally } => ToBroker::Counted { ticket, tally },
             Self::Delivered { ticket, outcome } => ToBroker::Delivered { ticket, outcome },
-            Self::Publish { number, unanswered, id, count_within_millis, audience, content } => {
-                let content = replace(content)?;
-                ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content }
-            }
+            Self::Publish {
+                number,
+                unanswered,
+                id,
+                count_within_millis,
+                audience,
+                except,
+                content,
+            } => ToBroker::Publish {
+                number,
+                unanswered,
+                id,
+                count_within_millis,
+                audience,
+                except,
+                content: replace(content)?,
+            },
             Self::Settled { unanswered } => ToBroker::Settled { unanswered },
             Self::Push { number, to, content } => {
                 ToBroker::Push { number, to, content: replace(content)? }
@@ -394,8 +409,8 @@ impl<C> FromBroker<C> {
             Self::Count { ticket, sequence, within_millis } => {
                 FromBroker::Count { ticket, sequence, within_millis }
             }
-            Self::Event(Event { sequence, audience, content }) => {
-                FromBroker::Event(Event { sequence, audience, content: replace(content)? })
+            Self::Event(Event { sequence, audience, except, content }) => {
+                FromBroker::Event(Event { sequence, audience, except, content: replace(content)? })
             }
             Self::Deliver { ticket, to, content } => {
                 FromBroker::Deliver { ticket, to, content: replace(content)? }

@@ -70,8 +70,7 @@ pub enum ApiError {
     TwoContents,
     /// Half an address.
     #[error(
-        "{given} is given without {missing}: one connection is addressed by to_worker_id and \
-         to_connection_id together"
+        "{given} is given without {missing}: one connection is addressed by the two of them together"
     )]
     HalfAddress {
         /// The id that is there.
@@ -125,6 +124,12 @@ pub enum ApiError {
          to a group"
     )]
     IdForConnection,
+    /// An exception from an audience of one.
+    #[error(
+        "a push to one connection leaves nobody out: except_worker_id and except_connection_id (in \
+         an item: except) are accepted in a push to everyone or to a group"
+    )]
+    ExceptForConnection,
     /// Nothing that can be waited for.
     #[error("wait is {value}: accepted and delivered are accepted")]
     NoWait {
@@ -351,9 +356,9 @@ pub enum ApiError {
     TooManyUnanswered,
     /// The id has been given to something else.
     #[error(
-        "id is {id}, under which another content, another kind of it (text or binary) or another \
-         audience was pushed before, nothing was accepted: give each push its own id, and repeat it \
-         unchanged"
+        "id is {id}, under which another content, another kind of it (text or binary), another \
+         audience or another exception from it was pushed before, nothing was accepted: give each \
+         push its own id, and repeat it unchanged"
     )]
     IdTaken {
         /// The id of the push.
@@ -422,6 +427,7 @@ impl ApiError {
             | Self::NoName { .. }
             | Self::TwoIds { .. }
             | Self::IdForConnection
+            | Self::ExceptForConnection
             | Self::NoWait { .. }
             | Self::NoTimeout { .. }
             | Self::Repeated { .. }

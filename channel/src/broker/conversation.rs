@@ -160,6 +160,7 @@ mod tests {
             id: None,
             count_within_millis: None,
             audience: Audience::Everyone,
+            except: None,
             content,
         }
     }

@@ -243,12 +243,20 @@ impl Exchange {
                 id,
                 count_within_millis,
                 audience,
+                except,
                 content,
             } => {
                 let publisher = instance;
                 self.intake.publishers.forget_below(publisher, unanswered);
-                let publish =
-                    Publish { publisher, number, id, count_within_millis, audience, content };
+                let publish = Publish {
+                    publisher,
+                    number,
+                    id,
+                    count_within_millis,
+                    audience,
+                    except,
+                    content,
+                };
                 self.publish(link, publish, now, effects);
             }
             ToBroker::Settled { unanswered } => {

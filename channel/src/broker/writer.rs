@@ -208,6 +208,7 @@ mod tests {
             sequence,
             at: Duration::ZERO,
             audience: Audience::Everyone,
+            except: None,
             content: Content::Binary(vec![0; len].into()),
             publisher: InstanceId(1),
             number: sequence,
