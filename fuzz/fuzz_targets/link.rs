@@ -55,6 +55,7 @@ fn made_up(data: &[u8]) {
             max_bytes: number(),
         },
         ToBroker::Counted { ticket, tally },
+        ToBroker::AskHead { number: number() },
         ToBroker::Publish {
             number: number(),
             unanswered: number(),
@@ -77,6 +78,7 @@ fn made_up(data: &[u8]) {
             left_out: number(),
         },
         FromBroker::Fetched { number: number() },
+        FromBroker::Head { number: number(), head: position },
         FromBroker::Event(Event { sequence: number(), audience: audience.clone(), except, content }),
         FromBroker::Count { ticket, sequence: number(), within_millis: small(number()) },
         FromBroker::Counted { number: number(), tally },

@@ -21,6 +21,8 @@
 //!   Delivered{ticket, Written} ─────▶ │     Answered{3, Written} ───────▶
 //! ```
 //!
+//! Either asks where the log ends with `AskHead{number}`; the answer is `Head{number, position}`.
+//!
 //! Both sides say `Heartbeat` when they have nothing else to say; a side that hears nothing for long
 //! ends the link. Messages that carry content are generic over it: `C` is [`Content`] in a program
 //! and [`ContentKind`](crate::ContentKind) in the head of a frame.
@@ -229,6 +231,11 @@ pub enum ToBroker<C = Content> {
         /// As in `Publish`.
         unanswered: Number,
     },
+    /// Where does the log end? The answer is `Head` with the same number.
+    AskHead {
+        /// Comes back in the answer.
+        number: u64,
+    },
     /// Publisher: an event for one connection.
     Push {
         /// Comes back in the answer.
@@ -301,6 +308,14 @@ pub enum FromBroker<C = Content> {
         to: Address,
         /// What it says.
         content: C,
+    },
+    /// Where the log ended between the question and this answer: all that was accepted before it was
+    /// asked is at or below, and what is accepted from here on is above.
+    Head {
+        /// As in `AskHead`.
+        number: u64,
+        /// The end of the log.
+        head: Position,
     },
     /// To a publisher: a `Publish` was accepted.
     Accepted {
@@ -381,6 +396,7 @@ impl<C> ToBroker<C> {
                 content: replace(content)?,
             },
             Self::Settled { unanswered } => ToBroker::Settled { unanswered },
+            Self::AskHead { number } => ToBroker::AskHead { number },
             Self::Push { number, to, content } => {
                 ToBroker::Push { number, to, content: replace(content)? }
             }
@@ -412,6 +428,7 @@ impl<C> FromBroker<C> {
             Self::Event(Event { sequence, audience, except, content }) => {
                 FromBroker::Event(Event { sequence, audience, except, content: replace(content)? })
             }
+            Self::Head { number, head } => FromBroker::Head { number, head },
             Self::Deliver { ticket, to, content } => {
                 FromBroker::Deliver { ticket, to, content: replace(content)? }
             }

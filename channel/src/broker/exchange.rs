@@ -262,6 +262,11 @@ impl Exchange {
             ToBroker::Settled { unanswered } => {
                 self.intake.publishers.forget_below(instance, unanswered);
             }
+            // What is staged is not accepted yet: it will be above.
+            ToBroker::AskHead { number } => {
+                let message = FromBroker::Head { number, head: self.log.head() };
+                effects.push(Effect::Send { link, message });
+            }
             ToBroker::Push { number, to, content } => {
                 effects.push(self.push(link, number, to, content, now));
             }

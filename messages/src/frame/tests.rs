@@ -56,6 +56,15 @@ fn the_bytes_of_an_event_for_a_group() {
 }
 
 #[test]
+fn the_bytes_of_a_question_for_the_head_and_of_its_answer() {
+    let question: &[u8] = b"\x00\x00\x00\x0b\x81\xa7AskHead\x91\x04";
+    assert_eq!(wire(ToBroker::AskHead { number: 4 }.encode()), question);
+    let head = FromBroker::Head { number: 4, head: Position { epoch: 1, sequence: 300 } };
+    let answer: &[u8] = b"\x00\x00\x00\x0d\x81\xa4Head\x92\x04\x92\x01\xcd\x01\x2c";
+    assert_eq!(wire(head.encode()), answer);
+}
+
+#[test]
 fn the_bytes_of_a_hello() {
     let hello = Hello { instance: InstanceId(1), role: Role::Publisher { unanswered: 1 } };
     let expected: &[u8] = b"\x00\x00\x00\x1a\xa9campanile\x03\x92\x01\x81\xa9Publisher\x91\x01";
@@ -90,6 +99,7 @@ fn every_message_survives_its_frame() {
             content: "".into(),
         },
         ToBroker::Settled { unanswered: 3 },
+        ToBroker::AskHead { number: 4 },
         ToBroker::Push { number: 2, to, content: "쉿".into() },
     ] {
         assert_eq!(ToBroker::decode(body(message.clone().encode())), Ok(message));
@@ -104,6 +114,7 @@ fn every_message_survives_its_frame() {
         FromBroker::Mark { head: 7 },
         FromBroker::Past { audience: news(), events: 1, expired: 2, left_out: 3 },
         FromBroker::Fetched { number: 1 },
+        FromBroker::Head { number: 4, head: Position { epoch: 1, sequence: 2 } },
         FromBroker::Count { ticket, sequence: 9, within_millis: 100 },
         FromBroker::Event(Event {
             sequence: 1,

@@ -697,3 +697,24 @@ fn worker_ids_that_are_counted_go_on_where_they_stood() {
     assert_eq!(floor.exchange.workers.find(WorkerId(3), NOW), Whereabouts::Away);
     assert_eq!(floor.exchange.workers.find(WorkerId(11), NOW), Whereabouts::Unknown);
 }
+
+#[test]
+fn a_head_has_all_that_was_accepted_and_nothing_that_is_staged() {
+    let mut floor = Floor::on_disk();
+    let publisher = floor.publisher();
+    let listener = floor.listener(Audience::Everyone, 1);
+    let epoch = floor.exchange.log.head().epoch;
+    let head = |number, sequence| FromBroker::Head { number, head: Position { epoch, sequence } };
+    floor.hear(publisher, publish(1, Audience::Everyone));
+    floor.stored(1);
+    floor.hear(publisher, publish(2, Audience::Everyone));
+    for (number, link) in [(7, publisher), (8, listener)] {
+        let said = floor.hear(link, ToBroker::AskHead { number });
+        assert_eq!(said, [send(link, head(number, 1))], "the second is not accepted yet");
+    }
+    let released = floor.stored(2);
+    let routed = Effect::Route { links: vec![listener], frame: event(2, Audience::Everyone) };
+    assert_eq!(released[0], routed);
+    let said = floor.hear(publisher, ToBroker::AskHead { number: 9 });
+    assert_eq!(said, [send(publisher, head(9, 2))]);
+}
