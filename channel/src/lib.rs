@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod broker;
 pub mod client;
+pub mod heads;
 pub mod link;
 pub mod outbox;
 pub mod watchdog;

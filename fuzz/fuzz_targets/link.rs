@@ -10,8 +10,8 @@ use campanile_messages::frame::{
 };
 use campanile_messages::link::{Gap, Tally, Ticket, Want};
 use campanile_messages::{
-    Audience, Content, DecodeError, EncodedFrame, FromBroker, GroupName, IdempotencyKey, Position,
-    ToBroker,
+    Address, Audience, ConnectionId, Content, DecodeError, EncodedFrame, Event, FromBroker, GroupName,
+    IdempotencyKey, Position, ToBroker, WorkerId,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -45,6 +45,8 @@ fn made_up(data: &[u8]) {
     let position = Position { epoch: number(), sequence: number() };
     let gap = [None, Some(Gap::Expired), Some(Gap::EpochChanged)][(number() % 3) as usize];
     let content = Content::Binary(Bytes::copy_from_slice(data));
+    let to = Address { worker: WorkerId(number()), connection: ConnectionId(number()) };
+    let except = gap.map(|_| to);
     for message in [
         ToBroker::Attach { cursor: gap.map(|_| position) },
         ToBroker::Fetch {
@@ -59,13 +61,15 @@ fn made_up(data: &[u8]) {
             max_bytes: number(),
         },
         ToBroker::Counted { ticket, tally },
+        ToBroker::AskHead { number: number() },
         ToBroker::Publish {
             number: number(),
             unanswered: number(),
             id: IdempotencyKey::new(text.chars().take(60).collect::<String>()).ok(),
             count_within_millis: gap.map(|_| small(number())),
             audience: audience.clone(),
-            content,
+            except,
+            content: content.clone(),
         },
     ] {
         assert_eq!(ToBroker::decode(payload(message.clone().encode())), Ok(message));
@@ -75,12 +79,14 @@ fn made_up(data: &[u8]) {
         FromBroker::Mark { head: number() },
         FromBroker::Disk { is_waiting: number() % 2 == 0 },
         FromBroker::Past {
-            audience,
+            audience: audience.clone(),
             events: small(number()),
             expired: number(),
             complete_after: number(),
         },
         FromBroker::Fetched { number: number(), served: small(number()) },
+        FromBroker::Head { number: number(), head: position },
+        FromBroker::Event(Event { sequence: number(), audience: audience.clone(), except, content }),
         FromBroker::Count { ticket, sequence: number(), within_millis: small(number()) },
         FromBroker::Counted { number: number(), tally },
     ] {

@@ -371,7 +371,7 @@ impl Bridge {
         self.cursor = Some(from);
     }
 
-    fn route(&mut self, Event { sequence, audience, content }: Event) {
+    fn route(&mut self, Event { sequence, audience, except, content }: Event) {
         let count = self.count.take_if(|(_, counted, _)| *counted == sequence);
         let Some(cursor) = &mut self.cursor else {
             return;
@@ -382,7 +382,7 @@ impl Bridge {
         }
         cursor.sequence = sequence;
         // Kept for a while, so it must not keep the whole of the buffer that it came in.
-        let framed = Framed::new(Some((*cursor, audience.clone())), content.own());
+        let framed = Framed::new_except(Some((*cursor, audience.clone())), except, content.own());
         let workers: Vec<_> = self.interest.workers(&audience).collect();
         for worker in &workers {
             self.workers[*worker].deliver(match count {
@@ -417,13 +417,14 @@ impl Bridge {
         self.workers.iter().for_each(|worker| worker.deliver(delivery.clone()));
     }
 
-    fn keep_past(&mut self, Event { sequence, audience, content }: Event) {
+    fn keep_past(&mut self, Event { sequence, audience, except, content }: Event) {
         if let (Some((of, past, to_come)), Some(cursor)) = (&mut self.past, self.cursor) {
             *to_come -= 1;
             let last = past.events.last().map_or(0, |last| last.sequence());
             if audience == *of && last < sequence && sequence <= cursor.sequence {
                 let position = Position { sequence, ..cursor };
-                past.events.push(Framed::new(Some((position, audience)), content.own()));
+                let logged = Some((position, audience));
+                past.events.push(Framed::new_except(logged, except, content.own()));
             } else {
                 // What is recent must be in order, whatever a broker says.
                 warn!(sequence, ?audience, "the broker sent an old event out of order");

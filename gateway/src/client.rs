@@ -44,6 +44,9 @@ pub struct Client {
     marked: Instant,
     /// The sequence of the last position that it has; plain clients have none.
     told: Cell<u64>,
+    /// The sequence of the last event that it was left out of: it is to be told a position from there
+    /// on soon. Settled when `told` has come this far.
+    owed: Cell<u64>,
 }
 
 /// What became of a counted event.
@@ -96,8 +99,8 @@ impl Client {
         protocol: Protocol,
         now: Instant,
     ) -> Self {
-        let told = Cell::new(0);
-        Self { connection, socket, protocol, attached: now, asked: None, marked: now, told }
+        let (told, owed) = (Cell::new(0), Cell::new(0));
+        Self { connection, socket, protocol, attached: now, asked: None, marked: now, told, owed }
     }
 
     /// Tells the client to go, after or without what waits for it.
@@ -187,7 +190,9 @@ impl Client {
             if now.saturating_duration_since(self.attached) > handshake_limit {
                 self.close(CloseCode::TryAgainLater, Waiting::Flush);
             }
-        } else if now.saturating_duration_since(self.marked) >= ping_after {
+        } else if now.saturating_duration_since(self.marked) >= ping_after
+            || standing == Standing::Settled && self.is_owed(mark)
+        {
             self.marked = now;
             self.mark(mark.filter(|_| standing == Standing::Settled));
         }
@@ -219,6 +224,18 @@ impl Client {
         }
     }
 
+    /// The client does not get this event, and has to learn its position otherwise.
+    fn leave_out(&self, event: &Framed) {
+        if self.protocol != Protocol::Plain {
+            self.owed.set(event.sequence());
+        }
+    }
+
+    fn is_owed(&self, mark: Option<&Mark>) -> bool {
+        let owed = self.owed.get();
+        owed > self.told.get() && mark.is_some_and(|mark| mark.position.sequence >= owed)
+    }
+
     /// The client has this event's position.
     fn note(&self, event: &Framed) {
         if self.protocol != Protocol::Plain {
@@ -238,6 +255,32 @@ fn greeting(Address { worker, connection }: Address) -> Bytes {
     encode::frame(Opcode::Text, text.as_bytes())
 }
 
+/// Calls `deliver` for each listener of an event but the `excepted` one of this worker. Returns
+/// whether there was such a one, and it is open. An event without exceptions costs its listeners
+/// nothing for that.
+pub fn for_each_receiver(
+    event: &Framed,
+    excepted: Option<ConnectionId>,
+    clients: &Subscriptions<Client>,
+    mut deliver: impl FnMut(usize, &Client),
+) -> bool {
+    let Some(audience) = event.audience() else { return false };
+    let Some(excepted) = excepted else {
+        clients.for_each_listener(audience, deliver);
+        return false;
+    };
+    let mut left_out = false;
+    clients.for_each_listener(audience, |slot, client| {
+        if client.connection == excepted {
+            client.leave_out(event);
+            left_out = client.socket.is_open();
+        } else {
+            deliver(slot, client);
+        }
+    });
+    left_out
+}
+
 /// Clients that were written to and not flushed: many events become one write each.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -249,10 +292,14 @@ pub struct Batch {
 
 impl Batch {
     /// Adds an event to the outbox of each of its listeners, where it waits for others to come.
-    pub fn deliver(&mut self, framed: &Framed, clients: &Subscriptions<Client>) {
-        let Some(audience) = framed.audience() else { return };
+    pub fn deliver(
+        &mut self,
+        framed: &Framed,
+        excepted: Option<ConnectionId>,
+        clients: &Subscriptions<Client>,
+    ) {
         let mut len_bytes = 0;
-        clients.for_each_listener(audience, |slot, client| {
+        for_each_receiver(framed, excepted, clients, |slot, client| {
             client.note(framed);
             let frame = framed.frame(client.protocol);
             len_bytes = len_bytes.max(frame.len());
@@ -269,9 +316,13 @@ impl Batch {
     }
 
     /// Sends an event behind which there are no others yet, and all that waits for it.
-    pub fn deliver_last(&mut self, framed: &Framed, clients: &Subscriptions<Client>) {
-        let Some(audience) = framed.audience() else { return };
-        clients.for_each_listener(audience, |_, client| {
+    pub fn deliver_last(
+        &mut self,
+        framed: &Framed,
+        excepted: Option<ConnectionId>,
+        clients: &Subscriptions<Client>,
+    ) {
+        for_each_receiver(framed, excepted, clients, |_, client| {
             client.note(framed);
             let frame = framed.frame(client.protocol);
             if client.settle(client.socket.send_now(frame)).is_none() {

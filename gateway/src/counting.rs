@@ -7,11 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use campanile_messages::ConnectionId;
 use campanile_messages::link::Tally;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::client::{Client, Fate};
+use crate::client::{Client, Fate, for_each_receiver};
 use crate::delivery::Framed;
 use crate::socket::Socket;
 use crate::subscriptions::Subscriptions;
@@ -47,18 +48,18 @@ struct Waiting {
 
 impl Counting {
     /// Writes an event to its listeners. How it fared, if that is known of all, or if too many are
-    /// waited for already.
+    /// waited for already. The one that is left out matches, and is not written to.
     ///
     /// # Errors
     /// What must be [finished](Self::finish).
     pub fn deliver(
         event: &Framed,
+        excepted: Option<ConnectionId>,
         clients: &Subscriptions<Client>,
         awaited: &Awaited,
     ) -> Result<Tally, Self> {
         let mut counting = Self::default();
-        let Some(audience) = event.audience() else { return Ok(counting.tally) };
-        clients.for_each_listener(audience, |_, client| {
+        let left_out = for_each_receiver(event, excepted, clients, |_, client| {
             if !client.socket.is_open() {
                 return;
             }
@@ -73,6 +74,7 @@ impl Counting {
                 Fate::Waits(_) | Fate::Gone => {}
             }
         });
+        counting.tally.matched += u64::from(left_out);
         if counting.waiting.is_empty() { Ok(counting.tally) } else { Err(counting) }
     }
 

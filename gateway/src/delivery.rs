@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use campanile_messages::link::{self, Gap};
-use campanile_messages::{Audience, ConnectionId, Content, Position};
+use campanile_messages::{Address, Audience, ConnectionId, Content, Position, WorkerId};
 use tokio::sync::Notify;
 
 use crate::event_stream;
@@ -46,6 +46,7 @@ pub enum Delivery {
 pub struct Framed {
     /// Where it stands in the log and who it is for; `None` if it is for one connection.
     logged: Option<(Position, Audience)>,
+    except: Option<Address>,
     content: Content,
     plain: OnceLock<Bytes>,
     v1: OnceLock<Bytes>,
@@ -55,8 +56,23 @@ pub struct Framed {
 impl Framed {
     /// An event that has no frames yet.
     pub fn new(logged: Option<(Position, Audience)>, content: Content) -> Arc<Self> {
+        Self::new_except(logged, None, content)
+    }
+
+    /// The same, for all of its audience but one connection.
+    pub fn new_except(
+        logged: Option<(Position, Audience)>,
+        except: Option<Address>,
+        content: Content,
+    ) -> Arc<Self> {
         let (plain, v1, stream) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Arc::new(Self { logged, content, plain, v1, stream })
+        Arc::new(Self { logged, except, content, plain, v1, stream })
+    }
+
+    /// The connection of a worker that does not get it. `None` for a worker without an id: it has no
+    /// connections.
+    pub fn except_at(&self, worker: Option<&WorkerId>) -> Option<ConnectionId> {
+        self.except.filter(|except| Some(&except.worker) == worker).map(|except| except.connection)
     }
 
     /// Where it stands in the log; 0 if it is for one connection.

@@ -363,10 +363,15 @@ impl Registry {
         for _ in 0..EVENTS_AT_ONCE {
             match self.in_hand.pop_front() {
                 None => return,
-                Some(Delivery::Event(framed)) => match self.in_hand.front() {
-                    Some(Delivery::Event(_)) => batch.deliver(&framed, &self.subscriptions),
-                    _ => batch.deliver_last(&framed, &self.subscriptions),
-                },
+                Some(Delivery::Event(framed)) => {
+                    let excepted = framed.except_at(self.worker.get());
+                    match self.in_hand.front() {
+                        Some(Delivery::Event(_)) => {
+                            batch.deliver(&framed, excepted, &self.subscriptions);
+                        }
+                        _ => batch.deliver_last(&framed, excepted, &self.subscriptions),
+                    }
+                }
                 Some(other) => {
                     batch.flush(&self.subscriptions);
                     return self.perform(other);
@@ -389,7 +394,8 @@ impl Registry {
     fn perform(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Event(framed) => {
-                Batch::default().deliver_last(&framed, &self.subscriptions);
+                let excepted = framed.except_at(self.worker.get());
+                Batch::default().deliver_last(&framed, excepted, &self.subscriptions);
             }
             Delivery::Counted(ticket, within, framed) => self.count(ticket, within, &framed),
             Delivery::Push(ticket, connection, framed) => self.push(ticket, connection, &framed),
@@ -404,7 +410,8 @@ impl Registry {
     /// of them, or the time is over. What waits is a task of its own, so that it costs nothing until
     /// it is woken.
     fn count(&self, ticket: link::Ticket, within: Duration, event: &Framed) {
-        let counting = Counting::deliver(event, &self.subscriptions, &self.awaited);
+        let excepted = event.except_at(self.worker.get());
+        let counting = Counting::deliver(event, excepted, &self.subscriptions, &self.awaited);
         let bridge = self.bridge.clone();
         match counting {
             Ok(tally) => bridge.do_send(Counted { ticket, tally }),
@@ -475,7 +482,9 @@ impl Registry {
         let Some((step, since)) = self.subscriptions.resume(ticket) else { return };
         let (Step::Attach(connection) | Step::Join(connection, _)) = step;
         let Some(client) = self.subscriptions.get(connection) else { return };
-        let missed = found.and_then(|missed| {
+        let missed = found.and_then(|mut missed| {
+            // A connection may join a group again that it was left out of an event of.
+            missed.retain(|event| event.except_at(self.worker.get()) != Some(connection));
             let has_room = missed.is_empty() || client.has_room(&self.config);
             if has_room { Ok(missed) } else { Err(Lost::TooFar) }
         });

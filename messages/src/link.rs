@@ -21,6 +21,8 @@
 //!   Delivered{ticket, Written} ─────▶ │     Answered{3, Written} ───────▶
 //! ```
 //!
+//! Either asks where the log ends with `AskHead{number}`; the answer is `Head{number, position}`.
+//!
 //! Both sides say `Heartbeat` when they have nothing else to say; a side that hears nothing for long
 //! ends the link. Messages that carry content are generic over it: `C` is [`Content`] in a program
 //! and [`ContentKind`](crate::ContentKind) in the head of a frame.
@@ -228,6 +230,8 @@ pub enum ToBroker<C = Content> {
         count_within_millis: Option<u32>,
         /// Who it is for.
         audience: Audience,
+        /// The one connection of the audience that does not get it. A repeat names the same.
+        except: Option<Address>,
         /// What it says.
         content: C,
     },
@@ -236,6 +240,11 @@ pub enum ToBroker<C = Content> {
     Settled {
         /// As in `Publish`.
         unanswered: Number,
+    },
+    /// Where does the log end? The answer is `Head` with the same number.
+    AskHead {
+        /// Comes back in the answer.
+        number: u64,
     },
     /// Publisher: an event for one connection.
     Push {
@@ -312,6 +321,14 @@ pub enum FromBroker<C = Content> {
         /// What it says.
         content: C,
     },
+    /// Where the log ended between the question and this answer: all that was accepted before it was
+    /// asked is at or below, and what is accepted from here on is above.
+    Head {
+        /// As in `AskHead`.
+        number: u64,
+        /// The end of the log.
+        head: Position,
+    },
     /// To a publisher: a `Publish` was accepted.
     Accepted {
         /// As in `Publish`.
@@ -379,11 +396,25 @@ impl<C> ToBroker<C> {
             }
             Self::Counted { ticket, tally } => ToBroker::Counted { ticket, tally },
             Self::Delivered { ticket, outcome } => ToBroker::Delivered { ticket, outcome },
-            Self::Publish { number, unanswered, id, count_within_millis, audience, content } => {
-                let content = replace(content)?;
-                ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content }
-            }
+            Self::Publish {
+                number,
+                unanswered,
+                id,
+                count_within_millis,
+                audience,
+                except,
+                content,
+            } => ToBroker::Publish {
+                number,
+                unanswered,
+                id,
+                count_within_millis,
+                audience,
+                except,
+                content: replace(content)?,
+            },
             Self::Settled { unanswered } => ToBroker::Settled { unanswered },
+            Self::AskHead { number } => ToBroker::AskHead { number },
             Self::Push { number, to, content } => {
                 ToBroker::Push { number, to, content: replace(content)? }
             }
@@ -412,9 +443,10 @@ impl<C> FromBroker<C> {
             Self::Count { ticket, sequence, within_millis } => {
                 FromBroker::Count { ticket, sequence, within_millis }
             }
-            Self::Event(Event { sequence, audience, content }) => {
-                FromBroker::Event(Event { sequence, audience, content: replace(content)? })
+            Self::Event(Event { sequence, audience, except, content }) => {
+                FromBroker::Event(Event { sequence, audience, except, content: replace(content)? })
             }
+            Self::Head { number, head } => FromBroker::Head { number, head },
             Self::Deliver { ticket, to, content } => {
                 FromBroker::Deliver { ticket, to, content: replace(content)? }
             }

@@ -31,6 +31,8 @@ pub enum Methods {
     Batch,
     /// Of `/stream`.
     Stream,
+    /// Of `/position`.
+    Position,
 }
 
 impl Methods {
@@ -39,7 +41,7 @@ impl Methods {
         match self {
             Self::Push => "GET, POST, OPTIONS",
             Self::Batch => "POST, OPTIONS",
-            Self::Stream => "GET, OPTIONS",
+            Self::Stream | Self::Position => "GET, OPTIONS",
         }
     }
 
@@ -48,6 +50,7 @@ impl Methods {
             Self::Push => "GET or POST",
             Self::Batch => "POST",
             Self::Stream => "GET, as websockets do",
+            Self::Position => "GET",
         }
     }
 }
@@ -70,8 +73,7 @@ pub enum ApiError {
     TwoContents,
     /// Half an address.
     #[error(
-        "{given} is given without {missing}: one connection is addressed by to_worker_id and \
-         to_connection_id together"
+        "{given} is given without {missing}: one connection is addressed by the two of them together"
     )]
     HalfAddress {
         /// The id that is there.
@@ -125,6 +127,12 @@ pub enum ApiError {
          to a group"
     )]
     IdForConnection,
+    /// An exception from an audience of one.
+    #[error(
+        "a push to one connection leaves nobody out: except_worker_id and except_connection_id (in \
+         an item: except) are accepted in a push to everyone or to a group"
+    )]
+    ExceptForConnection,
     /// Nothing that can be waited for.
     #[error("wait is {value}: accepted and delivered are accepted")]
     NoWait {
@@ -228,7 +236,10 @@ pub enum ApiError {
         max_bytes: usize,
     },
     /// Another path.
-    #[error("nothing is at {path}: push to /, to /batch or over a websocket at /stream")]
+    #[error(
+        "nothing is at {path}: push to /, to /batch or over a websocket at /stream; /position is where the \
+         log ends"
+    )]
     NotFound {
         /// The path that was asked for.
         path: Shown,
@@ -290,6 +301,14 @@ pub enum ApiError {
         /// Where.
         path: &'static str,
     },
+    /// The same where there are no items either.
+    #[error("the URL has the parameters {query}: {path} takes none")]
+    NoQuery {
+        /// What was given.
+        query: Shown,
+        /// Where.
+        path: &'static str,
+    },
     /// A plain request for the publish stream.
     #[error("/stream is a websocket (RFC 6455): open it with a websocket client")]
     NotAWebsocket,
@@ -329,6 +348,23 @@ pub enum ApiError {
         /// How long the push waited.
         waited: Duration,
     },
+    /// No link to the broker in time, for a caller that pushes nothing.
+    #[error("the broker was out of reach for {} s: try again", waited.as_secs_f32())]
+    NoBrokerToAsk {
+        /// How long the caller waited.
+        waited: Duration,
+    },
+    /// The broker was there and did not tell where the log ends.
+    #[error(
+        "the broker did not say within {} s where the log ends: try again", waited.as_secs_f32()
+    )]
+    NoHead {
+        /// How long the caller waited.
+        waited: Duration,
+    },
+    /// As many callers as may wait for the broker's answer.
+    #[error("too many callers wait to hear where the log ends: try again")]
+    TooManyAskers,
     /// The link was full all the time.
     #[error(
         "the broker took nothing more for {} s, nothing was sent: try again", waited.as_secs_f32()
@@ -351,9 +387,9 @@ pub enum ApiError {
     TooManyUnanswered,
     /// The id has been given to something else.
     #[error(
-        "id is {id}, under which another content, another kind of it (text or binary) or another \
-         audience was pushed before, nothing was accepted: give each push its own id, and repeat it \
-         unchanged"
+        "id is {id}, under which another content, another kind of it (text or binary), another \
+         audience or another exception from it was pushed before, nothing was accepted: give each \
+         push its own id, and repeat it unchanged"
     )]
     IdTaken {
         /// The id of the push.
@@ -422,6 +458,7 @@ impl ApiError {
             | Self::NoName { .. }
             | Self::TwoIds { .. }
             | Self::IdForConnection
+            | Self::ExceptForConnection
             | Self::NoWait { .. }
             | Self::NoTimeout { .. }
             | Self::Repeated { .. }
@@ -437,6 +474,7 @@ impl ApiError {
             | Self::BatchNotUtf8 { .. }
             | Self::NoArray { .. }
             | Self::NoParameters { .. }
+            | Self::NoQuery { .. }
             | Self::BadHandshake { .. }
             | Self::UnknownSubprotocol { .. }
             | Self::BrokenBody { .. } => StatusCode::BAD_REQUEST,
@@ -453,6 +491,8 @@ impl ApiError {
             | Self::UrlTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotAWebsocket => StatusCode::UPGRADE_REQUIRED,
             Self::NoBroker { .. }
+            | Self::NoBrokerToAsk { .. }
+            | Self::TooManyAskers
             | Self::BrokerBusy { .. }
             | Self::IdsFull
             | Self::TooManyUnanswered
@@ -464,6 +504,7 @@ impl ApiError {
             Self::IdTaken { .. } => StatusCode::CONFLICT,
             Self::Unanswered { .. }
             | Self::MemoryLost
+            | Self::NoHead { .. }
             | Self::Unconfirmed { .. }
             | Self::LinkLost
             | Self::PublisherEnded => StatusCode::GATEWAY_TIMEOUT,

@@ -11,7 +11,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
-use campanile_messages::IdempotencyKey;
+use campanile_messages::{IdempotencyKey, Position};
 use futures_util::StreamExt;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -32,6 +32,7 @@ use crate::wording::Answered;
 use crate::{ApiError, reply};
 
 mod batch;
+mod position;
 mod stream;
 
 /// The first room for a body whose length is not known to be less; it grows as bytes arrive.
@@ -55,6 +56,7 @@ enum Success {
     Receipt(Receipt),
     Batch(Format, Vec<Answered>),
     Stream(HttpResponse),
+    Position(Position),
     Preflight(Methods),
 }
 
@@ -64,6 +66,7 @@ enum Route {
     Push,
     Batch,
     Stream,
+    Position,
 }
 
 impl Route {
@@ -72,6 +75,7 @@ impl Route {
             Self::Push => Methods::Push,
             Self::Batch => Methods::Batch,
             Self::Stream => Methods::Stream,
+            Self::Position => Methods::Position,
         }
     }
 }
@@ -87,6 +91,7 @@ pub(crate) async fn answer(
         Ok(Success::Receipt(receipt)) => reply::receipt(&receipt, &request),
         Ok(Success::Batch(format, answers)) => reply::batch(format, &answers),
         Ok(Success::Stream(response)) => response,
+        Ok(Success::Position(position)) => position::response(position, &request),
         Ok(Success::Preflight(methods)) => reply::preflight(methods, payload),
         Err(error) => reply::refusal(&error, &request, payload),
     };
@@ -118,6 +123,7 @@ impl Front {
                 let (format, answers) = self.batch(request, payload).await?;
                 Ok(Success::Batch(format, answers))
             }
+            (Route::Position, &Method::GET) => self.position(request).await.map(Success::Position),
             (Route::Stream, &Method::GET) => self.stream(request, payload).map(Success::Stream),
             (_, method) => {
                 let method = method.as_str().into();
@@ -267,6 +273,7 @@ fn route(request: &HttpRequest) -> Result<Route, ApiError> {
         "*" if request.method() == Method::OPTIONS => Ok(Route::Push),
         "/batch" => Ok(Route::Batch),
         "/stream" => Ok(Route::Stream),
+        "/position" => Ok(Route::Position),
         path => Err(ApiError::NotFound { path: path.into() }),
     }
 }

@@ -15,8 +15,8 @@ use crate::request::Wait;
 use crate::shown::Shown;
 
 /// The names that are accepted, for the sentence about one that is not.
-pub(crate) const KNOWN: &str =
-    "content, to_group, to_worker_id with to_connection_id, id, wait and timeout";
+pub(crate) const KNOWN: &str = "content, to_group, to_worker_id with to_connection_id, except_worker_id with \
+     except_connection_id, id, wait and timeout";
 
 /// What a caller's own limit may be. (A timer is about as exact as the shortest.)
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(30);
@@ -28,6 +28,8 @@ pub(crate) struct Parameters {
     pub(crate) worker: Option<WorkerId>,
     pub(crate) connection: Option<ConnectionId>,
     pub(crate) group: Option<GroupName>,
+    pub(crate) except_worker: Option<WorkerId>,
+    pub(crate) except_connection: Option<ConnectionId>,
     pub(crate) id: Option<IdempotencyKey>,
     pub(crate) wait: Option<Wait>,
     pub(crate) timeout: Option<Duration>,
@@ -61,6 +63,16 @@ impl Parameters {
                 "to_connection_id" => {
                     free("to_connection_id", &self.connection)?;
                     self.connection = Some(id("to_connection_id", &text(raw_name, raw_value)?)?);
+                }
+                "except_worker_id" => {
+                    free("except_worker_id", &self.except_worker)?;
+                    let value = text(raw_name, raw_value)?;
+                    self.except_worker = Some(id("except_worker_id", &value)?);
+                }
+                "except_connection_id" => {
+                    free("except_connection_id", &self.except_connection)?;
+                    let value = text(raw_name, raw_value)?;
+                    self.except_connection = Some(id("except_connection_id", &value)?);
                 }
                 "id" => {
                     free("id", &self.id)?;

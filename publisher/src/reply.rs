@@ -91,7 +91,8 @@ pub(crate) fn let_page_read(response: &mut HttpResponse, allowed: Option<&str>) 
     }
 }
 
-fn wants_json(request: &HttpRequest) -> bool {
+/// Whether the caller prefers JSON to a text.
+pub(crate) fn wants_json(request: &HttpRequest) -> bool {
     let accept = request.headers().get_all(header::ACCEPT);
     prefers_json(accept.filter_map(|value| value.to_str().ok()))
 }

@@ -491,6 +491,7 @@ pub mod tests {
             id: None,
             count_within_millis: None,
             audience: Audience::Everyone,
+            except: None,
             content: Content::Binary(vec![0; len_bytes].into()),
         }
     }

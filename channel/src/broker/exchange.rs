@@ -261,16 +261,29 @@ impl Exchange {
                 id,
                 count_within_millis,
                 audience,
+                except,
                 content,
             } => {
                 let publisher = instance;
                 self.intake.publishers.forget_below(publisher, unanswered);
-                let publish =
-                    Publish { publisher, number, id, count_within_millis, audience, content };
+                let publish = Publish {
+                    publisher,
+                    number,
+                    id,
+                    count_within_millis,
+                    audience,
+                    except,
+                    content,
+                };
                 self.publish(link, publish, now, effects);
             }
             ToBroker::Settled { unanswered } => {
                 self.intake.publishers.forget_below(instance, unanswered);
+            }
+            // What is staged is not accepted yet: it will be above.
+            ToBroker::AskHead { number } => {
+                let message = FromBroker::Head { number, head: self.log.head() };
+                effects.push(Effect::Send { link, message });
             }
             ToBroker::Push { number, to, content } => {
                 effects.push(self.push(link, number, to, content, now));

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use campanile_messages::{Audience, Content, IdempotencyKey};
+use campanile_messages::{Address, Audience, Content, IdempotencyKey};
 use sha2::{Digest as _, Sha256};
 
 use super::receipt::Receipt;
@@ -18,19 +18,23 @@ pub const REMEMBERED: Duration = Duration::from_secs(120);
 /// Tells one event from another.
 pub type Digest = [u8; 16];
 
-/// The digest of an event: who it is for, its kind, and what it says.
-pub fn digest(audience: &Audience, content: &Content) -> Digest {
+/// The digest of an event: who it is for and who is left out, its kind, and what it says.
+///
+/// Digests are on disk: that of an event which leaves nobody out must stay what it is.
+pub fn digest(audience: &Audience, except: Option<Address>, content: &Content) -> Digest {
     let (kind, name) = match audience {
         Audience::Everyone => (0u8, ""),
         Audience::Group(name) => (1, &**name),
     };
+    let kind = if except.is_some() { kind + 2 } else { kind };
     // A name has at most 255 bytes, so its length is one.
     let head = [kind, content.kind() as u8, name.len() as u8];
-    let digest = Sha256::new()
-        .chain_update(head)
-        .chain_update(name)
-        .chain_update(content.as_bytes())
-        .finalize();
+    let mut digest = Sha256::new().chain_update(head).chain_update(name);
+    if let Some(Address { worker, connection }) = except {
+        digest.update(worker.0.to_be_bytes());
+        digest.update(connection.0.to_be_bytes());
+    }
+    let digest = digest.chain_update(content.as_bytes()).finalize();
     let (first, _) = digest.split_first_chunk().expect("32 bytes");
     *first
 }
@@ -133,7 +137,7 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::GroupName;
+    use campanile_messages::{ConnectionId, GroupName, WorkerId};
 
     use super::*;
 
@@ -192,15 +196,30 @@ mod tests {
     #[test]
     fn events_that_differ_in_anything_have_different_digests() {
         let group = |name| Audience::Group(GroupName::new(name).unwrap());
+        let but = |worker, connection| {
+            Some(Address { worker: WorkerId(worker), connection: ConnectionId(connection) })
+        };
         let events = [
-            (Audience::Everyone, Content::from("ab")),
-            (Audience::Everyone, Content::Binary("ab".into())),
-            (group("a"), Content::from("b")),
-            (group("ab"), Content::from("c")),
-            (group("a"), Content::from("bc")),
+            (Audience::Everyone, None, Content::from("ab")),
+            (Audience::Everyone, None, Content::Binary("ab".into())),
+            (Audience::Everyone, but(1, 2), Content::from("ab")),
+            (Audience::Everyone, but(2, 1), Content::from("ab")),
+            (group("a"), None, Content::from("b")),
+            (group("a"), but(1, 2), Content::from("b")),
+            (group("ab"), None, Content::from("c")),
+            (group("a"), None, Content::from("bc")),
         ];
-        let digests: std::collections::HashSet<_> =
-            events.iter().map(|(audience, content)| digest(audience, content)).collect();
+        let digests: std::collections::HashSet<_> = events
+            .iter()
+            .map(|(audience, except, content)| digest(audience, *except, content))
+            .collect();
         assert_eq!(digests.len(), events.len());
+    }
+
+    #[test]
+    fn the_digests_on_disk_do_not_change() {
+        let group = Audience::Group(GroupName::new("a").unwrap());
+        let before = b"\xfa\xbb\x90\x9b\x24\xc6\x92\xf0\x85\xef\x9b\xef\xfb\xce\x36\x22";
+        assert_eq!(&digest(&group, None, &"hi".into()), before);
     }
 }

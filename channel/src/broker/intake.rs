@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use campanile_messages::link::{Number, Refusal};
-use campanile_messages::{Audience, Content, IdempotencyKey, InstanceId};
+use campanile_messages::{Address, Audience, Content, IdempotencyKey, InstanceId};
 
 use super::ids::{Ids, Known, digest};
 use super::log::cost_bytes;
@@ -31,6 +31,8 @@ pub struct Publish {
     pub count_within_millis: Option<u32>,
     /// For whom.
     pub audience: Audience,
+    /// For whom of them not.
+    pub except: Option<Address>,
     /// What.
     pub content: Content,
 }
@@ -114,14 +116,15 @@ impl Intake {
         now: Duration,
         mut changes: Option<&mut Changes>,
     ) -> Taken {
-        let Publish { publisher, number, id, count_within_millis, audience, content } = publish;
+        let Publish { publisher, number, id, count_within_millis, audience, except, content } =
+            publish;
         match self.publishers.look_up(publisher, number) {
             Repeat::New => {}
             Repeat::Full => return Taken::Refused(Refusal::TooManyUnanswered),
             Repeat::Waiting => return Taken::Staged,
             Repeat::Accepted(receipt) => return Taken::Repeated(receipt),
         }
-        let id = id.map(|key| (digest(&audience, &content), key));
+        let id = id.map(|key| (digest(&audience, except, &content), key));
         if let Some((digest, key)) = &id {
             match self.ids.look_up(key, *digest) {
                 Known::New => {}
@@ -154,8 +157,17 @@ impl Intake {
         // whole buffer, up to a whole large frame, as long as the event.
         let content = content.own();
         let at = now;
-        let record =
-            Record { sequence, at, audience, content, publisher, number, gateways, matched };
+        let record = Record {
+            sequence,
+            at,
+            audience,
+            except,
+            content,
+            publisher,
+            number,
+            gateways,
+            matched,
+        };
         if let Some(changes) = changes {
             changes.events.push(record.clone());
         }

@@ -136,7 +136,8 @@ impl Log {
         self.head = record.sequence;
         let (audience, content) = (record.audience.clone(), record.content.clone());
         let content_bytes = content.as_bytes().len();
-        let event = Event { sequence: record.sequence, audience: audience.clone(), content };
+        let Record { sequence, except, .. } = *record;
+        let event = Event { sequence, audience: audience.clone(), except, content };
         let frame = FromBroker::Event(event).encode();
         self.by_audience.entry(audience.clone()).or_default().push_back(record.sequence);
         let entry = Entry { audience, frame: frame.clone(), content_bytes, at: record.at };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use campanile_messages::link::Number;
-use campanile_messages::{Audience, Content, IdempotencyKey, InstanceId};
+use campanile_messages::{Address, Audience, Content, IdempotencyKey, InstanceId};
 
 /// An accepted event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Record {
     pub at: Duration,
     /// Who it is for.
     pub audience: Audience,
+    /// The one connection of the audience that does not get it.
+    pub except: Option<Address>,
     /// What it says.
     pub content: Content,
     /// Who published it.

@@ -332,6 +332,7 @@ mod tests {
             sequence,
             at: Duration::ZERO,
             audience: Audience::Everyone,
+            except: None,
             content: Content::Binary(vec![0; len].into()),
             publisher: InstanceId(1),
             number: sequence,

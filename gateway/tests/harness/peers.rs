@@ -37,7 +37,7 @@ pub fn group(name: &str) -> Audience {
 
 pub fn event(sequence: u64, audience: &Audience, content: &str) -> FromBroker {
     let content = Content::Text(content.into());
-    FromBroker::Event(Event { sequence, audience: audience.clone(), content })
+    FromBroker::Event(Event { sequence, audience: audience.clone(), except: None, content })
 }
 
 /// A broker that does what a test says.
@@ -300,11 +300,26 @@ impl Publisher {
 
     /// Publishes, and waits until the broker has it.
     pub fn publish(&mut self, audience: Audience, content: impl Into<Content>) {
+        self.publish_except(audience, None, content);
+    }
+
+    /// The same for all but one connection.
+    pub fn publish_except(
+        &mut self,
+        audience: Audience,
+        except: Option<Address>,
+        content: impl Into<Content>,
+    ) {
         self.last += 1;
-        let (number, content) = (self.last, content.into());
-        let (unanswered, id, count_within_millis) = (number, None, None);
-        let publish =
-            ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content };
+        let publish = ToBroker::Publish {
+            number: self.last,
+            unanswered: self.last,
+            id: None,
+            count_within_millis: None,
+            audience,
+            except,
+            content: content.into(),
+        };
         self.ask(publish, |answer| matches!(answer, FromBroker::Accepted { .. }));
     }
 

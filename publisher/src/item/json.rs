@@ -139,7 +139,7 @@ impl<'de> Sink<'de> for Item<'_> {
         while let Some(field) = map.next_key_seed(Seed(Name { draft, find: Draft::field }))? {
             match field {
                 Field::Unknown => drop(map.next_value::<IgnoredAny>()?),
-                Field::To => map.next_value_seed(Seed(Audience(draft)))?,
+                Field::To | Field::Except => map.next_value_seed(Seed(Object { draft, field }))?,
                 field => {
                     let value = map.next_value_seed(Seed(Any))?;
                     draft.take(field, value);
@@ -150,22 +150,23 @@ impl<'de> Sink<'de> for Item<'_> {
     }
 }
 
-/// The value of `to`.
-struct Audience<'d>(&'d mut Draft);
+/// The value of `to` or `except`.
+struct Object<'d> {
+    draft: &'d mut Draft,
+    field: Field,
+}
 
-impl<'de> Sink<'de> for Audience<'_> {
+impl<'de> Sink<'de> for Object<'_> {
     type Output = ();
 
     fn value(self, value: Value<'de>) {
-        self.0.take(Field::To, value);
+        self.draft.take(self.field, value);
     }
 
     fn map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self(draft) = self;
-        if let Err(error) = draft.begin_to() {
-            draft.fail(error);
-        }
-        while let Some(field) = map.next_key_seed(Seed(Name { draft, find: Draft::field_of_to }))? {
+        let Self { draft, field } = self;
+        let find = draft.begin(field);
+        while let Some(field) = map.next_key_seed(Seed(Name { draft, find }))? {
             let value = map.next_value_seed(Seed(Any))?;
             draft.take(field, value);
         }

@@ -59,6 +59,41 @@ fn a_group_and_a_connection_are_audiences_too() {
 }
 
 #[test]
+fn one_connection_may_be_left_out() {
+    let except = json!({ "worker": 3, "connection": 7 });
+    let address = Address { worker: WorkerId(3), connection: ConnectionId(7) };
+    for to in [json!("everyone"), json!({ "group": "news" })] {
+        let item = json!({ "content": "hi", "to": to, "except": except });
+        assert_eq!(both(&item).map(|push| push.except), Ok(Some(address)));
+    }
+    let one = json!({ "worker": 3, "connection": 7 });
+    let item = json!({ "content": "hi", "to": one, "except": except });
+    assert_eq!(both(&item), Err(ApiError::ExceptForConnection));
+    let accepted = "{\"worker\":..,\"connection\":..} is accepted";
+    for (except, said) in [
+        (json!("everyone"), format!("except is \"everyone\": {accepted}")),
+        (json!(null), format!("except is \"null\": {accepted}")),
+        (json!([3, 7]), format!("except is \"[..]\": {accepted}")),
+        (json!({}), format!("except is empty: {accepted}")),
+        (json!({ "group": "g" }), format!("\"group\" is no field of except: {accepted}")),
+        (json!({ "worker": 3 }), "except has worker and no connection: one".to_owned()),
+        (json!({ "connection": 7 }), "except has connection and no worker: one".to_owned()),
+        (
+            json!({ "worker": "3", "connection": 7 }),
+            "except.worker is \"3\": a whole number".to_owned(),
+        ),
+        (
+            json!({ "worker": 3, "connection": ID_LIMIT }),
+            "except.connection is \"9007199254740992\", which is not below 2^53".to_owned(),
+        ),
+    ] {
+        let error = both(&json!({ "content": "hi", "except": except })).expect_err("refused");
+        assert!(error.to_string().starts_with(&said), "{error}");
+        assert_eq!(error.status(), 400);
+    }
+}
+
+#[test]
 fn the_options_are_those_of_the_query() {
     let item = json!({ "content": "hi", "id": "order-42", "wait": "delivered", "timeout": "5s" });
     let id = Some(IdempotencyKey::new("order-42").expect("a key"));
@@ -153,6 +188,8 @@ fn nothing_is_taken_twice() {
         (r#"{"content":"a","to":{"group":"g"},"to":{"group":"g"}}"#, "to"),
         (r#"{"content":"a","to":{"group":"g","group":"g"}}"#, "to.group"),
         (r#"{"content":"a","to":{"worker":1,"worker":1,"connection":1}}"#, "to.worker"),
+        (r#"{"content":"a","except":{"worker":1},"except":{"worker":1}}"#, "except"),
+        (r#"{"content":"a","except":{"worker":1,"worker":1}}"#, "except.worker"),
         (r#"{"content":"a","id":"1","id":"1"}"#, "id"),
         (r#"{"content":"a","wait":"accepted","wait":"accepted"}"#, "wait"),
         (r#"{"content":"a","timeout":"1s","timeout":"1s"}"#, "timeout"),

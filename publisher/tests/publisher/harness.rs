@@ -69,6 +69,7 @@ pub fn publish(number: Number, audience: Audience, content: &'static str) -> ToB
         id: None,
         count_within_millis: None,
         audience,
+        except: None,
         content: content.into(),
     }
 }

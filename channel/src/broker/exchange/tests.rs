@@ -131,7 +131,8 @@ fn interest(revision: u64, changes: &[(Audience, Option<u32>)]) -> ToBroker {
 
 fn publish(number: Number, audience: Audience) -> ToBroker {
     let (unanswered, id, count_within_millis, content) = (1, None, None, "hi".into());
-    ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content }
+    let except = None;
+    ToBroker::Publish { number, unanswered, id, count_within_millis, audience, except, content }
 }
 
 fn publish_as(key: &'static str, number: Number, content: &'static str) -> ToBroker {
@@ -141,6 +142,7 @@ fn publish_as(key: &'static str, number: Number, content: &'static str) -> ToBro
         id: Some(IdempotencyKey::new(key).unwrap()),
         count_within_millis: None,
         audience: Audience::Everyone,
+        except: None,
         content: content.into(),
     }
 }
@@ -158,7 +160,7 @@ fn at(worker: WorkerId) -> Address {
 }
 
 fn event(sequence: u64, audience: Audience) -> EncodedFrame {
-    FromBroker::Event(Event { sequence, audience, content: "hi".into() }).encode()
+    FromBroker::Event(Event { sequence, audience, except: None, content: "hi".into() }).encode()
 }
 
 fn send(link: LinkNumber, message: FromBroker) -> Effect {
@@ -622,14 +624,9 @@ fn gateways_count_when_a_publisher_asks_and_their_tallies_go_to_it() {
     let publisher = floor.publisher();
     let one = floor.listener(Audience::Everyone, 3);
     let other = floor.listener(Audience::Everyone, 0);
-    let ToBroker::Publish { number, unanswered, id, audience, content, .. } =
-        publish(6, Audience::Everyone)
-    else {
-        unreachable!()
-    };
-    let count_within_millis = Some(500);
-    let asked =
-        ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content };
+    let mut asked = publish(6, Audience::Everyone);
+    let ToBroker::Publish { count_within_millis, .. } = &mut asked else { unreachable!() };
+    *count_within_millis = Some(500);
     let lost = floor.gateway();
     floor.exchange.remove(lost, NOW);
     let ticket = Ticket { link: publisher.0, number: 6 };
@@ -668,12 +665,9 @@ fn what_is_dropped_from_the_log_goes_from_the_disk_when_its_publisher_cannot_rep
     floor.hear(publisher, publish(2, Audience::Everyone));
     floor.stored(2);
     floor.exchange.take_changes();
-    let ToBroker::Publish { number, id, audience, content, .. } = publish(3, group("news")) else {
-        unreachable!()
-    };
-    let (unanswered, count_within_millis) = (2, None);
-    let third =
-        ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content };
+    let mut third = publish(3, group("news"));
+    let ToBroker::Publish { unanswered, .. } = &mut third else { unreachable!() };
+    *unanswered = 2;
     floor.hear(publisher, third);
     floor.tick(NOW + Duration::from_secs(300));
     let trim = floor.exchange.take_changes().trim.unwrap();
@@ -710,4 +704,25 @@ fn worker_ids_that_are_counted_go_on_where_they_stood() {
     assert_eq!(floor.exchange.next_worker(), Some(10), "this log is an older copy");
     assert_eq!(floor.exchange.workers.find(WorkerId(3), NOW), Whereabouts::Away);
     assert_eq!(floor.exchange.workers.find(WorkerId(11), NOW), Whereabouts::Unknown);
+}
+
+#[test]
+fn a_head_has_all_that_was_accepted_and_nothing_that_is_staged() {
+    let mut floor = Floor::on_disk();
+    let publisher = floor.publisher();
+    let listener = floor.listener(Audience::Everyone, 1);
+    let epoch = floor.exchange.log.head().epoch;
+    let head = |number, sequence| FromBroker::Head { number, head: Position { epoch, sequence } };
+    floor.hear(publisher, publish(1, Audience::Everyone));
+    floor.stored(1);
+    floor.hear(publisher, publish(2, Audience::Everyone));
+    for (number, link) in [(7, publisher), (8, listener)] {
+        let said = floor.hear(link, ToBroker::AskHead { number });
+        assert_eq!(said, [send(link, head(number, 1))], "the second is not accepted yet");
+    }
+    let released = floor.stored(2);
+    let routed = Effect::Route { links: vec![listener], frame: event(2, Audience::Everyone) };
+    assert_eq!(released[0], routed);
+    let said = floor.hear(publisher, ToBroker::AskHead { number: 9 });
+    assert_eq!(said, [send(publisher, head(9, 2))]);
 }

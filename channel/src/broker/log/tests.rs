@@ -25,7 +25,8 @@ fn opening() -> Opening {
 
 fn record(sequence: u64, audience: Audience, content: Content, at: Duration) -> Record {
     let (publisher, number, gateways, matched) = (InstanceId(1), sequence, 0, 0);
-    Record { sequence, at, audience, content, publisher, number, gateways, matched }
+    let except = None;
+    Record { sequence, at, audience, except, content, publisher, number, gateways, matched }
 }
 
 fn group(name: impl ToString) -> Audience {
@@ -33,7 +34,7 @@ fn group(name: impl ToString) -> Audience {
 }
 
 fn frame(sequence: u64, audience: Audience, content: &'static str) -> EncodedFrame {
-    FromBroker::Event(Event { sequence, audience, content: content.into() }).encode()
+    FromBroker::Event(Event { sequence, audience, except: None, content: content.into() }).encode()
 }
 
 fn log_of(opening: Opening, contents: &[&'static str], at: Duration) -> Log {

@@ -114,6 +114,7 @@ mod tests {
             sequence,
             at: Duration::ZERO,
             audience: Audience::Everyone,
+            except: None,
             content: "x".into(),
             publisher: InstanceId(1),
             number: 1,

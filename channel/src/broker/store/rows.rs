@@ -14,7 +14,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 use campanile_messages::link::Number;
-use campanile_messages::{Audience, Content, ContentKind, Durability, IdempotencyKey, InstanceId};
+use campanile_messages::{
+    Address, Audience, Content, ContentKind, Durability, IdempotencyKey, InstanceId,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +86,10 @@ struct EventHead<A> {
     number: Number,
     gateways: u32,
     matched: u64,
+    /// Only there where it is used: without it, the row is what it was before there were exceptions,
+    /// in both directions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    except: Option<Address>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -132,6 +138,7 @@ pub fn event_value(record: &Record) -> Vec<u8> {
         number: record.number,
         gateways: record.gateways,
         matched: record.matched,
+        except: record.except,
     };
     let content = record.content.as_bytes();
     let mut value = Vec::with_capacity(content.len() + 64);
@@ -160,6 +167,7 @@ pub fn event(key: &[u8], value: &[u8]) -> Result<Record, InvalidRow> {
         sequence,
         at: Duration::from_millis(head.at_millis),
         audience: head.audience,
+        except: head.except,
         content,
         publisher: head.publisher,
         number: head.number,
@@ -259,7 +267,7 @@ fn millis(at: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::GroupName;
+    use campanile_messages::{ConnectionId, GroupName, WorkerId};
 
     use super::*;
 
@@ -272,6 +280,7 @@ mod tests {
             sequence: 258,
             at: Duration::from_millis(1_000),
             audience: group("a"),
+            except: None,
             content: "hi".into(),
             publisher: InstanceId(7),
             number: 3,
@@ -312,6 +321,18 @@ mod tests {
         expected.extend_from_slice(b"\x92\x07\x08\xc2");
         assert_eq!(state_value(&state), expected);
         assert_eq!(super::state(&expected), Ok(state));
+    }
+
+    #[test]
+    fn an_exception_stands_at_the_end_of_the_head() {
+        let except = Some(Address { worker: WorkerId(5), connection: ConnectionId(6) });
+        let record = Record { except, ..record() };
+        let value = event_value(&record);
+        assert_eq!(
+            value,
+            b"\x98\xcd\x03\xe8\x81\xa5Group\xa1a\xa1t\x07\x03\x02\xcd\x01\x2c\x92\x05\x06hi"
+        );
+        assert_eq!(event(&event_key(258), &value), Ok(record));
     }
 
     #[test]

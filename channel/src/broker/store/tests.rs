@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use std::time::Duration;
 
-use campanile_messages::{Content, GroupName, IdempotencyKey, InstanceId};
+use campanile_messages::{
+    Address, ConnectionId, Content, GroupName, IdempotencyKey, InstanceId, WorkerId,
+};
 use tempfile::TempDir;
 
 use super::*;
@@ -51,6 +53,9 @@ fn record(sequence: u64, len: usize) -> Record {
         sequence,
         at: Duration::from_millis(1_700_000_000_000 + sequence),
         audience: if sequence.is_multiple_of(3) { Audience::Everyone } else { group(sequence % 5) },
+        except: sequence
+            .is_multiple_of(4)
+            .then(|| Address { worker: WorkerId(sequence), connection: ConnectionId(7) }),
         content: Content::Binary(content.into()),
         publisher: InstanceId(sequence % 2),
         number: sequence,
