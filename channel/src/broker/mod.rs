@@ -19,6 +19,7 @@
 
 mod actor;
 mod beginning;
+mod clock;
 mod conversation;
 mod disk;
 mod disk_wait;
