@@ -28,6 +28,7 @@ use bytestring::ByteString;
 use futures_util::{Stream as _, stream};
 use tracing::debug;
 
+use crate::budget::Peer;
 use crate::courier::{CarryAll, Courier};
 use crate::http::Front;
 use crate::in_order::InOrder;
@@ -109,6 +110,7 @@ pub(crate) fn open(
     format: Format,
     request: &HttpRequest,
     presence: Presence,
+    peer: Peer,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
     let mut response = handshake(request).map_err(|_| ApiError::NotAWebsocket)?;
@@ -123,7 +125,7 @@ pub(crate) fn open(
         payload: Box::pin(payload),
         intake: Intake::new(max_message_bytes),
         order: InOrder::default(),
-        places: Places::new(presence, front.budget.reserve()),
+        places: Places::new(presence, front.budget.reserve(peer)),
         allowance: Allowance::default(),
         phase: Phase::Open,
         heard_at: Instant::now(),
@@ -244,7 +246,7 @@ impl PublishStream {
                 Err(violation) => self.violated(violation),
             }
         }
-        if self.allowance.hold(self.intake.held_bytes(), &self.places).is_err() {
+        if self.places.hold(self.intake.held_bytes()).is_err() {
             self.finish(CloseCode::Again);
         }
         if !pushes.is_empty() {
@@ -283,7 +285,8 @@ impl PublishStream {
     fn take(&mut self, item: Result<Push, ApiError>, pushes: &mut Vec<(Push, Place)>) {
         let counted = item.and_then(|push| {
             let cost = cost_bytes(&push);
-            self.allowance.take(cost, &self.places).map(|()| (push, cost))
+            self.allowance.take(cost, &self.places)?;
+            Ok((push, cost))
         });
         match counted {
             Ok((push, cost)) => pushes.push((push, self.places.place(self.order.open(cost)))),

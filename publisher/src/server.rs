@@ -118,7 +118,7 @@ fn listen(
     let stopping = server.graceful_shutdown_signal();
     let front = Front {
         courier,
-        budget: Budget::new(config.max_pending_bytes),
+        budget: Budget::new(config.shares()),
         listens_on: listener.local_addr()?.ip(),
         config: Arc::new(config.clone()),
         stopping: stopping.clone(),

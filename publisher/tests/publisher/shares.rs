@@ -1,0 +1,136 @@
+//! One caller, or many bodies without an end, do not use up the room of others.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout};
+
+use crate::harness::{Broker, DEADLINE, Publisher, accept, get, post};
+
+/// Nobody who is served well waits this long, even where much is compiled beside it.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A connection from another address of this host.
+async fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into()).expect("an address");
+    socket.connect(to).await.expect("connects")
+}
+
+/// The status and the rest of an answer after which the connection ends.
+async fn status(stream: &mut TcpStream) -> u16 {
+    let mut answer = Vec::new();
+    let reading = async {
+        while !answer.contains(&b'\n') {
+            assert_ne!(stream.read_buf(&mut answer).await.expect("an answer"), 0, "it ends");
+        }
+    };
+    timeout(DEADLINE, reading).await.expect("in time");
+    String::from_utf8_lossy(&answer)[9..12].parse().expect("a status")
+}
+
+/// One request from another address.
+async fn send_from(last: u8, to: SocketAddr, request: impl AsRef<[u8]>) -> u16 {
+    let mut stream = connect_from(last, to).await;
+    stream.write_all(request.as_ref()).await.expect("it is read");
+    status(&mut stream).await
+}
+
+/// The head of a batch of `announced` bytes, and `sent` of them.
+fn unfinished(announced: usize, sent: usize) -> Vec<u8> {
+    let head = format!("POST /batch HTTP/1.1\r\nHost: t\r\nContent-Length: {announced}\r\n\r\n[");
+    [head.as_bytes(), &vec![b' '; sent - 1]].concat()
+}
+
+#[actix::test]
+async fn batches_without_an_end_leave_room_for_everybody() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start(broker.addr);
+    let mut held = Vec::new();
+    let mut refused = 0;
+    for _ in 0..9 {
+        let mut stream = connect_from(2, publisher.addr).await;
+        // Where it is refused, the rest of it is not read.
+        if timeout(DEADLINE, stream.write_all(&unfinished(8 << 20, 7 << 20)))
+            .await
+            .is_ok_and(|r| r.is_err())
+        {
+            refused += 1;
+        }
+        held.push(stream);
+        let large = post("/", "", "x".repeat(1 << 20));
+        assert_eq!(publisher.send(&large).await.status, 200);
+        assert_eq!(send_from(2, publisher.addr, get("/?content=a")).await, 200);
+        assert_eq!(send_from(2, publisher.addr, post("/", "", "x".repeat(1_000))).await, 200);
+    }
+    // Two of them are the share of the address. The others are told so, if they listen.
+    assert!(refused <= 7, "{refused}");
+    let mut third = connect_from(2, publisher.addr).await;
+    third.write_all(&unfinished(8 << 20, 64 << 10)).await.expect("it is read");
+    third.write_all(&vec![b' '; 4 << 20]).await.ok();
+    let sent = timeout(DEADLINE, status(&mut third)).await.expect("in time");
+    assert_eq!(sent, 503);
+}
+
+#[actix::test]
+async fn fifteen_hundred_half_sent_bodies_do_not_disturb_an_honest_caller() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start_with(broker.addr, |config| config.workers = 2);
+    let to = publisher.addr;
+    let flood = actix::spawn(async move {
+        let mut held = Vec::new();
+        for _ in 0..1_500 {
+            let mut stream = connect_from(2, to).await;
+            // Some fit into what is not counted, some are refused in the middle.
+            let sent = if held.len() % 3 == 0 { 100 << 10 } else { 1_000 };
+            let _ =
+                timeout(Duration::from_millis(50), stream.write_all(&unfinished(1 << 20, sent)))
+                    .await;
+            held.push(stream);
+        }
+        held
+    });
+    let mut slowest = Duration::ZERO;
+    let mut pushed = 0;
+    let large = post("/", "", "x".repeat(500_000));
+    let mut honest = publisher.client().await;
+    while !flood.is_finished() || pushed < 20 {
+        let start = Instant::now();
+        let request = if pushed % 10 == 0 { large.clone() } else { get("/?content=a").into() };
+        honest.send(request).await;
+        assert_eq!(honest.answer().await.status, 200);
+        slowest = slowest.max(start.elapsed());
+        pushed += 1;
+    }
+    let held = flood.await.expect("no panic");
+    assert_eq!(held.len(), 1_500);
+    assert_eq!(publisher.send(&large).await.status, 200);
+    assert_eq!(publisher.get("/?content=after").await.status, 200);
+    assert!(slowest < SOON, "{slowest:?} of {pushed}");
+}
+
+#[actix::test]
+async fn a_body_over_the_share_of_its_address_is_503_and_says_so() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start_with(broker.addr, |config| {
+        config.max_content_bytes = 100_000;
+        config.max_batch_bytes = 100_000;
+        config.max_pending_bytes = 400_000;
+    });
+    // A form may have 300,000 bytes and a little, so an address has three quarters of the room.
+    let form = "application/x-www-form-urlencoded";
+    let mut first = publisher.client().await;
+    let whole = post("/", form, format!("content={}", "%61".repeat(90_000)));
+    first.send(&whole[..whole.len() - 1]).await;
+    let second = publisher.send(post("/", form, format!("content={}", "%61".repeat(90_000)))).await;
+    assert_eq!(second.status, 503);
+    let said = "too much content from your address that has not arrived whole is held by this \
+                publisher (at most 300000 bytes of one address), nothing was sent: try again\n";
+    assert_eq!(second.body, said);
+    assert!(second.header("retry-after").is_some());
+    first.send(&whole[whole.len() - 1..]).await;
+    assert_eq!(first.answer().await.status, 200);
+    assert_eq!(publisher.send(whole).await.status, 200);
+}
