@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{
-    Act, Broker, Publisher, accept, accepted, get, post, reserved_port, silent_at_first, until,
+    Act, Broker, DEADLINE, Publisher, accept, accepted, get, post, reserved_port, silent_at_first,
+    until,
 };
 
 fn receipt(number: u64) -> Value {
@@ -155,20 +156,71 @@ async fn contents_over_the_budget_are_503_in_their_place() {
         ToBroker::Publish { number: 4.., .. } => accept(message),
         _ => Act::Nothing,
     });
+    // Two items of 512 bytes fit into the 1,200 of one address.
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.max_content_bytes = 1_000;
         config.max_pending_bytes = 1_600;
     });
-    let mut stream = Stream::open(&publisher, None).await;
-    for _ in 0..5 {
-        stream.send(&item("a")).await;
-    }
-    for status in [200, 200, 200, 503, 503] {
-        assert_eq!(stream.answer().await["status"], status);
-    }
+    let mut first = Stream::open(&publisher, None).await;
+    let mut second = Stream::open(&publisher, None).await;
+    let mut third = Stream::open(&publisher, None).await;
+    first.send(&item("a")).await;
+    broker.has_received(1).await;
+    second.send(&item("a")).await;
+    broker.has_received(2).await;
+    third.send(&item("a")).await;
+    let refused = third.answer().await;
+    assert_eq!(refused["status"], 503);
+    let error = refused["error"].as_str().expect("a text");
+    assert!(error.starts_with("too much content from your address is on its way"), "{error}");
+    assert_eq!(publisher.get("/?content=b").await.status, 200);
+    assert_eq!(first.answer().await, receipt(1));
+    assert_eq!(second.answer().await, receipt(2));
     // Nothing of it is kept.
-    stream.send(&item("x".repeat(1_000))).await;
-    assert_eq!(stream.answer().await, receipt(4));
+    third.send(&item("x".repeat(1_000))).await;
+    assert_eq!(third.answer().await, receipt(4));
+}
+
+#[actix::test]
+async fn a_stream_past_its_share_is_not_read_on_and_nothing_is_refused() {
+    let broker = Broker::start(|_| Act::Nothing);
+    // An eighth of it are five items of 512 bytes.
+    let publisher = Publisher::start_with(broker.addr, |config| {
+        config.max_content_bytes = 1_000;
+        config.max_pending_bytes = 8 * 5 * 512;
+        config.confirm_limit = Duration::from_millis(500);
+    });
+    let mut stream = Stream::open(&publisher, None).await;
+    for number in 0..12 {
+        stream.send(&item(number.to_string())).await;
+    }
+    broker.has_received(5).await;
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(broker.received().len(), 5, "it was read on");
+    for _ in 0..12 {
+        assert_eq!(stream.answer().await["status"], 504);
+    }
+}
+
+#[actix::test]
+async fn who_does_not_read_its_answers_loses_its_stream_and_its_room_is_given_back() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start_with(broker.addr, |config| {
+        config.silence_limit = Duration::from_secs(1);
+        config.max_content_bytes = 100_000;
+        config.max_pending_bytes = 400_000;
+    });
+    let mut deaf = Stream::open(&publisher, None).await;
+    let text = item("x".repeat(64)).to_string();
+    let start = Instant::now();
+    // Ends with the connection, not with time: nothing is sent while nothing is taken.
+    while start.elapsed() < DEADLINE && deaf.try_send(&text).await {}
+    assert!(start.elapsed() < DEADLINE, "it is kept");
+    let mut other = Stream::open(&publisher, None).await;
+    for _ in 0..3 {
+        other.send(&item("x".repeat(100_000))).await;
+        assert_eq!(other.answer().await["status"], 200);
+    }
 }
 
 #[actix::test]
