@@ -75,7 +75,7 @@ async fn batches_without_an_end_leave_room_for_everybody() {
 }
 
 #[actix::test]
-async fn fifteen_hundred_half_sent_bodies_do_not_disturb_an_honest_caller() {
+async fn half_sent_bodies_by_the_thousand_disturb_no_honest_caller() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| config.workers = 2);
     let to = publisher.addr;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use campanile_messages::ToBroker;
 use client::Stream;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -203,7 +205,7 @@ async fn a_stream_past_its_share_is_not_read_on_and_nothing_is_refused() {
 }
 
 #[actix::test]
-async fn who_does_not_read_its_answers_loses_its_stream_and_its_room_is_given_back() {
+async fn who_does_not_read_its_answers_loses_its_stream() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.silence_limit = Duration::from_secs(1);
@@ -221,6 +223,31 @@ async fn who_does_not_read_its_answers_loses_its_stream_and_its_room_is_given_ba
         other.send(&item("x".repeat(100_000))).await;
         assert_eq!(other.answer().await["status"], 200);
     }
+}
+
+#[actix::test]
+async fn who_reads_its_answers_drop_by_drop_loses_its_stream_too() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start_with(broker.addr, |config| {
+        config.silence_limit = Duration::from_secs(1);
+    });
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4 << 10).expect("an option");
+    let mut stream = socket.connect(publisher.addr).await.expect("connects");
+    stream.write_all(handshake(KEY).as_bytes()).await.expect("it is read");
+    let (mut reader, mut writer) = stream.into_split();
+    // Items without a content: each has some 100 bytes of answer for 8 bytes.
+    let items = b"\x81\x82\0\0\0\0{}".repeat(1_000);
+    let writing = actix::spawn(async move { while writer.write_all(&items).await.is_ok() {} });
+    let reading = async {
+        let mut drop = [0; 1_024];
+        // The kernel sees that something is read all the time.
+        while reader.read(&mut drop).await.is_ok_and(|len| len > 0) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(DEADLINE, reading).await.expect("it is kept");
+    writing.await.expect("no panic");
 }
 
 #[actix::test]
