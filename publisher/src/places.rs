@@ -302,7 +302,8 @@ mod tests {
         }
     }
 
-    /// Whether the last step was possible, and not one that changes nothing.
+    /// Whether the last step was possible, and not one that changes nothing. Three pushes are enough:
+    /// more would do what these do.
     fn play(steps: &[Step]) -> bool {
         let (mut first, mut other) = (Waiter::new(), Waiter::new());
         let mut round = Some(Round::default());
@@ -345,6 +346,7 @@ mod tests {
             other.check(steps);
         }
         drop(round);
+        was_possible &= first.opened + other.opened <= 3;
         first.check_all_came(steps);
         other.check_all_came(steps);
         was_possible
@@ -361,6 +363,6 @@ mod tests {
             Step::EndRound,
             Step::DropPlace,
         ];
-        assert!(in_every_order(&steps, 8, play) > 1_000_000);
+        assert!(in_every_order(&steps, 8, play) > 100_000);
     }
 }

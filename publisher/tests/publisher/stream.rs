@@ -86,6 +86,43 @@ async fn a_message_that_is_no_item_is_answered_in_its_place_and_the_stream_lives
 }
 
 #[actix::test]
+async fn one_wrong_item_of_a_stream_harms_no_other() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start(broker.addr);
+    let mut json = Stream::open(&publisher, None).await;
+    let deep = format!("{{\"content\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+    let wrong = [
+        r#"{"content":"\ud83d"}"#,
+        r#"{"content":1e999}"#,
+        r#"{"content":"a","content":"a"}"#,
+        r#"{"content_base64":"YQ"}"#,
+        &deep,
+    ];
+    for (text, number) in wrong.into_iter().zip(1..) {
+        json.send_raw(Message::text(text)).await;
+        json.send_raw(Message::text("\u{feff}{\"content\":\"good\"}")).await;
+        assert_eq!(json.answer().await["status"], 400, "{text}");
+        assert_eq!(json.answer().await, receipt(number));
+    }
+    let mut packed = Stream::open(&publisher, Some("campanile.publish.v1.msgpack")).await;
+    let deep = [&b"\x81\xa7content"[..], &[0x91; 10_000], b"\x00"].concat();
+    let wrong = [
+        &b"\x81\xa7content\xa1\xed"[..],
+        b"\x81\xa7content\xcb\x7f\xf0\0\0\0\0\0\0",
+        b"\x82\xa7content\xa1a\xa7content\xa1a",
+        b"\x81\xaecontent_base64\xa2YQ",
+        &deep,
+    ];
+    for (bytes, number) in wrong.into_iter().zip(6..) {
+        packed.send_raw(Message::binary(bytes.to_vec())).await;
+        packed.send(&item("good")).await;
+        assert_eq!(packed.answer().await["status"], 400, "{bytes:?}");
+        assert_eq!(packed.answer().await, receipt(number));
+    }
+    assert_eq!(broker.contents(), ["good"; 10]);
+}
+
+#[actix::test]
 async fn a_full_window_is_not_read_on_and_nothing_is_refused() {
     let broker = Broker::start(|_| Act::Nothing);
     let publisher = Publisher::start_with(broker.addr, |config| {
