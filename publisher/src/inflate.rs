@@ -99,7 +99,7 @@ impl Inflate {
         Self { decoder, piece: vec![0; PIECE_BYTES].into(), has_ended: false }
     }
 
-    /// The next bytes of the body. Should be fed when [`next`](Self::next) is starved: then it holds
+    /// The next bytes of the body. Should be fed when [`inflate`](Self::inflate) is starved: then it holds
     /// no more than what it is fed.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.input().bytes.extend_from_slice(bytes);
@@ -119,7 +119,7 @@ impl Inflate {
     ///
     /// # Errors
     /// What is wrong with the body; nothing more must be asked for.
-    pub fn next(&mut self) -> Result<Inflated<'_>, InvalidCompression> {
+    pub fn inflate(&mut self) -> Result<Inflated<'_>, InvalidCompression> {
         if !self.has_ended {
             match self.decoder.read(&mut self.piece) {
                 Ok(0) => self.has_ended = true,
@@ -241,7 +241,7 @@ mod tests {
         let mut content = Vec::new();
         let mut pieces = body.chunks(piece);
         loop {
-            match inflate.next()? {
+            match inflate.inflate()? {
                 Inflated::Piece(piece) => content.extend_from_slice(piece),
                 Inflated::End => return Ok(content),
                 Inflated::Starved => match pieces.next() {
@@ -320,7 +320,7 @@ mod tests {
         assert!(bomb.len() < 64 << 10);
         inflate.feed(&bomb);
         for _ in 0..100 {
-            let Ok(Inflated::Piece(piece)) = inflate.next() else { panic!("it goes on") };
+            let Ok(Inflated::Piece(piece)) = inflate.inflate() else { panic!("it goes on") };
             assert!(piece.len() <= PIECE_BYTES);
         }
         assert!(inflate.held_bytes() > bomb.len() / 2, "no more was read than was used");

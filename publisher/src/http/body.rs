@@ -102,7 +102,7 @@ async fn drain(
     reserved: &mut Reserved,
 ) -> Result<bool, ApiError> {
     loop {
-        match inflate.next()? {
+        match inflate.inflate()? {
             Inflated::Starved => return Ok(false),
             Inflated::End => return Ok(true),
             Inflated::Piece(piece) => {
