@@ -9,6 +9,9 @@ use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 /// How much is inflated at once: about a tenth of a millisecond.
 pub const PIECE_BYTES: usize = 32 << 10;
 
+/// What a decoder holds beside what it was fed: its window of 32 KiB and its tables.
+pub const DECODER_BYTES: usize = 48 << 10;
+
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
@@ -54,9 +57,9 @@ pub enum InvalidCompression {
 
 /// What came of one step.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Inflated<'a> {
-    /// The next bytes of the content, at least one and at most [`PIECE_BYTES`].
-    Piece(&'a [u8]),
+pub enum Inflated {
+    /// There are more bytes of the content, at least one and at most [`PIECE_BYTES`].
+    Piece,
     /// More of the body is needed.
     Starved,
     /// All of it was inflated.
@@ -67,7 +70,6 @@ pub enum Inflated<'a> {
 #[derive(Debug)]
 pub struct Inflate {
     decoder: Decoder,
-    piece: Box<[u8]>,
     /// The decoder has come to the end of its stream.
     has_ended: bool,
 }
@@ -96,7 +98,7 @@ impl Inflate {
             Compression::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(input))),
             Compression::Deflate => Decoder::Unknown(input),
         };
-        Self { decoder, piece: vec![0; PIECE_BYTES].into(), has_ended: false }
+        Self { decoder, has_ended: false }
     }
 
     /// The next bytes of the body. Should be fed when [`inflate`](Self::inflate) is starved: then it holds
@@ -110,20 +112,19 @@ impl Inflate {
         self.input().is_complete = true;
     }
 
-    /// How many bytes are held.
-    pub fn held_bytes(&mut self) -> usize {
-        self.input().bytes.len()
-    }
-
-    /// The next piece of the content.
+    /// Adds the next piece of the content.
     ///
     /// # Errors
     /// What is wrong with the body; nothing more must be asked for.
-    pub fn inflate(&mut self) -> Result<Inflated<'_>, InvalidCompression> {
+    pub fn inflate(&mut self, content: &mut BytesMut) -> Result<Inflated, InvalidCompression> {
         if !self.has_ended {
-            match self.decoder.read(&mut self.piece) {
+            let before = content.len();
+            content.resize(before + PIECE_BYTES, 0);
+            let read = self.decoder.read(&mut content[before..]);
+            content.truncate(before + *read.as_ref().unwrap_or(&0));
+            match read {
                 Ok(0) => self.has_ended = true,
-                Ok(len) => return Ok(Inflated::Piece(&self.piece[..len])),
+                Ok(_) => return Ok(Inflated::Piece),
                 Err(error) => {
                     return match error.kind() {
                         ErrorKind::WouldBlock => Ok(Inflated::Starved),
@@ -238,12 +239,12 @@ mod tests {
         piece: usize,
     ) -> Result<Vec<u8>, InvalidCompression> {
         let mut inflate = Inflate::new(compression);
-        let mut content = Vec::new();
+        let mut content = BytesMut::new();
         let mut pieces = body.chunks(piece);
         loop {
-            match inflate.inflate()? {
-                Inflated::Piece(piece) => content.extend_from_slice(piece),
-                Inflated::End => return Ok(content),
+            match inflate.inflate(&mut content)? {
+                Inflated::Piece => {}
+                Inflated::End => return Ok(content.into()),
                 Inflated::Starved => match pieces.next() {
                     Some(piece) => inflate.feed(piece),
                     None => inflate.complete(),
@@ -319,11 +320,13 @@ mod tests {
         let bomb = gzip(&vec![0; 32 << 20]);
         assert!(bomb.len() < 64 << 10);
         inflate.feed(&bomb);
+        let mut content = BytesMut::new();
         for _ in 0..100 {
-            let Ok(Inflated::Piece(piece)) = inflate.inflate() else { panic!("it goes on") };
-            assert!(piece.len() <= PIECE_BYTES);
+            let before = content.len();
+            assert_eq!(inflate.inflate(&mut content), Ok(Inflated::Piece));
+            assert!(content.len() - before <= PIECE_BYTES);
         }
-        assert!(inflate.held_bytes() > bomb.len() / 2, "no more was read than was used");
+        assert!(inflate.input().bytes.len() > bomb.len() / 2, "no more was read than was used");
     }
 
     #[test]

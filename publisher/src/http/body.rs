@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::{Front, content_length};
 use crate::ApiError;
 use crate::budget::{FREE_BYTES, Reserved};
-use crate::inflate::{Compression, Inflate, Inflated};
+use crate::inflate::{Compression, DECODER_BYTES, Inflate, Inflated};
 use crate::shown::Shown;
 
 /// The first room for a body whose length is not known to be less; it grows as bytes arrive. No more
@@ -53,8 +53,8 @@ async fn read_all(
     too_large: ApiError,
     reserved: &mut Reserved,
 ) -> Result<Bytes, ApiError> {
-    let mut inflate = encoding(request)?.map(Inflate::new);
-    let max_sent_bytes = match inflate {
+    let compression = encoding(request)?;
+    let max_sent_bytes = match compression {
         None => max_bytes,
         Some(_) => Compression::max_bytes(max_bytes),
     };
@@ -62,58 +62,70 @@ async fn read_all(
     if announced > max_sent_bytes as u64 {
         return Err(too_large);
     }
-    let room = BODY_ROOM_BYTES.min(usize::try_from(announced).unwrap_or(usize::MAX));
-    let mut body = BytesMut::with_capacity(room);
-    let mut sent_bytes = 0;
+    let mut reading = Reading { body: BytesMut::new(), sent_bytes: 0, max_bytes, reserved };
+    let mut inflate = match compression {
+        None => {
+            let room = BODY_ROOM_BYTES.min(usize::try_from(announced).unwrap_or(usize::MAX));
+            reading.body.reserve(room);
+            None
+        }
+        Some(compression) => {
+            // Before there is a decoder, of which a caller may have many.
+            reading.hold_inflating()?;
+            Some(Inflate::new(compression))
+        }
+    };
     while let Some(chunk) = payload.next().await {
         let chunk = chunk
             .map_err(|error| ApiError::BrokenBody { reason: Shown::from(&*error.to_string()) })?;
-        sent_bytes += chunk.len();
-        if sent_bytes > max_sent_bytes {
+        reading.sent_bytes += chunk.len();
+        if reading.sent_bytes > max_sent_bytes {
             return Err(too_large);
         }
         match &mut inflate {
             None => {
-                reserved.hold(sent_bytes)?;
-                body.extend_from_slice(&chunk);
+                reading.reserved.hold(reading.sent_bytes)?;
+                reading.body.extend_from_slice(&chunk);
             }
             Some(inflate) => {
                 inflate.feed(&chunk);
-                if drain(inflate, &mut body, max_bytes, &too_large, reserved).await? {
-                    return Ok(body.freeze());
-                }
+                reading.drain(inflate, &too_large).await?;
             }
         }
     }
     if let Some(inflate) = &mut inflate {
         inflate.complete();
-        drain(inflate, &mut body, max_bytes, &too_large, reserved).await?;
+        reading.drain(inflate, &too_large).await?;
     }
-    Ok(body.freeze())
+    Ok(reading.body.freeze())
 }
 
-/// Takes what can be inflated of what has arrived; returns whether that is the end. Others have their
-/// turn after each piece.
-async fn drain(
-    inflate: &mut Inflate,
-    body: &mut BytesMut,
+/// A body in the making.
+struct Reading<'a> {
+    body: BytesMut,
+    /// As it was sent, compressed or not.
+    sent_bytes: usize,
     max_bytes: usize,
-    too_large: &ApiError,
-    reserved: &mut Reserved,
-) -> Result<bool, ApiError> {
-    loop {
-        match inflate.inflate()? {
-            Inflated::Starved => return Ok(false),
-            Inflated::End => return Ok(true),
-            Inflated::Piece(piece) => {
-                if body.len() + piece.len() > max_bytes {
-                    return Err(too_large.clone());
-                }
-                body.extend_from_slice(piece);
+    reserved: &'a mut Reserved,
+}
+
+impl Reading<'_> {
+    /// Takes what can be inflated of what has arrived. Others have their turn after each piece.
+    async fn drain(&mut self, inflate: &mut Inflate, too_large: &ApiError) -> Result<(), ApiError> {
+        while inflate.inflate(&mut self.body)? == Inflated::Piece {
+            if self.body.len() > self.max_bytes {
+                return Err(too_large.clone());
             }
+            self.hold_inflating()?;
+            yield_now().await;
         }
-        reserved.hold(body.len() + inflate.held_bytes())?;
-        yield_now().await;
+        self.hold_inflating()
+    }
+
+    /// What was sent may be held too where it does not become content, such as a header of gzip.
+    fn hold_inflating(&mut self) -> Result<(), ApiError> {
+        let held = self.body.len().max(self.sent_bytes) + DECODER_BYTES;
+        Ok(self.reserved.hold(held)?)
     }
 }
 

@@ -136,3 +136,33 @@ async fn a_body_over_the_share_of_its_address_is_503_and_says_so() {
     assert_eq!(first.answer().await.status, 200);
     assert_eq!(publisher.send(whole).await.status, 200);
 }
+
+#[actix::test]
+async fn decoders_of_compressed_bodies_count_too() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start_with(broker.addr, |config| {
+        config.max_content_bytes = 1_000;
+        config.max_batch_bytes = 1_000;
+        config.max_pending_bytes = 800_000;
+    });
+    let head = "POST / HTTP/1.1\r\nHost: t\r\nContent-Encoding: gzip\r\nContent-Length: 99\r\n\r\n";
+    let mut held = Vec::new();
+    // Each has 32 KiB beyond what is not counted, and an address 200,000 bytes.
+    for _ in 0..6 {
+        let mut client = publisher.client().await;
+        client.send(head).await;
+        held.push(client);
+    }
+    let mut refused = publisher.client().await;
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        // The six may be read later than this one.
+        refused.send(head).await;
+        match timeout(Duration::from_millis(100), refused.answer()).await {
+            Ok(answer) => break assert_eq!(answer.status, 503),
+            Err(_) => refused = publisher.client().await,
+        }
+        assert!(Instant::now() < deadline, "decoders are not counted");
+    }
+    assert_eq!(publisher.get("/?content=a").await.status, 200);
+}
