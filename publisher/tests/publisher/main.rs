@@ -2,6 +2,7 @@
 
 mod answers;
 mod batch;
+mod compression;
 mod cors;
 mod counting;
 mod guard;
@@ -11,5 +12,6 @@ mod ids;
 mod limits;
 mod outage;
 mod repeats;
+mod shares;
 mod shutdown;
 mod stream;
