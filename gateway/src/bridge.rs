@@ -22,6 +22,7 @@ use tracing::{error, warn};
 use crate::config::GatewayConfig;
 use crate::counts::Counts;
 use crate::delivery::{Deliveries, Delivery, Framed};
+use crate::heads::{AskHead, Askers, NoHead};
 use crate::interest::{Interest, Report};
 use crate::recent::{Past, Recent};
 use crate::registry::{DeliveriesReady, Registry};
@@ -59,6 +60,8 @@ pub struct Bridge {
     /// The event that comes next is to be counted.
     count: Option<(PushTicket, u64, Duration)>,
     counts: Counts,
+    /// Who wants to know where the log ends.
+    askers: Askers,
     /// Called when the workers have their ids.
     ready: Option<Ready>,
     _vital: Vital,
@@ -110,6 +113,7 @@ impl Bridge {
             past: None,
             count: None,
             counts: Counts::default(),
+            askers: Askers::default(),
             ready: Some(ready),
             _vital: Vital("bridge"),
         }
@@ -126,6 +130,8 @@ impl Actor for Bridge {
         actix_rt::spawn(async move { hold(owner, broker, MAX_LINK_QUEUE_BYTES, has_room).await });
         ctx.run_interval(EXPIRE, |bridge, _| {
             bridge.interest.expire(Instant::now());
+            bridge.askers.expire(Instant::now());
+            bridge.ask_head();
             bridge.report();
         });
     }
@@ -197,6 +203,10 @@ impl Handler<Received> for Bridge {
                     let within = Duration::from_millis(within_millis.into());
                     self.count = Some((ticket, sequence, within));
                 }
+                FromBroker::Head { number, head } => {
+                    self.askers.answered(number, head);
+                    self.ask_head();
+                }
                 // `hold` keeps these, and the rest is for publishers.
                 other => warn!(?other, "the broker sent what is not for a gateway"),
             }
@@ -210,6 +220,7 @@ impl Handler<LinkDown> for Bridge {
 
     fn handle(&mut self, _: LinkDown, ctx: &mut Self::Context) {
         self.outbound = None;
+        self.askers.link_lost();
         self.past = None;
         self.count = None;
         self.counts.clear();
@@ -260,6 +271,20 @@ impl Handler<Answer> for Bridge {
     }
 }
 
+impl Handler<AskHead> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, AskHead(asker): AskHead, _: &mut Self::Context) {
+        if self.outbound.is_none() {
+            // A caller that is gone has no use for an answer.
+            let _ = asker.send(Err(NoHead::NoLink));
+            return;
+        }
+        self.askers.add(asker, Instant::now());
+        self.ask_head();
+    }
+}
+
 /// Clients come back whose interest the broker has confirmed. Each is answered with
 /// [`Delivery::Resumed`].
 #[derive(Debug, Message)]
@@ -307,6 +332,7 @@ impl Handler<Finish> for Bridge {
         if let Some(outbound) = self.outbound.take() {
             outbound.finish();
         }
+        self.askers.link_lost();
         ctx.stop();
     }
 }
@@ -422,6 +448,16 @@ impl Bridge {
         {
             let max_bytes = self.max_replay_bytes as u64;
             self.send(ToBroker::Fetch { number, audiences, max_bytes });
+        }
+    }
+
+    /// A link that has no room for the question is asked at the next turn of the clock.
+    fn ask_head(&mut self) {
+        if let Some(outbound) = &self.outbound
+            && let Some(number) = self.askers.question()
+            && outbound.send(&ToBroker::AskHead { number }.encode()).is_err()
+        {
+            self.askers.not_sent();
         }
     }
 

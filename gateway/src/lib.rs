@@ -18,6 +18,7 @@ pub mod delivery;
 pub mod door;
 pub mod event_stream;
 pub mod head;
+pub mod heads;
 pub mod interest;
 pub mod liveness;
 pub mod page;

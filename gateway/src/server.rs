@@ -21,6 +21,7 @@ use crate::bridge::{Bridge, Finish, Worker};
 use crate::config::GatewayConfig;
 use crate::delivery::Deliveries;
 use crate::door::Door;
+use crate::heads::PositionSource;
 use crate::page;
 use crate::registry::{Drain, Registry};
 use crate::seats::Seats;
@@ -51,9 +52,9 @@ pub async fn serve(
         workers = handles.map(start).collect();
         Bridge::new(&config, workers.clone(), audiences.clone(), Box::new(ready))
     });
-    let doors = arbiters.iter().zip(&workers);
-    let doors: Vec<_> =
-        doors.map(|(arbiter, worker)| open_door(arbiter, worker, &config, listens_on)).collect();
+    let source = PositionSource::new(bridge.clone(), config.clone(), listens_on);
+    let open = |(arbiter, worker)| open_door(arbiter, worker, &config, listens_on, source.clone());
+    let doors: Vec<_> = arbiters.iter().zip(&workers).map(open).collect();
 
     let acceptor = Acceptor::start(listener, seats.clone(), doors, config.max_connections)?;
     shutdown.await;
@@ -103,13 +104,15 @@ fn open_door(
     worker: &Worker,
     config: &Arc<GatewayConfig>,
     listens_on: IpAddr,
+    source: PositionSource,
 ) -> mpsc::UnboundedSender<Arrival> {
     let (sender, mut arrivals) = mpsc::unbounded_channel::<Arrival>();
     let (worker, config) = (worker.clone(), config.clone());
     on.spawn_fn(move || {
         actix_rt::spawn(async move {
             let _vital = Vital("door");
-            let page = page::server(config.publisher_url.as_deref().unwrap_or_default()).await;
+            let publisher_url = config.publisher_url.as_deref().unwrap_or_default();
+            let page = page::server(publisher_url, source).await;
             let door = Rc::new(Door::new(config, worker.id, worker.registry, page, listens_on));
             while let Some(Arrival { socket, peer, admission }) = arrivals.recv().await {
                 let Ok(stream) = TcpStream::from_std(socket) else {

@@ -8,6 +8,7 @@ mod harness;
 mod ids;
 mod limits;
 mod outage;
+mod position;
 mod repeats;
 mod shutdown;
 mod stream;
