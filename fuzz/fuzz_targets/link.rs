@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use campanile_messages::frame::{
     decode_hello, decode_welcome, encode_hello, encode_welcome, take_frame,
 };
-use campanile_messages::link::{Gap, Tally, Ticket};
+use campanile_messages::link::{Gap, Tally, Ticket, Want};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, DecodeError, EncodedFrame, Event, FromBroker, GroupName,
     IdempotencyKey, Position, ToBroker, WorkerId,
@@ -51,7 +51,13 @@ fn made_up(data: &[u8]) {
         ToBroker::Attach { cursor: gap.map(|_| position) },
         ToBroker::Fetch {
             number: number(),
-            audiences: vec![audience.clone(); (number() % 20) as usize],
+            wants: vec![
+                Want {
+                    since: number(),
+                    audiences: vec![audience.clone(); (number() % 20) as usize],
+                };
+                (number() % 5) as usize
+            ],
             max_bytes: number(),
         },
         ToBroker::Counted { ticket, tally },
@@ -71,13 +77,14 @@ fn made_up(data: &[u8]) {
     for message in [
         FromBroker::Attached { from: position, gap },
         FromBroker::Mark { head: number() },
+        FromBroker::Disk { is_waiting: number() % 2 == 0 },
         FromBroker::Past {
             audience: audience.clone(),
             events: small(number()),
             expired: number(),
-            left_out: number(),
+            complete_after: number(),
         },
-        FromBroker::Fetched { number: number() },
+        FromBroker::Fetched { number: number(), served: small(number()) },
         FromBroker::Head { number: number(), head: position },
         FromBroker::Event(Event { sequence: number(), audience: audience.clone(), except, content }),
         FromBroker::Count { ticket, sequence: number(), within_millis: small(number()) },

@@ -8,13 +8,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use campanile_channel::watchdog::Pulse;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, warn};
 
 use crate::seats::{Seat, Seats};
-use crate::vital::Vital;
 
 /// How long the loop rests when the process has no file descriptors left.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
@@ -67,13 +67,13 @@ impl Acceptor {
         seats: Seats,
         doors: Vec<UnboundedSender<Arrival>>,
         max_connections: usize,
+        pulse: Pulse,
     ) -> io::Result<Self> {
         let (stopped, running) = io::pipe()?;
         let thread = thread::Builder::new().name("acceptor".to_owned()).spawn(move || {
-            let _vital = Vital("acceptor");
             let refusals = Seats::new(doors.len());
             let hall = Hall { seats, refusals, doors, max_connections };
-            hall.accept_until(&listener, &stopped);
+            hall.accept_until(&listener, &stopped, &pulse);
         })?;
         Ok(Self { thread, running })
     }
@@ -95,12 +95,15 @@ struct Hall {
 }
 
 impl Hall {
-    fn accept_until(&self, listener: &TcpListener, stopped: &PipeReader) {
+    fn accept_until(&self, listener: &TcpListener, stopped: &PipeReader, pulse: &Pulse) {
         let mut told_full = None::<Instant>;
         loop {
             let mut ready =
                 [PollFd::new(listener, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
-            match poll(&mut ready, None) {
+            let waits = pulse.enter_kernel("poll");
+            let polled = poll(&mut ready, None);
+            drop(waits);
+            match polled {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
                     error!(%error, "cannot wait for connections");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use campanile_channel::{Full, outbox::SLICE_BYTES};
+use campanile_channel::Full;
 use campanile_messages::link::Gap;
 use campanile_messages::{Address, ConnectionId, GroupName, Position};
 use tokio::sync::oneshot;
@@ -125,15 +125,10 @@ impl Client {
         self.socket.release();
     }
 
-    /// Whether the client may be sent what it has missed: not if that is too much, nor while more
-    /// waits for it than its outbox takes, or a client that does not read could ask again and again.
-    pub fn has_room(&self, events: &[Arc<Framed>], config: &GatewayConfig) -> bool {
-        let waits_for_much = || self.socket.held_bytes() > config.max_outbox_bytes;
-        match events.len() {
-            0 => true,
-            1 => !waits_for_much(),
-            _ => self.replay_bytes(events) <= config.max_replay_bytes && !waits_for_much(),
-        }
+    /// Whether the client may be sent what it has missed: not while more waits for it than its
+    /// outbox takes, or a client that does not read could ask again and again.
+    pub fn has_room(&self, config: &GatewayConfig) -> bool {
+        self.socket.held_bytes() <= config.max_outbox_bytes
     }
 
     /// Sends what the client has missed, past the bound of its outbox.
@@ -144,11 +139,6 @@ impl Client {
         let last = events.iter().map(|event| event.sequence()).max().unwrap_or(0);
         self.told.set(self.told.get().max(last));
         self.socket.replay(events.iter().map(|event| event.frame(self.protocol).clone()));
-    }
-
-    /// What it would cost to keep these events for the client.
-    fn replay_bytes(&self, events: &[Arc<Framed>]) -> usize {
-        events.iter().map(|event| event.frame(self.protocol).len() + SLICE_BYTES).sum()
     }
 
     /// The client listens to a group that it has asked for.

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Door {
     registry: Addr<Registry>,
     page: Serve,
     listens_on: IpAddr,
+    /// The gateway has had no link for too long.
+    is_cut_off: Arc<AtomicBool>,
     last_connection: Cell<u64>,
 }
 
@@ -53,8 +56,10 @@ impl Door {
         registry: Addr<Registry>,
         page: Serve,
         listens_on: IpAddr,
+        is_cut_off: Arc<AtomicBool>,
     ) -> Self {
-        Self { config, worker, registry, page, listens_on, last_connection: Cell::new(0) }
+        let last_connection = Cell::new(0);
+        Self { config, worker, registry, page, listens_on, is_cut_off, last_connection }
     }
 
     /// Serves a connection up to the point where its session has started, or to its end.
@@ -119,10 +124,11 @@ impl Door {
             _ => return Ok(Admitted::Page),
         };
         // Last: a request that is wrong anyway should hear that first.
-        match (self.worker.get(), &admitted) {
-            (Some(_), _) => Ok(admitted),
-            (None, Admitted::EventStream(_)) => Err(come_back()),
-            (None, _) => Err(Refusal::no_broker()),
+        let has_broker = self.worker.get().is_some() && !self.is_cut_off.load(Ordering::Relaxed);
+        match &admitted {
+            _ if has_broker => Ok(admitted),
+            Admitted::EventStream(_) => Err(come_back()),
+            _ => Err(Refusal::no_broker()),
         }
     }
 

@@ -107,6 +107,11 @@ impl PositionSource {
         Self { bridge, config, listens_on }
     }
 
+    /// The gateway's own address.
+    pub fn listens_on(&self) -> IpAddr {
+        self.listens_on
+    }
+
     async fn ask(&self) -> Result<Position, NoHead> {
         let (asker, answered) = oneshot::channel();
         self.bridge.do_send(AskHead(asker));

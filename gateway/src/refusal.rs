@@ -49,9 +49,9 @@ impl Refusal {
         Self { status: 431, headers: "", sentence }
     }
 
-    /// 503: there has been no broker yet.
+    /// 503: there has been no broker yet, or none for long.
     pub fn no_broker() -> Self {
-        let sentence = "this gateway has not reached its broker yet, try again".to_owned();
+        let sentence = "this gateway has no link to its broker, try again or another".to_owned();
         Self { status: 503, headers: "Retry-After: 1\r\n", sentence }
     }
 
@@ -117,8 +117,8 @@ mod tests {
         assert_eq!(
             &Refusal::no_broker().response(None)[..],
             b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n\
-              Content-Type: text/plain; charset=utf-8\r\nContent-Length: 55\r\n\r\n\
-              this gateway has not reached its broker yet, try again\n"
+              Content-Type: text/plain; charset=utf-8\r\nContent-Length: 61\r\n\r\n\
+              this gateway has no link to its broker, try again or another\n"
         );
         assert_eq!(
             &Refusal::come_back(5000).response(Some("http://h"))[..],

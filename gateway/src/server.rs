@@ -2,14 +2,15 @@
 //! which all that ends.
 
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::TcpListener;
 use std::rc::Rc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::prelude::*;
 use actix_rt::Arbiter;
+use campanile_channel::watchdog::Pulse;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -25,7 +26,10 @@ use crate::heads::PositionSource;
 use crate::page;
 use crate::registry::{Drain, Registry};
 use crate::seats::Seats;
-use crate::vital::Vital;
+use crate::websocket::CloseCode;
+
+/// How long the bridge may take to end its link.
+const FINISH_LIMIT: Duration = Duration::from_secs(1);
 
 /// Runs a gateway on a bound listener until `shutdown` resolves and its clients have been told to
 /// go; calls `ready` when it has a broker, and so can take its first connection. Needs the context
@@ -45,28 +49,38 @@ pub async fn serve(
     let seats = Seats::new(config.workers);
     let arbiters: Vec<_> = (0..config.workers).map(|_| Arbiter::new()).collect();
     let audiences = Arc::new(AtomicUsize::new(0));
+    let is_cut_off = Arc::new(AtomicBool::new(false));
     let mut workers = Vec::new();
     let bridge = Bridge::create(|ctx| {
         let handles = arbiters.iter().map(Arbiter::handle).enumerate();
         let start = |(i, on)| start_registry(i, &on, &config, ctx.address(), audiences.clone());
         workers = handles.map(start).collect();
-        Bridge::new(&config, workers.clone(), audiences.clone(), Box::new(ready))
+        let (audiences, is_cut_off) = (audiences.clone(), is_cut_off.clone());
+        Bridge::new(&config, workers.clone(), audiences, is_cut_off, Box::new(ready))
     });
     let source = PositionSource::new(bridge.clone(), config.clone(), listens_on);
-    let open = |(arbiter, worker)| open_door(arbiter, worker, &config, listens_on, source.clone());
-    let doors: Vec<_> = arbiters.iter().zip(&workers).map(open).collect();
+    let doors = arbiters.iter().zip(&workers).enumerate();
+    let doors: Vec<_> = doors
+        .map(|(index, (arbiter, worker))| {
+            let pulse = config.watchdog.watch(format!("door {index}"));
+            open_door(arbiter, worker, &config, source.clone(), is_cut_off.clone(), pulse)
+        })
+        .collect();
 
-    let acceptor = Acceptor::start(listener, seats.clone(), doors, config.max_connections)?;
+    let pulse = config.watchdog.watch("acceptor");
+    let acceptor = Acceptor::start(listener, seats.clone(), doors, config.max_connections, pulse)?;
     shutdown.await;
     acceptor.stop();
     info!(connections = seats.taken(), "shutting down: clients are told to go");
     for worker in &workers {
-        worker.registry.do_send(Drain { over: config.drain });
+        worker.registry.do_send(Drain { over: config.drain, code: CloseCode::GoingAway });
     }
     if timeout(config.drain + config.shutdown_limit, emptied(&seats)).await.is_err() {
         warn!(connections = seats.taken(), "cut the connections that did not end in time");
     }
-    let _ = bridge.send(Finish).await;
+    if timeout(FINISH_LIMIT, bridge.send(Finish)).await.is_err() {
+        warn!("the bridge has not ended its link in time");
+    }
     for arbiter in arbiters {
         arbiter.stop();
     }
@@ -103,18 +117,28 @@ fn open_door(
     on: &Arbiter,
     worker: &Worker,
     config: &Arc<GatewayConfig>,
-    listens_on: IpAddr,
     source: PositionSource,
+    is_cut_off: Arc<AtomicBool>,
+    pulse: Pulse,
 ) -> mpsc::UnboundedSender<Arrival> {
     let (sender, mut arrivals) = mpsc::unbounded_channel::<Arrival>();
     let (worker, config) = (worker.clone(), config.clone());
     on.spawn_fn(move || {
         actix_rt::spawn(async move {
-            let _vital = Vital("door");
+            let listens_on = source.listens_on();
             let publisher_url = config.publisher_url.as_deref().unwrap_or_default();
             let page = page::server(publisher_url, source).await;
-            let door = Rc::new(Door::new(config, worker.id, worker.registry, page, listens_on));
-            while let Some(Arrival { socket, peer, admission }) = arrivals.recv().await {
+            let door = Rc::new(Door::new(
+                config,
+                worker.id,
+                worker.registry,
+                page,
+                listens_on,
+                is_cut_off,
+            ));
+            while let Some(Arrival { socket, peer, admission }) =
+                pulse.during(arrivals.recv()).await
+            {
                 let Ok(stream) = TcpStream::from_std(socket) else {
                     continue;
                 };

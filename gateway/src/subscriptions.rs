@@ -219,9 +219,12 @@ impl<T> Subscriptions<T> {
     }
 
     /// The broker knows of every step up to this ticket. Those that have missed nothing are done.
-    pub fn confirm(&mut self, up_to: Ticket) -> Vec<Confirmed> {
+    /// Returns at most `max` of them; as many as that mean that there may be more.
+    pub fn confirm(&mut self, up_to: Ticket, max: usize) -> Vec<Confirmed> {
         let mut confirmed = Vec::new();
-        while let Some(entry) = self.pending.first_entry().filter(|entry| *entry.key() <= up_to) {
+        while confirmed.len() < max
+            && let Some(entry) = self.pending.first_entry().filter(|entry| *entry.key() <= up_to)
+        {
             let (ticket, Pending { connection, since }) = entry.remove_entry();
             match since {
                 Some(Since::At(since)) => {

@@ -54,7 +54,7 @@ pub struct PublisherConfig {
     /// client's pool, most give up after 60 s or less, closes first.
     pub keep_alive: Duration,
     /// How long the requests under way may take at shutdown, and what was handed over to be answered.
-    /// Default: 10 s.
+    /// Default: 7 s.
     pub shutdown_limit: Duration,
 }
 
@@ -95,7 +95,7 @@ impl PublisherConfig {
             head_limit: Duration::from_secs(5),
             body_limit: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
-            shutdown_limit: Duration::from_secs(10),
+            shutdown_limit: Duration::from_secs(7),
         }
     }
 

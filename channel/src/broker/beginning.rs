@@ -8,7 +8,7 @@ use tracing::info;
 use super::exchange::{Exchange, Start};
 use super::log::Opening;
 use super::store::{Recovered, Store, StoreError};
-use super::worker_ids::Supply;
+use super::worker_ids::{Supply, reserved_from};
 use super::{BrokerConfig, Storage};
 
 /// The time since the Unix epoch; it never goes back.
@@ -38,7 +38,8 @@ impl Clock {
 /// If it cannot be used.
 pub fn open(storage: &Storage) -> Result<(Store, Recovered), StoreError> {
     let Storage { dir, durability } = storage;
-    let (store, recovered) = Store::open(dir, *durability, rand::random)?;
+    let (mut store, recovered) = Store::open(dir, *durability, rand::random)?;
+    store.set_next_worker(reserved_from(recovered.next_worker))?;
     info!(
         data_dir = %dir.display(),
         durability = durability.word(),
@@ -52,13 +53,9 @@ pub fn open(storage: &Storage) -> Result<(Store, Recovered), StoreError> {
 }
 
 /// An exchange with what an earlier broker left, or with nothing.
-pub fn exchange(
-    config: &BrokerConfig,
-    now: Duration,
-    recovered: Option<(Durability, Recovered)>,
-) -> Exchange {
+pub fn exchange(config: &BrokerConfig, now: Duration, recovered: Option<Recovered>) -> Exchange {
     let keeps = recovered.is_some();
-    let (durability, recovered) = recovered.unzip();
+    let durability = config.storage.as_ref().map(|storage| storage.durability);
     let worker_ids = match &recovered {
         Some(recovered) => Supply::Counted(recovered.next_worker),
         None => Supply::Drawn(Box::new(rand::random)),

@@ -148,7 +148,7 @@ mod tests {
         [
             interest(1),
             ToBroker::Attach { cursor: None },
-            ToBroker::Fetch { number: 1, audiences: vec![], max_bytes: 1 },
+            ToBroker::Fetch { number: 1, wants: vec![], max_bytes: 1 },
             ToBroker::Counted { ticket, tally: Tally::default() },
             ToBroker::Delivered { ticket, outcome: Outcome::Written },
         ]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use campanile_messages::link::{
-    Gap, InterestChange, Number, Outcome, Role, Tally, Ticket, Welcome,
+    Gap, InterestChange, Number, Outcome, Role, Tally, Ticket, Want, Welcome,
 };
 use campanile_messages::{
     Address, Audience, Content, Durability, EncodedFrame, FromBroker, Hello, InstanceId, Position,
@@ -15,7 +15,7 @@ use campanile_messages::{
 use super::LinkNumber;
 use super::conversation::{Conversation, Violation};
 use super::intake::{Intake, Publish, Staged, Taken};
-use super::log::{Log, Opening};
+use super::log::{Log, Opening, Past};
 use super::receipt::Receipt;
 use super::record::{Changes, KnownId, Record, Trim};
 use super::routing::{Routing, TooManyAudiences};
@@ -205,6 +205,24 @@ impl Exchange {
         self.workers.next_counted()
     }
 
+    /// Whether a hello cannot be answered before more worker ids are reserved on disk.
+    pub fn must_wait(&self, hello: &Hello) -> bool {
+        match &hello.role {
+            Role::Gateway { workers, held } => held.is_empty() && self.workers.must_wait(*workers),
+            Role::Publisher { .. } => false,
+        }
+    }
+
+    /// Up to where worker ids are to be reserved on disk, if it is time to; said once.
+    pub fn workers_to_reserve(&mut self) -> Option<u64> {
+        self.workers.to_reserve()
+    }
+
+    /// Worker ids up to here are reserved on disk.
+    pub fn workers_reserved(&mut self, up_to: u64) {
+        self.workers.reserved(up_to);
+    }
+
     /// Takes what a link says and adds what is to be done to `effects`. A link that is gone is not
     /// heard.
     ///
@@ -229,8 +247,8 @@ impl Exchange {
                 effects.extend(self.confirmation(link));
             }
             ToBroker::Attach { cursor } => self.attach(link, cursor, effects),
-            ToBroker::Fetch { number, audiences, max_bytes } => {
-                effects.push(self.fetch(link, number, audiences, max_bytes));
+            ToBroker::Fetch { number, wants, max_bytes } => {
+                effects.push(self.fetch(link, number, &wants, max_bytes));
             }
             ToBroker::Delivered { ticket, outcome } => {
                 let answered = FromBroker::Answered { number: ticket.number, outcome };
@@ -393,23 +411,31 @@ impl Exchange {
         }
     }
 
-    /// Old events go out in the frames in which the log keeps them.
-    fn fetch(
-        &self,
-        link: LinkNumber,
-        number: u64,
-        audiences: Vec<Audience>,
-        max_bytes: u64,
-    ) -> Effect {
+    /// Old events go out in the frames in which the log keeps them, each once however many wants it
+    /// is for.
+    fn fetch(&self, link: LinkNumber, number: u64, wants: &[Want], max_bytes: u64) -> Effect {
         let mut frames = Vec::new();
-        for audience in audiences {
-            let past = self.log.past(&audience, max_bytes);
-            let events = u32::try_from(past.frames.len()).expect("the log is bounded");
-            let (expired, left_out) = (past.expired, past.left_out);
-            frames.push(FromBroker::Past { audience, events, expired, left_out }.encode());
-            frames.extend(past.frames);
+        let mut complete = HashMap::<Audience, u64>::new();
+        let (mut served, mut sent_bytes) = (0, 0);
+        for want in wants {
+            if served > 0 && sent_bytes > max_bytes {
+                break;
+            }
+            served += 1;
+            let (pasts, bytes) = self.log.past(want, max_bytes);
+            sent_bytes += bytes;
+            for Past { audience, expired, complete_after, mut events } in pasts {
+                let before = complete.entry(audience.clone()).or_insert(u64::MAX);
+                events.retain(|(sequence, _)| sequence <= before);
+                let complete_after = complete_after.min(*before);
+                *before = complete_after;
+                let count = u32::try_from(events.len()).expect("the log is bounded");
+                let past = FromBroker::Past { audience, events: count, expired, complete_after };
+                frames.push(past.encode());
+                frames.extend(events.into_iter().map(|(_, frame)| frame));
+            }
         }
-        frames.push(FromBroker::Fetched { number }.encode());
+        frames.push(FromBroker::Fetched { number, served }.encode());
         Effect::Replay { link, frames }
     }
 

@@ -20,6 +20,8 @@
 mod actor;
 mod beginning;
 mod conversation;
+mod disk;
+mod disk_wait;
 mod ending;
 mod exchange;
 mod ids;
@@ -31,6 +33,8 @@ mod receipt;
 pub mod record;
 pub mod routing;
 mod store;
+#[cfg(test)]
+mod stuck_store;
 mod trimmed;
 mod worker_ids;
 mod writer;
@@ -46,7 +50,7 @@ use campanile_messages::Durability;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
 use actor::{Broker, Close, ShutDown, Tick};
@@ -182,18 +186,22 @@ async fn run(
     }
     drop((listener, open));
     info!(links = links.len(), "the broker shuts down");
+    let asked = Instant::now();
+    let until = asked + config.shutdown_limit;
+    // The disk gets the last part of the time, if there is one.
+    let closing = config.storage.as_ref().map_or(Duration::ZERO, |_| config.shutdown_limit / 5);
     let drained = async {
         // What is told to an actor that is gone is told to nobody.
         let _ = broker.send(ShutDown).await;
         while links.join_next().await.is_some() {}
     };
     tokio::select! {
-        drained = timeout(config.shutdown_limit, drained) => if drained.is_err() {
+        drained = timeout(config.shutdown_limit - closing, drained) => if drained.is_err() {
             warn!(links = links.len(), "not every link has drained in time");
         },
         error = &mut gone => return Err(ended(error.ok())),
     }
-    match broker.send(Close).await {
+    match broker.send(Close { until }).await {
         Ok(closed) => closed.map_err(io::Error::other),
         Err(_) => Err(ended(gone.await.ok())),
     }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use campanile_messages::frame::{decode_hello, encode_welcome};
 use campanile_messages::{FromBroker, ToBroker};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -25,6 +25,9 @@ use crate::link::{FrameReader, LinkError, Outbound, prepare, write_out};
 /// The largest hello: 1,024 worker ids are 10 kB.
 const MAX_HELLO_BYTES: usize = 64 << 10;
 
+/// How long a hello waits for its answer: a little less than the other end does, so that it learns why.
+const WELCOME_LIMIT: Duration = Duration::from_millis(4_500);
+
 /// Why a socket did not become a link.
 #[derive(Debug, thiserror::Error)]
 enum NoLink {
@@ -34,6 +37,8 @@ enum NoLink {
     Late(Duration),
     #[error(transparent)]
     Unwelcome(#[from] Unwelcome),
+    #[error("the broker waits for the disk of its data directory; try again")]
+    DiskWaits,
 }
 
 /// Holds a link until it ends. A closed `door` ends it if it has not said hello yet.
@@ -62,8 +67,7 @@ pub async fn hold(
             outbound.force(&encode_welcome(&Err(no_link.to_string())));
             outbound.finish();
         }
-        Ok(Welcomed { link, mut is_behind }) => {
-            let seat = Seat { link, broker };
+        Ok(Welcomed { seat, mut is_behind }) => {
             let error = tokio::select! {
                 result = &mut writing => {
                     written = true;
@@ -101,11 +105,12 @@ async fn enter(
         _ = door.changed() => return Err(Unwelcome::ShuttingDown.into()),
     };
     let hello = decode_hello(frame).map_err(LinkError::Decode)?;
-    let outbound = outbound.clone();
-    let enter = Enter { hello, peer, outbound };
-    match broker.send(enter).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(Unwelcome::ShuttingDown.into()),
+    let (answer, answered) = oneshot::channel();
+    broker.do_send(Enter { hello, peer, outbound: outbound.clone(), answer });
+    match timeout(WELCOME_LIMIT, answered).await {
+        Ok(Ok(answer)) => Ok(answer?),
+        Ok(Err(_)) => Err(Unwelcome::ShuttingDown.into()),
+        Err(_) => Err(NoLink::DiskWaits),
     }
 }
 
@@ -153,12 +158,23 @@ fn decode(frames: Vec<Bytes>) -> (Vec<ToBroker>, Option<LinkError>) {
 }
 
 /// A link's place in the broker. Left for sure: also if this task panics.
-struct Seat {
+pub struct Seat {
     link: LinkNumber,
     broker: Addr<Broker>,
 }
 
 impl Seat {
+    /// The place of a link that the broker has taken in.
+    pub fn new(link: LinkNumber, broker: Addr<Broker>) -> Self {
+        Self { link, broker }
+    }
+
+    /// The link's number.
+    #[cfg(test)]
+    pub fn link(&self) -> LinkNumber {
+        self.link
+    }
+
     async fn leave(self, error: Option<LinkError>) {
         if let Some(error) = error {
             let link = self.link;

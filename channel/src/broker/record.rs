@@ -71,7 +71,28 @@ pub struct Changes {
     pub trim: Option<Trim>,
 }
 
+/// What an entry of [`Changes`] costs in memory besides its content and its names.
+const ENTRY_BYTES: usize = 256;
+
 impl Changes {
+    /// How much memory they hold, in bytes, as if nobody else held the contents.
+    pub fn held_bytes(&self) -> usize {
+        let name_bytes = |audience: &Audience| match audience {
+            Audience::Everyone => ENTRY_BYTES,
+            Audience::Group(name) => ENTRY_BYTES + name.len(),
+        };
+        let event =
+            |record: &Record| name_bytes(&record.audience) + record.content.as_bytes().len();
+        let trimmed = |trim: &Trim| {
+            let last = trim.last.iter().map(|(audience, _)| name_bytes(audience));
+            last.chain(trim.evicted.iter().map(name_bytes)).sum()
+        };
+        self.events.iter().map(event).sum::<usize>()
+            + self.ids.iter().map(|id| ENTRY_BYTES + id.key.len()).sum::<usize>()
+            + self.forgotten_ids.iter().map(|key| ENTRY_BYTES + key.len()).sum::<usize>()
+            + self.trim.as_ref().map_or(0, trimmed)
+    }
+
     /// Nothing changes.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty() && self.forgotten_ids.is_empty() && self.trim.is_none()

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::link::{Gap, InterestChange, Outcome, Refusal, Role, Tally, Ticket};
+use crate::link::{Gap, InterestChange, Outcome, Refusal, Role, Tally, Ticket, Want};
 use crate::{
     Address, Audience, ConnectionId, GroupName, IdempotencyKey, InstanceId, Position, WorkerId,
 };
@@ -87,7 +87,11 @@ fn every_message_survives_its_frame() {
         },
         ToBroker::Attach { cursor: Some(Position { epoch: u64::MAX, sequence: 0 }) },
         ToBroker::Delivered { ticket, outcome: Outcome::UnknownConnection },
-        ToBroker::Fetch { number: 1, audiences: vec![news(), Audience::Everyone], max_bytes: 9 },
+        ToBroker::Fetch {
+            number: 1,
+            wants: vec![Want { since: 7, audiences: vec![news(), Audience::Everyone] }],
+            max_bytes: 9,
+        },
         ToBroker::Counted { ticket, tally: Tally { matched: 3, written: 2, too_slow: 1 } },
         ToBroker::Publish {
             number: 1,
@@ -112,8 +116,8 @@ fn every_message_survives_its_frame() {
             gap: Some(Gap::EpochChanged),
         },
         FromBroker::Mark { head: 7 },
-        FromBroker::Past { audience: news(), events: 1, expired: 2, left_out: 3 },
-        FromBroker::Fetched { number: 1 },
+        FromBroker::Past { audience: news(), events: 1, expired: 2, complete_after: 3 },
+        FromBroker::Fetched { number: 1, served: 1 },
         FromBroker::Head { number: 4, head: Position { epoch: 1, sequence: 2 } },
         FromBroker::Count { ticket, sequence: 9, within_millis: 100 },
         FromBroker::Event(Event {
@@ -134,10 +138,17 @@ fn every_message_survives_its_frame() {
         FromBroker::Counted { number: 1, tally: Tally::default() },
         FromBroker::Refused { number: 1, refusal: Refusal::IdTaken },
         FromBroker::Answered { number: 1, outcome: Outcome::Written },
+        FromBroker::Disk { is_waiting: true },
         FromBroker::Goodbye { reason: "bye".to_owned() },
     ] {
         assert_eq!(FromBroker::decode(body(message.clone().encode())), Ok(message));
     }
+}
+
+#[test]
+fn that_the_broker_waits_for_its_disk_is_these_bytes() {
+    let frame = FromBroker::Disk { is_waiting: true }.encode();
+    assert_eq!(frame.head, &b"\0\0\0\x08\x81\xa4Disk\x91\xc3"[..]);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::task::ready;
 use actix_web::HttpRequest;
 use actix_web::dev::Payload;
 
-use super::{Front, IDEMPOTENCY_KEY, check_encoding, content_type, only, presence, query};
+use super::body::check_encoding;
+use super::{Front, IDEMPOTENCY_KEY, content_type, only, presence, query};
 use crate::ApiError;
 use crate::batch::{Format, Limits, read};
 use crate::courier::CarryAll;

@@ -15,13 +15,22 @@ const FIELDS: &str = "content or content_base64, to, except, id, wait and timeou
 /// Why an item is no push. Each of them is answered 400, and harms no other item.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ItemError {
-    /// Not the format at all.
-    #[error("the item is no {format}: {reason}")]
+    /// What its reader does not take: not the format, or a number out of range.
+    #[error("the item cannot be read as {format}: {reason}")]
     Malformed {
         /// JSON or MessagePack.
         format: &'static str,
         /// What its reader says; nothing in it is of the caller's making.
         reason: String,
+    },
+    /// Half of a character, which no UTF-8 can say: what is left of an emoji that was cut in two.
+    #[error(
+        "the item has {escape}, half of a surrogate pair: whole characters are accepted, cut a text \
+         between them"
+    )]
+    LoneSurrogate {
+        /// The escape, as it was sent.
+        escape: Shown,
     },
     /// Some other value.
     #[error("the item is {value}: an object with {FIELDS} is accepted")]

@@ -207,13 +207,13 @@ fn what_is_no_json_says_where() {
         "{\"content\":\"a\"",
         "{content:'a'}",
         "{\"content\":\"a\n\"}",
-        "{\"content\":\"\\ud800\"}",
-        "\u{feff}{\"content\":\"a\"}",
+        "{\"content\":\"\\u12\"}",
+        "\u{feff}\u{feff}{\"content\":\"a\"}",
         "{\"content\":1e999}",
         "{\"content\":01}",
     ] {
         let said = sentence(text);
-        assert!(said.starts_with("the item is no JSON: "), "{said}");
+        assert!(said.starts_with("the item cannot be read as JSON: "), "{said}");
         assert!(said.contains(" line 1 column ") || said.contains(" line 2 column "), "{said}");
     }
     let deep = format!("{{\"content\":{}", "[".repeat(1_000_000));
@@ -222,9 +222,34 @@ fn what_is_no_json_says_where() {
 }
 
 #[test]
+fn half_of_a_character_is_named() {
+    for (half, escape) in [
+        (r"\ud83d", r"\\ud83d"),
+        (r"\uD83D!", r"\\uD83D"),
+        (r"\ud83d\n", r"\\ud83d"),
+        (r"\ud83d\ude00\udE00", r"\\udE00"),
+        (r"\ud83d\ud83d\ude00", r"\\ud83d"),
+    ] {
+        let said = sentence(&format!("{{\"content\":\"안{half}\"}}"));
+        let expected = format!("the item has \"{escape}\", half of a surrogate pair: whole");
+        assert!(said.starts_with(&expected), "{said}");
+    }
+    // A backslash that is escaped begins no escape.
+    assert!(from_json(r#"{"content":"\\ud83d"}"#).is_ok());
+    assert!(from_json(r#"{"content":"\ud83d\ude00"}"#).is_ok());
+}
+
+#[test]
+fn a_byte_order_mark_before_an_item_is_skipped() {
+    assert_eq!(from_json("\u{feff} {\"content\":\"a\"}"), Ok(push(everyone(), "a")));
+    let kept = from_json("{\"content\":\"\u{feff}a\"}");
+    assert_eq!(kept, Ok(push(everyone(), "\u{feff}a")));
+}
+
+#[test]
 fn what_is_no_messagepack_says_what_it_is() {
     let sentence = |bytes: &[u8]| msgpack::read(bytes, MAX).expect_err("refused").to_string();
-    let said = |reason: &str| format!("the item is no MessagePack: {reason}");
+    let said = |reason: &str| format!("the item cannot be read as MessagePack: {reason}");
     for cut in [&b""[..], b"\x81", b"\x81\xa7content", b"\xdf\xff\xff\xff\xff", b"\x81\xdb\xff\xff"]
     {
         assert_eq!(sentence(cut), said("it is cut off"), "{cut:?}");

@@ -579,24 +579,32 @@ fn the_past_of_audiences_is_fetched_in_the_frames_of_the_log() {
         floor.hear(publisher, publish(number, group(name)));
     }
     let gateway = floor.gateway();
-    let audiences = vec![group("news"), group("quiet")];
-    let past = |name, events| {
-        let audience = group(name);
-        FromBroker::Past { audience, events, expired: 0, left_out: 0 }.encode()
+    let want = |since, names: &[&'static str]| Want {
+        since,
+        audiences: names.iter().copied().map(group).collect(),
     };
+    let past = |name, events, complete_after| {
+        let audience = group(name);
+        FromBroker::Past { audience, events, expired: 0, complete_after }.encode()
+    };
+    let mut fetch =
+        |wants, max_bytes| floor.hear(gateway, ToBroker::Fetch { number: 4, wants, max_bytes });
+    let fetched = |served| FromBroker::Fetched { number: 4, served }.encode();
+    let wants = vec![want(1, &["news", "quiet"]), want(0, &["news", "other"])];
+    let first = [past("news", 1, 1), event(3, group("news")), past("quiet", 0, 1)];
+    let second = [
+        past("news", 1, 0),
+        event(1, group("news")),
+        past("other", 1, 0),
+        event(2, group("other")),
+    ];
+    let replay = |frames: Vec<_>| [Effect::Replay { link: gateway, frames }];
     assert_eq!(
-        floor.hear(gateway, ToBroker::Fetch { number: 4, audiences, max_bytes: 1_000 }),
-        [Effect::Replay {
-            link: gateway,
-            frames: vec![
-                past("news", 2),
-                event(1, group("news")),
-                event(3, group("news")),
-                past("quiet", 0),
-                FromBroker::Fetched { number: 4 }.encode(),
-            ]
-        }]
+        fetch(wants.clone(), 1_000),
+        replay([&first[..], &second, &[fetched(2)]].concat()),
+        "no event twice"
     );
+    assert_eq!(fetch(wants, 1), replay([&first[..], &[fetched(1)]].concat()), "the rest later");
 }
 
 #[test]
