@@ -12,7 +12,7 @@ use bytesize::ByteSize;
 use campanile_channel::broker::{BrokerConfig, Storage};
 use campanile_gateway::GatewayConfig;
 use campanile_gateway::websocket::Limits;
-use campanile_messages::{AllowOrigins, Durability};
+use campanile_messages::{AllowHosts, AllowOrigins, Durability};
 use campanile_publisher::PublisherConfig;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -353,11 +353,16 @@ pub struct PublisherArgs {
     #[arg(env = "CAMPANILE_PUBLISHER_CONFIRM_LIMIT", default_value = "10s")]
     #[arg(value_parser = answer_limit)]
     pub confirm_limit: Duration,
-    /// Origins whose pages may read the answers, with commas, or * [default: pages of this host, if
-    /// it listens on loopback]
+    /// Origins whose pages may push and read the answers, with commas, or * [default: pages of this
+    /// host, if it listens on loopback]
     #[arg(id = "publisher-allow-origin", long = "allow-origin", value_name = "ORIGINS")]
     #[arg(env = "CAMPANILE_PUBLISHER_ALLOW_ORIGIN")]
     pub allow_origin: Option<AllowOrigins>,
+    /// Hosts by which a publisher on loopback may be asked, beside localhost and loopback addresses,
+    /// with commas, or *
+    #[arg(id = "publisher-allow-host", long = "allow-host", value_name = "HOSTS")]
+    #[arg(env = "CAMPANILE_PUBLISHER_ALLOW_HOST")]
+    pub allow_host: Option<AllowHosts>,
     /// On shutdown, requests under way may take this long
     #[arg(id = "publisher-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_PUBLISHER_SHUTDOWN_LIMIT", default_value = "7s")]
@@ -389,6 +394,7 @@ impl PublisherArgs {
             broker_wait: self.broker_wait,
             confirm_limit: self.confirm_limit,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
+            allow_hosts: self.allow_host.clone().unwrap_or_default(),
             shutdown_limit: self.shutdown_limit,
             ..default
         })

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use campanile_messages::event::MAX_CONTENT_BYTES;
 
-use crate::AllowOrigins;
+use crate::health::Health;
+use crate::{AllowHosts, AllowOrigins};
 
 /// The settings of a publisher. [`PublisherConfig::new`] has the defaults.
 #[derive(Debug, Clone)]
@@ -43,8 +44,14 @@ pub struct PublisherConfig {
     pub workers: usize,
     /// How many HTTP connections there may be; more wait in the listener's backlog. Default: 4,096.
     pub max_connections: usize,
-    /// Which web pages may read the answers. Default: see [`AllowOrigins::Local`].
+    /// Which web pages may push and read the answers. Default: see [`AllowOrigins::Local`].
     pub allow_origins: AllowOrigins,
+    /// By which hosts a publisher that listens on loopback may be asked, beside the loopback ones.
+    /// Default: none.
+    pub allow_hosts: AllowHosts,
+    /// What `/health/ready` answers; whoever knows of something that makes this process unfit says
+    /// so here. Default: nothing is known.
+    pub health: Health,
     /// How long a caller may take for its first request's head; then it is answered 408. It is kept
     /// to half a second, so less than 1 s makes no sense. Default: 5 s.
     pub head_limit: Duration,
@@ -92,6 +99,8 @@ impl PublisherConfig {
             workers: available_parallelism().map_or(1, NonZero::get),
             max_connections: 4_096,
             allow_origins: AllowOrigins::Local,
+            allow_hosts: AllowHosts::default(),
+            health: Health::default(),
             head_limit: Duration::from_secs(5),
             body_limit: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),

@@ -33,13 +33,16 @@ pub enum Methods {
     Stream,
     /// Of `/position`.
     Position,
+    /// Of `/health/live` and `/health/ready`.
+    Health,
 }
 
 impl Methods {
     /// As the header `Allow` has them.
     pub fn allow(self) -> &'static str {
         match self {
-            Self::Push => "GET, POST, OPTIONS",
+            Self::Push => "GET, HEAD, POST, OPTIONS",
+            Self::Health => "GET, HEAD, OPTIONS",
             Self::Batch => "POST, OPTIONS",
             Self::Stream | Self::Position => "GET, OPTIONS",
         }
@@ -48,6 +51,7 @@ impl Methods {
     fn words(self) -> &'static str {
         match self {
             Self::Push => "GET or POST",
+            Self::Health => "GET, HEAD or OPTIONS, which ask how the publisher is",
             Self::Batch => "POST",
             Self::Stream => "GET, as websockets do",
             Self::Position => "GET",
@@ -324,7 +328,26 @@ pub enum ApiError {
         /// What was offered.
         value: Shown,
     },
-    /// A preflight of a web page that is not allowed.
+    /// A request that a browser marks as coming from another site, without saying which.
+    #[error(
+        "the header Sec-Fetch-Site is {site}: a page of another site may not push without naming \
+         itself, as links, images and forms do; let it push with fetch, from an origin that the \
+         publisher's --allow-origin names"
+    )]
+    StrangersPage {
+        /// What the browser says about the page.
+        site: Shown,
+    },
+    /// A foreign or malformed name for a service on loopback.
+    #[error(
+        "the header Host is {host}: as it listens on loopback only, this publisher is asked by \
+         localhost, 127.0.0.1 or [::1]; the publisher's --allow-host names others that may be used"
+    )]
+    HostNotAllowed {
+        /// By which name it was asked.
+        host: Shown,
+    },
+    /// A page of an origin that is not allowed.
     #[error(
         "pages of the origin {origin} may not push: the publisher's --allow-origin names those that \
          may"
@@ -478,7 +501,9 @@ impl ApiError {
             | Self::BadHandshake { .. }
             | Self::UnknownSubprotocol { .. }
             | Self::BrokenBody { .. } => StatusCode::BAD_REQUEST,
-            Self::OriginNotAllowed { .. } => StatusCode::FORBIDDEN,
+            Self::OriginNotAllowed { .. }
+            | Self::StrangersPage { .. }
+            | Self::HostNotAllowed { .. } => StatusCode::FORBIDDEN,
             Self::NotFound { .. }
             | Self::UnknownWorker(_)
             | Self::UnknownConnection(_)

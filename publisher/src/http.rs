@@ -31,6 +31,8 @@ use body::check_encoding;
 
 mod batch;
 mod body;
+mod guard;
+mod health;
 mod position;
 mod stream;
 
@@ -53,7 +55,9 @@ enum Success {
     Batch(Format, Vec<Answered>),
     Stream(HttpResponse),
     Position(Position),
-    Preflight(Methods),
+    Health(HttpResponse),
+    /// What may be asked for, to an OPTIONS or a HEAD.
+    Methods(Methods),
 }
 
 /// What is asked for.
@@ -86,13 +90,12 @@ pub(crate) async fn answer(
     let mut response = match front.perform(&request, &mut payload).await {
         Ok(Success::Receipt(receipt)) => reply::receipt(&receipt, &request),
         Ok(Success::Batch(format, answers)) => reply::batch(format, &answers),
-        Ok(Success::Stream(response)) => response,
+        Ok(Success::Stream(response) | Success::Health(response)) => response,
         Ok(Success::Position(position)) => position::response(position, &request),
-        Ok(Success::Preflight(methods)) => reply::preflight(methods, payload),
+        Ok(Success::Methods(methods)) => reply::methods(methods, payload),
         Err(error) => reply::refusal(&error, &request, payload),
     };
-    let allowed = front.origin(&request).and_then(|(_, allowed)| allowed);
-    reply::let_page_read(&mut response, allowed);
+    reply::let_page_read(&mut response, front.origin(&request));
     response
 }
 
@@ -102,9 +105,17 @@ impl Front {
         request: &HttpRequest,
         payload: &mut Payload,
     ) -> Result<Success, ApiError> {
+        if let Some(health) = self.health(request) {
+            return health.map(Success::Health);
+        }
+        self.check_caller(request)?;
         let route = route(request)?;
         match (route, request.method()) {
-            (_, &Method::OPTIONS) => self.preflight(request, route.methods()),
+            (_, &Method::OPTIONS) => Ok(Success::Methods(route.methods())),
+            // A push by HEAD would be one that nobody meant; this asks whether anybody is there.
+            (Route::Push, &Method::HEAD) if query(request).is_empty() => {
+                Ok(Success::Methods(route.methods()))
+            }
             (Route::Push, &Method::GET) => {
                 let mut reserved = self.budget.reserve();
                 let push = self.read_get(request, &mut reserved)?;
@@ -167,29 +178,6 @@ impl Front {
         self.courier.do_send(Carry { push, caller });
         // Only a courier that is gone drops a caller, and nobody knows what it did before.
         answered.await.unwrap_or(Err(ApiError::PublisherEnded))
-    }
-
-    fn preflight(&self, request: &HttpRequest, methods: Methods) -> Result<Success, ApiError> {
-        self.check_origin(request).map(|()| Success::Preflight(methods))
-    }
-
-    /// Refuses a page that may not push. (A request that is no page's has no origin.)
-    fn check_origin(&self, request: &HttpRequest) -> Result<(), ApiError> {
-        match self.origin(request) {
-            Some((origin, None)) => {
-                Err(ApiError::OriginNotAllowed { origin: Shown::from(origin.as_bytes()) })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The page that asks, and what `Access-Control-Allow-Origin` tells it, if it may read.
-    fn origin<'a>(&self, request: &'a HttpRequest) -> Option<(&'a HeaderValue, Option<&'a str>)> {
-        let origin = request.headers().get(header::ORIGIN)?;
-        let text = origin.to_str().ok();
-        let allowed =
-            text.and_then(|text| self.config.allow_origins.allowed(text, self.listens_on));
-        Some((origin, allowed))
     }
 }
 

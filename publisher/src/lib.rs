@@ -11,6 +11,7 @@ pub mod counting;
 pub mod courier;
 pub mod deadline;
 pub mod error;
+pub mod health;
 mod http;
 pub mod in_order;
 pub mod item;
@@ -28,7 +29,7 @@ pub mod shown;
 pub mod stream;
 pub mod wording;
 
-pub use campanile_messages::AllowOrigins;
+pub use campanile_messages::{AllowHosts, AllowOrigins};
 pub use config::{InvalidConfig, PublisherConfig};
 pub use error::ApiError;
 pub use server::serve;

@@ -46,11 +46,17 @@ pub async fn serve(
     config.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let limits = Limits { broker_wait: config.broker_wait, confirm_limit: config.confirm_limit };
     let (alive, gone) = oneshot::channel();
-    let courier = Courier::new(InstanceId(rand::random()), limits, alive).start();
+    let health = config.health.clone();
+    let courier = Courier::new(InstanceId(rand::random()), limits, alive);
+    let courier = courier.reporting(health.clone()).start();
     let server = listen(&config, listener, courier.clone())?;
     let link = hold(courier.clone(), config.channel.clone(), LINK_QUEUE_BYTES, async || {});
     let mut link = actix::spawn(link);
     let last_call = || courier.do_send(LastCall);
+    let shutdown = async {
+        shutdown.await;
+        health.drain();
+    };
     let ended = run(server, shutdown, gone, config.shutdown_limit, last_call, async {
         // Without a link, what still tries to make one is of no use.
         if let Ok(true) = courier.send(Finish).await {
