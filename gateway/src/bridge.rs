@@ -25,6 +25,7 @@ use crate::absence::Absence;
 use crate::config::GatewayConfig;
 use crate::counts::Counts;
 use crate::delivery::{Deliveries, Delivery, Framed};
+use crate::heads::{AskHead, Askers, NoHead};
 use crate::interest::{Interest, Report};
 use crate::recent::{Past, Recent};
 use crate::registry::{DeliveriesReady, Drain, Registry, Stay};
@@ -73,6 +74,8 @@ pub struct Bridge {
     /// The event that comes next is to be counted.
     count: Option<(PushTicket, u64, Duration)>,
     counts: Counts,
+    /// Who wants to know where the log ends.
+    askers: Askers,
     /// Called when the workers have their ids.
     ready: Option<Ready>,
     watchdog: Watchdog,
@@ -129,6 +132,7 @@ impl Bridge {
             past: None,
             count: None,
             counts: Counts::default(),
+            askers: Askers::default(),
             ready: Some(ready),
             watchdog: config.watchdog.clone(),
         }
@@ -216,6 +220,10 @@ impl Handler<Received> for Bridge {
                     let within = Duration::from_millis(within_millis.into());
                     self.count = Some((ticket, sequence, within));
                 }
+                FromBroker::Head { number, head } => {
+                    self.askers.answered(number, head);
+                    self.ask_head();
+                }
                 // DISK: `/health/ready` says `disk` while it is so; there is no state for it yet.
                 FromBroker::Disk { is_waiting: _ } => {}
                 // `hold` keeps these, and the rest is for publishers.
@@ -231,6 +239,7 @@ impl Handler<LinkDown> for Bridge {
 
     fn handle(&mut self, _: LinkDown, ctx: &mut Self::Context) {
         self.outbound = None;
+        self.askers.link_lost();
         self.past = None;
         self.count = None;
         self.counts.clear();
@@ -279,6 +288,20 @@ impl Handler<Answer> for Bridge {
 
     fn handle(&mut self, Answer { ticket, outcome }: Answer, _: &mut Self::Context) {
         self.send(ToBroker::Delivered { ticket, outcome });
+    }
+}
+
+impl Handler<AskHead> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, AskHead(asker): AskHead, _: &mut Self::Context) {
+        if self.outbound.is_none() {
+            // A caller that is gone has no use for an answer.
+            let _ = asker.send(Err(NoHead::NoLink));
+            return;
+        }
+        self.askers.add(asker, Instant::now());
+        self.ask_head();
     }
 }
 
@@ -342,6 +365,7 @@ impl Handler<Finish> for Bridge {
         if let Some(outbound) = self.outbound.take() {
             outbound.finish();
         }
+        self.askers.link_lost();
         ctx.stop();
     }
 }
@@ -350,6 +374,8 @@ impl Bridge {
     fn tick(&mut self, now: Instant, ctx: &mut Context<Self>) {
         self.interest.expire(now);
         self.report();
+        self.askers.expire(now);
+        self.ask_head();
         self.answer_resumes(ctx);
         if self.absence.passes_limit(now) {
             warn!("no link to the broker for too long: clients are told to try another gateway");
@@ -479,6 +505,16 @@ impl Bridge {
         {
             let max_bytes = self.max_replay_bytes as u64;
             self.send(ToBroker::Fetch { number, wants, max_bytes });
+        }
+    }
+
+    /// A link that has no room for the question is asked at the next turn of the clock.
+    fn ask_head(&mut self) {
+        if let Some(outbound) = &self.outbound
+            && let Some(number) = self.askers.question()
+            && outbound.send(&ToBroker::AskHead { number }.encode()).is_err()
+        {
+            self.askers.not_sent();
         }
     }
 

@@ -112,8 +112,8 @@ impl Door {
                 let (upgrade, wish) = (Upgrade::check(head)?, Wish::read(&head.query, max_groups)?);
                 if wish.since.is_some() && upgrade.protocol == Protocol::Plain {
                     return Err(Refusal::bad(
-                        "parameter since: a websocket without a subprotocol has no positions, open \
-                         it with campanile.v1",
+                        "parameters since and last: a websocket without a subprotocol has no \
+                         positions and no history, open it with campanile.v1",
                     ));
                 }
                 Admitted::Websocket(upgrade, wish)

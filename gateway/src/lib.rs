@@ -19,6 +19,8 @@ pub mod delivery;
 pub mod door;
 pub mod event_stream;
 pub mod head;
+pub mod heads;
+pub mod history;
 pub mod interest;
 pub mod liveness;
 pub mod page;

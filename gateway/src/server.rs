@@ -2,7 +2,7 @@
 //! which all that ends.
 
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
@@ -22,6 +22,7 @@ use crate::bridge::{Bridge, Finish, Worker};
 use crate::config::GatewayConfig;
 use crate::delivery::Deliveries;
 use crate::door::Door;
+use crate::heads::PositionSource;
 use crate::page;
 use crate::registry::{Drain, Registry};
 use crate::seats::Seats;
@@ -57,11 +58,12 @@ pub async fn serve(
         let (audiences, is_cut_off) = (audiences.clone(), is_cut_off.clone());
         Bridge::new(&config, workers.clone(), audiences, is_cut_off, Box::new(ready))
     });
+    let source = PositionSource::new(bridge.clone(), config.clone(), listens_on);
     let doors = arbiters.iter().zip(&workers).enumerate();
     let doors: Vec<_> = doors
         .map(|(index, (arbiter, worker))| {
             let pulse = config.watchdog.watch(format!("door {index}"));
-            open_door(arbiter, worker, &config, listens_on, is_cut_off.clone(), pulse)
+            open_door(arbiter, worker, &config, source.clone(), is_cut_off.clone(), pulse)
         })
         .collect();
 
@@ -115,7 +117,7 @@ fn open_door(
     on: &Arbiter,
     worker: &Worker,
     config: &Arc<GatewayConfig>,
-    listens_on: IpAddr,
+    source: PositionSource,
     is_cut_off: Arc<AtomicBool>,
     pulse: Pulse,
 ) -> mpsc::UnboundedSender<Arrival> {
@@ -123,7 +125,9 @@ fn open_door(
     let (worker, config) = (worker.clone(), config.clone());
     on.spawn_fn(move || {
         actix_rt::spawn(async move {
-            let page = page::server(config.publisher_url.as_deref().unwrap_or_default()).await;
+            let listens_on = source.listens_on();
+            let publisher_url = config.publisher_url.as_deref().unwrap_or_default();
+            let page = page::server(publisher_url, source).await;
             let door = Rc::new(Door::new(
                 config,
                 worker.id,

@@ -2,6 +2,7 @@
 
 use campanile_messages::GroupName;
 
+use crate::history::History;
 use crate::refusal::Refusal;
 use crate::subscriptions::Since;
 
@@ -10,18 +11,21 @@ use crate::subscriptions::Since;
 pub struct Wish {
     /// Without repeats.
     pub groups: Vec<GroupName>,
-    /// The last position that it has seen; `None` for one that has seen nothing.
+    /// The last position that it has seen, or what a new listener asks for; `None` for one that has
+    /// seen nothing and asks for nothing.
     pub since: Option<Since>,
 }
 
 impl Wish {
-    /// Reads the query of a request, `group=a&group=b&since=P`.
+    /// Reads the query of a request, `group=a&group=b&since=P`, `since=first` or `last=N`.
     ///
     /// # Errors
     /// 400 for another parameter, for a name out of the rules, for more than `max_groups` of them,
-    /// and for two positions. A `since` that is no position is no error: the client is told so.
+    /// for two positions, for a bad
+    /// `last`, and for a `last` with a `since`. A `since` that is no position is no error: the client is told so.
     pub fn read(query: &str, max_groups: usize) -> Result<Self, Refusal> {
         let mut wish = Self::default();
+        let mut last = None;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match name {
@@ -31,15 +35,32 @@ impl Wish {
                         "parameter since: given more than once, one position is accepted",
                     ));
                 }
+                "since" if value == "first" => wish.since = Some(Since::History(History::First)),
                 "since" => wish.since = Some(Since::read(&decode(value).unwrap_or_default())),
+                "last" if last.is_some() => {
+                    return Err(Refusal::bad(
+                        "parameter last: given more than once, one number is accepted",
+                    ));
+                }
+                "last" => last = Some(History::read_last(value)?),
                 _ => {
                     let name: String = name.chars().take(100).collect();
                     return Err(Refusal::bad(&format!(
                         "unknown parameter {name:?}, accepted: group=NAME, up to {max_groups} \
-                         times, and since=POSITION"
+                         times, since=POSITION, \
+                         since=first and last=N"
                     )));
                 }
             }
+        }
+        if let Some(last) = last {
+            if wish.since.is_some() {
+                return Err(Refusal::bad(
+                    "parameters since and last exclude each other: give since to go on, or last to \
+                     begin with the newest events",
+                ));
+            }
+            wish.since = Some(Since::History(last));
         }
         Ok(wish)
     }
@@ -93,6 +114,14 @@ mod tests {
             "groups=a",
             "group=a&group=b&group=c",
             "since=a&since=a",
+            "since=first&since=first",
+            "since=first&last=1",
+            "last=1&since=00000000000000ab-7",
+            "last=1&last=1",
+            "last=0",
+            "last=1001",
+            "last=",
+            "last=all",
         ] {
             assert_eq!(names(query).map_err(|refusal| refusal.status), Err(400), "{query}");
         }
@@ -103,6 +132,8 @@ mod tests {
         let since = |query| Wish::read(query, 2).expect("accepted").since;
         let position = Position { epoch: 0xab, sequence: 7 };
         assert_eq!(since("group=a"), None);
+        assert_eq!(since("since=first&group=a"), Some(Since::History(History::First)));
+        assert_eq!(since("group=a&last=3"), Some(Since::History(History::Last(3))));
         assert_eq!(since("since=00000000000000ab-7&group=a"), Some(Since::At(position)));
         for query in ["since=", "since", "since=%ff", "since=7", "since=ab-7"] {
             assert_eq!(since(query), Some(Since::Malformed), "{query}");

@@ -11,6 +11,7 @@ mod health;
 mod ids;
 mod limits;
 mod outage;
+mod position;
 mod repeats;
 mod shares;
 mod shutdown;
