@@ -22,6 +22,7 @@ use tracing::{error, warn};
 use crate::config::GatewayConfig;
 use crate::counts::Counts;
 use crate::delivery::{Deliveries, Delivery, Framed};
+use crate::health::Health;
 use crate::interest::{Interest, Report};
 use crate::recent::{Past, Recent};
 use crate::registry::{DeliveriesReady, Registry};
@@ -61,6 +62,7 @@ pub struct Bridge {
     counts: Counts,
     /// Called when the workers have their ids.
     ready: Option<Ready>,
+    health: Health,
     _vital: Vital,
 }
 
@@ -93,6 +95,7 @@ impl Bridge {
         workers: Vec<Worker>,
         audiences: Arc<AtomicUsize>,
         ready: Ready,
+        health: Health,
     ) -> Self {
         Self {
             instance: InstanceId(rand::random()),
@@ -111,6 +114,7 @@ impl Bridge {
             count: None,
             counts: Counts::default(),
             ready: Some(ready),
+            health,
             _vital: Vital("bridge"),
         }
     }
@@ -165,6 +169,7 @@ impl Handler<LinkUp> for Bridge {
         }
         let reports = self.interest.report_all();
         self.outbound = Some(outbound);
+        self.health.set_linked(true);
         self.withdrawn.clear();
         self.send_reports(reports);
         self.send(ToBroker::Attach { cursor: self.cursor });
@@ -210,6 +215,7 @@ impl Handler<LinkDown> for Bridge {
 
     fn handle(&mut self, _: LinkDown, ctx: &mut Self::Context) {
         self.outbound = None;
+        self.health.set_linked(false);
         self.past = None;
         self.count = None;
         self.counts.clear();

@@ -1,6 +1,7 @@
 //! A whole gateway: its workers, its bridge, the thread that accepts connections, and the order in
 //! which all that ends.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, TcpListener};
 use std::rc::Rc;
@@ -13,14 +14,16 @@ use actix_rt::Arbiter;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use crate::acceptor::{Acceptor, Admission, Arrival};
+use crate::acceptor::{Acceptor, Admission, Arrival, refusals_at_a_door};
 use crate::bridge::{Bridge, Finish, Worker};
 use crate::config::GatewayConfig;
 use crate::delivery::Deliveries;
 use crate::door::Door;
+use crate::health::Health;
 use crate::page;
 use crate::registry::{Drain, Registry};
 use crate::seats::Seats;
@@ -44,20 +47,25 @@ pub async fn serve(
     let seats = Seats::new(config.workers);
     let arbiters: Vec<_> = (0..config.workers).map(|_| Arbiter::new()).collect();
     let audiences = Arc::new(AtomicUsize::new(0));
+    let health = Health::default();
     let mut workers = Vec::new();
     let bridge = Bridge::create(|ctx| {
         let handles = arbiters.iter().map(Arbiter::handle).enumerate();
         let start = |(i, on)| start_registry(i, &on, &config, ctx.address(), audiences.clone());
         workers = handles.map(start).collect();
-        Bridge::new(&config, workers.clone(), audiences.clone(), Box::new(ready))
+        Bridge::new(&config, workers.clone(), audiences.clone(), Box::new(ready), health.clone())
     });
     let doors = arbiters.iter().zip(&workers);
-    let doors: Vec<_> =
-        doors.map(|(arbiter, worker)| open_door(arbiter, worker, &config, listens_on)).collect();
+    let doors: Vec<_> = doors
+        .map(|(arbiter, worker)| open_door(arbiter, worker, &config, listens_on, &health))
+        .collect();
 
-    let acceptor = Acceptor::start(listener, seats.clone(), doors, config.max_connections)?;
+    let max_connections = config.max_connections;
+    let acceptor =
+        Acceptor::start(listener, seats.clone(), doors, max_connections, health.clone())?;
     shutdown.await;
-    acceptor.stop();
+    // Newcomers are turned away from here on, health checks answered.
+    health.begin_drain();
     info!(connections = seats.taken(), "shutting down: clients are told to go");
     for worker in &workers {
         worker.registry.do_send(Drain { over: config.drain });
@@ -65,6 +73,7 @@ pub async fn serve(
     if timeout(config.drain + config.shutdown_limit, emptied(&seats)).await.is_err() {
         warn!(connections = seats.taken(), "cut the connections that did not end in time");
     }
+    acceptor.stop();
     let _ = bridge.send(Finish).await;
     for arbiter in arbiters {
         arbiter.stop();
@@ -103,25 +112,38 @@ fn open_door(
     worker: &Worker,
     config: &Arc<GatewayConfig>,
     listens_on: IpAddr,
+    health: &Health,
 ) -> mpsc::UnboundedSender<Arrival> {
     let (sender, mut arrivals) = mpsc::unbounded_channel::<Arrival>();
-    let (worker, config) = (worker.clone(), config.clone());
+    let (worker, config, health) = (worker.clone(), config.clone(), health.clone());
+    let max_turned_away = refusals_at_a_door(config.workers);
     on.spawn_fn(move || {
         actix_rt::spawn(async move {
             let _vital = Vital("door");
             let page = page::server(config.publisher_url.as_deref().unwrap_or_default()).await;
-            let door = Rc::new(Door::new(config, worker.id, worker.registry, page, listens_on));
+            let Worker { id, registry, .. } = worker;
+            let door = Rc::new(Door::new(config, id, registry, page, listens_on, health));
+            let mut turned_away = VecDeque::<JoinHandle<()>>::new();
             while let Some(Arrival { socket, peer, admission }) = arrivals.recv().await {
                 let Ok(stream) = TcpStream::from_std(socket) else {
                     continue;
                 };
                 let door = door.clone();
-                actix_rt::spawn(async move {
-                    match admission {
-                        Admission::Seated(seat) => door.admit(stream, peer, seat).await,
-                        Admission::Full(_seat) => door.turn_away(stream, peer).await,
+                match admission {
+                    Admission::Seated(seat) => {
+                        actix_rt::spawn(async move { door.admit(stream, peer, seat).await });
                     }
-                });
+                    Admission::Full(seat) => {
+                        turned_away.retain(|other| !other.is_finished());
+                        if turned_away.len() >= max_turned_away {
+                            turned_away.pop_front().inspect(JoinHandle::abort);
+                        }
+                        turned_away.push_back(actix_rt::spawn(async move {
+                            let _seat = seat;
+                            door.turn_away(stream, peer).await;
+                        }));
+                    }
+                }
             }
         });
     });
