@@ -58,12 +58,12 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts from a listener that does not block, for one door a worker.
+    /// Accepts from listeners that do not block, for one door a worker.
     ///
     /// # Errors
     /// What the system answers.
     pub fn start(
-        listener: TcpListener,
+        listeners: Vec<TcpListener>,
         seats: Seats,
         doors: Vec<UnboundedSender<Arrival>>,
         max_connections: usize,
@@ -73,12 +73,12 @@ impl Acceptor {
             let _vital = Vital("acceptor");
             let refusals = Seats::new(doors.len());
             let hall = Hall { seats, refusals, doors, max_connections };
-            hall.accept_until(&listener, &stopped);
+            hall.accept_until(&listeners, &stopped);
         })?;
         Ok(Self { thread, running })
     }
 
-    /// Accepts no more, and closes the listener.
+    /// Accepts no more, and closes the listeners.
     pub fn stop(self) {
         drop(self.running);
         // A panic has ended the process.
@@ -95,11 +95,11 @@ struct Hall {
 }
 
 impl Hall {
-    fn accept_until(&self, listener: &TcpListener, stopped: &PipeReader) {
+    fn accept_until(&self, listeners: &[TcpListener], stopped: &PipeReader) {
         let mut told_full = None::<Instant>;
         loop {
-            let mut ready =
-                [PollFd::new(listener, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
+            let mut ready = vec![PollFd::new(stopped, PollFlags::IN)];
+            ready.extend(listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)));
             match poll(&mut ready, None) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
@@ -107,10 +107,12 @@ impl Hall {
                     thread::sleep(FULL_PAUSE);
                 }
             }
-            if !ready[1].revents().is_empty() {
+            if !ready[0].revents().is_empty() {
                 return;
             }
-            let Err(error) = self.accept_some(listener) else {
+            let accepted = listeners.iter().map(|listener| self.accept_some(listener));
+            // Each is asked, also behind one that failed.
+            let Some(error) = accepted.filter_map(Result::err).last() else {
                 thread::sleep(PACE);
                 continue;
             };

@@ -88,8 +88,7 @@ fn listeners(process: u32) -> usize {
 #[tokio::test]
 async fn a_broker_goes_on_when_the_reader_of_its_log_is_gone() {
     let log = LogPipe::new();
-    let mut broker =
-        Process::start_logging_to(&["channel", "--listen=127.0.0.1:0"], log.stdio());
+    let mut broker = Process::start_logging_to(&["channel", "--listen=127.0.0.1:0"], log.stdio());
     let (log, address) = log.address("the broker listens").await;
     drop(log);
     assert!(ignores_sigpipe(broker.id()));
