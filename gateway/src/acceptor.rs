@@ -110,9 +110,11 @@ impl Hall {
             if !ready[0].revents().is_empty() {
                 return;
             }
-            let accepted = listeners.iter().map(|listener| self.accept_some(listener));
             // Each is asked, also behind one that failed.
-            let Some(error) = accepted.filter_map(Result::err).last() else {
+            let failed = listeners
+                .iter()
+                .fold(None, |failed, listener| failed.or(self.accept_some(listener).err()));
+            let Some(error) = failed else {
                 thread::sleep(PACE);
                 continue;
             };
