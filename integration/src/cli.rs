@@ -27,7 +27,8 @@ use crate::units::{
 /// A push cluster: call one URL, and a message appears in every browser on every host.
 #[derive(Debug, Parser)]
 #[command(name = "campanile", version, arg_required_else_help = true)]
-#[command(after_help = "The log goes to standard error; CAMPANILE_LOG=debug makes it talkative.")]
+#[command(after_help = "The log goes to standard error; CAMPANILE_LOG=debug makes it talkative. \
+                        An empty environment variable counts as unset.")]
 pub struct Cli {
     /// What to run.
     #[command(subcommand)]
@@ -88,7 +89,7 @@ pub struct PublisherCommandArgs {
 /// The broker's flags.
 #[derive(Debug, Args)]
 pub struct ChannelArgs {
-    /// Address to listen on for gateways and publishers
+    /// Address to listen on for gateways and publishers; a host's name means all of its addresses
     #[arg(id = "channel-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_CHANNEL_LISTEN", default_value = "127.0.0.1:2206")]
     pub listen: HostPort,
@@ -185,7 +186,7 @@ impl ChannelArgs {
 /// A gateway's flags, without the broker's address.
 #[derive(Debug, Args)]
 pub struct GatewayArgs {
-    /// Address to listen on for browsers
+    /// Address to listen on for browsers; a host's name means all of its addresses
     #[arg(id = "gateway-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_GATEWAY_LISTEN", default_value = "127.0.0.1:4236")]
     pub listen: HostPort,
@@ -325,7 +326,7 @@ impl GatewayArgs {
 /// A publisher's flags, without the broker's address.
 #[derive(Debug, Args)]
 pub struct PublisherArgs {
-    /// Address to listen on for pushes
+    /// Address to listen on for pushes; a host's name means all of its addresses
     #[arg(id = "publisher-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_PUBLISHER_LISTEN", default_value = "127.0.0.1:4237")]
     pub listen: HostPort,
