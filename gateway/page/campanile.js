@@ -24,7 +24,7 @@ const MAX_LAST = 1_000;
 const SPREAD_MS = 500;
 /** The ceiling of the first pause; the pause is a random part of it, half a second on average. */
 const FIRST_CEILING_MS = 1_000;
-/** The same for the only URL there is, when its gateway wants this client back later. */
+/** The same after a close with 1013, if there is no other URL to go to. */
 const LATER_CEILING_MS = 5_000;
 const LAST_CEILING_MS = 30_000;
 /** A connection that lasted this long was no failure: the backoff starts anew. */
@@ -35,9 +35,9 @@ const WELCOME_MS = 15_000;
 const QUIET_MS = 20_000;
 /** .. and given up after this much more. */
 const ANSWER_MS = 10_000;
-/** The same once there is a reason to doubt the connection: the network or the page has come back. */
+/** The same when there is a reason to doubt the connection: the network or the page has come back. */
 const HURRIED_ANSWER_MS = 4_000;
-/** An attempt that has taken this long starts over for such a reason. */
+/** For such a reason, an attempt that has taken this long starts over at once. */
 const LONG_ATTEMPT_MS = 2_000;
 /** Close code: the gateway wants this client back, but not now. */
 const TRY_AGAIN_LATER = 1013;
@@ -214,10 +214,10 @@ export class Campanile {
   }
 
   /**
-   * Connects now: a client that is closed, that waits for its next attempt, or whose attempt takes
-   * long. One that believes to be connected asks the gateway for a sign of life, and starts over if
-   * there is none within 4 s. In a browser this is done anyway when the network, the page or its tab
-   * comes back.
+   * Connects now if this client is closed, waits for its next attempt, or has been connecting for
+   * more than 2 s. If it is open, asks the gateway for a sign of life, and starts over if there is
+   * none within 4 s. In a browser the client does the same by itself, unless it is closed, when the
+   * network, the page or its tab comes back.
    */
   connect() {
     if (this.#state === 'closed') this.#open();
@@ -307,7 +307,7 @@ export class Campanile {
     this.#socket = null;
   }
 
-  /** Begins or ends to hear of a network and a page that come back, where there are such events. */
+  /** Starts or stops listening for the network and the page to come back, where there are such events. */
   #listen(on) {
     const method = on ? 'addEventListener' : 'removeEventListener';
     for (const [target, type] of [[globalThis, 'online'], [globalThis, 'pageshow'], [globalThis.document, 'visibilitychange']]) {
