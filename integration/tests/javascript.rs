@@ -405,3 +405,34 @@ async fn an_event_source_comes_back_by_itself_and_misses_nothing() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_page_that_a_gateway_refuses_stops_with_the_reason_and_an_outage_goes_on() {
+    with_page_of(&serve_blank_page().await, async |page| {
+        let mut cluster = Cluster::of(1).start().await;
+        let gateway = cluster.gateway_addresses[0];
+        let js = JsClient::in_page(page, &[gateway], &json!({ "groups": ["g"] })).await;
+        js.opened(1).await;
+        let refused = format!(
+            "window.refused = new client.constructor('ws://{gateway}/?grups=g', {{
+                onState: (state, detail) => notes.push({{ refused: state, ...detail }}) }})"
+        );
+        page.js(&refused, &[]).await;
+        let closed = js
+            .until("a refusal", |notes| {
+                notes.iter().find(|note| note["refused"] == "closed").cloned()
+            })
+            .await;
+        assert_eq!(closed["code"], 1008);
+        let reason = closed["reason"].as_str().expect("a sentence");
+        assert!(reason.contains("grups"), "{reason}");
+        cluster.gateways[0].kill().await;
+        js.lost(2).await;
+        cluster.replace_gateway_that_ended(0).await;
+        js.opened(2).await;
+        let states = js.notes().await;
+        let tries = states.iter().filter(|note| note["refused"] == "connecting").count();
+        assert_eq!(tries, 1, "a refusal is not tried again");
+    })
+    .await;
+}
