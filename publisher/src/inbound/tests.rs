@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use tokio_util::codec::Decoder as _;
 
 use super::*;
 
@@ -142,6 +143,25 @@ fn an_idle_connection_keeps_no_memory() {
     assert!(inbound.raw.len() < MAX_METHOD_BYTES);
 }
 
+/// How actix-http reads what was passed on as one request: what is left behind it.
+fn read_by_actix(request: &[u8]) -> Result<usize, String> {
+    // It starts a clock, which nobody needs here.
+    let tasks = tokio::task::LocalSet::new();
+    let _entered = tasks.enter();
+    let mut codec = actix_http::h1::Codec::default();
+    let mut bytes = bytes::BytesMut::from(request);
+    let read = codec.decode(&mut bytes).map_err(|error| error.to_string())?;
+    read.ok_or("its head is not complete")?;
+    while codec.message_type() != actix_http::h1::MessageType::None {
+        match codec.decode(&mut bytes).map_err(|error| error.to_string())? {
+            Some(actix_http::h1::Message::Chunk(None)) => break,
+            Some(_) => {}
+            None => return Err("its body is not complete".to_owned()),
+        }
+    }
+    Ok(bytes.len())
+}
+
 fn pieces(bytes: &[u8], mut cuts: Vec<usize>) -> Vec<&[u8]> {
     cuts.extend([0, bytes.len()]);
     cuts.iter_mut().for_each(|cut| *cut = bytes.len().min(*cut));
@@ -178,6 +198,26 @@ proptest! {
         for piece in &input {
             inbound.receive(piece, &mut output);
             inbound.answered(&mut output);
+        }
+    }
+
+    #[test]
+    fn actix_reads_each_request_that_is_passed_on_to_the_same_end(
+        input in "((\r?\n)?(GET|POST|HEAD|P|OPTIONS) (/|HTTP://h/?|\\*)[?é\"|]{0,3} HTTP/1\\.[012]\r?\n((Host: é|Host: h|content-length: *[0-3+]{1,2}|transfer-encoding: *(chunked|identity|gzip, chunked)|connection: (close|keep-alive, upgrade)|upgrade: (websocket|h2c)|expect: 100-continue|\t|:|A: \r)\r?\n){0,4}\r?\n(a|1\r\na\r\n0\r\n\r\n|0\r\nA: b\r\n\r\n|1\na|GET / HTTP/1.1\r\n\r\n)?){0,4}",
+    ) {
+        let mut inbound = Inbound::default();
+        let mut current = Vec::new();
+        inbound.receive(input.as_bytes(), &mut current);
+        while matches!(inbound.state, Reading::Answering) {
+            prop_assert_eq!(read_by_actix(&current), Ok(0), "{:?}", String::from_utf8_lossy(&current));
+            current.clear();
+            inbound.take_refusal();
+            inbound.answered(&mut current);
+        }
+        if inbound.take_broken().is_some() {
+            prop_assert_eq!(read_by_actix(&current), Err("its body is not complete".to_owned()));
+        } else if inbound.is_over() && inbound.take_refusal().is_some() {
+            prop_assert_eq!(read_by_actix(&current), Ok(0));
         }
     }
 }

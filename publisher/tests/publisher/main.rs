@@ -2,6 +2,7 @@
 
 mod answers;
 mod batch;
+mod connections;
 mod cors;
 mod counting;
 mod guard;
