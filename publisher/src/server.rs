@@ -154,10 +154,12 @@ fn listen(
                 async move { stopping.notified().await }
             })
             .keep_alive(keep_alive)
-            .client_request_timeout(head_limit)
+            // The stream has its own limit, and says why.
+            .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(DISCONNECT_LIMIT)
             .on_connect_ext(|stream: &CallerStream, extensions| {
                 extensions.insert(stream.presence());
+                extensions.insert(stream.turn());
             })
             .h1(map_config(app, |()| AppConfig::default()));
         fn_service(move |tcp: TcpStream| async move {
@@ -168,7 +170,7 @@ fn listen(
             // Where it fails, the system holds more for a caller that does not read.
             let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
             let peer = tcp.peer_addr().ok();
-            Ok((CallerStream::new(tcp), peer))
+            Ok((CallerStream::new(tcp, head_limit), peer))
         })
         .and_then(http)
     };
