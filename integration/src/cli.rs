@@ -320,7 +320,8 @@ pub struct PublisherArgs {
     #[arg(env = "CAMPANILE_PUBLISHER_MAX_CONTENT", default_value = "1MiB")]
     #[arg(value_parser = content_size)]
     pub max_content: usize,
-    /// Bytes of content that may be on their way at a time; more are answered 503
+    /// Bytes of content that may be on their way at a time, three quarters of them of one address; more
+    /// are answered 503
     #[arg(id = "publisher-max-pending", long = "max-pending", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_PUBLISHER_MAX_PENDING", default_value = "64MiB", value_parser = size)]
     pub max_pending: usize,

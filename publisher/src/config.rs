@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use campanile_messages::event::MAX_CONTENT_BYTES;
 
+use crate::budget::Shares;
 use crate::health::Health;
+use crate::media::BodyKind;
 use crate::{AllowHosts, AllowOrigins};
 
 /// The settings of a publisher. [`PublisherConfig::new`] has the defaults.
@@ -24,7 +26,8 @@ pub struct PublisherConfig {
     /// away.
     pub confirm_limit: Duration,
     /// How many bytes of content may be on their way through this process, those that are still
-    /// being read included; what is over it is answered 503. Default: 64 MiB.
+    /// being read included; what is over it, or over the shares of [`budget`](crate::budget), is
+    /// answered 503. Default: 64 MiB.
     pub max_pending_bytes: usize,
     /// How large the body of a batch may be; a larger one is answered 413. Default: 8 MiB, room for one
     /// content of 1 MiB of which every byte is escaped.
@@ -106,6 +109,13 @@ impl PublisherConfig {
             keep_alive: Duration::from_secs(75),
             shutdown_limit: Duration::from_secs(7),
         }
+    }
+
+    /// Who may have how many of the bytes on their way.
+    pub(crate) fn shares(&self) -> Shares {
+        let max_form_bytes = BodyKind::Form.max_bytes(self.max_content_bytes);
+        let max_body_bytes = self.max_batch_bytes.max(max_form_bytes);
+        Shares::of(self.max_pending_bytes, self.max_content_bytes, max_body_bytes)
     }
 
     /// Checks what the types do not.

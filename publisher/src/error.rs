@@ -7,6 +7,8 @@ use campanile_messages::ids::InvalidId;
 use campanile_messages::name::InvalidName;
 use campanile_messages::{ConnectionId, WorkerId};
 
+use crate::budget::UsedUp;
+use crate::inflate::InvalidCompression;
 use crate::item::error::ItemError;
 use crate::parameters::KNOWN;
 use crate::shown::Shown;
@@ -218,6 +220,18 @@ pub enum ApiError {
         /// What is wrong.
         reason: Shown,
     },
+    /// A compressed body that is not what its `Content-Encoding` says.
+    #[error("the body cannot be inflated, as its Content-Encoding says: {0}")]
+    InvalidCompression(#[from] InvalidCompression),
+    /// A compression that is not known, or several.
+    #[error(
+        "the header Content-Encoding is {value}: one of gzip, deflate and identity is accepted, or \
+         no such header"
+    )]
+    UnknownEncoding {
+        /// What was sent.
+        value: Shown,
+    },
     /// The body took too long.
     #[error("the body was not there after {} s", limit.as_secs_f32())]
     SlowBody {
@@ -428,8 +442,8 @@ pub enum ApiError {
     )]
     GatewayAway(WorkerId),
     /// Too many bytes on their way.
-    #[error("too much content is on its way through this publisher, nothing was sent: try again")]
-    TooMuchPending,
+    #[error("{0}, nothing was sent: try again")]
+    TooMuchPending(#[from] UsedUp),
     /// It may wait for the answer still, or have given up: then it must not find its push sent later.
     #[error(
         "the caller closed its side of the connection while its push waited for the broker, nothing \
@@ -500,7 +514,9 @@ impl ApiError {
             | Self::NoQuery { .. }
             | Self::BadHandshake { .. }
             | Self::UnknownSubprotocol { .. }
+            | Self::InvalidCompression(_)
             | Self::BrokenBody { .. } => StatusCode::BAD_REQUEST,
+            Self::UnknownEncoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::OriginNotAllowed { .. }
             | Self::StrangersPage { .. }
             | Self::HostNotAllowed { .. } => StatusCode::FORBIDDEN,
@@ -523,7 +539,7 @@ impl ApiError {
             | Self::TooManyUnanswered
             | Self::BrokerShuttingDown
             | Self::GatewayAway(_)
-            | Self::TooMuchPending
+            | Self::TooMuchPending(_)
             | Self::CallerGone
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::IdTaken { .. } => StatusCode::CONFLICT,

@@ -14,7 +14,7 @@ use campanile_messages::{IdempotencyKey, Position};
 use tokio::sync::oneshot;
 
 use crate::batch::Format;
-use crate::budget::{Budget, Reserved};
+use crate::budget::{Budget, Peer, Reserved};
 use crate::config::PublisherConfig;
 use crate::courier::{Caller, Carry, Courier};
 use crate::error::Methods;
@@ -27,7 +27,7 @@ use crate::shown::Shown;
 use crate::stream::Presence;
 use crate::wording::Answered;
 use crate::{ApiError, reply};
-use body::check_encoding;
+use body::encoding;
 
 mod batch;
 mod body;
@@ -117,12 +117,12 @@ impl Front {
                 Ok(Success::Methods(route.methods()))
             }
             (Route::Push, &Method::GET) => {
-                let mut reserved = self.budget.reserve();
+                let mut reserved = self.budget.reserve(peer(request));
                 let push = self.read_get(request, &mut reserved)?;
                 self.carry(push, reserved, request).await.map(Success::Receipt)
             }
             (Route::Push, &Method::POST) => {
-                let mut reserved = self.budget.reserve();
+                let mut reserved = self.budget.reserve(peer(request));
                 let push = self.read_post(request, payload, &mut reserved).await?;
                 self.carry(push, reserved, request).await.map(Success::Receipt)
             }
@@ -140,7 +140,7 @@ impl Front {
     }
 
     fn read_get(&self, request: &HttpRequest, reserved: &mut Reserved) -> Result<Push, ApiError> {
-        check_encoding(request)?;
+        encoding(request)?;
         let key = idempotency_key(request)?;
         let headers = request.headers();
         let announced = content_length(request);
@@ -158,13 +158,14 @@ impl Front {
         payload: &mut Payload,
         reserved: &mut Reserved,
     ) -> Result<Push, ApiError> {
-        check_encoding(request)?;
         let key = idempotency_key(request)?;
         let kind = body_kind(content_type(request)?)?;
         let too_large = ApiError::TooLarge { max_bytes: self.config.max_content_bytes };
         let max_bytes = kind.max_bytes(self.config.max_content_bytes);
         let body = self.read_body(request, payload, max_bytes, too_large, reserved).await?;
-        from_body(query(request), kind, body, self.config.max_content_bytes)?.with_key(key)
+        let push = from_body(query(request), kind, body, self.config.max_content_bytes)?;
+        reserved.arrived(push.content.as_bytes().len())?;
+        push.with_key(key)
     }
 
     async fn carry(
@@ -184,6 +185,11 @@ impl Front {
 /// Whether the caller is still there.
 fn presence(request: &HttpRequest) -> Presence {
     request.conn_data().cloned().unwrap_or_default()
+}
+
+/// Whose share of the budget a request takes.
+fn peer(request: &HttpRequest) -> Peer {
+    Peer::of(request.peer_addr().map(|address| address.ip()))
 }
 
 fn route(request: &HttpRequest) -> Result<Route, ApiError> {

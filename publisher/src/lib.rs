@@ -9,13 +9,17 @@ pub mod budget;
 pub mod config;
 pub mod counting;
 pub mod courier;
+mod cut;
 pub mod deadline;
 pub mod error;
 pub mod health;
 mod http;
 pub mod in_order;
+pub mod inflate;
 pub mod item;
 pub mod media;
+#[cfg(test)]
+mod orders;
 mod parameters;
 pub mod pending;
 pub mod places;

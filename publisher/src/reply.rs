@@ -69,6 +69,10 @@ pub(crate) fn refusal(error: &ApiError, request: &HttpRequest, unread: Payload) 
         }
         _ => {}
     }
+    if let ApiError::UnknownEncoding { .. } = error {
+        // RFC 9110, 15.5.16.
+        response.insert_header((header::ACCEPT_ENCODING, "gzip, deflate"));
+    }
     if let ApiError::MethodNotAllowed { methods, .. } = error {
         response.insert_header((header::ALLOW, methods.allow()));
     }

@@ -232,6 +232,7 @@ mod tests {
             id: Some(IdempotencyKey::new("order-42").unwrap()),
             count_within_millis: None,
             audience: Audience::Everyone,
+            except: None,
             content: "hi".into(),
         }
     }

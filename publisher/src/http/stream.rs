@@ -5,7 +5,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::{Front, presence, query};
+use super::{Front, peer, presence, query};
 use crate::ApiError;
 use crate::publish_stream::{self, Format};
 use crate::shown::Shown;
@@ -23,7 +23,14 @@ impl Front {
         }
         verify_handshake(request.head()).map_err(refused)?;
         let format = format(request)?;
-        publish_stream::open(self, format, request, presence(request), payload.take())
+        publish_stream::open(
+            self,
+            format,
+            request,
+            presence(request),
+            peer(request),
+            payload.take(),
+        )
     }
 }
 

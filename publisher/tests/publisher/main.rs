@@ -2,6 +2,7 @@
 
 mod answers;
 mod batch;
+mod compression;
 mod cors;
 mod counting;
 mod guard;
@@ -12,5 +13,6 @@ mod limits;
 mod outage;
 mod position;
 mod repeats;
+mod shares;
 mod shutdown;
 mod stream;
