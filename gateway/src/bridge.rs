@@ -7,7 +7,7 @@
 //! read and no resume is answered while a registry is behind, and each registry has one report in
 //! flight. Never waits: what cannot go on now goes on at a message or at the next tick.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ use crate::config::GatewayConfig;
 use crate::counts::Counts;
 use crate::delivery::{Deliveries, Delivery, Framed};
 use crate::heads::{AskHead, Askers, NoHead};
+use crate::health::Health;
 use crate::interest::{Interest, Report};
 use crate::recent::{Past, Recent};
 use crate::registry::{DeliveriesReady, Drain, Registry, Stay};
@@ -62,9 +63,6 @@ pub struct Bridge {
     absence: Absence,
     /// Over how long clients are sent away.
     drain: Duration,
-    /// Whether the gateway takes no clients because it has had no link for too long; for the doors
-    /// to see.
-    is_cut_off: Arc<AtomicBool>,
     /// Withdrawn, and the broker not told yet: see [`Interest::take_withdrawn`].
     withdrawn: Vec<Audience>,
     /// Withdrawn in a report that the broker has not confirmed.
@@ -78,6 +76,7 @@ pub struct Bridge {
     askers: Askers,
     /// Called when the workers have their ids.
     ready: Option<Ready>,
+    health: Health,
     watchdog: Watchdog,
 }
 
@@ -109,8 +108,8 @@ impl Bridge {
         config: &GatewayConfig,
         workers: Vec<Worker>,
         audiences: Arc<AtomicUsize>,
-        is_cut_off: Arc<AtomicBool>,
         ready: Ready,
+        health: Health,
     ) -> Self {
         Self {
             instance: InstanceId(rand::random()),
@@ -126,7 +125,6 @@ impl Bridge {
             max_replay_bytes: config.max_replay_bytes,
             absence: Absence::new(config.return_limit, Instant::now()),
             drain: config.drain,
-            is_cut_off,
             withdrawn: Vec::new(),
             withdrawing: Vec::new(),
             past: None,
@@ -134,6 +132,7 @@ impl Bridge {
             counts: Counts::default(),
             askers: Askers::default(),
             ready: Some(ready),
+            health,
             watchdog: config.watchdog.clone(),
         }
     }
@@ -183,11 +182,12 @@ impl Handler<LinkUp> for Bridge {
         }
         if self.absence.link_up() {
             info!("there is a broker again: clients may stay and come");
-            self.is_cut_off.store(false, Ordering::Relaxed);
+            self.health.set_cut_off(false);
             self.workers.iter().for_each(|worker| worker.registry.do_send(Stay));
         }
         let reports = self.interest.report_all();
         self.outbound = Some(outbound);
+        self.health.set_linked(true);
         self.withdrawn.clear();
         self.send_reports(reports);
         self.send(ToBroker::Attach { cursor: self.cursor });
@@ -240,6 +240,7 @@ impl Handler<LinkDown> for Bridge {
     fn handle(&mut self, _: LinkDown, ctx: &mut Self::Context) {
         self.outbound = None;
         self.askers.link_lost();
+        self.health.set_linked(false);
         self.past = None;
         self.count = None;
         self.counts.clear();
@@ -379,7 +380,7 @@ impl Bridge {
         self.answer_resumes(ctx);
         if self.absence.passes_limit(now) {
             warn!("no link to the broker for too long: clients are told to try another gateway");
-            self.is_cut_off.store(true, Ordering::Relaxed);
+            self.health.set_cut_off(true);
             let drain = Drain { over: self.drain, code: CloseCode::TryAgainLater };
             self.workers.iter().for_each(|worker| worker.registry.do_send(drain));
         }

@@ -108,18 +108,10 @@ async fn client() -> HttpResponse {
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
     let path: String = request.path().chars().take(100).collect();
-    let sentence = match &*path {
-        // Without the headers of a websocket the front door would have kept it.
-        "/events" => {
-            "no websocket at /events: websockets are at /, event streams at /events without the \
-             headers of an upgrade"
-                .to_owned()
-        }
-        _ => {
-            format!("nothing at {path}: the page and websockets are at /, event streams at /events")
-        }
-    };
-    HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body(sentence + "\n")
+    let sentence = format!(
+        "nothing at {path:?}: the page and websockets are at /, event streams at /events\n"
+    );
+    HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body(sentence)
 }
 
 /// For an attribute of HTML.

@@ -118,6 +118,8 @@ struct RawRequest<'a> {
 /// # Errors
 /// What to answer with [`error`].
 pub fn read(text: &str) -> Result<Request, RequestError> {
+    // Some libraries begin every text with a byte order mark, which is no JSON.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // serde would take an array for a struct too.
     if !text.trim_start().starts_with('{') {
         return Err(RequestError::Malformed("a JSON object is accepted".to_owned()));
@@ -359,6 +361,11 @@ pub fn pong() -> Bytes {
     Said::Pong.frame()
 }
 
+/// The only message to a client that is not let in: it must not come back with the same request.
+pub fn refused(code: &str, message: &str) -> Bytes {
+    Said::Error { code, message: message.to_owned(), group: None }.frame()
+}
+
 /// The answer to a message that is none.
 pub fn error(error: &RequestError) -> Bytes {
     let group = error.group().map(|group| &**group);
@@ -442,10 +449,12 @@ mod tests {
         );
         assert_eq!(read(r#"{"type":"leave","group":"a"}"#), Ok(Request::Leave(group("a"))));
         assert_eq!(read(r#" {"type":"ping"} "#), Ok(Request::Ping));
+        assert_eq!(read("\u{feff}{\"type\":\"ping\"}"), Ok(Request::Ping));
         for (text, code) in [
             ("", "malformed"),
             ("[]", "malformed"),
             (r#"["join","a"]"#, "malformed"),
+            ("\u{feff}\u{feff}{\"type\":\"ping\"}", "malformed"),
             ("{}", "malformed"),
             (r#"{"type":"join","group":"a","sinse":"P"}"#, "malformed"),
             (r#"{"type":"leave","group":"a","since":"P"}"#, "malformed"),

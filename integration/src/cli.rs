@@ -219,11 +219,23 @@ pub struct GatewayArgs {
     #[arg(id = "gateway-recent", long = "recent", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_GATEWAY_RECENT", default_value = "16MiB", value_parser = size)]
     pub recent: usize,
-    /// Origins whose pages may read event streams, with commas, or * [default: pages of this host, if
-    /// it listens on loopback]
+    /// Origins whose pages may read event streams and open websockets, separated by commas, or *
+    /// [default: pages of this host may read event streams if it listens on loopback, any page may
+    /// open websockets]
     #[arg(id = "gateway-allow-origin", long = "allow-origin", value_name = "ORIGINS")]
     #[arg(env = "CAMPANILE_GATEWAY_ALLOW_ORIGIN")]
     pub allow_origin: Option<AllowOrigins>,
+    /// Hosts, separated by commas, that the header Host may name beside loopback ones where --listen
+    /// is a loopback address, or *; a request for any other host is answered 403 [default: none]
+    #[arg(id = "gateway-allow-host", long = "allow-host", value_name = "HOSTS")]
+    #[arg(env = "CAMPANILE_GATEWAY_ALLOW_HOST")]
+    pub allow_host: Option<AllowHosts>,
+    /// Query parameters, separated by commas, that are never read because they are meant for somebody
+    /// else, such as a proxy that checks a token; names that begin with _ are always ignored, other
+    /// unknown ones are answered 400 [default: none]
+    #[arg(id = "gateway-ignore-params", long = "ignore-params", value_name = "NAMES")]
+    #[arg(env = "CAMPANILE_GATEWAY_IGNORE_PARAMS", value_delimiter = ',')]
+    pub ignore_params: Vec<String>,
     /// The largest message of a client; a larger one closes it with 1009
     #[arg(id = "gateway-max-message", long = "max-message", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_GATEWAY_MAX_MESSAGE", default_value = "64KiB", value_parser = size)]
@@ -292,6 +304,8 @@ impl GatewayArgs {
             max_replay_bytes: self.max_replay,
             recent_bytes: self.recent,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
+            allow_hosts: self.allow_host.clone().unwrap_or_default(),
+            ignored_params: names(&self.ignore_params),
             client_limits: Limits {
                 max_message_bytes: self.max_message,
                 max_fragments: u32::try_from(self.max_fragments).unwrap_or(u32::MAX),
@@ -454,6 +468,11 @@ pub fn explain(error: &clap::Error) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// The names of a list, without the white space around them and without empty ones.
+fn names(list: &[String]) -> Vec<String> {
+    list.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// Reads an absolute URL that a browser can push to.

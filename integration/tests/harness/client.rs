@@ -247,7 +247,7 @@ impl Client {
 /// A well-formed opening handshake, for those who speak to the socket themselves.
 pub fn handshake(path_and_query: &str) -> String {
     format!(
-        "GET {path_and_query} HTTP/1.1\r\nHost: gateway\r\nUpgrade: websocket\r\n\
+        "GET {path_and_query} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
          Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
          Sec-WebSocket-Version: 13\r\n\r\n"
     )
