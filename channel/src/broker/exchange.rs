@@ -21,6 +21,10 @@ use super::record::{Changes, KnownId, Record, Trim};
 use super::routing::{Routing, TooManyAudiences};
 use super::worker_ids::{InvalidWorkers, Supply, Whereabouts, WorkerIds};
 
+/// The longest that gateways are told to count, whatever a publisher asks for: twice the longest
+/// `timeout` of a push. They keep something for that long.
+const MAX_COUNT_MILLIS: u32 = 60_000;
+
 /// What the broker has to do, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -459,6 +463,7 @@ impl Exchange {
         let (mut counting, mut away) = (0, 0);
         if let (Some(within_millis), Some(link)) = (staged.count_within_millis, publisher_link) {
             let ticket = Ticket { link: link.0, number };
+            let within_millis = within_millis.min(MAX_COUNT_MILLIS);
             let message = FromBroker::Count { ticket, sequence, within_millis };
             let send = |link: &LinkNumber| Effect::Send { link: *link, message: message.clone() };
             effects.extend(links.iter().map(send));
