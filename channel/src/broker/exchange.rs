@@ -225,7 +225,7 @@ impl Exchange {
 
     /// Up to where worker ids are to be reserved on disk, if it is time to; said once.
     pub fn workers_to_reserve(&mut self) -> Option<u64> {
-        self.workers.to_reserve()
+        self.workers.ids_to_reserve()
     }
 
     /// Worker ids up to here are reserved on disk.

@@ -223,7 +223,7 @@ impl WorkerIds {
         }
     }
 
-    /// Whether this many new ids cannot be given out before more are [reserved](Self::to_reserve) on
+    /// Whether this many new ids cannot be given out before more are [reserved](Self::ids_to_reserve) on
     /// disk: nobody may learn an id that a crash would have given out again.
     pub fn must_wait(&self, workers: u16) -> bool {
         match &self.source {
@@ -236,7 +236,7 @@ impl WorkerIds {
     }
 
     /// Up to where ids are to be reserved on disk, if it is time to; said once.
-    pub fn to_reserve(&mut self) -> Option<u64> {
+    pub fn ids_to_reserve(&mut self) -> Option<u64> {
         let Source::Counted(counted) = &mut self.source else {
             return None;
         };
