@@ -123,7 +123,7 @@ pub struct ChannelArgs {
     #[arg(env = "CAMPANILE_CHANNEL_RETURN_LIMIT", default_value = "20s")]
     #[arg(value_parser = positive_duration)]
     pub return_limit: Duration,
-    /// The most ids of pushes that are remembered, each for two minutes; one more is answered 503
+    /// The most ids of pushes that are remembered, each for 150 s; one more is answered 503
     #[arg(id = "channel-max-ids", long = "max-ids", value_name = "N")]
     #[arg(env = "CAMPANILE_CHANNEL_MAX_IDS", default_value = "500000")]
     #[arg(value_parser = count::<1, 100_000_000>)]
@@ -133,7 +133,8 @@ pub struct ChannelArgs {
     #[arg(env = "CAMPANILE_CHANNEL_MAX_LINKS", default_value = "1024")]
     #[arg(value_parser = count::<1, 1_000_000>)]
     pub max_links: usize,
-    /// On shutdown, links may take this long to take what waits for them
+    /// On shutdown, links may take this long to take what waits for them, and the disk too; what it has
+    /// not taken by then is given up
     #[arg(id = "channel-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_CHANNEL_SHUTDOWN_LIMIT", default_value = "5s", value_parser = duration)]
     pub shutdown_limit: Duration,

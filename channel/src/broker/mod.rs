@@ -15,7 +15,8 @@
 //!
 //! What bounds it: a link has one batch of messages in flight, so a broker that is behind holds its
 //! peers back; what waits for a link is bounded in bytes, and a link past its bound is cut; the log
-//! is bounded in bytes and age; links and their audiences are counted.
+//! is bounded in bytes and age; links and their audiences are counted, and so are sockets that have no
+//! link (`strangers`); while too much waits for the disk, publishers are not read (`disk`).
 
 mod actor;
 mod beginning;
