@@ -41,6 +41,7 @@ fn record(sequence: u64, groups: u64, len: usize) -> Record {
         sequence,
         at: Duration::ZERO,
         audience: Audience::Group(name),
+        except: None,
         content: Content::Binary(Bytes::from(vec![b'x'; len])),
         publisher: InstanceId(1),
         number: sequence,

@@ -8,10 +8,10 @@ use bytes::{Bytes, BytesMut};
 use campanile_messages::frame::{
     decode_hello, decode_welcome, encode_hello, encode_welcome, take_frame,
 };
-use campanile_messages::link::{Gap, Tally, Ticket};
+use campanile_messages::link::{Gap, Tally, Ticket, Want};
 use campanile_messages::{
-    Audience, Content, DecodeError, EncodedFrame, FromBroker, GroupName, IdempotencyKey, Position,
-    ToBroker,
+    Address, Audience, ConnectionId, Content, DecodeError, EncodedFrame, Event, FromBroker, GroupName,
+    IdempotencyKey, Position, ToBroker, WorkerId,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -45,21 +45,31 @@ fn made_up(data: &[u8]) {
     let position = Position { epoch: number(), sequence: number() };
     let gap = [None, Some(Gap::Expired), Some(Gap::EpochChanged)][(number() % 3) as usize];
     let content = Content::Binary(Bytes::copy_from_slice(data));
+    let to = Address { worker: WorkerId(number()), connection: ConnectionId(number()) };
+    let except = gap.map(|_| to);
     for message in [
         ToBroker::Attach { cursor: gap.map(|_| position) },
         ToBroker::Fetch {
             number: number(),
-            audiences: vec![audience.clone(); (number() % 20) as usize],
+            wants: vec![
+                Want {
+                    since: number(),
+                    audiences: vec![audience.clone(); (number() % 20) as usize],
+                };
+                (number() % 5) as usize
+            ],
             max_bytes: number(),
         },
         ToBroker::Counted { ticket, tally },
+        ToBroker::AskHead { number: number() },
         ToBroker::Publish {
             number: number(),
             unanswered: number(),
             id: IdempotencyKey::new(text.chars().take(60).collect::<String>()).ok(),
             count_within_millis: gap.map(|_| small(number())),
             audience: audience.clone(),
-            content,
+            except,
+            content: content.clone(),
         },
     ] {
         assert_eq!(ToBroker::decode(payload(message.clone().encode())), Ok(message));
@@ -67,13 +77,16 @@ fn made_up(data: &[u8]) {
     for message in [
         FromBroker::Attached { from: position, gap },
         FromBroker::Mark { head: number() },
+        FromBroker::Disk { is_waiting: number() % 2 == 0 },
         FromBroker::Past {
-            audience,
+            audience: audience.clone(),
             events: small(number()),
             expired: number(),
-            left_out: number(),
+            complete_after: number(),
         },
-        FromBroker::Fetched { number: number() },
+        FromBroker::Fetched { number: number(), served: small(number()) },
+        FromBroker::Head { number: number(), head: position },
+        FromBroker::Event(Event { sequence: number(), audience: audience.clone(), except, content }),
         FromBroker::Count { ticket, sequence: number(), within_millis: small(number()) },
         FromBroker::Counted { number: number(), tally },
     ] {

@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use campanile_channel::watchdog::Pulse;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::sync::mpsc::UnboundedSender;
@@ -15,7 +16,6 @@ use tracing::{error, warn};
 
 use crate::health::Health;
 use crate::seats::{Seat, Seats};
-use crate::vital::Vital;
 
 /// How long the loop rests when the process has no file descriptors left.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
@@ -81,13 +81,13 @@ impl Acceptor {
         doors: Vec<UnboundedSender<Arrival>>,
         max_connections: usize,
         health: Health,
+        pulse: Pulse,
     ) -> io::Result<Self> {
         let (stopped, running) = io::pipe()?;
         let thread = thread::Builder::new().name("acceptor".to_owned()).spawn(move || {
-            let _vital = Vital("acceptor");
             let refusals = Seats::new(doors.len());
             let hall = Hall { seats, refusals, doors, max_connections, health };
-            hall.accept_until(&listener, &stopped);
+            hall.accept_until(&listener, &stopped, &pulse);
         })?;
         Ok(Self { thread, running })
     }
@@ -111,12 +111,15 @@ struct Hall {
 }
 
 impl Hall {
-    fn accept_until(&self, listener: &TcpListener, stopped: &PipeReader) {
+    fn accept_until(&self, listener: &TcpListener, stopped: &PipeReader, pulse: &Pulse) {
         let mut told_full = None::<Instant>;
         loop {
             let mut ready =
                 [PollFd::new(listener, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
-            match poll(&mut ready, None) {
+            let waits = pulse.enter_kernel("poll");
+            let polled = poll(&mut ready, None);
+            drop(waits);
+            match polled {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
                     error!(%error, "cannot wait for connections");

@@ -4,7 +4,8 @@
 //!
 //! Receives from the link (through [`hold`]) and from the registries. Sends to the broker and, by
 //! [`Deliveries`], to the registries. Runs on the gateway's main thread. Bounded by: the link is not
-//! read while a registry is behind, and each registry has one report in flight.
+//! read and no resume is answered while a registry is behind, and each registry has one report in
+//! flight. Never waits: what cannot go on now goes on at a message or at the next tick.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,29 +14,35 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use campanile_channel::Outbound;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received, hold};
+use campanile_channel::watchdog::{Watchdog, attend};
 use campanile_messages::link::{Gap, Outcome, Role, Tally, Ticket as PushTicket};
 use campanile_messages::{
     Address, Audience, Content, Event, FromBroker, Hello, InstanceId, Position, ToBroker, WorkerId,
 };
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
+use crate::absence::Absence;
 use crate::config::GatewayConfig;
 use crate::counts::Counts;
 use crate::delivery::{Deliveries, Delivery, Framed};
+use crate::heads::{AskHead, Askers, NoHead};
 use crate::health::Health;
 use crate::interest::{Interest, Report};
 use crate::recent::{Past, Recent};
-use crate::registry::{DeliveriesReady, Registry};
+use crate::registry::{DeliveriesReady, Drain, Registry, Stay};
 use crate::resumes::{Resume, Resumes};
 use crate::subscriptions::{Change, Ticket};
-use crate::vital::Vital;
+use crate::websocket::CloseCode;
 
 /// Answers to pushes that may wait for the broker; past it they are dropped, and the publishers say
 /// that the delivery is unknown. Reports of interest are bounded by themselves.
 const MAX_LINK_QUEUE_BYTES: usize = 16 << 20;
 
-/// How often withdrawn interest is looked for.
-const EXPIRE: Duration = Duration::from_secs(1);
+/// How often the bridge looks for withdrawn interest and for what could not go on before.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long resumes are answered before other messages have their turn.
+const RESUMES_TURN: Duration = Duration::from_millis(50);
 
 /// See the module's documentation.
 pub struct Bridge {
@@ -50,7 +57,12 @@ pub struct Bridge {
     cursor: Option<Position>,
     recent: Recent,
     resumes: Resumes,
+    /// Resumes go on at a message that is on its way.
+    is_resuming: bool,
     max_replay_bytes: usize,
+    absence: Absence,
+    /// Over how long clients are sent away.
+    drain: Duration,
     /// Withdrawn, and the broker not told yet: see [`Interest::take_withdrawn`].
     withdrawn: Vec<Audience>,
     /// Withdrawn in a report that the broker has not confirmed.
@@ -60,10 +72,12 @@ pub struct Bridge {
     /// The event that comes next is to be counted.
     count: Option<(PushTicket, u64, Duration)>,
     counts: Counts,
+    /// Who wants to know where the log ends.
+    askers: Askers,
     /// Called when the workers have their ids.
     ready: Option<Ready>,
     health: Health,
-    _vital: Vital,
+    watchdog: Watchdog,
 }
 
 /// What to do when a gateway can take its first connection.
@@ -107,15 +121,19 @@ impl Bridge {
             cursor: None,
             recent: Recent::new(config.recent_bytes),
             resumes: Resumes::default(),
+            is_resuming: false,
             max_replay_bytes: config.max_replay_bytes,
+            absence: Absence::new(config.return_limit, Instant::now()),
+            drain: config.drain,
             withdrawn: Vec::new(),
             withdrawing: Vec::new(),
             past: None,
             count: None,
             counts: Counts::default(),
+            askers: Askers::default(),
             ready: Some(ready),
             health,
-            _vital: Vital("bridge"),
+            watchdog: config.watchdog.clone(),
         }
     }
 }
@@ -124,21 +142,16 @@ impl Actor for Bridge {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let deliveries = self.deliveries();
-        let has_room = async move || have_room(&deliveries).await;
+        attend(ctx, self.watchdog.watch("bridge"));
+        let deliveries: Vec<_> = self.workers.iter().map(|w| w.deliveries.clone()).collect();
+        let has_room = async move || {
+            for deliveries in &deliveries {
+                deliveries.has_room().await;
+            }
+        };
         let (owner, broker) = (ctx.address(), self.broker.clone());
         actix_rt::spawn(async move { hold(owner, broker, MAX_LINK_QUEUE_BYTES, has_room).await });
-        ctx.run_interval(EXPIRE, |bridge, _| {
-            bridge.interest.expire(Instant::now());
-            bridge.report();
-        });
-    }
-}
-
-/// Waits until no registry is behind.
-async fn have_room(deliveries: &[Deliveries]) {
-    for deliveries in deliveries {
-        deliveries.has_room().await;
+        ctx.run_interval(TICK, |bridge, ctx| bridge.tick(Instant::now(), ctx));
     }
 }
 
@@ -167,6 +180,11 @@ impl Handler<LinkUp> for Bridge {
         if let Some(ready) = self.ready.take() {
             ready();
         }
+        if self.absence.link_up() {
+            info!("there is a broker again: clients may stay and come");
+            self.health.set_cut_off(false);
+            self.workers.iter().for_each(|worker| worker.registry.do_send(Stay));
+        }
         let reports = self.interest.report_all();
         self.outbound = Some(outbound);
         self.health.set_linked(true);
@@ -189,19 +207,25 @@ impl Handler<Received> for Bridge {
                 FromBroker::Confirmed { revision, head } => self.confirm(revision, head),
                 FromBroker::Attached { from, gap } => self.begin(from, gap),
                 FromBroker::Mark { head } => self.mark(head),
-                FromBroker::Past { audience, events, expired, left_out } => {
-                    let past = Past { expired, left_out, events: Vec::new() };
+                FromBroker::Past { audience, events, expired, complete_after } => {
+                    let past = Past { expired, complete_after, events: Vec::new() };
                     self.past = Some((audience, past, events));
                     self.end_past();
                 }
-                FromBroker::Fetched { number } => {
-                    self.resumes.fetched(number);
+                FromBroker::Fetched { number, served } => {
+                    self.resumes.fetched(number, usize::try_from(served).unwrap_or(usize::MAX));
                     self.fetch();
                 }
                 FromBroker::Count { ticket, sequence, within_millis } => {
                     let within = Duration::from_millis(within_millis.into());
                     self.count = Some((ticket, sequence, within));
                 }
+                FromBroker::Head { number, head } => {
+                    self.askers.answered(number, head);
+                    self.ask_head();
+                }
+                // DISK: `/health/ready` says `disk` while it is so; there is no state for it yet.
+                FromBroker::Disk { is_waiting: _ } => {}
                 // `hold` keeps these, and the rest is for publishers.
                 other => warn!(?other, "the broker sent what is not for a gateway"),
             }
@@ -215,12 +239,14 @@ impl Handler<LinkDown> for Bridge {
 
     fn handle(&mut self, _: LinkDown, ctx: &mut Self::Context) {
         self.outbound = None;
+        self.askers.link_lost();
         self.health.set_linked(false);
         self.past = None;
         self.count = None;
         self.counts.clear();
         self.forget_withdrawn();
         self.resumes.link_lost();
+        self.absence.link_lost(Instant::now());
         self.answer_resumes(ctx);
     }
 }
@@ -266,6 +292,20 @@ impl Handler<Answer> for Bridge {
     }
 }
 
+impl Handler<AskHead> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, AskHead(asker): AskHead, _: &mut Self::Context) {
+        if self.outbound.is_none() {
+            // A caller that is gone has no use for an answer.
+            let _ = asker.send(Err(NoHead::NoLink));
+            return;
+        }
+        self.askers.add(asker, Instant::now());
+        self.ask_head();
+    }
+}
+
 /// Clients come back whose interest the broker has confirmed. Each is answered with
 /// [`Delivery::Resumed`].
 #[derive(Debug, Message)]
@@ -277,6 +317,19 @@ impl Handler<Missed> for Bridge {
 
     fn handle(&mut self, Missed(resumes): Missed, ctx: &mut Self::Context) {
         resumes.into_iter().for_each(|resume| self.resumes.add(resume));
+        self.answer_resumes(ctx);
+    }
+}
+
+/// A registry that was behind has caught up.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CaughtUp;
+
+impl Handler<CaughtUp> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, _: CaughtUp, ctx: &mut Self::Context) {
         self.answer_resumes(ctx);
     }
 }
@@ -313,13 +366,24 @@ impl Handler<Finish> for Bridge {
         if let Some(outbound) = self.outbound.take() {
             outbound.finish();
         }
+        self.askers.link_lost();
         ctx.stop();
     }
 }
 
 impl Bridge {
-    fn deliveries(&self) -> Vec<Deliveries> {
-        self.workers.iter().map(|worker| worker.deliveries.clone()).collect()
+    fn tick(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        self.interest.expire(now);
+        self.report();
+        self.askers.expire(now);
+        self.ask_head();
+        self.answer_resumes(ctx);
+        if self.absence.passes_limit(now) {
+            warn!("no link to the broker for too long: clients are told to try another gateway");
+            self.health.set_cut_off(true);
+            let drain = Drain { over: self.drain, code: CloseCode::TryAgainLater };
+            self.workers.iter().for_each(|worker| worker.registry.do_send(drain));
+        }
     }
 
     /// The stream begins, where it stood or elsewhere.
@@ -334,7 +398,7 @@ impl Bridge {
         self.cursor = Some(from);
     }
 
-    fn route(&mut self, Event { sequence, audience, content }: Event) {
+    fn route(&mut self, Event { sequence, audience, except, content }: Event) {
         let count = self.count.take_if(|(_, counted, _)| *counted == sequence);
         let Some(cursor) = &mut self.cursor else {
             return;
@@ -345,7 +409,7 @@ impl Bridge {
         }
         cursor.sequence = sequence;
         // Kept for a while, so it must not keep the whole of the buffer that it came in.
-        let framed = Framed::new(Some((*cursor, audience.clone())), content.own());
+        let framed = Framed::new_except(Some((*cursor, audience.clone())), except, content.own());
         let workers: Vec<_> = self.interest.workers(&audience).collect();
         for worker in &workers {
             self.workers[*worker].deliver(match count {
@@ -380,13 +444,14 @@ impl Bridge {
         self.workers.iter().for_each(|worker| worker.deliver(delivery.clone()));
     }
 
-    fn keep_past(&mut self, Event { sequence, audience, content }: Event) {
+    fn keep_past(&mut self, Event { sequence, audience, except, content }: Event) {
         if let (Some((of, past, to_come)), Some(cursor)) = (&mut self.past, self.cursor) {
             *to_come -= 1;
             let last = past.events.last().map_or(0, |last| last.sequence());
             if audience == *of && last < sequence && sequence <= cursor.sequence {
                 let position = Position { sequence, ..cursor };
-                past.events.push(Framed::new(Some((position, audience)), content.own()));
+                let logged = Some((position, audience));
+                past.events.push(Framed::new_except(logged, except, content.own()));
             } else {
                 // What is recent must be in order, whatever a broker says.
                 warn!(sequence, ?audience, "the broker sent an old event out of order");
@@ -404,29 +469,53 @@ impl Bridge {
     }
 
     /// Answers those that can be answered, and asks the broker for what others need. Stops while a
-    /// registry is behind.
+    /// registry is behind, and goes on when that has [`CaughtUp`].
     fn answer_resumes(&mut self, ctx: &mut Context<Self>) {
         let Some(cursor) = self.cursor else { return };
-        while let Some((resume, found)) = self.resumes.judge(&self.recent, cursor) {
+        let turn_ends = Instant::now() + RESUMES_TURN;
+        loop {
+            if self.workers.iter().any(|worker| worker.deliveries.is_behind()) {
+                return;
+            }
+            let judged = self.resumes.judge(&self.recent, cursor, self.max_replay_bytes);
+            let Some((resume, found)) = judged else { break };
             let worker = &self.workers[resume.worker];
             worker.deliver(Delivery::Resumed(resume.ticket, found, cursor));
-            if worker.deliveries.is_behind() {
-                let deliveries = self.deliveries();
-                let room = async move { have_room(&deliveries).await };
-                ctx.wait(room.into_actor(self).map(|(), bridge, ctx| bridge.answer_resumes(ctx)));
-                return;
+            if Instant::now() >= turn_ends {
+                return self.answer_resumes_soon(ctx);
             }
         }
         self.fetch();
         self.recent.trim(self.resumes.is_fetching());
     }
 
+    /// Goes on when everybody else on this thread had a turn.
+    fn answer_resumes_soon(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.is_resuming, true) {
+            let others = tokio::task::yield_now().into_actor(self);
+            ctx.spawn(others.map(|(), bridge, ctx| {
+                bridge.is_resuming = false;
+                bridge.answer_resumes(ctx);
+            }));
+        }
+    }
+
     fn fetch(&mut self) {
         if self.outbound.is_some()
-            && let Some((number, audiences)) = self.resumes.fetch()
+            && let Some((number, wants)) = self.resumes.fetch()
         {
             let max_bytes = self.max_replay_bytes as u64;
-            self.send(ToBroker::Fetch { number, audiences, max_bytes });
+            self.send(ToBroker::Fetch { number, wants, max_bytes });
+        }
+    }
+
+    /// A link that has no room for the question is asked at the next turn of the clock.
+    fn ask_head(&mut self) {
+        if let Some(outbound) = &self.outbound
+            && let Some(number) = self.askers.question()
+            && outbound.send(&ToBroker::AskHead { number }.encode()).is_err()
+        {
+            self.askers.not_sent();
         }
     }
 

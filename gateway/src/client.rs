@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use campanile_channel::{Full, outbox::SLICE_BYTES};
+use campanile_channel::Full;
 use campanile_messages::link::Gap;
 use campanile_messages::{Address, ConnectionId, GroupName, Position};
 use tokio::sync::oneshot;
@@ -14,8 +14,10 @@ use tokio::sync::oneshot;
 use crate::config::GatewayConfig;
 use crate::delivery::Framed;
 use crate::event_stream;
+use crate::history::SaidHistory;
 use crate::liveness::{Liveness, Verdict};
 use crate::protocol::{self, Protocol, Resumed, Welcome};
+use crate::resumes::Found;
 use crate::socket::{Sent, Socket, Waiting};
 use crate::subscriptions::{Standing, Subscriptions};
 use crate::websocket::CloseCode;
@@ -44,6 +46,9 @@ pub struct Client {
     marked: Instant,
     /// The sequence of the last position that it has; plain clients have none.
     told: Cell<u64>,
+    /// The sequence of the last event that it was left out of: it is to be told a position from there
+    /// on soon. Settled when `told` has come this far.
+    owed: Cell<u64>,
 }
 
 /// What became of a counted event.
@@ -96,8 +101,8 @@ impl Client {
         protocol: Protocol,
         now: Instant,
     ) -> Self {
-        let told = Cell::new(0);
-        Self { connection, socket, protocol, attached: now, asked: None, marked: now, told }
+        let (told, owed) = (Cell::new(0), Cell::new(0));
+        Self { connection, socket, protocol, attached: now, asked: None, marked: now, told, owed }
     }
 
     /// Tells the client to go, after or without what waits for it.
@@ -112,8 +117,23 @@ impl Client {
 
     /// Sends the first message: who the client is, and where its stream begins.
     pub fn greet(&self, address: Address, position: Position, resumed: Option<Resumed>) {
+        self.welcome(address, position, Welcome::new(address, position, resumed));
+    }
+
+    /// The same to a new listener, and what it is to hear of the past.
+    pub fn greet_with_history(&self, address: Address, cursor: Position, found: &Found) {
+        // Where it is lost before all of that has come, it goes on in front of the next.
+        let before = |first: &Arc<Framed>| first.sequence().saturating_sub(1);
+        let sequence = found.events.first().map_or(cursor.sequence, before);
+        let position = Position { sequence, ..cursor };
+        let history = SaidHistory { events: found.len(), complete: found.is_complete };
+        let welcome = Welcome::new(address, position, None).with_history(history);
+        self.welcome(address, position, welcome);
+        self.replay(&found.events);
+    }
+
+    fn welcome(&self, address: Address, position: Position, welcome: Welcome) {
         self.told.set(position.sequence);
-        let welcome = Welcome::new(address, position, resumed);
         self.send(&match self.protocol {
             Protocol::Plain => greeting(address),
             Protocol::V1 => protocol::welcome(welcome),
@@ -122,15 +142,10 @@ impl Client {
         self.socket.release();
     }
 
-    /// Whether the client may be sent what it has missed: not if that is too much, nor while more
-    /// waits for it than its outbox takes, or a client that does not read could ask again and again.
-    pub fn has_room(&self, events: &[Arc<Framed>], config: &GatewayConfig) -> bool {
-        let waits_for_much = || self.socket.held_bytes() > config.max_outbox_bytes;
-        match events.len() {
-            0 => true,
-            1 => !waits_for_much(),
-            _ => self.replay_bytes(events) <= config.max_replay_bytes && !waits_for_much(),
-        }
+    /// Whether the client may be sent what it has missed: not while more waits for it than its
+    /// outbox takes, or a client that does not read could ask again and again.
+    pub fn has_room(&self, config: &GatewayConfig) -> bool {
+        self.socket.held_bytes() <= config.max_outbox_bytes
     }
 
     /// Sends what the client has missed, past the bound of its outbox.
@@ -141,11 +156,6 @@ impl Client {
         let last = events.iter().map(|event| event.sequence()).max().unwrap_or(0);
         self.told.set(self.told.get().max(last));
         self.socket.replay(events.iter().map(|event| event.frame(self.protocol).clone()));
-    }
-
-    /// What it would cost to keep these events for the client.
-    fn replay_bytes(&self, events: &[Arc<Framed>]) -> usize {
-        events.iter().map(|event| event.frame(self.protocol).len() + SLICE_BYTES).sum()
     }
 
     /// The client listens to a group that it has asked for.
@@ -197,7 +207,9 @@ impl Client {
             if now.saturating_duration_since(self.attached) > handshake_limit {
                 self.close(CloseCode::TryAgainLater, Waiting::Flush);
             }
-        } else if now.saturating_duration_since(self.marked) >= ping_after {
+        } else if now.saturating_duration_since(self.marked) >= ping_after
+            || standing == Standing::Settled && self.is_owed(mark)
+        {
             self.marked = now;
             self.mark(mark.filter(|_| standing == Standing::Settled));
         }
@@ -229,6 +241,18 @@ impl Client {
         }
     }
 
+    /// The client does not get this event, and has to learn its position otherwise.
+    fn leave_out(&self, event: &Framed) {
+        if self.protocol != Protocol::Plain {
+            self.owed.set(event.sequence());
+        }
+    }
+
+    fn is_owed(&self, mark: Option<&Mark>) -> bool {
+        let owed = self.owed.get();
+        owed > self.told.get() && mark.is_some_and(|mark| mark.position.sequence >= owed)
+    }
+
     /// The client has this event's position.
     fn note(&self, event: &Framed) {
         if self.protocol != Protocol::Plain {
@@ -248,6 +272,32 @@ fn greeting(Address { worker, connection }: Address) -> Bytes {
     encode::frame(Opcode::Text, text.as_bytes())
 }
 
+/// Calls `deliver` for each listener of an event but the `excepted` one of this worker. Returns
+/// whether there was such a one, and it is open. An event without exceptions costs its listeners
+/// nothing for that.
+pub fn for_each_receiver(
+    event: &Framed,
+    excepted: Option<ConnectionId>,
+    clients: &Subscriptions<Client>,
+    mut deliver: impl FnMut(usize, &Client),
+) -> bool {
+    let Some(audience) = event.audience() else { return false };
+    let Some(excepted) = excepted else {
+        clients.for_each_listener(audience, deliver);
+        return false;
+    };
+    let mut left_out = false;
+    clients.for_each_listener(audience, |slot, client| {
+        if client.connection == excepted {
+            client.leave_out(event);
+            left_out = client.socket.is_open();
+        } else {
+            deliver(slot, client);
+        }
+    });
+    left_out
+}
+
 /// Clients that were written to and not flushed: many events become one write each.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -259,10 +309,14 @@ pub struct Batch {
 
 impl Batch {
     /// Adds an event to the outbox of each of its listeners, where it waits for others to come.
-    pub fn deliver(&mut self, framed: &Framed, clients: &Subscriptions<Client>) {
-        let Some(audience) = framed.audience() else { return };
+    pub fn deliver(
+        &mut self,
+        framed: &Framed,
+        excepted: Option<ConnectionId>,
+        clients: &Subscriptions<Client>,
+    ) {
         let mut len_bytes = 0;
-        clients.for_each_listener(audience, |slot, client| {
+        for_each_receiver(framed, excepted, clients, |slot, client| {
             client.note(framed);
             let frame = framed.frame(client.protocol);
             len_bytes = len_bytes.max(frame.len());
@@ -279,9 +333,13 @@ impl Batch {
     }
 
     /// Sends an event behind which there are no others yet, and all that waits for it.
-    pub fn deliver_last(&mut self, framed: &Framed, clients: &Subscriptions<Client>) {
-        let Some(audience) = framed.audience() else { return };
-        clients.for_each_listener(audience, |_, client| {
+    pub fn deliver_last(
+        &mut self,
+        framed: &Framed,
+        excepted: Option<ConnectionId>,
+        clients: &Subscriptions<Client>,
+    ) {
+        for_each_receiver(framed, excepted, clients, |_, client| {
             client.note(framed);
             let frame = framed.frame(client.protocol);
             if client.settle(client.socket.send_now(frame)).is_none() {

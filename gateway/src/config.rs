@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use campanile_channel::watchdog::Watchdog;
 use campanile_messages::{AllowHosts, AllowOrigins};
 
 use crate::websocket::Limits;
@@ -51,10 +52,15 @@ pub struct GatewayConfig {
     pub user_timeout: Duration,
     /// Interest without a member is kept this long, for those who come back.
     pub linger: Duration,
+    /// Without a link for this long, the gateway sends its clients away over
+    /// [`drain`](Self::drain), and takes no new ones until there is a link. Zero: it keeps them.
+    pub return_limit: Duration,
     /// On shutdown, clients are told to go over this time.
     pub drain: Duration,
     /// After [`drain`](Self::drain), what is not gone by then is cut.
     pub shutdown_limit: Duration,
+    /// Watches the gateway's actors and threads.
+    pub watchdog: Watchdog,
 }
 
 impl Default for GatewayConfig {
@@ -77,8 +83,10 @@ impl Default for GatewayConfig {
             silence_limit: Duration::from_secs(60),
             user_timeout: Duration::from_secs(20),
             linger: Duration::from_secs(5),
-            drain: Duration::from_secs(10),
-            shutdown_limit: Duration::from_secs(4),
+            return_limit: Duration::from_secs(20),
+            drain: Duration::from_secs(5),
+            shutdown_limit: Duration::from_secs(2),
+            watchdog: Watchdog::none(),
         }
     }
 }

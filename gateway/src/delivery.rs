@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use campanile_messages::link::{self, Gap};
-use campanile_messages::{Audience, ConnectionId, Content, Position};
+use campanile_messages::{Address, Audience, ConnectionId, Content, Position, WorkerId};
 use tokio::sync::Notify;
 
 use crate::event_stream;
@@ -32,7 +32,8 @@ pub enum Delivery {
     Push(link::Ticket, ConnectionId, Arc<Framed>),
     /// The broker has confirmed what the registry asked for up to this ticket; the log stood here.
     Confirmed(Ticket, Position),
-    /// A client that came back, or one of its groups, goes on: what it has missed up to here.
+    /// A client that came back, or one of its groups, goes on, or a new one begins: what it has missed
+    /// or asked for up to here.
     Resumed(Ticket, Outcome, Position),
     /// All events up to here have been handed over.
     Mark(Position),
@@ -46,6 +47,7 @@ pub enum Delivery {
 pub struct Framed {
     /// Where it stands in the log and who it is for; `None` if it is for one connection.
     logged: Option<(Position, Audience)>,
+    except: Option<Address>,
     content: Content,
     plain: OnceLock<Bytes>,
     v1: OnceLock<Bytes>,
@@ -55,8 +57,23 @@ pub struct Framed {
 impl Framed {
     /// An event that has no frames yet.
     pub fn new(logged: Option<(Position, Audience)>, content: Content) -> Arc<Self> {
+        Self::new_except(logged, None, content)
+    }
+
+    /// The same, for all of its audience but one connection.
+    pub fn new_except(
+        logged: Option<(Position, Audience)>,
+        except: Option<Address>,
+        content: Content,
+    ) -> Arc<Self> {
         let (plain, v1, stream) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Arc::new(Self { logged, content, plain, v1, stream })
+        Arc::new(Self { logged, except, content, plain, v1, stream })
+    }
+
+    /// The connection of a worker that does not get it. `None` for a worker without an id: it has no
+    /// connections.
+    pub fn except_at(&self, worker: Option<&WorkerId>) -> Option<ConnectionId> {
+        self.except.filter(|except| Some(&except.worker) == worker).map(|except| except.connection)
     }
 
     /// Where it stands in the log; 0 if it is for one connection.
@@ -102,61 +119,90 @@ pub struct Deliveries(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
-    taken: Notify,
+    queue: Mutex<Queue>,
+    /// Wakes everybody who waits for room: the link and its owner may wait at the same time.
+    performed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    queue: Vec<Delivery>,
-    bytes: usize,
+struct Queue {
+    waiting: Vec<Delivery>,
+    waiting_bytes: usize,
+    /// What the registry has taken and not performed yet.
+    taken_bytes: usize,
+}
+
+impl Queue {
+    fn is_behind(&self) -> bool {
+        self.waiting_bytes + self.taken_bytes > MAX_BEHIND_BYTES
+    }
 }
 
 impl Deliveries {
     /// Adds one; `true` if the queue was empty, so that the registry must be told.
     pub fn push(&self, delivery: Delivery) -> bool {
-        let mut state = self.lock();
-        state.bytes += OVERHEAD_BYTES
+        let mut queue = self.lock();
+        queue.waiting_bytes += OVERHEAD_BYTES
             + match &delivery {
                 Delivery::Event(framed)
                 | Delivery::Counted(_, _, framed)
                 | Delivery::Push(_, _, framed) => framed.len_bytes(),
-                Delivery::Resumed(_, Ok(missed), _) => missed.len() * OVERHEAD_BYTES,
+                Delivery::Resumed(_, Ok(found), _) => found.len() * OVERHEAD_BYTES,
                 _ => 0,
             };
-        state.queue.push(delivery);
-        state.queue.len() == 1
+        queue.waiting.push(delivery);
+        queue.waiting.len() == 1
     }
 
-    /// Takes all that is there.
+    /// Takes everything that waits. It counts until it was [`performed`](Self::performed).
     pub fn take(&self) -> Vec<Delivery> {
-        let mut state = self.lock();
-        state.bytes = 0;
-        self.0.taken.notify_one();
-        std::mem::take(&mut state.queue)
+        let mut queue = self.lock();
+        queue.taken_bytes += std::mem::take(&mut queue.waiting_bytes);
+        std::mem::take(&mut queue.waiting)
     }
 
-    /// Whether at most [`MAX_BEHIND_BYTES`] wait.
+    /// Everything that was taken is done. Wakes those who wait for room; returns `true` if there
+    /// was none before and there is now, so that the bridge must be told.
+    pub fn performed(&self) -> bool {
+        let mut queue = self.lock();
+        let was_behind = queue.is_behind();
+        queue.taken_bytes = 0;
+        let has_room = was_behind && !queue.is_behind();
+        drop(queue);
+        if has_room {
+            self.0.performed.notify_waiters();
+        }
+        has_room
+    }
+
+    /// Whether more than [`MAX_BEHIND_BYTES`] are not performed yet.
     pub fn is_behind(&self) -> bool {
-        self.lock().bytes > MAX_BEHIND_BYTES
+        self.lock().is_behind()
     }
 
-    /// Waits until at most [`MAX_BEHIND_BYTES`] wait. For one waiter.
+    /// Waits until at most [`MAX_BEHIND_BYTES`] are left. Any number of callers may wait.
     pub async fn has_room(&self) {
-        while self.is_behind() {
-            self.0.taken.notified().await;
+        loop {
+            // Made before the look: it is woken by whatever is performed after that.
+            let performed = self.0.performed.notified();
+            if !self.is_behind() {
+                return;
+            }
+            performed.await;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change of the state is complete before anything can panic.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Every change of the queue is complete before anything can panic.
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt as _;
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
 
     use super::*;
 
@@ -170,15 +216,85 @@ mod tests {
         assert_eq!(&binary.frame(Protocol::Plain)[..], b"\x82\x01\xff");
     }
 
+    #[derive(Debug, Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// One who waits for room, polled by hand.
+    struct Waiter<'a> {
+        room: Option<Pin<Box<dyn Future<Output = ()> + 'a>>>,
+        wakes: Arc<Wakes>,
+    }
+
+    impl Waiter<'_> {
+        /// Polls, which forgets earlier wakes.
+        fn poll(&mut self, deliveries: &Deliveries) {
+            let Some(room) = &mut self.room else { return };
+            self.wakes.0.store(0, Ordering::SeqCst);
+            let waker = Waker::from(self.wakes.clone());
+            let polled = room.as_mut().poll(&mut Context::from_waker(&waker));
+            match polled {
+                Poll::Pending => assert!(deliveries.is_behind(), "there is room"),
+                Poll::Ready(()) => self.room = None,
+            }
+        }
+
+        fn is_forgotten(&self, was_polled: bool) -> bool {
+            was_polled && self.room.is_some() && self.wakes.0.load(Ordering::SeqCst) == 0
+        }
+    }
+
+    /// Every order of at most eight steps with two who wait.
     #[test]
-    fn a_registry_that_is_behind_holds_the_bridge_back_until_it_takes() {
+    fn whoever_waits_for_room_is_woken_when_there_is_some() {
+        const STEPS: usize = 6;
+        let large = Framed::new(None, Content::Binary(vec![0; MAX_BEHIND_BYTES].into()));
+        let small = Framed::new(None, Content::from("hi"));
+        for order in 0..STEPS.pow(8) {
+            let deliveries = Deliveries::default();
+            let mut waiters = [0, 1].map(|_| Waiter {
+                room: Some(Box::pin(deliveries.has_room())),
+                wakes: Arc::default(),
+            });
+            let mut was_polled = [false; 2];
+            let push = |framed: &Arc<Framed>| {
+                deliveries.push(Delivery::Event(framed.clone()));
+            };
+            for step in 0..8 {
+                match order / STEPS.pow(step) % STEPS {
+                    0 => push(&large),
+                    1 => push(&small),
+                    2 => drop(deliveries.take()),
+                    3 => drop(deliveries.performed()),
+                    waiter => {
+                        waiters[waiter - 4].poll(&deliveries);
+                        was_polled[waiter - 4] = true;
+                    }
+                }
+                if !deliveries.is_behind() {
+                    for (waiter, was_polled) in waiters.iter().zip(was_polled) {
+                        assert!(!waiter.is_forgotten(was_polled), "order {order}, step {step}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_bridge_is_told_once_when_a_registry_has_caught_up() {
         let deliveries = Deliveries::default();
         let large = Content::Binary(Bytes::from(vec![0; MAX_BEHIND_BYTES]));
-        assert!(deliveries.has_room().now_or_never().is_some());
         assert!(deliveries.push(Delivery::Event(Framed::new(None, large))));
         assert!(!deliveries.push(Delivery::Confirmed(1, Position { epoch: 0, sequence: 0 })));
-        assert!(deliveries.has_room().now_or_never().is_none());
+        assert!(deliveries.is_behind());
         assert_eq!(deliveries.take().len(), 2);
-        assert!(deliveries.has_room().now_or_never().is_some());
+        assert!(deliveries.is_behind(), "what was taken is not done");
+        assert!(deliveries.performed());
+        assert!(!deliveries.is_behind() && !deliveries.performed());
     }
 }

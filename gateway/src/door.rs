@@ -149,8 +149,8 @@ impl Door {
                 let wish = Wish::read(&head.query, self.accepted(upgrade.protocol))?;
                 if wish.since.is_some() && upgrade.protocol == Protocol::Plain {
                     return Err(Refusal::bad(
-                        "parameter since: a websocket without a subprotocol has no positions, open \
-                         it with campanile.v1",
+                        "parameters since and last: a websocket without a subprotocol has no \
+                         positions and no history, open it with campanile.v1",
                     ));
                 }
                 Admitted::Websocket(upgrade, wish)
@@ -174,7 +174,8 @@ impl Door {
 
     /// Why no newcomer is taken now, as it is said to a websocket; `None` if one is.
     fn hindrance(&self) -> Option<Refusal> {
-        self.worker.get().is_none().then(Refusal::no_broker)
+        let has_broker = self.worker.get().is_some() && !self.health.is_cut_off();
+        (!has_broker).then(Refusal::no_broker)
     }
 
     /// The answer to a health check, by whatever name and from whatever page it comes.

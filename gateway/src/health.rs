@@ -39,6 +39,7 @@ struct Flags {
     was_linked: AtomicBool,
     is_draining: AtomicBool,
     waits_for_disk: AtomicBool,
+    is_cut_off: AtomicBool,
 }
 
 impl Health {
@@ -58,6 +59,17 @@ impl Health {
     /// A wait for the disk takes too long, or is over.
     pub fn set_waits_for_disk(&self, waits: bool) {
         self.0.waits_for_disk.store(waits, Ordering::Relaxed);
+    }
+
+    /// There has been no link for too long, so that the gateway takes no clients; or there is one
+    /// again.
+    pub fn set_cut_off(&self, is_cut_off: bool) {
+        self.0.is_cut_off.store(is_cut_off, Ordering::Relaxed);
+    }
+
+    /// Whether the gateway takes no clients because it has had no link for too long.
+    pub fn is_cut_off(&self) -> bool {
+        self.0.is_cut_off.load(Ordering::Relaxed)
     }
 
     /// Whether the gateway shuts down.

@@ -8,6 +8,7 @@
 //! confirmed its interest. Who comes back gets what it missed from [`recent`], where the bridge keeps
 //! what was received lately; [`resumes`] knows who waits for what of the broker.
 
+pub mod absence;
 pub mod acceptor;
 pub mod bridge;
 pub mod client;
@@ -18,7 +19,9 @@ pub mod delivery;
 pub mod door;
 pub mod event_stream;
 pub mod head;
+pub mod heads;
 pub mod health;
+pub mod history;
 pub mod interest;
 pub mod liveness;
 pub mod origin;
@@ -34,7 +37,6 @@ pub mod server;
 pub mod session;
 pub mod socket;
 pub mod subscriptions;
-pub mod vital;
 pub mod websocket;
 pub mod wish;
 

@@ -11,6 +11,7 @@ use campanile_messages::link::Gap;
 use campanile_messages::{Address, Audience, Content, GroupName, Position};
 use serde::{Deserialize, Serialize};
 
+use crate::history::SaidHistory;
 use crate::subscriptions::Since;
 use crate::websocket::encode::{Opcode, frame};
 
@@ -252,6 +253,8 @@ pub struct Welcome {
     position: String,
     #[serde(flatten)]
     resumed: Option<SaidResumed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<SaidHistory>,
 }
 
 impl Welcome {
@@ -262,7 +265,13 @@ impl Welcome {
             connection: address.connection.0,
             position: position.to_string(),
             resumed: resumed.map(Into::into),
+            history: None,
         }
+    }
+
+    /// The same for a new listener that first hears of the past.
+    pub fn with_history(self, history: SaidHistory) -> Self {
+        Self { history: Some(history), ..self }
     }
 }
 

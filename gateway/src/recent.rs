@@ -5,13 +5,15 @@
 //! was away for longer, from the broker. Bounded in bytes: the oldest events go first, but later
 //! while somebody waits for them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use campanile_channel::outbox::SLICE_BYTES;
 use campanile_messages::Audience;
 
 use crate::delivery::Framed;
 use crate::protocol::Lost;
+use crate::resumes::Found;
 
 /// What an event costs besides its content: its entries here, and its frames' heads.
 const OVERHEAD_BYTES: usize = 512;
@@ -38,9 +40,15 @@ struct Tail {
     complete_after: u64,
     /// The broker no longer has events up to this sequence.
     expired: u64,
-    /// Events up to this sequence are more than a client may miss.
-    left_out: u64,
-    events: VecDeque<Arc<Framed>>,
+    events: VecDeque<Kept>,
+}
+
+/// An event, and what it and all before it in its tail would cost a client that missed them. The
+/// sums may wrap and start anywhere: only their differences count.
+#[derive(Debug)]
+struct Kept {
+    event: Arc<Framed>,
+    sum_bytes: u64,
 }
 
 /// What the broker has of an audience.
@@ -49,7 +57,7 @@ pub struct Past {
     /// As in [`FromBroker::Past`](campanile_messages::FromBroker::Past).
     pub expired: u64,
     /// As in [`FromBroker::Past`](campanile_messages::FromBroker::Past).
-    pub left_out: u64,
+    pub complete_after: u64,
     /// Oldest first.
     pub events: Vec<Arc<Framed>>,
 }
@@ -59,7 +67,7 @@ pub struct Past {
 pub enum Missed {
     /// All of them, in order.
     Events(Vec<Arc<Framed>>),
-    /// They cannot be had any more.
+    /// They cannot be replayed.
     Lost(Lost),
     /// The broker must be asked about these audiences.
     Unknown(Vec<Audience>),
@@ -77,53 +85,112 @@ impl Recent {
         self.bytes += cost_bytes(&event);
         self.by_sequence.insert(sequence, audience.clone());
         let tail = self.tails.entry(audience.clone()).or_insert_with(|| Tail::after(sequence - 1));
-        tail.events.push_back(event);
+        let before = tail.events.back().map_or(0, |last| last.sum_bytes);
+        let sum_bytes = before.wrapping_add(replay_bytes(&event));
+        tail.events.push_back(Kept { event, sum_bytes });
     }
 
     /// Adds what the broker has of an audience, of whose live events none was missed since it was
     /// asked.
     pub fn add_past(&mut self, audience: &Audience, past: Past) {
-        let Past { expired, left_out, events } = past;
+        let Past { expired, complete_after, events } = past;
         let tail = self.tails.entry(audience.clone()).or_insert_with(|| Tail::after(u64::MAX));
         for event in events.into_iter().rev() {
             let sequence = event.sequence();
             if sequence <= tail.complete_after {
                 self.bytes += cost_bytes(&event);
                 self.by_sequence.insert(sequence, audience.clone());
-                tail.events.push_front(event);
+                let next = tail.events.front();
+                let sum_bytes =
+                    next.map_or(0, |next| next.sum_bytes.wrapping_sub(replay_bytes(&next.event)));
+                tail.events.push_front(Kept { event, sum_bytes });
             }
         }
-        tail.complete_after = tail.complete_after.min(left_out);
-        (tail.expired, tail.left_out) = (expired, left_out);
+        tail.complete_after = tail.complete_after.min(complete_after);
+        tail.expired = expired;
     }
 
-    /// What a listener to these audiences has missed that has seen all up to a sequence.
-    pub fn missed(&self, since: u64, audiences: &[Audience]) -> Missed {
+    /// What a listener to these audiences has missed that has seen all up to a sequence. More than
+    /// one event that together pass `max_bytes`, each counted with [`SLICE_BYTES`] more, are too
+    /// much; that is found without looking at each of them.
+    pub fn missed(&self, since: u64, audiences: &[Audience], max_bytes: usize) -> Missed {
         let mut unknown = Vec::new();
-        let mut lost = None;
+        let (mut count, mut bytes) = (0, 0);
         for audience in audiences {
-            match self.tails.get(audience) {
-                Some(tail) if since >= tail.complete_after => {}
-                Some(tail) if since < tail.expired => lost = Some(Lost::Expired),
-                Some(tail) if since < tail.left_out => lost = lost.or(Some(Lost::TooFar)),
-                _ => unknown.push(audience.clone()),
+            let tail = self.tails.get(audience);
+            if tail.is_some_and(|tail| since < tail.complete_after && since < tail.expired) {
+                return Missed::Lost(Lost::Expired);
             }
+            if tail.is_none_or(|tail| since < tail.complete_after) {
+                unknown.push(audience.clone());
+            }
+            // Of an unknown tail, what is here is a part of what was missed.
+            let (tail_count, tail_bytes) = tail.map_or((0, 0), |tail| tail.size_behind(since));
+            count += tail_count;
+            bytes += tail_bytes;
         }
-        if let Some(lost) = lost {
-            return Missed::Lost(lost);
+        if count > 1 && bytes > max_bytes as u64 {
+            return Missed::Lost(Lost::TooFar);
         }
         if !unknown.is_empty() {
             return Missed::Unknown(unknown);
         }
-        let mut events = Vec::new();
+        let mut events = Vec::with_capacity(count);
         for tail in audiences.iter().filter_map(|audience| self.tails.get(audience)) {
-            let seen = tail.events.partition_point(|event| event.sequence() <= since);
-            events.extend(tail.events.range(seen..).cloned());
+            let missed = tail.events.range(tail.seen(since)..);
+            events.extend(missed.map(|kept| kept.event.clone()));
         }
         if audiences.len() > 1 {
             events.sort_unstable_by_key(|event| event.sequence());
         }
         Missed::Events(events)
+    }
+
+    /// What a new listener to these audiences hears of the past: the newest `max_events` of all
+    /// together, of `max_bytes` as [`missed`](Self::missed) counts them, or one of any size. Besides,
+    /// of which audiences the broker may have more that belongs to it; what is found is without that.
+    pub fn history(
+        &self,
+        max_events: usize,
+        audiences: &[Audience],
+        max_bytes: usize,
+    ) -> (Found, Vec<Audience>) {
+        let mut unknown = Vec::new();
+        // Of one audience or another, events up to this sequence are not here.
+        let (mut floor, mut is_complete) = (0, true);
+        // The newest event of each audience that was not looked at yet, the newest of all on top.
+        let mut newest = BinaryHeap::new();
+        let tails: Vec<_> = audiences.iter().map(|audience| self.tails.get(audience)).collect();
+        for (place, (audience, tail)) in audiences.iter().zip(&tails).enumerate() {
+            match tail {
+                Some(tail) if tail.complete_after <= tail.expired => {
+                    is_complete &= tail.expired == 0;
+                }
+                unknown_tail => {
+                    floor = floor.max(unknown_tail.map_or(u64::MAX, |tail| tail.complete_after));
+                    unknown.push(audience.clone());
+                }
+            }
+            newest.extend(tail.and_then(|tail| tail.last_of(tail.events.len(), place)));
+        }
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        while let Some((sequence, place, kept)) = newest.pop()
+            && sequence > floor
+            && let Some(tail) = tails[place]
+        {
+            let event = &tail.events[kept].event;
+            bytes += replay_bytes(event);
+            if events.len() == max_events || bytes > max_bytes as u64 && !events.is_empty() {
+                // There is more than was asked for, whatever the broker has.
+                (is_complete, unknown) = (false, Vec::new());
+                break;
+            }
+            events.push(event.clone());
+            newest.extend(tail.last_of(kept, place));
+        }
+        events.reverse();
+        is_complete &= unknown.is_empty();
+        (Found { events, is_complete }, unknown)
     }
 
     /// Drops the oldest events past the bound, which is wider while clients wait for the rest of
@@ -134,15 +201,15 @@ impl Recent {
             && let Some((sequence, audience)) = self.by_sequence.pop_first()
         {
             let tail = self.tails.get_mut(&audience).expect("an event stands in a tail");
-            let event = tail.events.pop_front().expect("an audience's oldest is the oldest");
+            let oldest = tail.events.pop_front().expect("an audience's oldest is the oldest");
             tail.complete_after = sequence;
-            self.bytes -= cost_bytes(&event);
+            self.bytes -= cost_bytes(&oldest.event);
         }
     }
 
     /// Nobody listens to an audience any more: its events no longer come.
     pub fn forget(&mut self, audience: &Audience) {
-        for event in self.tails.remove(audience).into_iter().flat_map(|tail| tail.events) {
+        for Kept { event, .. } in self.tails.remove(audience).into_iter().flat_map(|t| t.events) {
             self.by_sequence.remove(&event.sequence());
             self.bytes -= cost_bytes(&event);
         }
@@ -158,13 +225,40 @@ impl Recent {
 }
 
 impl Tail {
+    /// The last of the first `kept` events: its sequence, whose tail this is, and its place here.
+    fn last_of(&self, kept: usize, whose: usize) -> Option<(u64, usize, usize)> {
+        let last = kept.checked_sub(1)?;
+        Some((self.events.get(last)?.event.sequence(), whose, last))
+    }
+
     fn after(complete_after: u64) -> Self {
-        Self { complete_after, expired: 0, left_out: 0, events: VecDeque::new() }
+        Self { complete_after, expired: 0, events: VecDeque::new() }
+    }
+
+    /// How many of the events, from the oldest, are not above a sequence.
+    fn seen(&self, since: u64) -> usize {
+        self.events.partition_point(|kept| kept.event.sequence() <= since)
+    }
+
+    /// How many events are above a sequence, and what they would cost a client that missed them.
+    fn size_behind(&self, since: u64) -> (usize, u64) {
+        let seen = self.seen(since);
+        let (Some(first), Some(last)) = (self.events.get(seen), self.events.back()) else {
+            return (0, 0);
+        };
+        let before = first.sum_bytes.wrapping_sub(replay_bytes(&first.event));
+        (self.events.len() - seen, last.sum_bytes.wrapping_sub(before))
     }
 }
 
+/// What it costs to keep an event here.
 fn cost_bytes(event: &Framed) -> usize {
     COPIES * event.len_bytes() + OVERHEAD_BYTES
+}
+
+/// What an event counts for a client that has missed it; the broker counts in the same way.
+fn replay_bytes(event: &Framed) -> u64 {
+    (event.len_bytes() + SLICE_BYTES) as u64
 }
 
 #[cfg(test)]
@@ -175,6 +269,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const MAX: usize = 1 << 20;
 
     fn group(name: u8) -> Audience {
         Audience::Group(GroupName::new(name.to_string()).expect("a name"))
@@ -211,12 +307,12 @@ mod tests {
         let mut recent = Recent::new(1 << 20);
         let audiences = [group(1), group(2)];
         recent.add(5, &group(1), event(5, &group(1)));
-        assert_eq!(unknown(recent.missed(4, &audiences)), [group(2)]);
+        assert_eq!(unknown(recent.missed(4, &audiences, MAX)), [group(2)]);
         recent.add(7, &group(2), event(7, &group(2)));
         recent.add(9, &group(1), event(9, &group(1)));
-        assert_eq!(sequences(recent.missed(6, &audiences)), [7, 9]);
-        assert_eq!(sequences(recent.missed(4, &audiences[..1])), [5, 9]);
-        assert_eq!(unknown(recent.missed(3, &audiences)), audiences);
+        assert_eq!(sequences(recent.missed(6, &audiences, MAX)), [7, 9]);
+        assert_eq!(sequences(recent.missed(4, &audiences[..1], MAX)), [5, 9]);
+        assert_eq!(unknown(recent.missed(3, &audiences, MAX)), audiences);
     }
 
     #[test]
@@ -224,21 +320,93 @@ mod tests {
         let mut recent = Recent::new(1 << 20);
         recent.add(9, &group(1), event(9, &group(1)));
         let events = [5, 9].map(|sequence| event(sequence, &group(1))).to_vec();
-        recent.add_past(&group(1), Past { expired: 2, left_out: 4, events });
-        let missed = |since| recent.missed(since, &[group(1)]);
+        recent.add_past(&group(1), Past { expired: 2, complete_after: 4, events });
+        let missed = |since| recent.missed(since, &[group(1)], MAX);
         assert_eq!(sequences(missed(4)), [5, 9]);
         assert_eq!(sequences(missed(7)), [9]);
-        assert_eq!(lost(missed(3)), Lost::TooFar);
+        assert_eq!(unknown(missed(3)), [group(1)]);
         assert_eq!(lost(missed(1)), Lost::Expired);
+    }
+
+    #[test]
+    fn more_than_one_event_past_the_bound_is_too_far_though_others_are_unknown() {
+        let mut recent = Recent::new(1 << 20);
+        let each = 4 + SLICE_BYTES;
+        for sequence in 5..8 {
+            recent.add(sequence, &group(1), event(sequence, &group(1)));
+        }
+        let missed = |since, max_bytes| recent.missed(since, &[group(1), group(2)], max_bytes);
+        assert_eq!(lost(missed(4, 3 * each - 1)), Lost::TooFar);
+        assert_eq!(unknown(missed(4, 3 * each)), [group(2)]);
+        assert_eq!(lost(missed(3, 3 * each - 1)), Lost::TooFar, "what is here is a part of it");
+        assert_eq!(unknown(missed(6, 0)), [group(2)], "one event may have any size");
+        assert_eq!(lost(missed(5, 0)), Lost::TooFar);
     }
 
     #[test]
     fn a_quiet_audience_is_asked_about_once() {
         let mut recent = Recent::new(1 << 20);
-        recent.add_past(&group(1), Past { expired: 2, left_out: 2, events: vec![] });
-        assert!(sequences(recent.missed(2, &[group(1)])).is_empty());
+        recent.add_past(&group(1), Past { expired: 2, complete_after: 2, events: vec![] });
+        assert!(sequences(recent.missed(2, &[group(1)], MAX)).is_empty());
         recent.forget(&group(1));
-        assert_eq!(unknown(recent.missed(2, &[group(1)])), [group(1)]);
+        assert_eq!(unknown(recent.missed(2, &[group(1)], MAX)), [group(1)]);
+    }
+
+    fn history(recent: &Recent, max: usize, names: &[u8]) -> (Vec<u64>, bool, Vec<Audience>) {
+        let audiences: Vec<_> = names.iter().map(|name| group(*name)).collect();
+        let (found, unknown) = recent.history(max, &audiences, MAX);
+        let sequences = found.events.iter().map(|event| event.sequence()).collect();
+        (sequences, found.is_complete, unknown)
+    }
+
+    fn past(name: u8, expired: u64, complete_after: u64, sequences: &[u64]) -> Past {
+        let events = sequences.iter().map(|sequence| event(*sequence, &group(name))).collect();
+        Past { expired, complete_after, events }
+    }
+
+    #[test]
+    fn a_new_listener_hears_the_newest_of_all_its_audiences() {
+        let mut recent = Recent::new(1 << 20);
+        recent.add_past(&group(1), past(1, 0, 0, &[2, 5, 9]));
+        recent.add_past(&group(2), past(2, 0, 0, &[3, 8]));
+        let all = usize::MAX;
+        assert_eq!(history(&recent, all, &[1, 2]), (vec![2, 3, 5, 8, 9], true, vec![]));
+        assert_eq!(history(&recent, 5, &[1, 2]), (vec![2, 3, 5, 8, 9], true, vec![]));
+        assert_eq!(history(&recent, 4, &[1, 2]), (vec![3, 5, 8, 9], false, vec![]));
+        assert_eq!(history(&recent, 1, &[2]), (vec![8], false, vec![]));
+        assert_eq!(history(&recent, all, &[]), (vec![], true, vec![]));
+    }
+
+    #[test]
+    fn what_is_expired_is_left_out_and_said() {
+        let mut recent = Recent::new(1 << 20);
+        recent.add_past(&group(1), past(1, 4, 4, &[5, 9]));
+        recent.add_past(&group(2), past(2, 0, 0, &[3, 8]));
+        assert_eq!(history(&recent, 9, &[1, 2]), (vec![3, 5, 8, 9], false, vec![]));
+        assert_eq!(history(&recent, 9, &[2]), (vec![3, 8], true, vec![]));
+    }
+
+    #[test]
+    fn a_new_listener_hears_no_older_event_before_it_is_known_what_is_between() {
+        let mut recent = Recent::new(1 << 20);
+        recent.add_past(&group(1), past(1, 0, 0, &[2, 5, 9]));
+        recent.add(7, &group(2), event(7, &group(2)));
+        let unknown = vec![group(2)];
+        assert_eq!(history(&recent, 3, &[1, 2]), (vec![7, 9], false, unknown));
+        assert_eq!(history(&recent, 1, &[1, 2]), (vec![9], false, vec![]), "that is enough");
+        assert_eq!(history(&recent, 9, &[3]), (vec![], false, vec![group(3)]));
+    }
+
+    #[test]
+    fn the_newest_that_fit_are_whole_events_and_one_has_any_size() {
+        let mut recent = Recent::new(1 << 20);
+        recent.add_past(&group(1), past(1, 0, 0, &[2, 5, 9]));
+        let each = 4 + SLICE_BYTES;
+        for (max_bytes, count) in [(3 * each, 3), (3 * each - 1, 2), (each, 1), (0, 1)] {
+            let (found, unknown) = recent.history(usize::MAX, &[group(1)], max_bytes);
+            assert_eq!((found.len(), found.is_complete), (count, count == 3), "{max_bytes}");
+            assert_eq!(unknown, []);
+        }
     }
 
     #[derive(Debug, Clone)]
@@ -280,7 +448,8 @@ mod tests {
                         heard.insert(name);
                         let of_it = all.iter().filter(|(_, of)| *of == name);
                         let events = of_it.map(|(s, _)| event(*s, &group(name))).collect();
-                        recent.add_past(&group(name), Past { expired: 0, left_out: 0, events });
+                        let past = Past { expired: 0, complete_after: 0, events };
+                        recent.add_past(&group(name), past);
                     }
                     Step::Forget(name) => {
                         heard.remove(&name);
@@ -298,7 +467,7 @@ mod tests {
                 for since in 0..=all.len() as u64 {
                     for names in [&[0][..], &[1, 2], &[0, 1, 2, 3]] {
                         let audiences: Vec<_> = names.iter().map(|name| group(*name)).collect();
-                        match recent.missed(since, &audiences) {
+                        match recent.missed(since, &audiences, MAX) {
                             Missed::Lost(lost) => panic!("{lost:?}"),
                             Missed::Unknown(_) => {}
                             missed => {
@@ -307,7 +476,13 @@ mod tests {
                                     .filter(|(s, name)| *s > since && names.contains(name))
                                     .map(|(sequence, _)| *sequence)
                                     .collect();
+                                let bytes = expected.len() * (4 + SLICE_BYTES);
                                 prop_assert_eq!(sequences(missed), expected);
+                                if let Some(less) = bytes.checked_sub(1) {
+                                    let missed = recent.missed(since, &audiences, less);
+                                    let is_one = bytes == 4 + SLICE_BYTES;
+                                    prop_assert_eq!(matches!(missed, Missed::Events(_)), is_one);
+                                }
                             }
                         }
                     }

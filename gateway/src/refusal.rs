@@ -86,10 +86,10 @@ impl Refusal {
         Self::new(431, "large_head", TEXT, sentence)
     }
 
-    /// 503: there has been no broker yet.
+    /// 503: there has been no broker yet, or none for long.
     pub fn no_broker() -> Self {
         let headers = "Retry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n";
-        let sentence = "this gateway has not reached its broker yet, try again".to_owned();
+        let sentence = "this gateway has no link to its broker, try again or another".to_owned();
         Self::new(503, "no_broker", headers, sentence)
     }
 
@@ -182,8 +182,8 @@ mod tests {
         assert_eq!(
             &Refusal::no_broker().response(None)[..],
             b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n\
-              Content-Type: text/plain; charset=utf-8\r\nContent-Length: 55\r\n\r\n\
-              this gateway has not reached its broker yet, try again\n"
+              Content-Type: text/plain; charset=utf-8\r\nContent-Length: 61\r\n\r\n\
+              this gateway has no link to its broker, try again or another\n"
         );
         assert_eq!(
             &Refusal::come_back(5000).response(None)[..],

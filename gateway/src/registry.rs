@@ -5,29 +5,30 @@
 //! bridge. Sends to the sockets and to the bridge. Runs on the worker's thread. Bounded by: one
 //! message in flight a session, the bytes of `Deliveries`, and one report in flight to the bridge.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use campanile_channel::watchdog::attend;
 use campanile_messages::link::{self, Gap, Outcome};
 use campanile_messages::{Address, Audience, ConnectionId, GroupName, Position, WorkerId};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-use crate::bridge::{Answer, Bridge, Counted, InterestChanged, Missed};
+use crate::bridge::{Answer, Bridge, CaughtUp, Counted, InterestChanged, Missed};
 use crate::client::{Batch, Client, Mark, last_words};
 use crate::config::GatewayConfig;
-use crate::counting::Counting;
+use crate::counting::{Awaited, Counting};
 use crate::delivery::{Deliveries, Delivery, Framed};
 use crate::interest::MAX_AUDIENCES;
 use crate::protocol::{Lost, Protocol, Resumed};
-use crate::resumes::{Outcome as Found, Resume};
+use crate::resumes::{Found, Outcome as Answered, Resume};
 use crate::socket::{Socket, Waiting};
 use crate::subscriptions::{
-    Change, Confirmed, Joining, Since, Standing, Step, Subscriptions, Ticket,
+    Change, Confirmed, Joining, Since, Standing, Start, Step, Subscriptions, Ticket,
 };
-use crate::vital::Vital;
 use crate::websocket::CloseCode;
 
 /// How often clients are looked at for signs of life.
@@ -36,6 +37,21 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Changes are reported this often at most: each report wakes the bridge, the broker, the bridge and
 /// this worker again, which is dear for one client of a storm, and cheap for all of 5 ms.
 const REPORT_PACE: Duration = Duration::from_millis(5);
+
+/// How long deliveries are performed before sessions and timers of this thread have their turn.
+const DELIVERIES_TURN: Duration = Duration::from_millis(50);
+
+/// How many clients are greeted between two looks at the clock.
+const CONFIRMED_AT_ONCE: usize = 256;
+
+/// How many events are delivered between two looks at the clock.
+const EVENTS_AT_ONCE: usize = 64;
+
+/// A bridge that has not taken a report by then hangs, and the watchdog sees to it.
+const REPORT_LIMIT: Duration = Duration::from_secs(10);
+
+/// No publisher waits longer for what became of a push to one connection.
+const LONGEST_QUESTION: Duration = Duration::from_secs(60);
 
 /// A drain closes some clients this often.
 const DRAIN_STEP: Duration = Duration::from_millis(50);
@@ -60,10 +76,16 @@ pub struct Registry {
     is_reporting: bool,
     reported_ticket: Ticket,
     reported_at: Option<Instant>,
-    is_draining: bool,
+    /// Taken from `deliveries` and not performed yet.
+    in_hand: VecDeque<Delivery>,
+    /// Deliveries go on when everybody else on this thread had a turn.
+    is_resting: bool,
+    /// With what every client is being closed, if so.
+    leaving: Option<CloseCode>,
+    /// How many slow readers counted events wait for, at this worker.
+    awaited: Awaited,
     /// The last position up to which nothing is missing.
     mark: Option<Position>,
-    _vital: Vital,
 }
 
 impl Registry {
@@ -90,9 +112,11 @@ impl Registry {
             is_reporting: false,
             reported_ticket: 0,
             reported_at: None,
-            is_draining: false,
+            in_hand: VecDeque::new(),
+            is_resting: false,
+            leaving: None,
+            awaited: Awaited::default(),
             mark: None,
-            _vital: Vital("registry"),
         }
     }
 }
@@ -101,6 +125,7 @@ impl Actor for Registry {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        attend(ctx, self.config.watchdog.watch(format!("registry {}", self.index)));
         ctx.run_interval(SWEEP, |registry, ctx| registry.sweep(Instant::now(), ctx));
     }
 }
@@ -127,8 +152,8 @@ impl Handler<Attach> for Registry {
     fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) {
         let Attach { connection, socket, protocol, mut groups, since } = attach;
         let client = Client::new(connection, socket, protocol, Instant::now());
-        if self.is_draining {
-            client.close(CloseCode::GoingAway, Waiting::Flush);
+        if let Some(code) = self.leaving {
+            client.close(code, Waiting::Flush);
         } else if !groups.is_empty() && self.is_full() {
             client.close(CloseCode::TryAgainLater, Waiting::Flush);
             groups.clear();
@@ -246,38 +271,29 @@ impl Handler<DeliveriesReady> for Registry {
     type Result = ();
 
     fn handle(&mut self, _: DeliveriesReady, ctx: &mut Self::Context) {
-        let mut batch = Batch::default();
-        let mut deliveries = self.deliveries.take().into_iter().peekable();
-        while let Some(delivery) = deliveries.next() {
-            match delivery {
-                Delivery::Event(framed) => match deliveries.peek() {
-                    Some(Delivery::Event(_)) => batch.deliver(&framed, &self.subscriptions),
-                    _ => batch.deliver_last(&framed, &self.subscriptions),
-                },
-                other => {
-                    batch.flush(&self.subscriptions);
-                    self.perform(other, ctx);
-                }
-            }
-        }
-        batch.flush(&self.subscriptions);
-        batch.closed.into_iter().for_each(|connection| self.forget(connection, ctx));
+        self.perform_deliveries(ctx);
     }
 }
 
-/// The gateway shuts down: every client is told to go, spread over a time.
-#[derive(Debug, Message)]
+/// Every client is told to go, spread over a time: the gateway shuts down, or has had no broker for
+/// too long.
+#[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Drain {
     /// The time; zero means all at once.
     pub over: Duration,
+    /// Why.
+    pub code: CloseCode,
 }
 
 impl Handler<Drain> for Registry {
     type Result = ();
 
-    fn handle(&mut self, Drain { over }: Drain, ctx: &mut Self::Context) {
-        self.is_draining = true;
+    fn handle(&mut self, Drain { over, code }: Drain, ctx: &mut Self::Context) {
+        if self.leaving == Some(CloseCode::GoingAway) {
+            return;
+        }
+        self.leaving = Some(code);
         let clients = self.subscriptions.all_mut();
         let clients: Vec<_> =
             clients.map(|(client, _)| (client.socket.clone(), client.protocol)).collect();
@@ -291,26 +307,98 @@ impl Handler<Drain> for Registry {
             if some.is_empty() {
                 continue;
             }
-            ctx.run_later(DRAIN_STEP * step as u32, move |_, _| {
+            ctx.run_later(DRAIN_STEP * step as u32, move |registry, _| {
+                // Another drain has taken over, or the clients may stay.
+                if registry.leaving != Some(code) {
+                    return;
+                }
                 for (socket, protocol) in some {
-                    let last = last_words(protocol, CloseCode::GoingAway);
-                    socket.close(last, Waiting::Flush);
+                    socket.close(last_words(protocol, code), Waiting::Flush);
                 }
             });
         }
     }
 }
 
+/// There is a broker again: clients that have not been told to go for lack of one may stay.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Stay;
+
+impl Handler<Stay> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, _: Stay, _: &mut Self::Context) {
+        self.leaving.take_if(|code| *code == CloseCode::TryAgainLater);
+    }
+}
+
 impl Registry {
-    fn perform(&mut self, delivery: Delivery, ctx: &mut Context<Self>) {
+    /// Performs what the bridge has handed over, in order and in turns.
+    fn perform_deliveries(&mut self, ctx: &mut Context<Self>) {
+        let turn_ends = Instant::now() + DELIVERIES_TURN;
+        let mut batch = Batch::default();
+        loop {
+            if self.in_hand.is_empty() {
+                self.in_hand = self.deliveries.take().into();
+                if self.in_hand.is_empty() {
+                    break;
+                }
+            }
+            self.perform_some(&mut batch);
+            if self.in_hand.is_empty() && self.deliveries.performed() {
+                self.bridge.do_send(CaughtUp);
+            }
+            if Instant::now() >= turn_ends {
+                self.rest(ctx);
+                break;
+            }
+        }
+        batch.flush(&self.subscriptions);
+        batch.closed.into_iter().for_each(|connection| self.forget(connection, ctx));
+    }
+
+    /// Performs what is in hand up to the next look at the clock.
+    fn perform_some(&mut self, batch: &mut Batch) {
+        for _ in 0..EVENTS_AT_ONCE {
+            match self.in_hand.pop_front() {
+                None => return,
+                Some(Delivery::Event(framed)) => {
+                    let excepted = framed.except_at(self.worker.get());
+                    match self.in_hand.front() {
+                        Some(Delivery::Event(_)) => {
+                            batch.deliver(&framed, excepted, &self.subscriptions);
+                        }
+                        _ => batch.deliver_last(&framed, excepted, &self.subscriptions),
+                    }
+                }
+                Some(other) => {
+                    batch.flush(&self.subscriptions);
+                    return self.perform(other);
+                }
+            }
+        }
+    }
+
+    /// Lets the sessions and timers of this thread have a turn, then goes on.
+    fn rest(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.is_resting, true) {
+            let others = tokio::task::yield_now().into_actor(self);
+            ctx.spawn(others.map(|(), registry, ctx| {
+                registry.is_resting = false;
+                registry.perform_deliveries(ctx);
+            }));
+        }
+    }
+
+    fn perform(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Event(framed) => {
-                Batch::default().deliver_last(&framed, &self.subscriptions);
+                let excepted = framed.except_at(self.worker.get());
+                Batch::default().deliver_last(&framed, excepted, &self.subscriptions);
             }
-            Delivery::Counted(ticket, within, framed) => self.count(ticket, within, &framed, ctx),
-            Delivery::Push(ticket, connection, framed) => {
-                self.push(ticket, connection, &framed, ctx);
-            }
+            Delivery::Counted(ticket, within, framed) => self.count(ticket, within, &framed),
+            Delivery::Push(ticket, connection, framed) => self.push(ticket, connection, &framed),
             Delivery::Confirmed(ticket, position) => self.confirm(ticket, position),
             Delivery::Resumed(ticket, found, position) => self.resume(ticket, found, position),
             Delivery::Mark(position) => self.mark = Some(position),
@@ -319,22 +407,19 @@ impl Registry {
     }
 
     /// Writes an event to its listeners, and tells the bridge how it fared when that is known of all
-    /// of them, or the time is over.
-    fn count(
-        &self,
-        ticket: link::Ticket,
-        within: Duration,
-        event: &Framed,
-        ctx: &mut Context<Self>,
-    ) {
-        let counting = Counting::deliver(event, &self.subscriptions);
-        if let Some(tally) = counting.complete() {
-            return self.bridge.do_send(Counted { ticket, tally });
+    /// of them, or the time is over. What waits is a task of its own, so that it costs nothing until
+    /// it is woken.
+    fn count(&self, ticket: link::Ticket, within: Duration, event: &Framed) {
+        let excepted = event.except_at(self.worker.get());
+        let counting = Counting::deliver(event, excepted, &self.subscriptions, &self.awaited);
+        let bridge = self.bridge.clone();
+        match counting {
+            Ok(tally) => bridge.do_send(Counted { ticket, tally }),
+            Err(counting) => drop(actix_rt::spawn(async move {
+                let tally = counting.finish(within).await;
+                bridge.do_send(Counted { ticket, tally });
+            })),
         }
-        let counted = counting.finish(within);
-        ctx.spawn(counted.into_actor(self).map(move |tally, registry, _| {
-            registry.bridge.do_send(Counted { ticket, tally });
-        }));
     }
 
     fn tell_gap(&mut self, gap: Gap, position: Position) {
@@ -346,13 +431,7 @@ impl Registry {
         }
     }
 
-    fn push(
-        &self,
-        ticket: link::Ticket,
-        connection: ConnectionId,
-        framed: &Framed,
-        ctx: &mut Context<Self>,
-    ) {
+    fn push(&self, ticket: link::Ticket, connection: ConnectionId, framed: &Framed) {
         let answer = move |outcome| Answer { ticket, outcome };
         let Some(client) = self.subscriptions.get(connection).filter(|c| c.socket.is_open()) else {
             self.bridge.do_send(answer(Outcome::UnknownConnection));
@@ -363,16 +442,15 @@ impl Registry {
             None if client.socket.is_open() => self.bridge.do_send(answer(Outcome::Written)),
             None => self.bridge.do_send(answer(Outcome::NotWritten)),
             Some(written) => {
-                let written = async move {
-                    match written.await {
-                        Ok(()) => answer(Outcome::Written),
-                        Err(_) => answer(Outcome::NotWritten),
+                let bridge = self.bridge.clone();
+                actix_rt::spawn(async move {
+                    match timeout(LONGEST_QUESTION, written).await {
+                        Ok(Ok(())) => bridge.do_send(answer(Outcome::Written)),
+                        Ok(Err(_)) => bridge.do_send(answer(Outcome::NotWritten)),
+                        // Nobody waits for the answer any more.
+                        Err(_) => {}
                     }
-                };
-                let answered = written.into_actor(self).map(|answer, registry, _| {
-                    registry.bridge.do_send(answer);
                 });
-                ctx.spawn(answered);
             }
         }
     }
@@ -381,11 +459,16 @@ impl Registry {
         // The broker takes it for told, and says no mark besides.
         self.mark = Some(position);
         let mut missed = Vec::new();
-        for confirmed in self.subscriptions.confirm(up_to) {
+        let confirmed = self.subscriptions.confirm(up_to, CONFIRMED_AT_ONCE);
+        if confirmed.len() == CONFIRMED_AT_ONCE {
+            // The rest of a storm comes next, before anything behind it.
+            self.in_hand.push_front(Delivery::Confirmed(up_to, position));
+        }
+        for confirmed in confirmed {
             match confirmed {
                 Confirmed::Done(step, resumed) => self.complete(&step, position, resumed),
-                Confirmed::Missed { ticket, since, audiences } => {
-                    missed.push(Resume { worker: self.index, ticket, since, audiences });
+                Confirmed::Missed { ticket, start, audiences } => {
+                    missed.push(Resume { worker: self.index, ticket, start, audiences });
                 }
             }
         }
@@ -395,12 +478,19 @@ impl Registry {
     }
 
     /// What a client missed is written past the bound of its outbox, with a bound of its own.
-    fn resume(&mut self, ticket: Ticket, found: Found, position: Position) {
-        let Some((step, since)) = self.subscriptions.resume(ticket) else { return };
+    fn resume(&mut self, ticket: Ticket, found: Answered, position: Position) {
+        let Some((step, start)) = self.subscriptions.resume(ticket) else { return };
         let (Step::Attach(connection) | Step::Join(connection, _)) = step;
         let Some(client) = self.subscriptions.get(connection) else { return };
-        let missed = found.and_then(|missed| {
-            if client.has_room(&missed, &self.config) { Ok(missed) } else { Err(Lost::TooFar) }
+        let since = match start {
+            Start::Behind(since) => since,
+            Start::History(_) => return self.begin_with_history(&step, found, position),
+        };
+        let missed = found.and_then(|Found { events: mut missed, .. }| {
+            // A connection may join a group again that it was left out of an event of.
+            missed.retain(|event| event.except_at(self.worker.get()) != Some(connection));
+            let has_room = missed.is_empty() || client.has_room(&self.config);
+            if has_room { Ok(missed) } else { Err(Lost::TooFar) }
         });
         match (&step, missed) {
             (_, Err(lost)) => self.complete(&step, position, Some(Err(lost))),
@@ -417,19 +507,34 @@ impl Registry {
         }
     }
 
+    /// A new listener is greeted, and hears what it asked for of the past. (Nothing waits for it yet,
+    /// so there is room.)
+    fn begin_with_history(&mut self, step: &Step, found: Answered, cursor: Position) {
+        let (Step::Attach(connection) | Step::Join(connection, _)) = *step;
+        let nothing = || Found { events: Vec::new(), is_complete: false };
+        let found = found.unwrap_or_else(|_| nothing());
+        self.greet(connection, |client, address| {
+            client.greet_with_history(address, cursor, &found);
+        });
+    }
+
+    fn greet(&mut self, connection: ConnectionId, greet: impl FnOnce(&Client, Address)) {
+        let (Some(&worker), Some(client)) = (self.worker.get(), self.subscriptions.get(connection))
+        else {
+            return;
+        };
+        greet(client, Address { worker, connection });
+        if let Some(eager) = self.eager.remove(&connection) {
+            let _ = eager.send(());
+        }
+    }
+
     fn complete(&mut self, step: &Step, position: Position, resumed: Option<Resumed>) {
         match step {
             Step::Attach(connection) => {
-                let connection = *connection;
-                let (Some(&worker), Some(client)) =
-                    (self.worker.get(), self.subscriptions.get(connection))
-                else {
-                    return;
-                };
-                client.greet(Address { worker, connection }, position, resumed);
-                if let Some(eager) = self.eager.remove(&connection) {
-                    let _ = eager.send(());
-                }
+                self.greet(*connection, |client, address| {
+                    client.greet(address, position, resumed);
+                });
             }
             Step::Join(connection, group) => {
                 let Some(client) = self.subscriptions.get(*connection) else { return };
@@ -476,9 +581,10 @@ impl Registry {
             ticket: self.last_ticket,
             changes: self.unreported.drain().filter(|(_, by)| *by != 0).collect(),
         };
-        let taken = self.bridge.send(changed).into_actor(self).map(|taken, registry, ctx| {
+        let taken = self.bridge.send(changed).timeout(REPORT_LIMIT);
+        let taken = taken.into_actor(self).map(|taken, registry, ctx| {
             registry.is_reporting = false;
-            // Without a bridge the process is ending.
+            // Without a bridge that takes it the process is ending.
             if taken.is_ok() {
                 registry.report([], ctx);
             }

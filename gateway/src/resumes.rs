@@ -1,28 +1,30 @@
-//! Clients that come back, on their way to what they have missed: what this gateway does not have is
-//! asked of the broker, once an audience, however many clients wait for it. Pure: a part of the
-//! bridge's core.
+//! Clients that come back, on their way to what they have missed: what this gateway does not have
+//! is asked of the broker, once for all clients that lack the same. Pure: a part of the bridge's
+//! core.
 //!
 //! ```text
 //! add ──▶ ready ──judge──▶ all is there, or lost: answered
 //!           ▲                │ something is unknown
-//!           └── fetched ◀── waits for the fetches of its audiences
+//!           └── fetched ◀── waits for the want that asks for it
 //! ```
 //!
-//! What is fetched for one client may not be kept until the rest of it is there, if it is much. So a
-//! client waits `MAX_WAITS` times, and then it has missed too much.
+//! What is fetched for one client may not be kept until it is judged again, if others fetch much.
+//! So a client waits `MAX_WAITS` times, and then it has missed too much. A client that has missed
+//! too much is known to have as soon as the first events past the bound are here.
 //!
 //! Bounded by the connections: each has one, which is added when its interest was confirmed. One
-//! fetch is under way at a time, of at most `MAX_FETCHED` audiences.
+//! fetch is under way at a time, of at most `MAX_FETCHED` audiences or one client's.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use campanile_messages::link::Want;
 use campanile_messages::{Audience, Position};
 
 use crate::delivery::Framed;
 use crate::protocol::Lost;
 use crate::recent::{Missed, Recent};
-use crate::subscriptions::Ticket;
+use crate::subscriptions::{Start, Ticket};
 
 /// How many audiences are fetched at a time: the next are asked for when these are here.
 const MAX_FETCHED: usize = 1_000;
@@ -37,27 +39,64 @@ pub struct Resume {
     pub worker: usize,
     /// The worker's own number for it.
     pub ticket: Ticket,
-    /// The last position that it has seen.
-    pub since: Position,
+    /// Where it goes on, or what it asks for as a new listener.
+    pub start: Start,
     /// What it listens to.
     pub audiences: Vec<Audience>,
 }
 
-/// What a client that comes back has missed, in order, or why that cannot be told.
-pub type Outcome = Result<Vec<Arc<Framed>>, Lost>;
+/// What a client is to hear of the past, in order.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Oldest first.
+    pub events: Vec<Arc<Framed>>,
+    /// Whether nothing was left out. Always, where a client comes back.
+    pub is_complete: bool,
+}
+
+impl Found {
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
+/// What a client has missed, or hears as a new listener, or why that cannot be told.
+pub type Outcome = Result<Found, Lost>;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Resumes {
     ready: VecDeque<Waiter>,
-    /// By the place in `asked` of the last audience that each waits for.
+    /// By the place of the want that each waits for.
     waiting: BTreeMap<u64, Vec<Waiter>>,
-    /// Audiences that the broker is or will be asked for, with their places: they count up.
-    asked: HashMap<Audience, u64>,
-    queue: VecDeque<(u64, Audience)>,
+    /// The wants that the broker is or will be asked for: by what they ask for, in order.
+    asked: HashMap<Box<[Audience]>, Asked>,
+    /// Not sent yet, by their places, which count up.
+    queue: VecDeque<(u64, Want)>,
     last_place: u64,
-    /// The places up to which a fetch is under way.
-    fetching: Option<u64>,
+    last_number: u64,
+    fetching: Option<Fetching>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    place: u64,
+    since: u64,
+}
+
+/// A fetch that is under way.
+#[derive(Debug)]
+struct Fetching {
+    number: u64,
+    wants: VecDeque<(u64, Want)>,
+    /// Those that somebody has listened to ever since.
+    audiences: HashSet<Audience>,
 }
 
 #[derive(Debug)]
@@ -89,73 +128,120 @@ impl Resumes {
         self.fetching.is_some()
     }
 
-    /// The next client that can be answered. `cursor` is the last position of the stream.
-    pub fn judge(&mut self, recent: &Recent, cursor: Position) -> Option<(Resume, Outcome)> {
+    /// The next client that can be answered. `cursor` is the last position of the stream; a client
+    /// that has missed more than `max_bytes` is told so.
+    pub fn judge(
+        &mut self,
+        recent: &Recent,
+        cursor: Position,
+        max_bytes: usize,
+    ) -> Option<(Resume, Outcome)> {
         while let Some(Waiter { resume, waits }) = self.ready.pop_front() {
-            let Position { epoch, sequence } = resume.since;
+            let Position { epoch, sequence } = match resume.start {
+                Start::Behind(since) => since,
+                Start::History(history) => {
+                    let max_events = history.max_events();
+                    let (found, unknown) = recent.history(max_events, &resume.audiences, max_bytes);
+                    // A new listener has missed nothing: where too much is fetched for others, it
+                    // begins with what is there.
+                    if unknown.is_empty() || waits == MAX_WAITS {
+                        return Some((resume, Ok(found)));
+                    }
+                    self.wait(resume, waits, 0, unknown);
+                    continue;
+                }
+            };
             if epoch != cursor.epoch || sequence > cursor.sequence {
                 return Some((resume, Err(Lost::EpochChanged)));
             }
-            match recent.missed(sequence, &resume.audiences) {
-                Missed::Events(events) => return Some((resume, Ok(events))),
+            match recent.missed(sequence, &resume.audiences, max_bytes) {
+                Missed::Events(events) => {
+                    return Some((resume, Ok(Found { events, is_complete: true })));
+                }
                 Missed::Lost(lost) => return Some((resume, Err(lost))),
                 Missed::Unknown(_) if waits == MAX_WAITS => {
                     return Some((resume, Err(Lost::TooFar)));
                 }
-                Missed::Unknown(audiences) => {
-                    let places = audiences.into_iter().map(|audience| self.ask(audience));
-                    let last = places.max().unwrap_or(self.last_place);
-                    let waiter = Waiter { resume, waits: waits + 1 };
-                    self.waiting.entry(last).or_default().push(waiter);
-                }
+                Missed::Unknown(audiences) => self.wait(resume, waits, sequence, audiences),
             }
         }
         None
     }
 
+    /// Asks for what a client lacks, the events of these audiences above a sequence.
+    fn wait(&mut self, resume: Resume, waits: u32, since: u64, audiences: Vec<Audience>) {
+        let place = self.ask(since, audiences);
+        self.waiting.entry(place).or_default().push(Waiter { resume, waits: waits + 1 });
+    }
+
     /// What to ask the broker for, under which number; `None` while it is being asked.
-    pub fn fetch(&mut self) -> Option<(u64, Vec<Audience>)> {
-        if self.fetching.is_some() || self.queue.is_empty() {
+    pub fn fetch(&mut self) -> Option<(u64, Vec<Want>)> {
+        if self.fetching.is_some() {
             return None;
         }
-        let count = self.queue.len().min(MAX_FETCHED);
-        let (places, audiences): (Vec<_>, _) = self.queue.drain(..count).unzip();
-        self.fetching = places.last().copied();
-        self.fetching.map(|number| (number, audiences))
+        let mut wants = VecDeque::new();
+        let mut audiences = HashSet::new();
+        while let Some((_, want)) = self.queue.front()
+            && (wants.is_empty() || audiences.len() + want.audiences.len() <= MAX_FETCHED)
+        {
+            audiences.extend(want.audiences.iter().cloned());
+            wants.extend(self.queue.pop_front());
+        }
+        if wants.is_empty() {
+            return None;
+        }
+        self.last_number += 1;
+        let number = self.last_number;
+        let asked = wants.iter().map(|(_, want)| want.clone()).collect();
+        self.fetching = Some(Fetching { number, wants, audiences });
+        Some((number, asked))
     }
 
     /// Whether somebody may wait for what the fetch under way brings of an audience.
     pub fn is_fetched(&self, audience: &Audience) -> bool {
-        let place = self.asked.get(audience);
-        place.zip(self.fetching).is_some_and(|(place, number)| *place <= number)
+        self.fetching.as_ref().is_some_and(|fetching| fetching.audiences.contains(audience))
     }
 
-    /// The broker has answered: those who waited for that are ready.
-    pub fn fetched(&mut self, number: u64) {
-        if self.fetching != Some(number) {
+    /// The broker has answered the first `served` wants: those who waited for them are ready. The
+    /// others are asked for again.
+    pub fn fetched(&mut self, number: u64, served: usize) {
+        let Some(mut fetching) = self.fetching.take_if(|fetching| fetching.number == number) else {
             return;
+        };
+        // A broker that serves none would be asked for ever.
+        let served = served.clamp(1, fetching.wants.len());
+        for (place, want) in fetching.wants.drain(..served) {
+            self.forget(place, &want);
+            self.ready.extend(self.waiting.remove(&place).into_iter().flatten());
         }
-        self.fetching = None;
-        self.asked.retain(|_, place| *place > number);
-        let still_waiting = self.waiting.split_off(&(number + 1));
-        let done = std::mem::replace(&mut self.waiting, still_waiting);
-        self.ready.extend(done.into_values().flatten());
+        for (place, want) in fetching.wants.into_iter().rev() {
+            if self.waiting.contains_key(&place) {
+                self.queue.push_front((place, want));
+            } else {
+                self.forget(place, &want);
+            }
+        }
     }
 
     /// Nobody listens to these any more, so those who wait for them are gone. What a fetch brings of
     /// them is of no use: their later events do not come.
     pub fn withdraw(&mut self, audiences: &[Audience]) {
-        if self.ready.is_empty() && self.asked.is_empty() {
+        if self.ready.is_empty() && self.asked.is_empty() && self.fetching.is_none() {
             return;
         }
         let withdrawn: HashSet<_> = audiences.iter().collect();
-        let is_there = |waiter: &Waiter| {
-            !waiter.resume.audiences.iter().any(|audience| withdrawn.contains(audience))
-        };
-        self.ready.retain(is_there);
-        self.waiting.values_mut().for_each(|waiters| waiters.retain(is_there));
-        self.asked.retain(|audience, _| !withdrawn.contains(audience));
-        self.queue.retain(|(_, audience)| !withdrawn.contains(audience));
+        let stays =
+            |audiences: &[Audience]| !audiences.iter().any(|audience| withdrawn.contains(audience));
+        self.ready.retain(|waiter| stays(&waiter.resume.audiences));
+        self.waiting.retain(|_, waiters| {
+            waiters.retain(|waiter| stays(&waiter.resume.audiences));
+            !waiters.is_empty()
+        });
+        self.asked.retain(|audiences, _| stays(audiences));
+        self.queue.retain(|(_, want)| stays(&want.audiences));
+        if let Some(fetching) = &mut self.fetching {
+            fetching.audiences.retain(|audience| !withdrawn.contains(audience));
+        }
     }
 
     /// What was asked for does not come any more: all are judged again.
@@ -167,147 +253,36 @@ impl Resumes {
         self.fetching = None;
     }
 
-    fn ask(&mut self, audience: Audience) -> u64 {
-        if let Some(place) = self.asked.get(&audience) {
-            return *place;
+    /// The place of a want that brings these audiences' events above a sequence. A client that lacks
+    /// the same waits for the same want, as long as that can still be widened or is wide enough.
+    fn ask(&mut self, since: u64, mut audiences: Vec<Audience>) -> u64 {
+        audiences.sort_unstable();
+        let audiences = audiences.into_boxed_slice();
+        if let Some(asked) = self.asked.get_mut(&audiences) {
+            if asked.since <= since {
+                return asked.place;
+            }
+            let in_queue = self.queue.binary_search_by_key(&asked.place, |(place, _)| *place);
+            if let Ok(at) = in_queue {
+                self.queue[at].1.since = since;
+                asked.since = since;
+                return asked.place;
+            }
         }
         self.last_place += 1;
-        self.queue.push_back((self.last_place, audience.clone()));
-        self.asked.insert(audience, self.last_place);
-        self.last_place
+        let place = self.last_place;
+        self.queue.push_back((place, Want { since, audiences: audiences.to_vec() }));
+        self.asked.insert(audiences, Asked { place, since });
+        place
+    }
+
+    /// A want is no longer under way; a later one may ask for the same.
+    fn forget(&mut self, place: u64, want: &Want) {
+        if self.asked.get(&*want.audiences).is_some_and(|asked| asked.place == place) {
+            self.asked.remove(&*want.audiences);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use campanile_messages::GroupName;
-
-    use super::*;
-    use crate::recent::Past;
-
-    fn group(name: usize) -> Audience {
-        Audience::Group(GroupName::new(name.to_string()).expect("a name"))
-    }
-
-    fn resume(ticket: Ticket, since: u64, groups: &[usize]) -> Resume {
-        let audiences = groups.iter().map(|name| group(*name)).collect();
-        Resume { worker: 0, ticket, since: Position { epoch: 1, sequence: since }, audiences }
-    }
-
-    const CURSOR: Position = Position { epoch: 1, sequence: 100 };
-
-    fn answered(resumes: &mut Resumes, recent: &Recent) -> Vec<(Ticket, Result<usize, Lost>)> {
-        std::iter::from_fn(|| resumes.judge(recent, CURSOR))
-            .map(|(resume, outcome)| (resume.ticket, outcome.map(|events| events.len())))
-            .collect()
-    }
-
-    fn quiet(recent: &mut Recent, audience: &Audience) {
-        recent.add_past(audience, Past { expired: 0, left_out: 0, events: vec![] });
-    }
-
-    #[test]
-    fn an_audience_is_fetched_once_for_all_who_wait_for_it() {
-        let (mut resumes, mut recent) = (Resumes::default(), Recent::new(1 << 20));
-        for ticket in 0..1_000 {
-            resumes.add(resume(ticket, 5, &[1, 2]));
-        }
-        assert_eq!(answered(&mut resumes, &recent), []);
-        assert_eq!(resumes.fetch(), Some((2, vec![group(1), group(2)])));
-        resumes.add(resume(1_000, 7, &[2]));
-        resumes.add(resume(1_001, 7, &[3]));
-        assert_eq!(answered(&mut resumes, &recent), []);
-        assert_eq!(resumes.fetch(), None, "one at a time");
-        for name in [1, 2] {
-            quiet(&mut recent, &group(name));
-        }
-        resumes.fetched(2);
-        assert_eq!(answered(&mut resumes, &recent).len(), 1_001);
-        assert_eq!(resumes.fetch(), Some((3, vec![group(3)])));
-        quiet(&mut recent, &group(3));
-        resumes.fetched(3);
-        assert_eq!(answered(&mut resumes, &recent), [(1_001, Ok(0))]);
-        assert!(resumes.asked.is_empty() && resumes.waiting.is_empty());
-    }
-
-    #[test]
-    fn many_audiences_are_fetched_in_parts_and_who_waits_for_the_last_waits_for_all() {
-        let (mut resumes, mut recent) = (Resumes::default(), Recent::new(1 << 20));
-        let names: Vec<_> = (0..MAX_FETCHED + 1).collect();
-        resumes.add(resume(1, 5, &names));
-        assert_eq!(answered(&mut resumes, &recent), []);
-        for (number, len) in [(MAX_FETCHED as u64, MAX_FETCHED), (MAX_FETCHED as u64 + 1, 1)] {
-            let (asked, audiences) = resumes.fetch().expect("something to ask");
-            assert_eq!((asked, audiences.len()), (number, len));
-            assert_eq!(answered(&mut resumes, &recent), []);
-            audiences.iter().for_each(|audience| quiet(&mut recent, audience));
-            resumes.fetched(number);
-        }
-        assert_eq!(answered(&mut resumes, &recent), [(1, Ok(0))]);
-    }
-
-    #[test]
-    fn a_position_of_another_epoch_or_ahead_of_the_stream_is_lost() {
-        let (mut resumes, recent) = (Resumes::default(), Recent::new(1 << 20));
-        let other = Position { epoch: 2, sequence: 5 };
-        resumes.add(Resume { since: other, ..resume(1, 5, &[1]) });
-        resumes.add(resume(2, 101, &[1]));
-        let lost = Err(Lost::EpochChanged);
-        assert_eq!(answered(&mut resumes, &recent), [(1, lost), (2, lost)]);
-    }
-
-    #[test]
-    fn what_is_not_kept_until_all_is_there_is_too_far_and_not_asked_for_again_and_again() {
-        let (mut resumes, recent) = (Resumes::default(), Recent::new(1 << 20));
-        resumes.add(resume(1, 5, &[1]));
-        for number in 1..=u64::from(MAX_WAITS) {
-            assert_eq!(answered(&mut resumes, &recent), []);
-            assert_eq!(resumes.fetch(), Some((number, vec![group(1)])));
-            assert!(resumes.is_fetching());
-            resumes.fetched(number);
-        }
-        assert_eq!(answered(&mut resumes, &recent), [(1, Err(Lost::TooFar))]);
-        assert_eq!(resumes.fetch(), None);
-    }
-
-    #[test]
-    fn what_nobody_listens_to_any_more_is_neither_asked_for_nor_taken() {
-        let (mut resumes, mut recent) = (Resumes::default(), Recent::new(1 << 20));
-        resumes.add(resume(1, 5, &[1]));
-        answered(&mut resumes, &recent);
-        let asked = resumes.fetch().expect("something to ask");
-        resumes.add(resume(2, 5, &[1, 2]));
-        resumes.add(resume(3, 5, &[2, 3]));
-        resumes.add(resume(4, 5, &[3]));
-        answered(&mut resumes, &recent);
-        resumes.withdraw(&[group(1)]);
-        resumes.withdraw(&[group(2)]);
-        assert!(!resumes.is_fetched(&group(1)));
-        // Somebody listens again before the answer is there.
-        resumes.add(resume(5, 5, &[1]));
-        answered(&mut resumes, &recent);
-        assert!(!resumes.is_fetched(&group(1)), "by the next fetch");
-        resumes.fetched(asked.0);
-        let (number, audiences) = resumes.fetch().expect("something to ask");
-        assert_eq!(audiences, [group(3), group(1)]);
-        for audience in &audiences {
-            assert!(resumes.is_fetched(audience));
-            quiet(&mut recent, audience);
-        }
-        resumes.fetched(number);
-        assert_eq!(answered(&mut resumes, &recent), [(4, Ok(0)), (5, Ok(0))]);
-        assert!(resumes.asked.is_empty() && resumes.waiting.is_empty());
-    }
-
-    #[test]
-    fn with_the_link_what_was_asked_for_is_asked_again() {
-        let (mut resumes, recent) = (Resumes::default(), Recent::new(1 << 20));
-        resumes.add(resume(1, 5, &[1]));
-        answered(&mut resumes, &recent);
-        let asked = resumes.fetch().expect("something to ask");
-        resumes.link_lost();
-        resumes.fetched(asked.0);
-        assert_eq!(answered(&mut resumes, &recent), []);
-        assert_eq!(resumes.fetch(), Some((2, vec![group(1)])));
-    }
-}
+mod tests;

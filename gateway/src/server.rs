@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use actix_rt::Arbiter;
+use campanile_channel::watchdog::Pulse;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -23,11 +24,15 @@ use crate::bridge::{Bridge, Finish, Worker};
 use crate::config::GatewayConfig;
 use crate::delivery::Deliveries;
 use crate::door::Door;
+use crate::heads::PositionSource;
 use crate::health::Health;
 use crate::page;
 use crate::registry::{Drain, Registry};
 use crate::seats::Seats;
-use crate::vital::Vital;
+use crate::websocket::CloseCode;
+
+/// How long the bridge may take to end its link.
+const FINISH_LIMIT: Duration = Duration::from_secs(1);
 
 /// Runs a gateway on a bound listener until `shutdown` resolves and its clients have been told to
 /// go; calls `ready` when it has a broker, and so can take its first connection. Needs the context
@@ -55,26 +60,33 @@ pub async fn serve(
         workers = handles.map(start).collect();
         Bridge::new(&config, workers.clone(), audiences.clone(), Box::new(ready), health.clone())
     });
-    let doors = arbiters.iter().zip(&workers);
+    let source = PositionSource::new(bridge.clone(), config.clone(), listens_on);
+    let doors = arbiters.iter().zip(&workers).enumerate();
     let doors: Vec<_> = doors
-        .map(|(arbiter, worker)| open_door(arbiter, worker, &config, listens_on, &health))
+        .map(|(index, (arbiter, worker))| {
+            let pulse = config.watchdog.watch(format!("door {index}"));
+            open_door(arbiter, worker, &config, source.clone(), &health, pulse)
+        })
         .collect();
 
-    let max_connections = config.max_connections;
+    let pulse = config.watchdog.watch("acceptor");
+    let (max_connections, newcomers) = (config.max_connections, health.clone());
     let acceptor =
-        Acceptor::start(listener, seats.clone(), doors, max_connections, health.clone())?;
+        Acceptor::start(listener, seats.clone(), doors, max_connections, newcomers, pulse)?;
     shutdown.await;
     // Newcomers are turned away from here on, health checks answered.
     health.begin_drain();
     info!(connections = seats.taken(), "shutting down: clients are told to go");
     for worker in &workers {
-        worker.registry.do_send(Drain { over: config.drain });
+        worker.registry.do_send(Drain { over: config.drain, code: CloseCode::GoingAway });
     }
     if timeout(config.drain + config.shutdown_limit, emptied(&seats)).await.is_err() {
         warn!(connections = seats.taken(), "cut the connections that did not end in time");
     }
     acceptor.stop();
-    let _ = bridge.send(Finish).await;
+    if timeout(FINISH_LIMIT, bridge.send(Finish)).await.is_err() {
+        warn!("the bridge has not ended its link in time");
+    }
     for arbiter in arbiters {
         arbiter.stop();
     }
@@ -111,20 +123,24 @@ fn open_door(
     on: &Arbiter,
     worker: &Worker,
     config: &Arc<GatewayConfig>,
-    listens_on: IpAddr,
+    source: PositionSource,
     health: &Health,
+    pulse: Pulse,
 ) -> mpsc::UnboundedSender<Arrival> {
     let (sender, mut arrivals) = mpsc::unbounded_channel::<Arrival>();
     let (worker, config, health) = (worker.clone(), config.clone(), health.clone());
     let max_turned_away = refusals_at_a_door(config.workers);
     on.spawn_fn(move || {
         actix_rt::spawn(async move {
-            let _vital = Vital("door");
-            let page = page::server(config.publisher_url.as_deref().unwrap_or_default()).await;
+            let listens_on = source.listens_on();
+            let publisher_url = config.publisher_url.as_deref().unwrap_or_default();
+            let page = page::server(publisher_url, source).await;
             let Worker { id, registry, .. } = worker;
             let door = Rc::new(Door::new(config, id, registry, page, listens_on, health));
             let mut turned_away = VecDeque::<JoinHandle<()>>::new();
-            while let Some(Arrival { socket, peer, admission }) = arrivals.recv().await {
+            while let Some(Arrival { socket, peer, admission }) =
+                pulse.during(arrivals.recv()).await
+            {
                 let Ok(stream) = TcpStream::from_std(socket) else {
                     continue;
                 };

@@ -3,6 +3,7 @@
 use campanile_messages::GroupName;
 use campanile_messages::query::{decode, pairs};
 
+use crate::history::History;
 use crate::protocol::Protocol;
 use crate::refusal::Refusal;
 use crate::subscriptions::Since;
@@ -12,7 +13,8 @@ use crate::subscriptions::Since;
 pub struct Wish {
     /// Without repeats.
     pub groups: Vec<GroupName>,
-    /// The last position that it has seen; `None` for one that has seen nothing.
+    /// The last position that it has seen, or what a new listener asks for; `None` for one that has
+    /// seen nothing and asks for nothing.
     pub since: Option<Since>,
 }
 
@@ -51,16 +53,17 @@ impl Accepted<'_> {
 }
 
 impl Wish {
-    /// Reads the query of a request, `group=a&group=b&since=P`. For an event stream, a last id that
-    /// is not empty wins over `since`, and a later one over an earlier one: polyfills append theirs.
+    /// Reads the query of a request, `group=a&group=b&since=P`, `since=first` or `last=N`. For an
+    /// event stream, a last id that is not empty wins over `since` and `last`, and a later one over
+    /// an earlier one: polyfills append theirs.
     ///
     /// # Errors
     /// 400 for another parameter, for a name out of the rules, for too many of them, for two
-    /// positions in `since`, and for what is not percent-encoded UTF-8. A `since` that is no position
-    /// is no error: the client is told so.
+    /// positions in `since`, for a bad `last`, for a `last` with a `since`, and for what is not
+    /// percent-encoded UTF-8. A `since` that is no position is no error: the client is told so.
     pub fn read(query: &str, accepted: Accepted<'_>) -> Result<Self, Refusal> {
         let mut wish = Self::default();
-        let mut last_id = None;
+        let (mut last, mut last_id) = (None, None);
         for (raw_name, raw_value) in pairs(query.as_bytes()) {
             let name = decode(raw_name).map_err(|error| {
                 let name = shorten(&String::from_utf8_lossy(raw_name));
@@ -81,12 +84,33 @@ impl Wish {
                         "parameter since: given more than once, one position is accepted",
                     ));
                 }
-                "since" => wish.since = Some(Since::read(&value()?)),
+                "since" => {
+                    let value = value()?;
+                    wish.since = Some(match &*value {
+                        "first" => Since::History(History::First),
+                        position => Since::read(position),
+                    });
+                }
+                "last" if last.is_some() => {
+                    return Err(Refusal::bad(
+                        "parameter last: given more than once, one number is accepted",
+                    ));
+                }
+                "last" => last = Some(History::read_last(&value()?)?),
                 name if accepted.is_last_id(name) => {
                     last_id = Some(value()?).filter(|id| !id.is_empty()).or(last_id);
                 }
                 unknown => return Err(unknown_parameter(unknown, accepted)),
             }
+        }
+        if let Some(last) = last {
+            if wish.since.is_some() {
+                return Err(Refusal::bad(
+                    "parameters since and last exclude each other: give since to go on, or last to \
+                     begin with the newest events",
+                ));
+            }
+            wish.since = Some(Since::History(last));
         }
         if let Some(last_id) = last_id {
             wish.since = Some(Since::read(&last_id));
@@ -172,6 +196,14 @@ mod tests {
             ("=a", "unknown_parameter"),
             ("group=a&group=b&group=c", "too_many_groups"),
             ("since=a&since=a", "bad_request"),
+            ("since=first&since=first", "bad_request"),
+            ("since=first&last=1", "bad_request"),
+            ("last=1&since=00000000000000ab-7", "bad_request"),
+            ("last=1&last=1", "bad_request"),
+            ("last=0", "bad_request"),
+            ("last=1001", "bad_request"),
+            ("last=", "bad_request"),
+            ("last=all", "bad_request"),
         ] {
             assert_eq!(code(query, IN_TWO_GROUPS), Err(error), "{query}");
         }
@@ -193,6 +225,8 @@ mod tests {
     fn a_position_is_read_and_what_is_none_is_told_from_nothing() {
         let since = |query| Wish::read(query, IN_TWO_GROUPS).expect("accepted").since;
         assert_eq!(since("group=a"), None);
+        assert_eq!(since("since=first&group=a"), Some(Since::History(History::First)));
+        assert_eq!(since("group=a&last=3"), Some(Since::History(History::Last(3))));
         assert_eq!(since("since=00000000000000ab-7&group=a"), Some(Since::At(P)));
         for query in ["since=", "since", "since=7", "since=ab-7"] {
             assert_eq!(since(query), Some(Since::Malformed), "{query}");

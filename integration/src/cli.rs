@@ -3,6 +3,7 @@
 //!
 //! A flag's id is its name in `up`; [`command`] makes `up` from the flags of the others.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::bench::BenchArgs;
 use crate::bench::bare::PartArgs;
+use crate::logging::last_line;
 use crate::units::{
     HostPort, answer_limit, content_size, count, duration, positive_duration, size,
 };
@@ -264,13 +266,18 @@ pub struct GatewayArgs {
     #[arg(env = "CAMPANILE_GATEWAY_USER_TIMEOUT", default_value = "20s")]
     #[arg(value_parser = positive_duration)]
     pub user_timeout: Duration,
+    /// Without a broker for this long, clients are sent away over --drain (close code 1013) and new
+    /// ones refused, as another gateway may have one; 0s keeps them. As the broker's --return-limit
+    #[arg(id = "gateway-return-limit", long = "return-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_GATEWAY_RETURN_LIMIT", default_value = "20s", value_parser = duration)]
+    pub return_limit: Duration,
     /// On shutdown, clients are told to go spread over this time
     #[arg(id = "gateway-drain", long = "drain", value_name = "DURATION")]
-    #[arg(env = "CAMPANILE_GATEWAY_DRAIN", default_value = "10s", value_parser = duration)]
+    #[arg(env = "CAMPANILE_GATEWAY_DRAIN", default_value = "5s", value_parser = duration)]
     pub drain: Duration,
     /// After --drain, what is not gone within this time is cut
     #[arg(id = "gateway-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
-    #[arg(env = "CAMPANILE_GATEWAY_SHUTDOWN_LIMIT", default_value = "4s", value_parser = duration)]
+    #[arg(env = "CAMPANILE_GATEWAY_SHUTDOWN_LIMIT", default_value = "2s", value_parser = duration)]
     pub shutdown_limit: Duration,
 }
 
@@ -307,6 +314,7 @@ impl GatewayArgs {
             ping_after: self.ping_after,
             silence_limit: self.silence_limit,
             user_timeout: self.user_timeout,
+            return_limit: self.return_limit,
             drain: self.drain,
             shutdown_limit: self.shutdown_limit,
             ..default
@@ -326,7 +334,8 @@ pub struct PublisherArgs {
     #[arg(env = "CAMPANILE_PUBLISHER_MAX_CONTENT", default_value = "1MiB")]
     #[arg(value_parser = content_size)]
     pub max_content: usize,
-    /// Bytes of content that may be on their way at a time; more are answered 503
+    /// Bytes of content that may be on their way at a time, three quarters of them of one address; more
+    /// are answered 503
     #[arg(id = "publisher-max-pending", long = "max-pending", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_PUBLISHER_MAX_PENDING", default_value = "64MiB", value_parser = size)]
     pub max_pending: usize,
@@ -359,14 +368,19 @@ pub struct PublisherArgs {
     #[arg(env = "CAMPANILE_PUBLISHER_CONFIRM_LIMIT", default_value = "10s")]
     #[arg(value_parser = answer_limit)]
     pub confirm_limit: Duration,
-    /// Origins whose pages may read the answers, with commas, or * [default: pages of this host, if
-    /// it listens on loopback]
+    /// Origins whose pages may push and read the answers, with commas, or * [default: pages of this
+    /// host, if it listens on loopback]
     #[arg(id = "publisher-allow-origin", long = "allow-origin", value_name = "ORIGINS")]
     #[arg(env = "CAMPANILE_PUBLISHER_ALLOW_ORIGIN")]
     pub allow_origin: Option<AllowOrigins>,
+    /// Hosts by which a publisher on loopback may be asked, beside localhost and loopback addresses,
+    /// with commas, or *
+    #[arg(id = "publisher-allow-host", long = "allow-host", value_name = "HOSTS")]
+    #[arg(env = "CAMPANILE_PUBLISHER_ALLOW_HOST")]
+    pub allow_host: Option<AllowHosts>,
     /// On shutdown, requests under way may take this long
     #[arg(id = "publisher-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
-    #[arg(env = "CAMPANILE_PUBLISHER_SHUTDOWN_LIMIT", default_value = "10s")]
+    #[arg(env = "CAMPANILE_PUBLISHER_SHUTDOWN_LIMIT", default_value = "7s")]
     #[arg(value_parser = duration)]
     pub shutdown_limit: Duration,
 }
@@ -395,14 +409,33 @@ impl PublisherArgs {
             broker_wait: self.broker_wait,
             confirm_limit: self.confirm_limit,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
+            allow_hosts: self.allow_host.clone().unwrap_or_default(),
             shutdown_limit: self.shutdown_limit,
             ..default
         })
     }
 }
 
-/// The whole command line.
+/// The whole command line. An empty environment variable counts as unset: `${X:-}` of a compose file
+/// makes one.
 pub fn command() -> clap::Command {
+    without_empty_variables(all_flags(), &|name| std::env::var_os(name))
+}
+
+fn without_empty_variables(
+    command: clap::Command,
+    value: &dyn Fn(&OsStr) -> Option<OsString>,
+) -> clap::Command {
+    let is_empty = |name: &OsStr| value(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| match arg.get_env() {
+            Some(name) if is_empty(name) => arg.env(None::<&str>),
+            _ => arg,
+        })
+        .mut_subcommands(|command| without_empty_variables(command, value))
+}
+
+fn all_flags() -> clap::Command {
     Cli::command().mut_subcommand("up", |up| {
         up.mut_args(|arg| {
             let id = arg.get_id().clone();
@@ -431,7 +464,7 @@ pub fn explain(error: &clap::Error) -> ExitCode {
             let text = error.to_string();
             let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
             let parts = lines.filter(|line| !line.is_empty() && !line.starts_with("For more"));
-            eprintln!("{}", parts.collect::<Vec<_>>().join("; "));
+            last_line(&parts.collect::<Vec<_>>().join("; "));
             ExitCode::from(2)
         }
     }
@@ -479,6 +512,23 @@ mod tests {
                 let twin = up.get_arguments().find(|arg| arg.get_long() == Some(in_up));
                 assert_eq!(twin.and_then(|arg| arg.get_env()), arg.get_env(), "{in_up}");
             }
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_unset() {
+        let variable = |name: &OsStr| match name.to_str() {
+            Some("CAMPANILE_GATEWAY_WORKERS") => Some(OsString::new()),
+            Some("CAMPANILE_GATEWAY_LISTEN") => Some("h:1".into()),
+            _ => None,
+        };
+        let command = without_empty_variables(all_flags(), &variable);
+        for name in ["gateway", "up"] {
+            let service = command.find_subcommand(name).expect("there");
+            let read: Vec<_> =
+                service.get_arguments().filter_map(|arg| arg.get_env()?.to_str()).collect();
+            assert!(!read.contains(&"CAMPANILE_GATEWAY_WORKERS"), "{read:?}");
+            assert!(read.contains(&"CAMPANILE_GATEWAY_LISTEN"), "{read:?}");
         }
     }
 

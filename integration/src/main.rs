@@ -5,11 +5,11 @@ mod allocator;
 mod bench;
 mod cli;
 mod files;
+mod logging;
 mod services;
 mod shutdown;
 mod units;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -17,6 +17,7 @@ use clap::FromArgMatches as _;
 use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command};
+use logging::Logging;
 use shutdown::Shutdown;
 
 fn main() -> ExitCode {
@@ -27,34 +28,44 @@ fn main() -> ExitCode {
     let filter = match log_filter() {
         Ok(filter) => filter,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            logging::last_line(&format!("error: {error:#}"));
             return ExitCode::from(2);
         }
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    let logging = match logging::start(filter) {
+        Ok(logging) => logging,
+        Err(error) => {
+            logging::last_line(&format!("error: cannot start the thread of the log: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     files::raise_limit();
     if let Command::BenchPart(args) = cli.command {
-        return end(bench::bare::run(args));
+        end(bench::bare::run(args), logging);
     }
-    end(actix_rt::System::new().block_on(run(cli.command)))
+    let system = actix_rt::System::new();
+    let result = system.block_on(run(cli.command));
+    // The system is not dropped: that waits for a look-up of a host's name that is under way.
+    end(result, logging)
 }
 
-fn end(result: anyhow::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+fn end(result: anyhow::Result<()>, logging: Logging) -> ! {
+    let code = match result {
+        Ok(()) => 0,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            logging::last_line(&format!("error: {error:#}"));
+            1
         }
-    }
+    };
+    drop(logging);
+    std::process::exit(code)
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {
-    let shutdown = Shutdown::on_signals()?;
+    let shutdown = match command {
+        Command::Bench(_) => Shutdown::on_signals()?,
+        _ => Shutdown::of_service()?,
+    };
     match command {
         Command::Up(args) => services::up(args, shutdown).await,
         Command::Channel(args) => services::channel(args, shutdown).await,

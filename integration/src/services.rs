@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::thread;
 use std::time::Duration;
 
 use actix_rt::Arbiter;
@@ -19,9 +20,18 @@ use crate::units::HostPort;
 const IN_MEMORY: &str =
     "events are kept in memory only, and lost with the broker: --data-dir DIR keeps them on disk";
 
-/// In `up` one service ends after the other, and all of them within the gateway's drain and 5 s:
-/// five times this, and what the disk needs to be left.
-const LAST_WORDS: Duration = Duration::from_millis(800);
+/// In `up` one service ends after the other, and all of them within the gateway's drain and this.
+/// With the default drain that is 8 s: Docker kills after 10.
+const AFTER_DRAIN: Duration = Duration::from_secs(3);
+
+/// In `up`, the most that each service takes of that, so that something is left for the disk.
+const SHARE: Duration = Duration::from_millis(800);
+
+/// A service that is not gone this long after its own limits is ended.
+const GRACE: Duration = Duration::from_millis(1_500);
+
+/// The same for a broker, which writes its log to the disk once its links are gone.
+const BROKER_GRACE: Duration = Duration::from_secs(3);
 
 /// Runs the broker.
 pub async fn channel(args: ChannelArgs, shutdown: Shutdown) -> anyhow::Result<()> {
@@ -30,6 +40,7 @@ pub async fn channel(args: ChannelArgs, shutdown: Shutdown) -> anyhow::Result<()
     if config.storage.is_none() {
         info!("{IN_MEMORY}");
     }
+    shutdown.ends_within(config.shutdown_limit + BROKER_GRACE);
     Ok(campanile_channel::broker::serve(config, listener, shutdown.begun()).await?)
 }
 
@@ -41,6 +52,7 @@ pub async fn gateway(args: Box<GatewayCommandArgs>, shutdown: Shutdown) -> anyho
     let address = listener.local_addr()?;
     info!(%address, workers = config.workers, "the gateway listens");
     let ready = || info!("the gateway takes connections");
+    shutdown.ends_within(config.drain + config.shutdown_limit + GRACE);
     Ok(campanile_gateway::serve(config, listener, ready, shutdown.begun()).await?)
 }
 
@@ -50,6 +62,7 @@ pub async fn publisher(args: PublisherCommandArgs, shutdown: Shutdown) -> anyhow
     let listener = listen("--listen", &args.publisher.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     info!(address = %listener.local_addr()?, "the publisher listens");
+    shutdown.ends_within(config.shutdown_limit + GRACE);
     Ok(campanile_publisher::serve(config, listener, shutdown.begun()).await?)
 }
 
@@ -71,9 +84,10 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown) -> anyhow::Result<()> {
         _ => format!("http://{push}"),
     });
     let mut publisher_config = args.publisher.config(broker.to_string(), "publisher-")?;
-    channel_config.shutdown_limit = channel_config.shutdown_limit.min(LAST_WORDS);
-    gateway_config.shutdown_limit = gateway_config.shutdown_limit.min(2 * LAST_WORDS);
-    publisher_config.shutdown_limit = publisher_config.shutdown_limit.min(2 * LAST_WORDS);
+    channel_config.shutdown_limit = channel_config.shutdown_limit.min(SHARE);
+    gateway_config.shutdown_limit = gateway_config.shutdown_limit.min(SHARE);
+    publisher_config.shutdown_limit = publisher_config.shutdown_limit.min(SHARE);
+    shutdown.ends_within(gateway_config.drain + AFTER_DRAIN);
     let room = room();
     let wanted = publisher_config.max_connections;
     publisher_config.max_connections = limited("--publisher-max-connections", wanted, room / 4);
@@ -177,8 +191,14 @@ fn announce(addresses: [SocketAddr; 3], storage: Option<&Storage>) {
 ",
         env!("CARGO_PKG_VERSION")
     );
-    // A closed standard output is no reason to end a cluster.
-    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
-        warn!(%error, "cannot write to standard output");
+    // Nobody may read standard output, or it may be full: neither is a reason to end or to wait.
+    let announcing = move || {
+        let mut output = std::io::stdout();
+        if let Err(error) = writeln!(output, "{text}").and_then(|()| output.flush()) {
+            warn!(%error, "cannot write to standard output");
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("announcement".to_owned()).spawn(announcing) {
+        warn!(%error, "cannot start the thread that writes to standard output");
     }
 }

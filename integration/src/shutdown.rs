@@ -1,14 +1,31 @@
-//! When the process is to end.
+//! When the process is to end, and by when it has.
+//!
+//! Signals are waited for on a thread of their own: a second one, and the limit, end the process also
+//! while its other threads are stuck.
 
+use std::convert::Infallible;
 use std::io;
+use std::process::exit;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
 
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::info;
+
+use crate::logging::last_words;
+
+/// The exit code of a process that did not end by itself in time.
+const NOT_IN_TIME: i32 = 1;
 
 /// Tells any number of parts that the process is to end. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Shutdown(watch::Receiver<bool>);
+pub struct Shutdown {
+    begun: watch::Receiver<bool>,
+    limit: Arc<OnceLock<Duration>>,
+}
 
 /// Starts a [`Shutdown`].
 #[derive(Debug)]
@@ -17,8 +34,8 @@ pub struct Trigger(watch::Sender<bool>);
 impl Trigger {
     /// A shutdown that begins when this says so, or is dropped.
     pub fn new() -> (Self, Shutdown) {
-        let (sender, receiver) = watch::channel(false);
-        (Self(sender), Shutdown(receiver))
+        let (sender, begun) = watch::channel(false);
+        (Self(sender), Shutdown { begun, limit: Arc::default() })
     }
 
     /// Begins the shutdown.
@@ -28,32 +45,113 @@ impl Trigger {
 }
 
 impl Shutdown {
-    /// Begins at the first SIGTERM or SIGINT. The second one ends the process at once.
+    /// Begins at the first SIGTERM, SIGINT or SIGQUIT. The second one ends the process at once.
+    ///
+    /// # Errors
+    /// What the system answers about signals or a new thread.
     pub fn on_signals() -> io::Result<Self> {
+        Self::on(|_| Ok(()))
+    }
+
+    /// As [`on_signals`](Self::on_signals), and SIGHUP, SIGUSR1 and SIGUSR2 are logged and do
+    /// nothing, where they would end the process by default.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_service() -> io::Result<Self> {
+        Self::on(|runtime| {
+            for (kind, name) in [
+                (SignalKind::hangup(), "SIGHUP"),
+                (SignalKind::user_defined1(), "SIGUSR1"),
+                (SignalKind::user_defined2(), "SIGUSR2"),
+            ] {
+                let mut signal = signal(kind)?;
+                runtime.spawn(async move {
+                    while signal.recv().await.is_some() {
+                        info!(signal = name, "this signal does nothing here");
+                    }
+                });
+            }
+            Ok(())
+        })
+    }
+
+    fn on(more: impl FnOnce(&Runtime) -> io::Result<()>) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let (trigger, shutdown) = Trigger::new();
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        actix_rt::spawn(async move {
-            let name = next(&mut terminate, &mut interrupt).await.1;
-            info!(signal = name, "shutting down; a second signal ends at once");
-            trigger.pull();
-            let (number, name) = next(&mut terminate, &mut interrupt).await;
-            warn!(signal = name, "ended at once");
-            std::process::exit(128 + number);
-        });
+        let limit = shutdown.limit.clone();
+        let stops = {
+            let _entered = runtime.enter();
+            more(&runtime)?;
+            Stops::new()?
+        };
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || runtime.block_on(stops.end(trigger, &limit)))?;
         Ok(shutdown)
+    }
+
+    /// Sets how long the process may take from the beginning of the shutdown to its end; what is not
+    /// done by then is given up, and the process ends with code 1. Only the first call counts;
+    /// without one there is no limit.
+    pub fn ends_within(&self, limit: Duration) {
+        let _ = self.limit.set(limit);
     }
 
     /// Resolves when the shutdown begins.
     pub async fn begun(mut self) {
         // Gone without a word is a shutdown too.
-        let _ = self.0.wait_for(|begun| *begun).await;
+        let _ = self.begun.wait_for(|begun| *begun).await;
     }
 }
 
-async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> (i32, &'static str) {
-    tokio::select! {
-        _ = terminate.recv() => (SignalKind::terminate().as_raw_value(), "SIGTERM"),
-        _ = interrupt.recv() => (SignalKind::interrupt().as_raw_value(), "SIGINT"),
+/// The signals that end the process.
+struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+}
+
+impl Stops {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    /// Begins the shutdown at the first signal, and ends the process at the second, or at the limit.
+    async fn end(mut self, trigger: Trigger, limit: &OnceLock<Duration>) -> Infallible {
+        let (_, name) = self.next().await;
+        info!(signal = name, "shutting down; a second signal ends at once");
+        trigger.pull();
+        let limit = limit.get().copied();
+        let over = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            (number, name) = self.next() => {
+                last_words(&format!("ended at once by a second signal, {name}"));
+                exit(128 + number)
+            }
+            () = over => {
+                let limit = limit.unwrap_or_default();
+                last_words(&format!("not everything has ended within {limit:?}, the rest is given up"));
+                exit(NOT_IN_TIME)
+            }
+        }
+    }
+
+    async fn next(&mut self) -> (i32, &'static str) {
+        let (kind, name) = tokio::select! {
+            _ = self.terminate.recv() => (SignalKind::terminate(), "SIGTERM"),
+            _ = self.interrupt.recv() => (SignalKind::interrupt(), "SIGINT"),
+            _ = self.quit.recv() => (SignalKind::quit(), "SIGQUIT"),
+        };
+        (kind.as_raw_value(), name)
     }
 }

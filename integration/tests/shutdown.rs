@@ -57,7 +57,7 @@ async fn a_gateway_that_ends_takes_no_new_clients() {
 /// A push whose body is not complete, on which the publisher already works.
 async fn half_a_push(publisher: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(publisher).await.expect("a publisher");
-    let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\
                 Expect: 100-continue\r\n\r\nhe";
     stream.write_all(head.as_bytes()).await.expect("an open connection");
     let mut begun = [0; 25];

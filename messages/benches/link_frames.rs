@@ -27,12 +27,18 @@ fn publish(len: usize) -> ToBroker {
         id: None,
         count_within_millis: None,
         audience: audience(),
+        except: None,
         content: content(len),
     }
 }
 
 fn event(len: usize) -> FromBroker {
-    FromBroker::Event(Event { sequence: 1_000_000, audience: audience(), content: content(len) })
+    FromBroker::Event(Event {
+        sequence: 1_000_000,
+        audience: audience(),
+        except: None,
+        content: content(len),
+    })
 }
 
 /// As they stand on the wire, with their length.

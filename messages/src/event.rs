@@ -4,7 +4,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 
-use crate::GroupName;
+use crate::{Address, GroupName};
 
 /// The largest content that any part of a cluster can be configured to take: 16 MiB.
 pub const MAX_CONTENT_BYTES: usize = 16 << 20;
@@ -79,6 +79,8 @@ pub struct Event<C = Content> {
     pub sequence: u64,
     /// Who it is for.
     pub audience: Audience,
+    /// The one connection of the audience that does not get it.
+    pub except: Option<Address>,
     /// What it says.
     pub content: C,
 }

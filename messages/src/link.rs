@@ -11,15 +11,17 @@
 //!   ◀───────────── Event{1, "hi"}     │     Accepted{1, position, ..} ──▶
 //!   ◀──────────────── Mark{head}      │
 //!                                     │     what clients missed that come back:
-//!   Fetch{1, [group a]} ────────────▶ │
+//!   Fetch{1, [since 7, group a]} ───▶ │
 //!   ◀── Past{group a, 2}, Event*2     │
-//!   ◀─────────────── Fetched{1}       │     what became of an event, where a publisher asks:
+//!   ◀─────────────── Fetched{1, 1}    │     what became of an event, where a publisher asks:
 //!   ◀─ Count{ticket, 9}, Event{9, ..} │ ◀── Publish{2, .., count}
 //!   Counted{ticket, tally} ─────────▶ │     Accepted{2, ..}, Counted{2, tally} ──▶
 //!                                     │ ◀── Push{3, worker 0 / connection 7, "psst"}
 //!   ◀── Deliver{ticket, connection 7} │
 //!   Delivered{ticket, Written} ─────▶ │     Answered{3, Written} ───────▶
 //! ```
+//!
+//! Either asks where the log ends with `AskHead{number}`; the answer is `Head{number, position}`.
 //!
 //! Both sides say `Heartbeat` when they have nothing else to say; a side that hears nothing for long
 //! ends the link. Messages that carry content are generic over it: `C` is [`Content`] in a program
@@ -30,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Address, Audience, Content, Event, IdempotencyKey, InstanceId, Position, WorkerId};
 
 /// The version of this protocol. Both ends of a link must speak the same.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// The first frame of a link, to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +115,15 @@ pub struct InterestChange {
     pub connections: Option<u32>,
 }
 
+/// What clients that come back have missed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Want {
+    /// They have seen everything up to this sequence.
+    pub since: u64,
+    /// The audiences that they listen to, each once.
+    pub audiences: Vec<Audience>,
+}
+
 /// What became of an event for one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
@@ -180,15 +191,16 @@ pub enum ToBroker<C = Content> {
         /// The last position that the gateway has seen, on whichever link; `None` the first time.
         cursor: Option<Position>,
     },
-    /// Gateway: asks for the kept events of audiences in which its interest is confirmed. The answer
-    /// is a `Past` for each, in the same order, and then `Fetched`.
+    /// Gateway: asks for kept events of audiences in which its interest is confirmed. The answer is
+    /// a `Past` for each audience of the wants that are served, and then `Fetched`.
     Fetch {
         /// Comes back in the answer.
         number: u64,
-        /// Which audiences, each once.
-        audiences: Vec<Audience>,
-        /// The most bytes of an audience's contents that are of use, each event counted with 64 more;
-        /// the newest count. One event is of use whatever its size.
+        /// What clients have missed, in the order in which it is to be served.
+        wants: Vec<Want>,
+        /// More bytes than this are of no use to a want as a whole, each event counted with 64 more:
+        /// the newest are sent, up to the first that passes this bound. One event is of use whatever
+        /// its size. When all that was sent has passed it, further wants are not served.
         max_bytes: u64,
     },
     /// Gateway: the answer to a `Count`.
@@ -218,6 +230,8 @@ pub enum ToBroker<C = Content> {
         count_within_millis: Option<u32>,
         /// Who it is for.
         audience: Audience,
+        /// The one connection of the audience that does not get it. A repeat names the same.
+        except: Option<Address>,
         /// What it says.
         content: C,
     },
@@ -226,6 +240,11 @@ pub enum ToBroker<C = Content> {
     Settled {
         /// As in `Publish`.
         unanswered: Number,
+    },
+    /// Where does the log end? The answer is `Head` with the same number.
+    AskHead {
+        /// Comes back in the answer.
+        number: u64,
     },
     /// Publisher: an event for one connection.
     Push {
@@ -271,14 +290,16 @@ pub enum FromBroker<C = Content> {
         events: u32,
         /// Events of the audience up to this sequence may be lost.
         expired: u64,
-        /// Events of the audience up to this sequence are not among those that follow: never
-        /// below `expired`, above it where there were too many bytes.
-        left_out: u64,
+        /// With those that follow, and those that this answer had before, the gateway has every
+        /// event of the audience above this sequence: never below `expired`.
+        complete_after: u64,
     },
     /// To a gateway: the answer to a `Fetch` is complete.
     Fetched {
         /// As in `Fetch`.
         number: u64,
+        /// How many of the wants were served, from the first; at least one.
+        served: u32,
     },
     /// To a gateway: the event that comes next is to be counted. The answer is `Counted`.
     Count {
@@ -299,6 +320,14 @@ pub enum FromBroker<C = Content> {
         to: Address,
         /// What it says.
         content: C,
+    },
+    /// Where the log ended between the question and this answer: all that was accepted before it was
+    /// asked is at or below, and what is accepted from here on is above.
+    Head {
+        /// As in `AskHead`.
+        number: u64,
+        /// The end of the log.
+        head: Position,
     },
     /// To a publisher: a `Publish` was accepted.
     Accepted {
@@ -336,6 +365,12 @@ pub enum FromBroker<C = Content> {
         /// What became of the event.
         outcome: Outcome,
     },
+    /// The broker waits for its disk for longer than it should, or does not any more. Said when that
+    /// changes, and after the welcome if it waits then.
+    Disk {
+        /// Whether it waits: pushes may not be answered in time.
+        is_waiting: bool,
+    },
     /// The broker ends the link, and why; the last frame, and the first where a hello was refused.
     Goodbye {
         /// A sentence for the log.
@@ -356,16 +391,30 @@ impl<C> ToBroker<C> {
             Self::Heartbeat => ToBroker::Heartbeat,
             Self::Interest { revision, changes } => ToBroker::Interest { revision, changes },
             Self::Attach { cursor } => ToBroker::Attach { cursor },
-            Self::Fetch { number, audiences, max_bytes } => {
-                ToBroker::Fetch { number, audiences, max_bytes }
+            Self::Fetch { number, wants, max_bytes } => {
+                ToBroker::Fetch { number, wants, max_bytes }
             }
             Self::Counted { ticket, tally } => ToBroker::Counted { ticket, tally },
             Self::Delivered { ticket, outcome } => ToBroker::Delivered { ticket, outcome },
-            Self::Publish { number, unanswered, id, count_within_millis, audience, content } => {
-                let content = replace(content)?;
-                ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content }
-            }
+            Self::Publish {
+                number,
+                unanswered,
+                id,
+                count_within_millis,
+                audience,
+                except,
+                content,
+            } => ToBroker::Publish {
+                number,
+                unanswered,
+                id,
+                count_within_millis,
+                audience,
+                except,
+                content: replace(content)?,
+            },
             Self::Settled { unanswered } => ToBroker::Settled { unanswered },
+            Self::AskHead { number } => ToBroker::AskHead { number },
             Self::Push { number, to, content } => {
                 ToBroker::Push { number, to, content: replace(content)? }
             }
@@ -387,16 +436,17 @@ impl<C> FromBroker<C> {
             Self::Confirmed { revision, head } => FromBroker::Confirmed { revision, head },
             Self::Attached { from, gap } => FromBroker::Attached { from, gap },
             Self::Mark { head } => FromBroker::Mark { head },
-            Self::Past { audience, events, expired, left_out } => {
-                FromBroker::Past { audience, events, expired, left_out }
+            Self::Past { audience, events, expired, complete_after } => {
+                FromBroker::Past { audience, events, expired, complete_after }
             }
-            Self::Fetched { number } => FromBroker::Fetched { number },
+            Self::Fetched { number, served } => FromBroker::Fetched { number, served },
             Self::Count { ticket, sequence, within_millis } => {
                 FromBroker::Count { ticket, sequence, within_millis }
             }
-            Self::Event(Event { sequence, audience, content }) => {
-                FromBroker::Event(Event { sequence, audience, content: replace(content)? })
+            Self::Event(Event { sequence, audience, except, content }) => {
+                FromBroker::Event(Event { sequence, audience, except, content: replace(content)? })
             }
+            Self::Head { number, head } => FromBroker::Head { number, head },
             Self::Deliver { ticket, to, content } => {
                 FromBroker::Deliver { ticket, to, content: replace(content)? }
             }
@@ -406,6 +456,7 @@ impl<C> FromBroker<C> {
             Self::Counted { number, tally } => FromBroker::Counted { number, tally },
             Self::Refused { number, refusal } => FromBroker::Refused { number, refusal },
             Self::Answered { number, outcome } => FromBroker::Answered { number, outcome },
+            Self::Disk { is_waiting } => FromBroker::Disk { is_waiting },
             Self::Goodbye { reason } => FromBroker::Goodbye { reason },
         })
     }

@@ -64,7 +64,11 @@ pub struct Limits {
     pub max_content_bytes: usize,
 }
 
-/// Reads the items of a body; what is wrong with one of them is in its place.
+/// UTF-8 of U+FEFF, which some programs write before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Reads the items of a body; what is wrong with one of them is in its place. A byte order mark at
+/// the beginning is skipped.
 ///
 /// # Errors
 /// What is wrong with the whole.
@@ -74,6 +78,7 @@ pub fn read(
     limits: Limits,
 ) -> Result<Vec<Result<Push, ApiError>>, ApiError> {
     let Limits { max_items, max_content_bytes } = limits;
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     match format {
         Format::Array => {
             let text = str::from_utf8(body)
@@ -160,6 +165,78 @@ mod tests {
         }
     }
 
+    /// What no item may have, and what its sentence says; each is JSON by its grammar (RFC 8259).
+    fn wrong_items() -> Vec<(String, &'static str)> {
+        let deep = |open: &str, close: &str| {
+            format!("{{\"content\":{}1{}}}", open.repeat(100_000), close.repeat(100_000))
+        };
+        vec![
+            (r#"{"content":"\ud83d"}"#.into(), "the item has \"\\\\ud83d\", half of a"),
+            (r#"{"content":"a","to":"\udc00"}"#.into(), "the item has \"\\\\udc00\", half of a"),
+            (r#"{"\ud83d":"a"}"#.into(), "the item has \"\\\\ud83d\", half of a surrogate pair"),
+            (r#"{"content":1e999}"#.into(), "the item cannot be read as JSON: number out of range"),
+            (
+                format!("{{\"content\":{}}}", "9".repeat(400)),
+                "the item cannot be read as JSON: num",
+            ),
+            (format!("{{\"to\":{{\"worker\":-{}}}}}", "9".repeat(400)), "the item cannot be read"),
+            (r#"{"content":"a","content":"a"}"#.into(), "content is given more than once"),
+            (r#"{"content":"a","to":{"group":"a","group":"a"}}"#.into(), "to.group is given more"),
+            (r#"{"content_base64":"YQ"}"#.into(), "content_base64 is \"YQ\": "),
+            (deep("[", "]"), "content is \"[..]\": a text is accepted"),
+            (deep("{\"a\":", "}"), "content is \"{..}\": a text is accepted"),
+            (format!("{}{}", "[".repeat(1_000), "]".repeat(1_000)), "the item is \"[..]\": an"),
+            ("1e999".into(), "the item cannot be read as JSON: number out of range"),
+            (r#""\ud83d""#.into(), "the item has \"\\\\ud83d\", half of a surrogate pair: whole"),
+        ]
+    }
+
+    #[test]
+    fn one_wrong_item_harms_no_other() {
+        for (wrong, said) in wrong_items() {
+            let good = |content| format!("{{\"content\":\"{content}\"}}");
+            let array = format!("[{},{wrong},{}]", good("a"), good("c"));
+            let lines = format!("{}\n{wrong}\n{}", good("a"), good("c"));
+            for (format, body) in [(Format::Array, array), (Format::Lines, lines)] {
+                let read = read(format, body.as_bytes(), LIMITS).expect("a batch");
+                assert_eq!((&read[0], &read[2]), (&text("a"), &text("c")), "{said}");
+                let error = read[1].as_ref().expect_err("refused");
+                assert!(error.to_string().starts_with(said), "{error}");
+                assert_eq!((error.status().as_u16(), read.len()), (400, 3));
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_a_batch_is_skipped() {
+        let array = "\u{feff}[{\"content\":\"a\"}]";
+        assert_eq!(read(Format::Array, array.as_bytes(), LIMITS), Ok(vec![text("a")]));
+        for lines in [
+            "\u{feff}{\"content\":\"a\"}\n{\"content\":\"c\"}",
+            "\u{feff}\n{\"content\":\"a\"}\n\u{feff}{\"content\":\"c\"}\n",
+        ] {
+            let read = read(Format::Lines, lines.as_bytes(), LIMITS);
+            assert_eq!(read, Ok(vec![text("a"), text("c")]));
+        }
+        assert_eq!(read(Format::Lines, BYTE_ORDER_MARK, LIMITS), Ok(vec![]));
+    }
+
+    #[test]
+    fn eight_mebibytes_of_brackets_do_not_use_up_the_stack() {
+        for open in ["[", "{\"a\":"] {
+            let deep = open.repeat((8 << 20) / open.len());
+            for body in [deep.clone(), format!("[{{\"content\":{deep}")] {
+                let said = sentence(Format::Array, body.as_bytes());
+                assert!(
+                    said.contains("EOF while parsing") || said.contains("is \"{..}\""),
+                    "{said}"
+                );
+            }
+            let read = read(Format::Lines, deep.as_bytes(), LIMITS).expect("a line");
+            assert_eq!(read[0].as_ref().expect_err("refused").status(), 400);
+        }
+    }
+
     #[test]
     fn lines_are_items_of_their_own_and_blank_ones_are_none() {
         let body = b"\n{\"content\":\"a\"}\r\n \n{\"content\":\n{\"content\":\"\xff\"}";
@@ -167,14 +244,14 @@ mod tests {
         assert_eq!(read.len(), 3);
         assert_eq!(read[0], text("a"));
         let said = |at: usize| read[at].as_ref().expect_err("refused").to_string();
-        assert!(said(1).starts_with("the item is no JSON: EOF while"), "{}", said(1));
-        assert_eq!(said(2), "the item is no JSON: it is not UTF-8 from byte 12 on");
+        assert!(said(1).starts_with("the item cannot be read as JSON: EOF while"), "{}", said(1));
+        assert_eq!(said(2), "the item cannot be read as JSON: it is not UTF-8 from byte 12 on");
         assert_eq!(super::read(Format::Lines, b" \n\n", LIMITS), Ok(vec![]));
     }
 
     #[test]
     fn what_is_no_array_is_refused_as_a_whole() {
-        for body in ["", "[", "[{\"content\":\"a\"},]", "[{\"content\":\"a\"}] 1", "\u{feff}[]"] {
+        for body in ["", "[", "[{\"content\":\"a\"},]", "[{\"content\":\"a\"}] 1", "[\u{feff}]"] {
             let said = sentence(Format::Array, body.as_bytes());
             assert!(said.starts_with("the batch is no JSON, nothing of it was pushed: "), "{said}");
         }

@@ -1,24 +1,26 @@
 //! The actor that owns the link to the broker: hands it the callers' pushes in the order in which
 //! they came, again where a link broke, and tells each caller what became of its push.
 //!
-//! Receives `Carry` and `CarryAll` from the HTTP workers, `LinkUp`, `Received` and `LinkDown` from the
+//! Receives `Carry`, `CarryAll` and `AskHead` from the HTTP workers, `LinkUp`, `Received` and `LinkDown` from the
 //! link. Sends frames to the link's [`Outbound`], answers to the callers' oneshots and
 //! [`Places`](crate::places::Places). Runs on the arbiter that starts it. Bounded by the
 //! [`Budget`](crate::budget::Budget) from which every push has its bytes, and by the callers: each
-//! has one push at a time, one batch, or one window of a stream.
+//! has one push at a time, one batch, or one window of a stream; and by [`MAX_ASKERS`].
 
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use campanile_channel::Outbound;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received};
+use campanile_channel::heads::Heads;
 use campanile_messages::link::{Number, Role};
-use campanile_messages::{Hello, InstanceId, ToBroker};
+use campanile_messages::{FromBroker, Hello, InstanceId, Position, ToBroker};
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::ApiError;
 use crate::budget::Reserved;
+use crate::health::Health;
 use crate::pending::{Limits, Pending};
 use crate::places::{Place, Round};
 use crate::receipt::{Answer, Receipt};
@@ -40,11 +42,13 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub struct Courier {
     instance: InstanceId,
     pending: Pending<Caller>,
+    heads: Heads<oneshot::Sender<Result<Position, ApiError>>>,
     link: Option<Outbound>,
     ticking: bool,
     finishing: bool,
     /// Every number below has its answer, and the broker knows.
     settled: Number,
+    health: Health,
     /// Dropped with the courier, also by a panic: its starter watches the other end.
     _alive: oneshot::Sender<()>,
 }
@@ -88,12 +92,21 @@ impl Courier {
         Self {
             instance,
             pending: Pending::new(limits),
+            heads: Heads::new(limits.broker_wait),
             link: None,
             ticking: false,
             finishing: false,
             settled: 1,
+            health: Health::default(),
             _alive: alive,
         }
+    }
+
+    /// The same, telling `health` whether there is a link.
+    #[must_use]
+    pub fn reporting(mut self, health: Health) -> Self {
+        self.health = health;
+        self
     }
 }
 
@@ -119,6 +132,7 @@ impl Handler<LinkUp> for Courier {
 
     fn handle(&mut self, LinkUp { welcome, outbound }: LinkUp, ctx: &mut Self::Context) {
         self.link = Some(outbound);
+        self.health.link_up();
         let lost = self.pending.link_up(&welcome);
         if !lost.is_empty() {
             warn!(
@@ -128,6 +142,7 @@ impl Handler<LinkUp> for Courier {
         }
         tell(lost);
         self.give_up();
+        self.ask();
         self.hand_over();
         self.end_when_done(ctx);
     }
@@ -181,11 +196,41 @@ impl Handler<CarryAll> for Courier {
     }
 }
 
+/// Tells where the log ends, as the broker says after this was asked; the caller is always answered,
+/// at the latest when the limit is over.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct AskHead {
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Result<Position, ApiError>>,
+}
+
+impl Handler<AskHead> for Courier {
+    type Result = ();
+
+    fn handle(&mut self, AskHead { answer }: AskHead, ctx: &mut Self::Context) {
+        // A caller that is gone has no use for an answer.
+        if self.finishing {
+            let _ = answer.send(Err(ApiError::ShuttingDown));
+        } else if let Err(answer) = self.heads.ask(answer, Instant::now()) {
+            let _ = answer.send(Err(ApiError::TooManyAskers));
+        }
+        self.ask();
+        self.keep_ticking(ctx);
+    }
+}
+
 impl Handler<Received> for Courier {
     type Result = ();
 
     fn handle(&mut self, Received(messages): Received, ctx: &mut Self::Context) {
         tell(messages.iter().filter_map(|message| self.pending.answered(message)));
+        for message in &messages {
+            if let FromBroker::Head { number, head } = *message {
+                self.heads.answered(number).for_each(|answer| drop(answer.send(Ok(head))));
+            }
+        }
+        self.ask();
         // The broker reads again, so a link that was full may have room.
         self.hand_over();
         self.end_when_done(ctx);
@@ -197,6 +242,8 @@ impl Handler<LinkDown> for Courier {
 
     fn handle(&mut self, _: LinkDown, ctx: &mut Self::Context) {
         self.link = None;
+        self.heads.not_sent();
+        self.health.link_lost();
         tell(self.pending.link_lost());
         self.end_when_done(ctx);
     }
@@ -212,6 +259,7 @@ impl Handler<LastCall> for Courier {
 
     fn handle(&mut self, _: LastCall, _: &mut Self::Context) {
         tell(self.pending.last_call());
+        self.refuse_askers();
     }
 }
 
@@ -228,6 +276,7 @@ impl Handler<Finish> for Courier {
     fn handle(&mut self, _: Finish, ctx: &mut Self::Context) -> bool {
         self.finishing = true;
         tell(self.pending.shut_down());
+        self.refuse_askers();
         self.end_when_done(ctx);
         self.link.is_some() || !self.pending.is_empty()
     }
@@ -249,6 +298,22 @@ impl Courier {
         }
     }
 
+    /// Asks where the log ends, if somebody waits for that and no question is under way. A link that
+    /// is full is asked when it may have room.
+    fn ask(&mut self) {
+        let Some(link) = &self.link else { return };
+        if let Some(number) = self.heads.question()
+            && link.send(&ToBroker::AskHead { number }.encode()).is_err()
+        {
+            self.heads.not_sent();
+        }
+    }
+
+    fn refuse_askers(&mut self) {
+        let askers = self.heads.give_up();
+        askers.for_each(|answer| drop(answer.send(Err(ApiError::ShuttingDown))));
+    }
+
     /// Tells the broker which numbers have their answers, if it does not know.
     fn settle(&mut self) {
         let unanswered = self.pending.unanswered();
@@ -262,7 +327,7 @@ impl Courier {
 
     /// One timer serves all deadlines, and there is none while nothing is pending.
     fn keep_ticking(&mut self, ctx: &mut Context<Self>) {
-        if !self.ticking && !self.pending.is_empty() {
+        if !self.ticking && !(self.pending.is_empty() && self.heads.is_empty()) {
             self.ticking = true;
             ctx.run_later(TICK, |courier, ctx| {
                 courier.ticking = false;
@@ -276,7 +341,15 @@ impl Courier {
     fn tick(&mut self) {
         let expired = self.pending.expire(Instant::now(), self.link.is_some());
         tell(expired);
+        let waited = self.heads.limit();
+        for answer in self.heads.expire(Instant::now()) {
+            drop(answer.send(Err(match self.link {
+                Some(_) => ApiError::NoHead { waited },
+                None => ApiError::NoBrokerToAsk { waited },
+            })));
+        }
         self.give_up();
+        self.ask();
         self.hand_over();
     }
 

@@ -7,6 +7,8 @@ use campanile_messages::ids::InvalidId;
 use campanile_messages::name::InvalidName;
 use campanile_messages::{ConnectionId, WorkerId};
 
+use crate::budget::UsedUp;
+use crate::inflate::InvalidCompression;
 use crate::item::error::ItemError;
 use crate::parameters::KNOWN;
 use crate::shown::Shown;
@@ -31,23 +33,30 @@ pub enum Methods {
     Batch,
     /// Of `/stream`.
     Stream,
+    /// Of `/position`.
+    Position,
+    /// Of `/health/live` and `/health/ready`.
+    Health,
 }
 
 impl Methods {
     /// As the header `Allow` has them.
     pub fn allow(self) -> &'static str {
         match self {
-            Self::Push => "GET, POST, OPTIONS",
+            Self::Push => "GET, HEAD, POST, OPTIONS",
+            Self::Health => "GET, HEAD, OPTIONS",
             Self::Batch => "POST, OPTIONS",
-            Self::Stream => "GET, OPTIONS",
+            Self::Stream | Self::Position => "GET, OPTIONS",
         }
     }
 
     fn words(self) -> &'static str {
         match self {
             Self::Push => "GET or POST",
+            Self::Health => "GET, HEAD or OPTIONS, which ask how the publisher is",
             Self::Batch => "POST",
             Self::Stream => "GET, as websockets do",
+            Self::Position => "GET",
         }
     }
 }
@@ -70,8 +79,7 @@ pub enum ApiError {
     TwoContents,
     /// Half an address.
     #[error(
-        "{given} is given without {missing}: one connection is addressed by to_worker_id and \
-         to_connection_id together"
+        "{given} is given without {missing}: one connection is addressed by the two of them together"
     )]
     HalfAddress {
         /// The id that is there.
@@ -125,6 +133,12 @@ pub enum ApiError {
          to a group"
     )]
     IdForConnection,
+    /// An exception from an audience of one.
+    #[error(
+        "a push to one connection leaves nobody out: except_worker_id and except_connection_id (in \
+         an item: except) are accepted in a push to everyone or to a group"
+    )]
+    ExceptForConnection,
     /// Nothing that can be waited for.
     #[error("wait is {value}: accepted and delivered are accepted")]
     NoWait {
@@ -206,6 +220,18 @@ pub enum ApiError {
         /// What is wrong.
         reason: Shown,
     },
+    /// A compressed body that is not what its `Content-Encoding` says.
+    #[error("the body cannot be inflated, as its Content-Encoding says: {0}")]
+    InvalidCompression(#[from] InvalidCompression),
+    /// A compression that is not known, or several.
+    #[error(
+        "the header Content-Encoding is {value}: one of gzip, deflate and identity is accepted, or \
+         no such header"
+    )]
+    UnknownEncoding {
+        /// What was sent.
+        value: Shown,
+    },
     /// The body took too long.
     #[error("the body was not there after {} s", limit.as_secs_f32())]
     SlowBody {
@@ -228,7 +254,10 @@ pub enum ApiError {
         max_bytes: usize,
     },
     /// Another path.
-    #[error("nothing is at {path}: push to /, to /batch or over a websocket at /stream")]
+    #[error(
+        "nothing is at {path}: push to /, to /batch or over a websocket at /stream; /position is where the \
+         log ends"
+    )]
     NotFound {
         /// The path that was asked for.
         path: Shown,
@@ -290,6 +319,14 @@ pub enum ApiError {
         /// Where.
         path: &'static str,
     },
+    /// The same where there are no items either.
+    #[error("the URL has the parameters {query}: {path} takes none")]
+    NoQuery {
+        /// What was given.
+        query: Shown,
+        /// Where.
+        path: &'static str,
+    },
     /// A plain request for the publish stream.
     #[error("/stream is a websocket (RFC 6455): open it with a websocket client")]
     NotAWebsocket,
@@ -305,7 +342,26 @@ pub enum ApiError {
         /// What was offered.
         value: Shown,
     },
-    /// A preflight of a web page that is not allowed.
+    /// A request that a browser marks as coming from another site, without saying which.
+    #[error(
+        "the header Sec-Fetch-Site is {site}: a page of another site may not push without naming \
+         itself, as links, images and forms do; let it push with fetch, from an origin that the \
+         publisher's --allow-origin names"
+    )]
+    StrangersPage {
+        /// What the browser says about the page.
+        site: Shown,
+    },
+    /// A foreign or malformed name for a service on loopback.
+    #[error(
+        "the header Host is {host}: as it listens on loopback only, this publisher is asked by \
+         localhost, 127.0.0.1 or [::1]; the publisher's --allow-host names others that may be used"
+    )]
+    HostNotAllowed {
+        /// By which name it was asked.
+        host: Shown,
+    },
+    /// A page of an origin that is not allowed.
     #[error(
         "pages of the origin {origin} may not push: the publisher's --allow-origin names those that \
          may"
@@ -329,6 +385,23 @@ pub enum ApiError {
         /// How long the push waited.
         waited: Duration,
     },
+    /// No link to the broker in time, for a caller that pushes nothing.
+    #[error("the broker was out of reach for {} s: try again", waited.as_secs_f32())]
+    NoBrokerToAsk {
+        /// How long the caller waited.
+        waited: Duration,
+    },
+    /// The broker was there and did not tell where the log ends.
+    #[error(
+        "the broker did not say within {} s where the log ends: try again", waited.as_secs_f32()
+    )]
+    NoHead {
+        /// How long the caller waited.
+        waited: Duration,
+    },
+    /// As many callers as may wait for the broker's answer.
+    #[error("too many callers wait to hear where the log ends: try again")]
+    TooManyAskers,
     /// The link was full all the time.
     #[error(
         "the broker took nothing more for {} s, nothing was sent: try again", waited.as_secs_f32()
@@ -351,9 +424,9 @@ pub enum ApiError {
     TooManyUnanswered,
     /// The id has been given to something else.
     #[error(
-        "id is {id}, under which another content, another kind of it (text or binary) or another \
-         audience was pushed before, nothing was accepted: give each push its own id, and repeat it \
-         unchanged"
+        "id is {id}, under which another content, another kind of it (text or binary), another \
+         audience or another exception from it was pushed before, nothing was accepted: give each \
+         push its own id, and repeat it unchanged"
     )]
     IdTaken {
         /// The id of the push.
@@ -369,8 +442,8 @@ pub enum ApiError {
     )]
     GatewayAway(WorkerId),
     /// Too many bytes on their way.
-    #[error("too much content is on its way through this publisher, nothing was sent: try again")]
-    TooMuchPending,
+    #[error("{0}, nothing was sent: try again")]
+    TooMuchPending(#[from] UsedUp),
     /// It may wait for the answer still, or have given up: then it must not find its push sent later.
     #[error(
         "the caller closed its side of the connection while its push waited for the broker, nothing \
@@ -422,6 +495,7 @@ impl ApiError {
             | Self::NoName { .. }
             | Self::TwoIds { .. }
             | Self::IdForConnection
+            | Self::ExceptForConnection
             | Self::NoWait { .. }
             | Self::NoTimeout { .. }
             | Self::Repeated { .. }
@@ -437,10 +511,15 @@ impl ApiError {
             | Self::BatchNotUtf8 { .. }
             | Self::NoArray { .. }
             | Self::NoParameters { .. }
+            | Self::NoQuery { .. }
             | Self::BadHandshake { .. }
             | Self::UnknownSubprotocol { .. }
+            | Self::InvalidCompression(_)
             | Self::BrokenBody { .. } => StatusCode::BAD_REQUEST,
-            Self::OriginNotAllowed { .. } => StatusCode::FORBIDDEN,
+            Self::UnknownEncoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::OriginNotAllowed { .. }
+            | Self::StrangersPage { .. }
+            | Self::HostNotAllowed { .. } => StatusCode::FORBIDDEN,
             Self::NotFound { .. }
             | Self::UnknownWorker(_)
             | Self::UnknownConnection(_)
@@ -453,17 +532,20 @@ impl ApiError {
             | Self::UrlTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotAWebsocket => StatusCode::UPGRADE_REQUIRED,
             Self::NoBroker { .. }
+            | Self::NoBrokerToAsk { .. }
+            | Self::TooManyAskers
             | Self::BrokerBusy { .. }
             | Self::IdsFull
             | Self::TooManyUnanswered
             | Self::BrokerShuttingDown
             | Self::GatewayAway(_)
-            | Self::TooMuchPending
+            | Self::TooMuchPending(_)
             | Self::CallerGone
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::IdTaken { .. } => StatusCode::CONFLICT,
             Self::Unanswered { .. }
             | Self::MemoryLost
+            | Self::NoHead { .. }
             | Self::Unconfirmed { .. }
             | Self::LinkLost
             | Self::PublisherEnded => StatusCode::GATEWAY_TIMEOUT,

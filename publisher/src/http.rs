@@ -10,14 +10,11 @@ use actix_web::dev::Payload;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::{Bytes, BytesMut};
-use campanile_messages::IdempotencyKey;
-use futures_util::StreamExt;
+use campanile_messages::{IdempotencyKey, Position};
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
 
 use crate::batch::Format;
-use crate::budget::{Budget, Reserved};
+use crate::budget::{Budget, Peer, Reserved};
 use crate::config::PublisherConfig;
 use crate::courier::{Caller, Carry, Courier};
 use crate::error::Methods;
@@ -30,12 +27,14 @@ use crate::shown::Shown;
 use crate::stream::Presence;
 use crate::wording::Answered;
 use crate::{ApiError, reply};
+use body::encoding;
 
 mod batch;
+mod body;
+mod guard;
+mod health;
+mod position;
 mod stream;
-
-/// The first room for a body whose length is not known to be less; it grows as bytes arrive.
-const BODY_ROOM_BYTES: usize = 64 << 10;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -55,7 +54,10 @@ enum Success {
     Receipt(Receipt),
     Batch(Format, Vec<Answered>),
     Stream(HttpResponse),
-    Preflight(Methods),
+    Position(Position),
+    Health(HttpResponse),
+    /// What may be asked for, to an OPTIONS or a HEAD.
+    Methods(Methods),
 }
 
 /// What is asked for.
@@ -64,6 +66,7 @@ enum Route {
     Push,
     Batch,
     Stream,
+    Position,
 }
 
 impl Route {
@@ -72,6 +75,7 @@ impl Route {
             Self::Push => Methods::Push,
             Self::Batch => Methods::Batch,
             Self::Stream => Methods::Stream,
+            Self::Position => Methods::Position,
         }
     }
 }
@@ -86,12 +90,12 @@ pub(crate) async fn answer(
     let mut response = match front.perform(&request, &mut payload).await {
         Ok(Success::Receipt(receipt)) => reply::receipt(&receipt, &request),
         Ok(Success::Batch(format, answers)) => reply::batch(format, &answers),
-        Ok(Success::Stream(response)) => response,
-        Ok(Success::Preflight(methods)) => reply::preflight(methods, payload),
+        Ok(Success::Stream(response) | Success::Health(response)) => response,
+        Ok(Success::Position(position)) => position::response(position, &request),
+        Ok(Success::Methods(methods)) => reply::methods(methods, payload),
         Err(error) => reply::refusal(&error, &request, payload),
     };
-    let allowed = front.origin(&request).and_then(|(_, allowed)| allowed);
-    reply::let_page_read(&mut response, allowed);
+    reply::let_page_read(&mut response, front.origin(&request));
     response
 }
 
@@ -101,16 +105,24 @@ impl Front {
         request: &HttpRequest,
         payload: &mut Payload,
     ) -> Result<Success, ApiError> {
+        if let Some(health) = self.health(request) {
+            return health.map(Success::Health);
+        }
+        self.check_caller(request)?;
         let route = route(request)?;
         match (route, request.method()) {
-            (_, &Method::OPTIONS) => self.preflight(request, route.methods()),
+            (_, &Method::OPTIONS) => Ok(Success::Methods(route.methods())),
+            // A push by HEAD would be one that nobody meant; this asks whether anybody is there.
+            (Route::Push, &Method::HEAD) if query(request).is_empty() => {
+                Ok(Success::Methods(route.methods()))
+            }
             (Route::Push, &Method::GET) => {
-                let mut reserved = self.budget.reserve();
+                let mut reserved = self.budget.reserve(peer(request));
                 let push = self.read_get(request, &mut reserved)?;
                 self.carry(push, reserved, request).await.map(Success::Receipt)
             }
             (Route::Push, &Method::POST) => {
-                let mut reserved = self.budget.reserve();
+                let mut reserved = self.budget.reserve(peer(request));
                 let push = self.read_post(request, payload, &mut reserved).await?;
                 self.carry(push, reserved, request).await.map(Success::Receipt)
             }
@@ -118,6 +130,7 @@ impl Front {
                 let (format, answers) = self.batch(request, payload).await?;
                 Ok(Success::Batch(format, answers))
             }
+            (Route::Position, &Method::GET) => self.position(request).await.map(Success::Position),
             (Route::Stream, &Method::GET) => self.stream(request, payload).map(Success::Stream),
             (_, method) => {
                 let method = method.as_str().into();
@@ -127,7 +140,7 @@ impl Front {
     }
 
     fn read_get(&self, request: &HttpRequest, reserved: &mut Reserved) -> Result<Push, ApiError> {
-        check_encoding(request)?;
+        encoding(request)?;
         let key = idempotency_key(request)?;
         let headers = request.headers();
         let announced = content_length(request);
@@ -145,37 +158,14 @@ impl Front {
         payload: &mut Payload,
         reserved: &mut Reserved,
     ) -> Result<Push, ApiError> {
-        check_encoding(request)?;
         let key = idempotency_key(request)?;
         let kind = body_kind(content_type(request)?)?;
         let too_large = ApiError::TooLarge { max_bytes: self.config.max_content_bytes };
         let max_bytes = kind.max_bytes(self.config.max_content_bytes);
         let body = self.read_body(request, payload, max_bytes, too_large, reserved).await?;
-        from_body(query(request), kind, body, self.config.max_content_bytes)?.with_key(key)
-    }
-
-    /// Ends when this process goes and bodies have had their time.
-    async fn last_call(&self) {
-        self.stopping.notified().await;
-        sleep(self.stopping_limit).await;
-    }
-
-    /// Reads a body within its time.
-    async fn read_body(
-        &self,
-        request: &HttpRequest,
-        payload: &mut Payload,
-        max_bytes: usize,
-        too_large: ApiError,
-        reserved: &mut Reserved,
-    ) -> Result<Bytes, ApiError> {
-        let limit = self.config.body_limit;
-        tokio::select! {
-            body = timeout(limit, read_all(request, payload, max_bytes, too_large, reserved)) => {
-                body.map_err(|_| ApiError::SlowBody { limit })?
-            }
-            () = self.last_call() => Err(ApiError::ShuttingDown),
-        }
+        let push = from_body(query(request), kind, body, self.config.max_content_bytes)?;
+        reserved.arrived(push.content.as_bytes().len())?;
+        push.with_key(key)
     }
 
     async fn carry(
@@ -190,74 +180,16 @@ impl Front {
         // Only a courier that is gone drops a caller, and nobody knows what it did before.
         answered.await.unwrap_or(Err(ApiError::PublisherEnded))
     }
-
-    fn preflight(&self, request: &HttpRequest, methods: Methods) -> Result<Success, ApiError> {
-        self.check_origin(request).map(|()| Success::Preflight(methods))
-    }
-
-    /// Refuses a page that may not push. (A request that is no page's has no origin.)
-    fn check_origin(&self, request: &HttpRequest) -> Result<(), ApiError> {
-        match self.origin(request) {
-            Some((origin, None)) => {
-                Err(ApiError::OriginNotAllowed { origin: Shown::from(origin.as_bytes()) })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The page that asks, and what `Access-Control-Allow-Origin` tells it, if it may read.
-    fn origin<'a>(&self, request: &'a HttpRequest) -> Option<(&'a HeaderValue, Option<&'a str>)> {
-        let origin = request.headers().get(header::ORIGIN)?;
-        let text = origin.to_str().ok();
-        let allowed =
-            text.and_then(|text| self.config.allow_origins.allowed(text, self.listens_on));
-        Some((origin, allowed))
-    }
-}
-
-/// Reads no more than the limit and a chunk, and nothing if the length says that it is over.
-async fn read_all(
-    request: &HttpRequest,
-    payload: &mut Payload,
-    max_bytes: usize,
-    too_large: ApiError,
-    reserved: &mut Reserved,
-) -> Result<Bytes, ApiError> {
-    let announced = content_length(request).unwrap_or(0);
-    if announced > max_bytes as u64 {
-        return Err(too_large);
-    }
-    let room = BODY_ROOM_BYTES.min(usize::try_from(announced).unwrap_or(usize::MAX));
-    let mut body = BytesMut::with_capacity(room);
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk
-            .map_err(|error| ApiError::BrokenBody { reason: Shown::from(&*error.to_string()) })?;
-        if body.len() + chunk.len() > max_bytes {
-            return Err(too_large);
-        }
-        reserved.grow(chunk.len())?;
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
-}
-
-/// Refuses what would be a lie to ignore.
-fn check_encoding(request: &HttpRequest) -> Result<(), ApiError> {
-    for value in request.headers().get_all(header::CONTENT_ENCODING) {
-        if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
-            return Err(ApiError::BadHeader {
-                header: "Content-Encoding",
-                value: Shown::from(value.as_bytes()),
-                accepted: "a body is accepted as it is to be pushed, not compressed",
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Whether the caller is still there.
 fn presence(request: &HttpRequest) -> Presence {
     request.conn_data().cloned().unwrap_or_default()
+}
+
+/// Whose share of the budget a request takes.
+fn peer(request: &HttpRequest) -> Peer {
+    Peer::of(request.peer_addr().map(|address| address.ip()))
 }
 
 fn route(request: &HttpRequest) -> Result<Route, ApiError> {
@@ -267,6 +199,7 @@ fn route(request: &HttpRequest) -> Result<Route, ApiError> {
         "*" if request.method() == Method::OPTIONS => Ok(Route::Push),
         "/batch" => Ok(Route::Batch),
         "/stream" => Ok(Route::Stream),
+        "/position" => Ok(Route::Position),
         path => Err(ApiError::NotFound { path: path.into() }),
     }
 }

@@ -4,6 +4,7 @@
 //! ```text
 //! {"content": "hi"            | "content_base64": "aGk="      in MessagePack also a content of bin
 //!  "to": "everyone"           | {"group": "news"} | {"worker": 0, "connection": 7}
+//!  "except": {"worker": 0, "connection": 8}
 //!  "id": "order-42", "wait": "accepted" | "delivered", "timeout": "5s"}
 //! ```
 //!
@@ -38,6 +39,7 @@ struct Draft {
     /// Which of the two fields gave the content.
     given: Option<&'static str>,
     to: Option<To>,
+    except: Option<Except>,
     id: Option<IdempotencyKey>,
     wait: Option<Wait>,
     timeout: Option<Duration>,
@@ -52,7 +54,13 @@ struct To {
     connection: Option<u64>,
 }
 
-/// A field of an item, or of its `to`.
+#[derive(Debug, Default)]
+struct Except {
+    worker: Option<u64>,
+    connection: Option<u64>,
+}
+
+/// A field of an item, of its `to`, or of its `except`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Content,
@@ -64,6 +72,9 @@ enum Field {
     Group,
     Worker,
     Connection,
+    Except,
+    ExceptWorker,
+    ExceptConnection,
     /// The draft knows its name.
     Unknown,
 }
@@ -102,6 +113,7 @@ impl Draft {
             "content" => Field::Content,
             "content_base64" => Field::ContentBase64,
             "to" => Field::To,
+            "except" => Field::Except,
             "id" => Field::Id,
             "wait" => Field::Wait,
             "timeout" => Field::Timeout,
@@ -110,6 +122,29 @@ impl Draft {
                 Field::Unknown
             }
         }
+    }
+
+    fn field_of_except(&mut self, name: &str) -> Field {
+        match name {
+            "worker" => Field::ExceptWorker,
+            "connection" => Field::ExceptConnection,
+            _ => {
+                self.fail(ItemError::UnknownException { name: Shown::from(name) });
+                Field::Unknown
+            }
+        }
+    }
+
+    /// A field whose value is an object begins; the fields of that object.
+    fn begin(&mut self, field: Field) -> fn(&mut Self, &str) -> Field {
+        let (begun, fields): (_, fn(&mut Self, &str) -> Field) = match field {
+            Field::Except => (self.begin_except().map(|_| ()), Self::field_of_except),
+            _ => (self.begin_to().map(|_| ()), Self::field_of_to),
+        };
+        if let Err(error) = begun {
+            self.fail(error);
+        }
+        fields
     }
 
     fn field_of_to(&mut self, name: &str) -> Field {
@@ -157,6 +192,19 @@ impl Draft {
                     other => return Err(wrong("to", other, error::AUDIENCES)),
                 }
             }
+            Field::Except => {
+                self.begin_except()?;
+                return Err(wrong("except", &value, error::EXCEPTION));
+            }
+            Field::ExceptWorker => {
+                let worker = id("except.worker", &value)?;
+                once("except.worker", &mut self.except.get_or_insert_default().worker, worker)?;
+            }
+            Field::ExceptConnection => {
+                let connection = id("except.connection", &value)?;
+                let slot = &mut self.except.get_or_insert_default().connection;
+                once("except.connection", slot, connection)?;
+            }
             Field::Id => {
                 let id = key("id", &text("id", value)?)?;
                 once("id", &mut self.id, id)?;
@@ -203,14 +251,23 @@ impl Draft {
         }
     }
 
+    /// The value of `except` follows.
+    fn begin_except(&mut self) -> Result<&mut Except, ApiError> {
+        match self.except {
+            None => Ok(self.except.insert(Except::default())),
+            Some(_) => Err(ApiError::Repeated { parameter: "except" }),
+        }
+    }
+
     fn finish(self, max_content_bytes: usize) -> Result<Push, ApiError> {
-        let Self { content, to, id, wait, timeout, error, .. } = self;
+        let Self { content, to, except, id, wait, timeout, error, .. } = self;
         if let Some(error) = error {
             return Err(error);
         }
         let content = content.ok_or(ItemError::NoContent)?;
         let target = to.map_or(Ok(Target::Audience(Audience::Everyone)), To::target)?;
-        let push = Push { target, content, id, wait: wait.unwrap_or_default(), timeout };
+        let except = except.map(Except::address).transpose()?;
+        let push = Push { target, except, content, id, wait: wait.unwrap_or_default(), timeout };
         push.checked(max_content_bytes)
     }
 }
@@ -219,20 +276,37 @@ impl To {
     fn target(self) -> Result<Target, ApiError> {
         match (self.group, self.worker, self.connection) {
             (None, None, None) if self.everyone => Ok(Target::Audience(Audience::Everyone)),
-            (None, None, None) => Err(ItemError::NoAudience.into()),
             (Some(group), None, None) => Ok(Target::Audience(Audience::Group(group))),
-            (None, Some(worker), Some(connection)) => {
-                let (worker, connection) = (WorkerId(worker), ConnectionId(connection));
-                Ok(Target::Connection(Address { worker, connection }))
-            }
-            (None, Some(_), None) => {
-                Err(ItemError::HalfAddress { given: "worker", missing: "connection" }.into())
-            }
-            (None, None, Some(_)) => {
-                Err(ItemError::HalfAddress { given: "connection", missing: "worker" }.into())
+            (None, worker, connection) => {
+                let no_address = ItemError::NoAudience;
+                address("to", worker, connection, no_address).map(Target::Connection)
             }
             (Some(_), _, _) => Err(ItemError::TwoAudiences.into()),
         }
+    }
+}
+
+impl Except {
+    fn address(self) -> Result<Address, ApiError> {
+        address("except", self.worker, self.connection, ItemError::NoException)
+    }
+}
+
+/// The connection of a `to` or `except` that has these ids; without any, `none` is the error.
+fn address(
+    field: &'static str,
+    worker: Option<u64>,
+    connection: Option<u64>,
+    none: ItemError,
+) -> Result<Address, ApiError> {
+    let half = |given, missing| Err(ItemError::HalfAddress { field, given, missing }.into());
+    match (worker, connection) {
+        (None, None) => Err(none.into()),
+        (Some(worker), Some(connection)) => {
+            Ok(Address { worker: WorkerId(worker), connection: ConnectionId(connection) })
+        }
+        (Some(_), None) => half("worker", "connection"),
+        (None, Some(_)) => half("connection", "worker"),
     }
 }
 

@@ -46,6 +46,8 @@ pub enum Wait {
 pub struct Push {
     /// Whom it is for.
     pub target: Target,
+    /// The one connection of the audience that does not get it. `None` for one connection.
+    pub except: Option<Address>,
     /// What it says.
     pub content: Content,
     /// Under which a repeat is accepted once. `None` for one connection.
@@ -60,7 +62,7 @@ pub struct Push {
 impl Push {
     /// Without an id and without further wishes.
     pub fn new(target: Target, content: Content) -> Self {
-        Self { target, content, id: None, wait: Wait::Accepted, timeout: None }
+        Self { target, except: None, content, id: None, wait: Wait::Accepted, timeout: None }
     }
 
     /// The same under the id of a header, where there is one.
@@ -82,11 +84,15 @@ impl Push {
     /// The same, if it is one that may be pushed.
     ///
     /// # Errors
-    /// [`ApiError::EmptyContent`], [`ApiError::TooLarge`], [`ApiError::IdForConnection`].
+    /// [`ApiError::EmptyContent`], [`ApiError::TooLarge`], [`ApiError::IdForConnection`],
+    /// [`ApiError::ExceptForConnection`].
     pub(crate) fn checked(self, max_bytes: usize) -> Result<Self, ApiError> {
         match self.content.as_bytes().len() {
             0 => Err(ApiError::EmptyContent),
             len if len > max_bytes => Err(ApiError::TooLarge { max_bytes }),
+            _ if self.except.is_some() && self.target.address().is_some() => {
+                Err(ApiError::ExceptForConnection)
+            }
             _ => self.check_id(),
         }
     }
@@ -114,6 +120,7 @@ impl Push {
                 id: self.id.clone(),
                 count_within_millis: (self.wait == Wait::Delivered).then_some(within_millis),
                 audience: audience.clone(),
+                except: self.except,
                 content,
             },
             Target::Connection(to) => ToBroker::Push { number, to: *to, content },
@@ -184,8 +191,11 @@ fn assemble(mut parameters: Parameters, max_content_bytes: usize) -> Result<Push
     finish(parameters, Content::Text(content), max_content_bytes)
 }
 
+fn half<T>(given: &'static str, missing: &'static str) -> Result<T, ApiError> {
+    Err(ApiError::HalfAddress { given, missing })
+}
+
 fn target(parameters: &Parameters) -> Result<Target, ApiError> {
-    let half = |given, missing| Err(ApiError::HalfAddress { given, missing });
     match (parameters.worker, parameters.connection, parameters.group.as_ref()) {
         (None, None, None) => Ok(Target::Audience(Audience::Everyone)),
         (None, None, Some(group)) => Ok(Target::Audience(Audience::Group(group.clone()))),
@@ -198,10 +208,20 @@ fn target(parameters: &Parameters) -> Result<Target, ApiError> {
     }
 }
 
+fn except(parameters: &Parameters) -> Result<Option<Address>, ApiError> {
+    match (parameters.except_worker, parameters.except_connection) {
+        (None, None) => Ok(None),
+        (Some(worker), Some(connection)) => Ok(Some(Address { worker, connection })),
+        (Some(_), None) => half("except_worker_id", "except_connection_id"),
+        (None, Some(_)) => half("except_connection_id", "except_worker_id"),
+    }
+}
+
 fn finish(parameters: Parameters, content: Content, max_bytes: usize) -> Result<Push, ApiError> {
-    let target = target(&parameters)?;
+    let (target, except) = (target(&parameters)?, except(&parameters)?);
     let Parameters { id, wait, timeout, .. } = parameters;
-    Push { target, content, id, wait: wait.unwrap_or_default(), timeout }.checked(max_bytes)
+    let wait = wait.unwrap_or_default();
+    Push { target, except, content, id, wait, timeout }.checked(max_bytes)
 }
 
 #[cfg(test)]

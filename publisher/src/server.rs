@@ -28,6 +28,10 @@ use crate::http::{Front, answer};
 use crate::pending::Limits;
 use crate::stream::CallerStream;
 
+/// How much the system holds at most for a caller beside what is on its way to it. Else it is some MiB,
+/// and a caller that does not read its answers is noticed only when these are full.
+const UNSENT_BYTES: u32 = 128 << 10;
+
 /// How long a closed HTTP connection may take to be gone on both sides.
 const DISCONNECT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -46,11 +50,17 @@ pub async fn serve(
     config.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let limits = Limits { broker_wait: config.broker_wait, confirm_limit: config.confirm_limit };
     let (alive, gone) = oneshot::channel();
-    let courier = Courier::new(InstanceId(rand::random()), limits, alive).start();
+    let health = config.health.clone();
+    let courier = Courier::new(InstanceId(rand::random()), limits, alive);
+    let courier = courier.reporting(health.clone()).start();
     let server = listen(&config, listener, courier.clone())?;
     let link = hold(courier.clone(), config.channel.clone(), LINK_QUEUE_BYTES, async || {});
     let mut link = actix::spawn(link);
     let last_call = || courier.do_send(LastCall);
+    let shutdown = async {
+        shutdown.await;
+        health.drain();
+    };
     let ended = run(server, shutdown, gone, config.shutdown_limit, last_call, async {
         // Without a link, what still tries to make one is of no use.
         if let Ok(true) = courier.send(Finish).await {
@@ -118,7 +128,7 @@ fn listen(
     let stopping = server.graceful_shutdown_signal();
     let front = Front {
         courier,
-        budget: Budget::new(config.max_pending_bytes),
+        budget: Budget::new(config.shares()),
         listens_on: listener.local_addr()?.ip(),
         config: Arc::new(config.clone()),
         stopping: stopping.clone(),
@@ -157,6 +167,8 @@ fn listen(
                 let _ = tcp.set_nodelay(true);
                 // Else a caller that is gone, or does not read what it was sent, keeps its connection.
                 let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(silence_limit));
+                // Where it fails, the system holds more for a caller that does not read.
+                let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
                 let peer = tcp.peer_addr().ok();
                 Ok((CallerStream::new(tcp), peer))
             })

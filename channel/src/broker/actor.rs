@@ -14,19 +14,20 @@ use campanile_messages::frame::encode_welcome;
 use campanile_messages::link::Role;
 use campanile_messages::{EncodedFrame, FromBroker, Hello, InstanceId, ToBroker};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::beginning::{Clock, exchange, open};
+use super::beginning::{exchange, open};
+use super::clock::Clock;
 use super::conversation::Conversation;
+use super::disk::Disk;
 use super::ending::Ending;
 use super::exchange::{Effect, Exchange, Unwelcome};
-use super::store::StoreError;
-use super::writer::{Report, Writer};
+use super::peer::Seat;
+use super::store::{Recovered, StoreError};
+use super::writer::{DurableStore, Report, Writer};
 use super::{BrokerConfig, LinkNumber};
 use crate::link::{LinkError, Outbound};
-
-/// While more than this waits for the disk, publishers are not read.
-const MAX_STAGED_BYTES: usize = 64 << 20;
 
 /// Between the last event and the goodbye: answers that are on their way arrive, and a publish that
 /// was on its way is refused, which its caller may repeat, instead of never answered.
@@ -41,11 +42,11 @@ pub struct Broker {
     /// Room that is used again.
     effects: Vec<Effect>,
     /// Where events go to disk, if they do.
-    writer: Option<Writer>,
-    /// As it is on disk.
-    next_worker: Option<u64>,
-    /// Whether too much waits for the disk.
-    is_behind: watch::Sender<bool>,
+    disk: Disk,
+    /// A new epoch is on its way to disk; until it is there, nobody has a link.
+    is_renewing: bool,
+    /// Who has said hello and waits for the disk.
+    waiting: Vec<Enter>,
     /// Told why the actor ends, or dropped with it.
     gone: Option<oneshot::Sender<StoreError>>,
 }
@@ -66,28 +67,33 @@ impl Broker {
     pub fn launch(
         config: &BrokerConfig,
     ) -> Result<(Addr<Self>, oneshot::Receiver<StoreError>), StoreError> {
-        let clock = Clock::start();
+        let found = config.storage.as_ref().map(open).transpose()?;
+        let clock = found.as_ref().map(|(store, _)| store.clock());
+        Self::launch_on(config, clock.unwrap_or_else(|| Clock::starting_at(Duration::ZERO)), found)
+    }
+
+    /// [`Broker::launch`] on a store that is open.
+    fn launch_on(
+        config: &BrokerConfig,
+        clock: Clock,
+        found: Option<(impl DurableStore, Recovered)>,
+    ) -> Result<(Addr<Self>, oneshot::Receiver<StoreError>), StoreError> {
         let (gone, is_gone) = oneshot::channel();
-        let (store, exchange) = match &config.storage {
-            Some(storage) => {
-                let (store, recovered) = open(storage)?;
-                (Some(store), exchange(config, clock.now(), Some((storage.durability, recovered))))
-            }
-            None => (None, exchange(config, clock.now(), None)),
-        };
+        let (store, recovered) = found.unzip();
+        let exchange = exchange(config, clock.now(), recovered);
         let ctx = Context::new();
         let broker = ctx.address();
         let report = move |report| broker.do_send(Written(report));
         let writer = store.map(|store| Writer::start(store, report)).transpose()?;
         let broker = Self {
-            next_worker: exchange.next_worker(),
             exchange,
             links: HashMap::new(),
             clock,
             shutdown_limit: config.shutdown_limit,
             effects: Vec::new(),
-            writer,
-            is_behind: watch::Sender::new(false),
+            disk: Disk::new(writer),
+            is_renewing: false,
+            waiting: Vec::new(),
             gone: Some(gone),
         };
         Ok((ctx.run(broker), is_gone))
@@ -100,7 +106,7 @@ impl Actor for Broker {
 
 /// A peer has said hello. The welcome is queued before this is answered.
 #[derive(Message)]
-#[rtype(result = "Result<Welcomed, Unwelcome>")]
+#[rtype(result = "()")]
 pub struct Enter {
     /// What it said.
     pub hello: Hello,
@@ -108,37 +114,30 @@ pub struct Enter {
     pub peer: SocketAddr,
     /// Where to send.
     pub outbound: Outbound,
+    /// Where the answer goes. It may have to wait for the disk; whoever does not want it any more drops
+    /// the receiver.
+    pub answer: oneshot::Sender<Result<Welcomed, Unwelcome>>,
 }
 
 /// A link that may be used.
 pub struct Welcomed {
-    /// Its number.
-    pub link: LinkNumber,
+    /// Its place in the broker.
+    pub seat: Seat,
     /// Whether it is not to be read for now; `None` if it always is.
     pub is_behind: Option<watch::Receiver<bool>>,
 }
 
 impl Handler<Enter> for Broker {
-    type Result = Result<Welcomed, Unwelcome>;
+    type Result = ();
 
-    fn handle(&mut self, enter: Enter, ctx: &mut Self::Context) -> Self::Result {
-        let instance = enter.hello.instance;
-        let role = Conversation::new(&enter.hello.role).role();
-        let publishes = matches!(enter.hello.role, Role::Publisher { .. });
-        let is_behind = publishes.then(|| self.is_behind.subscribe());
-        let entered = self.exchange.enter(enter.hello, self.clock.now())?;
-        if let Err(error) = self.keep_next_worker() {
-            self.fail(error, ctx);
-            return Err(Unwelcome::ShuttingDown);
+    fn handle(&mut self, enter: Enter, ctx: &mut Self::Context) {
+        if self.is_renewing || self.exchange.must_wait(&enter.hello) {
+            // A peer waits for a few seconds, then it is gone.
+            self.waiting.retain(|waiting| !waiting.answer.is_closed());
+            self.waiting.push(enter);
+        } else {
+            self.enter(enter, ctx);
         }
-        if let Some(replaced) = entered.replaced {
-            self.end(replaced, Ending::Replaced);
-        }
-        enter.outbound.force(&encode_welcome(&Ok(entered.welcome)));
-        info!(link = %entered.link, role, %instance, peer = %enter.peer, "link up");
-        let link = Link { outbound: enter.outbound, peer: enter.peer, role, instance };
-        self.links.insert(entered.link, link);
-        Ok(Welcomed { link: entered.link, is_behind })
     }
 }
 
@@ -155,18 +154,18 @@ pub struct FromLink {
 impl Handler<FromLink> for Broker {
     type Result = bool;
 
-    fn handle(&mut self, FromLink { link, messages }: FromLink, ctx: &mut Self::Context) -> bool {
+    fn handle(&mut self, FromLink { link, messages }: FromLink, _: &mut Self::Context) -> bool {
         let now = self.clock.now();
         let mut effects = std::mem::take(&mut self.effects);
         for message in messages {
             let heard = self.exchange.receive(link, message, now, &mut effects);
-            self.perform(&mut effects, ctx);
+            self.perform(&mut effects);
             if let Err(violation) = heard {
                 self.end(link, violation.into());
             }
         }
         self.effects = effects;
-        self.write();
+        self.disk.write(&mut self.exchange);
         self.links.contains_key(&link)
     }
 }
@@ -199,15 +198,23 @@ impl Handler<Written> for Broker {
 
     fn handle(&mut self, Written(report): Written, ctx: &mut Self::Context) {
         match report {
-            Report::Failed(error) => self.fail(error, ctx),
+            Report::Failed(error) => return self.fail(error, ctx),
             Report::Stored { up_to } => {
                 let mut effects = std::mem::take(&mut self.effects);
                 self.exchange.stored(up_to, self.clock.now(), &mut effects);
-                self.perform(&mut effects, ctx);
+                self.perform(&mut effects);
                 self.effects = effects;
-                self.write();
+                self.disk.write(&mut self.exchange);
+            }
+            Report::TimeNoted => self.disk.time_is_noted(),
+            Report::NextWorker(next) => self.exchange.workers_reserved(next),
+            Report::Epoch(epoch) => {
+                self.exchange.begin_epoch(epoch);
+                self.is_renewing = false;
             }
         }
+        self.look_at_disk();
+        self.enter_those_who_wait(ctx);
     }
 }
 
@@ -219,12 +226,18 @@ pub struct Tick;
 impl Handler<Tick> for Broker {
     type Result = ();
 
-    fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: Tick, _: &mut Self::Context) {
+        self.look_at_disk();
+        if self.is_renewing {
+            // What the old epoch drops is not for the new one.
+            return;
+        }
         let mut effects = std::mem::take(&mut self.effects);
         self.exchange.tick(self.clock.now(), &mut effects);
-        self.perform(&mut effects, ctx);
+        self.perform(&mut effects);
         self.effects = effects;
-        self.write_all();
+        self.disk.write_leftovers(&mut self.exchange);
+        self.disk.note_time(&self.exchange, self.clock.now());
     }
 }
 
@@ -239,25 +252,84 @@ impl Handler<ShutDown> for Broker {
 
     fn handle(&mut self, _: ShutDown, ctx: &mut Self::Context) {
         self.exchange.close();
+        // Those who wait for the disk are refused.
+        self.waiting.clear();
         let last_call = LAST_CALL.min(self.shutdown_limit / 2);
         self.say_goodbye_in(last_call, self.clock.now() + self.shutdown_limit / 2, ctx);
     }
 }
 
-/// Every link is gone: the disk may be left.
+/// Every link is gone: the disk may be left, by this time at the latest.
 #[derive(Message)]
 #[rtype(result = "Result<(), StoreError>")]
-pub struct Close;
+pub struct Close {
+    /// When the directory is left as it is.
+    pub until: Instant,
+}
 
 impl Handler<Close> for Broker {
-    type Result = Result<(), StoreError>;
+    type Result = ResponseFuture<Result<(), StoreError>>;
 
-    fn handle(&mut self, _: Close, _: &mut Self::Context) -> Self::Result {
-        self.writer.take().map_or(Ok(()), Writer::close)
+    fn handle(&mut self, Close { until }: Close, _: &mut Self::Context) -> Self::Result {
+        let limit = until.saturating_duration_since(Instant::now());
+        Box::pin(self.disk.close(&mut self.exchange, limit))
     }
 }
 
 impl Broker {
+    fn enter(&mut self, enter: Enter, ctx: &mut Context<Self>) {
+        let Enter { hello, peer, outbound, answer } = enter;
+        if answer.is_closed() {
+            return;
+        }
+        let instance = hello.instance;
+        let role = Conversation::new(&hello.role).role();
+        let publishes = matches!(hello.role, Role::Publisher { .. });
+        let is_behind = publishes.then(|| self.disk.is_behind());
+        let entered = match self.exchange.enter(hello, self.clock.now()) {
+            Ok(entered) => entered,
+            Err(unwelcome) => {
+                let _ = answer.send(Err(unwelcome));
+                return;
+            }
+        };
+        self.disk.reserve_workers(&mut self.exchange);
+        if let Some(replaced) = entered.replaced {
+            self.end(replaced, Ending::Replaced);
+        }
+        outbound.force(&encode_welcome(&Ok(entered.welcome)));
+        if self.disk.is_waiting() {
+            outbound.force(&FromBroker::Disk { is_waiting: true }.encode());
+        }
+        info!(link = %entered.link, role, %instance, %peer, "link up");
+        self.links.insert(entered.link, Link { outbound, peer, role, instance });
+        let seat = Seat::new(entered.link, ctx.address());
+        // A peer that is gone leaves with its seat.
+        let _ = answer.send(Ok(Welcomed { seat, is_behind }));
+    }
+
+    fn enter_those_who_wait(&mut self, ctx: &mut Context<Self>) {
+        if self.is_renewing {
+            return;
+        }
+        self.disk.reserve_workers(&mut self.exchange);
+        for enter in std::mem::take(&mut self.waiting) {
+            self.handle(enter, ctx);
+        }
+    }
+
+    /// Logs a long wait for the disk and its end, and tells every link.
+    fn look_at_disk(&mut self) {
+        let Some(is_waiting) = self.disk.look() else {
+            return;
+        };
+        let frame = FromBroker::Disk { is_waiting }.encode();
+        let links: Vec<_> = self.links.keys().copied().collect();
+        for link in links {
+            self.send(link, &frame);
+        }
+    }
+
     fn say_goodbye_in(&mut self, wait: Duration, until: Duration, ctx: &mut Context<Self>) {
         ctx.run_later(wait, move |broker, ctx| {
             if broker.exchange.staged_bytes() > 0 && broker.clock.now() < until {
@@ -267,40 +339,9 @@ impl Broker {
         });
     }
 
-    /// Hands what was accepted to the disk, and holds publishers back while too much waits for it.
-    fn write(&mut self) {
-        if self.exchange.has_news() {
-            self.write_all();
-        }
-        let is_behind = self.exchange.staged_bytes() > MAX_STAGED_BYTES;
-        self.is_behind.send_if_modified(|was| std::mem::replace(was, is_behind) != is_behind);
-    }
-
-    /// Hands all that has changed to the disk. What was only dropped is in no hurry.
-    fn write_all(&mut self) {
-        let changes = self.exchange.take_changes();
-        if let Some(writer) = &self.writer
-            && !changes.is_empty()
-        {
-            writer.send(changes);
-        }
-    }
-
-    /// A worker id is on disk before anybody learns it. Gateways come rarely, so this may block.
-    fn keep_next_worker(&mut self) -> Result<(), StoreError> {
-        let next = self.exchange.next_worker();
-        if next != self.next_worker
-            && let (Some(writer), Some(next)) = (&self.writer, next)
-        {
-            writer.set_next_worker(next)?;
-        }
-        self.next_worker = next;
-        Ok(())
-    }
-
     /// The log is older than what gateways have seen of it: what it will say under the numbers that
     /// they know must not be taken for what they know.
-    fn begin_epoch(&mut self, ctx: &mut Context<Self>) {
+    fn begin_epoch(&mut self) {
         let epoch = rand::random();
         warn!(
             epoch = format_args!("{epoch:016x}"),
@@ -308,18 +349,18 @@ impl Broker {
              directory?): a new epoch begins, clients are told that events may be missing"
         );
         self.end_all(|| Ending::NewEpoch);
-        self.write_all();
-        if let Some(Err(error)) = self.writer.as_ref().map(|writer| writer.set_epoch(epoch)) {
-            return self.fail(error, ctx);
+        self.disk.write_all(&mut self.exchange);
+        self.is_renewing = self.disk.set_epoch(epoch);
+        if !self.is_renewing {
+            self.exchange.begin_epoch(epoch);
         }
-        self.exchange.begin_epoch(epoch);
     }
 
     /// The disk fails: nothing can be accepted any more, and a broker that is started again knows
     /// what was.
     fn fail(&mut self, error: StoreError, ctx: &mut Context<Self>) {
         error!(%error, "the broker cannot go on");
-        self.writer = None;
+        self.disk.give_up();
         if let Some(gone) = self.gone.take() {
             let _ = gone.send(error);
         }
@@ -333,7 +374,7 @@ impl Broker {
         }
     }
 
-    fn perform(&mut self, effects: &mut Vec<Effect>, ctx: &mut Context<Self>) {
+    fn perform(&mut self, effects: &mut Vec<Effect>) {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { link, message } => self.send(link, &message.encode()),
@@ -347,7 +388,7 @@ impl Broker {
                         frames.iter().for_each(|frame| link.outbound.force(frame));
                     }
                 }
-                Effect::BeginEpoch => self.begin_epoch(ctx),
+                Effect::BeginEpoch => self.begin_epoch(),
             }
         }
     }
@@ -385,6 +426,13 @@ impl Broker {
 
 #[cfg(test)]
 pub mod tests {
+    use std::net::Ipv4Addr;
+
+    use campanile_messages::{Audience, Content, Durability, Position};
+    use tokio::time::timeout;
+
+    use super::super::Storage;
+    use super::super::stuck_store::{Gate, StuckStore};
     use super::*;
 
     /// Stands for a bug.
@@ -398,6 +446,122 @@ pub mod tests {
         fn handle(&mut self, _: Panic, _: &mut Self::Context) {
             panic!("on purpose");
         }
+    }
+
+    /// A broker in memory mode on a disk that can be stuck, and what a peer of it holds.
+    struct Harbour {
+        gate: Gate,
+        broker: Addr<Broker>,
+        _gone: oneshot::Receiver<StoreError>,
+    }
+
+    impl Harbour {
+        fn of(durability: Durability) -> Self {
+            let gate = Gate::default();
+            let storage = Storage { dir: "stuck".into(), durability };
+            let config = BrokerConfig { storage: Some(storage), ..BrokerConfig::default() };
+            let recovered = Recovered { epoch: 7, ..Recovered::default() };
+            let found = Some((StuckStore::new(&gate), recovered));
+            let (broker, gone) =
+                Broker::launch_on(&config, Clock::starting_at(Duration::ZERO), found).unwrap();
+            Self { gate, broker, _gone: gone }
+        }
+
+        fn hello(&self, instance: u64, role: Role) -> (Welcome, Outbound) {
+            let (answer, answered) = oneshot::channel();
+            let outbound = Outbound::new(64 << 20);
+            let hello = Hello { instance: InstanceId(instance), role };
+            let peer = (Ipv4Addr::LOCALHOST, 1).into();
+            self.broker.do_send(Enter { hello, peer, outbound: outbound.clone(), answer });
+            (answered, outbound)
+        }
+
+        async fn publisher(&self) -> (Welcomed, Outbound) {
+            let (answered, outbound) = self.hello(1, Role::Publisher { unanswered: 1 });
+            (answered.await.unwrap().unwrap(), outbound)
+        }
+
+        async fn say(&self, seat: &Seat, message: ToBroker) -> bool {
+            let messages = vec![message];
+            self.broker.send(FromLink { link: seat.link(), messages }).await.unwrap()
+        }
+    }
+
+    type Welcome = oneshot::Receiver<Result<Welcomed, Unwelcome>>;
+
+    fn publish(number: u64, len_bytes: usize) -> ToBroker {
+        ToBroker::Publish {
+            number,
+            unanswered: number,
+            id: None,
+            count_within_millis: None,
+            audience: Audience::Everyone,
+            except: None,
+            content: Content::Binary(vec![0; len_bytes].into()),
+        }
+    }
+
+    #[actix::test]
+    async fn a_publisher_is_held_back_while_the_disk_is_stuck_in_every_mode() {
+        for durability in [Durability::Memory, Durability::Written, Durability::Disk] {
+            let harbour = Harbour::of(durability);
+            let (Welcomed { seat, is_behind }, _outbound) = harbour.publisher().await;
+            let mut is_behind = is_behind.unwrap();
+            harbour.gate.shut();
+            // As the peer's task does: it reads on as long as the broker is not behind.
+            let mut number = 0;
+            while !*is_behind.borrow() && number < 200 {
+                number += 1;
+                assert!(harbour.say(&seat, publish(number, 1 << 20)).await);
+            }
+            assert!(number < 70, "{durability:?}: {number} MiB wait for the disk");
+            harbour.broker.send(Tick).await.unwrap();
+            assert!(*is_behind.borrow(), "{durability:?}");
+            harbour.gate.open();
+            let free = is_behind.wait_for(|is_behind| !is_behind);
+            timeout(Duration::from_secs(20), free).await.unwrap().unwrap();
+        }
+    }
+
+    #[actix::test]
+    async fn a_stuck_disk_holds_no_gateway_up_and_never_the_actor() {
+        let harbour = Harbour::of(Durability::Disk);
+        harbour.gate.shut();
+        let gateway = || Role::Gateway { workers: 1_024, held: vec![] };
+        let mut welcomed = Vec::new();
+        for instance in 1..=4 {
+            let (answered, outbound) = harbour.hello(instance, gateway());
+            welcomed.push((answered.await.unwrap().unwrap(), outbound));
+        }
+        // Its ids are not reserved on disk yet: it waits, and nobody else does.
+        let (mut late, _outbound) = harbour.hello(5, gateway());
+        let (Welcomed { seat, .. }, _publisher) = harbour.publisher().await;
+        assert!(harbour.say(&seat, ToBroker::Settled { unanswered: 1 }).await);
+        assert!(late.try_recv().is_err());
+        // Whoever does not wait any more does not get a link either.
+        drop(harbour.hello(6, gateway()));
+        harbour.gate.open();
+        timeout(Duration::from_secs(20), late).await.unwrap().unwrap().unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        harbour.broker.send(Close { until }).await.unwrap().unwrap();
+        assert_eq!(harbour.gate.calls().last(), Some(&"close"));
+    }
+
+    #[actix::test]
+    async fn a_new_epoch_waits_for_the_disk_and_the_links_for_it() {
+        let harbour = Harbour::of(Durability::Disk);
+        let (answered, _outbound) = harbour.hello(2, Role::Gateway { workers: 1, held: vec![] });
+        let Welcomed { seat, .. } = answered.await.unwrap().unwrap();
+        harbour.gate.shut();
+        let ahead = Position { epoch: 7, sequence: 100 };
+        assert!(!harbour.say(&seat, ToBroker::Attach { cursor: Some(ahead) }).await);
+        let (mut answered, outbound) = harbour.hello(1, Role::Publisher { unanswered: 1 });
+        harbour.broker.send(Tick).await.unwrap();
+        assert!(answered.try_recv().is_err());
+        assert_eq!(outbound.queued_bytes(), 0);
+        harbour.gate.open();
+        timeout(Duration::from_secs(20), answered).await.unwrap().unwrap().unwrap();
+        assert!(harbour.gate.calls().contains(&"set_epoch"));
     }
 
     #[actix::test]

@@ -1,6 +1,6 @@
-//! How a broker begins: its clock, and the exchange with what was found on disk.
+//! How a broker begins: the exchange with what was found on disk.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use campanile_messages::Durability;
 use tracing::info;
@@ -8,29 +8,8 @@ use tracing::info;
 use super::exchange::{Exchange, Start};
 use super::log::Opening;
 use super::store::{Recovered, Store, StoreError};
-use super::worker_ids::Supply;
+use super::worker_ids::{Supply, reserved_from};
 use super::{BrokerConfig, Storage};
-
-/// The time since the Unix epoch; it never goes back.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    started: Instant,
-    started_at: Duration,
-}
-
-impl Clock {
-    /// A clock that goes on from the present time.
-    pub fn start() -> Self {
-        // Before 1970 the log has no age.
-        let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), started_at }
-    }
-
-    /// The present time.
-    pub fn now(self) -> Duration {
-        self.started_at + self.started.elapsed()
-    }
-}
 
 /// Opens a data directory.
 ///
@@ -38,7 +17,8 @@ impl Clock {
 /// If it cannot be used.
 pub fn open(storage: &Storage) -> Result<(Store, Recovered), StoreError> {
     let Storage { dir, durability } = storage;
-    let (store, recovered) = Store::open(dir, *durability, rand::random)?;
+    let (mut store, recovered) = Store::open(dir, *durability, rand::random)?;
+    store.set_next_worker(reserved_from(recovered.next_worker))?;
     info!(
         data_dir = %dir.display(),
         durability = durability.word(),
@@ -52,13 +32,9 @@ pub fn open(storage: &Storage) -> Result<(Store, Recovered), StoreError> {
 }
 
 /// An exchange with what an earlier broker left, or with nothing.
-pub fn exchange(
-    config: &BrokerConfig,
-    now: Duration,
-    recovered: Option<(Durability, Recovered)>,
-) -> Exchange {
+pub fn exchange(config: &BrokerConfig, now: Duration, recovered: Option<Recovered>) -> Exchange {
     let keeps = recovered.is_some();
-    let (durability, recovered) = recovered.unzip();
+    let durability = config.storage.as_ref().map(|storage| storage.durability);
     let worker_ids = match &recovered {
         Some(recovered) => Supply::Counted(recovered.next_worker),
         None => Supply::Drawn(Box::new(rand::random)),

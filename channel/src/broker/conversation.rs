@@ -81,7 +81,7 @@ impl Conversation {
     /// A [`Violation`], if the peer may not say that now.
     pub fn hear(&mut self, message: &ToBroker) -> Result<(), Violation> {
         match (&mut *self, message) {
-            (_, ToBroker::Heartbeat)
+            (_, ToBroker::Heartbeat | ToBroker::AskHead { .. })
             | (
                 Self::Gateway { .. },
                 ToBroker::Delivered { .. } | ToBroker::Counted { .. } | ToBroker::Fetch { .. },
@@ -123,6 +123,7 @@ fn name(message: &ToBroker) -> &'static str {
         ToBroker::Delivered { .. } => "Delivered",
         ToBroker::Publish { .. } => "Publish",
         ToBroker::Settled { .. } => "Settled",
+        ToBroker::AskHead { .. } => "AskHead",
         ToBroker::Push { .. } => "Push",
     }
 }
@@ -147,7 +148,7 @@ mod tests {
         [
             interest(1),
             ToBroker::Attach { cursor: None },
-            ToBroker::Fetch { number: 1, audiences: vec![], max_bytes: 1 },
+            ToBroker::Fetch { number: 1, wants: vec![], max_bytes: 1 },
             ToBroker::Counted { ticket, tally: Tally::default() },
             ToBroker::Delivered { ticket, outcome: Outcome::Written },
         ]
@@ -160,6 +161,7 @@ mod tests {
             id: None,
             count_within_millis: None,
             audience: Audience::Everyone,
+            except: None,
             content,
         }
     }
@@ -177,15 +179,17 @@ mod tests {
     }
 
     #[test]
-    fn each_role_may_say_its_own_lines_and_heartbeats() {
+    fn each_role_may_say_its_own_lines_and_those_of_both() {
         for line in gateway_lines() {
             assert_eq!(gateway().hear(&line), Ok(()));
         }
         for line in publisher_lines() {
             assert_eq!(Conversation::Publisher.hear(&line), Ok(()));
         }
-        assert_eq!(gateway().hear(&ToBroker::Heartbeat), Ok(()));
-        assert_eq!(Conversation::Publisher.hear(&ToBroker::Heartbeat), Ok(()));
+        for line in [ToBroker::Heartbeat, ToBroker::AskHead { number: 1 }] {
+            assert_eq!(gateway().hear(&line), Ok(()));
+            assert_eq!(Conversation::Publisher.hear(&line), Ok(()));
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What the broker knows and decides: takes what links say, answers what to send to whom. Pure:
-//! times are durations since the Unix epoch, from a clock that never goes back.
+//! times are those of the broker's clock, which never goes back.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use campanile_messages::link::{
-    Gap, InterestChange, Number, Outcome, Role, Tally, Ticket, Welcome,
+    Gap, InterestChange, Number, Outcome, Role, Tally, Ticket, Want, Welcome,
 };
 use campanile_messages::{
     Address, Audience, Content, Durability, EncodedFrame, FromBroker, Hello, InstanceId, Position,
@@ -15,7 +15,7 @@ use campanile_messages::{
 use super::LinkNumber;
 use super::conversation::{Conversation, Violation};
 use super::intake::{Intake, Publish, Staged, Taken};
-use super::log::{Log, Opening};
+use super::log::{Log, Opening, Past};
 use super::receipt::Receipt;
 use super::record::{Changes, KnownId, Record, Trim};
 use super::routing::{Routing, TooManyAudiences};
@@ -120,6 +120,8 @@ pub struct Exchange {
     next_link: u64,
     max_links: usize,
     closing: bool,
+    /// No publisher can repeat an event below this one. Looked up now and then: it only grows.
+    repeatable_from: u64,
 }
 
 struct Peer {
@@ -138,12 +140,14 @@ impl Exchange {
         let head = events.first().map_or(last, |first| first.sequence - 1);
         let mut log = Log::new(Opening { head, ..opening });
         let mut intake = Intake::new(last, start.max_ids);
-        intake.ids.recover(ids);
+        intake.ids.recover(ids, now);
         let mut trim = Trim::default();
         for record in events {
             let Record { sequence, publisher, number, gateways, matched, .. } = record;
             let receipt = Receipt { sequence, gateways, matched };
-            intake.publishers.recover(publisher, number, receipt, now);
+            // Nothing is younger than the present, whatever a disk says.
+            let record = Record { at: record.at.min(now), ..record };
+            intake.publishers.recover(publisher, number, receipt, record.at);
             log.append(&record);
             // What is there for the publishers' sake alone is more than the log may keep.
             log.trim(now, &mut trim);
@@ -160,7 +164,9 @@ impl Exchange {
             next_link: start.first_link,
             max_links: start.max_links,
             closing: false,
+            repeatable_from: 0,
         };
+        exchange.look_what_is_repeatable();
         exchange.note_trim(trim);
         exchange
     }
@@ -205,6 +211,24 @@ impl Exchange {
         self.workers.next_counted()
     }
 
+    /// Whether a hello cannot be answered before more worker ids are reserved on disk.
+    pub fn must_wait(&self, hello: &Hello) -> bool {
+        match &hello.role {
+            Role::Gateway { workers, held } => held.is_empty() && self.workers.must_wait(*workers),
+            Role::Publisher { .. } => false,
+        }
+    }
+
+    /// Up to where worker ids are to be reserved on disk, if it is time to; said once.
+    pub fn workers_to_reserve(&mut self) -> Option<u64> {
+        self.workers.to_reserve()
+    }
+
+    /// Worker ids up to here are reserved on disk.
+    pub fn workers_reserved(&mut self, up_to: u64) {
+        self.workers.reserved(up_to);
+    }
+
     /// Takes what a link says and adds what is to be done to `effects`. A link that is gone is not
     /// heard.
     ///
@@ -229,8 +253,8 @@ impl Exchange {
                 effects.extend(self.confirmation(link));
             }
             ToBroker::Attach { cursor } => self.attach(link, cursor, effects),
-            ToBroker::Fetch { number, audiences, max_bytes } => {
-                effects.push(self.fetch(link, number, audiences, max_bytes));
+            ToBroker::Fetch { number, wants, max_bytes } => {
+                effects.push(self.fetch(link, number, &wants, max_bytes));
             }
             ToBroker::Delivered { ticket, outcome } => {
                 let answered = FromBroker::Answered { number: ticket.number, outcome };
@@ -243,16 +267,29 @@ impl Exchange {
                 id,
                 count_within_millis,
                 audience,
+                except,
                 content,
             } => {
                 let publisher = instance;
                 self.intake.publishers.forget_below(publisher, unanswered);
-                let publish =
-                    Publish { publisher, number, id, count_within_millis, audience, content };
+                let publish = Publish {
+                    publisher,
+                    number,
+                    id,
+                    count_within_millis,
+                    audience,
+                    except,
+                    content,
+                };
                 self.publish(link, publish, now, effects);
             }
             ToBroker::Settled { unanswered } => {
                 self.intake.publishers.forget_below(instance, unanswered);
+            }
+            // What is staged is not accepted yet: it will be above.
+            ToBroker::AskHead { number } => {
+                let message = FromBroker::Head { number, head: self.log.head() };
+                effects.push(Effect::Send { link, message });
             }
             ToBroker::Push { number, to, content } => {
                 effects.push(self.push(link, number, to, content, now));
@@ -290,12 +327,13 @@ impl Exchange {
         if let Some(peer) = self.links.remove(&link) {
             self.routing.remove(link);
             self.workers.leave(peer.instance, link, now);
-            self.intake.publishers.leave(peer.instance, link, now);
+            self.intake.publishers.leave(peer.instance, link);
         }
     }
 
     /// Drops what was kept long enough, and tells quiet gateways where the log ends.
     pub fn tick(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        self.look_what_is_repeatable();
         self.trim(now);
         self.workers.expire(now);
         self.intake.publishers.expire(now);
@@ -311,6 +349,12 @@ impl Exchange {
                 effects.push(Effect::Send { link, message: FromBroker::Mark { head } });
             }
         }
+    }
+
+    /// Whether anything is kept that is forgotten by its age.
+    pub fn remembers(&self) -> bool {
+        let is_log_empty = self.log.tail() == self.log.head().sequence;
+        !(is_log_empty && self.intake.ids.is_empty() && self.intake.publishers.is_empty())
     }
 
     /// From here on nothing is published and no link comes in.
@@ -380,23 +424,31 @@ impl Exchange {
         }
     }
 
-    /// Old events go out in the frames in which the log keeps them.
-    fn fetch(
-        &self,
-        link: LinkNumber,
-        number: u64,
-        audiences: Vec<Audience>,
-        max_bytes: u64,
-    ) -> Effect {
+    /// Old events go out in the frames in which the log keeps them, each once however many wants it
+    /// is for.
+    fn fetch(&self, link: LinkNumber, number: u64, wants: &[Want], max_bytes: u64) -> Effect {
         let mut frames = Vec::new();
-        for audience in audiences {
-            let past = self.log.past(&audience, max_bytes);
-            let events = u32::try_from(past.frames.len()).expect("the log is bounded");
-            let (expired, left_out) = (past.expired, past.left_out);
-            frames.push(FromBroker::Past { audience, events, expired, left_out }.encode());
-            frames.extend(past.frames);
+        let mut complete = HashMap::<Audience, u64>::new();
+        let (mut served, mut sent_bytes) = (0, 0);
+        for want in wants {
+            if served > 0 && sent_bytes > max_bytes {
+                break;
+            }
+            served += 1;
+            let (pasts, bytes) = self.log.past(want, max_bytes);
+            sent_bytes += bytes;
+            for Past { audience, expired, complete_after, mut events } in pasts {
+                let before = complete.entry(audience.clone()).or_insert(u64::MAX);
+                events.retain(|(sequence, _)| sequence <= before);
+                let complete_after = complete_after.min(*before);
+                *before = complete_after;
+                let count = u32::try_from(events.len()).expect("the log is bounded");
+                let past = FromBroker::Past { audience, events: count, expired, complete_after };
+                frames.push(past.encode());
+                frames.extend(events.into_iter().map(|(_, frame)| frame));
+            }
         }
-        frames.push(FromBroker::Fetched { number }.encode());
+        frames.push(FromBroker::Fetched { number, served }.encode());
         Effect::Replay { link, frames }
     }
 
@@ -455,12 +507,17 @@ impl Exchange {
         self.note_trim(trim);
     }
 
+    /// What is staged later is above the head.
+    fn look_what_is_repeatable(&mut self) {
+        let oldest = self.intake.publishers.oldest();
+        self.repeatable_from = oldest.unwrap_or(self.intake.head() + 1);
+    }
+
     /// What the log has dropped goes to disk: the next broker must know it of each audience.
     fn note_trim(&mut self, mut trim: Trim) {
         if self.keeps && !trim.last.is_empty() {
             // A broker that is started again must know what a publisher may repeat.
-            let kept = self.log.tail() + 1;
-            trim.below = self.intake.publishers.oldest().map_or(kept, |oldest| oldest.min(kept));
+            trim.below = self.repeatable_from.min(self.log.tail() + 1);
             let trims = self.changes.trim.get_or_insert_default();
             trims.last.append(&mut trim.last);
             trims.evicted.append(&mut trim.evicted);

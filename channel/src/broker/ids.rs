@@ -1,36 +1,44 @@
-//! The idempotency keys under which events were accepted. Pure: times are durations since the Unix
-//! epoch.
+//! The idempotency keys under which events were accepted. Pure: times are those of the broker's
+//! clock.
 //!
 //! A key is remembered for a time, never less; past the bound in keys new ones are refused.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use campanile_messages::{Audience, Content, IdempotencyKey};
+use campanile_messages::{Address, Audience, Content, IdempotencyKey};
 use sha2::{Digest as _, Sha256};
 
 use super::receipt::Receipt;
 use super::record::KnownId;
 
-/// How long a key is remembered.
-pub const REMEMBERED: Duration = Duration::from_secs(120);
+/// How long a key is remembered: the two minutes that callers are promised, and the longest that a
+/// repeat which began within them may be under way.
+pub const REMEMBERED: Duration = Duration::from_secs(150);
+
+/// The most keys that are forgotten at once, some 30 ms of work; the others have to wait.
+const MAX_FORGOTTEN: usize = 100_000;
 
 /// Tells one event from another.
 pub type Digest = [u8; 16];
 
-/// The digest of an event: who it is for, its kind, and what it says.
-pub fn digest(audience: &Audience, content: &Content) -> Digest {
+/// The digest of an event: who it is for and who is left out, its kind, and what it says.
+///
+/// Digests are on disk: that of an event which leaves nobody out must stay what it is.
+pub fn digest(audience: &Audience, except: Option<Address>, content: &Content) -> Digest {
     let (kind, name) = match audience {
         Audience::Everyone => (0u8, ""),
         Audience::Group(name) => (1, &**name),
     };
+    let kind = if except.is_some() { kind + 2 } else { kind };
     // A name has at most 255 bytes, so its length is one.
     let head = [kind, content.kind() as u8, name.len() as u8];
-    let digest = Sha256::new()
-        .chain_update(head)
-        .chain_update(name)
-        .chain_update(content.as_bytes())
-        .finalize();
+    let mut digest = Sha256::new().chain_update(head).chain_update(name);
+    if let Some(Address { worker, connection }) = except {
+        digest.update(worker.0.to_be_bytes());
+        digest.update(connection.0.to_be_bytes());
+    }
+    let digest = digest.chain_update(content.as_bytes()).finalize();
     let (first, _) = digest.split_first_chunk().expect("32 bytes");
     *first
 }
@@ -97,13 +105,19 @@ impl Ids {
         }
     }
 
+    /// Whether there are keys.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
     /// The same table without keys.
     pub fn emptied(&self) -> Self {
         Self::new(self.max_keys)
     }
 
-    /// Takes in what an earlier broker remembered.
-    pub fn recover(&mut self, mut known: Vec<KnownId>) {
+    /// Takes in what an earlier broker remembered. No key is younger than the present.
+    pub fn recover(&mut self, mut known: Vec<KnownId>, now: Duration) {
+        known.iter_mut().for_each(|known| known.at = known.at.min(now));
         known.sort_by_key(|known| known.at);
         for KnownId { key, digest, at, sequence, gateways, matched } in known {
             let receipt = Receipt { sequence, gateways, matched };
@@ -115,8 +129,10 @@ impl Ids {
     /// Forgets keys that are old enough, and adds them to `forgotten`. One whose event is still on
     /// its way is not, nor is any younger one.
     pub fn expire(&mut self, now: Duration, forgotten: &mut Vec<IdempotencyKey>) {
+        let most = forgotten.len() + MAX_FORGOTTEN;
         while let Some((at, key)) = self.order.front()
             && *at + REMEMBERED <= now
+            && forgotten.len() < most
         {
             if self.by_key.get(key).is_some_and(|entry| !entry.is_accepted) {
                 break;
@@ -133,7 +149,7 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::GroupName;
+    use campanile_messages::{ConnectionId, GroupName, WorkerId};
 
     use super::*;
 
@@ -143,6 +159,11 @@ mod tests {
 
     fn receipt(sequence: u64) -> Receipt {
         Receipt { sequence, gateways: 1, matched: 2 }
+    }
+
+    fn known(name: &str, at: Duration) -> KnownId {
+        let (key, digest) = (key(name), D);
+        KnownId { key, digest, at, sequence: 7, gateways: 1, matched: 2 }
     }
 
     const D: Digest = [1; 16];
@@ -162,14 +183,7 @@ mod tests {
     #[test]
     fn a_full_table_refuses_new_keys_and_forgets_none_early() {
         let mut ids = Ids::new(1);
-        ids.recover(vec![KnownId {
-            key: key("a"),
-            digest: D,
-            at: AT,
-            sequence: 7,
-            gateways: 1,
-            matched: 2,
-        }]);
+        ids.recover(vec![known("a", AT)], AT);
         let mut forgotten = Vec::new();
         ids.expire(AT + REMEMBERED - Duration::from_nanos(1), &mut forgotten);
         assert_eq!(ids.look_up(&key("b"), D), Known::Full);
@@ -177,6 +191,18 @@ mod tests {
         ids.expire(AT + REMEMBERED, &mut forgotten);
         assert_eq!(forgotten, [key("a")]);
         assert_eq!(ids.look_up(&key("a"), D), Known::New);
+    }
+
+    #[test]
+    fn a_key_from_the_future_keeps_no_other_from_being_forgotten() {
+        let mut ids = Ids::new(10);
+        let future = AT + Duration::from_secs(3_600);
+        ids.recover(vec![known("a", future), known("b", AT)], AT);
+        let mut forgotten = Vec::new();
+        ids.expire(AT + REMEMBERED, &mut forgotten);
+        forgotten.sort();
+        assert_eq!(forgotten, [key("a"), key("b")]);
+        assert!(ids.is_empty());
     }
 
     #[test]
@@ -192,15 +218,30 @@ mod tests {
     #[test]
     fn events_that_differ_in_anything_have_different_digests() {
         let group = |name| Audience::Group(GroupName::new(name).unwrap());
+        let but = |worker, connection| {
+            Some(Address { worker: WorkerId(worker), connection: ConnectionId(connection) })
+        };
         let events = [
-            (Audience::Everyone, Content::from("ab")),
-            (Audience::Everyone, Content::Binary("ab".into())),
-            (group("a"), Content::from("b")),
-            (group("ab"), Content::from("c")),
-            (group("a"), Content::from("bc")),
+            (Audience::Everyone, None, Content::from("ab")),
+            (Audience::Everyone, None, Content::Binary("ab".into())),
+            (Audience::Everyone, but(1, 2), Content::from("ab")),
+            (Audience::Everyone, but(2, 1), Content::from("ab")),
+            (group("a"), None, Content::from("b")),
+            (group("a"), but(1, 2), Content::from("b")),
+            (group("ab"), None, Content::from("c")),
+            (group("a"), None, Content::from("bc")),
         ];
-        let digests: std::collections::HashSet<_> =
-            events.iter().map(|(audience, content)| digest(audience, content)).collect();
+        let digests: std::collections::HashSet<_> = events
+            .iter()
+            .map(|(audience, except, content)| digest(audience, *except, content))
+            .collect();
         assert_eq!(digests.len(), events.len());
+    }
+
+    #[test]
+    fn the_digests_on_disk_do_not_change() {
+        let group = Audience::Group(GroupName::new("a").unwrap());
+        let before = b"\xfa\xbb\x90\x9b\x24\xc6\x92\xf0\x85\xef\x9b\xef\xfb\xce\x36\x22";
+        assert_eq!(&digest(&group, None, &"hi".into()), before);
     }
 }

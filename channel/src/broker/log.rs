@@ -1,9 +1,10 @@
 //! The log: keeps the recent events of one epoch, bounded in bytes and age, and knows what of
-//! which audience it has dropped. Pure: times are durations since the Unix epoch.
+//! which audience it has dropped. Pure: times are those of the broker's clock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
+use campanile_messages::link::Want;
 use campanile_messages::{Audience, EncodedFrame, Event, FromBroker, Position};
 
 use super::record::{Record, Trim};
@@ -73,15 +74,17 @@ impl Entry {
     }
 }
 
-/// The kept events of one audience, as far as they are of use.
+/// What is kept of one audience of a want.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Past {
+    /// Which audience.
+    pub audience: Audience,
     /// Events up to this sequence may be lost.
     pub expired: u64,
-    /// Events up to this sequence are not in `frames`.
-    pub left_out: u64,
-    /// The newest events, oldest first.
-    pub frames: Vec<EncodedFrame>,
+    /// All events above this sequence are in `events`.
+    pub complete_after: u64,
+    /// The newest events with their sequences, oldest first.
+    pub events: Vec<(u64, EncodedFrame)>,
 }
 
 impl Log {
@@ -133,7 +136,8 @@ impl Log {
         self.head = record.sequence;
         let (audience, content) = (record.audience.clone(), record.content.clone());
         let content_bytes = content.as_bytes().len();
-        let event = Event { sequence: record.sequence, audience: audience.clone(), content };
+        let Record { sequence, except, .. } = *record;
+        let event = Event { sequence, audience: audience.clone(), except, content };
         let frame = FromBroker::Event(event).encode();
         self.by_audience.entry(audience.clone()).or_default().push_back(record.sequence);
         let entry = Entry { audience, frame: frame.clone(), content_bytes, at: record.at };
@@ -153,23 +157,48 @@ impl Log {
         self.trimmed.lost_up_to(audience)
     }
 
-    /// The newest kept events of an audience, of up to `max_bytes` with [`EACH_BYTES`], at least one.
-    pub fn past(&self, audience: &Audience, max_bytes: u64) -> Past {
-        let expired = self.lost_up_to(audience);
-        let mut past = Past { expired, left_out: expired, frames: Vec::new() };
-        let mut bytes = 0;
+    /// The newest kept events that a want asks for, over all its audiences: up to the first with
+    /// which they pass `max_bytes`, each event counted with [`EACH_BYTES`] more, and at least one.
+    /// Also returns what they count.
+    pub fn past(&self, want: &Want, max_bytes: u64) -> (Vec<Past>, u64) {
         let tail = self.tail();
-        for &sequence in self.by_audience.get(audience).into_iter().flatten().rev() {
+        let mut pasts = Vec::with_capacity(want.audiences.len());
+        // The newest event of each audience that was not looked at yet, the newest of all on top.
+        let mut newest = BinaryHeap::new();
+        for (place, audience) in want.audiences.iter().enumerate() {
+            let expired = self.lost_up_to(audience);
+            let complete_after = want.since.max(expired);
+            let (audience, events) = (audience.clone(), Vec::new());
+            let kept = self.by_audience.get(&audience).map_or(0, VecDeque::len);
+            pasts.push(Past { audience, expired, complete_after, events });
+            newest
+                .extend(self.event_of(&pasts[place], kept).map(|sequence| (sequence, place, kept)));
+        }
+        let (mut bytes, mut events) = (0, 0);
+        while let Some((sequence, place, kept)) = newest.pop() {
+            if sequence <= pasts[place].complete_after {
+                continue;
+            }
             let entry = &self.entries[(sequence - tail - 1) as usize];
+            pasts[place].events.push((sequence, entry.frame.clone()));
             bytes += entry.content_bytes as u64 + EACH_BYTES;
-            if bytes > max_bytes && !past.frames.is_empty() {
-                past.left_out = sequence;
+            events += 1;
+            if bytes > max_bytes && events > 1 {
+                let cut =
+                    |past: &mut Past| past.complete_after = past.complete_after.max(sequence - 1);
+                pasts.iter_mut().for_each(cut);
                 break;
             }
-            past.frames.push(entry.frame.clone());
+            newest
+                .extend(self.event_of(&pasts[place], kept - 1).map(|next| (next, place, kept - 1)));
         }
-        past.frames.reverse();
-        past
+        pasts.iter_mut().for_each(|past| past.events.reverse());
+        (pasts, bytes)
+    }
+
+    /// The last of the first `kept` events of an audience.
+    fn event_of(&self, past: &Past, kept: usize) -> Option<u64> {
+        self.by_audience.get(&past.audience)?.get(kept.checked_sub(1)?).copied()
     }
 
     /// Drops what is too old or too much, and notes it in `trim`. Called now and then too, so that

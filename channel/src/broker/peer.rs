@@ -13,17 +13,21 @@ use bytes::Bytes;
 use campanile_messages::frame::{decode_hello, encode_welcome};
 use campanile_messages::{FromBroker, ToBroker};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::actor::{Broker, Enter, FromLink, LinkLost, Welcomed};
 use super::exchange::Unwelcome;
+use super::strangers::Guest;
 use super::{BrokerConfig, LinkNumber};
 use crate::link::{FrameReader, LinkError, Outbound, prepare, write_out};
 
 /// The largest hello: 1,024 worker ids are 10 kB.
 const MAX_HELLO_BYTES: usize = 64 << 10;
+
+/// How long a hello waits for its answer: a little less than the other end does, so that it learns why.
+const WELCOME_LIMIT: Duration = Duration::from_millis(4_500);
 
 /// Why a socket did not become a link.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +38,8 @@ enum NoLink {
     Late(Duration),
     #[error(transparent)]
     Unwelcome(#[from] Unwelcome),
+    #[error("the broker waits for the disk of its data directory; try again")]
+    DiskWaits,
 }
 
 /// Holds a link until it ends. A closed `door` ends it if it has not said hello yet.
@@ -43,6 +49,7 @@ pub async fn hold(
     broker: Addr<Broker>,
     config: BrokerConfig,
     door: watch::Receiver<()>,
+    mut guest: Guest,
 ) {
     if let Err(error) = prepare(&stream) {
         debug!(%peer, %error, "a socket was gone at once");
@@ -51,19 +58,28 @@ pub async fn hold(
     let (read, write) = stream.into_split();
     let mut reader = FrameReader::new(read);
     let outbound = Outbound::new(config.max_link_queue_bytes);
-    let entered = enter(&mut reader, peer, &broker, &outbound, &config, door).await;
+    let entered = tokio::select! {
+        biased;
+        entered = enter(&mut reader, peer, &broker, &outbound, &config, door) => entered,
+        () = guest.is_shown_out() => {
+            debug!(%peer, "a socket without a hello makes room for others");
+            return;
+        }
+    };
     let heartbeat = FromBroker::Heartbeat.encode();
     let mut writing = pin!(write_out(write, outbound.clone(), heartbeat));
     let mut written = false;
+    let mut limit = config.shutdown_limit;
     match entered {
         Err(NoLink::Lost(LinkError::Closed)) => return,
         Err(no_link) => {
             warn!(%peer, reason = %no_link, "no link");
             outbound.force(&encode_welcome(&Err(no_link.to_string())));
             outbound.finish();
+            limit = config.hello_limit.min(limit);
         }
-        Ok(Welcomed { link, mut is_behind }) => {
-            let seat = Seat { link, broker };
+        Ok(Welcomed { seat, mut is_behind }) => {
+            let seated = guest.sit_down();
             let error = tokio::select! {
                 result = &mut writing => {
                     written = true;
@@ -72,6 +88,7 @@ pub async fn hold(
                 error = receive(&mut reader, &seat, is_behind.as_mut()) => error,
             };
             seat.leave(error).await;
+            guest = seated.stand_up();
         }
     }
     let closing = async {
@@ -81,8 +98,11 @@ pub async fn hold(
         // Closing on unread input would take back what was just written.
         reader.discard().await;
     };
-    if timeout(config.shutdown_limit, closing).await.is_err() {
-        debug!(%peer, "the peer did not close its end in time");
+    tokio::select! {
+        closed = timeout(limit, closing) => if closed.is_err() {
+            debug!(%peer, "the peer did not close its end in time");
+        },
+        () = guest.is_shown_out() => debug!(%peer, "a socket that was told its end makes room"),
     }
 }
 
@@ -95,17 +115,18 @@ async fn enter(
     mut door: watch::Receiver<()>,
 ) -> Result<Welcomed, NoLink> {
     let frame = tokio::select! {
-        frame = timeout(config.hello_limit, reader.next_frame(MAX_HELLO_BYTES)) => {
+        frame = timeout(config.hello_limit, reader.first_frame(MAX_HELLO_BYTES)) => {
             frame.map_err(|_| NoLink::Late(config.hello_limit))??
         }
         _ = door.changed() => return Err(Unwelcome::ShuttingDown.into()),
     };
     let hello = decode_hello(frame).map_err(LinkError::Decode)?;
-    let outbound = outbound.clone();
-    let enter = Enter { hello, peer, outbound };
-    match broker.send(enter).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(Unwelcome::ShuttingDown.into()),
+    let (answer, answered) = oneshot::channel();
+    broker.do_send(Enter { hello, peer, outbound: outbound.clone(), answer });
+    match timeout(WELCOME_LIMIT, answered).await {
+        Ok(Ok(answer)) => Ok(answer?),
+        Ok(Err(_)) => Err(Unwelcome::ShuttingDown.into()),
+        Err(_) => Err(NoLink::DiskWaits),
     }
 }
 
@@ -153,12 +174,23 @@ fn decode(frames: Vec<Bytes>) -> (Vec<ToBroker>, Option<LinkError>) {
 }
 
 /// A link's place in the broker. Left for sure: also if this task panics.
-struct Seat {
+pub struct Seat {
     link: LinkNumber,
     broker: Addr<Broker>,
 }
 
 impl Seat {
+    /// The place of a link that the broker has taken in.
+    pub fn new(link: LinkNumber, broker: Addr<Broker>) -> Self {
+        Self { link, broker }
+    }
+
+    /// The link's number.
+    #[cfg(test)]
+    pub fn link(&self) -> LinkNumber {
+        self.link
+    }
+
     async fn leave(self, error: Option<LinkError>) {
         if let Some(error) = error {
             let link = self.link;

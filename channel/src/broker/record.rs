@@ -3,17 +3,19 @@
 use std::time::Duration;
 
 use campanile_messages::link::Number;
-use campanile_messages::{Audience, Content, IdempotencyKey, InstanceId};
+use campanile_messages::{Address, Audience, Content, IdempotencyKey, InstanceId};
 
 /// An accepted event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its number; numbers are dense.
     pub sequence: u64,
-    /// When it was accepted, since the Unix epoch; milliseconds are kept. For its age alone.
+    /// When it was accepted, on the broker's clock; milliseconds are kept. For its age alone.
     pub at: Duration,
     /// Who it is for.
     pub audience: Audience,
+    /// The one connection of the audience that does not get it.
+    pub except: Option<Address>,
     /// What it says.
     pub content: Content,
     /// Who published it.
@@ -33,7 +35,7 @@ pub struct KnownId {
     pub key: IdempotencyKey,
     /// Of the event that was accepted under it.
     pub digest: [u8; 16],
-    /// When that was, since the Unix epoch.
+    /// When that was, on the broker's clock.
     pub at: Duration,
     /// The event's number.
     pub sequence: u64,
@@ -69,7 +71,28 @@ pub struct Changes {
     pub trim: Option<Trim>,
 }
 
+/// What an entry of [`Changes`] costs in memory besides its content and its names.
+const ENTRY_BYTES: usize = 256;
+
 impl Changes {
+    /// How much memory they hold, in bytes, as if nobody else held the contents.
+    pub fn held_bytes(&self) -> usize {
+        let name_bytes = |audience: &Audience| match audience {
+            Audience::Everyone => ENTRY_BYTES,
+            Audience::Group(name) => ENTRY_BYTES + name.len(),
+        };
+        let event =
+            |record: &Record| name_bytes(&record.audience) + record.content.as_bytes().len();
+        let trimmed = |trim: &Trim| {
+            let last = trim.last.iter().map(|(audience, _)| name_bytes(audience));
+            last.chain(trim.evicted.iter().map(name_bytes)).sum()
+        };
+        self.events.iter().map(event).sum::<usize>()
+            + self.ids.iter().map(|id| ENTRY_BYTES + id.key.len()).sum::<usize>()
+            + self.forgotten_ids.iter().map(|key| ENTRY_BYTES + key.len()).sum::<usize>()
+            + self.trim.as_ref().map_or(0, trimmed)
+    }
+
     /// Nothing changes.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty() && self.forgotten_ids.is_empty() && self.trim.is_none()

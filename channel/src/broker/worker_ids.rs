@@ -1,5 +1,5 @@
 //! The ids of workers: gives them out, never twice, and knows on which link each of them is. Pure:
-//! times are durations since the Unix epoch.
+//! times are those of the broker's clock.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -14,6 +14,14 @@ pub const MAX_WORKERS: u16 = 1_024;
 
 /// The most ids of gateways without a link; past it the longest gone are forgotten first.
 const MAX_AWAY_IDS: usize = 1 << 16;
+
+/// How many ids are reserved on disk at once, and again when half of them are given out: a gateway does
+/// not wait for the disk then, unless many come while it is stuck. A crash skips at most so many.
+pub const RESERVED_IDS: u64 = 4 * MAX_WORKERS as u64;
+
+/// How far gateways can move the counter in one run of a broker by what they say they hold: more than
+/// any cluster gives out, and 8,000 hostile runs do not use up the ids.
+const MAX_AHEAD: u64 = 1 << 40;
 
 /// A drawn id is a one, 31 bits of incarnation and this many bits of counter: 53 in all. The one in front
 /// tells every id from the small numbers that people try.
@@ -48,6 +56,20 @@ pub enum InvalidWorkers {
     /// Not below 2^53.
     #[error("worker id {0} is not below 2^53")]
     TooLarge(WorkerId),
+    /// Far above all that this data directory or an older copy of it can have given out.
+    #[error(
+        "worker id {id} was never given out by this cluster: the data directory has counted to \
+         {next}; restart the gateway"
+    )]
+    TooFarAhead {
+        /// The id.
+        id: WorkerId,
+        /// The least that was never given out.
+        next: u64,
+    },
+    /// There are no more ids below 2^53.
+    #[error("the data directory has given out all worker ids; give the broker a new one")]
+    UsedUp,
     /// Two gateways claim it: one of them would get the other's messages.
     #[error("worker id {id} belongs to the gateway of instance {instance}")]
     Taken {
@@ -73,7 +95,7 @@ pub enum Whereabouts {
 pub enum Supply {
     /// From a broker that keeps nothing on disk: a random incarnation, drawn with this, and a counter.
     Drawn(Box<dyn FnMut() -> u32>),
-    /// From a counter that is kept on disk, which stands here.
+    /// From a counter, which stands here; the next [`RESERVED_IDS`] are reserved on disk.
     Counted(u64),
 }
 
@@ -91,7 +113,32 @@ pub struct WorkerIds {
 
 enum Source {
     Drawn(Drawn),
-    Counted { next: u64, at_start: u64 },
+    Counted(Counted),
+}
+
+struct Counted {
+    next: u64,
+    at_start: u64,
+    /// On disk: a broker that starts after a crash counts from here.
+    reserved: u64,
+    /// What `reserved` is to become.
+    asked: u64,
+}
+
+impl Counted {
+    /// All ids are below this. Those of a broker without a disk are above those that are counted.
+    fn limit(&self) -> u64 {
+        limit_from(self.at_start)
+    }
+}
+
+fn limit_from(start: u64) -> u64 {
+    if start < FIRST_ID { FIRST_ID } else { ID_LIMIT }
+}
+
+/// Up to where ids are reserved by a broker that counts from here.
+pub fn reserved_from(start: u64) -> u64 {
+    (start + RESERVED_IDS).min(limit_from(start)).max(start)
 }
 
 struct Drawn {
@@ -117,7 +164,10 @@ impl WorkerIds {
     /// to [`SILENCE_LIMIT`](crate::link::SILENCE_LIMIT) to notice and then up to a second to return.
     pub fn new(supply: Supply, started: Duration, return_limit: Duration) -> Self {
         let source = match supply {
-            Supply::Counted(next) => Source::Counted { next, at_start: next },
+            Supply::Counted(next) => {
+                let reserved = reserved_from(next);
+                Source::Counted(Counted { next, at_start: next, reserved, asked: reserved })
+            }
             Supply::Drawn(random) => {
                 // The first id draws the first incarnation.
                 let (incarnation, counter) = (NO_INCARNATION, 1 << COUNTER_BITS);
@@ -150,9 +200,11 @@ impl WorkerIds {
         self.check(instance, workers, &held)?;
         self.forget(instance);
         let ids = if held.is_empty() { (0..workers).map(|_| self.next()).collect() } else { held };
-        if let Source::Counted { next, .. } = &mut self.source {
-            // Ids above the counter are from a broker of which this one is an older copy.
-            *next = ids.iter().map(|id| id.0 + 1).fold(*next, u64::max);
+        if let Source::Counted(counted) = &mut self.source {
+            // Ids above the counter are from a broker of which this one is an older copy; those past
+            // the limit were drawn by one without a disk, and are never counted to.
+            let above = ids.iter().filter(|id| id.0 < counted.limit()).map(|id| id.0 + 1);
+            counted.next = above.fold(counted.next, u64::max);
         }
         self.holders.extend(ids.iter().map(|id| (*id, instance)));
         let gateway = Held { ids: ids.clone(), link: Some(link), left_at: Duration::ZERO };
@@ -162,9 +214,42 @@ impl WorkerIds {
 
     /// The least id that was never given out, if ids are counted.
     pub fn next_counted(&self) -> Option<u64> {
-        match self.source {
-            Source::Counted { next, .. } => Some(next),
+        match &self.source {
+            Source::Counted(counted) => Some(counted.next),
             Source::Drawn(_) => None,
+        }
+    }
+
+    /// Whether this many new ids cannot be given out before more are [reserved](Self::to_reserve) on
+    /// disk: nobody may learn an id that a crash would have given out again.
+    pub fn must_wait(&self, workers: u16) -> bool {
+        match &self.source {
+            Source::Counted(counted) => {
+                let next = counted.next + u64::from(workers);
+                counted.reserved < next && next <= counted.limit()
+            }
+            Source::Drawn(_) => false,
+        }
+    }
+
+    /// Up to where ids are to be reserved on disk, if it is time to; said once.
+    pub fn to_reserve(&mut self) -> Option<u64> {
+        let Source::Counted(counted) = &mut self.source else {
+            return None;
+        };
+        let wanted = (counted.next + RESERVED_IDS).min(counted.limit());
+        let are_enough = counted.next + RESERVED_IDS / 2 < counted.reserved;
+        if are_enough || counted.asked > counted.reserved || wanted <= counted.reserved {
+            return None;
+        }
+        counted.asked = wanted;
+        Some(wanted)
+    }
+
+    /// Ids up to here are reserved on disk.
+    pub fn reserved(&mut self, up_to: u64) {
+        if let Source::Counted(counted) = &mut self.source {
+            counted.reserved = up_to;
         }
     }
 
@@ -231,10 +316,21 @@ impl WorkerIds {
         if !held.is_empty() && held.len() != usize::from(workers) {
             return Err(InvalidWorkers::HeldCount { held: held.len(), workers });
         }
+        if let Source::Counted(counted) = &self.source
+            && held.is_empty()
+            && counted.next + u64::from(workers) > counted.limit()
+        {
+            return Err(InvalidWorkers::UsedUp);
+        }
         let mut seen = HashSet::new();
         for &id in held {
             if id.0 >= ID_LIMIT {
                 return Err(InvalidWorkers::TooLarge(id));
+            }
+            if let Source::Counted(counted) = &self.source
+                && (counted.at_start + MAX_AHEAD..counted.limit()).contains(&id.0)
+            {
+                return Err(InvalidWorkers::TooFarAhead { id, next: counted.next });
             }
             if !seen.insert(id) {
                 return Err(InvalidWorkers::Repeated(id));
@@ -264,7 +360,7 @@ impl WorkerIds {
 
     fn may_be_from_before(&self, WorkerId(id): WorkerId) -> bool {
         match &self.source {
-            Source::Counted { at_start, .. } => id < *at_start,
+            Source::Counted(counted) => id < counted.at_start,
             Source::Drawn(drawn) => {
                 let incarnation = (id % FIRST_ID) >> COUNTER_BITS;
                 (FIRST_ID..ID_LIMIT).contains(&id)
@@ -278,9 +374,9 @@ impl WorkerIds {
         loop {
             let id = match &mut self.source {
                 Source::Drawn(drawn) => drawn.next(),
-                Source::Counted { next, .. } => {
-                    *next += 1;
-                    WorkerId(*next - 1)
+                Source::Counted(counted) => {
+                    counted.next += 1;
+                    WorkerId(counted.next - 1)
                 }
             };
             if !self.holders.contains_key(&id) {

@@ -276,7 +276,8 @@ impl Peer {
 
 pub fn publish(number: Number, audience: Audience, content: impl Into<Content>) -> ToBroker {
     let (unanswered, id, count_within_millis, content) = (number, None, None, content.into());
-    ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content }
+    let except = None;
+    ToBroker::Publish { number, unanswered, id, count_within_millis, audience, except, content }
 }
 
 pub fn group(name: &str) -> Audience {
@@ -288,7 +289,7 @@ pub fn address(worker: WorkerId) -> Address {
 }
 
 pub fn event(sequence: u64, audience: Audience, content: &'static str) -> Event {
-    Event { sequence, audience, content: content.into() }
+    Event { sequence, audience, except: None, content: content.into() }
 }
 
 pub async fn within<T>(future: impl Future<Output = T>) -> T {

@@ -25,8 +25,11 @@ fn a_connection_listens_once_its_interest_is_confirmed() {
     );
     assert!(listeners(&subscriptions, &Audience::Everyone).is_empty());
     assert_eq!(subscriptions.get(ConnectionId(1)), None);
-    assert_eq!(subscriptions.confirm(9), []);
-    assert_eq!(subscriptions.confirm(10), [Confirmed::Done(Step::Attach(ConnectionId(1)), None)]);
+    assert_eq!(subscriptions.confirm(9, usize::MAX), []);
+    assert_eq!(
+        subscriptions.confirm(10, usize::MAX),
+        [Confirmed::Done(Step::Attach(ConnectionId(1)), None)]
+    );
     assert_eq!(listeners(&subscriptions, &news), [1]);
     assert_eq!(subscriptions.get(ConnectionId(1)), Some(&1));
     assert_eq!(
@@ -43,14 +46,14 @@ fn a_join_counts_once_and_a_rejoin_waits_for_its_own_confirmation() {
     let id = ConnectionId(1);
     let a = || group("a");
     subscriptions.attach(id, vec![], None, 1, 1);
-    subscriptions.confirm(1);
+    subscriptions.confirm(1, usize::MAX);
     assert_eq!(subscriptions.join(id, a(), None, 2), Joining::Begun((Audience::Group(a()), 1)));
     assert_eq!(subscriptions.join(id, a(), None, 3), Joining::Repeated);
     assert_eq!(subscriptions.leave(id, &a()), Some((Audience::Group(a()), -1)));
     assert_eq!(subscriptions.join(id, a(), None, 4), Joining::Begun((Audience::Group(a()), 1)));
-    assert_eq!(subscriptions.confirm(3), []);
+    assert_eq!(subscriptions.confirm(3, usize::MAX), []);
     assert!(listeners(&subscriptions, &Audience::Group(a())).is_empty());
-    assert_eq!(subscriptions.confirm(4), [Confirmed::Done(Step::Join(id, a()), None)]);
+    assert_eq!(subscriptions.confirm(4, usize::MAX), [Confirmed::Done(Step::Join(id, a()), None)]);
     assert_eq!(subscriptions.join(id, a(), None, 5), Joining::Already);
     assert_eq!(listeners(&subscriptions, &Audience::Group(a())), [1]);
     assert_eq!(subscriptions.leave(id, &group("b")), None);
@@ -73,12 +76,12 @@ fn connections_that_come_and_go_without_a_broker_leave_nothing_behind() {
         subscriptions.attach(id, vec![group("a")], since(ticket), 1, 2 * ticket);
         subscriptions.join(id, group("b"), None, 2 * ticket + 1);
         if ticket % 4 == 0 {
-            assert_eq!(subscriptions.confirm(2 * ticket).len(), 1);
+            assert_eq!(subscriptions.confirm(2 * ticket, usize::MAX).len(), 1);
         }
         subscriptions.detach(id);
     }
     assert!(subscriptions.pending.is_empty() && subscriptions.resuming.is_empty());
-    assert_eq!(subscriptions.confirm(Ticket::MAX), []);
+    assert_eq!(subscriptions.confirm(Ticket::MAX, usize::MAX), []);
 }
 
 #[test]
@@ -88,9 +91,12 @@ fn a_connection_that_missed_something_listens_once_that_is_found() {
     let (news, since) = (Audience::Group(group("news")), Some(Since::At(P)));
     subscriptions.attach(id, vec![group("news")], since, 1, 1);
     let audiences = vec![Audience::Everyone, news.clone()];
-    assert_eq!(subscriptions.confirm(1), [Confirmed::Missed { ticket: 1, since: P, audiences }]);
+    assert_eq!(
+        subscriptions.confirm(1, usize::MAX),
+        [Confirmed::Missed { ticket: 1, start: Start::Behind(P), audiences }]
+    );
     assert!(listeners(&subscriptions, &news).is_empty());
-    assert_eq!(subscriptions.resume(1), Some((Step::Attach(id), P)));
+    assert_eq!(subscriptions.resume(1), Some((Step::Attach(id), Start::Behind(P))));
     assert_eq!(subscriptions.resume(1), None);
     assert_eq!(listeners(&subscriptions, &news), [1]);
 
@@ -98,11 +104,11 @@ fn a_connection_that_missed_something_listens_once_that_is_found() {
     subscriptions.join(id, group("eu"), since, 2);
     assert!(subscriptions.all_mut().all(|(_, standing)| standing == Standing::Joining));
     assert_eq!(
-        subscriptions.confirm(2),
-        [Confirmed::Missed { ticket: 2, since: P, audiences: vec![eu.clone()] }]
+        subscriptions.confirm(2, usize::MAX),
+        [Confirmed::Missed { ticket: 2, start: Start::Behind(P), audiences: vec![eu.clone()] }]
     );
     assert!(listeners(&subscriptions, &eu).is_empty());
-    assert_eq!(subscriptions.resume(2), Some((Step::Join(id, group("eu")), P)));
+    assert_eq!(subscriptions.resume(2), Some((Step::Join(id, group("eu")), Start::Behind(P))));
     assert!(subscriptions.all_mut().all(|(_, standing)| standing == Standing::Settled));
     assert_eq!(listeners(&subscriptions, &eu), [1]);
 }
@@ -113,7 +119,7 @@ fn a_join_that_is_left_meanwhile_is_not_resumed() {
     let id = ConnectionId(1);
     subscriptions.attach(id, vec![], None, 1, 1);
     subscriptions.join(id, group("eu"), Some(Since::At(P)), 2);
-    subscriptions.confirm(2);
+    subscriptions.confirm(2, usize::MAX);
     subscriptions.leave(id, &group("eu"));
     assert_eq!(subscriptions.resume(2), None);
 }
@@ -124,7 +130,10 @@ fn what_is_no_position_is_told_and_keeps_nobody_waiting() {
     let id = ConnectionId(1);
     subscriptions.attach(id, vec![], Some(Since::Malformed), 1, 1);
     let malformed = Some(Err(Lost::Malformed));
-    assert_eq!(subscriptions.confirm(1), [Confirmed::Done(Step::Attach(id), malformed)]);
+    assert_eq!(
+        subscriptions.confirm(1, usize::MAX),
+        [Confirmed::Done(Step::Attach(id), malformed)]
+    );
 }
 
 #[derive(Debug, Clone)]
@@ -206,7 +215,7 @@ proptest! {
                 }
                 Act::Confirm(behind) => {
                     confirmed = confirmed.max(ticket.saturating_sub(behind));
-                    for confirmed in subscriptions.confirm(confirmed) {
+                    for confirmed in subscriptions.confirm(confirmed, usize::MAX) {
                         if let Confirmed::Missed { ticket, .. } = confirmed {
                             prop_assert!(missed.contains(&ticket));
                             found.push(ticket);

@@ -1,6 +1,7 @@
 //! The other ends of links, over blocking sockets: a broker that does what a test says, and a
 //! publisher.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use campanile_messages::frame::{
     MAX_FRAME_BYTES, decode_hello, decode_welcome, encode_hello, encode_welcome, take_frame,
 };
-use campanile_messages::link::{Gap, Outcome, Role, Tally, Ticket, Welcome};
+use campanile_messages::link::{Gap, Outcome, Role, Tally, Ticket, Want, Welcome};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, Durability, EncodedFrame, Event, FromBroker,
     GroupName, Hello, InstanceId, Position, ToBroker, WorkerId,
@@ -36,7 +37,7 @@ pub fn group(name: &str) -> Audience {
 
 pub fn event(sequence: u64, audience: &Audience, content: &str) -> FromBroker {
     let content = Content::Text(content.into());
-    FromBroker::Event(Event { sequence, audience: audience.clone(), content })
+    FromBroker::Event(Event { sequence, audience: audience.clone(), except: None, content })
 }
 
 /// A broker that does what a test says.
@@ -205,13 +206,13 @@ impl Link {
         }
     }
 
-    /// Waits for a fetch, and answers its number, its audiences and its bound.
+    /// Waits for a fetch, and returns its number, the audiences of its wants and its bound.
     #[track_caller]
     pub fn fetch(&self) -> (u64, Vec<Audience>, u64) {
         loop {
             match self.recv() {
-                ToBroker::Fetch { number, audiences, max_bytes } => {
-                    return (number, audiences, max_bytes);
+                ToBroker::Fetch { number, wants, max_bytes } => {
+                    return (number, audiences_of(&wants), max_bytes);
                 }
                 ToBroker::Interest { .. } | ToBroker::Attach { .. } => {}
                 other => panic!("no fetch: {other:?}"),
@@ -254,7 +255,13 @@ impl Link {
     }
 }
 
-/// An answer to a fetch of these audiences: all that a log has of them.
+/// The audiences of all wants, each once.
+pub fn audiences_of(wants: &[Want]) -> Vec<Audience> {
+    let audiences: BTreeSet<_> = wants.iter().flat_map(|want| want.audiences.clone()).collect();
+    audiences.into_iter().collect()
+}
+
+/// An answer to a fetch of these audiences: all that a log has of them. All wants are served.
 pub fn past(number: u64, audiences: &[Audience], log: &[FromBroker]) -> Vec<FromBroker> {
     let mut answer = Vec::new();
     for audience in audiences {
@@ -264,11 +271,11 @@ pub fn past(number: u64, audiences: &[Audience], log: &[FromBroker]) -> Vec<From
             audience: audience.clone(),
             events: events.len() as u32,
             expired: 0,
-            left_out: 0,
+            complete_after: 0,
         });
         answer.extend(events);
     }
-    answer.push(FromBroker::Fetched { number });
+    answer.push(FromBroker::Fetched { number, served: u32::MAX });
     answer
 }
 
@@ -293,11 +300,26 @@ impl Publisher {
 
     /// Publishes, and waits until the broker has it.
     pub fn publish(&mut self, audience: Audience, content: impl Into<Content>) {
+        self.publish_except(audience, None, content);
+    }
+
+    /// The same for all but one connection.
+    pub fn publish_except(
+        &mut self,
+        audience: Audience,
+        except: Option<Address>,
+        content: impl Into<Content>,
+    ) {
         self.last += 1;
-        let (number, content) = (self.last, content.into());
-        let (unanswered, id, count_within_millis) = (number, None, None);
-        let publish =
-            ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content };
+        let publish = ToBroker::Publish {
+            number: self.last,
+            unanswered: self.last,
+            id: None,
+            count_within_millis: None,
+            audience,
+            except,
+            content: content.into(),
+        };
         self.ask(publish, |answer| matches!(answer, FromBroker::Accepted { .. }));
     }
 

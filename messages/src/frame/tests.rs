@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::link::{Gap, InterestChange, Outcome, Refusal, Role, Tally, Ticket};
+use crate::link::{Gap, InterestChange, Outcome, Refusal, Role, Tally, Ticket, Want};
 use crate::{
     Address, Audience, ConnectionId, GroupName, IdempotencyKey, InstanceId, Position, WorkerId,
 };
@@ -22,8 +22,8 @@ fn news() -> Audience {
 }
 
 fn publish(number: u64, audience: Audience, content: Content) -> ToBroker {
-    let (unanswered, id, count_within_millis) = (number, None, None);
-    ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content }
+    let (unanswered, id, count_within_millis, except) = (number, None, None, None);
+    ToBroker::Publish { number, unanswered, id, count_within_millis, audience, except, content }
 }
 
 #[test]
@@ -34,10 +34,11 @@ fn the_bytes_of_a_publish() {
         id: Some(IdempotencyKey::new("k").expect("a name")),
         count_within_millis: None,
         audience: Audience::Everyone,
+        except: None,
         content: "hi".into(),
     };
     let expected: &[u8] =
-        b"\x00\x00\x00\x1e\x81\xa7Publish\x96\x05\x04\xa1k\xc0\xa8Everyone\xa1t\xc4\x02hi";
+        b"\x00\x00\x00\x1f\x81\xa7Publish\x97\x05\x04\xa1k\xc0\xa8Everyone\xc0\xa1t\xc4\x02hi";
     assert_eq!(wire(publish.encode()), expected);
 }
 
@@ -46,17 +47,27 @@ fn the_bytes_of_an_event_for_a_group() {
     let event = Event {
         sequence: 300,
         audience: news(),
+        except: Some(Address { worker: WorkerId(2), connection: ConnectionId(7) }),
         content: Content::Binary(Bytes::from_static(&[0xff])),
     };
     let expected: &[u8] =
-        b"\x00\x00\x00\x1c\x81\xa5Event\x93\xcd\x01\x2c\x81\xa5Group\xa4news\xa1b\xc4\x01\xff";
+        b"\x00\x00\x00\x1f\x81\xa5Event\x94\xcd\x01\x2c\x81\xa5Group\xa4news\x92\x02\x07\xa1b\xc4\x01\xff";
     assert_eq!(wire(FromBroker::Event(event).encode()), expected);
+}
+
+#[test]
+fn the_bytes_of_a_question_for_the_head_and_of_its_answer() {
+    let question: &[u8] = b"\x00\x00\x00\x0b\x81\xa7AskHead\x91\x04";
+    assert_eq!(wire(ToBroker::AskHead { number: 4 }.encode()), question);
+    let head = FromBroker::Head { number: 4, head: Position { epoch: 1, sequence: 300 } };
+    let answer: &[u8] = b"\x00\x00\x00\x0d\x81\xa4Head\x92\x04\x92\x01\xcd\x01\x2c";
+    assert_eq!(wire(head.encode()), answer);
 }
 
 #[test]
 fn the_bytes_of_a_hello() {
     let hello = Hello { instance: InstanceId(1), role: Role::Publisher { unanswered: 1 } };
-    let expected: &[u8] = b"\x00\x00\x00\x1a\xa9campanile\x02\x92\x01\x81\xa9Publisher\x91\x01";
+    let expected: &[u8] = b"\x00\x00\x00\x1a\xa9campanile\x03\x92\x01\x81\xa9Publisher\x91\x01";
     assert_eq!(wire(encode_hello(&hello)), expected);
     assert_eq!(decode_hello(body(encode_hello(&hello))), Ok(hello));
 }
@@ -76,7 +87,11 @@ fn every_message_survives_its_frame() {
         },
         ToBroker::Attach { cursor: Some(Position { epoch: u64::MAX, sequence: 0 }) },
         ToBroker::Delivered { ticket, outcome: Outcome::UnknownConnection },
-        ToBroker::Fetch { number: 1, audiences: vec![news(), Audience::Everyone], max_bytes: 9 },
+        ToBroker::Fetch {
+            number: 1,
+            wants: vec![Want { since: 7, audiences: vec![news(), Audience::Everyone] }],
+            max_bytes: 9,
+        },
         ToBroker::Counted { ticket, tally: Tally { matched: 3, written: 2, too_slow: 1 } },
         ToBroker::Publish {
             number: 1,
@@ -84,9 +99,11 @@ fn every_message_survives_its_frame() {
             id: Some(IdempotencyKey::new("k").expect("a name")),
             count_within_millis: Some(5_000),
             audience: news(),
+            except: Some(to),
             content: "".into(),
         },
         ToBroker::Settled { unanswered: 3 },
+        ToBroker::AskHead { number: 4 },
         ToBroker::Push { number: 2, to, content: "쉿".into() },
     ] {
         assert_eq!(ToBroker::decode(body(message.clone().encode())), Ok(message));
@@ -99,10 +116,16 @@ fn every_message_survives_its_frame() {
             gap: Some(Gap::EpochChanged),
         },
         FromBroker::Mark { head: 7 },
-        FromBroker::Past { audience: news(), events: 1, expired: 2, left_out: 3 },
-        FromBroker::Fetched { number: 1 },
+        FromBroker::Past { audience: news(), events: 1, expired: 2, complete_after: 3 },
+        FromBroker::Fetched { number: 1, served: 1 },
+        FromBroker::Head { number: 4, head: Position { epoch: 1, sequence: 2 } },
         FromBroker::Count { ticket, sequence: 9, within_millis: 100 },
-        FromBroker::Event(Event { sequence: 1, audience: Audience::Everyone, content: "x".into() }),
+        FromBroker::Event(Event {
+            sequence: 1,
+            audience: Audience::Everyone,
+            except: None,
+            content: "x".into(),
+        }),
         FromBroker::Deliver { ticket, to, content: "y".into() },
         FromBroker::Accepted {
             number: 1,
@@ -115,10 +138,17 @@ fn every_message_survives_its_frame() {
         FromBroker::Counted { number: 1, tally: Tally::default() },
         FromBroker::Refused { number: 1, refusal: Refusal::IdTaken },
         FromBroker::Answered { number: 1, outcome: Outcome::Written },
+        FromBroker::Disk { is_waiting: true },
         FromBroker::Goodbye { reason: "bye".to_owned() },
     ] {
         assert_eq!(FromBroker::decode(body(message.clone().encode())), Ok(message));
     }
+}
+
+#[test]
+fn that_the_broker_waits_for_its_disk_is_these_bytes() {
+    let frame = FromBroker::Disk { is_waiting: true }.encode();
+    assert_eq!(frame.head, &b"\0\0\0\x08\x81\xa4Disk\x91\xc3"[..]);
 }
 
 #[test]
@@ -182,12 +212,12 @@ fn another_version_is_told_from_another_protocol() {
         role: Role::Publisher { unanswered: 1 },
     }))
     .to_vec();
-    frame[10] = 3;
+    frame[10] = 9;
     // What follows the version of a later protocol is its own affair.
     frame.truncate(12);
     assert_eq!(
         decode_hello(frame.into()),
-        Err(DecodeError::VersionMismatch { theirs: 3, ours: 2 })
+        Err(DecodeError::VersionMismatch { theirs: 9, ours: PROTOCOL_VERSION })
     );
     assert_eq!(
         decode_hello(Bytes::from_static(b"GET / HTTP/1.1\r\n")),

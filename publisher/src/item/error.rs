@@ -6,19 +6,31 @@ use crate::shown::Shown;
 pub(super) const AUDIENCES: &str =
     "\"everyone\", {\"group\":..} or {\"worker\":..,\"connection\":..} is accepted";
 
+/// What `except` may be.
+pub(super) const EXCEPTION: &str = "{\"worker\":..,\"connection\":..} is accepted";
+
 /// The fields of an item.
-const FIELDS: &str = "content or content_base64, to, id, wait and timeout";
+const FIELDS: &str = "content or content_base64, to, except, id, wait and timeout";
 
 /// Why an item is no push. Each of them is answered 400, and harms no other item.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ItemError {
-    /// Not the format at all.
-    #[error("the item is no {format}: {reason}")]
+    /// What its reader does not take: not the format, or a number out of range.
+    #[error("the item cannot be read as {format}: {reason}")]
     Malformed {
         /// JSON or MessagePack.
         format: &'static str,
         /// What its reader says; nothing in it is of the caller's making.
         reason: String,
+    },
+    /// Half of a character, which no UTF-8 can say: what is left of an emoji that was cut in two.
+    #[error(
+        "the item has {escape}, half of a surrogate pair: whole characters are accepted, cut a text \
+         between them"
+    )]
+    LoneSurrogate {
+        /// The escape, as it was sent.
+        escape: Shown,
     },
     /// Some other value.
     #[error("the item is {value}: an object with {FIELDS} is accepted")]
@@ -35,6 +47,12 @@ pub enum ItemError {
     /// The same within `to`.
     #[error("{name} is no audience: to is missing, or {AUDIENCES}")]
     UnknownAudience {
+        /// Its name.
+        name: Shown,
+    },
+    /// The same within `except`.
+    #[error("{name} is no field of except: {EXCEPTION}")]
+    UnknownException {
         /// Its name.
         name: Shown,
     },
@@ -72,15 +90,20 @@ pub enum ItemError {
     NoAudience,
     /// Half an address.
     #[error(
-        "to has {given} and no {missing}: one connection is addressed by worker and connection \
+        "{field} has {given} and no {missing}: one connection is addressed by worker and connection \
          together"
     )]
     HalfAddress {
+        /// Of `to` or `except`.
+        field: &'static str,
         /// The id that is there.
         given: &'static str,
         /// The id that is not.
         missing: &'static str,
     },
+    /// An empty `except`.
+    #[error("except is empty: {EXCEPTION}")]
+    NoException,
     /// A group and a connection.
     #[error("to has a group and a connection, which exclude each other: {AUDIENCES}")]
     TwoAudiences,

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::value::RawValue;
 
 use super::error::ItemError;
 use super::{Draft, Field, Value};
@@ -11,19 +14,24 @@ use crate::ApiError;
 use crate::request::Push;
 use crate::shown::Shown;
 
-/// Reads one item.
+/// Reads one item. A byte order mark before it is skipped.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn read(text: &str, max_content_bytes: usize) -> Result<Push, ApiError> {
+    let text = without_mark(text);
     let mut draft = Draft::default();
     let mut json = serde_json::Deserializer::from_str(text);
     let read = Seed(Item(&mut draft)).deserialize(&mut json).and_then(|()| json.end());
-    read.map_err(|error| malformed(&error))?;
+    read.map_err(|error| unreadable(text, &error))?;
     draft.finish(max_content_bytes)
 }
 
-/// Reads an array of items; what is wrong with one of them is in its place.
+/// Reads an array of items; what is wrong with one of them is in its place. A byte order mark before
+/// the array is skipped.
+///
+/// The grammar of JSON says where an item ends. So whatever the grammar allows and no item has (half
+/// of a surrogate pair, a number of any size, a name twice, any depth) is wrong with that item alone.
 ///
 /// # Errors
 /// [`ApiError::BatchMalformed`], [`ApiError::NoArray`], [`ApiError::TooManyItems`].
@@ -32,9 +40,14 @@ pub fn read_array(
     max_items: usize,
     max_content_bytes: usize,
 ) -> Result<Vec<Result<Push, ApiError>>, ApiError> {
+    let text = without_mark(text);
     let mut array = Array { items: Vec::new(), max_items, max_content_bytes, no_array: None };
     let mut json = serde_json::Deserializer::from_str(text);
-    let read = Seed(&mut array).deserialize(&mut json);
+    let read = match text.trim_ascii_start().as_bytes().first() {
+        Some(b'[') => json.deserialize_seq(Seed(&mut array)),
+        // Not read as what it is: a number out of range would hide that it is no array.
+        _ => <&RawValue>::deserialize(&mut json).map(|raw| array.no_array = Some(kind(raw.get()))),
+    };
     if array.items.len() > max_items {
         return Err(ApiError::TooManyItems { max_items });
     }
@@ -46,8 +59,47 @@ pub fn read_array(
     }
 }
 
-fn malformed(error: &serde_json::Error) -> ApiError {
-    ItemError::Malformed { format: "JSON", reason: error.to_string() }.into()
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// A value that is not an array, as a sentence shows it.
+fn kind(raw: &str) -> Shown {
+    if raw.starts_with('{') { Shown::from("{..}") } else { Shown::from(raw.trim_matches('"')) }
+}
+
+fn unreadable(text: &str, error: &serde_json::Error) -> ApiError {
+    match lone_surrogate(text) {
+        Some(escape) => ItemError::LoneSurrogate { escape: Shown::from(escape) }.into(),
+        None => ItemError::Malformed { format: "JSON", reason: error.to_string() }.into(),
+    }
+}
+
+/// The first escape that is half of a surrogate pair (RFC 8259, section 8.2).
+fn lone_surrogate(text: &str) -> Option<&str> {
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        let escape = &rest[at..];
+        let taken = match unit(escape) {
+            Some(0xd800..0xdc00) => match unit(&escape[6..]) {
+                Some(0xdc00..0xe000) => 12,
+                _ => return Some(&escape[..6]),
+            },
+            Some(0xdc00..0xe000) => return Some(&escape[..6]),
+            Some(_) => 6,
+            // The backslash, and whatever character stands behind it.
+            None => 1 + escape[1..].chars().next().map_or(0, char::len_utf8),
+        };
+        rest = &escape[taken..];
+    }
+    None
+}
+
+/// The UTF-16 unit of a `\uXXXX` at the beginning of a text.
+fn unit(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if is_hex { u16::from_str_radix(digits, 16).ok() } else { None }
 }
 
 /// Takes whatever value there is.
@@ -139,7 +191,7 @@ impl<'de> Sink<'de> for Item<'_> {
         while let Some(field) = map.next_key_seed(Seed(Name { draft, find: Draft::field }))? {
             match field {
                 Field::Unknown => drop(map.next_value::<IgnoredAny>()?),
-                Field::To => map.next_value_seed(Seed(Audience(draft)))?,
+                Field::To | Field::Except => map.next_value_seed(Seed(Object { draft, field }))?,
                 field => {
                     let value = map.next_value_seed(Seed(Any))?;
                     draft.take(field, value);
@@ -150,22 +202,23 @@ impl<'de> Sink<'de> for Item<'_> {
     }
 }
 
-/// The value of `to`.
-struct Audience<'d>(&'d mut Draft);
+/// The value of `to` or `except`.
+struct Object<'d> {
+    draft: &'d mut Draft,
+    field: Field,
+}
 
-impl<'de> Sink<'de> for Audience<'_> {
+impl<'de> Sink<'de> for Object<'_> {
     type Output = ();
 
     fn value(self, value: Value<'de>) {
-        self.0.take(Field::To, value);
+        self.draft.take(self.field, value);
     }
 
     fn map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self(draft) = self;
-        if let Err(error) = draft.begin_to() {
-            draft.fail(error);
-        }
-        while let Some(field) = map.next_key_seed(Seed(Name { draft, find: Draft::field_of_to }))? {
+        let Self { draft, field } = self;
+        let find = draft.begin(field);
+        while let Some(field) = map.next_key_seed(Seed(Name { draft, find }))? {
             let value = map.next_value_seed(Seed(Any))?;
             draft.take(field, value);
         }
@@ -214,15 +267,12 @@ impl<'de> Sink<'de> for &mut Array {
     }
 
     fn seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        loop {
-            let mut draft = Draft::default();
-            if seq.next_element_seed(Seed(Item(&mut draft)))?.is_none() {
-                return Ok(());
-            }
-            self.items.push(draft.finish(self.max_content_bytes));
+        while let Some(item) = seq.next_element::<&RawValue>()? {
+            self.items.push(read(item.get(), self.max_content_bytes));
             if self.items.len() > self.max_items {
                 return Err(A::Error::custom("too many items"));
             }
         }
+        Ok(())
     }
 }

@@ -53,19 +53,20 @@ impl<'a> Reader<'a> {
             let field = self.name(draft, Draft::field)?;
             match self.value()? {
                 Found::Value(value) => draft.take(field, value),
-                Found::Map(len) if field == Field::To => self.audience(len, draft)?,
+                Found::Map(len) if matches!(field, Field::To | Field::Except) => {
+                    self.object(len, field, draft)?;
+                }
                 Found::Map(len) => draft.take(field, self.other_map(len)?),
             }
         }
         Ok(())
     }
 
-    fn audience(&mut self, len: u32, draft: &mut Draft) -> Result<(), ApiError> {
-        if let Err(error) = draft.begin_to() {
-            draft.fail(error);
-        }
+    /// The value of `to` or `except`.
+    fn object(&mut self, len: u32, field: Field, draft: &mut Draft) -> Result<(), ApiError> {
+        let find = draft.begin(field);
         for _ in 0..len {
-            let field = self.name(draft, Draft::field_of_to)?;
+            let field = self.name(draft, find)?;
             match self.value()? {
                 Found::Value(value) => draft.take(field, value),
                 Found::Map(len) => draft.take(field, self.other_map(len)?),

@@ -59,6 +59,41 @@ fn a_group_and_a_connection_are_audiences_too() {
 }
 
 #[test]
+fn one_connection_may_be_left_out() {
+    let except = json!({ "worker": 3, "connection": 7 });
+    let address = Address { worker: WorkerId(3), connection: ConnectionId(7) };
+    for to in [json!("everyone"), json!({ "group": "news" })] {
+        let item = json!({ "content": "hi", "to": to, "except": except });
+        assert_eq!(both(&item).map(|push| push.except), Ok(Some(address)));
+    }
+    let one = json!({ "worker": 3, "connection": 7 });
+    let item = json!({ "content": "hi", "to": one, "except": except });
+    assert_eq!(both(&item), Err(ApiError::ExceptForConnection));
+    let accepted = "{\"worker\":..,\"connection\":..} is accepted";
+    for (except, said) in [
+        (json!("everyone"), format!("except is \"everyone\": {accepted}")),
+        (json!(null), format!("except is \"null\": {accepted}")),
+        (json!([3, 7]), format!("except is \"[..]\": {accepted}")),
+        (json!({}), format!("except is empty: {accepted}")),
+        (json!({ "group": "g" }), format!("\"group\" is no field of except: {accepted}")),
+        (json!({ "worker": 3 }), "except has worker and no connection: one".to_owned()),
+        (json!({ "connection": 7 }), "except has connection and no worker: one".to_owned()),
+        (
+            json!({ "worker": "3", "connection": 7 }),
+            "except.worker is \"3\": a whole number".to_owned(),
+        ),
+        (
+            json!({ "worker": 3, "connection": ID_LIMIT }),
+            "except.connection is \"9007199254740992\", which is not below 2^53".to_owned(),
+        ),
+    ] {
+        let error = both(&json!({ "content": "hi", "except": except })).expect_err("refused");
+        assert!(error.to_string().starts_with(&said), "{error}");
+        assert_eq!(error.status(), 400);
+    }
+}
+
+#[test]
 fn the_options_are_those_of_the_query() {
     let item = json!({ "content": "hi", "id": "order-42", "wait": "delivered", "timeout": "5s" });
     let id = Some(IdempotencyKey::new("order-42").expect("a key"));
@@ -153,6 +188,8 @@ fn nothing_is_taken_twice() {
         (r#"{"content":"a","to":{"group":"g"},"to":{"group":"g"}}"#, "to"),
         (r#"{"content":"a","to":{"group":"g","group":"g"}}"#, "to.group"),
         (r#"{"content":"a","to":{"worker":1,"worker":1,"connection":1}}"#, "to.worker"),
+        (r#"{"content":"a","except":{"worker":1},"except":{"worker":1}}"#, "except"),
+        (r#"{"content":"a","except":{"worker":1,"worker":1}}"#, "except.worker"),
         (r#"{"content":"a","id":"1","id":"1"}"#, "id"),
         (r#"{"content":"a","wait":"accepted","wait":"accepted"}"#, "wait"),
         (r#"{"content":"a","timeout":"1s","timeout":"1s"}"#, "timeout"),
@@ -170,13 +207,13 @@ fn what_is_no_json_says_where() {
         "{\"content\":\"a\"",
         "{content:'a'}",
         "{\"content\":\"a\n\"}",
-        "{\"content\":\"\\ud800\"}",
-        "\u{feff}{\"content\":\"a\"}",
+        "{\"content\":\"\\u12\"}",
+        "\u{feff}\u{feff}{\"content\":\"a\"}",
         "{\"content\":1e999}",
         "{\"content\":01}",
     ] {
         let said = sentence(text);
-        assert!(said.starts_with("the item is no JSON: "), "{said}");
+        assert!(said.starts_with("the item cannot be read as JSON: "), "{said}");
         assert!(said.contains(" line 1 column ") || said.contains(" line 2 column "), "{said}");
     }
     let deep = format!("{{\"content\":{}", "[".repeat(1_000_000));
@@ -185,9 +222,34 @@ fn what_is_no_json_says_where() {
 }
 
 #[test]
+fn half_of_a_character_is_named() {
+    for (half, escape) in [
+        (r"\ud83d", r"\\ud83d"),
+        (r"\uD83D!", r"\\uD83D"),
+        (r"\ud83d\n", r"\\ud83d"),
+        (r"\ud83d\ude00\udE00", r"\\udE00"),
+        (r"\ud83d\ud83d\ude00", r"\\ud83d"),
+    ] {
+        let said = sentence(&format!("{{\"content\":\"안{half}\"}}"));
+        let expected = format!("the item has \"{escape}\", half of a surrogate pair: whole");
+        assert!(said.starts_with(&expected), "{said}");
+    }
+    // A backslash that is escaped begins no escape.
+    assert!(from_json(r#"{"content":"\\ud83d"}"#).is_ok());
+    assert!(from_json(r#"{"content":"\ud83d\ude00"}"#).is_ok());
+}
+
+#[test]
+fn a_byte_order_mark_before_an_item_is_skipped() {
+    assert_eq!(from_json("\u{feff} {\"content\":\"a\"}"), Ok(push(everyone(), "a")));
+    let kept = from_json("{\"content\":\"\u{feff}a\"}");
+    assert_eq!(kept, Ok(push(everyone(), "\u{feff}a")));
+}
+
+#[test]
 fn what_is_no_messagepack_says_what_it_is() {
     let sentence = |bytes: &[u8]| msgpack::read(bytes, MAX).expect_err("refused").to_string();
-    let said = |reason: &str| format!("the item is no MessagePack: {reason}");
+    let said = |reason: &str| format!("the item cannot be read as MessagePack: {reason}");
     for cut in [&b""[..], b"\x81", b"\x81\xa7content", b"\xdf\xff\xff\xff\xff", b"\x81\xdb\xff\xff"]
     {
         assert_eq!(sentence(cut), said("it is cut off"), "{cut:?}");

@@ -47,6 +47,43 @@ fn half_an_address_and_two_audiences_never_become_a_broadcast() {
 }
 
 #[test]
+fn one_connection_may_be_left_out_of_everyone_and_of_a_group() {
+    let address = Address { worker: WorkerId(3), connection: ConnectionId(0) };
+    let except = "except_worker_id=3&except_connection_id=0";
+    for audience in ["", "&to_group=news"] {
+        let push = get(&format!("content=hi&{except}{audience}")).expect("a push");
+        assert_eq!(push.except, Some(address));
+        let head = push.head(1, 1, 900);
+        assert!(
+            matches!(head, ToBroker::Publish { except: Some(except), .. } if except == address)
+        );
+    }
+    let form = post(except, BodyKind::Form, b"content=hi").expect("a push");
+    assert_eq!(form.except, Some(address));
+    assert_eq!(get("content=hi").map(|push| push.except), Ok(None));
+}
+
+#[test]
+fn half_an_exception_and_one_from_a_connection_are_refused() {
+    let half = |given, missing| Err(ApiError::HalfAddress { given, missing });
+    let (worker, connection) = ("except_worker_id", "except_connection_id");
+    assert_eq!(get("content=x&except_worker_id=1"), half(worker, connection));
+    assert_eq!(get("content=x&except_connection_id=1"), half(connection, worker));
+    let both = "content=x&except_worker_id=1&except_connection_id=2";
+    assert_eq!(
+        get(&format!("{both}&to_worker_id=1&to_connection_id=3")),
+        Err(ApiError::ExceptForConnection)
+    );
+    let sentence = get("content=x&except_worker_id=a").expect_err("refused").to_string();
+    assert!(
+        sentence.starts_with("except_worker_id is \"a\", which is not a decimal"),
+        "{sentence}"
+    );
+    let parameter = "except_worker_id";
+    assert_eq!(get(&format!("{both}&except_worker_id=1")), Err(ApiError::Repeated { parameter }));
+}
+
+#[test]
 fn missing_empty_and_too_large_content_are_told_apart() {
     assert_eq!(get(""), Err(ApiError::NoContent));
     assert_eq!(get("to_group=g"), Err(ApiError::NoContent));
@@ -142,6 +179,7 @@ fn the_broker_is_told_what_the_push_says() {
         id: id.clone(),
         count_within_millis,
         audience: audience.clone(),
+        except: None,
         content: ContentKind::Text,
     };
     let push = get("content=hi&id=a").expect("a push");

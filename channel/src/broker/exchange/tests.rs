@@ -131,7 +131,8 @@ fn interest(revision: u64, changes: &[(Audience, Option<u32>)]) -> ToBroker {
 
 fn publish(number: Number, audience: Audience) -> ToBroker {
     let (unanswered, id, count_within_millis, content) = (1, None, None, "hi".into());
-    ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content }
+    let except = None;
+    ToBroker::Publish { number, unanswered, id, count_within_millis, audience, except, content }
 }
 
 fn publish_as(key: &'static str, number: Number, content: &'static str) -> ToBroker {
@@ -141,6 +142,7 @@ fn publish_as(key: &'static str, number: Number, content: &'static str) -> ToBro
         id: Some(IdempotencyKey::new(key).unwrap()),
         count_within_millis: None,
         audience: Audience::Everyone,
+        except: None,
         content: content.into(),
     }
 }
@@ -158,7 +160,7 @@ fn at(worker: WorkerId) -> Address {
 }
 
 fn event(sequence: u64, audience: Audience) -> EncodedFrame {
-    FromBroker::Event(Event { sequence, audience, content: "hi".into() }).encode()
+    FromBroker::Event(Event { sequence, audience, except: None, content: "hi".into() }).encode()
 }
 
 fn send(link: LinkNumber, message: FromBroker) -> Effect {
@@ -577,24 +579,32 @@ fn the_past_of_audiences_is_fetched_in_the_frames_of_the_log() {
         floor.hear(publisher, publish(number, group(name)));
     }
     let gateway = floor.gateway();
-    let audiences = vec![group("news"), group("quiet")];
-    let past = |name, events| {
-        let audience = group(name);
-        FromBroker::Past { audience, events, expired: 0, left_out: 0 }.encode()
+    let want = |since, names: &[&'static str]| Want {
+        since,
+        audiences: names.iter().copied().map(group).collect(),
     };
+    let past = |name, events, complete_after| {
+        let audience = group(name);
+        FromBroker::Past { audience, events, expired: 0, complete_after }.encode()
+    };
+    let mut fetch =
+        |wants, max_bytes| floor.hear(gateway, ToBroker::Fetch { number: 4, wants, max_bytes });
+    let fetched = |served| FromBroker::Fetched { number: 4, served }.encode();
+    let wants = vec![want(1, &["news", "quiet"]), want(0, &["news", "other"])];
+    let first = [past("news", 1, 1), event(3, group("news")), past("quiet", 0, 1)];
+    let second = [
+        past("news", 1, 0),
+        event(1, group("news")),
+        past("other", 1, 0),
+        event(2, group("other")),
+    ];
+    let replay = |frames: Vec<_>| [Effect::Replay { link: gateway, frames }];
     assert_eq!(
-        floor.hear(gateway, ToBroker::Fetch { number: 4, audiences, max_bytes: 1_000 }),
-        [Effect::Replay {
-            link: gateway,
-            frames: vec![
-                past("news", 2),
-                event(1, group("news")),
-                event(3, group("news")),
-                past("quiet", 0),
-                FromBroker::Fetched { number: 4 }.encode(),
-            ]
-        }]
+        fetch(wants.clone(), 1_000),
+        replay([&first[..], &second, &[fetched(2)]].concat()),
+        "no event twice"
     );
+    assert_eq!(fetch(wants, 1), replay([&first[..], &[fetched(1)]].concat()), "the rest later");
 }
 
 #[test]
@@ -614,14 +624,9 @@ fn gateways_count_when_a_publisher_asks_and_their_tallies_go_to_it() {
     let publisher = floor.publisher();
     let one = floor.listener(Audience::Everyone, 3);
     let other = floor.listener(Audience::Everyone, 0);
-    let ToBroker::Publish { number, unanswered, id, audience, content, .. } =
-        publish(6, Audience::Everyone)
-    else {
-        unreachable!()
-    };
-    let count_within_millis = Some(500);
-    let asked =
-        ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content };
+    let mut asked = publish(6, Audience::Everyone);
+    let ToBroker::Publish { count_within_millis, .. } = &mut asked else { unreachable!() };
+    *count_within_millis = Some(500);
     let lost = floor.gateway();
     floor.exchange.remove(lost, NOW);
     let ticket = Ticket { link: publisher.0, number: 6 };
@@ -660,12 +665,9 @@ fn what_is_dropped_from_the_log_goes_from_the_disk_when_its_publisher_cannot_rep
     floor.hear(publisher, publish(2, Audience::Everyone));
     floor.stored(2);
     floor.exchange.take_changes();
-    let ToBroker::Publish { number, id, audience, content, .. } = publish(3, group("news")) else {
-        unreachable!()
-    };
-    let (unanswered, count_within_millis) = (2, None);
-    let third =
-        ToBroker::Publish { number, unanswered, id, count_within_millis, audience, content };
+    let mut third = publish(3, group("news"));
+    let ToBroker::Publish { unanswered, .. } = &mut third else { unreachable!() };
+    *unanswered = 2;
     floor.hear(publisher, third);
     floor.tick(NOW + Duration::from_secs(300));
     let trim = floor.exchange.take_changes().trim.unwrap();
@@ -702,4 +704,25 @@ fn worker_ids_that_are_counted_go_on_where_they_stood() {
     assert_eq!(floor.exchange.next_worker(), Some(10), "this log is an older copy");
     assert_eq!(floor.exchange.workers.find(WorkerId(3), NOW), Whereabouts::Away);
     assert_eq!(floor.exchange.workers.find(WorkerId(11), NOW), Whereabouts::Unknown);
+}
+
+#[test]
+fn a_head_has_all_that_was_accepted_and_nothing_that_is_staged() {
+    let mut floor = Floor::on_disk();
+    let publisher = floor.publisher();
+    let listener = floor.listener(Audience::Everyone, 1);
+    let epoch = floor.exchange.log.head().epoch;
+    let head = |number, sequence| FromBroker::Head { number, head: Position { epoch, sequence } };
+    floor.hear(publisher, publish(1, Audience::Everyone));
+    floor.stored(1);
+    floor.hear(publisher, publish(2, Audience::Everyone));
+    for (number, link) in [(7, publisher), (8, listener)] {
+        let said = floor.hear(link, ToBroker::AskHead { number });
+        assert_eq!(said, [send(link, head(number, 1))], "the second is not accepted yet");
+    }
+    let released = floor.stored(2);
+    let routed = Effect::Route { links: vec![listener], frame: event(2, Audience::Everyone) };
+    assert_eq!(released[0], routed);
+    let said = floor.hear(publisher, ToBroker::AskHead { number: 9 });
+    assert_eq!(said, [send(publisher, head(9, 2))]);
 }

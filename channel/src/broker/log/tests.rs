@@ -25,7 +25,8 @@ fn opening() -> Opening {
 
 fn record(sequence: u64, audience: Audience, content: Content, at: Duration) -> Record {
     let (publisher, number, gateways, matched) = (InstanceId(1), sequence, 0, 0);
-    Record { sequence, at, audience, content, publisher, number, gateways, matched }
+    let except = None;
+    Record { sequence, at, audience, except, content, publisher, number, gateways, matched }
 }
 
 fn group(name: impl ToString) -> Audience {
@@ -33,7 +34,7 @@ fn group(name: impl ToString) -> Audience {
 }
 
 fn frame(sequence: u64, audience: Audience, content: &'static str) -> EncodedFrame {
-    FromBroker::Event(Event { sequence, audience, content: content.into() }).encode()
+    FromBroker::Event(Event { sequence, audience, except: None, content: content.into() }).encode()
 }
 
 fn log_of(opening: Opening, contents: &[&'static str], at: Duration) -> Log {
@@ -65,22 +66,35 @@ fn what_comes_after_a_sequence_is_answered_in_order() {
     assert_eq!(log.head(), Position { epoch: EPOCH, sequence: 2 });
 }
 
+fn want(since: u64, names: &[&'static str]) -> Want {
+    Want { since, audiences: names.iter().copied().map(group).collect() }
+}
+
+/// Of each audience up to where it is complete, and the sequences that there are.
+fn past(log: &Log, want: &Want, max_bytes: u64) -> Vec<(u64, Vec<u64>)> {
+    let (pasts, _) = log.past(want, max_bytes);
+    let sequences = |past: Past| past.events.into_iter().map(|(sequence, _)| sequence).collect();
+    pasts.into_iter().map(|past| (past.complete_after, sequences(past))).collect()
+}
+
 #[test]
-fn the_past_of_an_audience_is_its_newest_events_within_the_limit() {
+fn a_want_gets_the_newest_of_all_its_audiences_within_one_bound() {
     let mut log = Log::new(opening());
-    for (sequence, name) in (1..).zip(["a", "b", "a", "a"]) {
+    for (sequence, name) in (1..).zip(["a", "b", "a", "c", "a", "b"]) {
         log.append(&record(sequence, group(name), "1234".into(), KEEP_UNTIL));
     }
-    let past = |max_bytes| log.past(&group("a"), max_bytes);
-    let frames = |sequences: &[u64]| -> Vec<_> {
-        sequences.iter().map(|sequence| frame(*sequence, group("a"), "1234")).collect()
-    };
-    let all = Past { expired: 0, left_out: 0, frames: frames(&[1, 3, 4]) };
     let each = 4 + EACH_BYTES;
-    assert_eq!(past(3 * each), all);
-    assert_eq!(past(3 * each - 1), Past { expired: 0, left_out: 1, frames: frames(&[3, 4]) });
-    assert_eq!(past(0), Past { expired: 0, left_out: 3, frames: frames(&[4]) }, "at least one");
-    assert_eq!(log.past(&group("quiet"), 1), Past { expired: 0, left_out: 0, frames: vec![] });
+    let all = want(0, &["a", "b", "quiet"]);
+    assert_eq!(past(&log, &all, 5 * each), [(0, vec![1, 3, 5]), (0, vec![2, 6]), (0, vec![])]);
+    assert_eq!(log.past(&all, 5 * each).1, 5 * each);
+    // The first that is too much is there, so that a gateway can see that it is too much.
+    assert_eq!(past(&log, &all, 3 * each - 1), [(2, vec![3, 5]), (2, vec![6]), (2, vec![])]);
+    assert_eq!(past(&log, &all, 0), [(4, vec![5]), (4, vec![6]), (4, vec![])]);
+    assert_eq!(past(&log, &want(0, &["c"]), 0), [(0, vec![4])], "one of any size");
+    assert_eq!(past(&log, &want(3, &["a", "b"]), 9 * each), [(3, vec![5]), (3, vec![6])]);
+    assert_eq!(past(&log, &want(6, &["a"]), 9 * each), [(6, vec![])]);
+    let (pasts, _) = log.past(&want(4, &["a"]), each);
+    assert_eq!(pasts[0].events, [(5, frame(5, group("a"), "1234"))]);
 }
 
 #[test]
@@ -90,7 +104,8 @@ fn a_quiet_audience_has_lost_nothing_while_others_are_trimmed() {
     let trimmed = trim(&mut log, Duration::ZERO);
     assert_eq!(trimmed.last, [(group("g"), 1), (group("g"), 2)]);
     assert_eq!((log.lost_up_to(&group("g")), log.lost_up_to(&group("quiet"))), (2, 0));
-    assert_eq!(log.past(&group("g"), 100).expired, 2);
+    let (pasts, _) = log.past(&want(0, &["g"]), 100);
+    assert_eq!((pasts[0].expired, pasts[0].complete_after), (2, 2));
     assert_eq!(log.tail(), 2);
 }
 
@@ -143,14 +158,14 @@ proptest! {
     /// The model: every event that was ever kept, and what the rules say about it.
     #[test]
     fn what_is_kept_is_the_newest_within_age_and_bytes(
-        steps in prop::collection::vec((0usize..200, 0u64..90, 0u8..4, 0u64..600), 0..80),
+        steps in prop::collection::vec((0usize..200, 0u64..90, 0u8..4, 0u64..600, 0u64..20, 0u8..16), 0..80),
         max_bytes in 1_000usize..6_000,
     ) {
         let mut log = Log::new(Opening { max_bytes, ..opening() });
         let mut model: Vec<(Duration, u8, usize)> = Vec::new();
         let mut dropped = 0;
         let mut now = KEEP_UNTIL - Duration::from_secs(200);
-        for (len, wait, name, max_past) in steps {
+        for (len, wait, name, max_past, back, wanted) in steps {
             now += Duration::from_secs(wait);
             let content = Content::Binary(Bytes::from(vec![0; len]));
             let sequence = model.len() as u64 + 1;
@@ -169,23 +184,32 @@ proptest! {
             prop_assert_eq!(trim(&mut log, now).last, last);
             prop_assert_eq!(log.kept_bytes, kept(dropped));
             prop_assert_eq!(log.tail(), dropped as u64);
-            let of_each: BTreeMap<u8, Vec<usize>> = (0..4)
-                .map(|name| (name, (0..model.len()).filter(|i| model[*i].1 == name).collect()))
-                .collect();
-            for (name, places) in of_each {
-                let lost = places.iter().filter(|i| **i < dropped).max().map_or(0, |i| i + 1);
-                let past = log.past(&group(name), max_past);
-                prop_assert_eq!(past.expired, lost as u64);
-                let kept: Vec<_> = places.into_iter().filter(|i| *i >= dropped).collect();
-                let mut bytes = 0;
-                let fits = |i: &&usize| {
-                    bytes += model[**i].2 as u64 + EACH_BYTES;
-                    bytes <= max_past || Some(*i) == kept.last()
-                };
-                let count = kept.iter().rev().take_while(fits).count();
-                prop_assert_eq!(past.frames.len(), count);
-                let left_out = kept.len().checked_sub(count + 1).map(|i| kept[i] as u64 + 1);
-                prop_assert_eq!(past.left_out, left_out.unwrap_or(lost as u64));
+            let names: Vec<u8> = (0..4).filter(|name| wanted & 1 << name != 0).collect();
+            let since = sequence.saturating_sub(back);
+            let audiences = names.iter().map(|name| group(*name)).collect();
+            let (pasts, _) = log.past(&Want { since, audiences }, max_past);
+            // The newest of all that are wanted, up to the first that is too much.
+            let (mut bytes, mut count, mut cut) = (0, 0, 0);
+            let mut expected = BTreeMap::<u8, Vec<u64>>::new();
+            for place in (dropped..model.len()).rev() {
+                let (_, name, len) = model[place];
+                let sequence = place as u64 + 1;
+                if cut > 0 || sequence <= since || !names.contains(&name) {
+                    continue;
+                }
+                expected.entry(name).or_default().insert(0, sequence);
+                (bytes, count) = (bytes + len as u64 + EACH_BYTES, count + 1);
+                if bytes > max_past && count > 1 {
+                    cut = sequence - 1;
+                }
+            }
+            for (name, past) in names.into_iter().zip(pasts) {
+                let of_it = |place: &usize| model[*place].1 == name;
+                let lost = (0..dropped).rev().find(of_it).map_or(0, |place| place as u64 + 1);
+                prop_assert_eq!(past.expired, lost);
+                prop_assert_eq!(past.complete_after, lost.max(since).max(cut));
+                let sequences: Vec<_> = past.events.iter().map(|(sequence, _)| *sequence).collect();
+                prop_assert_eq!(sequences, expected.remove(&name).unwrap_or_default());
             }
         }
     }

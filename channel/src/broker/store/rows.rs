@@ -14,10 +14,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 use campanile_messages::link::Number;
-use campanile_messages::{Audience, Content, ContentKind, Durability, IdempotencyKey, InstanceId};
+use campanile_messages::{
+    Address, Audience, Content, ContentKind, Durability, IdempotencyKey, InstanceId,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::broker::clock::Seen;
 use crate::broker::record::{KnownId, Record};
 
 const STATE: u8 = 0;
@@ -45,6 +48,9 @@ pub struct State {
     pub next_worker: u64,
     /// The run of a broker that wrote this.
     pub run: Run,
+    /// What time it was, for the clock of the next broker. Early directories do not have it.
+    #[serde(default)]
+    pub seen: Option<Seen>,
 }
 
 /// How a broker runs, or ran, on the directory.
@@ -84,6 +90,10 @@ struct EventHead<A> {
     number: Number,
     gateways: u32,
     matched: u64,
+    /// Only there where it is used: without it, the row is what it was before there were exceptions,
+    /// in both directions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    except: Option<Address>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -132,6 +142,7 @@ pub fn event_value(record: &Record) -> Vec<u8> {
         number: record.number,
         gateways: record.gateways,
         matched: record.matched,
+        except: record.except,
     };
     let content = record.content.as_bytes();
     let mut value = Vec::with_capacity(content.len() + 64);
@@ -160,6 +171,7 @@ pub fn event(key: &[u8], value: &[u8]) -> Result<Record, InvalidRow> {
         sequence,
         at: Duration::from_millis(head.at_millis),
         audience: head.audience,
+        except: head.except,
         content,
         publisher: head.publisher,
         number: head.number,
@@ -259,7 +271,7 @@ fn millis(at: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::GroupName;
+    use campanile_messages::{ConnectionId, GroupName, WorkerId};
 
     use super::*;
 
@@ -272,6 +284,7 @@ mod tests {
             sequence: 258,
             at: Duration::from_millis(1_000),
             audience: group("a"),
+            except: None,
             content: "hi".into(),
             publisher: InstanceId(7),
             number: 3,
@@ -305,13 +318,30 @@ mod tests {
         assert_eq!(trimmed_key(&group("a")), b"\x03\x81\xa5Group\xa1a");
         let place = Place { inode: 7, created_nanos: Some(8) };
         let run = Run { durability: Durability::Disk, boot: Some(1), place, clean: false };
+        let seen = Some(Seen { at_millis: 9, uptime_millis: 10 });
         let state =
-            State { changes: 1, epoch: 2, first: 3, head: 4, floor: 5, next_worker: 6, run };
-        let mut expected = b"\x97\x01\x02\x03\x04\x05\x06\x94\xa4Disk\xc4\x10".to_vec();
+            State { changes: 1, epoch: 2, first: 3, head: 4, floor: 5, next_worker: 6, run, seen };
+        let mut expected = b"\x98\x01\x02\x03\x04\x05\x06\x94\xa4Disk\xc4\x10".to_vec();
         expected.extend_from_slice(&1_u128.to_be_bytes());
-        expected.extend_from_slice(b"\x92\x07\x08\xc2");
+        expected.extend_from_slice(b"\x92\x07\x08\xc2\x92\x09\x0a");
         assert_eq!(state_value(&state), expected);
-        assert_eq!(super::state(&expected), Ok(state));
+        assert_eq!(super::state(&expected), Ok(state.clone()));
+        let mut early = expected;
+        early[0] = 0x97;
+        early.truncate(early.len() - 3);
+        assert_eq!(super::state(&early), Ok(State { seen: None, ..state }));
+    }
+
+    #[test]
+    fn an_exception_stands_at_the_end_of_the_head() {
+        let except = Some(Address { worker: WorkerId(5), connection: ConnectionId(6) });
+        let record = Record { except, ..record() };
+        let value = event_value(&record);
+        assert_eq!(
+            value,
+            b"\x98\xcd\x03\xe8\x81\xa5Group\xa1a\xa1t\x07\x03\x02\xcd\x01\x2c\x92\x05\x06hi"
+        );
+        assert_eq!(event(&event_key(258), &value), Ok(record));
     }
 
     #[test]

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use std::time::Duration;
 
-use campanile_messages::{Content, GroupName, IdempotencyKey, InstanceId};
+use campanile_messages::{
+    Address, ConnectionId, Content, GroupName, IdempotencyKey, InstanceId, WorkerId,
+};
 use tempfile::TempDir;
 
 use super::*;
@@ -51,6 +53,9 @@ fn record(sequence: u64, len: usize) -> Record {
         sequence,
         at: Duration::from_millis(1_700_000_000_000 + sequence),
         audience: if sequence.is_multiple_of(3) { Audience::Everyone } else { group(sequence % 5) },
+        except: sequence
+            .is_multiple_of(4)
+            .then(|| Address { worker: WorkerId(sequence), connection: ConnectionId(7) }),
         content: Content::Binary(content.into()),
         publisher: InstanceId(sequence % 2),
         number: sequence,
@@ -242,4 +247,36 @@ fn a_directory_that_was_not_finished_is_made_again() {
     let gone = gone.restore();
     let error = try_open(gone.path(), Durability::Disk).err().unwrap();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+}
+
+fn start_of(dir: &Path, boot: Option<u128>) -> Duration {
+    let store = Store::open_in(dir, Durability::Disk, boot, |_| Ok(PLACE), || NEW_EPOCH).unwrap().0;
+    store.clock().now()
+}
+
+/// Two times are kept in whole milliseconds.
+const ROUNDED: Duration = Duration::from_millis(2);
+
+#[test]
+fn the_clock_goes_on_where_the_last_broker_stood() {
+    let dir = temp();
+    let begun = std::time::Instant::now();
+    let mut before = start_of(dir.path(), BOOT);
+    assert!(before < Duration::from_secs(1), "a new directory begins at 0");
+    for _ in 0..5 {
+        let now = start_of(dir.path(), BOOT);
+        assert!(now + ROUNDED >= before && now <= begun.elapsed(), "{before:?}, {now:?}");
+        before = now;
+    }
+    // Killed at once after each start of the host, again and again.
+    for boot in 2..=5 {
+        let now = start_of(dir.path(), Some(boot));
+        assert!(now + ROUNDED >= before + clock::UNPROVEN, "{before:?}, {now:?}");
+        before = now;
+    }
+    let mut store = open(dir.path(), Durability::Disk).0;
+    let noted = store.clock().now();
+    store.note_time().unwrap();
+    drop(store);
+    assert!(start_of(dir.path(), None) >= noted + clock::UNPROVEN - ROUNDED);
 }

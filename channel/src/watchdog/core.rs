@@ -1,0 +1,233 @@
+//! Who is watched, who has shown itself lately, and what is said of those who have not. Pure: the
+//! thread of the watchdog asks once a turn.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long a turn is meant to be.
+pub const TURN: Duration = Duration::from_secs(1);
+
+/// After this many turns without a beat, whoever is watched counts as hung.
+pub const MAX_TURNS: u32 = 5;
+
+/// How many of the hung are named in the last line; the others are counted.
+const MAX_NAMES: usize = 4;
+
+/// Stands for one that is watched.
+pub type Key = u64;
+
+/// What one that is watched was seen to do during the last turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// It has beaten.
+    Beat,
+    /// It waits in this call of the kernel, or its thread does for somebody else: nobody knows for how
+    /// long, and that is no fault.
+    InKernel(Option<&'static str>),
+    /// It has not beaten. For this part of the turn its thread could have run, but got no processor.
+    Nothing {
+        /// At most [`TURN`] counts.
+        starved: Duration,
+    },
+}
+
+/// All who are watched.
+#[derive(Debug, Default)]
+pub struct Core {
+    watched: BTreeMap<Key, Watched>,
+    next: Key,
+}
+
+#[derive(Debug)]
+struct Watched {
+    name: Cow<'static, str>,
+    /// For how long it has not beaten, in turns of which it could use all.
+    silent: Duration,
+    told: bool,
+}
+
+impl Core {
+    /// Watches one more, from the next turn on.
+    pub fn watch(&mut self, name: Cow<'static, str>) -> Key {
+        let key = self.next;
+        self.next += 1;
+        self.watched.insert(key, Watched { name, silent: Duration::ZERO, told: false });
+        key
+    }
+
+    /// Watches it no longer.
+    pub fn forget(&mut self, key: Key) {
+        self.watched.remove(&key);
+    }
+
+    /// One turn has passed, however long it was. Answers the last line of the process, if somebody
+    /// has not beaten for [`MAX_TURNS`] turns; of each it is said once.
+    ///
+    /// A turn counts as [`TURN`] at most, less what its thread was starved: so neither a process that
+    /// was stopped, nor one that gets hardly any of a processor, is taken for hung, and one that turns
+    /// in circles is found even there, only later.
+    pub fn turn(&mut self, mut seen: impl FnMut(Key) -> Seen) -> Option<String> {
+        let (mut hung, mut waiting) = (Vec::new(), Vec::new());
+        for (key, watched) in &mut self.watched {
+            match seen(*key) {
+                Seen::Beat => watched.silent = Duration::ZERO,
+                Seen::InKernel(call) => {
+                    watched.silent = Duration::ZERO;
+                    waiting.extend(call.map(|call| (watched.name.as_ref(), call)));
+                }
+                Seen::Nothing { starved } => watched.silent += TURN.saturating_sub(starved),
+            }
+            if watched.silent >= TURN * MAX_TURNS && !watched.told {
+                watched.told = true;
+                hung.push(watched.name.as_ref());
+            }
+        }
+        has_hung(&hung, &waiting)
+    }
+
+    /// The names of all who are watched, in the order in which they came.
+    #[cfg(any(test, feature = "sabotage"))]
+    pub fn names(&self) -> impl Iterator<Item = (Key, &str)> {
+        self.watched.iter().map(|(key, watched)| (*key, watched.name.as_ref()))
+    }
+}
+
+/// What happens next, whatever the reason.
+const SO: &str = "so this process ends: a supervisor restarts it and clients resume";
+
+/// The last line of a process in which these have not beaten; `None` if there are none. Who waits in
+/// the kernel meanwhile may be the reason.
+fn has_hung(names: &[&str], waiting: &[(&str, &str)]) -> Option<String> {
+    let (last, others) = names.split_last()?;
+    let seconds = (TURN * MAX_TURNS).as_secs();
+    let said = if others.is_empty() {
+        format!("{last} has")
+    } else if names.len() <= MAX_NAMES {
+        format!("{} and {last} have", others.join(", "))
+    } else {
+        let (named, more) = names.split_at(MAX_NAMES);
+        format!("{} and {} more have", named.join(", "), more.len())
+    };
+    let mut line = format!("{said} not answered for {seconds} s, {SO}");
+    for (i, (name, call)) in waiting.iter().take(MAX_NAMES).enumerate() {
+        let before = if i == 0 { "; meanwhile " } else { ", " };
+        line.push_str(&format!("{before}{name} waits in {call}"));
+    }
+    Some(line)
+}
+
+/// The last line of a process in which this one has panicked.
+pub fn has_panicked(name: &str) -> String {
+    format!("{name} panicked, {SO}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SILENT: Seen = Seen::Nothing { starved: Duration::ZERO };
+
+    fn watch<const N: usize>(names: [&'static str; N]) -> (Core, [Key; N]) {
+        let mut core = Core::default();
+        let keys = names.map(|name| core.watch(name.into()));
+        (core, keys)
+    }
+
+    /// So many turns in which all are seen to do this; the line that was said, and in which turn.
+    fn turns(core: &mut Core, turns: u32, seen: Seen) -> Option<(u32, String)> {
+        (1..=turns).find_map(|turn| core.turn(|_| seen).map(|line| (turn, line)))
+    }
+
+    #[test]
+    fn five_turns_without_a_beat_end_the_process_with_a_name() {
+        let (mut core, _) = watch(["registry 1"]);
+        let line = "registry 1 has not answered for 5 s, so this process ends: a supervisor \
+                    restarts it and clients resume";
+        assert_eq!(turns(&mut core, 20, SILENT), Some((5, line.to_owned())));
+        assert_eq!(turns(&mut core, 20, SILENT), None, "it is said once");
+    }
+
+    #[test]
+    fn one_beat_in_five_turns_is_enough() {
+        let (mut core, [a]) = watch(["a"]);
+        for turn in 1..=100 {
+            let seen = if turn % 5 == 0 { Seen::Beat } else { SILENT };
+            assert_eq!(
+                core.turn(|key| {
+                    assert_eq!(key, a);
+                    seen
+                }),
+                None,
+                "turn {turn}"
+            );
+        }
+        assert!(turns(&mut core, 5, SILENT).is_some());
+    }
+
+    #[test]
+    fn who_waits_in_the_kernel_is_not_hung_and_is_watched_again_after_it() {
+        let (mut core, _) = watch(["writer"]);
+        assert_eq!(turns(&mut core, 4, SILENT), None);
+        assert_eq!(turns(&mut core, 1_000, Seen::InKernel(Some("fsync"))), None);
+        assert_eq!(turns(&mut core, 4, SILENT), None);
+        assert_eq!(turns(&mut core, 1_000, Seen::InKernel(None)), None);
+        assert_eq!(turns(&mut core, 20, SILENT).map(|(turn, _)| turn), Some(5));
+    }
+
+    #[test]
+    fn the_line_says_who_waits_in_the_kernel_meanwhile() {
+        let (mut core, [_, writer, _]) = watch(["the broker", "the writer", "the acceptor"]);
+        let seen = |key| match key {
+            0 => SILENT,
+            _ if key == writer => Seen::InKernel(Some("fsync")),
+            _ => Seen::InKernel(None),
+        };
+        let line = (0..5).find_map(|_| core.turn(seen)).unwrap();
+        assert!(line.starts_with("the broker has not answered"), "{line}");
+        assert!(line.ends_with("resume; meanwhile the writer waits in fsync"), "{line}");
+    }
+
+    #[test]
+    fn a_turn_without_a_processor_does_not_count_whole() {
+        let starved = |millis| Seen::Nothing { starved: Duration::from_millis(millis) };
+        let (mut core, _) = watch(["busy"]);
+        assert_eq!(turns(&mut core, 1_000, starved(1_000)), None);
+        assert_eq!(turns(&mut core, 1_000, starved(30_000)), None);
+        assert_eq!(turns(&mut core, 1_000, starved(900)).map(|(turn, _)| turn), Some(50));
+    }
+
+    #[test]
+    fn who_is_forgotten_is_not_missed_and_who_comes_late_has_its_turns() {
+        let (mut core, [a]) = watch(["a"]);
+        assert_eq!(turns(&mut core, 4, SILENT), None);
+        core.forget(a);
+        core.watch("b".into());
+        assert_eq!(core.names().map(|(_, name)| name).collect::<Vec<_>>(), ["b"]);
+        let (turn, line) = turns(&mut core, 20, SILENT).unwrap();
+        assert!(turn == 5 && line.starts_with("b has"), "{turn} {line}");
+    }
+
+    #[test]
+    fn several_are_named_together_and_many_are_counted() {
+        let said = |names: &[&'static str]| {
+            let mut core = Core::default();
+            for name in names {
+                core.watch((*name).into());
+            }
+            turns(&mut core, 5, SILENT).unwrap().1
+        };
+        assert!(said(&["a", "b"]).starts_with("a and b have not answered"));
+        assert!(said(&["a", "b", "c", "d"]).starts_with("a, b, c and d have not answered"));
+        assert!(
+            said(&["a", "b", "c", "d", "e", "f"]).starts_with("a, b, c, d and 2 more have not")
+        );
+    }
+
+    #[test]
+    fn only_the_silent_one_of_several_is_named() {
+        let (mut core, [_, b, _]) = watch(["a", "b", "c"]);
+        let line = (0..5).find_map(|_| core.turn(|key| if key == b { SILENT } else { Seen::Beat }));
+        assert!(line.unwrap().starts_with("b has not answered for 5 s"));
+    }
+}

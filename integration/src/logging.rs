@@ -1,0 +1,318 @@
+//! The log: lines on standard error, written by a thread of its own.
+//!
+//! A line that is logged goes into a bounded queue and never blocks, whatever standard error is: a
+//! full disk, a pipe that nobody reads, a stopped terminal. What does not fit, or cannot be written,
+//! is dropped; how much that was is a line of the log as soon as one can be written again.
+//!
+//! `tracing-appender` does not do this: it counts lines and not bytes, a line that could not be
+//! written is not counted, and its guard waits for more than a second at the end.
+
+mod queue;
+mod sink;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
+use std::panic::{self, PanicHookInfo};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+
+use queue::LogQueue;
+use sink::Sink;
+
+/// How long the end of the process waits for the lines that were logged before.
+const FLUSH_LIMIT: Duration = Duration::from_millis(200);
+
+/// How long the last line waits for a writer that is in its way.
+const LAST_LINE_LIMIT: Duration = Duration::from_millis(100);
+
+/// How often it is tried again to report what was dropped, if nothing else is logged.
+const REPORT_AGAIN: Duration = Duration::from_secs(1);
+
+/// The log of this process, for [`last_words`] from any thread.
+static LOG: OnceLock<Arc<Log>> = OnceLock::new();
+
+/// The log of this process, which is flushed when this is dropped, for 200 ms at most.
+#[derive(Debug)]
+pub struct Logging(Arc<Log>);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.0.flush(FLUSH_LIMIT);
+    }
+}
+
+/// Starts the log of this process: `tracing` and panics go to standard error by it. To be called
+/// once.
+///
+/// # Errors
+/// What the system answers about a new thread.
+pub fn start(filter: EnvFilter) -> io::Result<Logging> {
+    let log = Log::start(stderr()?)?;
+    let _ = LOG.set(log.clone());
+    panic::set_hook(Box::new(note_panic));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        // It would be written to standard error directly.
+        .log_internal_errors(false)
+        .with_writer(Lines(log.clone()))
+        .init();
+    Ok(Logging(log))
+}
+
+/// Logs why this process ends, right before it does: flushes the log for at most 200 ms, then writes
+/// the line directly, as far as there is room for it now. From any thread, and without a panic.
+pub fn last_words(line: &str) {
+    last_line(&stamped(line));
+}
+
+/// As [`last_words`], without the time and the level. Before the log is started, too.
+pub fn last_line(line: &str) {
+    let line = format!("{}\n", line.trim_end());
+    match LOG.get() {
+        Some(log) => log.last_line(line.as_bytes()),
+        None => {
+            if let Ok(sink) = stderr() {
+                sink.write_now(line.as_bytes(), Instant::now());
+            }
+        }
+    }
+}
+
+fn stderr() -> io::Result<Sink> {
+    Sink::new(io::stderr().as_fd()).or_else(|_| sink::nowhere())
+}
+
+/// A line as `tracing` writes those of an error.
+fn stamped(line: &str) -> String {
+    let mut stamped = String::new();
+    // A clock before 1970 leaves the time out.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut stamped));
+    let _ = write!(stamped, " ERROR campanile: {line}");
+    stamped
+}
+
+/// Logs a panic. What comes of it is not known here: the process may end at once, so the line is
+/// waited for, unless the log is stalled already.
+fn note_panic(panic: &PanicHookInfo<'_>) {
+    let Some(log) = LOG.get() else { return };
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("without a name");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let message = panic.payload_as_str().unwrap_or("a value that is not a string");
+    let mut line = stamped(&format!("thread {name:?} panicked at {place}: {message}\n"));
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        let _ = writeln!(line, "{backtrace}");
+    }
+    log.push(line.as_bytes());
+    if !log.is_stalled.load(Ordering::Relaxed) {
+        log.flush(FLUSH_LIMIT);
+    }
+}
+
+/// The queue, the thread that empties it, and where that writes to.
+#[derive(Debug)]
+struct Log {
+    queue: Mutex<LogQueue>,
+    arrived: Condvar,
+    settled: Condvar,
+    sink: Sink,
+    /// Whether the thread waits for room in the sink.
+    is_stalled: AtomicBool,
+}
+
+impl Log {
+    fn start(sink: Sink) -> io::Result<Arc<Self>> {
+        let log = Arc::new(Self {
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            settled: Condvar::new(),
+            sink,
+            is_stalled: AtomicBool::new(false),
+        });
+        let writing = log.clone();
+        thread::Builder::new().name("log".to_owned()).spawn(move || writing.write_lines())?;
+        Ok(log)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, LogQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: &[u8]) {
+        self.queue().push(line);
+        self.arrived.notify_one();
+    }
+
+    /// Writes each line as it comes, for as long as the process lives.
+    fn write_lines(&self) {
+        loop {
+            let line = self.next();
+            let is_reported = self.report();
+            if let Some(line) = line {
+                let is_written = is_reported && self.write(&line);
+                self.queue().settle(is_written);
+                self.settled.notify_all();
+            }
+        }
+    }
+
+    /// The next line. `None` if there is none for a while, and something to report.
+    fn next(&self) -> Option<Box<[u8]>> {
+        let mut queue = self.queue();
+        loop {
+            if let Some(line) = queue.pop() {
+                return Some(line);
+            }
+            if queue.dropped() == 0 {
+                queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let waited = self.arrived.wait_timeout(queue, REPORT_AGAIN);
+            let (again, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue = again;
+            if timeout.timed_out() {
+                return queue.pop();
+            }
+        }
+    }
+
+    /// Says how many lines were dropped, if any were. `false` if that cannot be written either.
+    fn report(&self) -> bool {
+        let dropped = self.queue().dropped();
+        if dropped == 0 {
+            return true;
+        }
+        let noun = if dropped == 1 { "log line was" } else { "log lines were" };
+        let line = format!("{}\n", stamped(&format!("{dropped} {noun} dropped")));
+        let is_written = self.write(line.as_bytes());
+        if is_written {
+            self.queue().reported(dropped);
+        }
+        is_written
+    }
+
+    fn write(&self, line: &[u8]) -> bool {
+        let stalled = |stalled| self.is_stalled.store(stalled, Ordering::Relaxed);
+        self.sink.write_line(line, stalled).is_ok()
+    }
+
+    /// Waits until what was logged before is written or dropped, for `limit` at most.
+    fn flush(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let mut queue = self.queue();
+        let place = queue.end();
+        while !queue.is_settled(place) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.settled.wait_timeout(queue, left);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn last_line(&self, line: &[u8]) {
+        self.flush(FLUSH_LIMIT);
+        self.sink.write_now(line, Instant::now() + LAST_LINE_LIMIT);
+    }
+}
+
+/// Puts each event of `tracing` into the queue.
+struct Lines(Arc<Log>);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = LineWriter<'a>;
+
+    fn make_writer(&'a self) -> LineWriter<'a> {
+        LineWriter(&self.0)
+    }
+}
+
+struct LineWriter<'a>(&'a Log);
+
+impl io::Write for LineWriter<'_> {
+    /// Takes a whole line, as `tracing` hands over a whole event.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, PipeReader};
+
+    use super::*;
+
+    fn log() -> (BufReader<PipeReader>, Arc<Log>) {
+        let (reader, writer) = io::pipe().unwrap();
+        let log = Log::start(Sink::new(writer.as_fd()).unwrap()).unwrap();
+        (BufReader::new(reader), log)
+    }
+
+    #[test]
+    fn a_flush_waits_for_every_line() {
+        let (reader, log) = log();
+        for number in 0..500 {
+            log.push(format!("line {number}\n").as_bytes());
+        }
+        log.flush(Duration::from_secs(30));
+        log.last_line(b"the last\n");
+        let lines: Vec<_> = reader.lines().take(501).map(Result::unwrap).collect();
+        assert_eq!(lines[499..], ["line 499", "the last"]);
+    }
+
+    #[test]
+    fn what_nobody_reads_blocks_nobody_and_is_counted() {
+        const LINES: usize = 100_000;
+        let (reader, log) = log();
+        let line = format!("{}\n", "x".repeat(99));
+        for _ in 0..LINES {
+            log.push(line.as_bytes());
+        }
+        let begun = Instant::now();
+        log.last_line(b"the last\n");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+
+        // Somebody reads at last.
+        let mut written = 0;
+        let mut dropped = 0;
+        for line in reader.lines().map(Result::unwrap) {
+            match line.split_once(" log lines were dropped") {
+                Some((number, _)) => {
+                    dropped += number.rsplit(' ').next().unwrap().parse::<usize>().unwrap();
+                }
+                None => written += usize::from(line.len() == 99),
+            }
+            if written + dropped == LINES {
+                break;
+            }
+        }
+        assert!(dropped > LINES / 2, "{dropped}");
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_ends_nothing() {
+        let (reader, log) = log();
+        drop(reader);
+        log.push(b"line\n");
+        log.flush(Duration::from_secs(30));
+        assert_eq!(log.queue().dropped(), 1);
+        log.last_line(b"the last\n");
+    }
+}

@@ -1,0 +1,143 @@
+//! The lines that wait for the log's thread, and the count of those that never got there. Pure.
+
+use std::collections::VecDeque;
+
+/// What may wait; a line that does not fit is dropped and counted.
+const MAX_BYTES: usize = 1 << 20;
+
+/// The longest line; a longer one is cut.
+pub const MAX_LINE_BYTES: usize = 16 << 10;
+
+/// What a line costs besides its bytes.
+const LINE_COST_BYTES: usize = 64;
+
+/// Lines in the order in which they were logged, at most 1 MiB with 64 bytes for each.
+#[derive(Debug, Default)]
+pub struct LogQueue {
+    lines: VecDeque<Box<[u8]>>,
+    cost_bytes: usize,
+    /// How many lines were ever put in.
+    pushed: u64,
+    /// How many of those are done: written, or dropped because they could not be.
+    settled: u64,
+    /// How many lines were dropped since the last report.
+    dropped: u64,
+}
+
+impl LogQueue {
+    /// Adds a line, which ends with a line feed; cuts it at [`MAX_LINE_BYTES`]. Where there is no
+    /// room for it, it is dropped and counted.
+    pub fn push(&mut self, line: &[u8]) {
+        let line = cut(line);
+        let cost_bytes = line.len() + LINE_COST_BYTES;
+        if self.cost_bytes + cost_bytes > MAX_BYTES {
+            self.dropped += 1;
+            return;
+        }
+        self.cost_bytes += cost_bytes;
+        self.pushed += 1;
+        self.lines.push_back(line);
+    }
+
+    /// Takes the oldest line out. It is settled later, by [`settle`](Self::settle).
+    pub fn pop(&mut self) -> Option<Box<[u8]>> {
+        let line = self.lines.pop_front()?;
+        self.cost_bytes -= line.len() + LINE_COST_BYTES;
+        Some(line)
+    }
+
+    /// The line that was taken out is written, or could not be.
+    pub fn settle(&mut self, is_written: bool) {
+        self.settled += 1;
+        self.dropped += u64::from(!is_written);
+    }
+
+    /// How many lines were dropped since they were last reported.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// This many dropped lines have been reported.
+    pub fn reported(&mut self, lines: u64) {
+        self.dropped -= lines;
+    }
+
+    /// The place behind the newest line.
+    pub fn end(&self) -> u64 {
+        self.pushed
+    }
+
+    /// Whether every line before this place is settled.
+    pub fn is_settled(&self, place: u64) -> bool {
+        self.settled >= place
+    }
+}
+
+/// A copy of the line, and of one that is too long its beginning.
+fn cut(line: &[u8]) -> Box<[u8]> {
+    const MARK: &[u8] = b" [cut]\n";
+    if line.len() <= MAX_LINE_BYTES {
+        return line.into();
+    }
+    let mut end = MAX_LINE_BYTES - MARK.len();
+    // Not in the middle of a character.
+    while end > 0 && line[end] & 0xC0 == 0x80 {
+        end -= 1;
+    }
+    [&line[..end], MARK].concat().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_out_in_order_and_settle_one_by_one() {
+        let mut queue = LogQueue::default();
+        queue.push(b"one\n");
+        let place = queue.end();
+        queue.push(b"two\n");
+        assert_eq!(queue.pop().as_deref(), Some(&b"one\n"[..]));
+        assert!(!queue.is_settled(place));
+        queue.settle(true);
+        assert!(queue.is_settled(place) && !queue.is_settled(queue.end()));
+        assert_eq!(queue.pop().as_deref(), Some(&b"two\n"[..]));
+        queue.settle(false);
+        assert!(queue.is_settled(queue.end()));
+        assert_eq!(queue.dropped(), 1);
+        assert_eq!(queue.pop(), None);
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_counts_until_there_is_room() {
+        let mut queue = LogQueue::default();
+        for _ in 0..MAX_BYTES / 1_064 + 10 {
+            queue.push(&[b'x'; 1_000]);
+        }
+        assert_eq!(queue.end() as usize, MAX_BYTES / 1_064);
+        assert_eq!(queue.dropped(), 10);
+        queue.reported(10);
+        queue.pop();
+        queue.push(&[b'y'; 1_000]);
+        assert_eq!((queue.end() as usize, queue.dropped()), (MAX_BYTES / 1_064 + 1, 0));
+    }
+
+    #[test]
+    fn empty_lines_fill_the_queue_too() {
+        let mut queue = LogQueue::default();
+        for _ in 0..MAX_BYTES {
+            queue.push(b"\n");
+        }
+        assert_eq!(queue.end() as usize, MAX_BYTES / 65);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut_between_two_characters() {
+        let mut queue = LogQueue::default();
+        queue.push("é".repeat(MAX_LINE_BYTES).as_bytes());
+        let line = queue.pop().expect("it fits");
+        let text = std::str::from_utf8(&line).expect("whole characters");
+        assert!(text.len() <= MAX_LINE_BYTES && text.len() > MAX_LINE_BYTES - 10);
+        assert!(text.ends_with("é [cut]\n"));
+    }
+}

@@ -1,0 +1,38 @@
+//! `GET /position`: where the log ends, for a page that is rendered from a state of its own.
+
+use actix_web::http::header::{self, ContentType};
+use actix_web::{HttpRequest, HttpResponse};
+use campanile_messages::Position;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::Front;
+use crate::courier::AskHead;
+use crate::shown::Shown;
+use crate::{ApiError, reply};
+
+impl Front {
+    /// A head of the log that the broker told after this request had come.
+    pub(super) async fn position(&self, request: &HttpRequest) -> Result<Position, ApiError> {
+        if let Some(query) = request.uri().query().filter(|query| !query.is_empty()) {
+            let (query, path) = (Shown::from(query.as_bytes()), "/position");
+            return Err(ApiError::NoQuery { query, path });
+        }
+        let (answer, answered) = oneshot::channel();
+        self.courier.do_send(AskHead { answer });
+        // Only a courier that is gone drops a caller.
+        answered.await.unwrap_or(Err(ApiError::ShuttingDown))
+    }
+}
+
+/// The answer. It is about this moment, so nobody may keep it.
+pub(super) fn response(position: Position, request: &HttpRequest) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if reply::wants_json(request) {
+        let body = json!({ "position": position.to_string() });
+        response.content_type(ContentType::json()).body(body.to_string())
+    } else {
+        response.content_type(ContentType::plaintext()).body(format!("{position}\n"))
+    }
+}
