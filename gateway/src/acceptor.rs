@@ -34,8 +34,8 @@ const AT_ONCE: usize = 1_024;
 /// one.
 const MAX_REFUSALS: usize = 64;
 
-/// How often, of a thousand connections, one is held back for a moment because the doors have not
-/// come to those before it yet.
+/// How many times in a round of accepting a connection over the limit waits for [`PACE`] until the
+/// doors have come to those before it.
 const MAX_WAITS: usize = 20;
 
 /// How many connections over the limit each door answers at a time. For one more, the one that has

@@ -39,6 +39,7 @@ fn a_wrong_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted(
         ("gateway", "--user-timeout", "100d", "to 1day"),
         ("gateway", "--user-timeout", "1us", "from 1ms"),
         ("gateway", "--publisher-url", "ftp://host", "http://"),
+        ("gateway", "--allow-host", "http://a.test", "campanile.test:4237"),
         ("publisher", "--listen", "host:http", "0 to 65535"),
         ("publisher", "--channel", "broker", "HOST:PORT"),
         ("publisher", "--max-content", "17MiB", "16MiB"),

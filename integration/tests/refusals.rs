@@ -172,3 +172,51 @@ async fn a_client_that_is_silent_is_asked_and_then_closed_with_1011() {
     cluster.push[0].everyone("last").await;
     assert_eq!(answered.await.expect("a client that answers stays"), [""; 0]);
 }
+
+#[tokio::test]
+async fn an_unknown_subprotocol_is_logged_once_and_no_secret_is() {
+    let offered = |name: &str| {
+        let end = format!("\r\nSec-WebSocket-Protocol: {name}\r\n\r\n");
+        handshake("/").replace("\r\n\r\n", &end)
+    };
+    for (name, logged, hidden) in [
+        ("arduino", "offered=\"arduino\"", "nothing is hidden"),
+        ("a\u{202e}b", "offered=\"a\\u{202e}b\"", "\u{202e}"),
+        (
+            "x-------------------------------end",
+            "offered=\"x-------------------------------\"",
+            "-end",
+        ),
+        ("base64url.bearer.campanile.c2VjcmV0", "offered=\"base64url.bearer.\"", "c2VjcmV0"),
+    ] {
+        let cluster = Cluster::of(1).gateway("--workers 1").start().await;
+        for _ in 0..3 {
+            let request = offered(name);
+            let answer = exchange(cluster.gateway_addresses[0], request.as_bytes()).await;
+            assert_eq!(answer.status, 101, "{answer:?}");
+        }
+        let line = cluster.gateways[0].said(logged).await;
+        assert!(line.contains("INFO") && line.contains("unknown subprotocol"), "{line}");
+        assert_eq!(cluster.gateways[0].count("unknown subprotocol"), 1);
+        assert_eq!(cluster.gateways[0].count(hidden), 0, "{:?}", cluster.gateways[0].log());
+    }
+}
+
+#[tokio::test]
+async fn parameters_and_hosts_are_allowed_by_flags() {
+    let flags = "--ignore-params token,utm --allow-host app.test,b.test:80";
+    let cluster = Cluster::of(1).gateway(flags).start().await;
+    let gateway = cluster.gateway_addresses[0];
+    for (target, host, status) in [
+        ("/?token=x&utm=y&_=1&group=a", "localhost", 101),
+        ("/?tokens=x", "localhost", 400),
+        ("/", "app.test:4236", 101),
+        ("/", "b.test", 101),
+        ("/", "b.test:81", 403),
+        ("/", "evil.example", 403),
+    ] {
+        let request = handshake(target).replace("Host: localhost", &format!("Host: {host}"));
+        let answer = exchange(gateway, request.as_bytes()).await;
+        assert_eq!(answer.status, status, "{target} {host} {answer:?}");
+    }
+}

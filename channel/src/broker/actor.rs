@@ -609,7 +609,7 @@ pub mod tests {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let gone = harbour.gone.take().unwrap();
         let asked = Instant::now();
-        run(config, listener, async {}, harbour.broker.clone(), gone).await.unwrap();
+        run(config, vec![listener], async {}, harbour.broker.clone(), gone).await.unwrap();
         let took = asked.elapsed();
         assert!(took >= shutdown_limit && took < 4 * shutdown_limit, "{took:?}");
         harbour.gate.open();
