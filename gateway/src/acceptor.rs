@@ -100,7 +100,7 @@ impl Hall {
         loop {
             let mut ready =
                 [PollFd::new(listener, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
-            let waits = pulse.enter_kernel("poll");
+            let waits = pulse.enter_kernel();
             let polled = poll(&mut ready, None);
             drop(waits);
             match polled {

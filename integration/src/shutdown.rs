@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use campanile_channel::Pulse;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -49,8 +50,8 @@ impl Shutdown {
     ///
     /// # Errors
     /// What the system answers about signals or a new thread.
-    pub fn on_signals() -> io::Result<Self> {
-        Self::on(|_| Ok(()))
+    pub fn on_signals(pulse: Pulse) -> io::Result<Self> {
+        Self::on(pulse, |_| Ok(()))
     }
 
     /// As [`on_signals`](Self::on_signals), and SIGHUP, SIGUSR1 and SIGUSR2 are logged and do
@@ -58,8 +59,8 @@ impl Shutdown {
     ///
     /// # Errors
     /// As there.
-    pub fn of_service() -> io::Result<Self> {
-        Self::on(|runtime| {
+    pub fn of_service(pulse: Pulse) -> io::Result<Self> {
+        Self::on(pulse, |runtime| {
             for (kind, name) in [
                 (SignalKind::hangup(), "SIGHUP"),
                 (SignalKind::user_defined1(), "SIGUSR1"),
@@ -76,7 +77,7 @@ impl Shutdown {
         })
     }
 
-    fn on(more: impl FnOnce(&Runtime) -> io::Result<()>) -> io::Result<Self> {
+    fn on(pulse: Pulse, more: impl FnOnce(&Runtime) -> io::Result<()>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (trigger, shutdown) = Trigger::new();
         let limit = shutdown.limit.clone();
@@ -87,7 +88,7 @@ impl Shutdown {
         };
         thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || runtime.block_on(stops.end(trigger, &limit)))?;
+            .spawn(move || runtime.block_on(pulse.during(stops.end(trigger, &limit))))?;
         Ok(shutdown)
     }
 

@@ -13,6 +13,7 @@ use actix::prelude::*;
 use campanile_channel::Outbound;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received};
 use campanile_channel::heads::Heads;
+use campanile_channel::watchdog::{Pulse, attend};
 use campanile_messages::link::{Number, Role};
 use campanile_messages::{FromBroker, Hello, InstanceId, Position, ToBroker};
 use tokio::sync::oneshot;
@@ -49,6 +50,8 @@ pub struct Courier {
     settled: Number,
     /// Dropped with the courier, also by a panic: its starter watches the other end.
     _alive: oneshot::Sender<()>,
+    /// Until it is started.
+    pulse: Option<Pulse>,
 }
 
 /// Who waits for an answer.
@@ -86,7 +89,12 @@ impl Caller {
 impl Courier {
     /// Waits for its first link; `instance` is this process's, drawn at random. The other end of
     /// `alive` is told when the courier is gone.
-    pub fn new(instance: InstanceId, limits: Limits, alive: oneshot::Sender<()>) -> Self {
+    pub fn new(
+        instance: InstanceId,
+        limits: Limits,
+        alive: oneshot::Sender<()>,
+        pulse: Pulse,
+    ) -> Self {
         Self {
             instance,
             pending: Pending::new(limits),
@@ -96,6 +104,7 @@ impl Courier {
             finishing: false,
             settled: 1,
             _alive: alive,
+            pulse: Some(pulse),
         }
     }
 }
@@ -104,6 +113,9 @@ impl Actor for Courier {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(pulse) = self.pulse.take() {
+            attend(ctx, pulse);
+        }
         ctx.run_interval(SETTLE, |courier, _| courier.settle());
     }
 }

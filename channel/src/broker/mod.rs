@@ -57,6 +57,8 @@ use actor::{Broker, Close, ShutDown, Tick};
 use routing::LinkNumber;
 pub use store::StoreError;
 
+use crate::watchdog::{ANSWER_LIMIT, Watchdog};
+
 /// Sockets without a hello that are taken besides `max_links`, so that a full broker can say so.
 const MAX_STRANGERS: usize = 64;
 
@@ -101,6 +103,8 @@ pub struct BrokerConfig {
     pub max_links: usize,
     /// The most audiences that one link can want; a link that wants more is closed.
     pub max_audiences_per_link: usize,
+    /// Watches the broker's actor, tasks and thread.
+    pub watchdog: Watchdog,
 }
 
 impl Default for BrokerConfig {
@@ -116,6 +120,7 @@ impl Default for BrokerConfig {
             hello_limit: Duration::from_secs(5),
             max_links: 1_024,
             max_audiences_per_link: 1_000_000,
+            watchdog: Watchdog::none(),
         }
     }
 }
@@ -152,9 +157,12 @@ async fn run(
     let (open, door) = watch::channel(());
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let pulse = config.watchdog.watch("broker's service");
     let mut shutdown = pin!(shutdown);
     let mut refusing = false;
     loop {
+        // At least once a second, with the ticks.
+        pulse.turn().await;
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             error = &mut gone => return Err(ended(error.ok())),
@@ -192,18 +200,22 @@ async fn run(
     let closing = config.storage.as_ref().map_or(Duration::ZERO, |_| config.shutdown_limit / 5);
     let drained = async {
         // What is told to an actor that is gone is told to nobody.
-        let _ = broker.send(ShutDown).await;
+        let _ = broker.send(ShutDown).timeout(ANSWER_LIMIT).await;
         while links.join_next().await.is_some() {}
     };
+    let drained = pulse.during(timeout(config.shutdown_limit - closing, drained));
     tokio::select! {
-        drained = timeout(config.shutdown_limit - closing, drained) => if drained.is_err() {
+        drained = drained => if drained.is_err() {
             warn!(links = links.len(), "not every link has drained in time");
         },
         error = &mut gone => return Err(ended(error.ok())),
     }
-    match broker.send(Close { until }).await {
+    // The disk has until then; whoever answers later than that hangs.
+    let closed = broker.send(Close { until }).timeout(config.shutdown_limit + ANSWER_LIMIT);
+    match pulse.during(closed).await {
         Ok(closed) => closed.map_err(io::Error::other),
-        Err(_) => Err(ended(gone.await.ok())),
+        Err(MailboxError::Closed) => Err(ended(gone.await.ok())),
+        Err(MailboxError::Timeout) => Err(io::Error::other("the broker's actor does not answer")),
     }
 }
 
