@@ -118,6 +118,16 @@ impl FrameReader {
         timeout(limit, self.next_batch()).await.ok().transpose()
     }
 
+    /// As [`next_frame`](Self::next_frame), for a peer that has said nothing yet: while it is silent it
+    /// costs no buffer.
+    ///
+    /// # Errors
+    /// As [`next_batch`](Self::next_batch).
+    pub async fn first_frame(&mut self, max_bytes: usize) -> Result<Bytes, LinkError> {
+        self.half.readable().await?;
+        self.next_frame(max_bytes).await
+    }
+
     /// Waits for the next frame alone, of at most `max_bytes`.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 
 mod harness;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use campanile_channel::broker::BrokerConfig;
 use campanile_messages::frame::{MAX_FRAME_BYTES, encode_hello};
@@ -12,6 +12,7 @@ use campanile_messages::link::Role;
 use campanile_messages::{Audience, Content, Hello, InstanceId, ToBroker};
 use harness::{PUBLISHER, Peer, TestBroker, publish, within};
 use socket2::{Domain, Socket, Type};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 /// A broker with a gateway and a publisher that must not notice anything.
@@ -211,6 +212,68 @@ async fn a_gateway_that_does_not_drain_is_cut_and_the_others_go_on() {
     assert_eq!(gateways, 1, "the slow gateway is cut");
     slow.until_over().await;
     town.assert_undisturbed().await;
+}
+
+#[actix::test]
+async fn silent_sockets_keep_no_gateway_out() {
+    let mut town = Town::new(BrokerConfig::default()).await;
+    let mut silent = Vec::new();
+    for _ in 0..1_500 {
+        silent.push(within(TcpStream::connect(town.broker.address)).await.unwrap());
+    }
+    let begun = Instant::now();
+    for _ in 0..5 {
+        let (mut gateway, _) = Peer::listener(&town.broker, &[Audience::Everyone]).await;
+        town.assert_undisturbed().await;
+        assert_eq!(gateway.event().await.content, "still here".into());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // They are closed, each within the limit: what is left has room for others.
+    for mut socket in silent {
+        let mut buffer = Vec::new();
+        let _ = within(socket.read_to_end(&mut buffer)).await;
+    }
+    town.assert_undisturbed().await;
+}
+
+#[actix::test]
+async fn a_hello_byte_by_byte_has_no_more_time_than_silence() {
+    let hello_limit = Duration::from_millis(200);
+    let mut town = Town::new(BrokerConfig { hello_limit, ..BrokerConfig::default() }).await;
+    let mut peer = Peer::connect(&town.broker).await;
+    let (begun, frame) = (Instant::now(), hello(PUBLISHER));
+    let mut bytes = frame.iter();
+    let mut ticks = tokio::time::interval(hello_limit / 10);
+    let reason = loop {
+        tokio::select! {
+            reason = peer.welcome() => break reason.unwrap_err(),
+            _ = ticks.tick() => {}
+        }
+        // More is written than there is time for, and less than a hello.
+        if let Some(byte) = bytes.next() {
+            peer.send_bytes(&[*byte]).await;
+        }
+    };
+    assert_eq!(reason, "no hello within 0.2 s");
+    assert!(begun.elapsed() < 5 * hello_limit);
+    town.assert_undisturbed().await;
+}
+
+#[actix::test]
+async fn refused_sockets_that_do_not_close_keep_nobody_out() {
+    let mut town = Town::new(BrokerConfig { max_links: 8, ..BrokerConfig::default() }).await;
+    let mut refused = Vec::new();
+    for _ in 0..200 {
+        let mut peer = Peer::connect(&town.broker).await;
+        peer.send_bytes(b"\x00\x00\x00\x04ping").await;
+        assert!(peer.welcome().await.unwrap_err().contains("does not speak"));
+        refused.push(peer);
+    }
+    let begun = Instant::now();
+    let (mut gateway, _) = Peer::listener(&town.broker, &[Audience::Everyone]).await;
+    town.assert_undisturbed().await;
+    gateway.event().await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
 async fn connect_with_small_buffer(broker: &TestBroker) -> TcpStream {

@@ -4,10 +4,12 @@
 #![no_main]
 
 use campanile_gateway::head::{Head, MAX_HEAD_BYTES};
+use campanile_gateway::protocol::Protocol;
 use campanile_gateway::refusal::Refusal;
 use campanile_gateway::websocket::Upgrade;
 use campanile_gateway::websocket::handshake::is_meant;
-use campanile_gateway::wish::Wish;
+use campanile_gateway::wish::{Accepted, Wish};
+use campanile_messages::query::{decode, pairs};
 use libfuzzer_sys::fuzz_target;
 
 const MAX_GROUPS: usize = 3;
@@ -50,15 +52,24 @@ fn check(head: &Head) {
 }
 
 fn check_wish(query: &str) {
-    match Wish::read(query, MAX_GROUPS) {
+    for protocol in [Protocol::V1, Protocol::Events] {
+        check_wish_of(query, protocol);
+    }
+}
+
+fn check_wish_of(query: &str, protocol: Protocol) {
+    match Wish::read(query, Accepted { protocol, max_groups: MAX_GROUPS, ignored: &[] }) {
         Ok(Wish { groups, since }) => {
             assert!(groups.len() <= MAX_GROUPS);
             for (i, group) in groups.iter().enumerate() {
                 assert!((1..=255).contains(&group.len()));
                 assert!(!groups[..i].contains(group), "a repeated group");
             }
-            let names_one = query.split('&').any(|pair| pair.split('=').next() == Some("since"));
-            assert_eq!(since.is_some(), names_one);
+            let names_one = pairs(query.as_bytes())
+                .any(|(name, _)| decode(name).is_ok_and(|name| name == "since"));
+            if protocol == Protocol::V1 {
+                assert_eq!(since.is_some(), names_one);
+            }
         }
         Err(refusal) => assert_refuses(&refusal),
     }

@@ -14,6 +14,7 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, warn};
 
+use crate::health::Health;
 use crate::seats::{Seat, Seats};
 
 /// How long the loop rests when the process has no file descriptors left.
@@ -29,8 +30,20 @@ const PACE: Duration = Duration::from_millis(1);
 /// So many connections are accepted before it is looked whether that is to end.
 const AT_ONCE: usize = 1_024;
 
-/// So many connections over the limit are told so at a time; more are closed without a word.
-const MAX_REFUSALS: usize = 32;
+/// How many connections over the limit may be on their way to an answer; more are closed without
+/// one.
+const MAX_REFUSALS: usize = 64;
+
+/// How often, of a thousand connections, one is held back for a moment because the doors have not
+/// come to those before it yet.
+const MAX_WAITS: usize = 20;
+
+/// How many connections over the limit each door answers at a time. For one more, the one that has
+/// been there for longest goes: silent clients must not keep health checks out. Half of those above,
+/// so that there are always some for newcomers.
+pub fn refusals_at_a_door(doors: usize) -> usize {
+    (MAX_REFUSALS / 2 / doors).max(1)
+}
 
 /// A connection on its way to a worker.
 pub struct Arrival {
@@ -67,12 +80,13 @@ impl Acceptor {
         seats: Seats,
         doors: Vec<UnboundedSender<Arrival>>,
         max_connections: usize,
+        health: Health,
         pulse: Pulse,
     ) -> io::Result<Self> {
         let (stopped, running) = io::pipe()?;
         let thread = thread::Builder::new().name("acceptor".to_owned()).spawn(move || {
             let refusals = Seats::new(doors.len());
-            let hall = Hall { seats, refusals, doors, max_connections };
+            let hall = Hall { seats, refusals, doors, max_connections, health };
             hall.accept_until(&listener, &stopped, &pulse);
         })?;
         Ok(Self { thread, running })
@@ -92,6 +106,8 @@ struct Hall {
     refusals: Seats,
     doors: Vec<UnboundedSender<Arrival>>,
     max_connections: usize,
+    /// While the gateway shuts down nobody is seated.
+    health: Health,
 }
 
 impl Hall {
@@ -127,9 +143,21 @@ impl Hall {
 
     /// Accepts the connections that wait.
     fn accept_some(&self, listener: &TcpListener) -> io::Result<()> {
+        let mut waits = MAX_WAITS;
         for _ in 0..AT_ONCE {
             match accept(listener) {
-                Ok((socket, peer)) => self.seat(socket, peer),
+                Ok((socket, peer)) => {
+                    let mut admitted = self.admit();
+                    while admitted.is_none() && waits > 0 {
+                        waits -= 1;
+                        thread::sleep(PACE);
+                        admitted = self.admit();
+                    }
+                    if let Some((worker, admission)) = admitted {
+                        // A door is closed only when its thread ends, with the process.
+                        let _ = self.doors[worker].send(Arrival { socket, peer, admission });
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => return Err(error),
@@ -138,14 +166,13 @@ impl Hall {
         Ok(())
     }
 
-    fn seat(&self, socket: TcpStream, peer: SocketAddr) {
-        let seated = self.seats.take(self.max_connections);
+    /// A seat, or one of those for refusals, and whose it is.
+    fn admit(&self) -> Option<(usize, Admission)> {
+        let max = if self.health.is_draining() { 0 } else { self.max_connections };
+        let seated = self.seats.take(max);
         let seated = seated.map(|(worker, seat)| (worker, Admission::Seated(seat)));
         let full = || self.refusals.take(MAX_REFUSALS).map(|(w, seat)| (w, Admission::Full(seat)));
-        if let Some((worker, admission)) = seated.or_else(full) {
-            // A door is closed only when its thread ends, with the process.
-            let _ = self.doors[worker].send(Arrival { socket, peer, admission });
-        }
+        seated.or_else(full)
     }
 }
 

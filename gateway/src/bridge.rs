@@ -7,7 +7,7 @@
 //! read and no resume is answered while a registry is behind, and each registry has one report in
 //! flight. Never waits: what cannot go on now goes on at a message or at the next tick.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ use crate::absence::Absence;
 use crate::config::GatewayConfig;
 use crate::counts::Counts;
 use crate::delivery::{Deliveries, Delivery, Framed};
+use crate::heads::{AskHead, Askers, NoHead};
+use crate::health::Health;
 use crate::interest::{Interest, Report};
 use crate::recent::{Past, Recent};
 use crate::registry::{DeliveriesReady, Drain, Registry, Stay};
@@ -61,9 +63,6 @@ pub struct Bridge {
     absence: Absence,
     /// Over how long clients are sent away.
     drain: Duration,
-    /// Whether the gateway takes no clients because it has had no link for too long; for the doors
-    /// to see.
-    is_cut_off: Arc<AtomicBool>,
     /// Withdrawn, and the broker not told yet: see [`Interest::take_withdrawn`].
     withdrawn: Vec<Audience>,
     /// Withdrawn in a report that the broker has not confirmed.
@@ -73,8 +72,11 @@ pub struct Bridge {
     /// The event that comes next is to be counted.
     count: Option<(PushTicket, u64, Duration)>,
     counts: Counts,
+    /// Who wants to know where the log ends.
+    askers: Askers,
     /// Called when the workers have their ids.
     ready: Option<Ready>,
+    health: Health,
     watchdog: Watchdog,
 }
 
@@ -106,8 +108,8 @@ impl Bridge {
         config: &GatewayConfig,
         workers: Vec<Worker>,
         audiences: Arc<AtomicUsize>,
-        is_cut_off: Arc<AtomicBool>,
         ready: Ready,
+        health: Health,
     ) -> Self {
         Self {
             instance: InstanceId(rand::random()),
@@ -123,13 +125,14 @@ impl Bridge {
             max_replay_bytes: config.max_replay_bytes,
             absence: Absence::new(config.return_limit, Instant::now()),
             drain: config.drain,
-            is_cut_off,
             withdrawn: Vec::new(),
             withdrawing: Vec::new(),
             past: None,
             count: None,
             counts: Counts::default(),
+            askers: Askers::default(),
             ready: Some(ready),
+            health,
             watchdog: config.watchdog.clone(),
         }
     }
@@ -182,11 +185,12 @@ impl Handler<LinkUp> for Bridge {
         }
         if self.absence.link_up() {
             info!("there is a broker again: clients may stay and come");
-            self.is_cut_off.store(false, Ordering::Relaxed);
+            self.health.set_cut_off(false);
             self.workers.iter().for_each(|worker| worker.registry.do_send(Stay));
         }
         let reports = self.interest.report_all();
         self.outbound = Some(outbound);
+        self.health.set_linked(true);
         self.withdrawn.clear();
         self.send_reports(reports);
         self.send(ToBroker::Attach { cursor: self.cursor });
@@ -219,6 +223,10 @@ impl Handler<Received> for Bridge {
                     let within = Duration::from_millis(within_millis.into());
                     self.count = Some((ticket, sequence, within));
                 }
+                FromBroker::Head { number, head } => {
+                    self.askers.answered(number, head);
+                    self.ask_head();
+                }
                 // DISK: `/health/ready` says `disk` while it is so; there is no state for it yet.
                 FromBroker::Disk { is_waiting: _ } => {}
                 // `hold` keeps these, and the rest is for publishers.
@@ -234,6 +242,8 @@ impl Handler<LinkDown> for Bridge {
 
     fn handle(&mut self, _: LinkDown, ctx: &mut Self::Context) {
         self.outbound = None;
+        self.askers.link_lost();
+        self.health.set_linked(false);
         self.past = None;
         self.count = None;
         self.counts.clear();
@@ -282,6 +292,20 @@ impl Handler<Answer> for Bridge {
 
     fn handle(&mut self, Answer { ticket, outcome }: Answer, _: &mut Self::Context) {
         self.send(ToBroker::Delivered { ticket, outcome });
+    }
+}
+
+impl Handler<AskHead> for Bridge {
+    type Result = ();
+
+    fn handle(&mut self, AskHead(asker): AskHead, _: &mut Self::Context) {
+        if self.outbound.is_none() {
+            // A caller that is gone has no use for an answer.
+            let _ = asker.send(Err(NoHead::NoLink));
+            return;
+        }
+        self.askers.add(asker, Instant::now());
+        self.ask_head();
     }
 }
 
@@ -345,6 +369,7 @@ impl Handler<Finish> for Bridge {
         if let Some(outbound) = self.outbound.take() {
             outbound.finish();
         }
+        self.askers.link_lost();
         ctx.stop();
     }
 }
@@ -353,10 +378,12 @@ impl Bridge {
     fn tick(&mut self, now: Instant, ctx: &mut Context<Self>) {
         self.interest.expire(now);
         self.report();
+        self.askers.expire(now);
+        self.ask_head();
         self.answer_resumes(ctx);
         if self.absence.passes_limit(now) {
             warn!("no link to the broker for too long: clients are told to try another gateway");
-            self.is_cut_off.store(true, Ordering::Relaxed);
+            self.health.set_cut_off(true);
             let drain = Drain { over: self.drain, code: CloseCode::TryAgainLater };
             self.workers.iter().for_each(|worker| worker.registry.do_send(drain));
         }
@@ -482,6 +509,16 @@ impl Bridge {
         {
             let max_bytes = self.max_replay_bytes as u64;
             self.send(ToBroker::Fetch { number, wants, max_bytes });
+        }
+    }
+
+    /// A link that has no room for the question is asked at the next turn of the clock.
+    fn ask_head(&mut self) {
+        if let Some(outbound) = &self.outbound
+            && let Some(number) = self.askers.question()
+            && outbound.send(&ToBroker::AskHead { number }.encode()).is_err()
+        {
+            self.askers.not_sent();
         }
     }
 

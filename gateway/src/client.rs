@@ -14,8 +14,10 @@ use tokio::sync::oneshot;
 use crate::config::GatewayConfig;
 use crate::delivery::Framed;
 use crate::event_stream;
+use crate::history::SaidHistory;
 use crate::liveness::{Liveness, Verdict};
 use crate::protocol::{self, Protocol, Resumed, Welcome};
+use crate::resumes::Found;
 use crate::socket::{Sent, Socket, Waiting};
 use crate::subscriptions::{Standing, Subscriptions};
 use crate::websocket::CloseCode;
@@ -115,8 +117,23 @@ impl Client {
 
     /// Sends the first message: who the client is, and where its stream begins.
     pub fn greet(&self, address: Address, position: Position, resumed: Option<Resumed>) {
+        self.welcome(address, position, Welcome::new(address, position, resumed));
+    }
+
+    /// The same to a new listener, and what it is to hear of the past.
+    pub fn greet_with_history(&self, address: Address, cursor: Position, found: &Found) {
+        // Where it is lost before all of that has come, it goes on in front of the next.
+        let before = |first: &Arc<Framed>| first.sequence().saturating_sub(1);
+        let sequence = found.events.first().map_or(cursor.sequence, before);
+        let position = Position { sequence, ..cursor };
+        let history = SaidHistory { events: found.len(), complete: found.is_complete };
+        let welcome = Welcome::new(address, position, None).with_history(history);
+        self.welcome(address, position, welcome);
+        self.replay(&found.events);
+    }
+
+    fn welcome(&self, address: Address, position: Position, welcome: Welcome) {
         self.told.set(position.sequence);
-        let welcome = Welcome::new(address, position, resumed);
         self.send(&match self.protocol {
             Protocol::Plain => greeting(address),
             Protocol::V1 => protocol::welcome(welcome),

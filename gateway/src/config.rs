@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use campanile_channel::watchdog::Watchdog;
-use campanile_messages::AllowOrigins;
+use campanile_messages::{AllowHosts, AllowOrigins};
 
 use crate::websocket::Limits;
 
@@ -31,8 +31,14 @@ pub struct GatewayConfig {
     /// How much of what was received lately is kept for clients that come back, and four times as
     /// much while they wait for the broker. What is no longer here is asked of it.
     pub recent_bytes: usize,
-    /// Which web pages may read event streams. Default: see [`AllowOrigins::Local`].
+    /// Which web pages may read event streams, and, where it is a list, open websockets. Default: see
+    /// [`AllowOrigins::Local`].
     pub allow_origins: AllowOrigins,
+    /// By which names beside the loopback ones the gateway may be asked where it listens on loopback
+    /// only. Default: none.
+    pub allow_hosts: AllowHosts,
+    /// Query parameters that are never read, also known ones.
+    pub ignored_params: Vec<String>,
     /// What a client may send in one message; past it the client is closed with 1009.
     pub client_limits: Limits,
     /// A request head that is not complete by then is refused, and a connection that the broker
@@ -69,6 +75,8 @@ impl Default for GatewayConfig {
             max_replay_bytes: 1 << 20,
             recent_bytes: 16 << 20,
             allow_origins: AllowOrigins::Local,
+            allow_hosts: AllowHosts::default(),
+            ignored_params: Vec::new(),
             client_limits: Limits { max_message_bytes: 64 << 10, max_fragments: 1_024 },
             handshake_limit: Duration::from_secs(10),
             ping_after: Duration::from_secs(25),

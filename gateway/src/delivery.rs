@@ -32,7 +32,8 @@ pub enum Delivery {
     Push(link::Ticket, ConnectionId, Arc<Framed>),
     /// The broker has confirmed what the registry asked for up to this ticket; the log stood here.
     Confirmed(Ticket, Position),
-    /// A client that came back, or one of its groups, goes on: what it has missed up to here.
+    /// A client that came back, or one of its groups, goes on, or a new one begins: what it has missed
+    /// or asked for up to here.
     Resumed(Ticket, Outcome, Position),
     /// All events up to here have been handed over.
     Mark(Position),
@@ -146,7 +147,7 @@ impl Deliveries {
                 Delivery::Event(framed)
                 | Delivery::Counted(_, _, framed)
                 | Delivery::Push(_, _, framed) => framed.len_bytes(),
-                Delivery::Resumed(_, Ok(missed), _) => missed.len() * OVERHEAD_BYTES,
+                Delivery::Resumed(_, Ok(found), _) => found.len() * OVERHEAD_BYTES,
                 _ => 0,
             };
         queue.waiting.push(delivery);

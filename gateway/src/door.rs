@@ -3,9 +3,8 @@
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use bytes::Bytes;
@@ -13,14 +12,16 @@ use campanile_messages::{ConnectionId, WorkerId};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, info};
 
 use crate::client;
 use crate::config::GatewayConfig;
 use crate::event_stream;
-use crate::head::Head;
+use crate::head::{Head, MAX_HEAD_BYTES};
+use crate::health::Health;
+use crate::origin::{self, Reader};
 use crate::page::Serve;
-use crate::protocol::Protocol;
+use crate::protocol::{self, Protocol};
 use crate::refusal::{COME_BACK_MILLIS, Refusal};
 use crate::registry::Registry;
 use crate::rewind::Rewind;
@@ -28,12 +29,15 @@ use crate::seats::Seat;
 use crate::session::{Opening, Session};
 use crate::socket::{Ending, Socket, Waiting};
 use crate::subscriptions::Since;
-use crate::websocket::Incoming;
 use crate::websocket::handshake::{self, Upgrade};
-use crate::wish::Wish;
+use crate::websocket::{CloseCode, Incoming, encode};
+use crate::wish::{Accepted, Wish};
 
 /// A client that is refused may take this long to read why.
 const REFUSAL_LIMIT: Duration = Duration::from_secs(2);
+
+/// How often at most a worker logs that a client offered an unknown subprotocol.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// Lets connections in to one worker.
 pub struct Door {
@@ -43,9 +47,10 @@ pub struct Door {
     registry: Addr<Registry>,
     page: Serve,
     listens_on: IpAddr,
-    /// The gateway has had no link for too long.
-    is_cut_off: Arc<AtomicBool>,
+    health: Health,
     last_connection: Cell<u64>,
+    /// When it was last logged that a client offered an unknown subprotocol.
+    logged_subprotocol: Cell<Option<Instant>>,
 }
 
 impl Door {
@@ -56,10 +61,18 @@ impl Door {
         registry: Addr<Registry>,
         page: Serve,
         listens_on: IpAddr,
-        is_cut_off: Arc<AtomicBool>,
+        health: Health,
     ) -> Self {
-        let last_connection = Cell::new(0);
-        Self { config, worker, registry, page, listens_on, is_cut_off, last_connection }
+        Self {
+            config,
+            worker,
+            registry,
+            page,
+            listens_on,
+            health,
+            last_connection: Cell::new(0),
+            logged_subprotocol: Cell::new(None),
+        }
     }
 
     /// Serves a connection up to the point where its session has started, or to its end.
@@ -80,61 +93,145 @@ impl Door {
         match self.check(&head) {
             Ok(Admitted::Websocket(upgrade, wish)) => {
                 received.drain(..len);
+                self.log_subprotocol(&upgrade);
                 let (response, protocol) = (upgrade.response(), upgrade.protocol);
                 self.open(stream, response, protocol, wish, received, seat);
             }
             Ok(Admitted::EventStream(wish)) => {
-                let response = event_stream::head(self.origin(&head), client::retry_millis());
+                let response = event_stream::head(self.reader(&head), client::retry_millis());
                 self.open(stream, response, Protocol::Events, wish, Vec::new(), seat);
             }
             Ok(Admitted::Page) => {
                 (self.page)(Rewind::new(received.into(), stream), Some(peer)).await;
             }
-            Err(refusal) => refuse(stream, peer, &refusal, self.origin(&head)).await,
+            Err(refusal) => match v1(&head).filter(|_| refusal.is_final()) {
+                Some(upgrade) => refuse_in_v1(stream, peer, &upgrade, &refusal).await,
+                None => {
+                    let refusal = refusal.to_method(&head.method);
+                    refuse(stream, peer, &refusal, self.reader(&head)).await;
+                }
+            },
         }
     }
 
-    /// Tells a client for which there is no room, in the way that makes it come back.
+    /// Answers a client for which there is no room, in the way that makes it come back, and health
+    /// checks as ever. While the gateway shuts down others get no answer: a proxy then tries another
+    /// gateway, as it does for one that does not listen.
     pub async fn turn_away(&self, mut stream: TcpStream, peer: SocketAddr) {
         let mut received = Vec::new();
-        match timeout(REFUSAL_LIMIT, read_head(&mut stream, &mut received)).await {
-            Ok(Ok(Some((head, _)))) if head.path == "/events" => {
-                refuse(stream, peer, &come_back(), self.origin(&head)).await;
-            }
-            _ => refuse(stream, peer, &Refusal::full(), None).await,
-        }
+        let read = timeout(REFUSAL_LIMIT, read_head(&mut stream, &mut received)).await;
+        let head = match read {
+            Ok(Ok(Some((head, _)))) => Some(head),
+            _ => None,
+        };
+        let refusal = match head.as_ref().and_then(|head| self.answer_to_check(head)) {
+            Some(answer) => answer,
+            None if self.health.is_draining() => return,
+            None if head.as_ref().is_some_and(|head| head.path == "/events") => come_back(),
+            None => Refusal::full(),
+        };
+        let method = head.as_ref().map_or("", |head| &head.method);
+        let reader = head.as_ref().and_then(|head| self.reader(head));
+        refuse(stream, peer, &refusal.to_method(method), reader).await;
     }
 
     fn check(&self, head: &Head) -> Result<Admitted, Refusal> {
-        let max_groups = self.config.max_groups;
+        if let Some(answer) = self.answer_to_check(head) {
+            return Err(answer);
+        }
+        let GatewayConfig { allow_hosts, allow_origins, .. } = &*self.config;
+        let is_websocket = handshake::is_meant(head);
         let admitted = match &*head.path {
-            "/" if handshake::is_meant(head) => {
-                let (upgrade, wish) = (Upgrade::check(head)?, Wish::read(&head.query, max_groups)?);
+            "/" if is_websocket => {
+                let upgrade = Upgrade::check(head)?;
+                origin::check_host(head, allow_hosts, self.listens_on)?;
+                origin::check_websocket(head, allow_origins, self.listens_on)?;
+                let wish = Wish::read(&head.query, self.accepted(upgrade.protocol))?;
                 if wish.since.is_some() && upgrade.protocol == Protocol::Plain {
                     return Err(Refusal::bad(
-                        "parameter since: a websocket without a subprotocol has no positions, open \
-                         it with campanile.v1",
+                        "parameters since and last: a websocket without a subprotocol has no \
+                         positions and no history, open it with campanile.v1",
                     ));
                 }
                 Admitted::Websocket(upgrade, wish)
             }
-            "/events" if !handshake::is_meant(head) => {
-                Admitted::EventStream(event_stream_wish(head, max_groups)?)
+            path => {
+                origin::check_host(head, allow_hosts, self.listens_on)?;
+                match path {
+                    _ if is_websocket => return Err(no_websocket_here(path)),
+                    "/events" => Admitted::EventStream(self.event_stream_wish(head)?),
+                    _ => return Ok(Admitted::Page),
+                }
             }
-            _ => return Ok(Admitted::Page),
         };
         // Last: a request that is wrong anyway should hear that first.
-        let has_broker = self.worker.get().is_some() && !self.is_cut_off.load(Ordering::Relaxed);
-        match &admitted {
-            _ if has_broker => Ok(admitted),
-            Admitted::EventStream(_) => Err(come_back()),
-            _ => Err(Refusal::no_broker()),
+        match self.hindrance() {
+            None => Ok(admitted),
+            Some(_) if matches!(admitted, Admitted::EventStream(_)) => Err(come_back()),
+            Some(hindrance) => Err(hindrance),
         }
     }
 
+    /// Why no newcomer is taken now, as it is said to a websocket; `None` if one is.
+    fn hindrance(&self) -> Option<Refusal> {
+        let has_broker = self.worker.get().is_some() && !self.health.is_cut_off();
+        (!has_broker).then(Refusal::no_broker)
+    }
+
+    /// The answer to a health check, by whatever name and from whatever page it comes.
+    fn answer_to_check(&self, head: &Head) -> Option<Refusal> {
+        let hindrance = match (&*head.path, &*head.method) {
+            ("/" | "*", "OPTIONS") => return Some(Refusal::options()),
+            ("/health/live", _) => None,
+            ("/health/ready", _) => self.health.condition().hindrance(),
+            _ => return None,
+        };
+        Some(match &*head.method {
+            "GET" | "HEAD" | "OPTIONS" => Refusal::health(hindrance),
+            method => Refusal::health_method(method),
+        })
+    }
+
     /// The page that asks, if it may read.
-    fn origin<'a>(&self, head: &'a Head) -> Option<&'a str> {
-        self.config.allow_origins.allowed(head.one("origin")?, self.listens_on)
+    fn reader<'a>(&self, head: &'a Head) -> Option<Reader<'a>> {
+        Reader::of(head, &self.config.allow_origins, self.listens_on)
+    }
+
+    fn accepted(&self, protocol: Protocol) -> Accepted<'_> {
+        let GatewayConfig { max_groups, ignored_params, .. } = &*self.config;
+        Accepted { protocol, max_groups: *max_groups, ignored: ignored_params }
+    }
+
+    /// What the client of an event stream wants. A browser that comes back says in a header what it
+    /// has seen, and still has the position in the URL with which it first came.
+    fn event_stream_wish(&self, head: &Head) -> Result<Wish, Refusal> {
+        match &*head.method {
+            "GET" => {}
+            "OPTIONS" => return Err(Refusal::preflight()),
+            method => return Err(Refusal::method(method, "an event stream opens with GET")),
+        }
+        let mut wish = Wish::read(&head.query, self.accepted(Protocol::Events))?;
+        let mut last_ids = head.all("last-event-id").filter(|id| !id.is_empty());
+        if let Some(last_id) = last_ids.next() {
+            // Two that differ are no position.
+            let is_one = last_ids.all(|other| other == last_id);
+            wish.since = Some(if is_one { Since::read(last_id) } else { Since::Malformed });
+        }
+        Ok(wish)
+    }
+
+    /// A browser would fail the connection by itself, without a reason that a page could see.
+    fn log_subprotocol(&self, upgrade: &Upgrade) {
+        let Some(offered) = &upgrade.unknown_subprotocol else { return };
+        let was_logged = self.logged_subprotocol.get();
+        if was_logged.is_none_or(|logged| logged.elapsed() >= LOG_AGAIN) {
+            self.logged_subprotocol.set(Some(Instant::now()));
+            info!(
+                ?offered,
+                "a websocket offered an unknown subprotocol and got the plain dialect; a browser \
+                 does not accept that (campanile.v1 is known, or none)"
+            );
+        }
     }
 
     fn open(
@@ -174,19 +271,25 @@ fn come_back() -> Refusal {
     Refusal::come_back(rand::random_range(COME_BACK_MILLIS))
 }
 
-/// What the client of an event stream wants. A browser that comes back says in a header what it has
-/// seen, and still has the position in the URL with which it first came.
-fn event_stream_wish(head: &Head, max_groups: usize) -> Result<Wish, Refusal> {
-    match &*head.method {
-        "GET" => {}
-        "OPTIONS" => return Err(Refusal::preflight()),
-        method => return Err(Refusal::method(method, "an event stream opens with GET")),
-    }
-    let mut wish = Wish::read(&head.query, max_groups)?;
-    if let Some(last_id) = head.one("last-event-id").filter(|id| !id.is_empty()) {
-        wish.since = Some(Since::read(last_id));
-    }
-    Ok(wish)
+fn no_websocket_here(path: &str) -> Refusal {
+    let sentence = match path {
+        "/events" => {
+            "no websocket at /events: websockets are at /, event streams at /events without the \
+             headers of an upgrade"
+                .to_owned()
+        }
+        path => {
+            let path: String = path.chars().take(100).collect();
+            format!("no websocket at {path:?}: websockets are at /")
+        }
+    };
+    Refusal::not_found(&sentence)
+}
+
+/// A handshake in order that offers `campanile.v1`.
+fn v1(head: &Head) -> Option<Upgrade> {
+    let upgrade = handshake::is_meant(head).then(|| Upgrade::check(head))?;
+    upgrade.ok().filter(|upgrade| upgrade.protocol == Protocol::V1)
 }
 
 /// Reads until a head is complete and answers it with its length; `None` if the client is gone.
@@ -200,27 +303,48 @@ pub async fn read_head(
 ) -> Result<Option<(Head, usize)>, Refusal> {
     received.reserve(1024);
     loop {
+        let before = received.len();
         match stream.read_buf(received).await {
             Ok(0) | Err(_) => return Ok(None),
             Ok(_) => {}
         }
-        if let Some(read) = Head::parse(received)? {
+        // A head that comes byte by byte is not to be parsed again for each.
+        let may_be_news =
+            before == 0 || received[before..].contains(&b'\n') || received.len() >= MAX_HEAD_BYTES;
+        if may_be_news && let Some(read) = Head::parse(received)? {
             return Ok(Some(read));
         }
     }
 }
 
-/// Answers a refusal and sees the connection to its end. `allow_origin` is the page that may read
-/// it.
+/// Answers a refusal and sees the connection to its end. `reader` is the page that may read it.
 pub async fn refuse(
     stream: TcpStream,
     peer: SocketAddr,
     refusal: &Refusal,
-    allow_origin: Option<&str>,
+    reader: Option<Reader<'_>>,
 ) {
     debug!(%peer, status = refusal.status, "refused a request");
-    let response: Bytes = refusal.response(allow_origin);
-    let socket = Socket::new(stream, response.len());
-    socket.close(response, Waiting::Flush);
+    end(stream, refusal.response(reader)).await;
+}
+
+/// Opens a websocket only to say why the client is not let in: a browser cannot see the status of a
+/// handshake, and would try again for ever.
+async fn refuse_in_v1(stream: TcpStream, peer: SocketAddr, upgrade: &Upgrade, refusal: &Refusal) {
+    debug!(%peer, status = refusal.status, code = refusal.code, "refused a websocket by message");
+    let close = CloseCode::PolicyViolation.code();
+    let parts = [
+        upgrade.response(),
+        protocol::refused(refusal.code, refusal.sentence()),
+        encode::close_with(close, refusal.sentence()),
+    ];
+    // The client has no longer than for any other refusal, whatever it still sends.
+    let _ = timeout(REFUSAL_LIMIT, end(stream, parts.concat().into())).await;
+}
+
+/// Sends the last bytes, and sees the connection to its end.
+async fn end(stream: TcpStream, last: Bytes) {
+    let socket = Socket::new(stream, last.len());
+    socket.close(last, Waiting::Flush);
     Ending::new(socket, REFUSAL_LIMIT).await;
 }

@@ -12,16 +12,16 @@ use bytes::Bytes;
 use campanile_messages::link::Gap;
 use campanile_messages::{Content, Position};
 
+use crate::origin::Reader;
 use crate::protocol::{SaidGap, Welcome};
 
 /// Says nothing; shows that the stream is alive.
 pub const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 
-/// The head of the response; `allow_origin` is the value of `Access-Control-Allow-Origin`.
-/// `retry_millis` is how long the client waits before it comes back, whenever that will be.
-pub fn head(allow_origin: Option<&str>, retry_millis: u32) -> Bytes {
-    let allow = allow_origin
-        .map_or(String::new(), |origin| format!("Access-Control-Allow-Origin: {origin}\r\n"));
+/// The head of the response; `reader` is the page that may read it. `retry_millis` is how long the
+/// client waits before it comes back, whenever that will be.
+pub fn head(reader: Option<Reader<'_>>, retry_millis: u32) -> Bytes {
+    let allow = reader.map_or(String::new(), Reader::headers);
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
          Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\nVary: Origin\r\n{allow}\
@@ -82,10 +82,13 @@ fn block(name: Option<&str>, id: Option<Position>, data: &str) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::{Address, ConnectionId, WorkerId};
+    use std::net::Ipv4Addr;
+
+    use campanile_messages::{Address, AllowOrigins, ConnectionId, WorkerId};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::head::Head;
     use crate::protocol::Lost;
 
     const P: Position = Position { epoch: 0xab, sequence: 7 };
@@ -125,7 +128,10 @@ mod tests {
 
     #[test]
     fn a_page_of_an_allowed_origin_may_read_and_no_proxy_may_hold_back() {
-        let head = head(Some("*"), 1_500);
+        let request = Head::parse(b"GET /events HTTP/1.1\r\nOrigin: http://a\r\n\r\n");
+        let (request, _) = request.expect("well-formed").expect("complete");
+        let reader = Reader::of(&request, &AllowOrigins::Any, Ipv4Addr::LOCALHOST.into());
+        let head = head(reader, 1_500);
         let head = std::str::from_utf8(&head).expect("UTF-8");
         assert!(head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"));
         assert!(head.contains("\r\nX-Accel-Buffering: no\r\n"));

@@ -19,6 +19,8 @@ pub struct Head {
     pub query: String,
     /// 0 for HTTP/1.0, 1 for HTTP/1.1.
     pub minor_version: u8,
+    /// The host that the target names, if it is in absolute form.
+    pub authority: Option<String>,
     /// Names in lower case, values without the white space around them.
     headers: Vec<(String, String)>,
 }
@@ -38,13 +40,17 @@ impl Head {
             Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Refusal::large_head()),
             Err(error) => return Err(Refusal::bad(&format!("not an HTTP/1 request: {error}"))),
         };
-        let target = origin_form(request.path.expect("set by a complete parse"));
+        let target = request.path.expect("set by a complete parse");
+        let (authority, target) = split_authority(target);
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        // `http://host?query` has an empty path, which means the root.
+        let path = if path.is_empty() { "/" } else { path };
         let head = Self {
             method: request.method.expect("set by a complete parse").to_owned(),
             path: path.to_owned(),
             query: query.to_owned(),
             minor_version: request.version.expect("set by a complete parse"),
+            authority: authority.map(str::to_owned),
             headers: request
                 .headers
                 .iter()
@@ -58,7 +64,7 @@ impl Head {
     }
 
     /// All values of a header, whose name is given in lower case.
-    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> + Clone {
         self.headers.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
@@ -70,25 +76,27 @@ impl Head {
 
     /// Whether a comma-separated header holds a token, in whatever case.
     pub fn lists(&self, name: &str, token: &str) -> bool {
-        self.tokens(name).any(|listed| listed.eq_ignore_ascii_case(token))
+        self.listed(name).any(|listed| listed.eq_ignore_ascii_case(token))
     }
 
-    /// Whether a comma-separated header holds exactly this token.
-    pub fn lists_exactly(&self, name: &str, token: &str) -> bool {
-        self.tokens(name).any(|listed| listed == token)
-    }
-
-    fn tokens(&self, name: &str) -> impl Iterator<Item = &str> {
+    /// The parts of a comma-separated header, which may be empty.
+    pub fn listed(&self, name: &str) -> impl Iterator<Item = &str> + Clone {
         self.all(name).flat_map(|value| value.split(',')).map(str::trim)
     }
 }
 
-/// A target without scheme and host: RFC 9112 section 3.2.2 has every server accept those.
-fn origin_form(target: &str) -> &str {
-    let rest = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://"));
-    match rest {
-        None => target,
-        Some(rest) => rest.find('/').map_or("/", |path| &rest[path..]),
+/// Takes a target in absolute form apart: the host that it names, and the rest. Every server must
+/// accept that form (RFC 9112 section 3.2.2), and some clients write a websocket's URL as it is.
+fn split_authority(target: &str) -> (Option<&str>, &str) {
+    let absolute = target.split_once("://").filter(|(scheme, _)| {
+        ["http", "https", "ws", "wss"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+    });
+    match absolute {
+        None => (None, target),
+        Some((_, rest)) => {
+            let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            (Some(authority), rest)
+        }
     }
 }
 
@@ -107,15 +115,27 @@ mod tests {
         assert_eq!(head.one("host"), Some("h"));
         assert_eq!(head.one("connection"), None);
         assert!(head.lists("connection", "b") && head.lists("connection", "C"));
-        assert!(!head.lists_exactly("connection", "b"));
+        assert_eq!(head.listed("connection").collect::<Vec<_>>(), ["a", "B", "c"]);
     }
 
     #[test]
-    fn a_target_may_name_its_host() {
-        for (target, path) in [("http://h:1/a?b=c", "/a"), ("http://h", "/"), ("*", "*")] {
+    fn a_target_may_name_its_scheme_and_host_in_any_case() {
+        for (target, authority, path, query) in [
+            ("http://h:1/a?b=c", Some("h:1"), "/a", "b=c"),
+            ("HTTP://h/?group=a", Some("h"), "/", "group=a"),
+            ("ws://h/?group=a", Some("h"), "/", "group=a"),
+            ("WsS://h:443?group=/", Some("h:443"), "/", "group=/"),
+            ("https://h", Some("h"), "/", ""),
+            ("http://?a", Some(""), "/", "a"),
+            ("*", None, "*", ""),
+            ("/http://h/", None, "/http://h/", ""),
+            ("/?u=http://h/", None, "/", "u=http://h/"),
+            ("ftp://h/", None, "ftp://h/", ""),
+        ] {
             let bytes = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
             let (head, _) = Head::parse(bytes.as_bytes()).expect("well-formed").expect("complete");
-            assert_eq!(head.path, path);
+            let read = (head.authority.as_deref(), &*head.path, &*head.query);
+            assert_eq!(read, (authority, path, query), "{target}");
         }
     }
 

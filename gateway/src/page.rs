@@ -14,6 +14,7 @@ use futures_util::future::LocalBoxFuture;
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::heads::{PositionSource, position};
 use crate::rewind::Rewind;
 
 const HTML: &str = include_str!("../page/index.html");
@@ -35,14 +36,15 @@ const DISCONNECT_LIMIT: Duration = Duration::from_secs(2);
 pub type Serve = Rc<dyn Fn(Rewind, Option<SocketAddr>) -> LocalBoxFuture<'static, ()>>;
 
 /// The page's server for one thread. `publisher_url` is shown to the page; `:PORT` and an empty one
-/// mean its own host.
+/// mean its own host; `source` tells where the log ends.
 ///
 /// # Panics
 /// Never: the service is made without anything that could fail.
-pub async fn server(publisher_url: &str) -> Serve {
+pub async fn server(publisher_url: &str, source: PositionSource) -> Serve {
     let html = web::Data::new(HTML.replace(PUBLISHER_URL, &escape(publisher_url)));
     let app = App::new()
         .app_data(html)
+        .app_data(web::Data::new(source))
         .wrap(
             DefaultHeaders::new()
                 .add((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -53,6 +55,7 @@ pub async fn server(publisher_url: &str) -> Serve {
         .service(web::resource("/page.css").get(css).head(css))
         .service(web::resource("/page.js").get(js).head(js))
         .service(web::resource("/campanile.js").get(client).head(client))
+        .service(web::resource("/position").get(position).head(position))
         .default_service(web::to(not_found));
     let service = HttpService::build()
         .keep_alive(KeepAlive::Disabled)
@@ -105,18 +108,10 @@ async fn client() -> HttpResponse {
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
     let path: String = request.path().chars().take(100).collect();
-    let sentence = match &*path {
-        // Without the headers of a websocket the front door would have kept it.
-        "/events" => {
-            "no websocket at /events: websockets are at /, event streams at /events without the \
-             headers of an upgrade"
-                .to_owned()
-        }
-        _ => {
-            format!("nothing at {path}: the page and websockets are at /, event streams at /events")
-        }
-    };
-    HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body(sentence + "\n")
+    let sentence = format!(
+        "nothing at {path:?}: the page and websockets are at /, event streams at /events\n"
+    );
+    HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body(sentence)
 }
 
 /// For an attribute of HTML.

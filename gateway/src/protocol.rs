@@ -11,6 +11,7 @@ use campanile_messages::link::Gap;
 use campanile_messages::{Address, Audience, Content, GroupName, Position};
 use serde::{Deserialize, Serialize};
 
+use crate::history::SaidHistory;
 use crate::subscriptions::Since;
 use crate::websocket::encode::{Opcode, frame};
 
@@ -117,6 +118,8 @@ struct RawRequest<'a> {
 /// # Errors
 /// What to answer with [`error`].
 pub fn read(text: &str) -> Result<Request, RequestError> {
+    // Some libraries begin every text with a byte order mark, which is no JSON.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // serde would take an array for a struct too.
     if !text.trim_start().starts_with('{') {
         return Err(RequestError::Malformed("a JSON object is accepted".to_owned()));
@@ -250,6 +253,8 @@ pub struct Welcome {
     position: String,
     #[serde(flatten)]
     resumed: Option<SaidResumed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<SaidHistory>,
 }
 
 impl Welcome {
@@ -260,7 +265,13 @@ impl Welcome {
             connection: address.connection.0,
             position: position.to_string(),
             resumed: resumed.map(Into::into),
+            history: None,
         }
+    }
+
+    /// The same for a new listener that first hears of the past.
+    pub fn with_history(self, history: SaidHistory) -> Self {
+        Self { history: Some(history), ..self }
     }
 }
 
@@ -350,6 +361,11 @@ pub fn pong() -> Bytes {
     Said::Pong.frame()
 }
 
+/// The only message to a client that is not let in: it must not come back with the same request.
+pub fn refused(code: &str, message: &str) -> Bytes {
+    Said::Error { code, message: message.to_owned(), group: None }.frame()
+}
+
 /// The answer to a message that is none.
 pub fn error(error: &RequestError) -> Bytes {
     let group = error.group().map(|group| &**group);
@@ -433,10 +449,12 @@ mod tests {
         );
         assert_eq!(read(r#"{"type":"leave","group":"a"}"#), Ok(Request::Leave(group("a"))));
         assert_eq!(read(r#" {"type":"ping"} "#), Ok(Request::Ping));
+        assert_eq!(read("\u{feff}{\"type\":\"ping\"}"), Ok(Request::Ping));
         for (text, code) in [
             ("", "malformed"),
             ("[]", "malformed"),
             (r#"["join","a"]"#, "malformed"),
+            ("\u{feff}\u{feff}{\"type\":\"ping\"}", "malformed"),
             ("{}", "malformed"),
             (r#"{"type":"join","group":"a","sinse":"P"}"#, "malformed"),
             (r#"{"type":"leave","group":"a","since":"P"}"#, "malformed"),

@@ -5,7 +5,7 @@
 //! was away for longer, from the broker. Bounded in bytes: the oldest events go first, but later
 //! while somebody waits for them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use campanile_channel::outbox::SLICE_BYTES;
@@ -13,6 +13,7 @@ use campanile_messages::Audience;
 
 use crate::delivery::Framed;
 use crate::protocol::Lost;
+use crate::resumes::Found;
 
 /// What an event costs besides its content: its entries here, and its frames' heads.
 const OVERHEAD_BYTES: usize = 512;
@@ -145,6 +146,53 @@ impl Recent {
         Missed::Events(events)
     }
 
+    /// What a new listener to these audiences hears of the past: the newest `max_events` of all
+    /// together, of `max_bytes` as [`missed`](Self::missed) counts them, or one of any size. Besides,
+    /// of which audiences the broker may have more that belongs to it; what is found is without that.
+    pub fn history(
+        &self,
+        max_events: usize,
+        audiences: &[Audience],
+        max_bytes: usize,
+    ) -> (Found, Vec<Audience>) {
+        let mut unknown = Vec::new();
+        // Of one audience or another, events up to this sequence are not here.
+        let (mut floor, mut is_complete) = (0, true);
+        // The newest event of each audience that was not looked at yet, the newest of all on top.
+        let mut newest = BinaryHeap::new();
+        let tails: Vec<_> = audiences.iter().map(|audience| self.tails.get(audience)).collect();
+        for (place, (audience, tail)) in audiences.iter().zip(&tails).enumerate() {
+            match tail {
+                Some(tail) if tail.complete_after <= tail.expired => {
+                    is_complete &= tail.expired == 0;
+                }
+                unknown_tail => {
+                    floor = floor.max(unknown_tail.map_or(u64::MAX, |tail| tail.complete_after));
+                    unknown.push(audience.clone());
+                }
+            }
+            newest.extend(tail.and_then(|tail| tail.last_of(tail.events.len(), place)));
+        }
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        while let Some((sequence, place, kept)) = newest.pop()
+            && sequence > floor
+            && let Some(tail) = tails[place]
+        {
+            let event = &tail.events[kept].event;
+            bytes += replay_bytes(event);
+            if events.len() == max_events || bytes > max_bytes as u64 && !events.is_empty() {
+                // There is more than was asked for, whatever the broker has.
+                (is_complete, unknown) = (false, Vec::new());
+                break;
+            }
+            events.push(event.clone());
+            newest.extend(tail.last_of(kept, place));
+        }
+        events.reverse();
+        is_complete &= unknown.is_empty();
+        (Found { events, is_complete }, unknown)
+    }
+
     /// Drops the oldest events past the bound, which is wider while clients wait for the rest of
     /// what is fetched for them.
     pub fn trim(&mut self, is_fetching: bool) {
@@ -177,6 +225,12 @@ impl Recent {
 }
 
 impl Tail {
+    /// The last of the first `kept` events: its sequence, whose tail this is, and its place here.
+    fn last_of(&self, kept: usize, whose: usize) -> Option<(u64, usize, usize)> {
+        let last = kept.checked_sub(1)?;
+        Some((self.events.get(last)?.event.sequence(), whose, last))
+    }
+
     fn after(complete_after: u64) -> Self {
         Self { complete_after, expired: 0, events: VecDeque::new() }
     }
@@ -296,6 +350,63 @@ mod tests {
         assert!(sequences(recent.missed(2, &[group(1)], MAX)).is_empty());
         recent.forget(&group(1));
         assert_eq!(unknown(recent.missed(2, &[group(1)], MAX)), [group(1)]);
+    }
+
+    fn history(recent: &Recent, max: usize, names: &[u8]) -> (Vec<u64>, bool, Vec<Audience>) {
+        let audiences: Vec<_> = names.iter().map(|name| group(*name)).collect();
+        let (found, unknown) = recent.history(max, &audiences, MAX);
+        let sequences = found.events.iter().map(|event| event.sequence()).collect();
+        (sequences, found.is_complete, unknown)
+    }
+
+    fn past(name: u8, expired: u64, complete_after: u64, sequences: &[u64]) -> Past {
+        let events = sequences.iter().map(|sequence| event(*sequence, &group(name))).collect();
+        Past { expired, complete_after, events }
+    }
+
+    #[test]
+    fn a_new_listener_hears_the_newest_of_all_its_audiences() {
+        let mut recent = Recent::new(1 << 20);
+        recent.add_past(&group(1), past(1, 0, 0, &[2, 5, 9]));
+        recent.add_past(&group(2), past(2, 0, 0, &[3, 8]));
+        let all = usize::MAX;
+        assert_eq!(history(&recent, all, &[1, 2]), (vec![2, 3, 5, 8, 9], true, vec![]));
+        assert_eq!(history(&recent, 5, &[1, 2]), (vec![2, 3, 5, 8, 9], true, vec![]));
+        assert_eq!(history(&recent, 4, &[1, 2]), (vec![3, 5, 8, 9], false, vec![]));
+        assert_eq!(history(&recent, 1, &[2]), (vec![8], false, vec![]));
+        assert_eq!(history(&recent, all, &[]), (vec![], true, vec![]));
+    }
+
+    #[test]
+    fn what_is_expired_is_left_out_and_said() {
+        let mut recent = Recent::new(1 << 20);
+        recent.add_past(&group(1), past(1, 4, 4, &[5, 9]));
+        recent.add_past(&group(2), past(2, 0, 0, &[3, 8]));
+        assert_eq!(history(&recent, 9, &[1, 2]), (vec![3, 5, 8, 9], false, vec![]));
+        assert_eq!(history(&recent, 9, &[2]), (vec![3, 8], true, vec![]));
+    }
+
+    #[test]
+    fn a_new_listener_hears_no_older_event_before_it_is_known_what_is_between() {
+        let mut recent = Recent::new(1 << 20);
+        recent.add_past(&group(1), past(1, 0, 0, &[2, 5, 9]));
+        recent.add(7, &group(2), event(7, &group(2)));
+        let unknown = vec![group(2)];
+        assert_eq!(history(&recent, 3, &[1, 2]), (vec![7, 9], false, unknown));
+        assert_eq!(history(&recent, 1, &[1, 2]), (vec![9], false, vec![]), "that is enough");
+        assert_eq!(history(&recent, 9, &[3]), (vec![], false, vec![group(3)]));
+    }
+
+    #[test]
+    fn the_newest_that_fit_are_whole_events_and_one_has_any_size() {
+        let mut recent = Recent::new(1 << 20);
+        recent.add_past(&group(1), past(1, 0, 0, &[2, 5, 9]));
+        let each = 4 + SLICE_BYTES;
+        for (max_bytes, count) in [(3 * each, 3), (3 * each - 1, 2), (each, 1), (0, 1)] {
+            let (found, unknown) = recent.history(usize::MAX, &[group(1)], max_bytes);
+            assert_eq!((found.len(), found.is_complete), (count, count == 3), "{max_bytes}");
+            assert_eq!(unknown, []);
+        }
     }
 
     #[derive(Debug, Clone)]

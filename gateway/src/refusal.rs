@@ -4,69 +4,107 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
+use crate::origin::Reader;
+
 /// When an event stream for which there is no room or no broker is worth another try. Each client
 /// gets its own time out of these, or a refused crowd would come back in step.
 pub const COME_BACK_MILLIS: RangeInclusive<u32> = 3_000..=8_000;
 
-/// An HTTP error with a sentence that says what to do.
+/// An HTTP error with a sentence that says what to do, or another short answer of the front door.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The HTTP status, 4xx or 5xx.
+    /// The HTTP status.
     pub status: u16,
+    /// What is wrong, in one word for programs: `code` of an `error` in `campanile.v1`.
+    pub code: &'static str,
     /// Headers of this refusal alone, each with its line end.
     headers: &'static str,
     sentence: String,
+    /// The request was a HEAD: the answer has no body, and says how long it would be.
+    is_for_head: bool,
 }
 
+const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";
+
+/// For what changes from one moment to the next.
+const UNCACHED_TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n\
+     Cache-Control: no-store\r\nAllow: GET, HEAD, OPTIONS\r\n";
+
 impl Refusal {
+    fn new(status: u16, code: &'static str, headers: &'static str, sentence: String) -> Self {
+        Self { status, code, headers, sentence, is_for_head: false }
+    }
+
     /// 400.
     pub fn bad(sentence: &str) -> Self {
-        Self { status: 400, headers: "", sentence: sentence.to_owned() }
+        Self::coded("bad_request", sentence)
+    }
+
+    /// 400 with a code of its own.
+    pub fn coded(code: &'static str, sentence: &str) -> Self {
+        Self::new(400, code, TEXT, sentence.to_owned())
+    }
+
+    /// 403.
+    pub fn forbidden(code: &'static str, sentence: String) -> Self {
+        Self::new(403, code, TEXT, sentence)
+    }
+
+    /// 404.
+    pub fn not_found(sentence: &str) -> Self {
+        Self::new(404, "not_found", TEXT, sentence.to_owned())
     }
 
     /// 405.
     pub fn method(method: &str, accepted: &str) -> Self {
-        let sentence = format!("method {method}: {accepted}");
-        Self { status: 405, headers: "Allow: GET\r\n", sentence }
+        let headers = "Allow: GET\r\nContent-Type: text/plain; charset=utf-8\r\n";
+        Self::new(405, "method_not_allowed", headers, format!("method {method}: {accepted}"))
+    }
+
+    /// 405 for a health check.
+    pub fn health_method(method: &str) -> Self {
+        let sentence = format!("method {method}: accepted are GET, HEAD and OPTIONS");
+        Self::new(405, "method_not_allowed", UNCACHED_TEXT, sentence)
     }
 
     /// 408.
     pub fn timeout() -> Self {
-        let sentence = "the request did not arrive in time".to_owned();
-        Self { status: 408, headers: "", sentence }
+        Self::new(408, "timeout", TEXT, "the request did not arrive in time".to_owned())
     }
 
     /// 426.
     pub fn websocket_version() -> Self {
+        let headers = "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n\
+             Content-Type: text/plain; charset=utf-8\r\n";
         let sentence = "Sec-WebSocket-Version must be 13".to_owned();
-        let headers = "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n";
-        Self { status: 426, headers, sentence }
+        Self::new(426, "websocket_version", headers, sentence)
     }
 
     /// 431.
     pub fn large_head() -> Self {
         let sentence = "the request line and headers take more than 16 KiB or 64 lines".to_owned();
-        Self { status: 431, headers: "", sentence }
+        Self::new(431, "large_head", TEXT, sentence)
     }
 
     /// 503: there has been no broker yet, or none for long.
     pub fn no_broker() -> Self {
+        let headers = "Retry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n";
         let sentence = "this gateway has no link to its broker, try again or another".to_owned();
-        Self { status: 503, headers: "Retry-After: 1\r\n", sentence }
+        Self::new(503, "no_broker", headers, sentence)
     }
 
     /// 503: `--max-connections`.
     pub fn full() -> Self {
+        let headers = "Retry-After: 10\r\nContent-Type: text/plain; charset=utf-8\r\n";
         let sentence = "this gateway has as many connections as it takes, try another".to_owned();
-        Self { status: 503, headers: "Retry-After: 10\r\n", sentence }
+        Self::new(503, "gateway_full", headers, sentence)
     }
 
     /// 200, and come back after a time out of [`COME_BACK_MILLIS`]: an `EventSource` gives up for
     /// good on any other status.
     pub fn come_back(retry_millis: u32) -> Self {
-        let sentence = format!("retry: {retry_millis}\n");
         let headers = "Content-Type: text/event-stream\r\nCache-Control: no-store\r\n";
-        Self { status: 200, headers, sentence }
+        Self::new(200, "come_back", headers, format!("retry: {retry_millis}\n"))
     }
 
     /// 204: a page may open an event stream.
@@ -74,17 +112,45 @@ impl Refusal {
         let headers = "Access-Control-Allow-Methods: GET\r\n\
              Access-Control-Allow-Headers: cache-control, last-event-id\r\n\
              Access-Control-Max-Age: 5\r\n";
-        Self { status: 204, headers, sentence: String::new() }
+        Self::new(204, "preflight", headers, String::new())
     }
 
-    /// The whole response; the connection ends after it. `allow_origin` is the value of
-    /// `Access-Control-Allow-Origin`, if it is to have one.
-    pub fn response(&self, allow_origin: Option<&str>) -> Bytes {
-        let Self { status, headers, sentence } = self;
+    /// The answer to a health check: 200 `ok`, or 503 and the word that says what is missing.
+    pub fn health(hindrance: Option<&'static str>) -> Self {
+        let (status, word) = hindrance.map_or((200, "ok"), |word| (503, word));
+        Self::new(status, word, UNCACHED_TEXT, word.to_owned())
+    }
+
+    /// 200 without a body: what `OPTIONS /` is answered, the default check of HAProxy.
+    pub fn options() -> Self {
+        Self::new(200, "options", "Allow: GET, HEAD, OPTIONS\r\n", String::new())
+    }
+
+    /// The same as the answer to a request with this method: that to a HEAD has no body.
+    pub fn to_method(mut self, method: &str) -> Self {
+        self.is_for_head = method == "HEAD";
+        self
+    }
+
+    /// Whether the same request would be refused again, so that its client should not repeat it.
+    pub fn is_final(&self) -> bool {
+        matches!(self.status, 400 | 403 | 404)
+    }
+
+    /// What a reader is told.
+    pub fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
+    /// The whole response; the connection ends after it. `reader` is the page that may read it.
+    pub fn response(&self, reader: Option<Reader<'_>>) -> Bytes {
+        let Self { status, headers, sentence, is_for_head, .. } = self;
         let phrase = match status {
             200 => "OK",
             204 => "No Content",
             400 => "Bad Request",
+            403 => "Forbidden",
+            404 => "Not Found",
             405 => "Method Not Allowed",
             408 => "Request Timeout",
             426 => "Upgrade Required",
@@ -92,19 +158,18 @@ impl Refusal {
             _ => "Service Unavailable",
         };
         let connection = if *status == 426 { "close, Upgrade" } else { "close" };
-        let allow = allow_origin.map_or(String::new(), |origin| {
-            format!("Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n")
-        });
-        let body = match status {
-            204 => "\r\n".to_owned(),
-            200 => format!("Content-Length: {}\r\n\r\n{sentence}\n", sentence.len() + 1),
-            _ => format!(
-                "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{sentence}\n",
-                sentence.len() + 1
-            ),
+        let cors = reader.map_or(String::new(), |reader| reader.headers() + "Vary: Origin\r\n");
+        let body = if sentence.is_empty() { String::new() } else { format!("{sentence}\n") };
+        let length = match status {
+            204 => String::new(),
+            _ => format!("Content-Length: {}\r\n", body.len()),
         };
-        format!("HTTP/1.1 {status} {phrase}\r\nConnection: {connection}\r\n{headers}{allow}{body}")
-            .into()
+        let body = if *is_for_head { "" } else { &*body };
+        format!(
+            "HTTP/1.1 {status} {phrase}\r\nConnection: {connection}\r\n{headers}{cors}{length}\r\n\
+             {body}"
+        )
+        .into()
     }
 }
 
@@ -121,10 +186,14 @@ mod tests {
               this gateway has no link to its broker, try again or another\n"
         );
         assert_eq!(
-            &Refusal::come_back(5000).response(Some("http://h"))[..],
+            &Refusal::come_back(5000).response(None)[..],
             b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n\
-              Cache-Control: no-store\r\nAccess-Control-Allow-Origin: http://h\r\nVary: Origin\r\n\
-              Content-Length: 13\r\n\r\nretry: 5000\n\n"
+              Cache-Control: no-store\r\nContent-Length: 13\r\n\r\nretry: 5000\n\n"
+        );
+        assert_eq!(
+            &Refusal::bad("no").to_method("HEAD").response(None)[..],
+            b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
+              Content-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\n\r\n"
         );
     }
 }

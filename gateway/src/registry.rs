@@ -24,10 +24,10 @@ use crate::counting::{Awaited, Counting};
 use crate::delivery::{Deliveries, Delivery, Framed};
 use crate::interest::MAX_AUDIENCES;
 use crate::protocol::{Lost, Protocol, Resumed};
-use crate::resumes::{Outcome as Found, Resume};
+use crate::resumes::{Found, Outcome as Answered, Resume};
 use crate::socket::{Socket, Waiting};
 use crate::subscriptions::{
-    Change, Confirmed, Joining, Since, Standing, Step, Subscriptions, Ticket,
+    Change, Confirmed, Joining, Since, Standing, Start, Step, Subscriptions, Ticket,
 };
 use crate::websocket::CloseCode;
 
@@ -467,8 +467,8 @@ impl Registry {
         for confirmed in confirmed {
             match confirmed {
                 Confirmed::Done(step, resumed) => self.complete(&step, position, resumed),
-                Confirmed::Missed { ticket, since, audiences } => {
-                    missed.push(Resume { worker: self.index, ticket, since, audiences });
+                Confirmed::Missed { ticket, start, audiences } => {
+                    missed.push(Resume { worker: self.index, ticket, start, audiences });
                 }
             }
         }
@@ -478,11 +478,15 @@ impl Registry {
     }
 
     /// What a client missed is written past the bound of its outbox, with a bound of its own.
-    fn resume(&mut self, ticket: Ticket, found: Found, position: Position) {
-        let Some((step, since)) = self.subscriptions.resume(ticket) else { return };
+    fn resume(&mut self, ticket: Ticket, found: Answered, position: Position) {
+        let Some((step, start)) = self.subscriptions.resume(ticket) else { return };
         let (Step::Attach(connection) | Step::Join(connection, _)) = step;
         let Some(client) = self.subscriptions.get(connection) else { return };
-        let missed = found.and_then(|mut missed| {
+        let since = match start {
+            Start::Behind(since) => since,
+            Start::History(_) => return self.begin_with_history(&step, found, position),
+        };
+        let missed = found.and_then(|Found { events: mut missed, .. }| {
             // A connection may join a group again that it was left out of an event of.
             missed.retain(|event| event.except_at(self.worker.get()) != Some(connection));
             let has_room = missed.is_empty() || client.has_room(&self.config);
@@ -503,19 +507,34 @@ impl Registry {
         }
     }
 
+    /// A new listener is greeted, and hears what it asked for of the past. (Nothing waits for it yet,
+    /// so there is room.)
+    fn begin_with_history(&mut self, step: &Step, found: Answered, cursor: Position) {
+        let (Step::Attach(connection) | Step::Join(connection, _)) = *step;
+        let nothing = || Found { events: Vec::new(), is_complete: false };
+        let found = found.unwrap_or_else(|_| nothing());
+        self.greet(connection, |client, address| {
+            client.greet_with_history(address, cursor, &found);
+        });
+    }
+
+    fn greet(&mut self, connection: ConnectionId, greet: impl FnOnce(&Client, Address)) {
+        let (Some(&worker), Some(client)) = (self.worker.get(), self.subscriptions.get(connection))
+        else {
+            return;
+        };
+        greet(client, Address { worker, connection });
+        if let Some(eager) = self.eager.remove(&connection) {
+            let _ = eager.send(());
+        }
+    }
+
     fn complete(&mut self, step: &Step, position: Position, resumed: Option<Resumed>) {
         match step {
             Step::Attach(connection) => {
-                let connection = *connection;
-                let (Some(&worker), Some(client)) =
-                    (self.worker.get(), self.subscriptions.get(connection))
-                else {
-                    return;
-                };
-                client.greet(Address { worker, connection }, position, resumed);
-                if let Some(eager) = self.eager.remove(&connection) {
-                    let _ = eager.send(());
-                }
+                self.greet(*connection, |client, address| {
+                    client.greet(address, position, resumed);
+                });
             }
             Step::Join(connection, group) => {
                 let Some(client) = self.subscriptions.get(*connection) else { return };

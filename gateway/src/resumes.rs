@@ -24,7 +24,7 @@ use campanile_messages::{Audience, Position};
 use crate::delivery::Framed;
 use crate::protocol::Lost;
 use crate::recent::{Missed, Recent};
-use crate::subscriptions::Ticket;
+use crate::subscriptions::{Start, Ticket};
 
 /// How many audiences are fetched at a time: the next are asked for when these are here.
 const MAX_FETCHED: usize = 1_000;
@@ -39,14 +39,35 @@ pub struct Resume {
     pub worker: usize,
     /// The worker's own number for it.
     pub ticket: Ticket,
-    /// The last position that it has seen.
-    pub since: Position,
+    /// Where it goes on, or what it asks for as a new listener.
+    pub start: Start,
     /// What it listens to.
     pub audiences: Vec<Audience>,
 }
 
-/// What a client that comes back has missed, in order, or why that cannot be told.
-pub type Outcome = Result<Vec<Arc<Framed>>, Lost>;
+/// What a client is to hear of the past, in order.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Oldest first.
+    pub events: Vec<Arc<Framed>>,
+    /// Whether nothing was left out. Always, where a client comes back.
+    pub is_complete: bool,
+}
+
+impl Found {
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
+/// What a client has missed, or hears as a new listener, or why that cannot be told.
+pub type Outcome = Result<Found, Lost>;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -116,24 +137,41 @@ impl Resumes {
         max_bytes: usize,
     ) -> Option<(Resume, Outcome)> {
         while let Some(Waiter { resume, waits }) = self.ready.pop_front() {
-            let Position { epoch, sequence } = resume.since;
+            let Position { epoch, sequence } = match resume.start {
+                Start::Behind(since) => since,
+                Start::History(history) => {
+                    let max_events = history.max_events();
+                    let (found, unknown) = recent.history(max_events, &resume.audiences, max_bytes);
+                    // A new listener has missed nothing: where too much is fetched for others, it
+                    // begins with what is there.
+                    if unknown.is_empty() || waits == MAX_WAITS {
+                        return Some((resume, Ok(found)));
+                    }
+                    self.wait(resume, waits, 0, unknown);
+                    continue;
+                }
+            };
             if epoch != cursor.epoch || sequence > cursor.sequence {
                 return Some((resume, Err(Lost::EpochChanged)));
             }
             match recent.missed(sequence, &resume.audiences, max_bytes) {
-                Missed::Events(events) => return Some((resume, Ok(events))),
+                Missed::Events(events) => {
+                    return Some((resume, Ok(Found { events, is_complete: true })));
+                }
                 Missed::Lost(lost) => return Some((resume, Err(lost))),
                 Missed::Unknown(_) if waits == MAX_WAITS => {
                     return Some((resume, Err(Lost::TooFar)));
                 }
-                Missed::Unknown(audiences) => {
-                    let place = self.ask(sequence, audiences);
-                    let waiter = Waiter { resume, waits: waits + 1 };
-                    self.waiting.entry(place).or_default().push(waiter);
-                }
+                Missed::Unknown(audiences) => self.wait(resume, waits, sequence, audiences),
             }
         }
         None
+    }
+
+    /// Asks for what a client lacks, the events of these audiences above a sequence.
+    fn wait(&mut self, resume: Resume, waits: u32, since: u64, audiences: Vec<Audience>) {
+        let place = self.ask(since, audiences);
+        self.waiting.entry(place).or_default().push(Waiter { resume, waits: waits + 1 });
     }
 
     /// What to ask the broker for, under which number; `None` while it is being asked.

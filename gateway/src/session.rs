@@ -6,7 +6,7 @@
 //! client is not read while the registry has not answered.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use bytes::Bytes;
@@ -19,6 +19,9 @@ use crate::socket::{Socket, Waiting};
 use crate::subscriptions::Since;
 use crate::websocket::{CloseCode, Incoming, Message as Said, encode};
 use crate::wish::Wish;
+
+/// A registry that has not answered by then hangs, and the watchdog sees to it.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
 pub struct Session {
@@ -102,6 +105,7 @@ impl StreamHandler<Said> for Session {
         if self.is_greeted {
             return self.answer(said, ctx);
         }
+        // The registry sees to it that there is a greeting, or a close, within the handshake limit.
         let greeted = self.registry.send(AwaitGreeting(self.connection));
         ctx.wait(greeted.into_actor(self).map(|_, session, ctx| {
             session.is_greeted = true;
@@ -125,7 +129,8 @@ impl Session {
     }
 
     fn join(&mut self, group: GroupName, since: Option<Since>, ctx: &mut Context<Self>) {
-        let asked = self.registry.send(Join(self.connection, group.clone(), since));
+        let join = Join(self.connection, group.clone(), since);
+        let asked = self.registry.send(join).timeout(ANSWER_LIMIT);
         ctx.wait(asked.into_actor(self).map(move |answer, session, _| match answer {
             Ok(JoinAnswer::Already) => session.say(&protocol::joined(&group, None)),
             Ok(JoinAnswer::AlreadyJoined) => {
@@ -136,13 +141,14 @@ impl Session {
                 session.refuse(&RequestError::TooManyGroups { group, max });
             }
             Ok(JoinAnswer::GatewayFull) => session.refuse(&RequestError::GatewayFull { group }),
-            // Without a registry the process is ending.
+            // Without a registry that answers the process is ending.
             Ok(JoinAnswer::Awaited) | Err(_) => {}
         }));
     }
 
     fn leave(&mut self, group: GroupName, ctx: &mut Context<Self>) {
-        let asked = self.registry.send(Leave(self.connection, group.clone()));
+        let leave = Leave(self.connection, group.clone());
+        let asked = self.registry.send(leave).timeout(ANSWER_LIMIT);
         ctx.wait(asked.into_actor(self).map(move |_, session, _| {
             session.say(&protocol::left(&group));
         }));

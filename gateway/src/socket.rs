@@ -420,3 +420,6 @@ impl Ending {
         Poll::Ready(())
     }
 }
+
+#[cfg(test)]
+mod tests;

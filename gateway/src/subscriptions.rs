@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use campanile_messages::{Audience, ConnectionId, GroupName, Position};
 use slab::Slab;
 
+use crate::history::History;
 use crate::protocol::{Lost, Resumed};
 
 /// A worker's own number for a step that the broker is to confirm; tickets grow.
@@ -34,6 +35,17 @@ pub enum Since {
     At(Position),
     /// What it named is no position.
     Malformed,
+    /// Nowhere: it is new, and first hears this of the past.
+    History(History),
+}
+
+/// Where what a client hears of the past begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Behind a position, for one that has seen all before.
+    Behind(Position),
+    /// As far back as a new listener asks for.
+    History(History),
 }
 
 impl Since {
@@ -53,7 +65,7 @@ pub struct Subscriptions<T> {
     /// Steps that the broker has not confirmed.
     pending: BTreeMap<Ticket, Pending>,
     /// Steps that it has, and for which is looked what was missed.
-    resuming: HashMap<Ticket, (ConnectionId, Position)>,
+    resuming: HashMap<Ticket, (ConnectionId, Start)>,
     max_groups: usize,
 }
 
@@ -96,8 +108,8 @@ pub enum Confirmed {
     Missed {
         /// The step's.
         ticket: Ticket,
-        /// Behind here.
-        since: Position,
+        /// From here on.
+        start: Start,
         /// Of these.
         audiences: Vec<Audience>,
     },
@@ -228,9 +240,10 @@ impl<T> Subscriptions<T> {
             let (ticket, Pending { connection, since }) = entry.remove_entry();
             match since {
                 Some(Since::At(since)) => {
-                    self.resuming.insert(ticket, (connection, since));
-                    let audiences = self.audiences_of(connection, ticket);
-                    confirmed.push(Confirmed::Missed { ticket, since, audiences });
+                    confirmed.push(self.look_back(ticket, connection, Start::Behind(since)));
+                }
+                Some(Since::History(history)) => {
+                    confirmed.push(self.look_back(ticket, connection, Start::History(history)));
                 }
                 Some(Since::Malformed) => {
                     let step = self.complete(connection, ticket);
@@ -244,9 +257,15 @@ impl<T> Subscriptions<T> {
 
     /// What was missed behind a position is found, or known to be lost: the step is done. `None` if
     /// the connection or its join is gone.
-    pub fn resume(&mut self, ticket: Ticket) -> Option<(Step, Position)> {
-        let (connection, since) = self.resuming.remove(&ticket)?;
-        Some((self.complete(connection, ticket), since))
+    pub fn resume(&mut self, ticket: Ticket) -> Option<(Step, Start)> {
+        let (connection, start) = self.resuming.remove(&ticket)?;
+        Some((self.complete(connection, ticket), start))
+    }
+
+    fn look_back(&mut self, ticket: Ticket, connection: ConnectionId, start: Start) -> Confirmed {
+        self.resuming.insert(ticket, (connection, start));
+        let audiences = self.audiences_of(connection, ticket);
+        Confirmed::Missed { ticket, start, audiences }
     }
 
     fn audiences_of(&self, connection: ConnectionId, ticket: Ticket) -> Vec<Audience> {

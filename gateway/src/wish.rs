@@ -1,7 +1,10 @@
 //! What a client wants to hear: the query of its request. Pure.
 
 use campanile_messages::GroupName;
+use campanile_messages::query::{decode, pairs};
 
+use crate::history::History;
+use crate::protocol::Protocol;
 use crate::refusal::Refusal;
 use crate::subscriptions::Since;
 
@@ -10,102 +13,292 @@ use crate::subscriptions::Since;
 pub struct Wish {
     /// Without repeats.
     pub groups: Vec<GroupName>,
-    /// The last position that it has seen; `None` for one that has seen nothing.
+    /// The last position that it has seen, or what a new listener asks for; `None` for one that has
+    /// seen nothing and asks for nothing.
     pub since: Option<Since>,
 }
 
+/// What a query may say.
+#[derive(Debug, Clone, Copy)]
+pub struct Accepted<'a> {
+    /// How its client talks: those of event streams have names of their own.
+    pub protocol: Protocol,
+    /// The most groups.
+    pub max_groups: usize,
+    /// Parameters that are never read: they are for somebody on the way, as a proxy that checks a
+    /// token.
+    pub ignored: &'a [String],
+}
+
+impl Accepted<'_> {
+    /// Whether a parameter is passed over without a look at its value. Caches are kept away with
+    /// parameters that begin with `_`, and one of the polyfills for event streams says with `evs_..`
+    /// how much its buffer takes.
+    fn passes_over(&self, name: &str) -> bool {
+        let is_polyfills = || self.protocol == Protocol::Events && name.starts_with("evs_");
+        self.ignored.iter().any(|ignored| ignored == name)
+            || name.starts_with('_')
+            || (is_polyfills() && !self.is_last_id(name))
+    }
+
+    /// Whether a parameter stands for the header `Last-Event-ID`, which polyfills cannot always send:
+    /// `lastEventId`, `lastEventID`, `Last-Event-ID`, `last_event_id`, `evs_last_event_id`.
+    fn is_last_id(&self, name: &str) -> bool {
+        let is_it = |name: &str| {
+            let letters = name.chars().filter(|c| !matches!(c, '-' | '_'));
+            letters.map(|c| c.to_ascii_lowercase()).eq("lasteventid".chars())
+        };
+        self.protocol == Protocol::Events && is_it(name.strip_prefix("evs_").unwrap_or(name))
+    }
+}
+
 impl Wish {
-    /// Reads the query of a request, `group=a&group=b&since=P`.
+    /// Reads the query of a request, `group=a&group=b&since=P`, `since=first` or `last=N`. For an
+    /// event stream, a last id that is not empty wins over `since` and `last`, and a later one over
+    /// an earlier one: polyfills append theirs.
     ///
     /// # Errors
-    /// 400 for another parameter, for a name out of the rules, for more than `max_groups` of them,
-    /// and for two positions. A `since` that is no position is no error: the client is told so.
-    pub fn read(query: &str, max_groups: usize) -> Result<Self, Refusal> {
+    /// 400 for another parameter, for a name out of the rules, for too many of them, for two
+    /// positions in `since`, for a bad `last`, for a `last` with a `since`, and for what is not
+    /// percent-encoded UTF-8. A `since` that is no position is no error: the client is told so.
+    pub fn read(query: &str, accepted: Accepted<'_>) -> Result<Self, Refusal> {
         let mut wish = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match name {
-                "group" => wish.add_group(value, max_groups)?,
+        let (mut last, mut last_id) = (None, None);
+        for (raw_name, raw_value) in pairs(query.as_bytes()) {
+            let name = decode(raw_name).map_err(|error| {
+                let name = shorten(&String::from_utf8_lossy(raw_name));
+                Refusal::bad(&format!("the name of parameter {name:?} {error}"))
+            })?;
+            if accepted.passes_over(&name) {
+                continue;
+            }
+            let value = || {
+                decode(raw_value).map_err(|error| {
+                    Refusal::bad(&format!("parameter {}: the value {error}", shorten(&name)))
+                })
+            };
+            match &*name {
+                "group" => wish.add_group(&value()?, accepted.max_groups)?,
                 "since" if wish.since.is_some() => {
                     return Err(Refusal::bad(
                         "parameter since: given more than once, one position is accepted",
                     ));
                 }
-                "since" => wish.since = Some(Since::read(&decode(value).unwrap_or_default())),
-                _ => {
-                    let name: String = name.chars().take(100).collect();
-                    return Err(Refusal::bad(&format!(
-                        "unknown parameter {name:?}, accepted: group=NAME, up to {max_groups} \
-                         times, and since=POSITION"
-                    )));
+                "since" => {
+                    let value = value()?;
+                    wish.since = Some(match &*value {
+                        "first" => Since::History(History::First),
+                        position => Since::read(position),
+                    });
                 }
+                "last" if last.is_some() => {
+                    return Err(Refusal::bad(
+                        "parameter last: given more than once, one number is accepted",
+                    ));
+                }
+                "last" => last = Some(History::read_last(&value()?)?),
+                name if accepted.is_last_id(name) => {
+                    last_id = Some(value()?).filter(|id| !id.is_empty()).or(last_id);
+                }
+                unknown => return Err(unknown_parameter(unknown, accepted)),
             }
+        }
+        if let Some(last) = last {
+            if wish.since.is_some() {
+                return Err(Refusal::bad(
+                    "parameters since and last exclude each other: give since to go on, or last to \
+                     begin with the newest events",
+                ));
+            }
+            wish.since = Some(Since::History(last));
+        }
+        if let Some(last_id) = last_id {
+            wish.since = Some(Since::read(&last_id));
         }
         Ok(wish)
     }
 
-    fn add_group(&mut self, value: &str, max_groups: usize) -> Result<(), Refusal> {
-        let group = decode(value)
-            .ok_or_else(|| Refusal::bad("parameter group: not percent-encoded UTF-8"))?;
-        let group = GroupName::new(group)
-            .map_err(|error| Refusal::bad(&format!("parameter group: {error}")))?;
+    fn add_group(&mut self, name: &str, max_groups: usize) -> Result<(), Refusal> {
+        let group = GroupName::new(name).map_err(|error| {
+            Refusal::coded("invalid_group", &format!("parameter group: {error}"))
+        })?;
         if !self.groups.contains(&group) {
             self.groups.push(group);
         }
         if self.groups.len() > max_groups {
-            return Err(Refusal::bad(&format!(
-                "parameter group: more than {max_groups} groups, at most {max_groups} are accepted \
-                 (the gateway's --max-groups)"
-            )));
+            return Err(Refusal::coded(
+                "too_many_groups",
+                &format!(
+                    "parameter group: more than {max_groups} groups, at most {max_groups} are \
+                     accepted (the gateway's --max-groups)"
+                ),
+            ));
         }
         Ok(())
     }
 }
 
-/// `application/x-www-form-urlencoded`, but strict: what is not UTF-8 is no name.
-fn decode(value: &str) -> Option<String> {
-    let value = value.replace('+', " ");
-    percent_encoding::percent_decode_str(&value).decode_utf8().ok().map(Into::into)
+fn unknown_parameter(name: &str, Accepted { protocol, max_groups, .. }: Accepted<'_>) -> Refusal {
+    let last_id = if protocol == Protocol::Events { ", lastEventId=ID" } else { "" };
+    let sentence = format!(
+        "unknown parameter {:?}, accepted: group=NAME, up to {max_groups} times, \
+         since=POSITION{last_id}, names that begin with _, and those of the gateway's \
+         --ignore-params",
+        shorten(name)
+    );
+    Refusal::coded("unknown_parameter", &sentence)
+}
+
+/// A sentence must not send back all that a client made up.
+fn shorten(text: &str) -> String {
+    text.chars().take(100).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use campanile_messages::Position;
+    use proptest::prelude::*;
 
     use super::*;
+
+    const IN_TWO_GROUPS: Accepted<'_> =
+        Accepted { protocol: Protocol::V1, max_groups: 2, ignored: &[] };
+    const EVENTS: Accepted<'_> = Accepted { protocol: Protocol::Events, ..IN_TWO_GROUPS };
+
+    const P: Position = Position { epoch: 0xab, sequence: 7 };
+    const Q: Position = Position { epoch: 0xab, sequence: 8 };
+
+    fn code(query: &str, accepted: Accepted<'_>) -> Result<Wish, &'static str> {
+        Wish::read(query, accepted).map_err(|refusal| {
+            assert_eq!(refusal.status, 400, "{query}");
+            refusal.code
+        })
+    }
 
     #[test]
     fn groups_are_read_once_each() {
         let names = |query| {
-            Wish::read(query, 2)
+            Wish::read(query, IN_TWO_GROUPS)
                 .map(|wish| wish.groups.iter().map(|g| g.to_string()).collect::<Vec<_>>())
         };
         assert_eq!(names(""), Ok(vec![]));
+        assert_eq!(names("&&"), Ok(vec![]));
         assert_eq!(
             names("group=a+b&group=%EB%89%B4&group=a%20b"),
             Ok(vec!["a b".to_owned(), "뉴".to_owned()])
         );
-        for query in [
-            "group=",
-            "group",
-            "group=%ff",
-            "group=%0a",
-            "groups=a",
-            "group=a&group=b&group=c",
-            "since=a&since=a",
+        assert_eq!(names("gro%75p=a"), Ok(vec!["a".to_owned()]));
+        for (query, error) in [
+            ("group=", "invalid_group"),
+            ("group", "invalid_group"),
+            ("group=%0a", "invalid_group"),
+            ("groups=a", "unknown_parameter"),
+            ("=a", "unknown_parameter"),
+            ("group=a&group=b&group=c", "too_many_groups"),
+            ("since=a&since=a", "bad_request"),
+            ("since=first&since=first", "bad_request"),
+            ("since=first&last=1", "bad_request"),
+            ("last=1&since=00000000000000ab-7", "bad_request"),
+            ("last=1&last=1", "bad_request"),
+            ("last=0", "bad_request"),
+            ("last=1001", "bad_request"),
+            ("last=", "bad_request"),
+            ("last=all", "bad_request"),
         ] {
-            assert_eq!(names(query).map_err(|refusal| refusal.status), Err(400), "{query}");
+            assert_eq!(code(query, IN_TWO_GROUPS), Err(error), "{query}");
         }
     }
 
     #[test]
+    fn what_is_not_percent_encoded_utf8_is_refused_in_names_and_values() {
+        for bad in ["%zz", "%", "%f", "%ff", "%ed%a0%80", "%+1"] {
+            for query in [format!("group={bad}"), format!("since={bad}"), format!("{bad}=a")] {
+                assert_eq!(code(&query, IN_TWO_GROUPS), Err("bad_request"), "{query}");
+            }
+            assert_eq!(code(&format!("lastEventId={bad}"), EVENTS), Err("bad_request"));
+        }
+        let twice = Wish::read("group=%2525", IN_TWO_GROUPS).expect("one group");
+        assert_eq!(&*twice.groups[0], "%25", "it is decoded once");
+    }
+
+    #[test]
     fn a_position_is_read_and_what_is_none_is_told_from_nothing() {
-        let since = |query| Wish::read(query, 2).expect("accepted").since;
-        let position = Position { epoch: 0xab, sequence: 7 };
+        let since = |query| Wish::read(query, IN_TWO_GROUPS).expect("accepted").since;
         assert_eq!(since("group=a"), None);
-        assert_eq!(since("since=00000000000000ab-7&group=a"), Some(Since::At(position)));
-        for query in ["since=", "since", "since=%ff", "since=7", "since=ab-7"] {
+        assert_eq!(since("since=first&group=a"), Some(Since::History(History::First)));
+        assert_eq!(since("group=a&last=3"), Some(Since::History(History::Last(3))));
+        assert_eq!(since("since=00000000000000ab-7&group=a"), Some(Since::At(P)));
+        for query in ["since=", "since", "since=7", "since=ab-7"] {
             assert_eq!(since(query), Some(Since::Malformed), "{query}");
+        }
+    }
+
+    #[test]
+    fn the_last_id_of_a_polyfill_is_read_for_event_streams_only() {
+        let since = |query: &str| Wish::read(query, EVENTS).map(|wish| wish.since);
+        for name in [
+            "lastEventId",
+            "lastEventID",
+            "lasteventid",
+            "last-event-id",
+            "Last-Event-ID",
+            "Last-Event-Id",
+            "last_event_id",
+            "evs_last_event_id",
+            "last%45ventId",
+        ] {
+            let query = format!("group=a&{name}={P}");
+            assert_eq!(since(&query), Ok(Some(Since::At(P))), "{name}");
+            assert_eq!(code(&query, IN_TWO_GROUPS), Err("unknown_parameter"), "{name}");
+            assert_eq!(since(&format!("{name}=")), Ok(None), "{name}");
+            assert_eq!(since(&format!("{name}=&since={P}")), Ok(Some(Since::At(P))), "{name}");
+            assert_eq!(since(&format!("{name}=7")), Ok(Some(Since::Malformed)), "{name}");
+        }
+        for query in [
+            format!("lastEventId={P}&lastEventId={Q}"),
+            format!("lastEventId={Q}&lastEventId="),
+            format!("lastEventId={P}&Last-Event-ID={Q}"),
+            format!("lastEventId={Q}&since={P}"),
+            format!("since={P}&lastEventId={Q}"),
+        ] {
+            assert_eq!(since(&query), Ok(Some(Since::At(Q))), "{query}");
+        }
+        // What else the oldest of the polyfills sends.
+        assert_eq!(since("evs_buffer_size_limit=262144&evs_preamble=2056"), Ok(None));
+        assert_eq!(code("evs_preamble=2056", IN_TWO_GROUPS), Err("unknown_parameter"));
+    }
+
+    #[test]
+    fn what_is_ignored_is_never_read() {
+        let ignored = ["token".to_owned(), "since".to_owned(), "a b".to_owned()];
+        let accepted = Accepted { ignored: &ignored, ..EVENTS };
+        let wish = Wish::read(
+            "_=1699&_x=%zz&group=a&token=%zz&token=&since=a&since=b&a+b=c&_lastEventId=d",
+            accepted,
+        );
+        let groups = vec![GroupName::new("a").expect("a name")];
+        assert_eq!(wish, Ok(Wish { groups, since: None }));
+        assert_eq!(code("Token=x", accepted), Err("unknown_parameter"));
+        let ignored = ["group".to_owned()];
+        assert_eq!(
+            Wish::read("group=&group=%zz", Accepted { ignored: &ignored, ..EVENTS }),
+            Ok(Wish::default())
+        );
+    }
+
+    #[test]
+    fn a_sentence_shows_little_of_a_name_and_no_control_characters() {
+        let name = format!("%1b[2J%0d%0a{}", "x".repeat(10_000));
+        let refusal = Wish::read(&name, EVENTS).expect_err("unknown");
+        let sentence = refusal.sentence();
+        assert!(sentence.len() < 500 && !sentence.contains(char::is_control), "{sentence}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_panics(query: String) {
+            let _ = Wish::read(&query, EVENTS);
+            let _ = Wish::read(&query, IN_TWO_GROUPS);
         }
     }
 }

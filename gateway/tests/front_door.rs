@@ -19,7 +19,7 @@ use serde_json::json;
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
 
-const PAGE: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+const PAGE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// Sends a request and reads the response up to the end of the connection.
 fn answer(address: SocketAddr, request: &[u8]) -> (u16, String, String) {
@@ -92,15 +92,16 @@ fn a_wrong_handshake_is_told_what_is_wrong() {
     for (target, replace, with, status, sentence) in [
         ("/", "GET", "POST", 405, "method POST"),
         ("/", "HTTP/1.1", "HTTP/1.0", 400, "HTTP/1.1"),
-        ("/", "Host: test\r\n", "", 400, "Host"),
+        ("/", "Host: localhost\r\n", "", 400, "Host"),
         ("/", "Upgrade: websocket\r\n", "", 400, "Upgrade: websocket"),
         ("/", "Connection: Upgrade", "Connection: close", 400, "Connection: Upgrade"),
         ("/", "Version: 13", "Version: 8", 426, "must be 13"),
         ("/", "dGhlIHNhbXBsZSBub25jZQ==", "short", 400, "16 bytes in base64"),
-        ("/", "Host", "Sec-WebSocket-Protocol: mqtt\r\nHost", 400, "campanile.v1, or none"),
+        ("/", "Host", "Sec-WebSocket-Protocol: mqtt, wamp\r\nHost", 400, "campanile.v1, or none"),
         ("/?group=", "", "", 400, "must not be empty"),
         ("/?group=%0a", "", "", 400, "control characters"),
-        ("/?group=%ff", "", "", 400, "not percent-encoded UTF-8"),
+        ("/?group=%ff", "", "", 400, "is not UTF-8"),
+        ("/?group=%zz", "", "", 400, "malformed percent escape"),
         ("/?topic=x", "", "", 400, "unknown parameter \"topic\""),
         (&format!("/?{many}"), "", "", 400, "at most 100 are accepted"),
         ("/?since=a&since=a", "", "", 400, "one position is accepted"),
@@ -172,7 +173,7 @@ fn the_page_and_its_parts_are_served_with_their_types() {
         ("/page.js", "text/javascript; charset=utf-8", "from './campanile.js'"),
         ("/campanile.js", "text/javascript; charset=utf-8", "export class Campanile {"),
     ] {
-        let get = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+        let get = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let (status, head, body) = answer(gateway.address, get.as_bytes());
         let headers = head.to_ascii_lowercase();
         assert_eq!(status, 200, "{path}");
@@ -194,21 +195,24 @@ fn the_page_and_its_parts_are_served_with_their_types() {
 #[test]
 fn what_is_no_page_and_no_websocket_is_answered_and_never_hangs() {
     let gateway = Gateway::start(|_| {});
-    let h2c = "Host: test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+    let h2c = "Host: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
                HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA";
     for (request, status) in [
-        ("GET /nothing HTTP/1.1\r\nHost: test\r\n\r\n", 404),
-        ("GET /../etc/passwd HTTP/1.1\r\nHost: test\r\n\r\n", 404),
-        ("GET //page.js HTTP/1.1\r\nHost: test\r\n\r\n", 404),
-        ("DELETE /page.js HTTP/1.1\r\nHost: test\r\n\r\n", 405),
-        ("OPTIONS / HTTP/1.1\r\nHost: test\r\n\r\n", 405),
-        ("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello", 405),
+        ("GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        ("GET /../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        ("GET //page.js HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        ("DELETE /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        ("OPTIONS /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello", 405),
         // A body that never comes.
-        ("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n", 405),
-        ("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe", 405),
-        ("POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n", 405),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n", 405),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe", 405),
+        (
+            "POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n",
+            405,
+        ),
         ("GET / HTTP/1.0\r\n\r\n", 200),
-        ("GET / HTTP/1.1\r\nHost: test\r\nConnection: keep-alive\r\n\r\n", 200),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n", 200),
         (&format!("GET / HTTP/1.1\r\n{h2c}\r\n\r\n"), 200),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         ("\x16\x03\x01\x02\x00\x01\x00\x01", 400),

@@ -12,7 +12,7 @@ use bytesize::ByteSize;
 use campanile_channel::broker::{BrokerConfig, Storage};
 use campanile_gateway::GatewayConfig;
 use campanile_gateway::websocket::Limits;
-use campanile_messages::{AllowOrigins, Durability};
+use campanile_messages::{AllowHosts, AllowOrigins, Durability};
 use campanile_publisher::PublisherConfig;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -219,11 +219,23 @@ pub struct GatewayArgs {
     #[arg(id = "gateway-recent", long = "recent", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_GATEWAY_RECENT", default_value = "16MiB", value_parser = size)]
     pub recent: usize,
-    /// Origins whose pages may read event streams, with commas, or * [default: pages of this host, if
-    /// it listens on loopback]
+    /// Origins whose pages may read event streams and open websockets, separated by commas, or *
+    /// [default: pages of this host may read event streams if it listens on loopback, any page may
+    /// open websockets]
     #[arg(id = "gateway-allow-origin", long = "allow-origin", value_name = "ORIGINS")]
     #[arg(env = "CAMPANILE_GATEWAY_ALLOW_ORIGIN")]
     pub allow_origin: Option<AllowOrigins>,
+    /// Hosts, separated by commas, that the header Host may name beside loopback ones where --listen
+    /// is a loopback address, or *; a request for any other host is answered 403 [default: none]
+    #[arg(id = "gateway-allow-host", long = "allow-host", value_name = "HOSTS")]
+    #[arg(env = "CAMPANILE_GATEWAY_ALLOW_HOST")]
+    pub allow_host: Option<AllowHosts>,
+    /// Query parameters, separated by commas, that are never read because they are meant for somebody
+    /// else, such as a proxy that checks a token; names that begin with _ are always ignored, other
+    /// unknown ones are answered 400 [default: none]
+    #[arg(id = "gateway-ignore-params", long = "ignore-params", value_name = "NAMES")]
+    #[arg(env = "CAMPANILE_GATEWAY_IGNORE_PARAMS", value_delimiter = ',')]
+    pub ignore_params: Vec<String>,
     /// The largest message of a client; a larger one closes it with 1009
     #[arg(id = "gateway-max-message", long = "max-message", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_GATEWAY_MAX_MESSAGE", default_value = "64KiB", value_parser = size)]
@@ -292,6 +304,8 @@ impl GatewayArgs {
             max_replay_bytes: self.max_replay,
             recent_bytes: self.recent,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
+            allow_hosts: self.allow_host.clone().unwrap_or_default(),
+            ignored_params: names(&self.ignore_params),
             client_limits: Limits {
                 max_message_bytes: self.max_message,
                 max_fragments: u32::try_from(self.max_fragments).unwrap_or(u32::MAX),
@@ -320,7 +334,8 @@ pub struct PublisherArgs {
     #[arg(env = "CAMPANILE_PUBLISHER_MAX_CONTENT", default_value = "1MiB")]
     #[arg(value_parser = content_size)]
     pub max_content: usize,
-    /// Bytes of content that may be on their way at a time; more are answered 503
+    /// Bytes of content that may be on their way at a time, three quarters of them of one address; more
+    /// are answered 503
     #[arg(id = "publisher-max-pending", long = "max-pending", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_PUBLISHER_MAX_PENDING", default_value = "64MiB", value_parser = size)]
     pub max_pending: usize,
@@ -353,11 +368,16 @@ pub struct PublisherArgs {
     #[arg(env = "CAMPANILE_PUBLISHER_CONFIRM_LIMIT", default_value = "10s")]
     #[arg(value_parser = answer_limit)]
     pub confirm_limit: Duration,
-    /// Origins whose pages may read the answers, with commas, or * [default: pages of this host, if
-    /// it listens on loopback]
+    /// Origins whose pages may push and read the answers, with commas, or * [default: pages of this
+    /// host, if it listens on loopback]
     #[arg(id = "publisher-allow-origin", long = "allow-origin", value_name = "ORIGINS")]
     #[arg(env = "CAMPANILE_PUBLISHER_ALLOW_ORIGIN")]
     pub allow_origin: Option<AllowOrigins>,
+    /// Hosts by which a publisher on loopback may be asked, beside localhost and loopback addresses,
+    /// with commas, or *
+    #[arg(id = "publisher-allow-host", long = "allow-host", value_name = "HOSTS")]
+    #[arg(env = "CAMPANILE_PUBLISHER_ALLOW_HOST")]
+    pub allow_host: Option<AllowHosts>,
     /// On shutdown, requests under way may take this long
     #[arg(id = "publisher-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_PUBLISHER_SHUTDOWN_LIMIT", default_value = "7s")]
@@ -389,6 +409,7 @@ impl PublisherArgs {
             broker_wait: self.broker_wait,
             confirm_limit: self.confirm_limit,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
+            allow_hosts: self.allow_host.clone().unwrap_or_default(),
             shutdown_limit: self.shutdown_limit,
             ..default
         })
@@ -447,6 +468,11 @@ pub fn explain(error: &clap::Error) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// The names of a list, without the white space around them and without empty ones.
+fn names(list: &[String]) -> Vec<String> {
+    list.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// Reads an absolute URL that a browser can push to.

@@ -90,7 +90,7 @@ async fn contents_in_any_language_arrive_as_they_are() {
         assert_eq!(client.next().await, Frame::Text(content.to_owned()), "{query}");
     }
     // As curl sends what was typed.
-    let raw = "GET /?content=안녕 HTTP/1.1\r\nHost: h\r\n\r\n";
+    let raw = "GET /?content=안녕 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     assert_eq!(exchange(cluster.push[0].address, raw.as_bytes()).await.body, "ok");
     assert_eq!(client.next().await, Frame::Text("안녕".to_owned()));
 }

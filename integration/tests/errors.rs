@@ -132,7 +132,7 @@ async fn content_that_announces_more_than_a_mebibyte_is_413_at_once() {
     let cluster = Cluster::of(0).start().await;
     let head = |len: usize| {
         format!(
-            "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\n\r\n"
+            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\n\r\n"
         )
     };
     // The body never comes.
@@ -147,7 +147,7 @@ async fn content_without_an_announced_length_is_413_before_it_is_buffered() {
     let before = cluster.publishers[0].resident_bytes();
     let stream = TcpStream::connect(cluster.push[0].address).await.expect("a publisher");
     let (mut read, mut write) = stream.into_split();
-    let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\n\
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n\
                 Transfer-Encoding: chunked\r\n\r\n";
     write.write_all(head.as_bytes()).await.expect("an open connection");
     let endless = tokio::spawn(async move {
@@ -172,7 +172,7 @@ async fn other_methods_are_405_and_push_nothing() {
         let allow = answer.header("allow").unwrap_or_default();
         assert!(allow.contains("GET") && allow.contains("POST"), "{method}: {allow}");
     }
-    let elsewhere = b"GET /push?content=x HTTP/1.1\r\nHost: h\r\n\r\n";
+    let elsewhere = b"GET /push?content=x HTTP/1.1\r\nHost: localhost\r\n\r\n";
     assert_eq!(exchange(cluster.push[0].address, elsewhere).await.status, 404);
     cluster.push[0].everyone("last").await;
     assert_eq!(client.texts_until("last").await, [""; 0]);

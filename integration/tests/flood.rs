@@ -94,21 +94,28 @@ fn at_the_gateway(random: &mut StdRng) -> Vec<u8> {
         3 => [&open[..], &[0x81, 0xff, 0x7f], &[0xff; 7], &garbage].concat(),
         4 => [&open[..], &[0x81, 0xff], &[0xff; 8], &garbage].concat(),
         5 => [&open[..], &[0x01, 0xff, 0, 0, 0, 0, 0, 1, 0, 0], &garbage].concat(),
-        _ => [b"GET / HTTP/1.1\r\nHost: h\r\nX: ", &garbage[..]].concat(),
+        _ => [b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ", &garbage[..]].concat(),
     }
 }
 
 fn at_the_publisher(random: &mut StdRng) -> Vec<u8> {
     let garbage = garbage(random);
-    let head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\n";
-    match random.random_range(0..7) {
+    let head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n";
+    let gzip = b"Content-Encoding: gzip\r\n";
+    match random.random_range(0..9) {
         0 => garbage,
-        1 => cut(random, b"GET /?content=%25&to_group=a%20b HTTP/1.1\r\nHost: h\r\n"),
+        1 => cut(random, b"GET /?content=%25&to_group=a%20b HTTP/1.1\r\nHost: localhost\r\n"),
         2 => [&head[..], b"Content-Length: 99999999999999999999\r\n\r\n", &garbage].concat(),
         3 => [&head[..], b"Content-Length: 1000000\r\n\r\n", &garbage].concat(),
         4 => [&head[..], b"Transfer-Encoding: chunked\r\n\r\nffffffff\r\n", &garbage].concat(),
         5 => [&head[..], b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", &garbage].concat(),
-        _ => [b"GET /?content=", &garbage[..], b" HTTP/1.1\r\nHost: h\r\n\r\n"].concat(),
+        6 => [b"GET /?content=", &garbage[..], b" HTTP/1.1\r\nHost: localhost\r\n\r\n"].concat(),
+        // Compressed, as it says, and the beginning of a member of gzip.
+        7 => [&head[..], gzip, b"Transfer-Encoding: chunked\r\n\r\n5000\r\n", &garbage].concat(),
+        _ => {
+            let member = b"Content-Length: 20000\r\n\r\n\x1f\x8b\x08\0\0\0\0\0\0\xff";
+            [&head[..], gzip, member, &garbage].concat()
+        }
     }
 }
 

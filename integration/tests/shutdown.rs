@@ -5,7 +5,9 @@ mod harness;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Cluster, Frame, Process, Publisher, Signal, within};
+use harness::{
+    Client, Cluster, Frame, Process, Publisher, Signal, connect, exchange, handshake, within,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -38,15 +40,24 @@ async fn a_gateway_that_ends_takes_no_new_clients() {
     let client = cluster.client(0, &[]).await;
     cluster.gateways[0].signal(Signal::TERM);
     cluster.gateways[0].said("clients are told to go").await;
-    let refused = TcpStream::connect(cluster.gateway_addresses[0]).await;
-    assert!(refused.is_err(), "it still listens");
+    // No answer at all: a proxy then tries another gateway.
+    for request in [handshake("/"), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()] {
+        let mut newcomer = connect(cluster.gateway_addresses[0], None).await;
+        newcomer.write_all(request.as_bytes()).await.expect("an open connection");
+        let mut answer = Vec::new();
+        let end = within("the end", newcomer.read_to_end(&mut answer)).await;
+        assert!(end.is_ok() && answer.is_empty(), "{end:?} {:?}", String::from_utf8_lossy(&answer));
+    }
+    let check = b"GET /health/ready HTTP/1.0\r\n\r\n";
+    let answer = exchange(cluster.gateway_addresses[0], check).await;
+    assert_eq!((answer.status, &*answer.body), (503, "draining\n"));
     assert_eq!(client.closed().await, (0, 1001));
 }
 
 /// A push whose body is not complete, on which the publisher already works.
 async fn half_a_push(publisher: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(publisher).await.expect("a publisher");
-    let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\
                 Expect: 100-continue\r\n\r\nhe";
     stream.write_all(head.as_bytes()).await.expect("an open connection");
     let mut begun = [0; 25];

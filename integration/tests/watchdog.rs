@@ -14,6 +14,7 @@ use harness::{Client, Process, Publisher, Signal, command_in, eventually};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
 
@@ -22,6 +23,12 @@ const NOTICED: Duration = Duration::from_secs(10);
 
 /// So many processes are tried at once.
 const AT_ONCE: usize = 12;
+
+/// The services that are tried each by itself, and the whole.
+const SERVICES: [Service; 4] = [Service::Up, Service::Broker, Service::Gateway, Service::Publisher];
+
+/// Held alone by the test that takes all processors.
+static PROCESSORS: RwLock<()> = RwLock::const_new(());
 
 /// How a process is made to hang or panic, and what is watched in it.
 struct Subject {
@@ -35,6 +42,8 @@ struct Subject {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Service {
     Up,
+    /// With a data directory.
+    UpOnDisk,
     Broker,
     Gateway,
     Publisher,
@@ -48,21 +57,25 @@ impl Service {
             unused.local_addr().expect("bound").to_string()
         };
         let args = match self {
-            Self::Up => {
+            Self::Up | Self::UpOnDisk => {
                 "up --channel-listen=127.0.0.1:0 --gateway-listen=127.0.0.1:0 \
-                 --publisher-listen=127.0.0.1:0 --workers=2 --data-dir="
+                 --publisher-listen=127.0.0.1:0 --workers=2"
             }
-            Self::Broker => "channel --listen=127.0.0.1:0 --data-dir=",
+            Self::Broker => "channel --listen=127.0.0.1:0",
             Self::Gateway => "gateway --listen=127.0.0.1:0 --workers=2 --channel=",
             Self::Publisher => "publisher --listen=127.0.0.1:0 --channel=",
         };
-        let last = if args.ends_with("--channel=") { broker } else { format!("{directory}/data") };
-        format!("{args}{last}").split_whitespace().map(str::to_owned).collect()
+        let more = match self {
+            Self::UpOnDisk => format!(" --data-dir={directory}/data"),
+            Self::Gateway | Self::Publisher => broker,
+            _ => String::new(),
+        };
+        format!("{args}{more}").split_whitespace().map(str::to_owned).collect()
     }
 
     /// All that is watched; a name that ends in `..` begins so.
     fn names(self) -> Vec<&'static str> {
-        let broker = ["broker", "broker's service", "writer"];
+        let broker = ["broker", "broker's service"];
         let gateway = ["acceptor", "bridge", "door 0", "door 1", "registry 0", "registry 1"];
         let publisher = ["courier", "publisher's service", "publisher's worker 0"];
         let links = ["gateway's link", "publisher's link"];
@@ -71,8 +84,8 @@ impl Service {
                 [&broker[..], &gateway, &publisher, &links, &["link with ..", "signals", "up"]]
                     .concat()
             }
-            // Its writer has nothing to do, so it never comes round to hang.
-            Self::Broker => vec!["broker", "broker's service", "signals"],
+            Self::UpOnDisk => vec!["writer"],
+            Self::Broker => [&broker[..], &["signals"]].concat(),
             Self::Gateway => [&gateway[..], &["gateway's link", "signals"]].concat(),
             Self::Publisher => [&publisher[..], &["publisher's link", "signals"]].concat(),
         }
@@ -91,7 +104,7 @@ impl Subject {
         let process = Process::run(&format!("{service:?}"), command);
         let (mut push, mut gateway) = (None, None);
         match service {
-            Service::Up => {
+            Service::Up | Service::UpOnDisk => {
                 let address = async |service: &str| {
                     let line = process.said(&format!("  {service} ")).await;
                     let last = line.split_whitespace().last().and_then(|a| a.parse().ok());
@@ -180,9 +193,10 @@ async fn is_noticed(service: Service, name: &str, what: &str) {
 
 #[tokio::test]
 async fn whatever_hangs_or_panics_is_noticed_and_named() {
-    let services = [Service::Up, Service::Broker, Service::Gateway, Service::Publisher];
-    let names = services
+    let _processors = PROCESSORS.read().await;
+    let names = SERVICES
         .into_iter()
+        .chain([Service::UpOnDisk])
         .flat_map(|service| service.names().into_iter().map(move |name| (service, name)));
     let trials = names
         .flat_map(|(service, name)| ["stop", "panic"].map(|what| is_noticed(service, name, what)));
@@ -191,7 +205,8 @@ async fn whatever_hangs_or_panics_is_noticed_and_named() {
 
 #[tokio::test]
 async fn nobody_is_watched_whom_the_tests_do_not_know() {
-    for service in [Service::Up, Service::Broker, Service::Gateway, Service::Publisher] {
+    let _processors = PROCESSORS.read().await;
+    for service in SERVICES {
         let subject = Subject::start(service, &[]).await;
         let known = service.names();
         for name in &known {
@@ -203,8 +218,7 @@ async fn nobody_is_watched_whom_the_tests_do_not_know() {
                 None => watched == name,
             })
         };
-        let is_counted =
-            |name: &String| name.starts_with("publisher's worker ") || name == "writer";
+        let is_counted = |name: &String| name.starts_with("publisher's worker ");
         let unknown: Vec<_> = subject.names().into_iter().filter(|n| !is_known(n)).collect();
         assert!(unknown.iter().all(|name| is_counted(name)), "{service:?}: {unknown:?}");
     }
@@ -227,6 +241,7 @@ async fn up_with_a_client(program: &[&str]) -> (Subject, Client, Publisher) {
 
 #[tokio::test]
 async fn a_cluster_that_was_stopped_goes_on() {
+    let _processors = PROCESSORS.read().await;
     let (mut subject, mut client, push) = up_with_a_client(&[]).await;
     subject.turns(1).await;
     subject.process.signal(Signal::STOP);
@@ -237,6 +252,7 @@ async fn a_cluster_that_was_stopped_goes_on() {
 
 #[tokio::test]
 async fn a_service_that_was_stopped_goes_on() {
+    let _processors = PROCESSORS.read().await;
     for stopped in [Service::Broker, Service::Gateway] {
         let mut cluster = harness::Cluster::of(1).start().await;
         let mut client = cluster.client_v1(0, &[]).await;
@@ -261,6 +277,7 @@ async fn a_service_that_was_stopped_goes_on() {
 
 #[tokio::test]
 async fn a_cluster_without_a_processor_is_not_taken_for_one_that_hangs() {
+    let _processors = PROCESSORS.write().await;
     let cores = std::thread::available_parallelism().expect("a number").get();
     let (mut subject, mut client, push) = up_with_a_client(&["nice", "-n", "19"]).await;
     let mut pushing = subject.keep_pushing();

@@ -83,7 +83,7 @@ impl fmt::Display for Address {
 
 /// One life of a gateway or publisher process: drawn at random when it starts, so that the broker
 /// knows a returning link from a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct InstanceId(pub u64);
 

@@ -7,7 +7,10 @@ use std::time::Duration;
 use campanile_channel::Watchdog;
 use campanile_messages::event::MAX_CONTENT_BYTES;
 
-use crate::AllowOrigins;
+use crate::budget::Shares;
+use crate::health::Health;
+use crate::media::BodyKind;
+use crate::{AllowHosts, AllowOrigins};
 
 /// The settings of a publisher. [`PublisherConfig::new`] has the defaults.
 #[derive(Debug, Clone)]
@@ -24,7 +27,8 @@ pub struct PublisherConfig {
     /// away.
     pub confirm_limit: Duration,
     /// How many bytes of content may be on their way through this process, those that are still
-    /// being read included; what is over it is answered 503. Default: 64 MiB.
+    /// being read included; what is over it, or over the shares of [`budget`](crate::budget), is
+    /// answered 503. Default: 64 MiB.
     pub max_pending_bytes: usize,
     /// How large the body of a batch may be; a larger one is answered 413. Default: 8 MiB, room for one
     /// content of 1 MiB of which every byte is escaped.
@@ -44,8 +48,14 @@ pub struct PublisherConfig {
     pub workers: usize,
     /// How many HTTP connections there may be; more wait in the listener's backlog. Default: 4,096.
     pub max_connections: usize,
-    /// Which web pages may read the answers. Default: see [`AllowOrigins::Local`].
+    /// Which web pages may push and read the answers. Default: see [`AllowOrigins::Local`].
     pub allow_origins: AllowOrigins,
+    /// By which hosts a publisher that listens on loopback may be asked, beside the loopback ones.
+    /// Default: none.
+    pub allow_hosts: AllowHosts,
+    /// What `/health/ready` answers; whoever knows of something that makes this process unfit says
+    /// so here. Default: nothing is known.
+    pub health: Health,
     /// How long a caller may take for its first request's head; then it is answered 408. It is kept
     /// to half a second, so less than 1 s makes no sense. Default: 5 s.
     pub head_limit: Duration,
@@ -95,12 +105,21 @@ impl PublisherConfig {
             workers: available_parallelism().map_or(1, NonZero::get),
             max_connections: 4_096,
             allow_origins: AllowOrigins::Local,
+            allow_hosts: AllowHosts::default(),
+            health: Health::default(),
             head_limit: Duration::from_secs(5),
             body_limit: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             shutdown_limit: Duration::from_secs(7),
             watchdog: Watchdog::none(),
         }
+    }
+
+    /// Who may have how many of the bytes on their way.
+    pub(crate) fn shares(&self) -> Shares {
+        let max_form_bytes = BodyKind::Form.max_bytes(self.max_content_bytes);
+        let max_body_bytes = self.max_batch_bytes.max(max_form_bytes);
+        Shares::of(self.max_pending_bytes, self.max_content_bytes, max_body_bytes)
     }
 
     /// Checks what the types do not.

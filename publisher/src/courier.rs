@@ -21,6 +21,7 @@ use tracing::warn;
 
 use crate::ApiError;
 use crate::budget::Reserved;
+use crate::health::Health;
 use crate::pending::{Limits, Pending};
 use crate::places::{Place, Round};
 use crate::receipt::{Answer, Receipt};
@@ -48,6 +49,7 @@ pub struct Courier {
     finishing: bool,
     /// Every number below has its answer, and the broker knows.
     settled: Number,
+    health: Health,
     /// Dropped with the courier, also by a panic: its starter watches the other end.
     _alive: oneshot::Sender<()>,
     /// Until it is started.
@@ -103,9 +105,17 @@ impl Courier {
             ticking: false,
             finishing: false,
             settled: 1,
+            health: Health::default(),
             _alive: alive,
             pulse: Some(pulse),
         }
+    }
+
+    /// The same, telling `health` whether there is a link.
+    #[must_use]
+    pub fn reporting(mut self, health: Health) -> Self {
+        self.health = health;
+        self
     }
 }
 
@@ -134,6 +144,7 @@ impl Handler<LinkUp> for Courier {
 
     fn handle(&mut self, LinkUp { welcome, outbound }: LinkUp, ctx: &mut Self::Context) {
         self.link = Some(outbound);
+        self.health.link_up();
         let lost = self.pending.link_up(&welcome);
         if !lost.is_empty() {
             warn!(
@@ -244,6 +255,7 @@ impl Handler<LinkDown> for Courier {
     fn handle(&mut self, _: LinkDown, ctx: &mut Self::Context) {
         self.link = None;
         self.heads.not_sent();
+        self.health.link_lost();
         tell(self.pending.link_lost());
         self.end_when_done(ctx);
     }

@@ -7,6 +7,8 @@ use campanile_messages::ids::InvalidId;
 use campanile_messages::name::InvalidName;
 use campanile_messages::{ConnectionId, WorkerId};
 
+use crate::budget::UsedUp;
+use crate::inflate::InvalidCompression;
 use crate::item::error::ItemError;
 use crate::parameters::KNOWN;
 use crate::shown::Shown;
@@ -33,13 +35,16 @@ pub enum Methods {
     Stream,
     /// Of `/position`.
     Position,
+    /// Of `/health/live` and `/health/ready`.
+    Health,
 }
 
 impl Methods {
     /// As the header `Allow` has them.
     pub fn allow(self) -> &'static str {
         match self {
-            Self::Push => "GET, POST, OPTIONS",
+            Self::Push => "GET, HEAD, POST, OPTIONS",
+            Self::Health => "GET, HEAD, OPTIONS",
             Self::Batch => "POST, OPTIONS",
             Self::Stream | Self::Position => "GET, OPTIONS",
         }
@@ -48,6 +53,7 @@ impl Methods {
     fn words(self) -> &'static str {
         match self {
             Self::Push => "GET or POST",
+            Self::Health => "GET, HEAD or OPTIONS, which ask how the publisher is",
             Self::Batch => "POST",
             Self::Stream => "GET, as websockets do",
             Self::Position => "GET",
@@ -214,6 +220,18 @@ pub enum ApiError {
         /// What is wrong.
         reason: Shown,
     },
+    /// A compressed body that is not what its `Content-Encoding` says.
+    #[error("the body cannot be inflated, as its Content-Encoding says: {0}")]
+    InvalidCompression(#[from] InvalidCompression),
+    /// A compression that is not known, or several.
+    #[error(
+        "the header Content-Encoding is {value}: one of gzip, deflate and identity is accepted, or \
+         no such header"
+    )]
+    UnknownEncoding {
+        /// What was sent.
+        value: Shown,
+    },
     /// The body took too long.
     #[error("the body was not there after {} s", limit.as_secs_f32())]
     SlowBody {
@@ -324,7 +342,26 @@ pub enum ApiError {
         /// What was offered.
         value: Shown,
     },
-    /// A preflight of a web page that is not allowed.
+    /// A request that a browser marks as coming from another site, without saying which.
+    #[error(
+        "the header Sec-Fetch-Site is {site}: a page of another site may not push without naming \
+         itself, as links, images and forms do; let it push with fetch, from an origin that the \
+         publisher's --allow-origin names"
+    )]
+    StrangersPage {
+        /// What the browser says about the page.
+        site: Shown,
+    },
+    /// A foreign or malformed name for a service on loopback.
+    #[error(
+        "the header Host is {host}: as it listens on loopback only, this publisher is asked by \
+         localhost, 127.0.0.1 or [::1]; the publisher's --allow-host names others that may be used"
+    )]
+    HostNotAllowed {
+        /// By which name it was asked.
+        host: Shown,
+    },
+    /// A page of an origin that is not allowed.
     #[error(
         "pages of the origin {origin} may not push: the publisher's --allow-origin names those that \
          may"
@@ -405,8 +442,8 @@ pub enum ApiError {
     )]
     GatewayAway(WorkerId),
     /// Too many bytes on their way.
-    #[error("too much content is on its way through this publisher, nothing was sent: try again")]
-    TooMuchPending,
+    #[error("{0}, nothing was sent: try again")]
+    TooMuchPending(#[from] UsedUp),
     /// It may wait for the answer still, or have given up: then it must not find its push sent later.
     #[error(
         "the caller closed its side of the connection while its push waited for the broker, nothing \
@@ -477,8 +514,12 @@ impl ApiError {
             | Self::NoQuery { .. }
             | Self::BadHandshake { .. }
             | Self::UnknownSubprotocol { .. }
+            | Self::InvalidCompression(_)
             | Self::BrokenBody { .. } => StatusCode::BAD_REQUEST,
-            Self::OriginNotAllowed { .. } => StatusCode::FORBIDDEN,
+            Self::UnknownEncoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::OriginNotAllowed { .. }
+            | Self::StrangersPage { .. }
+            | Self::HostNotAllowed { .. } => StatusCode::FORBIDDEN,
             Self::NotFound { .. }
             | Self::UnknownWorker(_)
             | Self::UnknownConnection(_)
@@ -498,7 +539,7 @@ impl ApiError {
             | Self::TooManyUnanswered
             | Self::BrokerShuttingDown
             | Self::GatewayAway(_)
-            | Self::TooMuchPending
+            | Self::TooMuchPending(_)
             | Self::CallerGone
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::IdTaken { .. } => StatusCode::CONFLICT,

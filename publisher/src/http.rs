@@ -14,7 +14,7 @@ use campanile_messages::{IdempotencyKey, Position};
 use tokio::sync::oneshot;
 
 use crate::batch::Format;
-use crate::budget::{Budget, Reserved};
+use crate::budget::{Budget, Peer, Reserved};
 use crate::config::PublisherConfig;
 use crate::courier::{Caller, Carry, Courier};
 use crate::error::Methods;
@@ -27,10 +27,12 @@ use crate::shown::Shown;
 use crate::stream::Presence;
 use crate::wording::Answered;
 use crate::{ApiError, reply};
-use body::check_encoding;
+use body::encoding;
 
 mod batch;
 mod body;
+mod guard;
+mod health;
 mod position;
 mod stream;
 
@@ -53,7 +55,9 @@ enum Success {
     Batch(Format, Vec<Answered>),
     Stream(HttpResponse),
     Position(Position),
-    Preflight(Methods),
+    Health(HttpResponse),
+    /// What may be asked for, to an OPTIONS or a HEAD.
+    Methods(Methods),
 }
 
 /// What is asked for.
@@ -86,13 +90,12 @@ pub(crate) async fn answer(
     let mut response = match front.perform(&request, &mut payload).await {
         Ok(Success::Receipt(receipt)) => reply::receipt(&receipt, &request),
         Ok(Success::Batch(format, answers)) => reply::batch(format, &answers),
-        Ok(Success::Stream(response)) => response,
+        Ok(Success::Stream(response) | Success::Health(response)) => response,
         Ok(Success::Position(position)) => position::response(position, &request),
-        Ok(Success::Preflight(methods)) => reply::preflight(methods, payload),
+        Ok(Success::Methods(methods)) => reply::methods(methods, payload),
         Err(error) => reply::refusal(&error, &request, payload),
     };
-    let allowed = front.origin(&request).and_then(|(_, allowed)| allowed);
-    reply::let_page_read(&mut response, allowed);
+    reply::let_page_read(&mut response, front.origin(&request));
     response
 }
 
@@ -102,16 +105,24 @@ impl Front {
         request: &HttpRequest,
         payload: &mut Payload,
     ) -> Result<Success, ApiError> {
+        if let Some(health) = self.health(request) {
+            return health.map(Success::Health);
+        }
+        self.check_caller(request)?;
         let route = route(request)?;
         match (route, request.method()) {
-            (_, &Method::OPTIONS) => self.preflight(request, route.methods()),
+            (_, &Method::OPTIONS) => Ok(Success::Methods(route.methods())),
+            // A push by HEAD would be one that nobody meant; this asks whether anybody is there.
+            (Route::Push, &Method::HEAD) if query(request).is_empty() => {
+                Ok(Success::Methods(route.methods()))
+            }
             (Route::Push, &Method::GET) => {
-                let mut reserved = self.budget.reserve();
+                let mut reserved = self.budget.reserve(peer(request));
                 let push = self.read_get(request, &mut reserved)?;
                 self.carry(push, reserved, request).await.map(Success::Receipt)
             }
             (Route::Push, &Method::POST) => {
-                let mut reserved = self.budget.reserve();
+                let mut reserved = self.budget.reserve(peer(request));
                 let push = self.read_post(request, payload, &mut reserved).await?;
                 self.carry(push, reserved, request).await.map(Success::Receipt)
             }
@@ -129,7 +140,7 @@ impl Front {
     }
 
     fn read_get(&self, request: &HttpRequest, reserved: &mut Reserved) -> Result<Push, ApiError> {
-        check_encoding(request)?;
+        encoding(request)?;
         let key = idempotency_key(request)?;
         let headers = request.headers();
         let announced = content_length(request);
@@ -147,13 +158,14 @@ impl Front {
         payload: &mut Payload,
         reserved: &mut Reserved,
     ) -> Result<Push, ApiError> {
-        check_encoding(request)?;
         let key = idempotency_key(request)?;
         let kind = body_kind(content_type(request)?)?;
         let too_large = ApiError::TooLarge { max_bytes: self.config.max_content_bytes };
         let max_bytes = kind.max_bytes(self.config.max_content_bytes);
         let body = self.read_body(request, payload, max_bytes, too_large, reserved).await?;
-        from_body(query(request), kind, body, self.config.max_content_bytes)?.with_key(key)
+        let push = from_body(query(request), kind, body, self.config.max_content_bytes)?;
+        reserved.arrived(push.content.as_bytes().len())?;
+        push.with_key(key)
     }
 
     async fn carry(
@@ -168,34 +180,16 @@ impl Front {
         // Only a courier that is gone drops a caller, and nobody knows what it did before.
         answered.await.unwrap_or(Err(ApiError::PublisherEnded))
     }
-
-    fn preflight(&self, request: &HttpRequest, methods: Methods) -> Result<Success, ApiError> {
-        self.check_origin(request).map(|()| Success::Preflight(methods))
-    }
-
-    /// Refuses a page that may not push. (A request that is no page's has no origin.)
-    fn check_origin(&self, request: &HttpRequest) -> Result<(), ApiError> {
-        match self.origin(request) {
-            Some((origin, None)) => {
-                Err(ApiError::OriginNotAllowed { origin: Shown::from(origin.as_bytes()) })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The page that asks, and what `Access-Control-Allow-Origin` tells it, if it may read.
-    fn origin<'a>(&self, request: &'a HttpRequest) -> Option<(&'a HeaderValue, Option<&'a str>)> {
-        let origin = request.headers().get(header::ORIGIN)?;
-        let text = origin.to_str().ok();
-        let allowed =
-            text.and_then(|text| self.config.allow_origins.allowed(text, self.listens_on));
-        Some((origin, allowed))
-    }
 }
 
 /// Whether the caller is still there.
 fn presence(request: &HttpRequest) -> Presence {
     request.conn_data().cloned().unwrap_or_default()
+}
+
+/// Whose share of the budget a request takes.
+fn peer(request: &HttpRequest) -> Peer {
+    Peer::of(request.peer_addr().map(|address| address.ip()))
 }
 
 fn route(request: &HttpRequest) -> Result<Route, ApiError> {

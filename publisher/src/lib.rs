@@ -9,12 +9,17 @@ pub mod budget;
 pub mod config;
 pub mod counting;
 pub mod courier;
+mod cut;
 pub mod deadline;
 pub mod error;
+pub mod health;
 mod http;
 pub mod in_order;
+pub mod inflate;
 pub mod item;
 pub mod media;
+#[cfg(test)]
+mod orders;
 mod parameters;
 pub mod pending;
 pub mod places;
@@ -28,7 +33,7 @@ pub mod shown;
 pub mod stream;
 pub mod wording;
 
-pub use campanile_messages::AllowOrigins;
+pub use campanile_messages::{AllowHosts, AllowOrigins};
 pub use config::{InvalidConfig, PublisherConfig};
 pub use error::ApiError;
 pub use server::serve;

@@ -1,6 +1,4 @@
-//! Reads `application/x-www-form-urlencoded` strictly: nothing is repaired, skipped or replaced.
-//! (<https://url.spec.whatwg.org/#application/x-www-form-urlencoded>, save that malformed escapes
-//! and invalid UTF-8 are errors.)
+//! The parameters of a query or a form body, read strictly: nothing is repaired, skipped or replaced.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -8,6 +6,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use campanile_messages::name::InvalidName;
+use campanile_messages::query::{self, InvalidEncoding};
 use campanile_messages::{ConnectionId, GroupName, IdempotencyKey, WorkerId};
 
 use crate::ApiError;
@@ -39,11 +38,7 @@ impl Parameters {
     /// Adds what a query or a form body says. Ends at the first error; as every name counts once,
     /// that is after a handful of parameters at most.
     pub(crate) fn read(&mut self, encoded: &[u8]) -> Result<(), ApiError> {
-        for piece in encoded.split(|&byte| byte == b'&') {
-            if piece.is_empty() {
-                continue;
-            }
-            let (raw_name, raw_value) = split_once(piece);
+        for (raw_name, raw_value) in query::pairs(encoded) {
             let name = text(raw_name, raw_name)?;
             match &*name {
                 "content" => {
@@ -97,16 +92,7 @@ impl Parameters {
 
 /// Whether a form body has a parameter `content`, however the rest of it reads.
 pub(crate) fn names_content(encoded: &[u8]) -> bool {
-    encoded
-        .split(|&byte| byte == b'&')
-        .any(|piece| decode(split_once(piece).0).is_ok_and(|name| &*name == b"content"))
-}
-
-fn split_once(piece: &[u8]) -> (&[u8], &[u8]) {
-    match piece.iter().position(|&byte| byte == b'=') {
-        Some(at) => (&piece[..at], &piece[at + 1..]),
-        None => (piece, &[]),
-    }
+    query::pairs(encoded).any(|(name, _)| query::decode(name).is_ok_and(|name| name == "content"))
 }
 
 fn free<T>(parameter: &'static str, slot: &Option<T>) -> Result<(), ApiError> {
@@ -148,59 +134,15 @@ pub(crate) fn timeout(value: &str) -> Result<Duration, ApiError> {
 }
 
 fn text<'a>(raw_name: &[u8], raw: &'a [u8]) -> Result<Cow<'a, str>, ApiError> {
-    let decoded = decode(raw).map_err(|at| ApiError::MalformedEscape {
-        name: Shown::from(raw_name),
-        value: Shown::from(&raw[at..]),
-    })?;
-    let not_utf8 = |value: &[u8]| ApiError::ParameterNotUtf8 {
-        name: Shown::from(raw_name),
-        value: Shown::from(value),
-    };
-    match decoded {
-        Cow::Borrowed(bytes) => {
-            std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| not_utf8(bytes))
+    let name = || Shown::from(raw_name);
+    query::decode(raw).map_err(|error| match error {
+        InvalidEncoding::MalformedEscape { at } => {
+            ApiError::MalformedEscape { name: name(), value: Shown::from(&raw[at..]) }
         }
-        Cow::Owned(bytes) => {
-            String::from_utf8(bytes).map(Cow::Owned).map_err(|error| not_utf8(error.as_bytes()))
+        InvalidEncoding::NotUtf8 { bytes } => {
+            ApiError::ParameterNotUtf8 { name: name(), value: Shown::from(&*bytes) }
         }
-    }
-}
-
-/// Undoes `+` and `%XX`.
-///
-/// # Errors
-/// Where the first malformed escape is.
-fn decode(raw: &[u8]) -> Result<Cow<'_, [u8]>, usize> {
-    let Some(first) = raw.iter().position(|byte| matches!(byte, b'%' | b'+')) else {
-        return Ok(Cow::Borrowed(raw));
-    };
-    let mut decoded = Vec::with_capacity(raw.len());
-    decoded.extend_from_slice(&raw[..first]);
-    let mut at = first;
-    while let Some(&byte) = raw.get(at) {
-        at += match byte {
-            b'+' => {
-                decoded.push(b' ');
-                1
-            }
-            b'%' => {
-                let escape = raw.get(at + 1..at + 3).and_then(hexadecimal).ok_or(at)?;
-                decoded.push(escape);
-                3
-            }
-            byte => {
-                decoded.push(byte);
-                1
-            }
-        };
-    }
-    Ok(Cow::Owned(decoded))
-}
-
-fn hexadecimal(digits: &[u8]) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let value = digit(*digits.first()?)? * 16 + digit(*digits.get(1)?)?;
-    u8::try_from(value).ok()
+    })
 }
 
 #[cfg(test)]

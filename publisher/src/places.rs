@@ -3,12 +3,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
-
-use futures_util::task::AtomicWaker;
+use std::task::{Context, Poll, Waker};
 
 use crate::ApiError;
-use crate::budget::Reserved;
+use crate::budget::{Reserved, UsedUp};
 use crate::stream::Presence;
 use crate::wording::Answered;
 
@@ -29,13 +27,20 @@ pub struct Place {
 
 #[derive(Debug)]
 struct Shared {
-    /// Bounded by the pushes that the caller has handed in.
-    arrived: Mutex<Vec<Placed>>,
-    caller: AtomicWaker,
+    arrived: Mutex<Arrived>,
     is_gone: AtomicBool,
     presence: Presence,
     /// Lives as long as any of the pushes.
     reserved: Mutex<Reserved>,
+}
+
+#[derive(Debug, Default)]
+struct Arrived {
+    /// Bounded by the pushes that the caller has handed in.
+    answers: Vec<Placed>,
+    /// Of the caller, if it found nothing when it last looked. Under the same lock, so that nothing
+    /// can arrive between the look and the wait.
+    waiting: Option<Waker>,
 }
 
 impl Places {
@@ -43,7 +48,6 @@ impl Places {
     pub fn new(presence: Presence, reserved: Reserved) -> Self {
         Self(Arc::new(Shared {
             arrived: Mutex::default(),
-            caller: AtomicWaker::new(),
             is_gone: AtomicBool::new(false),
             presence,
             reserved: Mutex::new(reserved),
@@ -55,12 +59,20 @@ impl Places {
         Place { shared: self.0.clone(), number, told: false }
     }
 
-    /// Takes more of the budget.
+    /// Takes more of the budget for whole pushes.
     ///
     /// # Errors
-    /// [`ApiError::TooMuchPending`], and no more is taken.
-    pub fn grow(&self, bytes: usize) -> Result<(), ApiError> {
+    /// Which bound leaves no room; no more is taken.
+    pub fn grow(&self, bytes: usize) -> Result<(), UsedUp> {
         lock(&self.0.reserved).grow(bytes)
+    }
+
+    /// What has not arrived whole has `bytes` now.
+    ///
+    /// # Errors
+    /// Which bound leaves no room; what was taken before stays.
+    pub fn hold(&self, bytes: usize) -> Result<(), UsedUp> {
+        lock(&self.0.reserved).hold(bytes)
     }
 
     /// Gives back a part of what was taken.
@@ -68,13 +80,18 @@ impl Places {
         lock(&self.0.reserved).shrink(bytes);
     }
 
-    /// What has arrived, at least one answer, in the order in which it did.
+    /// What has arrived, at least one answer, in the order in which it did. Where nothing has, the
+    /// task of the latest call is woken when something does.
     pub fn poll_arrived(&self, cx: &mut Context<'_>) -> Poll<Vec<Placed>> {
-        self.0.caller.register(cx.waker());
-        match std::mem::take(&mut *lock(&self.0.arrived)) {
-            none if none.is_empty() => Poll::Pending,
-            arrived => Poll::Ready(arrived),
+        let mut arrived = lock(&self.0.arrived);
+        if arrived.answers.is_empty() {
+            match &mut arrived.waiting {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+            return Poll::Pending;
         }
+        Poll::Ready(std::mem::take(&mut arrived.answers))
     }
 }
 
@@ -107,15 +124,18 @@ impl Drop for Place {
 
 impl Shared {
     fn deliver(&self, answers: &mut Vec<Placed>) {
-        {
+        let waiting = {
             let mut arrived = lock(&self.arrived);
-            if arrived.is_empty() {
-                std::mem::swap(&mut *arrived, answers);
+            if arrived.answers.is_empty() {
+                std::mem::swap(&mut arrived.answers, answers);
             } else {
-                arrived.append(answers);
+                arrived.answers.append(answers);
             }
+            arrived.waiting.take()
+        };
+        if let Some(waker) = waiting {
+            waker.wake();
         }
-        self.caller.wake();
     }
 }
 
@@ -158,14 +178,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
-
     use super::*;
-    use crate::budget::Budget;
+    use crate::budget::{Budget, Peer, Shares};
+    use crate::orders::{Wakes, in_every_order};
     use crate::receipt::Receipt;
 
+    fn budget() -> Budget {
+        Budget::new(Shares::of(100, 100, 100))
+    }
+
     fn places() -> Places {
-        Places::new(Presence::default(), Budget::new(100).reserve())
+        Places::new(Presence::default(), budget().reserve(Peer::of(None)))
     }
 
     fn arrived(places: &Places) -> Vec<Placed> {
@@ -200,10 +223,10 @@ mod tests {
 
     #[test]
     fn the_budget_is_taken_as_long_as_a_push_is_on_its_way() {
-        let budget = Budget::new(100);
-        let places = Places::new(Presence::default(), budget.reserve());
+        let budget = budget();
+        let places = Places::new(Presence::default(), budget.reserve(Peer::of(None)));
         assert_eq!(places.grow(60), Ok(()));
-        assert_eq!(places.grow(60), Err(ApiError::TooMuchPending));
+        assert_eq!(places.grow(60), Err(UsedUp::OfPeer { max_bytes: 100 }));
         places.shrink(20);
         let place = places.place(1);
         assert!(!place.is_gone());
@@ -212,5 +235,134 @@ mod tests {
         assert_eq!(budget.used_bytes(), 40);
         drop(place);
         assert_eq!(budget.used_bytes(), 0);
+    }
+
+    /// What happens to two callers, the first of which polls from two tasks.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Step {
+        /// With the first or the second waker.
+        Poll(usize),
+        PollOther,
+        /// The courier answers the next push of the first caller, or of the other.
+        Tell,
+        TellOther,
+        /// The courier has no more answers for now.
+        EndRound,
+        /// The courier drops a push of the first caller.
+        DropPlace,
+    }
+
+    struct Waiter {
+        places: Places,
+        wakes: [Arc<Wakes>; 2],
+        /// Who found nothing at the last poll, and how often it had been woken.
+        waiting: Option<(usize, usize)>,
+        /// How many have a number, were told and are in no round any more, and came.
+        opened: u64,
+        delivered: u64,
+        came: Vec<u64>,
+    }
+
+    impl Waiter {
+        fn new() -> Self {
+            let wakes = [Arc::new(Wakes::default()), Arc::new(Wakes::default())];
+            let (opened, delivered, came) = (0, 0, Vec::new());
+            Self { places: places(), wakes, waiting: None, opened, delivered, came }
+        }
+
+        fn open(&mut self) -> Place {
+            self.opened += 1;
+            self.places.place(self.opened)
+        }
+
+        fn poll(&mut self, who: usize) {
+            let waker = self.wakes[who].waker();
+            self.waiting = match self.places.poll_arrived(&mut Context::from_waker(&waker)) {
+                Poll::Ready(arrived) => {
+                    self.came.extend(arrived.into_iter().map(|(number, _)| number));
+                    None
+                }
+                Poll::Pending => Some((who, self.wakes[who].count())),
+            };
+        }
+
+        fn check(&self, steps: &[Step]) {
+            let available = self.delivered - self.came.len() as u64;
+            if let Some((who, before)) = self.waiting
+                && available > 0
+            {
+                assert!(self.wakes[who].count() > before, "{who} sleeps for ever: {steps:?}");
+            }
+        }
+
+        fn check_all_came(mut self, steps: &[Step]) {
+            self.poll(0);
+            self.came.sort_unstable();
+            assert_eq!(self.came, (1..=self.opened).collect::<Vec<_>>(), "{steps:?}");
+        }
+    }
+
+    /// Whether the last step was possible, and not one that changes nothing. Three pushes are enough:
+    /// more would do what these do.
+    fn play(steps: &[Step]) -> bool {
+        let (mut first, mut other) = (Waiter::new(), Waiter::new());
+        let mut round = Some(Round::default());
+        // Of the caller that the round has answers for, how many.
+        let mut gathered = (false, 0);
+        let mut before = None;
+        let mut was_possible = true;
+        for &step in steps {
+            let repeats = before == Some(step) && matches!(step, Step::Poll(_) | Step::PollOther);
+            was_possible = !repeats && (step != Step::EndRound || gathered.1 > 0);
+            before = Some(step);
+            match step {
+                Step::Poll(who) => first.poll(who),
+                Step::PollOther => other.poll(0),
+                Step::Tell | Step::TellOther => {
+                    let is_other = step == Step::TellOther;
+                    if gathered.0 != is_other {
+                        let was = if is_other { &mut first } else { &mut other };
+                        was.delivered += gathered.1;
+                        gathered = (is_other, 0);
+                    }
+                    gathered.1 += 1;
+                    let place = if is_other { other.open() } else { first.open() };
+                    let round = round.as_mut().expect("there is always one");
+                    round.tell(place, Ok(Receipt::Written));
+                }
+                Step::EndRound => {
+                    round = None;
+                    let told = if gathered.0 { &mut other } else { &mut first };
+                    told.delivered += gathered.1;
+                    gathered.1 = 0;
+                }
+                Step::DropPlace => {
+                    drop(first.open());
+                    first.delivered += 1;
+                }
+            }
+            round.get_or_insert_default();
+            first.check(steps);
+            other.check(steps);
+        }
+        drop(round);
+        was_possible &= first.opened + other.opened <= 3;
+        first.check_all_came(steps);
+        other.check_all_came(steps);
+        was_possible
+    }
+
+    #[test]
+    fn no_answer_is_lost_or_slept_through_in_any_order() {
+        let steps = [
+            Step::Poll(0),
+            Step::Poll(1),
+            Step::PollOther,
+            Step::Tell,
+            Step::TellOther,
+            Step::EndRound,
+            Step::DropPlace,
+        ];
+        assert!(in_every_order(&steps, 8, play) > 100_000);
     }
 }

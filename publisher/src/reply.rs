@@ -44,14 +44,14 @@ pub(crate) fn batch(format: Format, answers: &[Answered]) -> HttpResponse {
     HttpResponse::Ok().content_type(format.media_type()).body(batch::write(format, answers))
 }
 
-/// What a page may do.
-pub(crate) fn preflight(methods: Methods, unread: Payload) -> HttpResponse {
-    HttpResponse::NoContent()
+/// What may be asked for, in the words of HTTP and in those for a page's browser.
+pub(crate) fn methods(methods: Methods, unread: Payload) -> HttpResponse {
+    HttpResponse::Ok()
         .insert_header((header::ALLOW, methods.allow()))
         .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, methods.allow()))
         .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS))
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS))
-        .body(LastWord { text: None, _unread: unread })
+        .body(LastWord { text: Some(Bytes::new()), _unread: unread })
 }
 
 /// Why nothing was pushed, or why nobody knows.
@@ -68,6 +68,10 @@ pub(crate) fn refusal(error: &ApiError, request: &HttpRequest, unread: Payload) 
             response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
         }
         _ => {}
+    }
+    if let ApiError::UnknownEncoding { .. } = error {
+        // RFC 9110, 15.5.16.
+        response.insert_header((header::ACCEPT_ENCODING, "gzip, deflate"));
     }
     if let ApiError::MethodNotAllowed { methods, .. } = error {
         response.insert_header((header::ALLOW, methods.allow()));

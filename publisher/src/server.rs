@@ -30,6 +30,10 @@ use crate::http::{Front, answer};
 use crate::pending::Limits;
 use crate::stream::CallerStream;
 
+/// How much the system holds at most for a caller beside what is on its way to it. Else it is some MiB,
+/// and a caller that does not read its answers is noticed only when these are full.
+const UNSENT_BYTES: u32 = 128 << 10;
+
 /// How long a closed HTTP connection may take to be gone on both sides.
 const DISCONNECT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -49,14 +53,20 @@ pub async fn serve(
     let limits = Limits { broker_wait: config.broker_wait, confirm_limit: config.confirm_limit };
     let (alive, gone) = oneshot::channel();
     let watchdog = &config.watchdog;
+    let health = config.health.clone();
     let pulse = watchdog.watch("courier");
-    let courier = Courier::new(InstanceId(rand::random()), limits, alive, pulse).start();
+    let courier = Courier::new(InstanceId(rand::random()), limits, alive, pulse);
+    let courier = courier.reporting(health.clone()).start();
     let server = listen(&config, listener, courier.clone())?;
     let (owner, broker) = (courier.clone(), config.channel.clone());
     let pulse = watchdog.watch("publisher's link");
     let link = hold(owner, broker, LINK_QUEUE_BYTES, pulse, async || {});
     let mut link = actix::spawn(link);
     let last_call = || courier.do_send(LastCall);
+    let shutdown = async {
+        shutdown.await;
+        health.drain();
+    };
     let ended = run(server, shutdown, gone, config.shutdown_limit, last_call, async {
         // Without a link, what still tries to make one is of no use.
         if let Ok(true) = courier.send(Finish).timeout(ANSWER_LIMIT).await {
@@ -125,7 +135,7 @@ fn listen(
     let stopping = server.graceful_shutdown_signal();
     let front = Front {
         courier,
-        budget: Budget::new(config.max_pending_bytes),
+        budget: Budget::new(config.shares()),
         listens_on: listener.local_addr()?.ip(),
         config: Arc::new(config.clone()),
         stopping: stopping.clone(),
@@ -169,6 +179,8 @@ fn listen(
                 let _ = tcp.set_nodelay(true);
                 // Else a caller that is gone, or does not read what it was sent, keeps its connection.
                 let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(silence_limit));
+                // Where it fails, the system holds more for a caller that does not read.
+                let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
                 let peer = tcp.peer_addr().ok();
                 Ok((CallerStream::new(tcp), peer))
             })

@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::cut::Cut;
 use crate::request_line::RequestLines;
 
 /// How much is read at once while request lines are looked for: most heads are smaller.
@@ -19,17 +20,25 @@ const READ_BYTES: usize = 2 << 10;
 /// Whether a caller still has its side of the connection open. One that has not may be gone, or may
 /// have said all it wanted to say: TCP does not tell the two apart.
 #[derive(Debug, Clone, Default)]
-pub struct Presence(Arc<AtomicBool>);
+pub struct Presence {
+    is_over: Arc<AtomicBool>,
+    cut: Cut,
+}
 
 impl Presence {
     /// The caller has closed its side.
     pub fn is_over(&self) -> bool {
         // The flag guards no other memory.
-        self.0.load(Ordering::Relaxed)
+        self.is_over.load(Ordering::Relaxed)
     }
 
     fn end(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends the connection where it waits for the caller to read, as a failed write does.
+    pub(crate) fn cut(&self) {
+        self.cut.cut();
     }
 }
 
@@ -108,7 +117,12 @@ impl AsyncWrite for CallerStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        match Pin::new(&mut self.tcp).poll_write(cx, buf) {
+            Poll::Pending if self.presence.cut.poll(cx) => {
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            written => written,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -17,7 +17,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::beginning::{Clock, exchange, open};
+use super::beginning::{exchange, open};
+use super::clock::Clock;
 use super::conversation::Conversation;
 use super::disk::Disk;
 use super::ending::Ending;
@@ -69,15 +70,16 @@ impl Broker {
         config: &BrokerConfig,
     ) -> Result<(Addr<Self>, oneshot::Receiver<StoreError>), StoreError> {
         let found = config.storage.as_ref().map(open).transpose()?;
-        Self::launch_on(config, found)
+        let clock = found.as_ref().map(|(store, _)| store.clock());
+        Self::launch_on(config, clock.unwrap_or_else(|| Clock::starting_at(Duration::ZERO)), found)
     }
 
     /// [`Broker::launch`] on a store that is open.
     fn launch_on(
         config: &BrokerConfig,
+        clock: Clock,
         found: Option<(impl DurableStore, Recovered)>,
     ) -> Result<(Addr<Self>, oneshot::Receiver<StoreError>), StoreError> {
-        let clock = Clock::start();
         let (gone, is_gone) = oneshot::channel();
         let (store, recovered) = found.unzip();
         let exchange = exchange(config, clock.now(), recovered);
@@ -212,6 +214,7 @@ impl Handler<Written> for Broker {
                 self.effects = effects;
                 self.disk.write(&mut self.exchange);
             }
+            Report::TimeNoted => self.disk.time_is_noted(),
             Report::NextWorker(next) => self.exchange.workers_reserved(next),
             Report::Epoch(epoch) => {
                 self.exchange.begin_epoch(epoch);
@@ -242,6 +245,7 @@ impl Handler<Tick> for Broker {
         self.perform(&mut effects);
         self.effects = effects;
         self.disk.write_leftovers(&mut self.exchange);
+        self.disk.note_time(&self.exchange, self.clock.now());
     }
 }
 
@@ -466,7 +470,8 @@ pub mod tests {
             let config = BrokerConfig { storage: Some(storage), ..BrokerConfig::default() };
             let recovered = Recovered { epoch: 7, ..Recovered::default() };
             let found = Some((StuckStore::new(&gate), recovered));
-            let (broker, gone) = Broker::launch_on(&config, found).unwrap();
+            let (broker, gone) =
+                Broker::launch_on(&config, Clock::starting_at(Duration::ZERO), found).unwrap();
             Self { gate, broker, _gone: gone }
         }
 

@@ -1,6 +1,6 @@
-//! How a broker begins: its clock, and the exchange with what was found on disk.
+//! How a broker begins: the exchange with what was found on disk.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use campanile_messages::Durability;
 use tracing::info;
@@ -10,27 +10,6 @@ use super::log::Opening;
 use super::store::{Recovered, Store, StoreError};
 use super::worker_ids::{Supply, reserved_from};
 use super::{BrokerConfig, Storage};
-
-/// The time since the Unix epoch; it never goes back.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    started: Instant,
-    started_at: Duration,
-}
-
-impl Clock {
-    /// A clock that goes on from the present time.
-    pub fn start() -> Self {
-        // Before 1970 the log has no age.
-        let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), started_at }
-    }
-
-    /// The present time.
-    pub fn now(self) -> Duration {
-        self.started_at + self.started.elapsed()
-    }
-}
 
 /// Opens a data directory.
 ///

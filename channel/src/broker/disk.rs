@@ -22,7 +22,14 @@ pub struct Disk {
     /// Whether too much waits for the disk.
     is_behind: watch::Sender<bool>,
     watch: DiskWatch,
+    /// When the time was noted last, and whether that is still under way.
+    noted: Duration,
+    is_noting: bool,
 }
+
+/// How often the time is noted on disk while something is remembered: by so much at most a start of
+/// the host prolongs that.
+const NOTE_EVERY: Duration = Duration::from_secs(10);
 
 impl Disk {
     /// Without a writer nothing is kept.
@@ -61,6 +68,23 @@ impl Disk {
         {
             writer.send(changes);
         }
+    }
+
+    /// Notes the time now and then, while something is remembered that is forgotten by its age.
+    pub fn note_time(&mut self, exchange: &Exchange, now: Duration) {
+        if let Some(writer) = &self.writer
+            && !self.is_noting
+            && now >= self.noted + NOTE_EVERY
+            && exchange.remembers()
+        {
+            (self.noted, self.is_noting) = (now, true);
+            writer.note_time();
+        }
+    }
+
+    /// What [`note_time`](Self::note_time) began is done.
+    pub fn time_is_noted(&mut self) {
+        self.is_noting = false;
     }
 
     /// Has more worker ids reserved where few are left.

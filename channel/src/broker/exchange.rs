@@ -1,5 +1,5 @@
 //! What the broker knows and decides: takes what links say, answers what to send to whom. Pure:
-//! times are durations since the Unix epoch, from a clock that never goes back.
+//! times are those of the broker's clock, which never goes back.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -120,6 +120,8 @@ pub struct Exchange {
     next_link: u64,
     max_links: usize,
     closing: bool,
+    /// No publisher can repeat an event below this one. Looked up now and then: it only grows.
+    repeatable_from: u64,
 }
 
 struct Peer {
@@ -138,12 +140,14 @@ impl Exchange {
         let head = events.first().map_or(last, |first| first.sequence - 1);
         let mut log = Log::new(Opening { head, ..opening });
         let mut intake = Intake::new(last, start.max_ids);
-        intake.ids.recover(ids);
+        intake.ids.recover(ids, now);
         let mut trim = Trim::default();
         for record in events {
             let Record { sequence, publisher, number, gateways, matched, .. } = record;
             let receipt = Receipt { sequence, gateways, matched };
-            intake.publishers.recover(publisher, number, receipt, now);
+            // Nothing is younger than the present, whatever a disk says.
+            let record = Record { at: record.at.min(now), ..record };
+            intake.publishers.recover(publisher, number, receipt, record.at);
             log.append(&record);
             // What is there for the publishers' sake alone is more than the log may keep.
             log.trim(now, &mut trim);
@@ -160,7 +164,9 @@ impl Exchange {
             next_link: start.first_link,
             max_links: start.max_links,
             closing: false,
+            repeatable_from: 0,
         };
+        exchange.look_what_is_repeatable();
         exchange.note_trim(trim);
         exchange
     }
@@ -321,12 +327,13 @@ impl Exchange {
         if let Some(peer) = self.links.remove(&link) {
             self.routing.remove(link);
             self.workers.leave(peer.instance, link, now);
-            self.intake.publishers.leave(peer.instance, link, now);
+            self.intake.publishers.leave(peer.instance, link);
         }
     }
 
     /// Drops what was kept long enough, and tells quiet gateways where the log ends.
     pub fn tick(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        self.look_what_is_repeatable();
         self.trim(now);
         self.workers.expire(now);
         self.intake.publishers.expire(now);
@@ -342,6 +349,12 @@ impl Exchange {
                 effects.push(Effect::Send { link, message: FromBroker::Mark { head } });
             }
         }
+    }
+
+    /// Whether anything is kept that is forgotten by its age.
+    pub fn remembers(&self) -> bool {
+        let is_log_empty = self.log.tail() == self.log.head().sequence;
+        !(is_log_empty && self.intake.ids.is_empty() && self.intake.publishers.is_empty())
     }
 
     /// From here on nothing is published and no link comes in.
@@ -494,12 +507,17 @@ impl Exchange {
         self.note_trim(trim);
     }
 
+    /// What is staged later is above the head.
+    fn look_what_is_repeatable(&mut self) {
+        let oldest = self.intake.publishers.oldest();
+        self.repeatable_from = oldest.unwrap_or(self.intake.head() + 1);
+    }
+
     /// What the log has dropped goes to disk: the next broker must know it of each audience.
     fn note_trim(&mut self, mut trim: Trim) {
         if self.keeps && !trim.last.is_empty() {
             // A broker that is started again must know what a publisher may repeat.
-            let kept = self.log.tail() + 1;
-            trim.below = self.intake.publishers.oldest().map_or(kept, |oldest| oldest.min(kept));
+            trim.below = self.repeatable_from.min(self.log.tail() + 1);
             let trims = self.changes.trim.get_or_insert_default();
             trims.last.append(&mut trim.last);
             trims.evicted.append(&mut trim.evicted);

@@ -1,5 +1,5 @@
-//! The idempotency keys under which events were accepted. Pure: times are durations since the Unix
-//! epoch.
+//! The idempotency keys under which events were accepted. Pure: times are those of the broker's
+//! clock.
 //!
 //! A key is remembered for a time, never less; past the bound in keys new ones are refused.
 
@@ -12,8 +12,12 @@ use sha2::{Digest as _, Sha256};
 use super::receipt::Receipt;
 use super::record::KnownId;
 
-/// How long a key is remembered.
-pub const REMEMBERED: Duration = Duration::from_secs(120);
+/// How long a key is remembered: the two minutes that callers are promised, and the longest that a
+/// repeat which began within them may be under way.
+pub const REMEMBERED: Duration = Duration::from_secs(150);
+
+/// The most keys that are forgotten at once, some 30 ms of work; the others have to wait.
+const MAX_FORGOTTEN: usize = 100_000;
 
 /// Tells one event from another.
 pub type Digest = [u8; 16];
@@ -101,13 +105,19 @@ impl Ids {
         }
     }
 
+    /// Whether there are keys.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
     /// The same table without keys.
     pub fn emptied(&self) -> Self {
         Self::new(self.max_keys)
     }
 
-    /// Takes in what an earlier broker remembered.
-    pub fn recover(&mut self, mut known: Vec<KnownId>) {
+    /// Takes in what an earlier broker remembered. No key is younger than the present.
+    pub fn recover(&mut self, mut known: Vec<KnownId>, now: Duration) {
+        known.iter_mut().for_each(|known| known.at = known.at.min(now));
         known.sort_by_key(|known| known.at);
         for KnownId { key, digest, at, sequence, gateways, matched } in known {
             let receipt = Receipt { sequence, gateways, matched };
@@ -119,8 +129,10 @@ impl Ids {
     /// Forgets keys that are old enough, and adds them to `forgotten`. One whose event is still on
     /// its way is not, nor is any younger one.
     pub fn expire(&mut self, now: Duration, forgotten: &mut Vec<IdempotencyKey>) {
+        let most = forgotten.len() + MAX_FORGOTTEN;
         while let Some((at, key)) = self.order.front()
             && *at + REMEMBERED <= now
+            && forgotten.len() < most
         {
             if self.by_key.get(key).is_some_and(|entry| !entry.is_accepted) {
                 break;
@@ -149,6 +161,11 @@ mod tests {
         Receipt { sequence, gateways: 1, matched: 2 }
     }
 
+    fn known(name: &str, at: Duration) -> KnownId {
+        let (key, digest) = (key(name), D);
+        KnownId { key, digest, at, sequence: 7, gateways: 1, matched: 2 }
+    }
+
     const D: Digest = [1; 16];
     const AT: Duration = Duration::from_secs(1_000);
 
@@ -166,14 +183,7 @@ mod tests {
     #[test]
     fn a_full_table_refuses_new_keys_and_forgets_none_early() {
         let mut ids = Ids::new(1);
-        ids.recover(vec![KnownId {
-            key: key("a"),
-            digest: D,
-            at: AT,
-            sequence: 7,
-            gateways: 1,
-            matched: 2,
-        }]);
+        ids.recover(vec![known("a", AT)], AT);
         let mut forgotten = Vec::new();
         ids.expire(AT + REMEMBERED - Duration::from_nanos(1), &mut forgotten);
         assert_eq!(ids.look_up(&key("b"), D), Known::Full);
@@ -181,6 +191,18 @@ mod tests {
         ids.expire(AT + REMEMBERED, &mut forgotten);
         assert_eq!(forgotten, [key("a")]);
         assert_eq!(ids.look_up(&key("a"), D), Known::New);
+    }
+
+    #[test]
+    fn a_key_from_the_future_keeps_no_other_from_being_forgotten() {
+        let mut ids = Ids::new(10);
+        let future = AT + Duration::from_secs(3_600);
+        ids.recover(vec![known("a", future), known("b", AT)], AT);
+        let mut forgotten = Vec::new();
+        ids.expire(AT + REMEMBERED, &mut forgotten);
+        forgotten.sort();
+        assert_eq!(forgotten, [key("a"), key("b")]);
+        assert!(ids.is_empty());
     }
 
     #[test]

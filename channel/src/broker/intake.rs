@@ -6,7 +6,7 @@
 //!      ──▶ staged under the next sequence ──release──▶ the log, the links, the publishers' answers
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use campanile_messages::link::{Number, Refusal};
@@ -17,6 +17,13 @@ use super::log::cost_bytes;
 use super::publishers::{Publishers, Repeat};
 use super::receipt::Receipt;
 use super::record::{Changes, KnownId, Record};
+
+/// How many repeats of one event may wait for it; one more is refused. They are all answered in one
+/// turn of the broker: some 10 ms.
+const MAX_REPEATS: usize = 1 << 13;
+
+/// What a repeat costs that waits for its event. It counts as staged.
+const REPEAT_BYTES: usize = 64;
 
 /// A publish, without its sender's link.
 #[derive(Debug)]
@@ -58,7 +65,7 @@ pub struct Staged {
     /// As in [`Publish`].
     pub count_within_millis: Option<u32>,
     /// Who has repeated it under its key meanwhile, and is told as well.
-    pub repeated_by: Vec<(InstanceId, Number)>,
+    pub repeated_by: BTreeSet<(InstanceId, Number)>,
     cost_bytes: usize,
 }
 
@@ -131,10 +138,7 @@ impl Intake {
                 Known::Full => return Taken::Refused(Refusal::IdsFull),
                 Known::Taken => return Taken::Refused(Refusal::IdTaken),
                 Known::Accepted(receipt) => return Taken::Repeated(receipt),
-                Known::Waiting(sequence) => {
-                    self.wait_too(sequence, publisher, number);
-                    return Taken::Staged;
-                }
+                Known::Waiting(sequence) => return self.wait_too(sequence, publisher, number),
             }
         }
         if is_closing {
@@ -171,7 +175,7 @@ impl Intake {
         if let Some(changes) = changes {
             changes.events.push(record.clone());
         }
-        let repeated_by = Vec::new();
+        let repeated_by = BTreeSet::new();
         let staged = Staged { record, id, count_within_millis, repeated_by, cost_bytes };
         self.staged.push_back(staged);
         self.staged_bytes += cost_bytes;
@@ -198,13 +202,60 @@ impl Intake {
         self.publishers = Publishers::default();
     }
 
-    fn wait_too(&mut self, sequence: u64, publisher: InstanceId, number: Number) {
+    fn wait_too(&mut self, sequence: u64, publisher: InstanceId, number: Number) -> Taken {
         let first = self.staged.front().map_or(sequence, |staged| staged.record.sequence);
         let place = usize::try_from(sequence - first).unwrap_or(usize::MAX);
         if let Some(staged) = self.staged.get_mut(place)
             && !staged.repeated_by.contains(&(publisher, number))
         {
-            staged.repeated_by.push((publisher, number));
+            if staged.repeated_by.len() >= MAX_REPEATS {
+                return Taken::Refused(Refusal::TooManyUnanswered);
+            }
+            staged.repeated_by.insert((publisher, number));
+            staged.cost_bytes += REPEAT_BYTES;
+            self.staged_bytes += REPEAT_BYTES;
         }
+        Taken::Staged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_000);
+
+    fn publish(publisher: u64, number: Number) -> Publish {
+        Publish {
+            publisher: InstanceId(publisher),
+            number,
+            id: Some(IdempotencyKey::new("order-42").unwrap()),
+            count_within_millis: None,
+            audience: Audience::Everyone,
+            except: None,
+            content: "hi".into(),
+        }
+    }
+
+    #[test]
+    fn repeats_of_an_event_that_waits_are_bounded_and_count() {
+        let mut intake = Intake::new(0, 10);
+        let take = |intake: &mut Intake, publisher, number| {
+            intake.take(publish(publisher, number), |_| (0, 0), false, NOW, None)
+        };
+        assert_eq!(take(&mut intake, 1, 1), Taken::Staged);
+        let staged_bytes = intake.staged_bytes();
+        for number in 1..=MAX_REPEATS as u64 {
+            assert_eq!(take(&mut intake, 2, number), Taken::Staged);
+        }
+        assert_eq!(intake.staged_bytes(), staged_bytes + MAX_REPEATS * REPEAT_BYTES);
+        let refused = Taken::Refused(Refusal::TooManyUnanswered);
+        assert_eq!(take(&mut intake, 3, 1), refused);
+        // One that waits already may say so again.
+        assert_eq!(take(&mut intake, 2, 7), Taken::Staged);
+        assert_eq!(take(&mut intake, 1, 1), Taken::Staged);
+        let released = intake.release(1).unwrap();
+        assert_eq!(released.repeated_by.len(), MAX_REPEATS);
+        assert_eq!(intake.staged_bytes(), 0);
     }
 }

@@ -1,5 +1,5 @@
 //! The log: keeps the recent events of one epoch, bounded in bytes and age, and knows what of
-//! which audience it has dropped. Pure: times are durations since the Unix epoch.
+//! which audience it has dropped. Pure: times are those of the broker's clock.
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;

@@ -19,6 +19,7 @@
 
 mod actor;
 mod beginning;
+mod clock;
 mod conversation;
 mod disk;
 mod disk_wait;
@@ -33,6 +34,7 @@ mod receipt;
 pub mod record;
 pub mod routing;
 mod store;
+mod strangers;
 #[cfg(test)]
 mod stuck_store;
 mod trimmed;
@@ -56,10 +58,11 @@ use tracing::{info, warn};
 use actor::{Broker, Close, ShutDown, Tick};
 use routing::LinkNumber;
 pub use store::StoreError;
+use strangers::Strangers;
 
 use crate::watchdog::{ANSWER_LIMIT, Watchdog};
 
-/// Sockets without a hello that are taken besides `max_links`, so that a full broker can say so.
+/// How many sockets there can be besides `max_links`, so that a full broker can say so.
 const MAX_STRANGERS: usize = 64;
 
 /// How often the broker drops what it has kept long enough.
@@ -97,7 +100,8 @@ pub struct BrokerConfig {
     pub max_ids: usize,
     /// How long a link that ends may take to write what waits for it, and the shutdown as a whole.
     pub shutdown_limit: Duration,
-    /// A link that has not said hello by then is closed.
+    /// A socket on which no whole hello came by then is closed, and one that was refused and does not
+    /// close. Where there are too many of them, the oldest of the address with the most goes sooner.
     pub hello_limit: Duration,
     /// The most links; one more is refused.
     pub max_links: usize,
@@ -117,7 +121,7 @@ impl Default for BrokerConfig {
             return_limit: Duration::from_secs(20),
             max_ids: 500_000,
             shutdown_limit: Duration::from_secs(5),
-            hello_limit: Duration::from_secs(5),
+            hello_limit: Duration::from_secs(2),
             max_links: 1_024,
             max_audiences_per_link: 1_000_000,
             watchdog: Watchdog::none(),
@@ -159,6 +163,7 @@ async fn run(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let pulse = config.watchdog.watch("broker's service");
     let mut shutdown = pin!(shutdown);
+    let strangers = Strangers::new(config.max_links + MAX_STRANGERS);
     let mut refusing = false;
     loop {
         // At least once a second, with the ticks.
@@ -174,21 +179,26 @@ async fn run(
             accepted = listener.accept() => accepted,
         };
         let trouble = match accepted {
-            Ok((stream, address)) if links.len() < config.max_links + MAX_STRANGERS => {
-                let config = config.clone();
-                let link = peer::hold(stream, address, broker.clone(), config, door.clone());
+            Ok((stream, address)) => {
+                let (guest, were_too_many) = strangers.admit(address.ip());
+                let (config, door) = (config.clone(), door.clone());
+                let link = peer::hold(stream, address, broker.clone(), config, door, guest);
                 links.spawn_local(link);
-                refusing = false;
-                continue;
+                // Before it may have to make room, its hello is looked for.
+                tokio::task::yield_now().await;
+                if !were_too_many {
+                    refusing = false;
+                    continue;
+                }
+                "too many sockets without a hello, some are closed".to_owned()
             }
-            Ok(_) => "too many sockets without a hello".to_owned(),
             Err(error) => {
                 sleep(ACCEPT_PAUSE).await;
                 error.to_string()
             }
         };
         if !refusing {
-            warn!(error = trouble, "cannot take more links for now");
+            warn!(error = trouble, "there is no room for all who come");
             refusing = true;
         }
     }

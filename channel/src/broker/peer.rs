@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 
 use super::actor::{Broker, Enter, FromLink, LinkLost, Welcomed};
 use super::exchange::Unwelcome;
+use super::strangers::Guest;
 use super::{BrokerConfig, LinkNumber};
 use crate::link::{FrameReader, LinkError, Outbound, prepare, write_out};
 use crate::watchdog::{ANSWER_LIMIT, LOOK_AGAIN, Pulse};
@@ -49,6 +50,7 @@ pub async fn hold(
     broker: Addr<Broker>,
     config: BrokerConfig,
     door: watch::Receiver<()>,
+    mut guest: Guest,
 ) {
     if let Err(error) = prepare(&stream) {
         debug!(%peer, %error, "a socket was gone at once");
@@ -58,20 +60,31 @@ pub async fn hold(
     let (read, write) = stream.into_split();
     let mut reader = FrameReader::new(read);
     let outbound = Outbound::new(config.max_link_queue_bytes);
-    let entered = enter(&mut reader, peer, &broker, &outbound, &config, door);
-    // A newcomer has limits for everything: its hello, and the disk.
-    let entered = pulse.during(entered).await;
+    let entered = tokio::select! {
+        biased;
+        // A newcomer has limits for everything: its hello, and the disk.
+        entered = pulse.during(enter(&mut reader, peer, &broker, &outbound, &config, door)) => {
+            entered
+        }
+        () = guest.is_shown_out() => {
+            debug!(%peer, "a socket without a hello makes room for others");
+            return;
+        }
+    };
     let heartbeat = FromBroker::Heartbeat.encode();
     let mut writing = pin!(write_out(write, outbound.clone(), heartbeat));
     let mut written = false;
+    let mut limit = config.shutdown_limit;
     match entered {
         Err(NoLink::Lost(LinkError::Closed)) => return,
         Err(no_link) => {
             warn!(%peer, reason = %no_link, "no link");
             outbound.force(&encode_welcome(&Err(no_link.to_string())));
             outbound.finish();
+            limit = config.hello_limit.min(limit);
         }
         Ok(Welcomed { seat, mut is_behind }) => {
+            let seated = guest.sit_down();
             let error = tokio::select! {
                 result = &mut writing => {
                     written = true;
@@ -81,6 +94,7 @@ pub async fn hold(
             };
             pulse.turn().await;
             seat.leave(error).await;
+            guest = seated.stand_up();
         }
     }
     let closing = async {
@@ -90,8 +104,11 @@ pub async fn hold(
         // Closing on unread input would take back what was just written.
         reader.discard().await;
     };
-    if pulse.during(timeout(config.shutdown_limit, closing)).await.is_err() {
-        debug!(%peer, "the peer did not close its end in time");
+    tokio::select! {
+        closed = pulse.during(timeout(limit, closing)) => if closed.is_err() {
+            debug!(%peer, "the peer did not close its end in time");
+        },
+        () = guest.is_shown_out() => debug!(%peer, "a socket that was told its end makes room"),
     }
 }
 
@@ -104,7 +121,7 @@ async fn enter(
     mut door: watch::Receiver<()>,
 ) -> Result<Welcomed, NoLink> {
     let frame = tokio::select! {
-        frame = timeout(config.hello_limit, reader.next_frame(MAX_HELLO_BYTES)) => {
+        frame = timeout(config.hello_limit, reader.first_frame(MAX_HELLO_BYTES)) => {
             frame.map_err(|_| NoLink::Late(config.hello_limit))??
         }
         _ = door.changed() => return Err(Unwelcome::ShuttingDown.into()),

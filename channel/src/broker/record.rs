@@ -10,7 +10,7 @@ use campanile_messages::{Address, Audience, Content, IdempotencyKey, InstanceId}
 pub struct Record {
     /// Its number; numbers are dense.
     pub sequence: u64,
-    /// When it was accepted, since the Unix epoch; milliseconds are kept. For its age alone.
+    /// When it was accepted, on the broker's clock; milliseconds are kept. For its age alone.
     pub at: Duration,
     /// Who it is for.
     pub audience: Audience,
@@ -35,7 +35,7 @@ pub struct KnownId {
     pub key: IdempotencyKey,
     /// Of the event that was accepted under it.
     pub digest: [u8; 16],
-    /// When that was, since the Unix epoch.
+    /// When that was, on the broker's clock.
     pub at: Duration,
     /// The event's number.
     pub sequence: u64,

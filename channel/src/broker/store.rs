@@ -57,6 +57,7 @@ use campanile_messages::{Audience, Durability};
 use fjall::PersistMode;
 use tracing::warn;
 
+use super::clock::{self, Clock, Kernel, Seen};
 use super::record::{Changes, KnownId, Record};
 
 use batch::Edit;
@@ -93,6 +94,7 @@ pub struct Store {
     engine: Engine,
     mark: MarkFile,
     state: State,
+    clock: Clock,
     failed: bool,
     // The last to go: it holds the lock.
     directory: Directory,
@@ -152,6 +154,8 @@ impl Store {
         }
         let mut recovered = opening::read(&engine, dir, &state)?;
         recovered.torn_bytes = torn_bytes;
+        let kernel = Kernel { boot, uptime: clock::uptime() };
+        let clock = Clock::starting_at(opening::time(&state, &recovered, kernel));
         let mut edits = Vec::new();
         if let Some(broken) = continuity::broken(&state.run, &run) {
             warn!(
@@ -174,17 +178,24 @@ impl Store {
         }
         state.run = run;
         state.changes += 1;
+        state.seen = Some(Seen::now(clock));
         edits.push(Edit::Put(STATE_KEY.to_vec(), rows::state_value(&state)));
         engine.commit(edits, Some(PersistMode::SyncAll))?;
         let mark = Mark { synced: state.changes, written: state.changes, boot };
         let mark = MarkFile::start(&directory.mark(), mark).map_err(io)?;
         directory.sync().map_err(io)?;
-        Ok((Self { engine, mark, state, failed: false, directory }, recovered))
+        Ok((Self { engine, mark, state, clock, failed: false, directory }, recovered))
     }
 
     /// Where the data is.
     pub fn dir(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// The broker's clock, which goes on where that of the last broker stood, as far as the time in
+    /// between can be proven.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// The last sequence that was ever stored.
@@ -207,12 +218,16 @@ impl Store {
         if edits.is_empty() && state == self.state {
             return Ok(());
         }
-        let persist = match self.state.run.durability {
-            Durability::Disk => Some(PersistMode::SyncData),
-            Durability::Written => Some(PersistMode::Buffer),
-            Durability::Memory => None,
-        };
-        self.commit(edits, state, persist)
+        self.commit(edits, state, self.persist())
+    }
+
+    /// Notes what time it is, as durable as the mode says: every write does that, so this is for when
+    /// there is none, and somebody remembers something.
+    ///
+    /// # Errors
+    /// See [`Store::write`].
+    pub fn note_time(&mut self) -> Result<(), StoreError> {
+        self.commit(Vec::new(), self.state.clone(), self.persist())
     }
 
     /// Stores the next worker id to give out; on disk in every mode, and with it all before.
@@ -245,6 +260,14 @@ impl Store {
         self.commit(Vec::new(), state, Some(PersistMode::SyncAll))
     }
 
+    fn persist(&self) -> Option<PersistMode> {
+        match self.state.run.durability {
+            Durability::Disk => Some(PersistMode::SyncData),
+            Durability::Written => Some(PersistMode::Buffer),
+            Durability::Memory => None,
+        }
+    }
+
     fn commit(
         &mut self,
         mut edits: Vec<Edit>,
@@ -258,6 +281,7 @@ impl Store {
         // Before and not after: where this fails, nothing was stored.
         self.engine.tidy(rows::dead_event_keys(self.state.first))?;
         state.changes += 1;
+        state.seen = Some(Seen::now(self.clock));
         edits.push(Edit::Put(STATE_KEY.to_vec(), rows::state_value(&state)));
         self.engine.commit(edits, persist)?;
         if let Some(mode) = persist {

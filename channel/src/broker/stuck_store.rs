@@ -82,6 +82,11 @@ impl DurableStore for StuckStore {
         Ok(())
     }
 
+    fn note_time(&mut self) -> Result<(), StoreError> {
+        self.gate.pass("note_time");
+        Ok(())
+    }
+
     fn close(self) -> Result<(), StoreError> {
         self.gate.pass("close");
         Ok(())

@@ -1,5 +1,5 @@
 //! The ids of workers: gives them out, never twice, and knows on which link each of them is. Pure:
-//! times are durations since the Unix epoch.
+//! times are those of the broker's clock.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;

@@ -50,6 +50,11 @@ pub trait DurableStore: Send + 'static {
     /// # Errors
     /// See there.
     fn set_epoch(&mut self, epoch: u64) -> Result<(), StoreError>;
+    /// See [`Store::note_time`].
+    ///
+    /// # Errors
+    /// See there.
+    fn note_time(&mut self) -> Result<(), StoreError>;
     /// See [`Store::close`].
     ///
     /// # Errors
@@ -78,6 +83,10 @@ impl DurableStore for Store {
         self.set_epoch(epoch)
     }
 
+    fn note_time(&mut self) -> Result<(), StoreError> {
+        self.note_time()
+    }
+
     fn close(self) -> Result<(), StoreError> {
         self.close()
     }
@@ -95,6 +104,8 @@ pub enum Report {
     NextWorker(u64),
     /// A new epoch has begun on disk.
     Epoch(u64),
+    /// The time is on disk.
+    TimeNoted,
     /// The store has failed. This is the last report; nothing more is taken, and the broker must end.
     Failed(StoreError),
 }
@@ -136,6 +147,7 @@ enum Command {
     Store(Changes),
     SetNextWorker(u64),
     SetEpoch(u64),
+    NoteTime,
     Close { next_worker: Option<u64>, reply: oneshot::Sender<Result<(), StoreError>> },
 }
 
@@ -189,6 +201,11 @@ impl Writer {
     /// Begins a new epoch, after everything that was sent before, and reports it. Never blocks.
     pub fn set_epoch(&self, epoch: u64) {
         self.command(Command::SetEpoch(epoch));
+    }
+
+    /// Notes on disk what time it is, and reports it. Never blocks.
+    pub fn note_time(&self) {
+        self.command(Command::NoteTime);
     }
 
     /// Stores everything that was sent before, and with `next_worker` the next worker id to give out;
@@ -264,6 +281,9 @@ fn run<S: DurableStore>(
             Command::SetEpoch(epoch) => {
                 let done = contained(&dir, wait, pulse, || store.set_epoch(epoch));
                 done.map(|()| Report::Epoch(epoch))
+            }
+            Command::NoteTime => {
+                contained(&dir, wait, pulse, || store.note_time()).map(|()| Report::TimeNoted)
             }
             Command::Close { next_worker, reply } => {
                 let done = contained(&dir, wait, pulse, || {

@@ -1,6 +1,7 @@
 use campanile_messages::{Content, GroupName};
 
 use super::*;
+use crate::history::History;
 use crate::recent::Past;
 
 const MAX: usize = 1 << 20;
@@ -14,8 +15,8 @@ fn groups(names: &[usize]) -> Vec<Audience> {
 }
 
 fn resume(ticket: Ticket, since: u64, names: &[usize]) -> Resume {
-    let since = Position { epoch: 1, sequence: since };
-    Resume { worker: 0, ticket, since, audiences: groups(names) }
+    let start = Start::Behind(Position { epoch: 1, sequence: since });
+    Resume { worker: 0, ticket, start, audiences: groups(names) }
 }
 
 fn want(since: u64, names: &[usize]) -> Want {
@@ -57,6 +58,44 @@ fn what_many_clients_lack_is_fetched_once_for_all_of_them() {
     resumes.fetched(2, 1);
     assert_eq!(answered(&mut resumes, &recent), [(1_001, Ok(0))]);
     assert!(resumes.asked.is_empty() && resumes.waiting.is_empty());
+}
+
+fn new_listener(ticket: Ticket, history: History, names: &[usize]) -> Resume {
+    Resume { start: Start::History(history), ..resume(ticket, 0, names) }
+}
+
+#[test]
+fn new_listeners_share_a_fetch_of_what_is_kept() {
+    let (mut resumes, mut recent) = (Resumes::default(), Recent::new(1 << 20));
+    for ticket in 0..100 {
+        let history = if ticket % 2 == 0 { History::First } else { History::Last(3) };
+        resumes.add(new_listener(ticket, history, &[1, 2]));
+    }
+    assert_eq!(answered(&mut resumes, &recent), []);
+    assert_eq!(resumes.fetch(), Some((1, vec![want(0, &[1, 2])])));
+    for name in [1, 2] {
+        quiet(&mut recent, &group(name));
+    }
+    resumes.fetched(1, 1);
+    let answers = answered(&mut resumes, &recent);
+    assert_eq!(answers.len(), 100);
+    assert!(answers.iter().all(|(_, found)| *found == Ok(0)), "{answers:?}");
+    resumes.add(new_listener(100, History::Last(1), &[2]));
+    assert_eq!(answered(&mut resumes, &recent), [(100, Ok(0))], "it is known now");
+}
+
+#[test]
+fn a_new_listener_begins_after_some_fetches_with_what_is_there() {
+    let (mut resumes, recent) = (Resumes::default(), Recent::new(1 << 20));
+    resumes.add(new_listener(1, History::First, &[1]));
+    for number in 1..=u64::from(MAX_WAITS) {
+        assert_eq!(answered(&mut resumes, &recent), []);
+        assert_eq!(resumes.fetch(), Some((number, vec![want(0, &[1])])));
+        // It comes and is not kept.
+        resumes.fetched(number, 1);
+    }
+    let found = resumes.judge(&recent, CURSOR, MAX).map(|(_, found)| found.expect("no loss"));
+    assert!(found.is_some_and(|found| found.is_empty() && !found.is_complete));
 }
 
 #[test]
@@ -103,7 +142,7 @@ fn wants_are_fetched_in_parts_and_those_not_served_are_asked_for_again() {
 fn a_position_of_another_epoch_or_ahead_of_the_stream_is_lost() {
     let (mut resumes, recent) = (Resumes::default(), Recent::new(1 << 20));
     let other = Position { epoch: 2, sequence: 5 };
-    resumes.add(Resume { since: other, ..resume(1, 5, &[1]) });
+    resumes.add(Resume { start: Start::Behind(other), ..resume(1, 5, &[1]) });
     resumes.add(resume(2, 101, &[1]));
     let lost = Err(Lost::EpochChanged);
     assert_eq!(answered(&mut resumes, &recent), [(1, lost), (2, lost)]);

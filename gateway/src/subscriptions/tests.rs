@@ -93,10 +93,10 @@ fn a_connection_that_missed_something_listens_once_that_is_found() {
     let audiences = vec![Audience::Everyone, news.clone()];
     assert_eq!(
         subscriptions.confirm(1, usize::MAX),
-        [Confirmed::Missed { ticket: 1, since: P, audiences }]
+        [Confirmed::Missed { ticket: 1, start: Start::Behind(P), audiences }]
     );
     assert!(listeners(&subscriptions, &news).is_empty());
-    assert_eq!(subscriptions.resume(1), Some((Step::Attach(id), P)));
+    assert_eq!(subscriptions.resume(1), Some((Step::Attach(id), Start::Behind(P))));
     assert_eq!(subscriptions.resume(1), None);
     assert_eq!(listeners(&subscriptions, &news), [1]);
 
@@ -105,10 +105,10 @@ fn a_connection_that_missed_something_listens_once_that_is_found() {
     assert!(subscriptions.all_mut().all(|(_, standing)| standing == Standing::Joining));
     assert_eq!(
         subscriptions.confirm(2, usize::MAX),
-        [Confirmed::Missed { ticket: 2, since: P, audiences: vec![eu.clone()] }]
+        [Confirmed::Missed { ticket: 2, start: Start::Behind(P), audiences: vec![eu.clone()] }]
     );
     assert!(listeners(&subscriptions, &eu).is_empty());
-    assert_eq!(subscriptions.resume(2), Some((Step::Join(id, group("eu")), P)));
+    assert_eq!(subscriptions.resume(2), Some((Step::Join(id, group("eu")), Start::Behind(P))));
     assert!(subscriptions.all_mut().all(|(_, standing)| standing == Standing::Settled));
     assert_eq!(listeners(&subscriptions, &eu), [1]);
 }

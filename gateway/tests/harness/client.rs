@@ -276,7 +276,7 @@ impl Client {
 pub fn request(target: &str, headers: &[&str]) -> Vec<u8> {
     let more: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
     format!(
-        "GET {target} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {target} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
     )
     .into_bytes()

@@ -36,7 +36,8 @@ pub struct Stream {
 /// A request for an event stream.
 pub fn request(target: &str, headers: &[&str]) -> Vec<u8> {
     let more: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-    format!("GET {target} HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n{more}\r\n").into()
+    format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{more}\r\n")
+        .into()
 }
 
 impl Stream {

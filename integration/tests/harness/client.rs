@@ -57,8 +57,13 @@ impl Client {
 
     /// Opens a websocket and does not wait for its greeting.
     pub async fn open(stream: TcpStream, groups: &[&str], subprotocol: Option<&str>) -> Self {
+        Self::open_with(stream, &query(groups), subprotocol).await
+    }
+
+    /// The same with a query that is as it is. It begins with `?` or is empty.
+    pub async fn open_with(stream: TcpStream, query: &str, subprotocol: Option<&str>) -> Self {
         let address = stream.peer_addr().expect("connected");
-        let mut request = http::Request::get(format!("ws://{address}/{}", query(groups)))
+        let mut request = http::Request::get(format!("ws://{address}/{query}"))
             .header("Host", address.to_string())
             .header("Upgrade", "websocket")
             .header("Connection", "Upgrade")
@@ -242,7 +247,7 @@ impl Client {
 /// A well-formed opening handshake, for those who speak to the socket themselves.
 pub fn handshake(path_and_query: &str) -> String {
     format!(
-        "GET {path_and_query} HTTP/1.1\r\nHost: gateway\r\nUpgrade: websocket\r\n\
+        "GET {path_and_query} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
          Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
          Sec-WebSocket-Version: 13\r\n\r\n"
     )

@@ -160,6 +160,14 @@ impl Feed {
         }
     }
 
+    /// The hello, which is next, without a deadline.
+    pub async fn patient_hello(&mut self) -> Hello {
+        match self.next_patiently().await {
+            Heard::Hello(hello) => hello,
+            other => panic!("no hello: {other:?}"),
+        }
+    }
+
     /// The next thing but marks.
     pub async fn next_but_marks(&mut self) -> Heard {
         loop {

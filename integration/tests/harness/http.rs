@@ -78,6 +78,15 @@ impl Publisher {
         answer(request).await
     }
 
+    /// Pushes items with one request; returns the answer to each of them.
+    pub async fn batch(&self, items: &[Value]) -> Vec<Value> {
+        let body = serde_json::to_string(items).expect("JSON");
+        let request = self.http.post(format!("http://{}/batch", self.address)).body(body);
+        let answer = answer(request.header("Content-Type", "application/json")).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        serde_json::from_str(&answer.body).expect("a JSON array")
+    }
+
     /// Another method.
     pub async fn request(&self, method: &str, parameters: &[(&str, &str)]) -> Answer {
         let method = method.parse().expect("a method");

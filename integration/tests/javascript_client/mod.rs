@@ -23,7 +23,7 @@ pub enum JsClient<'a> {
 impl<'a> JsClient<'a> {
     /// In Node, with the module as the first gateway serves it.
     pub async fn in_node(gateways: &[SocketAddr], options: &Value) -> JsClient<'static> {
-        let request = b"GET /campanile.js HTTP/1.1\r\nHost: gateway\r\n\r\n";
+        let request = b"GET /campanile.js HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let answer = exchange(gateways[0], request).await;
         assert_eq!(answer.status, 200);
         let directory = TempDir::new().expect("a temporary directory");

@@ -6,8 +6,7 @@ use std::task::ready;
 use actix_web::HttpRequest;
 use actix_web::dev::Payload;
 
-use super::body::check_encoding;
-use super::{Front, IDEMPOTENCY_KEY, content_type, only, presence, query};
+use super::{Front, IDEMPOTENCY_KEY, content_type, only, peer, presence, query};
 use crate::ApiError;
 use crate::batch::{Format, Limits, read};
 use crate::courier::CarryAll;
@@ -28,7 +27,6 @@ impl Front {
         if !query.is_empty() {
             return Err(ApiError::NoParameters { query: Shown::from(query), path: "/batch" });
         }
-        check_encoding(request)?;
         if let Some(value) = only(request, &IDEMPOTENCY_KEY, "Idempotency-Key")? {
             return Err(ApiError::BadHeader {
                 header: "Idempotency-Key",
@@ -39,7 +37,7 @@ impl Front {
         let format = Format::of(content_type(request)?)?;
         let max_bytes = self.config.max_batch_bytes;
         let too_large = ApiError::BatchTooLarge { max_bytes };
-        let mut reserved = self.budget.reserve();
+        let mut reserved = self.budget.reserve(peer(request));
         let body = self.read_body(request, payload, max_bytes, too_large, &mut reserved).await?;
         let limits = Limits {
             max_items: self.config.max_batch_items,
@@ -58,7 +56,7 @@ impl Front {
                     .map(|push| (push, number))
             })
             .collect();
-        reserved.grow(pushes.iter().map(|(push, _)| cost_bytes(push)).sum())?;
+        reserved.arrived(pushes.iter().map(|(push, _)| cost_bytes(push)).sum())?;
         let places = Places::new(presence(request), reserved);
         let pushes = pushes.into_iter().map(|(push, number)| (push, places.place(number)));
         self.courier.do_send(CarryAll { pushes: pushes.collect() });

@@ -2,18 +2,21 @@
 
 use actix_web::HttpRequest;
 use actix_web::dev::Payload;
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderValue};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use super::{Front, content_length};
 use crate::ApiError;
-use crate::budget::Reserved;
+use crate::budget::{FREE_BYTES, Reserved};
+use crate::inflate::{Compression, DECODER_BYTES, Inflate, Inflated};
 use crate::shown::Shown;
 
-/// The first room for a body whose length is not known to be less; it grows as bytes arrive.
-const BODY_ROOM_BYTES: usize = 64 << 10;
+/// The first room for a body whose length is not known to be less; it grows as bytes arrive. No more
+/// than is not counted, as it is taken before anything has arrived.
+const BODY_ROOM_BYTES: usize = FREE_BYTES;
 
 impl Front {
     /// Ends when this process goes and bodies have had their time.
@@ -41,7 +44,8 @@ impl Front {
     }
 }
 
-/// Reads no more than the limit and a chunk, and nothing if the length says that it is over.
+/// Reads a body and inflates it as it arrives. Holds no more than the limit, a chunk and a piece, and
+/// reads nothing if the length says that it is over.
 async fn read_all(
     request: &HttpRequest,
     payload: &mut Payload,
@@ -49,34 +53,98 @@ async fn read_all(
     too_large: ApiError,
     reserved: &mut Reserved,
 ) -> Result<Bytes, ApiError> {
+    let compression = encoding(request)?;
+    let max_sent_bytes = match compression {
+        None => max_bytes,
+        Some(_) => Compression::max_bytes(max_bytes),
+    };
     let announced = content_length(request).unwrap_or(0);
-    if announced > max_bytes as u64 {
+    if announced > max_sent_bytes as u64 {
         return Err(too_large);
     }
-    let room = BODY_ROOM_BYTES.min(usize::try_from(announced).unwrap_or(usize::MAX));
-    let mut body = BytesMut::with_capacity(room);
+    let mut reading = Reading { body: BytesMut::new(), sent_bytes: 0, max_bytes, reserved };
+    let mut inflate = match compression {
+        None => {
+            let room = BODY_ROOM_BYTES.min(usize::try_from(announced).unwrap_or(usize::MAX));
+            reading.body.reserve(room);
+            None
+        }
+        Some(compression) => {
+            // Before there is a decoder, of which a caller may have many.
+            reading.hold_inflating()?;
+            Some(Inflate::new(compression))
+        }
+    };
     while let Some(chunk) = payload.next().await {
         let chunk = chunk
             .map_err(|error| ApiError::BrokenBody { reason: Shown::from(&*error.to_string()) })?;
-        if body.len() + chunk.len() > max_bytes {
+        reading.sent_bytes += chunk.len();
+        if reading.sent_bytes > max_sent_bytes {
             return Err(too_large);
         }
-        reserved.grow(chunk.len())?;
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
-}
-
-/// Refuses what would be a lie to ignore.
-pub(super) fn check_encoding(request: &HttpRequest) -> Result<(), ApiError> {
-    for value in request.headers().get_all(header::CONTENT_ENCODING) {
-        if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
-            return Err(ApiError::BadHeader {
-                header: "Content-Encoding",
-                value: Shown::from(value.as_bytes()),
-                accepted: "a body is accepted as it is to be pushed, not compressed",
-            });
+        match &mut inflate {
+            None => {
+                reading.reserved.hold(reading.sent_bytes)?;
+                reading.body.extend_from_slice(&chunk);
+            }
+            Some(inflate) => {
+                inflate.feed(&chunk);
+                reading.drain(inflate, &too_large).await?;
+            }
         }
     }
-    Ok(())
+    if let Some(inflate) = &mut inflate {
+        inflate.complete();
+        reading.drain(inflate, &too_large).await?;
+    }
+    Ok(reading.body.freeze())
+}
+
+/// A body in the making.
+struct Reading<'a> {
+    body: BytesMut,
+    /// As it was sent, compressed or not.
+    sent_bytes: usize,
+    max_bytes: usize,
+    reserved: &'a mut Reserved,
+}
+
+impl Reading<'_> {
+    /// Takes what can be inflated of what has arrived. Others have their turn after each piece.
+    async fn drain(&mut self, inflate: &mut Inflate, too_large: &ApiError) -> Result<(), ApiError> {
+        while inflate.inflate(&mut self.body)? == Inflated::Piece {
+            if self.body.len() > self.max_bytes {
+                return Err(too_large.clone());
+            }
+            self.hold_inflating()?;
+            yield_now().await;
+        }
+        self.hold_inflating()
+    }
+
+    /// What was sent may be held too where it does not become content, such as a header of gzip.
+    fn hold_inflating(&mut self) -> Result<(), ApiError> {
+        let held = self.body.len().max(self.sent_bytes) + DECODER_BYTES;
+        Ok(self.reserved.hold(held)?)
+    }
+}
+
+/// How a body is compressed; `None` where it is as it is.
+pub(super) fn encoding(request: &HttpRequest) -> Result<Option<Compression>, ApiError> {
+    let headers = || request.headers().get_all(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
+    let unknown = || ApiError::UnknownEncoding {
+        value: Shown::from(&*headers().collect::<Vec<_>>().join(&b", "[..])),
+    };
+    let mut compression = None;
+    for name in headers().flat_map(|value| value.split(|&byte| byte == b',')) {
+        let name = str::from_utf8(name).map_err(|_| unknown())?.trim();
+        if name.is_empty() || name.eq_ignore_ascii_case("identity") {
+            continue;
+        }
+        let known = Compression::of(name).ok_or_else(unknown)?;
+        if compression.replace(known).is_some() {
+            return Err(unknown());
+        }
+    }
+    Ok(compression)
 }

@@ -5,14 +5,13 @@ use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::{Front, presence, query};
+use super::{Front, peer, presence, query};
 use crate::ApiError;
 use crate::publish_stream::{self, Format};
 use crate::shown::Shown;
 
 impl Front {
-    /// Opens a publish stream. A browser asks for websockets without asking whether it may (CORS
-    /// does not cover them), so the page's origin decides here.
+    /// Opens a publish stream.
     pub(super) fn stream(
         &self,
         request: &HttpRequest,
@@ -22,10 +21,16 @@ impl Front {
         if !query.is_empty() {
             return Err(ApiError::NoParameters { query: Shown::from(query), path: "/stream" });
         }
-        self.check_origin(request)?;
         verify_handshake(request.head()).map_err(refused)?;
         let format = format(request)?;
-        publish_stream::open(self, format, request, presence(request), payload.take())
+        publish_stream::open(
+            self,
+            format,
+            request,
+            presence(request),
+            peer(request),
+            payload.take(),
+        )
     }
 }
 

@@ -1,28 +1,23 @@
 //! A stream's share of the budget: taken and given back in pieces, not for every push.
 
-use crate::ApiError;
+use crate::budget::UsedUp;
 use crate::places::Places;
 
 /// How much is taken at once.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// What a stream may hold of messages in the making without being counted: as much as the buffers of
-/// any HTTP connection.
-const FREE_BYTES: usize = 256 << 10;
-
-/// What is taken and of no use at the moment, and what messages in the making use.
+/// What is taken and of no use at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Allowance {
     spare: usize,
-    held: usize,
 }
 
 impl Allowance {
     /// Takes so much.
     ///
     /// # Errors
-    /// [`ApiError::TooMuchPending`].
-    pub(super) fn take(&mut self, bytes: usize, places: &Places) -> Result<(), ApiError> {
+    /// Which bound leaves no room; nothing is taken.
+    pub(super) fn take(&mut self, bytes: usize, places: &Places) -> Result<(), UsedUp> {
         if self.spare < bytes {
             let missing = bytes - self.spare;
             let piece = missing.max(PIECE_BYTES);
@@ -54,36 +49,25 @@ impl Allowance {
             self.spare = 0;
         }
     }
-
-    /// Messages in the making have so many bytes now.
-    ///
-    /// # Errors
-    /// [`ApiError::TooMuchPending`].
-    pub(super) fn hold(&mut self, bytes: usize, places: &Places) -> Result<(), ApiError> {
-        let counted = bytes.saturating_sub(FREE_BYTES);
-        if counted > self.held {
-            places.grow(counted - self.held)?;
-        } else if counted < self.held {
-            places.shrink(self.held - counted);
-        }
-        self.held = counted;
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::Budget;
+    use crate::budget::{Budget, Peer, Shares};
     use crate::stream::Presence;
 
+    fn budget(bytes: usize) -> Budget {
+        Budget::new(Shares::of(bytes, bytes, bytes))
+    }
+
     fn stream(budget: &Budget) -> (Allowance, Places) {
-        (Allowance::default(), Places::new(Presence::default(), budget.reserve()))
+        (Allowance::default(), Places::new(Presence::default(), budget.reserve(Peer::of(None))))
     }
 
     #[test]
     fn pieces_are_taken_and_the_rest_is_given_back_when_nothing_is_under_way() {
-        let budget = Budget::new(10 * PIECE_BYTES);
+        let budget = budget(10 * PIECE_BYTES);
         let (mut allowance, places) = stream(&budget);
         for _ in 0..3 {
             assert_eq!(allowance.take(1_000, &places), Ok(()));
@@ -99,22 +83,11 @@ mod tests {
 
     #[test]
     fn the_last_bytes_of_the_budget_are_taken_too_and_no_more() {
-        let budget = Budget::new(2_000);
+        let budget = budget(2_000);
         let (mut allowance, places) = stream(&budget);
         assert_eq!(allowance.take(1_500, &places), Ok(()));
-        assert_eq!(allowance.take(501, &places), Err(ApiError::TooMuchPending));
+        assert_eq!(allowance.take(501, &places), Err(UsedUp::OfPeer { max_bytes: 2_000 }));
         assert_eq!(allowance.take(500, &places), Ok(()));
         assert_eq!(budget.used_bytes(), 2_000);
-    }
-
-    #[test]
-    fn messages_in_the_making_count_where_they_are_large() {
-        let budget = Budget::new(1_000);
-        let (mut allowance, places) = stream(&budget);
-        assert_eq!(allowance.hold(FREE_BYTES + 900, &places), Ok(()));
-        assert_eq!(budget.used_bytes(), 900);
-        assert_eq!(allowance.hold(FREE_BYTES + 1_001, &places), Err(ApiError::TooMuchPending));
-        assert_eq!(allowance.hold(10, &places), Ok(()));
-        assert_eq!(budget.used_bytes(), 0);
     }
 }

@@ -229,7 +229,7 @@ async fn head_and_every_other_method_push_nothing() {
         client.send(request).await;
         let answer = client.rest().await.to_ascii_lowercase();
         assert!(answer.starts_with("http/1.1 405 "), "{method}: {answer}");
-        assert!(answer.contains("\r\nallow: get, post, options\r\n"), "{method}: {answer}");
+        assert!(answer.contains("\r\nallow: get, head, post, options\r\n"), "{method}: {answer}");
         assert_eq!(answer.ends_with("\r\n\r\n"), method == "HEAD", "{method}: {answer}");
     }
     assert_eq!(broker.received(), []);

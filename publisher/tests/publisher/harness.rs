@@ -260,6 +260,8 @@ impl Publisher {
     pub fn start_with(broker: SocketAddr, change: impl FnOnce(&mut PublisherConfig)) -> Self {
         let mut config = PublisherConfig::new(broker.to_string());
         config.workers = 1;
+        // What requests of the tests have as their `Host`.
+        config.allow_hosts = "test, t".parse().expect("hosts");
         change(&mut config);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("bound");

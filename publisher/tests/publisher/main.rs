@@ -2,12 +2,17 @@
 
 mod answers;
 mod batch;
+mod compression;
 mod cors;
 mod counting;
+mod guard;
 mod harness;
+mod health;
 mod ids;
 mod limits;
 mod outage;
+mod position;
 mod repeats;
+mod shares;
 mod shutdown;
 mod stream;

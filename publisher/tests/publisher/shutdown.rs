@@ -7,7 +7,7 @@ use campanile_channel::Watchdog;
 use campanile_channel::client::hold;
 use campanile_messages::{Audience, InstanceId, ToBroker};
 use campanile_publisher::ApiError;
-use campanile_publisher::budget::Budget;
+use campanile_publisher::budget::{Budget, Peer, Shares};
 use campanile_publisher::courier::{Caller, Carry, Courier, Finish, LINK_QUEUE_BYTES};
 use campanile_publisher::pending::Limits;
 use campanile_publisher::receipt::Receipt;
@@ -127,7 +127,8 @@ async fn a_courier_finishes_with_the_answers_to_what_it_has_handed_over_and_take
     let carry = |content| {
         let push = Push::new(Target::Audience(Audience::Everyone), text(content));
         let (answer, answered) = oneshot::channel();
-        let (presence, reserved) = (Presence::default(), Budget::new(0).reserve());
+        let (presence, reserved) =
+            (Presence::default(), Budget::new(Shares::of(0, 0, 0)).reserve(Peer::of(None)));
         courier.do_send(Carry { push, caller: Caller::Single { answer, presence, reserved } });
         answered
     };

@@ -7,11 +7,14 @@ use std::time::Duration;
 use campanile_messages::ToBroker;
 use client::Stream;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{
-    Act, Broker, Publisher, accept, accepted, get, post, reserved_port, silent_at_first, until,
+    Act, Broker, DEADLINE, Publisher, accept, accepted, get, post, reserved_port, silent_at_first,
+    until,
 };
 
 fn receipt(number: u64) -> Value {
@@ -80,6 +83,43 @@ async fn a_message_that_is_no_item_is_answered_in_its_place_and_the_stream_lives
     assert_eq!(stream.answer().await, receipt(2));
     stream.send(&item("c")).await;
     assert_eq!(stream.answer().await, receipt(3));
+}
+
+#[actix::test]
+async fn one_wrong_item_of_a_stream_harms_no_other() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start(broker.addr);
+    let mut json = Stream::open(&publisher, None).await;
+    let deep = format!("{{\"content\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+    let wrong = [
+        r#"{"content":"\ud83d"}"#,
+        r#"{"content":1e999}"#,
+        r#"{"content":"a","content":"a"}"#,
+        r#"{"content_base64":"YQ"}"#,
+        &deep,
+    ];
+    for (text, number) in wrong.into_iter().zip(1..) {
+        json.send_raw(Message::text(text)).await;
+        json.send_raw(Message::text("\u{feff}{\"content\":\"good\"}")).await;
+        assert_eq!(json.answer().await["status"], 400, "{text}");
+        assert_eq!(json.answer().await, receipt(number));
+    }
+    let mut packed = Stream::open(&publisher, Some("campanile.publish.v1.msgpack")).await;
+    let deep = [&b"\x81\xa7content"[..], &[0x91; 10_000], b"\x00"].concat();
+    let wrong = [
+        &b"\x81\xa7content\xa1\xed"[..],
+        b"\x81\xa7content\xcb\x7f\xf0\0\0\0\0\0\0",
+        b"\x82\xa7content\xa1a\xa7content\xa1a",
+        b"\x81\xaecontent_base64\xa2YQ",
+        &deep,
+    ];
+    for (bytes, number) in wrong.into_iter().zip(6..) {
+        packed.send_raw(Message::binary(bytes.to_vec())).await;
+        packed.send(&item("good")).await;
+        assert_eq!(packed.answer().await["status"], 400, "{bytes:?}");
+        assert_eq!(packed.answer().await, receipt(number));
+    }
+    assert_eq!(broker.contents(), ["good"; 10]);
 }
 
 #[actix::test]
@@ -155,20 +195,96 @@ async fn contents_over_the_budget_are_503_in_their_place() {
         ToBroker::Publish { number: 4.., .. } => accept(message),
         _ => Act::Nothing,
     });
+    // Two items of 512 bytes fit into the 1,200 of one address.
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.max_content_bytes = 1_000;
         config.max_pending_bytes = 1_600;
     });
-    let mut stream = Stream::open(&publisher, None).await;
-    for _ in 0..5 {
-        stream.send(&item("a")).await;
-    }
-    for status in [200, 200, 200, 503, 503] {
-        assert_eq!(stream.answer().await["status"], status);
-    }
+    let mut first = Stream::open(&publisher, None).await;
+    let mut second = Stream::open(&publisher, None).await;
+    let mut third = Stream::open(&publisher, None).await;
+    first.send(&item("a")).await;
+    broker.has_received(1).await;
+    second.send(&item("a")).await;
+    broker.has_received(2).await;
+    third.send(&item("a")).await;
+    let refused = third.answer().await;
+    assert_eq!(refused["status"], 503);
+    let error = refused["error"].as_str().expect("a text");
+    assert!(error.starts_with("too much content from your address is on its way"), "{error}");
+    assert_eq!(publisher.get("/?content=b").await.status, 200);
+    assert_eq!(first.answer().await, receipt(1));
+    assert_eq!(second.answer().await, receipt(2));
     // Nothing of it is kept.
-    stream.send(&item("x".repeat(1_000))).await;
-    assert_eq!(stream.answer().await, receipt(4));
+    third.send(&item("x".repeat(1_000))).await;
+    assert_eq!(third.answer().await, receipt(4));
+}
+
+#[actix::test]
+async fn a_stream_past_its_share_is_not_read_on_and_nothing_is_refused() {
+    let broker = Broker::start(|_| Act::Nothing);
+    // An eighth of it are five items of 512 bytes.
+    let publisher = Publisher::start_with(broker.addr, |config| {
+        config.max_content_bytes = 1_000;
+        config.max_pending_bytes = 8 * 5 * 512;
+        config.confirm_limit = Duration::from_millis(500);
+    });
+    let mut stream = Stream::open(&publisher, None).await;
+    for number in 0..12 {
+        stream.send(&item(number.to_string())).await;
+    }
+    broker.has_received(5).await;
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(broker.received().len(), 5, "it was read on");
+    for _ in 0..12 {
+        assert_eq!(stream.answer().await["status"], 504);
+    }
+}
+
+#[actix::test]
+async fn who_does_not_read_its_answers_loses_its_stream() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start_with(broker.addr, |config| {
+        config.silence_limit = Duration::from_secs(1);
+        config.max_content_bytes = 100_000;
+        config.max_pending_bytes = 400_000;
+    });
+    let mut deaf = Stream::open(&publisher, None).await;
+    let text = item("x".repeat(64)).to_string();
+    let start = Instant::now();
+    // Ends with the connection, not with time: nothing is sent while nothing is taken.
+    while start.elapsed() < DEADLINE && deaf.try_send(&text).await {}
+    assert!(start.elapsed() < DEADLINE, "it is kept");
+    let mut other = Stream::open(&publisher, None).await;
+    for _ in 0..3 {
+        other.send(&item("x".repeat(100_000))).await;
+        assert_eq!(other.answer().await["status"], 200);
+    }
+}
+
+#[actix::test]
+async fn who_reads_its_answers_drop_by_drop_loses_its_stream_too() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start_with(broker.addr, |config| {
+        config.silence_limit = Duration::from_secs(1);
+    });
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4 << 10).expect("an option");
+    let mut stream = socket.connect(publisher.addr).await.expect("connects");
+    stream.write_all(handshake(KEY).as_bytes()).await.expect("it is read");
+    let (mut reader, mut writer) = stream.into_split();
+    // Items without a content: each has some 100 bytes of answer for 8 bytes.
+    let items = b"\x81\x82\0\0\0\0{}".repeat(1_000);
+    let writing = actix::spawn(async move { while writer.write_all(&items).await.is_ok() {} });
+    let reading = async {
+        let mut drop = [0; 1_024];
+        // The kernel sees that something is read all the time.
+        while reader.read(&mut drop).await.is_ok_and(|len| len > 0) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(DEADLINE, reading).await.expect("it is kept");
+    writing.await.expect("no panic");
 }
 
 #[actix::test]

@@ -106,7 +106,7 @@ mod tests {
     fn state(first: u64, head: u64) -> State {
         let place = Place { inode: 1, created_nanos: None };
         let run = Run { durability: Durability::Disk, boot: None, place, clean: false };
-        State { changes: 1, epoch: 7, first, head, floor: 0, next_worker: 0, run }
+        State { changes: 1, epoch: 7, first, head, floor: 0, next_worker: 0, run, seen: None }
     }
 
     fn events(sequences: std::ops::RangeInclusive<u64>) -> Changes {

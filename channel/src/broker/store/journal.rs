@@ -210,7 +210,16 @@ mod tests {
     fn batch(seqno: u64, changes: u64) -> Vec<u8> {
         let place = Place { inode: 1, created_nanos: None };
         let run = Run { durability: Durability::Disk, boot: None, place, clean: false };
-        let state = State { changes, epoch: 1, first: 1, head: 0, floor: 0, next_worker: 0, run };
+        let state = State {
+            changes,
+            epoch: 1,
+            first: 1,
+            head: 0,
+            floor: 0,
+            next_worker: 0,
+            run,
+            seen: None,
+        };
         let mut body = Vec::new();
         for (key, value) in [(&b"\x02k"[..], vec![7; 20]), (&STATE_KEY[..], state_value(&state))] {
             body.extend_from_slice(&[

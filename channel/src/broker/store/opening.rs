@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use fjall::PersistMode;
 use tracing::warn;
@@ -14,6 +15,7 @@ use super::journal::Journals;
 use super::mark::Mark;
 use super::rows::{self, Run, STATE_KEY, State};
 use super::{Recovered, StoreError};
+use crate::broker::clock::{self, Kernel};
 
 /// Makes the engine's part of a new directory: under another name until it is whole.
 ///
@@ -30,7 +32,8 @@ pub fn make(directory: &Directory, epoch: u64, run: Run) -> Result<(), StoreErro
     let mut engine = Engine::open(dir, &new, 0)?;
     // The first run begins as if one before it had ended well.
     let run = Run { clean: true, ..run };
-    let state = State { changes: 1, epoch, first: 1, head: 0, floor: 0, next_worker: 0, run };
+    let (first, head, floor, next_worker, seen) = (1, 0, 0, 0, None);
+    let state = State { changes: 1, epoch, first, head, floor, next_worker, run, seen };
     let state = Edit::Put(STATE_KEY.to_vec(), rows::state_value(&state));
     engine.commit(vec![state], Some(PersistMode::SyncAll))?;
     drop(engine);
@@ -126,6 +129,17 @@ pub fn read(engine: &Engine, dir: &Path, state: &State) -> Result<Recovered, Sto
         Ok(())
     })?;
     Ok(recovered)
+}
+
+/// What time it is on the broker's clock. Where no broker has noted it, nothing is younger than the
+/// last event and the last key.
+pub fn time(state: &State, recovered: &Recovered, now: Kernel) -> Duration {
+    let Some(seen) = state.seen else {
+        let events = recovered.events.iter().map(|event| event.at);
+        let ids = recovered.ids.iter().map(|id| id.at);
+        return events.chain(ids).max().unwrap_or_default();
+    };
+    clock::resume(seen, state.run.boot, now)
 }
 
 /// A random epoch that is not this one.

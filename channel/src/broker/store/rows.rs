@@ -20,6 +20,7 @@ use campanile_messages::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::broker::clock::Seen;
 use crate::broker::record::{KnownId, Record};
 
 const STATE: u8 = 0;
@@ -47,6 +48,9 @@ pub struct State {
     pub next_worker: u64,
     /// The run of a broker that wrote this.
     pub run: Run,
+    /// What time it was, for the clock of the next broker. Early directories do not have it.
+    #[serde(default)]
+    pub seen: Option<Seen>,
 }
 
 /// How a broker runs, or ran, on the directory.
@@ -314,13 +318,18 @@ mod tests {
         assert_eq!(trimmed_key(&group("a")), b"\x03\x81\xa5Group\xa1a");
         let place = Place { inode: 7, created_nanos: Some(8) };
         let run = Run { durability: Durability::Disk, boot: Some(1), place, clean: false };
+        let seen = Some(Seen { at_millis: 9, uptime_millis: 10 });
         let state =
-            State { changes: 1, epoch: 2, first: 3, head: 4, floor: 5, next_worker: 6, run };
-        let mut expected = b"\x97\x01\x02\x03\x04\x05\x06\x94\xa4Disk\xc4\x10".to_vec();
+            State { changes: 1, epoch: 2, first: 3, head: 4, floor: 5, next_worker: 6, run, seen };
+        let mut expected = b"\x98\x01\x02\x03\x04\x05\x06\x94\xa4Disk\xc4\x10".to_vec();
         expected.extend_from_slice(&1_u128.to_be_bytes());
-        expected.extend_from_slice(b"\x92\x07\x08\xc2");
+        expected.extend_from_slice(b"\x92\x07\x08\xc2\x92\x09\x0a");
         assert_eq!(state_value(&state), expected);
-        assert_eq!(super::state(&expected), Ok(state));
+        assert_eq!(super::state(&expected), Ok(state.clone()));
+        let mut early = expected;
+        early[0] = 0x97;
+        early.truncate(early.len() - 3);
+        assert_eq!(super::state(&early), Ok(State { seen: None, ..state }));
     }
 
     #[test]

@@ -248,3 +248,35 @@ fn a_directory_that_was_not_finished_is_made_again() {
     let error = try_open(gone.path(), Durability::Disk).err().unwrap();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
 }
+
+fn start_of(dir: &Path, boot: Option<u128>) -> Duration {
+    let store = Store::open_in(dir, Durability::Disk, boot, |_| Ok(PLACE), || NEW_EPOCH).unwrap().0;
+    store.clock().now()
+}
+
+/// Two times are kept in whole milliseconds.
+const ROUNDED: Duration = Duration::from_millis(2);
+
+#[test]
+fn the_clock_goes_on_where_the_last_broker_stood() {
+    let dir = temp();
+    let begun = std::time::Instant::now();
+    let mut before = start_of(dir.path(), BOOT);
+    assert!(before < Duration::from_secs(1), "a new directory begins at 0");
+    for _ in 0..5 {
+        let now = start_of(dir.path(), BOOT);
+        assert!(now + ROUNDED >= before && now <= begun.elapsed(), "{before:?}, {now:?}");
+        before = now;
+    }
+    // Killed at once after each start of the host, again and again.
+    for boot in 2..=5 {
+        let now = start_of(dir.path(), Some(boot));
+        assert!(now + ROUNDED >= before + clock::UNPROVEN, "{before:?}, {now:?}");
+        before = now;
+    }
+    let mut store = open(dir.path(), Durability::Disk).0;
+    let noted = store.clock().now();
+    store.note_time().unwrap();
+    drop(store);
+    assert!(start_of(dir.path(), None) >= noted + clock::UNPROVEN - ROUNDED);
+}

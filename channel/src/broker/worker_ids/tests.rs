@@ -176,3 +176,68 @@ proptest! {
         }
     }
 }
+
+fn counted(next: u64) -> WorkerIds {
+    WorkerIds::new(Supply::Counted(next), Duration::ZERO, AWAY_LIMIT)
+}
+
+fn take(ids: &mut WorkerIds, workers: u16, held: &[u64]) -> Result<Vec<WorkerId>, InvalidWorkers> {
+    let number = ids.gateways.len() as u64;
+    let held = held.iter().copied().map(WorkerId).collect();
+    ids.take(InstanceId(100 + number), link(number), workers, held)
+}
+
+#[test]
+fn a_claim_far_above_the_counter_is_refused_and_does_not_move_it() {
+    let mut ids = counted(4);
+    let far = 4 + MAX_AHEAD;
+    let refused = InvalidWorkers::TooFarAhead { id: WorkerId(far), next: 4 };
+    assert_eq!(take(&mut ids, 1, &[far]), Err(refused));
+    assert_eq!(ids.next_counted(), Some(4));
+    // Not in steps either.
+    assert!(take(&mut ids, 1, &[far - 1]).is_ok());
+    assert_eq!(ids.next_counted(), Some(far));
+    let refused = InvalidWorkers::TooFarAhead { id: WorkerId(far), next: far };
+    assert_eq!(take(&mut ids, 1, &[far]), Err(refused));
+    assert_eq!(take(&mut ids, 1, &[]), Ok(vec![WorkerId(far)]));
+}
+
+#[test]
+fn ids_that_a_broker_without_a_disk_drew_do_not_move_the_counter() {
+    let mut ids = counted(4);
+    let drawn = ID_LIMIT - 2;
+    assert_eq!(take(&mut ids, 1, &[drawn]), Ok(vec![WorkerId(drawn)]));
+    assert_eq!(take(&mut ids, 1, &[]), Ok(vec![WorkerId(4)]));
+    assert_eq!(ids.find(WorkerId(drawn), AWAY_LIMIT), Whereabouts::At(link(0)));
+}
+
+#[test]
+fn no_id_is_given_out_that_is_not_reserved_on_disk() {
+    let mut ids = counted(0);
+    assert!(!ids.must_wait(MAX_WORKERS));
+    assert_eq!(ids.to_reserve(), None);
+    take(&mut ids, MAX_WORKERS, &[]).unwrap();
+    take(&mut ids, MAX_WORKERS, &[]).unwrap();
+    let up_to = 2 * u64::from(MAX_WORKERS) + RESERVED_IDS;
+    assert_eq!(ids.to_reserve(), Some(up_to));
+    assert_eq!(ids.to_reserve(), None, "it is under way");
+    take(&mut ids, MAX_WORKERS, &[]).unwrap();
+    take(&mut ids, MAX_WORKERS, &[]).unwrap();
+    assert!(ids.must_wait(1));
+    ids.reserved(up_to);
+    assert!(!ids.must_wait(MAX_WORKERS));
+    assert_eq!(ids.to_reserve(), Some(RESERVED_IDS * 2));
+}
+
+#[test]
+fn ids_that_are_used_up_are_refused_and_never_given_twice() {
+    for limit in [FIRST_ID, ID_LIMIT] {
+        let mut ids = counted(limit - 2);
+        assert_eq!(reserved_from(limit - 2), limit);
+        assert!(!ids.must_wait(3));
+        assert_eq!(take(&mut ids, 3, &[]), Err(InvalidWorkers::UsedUp));
+        assert!(take(&mut ids, 2, &[]).is_ok());
+        assert_eq!(take(&mut ids, 1, &[]), Err(InvalidWorkers::UsedUp));
+        assert_eq!(ids.to_reserve(), None);
+    }
+}

@@ -41,6 +41,12 @@ impl Stream {
         self.socket.send(message).await.expect("the publisher reads");
     }
 
+    /// Sends a text, however long the publisher does not read; returns whether the connection lives.
+    pub async fn try_send(&mut self, text: &str) -> bool {
+        let sent = self.socket.send(Message::text(text.to_owned()));
+        timeout(DEADLINE, sent).await.is_ok_and(|sent| sent.is_ok())
+    }
+
     /// Bytes as they are, which need not be a frame.
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
         self.socket.get_mut().write_all(bytes).await.expect("the publisher reads");

@@ -1,0 +1,223 @@
+//! The sockets at the broker that have no link: they have not said hello yet, or were refused or ended
+//! and do not close. They must never keep out who does say hello. So nobody is turned away at the
+//! door: where there is no more room, the address with the most such sockets loses its oldest one.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
+
+use tokio::sync::oneshot;
+
+/// Whose sockets count together: one IPv4 address, or one network of 64 bits of IPv6, of which a host
+/// can have every address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Household(IpAddr);
+
+impl Household {
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(address) => {
+                Self(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into())
+            }
+            address => Self(address),
+        }
+    }
+}
+
+/// Who has to go. Pure.
+#[derive(Debug)]
+struct Room {
+    /// The sockets without a link, by their numbers, which grow.
+    strangers: HashMap<Household, VecDeque<u64>>,
+    strangers_len: usize,
+    seated: usize,
+    max_sockets: usize,
+    next: u64,
+}
+
+impl Room {
+    fn new(max_sockets: usize) -> Self {
+        Self { strangers: HashMap::new(), strangers_len: 0, seated: 0, max_sockets, next: 0 }
+    }
+
+    fn add(&mut self, household: Household) -> u64 {
+        self.next += 1;
+        self.strangers.entry(household).or_default().push_back(self.next);
+        self.strangers_len += 1;
+        self.next
+    }
+
+    fn remove(&mut self, household: Household, number: u64) {
+        let Some(numbers) = self.strangers.get_mut(&household) else {
+            return;
+        };
+        if let Ok(at) = numbers.binary_search(&number) {
+            numbers.remove(at);
+            self.strangers_len -= 1;
+        }
+        if numbers.is_empty() {
+            self.strangers.remove(&household);
+        }
+    }
+
+    /// The one that has to go, if there are too many sockets; it is gone.
+    fn evict(&mut self) -> Option<u64> {
+        if self.strangers_len + self.seated <= self.max_sockets {
+            return None;
+        }
+        let most = self.strangers.iter().max_by_key(|(_, numbers)| {
+            // Of two with as many, the one whose first has been there longer.
+            (numbers.len(), std::cmp::Reverse(numbers.front().copied()))
+        });
+        let (&household, numbers) = most?;
+        let oldest = *numbers.front()?;
+        self.remove(household, oldest);
+        Some(oldest)
+    }
+}
+
+/// Everybody at the broker. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Strangers(Rc<RefCell<State>>);
+
+#[derive(Debug)]
+struct State {
+    room: Room,
+    /// Dropped to show one out.
+    doors: HashMap<u64, oneshot::Sender<Infallible>>,
+}
+
+impl Strangers {
+    /// Nobody; up to so many sockets with and without links.
+    pub fn new(max_sockets: usize) -> Self {
+        Self(Rc::new(RefCell::new(State { room: Room::new(max_sockets), doors: HashMap::new() })))
+    }
+
+    /// Takes a new socket in, and shows others out if they are too many. Returns whether they were.
+    pub fn admit(&self, address: IpAddr) -> (Guest, bool) {
+        let guest = self.add(Household::of(address));
+        let mut state = self.0.borrow_mut();
+        let mut were_too_many = false;
+        while let Some(evicted) = state.room.evict() {
+            state.doors.remove(&evicted);
+            were_too_many = true;
+        }
+        drop(state);
+        (guest, were_too_many)
+    }
+
+    fn add(&self, household: Household) -> Guest {
+        let (door, is_shown_out) = oneshot::channel();
+        let mut state = self.0.borrow_mut();
+        let number = state.room.add(household);
+        state.doors.insert(number, door);
+        Guest { strangers: self.clone(), household, number, is_shown_out }
+    }
+}
+
+/// A socket without a link.
+#[derive(Debug)]
+pub struct Guest {
+    strangers: Strangers,
+    household: Household,
+    number: u64,
+    is_shown_out: oneshot::Receiver<Infallible>,
+}
+
+impl Guest {
+    /// Waits until its socket is to be closed at once.
+    pub async fn is_shown_out(&mut self) {
+        let _ = (&mut self.is_shown_out).await;
+    }
+
+    /// It has a link from here on.
+    pub fn sit_down(self) -> Seated {
+        let (strangers, household) = (self.strangers.clone(), self.household);
+        drop(self);
+        strangers.0.borrow_mut().room.seated += 1;
+        Seated { strangers, household }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut state = self.strangers.0.borrow_mut();
+        state.room.remove(self.household, self.number);
+        state.doors.remove(&self.number);
+    }
+}
+
+/// A socket with a link.
+#[derive(Debug)]
+pub struct Seated {
+    strangers: Strangers,
+    household: Household,
+}
+
+impl Seated {
+    /// Its link is over, and the socket is still there. Shows nobody out: that waits for the next
+    /// that comes.
+    pub fn stand_up(self) -> Guest {
+        self.strangers.add(self.household)
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.strangers.0.borrow_mut().room.seated -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn household(address: &str) -> Household {
+        Household::of(address.parse().unwrap())
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_household_and_a_mapped_address_is_its_own() {
+        assert_eq!(household("2001:db8::1"), household("2001:db8::ffff:1"));
+        assert_ne!(household("2001:db8::1"), household("2001:db8:0:1::1"));
+        assert_eq!(household("::ffff:127.0.0.1"), household("127.0.0.1"));
+        assert_ne!(household("127.0.0.1"), household("127.0.0.2"));
+    }
+
+    #[test]
+    fn the_oldest_of_the_address_with_the_most_has_to_go() {
+        let (few, many) = (household("10.0.0.1"), household("10.0.0.2"));
+        let mut room = Room::new(4);
+        let first_of_few = room.add(few);
+        let of_many: Vec<u64> = (0..3).map(|_| room.add(many)).collect();
+        assert_eq!(room.evict(), None);
+        let second_of_few = room.add(few);
+        assert_eq!(room.evict(), Some(of_many[0]));
+        assert_eq!(room.evict(), None);
+        room.seated += 1;
+        // Two each: the longest there.
+        assert_eq!(room.evict(), Some(first_of_few));
+        room.remove(few, second_of_few);
+        room.remove(few, second_of_few);
+        assert_eq!((room.strangers_len, room.strangers.len()), (2, 1));
+    }
+
+    #[test]
+    fn links_are_never_shown_out() {
+        let strangers = Strangers::new(2);
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let seated: Vec<_> = (0..2).map(|_| strangers.admit(address).0.sit_down()).collect();
+        let (mut late, were_too_many) = strangers.admit(address);
+        assert!(were_too_many);
+        assert!(late.is_shown_out.try_recv().is_err());
+        assert!(strangers.0.borrow().doors.is_empty());
+        let mut standing: Vec<_> = seated.into_iter().map(Seated::stand_up).collect();
+        assert_eq!(strangers.0.borrow().room.seated, 0);
+        assert!(!strangers.0.borrow().doors.is_empty());
+        drop((late, standing.pop(), standing.pop()));
+        let state = strangers.0.borrow();
+        assert!(state.doors.is_empty() && state.room.strangers.is_empty());
+    }
+}

@@ -1,0 +1,220 @@
+//! `GET /position`: where the log ends, as the broker says after a caller has asked. The bridge asks,
+//! one question for all that wait; without a link there is nothing to wait for.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, Header as _, HeaderMap, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use campanile_channel::heads::Heads;
+use campanile_messages::Position;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use crate::bridge::Bridge;
+use crate::config::GatewayConfig;
+
+/// How long a caller waits for the broker's answer at most.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Why a caller is not told where the log ends. Each passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoHead {
+    /// This gateway has no link now.
+    #[error("this gateway has no link to its broker, try again")]
+    NoLink,
+    /// The broker was asked, or could not be, and the time is over.
+    #[error("the broker did not say in time where the log ends, try again")]
+    NoAnswer,
+    /// As many wait as may.
+    #[error("too many callers wait to hear where the log ends, try again")]
+    TooMany,
+}
+
+type Asker = oneshot::Sender<Result<Position, NoHead>>;
+
+/// Who waits, and what is to be asked. Knows whether there is a link.
+#[derive(Debug)]
+pub struct Askers {
+    heads: Heads<Asker>,
+}
+
+impl Default for Askers {
+    fn default() -> Self {
+        Self { heads: Heads::new(LIMIT) }
+    }
+}
+
+impl Askers {
+    /// A caller asks, where there is a link.
+    pub fn add(&mut self, asker: Asker, now: Instant) {
+        if let Err(asker) = self.heads.ask(asker, now) {
+            tell(asker, Err(NoHead::TooMany));
+        }
+    }
+
+    /// The number of the question to send now, if there is one.
+    pub fn question(&mut self) -> Option<u64> {
+        self.heads.question()
+    }
+
+    /// The question could not be sent: it is to be tried again.
+    pub fn not_sent(&mut self) {
+        self.heads.not_sent();
+    }
+
+    /// The answer to a question has come.
+    pub fn answered(&mut self, number: u64, head: Position) {
+        self.heads.answered(number).for_each(|asker| tell(asker, Ok(head)));
+    }
+
+    /// Refuses those whose time is over.
+    pub fn expire(&mut self, now: Instant) {
+        self.heads.expire(now).into_iter().for_each(|asker| tell(asker, Err(NoHead::NoAnswer)));
+    }
+
+    /// There is no link any more: nobody waits for the next.
+    pub fn link_lost(&mut self) {
+        self.heads.give_up().for_each(|asker| tell(asker, Err(NoHead::NoLink)));
+    }
+}
+
+/// A caller that is gone has no use for an answer.
+fn tell(asker: Asker, answer: Result<Position, NoHead>) {
+    let _ = asker.send(answer);
+}
+
+/// Asks the bridge where the log ends. The answer comes within [`LIMIT`] and a second; if the bridge
+/// is gone, the sender is dropped.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct AskHead(pub Asker);
+
+/// What the page's server needs to answer `/position`.
+#[derive(Clone)]
+pub struct PositionSource {
+    bridge: Addr<Bridge>,
+    config: Arc<GatewayConfig>,
+    listens_on: IpAddr,
+}
+
+impl PositionSource {
+    /// Asks this bridge; pages read the answer as they read event streams.
+    pub fn new(bridge: Addr<Bridge>, config: Arc<GatewayConfig>, listens_on: IpAddr) -> Self {
+        Self { bridge, config, listens_on }
+    }
+
+    /// The gateway's own address.
+    pub fn listens_on(&self) -> IpAddr {
+        self.listens_on
+    }
+
+    async fn ask(&self) -> Result<Position, NoHead> {
+        let (asker, answered) = oneshot::channel();
+        self.bridge.do_send(AskHead(asker));
+        answered.await.unwrap_or(Err(NoHead::NoLink))
+    }
+
+    /// What `Access-Control-Allow-Origin` tells the page that asks, if it may read.
+    fn allowed<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let origin = headers.get(header::ORIGIN)?.to_str().ok()?;
+        self.config.allow_origins.allowed(origin, self.listens_on)
+    }
+}
+
+/// Answers `GET /position`: a line, or JSON for those who prefer it. It is about this moment, so
+/// nobody may keep it.
+pub async fn position(request: HttpRequest, source: web::Data<PositionSource>) -> HttpResponse {
+    let mut response = match source.ask().await {
+        Ok(position) if prefers_json(&request) => {
+            HttpResponse::Ok().json(json!({ "position": position.to_string() }))
+        }
+        Ok(position) => text(StatusCode::OK).body(format!("{position}\n")),
+        Err(reason) => {
+            let status = match reason {
+                NoHead::NoLink | NoHead::TooMany => StatusCode::SERVICE_UNAVAILABLE,
+                NoHead::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
+            };
+            text(status).insert_header((header::RETRY_AFTER, "1")).body(format!("{reason}\n"))
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(Ok(allowed)) = source.allowed(request.headers()).map(HeaderValue::from_str) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+    }
+    response
+}
+
+fn text(status: StatusCode) -> HttpResponseBuilder {
+    let mut response = HttpResponseBuilder::new(status);
+    response.content_type("text/plain; charset=utf-8");
+    response
+}
+
+/// Whether JSON comes before a plain text in what the caller accepts.
+fn prefers_json(request: &HttpRequest) -> bool {
+    let ranked =
+        header::Accept::parse(request).map_or_else(|_| Vec::new(), |accept| accept.ranked());
+    ranked.iter().map(|range| range.essence_str()).find(|range| *range != "text/html")
+        == Some("application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    const HEAD: Position = Position { epoch: 1, sequence: 7 };
+
+    fn asker(askers: &mut Askers, now: Instant) -> oneshot::Receiver<Result<Position, NoHead>> {
+        let (asker, answered) = oneshot::channel();
+        askers.add(asker, now);
+        answered
+    }
+
+    #[test]
+    fn an_answer_reaches_those_who_asked_before_its_question() {
+        let (mut askers, now) = (Askers::default(), Instant::now());
+        let mut first = asker(&mut askers, now);
+        assert_eq!(askers.question(), Some(1));
+        let mut second = asker(&mut askers, now);
+        askers.answered(1, HEAD);
+        assert_eq!(first.try_recv(), Ok(Ok(HEAD)));
+        assert!(second.try_recv().is_err());
+        assert_eq!(askers.question(), Some(2));
+    }
+
+    #[test]
+    fn a_lost_link_and_the_limit_refuse_those_who_wait() {
+        let (mut askers, now) = (Askers::default(), Instant::now());
+        let mut lost = asker(&mut askers, now);
+        assert_eq!(askers.question(), Some(1));
+        askers.link_lost();
+        assert_eq!(lost.try_recv(), Ok(Err(NoHead::NoLink)));
+        let mut late = asker(&mut askers, now);
+        assert_eq!(askers.question(), Some(2));
+        askers.expire(now + LIMIT);
+        assert_eq!(late.try_recv(), Ok(Err(NoHead::NoAnswer)));
+    }
+
+    #[test]
+    fn json_is_for_those_who_name_it_first() {
+        let prefers = |accept: &'static str| {
+            let request = TestRequest::default().insert_header((header::ACCEPT, accept));
+            prefers_json(&request.to_http_request())
+        };
+        assert!(prefers("application/json"));
+        assert!(prefers("Application/JSON, text/plain;q=0.9"));
+        assert!(!prefers("text/plain, application/json"));
+        assert!(prefers("text/plain;q=0.5, application/json"));
+        assert!(!prefers("*/*"));
+        assert!(!prefers("what is this"));
+        assert!(!prefers_json(&TestRequest::default().to_http_request()));
+    }
+}

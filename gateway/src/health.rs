@@ -1,0 +1,110 @@
+//! What a gateway says to the health checks of load balancers and supervisors.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What is known about a gateway that decides whether it should get clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Condition {
+    /// There is a link to the broker now.
+    pub is_linked: bool,
+    /// There was one before, or is now.
+    pub was_linked: bool,
+    /// It is shutting down.
+    pub is_draining: bool,
+    /// Something in this process has waited for the disk for too long.
+    pub waits_for_disk: bool,
+}
+
+impl Condition {
+    /// Why the gateway should get no clients now, in one word; `None` if it should.
+    pub fn hindrance(self) -> Option<&'static str> {
+        match self {
+            Self { is_draining: true, .. } => Some("draining"),
+            Self { was_linked: false, .. } => Some("starting"),
+            Self { is_linked: false, .. } => Some("no_broker"),
+            Self { waits_for_disk: true, .. } => Some("disk"),
+            _ => None,
+        }
+    }
+}
+
+/// The condition of one gateway, set and read by any of its threads.
+#[derive(Debug, Clone, Default)]
+pub struct Health(Arc<Flags>);
+
+#[derive(Debug, Default)]
+struct Flags {
+    is_linked: AtomicBool,
+    was_linked: AtomicBool,
+    is_draining: AtomicBool,
+    waits_for_disk: AtomicBool,
+    is_cut_off: AtomicBool,
+}
+
+impl Health {
+    /// The link to the broker is up, or is gone.
+    pub fn set_linked(&self, is_linked: bool) {
+        self.0.is_linked.store(is_linked, Ordering::Relaxed);
+        if is_linked {
+            self.0.was_linked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The gateway shuts down.
+    pub fn begin_drain(&self) {
+        self.0.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// A wait for the disk takes too long, or is over.
+    pub fn set_waits_for_disk(&self, waits: bool) {
+        self.0.waits_for_disk.store(waits, Ordering::Relaxed);
+    }
+
+    /// There has been no link for too long, so that the gateway takes no clients; or there is one
+    /// again.
+    pub fn set_cut_off(&self, is_cut_off: bool) {
+        self.0.is_cut_off.store(is_cut_off, Ordering::Relaxed);
+    }
+
+    /// Whether the gateway takes no clients because it has had no link for too long.
+    pub fn is_cut_off(&self) -> bool {
+        self.0.is_cut_off.load(Ordering::Relaxed)
+    }
+
+    /// Whether the gateway shuts down.
+    pub fn is_draining(&self) -> bool {
+        self.0.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// What holds now.
+    pub fn condition(&self) -> Condition {
+        let read = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        Condition {
+            is_linked: read(&self.0.is_linked),
+            was_linked: read(&self.0.was_linked),
+            is_draining: read(&self.0.is_draining),
+            waits_for_disk: read(&self.0.waits_for_disk),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_is_ready_with_a_link_and_says_else_what_is_missing() {
+        let health = Health::default();
+        let word = || health.condition().hindrance();
+        assert_eq!(word(), Some("starting"));
+        health.set_linked(true);
+        assert_eq!(word(), None);
+        health.set_waits_for_disk(true);
+        assert_eq!(word(), Some("disk"));
+        health.set_linked(false);
+        assert_eq!(word(), Some("no_broker"));
+        health.begin_drain();
+        assert_eq!(word(), Some("draining"));
+    }
+}

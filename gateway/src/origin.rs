@@ -1,0 +1,173 @@
+//! Which web pages may do what at a gateway: the headers `Host` and `Origin`. Pure.
+
+use std::net::IpAddr;
+
+use campanile_messages::{AllowHosts, AllowOrigins};
+
+use crate::head::Head;
+use crate::refusal::Refusal;
+
+/// The page that may read an answer, as CORS says it (<https://fetch.spec.whatwg.org/>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reader<'a> {
+    /// The value of `Access-Control-Allow-Origin`.
+    origin: &'a str,
+    /// A page that is allowed by name may send its cookies along; to `*` browsers give none.
+    with_credentials: bool,
+}
+
+impl<'a> Reader<'a> {
+    /// The page that asks, if it may read the answer.
+    pub fn of(head: &'a Head, allowed: &AllowOrigins, listens_on: IpAddr) -> Option<Self> {
+        let origin = allowed.allowed(head.one("origin")?, listens_on)?;
+        let with_credentials = matches!(allowed, AllowOrigins::Only(_));
+        Some(Self { origin, with_credentials })
+    }
+
+    /// The headers that say so, each with its line end.
+    pub fn headers(self) -> String {
+        let Self { origin, with_credentials } = self;
+        let credentials =
+            if with_credentials { "Access-Control-Allow-Credentials: true\r\n" } else { "" };
+        format!("Access-Control-Allow-Origin: {origin}\r\n{credentials}")
+    }
+}
+
+/// Refuses a request under a name that the gateway does not go by: where it listens on loopback only,
+/// a page of a stranger could make its own name point there (DNS rebinding).
+///
+/// # Errors
+/// 403.
+pub fn check_host(head: &Head, allowed: &AllowHosts, listens_on: IpAddr) -> Result<(), Refusal> {
+    let named = || head.all("host").chain(head.authority.as_deref());
+    if allowed.admits(named(), listens_on) {
+        return Ok(());
+    }
+    let shown: Vec<String> = named().take(2).map(|host| format!("{:?}", shorten(host))).collect();
+    let sentence = format!(
+        "host {} is not allowed: accepted are loopback names such as localhost and 127.0.0.1, and \
+         those of the gateway's --allow-host",
+        shown.join(" and ")
+    );
+    Err(Refusal::forbidden("host_not_allowed", sentence))
+}
+
+/// Refuses a websocket that a page opens whose origin is not in the list of `--allow-origin`. Without
+/// such a list any page may; so may the gateway's own page, and a client without an origin always.
+///
+/// # Errors
+/// 403.
+pub fn check_websocket(
+    head: &Head,
+    allowed: &AllowOrigins,
+    listens_on: IpAddr,
+) -> Result<(), Refusal> {
+    let may = |origin: &&str| {
+        allowed.allowed(origin, listens_on).is_some() || is_origin_of_host(origin, head)
+    };
+    match head.all("origin").find(|origin| !may(origin)) {
+        Some(origin) if *allowed != AllowOrigins::Local => Err(Refusal::forbidden(
+            "origin_not_allowed",
+            format!(
+                "origin {:?} is not allowed: accepted are those of the gateway's --allow-origin",
+                shorten(origin)
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a page comes from where the request goes.
+fn is_origin_of_host(origin: &str, head: &Head) -> bool {
+    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    authority.zip(head.one("host")).is_some_and(|(page, host)| page.eq_ignore_ascii_case(host))
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const EVERYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+    fn head(target: &str, lines: &str) -> Head {
+        let bytes = format!("GET {target} HTTP/1.1\r\n{lines}\r\n");
+        Head::parse(bytes.as_bytes()).expect("well-formed").expect("complete").0
+    }
+
+    #[test]
+    fn credentials_are_for_an_origin_that_is_allowed_by_name() {
+        let only: AllowOrigins = "https://a.example".parse().expect("a list");
+        let from = |origin: &str| head("/", &format!("Origin: {origin}\r\n"));
+        let headers = |origin: &str, allowed: &AllowOrigins| {
+            Reader::of(&from(origin), allowed, LOOPBACK).map(Reader::headers)
+        };
+        assert_eq!(
+            headers("https://a.example", &only).as_deref(),
+            Some(
+                "Access-Control-Allow-Origin: https://a.example\r\n\
+                 Access-Control-Allow-Credentials: true\r\n"
+            )
+        );
+        assert_eq!(headers("https://b.example", &only), None);
+        assert_eq!(
+            headers("https://a.example", &AllowOrigins::Any).as_deref(),
+            Some("Access-Control-Allow-Origin: *\r\n")
+        );
+        assert_eq!(
+            headers("http://localhost:3", &AllowOrigins::Local).as_deref(),
+            Some("Access-Control-Allow-Origin: http://localhost:3\r\n")
+        );
+        let twice = head("/", "Origin: https://a.example\r\nOrigin: https://a.example\r\n");
+        assert_eq!(Reader::of(&twice, &only, LOOPBACK), None);
+    }
+
+    #[test]
+    fn a_foreign_host_is_refused_on_loopback_and_shown_escaped() {
+        let none = AllowHosts::default();
+        let check = |target: &str, lines: &str, on| {
+            check_host(&head(target, lines), &none, on).map_err(|refusal| refusal.status)
+        };
+        assert_eq!(check("/", "Host: localhost:1\r\n", LOOPBACK), Ok(()));
+        assert_eq!(check("/", "", LOOPBACK), Ok(()));
+        assert_eq!(check("/", "Host: evil.example\r\n", EVERYWHERE), Ok(()));
+        assert_eq!(check("/", "Host: evil.example\r\n", LOOPBACK), Err(403));
+        assert_eq!(check("/", "Host: localhost\r\nHost: evil.example\r\n", LOOPBACK), Err(403));
+        assert_eq!(check("http://evil.example/", "Host: localhost\r\n", LOOPBACK), Err(403));
+        assert_eq!(check("http://localhost/", "Host: localhost\r\n", LOOPBACK), Ok(()));
+        let long = format!("Host: \t\u{1b}[2J\"{}\r\n", "x".repeat(5_000));
+        if let Ok(Some((head, _))) = Head::parse(format!("GET / HTTP/1.1\r\n{long}\r\n").as_bytes())
+        {
+            let refusal = check_host(&head, &none, LOOPBACK).expect_err("no host");
+            let sentence = refusal.sentence();
+            assert!(!sentence.contains('\u{1b}') && sentence.len() < 400, "{sentence}");
+        }
+    }
+
+    #[test]
+    fn websockets_follow_the_list_of_origins_where_there_is_one() {
+        let only: AllowOrigins = "https://a.example".parse().expect("a list");
+        let may = |allowed: &AllowOrigins, lines: &str| {
+            check_websocket(&head("/", lines), allowed, LOOPBACK).is_ok()
+        };
+        let evil = "Host: h:1\r\nOrigin: https://evil.example\r\n";
+        assert!(may(&AllowOrigins::Local, evil), "no list is set");
+        assert!(may(&AllowOrigins::Any, evil));
+        assert!(!may(&only, evil));
+        assert!(!may(&AllowOrigins::Only(vec![]), evil));
+        assert!(may(&only, "Host: h:1\r\n"));
+        assert!(may(&only, "Host: h:1\r\nOrigin: https://a.example\r\n"));
+        assert!(may(&only, "Host: h:1\r\nOrigin: http://h:1\r\n"), "its own page");
+        for origin in ["null", "", "http://h", "http://h:1/", "http://h:1.evil.example", "h:1"] {
+            assert!(!may(&only, &format!("Host: h:1\r\nOrigin: {origin}\r\n")), "{origin}");
+        }
+        let two = "Host: h\r\nOrigin: https://a.example\r\nOrigin: https://evil.example\r\n";
+        assert!(!may(&only, two));
+    }
+}

@@ -1,0 +1,111 @@
+//! `GET /position` at a gateway: where the log ends, as its broker says after it was asked.
+
+mod harness;
+
+use std::time::Instant;
+
+use campanile_messages::{Audience, FromBroker, ToBroker};
+use serde_json::{Value, json};
+
+use harness::client::Client;
+use harness::peers::{Link, Publisher, Script, at};
+use harness::servers::{Gateway, bind, broker};
+
+fn ask(gateway: &Gateway, headers: &[&str]) -> Client {
+    let mut client = Client::raw(gateway.address);
+    let mut head = "GET /position HTTP/1.1\r\nHost: h\r\n".to_owned();
+    headers.iter().for_each(|header| head.extend([header, "\r\n"]));
+    client.send((head + "\r\n").as_bytes());
+    client
+}
+
+fn start() -> (Script, Gateway, Link) {
+    let script = Script::new();
+    let gateway = Gateway::start_on(script.address, |_| {});
+    let link = script.accept(at(7), None);
+    (script, gateway.until_ready(), link)
+}
+
+/// Waits for a question, and answers its number.
+#[track_caller]
+fn question(link: &Link) -> u64 {
+    loop {
+        match link.recv() {
+            ToBroker::AskHead { number } => return number,
+            ToBroker::Interest { .. } | ToBroker::Attach { .. } => {}
+            other => panic!("no question: {other:?}"),
+        }
+    }
+}
+
+fn tell(link: &Link, number: u64, sequence: u64) {
+    link.send([FromBroker::Head { number, head: at(sequence) }]);
+}
+
+#[test]
+fn a_position_has_all_that_was_accepted_before_and_is_one_to_resume_from() {
+    let channel = broker();
+    let gateway = Gateway::start_on(channel, |_| {}).until_ready();
+    let mut publisher = Publisher::connect(channel);
+    publisher.publish(Audience::Everyone, "before");
+    let (status, head, body) = ask(&gateway, &["Accept: application/json"]).response();
+    assert_eq!(status, 200, "{head}{body}");
+    assert!(head.contains("\r\ncache-control: no-store\r\n"), "{head}");
+    let answer: Value = serde_json::from_str(&body).expect("JSON");
+    let position = answer["position"].as_str().expect("a text").to_owned();
+    assert_eq!(answer, json!({ "position": position }));
+    publisher.publish(Audience::Everyone, "after");
+    let mut client = Client::open_v1(gateway.address, &format!("/?since={position}"));
+    let welcome = client.json();
+    assert_eq!((&welcome["recovered"], &welcome["position"]), (&json!(true), &json!(position)));
+    assert_eq!(client.json()["content"], "after");
+    let (status, _, line) = ask(&gateway, &[]).response();
+    assert_eq!(status, 200);
+    assert!(line.ends_with("-2\n"), "{line}");
+}
+
+#[test]
+fn a_question_serves_only_those_who_asked_before_it() {
+    let (_script, gateway, link) = start();
+    let mut first = ask(&gateway, &[]);
+    let number = question(&link);
+    let mut second = ask(&gateway, &[]);
+    tell(&link, number, 8);
+    assert_eq!(first.response().2, format!("{}\n", at(8)));
+    let number = question(&link);
+    tell(&link, number, 9);
+    assert_eq!(second.response().2, format!("{}\n", at(9)));
+}
+
+#[test]
+fn without_a_link_it_is_503_at_once() {
+    let (_kept, nobody) = bind();
+    let gateway = Gateway::start_on(nobody, |_| {});
+    let began = Instant::now();
+    let (status, head, body) = ask(&gateway, &[]).response();
+    assert_eq!((status, &*body), (503, "this gateway has no link to its broker, try again\n"));
+    assert!(head.contains("\r\nretry-after: 1\r\n"), "{head}");
+    assert!(began.elapsed().as_secs() < 3, "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_link_that_is_lost_refuses_those_who_wait() {
+    let (_script, gateway, link) = start();
+    let mut client = ask(&gateway, &[]);
+    question(&link);
+    drop(link);
+    assert_eq!(client.response().0, 503);
+}
+
+#[test]
+fn pages_may_read_it_as_they_read_event_streams() {
+    let channel = broker();
+    let gateway = Gateway::start_on(channel, |_| {}).until_ready();
+    for (origin, allowed) in [("http://localhost:3000", true), ("https://evil.example", false)] {
+        let (status, head, _) = ask(&gateway, &[&format!("Origin: {origin}")]).response();
+        assert_eq!(status, 200);
+        let line = format!("\r\naccess-control-allow-origin: {origin}\r\n");
+        assert_eq!(head.contains(&line), allowed, "{head}");
+        assert!(head.contains("\r\nvary: Origin\r\n"), "{head}");
+    }
+}

@@ -1,0 +1,246 @@
+//! What a publish stream does at each turn: messages in, answers out in their order. Does no IO: the
+//! actor polls it, sends what it returns, and polls it again when that was taken.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix_web_actors::ws::CloseCode;
+use bytes::Bytes;
+use bytestring::ByteString;
+use futures_util::Stream;
+use tracing::debug;
+
+use super::Format;
+use super::allowance::Allowance;
+use super::intake::{Incoming, Intake, Violation};
+use crate::in_order::InOrder;
+use crate::places::{Place, Places};
+use crate::request::{Push, cost_bytes};
+use crate::wording::{self, Answered};
+use crate::{ApiError, item};
+
+/// What is written at most, save for the last answer, before the connection is asked whether it
+/// takes more.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// The room that a message needs beside its content.
+const FIELDS_BYTES: usize = 4 << 10;
+
+/// How much one stream may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Items without their answers.
+    pub(super) max_items: usize,
+    /// Bytes of these; an idle stream takes one item of any size.
+    pub(super) max_bytes: usize,
+    /// Bytes of one content.
+    pub(super) max_content_bytes: usize,
+}
+
+/// A message to the caller.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outgoing {
+    Text(ByteString),
+    Binary(Bytes),
+    Pong(Bytes),
+}
+
+/// What came of a turn.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// Where there are any, the next turn is due when the connection has taken them.
+    pub(super) outgoing: Vec<Outgoing>,
+    /// For the courier.
+    pub(super) pushes: Vec<(Push, Place)>,
+    /// Something came from the caller.
+    pub(super) heard: bool,
+}
+
+/// The state of one stream.
+pub(super) struct Exchange {
+    format: Format,
+    limits: Limits,
+    intake: Intake,
+    order: InOrder<Answered>,
+    places: Places,
+    allowance: Allowance,
+    /// What the items have whose answers the last turn returned. They count until the next turn: only
+    /// then has the connection taken the answers, save for what fits into its buffer.
+    leaving_bytes: usize,
+    /// Why nothing more is taken.
+    finishing: Option<CloseCode>,
+}
+
+impl Exchange {
+    /// Before the first message.
+    pub(super) fn new(format: Format, limits: Limits, places: Places) -> Self {
+        let max_message_bytes = match format {
+            // Every byte may be escaped.
+            Format::Json => limits.max_content_bytes * 6 + FIELDS_BYTES,
+            Format::MessagePack => limits.max_content_bytes + FIELDS_BYTES,
+        };
+        Self {
+            format,
+            limits,
+            intake: Intake::new(max_message_bytes),
+            order: InOrder::default(),
+            places,
+            allowance: Allowance::default(),
+            leaving_bytes: 0,
+            finishing: None,
+        }
+    }
+
+    /// Moves answers to the caller and items to the courier, as long as there are any and room for
+    /// them. The task is woken when there is more, unless the connection has to take something first.
+    pub(super) fn turn<E>(
+        &mut self,
+        task: &mut Context<'_>,
+        mut source: Pin<&mut impl Stream<Item = Result<Bytes, E>>>,
+    ) -> Turn {
+        self.allowance.give_back(std::mem::take(&mut self.leaving_bytes), &self.places);
+        let mut turn = Turn::default();
+        let mut written = 0;
+        while written < WRITE_BYTES {
+            let came = self.collect(task);
+            written += self.write(WRITE_BYTES - written, &mut turn.outgoing);
+            let took = self.take_in(task, source.as_mut(), &mut turn);
+            if !came && !took {
+                break;
+            }
+        }
+        if self.order.is_empty() && self.leaving_bytes == 0 {
+            self.allowance.settle(&self.places);
+        }
+        turn
+    }
+
+    /// Takes nothing more, answers what was taken, and then is to be closed. The first reason counts.
+    pub(super) fn finish(&mut self, code: CloseCode) {
+        self.finishing.get_or_insert(code);
+    }
+
+    /// Why the stream is to be closed, if everything that was taken has its answer.
+    pub(super) fn is_done(&self) -> Option<CloseCode> {
+        self.finishing.filter(|_| self.order.is_empty())
+    }
+
+    /// Whether the next message would be taken.
+    pub(super) fn has_room(&self) -> bool {
+        let held = self.order.held_bytes() + self.leaving_bytes;
+        self.order.len() < self.limits.max_items && (held == 0 || held < self.limits.max_bytes)
+    }
+
+    /// Takes the answers that have arrived; returns whether there are any.
+    fn collect(&mut self, task: &mut Context<'_>) -> bool {
+        let Poll::Ready(arrived) = self.places.poll_arrived(task) else {
+            return false;
+        };
+        for (number, answered) in arrived {
+            self.order.answer(number, answered);
+        }
+        true
+    }
+
+    /// Writes answers whose turn it is, until they have `max_bytes`; returns how many they have.
+    fn write(&mut self, max_bytes: usize, outgoing: &mut Vec<Outgoing>) -> usize {
+        let held = self.order.held_bytes();
+        let mut bytes = Vec::new();
+        let mut ends = Vec::new();
+        while bytes.len() < max_bytes
+            && let Some(answered) = self.order.pop()
+        {
+            match self.format {
+                Format::Json => wording::json(&answered, &mut bytes),
+                Format::MessagePack => wording::msgpack(&answered, &mut bytes),
+            }
+            ends.push(bytes.len());
+        }
+        let bytes = Bytes::from(bytes);
+        let mut start = 0;
+        for end in ends {
+            let message = bytes.slice(start..end);
+            start = end;
+            outgoing.push(match self.format {
+                Format::Json => {
+                    Outgoing::Text(ByteString::try_from(message).expect("JSON is UTF-8"))
+                }
+                Format::MessagePack => Outgoing::Binary(message),
+            });
+        }
+        self.leaving_bytes += held - self.order.held_bytes();
+        bytes.len()
+    }
+
+    /// Takes the messages that are there, as long as there is room; returns whether there were any.
+    fn take_in<E>(
+        &mut self,
+        task: &mut Context<'_>,
+        mut source: Pin<&mut impl Stream<Item = Result<Bytes, E>>>,
+        turn: &mut Turn,
+    ) -> bool {
+        let mut took = false;
+        while self.finishing.is_none() && self.has_room() {
+            match self.intake.next() {
+                Ok(Some(incoming)) => {
+                    took = true;
+                    self.perform(incoming, turn);
+                }
+                Ok(None) => match source.as_mut().poll_next(task) {
+                    Poll::Pending => break,
+                    Poll::Ready(Some(Ok(chunk))) => {
+                        turn.heard = true;
+                        self.intake.feed(&chunk);
+                    }
+                    // What came before the end is under way, and is answered if the caller is there.
+                    Poll::Ready(None | Some(Err(_))) => self.finish(CloseCode::Normal),
+                },
+                Err(violation) => self.violated(&violation),
+            }
+        }
+        if self.places.hold(self.intake.held_bytes()).is_err() {
+            self.finish(CloseCode::Again);
+        }
+        took
+    }
+
+    fn perform(&mut self, incoming: Incoming, turn: &mut Turn) {
+        let max_bytes = self.limits.max_content_bytes;
+        match (incoming, self.format) {
+            (Incoming::Text(text), Format::Json) => {
+                self.take(item::json::read(&text, max_bytes), turn);
+            }
+            (Incoming::Binary(bytes), Format::MessagePack) => {
+                self.take(item::msgpack::read(&bytes, max_bytes), turn);
+            }
+            (Incoming::Text(_) | Incoming::Binary(_), _) => self.finish(CloseCode::Unsupported),
+            (Incoming::Ping(payload), _) => turn.outgoing.push(Outgoing::Pong(payload)),
+            (Incoming::Pong, _) => {}
+            (Incoming::Close, _) => self.finish(CloseCode::Normal),
+        }
+    }
+
+    /// Gives an item its place, and its answer where it is no push.
+    fn take(&mut self, item: Result<Push, ApiError>, turn: &mut Turn) {
+        let counted = item.and_then(|push| {
+            let cost = cost_bytes(&push);
+            self.allowance.take(cost, &self.places)?;
+            Ok((push, cost))
+        });
+        match counted {
+            Ok((push, cost)) => turn.pushes.push((push, self.places.place(self.order.open(cost)))),
+            Err(error) => {
+                let number = self.order.open(0);
+                self.order.answer(number, Err(error));
+            }
+        }
+    }
+
+    fn violated(&mut self, violation: &Violation) {
+        debug!(%violation, "a publish stream ends");
+        self.finish(violation.close_code());
+    }
+}
+
+#[cfg(test)]
+mod tests;
