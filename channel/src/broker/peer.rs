@@ -161,6 +161,7 @@ async fn receive(
         let (messages, error) = decode(frames);
         if !messages.is_empty() {
             let link = seat.link;
+            pulse.turn().await;
             let heard = seat.broker.send(FromLink { link, messages }).timeout(ANSWER_LIMIT);
             match heard.await {
                 Ok(true) => {}

@@ -62,23 +62,31 @@ impl Core {
     }
 
     /// One turn has passed, however long it was. Answers the last line of the process, if somebody
-    /// has not beaten for [`MAX_TURNS`] turns; of each it is said once.
+    /// has not beaten for [`MAX_TURNS`] turns; of each it is said once. Whoever lacks one turn to that is
+    /// named, too: who waits for an actor that hangs may have beaten last a little before it did.
     ///
     /// A turn counts as [`TURN`] at most, less what its thread was starved: so neither a process that
     /// was stopped, nor one that gets hardly any of a processor, is taken for hung, and one that turns
     /// in circles is found even there, only later.
     pub fn turn(&mut self, mut seen: impl FnMut(Key) -> Seen) -> Option<String> {
-        let mut hung = Vec::new();
+        let mut is_over = false;
         for (key, watched) in &mut self.watched {
             match seen(*key) {
                 Seen::Beat | Seen::InKernel => watched.silent = Duration::ZERO,
                 Seen::Nothing { starved } => watched.silent += TURN.saturating_sub(starved),
             }
-            if watched.silent >= TURN * MAX_TURNS && !watched.told {
-                watched.told = true;
-                hung.push(watched.name.as_ref());
-            }
+            is_over |= watched.silent >= TURN * MAX_TURNS && !watched.told;
         }
+        let suspects = self
+            .watched
+            .values_mut()
+            .filter(|watched| is_over && watched.silent >= TURN * (MAX_TURNS - 1) && !watched.told);
+        let hung: Vec<_> = suspects
+            .map(|watched| {
+                watched.told = true;
+                watched.name.as_ref()
+            })
+            .collect();
         has_hung(&hung)
     }
 
@@ -181,6 +189,15 @@ mod tests {
         assert_eq!(core.names().map(|(_, name)| name).collect::<Vec<_>>(), ["b"]);
         let (turn, line) = turns(&mut core, 20, SILENT).unwrap();
         assert!(turn == 5 && line.starts_with("b has"), "{turn} {line}");
+    }
+
+    #[test]
+    fn who_waits_for_one_that_hangs_is_not_named_without_it() {
+        let (mut core, [_, link]) = watch(["broker", "link"]);
+        assert_eq!(core.turn(|key| if key == link { SILENT } else { Seen::Beat }), None);
+        let (turn, line) = turns(&mut core, 20, SILENT).unwrap();
+        assert!(turn == 4 && line.starts_with("broker and link have not"), "{turn} {line}");
+        assert_eq!(turns(&mut core, 20, SILENT), None);
     }
 
     #[test]
