@@ -246,9 +246,9 @@ impl Pulse {
     /// as it takes. Until the answer is dropped neither it, nor who else lives on this thread, counts as
     /// hung.
     pub fn enter_kernel(&self) -> KernelWait<'_> {
+        self.beat();
         let sign = self.0.as_ref().map(|watched| &*watched.sign);
         if let Some(sign) = sign {
-            sign.beat();
             sign.waits.fetch_add(1, Relaxed);
         }
         KernelWait(sign)

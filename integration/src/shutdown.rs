@@ -86,9 +86,13 @@ impl Shutdown {
             more(&runtime)?;
             Stops::new()?
         };
-        thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || runtime.block_on(pulse.during(stops.end(trigger, &limit))))?;
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            // Dropped in the other order: after a panic, the pulse ends the process before the
+            // trigger can begin an ordinary shutdown.
+            let trigger = trigger;
+            let pulse = pulse;
+            runtime.block_on(pulse.during(stops.end(&trigger, &limit)))
+        })?;
         Ok(shutdown)
     }
 
@@ -123,7 +127,7 @@ impl Stops {
     }
 
     /// Begins the shutdown at the first signal, and ends the process at the second, or at the limit.
-    async fn end(mut self, trigger: Trigger, limit: &OnceLock<Duration>) -> Infallible {
+    async fn end(mut self, trigger: &Trigger, limit: &OnceLock<Duration>) -> Infallible {
         let (_, name) = self.next().await;
         info!(signal = name, "shutting down; a second signal ends at once");
         trigger.pull();

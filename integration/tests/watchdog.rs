@@ -112,7 +112,8 @@ impl Subject {
                 };
                 (push, gateway) = (address("publisher").await, address("gateway").await);
             }
-            _ => drop(process.said("listens").await),
+            Service::Gateway => gateway = Some(process.address("the gateway listens").await),
+            Service::Broker | Service::Publisher => drop(process.said("listens").await),
         }
         Self { process, push, gateway, file, _directory: directory }
     }
@@ -149,24 +150,25 @@ impl Subject {
         }
     }
 
-    /// Pushes again and again, whatever comes of it.
-    fn keep_pushing(&self) -> JoinSet<()> {
-        let mut pushing = JoinSet::new();
-        if let Some(push) = self.push {
-            pushing.spawn(async move {
+    /// Pushes and connects again and again, whatever comes of it: a thread that waits in the kernel for
+    /// something to do only comes round when there is something.
+    fn keep_busy(&self) -> JoinSet<()> {
+        let mut busy = JoinSet::new();
+        for address in self.push.into_iter().chain(self.gateway) {
+            busy.spawn(async move {
                 let mut times = interval(Duration::from_millis(200));
                 loop {
                     times.tick().await;
-                    if let Ok(mut stream) = TcpStream::connect(push).await {
+                    if let Ok(mut stream) = TcpStream::connect(address).await {
                         let request = "GET /?content=x HTTP/1.1\r\nHost: localhost\r\n\
                                        Connection: close\r\n\r\n";
-                        // Its publisher may hang.
+                        // Whoever is to read it may hang.
                         let _ = stream.write_all(request.as_bytes()).await;
                     }
                 }
             });
         }
-        pushing
+        busy
     }
 }
 
@@ -174,9 +176,10 @@ impl Subject {
 async fn is_noticed(service: Service, name: &str, what: &str) {
     let mut subject = Subject::start(service, &[]).await;
     let name = subject.whole(name).await;
-    let _pushing = subject.keep_pushing();
+    let _at_work = subject.keep_busy();
     fs::write(&subject.file, format!("{name} {what}\n")).expect("a file");
     let told = Instant::now();
+    println!("{service:?}: {name} {what}: {}", subject.process.id());
     let status = subject.process.ended().await;
     let took = told.elapsed();
     assert_eq!(status.code(), Some(70), "{service:?}: {name} {what}");
@@ -280,7 +283,7 @@ async fn a_cluster_without_a_processor_is_not_taken_for_one_that_hangs() {
     let _processors = PROCESSORS.write().await;
     let cores = std::thread::available_parallelism().expect("a number").get();
     let (mut subject, mut client, push) = up_with_a_client(&["nice", "-n", "19"]).await;
-    let mut pushing = subject.keep_pushing();
+    let mut at_work = subject.keep_busy();
     let busy: Vec<_> = (0..4 * cores)
         .map(|number| {
             let mut command = Command::new("nice");
@@ -292,6 +295,6 @@ async fn a_cluster_without_a_processor_is_not_taken_for_one_that_hangs() {
     sleep(Duration::from_secs(15)).await;
     assert!(subject.process.is_running(), "{:?}", subject.process.log());
     drop(busy);
-    pushing.shutdown().await;
+    at_work.shutdown().await;
     is_well(&mut subject, &mut client, &push, "after").await;
 }
