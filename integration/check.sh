@@ -102,8 +102,15 @@ heading 'tests'
 cargo test --workspace 2>&1 | tee "$log"
 tests=$(awk '/^test result: ok\./ { sum += $4 } END { print sum }' "$log")
 
+heading 'watchdog'
+# With what makes each part of a service hang or panic; the release must be without it.
+cargo test -p campanile --features sabotage --test watchdog
+
 heading 'benchmark'
 cargo build --release
+if grep -aq CAMPANILE_SABOTAGE target/release/campanile; then
+    give_up 'the release binary has the feature sabotage'
+fi
 target/release/campanile bench --quick --only idle,broadcasts,burst --check 1.3
 
 heading 'fuzz targets'

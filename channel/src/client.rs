@@ -9,10 +9,11 @@ use campanile_messages::link::Welcome;
 use campanile_messages::{FromBroker, Hello, ToBroker};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
 use crate::link::{FrameReader, LinkError, Outbound, prepare, write_out};
+use crate::watchdog::{ANSWER_LIMIT, LOOK_AGAIN, Pulse};
 
 /// The first wait after a lost link.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -76,16 +77,30 @@ impl<A> LinkOwner for A where
 /// finished the link's [`Outbound`], which takes up to `max_queued_bytes`. `ready` is awaited before
 /// each read: an owner that is behind holds the broker back there. Says once an outage, not at every
 /// try, that the broker is out of reach; and besides that each other reason that the broker gives.
+///
+/// `pulse` beats with every turn of the link, but not while the owner has no answer for it: an owner that
+/// hangs is found, and so is a link that does.
 pub async fn hold<A: LinkOwner>(
     owner: Addr<A>,
     broker: String,
     max_queued_bytes: usize,
+    pulse: Pulse,
     mut ready: impl AsyncFnMut(),
 ) {
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     let mut told = None::<String>;
-    while let Ok(hello) = owner.send(Introduce).await {
-        let error = match timeout(WELCOME_LIMIT, connect(&broker, &hello)).await {
+    loop {
+        pulse.turn().await;
+        let hello = match owner.send(Introduce).timeout(ANSWER_LIMIT).await {
+            Ok(hello) => hello,
+            Err(MailboxError::Closed) => return,
+            Err(MailboxError::Timeout) => {
+                let error = LinkError::Unanswered(ANSWER_LIMIT);
+                return error!(%broker, %error, "the link to the broker is given up");
+            }
+        };
+        let connected = pulse.during(timeout(WELCOME_LIMIT, connect(&broker, &hello)));
+        let error = match connected.await {
             Err(_) => LinkError::Silent(WELCOME_LIMIT),
             Ok(Err(error)) => error,
             Ok(Ok((stream, reader, welcome))) => {
@@ -94,7 +109,7 @@ pub async fn hold<A: LinkOwner>(
                 backoff.reset();
                 let outbound = Outbound::new(max_queued_bytes);
                 let link = Link { reader, outbound };
-                match link.run(stream, &owner, welcome, &mut ready).await {
+                match link.run(stream, &owner, welcome, &pulse, &mut ready).await {
                     Ok(()) => return,
                     Err(error) => error,
                 }
@@ -107,7 +122,7 @@ pub async fn hold<A: LinkOwner>(
             warn!(%broker, %error, "no link to the broker, waiting for it");
             told = Some(error);
         }
-        sleep(backoff.next(rand::random())).await;
+        pulse.during(sleep(backoff.next(rand::random()))).await;
     }
 }
 
@@ -141,22 +156,29 @@ impl Link {
         write: WriteHalf,
         owner: &Addr<A>,
         (welcome, first): (Welcome, Vec<FromBroker>),
+        pulse: &Pulse,
         ready: &mut impl AsyncFnMut(),
     ) -> Result<(), LinkError> {
         let Self { mut reader, outbound } = self;
-        if owner.send(LinkUp { welcome, outbound: outbound.clone() }).await.is_err() {
-            return Ok(());
+        pulse.turn().await;
+        let up = LinkUp { welcome, outbound: outbound.clone() };
+        match owner.send(up).timeout(ANSWER_LIMIT).await {
+            Ok(()) => {}
+            Err(MailboxError::Closed) => return Ok(()),
+            Err(MailboxError::Timeout) => return Err(LinkError::Unanswered(ANSWER_LIMIT)),
         }
         let result = tokio::select! {
             written = write_out(write, outbound.clone(), ToBroker::Heartbeat.encode()) => written,
-            error = receive(&mut reader, owner, first, ready) => Err(error),
+            error = receive(&mut reader, owner, first, pulse, ready) => Err(error),
         };
         // Late frames would wait for a writer that is gone.
         outbound.cut();
-        let _ = owner.send(LinkDown).await;
+        pulse.turn().await;
+        // An owner that is gone need not know, and one that hangs is asked to introduce itself next.
+        let _ = owner.send(LinkDown).timeout(ANSWER_LIMIT).await;
         if result.is_ok() {
             // Closing on unread input would take back what was just written.
-            let _ = timeout(FAREWELL_LIMIT, reader.discard()).await;
+            let _ = pulse.during(timeout(FAREWELL_LIMIT, reader.discard())).await;
         }
         result
     }
@@ -166,6 +188,7 @@ async fn receive<A: LinkOwner>(
     reader: &mut FrameReader,
     owner: &Addr<A>,
     first: Vec<FromBroker>,
+    pulse: &Pulse,
     ready: &mut impl AsyncFnMut(),
 ) -> LinkError {
     let mut batch = first;
@@ -175,19 +198,29 @@ async fn receive<A: LinkOwner>(
             _ => None,
         });
         batch.retain(|m| !matches!(m, FromBroker::Heartbeat | FromBroker::Goodbye { .. }));
-        if !batch.is_empty() && owner.send(Received(batch)).await.is_err() {
-            return LinkError::Closed;
+        pulse.turn().await;
+        if !batch.is_empty() {
+            match owner.send(Received(batch)).timeout(ANSWER_LIMIT).await {
+                Ok(()) => {}
+                Err(MailboxError::Closed) => return LinkError::Closed,
+                Err(MailboxError::Timeout) => return LinkError::Unanswered(ANSWER_LIMIT),
+            }
         }
         if let Some(reason) = goodbye {
             return LinkError::Goodbye(reason);
         }
-        ready().await;
-        batch = match reader.next_batch().await {
+        while timeout(LOOK_AGAIN, ready()).await.is_err() {
+            pulse.turn().await;
+        }
+        batch = match reader.next_batch_within(LOOK_AGAIN).await {
             Err(error) => return error,
-            Ok(frames) => match frames.into_iter().map(FromBroker::decode).collect() {
-                Err(error) => return LinkError::Decode(error),
-                Ok(batch) => batch,
-            },
+            Ok(frames) => {
+                let frames = frames.into_iter().flatten();
+                match frames.map(FromBroker::decode).collect() {
+                    Err(error) => return LinkError::Decode(error),
+                    Ok(batch) => batch,
+                }
+            }
         };
     }
 }

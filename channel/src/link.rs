@@ -51,6 +51,9 @@ pub enum LinkError {
     /// The peer does not take what it is sent.
     #[error("the peer does not drain: {0}")]
     Full(#[from] Full),
+    /// The actor of this side has not answered: it hangs.
+    #[error("the actor that owns this side has not answered for {} s", .0.as_secs_f32())]
+    Unanswered(Duration),
     /// The owner of this side has ended it without waiting.
     #[error("this side cut the link")]
     Cut,
@@ -76,12 +79,14 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
 pub struct FrameReader {
     half: OwnedReadHalf,
     buffer: BytesMut,
+    /// Since when a read has been tried that no byte came of.
+    silent_since: Option<Instant>,
 }
 
 impl FrameReader {
     /// Reads from the given half of a link.
     pub fn new(half: OwnedReadHalf) -> Self {
-        Self { half, buffer: BytesMut::new() }
+        Self { half, buffer: BytesMut::new(), silent_since: None }
     }
 
     /// Waits for the next frame and answers it with all others that came along, without their
@@ -99,6 +104,18 @@ impl FrameReader {
             frames.push(frame);
         }
         Ok(frames)
+    }
+
+    /// As [`next_batch`](Self::next_batch), but waits for `limit` at most: `None` if no whole frame came
+    /// within it. The silence of the peer is counted over all tries.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn next_batch_within(
+        &mut self,
+        limit: Duration,
+    ) -> Result<Option<Vec<Bytes>>, LinkError> {
+        timeout(limit, self.next_batch()).await.ok().transpose()
     }
 
     /// As [`next_frame`](Self::next_frame), for a peer that has said nothing yet: while it is silent it
@@ -123,8 +140,11 @@ impl FrameReader {
             if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
                 self.buffer.reserve(READ_BYTES);
             }
-            let read = timeout(SILENCE_LIMIT, self.half.read_buf(&mut self.buffer));
-            match read.await {
+            let since = *self.silent_since.get_or_insert_with(Instant::now);
+            let read = timeout_at(since + SILENCE_LIMIT, self.half.read_buf(&mut self.buffer));
+            let read = read.await;
+            self.silent_since = None;
+            match read {
                 Err(_) => return Err(LinkError::Silent(SILENCE_LIMIT)),
                 Ok(Ok(0)) => return Err(LinkError::Closed),
                 Ok(result) => result?,

@@ -22,7 +22,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
@@ -36,14 +36,24 @@ use self::starving::Starving;
 /// How often an actor or a task that has nothing to do shows that it could: twice a turn.
 pub const BEAT: Duration = Duration::from_millis(500);
 
+/// How long a task waits for the answer of an actor: longer than an actor that is watched can hang. So
+/// the limit is reached only where nobody watches, and the task must end with an error there.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// A task that waits for something that may have no end looks again at least this often, and beats: a
+/// wake-up that was lost costs no more than that.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Watches actors, tasks and threads. Clones are the same. The default watches nobody: for tests.
 #[derive(Clone, Default)]
 pub struct Watchdog(Option<Arc<Shared>>);
 
+/// Ends the process with this line.
+type End = Box<dyn Fn(&str) + Send>;
+
 struct Shared {
     state: Mutex<State>,
-    /// Ends the process with this line.
-    end: Mutex<Box<dyn Fn(&str) + Send>>,
+    end: Mutex<End>,
 }
 
 #[derive(Default)]
@@ -56,8 +66,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Sign {
     beaten: AtomicBool,
-    /// The calls in the kernel that it waits in, one inside of the other.
-    waits: Mutex<Vec<&'static str>>,
+    /// How many waits in the kernel it is in.
+    waits: AtomicUsize,
     /// The thread that it was last seen on; 0 before it was.
     thread: AtomicI32,
     #[cfg(feature = "sabotage")]
@@ -155,17 +165,15 @@ impl Watcher {
         sabotage::look(&state);
         let State { core, signs } = &mut *state;
         // Whoever shares a thread with one that waits in the kernel cannot beat either.
-        let waits = signs.values().filter(|sign| sign.waits_in().is_some());
+        let waits = signs.values().filter(|sign| sign.waits());
         let waiting: Vec<i32> = waits.map(|sign| sign.thread.load(Relaxed)).collect();
         let line = core.turn(|key| {
             let sign = &signs[&key];
             let thread = sign.thread.load(Relaxed);
             if sign.beaten.swap(false, Relaxed) {
                 Seen::Beat
-            } else if let Some(call) = sign.waits_in() {
-                Seen::InKernel(Some(call))
-            } else if waiting.contains(&thread) {
-                Seen::InKernel(None)
+            } else if sign.waits() || waiting.contains(&thread) {
+                Seen::InKernel
             } else {
                 Seen::Nothing { starved: starving.of(thread) }
             }
@@ -234,14 +242,14 @@ impl Pulse {
         }
     }
 
-    /// The thread is about to wait in the kernel for as long as it takes, in `call` ("accept", "poll",
-    /// "write", "fsync"). Until the answer is dropped neither it, nor who else lives on this thread,
-    /// counts as hung. If somebody else hangs meanwhile, the last line says who waits and in what.
-    pub fn enter_kernel(&self, call: &'static str) -> KernelWait<'_> {
+    /// The thread is about to wait in the kernel (accept, poll, write, fsync, an empty queue) for as long
+    /// as it takes. Until the answer is dropped neither it, nor who else lives on this thread, counts as
+    /// hung.
+    pub fn enter_kernel(&self) -> KernelWait<'_> {
+        self.beat();
         let sign = self.0.as_ref().map(|watched| &*watched.sign);
         if let Some(sign) = sign {
-            sign.beat();
-            sign.waits().push(call);
+            sign.waits.fetch_add(1, Relaxed);
         }
         KernelWait(sign)
     }
@@ -274,13 +282,8 @@ impl Sign {
         self.beaten.store(true, Relaxed);
     }
 
-    fn waits(&self) -> MutexGuard<'_, Vec<&'static str>> {
-        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The call in the kernel that it waits in, if it does.
-    fn waits_in(&self) -> Option<&'static str> {
-        self.waits().last().copied()
+    fn waits(&self) -> bool {
+        self.waits.load(Relaxed) > 0
     }
 }
 
@@ -300,8 +303,8 @@ pub struct KernelWait<'a>(Option<&'a Sign>);
 impl Drop for KernelWait<'_> {
     fn drop(&mut self) {
         if let Some(sign) = self.0 {
-            sign.waits().pop();
             sign.beat();
+            sign.waits.fetch_sub(1, Relaxed);
         }
     }
 }
@@ -320,6 +323,11 @@ where
             watched.sign.wish.perform_in_actor(&watched.name, _ctx);
         }
     });
+}
+
+/// Beats for a thread that runs tasks, for as long as it gets round to this one of them.
+pub async fn attest(pulse: Pulse) {
+    pulse.during(std::future::pending::<()>()).await;
 }
 
 #[cfg(test)]
@@ -364,14 +372,11 @@ mod tests {
         let neighbour = watchdog.watch("neighbour");
         neighbour.beat();
         drop(dropped);
-        let wait = waiting.enter_kernel("fsync");
+        let wait = waiting.enter_kernel();
         end.recv_timeout(SHORT * 20).unwrap_err();
         drop(wait);
-        // The end of the wait is a beat, but not of the neighbour.
-        for name in ["neighbour", "waiting"] {
-            let line = end.recv_timeout(DEADLINE).unwrap();
-            assert!(line.starts_with(&format!("{name} has not answered")), "{line}");
-        }
+        let line = end.recv_timeout(DEADLINE).unwrap();
+        assert!(line.starts_with("waiting and neighbour have not answered"), "{line}");
     }
 
     #[test]
@@ -455,7 +460,7 @@ mod tests {
     fn without_a_watchdog_a_pulse_does_nothing() {
         let pulse = Watchdog::none().watch("a");
         pulse.beat();
-        drop(pulse.enter_kernel("fsync"));
+        drop(pulse.enter_kernel());
         assert_eq!(Watchdog::none(), Watchdog::default());
     }
 }

@@ -10,6 +10,7 @@ use actix::prelude::*;
 use campanile_channel::Outbound;
 use campanile_channel::broker::BrokerConfig;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received, hold};
+use campanile_channel::watchdog::Watchdog;
 use campanile_messages::frame::{decode_hello, encode_welcome};
 use campanile_messages::link::{Gap, InterestChange, Role, Welcome};
 use campanile_messages::{
@@ -48,7 +49,7 @@ impl Bridge {
     ) -> (Addr<Self>, UnboundedReceiver<Told>) {
         let (told, facts) = unbounded_channel();
         let bridge = Self { held: vec![], cursor: None, outbound: None, told }.start();
-        actix::spawn(hold(bridge.clone(), address, 1 << 20, ready));
+        actix::spawn(hold(bridge.clone(), address, 1 << 20, Watchdog::none().watch("link"), ready));
         (bridge, facts)
     }
 

@@ -116,7 +116,7 @@ impl Hall {
         loop {
             let mut ready = vec![PollFd::new(stopped, PollFlags::IN)];
             ready.extend(listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)));
-            let waits = pulse.enter_kernel("poll");
+            let waits = pulse.enter_kernel();
             let polled = poll(&mut ready, None);
             drop(waits);
             match polled {

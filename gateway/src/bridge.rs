@@ -150,7 +150,10 @@ impl Actor for Bridge {
             }
         };
         let (owner, broker) = (ctx.address(), self.broker.clone());
-        actix_rt::spawn(async move { hold(owner, broker, MAX_LINK_QUEUE_BYTES, has_room).await });
+        let pulse = self.watchdog.watch("gateway's link");
+        actix_rt::spawn(async move {
+            hold(owner, broker, MAX_LINK_QUEUE_BYTES, pulse, has_room).await;
+        });
         ctx.run_interval(TICK, |bridge, ctx| bridge.tick(Instant::now(), ctx));
     }
 }

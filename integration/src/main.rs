@@ -9,10 +9,12 @@ mod logging;
 mod services;
 mod shutdown;
 mod units;
+mod watch;
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use campanile_channel::Watchdog;
 use clap::FromArgMatches as _;
 use tracing_subscriber::EnvFilter;
 
@@ -62,15 +64,20 @@ fn end(result: anyhow::Result<()>, logging: Logging) -> ! {
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {
+    let watchdog = match command {
+        Command::Bench(_) => Watchdog::none(),
+        _ => watch::start().context("cannot start the thread of the watchdog")?,
+    };
+    let pulse = watchdog.watch("signals");
     let shutdown = match command {
-        Command::Bench(_) => Shutdown::on_signals()?,
-        _ => Shutdown::of_service()?,
+        Command::Bench(_) => Shutdown::on_signals(pulse)?,
+        _ => Shutdown::of_service(pulse)?,
     };
     match command {
-        Command::Up(args) => services::up(args, shutdown).await,
-        Command::Channel(args) => services::channel(args, shutdown).await,
-        Command::Gateway(args) => services::gateway(args, shutdown).await,
-        Command::Publisher(args) => services::publisher(args, shutdown).await,
+        Command::Up(args) => services::up(args, shutdown, watchdog).await,
+        Command::Channel(args) => services::channel(args, shutdown, watchdog).await,
+        Command::Gateway(args) => services::gateway(args, shutdown, watchdog).await,
+        Command::Publisher(args) => services::publisher(args, shutdown, watchdog).await,
         Command::Bench(args) => measure(*args, shutdown).await,
         Command::BenchPart(_) => unreachable!("run without a runtime"),
     }

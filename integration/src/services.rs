@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use actix_rt::Arbiter;
 use anyhow::{Context as _, anyhow};
-use campanile_channel::broker::Storage;
+use campanile_channel::Watchdog;
+use campanile_channel::broker::{BrokerConfig, Storage};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -34,8 +35,12 @@ const GRACE: Duration = Duration::from_millis(1_500);
 const BROKER_GRACE: Duration = Duration::from_secs(3);
 
 /// Runs the broker.
-pub async fn channel(args: ChannelArgs, shutdown: Shutdown) -> anyhow::Result<()> {
-    let config = args.config()?;
+pub async fn channel(
+    args: ChannelArgs,
+    shutdown: Shutdown,
+    watchdog: Watchdog,
+) -> anyhow::Result<()> {
+    let config = BrokerConfig { watchdog, ..args.config()? };
     let listeners = listen("--listen", &args.listen)?;
     if config.storage.is_none() {
         info!("{IN_MEMORY}");
@@ -45,8 +50,13 @@ pub async fn channel(args: ChannelArgs, shutdown: Shutdown) -> anyhow::Result<()
 }
 
 /// Runs a gateway.
-pub async fn gateway(args: Box<GatewayCommandArgs>, shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn gateway(
+    args: Box<GatewayCommandArgs>,
+    shutdown: Shutdown,
+    watchdog: Watchdog,
+) -> anyhow::Result<()> {
     let mut config = args.gateway.config(args.channel.to_string(), "")?;
+    config.watchdog = watchdog;
     let listeners = listen("--listen", &args.gateway.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -58,8 +68,13 @@ pub async fn gateway(args: Box<GatewayCommandArgs>, shutdown: Shutdown) -> anyho
 }
 
 /// Runs a publisher.
-pub async fn publisher(args: PublisherCommandArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn publisher(
+    args: PublisherCommandArgs,
+    shutdown: Shutdown,
+    watchdog: Watchdog,
+) -> anyhow::Result<()> {
     let mut config = args.publisher.config(args.channel.to_string(), "")?;
+    config.watchdog = watchdog;
     let listeners = listen("--listen", &args.publisher.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -71,13 +86,14 @@ pub async fn publisher(args: PublisherCommandArgs, shutdown: Shutdown) -> anyhow
 
 /// Runs all three over real links, each on a thread of its own; ends them in the order in which
 /// nothing that was accepted is left behind.
-pub async fn up(args: Box<UpArgs>, shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn up(args: Box<UpArgs>, shutdown: Shutdown, watchdog: Watchdog) -> anyhow::Result<()> {
     let channel = listen("--channel-listen", &args.channel.listen)?;
     let gateway = listen("--gateway-listen", &args.gateway.listen)?;
     let publisher = listen("--publisher-listen", &args.publisher.listen)?;
     let addresses = [addresses(&channel)?, addresses(&gateway)?, addresses(&publisher)?];
     let [broker, _, push] = addresses.each_ref().map(|addresses| reachable(addresses[0]));
 
+    let pulse = watchdog.watch("up");
     let mut channel_config = args.channel.config()?;
     let storage = channel_config.storage.clone();
     let mut gateway_config = args.gateway.config(broker.to_string(), "gateway-")?;
@@ -90,6 +106,9 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown) -> anyhow::Result<()> {
     channel_config.shutdown_limit = channel_config.shutdown_limit.min(SHARE);
     gateway_config.shutdown_limit = gateway_config.shutdown_limit.min(SHARE);
     publisher_config.shutdown_limit = publisher_config.shutdown_limit.min(SHARE);
+    channel_config.watchdog = watchdog.clone();
+    gateway_config.watchdog = watchdog.clone();
+    publisher_config.watchdog = watchdog;
     shutdown.ends_within(gateway_config.drain + AFTER_DRAIN);
     let room = room();
     let wanted = publisher_config.max_connections;
@@ -113,24 +132,28 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown) -> anyhow::Result<()> {
         campanile_publisher::serve(publisher_config, publisher, stopped.begun())
     });
 
-    let announced = async {
-        if is_ready.await.is_ok() {
-            announce(addresses, storage.as_ref());
+    let supervised = async {
+        let announced = async {
+            if is_ready.await.is_ok() {
+                announce(addresses, storage.as_ref());
+            }
+            shutdown.begun().await;
+        };
+        tokio::select! {
+            () = announced => {}
+            ended = &mut channel => return ended_early(ended),
+            ended = &mut gateway => return ended_early(ended),
+            ended = &mut publisher => return ended_early(ended),
         }
-        shutdown.begun().await;
+        stop_publisher.pull();
+        let published = publisher.await;
+        stop_gateway.pull();
+        let delivered = gateway.await;
+        stop_channel.pull();
+        channel.await.and(delivered).and(published)
     };
-    tokio::select! {
-        () = announced => {}
-        ended = &mut channel => return ended_early(ended),
-        ended = &mut gateway => return ended_early(ended),
-        ended = &mut publisher => return ended_early(ended),
-    }
-    stop_publisher.pull();
-    let published = publisher.await;
-    stop_gateway.pull();
-    let delivered = gateway.await;
-    stop_channel.pull();
-    channel.await.and(delivered).and(published)
+    // Each service is watched by itself, and all must end within the limit of the shutdown.
+    pulse.during(supervised).await
 }
 
 /// Binds at least one listener, or says which flag is to blame.

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use campanile_channel::Pulse;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -49,8 +50,8 @@ impl Shutdown {
     ///
     /// # Errors
     /// What the system answers about signals or a new thread.
-    pub fn on_signals() -> io::Result<Self> {
-        Self::on(|_| Ok(()))
+    pub fn on_signals(pulse: Pulse) -> io::Result<Self> {
+        Self::on(pulse, |_| Ok(()))
     }
 
     /// As [`on_signals`](Self::on_signals), and SIGHUP, SIGUSR1 and SIGUSR2 are logged and do
@@ -58,8 +59,8 @@ impl Shutdown {
     ///
     /// # Errors
     /// As there.
-    pub fn of_service() -> io::Result<Self> {
-        Self::on(|runtime| {
+    pub fn of_service(pulse: Pulse) -> io::Result<Self> {
+        Self::on(pulse, |runtime| {
             for (kind, name) in [
                 (SignalKind::hangup(), "SIGHUP"),
                 (SignalKind::user_defined1(), "SIGUSR1"),
@@ -76,7 +77,7 @@ impl Shutdown {
         })
     }
 
-    fn on(more: impl FnOnce(&Runtime) -> io::Result<()>) -> io::Result<Self> {
+    fn on(pulse: Pulse, more: impl FnOnce(&Runtime) -> io::Result<()>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (trigger, shutdown) = Trigger::new();
         let limit = shutdown.limit.clone();
@@ -85,9 +86,13 @@ impl Shutdown {
             more(&runtime)?;
             Stops::new()?
         };
-        thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || runtime.block_on(stops.end(trigger, &limit)))?;
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            // Dropped in the other order: after a panic, the pulse ends the process before the
+            // trigger can begin an ordinary shutdown.
+            let trigger = trigger;
+            let pulse = pulse;
+            runtime.block_on(pulse.during(stops.end(&trigger, &limit)))
+        })?;
         Ok(shutdown)
     }
 
@@ -122,7 +127,7 @@ impl Stops {
     }
 
     /// Begins the shutdown at the first signal, and ends the process at the second, or at the limit.
-    async fn end(mut self, trigger: Trigger, limit: &OnceLock<Duration>) -> Infallible {
+    async fn end(mut self, trigger: &Trigger, limit: &OnceLock<Duration>) -> Infallible {
         let (_, name) = self.next().await;
         info!(signal = name, "shutting down; a second signal ends at once");
         trigger.pull();

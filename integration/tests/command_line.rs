@@ -4,6 +4,8 @@
 mod harness;
 
 use std::net::TcpListener;
+#[cfg(not(feature = "sabotage"))]
+use std::process::Command;
 
 use harness::command;
 
@@ -166,4 +168,17 @@ fn an_unknown_flag_or_service_is_one_line_too() {
     assert!(refused(&["gatway"], &[]).contains("gatway"));
     assert!(refused(&["up", "--listen=127.0.0.1:0"], &[]).contains("--listen"));
     assert!(refused(&["channel", "surplus"], &[]).contains("surplus"));
+}
+
+/// What makes a part of a service hang is for tests alone.
+#[test]
+#[cfg(not(feature = "sabotage"))]
+fn the_binary_cannot_be_sabotaged() {
+    let has = |word: &str| {
+        let mut grep = Command::new("grep");
+        let found = grep.args(["-aq", word, env!("CARGO_BIN_EXE_campanile")]);
+        found.status().expect("grep").success()
+    };
+    assert!(has("CAMPANILE_LOG"), "this finds no word of the binary");
+    assert!(!has("CAMPANILE_SABOTAGE"));
 }

@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use campanile_channel::Watchdog;
 use campanile_messages::event::MAX_CONTENT_BYTES;
 
 use crate::budget::Shares;
@@ -66,6 +67,8 @@ pub struct PublisherConfig {
     /// How long the requests under way may take at shutdown, and what was handed over to be answered.
     /// Default: 7 s.
     pub shutdown_limit: Duration,
+    /// Watches the publisher's actor, tasks and threads. Default: nobody.
+    pub watchdog: Watchdog,
 }
 
 /// A setting that no publisher can run with.
@@ -108,6 +111,7 @@ impl PublisherConfig {
             body_limit: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             shutdown_limit: Duration::from_secs(7),
+            watchdog: Watchdog::none(),
         }
     }
 

@@ -13,6 +13,7 @@ use actix::prelude::*;
 use campanile_channel::Outbound;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received};
 use campanile_channel::heads::Heads;
+use campanile_channel::watchdog::{Pulse, attend};
 use campanile_messages::link::{Number, Role};
 use campanile_messages::{FromBroker, Hello, InstanceId, Position, ToBroker};
 use tokio::sync::oneshot;
@@ -51,6 +52,8 @@ pub struct Courier {
     health: Health,
     /// Dropped with the courier, also by a panic: its starter watches the other end.
     _alive: oneshot::Sender<()>,
+    /// Until it is started.
+    pulse: Option<Pulse>,
 }
 
 /// Who waits for an answer.
@@ -88,7 +91,12 @@ impl Caller {
 impl Courier {
     /// Waits for its first link; `instance` is this process's, drawn at random. The other end of
     /// `alive` is told when the courier is gone.
-    pub fn new(instance: InstanceId, limits: Limits, alive: oneshot::Sender<()>) -> Self {
+    pub fn new(
+        instance: InstanceId,
+        limits: Limits,
+        alive: oneshot::Sender<()>,
+        pulse: Pulse,
+    ) -> Self {
         Self {
             instance,
             pending: Pending::new(limits),
@@ -99,6 +107,7 @@ impl Courier {
             settled: 1,
             health: Health::default(),
             _alive: alive,
+            pulse: Some(pulse),
         }
     }
 
@@ -114,6 +123,9 @@ impl Actor for Courier {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(pulse) = self.pulse.take() {
+            attend(ctx, pulse);
+        }
         ctx.run_interval(SETTLE, |courier, _| courier.settle());
     }
 }

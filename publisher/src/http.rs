@@ -10,8 +10,10 @@ use actix_web::dev::Payload;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
+use campanile_channel::watchdog::ANSWER_LIMIT;
 use campanile_messages::{IdempotencyKey, Position};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::batch::Format;
 use crate::budget::{Budget, Peer, Reserved};
@@ -185,11 +187,15 @@ impl Front {
         reserved: Reserved,
         request: &HttpRequest,
     ) -> Result<Receipt, ApiError> {
+        let limits = self.config.broker_wait + self.config.confirm_limit;
+        let limit = limits + push.timeout.unwrap_or_default() + ANSWER_LIMIT;
         let (answer, answered) = oneshot::channel();
         let caller = Caller::Single { answer, presence: presence(request), reserved };
         self.courier.do_send(Carry { push, caller });
-        // Only a courier that is gone drops a caller, and nobody knows what it did before.
-        answered.await.unwrap_or(Err(ApiError::PublisherEnded))
+        // Only a courier that is gone drops a caller, and nobody knows what it did before. One that has
+        // not answered so long after its own limits hangs.
+        let answered = timeout(limit, answered).await.ok().and_then(Result::ok);
+        answered.unwrap_or(Err(ApiError::PublisherEnded))
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::net::TcpListener;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use actix::{Actor, Addr};
@@ -14,6 +15,7 @@ use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_confi
 use actix_web::dev::AppConfig;
 use actix_web::{App, web};
 use campanile_channel::client::hold;
+use campanile_channel::watchdog::{ANSWER_LIMIT, attest};
 use campanile_messages::InstanceId;
 use campanile_messages::origins::most_exposed;
 use socket2::SockRef;
@@ -51,11 +53,15 @@ pub async fn serve(
     config.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let limits = Limits { broker_wait: config.broker_wait, confirm_limit: config.confirm_limit };
     let (alive, gone) = oneshot::channel();
+    let watchdog = &config.watchdog;
     let health = config.health.clone();
-    let courier = Courier::new(InstanceId(rand::random()), limits, alive);
+    let pulse = watchdog.watch("courier");
+    let courier = Courier::new(InstanceId(rand::random()), limits, alive, pulse);
     let courier = courier.reporting(health.clone()).start();
     let server = listen(&config, listeners, courier.clone())?;
-    let link = hold(courier.clone(), config.channel.clone(), LINK_QUEUE_BYTES, async || {});
+    let (owner, broker) = (courier.clone(), config.channel.clone());
+    let pulse = watchdog.watch("publisher's link");
+    let link = hold(owner, broker, LINK_QUEUE_BYTES, pulse, async || {});
     let mut link = actix::spawn(link);
     let last_call = || courier.do_send(LastCall);
     let shutdown = async {
@@ -64,11 +70,12 @@ pub async fn serve(
     };
     let ended = run(server, shutdown, gone, config.shutdown_limit, last_call, async {
         // Without a link, what still tries to make one is of no use.
-        if let Ok(true) = courier.send(Finish).await {
+        if let Ok(true) = courier.send(Finish).timeout(ANSWER_LIMIT).await {
             let _ = (&mut link).await;
         }
     });
-    let ended = ended.await;
+    // It waits for the signal, and for everything else within the limits of the shutdown.
+    let ended = watchdog.watch("publisher's service").during(ended).await;
     link.abort();
     ended
 }
@@ -144,8 +151,13 @@ fn listen(
     let keep_alive = config.keep_alive;
     let head_limit = config.head_limit;
     let silence_limit = config.silence_limit;
+    let (watchdog, workers) = (config.watchdog.clone(), AtomicUsize::new(0));
+    let workers = Arc::new(workers);
     // As `actix_web::HttpServer` does it, save for the stream in between.
     let serve = move || {
+        // This runs on the thread of each worker, once per listener.
+        let worker = workers.fetch_add(1, Relaxed);
+        actix::spawn(attest(watchdog.watch(format!("publisher's worker {worker}"))));
         let stopping = stopping.clone();
         let app = app().into_factory().map_err(|error: actix_web::Error| error.error_response());
         let http = HttpService::build()

@@ -28,6 +28,7 @@ use super::store::{Recovered, StoreError};
 use super::writer::{DurableStore, Report, Writer};
 use super::{BrokerConfig, LinkNumber};
 use crate::link::{LinkError, Outbound};
+use crate::watchdog::{Watchdog, attend};
 
 /// Between the last event and the goodbye: answers that are on their way arrive, and a publish that
 /// was on its way is refused, which its caller may repeat, instead of never answered.
@@ -49,6 +50,7 @@ pub struct Broker {
     waiting: Vec<Enter>,
     /// Told why the actor ends, or dropped with it.
     gone: Option<oneshot::Sender<StoreError>>,
+    watchdog: Watchdog,
 }
 
 struct Link {
@@ -84,7 +86,8 @@ impl Broker {
         let ctx = Context::new();
         let broker = ctx.address();
         let report = move |report| broker.do_send(Written(report));
-        let writer = store.map(|store| Writer::start(store, report)).transpose()?;
+        let writer =
+            store.map(|store| Writer::start(store, &config.watchdog, report)).transpose()?;
         let broker = Self {
             exchange,
             links: HashMap::new(),
@@ -95,6 +98,7 @@ impl Broker {
             is_renewing: false,
             waiting: Vec::new(),
             gone: Some(gone),
+            watchdog: config.watchdog.clone(),
         };
         Ok((ctx.run(broker), is_gone))
     }
@@ -102,6 +106,10 @@ impl Broker {
 
 impl Actor for Broker {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        attend(ctx, self.watchdog.watch("broker"));
+    }
 }
 
 /// A peer has said hello. The welcome is queued before this is answered.

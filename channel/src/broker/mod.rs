@@ -62,6 +62,8 @@ use routing::LinkNumber;
 pub use store::StoreError;
 use strangers::Strangers;
 
+use crate::watchdog::{ANSWER_LIMIT, Watchdog};
+
 /// How many sockets there can be besides `max_links`, so that a full broker can say so.
 const MAX_STRANGERS: usize = 64;
 
@@ -107,6 +109,8 @@ pub struct BrokerConfig {
     pub max_links: usize,
     /// The most audiences that one link can want; a link that wants more is closed.
     pub max_audiences_per_link: usize,
+    /// Watches the broker's actor, tasks and thread.
+    pub watchdog: Watchdog,
 }
 
 impl Default for BrokerConfig {
@@ -122,6 +126,7 @@ impl Default for BrokerConfig {
             hello_limit: Duration::from_secs(2),
             max_links: 1_024,
             max_audiences_per_link: 1_000_000,
+            watchdog: Watchdog::none(),
         }
     }
 }
@@ -159,10 +164,13 @@ async fn run(
     let (open, door) = watch::channel(());
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let pulse = config.watchdog.watch("broker's service");
     let mut shutdown = pin!(shutdown);
     let strangers = Strangers::new(config.max_links + MAX_STRANGERS);
     let mut refusing = false;
     loop {
+        // At least once a second, with the ticks.
+        pulse.turn().await;
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             error = &mut gone => return Err(ended(error.ok())),
@@ -205,18 +213,22 @@ async fn run(
     let closing = config.storage.as_ref().map_or(Duration::ZERO, |_| config.shutdown_limit / 5);
     let drained = async {
         // What is told to an actor that is gone is told to nobody.
-        let _ = broker.send(ShutDown).await;
+        let _ = broker.send(ShutDown).timeout(ANSWER_LIMIT).await;
         while links.join_next().await.is_some() {}
     };
+    let drained = pulse.during(timeout(config.shutdown_limit - closing, drained));
     tokio::select! {
-        drained = timeout(config.shutdown_limit - closing, drained) => if drained.is_err() {
+        drained = drained => if drained.is_err() {
             warn!(links = links.len(), "not every link has drained in time");
         },
         error = &mut gone => return Err(ended(error.ok())),
     }
-    match broker.send(Close { until }).await {
+    // The disk has until then; whoever answers later than that hangs.
+    let closed = broker.send(Close { until }).timeout(config.shutdown_limit + ANSWER_LIMIT);
+    match pulse.during(closed).await {
         Ok(closed) => closed.map_err(io::Error::other),
-        Err(_) => Err(ended(gone.await.ok())),
+        Err(MailboxError::Closed) => Err(ended(gone.await.ok())),
+        Err(MailboxError::Timeout) => Err(io::Error::other("the broker's actor does not answer")),
     }
 }
 

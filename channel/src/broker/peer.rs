@@ -22,6 +22,7 @@ use super::exchange::Unwelcome;
 use super::strangers::Guest;
 use super::{BrokerConfig, LinkNumber};
 use crate::link::{FrameReader, LinkError, Outbound, prepare, write_out};
+use crate::watchdog::{ANSWER_LIMIT, LOOK_AGAIN, Pulse};
 
 /// The largest hello: 1,024 worker ids are 10 kB.
 const MAX_HELLO_BYTES: usize = 64 << 10;
@@ -55,12 +56,16 @@ pub async fn hold(
         debug!(%peer, %error, "a socket was gone at once");
         return;
     }
+    let pulse = config.watchdog.watch(format!("link with {peer}"));
     let (read, write) = stream.into_split();
     let mut reader = FrameReader::new(read);
     let outbound = Outbound::new(config.max_link_queue_bytes);
     let entered = tokio::select! {
         biased;
-        entered = enter(&mut reader, peer, &broker, &outbound, &config, door) => entered,
+        // A newcomer has limits for everything: its hello, and the disk.
+        entered = pulse.during(enter(&mut reader, peer, &broker, &outbound, &config, door)) => {
+            entered
+        }
         () = guest.is_shown_out() => {
             debug!(%peer, "a socket without a hello makes room for others");
             return;
@@ -89,8 +94,9 @@ pub async fn hold(
                     written = true;
                     result.err()
                 }
-                error = receive(&mut reader, &seat, is_behind.as_mut()) => error,
+                error = receive(&mut reader, &seat, is_behind.as_mut(), &pulse) => error,
             };
+            pulse.turn().await;
             seat.leave(error).await;
             guest = seated.stand_up();
         }
@@ -103,7 +109,7 @@ pub async fn hold(
         reader.discard().await;
     };
     tokio::select! {
-        closed = timeout(limit, closing) => if closed.is_err() {
+        closed = pulse.during(timeout(limit, closing)) => if closed.is_err() {
             debug!(%peer, "the peer did not close its end in time");
         },
         () = guest.is_shown_out() => debug!(%peer, "a socket that was told its end makes room"),
@@ -140,22 +146,31 @@ async fn receive(
     reader: &mut FrameReader,
     seat: &Seat,
     mut is_behind: Option<&mut watch::Receiver<bool>>,
+    pulse: &Pulse,
 ) -> Option<LinkError> {
     loop {
+        pulse.turn().await;
         if let Some(is_behind) = &mut is_behind {
             // A broker that is gone says so when it is told something.
-            let _ = is_behind.wait_for(|is_behind| !is_behind).await;
+            let caught_up = is_behind.wait_for(|is_behind| !is_behind);
+            if timeout(LOOK_AGAIN, caught_up).await.is_err() {
+                continue;
+            }
         }
-        let frames = match reader.next_batch().await {
-            Ok(frames) => frames,
+        let frames = match reader.next_batch_within(LOOK_AGAIN).await {
+            Ok(Some(frames)) => frames,
+            Ok(None) => continue,
             Err(error) => return Some(error),
         };
         let (messages, error) = decode(frames);
         if !messages.is_empty() {
             let link = seat.link;
-            let heard = seat.broker.send(FromLink { link, messages }).await;
-            if !heard.unwrap_or(false) {
-                return None;
+            pulse.turn().await;
+            let heard = seat.broker.send(FromLink { link, messages }).timeout(ANSWER_LIMIT);
+            match heard.await {
+                Ok(true) => {}
+                Ok(false) | Err(MailboxError::Closed) => return None,
+                Err(MailboxError::Timeout) => return Some(LinkError::Unanswered(ANSWER_LIMIT)),
             }
         }
         if error.is_some() {
@@ -198,8 +213,8 @@ impl Seat {
     async fn leave(self, error: Option<LinkError>) {
         if let Some(error) = error {
             let link = self.link;
-            // A broker that is gone remembers nobody.
-            let _ = self.broker.send(LinkLost { link, error }).await;
+            // A broker that is gone remembers nobody, and one that hangs is told by `Drop` again.
+            let _ = self.broker.send(LinkLost { link, error }).timeout(ANSWER_LIMIT).await;
         }
     }
 }

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::disk_wait::DiskWait;
 use super::record::Changes;
 use super::store::{Store, StoreError};
+use crate::watchdog::{Pulse, Watchdog};
 
 /// A batch that has this many bytes takes no more changes: a disk of today writes it within some
 /// 10 ms. A single change may be larger.
@@ -157,6 +158,7 @@ impl Writer {
     /// If the system gives no thread.
     pub fn start(
         store: impl DurableStore,
+        watchdog: &Watchdog,
         report: impl Fn(Report) + Send + 'static,
     ) -> Result<Self, StoreError> {
         let dir = store.dir().to_owned();
@@ -166,7 +168,8 @@ impl Writer {
             .name("store".to_owned())
             .spawn({
                 let (shared, wait) = (shared.clone(), wait.clone());
-                move || run(store, &commands, &shared, &wait, report)
+                let pulse = watchdog.watch("writer");
+                move || run(store, &commands, &shared, &wait, &pulse, report)
             })
             .map_err(|error| StoreError::Io { dir: dir.clone(), cause: Arc::new(error) })?;
         Ok(Self { queue, thread, dir, shared, wait })
@@ -245,11 +248,17 @@ fn run<S: DurableStore>(
     commands: &Receiver<Command>,
     shared: &Shared,
     wait: &DiskWait,
+    pulse: &Pulse,
     report: impl Fn(Report),
 ) {
     let dir = store.dir().to_owned();
     let mut waiting = None;
-    while let Some(command) = waiting.take().or_else(|| commands.recv().ok()) {
+    let next = |waiting: &mut Option<Command>| {
+        let _in_kernel = pulse.enter_kernel();
+        waiting.take().or_else(|| commands.recv().ok())
+    };
+    while let Some(command) = next(&mut waiting) {
+        pulse.beat();
         if shared.is_abandoned.load(Ordering::Relaxed) {
             return;
         }
@@ -257,7 +266,7 @@ fn run<S: DurableStore>(
             Command::Store(first) => {
                 let group;
                 (group, waiting) = gather(first, commands);
-                let done = contained(&dir, wait, || store.write(&group));
+                let done = contained(&dir, wait, pulse, || store.write(&group));
                 let bytes = group.iter().map(Changes::held_bytes).sum();
                 let events = group.iter().map(|changes| changes.events.len()).sum();
                 drop(group);
@@ -266,18 +275,18 @@ fn run<S: DurableStore>(
                 done.map(|()| Report::Stored { up_to: store.head() })
             }
             Command::SetNextWorker(next) => {
-                let done = contained(&dir, wait, || store.set_next_worker(next));
+                let done = contained(&dir, wait, pulse, || store.set_next_worker(next));
                 done.map(|()| Report::NextWorker(next))
             }
             Command::SetEpoch(epoch) => {
-                let done = contained(&dir, wait, || store.set_epoch(epoch));
+                let done = contained(&dir, wait, pulse, || store.set_epoch(epoch));
                 done.map(|()| Report::Epoch(epoch))
             }
             Command::NoteTime => {
-                contained(&dir, wait, || store.note_time()).map(|()| Report::TimeNoted)
+                contained(&dir, wait, pulse, || store.note_time()).map(|()| Report::TimeNoted)
             }
             Command::Close { next_worker, reply } => {
-                let done = contained(&dir, wait, || {
+                let done = contained(&dir, wait, pulse, || {
                     next_worker.map_or(Ok(()), |next| store.set_next_worker(next))?;
                     store.close()
                 });
@@ -323,8 +332,10 @@ fn len_bytes(changes: &Changes) -> usize {
 fn contained(
     dir: &Path,
     wait: &DiskWait,
+    pulse: &Pulse,
     run: impl FnOnce() -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
+    let _in_kernel = pulse.enter_kernel();
     catch_unwind(AssertUnwindSafe(|| wait.during(run))).unwrap_or_else(|_| {
         let cause = Arc::new(io::Error::other("the store has panicked"));
         Err(StoreError::Io { dir: dir.to_owned(), cause })
@@ -377,7 +388,9 @@ mod tests {
 
     fn start(store: impl DurableStore) -> (Writer, Receiver<Report>) {
         let (reports, reported) = mpsc::channel();
-        let writer = Writer::start(store, move |report| reports.send(report).unwrap()).unwrap();
+        let none = Watchdog::none();
+        let writer =
+            Writer::start(store, &none, move |report| reports.send(report).unwrap()).unwrap();
         (writer, reported)
     }
 

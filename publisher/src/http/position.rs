@@ -2,9 +2,11 @@
 
 use actix_web::http::header::{self, ContentType};
 use actix_web::{HttpRequest, HttpResponse};
+use campanile_channel::watchdog::ANSWER_LIMIT;
 use campanile_messages::Position;
 use serde_json::json;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::Front;
 use crate::courier::AskHead;
@@ -20,8 +22,9 @@ impl Front {
         }
         let (answer, answered) = oneshot::channel();
         self.courier.do_send(AskHead { answer });
-        // Only a courier that is gone drops a caller.
-        answered.await.unwrap_or(Err(ApiError::ShuttingDown))
+        // Only a courier that is gone drops a caller, and only one that hangs does not answer.
+        let answered = timeout(self.config.broker_wait + ANSWER_LIMIT, answered).await;
+        answered.ok().and_then(Result::ok).unwrap_or(Err(ApiError::ShuttingDown))
     }
 }
 

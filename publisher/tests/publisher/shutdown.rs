@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actix::Actor;
+use campanile_channel::Watchdog;
 use campanile_channel::client::hold;
 use campanile_messages::{Audience, InstanceId, ToBroker};
 use campanile_publisher::ApiError;
@@ -114,8 +115,14 @@ async fn a_courier_finishes_with_the_answers_to_what_it_has_handed_over_and_take
     let broker = Broker::start(silent_at_first());
     let limits = Limits { broker_wait: DEADLINE, confirm_limit: DEADLINE };
     let (alive, _gone) = oneshot::channel();
-    let courier = Courier::new(InstanceId(1), limits, alive).start();
-    let link = hold(courier.clone(), broker.addr.to_string(), LINK_QUEUE_BYTES, async || {});
+    let courier = Courier::new(InstanceId(1), limits, alive, Watchdog::none().watch("")).start();
+    let link = hold(
+        courier.clone(),
+        broker.addr.to_string(),
+        LINK_QUEUE_BYTES,
+        Watchdog::none().watch(""),
+        async || {},
+    );
     let link = actix::spawn(link);
     let carry = |content| {
         let push = Push::new(Target::Audience(Audience::Everyone), text(content));
