@@ -1,12 +1,12 @@
-//! What an HTTP client sends to a publisher: the request line, the query, the body and the headers
-//! that say how to read it.
+//! What an HTTP client sends to a publisher: requests one behind the other, the query, the body and
+//! the headers that say how to read it.
 
 #![no_main]
 
 use bytes::Bytes;
+use campanile_publisher::inbound::Inbound;
 use campanile_publisher::media::{BodyKind, body_kind, prefers_json};
 use campanile_publisher::request::{from_body, from_query};
-use campanile_publisher::request_line::RequestLines;
 use campanile_publisher::{AllowOrigins, ApiError};
 use libfuzzer_sys::fuzz_target;
 
@@ -16,9 +16,10 @@ fuzz_target!(|data: &[u8]| {
     let Some((&piece, data)) = data.split_first() else {
         return;
     };
-    let whole = escaped(data, data.len().max(1));
-    assert_eq!(escaped(data, usize::from(piece).max(1)), whole, "pieces matter");
-    assert!(whole.len() <= 3 * data.len());
+    let whole = passed_on(data, data.len().max(1));
+    assert_eq!(passed_on(data, usize::from(piece).max(1)), whole, "pieces matter");
+    let lines = data.iter().filter(|&&byte| byte == b'\n').count();
+    assert!(whole.len() <= 3 * data.len() + 100 * (lines + 1));
 
     let (query, body) = data.split_at(data.iter().position(|&b| b == b'\n').unwrap_or(data.len()));
     check(from_query(query, MAX_CONTENT_BYTES));
@@ -51,11 +52,15 @@ fn assert_is_short(error: &ApiError) {
     assert!(error.to_string().len() < 1_000, "{error}");
 }
 
-fn escaped(stream: &[u8], len: usize) -> Vec<u8> {
-    let mut lines = RequestLines::default();
+/// The requests of a connection, each answered as soon as another one waits.
+fn passed_on(stream: &[u8], len: usize) -> Vec<u8> {
+    let mut inbound = Inbound::default();
     let mut output = Vec::new();
     for piece in stream.chunks(len) {
-        lines.escape(piece, &mut output);
+        inbound.receive(piece, &mut output);
+        while inbound.has_waiting() {
+            inbound.answered(&mut output);
+        }
     }
     output
 }

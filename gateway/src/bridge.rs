@@ -227,8 +227,7 @@ impl Handler<Received> for Bridge {
                     self.askers.answered(number, head);
                     self.ask_head();
                 }
-                // DISK: `/health/ready` says `disk` while it is so; there is no state for it yet.
-                FromBroker::Disk { is_waiting: _ } => {}
+                FromBroker::Disk { is_waiting } => self.health.set_waits_for_disk(is_waiting),
                 // `hold` keeps these, and the rest is for publishers.
                 other => warn!(?other, "the broker sent what is not for a gateway"),
             }
@@ -244,6 +243,8 @@ impl Handler<LinkDown> for Bridge {
         self.outbound = None;
         self.askers.link_lost();
         self.health.set_linked(false);
+        // The next broker says so if it is so there.
+        self.health.set_waits_for_disk(false);
         self.past = None;
         self.count = None;
         self.counts.clear();

@@ -238,8 +238,12 @@ impl Handler<Received> for Courier {
     fn handle(&mut self, Received(messages): Received, ctx: &mut Self::Context) {
         tell(messages.iter().filter_map(|message| self.pending.answered(message)));
         for message in &messages {
-            if let FromBroker::Head { number, head } = *message {
-                self.heads.answered(number).for_each(|answer| drop(answer.send(Ok(head))));
+            match *message {
+                FromBroker::Head { number, head } => {
+                    self.heads.answered(number).for_each(|answer| drop(answer.send(Ok(head))));
+                }
+                FromBroker::Disk { is_waiting } => self.health.set_disk_waits(is_waiting),
+                _ => {}
             }
         }
         self.ask();
@@ -256,6 +260,8 @@ impl Handler<LinkDown> for Courier {
         self.link = None;
         self.heads.not_sent();
         self.health.link_lost();
+        // The next broker says so if it is so there.
+        self.health.set_disk_waits(false);
         tell(self.pending.link_lost());
         self.end_when_done(ctx);
     }

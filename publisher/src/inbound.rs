@@ -29,6 +29,8 @@ pub struct Inbound {
     state: Reading,
     /// Not passed on yet: at most a head, or [`MAX_WAITING_BYTES`], and what is read at once.
     raw: Vec<u8>,
+    /// How much of a request line was looked at, and has no end of its target.
+    seen: usize,
     /// What the request that was passed on last is answered with, if it is known already.
     refusal: Option<ApiError>,
     /// Why the body under way will never be complete.
@@ -205,15 +207,19 @@ impl Inbound {
         }
         let target_at = method_len.unwrap_or_default() + 1;
         let rest = &self.raw[target_at..];
-        let line_end = rest.iter().position(|&byte| byte == b'\n');
-        let target_len = rest.iter().position(|byte| b" \n".contains(byte)).unwrap_or(rest.len());
+        let from = self.seen.saturating_sub(target_at).min(rest.len());
+        let target_len = rest[from..].iter().position(|byte| b" \n".contains(byte));
+        let target_len = target_len.map_or(rest.len(), |at| from + at);
+        self.seen = target_at + target_len;
         if target_len > MAX_TARGET_BYTES {
             let method = self.raw[..target_at].to_vec();
             self.raw.drain(..target_at + target_len);
+            self.seen = 0;
             self.state = Reading::LongTarget { method };
             return true;
         }
-        let Some(line_end) = line_end else {
+        let line_end = rest[target_len..].iter().position(|&byte| byte == b'\n');
+        let Some(line_end) = line_end.map(|at| target_len + at) else {
             return match rest.len() > target_len + MAX_METHOD_BYTES {
                 true => self.not_http(output),
                 false => false,
@@ -228,6 +234,7 @@ impl Inbound {
         }
         line.extend_from_slice(&rest[target_len..=line_end]);
         self.raw.drain(..=target_at + line_end);
+        self.seen = 0;
         self.state = Reading::Headers { line, too_long, seen: 0 };
         true
     }

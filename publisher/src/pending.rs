@@ -228,8 +228,6 @@ impl<C> Pending<C> {
                 let to = self.targeted.get(&number)?.push.target.address()?;
                 Some(self.targeted.remove(&number)?.answer(judged(outcome, to)))
             }
-            // DISK: `/health/ready` says `disk` while it is so; there is no state for it yet.
-            FromBroker::Disk { is_waiting: _ } => None,
             _ => None,
         }
     }
