@@ -66,7 +66,7 @@ fn check_wish_of(query: &str, protocol: Protocol) {
                 assert!(!groups[..i].contains(group), "a repeated group");
             }
             let names_one = pairs(query.as_bytes())
-                .any(|(name, _)| decode(name).is_ok_and(|name| name == "since"));
+                .any(|(name, _)| decode(name).is_ok_and(|name| name == "since" || name == "last"));
             if protocol == Protocol::V1 {
                 assert_eq!(since.is_some(), names_one);
             }
