@@ -10,7 +10,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, Header as _, HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use campanile_channel::heads::Heads;
-use campanile_messages::Position;
+use campanile_messages::{AllowOrigins, Position};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -146,6 +146,11 @@ pub async fn position(request: HttpRequest, source: web::Data<PositionSource>) -
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(Ok(allowed)) = source.allowed(request.headers()).map(HeaderValue::from_str) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+        // A page that is allowed by name may send its cookies along.
+        if matches!(source.config.allow_origins, AllowOrigins::Only(_)) {
+            let yes = HeaderValue::from_static("true");
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+        }
     }
     response
 }

@@ -4,7 +4,7 @@ mod harness;
 
 use std::time::Instant;
 
-use campanile_messages::{Audience, FromBroker, ToBroker};
+use campanile_messages::{AllowOrigins, Audience, FromBroker, ToBroker};
 use serde_json::{Value, json};
 
 use harness::client::Client;
@@ -107,5 +107,11 @@ fn pages_may_read_it_as_they_read_event_streams() {
         let line = format!("\r\naccess-control-allow-origin: {origin}\r\n");
         assert_eq!(head.contains(&line), allowed, "{head}");
         assert!(head.contains("\r\nvary: Origin\r\n"), "{head}");
+        assert!(!head.contains("allow-credentials"), "{head}");
     }
+    let page = "https://app.example";
+    let named = AllowOrigins::Only(vec![page.to_owned()]);
+    let gateway = Gateway::start_on(channel, |config| config.allow_origins = named).until_ready();
+    let (_, head, _) = ask(&gateway, &[&format!("Origin: {page}")]).response();
+    assert!(head.contains("\r\naccess-control-allow-credentials: true\r\n"), "{head}");
 }
