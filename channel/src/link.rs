@@ -341,6 +341,35 @@ pub async fn write_out(
     outbound: Outbound,
     heartbeat: EncodedFrame,
 ) -> Result<(), LinkError> {
+    write_to(half, outbound, heartbeat).await
+}
+
+/// Where a link's frames are written: a socket, or what stands for one in a test.
+trait WriteSide {
+    /// Waits until it takes something.
+    async fn writable(&self) -> io::Result<()>;
+
+    /// Writes what it takes at once.
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+impl WriteSide for OwnedWriteHalf {
+    async fn writable(&self) -> io::Result<()> {
+        OwnedWriteHalf::writable(self).await
+    }
+
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write_vectored(slices)
+    }
+}
+
+/// The only one that waits for `changed`, so that one call of `notify_one` reaches whom it is for: all
+/// else that holds an [`Outbound`] only adds to it.
+async fn write_to(
+    half: impl WriteSide,
+    outbound: Outbound,
+    heartbeat: EncodedFrame,
+) -> Result<(), LinkError> {
     let mut beat_at = Instant::now() + HEARTBEAT;
     loop {
         let phase = {
@@ -371,10 +400,10 @@ pub async fn write_out(
     }
 }
 
-fn write_some(half: &OwnedWriteHalf, outbox: &mut Outbox) -> io::Result<()> {
+fn write_some(half: &impl WriteSide, outbox: &mut Outbox) -> io::Result<()> {
     let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
     let filled = outbox.slices(&mut slices);
-    match half.try_write_vectored(&slices[..filled]) {
+    match half.try_write(&slices[..filled]) {
         Ok(written) => {
             outbox.advance(written);
             Ok(())
@@ -383,6 +412,9 @@ fn write_some(half: &OwnedWriteHalf, outbox: &mut Outbox) -> io::Result<()> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod orders;
 
 #[cfg(test)]
 mod tests {

@@ -1,52 +1,21 @@
 // Run by: node --test gateway/page/*.test.mjs, with Node 18 or later.
-// A scripted gateway and a clock that only moves when told to.
+// A scripted gateway and a clock that only moves when told to; `catching_up.test.mjs` has a gateway with a log.
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { afterEach, beforeEach, describe, mock, test } from 'node:test';
 
 import { Campanile, groupProblem } from './campanile.js';
+import { Clock } from './testing.mjs';
 
-const SHORTEST = 500;
-const LONGEST = 15_000;
+const FIRST = 1_000;
+const LONGEST = 30_000;
+const SPREAD = 500;
 
 /** Every socket that a client opened, the newest last. */
 let sockets;
 /** What Math.random answers. */
 let random;
-
-/** Stands in for the platform's timers. */
-class Clock {
-  #now = 0;
-  #timers = new Map();
-  #lastId = 0;
-
-  setTimeout = (call, delay) => {
-    // As in Node, none is due at once.
-    this.#timers.set(++this.#lastId, { call, due: this.#now + Math.max(delay, 1) });
-    return this.#lastId;
-  };
-
-  clearTimeout = (id) => {
-    this.#timers.delete(id);
-  };
-
-  /** Goes on by so many milliseconds and calls what is due by then, in the order of time. */
-  pass(milliseconds) {
-    const end = this.#now + milliseconds;
-    for (let next; (next = this.#firstUntil(end)) !== undefined;) {
-      const { call, due } = this.#timers.get(next);
-      this.#timers.delete(next);
-      this.#now = due;
-      call();
-    }
-    this.#now = end;
-  }
-
-  #firstUntil(end) {
-    const due = [...this.#timers].filter(([, timer]) => timer.due <= end);
-    return due.sort(([, a], [, b]) => a.due - b.due)[0]?.[0];
-  }
-}
 
 const { setTimeout, clearTimeout } = globalThis;
 let clock;
@@ -118,7 +87,16 @@ const answerJoins = (...except) => {
 /** Loses the connection and makes the next attempt. */
 function reconnect(code = 1006) {
   socket().end(code);
-  pass(LONGEST);
+  attempt();
+}
+
+/** Goes on to the next attempt. */
+function attempt() {
+  const before = sockets.length;
+  for (let passed = 0; sockets.length === before; passed += 50) {
+    assert.ok(passed <= LONGEST, 'no attempt');
+    pass(50);
+  }
 }
 
 beforeEach(() => {
@@ -144,7 +122,7 @@ describe('connecting', () => {
     socket().say(welcome('P1'));
     assert.equal(client.state, 'open');
     assert.equal(client.position, 'P1');
-    const detail = { url: 'ws://a/', address: { worker: 5, connection: 7 }, recovered: undefined, reason: undefined };
+    const detail = { url: 'ws://a/', address: { worker: 5, connection: 7 }, recovered: undefined, reason: undefined, history: undefined };
     assert.deepEqual(heard.states, [['connecting', { url: 'ws://a/' }], ['open', detail]]);
     assert.deepEqual(heard.gaps, []);
   });
@@ -200,7 +178,25 @@ describe('connecting', () => {
     }
     assert.throws(() => new Campanile('ws://a/', { WebSocket: FakeWebSocket, groups: [''] }), TypeError);
     assert.throws(() => new Campanile('no url', { WebSocket: FakeWebSocket }), { name: 'TypeError', message: '"no url" is no URL: a ws:, wss:, http: or https: URL is accepted.' });
-    assert.throws(() => new Campanile('ws://a/', { WebSocket: FakeWebSocket, groups: 'news' }), { name: 'TypeError', message: 'groups is the string "news": an array of names is accepted.' });
+    assert.throws(() => new Campanile('ws://a/', { WebSocket: FakeWebSocket, groups: 'news' }), { name: 'TypeError', message: 'groups is "news": an array of names is accepted.' });
+  });
+
+  test('an option that cannot be one is an error that says what is accepted', () => {
+    for (const [options, message] of [
+      [{ since: 7 }, "since is 7: a position, which is a string, or 'first' is accepted."],
+      [{ since: '' }, "since is \"\": a position, which is a string, or 'first' is accepted."],
+      [{ last: 0 }, 'last is 0: a whole number from 1 to 1000 is accepted.'],
+      [{ last: 1_001 }, 'last is 1001: a whole number from 1 to 1000 is accepted.'],
+      [{ last: '3' }, 'last is "3": a whole number from 1 to 1000 is accepted.'],
+      [{ last: 3, since: 'first' }, 'since and last are both given: one of them is accepted.'],
+      [{ groups: 5 }, 'groups is 5: an array of names is accepted.'],
+      [{ groups: null }, 'groups is null: an array of names is accepted.'],
+      [{ onEvent: 'log' }, 'onEvent is "log": a function is accepted.'],
+      [{ onevent() {} }, 'There is no option onevent: groups, since, last, WebSocket, onEvent, onState, onGap, onGroups, onError are accepted.'],
+    ]) {
+      assert.throws(() => new Campanile('ws://a/', { WebSocket: FakeWebSocket, ...options }), { name: 'TypeError', message });
+    }
+    new Campanile('ws://a/', { WebSocket: FakeWebSocket, since: null, last: undefined, onEvent: undefined }).close();
   });
 
   test('the WebSocket of the platform is used where there is one', async () => {
@@ -222,10 +218,11 @@ describe('connecting', () => {
         super(...all);
       }
     }
+    random = 0.5;
     const { heard } = await start({ WebSocket: Refusing });
-    assert.deepEqual(heard.states, [['waiting', { code: 1006, reason: 'mixed content', delay: SHORTEST }]]);
+    assert.deepEqual(heard.states, [['waiting', { code: 1006, reason: 'mixed content', delay: FIRST / 2 }]]);
     throws = false;
-    pass(SHORTEST);
+    pass(FIRST);
     assert.equal(sockets.length, 1);
   });
 
@@ -297,7 +294,7 @@ describe('events', () => {
     for (const data of ['workerID:1 connectionID:1 connected\n', 'null', '{"type":"event","content_base64":"*"}', new ArrayBuffer(1)]) {
       socket().onmessage({ data });
       assert.equal(client.state, 'waiting', String(data));
-      pass(LONGEST);
+      attempt();
     }
     assert.equal(heard.events.length, 0);
   });
@@ -375,23 +372,27 @@ describe('close codes', () => {
   }
 
   test('1001 again and again is no way around the backoff', async () => {
+    random = 0.5;
     const { heard } = await start();
     const delays = [1, 2, 3].map(() => {
       socket().say(welcome('P0'));
       socket().end(1001);
-      pass(LONGEST);
+      attempt();
       return heard.states.findLast(([state]) => state === 'waiting')[1].delay;
     });
-    assert.deepEqual(delays, [0, SHORTEST, SHORTEST]);
+    assert.deepEqual(delays, [SPREAD / 2, FIRST, 2 * FIRST]);
   });
 
   for (const code of [1000, 1005, 1006, 1011, 1012, 1013, 4000]) {
     test(`${code} comes back after a while`, async () => {
+      random = 0.5;
       const { heard } = await start();
       socket().say(welcome('P0'));
       socket().end(code);
-      assert.equal(heard.states.at(-1)[1].delay, SHORTEST);
-      pass(SHORTEST - 1);
+      // 1013 from the only gateway is a word that it takes longer.
+      const delay = code === 1013 ? 2_500 : FIRST / 2;
+      assert.equal(heard.states.at(-1)[1].delay, delay);
+      pass(delay - 1);
       assert.equal(sockets.length, 1);
       pass(1);
       assert.equal(sockets.length, 2);
@@ -399,20 +400,83 @@ describe('close codes', () => {
   }
 });
 
+describe('a refusal', () => {
+  const refusal = { type: 'error', code: 'invalid_request', message: 'unknown parameter "x"' };
+
+  test('is said before the close and stops the client with its reason', async () => {
+    const { client, heard } = await start({ groups: ['a'] });
+    socket().say(refusal);
+    assert.equal(client.state, 'connecting');
+    socket().end(1008, 'policy');
+    assert.deepEqual(heard.states.at(-1), ['closed', { code: 1008, reason: 'unknown parameter "x"' }]);
+    assert.deepEqual([heard.errors, [...client.groups]], [[], [['a', false]]]);
+    pass(600_000);
+    assert.equal(sockets.length, 1);
+  });
+
+  test('whose close is lost is tried again, with the reason told', async () => {
+    const { heard } = await start();
+    socket().say(refusal);
+    socket().end(1006);
+    const [state, { reason }] = heard.states.at(-1);
+    assert.deepEqual([state, reason], ['waiting', 'unknown parameter "x"']);
+    attempt();
+    socket().end(1006, '');
+    assert.equal(heard.states.at(-1)[1].reason, '', 'it was of the other attempt');
+  });
+
+  test('that is never followed by a close is given up in time', async () => {
+    const { client } = await start();
+    pass(10_000);
+    socket().say(refusal);
+    pass(5_000);
+    assert.equal(client.state, 'waiting');
+  });
+
+  test('is told from an outage: a handshake that fails goes on', async () => {
+    const { heard } = await start();
+    for (let failed = 0; failed < 20; failed++) reconnect();
+    assert.equal(sockets.length, 21);
+    assert.ok(heard.states.every(([state]) => state !== 'closed'));
+  });
+});
+
 describe('backoff', () => {
   const delaysOf = (heard) => heard.states.filter(([state]) => state === 'waiting').map(([, { delay }]) => delay);
 
-  test('doubles its upper bound up to 15 s, and never goes below half a second', async () => {
+  test('is a random part of a bound that doubles up to 30 s', async () => {
     for (const [answer, expected] of [
-      [0, [500, 500, 500, 500, 500, 500]],
-      [0.5, [750, 1250, 2250, 4250, 7750, 7750]],
-      [1, [1000, 2000, 4000, 8000, 15_000, 15_000]],
+      [0, [0, 0, 0, 0, 0, 0, 0]],
+      [0.5, [500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000]],
+      [1, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]],
     ]) {
       random = answer;
       const { client, heard } = await start();
-      for (let attempt = 0; attempt < 6; attempt++) reconnect();
+      for (let attempt = 0; attempt < 7; attempt++) reconnect();
       assert.deepEqual(delaysOf(heard), expected);
       client.close();
+    }
+  });
+
+  test('grows only when all URLs have failed', async () => {
+    random = 0.5;
+    const { heard } = await start({}, ['ws://a/', 'ws://b/', 'ws://c/']);
+    for (let attempt = 0; attempt < 7; attempt++) reconnect(attempt % 2 ? 1006 : 1013);
+    assert.deepEqual(delaysOf(heard), [500, 500, 500, 1_000, 1_000, 1_000, 2_000]);
+  });
+
+  test('spreads the attempts of many clients over all of its time', async () => {
+    mock.method(Math, 'random', () => (random = (random * 16_807 + 12_345) % 2_147_483_647) / 2_147_483_647);
+    const delays = [];
+    for (let number = 0; number < 200; number++) {
+      const { client, heard } = await start();
+      for (let attempt = 0; attempt < 6; attempt++) reconnect();
+      delays.push(delaysOf(heard).at(-1));
+      client.close();
+    }
+    for (let tenth = 0; tenth < 10; tenth++) {
+      const count = delays.filter((delay) => Math.floor(delay / 3_000) === tenth).length;
+      assert.ok(count >= 5 && count <= 45, `${count} in part ${tenth}`);
     }
   });
 
@@ -427,21 +491,33 @@ describe('backoff', () => {
     socket().say(welcome('P0'));
     pass(5_000);
     reconnect();
-    assert.deepEqual(delaysOf(heard), [750, 1250, 2250, 750]);
+    assert.deepEqual(delaysOf(heard), [500, 1_000, 2_000, 500]);
   });
 
   test('connect() does not wait for its end, and connects once', async () => {
+    random = 0.5;
     const { client } = await start();
     client.connect();
     socket().end(1006);
     client.connect();
     assert.equal(client.state, 'connecting');
     client.connect();
-    pass(LONGEST - 1);
+    pass(1_000);
+    client.connect();
     assert.equal(sockets.length, 2);
     socket().say(welcome('P0'));
     client.connect();
     assert.equal(sockets.length, 2);
+  });
+
+  test('starts anew with connect()', async () => {
+    random = 0.5;
+    const { client, heard } = await start();
+    for (let failed = 0; failed < 4; failed++) reconnect();
+    socket().end(1006);
+    client.connect();
+    socket().end(1006);
+    assert.deepEqual(delaysOf(heard), [500, 1_000, 2_000, 4_000, 8_000, 500]);
   });
 });
 
@@ -474,7 +550,7 @@ describe('a half-open socket', () => {
     pass(9_999);
     assert.equal(client.state, 'open');
     pass(1);
-    assert.deepEqual(heard.states.at(-1), ['waiting', { code: 1006, reason: 'the gateway fell silent', delay: SHORTEST }]);
+    assert.deepEqual(heard.states.at(-1), ['waiting', { code: 1006, reason: 'the gateway fell silent', delay: 0 }]);
     assert.ok(socket().isClosed);
   });
 
@@ -499,6 +575,197 @@ describe('a half-open socket', () => {
     sockets[0].end(1008);
     assert.deepEqual(heard.events, []);
     assert.equal(heard.states.at(-1)[0], 'waiting');
+  });
+});
+
+describe('a page or a network that comes back', () => {
+  /** A browser's globals, as far as the client uses them. */
+  class Browser {
+    document = new Browser.Target();
+    listeners = new Browser.Target();
+
+    static Target = class {
+      visibilityState = 'visible';
+      #listeners = new Map();
+      addEventListener = (type, listener) => this.#listeners.set(type, (this.#listeners.get(type) ?? new Set()).add(listener));
+      removeEventListener = (type, listener) => this.#listeners.get(type)?.delete(listener);
+      fire = (type, more) => this.#listeners.get(type)?.forEach((listener) => listener({ type, ...more }));
+      get count() {
+        return [...this.#listeners.values()].reduce((sum, { size }) => sum + size, 0);
+      }
+    };
+
+    get count() {
+      return this.document.count + this.listeners.count;
+    }
+  }
+  let browser;
+  const wakes = {
+    online: () => browser.listeners.fire('online'),
+    pageshow: () => browser.listeners.fire('pageshow', { persisted: true }),
+    visibilitychange: () => browser.document.fire('visibilitychange'),
+  };
+
+  beforeEach(() => {
+    browser = new Browser();
+    const { addEventListener, removeEventListener } = browser.listeners;
+    Object.assign(globalThis, { document: browser.document, addEventListener, removeEventListener });
+  });
+
+  afterEach(() => {
+    for (const name of ['document', 'addEventListener', 'removeEventListener']) delete globalThis[name];
+  });
+
+  for (const [type, wake] of Object.entries(wakes)) {
+    test(`tries at once when it waits (${type}), with short pauses again`, async () => {
+      random = 1;
+      const { heard } = await start();
+      for (let attempt = 0; attempt < 8; attempt++) reconnect();
+      socket().end(1006);
+      wake();
+      assert.equal(sockets.length, 10);
+      socket().end(1006);
+      assert.equal(heard.states.at(-1)[1].delay, FIRST);
+    });
+
+    test(`finds a dead connection within 5 s (${type}) and replaces it`, async () => {
+      const { client, heard } = await start();
+      socket().say(welcome('P0'));
+      pass(12_000);
+      wake();
+      assert.deepEqual(socket().sent, [{ type: 'ping' }]);
+      pass(3_999);
+      // Another event gives no more time.
+      wake();
+      assert.equal(client.state, 'open');
+      pass(2);
+      assert.equal(sockets.length, 2);
+      assert.ok(sockets[0].isClosed);
+      assert.deepEqual(parameters('since'), ['P0']);
+      assert.deepEqual(heard.states.at(-2), ['waiting', { code: 1006, reason: 'the gateway fell silent', delay: 0 }]);
+      assert.deepEqual(sockets[0].sent, [{ type: 'ping' }]);
+    });
+  }
+
+  test('keeps a connection that answers, and asks again the next time', async () => {
+    const { client } = await start();
+    socket().say(welcome('P0'));
+    for (let time = 0; time < 3; time++) {
+      wakes.online();
+      wakes.visibilitychange();
+      pass(3_000);
+      socket().say({ type: 'pong' });
+      pass(10_000);
+    }
+    assert.equal(client.state, 'open');
+    assert.equal(socket().sent.length, 3);
+    // The usual watch goes on.
+    pass(10_000);
+    assert.equal(socket().sent.length, 4);
+    pass(10_000);
+    assert.equal(client.state, 'waiting');
+  });
+
+  test('while the gateway is asked already gets its answer sooner', async () => {
+    const { client } = await start();
+    socket().say(welcome('P0'));
+    pass(21_000);
+    wakes.online();
+    pass(4_000);
+    assert.equal(client.state, 'waiting');
+  });
+
+  test('gives a young attempt 4 s and starts a long one over at the next URL', async () => {
+    const { client } = await start({}, ['ws://a/', 'ws://b/']);
+    pass(1_999);
+    wakes.online();
+    assert.equal(sockets.length, 1);
+    pass(4_000);
+    assert.deepEqual([client.state, sockets.length], ['waiting', 1]);
+    pass(1);
+    pass(2_000);
+    wakes.pageshow();
+    assert.deepEqual(sockets.map(({ url }) => url), ['ws://a/', 'ws://b/', 'ws://a/']);
+    // Not every event starts over.
+    wakes.online();
+    assert.equal(sockets.length, 3);
+    socket().say(welcome('P0'));
+    pass(10_000);
+    assert.equal(client.state, 'open');
+  });
+
+  test('connect() asks an open connection for a sign of life, too', async () => {
+    const { client } = await start();
+    socket().say(welcome('P0'));
+    client.connect();
+    client.connect();
+    assert.deepEqual(socket().sent, [{ type: 'ping' }]);
+    pass(4_001);
+    assert.equal(sockets.length, 2);
+  });
+
+  test('is neither a hidden tab nor a page that is loaded', async () => {
+    const { client } = await start();
+    socket().say(welcome('P0'));
+    browser.document.visibilityState = 'hidden';
+    browser.document.fire('visibilitychange');
+    browser.listeners.fire('pageshow', { persisted: false });
+    assert.deepEqual([client.state, socket().sent], ['open', []]);
+  });
+
+  test('leaves a closed client closed, which no longer listens', async () => {
+    const { client } = await start();
+    assert.equal(browser.count, 3);
+    client.close();
+    assert.equal(browser.count, 0);
+    client.connect();
+    reconnect();
+    assert.equal(browser.count, 3);
+    socket().end(1008);
+    assert.equal(browser.count, 0);
+  });
+});
+
+test('in Node, where there is no page, a client that is closed lets the process end', () => {
+  const program = `
+    import { Campanile } from ${JSON.stringify(new URL('campanile.js', import.meta.url))};
+    class Silent { send() {} close() {} }
+    const client = new Campanile('ws://a/', { WebSocket: Silent });
+    await null;
+    client.connect();
+    client.close();
+    const other = new Campanile('ws://a/', { WebSocket: Silent });
+    await null;
+    other.close();
+  `;
+  const ended = spawnSync(process.execPath, ['--input-type=module', '--eval', program], { timeout: 10_000, encoding: 'utf8' });
+  assert.deepEqual([ended.status, ended.stderr], [0, '']);
+});
+
+describe('history', () => {
+  test('is asked for in the URL, and told', async () => {
+    for (const [options, query] of [[{ since: 'first' }, '?since=first'], [{ last: 3 }, '?last=3']]) {
+      const { client, heard } = await start({ ...options, groups: ['a'] });
+      assert.equal(socket().url, `ws://a/${query}&group=a`);
+      assert.equal(client.position, undefined);
+      const history = { events: 2, complete: false };
+      socket().say(welcome('P0', { history }), event('P1', 'a'), event('P2'));
+      assert.deepEqual(heard.states.at(-1)[1].history, history);
+      assert.equal(heard.states.at(-1)[1].recovered, undefined);
+      assert.deepEqual([heard.gaps, client.position], [[], 'P2']);
+    }
+  });
+
+  test('is asked for again until there is a position, and never after that', async () => {
+    await start({ last: 3 });
+    reconnect();
+    assert.deepEqual([parameters('last'), parameters('since')], [['3'], []]);
+    socket().say(welcome('P0', { history: { events: 2, complete: true } }));
+    reconnect();
+    assert.deepEqual([parameters('last'), parameters('since')], [[], ['P0']]);
+    socket().say(welcome('Q0', { recovered: false, reason: 'expired' }));
+    reconnect();
+    assert.deepEqual([parameters('last'), parameters('since')], [[], ['Q0']]);
   });
 });
 
@@ -567,7 +834,7 @@ describe('groups', () => {
     socket().end(1006);
     client.leave('a');
     client.join('c');
-    pass(LONGEST);
+    attempt();
     assert.deepEqual(parameters('group'), ['b', 'c']);
     assert.deepEqual(sockets[0].sent, []);
   });
@@ -685,78 +952,48 @@ describe('groups that do not fit into the URL', () => {
     assert.deepEqual(contents(), ['at P5', 'at P2', 'forgotten']);
   });
 
-  test('lose nothing and repeat nothing when the connection is lost in between', async () => {
+  test('go on from positions of their own when the connection is lost in between', async () => {
     const { client, contents } = await start({ groups: many });
     socket().say(welcome('P0'), event('P5', ahead), event('P2', behind));
-    answerJoins(lastBehind);
+    answerJoins(behind, lastBehind);
+    socket().say(event('P6'));
     reconnect();
-    assert.deepEqual(parameters('since'), ['P0']);
-    socket().say(welcome('P0', { recovered: true }), event('P4'), event('P5', ahead), event('P6'));
-    socket().say(event('P2', behind), event('P3', behind));
-    // And once more: what came by then is known, too.
-    reconnect();
-    assert.deepEqual(parameters('since'), ['P0']);
-    socket().say(welcome('P0', { recovered: true }), event('P4'), event('P5', ahead), event('P6'));
-    socket().say(event('P1', lastBehind), event('P2', behind), event('P3', behind));
+    // The stream stands at P6, and all groups of the first URL with it.
+    assert.deepEqual(parameters('since'), ['P6']);
+    assert.ok(!parameters('group').includes(behind) && !parameters('group').includes(lastBehind));
+    assert.equal(client.position, 'P0');
+    socket().say(welcome('P6', { recovered: true }));
+    const since = Object.fromEntries(joinedByMessage().map((join) => [join.group, join.since]));
+    assert.deepEqual([since[behind], since[lastBehind]], ['P2', 'P0']);
+    socket().say(event('P3', behind), event('P1', lastBehind));
     answerJoins();
     socket().say(event('P7', lastBehind));
-    assert.deepEqual(contents(), [5, 2, 4, 6, 3, 1, 7].map((id) => `at P${id}`));
+    assert.deepEqual(contents(), [5, 2, 6, 3, 1, 7].map((id) => `at P${id}`));
     assert.equal(client.position, 'P7');
   });
 
-  test('repeat nothing when all were answered and nothing has followed yet', async () => {
-    const { contents } = await start({ groups: many });
+  test('that were answered, and nothing has followed yet, go on where they were', async () => {
+    const { client } = await start({ groups: many });
     socket().say(welcome('P0'), event('P5'), event('P6', behind));
     answerJoins();
+    assert.equal(client.position, 'P0');
     reconnect();
-    socket().say(welcome('P0', { recovered: true }), event('P5'), event('P6', behind));
-    assert.deepEqual(contents(), ['at P5', 'at P6']);
+    assert.deepEqual(parameters('since'), ['P5']);
+    socket().say(welcome('P5', { recovered: true }));
+    const since = Object.fromEntries(joinedByMessage().map((join) => [join.group, join.since]));
+    assert.deepEqual([since[behind], since[lastBehind]], ['P6', 'P0']);
   });
 
-  test('repeat nothing when so many were left that the next URL holds the rest', async () => {
-    const { client, contents } = await start({ groups: many });
-    socket().say(welcome('P0'), event('P2'), event('P4', behind));
-    socket().end(1006);
-    for (const group of many.slice(0, 15)) client.leave(group);
-    pass(LONGEST);
-    socket().say(welcome('P0', { recovered: true }), event('P1', lastBehind), event('P2'));
-    assert.equal(client.position, 'P2');
-    reconnect();
-    assert.deepEqual(parameters('since'), ['P2']);
-    socket().say(welcome('P2', { recovered: true }), event('P3'), event('P4', behind), event('P5'));
-    assert.deepEqual(contents(), [2, 4, 1, 3, 5].map((id) => `at P${id}`));
-  });
-
-  test('repeat nothing on a connection that has none of them, whatever was caught up before', async () => {
+  test('that have caught up are in the next URL as far as there is room', async () => {
     const { client, contents } = await start({ groups: many });
     socket().say(welcome('P0'), event('P2'), event('P4', behind));
     answerJoins();
-    socket().end(1006);
+    socket().say({ type: 'position', id: 'P4' });
     for (const group of many.slice(0, 15)) client.leave(group);
-    pass(LONGEST);
-    socket().say(welcome('P0', { recovered: true }));
-    client.join('by hand');
-    socket().say(joined('by hand'), event('P1', lastBehind), event('P2'), event('P4', behind));
-    assert.deepEqual(contents(), [2, 4, 1].map((id) => `at P${id}`));
-  });
-
-  test('cost no memory once the position has passed what they delivered', async () => {
-    // A gateway never says an id again in earnest; here it shows that the client has forgotten it.
-    for (const beyond of [event('P3'), { type: 'position', id: 'P3' }]) {
-      const { client, contents } = await start({ groups: many });
-      socket().say(welcome('P0'), event('P2', behind));
-      answerJoins();
-      socket().say(beyond, event('P2', behind, 'forgotten'));
-      assert.deepEqual(contents().filter((content) => content !== 'at P3'), ['at P2', 'forgotten']);
-      client.close();
-    }
-    const { client, contents } = await start({ groups: many });
-    socket().say(welcome('P0'), event('P2', behind));
-    socket().end(1006);
-    for (const group of many.slice(0, 15)) client.leave(group);
-    pass(LONGEST);
-    socket().say(welcome('P0', { recovered: true }), { type: 'position', id: 'P3' }, event('P2', behind, 'forgotten'));
-    assert.deepEqual(contents(), ['at P2', 'forgotten']);
+    reconnect();
+    assert.deepEqual([parameters('since'), parameters('group')], [['P4'], many.slice(15)]);
+    socket().say(welcome('P4', { recovered: true }), event('P5', behind));
+    assert.deepEqual(contents(), ['at P2', 'at P4', 'at P5']);
   });
 
   test('do not concern events for this connection', async () => {
@@ -803,16 +1040,38 @@ describe('groups that do not fit into the URL', () => {
     assert.equal(client.position, 'P1');
   });
 
-  test('what was delivered before a gap is forgotten with it', async () => {
-    for (const gap of [{ type: 'gap', reason: 'epoch_changed', position: 'P0' }, null]) {
-      const { contents } = await start({ groups: many });
-      socket().say(welcome('P0'), event('P1'));
-      if (gap) socket().say(gap);
-      reconnect();
-      // Another epoch might give the same id to another event.
-      socket().say(welcome('P0', gap ? { recovered: true } : { recovered: false, reason: 'epoch_changed' }), event('P1', undefined, 'another'));
-      assert.deepEqual(contents(), ['at P1', 'another']);
-    }
+  test('catch up from positions of their own through a gap, and a cut right then', async () => {
+    const { client, heard } = await start({ groups: many });
+    socket().say(welcome('P0'), event('P2', behind), { type: 'gap', reason: 'expired', position: 'P9' });
+    assert.deepEqual(heard.gaps, [{ reason: 'expired', position: 'P9', resuming: false }]);
+    assert.equal(client.position, 'P9');
+    reconnect();
+    assert.deepEqual(parameters('since'), ['P9']);
+    socket().say(welcome('P9', { recovered: true }));
+    const since = Object.fromEntries(joinedByMessage().map((join) => [join.group, join.since]));
+    assert.deepEqual([since[behind], since[lastBehind]], ['P2', 'P0']);
+  });
+
+  test('are joined anew from a gap that is another log, where their positions say nothing', async () => {
+    const { client, contents } = await start({ groups: many });
+    socket().say(welcome('P0'));
+    answerJoins(behind);
+    socket().sent = [];
+    socket().say({ type: 'gap', reason: 'epoch_changed', position: 'Q0' });
+    assert.deepEqual(socket().sent, [{ type: 'leave', group: behind }, { type: 'join', group: behind, since: 'Q0' }]);
+    // The answer to the first join was on its way, and the group was live for a moment.
+    socket().say(joined(behind, { recovered: false, reason: 'epoch_changed' }), event('Q2', behind), left(behind));
+    socket().say(event('Q1', behind), event('Q2', behind), joined(behind, { recovered: true }), { type: 'position', id: 'Q2' });
+    assert.deepEqual(contents(), ['at Q1', 'at Q2']);
+    assert.deepEqual([client.position, client.groups.get(behind)], ['Q2', true]);
+  });
+
+  test('begin where the stream does after a welcome of another log', async () => {
+    await start({ groups: many });
+    socket().say(welcome('P0'), event('P2', behind));
+    reconnect();
+    socket().say(welcome('Q0', { recovered: false, reason: 'epoch_changed' }));
+    assert.ok(joinedByMessage().every(({ since }) => since === 'Q0'));
   });
 });
 

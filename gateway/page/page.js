@@ -51,18 +51,30 @@ function groupsForUrl(groups) {
   return groups.filter((group) => (chars += groupQuery([group]).length + 1) <= MAX_GROUPS_IN_URL_CHARS);
 }
 
-/** The websocket address of the gateway that served `page`. */
+/** The websocket address of the gateway that served `page`, perhaps through a proxy and below a path. */
 function socketUrl(page) {
-  const url = new URL('/', page);
+  const url = new URL('.', page);
   url.protocol = url.protocol.replace('http', 'ws');
   return url.href;
 }
 
 /** Where that gateway serves the events for everyone and a group as a stream. Never contains a single quote. */
 function eventsUrl(page, group) {
-  const url = new URL('/events', page);
+  const url = new URL('events', page);
   url.search = groupQuery([group]);
   return url.href.replaceAll("'", '%27');
+}
+
+/** What of the log the page's address asks for: `?since=first` or `?last=N`; nothing if it is wrong. */
+function historyWanted(parameters) {
+  if (parameters.get('since') === 'first') return { since: 'first' };
+  const last = Number(parameters.get('last'));
+  return Number.isInteger(last) && last >= 1 && last <= 1_000 ? { last } : {};
+}
+
+function describeHistory({ events, complete }) {
+  const kept = events === 0 ? 'There are no earlier events' : `${plural(events, 'earlier event')} from the log`;
+  return complete ? `${kept}.` : `${kept}; there were more than a client is sent.`;
 }
 
 /** The address of `page` with its groups replaced; other parameters stay. */
@@ -200,7 +212,8 @@ const feed = new Feed();
 let identity = null;
 let countdown;
 
-const campanile = new Campanile(location.origin, {
+const campanile = new Campanile(socketUrl(location.href), {
+  ...historyWanted(new URL(location.href).searchParams),
   onEvent: (event) => feed.addEvent(event),
   onState: showState,
   onGap: showGap,
@@ -229,6 +242,7 @@ function showState(state, detail) {
   byId('connection-id').textContent = identity?.connection ?? '';
   byId('greeting').hidden = !identity;
   byId('connect-again').hidden = state !== 'waiting' && state !== 'closed';
+  if (detail.history) feed.addNotice(`Connected. ${describeHistory(detail.history)}`, 'notice resumed');
   if (detail.recovered) feed.addNotice('Reconnected. Nothing is missing: the stream goes on where it ended.', 'notice resumed');
 }
 
@@ -250,12 +264,6 @@ function countDown(until) {
 }
 
 byId('connect-again').onclick = () => campanile.connect();
-
-function hurry() {
-  if (campanile.state === 'waiting') campanile.connect();
-}
-addEventListener('online', hurry);
-document.addEventListener('visibilitychange', () => document.hidden || hurry());
 
 // The page: its groups.
 

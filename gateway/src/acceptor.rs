@@ -71,12 +71,12 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts from a listener that does not block, for one door a worker.
+    /// Accepts from listeners that do not block, for one door a worker.
     ///
     /// # Errors
     /// What the system answers.
     pub fn start(
-        listener: TcpListener,
+        listeners: Vec<TcpListener>,
         seats: Seats,
         doors: Vec<UnboundedSender<Arrival>>,
         max_connections: usize,
@@ -87,12 +87,12 @@ impl Acceptor {
         let thread = thread::Builder::new().name("acceptor".to_owned()).spawn(move || {
             let refusals = Seats::new(doors.len());
             let hall = Hall { seats, refusals, doors, max_connections, health };
-            hall.accept_until(&listener, &stopped, &pulse);
+            hall.accept_until(&listeners, &stopped, &pulse);
         })?;
         Ok(Self { thread, running })
     }
 
-    /// Accepts no more, and closes the listener.
+    /// Accepts no more, and closes the listeners.
     pub fn stop(self) {
         drop(self.running);
         // A panic has ended the process.
@@ -111,11 +111,11 @@ struct Hall {
 }
 
 impl Hall {
-    fn accept_until(&self, listener: &TcpListener, stopped: &PipeReader, pulse: &Pulse) {
+    fn accept_until(&self, listeners: &[TcpListener], stopped: &PipeReader, pulse: &Pulse) {
         let mut told_full = None::<Instant>;
         loop {
-            let mut ready =
-                [PollFd::new(listener, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
+            let mut ready = vec![PollFd::new(stopped, PollFlags::IN)];
+            ready.extend(listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)));
             let waits = pulse.enter_kernel();
             let polled = poll(&mut ready, None);
             drop(waits);
@@ -126,10 +126,14 @@ impl Hall {
                     thread::sleep(FULL_PAUSE);
                 }
             }
-            if !ready[1].revents().is_empty() {
+            if !ready[0].revents().is_empty() {
                 return;
             }
-            let Err(error) = self.accept_some(listener) else {
+            // Each is asked, also behind one that failed.
+            let failed = listeners
+                .iter()
+                .fold(None, |failed, listener| failed.or(self.accept_some(listener).err()));
+            let Some(error) = failed else {
                 thread::sleep(PACE);
                 continue;
             };

@@ -464,6 +464,16 @@ mod tests {
                 let held: usize = recent.tails.values().map(|tail| tail.events.len()).sum();
                 prop_assert_eq!(held * (OVERHEAD_BYTES + 12), recent.bytes);
                 prop_assert_eq!(held, recent.by_sequence.len());
+                for (names, max) in [(&[0][..], 2), (&[1, 2], 3), (&[0, 1, 2, 3], usize::MAX)] {
+                    let (found, is_complete, unknown) = history(&recent, max, names);
+                    let there = all.iter().filter(|(_, name)| names.contains(name));
+                    let there: Vec<_> = there.map(|(sequence, _)| *sequence).collect();
+                    prop_assert!(there.ends_with(&found), "a hole: {found:?} of {there:?}");
+                    prop_assert_eq!(is_complete, unknown.is_empty() && found.len() == there.len());
+                    if unknown.is_empty() {
+                        prop_assert_eq!(found.len(), there.len().min(max));
+                    }
+                }
                 for since in 0..=all.len() as u64 {
                     for names in [&[0][..], &[1, 2], &[0, 1, 2, 3]] {
                         let audiences: Vec<_> = names.iter().map(|name| group(*name)).collect();

@@ -12,6 +12,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use actix_rt::Arbiter;
 use campanile_channel::watchdog::Pulse;
+use campanile_messages::origins::most_exposed;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -34,20 +35,25 @@ use crate::websocket::CloseCode;
 /// How long the bridge may take to end its link.
 const FINISH_LIMIT: Duration = Duration::from_secs(1);
 
-/// Runs a gateway on a bound listener until `shutdown` resolves and its clients have been told to
+/// Runs a gateway on bound listeners, at least one, until `shutdown` resolves and its clients have been told to
 /// go; calls `ready` when it has a broker, and so can take its first connection. Needs the context
 /// of an actix `System`.
 ///
 /// # Errors
-/// What the system answers about the listener. Nothing that a peer does ends it.
+/// What the system answers about the listeners. Nothing that a peer does ends it.
 pub async fn serve(
     config: GatewayConfig,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     ready: impl FnOnce() + 'static,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    prepare(&listener, &config)?;
-    let listens_on = listener.local_addr()?.ip();
+    let mut addresses = Vec::new();
+    for listener in &listeners {
+        prepare(listener, &config)?;
+        addresses.push(listener.local_addr()?.ip());
+    }
+    let no_listener = || io::Error::new(io::ErrorKind::InvalidInput, "no listener was given");
+    let listens_on = most_exposed(addresses).ok_or_else(no_listener)?;
     let config = Arc::new(config);
     let seats = Seats::new(config.workers);
     let arbiters: Vec<_> = (0..config.workers).map(|_| Arbiter::new()).collect();
@@ -72,7 +78,7 @@ pub async fn serve(
     let pulse = config.watchdog.watch("acceptor");
     let (max_connections, newcomers) = (config.max_connections, health.clone());
     let acceptor =
-        Acceptor::start(listener, seats.clone(), doors, max_connections, newcomers, pulse)?;
+        Acceptor::start(listeners, seats.clone(), doors, max_connections, newcomers, pulse)?;
     shutdown.await;
     // Newcomers are turned away from here on, health checks answered.
     health.begin_drain();

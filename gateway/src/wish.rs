@@ -142,7 +142,7 @@ fn unknown_parameter(name: &str, Accepted { protocol, max_groups, .. }: Accepted
     let last_id = if protocol == Protocol::Events { ", lastEventId=ID" } else { "" };
     let sentence = format!(
         "unknown parameter {:?}, accepted: group=NAME, up to {max_groups} times, \
-         since=POSITION{last_id}, names that begin with _, and those of the gateway's \
+         since=POSITION or since=first, last=N{last_id}, names that begin with _, and those of the gateway's \
          --ignore-params",
         shorten(name)
     );

@@ -13,7 +13,7 @@ use harness::servers::{Gateway, bind, broker};
 
 fn ask(gateway: &Gateway, headers: &[&str]) -> Client {
     let mut client = Client::raw(gateway.address);
-    let mut head = "GET /position HTTP/1.1\r\nHost: h\r\n".to_owned();
+    let mut head = "GET /position HTTP/1.1\r\nHost: localhost\r\n".to_owned();
     headers.iter().for_each(|header| head.extend([header, "\r\n"]));
     client.send((head + "\r\n").as_bytes());
     client

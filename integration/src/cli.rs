@@ -27,7 +27,8 @@ use crate::units::{
 /// A push cluster: call one URL, and a message appears in every browser on every host.
 #[derive(Debug, Parser)]
 #[command(name = "campanile", version, arg_required_else_help = true)]
-#[command(after_help = "The log goes to standard error; CAMPANILE_LOG=debug makes it talkative.")]
+#[command(after_help = "The log goes to standard error; CAMPANILE_LOG=debug makes it talkative. \
+                        An empty environment variable counts as unset.")]
 pub struct Cli {
     /// What to run.
     #[command(subcommand)]
@@ -88,7 +89,7 @@ pub struct PublisherCommandArgs {
 /// The broker's flags.
 #[derive(Debug, Args)]
 pub struct ChannelArgs {
-    /// Address to listen on for gateways and publishers
+    /// Address to listen on for gateways and publishers; a host's name means all of its addresses
     #[arg(id = "channel-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_CHANNEL_LISTEN", default_value = "127.0.0.1:2206")]
     pub listen: HostPort,
@@ -122,7 +123,7 @@ pub struct ChannelArgs {
     #[arg(env = "CAMPANILE_CHANNEL_RETURN_LIMIT", default_value = "20s")]
     #[arg(value_parser = positive_duration)]
     pub return_limit: Duration,
-    /// The most ids of pushes that are remembered, each for two minutes; one more is answered 503
+    /// The most ids of pushes that are remembered, each for 150 s; one more is answered 503
     #[arg(id = "channel-max-ids", long = "max-ids", value_name = "N")]
     #[arg(env = "CAMPANILE_CHANNEL_MAX_IDS", default_value = "500000")]
     #[arg(value_parser = count::<1, 100_000_000>)]
@@ -132,7 +133,8 @@ pub struct ChannelArgs {
     #[arg(env = "CAMPANILE_CHANNEL_MAX_LINKS", default_value = "1024")]
     #[arg(value_parser = count::<1, 1_000_000>)]
     pub max_links: usize,
-    /// On shutdown, links may take this long to take what waits for them
+    /// On shutdown, links may take this long to take what waits for them, and the disk too; what it has
+    /// not taken by then is given up
     #[arg(id = "channel-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_CHANNEL_SHUTDOWN_LIMIT", default_value = "5s", value_parser = duration)]
     pub shutdown_limit: Duration,
@@ -185,7 +187,7 @@ impl ChannelArgs {
 /// A gateway's flags, without the broker's address.
 #[derive(Debug, Args)]
 pub struct GatewayArgs {
-    /// Address to listen on for browsers
+    /// Address to listen on for browsers; a host's name means all of its addresses
     #[arg(id = "gateway-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_GATEWAY_LISTEN", default_value = "127.0.0.1:4236")]
     pub listen: HostPort,
@@ -325,7 +327,7 @@ impl GatewayArgs {
 /// A publisher's flags, without the broker's address.
 #[derive(Debug, Args)]
 pub struct PublisherArgs {
-    /// Address to listen on for pushes
+    /// Address to listen on for pushes; a host's name means all of its addresses
     #[arg(id = "publisher-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_PUBLISHER_LISTEN", default_value = "127.0.0.1:4237")]
     pub listen: HostPort,

@@ -114,7 +114,7 @@ fn note_panic(panic: &PanicHookInfo<'_>) {
     if backtrace.status() == BacktraceStatus::Captured {
         let _ = writeln!(line, "{backtrace}");
     }
-    log.push(line.as_bytes());
+    log.push(format!("{}\n", line.trim_end()).as_bytes());
     if !log.is_stalled.load(Ordering::Relaxed) {
         log.flush(FLUSH_LIMIT);
     }

@@ -1,6 +1,6 @@
 //! Runs one service, or all three in one process.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
@@ -41,12 +41,12 @@ pub async fn channel(
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
     let config = BrokerConfig { watchdog, ..args.config()? };
-    let listener = listen("--listen", &args.listen)?;
+    let listeners = listen("--listen", &args.listen)?;
     if config.storage.is_none() {
         info!("{IN_MEMORY}");
     }
     shutdown.ends_within(config.shutdown_limit + BROKER_GRACE);
-    Ok(campanile_channel::broker::serve(config, listener, shutdown.begun()).await?)
+    Ok(campanile_channel::broker::serve(config, listeners, shutdown.begun()).await?)
 }
 
 /// Runs a gateway.
@@ -57,13 +57,14 @@ pub async fn gateway(
 ) -> anyhow::Result<()> {
     let mut config = args.gateway.config(args.channel.to_string(), "")?;
     config.watchdog = watchdog;
-    let listener = listen("--listen", &args.gateway.listen)?;
+    let listeners = listen("--listen", &args.gateway.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
-    let address = listener.local_addr()?;
-    info!(%address, workers = config.workers, "the gateway listens");
+    for address in addresses(&listeners)? {
+        info!(%address, workers = config.workers, "the gateway listens");
+    }
     let ready = || info!("the gateway takes connections");
     shutdown.ends_within(config.drain + config.shutdown_limit + GRACE);
-    Ok(campanile_gateway::serve(config, listener, ready, shutdown.begun()).await?)
+    Ok(campanile_gateway::serve(config, listeners, ready, shutdown.begun()).await?)
 }
 
 /// Runs a publisher.
@@ -74,11 +75,13 @@ pub async fn publisher(
 ) -> anyhow::Result<()> {
     let mut config = args.publisher.config(args.channel.to_string(), "")?;
     config.watchdog = watchdog;
-    let listener = listen("--listen", &args.publisher.listen)?;
+    let listeners = listen("--listen", &args.publisher.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
-    info!(address = %listener.local_addr()?, "the publisher listens");
+    for address in addresses(&listeners)? {
+        info!(%address, "the publisher listens");
+    }
     shutdown.ends_within(config.shutdown_limit + GRACE);
-    Ok(campanile_publisher::serve(config, listener, shutdown.begun()).await?)
+    Ok(campanile_publisher::serve(config, listeners, shutdown.begun()).await?)
 }
 
 /// Runs all three over real links, each on a thread of its own; ends them in the order in which
@@ -87,14 +90,14 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown, watchdog: Watchdog) -> an
     let channel = listen("--channel-listen", &args.channel.listen)?;
     let gateway = listen("--gateway-listen", &args.gateway.listen)?;
     let publisher = listen("--publisher-listen", &args.publisher.listen)?;
-    let addresses = [channel.local_addr()?, gateway.local_addr()?, publisher.local_addr()?];
-    let [broker, _, push] = addresses.map(reachable);
+    let addresses = [addresses(&channel)?, addresses(&gateway)?, addresses(&publisher)?];
+    let [broker, _, push] = addresses.each_ref().map(|addresses| reachable(addresses[0]));
 
     let pulse = watchdog.watch("up");
     let mut channel_config = args.channel.config()?;
     let storage = channel_config.storage.clone();
     let mut gateway_config = args.gateway.config(broker.to_string(), "gateway-")?;
-    gateway_config.publisher_url.get_or_insert_with(|| match addresses[2].ip() {
+    gateway_config.publisher_url.get_or_insert_with(|| match addresses[2][0].ip() {
         // Whoever opens the page knows this host by a name that is as good for the publisher.
         ip if ip.is_unspecified() => format!(":{}", push.port()),
         _ => format!("http://{push}"),
@@ -153,18 +156,22 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown, watchdog: Watchdog) -> an
     pulse.during(supervised).await
 }
 
-/// Binds, or says which flag is to blame.
-fn listen(flag: &str, address: &HostPort) -> anyhow::Result<TcpListener> {
+/// Binds at least one listener, or says which flag is to blame.
+fn listen(flag: &str, address: &HostPort) -> anyhow::Result<Vec<TcpListener>> {
     address.listen().with_context(|| {
         format!("{flag} {address}: cannot listen there, give a HOST:PORT of this host that is free")
     })
+}
+
+fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
+    listeners.iter().map(TcpListener::local_addr).collect()
 }
 
 /// Starts a service on a thread of its own; the future is its end.
 fn start<F, S>(name: &'static str, serve: F) -> impl Future<Output = anyhow::Result<()>> + Unpin
 where
     F: FnOnce() -> S + Send + 'static,
-    S: Future<Output = std::io::Result<()>> + 'static,
+    S: Future<Output = io::Result<()>> + 'static,
 {
     let arbiter = Arbiter::new();
     let (ended, end) = oneshot::channel();
@@ -192,15 +199,17 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn announce(addresses: [SocketAddr; 3], storage: Option<&Storage>) {
+fn announce(addresses: [Vec<SocketAddr>; 3], storage: Option<&Storage>) {
     let kept = match storage {
         None => IN_MEMORY.to_owned(),
         Some(Storage { dir, durability }) => {
             format!("events are kept in {} (durability {})", dir.display(), durability.word())
         }
     };
-    let [channel, gateway, publisher] = addresses;
-    let [_, page, push] = addresses.map(reachable);
+    let [_, page, push] = addresses.each_ref().map(|addresses| reachable(addresses[0]));
+    let [channel, gateway, publisher] = addresses.map(|addresses| {
+        addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
+    });
     let text = format!(
         "campanile {} is up; {kept}
 
@@ -216,7 +225,7 @@ fn announce(addresses: [SocketAddr; 3], storage: Option<&Storage>) {
     );
     // Nobody may read standard output, or it may be full: neither is a reason to end or to wait.
     let announcing = move || {
-        let mut output = std::io::stdout();
+        let mut output = io::stdout();
         if let Err(error) = writeln!(output, "{text}").and_then(|()| output.flush()) {
             warn!(%error, "cannot write to standard output");
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -11,6 +11,9 @@ use bytesize::ByteSize;
 /// As many connections may wait to be accepted, if the system allows it: a storm after a restart
 /// must not be refused by the kernel.
 const BACKLOG: i32 = 4096;
+
+/// How many ports are tried until one is free on every address.
+const PORT_TRIES: usize = 16;
 
 /// An address as a user writes it: a host name or an IP address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,12 +43,66 @@ impl fmt::Display for HostPort {
 }
 
 impl HostPort {
-    /// Listens here; port 0 takes one that is free.
-    pub fn listen(&self) -> io::Result<TcpListener> {
-        let listener = TcpListener::bind(&self.0)?;
-        rustix::net::listen(&listener, BACKLOG)?;
-        Ok(listener)
+    /// Listens on every address that the host's name has, on the same port; port 0 takes one that is
+    /// free. Addresses that this host does not have, such as those of IPv6 where there is none, are
+    /// passed over, if at least one is left.
+    ///
+    /// # Errors
+    /// What the system answers about the name, or about an address that it has, such as `AddrInUse`.
+    pub fn listen(&self) -> io::Result<Vec<TcpListener>> {
+        let mut addresses = Vec::new();
+        for address in self.0.to_socket_addrs()? {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        let mut tries = 1;
+        loop {
+            match bind_all(&addresses) {
+                // Another process has the port on one of the addresses.
+                Err(error) if is_in_use(&error) && tries < PORT_TRIES && !self.has_port() => {
+                    tries += 1;
+                }
+                bound => return bound,
+            }
+        }
     }
+
+    /// Whether a port was chosen by the user.
+    fn has_port(&self) -> bool {
+        self.0.rsplit(':').next().is_some_and(|port| port.bytes().any(|digit| digit != b'0'))
+    }
+}
+
+/// Binds each address; where the port is 0, all to the port that the first one got.
+fn bind_all(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::<TcpListener>::new();
+    let mut passed_over = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        let mut address = *address;
+        if let (0, Some(first)) = (address.port(), listeners.first()) {
+            address.set_port(first.local_addr()?.port());
+        }
+        match TcpListener::bind(address) {
+            Ok(listener) => {
+                rustix::net::listen(&listener, BACKLOG)?;
+                listeners.push(listener);
+            }
+            Err(error) if is_not_of_this_host(&error) => passed_over = error,
+            Err(error) => return Err(error),
+        }
+    }
+    if listeners.is_empty() { Err(passed_over) } else { Ok(listeners) }
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
+}
+
+fn is_not_of_this_host(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let absent = [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|error| absent.contains(&error))
 }
 
 /// As exact as the system's timers are.
@@ -113,6 +170,33 @@ mod tests {
         for text in ["", "2206", ":2206", "h:", "h:65536", "h:-1", "h:+1", "::1:2206", "h:http"] {
             assert!(text.parse::<HostPort>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn every_address_gets_the_same_port() {
+        let addresses = ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0"];
+        let listeners = bind_all(&addresses.map(|a| a.parse().unwrap())).unwrap();
+        let bound = listeners.iter().map(|l| l.local_addr().unwrap());
+        let ports: Vec<_> = bound.map(|address| address.port()).collect();
+        assert_eq!(ports, [ports[0]; 3]);
+        assert_ne!(ports[0], 0);
+    }
+
+    #[test]
+    fn an_address_of_another_host_is_passed_over_beside_one_of_this() {
+        // Of those for documentation, RFC 5737 and RFC 3849.
+        let [other, six, own] =
+            ["192.0.2.1:0", "[2001:db8::1]:0", "127.0.0.1:0"].map(|a| a.parse().unwrap());
+        assert_eq!(bind_all(&[other, six, own]).unwrap().len(), 1);
+        assert_eq!(bind_all(&[other]).unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[test]
+    fn an_address_in_use_is_an_error_though_another_is_free() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let addresses = [([127, 0, 0, 2], port).into(), ([127, 0, 0, 1], port).into()];
+        assert!(is_in_use(&bind_all(&addresses).unwrap_err()));
     }
 
     #[test]

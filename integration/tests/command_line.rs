@@ -133,6 +133,34 @@ fn a_log_filter_that_is_none_is_said() {
     assert!(line.contains("CAMPANILE_LOG=!!bad==") && line.contains("accepted"), "{line}");
 }
 
+/// Docker Compose passes `${X:-}` so.
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let variables = |service: &str| {
+        let output = command(&[service, "--help"]).output().expect("it runs");
+        let help = String::from_utf8(output.stdout).expect("UTF-8");
+        let named = help.split("[env: ").skip(1).filter_map(|rest| rest.split('=').next());
+        let named: Vec<_> = named.map(|name| (name.to_owned(), "")).collect();
+        assert!(named.len() > 5, "{help}");
+        named
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    for (service, flag) in [
+        ("channel", "--listen"),
+        ("gateway", "--listen"),
+        ("publisher", "--listen"),
+        ("up", "--channel-listen"),
+    ] {
+        let mut variables = variables(service);
+        variables.push(("CAMPANILE_LOG".to_owned(), ""));
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (&**name, *value)).collect();
+        // It gets as far as to its listener.
+        let line = refused(&[service, &format!("{flag}={address}")], &variables);
+        assert!(line.contains("in use"), "{line}");
+    }
+}
+
 #[test]
 fn an_unknown_flag_or_service_is_one_line_too() {
     assert!(refused(&["gateway", "--lisen=127.0.0.1:0"], &[]).contains("--lisen"));

@@ -81,7 +81,7 @@ async fn many_pushes_at_once_leave_the_sender_out_too() {
         .collect();
     let body = Value::from(items).to_string();
     let request = format!(
-        "POST /batch HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        "POST /batch HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     );

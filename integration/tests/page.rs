@@ -3,7 +3,7 @@
 mod browser;
 mod harness;
 
-use browser::with_page;
+use browser::{with_page, with_page_below};
 
 /// Requests a URL that the page shows: a POST with a body, a GET without.
 async fn fetch(url: &str, body: Option<&'static str>) -> String {
@@ -205,5 +205,20 @@ async fn hostile_contents_and_group_names_are_shown_as_text() {
             assert_eq!(page.js("return document.title", &[]).await, "Campanile");
         },
     )
+    .await;
+}
+
+#[tokio::test]
+async fn below_a_path_of_a_proxy_the_page_finds_all_that_it_needs() {
+    with_page_below("/deep/push", async |page, up| {
+        up.publisher.group("news", "heard").await;
+        assert_eq!(page.messages_until("heard").await, [message("group", "heard")]);
+        let shown = page.text("#gateway-url").await;
+        assert!(shown.starts_with("ws://") && shown.ends_with("/deep/push/"), "{shown}");
+        let line = page.shown("[data-curl=events]").await;
+        assert!(line.ends_with("/deep/push/events?group=news'"), "{line}");
+        let background = "return getComputedStyle(document.querySelector('.card')).borderTopStyle";
+        assert_eq!(page.js(background, &[]).await, "solid", "the page has no style");
+    })
     .await;
 }

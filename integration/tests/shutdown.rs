@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: everybody is told, what is under way is finished, and it does not take long.
+//! SIGTERM, SIGINT and SIGQUIT: everybody is told, what is under way is finished, and it does not take long.
 
 mod harness;
 
@@ -11,7 +11,10 @@ use harness::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-const SIGNALS: [Signal; 2] = [Signal::TERM, Signal::INT];
+const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::QUIT];
+
+/// Docker kills 10 s after the signal.
+const GONE_WITHIN: Duration = Duration::from_secs(9);
 
 #[tokio::test]
 async fn a_gateway_that_ends_tells_its_clients_with_1001() {
@@ -128,9 +131,11 @@ async fn a_broker_that_ends_delivers_what_it_accepted() {
 
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once_and_not_with_0() {
-    for (first, second, code) in
-        [(Signal::TERM, Signal::TERM, 143), (Signal::TERM, Signal::INT, 130)]
-    {
+    for (first, second, code) in [
+        (Signal::TERM, Signal::TERM, 143),
+        (Signal::QUIT, Signal::INT, 130),
+        (Signal::INT, Signal::QUIT, 131),
+    ] {
         let mut cluster = Cluster::of(1).gateway("--drain 60s --shutdown-limit 60s").start().await;
         // One that does not answer its close is waited for.
         let _clients = [cluster.client(0, &[]).await, cluster.client(0, &[]).await];
@@ -140,6 +145,7 @@ async fn a_second_signal_ends_it_at_once_and_not_with_0() {
         assert!(cluster.gateways[0].is_running());
         cluster.gateways[0].signal(second);
         assert_eq!(cluster.gateways[0].ended().await.code(), Some(code));
+        cluster.gateways[0].said("ended at once by a second signal").await;
     }
 }
 
@@ -160,21 +166,96 @@ async fn a_client_that_does_not_read_does_not_hold_the_shutdown() {
     assert!(told.elapsed() < Duration::from_secs(10), "it took {:?}", told.elapsed());
 }
 
-/// A whole cluster in one process, and where its services are.
-async fn up() -> (Process, SocketAddr, Publisher) {
-    let process = Process::start(&[
-        "up",
-        "--channel-listen=127.0.0.1:0",
-        "--gateway-listen=127.0.0.1:0",
-        "--publisher-listen=127.0.0.1:0",
-        "--gateway-drain=300ms",
-    ]);
+/// A whole cluster in one process with these flags, and where its services are.
+async fn up_with(flags: &[&str]) -> (Process, SocketAddr, Publisher) {
+    let process = Process::start(
+        &[
+            &[
+                "up",
+                "--channel-listen=127.0.0.1:0",
+                "--gateway-listen=127.0.0.1:0",
+                "--publisher-listen=127.0.0.1:0",
+            ],
+            flags,
+        ]
+        .concat(),
+    );
     let address = async |service: &str| {
         let line = process.said(&format!("  {service} ")).await;
         line.split_whitespace().last().and_then(|a| a.parse().ok()).expect("an address")
     };
     let (gateway, publisher) = (address("gateway").await, address("publisher").await);
     (process, gateway, Publisher::new(publisher))
+}
+
+async fn up() -> (Process, SocketAddr, Publisher) {
+    up_with(&["--gateway-drain=300ms"]).await
+}
+
+/// Ends it in order, before Docker would kill it.
+async fn gone_in_time(process: &mut Process) {
+    let told = Instant::now();
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended().await.code(), Some(0));
+    assert!(told.elapsed() < GONE_WITHIN, "it took {:?}", told.elapsed());
+}
+
+#[tokio::test]
+async fn up_is_gone_in_time_though_nobody_closes_or_finishes() {
+    let (mut up, gateway, push) = up_with(&[]).await;
+    let _silent = Client::plain(gateway, &[]).await;
+    let _stuck = half_a_push(push.address).await;
+    gone_in_time(&mut up).await;
+}
+
+#[tokio::test]
+async fn a_gateway_is_gone_in_time_though_its_client_does_not_close() {
+    let mut cluster = Cluster::of(1).start().await;
+    let _silent = cluster.client(0, &[]).await;
+    gone_in_time(&mut cluster.gateways[0]).await;
+}
+
+#[tokio::test]
+async fn a_publisher_is_gone_in_time_though_its_caller_does_not_finish() {
+    let mut cluster = Cluster::of(0).start().await;
+    let _stuck = half_a_push(cluster.push[0].address).await;
+    gone_in_time(&mut cluster.publishers[0]).await;
+}
+
+#[tokio::test]
+async fn all_are_gone_in_time_though_their_broker_stands_still() {
+    let mut cluster = Cluster::of(1).start().await;
+    let _silent = cluster.client(0, &[]).await;
+    cluster.broker.signal(Signal::STOP);
+    let push = cluster.push[0].clone();
+    let _asking = tokio::spawn(async move { push.get(&[("content", "who hears this")]).await });
+    let Cluster { gateways, publishers, .. } = &mut cluster;
+    tokio::join!(gone_in_time(&mut gateways[0]), gone_in_time(&mut publishers[0]));
+    cluster.broker.signal(Signal::CONT);
+}
+
+#[tokio::test]
+async fn a_broker_is_gone_in_time_though_its_links_stand_still() {
+    let mut cluster = Cluster::of(1).start().await;
+    cluster.gateways[0].signal(Signal::STOP);
+    cluster.publishers[0].signal(Signal::STOP);
+    gone_in_time(&mut cluster.broker).await;
+}
+
+#[tokio::test]
+async fn a_signal_without_a_meaning_ends_nothing() {
+    let (mut up, gateway, push) = up().await;
+    let mut client = Client::plain(gateway, &[]).await;
+    for (signal, name) in
+        [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")]
+    {
+        up.signal(signal);
+        up.said(name).await;
+        push.everyone(name).await;
+        assert_eq!(client.text().await, name);
+    }
+    drop(client);
+    gone_in_time(&mut up).await;
 }
 
 #[tokio::test]

@@ -54,6 +54,12 @@ impl AllowOrigins {
     }
 }
 
+/// Of the addresses that a service listens on, one that stands for all of them: loopback only if all
+/// are. `None` if there are none.
+pub fn most_exposed(addresses: impl IntoIterator<Item = IpAddr>) -> Option<IpAddr> {
+    addresses.into_iter().min_by_key(|address| address.to_canonical().is_loopback())
+}
+
 fn is_local(origin: &str) -> bool {
     let Some(host) = host(origin) else {
         return false;
@@ -90,6 +96,14 @@ mod tests {
 
     const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const EVERYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+    #[test]
+    fn one_address_that_is_not_loopback_exposes_a_service() {
+        let six = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        assert_eq!(most_exposed([six, LOOPBACK]), Some(six));
+        assert_eq!(most_exposed([LOOPBACK, EVERYWHERE, six]), Some(EVERYWHERE));
+        assert_eq!(most_exposed([]), None);
+    }
 
     #[test]
     fn pages_of_this_host_may_read_what_listens_on_loopback() {

@@ -339,7 +339,8 @@ impl Courier {
 
     /// One timer serves all deadlines, and there is none while nothing is pending.
     fn keep_ticking(&mut self, ctx: &mut Context<Self>) {
-        if !self.ticking && !(self.pending.is_empty() && self.heads.is_empty()) {
+        let is_idle = self.pending.is_empty() && self.heads.is_empty();
+        if !self.ticking && !is_idle {
             self.ticking = true;
             ctx.run_later(TICK, |courier, ctx| {
                 courier.ticking = false;

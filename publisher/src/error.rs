@@ -244,6 +244,43 @@ pub enum ApiError {
         /// The limit.
         max_bytes: usize,
     },
+    /// Bytes that are not a request.
+    #[error("the request is not HTTP/1: {reason}; plain HTTP/1.1 is accepted on this port")]
+    NotHttp {
+        /// What is wrong.
+        reason: String,
+    },
+    /// An HTTP/1.1 request that does not say whom it asks (RFC 9112, 3.2).
+    #[error("the header Host is missing: a request of HTTP/1.1 has one")]
+    NoHost,
+    /// A body whose end cannot be told.
+    #[error("the header Content-Length is missing: a POST of HTTP/1.0 has one")]
+    PostWithoutLength,
+    /// More than the publisher reads before it knows what is asked.
+    #[error(
+        "the request has more than {max_headers} headers, or they are larger than {max_bytes} bytes \
+         together: fewer and smaller ones are accepted"
+    )]
+    HeadTooLarge {
+        /// How many there may be.
+        max_headers: usize,
+        /// How large they may be together.
+        max_bytes: usize,
+    },
+    /// The head took too long.
+    #[error("the head of the request was not there after {} s", limit.as_secs_f32())]
+    SlowHead {
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// A target that is no path.
+    #[error(
+        "the URL is {target}: a path, or a URL that begins with http:// or https://, is accepted"
+    )]
+    NoTarget {
+        /// What was asked for.
+        target: Shown,
+    },
     /// A target that is longer than the publisher reads.
     #[error(
         "the URL is too long: at most {max_bytes} bytes are accepted, escapes included; push a \
@@ -506,6 +543,10 @@ impl ApiError {
             | Self::FormWithoutContent
             | Self::BadHeader { .. }
             | Self::BodyOfGet
+            | Self::NotHttp { .. }
+            | Self::NoHost
+            | Self::PostWithoutLength
+            | Self::NoTarget { .. }
             | Self::Item(_)
             | Self::BatchMalformed { .. }
             | Self::BatchNotUtf8 { .. }
@@ -525,7 +566,8 @@ impl ApiError {
             | Self::UnknownConnection(_)
             | Self::NotWritten(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::SlowBody { .. } | Self::SlowHead { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TooLarge { .. }
             | Self::TooManyItems { .. }
             | Self::BatchTooLarge { .. }

@@ -20,13 +20,15 @@ use crate::budget::{Budget, Peer, Reserved};
 use crate::config::PublisherConfig;
 use crate::courier::{Caller, Carry, Courier};
 use crate::error::Methods;
+use crate::health::Readiness;
+use crate::inbound::{MAX_TARGET_BYTES, REFUSED};
 use crate::media::body_kind;
 use crate::parameters::key;
 use crate::receipt::Receipt;
 use crate::request::{Push, from_body, from_query};
-use crate::request_line::{MAX_TARGET_BYTES, OVERLONG};
 use crate::shown::Shown;
 use crate::stream::Presence;
+use crate::turn::Turn;
 use crate::wording::Answered;
 use crate::{ApiError, reply};
 use body::encoding;
@@ -57,7 +59,7 @@ enum Success {
     Batch(Format, Vec<Answered>),
     Stream(HttpResponse),
     Position(Position),
-    Health(HttpResponse),
+    Health(Readiness),
     /// What may be asked for, to an OPTIONS or a HEAD.
     Methods(Methods),
 }
@@ -89,15 +91,24 @@ pub(crate) async fn answer(
     front: web::Data<Front>,
 ) -> HttpResponse {
     let mut payload = payload.into_inner();
-    let mut response = match front.perform(&request, &mut payload).await {
+    let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
+    // First what is broken: half a body must not be taken for a whole one.
+    let performed = tokio::select! {
+        biased;
+        error = turn.broken() => Err(error),
+        performed = front.perform(&request, &mut payload) => performed,
+    };
+    let mut response = match performed {
         Ok(Success::Receipt(receipt)) => reply::receipt(&receipt, &request),
         Ok(Success::Batch(format, answers)) => reply::batch(format, &answers),
-        Ok(Success::Stream(response) | Success::Health(response)) => response,
+        Ok(Success::Stream(response)) => response,
         Ok(Success::Position(position)) => position::response(position, &request),
+        Ok(Success::Health(readiness)) => reply::health(readiness, payload),
         Ok(Success::Methods(methods)) => reply::methods(methods, payload),
         Err(error) => reply::refusal(&error, &request, payload),
     };
     reply::let_page_read(&mut response, front.origin(&request));
+    turn.end();
     response
 }
 
@@ -200,7 +211,10 @@ fn peer(request: &HttpRequest) -> Peer {
 
 fn route(request: &HttpRequest) -> Result<Route, ApiError> {
     match request.uri().path() {
-        OVERLONG => Err(ApiError::UrlTooLong { max_bytes: MAX_TARGET_BYTES }),
+        REFUSED => {
+            let known = request.conn_data::<Turn>().and_then(Turn::take_refusal);
+            Err(known.unwrap_or(ApiError::UrlTooLong { max_bytes: MAX_TARGET_BYTES }))
+        }
         "/" => Ok(Route::Push),
         "*" if request.method() == Method::OPTIONS => Ok(Route::Push),
         "/batch" => Ok(Route::Batch),

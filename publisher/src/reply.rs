@@ -14,6 +14,7 @@ use tracing::debug;
 
 use crate::batch::{self, Format};
 use crate::error::Methods;
+use crate::health::Readiness;
 use crate::media::prefers_json;
 use crate::receipt::Receipt;
 use crate::wording::Answered;
@@ -52,6 +53,19 @@ pub(crate) fn methods(methods: Methods, unread: Payload) -> HttpResponse {
         .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS))
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS))
         .body(LastWord { text: Some(Bytes::new()), _unread: unread })
+}
+
+/// How the publisher is.
+pub(crate) fn health(readiness: Readiness, unread: Payload) -> HttpResponse {
+    let mut response = match readiness {
+        Readiness::Ready => HttpResponse::Ok(),
+        _ => HttpResponse::ServiceUnavailable(),
+    };
+    response
+        .content_type(ContentType::plaintext())
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::ALLOW, Methods::Health.allow()));
+    response.body(LastWord { text: Some(readiness.word().into()), _unread: unread })
 }
 
 /// Why nothing was pushed, or why nobody knows.

@@ -17,6 +17,7 @@ use actix_web::{App, web};
 use campanile_channel::client::hold;
 use campanile_channel::watchdog::{ANSWER_LIMIT, attest};
 use campanile_messages::InstanceId;
+use campanile_messages::origins::most_exposed;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -37,16 +38,16 @@ const UNSENT_BYTES: u32 = 128 << 10;
 /// How long a closed HTTP connection may take to be gone on both sides.
 const DISCONNECT_LIMIT: Duration = Duration::from_secs(1);
 
-/// Takes pushes on `listener` and hands them to the broker until `shutdown` ends. Then it takes no
+/// Takes pushes on `listeners`, at least one, and hands them to the broker until `shutdown` ends. Then it takes no
 /// more, answers the requests under way, waits for the answers to what was handed over, and returns;
 /// after [`PublisherConfig::shutdown_limit`] in any case. Must be called within an actix `System`.
 ///
 /// # Errors
 /// A configuration that is out of range (`InvalidInput`), what the system answers about the
-/// listener, and the end of a part that should have run until `shutdown`.
+/// listeners, and the end of a part that should have run until `shutdown`.
 pub async fn serve(
     config: PublisherConfig,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     config.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
@@ -57,7 +58,7 @@ pub async fn serve(
     let pulse = watchdog.watch("courier");
     let courier = Courier::new(InstanceId(rand::random()), limits, alive, pulse);
     let courier = courier.reporting(health.clone()).start();
-    let server = listen(&config, listener, courier.clone())?;
+    let server = listen(&config, listeners, courier.clone())?;
     let (owner, broker) = (courier.clone(), config.channel.clone());
     let pulse = watchdog.watch("publisher's link");
     let link = hold(owner, broker, LINK_QUEUE_BYTES, pulse, async || {});
@@ -128,15 +129,19 @@ fn time_for_answers(limit: Duration) -> Duration {
 
 fn listen(
     config: &PublisherConfig,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     courier: Addr<Courier>,
 ) -> io::Result<Server> {
+    let addresses = listeners.iter().map(|listener| Ok(listener.local_addr()?.ip()));
+    let no_listener = || io::Error::new(io::ErrorKind::InvalidInput, "no listener was given");
+    let listens_on =
+        most_exposed(addresses.collect::<io::Result<Vec<_>>>()?).ok_or_else(no_listener)?;
     let server = Server::build();
     let stopping = server.graceful_shutdown_signal();
     let front = Front {
         courier,
         budget: Budget::new(config.shares()),
-        listens_on: listener.local_addr()?.ip(),
+        listens_on,
         config: Arc::new(config.clone()),
         stopping: stopping.clone(),
         stopping_limit: config.shutdown_limit - time_for_answers(config.shutdown_limit),
@@ -149,42 +154,51 @@ fn listen(
     let (watchdog, workers) = (config.watchdog.clone(), AtomicUsize::new(0));
     let workers = Arc::new(workers);
     // As `actix_web::HttpServer` does it, save for the stream in between.
-    let server = server
+    let serve = move || {
+        let stopping = stopping.clone();
+        let app = app().into_factory().map_err(|error: actix_web::Error| error.error_response());
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(keep_alive)
+            // The stream has its own limit, and says why.
+            .client_request_timeout(Duration::ZERO)
+            .client_disconnect_timeout(DISCONNECT_LIMIT)
+            .on_connect_ext(|stream: &CallerStream, extensions| {
+                extensions.insert(stream.presence());
+                extensions.insert(stream.turn());
+            })
+            .h1(map_config(app, |()| AppConfig::default()));
+        fn_service(move |tcp: TcpStream| async move {
+            // Where it fails, answers are slower and right.
+            let _ = tcp.set_nodelay(true);
+            // Else a caller that is gone, or does not read what it was sent, keeps its connection.
+            let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(silence_limit));
+            // Where it fails, the system holds more for a caller that does not read.
+            let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
+            let peer = tcp.peer_addr().ok();
+            Ok((CallerStream::new(tcp, head_limit), peer))
+        })
+        .and_then(http)
+    };
+    let mut server = server
         .workers(config.workers)
         .max_concurrent_connections(config.max_connections.div_ceil(config.workers))
         .disable_signals()
         // `run` keeps the exact limit; this one, in whole seconds, must not be shorter.
-        .shutdown_timeout(config.shutdown_limit.as_secs() + 1)
-        .listen("push", listener, move || {
-            // This runs once on the thread of each worker.
-            let worker = workers.fetch_add(1, Relaxed);
-            actix::spawn(attest(watchdog.watch(format!("publisher's worker {worker}"))));
-            let stopping = stopping.clone();
-            let app =
-                app().into_factory().map_err(|error: actix_web::Error| error.error_response());
-            let http = HttpService::build()
-                .graceful_shutdown_signal(move || {
-                    let stopping = stopping.clone();
-                    async move { stopping.notified().await }
-                })
-                .keep_alive(keep_alive)
-                .client_request_timeout(head_limit)
-                .client_disconnect_timeout(DISCONNECT_LIMIT)
-                .on_connect_ext(|stream: &CallerStream, extensions| {
-                    extensions.insert(stream.presence());
-                })
-                .h1(map_config(app, |()| AppConfig::default()));
-            fn_service(move |tcp: TcpStream| async move {
-                // Where it fails, answers are slower and right.
-                let _ = tcp.set_nodelay(true);
-                // Else a caller that is gone, or does not read what it was sent, keeps its connection.
-                let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(silence_limit));
-                // Where it fails, the system holds more for a caller that does not read.
-                let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
-                let peer = tcp.peer_addr().ok();
-                Ok((CallerStream::new(tcp), peer))
-            })
-            .and_then(http)
+        .shutdown_timeout(config.shutdown_limit.as_secs() + 1);
+    for (number, listener) in listeners.into_iter().enumerate() {
+        let (serve, watchdog, workers) = (serve.clone(), watchdog.clone(), workers.clone());
+        server = server.listen("push", listener, move || {
+            // This runs on the thread of each worker, once for each listener.
+            if number == 0 {
+                let worker = workers.fetch_add(1, Relaxed);
+                actix::spawn(attest(watchdog.watch(format!("publisher's worker {worker}"))));
+            }
+            serve()
         })?;
+    }
     Ok(server.run())
 }

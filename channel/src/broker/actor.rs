@@ -437,10 +437,10 @@ pub mod tests {
     use std::net::Ipv4Addr;
 
     use campanile_messages::{Audience, Content, Durability, Position};
-    use tokio::time::timeout;
+    use tokio::time::{sleep, timeout};
 
-    use super::super::Storage;
     use super::super::stuck_store::{Gate, StuckStore};
+    use super::super::{Storage, run};
     use super::*;
 
     /// Stands for a bug.
@@ -460,7 +460,7 @@ pub mod tests {
     struct Harbour {
         gate: Gate,
         broker: Addr<Broker>,
-        _gone: oneshot::Receiver<StoreError>,
+        gone: Option<oneshot::Receiver<StoreError>>,
     }
 
     impl Harbour {
@@ -472,7 +472,7 @@ pub mod tests {
             let found = Some((StuckStore::new(&gate), recovered));
             let (broker, gone) =
                 Broker::launch_on(&config, Clock::starting_at(Duration::ZERO), found).unwrap();
-            Self { gate, broker, _gone: gone }
+            Self { gate, broker, gone: Some(gone) }
         }
 
         fn hello(&self, instance: u64, role: Role) -> (Welcome, Outbound) {
@@ -482,6 +482,16 @@ pub mod tests {
             let peer = (Ipv4Addr::LOCALHOST, 1).into();
             self.broker.do_send(Enter { hello, peer, outbound: outbound.clone(), answer });
             (answered, outbound)
+        }
+
+        /// Lets the broker tick until something is so.
+        async fn until(&self, mut is_so: impl FnMut() -> bool) {
+            let until = Instant::now() + Duration::from_secs(20);
+            while !is_so() {
+                assert!(Instant::now() < until);
+                self.broker.send(Tick).await.unwrap();
+                sleep(Duration::from_millis(20)).await;
+            }
         }
 
         async fn publisher(&self) -> (Welcomed, Outbound) {
@@ -570,6 +580,47 @@ pub mod tests {
         harbour.gate.open();
         timeout(Duration::from_secs(20), answered).await.unwrap().unwrap().unwrap();
         assert!(harbour.gate.calls().contains(&"set_epoch"));
+    }
+
+    #[actix::test]
+    async fn a_long_wait_for_the_disk_and_its_end_are_said_on_every_link() {
+        let harbour = Harbour::of(Durability::Memory);
+        let gateway = || Role::Gateway { workers: 1, held: vec![] };
+        let (answered, outbound) = harbour.hello(2, gateway());
+        let _link = answered.await.unwrap().unwrap();
+        let (Welcomed { seat, .. }, _publisher) = harbour.publisher().await;
+        let disk = |is_waiting| FromBroker::Disk { is_waiting }.encode().len_bytes();
+        let welcome_bytes = outbound.queued_bytes();
+        harbour.gate.shut();
+        harbour.say(&seat, publish(1, 1)).await;
+        harbour.until(|| outbound.queued_bytes() == welcome_bytes + disk(true)).await;
+        harbour.broker.send(Tick).await.unwrap();
+        assert_eq!(outbound.queued_bytes(), welcome_bytes + disk(true), "said once");
+        let (answered, late) = harbour.hello(3, gateway());
+        let _late_link = answered.await.unwrap().unwrap();
+        assert_eq!(late.queued_bytes(), welcome_bytes + disk(true));
+        harbour.gate.open();
+        let said = disk(true) + disk(false);
+        harbour.until(|| outbound.queued_bytes() == welcome_bytes + said).await;
+        assert_eq!(late.queued_bytes(), welcome_bytes + said);
+    }
+
+    #[actix::test]
+    async fn a_stuck_disk_does_not_hold_up_the_shutdown_past_its_limit() {
+        let mut harbour = Harbour::of(Durability::Memory);
+        let (Welcomed { seat, .. }, _publisher) = harbour.publisher().await;
+        harbour.gate.shut();
+        harbour.say(&seat, publish(1, 1)).await;
+        let shutdown_limit = Duration::from_millis(500);
+        let storage = Some(Storage { dir: "stuck".into(), durability: Durability::Memory });
+        let config = BrokerConfig { storage, shutdown_limit, ..BrokerConfig::default() };
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let gone = harbour.gone.take().unwrap();
+        let asked = Instant::now();
+        run(config, vec![listener], async {}, harbour.broker.clone(), gone).await.unwrap();
+        let took = asked.elapsed();
+        assert!(took >= shutdown_limit && took < 4 * shutdown_limit, "{took:?}");
+        harbour.gate.open();
     }
 
     #[actix::test]

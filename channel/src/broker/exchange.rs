@@ -21,6 +21,10 @@ use super::record::{Changes, KnownId, Record, Trim};
 use super::routing::{Routing, TooManyAudiences};
 use super::worker_ids::{InvalidWorkers, Supply, Whereabouts, WorkerIds};
 
+/// The longest that gateways are told to count, whatever a publisher asks for: twice the longest
+/// `timeout` of a push. They keep something for that long.
+const MAX_COUNT_MILLIS: u32 = 60_000;
+
 /// What the broker has to do, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -221,7 +225,7 @@ impl Exchange {
 
     /// Up to where worker ids are to be reserved on disk, if it is time to; said once.
     pub fn workers_to_reserve(&mut self) -> Option<u64> {
-        self.workers.to_reserve()
+        self.workers.ids_to_reserve()
     }
 
     /// Worker ids up to here are reserved on disk.
@@ -480,6 +484,7 @@ impl Exchange {
         let (mut counting, mut away) = (0, 0);
         if let (Some(within_millis), Some(link)) = (staged.count_within_millis, publisher_link) {
             let ticket = Ticket { link: link.0, number };
+            let within_millis = within_millis.min(MAX_COUNT_MILLIS);
             let message = FromBroker::Count { ticket, sequence, within_millis };
             let send = |link: &LinkNumber| Effect::Send { link: *link, message: message.clone() };
             effects.extend(links.iter().map(send));

@@ -16,8 +16,8 @@ use super::record::KnownId;
 /// repeat which began within them may be under way.
 pub const REMEMBERED: Duration = Duration::from_secs(150);
 
-/// The most keys that are forgotten at once, some 30 ms of work; the others have to wait.
-const MAX_FORGOTTEN: usize = 100_000;
+/// The most keys that are forgotten in one turn, some 60 ms of work; the next turn takes the others.
+const MAX_FORGOTTEN: usize = 200_000;
 
 /// Tells one event from another.
 pub type Digest = [u8; 16];

@@ -15,7 +15,8 @@
 //!
 //! What bounds it: a link has one batch of messages in flight, so a broker that is behind holds its
 //! peers back; what waits for a link is bounded in bytes, and a link past its bound is cut; the log
-//! is bounded in bytes and age; links and their audiences are counted.
+//! is bounded in bytes and age; links and their audiences are counted, and so are sockets that have no
+//! link (`strangers`); while too much waits for the disk, publishers are not read (`disk`).
 
 mod actor;
 mod beginning;
@@ -27,6 +28,7 @@ mod ending;
 mod exchange;
 mod ids;
 mod intake;
+mod listeners;
 pub mod log;
 mod peer;
 mod publishers;
@@ -49,13 +51,13 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use campanile_messages::Durability;
-use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
 use actor::{Broker, Close, ShutDown, Tick};
+use listeners::Listeners;
 use routing::LinkNumber;
 pub use store::StoreError;
 use strangers::Strangers;
@@ -129,7 +131,7 @@ impl Default for BrokerConfig {
     }
 }
 
-/// Runs a broker on a bound listener until `shutdown` completes, then lets its links drain, for
+/// Runs a broker on bound listeners, at least one, until `shutdown` completes, then lets its links drain, for
 /// [`BrokerConfig::shutdown_limit`] at most. Runs on the thread that calls it, which must be an
 /// actix arbiter or another `LocalSet`.
 ///
@@ -139,23 +141,24 @@ impl Default for BrokerConfig {
 /// no more. A broker that is started again goes on where this one was.
 pub async fn serve(
     config: BrokerConfig,
-    listener: std::net::TcpListener,
+    listeners: Vec<std::net::TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let (broker, gone) = Broker::launch(&config).map_err(io::Error::other)?;
-    run(config, listener, shutdown, broker, gone).await
+    run(config, listeners, shutdown, broker, gone).await
 }
 
 async fn run(
     config: BrokerConfig,
-    listener: std::net::TcpListener,
+    listeners: Vec<std::net::TcpListener>,
     shutdown: impl Future<Output = ()>,
     broker: Addr<Broker>,
     mut gone: oneshot::Receiver<StoreError>,
 ) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = TcpListener::from_std(listener)?;
-    info!(address = %listener.local_addr()?, "the broker listens");
+    let mut listeners = Listeners::new(listeners)?;
+    for address in listeners.addresses()? {
+        info!(%address, "the broker listens");
+    }
     let mut links = JoinSet::new();
     // Dropped to tell those who have not said hello yet.
     let (open, door) = watch::channel(());
@@ -176,7 +179,7 @@ async fn run(
                 broker.do_send(Tick);
                 continue;
             }
-            accepted = listener.accept() => accepted,
+            accepted = listeners.accept() => accepted,
         };
         let trouble = match accepted {
             Ok((stream, address)) => {
@@ -202,7 +205,7 @@ async fn run(
             refusing = true;
         }
     }
-    drop((listener, open));
+    drop((listeners, open));
     info!(links = links.len(), "the broker shuts down");
     let asked = Instant::now();
     let until = asked + config.shutdown_limit;
@@ -257,7 +260,7 @@ mod tests {
                     pending().await
                 }
             };
-            let ended = run(config, listener, shutdown, broker, gone).await;
+            let ended = run(config, vec![listener], shutdown, broker, gone).await;
             assert!(ended.unwrap_err().to_string().contains("has panicked"));
         }
     }

@@ -78,7 +78,11 @@ pub async fn hold(
     match entered {
         Err(NoLink::Lost(LinkError::Closed)) => return,
         Err(no_link) => {
-            warn!(%peer, reason = %no_link, "no link");
+            match &no_link {
+                // Anybody can have many of these, and no gateway or publisher is among them.
+                NoLink::Late(_) => debug!(%peer, reason = %no_link, "no link"),
+                _ => warn!(%peer, reason = %no_link, "no link"),
+            }
             outbound.force(&encode_welcome(&Err(no_link.to_string())));
             outbound.finish();
             limit = config.hello_limit.min(limit);

@@ -118,16 +118,16 @@ impl Publishers {
 
     /// The event of a new number is on its way into the log.
     pub fn stage(&mut self, instance: InstanceId, number: Number, receipt: Receipt, at: Duration) {
-        if !self.by_instance.contains_key(&instance) {
-            self.by_instance.insert(instance, Publisher::default());
-            self.away += 1;
-            self.note_loss(instance);
-        }
+        let known = self.by_instance.len();
         let publisher = self.by_instance.entry(instance).or_default();
         if let Err(place) = publisher.find(number) {
             let numbered = Numbered { number, receipt, at, is_accepted: false };
             publisher.numbers.insert(place, numbered);
             self.numbers += 1;
+        }
+        if self.by_instance.len() > known {
+            self.away += 1;
+            self.note_loss(instance);
         }
         self.keep_bounds();
     }

@@ -109,6 +109,8 @@ pub struct WorkerIds {
     /// Who left when, in that order; a gateway that came back is still there.
     left: VecDeque<Left>,
     away_ids: usize,
+    /// How many gateways have no link.
+    away: u32,
 }
 
 enum Source {
@@ -182,6 +184,7 @@ impl WorkerIds {
             gateways: HashMap::new(),
             left: VecDeque::new(),
             away_ids: 0,
+            away: 0,
         }
     }
 
@@ -220,7 +223,7 @@ impl WorkerIds {
         }
     }
 
-    /// Whether this many new ids cannot be given out before more are [reserved](Self::to_reserve) on
+    /// Whether this many new ids cannot be given out before more are [reserved](Self::ids_to_reserve) on
     /// disk: nobody may learn an id that a crash would have given out again.
     pub fn must_wait(&self, workers: u16) -> bool {
         match &self.source {
@@ -233,7 +236,7 @@ impl WorkerIds {
     }
 
     /// Up to where ids are to be reserved on disk, if it is time to; said once.
-    pub fn to_reserve(&mut self) -> Option<u64> {
+    pub fn ids_to_reserve(&mut self) -> Option<u64> {
         let Source::Counted(counted) = &mut self.source else {
             return None;
         };
@@ -254,11 +257,9 @@ impl WorkerIds {
     }
 
     /// How many gateways have lost their link and may come back.
-    pub fn away(&self, now: Duration) -> u32 {
-        let is_away = |left: &&Left| {
-            left.at + self.return_limit > now && self.is_away(left.instance, left.at)
-        };
-        u32::try_from(self.left.iter().filter(is_away).count()).unwrap_or(u32::MAX)
+    pub fn away(&mut self, now: Duration) -> u32 {
+        self.expire(now);
+        self.away
     }
 
     /// Where a worker is. A broker that has just started cannot know yet which ids of earlier
@@ -284,6 +285,7 @@ impl WorkerIds {
         }
         gateway.link = None;
         gateway.left_at = now;
+        self.away += 1;
         let ids = gateway.ids.len();
         self.away_ids += ids;
         self.left.push_back(Left { at: now, instance, ids });
@@ -347,6 +349,7 @@ impl WorkerIds {
 
     fn forget(&mut self, instance: InstanceId) {
         if let Some(gateway) = self.gateways.remove(&instance) {
+            self.away -= u32::from(gateway.link.is_none());
             for id in &gateway.ids {
                 self.holders.remove(id);
             }

@@ -50,7 +50,7 @@ impl TestBroker {
         };
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let ended = tokio::task::spawn_local(serve(config, listener, async {
+        let ended = tokio::task::spawn_local(serve(config, vec![listener], async {
             let _ = stopped.await;
         }));
         Self { address, stop, ended }

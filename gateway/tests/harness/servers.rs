@@ -39,7 +39,7 @@ pub fn bind() -> (TcpListener, SocketAddr) {
 pub fn broker() -> SocketAddr {
     let (listener, address) = bind();
     std::thread::spawn(move || {
-        let served = broker::serve(BrokerConfig::default(), listener, std::future::pending());
+        let served = broker::serve(BrokerConfig::default(), vec![listener], std::future::pending());
         System::new().block_on(served)
     });
     address
@@ -77,7 +77,7 @@ impl Gateway {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let ready = move || is_ready.send(()).expect("the test lives");
-            let served = campanile_gateway::serve(config, listener, ready, async {
+            let served = campanile_gateway::serve(config, vec![listener], ready, async {
                 let _ = stopped.await;
             });
             System::new().block_on(served).expect("the listener works");

@@ -3,6 +3,8 @@
 //! Each file of tests uses a part of it.
 #![allow(dead_code)]
 
+mod prefix;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -77,6 +79,18 @@ pub struct Page {
 pub async fn with_page(query: &str, check: impl AsyncFnOnce(&Page, &mut Up)) {
     let mut up = Up::start([SocketAddr::from(([127, 0, 0, 1], 0)); 3], directory()).await;
     with_page_of(&format!("http://{}/{query}", up.gateway), async |page| {
+        page.until_state("connected").await;
+        check(page, &mut up).await;
+    })
+    .await;
+}
+
+/// As [`with_page`], through a proxy that has the gateway below a path such as `/push`, and nothing
+/// elsewhere.
+pub async fn with_page_below(path: &'static str, check: impl AsyncFnOnce(&Page, &mut Up)) {
+    let mut up = Up::start([SocketAddr::from(([127, 0, 0, 1], 0)); 3], directory()).await;
+    let proxy = prefix::proxy(up.gateway, path).await;
+    with_page_of(&format!("http://{proxy}{path}/?group=news"), async |page| {
         page.until_state("connected").await;
         check(page, &mut up).await;
     })

@@ -255,7 +255,8 @@ pub fn handshake(path_and_query: &str) -> String {
 
 /// Connects, with a receive buffer of about so many bytes.
 pub async fn connect(gateway: SocketAddr, receive_bytes: Option<u32>) -> TcpStream {
-    let socket = TcpSocket::new_v4().expect("a socket");
+    let socket = if gateway.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+        .expect("a socket");
     if let Some(bytes) = receive_bytes {
         socket.set_recv_buffer_size(bytes).expect("a small buffer");
     }

@@ -65,10 +65,19 @@ impl SmallDisk {
         fs::remove_file(self.filler()).expect("it was filled");
     }
 
-    /// The file that fills it, seen from outside.
+    /// What is in a file of it.
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.seen_from_outside(name)).expect("a file")
+    }
+
+    /// The file that fills it.
     fn filler(&self) -> PathBuf {
+        self.seen_from_outside("filler")
+    }
+
+    fn seen_from_outside(&self, name: &str) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
-        root.join(self.path().trim_start_matches('/')).join("filler")
+        root.join(self.path().trim_start_matches('/')).join(name)
     }
 }
 

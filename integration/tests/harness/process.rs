@@ -51,12 +51,23 @@ impl Process {
         Self::run(&args.join(" "), command_in(program, args))
     }
 
-    /// Starts any program whose output is piped.
+    /// Starts a `campanile` whose standard error goes elsewhere: what it logs is not known here.
+    pub fn start_logging_to(args: &[&str], log: impl Into<Stdio>) -> Self {
+        let mut command = command(args);
+        command.stderr(log);
+        Self::run(&args.join(" "), command)
+    }
+
+    /// Starts any program. What it writes is noted where that is piped.
     pub fn run(name: &str, mut command: Command) -> Self {
         let mut child = command.spawn().expect("the program starts");
         let (sender, lines) = watch::channel(Vec::new());
-        note_lines(child.stdout.take().expect("piped"), sender.clone());
-        note_lines(child.stderr.take().expect("piped"), sender);
+        if let Some(output) = child.stdout.take() {
+            note_lines(output, sender.clone());
+        }
+        if let Some(log) = child.stderr.take() {
+            note_lines(log, sender);
+        }
         let name = format!("{name} {}", child.id());
         Self { name, child, lines }
     }

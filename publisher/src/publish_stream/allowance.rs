@@ -3,13 +3,14 @@
 use crate::budget::UsedUp;
 use crate::places::Places;
 
-/// How much is taken at once.
+/// How much is taken at once at most; a stream takes in advance no more than it uses already.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// What is taken and of no use at the moment.
+/// What is taken and of no use at the moment, and what is in use.
 #[derive(Debug, Default)]
 pub(super) struct Allowance {
     spare: usize,
+    used: usize,
 }
 
 impl Allowance {
@@ -20,7 +21,7 @@ impl Allowance {
     pub(super) fn take(&mut self, bytes: usize, places: &Places) -> Result<(), UsedUp> {
         if self.spare < bytes {
             let missing = bytes - self.spare;
-            let piece = missing.max(PIECE_BYTES);
+            let piece = missing.max(self.used.min(PIECE_BYTES));
             match places.grow(piece) {
                 Ok(()) => self.spare += piece,
                 Err(_) => {
@@ -30,12 +31,14 @@ impl Allowance {
             }
         }
         self.spare -= bytes;
+        self.used += bytes;
         Ok(())
     }
 
     /// Gives so much back; a part may be kept for what comes.
     pub(super) fn give_back(&mut self, bytes: usize, places: &Places) {
         self.spare += bytes;
+        self.used -= bytes;
         if self.spare > 2 * PIECE_BYTES {
             places.shrink(self.spare - PIECE_BYTES);
             self.spare = PIECE_BYTES;
@@ -72,7 +75,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(allowance.take(1_000, &places), Ok(()));
         }
-        assert_eq!(budget.used_bytes(), PIECE_BYTES);
+        assert_eq!(budget.used_bytes(), 4_000);
         assert_eq!(allowance.take(4 * PIECE_BYTES, &places), Ok(()));
         allowance.give_back(4 * PIECE_BYTES, &places);
         assert!(budget.used_bytes() < 3 * PIECE_BYTES);

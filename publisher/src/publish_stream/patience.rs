@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patience_ends_where_nothing_is_taken_and_not_where_nothing_is_sent() {
+    fn patience_ends_only_where_what_was_sent_is_not_taken() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let progress = Progress::default();

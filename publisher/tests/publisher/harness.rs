@@ -266,7 +266,7 @@ impl Publisher {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("bound");
         let (stop, stopped) = oneshot::channel::<()>();
-        let ended = spawn(serve(config, listener, async {
+        let ended = spawn(serve(config, vec![listener], async {
             let _ = stopped.await;
         }));
         Self { addr, stop: Some(stop), ended }

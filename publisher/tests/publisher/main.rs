@@ -3,6 +3,7 @@
 mod answers;
 mod batch;
 mod compression;
+mod connections;
 mod cors;
 mod counting;
 mod guard;

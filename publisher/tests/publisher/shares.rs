@@ -3,11 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use campanile_messages::{Content, ToBroker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
-use crate::harness::{Broker, DEADLINE, Publisher, accept, get, post};
+use crate::harness::{Act, Broker, DEADLINE, Publisher, accept, get, post, until};
 
 /// Nobody who is served well waits this long, even where much is compiled beside it.
 const SOON: Duration = Duration::from_secs(5);
@@ -135,6 +136,44 @@ async fn a_body_over_the_share_of_its_address_is_503_and_says_so() {
     first.send(&whole[whole.len() - 1..]).await;
     assert_eq!(first.answer().await.status, 200);
     assert_eq!(publisher.send(whole).await.status, 200);
+}
+
+#[actix::test]
+async fn sixteen_full_streams_leave_room_for_everybody() {
+    let broker = Broker::start(|message| match message {
+        ToBroker::Publish { content: Content::Text(text), .. } if text.starts_with("honest") => {
+            accept(message)
+        }
+        _ => Act::Nothing,
+    });
+    let publisher = Publisher::start_with(broker.addr, |config| {
+        config.max_content_bytes = 100_000;
+        config.max_batch_bytes = 100_000;
+        config.max_pending_bytes = 4_000_000;
+        config.confirm_limit = Duration::from_secs(60);
+    });
+    let handshake = "GET /stream HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let item = format!("{{\"content\":\"{}\"}}", "x".repeat(10_000));
+    let len = u16::try_from(item.len()).expect("a small item").to_be_bytes();
+    let frame = [&[0x81, 0xfe][..], &len, &[0; 4], item.as_bytes()].concat();
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        let mut stream = connect_from(2, publisher.addr).await;
+        stream.write_all(handshake.as_bytes()).await.expect("it is read");
+        assert_eq!(status(&mut stream).await, 101);
+        // More than the 500,000 bytes of a stream, which then is not read on.
+        for _ in 0..60 {
+            let _ = timeout(Duration::from_millis(20), stream.write_all(&frame)).await;
+        }
+        streams.push(stream);
+    }
+    // Nearly all that one address may have is taken.
+    until(|| broker.received().len() * 10_000 > 2_000_000).await;
+    for _ in 0..30 {
+        let honest = post("/", "", format!("honest{}", "x".repeat(90_000)));
+        assert_eq!(publisher.send(honest).await.status, 200);
+    }
 }
 
 #[actix::test]

@@ -726,3 +726,34 @@ fn a_head_has_all_that_was_accepted_and_nothing_that_is_staged() {
     let said = floor.hear(publisher, ToBroker::AskHead { number: 9 });
     assert_eq!(said, [send(publisher, head(9, 2))]);
 }
+
+#[test]
+fn a_broker_that_starts_remembers_for_as_long_as_was_left_and_no_longer() {
+    let mut earlier = Floor::on_disk();
+    let publisher = earlier.publisher();
+    earlier.hear(publisher, publish_as("a", 1, "hi"));
+    let changes = earlier.exchange.take_changes();
+    let secs = Duration::from_secs;
+    // Started again 100 s later, and 250 s later; the log keeps events for 300 s.
+    for (age, id_left, event_left) in [(100, 50, 200), (250, 0, 50)] {
+        let (events, ids) = (changes.events.clone(), changes.ids.clone());
+        let now = NOW + secs(age);
+        let mut floor = Floor::starting(|start| {
+            (start.keeps, start.durability, start.now) = (true, Durability::Disk, now);
+            (start.events, start.ids, start.log.head) = (events, ids, 1);
+            start.log.keep_until = now + RETURN_LIMIT;
+        });
+        let nano = Duration::from_nanos(1);
+        if id_left > 0 {
+            floor.tick(now + secs(id_left) - nano);
+            assert_eq!(floor.exchange.take_changes().forgotten_ids, []);
+        }
+        floor.tick(now + secs(id_left));
+        assert_eq!(floor.exchange.take_changes().forgotten_ids.len(), 1, "after {age} s");
+        floor.tick(now + secs(event_left) - nano);
+        assert_eq!(floor.exchange.log.tail(), 0);
+        floor.tick(now + secs(event_left));
+        assert_eq!(floor.exchange.log.tail(), 1, "after {age} s");
+        assert!(!floor.exchange.remembers());
+    }
+}

@@ -55,7 +55,7 @@ fn record(sequence: u64, len: usize) -> Record {
         audience: if sequence.is_multiple_of(3) { Audience::Everyone } else { group(sequence % 5) },
         except: sequence
             .is_multiple_of(4)
-            .then(|| Address { worker: WorkerId(sequence), connection: ConnectionId(7) }),
+            .then_some(Address { worker: WorkerId(sequence), connection: ConnectionId(7) }),
         content: Content::Binary(content.into()),
         publisher: InstanceId(sequence % 2),
         number: sequence,

@@ -215,18 +215,18 @@ fn ids_that_a_broker_without_a_disk_drew_do_not_move_the_counter() {
 fn no_id_is_given_out_that_is_not_reserved_on_disk() {
     let mut ids = counted(0);
     assert!(!ids.must_wait(MAX_WORKERS));
-    assert_eq!(ids.to_reserve(), None);
+    assert_eq!(ids.ids_to_reserve(), None);
     take(&mut ids, MAX_WORKERS, &[]).unwrap();
     take(&mut ids, MAX_WORKERS, &[]).unwrap();
     let up_to = 2 * u64::from(MAX_WORKERS) + RESERVED_IDS;
-    assert_eq!(ids.to_reserve(), Some(up_to));
-    assert_eq!(ids.to_reserve(), None, "it is under way");
+    assert_eq!(ids.ids_to_reserve(), Some(up_to));
+    assert_eq!(ids.ids_to_reserve(), None, "it is under way");
     take(&mut ids, MAX_WORKERS, &[]).unwrap();
     take(&mut ids, MAX_WORKERS, &[]).unwrap();
     assert!(ids.must_wait(1));
     ids.reserved(up_to);
     assert!(!ids.must_wait(MAX_WORKERS));
-    assert_eq!(ids.to_reserve(), Some(RESERVED_IDS * 2));
+    assert_eq!(ids.ids_to_reserve(), Some(RESERVED_IDS * 2));
 }
 
 #[test]
@@ -238,6 +238,6 @@ fn ids_that_are_used_up_are_refused_and_never_given_twice() {
         assert_eq!(take(&mut ids, 3, &[]), Err(InvalidWorkers::UsedUp));
         assert!(take(&mut ids, 2, &[]).is_ok());
         assert_eq!(take(&mut ids, 1, &[]), Err(InvalidWorkers::UsedUp));
-        assert_eq!(ids.to_reserve(), None);
+        assert_eq!(ids.ids_to_reserve(), None);
     }
 }

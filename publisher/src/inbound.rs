@@ -1,0 +1,349 @@
+//! A connection's requests, one at a time, made fit for actix-http. Pure.
+//!
+//! actix-http reads on while a request is under way, answers it with what it knows of the last one
+//! that it read (its version, its `Connection`, whether it is a HEAD), and answers what it cannot
+//! read without a word. So each request is read here first. Its head is checked as strictly, or more
+//! so, and written anew; it is passed on with its body when the one before has its answer. What
+//! cannot be answered as a request becomes one that is refused with a sentence.
+
+mod chunked;
+mod head;
+mod target;
+
+pub use head::{MAX_HEADERS, MAX_HEADERS_BYTES};
+pub use target::{MAX_TARGET_BYTES, REFUSED};
+
+use crate::ApiError;
+use chunked::Chunked;
+use head::Framing;
+
+/// How long a method may be. The longest that is registered has 17 letters.
+const MAX_METHOD_BYTES: usize = 32;
+
+/// What may wait while a request is under way. Past it, nothing is read.
+const MAX_WAITING_BYTES: usize = 8 << 10;
+
+/// Reads one connection's bytes as they come.
+#[derive(Debug, Default)]
+pub struct Inbound {
+    state: Reading,
+    /// Not passed on yet: at most a head, or [`MAX_WAITING_BYTES`], and what is read at once.
+    raw: Vec<u8>,
+    /// What the request that was passed on last is answered with, if it is known already.
+    refusal: Option<ApiError>,
+    /// Why the body under way will never be complete.
+    broken: Option<ApiError>,
+    /// Something that has come was not passed on, and will never be.
+    unread: bool,
+    /// The request under way is the last one.
+    closes: bool,
+}
+
+/// What the next byte belongs to.
+#[derive(Debug, Default)]
+enum Reading {
+    #[default]
+    RequestLine,
+    /// A target that is too long: dropped up to its end.
+    LongTarget {
+        method: Vec<u8>,
+    },
+    /// The rest of a head, whose request line is complete.
+    Headers {
+        line: Vec<u8>,
+        too_long: bool,
+        /// How much of the raw bytes has no end of a head in it.
+        seen: usize,
+    },
+    Length(u64),
+    Chunked(Chunked),
+    /// The next request, which waits for the answer to this one.
+    Answering,
+    /// Another protocol.
+    Websocket,
+    /// Nobody: what comes is dropped.
+    Over,
+}
+
+impl Inbound {
+    /// Adds what was read, and passes on to `output` what may be.
+    pub fn receive(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
+        self.raw.extend_from_slice(bytes);
+        self.pass_on(output);
+    }
+
+    /// The request under way has its answer.
+    pub fn answered(&mut self, output: &mut Vec<u8>) {
+        if matches!(self.state, Reading::Answering) {
+            self.state = if self.closes { Reading::Over } else { Reading::RequestLine };
+            self.pass_on(output);
+        }
+    }
+
+    /// Reads the body under way; returns how many of the bytes belong to it and may be passed on as
+    /// they are. The others are kept.
+    pub fn receive_body(&mut self, bytes: &[u8]) -> usize {
+        let taken = self.body(bytes);
+        self.raw.extend_from_slice(&bytes[taken..]);
+        if matches!(self.state, Reading::Over) {
+            self.drop_raw();
+        }
+        taken
+    }
+
+    /// Whether the next bytes belong to a body, or another protocol, from the first one on.
+    pub fn is_body(&self) -> bool {
+        let body =
+            matches!(self.state, Reading::Length(_) | Reading::Chunked(_) | Reading::Websocket);
+        body && self.raw.is_empty()
+    }
+
+    /// Whether there is room for more.
+    pub fn wants_more(&self) -> bool {
+        !matches!(self.state, Reading::Answering) || self.raw.len() < MAX_WAITING_BYTES
+    }
+
+    /// Whether a head has begun and is not complete.
+    pub fn is_in_head(&self) -> bool {
+        match self.state {
+            Reading::RequestLine => !self.raw.is_empty(),
+            Reading::LongTarget { .. } | Reading::Headers { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether nothing more is passed on.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, Reading::Over)
+    }
+
+    /// Whether something waits for the answer to the request under way.
+    pub fn has_waiting(&self) -> bool {
+        matches!(self.state, Reading::Answering) && !self.raw.is_empty() && !self.closes
+    }
+
+    /// Whether something that has come, or may still come, is never passed on.
+    pub fn leaves_unread(&self) -> bool {
+        self.unread
+    }
+
+    /// What the request that was passed on last is answered with, once.
+    pub fn take_refusal(&mut self) -> Option<ApiError> {
+        self.refusal.take()
+    }
+
+    /// Why the body under way will never be complete, once.
+    pub fn take_broken(&mut self) -> Option<ApiError> {
+        self.broken.take()
+    }
+
+    /// Ends the connection with an answer to what has come so far.
+    pub fn refuse(&mut self, error: ApiError, output: &mut Vec<u8>) {
+        let begun = match &self.state {
+            Reading::Headers { line, .. } => line,
+            Reading::LongTarget { method } => method,
+            _ => &self.raw,
+        };
+        // The answer to a HEAD has no body, whatever is wrong with it.
+        let method = if begun.starts_with(b"HEAD ") { "HEAD" } else { "GET" };
+        let request =
+            format!("{method} {REFUSED} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        output.extend_from_slice(request.as_bytes());
+        self.refusal = Some(error);
+        self.state = Reading::Over;
+        self.raw = Vec::new();
+        self.unread = true;
+    }
+
+    fn drop_raw(&mut self) {
+        self.unread |= !self.raw.is_empty();
+        self.raw = Vec::new();
+    }
+
+    fn pass_on(&mut self, output: &mut Vec<u8>) {
+        loop {
+            let goes_on = match &mut self.state {
+                Reading::RequestLine => self.request_line(output),
+                Reading::LongTarget { .. } => self.long_target(output),
+                Reading::Headers { .. } => self.headers(output),
+                Reading::Length(_) | Reading::Chunked(_) | Reading::Websocket => {
+                    let raw = std::mem::take(&mut self.raw);
+                    let taken = self.body(&raw);
+                    output.extend_from_slice(&raw[..taken]);
+                    self.raw.extend_from_slice(&raw[taken..]);
+                    taken < raw.len()
+                }
+                Reading::Answering => false,
+                Reading::Over => {
+                    self.drop_raw();
+                    false
+                }
+            };
+            if !goes_on {
+                if self.raw.is_empty() {
+                    // An idle connection must not keep the memory.
+                    self.raw = Vec::new();
+                }
+                return;
+            }
+        }
+    }
+
+    fn request_line(&mut self, output: &mut Vec<u8>) -> bool {
+        // Empty lines before a request line do not count (RFC 9112, 2.2).
+        let begin = self.raw.iter().position(|byte| !b"\r\n".contains(byte));
+        self.raw.drain(..begin.unwrap_or(self.raw.len()));
+        let looked_at = &self.raw[..self.raw.len().min(MAX_METHOD_BYTES + 1)];
+        let method_len = looked_at
+            .iter()
+            .position(|&byte| !byte.is_ascii_alphanumeric() && !b"!#$%&'*+-.^_`|~".contains(&byte));
+        match method_len {
+            None if looked_at.len() > MAX_METHOD_BYTES => return self.not_http(output),
+            None => return false,
+            Some(at) if at == 0 || self.raw[at] != b' ' => return self.not_http(output),
+            Some(_) => {}
+        }
+        let target_at = method_len.unwrap_or_default() + 1;
+        let rest = &self.raw[target_at..];
+        let line_end = rest.iter().position(|&byte| byte == b'\n');
+        let target_len = rest.iter().position(|byte| b" \n".contains(byte)).unwrap_or(rest.len());
+        if target_len > MAX_TARGET_BYTES {
+            let method = self.raw[..target_at].to_vec();
+            self.raw.drain(..target_at + target_len);
+            self.state = Reading::LongTarget { method };
+            return true;
+        }
+        let Some(line_end) = line_end else {
+            return match rest.len() > target_len + MAX_METHOD_BYTES {
+                true => self.not_http(output),
+                false => false,
+            };
+        };
+        let mut line = self.raw[..target_at].to_vec();
+        target::escape(&rest[..target_len], &mut line);
+        let too_long = line.len() - target_at > MAX_TARGET_BYTES;
+        if too_long {
+            line.truncate(target_at);
+            line.extend_from_slice(REFUSED.as_bytes());
+        }
+        line.extend_from_slice(&rest[target_len..=line_end]);
+        self.raw.drain(..=target_at + line_end);
+        self.state = Reading::Headers { line, too_long, seen: 0 };
+        true
+    }
+
+    fn long_target(&mut self, output: &mut Vec<u8>) -> bool {
+        let Some(end) = self.raw.iter().position(|byte| b" \n".contains(byte)) else {
+            self.raw.clear();
+            return false;
+        };
+        self.raw.drain(..end);
+        let Some(line_end) = self.raw.iter().position(|&byte| byte == b'\n') else {
+            return self.raw.len() > MAX_METHOD_BYTES && self.not_http(output);
+        };
+        let Reading::LongTarget { method } = std::mem::take(&mut self.state) else { return false };
+        let mut line = method;
+        line.extend_from_slice(REFUSED.as_bytes());
+        line.extend(self.raw.drain(..=line_end));
+        self.state = Reading::Headers { line, too_long: true, seen: 0 };
+        true
+    }
+
+    fn headers(&mut self, output: &mut Vec<u8>) -> bool {
+        let Reading::Headers { line, too_long, seen } = &mut self.state else { return false };
+        let Some(end) = end_of_headers(&self.raw, seen) else {
+            if self.raw.len() > MAX_HEADERS_BYTES {
+                self.refuse(head::too_large(), output);
+            }
+            return false;
+        };
+        if end > MAX_HEADERS_BYTES {
+            self.refuse(head::too_large(), output);
+            return false;
+        }
+        let too_long = *too_long;
+        let mut bytes = std::mem::take(line);
+        bytes.extend_from_slice(&self.raw[..end]);
+        match head::read(&bytes) {
+            Ok(read) => {
+                self.raw.drain(..end);
+                output.extend_from_slice(&read.bytes);
+                self.closes = read.closes;
+                self.refusal = read.refusal;
+                if too_long {
+                    self.refusal = Some(ApiError::UrlTooLong { max_bytes: MAX_TARGET_BYTES });
+                }
+                self.state = match read.framing {
+                    Framing::Length(0) => Reading::Answering,
+                    Framing::Length(length) => Reading::Length(length),
+                    Framing::Chunked => Reading::Chunked(Chunked::default()),
+                    Framing::Websocket => Reading::Websocket,
+                };
+                !self.raw.is_empty()
+            }
+            Err(error) => {
+                self.state = Reading::Headers { line: bytes, too_long, seen: 0 };
+                self.refuse(error, output);
+                false
+            }
+        }
+    }
+
+    /// How many of the bytes belong to the body; a body that is complete is behind.
+    fn body(&mut self, bytes: &[u8]) -> usize {
+        match &mut self.state {
+            Reading::Length(left) => {
+                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= taken as u64;
+                if *left == 0 {
+                    self.state = Reading::Answering;
+                }
+                taken
+            }
+            Reading::Chunked(chunked) => match chunked.read(bytes) {
+                Ok(taken) => {
+                    if chunked.is_over() {
+                        self.state = Reading::Answering;
+                    }
+                    taken
+                }
+                Err((taken, reason)) => {
+                    self.broken = Some(ApiError::BrokenBody { reason: reason.into() });
+                    self.state = Reading::Over;
+                    self.unread = true;
+                    taken
+                }
+            },
+            Reading::Websocket => bytes.len(),
+            _ => 0,
+        }
+    }
+
+    fn not_http(&mut self, output: &mut Vec<u8>) -> bool {
+        let reason = "its first line is not one of HTTP/1".to_owned();
+        self.refuse(ApiError::NotHttp { reason }, output);
+        false
+    }
+}
+
+/// Where the headers end, behind their empty line. `seen` is where to go on looking.
+fn end_of_headers(bytes: &[u8], seen: &mut usize) -> Option<usize> {
+    if bytes.starts_with(b"\n") {
+        return Some(1);
+    }
+    if bytes.starts_with(b"\r\n") {
+        return Some(2);
+    }
+    let from = *seen;
+    *seen = bytes.len().saturating_sub(2);
+    let ends = |at: usize| match bytes.get(at + 1..) {
+        Some([b'\n', ..]) => Some(at + 2),
+        Some([b'\r', b'\n', ..]) => Some(at + 3),
+        _ => None,
+    };
+    let line_ends = bytes[from..].iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    line_ends.map(|(at, _)| from + at).find_map(ends)
+}
+
+#[cfg(test)]
+mod tests;

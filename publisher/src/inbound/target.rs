@@ -1,0 +1,84 @@
+//! The target of a request line, made fit for the crate `http`. Pure.
+
+/// How long a target may be, escaped. Less than the 65,534 bytes of the crate `http`.
+pub const MAX_TARGET_BYTES: usize = 60 << 10;
+
+/// Stands for a target that is refused. No caller's target reads like this: its `|` is escaped.
+pub const REFUSED: &str = "/|";
+
+/// The schemes of an absolute target, in lower case. Those of websockets are what some clients write.
+const SCHEMES: [&str; 4] = ["http://", "https://", "ws://", "wss://"];
+
+/// Escapes what people type and URLs do not allow. `curl 'http://host:4237/?content=안녕'` sends raw
+/// UTF-8.
+pub fn escape(raw: &[u8], escaped: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for &byte in raw {
+        // A `#` would end the URL, and what stands behind it would be lost in silence.
+        if byte.is_ascii() && !b"\"#<>\\^`{|}".contains(&byte) {
+            escaped.push(byte);
+        } else {
+            let digits = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+            escaped.extend_from_slice(&[b'%', digits[0], digits[1]]);
+        }
+    }
+}
+
+/// The path and query of a target, which may begin with a scheme in any case and an authority
+/// (RFC 9112, 3.2.2), as two parts that follow each other; `None` for a target that has none.
+pub fn origin_form(target: &str) -> Option<(&str, &str)> {
+    if target.starts_with('/') || target == "*" {
+        return Some(("", target));
+    }
+    let rest = SCHEMES.iter().find_map(|scheme| {
+        let begins = target.get(..scheme.len())?.eq_ignore_ascii_case(scheme);
+        begins.then(|| &target[scheme.len()..])
+    })?;
+    match rest.find(['/', '?']) {
+        Some(0) => None,
+        None if rest.is_empty() => None,
+        Some(at) if rest.as_bytes()[at] == b'/' => Some(("", &rest[at..])),
+        Some(at) => Some(("/", &rest[at..])),
+        None => Some(("", "/")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_urls_do_not_allow_is_escaped_and_the_rest_is_as_it_was() {
+        let text = |raw: &str| {
+            let mut escaped = Vec::new();
+            escape(raw.as_bytes(), &mut escaped);
+            String::from_utf8(escaped).expect("a text")
+        };
+        assert_eq!(text("/?content=é"), "/?content=%C3%A9");
+        assert_eq!(text("/?a={\"b\"}#c|"), "/?a=%7B%22b%22%7D%23c%7C");
+        let plain = "/?a=%20+~!$&'()*,;=:@[]-._";
+        assert_eq!(text(plain), plain);
+    }
+
+    #[test]
+    fn a_target_may_name_its_host_by_a_scheme_in_any_case() {
+        for (target, path) in [
+            ("/?a=http://b", Some("/?a=http://b")),
+            ("*", Some("*")),
+            ("HTTP://h/?content=a", Some("/?content=a")),
+            ("http://h:1", Some("/")),
+            ("wS://h?content=/", Some("/?content=/")),
+            ("https://[::1]:80/a", Some("/a")),
+            ("http://", None),
+            ("http:///a", None),
+            ("ftp://h/", None),
+            ("h:80", None),
+            ("*?a", None),
+            ("", None),
+            ("안녕://", None),
+        ] {
+            let read = origin_form(target).map(|(slash, rest)| format!("{slash}{rest}"));
+            assert_eq!(read.as_deref(), path, "{target}");
+        }
+    }
+}
