@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use campanile_channel::broker::log::{Log, Opening};
 use campanile_channel::broker::record::{Record, Trim};
+use campanile_messages::link::Want;
 use campanile_messages::{Audience, Content, GroupName, InstanceId};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -131,9 +132,9 @@ fn read(criterion: &mut Criterion) {
         });
     });
     let log = full(10, 64);
-    let audience = record(1, 10, 0).audience;
+    let want = Want { since: 0, audiences: vec![record(1, 10, 0).audience] };
     benches.bench_function("of a group, its last 1000 events", |bencher| {
-        bencher.iter(|| log.past(black_box(&audience), MISSED * 128));
+        bencher.iter(|| log.past(black_box(&want), MISSED * 128));
     });
 }
 

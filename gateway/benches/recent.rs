@@ -74,9 +74,11 @@ fn missed(criterion: &mut Criterion) {
         let audiences: Vec<_> = (0..groups).map(|number| audience(number, groups)).collect();
         let id = BenchmarkId::new("100 events", format!("of {groups} groups"));
         benches.bench_function(id, |bencher| {
-            bencher.iter(|| match recent.missed(black_box(MANY - MISSED), &audiences) {
-                Missed::Events(events) => events,
-                other => panic!("{other:?}"),
+            bencher.iter(|| {
+                match recent.missed(black_box(MANY - MISSED), &audiences, usize::MAX) {
+                    Missed::Events(events) => events,
+                    other => panic!("{other:?}"),
+                }
             });
         });
     }

@@ -28,7 +28,7 @@ fn worker(connections: usize, groups_each: usize, in_lobby: usize) -> Subscripti
         let groups = own.map(group).chain(lobby).collect();
         subscriptions.attach(ConnectionId(id), groups, None, id, id);
     }
-    subscriptions.confirm(u64::MAX);
+    subscriptions.confirm(u64::MAX, usize::MAX);
     subscriptions
 }
 
@@ -84,7 +84,7 @@ fn visits(criterion: &mut Criterion) {
                 number += 1;
                 let (id, groups) = (ConnectionId(number), black_box(&groups).clone());
                 black_box(subscriptions.attach(id, groups, None, number, number));
-                black_box(subscriptions.confirm(number));
+                black_box(subscriptions.confirm(number, usize::MAX));
                 subscriptions.detach(id)
             });
         });

@@ -223,7 +223,7 @@ async fn nobody_is_watched_whom_the_tests_do_not_know() {
         };
         let is_counted = |name: &String| name.starts_with("publisher's worker ");
         let unknown: Vec<_> = subject.names().into_iter().filter(|n| !is_known(n)).collect();
-        assert!(unknown.iter().all(|name| is_counted(name)), "{service:?}: {unknown:?}");
+        assert!(unknown.iter().all(is_counted), "{service:?}: {unknown:?}");
     }
 }
 

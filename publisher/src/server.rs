@@ -155,9 +155,6 @@ fn listen(
     let workers = Arc::new(workers);
     // As `actix_web::HttpServer` does it, save for the stream in between.
     let serve = move || {
-        // This runs on the thread of each worker, once per listener.
-        let worker = workers.fetch_add(1, Relaxed);
-        actix::spawn(attest(watchdog.watch(format!("publisher's worker {worker}"))));
         let stopping = stopping.clone();
         let app = app().into_factory().map_err(|error: actix_web::Error| error.error_response());
         let http = HttpService::build()
@@ -192,8 +189,16 @@ fn listen(
         .disable_signals()
         // `run` keeps the exact limit; this one, in whole seconds, must not be shorter.
         .shutdown_timeout(config.shutdown_limit.as_secs() + 1);
-    for listener in listeners {
-        server = server.listen("push", listener, serve.clone())?;
+    for (number, listener) in listeners.into_iter().enumerate() {
+        let (serve, watchdog, workers) = (serve.clone(), watchdog.clone(), workers.clone());
+        server = server.listen("push", listener, move || {
+            // This runs on the thread of each worker, once for each listener.
+            if number == 0 {
+                let worker = workers.fetch_add(1, Relaxed);
+                actix::spawn(attest(watchdog.watch(format!("publisher's worker {worker}"))));
+            }
+            serve()
+        })?;
     }
     Ok(server.run())
 }
