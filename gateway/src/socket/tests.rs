@@ -28,8 +28,8 @@ impl Jammed {
         let mut full = 0;
         while full < 5 {
             match stream.write(&[0; 4_096]) {
-                Ok(_) => full = 0,
-                Err(_) => {
+                Ok(1..) => full = 0,
+                _ => {
                     full += 1;
                     std::thread::sleep(Duration::from_millis(10));
                 }
