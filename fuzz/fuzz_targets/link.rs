@@ -10,8 +10,8 @@ use campanile_messages::frame::{
 };
 use campanile_messages::link::{Gap, Tally, Ticket, Want};
 use campanile_messages::{
-    Address, Audience, ConnectionId, Content, DecodeError, EncodedFrame, Event, FromBroker, GroupName,
-    IdempotencyKey, Position, ToBroker, WorkerId,
+    Address, Audience, ConnectionId, Content, DecodeError, EncodedFrame, Event, FromBroker,
+    GroupName, IdempotencyKey, Position, ToBroker, WorkerId,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -86,7 +86,12 @@ fn made_up(data: &[u8]) {
         },
         FromBroker::Fetched { number: number(), served: small(number()) },
         FromBroker::Head { number: number(), head: position },
-        FromBroker::Event(Event { sequence: number(), audience: audience.clone(), except, content }),
+        FromBroker::Event(Event {
+            sequence: number(),
+            audience: audience.clone(),
+            except,
+            content,
+        }),
         FromBroker::Count { ticket, sequence: number(), within_millis: small(number()) },
         FromBroker::Counted { number: number(), tally },
     ] {
