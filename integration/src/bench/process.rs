@@ -25,7 +25,8 @@ impl Process {
     pub fn start(arguments: &[&str]) -> anyhow::Result<Self> {
         let name = arguments.join(" ");
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("bench-part").args(arguments);
+        let id = std::process::id().to_string();
+        command.args(["bench-part", "--ends-with", &id]).args(arguments);
         // What is set for a cluster that runs here is not meant for this one.
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("CAMPANILE_") {

@@ -12,12 +12,16 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use anyhow::ensure;
 use clap::{Args, Subcommand};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 /// A process of a benchmark.
 #[derive(Debug, Args)]
 pub struct PartArgs {
+    /// The process of the benchmark, with which this one ends
+    #[arg(long, value_name = "ID")]
+    ends_with: i32,
     #[command(subcommand)]
     part: Part,
 }
@@ -45,8 +49,13 @@ enum Part {
 }
 
 /// Runs the part, until its benchmark ends, however that ends.
-pub fn run(PartArgs { part }: PartArgs) -> anyhow::Result<()> {
+///
+/// # Errors
+/// If the benchmark has ended before this process could ask to end with it, or the part fails.
+pub fn run(PartArgs { ends_with, part }: PartArgs) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    let parent = getppid().map(Pid::as_raw_nonzero).map(i32::from);
+    ensure!(parent == Some(ends_with), "the benchmark {ends_with} has ended");
     match part {
         Part::Websockets => websockets::serve()?,
         Part::Echo { joined } => echo::serve(joined)?,
