@@ -311,16 +311,20 @@ impl Drop for KernelWait<'_> {
 
 /// Lets an actor beat for as long as it is polled: call it in `started`. An actor that waits inside
 /// `ctx.wait` is not polled, so it does not beat, and must not wait there for longer than moments.
+/// One that nobody can reach any more ends, as it would without this.
 pub fn attend<A>(ctx: &mut Context<A>, pulse: Pulse)
 where
     A: Actor<Context = Context<A>>,
 {
     pulse.beat();
-    ctx.run_interval(BEAT, move |_, _ctx| {
+    ctx.run_interval(BEAT, move |_, ctx| {
+        if !ctx.connected() {
+            return ctx.stop();
+        }
         if let Some(watched) = &pulse.0 {
             watched.sign.beat();
             #[cfg(feature = "sabotage")]
-            watched.sign.wish.perform_in_actor(&watched.name, _ctx);
+            watched.sign.wish.perform_in_actor(&watched.name, ctx);
         }
     });
 }
