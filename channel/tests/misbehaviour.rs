@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use campanile_channel::broker::BrokerConfig;
 use campanile_messages::frame::{MAX_FRAME_BYTES, encode_hello};
-use campanile_messages::link::Role;
+use campanile_messages::link::{PROTOCOL_VERSION, Role};
 use campanile_messages::{Audience, Content, Hello, InstanceId, ToBroker};
 use harness::{PUBLISHER, Peer, TestBroker, publish, within};
 use socket2::{Domain, Socket, Type};
@@ -76,7 +76,9 @@ async fn a_peer_of_another_version_is_told_both_versions() {
     let mut frame = hello(PUBLISHER);
     frame[14] = 9;
     let reason = town.refusal(&frame).await;
-    assert_eq!(reason, "the peer speaks version 9 of the link protocol, this side 2");
+    let ours =
+        format!("the peer speaks version 9 of the link protocol, this side {PROTOCOL_VERSION}");
+    assert_eq!(reason, ours);
     town.assert_undisturbed().await;
 }
 

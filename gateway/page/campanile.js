@@ -326,6 +326,8 @@ export class Campanile {
       if (this.#isLate) this.#nextUrl();
       this.#failures = 0;
       this.#open();
+      // It is new: the next of the events that come together must not shorten it.
+      this.#isHurried = true;
     } else if (this.#socket && !this.#isHurried) {
       this.#isHurried = true;
       this.#send({ type: 'ping' });

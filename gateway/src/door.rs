@@ -145,7 +145,7 @@ impl Door {
             "/" if is_websocket => {
                 let upgrade = Upgrade::check(head)?;
                 origin::check_host(head, allow_hosts, self.listens_on)?;
-                origin::check_websocket(head, allow_origins, self.listens_on)?;
+                origin::check_websocket(head, allow_origins, allow_hosts, self.listens_on)?;
                 let wish = Wish::read(&head.query, self.accepted(upgrade.protocol))?;
                 if wish.since.is_some() && upgrade.protocol == Protocol::Plain {
                     return Err(Refusal::bad(

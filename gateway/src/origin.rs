@@ -1,7 +1,8 @@
 //! Which web pages may do what at a gateway: the headers `Host` and `Origin`. Pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use campanile_messages::hosts::Host;
 use campanile_messages::{AllowHosts, AllowOrigins};
 
 use crate::head::Head;
@@ -53,17 +54,20 @@ pub fn check_host(head: &Head, allowed: &AllowHosts, listens_on: IpAddr) -> Resu
 }
 
 /// Refuses a websocket that a page opens whose origin is not in the list of `--allow-origin`. Without
-/// such a list any page may; so may the gateway's own page, and a client without an origin always.
+/// such a list any page may; so may a client without an origin always, and the gateway's own page
+/// under an address, a loopback name or one of `--allow-host`: any other name could be a stranger's
+/// that was made to point here.
 ///
 /// # Errors
 /// 403.
 pub fn check_websocket(
     head: &Head,
     allowed: &AllowOrigins,
+    allowed_hosts: &AllowHosts,
     listens_on: IpAddr,
 ) -> Result<(), Refusal> {
     let may = |origin: &&str| {
-        allowed.allowed(origin, listens_on).is_some() || is_origin_of_host(origin, head)
+        allowed.allowed(origin, listens_on).is_some() || is_own(origin, head, allowed_hosts)
     };
     match head.all("origin").find(|origin| !may(origin)) {
         Some(origin) if *allowed != AllowOrigins::Local => Err(Refusal::forbidden(
@@ -77,10 +81,13 @@ pub fn check_websocket(
     }
 }
 
-/// Whether a page comes from where the request goes.
-fn is_origin_of_host(origin: &str, head: &Head) -> bool {
+/// Whether a page comes from where the request goes, under a name that only this gateway can have.
+fn is_own(origin: &str, head: &Head, allowed_hosts: &AllowHosts) -> bool {
     let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    authority.zip(head.one("host")).is_some_and(|(page, host)| page.eq_ignore_ascii_case(host))
+    let (Some(page), Some(host)) = (authority, head.one("host")) else { return false };
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let is_address = Host::read(host).is_some_and(|host| host.is_address());
+    page.eq_ignore_ascii_case(host) && (is_address || allowed_hosts.admits([host], loopback))
 }
 
 fn shorten(text: &str) -> String {
@@ -89,8 +96,6 @@ fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
     const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -154,7 +159,7 @@ mod tests {
     fn websockets_follow_the_list_of_origins_where_there_is_one() {
         let only: AllowOrigins = "https://a.example".parse().expect("a list");
         let may = |allowed: &AllowOrigins, lines: &str| {
-            check_websocket(&head("/", lines), allowed, LOOPBACK).is_ok()
+            check_websocket(&head("/", lines), allowed, &AllowHosts::default(), LOOPBACK).is_ok()
         };
         let evil = "Host: h:1\r\nOrigin: https://evil.example\r\n";
         assert!(may(&AllowOrigins::Local, evil), "no list is set");
@@ -163,7 +168,11 @@ mod tests {
         assert!(!may(&AllowOrigins::Only(vec![]), evil));
         assert!(may(&only, "Host: h:1\r\n"));
         assert!(may(&only, "Host: h:1\r\nOrigin: https://a.example\r\n"));
-        assert!(may(&only, "Host: h:1\r\nOrigin: http://h:1\r\n"), "its own page");
+        for own in ["10.0.0.5:1", "localhost:1", "[::1]:1"] {
+            assert!(may(&only, &format!("Host: {own}\r\nOrigin: http://{own}\r\n")), "{own}");
+        }
+        let rebound = "Host: evil.example:1\r\nOrigin: http://evil.example:1\r\n";
+        assert!(!may(&only, rebound), "a name that was made to point here");
         for origin in ["null", "", "http://h", "http://h:1/", "http://h:1.evil.example", "h:1"] {
             assert!(!may(&only, &format!("Host: h:1\r\nOrigin: {origin}\r\n")), "{origin}");
         }

@@ -134,8 +134,9 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown, watchdog: Watchdog) -> an
 
     let supervised = async {
         let announced = async {
-            if is_ready.await.is_ok() {
-                announce(addresses, storage.as_ref());
+            tokio::select! {
+                Ok(()) = is_ready => announce(addresses, storage.as_ref()),
+                () = shutdown.clone().begun() => return,
             }
             shutdown.begun().await;
         };

@@ -8,18 +8,22 @@ use std::io;
 use std::process::exit;
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use campanile_channel::Pulse;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tracing::info;
 
 use crate::logging::last_words;
 
 /// The exit code of a process that did not end by itself in time.
 const NOT_IN_TIME: i32 = 1;
+
+/// How often a limit is looked for that was not set when the signal came.
+const LOOK_FOR_LIMIT: Duration = Duration::from_millis(100);
 
 /// Tells any number of parts that the process is to end. Clones are the same.
 #[derive(Debug, Clone)]
@@ -131,11 +135,17 @@ impl Stops {
         let (_, name) = self.next().await;
         info!(signal = name, "shutting down; a second signal ends at once");
         trigger.pull();
-        let limit = limit.get().copied();
+        let begun = Instant::now();
         let over = async {
-            match limit {
-                Some(limit) => tokio::time::sleep(limit).await,
-                None => std::future::pending().await,
+            // The limit may be set only after the signal came.
+            loop {
+                match limit.get() {
+                    Some(&limit) => {
+                        sleep(limit.saturating_sub(begun.elapsed())).await;
+                        return limit;
+                    }
+                    None => sleep(LOOK_FOR_LIMIT).await,
+                }
             }
         };
         tokio::select! {
@@ -143,8 +153,7 @@ impl Stops {
                 last_words(&format!("ended at once by a second signal, {name}"));
                 exit(128 + number)
             }
-            () = over => {
-                let limit = limit.unwrap_or_default();
+            limit = over => {
                 last_words(&format!("not everything has ended within {limit:?}, the rest is given up"));
                 exit(NOT_IN_TIME)
             }

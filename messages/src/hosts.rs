@@ -80,6 +80,11 @@ enum Name {
 }
 
 impl Host {
+    /// Whether it is an address and not a name.
+    pub fn is_address(&self) -> bool {
+        matches!(self.name, Name::Ip(_))
+    }
+
     /// Reads `name`, `name:port`, and the same with an address instead of the name, an IPv6 one in
     /// brackets. `None` for anything else.
     pub fn read(text: &str) -> Option<Self> {

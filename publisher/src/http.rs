@@ -155,11 +155,7 @@ impl Front {
     fn read_get(&self, request: &HttpRequest, reserved: &mut Reserved) -> Result<Push, ApiError> {
         encoding(request)?;
         let key = idempotency_key(request)?;
-        let headers = request.headers();
-        let announced = content_length(request);
-        if announced.is_some_and(|len| len > 0) || headers.contains_key(header::TRANSFER_ENCODING) {
-            return Err(ApiError::BodyOfGet);
-        }
+        refuse_body(request)?;
         let push = from_query(query(request), self.config.max_content_bytes)?.with_key(key)?;
         reserved.grow(push.content.as_bytes().len())?;
         Ok(push)
@@ -196,6 +192,15 @@ impl Front {
         // not answered so long after its own limits hangs.
         let answered = timeout(limit, answered).await.ok().and_then(Result::ok);
         answered.unwrap_or(Err(ApiError::PublisherEnded))
+    }
+}
+
+/// Refuses the body of a GET, which nobody would read.
+fn refuse_body(request: &HttpRequest) -> Result<(), ApiError> {
+    let has_length = content_length(request).is_some_and(|len| len > 0);
+    match has_length || request.headers().contains_key(header::TRANSFER_ENCODING) {
+        true => Err(ApiError::BodyOfGet),
+        false => Ok(()),
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Inbound {
     unread: bool,
     /// The request under way is the last one.
     closes: bool,
+    /// The request under way has its answer, and its body has not ended.
+    is_answered_early: bool,
 }
 
 /// What the next byte belongs to.
@@ -76,9 +78,14 @@ impl Inbound {
 
     /// The request under way has its answer.
     pub fn answered(&mut self, output: &mut Vec<u8>) {
-        if matches!(self.state, Reading::Answering) {
-            self.state = if self.closes { Reading::Over } else { Reading::RequestLine };
-            self.pass_on(output);
+        match self.state {
+            Reading::Answering => {
+                self.state = if self.closes { Reading::Over } else { Reading::RequestLine };
+                self.pass_on(output);
+            }
+            // Its body was of no use. Nothing that comes behind it is passed on.
+            Reading::Length(_) | Reading::Chunked(_) => self.is_answered_early = true,
+            _ => {}
         }
     }
 
@@ -303,14 +310,14 @@ impl Inbound {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= taken as u64;
                 if *left == 0 {
-                    self.state = Reading::Answering;
+                    self.state = self.behind_body();
                 }
                 taken
             }
             Reading::Chunked(chunked) => match chunked.read(bytes) {
                 Ok(taken) => {
                     if chunked.is_over() {
-                        self.state = Reading::Answering;
+                        self.state = self.behind_body();
                     }
                     taken
                 }
@@ -324,6 +331,10 @@ impl Inbound {
             Reading::Websocket => bytes.len(),
             _ => 0,
         }
+    }
+
+    fn behind_body(&self) -> Reading {
+        if self.is_answered_early { Reading::Over } else { Reading::Answering }
     }
 
     fn not_http(&mut self, output: &mut Vec<u8>) -> bool {

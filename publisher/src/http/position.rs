@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::Front;
+use super::{Front, refuse_body};
 use crate::courier::AskHead;
 use crate::shown::Shown;
 use crate::{ApiError, reply};
@@ -20,6 +20,7 @@ impl Front {
             let (query, path) = (Shown::from(query.as_bytes()), "/position");
             return Err(ApiError::NoQuery { query, path });
         }
+        refuse_body(request)?;
         let (answer, answered) = oneshot::channel();
         self.courier.do_send(AskHead { answer });
         // Only a courier that is gone drops a caller, and only one that hangs does not answer.

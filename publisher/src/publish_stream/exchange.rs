@@ -26,6 +26,9 @@ const WRITE_BYTES: usize = 64 << 10;
 /// The room that a message needs beside its content.
 const FIELDS_BYTES: usize = 4 << 10;
 
+/// What an item that is refused counts until its answer was taken: the longest sentences are shorter.
+const REFUSED_BYTES: usize = 512;
+
 /// How much one stream may have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
@@ -230,7 +233,9 @@ impl Exchange {
         match counted {
             Ok((push, cost)) => turn.pushes.push((push, self.places.place(self.order.open(cost)))),
             Err(error) => {
-                let number = self.order.open(0);
+                // What it is answered takes room, too, if there is any.
+                let has_room = self.allowance.take(REFUSED_BYTES, &self.places).is_ok();
+                let number = self.order.open(if has_room { REFUSED_BYTES } else { 0 });
                 self.order.answer(number, Err(error));
             }
         }
