@@ -310,21 +310,24 @@ impl Drop for KernelWait<'_> {
 }
 
 /// Lets an actor beat for as long as it is polled: call it in `started`. An actor that waits inside
-/// `ctx.wait` is not polled, so it does not beat, and must not wait there for longer than moments.
-/// One that nobody can reach any more ends, as it would without this.
+/// `ctx.wait` is not polled, so it does not beat, and must not wait there for longer than moments. The
+/// beats do not keep an actor that has lost its last address.
 pub fn attend<A>(ctx: &mut Context<A>, pulse: Pulse)
 where
     A: Actor<Context = Context<A>>,
 {
+    if pulse.0.is_none() {
+        return;
+    }
     pulse.beat();
     ctx.run_interval(BEAT, move |_, ctx| {
-        if !ctx.connected() {
-            return ctx.stop();
-        }
         if let Some(watched) = &pulse.0 {
             watched.sign.beat();
             #[cfg(feature = "sabotage")]
             watched.sign.wish.perform_in_actor(&watched.name, ctx);
+        }
+        if !ctx.connected() {
+            ctx.stop();
         }
     });
 }
@@ -449,6 +452,16 @@ mod tests {
         Watched(watchdog).start().do_send(Do::Panic);
         let line = tokio::time::timeout(DEADLINE, end.recv()).await.unwrap().unwrap();
         assert!(line.starts_with("actor panicked, so this process ends"), "{line}");
+    }
+
+    #[actix::test]
+    async fn the_beats_do_not_keep_an_actor_without_an_address() {
+        let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
+        // Dropped with the last who could be watched, so with the actor.
+        let end_with = move |line: &str| drop(ended.send(line.to_owned()));
+        drop(Watched(Watchdog::start(end_with).unwrap()).start());
+        let line = tokio::time::timeout(DEADLINE, end.recv()).await.unwrap();
+        assert_eq!(line, None);
     }
 
     #[actix::test]

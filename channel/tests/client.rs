@@ -7,10 +7,9 @@ mod harness;
 use std::future::pending;
 
 use actix::prelude::*;
-use campanile_channel::Outbound;
 use campanile_channel::broker::BrokerConfig;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received, hold};
-use campanile_channel::watchdog::Watchdog;
+use campanile_channel::{Outbound, Watchdog};
 use campanile_messages::frame::{decode_hello, encode_welcome};
 use campanile_messages::link::{Gap, InterestChange, Role, Welcome};
 use campanile_messages::{
@@ -49,7 +48,8 @@ impl Bridge {
     ) -> (Addr<Self>, UnboundedReceiver<Told>) {
         let (told, facts) = unbounded_channel();
         let bridge = Self { held: vec![], cursor: None, outbound: None, told }.start();
-        actix::spawn(hold(bridge.clone(), address, 1 << 20, Watchdog::none().watch("link"), ready));
+        let pulse = Watchdog::none().watch("link");
+        actix::spawn(hold(bridge.clone(), address, 1 << 20, pulse, ready));
         (bridge, facts)
     }
 
