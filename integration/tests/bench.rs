@@ -45,6 +45,8 @@ fn every_scenario_measures_something_and_is_told_as_json_and_as_plots() {
         "frame out, p50",
         "publish stream in MessagePack, on disk",
         "CPU per client that comes back",
+        "until 200 clients that were sent away are back",
+        "CPU of the gateway per client that was sent away",
         "readers while 1 % do not read",
     ] {
         assert!(found(&report, what) > 0.0, "{what}: {report}");

@@ -10,7 +10,7 @@ use crate::units::{HostPort, count};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without --publisher or --url it starts a cluster of its own, each part a process, on loopback.\n\
-groups, latency, publish and resume are measured with such a one only, burst not with --url.\n\n\
+groups, latency, publish, resume and return are measured with such a one only, burst not with --url.\n\n\
 Examples:\n  \
 campanile bench --plots docs\n  \
 campanile bench --only broadcasts,idle --quick\n  \
@@ -80,6 +80,8 @@ pub enum Scenario {
     Publish,
     /// Clients that come back together
     Resume,
+    /// Clients that were sent away because the broker was gone, and come back when it does
+    Return,
     /// What clients that do not read cost the others
     Slow,
 }

@@ -1,5 +1,8 @@
 //! Many clients on one thread: they connect, listen, answer pings, and check what they hear.
 
+mod returns;
+
+use std::io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -11,6 +14,8 @@ use socket2::{Domain, Socket, Type};
 
 use super::poll::Poll;
 use super::wire::{self, Heard, Speech, Stage};
+
+pub use returns::Returns;
 
 /// So many connections from one address to another are left to the system's choice of ports.
 const PER_SOURCE: usize = 20_000;
@@ -97,6 +102,8 @@ struct Client {
     is_greeted: bool,
     /// The number of the last content.
     last: Option<u64>,
+    /// The close code or status that it was last told.
+    reason: Option<u16>,
     partial: Vec<u8>,
 }
 
@@ -159,21 +166,28 @@ impl Crowd {
     }
 
     fn begin(&mut self, door: &Door, target: &str) -> anyhow::Result<()> {
+        let client = self.open(self.clients.len(), door, target)?;
+        self.clients.push(client);
+        Ok(())
+    }
+
+    /// A client that has sent its request, and will have this place among the others.
+    fn open(&self, place: usize, door: &Door, target: &str) -> anyhow::Result<Client> {
         let socket = self.dial(door.address, None)?;
         let request = wire::request(door.speech, &door.host, target);
         (&socket).write_all(&request)?;
         socket.set_nonblocking(true)?;
-        self.poll.add(&socket, self.clients.len() as u64, false)?;
-        self.clients.push(Client {
+        self.poll.add(&socket, place as u64, false)?;
+        Ok(Client {
             socket,
             speech: door.speech,
             stage: Stage::Head,
             // One that greets nobody is taken to listen after its handshake.
             is_greeted: !door.greets,
             last: None,
+            reason: None,
             partial: Vec::new(),
-        });
-        Ok(())
+        })
     }
 
     /// Connects clients that never read, and have little room for what they are sent.
@@ -265,21 +279,32 @@ impl Crowd {
 
     /// Hears what is there.
     fn step(&mut self, limit: Duration) -> anyhow::Result<()> {
-        let Self { poll, clients, buffer, heard, sent, sent_from, stop } = self;
-        stop.check()?;
-        for token in poll.wait(Some(limit.min(GLANCE)))? {
-            let client = &mut clients[token as usize];
-            let now = Instant::now();
-            client.read(buffer, heard, |number| {
-                let at = number.checked_sub(*sent_from).and_then(|at| sent.get(at as usize));
-                at.map(|at| now.saturating_duration_since(*at))
-            })?;
-        }
+        self.listen_once(limit)?;
+        let Self { heard, clients, .. } = self;
         if heard.ended > 0 {
             let why = heard.reason.map_or(String::new(), |code| format!(" ({code})"));
             bail!("{} of {} connections were ended by the server{why}", heard.ended, clients.len());
         }
         Ok(())
+    }
+
+    /// Hears what is there, and returns the places of the clients whose connections have ended.
+    fn listen_once(&mut self, limit: Duration) -> anyhow::Result<Vec<usize>> {
+        let Self { poll, clients, buffer, heard, sent, sent_from, stop } = self;
+        stop.check()?;
+        let mut ended = Vec::new();
+        for token in poll.wait(Some(limit.min(GLANCE)))? {
+            let client = &mut clients[token as usize];
+            let now = Instant::now();
+            let has_ended = client.read(buffer, heard, |number| {
+                let at = number.checked_sub(*sent_from).and_then(|at| sent.get(at as usize));
+                at.map(|at| now.saturating_duration_since(*at))
+            })?;
+            if has_ended {
+                ended.push(token as usize);
+            }
+        }
+        Ok(ended)
     }
 
     /// Ends all connections without a word.
@@ -290,23 +315,24 @@ impl Crowd {
 }
 
 impl Client {
+    /// Hears what is there; `true` if that was the end of the connection.
     fn read(
         &mut self,
         buffer: &mut [u8],
         tally: &mut Tally,
         latency: impl Fn(u64) -> Option<Duration>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         loop {
             let read = match self.socket.read(buffer) {
                 Ok(0) => 0,
                 Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+                Err(error) if error.kind() == WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ConnectionReset => 0,
                 Err(error) => return Err(error),
             };
             if read == 0 {
                 tally.ended += 1;
-                return Ok(());
+                return Ok(true);
             }
             if self.partial.is_empty() {
                 let taken = self.hear(&buffer[..read], tally, &latency)?;
@@ -318,7 +344,7 @@ impl Client {
                 self.partial.extend_from_slice(&input[taken..]);
             }
             if read < buffer.len() {
-                return Ok(());
+                return Ok(false);
             }
         }
     }
@@ -329,13 +355,14 @@ impl Client {
         tally: &mut Tally,
         latency: impl Fn(u64) -> Option<Duration>,
     ) -> io::Result<usize> {
-        let Self { socket, speech, stage, is_greeted, last, .. } = self;
-        let mut pong = Vec::new();
+        let Self { socket, speech, stage, is_greeted, last, reason, .. } = self;
+        let mut answers = Vec::new();
         let taken = wire::hear(*speech, stage, input, |heard| match heard {
             Heard::Head(101 | 200) => tally.greeted += usize::from(*is_greeted),
             Heard::Head(status) => {
                 tally.ended += 1;
                 tally.reason = Some(status);
+                *reason = Some(status);
             }
             Heard::Message(message) if *is_greeted => {
                 let Some(number) = wire::number(message) else { return };
@@ -352,14 +379,19 @@ impl Client {
             }
             Heard::Ping(payload) => {
                 tally.pings += 1;
-                wire::client_frame(&mut pong, 0xa, payload);
+                wire::client_frame(&mut answers, 0xa, payload);
             }
-            Heard::Close(code) => tally.reason = Some(code),
+            Heard::Close(code) => {
+                tally.reason = Some(code);
+                *reason = Some(code);
+                wire::client_frame(&mut answers, 0x8, &code.to_be_bytes());
+            }
         });
-        if !pong.is_empty() {
-            socket.write_all(&pong)?;
+        match socket.write_all(&answers) {
+            // A server that is gone needs no answer; the next read tells that it is.
+            Err(error) if matches!(error.kind(), BrokenPipe | ConnectionReset) => Ok(taken),
+            written => written.map(|()| taken),
         }
-        Ok(taken)
     }
 }
 

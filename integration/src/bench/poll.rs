@@ -32,6 +32,11 @@ impl Poll {
         Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token), flags(writable))?)
     }
 
+    /// No longer waits for a socket.
+    pub fn remove(&self, socket: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, socket)?)
+    }
+
     /// Waits until sockets are ready, for `limit` at most, and answers their tokens; `None` waits for
     /// ever.
     pub fn wait(&mut self, limit: Option<Duration>) -> io::Result<impl Iterator<Item = u64>> {

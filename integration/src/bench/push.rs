@@ -90,14 +90,17 @@ impl Http {
         self.answer().map(drop)
     }
 
-    /// Pushes a content, and answers the receipt as JSON.
+    /// Pushes a content, and returns its position.
     ///
     /// # Errors
-    /// Any other answer.
-    pub fn receipt(&mut self, target: &str, content: &str) -> anyhow::Result<String> {
+    /// Any other answer than a receipt with a position.
+    pub fn position(&mut self, target: &str, content: &str) -> anyhow::Result<String> {
         let kind = "text/plain\r\nAccept: application/json";
         self.send(target, kind, content.as_bytes())?;
-        Ok(String::from_utf8(self.answer()?.body)?)
+        let receipt = String::from_utf8(self.answer()?.body)?;
+        let position =
+            receipt.split("\"position\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        position.map(str::to_owned).with_context(|| format!("no position in {receipt}"))
     }
 
     /// Pushes a batch of items, each a line of JSON; [`finish_batch`](Self::finish_batch) must follow.

@@ -23,7 +23,17 @@ pub struct Subject {
     /// Of these, the ones that hold the connections, whose memory counts.
     pub holders: Vec<u32>,
     _own: Vec<Process>,
+    /// Of a cluster of its own.
+    broker: Option<Broker>,
     _data: Option<TempDir>,
+}
+
+struct Broker {
+    /// `None` while it is away.
+    process: Option<Process>,
+    address: String,
+    /// Its other arguments.
+    rest: Vec<String>,
 }
 
 /// What a cluster looks like.
@@ -50,13 +60,11 @@ impl Subject {
     /// What a part says that does not start.
     pub fn cluster(shape: &Shape) -> anyhow::Result<Self> {
         let data = shape.on_disk.then(TempDir::new).transpose()?;
-        let mut arguments = vec!["channel", "--listen", "127.0.0.1:0", "--log-size", "256MiB"];
-        let directory = data.as_ref().map(|data| data.path().display().to_string());
-        if let Some(directory) = &directory {
-            arguments.extend(["--data-dir", directory]);
+        let mut rest = vec!["--log-size".to_owned(), "256MiB".to_owned()];
+        if let Some(data) = &data {
+            rest.extend(["--data-dir".to_owned(), data.path().display().to_string()]);
         }
-        let mut broker = campanile(&arguments)?;
-        let channel = broker.address("the broker listens")?.to_string();
+        let (broker, channel) = broker("127.0.0.1:0", &rest)?;
         let link = ["--listen", "127.0.0.1:0", "--channel", &channel];
         let mut own = Vec::new();
         let mut doors = Vec::new();
@@ -74,17 +82,41 @@ impl Subject {
         arguments.extend(link);
         let mut publisher = campanile(&arguments)?;
         let mut pusher = Http::connect(publisher.address("the publisher listens")?)?;
-        own.extend([publisher, broker]);
+        own.push(publisher);
         // Answered only when the publisher is linked, too.
         pusher.push("/", "first")?;
         Ok(Self {
             doors,
             pusher: Pusher::Http(pusher),
-            processes: own.iter().map(Process::id).collect(),
+            processes: own.iter().chain([&broker]).map(Process::id).collect(),
             holders,
             _own: own,
+            broker: Some(Broker { process: Some(broker), address: channel, rest }),
             _data: data,
         })
+    }
+
+    /// Kills the broker of a cluster of its own.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn kill_broker(&mut self) -> anyhow::Result<()> {
+        let process = self.broker.as_mut().and_then(|broker| broker.process.take());
+        let id = process.context("there is no broker to kill")?.id();
+        self.processes.retain(|process| *process != id);
+        Ok(())
+    }
+
+    /// Starts the broker again where it was, and waits until it listens.
+    ///
+    /// # Errors
+    /// If there was none, or what it says if it does not start.
+    pub fn start_broker(&mut self) -> anyhow::Result<()> {
+        let Broker { process, address, rest } = self.broker.as_mut().context("no broker")?;
+        let (started, _) = broker(address, rest)?;
+        self.processes.push(started.id());
+        *process = Some(started);
+        Ok(())
     }
 
     /// The limit: one thread that does one send per connection.
@@ -103,6 +135,7 @@ impl Subject {
             processes: vec![id],
             holders: vec![id],
             _own: vec![server],
+            broker: None,
             _data: None,
         })
     }
@@ -147,9 +180,19 @@ impl Subject {
             processes,
             holders: holders.clone(),
             _own: Vec::new(),
+            broker: None,
             _data: None,
         }))
     }
+}
+
+/// A broker that listens, and its address.
+fn broker(listen: &str, rest: &[String]) -> anyhow::Result<(Process, String)> {
+    let mut arguments = vec!["channel", "--listen", listen];
+    arguments.extend(rest.iter().map(String::as_str));
+    let mut broker = campanile(&arguments)?;
+    let address = broker.address("the broker listens")?.to_string();
+    Ok((broker, address))
 }
 
 fn campanile(arguments: &[&str]) -> anyhow::Result<Process> {
@@ -158,7 +201,8 @@ fn campanile(arguments: &[&str]) -> anyhow::Result<Process> {
     Process::start(&all)
 }
 
-fn door(address: SocketAddr, speech: Speech) -> Door {
+/// Where clients of a gateway connect.
+pub fn door(address: SocketAddr, speech: Speech) -> Door {
     let target = if speech == Speech::Events { "/events" } else { "/" }.to_owned();
     Door { address, host: address.to_string(), target, speech, greets: true }
 }

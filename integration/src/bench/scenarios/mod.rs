@@ -7,6 +7,7 @@ mod idle;
 mod latency;
 mod publish;
 mod resume;
+mod returning;
 mod slow;
 mod storm;
 
@@ -29,6 +30,7 @@ pub fn run(scenario: Scenario, bench: &Bench, report: &mut Report) -> anyhow::Re
         Scenario::Latency => latency::run(bench)?,
         Scenario::Publish => publish::run(bench)?,
         Scenario::Resume => resume::run(bench)?,
+        Scenario::Return => returning::run(bench)?,
         Scenario::Slow => slow::run(bench)?,
     };
     if bench.args.url.is_some() {

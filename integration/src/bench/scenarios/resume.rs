@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 
 use crate::bench::report::{Row, count};
 use crate::bench::scenarios::broadcasts::{CONTENT_BYTES, warm_up};
@@ -47,9 +47,7 @@ fn storm(bench: &Bench, clients: usize) -> anyhow::Result<(f64, f64)> {
     let mut crowd = bench.crowd()?;
     warm_up(&mut crowd, &mut subject)?;
     let door = subject.doors[0].clone();
-    let receipt = subject.pusher.http()?.receipt("/", &wire::numbered(1, CONTENT_BYTES))?;
-    let position = receipt.split("\"position\":\"").nth(1).and_then(|rest| rest.split('"').next());
-    let position = position.with_context(|| format!("no position in {receipt}"))?;
+    let position = subject.pusher.http()?.position("/", &wire::numbered(1, CONTENT_BYTES))?;
     for number in 0..MISSED {
         subject.pusher.http()?.push("/", &wire::numbered(2 + number, CONTENT_BYTES))?;
     }

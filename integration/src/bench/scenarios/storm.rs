@@ -19,7 +19,8 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     Ok(vec![Row::beside(what, "µs", &ours, &limit).below(1.4, 1.2)])
 }
 
-fn storm(bench: &Bench, mut subject: Subject, count: usize) -> anyhow::Result<f64> {
+/// CPU per handshake of so many, in µs.
+pub fn storm(bench: &Bench, mut subject: Subject, count: usize) -> anyhow::Result<f64> {
     let mut crowd = bench.crowd()?;
     warm_up(&mut crowd, &mut subject)?;
     bench.bar.set_length(count as u64);
