@@ -69,6 +69,9 @@ pub struct Bridge {
     withdrawing: Vec<Audience>,
     /// What is on its way of an answer to a fetch, and how many events are to come.
     past: Option<(Audience, Past, u32)>,
+    /// A part of an answer to a fetch has come. Nothing recent is dropped until the rest is there:
+    /// it joins on to what came before.
+    is_answer_arriving: bool,
     /// The event that comes next is to be counted.
     count: Option<(PushTicket, u64, Duration)>,
     counts: Counts,
@@ -128,6 +131,7 @@ impl Bridge {
             withdrawn: Vec::new(),
             withdrawing: Vec::new(),
             past: None,
+            is_answer_arriving: false,
             count: None,
             counts: Counts::default(),
             askers: Askers::default(),
@@ -211,11 +215,13 @@ impl Handler<Received> for Bridge {
                 FromBroker::Attached { from, gap } => self.begin(from, gap),
                 FromBroker::Mark { head } => self.mark(head),
                 FromBroker::Past { audience, events, expired, complete_after } => {
+                    self.is_answer_arriving = true;
                     let past = Past { expired, complete_after, events: Vec::new() };
                     self.past = Some((audience, past, events));
                     self.end_past();
                 }
                 FromBroker::Fetched { number, served } => {
+                    self.is_answer_arriving = false;
                     self.resumes.fetched(number, usize::try_from(served).unwrap_or(usize::MAX));
                     self.fetch();
                 }
@@ -246,6 +252,7 @@ impl Handler<LinkDown> for Bridge {
         // The next broker says so if it is so there.
         self.health.set_waits_for_disk(false);
         self.past = None;
+        self.is_answer_arriving = false;
         self.count = None;
         self.counts.clear();
         self.forget_withdrawn();
@@ -431,7 +438,7 @@ impl Bridge {
         if self.interest.has(&audience) {
             self.recent.add(sequence, &audience, framed);
             if self.resumes.is_idle() {
-                self.recent.trim(self.resumes.is_fetching());
+                self.trim();
             }
         }
     }
@@ -490,7 +497,7 @@ impl Bridge {
             }
         }
         self.fetch();
-        self.recent.trim(self.resumes.is_fetching());
+        self.trim();
     }
 
     /// Goes on when everybody else on this thread had a turn.
@@ -501,6 +508,12 @@ impl Bridge {
                 bridge.is_resuming = false;
                 bridge.answer_resumes(ctx);
             }));
+        }
+    }
+
+    fn trim(&mut self) {
+        if !self.is_answer_arriving {
+            self.recent.trim(self.resumes.is_fetching());
         }
     }
 

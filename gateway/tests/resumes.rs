@@ -414,29 +414,21 @@ fn what_was_fetched_is_kept_until_those_who_wait_for_it_have_it() {
 }
 
 #[test]
-fn what_cannot_be_kept_until_all_is_fetched_is_too_far_and_not_fetched_for_ever() {
+fn what_is_fetched_is_replayed_however_little_is_kept() {
     let (_script, gateway, link) = start(|config| config.recent_bytes = 1_000);
     let content = "x".repeat(5_000);
     let log: Vec<_> = (1..=7).map(|sequence| event(sequence, &news(), &content)).collect();
     let mut client = ask(&gateway, "/?group=news&since=0000000000000001-0");
+    let (number, audiences, _) = link.fetch();
+    let mut answer = past(number, &audiences, &log);
+    let fetched = answer.pop();
+    link.send(answer);
+    link.said();
+    link.send(fetched);
     client.upgraded();
-    client.stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket");
-    for tries in 0.. {
-        assert!(tries < 10, "fetched again and again");
-        for said in link.said() {
-            if let ToBroker::Fetch { number, wants, .. } = said {
-                let mut answer = past(number, &audiences_of(&wants), &log);
-                let fetched = answer.pop();
-                link.send(answer);
-                link.said();
-                link.send(fetched);
-            }
-        }
-        if client.stream.peek(&mut [0]).is_ok() {
-            break;
-        }
-    }
-    expect_lost(&mut client, "too_far", at(7));
+    expect_recovered(&mut client, 0);
+    (1..=7).for_each(|sequence| client.expect_event(sequence, &content));
+    link.expect_no_fetch();
 }
 
 #[test]
@@ -681,4 +673,45 @@ fn an_event_stream_goes_on_over_a_link_that_comes_and_goes() {
     let nine =
         Block { id: Some(at(9).to_string()), data: Some("nine".to_owned()), ..Block::default() };
     assert_eq!(stream.next(), nine);
+}
+
+#[test]
+fn an_answer_that_comes_in_parts_leaves_no_hole_where_little_is_kept() {
+    // Four times as much while clients wait: room for two events.
+    let (_script, gateway, link) = start(|config| config.recent_bytes = 300);
+    // As long as it waits for the answer, the wants of the others are gathered.
+    let mut first = ask(&gateway, "/?group=first&since=0000000000000001-6");
+    let (number, audiences, _) = link.fetch();
+    let mut short = ask(&gateway, "/?group=news&since=0000000000000001-4");
+    link.interest_in(&news());
+    let mut long = ask(&gateway, "/?group=news&group=other&since=0000000000000001-1");
+    link.interest_in(&group("other"));
+    link.said();
+    link.said();
+    link.send(harness::peers::past(number, &audiences, &[]));
+    first.upgraded();
+    expect_recovered(&mut first, 6);
+    let (number, audiences, _) = link.fetch();
+    assert!(audiences.contains(&news()) && audiences.contains(&group("other")));
+    let past = |audience: &Audience, sequences: &[u64], complete_after| {
+        let (audience, events) = (audience.clone(), sequences.len() as u32);
+        let head =
+            FromBroker::Past { audience: audience.clone(), events, expired: 0, complete_after };
+        let events = sequences.iter().map(|sequence| event(*sequence, &audience, "x"));
+        std::iter::once(head).chain(events).collect::<Vec<_>>()
+    };
+    // The wants share the group, so the second has what the first left out. Between them, the
+    // gateway has time to drop what came first.
+    link.send(past(&Audience::Everyone, &[], 1));
+    link.send(past(&news(), &[5, 6, 7], 4));
+    link.said();
+    link.send(past(&news(), &[2, 3, 4], 1));
+    link.send(past(&group("other"), &[], 1));
+    link.said();
+    link.send([FromBroker::Fetched { number, served: u32::MAX }]);
+    for (client, first) in [(&mut short, 5), (&mut long, 2)] {
+        client.upgraded();
+        expect_recovered(client, first - 1);
+        (first..=7).for_each(|sequence| client.expect_event(sequence, "x"));
+    }
 }

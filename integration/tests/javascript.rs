@@ -294,6 +294,8 @@ async fn more_groups_than_fit_into_the_url_are_resumed_wherever_the_connection_i
     let mut pushing = Pushing::start(&cluster.push[0], &groups);
     pushing.some_more().await;
     for proxy in &proxies {
+        // First what becomes of the next: the client may be back at once.
+        proxy.new_ones(Mode::Truncate(Towards::Client, 300, End::Reset));
         proxy.live(Mode::Cut(End::Reset));
     }
     let mut losses = 1;
