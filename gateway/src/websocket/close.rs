@@ -6,10 +6,10 @@
 //! | 1001 | this gateway drains or shuts down | resumes elsewhere now |
 //! | 1002 | broke the protocol | does not come back |
 //! | 1007 | text that is not UTF-8 | does not come back |
-//! | 1008 | abuse: too many errors | does not come back |
+//! | 1008 | refused for good, or too many errors | does not come back |
 //! | 1009 | a message over the limit | does not come back |
 //! | 1011 | was silent past the limit | comes back later |
-//! | 1013 | the broker is out of reach | comes back later |
+//! | 1013 | no broker, or no room for more audiences | comes back later |
 //! | 4001 | reads too slowly | resumes now |
 
 /// A close code that this gateway sends. RFC 6455 section 7.4; 4001 is this project's own.
@@ -22,13 +22,14 @@ pub enum CloseCode {
     ProtocolError = 1002,
     /// A text that is not UTF-8.
     InvalidPayload = 1007,
-    /// Too many errors.
+    /// The request is refused for good, or the client caused too many errors.
     PolicyViolation = 1008,
     /// A message over the limit, or of too many fragments.
     MessageTooBig = 1009,
     /// Nothing was heard from the client for too long.
     Silent = 1011,
-    /// The broker did not confirm in time.
+    /// The broker did not confirm in time, there was none for too long, or there is no room for more
+    /// audiences.
     TryAgainLater = 1013,
     /// More waits for the client than its outbox holds.
     TooSlow = 4001,
