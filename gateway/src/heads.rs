@@ -10,9 +10,11 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, Header as _, HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use campanile_channel::heads::Heads;
+use campanile_channel::watchdog::ANSWER_LIMIT;
 use campanile_messages::{AllowOrigins, Position};
 use serde_json::json;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::bridge::Bridge;
 use crate::config::GatewayConfig;
@@ -87,7 +89,7 @@ fn tell(asker: Asker, answer: Result<Position, NoHead>) {
     let _ = asker.send(answer);
 }
 
-/// Asks the bridge where the log ends. The answer comes within [`LIMIT`] and a second; if the bridge
+/// Asks the bridge where the log ends. The answer comes within `LIMIT` and a second; if the bridge
 /// is gone, the sender is dropped.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -115,7 +117,9 @@ impl PositionSource {
     async fn ask(&self) -> Result<Position, NoHead> {
         let (asker, answered) = oneshot::channel();
         self.bridge.do_send(AskHead(asker));
-        answered.await.unwrap_or(Err(NoHead::NoLink))
+        // A bridge that does not answer hangs, and the watchdog sees to it.
+        let answered = timeout(LIMIT + ANSWER_LIMIT, answered).await;
+        answered.ok().and_then(Result::ok).unwrap_or(Err(NoHead::NoLink))
     }
 
     /// What `Access-Control-Allow-Origin` tells the page that asks, if it may read.

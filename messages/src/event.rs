@@ -9,7 +9,7 @@ use crate::{Address, GroupName};
 /// The largest content that any part of a cluster can be configured to take: 16 MiB.
 pub const MAX_CONTENT_BYTES: usize = 16 << 20;
 
-/// Who an event is for. (An event for one connection goes to an [`Address`](crate::Address) and is
+/// Who an event is for. (An event for one connection goes to an [`Address`] and is
 /// not numbered: it lives as long as that connection does.)
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Audience {

@@ -5,7 +5,7 @@
 //! link. Sends frames to the link's [`Outbound`], answers to the callers' oneshots and
 //! [`Places`](crate::places::Places). Runs on the arbiter that starts it. Bounded by the
 //! [`Budget`](crate::budget::Budget) from which every push has its bytes, and by the callers: each
-//! has one push at a time, one batch, or one window of a stream; and by [`MAX_ASKERS`].
+//! has one push at a time, one batch, or one window of a stream; and by the most callers that may ask for a head.
 
 use std::time::{Duration, Instant};
 
