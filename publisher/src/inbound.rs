@@ -232,6 +232,10 @@ impl Inbound {
                 false => false,
             };
         };
+        if line_end > target_len + MAX_METHOD_BYTES {
+            // As if it had come in pieces.
+            return self.not_http(output);
+        }
         let mut line = self.raw[..target_at].to_vec();
         target::escape(&rest[..target_len], &mut line);
         let too_long = line.len() - target_at > MAX_TARGET_BYTES;
@@ -255,6 +259,9 @@ impl Inbound {
         let Some(line_end) = self.raw.iter().position(|&byte| byte == b'\n') else {
             return self.raw.len() > MAX_METHOD_BYTES && self.not_http(output);
         };
+        if line_end > MAX_METHOD_BYTES {
+            return self.not_http(output);
+        }
         let Reading::LongTarget { method } = std::mem::take(&mut self.state) else { return false };
         let mut line = method;
         line.extend_from_slice(REFUSED.as_bytes());
