@@ -482,7 +482,8 @@ impl Bridge {
     /// Answers those that can be answered, and asks the broker for what others need. Stops while a
     /// registry is behind, and goes on when that has [`CaughtUp`].
     fn answer_resumes(&mut self, ctx: &mut Context<Self>) {
-        let Some(cursor) = self.cursor else { return };
+        // They go on when everybody else had a turn, whatever message comes before that.
+        let Some(cursor) = self.cursor.filter(|_| !self.is_resuming) else { return };
         let turn_ends = Instant::now() + RESUMES_TURN;
         loop {
             if self.workers.iter().any(|worker| worker.deliveries.is_behind()) {
@@ -518,11 +519,12 @@ impl Bridge {
     }
 
     fn fetch(&mut self) {
-        if self.outbound.is_some()
+        if let Some(outbound) = &self.outbound
             && let Some((number, wants)) = self.resumes.fetch()
         {
             let max_bytes = self.max_replay_bytes as u64;
-            self.send(ToBroker::Fetch { number, wants, max_bytes });
+            // There is one at a time, and nobody would ask again for one that was dropped.
+            outbound.force(&ToBroker::Fetch { number, wants, max_bytes }.encode());
         }
     }
 
@@ -589,8 +591,8 @@ impl Bridge {
 
     fn send(&self, message: ToBroker) {
         if let Some(outbound) = &self.outbound {
-            // Full: the broker does not drain, and the link will end by silence. A fetch that is
-            // dropped is made again on the next link.
+            // Full: the broker does not drain for now. Publishers find out by themselves that an
+            // answer is missing.
             let _ = outbound.send(&message.encode());
         }
     }

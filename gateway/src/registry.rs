@@ -44,9 +44,6 @@ const DELIVERIES_TURN: Duration = Duration::from_millis(50);
 /// How many clients are greeted between two looks at the clock.
 const CONFIRMED_AT_ONCE: usize = 256;
 
-/// How many events are delivered between two looks at the clock.
-const EVENTS_AT_ONCE: usize = 64;
-
 /// A bridge that has not taken a report by then hangs, and the watchdog sees to it.
 const REPORT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -271,7 +268,11 @@ impl Handler<DeliveriesReady> for Registry {
     type Result = ();
 
     fn handle(&mut self, _: DeliveriesReady, ctx: &mut Self::Context) {
-        self.perform_deliveries(ctx);
+        // Messages come before timers and everything else that an actor does: answered one behind the
+        // other, they would leave no turn for those.
+        if !self.is_resting {
+            self.perform_deliveries(ctx);
+        }
     }
 }
 
@@ -345,7 +346,7 @@ impl Registry {
                     break;
                 }
             }
-            self.perform_some(&mut batch);
+            self.perform_next(&mut batch);
             if self.in_hand.is_empty() && self.deliveries.performed() {
                 self.bridge.do_send(CaughtUp);
             }
@@ -358,24 +359,22 @@ impl Registry {
         batch.closed.into_iter().for_each(|connection| self.forget(connection, ctx));
     }
 
-    /// Performs what is in hand up to the next look at the clock.
-    fn perform_some(&mut self, batch: &mut Batch) {
-        for _ in 0..EVENTS_AT_ONCE {
-            match self.in_hand.pop_front() {
-                None => return,
-                Some(Delivery::Event(framed)) => {
-                    let excepted = framed.except_at(self.worker.get());
-                    match self.in_hand.front() {
-                        Some(Delivery::Event(_)) => {
-                            batch.deliver(&framed, excepted, &self.subscriptions);
-                        }
-                        _ => batch.deliver_last(&framed, excepted, &self.subscriptions),
+    /// Performs the next of what is in hand.
+    fn perform_next(&mut self, batch: &mut Batch) {
+        match self.in_hand.pop_front() {
+            None => {}
+            Some(Delivery::Event(framed)) => {
+                let excepted = framed.except_at(self.worker.get());
+                match self.in_hand.front() {
+                    Some(Delivery::Event(_)) => {
+                        batch.deliver(&framed, excepted, &self.subscriptions);
                     }
+                    _ => batch.deliver_last(&framed, excepted, &self.subscriptions),
                 }
-                Some(other) => {
-                    batch.flush(&self.subscriptions);
-                    return self.perform(other);
-                }
+            }
+            Some(other) => {
+                batch.flush(&self.subscriptions);
+                self.perform(other);
             }
         }
     }

@@ -112,6 +112,11 @@ impl DiskWatch {
                 news.push(DiskNews::Waits { lasted });
                 self.is_waiting = true;
             }
+            // Its end was taken for that of the wait before.
+            None if self.is_waiting => {
+                news.push(DiskNews::Over { took: LONG_WAIT });
+                self.is_waiting = false;
+            }
             _ => {}
         }
         news
@@ -153,6 +158,10 @@ mod tests {
         let news = watch.note(sample(Some(LONG), Some(2 * LONG)));
         assert_eq!(news, [DiskNews::Over { took: 2 * LONG }, DiskNews::Waits { lasted: LONG }]);
         assert!(watch.is_waiting());
+        // It was one wait, seen twice: nothing else will say that it is over.
+        let news = watch.note(sample(None, Some(SHORT)));
+        assert_eq!(news, [DiskNews::Over { took: LONG_WAIT }]);
+        assert!(!watch.is_waiting());
     }
 
     #[test]
