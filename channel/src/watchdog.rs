@@ -18,7 +18,7 @@ mod core;
 mod sabotage;
 mod starving;
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -311,17 +311,18 @@ impl Drop for KernelWait<'_> {
 
 /// Lets an actor beat for as long as it is polled: call it in `started`. An actor that waits inside
 /// `ctx.wait` is not polled, so it does not beat, and must not wait there for longer than moments. The
-/// beats do not keep an actor that has lost its last address.
-pub fn attend<A>(ctx: &mut Context<A>, pulse: Pulse)
+/// beats do not keep an actor that has lost its last address. An actor whose handlers may take long
+/// shares its pulse (an `Rc`) and beats in between.
+pub fn attend<A>(ctx: &mut Context<A>, pulse: impl Borrow<Pulse> + 'static)
 where
     A: Actor<Context = Context<A>>,
 {
-    if pulse.0.is_none() {
+    if pulse.borrow().0.is_none() {
         return;
     }
-    pulse.beat();
+    pulse.borrow().beat();
     ctx.run_interval(BEAT, move |_, ctx| {
-        if let Some(watched) = &pulse.0 {
+        if let Some(watched) = &pulse.borrow().0 {
             watched.sign.beat();
             #[cfg(feature = "sabotage")]
             watched.sign.wish.perform_in_actor(&watched.name, ctx);

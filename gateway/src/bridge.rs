@@ -490,9 +490,12 @@ impl Bridge {
                 return;
             }
             let judged = self.resumes.judge(&self.recent, cursor, self.max_replay_bytes);
-            let Some((resume, found)) = judged else { break };
-            let worker = &self.workers[resume.worker];
-            worker.deliver(Delivery::Resumed(resume.ticket, found, cursor));
+            if let Some((resume, found)) = judged {
+                let worker = &self.workers[resume.worker];
+                worker.deliver(Delivery::Resumed(resume.ticket, found, cursor));
+            } else if self.resumes.is_idle() {
+                break;
+            }
             if Instant::now() >= turn_ends {
                 return self.answer_resumes_soon(ctx);
             }

@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use campanile_channel::Full;
+use campanile_channel::watchdog::Pulse;
 use campanile_messages::link::Gap;
 use campanile_messages::{Address, ConnectionId, GroupName, Position};
 use tokio::sync::oneshot;
@@ -30,6 +32,9 @@ const FLUSH_EVERY_BYTES: usize = 128 << 10;
 /// An event stream's client waits between these before it comes back, in milliseconds: not all of
 /// them come at once, and none of them again and again.
 const RETRY_MILLIS: RangeInclusive<u32> = 500..=3_000;
+
+/// How many clients are flushed between two beats: some 50 ms, if each takes 128 KiB.
+const BEAT_EVERY: usize = 1_024;
 
 /// Where and how to write to a client, and when it was last asked for a sign of life.
 #[derive(Debug)]
@@ -299,8 +304,10 @@ pub fn for_each_receiver(
 }
 
 /// Clients that were written to and not flushed: many events become one write each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Batch {
+    /// Of the registry that writes.
+    pulse: Rc<Pulse>,
     touched: Vec<usize>,
     bytes: usize,
     /// Clients that were closed because they read too slowly.
@@ -308,6 +315,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Nothing was written yet. The pulse beats within a long flush.
+    pub fn new(pulse: Rc<Pulse>) -> Self {
+        Self { pulse, touched: Vec::new(), bytes: 0, closed: Vec::new() }
+    }
+
     /// Adds an event to the outbox of each of its listeners, where it waits for others to come.
     pub fn deliver(
         &mut self,
@@ -351,7 +363,10 @@ impl Batch {
 
     /// Writes what was added.
     pub fn flush(&mut self, clients: &Subscriptions<Client>) {
-        for slot in self.touched.drain(..) {
+        for (place, slot) in self.touched.drain(..).enumerate() {
+            if place % BEAT_EVERY == 0 {
+                self.pulse.beat();
+            }
             if let Some(client) = clients.in_slot(slot) {
                 client.socket.flush();
             }

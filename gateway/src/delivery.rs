@@ -192,6 +192,12 @@ impl Deliveries {
         }
     }
 
+    /// Whether everything was taken.
+    #[cfg(test)]
+    pub fn is_taken(&self) -> bool {
+        self.lock().waiting.is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // Every change of the queue is complete before anything can panic.
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)

@@ -6,12 +6,13 @@
 //! message in flight a session, the bytes of `Deliveries`, and one report in flight to the bridge.
 
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use campanile_channel::watchdog::attend;
+use campanile_channel::watchdog::{Pulse, attend};
 use campanile_messages::link::{self, Gap, Outcome};
 use campanile_messages::{Address, Audience, ConnectionId, GroupName, Position, WorkerId};
 use tokio::sync::oneshot;
@@ -57,6 +58,8 @@ const DRAIN_STEP: Duration = Duration::from_millis(50);
 pub struct Registry {
     /// Which of the gateway's workers this is, from 0.
     index: usize,
+    /// Beats also within a long turn.
+    pulse: Rc<Pulse>,
     /// Given by the broker; set before the first connection is let in.
     worker: Arc<OnceLock<WorkerId>>,
     config: Arc<GatewayConfig>,
@@ -97,6 +100,7 @@ impl Registry {
     ) -> Self {
         Self {
             index,
+            pulse: Rc::new(config.watchdog.watch(format!("registry {index}"))),
             worker,
             subscriptions: Subscriptions::new(config.max_groups),
             eager: HashMap::new(),
@@ -122,7 +126,7 @@ impl Actor for Registry {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        attend(ctx, self.config.watchdog.watch(format!("registry {}", self.index)));
+        attend(ctx, self.pulse.clone());
         ctx.run_interval(SWEEP, |registry, ctx| registry.sweep(Instant::now(), ctx));
     }
 }
@@ -338,7 +342,7 @@ impl Registry {
     /// Performs what the bridge has handed over, in order and in turns.
     fn perform_deliveries(&mut self, ctx: &mut Context<Self>) {
         let turn_ends = Instant::now() + DELIVERIES_TURN;
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(self.pulse.clone());
         loop {
             if self.in_hand.is_empty() {
                 self.in_hand = self.deliveries.take().into();
@@ -361,6 +365,8 @@ impl Registry {
 
     /// Performs the next of what is in hand.
     fn perform_next(&mut self, batch: &mut Batch) {
+        // To a hundred thousand clients, some of them take as long as a turn of the watchdog.
+        self.pulse.beat();
         match self.in_hand.pop_front() {
             None => {}
             Some(Delivery::Event(framed)) => {
@@ -394,7 +400,7 @@ impl Registry {
         match delivery {
             Delivery::Event(framed) => {
                 let excepted = framed.except_at(self.worker.get());
-                Batch::default().deliver_last(&framed, excepted, &self.subscriptions);
+                Batch::new(self.pulse.clone()).deliver_last(&framed, excepted, &self.subscriptions);
             }
             Delivery::Counted(ticket, within, framed) => self.count(ticket, within, &framed),
             Delivery::Push(ticket, connection, framed) => self.push(ticket, connection, &framed),
@@ -611,3 +617,6 @@ impl Registry {
         self.report(changes, ctx);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,9 @@ use crate::subscriptions::{Start, Ticket};
 /// How many audiences are fetched at a time: the next are asked for when these are here.
 const MAX_FETCHED: usize = 1_000;
 
+/// How many clients are put off before the caller can look at the clock.
+const JUDGED_AT_ONCE: usize = 1_000;
+
 /// How often a client waits for fetches before it is told that it has missed too much.
 const MAX_WAITS: u32 = 3;
 
@@ -128,15 +131,17 @@ impl Resumes {
         self.fetching.is_some()
     }
 
-    /// The next client that can be answered. `cursor` is the last position of the stream; a client
-    /// that has missed more than `max_bytes` is told so.
+    /// The next client that can be answered; `None` also where many had to wait for a fetch, though
+    /// others may be ready. `cursor` is the last position of the stream; a client that has missed more
+    /// than `max_bytes` is told so.
     pub fn judge(
         &mut self,
         recent: &Recent,
         cursor: Position,
         max_bytes: usize,
     ) -> Option<(Resume, Outcome)> {
-        while let Some(Waiter { resume, waits }) = self.ready.pop_front() {
+        for _ in 0..JUDGED_AT_ONCE {
+            let Waiter { resume, waits } = self.ready.pop_front()?;
             let Position { epoch, sequence } = match resume.start {
                 Start::Behind(since) => since,
                 Start::History(history) => {
