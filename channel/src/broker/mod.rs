@@ -187,7 +187,7 @@ async fn run(
                 let (config, door) = (config.clone(), door.clone());
                 let link = peer::hold(stream, address, broker.clone(), config, door, guest);
                 links.spawn_local(link);
-                // Before it may have to make room, its hello is looked for.
+                // Its hello may be there already; then it is not closed to make room.
                 tokio::task::yield_now().await;
                 if !were_too_many {
                     refusing = false;
@@ -201,7 +201,7 @@ async fn run(
             }
         };
         if !refusing {
-            warn!(error = trouble, "there is no room for all who come");
+            warn!(error = trouble, "cannot take every connection for now");
             refusing = true;
         }
     }
