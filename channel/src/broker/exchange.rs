@@ -339,6 +339,7 @@ impl Exchange {
     pub fn tick(&mut self, now: Duration, effects: &mut Vec<Effect>) {
         self.look_what_is_repeatable();
         self.trim(now);
+        self.routing.tick();
         self.workers.expire(now);
         self.intake.publishers.expire(now);
         let mut forgotten = Vec::new();

@@ -19,6 +19,10 @@ const ENTRY_OVERHEAD_BYTES: usize = 640;
 /// as it counts for its clients.
 pub const EACH_BYTES: u64 = 64;
 
+/// The most events that are dropped for their age in one turn, some 60 ms of work; the next turn takes
+/// the others.
+const MAX_EXPIRED: usize = 50_000;
+
 /// The most audiences whose last dropped event is remembered.
 const MAX_TRIMMED: usize = 1 << 16;
 
@@ -201,12 +205,14 @@ impl Log {
         self.by_audience.get(&past.audience)?.get(kept.checked_sub(1)?).copied()
     }
 
-    /// Drops what is too old or too much, and notes it in `trim`. Called now and then too, so that
-    /// an idle log gives its memory back.
+    /// Drops what is too much, and of what is too old as much as one turn takes, and notes it in
+    /// `trim`. Called now and then too, so that an idle log gives its memory back.
     pub fn trim(&mut self, now: Duration, trim: &mut Trim) {
         let may_expire = now >= self.keep_until;
+        let least_len = self.entries.len().saturating_sub(MAX_EXPIRED);
         while let Some(oldest) = self.entries.front()
-            && (self.kept_bytes > self.max_bytes || may_expire && oldest.at + self.max_age <= now)
+            && (self.kept_bytes > self.max_bytes
+                || may_expire && self.entries.len() > least_len && oldest.at + self.max_age <= now)
         {
             self.kept_bytes -= oldest.cost_bytes();
             let sequence = self.tail() + 1;

@@ -1,6 +1,6 @@
 //! The routing table: which links want the events of which audience. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_set};
 use std::fmt;
 
 use campanile_messages::Audience;
@@ -23,6 +23,10 @@ pub struct TooManyAudiences {
     pub max: usize,
 }
 
+/// The most audiences of a lost link that are forgotten in one turn, some 60 ms of work; the next turn
+/// takes the others.
+const MAX_FORGOTTEN: usize = 50_000;
+
 /// What every link listens to. Filled before a link goes live, asked per event.
 #[derive(Debug)]
 pub struct Routing {
@@ -30,6 +34,9 @@ pub struct Routing {
     by_audience: HashMap<Audience, Vec<(LinkNumber, u32)>>,
     /// The same the other way round, so that a lost link costs what it had and no more.
     by_link: HashMap<LinkNumber, Interests>,
+    /// What is still to be forgotten of the link that was lost last. It is in `by_audience`, and
+    /// nothing is routed to it, as the link is not in `by_link`.
+    leaving: Option<(LinkNumber, hash_set::IntoIter<Audience>)>,
     max_audiences: usize,
 }
 
@@ -42,7 +49,7 @@ struct Interests {
 impl Routing {
     /// An empty table for up to `max_audiences` a link.
     pub fn new(max_audiences: usize) -> Self {
-        Self { by_audience: HashMap::new(), by_link: HashMap::new(), max_audiences }
+        Self { by_audience: HashMap::new(), by_link: HashMap::new(), leaving: None, max_audiences }
     }
 
     /// Notes how many connections of a link listen to an audience: `Some(0)` is interest too, `None`
@@ -108,14 +115,29 @@ impl Routing {
         links.filter(|(link, _)| self.by_link.get(link).is_some_and(|of_link| of_link.live))
     }
 
-    /// Forgets a link and all that it wanted.
+    /// Nothing is routed to a link any more. What it wanted is forgotten in turns.
     pub fn remove(&mut self, link: LinkNumber) {
+        // Links that are lost in quick succession must not pile up.
+        self.forget_leaving(usize::MAX);
         let interests = self.by_link.remove(&link).unwrap_or_default();
-        for audience in &interests.audiences {
-            self.forget(link, audience);
-        }
-        // The room of a hundred thousand groups is not kept for those that are left.
-        if self.by_audience.capacity() > 4 * self.by_audience.len() {
+        self.leaving = Some((link, interests.audiences.into_iter()));
+        self.tick();
+    }
+
+    /// Forgets more of what a lost link wanted, if there is more.
+    pub fn tick(&mut self) {
+        self.forget_leaving(MAX_FORGOTTEN);
+    }
+
+    fn forget_leaving(&mut self, max: usize) {
+        let Some((link, mut audiences)) = self.leaving.take() else {
+            return;
+        };
+        audiences.by_ref().take(max).for_each(|audience| self.forget(link, &audience));
+        if audiences.len() > 0 {
+            self.leaving = Some((link, audiences));
+        } else if self.by_audience.capacity() > 4 * self.by_audience.len() {
+            // The room of a hundred thousand groups is not kept for those that are left.
             self.by_audience.shrink_to(2 * self.by_audience.len());
         }
     }
@@ -200,6 +222,41 @@ mod tests {
         routing.remove(A);
         assert!(routing.by_audience.is_empty() && routing.by_link.is_empty());
         assert!(routing.by_audience.capacity() < 10);
+    }
+
+    #[test]
+    fn a_link_with_very_many_audiences_is_forgotten_in_turns_and_gets_nothing_meanwhile() {
+        let len = MAX_FORGOTTEN + 10;
+        let mut routing = Routing::new(len);
+        for name in 0..len {
+            routing.set(A, group(&name.to_string()), Some(1)).unwrap();
+        }
+        routing.go_live(A);
+        routing.remove(A);
+        assert_eq!(routing.by_audience.len(), 10);
+        let left = routing.by_audience.keys().next().unwrap().clone();
+        assert_eq!(route(&routing, &left), (vec![], 0, 0));
+        // Another link wants it meanwhile, and keeps it.
+        routing.set(B, left.clone(), Some(2)).unwrap();
+        routing.go_live(B);
+        routing.tick();
+        assert_eq!(route(&routing, &left), (vec![B], 1, 2));
+        assert_eq!(routing.by_audience.len(), 1);
+    }
+
+    #[test]
+    fn links_that_are_lost_one_after_the_other_do_not_pile_up() {
+        let len = MAX_FORGOTTEN + 10;
+        let mut routing = Routing::new(len);
+        for link in [A, B] {
+            for name in 0..len {
+                routing.set(link, group(&name.to_string()), Some(1)).unwrap();
+            }
+        }
+        routing.remove(A);
+        routing.remove(B);
+        assert_eq!(routing.by_audience.len(), 10);
+        assert!(routing.by_audience.values().all(|links| links[..] == [(B, 1)]));
     }
 
     #[derive(Debug, Clone)]

@@ -126,6 +126,18 @@ fn until_gateways_had_time_to_return_nothing_is_too_old() {
 }
 
 #[test]
+fn very_many_old_events_are_dropped_in_turns_and_too_many_at_once() {
+    let len = MAX_EXPIRED + 10;
+    let mut log =
+        log_of(Opening { max_bytes: usize::MAX, ..opening() }, &vec!["x"; len], KEEP_UNTIL);
+    assert_eq!(trim(&mut log, KEEP_UNTIL + AGE).last.len(), MAX_EXPIRED);
+    assert_eq!(log.lost_up_to(&group("g")), MAX_EXPIRED as u64);
+    assert_eq!(trim(&mut log, KEEP_UNTIL + AGE).last.len(), 10);
+    let mut log = log_of(Opening { max_bytes: 0, ..opening() }, &vec!["x"; len], KEEP_UNTIL);
+    assert_eq!(trim(&mut log, KEEP_UNTIL).last.len(), len);
+}
+
+#[test]
 fn old_events_are_dropped_and_their_memory_with_them() {
     let mut log = log_of(opening(), &["x"; 1_000], KEEP_UNTIL);
     let due = KEEP_UNTIL + AGE;
