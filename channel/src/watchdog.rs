@@ -28,7 +28,7 @@ use std::thread;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use self::core::{Core, Key, Seen, TURN, has_panicked};
 use self::starving::Starving;
@@ -231,11 +231,14 @@ impl Pulse {
     /// signal that may never come. Never for the answer of another actor: of that, the beats would
     /// hide that it hangs.
     pub async fn during<T>(&self, wait: impl Future<Output = T>) -> T {
-        let mut beats = interval(BEAT);
+        self.turn().await;
+        // One that begins at once would wake the thread's timers for each short wait.
+        let mut beats = interval_at(Instant::now() + BEAT, BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(wait);
         loop {
             tokio::select! {
+                biased;
                 done = &mut wait => return done,
                 _ = beats.tick() => self.turn().await,
             }

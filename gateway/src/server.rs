@@ -144,29 +144,31 @@ fn open_door(
             let Worker { id, registry, .. } = worker;
             let door = Rc::new(Door::new(config, id, registry, page, listens_on, health));
             let mut turned_away = VecDeque::<JoinHandle<()>>::new();
-            while let Some(Arrival { socket, peer, admission }) =
-                pulse.during(arrivals.recv()).await
-            {
-                let Ok(stream) = TcpStream::from_std(socket) else {
-                    continue;
-                };
-                let door = door.clone();
-                match admission {
-                    Admission::Seated(seat) => {
-                        actix_rt::spawn(async move { door.admit(stream, peer, seat).await });
-                    }
-                    Admission::Full(seat) => {
-                        turned_away.retain(|other| !other.is_finished());
-                        if turned_away.len() >= max_turned_away {
-                            turned_away.pop_front().inspect(JoinHandle::abort);
+            let receive = async {
+                while let Some(Arrival { socket, peer, admission }) = arrivals.recv().await {
+                    let Ok(stream) = TcpStream::from_std(socket) else {
+                        continue;
+                    };
+                    let door = door.clone();
+                    match admission {
+                        Admission::Seated(seat) => {
+                            actix_rt::spawn(async move { door.admit(stream, peer, seat).await });
                         }
-                        turned_away.push_back(actix_rt::spawn(async move {
-                            let _seat = seat;
-                            door.turn_away(stream, peer).await;
-                        }));
+                        Admission::Full(seat) => {
+                            turned_away.retain(|other| !other.is_finished());
+                            if turned_away.len() >= max_turned_away {
+                                turned_away.pop_front().inspect(JoinHandle::abort);
+                            }
+                            turned_away.push_back(actix_rt::spawn(async move {
+                                let _seat = seat;
+                                door.turn_away(stream, peer).await;
+                            }));
+                        }
                     }
                 }
-            }
+            };
+            // It waits for newcomers and for nothing else.
+            pulse.during(receive).await;
         });
     });
     sender
