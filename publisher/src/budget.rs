@@ -273,6 +273,17 @@ impl Reserved {
         self.become_held(Held { under_way, ..self.held }).expect("only growth is refused");
     }
 
+    /// No more than `bytes` of whole pushes is still of use.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        self.shrink(self.held.under_way.saturating_sub(bytes));
+    }
+
+    /// Takes out all of it; nothing is given back, and what stays here holds nothing.
+    pub fn take(&mut self) -> Self {
+        let held = std::mem::take(&mut self.held);
+        Self { counts: self.counts.clone(), peer: self.peer, held }
+    }
+
     fn become_held(&mut self, held: Held) -> Result<(), UsedUp> {
         lock(&self.counts).change(self.peer, self.held, held)?;
         self.held = held;

@@ -26,8 +26,10 @@ const WRITE_BYTES: usize = 64 << 10;
 /// The room that a message needs beside its content.
 const FIELDS_BYTES: usize = 4 << 10;
 
-/// What an item that is refused counts until its answer was taken: the longest sentences are shorter.
+/// What an item that is refused counts until its answer was taken.
 const REFUSED_BYTES: usize = 512;
+
+const _: () = assert!(wording::MAX_ANSWER_BYTES < REFUSED_BYTES);
 
 /// How much one stream may have.
 #[derive(Debug, Clone, Copy)]
