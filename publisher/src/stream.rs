@@ -303,3 +303,6 @@ impl AsyncWrite for CallerStream {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests;
