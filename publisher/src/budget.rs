@@ -9,6 +9,8 @@
 //! of one stream  ├─ an eighth ─┤   past it, the stream is not read on
 //! ```
 //!
+//! The answer of a batch counts in the place of its pushes until the caller has taken it.
+//!
 //! So whatever one address does, the others find a quarter of the room; and however many send bodies
 //! without an end, what is whole finds half of it.
 
