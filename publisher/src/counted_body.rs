@@ -27,7 +27,9 @@ pub(crate) struct CountedBody {
 impl CountedBody {
     /// All of it is still to be sent. `reserved` is what was taken for it; what it does not need is
     /// given back.
-    pub(crate) fn new(body: Vec<u8>, mut reserved: Reserved, turn: Turn) -> Self {
+    pub(crate) fn new(mut body: Vec<u8>, mut reserved: Reserved, turn: Turn) -> Self {
+        // `Bytes` would keep what it has grown to.
+        body.shrink_to_fit();
         reserved.shrink_to(body.len());
         let size = BodySize::Sized(body.len() as u64);
         Self { left: body.into(), size, turn, _reserved: reserved }
