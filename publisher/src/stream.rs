@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep, sleep_until};
@@ -273,6 +274,8 @@ impl AsyncWrite for CallerStream {
             Poll::Ready(Ok(bytes)) => self.took(bytes, bytes == buf.len(), cx),
             Poll::Pending if self.is_given_up(cx) => {
                 debug!("a connection ends: its caller does not take what it is sent");
+                // Where it fails, the system goes on sending what it holds.
+                let _ = SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             _ => {}
