@@ -5,6 +5,8 @@
 //! cargo run --release -p campanile-gateway --example echo -- 127.0.0.1:9001
 //! ```
 
+#![expect(clippy::print_stderr, reason = "it is started by hand")]
+
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::time::Duration;

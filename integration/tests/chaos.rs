@@ -4,6 +4,8 @@
 //! Ends with 1 if any client lost an event, got one twice or in the wrong order, or was not told of
 //! a gap.
 
+#![expect(clippy::print_stdout, reason = "it is run by hand, for what it prints")]
+
 mod harness;
 mod rig;
 

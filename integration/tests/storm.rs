@@ -5,6 +5,8 @@
 //! Ends with an error if any client lacks an event, gets one twice or in the wrong order, or if the
 //! gateway does not go on.
 
+#![expect(clippy::print_stdout, reason = "it is run by hand, for what it prints")]
+
 mod harness;
 #[path = "storms/scenario.rs"]
 mod scenario;

@@ -173,6 +173,7 @@ impl Subject {
 }
 
 /// One is made to hang, or to panic, and its process ends in time with a line that names it.
+#[expect(clippy::print_stdout, reason = "a failed test shows at which part it was")]
 async fn is_noticed(service: Service, name: &str, what: &str) {
     let mut subject = Subject::start(service, &[]).await;
     let name = subject.whole(name).await;

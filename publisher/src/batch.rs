@@ -2,7 +2,7 @@
 
 use crate::item::error::ItemError;
 use crate::item::json;
-use crate::request::Push;
+use crate::request::{Push, cost_bytes};
 use crate::shown::Shown;
 use crate::wording::{self, Answered};
 use crate::{ApiError, media};
@@ -105,6 +105,23 @@ fn read_line(line: &[u8], max_content_bytes: usize) -> Result<Push, ApiError> {
         ItemError::Malformed { format: "JSON", reason }
     })?;
     json::read(text, max_content_bytes)
+}
+
+/// What a batch counts from when its items are known until its answer was taken: each push as any
+/// push, which has room for its answer too; each item that is refused as the answer that it has, and as
+/// what stands for that meanwhile.
+pub fn room_bytes(items: &[Result<Push, ApiError>]) -> usize {
+    let mut answer = Vec::new();
+    let of_item = |item: &Result<Push, ApiError>| match item {
+        Ok(push) => cost_bytes(push),
+        Err(error) => {
+            answer.clear();
+            wording::error_json(error, &mut answer);
+            size_of::<Answered>() + answer.len() + 1
+        }
+    };
+    // The brackets around all of them.
+    2 + items.iter().map(of_item).sum::<usize>()
 }
 
 /// The body of the answer.
@@ -284,6 +301,26 @@ mod tests {
         assert_eq!(written(Format::Lines, &answers), format!("{one}\n{one}\n"));
         assert_eq!(written(Format::Array, &[]), "[]");
         assert_eq!(written(Format::Lines, &[]), "");
+    }
+
+    #[test]
+    fn the_room_of_a_batch_is_enough_for_its_answer() {
+        let limits = Limits { max_items: 2_000, max_content_bytes: 10 };
+        let bodies = [
+            "[]".to_owned(),
+            "[1]".to_owned(),
+            format!("[{}1]", "1,".repeat(1_999)),
+            format!("[{}{{\"content\":\"a\"}}]", "{\"\u{1f514}\":1},".repeat(500)),
+        ];
+        for body in bodies {
+            let items = read(Format::Array, body.as_bytes(), limits).expect("a batch");
+            let room_bytes = room_bytes(&items);
+            let answer = |item: Result<Push, _>| item.and(Err(ApiError::LinkLost));
+            let answers: Vec<Answered> = items.into_iter().map(answer).collect();
+            let answer_bytes = write(Format::Array, &answers).len();
+            assert!(answer_bytes <= room_bytes, "{answer_bytes} in {room_bytes}: {body:.40}");
+            assert!(room_bytes < 3 * answer_bytes + 512, "{room_bytes} for {answer_bytes}");
+        }
     }
 
     #[test]

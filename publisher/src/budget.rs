@@ -9,6 +9,8 @@
 //! of one stream  ├─ an eighth ─┤   past it, the stream is not read on
 //! ```
 //!
+//! The answer of a batch counts in the place of its pushes until the caller has taken it.
+//!
 //! So whatever one address does, the others find a quarter of the room; and however many send bodies
 //! without an end, what is whole finds half of it.
 
@@ -271,6 +273,17 @@ impl Reserved {
         let under_way = self.held.under_way.checked_sub(bytes);
         let under_way = under_way.expect("no more is given back than was taken");
         self.become_held(Held { under_way, ..self.held }).expect("only growth is refused");
+    }
+
+    /// No more than `bytes` of whole pushes is still of use.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        self.shrink(self.held.under_way.saturating_sub(bytes));
+    }
+
+    /// Takes out all of it; nothing is given back, and what stays here holds nothing.
+    pub fn take(&mut self) -> Self {
+        let held = std::mem::take(&mut self.held);
+        Self { counts: self.counts.clone(), peer: self.peer, held }
     }
 
     fn become_held(&mut self, held: Held) -> Result<(), UsedUp> {

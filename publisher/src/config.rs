@@ -27,7 +27,7 @@ pub struct PublisherConfig {
     /// away.
     pub confirm_limit: Duration,
     /// How many bytes of content may be on their way through this process, those that are still
-    /// being read included; what is over it, or over the shares of [`budget`](crate::budget), is
+    /// being read included, and answers of batches that were not taken yet; what is over it, or over the shares of [`budget`](crate::budget), is
     /// answered 503. Default: 64 MiB.
     pub max_pending_bytes: usize,
     /// How large the body of a batch may be; a larger one is answered 413. Default: 8 MiB, room for one
@@ -41,8 +41,8 @@ pub struct PublisherConfig {
     /// How many bytes of contents those may have, 512 a content at least; past it the stream is not
     /// read. An idle one takes one of any size. Default: 8 MiB.
     pub max_stream_bytes: usize,
-    /// How long a publish stream may be silent, pings unanswered, or leave what it was sent unread,
-    /// before it ends. At least 1 s. Default: 30 s.
+    /// How long a publish stream may be silent, pings unanswered, and how long any caller may leave
+    /// what it was sent unread, before its connection ends. At least 1 s. Default: 30 s.
     pub silence_limit: Duration,
     /// How many threads serve HTTP, at least 1. Default: one a core.
     pub workers: usize,

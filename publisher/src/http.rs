@@ -56,7 +56,7 @@ pub(crate) struct Front {
 
 enum Success {
     Receipt(Receipt),
-    Batch(Format, Vec<Answered>),
+    Batch(Format, Vec<Answered>, Reserved),
     Stream(HttpResponse),
     Position(Position),
     Health(Readiness),
@@ -100,7 +100,9 @@ pub(crate) async fn answer(
     };
     let mut response = match performed {
         Ok(Success::Receipt(receipt)) => reply::receipt(&receipt, &request),
-        Ok(Success::Batch(format, answers)) => reply::batch(format, &answers),
+        Ok(Success::Batch(format, answers, reserved)) => {
+            reply::batch(format, &answers, reserved, turn.clone())
+        }
         Ok(Success::Stream(response)) => response,
         Ok(Success::Position(position)) => position::response(position, &request),
         Ok(Success::Health(readiness)) => reply::health(readiness, payload),
@@ -140,8 +142,8 @@ impl Front {
                 self.carry(push, reserved, request).await.map(Success::Receipt)
             }
             (Route::Batch, &Method::POST) => {
-                let (format, answers) = self.batch(request, payload).await?;
-                Ok(Success::Batch(format, answers))
+                let (format, answers, reserved) = self.batch(request, payload).await?;
+                Ok(Success::Batch(format, answers, reserved))
             }
             (Route::Position, &Method::GET) => self.position(request).await.map(Success::Position),
             (Route::Stream, &Method::GET) => self.stream(request, payload).map(Success::Stream),

@@ -16,6 +16,7 @@ pub use target::{MAX_TARGET_BYTES, REFUSED};
 use crate::ApiError;
 use chunked::Chunked;
 use head::Framing;
+use target::MAX_DROPPED_BYTES;
 
 /// How long a method may be. The longest that is registered has 17 letters.
 const MAX_METHOD_BYTES: usize = 32;
@@ -51,6 +52,7 @@ enum Reading {
     /// A target that is too long: dropped up to its end.
     LongTarget {
         method: Vec<u8>,
+        dropped_bytes: usize,
     },
     /// The rest of a head, whose request line is complete.
     Headers {
@@ -121,6 +123,16 @@ impl Inbound {
         }
     }
 
+    /// Whether what is read of a head is dropped: there may be any amount of it.
+    pub fn is_dropping(&self) -> bool {
+        match self.state {
+            // Nothing but empty lines.
+            Reading::RequestLine => self.raw.is_empty(),
+            Reading::LongTarget { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether nothing more is passed on.
     pub fn is_over(&self) -> bool {
         matches!(self.state, Reading::Over)
@@ -150,7 +162,7 @@ impl Inbound {
     pub fn refuse(&mut self, error: ApiError, output: &mut Vec<u8>) {
         let begun = match &self.state {
             Reading::Headers { line, .. } => line,
-            Reading::LongTarget { method } => method,
+            Reading::LongTarget { method, .. } => method,
             _ => &self.raw,
         };
         // The answer to a HEAD has no body, whatever is wrong with it.
@@ -222,7 +234,7 @@ impl Inbound {
             let method = self.raw[..target_at].to_vec();
             self.raw.drain(..target_at + target_len);
             self.seen = 0;
-            self.state = Reading::LongTarget { method };
+            self.state = Reading::LongTarget { method, dropped_bytes: target_len };
             return true;
         }
         let line_end = rest[target_len..].iter().position(|&byte| byte == b'\n');
@@ -251,7 +263,14 @@ impl Inbound {
     }
 
     fn long_target(&mut self, output: &mut Vec<u8>) -> bool {
-        let Some(end) = self.raw.iter().position(|byte| b" \n".contains(byte)) else {
+        let Reading::LongTarget { dropped_bytes, .. } = &mut self.state else { return false };
+        let end = self.raw.iter().position(|byte| b" \n".contains(byte));
+        *dropped_bytes += end.unwrap_or(self.raw.len());
+        if *dropped_bytes > MAX_DROPPED_BYTES {
+            self.refuse(ApiError::UrlTooLong { max_bytes: MAX_TARGET_BYTES }, output);
+            return false;
+        }
+        let Some(end) = end else {
             self.raw.clear();
             return false;
         };
@@ -262,7 +281,9 @@ impl Inbound {
         if line_end > MAX_METHOD_BYTES {
             return self.not_http(output);
         }
-        let Reading::LongTarget { method } = std::mem::take(&mut self.state) else { return false };
+        let Reading::LongTarget { method, .. } = std::mem::take(&mut self.state) else {
+            return false;
+        };
         let mut line = method;
         line.extend_from_slice(REFUSED.as_bytes());
         line.extend(self.raw.drain(..=line_end));

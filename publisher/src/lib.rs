@@ -7,9 +7,9 @@
 pub mod batch;
 pub mod budget;
 pub mod config;
+mod counted_body;
 pub mod counting;
 pub mod courier;
-mod cut;
 pub mod deadline;
 pub mod error;
 pub mod health;
@@ -22,6 +22,7 @@ pub mod media;
 #[cfg(test)]
 mod orders;
 mod parameters;
+pub mod patience;
 pub mod pending;
 pub mod places;
 mod publish_stream;

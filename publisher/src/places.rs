@@ -80,6 +80,11 @@ impl Places {
         lock(&self.0.reserved).shrink(bytes);
     }
 
+    /// Takes out all that is reserved, for what comes after the pushes: it lives on without them.
+    pub fn take_reserved(&self) -> Reserved {
+        lock(&self.0.reserved).take()
+    }
+
     /// What has arrived, at least one answer, in the order in which it did. Where nothing has, the
     /// task of the latest call is woken when something does.
     pub fn poll_arrived(&self, cx: &mut Context<'_>) -> Poll<Vec<Placed>> {

@@ -3,23 +3,20 @@
 //! Receives from: its websocket, and from [`Places`] what the courier has put there. Sends
 //! `CarryAll` to the courier, one for all the messages that are ready. Runs on: the HTTP worker of
 //! its connection, polled as the body of the response: a caller that does not read what it was sent
-//! stops it, timers included, until [`patience`] or the kernel gives the connection up
-//! (`silence_limit`). Bounded by: `max_stream_items` and `max_stream_bytes` without their answers, and
+//! stops it, timers included, until the connection has no more [`patience`](crate::patience) with the
+//! caller (`silence_limit`). Bounded by: `max_stream_items` and `max_stream_bytes` without their answers, and
 //! its share of the [`Budget`](crate::budget::Budget), past which it does not read.
 
 mod allowance;
 mod exchange;
 mod intake;
-mod patience;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use actix::fut::wrap_future;
-use actix::{
-    Actor, ActorContext, ActorFuture, ActorFutureExt, Addr, AsyncContext, StreamHandler, spawn,
-};
+use actix::{Actor, ActorContext, ActorFuture, ActorFutureExt, Addr, AsyncContext, StreamHandler};
 use actix_web::dev::Payload;
 use actix_web::http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use actix_web::{HttpRequest, HttpResponse};
@@ -27,7 +24,6 @@ use actix_web_actors::ws::{
     CloseCode, CloseReason, Message, ProtocolError, WebsocketContext, handshake,
 };
 use futures_util::stream;
-use tokio::task::JoinHandle;
 
 use crate::ApiError;
 use crate::budget::Peer;
@@ -36,7 +32,6 @@ use crate::http::Front;
 use crate::places::Places;
 use crate::stream::Presence;
 use exchange::{Exchange, Limits, Outgoing, Turn};
-use patience::{Progress, watch};
 
 /// How items and answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,9 +64,6 @@ struct PublishStream {
     silence_limit: Duration,
     /// When something came from the caller, or could not.
     heard_at: Instant,
-    progress: Progress,
-    /// Looks at the progress.
-    watch: JoinHandle<()>,
     is_closed: bool,
 }
 
@@ -97,15 +89,12 @@ pub(crate) fn open(
         max_bytes: front.config.max_stream_bytes.min(front.budget.shares().bytes_of_stream()),
         max_content_bytes: front.config.max_content_bytes,
     };
-    let progress = Progress::default();
     let actor = PublishStream {
-        watch: spawn(watch(progress.clone(), presence.clone(), silence_limit)),
         exchange: Exchange::new(format, limits, Places::new(presence, front.budget.reserve(peer))),
         courier: front.courier.clone(),
         payload: Box::pin(payload),
         silence_limit,
         heard_at: Instant::now(),
-        progress,
         is_closed: false,
     };
     let stopping = front.stopping.clone();
@@ -159,7 +148,6 @@ impl PublishStream {
         if heard {
             self.heard_at = Instant::now();
         }
-        self.progress.turn(!outgoing.is_empty());
         for message in outgoing {
             match message {
                 Outgoing::Text(text) => ctx.text(text),
@@ -192,12 +180,6 @@ impl PublishStream {
         } else {
             ctx.ping(b"");
         }
-    }
-}
-
-impl Drop for PublishStream {
-    fn drop(&mut self) {
-        self.watch.abort();
     }
 }
 

@@ -13,10 +13,13 @@ use serde_json::json;
 use tracing::debug;
 
 use crate::batch::{self, Format};
+use crate::budget::Reserved;
+use crate::counted_body::CountedBody;
 use crate::error::Methods;
 use crate::health::Readiness;
 use crate::media::prefers_json;
 use crate::receipt::Receipt;
+use crate::turn::Turn;
 use crate::wording::Answered;
 use crate::{ApiError, wording};
 
@@ -40,9 +43,15 @@ pub(crate) fn receipt(receipt: &Receipt, request: &HttpRequest) -> HttpResponse 
     response.content_type(ContentType::json()).body(body)
 }
 
-/// What happened to the pushes of a batch.
-pub(crate) fn batch(format: Format, answers: &[Answered]) -> HttpResponse {
-    HttpResponse::Ok().content_type(format.media_type()).body(batch::write(format, answers))
+/// What happened to the pushes of a batch. `reserved` has room for it.
+pub(crate) fn batch(
+    format: Format,
+    answers: &[Answered],
+    reserved: Reserved,
+    turn: Turn,
+) -> HttpResponse {
+    let body = CountedBody::new(batch::write(format, answers), reserved, turn);
+    HttpResponse::Ok().content_type(format.media_type()).body(body)
 }
 
 /// What may be asked for, in the words of HTTP and in those for a page's browser.

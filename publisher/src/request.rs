@@ -11,6 +11,7 @@ use crate::ApiError;
 use crate::media::BodyKind;
 use crate::parameters::{Parameters, names_content};
 use crate::shown::Shown;
+use crate::wording::MAX_ANSWER_BYTES;
 
 /// Whom a push is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,8 +130,11 @@ impl Push {
 }
 
 /// The least that a push on its way counts, where a caller may have many: about what is kept of it
-/// beside its content.
+/// beside its content, and room for its answer afterwards.
 const MIN_COST_BYTES: usize = 512;
+
+// With what separates it from the next.
+const _: () = assert!(MAX_ANSWER_BYTES < MIN_COST_BYTES);
 
 /// What a push on its way counts, where a caller may have many.
 pub fn cost_bytes(push: &Push) -> usize {

@@ -179,7 +179,7 @@ fn listen(
             // Where it fails, the system holds more for a caller that does not read.
             let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
             let peer = tcp.peer_addr().ok();
-            Ok((CallerStream::new(tcp, head_limit), peer))
+            Ok((CallerStream::new(tcp, head_limit, silence_limit), peer))
         })
         .and_then(http)
     };

@@ -1,25 +1,33 @@
-//! A caller's TCP connection, as actix-http reads it: one request at a time, and who waits for the
-//! caller can see that it has closed its side.
+//! A caller's TCP connection, as actix-http reads it: one request at a time, and none before the
+//! answer to the one before it was taken. Who waits for the caller can see that it has closed its
+//! side. A caller that does not take what it is sent loses the connection.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, sleep_until};
+use tracing::debug;
 
 use crate::ApiError;
-use crate::cut::Cut;
 use crate::inbound::Inbound;
+use crate::patience::Patience;
 use crate::turn::Turn;
 
 /// How much is read at once while heads are looked for: most are smaller.
 const READ_BYTES: usize = 2 << 10;
+
+/// How many reads in a row may pass nothing on before others have their turn, the writing of this
+/// connection's own answers among them. Else a caller that sends without a pause would use up what
+/// Tokio lets a task do at once, and nothing but reading would ever be done for it.
+const READS: usize = 16;
 
 /// How long a caller that is refused may take to read why. What it has sent and nobody reads would
 /// else reset the connection, and the answer with it.
@@ -28,25 +36,17 @@ const LAST_WORD_LIMIT: Duration = Duration::from_secs(1);
 /// Whether a caller still has its side of the connection open. One that has not may be gone, or may
 /// have said all it wanted to say: TCP does not tell the two apart.
 #[derive(Debug, Clone, Default)]
-pub struct Presence {
-    is_over: Arc<AtomicBool>,
-    cut: Cut,
-}
+pub struct Presence(Arc<AtomicBool>);
 
 impl Presence {
     /// The caller has closed its side.
     pub fn is_over(&self) -> bool {
         // The flag guards no other memory.
-        self.is_over.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed)
     }
 
     fn end(&self) {
-        self.is_over.store(true, Ordering::Relaxed);
-    }
-
-    /// Ends the connection where it waits for the caller to read, as a failed write does.
-    pub(crate) fn cut(&self) {
-        self.cut.cut();
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -63,6 +63,11 @@ pub struct CallerStream {
     /// Runs while a head is awaited that must come in time.
     head_timer: Option<Pin<Box<Sleep>>>,
     last_word_timer: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
+    /// Runs while something waits to be taken by the caller.
+    patience_timer: Option<Pin<Box<Sleep>>>,
+    /// The next request waits until what was sent has been taken.
+    holds_back: bool,
     /// No request has come yet.
     is_fresh: bool,
     /// The body of the request under way is broken.
@@ -72,8 +77,9 @@ pub struct CallerStream {
 
 impl CallerStream {
     /// Nothing was read yet. The first head must be there within `head_limit`, and each later one
-    /// as long after its first byte.
-    pub fn new(tcp: TcpStream, head_limit: Duration) -> Self {
+    /// as long after its first byte. What the caller is sent it must take within `silence_limit`; see
+    /// [`Patience`].
+    pub fn new(tcp: TcpStream, head_limit: Duration, silence_limit: Duration) -> Self {
         Self {
             tcp,
             inbound: Inbound::default(),
@@ -83,6 +89,9 @@ impl CallerStream {
             head_limit,
             head_timer: None,
             last_word_timer: None,
+            patience: Patience::new(silence_limit),
+            patience_timer: None,
+            holds_back: false,
             is_fresh: true,
             is_broken: false,
             has_ended: false,
@@ -146,7 +155,36 @@ impl CallerStream {
         }
         let limit = self.head_limit;
         let timer = self.head_timer.get_or_insert_with(|| Box::pin(sleep(limit)));
-        timer.as_mut().poll(cx).is_ready()
+        // The clock says it too: a timer says nothing to a task that has done much in its turn.
+        timer.as_mut().poll(cx).is_ready() || timer.deadline().into_std() <= Instant::now()
+    }
+
+    /// Some of what actix-http has for the caller was taken, or all.
+    fn took(&mut self, bytes: usize, is_all: bool, cx: &mut Context<'_>) {
+        self.patience.took(bytes, is_all);
+        if is_all {
+            self.patience_timer = None;
+            self.turn.all_taken();
+            if std::mem::take(&mut self.holds_back) {
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+
+    /// Whether nothing was taken for too long; where not, the task is woken when it may be so.
+    fn is_given_up(&mut self, cx: &mut Context<'_>) -> bool {
+        // The clock says it, as in `is_late`.
+        while let Some(until) = self.patience.wait(Instant::now()) {
+            let until = until.into();
+            let timer = self.patience_timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+            if timer.deadline() != until {
+                timer.as_mut().reset(until);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -156,10 +194,11 @@ impl AsyncRead for CallerStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // What is read may be held back, and no bytes would mean the end. Tokio's budget ends the
-        // loop where a caller sends faster than it is read.
+        // What is read may be held back, and no bytes would mean the end.
+        let mut reads = 0;
         loop {
-            if self.turn.take_answered(cx.waker()) {
+            self.holds_back = self.patience.is_waiting();
+            if !self.holds_back && self.turn.take_answered(cx.waker()) {
                 if self.is_broken {
                     // Nothing that could be read is behind it.
                     self.has_ended = true;
@@ -188,16 +227,28 @@ impl AsyncRead for CallerStream {
             if !self.inbound.wants_more() {
                 return Poll::Pending;
             }
+            if reads == READS {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            reads += 1;
             let mut raw = [0; READ_BYTES];
             let mut raw = ReadBuf::new(&mut raw);
             let mut passed_on = Vec::new();
-            match self.poll_tcp(cx, &mut raw)? {
-                Poll::Ready(()) => self.inbound.receive(raw.filled(), &mut passed_on),
-                Poll::Pending if self.is_late(cx) => {
-                    let limit = self.head_limit;
-                    self.inbound.refuse(ApiError::SlowHead { limit }, &mut passed_on);
+            let is_pending = match self.poll_tcp(cx, &mut raw)? {
+                Poll::Ready(()) => {
+                    self.inbound.receive(raw.filled(), &mut passed_on);
+                    false
                 }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => true,
+            };
+            // What may still be a head is read to its end, which is near, as long as more of it is
+            // there already: a busy publisher must not find a caller slow.
+            if (is_pending || self.inbound.is_dropping()) && self.is_late(cx) {
+                let limit = self.head_limit;
+                self.inbound.refuse(ApiError::SlowHead { limit }, &mut passed_on);
+            } else if is_pending {
+                return Poll::Pending;
             }
             self.pass_on(passed_on);
         }
@@ -218,12 +269,18 @@ impl AsyncWrite for CallerStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.tcp).poll_write(cx, buf) {
-            Poll::Pending if self.presence.cut.poll(cx) => {
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        let written = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        match written {
+            Poll::Ready(Ok(bytes)) => self.took(bytes, bytes == buf.len(), cx),
+            Poll::Pending if self.is_given_up(cx) => {
+                debug!("a connection ends: its caller does not take what it is sent");
+                // Where it fails, the system goes on sending what it holds.
+                let _ = SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            written => written,
+            _ => {}
         }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -249,3 +306,6 @@ impl AsyncWrite for CallerStream {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests;

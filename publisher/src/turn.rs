@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use crate::ApiError;
 
@@ -18,6 +18,9 @@ struct Shared {
     broken: Option<ApiError>,
     reader: Option<Waker>,
     handler: Option<Waker>,
+    /// Of the current answer, something was given to the connection that the caller has not taken.
+    is_sending: bool,
+    answer: Option<Waker>,
 }
 
 impl Turn {
@@ -50,6 +53,34 @@ impl Turn {
         self.0.borrow_mut().refusal.take()
     }
 
+    /// A piece of the answer is given to the connection, which has not taken it yet.
+    pub(crate) fn send(&self) {
+        self.0.borrow_mut().is_sending = true;
+    }
+
+    /// All that the connection was given was taken.
+    pub(crate) fn all_taken(&self) {
+        let mut shared = self.0.borrow_mut();
+        shared.is_sending = false;
+        if let Some(answer) = shared.answer.take() {
+            answer.wake();
+        }
+    }
+
+    /// Ready when all that the connection was given has been taken; until then, the task of the
+    /// latest call is woken when it has.
+    pub(crate) fn poll_taken(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut shared = self.0.borrow_mut();
+        if !shared.is_sending {
+            return Poll::Ready(());
+        }
+        match &mut shared.answer {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
     /// The request's body will never be complete.
     pub(crate) fn break_off(&self, error: ApiError) {
         let mut shared = self.0.borrow_mut();
@@ -72,5 +103,55 @@ impl Turn {
             }
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::orders::{Wakes, in_every_order};
+
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Step {
+        /// The answer asks, with the first or the second waker.
+        Poll(usize),
+        Send,
+        Taken,
+    }
+
+    #[test]
+    fn an_answer_ends_when_all_was_taken_and_never_before() {
+        let steps = [Step::Poll(0), Step::Poll(1), Step::Send, Step::Taken];
+        in_every_order(&steps, 8, |steps| {
+            let turn = Turn::default();
+            let wakes = [Arc::new(Wakes::default()), Arc::new(Wakes::default())];
+            let mut is_sending = false;
+            let mut waiting = None;
+            for &step in steps {
+                match step {
+                    Step::Poll(who) => {
+                        let waker = wakes[who].waker();
+                        let taken = turn.poll_taken(&mut Context::from_waker(&waker));
+                        assert_eq!(taken.is_pending(), is_sending, "{steps:?}");
+                        waiting = is_sending.then(|| (who, wakes[who].count()));
+                    }
+                    Step::Send => {
+                        turn.send();
+                        is_sending = true;
+                    }
+                    Step::Taken => {
+                        turn.all_taken();
+                        is_sending = false;
+                        if let Some((who, before)) = waiting.take() {
+                            let woken = wakes[who].count() > before;
+                            assert!(woken, "{who} sleeps for ever: {steps:?}");
+                        }
+                    }
+                }
+            }
+            true
+        });
     }
 }

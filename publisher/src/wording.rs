@@ -14,6 +14,10 @@ use crate::receipt::{Accepted, Delivery, Receipt};
 /// What an item is answered.
 pub type Answered = Result<Receipt, ApiError>;
 
+/// How many bytes the answer to an item has at most, in either format. What is of a caller's making
+/// in a sentence is short ([`Shown`](crate::shown::Shown)).
+pub const MAX_ANSWER_BYTES: usize = 500;
+
 const MEMORY: &str = "writing to memory does not fail";
 
 /// Adds an item's answer in JSON.
@@ -23,11 +27,15 @@ pub fn json(answered: &Answered, out: &mut Vec<u8>) {
             out.extend_from_slice(b"{\"status\":200,\"receipt\":");
             receipt_json(receipt, out);
         }
-        Err(error) => {
-            write!(out, "{{\"status\":{},\"error\":", error.status().as_u16()).expect(MEMORY);
-            serde_json::to_writer(&mut *out, &*sentence(error)).expect(MEMORY);
-        }
+        Err(error) => return error_json(error, out),
     }
+    out.push(b'}');
+}
+
+/// Adds what an item that is refused is answered in JSON.
+pub fn error_json(error: &ApiError, out: &mut Vec<u8>) {
+    write!(out, "{{\"status\":{},\"error\":", error.status().as_u16()).expect(MEMORY);
+    serde_json::to_writer(&mut *out, &*sentence(error)).expect(MEMORY);
     out.push(b'}');
 }
 
@@ -130,10 +138,16 @@ fn sentence(error: &ApiError) -> Cow<'static, str> {
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::{Durability, Position, WorkerId};
+    use std::time::Duration;
+
+    use campanile_messages::ids::InvalidId;
+    use campanile_messages::{ConnectionId, Durability, IdempotencyKey, Position, WorkerId};
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::budget::UsedUp;
+    use crate::item;
+    use crate::shown::Shown;
 
     fn accepted(delivery: Option<Delivery>) -> Receipt {
         let position = Position { epoch: 0xe0c4, sequence: 42 };
@@ -181,6 +195,103 @@ mod tests {
         assert_eq!(both(&Err(ApiError::EmptyContent)), json!({ "status": 400, "error": error }));
         let hostile = ApiError::IdTaken { id: "\"\n\\".into() };
         assert_eq!(both(&Err(hostile.clone()))["error"], hostile.to_string());
+    }
+
+    fn longest_receipts() -> Vec<Answered> {
+        let most = u64::MAX;
+        let delivery = Delivery { written: most, too_slow: most, silent_gateways: most };
+        let longest = |durability| Accepted {
+            position: Position { epoch: most, sequence: most },
+            durability,
+            gateways: u32::MAX,
+            matched: most,
+            delivery: Some(delivery),
+        };
+        let all = [Durability::Memory, Durability::Written, Durability::Disk];
+        all.map(|durability| Ok(Receipt::Accepted(longest(durability)))).into()
+    }
+
+    /// What a push can be answered when it was taken, and an item that is none, at its longest.
+    fn longest_errors() -> Vec<ApiError> {
+        // 60 characters of four bytes are shown.
+        let shown = || Shown::from("\u{1f514}".repeat(100).as_str());
+        let waited = Duration::from_nanos(29_999_999_999);
+        let (worker, connection) = (WorkerId(u64::MAX), ConnectionId(u64::MAX));
+        let given = "except.connection";
+        let mut all = vec![
+            ApiError::NoBroker { waited },
+            ApiError::BrokerBusy { waited },
+            ApiError::IdsFull,
+            ApiError::TooManyUnanswered,
+            ApiError::IdTaken { id: shown() },
+            ApiError::BrokerShuttingDown,
+            ApiError::UnknownWorker(worker),
+            ApiError::UnknownConnection(connection),
+            ApiError::NotWritten(connection),
+            ApiError::GatewayAway(worker),
+            ApiError::TooMuchPending(UsedUp::UnfinishedOfPeer { max_bytes: usize::MAX }),
+            ApiError::CallerGone,
+            ApiError::ShuttingDown,
+            ApiError::Unanswered { waited },
+            ApiError::MemoryLost,
+            ApiError::Unconfirmed { worker, waited },
+            ApiError::LinkLost,
+            ApiError::PublisherEnded,
+            ApiError::EmptyContent,
+            ApiError::TooLarge { max_bytes: usize::MAX },
+            ApiError::IdForConnection,
+            ApiError::ExceptForConnection,
+            ApiError::Repeated { parameter: given },
+            ApiError::NoWait { value: shown() },
+            ApiError::NoTimeout { value: shown() },
+        ];
+        let reasons = [InvalidId::TooLarge, InvalidId::NotDecimal];
+        let no_id = |reason| ApiError::NoId { parameter: given, value: shown(), reason };
+        all.extend(reasons.map(no_id));
+        let long = "a".repeat(256);
+        for name in ["", "\u{1}", &long] {
+            let reason = IdempotencyKey::new(name).expect_err("no name");
+            all.push(ApiError::NoName { given: "to.group", value: shown(), reason });
+        }
+        all
+    }
+
+    #[test]
+    fn no_answer_to_an_item_is_longer_than_its_bound() {
+        let mut answers = longest_receipts();
+        answers.extend(longest_errors().into_iter().map(Err));
+        let bell = "\u{1f514}".repeat(100);
+        for item in [
+            format!("{{\"{bell}\":1}}"),
+            format!("\"{bell}\""),
+            format!("{{\"content\":\"a\",\"to\":{{\"{bell}\":1}}}}"),
+            format!("{{\"content\":\"a\",\"except\":{{\"{bell}\":1}}}}"),
+            format!("{{\"content\":\"a\",\"to\":\"{bell}\"}}"),
+            format!("{{\"content\":\"a\",\"except\":\"{bell}\"}}"),
+            format!("{{\"content\":\"a\",\"except\":{{\"connection\":\"{bell}\"}}}}"),
+            format!("{{\"content_base64\":\"{bell}\"}}"),
+            format!("{{\"content\":\"a\",\"id\":\"{bell}\"}}"),
+            format!("{{\"content\":\"a\",\"wait\":\"{bell}\"}}"),
+            format!("{{\"content\":\"a\",\"timeout\":\"{bell}\"}}"),
+            "{\"content\":\"a\",\"content_base64\":\"YQ==\"}".into(),
+            "{\"content\":\"a\",\"to\":{\"group\":\"a\",\"worker\":1}}".into(),
+            "{\"content\":\"a\",\"to\":{\"worker\":1}}".into(),
+            "{\"content\":\"a\",\"to\":{}}".into(),
+            "{\"content\":\"a\",\"except\":{\"worker\":1}}".into(),
+            "{\"content\":\"\\ud83d\"}".into(),
+            "{\"content\":1e999}".into(),
+            "[".repeat(1_000),
+            "{}".into(),
+        ] {
+            answers.push(Err(item::json::read(&item, 1).expect_err("no item")));
+        }
+        for answered in &answers {
+            let (mut text, mut packed) = (Vec::new(), Vec::new());
+            json(answered, &mut text);
+            msgpack(answered, &mut packed);
+            let longest = text.len().max(packed.len());
+            assert!(longest <= MAX_ANSWER_BYTES, "{longest}: {}", String::from_utf8_lossy(&text));
+        }
     }
 
     #[test]

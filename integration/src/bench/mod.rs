@@ -5,6 +5,8 @@
 //! and memory, [`bare`] has the servers to compare with. Each file of [`scenarios`] measures one thing
 //! and answers rows of the [`report`], which [`plot`] draws.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool of the command line")]
+
 mod args;
 pub mod bare;
 mod crowd;

@@ -145,6 +145,7 @@ impl Process {
 }
 
 impl Drop for Process {
+    #[expect(clippy::print_stderr, reason = "who looks at a failed test wants the log")]
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();

@@ -15,6 +15,7 @@ pub struct Seed(pub u64);
 impl Seed {
     /// The seed that the environment gives, or a new one. It is printed, and a test that fails shows
     /// it.
+    #[expect(clippy::print_stdout, reason = "who repeats a failed test needs it")]
     pub fn from_environment() -> Self {
         let given = std::env::var(VARIABLE).ok();
         let given = given.map(|text| text.parse().expect("the seed is a number"));

@@ -17,6 +17,7 @@ const STEADY: Duration = Duration::from_secs(2);
 
 /// Plays a scenario: a steady load, a fault that has passed when `hurt` returns, a steady load; then
 /// each client must have got exactly what was accepted, and have been told of nothing missing.
+#[expect(clippy::print_stdout, reason = "the table that the documentation has")]
 pub async fn scenario(name: &str, setup: Setup, hurt: impl AsyncFnOnce(&mut Stage, &Load)) {
     let _alone = STAGE.lock().await;
     let mut stage = Stage::set(setup, Seed::from_environment()).await;

@@ -8,21 +8,22 @@ use actix_web::dev::Payload;
 
 use super::{Front, IDEMPOTENCY_KEY, content_type, only, peer, presence, query};
 use crate::ApiError;
-use crate::batch::{Format, Limits, read};
+use crate::batch::{Format, Limits, read, room_bytes};
+use crate::budget::Reserved;
 use crate::courier::CarryAll;
 use crate::in_order::InOrder;
 use crate::places::Places;
-use crate::request::cost_bytes;
 use crate::shown::Shown;
 use crate::wording::Answered;
 
 impl Front {
-    /// Publishes the items of a body in their order; answers them in it.
+    /// Publishes the items of a body in their order; answers them in it. What is reserved in the end
+    /// has room for what the answers are written as.
     pub(super) async fn batch(
         &self,
         request: &HttpRequest,
         payload: &mut Payload,
-    ) -> Result<(Format, Vec<Answered>), ApiError> {
+    ) -> Result<(Format, Vec<Answered>, Reserved), ApiError> {
         let query = query(request);
         if !query.is_empty() {
             return Err(ApiError::NoParameters { query: Shown::from(query), path: "/batch" });
@@ -45,6 +46,8 @@ impl Front {
         };
         let items = read(format, &body, limits)?;
         drop(body);
+        // Before anything is pushed, also for the answers: they must not lack room afterwards.
+        reserved.arrived(room_bytes(&items))?;
 
         let mut order = InOrder::default();
         let pushes: Vec<_> = items
@@ -56,11 +59,11 @@ impl Front {
                     .map(|push| (push, number))
             })
             .collect();
-        reserved.arrived(pushes.iter().map(|(push, _)| cost_bytes(push)).sum())?;
         let places = Places::new(presence(request), reserved);
         let pushes = pushes.into_iter().map(|(push, number)| (push, places.place(number)));
         self.courier.do_send(CarryAll { pushes: pushes.collect() });
-        Ok((format, all(order, &places).await))
+        let answers = all(order, &places).await;
+        Ok((format, answers, places.take_reserved()))
     }
 }
 

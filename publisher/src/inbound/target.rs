@@ -3,6 +3,11 @@
 /// How long a target may be, escaped. Less than the 65,534 bytes of the crate `http`.
 pub const MAX_TARGET_BYTES: usize = 60 << 10;
 
+/// How much of a target that is too long is read to its end, so that its answer leaves the connection
+/// as it was: as much as a content of 1 MiB has of which every byte is escaped, and more. A longer one
+/// ends the connection.
+pub const MAX_DROPPED_BYTES: usize = 4 << 20;
+
 /// Stands for a target that is refused. No caller's target reads like this: its `|` is escaped.
 pub const REFUSED: &str = "/|";
 

@@ -124,6 +124,27 @@ fn what_cannot_be_read_is_refused_with_a_sentence() {
 }
 
 #[test]
+fn a_target_without_an_end_is_dropped_up_to_a_bound() {
+    let refused = "the URL is too long";
+    for (len, goes_on) in [(MAX_DROPPED_BYTES, true), (MAX_DROPPED_BYTES + 1, false)] {
+        // The slash is the first byte.
+        let input = get(&format!("/{}", "a".repeat(len - 1))) + &get("/behind");
+        let (read, errors) = exchange(&[input.as_bytes()]);
+        assert_eq!(read.len(), if goes_on { 2 } else { 1 }, "{len}");
+        assert!(errors[0].starts_with(refused), "{errors:?}");
+        let pieces: Vec<_> = input.as_bytes().chunks(2_000).collect();
+        assert_eq!(exchange(&pieces), (read, errors));
+    }
+    let mut inbound = Inbound::default();
+    let mut output = Vec::new();
+    inbound.receive(b"HEAD /", &mut output);
+    for _ in 0..=MAX_DROPPED_BYTES / 10_000 + 1 {
+        inbound.receive(&[b'a'; 10_000], &mut output);
+    }
+    assert!(inbound.is_over() && output.starts_with(b"HEAD "));
+}
+
+#[test]
 fn no_target_reads_like_the_one_that_is_refused() {
     let read = requests(&get(REFUSED));
     assert_eq!(read, [passed_on("/%7C")]);

@@ -26,8 +26,14 @@ const WRITE_BYTES: usize = 64 << 10;
 /// The room that a message needs beside its content.
 const FIELDS_BYTES: usize = 4 << 10;
 
-/// What an item that is refused counts until its answer was taken: the longest sentences are shorter.
+/// What an item that is refused counts until its answer was taken.
 const REFUSED_BYTES: usize = 512;
+
+const _: () = assert!(wording::MAX_ANSWER_BYTES < REFUSED_BYTES);
+
+/// How many items a stream may have for whose refusal there is no room: so few that they do not
+/// matter. Past it, the stream is not read on until one of them has its answer written.
+const MAX_WITHOUT_ROOM: usize = 32;
 
 /// How much one stream may have.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +76,8 @@ pub(super) struct Exchange {
     /// What the items have whose answers the last turn returned. They count until the next turn: only
     /// then has the connection taken the answers, save for what fits into its buffer.
     leaving_bytes: usize,
+    /// How many places in the order hold no bytes, as there was no room for what they are answered.
+    without_room: usize,
     /// Why nothing more is taken.
     finishing: Option<CloseCode>,
 }
@@ -90,6 +98,7 @@ impl Exchange {
             places,
             allowance: Allowance::default(),
             leaving_bytes: 0,
+            without_room: 0,
             finishing: None,
         }
     }
@@ -131,7 +140,9 @@ impl Exchange {
     /// Whether the next message would be taken.
     pub(super) fn has_room(&self) -> bool {
         let held = self.order.held_bytes() + self.leaving_bytes;
-        self.order.len() < self.limits.max_items && (held == 0 || held < self.limits.max_bytes)
+        self.order.len() < self.limits.max_items
+            && self.without_room < MAX_WITHOUT_ROOM
+            && (held == 0 || held < self.limits.max_bytes)
     }
 
     /// Takes the answers that have arrived; returns whether there are any.
@@ -147,12 +158,16 @@ impl Exchange {
 
     /// Writes answers whose turn it is, until they have `max_bytes`; returns how many they have.
     fn write(&mut self, max_bytes: usize, outgoing: &mut Vec<Outgoing>) -> usize {
-        let held = self.order.held_bytes();
+        let mut held = self.order.held_bytes();
         let mut bytes = Vec::new();
         let mut ends = Vec::new();
         while bytes.len() < max_bytes
             && let Some(answered) = self.order.pop()
         {
+            let freed = held - self.order.held_bytes();
+            held -= freed;
+            self.leaving_bytes += freed;
+            self.without_room -= usize::from(freed == 0);
             match self.format {
                 Format::Json => wording::json(&answered, &mut bytes),
                 Format::MessagePack => wording::msgpack(&answered, &mut bytes),
@@ -171,7 +186,6 @@ impl Exchange {
                 Format::MessagePack => Outgoing::Binary(message),
             });
         }
-        self.leaving_bytes += held - self.order.held_bytes();
         bytes.len()
     }
 
@@ -235,6 +249,7 @@ impl Exchange {
             Err(error) => {
                 // What it is answered takes room, too, if there is any.
                 let has_room = self.allowance.take(REFUSED_BYTES, &self.places).is_ok();
+                self.without_room += usize::from(!has_room);
                 let number = self.order.open(if has_room { REFUSED_BYTES } else { 0 });
                 self.order.answer(number, Err(error));
             }

@@ -1,8 +1,11 @@
 //! What is too large, too slow or too much.
 
+use std::io::Write as _;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::AsyncWriteExt as _;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 
 use crate::harness::{Act, Broker, DEADLINE, Publisher, accept, get, post};
@@ -156,18 +159,53 @@ async fn a_url_that_is_too_long_is_413_with_a_sentence_and_without_a_reset() {
 }
 
 #[actix::test]
-async fn a_url_without_an_end_is_408() {
+async fn a_url_without_an_end_is_408_or_413() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.head_limit = Duration::from_secs(1);
     });
+    // Past what is a URL, and then nothing.
+    let slow = publisher.send(format!("GET /?content={}", "x".repeat(70_000))).await;
+    assert_eq!(slow.brief(), (408, "the head of the request was not there after 1 s\n"));
+    // All the time.
     let mut client = publisher.client().await;
     client.send("GET /?content=").await;
     let start = Instant::now();
     while start.elapsed() < DEADLINE && client.stream.write_all(&[b'x'; 8 << 10]).await.is_ok() {}
     assert!(start.elapsed() < DEADLINE, "it is read for ever");
     let answer = client.rest().await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    // Which limit it passes first depends on how fast this host is.
+    let is_cut = ["HTTP/1.1 408 ", "HTTP/1.1 413 "].iter().any(|line| answer.starts_with(line));
+    assert!(answer.is_empty() || is_cut, "{answer}");
+}
+
+/// Sends as fast as the system takes it, from a thread of its own, until the connection ends.
+fn flood(to: SocketAddr, begin: &str, piece: &str) -> JoinHandle<Duration> {
+    let mut stream = std::net::TcpStream::connect(to).expect("connects");
+    stream.set_write_timeout(Some(DEADLINE)).expect("an option");
+    let (begin, piece) = (begin.to_owned(), piece.repeat((1 << 20) / piece.len()));
+    spawn_blocking(move || {
+        let start = Instant::now();
+        stream.write_all(begin.as_bytes()).expect("it is read");
+        while start.elapsed() < DEADLINE && stream.write_all(piece.as_bytes()).is_ok() {}
+        start.elapsed()
+    })
+}
+
+#[actix::test]
+async fn who_sends_without_a_pause_and_no_head_is_cut_in_time() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start_with(broker.addr, |config| {
+        config.head_limit = Duration::from_secs(1);
+    });
+    for (begin, piece) in
+        [("", "\r\n"), ("GET /?content=", "x"), ("GET / HTTP/1.1\r\n", "A: b\r\n")]
+    {
+        let flooding = flood(publisher.addr, begin, piece);
+        assert_eq!(publisher.get("/?content=a").await.status, 200);
+        let took = flooding.await.expect("no panic");
+        assert!(took < DEADLINE / 2, "{begin:?} is read for {took:?}");
+    }
 }
 
 #[actix::test]

@@ -17,3 +17,4 @@ mod repeats;
 mod shares;
 mod shutdown;
 mod stream;
+mod unread;

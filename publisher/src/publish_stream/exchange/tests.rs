@@ -254,3 +254,29 @@ fn no_more_is_written_than_a_connection_takes_at_once() {
     assert_eq!(rig.answers.len(), 4_000);
     assert!(turns > 2);
 }
+
+#[test]
+fn refusals_that_find_no_room_do_not_pile_up() {
+    let mut rig = Rig::new(8_192, usize::MAX);
+    // One push has no answer yet, and those behind it wait for that.
+    rig.send();
+    rig.turn();
+    let mut others = rig.budget.reserve(Peer::of(Some([127, 0, 0, 2].into())));
+    while others.grow(100).is_ok() {}
+    let mut same = rig.budget.reserve(Peer::of(None));
+    while same.grow(100).is_ok() {}
+    for _ in 0..4_000 {
+        rig.sent += 1;
+        rig.source.send("{");
+    }
+    rig.turn();
+    assert_eq!(rig.source.chunks.len(), 4_000 - MAX_WITHOUT_ROOM, "it was read on");
+    // They are answered all the same, as the connection takes the answers.
+    assert!(rig.answer());
+    while rig.is_turn_due() {
+        rig.turn();
+    }
+    assert_eq!((rig.answers.len(), rig.exchange.without_room), (4_001, 0));
+    drop((others, same));
+    assert_eq!(rig.budget.used_bytes(), 0);
+}

@@ -69,7 +69,11 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(addr: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(addr).await.expect("connects"), buffer: BytesMut::new() }
+        Self::over(TcpStream::connect(addr).await.expect("connects"))
+    }
+
+    pub fn over(stream: TcpStream) -> Self {
+        Self { stream, buffer: BytesMut::new() }
     }
 
     pub async fn send(&mut self, request: impl AsRef<[u8]>) {
@@ -100,6 +104,14 @@ impl Client {
         let body = self.buffer.split_to(len);
         answer.body = String::from_utf8(body.to_vec()).expect("a text");
         answer
+    }
+
+    /// Reads exactly so much, for a later [`answer`](Self::answer).
+    pub async fn read_some(&mut self, bytes: usize) {
+        let mut read = vec![0; bytes];
+        let reading = timeout(DEADLINE, self.stream.read_exact(&mut read)).await;
+        reading.expect("in time").expect("more");
+        self.buffer.extend_from_slice(&read);
     }
 
     /// Everything up to the end of the connection, a reset included.
