@@ -392,7 +392,7 @@ impl Bridge {
         if self.absence.passes_limit(now) {
             warn!("no link to the broker for too long: clients are told to try another gateway");
             self.health.set_cut_off(true);
-            let drain = Drain { over: self.drain, code: CloseCode::TryAgainLater };
+            let drain = Drain { over: self.drain, code: CloseCode::NoBroker };
             self.workers.iter().for_each(|worker| worker.registry.do_send(drain));
         }
     }
