@@ -2,10 +2,13 @@
 
 mod harness;
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use campanile_gateway::GatewayConfig;
-use campanile_messages::{Audience, FromBroker};
+use campanile_messages::frame::encode_welcome;
+use campanile_messages::link::{PROTOCOL_VERSION, Welcome};
+use campanile_messages::{Audience, Durability, EncodedFrame, FromBroker, WorkerId};
 use serde_json::json;
 
 use harness::client::{Client, DEADLINE, request};
@@ -80,30 +83,50 @@ fn a_client_that_has_missed_too_much_costs_one_bounded_fetch() {
     link.expect_no_fetch();
 }
 
-#[test]
-fn without_a_link_for_too_long_clients_are_sent_away_and_newcomers_refused() {
-    let (script, gateway, link) = start(7, |config| {
-        config.return_limit = Duration::from_millis(300);
-        config.drain = Duration::from_millis(200);
-    });
+/// Clients of every kind are sent away, each in the way that makes it come back.
+#[track_caller]
+fn expect_sent_away(plain: &mut Client, v1: &mut Client, stream: &mut Stream) {
+    for websocket in [plain, v1] {
+        let reason = "no link to the broker, try again later or elsewhere";
+        websocket.expect_close_saying(1013, reason);
+    }
+    let last = stream.next();
+    assert!(last.retry.is_some_and(|retry| retry >= 500), "{last:?}");
+    stream.client.expect_end();
+}
+
+/// Nobody is let in, and everybody is asked to come back.
+#[track_caller]
+fn expect_newcomers_refused(gateway: &Gateway) {
+    let (status, head, _) = refused(gateway, &request("/", &[V1]));
+    assert!(status == 503 && head.contains("Retry-After: "), "{head}");
+    let (status, _, body) = refused(gateway, &harness::stream::request("/events", &[]));
+    assert!(status == 200 && body.starts_with("retry: "), "{body}");
+}
+
+fn clients_of_every_kind(gateway: &Gateway) -> (Client, Client, Stream) {
     let mut plain = Client::open(gateway.address);
     plain.recv();
     let mut v1 = Client::open_v1(gateway.address, "/");
     v1.json();
     let mut stream = Stream::open(gateway.address, "/events", &[]);
     stream.synced();
+    (plain, v1, stream)
+}
+
+fn short_absence(config: &mut GatewayConfig) {
+    config.return_limit = Duration::from_millis(300);
+    config.drain = Duration::from_millis(200);
+}
+
+#[test]
+fn without_a_link_for_too_long_clients_are_sent_away_and_newcomers_refused() {
+    let (script, gateway, link) = start(7, short_absence);
+    let (mut plain, mut v1, mut stream) = clients_of_every_kind(&gateway);
     // Nobody accepts the next link yet.
     drop(link);
-    plain.expect_close(1013);
-    v1.expect_close(1013);
-    let last = stream.next();
-    assert!(last.retry.is_some_and(|retry| retry >= 500), "{last:?}");
-    stream.client.expect_end();
-
-    let (status, head, _) = refused(&gateway, &request("/", &[V1]));
-    assert!(status == 503 && head.contains("Retry-After: "), "{head}");
-    let (status, _, body) = refused(&gateway, &harness::stream::request("/events", &[]));
-    assert!(status == 200 && body.starts_with("retry: "), "{body}");
+    expect_sent_away(&mut plain, &mut v1, &mut stream);
+    expect_newcomers_refused(&gateway);
 
     let link = script.accept(at(7), None);
     link.said();
@@ -111,6 +134,57 @@ fn without_a_link_for_too_long_clients_are_sent_away_and_newcomers_refused() {
     assert_eq!(back.json()["type"], "welcome");
     link.publish(8, &Audience::Everyone, "eight");
     back.expect_event(8, "eight");
+}
+
+/// A broker that is there and never lets the gateway in again is as good as none.
+fn clients_leave_when_each_link_is_answered_with(answer: Vec<EncodedFrame>) {
+    let (script, gateway, link) = start(7, short_absence);
+    let (mut plain, mut v1, mut stream) = clients_of_every_kind(&gateway);
+    let links = script.turn_away(answer);
+    drop(link);
+    expect_sent_away(&mut plain, &mut v1, &mut stream);
+    expect_newcomers_refused(&gateway);
+    // It goes on asking, and nobody is let in for that.
+    let asked = links.load(Ordering::SeqCst);
+    assert!(asked > 0, "the gateway was not turned away");
+    let begun = Instant::now();
+    while links.load(Ordering::SeqCst) < asked + 2 {
+        assert!(begun.elapsed() < DEADLINE, "the gateway gave up");
+        expect_newcomers_refused(&gateway);
+    }
+}
+
+fn welcome(workers: &[u64]) -> EncodedFrame {
+    let workers = workers.iter().copied().map(WorkerId).collect();
+    encode_welcome(&Ok(Welcome { head: at(7), durability: Durability::Memory, workers }))
+}
+
+#[test]
+fn a_broker_that_refuses_the_worker_ids_counts_as_absent() {
+    let reason = "worker id 0 belongs to another gateway";
+    clients_leave_when_each_link_is_answered_with(vec![encode_welcome(&Err(reason.to_owned()))]);
+}
+
+#[test]
+fn a_broker_of_another_version_counts_as_absent() {
+    let mut head = encode_welcome(&Err("another version".to_owned())).head.to_vec();
+    let magic = head.windows(9).position(|window| window == b"campanile").expect("the magic word");
+    let version = &mut head[magic + 9];
+    assert_eq!(u16::from(*version), PROTOCOL_VERSION);
+    *version += 1;
+    let frame = EncodedFrame { head: head.into(), content: None };
+    clients_leave_when_each_link_is_answered_with(vec![frame]);
+}
+
+#[test]
+fn a_broker_that_gives_too_many_worker_ids_counts_as_absent() {
+    clients_leave_when_each_link_is_answered_with(vec![welcome(&[0, 1])]);
+}
+
+#[test]
+fn a_broker_that_welcomes_and_ends_each_link_counts_as_absent() {
+    let goodbye = FromBroker::Goodbye { reason: "not your line".to_owned() };
+    clients_leave_when_each_link_is_answered_with(vec![welcome(&[0]), goodbye.encode()]);
 }
 
 #[test]

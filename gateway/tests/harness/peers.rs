@@ -88,6 +88,26 @@ impl Script {
         attached.recv_timeout(DEADLINE).expect("the gateway attaches itself");
         Link { shared: link, said }
     }
+
+    /// From here on, each link of a gateway is answered with this and ended. Counts the links.
+    pub fn turn_away(self, answer: Vec<EncodedFrame>) -> Arc<AtomicU64> {
+        let links = Arc::new(AtomicU64::new(0));
+        let counter = links.clone();
+        std::thread::spawn(move || {
+            while let Ok((stream, _)) = self.listener.accept() {
+                let mut frames = Frames::new(stream);
+                // A gateway that is gone already needs no answer.
+                if frames.next().is_some() {
+                    answer.iter().for_each(|frame| frames.write(frame.clone()));
+                    counter.fetch_add(1, Ordering::SeqCst);
+                    // What it says before it reads that must not reset the link.
+                    let _ = frames.stream.shutdown(Shutdown::Write);
+                    while frames.next().is_some() {}
+                }
+            }
+        });
+        links
+    }
 }
 
 /// A link of a scripted broker; dropping it cuts it.
