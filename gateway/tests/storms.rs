@@ -12,8 +12,8 @@ use campanile_messages::{Audience, Durability, EncodedFrame, FromBroker, WorkerI
 use serde_json::json;
 
 use harness::client::{Client, DEADLINE, request};
-use harness::peers::{Link, Script, at, event, group, past};
-use harness::servers::Gateway;
+use harness::peers::{Fetched, Link, Publisher, Script, Tap, at, event, group, past};
+use harness::servers::{Gateway, broker};
 use harness::stream::Stream;
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
@@ -81,6 +81,77 @@ fn a_client_that_has_missed_too_much_costs_one_bounded_fetch() {
     let mut again = Client::open_v1(gateway.address, &target);
     assert_eq!(again.json()["reason"], "too_far");
     link.expect_no_fetch();
+}
+
+/// So many events without content in the log, of groups to which nobody at the gateway listened.
+const TINY: u64 = 80_000;
+
+/// One anonymous client asks for all of them at once; `check` reads what it gets, from its welcome on.
+/// Returns what that cost the broker.
+fn ask_for_a_log_of_tiny_events(
+    change: impl FnOnce(&mut GatewayConfig),
+    check: impl FnOnce(&mut Client),
+) -> Vec<Fetched> {
+    let broker = broker();
+    let tap = Tap::before(broker);
+    let gateway = Gateway::start_on(tap.address, change).until_ready();
+    let mut bystander = Client::open_v1(gateway.address, "/?group=live");
+    let since = bystander.json()["position"].as_str().expect("a position").to_owned();
+    assert!(since.ends_with("-0"), "{since}");
+    let names: Vec<_> = (0..10).map(|number| format!("g{number}")).collect();
+    let mut publisher = Publisher::connect(broker);
+    publisher.publish_all((0..TINY).map(|number| group(&names[number as usize % names.len()])));
+    assert_eq!(tap.fetches(), []);
+
+    let groups: Vec<_> = names.iter().map(|name| format!("group={name}")).collect();
+    let target = format!("/?{}&since={since}", groups.join("&"));
+    let mut client = ask(&gateway, &target);
+    let mut live = TINY;
+    let mut expect_live_events = |bystander: &mut Client| {
+        for _ in 0..20 {
+            live += 1;
+            let begun = Instant::now();
+            publisher.publish(group("live"), "live");
+            bystander.expect_event(live, "live");
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        }
+    };
+    expect_live_events(&mut bystander);
+    client.upgraded();
+    check(&mut client);
+    expect_live_events(&mut bystander);
+    client.say(&json!({"type": "ping"}));
+    assert_eq!(client.json(), json!({"type": "pong"}));
+    tap.fetches()
+}
+
+#[test]
+fn a_client_that_missed_too_many_tiny_events_costs_one_bounded_fetch() {
+    let fetches = ask_for_a_log_of_tiny_events(
+        |_| {},
+        |client| {
+            let welcome = client.json();
+            assert_eq!(welcome["recovered"], false, "{welcome}");
+            assert_eq!(welcome["reason"], "too_far", "{welcome}");
+        },
+    );
+    let [Fetched { max_bytes, events }] = fetches[..] else { panic!("{fetches:?}") };
+    assert_eq!(max_bytes, 1 << 20);
+    // Each counts 64 bytes, and there is one with which it is too much.
+    assert_eq!(events, max_bytes / 64 + 1);
+}
+
+#[test]
+fn a_client_gets_tens_of_thousands_of_tiny_events_with_one_fetch() {
+    let fetches = ask_for_a_log_of_tiny_events(
+        |config| config.max_replay_bytes = 16 << 20,
+        |client| {
+            let welcome = client.json();
+            assert_eq!(welcome["recovered"], true, "{welcome}");
+            (1..=TINY).for_each(|sequence| client.expect_event(sequence, ""));
+        },
+    );
+    assert_eq!(fetches, [Fetched { max_bytes: 16 << 20, events: TINY }]);
 }
 
 /// Clients of every kind are sent away, each in the way that makes it come back.
