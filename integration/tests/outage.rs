@@ -280,7 +280,7 @@ async fn past_the_return_limit_clients_are_sent_away_and_their_addresses_gone() 
     let flags = "--return-limit 1s --drain 500ms";
     let cluster = Cluster::of(1).broker(&on_disk(directory.path())).gateway(flags).start();
     let mut cluster = cluster.await;
-    let forever = ["--return-limit", "0s"].map(str::to_owned);
+    let forever = ["--return-limit=0s", "--drain=0s"].map(str::to_owned);
     let keeping = start_gateway(cluster.broker_address, &forever);
     let keeps = keeping.address("the gateway listens").await;
     keeping.said("the gateway takes connections").await;
