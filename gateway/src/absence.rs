@@ -1,5 +1,5 @@
-//! How long a gateway has had no link, and when its clients must look for another gateway. Pure: a
-//! part of the bridge's core.
+//! How long a gateway has had no stream from a broker, and when its clients must look for another
+//! gateway. Pure: a part of the bridge's core.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 pub struct Absence {
     /// Zero: clients are kept for ever.
     limit: Duration,
-    /// `None` while there is a link.
+    /// `None` while there is a link on which the stream has begun.
     since: Option<Instant>,
     is_over: bool,
 }
 
 impl Absence {
-    /// There has been no link yet.
+    /// There has been no broker yet.
     pub fn new(limit: Duration, now: Instant) -> Self {
         Self { limit, since: Some(now), is_over: false }
     }
@@ -26,8 +26,8 @@ impl Absence {
         self.since.get_or_insert(now);
     }
 
-    /// There is a link; `true` if clients were being sent away.
-    pub fn link_up(&mut self) -> bool {
+    /// The broker's stream begins; `true` if clients were being sent away.
+    pub fn stream_begins(&mut self) -> bool {
         self.since = None;
         std::mem::take(&mut self.is_over)
     }
@@ -52,12 +52,12 @@ mod tests {
         assert!(!absence.passes_limit(start + 19 * second));
         assert!(absence.passes_limit(start + 20 * second));
         assert!(!absence.passes_limit(start + 21 * second), "once");
-        assert!(absence.link_up());
+        assert!(absence.stream_begins());
         assert!(!absence.passes_limit(start + 100 * second));
         absence.link_lost(start + 100 * second);
         absence.link_lost(start + 110 * second);
         assert!(!absence.passes_limit(start + 119 * second));
-        assert!(!absence.link_up(), "nobody was sent away");
+        assert!(!absence.stream_begins(), "nobody was sent away");
         absence.link_lost(start + 200 * second);
         assert!(absence.passes_limit(start + 220 * second));
     }

@@ -187,11 +187,6 @@ impl Handler<LinkUp> for Bridge {
         if let Some(ready) = self.ready.take() {
             ready();
         }
-        if self.absence.link_up() {
-            info!("there is a broker again: clients may stay and come");
-            self.health.set_cut_off(false);
-            self.workers.iter().for_each(|worker| worker.registry.do_send(Stay));
-        }
         let reports = self.interest.report_all();
         self.outbound = Some(outbound);
         self.health.set_linked(true);
@@ -392,13 +387,19 @@ impl Bridge {
         if self.absence.passes_limit(now) {
             warn!("no link to the broker for too long: clients are told to try another gateway");
             self.health.set_cut_off(true);
-            let drain = Drain { over: self.drain, code: CloseCode::TryAgainLater };
+            let drain = Drain { over: self.drain, code: CloseCode::NoBroker };
             self.workers.iter().for_each(|worker| worker.registry.do_send(drain));
         }
     }
 
     /// The stream begins, where it stood or elsewhere.
     fn begin(&mut self, from: Position, gap: Option<Gap>) {
+        // Not before: a broker may welcome a gateway and end each link at what that says first.
+        if self.absence.stream_begins() {
+            info!("there is a broker again: clients may stay and come");
+            self.health.set_cut_off(false);
+            self.workers.iter().for_each(|worker| worker.registry.do_send(Stay));
+        }
         if let (Some(gap), Some(cursor)) = (gap, self.cursor) {
             warn!(%cursor, %from, ?gap, "events may be missing, clients are told");
             self.deliver_to_all(&Delivery::Gap(gap, from));

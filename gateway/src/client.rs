@@ -210,7 +210,7 @@ impl Client {
             // Its handshake need not wait any longer for the broker.
             self.socket.release();
             if now.saturating_duration_since(self.attached) > handshake_limit {
-                self.close(CloseCode::TryAgainLater, Waiting::Flush);
+                self.close(CloseCode::Unconfirmed, Waiting::Flush);
             }
         } else if now.saturating_duration_since(self.marked) >= ping_after
             || standing == Standing::Settled && self.is_owed(mark)

@@ -156,7 +156,7 @@ impl Handler<Attach> for Registry {
         if let Some(code) = self.leaving {
             client.close(code, Waiting::Flush);
         } else if !groups.is_empty() && self.is_full() {
-            client.close(CloseCode::TryAgainLater, Waiting::Flush);
+            client.close(CloseCode::GatewayFull, Waiting::Flush);
             groups.clear();
         }
         self.last_ticket += 1;
@@ -167,7 +167,7 @@ impl Handler<Attach> for Registry {
 }
 
 /// A connection's session has something to answer: resolves once its client was greeted, or never
-/// will be.
+/// will be. Bounded by `--handshake-limit`, after which the sweep closes and forgets the connection.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct AwaitGreeting(pub ConnectionId);
@@ -180,7 +180,8 @@ impl Handler<AwaitGreeting> for Registry {
         AwaitGreeting(connection): AwaitGreeting,
         _: &mut Self::Context,
     ) -> ResponseFuture<()> {
-        if self.subscriptions.get(connection).is_some() {
+        // One that is forgotten already would never be greeted, nor forgotten again.
+        if !self.subscriptions.is_pending(connection) {
             return Box::pin(std::future::ready(()));
         }
         let (greeted, is_greeted) = oneshot::channel();
@@ -334,7 +335,7 @@ impl Handler<Stay> for Registry {
     type Result = ();
 
     fn handle(&mut self, _: Stay, _: &mut Self::Context) {
-        self.leaving.take_if(|code| *code == CloseCode::TryAgainLater);
+        self.leaving.take_if(|code| *code == CloseCode::NoBroker);
     }
 }
 

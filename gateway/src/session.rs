@@ -105,7 +105,8 @@ impl StreamHandler<Said> for Session {
         if self.is_greeted {
             return self.answer(said, ctx);
         }
-        // The registry sees to it that there is a greeting, or a close, within the handshake limit.
+        // Needs no limit of its own: the registry sees to it that there is a greeting, or a close, within
+        // the handshake limit; one that hangs or panics ends the process, by the watchdog.
         let greeted = self.registry.send(AwaitGreeting(self.connection));
         ctx.wait(greeted.into_actor(self).map(|_, session, ctx| {
             session.is_greeted = true;

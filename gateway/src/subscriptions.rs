@@ -325,6 +325,11 @@ impl<T> Subscriptions<T> {
         self.members.get(slot).map(|member| &member.data)
     }
 
+    /// Whether a connection is here and not greeted yet.
+    pub fn is_pending(&self, id: ConnectionId) -> bool {
+        self.slots.get(&id).is_some_and(|slot| self.members[*slot].awaits.is_some())
+    }
+
     /// How far a connection has come; one that is gone is nowhere.
     pub fn standing(&self, id: ConnectionId) -> Standing {
         self.slots.get(&id).map_or(Standing::Pending, |slot| self.members[*slot].standing())

@@ -339,7 +339,7 @@ fn a_handshake_that_the_broker_never_confirms_ends_with_1013() {
     });
     let _link = broker.join().unwrap();
     let mut client = until_upgraded(gateway.address);
-    client.expect_close(1013);
+    client.expect_close_saying(1013, "no answer from the broker in time, try again later");
 }
 
 #[test]

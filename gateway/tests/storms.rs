@@ -2,15 +2,18 @@
 
 mod harness;
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use campanile_gateway::GatewayConfig;
-use campanile_messages::{Audience, FromBroker};
+use campanile_messages::frame::encode_welcome;
+use campanile_messages::link::{PROTOCOL_VERSION, Welcome};
+use campanile_messages::{Audience, Durability, EncodedFrame, FromBroker, WorkerId};
 use serde_json::json;
 
 use harness::client::{Client, DEADLINE, request};
-use harness::peers::{Link, Script, at, event, group, past};
-use harness::servers::Gateway;
+use harness::peers::{Fetched, Link, Publisher, Script, Tap, at, event, group, past};
+use harness::servers::{Gateway, broker};
 use harness::stream::Stream;
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
@@ -80,30 +83,121 @@ fn a_client_that_has_missed_too_much_costs_one_bounded_fetch() {
     link.expect_no_fetch();
 }
 
+/// So many events without content in the log, of groups to which nobody at the gateway listened.
+const TINY: u64 = 80_000;
+
+/// One anonymous client asks for all of them at once; `check` reads what it gets, from its welcome on.
+/// Returns what that cost the broker.
+fn ask_for_a_log_of_tiny_events(
+    change: impl FnOnce(&mut GatewayConfig),
+    check: impl FnOnce(&mut Client),
+) -> Vec<Fetched> {
+    let broker = broker();
+    let tap = Tap::before(broker);
+    let gateway = Gateway::start_on(tap.address, change).until_ready();
+    let mut bystander = Client::open_v1(gateway.address, "/?group=live");
+    let since = bystander.json()["position"].as_str().expect("a position").to_owned();
+    assert!(since.ends_with("-0"), "{since}");
+    let names: Vec<_> = (0..10).map(|number| format!("g{number}")).collect();
+    let mut publisher = Publisher::connect(broker);
+    publisher.publish_all((0..TINY).map(|number| group(&names[number as usize % names.len()])));
+    assert_eq!(tap.fetches(), []);
+
+    let groups: Vec<_> = names.iter().map(|name| format!("group={name}")).collect();
+    let target = format!("/?{}&since={since}", groups.join("&"));
+    let mut client = ask(&gateway, &target);
+    let mut live = TINY;
+    let mut expect_live_events = |bystander: &mut Client| {
+        for _ in 0..20 {
+            live += 1;
+            let begun = Instant::now();
+            publisher.publish(group("live"), "live");
+            bystander.expect_event(live, "live");
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        }
+    };
+    expect_live_events(&mut bystander);
+    client.upgraded();
+    check(&mut client);
+    expect_live_events(&mut bystander);
+    client.say(&json!({"type": "ping"}));
+    assert_eq!(client.json(), json!({"type": "pong"}));
+    tap.fetches()
+}
+
 #[test]
-fn without_a_link_for_too_long_clients_are_sent_away_and_newcomers_refused() {
-    let (script, gateway, link) = start(7, |config| {
-        config.return_limit = Duration::from_millis(300);
-        config.drain = Duration::from_millis(200);
-    });
+fn a_client_that_missed_too_many_tiny_events_costs_one_bounded_fetch() {
+    let fetches = ask_for_a_log_of_tiny_events(
+        |_| {},
+        |client| {
+            let welcome = client.json();
+            assert_eq!(welcome["recovered"], false, "{welcome}");
+            assert_eq!(welcome["reason"], "too_far", "{welcome}");
+        },
+    );
+    let [Fetched { max_bytes, events }] = fetches[..] else { panic!("{fetches:?}") };
+    assert_eq!(max_bytes, 1 << 20);
+    // Each counts 64 bytes, and there is one with which it is too much.
+    assert_eq!(events, max_bytes / 64 + 1);
+}
+
+#[test]
+fn a_client_gets_tens_of_thousands_of_tiny_events_with_one_fetch() {
+    let fetches = ask_for_a_log_of_tiny_events(
+        |config| config.max_replay_bytes = 16 << 20,
+        |client| {
+            let welcome = client.json();
+            assert_eq!(welcome["recovered"], true, "{welcome}");
+            (1..=TINY).for_each(|sequence| client.expect_event(sequence, ""));
+        },
+    );
+    assert_eq!(fetches, [Fetched { max_bytes: 16 << 20, events: TINY }]);
+}
+
+/// Clients of every kind are sent away, each in the way that makes it come back.
+#[track_caller]
+fn expect_sent_away(plain: &mut Client, v1: &mut Client, stream: &mut Stream) {
+    for websocket in [plain, v1] {
+        let reason = "no link to the broker, try again later or elsewhere";
+        websocket.expect_close_saying(1013, reason);
+    }
+    let last = stream.next();
+    assert!(last.retry.is_some_and(|retry| retry >= 500), "{last:?}");
+    stream.client.expect_end();
+}
+
+/// Nobody is let in, and everybody is asked to come back.
+#[track_caller]
+fn expect_newcomers_refused(gateway: &Gateway) {
+    let (status, head, _) = refused(gateway, &request("/", &[V1]));
+    assert!(status == 503 && head.contains("Retry-After: "), "{head}");
+    let (status, _, body) = refused(gateway, &harness::stream::request("/events", &[]));
+    assert!(status == 200 && body.starts_with("retry: "), "{body}");
+}
+
+fn clients_of_every_kind(gateway: &Gateway) -> (Client, Client, Stream) {
     let mut plain = Client::open(gateway.address);
     plain.recv();
     let mut v1 = Client::open_v1(gateway.address, "/");
     v1.json();
     let mut stream = Stream::open(gateway.address, "/events", &[]);
     stream.synced();
+    (plain, v1, stream)
+}
+
+fn short_absence(config: &mut GatewayConfig) {
+    config.return_limit = Duration::from_millis(300);
+    config.drain = Duration::from_millis(200);
+}
+
+#[test]
+fn without_a_link_for_too_long_clients_are_sent_away_and_newcomers_refused() {
+    let (script, gateway, link) = start(7, short_absence);
+    let (mut plain, mut v1, mut stream) = clients_of_every_kind(&gateway);
     // Nobody accepts the next link yet.
     drop(link);
-    plain.expect_close(1013);
-    v1.expect_close(1013);
-    let last = stream.next();
-    assert!(last.retry.is_some_and(|retry| retry >= 500), "{last:?}");
-    stream.client.expect_end();
-
-    let (status, head, _) = refused(&gateway, &request("/", &[V1]));
-    assert!(status == 503 && head.contains("Retry-After: "), "{head}");
-    let (status, _, body) = refused(&gateway, &harness::stream::request("/events", &[]));
-    assert!(status == 200 && body.starts_with("retry: "), "{body}");
+    expect_sent_away(&mut plain, &mut v1, &mut stream);
+    expect_newcomers_refused(&gateway);
 
     let link = script.accept(at(7), None);
     link.said();
@@ -111,6 +205,57 @@ fn without_a_link_for_too_long_clients_are_sent_away_and_newcomers_refused() {
     assert_eq!(back.json()["type"], "welcome");
     link.publish(8, &Audience::Everyone, "eight");
     back.expect_event(8, "eight");
+}
+
+/// A broker that is there and never lets the gateway in again is as good as none.
+fn clients_leave_when_each_link_is_answered_with(answer: Vec<EncodedFrame>) {
+    let (script, gateway, link) = start(7, short_absence);
+    let (mut plain, mut v1, mut stream) = clients_of_every_kind(&gateway);
+    let links = script.turn_away(answer);
+    drop(link);
+    expect_sent_away(&mut plain, &mut v1, &mut stream);
+    expect_newcomers_refused(&gateway);
+    // It goes on asking, and nobody is let in for that.
+    let asked = links.load(Ordering::SeqCst);
+    assert!(asked > 0, "the gateway was not turned away");
+    let begun = Instant::now();
+    while links.load(Ordering::SeqCst) < asked + 2 {
+        assert!(begun.elapsed() < DEADLINE, "the gateway gave up");
+        expect_newcomers_refused(&gateway);
+    }
+}
+
+fn welcome(workers: &[u64]) -> EncodedFrame {
+    let workers = workers.iter().copied().map(WorkerId).collect();
+    encode_welcome(&Ok(Welcome { head: at(7), durability: Durability::Memory, workers }))
+}
+
+#[test]
+fn a_broker_that_refuses_the_worker_ids_counts_as_absent() {
+    let reason = "worker id 0 belongs to another gateway";
+    clients_leave_when_each_link_is_answered_with(vec![encode_welcome(&Err(reason.to_owned()))]);
+}
+
+#[test]
+fn a_broker_of_another_version_counts_as_absent() {
+    let mut head = encode_welcome(&Err("another version".to_owned())).head.to_vec();
+    let magic = head.windows(9).position(|window| window == b"campanile").expect("the magic word");
+    let version = &mut head[magic + 9];
+    assert_eq!(u16::from(*version), PROTOCOL_VERSION);
+    *version += 1;
+    let frame = EncodedFrame { head: head.into(), content: None };
+    clients_leave_when_each_link_is_answered_with(vec![frame]);
+}
+
+#[test]
+fn a_broker_that_gives_too_many_worker_ids_counts_as_absent() {
+    clients_leave_when_each_link_is_answered_with(vec![welcome(&[0, 1])]);
+}
+
+#[test]
+fn a_broker_that_welcomes_and_ends_each_link_counts_as_absent() {
+    let goodbye = FromBroker::Goodbye { reason: "not your line".to_owned() };
+    clients_leave_when_each_link_is_answered_with(vec![welcome(&[0]), goodbye.encode()]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod harness;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use campanile_messages::{AllowOrigins, Audience};
+use campanile_messages::{AllowOrigins, Audience, FromBroker};
 use serde_json::json;
 
 use harness::client::{Client, DEADLINE, FIN, TEXT, frame, request};
@@ -348,6 +348,18 @@ fn the_default_checks_of_load_balancers_are_answered_200() {
     }
 }
 
+/// Waits until the gateway says this to each method of a readiness check.
+#[track_caller]
+fn becomes(gateway: SocketAddr, status: u16, word: &str) {
+    let ready = |method| check(gateway, method, "/health/ready");
+    let begun = Instant::now();
+    while ready("GET") != (status, format!("{word}\n")) {
+        assert!(begun.elapsed() < DEADLINE, "not {word}: {:?}", ready("GET"));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!((ready("HEAD").0, ready("OPTIONS").0), (status, status));
+}
+
 #[test]
 fn readiness_says_in_one_word_what_is_missing() {
     let script = Script::new();
@@ -355,15 +367,7 @@ fn readiness_says_in_one_word_what_is_missing() {
         config.drain = Duration::from_secs(2);
     });
     let address = gateway.address;
-    let ready = |method| check(address, method, "/health/ready");
-    let becomes = |status: u16, word: &str| {
-        let begun = Instant::now();
-        while ready("GET") != (status, format!("{word}\n")) {
-            assert!(begun.elapsed() < DEADLINE, "not {word}: {:?}", ready("GET"));
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        assert_eq!((ready("HEAD").0, ready("OPTIONS").0), (status, status));
-    };
+    let becomes = |status, word| becomes(address, status, word);
     becomes(503, "starting");
     let link = script.accept(at(1), None);
     let gateway = gateway.until_ready();
@@ -379,6 +383,35 @@ fn readiness_says_in_one_word_what_is_missing() {
     assert_eq!(check(address, "GET", "/health/live"), (200, "ok\n".to_owned()));
     client.expect_close(1001);
     stopping.join().expect("it ends");
+}
+
+#[test]
+fn readiness_follows_what_the_broker_says_of_its_disk() {
+    let script = Script::new();
+    let gateway = Gateway::start_on(script.address, |_| {});
+    let link = script.accept(at(1), None);
+    let gateway = gateway.until_ready();
+    let becomes = |status, word| becomes(gateway.address, status, word);
+    let disk = |is_waiting| FromBroker::Disk { is_waiting };
+    becomes(200, "ok");
+    for _ in 0..2 {
+        link.send([disk(true)]);
+        becomes(503, "disk");
+        // It is said to load balancers only: events come, and so do clients.
+        let mut client = Client::open(gateway.address);
+        assert!(client.recv().payload.starts_with(b"workerID:"));
+        link.send([disk(false)]);
+        becomes(200, "ok");
+    }
+    link.send([disk(true)]);
+    becomes(503, "disk");
+    drop(link);
+    becomes(503, "no_broker");
+    // The next broker says nothing of its disk.
+    let link = script.accept(at(1), None);
+    becomes(200, "ok");
+    link.send([disk(true)]);
+    becomes(503, "disk");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use browser::{Page, with_page_of};
-use harness::{Cluster, End, Mode, Proxy, Publisher, Signal, Towards, within};
+use harness::{Cluster, End, Mode, Proxy, Publisher, Signal, Towards, start_gateway, within};
 use javascript_client::{JsClient, serve_blank_page};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -171,6 +171,45 @@ async fn in_a_page_of_another_origin_each_event_comes_once_and_in_order_while_ga
         survives_its_gateways(&js, cluster).await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_gateway_without_its_broker_sends_its_clients_to_one_that_has_it() {
+    let cluster = Cluster::of(0).start().await;
+    let flags = ["--return-limit=1s", "--drain=200ms"].map(str::to_owned);
+    let (mut links, mut gateways, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let link = Proxy::to(cluster.broker_address).await;
+        let gateway = start_gateway(link.address, &flags);
+        addresses.push(gateway.address("the gateway listens").await);
+        gateway.said("the gateway takes connections").await;
+        links.push(link);
+        gateways.push(gateway);
+    }
+    let js = JsClient::in_node(&addresses, &json!({ "groups": ["g"] })).await;
+    let first = js.opened(1).await;
+    let groups = ["g", "not for it"].map(str::to_owned);
+    let mut pushing = Pushing::start(&cluster.push[0], &groups);
+    pushing.some_more().await;
+
+    let cut_off = usize::from(first == addresses[1]);
+    links[cut_off].all(Mode::Cut(End::Reset));
+    gateways[cut_off].said("no link to the broker, waiting").await;
+    pushing.some_more().await;
+    assert_eq!(js.opened(2).await, addresses[1 - cut_off]);
+    pushing.some_more().await;
+
+    let mut pushed = pushing.stop().await;
+    pushed.retain(|(to, _)| *to != to_group("not for it"));
+    cluster.push[0].everyone("last").await;
+    assert_eq!(js.events_until("last").await, pushed);
+    assert_eq!(js.gaps().await, Vec::<Value>::new());
+    let states = js.states().await;
+    let told: Vec<_> = states.iter().map(state).collect();
+    let moved = ["connecting", "open, recovered: null", "waiting, code: 1013", "connecting"];
+    assert_eq!(told, [&moved[..], &["open, recovered: true"]].concat());
+    let reason = &states[2]["reason"];
+    assert_eq!(*reason, json!("no link to the broker, try again later or elsewhere"));
 }
 
 #[tokio::test]

@@ -222,6 +222,9 @@ async fn lines_that_the_disk_had_no_room_for_are_counted() {
     let mut client = Client::plain(gateway, &[]).await;
     push.everyone("heard").await;
     assert_eq!(client.text().await, "heard");
+    // The log has a thread of its own, which gets its turn whenever there is a processor for it.
+    let up_id = up.id();
+    eventually("the log tries to write", async || (writes_of_log(up_id) > 0).then_some(())).await;
     assert_eq!(disk.read("log"), "");
 
     disk.free();
@@ -234,6 +237,20 @@ async fn lines_that_the_disk_had_no_room_for_are_counted() {
     drop(client);
     terminate(&mut up).await;
     assert!(disk.read("log").contains("shutting down"));
+}
+
+/// How often the thread of a process's log has called `write`, whatever came of it.
+fn writes_of_log(process: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs").flatten();
+    let is_log = |thread: &Path| {
+        std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| name == "log\n")
+    };
+    let log = threads.map(|thread| thread.path()).find(|thread| is_log(thread));
+    // It may not have been started yet.
+    let Some(log) = log else { return 0 };
+    let counts = std::fs::read_to_string(log.join("io")).expect("the kernel counts it");
+    let calls = counts.lines().find_map(|line| line.strip_prefix("syscw: ")).expect("Linux");
+    calls.parse().expect("a number")
 }
 
 #[tokio::test]

@@ -3,10 +3,16 @@
 mod harness;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use harness::{Client, Cluster, Publisher, Signal, connect, eventually, receipt};
+use harness::{
+    Client, Cluster, EventStream, Frame, Publisher, Signal, connect, eventually, exchange,
+    handshake, on_disk, receipt, start_gateway, within,
+};
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 const GROUPS: [Option<&str>; 3] = [None, Some("a"), Some("nobody")];
@@ -259,6 +265,78 @@ async fn a_client_that_waits_too_long_for_its_greeting_is_closed_with_1013() {
     cluster.start_broker_again().await;
     cluster.push[0].everyone("hi").await;
     assert_eq!(old.text().await, "hi", "who was greeted before stays");
+}
+
+/// Asks a gateway whether it should get clients: the status, and the word.
+async fn readiness(gateway: SocketAddr) -> (u16, String) {
+    let check = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = exchange(gateway, check).await;
+    (answer.status, answer.body.trim_end().to_owned())
+}
+
+#[tokio::test]
+async fn past_the_return_limit_clients_are_sent_away_and_their_addresses_gone() {
+    let directory = TempDir::new().expect("a directory");
+    let flags = "--return-limit 1s --drain 500ms";
+    let cluster = Cluster::of(1).broker(&on_disk(directory.path())).gateway(flags).start();
+    let mut cluster = cluster.await;
+    let forever = ["--return-limit=0s", "--drain=0s"].map(str::to_owned);
+    let keeping = start_gateway(cluster.broker_address, &forever);
+    let keeps = keeping.address("the gateway listens").await;
+    keeping.said("the gateway takes connections").await;
+    let mut kept = Client::v1(keeps, &[]).await;
+    let address = cluster.gateway_addresses[0];
+    let mut plain = cluster.client(0, &[]).await;
+    let mut v1 = cluster.client_v1(0, &["a"]).await;
+    let stream = connect(address, None).await;
+    let mut events = EventStream::open(stream, "", None).await.expect("an event stream");
+
+    let begun = Instant::now();
+    cluster.broker.kill().await;
+    let reason = "no link to the broker, try again later or elsewhere".to_owned();
+    assert_eq!(plain.next().await, Frame::Closed(1013, reason.clone()));
+    assert_eq!(v1.next().await, Frame::Closed(1013, reason));
+    let last = within("the end of the event stream", async {
+        let mut last = None;
+        while let Ok(block) = events.next().await {
+            last = Some(block);
+        }
+        last.expect("a first block")
+    });
+    assert!(last.await.retry.is_some_and(|retry| retry.parse::<u32>().is_ok()));
+    let took = begun.elapsed();
+    // It looks once per second.
+    let expected = Duration::from_secs(1)..Duration::from_millis(1_000 + 500 + 1_000 + 2_000);
+    assert!(expected.contains(&took), "{took:?}");
+
+    assert_eq!(readiness(address).await, (503, "no_broker".to_owned()));
+    let newcomer = exchange(address, handshake("/").as_bytes()).await;
+    assert!(newcomer.status == 503 && newcomer.header("retry-after").is_some(), "{newcomer:?}");
+    kept.say(r#"{"type":"ping"}"#).await;
+    assert_eq!(kept.json().await["type"], "pong", "it is kept for ever");
+
+    cluster.start_broker_again().await;
+    eventually("the gateways are back", async || {
+        let ready = (200, "ok".to_owned());
+        let are_ready = readiness(address).await == ready && readiness(keeps).await == ready;
+        are_ready.then_some(())
+    })
+    .await;
+    let push = &cluster.push[0];
+    for client in [&plain, &v1] {
+        let [(worker, w), (connection, c)] = client.address();
+        let to = [(worker, &*w), (connection, &*c), ("content", "x")];
+        // Its publisher may not be back yet.
+        let answer = eventually("an answer from the broker", async || {
+            Some(push.get(&to).await).filter(|answer| answer.status != 503)
+        });
+        let answer = answer.await;
+        let is_gone = answer.status == 404 && answer.body.contains("no such connection");
+        assert!(is_gone, "{answer:?}");
+    }
+    push.to(&kept, "to one").await;
+    push.everyone("last").await;
+    assert_eq!(kept.contents_until("last").await, ["to one"]);
 }
 
 #[tokio::test]

@@ -1,6 +1,11 @@
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+
 use super::*;
 use crate::bridge::Worker;
 use crate::health::Health;
+
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Stands for the end of a turn: the registry goes on when everybody else had theirs.
 #[derive(Message)]
@@ -29,14 +34,12 @@ impl Handler<GoOn> for Registry {
     }
 }
 
-/// Its mailbox comes before its timers: messages that are each answered with a turn would leave them
-/// none for as long as deliveries come.
-#[actix::test]
-async fn a_registry_that_rests_is_not_roused_by_more_deliveries() {
+/// A registry whose gateway listens to this many audiences, and which has no broker.
+fn start(audiences: usize) -> (Addr<Registry>, Deliveries) {
     // Nobody listens there.
     let channel = "127.0.0.1:1".to_owned();
     let config = Arc::new(GatewayConfig { workers: 1, channel, ..GatewayConfig::default() });
-    let audiences = Arc::new(AtomicUsize::new(0));
+    let audiences = Arc::new(AtomicUsize::new(audiences));
     let deliveries = Deliveries::default();
     let mut registry = None;
     Bridge::create(|ctx| {
@@ -47,11 +50,61 @@ async fn a_registry_that_rests_is_not_roused_by_more_deliveries() {
         let workers = vec![Worker { id, deliveries: deliveries.clone(), registry: started }];
         Bridge::new(&config, workers, audiences, Box::new(|| {}), Health::default())
     });
-    let registry = registry.expect("started");
+    (registry.expect("started"), deliveries)
+}
+
+/// A client of a registry, and the other end of its connection.
+async fn attach(registry: &Addr<Registry>, number: u64, groups: &[&str]) -> TcpStream {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let (stream, client) = tokio::join!(listener.accept(), TcpStream::connect(address));
+    let groups = groups.iter().map(|name| GroupName::new((*name).to_owned()).expect("a name"));
+    let attach = Attach {
+        connection: ConnectionId(number),
+        socket: Socket::new(stream.expect("connected").0, 1 << 20),
+        protocol: Protocol::Plain,
+        groups: groups.collect(),
+        since: None,
+    };
+    registry.send(attach).await.expect("it lives");
+    client.expect("connected")
+}
+
+/// Its mailbox comes before its timers: messages that are each answered with a turn would leave them
+/// none for as long as deliveries come.
+#[actix::test]
+async fn a_registry_that_rests_is_not_roused_by_more_deliveries() {
+    let (registry, deliveries) = start(0);
     registry.send(Rest).await.expect("it lives");
     assert!(deliveries.push(Delivery::Mark(Position { epoch: 1, sequence: 1 })));
     registry.send(DeliveriesReady).await.expect("it lives");
     assert!(!deliveries.is_taken(), "it was roused");
     registry.send(GoOn).await.expect("it lives");
     assert!(deliveries.is_taken());
+}
+
+/// A session that asks late, because the mailbox was full, would else keep its connection for ever.
+#[actix::test]
+async fn nobody_waits_for_the_greeting_of_a_forgotten_connection() {
+    let (registry, _deliveries) = start(0);
+    let _client = attach(&registry, 1, &[]).await;
+    let mut waits = Box::pin(registry.send(AwaitGreeting(ConnectionId(1))));
+    let early = timeout(Duration::from_millis(50), &mut waits).await;
+    assert!(early.is_err(), "nobody was greeted");
+    registry.send(Detach(ConnectionId(1))).await.expect("it lives");
+    timeout(DEADLINE, waits).await.expect("the first is answered").expect("it lives");
+    let late = registry.send(AwaitGreeting(ConnectionId(1)));
+    timeout(DEADLINE, late).await.expect("the second is answered").expect("it lives");
+}
+
+#[actix::test]
+async fn a_gateway_without_room_for_more_groups_says_so() {
+    let (registry, _deliveries) = start(MAX_AUDIENCES);
+    let mut client = attach(&registry, 1, &["news"]).await;
+    let mut frame = [0; 60];
+    let read = timeout(DEADLINE, client.read(&mut frame)).await;
+    let len = read.expect("it is closed").expect("no reset");
+    let (code, reason) = frame[2..len].split_first_chunk().expect("a close with a code");
+    assert_eq!((frame[0], u16::from_be_bytes(*code)), (0x88, 1013));
+    assert_eq!(str::from_utf8(reason), Ok("no room for more groups, try again later or elsewhere"));
 }

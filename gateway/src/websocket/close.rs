@@ -9,36 +9,48 @@
 //! | 1008 | refused for good, or too many errors | does not come back |
 //! | 1009 | a message over the limit | does not come back |
 //! | 1011 | was silent past the limit | comes back later |
-//! | 1013 | no broker, or no room for more audiences | comes back later |
+//! | 1013 | no broker, no answer from it in time, or no room for more audiences | comes back later |
 //! | 4001 | reads too slowly | resumes now |
 
-/// A close code that this gateway sends. RFC 6455 section 7.4; 4001 is this project's own.
+/// Why this gateway closes a connection. Several causes may share a code (RFC 6455 section 7.4; 4001 is
+/// this project's own), but each has its own reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u16)]
 pub enum CloseCode {
     /// The gateway drains or shuts down.
-    GoingAway = 1001,
+    GoingAway,
     /// The client broke RFC 6455.
-    ProtocolError = 1002,
+    ProtocolError,
     /// A text that is not UTF-8.
-    InvalidPayload = 1007,
+    InvalidPayload,
     /// The request is refused for good, or the client caused too many errors.
-    PolicyViolation = 1008,
+    PolicyViolation,
     /// A message over the limit, or of too many fragments.
-    MessageTooBig = 1009,
+    MessageTooBig,
     /// Nothing was heard from the client for too long.
-    Silent = 1011,
-    /// The broker did not confirm in time, there was none for too long, or there is no room for more
-    /// audiences.
-    TryAgainLater = 1013,
+    Silent,
+    /// The gateway has had no link to its broker for too long.
+    NoBroker,
+    /// The broker did not answer what the client's greeting needs in time.
+    Unconfirmed,
+    /// The gateway has no room for more audiences.
+    GatewayFull,
     /// More waits for the client than its outbox holds.
-    TooSlow = 4001,
+    TooSlow,
 }
 
 impl CloseCode {
     /// The number on the wire.
     pub fn code(self) -> u16 {
-        self as u16
+        match self {
+            Self::GoingAway => 1001,
+            Self::ProtocolError => 1002,
+            Self::InvalidPayload => 1007,
+            Self::PolicyViolation => 1008,
+            Self::MessageTooBig => 1009,
+            Self::Silent => 1011,
+            Self::NoBroker | Self::Unconfirmed | Self::GatewayFull => 1013,
+            Self::TooSlow => 4001,
+        }
     }
 
     /// What the client reads beside the number; at most 123 bytes.
@@ -50,7 +62,9 @@ impl CloseCode {
             Self::PolicyViolation => "too many errors",
             Self::MessageTooBig => "message too big",
             Self::Silent => "no answer to pings",
-            Self::TryAgainLater => "no broker, try again later",
+            Self::NoBroker => "no link to the broker, try again later or elsewhere",
+            Self::Unconfirmed => "no answer from the broker in time, try again later",
+            Self::GatewayFull => "no room for more groups, try again later or elsewhere",
             Self::TooSlow => "too slow, connect again",
         }
     }

@@ -197,6 +197,14 @@ impl Client {
         self.expect_end();
     }
 
+    /// The same, with this reason.
+    #[track_caller]
+    pub fn expect_close_saying(&mut self, code: u16, reason: &str) {
+        let frame = self.recv();
+        assert_eq!(frame.closing(), (code, reason));
+        self.expect_end();
+    }
+
     #[track_caller]
     pub fn expect_end(&mut self) {
         let mut rest = std::mem::take(&mut self.unread);

@@ -88,6 +88,26 @@ impl Script {
         attached.recv_timeout(DEADLINE).expect("the gateway attaches itself");
         Link { shared: link, said }
     }
+
+    /// From here on, each link of a gateway is answered with this and ended. Counts the links.
+    pub fn turn_away(self, answer: Vec<EncodedFrame>) -> Arc<AtomicU64> {
+        let links = Arc::new(AtomicU64::new(0));
+        let counter = links.clone();
+        std::thread::spawn(move || {
+            while let Ok((stream, _)) = self.listener.accept() {
+                let mut frames = Frames::new(stream);
+                // A gateway that is gone already needs no answer.
+                if frames.next().is_some() {
+                    answer.iter().for_each(|frame| frames.write(frame.clone()));
+                    counter.fetch_add(1, Ordering::SeqCst);
+                    // What it says before it reads that must not reset the link.
+                    let _ = frames.stream.shutdown(Shutdown::Write);
+                    while frames.next().is_some() {}
+                }
+            }
+        });
+        links
+    }
 }
 
 /// A link of a scripted broker; dropping it cuts it.
@@ -255,6 +275,72 @@ impl Link {
     }
 }
 
+/// Passes the link between a gateway and its broker on, and notes what is fetched.
+pub struct Tap {
+    pub address: SocketAddr,
+    fetches: Arc<Mutex<Vec<Fetched>>>,
+}
+
+/// A fetch that passed a [`Tap`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fetched {
+    /// What the gateway said that it wants at most.
+    pub max_bytes: u64,
+    /// How many events the broker announced.
+    pub events: u64,
+}
+
+impl Tap {
+    /// Before this broker, for one link.
+    pub fn before(broker: SocketAddr) -> Self {
+        let (listener, address) = bind();
+        let fetches = Arc::new(Mutex::new(Vec::<Fetched>::new()));
+        let (asked, answered) = (fetches.clone(), fetches.clone());
+        std::thread::spawn(move || {
+            let (gateway, _) = listener.accept().expect("the gateway comes");
+            let broker = TcpStream::connect(broker).expect("the broker listens");
+            let (to_gateway, to_broker) = (gateway.try_clone(), broker.try_clone());
+            let (to_gateway, to_broker) = (to_gateway.expect("a socket"), to_broker.expect("one"));
+            std::thread::spawn(move || {
+                pass_on(broker, to_gateway, |frame| {
+                    if let Ok(FromBroker::Past { events, .. }) = FromBroker::decode(frame) {
+                        let mut fetches = answered.lock().expect("nobody panics here");
+                        fetches.last_mut().expect("it was asked").events += u64::from(events);
+                    }
+                });
+            });
+            pass_on(gateway, to_broker, |frame| {
+                if let Ok(ToBroker::Fetch { max_bytes, .. }) = ToBroker::decode(frame) {
+                    let fetched = Fetched { max_bytes, events: 0 };
+                    asked.lock().expect("nobody panics here").push(fetched);
+                }
+            });
+        });
+        Self { address, fetches }
+    }
+
+    /// What was fetched up to now.
+    pub fn fetches(&self) -> Vec<Fetched> {
+        self.fetches.lock().expect("nobody panics here").clone()
+    }
+}
+
+/// Passes frames on until an end, and shows each but the first, which introduces its side.
+fn pass_on(from: TcpStream, mut to: TcpStream, mut show: impl FnMut(Bytes)) {
+    let mut frames = Frames::new(from);
+    let mut is_first = true;
+    while let Some(frame) = frames.next() {
+        let len = u32::try_from(frame.len()).expect("frames are smaller");
+        if !std::mem::take(&mut is_first) {
+            show(frame.clone());
+        }
+        if to.write_all(&[&len.to_be_bytes(), &*frame].concat()).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}
+
 /// The audiences of all wants, each once.
 pub fn audiences_of(wants: &[Want]) -> Vec<Audience> {
     let audiences: BTreeSet<_> = wants.iter().flat_map(|want| want.audiences.clone()).collect();
@@ -321,6 +407,38 @@ impl Publisher {
             content: content.into(),
         };
         self.ask(publish, |answer| matches!(answer, FromBroker::Accepted { .. }));
+    }
+
+    /// Publishes many events without content, and waits until the broker has all of them.
+    pub fn publish_all(&mut self, audiences: impl IntoIterator<Item = Audience>) {
+        let mut audiences = audiences.into_iter().peekable();
+        while audiences.peek().is_some() {
+            let first = self.last + 1;
+            let (mut bytes, mut unanswered) = (Vec::new(), 0);
+            for audience in audiences.by_ref().take(1_000) {
+                self.last += 1;
+                let publish = ToBroker::Publish {
+                    number: self.last,
+                    unanswered: first,
+                    id: None,
+                    count_within_millis: None,
+                    audience,
+                    except: None,
+                    content: "".into(),
+                };
+                bytes.extend(publish.encode().head);
+                unanswered += 1;
+            }
+            self.frames.stream.write_all(&bytes).expect("the link is up");
+            while unanswered > 0 {
+                let frame = self.frames.next().expect("an answer");
+                match FromBroker::decode(frame).expect("a message") {
+                    FromBroker::Heartbeat => {}
+                    FromBroker::Accepted { .. } => unanswered -= 1,
+                    other => panic!("not accepted: {other:?}"),
+                }
+            }
+        }
     }
 
     /// Pushes to one connection, and waits until it was written.

@@ -1,6 +1,8 @@
 //! What load balancers ask, and orchestrators.
 
-use crate::harness::{Act, Broker, Publisher, accept, get, reserved_port, until};
+use campanile_messages::{FromBroker, ToBroker};
+
+use crate::harness::{Act, Broker, Publisher, accept, accepted, get, reserved_port, until};
 
 const LIVE: &str = "/health/live";
 const READY: &str = "/health/ready";
@@ -41,6 +43,33 @@ async fn readiness_follows_the_link_and_the_disk() {
     assert_eq!(publisher.get(LIVE).await.brief(), (200, "ok"));
     health.drain();
     assert_eq!(publisher.get(READY).await.brief(), (503, "draining"));
+}
+
+#[actix::test]
+async fn readiness_follows_what_the_broker_says_of_its_disk() {
+    // Each push makes the broker say something of its disk, or end the link.
+    let broker = Broker::start(|message| {
+        let ToBroker::Publish { number, content, .. } = message else { return Act::Nothing };
+        let disk = |is_waiting| vec![FromBroker::Disk { is_waiting }, accepted(*number)];
+        match &content.as_bytes()[..] {
+            b"stuck" => Act::SayAll(disk(true)),
+            b"free" => Act::SayAll(disk(false)),
+            _ => Act::DieAfter(disk(true)),
+        }
+    });
+    let publisher = Publisher::start(broker.addr);
+    becomes(&publisher, 200, "ok").await;
+    for _ in 0..2 {
+        // It is said to load balancers only: pushes are taken as ever.
+        assert_eq!(publisher.get("/?content=stuck").await.status, 200);
+        becomes(&publisher, 503, "disk").await;
+        assert_eq!(publisher.get("/?content=free").await.status, 200);
+        becomes(&publisher, 200, "ok").await;
+    }
+    // The next link says nothing of a disk.
+    assert_eq!(publisher.get("/?content=lost").await.status, 200);
+    until(|| broker.hellos().len() == 2).await;
+    becomes(&publisher, 200, "ok").await;
 }
 
 #[actix::test]
