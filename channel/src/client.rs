@@ -8,7 +8,7 @@ use campanile_messages::frame::{decode_welcome, encode_hello};
 use campanile_messages::link::Welcome;
 use campanile_messages::{FromBroker, Hello, ToBroker};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
@@ -18,7 +18,8 @@ use crate::watchdog::{ANSWER_LIMIT, LOOK_AGAIN, Pulse};
 /// The first wait after a lost link.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
-/// The longest wait between two tries.
+/// The longest wait between two tries. A link that lasted this long was a success, after which the waits
+/// start again from the first: a broker may welcome a peer and end each link at once.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// A broker that takes longer to accept and welcome a link is tried again.
@@ -106,12 +107,17 @@ pub async fn hold<A: LinkOwner>(
             Ok(Ok((stream, reader, welcome))) => {
                 info!(%broker, "linked to the broker");
                 told = None;
-                backoff.reset();
+                let linked = Instant::now();
                 let outbound = Outbound::new(max_queued_bytes);
                 let link = Link { reader, outbound };
                 match link.run(stream, &owner, welcome, &pulse, &mut ready).await {
                     Ok(()) => return,
-                    Err(error) => error,
+                    Err(error) => {
+                        if linked.elapsed() >= LONGEST_WAIT {
+                            backoff.reset();
+                        }
+                        error
+                    }
                 }
             }
         };

@@ -5,6 +5,7 @@
 mod harness;
 
 use std::future::pending;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use campanile_channel::broker::BrokerConfig;
@@ -125,6 +126,15 @@ async fn next(facts: &mut UnboundedReceiver<Told>) -> Told {
     within(facts.recv()).await.expect("the bridge is there")
 }
 
+/// The welcome of a broker whose log is empty.
+fn empty_log() -> Welcome {
+    Welcome {
+        head: Position { epoch: 1, sequence: 0 },
+        durability: Durability::Memory,
+        workers: vec![WorkerId(1), WorkerId(2)],
+    }
+}
+
 async fn up(facts: &mut UnboundedReceiver<Told>) -> Welcome {
     match next(facts).await {
         Told::Up(welcome) => welcome,
@@ -200,6 +210,26 @@ async fn a_link_that_its_owner_finishes_stays_down() {
 }
 
 #[actix::test]
+async fn a_broker_that_ends_each_link_at_once_is_tried_more_rarely() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (_bridge, mut facts) = Bridge::hold_reading_when(address, async || ());
+    let begun = Instant::now();
+    for _ in 0..8 {
+        let (stream, _) = within(listener.accept()).await.unwrap();
+        let mut broker = Peer::over(stream);
+        decode_hello(broker.frame().await.unwrap()).unwrap();
+        broker.send_frame(encode_welcome(&Ok(empty_log()))).await;
+        up(&mut facts).await;
+        drop(broker);
+        assert_eq!(next(&mut facts).await, Told::Down);
+    }
+    // At least half of 50, 100, 200, 400, 800 and twice 1,000 ms.
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(1_775), "{took:?}");
+}
+
+#[actix::test]
 async fn the_last_word_of_a_link_arrives_however_much_was_still_unread() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     // What this broker does not read waits at the other end.
@@ -211,12 +241,7 @@ async fn the_last_word_of_a_link_arrives_however_much_was_still_unread() {
     let (stream, _) = within(listener.accept()).await.unwrap();
     let mut broker = Peer::over(stream);
     decode_hello(broker.frame().await.unwrap()).unwrap();
-    let welcome = Welcome {
-        head: Position { epoch: 1, sequence: 0 },
-        durability: Durability::Memory,
-        workers: vec![WorkerId(1), WorkerId(2)],
-    };
-    broker.send_frame(encode_welcome(&Ok(welcome))).await;
+    broker.send_frame(encode_welcome(&Ok(empty_log()))).await;
     up(&mut facts).await;
     for sequence in 1..100 {
         let event = event(sequence, Audience::Everyone, "unread");
