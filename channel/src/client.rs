@@ -18,8 +18,8 @@ use crate::watchdog::{ANSWER_LIMIT, LOOK_AGAIN, Pulse};
 /// The first wait after a lost link.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
-/// The longest wait between two tries. A link that lasted this long was a success, after which the waits
-/// start again from the first: a broker may welcome a peer and end each link at once.
+/// The longest wait between two tries. After a link, the waits start again from the first, unless the
+/// broker ended it sooner than this with a reason, which it may have for the next one, too.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// A broker that takes longer to accept and welcome a link is tried again.
@@ -100,6 +100,7 @@ pub async fn hold<A: LinkOwner>(
                 return error!(%broker, %error, "the link to the broker is given up");
             }
         };
+        let mut linked = None;
         let connected = pulse.during(timeout(WELCOME_LIMIT, connect(&broker, &hello)));
         let error = match connected.await {
             Err(_) => LinkError::Silent(WELCOME_LIMIT),
@@ -107,22 +108,20 @@ pub async fn hold<A: LinkOwner>(
             Ok(Ok((stream, reader, welcome))) => {
                 info!(%broker, "linked to the broker");
                 told = None;
-                let linked = Instant::now();
+                linked = Some(Instant::now());
                 let outbound = Outbound::new(max_queued_bytes);
                 let link = Link { reader, outbound };
                 match link.run(stream, &owner, welcome, &pulse, &mut ready).await {
                     Ok(()) => return,
-                    Err(error) => {
-                        if linked.elapsed() >= LONGEST_WAIT {
-                            backoff.reset();
-                        }
-                        error
-                    }
+                    Err(error) => error,
                 }
             }
         };
         // What a broker that is there says needs somebody's help; how it is away is all the same.
         let is_answer = matches!(error, LinkError::Goodbye(_) | LinkError::Decode(_));
+        if linked.is_some_and(|at| !is_answer || at.elapsed() >= LONGEST_WAIT) {
+            backoff.reset();
+        }
         let error = error.to_string();
         if told.as_ref().is_none_or(|told| is_answer && *told != error) {
             warn!(%broker, %error, "no link to the broker, waiting for it");

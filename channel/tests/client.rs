@@ -221,6 +221,8 @@ async fn a_broker_that_ends_each_link_at_once_is_tried_more_rarely() {
         decode_hello(broker.frame().await.unwrap()).unwrap();
         broker.send_frame(encode_welcome(&Ok(empty_log()))).await;
         up(&mut facts).await;
+        let reason = "not your line".to_owned();
+        broker.send_frame(FromBroker::Goodbye { reason }.encode()).await;
         drop(broker);
         assert_eq!(next(&mut facts).await, Told::Down);
     }
