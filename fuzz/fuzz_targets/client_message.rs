@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use campanile_gateway::protocol::{self, Request};
-use campanile_gateway::subscriptions::Since;
+use campanile_gateway::dialects::{Request, Rules, v1};
+use campanile_gateway::resume::Since;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(text) = str::from_utf8(data) else {
         return;
     };
-    match protocol::read(text) {
+    match v1::read(text) {
         Ok(Request::Join(group, since)) => {
             let mut join = json!({ "type": "join", "group": &*group });
             if let Some(since) = since {
@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
         }
         Ok(Request::Ping) => assert_repeats(&json!({ "type": "ping" }), text),
         Err(error) => {
-            let frame = protocol::error(&error);
+            let frame = v1::V1.error(&error).expect("it has words for it");
             let header = if frame[1] < 126 { 2 } else { 4 };
             let said: Value = serde_json::from_slice(&frame[header..]).expect("JSON");
             assert_eq!(said["type"], "error");
@@ -39,5 +39,5 @@ fuzz_target!(|data: &[u8]| {
 
 /// The request, written anew, is read as the same.
 fn assert_repeats(again: &Value, text: &str) {
-    assert_eq!(protocol::read(&again.to_string()), protocol::read(text));
+    assert_eq!(v1::read(&again.to_string()), v1::read(text));
 }

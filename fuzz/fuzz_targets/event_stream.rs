@@ -6,8 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use bytestring::ByteString;
-use campanile_gateway::event_stream::event;
-use campanile_messages::{Content, Position};
+use campanile_gateway::dialects::Rules;
+use campanile_gateway::dialects::events::Events;
+use campanile_messages::{Audience, Content, Position};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -22,7 +23,8 @@ fuzz_target!(|data: &[u8]| {
     let position =
         (first & 2 == 0).then(|| Position { epoch: u64::from(first), sequence: data.len() as u64 });
     // Two in a row: the first must not run into the second.
-    let stream = event(position, &content).repeat(2);
+    let logged = position.map(|position| (position, &Audience::Everyone));
+    let stream = Events.event(logged, &content).repeat(2);
     let events = read(str::from_utf8(&stream).expect("UTF-8"));
     assert_eq!(events.len(), 2);
     for Event { name, id, data } in events {

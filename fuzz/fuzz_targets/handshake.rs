@@ -4,7 +4,6 @@
 #![no_main]
 
 use campanile_gateway::head::{Head, MAX_HEAD_BYTES};
-use campanile_gateway::protocol::Protocol;
 use campanile_gateway::refusal::Refusal;
 use campanile_gateway::websocket::Upgrade;
 use campanile_gateway::websocket::handshake::is_meant;
@@ -52,13 +51,13 @@ fn check(head: &Head) {
 }
 
 fn check_wish(query: &str) {
-    for protocol in [Protocol::V1, Protocol::Events] {
-        check_wish_of(query, protocol);
+    for last_event_id in [false, true] {
+        check_wish_of(query, last_event_id);
     }
 }
 
-fn check_wish_of(query: &str, protocol: Protocol) {
-    match Wish::read(query, Accepted { protocol, max_groups: MAX_GROUPS, ignored: &[] }) {
+fn check_wish_of(query: &str, last_event_id: bool) {
+    match Wish::read(query, Accepted { last_event_id, max_groups: MAX_GROUPS, ignored: &[] }) {
         Ok(Wish { groups, since }) => {
             assert!(groups.len() <= MAX_GROUPS);
             for (i, group) in groups.iter().enumerate() {
@@ -67,7 +66,7 @@ fn check_wish_of(query: &str, protocol: Protocol) {
             }
             let names_one = pairs(query.as_bytes())
                 .any(|(name, _)| decode(name).is_ok_and(|name| name == "since" || name == "last"));
-            if protocol == Protocol::V1 {
+            if !last_event_id {
                 assert_eq!(since.is_some(), names_one);
             }
         }

@@ -5,7 +5,7 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use campanile_gateway::subscriptions::Since;
+use campanile_gateway::resume::Since;
 use campanile_messages::ids::ID_LIMIT;
 use campanile_messages::{ConnectionId, GroupName, Position, WorkerId};
 use libfuzzer_sys::fuzz_target;

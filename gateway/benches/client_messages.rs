@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 
 use campanile_gateway::GatewayConfig;
-use campanile_gateway::protocol;
+use campanile_gateway::dialects::v1;
 use campanile_gateway::websocket::Decoder;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -62,7 +62,7 @@ fn requests(criterion: &mut Criterion) {
     ] {
         benches.throughput(Throughput::Bytes(text.len() as u64));
         benches.bench_function(what, |bencher| {
-            bencher.iter(|| protocol::read(black_box(text)).expect("a request"));
+            bencher.iter(|| v1::read(black_box(text)).expect("a request"));
         });
     }
 }

@@ -3,17 +3,16 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use campanile_gateway::delivery::Framed;
-use campanile_gateway::protocol::Protocol;
+use campanile_gateway::dialects::{Dialect, Framed};
 use campanile_messages::{Audience, Content, GroupName, Position};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const SIZES: [(&str, usize); 2] = [("64 B", 64), ("4 KiB", 4 << 10)];
 
-const FORMATS: [(&str, Protocol); 3] = [
-    ("plain", Protocol::Plain),
-    ("campanile.v1", Protocol::V1),
-    ("an event stream", Protocol::Events),
+const FORMATS: [(&str, Dialect); 3] = [
+    ("plain", Dialect::Plain),
+    ("campanile.v1", Dialect::V1),
+    ("an event stream", Dialect::Events),
 ];
 
 fn logged() -> Option<(Position, Audience)> {
@@ -55,7 +54,7 @@ fn frames(criterion: &mut Criterion) {
 fn shared(criterion: &mut Criterion) {
     let framed = Framed::new(logged(), "hi".into());
     criterion.bench_function("share a frame with one more connection", |bencher| {
-        bencher.iter(|| framed.frame(black_box(Protocol::V1)).clone());
+        bencher.iter(|| framed.frame(black_box(Dialect::V1)).clone());
     });
 }
 

@@ -1,7 +1,6 @@
 //! A client as the registry of its worker sees it, and a batch of what is written to many of them.
 
 use std::cell::Cell;
-use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,24 +13,18 @@ use campanile_messages::{Address, ConnectionId, GroupName, Position};
 use tokio::sync::oneshot;
 
 use crate::config::GatewayConfig;
-use crate::delivery::Framed;
-use crate::event_stream;
+use crate::delivery::Found;
+use crate::dialects::{Dialect, Framed, Greeting, Rules};
 use crate::history::SaidHistory;
 use crate::liveness::{Liveness, Verdict};
-use crate::protocol::{self, Protocol, Resumed, Welcome};
-use crate::resumes::Found;
+use crate::resume::Resumed;
 use crate::socket::{Sent, Socket, Waiting};
 use crate::subscriptions::{Standing, Subscriptions};
 use crate::websocket::CloseCode;
-use crate::websocket::encode::{self, Opcode};
 
 /// A batch is flushed at the latest when it holds this much: what waits in an outbox longer than it
 /// must is memory.
 const FLUSH_EVERY_BYTES: usize = 128 << 10;
-
-/// An event stream's client waits between these before it comes back, in milliseconds: not all of
-/// them come at once, and none of them again and again.
-const RETRY_MILLIS: RangeInclusive<u32> = 500..=3_000;
 
 /// How many clients are flushed between two beats: some 50 ms, if each takes 128 KiB.
 const BEAT_EVERY: usize = 1_024;
@@ -44,7 +37,7 @@ pub struct Client {
     /// Where to write.
     pub socket: Arc<Socket>,
     /// How to write.
-    pub protocol: Protocol,
+    pub dialect: Dialect,
     attached: Instant,
     asked: Option<Instant>,
     /// When it was last told where it stands.
@@ -69,32 +62,17 @@ pub enum Fate {
     Gone,
 }
 
-/// Where the stream stands, in every protocol that says so.
+/// Where the stream stands, in every dialect that says so.
 #[derive(Debug)]
 pub struct Mark {
     position: Position,
-    v1: Bytes,
-    stream: Bytes,
+    frames: [Option<Bytes>; Dialect::ALL.len()],
 }
 
 impl Mark {
     /// Nothing is missing up to here.
     pub fn new(position: Position) -> Self {
-        let (v1, stream) = (protocol::position(position), event_stream::position(position));
-        Self { position, v1, stream }
-    }
-}
-
-/// How long a client is to wait before it comes back.
-pub fn retry_millis() -> u32 {
-    rand::random_range(RETRY_MILLIS)
-}
-
-/// The last bytes to a client of a protocol.
-pub fn last_words(protocol: Protocol, code: CloseCode) -> Bytes {
-    match protocol {
-        Protocol::Plain | Protocol::V1 => encode::close(code),
-        Protocol::Events => event_stream::retry(retry_millis()),
+        Self { position, frames: Dialect::ALL.map(|dialect| dialect.rules().position(position)) }
     }
 }
 
@@ -103,16 +81,20 @@ impl Client {
     pub fn new(
         connection: ConnectionId,
         socket: Arc<Socket>,
-        protocol: Protocol,
+        dialect: Dialect,
         now: Instant,
     ) -> Self {
         let (told, owed) = (Cell::new(0), Cell::new(0));
-        Self { connection, socket, protocol, attached: now, asked: None, marked: now, told, owed }
+        Self { connection, socket, dialect, attached: now, asked: None, marked: now, told, owed }
     }
 
     /// Tells the client to go, after or without what waits for it.
     pub fn close(&self, code: CloseCode, waiting: Waiting) {
-        self.socket.close(last_words(self.protocol, code), waiting);
+        self.socket.close(self.rules().close(code), waiting);
+    }
+
+    fn rules(&self) -> &'static dyn Rules {
+        self.dialect.rules()
     }
 
     /// Writes a frame at once. A client for which too much waits is closed.
@@ -122,7 +104,7 @@ impl Client {
 
     /// Sends the first message: who the client is, and where its stream begins.
     pub fn greet(&self, address: Address, position: Position, resumed: Option<Resumed>) {
-        self.welcome(address, position, Welcome::new(address, position, resumed));
+        self.welcome(&Greeting { address, position, resumed, history: None });
     }
 
     /// The same to a new listener, and what it is to hear of the past.
@@ -131,19 +113,14 @@ impl Client {
         let before = |first: &Arc<Framed>| first.sequence().saturating_sub(1);
         let sequence = found.events.first().map_or(cursor.sequence, before);
         let position = Position { sequence, ..cursor };
-        let history = SaidHistory { events: found.len(), complete: found.is_complete };
-        let welcome = Welcome::new(address, position, None).with_history(history);
-        self.welcome(address, position, welcome);
+        let history = Some(SaidHistory { events: found.len(), complete: found.is_complete });
+        self.welcome(&Greeting { address, position, resumed: None, history });
         self.replay(&found.events);
     }
 
-    fn welcome(&self, address: Address, position: Position, welcome: Welcome) {
-        self.told.set(position.sequence);
-        self.send(&match self.protocol {
-            Protocol::Plain => greeting(address),
-            Protocol::V1 => protocol::welcome(welcome),
-            Protocol::Events => event_stream::sync(&welcome, position),
-        });
+    fn welcome(&self, greeting: &Greeting) {
+        self.told.set(greeting.position.sequence);
+        self.send(&self.rules().greeting(greeting));
         self.socket.release();
     }
 
@@ -160,34 +137,35 @@ impl Client {
         }
         let last = events.iter().map(|event| event.sequence()).max().unwrap_or(0);
         self.told.set(self.told.get().max(last));
-        self.socket.replay(events.iter().map(|event| event.frame(self.protocol).clone()));
+        self.socket.replay(events.iter().map(|event| event.frame(self.dialect).clone()));
     }
 
     /// The client listens to a group that it has asked for.
     pub fn tell_joined(&self, group: &GroupName, resumed: Option<Resumed>) {
-        self.send(&protocol::joined(group, resumed));
+        self.say(self.rules().joined(group, resumed));
     }
 
     /// Nothing is missing up to here.
     pub fn tell_position(&self, position: Position) {
         self.told.set(position.sequence);
-        self.send(&protocol::position(position));
+        self.say(self.rules().position(position));
     }
 
     /// Events may be missing here.
     pub fn tell_gap(&self, gap: Gap, position: Position) {
         self.told.set(position.sequence);
-        match self.protocol {
-            Protocol::Plain => {}
-            Protocol::V1 => self.send(&protocol::gap(gap, position)),
-            Protocol::Events => self.send(&event_stream::gap(gap, position)),
-        }
+        self.say(self.rules().gap(gap, position));
+    }
+
+    /// Says what the client's dialect has words for.
+    fn say(&self, frame: Option<Bytes>) {
+        frame.iter().for_each(|frame| self.send(frame));
     }
 
     /// Writes an event at once, and tells what became of it.
     pub fn send_counted(&self, event: &Framed) -> Fate {
         self.note(event);
-        self.send(event.frame(self.protocol));
+        self.send(event.frame(self.dialect));
         match self.socket.written() {
             Some(written) if self.socket.is_open() => Fate::Waits(written),
             None if self.socket.is_open() => Fate::Written,
@@ -218,37 +196,31 @@ impl Client {
             self.marked = now;
             self.mark(mark.filter(|_| standing == Standing::Settled));
         }
-        if self.protocol == Protocol::Events {
-            // It cannot answer; a peer that is gone acknowledges nothing of what it is sent.
-            return;
-        }
+        let Some(ping) = self.rules().ping() else { return };
         let liveness = Liveness { ping_after, silence_limit };
         match liveness.judge(now, self.socket.heard(), self.asked) {
             Verdict::Fine => {}
             Verdict::Gone => self.close(CloseCode::Silent, Waiting::Drop),
             Verdict::Ask => {
                 self.asked = Some(now);
-                self.send(&encode::frame(Opcode::Ping, b""));
+                self.send(&ping);
             }
         }
     }
 
     fn mark(&self, mark: Option<&Mark>) {
-        let news = mark.filter(|mark| mark.position.sequence > self.told.get());
-        match (self.protocol, news) {
-            (Protocol::Plain, _) | (Protocol::V1, None) => {}
-            (Protocol::V1, Some(mark)) => self.send(&mark.v1),
-            (Protocol::Events, Some(mark)) => self.send(&mark.stream),
-            (Protocol::Events, None) => self.send(&event_stream::COMMENT),
-        }
-        if let Some(mark) = news {
-            self.told.set(mark.position.sequence);
+        match mark.filter(|mark| mark.position.sequence > self.told.get()) {
+            None => self.say(self.rules().keep_alive()),
+            Some(mark) => {
+                self.say(mark.frames[self.dialect as usize].clone());
+                self.told.set(mark.position.sequence);
+            }
         }
     }
 
     /// The client does not get this event, and has to learn its position otherwise.
     fn leave_out(&self, event: &Framed) {
-        if self.protocol != Protocol::Plain {
+        if self.rules().has_positions() {
             self.owed.set(event.sequence());
         }
     }
@@ -260,7 +232,7 @@ impl Client {
 
     /// The client has this event's position.
     fn note(&self, event: &Framed) {
-        if self.protocol != Protocol::Plain {
+        if self.rules().has_positions() {
             self.told.set(event.sequence());
         }
     }
@@ -269,12 +241,6 @@ impl Client {
     fn settle<T>(&self, sent: Result<T, Full>) -> Option<T> {
         sent.inspect_err(|_| self.close(CloseCode::TooSlow, Waiting::Drop)).ok()
     }
-}
-
-/// The first frame of the plain mode, as the seed sends it.
-fn greeting(Address { worker, connection }: Address) -> Bytes {
-    let text = format!("workerID:{worker} connectionID:{connection} connected\n");
-    encode::frame(Opcode::Text, text.as_bytes())
 }
 
 /// Calls `deliver` for each listener of an event but the `excepted` one of this worker. Returns
@@ -330,7 +296,7 @@ impl Batch {
         let mut len_bytes = 0;
         for_each_receiver(framed, excepted, clients, |slot, client| {
             client.note(framed);
-            let frame = framed.frame(client.protocol);
+            let frame = framed.frame(client.dialect);
             len_bytes = len_bytes.max(frame.len());
             match client.settle(client.socket.send(frame)) {
                 Some(Sent::First) => self.touched.push(slot),
@@ -353,7 +319,7 @@ impl Batch {
     ) {
         for_each_receiver(framed, excepted, clients, |_, client| {
             client.note(framed);
-            let frame = framed.frame(client.protocol);
+            let frame = framed.frame(client.dialect);
             if client.settle(client.socket.send_now(frame)).is_none() {
                 self.closed.push(client.connection);
             }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::client::{Client, Fate, for_each_receiver};
-use crate::delivery::Framed;
+use crate::dialects::Framed;
 use crate::socket::Socket;
 use crate::subscriptions::Subscriptions;
 

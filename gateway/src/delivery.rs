@@ -1,19 +1,16 @@
 //! What the bridge hands to a worker's registry, and how it gets there: a queue bounded in bytes
 //! between two threads.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use campanile_messages::link::{self, Gap};
-use campanile_messages::{Address, Audience, ConnectionId, Content, Position, WorkerId};
+use campanile_messages::{ConnectionId, Position};
 use tokio::sync::Notify;
 
-use crate::event_stream;
-use crate::protocol::{self, Protocol};
-use crate::resumes::Outcome;
+use crate::dialects::Framed;
+use crate::resume::Lost;
 use crate::subscriptions::Ticket;
-use crate::websocket::encode::{Opcode, frame};
 
 /// While more than this waits for one registry, the bridge does not read its link.
 pub const MAX_BEHIND_BYTES: usize = 4 << 20;
@@ -41,77 +38,29 @@ pub enum Delivery {
     Gap(Gap, Position),
 }
 
-/// An event with the frames that clients receive: each made once, when first needed, and shared by
-/// all connections of the process.
-#[derive(Debug)]
-pub struct Framed {
-    /// Where it stands in the log and who it is for; `None` if it is for one connection.
-    logged: Option<(Position, Audience)>,
-    except: Option<Address>,
-    content: Content,
-    plain: OnceLock<Bytes>,
-    v1: OnceLock<Bytes>,
-    stream: OnceLock<Bytes>,
+/// What a client is to hear of the past, in order.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Oldest first.
+    pub events: Vec<Arc<Framed>>,
+    /// Whether nothing was left out. Always, where a client comes back.
+    pub is_complete: bool,
 }
 
-impl Framed {
-    /// An event that has no frames yet.
-    pub fn new(logged: Option<(Position, Audience)>, content: Content) -> Arc<Self> {
-        Self::new_except(logged, None, content)
+impl Found {
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.events.len()
     }
 
-    /// The same, for all of its audience but one connection.
-    pub fn new_except(
-        logged: Option<(Position, Audience)>,
-        except: Option<Address>,
-        content: Content,
-    ) -> Arc<Self> {
-        let (plain, v1, stream) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Arc::new(Self { logged, except, content, plain, v1, stream })
-    }
-
-    /// The connection of a worker that does not get it. `None` for a worker without an id: it has no
-    /// connections.
-    pub fn except_at(&self, worker: Option<&WorkerId>) -> Option<ConnectionId> {
-        self.except.filter(|except| Some(&except.worker) == worker).map(|except| except.connection)
-    }
-
-    /// Where it stands in the log; 0 if it is for one connection.
-    pub fn sequence(&self) -> u64 {
-        self.logged.as_ref().map_or(0, |(position, _)| position.sequence)
-    }
-
-    /// Who it is for; `None` if it is for one connection.
-    pub fn audience(&self) -> Option<&Audience> {
-        self.logged.as_ref().map(|(_, audience)| audience)
-    }
-
-    /// The frame for a client.
-    pub fn frame(&self, protocol: Protocol) -> &Bytes {
-        match protocol {
-            Protocol::Plain => self.plain.get_or_init(|| {
-                let opcode = match &self.content {
-                    Content::Text(_) => Opcode::Text,
-                    Content::Binary(_) => Opcode::Binary,
-                };
-                frame(opcode, self.content.as_bytes())
-            }),
-            Protocol::V1 => self.v1.get_or_init(|| {
-                let logged = self.logged.as_ref().map(|(position, audience)| (*position, audience));
-                protocol::event(logged, &self.content)
-            }),
-            Protocol::Events => self.stream.get_or_init(|| {
-                let position = self.logged.as_ref().map(|(position, _)| *position);
-                event_stream::event(position, &self.content)
-            }),
-        }
-    }
-
-    /// The length of its content.
-    pub fn len_bytes(&self) -> usize {
-        self.content.as_bytes().len()
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
     }
 }
+
+/// What a client has missed, or hears as a new listener, or why that cannot be told.
+pub type Outcome = Result<Found, Lost>;
 
 /// Deliveries on their way to one registry. Clones are the same queue.
 #[derive(Debug, Clone, Default)]
@@ -210,17 +159,10 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Poll, Wake, Waker};
 
-    use super::*;
+    use bytes::Bytes;
+    use campanile_messages::Content;
 
-    #[test]
-    fn a_frame_is_made_once_and_shared() {
-        let framed = Framed::new(None, "hi".into());
-        let first = framed.frame(Protocol::Plain).clone();
-        assert_eq!(&first[..], b"\x81\x02hi");
-        assert_eq!(framed.frame(Protocol::Plain).as_ptr(), first.as_ptr());
-        let binary = Framed::new(None, Content::Binary(Bytes::from_static(b"\xff")));
-        assert_eq!(&binary.frame(Protocol::Plain)[..], b"\x82\x01\xff");
-    }
+    use super::*;
 
     #[derive(Debug, Default)]
     struct Wakes(AtomicUsize);

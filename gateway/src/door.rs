@@ -14,21 +14,19 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-use crate::client;
 use crate::config::GatewayConfig;
-use crate::event_stream;
+use crate::dialects::{Dialect, events};
 use crate::head::{Head, MAX_HEAD_BYTES};
 use crate::health::Health;
 use crate::origin::{self, Reader};
 use crate::page::Serve;
-use crate::protocol::{self, Protocol};
 use crate::refusal::{COME_BACK_MILLIS, Refusal};
 use crate::registry::Registry;
+use crate::resume::Since;
 use crate::rewind::Rewind;
 use crate::seats::Seat;
 use crate::session::{Opening, Session};
 use crate::socket::{Ending, Socket, Waiting};
-use crate::subscriptions::Since;
 use crate::websocket::handshake::{self, Upgrade};
 use crate::websocket::{CloseCode, Incoming, encode};
 use crate::wish::{Accepted, Wish};
@@ -94,18 +92,22 @@ impl Door {
             Ok(Admitted::Websocket(upgrade, wish)) => {
                 received.drain(..len);
                 self.log_subprotocol(&upgrade);
-                let (response, protocol) = (upgrade.response(), upgrade.protocol);
-                self.open(stream, response, protocol, wish, received, seat);
+                let (response, dialect) = (upgrade.response(), upgrade.dialect);
+                self.open(stream, response, dialect, wish, received, seat);
             }
             Ok(Admitted::EventStream(wish)) => {
-                let response = event_stream::head(self.reader(&head), client::retry_millis());
-                self.open(stream, response, Protocol::Events, wish, Vec::new(), seat);
+                let response = events::head(self.reader(&head), events::retry_millis());
+                self.open(stream, response, Dialect::Events, wish, Vec::new(), seat);
             }
             Ok(Admitted::Page) => {
                 (self.page)(Rewind::new(received.into(), stream), Some(peer)).await;
             }
-            Err(refusal) => match v1(&head).filter(|_| refusal.is_final()) {
-                Some(upgrade) => refuse_in_v1(stream, peer, &upgrade, &refusal).await,
+            Err(refusal) => match refusal_by_message(&head, &refusal) {
+                Some(last) => {
+                    debug!(%peer, status = refusal.status, code = refusal.code, "refused by message");
+                    // The client has no longer than for any other refusal, whatever it still sends.
+                    let _ = timeout(REFUSAL_LIMIT, end(stream, last)).await;
+                }
                 None => {
                     let refusal = refusal.to_method(&head.method);
                     refuse(stream, peer, &refusal, self.reader(&head)).await;
@@ -146,8 +148,8 @@ impl Door {
                 let upgrade = Upgrade::check(head)?;
                 origin::check_host(head, allow_hosts, self.listens_on)?;
                 origin::check_websocket(head, allow_origins, allow_hosts, self.listens_on)?;
-                let wish = Wish::read(&head.query, self.accepted(upgrade.protocol))?;
-                if wish.since.is_some() && upgrade.protocol == Protocol::Plain {
+                let wish = Wish::read(&head.query, self.accepted(upgrade.dialect))?;
+                if wish.since.is_some() && !upgrade.dialect.rules().has_positions() {
                     return Err(Refusal::bad(
                         "parameters since and last: a websocket without a subprotocol has no \
                          positions and no history, open it with campanile.v1",
@@ -197,9 +199,10 @@ impl Door {
         Reader::of(head, &self.config.allow_origins, self.listens_on)
     }
 
-    fn accepted(&self, protocol: Protocol) -> Accepted<'_> {
+    fn accepted(&self, dialect: Dialect) -> Accepted<'_> {
         let GatewayConfig { max_groups, ignored_params, .. } = &*self.config;
-        Accepted { protocol, max_groups: *max_groups, ignored: ignored_params }
+        let last_event_id = dialect.rules().reads_last_event_id();
+        Accepted { last_event_id, max_groups: *max_groups, ignored: ignored_params }
     }
 
     /// What the client of an event stream wants. A browser that comes back says in a header what it
@@ -210,7 +213,7 @@ impl Door {
             "OPTIONS" => return Err(Refusal::preflight()),
             method => return Err(Refusal::method(method, "an event stream opens with GET")),
         }
-        let mut wish = Wish::read(&head.query, self.accepted(Protocol::Events))?;
+        let mut wish = Wish::read(&head.query, self.accepted(Dialect::Events))?;
         let mut last_ids = head.all("last-event-id").filter(|id| !id.is_empty());
         if let Some(last_id) = last_ids.next() {
             // Two that differ are no position.
@@ -238,7 +241,7 @@ impl Door {
         &self,
         stream: TcpStream,
         response: Bytes,
-        protocol: Protocol,
+        dialect: Dialect,
         wish: Wish,
         early: Vec<u8>,
         seat: Seat,
@@ -248,15 +251,15 @@ impl Door {
         let socket = Socket::new(stream, max_outbox_bytes);
         // It leaves together with the greeting.
         socket.hold(response);
-        let incoming = match protocol {
-            Protocol::Events => Incoming::dropping(socket.clone(), user_timeout),
-            _ => Incoming::new(socket.clone(), client_limits, early, user_timeout),
+        let incoming = match dialect.rules().is_one_way() {
+            true => Incoming::dropping(socket.clone(), user_timeout),
+            false => Incoming::new(socket.clone(), client_limits, early, user_timeout),
         };
         let connection = ConnectionId(self.last_connection.get() + 1);
         self.last_connection.set(connection.0);
         let opening = Opening { wish, incoming };
         let registry = (self.registry.clone(), max_groups);
-        Session::new(connection, socket, protocol, opening, registry, seat).start();
+        Session::new(connection, socket, dialect, opening, registry, seat).start();
     }
 }
 
@@ -286,10 +289,15 @@ fn no_websocket_here(path: &str) -> Refusal {
     Refusal::not_found(&sentence)
 }
 
-/// A handshake in order that offers `campanile.v1`.
-fn v1(head: &Head) -> Option<Upgrade> {
-    let upgrade = handshake::is_meant(head).then(|| Upgrade::check(head))?;
-    upgrade.ok().filter(|upgrade| upgrade.protocol == Protocol::V1)
+/// All that a client is sent that is not let in for good, where its dialect can say why: a websocket that
+/// opens only for that. A browser cannot see the status of a handshake, and would try again for ever.
+fn refusal_by_message(head: &Head, refusal: &Refusal) -> Option<Bytes> {
+    let upgrade =
+        (refusal.is_final() && handshake::is_meant(head)).then(|| Upgrade::check(head))?;
+    let upgrade = upgrade.ok()?;
+    let message = upgrade.dialect.rules().refusal(refusal.code, refusal.sentence())?;
+    let close = encode::close_with(CloseCode::PolicyViolation.code(), refusal.sentence());
+    Some([upgrade.response(), message, close].concat().into())
 }
 
 /// Reads until a head is complete and answers it with its length; `None` if the client is gone.
@@ -326,20 +334,6 @@ pub async fn refuse(
 ) {
     debug!(%peer, status = refusal.status, "refused a request");
     end(stream, refusal.response(reader)).await;
-}
-
-/// Opens a websocket only to say why the client is not let in: a browser cannot see the status of a
-/// handshake, and would try again for ever.
-async fn refuse_in_v1(stream: TcpStream, peer: SocketAddr, upgrade: &Upgrade, refusal: &Refusal) {
-    debug!(%peer, status = refusal.status, code = refusal.code, "refused a websocket by message");
-    let close = CloseCode::PolicyViolation.code();
-    let parts = [
-        upgrade.response(),
-        protocol::refused(refusal.code, refusal.sentence()),
-        encode::close_with(close, refusal.sentence()),
-    ];
-    // The client has no longer than for any other refusal, whatever it still sends.
-    let _ = timeout(REFUSAL_LIMIT, end(stream, parts.concat().into())).await;
 }
 
 /// Sends the last bytes, and sees the connection to its end.

@@ -3,8 +3,7 @@
 //! How an event flows through a gateway: [`bridge`] receives it from the broker and hands it to the
 //! [`registry`] of each worker that has listeners; the registry puts one shared frame into the
 //! outbox of each listener's [`socket`] and flushes them. How a client comes: [`server`] accepts,
-//! [`door`] reads the request's head, [`websocket`] checks the handshake, or [`event_stream`] begins
-//! one, and a [`session`] attaches itself to the registry, which greets it when the broker has
+//! [`door`] reads the request's head, [`websocket`] checks the handshake, and a [`session`] attaches itself to the registry, which greets it when the broker has
 //! confirmed its interest. Who comes back gets what it missed from [`recent`], where the bridge keeps
 //! what was received lately; [`resumes`] knows who waits for what of the broker.
 
@@ -16,8 +15,8 @@ pub mod config;
 pub mod counting;
 pub mod counts;
 pub mod delivery;
+pub mod dialects;
 pub mod door;
-pub mod event_stream;
 pub mod head;
 pub mod heads;
 pub mod health;
@@ -26,10 +25,10 @@ pub mod interest;
 pub mod liveness;
 pub mod origin;
 pub mod page;
-pub mod protocol;
 pub mod recent;
 pub mod refusal;
 pub mod registry;
+pub mod resume;
 pub mod resumes;
 pub mod rewind;
 pub mod seats;

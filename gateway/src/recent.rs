@@ -11,9 +11,9 @@ use std::sync::Arc;
 use campanile_channel::outbox::SLICE_BYTES;
 use campanile_messages::Audience;
 
-use crate::delivery::Framed;
-use crate::protocol::Lost;
-use crate::resumes::Found;
+use crate::delivery::Found;
+use crate::dialects::Framed;
+use crate::resume::Lost;
 
 /// What an event costs besides its content: its entries here, and its frames' heads.
 const OVERHEAD_BYTES: usize = 512;

@@ -19,17 +19,16 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::bridge::{Answer, Bridge, CaughtUp, Counted, InterestChanged, Missed};
-use crate::client::{Batch, Client, Mark, last_words};
+use crate::client::{Batch, Client, Mark};
 use crate::config::GatewayConfig;
 use crate::counting::{Awaited, Counting};
-use crate::delivery::{Deliveries, Delivery, Framed};
+use crate::delivery::{Deliveries, Delivery, Found, Outcome as Answered};
+use crate::dialects::{Dialect, Framed};
 use crate::interest::MAX_AUDIENCES;
-use crate::protocol::{Lost, Protocol, Resumed};
-use crate::resumes::{Found, Outcome as Answered, Resume};
+use crate::resume::{Lost, Resumed, Since, Start};
+use crate::resumes::Resume;
 use crate::socket::{Socket, Waiting};
-use crate::subscriptions::{
-    Change, Confirmed, Joining, Since, Standing, Start, Step, Subscriptions, Ticket,
-};
+use crate::subscriptions::{Change, Confirmed, Joining, Standing, Step, Subscriptions, Ticket};
 use crate::websocket::CloseCode;
 
 /// How often clients are looked at for signs of life.
@@ -140,7 +139,7 @@ pub struct Attach {
     /// Where to write.
     pub socket: Arc<Socket>,
     /// How to write.
-    pub protocol: Protocol,
+    pub dialect: Dialect,
     /// What it listens to beside everyone, without repeats.
     pub groups: Vec<GroupName>,
     /// Where it goes on.
@@ -151,8 +150,8 @@ impl Handler<Attach> for Registry {
     type Result = ();
 
     fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) {
-        let Attach { connection, socket, protocol, mut groups, since } = attach;
-        let client = Client::new(connection, socket, protocol, Instant::now());
+        let Attach { connection, socket, dialect, mut groups, since } = attach;
+        let client = Client::new(connection, socket, dialect, Instant::now());
         if let Some(code) = self.leaving {
             client.close(code, Waiting::Flush);
         } else if !groups.is_empty() && self.is_full() {
@@ -302,7 +301,7 @@ impl Handler<Drain> for Registry {
         self.leaving = Some(code);
         let clients = self.subscriptions.all_mut();
         let clients: Vec<_> =
-            clients.map(|(client, _)| (client.socket.clone(), client.protocol)).collect();
+            clients.map(|(client, _)| (client.socket.clone(), client.dialect)).collect();
         let steps = over.div_duration_f64(DRAIN_STEP).floor().max(1.0) as usize;
         let mut gone = 0;
         for step in 0..steps {
@@ -318,8 +317,8 @@ impl Handler<Drain> for Registry {
                 if registry.leaving != Some(code) {
                     return;
                 }
-                for (socket, protocol) in some {
-                    socket.close(last_words(protocol, code), Waiting::Flush);
+                for (socket, dialect) in some {
+                    socket.close(dialect.rules().close(code), Waiting::Flush);
                 }
             });
         }
@@ -443,7 +442,7 @@ impl Registry {
             self.bridge.do_send(answer(Outcome::UnknownConnection));
             return;
         };
-        client.send(framed.frame(client.protocol));
+        client.send(framed.frame(client.dialect));
         match client.socket.written() {
             None if client.socket.is_open() => self.bridge.do_send(answer(Outcome::Written)),
             None => self.bridge.do_send(answer(Outcome::NotWritten)),

@@ -16,15 +16,14 @@
 //! fetch is under way at a time, of at most `MAX_FETCHED` audiences or one client's.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 
 use campanile_messages::link::Want;
 use campanile_messages::{Audience, Position};
 
-use crate::delivery::Framed;
-use crate::protocol::Lost;
+use crate::delivery::{Found, Outcome};
 use crate::recent::{Missed, Recent};
-use crate::subscriptions::{Start, Ticket};
+use crate::resume::{Lost, Start};
+use crate::subscriptions::Ticket;
 
 /// How many audiences are fetched at a time: the next are asked for when these are here.
 const MAX_FETCHED: usize = 1_000;
@@ -47,30 +46,6 @@ pub struct Resume {
     /// What it listens to.
     pub audiences: Vec<Audience>,
 }
-
-/// What a client is to hear of the past, in order.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// Oldest first.
-    pub events: Vec<Arc<Framed>>,
-    /// Whether nothing was left out. Always, where a client comes back.
-    pub is_complete: bool,
-}
-
-impl Found {
-    /// How many events there are.
-    pub fn len(&self) -> usize {
-        self.events.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
-}
-
-/// What a client has missed, or hears as a new listener, or why that cannot be told.
-pub type Outcome = Result<Found, Lost>;
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -12,12 +12,12 @@ use actix::prelude::*;
 use bytes::Bytes;
 use campanile_messages::{ConnectionId, GroupName};
 
-use crate::protocol::{self, Errors, Protocol, Request, RequestError};
+use crate::dialects::{Dialect, Errors, Request, RequestError};
 use crate::registry::{Attach, AwaitGreeting, Detach, Join, JoinAnswer, Leave, Registry};
+use crate::resume::Since;
 use crate::seats::Seat;
 use crate::socket::{Socket, Waiting};
-use crate::subscriptions::Since;
-use crate::websocket::{CloseCode, Incoming, Message as Said, encode};
+use crate::websocket::{CloseCode, Incoming, Message as Said};
 use crate::wish::Wish;
 
 /// A registry that has not answered by then hangs, and the watchdog sees to it.
@@ -27,7 +27,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 pub struct Session {
     connection: ConnectionId,
     socket: Arc<Socket>,
-    protocol: Protocol,
+    dialect: Dialect,
     registry: Addr<Registry>,
     max_groups: usize,
     errors: Errors,
@@ -52,7 +52,7 @@ impl Session {
     pub fn new(
         connection: ConnectionId,
         socket: Arc<Socket>,
-        protocol: Protocol,
+        dialect: Dialect,
         opening: Opening,
         (registry, max_groups): (Addr<Registry>, usize),
         seat: Seat,
@@ -60,7 +60,7 @@ impl Session {
         Self {
             connection,
             socket,
-            protocol,
+            dialect,
             registry,
             max_groups,
             errors: Errors::default(),
@@ -81,7 +81,7 @@ impl Actor for Session {
         self.registry.do_send(Attach {
             connection: self.connection,
             socket: self.socket.clone(),
-            protocol: self.protocol,
+            dialect: self.dialect,
             groups: opening.wish.groups,
             since: opening.wish.since,
         });
@@ -99,32 +99,26 @@ impl Drop for Session {
 
 impl StreamHandler<Said> for Session {
     fn handle(&mut self, said: Said, ctx: &mut Self::Context) {
-        if self.protocol == Protocol::Plain {
-            return;
-        }
+        let Some(request) = self.dialect.rules().read(&said) else { return };
         if self.is_greeted {
-            return self.answer(said, ctx);
+            return self.answer(request, ctx);
         }
         // Needs no limit of its own: the registry sees to it that there is a greeting, or a close, within
         // the handshake limit; one that hangs or panics ends the process, by the watchdog.
         let greeted = self.registry.send(AwaitGreeting(self.connection));
         ctx.wait(greeted.into_actor(self).map(|_, session, ctx| {
             session.is_greeted = true;
-            session.answer(said, ctx);
+            session.answer(request, ctx);
         }));
     }
 }
 
 impl Session {
-    fn answer(&mut self, said: Said, ctx: &mut Context<Self>) {
-        let request = match said {
-            Said::Text(text) => protocol::read(&text),
-            _ => Err(RequestError::NotText),
-        };
+    fn answer(&mut self, request: Result<Request, RequestError>, ctx: &mut Context<Self>) {
         match request {
             Ok(Request::Join(group, since)) => self.join(group, since, ctx),
             Ok(Request::Leave(group)) => self.leave(group, ctx),
-            Ok(Request::Ping) => self.say(&protocol::pong()),
+            Ok(Request::Ping) => self.say(self.dialect.rules().pong()),
             Err(error) => self.refuse(&error),
         }
     }
@@ -133,7 +127,7 @@ impl Session {
         let join = Join(self.connection, group.clone(), since);
         let asked = self.registry.send(join).timeout(ANSWER_LIMIT);
         ctx.wait(asked.into_actor(self).map(move |answer, session, _| match answer {
-            Ok(JoinAnswer::Already) => session.say(&protocol::joined(&group, None)),
+            Ok(JoinAnswer::Already) => session.say(session.dialect.rules().joined(&group, None)),
             Ok(JoinAnswer::AlreadyJoined) => {
                 session.refuse(&RequestError::AlreadyJoined { group });
             }
@@ -151,20 +145,24 @@ impl Session {
         let leave = Leave(self.connection, group.clone());
         let asked = self.registry.send(leave).timeout(ANSWER_LIMIT);
         ctx.wait(asked.into_actor(self).map(move |_, session, _| {
-            session.say(&protocol::left(&group));
+            session.say(session.dialect.rules().left(&group));
         }));
     }
 
     fn refuse(&mut self, error: &RequestError) {
-        self.say(&protocol::error(error));
+        self.say(self.dialect.rules().error(error));
         if self.errors.count(Instant::now()) {
-            self.socket.close(encode::close(CloseCode::PolicyViolation), Waiting::Flush);
+            self.close(CloseCode::PolicyViolation, Waiting::Flush);
         }
     }
 
-    fn say(&self, frame: &Bytes) {
-        if self.socket.send_now(frame).is_err() {
-            self.socket.close(encode::close(CloseCode::TooSlow), Waiting::Drop);
+    fn say(&self, frame: Option<Bytes>) {
+        if frame.is_some_and(|frame| self.socket.send_now(&frame).is_err()) {
+            self.close(CloseCode::TooSlow, Waiting::Drop);
         }
+    }
+
+    fn close(&self, code: CloseCode, waiting: Waiting) {
+        self.socket.close(self.dialect.rules().close(code), waiting);
     }
 }

@@ -6,11 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use campanile_messages::{Audience, ConnectionId, GroupName, Position};
+use campanile_messages::{Audience, ConnectionId, GroupName};
 use slab::Slab;
 
-use crate::history::History;
-use crate::protocol::{Lost, Resumed};
+use crate::resume::{Lost, Resumed, Since, Start};
 
 /// A worker's own number for a step that the broker is to confirm; tickets grow.
 pub type Ticket = u64;
@@ -25,33 +24,6 @@ impl<T> Member<T> {
             None if self.groups.iter().any(|group| group.awaits.is_some()) => Standing::Joining,
             None => Standing::Settled,
         }
-    }
-}
-
-/// Where a client wants to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Since {
-    /// Behind this position.
-    At(Position),
-    /// What it named is no position.
-    Malformed,
-    /// Nowhere: it is new, and first hears this of the past.
-    History(History),
-}
-
-/// Where what a client hears of the past begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// Behind a position, for one that has seen all before.
-    Behind(Position),
-    /// As far back as a new listener asks for.
-    History(History),
-}
-
-impl Since {
-    /// Reads what a client named.
-    pub fn read(text: &str) -> Self {
-        text.parse().map_or(Self::Malformed, Self::At)
     }
 }
 

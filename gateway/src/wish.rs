@@ -4,9 +4,8 @@ use campanile_messages::GroupName;
 use campanile_messages::query::{decode, pairs};
 
 use crate::history::History;
-use crate::protocol::Protocol;
 use crate::refusal::Refusal;
-use crate::subscriptions::Since;
+use crate::resume::Since;
 
 /// The groups that a client listens to beside everyone, and where it goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,8 +20,8 @@ pub struct Wish {
 /// What a query may say.
 #[derive(Debug, Clone, Copy)]
 pub struct Accepted<'a> {
-    /// How its client talks: those of event streams have names of their own.
-    pub protocol: Protocol,
+    /// Whether parameters may stand for the header `Last-Event-ID`.
+    pub last_event_id: bool,
     /// The most groups.
     pub max_groups: usize,
     /// Parameters that are never read: they are for somebody on the way, as a proxy that checks a
@@ -35,7 +34,7 @@ impl Accepted<'_> {
     /// parameters that begin with `_`, and one of the polyfills for event streams says with `evs_..`
     /// how much its buffer takes.
     fn passes_over(&self, name: &str) -> bool {
-        let is_polyfills = || self.protocol == Protocol::Events && name.starts_with("evs_");
+        let is_polyfills = || self.last_event_id && name.starts_with("evs_");
         self.ignored.iter().any(|ignored| ignored == name)
             || name.starts_with('_')
             || (is_polyfills() && !self.is_last_id(name))
@@ -48,7 +47,7 @@ impl Accepted<'_> {
             let letters = name.chars().filter(|c| !matches!(c, '-' | '_'));
             letters.map(|c| c.to_ascii_lowercase()).eq("lasteventid".chars())
         };
-        self.protocol == Protocol::Events && is_it(name.strip_prefix("evs_").unwrap_or(name))
+        self.last_event_id && is_it(name.strip_prefix("evs_").unwrap_or(name))
     }
 }
 
@@ -138,8 +137,11 @@ impl Wish {
     }
 }
 
-fn unknown_parameter(name: &str, Accepted { protocol, max_groups, .. }: Accepted<'_>) -> Refusal {
-    let last_id = if protocol == Protocol::Events { ", lastEventId=ID" } else { "" };
+fn unknown_parameter(
+    name: &str,
+    Accepted { last_event_id, max_groups, .. }: Accepted<'_>,
+) -> Refusal {
+    let last_id = if last_event_id { ", lastEventId=ID" } else { "" };
     let sentence = format!(
         "unknown parameter {:?}, accepted: group=NAME, up to {max_groups} times, \
          since=POSITION, since=first, last=N{last_id}, names that begin with _, and those of the \
@@ -162,8 +164,8 @@ mod tests {
     use super::*;
 
     const IN_TWO_GROUPS: Accepted<'_> =
-        Accepted { protocol: Protocol::V1, max_groups: 2, ignored: &[] };
-    const EVENTS: Accepted<'_> = Accepted { protocol: Protocol::Events, ..IN_TWO_GROUPS };
+        Accepted { last_event_id: false, max_groups: 2, ignored: &[] };
+    const EVENTS: Accepted<'_> = Accepted { last_event_id: true, ..IN_TWO_GROUPS };
 
     const P: Position = Position { epoch: 0xab, sequence: 7 };
     const Q: Position = Position { epoch: 0xab, sequence: 8 };

@@ -62,7 +62,7 @@ async fn attach(registry: &Addr<Registry>, number: u64, groups: &[&str]) -> TcpS
     let attach = Attach {
         connection: ConnectionId(number),
         socket: Socket::new(stream.expect("connected").0, 1 << 20),
-        protocol: Protocol::Plain,
+        dialect: Dialect::Plain,
         groups: groups.collect(),
         since: None,
     };

@@ -1,6 +1,7 @@
 use campanile_messages::{Content, GroupName};
 
 use super::*;
+use crate::dialects::Framed;
 use crate::history::History;
 use crate::recent::Past;
 

@@ -1,3 +1,4 @@
+use campanile_messages::Position;
 use proptest::prelude::*;
 
 use super::*;

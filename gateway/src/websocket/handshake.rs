@@ -5,12 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
+use crate::dialects::Dialect;
 use crate::head::Head;
-use crate::protocol::Protocol;
 use crate::refusal::Refusal;
-
-/// The subprotocol of JSON messages.
-pub const V1: &str = "campanile.v1";
 
 /// A token is offered as a subprotocol that begins with this, and must not be logged.
 const BEARER: &str = "base64url.bearer.";
@@ -25,7 +22,7 @@ const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upgrade {
     /// What the client asked for.
-    pub protocol: Protocol,
+    pub dialect: Dialect,
     /// The start of a subprotocol that the client offered and that is not known; it gets the plain
     /// dialect, which a browser does not accept. Safe to log once it is escaped.
     pub unknown_subprotocol: Option<String>,
@@ -75,8 +72,8 @@ impl Upgrade {
         }
         let key = head.one("sec-websocket-key").unwrap_or_default();
         if STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
-            let (protocol, unknown_subprotocol) = protocol(head)?;
-            Ok(Self { protocol, unknown_subprotocol, accept: accept(key) })
+            let (dialect, unknown_subprotocol) = dialect(head)?;
+            Ok(Self { dialect, unknown_subprotocol, accept: accept(key) })
         } else {
             Err(Refusal::bad("Sec-WebSocket-Key must be 16 bytes in base64, once"))
         }
@@ -84,9 +81,9 @@ impl Upgrade {
 
     /// The response that opens the websocket.
     pub fn response(&self) -> Bytes {
-        let protocol = match self.protocol {
-            Protocol::V1 => format!("Sec-WebSocket-Protocol: {V1}\r\n"),
-            _ => String::new(),
+        let protocol = match self.dialect.rules().subprotocol() {
+            Some(name) => format!("Sec-WebSocket-Protocol: {name}\r\n"),
+            None => String::new(),
         };
         format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -98,17 +95,17 @@ impl Upgrade {
 }
 
 /// The dialect of a client, and what it offered instead of a known one.
-fn protocol(head: &Head) -> Result<(Protocol, Option<String>), Refusal> {
+fn dialect(head: &Head) -> Result<(Dialect, Option<String>), Refusal> {
     let mut offered = head.listed("sec-websocket-protocol").filter(|name| !name.is_empty());
-    if offered.clone().any(|name| name == V1) {
-        return Ok((Protocol::V1, None));
+    if let Some(dialect) = offered.clone().find_map(Dialect::of_subprotocol) {
+        return Ok((dialect, None));
     }
     match (offered.next(), offered.next()) {
-        (None, _) => Ok((Protocol::Plain, None)),
+        (None, _) => Ok((Dialect::Plain, None)),
         // Libraries for small devices offer a name that nobody asked them for, and do not mind that
         // it is not taken up. A name of ours is a mistake.
         (Some(name), None) if !begins_with(name, "campanile.") => {
-            Ok((Protocol::Plain, Some(loggable(name))))
+            Ok((Dialect::Plain, Some(loggable(name))))
         }
         // To go on without one would leave a browser with a connection that it must fail.
         _ => Err(Refusal::coded(
@@ -151,7 +148,7 @@ mod tests {
     #[test]
     fn the_sample_of_the_rfc_is_answered_with_its_sample() {
         let upgrade = Upgrade::check(&request("", "")).expect("a handshake");
-        assert_eq!(upgrade.protocol, Protocol::Plain);
+        assert_eq!(upgrade.dialect, Dialect::Plain);
         assert_eq!(
             &upgrade.response()[..],
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -167,16 +164,16 @@ mod tests {
                 let response = String::from_utf8_lossy(&upgrade.response()).into_owned();
                 assert_eq!(
                     response.contains("Sec-WebSocket-Protocol"),
-                    upgrade.protocol == Protocol::V1,
+                    upgrade.dialect == Dialect::V1,
                     "{response}"
                 );
-                (upgrade.protocol, upgrade.unknown_subprotocol)
+                (upgrade.dialect, upgrade.unknown_subprotocol)
             })
         };
-        let plain = |shown: Option<&str>| Ok((Protocol::Plain, shown.map(str::to_owned)));
-        assert_eq!(asks("campanile.v1"), Ok((Protocol::V1, None)));
-        assert_eq!(asks("mqtt, campanile.v1"), Ok((Protocol::V1, None)));
-        assert_eq!(asks(", campanile.v1"), Ok((Protocol::V1, None)));
+        let plain = |shown: Option<&str>| Ok((Dialect::Plain, shown.map(str::to_owned)));
+        assert_eq!(asks("campanile.v1"), Ok((Dialect::V1, None)));
+        assert_eq!(asks("mqtt, campanile.v1"), Ok((Dialect::V1, None)));
+        assert_eq!(asks(", campanile.v1"), Ok((Dialect::V1, None)));
         assert_eq!(asks(""), plain(None));
         assert_eq!(asks(" , "), plain(None));
         assert_eq!(asks("arduino"), plain(Some("arduino")));

@@ -5,21 +5,32 @@
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use campanile_messages::link::Gap;
-use campanile_messages::{Content, Position};
+use campanile_messages::{Audience, Content, Position};
 
+use super::said::{SaidGap, SaidGreeting};
+use super::{Greeting, Rules};
 use crate::origin::Reader;
-use crate::protocol::{SaidGap, Welcome};
+use crate::websocket::CloseCode;
 
 /// Says nothing; shows that the stream is alive.
-pub const COMMENT: Bytes = Bytes::from_static(b":\n\n");
+const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 
-/// The head of the response; `reader` is the page that may read it. `retry_millis` is how long the
-/// client waits before it comes back, whenever that will be.
+/// A client waits between these before it comes back, in milliseconds: not all of them come at once,
+/// and none of them again and again.
+const RETRY_MILLIS: RangeInclusive<u32> = 500..=3_000;
+
+/// How long a client is to wait before it comes back, whenever that will be: each another time.
+pub fn retry_millis() -> u32 {
+    rand::random_range(RETRY_MILLIS)
+}
+
+/// The head of the response; `reader` is the page that may read it.
 pub fn head(reader: Option<Reader<'_>>, retry_millis: u32) -> Bytes {
     let allow = reader.map_or(String::new(), Reader::headers);
     format!(
@@ -30,32 +41,55 @@ pub fn head(reader: Option<Reader<'_>>, retry_millis: u32) -> Bytes {
     .into()
 }
 
-/// The first event: where the client is, and where its stream begins.
-pub fn sync(welcome: &Welcome, position: Position) -> Bytes {
-    block(Some("sync"), Some(position), &json(welcome))
-}
+/// See the module.
+pub struct Events;
 
-/// An event; without a position it is for this connection alone. The format cannot carry binary
-/// content, nor a carriage return.
-pub fn event(position: Option<Position>, content: &Content) -> Bytes {
-    match content {
-        Content::Text(text) if !text.contains('\r') => block(None, position, text),
-        content => block(Some("binary"), position, &STANDARD.encode(content.as_bytes())),
+impl Rules for Events {
+    fn is_one_way(&self) -> bool {
+        true
+    }
+
+    fn reads_last_event_id(&self) -> bool {
+        true
+    }
+
+    fn greeting(&self, greeting: &Greeting) -> Bytes {
+        block(Some("sync"), Some(greeting.position), &json(&SaidGreeting::from(greeting)))
+    }
+
+    /// The format cannot carry binary content, nor a carriage return.
+    fn event(&self, logged: Option<(Position, &Audience)>, content: &Content) -> Bytes {
+        let position = logged.map(|(position, _)| position);
+        match content {
+            Content::Text(text) if !text.contains('\r') => block(None, position, text),
+            content => block(Some("binary"), position, &STANDARD.encode(content.as_bytes())),
+        }
+    }
+
+    fn close(&self, _: CloseCode) -> Bytes {
+        retry(retry_millis())
+    }
+
+    /// It cannot answer; a peer that is gone acknowledges nothing of what it is sent.
+    fn ping(&self) -> Option<Bytes> {
+        None
+    }
+
+    fn keep_alive(&self) -> Option<Bytes> {
+        Some(COMMENT)
+    }
+
+    /// Without data it keeps the client's last id fresh and is no event.
+    fn position(&self, position: Position) -> Option<Bytes> {
+        Some(format!("id: {position}\n\n").into())
+    }
+
+    fn gap(&self, gap: Gap, position: Position) -> Option<Bytes> {
+        Some(block(Some("gap"), Some(position), &json(&SaidGap::new(gap, position))))
     }
 }
 
-/// Nothing is missing up to here. Without data it keeps the client's last id fresh and is no event.
-pub fn position(position: Position) -> Bytes {
-    format!("id: {position}\n\n").into()
-}
-
-/// Events may be missing here.
-pub fn gap(gap: Gap, position: Position) -> Bytes {
-    block(Some("gap"), Some(position), &json(&SaidGap::new(gap, position)))
-}
-
-/// The last words to a client that is to come back after so long.
-pub fn retry(retry_millis: u32) -> Bytes {
+fn retry(retry_millis: u32) -> Bytes {
     format!("retry: {retry_millis}\n\n").into()
 }
 
@@ -89,35 +123,39 @@ mod tests {
 
     use super::*;
     use crate::head::Head;
-    use crate::protocol::Lost;
+    use crate::resume::Lost;
 
     const P: Position = Position { epoch: 0xab, sequence: 7 };
 
     #[test]
     fn the_blocks_that_a_client_reads() {
         let address = Address { worker: WorkerId(3), connection: ConnectionId(9) };
+        let greeting = |resumed| Greeting { address, position: P, resumed, history: None };
+        let logged = Some((P, &Audience::Everyone));
+        let event = |logged, content: &Content| Events.event(logged, content);
+        let some = |frame: Option<Bytes>| frame.expect("it has words for it");
         for (bytes, expected) in [
             (
-                sync(&Welcome::new(address, P, None), P),
+                Events.greeting(&greeting(None)),
                 "event: sync\nid: 00000000000000ab-7\ndata: {\"worker\":3,\"connection\":9,\
                  \"position\":\"00000000000000ab-7\"}\n\n",
             ),
             (
-                sync(&Welcome::new(address, P, Some(Err(Lost::Malformed))), P),
+                Events.greeting(&greeting(Some(Err(Lost::Malformed)))),
                 "event: sync\nid: 00000000000000ab-7\ndata: {\"worker\":3,\"connection\":9,\
                  \"position\":\"00000000000000ab-7\",\"recovered\":false,\
                  \"reason\":\"malformed\"}\n\n",
             ),
-            (event(Some(P), &"hi".into()), "id: 00000000000000ab-7\ndata: hi\n\n"),
+            (event(logged, &"hi".into()), "id: 00000000000000ab-7\ndata: hi\n\n"),
             (event(None, &" a\n\nb\n".into()), "data:  a\ndata: \ndata: b\ndata: \n\n"),
             (event(None, &"a\r".into()), "event: binary\ndata: YQ0=\n\n"),
             (
                 event(None, &Content::Binary(Bytes::from_static(&[0xff]))),
                 "event: binary\ndata: /w==\n\n",
             ),
-            (position(P), "id: 00000000000000ab-7\n\n"),
+            (some(Events.position(P)), "id: 00000000000000ab-7\n\n"),
             (
-                gap(Gap::EpochChanged, P),
+                some(Events.gap(Gap::EpochChanged, P)),
                 "event: gap\nid: 00000000000000ab-7\ndata: {\"reason\":\"epoch_changed\",\
                  \"position\":\"00000000000000ab-7\"}\n\n",
             ),
@@ -143,7 +181,8 @@ mod tests {
         /// The model: how the standard has a reader take a block apart.
         #[test]
         fn any_text_is_read_back(text: String) {
-            let bytes = event(Some(P), &Content::Text(text.clone().into()));
+            let content = Content::Text(text.clone().into());
+            let bytes = Events.event(Some((P, &Audience::Everyone)), &content);
             let block = std::str::from_utf8(&bytes).expect("UTF-8");
             let mut data = String::new();
             let mut is_binary = false;

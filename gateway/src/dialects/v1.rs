@@ -1,0 +1,303 @@
+//! `campanile.v1`: JSON messages in text frames, both ways. What a client may say, and what it hears.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use campanile_messages::link::Gap;
+use campanile_messages::{Audience, Content, GroupName, Position};
+use serde::{Deserialize, Serialize};
+
+use super::request::{Request, RequestError};
+use super::said::{SaidGap, SaidGreeting, SaidResumed};
+use super::{Greeting, Rules};
+use crate::resume::{Resumed, Since};
+use crate::websocket::encode::{self, Opcode, frame};
+use crate::websocket::{CloseCode, Message};
+
+/// The name of the subprotocol.
+pub const SUBPROTOCOL: &str = "campanile.v1";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRequest<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    group: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    since: Option<Cow<'a, str>>,
+}
+
+/// Reads a client's message.
+///
+/// # Errors
+/// What to answer with [`error`](Rules::error).
+pub fn read(text: &str) -> Result<Request, RequestError> {
+    // Some libraries begin every text with a byte order mark, which is no JSON.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // serde would take an array for a struct too.
+    if !text.trim_start().starts_with('{') {
+        return Err(RequestError::Malformed("a JSON object is accepted".to_owned()));
+    }
+    let raw: RawRequest<'_> = serde_json::from_str(text)
+        .map_err(|error| RequestError::Malformed(shorten(&error.to_string())))?;
+    let group = |group: Option<Cow<'_, str>>| {
+        let group = group.ok_or_else(|| RequestError::InvalidGroup("missing".to_owned()))?;
+        GroupName::new(group.into_owned())
+            .map_err(|error| RequestError::InvalidGroup(error.to_string()))
+    };
+    if raw.since.is_some() && raw.r#type != "join" {
+        return Err(RequestError::Malformed("field since belongs to a join".to_owned()));
+    }
+    match &*raw.r#type {
+        "join" => {
+            let since = raw.since.map(|since| Since::read(&since));
+            group(raw.group).map(|group| Request::Join(group, since))
+        }
+        "leave" => group(raw.group).map(Request::Leave),
+        "ping" => Ok(Request::Ping),
+        unknown => Err(RequestError::UnknownType(shorten(unknown))),
+    }
+}
+
+/// An error must not send back all that a client made up.
+fn shorten(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Said<'a> {
+    Welcome(SaidGreeting),
+    Event(SaidEvent<'a>),
+    Joined {
+        group: &'a str,
+        #[serde(flatten)]
+        resumed: Option<SaidResumed>,
+    },
+    Left {
+        group: &'a str,
+    },
+    Position {
+        id: String,
+    },
+    Gap(SaidGap),
+    Pong,
+    Error {
+        code: &'a str,
+        message: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        group: Option<&'a str>,
+    },
+}
+
+#[derive(Serialize)]
+struct SaidEvent<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    to: SaidAudience<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_base64: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum SaidAudience<'a> {
+    Everyone,
+    Connection,
+    Group(&'a str),
+}
+
+impl Said<'_> {
+    fn frame(&self) -> Bytes {
+        let text = serde_json::to_vec(self).expect("plain strings and numbers are JSON");
+        frame(Opcode::Text, &text)
+    }
+}
+
+/// See the module.
+pub struct V1;
+
+impl Rules for V1 {
+    fn subprotocol(&self) -> Option<&'static str> {
+        Some(SUBPROTOCOL)
+    }
+
+    fn read(&self, message: &Message) -> Option<Result<Request, RequestError>> {
+        Some(match message {
+            Message::Text(text) => read(text),
+            _ => Err(RequestError::NotText),
+        })
+    }
+
+    fn greeting(&self, greeting: &Greeting) -> Bytes {
+        Said::Welcome(greeting.into()).frame()
+    }
+
+    fn event(&self, logged: Option<(Position, &Audience)>, content: &Content) -> Bytes {
+        let (content, content_base64) = match content {
+            Content::Text(text) => (Some(&**text), None),
+            Content::Binary(bytes) => (None, Some(STANDARD.encode(bytes))),
+        };
+        let to = match logged {
+            None => SaidAudience::Connection,
+            Some((_, Audience::Everyone)) => SaidAudience::Everyone,
+            Some((_, Audience::Group(group))) => SaidAudience::Group(group),
+        };
+        let id = logged.map(|(position, _)| position.to_string());
+        Said::Event(SaidEvent { id, to, content, content_base64 }).frame()
+    }
+
+    fn close(&self, code: CloseCode) -> Bytes {
+        encode::close(code)
+    }
+
+    /// A browser cannot see the status of a handshake, and would try again for ever.
+    fn refusal(&self, code: &str, sentence: &str) -> Option<Bytes> {
+        let message = sentence.to_owned();
+        Some(Said::Error { code, message, group: None }.frame())
+    }
+
+    fn position(&self, position: Position) -> Option<Bytes> {
+        Some(Said::Position { id: position.to_string() }.frame())
+    }
+
+    fn gap(&self, gap: Gap, position: Position) -> Option<Bytes> {
+        Some(Said::Gap(SaidGap::new(gap, position)).frame())
+    }
+
+    fn joined(&self, group: &GroupName, resumed: Option<Resumed>) -> Option<Bytes> {
+        Some(Said::Joined { group, resumed: resumed.map(Into::into) }.frame())
+    }
+
+    fn left(&self, group: &GroupName) -> Option<Bytes> {
+        Some(Said::Left { group }.frame())
+    }
+
+    fn pong(&self) -> Option<Bytes> {
+        Some(Said::Pong.frame())
+    }
+
+    fn error(&self, error: &RequestError) -> Option<Bytes> {
+        let group = error.group().map(|group| &**group);
+        Some(Said::Error { code: error.code(), message: error.to_string(), group }.frame())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use campanile_messages::{Address, ConnectionId, WorkerId};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::resume::Lost;
+
+    fn text(frame: &Bytes) -> &str {
+        let head = if frame[1] == 126 { 4 } else { 2 };
+        std::str::from_utf8(&frame[head..]).expect("UTF-8")
+    }
+
+    #[test]
+    fn the_texts_that_a_client_hears() {
+        let position = Position { epoch: 0xab, sequence: 7 };
+        let address = Address { worker: WorkerId(3), connection: ConnectionId(9) };
+        let greeting = |resumed| Greeting { address, position, resumed, history: None };
+        let some = |frame: Option<Bytes>| frame.expect("it has words for it");
+        let group = GroupName::new("a\"b").expect("a name");
+        for (frame, expected) in [
+            (
+                V1.greeting(&greeting(None)),
+                r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7"}"#,
+            ),
+            (
+                V1.greeting(&greeting(Some(Err(Lost::TooFar)))),
+                r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7","recovered":false,"reason":"too_far"}"#,
+            ),
+            (
+                V1.event(Some((position, &Audience::Everyone)), &"hi".into()),
+                r#"{"type":"event","id":"00000000000000ab-7","to":"everyone","content":"hi"}"#,
+            ),
+            (
+                V1.event(Some((position, &Audience::Group(group.clone()))), &"\n".into()),
+                r#"{"type":"event","id":"00000000000000ab-7","to":{"group":"a\"b"},"content":"\n"}"#,
+            ),
+            (
+                V1.event(None, &Content::Binary(Bytes::from_static(&[0xff]))),
+                r#"{"type":"event","to":"connection","content_base64":"/w=="}"#,
+            ),
+            (some(V1.joined(&group, None)), r#"{"type":"joined","group":"a\"b"}"#),
+            (
+                some(V1.joined(&group, Some(Ok(())))),
+                r#"{"type":"joined","group":"a\"b","recovered":true}"#,
+            ),
+            (some(V1.position(position)), r#"{"type":"position","id":"00000000000000ab-7"}"#),
+            (
+                some(V1.gap(Gap::Expired, position)),
+                r#"{"type":"gap","reason":"expired","position":"00000000000000ab-7"}"#,
+            ),
+            (
+                some(V1.error(&RequestError::GatewayFull {
+                    group: GroupName::new("a").expect("a name"),
+                })),
+                r#"{"type":"error","code":"gateway_full","message":"this gateway listens to as many groups as it can","group":"a"}"#,
+            ),
+            (some(V1.left(&group)), r#"{"type":"left","group":"a\"b"}"#),
+            (some(V1.pong()), r#"{"type":"pong"}"#),
+            (
+                some(V1.error(&RequestError::NotText)),
+                r#"{"type":"error","code":"not_text","message":"messages are JSON in text frames"}"#,
+            ),
+        ] {
+            assert_eq!(text(&frame), expected);
+        }
+    }
+
+    #[test]
+    fn requests_are_read_and_anything_else_is_an_error_that_names_it() {
+        let group = |name: &'static str| GroupName::new(name).expect("a name");
+        assert_eq!(
+            read(r#"{"type":"join","group":"뉴스"}"#),
+            Ok(Request::Join(group("뉴스"), None))
+        );
+        assert_eq!(
+            read(r#"{"type":"join","group":"a","since":"?"}"#),
+            Ok(Request::Join(group("a"), Some(Since::Malformed)))
+        );
+        assert_eq!(
+            read(r#"{"group":"a\n","type":"leave"}"#).map_err(|e| e.code()),
+            Err("invalid_group")
+        );
+        assert_eq!(read(r#"{"type":"leave","group":"a"}"#), Ok(Request::Leave(group("a"))));
+        assert_eq!(read(r#" {"type":"ping"} "#), Ok(Request::Ping));
+        assert_eq!(read("\u{feff}{\"type\":\"ping\"}"), Ok(Request::Ping));
+        for (text, code) in [
+            ("", "malformed"),
+            ("[]", "malformed"),
+            (r#"["join","a"]"#, "malformed"),
+            ("\u{feff}\u{feff}{\"type\":\"ping\"}", "malformed"),
+            ("{}", "malformed"),
+            (r#"{"type":"join","group":"a","sinse":"P"}"#, "malformed"),
+            (r#"{"type":"leave","group":"a","since":"P"}"#, "malformed"),
+            (r#"{"type":"publish"}"#, "unknown_type"),
+            (r#"{"type":"join"}"#, "invalid_group"),
+            (r#"{"type":"join","group":""}"#, "invalid_group"),
+        ] {
+            assert_eq!(read(text).map_err(|error| error.code()), Err(code), "{text}");
+        }
+        let nested = "[".repeat(100_000);
+        assert_eq!(read(&nested).map_err(|error| error.code()), Err("malformed"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_every_error_fits_a_short_answer(text: String) {
+            if let Err(refused) = read(&text) {
+                prop_assert!(V1.error(&refused).is_some_and(|frame| frame.len() < 1_000));
+            }
+        }
+    }
+}
