@@ -24,13 +24,12 @@ use tracing::{error, info, warn};
 use crate::absence::Absence;
 use crate::config::GatewayConfig;
 use crate::counts::Counts;
-use crate::delivery::{Deliveries, Delivery};
+use crate::delivery::{Deliveries, Delivery, Signal};
 use crate::dialects::Framed;
 use crate::heads::{AskHead, Askers, NoHead};
 use crate::health::Health;
 use crate::interest::{Interest, Report};
 use crate::recent::{Past, Recent};
-use crate::registry::{DeliveriesReady, Drain, Registry, Stay};
 use crate::resumes::{Resume, Resumes};
 use crate::subscriptions::{Change, Ticket};
 use crate::websocket::CloseCode;
@@ -94,14 +93,14 @@ pub struct Worker {
     pub id: Arc<OnceLock<WorkerId>>,
     /// What the registry is to do.
     pub deliveries: Deliveries,
-    /// Who does it.
-    pub registry: Addr<Registry>,
+    /// Tells its registry, which does it.
+    pub signals: Recipient<Signal>,
 }
 
 impl Worker {
     fn deliver(&self, delivery: Delivery) {
         if self.deliveries.push(delivery) {
-            self.registry.do_send(DeliveriesReady);
+            self.signals.do_send(Signal::Deliver);
         }
     }
 }
@@ -388,8 +387,8 @@ impl Bridge {
         if self.absence.passes_limit(now) {
             warn!("no link to the broker for too long: clients are told to try another gateway");
             self.health.set_cut_off(true);
-            let drain = Drain { over: self.drain, code: CloseCode::NoBroker };
-            self.workers.iter().for_each(|worker| worker.registry.do_send(drain));
+            let drain = Signal::Drain { over: self.drain, code: CloseCode::NoBroker };
+            self.workers.iter().for_each(|worker| worker.signals.do_send(drain));
         }
     }
 
@@ -399,7 +398,7 @@ impl Bridge {
         if self.absence.stream_begins() {
             info!("there is a broker again: clients may stay and come");
             self.health.set_cut_off(false);
-            self.workers.iter().for_each(|worker| worker.registry.do_send(Stay));
+            self.workers.iter().for_each(|worker| worker.signals.do_send(Signal::Stay));
         }
         if let (Some(gap), Some(cursor)) = (gap, self.cursor) {
             warn!(%cursor, %from, ?gap, "events may be missing, clients are told");

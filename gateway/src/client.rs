@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use campanile_channel::Full;
 use campanile_channel::watchdog::Pulse;
 use campanile_messages::link::Gap;
 use campanile_messages::{Address, ConnectionId, GroupName, Position};
@@ -14,11 +13,12 @@ use tokio::sync::oneshot;
 
 use crate::config::GatewayConfig;
 use crate::delivery::Found;
-use crate::dialects::{Dialect, Framed, Greeting, Rules};
+use crate::dialects::{Dialect, Framed, Greeting};
 use crate::history::SaidHistory;
+use crate::line::Line;
 use crate::liveness::{Liveness, Verdict};
 use crate::resume::Resumed;
-use crate::socket::{Sent, Socket, Waiting};
+use crate::socket::{Sent, Waiting};
 use crate::subscriptions::{Standing, Subscriptions};
 use crate::websocket::CloseCode;
 
@@ -34,10 +34,8 @@ const BEAT_EVERY: usize = 1_024;
 pub struct Client {
     /// Its number at this worker.
     pub connection: ConnectionId,
-    /// Where to write.
-    pub socket: Arc<Socket>,
-    /// How to write.
-    pub dialect: Dialect,
+    /// Where and how to write.
+    pub line: Line,
     attached: Instant,
     asked: Option<Instant>,
     /// When it was last told where it stands.
@@ -78,28 +76,9 @@ impl Mark {
 
 impl Client {
     /// A client that has just come.
-    pub fn new(
-        connection: ConnectionId,
-        socket: Arc<Socket>,
-        dialect: Dialect,
-        now: Instant,
-    ) -> Self {
+    pub fn new(connection: ConnectionId, line: Line, now: Instant) -> Self {
         let (told, owed) = (Cell::new(0), Cell::new(0));
-        Self { connection, socket, dialect, attached: now, asked: None, marked: now, told, owed }
-    }
-
-    /// Tells the client to go, after or without what waits for it.
-    pub fn close(&self, code: CloseCode, waiting: Waiting) {
-        self.socket.close(self.rules().close(code), waiting);
-    }
-
-    fn rules(&self) -> &'static dyn Rules {
-        self.dialect.rules()
-    }
-
-    /// Writes a frame at once. A client for which too much waits is closed.
-    pub fn send(&self, frame: &Bytes) {
-        self.settle(self.socket.send_now(frame));
+        Self { connection, line, attached: now, asked: None, marked: now, told, owed }
     }
 
     /// Sends the first message: who the client is, and where its stream begins.
@@ -120,14 +99,14 @@ impl Client {
 
     fn welcome(&self, greeting: &Greeting) {
         self.told.set(greeting.position.sequence);
-        self.send(&self.rules().greeting(greeting));
-        self.socket.release();
+        self.line.send(&self.line.rules().greeting(greeting));
+        self.line.socket.release();
     }
 
     /// Whether the client may be sent what it has missed: not while more waits for it than its
     /// outbox takes, or a client that does not read could ask again and again.
     pub fn has_room(&self, config: &GatewayConfig) -> bool {
-        self.socket.held_bytes() <= config.max_outbox_bytes
+        self.line.socket.held_bytes() <= config.max_outbox_bytes
     }
 
     /// Sends what the client has missed, past the bound of its outbox.
@@ -137,39 +116,34 @@ impl Client {
         }
         let last = events.iter().map(|event| event.sequence()).max().unwrap_or(0);
         self.told.set(self.told.get().max(last));
-        self.socket.replay(events.iter().map(|event| event.frame(self.dialect).clone()));
+        self.line.socket.replay(events.iter().map(|event| event.frame(self.line.dialect).clone()));
     }
 
     /// The client listens to a group that it has asked for.
     pub fn tell_joined(&self, group: &GroupName, resumed: Option<Resumed>) {
-        self.say(self.rules().joined(group, resumed));
+        self.line.say(self.line.rules().joined(group, resumed));
     }
 
     /// Nothing is missing up to here.
     pub fn tell_position(&self, position: Position) {
         self.told.set(position.sequence);
-        self.say(self.rules().position(position));
+        self.line.say(self.line.rules().position(position));
     }
 
     /// Events may be missing here.
     pub fn tell_gap(&self, gap: Gap, position: Position) {
         self.told.set(position.sequence);
-        self.say(self.rules().gap(gap, position));
-    }
-
-    /// Says what the client's dialect has words for.
-    fn say(&self, frame: Option<Bytes>) {
-        frame.iter().for_each(|frame| self.send(frame));
+        self.line.say(self.line.rules().gap(gap, position));
     }
 
     /// Writes an event at once, and tells what became of it.
     pub fn send_counted(&self, event: &Framed) -> Fate {
         self.note(event);
-        self.send(event.frame(self.dialect));
-        match self.socket.written() {
-            Some(written) if self.socket.is_open() => Fate::Waits(written),
-            None if self.socket.is_open() => Fate::Written,
-            _ if self.socket.is_overrun() => Fate::TooSlow,
+        self.line.send(event.frame(self.line.dialect));
+        match self.line.socket.written() {
+            Some(written) if self.line.socket.is_open() => Fate::Waits(written),
+            None if self.line.socket.is_open() => Fate::Written,
+            _ if self.line.socket.is_overrun() => Fate::TooSlow,
             _ => Fate::Gone,
         }
     }
@@ -186,9 +160,9 @@ impl Client {
         let GatewayConfig { ping_after, silence_limit, handshake_limit, .. } = *config;
         if standing == Standing::Pending {
             // Its handshake need not wait any longer for the broker.
-            self.socket.release();
+            self.line.socket.release();
             if now.saturating_duration_since(self.attached) > handshake_limit {
-                self.close(CloseCode::Unconfirmed, Waiting::Flush);
+                self.line.close(CloseCode::Unconfirmed, Waiting::Flush);
             }
         } else if now.saturating_duration_since(self.marked) >= ping_after
             || standing == Standing::Settled && self.is_owed(mark)
@@ -196,23 +170,23 @@ impl Client {
             self.marked = now;
             self.mark(mark.filter(|_| standing == Standing::Settled));
         }
-        let Some(ping) = self.rules().ping() else { return };
+        let Some(ping) = self.line.rules().ping() else { return };
         let liveness = Liveness { ping_after, silence_limit };
-        match liveness.judge(now, self.socket.heard(), self.asked) {
+        match liveness.judge(now, self.line.socket.heard(), self.asked) {
             Verdict::Fine => {}
-            Verdict::Gone => self.close(CloseCode::Silent, Waiting::Drop),
+            Verdict::Gone => self.line.close(CloseCode::Silent, Waiting::Drop),
             Verdict::Ask => {
                 self.asked = Some(now);
-                self.send(&ping);
+                self.line.send(&ping);
             }
         }
     }
 
     fn mark(&self, mark: Option<&Mark>) {
         match mark.filter(|mark| mark.position.sequence > self.told.get()) {
-            None => self.say(self.rules().keep_alive()),
+            None => self.line.say(self.line.rules().keep_alive()),
             Some(mark) => {
-                self.say(mark.frames[self.dialect as usize].clone());
+                self.line.say(mark.frames[self.line.dialect as usize].clone());
                 self.told.set(mark.position.sequence);
             }
         }
@@ -220,7 +194,7 @@ impl Client {
 
     /// The client does not get this event, and has to learn its position otherwise.
     fn leave_out(&self, event: &Framed) {
-        if self.rules().has_positions() {
+        if self.line.rules().has_positions() {
             self.owed.set(event.sequence());
         }
     }
@@ -232,14 +206,9 @@ impl Client {
 
     /// The client has this event's position.
     fn note(&self, event: &Framed) {
-        if self.rules().has_positions() {
+        if self.line.rules().has_positions() {
             self.told.set(event.sequence());
         }
-    }
-
-    /// The one place where a listener is found to be too slow.
-    fn settle<T>(&self, sent: Result<T, Full>) -> Option<T> {
-        sent.inspect_err(|_| self.close(CloseCode::TooSlow, Waiting::Drop)).ok()
     }
 }
 
@@ -261,7 +230,7 @@ pub fn for_each_receiver(
     clients.for_each_listener(audience, |slot, client| {
         if client.connection == excepted {
             client.leave_out(event);
-            left_out = client.socket.is_open();
+            left_out = client.line.socket.is_open();
         } else {
             deliver(slot, client);
         }
@@ -296,9 +265,9 @@ impl Batch {
         let mut len_bytes = 0;
         for_each_receiver(framed, excepted, clients, |slot, client| {
             client.note(framed);
-            let frame = framed.frame(client.dialect);
+            let frame = framed.frame(client.line.dialect);
             len_bytes = len_bytes.max(frame.len());
-            match client.settle(client.socket.send(frame)) {
+            match client.line.settle(client.line.socket.send(frame)) {
                 Some(Sent::First) => self.touched.push(slot),
                 Some(Sent::Behind | Sent::Ending) => {}
                 None => self.closed.push(client.connection),
@@ -319,8 +288,8 @@ impl Batch {
     ) {
         for_each_receiver(framed, excepted, clients, |_, client| {
             client.note(framed);
-            let frame = framed.frame(client.dialect);
-            if client.settle(client.socket.send_now(frame)).is_none() {
+            let frame = framed.frame(client.line.dialect);
+            if client.line.settle(client.line.socket.send_now(frame)).is_none() {
                 self.closed.push(client.connection);
             }
         });
@@ -334,7 +303,7 @@ impl Batch {
                 self.pulse.beat();
             }
             if let Some(client) = clients.in_slot(slot) {
-                client.socket.flush();
+                client.line.socket.flush();
             }
         }
         self.bytes = 0;

@@ -60,7 +60,7 @@ impl Counting {
     ) -> Result<Tally, Self> {
         let mut counting = Self::default();
         let left_out = for_each_receiver(event, excepted, clients, |_, client| {
-            if !client.socket.is_open() {
+            if !client.line.socket.is_open() {
                 return;
             }
             counting.tally.matched += 1;
@@ -68,7 +68,7 @@ impl Counting {
                 Fate::Written => counting.tally.written += 1,
                 Fate::TooSlow => counting.tally.too_slow += 1,
                 Fate::Waits(written) if !awaited.is_full() => {
-                    let (socket, _awaited) = (client.socket.clone(), awaited.clone());
+                    let (socket, _awaited) = (client.line.socket.clone(), awaited.clone());
                     counting.waiting.push(Waiting { written, socket, _awaited });
                 }
                 Fate::Waits(_) | Fate::Gone => {}

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use actix::Message;
 use campanile_messages::link::{self, Gap};
 use campanile_messages::{ConnectionId, Position};
 use tokio::sync::Notify;
@@ -11,12 +12,30 @@ use tokio::sync::Notify;
 use crate::dialects::Framed;
 use crate::resume::Lost;
 use crate::subscriptions::Ticket;
+use crate::websocket::CloseCode;
 
 /// While more than this waits for one registry, the bridge does not read its link.
 pub const MAX_BEHIND_BYTES: usize = 4 << 20;
 
 /// What a delivery without content counts, and each with content on top of it.
 const OVERHEAD_BYTES: usize = 64;
+
+/// What the bridge and the server tell a registry beside what is in its [`Deliveries`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub enum Signal {
+    /// There is something in the deliveries.
+    Deliver,
+    /// Every client is told to go: the gateway shuts down, or has had no broker for too long.
+    Drain {
+        /// Spread over this time; zero means all at once.
+        over: Duration,
+        /// Why.
+        code: CloseCode,
+    },
+    /// There is a broker again: clients that have not been told to go for lack of one may stay.
+    Stay,
+}
 
 /// One thing for a registry to do, in the order of the link.
 #[derive(Debug, Clone)]

@@ -18,6 +18,7 @@ use crate::config::GatewayConfig;
 use crate::dialects::{Dialect, events};
 use crate::head::{Head, MAX_HEAD_BYTES};
 use crate::health::Health;
+use crate::line::Line;
 use crate::origin::{self, Reader};
 use crate::page::Serve;
 use crate::refusal::{COME_BACK_MILLIS, Refusal};
@@ -259,7 +260,7 @@ impl Door {
         self.last_connection.set(connection.0);
         let opening = Opening { wish, incoming };
         let registry = (self.registry.clone(), max_groups);
-        Session::new(connection, socket, dialect, opening, registry, seat).start();
+        Session::new(connection, Line { socket, dialect }, opening, registry, seat).start();
     }
 }
 

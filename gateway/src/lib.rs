@@ -22,6 +22,7 @@ pub mod heads;
 pub mod health;
 pub mod history;
 pub mod interest;
+pub mod line;
 pub mod liveness;
 pub mod origin;
 pub mod page;

@@ -22,12 +22,13 @@ use crate::bridge::{Answer, Bridge, CaughtUp, Counted, InterestChanged, Missed};
 use crate::client::{Batch, Client, Mark};
 use crate::config::GatewayConfig;
 use crate::counting::{Awaited, Counting};
-use crate::delivery::{Deliveries, Delivery, Found, Outcome as Answered};
-use crate::dialects::{Dialect, Framed};
+use crate::delivery::{Deliveries, Delivery, Found, Outcome as Answered, Signal};
+use crate::dialects::Framed;
 use crate::interest::MAX_AUDIENCES;
+use crate::line::Line;
 use crate::resume::{Lost, Resumed, Since, Start};
 use crate::resumes::Resume;
-use crate::socket::{Socket, Waiting};
+use crate::socket::Waiting;
 use crate::subscriptions::{Change, Confirmed, Joining, Standing, Step, Subscriptions, Ticket};
 use crate::websocket::CloseCode;
 
@@ -136,10 +137,8 @@ impl Actor for Registry {
 pub struct Attach {
     /// Its number at this worker.
     pub connection: ConnectionId,
-    /// Where to write.
-    pub socket: Arc<Socket>,
-    /// How to write.
-    pub dialect: Dialect,
+    /// Where and how to write.
+    pub line: Line,
     /// What it listens to beside everyone, without repeats.
     pub groups: Vec<GroupName>,
     /// Where it goes on.
@@ -150,12 +149,12 @@ impl Handler<Attach> for Registry {
     type Result = ();
 
     fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) {
-        let Attach { connection, socket, dialect, mut groups, since } = attach;
-        let client = Client::new(connection, socket, dialect, Instant::now());
+        let Attach { connection, line, mut groups, since } = attach;
+        let client = Client::new(connection, line, Instant::now());
         if let Some(code) = self.leaving {
-            client.close(code, Waiting::Flush);
+            client.line.close(code, Waiting::Flush);
         } else if !groups.is_empty() && self.is_full() {
-            client.close(CloseCode::GatewayFull, Waiting::Flush);
+            client.line.close(CloseCode::GatewayFull, Waiting::Flush);
             groups.clear();
         }
         self.last_ticket += 1;
@@ -263,45 +262,29 @@ impl Handler<Detach> for Registry {
     }
 }
 
-/// There is something in [`Deliveries`].
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct DeliveriesReady;
-
-impl Handler<DeliveriesReady> for Registry {
+impl Handler<Signal> for Registry {
     type Result = ();
 
-    fn handle(&mut self, _: DeliveriesReady, ctx: &mut Self::Context) {
-        // Messages come before timers and everything else that an actor does: answered one behind the
-        // other, they would leave no turn for those.
-        if !self.is_resting {
-            self.perform_deliveries(ctx);
+    fn handle(&mut self, signal: Signal, ctx: &mut Self::Context) {
+        match signal {
+            // Messages come before timers and everything else that an actor does: answered one behind
+            // the other, they would leave no turn for those.
+            Signal::Deliver if self.is_resting => {}
+            Signal::Deliver => self.perform_deliveries(ctx),
+            Signal::Drain { over, code } => self.drain(over, code, ctx),
+            Signal::Stay => drop(self.leaving.take_if(|code| *code == CloseCode::NoBroker)),
         }
     }
 }
 
-/// Every client is told to go, spread over a time: the gateway shuts down, or has had no broker for
-/// too long.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct Drain {
-    /// The time; zero means all at once.
-    pub over: Duration,
-    /// Why.
-    pub code: CloseCode,
-}
-
-impl Handler<Drain> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, Drain { over, code }: Drain, ctx: &mut Self::Context) {
+impl Registry {
+    fn drain(&mut self, over: Duration, code: CloseCode, ctx: &mut Context<Self>) {
         if self.leaving == Some(CloseCode::GoingAway) {
             return;
         }
         self.leaving = Some(code);
         let clients = self.subscriptions.all_mut();
-        let clients: Vec<_> =
-            clients.map(|(client, _)| (client.socket.clone(), client.dialect)).collect();
+        let clients: Vec<_> = clients.map(|(client, _)| client.line.clone()).collect();
         let steps = over.div_duration_f64(DRAIN_STEP).floor().max(1.0) as usize;
         let mut gone = 0;
         for step in 0..steps {
@@ -317,28 +300,13 @@ impl Handler<Drain> for Registry {
                 if registry.leaving != Some(code) {
                     return;
                 }
-                for (socket, dialect) in some {
-                    socket.close(dialect.rules().close(code), Waiting::Flush);
+                for line in some {
+                    line.close(code, Waiting::Flush);
                 }
             });
         }
     }
-}
 
-/// There is a broker again: clients that have not been told to go for lack of one may stay.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Stay;
-
-impl Handler<Stay> for Registry {
-    type Result = ();
-
-    fn handle(&mut self, _: Stay, _: &mut Self::Context) {
-        self.leaving.take_if(|code| *code == CloseCode::NoBroker);
-    }
-}
-
-impl Registry {
     /// Performs what the bridge has handed over, in order and in turns.
     fn perform_deliveries(&mut self, ctx: &mut Context<Self>) {
         let turn_ends = Instant::now() + DELIVERIES_TURN;
@@ -438,13 +406,14 @@ impl Registry {
 
     fn push(&self, ticket: link::Ticket, connection: ConnectionId, framed: &Framed) {
         let answer = move |outcome| Answer { ticket, outcome };
-        let Some(client) = self.subscriptions.get(connection).filter(|c| c.socket.is_open()) else {
+        let Some(client) = self.subscriptions.get(connection).filter(|c| c.line.socket.is_open())
+        else {
             self.bridge.do_send(answer(Outcome::UnknownConnection));
             return;
         };
-        client.send(framed.frame(client.dialect));
-        match client.socket.written() {
-            None if client.socket.is_open() => self.bridge.do_send(answer(Outcome::Written)),
+        client.line.send(framed.frame(client.line.dialect));
+        match client.line.socket.written() {
+            None if client.line.socket.is_open() => self.bridge.do_send(answer(Outcome::Written)),
             None => self.bridge.do_send(answer(Outcome::NotWritten)),
             Some(written) => {
                 let bridge = self.bridge.clone();
@@ -604,7 +573,7 @@ impl Registry {
         let mut closed = Vec::new();
         for (client, standing) in self.subscriptions.all_mut() {
             client.look_after(now, standing, mark.as_ref(), &self.config);
-            if !client.socket.is_open() {
+            if !client.line.socket.is_open() {
                 closed.push(client.connection);
             }
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use actix_rt::Arbiter;
 use campanile_channel::watchdog::Pulse;
+use campanile_messages::WorkerId;
 use campanile_messages::origins::most_exposed;
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -23,12 +24,12 @@ use tracing::{info, warn};
 use crate::acceptor::{Acceptor, Admission, Arrival, refusals_at_a_door};
 use crate::bridge::{Bridge, Finish, Worker};
 use crate::config::GatewayConfig;
-use crate::delivery::Deliveries;
+use crate::delivery::{Deliveries, Signal};
 use crate::door::Door;
 use crate::heads::PositionSource;
 use crate::health::Health;
 use crate::page;
-use crate::registry::{Drain, Registry};
+use crate::registry::Registry;
 use crate::seats::Seats;
 use crate::websocket::CloseCode;
 
@@ -59,18 +60,19 @@ pub async fn serve(
     let arbiters: Vec<_> = (0..config.workers).map(|_| Arbiter::new()).collect();
     let audiences = Arc::new(AtomicUsize::new(0));
     let health = Health::default();
-    let mut workers = Vec::new();
+    let (mut workers, mut registries) = (Vec::new(), Vec::new());
     let bridge = Bridge::create(|ctx| {
         let handles = arbiters.iter().map(Arbiter::handle).enumerate();
         let start = |(i, on)| start_registry(i, &on, &config, ctx.address(), audiences.clone());
-        workers = handles.map(start).collect();
+        (workers, registries) = handles.map(start).unzip();
         Bridge::new(&config, workers.clone(), audiences.clone(), Box::new(ready), health.clone())
     });
     let source = PositionSource::new(bridge.clone(), config.clone(), listens_on);
-    let doors = arbiters.iter().zip(&workers).enumerate();
+    let doors = arbiters.iter().zip(workers.iter().zip(registries)).enumerate();
     let doors: Vec<_> = doors
-        .map(|(index, (arbiter, worker))| {
+        .map(|(index, (arbiter, (worker, registry)))| {
             let pulse = config.watchdog.watch(format!("door {index}"));
+            let worker = (worker.id.clone(), registry);
             open_door(arbiter, worker, &config, source.clone(), &health, pulse)
         })
         .collect();
@@ -84,7 +86,7 @@ pub async fn serve(
     health.begin_drain();
     info!(connections = seats.taken(), "shutting down: clients are told to go");
     for worker in &workers {
-        worker.registry.do_send(Drain { over: config.drain, code: CloseCode::GoingAway });
+        worker.signals.do_send(Signal::Drain { over: config.drain, code: CloseCode::GoingAway });
     }
     if timeout(config.drain + config.shutdown_limit, emptied(&seats)).await.is_err() {
         warn!(connections = seats.taken(), "cut the connections that did not end in time");
@@ -113,7 +115,7 @@ fn start_registry(
     config: &Arc<GatewayConfig>,
     bridge: Addr<Bridge>,
     audiences: Arc<AtomicUsize>,
-) -> Worker {
+) -> (Worker, Addr<Registry>) {
     let id = Arc::new(OnceLock::new());
     let deliveries = Deliveries::default();
     let parts = (id.clone(), config.clone(), deliveries.clone());
@@ -121,27 +123,26 @@ fn start_registry(
         let (id, config, deliveries) = parts;
         Registry::new(index, id, config, deliveries, bridge, audiences)
     });
-    Worker { id, deliveries, registry }
+    (Worker { id, deliveries, signals: registry.clone().recipient() }, registry)
 }
 
 /// Starts the door of a worker on its thread. What is sent to it is bounded by the seats.
 fn open_door(
     on: &Arbiter,
-    worker: &Worker,
+    (id, registry): (Arc<OnceLock<WorkerId>>, Addr<Registry>),
     config: &Arc<GatewayConfig>,
     source: PositionSource,
     health: &Health,
     pulse: Pulse,
 ) -> mpsc::UnboundedSender<Arrival> {
     let (sender, mut arrivals) = mpsc::unbounded_channel::<Arrival>();
-    let (worker, config, health) = (worker.clone(), config.clone(), health.clone());
+    let (config, health) = (config.clone(), health.clone());
     let max_turned_away = refusals_at_a_door(config.workers);
     on.spawn_fn(move || {
         actix_rt::spawn(async move {
             let listens_on = source.listens_on();
             let publisher_url = config.publisher_url.as_deref().unwrap_or_default();
             let page = page::server(publisher_url, source).await;
-            let Worker { id, registry, .. } = worker;
             let door = Rc::new(Door::new(config, id, registry, page, listens_on, health));
             let mut turned_away = VecDeque::<JoinHandle<()>>::new();
             let receive = async {

@@ -5,18 +5,17 @@
 //! own socket. Runs on the worker's thread. Bounded by: one message of its client at a time; the
 //! client is not read while the registry has not answered.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use bytes::Bytes;
 use campanile_messages::{ConnectionId, GroupName};
 
-use crate::dialects::{Dialect, Errors, Request, RequestError};
+use crate::dialects::{Errors, Request, RequestError};
+use crate::line::Line;
 use crate::registry::{Attach, AwaitGreeting, Detach, Join, JoinAnswer, Leave, Registry};
 use crate::resume::Since;
 use crate::seats::Seat;
-use crate::socket::{Socket, Waiting};
+use crate::socket::Waiting;
 use crate::websocket::{CloseCode, Incoming, Message as Said};
 use crate::wish::Wish;
 
@@ -26,8 +25,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// See the module's documentation.
 pub struct Session {
     connection: ConnectionId,
-    socket: Arc<Socket>,
-    dialect: Dialect,
+    line: Line,
     registry: Addr<Registry>,
     max_groups: usize,
     errors: Errors,
@@ -51,16 +49,14 @@ impl Session {
     /// The session of a client whose handshake is done.
     pub fn new(
         connection: ConnectionId,
-        socket: Arc<Socket>,
-        dialect: Dialect,
+        line: Line,
         opening: Opening,
         (registry, max_groups): (Addr<Registry>, usize),
         seat: Seat,
     ) -> Self {
         Self {
             connection,
-            socket,
-            dialect,
+            line,
             registry,
             max_groups,
             errors: Errors::default(),
@@ -80,8 +76,7 @@ impl Actor for Session {
         };
         self.registry.do_send(Attach {
             connection: self.connection,
-            socket: self.socket.clone(),
-            dialect: self.dialect,
+            line: self.line.clone(),
             groups: opening.wish.groups,
             since: opening.wish.since,
         });
@@ -92,14 +87,14 @@ impl Actor for Session {
 impl Drop for Session {
     /// Whatever ended the session, a panic included, the registry forgets it.
     fn drop(&mut self) {
-        self.socket.abort();
+        self.line.socket.abort();
         self.registry.do_send(Detach(self.connection));
     }
 }
 
 impl StreamHandler<Said> for Session {
     fn handle(&mut self, said: Said, ctx: &mut Self::Context) {
-        let Some(request) = self.dialect.rules().read(&said) else { return };
+        let Some(request) = self.line.rules().read(&said) else { return };
         if self.is_greeted {
             return self.answer(request, ctx);
         }
@@ -118,7 +113,7 @@ impl Session {
         match request {
             Ok(Request::Join(group, since)) => self.join(group, since, ctx),
             Ok(Request::Leave(group)) => self.leave(group, ctx),
-            Ok(Request::Ping) => self.say(self.dialect.rules().pong()),
+            Ok(Request::Ping) => self.line.say(self.line.rules().pong()),
             Err(error) => self.refuse(&error),
         }
     }
@@ -127,7 +122,7 @@ impl Session {
         let join = Join(self.connection, group.clone(), since);
         let asked = self.registry.send(join).timeout(ANSWER_LIMIT);
         ctx.wait(asked.into_actor(self).map(move |answer, session, _| match answer {
-            Ok(JoinAnswer::Already) => session.say(session.dialect.rules().joined(&group, None)),
+            Ok(JoinAnswer::Already) => session.line.say(session.line.rules().joined(&group, None)),
             Ok(JoinAnswer::AlreadyJoined) => {
                 session.refuse(&RequestError::AlreadyJoined { group });
             }
@@ -145,24 +140,14 @@ impl Session {
         let leave = Leave(self.connection, group.clone());
         let asked = self.registry.send(leave).timeout(ANSWER_LIMIT);
         ctx.wait(asked.into_actor(self).map(move |_, session, _| {
-            session.say(session.dialect.rules().left(&group));
+            session.line.say(session.line.rules().left(&group));
         }));
     }
 
     fn refuse(&mut self, error: &RequestError) {
-        self.say(self.dialect.rules().error(error));
+        self.line.say(self.line.rules().error(error));
         if self.errors.count(Instant::now()) {
-            self.close(CloseCode::PolicyViolation, Waiting::Flush);
+            self.line.close(CloseCode::PolicyViolation, Waiting::Flush);
         }
-    }
-
-    fn say(&self, frame: Option<Bytes>) {
-        if frame.is_some_and(|frame| self.socket.send_now(&frame).is_err()) {
-            self.close(CloseCode::TooSlow, Waiting::Drop);
-        }
-    }
-
-    fn close(&self, code: CloseCode, waiting: Waiting) {
-        self.socket.close(self.dialect.rules().close(code), waiting);
     }
 }

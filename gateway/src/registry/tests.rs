@@ -3,7 +3,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::bridge::Worker;
+use crate::dialects::Dialect;
 use crate::health::Health;
+use crate::socket::Socket;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -47,7 +49,8 @@ fn start(audiences: usize) -> (Addr<Registry>, Deliveries) {
         let started =
             Registry::new(0, id.clone(), config.clone(), queue, ctx.address(), audiences.clone());
         let started = registry.insert(started.start()).clone();
-        let workers = vec![Worker { id, deliveries: deliveries.clone(), registry: started }];
+        let signals = started.recipient();
+        let workers = vec![Worker { id, deliveries: deliveries.clone(), signals }];
         Bridge::new(&config, workers, audiences, Box::new(|| {}), Health::default())
     });
     (registry.expect("started"), deliveries)
@@ -61,8 +64,10 @@ async fn attach(registry: &Addr<Registry>, number: u64, groups: &[&str]) -> TcpS
     let groups = groups.iter().map(|name| GroupName::new((*name).to_owned()).expect("a name"));
     let attach = Attach {
         connection: ConnectionId(number),
-        socket: Socket::new(stream.expect("connected").0, 1 << 20),
-        dialect: Dialect::Plain,
+        line: Line {
+            socket: Socket::new(stream.expect("connected").0, 1 << 20),
+            dialect: Dialect::Plain,
+        },
         groups: groups.collect(),
         since: None,
     };
@@ -77,7 +82,7 @@ async fn a_registry_that_rests_is_not_roused_by_more_deliveries() {
     let (registry, deliveries) = start(0);
     registry.send(Rest).await.expect("it lives");
     assert!(deliveries.push(Delivery::Mark(Position { epoch: 1, sequence: 1 })));
-    registry.send(DeliveriesReady).await.expect("it lives");
+    registry.send(Signal::Deliver).await.expect("it lives");
     assert!(!deliveries.is_taken(), "it was roused");
     registry.send(GoOn).await.expect("it lives");
     assert!(deliveries.is_taken());
