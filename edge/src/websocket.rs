@@ -1,17 +1,19 @@
-//! RFC 6455, the server's side. The pure parts: [`handshake`] checks a request, [`decode`] reads
-//! what a client sends, [`encode`] makes frames that any number of connections share, [`close`]
-//! lists why a connection ends. [`incoming`] joins them to a socket.
+//! RFC 6455 without IO. [`Upgrade`] checks the opening handshake, [`Decoder`] reads what a client
+//! sends, [`frame()`] makes a frame that any number of connections share, and [`close_code`] has the
+//! numbers of a close. What only reads a server's frames needs no more than a [`Header`].
 
-pub mod close;
-pub mod decode;
-pub mod encode;
-pub mod handshake;
-pub mod header;
-pub mod incoming;
-pub mod violation;
+pub mod close_code;
+mod decode;
+mod encode;
+mod handshake;
+mod header;
+mod mask;
+mod opcode;
+mod violation;
 
-pub use close::CloseCode;
 pub use decode::{Decoder, Limits, Message};
-pub use handshake::Upgrade;
-pub use incoming::Incoming;
+pub use encode::{MAX_CONTROL_BYTES, close, frame, put_masked};
+pub use handshake::{HandshakeError, Upgrade, accept_key, is_meant, offered};
+pub use header::{Header, Role};
+pub use opcode::Opcode;
 pub use violation::Violation;

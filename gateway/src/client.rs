@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use campanile_channel::Full;
 use campanile_channel::watchdog::Pulse;
+use campanile_edge::websocket::{Opcode, frame};
 use campanile_messages::link::Gap;
 use campanile_messages::{Address, ConnectionId, GroupName, Position};
 use tokio::sync::oneshot;
@@ -23,7 +24,6 @@ use crate::resumes::Found;
 use crate::socket::{Sent, Socket, Waiting};
 use crate::subscriptions::{Standing, Subscriptions};
 use crate::websocket::CloseCode;
-use crate::websocket::encode::{self, Opcode};
 
 /// A batch is flushed at the latest when it holds this much: what waits in an outbox longer than it
 /// must is memory.
@@ -93,7 +93,7 @@ pub fn retry_millis() -> u32 {
 /// The last bytes to a client of a protocol.
 pub fn last_words(protocol: Protocol, code: CloseCode) -> Bytes {
     match protocol {
-        Protocol::Plain | Protocol::V1 => encode::close(code),
+        Protocol::Plain | Protocol::V1 => code.frame(),
         Protocol::Events => event_stream::retry(retry_millis()),
     }
 }
@@ -228,7 +228,7 @@ impl Client {
             Verdict::Gone => self.close(CloseCode::Silent, Waiting::Drop),
             Verdict::Ask => {
                 self.asked = Some(now);
-                self.send(&encode::frame(Opcode::Ping, b""));
+                self.send(&frame(Opcode::Ping, b""));
             }
         }
     }
@@ -274,7 +274,7 @@ impl Client {
 /// The first frame of the plain mode, as the seed sends it.
 fn greeting(Address { worker, connection }: Address) -> Bytes {
     let text = format!("workerID:{worker} connectionID:{connection} connected\n");
-    encode::frame(Opcode::Text, text.as_bytes())
+    frame(Opcode::Text, text.as_bytes())
 }
 
 /// Calls `deliver` for each listener of an event but the `excepted` one of this worker. Returns

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use campanile_edge::websocket::{Opcode, frame};
 use campanile_messages::link::{self, Gap};
 use campanile_messages::{Address, Audience, ConnectionId, Content, Position, WorkerId};
 use tokio::sync::Notify;
@@ -13,7 +14,6 @@ use crate::event_stream;
 use crate::protocol::{self, Protocol};
 use crate::resumes::Outcome;
 use crate::subscriptions::Ticket;
-use crate::websocket::encode::{Opcode, frame};
 
 /// While more than this waits for one registry, the bridge does not read its link.
 pub const MAX_BEHIND_BYTES: usize = 4 << 20;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use bytes::Bytes;
+use campanile_edge::pages::{self, Reader};
+use campanile_edge::{Head, MAX_HEAD_BYTES, websocket};
 use campanile_messages::{ConnectionId, WorkerId};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -17,9 +19,7 @@ use tracing::{debug, info};
 use crate::client;
 use crate::config::GatewayConfig;
 use crate::event_stream;
-use crate::head::{Head, MAX_HEAD_BYTES};
 use crate::health::Health;
-use crate::origin::{self, Reader};
 use crate::page::Serve;
 use crate::protocol::{self, Protocol};
 use crate::refusal::{COME_BACK_MILLIS, Refusal};
@@ -29,8 +29,7 @@ use crate::seats::Seat;
 use crate::session::{Opening, Session};
 use crate::socket::{Ending, Socket, Waiting};
 use crate::subscriptions::Since;
-use crate::websocket::handshake::{self, Upgrade};
-use crate::websocket::{CloseCode, Incoming, encode};
+use crate::websocket::{CloseCode, Incoming, Upgrade};
 use crate::wish::{Accepted, Wish};
 
 /// A client that is refused may take this long to read why.
@@ -140,12 +139,12 @@ impl Door {
             return Err(answer);
         }
         let GatewayConfig { allow_hosts, allow_origins, .. } = &*self.config;
-        let is_websocket = handshake::is_meant(head);
+        let is_websocket = websocket::is_meant(head);
         let admitted = match &*head.path {
             "/" if is_websocket => {
                 let upgrade = Upgrade::check(head)?;
-                origin::check_host(head, allow_hosts, self.listens_on)?;
-                origin::check_websocket(head, allow_origins, allow_hosts, self.listens_on)?;
+                pages::check_host(head, allow_hosts, self.listens_on)?;
+                pages::check_websocket(head, allow_origins, allow_hosts, self.listens_on)?;
                 let wish = Wish::read(&head.query, self.accepted(upgrade.protocol))?;
                 if wish.since.is_some() && upgrade.protocol == Protocol::Plain {
                     return Err(Refusal::bad(
@@ -156,7 +155,7 @@ impl Door {
                 Admitted::Websocket(upgrade, wish)
             }
             path => {
-                origin::check_host(head, allow_hosts, self.listens_on)?;
+                pages::check_host(head, allow_hosts, self.listens_on)?;
                 match path {
                     _ if is_websocket => return Err(no_websocket_here(path)),
                     "/events" => Admitted::EventStream(self.event_stream_wish(head)?),
@@ -288,7 +287,7 @@ fn no_websocket_here(path: &str) -> Refusal {
 
 /// A handshake in order that offers `campanile.v1`.
 fn v1(head: &Head) -> Option<Upgrade> {
-    let upgrade = handshake::is_meant(head).then(|| Upgrade::check(head))?;
+    let upgrade = websocket::is_meant(head).then(|| Upgrade::check(head))?;
     upgrade.ok().filter(|upgrade| upgrade.protocol == Protocol::V1)
 }
 
@@ -336,7 +335,7 @@ async fn refuse_in_v1(stream: TcpStream, peer: SocketAddr, upgrade: &Upgrade, re
     let parts = [
         upgrade.response(),
         protocol::refused(refusal.code, refusal.sentence()),
-        encode::close_with(close, refusal.sentence()),
+        websocket::close(close, refusal.sentence()),
     ];
     // The client has no longer than for any other refusal, whatever it still sends.
     let _ = timeout(REFUSAL_LIMIT, end(stream, parts.concat().into())).await;

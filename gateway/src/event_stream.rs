@@ -9,10 +9,10 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use campanile_edge::pages::Reader;
 use campanile_messages::link::Gap;
 use campanile_messages::{Content, Position};
 
-use crate::origin::Reader;
 use crate::protocol::{SaidGap, Welcome};
 
 /// Says nothing; shows that the stream is alive.
@@ -84,11 +84,11 @@ fn block(name: Option<&str>, id: Option<Position>, data: &str) -> Bytes {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use campanile_messages::{Address, AllowOrigins, ConnectionId, WorkerId};
+    use campanile_edge::{AllowOrigins, Head};
+    use campanile_messages::{Address, ConnectionId, WorkerId};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::head::Head;
     use crate::protocol::Lost;
 
     const P: Position = Position { epoch: 0xab, sequence: 7 };

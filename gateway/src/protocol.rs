@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use campanile_edge::websocket::{Opcode, frame};
 use campanile_messages::link::Gap;
 use campanile_messages::{Address, Audience, Content, GroupName, Position};
 use serde::{Deserialize, Serialize};
 
 use crate::history::SaidHistory;
 use crate::subscriptions::Since;
-use crate::websocket::encode::{Opcode, frame};
 
 /// More errors than this within [`ERROR_WINDOW`] are abuse.
 const MAX_ERRORS: u32 = 100;

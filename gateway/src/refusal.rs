@@ -3,8 +3,9 @@
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
-
-use crate::origin::Reader;
+use campanile_edge::HeadError;
+use campanile_edge::pages::{NotAllowed, Reader};
+use campanile_edge::websocket::HandshakeError;
 
 /// When an event stream for which there is no room or no broker is worth another try. Each client
 /// gets its own time out of these, or a refused crowd would come back in step.
@@ -46,7 +47,7 @@ impl Refusal {
     }
 
     /// 403.
-    pub fn forbidden(code: &'static str, sentence: String) -> Self {
+    fn forbidden(code: &'static str, sentence: String) -> Self {
         Self::new(403, code, TEXT, sentence)
     }
 
@@ -73,17 +74,10 @@ impl Refusal {
     }
 
     /// 426.
-    pub fn websocket_version() -> Self {
+    fn websocket_version(sentence: String) -> Self {
         let headers = "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n\
              Content-Type: text/plain; charset=utf-8\r\n";
-        let sentence = "Sec-WebSocket-Version must be 13".to_owned();
         Self::new(426, "websocket_version", headers, sentence)
-    }
-
-    /// 431.
-    pub fn large_head() -> Self {
-        let sentence = "the request line and headers take more than 16 KiB or 64 lines".to_owned();
-        Self::new(431, "large_head", TEXT, sentence)
     }
 
     /// 503: there has been no broker yet, or none for long.
@@ -170,6 +164,45 @@ impl Refusal {
              {body}"
         )
         .into()
+    }
+}
+
+impl From<HeadError> for Refusal {
+    fn from(error: HeadError) -> Self {
+        match error {
+            HeadError::TooLarge => Self::new(431, "large_head", TEXT, error.to_string()),
+            HeadError::NotHttp(_) => Self::bad(&error.to_string()),
+        }
+    }
+}
+
+impl From<HandshakeError> for Refusal {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::Method { method } => {
+                Self::method(&method, "a websocket opens with GET")
+            }
+            HandshakeError::Version => Self::websocket_version(error.to_string()),
+            _ => Self::bad(&error.to_string()),
+        }
+    }
+}
+
+impl From<NotAllowed> for Refusal {
+    fn from(error: NotAllowed) -> Self {
+        match error {
+            NotAllowed::Host { .. } => Self::forbidden(
+                "host_not_allowed",
+                format!(
+                    "{error}: accepted are loopback names such as localhost and 127.0.0.1, and \
+                     those of the gateway's --allow-host"
+                ),
+            ),
+            NotAllowed::Origin { .. } => Self::forbidden(
+                "origin_not_allowed",
+                format!("{error}: accepted are those of the gateway's --allow-origin"),
+            ),
+        }
     }
 }
 

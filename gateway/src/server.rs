@@ -12,7 +12,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use actix_rt::Arbiter;
 use campanile_channel::watchdog::Pulse;
-use campanile_messages::origins::most_exposed;
+use campanile_edge::most_exposed;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use bytes::Bytes;
+use campanile_edge::websocket::Message as Said;
 use campanile_messages::{ConnectionId, GroupName};
 
 use crate::protocol::{self, Errors, Protocol, Request, RequestError};
@@ -17,7 +18,7 @@ use crate::registry::{Attach, AwaitGreeting, Detach, Join, JoinAnswer, Leave, Re
 use crate::seats::Seat;
 use crate::socket::{Socket, Waiting};
 use crate::subscriptions::Since;
-use crate::websocket::{CloseCode, Incoming, Message as Said, encode};
+use crate::websocket::{CloseCode, Incoming};
 use crate::wish::Wish;
 
 /// A registry that has not answered by then hangs, and the watchdog sees to it.
@@ -158,13 +159,13 @@ impl Session {
     fn refuse(&mut self, error: &RequestError) {
         self.say(&protocol::error(error));
         if self.errors.count(Instant::now()) {
-            self.socket.close(encode::close(CloseCode::PolicyViolation), Waiting::Flush);
+            self.socket.close(CloseCode::PolicyViolation.frame(), Waiting::Flush);
         }
     }
 
     fn say(&self, frame: &Bytes) {
         if self.socket.send_now(frame).is_err() {
-            self.socket.close(encode::close(CloseCode::TooSlow), Waiting::Drop);
+            self.socket.close(CloseCode::TooSlow.frame(), Waiting::Drop);
         }
     }
 }

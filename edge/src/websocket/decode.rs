@@ -1,4 +1,4 @@
-//! What a client sends, fed in whatever pieces the network delivers.
+//! What a client sends, fed in whatever pieces the network delivers. Pure.
 //!
 //! A frame is judged by its header, before its payload is there: an oversized one costs nothing.
 //! Memory is taken as payload arrives, never for what a header merely announces.
@@ -8,10 +8,11 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::Violation;
-use super::close::may_be_received;
-use super::encode::{MAX_CONTROL_BYTES, Opcode};
+use super::close_code::may_be_received;
+use super::encode::MAX_CONTROL_BYTES;
 use super::header::{Header, PartialHeader};
+use super::mask::mask;
+use super::{Opcode, Violation};
 
 /// How much a client may send in one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,7 @@ enum State {
     Header(PartialHeader),
     /// In the payload of a frame.
     Payload { frame: Header, left: usize },
-    /// After the client's close frame: whatever follows is none of our business.
+    /// After the client's close frame: whatever follows is not read.
     Closed,
 }
 
@@ -127,7 +128,7 @@ impl Decoder {
                     let done = frame.len - *left;
                     *left -= part.len();
                     let complete = *left == 0;
-                    unmask(part, frame.mask, done);
+                    mask(part, frame.mask, done);
                     self.continue_payload(frame.opcode, part)?;
                     if !complete {
                         return Ok(());
@@ -200,20 +201,6 @@ impl Decoder {
         } else {
             Message::Binary(payload)
         }))
-    }
-}
-
-/// Unmasks a part of a payload that begins `offset` bytes after the payload's start.
-fn unmask(part: &mut [u8], mut mask: [u8; 4], offset: usize) {
-    mask.rotate_left(offset % 4);
-    let word = u32::from_ne_bytes(mask);
-    let mut words = part.chunks_exact_mut(4);
-    for chunk in &mut words {
-        let value = u32::from_ne_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]) ^ word;
-        chunk.copy_from_slice(&value.to_ne_bytes());
-    }
-    for (byte, mask) in words.into_remainder().iter_mut().zip(mask) {
-        *byte ^= mask;
     }
 }
 

@@ -1,4 +1,5 @@
-//! Frames from the server: whole, unmasked, and shared by every connection that receives them.
+//! Whole messages in one frame each. A server's are not masked, so that every connection that
+//! receives one shares it. Pure.
 //!
 //! ```text
 //! 0x80 | opcode, length (7 bits, or 126 and 16 bits, or 127 and 64 bits, big-endian), payload
@@ -6,57 +7,53 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::CloseCode;
+use super::Opcode;
+use super::mask::mask;
 
 /// The longest payload of a control frame, RFC 6455 section 5.5.
 pub const MAX_CONTROL_BYTES: usize = 125;
 
 const FIN: u8 = 0x80;
 
-/// What a frame is, RFC 6455 section 5.2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Opcode {
-    /// Goes on with a message.
-    Continuation = 0x0,
-    /// UTF-8.
-    Text = 0x1,
-    /// Any bytes.
-    Binary = 0x2,
-    /// The last frame of its direction.
-    Close = 0x8,
-    /// Wants a pong with the same payload.
-    Ping = 0x9,
-    /// Answers a ping, or none.
-    Pong = 0xa,
-}
+/// The bit of the second byte that says that a mask follows the length.
+const MASKED: u8 = 0x80;
 
-/// A whole message in one frame.
+/// A whole message in one frame, as a server sends it.
 pub fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(10 + payload.len());
-    frame.put_u8(FIN | opcode as u8);
-    match payload.len() {
-        len @ 0..=125 => frame.put_u8(len as u8),
-        len @ 126..=0xffff => {
-            frame.put_u8(126);
-            frame.put_u16(len as u16);
-        }
-        len => {
-            frame.put_u8(127);
-            frame.put_u64(len as u64);
-        }
-    }
+    put_start(&mut frame, opcode, payload.len(), 0);
     frame.put_slice(payload);
     frame.freeze()
 }
 
-/// The Close frame of a code.
-pub fn close(code: CloseCode) -> Bytes {
-    close_with(code.code(), code.reason())
+/// Appends a whole message in one frame, as a client sends it, to `out`. RFC 6455 section 5.3 wants a
+/// mask that nobody can predict; one of zeros leaves the payload as it is.
+pub fn put_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], with: [u8; 4]) {
+    put_start(out, opcode, payload.len(), MASKED);
+    out.extend_from_slice(&with);
+    let start = out.len();
+    out.extend_from_slice(payload);
+    mask(&mut out[start..], with, 0);
 }
 
-/// A Close frame with any code; the reason is cut to what fits.
-pub fn close_with(code: u16, reason: &str) -> Bytes {
+/// Everything in front of a mask.
+fn put_start(out: &mut impl BufMut, opcode: Opcode, len: usize, masked: u8) {
+    out.put_u8(FIN | opcode as u8);
+    match len {
+        0..=125 => out.put_u8(masked | len as u8),
+        126..=0xffff => {
+            out.put_u8(masked | 126);
+            out.put_u16(len as u16);
+        }
+        _ => {
+            out.put_u8(masked | 127);
+            out.put_u64(len as u64);
+        }
+    }
+}
+
+/// A server's Close frame; the reason is cut to what fits into it.
+pub fn close(code: u16, reason: &str) -> Bytes {
     let mut payload = code.to_be_bytes().to_vec();
     let end = reason.floor_char_boundary(MAX_CONTROL_BYTES - payload.len());
     payload.extend_from_slice(&reason.as_bytes()[..end]);
@@ -79,9 +76,23 @@ mod tests {
     }
 
     #[test]
+    fn a_client_masks_and_a_mask_of_zeros_changes_nothing() {
+        let mut frames = b"before".to_vec();
+        put_masked(&mut frames, Opcode::Text, b"Hello", [0x37, 0xfa, 0x21, 0x3d]);
+        // The sample of RFC 6455 section 5.7.
+        assert_eq!(&frames[6..], b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
+        frames.clear();
+        put_masked(&mut frames, Opcode::Pong, b"hi", [0; 4]);
+        assert_eq!(frames, b"\x8a\x82\0\0\0\0hi");
+        frames.clear();
+        put_masked(&mut frames, Opcode::Binary, &[b'x'; 126], [0; 4]);
+        assert_eq!(&frames[..8], b"\x82\xfe\x00\x7e\0\0\0\0");
+    }
+
+    #[test]
     fn a_close_frame_carries_its_code_and_a_reason_that_fits() {
-        assert_eq!(&close(CloseCode::TooSlow)[..4], b"\x88\x19\x0f\xa1");
-        let cut = close_with(1000, &"é".repeat(100));
+        assert_eq!(&close(4001, "slow")[..], b"\x88\x06\x0f\xa1slow");
+        let cut = close(1000, &"é".repeat(100));
         assert_eq!(cut[1], 124);
         assert!(std::str::from_utf8(&cut[4..]).is_ok());
     }

@@ -1,34 +1,58 @@
-//! The opening handshake, RFC 6455 section 4.2: is this request a websocket's, and may it be one?
+//! The opening handshake, RFC 6455 section 4.2: is this request a websocket's, and may it be one? Pure.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
-use crate::head::Head;
-use crate::protocol::Protocol;
-use crate::refusal::Refusal;
-
-/// The subprotocol of JSON messages.
-pub const V1: &str = "campanile.v1";
-
-/// A token is offered as a subprotocol that begins with this, and must not be logged.
-const BEARER: &str = "base64url.bearer.";
-
-/// How much of an unknown subprotocol is logged.
-const MAX_LOGGED_CHARS: usize = 32;
+use crate::Head;
 
 /// RFC 6455 section 1.3.
 const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
+/// Why a request does not open a websocket. It is answered with 405 for [`Method`](Self::Method), 426
+/// for [`Version`](Self::Version), and 400 for the rest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeError {
+    /// Something else than GET.
+    #[error("method {method}: a websocket opens with GET")]
+    Method {
+        /// As it came.
+        method: String,
+    },
+    /// HTTP/1.0.
+    #[error("a websocket opens with HTTP/1.1, the request is HTTP/1.0")]
+    Http10,
+    /// No `Host`, or several.
+    #[error("the request needs one Host header")]
+    Host,
+    /// No `Upgrade`, or to something else.
+    #[error("a websocket needs the header Upgrade: websocket")]
+    Upgrade,
+    /// A `Connection` that does not list `Upgrade`.
+    #[error("a websocket needs the header Connection: Upgrade")]
+    Connection,
+    /// Another version of the protocol, or none.
+    #[error("Sec-WebSocket-Version must be 13")]
+    Version,
+    /// A body in chunks.
+    #[error("a websocket opens with a request without a body: Transfer-Encoding is not accepted")]
+    TransferEncoding,
+    /// A body.
+    #[error(
+        "a websocket opens with a request without a body: Content-Length must be 0, or not be there"
+    )]
+    ContentLength,
+    /// A malformed key, none, or several.
+    #[error("Sec-WebSocket-Key must be 16 bytes in base64, once")]
+    Key,
+}
+
 /// An acceptable handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upgrade {
-    /// What the client asked for.
-    pub protocol: Protocol,
-    /// The start of a subprotocol that the client offered and that is not known; it gets the plain
-    /// dialect, which a browser does not accept. Safe to log once it is escaped.
-    pub unknown_subprotocol: Option<String>,
+    /// The subprotocol that was chosen; `None` if the client offered none that is supported.
+    pub subprotocol: Option<&'static str>,
     accept: String,
 }
 
@@ -37,101 +61,68 @@ pub fn is_meant(head: &Head) -> bool {
     head.lists("upgrade", "websocket") || head.all("sec-websocket-key").next().is_some()
 }
 
+/// The subprotocols that a client offers, the one that it likes best first. None is empty.
+pub fn offered(head: &Head) -> impl Iterator<Item = &str> + Clone {
+    head.listed("sec-websocket-protocol").filter(|name| !name.is_empty())
+}
+
 impl Upgrade {
-    /// Checks a request.
+    /// Checks a request. Of the `supported` subprotocols, the first one that the client offers is
+    /// chosen, in the client's order; none is chosen if it offers no such one, which is no error.
     ///
     /// # Errors
-    /// The refusal to answer with: 400, 405 or 426.
-    pub fn check(head: &Head) -> Result<Self, Refusal> {
+    /// The first [`HandshakeError`], in the order in which they are declared.
+    pub fn check(head: &Head, supported: &[&'static str]) -> Result<Self, HandshakeError> {
         if head.method != "GET" {
-            return Err(Refusal::method(&head.method, "a websocket opens with GET"));
+            return Err(HandshakeError::Method { method: head.method.clone() });
         }
         if head.minor_version == 0 {
-            return Err(Refusal::bad("a websocket opens with HTTP/1.1, the request is HTTP/1.0"));
+            return Err(HandshakeError::Http10);
         }
         if head.all("host").count() != 1 {
-            return Err(Refusal::bad("the request needs one Host header"));
+            return Err(HandshakeError::Host);
         }
         if !head.lists("upgrade", "websocket") {
-            return Err(Refusal::bad("a websocket needs the header Upgrade: websocket"));
+            return Err(HandshakeError::Upgrade);
         }
         if !head.lists("connection", "upgrade") {
-            return Err(Refusal::bad("a websocket needs the header Connection: Upgrade"));
+            return Err(HandshakeError::Connection);
         }
         if head.one("sec-websocket-version") != Some("13") {
-            return Err(Refusal::websocket_version());
+            return Err(HandshakeError::Version);
         }
         // What follows the head is frames: a body would be read as such.
         if head.all("transfer-encoding").next().is_some() {
-            return Err(Refusal::bad(
-                "a websocket opens with a request without a body: Transfer-Encoding is not accepted",
-            ));
+            return Err(HandshakeError::TransferEncoding);
         }
         if head.all("content-length").any(|length| length != "0") {
-            return Err(Refusal::bad(
-                "a websocket opens with a request without a body: Content-Length must be 0, or not \
-                 be there",
-            ));
+            return Err(HandshakeError::ContentLength);
         }
         let key = head.one("sec-websocket-key").unwrap_or_default();
         if STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
-            let (protocol, unknown_subprotocol) = protocol(head)?;
-            Ok(Self { protocol, unknown_subprotocol, accept: accept(key) })
+            let known = |name| supported.iter().copied().find(|known| *known == name);
+            Ok(Self { subprotocol: offered(head).find_map(known), accept: accept_key(key) })
         } else {
-            Err(Refusal::bad("Sec-WebSocket-Key must be 16 bytes in base64, once"))
+            Err(HandshakeError::Key)
         }
     }
 
-    /// The response that opens the websocket.
+    /// The response that opens the websocket, with the subprotocol that was chosen.
     pub fn response(&self) -> Bytes {
-        let protocol = match self.protocol {
-            Protocol::V1 => format!("Sec-WebSocket-Protocol: {V1}\r\n"),
-            _ => String::new(),
-        };
+        let subprotocol = self
+            .subprotocol
+            .map_or(String::new(), |name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
         format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {}\r\n{protocol}\r\n",
+             Sec-WebSocket-Accept: {}\r\n{subprotocol}\r\n",
             self.accept
         )
         .into()
     }
 }
 
-/// The dialect of a client, and what it offered instead of a known one.
-fn protocol(head: &Head) -> Result<(Protocol, Option<String>), Refusal> {
-    let mut offered = head.listed("sec-websocket-protocol").filter(|name| !name.is_empty());
-    if offered.clone().any(|name| name == V1) {
-        return Ok((Protocol::V1, None));
-    }
-    match (offered.next(), offered.next()) {
-        (None, _) => Ok((Protocol::Plain, None)),
-        // Libraries for small devices offer a name that nobody asked them for, and do not mind that
-        // it is not taken up. A name of ours is a mistake.
-        (Some(name), None) if !begins_with(name, "campanile.") => {
-            Ok((Protocol::Plain, Some(loggable(name))))
-        }
-        // To go on without one would leave a browser with a connection that it must fail.
-        _ => Err(Refusal::coded(
-            "unknown_subprotocol",
-            "unknown subprotocol in Sec-WebSocket-Protocol, accepted: campanile.v1, or none",
-        )),
-    }
-}
-
-/// The start of a name, without what could be a secret.
-fn loggable(name: &str) -> String {
-    match begins_with(name, BEARER) {
-        true => BEARER.to_owned(),
-        false => name.chars().take(MAX_LOGGED_CHARS).collect(),
-    }
-}
-
-fn begins_with(name: &str, prefix: &str) -> bool {
-    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-}
-
-/// What the server answers to a client's key, RFC 6455 section 4.2.2.
-pub fn accept(key: &str) -> String {
+/// The value of `Sec-WebSocket-Accept` for a client's key, RFC 6455 section 4.2.2.
+pub fn accept_key(key: &str) -> String {
     STANDARD.encode(Sha1::new().chain_update(key).chain_update(ACCEPT_GUID).finalize())
 }
 
@@ -139,10 +130,12 @@ pub fn accept(key: &str) -> String {
 mod tests {
     use super::*;
 
+    const SUPPORTED: [&str; 2] = ["chat.v2", "chat.v1"];
+
     fn request(replace: &str, with: &str) -> Head {
-        let request = "GET /?group=a HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
-             Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Version: 13\r\n\r\n";
+        let request = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
+            Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+            Sec-WebSocket-Version: 13\r\n\r\n";
         assert!(request.contains(replace));
         let request = request.replacen(replace, with, 1);
         Head::parse(request.as_bytes()).expect("well-formed").expect("complete").0
@@ -150,8 +143,8 @@ mod tests {
 
     #[test]
     fn the_sample_of_the_rfc_is_answered_with_its_sample() {
-        let upgrade = Upgrade::check(&request("", "")).expect("a handshake");
-        assert_eq!(upgrade.protocol, Protocol::Plain);
+        let upgrade = Upgrade::check(&request("", ""), &SUPPORTED).expect("a handshake");
+        assert_eq!(upgrade.subprotocol, None);
         assert_eq!(
             &upgrade.response()[..],
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -160,59 +153,54 @@ mod tests {
     }
 
     #[test]
-    fn v1_is_chosen_and_an_unknown_name_alone_gets_the_plain_dialect() {
-        let asks = |list: &str| {
-            let head = request("Host: h", &format!("Host: h\r\nSec-WebSocket-Protocol: {list}"));
-            Upgrade::check(&head).map(|upgrade| {
-                let response = String::from_utf8_lossy(&upgrade.response()).into_owned();
-                assert_eq!(
-                    response.contains("Sec-WebSocket-Protocol"),
-                    upgrade.protocol == Protocol::V1,
-                    "{response}"
-                );
-                (upgrade.protocol, upgrade.unknown_subprotocol)
-            })
-        };
-        let plain = |shown: Option<&str>| Ok((Protocol::Plain, shown.map(str::to_owned)));
-        assert_eq!(asks("campanile.v1"), Ok((Protocol::V1, None)));
-        assert_eq!(asks("mqtt, campanile.v1"), Ok((Protocol::V1, None)));
-        assert_eq!(asks(", campanile.v1"), Ok((Protocol::V1, None)));
-        assert_eq!(asks(""), plain(None));
-        assert_eq!(asks(" , "), plain(None));
-        assert_eq!(asks("arduino"), plain(Some("arduino")));
-        assert_eq!(asks(&"é".repeat(50)), plain(Some(&"é".repeat(32))));
-        for secret in ["base64url.bearer.campanile.c2VjcmV0", "BASE64URL.bearer.x"] {
-            assert_eq!(asks(secret), plain(Some("base64url.bearer.")));
+    fn the_clients_first_supported_subprotocol_is_chosen() {
+        for (offers, chosen) in [
+            ("chat.v1", Some("chat.v1")),
+            ("chat.v1, chat.v2", Some("chat.v1")),
+            ("mqtt, chat.v2", Some("chat.v2")),
+            (", chat.v2", Some("chat.v2")),
+            ("mqtt\r\nSec-WebSocket-Protocol: chat.v1", Some("chat.v1")),
+            ("Chat.v1", None),
+            ("mqtt", None),
+            (" , ", None),
+            ("", None),
+        ] {
+            let lines = format!("Host: h\r\nSec-WebSocket-Protocol: {offers}");
+            let upgrade = Upgrade::check(&request("Host: h", &lines), &SUPPORTED).expect("valid");
+            assert_eq!(upgrade.subprotocol, chosen, "{offers}");
+            let response = String::from_utf8_lossy(&upgrade.response()).into_owned();
+            let named = response.split_once("Sec-WebSocket-Protocol: ");
+            let named = named.and_then(|(_, rest)| rest.strip_suffix("\r\n\r\n"));
+            assert_eq!(named, chosen, "{response}");
         }
-        for refused in ["campanile.v2", "Campanile.v1", "campanile.", "mqtt, wamp"] {
-            assert_eq!(asks(refused).map_err(|refusal| refusal.status), Err(400), "{refused}");
-        }
+        let two = request("Host: h", "Host: h\r\nSec-WebSocket-Protocol: b,,  a ,");
+        assert_eq!(offered(&two).collect::<Vec<_>>(), ["b", "a"]);
     }
 
     #[test]
     fn each_missing_or_wrong_part_is_refused() {
-        for (replace, with, status) in [
-            ("GET", "POST", 405),
-            ("HTTP/1.1", "HTTP/1.0", 400),
-            ("Host: h\r\n", "", 400),
-            ("Host: h\r\n", "Host: h\r\nHost: i\r\n", 400),
-            ("Upgrade: websocket", "Upgrade: h2c", 400),
-            ("Upgrade: websocket\r\n", "", 400),
-            ("keep-alive, Upgrade", "keep-alive", 400),
-            ("dGhlIHNhbXBsZSBub25jZQ==", "dGhl", 400),
-            ("dGhlIHNhbXBsZSBub25jZQ==", "not base64!", 400),
-            ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8", 426),
-            ("Sec-WebSocket-Version: 13\r\n", "", 426),
-            ("Host: h\r\n", "Host: h\r\nTransfer-Encoding: chunked\r\n", 400),
-            ("Host: h\r\n", "Host: h\r\nContent-Length: 1\r\n", 400),
-            ("Host: h\r\n", "Host: h\r\nContent-Length: 0\r\nContent-Length: 5\r\n", 400),
+        use HandshakeError::*;
+        for (replace, with, error) in [
+            ("GET", "POST", Method { method: "POST".to_owned() }),
+            ("HTTP/1.1", "HTTP/1.0", Http10),
+            ("Host: h\r\n", "", Host),
+            ("Host: h\r\n", "Host: h\r\nHost: i\r\n", Host),
+            ("Upgrade: websocket", "Upgrade: h2c", Upgrade),
+            ("Upgrade: websocket\r\n", "", Upgrade),
+            ("keep-alive, Upgrade", "keep-alive", Connection),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "dGhl", Key),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "not base64!", Key),
+            ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8", Version),
+            ("Sec-WebSocket-Version: 13\r\n", "", Version),
+            ("Host: h\r\n", "Host: h\r\nTransfer-Encoding: chunked\r\n", TransferEncoding),
+            ("Host: h\r\n", "Host: h\r\nContent-Length: 1\r\n", ContentLength),
+            ("Host: h\r\n", "Host: h\r\nContent-Length: 0\r\nContent-Length: 5\r\n", ContentLength),
         ] {
             let head = request(replace, with);
             assert!(is_meant(&head), "{with}");
-            let refusal = Upgrade::check(&head).expect_err(with);
-            assert_eq!(refusal.status, status, "{with}");
+            assert_eq!(super::Upgrade::check(&head, &SUPPORTED), Err(error), "{with}");
         }
         let empty = request("Host: h\r\n", "Host: h\r\nContent-Length: 0\r\n");
-        assert!(Upgrade::check(&empty).is_ok());
+        assert!(super::Upgrade::check(&empty, &SUPPORTED).is_ok());
     }
 }

@@ -1,14 +1,23 @@
-//! The header of a frame from a client, RFC 6455 section 5.2:
+//! The header of a frame, RFC 6455 section 5.2. Pure.
 //!
 //! ```text
 //! fin, 3 reserved bits, opcode | masked, length: 7 bits, or 126 and 16 bits, or 127 and 64 bits | mask
 //! ```
 
-use super::Violation;
-use super::encode::Opcode;
+use super::{Opcode, Violation};
 
-/// The longest header from a client: two bytes, a 64-bit length, a mask.
+/// The longest header: two bytes, a 64-bit length, a mask.
 const MAX_HEADER_BYTES: usize = 14;
+
+/// The end of a connection that sends a frame. A client masks all its frames, a server none (RFC 6455
+/// section 5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It opened the connection.
+    Client,
+    /// It accepted the connection.
+    Server,
+}
 
 /// What a frame says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,33 +26,33 @@ pub struct Header {
     pub fin: bool,
     /// What it is.
     pub opcode: Opcode,
-    /// What its payload is masked with.
+    /// What its payload is masked with. Zeros in a server's frame, which leave the payload as it is.
     pub mask: [u8; 4],
     /// How long its payload is, in bytes.
     pub len: usize,
 }
 
-/// A header that may come in pieces.
+/// A client's header that may come in pieces.
 #[derive(Debug, Default)]
-pub struct PartialHeader {
+pub(super) struct PartialHeader {
     bytes: [u8; MAX_HEADER_BYTES],
     len: u8,
 }
 
 impl PartialHeader {
-    /// Takes bytes from the front of the input until the header is complete; answers it and the
+    /// Takes bytes from the front of the input until the header is complete; returns it and the
     /// rest, or `None` if it is not complete.
     ///
     /// # Errors
     /// A [`Violation`], as early as the bytes allow.
-    pub fn collect<'a>(
+    pub(super) fn collect<'a>(
         &mut self,
         input: &'a mut [u8],
     ) -> Result<Option<(Header, &'a mut [u8])>, Violation> {
         let before = usize::from(self.len);
         let taken = input.len().min(MAX_HEADER_BYTES - before);
         self.bytes[before..before + taken].copy_from_slice(&input[..taken]);
-        match Header::parse(&self.bytes[..before + taken])? {
+        match Header::parse(&self.bytes[..before + taken], Role::Client)? {
             Some((header, header_len)) => Ok(Some((header, &mut input[header_len - before..]))),
             None => {
                 self.len = u8::try_from(before + taken).expect("at most 14");
@@ -54,16 +63,23 @@ impl PartialHeader {
 }
 
 impl Header {
-    /// Reads a header and its length; `None` if it is not complete.
-    fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Violation> {
+    /// Reads the header at the start of `bytes`, sent by `from`; returns it and its own length in
+    /// bytes, or `None` if it is not complete.
+    ///
+    /// # Errors
+    /// A [`Violation`], as early as the bytes allow. Whether the frame fits in behind the ones before
+    /// it is not judged.
+    pub fn parse(bytes: &[u8], from: Role) -> Result<Option<(Self, usize)>, Violation> {
         let Some(&first) = bytes.first() else { return Ok(None) };
         if first & 0x70 != 0 {
             return Err(Violation::ReservedBit);
         }
         let opcode = Opcode::from_bits(first & 0x0f)?;
         let Some(&second) = bytes.get(1) else { return Ok(None) };
-        if second & 0x80 == 0 {
-            return Err(Violation::Unmasked);
+        match (from, second & 0x80 != 0) {
+            (Role::Client, false) => return Err(Violation::Unmasked),
+            (Role::Server, true) => return Err(Violation::Masked),
+            (Role::Client, true) | (Role::Server, false) => {}
         }
         let (len, at) = match second & 0x7f {
             126 => match bytes[2..].first_chunk::<2>() {
@@ -84,28 +100,49 @@ impl Header {
         if at != shortest || len > i64::MAX as u64 {
             return Err(Violation::LongLength);
         }
-        let Some(mask) = bytes[at..].first_chunk::<4>() else { return Ok(None) };
+        let (mask, header_len) = match from {
+            Role::Server => ([0; 4], at),
+            Role::Client => match bytes[at..].first_chunk::<4>() {
+                None => return Ok(None),
+                Some(mask) => (*mask, at + 4),
+            },
+        };
         // A length beyond the address space is beyond every limit too.
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        Ok(Some((Self { fin: first & 0x80 != 0, opcode, mask: *mask, len }, at + 4)))
+        Ok(Some((Self { fin: first & 0x80 != 0, opcode, mask, len }, header_len)))
     }
 }
 
-impl Opcode {
-    fn from_bits(bits: u8) -> Result<Self, Violation> {
-        Ok(match bits {
-            0x0 => Self::Continuation,
-            0x1 => Self::Text,
-            0x2 => Self::Binary,
-            0x8 => Self::Close,
-            0x9 => Self::Ping,
-            0xa => Self::Pong,
-            reserved => return Err(Violation::ReservedOpcode(reserved)),
-        })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_sends_no_mask_and_a_client_always_one() {
+        let whole = Header { fin: true, opcode: Opcode::Text, mask: [0; 4], len: 2 };
+        assert_eq!(Header::parse(b"\x81\x02hi", Role::Server), Ok(Some((whole, 2))));
+        assert_eq!(Header::parse(b"\x81\x02hi", Role::Client), Err(Violation::Unmasked));
+        let masked = Header { mask: *b"mask", ..whole };
+        assert_eq!(Header::parse(b"\x81\x82mask..", Role::Client), Ok(Some((masked, 6))));
+        assert_eq!(Header::parse(b"\x81\x82mask..", Role::Server), Err(Violation::Masked));
     }
 
-    /// Whether this is a close, a ping or a pong.
-    pub fn is_control(self) -> bool {
-        matches!(self, Self::Close | Self::Ping | Self::Pong)
+    #[test]
+    fn a_header_is_complete_with_its_last_byte() {
+        for (from, bytes, len) in [
+            (Role::Server, &b"\x82\x7d"[..], 125),
+            (Role::Server, b"\x02\x7e\x00\x7e", 126),
+            (Role::Server, b"\x82\x7f\0\0\0\0\0\x01\0\0", 65_536),
+            (Role::Client, b"\x82\xfdmask", 125),
+            (Role::Client, b"\x82\xfe\xff\xffmask", 65_535),
+            (Role::Client, b"\x82\xff\0\0\0\0\0\x01\0\0mask", 65_536),
+        ] {
+            for cut in 0..bytes.len() {
+                assert_eq!(Header::parse(&bytes[..cut], from), Ok(None), "{bytes:x?} cut at {cut}");
+            }
+            let (header, header_len) = Header::parse(bytes, from).expect("valid").expect("whole");
+            assert_eq!((header.len, header_len), (len, bytes.len()), "{bytes:x?}");
+            assert_eq!(header.fin, bytes[0] & 0x80 != 0);
+        }
     }
 }

@@ -1,0 +1,146 @@
+//! Which dialect a websocket's handshake asks for. Pure.
+
+use bytes::Bytes;
+use campanile_edge::Head;
+use campanile_edge::websocket::{self, offered};
+
+use crate::protocol::Protocol;
+use crate::refusal::Refusal;
+
+/// The subprotocol of JSON messages.
+pub const V1: &str = "campanile.v1";
+
+/// A token is offered as a subprotocol that begins with this, and must not be logged.
+const BEARER: &str = "base64url.bearer.";
+
+/// How much of an unknown subprotocol is logged.
+const MAX_LOGGED_CHARS: usize = 32;
+
+/// An acceptable handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrade {
+    /// What the client asked for.
+    pub protocol: Protocol,
+    /// The start of a subprotocol that the client offered and that is not known; it gets the plain
+    /// dialect, which a browser does not accept. Safe to log once it is escaped.
+    pub unknown_subprotocol: Option<String>,
+    handshake: websocket::Upgrade,
+}
+
+impl Upgrade {
+    /// Checks a request.
+    ///
+    /// # Errors
+    /// The refusal to answer with: 400, 405 or 426.
+    pub fn check(head: &Head) -> Result<Self, Refusal> {
+        let handshake = websocket::Upgrade::check(head, &[V1])?;
+        let (protocol, unknown_subprotocol) = match handshake.subprotocol {
+            Some(_) => (Protocol::V1, None),
+            None => (Protocol::Plain, unknown_subprotocol(head)?),
+        };
+        Ok(Self { protocol, unknown_subprotocol, handshake })
+    }
+
+    /// The response that opens the websocket.
+    pub fn response(&self) -> Bytes {
+        self.handshake.response()
+    }
+}
+
+/// What a client offers that gets the plain dialect because nothing else is known of it.
+fn unknown_subprotocol(head: &Head) -> Result<Option<String>, Refusal> {
+    let mut offered = offered(head);
+    match (offered.next(), offered.next()) {
+        (None, _) => Ok(None),
+        // Libraries for small devices offer a name that nobody asked them for, and do not mind that
+        // it is not taken up. A name of ours is a mistake.
+        (Some(name), None) if !begins_with(name, "campanile.") => Ok(Some(loggable(name))),
+        // To go on without one would leave a browser with a connection that it must fail.
+        _ => Err(Refusal::coded(
+            "unknown_subprotocol",
+            "unknown subprotocol in Sec-WebSocket-Protocol, accepted: campanile.v1, or none",
+        )),
+    }
+}
+
+/// The start of a name, without what could be a secret.
+fn loggable(name: &str) -> String {
+    match begins_with(name, BEARER) {
+        true => BEARER.to_owned(),
+        false => name.chars().take(MAX_LOGGED_CHARS).collect(),
+    }
+}
+
+fn begins_with(name: &str, prefix: &str) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(replace: &str, with: &str) -> Head {
+        let request = "GET /?group=a HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
+             Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Version: 13\r\n\r\n";
+        assert!(request.contains(replace));
+        let request = request.replacen(replace, with, 1);
+        Head::parse(request.as_bytes()).expect("well-formed").expect("complete").0
+    }
+
+    #[test]
+    fn v1_is_chosen_and_an_unknown_name_alone_gets_the_plain_dialect() {
+        let asks = |list: &str| {
+            let head = request("Host: h", &format!("Host: h\r\nSec-WebSocket-Protocol: {list}"));
+            Upgrade::check(&head).map(|upgrade| {
+                let response = String::from_utf8_lossy(&upgrade.response()).into_owned();
+                assert_eq!(
+                    response.contains("Sec-WebSocket-Protocol"),
+                    upgrade.protocol == Protocol::V1,
+                    "{response}"
+                );
+                (upgrade.protocol, upgrade.unknown_subprotocol)
+            })
+        };
+        let plain = |shown: Option<&str>| Ok((Protocol::Plain, shown.map(str::to_owned)));
+        assert_eq!(asks("campanile.v1"), Ok((Protocol::V1, None)));
+        assert_eq!(asks("mqtt, campanile.v1"), Ok((Protocol::V1, None)));
+        assert_eq!(asks(", campanile.v1"), Ok((Protocol::V1, None)));
+        assert_eq!(asks(""), plain(None));
+        assert_eq!(asks(" , "), plain(None));
+        assert_eq!(asks("arduino"), plain(Some("arduino")));
+        assert_eq!(asks(&"é".repeat(50)), plain(Some(&"é".repeat(32))));
+        for secret in ["base64url.bearer.campanile.c2VjcmV0", "BASE64URL.bearer.x"] {
+            assert_eq!(asks(secret), plain(Some("base64url.bearer.")));
+        }
+        for refused in ["campanile.v2", "Campanile.v1", "campanile.", "mqtt, wamp"] {
+            assert_eq!(asks(refused).map_err(|refusal| refusal.status), Err(400), "{refused}");
+        }
+    }
+
+    #[test]
+    fn each_missing_or_wrong_part_is_refused() {
+        for (replace, with, status) in [
+            ("GET", "POST", 405),
+            ("HTTP/1.1", "HTTP/1.0", 400),
+            ("Host: h\r\n", "", 400),
+            ("Host: h\r\n", "Host: h\r\nHost: i\r\n", 400),
+            ("Upgrade: websocket", "Upgrade: h2c", 400),
+            ("Upgrade: websocket\r\n", "", 400),
+            ("keep-alive, Upgrade", "keep-alive", 400),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "dGhl", 400),
+            ("dGhlIHNhbXBsZSBub25jZQ==", "not base64!", 400),
+            ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8", 426),
+            ("Sec-WebSocket-Version: 13\r\n", "", 426),
+            ("Host: h\r\n", "Host: h\r\nTransfer-Encoding: chunked\r\n", 400),
+            ("Host: h\r\n", "Host: h\r\nContent-Length: 1\r\n", 400),
+            ("Host: h\r\n", "Host: h\r\nContent-Length: 0\r\nContent-Length: 5\r\n", 400),
+        ] {
+            let head = request(replace, with);
+            let refusal = Upgrade::check(&head).expect_err(with);
+            assert_eq!(refusal.status, status, "{with}");
+        }
+        let empty = request("Host: h\r\n", "Host: h\r\nContent-Length: 0\r\n");
+        assert!(Upgrade::check(&empty).is_ok());
+    }
+}
