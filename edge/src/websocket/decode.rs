@@ -9,8 +9,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::close_code::may_be_received;
-use super::encode::MAX_CONTROL_BYTES;
-use super::header::{Header, PartialHeader};
+use super::header::{Header, PartialHeader, Unfinished};
 use super::mask::mask;
 use super::{Opcode, Violation};
 
@@ -147,30 +146,18 @@ impl Decoder {
 
     /// Judges a frame by its header.
     fn begin(&mut self, frame: &Header) -> Result<(), Violation> {
+        let unfinished = self.message.as_ref().map(|message| Unfinished {
+            len_bytes: message.payload.len(),
+            fragments: message.fragments,
+        });
+        frame.check(unfinished, self.limits)?;
         if frame.opcode.is_control() {
-            if !frame.fin {
-                return Err(Violation::FragmentedControl);
-            }
-            if frame.len > MAX_CONTROL_BYTES {
-                return Err(Violation::LongControl);
-            }
             self.control = Some(Partial::new(false));
             return Ok(());
         }
-        match (frame.opcode, &self.message) {
-            (Opcode::Continuation, None) => return Err(Violation::LoneContinuation),
-            (Opcode::Continuation, Some(_)) => {}
-            (_, Some(_)) => return Err(Violation::Interleaved),
-            (opcode, None) => self.message = Some(Partial::new(opcode == Opcode::Text)),
-        }
-        let message = self.message.as_mut().expect("set above");
-        if frame.len > self.limits.max_message_bytes - message.payload.len() {
-            return Err(Violation::TooBig);
-        }
+        let message =
+            self.message.get_or_insert_with(|| Partial::new(frame.opcode == Opcode::Text));
         message.fragments += 1;
-        if message.fragments > self.limits.max_fragments {
-            return Err(Violation::TooManyFragments);
-        }
         Ok(())
     }
 
@@ -186,7 +173,7 @@ impl Decoder {
             let payload = self.control.take().map(|control| control.payload).unwrap_or_default();
             return Ok(Some(match frame.opcode {
                 Opcode::Ping => Message::Ping(payload.into()),
-                Opcode::Close => Message::Close(close_code(&payload)?),
+                Opcode::Close => Message::Close(closing_code(&payload)?),
                 _ => Message::Pong,
             }));
         }
@@ -204,8 +191,12 @@ impl Decoder {
     }
 }
 
-/// RFC 6455 section 7.4: no payload, or a code and a reason.
-fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
+/// The code in the payload of a client's Close frame, RFC 6455 section 7.4: there is no payload, or a
+/// code and a reason.
+///
+/// # Errors
+/// A [`Violation`], where it is anything else, or the code must not be sent.
+pub fn closing_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     if payload.is_empty() {
         return Ok(None);
     }

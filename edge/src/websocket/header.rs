@@ -4,7 +4,8 @@
 //! fin, 3 reserved bits, opcode | masked, length: 7 bits, or 126 and 16 bits, or 127 and 64 bits | mask
 //! ```
 
-use super::{Opcode, Violation};
+use super::encode::MAX_CONTROL_BYTES;
+use super::{Limits, Opcode, Violation};
 
 /// The longest header: two bytes, a 64-bit length, a mask.
 const MAX_HEADER_BYTES: usize = 14;
@@ -30,6 +31,15 @@ pub struct Header {
     pub mask: [u8; 4],
     /// How long its payload is, in bytes.
     pub len: usize,
+}
+
+/// What there is of a message whose last frame has not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Its payload so far.
+    pub len_bytes: usize,
+    /// Its frames so far.
+    pub fragments: u32,
 }
 
 /// A client's header that may come in pieces.
@@ -67,8 +77,7 @@ impl Header {
     /// bytes, or `None` if it is not complete.
     ///
     /// # Errors
-    /// A [`Violation`], as early as the bytes allow. Whether the frame fits in behind the ones before
-    /// it is not judged.
+    /// A [`Violation`], as early as the bytes allow. [`check`](Self::check) judges the rest.
     pub fn parse(bytes: &[u8], from: Role) -> Result<Option<(Self, usize)>, Violation> {
         let Some(&first) = bytes.first() else { return Ok(None) };
         if first & 0x70 != 0 {
@@ -111,10 +120,41 @@ impl Header {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         Ok(Some((Self { fin: first & 0x80 != 0, opcode, mask, len }, header_len)))
     }
+
+    /// Judges a frame before its payload is there, by the message that it goes on with and by the
+    /// limits.
+    ///
+    /// # Errors
+    /// A [`Violation`].
+    pub fn check(&self, unfinished: Option<Unfinished>, limits: Limits) -> Result<(), Violation> {
+        if self.opcode.is_control() {
+            return match self.fin {
+                false => Err(Violation::FragmentedControl),
+                true if self.len > MAX_CONTROL_BYTES => Err(Violation::LongControl),
+                true => Ok(()),
+            };
+        }
+        match (self.opcode, unfinished) {
+            (Opcode::Continuation, None) => return Err(Violation::LoneContinuation),
+            (Opcode::Continuation, Some(_)) | (_, None) => {}
+            (_, Some(_)) => return Err(Violation::Interleaved),
+        }
+        let Unfinished { len_bytes, fragments } =
+            unfinished.unwrap_or(Unfinished { len_bytes: 0, fragments: 0 });
+        if self.len > limits.max_message_bytes.saturating_sub(len_bytes) {
+            return Err(Violation::TooBig);
+        }
+        if fragments >= limits.max_fragments {
+            return Err(Violation::TooManyFragments);
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -143,6 +183,22 @@ mod tests {
             let (header, header_len) = Header::parse(bytes, from).expect("valid").expect("whole");
             assert_eq!((header.len, header_len), (len, bytes.len()), "{bytes:x?}");
             assert_eq!(header.fin, bytes[0] & 0x80 != 0);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_and_no_shorter_start_is_a_header(
+            bytes in prop::collection::vec(any::<u8>(), 0..20),
+            is_client: bool,
+        ) {
+            let from = if is_client { Role::Client } else { Role::Server };
+            if let Ok(Some((_, header_len))) = Header::parse(&bytes, from) {
+                prop_assert!((2..=MAX_HEADER_BYTES).contains(&header_len));
+                for cut in 0..header_len {
+                    prop_assert_eq!(Header::parse(&bytes[..cut], from), Ok(None));
+                }
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The mask over what a client sends, RFC 6455 section 5.3. Pure.
 
 /// Masks or unmasks, which is the same, a part of a payload that begins `offset` bytes after the payload's start.
-pub(super) fn mask(part: &mut [u8], mut mask: [u8; 4], offset: usize) {
+pub fn mask(part: &mut [u8], mut mask: [u8; 4], offset: usize) {
     mask.rotate_left(offset % 4);
     let word = u32::from_ne_bytes(mask);
     let mut words = part.chunks_exact_mut(4);
