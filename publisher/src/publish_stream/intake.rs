@@ -191,6 +191,7 @@ mod tests {
         assert_eq!(code(&frame(0x88, &[0])), 1002, "half a close code");
         assert_eq!(code(&frame(0x88, &1005u16.to_be_bytes())), 1002, "a code that is not sent");
         assert_eq!(code(&[0x81, 0xfe, 0, 2, 1, 2, 3, 4]), 1002, "a length that is too long");
+        assert_eq!(code(&frame(0x88, b"\x03\xe8\xff")), 1007, "a reason that is not UTF-8");
         assert_eq!(code(&frame(0x81, b"\xff")), 1007, "not UTF-8");
         assert_eq!(code(&[frame(0x01, b"\xff"), frame(0x80, b"")].concat()), 1007, "not UTF-8");
         assert_eq!(code(&frame(0x81, &[b' '; 1_001])), 1009, "too big");
