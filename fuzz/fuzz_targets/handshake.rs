@@ -3,12 +3,12 @@
 
 #![no_main]
 
-use campanile_gateway::head::{Head, MAX_HEAD_BYTES};
+use campanile_edge::query::{decode, pairs};
+use campanile_edge::websocket::is_meant;
+use campanile_edge::{Head, MAX_HEAD_BYTES};
 use campanile_gateway::refusal::Refusal;
 use campanile_gateway::websocket::Upgrade;
-use campanile_gateway::websocket::handshake::is_meant;
 use campanile_gateway::wish::{Accepted, Wish};
-use campanile_messages::query::{decode, pairs};
 use libfuzzer_sys::fuzz_target;
 
 const MAX_GROUPS: usize = 3;
@@ -34,7 +34,7 @@ fn parse(data: &[u8]) {
             check(&head);
         }
         Ok(None) => assert!(data.len() < MAX_HEAD_BYTES),
-        Err(refusal) => assert_refuses(&refusal),
+        Err(error) => assert_refuses(&error.into()),
     }
 }
 

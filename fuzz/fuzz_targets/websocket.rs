@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use campanile_gateway::websocket::{Decoder, Limits, Message, Violation};
+use campanile_edge::websocket::{Decoder, Limits, Message, Violation};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: Limits = Limits { max_message_bytes: 512, max_fragments: 8 };

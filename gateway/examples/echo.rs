@@ -12,12 +12,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 use std::{env, io};
 
+use campanile_edge::Head;
+use campanile_edge::websocket::{Limits, Message, Opcode, frame};
 use campanile_gateway::door::{read_head, refuse};
-use campanile_gateway::head::Head;
 use campanile_gateway::refusal::Refusal;
 use campanile_gateway::socket::{Socket, Waiting};
-use campanile_gateway::websocket::encode::{self, Opcode, frame};
-use campanile_gateway::websocket::{CloseCode, Incoming, Limits, Message, Upgrade};
+use campanile_gateway::websocket::{CloseCode, Incoming, Upgrade};
 use futures_util::StreamExt as _;
 use tokio::net::TcpStream;
 
@@ -85,7 +85,7 @@ async fn echo(stream: TcpStream, upgrade: &Upgrade, early: Vec<u8>) {
     let mut incoming = Incoming::new(socket.clone(), LIMITS, early, FLUSH_LIMIT);
     loop {
         if answered.is_err() {
-            socket.close(encode::close(CloseCode::TooSlow), Waiting::Drop);
+            socket.close(CloseCode::TooSlow.frame(), Waiting::Drop);
         }
         answered = match incoming.next().await {
             Some(Message::Text(text)) => socket.send_now(&frame(Opcode::Text, text.as_bytes())),

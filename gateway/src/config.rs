@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use campanile_channel::watchdog::Watchdog;
-use campanile_messages::{AllowHosts, AllowOrigins};
-
-use crate::websocket::Limits;
+use campanile_edge::websocket::Limits;
+use campanile_edge::{AllowHosts, AllowOrigins};
 
 /// The settings of a gateway. Sizes are bytes.
 #[derive(Debug, Clone)]

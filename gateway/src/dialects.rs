@@ -12,13 +12,13 @@ mod said;
 pub mod v1;
 
 use bytes::Bytes;
+use campanile_edge::websocket::{Message, Opcode, frame};
 use campanile_messages::link::Gap;
 use campanile_messages::{Address, Audience, Content, GroupName, Position};
 
 use crate::history::SaidHistory;
 use crate::resume::Resumed;
-use crate::websocket::encode::{self, Opcode};
-use crate::websocket::{CloseCode, Message};
+use crate::websocket::CloseCode;
 
 pub use framed::Framed;
 pub use request::{Errors, Request, RequestError};
@@ -45,6 +45,11 @@ impl Dialect {
             Self::V1 => &v1::V1,
             Self::Events => &events::Events,
         }
+    }
+
+    /// What a websocket may offer.
+    pub fn subprotocols() -> Vec<&'static str> {
+        Self::ALL.into_iter().filter_map(|dialect| dialect.rules().subprotocol()).collect()
     }
 
     /// The dialect of a websocket that offers this subprotocol.
@@ -112,7 +117,7 @@ pub trait Rules: Sync {
 
     /// Asks a silent client for a sign of life; `None` where it cannot give one.
     fn ping(&self) -> Option<Bytes> {
-        Some(encode::frame(Opcode::Ping, b""))
+        Some(frame(Opcode::Ping, b""))
     }
 
     /// Shows a quiet connection's client, and what is on the way, that it is alive.

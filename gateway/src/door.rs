@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use bytes::Bytes;
+use campanile_edge::pages::{self, Reader};
+use campanile_edge::{Head, MAX_HEAD_BYTES, websocket};
 use campanile_messages::{ConnectionId, WorkerId};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -16,10 +18,8 @@ use tracing::{debug, info};
 
 use crate::config::GatewayConfig;
 use crate::dialects::{Dialect, events};
-use crate::head::{Head, MAX_HEAD_BYTES};
 use crate::health::Health;
 use crate::line::Line;
-use crate::origin::{self, Reader};
 use crate::page::Serve;
 use crate::refusal::{COME_BACK_MILLIS, Refusal};
 use crate::registry::Registry;
@@ -28,8 +28,7 @@ use crate::rewind::Rewind;
 use crate::seats::Seat;
 use crate::session::{Opening, Session};
 use crate::socket::{Ending, Socket, Waiting};
-use crate::websocket::handshake::{self, Upgrade};
-use crate::websocket::{CloseCode, Incoming, encode};
+use crate::websocket::{CloseCode, Incoming, Upgrade};
 use crate::wish::{Accepted, Wish};
 
 /// A client that is refused may take this long to read why.
@@ -143,12 +142,12 @@ impl Door {
             return Err(answer);
         }
         let GatewayConfig { allow_hosts, allow_origins, .. } = &*self.config;
-        let is_websocket = handshake::is_meant(head);
+        let is_websocket = websocket::is_meant(head);
         let admitted = match &*head.path {
             "/" if is_websocket => {
                 let upgrade = Upgrade::check(head)?;
-                origin::check_host(head, allow_hosts, self.listens_on)?;
-                origin::check_websocket(head, allow_origins, allow_hosts, self.listens_on)?;
+                pages::check_host(head, allow_hosts, self.listens_on)?;
+                pages::check_websocket(head, allow_origins, allow_hosts, self.listens_on)?;
                 let wish = Wish::read(&head.query, self.accepted(upgrade.dialect))?;
                 if wish.since.is_some() && !upgrade.dialect.rules().has_positions() {
                     return Err(Refusal::bad(
@@ -159,7 +158,7 @@ impl Door {
                 Admitted::Websocket(upgrade, wish)
             }
             path => {
-                origin::check_host(head, allow_hosts, self.listens_on)?;
+                pages::check_host(head, allow_hosts, self.listens_on)?;
                 match path {
                     _ if is_websocket => return Err(no_websocket_here(path)),
                     "/events" => Admitted::EventStream(self.event_stream_wish(head)?),
@@ -290,14 +289,13 @@ fn no_websocket_here(path: &str) -> Refusal {
     Refusal::not_found(&sentence)
 }
 
-/// All that a client is sent that is not let in for good, where its dialect can say why: a websocket that
+/// All that a client is sent that is refused for good, where its dialect can say why: a websocket that
 /// opens only for that. A browser cannot see the status of a handshake, and would try again for ever.
 fn refusal_by_message(head: &Head, refusal: &Refusal) -> Option<Bytes> {
-    let upgrade =
-        (refusal.is_final() && handshake::is_meant(head)).then(|| Upgrade::check(head))?;
-    let upgrade = upgrade.ok()?;
+    let may_be_said = refusal.is_final() && websocket::is_meant(head);
+    let upgrade = may_be_said.then(|| Upgrade::check(head))?.ok()?;
     let message = upgrade.dialect.rules().refusal(refusal.code, refusal.sentence())?;
-    let close = encode::close_with(CloseCode::PolicyViolation.code(), refusal.sentence());
+    let close = websocket::close(CloseCode::PolicyViolation.code(), refusal.sentence());
     Some([upgrade.response(), message, close].concat().into())
 }
 

@@ -3,8 +3,9 @@
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
-
-use crate::origin::Reader;
+use campanile_edge::HeadError;
+use campanile_edge::pages::{NotAllowed, Reader};
+use campanile_edge::websocket::HandshakeError;
 
 /// When an event stream for which there is no room or no broker is worth another try. Each client
 /// gets its own time out of these, or a refused crowd would come back in step.
@@ -46,7 +47,7 @@ impl Refusal {
     }
 
     /// 403.
-    pub fn forbidden(code: &'static str, sentence: String) -> Self {
+    fn forbidden(code: &'static str, sentence: String) -> Self {
         Self::new(403, code, TEXT, sentence)
     }
 
@@ -73,17 +74,10 @@ impl Refusal {
     }
 
     /// 426.
-    pub fn websocket_version() -> Self {
+    fn websocket_version(sentence: String) -> Self {
         let headers = "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n\
              Content-Type: text/plain; charset=utf-8\r\n";
-        let sentence = "Sec-WebSocket-Version must be 13".to_owned();
         Self::new(426, "websocket_version", headers, sentence)
-    }
-
-    /// 431.
-    pub fn large_head() -> Self {
-        let sentence = "the request line and headers take more than 16 KiB or 64 lines".to_owned();
-        Self::new(431, "large_head", TEXT, sentence)
     }
 
     /// 503: there has been no broker yet, or none for long.
@@ -173,8 +167,49 @@ impl Refusal {
     }
 }
 
+impl From<HeadError> for Refusal {
+    fn from(error: HeadError) -> Self {
+        match error {
+            HeadError::TooLarge => Self::new(431, "large_head", TEXT, error.to_string()),
+            HeadError::NotHttp(_) => Self::bad(&error.to_string()),
+        }
+    }
+}
+
+impl From<HandshakeError> for Refusal {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::Method { method } => {
+                Self::method(&method, "a websocket opens with GET")
+            }
+            HandshakeError::Version => Self::websocket_version(error.to_string()),
+            _ => Self::bad(&error.to_string()),
+        }
+    }
+}
+
+impl From<NotAllowed> for Refusal {
+    fn from(error: NotAllowed) -> Self {
+        match error {
+            NotAllowed::Host { .. } => Self::forbidden(
+                "host_not_allowed",
+                format!(
+                    "{error}: accepted are loopback names such as localhost and 127.0.0.1, and \
+                     those of the gateway's --allow-host"
+                ),
+            ),
+            NotAllowed::Origin { .. } => Self::forbidden(
+                "origin_not_allowed",
+                format!("{error}: accepted are those of the gateway's --allow-origin"),
+            ),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use campanile_edge::Head;
+
     use super::*;
 
     #[test]
@@ -195,5 +230,40 @@ mod tests {
             b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
               Content-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_request_has_a_status_and_names_the_flag() {
+        let evil = || "evil.example".to_owned();
+        let no_http = Head::parse(b"\0").expect_err("not HTTP");
+        let cases: [(Refusal, u16, &str, &str); 6] = [
+            (HeadError::TooLarge.into(), 431, "large_head", "16 KiB or 64 lines"),
+            (no_http.into(), 400, "bad_request", "not an HTTP/1 request"),
+            (
+                HandshakeError::Method { method: "PUT".to_owned() }.into(),
+                405,
+                "method_not_allowed",
+                "method PUT: a websocket opens with GET",
+            ),
+            (HandshakeError::Version.into(), 426, "websocket_version", "must be 13"),
+            (
+                NotAllowed::Host { hosts: vec![evil()] }.into(),
+                403,
+                "host_not_allowed",
+                "host \"evil.example\" is not allowed: accepted are loopback names such as localhost \
+                 and 127.0.0.1, and those of the gateway's --allow-host",
+            ),
+            (
+                NotAllowed::Origin { origin: evil() }.into(),
+                403,
+                "origin_not_allowed",
+                "origin \"evil.example\" is not allowed: accepted are those of the gateway's \
+                 --allow-origin",
+            ),
+        ];
+        for (refusal, status, code, part) in cases {
+            assert_eq!((refusal.status, refusal.code), (status, code));
+            assert!(refusal.sentence().contains(part), "{}", refusal.sentence());
+        }
     }
 }

@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use campanile_edge::websocket::Message as Said;
 use campanile_messages::{ConnectionId, GroupName};
 
 use crate::dialects::{Errors, Request, RequestError};
@@ -16,7 +17,7 @@ use crate::registry::{Attach, AwaitGreeting, Detach, Join, JoinAnswer, Leave, Re
 use crate::resume::Since;
 use crate::seats::Seat;
 use crate::socket::Waiting;
-use crate::websocket::{CloseCode, Incoming, Message as Said};
+use crate::websocket::{CloseCode, Incoming};
 use crate::wish::Wish;
 
 /// A registry that has not answered by then hangs, and the watchdog sees to it.

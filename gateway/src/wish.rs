@@ -1,7 +1,7 @@
 //! What a client wants to hear: the query of its request. Pure.
 
+use campanile_edge::query::{decode, pairs};
 use campanile_messages::GroupName;
-use campanile_messages::query::{decode, pairs};
 
 use crate::history::History;
 use crate::refusal::Refusal;

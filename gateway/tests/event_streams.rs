@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use campanile_messages::{Address, AllowOrigins, Audience, ConnectionId, Content, WorkerId};
+use campanile_edge::AllowOrigins;
+use campanile_messages::{Address, Audience, ConnectionId, Content, WorkerId};
 use serde_json::{Value, json};
 
 use harness::client::{Client, DEADLINE};

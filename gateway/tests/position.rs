@@ -4,7 +4,8 @@ mod harness;
 
 use std::time::Instant;
 
-use campanile_messages::{AllowOrigins, Audience, FromBroker, ToBroker};
+use campanile_edge::AllowOrigins;
+use campanile_messages::{Audience, FromBroker, ToBroker};
 use serde_json::{Value, json};
 
 use harness::client::Client;

@@ -6,7 +6,8 @@ mod harness;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use campanile_messages::{AllowOrigins, Audience, FromBroker};
+use campanile_edge::AllowOrigins;
+use campanile_messages::{Audience, FromBroker};
 use serde_json::json;
 
 use harness::client::{Client, DEADLINE, FIN, TEXT, frame, request};

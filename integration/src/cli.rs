@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use campanile_channel::broker::{BrokerConfig, Storage};
+use campanile_edge::websocket::Limits;
+use campanile_edge::{AllowHosts, AllowOrigins};
 use campanile_gateway::GatewayConfig;
-use campanile_gateway::websocket::Limits;
-use campanile_messages::{AllowHosts, AllowOrigins, Durability};
+use campanile_messages::Durability;
 use campanile_publisher::PublisherConfig;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};

@@ -5,20 +5,14 @@
 
 pub mod event;
 pub mod frame;
-pub mod hosts;
 pub mod ids;
 pub mod link;
 pub mod name;
-pub mod origins;
 pub mod position;
-pub mod query;
-mod strangers;
 
 pub use event::{Audience, Content, ContentKind, Event};
 pub use frame::{DecodeError, EncodedFrame};
-pub use hosts::AllowHosts;
 pub use ids::{Address, ConnectionId, InstanceId, WorkerId};
 pub use link::{Durability, FromBroker, Hello, ToBroker};
 pub use name::{GroupName, IdempotencyKey};
-pub use origins::AllowOrigins;
 pub use position::Position;

@@ -15,8 +15,9 @@
 //! without an end, what is whole finds half of it.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use campanile_edge::Peer;
 
 /// The part of the whole for what is still being read is half: whole pushes always find the rest.
 const UNFINISHED_PART: usize = 2;
@@ -37,30 +38,6 @@ const STREAM_PART: usize = 8;
 /// as the buffers of any HTTP connection, and bounded with them by the connections. So small pushes
 /// find room however many bodies have no end.
 pub const FREE_BYTES: usize = 16 << 10;
-
-/// Whose bytes they are: an IPv4 address, or the /64 of an IPv6 address, which one host has all of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Peer {
-    /// One address, also where it is mapped into IPv6.
-    V4(Ipv4Addr),
-    /// The first 64 bits of an address.
-    V6([u16; 4]),
-}
-
-impl Peer {
-    /// The peer that an address belongs to. Connections of which the address is not known are one
-    /// peer together.
-    pub fn of(address: Option<IpAddr>) -> Self {
-        match address.map(|address| address.to_canonical()) {
-            None => Self::V4(Ipv4Addr::UNSPECIFIED),
-            Some(IpAddr::V4(address)) => Self::V4(address),
-            Some(IpAddr::V6(address)) => {
-                let [a, b, c, d, ..] = address.segments();
-                Self::V6([a, b, c, d])
-            }
-        }
-    }
-}
 
 /// Who may have how many bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -64,8 +64,10 @@ mod tests {
     use std::pin::pin;
     use std::task::Waker;
 
+    use campanile_edge::Peer;
+
     use super::*;
-    use crate::budget::{Budget, Peer, Shares};
+    use crate::budget::{Budget, Shares};
 
     fn reserved(budget: &Budget, bytes: usize) -> Reserved {
         let mut reserved = budget.reserve(Peer::of(None));

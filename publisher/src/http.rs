@@ -11,12 +11,13 @@ use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use campanile_channel::watchdog::ANSWER_LIMIT;
+use campanile_edge::Peer;
 use campanile_messages::{IdempotencyKey, Position};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::batch::Format;
-use crate::budget::{Budget, Peer, Reserved};
+use crate::budget::{Budget, Reserved};
 use crate::config::PublisherConfig;
 use crate::courier::{Caller, Carry, Courier};
 use crate::error::Methods;

@@ -35,7 +35,7 @@ pub mod stream;
 pub mod turn;
 pub mod wording;
 
-pub use campanile_messages::{AllowHosts, AllowOrigins};
+pub use campanile_edge::{AllowHosts, AllowOrigins};
 pub use config::{InvalidConfig, PublisherConfig};
 pub use error::ApiError;
 pub use server::serve;

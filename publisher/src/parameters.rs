@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytestring::ByteString;
+use campanile_edge::query::{self, InvalidEncoding};
 use campanile_messages::name::InvalidName;
-use campanile_messages::query::{self, InvalidEncoding};
 use campanile_messages::{ConnectionId, GroupName, IdempotencyKey, WorkerId};
 
 use crate::ApiError;

@@ -183,8 +183,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use campanile_edge::Peer;
+
     use super::*;
-    use crate::budget::{Budget, Peer, Shares};
+    use crate::budget::{Budget, Shares};
     use crate::orders::{Wakes, in_every_order};
     use crate::receipt::Receipt;
 

@@ -23,10 +23,10 @@ use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws::{
     CloseCode, CloseReason, Message, ProtocolError, WebsocketContext, handshake,
 };
+use campanile_edge::Peer;
 use futures_util::stream;
 
 use crate::ApiError;
-use crate::budget::Peer;
 use crate::courier::{CarryAll, Courier};
 use crate::http::Front;
 use crate::places::Places;

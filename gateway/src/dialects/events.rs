@@ -10,12 +10,12 @@ use std::ops::RangeInclusive;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use campanile_edge::pages::Reader;
 use campanile_messages::link::Gap;
 use campanile_messages::{Audience, Content, Position};
 
 use super::said::{SaidGap, SaidGreeting};
 use super::{Greeting, Rules};
-use crate::origin::Reader;
 use crate::websocket::CloseCode;
 
 /// Says nothing; shows that the stream is alive.
@@ -118,11 +118,11 @@ fn block(name: Option<&str>, id: Option<Position>, data: &str) -> Bytes {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use campanile_messages::{Address, AllowOrigins, ConnectionId, WorkerId};
+    use campanile_edge::{AllowOrigins, Head};
+    use campanile_messages::{Address, ConnectionId, WorkerId};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::head::Head;
     use crate::resume::Lost;
 
     const P: Position = Position { epoch: 0xab, sequence: 7 };

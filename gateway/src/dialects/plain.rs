@@ -1,11 +1,11 @@
 //! The plain dialect: a greeting in the words of the first clients, then contents and nothing else.
 
 use bytes::Bytes;
+use campanile_edge::websocket::{Opcode, frame};
 use campanile_messages::{Address, Audience, Content, Position};
 
 use super::{Greeting, Rules};
 use crate::websocket::CloseCode;
-use crate::websocket::encode::{self, Opcode};
 
 /// See the module.
 pub struct Plain;
@@ -18,7 +18,7 @@ impl Rules for Plain {
     fn greeting(&self, greeting: &Greeting) -> Bytes {
         let Address { worker, connection } = greeting.address;
         let text = format!("workerID:{worker} connectionID:{connection} connected\n");
-        encode::frame(Opcode::Text, text.as_bytes())
+        frame(Opcode::Text, text.as_bytes())
     }
 
     fn event(&self, _: Option<(Position, &Audience)>, content: &Content) -> Bytes {
@@ -26,10 +26,10 @@ impl Rules for Plain {
             Content::Text(_) => Opcode::Text,
             Content::Binary(_) => Opcode::Binary,
         };
-        encode::frame(opcode, content.as_bytes())
+        frame(opcode, content.as_bytes())
     }
 
     fn close(&self, code: CloseCode) -> Bytes {
-        encode::close(code)
+        code.frame()
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use campanile_edge::websocket::{Message, Opcode, frame};
 use campanile_messages::link::Gap;
 use campanile_messages::{Audience, Content, GroupName, Position};
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,7 @@ use super::request::{Request, RequestError};
 use super::said::{SaidGap, SaidGreeting, SaidResumed};
 use super::{Greeting, Rules};
 use crate::resume::{Resumed, Since};
-use crate::websocket::encode::{self, Opcode, frame};
-use crate::websocket::{CloseCode, Message};
+use crate::websocket::CloseCode;
 
 /// The name of the subprotocol.
 pub const SUBPROTOCOL: &str = "campanile.v1";
@@ -153,7 +153,7 @@ impl Rules for V1 {
     }
 
     fn close(&self, code: CloseCode) -> Bytes {
-        encode::close(code)
+        code.frame()
     }
 
     /// A browser cannot see the status of a handshake, and would try again for ever.

@@ -10,10 +10,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use campanile_edge::websocket::{self, Decoder, Limits, Message, Opcode, Violation};
 use futures_util::Stream;
 
-use super::encode::{self, Opcode};
-use super::{CloseCode, Decoder, Limits, Message, Violation};
+use super::CloseCode;
 use crate::socket::{Ending, Socket, Waiting};
 
 /// How much one read asks for: many small messages, and no more than what a client could make of
@@ -82,12 +82,12 @@ impl Incoming {
     fn next_data(&mut self) -> Option<Message> {
         while let Some(message) = self.messages.pop_front() {
             match message {
-                Message::Ping(payload) => self.answer(encode::frame(Opcode::Pong, &payload)),
+                Message::Ping(payload) => self.answer(websocket::frame(Opcode::Pong, &payload)),
                 Message::Pong => {}
                 Message::Close(code) => {
                     let payload = code.map(u16::to_be_bytes);
                     let payload = payload.as_ref().map_or(&[][..], |code| &code[..]);
-                    self.socket.close(encode::frame(Opcode::Close, payload), Waiting::Flush);
+                    self.socket.close(websocket::frame(Opcode::Close, payload), Waiting::Flush);
                 }
                 data => return Some(data),
             }
@@ -99,7 +99,7 @@ impl Incoming {
 
     fn answer(&self, pong: Bytes) {
         if self.socket.send_now(&pong).is_err() {
-            self.socket.close(encode::close(CloseCode::TooSlow), Waiting::Drop);
+            self.socket.close(CloseCode::TooSlow.frame(), Waiting::Drop);
         }
     }
 }
@@ -122,8 +122,8 @@ impl Stream for Incoming {
                 return Poll::Ready(Some(message));
             }
             if let Some(violation) = self.violation.take() {
-                let code = violation.close_code().code();
-                self.socket.close(encode::close_with(code, &violation.to_string()), Waiting::Flush);
+                let last = websocket::close(violation.close_code(), &violation.to_string());
+                self.socket.close(last, Waiting::Flush);
             }
             if !self.socket.is_open() {
                 let ending = Ending::new(self.socket.clone(), self.flush_limit);

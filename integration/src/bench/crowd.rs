@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use campanile_edge::websocket::Opcode;
 use socket2::{Domain, Socket, Type};
 
 use super::poll::Poll;
@@ -379,14 +380,15 @@ impl Client {
             }
             Heard::Ping(payload) => {
                 tally.pings += 1;
-                wire::client_frame(&mut answers, 0xa, payload);
+                wire::client_frame(&mut answers, Opcode::Pong, payload);
             }
             Heard::Close(code) => {
                 tally.reason = Some(code);
                 *reason = Some(code);
-                wire::client_frame(&mut answers, 0x8, &code.to_be_bytes());
+                wire::client_frame(&mut answers, Opcode::Close, &code.to_be_bytes());
             }
         });
+        let taken = taken.map_err(io::Error::other)?;
         match socket.write_all(&answers) {
             // A server that is gone needs no answer; the next read tells that it is.
             Err(error) if matches!(error.kind(), BrokenPipe | ConnectionReset) => Ok(taken),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use bytes::{Buf as _, BytesMut};
+use campanile_edge::websocket::{Header, Opcode, Role, Violation, put_masked};
 
 /// How a client listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,23 +46,9 @@ pub fn request(speech: Speech, host: &str, target: &str) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Appends a frame of a client, RFC 6455 section 5.2. Its mask is zero, which leaves the payload as it
-/// is.
-pub fn client_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
-    out.push(0x80 | opcode);
-    match payload.len() {
-        len @ 0..=125 => out.push(0x80 | len as u8),
-        len @ 126..=0xffff => {
-            out.push(0x80 | 126);
-            out.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        len => {
-            out.push(0x80 | 127);
-            out.extend_from_slice(&(len as u64).to_be_bytes());
-        }
-    }
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(payload);
+/// Appends a frame of a client. Its mask is zero, which leaves the payload as it is.
+pub fn client_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    put_masked(out, opcode, payload, [0; 4]);
 }
 
 /// How far what a server says has been understood.
@@ -71,65 +58,75 @@ pub enum Stage {
     Head,
     /// Frames or blocks are to come.
     Body,
+    /// The text of a refusal is to come, of which nothing is heard.
+    Refused,
 }
 
-/// Takes whole things from the front of `input`, and answers how many bytes they had.
+/// Takes whole things from the front of `input`, and returns how many bytes they had.
+///
+/// # Errors
+/// How the server broke RFC 6455: what follows cannot be understood.
 pub fn hear(
     speech: Speech,
     stage: &mut Stage,
     input: &[u8],
     mut heard: impl FnMut(Heard<'_>),
-) -> usize {
+) -> Result<usize, Violation> {
     let mut taken = 0;
-    while let Some((len, what)) = next(speech, *stage, &input[taken..]) {
+    while let Some((len, what)) = next(speech, *stage, &input[taken..])? {
+        *stage = match (*stage, &what) {
+            (Stage::Head, Some(Heard::Head(101 | 200))) => Stage::Body,
+            (Stage::Head, _) => Stage::Refused,
+            (later, _) => later,
+        };
         if let Some(what) = what {
             heard(what);
         }
-        *stage = Stage::Body;
         taken += len;
     }
-    taken
+    Ok(taken)
 }
 
 type Whole<'a> = (usize, Option<Heard<'a>>);
 
-fn next(speech: Speech, stage: Stage, input: &[u8]) -> Option<Whole<'_>> {
-    match (stage, speech) {
-        (Stage::Head, _) => {
-            let end = find(input, b"\r\n\r\n")? + 4;
-            let status = input.get(9..12).and_then(|digits| str::from_utf8(digits).ok());
-            let status = status.and_then(|digits| digits.parse().ok()).unwrap_or(0);
-            Some((end, Some(Heard::Head(status))))
-        }
-        (Stage::Body, Speech::Events) => {
-            let end = find(input, b"\n\n")? + 2;
-            let block = &input[..end];
-            // A comment and a time to come back in are no events.
-            let is_event = block.starts_with(b"data:") || find(block, b"\ndata:").is_some();
-            Some((end, is_event.then_some(Heard::Message(block))))
-        }
-        (Stage::Body, _) => next_frame(input),
-    }
+fn next(speech: Speech, stage: Stage, input: &[u8]) -> Result<Option<Whole<'_>>, Violation> {
+    Ok(match (stage, speech) {
+        (Stage::Head, _) => next_head(input),
+        (Stage::Refused, _) => (!input.is_empty()).then_some((input.len(), None)),
+        (Stage::Body, Speech::Events) => next_block(input),
+        (Stage::Body, Speech::Plain | Speech::V1) => return next_frame(input),
+    })
 }
 
-fn next_frame(input: &[u8]) -> Option<Whole<'_>> {
-    let (opcode, length) = (input.first()? & 0x0f, *input.get(1)?);
-    let (head, len) = match length {
-        126 => (4, u64::from(u16::from_be_bytes(input.get(2..4)?.try_into().ok()?))),
-        127 => (10, u64::from_be_bytes(input.get(2..10)?.try_into().ok()?)),
-        len => (2, u64::from(len)),
-    };
-    let end = usize::try_from(len).ok()?.checked_add(head)?;
-    let payload = input.get(head..end)?;
-    let what = match opcode {
-        0x0..=0x2 => Some(Heard::Message(payload)),
-        0x8 => {
+fn next_head(input: &[u8]) -> Option<Whole<'_>> {
+    let end = find(input, b"\r\n\r\n")? + 4;
+    let status = input.get(9..12).and_then(|digits| str::from_utf8(digits).ok());
+    let status = status.and_then(|digits| digits.parse().ok()).unwrap_or(0);
+    Some((end, Some(Heard::Head(status))))
+}
+
+fn next_block(input: &[u8]) -> Option<Whole<'_>> {
+    let end = find(input, b"\n\n")? + 2;
+    let block = &input[..end];
+    // A comment and a time to come back in are no events.
+    let is_event = block.starts_with(b"data:") || find(block, b"\ndata:").is_some();
+    Some((end, is_event.then_some(Heard::Message(block))))
+}
+
+/// A frame whose payload stays where it is: the servers send each message in one.
+fn next_frame(input: &[u8]) -> Result<Option<Whole<'_>>, Violation> {
+    let Some((header, payload_at)) = Header::parse(input, Role::Server)? else { return Ok(None) };
+    let end = payload_at.saturating_add(header.len);
+    let Some(payload) = input.get(payload_at..end) else { return Ok(None) };
+    let what = match header.opcode {
+        Opcode::Text | Opcode::Binary | Opcode::Continuation => Some(Heard::Message(payload)),
+        Opcode::Close => {
             Some(Heard::Close(payload.first_chunk().map_or(0, |code| u16::from_be_bytes(*code))))
         }
-        0x9 => Some(Heard::Ping(payload)),
-        _ => None,
+        Opcode::Ping => Some(Heard::Ping(payload)),
+        Opcode::Pong => None,
     };
-    Some((end, what))
+    Ok(Some((end, what)))
 }
 
 /// Where `part` begins.
@@ -207,7 +204,7 @@ mod tests {
                 other => format!("{other:?}"),
             });
         });
-        (heard, taken)
+        (heard, taken.expect("understood"))
     }
 
     #[test]
@@ -217,6 +214,23 @@ mod tests {
         let (heard, taken) = all(Speech::Plain, input);
         assert_eq!(heard, ["Head(101)", "\"hi\"", "\"p\"", "Close(4001)"]);
         assert_eq!(&input[taken..], b"\x81\x05wor");
+    }
+
+    #[test]
+    fn a_server_that_breaks_the_protocol_is_an_error() {
+        let mut stage = Stage::Body;
+        let masked = hear(Speech::Plain, &mut stage, b"\x81\x82\0\0\0\0hi", |_| {});
+        assert_eq!(masked, Err(Violation::Masked));
+        let reserved = hear(Speech::Plain, &mut stage, b"\xc1\x02hi", |_| {});
+        assert_eq!(reserved, Err(Violation::ReservedBit));
+    }
+
+    #[test]
+    fn the_text_of_a_refusal_is_not_taken_for_frames() {
+        let input = b"HTTP/1.1 503 Service Unavailable\r\n\r\nno room";
+        for speech in [Speech::Plain, Speech::V1, Speech::Events] {
+            assert_eq!(all(speech, input), (vec!["Head(503)".to_owned()], input.len()));
+        }
     }
 
     #[test]

@@ -98,15 +98,6 @@ fn more_than_can_be_counted_is_refused() {
     assert_eq!(budget.used_bytes(), 3);
 }
 
-#[test]
-fn a_64_of_ipv6_is_one_peer_and_a_mapped_ipv4_is_itself() {
-    let of = |text: &str| Peer::of(Some(text.parse().expect("an address")));
-    assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
-    assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-    assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-    assert_ne!(of("192.0.2.2"), of("192.0.2.1"));
-}
-
 proptest! {
     /// Against the sums over all that is reserved.
     #[test]

@@ -56,8 +56,10 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
+    use campanile_edge::Peer;
+
     use super::*;
-    use crate::budget::{Budget, Peer, Shares};
+    use crate::budget::{Budget, Shares};
     use crate::stream::Presence;
 
     fn budget(bytes: usize) -> Budget {

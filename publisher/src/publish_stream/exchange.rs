@@ -7,12 +7,13 @@ use std::task::{Context, Poll};
 use actix_web_actors::ws::CloseCode;
 use bytes::Bytes;
 use bytestring::ByteString;
+use campanile_edge::websocket::Violation;
 use futures_util::Stream;
 use tracing::debug;
 
 use super::Format;
 use super::allowance::Allowance;
-use super::intake::{Incoming, Intake, Violation};
+use super::intake::{Incoming, Intake};
 use crate::in_order::InOrder;
 use crate::places::{Place, Places};
 use crate::request::{Push, cost_bytes};
@@ -212,7 +213,7 @@ impl Exchange {
                     // What came before the end is under way, and is answered if the caller is there.
                     Poll::Ready(None | Some(Err(_))) => self.finish(CloseCode::Normal),
                 },
-                Err(violation) => self.violated(&violation),
+                Err(violation) => self.violated(violation),
             }
         }
         if self.places.hold(self.intake.held_bytes()).is_err() {
@@ -256,9 +257,9 @@ impl Exchange {
         }
     }
 
-    fn violated(&mut self, violation: &Violation) {
+    fn violated(&mut self, violation: Violation) {
         debug!(%violation, "a publish stream ends");
-        self.finish(violation.close_code());
+        self.finish(violation.close_code().into());
     }
 }
 

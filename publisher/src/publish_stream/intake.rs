@@ -1,13 +1,14 @@
-//! From the bytes of a websocket to whole messages. Pure; frames are read by `actix-http`'s codec, which
-//! is only shown whole ones: it would judge a size when all of the frame is there.
+//! From the bytes of a websocket to whole messages, one at a time. Pure; a message that comes in one
+//! frame is not copied out of the buffer.
 
-use actix_http::ws::{CloseCode, Codec, Frame, Item, ProtocolError};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use bytestring::ByteString;
-use tokio_util::codec::Decoder as _;
+use campanile_edge::websocket::{
+    Header, Limits, Opcode, Role, Unfinished, Violation, closing_code, mask,
+};
 
 /// How many fragments a message may have.
-const MAX_FRAGMENTS: usize = 1_024;
+const MAX_FRAGMENTS: u32 = 1_024;
 
 /// An empty buffer with more room than this gives it back.
 const KEPT_BYTES: usize = 256 << 10;
@@ -24,59 +25,27 @@ pub(super) enum Incoming {
     Close,
 }
 
-/// Why a stream cannot be read on.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Violation {
-    /// RFC 6455.
-    #[error("{0}")]
-    Protocol(#[from] ProtocolError),
-    /// A text.
-    #[error("a text that is not UTF-8")]
-    NotUtf8,
-    /// A message, over all its fragments.
-    #[error("a message of more than {max_bytes} bytes")]
-    TooBig {
-        /// The limit.
-        max_bytes: usize,
-    },
-    /// A message.
-    #[error("a message of more than {MAX_FRAGMENTS} fragments")]
-    TooManyFragments,
-}
-
-impl Violation {
-    pub(super) fn close_code(&self) -> CloseCode {
-        match self {
-            Self::Protocol(_) => CloseCode::Protocol,
-            Self::NotUtf8 => CloseCode::Invalid,
-            Self::TooBig { .. } | Self::TooManyFragments => CloseCode::Size,
-        }
-    }
-}
-
 /// Reads messages.
 #[derive(Debug)]
 pub(super) struct Intake {
-    codec: Codec,
+    limits: Limits,
     buffer: BytesMut,
     /// The fragments so far of a message that is not complete.
     partial: Option<Partial>,
-    max_message_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Partial {
     is_text: bool,
     payload: Vec<u8>,
-    fragments: usize,
+    fragments: u32,
 }
 
 impl Intake {
     /// At the start of a stream of messages of up to `max_message_bytes`.
     pub(super) fn new(max_message_bytes: usize) -> Self {
-        // A control frame may have 125 bytes, whatever the limit is.
-        let codec = Codec::new().max_size(max_message_bytes.max(125));
-        Self { codec, buffer: BytesMut::new(), partial: None, max_message_bytes }
+        let limits = Limits { max_message_bytes, max_fragments: MAX_FRAGMENTS };
+        Self { limits, buffer: BytesMut::new(), partial: None }
     }
 
     /// The next bytes of the stream. Should be fed when [`next`](Self::next) has nothing more: then it
@@ -95,20 +64,20 @@ impl Intake {
     /// # Errors
     /// A [`Violation`]; nothing more must be asked for.
     pub(super) fn next(&mut self) -> Result<Option<Incoming>, Violation> {
-        while self.has_whole_frame()? {
-            let Some(frame) = self.codec.decode(&mut self.buffer)? else {
+        while let Some((header, payload_at)) = Header::parse(&self.buffer, Role::Client)? {
+            let unfinished = self.partial.as_ref().map(|partial| Unfinished {
+                len_bytes: partial.payload.len(),
+                fragments: partial.fragments,
+            });
+            header.check(unfinished, self.limits)?;
+            if self.buffer.len() - payload_at < header.len {
                 return Ok(None);
-            };
-            let incoming = match frame {
-                Frame::Text(payload) => Some(text(payload)?),
-                Frame::Binary(payload) => Some(Incoming::Binary(payload)),
-                Frame::Continuation(item) => self.continued(item)?,
-                Frame::Ping(payload) => Some(Incoming::Ping(payload)),
-                Frame::Pong(_) => Some(Incoming::Pong),
-                Frame::Close(_) => Some(Incoming::Close),
-            };
-            if incoming.is_some() {
-                return Ok(incoming);
+            }
+            self.buffer.advance(payload_at);
+            let mut payload = self.buffer.split_to(header.len);
+            mask(&mut payload, header.mask, 0);
+            if let Some(incoming) = self.take(&header, payload.freeze())? {
+                return Ok(Some(incoming));
             }
         }
         if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES {
@@ -117,49 +86,22 @@ impl Intake {
         Ok(None)
     }
 
-    /// Judges a frame by its header.
-    fn has_whole_frame(&self) -> Result<bool, Violation> {
-        let Some((head_bytes, payload_bytes)) = announced(&self.buffer) else {
-            return Ok(false);
-        };
-        let partial = self.partial.as_ref().map_or(0, |partial| partial.payload.len());
-        let is_control = self.buffer[0] & 0x08 != 0;
-        let max_bytes = self.max_message_bytes;
-        match usize::try_from(payload_bytes) {
-            // The codec refuses a control frame by its header where it is shown all of it.
-            Ok(bytes) if is_control && bytes <= 125 => Ok(self.buffer.len() >= head_bytes + bytes),
-            _ if is_control => Err(ProtocolError::InvalidLength(126).into()),
-            Ok(bytes) if bytes <= max_bytes.saturating_sub(partial) => {
-                Ok(self.buffer.len() >= head_bytes + bytes)
-            }
-            _ => Err(Violation::TooBig { max_bytes }),
+    /// Takes a whole frame, which has been judged; returns the message that it completes.
+    fn take(&mut self, header: &Header, payload: Bytes) -> Result<Option<Incoming>, Violation> {
+        match header.opcode {
+            Opcode::Ping => return Ok(Some(Incoming::Ping(payload))),
+            Opcode::Pong => return Ok(Some(Incoming::Pong)),
+            Opcode::Close => return closing_code(&payload).map(|_| Some(Incoming::Close)),
+            Opcode::Text if header.fin => return text(payload).map(Some),
+            Opcode::Binary if header.fin => return Ok(Some(Incoming::Binary(payload))),
+            Opcode::Text | Opcode::Binary | Opcode::Continuation => {}
         }
-    }
-
-    fn continued(&mut self, item: Item) -> Result<Option<Incoming>, Violation> {
-        let (payload, is_last) = match item {
-            Item::FirstText(payload) | Item::FirstBinary(payload) if self.partial.is_some() => {
-                drop(payload);
-                return Err(ProtocolError::ContinuationStarted.into());
-            }
-            Item::FirstText(payload) => {
-                self.partial = Some(Partial { is_text: true, payload: vec![], fragments: 0 });
-                (payload, false)
-            }
-            Item::FirstBinary(payload) => {
-                self.partial = Some(Partial { is_text: false, payload: vec![], fragments: 0 });
-                (payload, false)
-            }
-            Item::Continue(payload) => (payload, false),
-            Item::Last(payload) => (payload, true),
-        };
-        let partial = self.partial.as_mut().ok_or(ProtocolError::ContinuationNotStarted)?;
+        let is_text = header.opcode == Opcode::Text;
+        let partial =
+            self.partial.get_or_insert(Partial { is_text, payload: vec![], fragments: 0 });
         partial.payload.extend_from_slice(&payload);
         partial.fragments += 1;
-        if partial.fragments > MAX_FRAGMENTS {
-            return Err(Violation::TooManyFragments);
-        }
-        match self.partial.take_if(|_| is_last) {
+        match self.partial.take_if(|_| header.fin) {
             None => Ok(None),
             Some(Partial { is_text: true, payload, .. }) => text(payload.into()).map(Some),
             Some(Partial { payload, .. }) => Ok(Some(Incoming::Binary(payload.into()))),
@@ -169,18 +111,6 @@ impl Intake {
 
 fn text(payload: Bytes) -> Result<Incoming, Violation> {
     ByteString::try_from(payload).map(Incoming::Text).map_err(|_| Violation::NotUtf8)
-}
-
-/// How long a frame's head and its payload are, if its head is there.
-fn announced(buffer: &[u8]) -> Option<(usize, u64)> {
-    let second = *buffer.get(1)?;
-    let mask_bytes = if second & 0x80 == 0 { 0 } else { 4 };
-    let (head_bytes, payload_bytes) = match second & 0x7f {
-        126 => (4, u16::from_be_bytes(*buffer.get(2..)?.first_chunk()?).into()),
-        127 => (10, u64::from_be_bytes(*buffer.get(2..)?.first_chunk()?)),
-        len => (2, len.into()),
-    };
-    Some((head_bytes + mask_bytes, payload_bytes))
 }
 
 #[cfg(test)]
@@ -223,7 +153,7 @@ mod tests {
     }
 
     fn code(stream: &[u8]) -> u16 {
-        all(stream, stream.len()).expect_err("a violation").close_code().into()
+        all(stream, stream.len()).expect_err("a violation").close_code()
     }
 
     #[test]
@@ -259,23 +189,29 @@ mod tests {
         assert_eq!(code(&frame(0x89, &[0; 126])), 1002, "a long ping");
         assert_eq!(code(&frame(0x09, b"")), 1002, "a fragment of a ping");
         assert_eq!(code(&frame(0x88, &[0])), 1002, "half a close code");
+        assert_eq!(code(&frame(0x88, &1005u16.to_be_bytes())), 1002, "a code that is not sent");
+        assert_eq!(code(&[0x81, 0xfe, 0, 2, 1, 2, 3, 4]), 1002, "a length that is too long");
+        assert_eq!(code(&frame(0x88, b"\x03\xe8\xff")), 1007, "a reason that is not UTF-8");
         assert_eq!(code(&frame(0x81, b"\xff")), 1007, "not UTF-8");
         assert_eq!(code(&[frame(0x01, b"\xff"), frame(0x80, b"")].concat()), 1007, "not UTF-8");
         assert_eq!(code(&frame(0x81, &[b' '; 1_001])), 1009, "too big");
         let pieces = [frame(0x01, &[b' '; 600]), frame(0x80, &[b' '; 401])];
         assert_eq!(code(&pieces.concat()), 1009, "too big together");
-        let pieces = [frame(0x01, b""), frame(0x00, b"").repeat(MAX_FRAGMENTS)];
+        let pieces = [frame(0x01, b""), frame(0x00, b"").repeat(MAX_FRAGMENTS as usize)];
         assert_eq!(code(&pieces.concat()), 1009, "too many fragments");
     }
 
     #[test]
     fn a_frame_is_judged_by_its_header() {
-        let huge = [&[0x81, 0xff][..], &u64::MAX.to_be_bytes()].concat();
-        assert_eq!(code(&huge), 1009);
+        let announcing = |len: &[u8]| [len, &MASK].concat();
+        let huge = [&[0x81, 0xff][..], &i64::MAX.to_be_bytes()].concat();
+        assert_eq!(code(&announcing(&huge)), 1009);
+        let impossible = [&[0x81, 0xff][..], &u64::MAX.to_be_bytes()].concat();
+        assert_eq!(code(&impossible), 1002);
         let over = [&[0x81, 0xfe][..], &1_001u16.to_be_bytes()].concat();
-        assert_eq!(code(&over), 1009);
+        assert_eq!(code(&announcing(&over)), 1009);
         let fits = [&[0x81, 0xfe][..], &1_000u16.to_be_bytes()].concat();
-        assert_eq!(all(&fits, 1).expect("not all there").len(), 0);
+        assert_eq!(all(&announcing(&fits), 1).expect("not all there").len(), 0);
     }
 
     proptest! {

@@ -5,8 +5,7 @@
 use std::io::{self, Read as _};
 use std::net::{TcpListener, TcpStream};
 
-use campanile_gateway::websocket::encode::{Opcode, frame};
-use campanile_gateway::websocket::handshake::accept;
+use campanile_edge::websocket::{Opcode, accept_key, frame};
 use rustix::net::SendFlags;
 use slab::Slab;
 
@@ -101,7 +100,7 @@ fn welcome(key: &str) -> Vec<u8> {
     let mut bytes = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {}\r\n\r\n",
-        accept(key)
+        accept_key(key)
     )
     .into_bytes();
     bytes.extend_from_slice(&frame(Opcode::Text, GREETING));

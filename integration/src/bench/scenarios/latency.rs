@@ -123,7 +123,7 @@ impl Listener {
                 if let Heard::Message(bytes) = heard {
                     message = Some(String::from_utf8_lossy(bytes).into_owned());
                 }
-            });
+            })?;
             self.input.drain(..taken);
             if let Some(message) = message {
                 return Ok(message);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::{Buf as _, BytesMut};
+use campanile_edge::websocket::Opcode;
 
 use crate::bench::bare::ECHO_LENGTH_BYTES;
 use crate::bench::crowd::Crowd;
@@ -155,13 +156,16 @@ fn message(format: Format, number: u64) -> Vec<u8> {
     let content = wire::numbered(number, CONTENT_BYTES);
     let mut frame = Vec::new();
     match format {
-        Format::Json => wire::client_frame(&mut frame, 0x1, push::item(&content, None).as_bytes()),
+        Format::Json => {
+            let item = push::item(&content, None);
+            wire::client_frame(&mut frame, Opcode::Text, item.as_bytes());
+        }
         Format::Msgpack => {
             // {"content": content}
             let mut item = b"\x81\xa7content\xd9".to_vec();
             item.push(content.len() as u8);
             item.extend_from_slice(content.as_bytes());
-            wire::client_frame(&mut frame, 0x2, &item);
+            wire::client_frame(&mut frame, Opcode::Binary, &item);
         }
     }
     frame
@@ -315,7 +319,7 @@ impl Conversation {
                 Heard::Close(code) => bad = Some(format!("close {code}")),
                 _ => {}
             });
-        self.input.advance(taken);
+        self.input.advance(taken?);
         match bad {
             Some(answer) => bail!("a publish was answered {answer}"),
             None => Ok(count),

@@ -3,8 +3,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::Waker;
 
+use campanile_edge::Peer;
+
 use super::*;
-use crate::budget::{Budget, Peer, Shares};
+use crate::budget::{Budget, Shares};
 use crate::orders::{Wakes, in_every_order};
 use crate::places::Round;
 use crate::receipt::Receipt;

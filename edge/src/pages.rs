@@ -1,12 +1,29 @@
-//! Which web pages may do what at a gateway: the headers `Host` and `Origin`. Pure.
+//! Which web pages may do what at a service: the headers `Host` and `Origin` of its requests. Pure.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use campanile_messages::hosts::Host;
-use campanile_messages::{AllowHosts, AllowOrigins};
+use crate::{AllowHosts, AllowOrigins, Head, Host};
 
-use crate::head::Head;
-use crate::refusal::Refusal;
+/// How much of a host or an origin is shown, in characters.
+const MAX_SHOWN_CHARS: usize = 100;
+
+/// Why a request is not let in. What a client sent is shown escaped, and at most 100 characters of
+/// it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAllowed {
+    /// A name that the service does not go by.
+    #[error("host {} is not allowed", shown(.hosts))]
+    Host {
+        /// The first two hosts that the request names.
+        hosts: Vec<String>,
+    },
+    /// A page of an origin that is not in the list.
+    #[error("origin {origin:?} is not allowed")]
+    Origin {
+        /// The first origin of the request that is not allowed.
+        origin: String,
+    },
+}
 
 /// The page that may read an answer, as CORS says it (<https://fetch.spec.whatwg.org/>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,54 +51,44 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Refuses a request under a name that the gateway does not go by: where it listens on loopback only,
+/// Refuses a request under a name that the service does not go by: where it listens on loopback only,
 /// a page of a stranger could make its own name point there (DNS rebinding).
 ///
 /// # Errors
-/// 403.
-pub fn check_host(head: &Head, allowed: &AllowHosts, listens_on: IpAddr) -> Result<(), Refusal> {
+/// [`NotAllowed::Host`].
+pub fn check_host(head: &Head, allowed: &AllowHosts, listens_on: IpAddr) -> Result<(), NotAllowed> {
     let named = || head.all("host").chain(head.authority.as_deref());
     if allowed.admits(named(), listens_on) {
         return Ok(());
     }
-    let shown: Vec<String> = named().take(2).map(|host| format!("{:?}", shorten(host))).collect();
-    let sentence = format!(
-        "host {} is not allowed: accepted are loopback names such as localhost and 127.0.0.1, and \
-         those of the gateway's --allow-host",
-        shown.join(" and ")
-    );
-    Err(Refusal::forbidden("host_not_allowed", sentence))
+    Err(NotAllowed::Host { hosts: named().take(2).map(shorten).collect() })
 }
 
-/// Refuses a websocket that a page opens whose origin is not in the list of `--allow-origin`. Without
-/// such a list any page may; so may a client without an origin always, and the gateway's own page
-/// under an address, a loopback name or one of `--allow-host`: any other name could be a stranger's
-/// that was made to point here.
+/// Refuses a websocket that is opened by a page whose origin is not in the list of allowed ones.
+/// Without such a list ([`AllowOrigins::Local`]) any page may open one. A client without an origin
+/// always may, and so may the service's own page under an address, a loopback name or an allowed
+/// host: any other name could be a stranger's that was made to point here.
 ///
 /// # Errors
-/// 403.
+/// [`NotAllowed::Origin`].
 pub fn check_websocket(
     head: &Head,
     allowed: &AllowOrigins,
     allowed_hosts: &AllowHosts,
     listens_on: IpAddr,
-) -> Result<(), Refusal> {
+) -> Result<(), NotAllowed> {
     let may = |origin: &&str| {
         allowed.allowed(origin, listens_on).is_some() || is_own(origin, head, allowed_hosts)
     };
     match head.all("origin").find(|origin| !may(origin)) {
-        Some(origin) if *allowed != AllowOrigins::Local => Err(Refusal::forbidden(
-            "origin_not_allowed",
-            format!(
-                "origin {:?} is not allowed: accepted are those of the gateway's --allow-origin",
-                shorten(origin)
-            ),
-        )),
+        Some(origin) if *allowed != AllowOrigins::Local => {
+            Err(NotAllowed::Origin { origin: shorten(origin) })
+        }
         _ => Ok(()),
     }
 }
 
-/// Whether a page comes from where the request goes, under a name that only this gateway can have.
+/// Whether a page comes from where the request goes, under a name that only this service can have.
 fn is_own(origin: &str, head: &Head, allowed_hosts: &AllowHosts) -> bool {
     let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
     let (Some(page), Some(host)) = (authority, head.one("host")) else { return false };
@@ -91,7 +98,12 @@ fn is_own(origin: &str, head: &Head, allowed_hosts: &AllowHosts) -> bool {
 }
 
 fn shorten(text: &str) -> String {
-    text.chars().take(100).collect()
+    text.chars().take(MAX_SHOWN_CHARS).collect()
+}
+
+fn shown(hosts: &[String]) -> String {
+    let hosts: Vec<String> = hosts.iter().map(|host| format!("{host:?}")).collect();
+    hosts.join(" and ")
 }
 
 #[cfg(test)]
@@ -137,20 +149,25 @@ mod tests {
     fn a_foreign_host_is_refused_on_loopback_and_shown_escaped() {
         let none = AllowHosts::default();
         let check = |target: &str, lines: &str, on| {
-            check_host(&head(target, lines), &none, on).map_err(|refusal| refusal.status)
+            check_host(&head(target, lines), &none, on).map_err(|error| error.to_string())
         };
+        let refused = |hosts: &str| Err(format!("host {hosts} is not allowed"));
         assert_eq!(check("/", "Host: localhost:1\r\n", LOOPBACK), Ok(()));
         assert_eq!(check("/", "", LOOPBACK), Ok(()));
         assert_eq!(check("/", "Host: evil.example\r\n", EVERYWHERE), Ok(()));
-        assert_eq!(check("/", "Host: evil.example\r\n", LOOPBACK), Err(403));
-        assert_eq!(check("/", "Host: localhost\r\nHost: evil.example\r\n", LOOPBACK), Err(403));
-        assert_eq!(check("http://evil.example/", "Host: localhost\r\n", LOOPBACK), Err(403));
+        assert_eq!(check("/", "Host: evil.example\r\n", LOOPBACK), refused("\"evil.example\""));
+        let both = "Host: localhost\r\nHost: evil.example\r\n";
+        assert_eq!(check("/", both, LOOPBACK), refused("\"localhost\" and \"evil.example\""));
+        assert_eq!(
+            check("http://evil.example/", "Host: localhost\r\n", LOOPBACK),
+            refused("\"localhost\" and \"evil.example\"")
+        );
         assert_eq!(check("http://localhost/", "Host: localhost\r\n", LOOPBACK), Ok(()));
         let long = format!("Host: \t\u{1b}[2J\"{}\r\n", "x".repeat(5_000));
         if let Ok(Some((head, _))) = Head::parse(format!("GET / HTTP/1.1\r\n{long}\r\n").as_bytes())
         {
-            let refusal = check_host(&head, &none, LOOPBACK).expect_err("no host");
-            let sentence = refusal.sentence();
+            let refused = check_host(&head, &none, LOOPBACK).expect_err("not a host");
+            let sentence = refused.to_string();
             assert!(!sentence.contains('\u{1b}') && sentence.len() < 400, "{sentence}");
         }
     }

@@ -1,8 +1,8 @@
-//! How a client can break RFC 6455 or a limit, and the close code that each gets.
+//! How a peer can break RFC 6455 or a limit, and the close code for each. Pure.
 
-use super::CloseCode;
+use super::close_code;
 
-/// How a client broke the protocol or a limit. Nothing more is read from it.
+/// How a peer broke the protocol or a limit. Nothing more is read from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// One of the reserved bits is set, and no extension was agreed on.
@@ -11,9 +11,12 @@ pub enum Violation {
     /// An opcode without a meaning.
     #[error("opcode {0:#x} is reserved")]
     ReservedOpcode(u8),
-    /// A frame that is not masked.
+    /// A client's frame that is not masked.
     #[error("a frame from a client must be masked")]
     Unmasked,
+    /// A server's frame that is masked.
+    #[error("a frame from a server must not be masked")]
+    Masked,
     /// A length in more bytes than it needs, or over 2^63.
     #[error("the length is not in its shortest form")]
     LongLength,
@@ -44,12 +47,12 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// What the client is told.
-    pub fn close_code(self) -> CloseCode {
+    /// The code of the Close frame that answers it.
+    pub fn close_code(self) -> u16 {
         match self {
-            Self::NotUtf8 => CloseCode::InvalidPayload,
-            Self::TooBig | Self::TooManyFragments => CloseCode::MessageTooBig,
-            _ => CloseCode::ProtocolError,
+            Self::NotUtf8 => close_code::INVALID_PAYLOAD,
+            Self::TooBig | Self::TooManyFragments => close_code::MESSAGE_TOO_BIG,
+            _ => close_code::PROTOCOL_ERROR,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a client sends, fed in whatever pieces the network delivers.
+//! What a client sends, fed in whatever pieces the network delivers. Pure.
 //!
 //! A frame is judged by its header, before its payload is there: an oversized one costs nothing.
 //! Memory is taken as payload arrives, never for what a header merely announces.
@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::Violation;
-use super::close::may_be_received;
-use super::encode::{MAX_CONTROL_BYTES, Opcode};
-use super::header::{Header, PartialHeader};
+use super::close_code::may_be_received;
+use super::header::{Header, PartialHeader, Unfinished};
+use super::mask::mask;
+use super::{Opcode, Violation};
 
 /// How much a client may send in one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ enum State {
     Header(PartialHeader),
     /// In the payload of a frame.
     Payload { frame: Header, left: usize },
-    /// After the client's close frame: whatever follows is none of our business.
+    /// After the client's close frame: whatever follows is not read.
     Closed,
 }
 
@@ -127,7 +127,7 @@ impl Decoder {
                     let done = frame.len - *left;
                     *left -= part.len();
                     let complete = *left == 0;
-                    unmask(part, frame.mask, done);
+                    mask(part, frame.mask, done);
                     self.continue_payload(frame.opcode, part)?;
                     if !complete {
                         return Ok(());
@@ -146,30 +146,18 @@ impl Decoder {
 
     /// Judges a frame by its header.
     fn begin(&mut self, frame: &Header) -> Result<(), Violation> {
+        let unfinished = self.message.as_ref().map(|message| Unfinished {
+            len_bytes: message.payload.len(),
+            fragments: message.fragments,
+        });
+        frame.check(unfinished, self.limits)?;
         if frame.opcode.is_control() {
-            if !frame.fin {
-                return Err(Violation::FragmentedControl);
-            }
-            if frame.len > MAX_CONTROL_BYTES {
-                return Err(Violation::LongControl);
-            }
             self.control = Some(Partial::new(false));
             return Ok(());
         }
-        match (frame.opcode, &self.message) {
-            (Opcode::Continuation, None) => return Err(Violation::LoneContinuation),
-            (Opcode::Continuation, Some(_)) => {}
-            (_, Some(_)) => return Err(Violation::Interleaved),
-            (opcode, None) => self.message = Some(Partial::new(opcode == Opcode::Text)),
-        }
-        let message = self.message.as_mut().expect("set above");
-        if frame.len > self.limits.max_message_bytes - message.payload.len() {
-            return Err(Violation::TooBig);
-        }
+        let message =
+            self.message.get_or_insert_with(|| Partial::new(frame.opcode == Opcode::Text));
         message.fragments += 1;
-        if message.fragments > self.limits.max_fragments {
-            return Err(Violation::TooManyFragments);
-        }
         Ok(())
     }
 
@@ -185,7 +173,7 @@ impl Decoder {
             let payload = self.control.take().map(|control| control.payload).unwrap_or_default();
             return Ok(Some(match frame.opcode {
                 Opcode::Ping => Message::Ping(payload.into()),
-                Opcode::Close => Message::Close(close_code(&payload)?),
+                Opcode::Close => Message::Close(closing_code(&payload)?),
                 _ => Message::Pong,
             }));
         }
@@ -203,22 +191,12 @@ impl Decoder {
     }
 }
 
-/// Unmasks a part of a payload that begins `offset` bytes after the payload's start.
-fn unmask(part: &mut [u8], mut mask: [u8; 4], offset: usize) {
-    mask.rotate_left(offset % 4);
-    let word = u32::from_ne_bytes(mask);
-    let mut words = part.chunks_exact_mut(4);
-    for chunk in &mut words {
-        let value = u32::from_ne_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]) ^ word;
-        chunk.copy_from_slice(&value.to_ne_bytes());
-    }
-    for (byte, mask) in words.into_remainder().iter_mut().zip(mask) {
-        *byte ^= mask;
-    }
-}
-
-/// RFC 6455 section 7.4: no payload, or a code and a reason.
-fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
+/// The code in the payload of a client's Close frame, RFC 6455 section 7.4: there is no payload, or a
+/// code and a reason.
+///
+/// # Errors
+/// A [`Violation`], where it is anything else, or the code must not be sent.
+pub fn closing_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     if payload.is_empty() {
         return Ok(None);
     }

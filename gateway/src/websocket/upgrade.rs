@@ -1,12 +1,10 @@
-//! The opening handshake, RFC 6455 section 4.2: is this request a websocket's, and may it be one?
+//! Which dialect a websocket's handshake asks for. Pure.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use sha1::{Digest, Sha1};
+use campanile_edge::Head;
+use campanile_edge::websocket::{self, offered};
 
 use crate::dialects::Dialect;
-use crate::head::Head;
 use crate::refusal::Refusal;
 
 /// A token is offered as a subprotocol that begins with this, and must not be logged.
@@ -14,9 +12,6 @@ const BEARER: &str = "base64url.bearer.";
 
 /// How much of an unknown subprotocol is logged.
 const MAX_LOGGED_CHARS: usize = 32;
-
-/// RFC 6455 section 1.3.
-const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// An acceptable handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,12 +21,7 @@ pub struct Upgrade {
     /// The start of a subprotocol that the client offered and that is not known; it gets the plain
     /// dialect, which a browser does not accept. Safe to log once it is escaped.
     pub unknown_subprotocol: Option<String>,
-    accept: String,
-}
-
-/// Whether the client means to open a websocket, rightly or wrongly.
-pub fn is_meant(head: &Head) -> bool {
-    head.lists("upgrade", "websocket") || head.all("sec-websocket-key").next().is_some()
+    handshake: websocket::Upgrade,
 }
 
 impl Upgrade {
@@ -40,73 +30,29 @@ impl Upgrade {
     /// # Errors
     /// The refusal to answer with: 400, 405 or 426.
     pub fn check(head: &Head) -> Result<Self, Refusal> {
-        if head.method != "GET" {
-            return Err(Refusal::method(&head.method, "a websocket opens with GET"));
-        }
-        if head.minor_version == 0 {
-            return Err(Refusal::bad("a websocket opens with HTTP/1.1, the request is HTTP/1.0"));
-        }
-        if head.all("host").count() != 1 {
-            return Err(Refusal::bad("the request needs one Host header"));
-        }
-        if !head.lists("upgrade", "websocket") {
-            return Err(Refusal::bad("a websocket needs the header Upgrade: websocket"));
-        }
-        if !head.lists("connection", "upgrade") {
-            return Err(Refusal::bad("a websocket needs the header Connection: Upgrade"));
-        }
-        if head.one("sec-websocket-version") != Some("13") {
-            return Err(Refusal::websocket_version());
-        }
-        // What follows the head is frames: a body would be read as such.
-        if head.all("transfer-encoding").next().is_some() {
-            return Err(Refusal::bad(
-                "a websocket opens with a request without a body: Transfer-Encoding is not accepted",
-            ));
-        }
-        if head.all("content-length").any(|length| length != "0") {
-            return Err(Refusal::bad(
-                "a websocket opens with a request without a body: Content-Length must be 0, or not \
-                 be there",
-            ));
-        }
-        let key = head.one("sec-websocket-key").unwrap_or_default();
-        if STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
-            let (dialect, unknown_subprotocol) = dialect(head)?;
-            Ok(Self { dialect, unknown_subprotocol, accept: accept(key) })
-        } else {
-            Err(Refusal::bad("Sec-WebSocket-Key must be 16 bytes in base64, once"))
-        }
+        let handshake = websocket::Upgrade::check(head, &Dialect::subprotocols())?;
+        let (dialect, unknown_subprotocol) =
+            match handshake.subprotocol.and_then(Dialect::of_subprotocol) {
+                Some(dialect) => (dialect, None),
+                None => (Dialect::Plain, unknown_subprotocol(head)?),
+            };
+        Ok(Self { dialect, unknown_subprotocol, handshake })
     }
 
     /// The response that opens the websocket.
     pub fn response(&self) -> Bytes {
-        let protocol = match self.dialect.rules().subprotocol() {
-            Some(name) => format!("Sec-WebSocket-Protocol: {name}\r\n"),
-            None => String::new(),
-        };
-        format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {}\r\n{protocol}\r\n",
-            self.accept
-        )
-        .into()
+        self.handshake.response()
     }
 }
 
-/// The dialect of a client, and what it offered instead of a known one.
-fn dialect(head: &Head) -> Result<(Dialect, Option<String>), Refusal> {
-    let mut offered = head.listed("sec-websocket-protocol").filter(|name| !name.is_empty());
-    if let Some(dialect) = offered.clone().find_map(Dialect::of_subprotocol) {
-        return Ok((dialect, None));
-    }
+/// What a client offers that gets the plain dialect because nothing else is known of it.
+fn unknown_subprotocol(head: &Head) -> Result<Option<String>, Refusal> {
+    let mut offered = offered(head);
     match (offered.next(), offered.next()) {
-        (None, _) => Ok((Dialect::Plain, None)),
+        (None, _) => Ok(None),
         // Libraries for small devices offer a name that nobody asked them for, and do not mind that
         // it is not taken up. A name of ours is a mistake.
-        (Some(name), None) if !begins_with(name, "campanile.") => {
-            Ok((Dialect::Plain, Some(loggable(name))))
-        }
+        (Some(name), None) if !begins_with(name, "campanile.") => Ok(Some(loggable(name))),
         // To go on without one would leave a browser with a connection that it must fail.
         _ => Err(Refusal::coded(
             "unknown_subprotocol",
@@ -127,11 +73,6 @@ fn begins_with(name: &str, prefix: &str) -> bool {
     name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// What the server answers to a client's key, RFC 6455 section 4.2.2.
-pub fn accept(key: &str) -> String {
-    STANDARD.encode(Sha1::new().chain_update(key).chain_update(ACCEPT_GUID).finalize())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,17 +84,6 @@ mod tests {
         assert!(request.contains(replace));
         let request = request.replacen(replace, with, 1);
         Head::parse(request.as_bytes()).expect("well-formed").expect("complete").0
-    }
-
-    #[test]
-    fn the_sample_of_the_rfc_is_answered_with_its_sample() {
-        let upgrade = Upgrade::check(&request("", "")).expect("a handshake");
-        assert_eq!(upgrade.dialect, Dialect::Plain);
-        assert_eq!(
-            &upgrade.response()[..],
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-        );
     }
 
     #[test]
@@ -205,7 +135,6 @@ mod tests {
             ("Host: h\r\n", "Host: h\r\nContent-Length: 0\r\nContent-Length: 5\r\n", 400),
         ] {
             let head = request(replace, with);
-            assert!(is_meant(&head), "{with}");
             let refusal = Upgrade::check(&head).expect_err(with);
             assert_eq!(refusal.status, status, "{with}");
         }

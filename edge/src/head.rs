@@ -1,12 +1,21 @@
-//! The head of an HTTP/1 request, as far as the front door needs it.
+//! The head of an HTTP/1 request, read strictly. Pure.
 
-use crate::refusal::Refusal;
-
-/// The largest head that the front door reads.
+/// The largest head that is read.
 pub const MAX_HEAD_BYTES: usize = 16 << 10;
 
 /// The most headers of a request; browsers send about 20.
 const MAX_HEADERS: usize = 64;
+
+/// Why what a client sent is not the head of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// More than [`MAX_HEAD_BYTES`], or than 64 headers.
+    #[error("the request line and headers take more than 16 KiB or 64 lines")]
+    TooLarge,
+    /// Something else than HTTP/1.
+    #[error("not an HTTP/1 request: {0}")]
+    NotHttp(#[from] httparse::Error),
+}
 
 /// Method, target and headers of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,19 +35,19 @@ pub struct Head {
 }
 
 impl Head {
-    /// Reads a head from the start of what a client sent; answers it and its length, or `None` if
+    /// Reads a head from the start of what a client sent; returns it and its length, or `None` if
     /// it is not complete.
     ///
     /// # Errors
-    /// 400 for what is not HTTP/1, 431 for more than 64 headers or 16 KiB.
-    pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Refusal> {
+    /// [`HeadError`], for what is not HTTP/1 or has more than 64 headers or 16 KiB.
+    pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, HeadError> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
         let len = match request.parse(bytes) {
             Ok(httparse::Status::Complete(len)) if len <= MAX_HEAD_BYTES => len,
             Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD_BYTES => return Ok(None),
-            Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Refusal::large_head()),
-            Err(error) => return Err(Refusal::bad(&format!("not an HTTP/1 request: {error}"))),
+            Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
+            Err(error) => return Err(error.into()),
         };
         let target = request.path.expect("set by a complete parse");
         let (authority, target) = split_authority(target);
@@ -144,17 +153,18 @@ mod tests {
         let mut bytes = b"GET / HTTP/1.1\r\nX: ".to_vec();
         assert_eq!(Head::parse(&bytes), Ok(None));
         bytes.resize(MAX_HEAD_BYTES, b'x');
-        assert_eq!(Head::parse(&bytes).map_err(|refusal| refusal.status), Err(431));
+        assert_eq!(Head::parse(&bytes), Err(HeadError::TooLarge));
     }
 
     #[test]
     fn too_many_headers_and_other_protocols_are_refused() {
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65));
-        assert_eq!(Head::parse(many.as_bytes()).map_err(|refusal| refusal.status), Err(431));
+        assert_eq!(Head::parse(many.as_bytes()), Err(HeadError::TooLarge));
         for bytes in
             [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"PRI * HTTP/2.0\r\n\r\n", b"\0\0\0\x01\x80"]
         {
-            assert_eq!(Head::parse(bytes).map_err(|refusal| refusal.status), Err(400), "{bytes:?}");
+            let read = Head::parse(bytes);
+            assert!(matches!(read, Err(HeadError::NotHttp(_))), "{bytes:?}: {read:?}");
         }
     }
 

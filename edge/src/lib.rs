@@ -1,0 +1,20 @@
+//! What every door of Campanile to the outside shares. Bytes go in, decisions and bytes come out: no
+//! IO, no async, no clock.
+//!
+//! [`Head`] is the head of an HTTP/1 request and [`query`] decodes what follows its `?`.
+//! [`AllowHosts`], [`AllowOrigins`] and [`pages`] decide which web pages may do what. [`websocket`] is
+//! RFC 6455. [`Peer`] is whom an address stands for where something is shared out between addresses.
+
+mod head;
+mod hosts;
+mod origins;
+pub mod pages;
+mod peer;
+pub mod query;
+mod strangers;
+pub mod websocket;
+
+pub use head::{Head, HeadError, MAX_HEAD_BYTES};
+pub use hosts::{AllowHosts, Host, InvalidHosts};
+pub use origins::{AllowOrigins, InvalidOrigins, most_exposed};
+pub use peer::Peer;

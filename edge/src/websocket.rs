@@ -1,0 +1,21 @@
+//! RFC 6455 without IO. [`Upgrade`] checks the opening handshake, [`Decoder`] reads what a client
+//! sends, [`frame()`] makes a frame that any number of connections share, and [`close_code`] has the
+//! numbers of a close. What keeps its own buffer, or reads a server's frames, needs no more than a
+//! [`Header`].
+
+pub mod close_code;
+mod decode;
+mod encode;
+mod handshake;
+mod header;
+mod mask;
+mod opcode;
+mod violation;
+
+pub use decode::{Decoder, Limits, Message, closing_code};
+pub use encode::{MAX_CONTROL_BYTES, close, frame, put_masked};
+pub use handshake::{HandshakeError, Upgrade, accept_key, is_meant, offered};
+pub use header::{Header, Role, Unfinished};
+pub use mask::mask;
+pub use opcode::Opcode;
+pub use violation::Violation;

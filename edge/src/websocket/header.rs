@@ -1,0 +1,204 @@
+//! The header of a frame, RFC 6455 section 5.2. Pure.
+//!
+//! ```text
+//! fin, 3 reserved bits, opcode | masked, length: 7 bits, or 126 and 16 bits, or 127 and 64 bits | mask
+//! ```
+
+use super::encode::MAX_CONTROL_BYTES;
+use super::{Limits, Opcode, Violation};
+
+/// The longest header: two bytes, a 64-bit length, a mask.
+const MAX_HEADER_BYTES: usize = 14;
+
+/// The end of a connection that sends a frame. A client masks all its frames, a server none (RFC 6455
+/// section 5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It opened the connection.
+    Client,
+    /// It accepted the connection.
+    Server,
+}
+
+/// What a frame says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// The frame is the last of its message.
+    pub fin: bool,
+    /// What it is.
+    pub opcode: Opcode,
+    /// What its payload is masked with. Zeros in a server's frame, which leave the payload as it is.
+    pub mask: [u8; 4],
+    /// How long its payload is, in bytes.
+    pub len: usize,
+}
+
+/// What there is of a message whose last frame has not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Its payload so far.
+    pub len_bytes: usize,
+    /// Its frames so far.
+    pub fragments: u32,
+}
+
+/// A client's header that may come in pieces.
+#[derive(Debug, Default)]
+pub(super) struct PartialHeader {
+    bytes: [u8; MAX_HEADER_BYTES],
+    len: u8,
+}
+
+impl PartialHeader {
+    /// Takes bytes from the front of the input until the header is complete; returns it and the
+    /// rest, or `None` if it is not complete.
+    ///
+    /// # Errors
+    /// A [`Violation`], as early as the bytes allow.
+    pub(super) fn collect<'a>(
+        &mut self,
+        input: &'a mut [u8],
+    ) -> Result<Option<(Header, &'a mut [u8])>, Violation> {
+        let before = usize::from(self.len);
+        let taken = input.len().min(MAX_HEADER_BYTES - before);
+        self.bytes[before..before + taken].copy_from_slice(&input[..taken]);
+        match Header::parse(&self.bytes[..before + taken], Role::Client)? {
+            Some((header, header_len)) => Ok(Some((header, &mut input[header_len - before..]))),
+            None => {
+                self.len = u8::try_from(before + taken).expect("at most 14");
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Header {
+    /// Reads the header at the start of `bytes`, sent by `from`; returns it and its own length in
+    /// bytes, or `None` if it is not complete.
+    ///
+    /// # Errors
+    /// A [`Violation`], as early as the bytes allow. [`check`](Self::check) judges the rest.
+    pub fn parse(bytes: &[u8], from: Role) -> Result<Option<(Self, usize)>, Violation> {
+        let Some(&first) = bytes.first() else { return Ok(None) };
+        if first & 0x70 != 0 {
+            return Err(Violation::ReservedBit);
+        }
+        let opcode = Opcode::from_bits(first & 0x0f)?;
+        let Some(&second) = bytes.get(1) else { return Ok(None) };
+        match (from, second & 0x80 != 0) {
+            (Role::Client, false) => return Err(Violation::Unmasked),
+            (Role::Server, true) => return Err(Violation::Masked),
+            (Role::Client, true) | (Role::Server, false) => {}
+        }
+        let (len, at) = match second & 0x7f {
+            126 => match bytes[2..].first_chunk::<2>() {
+                None => return Ok(None),
+                Some(len) => (u64::from(u16::from_be_bytes(*len)), 4),
+            },
+            127 => match bytes[2..].first_chunk::<8>() {
+                None => return Ok(None),
+                Some(len) => (u64::from_be_bytes(*len), 10),
+            },
+            len => (u64::from(len), 2),
+        };
+        let shortest = match len {
+            0..=125 => 2,
+            126..=0xffff => 4,
+            _ => 10,
+        };
+        if at != shortest || len > i64::MAX as u64 {
+            return Err(Violation::LongLength);
+        }
+        let (mask, header_len) = match from {
+            Role::Server => ([0; 4], at),
+            Role::Client => match bytes[at..].first_chunk::<4>() {
+                None => return Ok(None),
+                Some(mask) => (*mask, at + 4),
+            },
+        };
+        // A length beyond the address space is beyond every limit too.
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        Ok(Some((Self { fin: first & 0x80 != 0, opcode, mask, len }, header_len)))
+    }
+
+    /// Judges a frame before its payload is there, by the message that it goes on with and by the
+    /// limits.
+    ///
+    /// # Errors
+    /// A [`Violation`].
+    pub fn check(&self, unfinished: Option<Unfinished>, limits: Limits) -> Result<(), Violation> {
+        if self.opcode.is_control() {
+            return match self.fin {
+                false => Err(Violation::FragmentedControl),
+                true if self.len > MAX_CONTROL_BYTES => Err(Violation::LongControl),
+                true => Ok(()),
+            };
+        }
+        match (self.opcode, unfinished) {
+            (Opcode::Continuation, None) => return Err(Violation::LoneContinuation),
+            (Opcode::Continuation, Some(_)) | (_, None) => {}
+            (_, Some(_)) => return Err(Violation::Interleaved),
+        }
+        let Unfinished { len_bytes, fragments } =
+            unfinished.unwrap_or(Unfinished { len_bytes: 0, fragments: 0 });
+        if self.len > limits.max_message_bytes.saturating_sub(len_bytes) {
+            return Err(Violation::TooBig);
+        }
+        if fragments >= limits.max_fragments {
+            return Err(Violation::TooManyFragments);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_server_sends_no_mask_and_a_client_always_one() {
+        let whole = Header { fin: true, opcode: Opcode::Text, mask: [0; 4], len: 2 };
+        assert_eq!(Header::parse(b"\x81\x02hi", Role::Server), Ok(Some((whole, 2))));
+        assert_eq!(Header::parse(b"\x81\x02hi", Role::Client), Err(Violation::Unmasked));
+        let masked = Header { mask: *b"mask", ..whole };
+        assert_eq!(Header::parse(b"\x81\x82mask..", Role::Client), Ok(Some((masked, 6))));
+        assert_eq!(Header::parse(b"\x81\x82mask..", Role::Server), Err(Violation::Masked));
+    }
+
+    #[test]
+    fn a_header_is_complete_with_its_last_byte() {
+        for (from, bytes, len) in [
+            (Role::Server, &b"\x82\x7d"[..], 125),
+            (Role::Server, b"\x02\x7e\x00\x7e", 126),
+            (Role::Server, b"\x82\x7f\0\0\0\0\0\x01\0\0", 65_536),
+            (Role::Client, b"\x82\xfdmask", 125),
+            (Role::Client, b"\x82\xfe\xff\xffmask", 65_535),
+            (Role::Client, b"\x82\xff\0\0\0\0\0\x01\0\0mask", 65_536),
+        ] {
+            for cut in 0..bytes.len() {
+                assert_eq!(Header::parse(&bytes[..cut], from), Ok(None), "{bytes:x?} cut at {cut}");
+            }
+            let (header, header_len) = Header::parse(bytes, from).expect("valid").expect("whole");
+            assert_eq!((header.len, header_len), (len, bytes.len()), "{bytes:x?}");
+            assert_eq!(header.fin, bytes[0] & 0x80 != 0);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_and_no_shorter_start_is_a_header(
+            bytes in prop::collection::vec(any::<u8>(), 0..20),
+            is_client: bool,
+        ) {
+            let from = if is_client { Role::Client } else { Role::Server };
+            if let Ok(Some((_, header_len))) = Header::parse(&bytes, from) {
+                prop_assert!((2..=MAX_HEADER_BYTES).contains(&header_len));
+                for cut in 0..header_len {
+                    prop_assert_eq!(Header::parse(&bytes[..cut], from), Ok(None));
+                }
+            }
+        }
+    }
+}

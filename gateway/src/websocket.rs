@@ -1,0 +1,11 @@
+//! The gateway's side of a websocket: [`upgrade`] chooses the dialect at the handshake, [`incoming`]
+//! reads from a socket, [`close`] lists why a connection ends. RFC 6455 itself is in
+//! [`campanile_edge::websocket`].
+
+pub mod close;
+pub mod incoming;
+pub mod upgrade;
+
+pub use close::CloseCode;
+pub use incoming::Incoming;
+pub use upgrade::Upgrade;
