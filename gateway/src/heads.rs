@@ -17,7 +17,6 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::bridge::Bridge;
 use crate::config::GatewayConfig;
 
 /// How long a caller waits for the broker's answer at most.
@@ -99,14 +98,14 @@ pub struct AskHead(pub Asker);
 /// What the page's server needs to answer `/position`.
 #[derive(Clone)]
 pub struct PositionSource {
-    bridge: Addr<Bridge>,
+    bridge: Recipient<AskHead>,
     config: Arc<GatewayConfig>,
     listens_on: IpAddr,
 }
 
 impl PositionSource {
-    /// Asks this bridge; pages read the answer as they read event streams.
-    pub fn new(bridge: Addr<Bridge>, config: Arc<GatewayConfig>, listens_on: IpAddr) -> Self {
+    /// Asks the bridge; pages read the answer as they read event streams.
+    pub fn new(bridge: Recipient<AskHead>, config: Arc<GatewayConfig>, listens_on: IpAddr) -> Self {
         Self { bridge, config, listens_on }
     }
 

@@ -67,7 +67,7 @@ pub async fn serve(
         (workers, registries) = handles.map(start).unzip();
         Bridge::new(&config, workers.clone(), audiences.clone(), Box::new(ready), health.clone())
     });
-    let source = PositionSource::new(bridge.clone(), config.clone(), listens_on);
+    let source = PositionSource::new(bridge.clone().recipient(), config.clone(), listens_on);
     let doors = arbiters.iter().zip(workers.iter().zip(registries)).enumerate();
     let doors: Vec<_> = doors
         .map(|(index, (arbiter, (worker, registry)))| {
