@@ -272,6 +272,20 @@ async fn every_publisher_reaches_every_gateway() {
 }
 
 #[tokio::test]
+async fn services_that_are_started_with_the_older_names_deliver() {
+    let broker = Process::start(&["channel", "--listen", "127.0.0.1:0"]);
+    let broker_address = broker.address("the broker listens").await.to_string();
+    let link = ["--listen", "127.0.0.1:0", "--channel", &broker_address];
+    let gateway = Process::start(&[&["gateway"], &link[..]].concat());
+    let publisher = Process::start(&[&["publisher"], &link[..]].concat());
+    gateway.said("the gateway takes connections").await;
+    let mut client = Client::plain(gateway.address("the gateway listens").await, &[]).await;
+    let push = harness::Publisher::new(publisher.address("the publisher listens").await);
+    push.everyone("heard").await;
+    assert_eq!(client.text().await, "heard");
+}
+
+#[tokio::test]
 async fn the_services_find_each_other_in_whatever_order_they_start() {
     // The port of a broker that is not there: given to one, which ends.
     let mut first = Process::start(&["broker", "--listen", "127.0.0.1:0"]);
