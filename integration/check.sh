@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
-# Runs every check of the repository: format, lints, documentation, all tests, a small benchmark of the
-# whole system, every fuzz target for a few seconds. Installs what a Debian machine with Rust lacks for
-# that, and says what and why.
+# Without an argument, runs every check of the repository: format, lints, documentation, all tests, a
+# small benchmark of the whole system, every fuzz target for a few seconds. Installs what a Debian machine
+# with Rust lacks for that, and says what and why.
+#
+# `check.sh quick` is for the daily loop: format, lints, the tests of every crate and the fast ones of
+# whole clusters. It needs no root, no browser and no release build, and installs no package.
 set -euo pipefail
 
 fuzz_seconds=${FUZZ_SECONDS:-5}
+
+# The tests of whole clusters that take a few seconds, and need nothing but the binary.
+quick_tests=(batches command_line delivery except history membership order position repeats resume)
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 step=preparation
@@ -61,12 +67,52 @@ install_packages() {
     "${apt[@]}" install -y -qq --no-install-recommends "${packages[@]}"
 }
 
+quick() {
+    heading 'format'
+    cargo fmt --all --check
+    (cd fuzz && cargo fmt --check)
+
+    heading 'lints'
+    cargo clippy --workspace --all-targets -- -D warnings
+
+    heading 'tests of the client in JavaScript'
+    if has node; then
+        node --test --test-reporter dot gateway/page/*.test.mjs
+    else
+        printf 'left out: there is no node here\n'
+    fi
+
+    heading 'tests of the crates'
+    cargo test --quiet --workspace --exclude campanile
+    cargo test --quiet --package campanile --bin campanile
+
+    heading 'fast tests of whole clusters'
+    # shellcheck disable=SC2046 # one word for each flag and each name
+    cargo test --quiet --package campanile $(printf -- '--test %s ' "${quick_tests[@]}")
+
+    printf '\n=== the quick checks passed, in %s min %s s; integration/check.sh runs all\n' \
+        $((SECONDS / 60)) $((SECONDS % 60))
+}
+
+(($# == 0)) || [[ $# == 1 && $1 == quick ]] ||
+    give_up "unknown arguments: $*; accepted is nothing, for every check, or the word quick"
+
 heading 'what is needed'
 if ! has cargo && [[ -r ~/.cargo/env ]]; then
     # shellcheck disable=SC1090 # where rustup puts it
     . ~/.cargo/env
 fi
 has cargo || give_up 'there is no cargo here; install Rust as https://rustup.rs says'
+if [[ ${1-} == quick ]]; then
+    for command in cc make; do
+        has $command || give_up "there is no $command here; on Debian it is in build-essential"
+    done
+    need_component fmt rustfmt
+    need_component clippy clippy
+    printf 'all there\n'
+    quick
+    exit
+fi
 need_package cc build-essential 'Rust links with it'
 need_package make build-essential 'the allocator is built with it'
 need_package g++ build-essential 'libFuzzer is C++'

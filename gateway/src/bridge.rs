@@ -116,7 +116,7 @@ impl Bridge {
     ) -> Self {
         Self {
             instance: InstanceId(rand::random()),
-            broker: config.channel.clone(),
+            broker: config.broker.clone(),
             interest: Interest::new(workers.len(), config.linger),
             workers,
             audiences,

@@ -10,7 +10,7 @@ use campanile_edge::{AllowHosts, AllowOrigins};
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
     /// Where the broker listens, `HOST:PORT`.
-    pub channel: String,
+    pub broker: String,
     /// How many worker threads hold the connections. At least 1.
     pub workers: usize,
     /// The URL of a publisher for the page, or `:PORT` for one on the page's own host; `None` means
@@ -65,7 +65,7 @@ pub struct GatewayConfig {
 impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
-            channel: "127.0.0.1:2206".to_owned(),
+            broker: "127.0.0.1:2206".to_owned(),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             publisher_url: None,
             max_connections: 100_000,

@@ -15,15 +15,14 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use campanile_channel::Watchdog;
-use clap::FromArgMatches as _;
 use tracing_subscriber::EnvFilter;
 
-use cli::{Cli, Command};
+use cli::Command;
 use logging::Logging;
 use shutdown::Shutdown;
 
 fn main() -> ExitCode {
-    let cli = match cli::command().try_get_matches().and_then(|m| Cli::from_arg_matches(&m)) {
+    let cli = match cli::read() {
         Ok(cli) => cli,
         Err(error) => return cli::explain(&error),
     };
@@ -75,7 +74,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
     };
     match command {
         Command::Up(args) => services::up(args, shutdown, watchdog).await,
-        Command::Channel(args) => services::channel(args, shutdown, watchdog).await,
+        Command::Broker(args) => services::broker(args, shutdown, watchdog).await,
         Command::Gateway(args) => services::gateway(args, shutdown, watchdog).await,
         Command::Publisher(args) => services::publisher(args, shutdown, watchdog).await,
         Command::Bench(args) => measure(*args, shutdown).await,

@@ -12,7 +12,7 @@ use campanile_channel::broker::{BrokerConfig, Storage};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use crate::cli::{ChannelArgs, GatewayCommandArgs, PublisherCommandArgs, UpArgs};
+use crate::cli::{BrokerArgs, GatewayCommandArgs, PublisherCommandArgs, UpArgs};
 use crate::files::{limited, room};
 use crate::shutdown::{Shutdown, Trigger};
 use crate::units::HostPort;
@@ -35,8 +35,8 @@ const GRACE: Duration = Duration::from_millis(1_500);
 const BROKER_GRACE: Duration = Duration::from_secs(3);
 
 /// Runs the broker.
-pub async fn channel(
-    args: ChannelArgs,
+pub async fn broker(
+    args: BrokerArgs,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
@@ -55,7 +55,7 @@ pub async fn gateway(
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let mut config = args.gateway.config(args.channel.to_string(), "")?;
+    let mut config = args.gateway.config(args.broker.to_string(), "")?;
     config.watchdog = watchdog;
     let listeners = listen("--listen", &args.gateway.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
@@ -73,7 +73,7 @@ pub async fn publisher(
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let mut config = args.publisher.config(args.channel.to_string(), "")?;
+    let mut config = args.publisher.config(args.broker.to_string(), "")?;
     config.watchdog = watchdog;
     let listeners = listen("--listen", &args.publisher.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
@@ -87,26 +87,26 @@ pub async fn publisher(
 /// Runs all three over real links, each on a thread of its own; ends them in the order in which
 /// nothing that was accepted is left behind.
 pub async fn up(args: Box<UpArgs>, shutdown: Shutdown, watchdog: Watchdog) -> anyhow::Result<()> {
-    let channel = listen("--channel-listen", &args.channel.listen)?;
+    let broker = listen("--broker-listen", &args.broker.listen)?;
     let gateway = listen("--gateway-listen", &args.gateway.listen)?;
     let publisher = listen("--publisher-listen", &args.publisher.listen)?;
-    let addresses = [addresses(&channel)?, addresses(&gateway)?, addresses(&publisher)?];
-    let [broker, _, push] = addresses.each_ref().map(|addresses| reachable(addresses[0]));
+    let addresses = [addresses(&broker)?, addresses(&gateway)?, addresses(&publisher)?];
+    let [link, _, push] = addresses.each_ref().map(|addresses| reachable(addresses[0]));
 
     let pulse = watchdog.watch("up");
-    let mut channel_config = args.channel.config()?;
-    let storage = channel_config.storage.clone();
-    let mut gateway_config = args.gateway.config(broker.to_string(), "gateway-")?;
+    let mut broker_config = args.broker.config()?;
+    let storage = broker_config.storage.clone();
+    let mut gateway_config = args.gateway.config(link.to_string(), "gateway-")?;
     gateway_config.publisher_url.get_or_insert_with(|| match addresses[2][0].ip() {
         // Whoever opens the page knows this host by a name that is as good for the publisher.
         ip if ip.is_unspecified() => format!(":{}", push.port()),
         _ => format!("http://{push}"),
     });
-    let mut publisher_config = args.publisher.config(broker.to_string(), "publisher-")?;
-    channel_config.shutdown_limit = channel_config.shutdown_limit.min(SHARE);
+    let mut publisher_config = args.publisher.config(link.to_string(), "publisher-")?;
+    broker_config.shutdown_limit = broker_config.shutdown_limit.min(SHARE);
     gateway_config.shutdown_limit = gateway_config.shutdown_limit.min(SHARE);
     publisher_config.shutdown_limit = publisher_config.shutdown_limit.min(SHARE);
-    channel_config.watchdog = watchdog.clone();
+    broker_config.watchdog = watchdog.clone();
     gateway_config.watchdog = watchdog.clone();
     publisher_config.watchdog = watchdog;
     shutdown.ends_within(gateway_config.drain + AFTER_DRAIN);
@@ -118,9 +118,9 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown, watchdog: Watchdog) -> an
     gateway_config.max_connections = limited("--gateway-max-connections", wanted, left);
 
     let (ready, is_ready) = oneshot::channel();
-    let (stop_channel, stopped) = Trigger::new();
-    let mut channel = start("channel", move || {
-        campanile_channel::broker::serve(channel_config, channel, stopped.begun())
+    let (stop_broker, stopped) = Trigger::new();
+    let mut broker = start("broker", move || {
+        campanile_channel::broker::serve(broker_config, broker, stopped.begun())
     });
     let (stop_gateway, stopped) = Trigger::new();
     let mut gateway = start("gateway", move || {
@@ -142,7 +142,7 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown, watchdog: Watchdog) -> an
         };
         tokio::select! {
             () = announced => {}
-            ended = &mut channel => return ended_early(ended),
+            ended = &mut broker => return ended_early(ended),
             ended = &mut gateway => return ended_early(ended),
             ended = &mut publisher => return ended_early(ended),
         }
@@ -150,8 +150,8 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown, watchdog: Watchdog) -> an
         let published = publisher.await;
         stop_gateway.pull();
         let delivered = gateway.await;
-        stop_channel.pull();
-        channel.await.and(delivered).and(published)
+        stop_broker.pull();
+        broker.await.and(delivered).and(published)
     };
     // Each service is watched by itself, and all must end within the limit of the shutdown.
     pulse.during(supervised).await
@@ -208,13 +208,13 @@ fn announce(addresses: [Vec<SocketAddr>; 3], storage: Option<&Storage>) {
         }
     };
     let [_, page, push] = addresses.each_ref().map(|addresses| reachable(addresses[0]));
-    let [channel, gateway, publisher] = addresses.map(|addresses| {
+    let [broker, gateway, publisher] = addresses.map(|addresses| {
         addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
     });
     let text = format!(
         "campanile {} is up; {kept}
 
-  channel    {channel}
+  broker     {broker}
   gateway    {gateway}
   publisher  {publisher}
 

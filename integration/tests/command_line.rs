@@ -24,15 +24,15 @@ fn refused(args: &[&str], variables: &[(&str, &str)]) -> String {
 #[test]
 fn a_wrong_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() {
     for (service, flag, value, accepted) in [
-        ("channel", "--listen", "2206", "HOST:PORT"),
-        ("channel", "--listen", "127.0.0.1:70000", "0 to 65535"),
-        ("channel", "--link-queue", "much", "64KiB"),
-        ("channel", "--log-size", "0", "from 1B"),
-        ("channel", "--log-age", "0s", "from 1ms"),
-        ("channel", "--max-links", "0", "from 1 to"),
-        ("channel", "--shutdown-limit", "5", "500ms"),
+        ("broker", "--listen", "2206", "HOST:PORT"),
+        ("broker", "--listen", "127.0.0.1:70000", "0 to 65535"),
+        ("broker", "--link-queue", "much", "64KiB"),
+        ("broker", "--log-size", "0", "from 1B"),
+        ("broker", "--log-age", "0s", "from 1ms"),
+        ("broker", "--max-links", "0", "from 1 to"),
+        ("broker", "--shutdown-limit", "5", "500ms"),
         ("gateway", "--listen", "localhost", "HOST:PORT"),
-        ("gateway", "--channel", "::1:2206", "HOST:PORT"),
+        ("gateway", "--broker", "::1:2206", "HOST:PORT"),
         ("gateway", "--workers", "0", "from 1 to 1024"),
         ("gateway", "--workers", "two", "from 1 to 1024"),
         ("gateway", "--max-groups", "-1", "from 0 to"),
@@ -43,12 +43,12 @@ fn a_wrong_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted(
         ("gateway", "--publisher-url", "ftp://host", "http://"),
         ("gateway", "--allow-host", "http://a.test", "campanile.test:4237"),
         ("publisher", "--listen", "host:http", "0 to 65535"),
-        ("publisher", "--channel", "broker", "HOST:PORT"),
+        ("publisher", "--broker", "somewhere", "HOST:PORT"),
         ("publisher", "--max-content", "17MiB", "16MiB"),
         ("publisher", "--broker-wait", "-5s", "500ms"),
         ("publisher", "--confirm-limit", "0ms", "from 1ms"),
         ("publisher", "--allow-origin", "example.com", "https://"),
-        ("up", "--channel-listen", "here", "HOST:PORT"),
+        ("up", "--broker-listen", "here", "HOST:PORT"),
         ("up", "--gateway-listen", "127.0.0.1:", "HOST:PORT"),
         ("up", "--publisher-max-content", "99GiB", "16MiB"),
         ("up", "--workers", "4000", "from 1 to 1024"),
@@ -63,8 +63,8 @@ fn a_wrong_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted(
 #[test]
 fn a_wrong_value_in_the_environment_is_said_in_the_same_way() {
     for (service, variable, value, flag, accepted) in [
-        ("channel", "CAMPANILE_CHANNEL_LISTEN", "here", "--listen", "HOST:PORT"),
-        ("channel", "CAMPANILE_CHANNEL_MAX_LINKS", "many", "--max-links", "from 1 to"),
+        ("broker", "CAMPANILE_BROKER_LISTEN", "here", "--listen", "HOST:PORT"),
+        ("broker", "CAMPANILE_BROKER_MAX_LINKS", "many", "--max-links", "from 1 to"),
         ("gateway", "CAMPANILE_GATEWAY_WORKERS", "0", "--workers", "from 1 to"),
         ("gateway", "CAMPANILE_GATEWAY_DRAIN", "2", "--drain", "500ms"),
         ("publisher", "CAMPANILE_PUBLISHER_MAX_CONTENT", "huge", "--max-content", "16MiB"),
@@ -94,7 +94,7 @@ fn settings_that_contradict_each_other_are_said_with_both_flags() {
             ["--gateway-silence-limit", "7s", "--gateway-ping-after", "10s"],
         ),
     ] {
-        let free = ["CHANNEL", "GATEWAY", "PUBLISHER"].map(|s| format!("CAMPANILE_{s}_LISTEN"));
+        let free = ["BROKER", "GATEWAY", "PUBLISHER"].map(|s| format!("CAMPANILE_{s}_LISTEN"));
         let free = free.each_ref().map(|variable| (&**variable, "127.0.0.1:0"));
         let line = refused(args, &free);
         for part in parts {
@@ -108,14 +108,14 @@ fn a_port_in_use_is_said_with_its_flag() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
     for (service, flag, variable) in [
-        ("channel", "--listen", "CAMPANILE_CHANNEL_LISTEN"),
+        ("broker", "--listen", "CAMPANILE_BROKER_LISTEN"),
         ("gateway", "--listen", "CAMPANILE_GATEWAY_LISTEN"),
         ("publisher", "--listen", "CAMPANILE_PUBLISHER_LISTEN"),
-        ("up", "--channel-listen", "CAMPANILE_CHANNEL_LISTEN"),
+        ("up", "--broker-listen", "CAMPANILE_BROKER_LISTEN"),
         ("up", "--gateway-listen", "CAMPANILE_GATEWAY_LISTEN"),
         ("up", "--publisher-listen", "CAMPANILE_PUBLISHER_LISTEN"),
     ] {
-        let others = ["CHANNEL", "GATEWAY", "PUBLISHER"].map(|s| format!("CAMPANILE_{s}_LISTEN"));
+        let others = ["BROKER", "GATEWAY", "PUBLISHER"].map(|s| format!("CAMPANILE_{s}_LISTEN"));
         let others = others.iter().filter(|other| *other != variable);
         let free: Vec<_> = others.map(|other| (&**other, "127.0.0.1:0")).collect();
         let by_flag = refused(&[service, &format!("{flag}={address}")], &free);
@@ -130,7 +130,7 @@ fn a_port_in_use_is_said_with_its_flag() {
 
 #[test]
 fn a_log_filter_that_is_none_is_said() {
-    let line = refused(&["channel"], &[("CAMPANILE_LOG", "!!bad==")]);
+    let line = refused(&["broker"], &[("CAMPANILE_LOG", "!!bad==")]);
     assert!(line.contains("CAMPANILE_LOG=!!bad==") && line.contains("accepted"), "{line}");
 }
 
@@ -148,10 +148,10 @@ fn an_empty_variable_counts_as_unset() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
     for (service, flag) in [
-        ("channel", "--listen"),
+        ("broker", "--listen"),
         ("gateway", "--listen"),
         ("publisher", "--listen"),
-        ("up", "--channel-listen"),
+        ("up", "--broker-listen"),
     ] {
         let mut variables = variables(service);
         variables.push(("CAMPANILE_LOG".to_owned(), ""));
@@ -162,12 +162,98 @@ fn an_empty_variable_counts_as_unset() {
     }
 }
 
+/// The command, its flag and its variable, and the older names of all three.
+const RENAMED: [[&str; 6]; 4] = [
+    [
+        "broker",
+        "--listen",
+        "CAMPANILE_BROKER_LISTEN",
+        "channel",
+        "--listen",
+        "CAMPANILE_CHANNEL_LISTEN",
+    ],
+    [
+        "gateway",
+        "--broker",
+        "CAMPANILE_GATEWAY_BROKER",
+        "gateway",
+        "--channel",
+        "CAMPANILE_GATEWAY_CHANNEL",
+    ],
+    [
+        "publisher",
+        "--broker",
+        "CAMPANILE_PUBLISHER_BROKER",
+        "publisher",
+        "--channel",
+        "CAMPANILE_PUBLISHER_CHANNEL",
+    ],
+    [
+        "up",
+        "--broker-listen",
+        "CAMPANILE_BROKER_LISTEN",
+        "up",
+        "--channel-listen",
+        "CAMPANILE_CHANNEL_LISTEN",
+    ],
+];
+
+#[test]
+fn the_older_names_of_the_brokers_settings_are_read() {
+    for [_, flag, new_variable, service, old_flag, old_variable] in RENAMED {
+        let by_flag = refused(&[service, &format!("{old_flag}=wrong")], &[]);
+        let by_variable = refused(&[service], &[(old_variable, "wrong")]);
+        let beside_an_empty_one =
+            refused(&[service], &[(old_variable, "wrong"), (new_variable, "")]);
+        let empty = refused(&[service], &[(old_variable, ""), (new_variable, "wrong")]);
+        let same = refused(&[service], &[(old_variable, "wrong"), (new_variable, "wrong")]);
+        for line in [by_flag, by_variable, beside_an_empty_one, empty, same] {
+            for part in ["wrong", flag, "HOST:PORT"] {
+                assert!(line.contains(part), "{old_flag}, {old_variable}: no {part:?} in {line}");
+            }
+        }
+    }
+    let line = refused(&["up", "--channel-log-age=soon"], &[]);
+    assert!(line.contains("--broker-log-age") && line.contains("soon"), "{line}");
+}
+
+#[test]
+fn two_names_of_one_setting_that_differ_are_refused() {
+    for [service, new_flag, new_variable, _, old_flag, old_variable] in RENAMED {
+        let variables = [(new_variable, "127.0.0.1:1"), (old_variable, "127.0.0.1:2")];
+        let line = refused(&[service], &variables);
+        let new = format!("{new_variable}=127.0.0.1:1");
+        let old = format!("{old_variable}=127.0.0.1:2");
+        assert!(line.contains(&new) && line.contains(&old), "{line}");
+        if new_flag != old_flag {
+            let flags = [format!("{new_flag}=127.0.0.1:1"), format!("{old_flag}=127.0.0.1:2")];
+            let line = refused(&[service, &flags[0], &flags[1]], &[]);
+            let named = format!("{new_flag} and {old_flag} ");
+            assert!(line.contains(&named), "{line}");
+        }
+    }
+    let durability =
+        [("CAMPANILE_BROKER_DURABILITY", "disk"), ("CAMPANILE_CHANNEL_DURABILITY", "memory")];
+    let line = refused(&["up"], &durability);
+    assert!(durability.iter().all(|(name, _)| line.contains(name)), "{line}");
+}
+
+#[test]
+fn variables_of_another_service_do_not_matter() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listen = format!("--listen={}", taken.local_addr().expect("bound"));
+    let others = [("CAMPANILE_BROKER_LISTEN", "a:1"), ("CAMPANILE_CHANNEL_LISTEN", "b:2")];
+    // It gets as far as to its listener.
+    let line = refused(&["gateway", &listen], &others);
+    assert!(line.contains("in use"), "{line}");
+}
+
 #[test]
 fn an_unknown_flag_or_service_is_one_line_too() {
     assert!(refused(&["gateway", "--lisen=127.0.0.1:0"], &[]).contains("--lisen"));
     assert!(refused(&["gatway"], &[]).contains("gatway"));
     assert!(refused(&["up", "--listen=127.0.0.1:0"], &[]).contains("--listen"));
-    assert!(refused(&["channel", "surplus"], &[]).contains("surplus"));
+    assert!(refused(&["broker", "surplus"], &[]).contains("surplus"));
 }
 
 /// What makes a part of a service hang is for tests alone.

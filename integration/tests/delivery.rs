@@ -17,12 +17,12 @@ async fn crowd(cluster: &Cluster) -> Vec<Client> {
 #[test]
 fn the_ports_are_those_of_the_seed() {
     for (service, flag, address) in [
-        ("channel", "--listen", "127.0.0.1:2206"),
+        ("broker", "--listen", "127.0.0.1:2206"),
         ("gateway", "--listen", "127.0.0.1:4236"),
-        ("gateway", "--channel", "127.0.0.1:2206"),
+        ("gateway", "--broker", "127.0.0.1:2206"),
         ("publisher", "--listen", "127.0.0.1:4237"),
-        ("publisher", "--channel", "127.0.0.1:2206"),
-        ("up", "--channel-listen", "127.0.0.1:2206"),
+        ("publisher", "--broker", "127.0.0.1:2206"),
+        ("up", "--broker-listen", "127.0.0.1:2206"),
         ("up", "--gateway-listen", "127.0.0.1:4236"),
         ("up", "--publisher-listen", "127.0.0.1:4237"),
     ] {
@@ -272,9 +272,23 @@ async fn every_publisher_reaches_every_gateway() {
 }
 
 #[tokio::test]
+async fn services_that_are_started_with_the_older_names_deliver() {
+    let broker = Process::start(&["channel", "--listen", "127.0.0.1:0"]);
+    let broker_address = broker.address("the broker listens").await.to_string();
+    let link = ["--listen", "127.0.0.1:0", "--channel", &broker_address];
+    let gateway = Process::start(&[&["gateway"], &link[..]].concat());
+    let publisher = Process::start(&[&["publisher"], &link[..]].concat());
+    gateway.said("the gateway takes connections").await;
+    let mut client = Client::plain(gateway.address("the gateway listens").await, &[]).await;
+    let push = harness::Publisher::new(publisher.address("the publisher listens").await);
+    push.everyone("heard").await;
+    assert_eq!(client.text().await, "heard");
+}
+
+#[tokio::test]
 async fn the_services_find_each_other_in_whatever_order_they_start() {
     // The port of a broker that is not there: given to one, which ends.
-    let mut first = Process::start(&["channel", "--listen", "127.0.0.1:0"]);
+    let mut first = Process::start(&["broker", "--listen", "127.0.0.1:0"]);
     let broker = first.address("the broker listens").await;
     first.kill().await;
 
@@ -288,7 +302,7 @@ async fn the_services_find_each_other_in_whatever_order_they_start() {
     });
     publisher.said("no link to the broker").await;
     gateway.said("no link to the broker").await;
-    let _broker = Process::start(&["channel", "--listen", &broker.to_string()]);
+    let _broker = Process::start(&["broker", "--listen", &broker.to_string()]);
 
     gateway.said("the gateway takes connections").await;
     assert_eq!(early.await.expect("answered").body, "ok");

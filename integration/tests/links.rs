@@ -23,7 +23,7 @@ struct Chain {
 
 impl Chain {
     async fn start() -> Self {
-        let broker = Process::start(&["channel", "--listen", "127.0.0.1:0"]);
+        let broker = Process::start(&["broker", "--listen", "127.0.0.1:0"]);
         let address = broker.address("the broker listens").await;
         let (gateway_link, publisher_link) = (Proxy::to(address).await, Proxy::to(address).await);
         let gateway = start_gateway(gateway_link.address, &[]);

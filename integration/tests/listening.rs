@@ -34,12 +34,12 @@ async fn addresses(process: &Process, listens: &str) -> [SocketAddr; 2] {
 async fn localhost_is_both_of_its_addresses_on_one_port() {
     let (_hosts, program) = both_localhosts();
     let start = |args: &[&str]| Process::run(&args.join(" "), command_in(&program, args));
-    let broker = start(&["channel", "--listen=localhost:0"]);
+    let broker = start(&["broker", "--listen=localhost:0"]);
     let brokers = addresses(&broker, "the broker listens").await;
     for broker in brokers.map(|broker| broker.to_string()) {
-        let gateway = start(&["gateway", "--listen=localhost:0", "--channel", &broker]);
+        let gateway = start(&["gateway", "--listen=localhost:0", "--broker", &broker]);
         let gateways = addresses(&gateway, "the gateway listens").await;
-        let publisher = start(&["publisher", "--listen=localhost:0", "--channel", &broker]);
+        let publisher = start(&["publisher", "--listen=localhost:0", "--broker", &broker]);
         let publishers = addresses(&publisher, "the publisher listens").await;
         gateway.said("the gateway takes connections").await;
         for addresses in [brokers, gateways, publishers] {

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 const UP: [&str; 5] = [
     "up",
-    "--channel-listen=127.0.0.1:0",
+    "--broker-listen=127.0.0.1:0",
     "--gateway-listen=127.0.0.1:0",
     "--publisher-listen=127.0.0.1:0",
     "--gateway-drain=100ms",
@@ -50,8 +50,8 @@ async fn a_cluster_with_a_full_device_as_its_log_runs() {
     push.everyone("heard").await;
     assert_eq!(client.text().await, "heard");
     // A link to the broker is a line of its log.
-    let broker = announced(&up, "channel").await.to_string();
-    let mut second = Process::start(&["gateway", "--listen=127.0.0.1:0", "--channel", &broker]);
+    let broker = announced(&up, "broker").await.to_string();
+    let mut second = Process::start(&["gateway", "--listen=127.0.0.1:0", "--broker", &broker]);
     let second_address = second.address("the gateway listens").await;
     second.said("the gateway takes connections").await;
     let mut other = Client::plain(second_address, &[]).await;
@@ -88,19 +88,19 @@ fn listeners(process: u32) -> usize {
 #[tokio::test]
 async fn a_broker_goes_on_when_the_reader_of_its_log_is_gone() {
     let log = LogPipe::new();
-    let mut broker = Process::start_logging_to(&["channel", "--listen=127.0.0.1:0"], log.stdio());
+    let mut broker = Process::start_logging_to(&["broker", "--listen=127.0.0.1:0"], log.stdio());
     let (log, address) = log.address("the broker listens").await;
     drop(log);
     assert!(ignores_sigpipe(broker.id()));
     let address = address.to_string();
     let mut clients = Vec::new();
     for _ in 0..2 {
-        let gateway = Process::start(&["gateway", "--listen=127.0.0.1:0", "--channel", &address]);
+        let gateway = Process::start(&["gateway", "--listen=127.0.0.1:0", "--broker", &address]);
         gateway.said("the gateway takes connections").await;
         let client = Client::plain(gateway.address("the gateway listens").await, &[]).await;
         clients.push((gateway, client));
     }
-    let publisher = Process::start(&["publisher", "--listen=127.0.0.1:0", "--channel", &address]);
+    let publisher = Process::start(&["publisher", "--listen=127.0.0.1:0", "--broker", &address]);
     let push = Publisher::new(publisher.address("the publisher listens").await);
     push.everyone("heard").await;
     for (_gateway, client) in &mut clients {
@@ -122,14 +122,14 @@ async fn links_come_back_when_the_readers_of_the_logs_are_gone() {
     let directory = TempDir::new().expect("a directory");
     let flags = on_disk(directory.path());
     let start_broker = |listen: &str| {
-        let args = ["channel", "--listen", listen].into_iter().chain(flags.split(' '));
+        let args = ["broker", "--listen", listen].into_iter().chain(flags.split(' '));
         Process::start(&args.collect::<Vec<_>>())
     };
     let mut broker = start_broker("127.0.0.1:0");
     let broker_address = broker.address("the broker listens").await.to_string();
     let service = async |name: &'static str, flags: &[&str], listens: &'static str| {
         let log = LogPipe::new();
-        let common = [name, "--listen=127.0.0.1:0", "--channel", &broker_address];
+        let common = [name, "--listen=127.0.0.1:0", "--broker", &broker_address];
         let process = Process::start_logging_to(&[&common[..], flags].concat(), log.stdio());
         let (log, address) = log.address(listens).await;
         let (log, _) = log.read_to("linked to the broker").await;
@@ -168,7 +168,7 @@ async fn logs_that_nobody_reads_stop_nothing() {
     let directory = TempDir::new().expect("a directory");
     let flags = on_disk(directory.path());
     let start_broker = |listen: &str, log: &LogPipe| {
-        let args = ["channel", "--listen", listen].into_iter().chain(flags.split(' '));
+        let args = ["broker", "--listen", listen].into_iter().chain(flags.split(' '));
         Process::start_logging_to(&args.collect::<Vec<_>>(), log.stdio())
     };
     let log = LogPipe::new();
@@ -178,7 +178,7 @@ async fn logs_that_nobody_reads_stop_nothing() {
     let broker_address = address.to_string();
     let service = async |name: &'static str, flags: &[&str], listens, ready| {
         let log = LogPipe::new();
-        let common = [name, "--listen=127.0.0.1:0", "--channel", &broker_address];
+        let common = [name, "--listen=127.0.0.1:0", "--broker", &broker_address];
         let process = Process::start_logging_to(&[&common[..], flags].concat(), log.stdio());
         let (log, address) = log.address(listens).await;
         let (log, _) = log.read_to(ready).await;
@@ -256,7 +256,7 @@ fn writes_of_log(process: u32) -> u64 {
 #[tokio::test]
 async fn the_last_lines_are_written_before_the_end() {
     let log = LogPipe::new();
-    let args = ["channel", "--listen=127.0.0.1:0"];
+    let args = ["broker", "--listen=127.0.0.1:0"];
     let mut broker = Process::start_logging_to(&args, log.stdio());
     let (log, _) = log.address("the broker listens").await;
     terminate(&mut broker).await;

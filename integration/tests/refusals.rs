@@ -103,7 +103,7 @@ async fn one_connection_more_than_allowed_is_503_until_another_leaves() {
 
 #[tokio::test]
 async fn a_gateway_that_never_had_a_broker_is_503_and_recovers() {
-    let mut broker = Process::start(&["channel", "--listen", "127.0.0.1:0"]);
+    let mut broker = Process::start(&["broker", "--listen", "127.0.0.1:0"]);
     let broker_address = broker.address("the broker listens").await;
     broker.kill().await;
     let gateway = harness::start_gateway(broker_address, &[]);
@@ -116,7 +116,7 @@ async fn a_gateway_that_never_had_a_broker_is_503_and_recovers() {
     let wrong = exchange(address, handshake("/?group=").as_bytes()).await;
     assert_eq!(wrong.status, 400, "{wrong:?}");
 
-    let _broker = Process::start(&["channel", "--listen", &broker_address.to_string()]);
+    let _broker = Process::start(&["broker", "--listen", &broker_address.to_string()]);
     gateway.said("the gateway takes connections").await;
     Client::plain(address, &[]).await;
 }

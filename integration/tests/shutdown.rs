@@ -172,7 +172,7 @@ async fn up_with(flags: &[&str]) -> (Process, SocketAddr, Publisher) {
         &[
             &[
                 "up",
-                "--channel-listen=127.0.0.1:0",
+                "--broker-listen=127.0.0.1:0",
                 "--gateway-listen=127.0.0.1:0",
                 "--publisher-listen=127.0.0.1:0",
             ],

@@ -58,12 +58,12 @@ impl Service {
         };
         let args = match self {
             Self::Up | Self::UpOnDisk => {
-                "up --channel-listen=127.0.0.1:0 --gateway-listen=127.0.0.1:0 \
+                "up --broker-listen=127.0.0.1:0 --gateway-listen=127.0.0.1:0 \
                  --publisher-listen=127.0.0.1:0 --workers=2"
             }
-            Self::Broker => "channel --listen=127.0.0.1:0",
-            Self::Gateway => "gateway --listen=127.0.0.1:0 --workers=2 --channel=",
-            Self::Publisher => "publisher --listen=127.0.0.1:0 --channel=",
+            Self::Broker => "broker --listen=127.0.0.1:0",
+            Self::Gateway => "gateway --listen=127.0.0.1:0 --workers=2 --broker=",
+            Self::Publisher => "publisher --listen=127.0.0.1:0 --broker=",
         };
         let more = match self {
             Self::UpOnDisk => format!(" --data-dir={directory}/data"),

@@ -16,7 +16,7 @@ use crate::{AllowHosts, AllowOrigins};
 #[derive(Debug, Clone)]
 pub struct PublisherConfig {
     /// The broker, `HOST:PORT`; looked up at every try to reach it.
-    pub channel: String,
+    pub broker: String,
     /// The largest content, at most 16 MiB; a larger one is answered 413. Default: 1 MiB.
     pub max_content_bytes: usize,
     /// How long a push waits for a broker that is out of reach, or that does not take what it is
@@ -89,10 +89,10 @@ pub enum InvalidConfig {
 }
 
 impl PublisherConfig {
-    /// The defaults, for the broker at `channel`.
-    pub fn new(channel: impl Into<String>) -> Self {
+    /// The defaults, for the broker at `broker`.
+    pub fn new(broker: impl Into<String>) -> Self {
         Self {
-            channel: channel.into(),
+            broker: broker.into(),
             max_content_bytes: 1 << 20,
             broker_wait: Duration::from_secs(5),
             confirm_limit: Duration::from_secs(10),

@@ -449,7 +449,7 @@ pub enum ApiError {
     },
     /// The broker knows as many ids as it can.
     #[error(
-        "the broker remembers as many ids of pushes as it may (the channel's --max-ids), nothing was \
+        "the broker remembers as many ids of pushes as it may (the broker's --max-ids), nothing was \
          accepted: try again"
     )]
     IdsFull,

@@ -59,7 +59,7 @@ pub async fn serve(
     let courier = Courier::new(InstanceId(rand::random()), limits, alive, pulse);
     let courier = courier.reporting(health.clone()).start();
     let server = listen(&config, listeners, courier.clone())?;
-    let (owner, broker) = (courier.clone(), config.channel.clone());
+    let (owner, broker) = (courier.clone(), config.broker.clone());
     let pulse = watchdog.watch("publisher's link");
     let link = hold(owner, broker, LINK_QUEUE_BYTES, pulse, async || {});
     let mut link = actix::spawn(link);

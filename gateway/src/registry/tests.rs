@@ -39,8 +39,8 @@ impl Handler<GoOn> for Registry {
 /// A registry whose gateway listens to this many audiences, and which has no broker.
 fn start(audiences: usize) -> (Addr<Registry>, Deliveries) {
     // Nobody listens there.
-    let channel = "127.0.0.1:1".to_owned();
-    let config = Arc::new(GatewayConfig { workers: 1, channel, ..GatewayConfig::default() });
+    let broker = "127.0.0.1:1".to_owned();
+    let config = Arc::new(GatewayConfig { workers: 1, broker, ..GatewayConfig::default() });
     let audiences = Arc::new(AtomicUsize::new(audiences));
     let deliveries = Deliveries::default();
     let mut registry = None;

@@ -66,10 +66,10 @@ impl Gateway {
         self
     }
 
-    /// A gateway on whatever listens at `channel`; it may never be ready.
-    pub fn start_on(channel: SocketAddr, change: impl FnOnce(&mut GatewayConfig)) -> Self {
+    /// A gateway on whatever listens at `broker`; it may never be ready.
+    pub fn start_on(broker: SocketAddr, change: impl FnOnce(&mut GatewayConfig)) -> Self {
         let mut config =
-            GatewayConfig { channel: channel.to_string(), workers: 1, ..GatewayConfig::default() };
+            GatewayConfig { broker: broker.to_string(), workers: 1, ..GatewayConfig::default() };
         config.drain = std::time::Duration::ZERO;
         change(&mut config);
         let (listener, address) = bind();

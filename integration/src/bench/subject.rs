@@ -64,8 +64,8 @@ impl Subject {
         if let Some(data) = &data {
             rest.extend(["--data-dir".to_owned(), data.path().display().to_string()]);
         }
-        let (broker, channel) = broker("127.0.0.1:0", &rest)?;
-        let link = ["--listen", "127.0.0.1:0", "--channel", &channel];
+        let (broker, address) = broker("127.0.0.1:0", &rest)?;
+        let link = ["--listen", "127.0.0.1:0", "--broker", &address];
         let mut own = Vec::new();
         let mut doors = Vec::new();
         for _ in 0..shape.gateways {
@@ -91,7 +91,7 @@ impl Subject {
             processes: own.iter().chain([&broker]).map(Process::id).collect(),
             holders,
             _own: own,
-            broker: Some(Broker { process: Some(broker), address: channel, rest }),
+            broker: Some(Broker { process: Some(broker), address, rest }),
             _data: data,
         })
     }
@@ -188,7 +188,7 @@ impl Subject {
 
 /// A broker that listens, and its address.
 fn broker(listen: &str, rest: &[String]) -> anyhow::Result<(Process, String)> {
-    let mut arguments = vec!["channel", "--listen", listen];
+    let mut arguments = vec!["broker", "--listen", listen];
     arguments.extend(rest.iter().map(String::as_str));
     let mut broker = campanile(&arguments)?;
     let address = broker.address("the broker listens")?.to_string();

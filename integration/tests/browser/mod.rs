@@ -34,7 +34,7 @@ impl Up {
             "up",
             "--data-dir",
             data.path().to_str().expect("UTF-8"),
-            "--channel-listen",
+            "--broker-listen",
             &listen[0],
             "--gateway-listen",
             &listen[1],
@@ -42,7 +42,7 @@ impl Up {
             &listen[2],
         ]);
         let mut addresses = addresses;
-        for (service, address) in ["channel", "gateway", "publisher"].iter().zip(&mut addresses) {
+        for (service, address) in ["broker", "gateway", "publisher"].iter().zip(&mut addresses) {
             let line = process.said(&format!("  {service}  ")).await;
             *address = line.split(' ').next_back().and_then(|a| a.parse().ok()).expect("listens");
         }

@@ -56,7 +56,7 @@ impl Builder {
 
     /// Starts the processes and waits until each gateway takes connections.
     pub async fn start(self) -> Cluster {
-        let broker = start("channel", "127.0.0.1:0", None, &self.broker);
+        let broker = start("broker", "127.0.0.1:0", None, &self.broker);
         let broker_address = broker.address("the broker listens").await;
         let mut cluster = Cluster {
             broker,
@@ -118,7 +118,7 @@ impl Cluster {
     pub async fn start_broker_again(&mut self) {
         assert!(!self.broker.is_running(), "its port is still taken");
         let listen = self.broker_address.to_string();
-        self.broker = start("channel", &listen, None, &self.flags.broker);
+        self.broker = start("broker", &listen, None, &self.flags.broker);
         self.broker.said("the broker listens").await;
     }
 
@@ -146,7 +146,7 @@ pub fn start_publisher(broker: SocketAddr, flags: &[String]) -> Process {
 fn start(service: &str, listen: &str, broker: Option<SocketAddr>, flags: &[String]) -> Process {
     let broker = broker.map(|broker| broker.to_string());
     let mut args = vec![service, "--listen", listen];
-    args.extend(broker.iter().flat_map(|broker| ["--channel", broker]));
+    args.extend(broker.iter().flat_map(|broker| ["--broker", broker]));
     args.extend(flags.iter().map(String::as_str));
     Process::start(&args)
 }

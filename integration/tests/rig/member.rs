@@ -28,7 +28,7 @@ pub enum Service {
 impl Service {
     fn name(self) -> &'static str {
         match self {
-            Self::Broker => "channel",
+            Self::Broker => "broker",
             Self::Gateway => "gateway",
             Self::Publisher => "publisher",
         }
@@ -113,7 +113,7 @@ fn run(
 ) -> Process {
     let (listen, broker) = (listen.to_string(), broker.map(|broker| broker.to_string()));
     let mut args = vec![service.name(), "--listen", &*listen];
-    args.extend(broker.iter().flat_map(|broker| ["--channel", &**broker]));
+    args.extend(broker.iter().flat_map(|broker| ["--broker", &**broker]));
     args.extend(flags.iter().map(String::as_str));
     Process::start_in(program, &args)
 }

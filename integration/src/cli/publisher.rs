@@ -1,0 +1,118 @@
+//! The flags of a publisher.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use campanile_edge::{AllowHosts, AllowOrigins};
+use campanile_publisher::PublisherConfig;
+use clap::Args;
+
+use crate::units::{
+    HostPort, answer_limit, content_size, count, duration, positive_duration, size,
+};
+
+/// A publisher on its own.
+#[derive(Debug, Args)]
+pub struct PublisherCommandArgs {
+    /// Address of the broker
+    #[arg(id = "publisher-broker", long = "broker", value_name = "HOST:PORT")]
+    #[arg(alias = "channel")]
+    #[arg(env = "CAMPANILE_PUBLISHER_BROKER", default_value = "127.0.0.1:2206")]
+    pub broker: HostPort,
+    #[command(flatten)]
+    pub publisher: PublisherArgs,
+}
+
+/// A publisher's flags, without the broker's address.
+#[derive(Debug, Args)]
+pub struct PublisherArgs {
+    /// Address to listen on for pushes; a host name means all of its addresses
+    #[arg(id = "publisher-listen", long = "listen", value_name = "HOST:PORT")]
+    #[arg(env = "CAMPANILE_PUBLISHER_LISTEN", default_value = "127.0.0.1:4237")]
+    pub listen: HostPort,
+    /// The largest content, at most 16MiB; a larger one is answered 413
+    #[arg(id = "publisher-max-content", long = "max-content", value_name = "SIZE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_MAX_CONTENT", default_value = "1MiB")]
+    #[arg(value_parser = content_size)]
+    pub max_content: usize,
+    /// Bytes of content that may be on their way at a time, three quarters of them from one address; a
+    /// push beyond that is answered 503
+    #[arg(id = "publisher-max-pending", long = "max-pending", value_name = "SIZE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_MAX_PENDING", default_value = "64MiB", value_parser = size)]
+    pub max_pending: usize,
+    /// The most HTTP connections at a time; more wait to be accepted
+    #[arg(id = "publisher-max-connections", long = "max-connections", value_name = "N")]
+    #[arg(env = "CAMPANILE_PUBLISHER_MAX_CONNECTIONS", default_value = "4096")]
+    #[arg(value_parser = count::<1, 1_000_000>)]
+    pub max_connections: usize,
+    /// How long a caller may take for its first request's head before it is answered 408
+    #[arg(id = "publisher-head-limit", long = "head-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_PUBLISHER_HEAD_LIMIT", default_value = "5s")]
+    #[arg(value_parser = positive_duration)]
+    pub head_limit: Duration,
+    /// How long a caller may take for a body before it is answered 408
+    #[arg(id = "publisher-body-limit", long = "body-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_PUBLISHER_BODY_LIMIT", default_value = "30s")]
+    #[arg(value_parser = positive_duration)]
+    pub body_limit: Duration,
+    /// How long an HTTP connection may be idle between two requests
+    #[arg(id = "publisher-keep-alive", long = "keep-alive", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_PUBLISHER_KEEP_ALIVE", default_value = "75s")]
+    #[arg(value_parser = positive_duration)]
+    pub keep_alive: Duration,
+    /// How long a push waits for a broker that cannot be reached before it is answered 503
+    #[arg(id = "publisher-broker-wait", long = "broker-wait", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_PUBLISHER_BROKER_WAIT", default_value = "5s", value_parser = duration)]
+    pub broker_wait: Duration,
+    /// How long a push that was sent waits for its confirmation before it is answered 504
+    #[arg(id = "publisher-confirm-limit", long = "confirm-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_PUBLISHER_CONFIRM_LIMIT", default_value = "10s")]
+    #[arg(value_parser = answer_limit)]
+    pub confirm_limit: Duration,
+    /// Origins whose pages may push and read the answers, separated by commas, or * [default: pages
+    /// of this host, if it listens on loopback]
+    #[arg(id = "publisher-allow-origin", long = "allow-origin", value_name = "ORIGINS")]
+    #[arg(env = "CAMPANILE_PUBLISHER_ALLOW_ORIGIN")]
+    pub allow_origin: Option<AllowOrigins>,
+    /// Hosts, separated by commas, that the header Host may name beside loopback ones where --listen
+    /// is a loopback address, or *; a request for any other host is answered 403 [default: none]
+    #[arg(id = "publisher-allow-host", long = "allow-host", value_name = "HOSTS")]
+    #[arg(env = "CAMPANILE_PUBLISHER_ALLOW_HOST")]
+    pub allow_host: Option<AllowHosts>,
+    /// On shutdown, requests that have begun may take this long
+    #[arg(id = "publisher-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_PUBLISHER_SHUTDOWN_LIMIT", default_value = "7s")]
+    #[arg(value_parser = duration)]
+    pub shutdown_limit: Duration,
+}
+
+impl PublisherArgs {
+    /// The settings of a publisher whose broker is at `broker`.
+    ///
+    /// # Errors
+    /// Flags that contradict each other, which are named with `prefix`.
+    pub fn config(&self, broker: String, prefix: &str) -> anyhow::Result<PublisherConfig> {
+        anyhow::ensure!(
+            self.max_pending >= self.max_content,
+            "--{prefix}max-pending is {}; accepted is a size from --{prefix}max-content on, {}",
+            ByteSize(self.max_pending as u64),
+            ByteSize(self.max_content as u64)
+        );
+        let default = PublisherConfig::new(broker);
+        Ok(PublisherConfig {
+            max_content_bytes: self.max_content,
+            max_pending_bytes: self.max_pending,
+            // Each thread takes one at least.
+            max_connections: self.max_connections.max(default.workers),
+            head_limit: self.head_limit,
+            body_limit: self.body_limit,
+            keep_alive: self.keep_alive,
+            broker_wait: self.broker_wait,
+            confirm_limit: self.confirm_limit,
+            allow_origins: self.allow_origin.clone().unwrap_or_default(),
+            allow_hosts: self.allow_host.clone().unwrap_or_default(),
+            shutdown_limit: self.shutdown_limit,
+            ..default
+        })
+    }
+}
