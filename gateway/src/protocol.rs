@@ -306,6 +306,7 @@ enum SaidAudience<'a> {
     Everyone,
     Connection,
     Group(&'a str),
+    User(&'a str),
 }
 
 impl Said<'_> {
@@ -331,6 +332,7 @@ pub fn event(logged: Option<(Position, &Audience)>, content: &Content) -> Bytes 
         None => SaidAudience::Connection,
         Some((_, Audience::Everyone)) => SaidAudience::Everyone,
         Some((_, Audience::Group(group))) => SaidAudience::Group(group),
+        Some((_, Audience::User(user))) => SaidAudience::User(user),
     };
     let id = logged.map(|(position, _)| position.to_string());
     Said::Event(SaidEvent { id, to, content, content_base64 }).frame()
