@@ -290,10 +290,10 @@ fn write_length(frame: &mut [u8], rest_bytes: usize) {
 /// Reads one MessagePack value, which may have more fields than are known here, and what stands
 /// behind it.
 fn decode_head<T: DeserializeOwned>(frame: Bytes) -> Result<(T, Bytes), DecodeError> {
-    let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(&frame[..]));
+    let mut deserializer = rmp_serde::Deserializer::new(&frame[..]);
     let head = T::deserialize(Tolerant(&mut deserializer))
         .map_err(|error| DecodeError::Malformed(error.to_string()))?;
-    let end = usize::try_from(deserializer.position()).expect("a place in a frame");
+    let end = frame.len() - deserializer.get_ref().len();
     Ok((head, frame.slice(end..)))
 }
 

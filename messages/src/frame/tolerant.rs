@@ -121,22 +121,22 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Tolerant<V> {
         self.0.expecting(f)
     }
 
-    #[inline]
+    #[inline(always)]
     fn visit_none<E: serde::de::Error>(self) -> Result<V::Value, E> {
         self.0.visit_none()
     }
 
-    #[inline]
+    #[inline(always)]
     fn visit_unit<E: serde::de::Error>(self) -> Result<V::Value, E> {
         self.0.visit_unit()
     }
 
-    #[inline]
+    #[inline(always)]
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
         self.0.visit_some(Tolerant(deserializer))
     }
 
-    #[inline]
+    #[inline(always)]
     fn visit_newtype_struct<D: Deserializer<'de>>(
         self,
         deserializer: D,
@@ -144,19 +144,19 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Tolerant<V> {
         self.0.visit_newtype_struct(Tolerant(deserializer))
     }
 
-    #[inline]
+    #[inline(always)]
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<V::Value, A::Error> {
         let value = self.0.visit_seq(Tolerant(&mut elements))?;
         while elements.next_element::<IgnoredAny>()?.is_some() {}
         Ok(value)
     }
 
-    #[inline]
+    #[inline(always)]
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<V::Value, A::Error> {
         self.0.visit_map(Tolerant(entries))
     }
 
-    #[inline]
+    #[inline(always)]
     fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         self.0.visit_enum(Tolerant(access))
     }
@@ -165,7 +165,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Tolerant<V> {
 impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Tolerant<T> {
     type Value = T::Value;
 
-    #[inline]
+    #[inline(always)]
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T::Value, D::Error> {
         self.0.deserialize(Tolerant(deserializer))
     }
@@ -174,7 +174,7 @@ impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Tolerant<T> {
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Tolerant<&mut A> {
     type Error = A::Error;
 
-    #[inline]
+    #[inline(always)]
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
@@ -182,7 +182,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Tolerant<&mut A> {
         self.0.next_element_seed(Tolerant(seed))
     }
 
-    #[inline]
+    #[inline(always)]
     fn size_hint(&self) -> Option<usize> {
         self.0.size_hint()
     }
@@ -211,7 +211,7 @@ impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for Tolerant<A> {
     type Error = A::Error;
     type Variant = Tolerant<A::Variant>;
 
-    #[inline]
+    #[inline(always)]
     fn variant_seed<T: DeserializeSeed<'de>>(
         self,
         seed: T,
@@ -224,22 +224,22 @@ impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for Tolerant<A> {
 impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Tolerant<A> {
     type Error = A::Error;
 
-    #[inline]
+    #[inline(always)]
     fn unit_variant(self) -> Result<(), A::Error> {
         self.0.unit_variant()
     }
 
-    #[inline]
+    #[inline(always)]
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, A::Error> {
         self.0.newtype_variant_seed(Tolerant(seed))
     }
 
-    #[inline]
+    #[inline(always)]
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
         self.0.tuple_variant(len, Tolerant(visitor))
     }
 
-    #[inline]
+    #[inline(always)]
     fn struct_variant<V: Visitor<'de>>(
         self,
         fields: &'static [&'static str],
