@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use campanile_messages::frame::{decode_answer, encode_hello};
-use campanile_messages::hello::{Answer, Challenge, Features, Nonce, Offer};
+use campanile_messages::hello::{Challenge, Features, HelloAnswer, Nonce, Offer};
 use campanile_messages::link::Welcome;
 use campanile_messages::{FromBroker, Hello, ToBroker};
 use tokio::net::TcpStream;
@@ -163,11 +163,11 @@ async fn connect(broker: &str, hello: &Hello) -> Result<Connected, LinkError> {
     let mut frames = reader.next_batch().await?.into_iter();
     let first = frames.next().expect("a batch has at least one frame");
     let (agreement, welcome) = match decode_answer(first)? {
-        Answer::Welcome { agreement, welcome } => (agreement.accept()?, welcome),
-        Answer::Challenge(Challenge { method, .. }) => {
+        HelloAnswer::Welcome { agreement, welcome } => (agreement.accept()?, welcome),
+        HelloAnswer::Challenge(Challenge { method, .. }) => {
             return Err(LinkError::Challenged { method });
         }
-        Answer::Refused { reason } => return Err(LinkError::Goodbye(reason)),
+        HelloAnswer::Refused { reason } => return Err(LinkError::Goodbye(reason)),
     };
     let first = frames.map(FromBroker::decode).collect::<Result<_, _>>()?;
     Ok(Connected { write, reader, features: agreement.features, welcome, first })

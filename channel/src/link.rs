@@ -525,6 +525,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_message_that_needs_a_feature_waits_for_a_peer_that_has_it() {
+        let later = Some(Feature("later"));
+        let outbound = Outbound::new(100);
+        assert!(outbound.may_carry(None) && !outbound.may_carry(later));
+        outbound.agree(Features::default());
+        assert!(outbound.may_carry(None) && !outbound.may_carry(later));
+
+        let outbound = Outbound::new(100);
+        outbound.agree(Features::of([Feature("later")]));
+        assert!(outbound.may_carry(None) && outbound.may_carry(later));
+    }
+
+    #[test]
+    fn a_challenge_that_cannot_be_answered_says_what_is_missing() {
+        let error = LinkError::Challenged { method: "hmac".to_owned() };
+        assert_eq!(
+            error.to_string(),
+            "the broker asks for a proof of the cluster's secret by \"hmac\", which this release \
+             cannot give: link it to a broker that asks for none, or use the broker's release"
+        );
+    }
+
     const ADDRESS: Address = Address { worker: WorkerId(3), connection: ConnectionId(7) };
 
     /// All that waits.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use campanile_messages::frame::{MAX_FRAME_BYTES, decode_hello, encode_answer, take_frame};
-use campanile_messages::hello::Answer;
+use campanile_messages::hello::HelloAnswer;
 use campanile_messages::link::{Role, Welcome};
 use campanile_messages::{Durability, Position, WorkerId};
 
@@ -384,7 +384,7 @@ fn welcome_and_say_no_more(mut link: TcpStream) -> TcpStream {
     let workers = (0..u64::from(workers)).map(WorkerId).collect();
     let (head, durability) = (Position { epoch: 1, sequence: 0 }, Durability::Memory);
     let welcome = Welcome { head, durability, workers };
-    link.write_all(&encode_answer(&Answer::welcome(welcome)).head).expect("the link is up");
+    link.write_all(&encode_answer(&HelloAnswer::welcome(welcome)).head).expect("the link is up");
     link
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use campanile_gateway::GatewayConfig;
 use campanile_messages::frame::encode_answer;
-use campanile_messages::hello::{Answer, VERSIONS};
+use campanile_messages::hello::{HelloAnswer, VERSIONS};
 use campanile_messages::link::Welcome;
 use campanile_messages::{Audience, Durability, EncodedFrame, FromBroker, WorkerId};
 use serde_json::json;
@@ -229,19 +229,19 @@ fn clients_leave_when_each_link_is_answered_with(answer: Vec<EncodedFrame>) {
 fn welcome(workers: &[u64]) -> EncodedFrame {
     let workers = workers.iter().copied().map(WorkerId).collect();
     let welcome = Welcome { head: at(7), durability: Durability::Memory, workers };
-    encode_answer(&Answer::welcome(welcome))
+    encode_answer(&HelloAnswer::welcome(welcome))
 }
 
 #[test]
 fn a_broker_that_refuses_the_worker_ids_counts_as_absent() {
     let reason = "worker id 0 belongs to another gateway";
-    let refused = Answer::Refused { reason: reason.to_owned() };
+    let refused = HelloAnswer::Refused { reason: reason.to_owned() };
     clients_leave_when_each_link_is_answered_with(vec![encode_answer(&refused)]);
 }
 
 #[test]
 fn a_broker_of_another_version_counts_as_absent() {
-    let refused = Answer::Refused { reason: "another version".to_owned() };
+    let refused = HelloAnswer::Refused { reason: "another version".to_owned() };
     let mut head = encode_answer(&refused).head.to_vec();
     let magic = head.windows(9).position(|window| window == b"campanile").expect("the magic word");
     for version in &mut head[magic + 9..magic + 11] {

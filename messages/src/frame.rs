@@ -7,7 +7,7 @@
 //!
 //! the first frames, each a sequence of MessagePack values (least, most: versions):
 //! to the broker    hello  = length "campanile" least most Offer
-//! from the broker  answer = length "campanile" least most Answer
+//! from the broker  answer = length "campanile" least most HelloAnswer
 //! to the broker    proof  = length "campanile" least most Proof      after a challenge only
 //! ```
 //!
@@ -28,7 +28,7 @@ use serde::de::DeserializeOwned;
 use tolerant::Tolerant;
 
 use crate::event::MAX_CONTENT_BYTES;
-use crate::hello::{Answer, Offer, Proof, VERSIONS, Versions};
+use crate::hello::{HelloAnswer, Offer, Proof, VERSIONS, Versions};
 use crate::{Content, ContentKind, Event, FromBroker, ToBroker};
 
 /// The largest frame, without its length: the largest content and a head.
@@ -164,7 +164,7 @@ pub fn decode_hello(frame: Bytes) -> Result<Offer, DecodeError> {
 }
 
 /// The first frame from a broker.
-pub fn encode_answer(answer: &Answer) -> EncodedFrame {
+pub fn encode_answer(answer: &HelloAnswer) -> EncodedFrame {
     encode_first(VERSIONS, answer)
 }
 
@@ -172,7 +172,7 @@ pub fn encode_answer(answer: &Answer) -> EncodedFrame {
 ///
 /// # Errors
 /// A peer that speaks something else, or no version of [`VERSIONS`].
-pub fn decode_answer(frame: Bytes) -> Result<Answer, DecodeError> {
+pub fn decode_answer(frame: Bytes) -> Result<HelloAnswer, DecodeError> {
     decode_first(frame).map(|(_, answer)| answer)
 }
 

@@ -80,7 +80,12 @@ pub struct Features(BTreeSet<String>);
 impl Features {
     /// Those of this release.
     pub fn ours() -> Self {
-        Self(FEATURES.iter().map(|feature| feature.0.to_owned()).collect())
+        Self::of(FEATURES.iter().copied())
+    }
+
+    /// These.
+    pub fn of(features: impl IntoIterator<Item = Feature>) -> Self {
+        Self(features.into_iter().map(|feature| feature.0.to_owned()).collect())
     }
 
     /// Whether a message may be sent to a peer with which these are agreed. `needed` is what
@@ -314,7 +319,7 @@ impl Agreement {
 
 /// The broker's answer to an [`Offer`], and to a [`Proof`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
+pub enum HelloAnswer {
     /// The link is up.
     Welcome {
         /// What is spoken on it.
@@ -331,7 +336,7 @@ pub enum Answer {
     },
 }
 
-impl Answer {
+impl HelloAnswer {
     /// The welcome of a broker of this release for a caller of this release.
     pub fn welcome(welcome: Welcome) -> Self {
         Self::Welcome { agreement: Agreement::ours(), welcome }

@@ -83,7 +83,7 @@ impl Durability {
     }
 }
 
-/// What a caller needs to begin: the part of an [`Answer`](crate::hello::Answer) that is for the
+/// What a caller needs to begin: the part of an [`HelloAnswer`](crate::hello::HelloAnswer) that is for the
 /// owner of the link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use campanile_messages::frame::encode_answer;
-use campanile_messages::hello::{Agreement, Answer};
+use campanile_messages::hello::{Agreement, HelloAnswer};
 use campanile_messages::link::Role;
 use campanile_messages::{EncodedFrame, FromBroker, Hello, InstanceId, ToBroker};
 use tokio::sync::{oneshot, watch};
@@ -308,7 +308,7 @@ impl Broker {
         if let Some(replaced) = entered.replaced {
             self.end(replaced, Ending::Replaced);
         }
-        let welcome = Answer::Welcome { agreement, welcome: entered.welcome };
+        let welcome = HelloAnswer::Welcome { agreement, welcome: entered.welcome };
         outbound.force(&encode_answer(&welcome));
         if self.disk.is_waiting() {
             outbound.force(&FromBroker::Disk { is_waiting: true }.encode());

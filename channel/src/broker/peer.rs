@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use bytes::Bytes;
 use campanile_messages::frame::{decode_hello, encode_answer};
-use campanile_messages::hello::Answer;
+use campanile_messages::hello::HelloAnswer;
 use campanile_messages::{FromBroker, ToBroker};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
@@ -84,7 +84,7 @@ pub async fn hold(
                 NoLink::Late(_) => debug!(%peer, reason = %no_link, "no link"),
                 _ => warn!(%peer, reason = %no_link, "no link"),
             }
-            outbound.force(&encode_answer(&Answer::Refused { reason: no_link.to_string() }));
+            outbound.force(&encode_answer(&HelloAnswer::Refused { reason: no_link.to_string() }));
             outbound.finish();
             limit = config.hello_limit.min(limit);
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use campanile_channel::broker::{BrokerConfig, serve};
 use campanile_messages::frame::{MAX_FRAME_BYTES, decode_answer, encode_hello, take_frame};
-use campanile_messages::hello::{Answer, Nonce, Offer};
+use campanile_messages::hello::{HelloAnswer, Nonce, Offer};
 use campanile_messages::link::{Gap, InterestChange, Number, Outcome, Role, Welcome};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, EncodedFrame, Event, FromBroker, GroupName, Hello,
@@ -135,8 +135,8 @@ impl Peer {
     pub async fn welcome(&mut self) -> Result<Welcome, String> {
         let answer = self.frame().await.expect("an answer to the hello");
         match decode_answer(answer).unwrap() {
-            Answer::Welcome { welcome, .. } => Ok(welcome),
-            Answer::Refused { reason } => Err(reason),
+            HelloAnswer::Welcome { welcome, .. } => Ok(welcome),
+            HelloAnswer::Refused { reason } => Err(reason),
             challenge => panic!("{challenge:?}"),
         }
     }

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use campanile_messages::frame::{
     MAX_FRAME_BYTES, decode_answer, decode_hello, encode_answer, encode_hello, take_frame,
 };
-use campanile_messages::hello::{Answer, Nonce, Offer};
+use campanile_messages::hello::{HelloAnswer, Nonce, Offer};
 use campanile_messages::link::{Gap, Outcome, Role, Tally, Ticket, Want, Welcome};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, Durability, EncodedFrame, Event, FromBroker,
@@ -72,7 +72,7 @@ impl Script {
             head: AtomicU64::new(from.sequence),
             confirms: AtomicBool::new(true),
         });
-        link.write(&[encode_answer(&Answer::welcome(welcome))]).expect("the link is up");
+        link.write(&[encode_answer(&HelloAnswer::welcome(welcome))]).expect("the link is up");
         let (says, said) = mpsc::channel();
         let (attaches, attached) = mpsc::channel();
         let listening = link.clone();
@@ -381,7 +381,7 @@ impl Publisher {
         let hello = Hello { instance, role: Role::Publisher { unanswered: 1 } };
         frames.write(encode_hello(&Offer::ours(hello, Nonce(rand::random()))));
         let answer = decode_answer(frames.next().expect("an answer")).expect("an answer");
-        assert!(matches!(answer, Answer::Welcome { .. }), "{answer:?}");
+        assert!(matches!(answer, HelloAnswer::Welcome { .. }), "{answer:?}");
         Self { frames, last: 0 }
     }
 

@@ -112,7 +112,7 @@ fn the_bytes_of_a_hello() {
 
 #[test]
 fn the_bytes_of_a_welcome() {
-    let welcome = Answer::welcome(Welcome {
+    let welcome = HelloAnswer::welcome(Welcome {
         head: Position { epoch: 1, sequence: 300 },
         durability: Durability::Disk,
         workers: vec![WorkerId(5)],
@@ -128,7 +128,7 @@ fn the_bytes_of_a_welcome() {
 
 #[test]
 fn the_bytes_of_a_refusal() {
-    let refused = Answer::Refused { reason: "no".to_owned() };
+    let refused = HelloAnswer::Refused { reason: "no".to_owned() };
     let expected: &[u8] = b"\x00\x00\x00\x19\xa9campanile\x04\x04\x81\xa7Refused\x91\xa2no";
     assert_eq!(wire(encode_answer(&refused)), expected);
     assert_eq!(decode_answer(body(encode_answer(&refused))), Ok(refused));
@@ -137,7 +137,7 @@ fn the_bytes_of_a_refusal() {
 #[test]
 fn the_bytes_of_a_challenge_and_of_its_proof() {
     let (nonce, proof) = (Nonce([7; 32]), Mac([8; 32]));
-    let challenge = Answer::Challenge(Challenge { method: "hmac".to_owned(), nonce, proof });
+    let challenge = HelloAnswer::Challenge(Challenge { method: "hmac".to_owned(), nonce, proof });
     let expected = [
         b"\x00\x00\x00\x61\xa9campanile\x04\x04\x81\xa9Challenge\x93\xa4hmac",
         &bin(7)[..],
@@ -336,7 +336,7 @@ fn a_peer_from_before_there_were_ranges_is_refused_with_both_versions() {
     ];
     assert_eq!(errors.map(|error| error.expect("an error").to_string()), [sentence, sentence]);
     // It reads one number behind the name, and compares it with its own.
-    let ours = body(encode_answer(&Answer::Refused { reason: String::new() }));
+    let ours = body(encode_answer(&HelloAnswer::Refused { reason: String::new() }));
     assert_eq!(ours[10], 4);
 }
 

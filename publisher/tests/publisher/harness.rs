@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix::spawn;
 use bytes::{Bytes, BytesMut};
 use campanile_messages::frame::{MAX_FRAME_BYTES, decode_hello, encode_answer, take_frame};
-use campanile_messages::hello::Answer;
+use campanile_messages::hello::HelloAnswer;
 use campanile_messages::link::{Number, Outcome, Role, Welcome};
 use campanile_messages::{
     Audience, Content, Durability, EncodedFrame, FromBroker, Position, ToBroker,
@@ -189,7 +189,7 @@ async fn introduce(stream: &mut TcpStream, epoch: u64) -> io::Result<(BytesMut, 
     };
     let head = Position { epoch, sequence: 0 };
     let welcome = Welcome { head, durability: Durability::Disk, workers: Vec::new() };
-    say(stream, encode_answer(&Answer::welcome(welcome))).await?;
+    say(stream, encode_answer(&HelloAnswer::welcome(welcome))).await?;
     Ok((buffer, unanswered))
 }
 

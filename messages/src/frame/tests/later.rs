@@ -169,9 +169,9 @@ fn a_field_more_in_the_first_frames_is_ignored() {
     let challenge =
         Challenge { method: "hmac".to_owned(), nonce: Nonce([7; 32]), proof: Mac([8; 32]) };
     for answer in [
-        Answer::welcome(welcome),
-        Answer::Challenge(challenge),
-        Answer::Refused { reason: "no".to_owned() },
+        HelloAnswer::welcome(welcome),
+        HelloAnswer::Challenge(challenge),
+        HelloAnswer::Refused { reason: "no".to_owned() },
     ] {
         assert_eq!(decode_answer(first_frame(&answer)), Ok(answer));
     }
