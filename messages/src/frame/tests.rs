@@ -230,9 +230,37 @@ fn every_message_survives_its_frame() {
     for message in messages_to_broker() {
         assert_eq!(ToBroker::decode(body(message.clone().encode())), Ok(message));
     }
-    for message in messages_from_broker() {
+    for message in messages_from_broker().into_iter().chain(other_words()) {
         assert_eq!(FromBroker::decode(body(message.clone().encode())), Ok(message));
     }
+}
+
+/// The words of enums that the lists of messages do not have.
+fn other_words() -> Vec<FromBroker> {
+    let outcomes = [
+        Outcome::UnknownWorker,
+        Outcome::UnknownConnection,
+        Outcome::NotWritten,
+        Outcome::GatewayAway,
+    ];
+    let refusals = [Refusal::IdsFull, Refusal::TooManyUnanswered, Refusal::ShuttingDown];
+    let from = Position { epoch: 1, sequence: 2 };
+    let outcomes = outcomes.map(|outcome| FromBroker::Answered { number: 1, outcome });
+    let refusals = refusals.map(|refusal| FromBroker::Refused { number: 1, refusal });
+    let gap = FromBroker::Attached { from, gap: Some(Gap::Expired) };
+    outcomes.into_iter().chain(refusals).chain([gap]).collect()
+}
+
+/// One frame per line, as an ASCII string with escapes. Lines may be added, never changed.
+const VERSION_4: &str = include_str!("tests/version_4.txt");
+
+#[test]
+fn the_bytes_of_version_4_do_not_change() {
+    let from_broker = || messages_from_broker().into_iter().chain(other_words());
+    let to_broker = messages_to_broker().into_iter().map(ToBroker::encode);
+    let frames = to_broker.chain(from_broker().map(FromBroker::encode));
+    let lines: Vec<_> = frames.map(|frame| wire(frame).escape_ascii().to_string()).collect();
+    assert_eq!(lines, VERSION_4.lines().collect::<Vec<_>>());
 }
 
 #[test]
