@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use actix::prelude::*;
-use campanile_messages::frame::{decode_welcome, encode_hello};
+use campanile_messages::frame::{decode_answer, encode_hello};
+use campanile_messages::hello::{Challenge, Features, HelloAnswer, Nonce, Offer};
 use campanile_messages::link::Welcome;
 use campanile_messages::{FromBroker, Hello, ToBroker};
 use tokio::net::TcpStream;
@@ -105,20 +106,27 @@ pub async fn hold<A: LinkOwner>(
         let error = match connected.await {
             Err(_) => LinkError::Silent(WELCOME_LIMIT),
             Ok(Err(error)) => error,
-            Ok(Ok((stream, reader, welcome))) => {
+            Ok(Ok(Connected { write, reader, features, welcome, first })) => {
                 info!(%broker, "linked to the broker");
                 told = None;
                 linked = Some(Instant::now());
                 let outbound = Outbound::new(max_queued_bytes);
+                outbound.agree(features);
                 let link = Link { reader, outbound };
-                match link.run(stream, &owner, welcome, &pulse, &mut ready).await {
+                match link.run(write, &owner, (welcome, first), &pulse, &mut ready).await {
                     Ok(()) => return,
                     Err(error) => error,
                 }
             }
         };
         // What a broker that is there says needs somebody's help; how it is away is all the same.
-        let is_answer = matches!(error, LinkError::Goodbye(_) | LinkError::Decode(_));
+        let is_answer = matches!(
+            error,
+            LinkError::Goodbye(_)
+                | LinkError::Decode(_)
+                | LinkError::Challenged { .. }
+                | LinkError::Disagreement(_)
+        );
         if linked.is_some_and(|at| !is_answer || at.elapsed() >= LONGEST_WAIT) {
             backoff.reset();
         }
@@ -133,20 +141,35 @@ pub async fn hold<A: LinkOwner>(
 
 type WriteHalf = tokio::net::tcp::OwnedWriteHalf;
 
-async fn connect(
-    broker: &str,
-    hello: &Hello,
-) -> Result<(WriteHalf, FrameReader, (Welcome, Vec<FromBroker>)), LinkError> {
+/// A link that the broker has welcomed.
+struct Connected {
+    write: WriteHalf,
+    reader: FrameReader,
+    /// What both ends can do.
+    features: Features,
+    welcome: Welcome,
+    /// What came along with the welcome.
+    first: Vec<FromBroker>,
+}
+
+async fn connect(broker: &str, hello: &Hello) -> Result<Connected, LinkError> {
     let stream = TcpStream::connect(broker).await?;
     prepare(&stream)?;
     let (read, mut write) = stream.into_split();
     let mut reader = FrameReader::new(read);
-    tokio::io::AsyncWriteExt::write_all(&mut write, &encode_hello(hello).head).await?;
+    let offer = Offer::ours(hello.clone(), Nonce(rand::random()));
+    tokio::io::AsyncWriteExt::write_all(&mut write, &encode_hello(&offer).head).await?;
     let mut frames = reader.next_batch().await?.into_iter();
     let first = frames.next().expect("a batch has at least one frame");
-    let welcome = decode_welcome(first)?.map_err(LinkError::Goodbye)?;
-    let rest = frames.map(FromBroker::decode).collect::<Result<_, _>>()?;
-    Ok((write, reader, (welcome, rest)))
+    let (agreement, welcome) = match decode_answer(first)? {
+        HelloAnswer::Welcome { agreement, welcome } => (agreement.accept()?, welcome),
+        HelloAnswer::Challenge(Challenge { method, .. }) => {
+            return Err(LinkError::Challenged { method });
+        }
+        HelloAnswer::Refused { reason } => return Err(LinkError::Goodbye(reason)),
+    };
+    let first = frames.map(FromBroker::decode).collect::<Result<_, _>>()?;
+    Ok(Connected { write, reader, features: agreement.features, welcome, first })
 }
 
 struct Link {

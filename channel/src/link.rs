@@ -2,11 +2,12 @@
 //! alive while there is nothing to say.
 
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use campanile_messages::frame::{MAX_FRAME_BYTES, take_frame};
+use campanile_messages::hello::{Disagreement, Feature, Features};
 use campanile_messages::{ContentKind, DecodeError, EncodedFrame, ToBroker};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncReadExt;
@@ -57,6 +58,18 @@ pub enum LinkError {
     /// The owner of this side has ended it without waiting.
     #[error("this side cut the link")]
     Cut,
+    /// The peer takes less than this side has to send.
+    #[error(transparent)]
+    Disagreement(#[from] Disagreement),
+    /// The broker asks for something that this release does not have.
+    #[error(
+        "the broker asks for a proof of the cluster's secret by {method:?}, which this release \
+         cannot give: link it to a broker that asks for none, or use the broker's release"
+    )]
+    Challenged {
+        /// How it is to be proven.
+        method: String,
+    },
     /// The broker ended the link, and said why.
     #[error("the broker says: {0}")]
     Goodbye(String),
@@ -171,6 +184,8 @@ pub struct Outbound(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Notify,
+    /// What the peer can do, once that is agreed.
+    features: OnceLock<Features>,
 }
 
 #[derive(Debug)]
@@ -217,7 +232,25 @@ impl Outbound {
             forced_until: 0,
             phase: Phase::Open,
         };
-        Self(Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }))
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            features: OnceLock::new(),
+        }))
+    }
+
+    /// What was agreed with the peer. Counts once.
+    pub fn agree(&self, features: Features) {
+        let _ = self.0.features.set(features);
+    }
+
+    /// Whether a message that needs this may be sent on this link: the peer of an older release would
+    /// end the link at it. Before anything is agreed, only what needs nothing may be.
+    pub fn may_carry(&self, needed: Option<Feature>) -> bool {
+        match self.0.features.get() {
+            Some(features) => features.allow(needed),
+            None => needed.is_none(),
+        }
     }
 
     /// Queues a frame. On a link that is ending it is dropped: its owner is told by other means.
@@ -463,7 +496,7 @@ mod tests {
     fn frames_that_are_sent_together_are_the_same_bytes_within_the_same_bound() {
         let publish = |content: &Bytes| {
             let content = Content::Binary(content.clone());
-            ToBroker::Push { number: 1, to: ADDRESS, content }
+            ToBroker::Direct { number: 1, to: ADDRESS, content }
         };
         let contents: Vec<Bytes> =
             [1, 600, 2, 512, 513, 3].map(|len| Bytes::from(vec![b'x'; len])).into();
@@ -479,7 +512,7 @@ mod tests {
                 .iter()
                 .map(|content| {
                     let head =
-                        ToBroker::Push { number: 1, to: ADDRESS, content: ContentKind::Binary };
+                        ToBroker::Direct { number: 1, to: ADDRESS, content: ContentKind::Binary };
                     sending.send(&head, content).is_ok()
                 })
                 .collect();
@@ -490,6 +523,29 @@ mod tests {
             let last = if fits { 0 } else { frames[5].len_bytes() };
             assert_eq!(bytes(&together), expected[..expected.len() - last]);
         }
+    }
+
+    #[test]
+    fn a_message_that_needs_a_feature_waits_for_a_peer_that_has_it() {
+        let later = Some(Feature("later"));
+        let outbound = Outbound::new(100);
+        assert!(outbound.may_carry(None) && !outbound.may_carry(later));
+        outbound.agree(Features::default());
+        assert!(outbound.may_carry(None) && !outbound.may_carry(later));
+
+        let outbound = Outbound::new(100);
+        outbound.agree(Features::of([Feature("later")]));
+        assert!(outbound.may_carry(None) && outbound.may_carry(later));
+    }
+
+    #[test]
+    fn a_challenge_that_cannot_be_answered_says_what_is_missing() {
+        let error = LinkError::Challenged { method: "hmac".to_owned() };
+        assert_eq!(
+            error.to_string(),
+            "the broker asks for a proof of the cluster's secret by \"hmac\", which this release \
+             cannot give: link it to a broker that asks for none, or use the broker's release"
+        );
     }
 
     const ADDRESS: Address = Address { worker: WorkerId(3), connection: ConnectionId(7) };

@@ -11,7 +11,8 @@ use actix::prelude::*;
 use campanile_channel::broker::BrokerConfig;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received, hold};
 use campanile_channel::{Outbound, Watchdog};
-use campanile_messages::frame::{decode_hello, encode_welcome};
+use campanile_messages::frame::{decode_hello, encode_answer};
+use campanile_messages::hello::HelloAnswer;
 use campanile_messages::link::{Gap, InterestChange, Role, Welcome};
 use campanile_messages::{
     Audience, Content, Durability, Event, FromBroker, Hello, InstanceId, Position, ToBroker,
@@ -219,7 +220,7 @@ async fn a_broker_that_ends_each_link_at_once_is_tried_more_rarely() {
         let (stream, _) = within(listener.accept()).await.unwrap();
         let mut broker = Peer::over(stream);
         decode_hello(broker.frame().await.unwrap()).unwrap();
-        broker.send_frame(encode_welcome(&Ok(empty_log()))).await;
+        broker.send_frame(encode_answer(&HelloAnswer::welcome(empty_log()))).await;
         up(&mut facts).await;
         let reason = "not your line".to_owned();
         broker.send_frame(FromBroker::Goodbye { reason }.encode()).await;
@@ -243,7 +244,7 @@ async fn the_last_word_of_a_link_arrives_however_much_was_still_unread() {
     let (stream, _) = within(listener.accept()).await.unwrap();
     let mut broker = Peer::over(stream);
     decode_hello(broker.frame().await.unwrap()).unwrap();
-    broker.send_frame(encode_welcome(&Ok(empty_log()))).await;
+    broker.send_frame(encode_answer(&HelloAnswer::welcome(empty_log()))).await;
     up(&mut facts).await;
     for sequence in 1..100 {
         let event = event(sequence, Audience::Everyone, "unread");

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use campanile_channel::broker::BrokerConfig;
 use campanile_messages::frame::{MAX_FRAME_BYTES, encode_hello};
-use campanile_messages::link::{PROTOCOL_VERSION, Role};
-use campanile_messages::{Audience, Content, Hello, InstanceId, ToBroker};
-use harness::{PUBLISHER, Peer, TestBroker, publish, within};
+use campanile_messages::link::Role;
+use campanile_messages::{Audience, Content, InstanceId, ToBroker};
+use harness::{PUBLISHER, Peer, TestBroker, offer, publish, within};
 use socket2::{Domain, Socket, Type};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -54,8 +54,7 @@ impl Town {
 }
 
 fn hello(role: Role) -> Vec<u8> {
-    let instance = InstanceId(rand::random());
-    encode_hello(&Hello { instance, role }).head.to_vec()
+    encode_hello(&offer(InstanceId(rand::random()), role)).head.to_vec()
 }
 
 #[actix::test]
@@ -73,12 +72,19 @@ async fn a_peer_that_does_not_speak_the_protocol_is_told_so() {
 #[actix::test]
 async fn a_peer_of_another_version_is_told_both_versions() {
     let mut town = Town::new(BrokerConfig::default()).await;
-    let mut frame = hello(PUBLISHER);
-    frame[14] = 9;
-    let reason = town.refusal(&frame).await;
-    let ours =
-        format!("the peer speaks version 9 of the link protocol, this side {PROTOCOL_VERSION}");
-    assert_eq!(reason, ours);
+    let mut later = hello(PUBLISHER);
+    assert_eq!(later[14..16], [4, 4]);
+    later[14..16].copy_from_slice(&[8, 9]);
+    assert_eq!(
+        town.refusal(&later).await,
+        "the peer speaks versions 8 to 9 of the link protocol, this side version 4"
+    );
+    // As a publisher said it before there were ranges.
+    let earlier = b"\x00\x00\x00\x1a\xa9campanile\x03\x92\x01\x81\xa9Publisher\x91\x01";
+    assert_eq!(
+        town.refusal(earlier).await,
+        "the peer speaks version 3 of the link protocol, this side version 4"
+    );
     town.assert_undisturbed().await;
 }
 
@@ -89,9 +95,8 @@ async fn a_hello_that_makes_no_sense_is_refused() {
     let frame = hello(Role::Gateway { workers: 0, held });
     assert!(town.refusal(&frame).await.contains("0 workers"));
     let mut frame = hello(PUBLISHER);
-    let last = frame.len() - 1;
     // No MessagePack begins with this byte.
-    frame[last] = 0xc1;
+    frame[16] = 0xc1;
     assert!(town.refusal(&frame).await.contains("malformed"));
     town.assert_undisturbed().await;
 }

@@ -6,8 +6,22 @@ mod harness;
 
 use campanile_channel::broker::BrokerConfig;
 use campanile_messages::link::{Outcome, Ticket};
-use campanile_messages::{Audience, FromBroker, ToBroker, WorkerId};
+use campanile_messages::{Audience, FromBroker, ToBroker, UserName, WorkerId};
 use harness::{Peer, TestBroker, address, event, group, within};
+
+#[actix::test]
+async fn an_event_for_a_user_goes_to_those_who_listen_to_the_user() {
+    let broker = TestBroker::start(BrokerConfig::default()).await;
+    let user = Audience::User(UserName::new("news").unwrap());
+    let (mut theirs, _) = Peer::listener(&broker, std::slice::from_ref(&user)).await;
+    let (mut others, _) = Peer::listener(&broker, &[group("news")]).await;
+    let mut publisher = Peer::publisher(&broker).await;
+
+    assert_eq!(publisher.publish_accepted(user.clone(), "for one").await, (1, 1, 1));
+    assert_eq!(publisher.publish_accepted(group("news"), "for many").await, (2, 1, 1));
+    assert_eq!(theirs.event().await, event(1, user, "for one"));
+    assert_eq!(others.event().await, event(2, group("news"), "for many"));
+}
 
 #[actix::test]
 async fn an_event_reaches_the_links_that_want_it_once_each_and_no_other() {

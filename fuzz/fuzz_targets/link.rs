@@ -6,12 +6,13 @@
 
 use bytes::{Bytes, BytesMut};
 use campanile_messages::frame::{
-    decode_hello, decode_welcome, encode_hello, encode_welcome, take_frame,
+    decode_answer, decode_hello, decode_proof, encode_answer, encode_hello, encode_proof,
+    take_frame,
 };
 use campanile_messages::link::{Gap, Tally, Ticket, Want};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, DecodeError, EncodedFrame, Event, FromBroker,
-    GroupName, IdempotencyKey, Position, ToBroker, WorkerId,
+    GroupName, IdempotencyKey, Position, ToBroker, UserName, WorkerId,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -39,7 +40,11 @@ fn made_up(data: &[u8]) {
     let small = |number: u64| number as u32;
     let text = String::from_utf8_lossy(data);
     let group = GroupName::new(text.chars().take(60).collect::<String>());
-    let audience = group.map_or(Audience::Everyone, Audience::Group);
+    let user = UserName::new(text.chars().take(60).collect::<String>());
+    let audience = match number() % 2 {
+        0 => group.map_or(Audience::Everyone, Audience::Group),
+        _ => user.map_or(Audience::Everyone, Audience::User),
+    };
     let ticket = Ticket { link: number(), number: number() };
     let tally = Tally { matched: number(), written: number(), too_slow: number() };
     let position = Position { epoch: number(), sequence: number() };
@@ -62,6 +67,7 @@ fn made_up(data: &[u8]) {
         },
         ToBroker::Counted { ticket, tally },
         ToBroker::AskHead { number: number() },
+        ToBroker::Direct { number: number(), to, content: content.clone() },
         ToBroker::Publish {
             number: number(),
             unanswered: number(),
@@ -123,11 +129,15 @@ fn read(frame: Bytes) {
     if let Ok(message) = FromBroker::decode(frame.clone()) {
         assert_eq!(FromBroker::decode(payload(message.clone().encode())), Ok(message));
     }
-    if let Ok(hello) = decode_hello(frame.clone()) {
-        assert_eq!(decode_hello(payload(encode_hello(&hello))), Ok(hello));
+    if let Ok(offer) = decode_hello(frame.clone()) {
+        let _ = offer.agree();
+        assert_eq!(decode_hello(payload(encode_hello(&offer))), Ok(offer));
     }
-    if let Ok(welcome) = decode_welcome(frame) {
-        assert_eq!(decode_welcome(payload(encode_welcome(&welcome))), Ok(welcome));
+    if let Ok(answer) = decode_answer(frame.clone()) {
+        assert_eq!(decode_answer(payload(encode_answer(&answer))), Ok(answer));
+    }
+    if let Ok(proof) = decode_proof(frame) {
+        assert_eq!(decode_proof(payload(encode_proof(&proof))), Ok(proof));
     }
 }
 

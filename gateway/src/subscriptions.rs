@@ -283,6 +283,8 @@ impl<T> Subscriptions<T> {
                     }
                 }
             }
+            // No connection belongs to a user yet.
+            Audience::User(_) => {}
         }
     }
 

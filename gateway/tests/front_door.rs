@@ -8,7 +8,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use campanile_messages::frame::{MAX_FRAME_BYTES, decode_hello, encode_welcome, take_frame};
+use campanile_messages::frame::{MAX_FRAME_BYTES, decode_hello, encode_answer, take_frame};
+use campanile_messages::hello::HelloAnswer;
 use campanile_messages::link::{Role, Welcome};
 use campanile_messages::{Durability, Position, WorkerId};
 
@@ -377,13 +378,13 @@ fn welcome_and_say_no_more(mut link: TcpStream) -> TcpStream {
     let len = link.read(&mut buffer).expect("a hello");
     buffer.truncate(len);
     let hello = take_frame(&mut buffer, MAX_FRAME_BYTES).expect("a frame").expect("a whole one");
-    let Role::Gateway { workers, .. } = decode_hello(hello).expect("a hello").role else {
+    let Role::Gateway { workers, .. } = decode_hello(hello).expect("a hello").hello.role else {
         panic!("not a gateway");
     };
     let workers = (0..u64::from(workers)).map(WorkerId).collect();
     let (head, durability) = (Position { epoch: 1, sequence: 0 }, Durability::Memory);
     let welcome = Welcome { head, durability, workers };
-    link.write_all(&encode_welcome(&Ok(welcome)).head).expect("the link is up");
+    link.write_all(&encode_answer(&HelloAnswer::welcome(welcome)).head).expect("the link is up");
     link
 }
 

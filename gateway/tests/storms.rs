@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use campanile_gateway::GatewayConfig;
-use campanile_messages::frame::encode_welcome;
-use campanile_messages::link::{PROTOCOL_VERSION, Welcome};
+use campanile_messages::frame::encode_answer;
+use campanile_messages::hello::{HelloAnswer, VERSIONS};
+use campanile_messages::link::Welcome;
 use campanile_messages::{Audience, Durability, EncodedFrame, FromBroker, WorkerId};
 use serde_json::json;
 
@@ -227,22 +228,26 @@ fn clients_leave_when_each_link_is_answered_with(answer: Vec<EncodedFrame>) {
 
 fn welcome(workers: &[u64]) -> EncodedFrame {
     let workers = workers.iter().copied().map(WorkerId).collect();
-    encode_welcome(&Ok(Welcome { head: at(7), durability: Durability::Memory, workers }))
+    let welcome = Welcome { head: at(7), durability: Durability::Memory, workers };
+    encode_answer(&HelloAnswer::welcome(welcome))
 }
 
 #[test]
 fn a_broker_that_refuses_the_worker_ids_counts_as_absent() {
     let reason = "worker id 0 belongs to another gateway";
-    clients_leave_when_each_link_is_answered_with(vec![encode_welcome(&Err(reason.to_owned()))]);
+    let refused = HelloAnswer::Refused { reason: reason.to_owned() };
+    clients_leave_when_each_link_is_answered_with(vec![encode_answer(&refused)]);
 }
 
 #[test]
 fn a_broker_of_another_version_counts_as_absent() {
-    let mut head = encode_welcome(&Err("another version".to_owned())).head.to_vec();
+    let refused = HelloAnswer::Refused { reason: "another version".to_owned() };
+    let mut head = encode_answer(&refused).head.to_vec();
     let magic = head.windows(9).position(|window| window == b"campanile").expect("the magic word");
-    let version = &mut head[magic + 9];
-    assert_eq!(u16::from(*version), PROTOCOL_VERSION);
-    *version += 1;
+    for version in &mut head[magic + 9..magic + 11] {
+        assert_eq!(u16::from(*version), VERSIONS.most);
+        *version += 1;
+    }
     let frame = EncodedFrame { head: head.into(), content: None };
     clients_leave_when_each_link_is_answered_with(vec![frame]);
 }

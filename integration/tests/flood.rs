@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use campanile_messages::frame::encode_hello;
+use campanile_messages::hello::{Nonce, Offer};
 use campanile_messages::link::Role;
 use campanile_messages::{Hello, InstanceId};
 use futures_util::{StreamExt as _, stream};
@@ -70,7 +71,8 @@ fn at_the_broker(random: &mut StdRng) -> Vec<u8> {
         true => Role::Publisher { unanswered: 1 },
         false => Role::Gateway { workers: random.random(), held: Vec::new() },
     };
-    let hello = encode_hello(&Hello { instance: InstanceId(random.random()), role }).head;
+    let hello = Hello { instance: InstanceId(random.random()), role };
+    let hello = encode_hello(&Offer::ours(hello, Nonce(random.random()))).head;
     let garbage = garbage(random);
     match random.random_range(0..7) {
         0 => garbage,

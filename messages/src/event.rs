@@ -4,7 +4,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, GroupName};
+use crate::{Address, GroupName, UserName};
 
 /// The largest content that any part of a cluster can be configured to take: 16 MiB.
 pub const MAX_CONTENT_BYTES: usize = 16 << 20;
@@ -17,6 +17,19 @@ pub enum Audience {
     Everyone,
     /// The connections that listen to a group.
     Group(GroupName),
+    /// The connections of a user. On the wire and in the log already; no gateway listens to one yet.
+    User(UserName),
+}
+
+impl Audience {
+    /// The name of the group or user; empty for everyone.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Everyone => "",
+            Self::Group(name) => name,
+            Self::User(name) => name,
+        }
+    }
 }
 
 /// What an event carries. Cloning shares the bytes.

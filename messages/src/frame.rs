@@ -1,17 +1,23 @@
 //! The bytes of a link.
 //!
 //! ```text
-//! frame  = length (4 bytes, big-endian, of what follows) head [content]
-//! head   = one MessagePack value: `ToBroker` or `FromBroker`
+//! frame   = length (4 bytes, big-endian, of what follows) head [content]
+//! head    = one MessagePack value: `ToBroker` or `FromBroker`
 //! content = one MessagePack bin, where the head's message carries content
 //!
-//! the first frame of each direction:
-//! hello   = length "campanile" version Hello                      (three MessagePack values)
-//! welcome = length "campanile" version {"Ok": Welcome} | {"Err": reason}
+//! the first frames, each a sequence of MessagePack values (least, most: versions):
+//! to the broker    hello  = length "campanile" least most Offer
+//! from the broker  answer = length "campanile" least most HelloAnswer
+//! to the broker    proof  = length "campanile" least most Proof      after a challenge only
 //! ```
+//!
+//! An enum is the name of its variant, or a map from that name to what it holds; a struct is an array
+//! of its fields in their order, which may be longer than the reader knows (see [`crate::hello`]).
 //!
 //! The content stands last and raw, so that it is neither copied nor encoded: a received content is
 //! a slice of its frame, a sent one is written as it is.
+
+mod tolerant;
 
 use std::io::Cursor;
 
@@ -19,10 +25,11 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tolerant::Tolerant;
 
 use crate::event::MAX_CONTENT_BYTES;
-use crate::link::{PROTOCOL_VERSION, Welcome};
-use crate::{Content, ContentKind, Event, FromBroker, Hello, ToBroker};
+use crate::hello::{HelloAnswer, Offer, Proof, VERSIONS, Versions};
+use crate::{Content, ContentKind, Event, FromBroker, ToBroker};
 
 /// The largest frame, without its length: the largest content and a head.
 pub const MAX_FRAME_BYTES: usize = MAX_CONTENT_BYTES + (64 << 10);
@@ -38,6 +45,9 @@ const JOIN_UP_TO_BYTES: usize = 512;
 const FRAME_ROOM_BYTES: usize = 128;
 
 const MAGIC: &str = "campanile";
+
+/// The version that says a range of versions in its first frames.
+const FIRST_WITH_RANGE: u16 = 4;
 
 /// Why bytes are no frame of this protocol. Each of them ends the link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,13 +72,13 @@ pub enum DecodeError {
     /// The first frame does not begin as this protocol does.
     #[error("the peer does not speak the protocol of campanile's links")]
     NotCampanile,
-    /// The other side speaks another version.
-    #[error("the peer speaks version {theirs} of the link protocol, this side {ours}")]
+    /// The two sides have no version in common.
+    #[error("the peer speaks {theirs} of the link protocol, this side {ours}")]
     VersionMismatch {
-        /// The peer's version.
-        theirs: u16,
-        /// [`PROTOCOL_VERSION`].
-        ours: u16,
+        /// The peer's versions.
+        theirs: Versions,
+        /// [`VERSIONS`].
+        ours: Versions,
     },
 }
 
@@ -140,29 +150,43 @@ impl From<Event> for FromBroker {
 }
 
 /// The first frame to a broker.
-pub fn encode_hello(hello: &Hello) -> EncodedFrame {
-    encode_first(hello)
+pub fn encode_hello(offer: &Offer) -> EncodedFrame {
+    encode_first(offer.versions, offer)
 }
 
 /// Reads the first frame to a broker, without its length.
 ///
 /// # Errors
-/// A peer that speaks something else, or another version.
-pub fn decode_hello(frame: Bytes) -> Result<Hello, DecodeError> {
-    decode_first(frame)
+/// A peer that speaks something else, or no version of [`VERSIONS`].
+pub fn decode_hello(frame: Bytes) -> Result<Offer, DecodeError> {
+    let (versions, offer) = decode_first(frame)?;
+    Ok(Offer { versions, ..offer })
 }
 
-/// The first frame from a broker: its welcome, or why there is none.
-pub fn encode_welcome(welcome: &Result<Welcome, String>) -> EncodedFrame {
-    encode_first(welcome)
+/// The first frame from a broker.
+pub fn encode_answer(answer: &HelloAnswer) -> EncodedFrame {
+    encode_first(VERSIONS, answer)
 }
 
 /// Reads the first frame from a broker, without its length.
 ///
 /// # Errors
-/// A peer that speaks something else, or another version.
-pub fn decode_welcome(frame: Bytes) -> Result<Result<Welcome, String>, DecodeError> {
-    decode_first(frame)
+/// A peer that speaks something else, or no version of [`VERSIONS`].
+pub fn decode_answer(frame: Bytes) -> Result<HelloAnswer, DecodeError> {
+    decode_first(frame).map(|(_, answer)| answer)
+}
+
+/// What a caller says to a challenge.
+pub fn encode_proof(proof: &Proof) -> EncodedFrame {
+    encode_first(VERSIONS, proof)
+}
+
+/// Reads the answer to a challenge, without its length.
+///
+/// # Errors
+/// As [`decode_hello`].
+pub fn decode_proof(frame: Bytes) -> Result<Proof, DecodeError> {
+    decode_first(frame).map(|(_, proof)| proof)
 }
 
 /// Takes the next whole frame from the front of a read buffer, without its length and without a
@@ -230,10 +254,11 @@ fn add_with_content<H: Serialize>(
     separate.then(|| content.clone())
 }
 
-fn encode_first<B: Serialize>(body: &B) -> EncodedFrame {
+fn encode_first<B: Serialize>(Versions { least, most }: Versions, body: &B) -> EncodedFrame {
     let mut buffer = start_frame();
     write(&mut buffer, &MAGIC);
-    write(&mut buffer, &PROTOCOL_VERSION);
+    write(&mut buffer, &least);
+    write(&mut buffer, &most);
     write(&mut buffer, body);
     finish_frame(buffer, None)
 }
@@ -262,12 +287,13 @@ fn write_length(frame: &mut [u8], rest_bytes: usize) {
     frame[..LENGTH_BYTES].copy_from_slice(&len.to_be_bytes());
 }
 
-/// Reads one MessagePack value and what stands behind it.
+/// Reads one MessagePack value, which may have more fields than are known here, and what stands
+/// behind it.
 fn decode_head<T: DeserializeOwned>(frame: Bytes) -> Result<(T, Bytes), DecodeError> {
-    let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(&frame[..]));
-    let head = T::deserialize(&mut deserializer)
+    let mut deserializer = rmp_serde::Deserializer::new(&frame[..]);
+    let head = T::deserialize(Tolerant(&mut deserializer))
         .map_err(|error| DecodeError::Malformed(error.to_string()))?;
-    let end = usize::try_from(deserializer.position()).expect("a place in a frame");
+    let end = frame.len() - deserializer.get_ref().len();
     Ok((head, frame.slice(end..)))
 }
 
@@ -292,17 +318,27 @@ fn nothing_left(rest: &Bytes) -> Result<(), DecodeError> {
     if rest.is_empty() { Ok(()) } else { Err(DecodeError::Trailing(rest.len())) }
 }
 
-fn decode_first<T: DeserializeOwned>(frame: Bytes) -> Result<T, DecodeError> {
+fn decode_first<T: DeserializeOwned>(frame: Bytes) -> Result<(Versions, T), DecodeError> {
     let (magic, rest) = decode_head::<String>(frame).map_err(|_| DecodeError::NotCampanile)?;
     if magic != MAGIC {
         return Err(DecodeError::NotCampanile);
     }
-    let (theirs, rest) = decode_head::<u16>(rest)?;
-    if theirs != PROTOCOL_VERSION {
-        return Err(DecodeError::VersionMismatch { theirs, ours: PROTOCOL_VERSION });
+    let (least, rest) = decode_head::<u16>(rest)?;
+    // Before there were ranges, there was one number.
+    let (most, rest) = match least < FIRST_WITH_RANGE {
+        true => (least, rest),
+        false => decode_head::<u16>(rest)?,
+    };
+    let theirs = Versions { least, most };
+    if least > most {
+        return Err(DecodeError::Malformed(format!("{theirs}")));
+    }
+    // What follows the versions of another protocol is its own affair.
+    if VERSIONS.common(theirs).is_none() {
+        return Err(DecodeError::VersionMismatch { theirs, ours: VERSIONS });
     }
     let (body, rest) = decode_head::<T>(rest)?;
-    nothing_left(&rest).map(|()| body)
+    nothing_left(&rest).map(|()| (theirs, body))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! gateway                          broker                       publisher
-//!   Hello{Gateway} ─────────────────▶ │ ◀──────────────── Hello{Publisher}
+//!   Offer{Hello{Gateway}} ──────────▶ │ ◀───────── Offer{Hello{Publisher}}
 //!   ◀──────── Welcome{worker ids}     │     Welcome ────────────────────▶
 //!   Interest{1, ..} ────────────────▶ │
 //!   Attach{cursor} ─────────────────▶ │
@@ -16,10 +16,13 @@
 //!   ◀─────────────── Fetched{1, 1}    │     what became of an event, where a publisher asks:
 //!   ◀─ Count{ticket, 9}, Event{9, ..} │ ◀── Publish{2, .., count}
 //!   Counted{ticket, tally} ─────────▶ │     Accepted{2, ..}, Counted{2, tally} ──▶
-//!                                     │ ◀── Push{3, worker 0 / connection 7, "psst"}
+//!                                     │ ◀── Direct{3, worker 0 / connection 7, "psst"}
 //!   ◀── Deliver{ticket, connection 7} │
 //!   Delivered{ticket, Written} ─────▶ │     Answered{3, Written} ───────▶
 //! ```
+//!
+//! How a link begins, and how this protocol may change, is in [`hello`](crate::hello). Messages of a
+//! release that only some peers know belong to a feature: see [`ToBroker::needs`].
 //!
 //! Either asks where the log ends with `AskHead{number}`; the answer is `Head{number, position}`.
 //!
@@ -29,12 +32,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::hello::Feature;
 use crate::{Address, Audience, Content, Event, IdempotencyKey, InstanceId, Position, WorkerId};
 
-/// The version of this protocol. Both ends of a link must speak the same.
-pub const PROTOCOL_VERSION: u16 = 3;
-
-/// The first frame of a link, to the broker.
+/// Who calls: the part of an [`Offer`](crate::hello::Offer) that its sender's owner knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// This life of the process.
@@ -82,7 +83,8 @@ impl Durability {
     }
 }
 
-/// The broker's answer to [`Hello`], the first frame of the other direction.
+/// What a caller needs to begin: the part of an [`HelloAnswer`](crate::hello::HelloAnswer) that is for the
+/// owner of the link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
     /// Where the log ends now. Sequences on this link belong to this position's epoch.
@@ -247,7 +249,7 @@ pub enum ToBroker<C = Content> {
         number: u64,
     },
     /// Publisher: an event for one connection.
-    Push {
+    Direct {
         /// Comes back in the answer.
         number: Number,
         /// Which connection.
@@ -358,9 +360,9 @@ pub enum FromBroker<C = Content> {
         /// Why.
         refusal: Refusal,
     },
-    /// To a publisher: what became of a `Push`.
+    /// To a publisher: what became of a `Direct`.
     Answered {
-        /// As in `Push`.
+        /// As in `Direct`.
         number: Number,
         /// What became of the event.
         outcome: Outcome,
@@ -379,6 +381,24 @@ pub enum FromBroker<C = Content> {
 }
 
 impl<C> ToBroker<C> {
+    /// What a broker must have to understand this message; `None` if each has it. Ask
+    /// [`Features::allow`](crate::hello::Features::allow) before a message is sent that needs
+    /// something.
+    pub fn needs(&self) -> Option<Feature> {
+        match self {
+            Self::Heartbeat
+            | Self::Interest { .. }
+            | Self::Attach { .. }
+            | Self::Fetch { .. }
+            | Self::Counted { .. }
+            | Self::Delivered { .. }
+            | Self::Publish { .. }
+            | Self::Settled { .. }
+            | Self::AskHead { .. }
+            | Self::Direct { .. } => None,
+        }
+    }
+
     /// Puts another content in the content's place.
     ///
     /// # Errors
@@ -415,14 +435,36 @@ impl<C> ToBroker<C> {
             },
             Self::Settled { unanswered } => ToBroker::Settled { unanswered },
             Self::AskHead { number } => ToBroker::AskHead { number },
-            Self::Push { number, to, content } => {
-                ToBroker::Push { number, to, content: replace(content)? }
+            Self::Direct { number, to, content } => {
+                ToBroker::Direct { number, to, content: replace(content)? }
             }
         })
     }
 }
 
 impl<C> FromBroker<C> {
+    /// As [`ToBroker::needs`], for the peer of a broker.
+    pub fn needs(&self) -> Option<Feature> {
+        match self {
+            Self::Heartbeat
+            | Self::Confirmed { .. }
+            | Self::Attached { .. }
+            | Self::Mark { .. }
+            | Self::Past { .. }
+            | Self::Fetched { .. }
+            | Self::Count { .. }
+            | Self::Event(_)
+            | Self::Deliver { .. }
+            | Self::Head { .. }
+            | Self::Accepted { .. }
+            | Self::Counted { .. }
+            | Self::Refused { .. }
+            | Self::Answered { .. }
+            | Self::Disk { .. }
+            | Self::Goodbye { .. } => None,
+        }
+    }
+
     /// Puts another content in the content's place.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Names that callers choose: those of groups, and the keys under which a push may be repeated.
+//! Names that callers choose: those of groups and users, and the keys under which a push may be repeated.
 
 use std::fmt;
 use std::ops::Deref;
@@ -88,6 +88,12 @@ macro_rules! name {
 name! {
     /// The name of a group: 1 to 255 bytes of UTF-8 without control characters. Cheap to clone.
     GroupName, "group name"
+}
+
+name! {
+    /// The name of a user, the identity that one or more connections belong to: 1 to 255 bytes of
+    /// UTF-8 without control characters. Cheap to clone.
+    UserName, "user name"
 }
 
 name! {

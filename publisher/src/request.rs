@@ -124,7 +124,7 @@ impl Push {
                 except: self.except,
                 content,
             },
-            Target::Connection(to) => ToBroker::Push { number, to: *to, content },
+            Target::Connection(to) => ToBroker::Direct { number, to: *to, content },
         }
     }
 }

@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use actix::prelude::*;
-use campanile_messages::frame::encode_welcome;
+use campanile_messages::frame::encode_answer;
+use campanile_messages::hello::{Agreement, HelloAnswer};
 use campanile_messages::link::Role;
 use campanile_messages::{EncodedFrame, FromBroker, Hello, InstanceId, ToBroker};
 use tokio::sync::{oneshot, watch};
@@ -116,8 +117,10 @@ impl Actor for Broker {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Enter {
-    /// What it said.
+    /// Who it says it is.
     pub hello: Hello,
+    /// What is spoken on its link.
+    pub agreement: Agreement,
     /// Who it is.
     pub peer: SocketAddr,
     /// Where to send.
@@ -286,7 +289,7 @@ impl Handler<Close> for Broker {
 
 impl Broker {
     fn enter(&mut self, enter: Enter, ctx: &mut Context<Self>) {
-        let Enter { hello, peer, outbound, answer } = enter;
+        let Enter { hello, agreement, peer, outbound, answer } = enter;
         if answer.is_closed() {
             return;
         }
@@ -305,7 +308,8 @@ impl Broker {
         if let Some(replaced) = entered.replaced {
             self.end(replaced, Ending::Replaced);
         }
-        outbound.force(&encode_welcome(&Ok(entered.welcome)));
+        let welcome = HelloAnswer::Welcome { agreement, welcome: entered.welcome };
+        outbound.force(&encode_answer(&welcome));
         if self.disk.is_waiting() {
             outbound.force(&FromBroker::Disk { is_waiting: true }.encode());
         }
@@ -385,7 +389,11 @@ impl Broker {
     fn perform(&mut self, effects: &mut Vec<Effect>) {
         for effect in effects.drain(..) {
             match effect {
-                Effect::Send { link, message } => self.send(link, &message.encode()),
+                Effect::Send { link, message } => {
+                    if self.may_say(link, &message) {
+                        self.send(link, &message.encode());
+                    }
+                }
                 Effect::Route { links, frame } => {
                     for link in links {
                         self.send(link, &frame);
@@ -399,6 +407,13 @@ impl Broker {
                 Effect::BeginEpoch => self.begin_epoch(),
             }
         }
+    }
+
+    /// Whether the peer of a link knows such a message.
+    fn may_say(&self, link: LinkNumber, message: &FromBroker) -> bool {
+        let needed = message.needs();
+        let knows = |link: &Link| link.outbound.may_carry(needed);
+        needed.is_none() || self.links.get(&link).is_some_and(knows)
     }
 
     fn send(&mut self, link: LinkNumber, frame: &EncodedFrame) {
@@ -480,7 +495,9 @@ pub mod tests {
             let outbound = Outbound::new(64 << 20);
             let hello = Hello { instance: InstanceId(instance), role };
             let peer = (Ipv4Addr::LOCALHOST, 1).into();
-            self.broker.do_send(Enter { hello, peer, outbound: outbound.clone(), answer });
+            let agreement = Agreement::ours();
+            let enter = Enter { hello, agreement, peer, outbound: outbound.clone(), answer };
+            self.broker.do_send(enter);
             (answered, outbound)
         }
 

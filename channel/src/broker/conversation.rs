@@ -89,7 +89,7 @@ impl Conversation {
             (Self::Publisher, ToBroker::Settled { .. }) => Ok(()),
             (
                 Self::Publisher,
-                ToBroker::Publish { content, .. } | ToBroker::Push { content, .. },
+                ToBroker::Publish { content, .. } | ToBroker::Direct { content, .. },
             ) => match content.as_bytes().len() {
                 ..=MAX_CONTENT_BYTES => Ok(()),
                 len_bytes => Err(Violation::ContentTooLarge { len_bytes }),
@@ -124,7 +124,7 @@ fn name(message: &ToBroker) -> &'static str {
         ToBroker::Publish { .. } => "Publish",
         ToBroker::Settled { .. } => "Settled",
         ToBroker::AskHead { .. } => "AskHead",
-        ToBroker::Push { .. } => "Push",
+        ToBroker::Direct { .. } => "Direct",
     }
 }
 
@@ -170,7 +170,7 @@ mod tests {
         [
             ToBroker::Settled { unanswered: 1 },
             publish("x".into()),
-            ToBroker::Push {
+            ToBroker::Direct {
                 number: 2,
                 to: Address { worker: WorkerId(1), connection: ConnectionId(1) },
                 content: "x".into(),

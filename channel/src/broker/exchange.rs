@@ -295,8 +295,8 @@ impl Exchange {
                 let message = FromBroker::Head { number, head: self.log.head() };
                 effects.push(Effect::Send { link, message });
             }
-            ToBroker::Push { number, to, content } => {
-                effects.push(self.push(link, number, to, content, now));
+            ToBroker::Direct { number, to, content } => {
+                effects.push(self.direct(link, number, to, content, now));
             }
         }
         Ok(())
@@ -531,7 +531,7 @@ impl Exchange {
         }
     }
 
-    fn push(
+    fn direct(
         &self,
         link: LinkNumber,
         number: Number,

@@ -26,10 +26,12 @@ pub type Digest = [u8; 16];
 ///
 /// Digests are on disk: that of an event which leaves nobody out must stay what it is.
 pub fn digest(audience: &Audience, except: Option<Address>, content: &Content) -> Digest {
-    let (kind, name) = match audience {
-        Audience::Everyone => (0u8, ""),
-        Audience::Group(name) => (1, &**name),
+    let kind = match audience {
+        Audience::Everyone => 0u8,
+        Audience::Group(_) => 1,
+        Audience::User(_) => 4,
     };
+    let name = audience.name();
     let kind = if except.is_some() { kind + 2 } else { kind };
     // A name has at most 255 bytes, so its length is one.
     let head = [kind, content.kind() as u8, name.len() as u8];
@@ -149,7 +151,7 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::{ConnectionId, GroupName, WorkerId};
+    use campanile_messages::{ConnectionId, GroupName, UserName, WorkerId};
 
     use super::*;
 
@@ -218,6 +220,7 @@ mod tests {
     #[test]
     fn events_that_differ_in_anything_have_different_digests() {
         let group = |name| Audience::Group(GroupName::new(name).unwrap());
+        let user = |name| Audience::User(UserName::new(name).unwrap());
         let but = |worker, connection| {
             Some(Address { worker: WorkerId(worker), connection: ConnectionId(connection) })
         };
@@ -230,6 +233,8 @@ mod tests {
             (group("a"), but(1, 2), Content::from("b")),
             (group("ab"), None, Content::from("c")),
             (group("a"), None, Content::from("bc")),
+            (user("a"), None, Content::from("b")),
+            (user("a"), but(1, 2), Content::from("b")),
         ];
         let digests: std::collections::HashSet<_> = events
             .iter()

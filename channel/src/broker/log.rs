@@ -238,12 +238,8 @@ impl Log {
 
 /// What it costs to keep an event.
 pub fn cost_bytes(audience: &Audience, content_bytes: usize) -> usize {
-    let name_bytes = match audience {
-        Audience::Everyone => 0,
-        Audience::Group(name) => name.len(),
-    };
     // The name stands in the entry, in the index and in the frame.
-    content_bytes + 3 * name_bytes + ENTRY_OVERHEAD_BYTES
+    content_bytes + 3 * audience.name().len() + ENTRY_OVERHEAD_BYTES
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use campanile_messages::frame::{decode_hello, encode_welcome};
+use campanile_messages::frame::{decode_hello, encode_answer};
+use campanile_messages::hello::HelloAnswer;
 use campanile_messages::{FromBroker, ToBroker};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
@@ -83,7 +84,7 @@ pub async fn hold(
                 NoLink::Late(_) => debug!(%peer, reason = %no_link, "no link"),
                 _ => warn!(%peer, reason = %no_link, "no link"),
             }
-            outbound.force(&encode_welcome(&Err(no_link.to_string())));
+            outbound.force(&encode_answer(&HelloAnswer::Refused { reason: no_link.to_string() }));
             outbound.finish();
             limit = config.hello_limit.min(limit);
         }
@@ -130,9 +131,12 @@ async fn enter(
         }
         _ = door.changed() => return Err(Unwelcome::ShuttingDown.into()),
     };
-    let hello = decode_hello(frame).map_err(LinkError::Decode)?;
+    let offer = decode_hello(frame).map_err(LinkError::Decode)?;
+    let agreement = offer.agree().map_err(LinkError::Disagreement)?;
+    outbound.agree(agreement.features.clone());
     let (answer, answered) = oneshot::channel();
-    broker.do_send(Enter { hello, peer, outbound: outbound.clone(), answer });
+    let (hello, outbound) = (offer.hello, outbound.clone());
+    broker.do_send(Enter { hello, agreement, peer, outbound, answer });
     match timeout(WELCOME_LIMIT, answered).await {
         Ok(Ok(answer)) => Ok(answer?),
         Ok(Err(_)) => Err(Unwelcome::ShuttingDown.into()),

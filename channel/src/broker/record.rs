@@ -77,10 +77,7 @@ const ENTRY_BYTES: usize = 256;
 impl Changes {
     /// How much memory they hold, in bytes, as if nobody else held the contents.
     pub fn held_bytes(&self) -> usize {
-        let name_bytes = |audience: &Audience| match audience {
-            Audience::Everyone => ENTRY_BYTES,
-            Audience::Group(name) => ENTRY_BYTES + name.len(),
-        };
+        let name_bytes = |audience: &Audience| ENTRY_BYTES + audience.name().len();
         let event =
             |record: &Record| name_bytes(&record.audience) + record.content.as_bytes().len();
         let trimmed = |trim: &Trim| {

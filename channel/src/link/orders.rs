@@ -86,7 +86,7 @@ impl Wake for Count {
 /// Adds a frame in the `way`th way, and what it puts on the wire to `expected`.
 fn add(outbound: &Outbound, way: usize, expected: &mut Vec<u8>) {
     let to = Address { worker: WorkerId(3), connection: ConnectionId(7) };
-    let head = ToBroker::Push { number: way as u64, to, content: ContentKind::Binary };
+    let head = ToBroker::Direct { number: way as u64, to, content: ContentKind::Binary };
     let content = Bytes::from_static(b"x");
     let mut bytes = BytesMut::new();
     head.encode_to(&content, &mut bytes);

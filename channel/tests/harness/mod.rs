@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use campanile_channel::broker::{BrokerConfig, serve};
-use campanile_messages::frame::{MAX_FRAME_BYTES, decode_welcome, encode_hello, take_frame};
+use campanile_messages::frame::{MAX_FRAME_BYTES, decode_answer, encode_hello, take_frame};
+use campanile_messages::hello::{HelloAnswer, Nonce, Offer};
 use campanile_messages::link::{Gap, InterestChange, Number, Outcome, Role, Welcome};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, EncodedFrame, Event, FromBroker, GroupName, Hello,
@@ -127,12 +128,17 @@ impl Peer {
     }
 
     pub async fn hello(&mut self, instance: InstanceId, role: Role) -> Result<Welcome, String> {
-        self.send_frame(encode_hello(&Hello { instance, role })).await;
+        self.send_frame(encode_hello(&offer(instance, role))).await;
         self.welcome().await
     }
 
     pub async fn welcome(&mut self) -> Result<Welcome, String> {
-        decode_welcome(self.frame().await.expect("an answer to the hello")).unwrap()
+        let answer = self.frame().await.expect("an answer to the hello");
+        match decode_answer(answer).unwrap() {
+            HelloAnswer::Welcome { welcome, .. } => Ok(welcome),
+            HelloAnswer::Refused { reason } => Err(reason),
+            challenge => panic!("{challenge:?}"),
+        }
     }
 
     /// Sends interest of revision 1 and attaches.
@@ -183,7 +189,7 @@ impl Peer {
     pub async fn push(&mut self, number: Number, worker: WorkerId, content: &'static str) {
         let to = address(worker);
         let content = content.into();
-        self.send(ToBroker::Push { number, to, content }).await;
+        self.send(ToBroker::Direct { number, to, content }).await;
     }
 
     pub async fn outcome(&mut self, number: Number) -> Outcome {
@@ -272,6 +278,10 @@ impl Peer {
         let mut buffer = vec![0; 64 << 10];
         while matches!(within(self.stream.read(&mut buffer)).await, Ok(1..)) {}
     }
+}
+
+pub fn offer(instance: InstanceId, role: Role) -> Offer {
+    Offer::ours(Hello { instance, role }, Nonce(rand::random()))
 }
 
 pub fn publish(number: Number, audience: Audience, content: impl Into<Content>) -> ToBroker {

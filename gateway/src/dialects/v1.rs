@@ -110,6 +110,7 @@ enum SaidAudience<'a> {
     Everyone,
     Connection,
     Group(&'a str),
+    User(&'a str),
 }
 
 impl Said<'_> {
@@ -147,6 +148,7 @@ impl Rules for V1 {
             None => SaidAudience::Connection,
             Some((_, Audience::Everyone)) => SaidAudience::Everyone,
             Some((_, Audience::Group(group))) => SaidAudience::Group(group),
+            Some((_, Audience::User(user))) => SaidAudience::User(user),
         };
         let id = logged.map(|(position, _)| position.to_string());
         Said::Event(SaidEvent { id, to, content, content_base64 }).frame()

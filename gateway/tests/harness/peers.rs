@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use campanile_messages::frame::{
-    MAX_FRAME_BYTES, decode_hello, decode_welcome, encode_hello, encode_welcome, take_frame,
+    MAX_FRAME_BYTES, decode_answer, decode_hello, encode_answer, encode_hello, take_frame,
 };
+use campanile_messages::hello::{HelloAnswer, Nonce, Offer};
 use campanile_messages::link::{Gap, Outcome, Role, Tally, Ticket, Want, Welcome};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, Durability, EncodedFrame, Event, FromBroker,
@@ -59,7 +60,7 @@ impl Script {
         stream.set_nodelay(true).expect("a socket");
         let mut frames = Frames::new(stream);
         let Hello { role: Role::Gateway { workers, held }, .. } =
-            decode_hello(frames.next().expect("a hello")).expect("a hello")
+            decode_hello(frames.next().expect("a hello")).expect("a hello").hello
         else {
             panic!("not a gateway");
         };
@@ -71,7 +72,7 @@ impl Script {
             head: AtomicU64::new(from.sequence),
             confirms: AtomicBool::new(true),
         });
-        link.write(&[encode_welcome(&Ok(welcome))]).expect("the link is up");
+        link.write(&[encode_answer(&HelloAnswer::welcome(welcome))]).expect("the link is up");
         let (says, said) = mpsc::channel();
         let (attaches, attached) = mpsc::channel();
         let listening = link.clone();
@@ -378,9 +379,9 @@ impl Publisher {
         let mut frames = Frames::new(stream);
         let instance = InstanceId(rand::random());
         let hello = Hello { instance, role: Role::Publisher { unanswered: 1 } };
-        frames.write(encode_hello(&hello));
-        let welcome = decode_welcome(frames.next().expect("a welcome")).expect("a welcome");
-        welcome.expect("welcome");
+        frames.write(encode_hello(&Offer::ours(hello, Nonce(rand::random()))));
+        let answer = decode_answer(frames.next().expect("an answer")).expect("an answer");
+        assert!(matches!(answer, HelloAnswer::Welcome { .. }), "{answer:?}");
         Self { frames, last: 0 }
     }
 
@@ -444,7 +445,7 @@ impl Publisher {
     /// Pushes to one connection, and waits until it was written.
     pub fn push(&mut self, to: Address, content: impl Into<Content>) {
         self.last += 1;
-        let push = ToBroker::Push { number: self.last, to, content: content.into() };
+        let push = ToBroker::Direct { number: self.last, to, content: content.into() };
         self.ask(push, |answer| {
             matches!(answer, FromBroker::Answered { outcome: Outcome::Written, .. })
         });

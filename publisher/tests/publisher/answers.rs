@@ -79,7 +79,7 @@ async fn every_outcome_for_one_connection_has_its_status() {
         (Outcome::GatewayAway, 503, "to_worker_id is 3"),
     ] {
         let broker = Broker::start(move |message| match *message {
-            ToBroker::Push { number, .. } => Act::Say(FromBroker::Answered { number, outcome }),
+            ToBroker::Direct { number, .. } => Act::Say(FromBroker::Answered { number, outcome }),
             _ => Act::Nothing,
         });
         let publisher = Publisher::start(broker.addr);
@@ -88,7 +88,7 @@ async fn every_outcome_for_one_connection_has_its_status() {
         assert!(answer.body.starts_with(names), "{answer:?}");
         assert_eq!(answer.header("retry-after").is_some(), status == 503);
         let to = Address { worker: WorkerId(3), connection: ConnectionId(7) };
-        let expected = ToBroker::Push { number: 1, to, content: text("psst") };
+        let expected = ToBroker::Direct { number: 1, to, content: text("psst") };
         assert_eq!(broker.received(), [expected]);
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use actix::spawn;
 use bytes::{Bytes, BytesMut};
-use campanile_messages::frame::{MAX_FRAME_BYTES, decode_hello, encode_welcome, take_frame};
+use campanile_messages::frame::{MAX_FRAME_BYTES, decode_hello, encode_answer, take_frame};
+use campanile_messages::hello::HelloAnswer;
 use campanile_messages::link::{Number, Outcome, Role, Welcome};
 use campanile_messages::{
     Audience, Content, Durability, EncodedFrame, FromBroker, Position, ToBroker,
@@ -44,7 +45,7 @@ pub enum Act {
 pub fn accept(message: &ToBroker) -> Act {
     match *message {
         ToBroker::Publish { number, .. } => Act::Say(accepted(number)),
-        ToBroker::Push { number, .. } => {
+        ToBroker::Direct { number, .. } => {
             Act::Say(FromBroker::Answered { number, outcome: Outcome::Written })
         }
         _ => Act::Nothing,
@@ -154,7 +155,7 @@ impl Broker {
     /// The texts of these pushes.
     pub fn contents(&self) -> Vec<String> {
         let text = |message: ToBroker| match message {
-            ToBroker::Publish { content, .. } | ToBroker::Push { content, .. } => {
+            ToBroker::Publish { content, .. } | ToBroker::Direct { content, .. } => {
                 String::from_utf8_lossy(content.as_bytes()).into_owned()
             }
             other => panic!("no push: {other:?}"),
@@ -182,13 +183,13 @@ pub async fn welcome(stream: &mut TcpStream) -> io::Result<BytesMut> {
 async fn introduce(stream: &mut TcpStream, epoch: u64) -> io::Result<(BytesMut, Number)> {
     let mut buffer = BytesMut::new();
     let hello = next_frame(stream, &mut buffer).await?;
-    let hello = decode_hello(hello).expect("a hello");
+    let hello = decode_hello(hello).expect("a hello").hello;
     let Role::Publisher { unanswered } = hello.role else {
         panic!("{hello:?}");
     };
     let head = Position { epoch, sequence: 0 };
     let welcome = Welcome { head, durability: Durability::Disk, workers: Vec::new() };
-    say(stream, encode_welcome(&Ok(welcome))).await?;
+    say(stream, encode_answer(&HelloAnswer::welcome(welcome))).await?;
     Ok((buffer, unanswered))
 }
 
@@ -225,7 +226,7 @@ async fn serve_link(
 
 fn number(message: &ToBroker) -> Number {
     match message {
-        ToBroker::Publish { number, .. } | ToBroker::Push { number, .. } => *number,
+        ToBroker::Publish { number, .. } | ToBroker::Direct { number, .. } => *number,
         other => panic!("no push: {other:?}"),
     }
 }

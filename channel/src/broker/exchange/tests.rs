@@ -152,7 +152,7 @@ fn refused(number: Number, refusal: Refusal) -> FromBroker {
 }
 
 fn push(number: Number, worker: WorkerId) -> ToBroker {
-    ToBroker::Push { number, to: at(worker), content: "psst".into() }
+    ToBroker::Direct { number, to: at(worker), content: "psst".into() }
 }
 
 fn at(worker: WorkerId) -> Address {

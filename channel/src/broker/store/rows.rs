@@ -271,12 +271,16 @@ fn millis(at: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::{ConnectionId, GroupName, WorkerId};
+    use campanile_messages::{ConnectionId, GroupName, UserName, WorkerId};
 
     use super::*;
 
     fn group(name: &'static str) -> Audience {
         Audience::Group(GroupName::new(name).unwrap())
+    }
+
+    fn user(name: &'static str) -> Audience {
+        Audience::User(UserName::new(name).unwrap())
     }
 
     fn record() -> Record {
@@ -316,6 +320,7 @@ mod tests {
         );
         assert_eq!(trimmed_key(&Audience::Everyone), b"\x03\xa8Everyone");
         assert_eq!(trimmed_key(&group("a")), b"\x03\x81\xa5Group\xa1a");
+        assert_eq!(trimmed_key(&user("a")), b"\x03\x81\xa4User\xa1a");
         let place = Place { inode: 7, created_nanos: Some(8) };
         let run = Run { durability: Durability::Disk, boot: Some(1), place, clean: false };
         let seen = Some(Seen { at_millis: 9, uptime_millis: 10 });
@@ -348,6 +353,8 @@ mod tests {
     fn rows_are_read_as_they_were_written() {
         let record = record();
         assert_eq!(event(&event_key(258), &event_value(&record)), Ok(record.clone()));
+        let for_a_user = Record { audience: user("a"), ..record.clone() };
+        assert_eq!(event(&event_key(258), &event_value(&for_a_user)), Ok(for_a_user));
         let binary = Record {
             audience: Audience::Everyone,
             content: Content::Binary(Bytes::from_static(&[0xff, 0])),
@@ -355,6 +362,7 @@ mod tests {
         };
         assert_eq!(event(&event_key(258), &event_value(&binary)), Ok(binary));
         assert_eq!(trimmed(&trimmed_key(&group("a")), &trimmed_value(9)), Ok((group("a"), 9)));
+        assert_eq!(trimmed(&trimmed_key(&user("a")), &trimmed_value(9)), Ok((user("a"), 9)));
     }
 
     #[test]

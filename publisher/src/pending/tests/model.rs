@@ -288,7 +288,7 @@ proptest! {
                     let said = pending.next(now, |_| false).map(whole);
                     pending.handed_over(now);
                     let number = said.as_ref().map(|said| match said {
-                        ToBroker::Publish { number, .. } | ToBroker::Push { number, .. } => *number,
+                        ToBroker::Publish { number, .. } | ToBroker::Direct { number, .. } => *number,
                         other => panic!("{other:?}"),
                     });
                     let unanswered = model.unanswered();

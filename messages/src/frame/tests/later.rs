@@ -1,0 +1,219 @@
+//! Peers of a later release: whatever they say, each struct has one field more at its end.
+
+use std::fmt;
+
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::ser::{SerializeMap as _, SerializeSeq as _};
+use serde::{Deserialize, Deserializer, Serializer};
+
+use super::*;
+
+/// A MessagePack value.
+#[derive(Debug, Clone, PartialEq)]
+enum Value {
+    Nil,
+    Bool(bool),
+    Number(u64),
+    Text(String),
+    Bytes(Vec<u8>),
+    Array(Vec<Self>),
+    Map(Vec<(Self, Self)>),
+}
+
+impl Value {
+    /// The value in which a struct stands as a map of its fields, as one in which it stands as an
+    /// array with one element more. (The key of an enum's map is the name of a variant.)
+    fn grown(self) -> Self {
+        match self {
+            Self::Map(entries) => {
+                let is_variant = matches!(&entries[..], [(Self::Text(key), _)]
+                    if key.starts_with(|first: char| first.is_ascii_uppercase()));
+                if is_variant {
+                    let grown = |(key, value): (Self, Self)| (key, value.grown());
+                    return Self::Map(entries.into_iter().map(grown).collect());
+                }
+                let fields = entries.into_iter().map(|(_, value)| value.grown());
+                let later = Self::Map(vec![(Self::Text("Later".into()), Self::Array(vec![]))]);
+                Self::Array(fields.chain([later]).collect())
+            }
+            Self::Array(items) => Self::Array(items.into_iter().map(Self::grown).collect()),
+            other => other,
+        }
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Nil => serializer.serialize_none(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Number(number) => serializer.serialize_u64(*number),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Bytes(bytes) => serializer.serialize_bytes(bytes),
+            Self::Array(items) => {
+                let mut array = serializer.serialize_seq(Some(items.len()))?;
+                items.iter().try_for_each(|item| array.serialize_element(item))?;
+                array.end()
+            }
+            Self::Map(entries) => {
+                let mut map = serializer.serialize_map(Some(entries.len()))?;
+                entries.iter().try_for_each(|(key, value)| map.serialize_entry(key, value))?;
+                map.end()
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value of the link protocol")
+            }
+
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Nil)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+                Ok(Value::Bool(value))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+                Ok(Value::Number(number))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+                Ok(Value::Text(text.to_owned()))
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Value, E> {
+                Ok(Value::Bytes(bytes.to_vec()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    items.push(item);
+                }
+                Ok(Value::Array(items))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Value::Map(entries))
+            }
+        }
+
+        deserializer.deserialize_any(Any)
+    }
+}
+
+/// The bytes of a value, with one field more in each of its structs.
+fn grown<T: Serialize>(value: &T) -> Vec<u8> {
+    let named = rmp_serde::to_vec_named(value).expect("MessagePack");
+    let value: Value = rmp_serde::from_slice(&named).expect("MessagePack");
+    rmp_serde::to_vec(&value.grown()).expect("MessagePack")
+}
+
+/// A frame whose head has grown.
+fn frame_of<H: Serialize>((head, content): (H, Option<Bytes>)) -> Bytes {
+    let mut frame = grown(&head);
+    if let Some(content) = content {
+        rmp::encode::write_bin(&mut frame, &content).expect("memory");
+    }
+    frame.into()
+}
+
+/// A first frame whose body has grown, of a side that speaks one version more.
+fn first_frame<B: Serialize>(body: &B) -> Bytes {
+    [&b"\xa9campanile\x04\x05"[..], &grown(body)].concat().into()
+}
+
+#[test]
+fn structs_have_grown_at_every_level() {
+    let attach =
+        ToBroker::<ContentKind>::Attach { cursor: Some(Position { epoch: 1, sequence: 2 }) };
+    let expected = b"\x81\xa6Attach\x92\x93\x01\x02\x81\xa5Later\x90\x81\xa5Later\x90";
+    assert_eq!(grown(&attach), expected);
+}
+
+#[test]
+fn a_field_more_in_each_struct_of_each_message_is_ignored() {
+    for message in messages_to_broker() {
+        let frame = frame_of(split(|replace| message.clone().try_map_content(replace)));
+        assert_eq!(ToBroker::decode(frame), Ok(message));
+    }
+    for message in messages_from_broker() {
+        let frame = frame_of(split(|replace| message.clone().try_map_content(replace)));
+        assert_eq!(FromBroker::decode(frame), Ok(message));
+    }
+}
+
+#[test]
+fn a_field_more_in_the_first_frames_is_ignored() {
+    let later = Offer { versions: Versions { least: 4, most: 5 }, ..offer() };
+    assert_eq!(decode_hello(first_frame(&later)), Ok(later));
+    let welcome = Welcome {
+        head: Position { epoch: 1, sequence: 300 },
+        durability: Durability::Disk,
+        workers: vec![WorkerId(5)],
+    };
+    let challenge =
+        Challenge { method: "hmac".to_owned(), nonce: Nonce([7; 32]), proof: Mac([8; 32]) };
+    for answer in [
+        HelloAnswer::welcome(welcome),
+        HelloAnswer::Challenge(challenge),
+        HelloAnswer::Refused { reason: "no".to_owned() },
+    ] {
+        assert_eq!(decode_answer(first_frame(&answer)), Ok(answer));
+    }
+    let proof = Proof { proof: Mac([8; 32]) };
+    assert_eq!(decode_proof(first_frame(&proof)), Ok(proof));
+}
+
+#[test]
+fn a_release_with_one_version_and_one_feature_more_is_agreed_with() {
+    let features = rmp_serde::from_slice(b"\x91\xa5later").expect("features");
+    let later = Offer { versions: Versions { least: 4, most: 5 }, features, ..offer() };
+    let read = decode_hello(first_frame(&later)).expect("a hello");
+    assert_eq!(read, later);
+    assert_eq!(read.agree(), Ok(Agreement::ours()));
+}
+
+#[test]
+fn a_field_that_is_missing_takes_its_default() {
+    /// What a later release may make of a message and of a struct in it.
+    #[derive(Debug, PartialEq, Deserialize)]
+    enum Later {
+        Counted {
+            number: u64,
+            tally: LaterTally,
+            #[serde(default)]
+            closed: Option<u64>,
+        },
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct LaterTally {
+        matched: u64,
+        written: u64,
+        too_slow: u64,
+        #[serde(default)]
+        expired: u64,
+    }
+
+    let tally = Tally { matched: 3, written: 2, too_slow: 1 };
+    let ours = body(FromBroker::Counted { number: 1, tally }.encode());
+    let (read, rest) = decode_head::<Later>(ours).expect("a message");
+    let tally = LaterTally { matched: 3, written: 2, too_slow: 1, expired: 0 };
+    assert_eq!(read, Later::Counted { number: 1, tally, closed: None });
+    assert!(rest.is_empty());
+}
