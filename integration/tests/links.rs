@@ -2,13 +2,19 @@
 
 mod harness;
 
+use std::ops::Range;
+
 use campanile_messages::Position;
+use futures_util::future::join_all;
 use harness::{
     Client, End, Mode, Process, Proxy, Publisher, Towards, start_gateway, start_publisher,
 };
 
 /// More than the first frames of a link have, in either direction.
 const FIRST_BYTES: usize = 160;
+
+/// How many chains a test has: most of the time is spent waiting for the next attempt to link.
+const CHAINS: usize = 5;
 
 /// A broker, a gateway and a publisher with a proxy before each of the two.
 struct Chain {
@@ -76,21 +82,26 @@ impl Chain {
     }
 }
 
+/// Makes each link for one of these bytes, and looks whether everything works after it.
+async fn works_at_each(bytes: Range<usize>, towards: Towards, mode: impl Fn(usize) -> Mode) {
+    let chains = (0..CHAINS).map(async |first| {
+        let mut chain = Chain::start().await;
+        for bytes in bytes.clone().skip(first).step_by(CHAINS) {
+            chain.connect_anew(mode(bytes)).await;
+            chain.works(&format!("{towards:?} {bytes}")).await;
+        }
+    });
+    join_all(chains).await;
+}
+
 async fn works_in_two_pieces(towards: Towards) {
-    let mut chain = Chain::start().await;
-    for bytes in 1..FIRST_BYTES {
-        chain.connect_anew(Mode::SplitAt(towards, bytes)).await;
-        chain.works(&format!("{towards:?} {bytes}")).await;
-    }
+    works_at_each(1..FIRST_BYTES, towards, |bytes| Mode::SplitAt(towards, bytes)).await;
 }
 
 async fn works_after_a_short_one(towards: Towards) {
-    let mut chain = Chain::start().await;
-    for bytes in 0..FIRST_BYTES {
-        let end = [End::Fin, End::Reset][bytes % 2];
-        chain.connect_anew(Mode::Truncate(towards, bytes, end)).await;
-        chain.works(&format!("{towards:?} {bytes}")).await;
-    }
+    let end = |bytes: usize| [End::Fin, End::Reset][bytes % 2];
+    let mode = |bytes| Mode::Truncate(towards, bytes, end(bytes));
+    works_at_each(0..FIRST_BYTES, towards, mode).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
