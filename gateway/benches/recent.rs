@@ -4,8 +4,8 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use campanile_gateway::bridge::recent::{Missed, Recent};
 use campanile_gateway::dialects::Framed;
-use campanile_gateway::recent::{Missed, Recent};
 use campanile_messages::{Audience, Content, GroupName, Position};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use campanile_gateway::subscriptions::Subscriptions;
+use campanile_gateway::registry::subscriptions::Subscriptions;
 use campanile_messages::{Audience, ConnectionId, GroupName};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand::SeedableRng as _;

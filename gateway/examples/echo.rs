@@ -14,9 +14,9 @@ use std::{env, io};
 
 use campanile_edge::Head;
 use campanile_edge::websocket::{Limits, Message, Opcode, frame};
-use campanile_gateway::door::{read_head, refuse};
-use campanile_gateway::refusal::Refusal;
-use campanile_gateway::socket::{Socket, Waiting};
+use campanile_gateway::connection::socket::{Socket, Waiting};
+use campanile_gateway::entrance::door::{read_head, refuse};
+use campanile_gateway::entrance::refusal::Refusal;
 use campanile_gateway::websocket::{CloseCode, Incoming, Upgrade};
 use futures_util::StreamExt as _;
 use tokio::net::TcpStream;

@@ -7,6 +7,13 @@
 //! read and no resume is answered while a registry is behind, and each registry has one report in
 //! flight. Never waits: what cannot go on now goes on at a message or at the next tick.
 
+pub mod absence;
+pub mod counts;
+pub mod heads;
+pub mod interest;
+pub mod recent;
+pub mod resumes;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,17 +28,17 @@ use campanile_messages::{
 };
 use tracing::{error, info, warn};
 
-use crate::absence::Absence;
+use crate::bridge::absence::Absence;
+use crate::bridge::counts::Counts;
+use crate::bridge::heads::{AskHead, Askers, NoHead};
+use crate::bridge::interest::{Interest, Report};
+use crate::bridge::recent::{Past, Recent};
+use crate::bridge::resumes::{Resume, Resumes};
 use crate::config::GatewayConfig;
-use crate::counts::Counts;
 use crate::delivery::{Deliveries, Delivery, Signal};
 use crate::dialects::Framed;
-use crate::heads::{AskHead, Askers, NoHead};
-use crate::health::Health;
-use crate::interest::{Interest, Report};
-use crate::recent::{Past, Recent};
-use crate::resumes::{Resume, Resumes};
-use crate::subscriptions::{Change, Ticket};
+use crate::entrance::health::Health;
+use crate::registry::subscriptions::{Change, Ticket};
 use crate::websocket::CloseCode;
 
 /// Answers to pushes that may wait for the broker; past it they are dropped, and the publishers say

@@ -10,8 +10,8 @@ use campanile_messages::{ConnectionId, Position};
 use tokio::sync::Notify;
 
 use crate::dialects::Framed;
+use crate::registry::subscriptions::Ticket;
 use crate::resume::Lost;
-use crate::subscriptions::Ticket;
 use crate::websocket::CloseCode;
 
 /// While more than this waits for one registry, the bridge does not read its link.

@@ -1,7 +1,7 @@
 //! The dialects: how the gateway and its clients talk, one file per dialect. Pure.
 //!
 //! [`Rules`] is all that the rest of the gateway asks of a dialect. A new dialect is a file in this
-//! folder, a variant of [`Dialect`], and the line of the [door](crate::door) that recognises its
+//! folder, a variant of [`Dialect`], and the line of the [door](crate::entrance::door) that recognises its
 //! requests.
 
 pub mod events;

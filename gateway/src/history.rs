@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::refusal::Refusal;
+use crate::entrance::refusal::Refusal;
 
 /// The most events that `last` may ask for.
 pub const MAX_LAST: usize = 1_000;

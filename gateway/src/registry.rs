@@ -5,6 +5,10 @@
 //! bridge. Sends to the sockets and to the bridge. Runs on the worker's thread. Bounded by: one
 //! message in flight a session, the bytes of `Deliveries`, and one report in flight to the bridge.
 
+pub mod client;
+pub mod counting;
+pub mod subscriptions;
+
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,18 +22,20 @@ use campanile_messages::{Address, Audience, ConnectionId, GroupName, Position, W
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::bridge::interest::MAX_AUDIENCES;
+use crate::bridge::resumes::Resume;
 use crate::bridge::{Answer, Bridge, CaughtUp, Counted, InterestChanged, Missed};
-use crate::client::{Batch, Client, Mark};
 use crate::config::GatewayConfig;
-use crate::counting::{Awaited, Counting};
+use crate::connection::line::Line;
+use crate::connection::socket::Waiting;
 use crate::delivery::{Deliveries, Delivery, Found, Outcome as Answered, Signal};
 use crate::dialects::Framed;
-use crate::interest::MAX_AUDIENCES;
-use crate::line::Line;
+use crate::registry::client::{Batch, Client, Mark};
+use crate::registry::counting::{Awaited, Counting};
+use crate::registry::subscriptions::{
+    Change, Confirmed, Joining, Standing, Step, Subscriptions, Ticket,
+};
 use crate::resume::{Lost, Resumed, Since, Start};
-use crate::resumes::Resume;
-use crate::socket::Waiting;
-use crate::subscriptions::{Change, Confirmed, Joining, Standing, Step, Subscriptions, Ticket};
 use crate::websocket::CloseCode;
 
 /// How often clients are looked at for signs of life.

@@ -21,16 +21,16 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use crate::acceptor::{Acceptor, Admission, Arrival, refusals_at_a_door};
+use crate::bridge::heads::PositionSource;
 use crate::bridge::{Bridge, Finish, Worker};
 use crate::config::GatewayConfig;
 use crate::delivery::{Deliveries, Signal};
-use crate::door::Door;
-use crate::heads::PositionSource;
-use crate::health::Health;
-use crate::page;
+use crate::entrance::acceptor::{Acceptor, Admission, Arrival, refusals_at_a_door};
+use crate::entrance::door::Door;
+use crate::entrance::health::Health;
+use crate::entrance::page;
+use crate::entrance::seats::Seats;
 use crate::registry::Registry;
-use crate::seats::Seats;
 use crate::websocket::CloseCode;
 
 /// How long the bridge may take to end its link.

@@ -3,9 +3,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::bridge::Worker;
+use crate::connection::socket::Socket;
 use crate::dialects::Dialect;
-use crate::health::Health;
-use crate::socket::Socket;
+use crate::entrance::health::Health;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

@@ -14,7 +14,7 @@ use campanile_edge::websocket::{self, Decoder, Limits, Message, Opcode, Violatio
 use futures_util::Stream;
 
 use super::CloseCode;
-use crate::socket::{Ending, Socket, Waiting};
+use crate::connection::socket::{Ending, Socket, Waiting};
 
 /// How much one read asks for: many small messages, and no more than what a client could make of
 /// it to keep in memory.

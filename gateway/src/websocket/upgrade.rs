@@ -5,7 +5,7 @@ use campanile_edge::Head;
 use campanile_edge::websocket::{self, offered};
 
 use crate::dialects::Dialect;
-use crate::refusal::Refusal;
+use crate::entrance::refusal::Refusal;
 
 /// A token is offered as a subprotocol that begins with this, and must not be logged.
 const BEARER: &str = "base64url.bearer.";

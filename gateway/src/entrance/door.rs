@@ -17,19 +17,19 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::config::GatewayConfig;
+use crate::connection::line::Line;
+use crate::connection::session::{Opening, Session};
+use crate::connection::socket::{Ending, Socket, Waiting};
 use crate::dialects::{Dialect, events};
-use crate::health::Health;
-use crate::line::Line;
-use crate::page::Serve;
-use crate::refusal::{COME_BACK_MILLIS, Refusal};
+use crate::entrance::health::Health;
+use crate::entrance::page::Serve;
+use crate::entrance::refusal::{COME_BACK_MILLIS, Refusal};
+use crate::entrance::rewind::Rewind;
+use crate::entrance::seats::Seat;
+use crate::entrance::wish::{Accepted, Wish};
 use crate::registry::Registry;
 use crate::resume::Since;
-use crate::rewind::Rewind;
-use crate::seats::Seat;
-use crate::session::{Opening, Session};
-use crate::socket::{Ending, Socket, Waiting};
 use crate::websocket::{CloseCode, Incoming, Upgrade};
-use crate::wish::{Accepted, Wish};
 
 /// A client that is refused may take this long to read why.
 const REFUSAL_LIMIT: Duration = Duration::from_secs(2);

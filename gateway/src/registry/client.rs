@@ -12,14 +12,14 @@ use campanile_messages::{Address, ConnectionId, GroupName, Position};
 use tokio::sync::oneshot;
 
 use crate::config::GatewayConfig;
+use crate::connection::line::Line;
+use crate::connection::liveness::{Liveness, Verdict};
+use crate::connection::socket::{Sent, Waiting};
 use crate::delivery::Found;
 use crate::dialects::{Dialect, Framed, Greeting};
 use crate::history::SaidHistory;
-use crate::line::Line;
-use crate::liveness::{Liveness, Verdict};
+use crate::registry::subscriptions::{Standing, Subscriptions};
 use crate::resume::Resumed;
-use crate::socket::{Sent, Waiting};
-use crate::subscriptions::{Standing, Subscriptions};
 use crate::websocket::CloseCode;
 
 /// A batch is flushed at the latest when it holds this much: what waits in an outbox longer than it

@@ -14,8 +14,8 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, warn};
 
-use crate::health::Health;
-use crate::seats::{Seat, Seats};
+use crate::entrance::health::Health;
+use crate::entrance::seats::{Seat, Seats};
 
 /// How long the loop rests when the process has no file descriptors left.
 const FULL_PAUSE: Duration = Duration::from_millis(100);

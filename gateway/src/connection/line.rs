@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use campanile_channel::Full;
 
+use crate::connection::socket::{Socket, Waiting};
 use crate::dialects::{Dialect, Rules};
-use crate::socket::{Socket, Waiting};
 use crate::websocket::CloseCode;
 
 /// Clones are the same line.

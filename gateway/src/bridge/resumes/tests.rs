@@ -1,9 +1,9 @@
 use campanile_messages::{Content, GroupName};
 
 use super::*;
+use crate::bridge::recent::Past;
 use crate::dialects::Framed;
 use crate::history::History;
-use crate::recent::Past;
 
 const MAX: usize = 1 << 20;
 

@@ -14,13 +14,13 @@ use futures_util::future::LocalBoxFuture;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::heads::{PositionSource, position};
-use crate::rewind::Rewind;
+use crate::bridge::heads::{PositionSource, position};
+use crate::entrance::rewind::Rewind;
 
-const HTML: &str = include_str!("../page/index.html");
-const CSS: &str = include_str!("../page/page.css");
-const JS: &str = include_str!("../page/page.js");
-const CLIENT: &str = include_str!("../page/campanile.js");
+const HTML: &str = include_str!("../../page/index.html");
+const CSS: &str = include_str!("../../page/page.css");
+const JS: &str = include_str!("../../page/page.js");
+const CLIENT: &str = include_str!("../../page/campanile.js");
 
 /// Where the HTML names the publisher.
 const PUBLISHER_URL: &str = "{{publisher_url}}";

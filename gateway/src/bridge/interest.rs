@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use campanile_messages::Audience;
 use campanile_messages::link::InterestChange;
 
-use crate::subscriptions::{Change, Ticket};
+use crate::registry::subscriptions::{Change, Ticket};
 
 /// How many changes one frame carries: at most 2.6 MB of names.
 const MAX_CHANGES: usize = 10_000;

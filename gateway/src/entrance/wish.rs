@@ -3,8 +3,8 @@
 use campanile_edge::query::{decode, pairs};
 use campanile_messages::GroupName;
 
+use crate::entrance::refusal::Refusal;
 use crate::history::History;
-use crate::refusal::Refusal;
 use crate::resume::Since;
 
 /// The groups that a client listens to beside everyone, and where it goes on.

@@ -20,10 +20,10 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use campanile_messages::link::Want;
 use campanile_messages::{Audience, Position};
 
+use crate::bridge::recent::{Missed, Recent};
 use crate::delivery::{Found, Outcome};
-use crate::recent::{Missed, Recent};
+use crate::registry::subscriptions::Ticket;
 use crate::resume::{Lost, Start};
-use crate::subscriptions::Ticket;
 
 /// How many audiences are fetched at a time: the next are asked for when these are here.
 const MAX_FETCHED: usize = 1_000;

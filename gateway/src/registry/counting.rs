@@ -12,10 +12,10 @@ use campanile_messages::link::Tally;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::client::{Client, Fate, for_each_receiver};
+use crate::connection::socket::Socket;
 use crate::dialects::Framed;
-use crate::socket::Socket;
-use crate::subscriptions::Subscriptions;
+use crate::registry::client::{Client, Fate, for_each_receiver};
+use crate::registry::subscriptions::Subscriptions;
 
 /// How many slow readers counted events wait for at one worker, each counted for each event: some
 /// 200 bytes each.

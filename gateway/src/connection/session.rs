@@ -11,14 +11,14 @@ use actix::prelude::*;
 use campanile_edge::websocket::Message as Said;
 use campanile_messages::{ConnectionId, GroupName};
 
+use crate::connection::line::Line;
+use crate::connection::socket::Waiting;
 use crate::dialects::{Errors, Request, RequestError};
-use crate::line::Line;
+use crate::entrance::seats::Seat;
+use crate::entrance::wish::Wish;
 use crate::registry::{Attach, AwaitGreeting, Detach, Join, JoinAnswer, Leave, Registry};
 use crate::resume::Since;
-use crate::seats::Seat;
-use crate::socket::Waiting;
 use crate::websocket::{CloseCode, Incoming};
-use crate::wish::Wish;
 
 /// A registry that has not answered by then hangs, and the watchdog sees to it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);

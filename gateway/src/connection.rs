@@ -1,0 +1,6 @@
+//! One client's connection: its socket, the actor for what it says, and the signs that it is alive.
+
+pub mod line;
+pub mod liveness;
+pub mod session;
+pub mod socket;
