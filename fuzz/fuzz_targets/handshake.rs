@@ -7,8 +7,8 @@ use campanile_edge::query::{decode, pairs};
 use campanile_edge::websocket::is_meant;
 use campanile_edge::{Head, MAX_HEAD_BYTES};
 use campanile_gateway::entrance::refusal::Refusal;
-use campanile_gateway::websocket::Upgrade;
 use campanile_gateway::entrance::wish::{Accepted, Wish};
+use campanile_gateway::websocket::Upgrade;
 use libfuzzer_sys::fuzz_target;
 
 const MAX_GROUPS: usize = 3;

@@ -18,7 +18,7 @@ pub enum Request {
     Join(GroupName, Option<Since>),
     /// No longer listen to a group.
     Leave(GroupName),
-    /// Answer [`pong`].
+    /// Answer with a pong.
     Ping,
 }
 
