@@ -25,11 +25,11 @@ use std::fmt;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::feature::Name;
 use crate::link::{Hello, Welcome};
-use terms::Name;
-pub use terms::{
-    Disagreement, Feature, Features, Limits, MAX_FEATURE_BYTES, MAX_FEATURES, VERSIONS, Versions,
-};
+
+pub use crate::feature::{Feature, Features, MAX_FEATURE_BYTES, MAX_FEATURES};
+pub use terms::{Disagreement, Limits, VERSIONS, Versions};
 
 /// 32 bytes, as a MessagePack bin.
 macro_rules! bytes_32 {

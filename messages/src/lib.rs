@@ -5,6 +5,7 @@
 //! begins, [`frame`] for the bytes.
 
 pub mod event;
+mod feature;
 pub mod frame;
 pub mod hello;
 pub mod ids;

@@ -32,7 +32,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::hello::Feature;
+use crate::feature::Feature;
 use crate::{Address, Audience, Content, Event, IdempotencyKey, InstanceId, Position, WorkerId};
 
 /// Who calls: the part of an [`Offer`](crate::hello::Offer) that its sender's owner knows.

@@ -1,25 +1,14 @@
-//! What a side of a link speaks, can do and takes. Pure.
+//! What a side of a link speaks, and what it takes. Pure.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::de::{Error as _, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::event::MAX_CONTENT_BYTES;
 use crate::frame::MAX_FRAME_BYTES;
 
 /// The versions of the link protocol that this release speaks.
 pub const VERSIONS: Versions = Versions { least: 4, most: 4 };
-
-/// What this release can do beyond the messages that every version has.
-const FEATURES: &[Feature] = &[];
-
-/// The most features that one side may list.
-pub const MAX_FEATURES: usize = 64;
-
-/// The longest name of a feature, or of a method of proof, in bytes.
-pub const MAX_FEATURE_BYTES: usize = 64;
 
 /// A range of versions of the link protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,88 +33,6 @@ impl fmt::Display for Versions {
         match least == most {
             true => write!(f, "version {most}"),
             false => write!(f, "versions {least} to {most}"),
-        }
-    }
-}
-
-/// Something that a side can do and an older release cannot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Feature(pub &'static str);
-
-/// What a side can do, as names: at most [`MAX_FEATURES`] of 1 to [`MAX_FEATURE_BYTES`] bytes.
-/// Unknown names are kept, and mean nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-#[serde(transparent)]
-pub struct Features(BTreeSet<String>);
-
-impl Features {
-    /// Those of this release.
-    pub fn ours() -> Self {
-        Self::of(FEATURES.iter().copied())
-    }
-
-    /// These.
-    pub fn of(features: impl IntoIterator<Item = Feature>) -> Self {
-        Self(features.into_iter().map(|feature| feature.0.to_owned()).collect())
-    }
-
-    /// Whether a message may be sent to a peer with which these are agreed. `needed` is what
-    /// [`ToBroker::needs`](crate::ToBroker::needs) or [`FromBroker::needs`](crate::FromBroker::needs)
-    /// says of the message: `None` for one that every peer knows.
-    pub fn allow(&self, needed: Option<Feature>) -> bool {
-        needed.is_none_or(|feature| self.0.contains(feature.0))
-    }
-
-    /// What both sides can do.
-    pub fn common(&self, other: &Self) -> Self {
-        Self(self.0.intersection(&other.0).cloned().collect())
-    }
-}
-
-impl<'de> Deserialize<'de> for Features {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
-
-        impl<'de> Visitor<'de> for Names {
-            type Value = Features;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of features")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Features, A::Error> {
-                let mut features = BTreeSet::new();
-                let mut count = 0;
-                while let Some(Name(name)) = names.next_element()? {
-                    count += 1;
-                    if count > MAX_FEATURES {
-                        let reason = format!("more than {MAX_FEATURES} features");
-                        return Err(A::Error::custom(reason));
-                    }
-                    features.insert(name);
-                }
-                Ok(Features(features))
-            }
-        }
-
-        deserializer.deserialize_seq(Names)
-    }
-}
-
-/// A name of 1 to [`MAX_FEATURE_BYTES`] bytes.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct Name(pub(super) String);
-
-impl TryFrom<String> for Name {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Self, String> {
-        match name.len() {
-            1..=MAX_FEATURE_BYTES => Ok(Self(name)),
-            len_bytes => Err(format!(
-                "a feature's name has 1 to {MAX_FEATURE_BYTES} bytes, this one has {len_bytes}"
-            )),
         }
     }
 }
@@ -193,12 +100,6 @@ pub enum Disagreement {
 mod tests {
     use super::*;
 
-    const LATER: Feature = Feature("later");
-
-    fn features<const N: usize>(names: [&str; N]) -> Features {
-        Features(names.map(str::to_owned).into())
-    }
-
     #[test]
     fn the_newest_version_in_both_ranges_is_spoken() {
         let versions = |least, most| Versions { least, most };
@@ -208,36 +109,5 @@ mod tests {
         assert_eq!(versions(4, 4).common(versions(3, 3)), None);
         assert_eq!(versions(4, 4).to_string(), "version 4");
         assert_eq!(versions(4, 5).to_string(), "versions 4 to 5");
-    }
-
-    #[test]
-    fn a_message_is_sent_only_to_a_peer_that_has_its_feature() {
-        assert!(features([]).allow(None));
-        assert!(!features([]).allow(Some(LATER)));
-        assert!(!features(["other"]).allow(Some(LATER)));
-        assert!(features(["later", "other"]).allow(Some(LATER)));
-    }
-
-    #[test]
-    fn features_that_one_side_lacks_are_not_agreed() {
-        let common = features(["a", "later"]).common(&features(["later", "z"]));
-        assert_eq!(common, features(["later"]));
-    }
-
-    #[test]
-    fn a_list_of_features_is_bounded_in_count_and_length() {
-        let read = |names: &[String]| {
-            let bytes = rmp_serde::to_vec(names).expect("MessagePack");
-            rmp_serde::from_slice::<Features>(&bytes).map_err(|error| error.to_string())
-        };
-        let names = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>();
-        assert_eq!(read(&names(MAX_FEATURES)).map(|features| features.0.len()), Ok(MAX_FEATURES));
-        assert_eq!(read(&names(MAX_FEATURES + 1)), Err("more than 64 features".to_owned()));
-        assert!(read(&["x".repeat(MAX_FEATURE_BYTES)]).is_ok());
-        for name in [String::new(), "x".repeat(MAX_FEATURE_BYTES + 1)] {
-            let len_bytes = name.len();
-            let reason = format!("a feature's name has 1 to 64 bytes, this one has {len_bytes}");
-            assert_eq!(read(&[name]), Err(reason));
-        }
     }
 }
