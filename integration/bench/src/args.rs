@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
-
-use crate::units::{HostPort, count};
 
 /// Flags of `bench`.
 #[derive(Debug, Args)]
@@ -25,11 +24,11 @@ pub struct BenchArgs {
     #[arg(long)]
     pub quick: bool,
     /// How often each is measured; the median counts [default: 5, with --quick 3]
-    #[arg(long, value_name = "N", value_parser = count::<1, 99>)]
+    #[arg(long, value_name = "N", value_parser = count(1, 99))]
     pub runs: Option<usize>,
     /// How many connections at a time [default: up to 15,000, by scenario]; groups and slow take no
     /// more than by default
-    #[arg(long, value_name = "N", value_parser = count::<100, 1_000_000>)]
+    #[arg(long, value_name = "N", value_parser = count(100, 1_000_000))]
     pub connections: Option<usize>,
     /// Write the results as JSON to this file; - is standard output, and then there is no table
     #[arg(long, value_name = "FILE")]
@@ -41,11 +40,11 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FACTOR", value_parser = factor)]
     pub check: Option<f64>,
     /// Gateways of a cluster that runs, with commas
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', requires = "publisher")]
-    pub gateway: Vec<HostPort>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port, value_delimiter = ',', requires = "publisher")]
+    pub gateway: Vec<String>,
     /// Publisher of a cluster that runs
-    #[arg(long, value_name = "HOST:PORT", requires = "gateway")]
-    pub publisher: Option<HostPort>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port, requires = "gateway")]
+    pub publisher: Option<String>,
     /// Any other websocket server that runs
     #[arg(long, value_name = "URL", requires = "push_command", conflicts_with = "publisher")]
     pub url: Option<String>,
@@ -84,6 +83,19 @@ pub enum Scenario {
     Return,
     /// What clients that do not read cost the others
     Slow,
+}
+
+fn count(least: u64, most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(least..=most)
+}
+
+/// Checks that there is a host and a port, and leaves the rest to the resolver.
+fn host_port(text: &str) -> Result<String, &'static str> {
+    let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    match parts.and_then(|(_, port)| port.parse::<u16>().ok()) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("accepted is HOST:PORT, such as 127.0.0.1:4236, [::1]:4236 or a host's name"),
+    }
 }
 
 /// Reads a factor above 0.

@@ -52,7 +52,7 @@ enum Part {
 ///
 /// # Errors
 /// If the benchmark has ended before this process could ask to end with it, or the part fails.
-pub fn run(PartArgs { ends_with, part }: PartArgs) -> anyhow::Result<()> {
+pub fn run_part(PartArgs { ends_with, part }: PartArgs) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let parent = getppid().map(Pid::as_raw_nonzero).map(i32::from);
     ensure!(parent == Some(ends_with), "the benchmark {ends_with} has ended");

@@ -1,21 +1,21 @@
 //! Many clients on one thread: they connect, listen, answer pings, and check what they hear.
 
+mod client;
 mod returns;
 
-use std::io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
-use std::io::{self, Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use campanile_edge::websocket::Opcode;
 use socket2::{Domain, Socket, Type};
 
-use super::poll::Poll;
-use super::wire::{self, Heard, Speech, Stage};
+use crate::limits;
+use crate::poll::Poll;
+use crate::stop::Stop;
+use crate::wire::{self, Speech};
 
+use client::{Client, Tally};
 pub use returns::Returns;
 
 /// So many connections from one address to another are left to the system's choice of ports.
@@ -29,28 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often it is looked whether the whole is to end.
 const GLANCE: Duration = Duration::from_millis(100);
-
-/// The benchmark was told to end.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted")]
-pub struct Interrupted;
-
-/// Told when the benchmark is to end. Clones are the same.
-#[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
-
-impl Stop {
-    /// Ends the benchmark.
-    pub fn pull(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// # Errors
-    /// [`Interrupted`], once that is so.
-    pub fn check(&self) -> anyhow::Result<()> {
-        if self.0.load(Ordering::Relaxed) { Err(Interrupted.into()) } else { Ok(()) }
-    }
-}
 
 /// Where and how clients connect.
 #[derive(Debug, Clone)]
@@ -71,50 +49,22 @@ pub struct Crowd {
     clients: Vec<Client>,
     buffer: Vec<u8>,
     stop: Stop,
+    /// How many connections this process may hold.
+    room: usize,
     heard: Tally,
     /// When the contents were sent whose latency is of interest, from this number on.
     sent: Vec<Instant>,
     sent_from: u64,
 }
 
-/// What clients have heard.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Clients that listen.
-    pub greeted: usize,
-    /// Of these, those that were told that all they have missed follows.
-    pub recovered: usize,
-    /// Contents with a number.
-    pub contents: u64,
-    pub pings: u64,
-    /// Contents that came twice, or after a later one.
-    pub misplaced: u64,
-    /// Connections that ended, with the last close code or status.
-    pub ended: usize,
-    pub reason: Option<u16>,
-    /// From the sending of a content to its arrival at a client, where that was asked for.
-    pub latencies: Vec<Duration>,
-}
-
-struct Client {
-    socket: TcpStream,
-    speech: Speech,
-    stage: Stage,
-    is_greeted: bool,
-    /// The number of the last content.
-    last: Option<u64>,
-    /// The close code or status that it was last told.
-    reason: Option<u16>,
-    partial: Vec<u8>,
-}
-
 impl Crowd {
-    pub fn new(stop: Stop) -> anyhow::Result<Self> {
+    pub fn new(stop: Stop, room: usize) -> anyhow::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             clients: Vec::new(),
             buffer: vec![0; 64 << 10],
             stop,
+            room,
             heard: Tally::default(),
             sent: Vec::new(),
             sent_from: 0,
@@ -179,16 +129,8 @@ impl Crowd {
         (&socket).write_all(&request)?;
         socket.set_nonblocking(true)?;
         self.poll.add(&socket, place as u64, false)?;
-        Ok(Client {
-            socket,
-            speech: door.speech,
-            stage: Stage::Head,
-            // One that greets nobody is taken to listen after its handshake.
-            is_greeted: !door.greets,
-            last: None,
-            reason: None,
-            partial: Vec::new(),
-        })
+        // A server that greets nobody is taken to have done so after its handshake.
+        Ok(Client::new(socket, door.speech, !door.greets))
     }
 
     /// Connects clients that never read, and have little room for what they are sent.
@@ -206,7 +148,7 @@ impl Crowd {
 
     fn dial(&self, to: SocketAddr, receive_bytes: Option<usize>) -> anyhow::Result<TcpStream> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)
-            .with_context(|| super::limits::explain(self.clients.len()))?;
+            .with_context(|| limits::explain(self.clients.len(), self.room))?;
         if let Some(bytes) = receive_bytes {
             socket.set_recv_buffer_size(bytes)?;
         }
@@ -291,7 +233,7 @@ impl Crowd {
 
     /// Hears what is there, and returns the places of the clients whose connections have ended.
     fn listen_once(&mut self, limit: Duration) -> anyhow::Result<Vec<usize>> {
-        let Self { poll, clients, buffer, heard, sent, sent_from, stop } = self;
+        let Self { poll, clients, buffer, heard, sent, sent_from, stop, .. } = self;
         stop.check()?;
         let mut ended = Vec::new();
         for token in poll.wait(Some(limit.min(GLANCE)))? {
@@ -312,88 +254,6 @@ impl Crowd {
     pub fn leave(&mut self) {
         self.clients.clear();
         self.heard = Tally::default();
-    }
-}
-
-impl Client {
-    /// Hears what is there; `true` if that was the end of the connection.
-    fn read(
-        &mut self,
-        buffer: &mut [u8],
-        tally: &mut Tally,
-        latency: impl Fn(u64) -> Option<Duration>,
-    ) -> io::Result<bool> {
-        loop {
-            let read = match self.socket.read(buffer) {
-                Ok(0) => 0,
-                Ok(read) => read,
-                Err(error) if error.kind() == WouldBlock => return Ok(false),
-                Err(error) if error.kind() == ConnectionReset => 0,
-                Err(error) => return Err(error),
-            };
-            if read == 0 {
-                tally.ended += 1;
-                return Ok(true);
-            }
-            if self.partial.is_empty() {
-                let taken = self.hear(&buffer[..read], tally, &latency)?;
-                self.partial.extend_from_slice(&buffer[taken..read]);
-            } else {
-                let mut input = std::mem::take(&mut self.partial);
-                input.extend_from_slice(&buffer[..read]);
-                let taken = self.hear(&input, tally, &latency)?;
-                self.partial.extend_from_slice(&input[taken..]);
-            }
-            if read < buffer.len() {
-                return Ok(false);
-            }
-        }
-    }
-
-    fn hear(
-        &mut self,
-        input: &[u8],
-        tally: &mut Tally,
-        latency: impl Fn(u64) -> Option<Duration>,
-    ) -> io::Result<usize> {
-        let Self { socket, speech, stage, is_greeted, last, reason, .. } = self;
-        let mut answers = Vec::new();
-        let taken = wire::hear(*speech, stage, input, |heard| match heard {
-            Heard::Head(101 | 200) => tally.greeted += usize::from(*is_greeted),
-            Heard::Head(status) => {
-                tally.ended += 1;
-                tally.reason = Some(status);
-                *reason = Some(status);
-            }
-            Heard::Message(message) if *is_greeted => {
-                let Some(number) = wire::number(message) else { return };
-                tally.contents += 1;
-                tally.misplaced += u64::from(last.is_some_and(|last| number <= last));
-                *last = Some(number);
-                tally.latencies.extend(latency(number));
-            }
-            Heard::Message(message) => {
-                *is_greeted = true;
-                tally.greeted += 1;
-                let recovered = wire::find(message, b"\"recovered\":true").is_some();
-                tally.recovered += usize::from(recovered);
-            }
-            Heard::Ping(payload) => {
-                tally.pings += 1;
-                wire::client_frame(&mut answers, Opcode::Pong, payload);
-            }
-            Heard::Close(code) => {
-                tally.reason = Some(code);
-                *reason = Some(code);
-                wire::client_frame(&mut answers, Opcode::Close, &code.to_be_bytes());
-            }
-        });
-        let taken = taken.map_err(io::Error::other)?;
-        match socket.write_all(&answers) {
-            // A server that is gone needs no answer; the next read tells that it is.
-            Err(error) if matches!(error.kind(), BrokenPipe | ConnectionReset) => Ok(taken),
-            written => written.map(|()| taken),
-        }
     }
 }
 

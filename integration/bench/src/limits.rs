@@ -1,16 +1,14 @@
-//! What the system allows this process.
+//! How many connections this process may hold.
 
 use anyhow::ensure;
 
-use super::report::count;
-use crate::files;
+use crate::report::count;
 
-/// Whether so many connections can be held at a time.
+/// Whether this many connections can be held at a time, where there is room for `room` of them.
 ///
 /// # Errors
-/// A sentence that says what is the limit, and what to do.
-pub fn check(connections: usize) -> anyhow::Result<()> {
-    let room = files::room();
+/// A sentence that says what the limit is, and what to do about it.
+pub fn check(connections: usize, room: usize) -> anyhow::Result<()> {
     ensure!(
         connections <= room,
         "{} connections are more than the limit of open files allows this process, {}: raise it \
@@ -21,11 +19,10 @@ pub fn check(connections: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Why a socket cannot be made while this process holds so many.
-pub fn explain(connections: usize) -> String {
+/// Why a socket cannot be opened while this process holds `connections` others.
+pub fn explain(connections: usize, room: usize) -> String {
     format!(
         "cannot open another socket beside {connections}; the limit of open files of this process \
-         leaves room for {} (ulimit -n)",
-        files::room()
+         leaves room for {room} (ulimit -n)"
     )
 }

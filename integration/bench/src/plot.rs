@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::report::{Curve, count, short};
+use crate::report::{Curve, count, short};
 
 const SIZE: (u32, u32) = (720, 400);
 const FONT: &str = "sans-serif";

@@ -21,7 +21,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a part with these arguments; see [`PartArgs`](super::bare::PartArgs).
+    /// Starts a part with these arguments; see [`PartArgs`](crate::PartArgs).
     pub fn start(arguments: &[&str]) -> anyhow::Result<Self> {
         let name = arguments.join(" ");
         let mut command = Command::new(std::env::current_exe()?);

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, ensure};
 use bytes::BytesMut;
 
-use super::NotHere;
-use super::wire::{self, Response};
+use crate::stop::LeftOut;
+use crate::wire::{self, Response};
 
 /// Pushes to whoever listens to everything.
 pub enum Pusher {
@@ -55,7 +55,7 @@ impl Pusher {
     pub fn http(&mut self) -> anyhow::Result<&mut Http> {
         match self {
             Self::Http(http) => Ok(http),
-            _ => Err(NotHere("it is measured through the push API only").into()),
+            _ => Err(LeftOut("it is measured through the push API only").into()),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::args::Scenario;
+use crate::args::Scenario;
 
 /// Everything that one benchmark has found.
 #[derive(Debug, Default, Serialize)]

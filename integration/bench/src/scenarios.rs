@@ -11,9 +11,9 @@ mod returning;
 mod slow;
 mod storm;
 
-use super::Bench;
-use super::args::Scenario;
-use super::report::Report;
+use crate::args::Scenario;
+use crate::bench::Bench;
+use crate::report::Report;
 
 /// Measures, and adds what was found.
 pub fn run(scenario: Scenario, bench: &Bench, report: &mut Report) -> anyhow::Result<()> {

@@ -6,12 +6,12 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
-use super::args::BenchArgs;
-use super::crowd::Door;
-use super::process::Process;
-use super::push::{Http, Pusher};
-use super::usage;
-use super::wire::Speech;
+use crate::args::BenchArgs;
+use crate::crowd::Door;
+use crate::process::Process;
+use crate::push::{Http, Pusher};
+use crate::usage;
+use crate::wire::Speech;
 
 /// A server under measurement. Its own processes end with it.
 pub struct Subject {
@@ -155,12 +155,10 @@ impl Subject {
             let door = Door { address, host, target, speech, greets: false };
             (vec![door], Pusher::Command(command))
         } else if let Some(publisher) = &args.publisher {
-            let doors = args
-                .gateway
-                .iter()
-                .map(|gateway| Ok(door(resolve("--gateway", &gateway.to_string())?, speech)));
+            let doors =
+                args.gateway.iter().map(|gateway| Ok(door(resolve("--gateway", gateway)?, speech)));
             let doors = doors.collect::<anyhow::Result<Vec<_>>>()?;
-            let publisher = resolve("--publisher", &publisher.to_string())?;
+            let publisher = resolve("--publisher", publisher)?;
             (doors, Pusher::Http(Http::connect(publisher)?))
         } else {
             return Ok(None);

@@ -9,7 +9,7 @@ use campanile_edge::websocket::{Opcode, accept_key, frame};
 use rustix::net::SendFlags;
 use slab::Slab;
 
-use crate::bench::poll::Poll;
+use crate::poll::Poll;
 
 /// What it says first, as long as a gateway's greeting.
 const GREETING: &[u8] = b"workerID:1000000000000000 connectionID:10000 connected\n";

@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_client_tries_again_within_its_pause_and_not_at_once() {
         let address = "127.0.0.1:1".parse().expect("an address");
-        let door = crate::bench::subject::door(address, crate::bench::wire::Speech::V1);
+        let door = crate::subject::door(address, crate::wire::Speech::V1);
         let mut returns = Returns::new(door, "/".to_owned(), 2, 1);
         let (now, second) = (Instant::now(), Duration::from_secs(1));
         returns.failed(1, Some(1013), true, now).expect("sent away");

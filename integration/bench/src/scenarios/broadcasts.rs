@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::bench::crowd::Crowd;
-use crate::bench::report::{Curve, Row, Series, count, median, unevenness};
-use crate::bench::subject::{Shape, Subject};
-use crate::bench::{Bench, SETTLE, limits, usage, wire};
+use crate::bench::{Bench, SETTLE};
+use crate::crowd::Crowd;
+use crate::report::{Curve, Row, Series, count, median, unevenness};
+use crate::subject::{Shape, Subject};
+use crate::{usage, wire};
 
 /// How long a content is.
 pub const CONTENT_BYTES: usize = 64;
@@ -32,7 +33,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<(Vec<Row>, Vec<Curve>)> {
     let most = bench.args.connections.unwrap_or(usize::MAX);
     let mut sizes: Vec<_> = sizes.iter().copied().filter(|size| *size <= most).collect();
     sizes.extend(bench.args.connections.filter(|most| sizes.last() != Some(most)));
-    limits::check(sizes.last().copied().unwrap_or(0))?;
+    bench.check_room(sizes.last().copied().unwrap_or(0))?;
     let mut ours: Vec<Found> = sizes.iter().map(|_| Found::default()).collect();
     let mut limit: Vec<Found> = sizes.iter().map(|_| Found::default()).collect();
     for run in 0..bench.runs {

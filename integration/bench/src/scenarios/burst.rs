@@ -1,10 +1,11 @@
 //! Many events back to back, pushed as one batch: CPU per delivery, beside what the limit takes for one
 //! event at a time.
 
-use crate::bench::report::{Row, count};
-use crate::bench::scenarios::broadcasts::{CONTENT_BYTES, broadcast, shares, warm_up};
-use crate::bench::subject::{Shape, Subject};
-use crate::bench::{Bench, limits, push, usage, wire};
+use crate::bench::Bench;
+use crate::report::{Row, count};
+use crate::scenarios::broadcasts::{CONTENT_BYTES, broadcast, shares, warm_up};
+use crate::subject::{Shape, Subject};
+use crate::{push, usage, wire};
 
 const WEBSOCKETS: usize = 500;
 
@@ -12,7 +13,7 @@ const EVENTS: u64 = 2_000;
 
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let websockets = bench.at_most(WEBSOCKETS);
-    limits::check(websockets)?;
+    bench.check_room(websockets)?;
     let (mut ours, mut limit, mut rates) = (vec![], vec![], vec![]);
     for run in 0..bench.runs {
         bench.step(run, "ours");

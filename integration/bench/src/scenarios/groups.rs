@@ -1,9 +1,10 @@
 //! What an event costs by the number of groups, and of gateways.
 
-use crate::bench::report::{Row, count, median, unevenness};
-use crate::bench::scenarios::broadcasts::{CONTENT_BYTES, shares};
-use crate::bench::subject::{Shape, Subject};
-use crate::bench::{Bench, limits, usage, wire};
+use crate::bench::Bench;
+use crate::report::{Row, count, median, unevenness};
+use crate::scenarios::broadcasts::{CONTENT_BYTES, shares};
+use crate::subject::{Shape, Subject};
+use crate::{usage, wire};
 
 /// How many connections there are, whatever they listen to.
 const WEBSOCKETS: usize = 1_000;
@@ -18,7 +19,7 @@ const MEMBERS: usize = 2_000;
 
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let members = bench.at_most(if bench.args.quick { 400 } else { MEMBERS });
-    limits::check(members.max(WEBSOCKETS))?;
+    bench.check_room(members.max(WEBSOCKETS))?;
     let events = if bench.args.quick { 500 } else { 3_000 };
     let mut by_groups = GROUPS.map(|_| vec![]);
     let mut by_gateways = GATEWAYS.map(|_| vec![]);

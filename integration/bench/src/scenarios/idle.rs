@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bench::report::{Row, count as shown};
-use crate::bench::scenarios::broadcasts::{broadcast, shares, warm_up};
-use crate::bench::subject::Shape;
-use crate::bench::wire::Speech;
-use crate::bench::{Bench, SETTLE, limits, usage};
+use crate::bench::{Bench, SETTLE};
+use crate::report::{Row, count as shown};
+use crate::scenarios::broadcasts::{broadcast, shares, warm_up};
+use crate::subject::Shape;
+use crate::usage;
+use crate::wire::Speech;
 
 /// How long a gateway has to give back what its clients had.
 const GIVE_BACK: Duration = Duration::from_secs(10);
@@ -19,7 +20,7 @@ const HEARTBEAT: &str = "2s";
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let websockets = bench.size(15_000, 2_000);
     let streams = bench.size(5_000, 1_000);
-    limits::check(websockets)?;
+    bench.check_room(websockets)?;
     let (mut plain, mut left, mut events, mut beats) = (vec![], vec![], vec![], vec![]);
     for run in 0..bench.runs {
         bench.step(run, &format!("{websockets} websockets"));

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-use crate::bench::process::Process;
-use crate::bench::report::{Row, percentile};
-use crate::bench::subject::Shape;
-use crate::bench::wire::{self, Heard, Speech, Stage};
-use crate::bench::{Bench, Stop};
+use crate::bench::Bench;
+use crate::process::Process;
+use crate::report::{Row, percentile};
+use crate::stop::Stop;
+use crate::subject::Shape;
+use crate::wire::{self, Heard, Speech, Stage};
 
 /// The system is idle: so long nothing happens between two pushes.
 const PAUSE: Duration = Duration::from_millis(1);

@@ -9,16 +9,17 @@ use anyhow::{Context as _, bail, ensure};
 use bytes::{Buf as _, BytesMut};
 use campanile_edge::websocket::Opcode;
 
-use crate::bench::bare::ECHO_LENGTH_BYTES;
-use crate::bench::crowd::Crowd;
-use crate::bench::poll::Poll;
-use crate::bench::process::Process;
-use crate::bench::push;
-use crate::bench::report::Row;
-use crate::bench::scenarios::broadcasts::{CONTENT_BYTES, warm_up};
-use crate::bench::subject::{Shape, Subject};
-use crate::bench::wire::{self, Heard, Speech, Stage};
-use crate::bench::{Bench, Stop};
+use crate::bare::ECHO_LENGTH_BYTES;
+use crate::bench::Bench;
+use crate::crowd::Crowd;
+use crate::poll::Poll;
+use crate::process::Process;
+use crate::push;
+use crate::report::Row;
+use crate::scenarios::broadcasts::{CONTENT_BYTES, warm_up};
+use crate::stop::Stop;
+use crate::subject::{Shape, Subject};
+use crate::wire::{self, Heard, Speech, Stage};
 
 /// How many publishes have no receipt at a time.
 const IN_FLIGHT: usize = 4_096;

@@ -5,18 +5,19 @@ use std::time::Instant;
 
 use anyhow::ensure;
 
-use crate::bench::report::{Row, count};
-use crate::bench::scenarios::broadcasts::{CONTENT_BYTES, warm_up};
-use crate::bench::subject::{Shape, Subject};
-use crate::bench::wire::{self, Speech};
-use crate::bench::{Bench, SETTLE, limits, usage};
+use crate::bench::{Bench, SETTLE};
+use crate::report::{Row, count};
+use crate::scenarios::broadcasts::{CONTENT_BYTES, warm_up};
+use crate::subject::{Shape, Subject};
+use crate::usage;
+use crate::wire::{self, Speech};
 
 /// What each of them has missed.
 const MISSED: u64 = 10;
 
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let clients = bench.size(5_000, 1_000);
-    limits::check(clients)?;
+    bench.check_room(clients)?;
     let (mut micros, mut handshake, mut rates) = (vec![], vec![], vec![]);
     for run in 0..bench.runs {
         bench.step(run, "ours");

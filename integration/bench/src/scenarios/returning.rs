@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use anyhow::ensure;
 
-use crate::bench::crowd::Returns;
-use crate::bench::report::{Row, count};
-use crate::bench::scenarios::broadcasts::{CONTENT_BYTES, warm_up};
-use crate::bench::scenarios::storm::storm;
-use crate::bench::subject::{Shape, Subject};
-use crate::bench::wire::{self, Speech};
-use crate::bench::{Bench, limits, usage};
+use crate::bench::Bench;
+use crate::crowd::Returns;
+use crate::report::{Row, count};
+use crate::scenarios::broadcasts::{CONTENT_BYTES, warm_up};
+use crate::scenarios::storm::storm;
+use crate::subject::{Shape, Subject};
+use crate::usage;
+use crate::wire::{self, Speech};
 
 /// Clients are sent away soon and within a short time, so that all are away before the pauses of the
 /// first ones have grown.
@@ -20,7 +21,7 @@ const FLAGS: [&str; 4] = ["--return-limit", "1s", "--drain", "1s"];
 
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let clients = bench.size(5_000, 1_000);
-    limits::check(clients)?;
+    bench.check_room(clients)?;
     let (mut seconds, mut micros, mut handshake) = (vec![], vec![], vec![]);
     for run in 0..bench.runs {
         let (took, used) = outage(bench, run, clients)?;

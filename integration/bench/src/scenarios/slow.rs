@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bench::report::{Row, count, percentile};
-use crate::bench::subject::Shape;
-use crate::bench::{Bench, SETTLE, limits, wire};
+use crate::bench::{Bench, SETTLE};
+use crate::report::{Row, count, percentile};
+use crate::subject::Shape;
+use crate::wire;
 
 const WEBSOCKETS: usize = 1_000;
 
@@ -20,7 +21,7 @@ const EVERY: Duration = Duration::from_millis(50);
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let events = if bench.args.quick { 100 } else { 300 };
     let websockets = bench.at_most(WEBSOCKETS);
-    limits::check(websockets)?;
+    bench.check_room(websockets)?;
     let (mut with, mut without) = (vec![], vec![]);
     for run in 0..bench.runs {
         bench.step(run, "everybody reads");

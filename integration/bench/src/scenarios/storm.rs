@@ -1,13 +1,14 @@
 //! Many clients connect at once: CPU per handshake, up to the greeting.
 
-use crate::bench::report::{Row, count as shown};
-use crate::bench::scenarios::broadcasts::{shares, warm_up};
-use crate::bench::subject::{Shape, Subject};
-use crate::bench::{Bench, limits, usage};
+use crate::bench::Bench;
+use crate::report::{Row, count as shown};
+use crate::scenarios::broadcasts::{shares, warm_up};
+use crate::subject::{Shape, Subject};
+use crate::usage;
 
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let count = bench.size(5_000, 1_000);
-    limits::check(count)?;
+    bench.check_room(count)?;
     let (mut ours, mut limit) = (vec![], vec![]);
     for run in 0..bench.runs {
         bench.step(run, "ours");
