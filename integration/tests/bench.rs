@@ -1,11 +1,9 @@
 //! `campanile bench` itself: that it measures, tells, refuses and cleans up; not how fast anything is.
 
-mod harness;
-
 use std::fs;
 use std::process::Output;
 
-use harness::{Cluster, Process, Signal, command, eventually};
+use campanile_harness::{Cluster, Process, Signal, command, eventually};
 use serde_json::Value;
 
 /// Runs a benchmark to its end.

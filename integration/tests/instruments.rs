@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Protocol, Seed, SmallDisk};
-use crate::rig::{Disk, Fault, Setup, Stage};
+use campanile_harness::{Disk, Fault, Protocol, Seed, Setup, SmallDisk, Stage};
 
 /// Few clients, and no log on disk.
 fn small() -> Setup {

@@ -2,7 +2,6 @@
 //! the browser's own `EventSource` is tested, too.
 
 mod browser;
-mod harness;
 mod javascript_client;
 
 use std::collections::BTreeMap;
@@ -10,7 +9,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use browser::{Page, with_page_of};
-use harness::{Cluster, End, Mode, Proxy, Publisher, Signal, Towards, start_gateway, within};
+use campanile_harness::{
+    Cluster, End, Mode, Proxy, PushApi, Signal, Towards, start_gateway, within,
+};
 use javascript_client::{JsClient, serve_blank_page};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -32,7 +33,7 @@ struct Pushing {
 
 impl Pushing {
     /// Pushes to each group in turn, and to everyone.
-    fn start(publisher: &Publisher, groups: &[String]) -> Self {
+    fn start(publisher: &PushApi, groups: &[String]) -> Self {
         let (publisher, groups) = (publisher.clone(), groups.to_vec());
         let (count, accepted) = watch::channel(0);
         let (is_stopped, stopped) = watch::channel(false);

@@ -1,7 +1,6 @@
 //! The gateway's page in a real browser, against a real cluster.
 
 mod browser;
-mod harness;
 
 use browser::{with_page, with_page_below};
 

@@ -1,10 +1,18 @@
 //! A cluster of processes.
 
+mod disk;
+mod log_pipe;
+mod process;
+mod returning;
+
 use std::net::SocketAddr;
 
-use super::client::Client;
-use super::http::Publisher;
-use super::process::Process;
+use crate::client::{PushApi, Websocket};
+
+pub use disk::SmallDisk;
+pub use log_pipe::LogPipe;
+pub use process::{Process, Signal, binary, command, command_in};
+pub use returning::{NO_GROUPS, PROTOCOLS, not_recovered, on_disk, open_feed, recovered};
 
 /// One broker, some gateways, some publishers. The processes are public, for the tests that hurt
 /// them.
@@ -15,7 +23,7 @@ pub struct Cluster {
     pub gateway_addresses: Vec<SocketAddr>,
     pub publishers: Vec<Process>,
     /// How to push, one a publisher process.
-    pub push: Vec<Publisher>,
+    pub push: Vec<PushApi>,
     flags: Builder,
 }
 
@@ -95,7 +103,7 @@ impl Cluster {
     /// Starts one more publisher. Answers its number.
     pub async fn add_publisher(&mut self) -> usize {
         let publisher = start_publisher(self.broker_address, &self.flags.publisher);
-        self.push.push(Publisher::new(publisher.address("the publisher listens").await));
+        self.push.push(PushApi::new(publisher.address("the publisher listens").await));
         self.publishers.push(publisher);
         self.publishers.len() - 1
     }
@@ -123,13 +131,13 @@ impl Cluster {
     }
 
     /// A plain client of a gateway that listens to these groups.
-    pub async fn client(&self, gateway: usize, groups: &[&str]) -> Client {
-        Client::plain(self.gateway_addresses[gateway], groups).await
+    pub async fn client(&self, gateway: usize, groups: &[&str]) -> Websocket {
+        Websocket::plain(self.gateway_addresses[gateway], groups).await
     }
 
     /// A client of a gateway that speaks `campanile.v1` and listens to these groups.
-    pub async fn client_v1(&self, gateway: usize, groups: &[&str]) -> Client {
-        Client::v1(self.gateway_addresses[gateway], groups).await
+    pub async fn client_v1(&self, gateway: usize, groups: &[&str]) -> Websocket {
+        Websocket::v1(self.gateway_addresses[gateway], groups).await
     }
 }
 

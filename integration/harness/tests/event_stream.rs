@@ -1,7 +1,6 @@
+use campanile_harness::{Block, Ended, Feed, Heard, Hello, Protocol, Recovery, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-
-use crate::harness::{Block, Ended, Feed, Heard, Hello, Protocol, Recovery, within};
 
 /// A server that answers one request with `response`: the request, and a client's connection to it.
 async fn serve(response: &'static str) -> (tokio::task::JoinHandle<String>, TcpStream) {

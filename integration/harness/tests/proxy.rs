@@ -1,11 +1,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use campanile_harness::{End, Mode, Proxy, Towards, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-
-use crate::harness::{End, Mode, Proxy, Towards, within};
 
 /// Long enough to see that nothing comes.
 const QUIET: Duration = Duration::from_millis(200);

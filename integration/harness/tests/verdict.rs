@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use campanile_messages::Position;
-
-use crate::harness::{
+use campanile_harness::{
     Audience, Ended, Entry, Note, Outcome, Push, Recovered, Recovery, Row, Table, Transcript,
     Verdict, content, judge, parse_content,
 };
+use campanile_messages::Position;
+
 use Audience::{Everyone, Group};
 
 fn at(epoch: u64, sequence: u64) -> Position {

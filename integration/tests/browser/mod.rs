@@ -10,13 +10,12 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::process::{Child, Command, Stdio};
 
+use campanile_harness::{Process, PushApi, eventually, within};
 use fantoccini::{Client, Locator};
 use futures_util::FutureExt as _;
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-use crate::harness::{Process, Publisher, eventually, within};
 
 /// A running `campanile up` that keeps its log on disk.
 pub struct Up {
@@ -24,7 +23,7 @@ pub struct Up {
     data: TempDir,
     addresses: [SocketAddr; 3],
     pub gateway: SocketAddr,
-    pub publisher: Publisher,
+    pub publisher: PushApi,
 }
 
 impl Up {
@@ -47,7 +46,7 @@ impl Up {
             *address = line.split(' ').next_back().and_then(|a| a.parse().ok()).expect("listens");
         }
         let [_, gateway, publisher] = addresses;
-        Self { process, data, addresses, gateway, publisher: Publisher::new(publisher) }
+        Self { process, data, addresses, gateway, publisher: PushApi::new(publisher) }
     }
 
     /// Kills it, waits for what `meanwhile` waits for, and starts another one on the same ports.

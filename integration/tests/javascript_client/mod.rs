@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use campanile_harness::{Process, eventually, exchange};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::browser::Page;
-use crate::harness::{Process, eventually, exchange};
 
 const LISTEN: &str = include_str!("listen.mjs");
 

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
+use super::block::Block;
+
 /// More than a line that a test waits for.
 const MAX_LINE_BYTES: u64 = 32 << 20;
 
@@ -16,17 +18,6 @@ pub struct EventStream {
     pub head: String,
     /// From the response's first line.
     pub status: u16,
-}
-
-/// Lines up to an empty one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Block {
-    pub event: Option<String>,
-    pub id: Option<String>,
-    /// The lines of the data, with line feeds between them.
-    pub data: Option<String>,
-    pub retry: Option<String>,
-    pub comments: usize,
 }
 
 impl EventStream {
@@ -73,22 +64,7 @@ impl EventStream {
                 return Ok(block);
             }
             is_empty = false;
-            let (field, value) = line.split_once(':').unwrap_or((&line, ""));
-            let value = value.strip_prefix(' ').unwrap_or(value);
-            match field {
-                "" => block.comments += 1,
-                "event" => block.event = Some(value.to_owned()),
-                "id" => block.id = Some(value.to_owned()),
-                "retry" => block.retry = Some(value.to_owned()),
-                "data" => match &mut block.data {
-                    Some(data) => {
-                        data.push('\n');
-                        data.push_str(value);
-                    }
-                    None => block.data = Some(value.to_owned()),
-                },
-                _ => return Err(io::Error::other(format!("an unknown field: {line:.100}"))),
-            }
+            block.add(&line).map_err(io::Error::other)?;
         }
     }
 }

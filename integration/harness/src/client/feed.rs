@@ -1,94 +1,21 @@
 //! What a gateway says to one client that can resume, the same for both protocols.
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::str::FromStr;
 
 use campanile_messages::Position;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, Message, http};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::event_stream::{Block, EventStream};
-use super::http::encode;
+use super::block::Block;
+use super::event_stream::EventStream;
+use super::heard::{Ended, Heard, Hello, Protocol};
+use super::query::encode;
 use super::saying::{self, Saying};
-use super::within;
-
-/// How a client listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// A websocket of `campanile.v1`.
-    V1,
-    /// Server-sent events, and the position in the URL.
-    Events,
-    /// Server-sent events, and the position in the header `Last-Event-ID`.
-    EventsByHeader,
-}
-
-/// One thing that is said to a client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
-    /// `welcome` or `sync`.
-    Hello(Hello),
-    /// An event. `to` is what the protocol says about it: everyone, a group, or this connection.
-    Event { id: Option<String>, to: Option<To>, content: String },
-    /// A position that a quiet client continues from.
-    Mark(String),
-    /// Events were lost.
-    Gap { reason: String, position: String },
-    /// A group was joined.
-    Joined { group: String, recovery: Recovery },
-    /// Another answer, or something that is no message of the protocol.
-    Other(String),
-    /// The last: how the connection ended.
-    Ended(Ended),
-}
-
-/// Where a connection is and goes on from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hello {
-    pub worker: u64,
-    pub connection: u64,
-    pub position: String,
-    pub recovery: Recovery,
-}
-
-/// What became of a wish to resume.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Recovery {
-    NotAsked,
-    Recovered,
-    /// And the reason.
-    NotRecovered(String),
-}
-
-/// An event's audience as `campanile.v1` says it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum To {
-    Everyone,
-    Group(String),
-    Connection,
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
-    /// With this close code.
-    Closed(u16),
-    /// A request that was answered with this status.
-    Status(u16),
-    /// An event stream that told no more than when to come back.
-    ComeBack,
-    /// Without a word, which is how every event stream ends.
-    Lost,
-    /// The client waited for too long.
-    Silent,
-    /// The client had enough.
-    HungUp,
-}
+use super::websocket;
+use crate::deadline::within;
 
 /// An open connection.
 pub struct Feed(Stream);
@@ -129,7 +56,11 @@ impl Feed {
         let query = encode(groups.chain(in_url.map(|since| ("since", since))));
         let query = if query.is_empty() { query } else { format!("?{query}") };
         if protocol == Protocol::V1 {
-            return open_v1(stream, &query).await;
+            return match websocket::open(stream, &format!("/{query}"), Some("campanile.v1")).await {
+                Ok(stream) => Ok(Self(Stream::V1(Box::new(stream)))),
+                Err(Error::Http(response)) => Err(Ended::Status(response.status().as_u16())),
+                Err(_) => Err(Ended::Lost),
+            };
         }
         let stream = EventStream::open(stream, &query, in_header).await;
         let stream = stream.map_err(|_| Ended::Lost)?;
@@ -219,25 +150,6 @@ impl Feed {
     }
 }
 
-async fn open_v1(stream: TcpStream, query: &str) -> Result<Feed, Ended> {
-    let address = stream.peer_addr().map_err(|_| Ended::Lost)?;
-    let request = http::Request::get(format!("ws://{address}/{query}"))
-        .header("Host", address.to_string())
-        .header("Upgrade", "websocket")
-        .header("Connection", "Upgrade")
-        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .header("Sec-WebSocket-Version", "13")
-        .header("Sec-WebSocket-Protocol", "campanile.v1")
-        .body(())
-        .expect("a request");
-    let config = WebSocketConfig::default().read_buffer_size(4 << 10).write_buffer_size(0);
-    match client_async_with_config(request, stream, Some(config)).await {
-        Ok((stream, _)) => Ok(Feed(Stream::V1(Box::new(stream)))),
-        Err(Error::Http(response)) => Err(Ended::Status(response.status().as_u16())),
-        Err(_) => Err(Ended::Lost),
-    }
-}
-
 async fn next_v1(stream: &mut WebSocketStream<TcpStream>) -> Heard {
     loop {
         return match stream.next().await {
@@ -275,22 +187,5 @@ async fn next_event(stream: &mut EventStream, is_greeted: &mut bool) -> Heard {
             }
             _ => Heard::Other(format!("{block:?}")),
         };
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::V1 => "v1",
-            Self::Events => "events",
-            Self::EventsByHeader => "events by header",
-        })
-    }
-}
-
-impl Hello {
-    /// The position, taken apart.
-    pub fn at(&self) -> Position {
-        Position::from_str(&self.position).expect("a position")
     }
 }

@@ -7,8 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::DEADLINE;
+use crate::deadline::{DEADLINE, within};
 
+/// A GET for the host `test`.
 pub fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n")
 }
@@ -36,9 +37,11 @@ pub fn post(target: &str, content_type: &str, body: impl AsRef<[u8]>) -> Vec<u8>
     [head.as_bytes(), body].concat()
 }
 
-#[derive(Debug)]
+/// What was answered.
+#[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
+    /// Status line and headers.
     pub head: String,
     pub body: String,
 }
@@ -54,20 +57,22 @@ impl Answer {
         (self.status, &self.body)
     }
 
+    /// The value of a header, whatever the case of its name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
-            let (header, value) = line.split_once(": ")?;
-            header.eq_ignore_ascii_case(name).then_some(value)
+            let (header, value) = line.split_once(':')?;
+            header.eq_ignore_ascii_case(name).then_some(value.trim())
         })
     }
 }
 
-pub struct Client {
+/// One connection to a server, on which requests are bytes.
+pub struct HttpConnection {
     pub stream: TcpStream,
     buffer: BytesMut,
 }
 
-impl Client {
+impl HttpConnection {
     pub async fn connect(addr: SocketAddr) -> Self {
         Self::over(TcpStream::connect(addr).await.expect("connects"))
     }
@@ -81,20 +86,9 @@ impl Client {
         sent.expect("the publisher reads");
     }
 
-    /// The next answer, for requests other than HEAD.
+    /// The next answer, for requests other than HEAD. Without a `Content-Length` it has no body.
     pub async fn answer(&mut self) -> Answer {
-        let head_end = self.read_until(|read| {
-            let found = read.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-            found.map(|at| at + 4)
-        });
-        let head_end = head_end.await.expect("an answer");
-        let head = self.buffer.split_to(head_end);
-        let mut answer = Answer {
-            status: 0,
-            head: String::from_utf8(head.to_vec()).expect("a head"),
-            body: String::new(),
-        };
-        answer.status = answer.head[9..12].parse().expect("a status");
+        let mut answer = self.head().await;
         let len = match answer.header("content-length") {
             Some(len) => len.parse().expect("a length"),
             None => 0,
@@ -104,6 +98,31 @@ impl Client {
         let body = self.buffer.split_to(len);
         answer.body = String::from_utf8(body.to_vec()).expect("a text");
         answer
+    }
+
+    /// The last answer: its body is as long as it says, or goes up to the end of the connection. What
+    /// follows a 101 is no HTTP any more, and is not waited for.
+    pub async fn last_answer(&mut self) -> Answer {
+        let mut answer = self.head().await;
+        let len = answer.header("content-length").map(|len| len.parse().expect("a length"));
+        if answer.status != 101 {
+            // A reset after the answer does not take it back.
+            let _ = self.read_until(|read| len.filter(|len| read.len() >= *len)).await;
+        }
+        answer.body = String::from_utf8_lossy(&self.buffer.split()).into_owned();
+        answer
+    }
+
+    async fn head(&mut self) -> Answer {
+        let head_end = self.read_until(|read| {
+            let found = read.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+            found.map(|at| at + 4)
+        });
+        let head_end = head_end.await.expect("an answer");
+        let head = self.buffer.split_to(head_end);
+        let head = String::from_utf8(head.to_vec()).expect("a head");
+        let status = head[9..12].parse().expect("a status");
+        Answer { status, head, body: String::new() }
     }
 
     /// Reads exactly so much, for a later [`answer`](Self::answer).
@@ -132,4 +151,14 @@ impl Client {
             }
         }
     }
+}
+
+/// Sends bytes to a port, and reads the answer; see [`HttpConnection::last_answer`].
+pub async fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
+    let exchanged = async {
+        let mut connection = HttpConnection::connect(address).await;
+        connection.send(request).await;
+        connection.last_answer().await
+    };
+    within("an answer", exchanged).await
 }

@@ -1,35 +1,19 @@
-//! Pushes over HTTP.
+//! Pushes over HTTP, through one publisher.
 
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
-use super::client::Client;
-use super::within;
+use super::http::Answer;
+use super::query::encode;
+use super::websocket::Websocket;
+use crate::deadline::within;
 
 /// How to push through one publisher. Clones share their connections.
 #[derive(Clone)]
-pub struct Publisher {
+pub struct PushApi {
     http: reqwest::Client,
     pub address: SocketAddr,
-}
-
-/// What was answered.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    pub status: u16,
-    /// Names in lower case.
-    pub headers: Vec<(String, String)>,
-    pub body: String,
-}
-
-impl Answer {
-    /// The value of a header.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
-    }
 }
 
 /// What an accepted event is answered with.
@@ -42,7 +26,7 @@ pub struct Receipt {
     pub matched: u64,
 }
 
-impl Publisher {
+impl PushApi {
     /// Pushes go to the publisher that listens at `address`.
     pub fn new(address: SocketAddr) -> Self {
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
@@ -115,7 +99,7 @@ impl Publisher {
     }
 
     /// Tells one client.
-    pub async fn to(&self, client: &Client, content: &str) {
+    pub async fn to(&self, client: &Websocket, content: &str) {
         let [(worker, w), (connection, c)] = client.address();
         self.ok(&[(worker, &w), (connection, &c), ("content", content)]).await;
     }
@@ -147,64 +131,16 @@ pub fn receipt(answer: &Answer) -> Receipt {
     }
 }
 
-/// Encodes as a browser's form does.
-pub fn encode<'a>(parameters: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let mut url = reqwest::Url::parse("http://host/").expect("a URL");
-    url.query_pairs_mut().extend_pairs(parameters);
-    url.query().unwrap_or_default().to_owned()
-}
-
-/// Sends bytes to a port and reads one answer, up to the end of the connection.
-pub async fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
-    let read = async {
-        let mut stream = TcpStream::connect(address).await.expect("a listener");
-        stream.write_all(request).await.expect("an open connection");
-        let mut bytes = Vec::new();
-        // A reset after the answer does not take it back.
-        while !is_complete(&bytes) && matches!(stream.read_buf(&mut bytes).await, Ok(1..)) {}
-        bytes
-    };
-    let bytes = within("an answer", read).await;
-    parse(&String::from_utf8_lossy(&bytes))
-}
-
-/// Whether the body is as long as the head announces, or what follows is no HTTP any more. Else the
-/// answer ends with the connection.
-fn is_complete(bytes: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(bytes);
-    let Some((head, body)) = text.split_once("\r\n\r\n") else {
-        return false;
-    };
-    if head.starts_with("HTTP/1.1 101") {
-        return true;
-    }
-    let announced = head.lines().find_map(|line| {
-        line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok()
-    });
-    announced.is_some_and(|len| body.len() >= len)
-}
-
-fn parse(text: &str) -> Answer {
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {text:?}"));
-    let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
-    let headers = lines.filter_map(|line| line.split_once(':'));
-    Answer {
-        status: status.unwrap_or_else(|| panic!("no status: {text:?}")),
-        headers: headers.map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned())).collect(),
-        body: body.to_owned(),
-    }
-}
-
 async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let answered = async {
         let response = request.send().await.expect("an answer");
         let status = response.status().as_u16();
-        let headers = response.headers().iter().map(|(name, value)| {
-            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        let headers = response.headers().iter();
+        let lines = headers.map(|(name, value)| {
+            format!("{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()))
         });
-        let headers = headers.collect();
-        Answer { status, headers, body: response.text().await.expect("a body") }
+        let head = format!("HTTP/1.1 {status}\r\n{}\r\n", lines.collect::<String>());
+        Answer { status, head, body: response.text().await.expect("a body") }
     };
     within("an answer of the publisher", answered).await
 }

@@ -1,12 +1,16 @@
-//! A websocket client of its own: raw frames over a blocking socket, right or wrong as a test wants
-//! them. It shares no code with the server.
+//! A websocket client that can be wrong: raw frames over a blocking socket, as a test wants them. It
+//! shares no code with the server.
+
+pub mod stream;
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Every answer is waited for this long.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+use super::block::Block;
+use crate::deadline::DEADLINE;
+
+pub use stream::Stream;
 
 pub const FIN: u8 = 0x80;
 pub const CONTINUATION: u8 = 0x0;
@@ -50,12 +54,12 @@ pub fn close(code: u16, reason: &[u8]) -> Vec<u8> {
 
 /// What a server sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+pub struct RawFrame {
     pub first: u8,
     pub payload: Vec<u8>,
 }
 
-impl Frame {
+impl RawFrame {
     pub fn new(opcode: u8, payload: impl Into<Vec<u8>>) -> Self {
         Self { first: FIN | opcode, payload: payload.into() }
     }
@@ -141,7 +145,7 @@ impl Client {
     }
 
     /// The next frame, whole.
-    pub fn recv(&mut self) -> Frame {
+    pub fn recv(&mut self) -> RawFrame {
         self.fill(2);
         let (len, at) = match self.unread[1] {
             126 => (self.length(2), 4),
@@ -151,7 +155,7 @@ impl Client {
         assert!(len < 1 << 31, "a server never masks");
         self.fill(at + len);
         let mut frame: Vec<u8> = self.unread.drain(..at + len).collect();
-        Frame { first: frame[0], payload: frame.split_off(at) }
+        RawFrame { first: frame[0], payload: frame.split_off(at) }
     }
 
     #[track_caller]

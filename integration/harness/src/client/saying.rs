@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::feed::{Heard, Hello, Recovery, To};
+use super::heard::{Heard, Hello, Recovery, To};
 
 /// A message of a gateway, whatever its type.
 #[derive(Deserialize)]
@@ -29,11 +29,6 @@ pub struct Saying<'a> {
     recovered: Option<bool>,
     worker: Option<u64>,
     connection: Option<u64>,
-    // Of an error.
-    #[serde(borrow)]
-    code: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    message: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]

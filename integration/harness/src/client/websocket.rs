@@ -7,11 +7,11 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Bytes, Message, http};
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message, http};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::http::encode;
-use super::within;
+use super::query::encode;
+use crate::deadline::within;
 
 /// What a client receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Frame {
 }
 
 /// One client, after its greeting.
-pub struct Client {
+pub struct Websocket {
     stream: WebSocketStream<TcpStream>,
     /// Where it is: the worker's id.
     pub worker: u64,
@@ -37,7 +37,7 @@ pub struct Client {
     pub greeting: Frame,
 }
 
-impl Client {
+impl Websocket {
     /// Connects in the seed's mode.
     pub async fn plain(gateway: SocketAddr, groups: &[&str]) -> Self {
         Self::open(connect(gateway, None).await, groups, None).await.greeted().await
@@ -62,20 +62,9 @@ impl Client {
 
     /// The same with a query that is as it is. It begins with `?` or is empty.
     pub async fn open_with(stream: TcpStream, query: &str, subprotocol: Option<&str>) -> Self {
-        let address = stream.peer_addr().expect("connected");
-        let mut request = http::Request::get(format!("ws://{address}/{query}"))
-            .header("Host", address.to_string())
-            .header("Upgrade", "websocket")
-            .header("Connection", "Upgrade")
-            .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
-            .header("Sec-WebSocket-Version", "13");
-        if let Some(subprotocol) = subprotocol {
-            request = request.header("Sec-WebSocket-Protocol", subprotocol);
-        }
-        let request = request.body(()).expect("a request");
-        let config = WebSocketConfig::default().read_buffer_size(2048).write_buffer_size(0);
-        let opened = client_async_with_config(request, stream, Some(config));
-        let (stream, _) = within("the handshake", opened).await.expect("a websocket");
+        let target = format!("/{query}");
+        let opened = open(stream, &target, subprotocol);
+        let stream = within("the handshake", opened).await.expect("a websocket");
         let greeting = Frame::Lost;
         Self { stream, worker: 0, connection: 0, position: String::new(), greeting }
     }
@@ -242,6 +231,31 @@ impl Client {
             ("to_connection_id", self.connection.to_string()),
         ]
     }
+}
+
+/// Opens a websocket. What is left unread is left to the kernel.
+///
+/// # Errors
+/// A refusal, or the end of the connection.
+pub async fn open(
+    stream: TcpStream,
+    target: &str,
+    subprotocol: Option<&str>,
+) -> Result<WebSocketStream<TcpStream>, Error> {
+    let address = stream.peer_addr()?;
+    let mut request = http::Request::get(format!("ws://{address}{target}"))
+        .header("Host", address.to_string())
+        .header("Upgrade", "websocket")
+        .header("Connection", "Upgrade")
+        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .header("Sec-WebSocket-Version", "13");
+    if let Some(subprotocol) = subprotocol {
+        request = request.header("Sec-WebSocket-Protocol", subprotocol);
+    }
+    let request = request.body(()).expect("a request");
+    let config = WebSocketConfig::default().read_buffer_size(2048).write_buffer_size(0);
+    let (stream, _) = client_async_with_config(request, stream, Some(config)).await?;
+    Ok(stream)
 }
 
 /// A well-formed opening handshake, for those who speak to the socket themselves.

@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::within;
+use crate::deadline::within;
 
 /// Both ends of the pipe.
 pub struct LogPipe {

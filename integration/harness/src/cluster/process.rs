@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
@@ -9,7 +10,7 @@ pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 use tokio::sync::watch;
 
-use super::{eventually, within};
+use crate::deadline::{eventually, within};
 
 /// A running program. Killed when it is dropped; its log is printed when the test fails.
 pub struct Process {
@@ -17,6 +18,22 @@ pub struct Process {
     child: Child,
     /// What it has said so far on standard output and standard error.
     lines: watch::Receiver<Vec<String>>,
+}
+
+/// The binary that belongs to this test: cargo builds both into one folder.
+///
+/// # Panics
+/// If it is not there, as for a test of another package.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    let folder = test.ancestors().nth(2).expect("below the folder of the profile");
+    let binary = folder.join("campanile");
+    assert!(
+        binary.is_file(),
+        "no {}: cargo builds it for the tests of its package",
+        binary.display()
+    );
+    binary
 }
 
 /// A `campanile` that reads nothing from the environment of the tests.
@@ -28,7 +45,8 @@ pub fn command(args: &[&str]) -> Command {
 /// behind its own arguments.
 pub fn command_in(program: &[String], args: &[&str]) -> Command {
     let mut words: Vec<_> = program.iter().map(String::as_str).collect();
-    words.push(env!("CARGO_BIN_EXE_campanile"));
+    let binary = binary();
+    words.push(binary.to_str().expect("UTF-8"));
     words.extend(args);
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

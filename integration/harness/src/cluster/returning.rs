@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::cluster::Cluster;
-use super::feed::{Feed, Hello, Protocol, Recovery};
-use super::within;
+use super::Cluster;
+use crate::client::{Feed, Hello, Protocol, Recovery};
+use crate::deadline::within;
 
 /// All ways to come back.
 pub const PROTOCOLS: [Protocol; 3] = [Protocol::V1, Protocol::Events, Protocol::EventsByHeader];

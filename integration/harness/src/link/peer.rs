@@ -1,97 +1,42 @@
-//! A broker on a port of its own, and peers that speak raw frames to it.
+//! A peer of a broker, a gateway or a publisher, that says what a test says, right or wrong.
 
-#![allow(dead_code, reason = "every test file uses its own part of the harness")]
+use std::net::SocketAddr;
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
-
-use bytes::{Bytes, BytesMut};
-use campanile_channel::broker::{BrokerConfig, serve};
-use campanile_messages::frame::{MAX_FRAME_BYTES, decode_answer, encode_hello, take_frame};
+use bytes::Bytes;
+use campanile_messages::frame::{decode_answer, encode_hello};
 use campanile_messages::hello::{HelloAnswer, Nonce, Offer};
 use campanile_messages::link::{Gap, InterestChange, Number, Outcome, Role, Welcome};
 use campanile_messages::{
-    Address, Audience, ConnectionId, Content, EncodedFrame, Event, FromBroker, GroupName, Hello,
-    InstanceId, Position, ToBroker, WorkerId,
+    Address, Audience, ConnectionId, Content, EncodedFrame, Event, FromBroker, Hello, InstanceId,
+    Position, ToBroker, WorkerId,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
 
-/// Every condition is waited for this long.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+use super::frames::Frames;
+use super::words::publish;
+use crate::deadline::within;
 
 /// A publisher that has never published.
 pub const PUBLISHER: Role = Role::Publisher { unanswered: 1 };
 
-/// A running broker.
-pub struct TestBroker {
-    pub address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    ended: JoinHandle<io::Result<()>>,
-}
-
-impl TestBroker {
-    pub async fn start(config: BrokerConfig) -> Self {
-        Self::start_on("127.0.0.1:0".parse().unwrap(), config).await
-    }
-
-    /// The port of a broker that has just stopped may be in use for a moment.
-    pub async fn start_on(address: SocketAddr, config: BrokerConfig) -> Self {
-        let until = Instant::now() + DEADLINE;
-        let listener = loop {
-            match TcpListener::bind(address) {
-                Ok(listener) => break listener,
-                Err(error) => assert!(Instant::now() < until, "{error}"),
-            }
-            sleep(Duration::from_millis(10)).await;
-        };
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let ended = tokio::task::spawn_local(serve(config, vec![listener], async {
-            let _ = stopped.await;
-        }));
-        Self { address, stop, ended }
-    }
-
-    /// Asks the broker to shut down.
-    pub fn ask_to_stop(self) -> JoinHandle<io::Result<()>> {
-        self.stop.send(()).unwrap();
-        self.ended
-    }
-
-    pub async fn stop(self) {
-        within(self.ask_to_stop()).await.unwrap().unwrap();
-    }
-
-    /// Ends the broker as a crash would: no goodbye.
-    pub async fn crash(self) {
-        self.ended.abort();
-        assert!(within(self.ended).await.unwrap_err().is_cancelled());
-    }
-}
-
 /// One raw link.
 pub struct Peer {
-    pub stream: TcpStream,
-    buffer: BytesMut,
+    pub frames: Frames<TcpStream>,
     published: Number,
 }
 
 impl Peer {
-    pub async fn connect(broker: &TestBroker) -> Self {
-        Self::over(TcpStream::connect(broker.address).await.unwrap())
+    pub async fn connect(broker: impl Into<SocketAddr>) -> Self {
+        Self::over(TcpStream::connect(broker.into()).await.unwrap())
     }
 
     pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
-        Self { stream, buffer: BytesMut::new(), published: 100 }
+        Self { frames: Frames::new(stream), published: 100 }
     }
 
-    pub async fn publisher(broker: &TestBroker) -> Self {
+    pub async fn publisher(broker: impl Into<SocketAddr>) -> Self {
         let mut peer = Self::connect(broker).await;
         let instance = InstanceId(rand::random());
         peer.hello(instance, PUBLISHER).await.unwrap();
@@ -99,13 +44,13 @@ impl Peer {
     }
 
     /// A gateway with one worker that holds nothing yet.
-    pub async fn gateway(broker: &TestBroker) -> (Self, Welcome) {
+    pub async fn gateway(broker: impl Into<SocketAddr>) -> (Self, Welcome) {
         Self::gateway_of(broker, InstanceId(rand::random()), &[]).await
     }
 
     /// A gateway that comes back with the ids that its workers hold.
     pub async fn gateway_of(
-        broker: &TestBroker,
+        broker: impl Into<SocketAddr>,
         instance: InstanceId,
         held: &[WorkerId],
     ) -> (Self, Welcome) {
@@ -116,7 +61,10 @@ impl Peer {
     }
 
     /// A gateway that listens to these audiences with one connection each, attached.
-    pub async fn listener(broker: &TestBroker, audiences: &[Audience]) -> (Self, Welcome) {
+    pub async fn listener(
+        broker: impl Into<SocketAddr>,
+        audiences: &[Audience],
+    ) -> (Self, Welcome) {
         let (mut peer, welcome) = Self::gateway(broker).await;
         peer.attach(audiences, None).await;
         assert_eq!(peer.attached().await, None);
@@ -187,7 +135,7 @@ impl Peer {
 
     /// Pushes to connection 7 of a worker.
     pub async fn push(&mut self, number: Number, worker: WorkerId, content: &'static str) {
-        let to = address(worker);
+        let to = Address { worker, connection: ConnectionId(7) };
         let content = content.into();
         self.send(ToBroker::Direct { number, to, content }).await;
     }
@@ -204,14 +152,11 @@ impl Peer {
     }
 
     pub async fn send_frame(&mut self, frame: EncodedFrame) {
-        self.send_bytes(&frame.head).await;
-        if let Some(content) = frame.content {
-            self.send_bytes(&content).await;
-        }
+        within("a peer that reads", self.frames.write(frame)).await.unwrap();
     }
 
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
-        within(self.stream.write_all(bytes)).await.unwrap();
+        within("a peer that reads", self.frames.stream.write_all(bytes)).await.unwrap();
     }
 
     /// Expects the beginning of the stream, and answers whether there is a gap before it.
@@ -259,49 +204,21 @@ impl Peer {
         assert_eq!(self.outcome(77).await, Outcome::UnknownWorker);
     }
 
-    /// The next frame; `None` at the end of the stream.
+    /// The next frame; `None` at the end of the stream, which is not within a frame.
     pub async fn frame(&mut self) -> Option<Bytes> {
-        loop {
-            if let Some(frame) = take_frame(&mut self.buffer, MAX_FRAME_BYTES).unwrap() {
-                return Some(frame);
-            }
-            self.buffer.reserve(64 << 10);
-            if within(self.stream.read_buf(&mut self.buffer)).await.unwrap() == 0 {
-                assert!(self.buffer.is_empty(), "the stream ends within a frame");
-                return None;
-            }
-        }
+        within("the next frame of a link", self.frames.next()).await.unwrap()
     }
 
     /// Reads until the link is over, whatever way, and forgets what came.
     pub async fn until_over(&mut self) {
         let mut buffer = vec![0; 64 << 10];
-        while matches!(within(self.stream.read(&mut buffer)).await, Ok(1..)) {}
+        while matches!(
+            within("the end of a link", self.frames.stream.read(&mut buffer)).await,
+            Ok(1..)
+        ) {}
     }
 }
 
 pub fn offer(instance: InstanceId, role: Role) -> Offer {
     Offer::ours(Hello { instance, role }, Nonce(rand::random()))
-}
-
-pub fn publish(number: Number, audience: Audience, content: impl Into<Content>) -> ToBroker {
-    let (unanswered, id, count_within_millis, content) = (number, None, None, content.into());
-    let except = None;
-    ToBroker::Publish { number, unanswered, id, count_within_millis, audience, except, content }
-}
-
-pub fn group(name: &str) -> Audience {
-    Audience::Group(GroupName::new(name.to_owned()).unwrap())
-}
-
-pub fn address(worker: WorkerId) -> Address {
-    Address { worker, connection: ConnectionId(7) }
-}
-
-pub fn event(sequence: u64, audience: Audience, content: &'static str) -> Event {
-    Event { sequence, audience, except: None, content: content.into() }
-}
-
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(DEADLINE, future).await.expect("within the deadline")
 }

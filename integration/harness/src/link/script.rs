@@ -1,26 +1,23 @@
-//! The other ends of links, over blocking sockets: a broker that does what a test says, and a
-//! publisher.
+//! A broker that does what a test says, for a gateway. Over blocking sockets.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use campanile_messages::frame::{
-    MAX_FRAME_BYTES, decode_answer, decode_hello, encode_answer, encode_hello, take_frame,
-};
-use campanile_messages::hello::{HelloAnswer, Nonce, Offer};
+use campanile_messages::frame::{decode_hello, encode_answer};
+use campanile_messages::hello::HelloAnswer;
 use campanile_messages::link::{Gap, Outcome, Role, Tally, Ticket, Want, Welcome};
 use campanile_messages::{
-    Address, Audience, ConnectionId, Content, Durability, EncodedFrame, Event, FromBroker,
-    GroupName, Hello, InstanceId, Position, ToBroker, WorkerId,
+    Address, Audience, ConnectionId, Content, Durability, EncodedFrame, Event, FromBroker, Hello,
+    Position, ToBroker, WorkerId,
 };
 
-use super::client::DEADLINE;
-use super::servers::bind;
+use super::frames::Frames;
+use crate::deadline::DEADLINE;
+use crate::ports::bind;
 
 /// The epoch of a scripted broker's log, unless it says otherwise.
 pub const EPOCH: u64 = 1;
@@ -30,10 +27,6 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 
 pub fn at(sequence: u64) -> Position {
     Position { epoch: EPOCH, sequence }
-}
-
-pub fn group(name: &str) -> Audience {
-    Audience::Group(GroupName::new(name.to_owned()).expect("a name"))
 }
 
 pub fn event(sequence: u64, audience: &Audience, content: &str) -> FromBroker {
@@ -132,7 +125,7 @@ impl Shared {
 
     fn listen(
         &self,
-        mut frames: Frames,
+        mut frames: Frames<TcpStream>,
         (from, gap): (Position, Option<Gap>),
         says: &mpsc::Sender<ToBroker>,
         attaches: &mpsc::Sender<()>,
@@ -276,72 +269,6 @@ impl Link {
     }
 }
 
-/// Passes the link between a gateway and its broker on, and notes what is fetched.
-pub struct Tap {
-    pub address: SocketAddr,
-    fetches: Arc<Mutex<Vec<Fetched>>>,
-}
-
-/// A fetch that passed a [`Tap`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fetched {
-    /// What the gateway said that it wants at most.
-    pub max_bytes: u64,
-    /// How many events the broker announced.
-    pub events: u64,
-}
-
-impl Tap {
-    /// Before this broker, for one link.
-    pub fn before(broker: SocketAddr) -> Self {
-        let (listener, address) = bind();
-        let fetches = Arc::new(Mutex::new(Vec::<Fetched>::new()));
-        let (asked, answered) = (fetches.clone(), fetches.clone());
-        std::thread::spawn(move || {
-            let (gateway, _) = listener.accept().expect("the gateway comes");
-            let broker = TcpStream::connect(broker).expect("the broker listens");
-            let (to_gateway, to_broker) = (gateway.try_clone(), broker.try_clone());
-            let (to_gateway, to_broker) = (to_gateway.expect("a socket"), to_broker.expect("one"));
-            std::thread::spawn(move || {
-                pass_on(broker, to_gateway, |frame| {
-                    if let Ok(FromBroker::Past { events, .. }) = FromBroker::decode(frame) {
-                        let mut fetches = answered.lock().expect("nobody panics here");
-                        fetches.last_mut().expect("it was asked").events += u64::from(events);
-                    }
-                });
-            });
-            pass_on(gateway, to_broker, |frame| {
-                if let Ok(ToBroker::Fetch { max_bytes, .. }) = ToBroker::decode(frame) {
-                    let fetched = Fetched { max_bytes, events: 0 };
-                    asked.lock().expect("nobody panics here").push(fetched);
-                }
-            });
-        });
-        Self { address, fetches }
-    }
-
-    /// What was fetched up to now.
-    pub fn fetches(&self) -> Vec<Fetched> {
-        self.fetches.lock().expect("nobody panics here").clone()
-    }
-}
-
-/// Passes frames on until an end, and shows each but the first, which introduces its side.
-fn pass_on(from: TcpStream, mut to: TcpStream, mut show: impl FnMut(Bytes)) {
-    let mut frames = Frames::new(from);
-    let mut is_first = true;
-    while let Some(frame) = frames.next() {
-        let len = u32::try_from(frame.len()).expect("frames are smaller");
-        if !std::mem::take(&mut is_first) {
-            show(frame.clone());
-        }
-        if to.write_all(&[&len.to_be_bytes(), &*frame].concat()).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(Shutdown::Both);
-}
-
 /// The audiences of all wants, each once.
 pub fn audiences_of(wants: &[Want]) -> Vec<Audience> {
     let audiences: BTreeSet<_> = wants.iter().flat_map(|want| want.audiences.clone()).collect();
@@ -364,132 +291,4 @@ pub fn past(number: u64, audiences: &[Audience], log: &[FromBroker]) -> Vec<From
     }
     answer.push(FromBroker::Fetched { number, served: u32::MAX });
     answer
-}
-
-/// A publisher on a real broker.
-pub struct Publisher {
-    frames: Frames,
-    last: u64,
-}
-
-impl Publisher {
-    pub fn connect(broker: SocketAddr) -> Self {
-        let stream = TcpStream::connect(broker).expect("the broker listens");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
-        let mut frames = Frames::new(stream);
-        let instance = InstanceId(rand::random());
-        let hello = Hello { instance, role: Role::Publisher { unanswered: 1 } };
-        frames.write(encode_hello(&Offer::ours(hello, Nonce(rand::random()))));
-        let answer = decode_answer(frames.next().expect("an answer")).expect("an answer");
-        assert!(matches!(answer, HelloAnswer::Welcome { .. }), "{answer:?}");
-        Self { frames, last: 0 }
-    }
-
-    /// Publishes, and waits until the broker has it.
-    pub fn publish(&mut self, audience: Audience, content: impl Into<Content>) {
-        self.publish_except(audience, None, content);
-    }
-
-    /// The same for all but one connection.
-    pub fn publish_except(
-        &mut self,
-        audience: Audience,
-        except: Option<Address>,
-        content: impl Into<Content>,
-    ) {
-        self.last += 1;
-        let publish = ToBroker::Publish {
-            number: self.last,
-            unanswered: self.last,
-            id: None,
-            count_within_millis: None,
-            audience,
-            except,
-            content: content.into(),
-        };
-        self.ask(publish, |answer| matches!(answer, FromBroker::Accepted { .. }));
-    }
-
-    /// Publishes many events without content, and waits until the broker has all of them.
-    pub fn publish_all(&mut self, audiences: impl IntoIterator<Item = Audience>) {
-        let mut audiences = audiences.into_iter().peekable();
-        while audiences.peek().is_some() {
-            let first = self.last + 1;
-            let (mut bytes, mut unanswered) = (Vec::new(), 0);
-            for audience in audiences.by_ref().take(1_000) {
-                self.last += 1;
-                let publish = ToBroker::Publish {
-                    number: self.last,
-                    unanswered: first,
-                    id: None,
-                    count_within_millis: None,
-                    audience,
-                    except: None,
-                    content: "".into(),
-                };
-                bytes.extend(publish.encode().head);
-                unanswered += 1;
-            }
-            self.frames.stream.write_all(&bytes).expect("the link is up");
-            while unanswered > 0 {
-                let frame = self.frames.next().expect("an answer");
-                match FromBroker::decode(frame).expect("a message") {
-                    FromBroker::Heartbeat => {}
-                    FromBroker::Accepted { .. } => unanswered -= 1,
-                    other => panic!("not accepted: {other:?}"),
-                }
-            }
-        }
-    }
-
-    /// Pushes to one connection, and waits until it was written.
-    pub fn push(&mut self, to: Address, content: impl Into<Content>) {
-        self.last += 1;
-        let push = ToBroker::Direct { number: self.last, to, content: content.into() };
-        self.ask(push, |answer| {
-            matches!(answer, FromBroker::Answered { outcome: Outcome::Written, .. })
-        });
-    }
-
-    fn ask(&mut self, message: ToBroker, is_fine: impl Fn(&FromBroker) -> bool) {
-        self.frames.write(message.encode());
-        loop {
-            let frame = self.frames.next().expect("an answer");
-            match FromBroker::decode(frame).expect("a message") {
-                FromBroker::Heartbeat => {}
-                answer => return assert!(is_fine(&answer), "{answer:?}"),
-            }
-        }
-    }
-}
-
-/// Frames from a stream.
-struct Frames {
-    stream: TcpStream,
-    buffer: BytesMut,
-}
-
-impl Frames {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream, buffer: BytesMut::new() }
-    }
-
-    /// `None` at the end of the stream.
-    fn next(&mut self) -> Option<Bytes> {
-        let mut read = [0; 16 << 10];
-        loop {
-            if let Some(frame) = take_frame(&mut self.buffer, MAX_FRAME_BYTES).expect("frames") {
-                return Some(frame);
-            }
-            match self.stream.read(&mut read) {
-                Ok(0) | Err(_) => return None,
-                Ok(len) => self.buffer.extend_from_slice(&read[..len]),
-            }
-        }
-    }
-
-    fn write(&mut self, EncodedFrame { head, content }: EncodedFrame) {
-        self.stream.write_all(&head).expect("the link is up");
-        self.stream.write_all(&content.unwrap_or_default()).expect("the link is up");
-    }
 }

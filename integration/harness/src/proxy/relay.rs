@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 
-use super::proxy::{End, Mode, Towards};
+use super::mode::{End, Mode, Towards};
 
 /// Long enough for what came first to be read on its own.
 const SPLIT_PAUSE: Duration = Duration::from_millis(20);

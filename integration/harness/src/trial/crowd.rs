@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 use tokio::time::sleep;
 
-use super::feed::Protocol;
 use super::listener::{Listener, Profile};
 use super::seed::Seed;
 use super::transcript::Transcript;
-use super::{DEADLINE, eventually};
+use crate::client::Protocol;
+use crate::deadline::{DEADLINE, eventually};
 
 /// How often all listeners are asked.
 const POLL: Duration = Duration::from_millis(5);

@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use super::member::Member;
 use super::stage::Stage;
-use crate::harness::{End, Mode, Proxy, Signal, Towards};
+use crate::proxy::{End, Mode, Proxy, Towards};
 
 /// How long a process that was killed is gone.
 const GONE: Duration = Duration::from_millis(300);
@@ -84,9 +84,9 @@ impl Fault {
                 stage.broker.terminate().await;
                 stage.broker.come_back().await;
             }
-            Self::BrokerPause => pause(&stage.broker, seconds).await,
+            Self::BrokerPause => stage.broker.pause(seconds).await,
             Self::GatewayKill => kill(&mut stage.gateways[gateway]).await,
-            Self::GatewayPause => pause(&stage.gateways[gateway], seconds).await,
+            Self::GatewayPause => stage.gateways[gateway].pause(seconds).await,
             Self::RollingRestart => {
                 for gateway in &mut stage.gateways {
                     gateway.terminate().await;
@@ -140,13 +140,6 @@ async fn kill(member: &mut Member) {
     member.kill().await;
     sleep(GONE).await;
     member.come_back().await;
-}
-
-/// Stands still for a while.
-pub async fn pause(member: &Member, time: Duration) {
-    member.process.signal(Signal::STOP);
-    sleep(time).await;
-    member.process.signal(Signal::CONT);
 }
 
 async fn cut(member: &Member) {

@@ -12,9 +12,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::feed::{Ended, Feed, Heard, Protocol};
 use super::push::{group_name, parse_content};
 use super::transcript::{Entry, Note, Transcript, audience};
+use crate::client::{Ended, Feed, Heard, Protocol};
 
 /// Between two attempts to connect: at first, and at most.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];

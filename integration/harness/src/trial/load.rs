@@ -13,10 +13,10 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::http::encode;
 use super::push::{Audience, Outcome, Push, content};
 use super::seed::Seed;
-use super::{eventually, within};
+use crate::client::encode;
+use crate::deadline::{eventually, within};
 
 /// Pushes under way at a time; during an outage they all wait.
 const AT_ONCE: usize = 1_000;

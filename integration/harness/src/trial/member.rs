@@ -1,8 +1,12 @@
 //! One process of the cluster, which may come back on its port.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use crate::harness::{Process, Proxy, Signal};
+use tokio::time::sleep;
+
+use crate::cluster::{Process, Signal};
+use crate::proxy::Proxy;
 
 /// A broker, a gateway or a publisher.
 pub struct Member {
@@ -94,6 +98,13 @@ impl Member {
         assert!(!self.process.is_running(), "its port is still taken");
         self.process = run(self.service, self.address, self.broker, &self.flags, &self.program);
         self.is_of_use().await;
+    }
+
+    /// Lets it stand still for a while.
+    pub async fn pause(&self, time: Duration) {
+        self.process.signal(Signal::STOP);
+        sleep(time).await;
+        self.process.signal(Signal::CONT);
     }
 
     async fn is_of_use(&self) {

@@ -3,8 +3,10 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::load::Load;
+use super::seed::Seed;
 use super::stage::{Setup, Stage};
-use crate::harness::{Load, Row, Seed, Table};
+use super::table::{Row, Table};
 
 /// Scenarios take all processors, so they are played one at a time.
 static STAGE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

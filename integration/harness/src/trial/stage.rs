@@ -5,11 +5,15 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use tempfile::TempDir;
 
-use super::fault::pause;
+use super::crowd::{Audiences, Crowd};
+use super::load::{Load, Plan};
 use super::member::{Member, Service};
-use crate::harness::{
-    Audiences, Crowd, Load, Plan, Protocol, Push, Seed, SmallDisk, Verdict, judge, raise_file_limit,
-};
+use super::push::Push;
+use super::seed::Seed;
+use super::verdict::{Verdict, judge};
+use crate::client::Protocol;
+use crate::cluster::SmallDisk;
+use crate::ports::raise_file_limit;
 
 /// What a scenario is played on.
 #[derive(Debug, Clone)]
@@ -152,7 +156,7 @@ impl Stage {
 
     /// Lets the broker stand still for a while.
     pub async fn pause_broker(&self, time: Duration) {
-        pause(&self.broker, time).await;
+        self.broker.pause(time).await;
     }
 
     /// Since the start of the run.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use campanile_messages::Position;
 
-use super::feed::{Ended, Recovery, To};
 use super::push::Audience;
+use crate::client::{Ended, Recovery, To};
 
 /// All that one client got, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use campanile_messages::Position;
 
-use super::feed::{Ended, Recovery};
 use super::push::{Outcome, Push};
 use super::transcript::{Entry, Transcript};
+use crate::client::{Ended, Recovery};
 
 /// More offences than this are counted, and not told.
 const MAX_TOLD: usize = 30;

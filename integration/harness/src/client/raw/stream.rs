@@ -1,28 +1,10 @@
-//! A reader of event streams of its own, for one line end: what the gateway sends.
+//! A reader of event streams over a blocking socket, for the one line end that the gateway sends.
 
 use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use super::client::Client;
-
-/// One block of a stream; what it does not name is `None`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Block {
-    pub event: Option<String>,
-    pub id: Option<String>,
-    pub data: Option<String>,
-    pub retry: Option<u32>,
-    /// There is a line that says nothing.
-    pub comment: bool,
-}
-
-impl Block {
-    pub fn json(&self) -> Value {
-        let data = self.data.as_ref().expect("a block with data");
-        serde_json::from_str(data).expect("JSON")
-    }
-}
+use super::{Block, Client};
 
 /// A connection on which an event stream has begun.
 #[derive(Debug)]
@@ -78,21 +60,7 @@ impl Stream {
         let mut block = Block::default();
         let text = self.client.read_until("\n\n");
         for line in text.strip_suffix("\n\n").expect("a block").split('\n') {
-            let (field, value) = line.split_once(':').expect("a field");
-            let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
-            match field {
-                "" => block.comment = true,
-                "event" => block.event = Some(value),
-                "id" => block.id = Some(value),
-                "retry" => block.retry = Some(value.parse().expect("milliseconds")),
-                "data" => {
-                    block.data = Some(match block.data {
-                        None => value,
-                        Some(before) => format!("{before}\n{value}"),
-                    });
-                }
-                other => panic!("field {other:?}"),
-            }
+            block.add(line).expect("a line of a block");
         }
         block
     }
