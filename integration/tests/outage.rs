@@ -301,7 +301,7 @@ async fn past_the_return_limit_clients_are_sent_away_and_their_addresses_gone() 
         }
         last.expect("a first block")
     });
-    assert!(last.await.retry.is_some_and(|retry| retry.parse::<u32>().is_ok()));
+    assert!(last.await.retry.is_some());
     let took = begun.elapsed();
     // It looks once per second.
     let expected = Duration::from_secs(1)..Duration::from_millis(1_000 + 500 + 1_000 + 2_000);

@@ -35,5 +35,5 @@ pub use ports::{bind, raise_file_limit, reserved_port};
 pub use proxy::{End, Mode, Proxy, Towards};
 pub use trial::{
     Audience, Audiences, Crowd, Disk, Entry, Fault, Load, Note, Outcome, Plan, Push, Recovered,
-    Row, Seed, Setup, Stage, Table, Transcript, Verdict, judge, scenario,
+    Row, Seed, Setup, Stage, Table, Transcript, Verdict, content, judge, parse_content, scenario,
 };

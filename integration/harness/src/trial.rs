@@ -21,7 +21,7 @@ mod stage;
 pub use crowd::{Audiences, Crowd};
 pub use fault::Fault;
 pub use load::{Load, Plan};
-pub use push::{Audience, Outcome, Push};
+pub use push::{Audience, Outcome, Push, content, parse_content};
 pub use scenario::scenario;
 pub use seed::Seed;
 pub use stage::{Disk, Setup, Stage};

@@ -1,3 +1,5 @@
+//! The verdict sees every way in which a client can get something else than was accepted.
+
 use std::time::Duration;
 
 use campanile_harness::{

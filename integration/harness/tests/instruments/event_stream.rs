@@ -1,3 +1,5 @@
+//! The reader of event streams, and what it makes of what it reads.
+
 use campanile_harness::{Block, Ended, Feed, Heard, Hello, Protocol, Recovery, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

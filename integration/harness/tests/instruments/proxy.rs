@@ -1,3 +1,5 @@
+//! The proxy does to a connection what it is told to, and nothing else.
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
