@@ -1,7 +1,4 @@
-//! A headless Chromium that shows a page, say that of a whole `campanile up`.
-//!
-//! Each file of tests uses a part of it.
-#![allow(dead_code)]
+//! A headless Chromium that shows a page, such as that of a whole `campanile up`.
 
 mod prefix;
 

@@ -1,8 +1,6 @@
 //! The gateway's page in a real browser, against a real cluster.
 
-mod browser;
-
-use browser::{with_page, with_page_below};
+use crate::chromium::{with_page, with_page_below};
 
 /// Requests a URL that the page shows: a POST with a body, a GET without.
 async fn fetch(url: &str, body: Option<&'static str>) -> String {

@@ -1,6 +1,5 @@
 //! What tests measure with is itself tested: a fault that an instrument does not see proves nothing.
 
-mod disk;
 mod event_stream;
 mod proxy;
 mod seed;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::browser::Page;
+use crate::chromium::Page;
 
 const LISTEN: &str = include_str!("listen.mjs");
 
@@ -30,7 +30,7 @@ impl<'a> JsClient<'a> {
         let module = directory.path().join("campanile.mjs");
         std::fs::write(&module, answer.body).expect("a file");
         let program =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/javascript_client/node.mjs");
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/javascript/node.mjs");
         let mut command = Command::new("node");
         command.arg(program).arg(module).arg(urls(gateways).to_string()).arg(options.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
