@@ -77,6 +77,8 @@ pub enum Scenario {
     Latency,
     /// Publishes per second
     Publish,
+    /// Pushes per second over 64 HTTP connections, kept and new
+    Http,
     /// Clients that come back together
     Resume,
     /// Clients that were sent away because the broker was gone, and come back when it does

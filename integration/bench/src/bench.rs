@@ -23,6 +23,25 @@ pub struct Bench {
     pub bar: ProgressBar,
 }
 
+/// Measures ours and what it is compared with, in an order that changes from run to run: what comes
+/// first finds another machine than what comes second.
+///
+/// # Errors
+/// That of the one that fails first.
+pub fn in_turn<T, U>(
+    run: usize,
+    ours: impl FnOnce() -> anyhow::Result<T>,
+    limit: impl FnOnce() -> anyhow::Result<U>,
+) -> anyhow::Result<(T, U)> {
+    if run.is_multiple_of(2) {
+        let ours = ours()?;
+        Ok((ours, limit()?))
+    } else {
+        let limit = limit()?;
+        Ok((ours()?, limit))
+    }
+}
+
 impl Bench {
     /// What is measured: what the command line names, or a cluster of this shape.
     pub fn ours(&self, shape: &Shape) -> anyhow::Result<Subject> {
@@ -65,5 +84,26 @@ impl Bench {
         self.bar.set_message(format!("run {} of {}: {what}", run + 1, self.runs));
         self.bar.set_position(0);
         self.bar.set_length(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn the_order_changes_from_run_to_run() {
+        let order = RefCell::new(String::new());
+        let note = |what: char| {
+            order.borrow_mut().push(what);
+            Ok(what)
+        };
+        for run in 0..3 {
+            let found = in_turn(run, || note('o'), || note('l'));
+            assert_eq!(found.expect("nothing fails"), ('o', 'l'));
+        }
+        assert_eq!(*order.borrow(), "ollool");
     }
 }

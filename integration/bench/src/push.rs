@@ -28,12 +28,19 @@ impl Pusher {
     pub fn begin(&mut self, content: &str) -> anyhow::Result<()> {
         match self {
             Self::Http(http) => http.send("/", "text/plain", content.as_bytes()),
-            Self::Bare(control) => {
-                let mut frame = (content.len() as u32).to_be_bytes().to_vec();
-                frame.extend_from_slice(content.as_bytes());
-                Ok(control.write_all(&frame)?)
-            }
+            Self::Bare(control) => Ok(control.write_all(&together(&[content]))?),
             Self::Command(template) => run(&template.replace("{content}", content)),
+        }
+    }
+
+    /// Sends contents to each connection of a bare server, with one `send` for all of them.
+    ///
+    /// # Errors
+    /// What the system answers, or that it is another server.
+    pub fn send_together(&mut self, contents: &[String]) -> anyhow::Result<()> {
+        match self {
+            Self::Bare(control) => Ok(control.write_all(&together(contents))?),
+            _ => Err(LeftOut("only a bare server sends contents together").into()),
         }
     }
 
@@ -132,14 +139,7 @@ impl Http {
 
     /// The bytes of a request.
     pub fn request(&self, target: &str, kind: &str, body: &[u8]) -> Vec<u8> {
-        let mut request = format!(
-            "POST {target} HTTP/1.1\r\nHost: {}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
-            self.host,
-            body.len()
-        )
-        .into_bytes();
-        request.extend_from_slice(body);
-        request
+        request(self.host, target, &format!("Content-Type: {kind}"), body)
     }
 
     /// Sends a request and does not wait.
@@ -170,6 +170,28 @@ impl Http {
             self.input.extend_from_slice(&self.chunk[..read]);
         }
     }
+}
+
+/// The bytes of a POST. `headers` are more lines of its head, without the end of the last one.
+pub fn request(host: SocketAddr, target: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let len = body.len();
+    let mut request = format!(
+        "POST {target} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\nContent-Length: {len}\r\n\r\n"
+    )
+    .into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+/// What a bare server of websockets reads, to send these contents to each connection at once.
+fn together(contents: &[impl AsRef<str>]) -> Vec<u8> {
+    let number = |len: usize| (len as u32).to_be_bytes();
+    let mut bytes = number(contents.len()).to_vec();
+    for content in contents {
+        bytes.extend_from_slice(&number(content.as_ref().len()));
+        bytes.extend_from_slice(content.as_ref().as_bytes());
+    }
+    bytes
 }
 
 /// An item of a batch or of a publish stream.

@@ -3,6 +3,7 @@
 mod broadcasts;
 mod burst;
 mod groups;
+mod http;
 mod idle;
 mod latency;
 mod publish;
@@ -26,6 +27,7 @@ pub fn run(scenario: Scenario, bench: &Bench, report: &mut Report) -> anyhow::Re
             rows
         }
         Scenario::Burst => burst::run(bench)?,
+        Scenario::Http => http::run(bench)?,
         Scenario::Groups => groups::run(bench)?,
         Scenario::Latency => latency::run(bench)?,
         Scenario::Publish => publish::run(bench)?,

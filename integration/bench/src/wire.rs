@@ -170,23 +170,38 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+/// The status of a response, and how many bytes it has.
+pub struct ResponseLen {
+    pub status: u16,
+    pub head: usize,
+    pub body: usize,
+}
+
+/// How long the response at the front of `input` is, once its head is whole.
+///
+/// # Errors
+/// What makes it none with a body of a known length.
+pub fn response_len(input: &[u8]) -> anyhow::Result<Option<ResponseLen>> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut response = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(head) = response.parse(input)? else { return Ok(None) };
+    let length = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case("content-length"));
+    let Some(length) = length else { anyhow::bail!("a response without a Content-Length") };
+    let body = str::from_utf8(length.value)?.parse()?;
+    Ok(Some(ResponseLen { status: response.code.unwrap_or(0), head, body }))
+}
+
 /// Takes a response from the front of `input`, once it is whole.
 ///
 /// # Errors
 /// What makes it none of this kind.
 pub fn response(input: &mut BytesMut) -> anyhow::Result<Option<Response>> {
-    let mut headers = [httparse::EMPTY_HEADER; 32];
-    let mut head = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(len) = head.parse(input)? else { return Ok(None) };
-    let length = head.headers.iter().find(|h| h.name.eq_ignore_ascii_case("content-length"));
-    let Some(length) = length else { anyhow::bail!("a response without a Content-Length") };
-    let body_len: usize = str::from_utf8(length.value)?.parse()?;
-    let status = head.code.unwrap_or(0);
-    if input.len() < len + body_len {
+    let Some(ResponseLen { status, head, body }) = response_len(input)? else { return Ok(None) };
+    if input.len() < head + body {
         return Ok(None);
     }
-    input.advance(len);
-    let body = input.split_to(body_len).to_vec();
+    input.advance(head);
+    let body = input.split_to(body).to_vec();
     Ok(Some(Response { status, body }))
 }
 

@@ -1,14 +1,15 @@
 //! The limit of what a server of websockets can do: one epoll thread that answers handshakes, and
-//! sends what it is told with one `send` per connection. It keeps nothing of a connection but its
-//! socket, and closes one that is not ready.
+//! sends what it is told to with one `send` per connection. It keeps nothing of a connection but its
+//! socket, and closes one that is not ready. A handshake is `accept4`, `epoll_ctl`, `recv` and `send`,
+//! as it is at the gateway.
 
 use std::io::{self, Read as _};
 use std::net::{TcpListener, TcpStream};
 
 use campanile_edge::websocket::{Opcode, accept_key, frame};
-use rustix::net::SendFlags;
 use slab::Slab;
 
+use super::{accept, listen, send};
 use crate::poll::Poll;
 
 /// What it says first, as long as a gateway's greeting.
@@ -25,11 +26,11 @@ struct Server {
     buffer: Vec<u8>,
 }
 
-/// Serves websockets on one port, and on another one connection that says what to send: contents, each
-/// behind its length in 4 bytes.
+/// Serves websockets on one port. On another one, a single connection says what to send: how many
+/// contents, in 4 bytes, then each of them behind its length, in 4 bytes. They are sent together.
 pub fn serve() -> io::Result<()> {
-    let clients = super::listen("limit")?;
-    let control = super::listen("control")?;
+    let clients = listen("limit")?;
+    let control = listen("control")?;
     clients.set_nonblocking(true)?;
     let mut server = Server { poll: Poll::new()?, sockets: Slab::new(), buffer: vec![0; 64 << 10] };
     server.poll.add(&clients, CLIENTS, false)?;
@@ -49,19 +50,12 @@ pub fn serve() -> io::Result<()> {
 
 impl Server {
     fn accept(&mut self, listener: &TcpListener) -> io::Result<()> {
-        loop {
-            match listener.accept() {
-                Ok((socket, _)) => {
-                    socket.set_nonblocking(true)?;
-                    socket.set_nodelay(true)?;
-                    let place = self.sockets.vacant_entry();
-                    self.poll.add(&socket, place.key() as u64, false)?;
-                    place.insert(socket);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
+        while let Some(socket) = accept(listener)? {
+            let place = self.sockets.vacant_entry();
+            self.poll.add(&socket, place.key() as u64, false)?;
+            place.insert(socket);
         }
+        Ok(())
     }
 
     /// Answers a handshake; takes no notice of anything else that a client says.
@@ -80,14 +74,21 @@ impl Server {
     }
 
     fn send_to_all(&mut self, control: &mut TcpStream) -> io::Result<()> {
-        let mut length = [0; 4];
-        control.read_exact(&mut length)?;
-        let mut content = vec![0; u32::from_be_bytes(length) as usize];
-        control.read_exact(&mut content)?;
-        let frame = frame(Opcode::Text, &content);
-        self.sockets.retain(|_, socket| send(socket, &frame));
+        let mut frames = Vec::new();
+        for _ in 0..read_number(control)? {
+            let mut content = vec![0; read_number(control)?];
+            control.read_exact(&mut content)?;
+            frames.extend_from_slice(&frame(Opcode::Text, &content));
+        }
+        self.sockets.retain(|_, socket| send(socket, &frames));
         Ok(())
     }
+}
+
+fn read_number(control: &mut TcpStream) -> io::Result<usize> {
+    let mut bytes = [0; 4];
+    control.read_exact(&mut bytes)?;
+    Ok(u32::from_be_bytes(bytes) as usize)
 }
 
 fn key(head: &[u8]) -> Option<&str> {
@@ -105,8 +106,4 @@ fn welcome(key: &str) -> Vec<u8> {
     .into_bytes();
     bytes.extend_from_slice(&frame(Opcode::Text, GREETING));
     bytes
-}
-
-fn send(socket: &TcpStream, bytes: &[u8]) -> bool {
-    rustix::net::send(socket, bytes, SendFlags::NOSIGNAL).is_ok_and(|sent| sent == bytes.len())
 }
