@@ -63,7 +63,7 @@ pub struct BenchArgs {
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
-    /// Memory of connections that hear nothing, CPU of their heartbeats, memory when they have left
+    /// Memory and CPU of connections that hear nothing, CPU of a heartbeat, memory when all have left
     Idle,
     /// CPU per handshake, many at once
     Storm,

@@ -24,6 +24,7 @@ mod poll;
 mod push;
 mod wire;
 
+mod disk;
 mod limits;
 mod stop;
 mod usage;

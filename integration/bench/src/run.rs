@@ -13,7 +13,7 @@ use crate::args::{BenchArgs, Scenario};
 use crate::bench::Bench;
 use crate::report::{self, Report};
 use crate::stop::{Interrupted, LeftOut, Stop};
-use crate::{plot, scenarios};
+use crate::{disk, plot, scenarios};
 
 /// Measures what the command line asks for, and reports it. `room` is how many connections this
 /// process may hold.
@@ -28,7 +28,7 @@ pub fn run(args: BenchArgs, stop: Stop, room: usize) -> anyhow::Result<()> {
         eprintln!("this is a debug build: the numbers say nothing (cargo run --release -- bench)");
     }
     let runs = args.runs.unwrap_or(if args.quick { 3 } else { 5 });
-    prepare(&args)?;
+    prepare(&args, &chosen)?;
     let mut bench = Bench { args, stop, room, runs, bar: ProgressBar::hidden() };
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
@@ -65,8 +65,12 @@ fn progress(name: &str) -> ProgressBar {
     bar
 }
 
-/// What cannot be written is better known before ten minutes of measuring.
-fn prepare(args: &BenchArgs) -> anyhow::Result<()> {
+/// What cannot be written or measured is better known before minutes of measuring.
+fn prepare(args: &BenchArgs, chosen: &[Scenario]) -> anyhow::Result<()> {
+    let is_own = args.publisher.is_none() && args.url.is_none();
+    if is_own && chosen.iter().any(|s| matches!(s, Scenario::Publish | Scenario::Return)) {
+        disk::check()?;
+    }
     if let Some(path) = args.json.as_deref().filter(|path| *path != Path::new("-")) {
         fs::write(path, "").with_context(|| format!("--json {}", path.display()))?;
     }
@@ -81,7 +85,11 @@ fn tell(args: &BenchArgs, report: &Report) -> anyhow::Result<()> {
     let to_stdout = args.json.as_deref() == Some(Path::new("-"));
     if !to_stdout {
         let Report { cores, kernel, runs, .. } = report;
-        println!("median of {runs}, {cores} cores, Linux {kernel}\n\n{}", report.table());
+        println!(
+            "median of {runs} runs, {cores} cores, Linux {kernel}; a ratio is the median of the runs' \
+             ratios, not the ratio of the medians\n\n{}",
+            report.table()
+        );
     }
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(report)? + "\n";

@@ -2,6 +2,7 @@
 
 mod broadcasts;
 mod burst;
+mod conversation;
 mod groups;
 mod http;
 mod idle;

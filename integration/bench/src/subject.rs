@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::args::BenchArgs;
 use crate::crowd::Door;
+use crate::disk;
 use crate::process::Process;
 use crate::push::{Http, Pusher};
 use crate::usage;
@@ -59,7 +60,7 @@ impl Subject {
     /// # Errors
     /// What a part says that does not start.
     pub fn cluster(shape: &Shape) -> anyhow::Result<Self> {
-        let data = shape.on_disk.then(TempDir::new).transpose()?;
+        let data = shape.on_disk.then(disk::directory).transpose()?;
         let mut rest = vec!["--log-size".to_owned(), "256MiB".to_owned()];
         if let Some(data) = &data {
             rest.extend(["--data-dir".to_owned(), data.path().display().to_string()]);

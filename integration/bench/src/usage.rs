@@ -24,8 +24,9 @@ pub fn cpu(ids: &[u32]) -> anyhow::Result<Duration> {
     Ok(sum)
 }
 
-/// The memory of these processes that is in use, in bytes, from `/proc/PID/smaps_rollup`, which is
-/// exact.
+/// The resident memory of these processes in bytes (RSS, which counts pages that are shared with others
+/// in full), from `/proc/PID/smaps_rollup`, which is exact. What the kernel holds for their sockets is
+/// not in it.
 ///
 /// # Errors
 /// As [`cpu`].

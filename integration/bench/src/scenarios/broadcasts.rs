@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bench::{Bench, SETTLE};
+use crate::bench::{Bench, SETTLE, in_turn};
 use crate::crowd::Crowd;
 use crate::report::{Curve, Row, Series, count, median, unevenness};
 use crate::subject::{Shape, Subject};
@@ -37,8 +37,11 @@ pub fn run(bench: &Bench) -> anyhow::Result<(Vec<Row>, Vec<Curve>)> {
     let mut ours: Vec<Found> = sizes.iter().map(|_| Found::default()).collect();
     let mut limit: Vec<Found> = sizes.iter().map(|_| Found::default()).collect();
     for run in 0..bench.runs {
-        sweep(bench, run, "ours", bench.ours(&Shape::default())?, &sizes, &mut ours)?;
-        sweep(bench, run, "the limit", Subject::limit()?, &sizes, &mut limit)?;
+        in_turn(
+            run,
+            || sweep(bench, run, "ours", bench.ours(&Shape::default())?, &sizes, &mut ours),
+            || sweep(bench, run, "the limit", Subject::limit()?, &sizes, &mut limit),
+        )?;
     }
     Ok((rows(&sizes, &ours, &limit), curves(&sizes, &ours, &limit)))
 }
@@ -140,7 +143,7 @@ fn curves(sizes: &[usize], ours: &[Found], limit: &[Found]) -> Vec<Curve> {
     };
     vec![
         curve("cpu", "CPU per delivery of a 64-byte broadcast", "µs", |found| &found.micros),
-        curve("memory", "Memory per idle websocket", "kB", |found| &found.kilobytes),
+        curve("memory", "Resident memory per idle websocket", "kB", |found| &found.kilobytes),
     ]
 }
 

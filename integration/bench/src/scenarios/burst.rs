@@ -1,7 +1,7 @@
-//! Many events back to back, pushed as one batch: CPU per delivery, beside what the limit takes for one
-//! event at a time.
+//! Many events at once, pushed as one batch: CPU per delivery, beside what the limit takes for one event
+//! at a time, and for events that it joins as well.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, in_turn};
 use crate::report::{Row, count};
 use crate::scenarios::broadcasts::{CONTENT_BYTES, broadcast, shares, warm_up};
 use crate::subject::{Shape, Subject};
@@ -11,24 +11,39 @@ const WEBSOCKETS: usize = 500;
 
 const EVENTS: u64 = 2_000;
 
+/// How many events the limit joins into one send: fewer bytes than any socket's buffer has room for.
+const JOINED: u64 = 100;
+
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let websockets = bench.at_most(WEBSOCKETS);
     bench.check_room(websockets)?;
-    let (mut ours, mut limit, mut rates) = (vec![], vec![], vec![]);
+    let (mut ours, mut single, mut joined, mut rates) = (vec![], vec![], vec![], vec![]);
     for run in 0..bench.runs {
-        bench.step(run, "ours");
-        let (micros, per_second) = burst(bench, websockets)?;
+        let ((micros, per_second), (one_each, many_each)) = in_turn(
+            run,
+            || {
+                bench.step(run, "ours");
+                burst(bench, websockets)
+            },
+            || {
+                bench.step(run, "the limit");
+                limits(bench, websockets)
+            },
+        )?;
         ours.push(micros);
         rates.push(per_second);
-        bench.step(run, "the limit");
-        limit.push(single(bench, websockets)?);
+        single.push(one_each);
+        joined.push(many_each);
     }
-    let what = format!(
-        "CPU per delivery, {} events by /batch, {websockets} websockets",
-        count(EVENTS as usize)
-    );
+    let events = count(EVENTS as usize);
+    let what = |limit: &str| {
+        format!(
+            "CPU per delivery, {events} events by /batch, {websockets} websockets; limit: one send per connection for {limit}"
+        )
+    };
     Ok(vec![
-        Row::beside(what, "µs", &ours, &limit).below(0.10, 0.06).checked(),
+        Row::beside(what("each event"), "µs", &ours, &single).below(0.10, 0.06).checked(),
+        Row::beside(what(&format!("{JOINED} events")), "µs", &ours, &joined),
         Row::alone("deliveries per second of that burst", "/s", &rates),
     ])
 }
@@ -59,7 +74,8 @@ fn burst(bench: &Bench, websockets: usize) -> anyhow::Result<(f64, f64)> {
     Ok((used.as_secs_f64() * 1e6 / deliveries, deliveries / took.as_secs_f64()))
 }
 
-fn single(bench: &Bench, websockets: usize) -> anyhow::Result<f64> {
+/// CPU per delivery of the limit in µs: for one event at a time, and for many at a time.
+fn limits(bench: &Bench, websockets: usize) -> anyhow::Result<(f64, f64)> {
     let rounds = 200;
     let mut subject = Subject::limit()?;
     let mut crowd = bench.crowd()?;
@@ -68,5 +84,15 @@ fn single(bench: &Bench, websockets: usize) -> anyhow::Result<f64> {
     let mut number = 1;
     broadcast(&mut crowd, &mut subject, &mut number, 3)?;
     let used = broadcast(&mut crowd, &mut subject, &mut number, rounds)?;
-    Ok(used.as_secs_f64() * 1e6 / (rounds * websockets) as f64)
+    let single = used.as_secs_f64() * 1e6 / (rounds * websockets) as f64;
+    let before = usage::cpu(&subject.processes)?;
+    for first in (number..number + EVENTS).step_by(JOINED as usize) {
+        let contents: Vec<String> =
+            (first..first + JOINED).map(|number| wire::numbered(number, CONTENT_BYTES)).collect();
+        let all = crowd.heard().contents + JOINED * websockets as u64;
+        subject.pusher.send_together(&contents)?;
+        crowd.listen_until(all)?;
+    }
+    let used = usage::cpu(&subject.processes)?.saturating_sub(before);
+    Ok((single, used.as_secs_f64() * 1e6 / (EVENTS * websockets as u64) as f64))
 }

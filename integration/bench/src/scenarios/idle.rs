@@ -1,5 +1,5 @@
-//! Connections that hear nothing: their memory, the CPU of their heartbeats, and what is left when all
-//! have gone.
+//! Connections that hear nothing: their memory, the CPU that they cost, that of their heartbeats, and
+//! what is left when all have gone.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,11 @@ use crate::wire::Speech;
 /// How long a gateway has to give back what its clients had.
 const GIVE_BACK: Duration = Duration::from_secs(10);
 
+/// How long idle websockets are watched: a little more than the time after which a gateway sends a ping
+/// by default, so that there is one for each. `--quick` sees what there is between two of them.
+const IDLE: Duration = Duration::from_secs(26);
+const QUICK_IDLE: Duration = Duration::from_secs(2);
+
 /// How long heartbeats are watched, and how often one comes: often, so that there is something to see.
 const WATCH: Duration = Duration::from_secs(6);
 const HEARTBEAT: &str = "2s";
@@ -21,7 +26,9 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let websockets = bench.size(15_000, 2_000);
     let streams = bench.size(5_000, 1_000);
     bench.check_room(websockets)?;
-    let (mut plain, mut left, mut events, mut beats) = (vec![], vec![], vec![], vec![]);
+    let idle = if bench.args.quick { QUICK_IDLE } else { IDLE };
+    let (mut plain, mut left, mut events) = (vec![], vec![], vec![]);
+    let (mut nothing, mut beats) = (vec![], vec![]);
     for run in 0..bench.runs {
         bench.step(run, &format!("{websockets} websockets"));
         let (kilobytes, rest) = hold(bench, Speech::Plain, websockets)?;
@@ -31,21 +38,33 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             bench.step(run, &format!("{streams} event streams"));
             events.push(hold(bench, Speech::Events, streams)?.0);
         }
+        bench.step(run, &format!("{streams} websockets hear nothing for {} s", idle.as_secs()));
+        nothing.push(idle_cpu(bench, streams, idle)?);
         if bench.args.url.is_none() && bench.args.publisher.is_none() {
             bench.step(run, &format!("heartbeats of {streams} websockets"));
             beats.push(heartbeats(bench, streams)?);
         }
     }
-    let what = format!("memory per idle websocket, {} of them", shown(websockets));
+    let what = format!("resident memory per idle websocket, {} of them", shown(websockets));
     let mut rows = vec![
         Row::alone(what, "kB", &plain).below(3.0, 2.5).checked(),
-        Row::alone("memory of the gateway when all have left, to that before", "times", &left)
-            .below(1.2, 1.2),
+        Row::alone(
+            "resident memory of the gateway when all have left, to that before",
+            "times",
+            &left,
+        )
+        .below(1.2, 1.2),
     ];
     if !events.is_empty() {
-        let what = format!("memory per idle event stream, {} of them", shown(streams));
+        let what = format!("resident memory per idle event stream, {} of them", shown(streams));
         rows.push(Row::alone(what, "kB", &events).below(4.0, 3.0).checked());
     }
+    let what = format!(
+        "CPU of the gateway per idle websocket and second, {} of them for {} s",
+        shown(streams),
+        idle.as_secs()
+    );
+    rows.push(Row::alone(what, "µs/s", &nothing));
     if !beats.is_empty() {
         rows.push(Row::alone("CPU per heartbeat, ping out and pong in", "µs", &beats));
     }
@@ -74,6 +93,20 @@ fn hold(bench: &Bench, speech: Speech, count: usize) -> anyhow::Result<(f64, f64
         rest = usage::resident_bytes(&subject.holders)? as f64 / before as f64;
     }
     Ok((grown as f64 / 1_000.0 / count as f64, rest))
+}
+
+/// CPU of the gateway in µs for each websocket and second in which nothing is pushed.
+fn idle_cpu(bench: &Bench, count: usize, time: Duration) -> anyhow::Result<f64> {
+    let subject = bench.ours(&Shape::default())?;
+    let mut crowd = bench.crowd()?;
+    for (share, door) in shares(count, subject.doors.len()).zip(&subject.doors) {
+        crowd.join(door, share, |_| {})?;
+    }
+    crowd.listen_for(SETTLE)?;
+    let (before, begun) = (usage::cpu(&subject.holders)?, Instant::now());
+    crowd.listen_for(time)?;
+    let used = usage::cpu(&subject.holders)?.saturating_sub(before);
+    Ok(used.as_secs_f64() * 1e6 / count as f64 / begun.elapsed().as_secs_f64())
 }
 
 /// CPU in µs for each ping and its pong.

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, in_turn};
 use crate::process::Process;
+use crate::push;
 use crate::report::{Row, percentile};
 use crate::stop::Stop;
 use crate::subject::Shape;
@@ -27,11 +28,19 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let pushes = if bench.args.quick { 500 } else { 3_000 };
     let (mut ours, mut limit) = (vec![], vec![]);
     for run in 0..bench.runs {
-        bench.step(run, "ours");
-        let (found, request) = targeted(bench, pushes)?;
+        let (found, least) = in_turn(
+            run,
+            || {
+                bench.step(run, "ours");
+                targeted(bench, pushes)
+            },
+            || {
+                bench.step(run, "three relays");
+                relayed(&bench.stop, pushes)
+            },
+        )?;
         ours.push(found);
-        bench.step(run, "three relays");
-        limit.push(relayed(&bench.stop, &request, pushes)?);
+        limit.push(least);
     }
     let row = |part: f64| {
         let of = |runs: &[Micros]| runs.iter().map(|run| percentile(run, part)).collect::<Vec<_>>();
@@ -41,7 +50,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     Ok(vec![row(0.50).below(4.0, 2.5), row(0.99).below(6.0, 4.0)])
 }
 
-fn targeted(bench: &Bench, pushes: usize) -> anyhow::Result<(Micros, Vec<u8>)> {
+fn targeted(bench: &Bench, pushes: usize) -> anyhow::Result<Micros> {
     let mut subject = bench.own(&Shape::default())?;
     let door = &subject.doors[0];
     let mut client = Listener::connect(door.address, &door.host)?;
@@ -70,13 +79,15 @@ fn targeted(bench: &Bench, pushes: usize) -> anyhow::Result<(Micros, Vec<u8>)> {
             found.push(took.as_secs_f64() * 1e6);
         }
     }
-    let request = http.request(&target, "text/plain", CONTENT.as_bytes());
-    Ok((found, request))
+    Ok(found)
 }
 
-fn relayed(stop: &Stop, bytes: &[u8], pushes: usize) -> anyhow::Result<Micros> {
+fn relayed(stop: &Stop, pushes: usize) -> anyhow::Result<Micros> {
     let end = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut to = end.local_addr()?;
+    // As long as the request of a push.
+    let target = "/?to_worker_id=1000000000000000&to_connection_id=1";
+    let bytes = push::request(to, target, "Content-Type: text/plain", CONTENT.as_bytes());
     let mut relays = Vec::new();
     for _ in 0..3 {
         let mut relay = Process::start(&["relay", &to.to_string()])?;
@@ -92,7 +103,7 @@ fn relayed(stop: &Stop, bytes: &[u8], pushes: usize) -> anyhow::Result<Micros> {
         stop.check()?;
         thread::sleep(PAUSE);
         let begun = Instant::now();
-        first.write_all(bytes)?;
+        first.write_all(&bytes)?;
         last.read_exact(&mut buffer)?;
         if at >= pushes / 10 {
             found.push(begun.elapsed().as_secs_f64() * 1e6);

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use anyhow::ensure;
 
-use crate::bench::{Bench, SETTLE};
+use crate::bench::{Bench, SETTLE, in_turn};
 use crate::report::{Row, count};
 use crate::scenarios::broadcasts::{CONTENT_BYTES, warm_up};
+use crate::scenarios::storm::storm;
 use crate::subject::{Shape, Subject};
 use crate::usage;
 use crate::wire::{self, Speech};
@@ -20,18 +21,20 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     bench.check_room(clients)?;
     let (mut micros, mut handshake, mut rates) = (vec![], vec![], vec![]);
     for run in 0..bench.runs {
-        bench.step(run, "ours");
-        let (used, per_second) = storm(bench, clients)?;
+        let ((used, per_second), least) = in_turn(
+            run,
+            || {
+                bench.step(run, "ours");
+                come_back(bench, clients)
+            },
+            || {
+                bench.step(run, "the limit's handshakes");
+                storm(bench, Subject::limit()?, clients)
+            },
+        )?;
         micros.push(used);
         rates.push(per_second);
-        bench.step(run, "the limit's handshakes");
-        let mut subject = Subject::limit()?;
-        let mut crowd = bench.crowd()?;
-        warm_up(&mut crowd, &mut subject)?;
-        let before = usage::cpu(&subject.processes)?;
-        crowd.join(&subject.doors[0], clients, |_| {})?;
-        let used = usage::cpu(&subject.processes)?.saturating_sub(before);
-        handshake.push(used.as_secs_f64() * 1e6 / clients as f64);
+        handshake.push(least);
     }
     let what = format!(
         "CPU per client that comes back, {} at once, {MISSED} events missed, beside a handshake",
@@ -43,7 +46,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     ])
 }
 
-fn storm(bench: &Bench, clients: usize) -> anyhow::Result<(f64, f64)> {
+fn come_back(bench: &Bench, clients: usize) -> anyhow::Result<(f64, f64)> {
     let mut subject = bench.own(&Shape { speech: Speech::V1, ..Shape::default() })?;
     let mut crowd = bench.crowd()?;
     warm_up(&mut crowd, &mut subject)?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::ensure;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, in_turn};
 use crate::crowd::Returns;
 use crate::report::{Row, count};
 use crate::scenarios::broadcasts::{CONTENT_BYTES, warm_up};
@@ -24,11 +24,17 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     bench.check_room(clients)?;
     let (mut seconds, mut micros, mut handshake) = (vec![], vec![], vec![]);
     for run in 0..bench.runs {
-        let (took, used) = outage(bench, run, clients)?;
+        let ((took, used), least) = in_turn(
+            run,
+            || outage(bench, run, clients),
+            || {
+                bench.step(run, "the limit's handshakes");
+                storm(bench, Subject::limit()?, clients)
+            },
+        )?;
         seconds.push(took);
         micros.push(used);
-        bench.step(run, "the limit's handshakes");
-        handshake.push(storm(bench, Subject::limit()?, clients)?);
+        handshake.push(least);
     }
     let clients = count(clients);
     let back =

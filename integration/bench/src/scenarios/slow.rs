@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bench::{Bench, SETTLE};
+use crate::bench::{Bench, SETTLE, in_turn};
 use crate::report::{Row, count, percentile};
 use crate::subject::Shape;
 use crate::wire;
@@ -24,10 +24,19 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     bench.check_room(websockets)?;
     let (mut with, mut without) = (vec![], vec![]);
     for run in 0..bench.runs {
-        bench.step(run, "everybody reads");
-        without.push(latencies(bench, websockets, 0, events)?);
-        bench.step(run, "1 % do not read");
-        with.push(latencies(bench, websockets, websockets / ONE_OF, events)?);
+        let (some_deaf, none_deaf) = in_turn(
+            run,
+            || {
+                bench.step(run, "1 % do not read");
+                latencies(bench, websockets, websockets / ONE_OF, events)
+            },
+            || {
+                bench.step(run, "everybody reads");
+                latencies(bench, websockets, 0, events)
+            },
+        )?;
+        with.push(some_deaf);
+        without.push(none_deaf);
     }
     let row = |part: f64| {
         let of =

@@ -1,6 +1,6 @@
 //! Many clients connect at once: CPU per handshake, up to the greeting.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, in_turn};
 use crate::report::{Row, count as shown};
 use crate::scenarios::broadcasts::{shares, warm_up};
 use crate::subject::{Shape, Subject};
@@ -11,10 +11,19 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     bench.check_room(count)?;
     let (mut ours, mut limit) = (vec![], vec![]);
     for run in 0..bench.runs {
-        bench.step(run, "ours");
-        ours.push(storm(bench, bench.ours(&Shape::default())?, count)?);
-        bench.step(run, "the limit");
-        limit.push(storm(bench, Subject::limit()?, count)?);
+        let (found, least) = in_turn(
+            run,
+            || {
+                bench.step(run, "ours");
+                storm(bench, bench.ours(&Shape::default())?, count)
+            },
+            || {
+                bench.step(run, "the limit");
+                storm(bench, Subject::limit()?, count)
+            },
+        )?;
+        ours.push(found);
+        limit.push(least);
     }
     let what = format!("CPU per handshake, {} at once", shown(count));
     Ok(vec![Row::beside(what, "µs", &ours, &limit).below(1.4, 1.2)])
