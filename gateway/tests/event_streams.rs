@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use campanile_edge::AllowOrigins;
+use campanile_harness::client::raw::stream::{Stream, request};
+use campanile_harness::client::raw::{self, Client};
+use campanile_harness::link::script::{Script, at};
+use campanile_harness::link::{Publisher, group};
+use campanile_harness::{Block, DEADLINE, bind};
 use campanile_messages::{Address, Audience, ConnectionId, Content, WorkerId};
 use serde_json::{Value, json};
 
-use harness::client::{Client, DEADLINE};
-use harness::peers::{Publisher, Script, at, group};
-use harness::servers::{Gateway, bind, broker};
-use harness::stream::{Block, Stream, request};
+use harness::{Gateway, broker};
 
 /// A gateway and a publisher on the same broker.
 fn start() -> (Gateway, Publisher) {
@@ -175,7 +177,7 @@ fn a_position_that_is_none_opens_the_stream_and_is_told() {
 fn a_request_that_is_wrong_is_told_what_is_wrong() {
     let gateway = Gateway::start(|_| {});
     let many: String = (0..101).map(|i| format!("group={i}&")).collect();
-    let websocket = String::from_utf8(harness::client::request("/events", &[])).expect("ASCII");
+    let websocket = String::from_utf8(raw::request("/events", &[])).expect("ASCII");
     for (request, status, sentence) in [
         ("POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 405, "with GET"),
         ("HEAD /events HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, ""),
@@ -266,7 +268,7 @@ fn a_full_gateway_ends_a_stream_at_once_and_tells_a_websocket_503() {
     let mut stream = Stream::open(gateway.address, "/events", &[]);
     stream.synced();
     assert_is_to_come_back(&answer(gateway.address, &request("/events?group=a", &[LOCAL])));
-    assert_eq!(answer(gateway.address, &harness::client::request("/", &[])).0, 503);
+    assert_eq!(answer(gateway.address, &raw::request("/", &[])).0, 503);
     drop(stream);
     let begun = Instant::now();
     let request = request("/events", &[LOCAL]);

@@ -8,15 +8,19 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use campanile_harness::client::raw::{
+    CLOSE, Client, FIN, PING, PONG, TEXT, frame, header, request,
+};
+use campanile_harness::link::script::{Script, at};
+use campanile_harness::{DEADLINE, bind};
 use campanile_messages::frame::{MAX_FRAME_BYTES, decode_hello, encode_answer, take_frame};
 use campanile_messages::hello::HelloAnswer;
 use campanile_messages::link::{Role, Welcome};
 use campanile_messages::{Durability, Position, WorkerId};
 
-use harness::client::{CLOSE, Client, DEADLINE, FIN, PING, PONG, TEXT, frame, header, request};
-use harness::peers::{Script, at};
-use harness::servers::{Gateway, bind};
 use serde_json::json;
+
+use harness::Gateway;
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
 

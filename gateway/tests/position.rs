@@ -5,12 +5,14 @@ mod harness;
 use std::time::Instant;
 
 use campanile_edge::AllowOrigins;
+use campanile_harness::bind;
+use campanile_harness::client::raw::Client;
+use campanile_harness::link::Publisher;
+use campanile_harness::link::script::{Link, Script, at};
 use campanile_messages::{Audience, FromBroker, ToBroker};
 use serde_json::{Value, json};
 
-use harness::client::Client;
-use harness::peers::{Link, Publisher, Script, at};
-use harness::servers::{Gateway, bind, broker};
+use harness::{Gateway, broker};
 
 fn ask(gateway: &Gateway, headers: &[&str]) -> Client {
     let mut client = Client::raw(gateway.address);

@@ -7,15 +7,17 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use campanile_gateway::GatewayConfig;
+use campanile_harness::client::raw::stream::Stream;
+use campanile_harness::client::raw::{self, Client, request};
+use campanile_harness::link::group;
+use campanile_harness::link::script::{Link, Script, at, audiences_of, event, past};
+use campanile_harness::{Block, DEADLINE};
 use campanile_messages::link::{Gap, Tally, Ticket};
 use campanile_messages::{Audience, FromBroker, Position, ToBroker};
 use serde_json::{Value, json};
 use socket2::SockRef;
 
-use harness::client::{Client, DEADLINE, request};
-use harness::peers::{Link, Script, at, audiences_of, event, group, past};
-use harness::servers::Gateway;
-use harness::stream::{Block, Stream};
+use harness::Gateway;
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
 
@@ -540,7 +542,7 @@ fn a_client_that_joins_again_and_again_without_reading_fills_no_memory() {
     let mut refused = 0;
     loop {
         let frame = client.recv();
-        if frame.first & 0xf == harness::client::CLOSE {
+        if frame.first & 0xf == raw::CLOSE {
             assert_eq!(frame.closing().0, 4001);
             return;
         }
@@ -688,7 +690,7 @@ fn an_answer_that_comes_in_parts_leaves_no_hole_where_little_is_kept() {
     link.interest_in(&group("other"));
     link.said();
     link.said();
-    link.send(harness::peers::past(number, &audiences, &[]));
+    link.send(past(number, &audiences, &[]));
     first.upgraded();
     expect_recovered(&mut first, 6);
     let (number, audiences, _) = link.fetch();

@@ -6,16 +6,18 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use campanile_gateway::GatewayConfig;
+use campanile_harness::DEADLINE;
+use campanile_harness::client::raw::stream::{self, Stream};
+use campanile_harness::client::raw::{Client, request};
+use campanile_harness::link::script::{Link, Script, at, event, past};
+use campanile_harness::link::{Fetched, Publisher, Tap, group};
 use campanile_messages::frame::encode_answer;
 use campanile_messages::hello::{HelloAnswer, VERSIONS};
 use campanile_messages::link::Welcome;
 use campanile_messages::{Audience, Durability, EncodedFrame, FromBroker, WorkerId};
 use serde_json::json;
 
-use harness::client::{Client, DEADLINE, request};
-use harness::peers::{Fetched, Link, Publisher, Script, Tap, at, event, group, past};
-use harness::servers::{Gateway, broker};
-use harness::stream::Stream;
+use harness::{Gateway, broker};
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
 
@@ -172,7 +174,7 @@ fn expect_sent_away(plain: &mut Client, v1: &mut Client, stream: &mut Stream) {
 fn expect_newcomers_refused(gateway: &Gateway) {
     let (status, head, _) = refused(gateway, &request("/", &[V1]));
     assert!(status == 503 && head.contains("Retry-After: "), "{head}");
-    let (status, _, body) = refused(gateway, &harness::stream::request("/events", &[]));
+    let (status, _, body) = refused(gateway, &stream::request("/events", &[]));
     assert!(status == 200 && body.starts_with("retry: "), "{body}");
 }
 

@@ -7,13 +7,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use campanile_edge::AllowOrigins;
+use campanile_harness::client::raw::stream::{self, Stream};
+use campanile_harness::client::raw::{self, Client, FIN, TEXT, frame, request};
+use campanile_harness::link::script::{Script, at};
+use campanile_harness::link::{Publisher, group};
+use campanile_harness::{DEADLINE, bind};
 use campanile_messages::{Audience, FromBroker};
 use serde_json::json;
 
-use harness::client::{Client, DEADLINE, FIN, TEXT, frame, request};
-use harness::peers::{Publisher, Script, at, group};
-use harness::servers::{Gateway, bind, broker};
-use harness::stream::{self, Stream};
+use harness::{Gateway, broker};
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
 
@@ -231,7 +233,7 @@ fn websockets_follow_the_allowed_origins_where_they_are_set() {
             assert!(body.contains("--allow-origin"), "{body}");
         }
         // A client that is no browser.
-        assert_greeted(gateway.address, &harness::client::request("/", &[]));
+        assert_greeted(gateway.address, &raw::request("/", &[]));
     }
 }
 

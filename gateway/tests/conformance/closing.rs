@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::client::{BINARY, CLOSE, CONTINUATION, Client, FIN, PING, TEXT, close, frame};
-use crate::harness::servers::echo;
+use campanile_harness::client::raw::{
+    BINARY, CLOSE, CONTINUATION, Client, FIN, PING, TEXT, close, frame,
+};
+
+use crate::harness::echo;
 
 #[test]
 fn every_code_that_a_client_may_send_is_answered_with_itself() {

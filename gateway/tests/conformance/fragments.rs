@@ -1,7 +1,8 @@
 //! Messages in several frames, and what must not stand between them.
 
-use crate::harness::client::{BINARY, CONTINUATION, Client, FIN, PING, PONG, TEXT, frame};
-use crate::harness::servers::echo;
+use campanile_harness::client::raw::{BINARY, CONTINUATION, Client, FIN, PING, PONG, TEXT, frame};
+
+use crate::harness::echo;
 
 #[test]
 fn fragments_are_one_message_whatever_their_pieces() {

@@ -1,7 +1,8 @@
 //! Messages in one frame: every form of the length, in whatever pieces they come.
 
-use crate::harness::client::{BINARY, Client, FIN, TEXT, frame};
-use crate::harness::servers::echo;
+use campanile_harness::client::raw::{BINARY, Client, FIN, TEXT, frame};
+
+use crate::harness::echo;
 
 const SIZES: [usize; 9] = [0, 1, 125, 126, 127, 128, 65_535, 65_536, 65_537];
 

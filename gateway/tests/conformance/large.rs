@@ -1,7 +1,10 @@
 //! Messages up to the limit of 16 MiB and 100,000 fragments, and one step beyond.
 
-use crate::harness::client::{BINARY, CONTINUATION, Client, FIN, PING, PONG, TEXT, frame, header};
-use crate::harness::servers::echo;
+use campanile_harness::client::raw::{
+    BINARY, CONTINUATION, Client, FIN, PING, PONG, TEXT, frame, header,
+};
+
+use crate::harness::echo;
 
 const MAX_BYTES: usize = 16 << 20;
 const MAX_FRAGMENTS: usize = 100_000;

@@ -2,7 +2,7 @@
 //! by frame. Most of it against the echo server of `examples/echo.rs`, which is the gateway's own
 //! socket code; what only a whole gateway can show, against one.
 
-#[path = "../harness/mod.rs"]
+#[path = "../harness.rs"]
 mod harness;
 
 mod closing;

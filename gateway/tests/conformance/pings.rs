@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::harness::client::{Client, FIN, PING, PONG, TEXT, frame};
-use crate::harness::servers::echo;
+use campanile_harness::client::raw::{Client, FIN, PING, PONG, TEXT, frame};
+
+use crate::harness::echo;
 
 #[test]
 fn a_ping_is_answered_with_its_payload() {

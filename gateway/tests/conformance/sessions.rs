@@ -1,5 +1,8 @@
 //! Whole sessions with another implementation of websockets, and with a whole gateway.
 
+use campanile_harness::client::raw::{
+    BINARY, Client, FIN, PING, PONG, TEXT, close, frame, header, request,
+};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -7,10 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseC
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::harness::client::{
-    BINARY, Client, FIN, PING, PONG, TEXT, close, frame, header, request,
-};
-use crate::harness::servers::{Gateway, echo};
+use crate::harness::{Gateway, echo};
 
 type Tungstenite = WebSocketStream<MaybeTlsStream<TcpStream>>;
 

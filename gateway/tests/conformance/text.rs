@@ -1,7 +1,8 @@
 //! Text is UTF-8, over the whole message, and what is not is refused as soon as that is known.
 
-use crate::harness::client::{BINARY, CONTINUATION, Client, FIN, TEXT, frame};
-use crate::harness::servers::echo;
+use campanile_harness::client::raw::{BINARY, CONTINUATION, Client, FIN, TEXT, frame};
+
+use crate::harness::echo;
 
 /// Every length of a character, the ends of their ranges, and those that look like mistakes.
 const VALID: [&str; 12] = [

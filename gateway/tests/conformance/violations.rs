@@ -1,10 +1,11 @@
 //! Frames that no client may send: each ends the connection with the code that says why, and what
 //! came before is still answered.
 
-use crate::harness::client::{
+use campanile_harness::client::raw::{
     BINARY, CLOSE, CONTINUATION, Client, FIN, PING, PONG, TEXT, frame, header,
 };
-use crate::harness::servers::echo;
+
+use crate::harness::echo;
 
 /// Sends a good message, then `wrong`, then a ping that must not be answered, in pieces of
 /// `chop` bytes.
