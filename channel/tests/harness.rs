@@ -1,6 +1,7 @@
 //! A broker on a port of its own, and peers that speak raw frames to it.
 
 #![allow(dead_code, reason = "every test file uses its own part of the harness")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
