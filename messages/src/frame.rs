@@ -27,12 +27,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tolerant::Tolerant;
 
-use crate::event::MAX_CONTENT_BYTES;
 use crate::hello::{HelloAnswer, Offer, Proof, VERSIONS, Versions};
 use crate::{Content, ContentKind, Event, FromBroker, ToBroker};
 
-/// The largest frame, without its length: the largest content and a head.
-pub const MAX_FRAME_BYTES: usize = MAX_CONTENT_BYTES + (64 << 10);
+pub use crate::hello::MAX_FRAME_BYTES;
 
 /// The bytes that say a frame's length.
 const LENGTH_BYTES: usize = 4;

@@ -29,7 +29,7 @@ use crate::feature::Name;
 use crate::link::{Hello, Welcome};
 
 pub use crate::feature::{Feature, Features, MAX_FEATURE_BYTES, MAX_FEATURES};
-pub use terms::{Disagreement, Limits, VERSIONS, Versions};
+pub use terms::{Disagreement, Limits, MAX_FRAME_BYTES, VERSIONS, Versions};
 
 /// 32 bytes, as a MessagePack bin.
 macro_rules! bytes_32 {

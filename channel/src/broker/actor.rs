@@ -5,6 +5,8 @@
 //! its bound is cut; the writer, bounded by holding publishers back. Runs on: the arbiter that called
 //! [`serve`](super::serve).
 
+mod seat;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,12 +26,13 @@ use super::conversation::Conversation;
 use super::disk::Disk;
 use super::ending::Ending;
 use super::exchange::{Effect, Exchange, Unwelcome};
-use super::peer::Seat;
 use super::store::{Recovered, StoreError};
 use super::writer::{DurableStore, Report, Writer};
 use super::{BrokerConfig, LinkNumber};
 use crate::link::{LinkError, Outbound};
 use crate::watchdog::{Watchdog, attend};
+
+pub use seat::Seat;
 
 /// Between the last event and the goodbye: answers that are on their way arrive, and a publish that
 /// was on its way is refused, which its caller may repeat, instead of never answered.

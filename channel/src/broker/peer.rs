@@ -18,12 +18,12 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::actor::{Broker, Enter, FromLink, LinkLost, Welcomed};
+use super::BrokerConfig;
+use super::actor::{Broker, Enter, Seat, Welcomed};
 use super::exchange::Unwelcome;
 use super::strangers::Guest;
-use super::{BrokerConfig, LinkNumber};
 use crate::link::{FrameReader, LinkError, Outbound, prepare, write_out};
-use crate::watchdog::{ANSWER_LIMIT, LOOK_AGAIN, Pulse};
+use crate::watchdog::{LOOK_AGAIN, Pulse};
 
 /// The largest hello: 1,024 worker ids are 10 kB.
 const MAX_HELLO_BYTES: usize = 64 << 10;
@@ -168,13 +168,11 @@ async fn receive(
         };
         let (messages, error) = decode(frames);
         if !messages.is_empty() {
-            let link = seat.link;
             pulse.turn().await;
-            let heard = seat.broker.send(FromLink { link, messages }).timeout(ANSWER_LIMIT);
-            match heard.await {
+            match seat.pass_on(messages).await {
                 Ok(true) => {}
-                Ok(false) | Err(MailboxError::Closed) => return None,
-                Err(MailboxError::Timeout) => return Some(LinkError::Unanswered(ANSWER_LIMIT)),
+                Ok(false) => return None,
+                Err(hung) => return Some(hung),
             }
         }
         if error.is_some() {
@@ -194,37 +192,4 @@ fn decode(frames: Vec<Bytes>) -> (Vec<ToBroker>, Option<LinkError>) {
         }
     }
     (messages, None)
-}
-
-/// A link's place in the broker. Left for sure: also if this task panics.
-pub struct Seat {
-    link: LinkNumber,
-    broker: Addr<Broker>,
-}
-
-impl Seat {
-    /// The place of a link that the broker has taken in.
-    pub fn new(link: LinkNumber, broker: Addr<Broker>) -> Self {
-        Self { link, broker }
-    }
-
-    /// The link's number.
-    #[cfg(test)]
-    pub fn link(&self) -> LinkNumber {
-        self.link
-    }
-
-    async fn leave(self, error: Option<LinkError>) {
-        if let Some(error) = error {
-            let link = self.link;
-            // A broker that is gone remembers nobody, and one that hangs is told by `Drop` again.
-            let _ = self.broker.send(LinkLost { link, error }).timeout(ANSWER_LIMIT).await;
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.broker.do_send(LinkLost { link: self.link, error: LinkError::Closed });
-    }
 }

@@ -46,6 +46,7 @@ mod error;
 mod journal;
 mod mark;
 mod opening;
+mod panics;
 mod rows;
 mod sweeper;
 mod trees;

@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::event::MAX_CONTENT_BYTES;
-use crate::frame::MAX_FRAME_BYTES;
+
+/// The largest frame, without its length: the largest content and a head.
+pub const MAX_FRAME_BYTES: usize = MAX_CONTENT_BYTES + (64 << 10);
 
 /// The versions of the link protocol that this release speaks.
 pub const VERSIONS: Versions = Versions { least: 4, most: 4 };

@@ -1,6 +1,5 @@
 //! The embedded store: fjall, as narrow as the rest needs it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -14,6 +13,7 @@ use fjall::{
 
 use super::StoreError;
 use super::batch::Edit;
+use super::panics::contained;
 use super::sweeper::Sweeper;
 
 /// One keyspace for all rows: the engine recovers each keyspace by itself, and a batch is whole or
@@ -182,13 +182,4 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// Catches a panic of the engine; its message is the error.
-pub(super) fn contained<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        format!("the storage engine has panicked: {}", text.unwrap_or_default())
-    })
 }

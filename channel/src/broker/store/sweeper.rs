@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use fjall::{AbstractTree, Keyspace};
 use tracing::warn;
 
-use super::engine::contained;
+use super::panics::contained;
 
 /// From a key to before another.
 type Range = (Vec<u8>, Vec<u8>);

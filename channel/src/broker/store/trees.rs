@@ -18,7 +18,7 @@ use lsm_tree::{Config, SequenceNumberCounter};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::StoreError;
-use super::engine::contained;
+use super::panics::contained;
 
 /// The file that names the manifest. A tree without one was never finished; the engine deletes it.
 const CURRENT: &str = "current";
