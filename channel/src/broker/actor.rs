@@ -7,7 +7,6 @@
 
 mod seat;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,20 +14,22 @@ use actix::prelude::*;
 use campanile_messages::frame::encode_answer;
 use campanile_messages::hello::{Agreement, HelloAnswer};
 use campanile_messages::link::Role;
-use campanile_messages::{EncodedFrame, FromBroker, Hello, InstanceId, ToBroker};
+use campanile_messages::{EncodedFrame, FromBroker, Hello, ToBroker};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::beginning::{exchange, open};
 use super::clock::Clock;
+use super::config::BrokerConfig;
 use super::conversation::Conversation;
 use super::disk::Disk;
 use super::ending::Ending;
 use super::exchange::{Effect, Exchange, Unwelcome};
+use super::links::{Link, Links};
+use super::routing::LinkNumber;
 use super::store::{Recovered, StoreError};
 use super::writer::{DurableStore, Report, Writer};
-use super::{BrokerConfig, LinkNumber};
 use crate::link::{LinkError, Outbound};
 use crate::watchdog::{Watchdog, attend};
 
@@ -41,7 +42,7 @@ const LAST_CALL: Duration = Duration::from_millis(100);
 /// See the module.
 pub struct Broker {
     exchange: Exchange,
-    links: HashMap<LinkNumber, Link>,
+    links: Links,
     clock: Clock,
     shutdown_limit: Duration,
     /// Room that is used again.
@@ -55,13 +56,6 @@ pub struct Broker {
     /// Told why the actor ends, or dropped with it.
     gone: Option<oneshot::Sender<StoreError>>,
     watchdog: Watchdog,
-}
-
-struct Link {
-    outbound: Outbound,
-    peer: SocketAddr,
-    role: &'static str,
-    instance: InstanceId,
 }
 
 impl Broker {
@@ -94,7 +88,7 @@ impl Broker {
             store.map(|store| Writer::start(store, &config.watchdog, report)).transpose()?;
         let broker = Self {
             exchange,
-            links: HashMap::new(),
+            links: Links::default(),
             clock,
             shutdown_limit: config.shutdown_limit,
             effects: Vec::new(),
@@ -180,7 +174,7 @@ impl Handler<FromLink> for Broker {
         }
         self.effects = effects;
         self.disk.write(&mut self.exchange);
-        self.links.contains_key(&link)
+        self.links.has(link)
     }
 }
 
@@ -316,8 +310,7 @@ impl Broker {
         if self.disk.is_waiting() {
             outbound.force(&FromBroker::Disk { is_waiting: true }.encode());
         }
-        info!(link = %entered.link, role, %instance, %peer, "link up");
-        self.links.insert(entered.link, Link { outbound, peer, role, instance });
+        self.links.add(entered.link, Link { outbound, peer, role, instance });
         let seat = Seat::new(entered.link, ctx.address());
         // A peer that is gone leaves with its seat.
         let _ = answer.send(Ok(Welcomed { seat, is_behind }));
@@ -339,10 +332,7 @@ impl Broker {
             return;
         };
         let frame = FromBroker::Disk { is_waiting }.encode();
-        let links: Vec<_> = self.links.keys().copied().collect();
-        for link in links {
-            self.send(link, &frame);
-        }
+        self.links.numbers().into_iter().for_each(|link| self.send(link, &frame));
     }
 
     fn say_goodbye_in(&mut self, wait: Duration, until: Duration, ctx: &mut Context<Self>) {
@@ -383,274 +373,39 @@ impl Broker {
     }
 
     fn end_all(&mut self, ending: impl Fn() -> Ending) {
-        let links: Vec<_> = self.links.keys().copied().collect();
-        for link in links {
-            self.end(link, ending());
-        }
+        self.links.numbers().into_iter().for_each(|link| self.end(link, ending()));
     }
 
     fn perform(&mut self, effects: &mut Vec<Effect>) {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { link, message } => {
-                    if self.may_say(link, &message) {
-                        self.send(link, &message.encode());
+                    if let Err(full) = self.links.say(link, message) {
+                        self.end(link, LinkError::from(full).into());
                     }
                 }
                 Effect::Route { links, frame } => {
-                    for link in links {
-                        self.send(link, &frame);
-                    }
+                    links.into_iter().for_each(|link| self.send(link, &frame));
                 }
-                Effect::Replay { link, frames } => {
-                    if let Some(link) = self.links.get(&link) {
-                        frames.iter().for_each(|frame| link.outbound.force(frame));
-                    }
-                }
+                Effect::Replay { link, frames } => self.links.replay(link, &frames),
                 Effect::BeginEpoch => self.begin_epoch(),
             }
         }
     }
 
-    /// Whether the peer of a link knows such a message.
-    fn may_say(&self, link: LinkNumber, message: &FromBroker) -> bool {
-        let needed = message.needs();
-        let knows = |link: &Link| link.outbound.may_carry(needed);
-        needed.is_none() || self.links.get(&link).is_some_and(knows)
-    }
-
     fn send(&mut self, link: LinkNumber, frame: &EncodedFrame) {
-        let Some(to) = self.links.get(&link) else {
-            return;
-        };
-        if let Err(full) = to.outbound.send(frame) {
+        if let Err(full) = self.links.send(link, frame) {
             self.end(link, LinkError::from(full).into());
         }
     }
 
-    /// The one place where a link is forgotten. A link that is gone already is no matter.
-    fn end(&mut self, number: LinkNumber, ending: Ending) {
-        let Some(link) = self.links.remove(&number) else {
-            return;
-        };
-        self.exchange.remove(number, self.clock.now());
-        let reason = ending.to_string();
-        let (role, instance, peer) = (link.role, link.instance, link.peer);
-        if ending.is_ordinary() {
-            info!(link = %number, role, %instance, %peer, reason, "link down");
-        } else {
-            warn!(link = %number, role, %instance, %peer, reason, "link down");
-        }
-        if ending.is_told() {
-            link.outbound.force(&FromBroker::Goodbye { reason }.encode());
-            link.outbound.finish();
-        } else {
-            link.outbound.cut();
+    /// The one place where a link is forgotten. A link that is gone already is ignored.
+    fn end(&mut self, link: LinkNumber, ending: Ending) {
+        if self.links.end(link, &ending) {
+            self.exchange.remove(link, self.clock.now());
         }
     }
 }
 
 #[cfg(test)]
-pub mod tests {
-    use std::net::Ipv4Addr;
-
-    use campanile_messages::{Audience, Content, Durability, Position};
-    use tokio::time::{sleep, timeout};
-
-    use super::super::stuck_store::{Gate, StuckStore};
-    use super::super::{Storage, run};
-    use super::*;
-
-    /// Stands for a bug.
-    #[derive(Message)]
-    #[rtype(result = "()")]
-    pub struct Panic;
-
-    impl Handler<Panic> for Broker {
-        type Result = ();
-
-        fn handle(&mut self, _: Panic, _: &mut Self::Context) {
-            panic!("on purpose");
-        }
-    }
-
-    /// A broker in memory mode on a disk that can be stuck, and what a peer of it holds.
-    struct Harbour {
-        gate: Gate,
-        broker: Addr<Broker>,
-        gone: Option<oneshot::Receiver<StoreError>>,
-    }
-
-    impl Harbour {
-        fn of(durability: Durability) -> Self {
-            let gate = Gate::default();
-            let storage = Storage { dir: "stuck".into(), durability };
-            let config = BrokerConfig { storage: Some(storage), ..BrokerConfig::default() };
-            let recovered = Recovered { epoch: 7, ..Recovered::default() };
-            let found = Some((StuckStore::new(&gate), recovered));
-            let (broker, gone) =
-                Broker::launch_on(&config, Clock::starting_at(Duration::ZERO), found).unwrap();
-            Self { gate, broker, gone: Some(gone) }
-        }
-
-        fn hello(&self, instance: u64, role: Role) -> (Welcome, Outbound) {
-            let (answer, answered) = oneshot::channel();
-            let outbound = Outbound::new(64 << 20);
-            let hello = Hello { instance: InstanceId(instance), role };
-            let peer = (Ipv4Addr::LOCALHOST, 1).into();
-            let agreement = Agreement::ours();
-            let enter = Enter { hello, agreement, peer, outbound: outbound.clone(), answer };
-            self.broker.do_send(enter);
-            (answered, outbound)
-        }
-
-        /// Lets the broker tick until something is so.
-        async fn until(&self, mut is_so: impl FnMut() -> bool) {
-            let until = Instant::now() + Duration::from_secs(20);
-            while !is_so() {
-                assert!(Instant::now() < until);
-                self.broker.send(Tick).await.unwrap();
-                sleep(Duration::from_millis(20)).await;
-            }
-        }
-
-        async fn publisher(&self) -> (Welcomed, Outbound) {
-            let (answered, outbound) = self.hello(1, Role::Publisher { unanswered: 1 });
-            (answered.await.unwrap().unwrap(), outbound)
-        }
-
-        async fn say(&self, seat: &Seat, message: ToBroker) -> bool {
-            let messages = vec![message];
-            self.broker.send(FromLink { link: seat.link(), messages }).await.unwrap()
-        }
-    }
-
-    type Welcome = oneshot::Receiver<Result<Welcomed, Unwelcome>>;
-
-    fn publish(number: u64, len_bytes: usize) -> ToBroker {
-        ToBroker::Publish {
-            number,
-            unanswered: number,
-            id: None,
-            count_within_millis: None,
-            audience: Audience::Everyone,
-            except: None,
-            content: Content::Binary(vec![0; len_bytes].into()),
-        }
-    }
-
-    #[actix::test]
-    async fn a_publisher_is_held_back_while_the_disk_is_stuck_in_every_mode() {
-        for durability in [Durability::Memory, Durability::Written, Durability::Disk] {
-            let harbour = Harbour::of(durability);
-            let (Welcomed { seat, is_behind }, _outbound) = harbour.publisher().await;
-            let mut is_behind = is_behind.unwrap();
-            harbour.gate.shut();
-            // As the peer's task does: it reads on as long as the broker is not behind.
-            let mut number = 0;
-            while !*is_behind.borrow() && number < 200 {
-                number += 1;
-                assert!(harbour.say(&seat, publish(number, 1 << 20)).await);
-            }
-            assert!(number < 70, "{durability:?}: {number} MiB wait for the disk");
-            harbour.broker.send(Tick).await.unwrap();
-            assert!(*is_behind.borrow(), "{durability:?}");
-            harbour.gate.open();
-            let free = is_behind.wait_for(|is_behind| !is_behind);
-            timeout(Duration::from_secs(20), free).await.unwrap().unwrap();
-        }
-    }
-
-    #[actix::test]
-    async fn a_stuck_disk_holds_no_gateway_up_and_never_the_actor() {
-        let harbour = Harbour::of(Durability::Disk);
-        harbour.gate.shut();
-        let gateway = || Role::Gateway { workers: 1_024, held: vec![] };
-        let mut welcomed = Vec::new();
-        for instance in 1..=4 {
-            let (answered, outbound) = harbour.hello(instance, gateway());
-            welcomed.push((answered.await.unwrap().unwrap(), outbound));
-        }
-        // Its ids are not reserved on disk yet: it waits, and nobody else does.
-        let (mut late, _outbound) = harbour.hello(5, gateway());
-        let (Welcomed { seat, .. }, _publisher) = harbour.publisher().await;
-        assert!(harbour.say(&seat, ToBroker::Settled { unanswered: 1 }).await);
-        assert!(late.try_recv().is_err());
-        // Whoever does not wait any more does not get a link either.
-        drop(harbour.hello(6, gateway()));
-        harbour.gate.open();
-        timeout(Duration::from_secs(20), late).await.unwrap().unwrap().unwrap();
-        let until = Instant::now() + Duration::from_secs(20);
-        harbour.broker.send(Close { until }).await.unwrap().unwrap();
-        assert_eq!(harbour.gate.calls().last(), Some(&"close"));
-    }
-
-    #[actix::test]
-    async fn a_new_epoch_waits_for_the_disk_and_the_links_for_it() {
-        let harbour = Harbour::of(Durability::Disk);
-        let (answered, _outbound) = harbour.hello(2, Role::Gateway { workers: 1, held: vec![] });
-        let Welcomed { seat, .. } = answered.await.unwrap().unwrap();
-        harbour.gate.shut();
-        let ahead = Position { epoch: 7, sequence: 100 };
-        assert!(!harbour.say(&seat, ToBroker::Attach { cursor: Some(ahead) }).await);
-        let (mut answered, outbound) = harbour.hello(1, Role::Publisher { unanswered: 1 });
-        harbour.broker.send(Tick).await.unwrap();
-        assert!(answered.try_recv().is_err());
-        assert_eq!(outbound.queued_bytes(), 0);
-        harbour.gate.open();
-        timeout(Duration::from_secs(20), answered).await.unwrap().unwrap().unwrap();
-        assert!(harbour.gate.calls().contains(&"set_epoch"));
-    }
-
-    #[actix::test]
-    async fn a_long_wait_for_the_disk_and_its_end_are_said_on_every_link() {
-        let harbour = Harbour::of(Durability::Memory);
-        let gateway = || Role::Gateway { workers: 1, held: vec![] };
-        let (answered, outbound) = harbour.hello(2, gateway());
-        let _link = answered.await.unwrap().unwrap();
-        let (Welcomed { seat, .. }, _publisher) = harbour.publisher().await;
-        let disk = |is_waiting| FromBroker::Disk { is_waiting }.encode().len_bytes();
-        let welcome_bytes = outbound.queued_bytes();
-        harbour.gate.shut();
-        harbour.say(&seat, publish(1, 1)).await;
-        harbour.until(|| outbound.queued_bytes() == welcome_bytes + disk(true)).await;
-        harbour.broker.send(Tick).await.unwrap();
-        assert_eq!(outbound.queued_bytes(), welcome_bytes + disk(true), "said once");
-        let (answered, late) = harbour.hello(3, gateway());
-        let _late_link = answered.await.unwrap().unwrap();
-        assert_eq!(late.queued_bytes(), welcome_bytes + disk(true));
-        harbour.gate.open();
-        let said = disk(true) + disk(false);
-        harbour.until(|| outbound.queued_bytes() == welcome_bytes + said).await;
-        assert_eq!(late.queued_bytes(), welcome_bytes + said);
-    }
-
-    #[actix::test]
-    async fn a_stuck_disk_does_not_hold_up_the_shutdown_past_its_limit() {
-        let mut harbour = Harbour::of(Durability::Memory);
-        let (Welcomed { seat, .. }, _publisher) = harbour.publisher().await;
-        harbour.gate.shut();
-        harbour.say(&seat, publish(1, 1)).await;
-        let shutdown_limit = Duration::from_millis(500);
-        let storage = Some(Storage { dir: "stuck".into(), durability: Durability::Memory });
-        let config = BrokerConfig { storage, shutdown_limit, ..BrokerConfig::default() };
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let gone = harbour.gone.take().unwrap();
-        let asked = Instant::now();
-        run(config, vec![listener], async {}, harbour.broker.clone(), gone).await.unwrap();
-        let took = asked.elapsed();
-        assert!(took >= shutdown_limit && took < 4 * shutdown_limit, "{took:?}");
-        harbour.gate.open();
-    }
-
-    #[actix::test]
-    async fn the_actor_ends_with_its_last_address_and_with_a_panic() {
-        let (broker, gone) = Broker::launch(&BrokerConfig::default()).unwrap();
-        drop(broker);
-        assert!(gone.await.is_err());
-        let (broker, gone) = Broker::launch(&BrokerConfig::default()).unwrap();
-        broker.do_send(Panic);
-        assert!(gone.await.is_err());
-        assert!(broker.send(ShutDown).await.is_err());
-    }
-}
+pub mod tests;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use campanile_messages::Durability;
 use tracing::info;
 
+use super::config::{BrokerConfig, Storage};
 use super::exchange::{Exchange, Start};
 use super::log::Opening;
 use super::store::{Recovered, Store, StoreError};
 use super::worker_ids::{Supply, reserved_from};
-use super::{BrokerConfig, Storage};
 
 /// Opens a data directory.
 ///

@@ -1,29 +1,22 @@
 //! What the broker knows and decides: takes what links say, answers what to send to whom. Pure:
 //! times are those of the broker's clock, which never goes back.
 
+mod catch_up;
+mod publishing;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
-use campanile_messages::link::{
-    Gap, InterestChange, Number, Outcome, Role, Tally, Ticket, Want, Welcome,
-};
-use campanile_messages::{
-    Address, Audience, Content, Durability, EncodedFrame, FromBroker, Hello, InstanceId, Position,
-    ToBroker,
-};
+use campanile_messages::link::{InterestChange, Role, Welcome};
+use campanile_messages::{Durability, EncodedFrame, FromBroker, Hello, InstanceId, ToBroker};
 
-use super::LinkNumber;
 use super::conversation::{Conversation, Violation};
-use super::intake::{Intake, Publish, Staged, Taken};
-use super::log::{Log, Opening, Past};
+use super::intake::{Intake, Publish};
+use super::log::{Log, Opening};
 use super::receipt::Receipt;
 use super::record::{Changes, KnownId, Record, Trim};
-use super::routing::{Routing, TooManyAudiences};
-use super::worker_ids::{InvalidWorkers, Supply, Whereabouts, WorkerIds};
-
-/// The longest that gateways are told to count, whatever a publisher asks for: twice the longest
-/// `timeout` of a push. They keep something for that long.
-const MAX_COUNT_MILLIS: u32 = 60_000;
+use super::routing::{LinkNumber, Routing, TooManyAudiences};
+use super::worker_ids::{InvalidWorkers, Supply, WorkerIds};
 
 /// What the broker has to do, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -101,13 +94,13 @@ pub struct Start {
     /// The first link's number; random, so that a `Delivered` meant for an earlier broker finds
     /// nobody here.
     pub first_link: u64,
-    /// As in [`BrokerConfig`](super::BrokerConfig).
+    /// As in [`BrokerConfig`](super::config::BrokerConfig).
     pub return_limit: Duration,
-    /// As in [`BrokerConfig`](super::BrokerConfig).
+    /// As in [`BrokerConfig`](super::config::BrokerConfig).
     pub max_links: usize,
-    /// As in [`BrokerConfig`](super::BrokerConfig).
+    /// As in [`BrokerConfig`](super::config::BrokerConfig).
     pub max_audiences_per_link: usize,
-    /// As in [`BrokerConfig`](super::BrokerConfig).
+    /// As in [`BrokerConfig`](super::config::BrokerConfig).
     pub max_ids: usize,
 }
 
@@ -384,129 +377,6 @@ impl Exchange {
             .try_for_each(|change| self.routing.set(link, change.audience, change.connections))
     }
 
-    fn attach(&mut self, link: LinkNumber, cursor: Option<Position>, effects: &mut Vec<Effect>) {
-        let head = self.log.head();
-        let at = |sequence| Position { sequence, ..head };
-        let (from, gap) = match cursor {
-            None => (head, None),
-            Some(cursor) if cursor.epoch != head.epoch => {
-                // All that this log ever had is new to the gateway.
-                (at(self.log.tail()), Some(Gap::EpochChanged))
-            }
-            Some(cursor) if cursor.sequence > head.sequence => {
-                return effects.push(Effect::BeginEpoch);
-            }
-            Some(cursor) => {
-                let lost = |audience| self.log.lost_up_to(audience);
-                let lost = self.routing.audiences(link).map(lost).max().unwrap_or(0);
-                let gap = (lost > cursor.sequence).then_some(Gap::Expired);
-                (at(lost.max(cursor.sequence)), gap)
-            }
-        };
-        let frames = self
-            .log
-            .after(from.sequence)
-            .filter(|entry| self.routing.wants(link, &entry.audience))
-            .map(|entry| entry.frame.clone())
-            .collect();
-        self.routing.go_live(link);
-        effects.push(Effect::Send { link, message: FromBroker::Attached { from, gap } });
-        effects.push(Effect::Replay { link, frames });
-        effects.extend(self.confirmation(link));
-    }
-
-    /// Only a link that is attached is told that its interest counts: an event that is accepted
-    /// from here on reaches it.
-    fn confirmation(&mut self, link: LinkNumber) -> Option<Effect> {
-        let head = self.log.head().sequence;
-        let peer = self.links.get_mut(&link)?;
-        match peer.conversation {
-            Conversation::Gateway { attached: true, revision: Some(revision) } => {
-                peer.told = head;
-                Some(Effect::Send { link, message: FromBroker::Confirmed { revision, head } })
-            }
-            _ => None,
-        }
-    }
-
-    /// Old events go out in the frames in which the log keeps them, each once however many wants it
-    /// is for.
-    fn fetch(&self, link: LinkNumber, number: u64, wants: &[Want], max_bytes: u64) -> Effect {
-        let mut frames = Vec::new();
-        let mut complete = HashMap::<Audience, u64>::new();
-        let (mut served, mut sent_bytes) = (0, 0);
-        for want in wants {
-            if served > 0 && sent_bytes > max_bytes {
-                break;
-            }
-            served += 1;
-            let (pasts, bytes) = self.log.past(want, max_bytes);
-            sent_bytes += bytes;
-            for Past { audience, expired, complete_after, mut events } in pasts {
-                let before = complete.entry(audience.clone()).or_insert(u64::MAX);
-                events.retain(|(sequence, _)| sequence <= before);
-                let complete_after = complete_after.min(*before);
-                *before = complete_after;
-                let count = u32::try_from(events.len()).expect("the log is bounded");
-                let past = FromBroker::Past { audience, events: count, expired, complete_after };
-                frames.push(past.encode());
-                frames.extend(events.into_iter().map(|(_, frame)| frame));
-            }
-        }
-        frames.push(FromBroker::Fetched { number, served }.encode());
-        Effect::Replay { link, frames }
-    }
-
-    fn publish(
-        &mut self,
-        link: LinkNumber,
-        publish: Publish,
-        now: Duration,
-        effects: &mut Vec<Effect>,
-    ) {
-        let number = publish.number;
-        let Self { intake, routing, changes, closing, .. } = self;
-        let matched = |audience: &Audience| routing.count(audience);
-        let changes = self.keeps.then_some(changes);
-        let message = match intake.take(publish, matched, *closing, now, changes) {
-            Taken::Staged if self.keeps && self.durability != Durability::Memory => return,
-            Taken::Staged => return self.stored(u64::MAX, now, effects),
-            Taken::Repeated(receipt) => accepted(number, receipt, 0, 0),
-            Taken::Refused(refusal) => FromBroker::Refused { number, refusal },
-        };
-        effects.push(Effect::Send { link, message });
-    }
-
-    fn release(&mut self, staged: &Staged, now: Duration, effects: &mut Vec<Effect>) {
-        let Record { sequence, publisher, number, ref audience, .. } = staged.record;
-        let frame = self.log.append(&staged.record);
-        let links = self.routing.links(audience);
-        let publisher_link = self.intake.publishers.link(publisher);
-        let (mut counting, mut away) = (0, 0);
-        if let (Some(within_millis), Some(link)) = (staged.count_within_millis, publisher_link) {
-            let ticket = Ticket { link: link.0, number };
-            let within_millis = within_millis.min(MAX_COUNT_MILLIS);
-            let message = FromBroker::Count { ticket, sequence, within_millis };
-            let send = |link: &LinkNumber| Effect::Send { link: *link, message: message.clone() };
-            effects.extend(links.iter().map(send));
-            counting = u32::try_from(links.len()).unwrap_or(u32::MAX);
-            away = self.workers.away(now);
-        }
-        if !links.is_empty() {
-            effects.push(Effect::Route { links, frame });
-        }
-        let receipt = staged.receipt();
-        if let Some(link) = publisher_link {
-            let message = accepted(number, receipt, counting, away);
-            effects.push(Effect::Send { link, message });
-        }
-        for &(publisher, number) in &staged.repeated_by {
-            if let Some(link) = self.intake.publishers.link(publisher) {
-                effects.push(Effect::Send { link, message: accepted(number, receipt, 0, 0) });
-            }
-        }
-    }
-
     fn trim(&mut self, now: Duration) {
         let mut trim = Trim::default();
         self.log.trim(now, &mut trim);
@@ -531,40 +401,6 @@ impl Exchange {
         }
     }
 
-    fn direct(
-        &self,
-        link: LinkNumber,
-        number: Number,
-        to: Address,
-        content: Content,
-        now: Duration,
-    ) -> Effect {
-        let outcome = match self.workers.find(to.worker, now) {
-            Whereabouts::At(gateway) => {
-                let ticket = Ticket { link: link.0, number };
-                return Effect::Send {
-                    link: gateway,
-                    message: FromBroker::Deliver { ticket, to, content },
-                };
-            }
-            Whereabouts::Away => Outcome::GatewayAway,
-            Whereabouts::Unknown => Outcome::UnknownWorker,
-        };
-        Effect::Send { link, message: FromBroker::Answered { number, outcome } }
-    }
-
-    fn counted(&self, ticket: Ticket, tally: Tally) -> Option<Effect> {
-        self.answer(ticket, FromBroker::Counted { number: ticket.number, tally })
-    }
-
-    /// Passes an answer on to the publisher that asked, if it is there still: a ticket is all that
-    /// is known of a question.
-    fn answer(&self, ticket: Ticket, message: FromBroker) -> Option<Effect> {
-        let link = LinkNumber(ticket.link);
-        let peer = self.links.get(&link)?;
-        (peer.conversation == Conversation::Publisher).then_some(Effect::Send { link, message })
-    }
-
     /// There are few links and hellos are rare, so this looks at all of them.
     fn link_of(&self, instance: InstanceId, role: &str) -> Option<LinkNumber> {
         self.links
@@ -572,11 +408,6 @@ impl Exchange {
             .find(|(_, peer)| peer.instance == instance && peer.conversation.role() == role)
             .map(|(link, _)| *link)
     }
-}
-
-fn accepted(number: Number, receipt: Receipt, counting: u32, away: u32) -> FromBroker {
-    let Receipt { sequence, gateways, matched } = receipt;
-    FromBroker::Accepted { number, sequence, gateways, matched, counting, away }
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::BrokerConfig;
 use super::actor::{Broker, Enter, Seat, Welcomed};
+use super::config::BrokerConfig;
 use super::exchange::Unwelcome;
 use super::strangers::Guest;
 use crate::link::{FrameReader, LinkError, Outbound, prepare, write_out};

@@ -7,8 +7,8 @@ use std::time::Duration;
 use campanile_messages::InstanceId;
 use campanile_messages::link::Number;
 
-use super::LinkNumber;
 use super::receipt::Receipt;
+use super::routing::LinkNumber;
 
 /// How long a number is remembered whose publisher says nothing of it. Its caller has long been
 /// answered by then.
