@@ -123,7 +123,7 @@ mod tests {
         assert!(links.send(NUMBER, &frame).is_ok());
         assert!(links.send(NUMBER, &frame).is_err());
         assert!(links.say(NUMBER, FromBroker::Mark { head: 1 }).is_err());
-        links.replay(NUMBER, &[frame.clone()]);
+        links.replay(NUMBER, std::slice::from_ref(&frame));
         assert_eq!(outbound.queued_bytes(), 2 * frame.len_bytes());
     }
 

@@ -138,7 +138,7 @@ impl WorkerIds {
 
     /// The end of the ids that should be reserved on disk now. Returned once.
     pub fn ids_to_reserve(&mut self) -> Option<u64> {
-        self.source.to_reserve()
+        self.source.next_to_reserve()
     }
 
     /// Notes that the ids below `end` are reserved on disk.

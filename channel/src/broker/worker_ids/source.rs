@@ -138,7 +138,7 @@ impl IdSource {
     }
 
     /// The end of the ids that should be reserved on disk now. Returned once.
-    pub(super) fn to_reserve(&mut self) -> Option<u64> {
+    pub(super) fn next_to_reserve(&mut self) -> Option<u64> {
         let Self::Counted(counted) = self else {
             return None;
         };
