@@ -1,22 +1,22 @@
-//! The broker: the one channel service of a cluster. Numbers events, keeps the recent ones, hands
-//! each to the gateways that want it.
+//! The broker: the central service of a cluster. It numbers events, keeps the recent ones, and sends
+//! each event to the gateways that want it.
 //!
 //! ```text
-//! accepted socket ─▶ peer (a task a link) ──Enter, FromLink, LinkLost──▶ Broker (one actor)
-//!                      ▲ bounded Outbound ◀──────────────frames────────────┘ │ asks, performs
+//! accepted socket ─▶ peer (one task per link) ──Enter, FromLink, LinkLost─▶ Broker (one actor)
+//!                      ▲ bounded Outbound ◀───────────────frames───────────┘ │ asks, performs
 //!                                                                            ▼
 //!                                              Exchange: Intake, Log, Routing, WorkerIds
 //!                                                                            │
 //!                        Broker ◀──Written── writer (a thread) ──▶ store ◀───┘ changes
 //! ```
 //!
-//! With a data directory an event goes to disk first: nobody sees it, its publisher included, before
-//! it is as durable as was promised.
+//! With a data directory, an event goes to disk first: nobody sees it, not even its publisher, before it
+//! is as durable as was promised.
 //!
-//! What bounds it: a link has one batch of messages in flight, so a broker that is behind holds its
-//! peers back; what waits for a link is bounded in bytes, and a link past its bound is cut; the log
-//! is bounded in bytes and age; links and their audiences are counted, and so are sockets that have no
-//! link (`strangers`); while too much waits for the disk, publishers are not read (`disk`).
+//! Its bounds: each link has one batch of messages in flight, so a broker that is behind holds its peers
+//! back. What waits for a link is bounded in bytes, and a link that exceeds its bound is cut. The log is
+//! bounded in bytes and age. The number of links, of the audiences of a link, and of sockets without a
+//! link (`strangers`) is limited. While too much waits for the disk, publishers are not read (`disk`).
 
 mod actor;
 mod beginning;

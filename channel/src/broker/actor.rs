@@ -1,9 +1,9 @@
-//! The actor at the heart of the broker: feeds the exchange, performs what it answers.
+//! The actor at the heart of the broker: feeds the exchange and performs the effects that it returns.
 //!
-//! Receives from: the peers, one message a link at a time (that is the bound: a mailbox is none);
-//! the writer, what is on disk. Sends to: the outbounds of the links, bounded in bytes; a link past
-//! its bound is cut; the writer, bounded by holding publishers back. Runs on: the arbiter that called
-//! [`serve`](super::serve).
+//! Receives from: the peers, one message per link at a time (which is the bound, as a mailbox has none);
+//! the writer, which reports what is on disk. Sends to: the outbounds of the links, bounded in bytes; a
+//! link that exceeds its bound is cut; the writer, bounded because publishers are held back. Runs on:
+//! the arbiter that called [`serve`](super::serve).
 
 mod seat;
 
@@ -35,35 +35,34 @@ use crate::watchdog::{Watchdog, attend};
 
 pub use seat::Seat;
 
-/// Between the last event and the goodbye: answers that are on their way arrive, and a publish that
-/// was on its way is refused, which its caller may repeat, instead of never answered.
+/// How long links stay open between the last event and the goodbye, so that late answers arrive, and a
+/// late publish gets a refusal, after which its caller may repeat it.
 const LAST_CALL: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// The actor.
 pub struct Broker {
     exchange: Exchange,
     links: Links,
     clock: Clock,
     shutdown_limit: Duration,
-    /// Room that is used again.
+    /// Empty between two messages; its capacity is reused.
     effects: Vec<Effect>,
-    /// Where events go to disk, if they do.
     disk: Disk,
-    /// A new epoch is on its way to disk; until it is there, nobody has a link.
+    /// Whether a new epoch is on its way to disk. Until it is there, there are no links.
     is_renewing: bool,
-    /// Who has said hello and waits for the disk.
+    /// Hellos that wait for the disk.
     waiting: Vec<Enter>,
-    /// Told why the actor ends, or dropped with it.
+    /// Gets the error that ends the actor. Dropped without one if the actor ends in another way.
     gone: Option<oneshot::Sender<StoreError>>,
     watchdog: Watchdog,
 }
 
 impl Broker {
-    /// Starts a broker without links; it ends with its last address. The receiver is told when the
-    /// disk fails, and closed when the actor is gone, however it ended.
+    /// Starts a broker without links. It ends with its last address. The receiver gets the error if the
+    /// disk fails, and is closed when the actor is gone.
     ///
     /// # Errors
-    /// If the data directory cannot be used.
+    /// The data directory cannot be used.
     pub fn launch(
         config: &BrokerConfig,
     ) -> Result<(Addr<Self>, oneshot::Receiver<StoreError>), StoreError> {
@@ -72,7 +71,7 @@ impl Broker {
         Self::launch_on(config, clock.unwrap_or_else(|| Clock::starting_at(Duration::ZERO)), found)
     }
 
-    /// [`Broker::launch`] on a store that is open.
+    /// Like [`Broker::launch`], with an open store.
     fn launch_on(
         config: &BrokerConfig,
         clock: Clock,
@@ -114,24 +113,18 @@ impl Actor for Broker {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Enter {
-    /// Who it says it is.
     pub hello: Hello,
-    /// What is spoken on its link.
     pub agreement: Agreement,
-    /// Who it is.
     pub peer: SocketAddr,
-    /// Where to send.
     pub outbound: Outbound,
-    /// Where the answer goes. It may have to wait for the disk; whoever does not want it any more drops
-    /// the receiver.
+    /// The answer may have to wait for the disk. A peer that no longer waits drops the receiver.
     pub answer: oneshot::Sender<Result<Welcomed, Unwelcome>>,
 }
 
-/// A link that may be used.
+/// A link that is up.
 pub struct Welcomed {
-    /// Its place in the broker.
     pub seat: Seat,
-    /// Whether it is not to be read for now; `None` if it always is.
+    /// Says when the link must not be read. `None` for a link that may always be read.
     pub is_behind: Option<watch::Receiver<bool>>,
 }
 
@@ -140,7 +133,7 @@ impl Handler<Enter> for Broker {
 
     fn handle(&mut self, enter: Enter, ctx: &mut Self::Context) {
         if self.is_renewing || self.exchange.must_wait(&enter.hello) {
-            // A peer waits for a few seconds, then it is gone.
+            // Peers give up after a few seconds.
             self.waiting.retain(|waiting| !waiting.answer.is_closed());
             self.waiting.push(enter);
         } else {
@@ -149,13 +142,11 @@ impl Handler<Enter> for Broker {
     }
 }
 
-/// What a link said, in order. Answers whether there is any use in listening further.
+/// What a peer has said, in order. The answer is whether to read on.
 #[derive(Message)]
 #[rtype(result = "bool")]
 pub struct FromLink {
-    /// Which link.
     pub link: LinkNumber,
-    /// What it said.
     pub messages: Vec<ToBroker>,
 }
 
@@ -166,9 +157,9 @@ impl Handler<FromLink> for Broker {
         let now = self.clock.now();
         let mut effects = std::mem::take(&mut self.effects);
         for message in messages {
-            let heard = self.exchange.receive(link, message, now, &mut effects);
+            let received = self.exchange.receive(link, message, now, &mut effects);
             self.perform(&mut effects);
-            if let Err(violation) = heard {
+            if let Err(violation) = received {
                 self.end(link, violation.into());
             }
         }
@@ -178,13 +169,11 @@ impl Handler<FromLink> for Broker {
     }
 }
 
-/// A link can be used no longer, for the reason given.
+/// A link has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct LinkLost {
-    /// Which link.
     pub link: LinkNumber,
-    /// Why.
     pub error: LinkError,
 }
 
@@ -196,7 +185,7 @@ impl Handler<LinkLost> for Broker {
     }
 }
 
-/// What the writer has done.
+/// The writer has done something.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Written(Report);
@@ -222,11 +211,11 @@ impl Handler<Written> for Broker {
             }
         }
         self.look_at_disk();
-        self.enter_those_who_wait(ctx);
+        self.enter_waiting_peers(ctx);
     }
 }
 
-/// Drops what was kept long enough, and tells quiet gateways where the log ends.
+/// Drops what has expired, and tells quiet gateways where the log ends.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Tick;
@@ -237,7 +226,7 @@ impl Handler<Tick> for Broker {
     fn handle(&mut self, _: Tick, _: &mut Self::Context) {
         self.look_at_disk();
         if self.is_renewing {
-            // What the old epoch drops is not for the new one.
+            // What expires now belongs to the old epoch.
             return;
         }
         let mut effects = std::mem::take(&mut self.effects);
@@ -249,8 +238,8 @@ impl Handler<Tick> for Broker {
     }
 }
 
-/// No link is taken in and nothing is published from here on; when what was published is durable,
-/// and a moment later, every link is told goodbye.
+/// No new links and no publishes are accepted from now on. As soon as everything that was published is
+/// durable, and a moment later, every link gets a goodbye.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct ShutDown;
@@ -260,18 +249,18 @@ impl Handler<ShutDown> for Broker {
 
     fn handle(&mut self, _: ShutDown, ctx: &mut Self::Context) {
         self.exchange.close();
-        // Those who wait for the disk are refused.
+        // Hellos that wait for the disk are refused.
         self.waiting.clear();
         let last_call = LAST_CALL.min(self.shutdown_limit / 2);
         self.say_goodbye_in(last_call, self.clock.now() + self.shutdown_limit / 2, ctx);
     }
 }
 
-/// Every link is gone: the disk may be left, by this time at the latest.
+/// Every link is gone: the data directory is closed.
 #[derive(Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub struct Close {
-    /// When the directory is left as it is.
+    /// At this time the directory is left as it is.
     pub until: Instant,
 }
 
@@ -312,11 +301,11 @@ impl Broker {
         }
         self.links.add(entered.link, Link { outbound, peer, role, instance });
         let seat = Seat::new(entered.link, ctx.address());
-        // A peer that is gone leaves with its seat.
+        // If the peer is gone, dropping its seat ends the link.
         let _ = answer.send(Ok(Welcomed { seat, is_behind }));
     }
 
-    fn enter_those_who_wait(&mut self, ctx: &mut Context<Self>) {
+    fn enter_waiting_peers(&mut self, ctx: &mut Context<Self>) {
         if self.is_renewing {
             return;
         }
@@ -326,7 +315,7 @@ impl Broker {
         }
     }
 
-    /// Logs a long wait for the disk and its end, and tells every link.
+    /// Logs a long wait for the disk, and its end, and tells every link.
     fn look_at_disk(&mut self) {
         let Some(is_waiting) = self.disk.look() else {
             return;
@@ -344,14 +333,14 @@ impl Broker {
         });
     }
 
-    /// The log is older than what gateways have seen of it: what it will say under the numbers that
-    /// they know must not be taken for what they know.
+    /// Gateways have seen more events than the log has. What it sends under those sequences from now on
+    /// must not be taken for the events that they have seen.
     fn begin_epoch(&mut self) {
         let epoch = rand::random();
         warn!(
             epoch = format_args!("{epoch:016x}"),
-            "a gateway has seen events that the log does not have (an older copy of the data \
-             directory?): a new epoch begins, clients are told that events may be missing"
+            "a gateway has seen events that the log does not have (is the data directory an older \
+             copy?): a new epoch begins, and clients are told that events may be missing"
         );
         self.end_all(|| Ending::NewEpoch);
         self.disk.write_all(&mut self.exchange);
@@ -361,10 +350,10 @@ impl Broker {
         }
     }
 
-    /// The disk fails: nothing can be accepted any more, and a broker that is started again knows
-    /// what was.
+    /// The disk has failed. Nothing more can be accepted, and a broker that is started again knows what
+    /// was accepted.
     fn fail(&mut self, error: StoreError, ctx: &mut Context<Self>) {
-        error!(%error, "the broker cannot go on");
+        error!(%error, "the broker cannot continue");
         self.disk.give_up();
         if let Some(gone) = self.gone.take() {
             let _ = gone.send(error);

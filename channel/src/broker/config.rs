@@ -10,7 +10,7 @@ use crate::watchdog::Watchdog;
 /// Where a broker keeps its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
-    /// A directory of its own; made if it is not there.
+    /// A directory that nothing else uses. It is created if it does not exist.
     pub dir: PathBuf,
     /// How durable an event is before anybody sees it.
     pub durability: Durability,
@@ -19,29 +19,32 @@ pub struct Storage {
 /// The settings of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerConfig {
-    /// Where the log is kept; `None`: in memory only.
+    /// Where the log is kept; `None` keeps it in memory only.
     pub storage: Option<Storage>,
-    /// What may wait for one link, in bytes, besides what a gateway missed and gets on attach. A
-    /// link past it is cut; its peer comes back and continues where it was.
+    /// How many bytes may wait for one link, not counting what a gateway gets because it missed it. A
+    /// link that exceeds this is cut; its peer comes back and continues where it was.
     pub max_link_queue_bytes: usize,
-    /// How much the log keeps, in bytes, with what it costs to keep it. Past it the oldest events
-    /// are dropped, and who comes back for them is told so.
+    /// How much memory the log may use, in bytes. When it is full the oldest events are dropped; a
+    /// gateway that comes back for them learns that they are lost.
     pub log_max_bytes: usize,
-    /// How long the log keeps an event: as long may a client be away and miss nothing.
+    /// How long the log keeps an event, and so how long a client may be away without missing anything.
     pub log_max_age: Duration,
-    /// How long a gateway may take to come back. A gateway without a link is not gone before; after a
-    /// start of the broker nothing is too old before.
+    /// How long a gateway may take to come back. Until then, a gateway without a link does not count as
+    /// gone, and a broker that has just started drops no event for its age.
     pub return_limit: Duration,
-    /// How many idempotency keys are remembered, each for two minutes; one more is refused.
+    /// How many idempotency keys are remembered, each for two minutes. When there is no room for
+    /// another one, a push with a new key is refused.
     pub max_ids: usize,
-    /// How long a link that ends may take to write what waits for it, and the shutdown as a whole.
+    /// How long a link that ends may take to write what waits for it, and how long the whole shutdown
+    /// may take.
     pub shutdown_limit: Duration,
-    /// A socket on which no whole hello came by then is closed, and one that was refused and does not
-    /// close. Where there are too many of them, the oldest of the address with the most goes sooner.
+    /// How long a socket may take to send a whole hello, and how long a refused one may take to close.
+    /// When there are too many such sockets, the address with the most of them loses its oldest one
+    /// earlier.
     pub hello_limit: Duration,
-    /// The most links; one more is refused.
+    /// The most links. One more is refused.
     pub max_links: usize,
-    /// The most audiences that one link can want; a link that wants more is closed.
+    /// The most audiences that one link can want. A link that wants more is ended.
     pub max_audiences_per_link: usize,
     /// Watches the broker's actor, tasks and thread.
     pub watchdog: Watchdog,

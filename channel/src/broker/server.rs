@@ -19,23 +19,24 @@ use super::store::StoreError;
 use super::strangers::Strangers;
 use crate::watchdog::ANSWER_LIMIT;
 
-/// How many sockets there can be besides `max_links`, so that a full broker can say so.
+/// How many sockets there may be in addition to `max_links`, so that a full broker can still refuse a
+/// link with a reason.
 const MAX_STRANGERS: usize = 64;
 
-/// How often the broker drops what it has kept long enough.
+/// How often the broker drops what has expired.
 const TICK: Duration = Duration::from_secs(1);
 
-/// After a failed accept: a descriptor may be free by then.
+/// The pause after a failed accept, after which a descriptor may be free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Runs a broker on bound listeners, at least one, until `shutdown` completes, then lets its links drain, for
-/// [`BrokerConfig::shutdown_limit`] at most. Runs on the thread that calls it, which must be an
-/// actix arbiter or another `LocalSet`.
+/// Runs a broker on bound listeners, at least one, until `shutdown` completes; then lets its links drain
+/// for at most [`BrokerConfig::shutdown_limit`]. Runs on the calling thread, which must be an actix
+/// arbiter or another `LocalSet`.
 ///
 /// # Errors
-/// If the listener or the data directory cannot be used, if the disk fails, or if the broker's actor
-/// panics: then the process must end, because every link of the cluster waits for an actor that is
-/// no more. A broker that is started again goes on where this one was.
+/// The listeners or the data directory cannot be used, the disk fails, or the broker's actor panics.
+/// The process must end then, because every link of the cluster waits for an actor that is gone. A
+/// broker that is started again continues where this one was.
 pub async fn serve(
     config: BrokerConfig,
     listeners: Vec<std::net::TcpListener>,
@@ -57,7 +58,7 @@ pub(super) async fn run(
         info!(%address, "the broker listens");
     }
     let mut links = JoinSet::new();
-    // Dropped to tell those who have not said hello yet.
+    // Dropped to refuse those who have not said hello yet.
     let (open, door) = watch::channel(());
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -66,7 +67,7 @@ pub(super) async fn run(
     let strangers = Strangers::new(config.max_links + MAX_STRANGERS);
     let mut refusing = false;
     loop {
-        // At least once a second, with the ticks.
+        // At least once a second, thanks to the ticks.
         pulse.turn().await;
         let accepted = tokio::select! {
             () = &mut shutdown => break,
@@ -84,13 +85,13 @@ pub(super) async fn run(
                 let (config, door) = (config.clone(), door.clone());
                 let link = peer::hold(stream, address, broker.clone(), config, door, guest);
                 links.spawn_local(link);
-                // Its hello may be there already; then it is not closed to make room.
+                // If its hello has come already, it shall not be closed to make room for others.
                 tokio::task::yield_now().await;
                 if !were_too_many {
                     refusing = false;
                     continue;
                 }
-                "too many sockets without a hello, some are closed".to_owned()
+                "too many sockets without a hello, some of them are closed".to_owned()
             }
             Err(error) => {
                 sleep(ACCEPT_PAUSE).await;
@@ -106,21 +107,21 @@ pub(super) async fn run(
     info!(links = links.len(), "the broker shuts down");
     let asked = Instant::now();
     let until = asked + config.shutdown_limit;
-    // The disk gets the last part of the time, if there is one.
+    // With a data directory, the last part of the time is for the disk.
     let closing = config.storage.as_ref().map_or(Duration::ZERO, |_| config.shutdown_limit / 5);
     let drained = async {
-        // What is told to an actor that is gone is told to nobody.
+        // An actor that is gone is noticed below.
         let _ = broker.send(ShutDown).timeout(ANSWER_LIMIT).await;
         while links.join_next().await.is_some() {}
     };
     let drained = pulse.during(timeout(config.shutdown_limit - closing, drained));
     tokio::select! {
         drained = drained => if drained.is_err() {
-            warn!(links = links.len(), "not every link has drained in time");
+            warn!(links = links.len(), "not every link was drained in time");
         },
         error = &mut gone => return Err(ended(error.ok())),
     }
-    // The disk has until then; whoever answers later than that hangs.
+    // The disk has until then. An actor that takes longer to answer hangs.
     let closed = broker.send(Close { until }).timeout(config.shutdown_limit + ANSWER_LIMIT);
     match pulse.during(closed).await {
         Ok(closed) => closed.map_err(io::Error::other),
@@ -129,7 +130,7 @@ pub(super) async fn run(
     }
 }
 
-/// Why the actor ended: the disk, or a panic.
+/// The actor has ended: with this error of the disk, or else by a panic.
 fn ended(error: Option<StoreError>) -> io::Error {
     error.map_or_else(
         || io::Error::other("the broker's actor has panicked, the process must be started again"),

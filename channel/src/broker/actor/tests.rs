@@ -8,7 +8,7 @@ use super::super::server::run;
 use super::super::stuck_store::{Gate, StuckStore};
 use super::*;
 
-/// Stands for a bug.
+/// Makes the actor panic, as a bug would.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Panic;
@@ -21,14 +21,14 @@ impl Handler<Panic> for Broker {
     }
 }
 
-/// A broker in memory mode on a disk that can be stuck, and what a peer of it holds.
-struct Harbour {
+/// A broker whose disk can be stuck.
+struct TestBroker {
     gate: Gate,
     broker: Addr<Broker>,
     gone: Option<oneshot::Receiver<StoreError>>,
 }
 
-impl Harbour {
+impl TestBroker {
     fn of(durability: Durability) -> Self {
         let gate = Gate::default();
         let storage = Storage { dir: "stuck".into(), durability };
@@ -40,7 +40,7 @@ impl Harbour {
         Self { gate, broker, gone: Some(gone) }
     }
 
-    fn hello(&self, instance: u64, role: Role) -> (Welcome, Outbound) {
+    fn hello(&self, instance: u64, role: Role) -> (Answer, Outbound) {
         let (answer, answered) = oneshot::channel();
         let outbound = Outbound::new(64 << 20);
         let hello = Hello { instance: InstanceId(instance), role };
@@ -51,10 +51,10 @@ impl Harbour {
         (answered, outbound)
     }
 
-    /// Lets the broker tick until something is so.
-    async fn until(&self, mut is_so: impl FnMut() -> bool) {
+    /// Lets the broker tick until a condition holds.
+    async fn until(&self, mut holds: impl FnMut() -> bool) {
         let until = Instant::now() + Duration::from_secs(20);
-        while !is_so() {
+        while !holds() {
             assert!(Instant::now() < until);
             self.broker.send(Tick).await.unwrap();
             sleep(Duration::from_millis(20)).await;
@@ -72,7 +72,7 @@ impl Harbour {
     }
 }
 
-type Welcome = oneshot::Receiver<Result<Welcomed, Unwelcome>>;
+type Answer = oneshot::Receiver<Result<Welcomed, Unwelcome>>;
 
 fn publish(number: u64, len_bytes: usize) -> ToBroker {
     ToBroker::Publish {
@@ -87,107 +87,107 @@ fn publish(number: u64, len_bytes: usize) -> ToBroker {
 }
 
 #[actix::test]
-async fn a_publisher_is_held_back_while_the_disk_is_stuck_in_every_mode() {
+async fn publishers_are_held_back_while_the_disk_is_stuck() {
     for durability in [Durability::Memory, Durability::Written, Durability::Disk] {
-        let harbour = Harbour::of(durability);
-        let (Welcomed { seat, is_behind }, _outbound) = harbour.publisher().await;
+        let test = TestBroker::of(durability);
+        let (Welcomed { seat, is_behind }, _outbound) = test.publisher().await;
         let mut is_behind = is_behind.unwrap();
-        harbour.gate.shut();
-        // As the peer's task does: it reads on as long as the broker is not behind.
+        test.gate.shut();
+        // The peer's task does the same: it reads while the broker is not behind.
         let mut number = 0;
         while !*is_behind.borrow() && number < 200 {
             number += 1;
-            assert!(harbour.say(&seat, publish(number, 1 << 20)).await);
+            assert!(test.say(&seat, publish(number, 1 << 20)).await);
         }
         assert!(number < 70, "{durability:?}: {number} MiB wait for the disk");
-        harbour.broker.send(Tick).await.unwrap();
+        test.broker.send(Tick).await.unwrap();
         assert!(*is_behind.borrow(), "{durability:?}");
-        harbour.gate.open();
+        test.gate.open();
         let free = is_behind.wait_for(|is_behind| !is_behind);
         timeout(Duration::from_secs(20), free).await.unwrap().unwrap();
     }
 }
 
 #[actix::test]
-async fn a_stuck_disk_holds_no_gateway_up_and_never_the_actor() {
-    let harbour = Harbour::of(Durability::Disk);
-    harbour.gate.shut();
+async fn a_stuck_disk_holds_up_neither_gateways_nor_the_actor() {
+    let test = TestBroker::of(Durability::Disk);
+    test.gate.shut();
     let gateway = || Role::Gateway { workers: 1_024, held: vec![] };
     let mut welcomed = Vec::new();
     for instance in 1..=4 {
-        let (answered, outbound) = harbour.hello(instance, gateway());
+        let (answered, outbound) = test.hello(instance, gateway());
         welcomed.push((answered.await.unwrap().unwrap(), outbound));
     }
-    // Its ids are not reserved on disk yet: it waits, and nobody else does.
-    let (mut late, _outbound) = harbour.hello(5, gateway());
-    let (Welcomed { seat, .. }, _publisher) = harbour.publisher().await;
-    assert!(harbour.say(&seat, ToBroker::Settled { unanswered: 1 }).await);
+    // The next ids are not reserved on disk yet, so this gateway waits, and nobody else does.
+    let (mut late, _outbound) = test.hello(5, gateway());
+    let (Welcomed { seat, .. }, _publisher) = test.publisher().await;
+    assert!(test.say(&seat, ToBroker::Settled { unanswered: 1 }).await);
     assert!(late.try_recv().is_err());
-    // Whoever does not wait any more does not get a link either.
-    drop(harbour.hello(6, gateway()));
-    harbour.gate.open();
+    // A peer that no longer waits gets no link.
+    drop(test.hello(6, gateway()));
+    test.gate.open();
     timeout(Duration::from_secs(20), late).await.unwrap().unwrap().unwrap();
     let until = Instant::now() + Duration::from_secs(20);
-    harbour.broker.send(Close { until }).await.unwrap().unwrap();
-    assert_eq!(harbour.gate.calls().last(), Some(&"close"));
+    test.broker.send(Close { until }).await.unwrap().unwrap();
+    assert_eq!(test.gate.calls().last(), Some(&"close"));
 }
 
 #[actix::test]
-async fn a_new_epoch_waits_for_the_disk_and_the_links_for_it() {
-    let harbour = Harbour::of(Durability::Disk);
-    let (answered, _outbound) = harbour.hello(2, Role::Gateway { workers: 1, held: vec![] });
+async fn links_wait_for_a_new_epoch_and_that_for_the_disk() {
+    let test = TestBroker::of(Durability::Disk);
+    let (answered, _outbound) = test.hello(2, Role::Gateway { workers: 1, held: vec![] });
     let Welcomed { seat, .. } = answered.await.unwrap().unwrap();
-    harbour.gate.shut();
+    test.gate.shut();
     let ahead = Position { epoch: 7, sequence: 100 };
-    assert!(!harbour.say(&seat, ToBroker::Attach { cursor: Some(ahead) }).await);
-    let (mut answered, outbound) = harbour.hello(1, Role::Publisher { unanswered: 1 });
-    harbour.broker.send(Tick).await.unwrap();
+    assert!(!test.say(&seat, ToBroker::Attach { cursor: Some(ahead) }).await);
+    let (mut answered, outbound) = test.hello(1, Role::Publisher { unanswered: 1 });
+    test.broker.send(Tick).await.unwrap();
     assert!(answered.try_recv().is_err());
     assert_eq!(outbound.queued_bytes(), 0);
-    harbour.gate.open();
+    test.gate.open();
     timeout(Duration::from_secs(20), answered).await.unwrap().unwrap().unwrap();
-    assert!(harbour.gate.calls().contains(&"set_epoch"));
+    assert!(test.gate.calls().contains(&"set_epoch"));
 }
 
 #[actix::test]
-async fn a_long_wait_for_the_disk_and_its_end_are_said_on_every_link() {
-    let harbour = Harbour::of(Durability::Memory);
+async fn every_link_learns_of_a_long_wait_for_the_disk() {
+    let test = TestBroker::of(Durability::Memory);
     let gateway = || Role::Gateway { workers: 1, held: vec![] };
-    let (answered, outbound) = harbour.hello(2, gateway());
+    let (answered, outbound) = test.hello(2, gateway());
     let _link = answered.await.unwrap().unwrap();
-    let (Welcomed { seat, .. }, _publisher) = harbour.publisher().await;
+    let (Welcomed { seat, .. }, _publisher) = test.publisher().await;
     let disk = |is_waiting| FromBroker::Disk { is_waiting }.encode().len_bytes();
     let welcome_bytes = outbound.queued_bytes();
-    harbour.gate.shut();
-    harbour.say(&seat, publish(1, 1)).await;
-    harbour.until(|| outbound.queued_bytes() == welcome_bytes + disk(true)).await;
-    harbour.broker.send(Tick).await.unwrap();
+    test.gate.shut();
+    test.say(&seat, publish(1, 1)).await;
+    test.until(|| outbound.queued_bytes() == welcome_bytes + disk(true)).await;
+    test.broker.send(Tick).await.unwrap();
     assert_eq!(outbound.queued_bytes(), welcome_bytes + disk(true), "said once");
-    let (answered, late) = harbour.hello(3, gateway());
+    let (answered, late) = test.hello(3, gateway());
     let _late_link = answered.await.unwrap().unwrap();
     assert_eq!(late.queued_bytes(), welcome_bytes + disk(true));
-    harbour.gate.open();
+    test.gate.open();
     let said = disk(true) + disk(false);
-    harbour.until(|| outbound.queued_bytes() == welcome_bytes + said).await;
+    test.until(|| outbound.queued_bytes() == welcome_bytes + said).await;
     assert_eq!(late.queued_bytes(), welcome_bytes + said);
 }
 
 #[actix::test]
-async fn a_stuck_disk_does_not_hold_up_the_shutdown_past_its_limit() {
-    let mut harbour = Harbour::of(Durability::Memory);
-    let (Welcomed { seat, .. }, _publisher) = harbour.publisher().await;
-    harbour.gate.shut();
-    harbour.say(&seat, publish(1, 1)).await;
+async fn a_stuck_disk_cannot_exceed_the_limit_of_a_shutdown() {
+    let mut test = TestBroker::of(Durability::Memory);
+    let (Welcomed { seat, .. }, _publisher) = test.publisher().await;
+    test.gate.shut();
+    test.say(&seat, publish(1, 1)).await;
     let shutdown_limit = Duration::from_millis(500);
     let storage = Some(Storage { dir: "stuck".into(), durability: Durability::Memory });
     let config = BrokerConfig { storage, shutdown_limit, ..BrokerConfig::default() };
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let gone = harbour.gone.take().unwrap();
+    let gone = test.gone.take().unwrap();
     let asked = Instant::now();
-    run(config, vec![listener], async {}, harbour.broker.clone(), gone).await.unwrap();
+    run(config, vec![listener], async {}, test.broker.clone(), gone).await.unwrap();
     let took = asked.elapsed();
     assert!(took >= shutdown_limit && took < 4 * shutdown_limit, "{took:?}");
-    harbour.gate.open();
+    test.gate.open();
 }
 
 #[actix::test]
