@@ -58,7 +58,7 @@ use campanile_messages::{Audience, Durability};
 use fjall::PersistMode;
 use tracing::warn;
 
-use super::clock::{self, Clock, Kernel, Seen};
+use super::clock::{self, Clock, ClockReading, Kernel};
 use super::record::{Changes, KnownId, Record};
 
 use batch::Edit;
@@ -179,7 +179,7 @@ impl Store {
         }
         state.run = run;
         state.changes += 1;
-        state.seen = Some(Seen::now(clock));
+        state.seen = Some(ClockReading::now(clock));
         edits.push(Edit::Put(STATE_KEY.to_vec(), rows::state_value(&state)));
         engine.commit(edits, Some(PersistMode::SyncAll))?;
         let mark = Mark { synced: state.changes, written: state.changes, boot };
@@ -282,7 +282,7 @@ impl Store {
         // Before and not after: where this fails, nothing was stored.
         self.engine.tidy(rows::dead_event_keys(self.state.first))?;
         state.changes += 1;
-        state.seen = Some(Seen::now(self.clock));
+        state.seen = Some(ClockReading::now(self.clock));
         edits.push(Edit::Put(STATE_KEY.to_vec(), rows::state_value(&state)));
         self.engine.commit(edits, persist)?;
         if let Some(mode) = persist {

@@ -1,9 +1,9 @@
 //! The thread that owns the [`Store`](super::store::Store).
 //!
-//! Receives [`Changes`] from the broker and takes all that is queued as one batch, with one fsync
-//! (group commit), then reports. Runs on a thread of its own, for an fsync blocks, perhaps for long:
-//! nobody waits for it. Its queue has no bound of its own, so that [`Writer::send`] never blocks; it
-//! is counted in [`Writer::held_bytes`], by which whoever sends holds its own senders back.
+//! Receives [`Changes`] from the broker, writes everything that is queued as one batch with one fsync
+//! (group commit), and then reports. Runs on a thread of its own, because an fsync may block for long.
+//! Its queue has no bound, so that [`Writer::send`] never blocks. Instead, the broker holds its
+//! publishers back by [`Writer::held_bytes`].
 
 mod durable_store;
 
@@ -26,28 +26,26 @@ use crate::watchdog::{Pulse, Watchdog};
 
 pub use durable_store::DurableStore;
 
-/// A batch that has this many bytes takes no more changes: a disk of today writes it within some
-/// 10 ms. A single change may be larger.
+/// A batch of this size takes no more changes. A disk of today writes it in about 10 ms. A single change
+/// may be larger.
 const MAX_BATCH_BYTES: usize = 8 << 20;
 
-/// What a row costs besides its content and its names.
+/// How many bytes a row takes in addition to its content and its names.
 const ROW_BYTES: usize = 64;
 
-/// What became of what was sent.
+/// What the thread has done.
 #[derive(Debug)]
 pub enum Report {
-    /// Changes are as durable as the mode says.
+    /// Events up to this sequence are as durable as the mode says.
     Stored {
-        /// The highest sequence that is stored.
         up_to: u64,
     },
-    /// The next worker id to give out after a start is on disk.
+    /// The worker id from which the next broker counts is on disk.
     NextWorker(u64),
     /// A new epoch has begun on disk.
     Epoch(u64),
-    /// The time is on disk.
     TimeNoted,
-    /// The store has failed. This is the last report; nothing more is taken, and the broker must end.
+    /// The store has failed. This is the last report: nothing more is written, and the broker must end.
     Failed(StoreError),
 }
 
@@ -56,14 +54,12 @@ pub enum Report {
 pub enum Closed {
     /// Everything is on disk, and the directory is marked as cleanly stopped.
     Completely,
-    /// Its time was over. The directory is as after a crash.
-    GivenUp {
-        /// How many events had been sent and may not be stored.
-        events: usize,
-    },
+    /// There was not enough time. The directory is left as after a crash, and this many events that
+    /// were sent may not be stored.
+    GivenUp { events: usize },
 }
 
-/// The handle of the thread. Dropped without [`Writer::close`], the thread still stores what was
+/// The handle of the thread. If it is dropped without [`Writer::close`], the thread still stores what was
 /// sent before, and leaves the directory as after a crash.
 #[derive(Debug)]
 pub struct Writer {
@@ -79,7 +75,7 @@ pub struct Writer {
 struct Shared {
     bytes: AtomicUsize,
     events: AtomicUsize,
-    /// Nobody waits for what is left.
+    /// Whether nobody waits for what is left.
     is_abandoned: AtomicBool,
 }
 
@@ -93,10 +89,10 @@ enum Command {
 }
 
 impl Writer {
-    /// Starts the thread. `report` is called on it, and must not block for long.
+    /// Starts the thread, which calls `report`. That must not block for long.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// The system cannot start a thread.
     pub fn start(
         store: impl DurableStore,
         watchdog: &Watchdog,
@@ -116,14 +112,14 @@ impl Writer {
         Ok(Self { queue, thread, dir, shared, wait })
     }
 
-    /// Hands over changes, in order, and never blocks. After a failure nothing is done with them.
+    /// Hands over changes, in order. Never blocks. After a failure they are dropped.
     pub fn send(&self, changes: Changes) {
         self.shared.bytes.fetch_add(changes.held_bytes(), Ordering::Relaxed);
         self.shared.events.fetch_add(changes.events.len(), Ordering::Relaxed);
         self.command(Command::Store(changes));
     }
 
-    /// How many bytes were handed over and are not reported as stored yet.
+    /// How many bytes were handed over and are not stored yet.
     pub fn held_bytes(&self) -> usize {
         self.shared.bytes.load(Ordering::Relaxed)
     }
@@ -133,8 +129,8 @@ impl Writer {
         &self.wait
     }
 
-    /// Stores the next worker id to give out after a start, after everything that was sent before,
-    /// and reports it. Never blocks.
+    /// Stores the worker id from which the next broker counts, after everything that was sent before, and
+    /// reports it. Never blocks.
     pub fn set_next_worker(&self, next: u64) {
         self.command(Command::SetNextWorker(next));
     }
@@ -144,17 +140,17 @@ impl Writer {
         self.command(Command::SetEpoch(epoch));
     }
 
-    /// Notes on disk what time it is, and reports it. Never blocks.
+    /// Notes the time on disk, and reports it. Never blocks.
     pub fn note_time(&self) {
         self.command(Command::NoteTime);
     }
 
-    /// Stores everything that was sent before, and with `next_worker` the next worker id to give out;
-    /// marks the directory as cleanly stopped, and ends the thread. What is not done within `limit` is
-    /// given up: the thread ends as soon as the disk lets it.
+    /// Stores everything that was sent before, and the worker id from which the next broker counts, if
+    /// there is one. Then marks the directory as cleanly stopped and ends the thread. What is not done
+    /// within `limit` is given up: the thread ends as soon as the disk lets it.
     ///
     /// # Errors
-    /// See [`StoreError`]. The same error is reported, if it is the first.
+    /// See [`StoreError`]. If it is the first error, it is reported too.
     pub async fn close(
         self,
         next_worker: Option<u64>,
@@ -165,7 +161,7 @@ impl Writer {
         let stopped = StoreError::Stopped { dir: self.dir };
         match timeout(limit, answer).await {
             Ok(Ok(closed)) => {
-                // It has let go of the store already.
+                // The thread has closed the store already.
                 let ended = self.thread.join();
                 closed.and(ended.map_err(|_| stopped)).map(|()| Closed::Completely)
             }
@@ -179,7 +175,7 @@ impl Writer {
     }
 
     fn command(&self, command: Command) {
-        // A thread that is gone has reported why.
+        // If the thread is gone, it has reported why.
         let _ = self.queue.send(command);
     }
 }
@@ -234,7 +230,7 @@ fn run<S: DurableStore>(
                 if let Err(error) = &done {
                     report(Report::Failed(error.clone()));
                 }
-                // Whoever asked may be gone.
+                // Nobody may wait for this any more.
                 let _ = reply.send(done);
                 return;
             }
@@ -246,7 +242,7 @@ fn run<S: DurableStore>(
     }
 }
 
-/// All changes that are queued, up to the bound, and what came after them.
+/// All queued changes up to the bound, and the command that came after them.
 fn gather(first: Changes, commands: &Receiver<Command>) -> (Vec<Changes>, Option<Command>) {
     let mut bytes = len_bytes(&first);
     let mut group = vec![first];
@@ -269,7 +265,8 @@ fn len_bytes(changes: &Changes) -> usize {
     events.sum::<usize>() + ids.sum::<usize>() + ROW_BYTES * changes.forgotten_ids.len()
 }
 
-/// Does what may wait for the disk. A panic on this thread must not leave a broker that waits for ever.
+/// Runs something that may wait for the disk. If it panics, that is an error: otherwise the broker would
+/// wait forever.
 fn contained(
     dir: &Path,
     wait: &DiskWait,

@@ -1,4 +1,4 @@
-//! What a gateway gets of the past: when its stream begins, and when it asks.
+//! What a gateway gets of the past: when its stream begins, and when it asks for more.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ impl Exchange {
         let (from, gap) = match cursor {
             None => (head, None),
             Some(cursor) if cursor.epoch != head.epoch => {
-                // All that this log ever had is new to the gateway.
+                // Everything in this log is new to the gateway.
                 (at(self.log.tail()), Some(Gap::EpochChanged))
             }
             Some(cursor) if cursor.sequence > head.sequence => {
@@ -47,22 +47,22 @@ impl Exchange {
         effects.extend(self.confirmation(link));
     }
 
-    /// Only a link that is attached is told that its interest counts: an event that is accepted
-    /// from here on reaches it.
+    /// The confirmation of a link's interest, if the link is attached: from now on every event that is
+    /// accepted reaches it.
     pub(super) fn confirmation(&mut self, link: LinkNumber) -> Option<Effect> {
         let head = self.log.head().sequence;
         let peer = self.links.get_mut(&link)?;
         match peer.conversation {
             Conversation::Gateway { attached: true, revision: Some(revision) } => {
-                peer.told = head;
+                peer.known_head = head;
                 Some(Effect::Send { link, message: FromBroker::Confirmed { revision, head } })
             }
             _ => None,
         }
     }
 
-    /// Old events go out in the frames in which the log keeps them, each once however many wants it
-    /// is for.
+    /// The answer to a `Fetch`. It contains the frames that the log keeps, and no event twice, even if
+    /// several wants ask for it.
     pub(super) fn fetch(
         &self,
         link: LinkNumber,

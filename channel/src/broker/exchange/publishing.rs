@@ -1,4 +1,4 @@
-//! What publishers send, and the answers to it.
+//! What publishers send, and what they get for an answer.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::broker::record::Record;
 use crate::broker::routing::LinkNumber;
 use crate::broker::worker_ids::Whereabouts;
 
-/// The longest that gateways are told to count, whatever a publisher asks for: twice the longest
-/// `timeout` of a push. They keep something for that long.
+/// How long a publisher can make gateways count, in milliseconds, because they keep something for that
+/// long. Twice the longest `timeout` of a push.
 const MAX_COUNT_MILLIS: u32 = 60_000;
 
 impl Exchange {
@@ -94,8 +94,8 @@ impl Exchange {
         self.answer(ticket, FromBroker::Counted { number: ticket.number, tally })
     }
 
-    /// Passes an answer on to the publisher that asked, if it is there still: a ticket is all that
-    /// is known of a question.
+    /// Passes an answer on to the publisher that asked, if it is still there. The broker remembers no
+    /// questions: the ticket says who asked.
     pub(super) fn answer(&self, ticket: Ticket, message: FromBroker) -> Option<Effect> {
         let link = LinkNumber(ticket.link);
         let peer = self.links.get(&link)?;

@@ -26,7 +26,7 @@ impl TestBroker {
         Self::starting(|_| {})
     }
 
-    /// A broker with a disk, on which an event is durable when that is said.
+    /// A broker with a disk, on which events are durable when the test says so.
     fn on_disk() -> Self {
         Self::starting(|start| {
             start.keeps = true;
@@ -74,7 +74,7 @@ impl TestBroker {
         effects
     }
 
-    /// The process that came last comes back.
+    /// The process that came last returns.
     fn enter_again(&mut self, role: Role) -> Entered {
         let hello = Hello { instance: InstanceId(self.instances), role };
         self.exchange.enter(hello, NOW).unwrap()
@@ -95,7 +95,7 @@ impl TestBroker {
         self.enter(gateway_role(&[]))
     }
 
-    /// A gateway that listens to `audience` with this many connections, and is attached.
+    /// An attached gateway with this many connections that listen to `audience`.
     fn listener(&mut self, audience: Audience, connections: u32) -> LinkNumber {
         let link = self.gateway();
         self.hear(link, interest(1, &[(audience, Some(connections))]));

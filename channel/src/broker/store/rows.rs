@@ -20,7 +20,7 @@ use campanile_messages::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::broker::clock::Seen;
+use crate::broker::clock::ClockReading;
 use crate::broker::record::{KnownId, Record};
 
 const STATE: u8 = 0;
@@ -50,7 +50,7 @@ pub struct State {
     pub run: Run,
     /// What time it was, for the clock of the next broker. Early directories do not have it.
     #[serde(default)]
-    pub seen: Option<Seen>,
+    pub seen: Option<ClockReading>,
 }
 
 /// How a broker runs, or ran, on the directory.
@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(trimmed_key(&user("a")), b"\x03\x81\xa4User\xa1a");
         let place = Place { inode: 7, created_nanos: Some(8) };
         let run = Run { durability: Durability::Disk, boot: Some(1), place, clean: false };
-        let seen = Some(Seen { at_millis: 9, uptime_millis: 10 });
+        let seen = Some(ClockReading { at_millis: 9, uptime_millis: 10 });
         let state =
             State { changes: 1, epoch: 2, first: 3, head: 4, floor: 5, next_worker: 6, run, seen };
         let mut expected = b"\x98\x01\x02\x03\x04\x05\x06\x94\xa4Disk\xc4\x10".to_vec();

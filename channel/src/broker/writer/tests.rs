@@ -48,7 +48,7 @@ fn start(store: impl DurableStore) -> (Writer, Receiver<Report>) {
 }
 
 #[test]
-fn everything_sent_is_reported_in_order_and_stored_when_it_closes() {
+fn everything_is_reported_in_order_and_stored_at_the_close() {
     let dir = tempfile::tempdir().unwrap();
     let (writer, reported) = start(open(dir.path()).0);
     for sequence in 1..=500 {
@@ -71,7 +71,7 @@ fn everything_sent_is_reported_in_order_and_stored_when_it_closes() {
 }
 
 #[test]
-fn a_new_epoch_begins_after_everything_that_was_sent_before() {
+fn a_new_epoch_begins_after_what_was_sent_before() {
     let dir = tempfile::tempdir().unwrap();
     let (writer, reported) = start(open(dir.path()).0);
     writer.send(event(1, 10));
@@ -86,7 +86,7 @@ fn a_new_epoch_begins_after_everything_that_was_sent_before() {
 }
 
 #[test]
-fn a_failure_is_reported_once_and_nothing_more_is_taken() {
+fn a_failure_is_reported_once_and_nothing_more_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let (writer, reported) = start(open(dir.path()).0);
     writer.send(event(1, 10));
@@ -104,7 +104,7 @@ fn a_failure_is_reported_once_and_nothing_more_is_taken() {
 }
 
 #[test]
-fn without_a_close_it_ends_as_a_crash_does_with_everything_stored() {
+fn without_a_close_everything_is_stored_as_in_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let (Writer { queue, thread, .. }, reported) = start(open(dir.path()).0);
     queue.send(Command::Store(event(1, 10))).unwrap();
@@ -116,7 +116,7 @@ fn without_a_close_it_ends_as_a_crash_does_with_everything_stored() {
 }
 
 #[test]
-fn what_is_held_counts_until_it_is_stored() {
+fn held_bytes_count_until_they_are_stored() {
     let gate = Gate::default();
     let (writer, reported) = start(StuckStore::new(&gate));
     gate.shut();
@@ -136,7 +136,7 @@ fn what_is_held_counts_until_it_is_stored() {
 }
 
 #[test]
-fn a_stuck_disk_holds_up_a_close_for_its_limit_and_what_waits_is_given_up() {
+fn a_close_gives_up_on_a_stuck_disk_after_its_limit() {
     let gate = Gate::default();
     let (writer, reported) = start(StuckStore::new(&gate));
     gate.shut();
@@ -157,7 +157,7 @@ fn a_stuck_disk_holds_up_a_close_for_its_limit_and_what_waits_is_given_up() {
 }
 
 #[test]
-fn a_batch_is_bounded_in_bytes_and_ends_where_something_else_is_asked_for() {
+fn a_batch_is_bounded_and_ends_before_other_commands() {
     let (queue, commands) = mpsc::channel();
     for sequence in 2..=10 {
         queue.send(Command::Store(event(sequence, 3 << 20))).unwrap();

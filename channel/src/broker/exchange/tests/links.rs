@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_process_that_comes_back_replaces_its_earlier_link_and_keeps_its_workers() {
+fn a_returning_process_replaces_its_link_and_keeps_workers() {
     let mut broker = TestBroker::new();
     let old = broker.listener(Audience::Everyone, 1);
     let held = [1 << 52 | 5 << 21];
@@ -44,7 +44,7 @@ fn a_refused_hello_changes_nothing() {
 }
 
 #[test]
-fn a_full_broker_refuses_a_new_process_and_takes_back_a_known_one() {
+fn a_full_broker_refuses_new_processes_only() {
     let mut broker = TestBroker::new();
     for _ in 0..4 {
         broker.publisher();
@@ -59,7 +59,7 @@ fn a_full_broker_refuses_a_new_process_and_takes_back_a_known_one() {
 }
 
 #[test]
-fn a_broker_that_closes_refuses_publishes_and_links_and_answers_pushes() {
+fn a_closing_broker_refuses_publishes_and_links() {
     let mut broker = TestBroker::new();
     let publisher = broker.publisher();
     broker.exchange.close();
@@ -73,7 +73,7 @@ fn a_broker_that_closes_refuses_publishes_and_links_and_answers_pushes() {
 }
 
 #[test]
-fn worker_ids_that_are_counted_go_on_where_they_stood() {
+fn counted_worker_ids_continue_where_they_were() {
     let mut broker = TestBroker::starting(|start| start.worker_ids = Supply::Counted(4));
     let hello = |instance, role| Hello { instance: InstanceId(instance), role };
     let new = broker.exchange.enter(hello(1, gateway_role(&[])), NOW).unwrap();

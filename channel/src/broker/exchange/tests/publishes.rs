@@ -1,9 +1,9 @@
-//! What is accepted, and what publishers are answered.
+//! What is accepted, and how publishers are answered.
 
 use super::*;
 
 #[test]
-fn without_a_disk_nothing_is_collected_for_it() {
+fn without_a_disk_no_changes_are_collected() {
     let mut broker = TestBroker::new();
     let publisher = broker.publisher();
     broker.hear(publisher, publish_as("k", 1, "hi"));
@@ -12,7 +12,7 @@ fn without_a_disk_nothing_is_collected_for_it() {
 }
 
 #[test]
-fn an_event_that_nobody_wants_is_accepted_all_the_same() {
+fn an_event_that_nobody_wants_is_accepted() {
     let mut broker = TestBroker::new();
     let publisher = broker.publisher();
     let effects = broker.hear(publisher, publish(1, group("news")));
@@ -20,7 +20,7 @@ fn an_event_that_nobody_wants_is_accepted_all_the_same() {
 }
 
 #[test]
-fn a_push_is_handed_to_the_gateway_of_the_worker_and_its_answer_to_the_publisher() {
+fn a_push_reaches_its_gateway_and_the_answer_its_publisher() {
     let mut broker = TestBroker::new();
     let publisher = broker.publisher();
     let gateway = broker.enter(gateway_role(&[42]));
@@ -51,7 +51,7 @@ fn an_answer_never_goes_to_a_gateway() {
 }
 
 #[test]
-fn a_push_to_a_worker_that_is_not_linked_says_whether_it_may_come_back() {
+fn a_push_to_an_unlinked_worker_says_whether_it_may_return() {
     let mut broker = TestBroker::new();
     let publisher = broker.publisher();
     let gateway = broker.enter(gateway_role(&[42]));
@@ -92,13 +92,13 @@ fn nobody_sees_an_event_before_it_is_durable() {
 }
 
 #[test]
-fn a_number_that_is_repeated_is_accepted_once_and_answered_again() {
+fn a_repeated_number_is_accepted_once_and_answered_again() {
     let mut broker = TestBroker::on_disk();
     let publisher = broker.publisher();
     broker.hear(publisher, publish(5, Audience::Everyone));
     assert_eq!(broker.hear(publisher, publish(5, Audience::Everyone)), []);
     broker.exchange.remove(publisher, NOW);
-    assert_eq!(broker.stored(1), [], "there is nobody to tell");
+    assert_eq!(broker.stored(1), [], "the publisher is away");
     let again = broker.enter_again(Role::Publisher { unanswered: 5 }).link;
     assert_eq!(
         broker.hear(again, publish(5, Audience::Everyone)),
@@ -108,13 +108,13 @@ fn a_number_that_is_repeated_is_accepted_once_and_answered_again() {
     assert_eq!(
         broker.hear(again, publish(5, Audience::Everyone)),
         [send(again, accepted(5, 1, 0, 0))],
-        "it was accepted, whatever happens now"
+        "it was accepted before"
     );
     assert_eq!(broker.exchange.take_changes().events.len(), 1);
 }
 
 #[test]
-fn a_publisher_that_comes_back_before_its_event_is_durable_is_told_on_its_new_link() {
+fn a_publisher_that_returns_is_answered_on_its_new_link() {
     let mut broker = TestBroker::on_disk();
     let publisher = broker.publisher();
     broker.hear(publisher, publish(5, Audience::Everyone));
@@ -125,7 +125,7 @@ fn a_publisher_that_comes_back_before_its_event_is_durable_is_told_on_its_new_li
 }
 
 #[test]
-fn a_key_that_is_repeated_by_anybody_is_accepted_once() {
+fn a_key_that_anybody_repeats_is_accepted_once() {
     let mut broker = TestBroker::on_disk();
     let (one, other) = (broker.publisher(), broker.publisher());
     broker.hear(one, publish_as("k", 1, "hi"));
@@ -144,7 +144,7 @@ fn a_key_that_is_repeated_by_anybody_is_accepted_once() {
 }
 
 #[test]
-fn past_the_bound_in_keys_new_ones_are_refused_until_old_ones_are_old_enough() {
+fn new_keys_are_refused_while_the_table_is_full() {
     let mut broker = TestBroker::new();
     let publisher = broker.publisher();
     broker.hear(publisher, publish_as("a", 1, "hi"));
@@ -165,7 +165,7 @@ fn past_the_bound_in_keys_new_ones_are_refused_until_old_ones_are_old_enough() {
 }
 
 #[test]
-fn gateways_count_when_a_publisher_asks_and_their_tallies_go_to_it() {
+fn a_publisher_gets_the_tallies_that_it_asked_for() {
     let mut broker = TestBroker::new();
     let publisher = broker.publisher();
     let one = broker.listener(Audience::Everyone, 3);
@@ -204,7 +204,7 @@ fn gateways_count_when_a_publisher_asks_and_their_tallies_go_to_it() {
 }
 
 #[test]
-fn a_head_has_all_that_was_accepted_and_nothing_that_is_staged() {
+fn a_head_covers_accepted_events_and_no_staged_ones() {
     let mut broker = TestBroker::on_disk();
     let publisher = broker.publisher();
     let listener = broker.listener(Audience::Everyone, 1);

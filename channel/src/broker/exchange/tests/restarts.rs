@@ -1,9 +1,9 @@
-//! What a broker goes on with that is started again, and what it leaves to the next one.
+//! What a broker continues with after a restart.
 
 use super::*;
 
 #[test]
-fn what_an_earlier_broker_accepted_is_replayed_answered_again_and_never_numbered_again() {
+fn events_of_an_earlier_broker_are_replayed_and_answered() {
     let mut earlier = TestBroker::on_disk();
     let publisher = earlier.publisher();
     earlier.hear(publisher, publish_as("k", 1, "hi"));
@@ -31,7 +31,7 @@ fn what_an_earlier_broker_accepted_is_replayed_answered_again_and_never_numbered
 }
 
 #[test]
-fn what_is_dropped_from_the_log_goes_from_the_disk_when_its_publisher_cannot_repeat_it() {
+fn the_disk_keeps_dropped_events_that_may_be_repeated() {
     let mut broker = TestBroker::on_disk();
     let publisher = broker.publisher();
     broker.hear(publisher, publish(1, Audience::Everyone));
@@ -49,7 +49,7 @@ fn what_is_dropped_from_the_log_goes_from_the_disk_when_its_publisher_cannot_rep
 }
 
 #[test]
-fn what_is_dropped_of_what_an_earlier_broker_left_goes_to_disk_too() {
+fn dropping_events_of_an_earlier_broker_goes_to_disk() {
     let mut earlier = TestBroker::on_disk();
     let publisher = earlier.publisher();
     for number in 1..=3 {
@@ -66,13 +66,13 @@ fn what_is_dropped_of_what_an_earlier_broker_left_goes_to_disk_too() {
 }
 
 #[test]
-fn a_broker_that_starts_remembers_for_as_long_as_was_left_and_no_longer() {
+fn a_restart_does_not_change_when_something_expires() {
     let mut earlier = TestBroker::on_disk();
     let publisher = earlier.publisher();
     earlier.hear(publisher, publish_as("a", 1, "hi"));
     let changes = earlier.exchange.take_changes();
     let secs = Duration::from_secs;
-    // Started again 100 s later, and 250 s later; the log keeps events for 300 s.
+    // Restarts after 100 s and after 250 s. The log keeps events for 300 s.
     for (age, id_left, event_left) in [(100, 50, 200), (250, 0, 50)] {
         let (events, ids) = (changes.events.clone(), changes.ids.clone());
         let now = NOW + secs(age);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_event_goes_to_the_links_that_want_it_before_its_publisher_is_answered() {
+fn an_event_is_sent_before_its_publisher_is_answered() {
     let mut broker = TestBroker::new();
     let news = broker.listener(group("news"), 3);
     let _other = broker.listener(group("other"), 1);
@@ -19,7 +19,7 @@ fn an_event_goes_to_the_links_that_want_it_before_its_publisher_is_answered() {
 }
 
 #[test]
-fn interest_counts_from_attach_on_and_what_changes_later_from_its_confirmation_on() {
+fn interest_counts_from_attach_and_from_each_confirmation() {
     let mut broker = TestBroker::new();
     let publisher = broker.publisher();
     let gateway = broker.gateway();
@@ -49,7 +49,7 @@ fn interest_counts_from_attach_on_and_what_changes_later_from_its_confirmation_o
 }
 
 #[test]
-fn a_gateway_that_returns_gets_what_it_missed_of_its_own_audiences() {
+fn a_returning_gateway_gets_what_its_audiences_missed() {
     let mut broker = TestBroker::new();
     let publisher = broker.publisher();
     for (number, name) in [(1, "news"), (2, "other"), (3, "news")] {
@@ -79,7 +79,7 @@ fn an_attach_without_interest_is_not_confirmed() {
 }
 
 #[test]
-fn interest_past_the_bound_is_a_violation() {
+fn interest_above_the_bound_is_a_violation() {
     let mut broker = TestBroker::new();
     let gateway = broker.gateway();
     let changes: Vec<_> = (0..4).map(|n| (group(&n.to_string()), Some(1))).collect();
@@ -90,7 +90,7 @@ fn interest_past_the_bound_is_a_violation() {
 }
 
 #[test]
-fn a_gateway_is_told_a_gap_only_if_something_that_it_wanted_is_lost() {
+fn there_is_a_gap_only_if_a_wanted_event_is_lost() {
     let mut broker = TestBroker::starting(|start| {
         start.log.trimmed = vec![(group("news"), 5), (group("other"), 9)];
         start.log.head = 20;
@@ -107,7 +107,7 @@ fn a_gateway_is_told_a_gap_only_if_something_that_it_wanted_is_lost() {
 }
 
 #[test]
-fn a_gateway_that_has_seen_more_than_the_log_has_begins_a_new_epoch() {
+fn a_gateway_ahead_of_the_log_begins_a_new_epoch() {
     let mut broker = TestBroker::on_disk();
     let publisher = broker.publisher();
     broker.hear(publisher, publish_as("k", 1, "hi"));
@@ -124,7 +124,7 @@ fn a_gateway_that_has_seen_more_than_the_log_has_begins_a_new_epoch() {
 }
 
 #[test]
-fn the_past_of_audiences_is_fetched_in_the_frames_of_the_log() {
+fn a_fetch_is_answered_with_the_frames_of_the_log() {
     let mut broker = TestBroker::new();
     let publisher = broker.publisher();
     for (number, name) in [(1, "news"), (2, "other"), (3, "news")] {
@@ -154,13 +154,17 @@ fn the_past_of_audiences_is_fetched_in_the_frames_of_the_log() {
     assert_eq!(
         fetch(wants.clone(), 1_000),
         replay([&first[..], &second, &[fetched(2)]].concat()),
-        "no event twice"
+        "no event comes twice"
     );
-    assert_eq!(fetch(wants, 1), replay([&first[..], &[fetched(1)]].concat()), "the rest later");
+    assert_eq!(
+        fetch(wants, 1),
+        replay([&first[..], &[fetched(1)]].concat()),
+        "the rest comes later"
+    );
 }
 
 #[test]
-fn a_quiet_gateway_is_told_once_where_the_log_ends() {
+fn a_quiet_gateway_learns_once_where_the_log_ends() {
     let mut broker = TestBroker::new();
     let publisher = broker.publisher();
     let quiet = broker.listener(group("quiet"), 1);
