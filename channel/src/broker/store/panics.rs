@@ -1,8 +1,8 @@
-//! Panics of the storage engine, which it has instead of errors on some damage.
+//! Panics of the storage engine, with which it answers to some damage.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs something of the engine. If it panics, the message of the panic is the error.
+/// Calls the engine. If it panics, the message of the panic is the error.
 pub fn contained<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
