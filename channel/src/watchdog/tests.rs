@@ -3,7 +3,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 
 use super::*;
 
-/// So short that five of them pass soon, and long enough that twenty are not missed on a busy
+/// Short enough that five of them pass quickly, and long enough that twenty beats do not fail on a busy
 /// machine.
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -32,7 +32,7 @@ fn a_thread_that_stops_beating_is_named() {
 }
 
 #[test]
-fn who_is_dropped_or_waits_in_the_kernel_is_not_named() {
+fn only_pulses_that_should_beat_are_named() {
     let (watchdog, end) = start();
     let (dropped, waiting) = (watchdog.watch("dropped"), watchdog.watch("waiting"));
     let neighbour = watchdog.watch("neighbour");
@@ -46,7 +46,7 @@ fn who_is_dropped_or_waits_in_the_kernel_is_not_named() {
 }
 
 #[test]
-fn a_panic_ends_the_process_with_the_name_of_who_panicked() {
+fn a_panic_ends_the_process_with_a_name() {
     let (watchdog, end) = start();
     let pulse = watchdog.watch("the writer");
     let panics = move || {
@@ -59,7 +59,7 @@ fn a_panic_ends_the_process_with_the_name_of_who_panicked() {
 }
 
 #[test]
-fn the_thread_ends_with_the_last_who_could_be_watched() {
+fn the_thread_ends_with_the_last_pulse() {
     let (watchdog, end) = start();
     let pulse = watchdog.clone().watch("a");
     drop(watchdog);
@@ -96,9 +96,9 @@ impl Handler<Do> for Watched {
     }
 }
 
-/// Turns of the real length: an actor beats twice in one.
+/// Turns have their real length here, because an actor beats twice in one.
 #[actix::test]
-async fn an_actor_beats_until_it_waits_and_its_panic_is_told() {
+async fn an_actor_beats_until_it_waits_or_panics() {
     let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
     let watchdog = Watchdog::start(move |line| drop(ended.send(line.to_owned()))).unwrap();
     let actor = Watched(watchdog.clone()).start();
@@ -114,9 +114,9 @@ async fn an_actor_beats_until_it_waits_and_its_panic_is_told() {
 }
 
 #[actix::test]
-async fn the_beats_do_not_keep_an_actor_without_an_address() {
+async fn the_beats_do_not_keep_an_actor_alive() {
     let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
-    // Dropped with the last who could be watched, so with the actor.
+    // Dropped together with the last pulse, so with the actor.
     let end_with = move |line: &str| drop(ended.send(line.to_owned()));
     drop(Watched(Watchdog::start(end_with).unwrap()).start());
     let line = tokio::time::timeout(DEADLINE, end.recv()).await.unwrap();
