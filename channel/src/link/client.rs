@@ -1,5 +1,5 @@
-//! The gateway's and the publisher's end of a link: connects to the broker, again and again, and
-//! tells the actor that owns the link what happens on it.
+//! The end of a link in a gateway or publisher: connects to the broker again and again, and notifies
+//! the actor that owns the link of what happens on it.
 
 use std::time::Duration;
 
@@ -12,51 +12,50 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
-use crate::backoff::Backoff;
-use crate::link::{FrameReader, LinkError, Outbound, prepare, write_out};
+use super::backoff::Backoff;
+use super::{FrameReader, LinkError, Outbound, prepare, write_out};
 use crate::watchdog::{ANSWER_LIMIT, LOOK_AGAIN, Pulse};
 
-/// The first wait after a lost link.
+/// How long to wait before the first new attempt after a lost link.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
-/// The longest wait between two tries. After a link, the waits start again from the first, unless the
-/// broker ended it sooner than this with a reason, which it may have for the next one, too.
+/// The longest wait between two attempts. After a link the waits start again with the first one, unless
+/// the broker gave a reason and ended the link sooner than this: it may do the same to the next one.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// A broker that takes longer to accept and welcome a link is tried again.
+/// How long a broker may take to accept and welcome a link before the next attempt.
 const WELCOME_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a link that this side has ended waits for the broker to close its end.
+/// How long to wait for the broker to close its end of a link that this side has ended.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 
-/// Asks the owner how it introduces itself on the next link.
+/// Asks the owner for its hello on the next link.
 #[derive(Debug, Message)]
 #[rtype(result = "Hello")]
 pub struct Introduce;
 
-/// Tells the owner that a link is up. It may send from now on.
+/// The link is up. The owner may send from now on.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct LinkUp {
-    /// What the broker said.
+    /// The broker's answer to the hello.
     pub welcome: Welcome,
-    /// Where to send.
+    /// Where the owner queues what it sends.
     pub outbound: Outbound,
 }
 
-/// Hands the owner what the broker said, in order and without the heartbeats. The link is not read
-/// again before the handler has returned.
+/// What the broker sent, in order and without the heartbeats. The link is not read again before the
+/// owner has handled this.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Received(pub Vec<FromBroker>);
 
-/// Tells the owner that the link is gone. What it sent and has no answer to may or may not have
-/// arrived.
+/// The link is gone. What the owner has sent and got no answer to may or may not have arrived.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct LinkDown;
 
-/// What an actor must understand to own a link.
+/// The messages that an actor must handle to own a link.
 pub trait LinkOwner:
     Actor<Context = Context<Self>>
     + Handler<Introduce>
@@ -75,13 +74,13 @@ impl<A> LinkOwner for A where
 {
 }
 
-/// Holds a link to `broker` (`HOST:PORT`, looked up at every try) until its owner is gone or has
+/// Keeps a link to `broker` (`HOST:PORT`, looked up at every attempt) until the owner is gone or has
 /// finished the link's [`Outbound`], which takes up to `max_queued_bytes`. `ready` is awaited before
-/// each read: an owner that is behind holds the broker back there. Says once an outage, not at every
-/// try, that the broker is out of reach; and besides that each other reason that the broker gives.
+/// each read, so that an owner that is behind can hold the broker back. That the broker cannot be
+/// reached is logged once per outage; a reason that the broker gives is logged whenever it changes.
 ///
-/// `pulse` beats with every turn of the link, but not while the owner has no answer for it: an owner that
-/// hangs is found, and so is a link that does.
+/// `pulse` beats on every turn of the link, but not while the link waits for an answer of the owner. So
+/// the watchdog notices both an owner and a link that hangs.
 pub async fn hold<A: LinkOwner>(
     owner: Addr<A>,
     broker: String,
@@ -90,7 +89,7 @@ pub async fn hold<A: LinkOwner>(
     mut ready: impl AsyncFnMut(),
 ) {
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-    let mut told = None::<String>;
+    let mut logged = None::<String>;
     loop {
         pulse.turn().await;
         let hello = match owner.send(Introduce).timeout(ANSWER_LIMIT).await {
@@ -108,7 +107,7 @@ pub async fn hold<A: LinkOwner>(
             Ok(Err(error)) => error,
             Ok(Ok(Connected { write, reader, features, welcome, first })) => {
                 info!(%broker, "linked to the broker");
-                told = None;
+                logged = None;
                 linked = Some(Instant::now());
                 let outbound = Outbound::new(max_queued_bytes);
                 outbound.agree(features);
@@ -119,7 +118,7 @@ pub async fn hold<A: LinkOwner>(
                 }
             }
         };
-        // What a broker that is there says needs somebody's help; how it is away is all the same.
+        // What a broker answers needs an operator; why a broker cannot be reached does not matter.
         let is_answer = matches!(
             error,
             LinkError::Goodbye(_)
@@ -131,9 +130,9 @@ pub async fn hold<A: LinkOwner>(
             backoff.reset();
         }
         let error = error.to_string();
-        if told.as_ref().is_none_or(|told| is_answer && *told != error) {
+        if logged.as_ref().is_none_or(|logged| is_answer && *logged != error) {
             warn!(%broker, %error, "no link to the broker, waiting for it");
-            told = Some(error);
+            logged = Some(error);
         }
         pulse.during(sleep(backoff.next(rand::random()))).await;
     }
@@ -141,14 +140,14 @@ pub async fn hold<A: LinkOwner>(
 
 type WriteHalf = tokio::net::tcp::OwnedWriteHalf;
 
-/// A link that the broker has welcomed.
+/// A link that the broker has welcomed, and that its owner does not know yet.
 struct Connected {
     write: WriteHalf,
     reader: FrameReader,
     /// What both ends can do.
     features: Features,
     welcome: Welcome,
-    /// What came along with the welcome.
+    /// Messages that came along with the welcome.
     first: Vec<FromBroker>,
 }
 
@@ -178,7 +177,7 @@ struct Link {
 }
 
 impl Link {
-    /// `Ok` if this side ended the link.
+    /// Returns `Ok` if this side ended the link.
     async fn run<A: LinkOwner>(
         self,
         write: WriteHalf,
@@ -199,13 +198,13 @@ impl Link {
             written = write_out(write, outbound.clone(), ToBroker::Heartbeat.encode()) => written,
             error = receive(&mut reader, owner, first, pulse, ready) => Err(error),
         };
-        // Late frames would wait for a writer that is gone.
+        // Nobody would write what the owner sends from now on.
         outbound.cut();
         pulse.turn().await;
-        // An owner that is gone need not know, and one that hangs is asked to introduce itself next.
+        // An owner that is gone need not know. One that hangs is noticed at the next `Introduce`.
         let _ = owner.send(LinkDown).timeout(ANSWER_LIMIT).await;
         if result.is_ok() {
-            // Closing on unread input would take back what was just written.
+            // Closing the socket with unread input would lose what was just written.
             let _ = pulse.during(timeout(FAREWELL_LIMIT, reader.discard())).await;
         }
         result

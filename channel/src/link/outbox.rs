@@ -1,22 +1,22 @@
-//! A queue of bytes on their way to one peer, bounded in bytes. Pure: the owner writes.
+//! A queue of bytes on their way to one peer, bounded in bytes. Pure: its owner does the writing.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-/// The queue is past its bound; nothing was added.
+/// Something would have passed the bound of a queue; nothing was added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{queued_bytes} bytes wait for the peer, at most {max_bytes} may")]
+#[error("{queued_bytes} bytes already wait for the peer, of at most {max_bytes}")]
 pub struct Full {
-    /// What waits already.
+    /// How much waited already, in bytes.
     pub queued_bytes: usize,
-    /// The bound.
+    /// The bound in bytes.
     pub max_bytes: usize,
 }
 
-/// What a waiting slice counts on top of its bytes: its place in the queue and its allocation. Without
-/// it a flood of empty pongs takes many times the bound.
+/// How much each waiting slice counts on top of its bytes: its place in the queue and its allocation.
+/// Without this, a flood of empty pongs would take many times the bound.
 pub const SLICE_BYTES: usize = 64;
 
 /// Shared slices that wait to be written, in order.
@@ -25,17 +25,17 @@ pub struct Outbox {
     queue: VecDeque<Bytes>,
     queued_bytes: usize,
     max_bytes: usize,
-    /// The front slice is partly written: it must be completed whatever happens.
+    /// Whether the front slice is partly written, so that the rest of it must be written too.
     front_begun: bool,
     written_bytes: u64,
-    /// How many of the slices, from the front, do not count, and where in the stream they end.
+    /// How many slices at the front do not count, and where in the stream they end.
     exempt_slices: usize,
     exempt_until: u64,
 }
 
 impl Outbox {
-    /// An empty queue for up to `max_bytes`, [`SLICE_BYTES`] a slice included; an empty one always takes
-    /// one slice, whatever its size.
+    /// An empty queue for up to `max_bytes`, where each slice counts [`SLICE_BYTES`] more than its
+    /// length. An empty queue always takes one slice, whatever its size.
     pub fn new(max_bytes: usize) -> Self {
         Self {
             queue: VecDeque::new(),
@@ -48,10 +48,10 @@ impl Outbox {
         }
     }
 
-    /// Adds a slice behind the others.
+    /// Adds a slice at the end.
     ///
     /// # Errors
-    /// [`Full`] if something waits and the slice would pass the bound.
+    /// [`Full`] if something waits already and the slice would pass the bound.
     pub fn push(&mut self, slice: Bytes) -> Result<(), Full> {
         let cost = self.cost_bytes();
         if cost > 0 && cost + slice.len() + SLICE_BYTES > self.max_bytes {
@@ -61,7 +61,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Adds a slice whatever the bound says: for what the owner bounds by other means.
+    /// Adds a slice even past the bound, for slices that the owner bounds in another way.
     pub fn force(&mut self, slice: Bytes) {
         if !slice.is_empty() {
             self.queued_bytes += slice.len();
@@ -69,11 +69,11 @@ impl Outbox {
         }
     }
 
-    /// Of a slice that was not queued, so many bytes were written; what is left of it is queued,
-    /// whatever the bound says.
+    /// Notes that the first `written` bytes of a slice were written without being queued, and queues
+    /// the rest of it, even past the bound.
     ///
     /// # Panics
-    /// If something waits: the slice has overtaken it.
+    /// If something waits, because the slice has then overtaken it.
     pub fn pass(&mut self, slice: &Bytes, written: usize) {
         assert!(self.is_empty(), "a slice has overtaken {} bytes", self.queued_bytes);
         self.written_bytes += written as u64;
@@ -81,7 +81,8 @@ impl Outbox {
         self.front_begun = written > 0 && written < slice.len();
     }
 
-    /// From here on, what waits now does not count: it was forced, and is bounded by other means.
+    /// From now on, nothing that waits at this moment counts against the bound: it is bounded in
+    /// another way.
     pub fn exempt(&mut self) {
         self.exempt_slices = self.queue.len();
         self.exempt_until = self.written_bytes + self.queued_bytes as u64;
@@ -93,28 +94,28 @@ impl Outbox {
         self.queued_bytes.saturating_sub(exempt_bytes) + counted * SLICE_BYTES
     }
 
-    /// Nothing waits.
+    /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// How many bytes wait.
+    /// How many bytes wait to be written.
     pub fn queued_bytes(&self) -> usize {
         self.queued_bytes
     }
 
-    /// What all that waits costs, [`SLICE_BYTES`] a slice included, whether it counts or not.
+    /// The cost of everything that waits, with [`SLICE_BYTES`] for each slice, exempt ones included.
     pub fn held_bytes(&self) -> usize {
         self.queued_bytes + self.queue.len() * SLICE_BYTES
     }
 
-    /// How many bytes were ever written; with [`queued_bytes`](Self::queued_bytes) this tells where
-    /// in the stream a slice ends.
+    /// How many bytes were ever written. The sum of this and [`queued_bytes`](Self::queued_bytes) is the
+    /// place in the stream where the last slice ends.
     pub fn written_bytes(&self) -> u64 {
         self.written_bytes
     }
 
-    /// Fills `slices` from the front, for a vectored write; answers how many it filled.
+    /// Fills `slices` from the front, for a vectored write; returns how many it filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
         for (slot, slice) in slices.iter_mut().zip(&self.queue) {
@@ -124,10 +125,10 @@ impl Outbox {
         filled
     }
 
-    /// Removes what was written from the front.
+    /// Removes the bytes that were written from the front.
     ///
     /// # Panics
-    /// If more was written than waited.
+    /// If more bytes were written than waited.
     pub fn advance(&mut self, written: usize) {
         assert!(written <= self.queued_bytes, "wrote {written} of {} bytes", self.queued_bytes);
         self.queued_bytes -= written;
@@ -146,13 +147,13 @@ impl Outbox {
             self.front_begun = false;
         }
         if self.queue.is_empty() {
-            // An idle connection must not keep the room of its busiest moment.
+            // An idle connection must not keep the memory of its busiest moment.
             self.queue = VecDeque::new();
         }
     }
 
-    /// Drops what waits, save a slice that is partly written: a frame that began must be completed,
-    /// or the peer cannot read the next.
+    /// Drops everything that waits except a slice that is partly written: if a frame has begun, the
+    /// peer needs the rest of it to read what comes next.
     pub fn discard_unbegun(&mut self) {
         self.queue.truncate(usize::from(self.front_begun));
         self.queue.shrink_to_fit();
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_outbox_takes_one_slice_of_any_size_and_then_no_more() {
+    fn an_empty_outbox_takes_one_slice_of_any_size() {
         let mut outbox = Outbox::new(10);
         assert_eq!(outbox.push(bytes(100)), Ok(()));
         assert_eq!(outbox.push(bytes(1)), Err(Full { queued_bytes: 164, max_bytes: 10 }));
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_begun_frame_survives_a_discard_and_an_unbegun_one_does_not() {
+    fn only_a_begun_frame_survives_a_discard() {
         let mut outbox = Outbox::new(1_000);
         outbox.push(bytes(10)).expect("room");
         outbox.push(bytes(10)).expect("room");
@@ -218,9 +219,9 @@ mod tests {
     }
 
     proptest! {
-        /// The model: a plain vector of bytes, with the place where the frame in progress ends.
+        /// The model is a vector of slices.
         #[test]
-        fn what_leaves_is_what_came_in_order_and_within_the_bound(
+        fn bytes_leave_in_the_order_they_came_and_within_the_bound(
             steps in prop::collection::vec(step(), 0..60),
         ) {
             const MAX: usize = 300;

@@ -1,14 +1,17 @@
 //! Every order of up to eight steps in which a link's writer and those who queue for it can meet, with
-//! a waker that counts: no order may leave the writer asleep while there is something to do.
+//! a waker that counts. No order may leave the writer asleep while there is something to do.
 
 use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use campanile_messages::{Address, ConnectionId, WorkerId};
+use bytes::{Bytes, BytesMut};
+use campanile_messages::{Address, ConnectionId, ContentKind, ToBroker, WorkerId};
 
+use super::super::outbound::LinkPhase;
 use super::*;
 
 const STEPS: usize = 8;
@@ -21,13 +24,13 @@ enum Step {
     Add,
     Finish,
     Cut,
-    /// The socket takes nothing any more, or something again.
+    /// The socket stops accepting bytes, or accepts some again.
     Turn,
 }
 
 const ALL: [Step; 5] = [Step::Run, Step::Add, Step::Finish, Step::Cut, Step::Turn];
 
-/// A socket that takes a few bytes at a time, or nothing.
+/// A socket that accepts a few bytes at a time, or none.
 #[derive(Debug, Clone, Default)]
 struct Pipe(Rc<RefCell<PipeState>>);
 
@@ -83,7 +86,7 @@ impl Wake for Count {
     }
 }
 
-/// Adds a frame in the `way`th way, and what it puts on the wire to `expected`.
+/// Queues a frame in one of three ways, and adds its bytes to `expected`.
 fn add(outbound: &Outbound, way: usize, expected: &mut Vec<u8>) {
     let to = Address { worker: WorkerId(3), connection: ConnectionId(7) };
     let head = ToBroker::Direct { number: way as u64, to, content: ContentKind::Binary };
@@ -99,7 +102,7 @@ fn add(outbound: &Outbound, way: usize, expected: &mut Vec<u8>) {
     }
 }
 
-/// What is wrong after these steps, if anything is.
+/// Takes these steps; the error says what is wrong after them.
 fn try_steps(steps: &[Step], first_way: usize) -> Result<(), String> {
     let (outbound, pipe) = (Outbound::new(usize::MAX), Pipe::default());
     let heartbeat = ToBroker::Heartbeat.encode();
@@ -108,7 +111,7 @@ fn try_steps(steps: &[Step], first_way: usize) -> Result<(), String> {
     let waker = Waker::from(count.clone());
     let mut result = None;
     let mut run = |result: &mut Option<Result<(), LinkError>>| {
-        // An executor polls who was woken, once for any number of times.
+        // An executor polls a woken task once, however often it was woken.
         let is_woken = count.0.swap(0, Ordering::Relaxed) > 0;
         if is_woken
             && result.is_none()
@@ -118,7 +121,7 @@ fn try_steps(steps: &[Step], first_way: usize) -> Result<(), String> {
         }
         is_woken
     };
-    let (mut expected, mut way, mut phase) = (Vec::new(), first_way, Phase::Open);
+    let (mut expected, mut way, mut phase) = (Vec::new(), first_way, LinkPhase::Open);
     for step in steps {
         match step {
             Step::Run => {
@@ -126,39 +129,41 @@ fn try_steps(steps: &[Step], first_way: usize) -> Result<(), String> {
             }
             Step::Add => {
                 let mut dropped = Vec::new();
-                let is_open = phase == Phase::Open;
+                let is_open = phase == LinkPhase::Open;
                 add(&outbound, way, if is_open { &mut expected } else { &mut dropped });
                 way += 1;
             }
             Step::Finish => {
                 outbound.finish();
-                phase = if phase == Phase::Cut { phase } else { Phase::Finishing };
+                phase = if phase == LinkPhase::Cut { phase } else { LinkPhase::Finishing };
             }
             Step::Cut => {
                 outbound.cut();
-                phase = Phase::Cut;
+                phase = LinkPhase::Cut;
             }
             Step::Turn => pipe.turn(),
         }
     }
-    // From here on nobody does anything but the executor, and the socket in the end.
+    // From here on only the executor does anything, and at the end the socket.
     for _ in 0..2 {
         for turn in 0.. {
             if !run(&mut result) {
                 break;
             }
             if turn > 20 {
-                return Err("the writer wakes itself for ever".to_owned());
+                return Err("the writer wakes itself forever".to_owned());
             }
         }
         let is_shut = pipe.0.borrow().is_shut;
         let is_all_written = pipe.0.borrow().written == expected;
         match (&result, phase) {
-            (Some(Err(LinkError::Cut)), Phase::Cut) => return Ok(()),
-            // It had finished before it was cut.
-            (Some(Ok(())), Phase::Finishing | Phase::Cut) if is_all_written => return Ok(()),
-            (None, Phase::Open) if is_shut || is_all_written => {}
-            (None, Phase::Finishing) if is_shut && !is_all_written => {}
+            (Some(Err(LinkError::Cut)), LinkPhase::Cut) => return Ok(()),
+            // It finished before it was cut.
+            (Some(Ok(())), LinkPhase::Finishing | LinkPhase::Cut) if is_all_written => {
+                return Ok(());
+            }
+            (None, LinkPhase::Open) if is_shut || is_all_written => {}
+            (None, LinkPhase::Finishing) if is_shut && !is_all_written => {}
             (result, phase) => {
                 let written = pipe.0.borrow().written.len();
                 let of = expected.len();
@@ -174,7 +179,7 @@ fn try_steps(steps: &[Step], first_way: usize) -> Result<(), String> {
 
 #[test]
 fn no_order_of_eight_steps_leaves_the_writer_asleep() {
-    // Nobody runs it: its time stands still, so no heartbeat wakes the writer.
+    // Nobody runs it, so its time stands still and no heartbeat wakes the writer.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _in_runtime = runtime.enter();
     let mut steps = [Step::Run; STEPS];
