@@ -19,9 +19,13 @@ pub mod dialects;
 pub mod entrance;
 pub mod history;
 pub mod registry;
+mod report;
 pub mod resume;
 pub mod server;
 pub mod websocket;
 
 pub use config::GatewayConfig;
 pub use server::serve;
+
+#[cfg(test)]
+mod tests;

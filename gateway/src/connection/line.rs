@@ -29,6 +29,16 @@ impl Line {
         self.settle(self.socket.send_now(frame));
     }
 
+    /// Writes the first message, whatever waits, and lets others follow.
+    pub fn greet(&self, frame: Bytes) {
+        self.socket.greet(frame);
+    }
+
+    /// Writes what may leave before the greeting, too.
+    pub fn send_control(&self, frame: &Bytes) {
+        self.settle(self.socket.send_control(frame));
+    }
+
     /// Sends what the dialect has words for.
     pub fn say(&self, frame: Option<Bytes>) {
         if let Some(frame) = frame {

@@ -149,7 +149,7 @@ impl Door {
                 pages::check_host(head, allow_hosts, self.listens_on)?;
                 pages::check_websocket(head, allow_origins, allow_hosts, self.listens_on)?;
                 let wish = Wish::read(&head.query, self.accepted(upgrade.dialect))?;
-                if wish.since.is_some() && !upgrade.dialect.rules().has_positions() {
+                if wish.since.is_some() && !upgrade.dialect.has_positions() {
                     return Err(Refusal::bad(
                         "parameters since and last: a websocket without a subprotocol has no \
                          positions and no history, open it with campanile.v1",
