@@ -721,7 +721,7 @@ fn act() -> impl Strategy<Value = Act> {
         6 => (0usize..2, any::<[bool; 2]>(), from()).prop_map(|(w, g, f)| Act::Come(w, g, f)),
         3 => (0usize..4, 1usize..3, from()).prop_map(|(c, g, f)| Act::Join(c, g, f)),
         2 => (0usize..4, 1usize..3).prop_map(|(c, g)| Act::Leave(c, g)),
-        2 => (0usize..4).prop_map(Act::Go),
+        4 => (0usize..4).prop_map(Act::Go),
         8 => (0usize..2).prop_map(Act::Report),
         12 => Just(Act::BrokerHears),
         14 => Just(Act::GatewayHears),
@@ -729,12 +729,12 @@ fn act() -> impl Strategy<Value = Act> {
         12 => (0usize..2).prop_map(Act::Deliver),
         2 => Just(Act::Cut),
         4 => Just(Act::Link),
-        2 => Just(Act::Tick),
+        5 => Just(Act::Tick),
     ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn nobody_misses_anything_unnoticed_whatever_happens(

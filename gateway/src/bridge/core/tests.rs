@@ -210,20 +210,57 @@ fn clients_are_sent_away_and_may_stay_when_the_stream_begins() {
     assert_eq!(heard(&mut core, begun), [Effect::Stay]);
 }
 
-#[test]
-fn what_is_withdrawn_is_asked_again_of_the_broker() {
-    let mut core = linked();
-    reported(&mut core, 0, comes(1));
-    heard(&mut core, FromBroker::Confirmed { revision: 2, head: 7 });
-    heard(&mut core, event(8));
+/// Nobody listens any more, and the broker was told so with revision 4.
+fn withdrawn(core: &mut Core) {
+    reported(core, 0, comes(1));
+    heard(core, FromBroker::Confirmed { revision: 2, head: 7 });
+    heard(core, event(8));
     let goes = Report { ticket: 1, changes: vec![(Audience::Everyone, -1)], ..Report::default() };
-    assert_eq!(reported(&mut core, 0, goes), [interest(3, 0)]);
-    heard(&mut core, FromBroker::Confirmed { revision: 3, head: 8 });
+    assert_eq!(reported(core, 0, goes), [interest(3, 0)]);
+    heard(core, FromBroker::Confirmed { revision: 3, head: 8 });
     let mut effects = Vec::new();
     core.tick(Instant::now(), &mut effects);
     assert_eq!((effects, core.audiences()), (vec![interest(4, None)], 0));
+}
+
+#[test]
+fn what_came_before_interest_was_withdrawn_is_of_no_use() {
+    let mut core = linked();
+    withdrawn(&mut core);
     heard(&mut core, FromBroker::Confirmed { revision: 4, head: 8 });
     assert_eq!(reported(&mut core, 0, comes_back(2, at(7))), [interest(5, 1), fetch(1, 7)]);
+}
+
+#[test]
+fn what_comes_until_a_withdrawal_is_confirmed_is_of_no_use() {
+    let mut core = linked();
+    withdrawn(&mut core);
+    // The broker has not heard of the withdrawal, and then it has.
+    assert_eq!(reported(&mut core, 0, comes(2)), []);
+    heard(&mut core, event(9));
+    assert_eq!(
+        heard(&mut core, FromBroker::Confirmed { revision: 4, head: 20 }).last(),
+        Some(&interest(5, 1))
+    );
+    heard(&mut core, FromBroker::Confirmed { revision: 5, head: 20 });
+    assert_eq!(reported(&mut core, 0, comes_back(3, at(8))), [interest(6, 2), fetch(1, 8)]);
+}
+
+#[test]
+fn what_is_fetched_for_nobody_is_of_no_use() {
+    let mut core = linked();
+    assert_eq!(reported(&mut core, 0, comes_back(1, at(5))), [interest(2, 1), fetch(1, 5)]);
+    heard(&mut core, FromBroker::Confirmed { revision: 2, head: 7 });
+    let (changes, gone) = (vec![(Audience::Everyone, -1)], vec![1]);
+    reported(&mut core, 0, Report { ticket: 1, changes, gone, ..Report::default() });
+    core.tick(Instant::now(), &mut Vec::new());
+    let audience = Audience::Everyone;
+    heard(&mut core, FromBroker::Past { audience, events: 0, expired: 0, complete_after: 0 });
+    heard(&mut core, FromBroker::Fetched { number: 1, served: 1 });
+    heard(&mut core, FromBroker::Confirmed { revision: 3, head: 7 });
+    heard(&mut core, FromBroker::Confirmed { revision: 4, head: 7 });
+    // Events came of which the gateway heard nothing.
+    assert_eq!(reported(&mut core, 0, comes_back(2, at(7))).last(), Some(&fetch(2, 7)));
 }
 
 #[test]
