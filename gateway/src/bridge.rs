@@ -13,8 +13,8 @@ mod absence;
 mod arriving;
 pub(crate) mod core;
 mod counts;
-pub mod heads;
-pub mod interest;
+pub(crate) mod heads;
+pub(crate) mod interest;
 mod performer;
 pub mod recent;
 mod resumes;
@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received, hold};
 use campanile_channel::watchdog::{Watchdog, attend};
-use campanile_messages::link::{Outcome, Role, Tally, Ticket as PushTicket};
+use campanile_messages::link::{Outcome, Tally, Ticket as PushTicket};
 use campanile_messages::{FromBroker, Hello, InstanceId, ToBroker};
 use tracing::error;
 
@@ -37,7 +37,7 @@ use crate::config::GatewayConfig;
 use crate::entrance::health::Health;
 use crate::report::Report;
 
-pub use performer::Worker;
+pub(crate) use performer::Worker;
 
 /// Answers to pushes that may wait for the broker; past it they are dropped, and the publishers say
 /// that the delivery is unknown. Reports of interest are bounded by themselves.
@@ -50,7 +50,7 @@ const TICK: Duration = Duration::from_secs(1);
 const RESUMES_TURN: Duration = Duration::from_millis(50);
 
 /// See the module's documentation.
-pub struct Bridge {
+pub(crate) struct Bridge {
     instance: InstanceId,
     broker: String,
     core: Core,
@@ -69,7 +69,7 @@ pub struct Bridge {
 }
 
 /// What to do when a gateway can take its first connection.
-pub type Ready = Box<dyn FnOnce()>;
+pub(crate) type Ready = Box<dyn FnOnce()>;
 
 impl Bridge {
     /// The bridge of these workers.
@@ -120,10 +120,7 @@ impl Handler<Introduce> for Bridge {
     type Result = MessageResult<Introduce>;
 
     fn handle(&mut self, _: Introduce, _: &mut Self::Context) -> Self::Result {
-        let workers = self.performer.workers();
-        let held = workers.iter().filter_map(|worker| worker.id.get().copied()).collect();
-        let workers = u16::try_from(workers.len()).expect("the config allows fewer");
-        MessageResult(Hello { instance: self.instance, role: Role::Gateway { workers, held } })
+        MessageResult(Hello { instance: self.instance, role: self.performer.role() })
     }
 }
 
@@ -156,11 +153,9 @@ impl Handler<Received> for Bridge {
                     self.performer.ask_head(&mut self.askers);
                 }
                 FromBroker::Disk { is_waiting } => self.performer.set_waits_for_disk(is_waiting),
-                message => {
-                    self.core.receive(message, &mut self.effects);
-                    self.perform();
-                }
+                other => self.core.receive(other, &mut self.effects),
             }
+            self.perform();
         }
         self.answer_resumes(ctx);
     }
@@ -179,7 +174,7 @@ impl Handler<LinkDown> for Bridge {
 /// What a worker's connections have done.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct InterestChanged {
+pub(crate) struct InterestChanged {
     /// Which worker, from 0.
     pub worker: usize,
     /// What they have done.
@@ -200,7 +195,7 @@ impl Handler<InterestChanged> for Bridge {
 /// itself that the delivery is unknown.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub enum Fared {
+pub(crate) enum Fared {
     /// One for one connection.
     One(PushTicket, Outcome),
     /// A counted one, at one worker.
@@ -238,7 +233,7 @@ impl Handler<AskHead> for Bridge {
 /// A registry that was behind has caught up.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct CaughtUp;
+pub(crate) struct CaughtUp;
 
 impl Handler<CaughtUp> for Bridge {
     type Result = ();
@@ -251,7 +246,7 @@ impl Handler<CaughtUp> for Bridge {
 /// The gateway has no connections left: the link ends when all is said.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Finish;
+pub(crate) struct Finish;
 
 impl Handler<Finish> for Bridge {
     type Result = ();
@@ -282,29 +277,20 @@ impl Bridge {
     /// registry is behind, and goes on when that has [`CaughtUp`].
     fn answer_resumes(&mut self, ctx: &mut Context<Self>) {
         // They go on when everybody else had a turn, whatever message comes before that.
-        if self.is_resuming {
-            return;
-        }
         let turn_ends = Instant::now() + RESUMES_TURN;
-        while !self.performer.is_any_worker_behind() {
-            let may_go_on = self.core.answer_next(&mut self.effects);
+        let mut may_go_on = !self.is_resuming;
+        while may_go_on && !self.performer.is_any_worker_behind() {
+            may_go_on = self.core.answer_next(&mut self.effects);
             self.perform();
-            if !may_go_on {
+            if may_go_on && Instant::now() >= turn_ends {
+                self.is_resuming = true;
+                let others = tokio::task::yield_now().into_actor(self);
+                ctx.spawn(others.map(|(), bridge, ctx| {
+                    bridge.is_resuming = false;
+                    bridge.answer_resumes(ctx);
+                }));
                 return;
             }
-            if Instant::now() >= turn_ends {
-                return self.answer_resumes_soon(ctx);
-            }
         }
-    }
-
-    /// Goes on when everybody else on this thread had a turn.
-    fn answer_resumes_soon(&mut self, ctx: &mut Context<Self>) {
-        self.is_resuming = true;
-        let others = tokio::task::yield_now().into_actor(self);
-        ctx.spawn(others.map(|(), bridge, ctx| {
-            bridge.is_resuming = false;
-            bridge.answer_resumes(ctx);
-        }));
     }
 }

@@ -12,16 +12,16 @@
 //! [`resumes`](bridge::resumes) knows who waits for what from the broker.
 
 pub mod bridge;
-pub mod config;
+mod config;
 pub mod connection;
-pub mod delivery;
+mod delivery;
 pub mod dialects;
 pub mod entrance;
-pub mod history;
+mod history;
 pub mod registry;
 mod report;
 pub mod resume;
-pub mod server;
+mod server;
 pub mod websocket;
 
 pub use config::GatewayConfig;

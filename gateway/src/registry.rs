@@ -10,6 +10,7 @@ mod client;
 mod clients;
 mod counting;
 mod in_hand;
+mod join_answer;
 mod leaving;
 pub(crate) mod reporter;
 pub mod subscriptions;
@@ -29,16 +30,18 @@ use crate::bridge::{Bridge, CaughtUp, InterestChanged};
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::socket::Waiting;
-use crate::delivery::{Deliveries, Delivery, Signal};
+use crate::delivery::{Deliveries, Signal};
 use crate::registry::batch::Batch;
 use crate::registry::client::Client;
 use crate::registry::clients::Clients;
 use crate::registry::in_hand::InHand;
 use crate::registry::leaving::Leaving;
 use crate::registry::reporter::Reporter;
-use crate::registry::subscriptions::{Changed, Joining};
+use crate::registry::subscriptions::Joining;
 use crate::resume::Since;
 use crate::websocket::CloseCode;
+
+pub(crate) use join_answer::JoinAnswer;
 
 /// How often clients are looked at for signs of life.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -50,7 +53,7 @@ const DELIVERIES_TURN: Duration = Duration::from_millis(50);
 const REPORT_LIMIT: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
-pub struct Registry {
+pub(crate) struct Registry {
     /// Which of the gateway's workers this is, from 0.
     index: usize,
     /// Beats also within a long turn.
@@ -79,7 +82,7 @@ impl Registry {
         let pulse = Rc::new(config.watchdog.watch(format!("registry {index}")));
         Self {
             index,
-            clients: Clients::new(worker, config, bridge.clone(), pulse.clone()),
+            clients: Clients::new(worker, config, bridge.clone()),
             pulse,
             bridge,
             in_hand: InHand::new(deliveries),
@@ -106,7 +109,7 @@ impl Actor for Registry {
 /// A connection comes. It is greeted when the broker has confirmed its interest.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Attach {
+pub(crate) struct Attach {
     /// Its number at this worker.
     pub connection: ConnectionId,
     /// Where and how to write.
@@ -142,72 +145,54 @@ impl Handler<Attach> for Registry {
 /// when the broker has confirmed that, unless the answer says otherwise.
 #[derive(Debug, Message)]
 #[rtype(result = "JoinAnswer")]
-pub struct Join(pub ConnectionId, pub GroupName, pub Option<Since>);
-
-/// What a session does about its join.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, MessageResponse)]
-pub enum JoinAnswer {
-    /// Nothing: the registry answers its client.
-    Awaited,
-    /// Say `joined`: the client listens already.
-    Already,
-    /// Say that it listens already, and so cannot go on somewhere.
-    AlreadyJoined,
-    /// Say that there are too many.
-    TooMany,
-    /// Say that the gateway has too many.
-    GatewayFull,
-}
+pub(crate) struct Join(pub ConnectionId, pub GroupName, pub Option<Since>);
 
 impl Handler<Join> for Registry {
-    type Result = JoinAnswer;
+    type Result = MessageResult<Join>;
 
-    fn handle(&mut self, join: Join, ctx: &mut Self::Context) -> JoinAnswer {
+    fn handle(&mut self, join: Join, ctx: &mut Self::Context) -> Self::Result {
         if self.is_full() {
-            return JoinAnswer::GatewayFull;
+            return MessageResult(JoinAnswer::GatewayFull);
         }
         let Join(connection, group, since) = join;
         let ticket = self.reporter.next_ticket();
         let group = Audience::Group(group);
-        match self.clients.subscriptions.join(connection, group, since, ticket) {
-            Joining::Begun(changed) => {
-                self.reporter.add_step(changed);
-                self.report(ctx);
-                JoinAnswer::Awaited
-            }
-            // It cannot go on in two places.
-            Joining::Repeated | Joining::Already if since.is_some() => JoinAnswer::AlreadyJoined,
-            Joining::Repeated | Joining::Gone => JoinAnswer::Awaited,
-            Joining::Already => JoinAnswer::Already,
-            Joining::TooMany => JoinAnswer::TooMany,
+        let joining = self.clients.subscriptions.join(connection, group, since, ticket);
+        let answer = JoinAnswer::to(&joining, since.is_some());
+        if let Joining::Begun(changed) = joining {
+            self.reporter.add_step(changed);
+            self.report(ctx);
         }
+        MessageResult(answer)
     }
 }
 
 /// A connection no longer wants to listen to a group.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Leave(pub ConnectionId, pub GroupName);
+pub(crate) struct Leave(pub ConnectionId, pub GroupName);
 
 impl Handler<Leave> for Registry {
     type Result = ();
 
     fn handle(&mut self, Leave(connection, group): Leave, ctx: &mut Self::Context) {
         let left = self.clients.subscriptions.leave(connection, &Audience::Group(group));
-        self.add(left, ctx);
+        self.reporter.add(left.unwrap_or_default());
+        self.report(ctx);
     }
 }
 
 /// A connection is gone.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Detach(pub ConnectionId);
+pub(crate) struct Detach(pub ConnectionId);
 
 impl Handler<Detach> for Registry {
     type Result = ();
 
     fn handle(&mut self, Detach(connection): Detach, ctx: &mut Self::Context) {
-        self.forget([connection], ctx);
+        self.reporter.add(self.clients.subscriptions.detach(connection));
+        self.report(ctx);
     }
 }
 
@@ -246,16 +231,9 @@ impl Registry {
         while let Some(delivery) = self.in_hand.next() {
             // To a hundred thousand clients, some of them take as long as a turn of the watchdog.
             self.pulse.beat();
-            match delivery {
-                Delivery::Event(event) => {
-                    self.clients.deliver(&event, !self.in_hand.is_event_next(), &mut batch);
-                }
-                other => {
-                    batch.flush(&self.clients.subscriptions);
-                    if let Some(rest) = self.clients.perform(other) {
-                        self.in_hand.put_back(rest);
-                    }
-                }
+            let is_last_event = !self.in_hand.is_event_next();
+            if let Some(rest) = self.clients.perform(delivery, is_last_event, &mut batch) {
+                self.in_hand.put_back(rest);
             }
             if self.in_hand.performed() {
                 self.bridge.do_send(CaughtUp);
@@ -271,13 +249,12 @@ impl Registry {
 
     /// Lets the sessions and timers of this thread have a turn, then goes on.
     fn rest(&mut self, ctx: &mut Context<Self>) {
-        if !std::mem::replace(&mut self.is_resting, true) {
-            let others = tokio::task::yield_now().into_actor(self);
-            ctx.spawn(others.map(|(), registry, ctx| {
-                registry.is_resting = false;
-                registry.perform_deliveries(ctx);
-            }));
-        }
+        self.is_resting = true;
+        let others = tokio::task::yield_now().into_actor(self);
+        ctx.spawn(others.map(|(), registry, ctx| {
+            registry.is_resting = false;
+            registry.perform_deliveries(ctx);
+        }));
     }
 
     /// The gateway listens to as many audiences as the broker lets it.
@@ -286,19 +263,12 @@ impl Registry {
         reported + self.reporter.changed_audiences() >= MAX_AUDIENCES
     }
 
-    fn add(&mut self, changes: impl IntoIterator<Item = Changed>, ctx: &mut Context<Self>) {
-        changes.into_iter().for_each(|changed| self.reporter.add(changed));
-        self.report(ctx);
-    }
-
     /// Tells the bridge what is new, when it is time to.
     fn report(&mut self, ctx: &mut Context<Self>) {
         match self.reporter.begin(Instant::now()) {
             None => {}
             Some(Duration::ZERO) => self.report_now(ctx),
-            Some(rest) => {
-                ctx.run_later(rest, |registry, ctx| registry.report_now(ctx));
-            }
+            Some(rest) => drop(ctx.run_later(rest, |registry, ctx| registry.report_now(ctx))),
         }
     }
 
@@ -316,11 +286,7 @@ impl Registry {
     }
 
     /// They listen no longer.
-    fn forget(
-        &mut self,
-        connections: impl IntoIterator<Item = ConnectionId>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn forget(&mut self, connections: Vec<ConnectionId>, ctx: &mut Context<Self>) {
         for connection in connections {
             self.reporter.add(self.clients.subscriptions.detach(connection));
             self.report(ctx);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix::Recipient;
 use campanile_channel::Outbound;
+use campanile_messages::link::Role;
 use campanile_messages::{ToBroker, WorkerId};
 use tracing::{info, warn};
 
@@ -51,6 +52,13 @@ impl Performer {
 
     pub fn workers(&self) -> &[Worker] {
         &self.workers
+    }
+
+    /// As what the bridge introduces itself.
+    pub fn role(&self) -> Role {
+        let held = self.workers.iter().filter_map(|worker| worker.id.get().copied()).collect();
+        let workers = u16::try_from(self.workers.len()).expect("the config allows fewer");
+        Role::Gateway { workers, held }
     }
 
     /// Whether a registry has so much to do that it is to get no more than it must.

@@ -38,7 +38,7 @@ const REFUSAL_LIMIT: Duration = Duration::from_secs(2);
 const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// Lets connections in to one worker.
-pub struct Door {
+pub(crate) struct Door {
     config: Arc<GatewayConfig>,
     /// Unset until there has been a broker.
     worker: Arc<OnceLock<WorkerId>>,

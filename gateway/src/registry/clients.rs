@@ -1,11 +1,9 @@
 //! The clients of one worker: does to them what comes down from the bridge, and looks after them.
 
-use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use campanile_channel::watchdog::Pulse;
 use campanile_messages::link::{self, Gap, Outcome};
 use campanile_messages::{Address, Audience, ConnectionId, Position, WorkerId};
 use tokio::time::timeout;
@@ -37,8 +35,6 @@ pub struct Clients {
     config: Arc<GatewayConfig>,
     /// Is told how events fared.
     bridge: Addr<Bridge>,
-    /// Beats also within a long turn.
-    pulse: Rc<Pulse>,
     /// How many slow readers counted events wait for, at this worker.
     awaited: Awaited,
     /// The last position up to which nothing is missing.
@@ -53,14 +49,12 @@ impl Clients {
         worker: Arc<OnceLock<WorkerId>>,
         config: Arc<GatewayConfig>,
         bridge: Addr<Bridge>,
-        pulse: Rc<Pulse>,
     ) -> Self {
         Self {
             subscriptions: Subscriptions::new(config.max_groups),
             worker,
             config,
             bridge,
-            pulse,
             awaited: Awaited::default(),
             mark: None,
             effects: Vec::new(),
@@ -72,20 +66,24 @@ impl Clients {
         self.subscriptions.all_mut().map(|(client, _)| client.line.clone()).collect()
     }
 
-    /// Writes an event to its listeners. One that is not the last before others waits for those.
-    pub fn deliver(&self, event: &Framed, is_last: bool, batch: &mut Batch) {
-        let excepted = event.except_at(self.worker.get());
-        match is_last {
-            true => batch.deliver_last(event, excepted, &self.subscriptions),
-            false => batch.deliver(event, excepted, &self.subscriptions),
+    /// Does what comes down. Of events for many, each waits in the batch for the last one. Returns what
+    /// is left to do.
+    pub fn perform(
+        &mut self,
+        delivery: Delivery,
+        is_last_event: bool,
+        batch: &mut Batch,
+    ) -> Option<Delivery> {
+        if !matches!(delivery, Delivery::Event(_)) {
+            batch.flush(&self.subscriptions);
         }
-    }
-
-    /// Does what comes down beside an event for many. Returns what is left to do of it.
-    pub fn perform(&mut self, delivery: Delivery) -> Option<Delivery> {
         match delivery {
             Delivery::Event(event) => {
-                self.deliver(&event, true, &mut Batch::new(self.pulse.clone()))
+                let excepted = event.except_at(self.worker.get());
+                match is_last_event {
+                    true => batch.deliver_last(&event, excepted, &self.subscriptions),
+                    false => batch.deliver(&event, excepted, &self.subscriptions),
+                }
             }
             Delivery::Counted(ticket, within, event) => self.count(ticket, within, &event),
             Delivery::Push(ticket, connection, event) => self.push(ticket, connection, &event),

@@ -6,6 +6,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::bridge::Worker;
 use crate::connection::socket::Socket;
+use crate::delivery::Delivery;
 use crate::dialects::Dialect;
 use crate::entrance::health::Health;
 
