@@ -72,7 +72,6 @@ pub(crate) struct Bridge {
 pub(crate) type Ready = Box<dyn FnOnce()>;
 
 impl Bridge {
-    /// The bridge of these workers.
     pub fn new(
         config: &GatewayConfig,
         workers: Vec<Worker>,
@@ -177,7 +176,6 @@ impl Handler<LinkDown> for Bridge {
 pub(crate) struct InterestChanged {
     /// Which worker, from 0.
     pub worker: usize,
-    /// What they have done.
     pub report: Report,
 }
 

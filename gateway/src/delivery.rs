@@ -30,7 +30,6 @@ pub enum Signal {
     Drain {
         /// Spread over this time; zero means all at once.
         over: Duration,
-        /// Why.
         code: CloseCode,
     },
     /// There is a broker again: clients that have not been told to go for lack of one may stay.
@@ -68,12 +67,10 @@ pub struct Found {
 }
 
 impl Found {
-    /// How many events there are.
     pub fn len(&self) -> usize {
         self.events.len()
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }

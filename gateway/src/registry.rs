@@ -112,7 +112,6 @@ impl Actor for Registry {
 pub(crate) struct Attach {
     /// Its number at this worker.
     pub connection: ConnectionId,
-    /// Where and how to write.
     pub line: Line,
     /// What it listens to beside everyone, without repeats.
     pub groups: Vec<GroupName>,
@@ -285,7 +284,6 @@ impl Registry {
         }));
     }
 
-    /// They listen no longer.
     fn forget(&mut self, connections: Vec<ConnectionId>, ctx: &mut Context<Self>) {
         for connection in connections {
             self.reporter.add(self.clients.subscriptions.detach(connection));

@@ -193,8 +193,9 @@ pub enum ToBroker<C = Content> {
         /// The last position that the gateway has seen, on whichever link; `None` the first time.
         cursor: Option<Position>,
     },
-    /// Gateway: asks for kept events of audiences in which its interest is confirmed. The answer is
-    /// a `Past` for each audience of the wants that are served, and then `Fetched`.
+    /// Gateway: asks for kept events of audiences in which it has told its interest on this link, be it
+    /// confirmed or not. The answer is a `Past` for each audience of the wants that are served, and
+    /// then `Fetched`.
     Fetch {
         /// Comes back in the answer.
         number: u64,

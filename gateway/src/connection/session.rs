@@ -38,14 +38,11 @@ pub struct Session {
 /// What a session begins with.
 #[derive(Debug)]
 pub struct Opening {
-    /// What the client wants to hear.
     pub wish: Wish,
-    /// What the client says.
     pub incoming: Incoming,
 }
 
 impl Session {
-    /// The session of a client whose handshake is done.
     pub fn new(
         connection: ConnectionId,
         line: Line,

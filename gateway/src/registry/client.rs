@@ -21,9 +21,7 @@ use crate::websocket::CloseCode;
 /// Where and how to write to a client, and when it was last asked for a sign of life.
 #[derive(Debug)]
 pub struct Client {
-    /// Its number at this worker.
     pub connection: ConnectionId,
-    /// Where and how to write.
     pub line: Line,
     attached: Instant,
     asked: Option<Instant>,
@@ -64,7 +62,6 @@ impl Mark {
 }
 
 impl Client {
-    /// A client that has just come.
     pub fn new(connection: ConnectionId, line: Line, now: Instant) -> Self {
         let (told, owed) = (Cell::new(0), Cell::new(0));
         Self { connection, line, attached: now, asked: None, marked: now, told, owed }

@@ -44,7 +44,6 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// None yet.
     pub fn new(
         worker: Arc<OnceLock<WorkerId>>,
         config: Arc<GatewayConfig>,

@@ -12,7 +12,6 @@ pub struct InHand {
 }
 
 impl InHand {
-    /// Nothing is in hand.
     pub fn new(deliveries: Deliveries) -> Self {
         Self { deliveries, taken: VecDeque::new() }
     }
