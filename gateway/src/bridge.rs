@@ -3,11 +3,12 @@
 //! have missed.
 //!
 //! Receives from the link (through [`hold`]) and from the registries. Sends to the broker and, by
-//! [`Deliveries`], to the registries. Runs on the gateway's main thread. Bounded by: the link is not
-//! read and no resume is answered while a registry is behind, and each registry has one report in
-//! flight. Never waits: what cannot go on now goes on at a message or at the next tick.
+//! [`Deliveries`](crate::delivery::Deliveries), to the registries. Runs on the gateway's main thread.
+//! Bounded by: the link is not read and no resume is answered while a registry is behind, and each
+//! registry has one report in flight. Never waits: what cannot go on now goes on at a message or at the
+//! next tick.
 //!
-//! What is to be done is decided in [`core`].
+//! What is to be done is decided in [`mod@core`].
 
 mod absence;
 mod arriving;
@@ -17,7 +18,7 @@ pub(crate) mod heads;
 pub(crate) mod interest;
 mod performer;
 pub mod recent;
-mod resumes;
+pub(crate) mod resumes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
