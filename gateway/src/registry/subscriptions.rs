@@ -266,7 +266,7 @@ impl<T> Subscriptions<T> {
 
     /// Calls `act` for each confirmed connection that listens to an audience, once.
     pub fn for_each_listener(&self, audience: &Audience, mut act: impl FnMut(usize, &T)) {
-        if *audience == Audience::Everyone {
+        if matches!(audience, Audience::Everyone) {
             for (slot, member) in &self.members {
                 if member.awaits.is_none() {
                     act(slot, &member.data);
