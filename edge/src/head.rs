@@ -1,5 +1,7 @@
 //! The head of an HTTP/1 request, read strictly. Pure.
 
+use std::borrow::Cow;
+
 /// The largest head that is read.
 pub const MAX_HEAD_BYTES: usize = 16 << 10;
 
@@ -17,30 +19,30 @@ pub enum HeadError {
     NotHttp(#[from] httparse::Error),
 }
 
-/// Method, target and headers of one request.
+/// Method, target and headers of one request, as they stand in the bytes that a client sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
-    /// In upper case, as it came.
-    pub method: String,
+pub struct Head<'a> {
+    /// As it came; methods are case-sensitive.
+    pub method: &'a str,
     /// The target up to a `?`.
-    pub path: String,
+    pub path: &'a str,
     /// The target behind a `?`, still percent-encoded.
-    pub query: String,
+    pub query: &'a str,
     /// 0 for HTTP/1.0, 1 for HTTP/1.1.
     pub minor_version: u8,
     /// The host that the target names, if it is in absolute form.
-    pub authority: Option<String>,
-    /// Names in lower case, values without the white space around them.
-    headers: Vec<(String, String)>,
+    pub authority: Option<&'a str>,
+    /// Names as they came, values without the white space around them.
+    headers: Vec<(&'a str, Cow<'a, str>)>,
 }
 
-impl Head {
+impl<'a> Head<'a> {
     /// Reads a head from the start of what a client sent; returns it and its length, or `None` if
     /// it is not complete.
     ///
     /// # Errors
     /// [`HeadError`], for what is not HTTP/1 or has more than 64 headers or 16 KiB.
-    pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, HeadError> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, HeadError> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
         let len = match request.parse(bytes) {
@@ -55,26 +57,24 @@ impl Head {
         // `http://host?query` has an empty path, which means the root.
         let path = if path.is_empty() { "/" } else { path };
         let head = Self {
-            method: request.method.expect("set by a complete parse").to_owned(),
-            path: path.to_owned(),
-            query: query.to_owned(),
+            method: request.method.expect("set by a complete parse"),
+            path,
+            query,
             minor_version: request.version.expect("set by a complete parse"),
-            authority: authority.map(str::to_owned),
+            authority,
             headers: request
                 .headers
                 .iter()
-                .map(|header| {
-                    let value = String::from_utf8_lossy(header.value).trim().to_owned();
-                    (header.name.to_ascii_lowercase(), value)
-                })
+                .map(|header| (header.name, value(header.value)))
                 .collect(),
         };
         Ok(Some((head, len)))
     }
 
-    /// All values of a header, whose name is given in lower case.
+    /// All values of a header, in their order.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> + Clone {
-        self.headers.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
+        let named = self.headers.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_ref())
     }
 
     /// The value of a header that must not be repeated; `None` if it is, or is missing.
@@ -91,6 +91,14 @@ impl Head {
     /// The parts of a comma-separated header, which may be empty.
     pub fn listed(&self, name: &str) -> impl Iterator<Item = &str> + Clone {
         self.all(name).flat_map(|value| value.split(',')).map(str::trim)
+    }
+}
+
+/// The value of a header as a string: bytes that are not UTF-8 become U+FFFD.
+fn value(bytes: &[u8]) -> Cow<'_, str> {
+    match str::from_utf8(bytes) {
+        Ok(value) => Cow::Borrowed(value.trim()),
+        Err(_) => Cow::Owned(String::from_utf8_lossy(bytes).trim().to_owned()),
     }
 }
 
@@ -120,7 +128,7 @@ mod tests {
         let bytes = b"GET /events?group=a HTTP/1.1\r\nHost: h\r\nConnection: a\r\nconnection: B, c\r\n\r\nrest";
         let (head, len) = Head::parse(bytes).expect("well-formed").expect("complete");
         assert_eq!(&bytes[len..], b"rest");
-        assert_eq!((&*head.method, &*head.path, &*head.query), ("GET", "/events", "group=a"));
+        assert_eq!((head.method, head.path, head.query), ("GET", "/events", "group=a"));
         assert_eq!(head.one("host"), Some("h"));
         assert_eq!(head.one("connection"), None);
         assert!(head.lists("connection", "b") && head.lists("connection", "C"));
@@ -143,7 +151,7 @@ mod tests {
         ] {
             let bytes = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
             let (head, _) = Head::parse(bytes.as_bytes()).expect("well-formed").expect("complete");
-            let read = (head.authority.as_deref(), &*head.path, &*head.query);
+            let read = (head.authority, head.path, head.query);
             assert_eq!(read, (authority, path, query), "{target}");
         }
     }

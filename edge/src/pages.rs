@@ -36,7 +36,7 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// The page that asks, if it may read the answer.
-    pub fn of(head: &'a Head, allowed: &AllowOrigins, listens_on: IpAddr) -> Option<Self> {
+    pub fn of(head: &'a Head<'_>, allowed: &AllowOrigins, listens_on: IpAddr) -> Option<Self> {
         let origin = allowed.allowed(head.one("origin")?, listens_on)?;
         let with_credentials = matches!(allowed, AllowOrigins::Only(_));
         Some(Self { origin, with_credentials })
@@ -56,8 +56,12 @@ impl<'a> Reader<'a> {
 ///
 /// # Errors
 /// [`NotAllowed::Host`].
-pub fn check_host(head: &Head, allowed: &AllowHosts, listens_on: IpAddr) -> Result<(), NotAllowed> {
-    let named = || head.all("host").chain(head.authority.as_deref());
+pub fn check_host(
+    head: &Head<'_>,
+    allowed: &AllowHosts,
+    listens_on: IpAddr,
+) -> Result<(), NotAllowed> {
+    let named = || head.all("host").chain(head.authority);
     if allowed.admits(named(), listens_on) {
         return Ok(());
     }
@@ -72,7 +76,7 @@ pub fn check_host(head: &Head, allowed: &AllowHosts, listens_on: IpAddr) -> Resu
 /// # Errors
 /// [`NotAllowed::Origin`].
 pub fn check_websocket(
-    head: &Head,
+    head: &Head<'_>,
     allowed: &AllowOrigins,
     allowed_hosts: &AllowHosts,
     listens_on: IpAddr,
@@ -89,7 +93,7 @@ pub fn check_websocket(
 }
 
 /// Whether a page comes from where the request goes, under a name that only this service can have.
-fn is_own(origin: &str, head: &Head, allowed_hosts: &AllowHosts) -> bool {
+fn is_own(origin: &str, head: &Head<'_>, allowed_hosts: &AllowHosts) -> bool {
     let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
     let (Some(page), Some(host)) = (authority, head.one("host")) else { return false };
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -113,8 +117,8 @@ mod tests {
     const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const EVERYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-    fn head(target: &str, lines: &str) -> Head {
-        let bytes = format!("GET {target} HTTP/1.1\r\n{lines}\r\n");
+    fn head(target: &str, lines: &str) -> Head<'static> {
+        let bytes = format!("GET {target} HTTP/1.1\r\n{lines}\r\n").leak();
         Head::parse(bytes.as_bytes()).expect("well-formed").expect("complete").0
     }
 

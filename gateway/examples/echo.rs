@@ -15,7 +15,7 @@ use std::{env, io};
 use campanile_edge::Head;
 use campanile_edge::websocket::{Limits, Message, Opcode, frame};
 use campanile_gateway::connection::socket::{Socket, Waiting};
-use campanile_gateway::entrance::door::{read_head, refuse};
+use campanile_gateway::entrance::door::{end, read_head};
 use campanile_gateway::entrance::refusal::Refusal;
 use campanile_gateway::websocket::{CloseCode, Incoming, Upgrade};
 use futures_util::StreamExt as _;
@@ -54,14 +54,14 @@ pub async fn serve(listener: TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
-        let (mut stream, peer) = listener.accept().await?;
+        let (mut stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         actix_rt::spawn(async move {
             let mut received = Vec::new();
             match upgrade(&mut stream, &mut received).await {
                 Ok(Some(upgrade)) => echo(stream, &upgrade, received).await,
                 Ok(None) => {}
-                Err(refusal) => refuse(stream, peer, &refusal, None).await,
+                Err(refusal) => end(stream, refusal.response(None)).await,
             }
         });
     }
@@ -72,11 +72,12 @@ async fn upgrade(
     stream: &mut TcpStream,
     received: &mut Vec<u8>,
 ) -> Result<Option<Upgrade>, Refusal> {
-    let Some((head, len)): Option<(Head, usize)> = read_head(stream, received).await? else {
+    let check = |head: &Head<'_>, len_bytes| (Upgrade::check(head), len_bytes);
+    let Some((checked, len_bytes)) = read_head(stream, received, check).await? else {
         return Ok(None);
     };
-    received.drain(..len);
-    Upgrade::check(&head).map(Some)
+    received.drain(..len_bytes);
+    checked.map(Some)
 }
 
 async fn echo(stream: TcpStream, upgrade: &Upgrade, early: Vec<u8>) {

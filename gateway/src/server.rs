@@ -147,15 +147,11 @@ fn open_door(
             let mut turned_away = VecDeque::<JoinHandle<()>>::new();
             let receive = async {
                 while let Some(Arrival { socket, peer, admission }) = arrivals.recv().await {
-                    let Ok(stream) = TcpStream::from_std(socket) else {
-                        continue;
-                    };
-                    let door = door.clone();
                     match admission {
-                        Admission::Seated(seat) => {
-                            actix_rt::spawn(async move { door.admit(stream, peer, seat).await });
-                        }
+                        Admission::Seated(seat) => door.receive(socket, peer, seat),
                         Admission::Full(seat) => {
+                            let Ok(stream) = TcpStream::from_std(socket) else { continue };
+                            let door = door.clone();
                             turned_away.retain(|other| !other.is_finished());
                             if turned_away.len() >= max_turned_away {
                                 turned_away.pop_front().inspect(JoinHandle::abort);

@@ -57,12 +57,12 @@ pub struct Upgrade {
 }
 
 /// Whether the client means to open a websocket, rightly or wrongly.
-pub fn is_meant(head: &Head) -> bool {
+pub fn is_meant(head: &Head<'_>) -> bool {
     head.lists("upgrade", "websocket") || head.all("sec-websocket-key").next().is_some()
 }
 
 /// The subprotocols that a client offers, the one that it likes best first. None is empty.
-pub fn offered(head: &Head) -> impl Iterator<Item = &str> + Clone {
+pub fn offered<'a>(head: &'a Head<'_>) -> impl Iterator<Item = &'a str> + Clone {
     head.listed("sec-websocket-protocol").filter(|name| !name.is_empty())
 }
 
@@ -72,9 +72,9 @@ impl Upgrade {
     ///
     /// # Errors
     /// The first [`HandshakeError`], in the order in which they are declared.
-    pub fn check(head: &Head, supported: &[&'static str]) -> Result<Self, HandshakeError> {
+    pub fn check(head: &Head<'_>, supported: &[&'static str]) -> Result<Self, HandshakeError> {
         if head.method != "GET" {
-            return Err(HandshakeError::Method { method: head.method.clone() });
+            return Err(HandshakeError::Method { method: head.method.to_owned() });
         }
         if head.minor_version == 0 {
             return Err(HandshakeError::Http10);
@@ -99,7 +99,7 @@ impl Upgrade {
             return Err(HandshakeError::ContentLength);
         }
         let key = head.one("sec-websocket-key").unwrap_or_default();
-        if STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
+        if is_key(key) {
             let known = |name| supported.iter().copied().find(|known| *known == name);
             Ok(Self { subprotocol: offered(head).find_map(known), accept: accept_key(key) })
         } else {
@@ -109,16 +109,21 @@ impl Upgrade {
 
     /// The response that opens the websocket, with the subprotocol that was chosen.
     pub fn response(&self) -> Bytes {
-        let subprotocol = self
-            .subprotocol
-            .map_or(String::new(), |name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
-        format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {}\r\n{subprotocol}\r\n",
-            self.accept
-        )
-        .into()
+        let subprotocol: &[&str] = match self.subprotocol {
+            Some(name) => &["\r\nSec-WebSocket-Protocol: ", name],
+            None => &[],
+        };
+        let before = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+                      Connection: Upgrade\r\nSec-WebSocket-Accept: ";
+        [&[before, &self.accept], subprotocol, &["\r\n\r\n"]].concat().concat().into()
     }
+}
+
+/// Whether this is the base64 of 16 bytes.
+fn is_key(key: &str) -> bool {
+    // What 24 characters can say, and no more.
+    let mut nonce = [0; 18];
+    key.len() == 24 && STANDARD.decode_slice(key, &mut nonce) == Ok(16)
 }
 
 /// The value of `Sec-WebSocket-Accept` for a client's key, RFC 6455 section 4.2.2.
@@ -132,12 +137,12 @@ mod tests {
 
     const SUPPORTED: [&str; 2] = ["chat.v2", "chat.v1"];
 
-    fn request(replace: &str, with: &str) -> Head {
+    fn request(replace: &str, with: &str) -> Head<'static> {
         let request = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
             Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
             Sec-WebSocket-Version: 13\r\n\r\n";
         assert!(request.contains(replace));
-        let request = request.replacen(replace, with, 1);
+        let request = request.replacen(replace, with, 1).leak();
         Head::parse(request.as_bytes()).expect("well-formed").expect("complete").0
     }
 

@@ -29,7 +29,7 @@ impl Upgrade {
     ///
     /// # Errors
     /// The refusal to answer with: 400, 405 or 426.
-    pub fn check(head: &Head) -> Result<Self, Refusal> {
+    pub fn check(head: &Head<'_>) -> Result<Self, Refusal> {
         let handshake = websocket::Upgrade::check(head, &Dialect::subprotocols())?;
         let (dialect, unknown_subprotocol) =
             match handshake.subprotocol.and_then(Dialect::of_subprotocol) {
@@ -46,7 +46,7 @@ impl Upgrade {
 }
 
 /// What a client offers that gets the plain dialect because nothing else is known of it.
-fn unknown_subprotocol(head: &Head) -> Result<Option<String>, Refusal> {
+fn unknown_subprotocol(head: &Head<'_>) -> Result<Option<String>, Refusal> {
     let mut offered = offered(head);
     match (offered.next(), offered.next()) {
         (None, _) => Ok(None),
@@ -77,12 +77,12 @@ fn begins_with(name: &str, prefix: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn request(replace: &str, with: &str) -> Head {
+    fn request(replace: &str, with: &str) -> Head<'static> {
         let request = "GET /?group=a HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
              Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
              Sec-WebSocket-Version: 13\r\n\r\n";
         assert!(request.contains(replace));
-        let request = request.replacen(replace, with, 1);
+        let request = request.replacen(replace, with, 1).leak();
         Head::parse(request.as_bytes()).expect("well-formed").expect("complete").0
     }
 
