@@ -71,6 +71,8 @@ pub struct Resumes {
 struct Waiter {
     start: Start,
     audiences: Vec<Audience>,
+    /// The place of the want that asks for what it lacked when the broker was told of its interest.
+    asked: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -104,6 +106,16 @@ struct Fetching {
 }
 
 impl Waiter {
+    /// Whether it goes on in a log that ends here, as far as its position tells.
+    fn belongs_to(&self, head: Position) -> bool {
+        match self.start {
+            Start::Behind(Position { epoch, sequence }) => {
+                epoch == head.epoch && sequence <= head.sequence
+            }
+            Start::History(_) => true,
+        }
+    }
+
     /// What must be asked for before it can be judged, in a log of this epoch.
     fn lack(&self, epoch: u64, recent: &Recent, max_bytes: usize) -> Option<Lack> {
         let (since, audiences) = match self.start {
@@ -126,10 +138,13 @@ impl Confirmed {
     /// # Errors
     /// What must be asked for before.
     fn judge(&self, recent: &Recent, max_bytes: usize) -> Result<Outcome, Lack> {
-        let Self { waiter: Waiter { start, audiences }, head, waits } = self;
+        let Self { waiter: Waiter { start, audiences, .. }, head, waits } = self;
         let has_waited = *waits == MAX_WAITS;
-        let Position { epoch, sequence } = match *start {
-            Start::Behind(since) => since,
+        if !self.waiter.belongs_to(*head) {
+            return Ok(Err(Lost::EpochChanged));
+        }
+        let sequence = match *start {
+            Start::Behind(since) => since.sequence,
             Start::History(history) => {
                 let max_events = history.max_events();
                 let (found, unknown) = recent.history(max_events, audiences, max_bytes);
@@ -143,9 +158,6 @@ impl Confirmed {
                 };
             }
         };
-        if epoch != head.epoch || sequence > head.sequence {
-            return Ok(Err(Lost::EpochChanged));
-        }
         match recent.missed(sequence, audiences, max_bytes) {
             Missed::Events(events) => Ok(Ok(Found { events, is_complete: true })),
             Missed::Lost(lost) => Ok(Err(lost)),
@@ -174,7 +186,7 @@ impl Resumes {
     /// A client of a worker comes back. Its interest is in the next report to the broker.
     pub fn add(&mut self, worker: usize, resume: Resume) {
         let Resume { ticket, start, audiences } = resume;
-        self.unconfirmed[worker].insert(ticket, Waiter { start, audiences });
+        self.unconfirmed[worker].insert(ticket, Waiter { start, audiences, asked: None });
     }
 
     /// Nobody waits for these any more.
@@ -190,24 +202,33 @@ impl Resumes {
     /// unknown is asked for, without waiting for the confirmation.
     pub fn interest_sent(&mut self, epoch: u64, recent: &Recent, max_bytes: usize) {
         let mut looked_up = 0;
-        let is_few = |waiter: &&Waiter| {
+        let mut unconfirmed = std::mem::take(&mut self.unconfirmed);
+        for waiter in unconfirmed.iter_mut().flat_map(BTreeMap::values_mut) {
             looked_up += waiter.audiences.len();
-            looked_up <= LOOKED_UP_AT_ONCE
-        };
-        let waiters = self.unconfirmed.iter().flat_map(BTreeMap::values).take_while(is_few);
-        let lacks: Vec<_> = waiters.filter_map(|w| w.lack(epoch, recent, max_bytes)).collect();
-        for Lack { since, audiences } in lacks {
-            self.ask(since, audiences);
+            if looked_up > LOOKED_UP_AT_ONCE {
+                break;
+            }
+            let lack = waiter.lack(epoch, recent, max_bytes);
+            waiter.asked = lack.map(|Lack { since, audiences }| self.ask(since, audiences));
         }
+        self.unconfirmed = unconfirmed;
     }
 
     /// The broker has confirmed the interest of each worker up to these tickets. The log ended here.
     pub fn confirmed(&mut self, tickets: &[Ticket], head: Position) {
-        for (worker, (waiters, ticket)) in self.unconfirmed.iter_mut().zip(tickets).enumerate() {
-            let later = waiters.split_off(&(ticket + 1));
-            for (ticket, waiter) in std::mem::replace(waiters, later) {
-                self.confirmed.insert((worker, ticket), Confirmed { waiter, head, waits: 0 });
-                self.ready.push_back((worker, ticket));
+        for (worker, ticket) in tickets.iter().enumerate() {
+            let later = self.unconfirmed[worker].split_off(&(ticket + 1));
+            for (ticket, waiter) in std::mem::replace(&mut self.unconfirmed[worker], later) {
+                let key = (worker, ticket);
+                // A part of the answer may be here, so not all of that is unknown any more.
+                let asked = waiter.asked.filter(|_| waiter.belongs_to(head));
+                let waits_for = asked.filter(|place| self.is_to_come(*place));
+                match waits_for {
+                    Some(place) => self.waiting.entry(place).or_default().push(key),
+                    None => self.ready.push_back(key),
+                }
+                let waits = u32::from(waits_for.is_some());
+                self.confirmed.insert(key, Confirmed { waiter, head, waits });
             }
         }
     }
@@ -353,6 +374,14 @@ impl Resumes {
         self.queue.push_back((place, Want { since, audiences: audiences.to_vec() }));
         self.asked.insert(audiences, Asked { place, since });
         place
+    }
+
+    /// Whether the answer to a want is not complete.
+    fn is_to_come(&self, place: u64) -> bool {
+        let is_in = |wants: &VecDeque<(u64, Want)>| {
+            wants.binary_search_by_key(&place, |(place, _)| *place).is_ok()
+        };
+        is_in(&self.queue) || self.fetching.as_ref().is_some_and(|fetching| is_in(&fetching.wants))
     }
 
     /// A want is no longer under way; a later one may ask for the same.

@@ -305,3 +305,18 @@ fn nobody_is_answered_who_is_gone() {
     assert_eq!(answered(&mut resumes, &recent), [(3, Ok(0))]);
     assert!(resumes.confirmed.is_empty() && resumes.unconfirmed.iter().all(BTreeMap::is_empty));
 }
+
+#[test]
+fn a_client_waits_for_all_of_what_it_lacked_though_a_part_is_there() {
+    let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
+    resumes.add(0, resume(1, 5, &[1, 2]));
+    resumes.interest_sent(1, &recent, MAX);
+    assert_eq!(resumes.fetch(), Some((1, vec![want(5, &[1, 2])])));
+    quiet(&mut recent, &group(1));
+    resumes.confirmed(&[1], CURSOR);
+    assert_eq!(answered(&mut resumes, &recent), []);
+    quiet(&mut recent, &group(2));
+    resumes.fetched(1, 1);
+    assert_eq!(resumes.fetch(), None, "the rest was asked for once more");
+    assert_eq!(answered(&mut resumes, &recent), [(1, Ok(0))]);
+}
