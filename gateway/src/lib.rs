@@ -10,18 +10,27 @@
 //! has confirmed its interest. A client that comes back gets what it missed from
 //! [`recent`](bridge::recent), where the bridge keeps what was received lately;
 //! [`resumes`](bridge::resumes) knows who waits for what from the broker.
+//!
+//! What is public beside [`GatewayConfig`] and [`serve`] is for the benchmarks, the echo server and the
+//! fuzz targets.
+
+#![allow(rustdoc::private_intra_doc_links, reason = "read by whoever changes this crate")]
 
 pub mod bridge;
-pub mod config;
+mod config;
 pub mod connection;
-pub mod delivery;
+mod delivery;
 pub mod dialects;
 pub mod entrance;
-pub mod history;
+mod history;
 pub mod registry;
+mod report;
 pub mod resume;
-pub mod server;
+mod server;
 pub mod websocket;
 
 pub use config::GatewayConfig;
 pub use server::serve;
+
+#[cfg(test)]
+mod tests;

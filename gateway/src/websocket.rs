@@ -2,9 +2,9 @@
 //! reads from a socket, [`close`] lists why a connection ends. RFC 6455 itself is in
 //! [`campanile_edge::websocket`].
 
-pub mod close;
-pub mod incoming;
-pub mod upgrade;
+mod close;
+mod incoming;
+mod upgrade;
 
 pub use close::CloseCode;
 pub use incoming::Incoming;

@@ -62,8 +62,9 @@ pub enum ToBroker<C = Content> {
         /// The last position that the gateway has seen on any link; `None` the first time.
         cursor: Option<Position>,
     },
-    /// From a gateway: asks for kept events of audiences in which its interest is confirmed. The answer
-    /// is a `Past` for each audience of the wants that are served, and then `Fetched`.
+    /// From a gateway: asks for kept events of audiences in which it has reported its interest on this
+    /// link, whether that is confirmed yet or not. The answer is a `Past` for each audience of the wants
+    /// that are served, and then `Fetched`.
     Fetch {
         /// Returned in the answer.
         number: u64,

@@ -16,7 +16,7 @@ use crate::connection::socket::Waiting;
 use crate::dialects::{Errors, Request, RequestError};
 use crate::entrance::seats::Seat;
 use crate::entrance::wish::Wish;
-use crate::registry::{Attach, AwaitGreeting, Detach, Join, JoinAnswer, Leave, Registry};
+use crate::registry::{Attach, Detach, Join, JoinAnswer, Leave, Registry};
 use crate::resume::Since;
 use crate::websocket::{CloseCode, Incoming};
 
@@ -30,8 +30,6 @@ pub struct Session {
     registry: Addr<Registry>,
     max_groups: usize,
     errors: Errors,
-    /// Nothing is answered before the greeting.
-    is_greeted: bool,
     /// Taken when the session starts.
     opening: Option<Box<Opening>>,
     _seat: Seat,
@@ -40,14 +38,11 @@ pub struct Session {
 /// What a session begins with.
 #[derive(Debug)]
 pub struct Opening {
-    /// What the client wants to hear.
     pub wish: Wish,
-    /// What the client says.
     pub incoming: Incoming,
 }
 
 impl Session {
-    /// The session of a client whose handshake is done.
     pub fn new(
         connection: ConnectionId,
         line: Line,
@@ -61,7 +56,6 @@ impl Session {
             registry,
             max_groups,
             errors: Errors::default(),
-            is_greeted: false,
             opening: Some(Box::new(opening)),
             _seat: seat,
         }
@@ -96,16 +90,13 @@ impl Drop for Session {
 impl StreamHandler<Said> for Session {
     fn handle(&mut self, said: Said, ctx: &mut Self::Context) {
         let Some(request) = self.line.rules().read(&said) else { return };
-        if self.is_greeted {
+        // Nothing is answered before the greeting.
+        let Some(greeted) = self.line.socket.greeted() else {
             return self.answer(request, ctx);
-        }
+        };
         // Needs no limit of its own: the registry sees to it that there is a greeting, or a close, within
         // the handshake limit; one that hangs or panics ends the process, by the watchdog.
-        let greeted = self.registry.send(AwaitGreeting(self.connection));
-        ctx.wait(greeted.into_actor(self).map(|_, session, ctx| {
-            session.is_greeted = true;
-            session.answer(request, ctx);
-        }));
+        ctx.wait(greeted.into_actor(self).map(|_, session, ctx| session.answer(request, ctx)));
     }
 }
 

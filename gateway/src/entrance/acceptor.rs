@@ -49,7 +49,6 @@ pub fn refusals_at_a_door(doors: usize) -> usize {
 pub struct Arrival {
     /// It does not block.
     pub socket: TcpStream,
-    /// Where it comes from.
     pub peer: SocketAddr,
     /// Whether it may stay.
     pub admission: Admission,

@@ -46,7 +46,7 @@ const FIRST_READ_BYTES: usize = 1024;
 const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// Lets connections in to one worker.
-pub struct Door {
+pub(crate) struct Door {
     config: Arc<GatewayConfig>,
     /// Unset until there has been a broker.
     worker: Arc<OnceLock<WorkerId>>,
@@ -220,7 +220,7 @@ impl Door {
                 pages::check_host(head, allow_hosts, self.listens_on)?;
                 pages::check_websocket(head, allow_origins, allow_hosts, self.listens_on)?;
                 let wish = Wish::read(head.query, self.accepted(upgrade.dialect))?;
-                if wish.since.is_some() && !upgrade.dialect.rules().has_positions() {
+                if wish.since.is_some() && !upgrade.dialect.has_positions() {
                     return Err(Refusal::bad(
                         "parameters since and last: a websocket without a subprotocol has no \
                          positions and no history, open it with campanile.v1",

@@ -72,7 +72,6 @@ impl Health {
         self.0.is_cut_off.load(Ordering::Relaxed)
     }
 
-    /// Whether the gateway shuts down.
     pub fn is_draining(&self) -> bool {
         self.0.is_draining.load(Ordering::Relaxed)
     }

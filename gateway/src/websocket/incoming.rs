@@ -98,7 +98,7 @@ impl Incoming {
     }
 
     fn answer(&self, pong: Bytes) {
-        if self.socket.send_now(&pong).is_err() {
+        if self.socket.send_control(&pong).is_err() {
             self.socket.close(CloseCode::TooSlow.frame(), Waiting::Drop);
         }
     }
