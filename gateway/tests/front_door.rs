@@ -260,7 +260,7 @@ fn before_there_was_a_broker_a_websocket_is_answered_503_and_the_page_is_served(
     let (status, head, body) = answer(gateway.address, &request("/", &[]));
     assert_eq!(status, 503);
     assert!(head.contains("\r\nRetry-After: 1\r\n"), "{head}");
-    assert_eq!(body, "this gateway has no link to its broker, try again or another\n");
+    assert_eq!(body, "this gateway has no link to its broker: try again, or try another\n");
     assert_eq!(answer(gateway.address, PAGE).0, 200);
 }
 

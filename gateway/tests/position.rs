@@ -84,7 +84,7 @@ fn without_a_link_it_is_503_at_once() {
     let gateway = Gateway::start_on(nobody, |_| {});
     let began = Instant::now();
     let (status, head, body) = ask(&gateway, &[]).response();
-    assert_eq!((status, &*body), (503, "this gateway has no link to its broker, try again\n"));
+    assert_eq!((status, &*body), (503, "this gateway has no link to its broker: try again\n"));
     assert!(head.contains("\r\nretry-after: 1\r\n"), "{head}");
     assert!(began.elapsed().as_secs() < 3, "{:?}", began.elapsed());
 }
