@@ -191,7 +191,7 @@ impl Door {
                     debug!(%peer, status = refusal.status, code = refusal.code, "refused by message");
                     Decision::RefuseByMessage(last)
                 }
-                None => refused(peer, &refusal.to_method(head.method), self.reader(head)),
+                None => refused(peer, &refusal.for_method(head.method), self.reader(head)),
             },
         }
     }
@@ -205,7 +205,7 @@ impl Door {
             None => Refusal::full(),
         };
         debug!(%peer, status = refusal.status, "refused a request");
-        Some(refusal.to_method(head.method).response(self.reader(head)))
+        Some(refusal.for_method(head.method).response(self.reader(head)))
     }
 
     fn check(&self, head: &Head<'_>) -> Result<Admitted, Refusal> {

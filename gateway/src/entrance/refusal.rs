@@ -121,7 +121,7 @@ impl Refusal {
     }
 
     /// The same refusal for a request with this method: to a HEAD, it has no body.
-    pub(crate) fn to_method(mut self, method: &str) -> Self {
+    pub(crate) fn for_method(mut self, method: &str) -> Self {
         self.is_for_head = method == "HEAD";
         self
     }
@@ -226,7 +226,7 @@ mod tests {
               Cache-Control: no-store\r\nContent-Length: 13\r\n\r\nretry: 5000\n\n"
         );
         assert_eq!(
-            &Refusal::bad("no").to_method("HEAD").response(None)[..],
+            &Refusal::bad("no").for_method("HEAD").response(None)[..],
             b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
               Content-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\n\r\n"
         );
