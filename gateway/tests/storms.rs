@@ -127,7 +127,7 @@ fn ask_for_a_log_of_tiny_events(
 }
 
 #[test]
-fn a_client_that_missed_too_many_tiny_events_costs_one_bounded_fetch() {
+fn a_client_that_missed_too_many_tiny_events_costs_one_fetch() {
     let fetches = ask_for_a_log_of_tiny_events(
         |_| {},
         |client| {
@@ -143,7 +143,7 @@ fn a_client_that_missed_too_many_tiny_events_costs_one_bounded_fetch() {
 }
 
 #[test]
-fn a_client_gets_tens_of_thousands_of_tiny_events_with_one_fetch() {
+fn a_client_gets_80_000_tiny_events_with_one_fetch() {
     let fetches = ask_for_a_log_of_tiny_events(
         |config| config.max_replay_bytes = 16 << 20,
         |client| {

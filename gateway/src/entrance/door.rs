@@ -251,7 +251,7 @@ impl Door {
         (!has_broker).then(Refusal::no_broker)
     }
 
-    /// The answer to a health check, whatever its `Host` and `Origin`; `None` if it is none.
+    /// The answer to a health check, whatever its `Host` and `Origin`; `None` for any other request.
     fn answer_to_check(&self, head: &Head<'_>) -> Option<Refusal> {
         let hindrance = match (head.path, head.method) {
             ("/" | "*", "OPTIONS") => return Some(Refusal::options()),

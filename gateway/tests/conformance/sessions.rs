@@ -15,7 +15,7 @@ use crate::harness::servers::{Gateway, echo};
 type Tungstenite = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 async fn next(socket: &mut Tungstenite) -> Message {
-    socket.next().await.expect("the session goes on").expect("valid frames")
+    socket.next().await.expect("the session continues").expect("valid frames")
 }
 
 async fn assert_closes(mut socket: Tungstenite) {
