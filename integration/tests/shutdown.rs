@@ -40,7 +40,7 @@ async fn a_gateway_that_ends_takes_no_new_clients() {
     let cluster = Cluster::of(1).gateway("--drain 20s --shutdown-limit 20s").start().await;
     let client = cluster.client(0, &[]).await;
     cluster.gateways[0].signal(Signal::TERM);
-    cluster.gateways[0].said("clients are told to go").await;
+    cluster.gateways[0].said("shutting down, closing the connections").await;
     // No answer at all: a proxy then tries another gateway.
     for request in [handshake("/"), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()] {
         let mut newcomer = connect(cluster.gateway_addresses[0], None).await;
@@ -139,7 +139,7 @@ async fn a_second_signal_ends_it_at_once_and_not_with_0() {
         let _clients = [cluster.client(0, &[]).await, cluster.client(0, &[]).await];
         let _more = [cluster.client(0, &[]).await, cluster.client(0, &[]).await];
         cluster.gateways[0].signal(first);
-        cluster.gateways[0].said("clients are told to go").await;
+        cluster.gateways[0].said("shutting down, closing the connections").await;
         assert!(cluster.gateways[0].is_running());
         cluster.gateways[0].signal(second);
         assert_eq!(cluster.gateways[0].ended().await.code(), Some(code));

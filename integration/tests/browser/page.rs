@@ -153,8 +153,10 @@ async fn after_an_outage_the_page_goes_on_by_itself_where_it_was() {
         up.publisher.group("news", "after").await;
         let expected = ["before", "missed", "after"].map(|content| message("group", content));
         assert_eq!(page.messages_until("after").await, expected);
-        assert!(page.text("#messages .notice").await.contains("Nothing is missing"));
-        assert_eq!(page.text("#state-detail").await, "Resumed: nothing is missing.");
+        assert!(
+            page.text("#messages .notice").await.contains("Reconnected without missing anything.")
+        );
+        assert_eq!(page.text("#state-detail").await, "Resumed without missing anything.");
         // The link of the old connection would push to nobody.
         let url = page.attribute("[data-link=connection]", "href").await;
         assert!(url.contains(&format!("to_worker_id={}&", page.text("#worker-id").await)), "{url}");
@@ -175,7 +177,10 @@ async fn a_log_that_is_lost_is_a_gap_that_the_page_shows() {
         let expected = [message("group", "before"), message("group", "after")];
         assert_eq!(page.messages_until("after").await, expected);
         let notice = page.text("#messages .gap").await;
-        assert!(notice.contains("Events may be missing here: the broker started anew"), "{notice}");
+        assert!(
+            notice.contains("Events may be missing here: the broker started a new log"),
+            "{notice}"
+        );
         let detail = page.text("#state-detail").await;
         assert_eq!(detail, "Events may be missing: see the messages.");
     })
