@@ -15,7 +15,7 @@ use std::{env, io};
 use campanile_edge::Head;
 use campanile_edge::websocket::{Limits, Message, Opcode, frame};
 use campanile_gateway::connection::socket::{Socket, Waiting};
-use campanile_gateway::entrance::door::{end, read_head};
+use campanile_gateway::entrance::ends::{end, read_head};
 use campanile_gateway::entrance::refusal::Refusal;
 use campanile_gateway::websocket::{CloseCode, Incoming, Upgrade};
 use futures_util::StreamExt as _;

@@ -3,6 +3,7 @@
 
 pub(crate) mod acceptor;
 pub mod door;
+pub mod ends;
 pub(crate) mod health;
 pub(crate) mod page;
 pub mod refusal;

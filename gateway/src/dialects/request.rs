@@ -57,6 +57,12 @@ pub enum RequestError {
         /// The group that was not joined.
         group: GroupName,
     },
+    /// A group that the client has no right to listen to.
+    #[error("this client is not allowed to listen to the group")]
+    NotAllowed {
+        /// The group that was not joined.
+        group: GroupName,
+    },
 }
 
 impl RequestError {
@@ -69,6 +75,7 @@ impl RequestError {
             Self::TooManyGroups { .. } => "too_many_groups",
             Self::AlreadyJoined { .. } => "already_joined",
             Self::GatewayFull { .. } => "gateway_full",
+            Self::NotAllowed { .. } => "not_allowed",
         }
     }
 
@@ -76,7 +83,8 @@ impl RequestError {
         match self {
             Self::TooManyGroups { group, .. }
             | Self::AlreadyJoined { group }
-            | Self::GatewayFull { group } => Some(group),
+            | Self::GatewayFull { group }
+            | Self::NotAllowed { group } => Some(group),
             _ => None,
         }
     }

@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use bytes::Bytes;
 use campanile_edge::pages::{self, Reader};
-use campanile_edge::{Head, MAX_HEAD_BYTES, websocket};
-use campanile_messages::{ConnectionId, WorkerId};
+use campanile_edge::{Action, Head, Principal, websocket};
+use campanile_messages::{ConnectionId, GroupName, WorkerId};
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -24,8 +23,9 @@ use tracing::{debug, info};
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::session::{Opening, Session};
-use crate::connection::socket::{Ending, Socket, Waiting};
+use crate::connection::socket::Socket;
 use crate::dialects::{Dialect, events};
+use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, read_head};
 use crate::entrance::health::Health;
 use crate::entrance::page::Serve;
 use crate::entrance::refusal::{COME_BACK_MILLIS, Refusal};
@@ -35,12 +35,6 @@ use crate::entrance::wish::{Accepted, Wish};
 use crate::registry::Registry;
 use crate::resume::Since;
 use crate::websocket::{CloseCode, Incoming, Upgrade};
-
-/// How long a refused client may take to read its answer.
-const REFUSAL_LIMIT: Duration = Duration::from_secs(2);
-
-/// Most requests fit into this many bytes.
-const FIRST_READ_BYTES: usize = 1024;
 
 /// The shortest time between two log lines of a worker about an unknown subprotocol.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
@@ -176,16 +170,17 @@ impl Door {
 
     fn decide(&self, head: &Head<'_>, peer: SocketAddr) -> Decision {
         match self.check(head) {
-            Ok(Admitted::Websocket(upgrade, wish)) => {
+            Ok((Admitted::Websocket(upgrade, wish), principal)) => {
                 self.log_subprotocol(&upgrade);
                 let (response, dialect) = (upgrade.response(), upgrade.dialect);
-                Decision::Open(Opened { response, dialect, wish })
+                Decision::Open(Opened { response, dialect, principal, wish })
             }
-            Ok(Admitted::EventStream(wish)) => {
+            Ok((Admitted::EventStream(wish), principal)) => {
                 let response = events::head(self.reader(head), events::retry_millis());
-                Decision::Open(Opened { response, dialect: Dialect::Events, wish })
+                let dialect = Dialect::Events;
+                Decision::Open(Opened { response, dialect, principal, wish })
             }
-            Ok(Admitted::Page) => Decision::Page,
+            Ok((Admitted::Page, _)) => Decision::Page,
             Err(refusal) => match refusal_by_message(head, &refusal) {
                 Some(last) => {
                     debug!(%peer, status = refusal.status, code = refusal.code, "refused by message");
@@ -208,7 +203,8 @@ impl Door {
         Some(refusal.for_method(head.method).response(self.reader(head)))
     }
 
-    fn check(&self, head: &Head<'_>) -> Result<Admitted, Refusal> {
+    /// What the client may have, and who it is.
+    fn check(&self, head: &Head<'_>) -> Result<(Admitted, Principal), Refusal> {
         if let Some(answer) = self.answer_to_check(head) {
             return Err(answer);
         }
@@ -231,15 +227,17 @@ impl Door {
             path => {
                 pages::check_host(head, allow_hosts, self.listens_on)?;
                 match path {
-                    _ if is_websocket => return Err(no_websocket_here(path)),
+                    _ if is_websocket => return Err(Refusal::no_websocket_at(path)),
                     "/events" => Admitted::EventStream(self.event_stream_wish(head)?),
-                    _ => return Ok(Admitted::Page),
+                    _ => return Ok((Admitted::Page, Principal::default())),
                 }
             }
         };
+        let principal = Principal::default();
+        check_rights(&principal, &admitted)?;
         // This comes last: a request that is wrong in itself should get that answer.
         match self.hindrance() {
-            None => Ok(admitted),
+            None => Ok((admitted, principal)),
             Some(_) if matches!(admitted, Admitted::EventStream(_)) => Err(come_back()),
             Some(hindrance) => Err(hindrance),
         }
@@ -310,7 +308,7 @@ impl Door {
     }
 
     fn open(&self, stream: TcpStream, opened: Opened, early: Vec<u8>, seat: Seat) {
-        let Opened { response, dialect, wish } = opened;
+        let Opened { response, dialect, principal, wish } = opened;
         let GatewayConfig { max_outbox_bytes, client_limits, user_timeout, max_groups, .. } =
             *self.config;
         let socket = Socket::new(stream, max_outbox_bytes);
@@ -321,7 +319,7 @@ impl Door {
         };
         let connection = ConnectionId(self.last_connection.get() + 1);
         self.last_connection.set(connection.0);
-        let opening = Opening { wish, incoming };
+        let opening = Opening { principal, wish, incoming };
         let registry = (self.registry.clone(), max_groups);
         Session::new(connection, Line { socket, dialect }, opening, registry, seat).start();
     }
@@ -344,6 +342,7 @@ struct Opened {
     /// The head of the response, which is sent together with the greeting.
     response: Bytes,
     dialect: Dialect,
+    principal: Principal,
     wish: Wish,
 }
 
@@ -359,23 +358,25 @@ enum Admitted {
     Page,
 }
 
-fn come_back() -> Refusal {
-    Refusal::come_back(rand::random_range(COME_BACK_MILLIS))
+fn check_rights(principal: &Principal, admitted: &Admitted) -> Result<(), Refusal> {
+    let (Admitted::Websocket(_, wish) | Admitted::EventStream(wish)) = admitted else {
+        return Ok(());
+    };
+    if !principal.may(Action::Connect) {
+        return Err(Refusal::not_allowed("this client is not allowed to connect".to_owned()));
+    }
+    let may_not = |group: &&GroupName| !principal.may(Action::Subscribe { group });
+    match wish.groups.iter().find(may_not) {
+        None => Ok(()),
+        Some(group) => Err(Refusal::not_allowed(format!(
+            "parameter group: this client is not allowed to listen to {:?}",
+            &**group
+        ))),
+    }
 }
 
-fn no_websocket_here(path: &str) -> Refusal {
-    let sentence = match path {
-        "/events" => {
-            "no websocket at /events: websockets are at /, event streams at /events without the \
-             headers of an upgrade"
-                .to_owned()
-        }
-        path => {
-            let path: String = path.chars().take(100).collect();
-            format!("no websocket at {path:?}: websockets are at /")
-        }
-    };
-    Refusal::not_found(&sentence)
+fn come_back() -> Refusal {
+    Refusal::come_back(rand::random_range(COME_BACK_MILLIS))
 }
 
 /// Everything that a websocket gets that is refused for good and whose dialect can say why: the
@@ -387,41 +388,4 @@ fn refusal_by_message(head: &Head<'_>, refusal: &Refusal) -> Option<Bytes> {
     let message = upgrade.dialect.rules().refusal(refusal.code, refusal.sentence())?;
     let close = websocket::close(CloseCode::PolicyViolation.code(), refusal.sentence());
     Some([upgrade.response(), message, close].concat().into())
-}
-
-/// Reads until a request head is complete, and returns what `take` makes of it and of its length in
-/// bytes; `None` if the client is gone. Everything that was read is left in `received`, which may be
-/// more than the head.
-///
-/// # Errors
-/// The refusal to answer with if the bytes are no head of HTTP/1, or the head is too large.
-pub async fn read_head<T>(
-    stream: &mut TcpStream,
-    received: &mut Vec<u8>,
-    take: impl FnOnce(&Head<'_>, usize) -> T,
-) -> Result<Option<T>, Refusal> {
-    received.reserve(FIRST_READ_BYTES);
-    // Bytes that were read before are parsed together with the first new ones.
-    let mut is_first = true;
-    loop {
-        let before = received.len();
-        match stream.read_buf(received).await {
-            Ok(0) | Err(_) => return Ok(None),
-            Ok(_) => {}
-        }
-        // A head that arrives byte by byte must not be parsed again for each of them.
-        let may_be_news = std::mem::take(&mut is_first)
-            || received[before..].contains(&b'\n')
-            || received.len() >= MAX_HEAD_BYTES;
-        if may_be_news && let Some((head, len_bytes)) = Head::parse(received)? {
-            return Ok(Some(take(&head, len_bytes)));
-        }
-    }
-}
-
-/// Sends the last bytes, and waits until the client has read them and closed, at most 2 s.
-pub async fn end(stream: TcpStream, last: Bytes) {
-    let socket = Socket::new(stream, last.len());
-    socket.close(last, Waiting::Flush);
-    Ending::new(socket, REFUSAL_LIMIT).await;
 }

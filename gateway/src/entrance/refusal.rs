@@ -51,9 +51,26 @@ impl Refusal {
         Self::new(403, code, TEXT, sentence)
     }
 
+    /// 403: the client has no right to what it asks for.
+    pub(crate) fn not_allowed(sentence: String) -> Self {
+        Self::forbidden("not_allowed", sentence)
+    }
+
     /// 404 with the code `not_found`.
     pub fn not_found(sentence: &str) -> Self {
         Self::new(404, "not_found", TEXT, sentence.to_owned())
+    }
+
+    /// 404 for a websocket at another path than `/`.
+    pub(crate) fn no_websocket_at(path: &str) -> Self {
+        if path == "/events" {
+            return Self::not_found(
+                "no websocket at /events: websockets are at /, event streams at /events without the \
+                 headers of an upgrade",
+            );
+        }
+        let path: String = path.chars().take(100).collect();
+        Self::not_found(&format!("no websocket at {path:?}: websockets are at /"))
     }
 
     /// 405 for a path that accepts GET only; `accepted` says so in words.
