@@ -20,7 +20,7 @@ const MAX_GROUP_BYTES = 255;
 /** Many proxies refuse a request head above 8 KiB, and its headers need room, too. */
 const MAX_URL_CHARS = 4_000;
 const MAX_LAST = 1_000;
-/** Clients that a gateway closes at once come back spread over this time. */
+/** After a close with 1001 or 4001, each client comes back at a random moment within this time. */
 const SPREAD_MS = 500;
 /** The upper bound of the first pause; the pause is a random part of it, half a second on average. */
 const FIRST_CEILING_MS = 1_000;
