@@ -376,6 +376,12 @@ impl Resumes {
         place
     }
 
+    /// Nobody waits for anything.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.confirmed.is_empty() && self.unconfirmed.iter().all(BTreeMap::is_empty)
+    }
+
     /// Whether the answer to a want is not complete.
     fn is_to_come(&self, place: u64) -> bool {
         let is_in = |wants: &VecDeque<(u64, Want)>| {
