@@ -19,6 +19,7 @@ pub(crate) mod interest;
 mod performer;
 pub mod recent;
 pub(crate) mod resumes;
+mod wants;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

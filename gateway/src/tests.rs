@@ -691,6 +691,7 @@ impl World {
 
     fn expect_settled(&self) {
         let head = self.broker.at(self.broker.head);
+        assert!(self.core.awaits_nobody(), "the bridge keeps clients that are gone");
         for (id, client) in &self.clients {
             assert!(client.is_greeted && client.joins.is_empty(), "client {id} waits for ever");
             self.expect_all_heard(*id, head);

@@ -211,6 +211,12 @@ impl Core {
         }
     }
 
+    /// Whether every client that came back has its answer.
+    #[cfg(test)]
+    pub fn awaits_nobody(&self) -> bool {
+        self.resumes.is_empty()
+    }
+
     /// The stream begins, where it stood or elsewhere.
     fn begin(&mut self, from: Position, gap: Option<Gap>, effects: &mut Vec<Effect>) {
         // Not before: a broker may welcome a gateway and end each link at what that says first.

@@ -18,8 +18,7 @@
 //! So a client waits `MAX_WAITS` times, and then it has missed too much. A client that has missed
 //! too much is known to have as soon as the first events past the bound are here.
 //!
-//! Bounded by the connections: each has one per step, until it goes away. One fetch is under way at a
-//! time, of at most `MAX_FETCHED` audiences or one client's.
+//! Bounded by the connections: each has one per step, until it goes away.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -27,12 +26,10 @@ use campanile_messages::link::Want;
 use campanile_messages::{Audience, Position};
 
 use crate::bridge::recent::{Missed, Recent};
+use crate::bridge::wants::{Place, Wants};
 use crate::delivery::{Found, Outcome};
 use crate::report::{Resume, Ticket};
 use crate::resume::{Lost, Start};
-
-/// How many audiences are fetched at a time: the next are asked for when these are here.
-const MAX_FETCHED: usize = 1_000;
 
 /// How many clients are put off before the caller can look at the clock.
 const JUDGED_AT_ONCE: usize = 1_000;
@@ -57,14 +54,8 @@ pub struct Resumes {
     /// Confirmed ones to be judged, and some that are gone.
     ready: VecDeque<Key>,
     /// The same that wait, by the place of the want.
-    waiting: BTreeMap<u64, Vec<Key>>,
-    /// The wants that the broker is or will be asked for: by what they ask for, in order.
-    asked: HashMap<Box<[Audience]>, Asked>,
-    /// Not sent yet, by their places, which count up.
-    queue: VecDeque<(u64, Want)>,
-    last_place: u64,
-    last_number: u64,
-    fetching: Option<Fetching>,
+    waiting: BTreeMap<Place, Vec<Key>>,
+    wants: Wants,
 }
 
 #[derive(Debug)]
@@ -72,7 +63,7 @@ struct Waiter {
     start: Start,
     audiences: Vec<Audience>,
     /// The place of the want that asks for what it lacked when the broker was told of its interest.
-    asked: Option<u64>,
+    asked: Option<Place>,
 }
 
 #[derive(Debug)]
@@ -88,21 +79,6 @@ struct Confirmed {
 struct Lack {
     since: u64,
     audiences: Vec<Audience>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Asked {
-    place: u64,
-    since: u64,
-}
-
-/// A fetch that is under way.
-#[derive(Debug)]
-struct Fetching {
-    number: u64,
-    wants: VecDeque<(u64, Want)>,
-    /// Those that somebody has listened to ever since.
-    audiences: HashSet<Audience>,
 }
 
 impl Waiter {
@@ -175,11 +151,7 @@ impl Resumes {
             confirmed: HashMap::new(),
             ready: VecDeque::new(),
             waiting: BTreeMap::new(),
-            asked: HashMap::new(),
-            queue: VecDeque::new(),
-            last_place: 0,
-            last_number: 0,
-            fetching: None,
+            wants: Wants::default(),
         }
     }
 
@@ -209,7 +181,7 @@ impl Resumes {
                 break;
             }
             let lack = waiter.lack(epoch, recent, max_bytes);
-            waiter.asked = lack.map(|Lack { since, audiences }| self.ask(since, audiences));
+            waiter.asked = lack.map(|Lack { since, audiences }| self.wants.ask(since, audiences));
         }
         self.unconfirmed = unconfirmed;
     }
@@ -222,7 +194,7 @@ impl Resumes {
                 let key = (worker, ticket);
                 // A part of the answer may be here, so not all of that is unknown any more.
                 let asked = waiter.asked.filter(|_| waiter.belongs_to(head));
-                let waits_for = asked.filter(|place| self.is_to_come(*place));
+                let waits_for = asked.filter(|place| self.wants.is_to_come(*place));
                 match waits_for {
                     Some(place) => self.waiting.entry(place).or_default().push(key),
                     None => self.ready.push_back(key),
@@ -240,7 +212,7 @@ impl Resumes {
 
     /// Clients wait for the answer of the broker.
     pub fn is_fetching(&self) -> bool {
-        self.fetching.is_some()
+        self.wants.is_fetching()
     }
 
     /// The next client that can be answered: its worker, its ticket and the answer. `None` also where
@@ -257,7 +229,7 @@ impl Resumes {
                 }
                 Err(Lack { since, audiences }) => {
                     confirmed.waits += 1;
-                    let place = self.ask(since, audiences);
+                    let place = self.wants.ask(since, audiences);
                     self.waiting.entry(place).or_default().push(key);
                 }
             }
@@ -267,50 +239,20 @@ impl Resumes {
 
     /// What to ask the broker for, under which number; `None` while it is being asked.
     pub fn fetch(&mut self) -> Option<(u64, Vec<Want>)> {
-        if self.fetching.is_some() {
-            return None;
-        }
-        let mut wants = VecDeque::new();
-        let mut audiences = HashSet::new();
-        while let Some((_, want)) = self.queue.front()
-            && (wants.is_empty() || audiences.len() + want.audiences.len() <= MAX_FETCHED)
-        {
-            audiences.extend(want.audiences.iter().cloned());
-            wants.extend(self.queue.pop_front());
-        }
-        if wants.is_empty() {
-            return None;
-        }
-        self.last_number += 1;
-        let number = self.last_number;
-        let asked = wants.iter().map(|(_, want)| want.clone()).collect();
-        self.fetching = Some(Fetching { number, wants, audiences });
-        Some((number, asked))
+        self.wants.fetch()
     }
 
     /// Whether somebody may wait for what the fetch under way brings of an audience.
     pub fn is_fetched(&self, audience: &Audience) -> bool {
-        self.fetching.as_ref().is_some_and(|fetching| fetching.audiences.contains(audience))
+        self.wants.is_fetched(audience)
     }
 
-    /// The broker has answered the first `served` wants: those who waited for them are ready. The
-    /// others are asked for again.
+    /// The broker has answered the first `served` wants of a fetch: those who waited for them are
+    /// ready. The others are asked for again, if somebody waits for them.
     pub fn fetched(&mut self, number: u64, served: usize) {
-        let Some(mut fetching) = self.fetching.take_if(|fetching| fetching.number == number) else {
-            return;
-        };
-        // A broker that serves none would be asked for ever.
-        let served = served.clamp(1, fetching.wants.len());
-        for (place, want) in fetching.wants.drain(..served) {
-            self.drop_want(place, &want);
-            self.ready.extend(self.waiting.remove(&place).into_iter().flatten());
-        }
-        for (place, want) in fetching.wants.into_iter().rev() {
-            if self.waiting.contains_key(&place) {
-                self.queue.push_front((place, want));
-            } else {
-                self.drop_want(place, &want);
-            }
+        let Self { waiting, ready, wants, .. } = self;
+        for place in wants.fetched(number, served, |place| waiting.contains_key(&place)) {
+            ready.extend(waiting.remove(&place).into_iter().flatten());
         }
     }
 
@@ -319,7 +261,7 @@ impl Resumes {
     pub fn withdraw(&mut self, audiences: &[Audience]) {
         let nobody_waits =
             self.confirmed.is_empty() && self.unconfirmed.iter().all(BTreeMap::is_empty);
-        if nobody_waits && self.asked.is_empty() && self.fetching.is_none() {
+        if nobody_waits && self.wants.is_empty() {
             return;
         }
         let withdrawn: HashSet<_> = audiences.iter().collect();
@@ -333,11 +275,7 @@ impl Resumes {
             keys.retain(|key| self.confirmed.contains_key(key));
             !keys.is_empty()
         });
-        self.asked.retain(|audiences, _| stays(audiences));
-        self.queue.retain(|(_, want)| stays(&want.audiences));
-        if let Some(fetching) = &mut self.fetching {
-            fetching.audiences.retain(|audience| !withdrawn.contains(audience));
-        }
+        self.wants.withdraw(&withdrawn);
     }
 
     /// What was asked for does not come any more, and what was confirmed is to be told to another
@@ -348,47 +286,13 @@ impl Resumes {
         }
         self.ready.clear();
         self.waiting.clear();
-        self.asked.clear();
-        self.queue.clear();
-        self.fetching = None;
+        self.wants.clear();
     }
 
-    /// The place of a want that brings these audiences' events above a sequence. A client that lacks
-    /// the same waits for the same want, as long as that can still be widened or is wide enough.
-    fn ask(&mut self, since: u64, mut audiences: Vec<Audience>) -> u64 {
-        audiences.sort_unstable();
-        let audiences = audiences.into_boxed_slice();
-        if let Some(asked) = self.asked.get_mut(&audiences) {
-            if asked.since <= since {
-                return asked.place;
-            }
-            let in_queue = self.queue.binary_search_by_key(&asked.place, |(place, _)| *place);
-            if let Ok(at) = in_queue {
-                self.queue[at].1.since = since;
-                asked.since = since;
-                return asked.place;
-            }
-        }
-        self.last_place += 1;
-        let place = self.last_place;
-        self.queue.push_back((place, Want { since, audiences: audiences.to_vec() }));
-        self.asked.insert(audiences, Asked { place, since });
-        place
-    }
-
-    /// Whether the answer to a want is not complete.
-    fn is_to_come(&self, place: u64) -> bool {
-        let is_in = |wants: &VecDeque<(u64, Want)>| {
-            wants.binary_search_by_key(&place, |(place, _)| *place).is_ok()
-        };
-        is_in(&self.queue) || self.fetching.as_ref().is_some_and(|fetching| is_in(&fetching.wants))
-    }
-
-    /// A want is no longer under way; a later one may ask for the same.
-    fn drop_want(&mut self, place: u64, want: &Want) {
-        if self.asked.get(&*want.audiences).is_some_and(|asked| asked.place == place) {
-            self.asked.remove(&*want.audiences);
-        }
+    /// Nobody waits for anything.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.confirmed.is_empty() && self.unconfirmed.iter().all(BTreeMap::is_empty)
     }
 }
 

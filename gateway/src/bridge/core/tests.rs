@@ -112,6 +112,19 @@ fn a_link_that_breaks_before_the_answer_repeats_interest_and_fetch() {
 }
 
 #[test]
+fn clients_that_come_and_go_during_an_outage_leave_nothing_behind() {
+    let mut core = linked();
+    core.link_lost(Instant::now());
+    for ticket in 1..=100 {
+        assert_eq!(reported(&mut core, 0, comes_back(ticket, at(5))), []);
+        assert!(!core.awaits_nobody());
+        let (changes, gone) = (vec![(Audience::Everyone, -1)], vec![ticket]);
+        reported(&mut core, 0, Report { ticket, changes, gone, ..Report::default() });
+        assert!(core.awaits_nobody());
+    }
+}
+
+#[test]
 fn a_client_of_another_log_costs_no_fetch_and_hears_where_the_stream_stands() {
     let mut core = linked();
     let other = Position { epoch: 2, sequence: 3 };
