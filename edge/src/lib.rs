@@ -1,9 +1,9 @@
-//! What every door of Campanile to the outside shares. Bytes go in, decisions and bytes come out: no
-//! IO, no async, no clock.
+//! What all services that face the outside share. Bytes go in, decisions and bytes come out: no IO, no
+//! async, no clock.
 //!
-//! [`Head`] is the head of an HTTP/1 request and [`query`] decodes what follows its `?`.
+//! [`Head`] is the head of an HTTP/1 request, and [`query`] decodes what follows its `?`.
 //! [`AllowHosts`], [`AllowOrigins`] and [`pages`] decide which web pages may do what. [`websocket`] is
-//! RFC 6455. [`Peer`] is whom an address stands for where something is shared out between addresses.
+//! RFC 6455. [`Peer`] groups addresses, where something has to be divided fairly between them.
 
 mod head;
 mod hosts;
