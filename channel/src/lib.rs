@@ -5,5 +5,5 @@ pub mod heads;
 mod link;
 pub mod watchdog;
 
-pub use link::{Full, LinkError, Outbound, Outbox, client, outbox};
+pub use link::{Full, Outbound, Outbox, client, outbox};
 pub use watchdog::{Pulse, Watchdog};

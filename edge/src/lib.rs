@@ -15,6 +15,6 @@ mod strangers;
 pub mod websocket;
 
 pub use head::{Head, HeadError, MAX_HEAD_BYTES};
-pub use hosts::{AllowHosts, Host, InvalidHosts};
-pub use origins::{AllowOrigins, InvalidOrigins, most_exposed};
+pub use hosts::AllowHosts;
+pub use origins::{AllowOrigins, most_exposed};
 pub use peer::Peer;

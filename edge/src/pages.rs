@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::{AllowHosts, AllowOrigins, Head, Host};
+use crate::hosts::Host;
+use crate::{AllowHosts, AllowOrigins, Head};
 
 /// How many characters of a host or an origin an error shows.
 const MAX_SHOWN_CHARS: usize = 100;

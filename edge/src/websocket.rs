@@ -12,7 +12,7 @@ mod opcode;
 mod violation;
 
 pub use decode::{Decoder, Message, closing_code};
-pub use encode::{MAX_CONTROL_BYTES, close, frame, put_masked};
+pub use encode::{close, frame, put_masked};
 pub use handshake::{HandshakeError, Upgrade, accept_key, is_meant, offered};
 pub use header::{Header, Limits, Role, Unfinished};
 pub use mask::mask;

@@ -5,16 +5,16 @@
 pub const GOING_AWAY: u16 = 1001;
 
 /// The peer violated RFC 6455.
-pub const PROTOCOL_ERROR: u16 = 1002;
+pub(super) const PROTOCOL_ERROR: u16 = 1002;
 
 /// A text that is not UTF-8.
-pub const INVALID_PAYLOAD: u16 = 1007;
+pub(super) const INVALID_PAYLOAD: u16 = 1007;
 
 /// The peer did something that this service does not allow.
 pub const POLICY_VIOLATION: u16 = 1008;
 
 /// A message over a limit.
-pub const MESSAGE_TOO_BIG: u16 = 1009;
+pub(super) const MESSAGE_TOO_BIG: u16 = 1009;
 
 /// The server cannot continue with this connection.
 pub const INTERNAL_ERROR: u16 = 1011;
@@ -24,7 +24,7 @@ pub const TRY_AGAIN_LATER: u16 = 1013;
 
 /// Whether a client may send this code (RFC 6455 sections 7.4.1 and 7.4.2, and 1012 to 1014 from the
 /// registry).
-pub fn may_be_received(code: u16) -> bool {
+pub(super) fn may_be_received(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 

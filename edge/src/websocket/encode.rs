@@ -11,7 +11,7 @@ use super::Opcode;
 use super::mask::mask;
 
 /// The longest payload of a control frame, RFC 6455 section 5.5.
-pub const MAX_CONTROL_BYTES: usize = 125;
+pub(super) const MAX_CONTROL_BYTES: usize = 125;
 
 const FIN: u8 = 0x80;
 
