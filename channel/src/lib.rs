@@ -1,4 +1,5 @@
-//! Both ends of the protocol between a broker and the rest of its cluster.
+//! The broker, both ends of the link between it and the rest of the cluster, and the watchdog of all
+//! services.
 
 pub mod broker;
 pub mod heads;

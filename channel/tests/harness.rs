@@ -1,4 +1,4 @@
-//! A broker on a port of its own, and peers that speak raw frames to it.
+//! A broker on its own port, and peers that send raw frames to it.
 
 #![allow(dead_code, reason = "every test file uses its own part of the harness")]
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Every condition is waited for this long.
+/// How long to wait for any condition.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A publisher that has never published.
@@ -40,7 +40,7 @@ impl TestBroker {
         Self::start_on("127.0.0.1:0".parse().unwrap(), config).await
     }
 
-    /// The port of a broker that has just stopped may be in use for a moment.
+    /// Tries again for a while, because the port of a broker that has just stopped may still be in use.
     pub async fn start_on(address: SocketAddr, config: BrokerConfig) -> Self {
         let until = Instant::now() + DEADLINE;
         let listener = loop {
@@ -99,12 +99,12 @@ impl Peer {
         peer
     }
 
-    /// A gateway with one worker that holds nothing yet.
+    /// A gateway with one worker that has no id yet.
     pub async fn gateway(broker: &TestBroker) -> (Self, Welcome) {
         Self::gateway_of(broker, InstanceId(rand::random()), &[]).await
     }
 
-    /// A gateway that comes back with the ids that its workers hold.
+    /// A gateway whose workers hold these ids.
     pub async fn gateway_of(
         broker: &TestBroker,
         instance: InstanceId,
@@ -116,7 +116,7 @@ impl Peer {
         (peer, welcome)
     }
 
-    /// A gateway that listens to these audiences with one connection each, attached.
+    /// An attached gateway with one connection that listens to each audience.
     pub async fn listener(broker: &TestBroker, audiences: &[Audience]) -> (Self, Welcome) {
         let (mut peer, welcome) = Self::gateway(broker).await;
         peer.attach(audiences, None).await;
@@ -169,7 +169,7 @@ impl Peer {
         self.send(publish(number, audience, content)).await;
     }
 
-    /// Publishes and answers the sequence, the gateways and the connections that matched.
+    /// Publishes and returns the sequence, and how many gateways and connections matched.
     pub async fn publish_accepted(
         &mut self,
         audience: Audience,
@@ -215,7 +215,7 @@ impl Peer {
         within(self.stream.write_all(bytes)).await.unwrap();
     }
 
-    /// Expects the beginning of the stream, and answers whether there is a gap before it.
+    /// Expects the beginning of the stream, and returns the gap before it, if there is one.
     pub async fn attached(&mut self) -> Option<Gap> {
         match self.recv().await {
             FromBroker::Attached { gap, .. } => gap,
@@ -223,12 +223,12 @@ impl Peer {
         }
     }
 
-    /// The next message that is no heartbeat and does not only say where the log ends.
+    /// The next message other than heartbeats and marks.
     pub async fn recv(&mut self) -> FromBroker {
         self.next().await.expect("the link is up")
     }
 
-    /// As `recv`; `None` at the end of the stream.
+    /// Like `recv`; `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<FromBroker> {
         loop {
             match FromBroker::decode(self.frame().await?).unwrap() {
@@ -245,7 +245,7 @@ impl Peer {
         }
     }
 
-    /// Expects the end of the link after a goodbye, and answers its reason.
+    /// Expects a goodbye and then the end of the link, and returns the reason.
     pub async fn goodbye(&mut self) -> String {
         let FromBroker::Goodbye { reason } = self.recv().await else {
             panic!("not a goodbye");
@@ -254,7 +254,7 @@ impl Peer {
         reason
     }
 
-    /// Whether the link works: asks something that any broker answers.
+    /// Checks that the link works, by a request that every broker answers.
     pub async fn assert_publishes(&mut self) {
         self.push(77, WorkerId(0), "x").await;
         assert_eq!(self.outcome(77).await, Outcome::UnknownWorker);
@@ -274,7 +274,7 @@ impl Peer {
         }
     }
 
-    /// Reads until the link is over, whatever way, and forgets what came.
+    /// Reads until the link is over in any way, and drops what has come.
     pub async fn until_over(&mut self) {
         let mut buffer = vec![0; 64 << 10];
         while matches!(within(self.stream.read(&mut buffer)).await, Ok(1..)) {}
