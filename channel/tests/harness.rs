@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use campanile_channel::broker::{BrokerConfig, serve};
 use campanile_messages::frame::{MAX_FRAME_BYTES, decode_answer, encode_hello, take_frame};
 use campanile_messages::hello::{HelloAnswer, Nonce, Offer};
-use campanile_messages::link::{Gap, InterestChange, Number, Outcome, Role, Welcome};
+use campanile_messages::link::{DirectOutcome, Gap, InterestChange, Number, Role, Welcome};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, EncodedFrame, Event, FromBroker, GroupName, Hello,
     InstanceId, Position, ToBroker, WorkerId,
@@ -193,7 +193,7 @@ impl Peer {
         self.send(ToBroker::Direct { number, to, content }).await;
     }
 
-    pub async fn outcome(&mut self, number: Number) -> Outcome {
+    pub async fn outcome(&mut self, number: Number) -> DirectOutcome {
         match self.recv().await {
             FromBroker::Answered { number: n, outcome } if n == number => outcome,
             other => panic!("no answer to {number}: {other:?}"),
@@ -257,7 +257,7 @@ impl Peer {
     /// Checks that the link works, by a request that every broker answers.
     pub async fn assert_publishes(&mut self) {
         self.push(77, WorkerId(0), "x").await;
-        assert_eq!(self.outcome(77).await, Outcome::UnknownWorker);
+        assert_eq!(self.outcome(77).await, DirectOutcome::UnknownWorker);
     }
 
     /// The next frame; `None` at the end of the stream.

@@ -22,7 +22,7 @@ use actix::prelude::*;
 use campanile_channel::Outbound;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received, hold};
 use campanile_channel::watchdog::{Watchdog, attend};
-use campanile_messages::link::{Gap, Outcome, Role, Tally, Ticket as PushTicket};
+use campanile_messages::link::{DirectOutcome, Gap, RequestTicket, Role, Tally};
 use campanile_messages::{
     Address, Audience, Content, Event, FromBroker, Hello, InstanceId, Position, ToBroker, WorkerId,
 };
@@ -80,7 +80,7 @@ pub struct Bridge {
     /// it joins on to what came before.
     is_answer_arriving: bool,
     /// The event that comes next is to be counted.
-    count: Option<(PushTicket, u64, Duration)>,
+    count: Option<(RequestTicket, u64, Duration)>,
     counts: Counts,
     /// Who wants to know where the log ends.
     askers: Askers,
@@ -292,9 +292,9 @@ impl Handler<InterestChanged> for Bridge {
 #[rtype(result = "()")]
 pub struct Answer {
     /// As it came.
-    pub ticket: PushTicket,
+    pub ticket: RequestTicket,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: DirectOutcome,
 }
 
 impl Handler<Answer> for Bridge {
@@ -352,7 +352,7 @@ impl Handler<CaughtUp> for Bridge {
 #[rtype(result = "()")]
 pub struct Counted {
     /// As it came.
-    pub ticket: PushTicket,
+    pub ticket: RequestTicket,
     /// How it fared.
     pub tally: Tally,
 }
@@ -553,13 +553,15 @@ impl Bridge {
         self.withdrawing.drain(..).for_each(|audience| self.recent.forget(&audience));
     }
 
-    fn push(&self, ticket: PushTicket, to: Address, content: Content) {
+    fn push(&self, ticket: RequestTicket, to: Address, content: Content) {
         match self.workers.iter().find(|worker| worker.id.get() == Some(&to.worker)) {
             Some(worker) => {
                 let framed = Framed::new(None, content);
                 worker.deliver(Delivery::Push(ticket, to.connection, framed));
             }
-            None => self.send(ToBroker::Delivered { ticket, outcome: Outcome::UnknownWorker }),
+            None => {
+                self.send(ToBroker::Delivered { ticket, outcome: DirectOutcome::UnknownWorker })
+            }
         }
     }
 

@@ -43,9 +43,9 @@ pub enum Delivery {
     /// Send an event to its listeners.
     Event(Arc<Framed>),
     /// Send an event to its listeners, and answer how it fared within this time.
-    Counted(link::Ticket, Duration, Arc<Framed>),
+    Counted(link::RequestTicket, Duration, Arc<Framed>),
     /// Send an event to one connection, and answer.
-    Push(link::Ticket, ConnectionId, Arc<Framed>),
+    Push(link::RequestTicket, ConnectionId, Arc<Framed>),
     /// The broker has confirmed what the registry asked for up to this ticket; the log stood here.
     Confirmed(Ticket, Position),
     /// A client that came back, or one of its groups, goes on, or a new one begins: what it has missed

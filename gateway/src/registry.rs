@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use campanile_channel::watchdog::{Pulse, attend};
-use campanile_messages::link::{self, Gap, Outcome};
+use campanile_messages::link::{self, DirectOutcome, Gap};
 use campanile_messages::{Address, Audience, ConnectionId, GroupName, Position, WorkerId};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -388,7 +388,7 @@ impl Registry {
     /// Writes an event to its listeners, and tells the bridge how it fared when that is known of all
     /// of them, or the time is over. What waits is a task of its own, so that it costs nothing until
     /// it is woken.
-    fn count(&self, ticket: link::Ticket, within: Duration, event: &Framed) {
+    fn count(&self, ticket: link::RequestTicket, within: Duration, event: &Framed) {
         let excepted = event.except_at(self.worker.get());
         let counting = Counting::deliver(event, excepted, &self.subscriptions, &self.awaited);
         let bridge = self.bridge.clone();
@@ -410,23 +410,25 @@ impl Registry {
         }
     }
 
-    fn push(&self, ticket: link::Ticket, connection: ConnectionId, framed: &Framed) {
+    fn push(&self, ticket: link::RequestTicket, connection: ConnectionId, framed: &Framed) {
         let answer = move |outcome| Answer { ticket, outcome };
         let Some(client) = self.subscriptions.get(connection).filter(|c| c.line.socket.is_open())
         else {
-            self.bridge.do_send(answer(Outcome::UnknownConnection));
+            self.bridge.do_send(answer(DirectOutcome::UnknownConnection));
             return;
         };
         client.line.send(framed.frame(client.line.dialect));
         match client.line.socket.written() {
-            None if client.line.socket.is_open() => self.bridge.do_send(answer(Outcome::Written)),
-            None => self.bridge.do_send(answer(Outcome::NotWritten)),
+            None if client.line.socket.is_open() => {
+                self.bridge.do_send(answer(DirectOutcome::Written))
+            }
+            None => self.bridge.do_send(answer(DirectOutcome::NotWritten)),
             Some(written) => {
                 let bridge = self.bridge.clone();
                 actix_rt::spawn(async move {
                     match timeout(LONGEST_QUESTION, written).await {
-                        Ok(Ok(())) => bridge.do_send(answer(Outcome::Written)),
-                        Ok(Err(_)) => bridge.do_send(answer(Outcome::NotWritten)),
+                        Ok(Ok(())) => bridge.do_send(answer(DirectOutcome::Written)),
+                        Ok(Err(_)) => bridge.do_send(answer(DirectOutcome::NotWritten)),
                         // Nobody waits for the answer any more.
                         Err(_) => {}
                     }

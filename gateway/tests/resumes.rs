@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use campanile_gateway::GatewayConfig;
-use campanile_messages::link::{Gap, Tally, Ticket};
+use campanile_messages::link::{Gap, RequestTicket, Tally};
 use campanile_messages::{Audience, FromBroker, Position, ToBroker};
 use serde_json::{Value, json};
 use socket2::SockRef;
@@ -567,7 +567,7 @@ fn a_join_that_has_missed_nothing_takes_nothing_out_of_the_bound() {
     client.expect_close(4001);
 }
 
-const TICKET: Ticket = Ticket { link: 3, number: 9 };
+const TICKET: RequestTicket = RequestTicket { link: 3, number: 9 };
 
 fn counted(sequence: u64, content: &str, within: Duration) -> [FromBroker; 2] {
     let within_millis = within.as_millis() as u32;
@@ -577,7 +577,7 @@ fn counted(sequence: u64, content: &str, within: Duration) -> [FromBroker; 2] {
     ]
 }
 
-fn tally(matched: u64, written: u64, too_slow: u64) -> (Ticket, Tally) {
+fn tally(matched: u64, written: u64, too_slow: u64) -> (RequestTicket, Tally) {
     (TICKET, Tally { matched, written, too_slow })
 }
 

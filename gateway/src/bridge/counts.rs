@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use campanile_messages::link::{Tally, Ticket};
+use campanile_messages::link::{RequestTicket, Tally};
 
 /// Events of which some workers have not told yet how they fared. Each worker tells within the time
 /// that the publisher gave, so few are under way at a time.
 #[derive(Debug, Default)]
-pub struct Counts(HashMap<Ticket, Count>);
+pub struct Counts(HashMap<RequestTicket, Count>);
 
 #[derive(Debug)]
 struct Count {
@@ -17,12 +17,12 @@ struct Count {
 
 impl Counts {
     /// An event was handed to so many workers, at least one.
-    pub fn begin(&mut self, ticket: Ticket, workers: usize) {
+    pub fn begin(&mut self, ticket: RequestTicket, workers: usize) {
         self.0.insert(ticket, Count { workers, tally: Tally::default() });
     }
 
     /// One of them tells how it fared; the sum, if it is the last.
-    pub fn add(&mut self, ticket: Ticket, tally: Tally) -> Option<Tally> {
+    pub fn add(&mut self, ticket: RequestTicket, tally: Tally) -> Option<Tally> {
         let count = self.0.get_mut(&ticket)?;
         count.tally.matched += tally.matched;
         count.tally.written += tally.written;
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn the_last_worker_completes_the_sum() {
-        let ticket = Ticket { link: 1, number: 2 };
+        let ticket = RequestTicket { link: 1, number: 2 };
         let tally = |matched, written, too_slow| Tally { matched, written, too_slow };
         let mut counts = Counts::default();
         counts.begin(ticket, 2);

@@ -13,7 +13,7 @@ use campanile_messages::frame::{
     MAX_FRAME_BYTES, decode_answer, decode_hello, encode_answer, encode_hello, take_frame,
 };
 use campanile_messages::hello::{HelloAnswer, Nonce, Offer};
-use campanile_messages::link::{Gap, Outcome, Role, Tally, Ticket, Want, Welcome};
+use campanile_messages::link::{DirectOutcome, Gap, RequestTicket, Role, Tally, Want, Welcome};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, Durability, EncodedFrame, Event, FromBroker,
     GroupName, Hello, InstanceId, Position, ToBroker, WorkerId,
@@ -243,7 +243,7 @@ impl Link {
 
     /// Waits for how a counted event fared.
     #[track_caller]
-    pub fn counted(&self) -> (Ticket, Tally) {
+    pub fn counted(&self) -> (RequestTicket, Tally) {
         loop {
             match self.recv() {
                 ToBroker::Counted { ticket, tally } => return (ticket, tally),
@@ -256,10 +256,10 @@ impl Link {
     /// What the gateway's bridge has said up to now.
     pub fn said(&self) -> Vec<ToBroker> {
         static LAST: AtomicU64 = AtomicU64::new(1_000_000);
-        let ticket = Ticket { link: 0, number: LAST.fetch_add(1, Ordering::SeqCst) };
+        let ticket = RequestTicket { link: 0, number: LAST.fetch_add(1, Ordering::SeqCst) };
         let nobody = Address { worker: WorkerId(1 << 40), connection: ConnectionId(1) };
         self.send([FromBroker::Deliver { ticket, to: nobody, content: "".into() }]);
-        let last = ToBroker::Delivered { ticket, outcome: Outcome::UnknownWorker };
+        let last = ToBroker::Delivered { ticket, outcome: DirectOutcome::UnknownWorker };
         std::iter::from_fn(|| Some(self.recv()).filter(|said| *said != last)).collect()
     }
 
@@ -447,7 +447,7 @@ impl Publisher {
         self.last += 1;
         let push = ToBroker::Direct { number: self.last, to, content: content.into() };
         self.ask(push, |answer| {
-            matches!(answer, FromBroker::Answered { outcome: Outcome::Written, .. })
+            matches!(answer, FromBroker::Answered { outcome: DirectOutcome::Written, .. })
         });
     }
 

@@ -10,7 +10,7 @@ use actix::spawn;
 use bytes::{Bytes, BytesMut};
 use campanile_messages::frame::{MAX_FRAME_BYTES, decode_hello, encode_answer, take_frame};
 use campanile_messages::hello::HelloAnswer;
-use campanile_messages::link::{Number, Outcome, Role, Welcome};
+use campanile_messages::link::{DirectOutcome, Number, Role, Welcome};
 use campanile_messages::{
     Audience, Content, Durability, EncodedFrame, FromBroker, Position, ToBroker,
 };
@@ -46,7 +46,7 @@ pub fn accept(message: &ToBroker) -> Act {
     match *message {
         ToBroker::Publish { number, .. } => Act::Say(accepted(number)),
         ToBroker::Direct { number, .. } => {
-            Act::Say(FromBroker::Answered { number, outcome: Outcome::Written })
+            Act::Say(FromBroker::Answered { number, outcome: DirectOutcome::Written })
         }
         _ => Act::Nothing,
     }
