@@ -178,7 +178,7 @@ impl Outbound {
         self.0.changed.notified().await;
     }
 
-    /// Writes from the queue, which is locked meanwhile.
+    /// Calls `write` with the queue, which is locked in the meantime.
     pub(super) fn write<T>(&self, write: impl FnOnce(&mut Outbox) -> T) -> T {
         write(&mut self.lock().outbox)
     }
