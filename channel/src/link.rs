@@ -5,6 +5,7 @@
 //! [`write_out`] writes them and keeps the link alive while there is nothing to say. [`client`]
 //! connects to the broker again and again.
 
+mod attempts;
 mod backoff;
 pub mod client;
 mod frames;
