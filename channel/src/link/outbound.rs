@@ -122,7 +122,7 @@ impl Outbound {
         Ok(())
     }
 
-    /// Queues many frames. The queue stays locked until the [`Sending`] is dropped.
+    /// Queues many frames. The queue stays locked until the returned value is dropped.
     pub fn sending(&self) -> Sending<'_> {
         Sending { shared: &self.0, state: self.lock(), joined: BytesMut::new() }
     }
