@@ -149,7 +149,7 @@ mod tests {
         heads.ask(2, now + LIMIT / 2).unwrap();
         assert_eq!(heads.expire(now + LIMIT - Duration::from_nanos(1)), [0; 0]);
         assert_eq!(heads.expire(now + LIMIT), [1]);
-        assert_eq!(heads.question(), None, "the question is under way all the same");
+        assert_eq!(heads.question(), None, "the question is still under way");
         assert_eq!(answered(&mut heads, 1), [0; 0], "the second came after it");
         assert_eq!(heads.question(), Some(2));
         assert_eq!(heads.expire(now + 2 * LIMIT), [2]);

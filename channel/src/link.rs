@@ -5,6 +5,7 @@
 //! [`write_out`] writes them and keeps the link alive while there is nothing to say. [`client`]
 //! connects to the broker again and again.
 
+mod attempts;
 mod backoff;
 pub mod client;
 mod frames;
@@ -31,7 +32,7 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 /// A link on which nothing was heard for this long is over: four heartbeats and some.
 pub(crate) const SILENCE_LIMIT: Duration = Duration::from_secs(9);
 
-/// Why a link ended or was not made. None of them harms another link.
+/// Why a link ended, or could not be made. No other link is affected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
     /// The peer is gone.

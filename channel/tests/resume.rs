@@ -5,7 +5,7 @@
 mod harness;
 
 use campanile_channel::broker::BrokerConfig;
-use campanile_messages::link::{Gap, Outcome, Role};
+use campanile_messages::link::{DirectOutcome, Gap, Role};
 use campanile_messages::{Audience, Content, FromBroker, InstanceId, Position, ToBroker, WorkerId};
 use harness::{Peer, TestBroker, event, group};
 
@@ -147,7 +147,7 @@ async fn an_answer_for_an_earlier_broker_reaches_nobody() {
     let second = TestBroker::start(BrokerConfig::default()).await;
     let mut publisher = Peer::publisher(&second).await;
     let (mut gateway, _) = Peer::gateway_of(&second, GATEWAY, &welcome.workers).await;
-    let outcome = Outcome::Written;
+    let outcome = DirectOutcome::Written;
     gateway.send(ToBroker::Delivered { ticket, outcome }).await;
     gateway.attach(&[], None).await;
     assert_eq!(gateway.attached().await, None);
@@ -167,7 +167,7 @@ async fn a_gateway_cannot_claim_the_worker_of_another() {
     publisher.push(1, worker, "psst").await;
     assert!(matches!(owner.recv().await, FromBroker::Deliver { .. }));
     publisher.push(2, WorkerId(worker.0 + 1), "psst").await;
-    assert_eq!(publisher.outcome(2).await, Outcome::UnknownWorker);
+    assert_eq!(publisher.outcome(2).await, DirectOutcome::UnknownWorker);
 }
 
 #[actix::test]

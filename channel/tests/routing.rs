@@ -5,7 +5,7 @@
 mod harness;
 
 use campanile_channel::broker::BrokerConfig;
-use campanile_messages::link::{Outcome, Ticket};
+use campanile_messages::link::{DirectOutcome, RequestTicket};
 use campanile_messages::{Audience, FromBroker, ToBroker, UserName, WorkerId};
 use harness::{Peer, TestBroker, address, event, group, within};
 
@@ -119,9 +119,9 @@ async fn a_push_reaches_its_worker_and_its_answer_comes_back() {
     };
     assert_eq!((ticket.number, to), (5, address(worker)));
     assert_eq!(content, "psst".into());
-    let outcome = Outcome::Written;
+    let outcome = DirectOutcome::Written;
     gateway.send(ToBroker::Delivered { ticket, outcome }).await;
-    assert_eq!(publisher.outcome(5).await, Outcome::Written);
+    assert_eq!(publisher.outcome(5).await, DirectOutcome::Written);
     other.assert_publishes().await;
 }
 
@@ -132,7 +132,7 @@ async fn a_push_to_a_worker_without_a_link_is_answered_at_once() {
     let worker = welcome.workers[0];
     let mut publisher = Peer::publisher(&broker).await;
     publisher.push(1, WorkerId(worker.0 + 1), "x").await;
-    assert_eq!(publisher.outcome(1).await, Outcome::UnknownWorker);
+    assert_eq!(publisher.outcome(1).await, DirectOutcome::UnknownWorker);
     drop(gateway);
     within(async {
         // A push may be sent to the link before its loss is noticed, and is then never answered. The
@@ -143,7 +143,7 @@ async fn a_push_to_a_worker_without_a_link_is_answered_at_once() {
             match publisher.recv().await {
                 FromBroker::Answered { number: 0, .. } => tokio::task::yield_now().await,
                 FromBroker::Answered { outcome, .. } => {
-                    assert_eq!(outcome, Outcome::GatewayAway);
+                    assert_eq!(outcome, DirectOutcome::GatewayAway);
                     break;
                 }
                 other => panic!("{other:?}"),
@@ -158,8 +158,8 @@ async fn an_answer_to_a_publisher_that_is_gone_is_ignored() {
     let broker = TestBroker::start(BrokerConfig::default()).await;
     let (mut gateway, _) = Peer::listener(&broker, &[Audience::Everyone]).await;
     for link in [0, 1, u64::MAX] {
-        let ticket = Ticket { link, number: 1 };
-        let outcome = Outcome::Written;
+        let ticket = RequestTicket { link, number: 1 };
+        let outcome = DirectOutcome::Written;
         gateway.send(ToBroker::Delivered { ticket, outcome }).await;
     }
     let mut publisher = Peer::publisher(&broker).await;

@@ -9,7 +9,7 @@ use campanile_messages::frame::{
     decode_answer, decode_hello, decode_proof, encode_answer, encode_hello, encode_proof,
     take_frame,
 };
-use campanile_messages::link::{Gap, Tally, Ticket, Want};
+use campanile_messages::link::{Gap, RequestTicket, Tally, Want};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, DecodeError, EncodedFrame, Event, FromBroker,
     GroupName, IdempotencyKey, Position, ToBroker, UserName, WorkerId,
@@ -45,7 +45,7 @@ fn check_random_messages(data: &[u8]) {
         0 => group.map_or(Audience::Everyone, Audience::Group),
         _ => user.map_or(Audience::Everyone, Audience::User),
     };
-    let ticket = Ticket { link: number(), number: number() };
+    let ticket = RequestTicket { link: number(), number: number() };
     let tally = Tally { matched: number(), written: number(), too_slow: number() };
     let position = Position { epoch: number(), sequence: number() };
     let gap = [None, Some(Gap::Expired), Some(Gap::EpochChanged)][(number() % 3) as usize];

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received, hold};
 use campanile_channel::watchdog::{Watchdog, attend};
-use campanile_messages::link::{Outcome, Tally, Ticket as PushTicket};
+use campanile_messages::link::{DirectOutcome, RequestTicket, Tally};
 use campanile_messages::{FromBroker, Hello, InstanceId, ToBroker};
 use tracing::error;
 
@@ -197,9 +197,9 @@ impl Handler<InterestChanged> for Bridge {
 #[rtype(result = "()")]
 pub(crate) enum Fared {
     /// One for one connection.
-    One(PushTicket, Outcome),
+    One(RequestTicket, DirectOutcome),
     /// A counted one, at one worker.
-    All(PushTicket, Tally),
+    All(RequestTicket, Tally),
 }
 
 impl Handler<Fared> for Bridge {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::Message;
-use campanile_messages::link::{self, Gap};
+use campanile_messages::link::{Gap, RequestTicket};
 use campanile_messages::{ConnectionId, Position};
 use tokio::sync::Notify;
 
@@ -42,9 +42,9 @@ pub enum Delivery {
     /// Send an event to its listeners.
     Event(Arc<Framed>),
     /// Send an event to its listeners, and answer how it fared within this time.
-    Counted(link::Ticket, Duration, Arc<Framed>),
+    Counted(RequestTicket, Duration, Arc<Framed>),
     /// Send an event to one connection, and answer.
-    Push(link::Ticket, ConnectionId, Arc<Framed>),
+    Push(RequestTicket, ConnectionId, Arc<Framed>),
     /// The broker has confirmed what the registry asked for up to this ticket, save what is answered
     /// with `Resumed`; the log stood here.
     Confirmed(Ticket, Position),

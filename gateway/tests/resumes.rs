@@ -12,7 +12,7 @@ use campanile_harness::client::raw::{self, Client, request};
 use campanile_harness::link::group;
 use campanile_harness::link::script::{Link, Script, at, audiences_of, event, past};
 use campanile_harness::{Block, DEADLINE};
-use campanile_messages::link::{Gap, Tally, Ticket};
+use campanile_messages::link::{Gap, RequestTicket, Tally};
 use campanile_messages::{Audience, FromBroker, Position, ToBroker};
 use serde_json::{Value, json};
 use socket2::SockRef;
@@ -569,7 +569,7 @@ fn a_join_that_missed_nothing_gets_no_extra_room() {
     client.expect_close(4001);
 }
 
-const TICKET: Ticket = Ticket { link: 3, number: 9 };
+const TICKET: RequestTicket = RequestTicket { link: 3, number: 9 };
 
 fn counted(sequence: u64, content: &str, within: Duration) -> [FromBroker; 2] {
     let within_millis = within.as_millis() as u32;
@@ -579,7 +579,7 @@ fn counted(sequence: u64, content: &str, within: Duration) -> [FromBroker; 2] {
     ]
 }
 
-fn tally(matched: u64, written: u64, too_slow: u64) -> (Ticket, Tally) {
+fn tally(matched: u64, written: u64, too_slow: u64) -> (RequestTicket, Tally) {
     (TICKET, Tally { matched, written, too_slow })
 }
 

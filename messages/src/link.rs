@@ -41,7 +41,7 @@ use crate::feature::Feature;
 use crate::{Address, Audience, Content, Event, IdempotencyKey, Position};
 
 pub use greeting::{Durability, Hello, Role, Welcome};
-pub use parts::{Gap, InterestChange, Number, Outcome, Refusal, Tally, Ticket, Want};
+pub use parts::{DirectOutcome, Gap, InterestChange, Number, Refusal, RequestTicket, Tally, Want};
 
 /// What gateways and publishers say after their hello.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,16 +79,16 @@ pub enum ToBroker<C = Content> {
     /// From a gateway: the answer to a `Count`.
     Counted {
         /// The ticket of the `Count`.
-        ticket: Ticket,
+        ticket: RequestTicket,
         /// What has happened to the event so far.
         tally: Tally,
     },
     /// From a gateway: the answer to a `Deliver`.
     Delivered {
         /// The ticket of the `Deliver`.
-        ticket: Ticket,
+        ticket: RequestTicket,
         /// What happened to the event.
-        outcome: Outcome,
+        outcome: DirectOutcome,
     },
     /// From a publisher: an event for an audience. If it is sent again under the same number, on any
     /// link to a log of the same epoch, it is accepted once and answered again.
@@ -179,7 +179,7 @@ pub enum FromBroker<C = Content> {
     /// To a gateway: it shall count the event that comes next. The answer is `Counted`.
     Count {
         /// Returned in the answer.
-        ticket: Ticket,
+        ticket: RequestTicket,
         /// The sequence of the event.
         sequence: u64,
         /// After this time nobody waits for the answer any more.
@@ -190,7 +190,7 @@ pub enum FromBroker<C = Content> {
     /// To a gateway: an event for one of its connections. The answer is `Delivered`.
     Deliver {
         /// Returned in the answer.
-        ticket: Ticket,
+        ticket: RequestTicket,
         /// The connection.
         to: Address,
         /// The content of the event.
@@ -238,7 +238,7 @@ pub enum FromBroker<C = Content> {
         /// As in `Direct`.
         number: Number,
         /// What happened to the event.
-        outcome: Outcome,
+        outcome: DirectOutcome,
     },
     /// The broker has been waiting for its disk for too long, or no longer is. Sent when that changes,
     /// and after the welcome if the broker waits at that moment.

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use campanile_messages::link::{Number, Outcome, Refusal, Tally, Welcome};
+use campanile_messages::link::{DirectOutcome, Number, Refusal, Tally, Welcome};
 use campanile_messages::{
     Address, ContentKind, Durability, FromBroker, IdempotencyKey, Position, ToBroker,
 };
@@ -336,13 +336,13 @@ fn refused(refusal: Refusal, id: Option<&IdempotencyKey>) -> ApiError {
     }
 }
 
-fn judged(outcome: Outcome, to: Address) -> Result<Receipt, ApiError> {
+fn judged(outcome: DirectOutcome, to: Address) -> Result<Receipt, ApiError> {
     match outcome {
-        Outcome::Written => Ok(Receipt::Written),
-        Outcome::UnknownWorker => Err(ApiError::UnknownWorker(to.worker)),
-        Outcome::UnknownConnection => Err(ApiError::UnknownConnection(to.connection)),
-        Outcome::NotWritten => Err(ApiError::NotWritten(to.connection)),
-        Outcome::GatewayAway => Err(ApiError::GatewayAway(to.worker)),
+        DirectOutcome::Written => Ok(Receipt::Written),
+        DirectOutcome::UnknownWorker => Err(ApiError::UnknownWorker(to.worker)),
+        DirectOutcome::UnknownConnection => Err(ApiError::UnknownConnection(to.connection)),
+        DirectOutcome::NotWritten => Err(ApiError::NotWritten(to.connection)),
+        DirectOutcome::GatewayAway => Err(ApiError::GatewayAway(to.worker)),
     }
 }
 

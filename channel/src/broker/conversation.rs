@@ -112,7 +112,7 @@ fn name(message: &ToBroker) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::link::{Outcome, Tally, Ticket};
+    use campanile_messages::link::{DirectOutcome, RequestTicket, Tally};
     use campanile_messages::{Address, Audience, ConnectionId, Content, WorkerId};
 
     use super::*;
@@ -126,13 +126,13 @@ mod tests {
     }
 
     fn gateway_messages() -> [ToBroker; 5] {
-        let ticket = Ticket { link: 1, number: 1 };
+        let ticket = RequestTicket { link: 1, number: 1 };
         [
             interest(1),
             ToBroker::Attach { cursor: None },
             ToBroker::Fetch { number: 1, wants: vec![], max_bytes: 1 },
             ToBroker::Counted { ticket, tally: Tally::default() },
-            ToBroker::Delivered { ticket, outcome: Outcome::Written },
+            ToBroker::Delivered { ticket, outcome: DirectOutcome::Written },
         ]
     }
 

@@ -46,7 +46,7 @@ pub fn digest(audience: &Audience, except: Option<Address>, content: &Content) -
     *first
 }
 
-/// What is known of a key.
+/// What is known about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
     /// Nothing.
@@ -83,7 +83,7 @@ impl Ids {
         Self { by_key: HashMap::new(), order: VecDeque::new(), max_keys }
     }
 
-    /// What is known of a key whose event has this digest.
+    /// What is known about a key, for an event with this digest.
     pub fn look_up(&self, key: &IdempotencyKey, digest: Digest) -> Known {
         match self.by_key.get(key) {
             None if self.by_key.len() >= self.max_keys => Known::Full,

@@ -30,7 +30,7 @@ const SHARE: usize = 1 << 10;
 /// processes than any cluster has must have left within [`REMEMBERED`], with unanswered pushes.
 const MAX_AWAY: usize = 1 << 13;
 
-/// What is known of a number.
+/// What is known about a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
     /// Nothing, so it is not a repeat.
@@ -101,7 +101,7 @@ impl Publishers {
         }
     }
 
-    /// What is known of a publisher's number.
+    /// What is known about a publisher's number.
     pub fn look_up(&self, instance: InstanceId, number: Number) -> Repeat {
         let Some(publisher) = self.by_instance.get(&instance) else {
             return Repeat::New;

@@ -28,7 +28,7 @@ pub struct Record {
     pub matched: u64,
 }
 
-/// What is remembered of an idempotency key.
+/// What is remembered about an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownId {
     /// The key.

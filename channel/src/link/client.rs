@@ -12,16 +12,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
-use super::backoff::Backoff;
+use super::attempts::Attempts;
 use super::{FrameReader, LinkError, Outbound, prepare, write_out};
 use crate::watchdog::{ANSWER_LIMIT, LOOK_AGAIN, Pulse};
-
-/// How long to wait before the first new attempt after a lost link.
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-
-/// The longest wait between two attempts. After a link the waits start again with the first one, unless
-/// the broker gave a reason and ended the link sooner than this: it may do the same to the next one.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a broker may take to accept and welcome a link before the next attempt.
 const WELCOME_LIMIT: Duration = Duration::from_secs(5);
@@ -88,8 +81,7 @@ pub async fn hold<A: LinkOwner>(
     pulse: Pulse,
     mut ready: impl AsyncFnMut(),
 ) {
-    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-    let mut logged = None::<String>;
+    let mut attempts = Attempts::new();
     loop {
         pulse.turn().await;
         let hello = match owner.send(Introduce).timeout(ANSWER_LIMIT).await {
@@ -107,7 +99,7 @@ pub async fn hold<A: LinkOwner>(
             Ok(Err(error)) => error,
             Ok(Ok(Connected { write, reader, features, welcome, first })) => {
                 info!(%broker, "linked to the broker");
-                logged = None;
+                attempts.succeeded();
                 linked = Some(Instant::now());
                 let outbound = Outbound::new(max_queued_bytes);
                 outbound.agree(features);
@@ -118,23 +110,10 @@ pub async fn hold<A: LinkOwner>(
                 }
             }
         };
-        // What a broker answers needs an operator; why a broker cannot be reached does not matter.
-        let is_answer = matches!(
-            error,
-            LinkError::Goodbye(_)
-                | LinkError::Decode(_)
-                | LinkError::Challenged { .. }
-                | LinkError::Disagreement(_)
-        );
-        if linked.is_some_and(|at| !is_answer || at.elapsed() >= LONGEST_WAIT) {
-            backoff.reset();
-        }
-        let error = error.to_string();
-        if logged.as_ref().is_none_or(|logged| is_answer && *logged != error) {
+        if attempts.failed(&error, linked.map(|at| at.elapsed())) {
             warn!(%broker, %error, "no link to the broker, waiting for it");
-            logged = Some(error);
         }
-        pulse.during(sleep(backoff.next(rand::random()))).await;
+        pulse.during(sleep(attempts.wait(rand::random()))).await;
     }
 }
 

@@ -122,7 +122,7 @@ impl Outbound {
         Ok(())
     }
 
-    /// Queues many frames. The queue stays locked until the [`Sending`] is dropped.
+    /// Queues many frames. The queue stays locked until the returned value is dropped.
     pub fn sending(&self) -> Sending<'_> {
         Sending { shared: &self.0, state: self.lock(), joined: BytesMut::new() }
     }
@@ -178,7 +178,7 @@ impl Outbound {
         self.0.changed.notified().await;
     }
 
-    /// Writes from the queue, which is locked meanwhile.
+    /// Calls `write` with the queue, which is locked in the meantime.
     pub(super) fn write<T>(&self, write: impl FnOnce(&mut Outbox) -> T) -> T {
         write(&mut self.lock().outbox)
     }

@@ -10,8 +10,8 @@ use super::outbound::{Outbound, WriterStep};
 use super::outbox::Outbox;
 use super::{HEARTBEAT, LinkError};
 
-/// How many slices one `writev` takes. The kernel's limit is 1,024; past some dozens the call itself
-/// no longer counts.
+/// How many slices one `writev` gets. The kernel's limit is 1,024; with more than some dozens, the cost of
+/// the call itself no longer matters.
 const WRITE_SLICES: usize = 128;
 
 /// Writes what is queued until the link ends, and `heartbeat` when there is nothing else to say. When

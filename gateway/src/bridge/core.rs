@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use campanile_messages::link::{Gap, Outcome, Tally, Ticket as PushTicket, Welcome};
+use campanile_messages::link::{DirectOutcome, Gap, RequestTicket, Tally, Welcome};
 use campanile_messages::{Address, Content, Event, FromBroker, Position, ToBroker, WorkerId};
 
 use crate::bridge::absence::Absence;
@@ -50,7 +50,7 @@ pub enum Effect {
 }
 
 /// An event that is to be counted: by whom, its sequence, and within which time.
-type Count = (PushTicket, u64, Duration);
+type Count = (RequestTicket, u64, Duration);
 
 /// See the module.
 #[derive(Debug)]
@@ -177,7 +177,7 @@ impl Core {
     }
 
     /// A counted event has fared so at a worker.
-    pub fn counted(&mut self, ticket: PushTicket, tally: Tally, effects: &mut Vec<Effect>) {
+    pub fn counted(&mut self, ticket: RequestTicket, tally: Tally, effects: &mut Vec<Effect>) {
         if let Some(tally) = self.counts.add(ticket, tally) {
             effects.push(Effect::Say(ToBroker::Counted { ticket, tally }));
         }
@@ -272,7 +272,7 @@ impl Core {
 
     fn push(
         &mut self,
-        ticket: PushTicket,
+        ticket: RequestTicket,
         to: Address,
         content: Content,
         effects: &mut Vec<Effect>,
@@ -284,7 +284,7 @@ impl Core {
                 Effect::Deliver(worker, Delivery::Push(ticket, to.connection, framed))
             }
             None => {
-                let outcome = Outcome::UnknownWorker;
+                let outcome = DirectOutcome::UnknownWorker;
                 Effect::Say(ToBroker::Delivered { ticket, outcome })
             }
         });

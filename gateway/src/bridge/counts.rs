@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 
-use campanile_messages::link::{Tally, Ticket};
+use campanile_messages::link::{RequestTicket, Tally};
 
 /// The events that some workers have not reported yet. Each worker reports within the time that the
 /// publisher gave, so there are few of them at a time.
 #[derive(Debug, Default)]
-pub struct Counts(HashMap<Ticket, Count>);
+pub struct Counts(HashMap<RequestTicket, Count>);
 
 #[derive(Debug)]
 struct Count {
@@ -18,12 +18,12 @@ struct Count {
 
 impl Counts {
     /// Begins the count of an event that was handed to `workers` workers, at least one.
-    pub fn begin(&mut self, ticket: Ticket, workers: usize) {
+    pub fn begin(&mut self, ticket: RequestTicket, workers: usize) {
         self.0.insert(ticket, Count { workers, tally: Tally::default() });
     }
 
     /// Adds the report of one worker, and returns the sum if it was the last one.
-    pub fn add(&mut self, ticket: Ticket, tally: Tally) -> Option<Tally> {
+    pub fn add(&mut self, ticket: RequestTicket, tally: Tally) -> Option<Tally> {
         let count = self.0.get_mut(&ticket)?;
         count.tally.matched += tally.matched;
         count.tally.written += tally.written;
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn the_last_worker_completes_the_sum() {
-        let ticket = Ticket { link: 1, number: 2 };
+        let ticket = RequestTicket { link: 1, number: 2 };
         let tally = |matched, written, too_slow| Tally { matched, written, too_slow };
         let mut counts = Counts::default();
         counts.begin(ticket, 2);

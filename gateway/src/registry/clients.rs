@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use campanile_messages::link::{self, Gap, Outcome};
+use campanile_messages::link::{DirectOutcome, Gap, RequestTicket};
 use campanile_messages::{Address, Audience, ConnectionId, Position, WorkerId};
 use tokio::time::timeout;
 
@@ -111,7 +111,7 @@ impl Clients {
     /// Writes an event to its listeners, and tells the bridge how it fared when that is known of all
     /// of them, or the time is over. What waits is a task of its own, so that it costs nothing until
     /// it is woken.
-    fn count(&self, ticket: link::Ticket, within: Duration, event: &Framed) {
+    fn count(&self, ticket: RequestTicket, within: Duration, event: &Framed) {
         let excepted = event.except_at(self.worker.get());
         let counting = Counting::deliver(event, excepted, &self.subscriptions, &self.awaited);
         let bridge = self.bridge.clone();
@@ -124,23 +124,25 @@ impl Clients {
         }
     }
 
-    fn push(&self, ticket: link::Ticket, connection: ConnectionId, event: &Framed) {
+    fn push(&self, ticket: RequestTicket, connection: ConnectionId, event: &Framed) {
         let fared = move |outcome| Fared::One(ticket, outcome);
         let Some(client) = self.subscriptions.get(connection).filter(|c| c.line.socket.is_open())
         else {
-            self.bridge.do_send(fared(Outcome::UnknownConnection));
+            self.bridge.do_send(fared(DirectOutcome::UnknownConnection));
             return;
         };
         client.line.send(event.frame(client.line.dialect));
         match client.line.socket.written() {
-            None if client.line.socket.is_open() => self.bridge.do_send(fared(Outcome::Written)),
-            None => self.bridge.do_send(fared(Outcome::NotWritten)),
+            None if client.line.socket.is_open() => {
+                self.bridge.do_send(fared(DirectOutcome::Written))
+            }
+            None => self.bridge.do_send(fared(DirectOutcome::NotWritten)),
             Some(written) => {
                 let bridge = self.bridge.clone();
                 actix_rt::spawn(async move {
                     match timeout(LONGEST_QUESTION, written).await {
-                        Ok(Ok(())) => bridge.do_send(fared(Outcome::Written)),
-                        Ok(Err(_)) => bridge.do_send(fared(Outcome::NotWritten)),
+                        Ok(Ok(())) => bridge.do_send(fared(DirectOutcome::Written)),
+                        Ok(Err(_)) => bridge.do_send(fared(DirectOutcome::NotWritten)),
                         // Nobody waits for the answer any more.
                         Err(_) => {}
                     }

@@ -2,7 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::hello::{Agreement, Challenge, Features, Limits, Mac, Nonce};
-use crate::link::{Gap, InterestChange, Outcome, Refusal, Role, Tally, Ticket, Want, Welcome};
+use crate::link::{
+    DirectOutcome, Gap, InterestChange, Refusal, RequestTicket, Role, Tally, Want, Welcome,
+};
 use crate::{
     Address, Audience, ConnectionId, Durability, GroupName, Hello, IdempotencyKey, InstanceId,
     Position, UserName, WorkerId,
@@ -41,7 +43,7 @@ fn offer() -> Offer {
 
 fn messages_to_broker() -> Vec<ToBroker> {
     let to = Address { worker: WorkerId(1 << 52), connection: ConnectionId(7) };
-    let ticket = Ticket { link: 3, number: 9 };
+    let ticket = RequestTicket { link: 3, number: 9 };
     vec![
         ToBroker::Heartbeat,
         ToBroker::Interest {
@@ -52,7 +54,7 @@ fn messages_to_broker() -> Vec<ToBroker> {
             ],
         },
         ToBroker::Attach { cursor: Some(Position { epoch: u64::MAX, sequence: 0 }) },
-        ToBroker::Delivered { ticket, outcome: Outcome::UnknownConnection },
+        ToBroker::Delivered { ticket, outcome: DirectOutcome::UnknownConnection },
         ToBroker::Fetch {
             number: 1,
             wants: vec![Want { since: 7, audiences: vec![news(), Audience::Everyone] }],
@@ -76,7 +78,7 @@ fn messages_to_broker() -> Vec<ToBroker> {
 
 fn messages_from_broker() -> Vec<FromBroker> {
     let to = Address { worker: WorkerId(1 << 52), connection: ConnectionId(7) };
-    let ticket = Ticket { link: 3, number: 9 };
+    let ticket = RequestTicket { link: 3, number: 9 };
     vec![
         FromBroker::Heartbeat,
         FromBroker::Confirmed { revision: 1, head: 9 },
@@ -106,7 +108,7 @@ fn messages_from_broker() -> Vec<FromBroker> {
         },
         FromBroker::Counted { number: 1, tally: Tally::default() },
         FromBroker::Refused { number: 1, refusal: Refusal::IdTaken },
-        FromBroker::Answered { number: 1, outcome: Outcome::Written },
+        FromBroker::Answered { number: 1, outcome: DirectOutcome::Written },
         FromBroker::Disk { is_waiting: true },
         FromBroker::Goodbye { reason: "bye".to_owned() },
     ]
@@ -125,10 +127,10 @@ fn every_message_is_read_back_from_its_frame() {
 /// Messages with the enum variants that are not in the other lists.
 fn other_variants() -> Vec<FromBroker> {
     let outcomes = [
-        Outcome::UnknownWorker,
-        Outcome::UnknownConnection,
-        Outcome::NotWritten,
-        Outcome::GatewayAway,
+        DirectOutcome::UnknownWorker,
+        DirectOutcome::UnknownConnection,
+        DirectOutcome::NotWritten,
+        DirectOutcome::GatewayAway,
     ];
     let refusals = [Refusal::IdsFull, Refusal::TooManyUnanswered, Refusal::ShuttingDown];
     let from = Position { epoch: 1, sequence: 2 };

@@ -11,7 +11,7 @@ pub type Number = u64;
 /// Identifies the publisher's request that a `Deliver` or `Count` belongs to. The gateway returns it
 /// unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Ticket {
+pub struct RequestTicket {
     /// The broker's own number for the publisher's link.
     pub link: u64,
     /// The publisher's number for its request.
@@ -39,7 +39,7 @@ pub struct Want {
 
 /// What happened to an event for one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
+pub enum DirectOutcome {
     /// Its last byte was passed to the kernel of the gateway's host.
     Written,
     /// No live worker of the cluster has this id.

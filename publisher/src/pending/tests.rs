@@ -291,7 +291,7 @@ fn a_broker_that_takes_one_kind_of_push_for_the_other_is_not_believed() {
     hand_over_all(&mut pending, now);
     let refusal = Refusal::IdsFull;
     for message in [
-        FromBroker::Answered { number: 1, outcome: Outcome::Written },
+        FromBroker::Answered { number: 1, outcome: DirectOutcome::Written },
         accepted(2),
         FromBroker::Refused { number: 2, refusal },
     ] {
@@ -321,11 +321,11 @@ fn every_refusal_has_its_error() {
 fn every_outcome_of_a_push_to_one_connection_names_what_is_wrong() {
     let now = Instant::now();
     for (outcome, result) in [
-        (Outcome::Written, Ok(Receipt::Written)),
-        (Outcome::UnknownWorker, Err(ApiError::UnknownWorker(WorkerId(3)))),
-        (Outcome::UnknownConnection, Err(ApiError::UnknownConnection(ConnectionId(7)))),
-        (Outcome::NotWritten, Err(ApiError::NotWritten(ConnectionId(7)))),
-        (Outcome::GatewayAway, Err(ApiError::GatewayAway(WorkerId(3)))),
+        (DirectOutcome::Written, Ok(Receipt::Written)),
+        (DirectOutcome::UnknownWorker, Err(ApiError::UnknownWorker(WorkerId(3)))),
+        (DirectOutcome::UnknownConnection, Err(ApiError::UnknownConnection(ConnectionId(7)))),
+        (DirectOutcome::NotWritten, Err(ApiError::NotWritten(ConnectionId(7)))),
+        (DirectOutcome::GatewayAway, Err(ApiError::GatewayAway(WorkerId(3)))),
     ] {
         let mut pending = linked();
         pending.add(to_one(), 1, now);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use campanile_messages::link::{Number, Outcome, Tally, Ticket};
+use campanile_messages::link::{DirectOutcome, Number, RequestTicket, Tally};
 use campanile_messages::{Address, Audience, Content, Durability, FromBroker};
 
 use super::{Effect, Exchange};
@@ -45,7 +45,7 @@ impl Exchange {
         let publisher_link = self.intake.publishers.link(publisher);
         let (mut counting, mut away) = (0, 0);
         if let (Some(within_millis), Some(link)) = (staged.count_within_millis, publisher_link) {
-            let ticket = Ticket { link: link.0, number };
+            let ticket = RequestTicket { link: link.0, number };
             let within_millis = within_millis.min(MAX_COUNT_MILLIS);
             let message = FromBroker::Count { ticket, sequence, within_millis };
             let send = |link: &LinkNumber| Effect::Send { link: *link, message: message.clone() };
@@ -78,25 +78,25 @@ impl Exchange {
     ) -> Effect {
         let outcome = match self.workers.find(to.worker, now) {
             Whereabouts::At(gateway) => {
-                let ticket = Ticket { link: link.0, number };
+                let ticket = RequestTicket { link: link.0, number };
                 return Effect::Send {
                     link: gateway,
                     message: FromBroker::Deliver { ticket, to, content },
                 };
             }
-            Whereabouts::Away => Outcome::GatewayAway,
-            Whereabouts::Unknown => Outcome::UnknownWorker,
+            Whereabouts::Away => DirectOutcome::GatewayAway,
+            Whereabouts::Unknown => DirectOutcome::UnknownWorker,
         };
         Effect::Send { link, message: FromBroker::Answered { number, outcome } }
     }
 
-    pub(super) fn counted(&self, ticket: Ticket, tally: Tally) -> Option<Effect> {
+    pub(super) fn counted(&self, ticket: RequestTicket, tally: Tally) -> Option<Effect> {
         self.answer(ticket, FromBroker::Counted { number: ticket.number, tally })
     }
 
     /// Passes an answer on to the publisher that asked, if it is still there. The broker remembers no
     /// questions: the ticket says who asked.
-    pub(super) fn answer(&self, ticket: Ticket, message: FromBroker) -> Option<Effect> {
+    pub(super) fn answer(&self, ticket: RequestTicket, message: FromBroker) -> Option<Effect> {
         let link = LinkNumber(ticket.link);
         let peer = self.links.get(&link)?;
         (peer.conversation == Conversation::Publisher).then_some(Effect::Send { link, message })

@@ -3,7 +3,7 @@ mod publishes;
 mod restarts;
 mod streams;
 
-use campanile_messages::link::{Gap, Number, Outcome, Refusal, Tally, Ticket, Want};
+use campanile_messages::link::{DirectOutcome, Gap, Number, Refusal, RequestTicket, Tally, Want};
 use campanile_messages::{
     Address, Audience, ConnectionId, Event, GroupName, IdempotencyKey, Position, WorkerId,
 };

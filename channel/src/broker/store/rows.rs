@@ -210,7 +210,7 @@ pub fn id(key: &[u8], value: &[u8]) -> Result<KnownId, InvalidRow> {
     })
 }
 
-/// The key of an audience's row in the trimmed table.
+/// The key of the row with an audience's last dropped sequence.
 pub fn trimmed_key(audience: &Audience) -> Vec<u8> {
     let mut key = vec![TRIMMED];
     rmp_serde::encode::write(&mut key, audience).expect(MEMORY);
@@ -221,7 +221,7 @@ pub fn trimmed_value(sequence: u64) -> Vec<u8> {
     pack(&sequence)
 }
 
-/// Reads a row of the trimmed table.
+/// Reads the row with an audience's last dropped sequence.
 ///
 /// # Errors
 /// [`InvalidRow`].

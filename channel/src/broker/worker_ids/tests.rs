@@ -94,7 +94,7 @@ fn a_hello_that_contradicts_itself_is_refused() {
 }
 
 #[test]
-fn a_gateway_without_a_link_is_away_for_a_while_and_then_unknown() {
+fn a_gateway_without_a_link_is_away_first_and_then_unknown() {
     let mut ids = ids_from([5]);
     ids.take(A, link(1), 1, vec![]).unwrap();
     ids.leave(A, link(1), secs(3));
@@ -195,7 +195,7 @@ fn a_claim_far_above_the_counter_is_refused() {
     let refused = InvalidWorkers::TooFarAhead { id: WorkerId(far), next: 4 };
     assert_eq!(take(&mut ids, 1, &[far]), Err(refused));
     assert_eq!(ids.next_counted(), Some(4));
-    // Not in steps either.
+    // It is refused in steps, too.
     assert!(take(&mut ids, 1, &[far - 1]).is_ok());
     assert_eq!(ids.next_counted(), Some(far));
     let refused = InvalidWorkers::TooFarAhead { id: WorkerId(far), next: far };

@@ -153,7 +153,7 @@ fn an_event_goes_once_to_each_worker_that_has_listeners() {
 
 #[test]
 fn a_counted_event_is_answered_when_each_worker_has_told() {
-    let ticket = PushTicket { link: 1, number: 2 };
+    let ticket = RequestTicket { link: 1, number: 2 };
     let within = Duration::from_millis(300);
     let count = |sequence| FromBroker::Count { ticket, sequence, within_millis: 300 };
     let counted = |matched| {
@@ -184,14 +184,14 @@ fn a_counted_event_is_answered_when_each_worker_has_told() {
 #[test]
 fn a_push_goes_to_the_worker_of_its_connection() {
     let mut core = linked();
-    let ticket = PushTicket { link: 1, number: 2 };
+    let ticket = RequestTicket { link: 1, number: 2 };
     let deliver = |worker| {
         let to = Address { worker: WorkerId(worker), connection: ConnectionId(3) };
         FromBroker::Deliver { ticket, to, content: "x".into() }
     };
     let push = Delivery::Push(ticket, ConnectionId(3), Framed::new(None, "x".into()));
     assert_eq!(heard(&mut core, deliver(6)), [Effect::Deliver(1, push)]);
-    let unknown = ToBroker::Delivered { ticket, outcome: Outcome::UnknownWorker };
+    let unknown = ToBroker::Delivered { ticket, outcome: DirectOutcome::UnknownWorker };
     assert_eq!(heard(&mut core, deliver(7)), [Effect::Say(unknown)]);
 }
 

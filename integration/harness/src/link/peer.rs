@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use campanile_messages::frame::{decode_answer, encode_hello};
 use campanile_messages::hello::{HelloAnswer, Nonce, Offer};
-use campanile_messages::link::{Gap, InterestChange, Number, Outcome, Role, Welcome};
+use campanile_messages::link::{DirectOutcome, Gap, InterestChange, Number, Role, Welcome};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, EncodedFrame, Event, FromBroker, Hello, InstanceId,
     Position, ToBroker, WorkerId,
@@ -140,7 +140,7 @@ impl Peer {
         self.send(ToBroker::Direct { number, to, content }).await;
     }
 
-    pub async fn outcome(&mut self, number: Number) -> Outcome {
+    pub async fn outcome(&mut self, number: Number) -> DirectOutcome {
         match self.recv().await {
             FromBroker::Answered { number: n, outcome } if n == number => outcome,
             other => panic!("no answer to {number}: {other:?}"),
@@ -201,7 +201,7 @@ impl Peer {
     /// Asserts that the link works, with a message that any broker answers.
     pub async fn assert_publishes(&mut self) {
         self.push(77, WorkerId(0), "x").await;
-        assert_eq!(self.outcome(77).await, Outcome::UnknownWorker);
+        assert_eq!(self.outcome(77).await, DirectOutcome::UnknownWorker);
     }
 
     /// The next frame; `None` at the end of the stream, which must not be within a frame.

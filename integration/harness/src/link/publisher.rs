@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use campanile_messages::frame::{decode_answer, encode_hello};
 use campanile_messages::hello::{HelloAnswer, Nonce, Offer};
-use campanile_messages::link::{Outcome, Role};
+use campanile_messages::link::{DirectOutcome, Role};
 use campanile_messages::{Address, Audience, Content, FromBroker, Hello, InstanceId, ToBroker};
 
 use super::frames::Frames;
@@ -92,7 +92,7 @@ impl Publisher {
         self.last += 1;
         let push = ToBroker::Direct { number: self.last, to, content: content.into() };
         self.ask(push, |answer| {
-            matches!(answer, FromBroker::Answered { outcome: Outcome::Written, .. })
+            matches!(answer, FromBroker::Answered { outcome: DirectOutcome::Written, .. })
         });
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use campanile_messages::frame::{decode_hello, encode_answer};
 use campanile_messages::hello::HelloAnswer;
-use campanile_messages::link::{Number, Outcome, Role, Welcome};
+use campanile_messages::link::{DirectOutcome, Number, Role, Welcome};
 use campanile_messages::{Durability, FromBroker, Position, ToBroker};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
@@ -35,7 +35,7 @@ pub fn accept(message: &ToBroker) -> Act {
     match *message {
         ToBroker::Publish { number, .. } => Act::Say(accepted(number)),
         ToBroker::Direct { number, .. } => {
-            Act::Say(FromBroker::Answered { number, outcome: Outcome::Written })
+            Act::Say(FromBroker::Answered { number, outcome: DirectOutcome::Written })
         }
         _ => Act::Nothing,
     }

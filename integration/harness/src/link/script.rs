@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use campanile_messages::frame::{decode_hello, encode_answer};
 use campanile_messages::hello::HelloAnswer;
-use campanile_messages::link::{Gap, Outcome, Role, Tally, Ticket, Want, Welcome};
+use campanile_messages::link::{DirectOutcome, Gap, RequestTicket, Role, Tally, Want, Welcome};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, Durability, EncodedFrame, Event, FromBroker, Hello,
     Position, ToBroker, WorkerId,
@@ -236,7 +236,7 @@ impl Link {
 
     /// Waits for the tally of a counted event.
     #[track_caller]
-    pub fn counted(&self) -> (Ticket, Tally) {
+    pub fn counted(&self) -> (RequestTicket, Tally) {
         loop {
             match self.recv() {
                 ToBroker::Counted { ticket, tally } => return (ticket, tally),
@@ -249,10 +249,10 @@ impl Link {
     /// What the gateway's bridge has said up to now.
     pub fn said(&self) -> Vec<ToBroker> {
         static LAST: AtomicU64 = AtomicU64::new(1_000_000);
-        let ticket = Ticket { link: 0, number: LAST.fetch_add(1, Ordering::SeqCst) };
+        let ticket = RequestTicket { link: 0, number: LAST.fetch_add(1, Ordering::SeqCst) };
         let nobody = Address { worker: WorkerId(1 << 40), connection: ConnectionId(1) };
         self.send([FromBroker::Deliver { ticket, to: nobody, content: "".into() }]);
-        let last = ToBroker::Delivered { ticket, outcome: Outcome::UnknownWorker };
+        let last = ToBroker::Delivered { ticket, outcome: DirectOutcome::UnknownWorker };
         std::iter::from_fn(|| Some(self.recv()).filter(|said| *said != last)).collect()
     }
 

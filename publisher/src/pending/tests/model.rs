@@ -319,7 +319,7 @@ proptest! {
                     Vec::from_iter(pending.answered(&FromBroker::Refused { number, refusal }))
                 }
                 Step::Answer(number) => {
-                    let outcome = Outcome::Written;
+                    let outcome = DirectOutcome::Written;
                     Vec::from_iter(pending.answered(&FromBroker::Answered { number, outcome }))
                 }
                 Step::Lose => pending.link_lost(),

@@ -65,7 +65,7 @@ fn a_closing_broker_refuses_publishes_and_links() {
     broker.exchange.close();
     let refused = refused(1, Refusal::ShuttingDown);
     assert_eq!(broker.hear(publisher, publish(1, Audience::Everyone)), [send(publisher, refused)]);
-    let unknown = FromBroker::Answered { number: 2, outcome: Outcome::UnknownWorker };
+    let unknown = FromBroker::Answered { number: 2, outcome: DirectOutcome::UnknownWorker };
     assert_eq!(broker.hear(publisher, push(2, WorkerId(1))), [send(publisher, unknown)]);
     let hello = Hello { instance: InstanceId(99), role: Role::Publisher { unanswered: 1 } };
     let entered = broker.exchange.enter(hello, NOW);

@@ -24,7 +24,7 @@ fn a_push_reaches_its_gateway_and_the_answer_its_publisher() {
     let mut broker = TestBroker::new();
     let publisher = broker.publisher();
     let gateway = broker.enter(gateway_role(&[42]));
-    let ticket = Ticket { link: publisher.0, number: 3 };
+    let ticket = RequestTicket { link: publisher.0, number: 3 };
     assert_eq!(
         broker.hear(publisher, push(3, WorkerId(42))),
         [send(
@@ -32,8 +32,8 @@ fn a_push_reaches_its_gateway_and_the_answer_its_publisher() {
             FromBroker::Deliver { ticket, to: at(WorkerId(42)), content: "psst".into() }
         )]
     );
-    let delivered = ToBroker::Delivered { ticket, outcome: Outcome::Written };
-    let answered = FromBroker::Answered { number: 3, outcome: Outcome::Written };
+    let delivered = ToBroker::Delivered { ticket, outcome: DirectOutcome::Written };
+    let answered = FromBroker::Answered { number: 3, outcome: DirectOutcome::Written };
     assert_eq!(broker.hear(gateway, delivered.clone()), [send(publisher, answered)]);
     broker.exchange.remove(publisher, NOW);
     assert_eq!(broker.hear(gateway, delivered), []);
@@ -44,8 +44,8 @@ fn an_answer_never_goes_to_a_gateway() {
     let mut broker = TestBroker::new();
     let (one, other) = (broker.gateway(), broker.gateway());
     let forged = ToBroker::Delivered {
-        ticket: Ticket { link: other.0, number: 1 },
-        outcome: Outcome::Written,
+        ticket: RequestTicket { link: other.0, number: 1 },
+        outcome: DirectOutcome::Written,
     };
     assert_eq!(broker.hear(one, forged), []);
 }
@@ -61,11 +61,11 @@ fn a_push_to_an_unlinked_worker_says_whether_it_may_return() {
         [Effect::Send { message: FromBroker::Answered { outcome, .. }, .. }] => outcome,
         ref effects => panic!("{effects:?}"),
     };
-    assert_eq!(outcome(&mut broker, 43), Outcome::UnknownWorker);
+    assert_eq!(outcome(&mut broker, 43), DirectOutcome::UnknownWorker);
     broker.exchange.remove(gateway, NOW);
-    assert_eq!(outcome(&mut broker, 42), Outcome::GatewayAway);
+    assert_eq!(outcome(&mut broker, 42), DirectOutcome::GatewayAway);
     broker.tick(NOW + RETURN_LIMIT);
-    assert_eq!(outcome(&mut broker, 42), Outcome::UnknownWorker);
+    assert_eq!(outcome(&mut broker, 42), DirectOutcome::UnknownWorker);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_publisher_gets_the_tallies_that_it_asked_for() {
     *count_within_millis = Some(500);
     let lost = broker.gateway();
     broker.exchange.remove(lost, NOW);
-    let ticket = Ticket { link: publisher.0, number: 6 };
+    let ticket = RequestTicket { link: publisher.0, number: 6 };
     let count = FromBroker::Count { ticket, sequence: 1, within_millis: 500 };
     assert_eq!(
         broker.hear(publisher, asked),
