@@ -1,13 +1,9 @@
 //! Both ends of the protocol between a broker and the rest of its cluster.
 
-pub mod backoff;
 pub mod broker;
-pub mod client;
 pub mod heads;
-pub mod link;
-pub mod outbox;
+mod link;
 pub mod watchdog;
 
-pub use link::{LinkError, Outbound};
-pub use outbox::{Full, Outbox};
+pub use link::{Full, LinkError, Outbound, Outbox, client, outbox};
 pub use watchdog::{Pulse, Watchdog};

@@ -4,12 +4,14 @@
 //! [`Head`] is the head of an HTTP/1 request and [`query`] decodes what follows its `?`.
 //! [`AllowHosts`], [`AllowOrigins`] and [`pages`] decide which web pages may do what. [`websocket`] is
 //! RFC 6455. [`Peer`] is whom an address stands for where something is shared out between addresses.
+//! [`Principal`] is who a peer is, and decides what it may do.
 
 mod head;
 mod hosts;
 mod origins;
 pub mod pages;
 mod peer;
+mod principal;
 pub mod query;
 mod strangers;
 pub mod websocket;
@@ -18,3 +20,4 @@ pub use head::{Head, HeadError, MAX_HEAD_BYTES};
 pub use hosts::{AllowHosts, Host, InvalidHosts};
 pub use origins::{AllowOrigins, InvalidOrigins, most_exposed};
 pub use peer::Peer;
+pub use principal::{Action, Principal};

@@ -12,10 +12,10 @@ mod mask;
 mod opcode;
 mod violation;
 
-pub use decode::{Decoder, Limits, Message, closing_code};
+pub use decode::{Decoder, Message, closing_code};
 pub use encode::{MAX_CONTROL_BYTES, close, frame, put_masked};
 pub use handshake::{HandshakeError, Upgrade, accept_key, is_meant, offered};
-pub use header::{Header, Role, Unfinished};
+pub use header::{Header, Limits, Role, Unfinished};
 pub use mask::mask;
 pub use opcode::Opcode;
 pub use violation::Violation;

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use campanile_channel::watchdog::{Pulse, attend};
+use campanile_edge::{Action, Principal};
 use campanile_messages::{Audience, ConnectionId, GroupName, WorkerId};
 
 use crate::bridge::interest::MAX_AUDIENCES;
@@ -113,6 +114,8 @@ pub(crate) struct Attach {
     /// Its number at this worker.
     pub connection: ConnectionId,
     pub line: Line,
+    /// Who the client is.
+    pub principal: Principal,
     /// What it listens to beside everyone, without repeats.
     pub groups: Vec<GroupName>,
     /// Where it goes on.
@@ -123,14 +126,14 @@ impl Handler<Attach> for Registry {
     type Result = ();
 
     fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) {
-        let Attach { connection, line, mut groups, since } = attach;
+        let Attach { connection, line, principal, mut groups, since } = attach;
         if let Some(code) = self.leaving.code() {
             line.close(code, Waiting::Flush);
         } else if !groups.is_empty() && self.is_full() {
             line.close(CloseCode::GatewayFull, Waiting::Flush);
             groups.clear();
         }
-        let client = Client::new(connection, line, Instant::now());
+        let client = Client::new(connection, line, principal, Instant::now());
         let (ticket, subscriptions) =
             (self.reporter.next_ticket(), &mut self.clients.subscriptions);
         let groups = groups.into_iter().map(Audience::Group).collect();
@@ -150,10 +153,15 @@ impl Handler<Join> for Registry {
     type Result = MessageResult<Join>;
 
     fn handle(&mut self, join: Join, ctx: &mut Self::Context) -> Self::Result {
+        let Join(connection, group, since) = join;
+        let subscribe = Action::Subscribe { group: &group };
+        let client = self.clients.subscriptions.get(connection);
+        if client.is_some_and(|client| !client.principal.may(subscribe)) {
+            return MessageResult(JoinAnswer::NotAllowed);
+        }
         if self.is_full() {
             return MessageResult(JoinAnswer::GatewayFull);
         }
-        let Join(connection, group, since) = join;
         let ticket = self.reporter.next_ticket();
         let group = Audience::Group(group);
         let joining = self.clients.subscriptions.join(connection, group, since, ticket);

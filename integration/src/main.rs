@@ -2,7 +2,6 @@
 //! it is told to stop.
 
 mod allocator;
-mod bench;
 mod cli;
 mod files;
 mod logging;
@@ -14,6 +13,7 @@ mod watch;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use campanile_bench::{BenchArgs, Stop};
 use campanile_channel::Watchdog;
 use tracing_subscriber::EnvFilter;
 
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     };
     files::raise_limit();
     if let Command::BenchPart(args) = cli.command {
-        end(bench::bare::run(args), logging);
+        end(campanile_bench::run_part(args), logging);
     }
     let system = actix_rt::System::new();
     let result = system.block_on(run(cli.command));
@@ -83,11 +83,11 @@ async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 /// On a thread of its own, which waits for nothing but its sockets.
-async fn measure(args: bench::BenchArgs, shutdown: Shutdown) -> anyhow::Result<()> {
-    let stop = bench::Stop::default();
+async fn measure(args: BenchArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    let (stop, room) = (Stop::default(), files::room());
     let measuring = tokio::task::spawn_blocking({
         let stop = stop.clone();
-        move || bench::run(args, stop)
+        move || campanile_bench::run(args, stop, room)
     });
     tokio::pin!(measuring);
     tokio::select! {

@@ -1,9 +1,7 @@
 //! Many pushes at once, as a batch and over a publish stream, reach the listeners in their order.
 
-mod harness;
-
+use campanile_harness::{Cluster, within};
 use futures_util::{SinkExt as _, StreamExt as _};
-use harness::{Cluster, within};
 use serde_json::{Value, json};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;

@@ -6,17 +6,13 @@
 
 #![expect(clippy::print_stdout, reason = "it is run by hand, for what it prints")]
 
-mod harness;
-mod rig;
-
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use campanile_harness::{Fault, Recovered, Row, Seed, Setup, Stage, Table, Verdict};
 use clap::Parser;
 use clap::ValueEnum as _;
-use harness::{Recovered, Row, Seed, Table, Verdict};
 use rand::RngExt as _;
-use rig::{Fault, Setup, Stage};
 use tokio::time::sleep;
 
 /// Hurts a cluster of one broker, some gateways and two publishers under load.

@@ -1,13 +1,11 @@
 //! What is said about a wrong setting: one line, which names the flag, the value and what is
 //! accepted.
 
-mod harness;
-
 use std::net::TcpListener;
 #[cfg(not(feature = "sabotage"))]
 use std::process::Command;
 
-use harness::command;
+use campanile_harness::command;
 
 /// Runs a `campanile` that must refuse to, and answers its one line.
 fn refused(args: &[&str], variables: &[(&str, &str)]) -> String {

@@ -1,12 +1,10 @@
 //! Who gets what: everyone, a group, one connection; texts in any language and bytes.
 
-mod harness;
-
-use harness::{Client, Cluster, Frame, Process, exchange};
+use campanile_harness::{Cluster, Frame, Process, Websocket, exchange};
 use serde_json::{Value, json};
 
 /// Two gateways of two workers each, and some clients on every one of them.
-async fn crowd(cluster: &Cluster) -> Vec<Client> {
+async fn crowd(cluster: &Cluster) -> Vec<Websocket> {
     let mut clients = Vec::new();
     for gateway in [0, 0, 0, 1, 1, 1] {
         clients.push(cluster.client(gateway, &[]).await);
@@ -26,7 +24,7 @@ fn the_ports_are_those_of_the_seed() {
         ("up", "--gateway-listen", "127.0.0.1:4236"),
         ("up", "--publisher-listen", "127.0.0.1:4237"),
     ] {
-        let help = harness::command(&[service, "--help"]).output().expect("it runs");
+        let help = campanile_harness::command(&[service, "--help"]).output().expect("it runs");
         let help = String::from_utf8(help.stdout).expect("UTF-8");
         let about = help.split(&format!("{flag} <HOST:PORT>")).nth(1).expect(flag);
         let default = about.split("[default: ").nth(1).and_then(|rest| rest.split(']').next());
@@ -279,8 +277,8 @@ async fn services_that_are_started_with_the_older_names_deliver() {
     let gateway = Process::start(&[&["gateway"], &link[..]].concat());
     let publisher = Process::start(&[&["publisher"], &link[..]].concat());
     gateway.said("the gateway takes connections").await;
-    let mut client = Client::plain(gateway.address("the gateway listens").await, &[]).await;
-    let push = harness::Publisher::new(publisher.address("the publisher listens").await);
+    let mut client = Websocket::plain(gateway.address("the gateway listens").await, &[]).await;
+    let push = campanile_harness::PushApi::new(publisher.address("the publisher listens").await);
     push.everyone("heard").await;
     assert_eq!(client.text().await, "heard");
 }
@@ -292,9 +290,10 @@ async fn the_services_find_each_other_in_whatever_order_they_start() {
     let broker = first.address("the broker listens").await;
     first.kill().await;
 
-    let publisher = harness::start_publisher(broker, &["--broker-wait".into(), "30s".into()]);
-    let gateway = harness::start_gateway(broker, &[]);
-    let push = harness::Publisher::new(publisher.address("the publisher listens").await);
+    let publisher =
+        campanile_harness::start_publisher(broker, &["--broker-wait".into(), "30s".into()]);
+    let gateway = campanile_harness::start_gateway(broker, &[]);
+    let push = campanile_harness::PushApi::new(publisher.address("the publisher listens").await);
     let address = gateway.address("the gateway listens").await;
     let early = tokio::spawn({
         let push = push.clone();
@@ -306,7 +305,7 @@ async fn the_services_find_each_other_in_whatever_order_they_start() {
 
     gateway.said("the gateway takes connections").await;
     assert_eq!(early.await.expect("answered").body, "ok");
-    let mut client = Client::plain(address, &[]).await;
+    let mut client = Websocket::plain(address, &[]).await;
     push.everyone("hi").await;
     assert_eq!(client.next().await, Frame::Text("hi".to_owned()));
 }

@@ -1,10 +1,8 @@
 //! What a push is answered when it is not `ok`.
 
-mod harness;
-
 use std::time::{Duration, Instant};
 
-use harness::{Cluster, Signal, exchange, within};
+use campanile_harness::{Cluster, Signal, exchange, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -1,8 +1,6 @@
 //! Pushes to everyone or to a group that leave one connection out: a chat that does not echo.
 
-mod harness;
-
-use harness::{
+use campanile_harness::{
     Cluster, Feed, Heard, Hello, NO_GROUPS, PROTOCOLS, Protocol, Recovery, exchange, on_disk,
     open_feed, receipt, recovered,
 };

@@ -3,12 +3,9 @@
 //!
 //! `CAMPANILE_TEST_SEED` repeats the choices of a run; `--nocapture` shows the table of verdicts.
 
-mod harness;
-mod rig;
-
 use std::time::Duration;
 
-use rig::{Disk, Fault, Setup, scenario};
+use campanile_harness::{Disk, Fault, Setup, scenario};
 
 async fn inflict(name: &str, fault: Fault) {
     let setup = Setup { is_proxied: fault.is_of_links(), ..Setup::default() };

@@ -1,16 +1,14 @@
 //! Malformed bytes on every port: nothing ends, nothing grows, nobody else notices.
 
-mod harness;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use campanile_harness::{Cluster, Process, handshake, within};
 use campanile_messages::frame::encode_hello;
 use campanile_messages::hello::{Nonce, Offer};
 use campanile_messages::link::Role;
 use campanile_messages::{Hello, InstanceId};
 use futures_util::{StreamExt as _, stream};
-use harness::{Cluster, Process, handshake, within};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,13 +1,11 @@
 //! A client that cannot get what it missed is told so, and why; it is never left to think that it
 //! has everything.
 
-mod harness;
-
 use std::path::Path;
 
-use harness::{
-    Cluster, Feed, Heard, NO_GROUPS, PROTOCOLS, Protocol, Publisher, Recovery, Signal,
-    not_recovered, on_disk, open_feed, recovered,
+use campanile_harness::{
+    Cluster, Feed, Heard, NO_GROUPS, PROTOCOLS, Protocol, PushApi, Recovery, Signal, not_recovered,
+    on_disk, open_feed, recovered,
 };
 use tempfile::TempDir;
 
@@ -46,7 +44,7 @@ async fn a_position_that_is_none_or_not_of_this_log_is_told_from_each_other() {
 }
 
 /// Pushes more than a log of 64 KiB keeps.
-async fn push_much(push: &Publisher, group: &str) {
+async fn push_much(push: &PushApi, group: &str) {
     for _ in 0..40 {
         let large = "x".repeat(8 << 10);
         let answer = push.post(&[("to_group", group)], Some("text/plain"), large).await;

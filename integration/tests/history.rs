@@ -1,9 +1,7 @@
 //! New listeners that want to hear of the past: what is kept, or the newest events of it.
 
-mod harness;
-
-use harness::{
-    Client, Cluster, EventStream, Feed, Heard, NO_GROUPS, Protocol, Recovery, connect, exchange,
+use campanile_harness::{
+    Cluster, EventStream, Feed, Heard, NO_GROUPS, Protocol, Recovery, Websocket, connect, exchange,
     on_disk, open_feed, recovered, within,
 };
 use serde_json::{Value, json};
@@ -11,7 +9,7 @@ use tempfile::TempDir;
 
 /// A listener of either protocol that can resume.
 enum Listening {
-    V1(Box<Client>),
+    V1(Box<Websocket>),
     Events(EventStream),
 }
 
@@ -19,7 +17,7 @@ impl Listening {
     async fn open(cluster: &Cluster, is_v1: bool, query: &str) -> (Self, Value) {
         let stream = connect(cluster.gateway_addresses[0], None).await;
         if is_v1 {
-            let mut client = Client::open_with(stream, query, Some("campanile.v1")).await;
+            let mut client = Websocket::open_with(stream, query, Some("campanile.v1")).await;
             let welcome = client.json().await;
             assert_eq!(welcome["type"], "welcome", "{welcome}");
             return (Self::V1(Box::new(client)), welcome);

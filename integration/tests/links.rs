@@ -1,14 +1,12 @@
 //! Links that come in pieces or end within their first frames, at every byte.
 
-mod harness;
-
 use std::ops::Range;
 
+use campanile_harness::{
+    End, Mode, Process, Proxy, PushApi, Towards, Websocket, start_gateway, start_publisher,
+};
 use campanile_messages::Position;
 use futures_util::future::join_all;
-use harness::{
-    Client, End, Mode, Process, Proxy, Publisher, Towards, start_gateway, start_publisher,
-};
 
 /// More than the first frames of a link have, in either direction.
 const FIRST_BYTES: usize = 160;
@@ -23,8 +21,8 @@ struct Chain {
     _publisher: Process,
     gateway_link: Proxy,
     publisher_link: Proxy,
-    client: Client,
-    push: Publisher,
+    client: Websocket,
+    push: PushApi,
 }
 
 impl Chain {
@@ -34,10 +32,10 @@ impl Chain {
         let (gateway_link, publisher_link) = (Proxy::to(address).await, Proxy::to(address).await);
         let gateway = start_gateway(gateway_link.address, &[]);
         let publisher = start_publisher(publisher_link.address, &[]);
-        let push = Publisher::new(publisher.address("the publisher listens").await);
+        let push = PushApi::new(publisher.address("the publisher listens").await);
         let listens = gateway.address("the gateway listens").await;
         gateway.said("the gateway takes connections").await;
-        let client = Client::v1(listens, &["g"]).await;
+        let client = Websocket::v1(listens, &["g"]).await;
         Self {
             _broker: broker,
             _gateway: gateway,

@@ -1,11 +1,9 @@
 //! A host's name may stand for several addresses.
 
-mod harness;
-
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use harness::{Client, Process, Publisher, command_in};
+use campanile_harness::{Process, PushApi, Websocket, command_in};
 use tempfile::NamedTempFile;
 
 /// A hosts file in which `localhost` has both of its addresses, and a program that starts another
@@ -49,10 +47,10 @@ async fn localhost_is_both_of_its_addresses_on_one_port() {
         }
         let mut clients = Vec::new();
         for gateway in gateways {
-            clients.push(Client::plain(gateway, &[]).await);
+            clients.push(Websocket::plain(gateway, &[]).await);
         }
         for publisher in publishers {
-            Publisher::new(publisher).everyone("heard").await;
+            PushApi::new(publisher).everyone("heard").await;
             for client in &mut clients {
                 assert_eq!(client.text().await, "heard");
             }

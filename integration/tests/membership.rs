@@ -1,13 +1,11 @@
 //! Joining and leaving while events go on: what is accepted after `joined` arrives, exactly once.
 
-mod harness;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use campanile_harness::{Cluster, Feed, Heard, Protocol, PushApi, Recovery};
 use futures_util::future::join_all;
-use harness::{Cluster, Feed, Heard, Protocol, Publisher, Recovery};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -21,7 +19,7 @@ struct Caller {
 }
 
 impl Caller {
-    fn start(push: Publisher, group: String) -> Self {
+    fn start(push: PushApi, group: String) -> Self {
         let (stop, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, number) = (stop.clone(), next.clone());
         let task = tokio::spawn(async move {

@@ -1,11 +1,9 @@
 //! Every client sees its events in the log's order, whoever pushes.
 
-mod harness;
-
 use std::collections::BTreeMap;
 
+use campanile_harness::{Cluster, PushApi};
 use futures_util::future::join_all;
-use harness::{Cluster, Publisher};
 
 const EVENTS_PER_CALLER: usize = 250;
 const GROUPS: [Option<&str>; 4] = [None, Some("a"), Some("b"), Some("nobody")];
@@ -14,7 +12,7 @@ const GROUPS: [Option<&str>; 4] = [None, Some("a"), Some("b"), Some("nobody")];
 type Event = (Option<&'static str>, String);
 
 /// One caller that pushes one event after the other: what was accepted, by sequence.
-async fn push_in_turn(push: Publisher, caller: usize) -> BTreeMap<u64, Event> {
+async fn push_in_turn(push: PushApi, caller: usize) -> BTreeMap<u64, Event> {
     let mut accepted = BTreeMap::new();
     for number in 0..EVENTS_PER_CALLER {
         let content = format!("{caller}/{number}");

@@ -1,16 +1,14 @@
 //! Pages that are rendered from a state: they ask for a position, then read the state, then listen
 //! from that position on, and neither miss an event nor get one that the state had before.
 
-mod harness;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use campanile_harness::{Cluster, NO_GROUPS, PROTOCOLS, eventually, on_disk, recovered, within};
 use campanile_messages::Position;
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use harness::{Cluster, NO_GROUPS, PROTOCOLS, eventually, on_disk, recovered, within};
 use serde_json::Value;
 use tempfile::TempDir;
 

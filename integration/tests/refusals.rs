@@ -1,8 +1,6 @@
 //! What the gateway answers to those that it does not let in.
 
-mod harness;
-
-use harness::{Client, Cluster, Process, connect, exchange, handshake};
+use campanile_harness::{Cluster, Process, Websocket, connect, exchange, handshake};
 
 #[tokio::test]
 async fn a_wrong_handshake_gets_the_right_4xx() {
@@ -95,7 +93,7 @@ async fn one_connection_more_than_allowed_is_503_until_another_leaves() {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
     first.leave_for_good().await;
-    harness::eventually("room for another client", async || {
+    campanile_harness::eventually("room for another client", async || {
         (exchange(gateway, handshake("/").as_bytes()).await.status == 101).then_some(())
     })
     .await;
@@ -106,7 +104,7 @@ async fn a_gateway_that_never_had_a_broker_is_503_and_recovers() {
     let mut broker = Process::start(&["broker", "--listen", "127.0.0.1:0"]);
     let broker_address = broker.address("the broker listens").await;
     broker.kill().await;
-    let gateway = harness::start_gateway(broker_address, &[]);
+    let gateway = campanile_harness::start_gateway(broker_address, &[]);
     let address = gateway.address("the gateway listens").await;
     let answer = exchange(address, handshake("/").as_bytes()).await;
     assert_eq!(answer.status, 503, "{answer:?}");
@@ -118,7 +116,7 @@ async fn a_gateway_that_never_had_a_broker_is_503_and_recovers() {
 
     let _broker = Process::start(&["broker", "--listen", &broker_address.to_string()]);
     gateway.said("the gateway takes connections").await;
-    Client::plain(address, &[]).await;
+    Websocket::plain(address, &[]).await;
 }
 
 #[tokio::test]
@@ -163,7 +161,7 @@ async fn a_client_that_breaks_the_rules_is_closed_with_the_code_that_says_so() {
 async fn a_client_that_is_silent_is_asked_and_then_closed_with_1011() {
     let cluster = Cluster::of(1).gateway("--ping-after 500ms --silence-limit 1500ms").start().await;
     let gateway = cluster.gateway_addresses[0];
-    let mut silent = Client::open(connect(gateway, None).await, &[], None).await.greeted().await;
+    let mut silent = Websocket::open(connect(gateway, None).await, &[], None).await.greeted().await;
     let mut answering = cluster.client(0, &[]).await;
     let answered = tokio::spawn(async move { answering.texts_until("last").await });
     let frames = silent.bytes_until_closed().await;

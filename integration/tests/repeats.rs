@@ -1,9 +1,7 @@
 //! Pushes that are repeated by their id, and pushes that wait until they are delivered.
 
-mod harness;
-
+use campanile_harness::{Answer, Cluster, Frame, Signal, Websocket, connect, on_disk, receipt};
 use futures_util::future::join_all;
-use harness::{Answer, Client, Cluster, Frame, Signal, connect, on_disk, receipt};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -108,7 +106,7 @@ async fn delivered(cluster: &Cluster, content: String, timeout: &str) -> Value {
     let url = cluster.push[0].url(&parameters);
     let request = reqwest::Client::builder().no_proxy().build().expect("a client").post(url);
     let request = request.header("Content-Type", "text/plain").header("Accept", "application/json");
-    let sent = harness::within("the receipt", request.body(content).send()).await;
+    let sent = campanile_harness::within("the receipt", request.body(content).send()).await;
     let response = sent.expect("an answer");
     assert_eq!(response.status().as_u16(), 200);
     let body = response.text().await.expect("a body");
@@ -157,7 +155,7 @@ async fn a_gateway_that_does_not_answer_in_time_is_counted_as_silent() {
 async fn the_counts_are_true_while_a_client_becomes_too_slow() {
     let cluster = Cluster::of(1).gateway("--max-outbox 256KiB --workers 1").start().await;
     let stream = connect(cluster.gateway_addresses[0], Some(4096)).await;
-    let mut slow = Client::open(stream, &["g"], None).await.greeted().await;
+    let mut slow = Websocket::open(stream, &["g"], None).await.greeted().await;
     let mut fast = cluster.client(0, &["g"]).await;
     let reading = tokio::spawn(async move {
         while let Frame::Text(text) = fast.next().await {

@@ -1,8 +1,6 @@
 //! A client that comes back gets what it missed, exactly.
 
-mod harness;
-
-use harness::{
+use campanile_harness::{
     Cluster, End, Ended, Feed, Heard, Mode, NO_GROUPS, PROTOCOLS, Process, Protocol, Proxy,
     Recovery, connect, eventually, on_disk, open_feed, recovered,
 };

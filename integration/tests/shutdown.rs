@@ -1,12 +1,10 @@
 //! SIGTERM, SIGINT and SIGQUIT: everybody is told, what is under way is finished, and it does not take long.
 
-mod harness;
-
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use harness::{
-    Client, Cluster, Frame, Process, Publisher, Signal, connect, exchange, handshake, within,
+use campanile_harness::{
+    Cluster, Frame, Process, PushApi, Signal, Websocket, connect, exchange, handshake, within,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -42,7 +40,7 @@ async fn a_gateway_that_ends_takes_no_new_clients() {
     let cluster = Cluster::of(1).gateway("--drain 20s --shutdown-limit 20s").start().await;
     let client = cluster.client(0, &[]).await;
     cluster.gateways[0].signal(Signal::TERM);
-    cluster.gateways[0].said("clients are told to go").await;
+    cluster.gateways[0].said("shutting down, closing the connections").await;
     // No answer at all: a proxy then tries another gateway.
     for request in [handshake("/"), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()] {
         let mut newcomer = connect(cluster.gateway_addresses[0], None).await;
@@ -141,7 +139,7 @@ async fn a_second_signal_ends_it_at_once_and_not_with_0() {
         let _clients = [cluster.client(0, &[]).await, cluster.client(0, &[]).await];
         let _more = [cluster.client(0, &[]).await, cluster.client(0, &[]).await];
         cluster.gateways[0].signal(first);
-        cluster.gateways[0].said("clients are told to go").await;
+        cluster.gateways[0].said("shutting down, closing the connections").await;
         assert!(cluster.gateways[0].is_running());
         cluster.gateways[0].signal(second);
         assert_eq!(cluster.gateways[0].ended().await.code(), Some(code));
@@ -155,7 +153,7 @@ async fn a_client_that_does_not_read_does_not_hold_the_shutdown() {
         .gateway("--drain 0s --shutdown-limit 1s --max-outbox 32MiB --workers 1")
         .start()
         .await;
-    let _stuck = Client::with_small_buffer(cluster.gateway_addresses[0], &[]).await;
+    let _stuck = Websocket::with_small_buffer(cluster.gateway_addresses[0], &[]).await;
     for _ in 0..10 {
         let answer = cluster.push[0].post(&[], Some("text/plain"), "x".repeat(1 << 20)).await;
         assert_eq!(answer.status, 200);
@@ -167,7 +165,7 @@ async fn a_client_that_does_not_read_does_not_hold_the_shutdown() {
 }
 
 /// A whole cluster in one process with these flags, and where its services are.
-async fn up_with(flags: &[&str]) -> (Process, SocketAddr, Publisher) {
+async fn up_with(flags: &[&str]) -> (Process, SocketAddr, PushApi) {
     let process = Process::start(
         &[
             &[
@@ -185,10 +183,10 @@ async fn up_with(flags: &[&str]) -> (Process, SocketAddr, Publisher) {
         line.split_whitespace().last().and_then(|a| a.parse().ok()).expect("an address")
     };
     let (gateway, publisher) = (address("gateway").await, address("publisher").await);
-    (process, gateway, Publisher::new(publisher))
+    (process, gateway, PushApi::new(publisher))
 }
 
-async fn up() -> (Process, SocketAddr, Publisher) {
+async fn up() -> (Process, SocketAddr, PushApi) {
     up_with(&["--gateway-drain=300ms"]).await
 }
 
@@ -203,7 +201,7 @@ async fn gone_in_time(process: &mut Process) {
 #[tokio::test]
 async fn up_is_gone_in_time_though_nobody_closes_or_finishes() {
     let (mut up, gateway, push) = up_with(&[]).await;
-    let _silent = Client::plain(gateway, &[]).await;
+    let _silent = Websocket::plain(gateway, &[]).await;
     let _stuck = half_a_push(push.address).await;
     gone_in_time(&mut up).await;
 }
@@ -245,7 +243,7 @@ async fn a_broker_is_gone_in_time_though_its_links_stand_still() {
 #[tokio::test]
 async fn a_signal_without_a_meaning_ends_nothing() {
     let (mut up, gateway, push) = up().await;
-    let mut client = Client::plain(gateway, &[]).await;
+    let mut client = Websocket::plain(gateway, &[]).await;
     for (signal, name) in
         [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")]
     {
@@ -262,7 +260,7 @@ async fn a_signal_without_a_meaning_ends_nothing() {
 async fn a_whole_cluster_in_one_process_ends_in_order() {
     for signal in SIGNALS {
         let (mut process, gateway, push) = up().await;
-        let clients = [Client::plain(gateway, &[]).await, Client::v1(gateway, &[]).await];
+        let clients = [Websocket::plain(gateway, &[]).await, Websocket::v1(gateway, &[]).await];
         push.everyone("before").await;
         let under_way = half_a_push(push.address).await;
         process.signal(signal);

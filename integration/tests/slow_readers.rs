@@ -1,10 +1,8 @@
 //! Clients that do not read: they are told so, or are gone, and nobody else notices.
 
-mod harness;
-
 use std::time::{Duration, Instant};
 
-use harness::{Client, Cluster, Frame, Publisher, Signal, eventually};
+use campanile_harness::{Cluster, Frame, PushApi, Signal, Websocket, eventually};
 
 /// More than an outbox and the kernel together hold for a client that does not read.
 const MANY_BYTES: usize = 12 << 20;
@@ -16,7 +14,7 @@ fn content(number: usize, len: usize) -> String {
 
 /// Pushes numbered contents of `len` bytes to everyone, one after the other, up to [`MANY_BYTES`].
 /// Answers how many.
-async fn push_many(push: &Publisher, len: usize) -> usize {
+async fn push_many(push: &PushApi, len: usize) -> usize {
     let count = MANY_BYTES / len;
     for number in 0..count {
         let answer = push.post(&[], Some("text/plain"), content(number, len)).await;
@@ -26,7 +24,7 @@ async fn push_many(push: &Publisher, len: usize) -> usize {
 }
 
 /// Reads numbered contents from 0 on and checks that none is missing.
-async fn read_many(mut client: Client, len: usize, count: usize) -> Client {
+async fn read_many(mut client: Websocket, len: usize, count: usize) -> Websocket {
     for number in 0..count {
         match client.next().await {
             Frame::Text(text) if text == content(number, len) => {}
@@ -41,7 +39,7 @@ async fn read_many(mut client: Client, len: usize, count: usize) -> Client {
 async fn a_client_that_stops_reading_is_closed_with_4001_and_others_get_everything() {
     let cluster = Cluster::of(2).gateway("--max-outbox 64KiB --workers 1").start().await;
     let gateway = cluster.gateway_addresses[0];
-    let mut slow = Client::with_small_buffer(gateway, &[]).await;
+    let mut slow = Websocket::with_small_buffer(gateway, &[]).await;
     let mut others = Vec::new();
     for gateway in [0, 0, 1] {
         others.push(cluster.client(gateway, &[]).await);
@@ -80,8 +78,8 @@ async fn a_client_that_stops_reading_is_closed_with_4001_and_others_get_everythi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_v1_client_that_is_too_slow_is_closed_in_the_same_way() {
     let cluster = Cluster::of(1).gateway("--max-outbox 64KiB --workers 1").start().await;
-    let stream = harness::connect(cluster.gateway_addresses[0], Some(4096)).await;
-    let slow = Client::open(stream, &["g"], Some("campanile.v1")).await.greeted().await;
+    let stream = campanile_harness::connect(cluster.gateway_addresses[0], Some(4096)).await;
+    let slow = Websocket::open(stream, &["g"], Some("campanile.v1")).await.greeted().await;
     push_many(&cluster.push[0], 64 << 10).await;
     let (_, code) = slow.closed().await;
     assert_eq!(code, 4001);
@@ -121,7 +119,7 @@ async fn a_client_that_neither_reads_nor_answers_is_gone_within_the_user_timeout
     let cluster = Cluster::of(1).gateway("--user-timeout 1s --workers 1").start().await;
     let mut stuck = Vec::new();
     for _ in 0..5 {
-        stuck.push(Client::with_small_buffer(cluster.gateway_addresses[0], &["stuck"]).await);
+        stuck.push(Websocket::with_small_buffer(cluster.gateway_addresses[0], &["stuck"]).await);
     }
     let _reading = cluster.client(0, &["reading"]).await;
     // Far less than an outbox holds, so only the time can end them.
@@ -147,7 +145,7 @@ async fn a_targeted_push_that_cannot_be_written_is_not_answered_ok() {
         .publisher("--confirm-limit 20s")
         .start()
         .await;
-    let stuck = Client::with_small_buffer(cluster.gateway_addresses[0], &[]).await;
+    let stuck = Websocket::with_small_buffer(cluster.gateway_addresses[0], &[]).await;
     push_many(&cluster.push[0], 1 << 20).await;
     let [(worker, w), (connection, c)] = stuck.address();
     let to = [(worker, &*w), (connection, &*c)];

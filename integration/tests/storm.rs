@@ -7,7 +7,6 @@
 
 #![expect(clippy::print_stdout, reason = "it is run by hand, for what it prints")]
 
-mod harness;
 #[path = "storms/scenario.rs"]
 mod scenario;
 

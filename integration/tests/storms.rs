@@ -1,7 +1,6 @@
 //! A size at which a gateway once went deaf: more than 4 MiB of missed events per worker, counted
 //! with 64 bytes for each client and event.
 
-mod harness;
 #[path = "storms/scenario.rs"]
 mod scenario;
 

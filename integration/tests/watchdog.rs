@@ -1,16 +1,14 @@
 //! Whatever hangs or panics ends its process with a line that names it; what was only stopped or
 //! starved goes on. The binary has the feature `sabotage`: see `channel/src/watchdog/sabotage.rs`.
 
-mod harness;
-
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
+use campanile_harness::{Process, PushApi, Signal, Websocket, command_in, eventually};
 use futures_util::stream::{self, StreamExt as _};
-use harness::{Client, Process, Publisher, Signal, command_in, eventually};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -229,17 +227,17 @@ async fn nobody_is_watched_whom_the_tests_do_not_know() {
 }
 
 /// Delivers a push to a client that was there before, and has nothing ended six turns later.
-async fn is_well(subject: &mut Subject, client: &mut Client, push: &Publisher, content: &str) {
+async fn is_well(subject: &mut Subject, client: &mut Websocket, push: &PushApi, content: &str) {
     push.everyone(content).await;
     client.texts_until(content).await;
     subject.turns(6).await;
     assert!(subject.process.is_running());
 }
 
-async fn up_with_a_client(program: &[&str]) -> (Subject, Client, Publisher) {
+async fn up_with_a_client(program: &[&str]) -> (Subject, Websocket, PushApi) {
     let subject = Subject::start(Service::Up, program).await;
-    let client = Client::plain(subject.gateway.expect("up has one"), &[]).await;
-    let push = Publisher::new(subject.push.expect("up has one"));
+    let client = Websocket::plain(subject.gateway.expect("up has one"), &[]).await;
+    let push = PushApi::new(subject.push.expect("up has one"));
     (subject, client, push)
 }
 
@@ -258,7 +256,7 @@ async fn a_cluster_that_was_stopped_goes_on() {
 async fn a_service_that_was_stopped_goes_on() {
     let _processors = PROCESSORS.read().await;
     for stopped in [Service::Broker, Service::Gateway] {
-        let mut cluster = harness::Cluster::of(1).start().await;
+        let mut cluster = campanile_harness::Cluster::of(1).start().await;
         let mut client = cluster.client_v1(0, &[]).await;
         let which = match stopped {
             Service::Broker => &cluster.broker,

@@ -9,18 +9,9 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::close_code::may_be_received;
-use super::header::{Header, PartialHeader, Unfinished};
+use super::header::{Header, Limits, PartialHeader, Unfinished};
 use super::mask::mask;
 use super::{Opcode, Violation};
-
-/// How much a client may send in one message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The largest message, over all its fragments.
-    pub max_message_bytes: usize,
-    /// The most fragments of one message. At least 1.
-    pub max_fragments: u32,
-}
 
 /// One whole message, or a control frame.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! ```
 
 use super::encode::MAX_CONTROL_BYTES;
-use super::{Limits, Opcode, Violation};
+use super::{Opcode, Violation};
 
 /// The longest header: two bytes, a 64-bit length, a mask.
 const MAX_HEADER_BYTES: usize = 14;
@@ -31,6 +31,15 @@ pub struct Header {
     pub mask: [u8; 4],
     /// How long its payload is, in bytes.
     pub len: usize,
+}
+
+/// How much a client may send in one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest message, over all its fragments.
+    pub max_message_bytes: usize,
+    /// The most fragments of one message. At least 1.
+    pub max_fragments: u32,
 }
 
 /// What there is of a message whose last frame has not come.

@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use campanile_edge::Principal;
 use campanile_edge::websocket::Message as Said;
 use campanile_messages::{ConnectionId, GroupName};
 
@@ -38,6 +39,7 @@ pub struct Session {
 /// What a session begins with.
 #[derive(Debug)]
 pub struct Opening {
+    pub principal: Principal,
     pub wish: Wish,
     pub incoming: Incoming,
 }
@@ -72,6 +74,7 @@ impl Actor for Session {
         self.registry.do_send(Attach {
             connection: self.connection,
             line: self.line.clone(),
+            principal: opening.principal,
             groups: opening.wish.groups,
             since: opening.wish.since,
         });
@@ -122,6 +125,7 @@ impl Session {
                 let max = session.max_groups;
                 session.refuse(&RequestError::TooManyGroups { group, max });
             }
+            Ok(JoinAnswer::NotAllowed) => session.refuse(&RequestError::NotAllowed { group }),
             Ok(JoinAnswer::GatewayFull) => session.refuse(&RequestError::GatewayFull { group }),
             // Without a registry that answers the process is ending.
             Ok(JoinAnswer::Awaited) | Err(_) => {}

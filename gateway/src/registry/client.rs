@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use campanile_edge::Principal;
 use campanile_messages::link::Gap;
 use campanile_messages::{ConnectionId, GroupName, Position};
 use tokio::sync::oneshot;
@@ -23,6 +24,8 @@ use crate::websocket::CloseCode;
 pub struct Client {
     pub connection: ConnectionId,
     pub line: Line,
+    /// Who the client is.
+    pub principal: Principal,
     attached: Instant,
     asked: Option<Instant>,
     /// When it was last told where it stands.
@@ -62,9 +65,9 @@ impl Mark {
 }
 
 impl Client {
-    pub fn new(connection: ConnectionId, line: Line, now: Instant) -> Self {
+    pub fn new(connection: ConnectionId, line: Line, principal: Principal, now: Instant) -> Self {
         let (told, owed) = (Cell::new(0), Cell::new(0));
-        Self { connection, line, attached: now, asked: None, marked: now, told, owed }
+        Self { connection, line, principal, attached: now, asked: None, marked: now, told, owed }
     }
 
     /// Sends the first message, and lets others follow.

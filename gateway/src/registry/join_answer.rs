@@ -15,6 +15,8 @@ pub enum JoinAnswer {
     TooMany,
     /// Say that the gateway has too many.
     GatewayFull,
+    /// Say that the client has no right to listen to the group.
+    NotAllowed,
 }
 
 impl JoinAnswer {

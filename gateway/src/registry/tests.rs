@@ -71,6 +71,7 @@ async fn attach(registry: &Addr<Registry>, number: u64, groups: &[&str]) -> TcpS
             socket: Socket::new(stream.expect("connected").0, 1 << 20),
             dialect: Dialect::Plain,
         },
+        principal: Principal::default(),
         groups: groups.collect(),
         since: None,
     };

@@ -1,4 +1,4 @@
-//! Which dialect a websocket's handshake asks for. Pure.
+//! Finds the dialect that a websocket's handshake asks for. Pure.
 
 use bytes::Bytes;
 use campanile_edge::Head;
@@ -7,25 +7,25 @@ use campanile_edge::websocket::{self, offered};
 use crate::dialects::Dialect;
 use crate::entrance::refusal::Refusal;
 
-/// A token is offered as a subprotocol that begins with this, and must not be logged.
+/// A subprotocol that begins with this carries a token, which must not be logged.
 const BEARER: &str = "base64url.bearer.";
 
-/// How much of an unknown subprotocol is logged.
+/// How many characters of an unknown subprotocol are logged.
 const MAX_LOGGED_CHARS: usize = 32;
 
-/// An acceptable handshake.
+/// A valid request to open a websocket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upgrade {
-    /// What the client asked for.
+    /// The dialect that the client gets.
     pub dialect: Dialect,
-    /// The start of a subprotocol that the client offered and that is not known; it gets the plain
-    /// dialect, which a browser does not accept. Safe to log once it is escaped.
+    /// The beginning of an unknown subprotocol that the client offered. It gets the plain dialect, which
+    /// a browser does not accept. Escape it before logging; it contains no token.
     pub unknown_subprotocol: Option<String>,
     handshake: websocket::Upgrade,
 }
 
 impl Upgrade {
-    /// Checks a request.
+    /// Checks that a request is a valid handshake, and chooses the dialect.
     ///
     /// # Errors
     /// The refusal to answer with: 400, 405 or 426.
@@ -39,21 +39,22 @@ impl Upgrade {
         Ok(Self { dialect, unknown_subprotocol, handshake })
     }
 
-    /// The response that opens the websocket.
+    /// The head of the response that opens the websocket.
     pub fn response(&self) -> Bytes {
         self.handshake.response()
     }
 }
 
-/// What a client offers that gets the plain dialect because nothing else is known of it.
+/// The beginning of the one unknown subprotocol that a client may offer and still get the plain
+/// dialect; `None` if it offers none.
 fn unknown_subprotocol(head: &Head<'_>) -> Result<Option<String>, Refusal> {
     let mut offered = offered(head);
     match (offered.next(), offered.next()) {
         (None, _) => Ok(None),
-        // Libraries for small devices offer a name that nobody asked them for, and do not mind that
-        // it is not taken up. A name of ours is a mistake.
+        // Some libraries for small devices offer a name by default, and connect although it is not
+        // chosen. A name that begins like ours is a mistake.
         (Some(name), None) if !begins_with(name, "campanile.") => Ok(Some(loggable(name))),
-        // To go on without one would leave a browser with a connection that it must fail.
+        // Without a chosen subprotocol, a browser would have to fail the connection.
         _ => Err(Refusal::coded(
             "unknown_subprotocol",
             "unknown subprotocol in Sec-WebSocket-Protocol, accepted: campanile.v1, or none",
@@ -61,7 +62,7 @@ fn unknown_subprotocol(head: &Head<'_>) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// The start of a name, without what could be a secret.
+/// The beginning of a name, without a token.
 fn loggable(name: &str) -> String {
     match begins_with(name, BEARER) {
         true => BEARER.to_owned(),
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn v1_is_chosen_and_an_unknown_name_alone_gets_the_plain_dialect() {
+    fn v1_is_chosen_and_one_unknown_name_gets_the_plain_dialect() {
         let asks = |list: &str| {
             let head = request("Host: h", &format!("Host: h\r\nSec-WebSocket-Protocol: {list}"));
             Upgrade::check(&head).map(|upgrade| {
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn each_missing_or_wrong_part_is_refused() {
+    fn a_handshake_with_a_missing_or_wrong_part_is_refused() {
         for (replace, with, status) in [
             ("GET", "POST", 405),
             ("HTTP/1.1", "HTTP/1.0", 400),

@@ -4,13 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use campanile_harness::{Cluster, Feed, PROTOCOLS, PushApi, Recovery, Signal, on_disk, open_feed};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-
-use crate::harness::{Cluster, Feed, PROTOCOLS, Publisher, Recovery, Signal, on_disk, open_feed};
 
 /// How long all clients together may take.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -46,7 +45,7 @@ impl Storm {
     /// one; then the gateway must still end in time when it is told to. Returns how long the
     /// clients took.
     pub async fn come(self) -> Duration {
-        crate::harness::raise_file_limit();
+        campanile_harness::raise_file_limit();
         let data = TempDir::new().expect("a temporary directory");
         let broker = if self.has_directory { on_disk(data.path()) } else { String::new() };
         let flags = format!("--workers {} --drain 1s --handshake-limit 2m", self.workers);
@@ -121,7 +120,7 @@ async fn read_up_to_live(feed: &mut Feed) -> usize {
     unreachable!("the live event comes or the deadline passes")
 }
 
-async fn push_missed(publisher: &Publisher, missed: usize) {
+async fn push_missed(publisher: &PushApi, missed: usize) {
     for first in (0..missed).step_by(5_000) {
         let items: Vec<_> = (first..missed.min(first + 5_000))
             .map(|n| json!({"to": {"group": "g"}, "content": format!("missed {n}")}))

@@ -1,0 +1,160 @@
+//! Callers of an HTTP server, all on one thread, each with one request at a time. A caller does little
+//! more than to write the same bytes and to look for the end of the answer, so that the server is what
+//! is measured.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+
+use crate::poll::Poll;
+use crate::stop::Stop;
+use crate::wire::{ResponseLen, response_len};
+
+/// No answer for this long is the end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often the callers look whether the benchmark is to end.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// What callers do with their connection after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// The next request goes over it.
+    Kept,
+    /// The server ends it, as the request asks it to, and the next request has a new one.
+    OneEach,
+}
+
+/// The callers of one server.
+pub struct Callers {
+    poll: Poll,
+    server: SocketAddr,
+    request: Vec<u8>,
+    connections: Connections,
+    callers: Vec<Caller>,
+    buffer: Vec<u8>,
+}
+
+struct Caller {
+    socket: TcpStream,
+    answer: Vec<u8>,
+    /// The answer is whole; what is missing is the end of the connection.
+    is_answered: bool,
+}
+
+impl Callers {
+    /// Connects `count` callers, which will all send these bytes.
+    ///
+    /// # Errors
+    /// If the server is not there.
+    pub fn connect(
+        server: SocketAddr,
+        request: Vec<u8>,
+        connections: Connections,
+        count: usize,
+    ) -> anyhow::Result<Self> {
+        let poll = Poll::new()?;
+        let callers = (0..count)
+            .map(|place| Caller::connect(server, &poll, place))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { poll, server, request, connections, callers, buffer: vec![0; 16 << 10] })
+    }
+
+    /// Lets each caller send one request after the other for this time, and waits for the last
+    /// answers. Returns how many requests were answered with 200, per second.
+    ///
+    /// # Errors
+    /// Any other answer, none at all, or a connection that ends without one.
+    pub fn call_for(&mut self, stop: &Stop, time: Duration) -> anyhow::Result<Calls> {
+        let begun = Instant::now();
+        for caller in &mut self.callers {
+            caller.socket.write_all(&self.request)?;
+        }
+        let (mut open, mut answered) = (self.callers.len(), 0);
+        let mut news = begun;
+        while open > 0 {
+            stop.check()?;
+            let ready: Vec<u64> = self.poll.wait(Some(GLANCE))?.collect();
+            if !ready.is_empty() {
+                news = Instant::now();
+            }
+            ensure!(news.elapsed() < PATIENCE, "no answer for {} s", PATIENCE.as_secs());
+            for place in ready {
+                let place = place as usize;
+                if !self.callers[place].has_finished(&mut self.buffer, self.connections)? {
+                    continue;
+                }
+                answered += 1;
+                if self.connections == Connections::OneEach {
+                    self.callers[place] = Caller::connect(self.server, &self.poll, place)?;
+                }
+                if begun.elapsed() < time {
+                    self.callers[place].socket.write_all(&self.request)?;
+                } else {
+                    open -= 1;
+                }
+            }
+        }
+        Ok(Calls { answered, took: begun.elapsed() })
+    }
+}
+
+/// What callers have done.
+#[derive(Debug, Clone, Copy)]
+pub struct Calls {
+    pub answered: usize,
+    pub took: Duration,
+}
+
+impl Caller {
+    fn connect(server: SocketAddr, poll: &Poll, place: usize) -> anyhow::Result<Self> {
+        let socket = TcpStream::connect(server)
+            .with_context(|| format!("cannot connect to the server at {server}"))?;
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        poll.add(&socket, place as u64, false)?;
+        Ok(Self { socket, answer: Vec::new(), is_answered: false })
+    }
+
+    /// Reads what is there; `true` if that was the rest of an answer, and of its connection where it
+    /// is for one request.
+    fn has_finished(
+        &mut self,
+        buffer: &mut [u8],
+        connections: Connections,
+    ) -> anyhow::Result<bool> {
+        loop {
+            let read = match self.socket.read(buffer) {
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error.into()),
+            };
+            if read == 0 {
+                ensure!(
+                    self.is_answered,
+                    "the server ended a connection behind {:?}",
+                    String::from_utf8_lossy(&self.answer)
+                );
+                return Ok(true);
+            }
+            self.answer.extend_from_slice(&buffer[..read]);
+            let Some(ResponseLen { status, head, body }) = response_len(&self.answer)? else {
+                continue;
+            };
+            ensure!(
+                status == 200,
+                "a request was answered {status}: {}",
+                String::from_utf8_lossy(&self.answer[head..])
+            );
+            self.is_answered = self.answer.len() == head + body;
+            ensure!(self.answer.len() <= head + body, "more than one answer to a request");
+            if self.is_answered && connections == Connections::Kept {
+                self.answer.clear();
+                self.is_answered = false;
+                return Ok(true);
+            }
+        }
+    }
+}

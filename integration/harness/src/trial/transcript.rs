@@ -1,0 +1,78 @@
+//! What one client got, exactly. Pure.
+
+use std::time::Duration;
+
+use campanile_messages::Position;
+
+use super::push::Audience;
+use crate::client::{Ended, Recovery, To};
+
+/// All that one client got, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transcript {
+    /// Who it is, for those who read about it.
+    pub who: String,
+    /// The groups it listens to.
+    pub groups: Vec<u8>,
+    pub notes: Vec<Note>,
+}
+
+/// One thing that a client got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Since the start of the run.
+    pub at: Duration,
+    pub entry: Entry,
+}
+
+/// What a client got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// The transcript goes on from here; what was before is in another one.
+    Start(Position),
+    /// The greeting of a connection.
+    Hello(Position, Recovery),
+    /// An event of the load, and for whom it is said to be, where the protocol says so.
+    Event { position: Position, number: u64, to: Option<Audience> },
+    /// A position to go on from.
+    Mark(Position),
+    /// Events were lost, it was told, and why.
+    Gap(String, Position),
+    /// The connection ended.
+    Ended(Ended),
+    /// Something that it should not have got at all.
+    Stray(String),
+}
+
+impl Transcript {
+    /// Whether an event for this audience is for this client.
+    pub fn listens_to(&self, audience: Audience) -> bool {
+        match audience {
+            Audience::Everyone => true,
+            Audience::Group(number) => self.groups.contains(&number),
+        }
+    }
+}
+
+impl Entry {
+    /// Where a client that got this goes on from.
+    pub fn position(&self) -> Option<Position> {
+        match self {
+            Self::Start(position)
+            | Self::Hello(position, _)
+            | Self::Event { position, .. }
+            | Self::Mark(position)
+            | Self::Gap(_, position) => Some(*position),
+            Self::Ended(_) | Self::Stray(_) => None,
+        }
+    }
+}
+
+/// The load's audience that a message names; None if the load has no such audience.
+pub fn audience(to: &To) -> Option<Audience> {
+    match to {
+        To::Everyone => Some(Audience::Everyone),
+        To::Group(name) => Audience::of_group(name),
+        To::Connection => None,
+    }
+}

@@ -1,0 +1,310 @@
+//! Compares what clients got with what was accepted, event by event. Pure.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use campanile_messages::Position;
+
+use super::push::{Outcome, Push};
+use super::transcript::{Entry, Transcript};
+use crate::client::{Ended, Recovery};
+
+/// More offences than this are counted, and not told.
+const MAX_TOLD: usize = 30;
+
+/// What is a good reason for a gap.
+const REASONS: [&str; 4] = ["epoch_changed", "expired", "too_far", "malformed"];
+
+/// What was promised, what was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Pushes by their outcome.
+    pub accepted: usize,
+    pub unknown: usize,
+    pub refused: usize,
+    /// Events that clients got and should have got.
+    pub deliveries: usize,
+    /// Events that a client should have got and has not, outside the gaps that it was told of.
+    pub lost: usize,
+    pub duplicated: usize,
+    /// Events and positions at or below what the client had already.
+    pub reordered: usize,
+    /// Events that were refused, made up, for others, or not what was pushed; answers and ends of
+    /// connections that there is no reason for.
+    pub strange: usize,
+    /// A stream that went on elsewhere, and the client was not told.
+    pub unexplained_gaps: usize,
+    /// The client was told.
+    pub explained_gaps: usize,
+    /// Events that a client missed and was told so.
+    pub missed: usize,
+    /// The first offences, one a line.
+    pub told: Vec<String>,
+    /// What may still come, in a later part of the run.
+    pub still_unknown: Vec<Push>,
+}
+
+/// A position in the order of all logs: the epochs by when they were first seen.
+type Place = (usize, u64);
+
+/// What the callers know, in the log's order.
+struct Log<'a> {
+    pushes: HashMap<u64, &'a Push>,
+    epochs: Vec<u64>,
+    /// Where events are; those of an unknown outcome too, once a client got them.
+    places: HashMap<u64, Place>,
+    /// The place of the last accepted event. What is behind it may still be on its way.
+    end: Place,
+}
+
+/// Judges a run, or a part of one, that ended with a push to everyone. `earlier` are the pushes of
+/// earlier parts that were still unknown then.
+pub fn judge(pushes: &[Push], earlier: &[Push], transcripts: &[Transcript]) -> Verdict {
+    let mut verdict = Verdict::default();
+    let log = Log::new(pushes, earlier, transcripts, &mut verdict);
+    for transcript in transcripts {
+        Client::new(&log, transcript, &mut verdict).judge();
+    }
+    verdict.still_unknown = pushes
+        .iter()
+        .chain(earlier)
+        .filter(|push| push.outcome == Outcome::Unknown && !log.places.contains_key(&push.number))
+        .cloned()
+        .collect();
+    verdict
+}
+
+impl Verdict {
+    /// Whether the promise was kept.
+    pub fn is_clean(&self) -> bool {
+        let Self { lost, duplicated, reordered, strange, unexplained_gaps, .. } = self;
+        lost + duplicated + reordered + strange + unexplained_gaps == 0
+    }
+
+    /// Adds the verdict on a later part.
+    pub fn add(&mut self, later: &Self) {
+        self.accepted += later.accepted;
+        self.unknown += later.unknown;
+        self.refused += later.refused;
+        self.deliveries += later.deliveries;
+        self.lost += later.lost;
+        self.duplicated += later.duplicated;
+        self.reordered += later.reordered;
+        self.strange += later.strange;
+        self.unexplained_gaps += later.unexplained_gaps;
+        self.explained_gaps += later.explained_gaps;
+        self.missed += later.missed;
+        let room = MAX_TOLD.saturating_sub(self.told.len());
+        self.told.extend(later.told.iter().take(room).cloned());
+    }
+
+    fn tell(&mut self, offence: String) {
+        if self.told.len() < MAX_TOLD {
+            self.told.push(offence);
+        }
+    }
+}
+
+impl<'a> Log<'a> {
+    fn new(
+        pushes: &'a [Push],
+        earlier: &'a [Push],
+        transcripts: &[Transcript],
+        verdict: &mut Verdict,
+    ) -> Self {
+        let epochs = epochs(pushes, transcripts);
+        let by_number = pushes.iter().chain(earlier).map(|push| (push.number, push)).collect();
+        let mut log = Self { pushes: by_number, epochs, places: HashMap::new(), end: (0, 0) };
+        let mut taken = BTreeMap::new();
+        for push in pushes {
+            match &push.outcome {
+                Outcome::Accepted(position) => {
+                    verdict.accepted += 1;
+                    let place = log.place(*position);
+                    log.end = log.end.max(place);
+                    log.places.insert(push.number, place);
+                    if let Some(other) = taken.insert(place, push.number) {
+                        verdict.strange += 1;
+                        let number = push.number;
+                        verdict.tell(format!("{number} and {other} were accepted at {position}"));
+                    }
+                }
+                Outcome::Unknown => verdict.unknown += 1,
+                Outcome::Refused => verdict.refused += 1,
+                Outcome::Wrong(answer) => {
+                    verdict.strange += 1;
+                    verdict.tell(format!("push {} was answered {answer}", push.number));
+                }
+            }
+        }
+        for note in transcripts.iter().flat_map(|transcript| &transcript.notes) {
+            if let Entry::Event { position, number, .. } = note.entry
+                && log.pushes.get(&number).is_some_and(|push| push.outcome == Outcome::Unknown)
+            {
+                let place = log.place(position);
+                log.places.entry(number).or_insert(place);
+            }
+        }
+        log
+    }
+
+    fn place(&self, position: Position) -> Place {
+        let epoch = self.epochs.iter().position(|epoch| *epoch == position.epoch);
+        (epoch.expect("every epoch is known"), position.sequence)
+    }
+}
+
+/// All epochs, in the order in which anyone first saw them.
+fn epochs(pushes: &[Push], transcripts: &[Transcript]) -> Vec<u64> {
+    let mut first = HashMap::<u64, Duration>::new();
+    let mut see = |epoch: u64, at: Duration| {
+        let first = first.entry(epoch).or_insert(at);
+        *first = (*first).min(at);
+    };
+    for push in pushes {
+        if let Outcome::Accepted(position) = push.outcome {
+            see(position.epoch, push.answered_at);
+        }
+    }
+    for note in transcripts.iter().flat_map(|transcript| &transcript.notes) {
+        if let Some(position) = note.entry.position() {
+            see(position.epoch, note.at);
+        }
+    }
+    let mut epochs: Vec<_> = first.into_iter().collect();
+    epochs.sort_by_key(|(epoch, at)| (*at, *epoch));
+    epochs.into_iter().map(|(epoch, _)| epoch).collect()
+}
+
+/// The judgement of one client.
+struct Client<'a> {
+    log: &'a Log<'a>,
+    transcript: &'a Transcript,
+    verdict: &'a mut Verdict,
+    start: Option<Place>,
+    cursor: Place,
+    /// Numbers of the events that came.
+    seen: HashSet<u64>,
+    /// From where, without it, up to where the client was told that it missed events.
+    gaps: Vec<(Place, Place)>,
+}
+
+impl<'a> Client<'a> {
+    fn new(log: &'a Log<'a>, transcript: &'a Transcript, verdict: &'a mut Verdict) -> Self {
+        let (seen, gaps) = (HashSet::new(), Vec::new());
+        Self { log, transcript, verdict, start: None, cursor: (0, 0), seen, gaps }
+    }
+
+    fn judge(mut self) {
+        for note in &self.transcript.notes {
+            self.read(&note.entry);
+        }
+        let Some(start) = self.start else {
+            self.verdict.strange += 1;
+            return self.tell("was never greeted");
+        };
+        for (number, place) in &self.log.places {
+            let is_expected = *place > start && *place <= self.log.end;
+            let is_for_it = self.transcript.listens_to(self.log.pushes[number].audience);
+            if !is_expected || !is_for_it || self.seen.contains(number) {
+                continue;
+            }
+            if self.gaps.iter().any(|(from, to)| from < place && place <= to) {
+                self.verdict.missed += 1;
+            } else {
+                self.verdict.lost += 1;
+                self.tell(&format!("has not got {number}, which is at {place:?}"));
+            }
+        }
+    }
+
+    fn read(&mut self, entry: &Entry) {
+        let place = entry.position().map(|position| self.log.place(position));
+        match (entry, place) {
+            (Entry::Start(_) | Entry::Hello(_, Recovery::NotAsked), Some(place))
+                if self.start.is_none() =>
+            {
+                self.start = Some(place);
+                self.cursor = place;
+            }
+            (Entry::Event { number, .. }, Some(place)) => self.event(*number, entry, place),
+            (Entry::Mark(_), Some(place)) => {
+                self.advance(entry, place);
+            }
+            // It starts at the position asked for; one that is ahead would leave something out.
+            (Entry::Hello(_, Recovery::Recovered), Some(place)) => {
+                if place != self.cursor {
+                    self.leap(entry, place);
+                }
+            }
+            (
+                Entry::Gap(reason, _) | Entry::Hello(_, Recovery::NotRecovered(reason)),
+                Some(place),
+            ) if REASONS.contains(&&**reason) => {
+                self.verdict.explained_gaps += 1;
+                self.gaps.push((self.cursor, place));
+                self.cursor = place;
+            }
+            (_, Some(place)) => self.leap(entry, place),
+            (Entry::Ended(ended), None) if is_reasonable(ended) => {}
+            (_, None) => {
+                self.verdict.strange += 1;
+                self.tell(&format!("got {entry:?}"));
+            }
+        }
+    }
+
+    fn event(&mut self, number: u64, entry: &Entry, place: Place) {
+        let Entry::Event { to, .. } = entry else { return };
+        let is_as_pushed = self.log.pushes.get(&number).is_some_and(|push| {
+            self.transcript.listens_to(push.audience)
+                && to.is_none_or(|to| to == push.audience)
+                && self.log.places.get(&number) == Some(&place)
+        });
+        if !self.seen.insert(number) {
+            self.verdict.duplicated += 1;
+            self.tell(&format!("got a second {entry:?}"));
+        } else if !is_as_pushed {
+            self.verdict.strange += 1;
+            let push = self.log.pushes.get(&number);
+            self.tell(&format!("got {entry:?}, which was {push:?}"));
+        } else if self.advance(entry, place) {
+            self.verdict.deliveries += 1;
+        }
+    }
+
+    /// Goes on to a place that must be a later one of the same epoch; for a mark, the same will do.
+    fn advance(&mut self, entry: &Entry, place: Place) -> bool {
+        if place.0 != self.cursor.0 {
+            self.leap(entry, place);
+            return false;
+        }
+        let is_mark = matches!(entry, Entry::Mark(_));
+        if place < self.cursor || place == self.cursor && !is_mark {
+            self.verdict.reordered += 1;
+            self.tell(&format!("got {entry:?} after {:?}", self.cursor));
+            return false;
+        }
+        self.cursor = place;
+        true
+    }
+
+    fn leap(&mut self, entry: &Entry, place: Place) {
+        self.verdict.unexplained_gaps += 1;
+        self.tell(&format!("was at {:?} and got {entry:?}", self.cursor));
+        self.cursor = place;
+    }
+
+    fn tell(&mut self, offence: &str) {
+        self.verdict.tell(format!("{} {offence}", self.transcript.who));
+    }
+}
+
+/// Whether a client of the load may be told so, or left alone.
+fn is_reasonable(ended: &Ended) -> bool {
+    match ended {
+        Ended::Closed(code) => [1001, 4001, 1011, 1012, 1013].contains(code),
+        Ended::Status(status) => *status == 503,
+        Ended::ComeBack | Ended::Lost | Ended::Silent | Ended::HungUp => true,
+    }
+}
