@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// The most callers that may wait, including those that are gone and whose time is not over yet.
-pub const MAX_ASKERS: usize = 1 << 16;
+const MAX_ASKERS: usize = 1 << 16;
 
 /// The callers that wait. `W` is what is needed to answer one of them.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl<W> Heads<W> {
     /// Adds a caller.
     ///
     /// # Errors
-    /// Returns the caller if [`MAX_ASKERS`] wait already.
+    /// Returns the caller if 65,536 wait already.
     pub fn ask(&mut self, waiter: W, now: Instant) -> Result<(), W> {
         if self.askers.len() >= MAX_ASKERS {
             return Err(waiter);

@@ -1,9 +1,10 @@
-//! Both ends of the protocol between a broker and the rest of its cluster.
+//! The broker, both ends of the link between it and the rest of the cluster, and the watchdog of all
+//! services.
 
 pub mod broker;
 pub mod heads;
 mod link;
 pub mod watchdog;
 
-pub use link::{Full, LinkError, Outbound, Outbox, client, outbox};
+pub use link::{Full, Outbound, Outbox, client, outbox};
 pub use watchdog::{Pulse, Watchdog};

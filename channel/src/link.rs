@@ -33,7 +33,7 @@ pub(crate) const SILENCE_LIMIT: Duration = Duration::from_secs(9);
 
 /// Why a link ended or was not made. None of them harms another link.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
+pub(crate) enum LinkError {
     /// The peer is gone.
     #[error("the peer closed the link")]
     Closed,

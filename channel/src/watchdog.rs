@@ -42,7 +42,7 @@ pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// How often a task that waits without a limit checks again and beats. A lost wake-up delays it by no
 /// more than this.
-pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Watches actors, tasks and threads. Clones are the same watchdog. The default watches nothing, which is
 /// for tests.

@@ -196,7 +196,7 @@ fn a_wrong_request_gets_an_error_that_says_what_is_wrong() {
             400,
             "more than 100 groups",
         ),
-        ("GET /events/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "event streams at /events"),
+        ("GET /events/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "event streams are at /events"),
         (&websocket, 404, "websockets are at /"),
     ] {
         let (answered, head, body) = answer(gateway.address, request.as_bytes());

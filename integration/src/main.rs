@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     }
     let system = actix_rt::System::new();
     let result = system.block_on(run(cli.command));
-    // The system is not dropped: that waits for a look-up of a host's name that is under way.
+    // The system is not dropped: that would wait for a look-up of a host's name that is in progress.
     end(result, logging)
 }
 
@@ -82,7 +82,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// On a thread of its own, which waits for nothing but its sockets.
+/// Runs the benchmark on a thread of its own, which waits for nothing but its sockets.
 async fn measure(args: BenchArgs, shutdown: Shutdown) -> anyhow::Result<()> {
     let (stop, room) = (Stop::default(), files::room());
     let measuring = tokio::task::spawn_blocking({
@@ -97,8 +97,8 @@ async fn measure(args: BenchArgs, shutdown: Shutdown) -> anyhow::Result<()> {
     measuring.await?
 }
 
-/// What to log: `CAMPANILE_LOG`, or what an operator wants to see. A peer that sends what is no HTTP
-/// is nothing of that, and could fill a disk.
+/// What to log: `CAMPANILE_LOG`, or what an operator wants to see. That leaves out peers that send
+/// something else than HTTP, whose lines could fill a disk.
 fn log_filter() -> anyhow::Result<EnvFilter> {
     let filter = std::env::var("CAMPANILE_LOG").unwrap_or_default();
     let filter = if filter.is_empty() { "info,actix_server=warn,actix_http=off" } else { &filter };

@@ -38,7 +38,7 @@ fn sequences<'a>(answers: impl IntoIterator<Item = &'a Value>) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_batch_and_a_stream_arrive_in_order_in_the_websockets_of_all_gateways() {
+async fn a_batch_and_a_stream_arrive_in_order_at_all_gateways() {
     let cluster = Cluster::of(2).start().await;
     let mut listener = cluster.client(0, &["news"]).await;
     let mut other = cluster.client(1, &[]).await;

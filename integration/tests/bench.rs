@@ -23,7 +23,7 @@ fn found(report: &Value, what: &str) -> f64 {
 }
 
 #[test]
-fn every_scenario_measures_something_and_is_told_as_json_and_as_plots() {
+fn every_scenario_measures_something_in_json_and_plots() {
     let directory = tempfile::tempdir().expect("a directory");
     let plots = directory.path().display().to_string();
     let args = ["--quick", "--runs", "1", "--connections", "200", "--json", "-", "--plots", &plots];
@@ -61,7 +61,7 @@ fn every_scenario_measures_something_and_is_told_as_json_and_as_plots() {
 }
 
 #[test]
-fn a_table_is_told_and_a_check_that_nothing_could_pass_fails_by_name() {
+fn a_failed_check_names_its_row_below_the_table() {
     let args = ["--quick", "--runs", "1", "--connections", "100", "--only", "idle"];
     let output = bench(&[&args[..], &["--check", "0.001"]].concat());
     assert_eq!(output.status.code(), Some(1));
@@ -72,7 +72,7 @@ fn a_table_is_told_and_a_check_that_nothing_could_pass_fails_by_name() {
 }
 
 #[test]
-fn more_connections_than_files_are_refused_and_the_limit_is_named() {
+fn more_connections_than_files_are_refused_by_the_limit() {
     let binary = env!("CARGO_BIN_EXE_campanile");
     let run = format!("ulimit -n 300; exec {binary} bench --only idle --quick");
     let output = std::process::Command::new("sh").args(["-c", &run]).output().expect("sh runs");
@@ -93,7 +93,7 @@ fn a_data_directory_in_memory_is_refused() {
 }
 
 #[test]
-fn flags_that_make_no_sense_are_refused_in_a_sentence() {
+fn contradictory_flags_are_refused_in_a_sentence() {
     for (args, part) in [
         (&["--check", "nan"][..], "a number above 0"),
         (&["--only", "everything"], "possible values"),
@@ -112,7 +112,7 @@ fn flags_that_make_no_sense_are_refused_in_a_sentence() {
 }
 
 #[tokio::test]
-async fn what_runs_already_can_be_measured_as_a_cluster_and_as_any_websocket_server() {
+async fn a_running_cluster_or_websocket_server_can_be_measured() {
     let cluster = Cluster::of(1).start().await;
     let pids = cluster.gateways[0].id().to_string();
     let gateway = cluster.gateway_addresses[0].to_string();
@@ -141,7 +141,7 @@ fn has_burst(report: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn however_it_ends_its_processes_end_with_it() {
+async fn its_processes_end_with_it_in_any_case() {
     for signal in [Signal::TERM, Signal::KILL] {
         let args = ["bench", "--only", "idle", "--quick", "--runs", "9", "--connections", "100"];
         let mut bench = Process::start(&args);

@@ -20,7 +20,7 @@ fn refused(args: &[&str], variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_wrong_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() {
+fn a_wrong_value_is_one_line_that_says_what_is_accepted() {
     for (service, flag, value, accepted) in [
         ("broker", "--listen", "2206", "HOST:PORT"),
         ("broker", "--listen", "127.0.0.1:70000", "0 to 65535"),
@@ -59,7 +59,7 @@ fn a_wrong_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted(
 }
 
 #[test]
-fn a_wrong_value_in_the_environment_is_said_in_the_same_way() {
+fn a_wrong_value_in_the_environment_is_the_same_error() {
     for (service, variable, value, flag, accepted) in [
         ("broker", "CAMPANILE_BROKER_LISTEN", "here", "--listen", "HOST:PORT"),
         ("broker", "CAMPANILE_BROKER_MAX_LINKS", "many", "--max-links", "from 1 to"),
@@ -77,7 +77,7 @@ fn a_wrong_value_in_the_environment_is_said_in_the_same_way() {
 }
 
 #[test]
-fn settings_that_contradict_each_other_are_said_with_both_flags() {
+fn an_error_about_a_contradiction_names_both_flags() {
     for (args, parts) in [
         (
             &["gateway", "--ping-after=10s", "--silence-limit=7s"][..],
@@ -102,7 +102,7 @@ fn settings_that_contradict_each_other_are_said_with_both_flags() {
 }
 
 #[test]
-fn a_port_in_use_is_said_with_its_flag() {
+fn an_error_about_a_port_in_use_names_the_flag() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
     for (service, flag, variable) in [
@@ -127,7 +127,7 @@ fn a_port_in_use_is_said_with_its_flag() {
 }
 
 #[test]
-fn a_log_filter_that_is_none_is_said() {
+fn an_invalid_log_filter_is_an_error() {
     let line = refused(&["broker"], &[("CAMPANILE_LOG", "!!bad==")]);
     assert!(line.contains("CAMPANILE_LOG=!!bad==") && line.contains("accepted"), "{line}");
 }

@@ -15,7 +15,7 @@ const RETURNING: usize = 10_000;
 const MISSED: usize = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_thousand_clients_get_each_event_once_and_leave_nothing_behind() {
+async fn five_thousand_clients_get_each_event_once_and_leave_no_trace() {
     campanile_harness::raise_file_limit();
     let cluster = Cluster::of(2).start().await;
     let push = &cluster.push[0];
@@ -63,7 +63,7 @@ async fn five_thousand_clients_get_each_event_once_and_leave_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_clients_that_come_back_at_once_get_what_they_missed() {
+async fn ten_thousand_clients_that_return_at_once_get_what_they_missed() {
     campanile_harness::raise_file_limit();
     let cluster = Cluster::of(1).start().await;
     let push = &cluster.push[0];

@@ -13,7 +13,7 @@ async fn crowd(cluster: &Cluster) -> Vec<Websocket> {
 }
 
 #[test]
-fn the_ports_are_those_of_the_seed() {
+fn the_default_ports_are_2206_4236_and_4237() {
     for (service, flag, address) in [
         ("broker", "--listen", "127.0.0.1:2206"),
         ("gateway", "--listen", "127.0.0.1:4236"),
@@ -33,7 +33,7 @@ fn the_ports_are_those_of_the_seed() {
 }
 
 #[tokio::test]
-async fn a_client_is_greeted_with_its_address_as_the_seed_does_it() {
+async fn a_plain_client_is_greeted_with_its_address() {
     let cluster = Cluster::of(1).start().await;
     let client = cluster.client(0, &[]).await;
     let greeting =
@@ -42,7 +42,7 @@ async fn a_client_is_greeted_with_its_address_as_the_seed_does_it() {
 }
 
 #[tokio::test]
-async fn everyone_gets_a_broadcast_once_and_as_it_was_pushed() {
+async fn everyone_gets_a_broadcast_once_and_unchanged() {
     let cluster = Cluster::of(2).start().await;
     let mut clients = crowd(&cluster).await;
     cluster.push[0].everyone("hi").await;
@@ -53,7 +53,7 @@ async fn everyone_gets_a_broadcast_once_and_as_it_was_pushed() {
 }
 
 #[tokio::test]
-async fn a_targeted_push_reaches_that_client_and_no_other_of_the_cluster() {
+async fn a_targeted_push_reaches_that_client_and_no_other() {
     let cluster = Cluster::of(2).start().await;
     let mut clients = crowd(&cluster).await;
     for (number, client) in clients.iter().enumerate() {

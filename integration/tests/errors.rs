@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 #[tokio::test]
-async fn a_push_that_makes_no_sense_is_400_with_a_sentence_that_names_the_parameter() {
+async fn a_nonsensical_push_is_400_with_the_name_of_the_parameter() {
     let cluster = Cluster::of(1).start().await;
     let mut client = cluster.client(0, &["g"]).await;
     let long_group = format!("content=x&to_group={}", "g".repeat(256));
@@ -140,7 +140,7 @@ async fn content_that_announces_more_than_a_mebibyte_is_413_at_once() {
 }
 
 #[tokio::test]
-async fn content_without_an_announced_length_is_413_before_it_is_buffered() {
+async fn content_of_unannounced_length_is_413_before_it_is_buffered() {
     let cluster = Cluster::of(0).start().await;
     let before = cluster.publishers[0].resident_bytes();
     let stream = TcpStream::connect(cluster.push[0].address).await.expect("a publisher");
@@ -177,7 +177,7 @@ async fn other_methods_are_405_and_push_nothing() {
 }
 
 #[tokio::test]
-async fn a_push_is_503_after_5_s_without_a_broker_and_is_not_sent_later() {
+async fn a_push_without_a_broker_is_503_after_5_s_and_never_sent() {
     let mut cluster = Cluster::of(1).start().await;
     let mut client = cluster.client_v1(0, &[]).await;
     cluster.push[0].everyone("before").await;
@@ -219,7 +219,7 @@ async fn a_push_waits_for_a_broker_that_comes_back_in_time() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_does_not_confirm_makes_a_targeted_push_504_and_unknown() {
+async fn a_targeted_push_without_a_confirmation_is_504() {
     let cluster = Cluster::of(2).publisher("--confirm-limit 1s").start().await;
     let mut client = cluster.client(0, &[]).await;
     let mut other = cluster.client(1, &[]).await;
@@ -257,7 +257,7 @@ async fn a_broker_that_does_not_answer_makes_a_push_504_and_unknown() {
 }
 
 #[tokio::test]
-async fn nobody_to_hear_it_is_no_error() {
+async fn a_push_that_nobody_hears_is_ok() {
     let cluster = Cluster::of(1).start().await;
     for parameters in [&[("content", "x")][..], &[("content", "x"), ("to_group", "empty")]] {
         let receipt = cluster.push[0].receipt(parameters).await;

@@ -170,7 +170,7 @@ async fn malformed_requests_do_not_harm_the_publisher() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn those_who_connect_and_say_nothing_do_not_keep_others_out() {
+async fn silent_connections_do_not_keep_others_out() {
     let cluster = Cluster::of(1).start().await;
     let mut client = cluster.client(0, &[]).await;
     let mut silent = Vec::new();

@@ -117,7 +117,7 @@ async fn the_newest_are_of_all_audiences_together() {
 }
 
 #[tokio::test]
-async fn of_more_than_is_replayed_the_newest_that_fit_are_whole_events() {
+async fn a_history_that_is_too_long_is_its_newest_whole_events() {
     let cluster = Cluster::of(1).gateway("--max-replay 4KiB").start().await;
     let content = |number: usize| format!("{number:02} {}", "x".repeat(997));
     for number in 0..10 {
@@ -174,7 +174,7 @@ async fn a_log_on_disk_is_heard_after_its_broker_was_killed() {
 }
 
 #[tokio::test]
-async fn a_listener_that_is_lost_before_the_history_goes_on_in_front_of_it() {
+async fn a_listener_lost_before_its_history_continues_in_front_of_it() {
     let cluster = Cluster::of(1).start().await;
     push_some(&cluster).await;
     for is_v1 in [true, false] {

@@ -16,7 +16,7 @@ fn small() -> Setup {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_that_is_well_gets_a_clean_verdict_again_and_again() {
+async fn a_healthy_cluster_gets_a_clean_verdict_each_time() {
     let mut stage = Stage::set(small(), Seed::from_environment()).await;
     for _ in 0..2 {
         let load = stage.load();
@@ -31,7 +31,7 @@ async fn a_cluster_that_is_well_gets_a_clean_verdict_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_that_is_cut_is_survived_and_a_broker_that_forgets_is_found_out() {
+async fn a_cut_link_gets_a_clean_verdict_and_a_forgetful_broker_does_not() {
     let setup = Setup { is_proxied: true, ..small() };
     let mut stage = Stage::set(setup, Seed::from_environment()).await;
     let load = stage.load();
@@ -55,7 +55,7 @@ fn the_binary_under_test_is_that_of_this_package() {
 }
 
 #[test]
-fn a_small_disk_is_full_when_it_was_filled_and_only_its_own_see_it() {
+fn a_small_disk_can_be_filled_and_is_hidden_from_others() {
     let disk = SmallDisk::new(1 << 20);
     let write = |name: &str| {
         let program = disk.program();

@@ -103,21 +103,21 @@ async fn works_after_a_short_one(towards: Towards) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_whose_first_bytes_to_the_broker_come_in_two_pieces_works() {
+async fn a_link_works_if_the_hello_comes_in_two_pieces() {
     works_in_two_pieces(Towards::Target).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_whose_first_bytes_from_the_broker_come_in_two_pieces_works() {
+async fn a_link_works_if_the_welcome_comes_in_two_pieces() {
     works_in_two_pieces(Towards::Client).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_that_ends_within_a_hello_is_followed_by_one_that_works() {
+async fn a_link_that_ends_within_the_hello_is_replaced() {
     works_after_a_short_one(Towards::Target).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_that_ends_within_a_welcome_is_followed_by_one_that_works() {
+async fn a_link_that_ends_within_the_welcome_is_replaced() {
     works_after_a_short_one(Towards::Client).await;
 }

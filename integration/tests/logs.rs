@@ -263,7 +263,7 @@ async fn the_last_lines_are_written_before_the_end() {
 }
 
 #[tokio::test]
-async fn an_announcement_that_nobody_reads_is_not_waited_for() {
+async fn an_announcement_that_nobody_reads_delays_nothing() {
     let output = LogPipe::new();
     output.fill();
     let mut command = campanile_harness::command(&UP);

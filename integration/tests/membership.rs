@@ -137,7 +137,7 @@ async fn members_on_several_workers_come_and_go_independently() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_may_be_joined_again_just_when_the_interest_in_it_is_withdrawn() {
+async fn a_group_can_be_joined_while_its_interest_is_withdrawn() {
     let cluster = Cluster::of(1).gateway("--workers 1").start().await;
     // Interest is withdrawn 5 s after the last member has left.
     let rejoin = (0..16).map(async |number: u32| {
@@ -158,7 +158,7 @@ async fn a_group_may_be_joined_again_just_when_the_interest_in_it_is_withdrawn()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leave_and_a_join_in_one_breath_leave_no_hole() {
+async fn a_leave_followed_by_a_join_leaves_no_hole() {
     let cluster = Cluster::of(1).gateway("--workers 1").start().await;
     let caller = Caller::start(cluster.push[0].clone(), "g".to_owned());
     let mut member = Member::new(&cluster, "g").await;

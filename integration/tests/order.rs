@@ -74,7 +74,7 @@ async fn all_clients_see_the_events_of_many_publishers_in_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn targeted_pushes_of_one_caller_arrive_in_the_order_of_their_answers() {
+async fn targeted_pushes_of_one_caller_arrive_in_order() {
     let cluster = Cluster::of(2).start().await;
     let mut client = cluster.client(0, &[]).await;
     for number in 0..100 {

@@ -118,7 +118,7 @@ async fn whole_again(push: &PushApi, clients: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_new_broker_accepts_reaches_every_client_once_and_in_order() {
+async fn every_event_of_a_new_broker_arrives_once_and_in_order() {
     let mut cluster = Cluster::of(2).publishers(2).publisher("--broker-wait 100ms").start().await;
     let mut readers = Vec::new();
     let mut addressed = Vec::new();
@@ -213,7 +213,7 @@ async fn a_broker_that_stood_still_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_new_broker_does_not_call_a_client_gone_before_its_gateway_had_time_to_come_back() {
+async fn a_new_broker_waits_for_gateways_before_clients_count_as_gone() {
     let mut cluster = Cluster::of(1).start().await;
     let mut client = cluster.client(0, &[]).await;
     let [(worker, w), (connection, c)] = client.address();
@@ -232,7 +232,7 @@ async fn a_new_broker_does_not_call_a_client_gone_before_its_gateway_had_time_to
 }
 
 #[tokio::test]
-async fn a_client_that_comes_during_an_outage_is_greeted_when_it_is_over() {
+async fn a_client_that_comes_during_an_outage_is_greeted_after_it() {
     let mut cluster = Cluster::of(1).start().await;
     let mut old = cluster.client_v1(0, &[]).await;
     cluster.broker.kill().await;
@@ -252,7 +252,7 @@ async fn a_client_that_comes_during_an_outage_is_greeted_when_it_is_over() {
 }
 
 #[tokio::test]
-async fn a_client_that_waits_too_long_for_its_greeting_is_closed_with_1013() {
+async fn a_client_without_a_greeting_in_time_is_closed_with_1013() {
     let mut cluster = Cluster::of(1).gateway("--handshake-limit 1s").start().await;
     let mut old = cluster.client(0, &[]).await;
     cluster.broker.kill().await;
@@ -273,7 +273,7 @@ async fn readiness(gateway: SocketAddr) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn past_the_return_limit_clients_are_sent_away_and_their_addresses_gone() {
+async fn past_the_return_limit_clients_and_their_addresses_are_gone() {
     let directory = TempDir::new().expect("a directory");
     let flags = "--return-limit 1s --drain 500ms";
     let cluster = Cluster::of(1).broker(&on_disk(directory.path())).gateway(flags).start();
@@ -338,7 +338,7 @@ async fn past_the_return_limit_clients_are_sent_away_and_their_addresses_gone() 
 }
 
 #[tokio::test]
-async fn a_gateway_that_was_killed_takes_only_its_own_clients_along() {
+async fn a_killed_gateway_loses_only_its_own_clients() {
     let mut cluster = Cluster::of(2).start().await;
     let lost = cluster.client(0, &["a"]).await;
     let mut other = cluster.client(1, &["a"]).await;

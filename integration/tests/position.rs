@@ -98,7 +98,7 @@ async fn a_page_gets_every_event_above_its_position_once() {
 }
 
 #[tokio::test]
-async fn a_position_survives_the_broker_that_told_it() {
+async fn a_position_outlives_its_broker() {
     let directory = TempDir::new().expect("a directory");
     let mut cluster = Cluster::of(1).broker(&on_disk(directory.path())).start().await;
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");

@@ -67,7 +67,7 @@ async fn too_large_a_head_is_431_and_no_head_is_400() {
 }
 
 #[tokio::test]
-async fn more_groups_than_allowed_are_400_in_the_url_and_an_error_in_v1() {
+async fn too_many_groups_are_400_in_the_url_and_an_error_in_v1() {
     let cluster = Cluster::of(1).gateway("--max-groups 2").start().await;
     let request = handshake("/?group=a&group=b&group=c");
     let answer = exchange(cluster.gateway_addresses[0], request.as_bytes()).await;
@@ -127,7 +127,7 @@ async fn a_client_that_never_sends_its_request_is_408() {
 }
 
 #[tokio::test]
-async fn a_client_that_breaks_the_rules_is_closed_with_the_code_that_says_so() {
+async fn a_client_that_breaks_a_rule_is_closed_with_its_code() {
     let cluster = Cluster::of(1).gateway("--max-message 1KiB").start().await;
     let mut bystander = cluster.client_v1(0, &[]).await;
 
@@ -158,7 +158,7 @@ async fn a_client_that_breaks_the_rules_is_closed_with_the_code_that_says_so() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_silent_is_asked_and_then_closed_with_1011() {
+async fn a_silent_client_is_pinged_and_then_closed_with_1011() {
     let cluster = Cluster::of(1).gateway("--ping-after 500ms --silence-limit 1500ms").start().await;
     let gateway = cluster.gateway_addresses[0];
     let mut silent = Websocket::open(connect(gateway, None).await, &[], None).await.greeted().await;

@@ -30,7 +30,7 @@ async fn a_repeat_gets_the_first_receipt_and_is_delivered_once() {
 }
 
 #[tokio::test]
-async fn an_id_that_was_used_for_something_else_is_409_and_pushes_nothing() {
+async fn an_id_of_another_push_is_409_and_nothing_is_pushed() {
     let cluster = Cluster::of(1).publishers(2).start().await;
     let mut client = cluster.client(0, &["g"]).await;
     cluster.push[0].ok(&parameters("order", "hi")).await;

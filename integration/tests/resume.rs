@@ -7,7 +7,7 @@ use campanile_harness::{
 use tempfile::TempDir;
 
 #[tokio::test]
-async fn what_was_missed_comes_first_at_any_gateway_and_what_was_not_comes_not_again() {
+async fn missed_events_come_first_and_others_do_not_come_again() {
     let cluster = Cluster::of(2).start().await;
     let push = &cluster.push[0];
     for protocol in PROTOCOLS {
@@ -49,7 +49,7 @@ async fn a_client_that_missed_nothing_gets_nothing_twice() {
 }
 
 #[tokio::test]
-async fn a_group_that_was_joined_by_message_is_resumed_in_the_url_or_by_message() {
+async fn a_group_joined_by_message_is_resumed_by_url_or_message() {
     let cluster = Cluster::of(2).start().await;
     let push = &cluster.push[0];
     for in_url in [true, false] {
@@ -100,7 +100,7 @@ async fn the_position_of_a_quiet_client_goes_on() {
 }
 
 #[tokio::test]
-async fn who_comes_back_during_an_outage_gets_what_it_missed_when_it_is_over() {
+async fn a_client_back_during_an_outage_gets_what_it_missed_after_it() {
     let directory = TempDir::new().expect("a temporary directory");
     let mut cluster = Cluster::of(1).broker(&on_disk(directory.path())).start().await;
     let mut back = Vec::new();

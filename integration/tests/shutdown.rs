@@ -15,7 +15,7 @@ const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::QUIT];
 const GONE_WITHIN: Duration = Duration::from_secs(9);
 
 #[tokio::test]
-async fn a_gateway_that_ends_tells_its_clients_with_1001() {
+async fn a_gateway_that_ends_closes_its_clients_with_1001() {
     for signal in SIGNALS {
         let mut cluster = Cluster::of(2).gateway("--drain 300ms").start().await;
         let mut clients = Vec::new();
@@ -76,7 +76,7 @@ async fn finish_push(mut stream: TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn a_publisher_that_ends_answers_the_requests_under_way() {
+async fn a_publisher_that_ends_answers_requests_in_progress() {
     for signal in SIGNALS {
         let mut cluster = Cluster::of(1).start().await;
         let mut client = cluster.client(0, &[]).await;
@@ -92,7 +92,7 @@ async fn a_publisher_that_ends_answers_the_requests_under_way() {
 }
 
 #[tokio::test]
-async fn a_publisher_ends_within_its_limit_though_a_caller_never_finishes() {
+async fn a_publisher_ends_within_its_limit_despite_a_stuck_caller() {
     let mut cluster = Cluster::of(0).publisher("--shutdown-limit 1s").start().await;
     let _push = half_a_push(cluster.push[0].address).await;
     let _idle = TcpStream::connect(cluster.push[0].address).await.expect("a publisher");
@@ -214,7 +214,7 @@ async fn a_gateway_is_gone_in_time_though_its_client_does_not_close() {
 }
 
 #[tokio::test]
-async fn a_publisher_is_gone_in_time_though_its_caller_does_not_finish() {
+async fn a_publisher_is_gone_in_time_despite_a_stuck_caller() {
     let mut cluster = Cluster::of(0).start().await;
     let _stuck = half_a_push(cluster.push[0].address).await;
     gone_in_time(&mut cluster.publishers[0]).await;

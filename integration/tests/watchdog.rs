@@ -206,7 +206,7 @@ async fn whatever_hangs_or_panics_is_noticed_and_named() {
 }
 
 #[tokio::test]
-async fn nobody_is_watched_whom_the_tests_do_not_know() {
+async fn the_tests_know_every_watched_part() {
     let _processors = PROCESSORS.read().await;
     for service in SERVICES {
         let subject = Subject::start(service, &[]).await;
@@ -278,7 +278,7 @@ async fn a_service_that_was_stopped_goes_on() {
 }
 
 #[tokio::test]
-async fn a_cluster_without_a_processor_is_not_taken_for_one_that_hangs() {
+async fn a_starved_cluster_does_not_count_as_hung() {
     let _processors = PROCESSORS.write().await;
     let cores = std::thread::available_parallelism().expect("a number").get();
     let (mut subject, mut client, push) = up_with_a_client(&["nice", "-n", "19"]).await;

@@ -10,16 +10,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 const FEATURES: &[Feature] = &[];
 
 /// The most features that one side may list.
-pub const MAX_FEATURES: usize = 64;
+const MAX_FEATURES: usize = 64;
 
 /// The longest name of a feature, or of a method of proof, in bytes.
-pub const MAX_FEATURE_BYTES: usize = 64;
+const MAX_FEATURE_BYTES: usize = 64;
 
 /// Something that a side can do and that an older release cannot, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Feature(pub &'static str);
 
-/// The names of what a side can do: at most [`MAX_FEATURES`] names of 1 to [`MAX_FEATURE_BYTES`] bytes.
+/// The names of what a side can do: at most 64 names of 1 to 64 bytes.
 /// Unknown names are allowed and have no effect.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]

@@ -30,7 +30,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::feature::Name;
 use crate::link::{Hello, Welcome};
 
-pub use crate::feature::{Feature, Features, MAX_FEATURE_BYTES, MAX_FEATURES};
+pub use crate::feature::{Feature, Features};
 pub use terms::{Disagreement, Limits, MAX_FRAME_BYTES, VERSIONS, Versions};
 
 /// 32 bytes, as a MessagePack bin.
@@ -186,7 +186,7 @@ impl HelloAnswer {
 /// Asks a caller for a [`Proof`]. Reserved: no broker of this version sends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Challenge {
-    /// The method of proof: a name of 1 to [`MAX_FEATURE_BYTES`] bytes.
+    /// The method of proof: a name of 1 to 64 bytes.
     #[serde(deserialize_with = "name")]
     pub method: String,
     /// The caller's proof has to contain it.

@@ -11,7 +11,7 @@ pub mod hello;
 pub mod ids;
 pub mod link;
 pub mod name;
-pub mod position;
+mod position;
 
 pub use event::{Audience, Content, ContentKind, Event};
 pub use frame::{DecodeError, EncodedFrame};

@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The longest name, in bytes of UTF-8.
-pub const MAX_NAME_BYTES: usize = 255;
+const MAX_NAME_BYTES: usize = 255;
 
 /// Why a string is not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum InvalidName {
         /// What the name is for.
         what: &'static str,
     },
-    /// It is longer than [`MAX_NAME_BYTES`].
+    /// It is longer than 255 bytes.
     #[error("a {what} has at most {MAX_NAME_BYTES} bytes, this one has {len_bytes}")]
     TooLong {
         /// What the name is for.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use campanile_edge::{Action, Principal};
 use campanile_messages::frame::{decode_hello, encode_answer};
 use campanile_messages::hello::HelloAnswer;
 use campanile_messages::{FromBroker, ToBroker};
@@ -41,6 +42,8 @@ enum NoLink {
     Late(Duration),
     #[error(transparent)]
     Unwelcome(#[from] Unwelcome),
+    #[error("this peer is not allowed to hold a link")]
+    NotAllowed,
     #[error("the broker is waiting for the disk of its data directory; try again")]
     DiskWaits,
 }
@@ -134,6 +137,10 @@ async fn enter(
     };
     let offer = decode_hello(frame).map_err(LinkError::Decode)?;
     let agreement = offer.agree().map_err(LinkError::Disagreement)?;
+    // The peer is not asked who it is: a proof would come before the agreement.
+    if !Principal::default().may(Action::Link) {
+        return Err(NoLink::NotAllowed);
+    }
     outbound.agree(agreement.features.clone());
     let (answer, answered) = oneshot::channel();
     let (hello, outbound) = (offer.hello, outbound.clone());

@@ -90,13 +90,13 @@ impl Outbound {
     }
 
     /// Notes what both ends can do. Only the first call counts.
-    pub fn agree(&self, features: Features) {
+    pub(crate) fn agree(&self, features: Features) {
         let _ = self.0.features.set(features);
     }
 
     /// Whether a message that needs this feature may be sent: a peer that does not know the message
     /// would end the link. Until something is agreed, only messages that need no feature may be sent.
-    pub fn may_carry(&self, needed: Option<Feature>) -> bool {
+    pub(crate) fn may_carry(&self, needed: Option<Feature>) -> bool {
         match self.0.features.get() {
             Some(features) => features.allow(needed),
             None => needed.is_none(),

@@ -1,4 +1,4 @@
-//! What the command line says of a benchmark.
+//! The flags of a benchmark.
 
 use std::path::PathBuf;
 
@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 /// Flags of `bench`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --publisher or --url it starts a cluster of its own, each part a process, on loopback.\n\
-groups, latency, publish, resume and return are measured with such a one only, burst not with --url.\n\n\
+Without --publisher or --url it starts a cluster of its own on loopback, each service in a process.\n\
+groups, latency, publish, http, resume and return always need one of its own; burst needs a cluster.\n\n\
 Examples:\n  \
 campanile bench --plots docs\n  \
 campanile bench --only broadcasts,idle --quick\n  \
@@ -17,45 +17,46 @@ campanile bench --only broadcasts --gateway 127.0.0.1:4236 --publisher 127.0.0.1
 campanile bench --only broadcasts,idle --url ws://127.0.0.1:8080/sub?id=all --pid 4711 \\\n    \
 --push-command \"curl -s http://127.0.0.1:8080/pub?id=all -d '{content}'\"")]
 pub struct BenchArgs {
-    /// What to measure, with commas [default: everything]
+    /// What to measure, separated by commas [default: everything]
     #[arg(long, value_name = "SCENARIOS", value_enum, value_delimiter = ',')]
     pub only: Vec<Scenario>,
-    /// Small numbers and three runs: whether it works, and roughly how fast
+    /// Small numbers and three runs: shows whether it works, and roughly how fast it is
     #[arg(long)]
     pub quick: bool,
-    /// How often each is measured; the median counts [default: 5, with --quick 3]
+    /// How often each value is measured; the median counts [default: 5, with --quick 3]
     #[arg(long, value_name = "N", value_parser = count(1, 99))]
     pub runs: Option<usize>,
-    /// How many connections at a time [default: up to 15,000, by scenario]; groups and slow take no
-    /// more than by default
+    /// How many connections at a time; groups and slow use no more than their default [default: up to
+    /// 15,000, depending on the scenario]
     #[arg(long, value_name = "N", value_parser = count(100, 1_000_000))]
     pub connections: Option<usize>,
-    /// Write the results as JSON to this file; - is standard output, and then there is no table
+    /// Write the results as JSON to this file; - is standard output, and then no table is printed
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Draw the curves as SVG in this directory
+    /// Draw the curves as SVG files in this directory
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,
-    /// Fail if CPU per delivery or memory per connection is over this many times its gate
+    /// Fail if CPU per delivery or memory per connection is more than this many times its gate
     #[arg(long, value_name = "FACTOR", value_parser = factor)]
     pub check: Option<f64>,
-    /// Gateways of a cluster that runs, with commas
+    /// Gateways of a cluster that is already running, separated by commas
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port, value_delimiter = ',', requires = "publisher")]
     pub gateway: Vec<String>,
-    /// Publisher of a cluster that runs
+    /// Publisher of that cluster
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port, requires = "gateway")]
     pub publisher: Option<String>,
-    /// Any other websocket server that runs
+    /// Any other websocket server that is already running
     #[arg(long, value_name = "URL", requires = "push_command", conflicts_with = "publisher")]
     pub url: Option<String>,
-    /// What pushes a content to all clients of --url; sh runs it with the content for {content}
+    /// Command that pushes a content to all clients of --url; sh runs it with the content in place of
+    /// {content}
     #[arg(long, value_name = "COMMAND", requires = "url")]
     pub push_command: Option<String>,
-    /// Processes of what runs already, on this host: their CPU is counted, and their memory where
-    /// there is no --gateway-pid
+    /// Processes of the running server on this host, separated by commas: their CPU is counted, and
+    /// their memory if there is no --gateway-pid
     #[arg(long, value_name = "PID", value_delimiter = ',')]
     pub pid: Vec<u32>,
-    /// Those of them that hold the connections: their memory is counted
+    /// Those processes that hold the connections: their memory is counted
     #[arg(long, value_name = "PID", value_delimiter = ',')]
     pub gateway_pid: Vec<u32>,
 }
@@ -63,27 +64,27 @@ pub struct BenchArgs {
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
-    /// Memory and CPU of connections that hear nothing, CPU of a heartbeat, memory when all have left
+    /// Memory and CPU of idle connections, CPU of a heartbeat, memory when all have left
     Idle,
-    /// CPU per handshake, many at once
+    /// CPU per handshake when many clients connect at once
     Storm,
     /// CPU per delivery of one event at a time, and memory, by the number of connections
     Broadcasts,
     /// CPU per delivery of many events at once
     Burst,
-    /// Cost per event by the number of groups, and of gateways
+    /// CPU per event by the number of groups, and of gateways
     Groups,
-    /// From the push to the frame of one client
+    /// Time from a push to the frame of one client
     Latency,
-    /// Publishes per second
+    /// Publishes per second, in memory and on disk
     Publish,
-    /// Pushes per second over 64 HTTP connections, kept and new
+    /// Pushes per second over 64 HTTP connections, kept or one per push
     Http,
-    /// Clients that come back together
+    /// CPU per client that comes back with its position, many at once
     Resume,
-    /// Clients that were sent away because the broker was gone, and come back when it does
+    /// How long clients without a broker take to come back when it does
     Return,
-    /// What clients that do not read cost the others
+    /// Latency for the others while some clients do not read
     Slow,
 }
 

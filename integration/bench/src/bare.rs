@@ -1,5 +1,5 @@
-//! Bare servers: the least that any server of this kind has to do, to compare with. Each is a process
-//! of its own, so that its CPU and memory are counted as those of the others are.
+//! Bare servers, to compare with: each does the least that any server of its kind must do. Each is a
+//! process of its own, so that its CPU and memory are counted in the same way.
 
 mod echo;
 mod http;
@@ -23,7 +23,7 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 /// A process of a benchmark.
 #[derive(Debug, Args)]
 pub struct PartArgs {
-    /// The process of the benchmark, with which this one ends
+    /// The process of the benchmark; this one ends when that ends
     #[arg(long, value_name = "ID")]
     ends_with: i32,
     #[command(subcommand)]
@@ -32,19 +32,19 @@ pub struct PartArgs {
 
 #[derive(Debug, Subcommand)]
 enum Part {
-    /// A websocket server that does one send per connection, told what to send by a TCP connection
+    /// A websocket server that does one send per connection; a TCP connection says what to send
     Websockets,
     /// An HTTP server that reads each request and answers `ok`
     Http,
-    /// Answers each frame with itself
+    /// Answers each frame with the same frame
     Echo {
-        /// With one write for all answers to what was read
+        /// Writes all answers to what was read at once
         #[arg(long)]
         joined: bool,
     },
     /// Passes on what it reads
     Relay {
-        /// Where to
+        /// The address to pass it on to
         to: SocketAddr,
     },
     /// The binary itself with these arguments
@@ -54,7 +54,7 @@ enum Part {
     },
 }
 
-/// Runs the part, until its benchmark ends, however that ends.
+/// Runs the part until its benchmark ends, in whatever way.
 ///
 /// # Errors
 /// If the benchmark has ended before this process could ask to end with it, or the part fails.
@@ -75,8 +75,8 @@ pub fn run_part(PartArgs { ends_with, part }: PartArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A listener on a free port, announced in the words of the services. Its connections send without
-/// delay, which they have from the listener: no call for each of them.
+/// A listener on a free port, which is announced as the services announce theirs. `TCP_NODELAY` is set
+/// for its connections, too, so that it needs no call for each of them.
 fn listen(name: &str) -> io::Result<TcpListener> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     set_tcp_nodelay(&listener, true)?;
@@ -85,8 +85,8 @@ fn listen(name: &str) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// The next connection of a listener that does not block, which does not block either; `None` if
-/// there is none. One call, as the gateway makes it.
+/// Accepts a connection that does not block, from a listener that does not block; `None` if nobody
+/// waits. This is one call, the same as that of the gateway.
 fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
     match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
         Ok(socket) => Ok(Some(socket.into())),
@@ -95,7 +95,7 @@ fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
     }
 }
 
-/// Sends all bytes with one call; `false` if the socket does not take them.
+/// Sends all bytes with one call; `false` if the socket does not take all of them.
 fn send(socket: &TcpStream, bytes: &[u8]) -> bool {
     rustix::net::send(socket, bytes, SendFlags::NOSIGNAL).is_ok_and(|sent| sent == bytes.len())
 }

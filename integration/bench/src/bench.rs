@@ -23,11 +23,11 @@ pub struct Bench {
     pub bar: ProgressBar,
 }
 
-/// Measures ours and what it is compared with, in an order that changes from run to run: what comes
-/// first finds another machine than what comes second.
+/// Measures ours and what it is compared with. Which of them is first changes from run to run, because
+/// the second one finds a machine that is warmer, or busier.
 ///
 /// # Errors
-/// That of the one that fails first.
+/// The first error of the two.
 pub fn in_turn<T, U>(
     run: usize,
     ours: impl FnOnce() -> anyhow::Result<T>,
@@ -43,7 +43,7 @@ pub fn in_turn<T, U>(
 }
 
 impl Bench {
-    /// What is measured: what the command line names, or a cluster of this shape.
+    /// What is measured: the server that the command line names, or a new cluster of this shape.
     pub fn ours(&self, shape: &Shape) -> anyhow::Result<Subject> {
         match Subject::running(&self.args, shape.speech)? {
             Some(running) => Ok(running),
@@ -51,7 +51,10 @@ impl Bench {
         }
     }
 
-    /// A cluster that can be shaped.
+    /// A new cluster of this shape.
+    ///
+    /// # Errors
+    /// [`LeftOut`] if the command line names a server.
     pub fn own(&self, shape: &Shape) -> anyhow::Result<Subject> {
         if self.args.publisher.is_some() || self.args.url.is_some() {
             return Err(LeftOut("it is measured with a cluster of its own only").into());
@@ -69,17 +72,18 @@ impl Bench {
         limits::check(connections, self.room)
     }
 
-    /// What the command line asks for, or so many.
+    /// The number of connections that the command line asks for, or the default of a full or a quick
+    /// benchmark.
     pub fn size(&self, full: usize, quick: usize) -> usize {
         self.args.connections.unwrap_or(if self.args.quick { quick } else { full })
     }
 
-    /// At most what the command line asks for.
+    /// `wanted` connections, or fewer if the command line asks for fewer.
     pub fn at_most(&self, wanted: usize) -> usize {
         self.args.connections.map_or(wanted, |most| most.min(wanted))
     }
 
-    /// Tells what is going on.
+    /// Shows what is being measured.
     pub fn step(&self, run: usize, what: &str) {
         self.bar.set_message(format!("run {} of {}: {what}", run + 1, self.runs));
         self.bar.set_position(0);

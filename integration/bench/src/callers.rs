@@ -12,10 +12,10 @@ use crate::poll::Poll;
 use crate::stop::Stop;
 use crate::wire::{ResponseLen, response_len};
 
-/// No answer for this long is the end.
+/// Without any answer for this long, the benchmark fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How often the callers look whether the benchmark is to end.
+/// How often to check whether the benchmark is to end.
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// What callers do with their connection after an answer.
@@ -23,7 +23,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 pub enum Connections {
     /// The next request goes over it.
     Kept,
-    /// The server ends it, as the request asks it to, and the next request has a new one.
+    /// The request asks the server to close it, and the next request has a new one.
     OneEach,
 }
 
@@ -40,15 +40,15 @@ pub struct Callers {
 struct Caller {
     socket: TcpStream,
     answer: Vec<u8>,
-    /// The answer is whole; what is missing is the end of the connection.
+    /// The answer is complete, and the end of the connection is awaited.
     is_answered: bool,
 }
 
 impl Callers {
-    /// Connects `count` callers, which will all send these bytes.
+    /// Connects `count` callers, each of which will send these bytes again and again.
     ///
     /// # Errors
-    /// If the server is not there.
+    /// If nobody listens there.
     pub fn connect(
         server: SocketAddr,
         request: Vec<u8>,
@@ -62,11 +62,10 @@ impl Callers {
         Ok(Self { poll, server, request, connections, callers, buffer: vec![0; 16 << 10] })
     }
 
-    /// Lets each caller send one request after the other for this time, and waits for the last
-    /// answers. Returns how many requests were answered with 200, per second.
+    /// Lets each caller send one request after the other for this time, then waits for the last answers.
     ///
     /// # Errors
-    /// Any other answer, none at all, or a connection that ends without one.
+    /// An answer other than 200, no answer for 20 s, or a connection that ends without one.
     pub fn call_for(&mut self, stop: &Stop, time: Duration) -> anyhow::Result<Calls> {
         let begun = Instant::now();
         for caller in &mut self.callers {
@@ -118,8 +117,8 @@ impl Caller {
         Ok(Self { socket, answer: Vec::new(), is_answered: false })
     }
 
-    /// Reads what is there; `true` if that was the rest of an answer, and of its connection where it
-    /// is for one request.
+    /// Reads what has arrived; `true` if that completes an answer, and the connection too, if it is for
+    /// one request only.
     fn has_finished(
         &mut self,
         buffer: &mut [u8],

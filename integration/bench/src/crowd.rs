@@ -1,4 +1,4 @@
-//! Many clients on one thread: they connect, listen, answer pings, and check what they hear.
+//! Many clients on one thread. They connect, listen, answer pings, and check what they receive.
 
 mod client;
 mod returns;
@@ -18,32 +18,32 @@ use crate::wire::{self, Speech};
 use client::{Client, Tally};
 pub use returns::Returns;
 
-/// So many connections from one address to another are left to the system's choice of ports.
+/// How many connections from one source address to one target are left to the system's choice of ports.
 const PER_SOURCE: usize = 20_000;
 
-/// How many handshakes are under way at a time.
+/// How many handshakes are in progress at a time.
 const WINDOW: usize = 1_000;
 
-/// A crowd that hears nothing new for this long waits for something that is lost.
+/// If nothing new comes for this long, what is awaited is lost, and the benchmark fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How often it is looked whether the whole is to end.
+/// How often to check whether the benchmark is to end.
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// Where and how clients connect.
 #[derive(Debug, Clone)]
 pub struct Door {
     pub address: SocketAddr,
-    /// What the `Host` header says.
+    /// The value of the `Host` header.
     pub host: String,
-    /// Where, unless something else is asked for.
+    /// Path and query, unless a client asks for others.
     pub target: String,
     pub speech: Speech,
-    /// The server speaks first, and a client listens from then on.
+    /// Whether the server sends a greeting, and a client listens only from then on.
     pub greets: bool,
 }
 
-/// The clients, and what they have heard together.
+/// The clients, and what all of them have received.
 pub struct Crowd {
     poll: Poll,
     clients: Vec<Client>,
@@ -52,7 +52,7 @@ pub struct Crowd {
     /// How many connections this process may hold.
     room: usize,
     heard: Tally,
-    /// When the contents were sent whose latency is of interest, from this number on.
+    /// When each content was sent whose latency is measured; the first one has the number `sent_from`.
     sent: Vec<Instant>,
     sent_from: u64,
 }
@@ -71,7 +71,7 @@ impl Crowd {
         })
     }
 
-    /// What was heard so far.
+    /// What was received so far.
     pub fn heard(&mut self) -> &mut Tally {
         &mut self.heard
     }
@@ -81,10 +81,10 @@ impl Crowd {
         self.clients.len()
     }
 
-    /// Connects so many clients, and waits until all of them listen.
+    /// Connects `count` clients, and waits until all of them listen.
     ///
     /// # Errors
-    /// Where the system or the server does not allow it.
+    /// If the system or the server does not allow it.
     pub fn join(
         &mut self,
         door: &Door,
@@ -97,7 +97,7 @@ impl Crowd {
     /// Connects one client for each of the targets, and waits until all of them listen.
     ///
     /// # Errors
-    /// Where the system or the server does not allow it.
+    /// If the system or the server does not allow it.
     pub fn connect(
         &mut self,
         door: &Door,
@@ -122,18 +122,18 @@ impl Crowd {
         Ok(())
     }
 
-    /// A client that has sent its request, and will have this place among the others.
+    /// A client that has sent its request, for this place among the others.
     fn open(&self, place: usize, door: &Door, target: &str) -> anyhow::Result<Client> {
         let socket = self.dial(door.address, None)?;
         let request = wire::request(door.speech, &door.host, target);
         (&socket).write_all(&request)?;
         socket.set_nonblocking(true)?;
         self.poll.add(&socket, place as u64, false)?;
-        // A server that greets nobody is taken to have done so after its handshake.
+        // Without a greeting, a client counts as listening after its handshake.
         Ok(Client::new(socket, door.speech, !door.greets))
     }
 
-    /// Connects clients that never read, and have little room for what they are sent.
+    /// Connects clients that never read, with small receive buffers.
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
@@ -160,23 +160,23 @@ impl Crowd {
         Ok(socket.into())
     }
 
-    /// The contents from `number` on are sent at these times, as they are told; see
-    /// [`sent`](Self::sent).
+    /// Measures the latency of the contents from `number` on. [`sent`](Self::sent) must be called for
+    /// each of them.
     pub fn time_from(&mut self, number: u64) {
         self.sent_from = number;
         self.sent.clear();
         self.heard.latencies.clear();
     }
 
-    /// The next content is sent now.
+    /// Notes that the next content is sent now.
     pub fn sent(&mut self) {
         self.sent.push(Instant::now());
     }
 
-    /// Listens until so many contents were heard in all.
+    /// Listens until the clients have received this many contents in total.
     ///
     /// # Errors
-    /// If nothing comes any more, a connection ends, or a content comes twice or out of order.
+    /// If nothing comes for 20 s, a connection ends, or a content comes twice or out of order.
     pub fn listen_until(&mut self, contents: u64) -> anyhow::Result<()> {
         self.wait_until(|heard| heard.contents >= contents)?;
         let Tally { contents: heard, misplaced, .. } = self.heard;
@@ -185,7 +185,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Listens for a time, whatever comes; once at least.
+    /// Listens for this time, at least once.
     ///
     /// # Errors
     /// If a connection ends.
@@ -204,7 +204,7 @@ impl Crowd {
         while !enough(&self.heard) {
             let before = (self.heard.greeted, self.heard.contents);
             self.step(GLANCE)?;
-            // Pings are no news.
+            // Pings do not count.
             if before != (self.heard.greeted, self.heard.contents) {
                 news = Instant::now();
             }
@@ -220,7 +220,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Hears what is there.
+    /// Reads what has arrived.
     fn step(&mut self, limit: Duration) -> anyhow::Result<()> {
         self.listen_once(limit)?;
         let Self { heard, clients, .. } = self;
@@ -231,7 +231,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Hears what is there, and returns the places of the clients whose connections have ended.
+    /// Reads what has arrived, and returns the places of the clients whose connections have ended.
     fn listen_once(&mut self, limit: Duration) -> anyhow::Result<Vec<usize>> {
         let Self { poll, clients, buffer, heard, sent, sent_from, stop, .. } = self;
         stop.check()?;
@@ -250,14 +250,15 @@ impl Crowd {
         Ok(ended)
     }
 
-    /// Ends all connections without a word.
+    /// Ends all connections without a close frame.
     pub fn leave(&mut self) {
         self.clients.clear();
         self.heard = Tally::default();
     }
 }
 
-/// From where to connect, when one address has no more ports: loopback has many addresses.
+/// The source address for the next connection, if the default one has no more ports: loopback has many
+/// addresses.
 fn source(to: SocketAddr, connected: usize) -> Option<IpAddr> {
     let block = connected / PER_SOURCE;
     let is_loopback = matches!(to.ip(), IpAddr::V4(ip) if ip.is_loopback());

@@ -4,7 +4,7 @@ use anyhow::ensure;
 
 use crate::report::count;
 
-/// Whether this many connections can be held at a time, where there is room for `room` of them.
+/// Checks that there is room for this many connections.
 ///
 /// # Errors
 /// A sentence that says what the limit is, and what to do about it.

@@ -1,4 +1,4 @@
-//! Curves as SVG, light enough for a README, readable on a light and on a dark page.
+//! Curves as SVG, small enough for a README, readable on a light and on a dark page.
 
 use anyhow::anyhow;
 use plotters::prelude::*;
@@ -17,7 +17,7 @@ const FAINT: RGBColor = RGBColor(226, 232, 240);
 /// Draws a curve.
 ///
 /// # Errors
-/// What the drawing library answers.
+/// The errors of the drawing library.
 pub fn svg(curve: &Curve) -> anyhow::Result<String> {
     let mut text = String::new();
     draw(curve, &mut text).map_err(|error| anyhow!("{}: {error}", curve.name))?;
@@ -52,7 +52,7 @@ fn draw(curve: &Curve, text: &mut String) -> Result<(), Box<dyn std::error::Erro
         .x_label_formatter(&|x| count(x.round() as usize))
         .y_label_formatter(&|y| format!("{y:.1}"))
         .draw()?;
-    // Another curve ends just above.
+    // Whether another curve ends just above.
     let is_crowded = |end: f64| {
         let ends = curve.series.iter().filter_map(|series| series.points.last());
         ends.into_iter().any(|other| other.1 > end && other.1 - end < top * 0.15)
@@ -61,7 +61,7 @@ fn draw(curve: &Curve, text: &mut String) -> Result<(), Box<dyn std::error::Erro
         chart.draw_series(LineSeries::new(series.points.iter().copied(), color.stroke_width(3)))?;
         chart.draw_series(series.points.iter().map(|p| Circle::new(*p, 4, color.filled())))?;
         if let Some(last) = series.points.last() {
-            // At its curve: a legend would have to be matched by colour.
+            // The name stands at the curve, because a legend would have to be matched by colour.
             let (from, shift) =
                 if is_crowded(last.1) { (VPos::Top, 10) } else { (VPos::Bottom, -10) };
             let style = (FONT, 15).into_font().color(&color).pos(Pos::new(HPos::Right, from));

@@ -1,4 +1,4 @@
-//! Waiting for many sockets at once: epoll, without a runtime between it and what is measured.
+//! Waiting for many sockets at once, by epoll alone: a runtime would be measured as well.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
-/// How many sockets one wait answers at most.
+/// How many sockets one wait returns at most.
 const EVENTS: usize = 1_024;
 
-/// Sockets that are waited for, each under a token.
+/// Sockets to wait for, each with a token.
 pub struct Poll {
     epoll: OwnedFd,
     ready: Vec<Event>,
@@ -27,17 +27,17 @@ impl Poll {
         Ok(epoll::add(&self.epoll, socket, EventData::new_u64(token), flags(writable))?)
     }
 
-    /// Waits for room to write from now on, or no longer.
+    /// Changes whether to wait for room to write.
     pub fn want_room(&self, socket: impl AsFd, token: u64, writable: bool) -> io::Result<()> {
         Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token), flags(writable))?)
     }
 
-    /// No longer waits for a socket.
+    /// Stops waiting for a socket.
     pub fn remove(&self, socket: impl AsFd) -> io::Result<()> {
         Ok(epoll::delete(&self.epoll, socket)?)
     }
 
-    /// Waits until sockets are ready, for `limit` at most, and answers their tokens; `None` waits for
+    /// Waits until sockets are ready, for `limit` at most, and returns their tokens. `None` waits for
     /// ever.
     pub fn wait(&mut self, limit: Option<Duration>) -> io::Result<impl Iterator<Item = u64>> {
         let limit = limit.map(|limit| Timespec::try_from(limit).expect("a few seconds"));
@@ -48,7 +48,7 @@ impl Poll {
             Err(error) => return Err(error.into()),
         }
         Ok(self.ready.drain(..).map(|event| {
-            // Copied out: the fields of the kernel's struct are not aligned.
+            // A copy, because the fields of the kernel's struct are not aligned.
             let data = event.data;
             data.u64()
         }))

@@ -1,4 +1,4 @@
-//! A process under measurement: started, found, counted, ended.
+//! A process that is measured.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 
-/// How long a part may take to say what it says at its start.
+/// How long a part may take to log what it logs at its start.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// A part of the system under measurement. Ended when it is dropped, and when this process ends.
+/// A process that is measured. It ends when this is dropped, and when the benchmark ends.
 pub struct Process {
     name: String,
     child: Child,
@@ -27,7 +27,7 @@ impl Process {
         let mut command = Command::new(std::env::current_exe()?);
         let id = std::process::id().to_string();
         command.args(["bench-part", "--ends-with", &id]).args(arguments);
-        // What is set for a cluster that runs here is not meant for this one.
+        // Variables that are set for another cluster on this host are not meant for this one.
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("CAMPANILE_") {
                 command.env_remove(variable);
@@ -86,7 +86,7 @@ fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
-            // Read to the end also when nobody listens: a full pipe would stop the writer.
+            // Reading goes on even if nobody listens, because a full pipe would stop the writer.
             let _ = sender.send(line);
         }
     });

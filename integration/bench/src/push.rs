@@ -10,13 +10,13 @@ use bytes::BytesMut;
 use crate::stop::LeftOut;
 use crate::wire::{self, Response};
 
-/// Pushes to whoever listens to everything.
+/// A way to push to all clients.
 pub enum Pusher {
     /// The push API.
     Http(Http),
-    /// A bare server, by a frame for all its connections.
+    /// The control connection of a bare server.
     Bare(TcpStream),
-    /// Any other server, by a command line with `{content}` in it.
+    /// A command line with `{content}` in it, for any other server.
     Command(String),
 }
 
@@ -24,7 +24,7 @@ impl Pusher {
     /// Pushes a content to everyone; [`finish`](Self::finish) must follow.
     ///
     /// # Errors
-    /// What the system or the command answers.
+    /// If the connection or the command fails.
     pub fn begin(&mut self, content: &str) -> anyhow::Result<()> {
         match self {
             Self::Http(http) => http.send("/", "text/plain", content.as_bytes()),
@@ -36,7 +36,7 @@ impl Pusher {
     /// Sends contents to each connection of a bare server, with one `send` for all of them.
     ///
     /// # Errors
-    /// What the system answers, or that it is another server.
+    /// If the connection fails, or it is another server.
     pub fn send_together(&mut self, contents: &[String]) -> anyhow::Result<()> {
         match self {
             Self::Bare(control) => Ok(control.write_all(&together(contents))?),
@@ -58,7 +58,7 @@ impl Pusher {
     /// The push API.
     ///
     /// # Errors
-    /// Where another server is measured.
+    /// [`LeftOut`] if another server is measured.
     pub fn http(&mut self) -> anyhow::Result<&mut Http> {
         match self {
             Self::Http(http) => Ok(http),
@@ -91,7 +91,7 @@ impl Http {
     /// Pushes a content to the audience that the target names, and waits for the `ok`.
     ///
     /// # Errors
-    /// Any other answer.
+    /// If the answer is not 200.
     pub fn push(&mut self, target: &str, content: &str) -> anyhow::Result<()> {
         self.send(target, "text/plain", content.as_bytes())?;
         self.answer().map(drop)
@@ -100,7 +100,7 @@ impl Http {
     /// Pushes a content, and returns its position.
     ///
     /// # Errors
-    /// Any other answer than a receipt with a position.
+    /// If the answer is not a receipt with a position.
     pub fn position(&mut self, target: &str, content: &str) -> anyhow::Result<String> {
         let kind = "text/plain\r\nAccept: application/json";
         self.send(target, kind, content.as_bytes())?;
@@ -113,15 +113,15 @@ impl Http {
     /// Pushes a batch of items, each a line of JSON; [`finish_batch`](Self::finish_batch) must follow.
     ///
     /// # Errors
-    /// What the system answers.
+    /// If the connection fails.
     pub fn begin_batch(&mut self, items: &str) -> anyhow::Result<()> {
         self.send("/batch", "application/x-ndjson", items.as_bytes())
     }
 
-    /// Waits for the answers to so many items.
+    /// Waits for the answers to a batch of this many items.
     ///
     /// # Errors
-    /// If one of them is not 200.
+    /// If an answer is not 200, or is missing.
     pub fn finish_batch(&mut self, items: usize) -> anyhow::Result<()> {
         let Response { body, .. } = self.answer()?;
         let mut accepted = 0;
@@ -145,12 +145,12 @@ impl Http {
     /// Sends a request and does not wait.
     ///
     /// # Errors
-    /// What the system answers.
+    /// If the connection fails.
     pub fn send(&mut self, target: &str, kind: &str, body: &[u8]) -> anyhow::Result<()> {
         Ok(self.stream.write_all(&self.request(target, kind, body))?)
     }
 
-    /// Waits for the answer to the next request that has none.
+    /// Waits for the answer to the oldest request that has none.
     ///
     /// # Errors
     /// If it is not 200.

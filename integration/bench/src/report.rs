@@ -1,4 +1,4 @@
-//! What was measured: rows, curves, and how they are told.
+//! What was measured: the rows of the table and the curves of the plots.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::args::Scenario;
 
-/// Everything that one benchmark has found.
+/// The results of one benchmark.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     pub version: &'static str,
@@ -25,14 +25,15 @@ pub struct Row {
     pub unit: &'static str,
     pub ours: f64,
     pub limit: Option<f64>,
-    /// Ours by the limit's, run by run; what is judged, where there is a limit.
+    /// The median of the ratios of ours to the limit in the same run. It is what the gate applies to, if
+    /// there is a limit.
     pub ratio: Option<f64>,
-    /// The least and the most of what is judged.
+    /// The smallest and the largest value, or ratio, of all runs.
     pub range: (f64, f64),
     pub target: Option<Target>,
 }
 
-/// What a row is judged by.
+/// What is demanded of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Target {
     /// What must hold.
@@ -40,7 +41,7 @@ pub struct Target {
     /// What we want.
     pub goal: f64,
     pub better: Better,
-    /// Whether a `--check` looks at it.
+    /// Whether `--check` looks at it.
     pub checked: bool,
 }
 
@@ -54,7 +55,7 @@ pub enum Better {
 /// One plot.
 #[derive(Debug, Clone, Serialize)]
 pub struct Curve {
-    /// Of its file.
+    /// The name of its file, without `.svg`.
     pub name: &'static str,
     pub title: &'static str,
     pub x: &'static str,
@@ -68,7 +69,7 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
-/// The value in the middle; of two, the mean. 0 of none.
+/// The value in the middle, or the mean of the two in the middle; 0 if there are no values.
 pub fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
@@ -80,7 +81,7 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The value below which this part of the others is. 0 of none.
+/// The smallest value that is not exceeded by this part of the values; 0 if there are none.
 pub fn percentile(values: &[f64], part: f64) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
@@ -88,14 +89,14 @@ pub fn percentile(values: &[f64], part: f64) -> f64 {
     values.get(at.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
-/// How far the values are from the first of them, at most; 0.25 is a quarter.
+/// The largest deviation from the first value, as a part of it.
 pub fn unevenness(values: &[f64]) -> f64 {
     let first = values.first().copied().unwrap_or(1.0);
     values.iter().map(|value| (value / first - 1.0).abs()).fold(0.0, f64::max)
 }
 
 impl Row {
-    /// A value by itself.
+    /// A row without a limit.
     pub fn alone(what: impl Into<String>, unit: &'static str, runs: &[f64]) -> Self {
         let ours = median(runs);
         Self {
@@ -109,7 +110,7 @@ impl Row {
         }
     }
 
-    /// A value beside the limit's of the same run.
+    /// A row beside the limit, whose values are of the same runs.
     pub fn beside(
         what: impl Into<String>,
         unit: &'static str,
@@ -125,17 +126,17 @@ impl Row {
         }
     }
 
-    /// Judged: less is better.
+    /// Sets gate and goal, where less is better.
     pub fn below(self, gate: f64, goal: f64) -> Self {
         self.judged(Target { gate, goal, better: Better::Less, checked: false })
     }
 
-    /// Judged: more is better.
+    /// Sets gate and goal, where more is better.
     pub fn above(self, gate: f64, goal: f64) -> Self {
         self.judged(Target { gate, goal, better: Better::More, checked: false })
     }
 
-    /// A `--check` looks at it.
+    /// Makes `--check` look at it.
     pub fn checked(mut self) -> Self {
         if let Some(target) = &mut self.target {
             target.checked = true;
@@ -148,12 +149,12 @@ impl Row {
         self
     }
 
-    /// What is judged.
+    /// What gate and goal apply to.
     pub fn value(&self) -> f64 {
         self.ratio.unwrap_or(self.ours)
     }
 
-    /// Whether its gate and its goal are kept.
+    /// Whether its gate and its goal are met.
     pub fn kept(&self) -> Option<(bool, bool)> {
         let Target { gate, goal, better, .. } = self.target?;
         let keeps = |bound| match better {
@@ -163,7 +164,7 @@ impl Row {
         Some((keeps(gate), keeps(goal)))
     }
 
-    /// Whether a check with this factor fails.
+    /// Whether `--check` fails with this factor.
     pub fn fails(&self, factor: f64) -> bool {
         self.target.is_some_and(|t| t.checked && self.value() > t.gate * factor)
     }
@@ -175,7 +176,7 @@ fn range(values: &[f64]) -> (f64, f64) {
 }
 
 impl Report {
-    /// The table, as Markdown, which is readable as it is.
+    /// The table in Markdown.
     pub fn table(&self) -> String {
         let mut lines =
             vec![["", "ours", "limit", "ratio", "range", "gate", "goal", ""].map(String::from)];
@@ -209,12 +210,12 @@ impl Report {
         markdown(&lines)
     }
 
-    /// Whether a check looks at any of the rows.
+    /// Whether `--check` looks at any of the rows.
     pub fn is_checked(&self) -> bool {
         self.rows.iter().filter_map(|row| row.target).any(|target| target.checked)
     }
 
-    /// The rows that fail a check.
+    /// The rows for which `--check` fails with this factor.
     pub fn failing(&self, factor: f64) -> Vec<&Row> {
         self.rows.iter().filter(|row| row.fails(factor)).collect()
     }
@@ -248,7 +249,7 @@ fn markdown(lines: &[[String; 8]]) -> String {
     text
 }
 
-/// A number with three digits that count, and commas from a thousand on.
+/// A number with three significant digits, and with commas between thousands.
 pub fn short(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 100.0 => 0,
@@ -269,7 +270,7 @@ pub fn short(value: f64) -> String {
     format!("{sign}{grouped}{rest}")
 }
 
-/// A count, with commas from a thousand on.
+/// A count with commas between thousands.
 pub fn count(count: usize) -> String {
     let text = short(count as f64);
     text.split('.').next().unwrap_or_default().to_owned()

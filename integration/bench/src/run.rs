@@ -19,7 +19,7 @@ use crate::{disk, plot, scenarios};
 /// process may hold.
 ///
 /// # Errors
-/// What cannot be measured, or failed its check.
+/// If something cannot be measured, or `--check` fails.
 pub fn run(args: BenchArgs, stop: Stop, room: usize) -> anyhow::Result<()> {
     let all = Scenario::value_variants();
     let chosen: Vec<_> =
@@ -55,7 +55,7 @@ pub fn run(args: BenchArgs, stop: Stop, room: usize) -> anyhow::Result<()> {
     tell(&bench.args, &report)
 }
 
-/// A bar, where standard error is a terminal.
+/// A progress bar, if standard error is a terminal.
 fn progress(name: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix:>10} {spinner} {wide_msg} {bar:24}");
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(10));
@@ -65,7 +65,7 @@ fn progress(name: &str) -> ProgressBar {
     bar
 }
 
-/// What cannot be written or measured is better known before minutes of measuring.
+/// Finds out what cannot be written or measured before minutes of measuring.
 fn prepare(args: &BenchArgs, chosen: &[Scenario]) -> anyhow::Result<()> {
     let is_own = args.publisher.is_none() && args.url.is_none();
     if is_own && chosen.iter().any(|s| matches!(s, Scenario::Publish | Scenario::Return)) {

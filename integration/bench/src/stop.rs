@@ -1,31 +1,31 @@
-//! Why a measurement does not go on: somebody ended it, or it cannot be made here.
+//! Why something is not measured: the benchmark was interrupted, or the server cannot do it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The benchmark was told to end.
+/// The benchmark was interrupted.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
 
-/// Told when the benchmark is to end. Clones are the same.
+/// Interrupts the benchmark. Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Ends the benchmark.
+    /// Interrupts the benchmark, soon.
     pub fn pull(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
     /// # Errors
-    /// [`Interrupted`], once that is so.
-    pub fn check(&self) -> anyhow::Result<()> {
+    /// [`Interrupted`] after [`pull`](Self::pull).
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
         if self.0.load(Ordering::Relaxed) { Err(Interrupted.into()) } else { Ok(()) }
     }
 }
 
-/// A scenario that needs something else than what is measured.
+/// The scenario needs another server than the one that is measured.
 #[derive(Debug, thiserror::Error)]
 #[error("left out: {0}")]
 pub struct LeftOut(pub &'static str);

@@ -1,5 +1,5 @@
-//! What is measured: a cluster of its own processes, one that runs already, any other websocket
-//! server, or the limit.
+//! What is measured: a new cluster, one that is already running, any other websocket server, or the
+//! limit.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 
@@ -14,7 +14,7 @@ use crate::push::{Http, Pusher};
 use crate::usage;
 use crate::wire::Speech;
 
-/// A server under measurement. Its own processes end with it.
+/// A server that is measured. Processes that were started for it end when it is dropped.
 pub struct Subject {
     /// Where clients connect, one for each gateway.
     pub doors: Vec<Door>,
@@ -24,13 +24,13 @@ pub struct Subject {
     /// Of these, the ones that hold the connections, whose memory counts.
     pub holders: Vec<u32>,
     _own: Vec<Process>,
-    /// Of a cluster of its own.
+    /// The broker of a new cluster.
     broker: Option<Broker>,
     _data: Option<TempDir>,
 }
 
 struct Broker {
-    /// `None` while it is away.
+    /// `None` while it is killed.
     process: Option<Process>,
     address: String,
     /// Its other arguments.
@@ -41,7 +41,7 @@ struct Broker {
 #[derive(Debug, Clone)]
 pub struct Shape {
     pub gateways: usize,
-    /// On disk, not in memory.
+    /// Whether the log is on disk.
     pub on_disk: bool,
     /// Further flags of the gateways.
     pub gateway_flags: Vec<String>,
@@ -55,10 +55,10 @@ impl Default for Shape {
 }
 
 impl Subject {
-    /// A cluster on ports that are free: a broker, gateways and a publisher, each a process.
+    /// Starts a cluster on free ports: a broker, gateways and a publisher, each a process.
     ///
     /// # Errors
-    /// What a part says that does not start.
+    /// If a process does not start; the error has its log.
     pub fn cluster(shape: &Shape) -> anyhow::Result<Self> {
         let data = shape.on_disk.then(disk::directory).transpose()?;
         let mut rest = vec!["--log-size".to_owned(), "256MiB".to_owned()];
@@ -84,7 +84,7 @@ impl Subject {
         let mut publisher = campanile(&arguments)?;
         let mut pusher = Http::connect(publisher.address("the publisher listens")?)?;
         own.push(publisher);
-        // Answered only when the publisher is linked, too.
+        // It is answered only when the publisher has its link.
         pusher.push("/", "first")?;
         Ok(Self {
             doors,
@@ -97,7 +97,7 @@ impl Subject {
         })
     }
 
-    /// Kills the broker of a cluster of its own.
+    /// Kills the broker of a new cluster.
     ///
     /// # Errors
     /// If there is none.
@@ -111,7 +111,7 @@ impl Subject {
     /// Starts the broker again where it was, and waits until it listens.
     ///
     /// # Errors
-    /// If there was none, or what it says if it does not start.
+    /// If there was none, or it does not start.
     pub fn start_broker(&mut self) -> anyhow::Result<()> {
         let Broker { process, address, rest } = self.broker.as_mut().context("no broker")?;
         let (started, _) = broker(address, rest)?;
@@ -123,7 +123,7 @@ impl Subject {
     /// The limit: one thread that does one send per connection.
     ///
     /// # Errors
-    /// What it says if it does not start.
+    /// If it does not start.
     pub fn limit() -> anyhow::Result<Self> {
         let mut server = Process::start(&["websockets"])?;
         let door = door(server.address("the limit listens")?, Speech::Plain);
@@ -141,10 +141,10 @@ impl Subject {
         })
     }
 
-    /// What the command line names, if it names something that runs.
+    /// The running server that the command line names, if it names one.
     ///
     /// # Errors
-    /// Flags that make no sense, and addresses where nothing is.
+    /// If flags contradict each other, or nobody listens at an address.
     pub fn running(args: &BenchArgs, speech: Speech) -> anyhow::Result<Option<Self>> {
         let (doors, pusher) = if let Some(url) = &args.url {
             let command = args.push_command.clone().context("--url needs a --push-command")?;

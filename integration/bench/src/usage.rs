@@ -1,4 +1,4 @@
-//! What processes use, as the kernel counts it.
+//! The CPU and memory of processes, as the kernel counts them.
 
 use std::fs;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use anyhow::Context as _;
 /// counts nanoseconds.
 ///
 /// # Errors
-/// If one of them is gone, or not on this host.
+/// If one of them has ended, or is not on this host.
 pub fn cpu(ids: &[u32]) -> anyhow::Result<Duration> {
     let mut sum = Duration::ZERO;
     for id in ids {
         let tasks = format!("/proc/{id}/task");
         for task in fs::read_dir(&tasks).with_context(|| gone(*id))? {
-            // A thread may end between the two.
+            // A thread may have ended since.
             let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
             let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
             sum += Duration::from_nanos(nanos.unwrap_or(0));

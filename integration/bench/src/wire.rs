@@ -1,4 +1,4 @@
-//! What clients of a websocket server or of an event stream say and hear. Pure.
+//! What clients of a websocket server or of an event stream send and receive. Pure.
 
 use std::fmt::Write as _;
 
@@ -51,21 +51,21 @@ pub fn client_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     put_masked(out, opcode, payload, [0; 4]);
 }
 
-/// How far what a server says has been understood.
+/// Which part of the response comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The response's head is to come.
+    /// The head.
     Head,
-    /// Frames or blocks are to come.
+    /// Frames or blocks.
     Body,
-    /// The text of a refusal is to come, of which nothing is heard.
+    /// The body of a refusal, which is skipped.
     Refused,
 }
 
-/// Takes whole things from the front of `input`, and returns how many bytes they had.
+/// Reads all complete items at the front of `input`, and returns how many bytes they have.
 ///
 /// # Errors
-/// How the server broke RFC 6455: what follows cannot be understood.
+/// How the server violated RFC 6455. What follows cannot be read.
 pub fn hear(
     speech: Speech,
     stage: &mut Stage,
@@ -108,12 +108,12 @@ fn next_head(input: &[u8]) -> Option<Whole<'_>> {
 fn next_block(input: &[u8]) -> Option<Whole<'_>> {
     let end = find(input, b"\n\n")? + 2;
     let block = &input[..end];
-    // A comment and a time to come back in are no events.
+    // Comments and `retry:` are not events.
     let is_event = block.starts_with(b"data:") || find(block, b"\ndata:").is_some();
     Some((end, is_event.then_some(Heard::Message(block))))
 }
 
-/// A frame whose payload stays where it is: the servers send each message in one.
+/// Reads a frame without copying its payload. The servers send each message in one frame.
 fn next_frame(input: &[u8]) -> Result<Option<Whole<'_>>, Violation> {
     let Some((header, payload_at)) = Header::parse(input, Role::Server)? else { return Ok(None) };
     let end = payload_at.saturating_add(header.len);
@@ -129,7 +129,7 @@ fn next_frame(input: &[u8]) -> Result<Option<Whole<'_>>, Violation> {
     Ok(Some((end, what)))
 }
 
-/// Where `part` begins.
+/// The position of `part` in `bytes`.
 pub fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
     let first = *part.first()?;
     let mut from = 0;
@@ -142,7 +142,7 @@ pub fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
     }
 }
 
-/// How a numbered content begins.
+/// The beginning of a numbered content.
 const NUMBER: &[u8] = b"no.";
 const DIGITS: usize = 12;
 
@@ -163,7 +163,7 @@ pub fn number(message: &[u8]) -> Option<u64> {
     })
 }
 
-/// A response of HTTP with a body of a known length.
+/// An HTTP response that has a `Content-Length`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Response {
     pub status: u16,
@@ -177,10 +177,10 @@ pub struct ResponseLen {
     pub body: usize,
 }
 
-/// How long the response at the front of `input` is, once its head is whole.
+/// The length of the response at the front of `input`; `None` until its head is complete.
 ///
 /// # Errors
-/// What makes it none with a body of a known length.
+/// If it is not HTTP, or has no `Content-Length`.
 pub fn response_len(input: &[u8]) -> anyhow::Result<Option<ResponseLen>> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
@@ -191,10 +191,10 @@ pub fn response_len(input: &[u8]) -> anyhow::Result<Option<ResponseLen>> {
     Ok(Some(ResponseLen { status: response.code.unwrap_or(0), head, body }))
 }
 
-/// Takes a response from the front of `input`, once it is whole.
+/// Takes a response from the front of `input`; `None` until it is complete.
 ///
 /// # Errors
-/// What makes it none of this kind.
+/// As [`response_len`].
 pub fn response(input: &mut BytesMut) -> anyhow::Result<Option<Response>> {
     let Some(ResponseLen { status, head, body }) = response_len(input)? else { return Ok(None) };
     if input.len() < head + body {

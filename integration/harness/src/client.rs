@@ -1,4 +1,4 @@
-//! Clients and callers of every kind. None of them shares code with what it speaks to.
+//! Clients and callers of every kind. None of them shares code with the servers.
 
 mod query;
 

@@ -14,7 +14,7 @@ pub use log_pipe::LogPipe;
 pub use process::{Process, Signal, binary, command, command_in};
 pub use returning::{NO_GROUPS, PROTOCOLS, not_recovered, on_disk, open_feed, recovered};
 
-/// One broker, some gateways, some publishers. The processes are public, for the tests that hurt
+/// One broker, some gateways, some publishers. The processes are public, for the tests that kill or stop
 /// them.
 pub struct Cluster {
     pub broker: Process,
@@ -22,7 +22,7 @@ pub struct Cluster {
     pub gateways: Vec<Process>,
     pub gateway_addresses: Vec<SocketAddr>,
     pub publishers: Vec<Process>,
-    /// How to push, one a publisher process.
+    /// How to push, one for each publisher.
     pub push: Vec<PushApi>,
     flags: Builder,
 }
@@ -38,25 +38,25 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// More flags for the broker, with blanks between them.
+    /// More flags for the broker, separated by spaces.
     pub fn broker(mut self, flags: &str) -> Self {
         self.broker.extend(flags.split_whitespace().map(str::to_owned));
         self
     }
 
-    /// More flags for each gateway, with blanks between them.
+    /// More flags for each gateway, separated by spaces.
     pub fn gateway(mut self, flags: &str) -> Self {
         self.gateway.extend(flags.split_whitespace().map(str::to_owned));
         self
     }
 
-    /// More flags for each publisher, with blanks between them.
+    /// More flags for each publisher, separated by spaces.
     pub fn publisher(mut self, flags: &str) -> Self {
         self.publisher.extend(flags.split_whitespace().map(str::to_owned));
         self
     }
 
-    /// How many publishers; one if this is not called.
+    /// Sets how many publishers there are; by default, one.
     pub fn publishers(mut self, publishers: usize) -> Self {
         self.publishers = publishers;
         self
@@ -86,12 +86,12 @@ impl Builder {
 }
 
 impl Cluster {
-    /// A cluster of one broker, one publisher and so many gateways, to be given more flags.
+    /// A cluster of one broker, one publisher and this many gateways.
     pub fn of(gateways: usize) -> Builder {
         Builder { gateways, publishers: 1, ..Builder::default() }
     }
 
-    /// Starts one more gateway and waits until it takes connections. Answers its number.
+    /// Starts one more gateway and waits until it takes connections. Returns its number.
     pub async fn add_gateway(&mut self) -> usize {
         let gateway = start_gateway(self.broker_address, &self.flags.gateway);
         self.gateway_addresses.push(gateway.address("the gateway listens").await);
@@ -100,7 +100,7 @@ impl Cluster {
         self.gateways.len() - 1
     }
 
-    /// Starts one more publisher. Answers its number.
+    /// Starts one more publisher. Returns its number.
     pub async fn add_publisher(&mut self) -> usize {
         let publisher = start_publisher(self.broker_address, &self.flags.publisher);
         self.push.push(PushApi::new(publisher.address("the publisher listens").await));

@@ -1,15 +1,18 @@
-//! Waiting: for a future or a condition, and never for ever.
+//! Waiting for a future or a condition, with a deadline.
 
 use std::future::Future;
 use std::time::Duration;
 
-/// No wait of a test takes longer; what is awaited usually comes within milliseconds.
+/// The longest that a test waits for anything. Usually it takes milliseconds.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How often a condition is looked at that nothing tells about.
+/// How often a condition is checked that nothing signals.
 const POLL: Duration = Duration::from_millis(20);
 
-/// The future's value, or a failed test that says what did not happen.
+/// Waits for the future's value.
+///
+/// # Panics
+/// After [`DEADLINE`], with a message that says what did not happen.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(DEADLINE, future).await {
         Ok(value) => value,
@@ -17,7 +20,7 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Asks again and again until there is an answer.
+/// Asks again and again until there is an answer, with the same deadline.
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     within(what, async {
         loop {
@@ -30,7 +33,7 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
     .await
 }
 
-/// Waits for a condition that nothing tells about.
+/// Waits for a condition that nothing signals, with the same deadline.
 pub async fn until(mut condition: impl FnMut() -> bool) {
     let waiting = async {
         while !condition() {

@@ -1,8 +1,8 @@
-//! What the tests of all crates share: the other end of everything that Campanile speaks, written
-//! without Campanile's own code for it, and whole clusters of real processes.
+//! What the tests of all crates share: the other end of each protocol, and whole clusters of real
+//! processes.
 //!
-//! Of Campanile it uses the messages of a link alone, so that a change of a service does not build it
-//! anew.
+//! The only crate of Campanile that it uses is `campanile-messages`, for the frames of a link. So its
+//! clients cannot share a mistake with the servers, and a change of a service does not rebuild it.
 
 #![allow(missing_docs, reason = "a field of an instrument says with its name what it is")]
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails a test")]

@@ -7,13 +7,13 @@ use tokio::net::TcpSocket;
 /// A listener on a free port.
 pub fn bind() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    // Of 2,000 clients that come at once, none is to come again a second later.
+    // Without room for all of 2,000 clients, some would have to try again a second later.
     socket2::SockRef::from(&listener).listen(4_096).expect("a bound listener");
     let address = listener.local_addr().expect("a bound listener");
     (listener, address)
 }
 
-/// A port where nobody answers yet, kept for a broker that comes later.
+/// A port on which nobody listens yet, reserved for a broker that comes later.
 pub fn reserved_port() -> (TcpSocket, SocketAddr) {
     let socket = TcpSocket::new_v4().expect("a socket");
     // A broker that comes back needs the option on every socket of its port.
@@ -23,7 +23,7 @@ pub fn reserved_port() -> (TcpSocket, SocketAddr) {
     (socket, addr)
 }
 
-/// A connection is a file here too: takes as many as the system allows.
+/// Lets this process open as many files as the system allows: each connection is one.
 pub fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);

@@ -1,4 +1,4 @@
-//! A TCP proxy that a test owns, to put on a link or before a gateway: it hurts what passes.
+//! A TCP proxy, to put on a link or before a gateway: it disturbs or cuts what passes.
 
 mod mode;
 mod relay;
@@ -45,7 +45,7 @@ impl Proxy {
         Self { address, orders, accepting }
     }
 
-    /// From now on, for the connections that are open.
+    /// Sets the mode of the open connections.
     pub fn live(&self, mode: Mode) {
         let mut live = self.orders.live.lock().expect("no panic");
         live.retain(|connection| !connection.is_closed());
@@ -54,12 +54,12 @@ impl Proxy {
         }
     }
 
-    /// From now on, for those to come.
+    /// Sets the mode of new connections.
     pub fn new_ones(&self, mode: Mode) {
         *self.orders.new.lock().expect("no panic") = mode;
     }
 
-    /// From now on, for all.
+    /// Sets the mode of all connections.
     pub fn all(&self, mode: Mode) {
         self.new_ones(mode);
         self.live(mode);

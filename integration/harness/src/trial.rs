@@ -1,5 +1,5 @@
-//! A cluster that is hurt while many callers push and many clients listen, and the verdict on what
-//! the clients got.
+//! A cluster with faults while many callers push and many clients listen, and the verdict on what the
+//! clients got.
 
 mod seed;
 

@@ -101,14 +101,14 @@ async fn survives_its_gateways(js: &JsClient<'_>, mut cluster: Cluster) {
 }
 
 #[tokio::test]
-async fn in_node_each_event_comes_once_and_in_order_while_gateways_end() {
+async fn node_gets_each_event_once_and_in_order_while_gateways_end() {
     let cluster = two_gateways().await;
     let js = JsClient::in_node(&cluster.gateway_addresses, &json!({ "groups": ["g"] })).await;
     survives_its_gateways(&js, cluster).await;
 }
 
 #[tokio::test]
-async fn in_a_page_of_another_origin_each_event_comes_once_and_in_order_while_gateways_end() {
+async fn a_page_gets_each_event_once_and_in_order_while_gateways_end() {
     with_page_of(&serve_blank_page().await, async |page| {
         let cluster = two_gateways().await;
         let js =
@@ -119,7 +119,7 @@ async fn in_a_page_of_another_origin_each_event_comes_once_and_in_order_while_ga
 }
 
 #[tokio::test]
-async fn a_gateway_without_its_broker_sends_its_clients_to_one_that_has_it() {
+async fn a_gateway_without_a_broker_sends_its_clients_to_another() {
     let cluster = Cluster::of(0).start().await;
     let flags = ["--return-limit=1s", "--drain=200ms"].map(str::to_owned);
     let (mut links, mut gateways, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
@@ -153,7 +153,7 @@ async fn a_gateway_without_its_broker_sends_its_clients_to_one_that_has_it() {
 }
 
 #[tokio::test]
-async fn a_broker_that_forgot_is_a_gap_for_who_stayed_and_for_who_comes_back() {
+async fn a_broker_that_forgot_is_a_gap_live_and_after_a_reconnect() {
     let mut cluster = Cluster::of(1).start().await;
     let mut js = JsClient::in_node(&cluster.gateway_addresses, &json!({ "groups": ["g"] })).await;
     js.opened(1).await;
@@ -193,7 +193,7 @@ async fn a_broker_that_forgot_is_a_gap_for_who_stayed_and_for_who_comes_back() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_online_again_replaces_its_dead_connection_within_5_s() {
+async fn a_page_that_is_online_again_reconnects_within_5_s() {
     with_page_of(&serve_blank_page().await, async |page| {
         let cluster = Cluster::of(1).start().await;
         let proxy = Proxy::to(cluster.gateway_addresses[0]).await;
@@ -217,7 +217,7 @@ async fn a_page_that_is_online_again_replaces_its_dead_connection_within_5_s() {
 }
 
 #[tokio::test]
-async fn a_page_that_a_gateway_refuses_stops_with_the_reason_and_an_outage_goes_on() {
+async fn a_refused_page_stops_with_the_reason_but_an_outage_does_not() {
     with_page_of(&serve_blank_page().await, async |page| {
         let mut cluster = Cluster::of(1).start().await;
         let gateway = cluster.gateway_addresses[0];

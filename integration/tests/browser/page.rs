@@ -17,7 +17,7 @@ fn message(audience: &str, content: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn the_page_connects_shows_its_greeting_and_what_is_pushed_to_everyone() {
+async fn the_page_shows_its_greeting_and_pushes_to_everyone() {
     with_page("", async |page, up| {
         let greeting = page.shown("#greeting").await;
         let worker = page.text("#worker-id").await;
@@ -34,7 +34,7 @@ async fn the_page_connects_shows_its_greeting_and_what_is_pushed_to_everyone() {
 }
 
 #[tokio::test]
-async fn the_form_pushes_to_everyone_a_group_and_this_connection_and_each_arrives_once() {
+async fn each_push_of_the_form_arrives_once() {
     with_page("", async |page, up| {
         page.join("news").await;
         for (audience, receipt) in [

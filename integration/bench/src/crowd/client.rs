@@ -1,4 +1,4 @@
-//! One client of a crowd: it reads what is there, answers pings, and notes what it hears.
+//! One client of a crowd: it reads what arrives, answers pings, and notes what it receives.
 
 use std::io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
 use std::io::{self, Read as _, Write as _};
@@ -9,12 +9,12 @@ use campanile_edge::websocket::Opcode;
 
 use crate::wire::{self, Heard, Speech, Stage};
 
-/// What clients have heard.
+/// What clients have received.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Clients that listen.
     pub greeted: usize,
-    /// Of these, those that were told that all they have missed follows.
+    /// How many of these were promised everything that they have missed (`recovered: true`).
     pub recovered: usize,
     /// Contents with a number.
     pub contents: u64,
@@ -24,11 +24,11 @@ pub struct Tally {
     /// Connections that ended, with the last close code or status.
     pub ended: usize,
     pub reason: Option<u16>,
-    /// From the sending of a content to its arrival at a client, where that was asked for.
+    /// From the sending of a content to its arrival at a client, if that is measured.
     pub latencies: Vec<Duration>,
 }
 
-/// A connection, and what its client knows.
+/// A connection, and what is known of its client.
 pub struct Client {
     pub socket: TcpStream,
     speech: Speech,
@@ -36,7 +36,7 @@ pub struct Client {
     pub is_greeted: bool,
     /// The number of the last content.
     pub last: Option<u64>,
-    /// The close code or status that it was last told.
+    /// The last close code or status that it received.
     pub reason: Option<u16>,
     partial: Vec<u8>,
 }
@@ -48,7 +48,7 @@ impl Client {
         Self { socket, speech, stage: Stage::Head, is_greeted, last, reason, partial }
     }
 
-    /// Hears what is there; `true` if that was the end of the connection.
+    /// Reads what has arrived; `true` if that was the end of the connection.
     pub fn read(
         &mut self,
         buffer: &mut [u8],
@@ -122,7 +122,7 @@ impl Client {
         });
         let taken = taken.map_err(io::Error::other)?;
         match socket.write_all(&answers) {
-            // A server that is gone needs no answer; the next read tells that it is.
+            // A server that is gone needs no answer. The next read reports that it is.
             Err(error) if matches!(error.kind(), BrokenPipe | ConnectionReset) => Ok(taken),
             written => written.map(|()| taken),
         }

@@ -8,20 +8,20 @@ use crate::report::{Curve, Row, Series, count, median, unevenness};
 use crate::subject::{Shape, Subject};
 use crate::{usage, wire};
 
-/// How long a content is.
+/// The length of each content.
 pub const CONTENT_BYTES: usize = 64;
 
-/// How many deliveries make one value.
+/// How many deliveries are measured for one value.
 const DELIVERIES: usize = 100_000;
 
-/// The number of connections that the target is about, and those that must be as good.
+/// The number of connections to which gate and goal apply, and the numbers whose ratios must be close.
 const HEADLINE: usize = 5_000;
 const FLAT: [usize; 3] = [1_000, 5_000, 15_000];
 
 const SIZES: [usize; 6] = [500, 1_000, 2_000, 5_000, 10_000, 15_000];
 const QUICK_SIZES: [usize; 3] = [500, 1_000, 2_000];
 
-/// What one size has shown, in all runs.
+/// The values of one size, of all runs.
 #[derive(Default)]
 struct Found {
     micros: Vec<f64>,
@@ -46,7 +46,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<(Vec<Row>, Vec<Curve>)> {
     Ok((rows(&sizes, &ours, &limit), curves(&sizes, &ours, &limit)))
 }
 
-/// Lets the crowd grow from size to size.
+/// Measures with a crowd that grows from size to size.
 fn sweep(
     bench: &Bench,
     run: usize,
@@ -77,7 +77,7 @@ fn sweep(
     Ok(())
 }
 
-/// What is needed once only, a process has after this.
+/// Makes the processes allocate what they need only once.
 pub fn warm_up(crowd: &mut Crowd, subject: &mut Subject) -> anyhow::Result<()> {
     for door in &subject.doors {
         crowd.join(door, 50, |_| {})?;
@@ -87,8 +87,8 @@ pub fn warm_up(crowd: &mut Crowd, subject: &mut Subject) -> anyhow::Result<()> {
     crowd.listen_for(SETTLE)
 }
 
-/// Sends so many contents, each when the one before has come everywhere; answers the CPU time that it
-/// took the subject.
+/// Pushes `rounds` contents, each after the one before has reached every client. Returns the CPU time of
+/// the subject.
 pub fn broadcast(
     crowd: &mut Crowd,
     subject: &mut Subject,
@@ -107,7 +107,7 @@ pub fn broadcast(
     Ok(usage::cpu(&subject.processes)?.saturating_sub(before))
 }
 
-/// So many, spread evenly.
+/// The shares of `all` when they are spread evenly.
 pub fn shares(all: usize, over: usize) -> impl Iterator<Item = usize> {
     (0..over).map(move |at| all * (at + 1) / over - all * at / over)
 }

@@ -15,20 +15,20 @@ use crate::scenarios::broadcasts::CONTENT_BYTES;
 use crate::stop::Stop;
 use crate::wire::{self, Heard, Speech, Stage};
 
-/// How many publishes have no receipt at a time.
+/// How many publishes may be without a receipt at a time.
 const IN_FLIGHT: usize = 4_096;
 
-/// No receipt for so long is the end.
+/// Without any receipt for this long, the benchmark fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How a publish stream writes its items.
+/// The format of the items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Json,
     Msgpack,
 }
 
-/// A publish as the stream takes it, in a frame.
+/// A publish as a frame for the stream.
 pub fn message(format: Format, number: u64) -> Vec<u8> {
     let content = wire::numbered(number, CONTENT_BYTES);
     let mut frame = Vec::new();
@@ -92,7 +92,7 @@ impl Conversation {
         Ok(Self { stream, kind, poll, input: BytesMut::with_capacity(256 << 10) })
     }
 
-    /// Sends all messages, never too many ahead of their answers; answers the rate per second.
+    /// Sends all messages, with at most 4,096 of them unanswered; returns how many it were per second.
     pub fn run(
         mut self,
         stop: &Stop,
@@ -138,7 +138,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// How many answers have come since.
+    /// Reads the answers that have arrived, and returns how many they are.
     fn answers(&mut self) -> anyhow::Result<usize> {
         let mut chunk = [0; 64 << 10];
         loop {

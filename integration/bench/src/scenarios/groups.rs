@@ -1,4 +1,4 @@
-//! What an event costs by the number of groups, and of gateways.
+//! CPU per event by the number of groups, and of gateways.
 
 use crate::bench::Bench;
 use crate::report::{Row, count, median, unevenness};
@@ -62,7 +62,7 @@ fn flat(what: &str, found: &[Vec<f64>; 3]) -> Row {
     Row::alone(what, "%", &[uneven * 100.0]).below(25.0, 15.0)
 }
 
-/// CPU in µs for an event, pushed one at a time to groups in turn that have one member each.
+/// CPU in µs for an event to a group of one member; the pushes go to all groups in turn.
 fn one_member_each(bench: &Bench, groups: usize, events: u64) -> anyhow::Result<f64> {
     let mut subject = bench.own(&Shape::default())?;
     let mut crowd = bench.crowd()?;
@@ -83,7 +83,7 @@ fn one_member_each(bench: &Bench, groups: usize, events: u64) -> anyhow::Result<
     let mut push = |numbers: std::ops::Range<u64>| {
         let before = usage::cpu(&subject.processes)?;
         for number in numbers {
-            // A stride that visits all groups in no order that a cache would like.
+            // A stride that visits all groups in an order that is bad for caches.
             let group = number * 7_919 % groups as u64;
             let contents = crowd.heard().contents;
             let http = subject.pusher.http()?;

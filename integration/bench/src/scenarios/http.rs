@@ -15,10 +15,10 @@ use crate::{push, usage, wire};
 /// How many callers there are.
 const CALLERS: usize = 64;
 
-/// How long callers call before it counts.
+/// How long callers call before they are measured.
 const WARM_UP: Duration = Duration::from_millis(200);
 
-/// What one kind of connections has shown, in all runs.
+/// The values of one kind of connections, of all runs.
 #[derive(Default)]
 struct Found {
     per_second: Vec<f64>,

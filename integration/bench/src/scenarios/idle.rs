@@ -1,5 +1,5 @@
-//! Connections that hear nothing: their memory, the CPU that they cost, that of their heartbeats, and
-//! what is left when all have gone.
+//! Idle connections: their memory, their CPU, the CPU of heartbeats, and the memory that is left when
+//! all clients have left.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,16 @@ use crate::subject::Shape;
 use crate::usage;
 use crate::wire::Speech;
 
-/// How long a gateway has to give back what its clients had.
+/// How long a gateway may take to give back the memory of its clients.
 const GIVE_BACK: Duration = Duration::from_secs(10);
 
-/// How long idle websockets are watched: a little more than the time after which a gateway sends a ping
-/// by default, so that there is one for each. `--quick` sees what there is between two of them.
+/// How long idle websockets are watched: a little longer than the default of `--ping-after`, so that
+/// each of them is sent one ping. `--quick` watches the time between two pings.
 const IDLE: Duration = Duration::from_secs(26);
 const QUICK_IDLE: Duration = Duration::from_secs(2);
 
-/// How long heartbeats are watched, and how often one comes: often, so that there is something to see.
+/// How long heartbeats are watched, and the time between two of them, which is short so that there are
+/// enough of them.
 const WATCH: Duration = Duration::from_secs(6);
 const HEARTBEAT: &str = "2s";
 
@@ -71,7 +72,8 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Memory per connection in kB, and that of the gateway when all have left as a part of that before.
+/// The memory per connection in kB; and that of the gateway when all clients have left, in proportion to
+/// that before they came.
 fn hold(bench: &Bench, speech: Speech, count: usize) -> anyhow::Result<(f64, f64)> {
     let mut subject = bench.ours(&Shape { speech, ..Shape::default() })?;
     let mut crowd = bench.crowd()?;
@@ -83,7 +85,7 @@ fn hold(bench: &Bench, speech: Speech, count: usize) -> anyhow::Result<(f64, f64
     }
     crowd.listen_for(SETTLE)?;
     let grown = usage::resident_bytes(&subject.holders)?.saturating_sub(before);
-    // They are there: each hears this.
+    // All of them are connected: each receives this.
     broadcast(&mut crowd, &mut subject, &mut 1, 1)?;
     crowd.leave();
     let until = Instant::now() + GIVE_BACK;

@@ -1,5 +1,5 @@
 //! A push to one connection, from the first byte of its HTTP request to the last byte of its frame,
-//! through three processes that have nothing else to do; beside the same bytes through three relays.
+//! through three processes that have nothing else to do; beside as many bytes through three relays.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -16,7 +16,7 @@ use crate::stop::Stop;
 use crate::subject::Shape;
 use crate::wire::{self, Heard, Speech, Stage};
 
-/// The system is idle: so long nothing happens between two pushes.
+/// How long nothing happens between two pushes, so that the system is idle.
 const PAUSE: Duration = Duration::from_millis(1);
 
 const CONTENT: &str = "no.000000000001.................................................";
@@ -112,7 +112,7 @@ fn relayed(stop: &Stop, pushes: usize) -> anyhow::Result<Micros> {
     Ok(found)
 }
 
-/// One websocket that waits for each message.
+/// A websocket that blocks until the next message.
 struct Listener {
     stream: TcpStream,
     stage: Stage,

@@ -144,7 +144,7 @@ impl Publishing<'_> {
             let http = self.subject.pusher.http()?;
             http.begin_batch(batch)?;
             http.finish_batch(batch.lines().count())?;
-            // The subscriber keeps up meanwhile.
+            // The subscriber reads meanwhile.
             self.crowd.listen_for(Duration::ZERO)?;
         }
         let rate = events as f64 / begun.elapsed().as_secs_f64();
@@ -165,7 +165,7 @@ impl Publishing<'_> {
     }
 }
 
-/// Messages per second through a bare echo that are as long.
+/// Messages of the same length per second through a bare echo.
 fn echo(stop: &Stop, server: &[&str], format: Format, events: u64) -> anyhow::Result<f64> {
     let mut server = Process::start(server)?;
     let stream = TcpStream::connect(server.address("the echo listens")?)?;

@@ -1,5 +1,5 @@
-//! Clients of `campanile.v1` that come back together, each with its position, after a time in which
-//! they have missed something: CPU per client, beside the limit's handshake.
+//! Clients of `campanile.v1` that come back together, each with its position, after they have missed
+//! some events: CPU per client, beside the limit's handshake.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::subject::{Shape, Subject};
 use crate::usage;
 use crate::wire::{self, Speech};
 
-/// What each of them has missed.
+/// How many events each client has missed.
 const MISSED: u64 = 10;
 
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {

@@ -9,10 +9,10 @@ use crate::wire;
 
 const WEBSOCKETS: usize = 1_000;
 
-/// Of so many, one does not read.
+/// One of this many clients does not read.
 const ONE_OF: usize = 100;
 
-/// What soon fills the buffers of those that do not read, and their outboxes.
+/// Large contents soon fill the buffers and outboxes of those that do not read.
 const CONTENT_BYTES: usize = 8 << 10;
 
 /// How often an event comes.

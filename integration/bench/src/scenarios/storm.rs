@@ -29,7 +29,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     Ok(vec![Row::beside(what, "µs", &ours, &limit).below(1.4, 1.2)])
 }
 
-/// CPU per handshake of so many, in µs.
+/// CPU per handshake in µs, when `count` clients connect at once.
 pub fn storm(bench: &Bench, mut subject: Subject, count: usize) -> anyhow::Result<f64> {
     let mut crowd = bench.crowd()?;
     warm_up(&mut crowd, &mut subject)?;

@@ -10,7 +10,7 @@ pub struct Block {
     /// The lines of the data, with line feeds between them.
     pub data: Option<String>,
     pub retry: Option<u32>,
-    /// There is a line that says nothing.
+    /// Whether there is a comment.
     pub comment: bool,
 }
 
@@ -18,7 +18,7 @@ impl Block {
     /// Reads one more line, without its end.
     ///
     /// # Errors
-    /// A line that no block of Campanile has.
+    /// If no event stream of Campanile has such a line.
     pub fn add(&mut self, line: &str) -> Result<(), String> {
         let (field, value) =
             line.split_once(':').ok_or_else(|| format!("no field: {line:.100}"))?;

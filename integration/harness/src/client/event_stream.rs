@@ -51,7 +51,7 @@ impl EventStream {
     /// The next block.
     ///
     /// # Errors
-    /// The end of the stream, in whatever way, also within a block.
+    /// If the stream ends, in whatever way, also within a block.
     pub async fn next(&mut self) -> io::Result<Block> {
         let mut block = Block::default();
         let mut is_empty = true;

@@ -1,4 +1,4 @@
-//! What a gateway says to one client that can resume, the same for both protocols.
+//! A client that can resume, by any protocol.
 
 use std::net::SocketAddr;
 
@@ -26,10 +26,10 @@ enum Stream {
 }
 
 impl Feed {
-    /// Connects. What comes first is the hello, which is not waited for.
+    /// Connects. The first that comes is the hello, which is not awaited.
     ///
     /// # Errors
-    /// Why there is no connection.
+    /// Why there is no connection; [`Ended`] says it.
     pub async fn open(
         gateway: SocketAddr,
         protocol: Protocol,
@@ -40,10 +40,10 @@ impl Feed {
         Self::open_on(stream, protocol, groups, since).await
     }
 
-    /// As [`open`](Self::open), on a connection that is there.
+    /// As [`open`](Self::open), on a connection that is open already.
     ///
     /// # Errors
-    /// Why there is none any more.
+    /// As [`open`](Self::open).
     pub async fn open_on(
         stream: TcpStream,
         protocol: Protocol,
@@ -70,7 +70,7 @@ impl Feed {
         }
     }
 
-    /// The next thing that is said, without a deadline.
+    /// The next message, without a deadline.
     pub async fn next_patiently(&mut self) -> Heard {
         match &mut self.0 {
             Stream::V1(stream) => next_v1(stream).await,
@@ -78,7 +78,7 @@ impl Feed {
         }
     }
 
-    /// The next thing that is said.
+    /// The next message.
     pub async fn next(&mut self) -> Heard {
         within("the next that a client hears", self.next_patiently()).await
     }
@@ -99,7 +99,7 @@ impl Feed {
         }
     }
 
-    /// The next thing but marks.
+    /// The next message that is not a mark.
     pub async fn next_but_marks(&mut self) -> Heard {
         loop {
             match self.next().await {
@@ -109,7 +109,7 @@ impl Feed {
         }
     }
 
-    /// The position and the content of the next event, which is the next thing but marks.
+    /// The position and the content of the next event, before which only marks may come.
     pub async fn event(&mut self) -> (Position, String) {
         match self.next_but_marks().await {
             Heard::Event { id: Some(id), content, .. } => {
@@ -131,15 +131,15 @@ impl Feed {
         }
     }
 
-    /// Says something; only a websocket can.
+    /// Sends a message; only a websocket can.
     pub async fn say(&mut self, message: &serde_json::Value) {
         let Stream::V1(stream) = &mut self.0 else { panic!("an event stream cannot say anything") };
         let said = stream.send(Message::text(message.to_string()));
         within("say", said).await.expect("an open websocket");
     }
 
-    /// Asks to join a group, and for what it missed there since a position. The answer is not
-    /// waited for.
+    /// Asks to join a group, and for what was missed there since a position. Does not wait for the
+    /// answer.
     pub async fn join(&mut self, group: &str, since: Option<&str>) {
         match since {
             None => self.say(&json!({ "type": "join", "group": group })).await,
@@ -159,7 +159,7 @@ async fn next_v1(stream: &mut WebSocketStream<TcpStream>) -> Heard {
             ),
             Some(Ok(Message::Close(close))) => {
                 let code = close.map_or(1005, |close| close.code.into());
-                // Reading on is what sends the answer to a close.
+                // The answer to a close is sent only while somebody reads.
                 while let Some(Ok(_)) = stream.next().await {}
                 Heard::Ended(Ended::Closed(code))
             }

@@ -1,4 +1,4 @@
-//! What a client that can resume hears, whatever its protocol. Pure.
+//! What a client that can resume receives, in any protocol. Pure.
 
 use std::fmt;
 use std::str::FromStr as _;
@@ -16,12 +16,12 @@ pub enum Protocol {
     EventsByHeader,
 }
 
-/// One thing that is said to a client.
+/// One message to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// `welcome` or `sync`.
     Hello(Hello),
-    /// An event. `to` is what the protocol says about it: everyone, a group, or this connection.
+    /// An event. `to` is its audience, if the protocol names it.
     Event { id: Option<String>, to: Option<To>, content: String },
     /// A position that a quiet client continues from.
     Mark(String),
@@ -29,13 +29,13 @@ pub enum Heard {
     Gap { reason: String, position: String },
     /// A group was joined.
     Joined { group: String, recovery: Recovery },
-    /// Another answer, or something that is no message of the protocol.
+    /// Another answer, or something that is not a message of the protocol.
     Other(String),
-    /// The last: how the connection ended.
+    /// The last one: how the connection ended.
     Ended(Ended),
 }
 
-/// Where a connection is and goes on from.
+/// The address of a connection, and where its stream continues from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
     pub worker: u64,
@@ -44,16 +44,16 @@ pub struct Hello {
     pub recovery: Recovery,
 }
 
-/// What became of a wish to resume.
+/// The result of a resume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recovery {
     NotAsked,
     Recovered,
-    /// And the reason.
+    /// With this reason.
     NotRecovered(String),
 }
 
-/// An event's audience as `campanile.v1` says it.
+/// The audience of an event in `campanile.v1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum To {
     Everyone,
@@ -68,13 +68,13 @@ pub enum Ended {
     Closed(u16),
     /// A request that was answered with this status.
     Status(u16),
-    /// An event stream that told no more than when to come back.
+    /// An event stream that only said when to come back.
     ComeBack,
-    /// Without a word, which is how every event stream ends.
+    /// Without a close code, as every event stream ends.
     Lost,
-    /// The client waited for too long.
+    /// The client has waited for too long.
     Silent,
-    /// The client had enough.
+    /// The client hung up.
     HungUp,
 }
 

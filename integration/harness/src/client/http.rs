@@ -1,4 +1,4 @@
-//! Requests as bytes, and an HTTP client that shows every byte.
+//! HTTP requests as bytes, and a client that hides nothing of the answers.
 
 use std::net::SocketAddr;
 
@@ -100,13 +100,13 @@ impl HttpConnection {
         answer
     }
 
-    /// The last answer: its body is as long as it says, or goes up to the end of the connection. What
-    /// follows a 101 is no HTTP any more, and is not waited for.
+    /// The last answer. Without a `Content-Length`, its body goes up to the end of the connection. What
+    /// follows a 101 is not HTTP any more, and is not awaited.
     pub async fn last_answer(&mut self) -> Answer {
         let mut answer = self.head().await;
         let len = answer.header("content-length").map(|len| len.parse().expect("a length"));
         if answer.status != 101 {
-            // A reset after the answer does not take it back.
+            // An answer counts even if a reset follows it.
             let _ = self.read_until(|read| len.filter(|len| read.len() >= *len)).await;
         }
         answer.body = String::from_utf8_lossy(&self.buffer.split()).into_owned();
@@ -125,7 +125,7 @@ impl HttpConnection {
         Answer { status, head, body: String::new() }
     }
 
-    /// Reads exactly so much, for a later [`answer`](Self::answer).
+    /// Reads exactly this many bytes, for a later [`answer`](Self::answer).
     pub async fn read_some(&mut self, bytes: usize) {
         let mut read = vec![0; bytes];
         let reading = timeout(DEADLINE, self.stream.read_exact(&mut read)).await;
@@ -133,7 +133,7 @@ impl HttpConnection {
         self.buffer.extend_from_slice(&read);
     }
 
-    /// Everything up to the end of the connection, a reset included.
+    /// Everything up to the end of the connection, which may be a reset.
     pub async fn rest(&mut self) -> String {
         let _ = self.read_until(|_| None::<()>).await;
         String::from_utf8_lossy(&self.buffer.split()).into_owned()

@@ -16,7 +16,7 @@ pub struct PushApi {
     pub address: SocketAddr,
 }
 
-/// What an accepted event is answered with.
+/// The receipt of an accepted event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// Of the broker that accepted it.
@@ -43,7 +43,7 @@ impl PushApi {
         answer(self.http.get(self.url(parameters))).await
     }
 
-    /// A push by GET, with a query that is as it is.
+    /// A push by GET, with a query that is not encoded.
     pub async fn get_raw(&self, query: &str) -> Answer {
         answer(self.http.get(format!("http://{}/?{query}", self.address))).await
     }
@@ -71,13 +71,13 @@ impl PushApi {
         serde_json::from_str(&answer.body).expect("a JSON array")
     }
 
-    /// Another method.
+    /// A push by another method.
     pub async fn request(&self, method: &str, parameters: &[(&str, &str)]) -> Answer {
         let method = method.parse().expect("a method");
         answer(self.http.request(method, self.url(parameters))).await
     }
 
-    /// A push by GET whose receipt is to be JSON.
+    /// A push by GET that asks for a JSON receipt.
     pub async fn get_json(&self, parameters: &[(&str, &str)]) -> Answer {
         answer(self.http.get(self.url(parameters)).header("Accept", "application/json")).await
     }
@@ -88,17 +88,17 @@ impl PushApi {
         assert_eq!((answer.status, &*answer.body), (200, "ok"), "{parameters:?}");
     }
 
-    /// Tells everyone.
+    /// Pushes to everyone.
     pub async fn everyone(&self, content: &str) {
         self.ok(&[("content", content)]).await;
     }
 
-    /// Tells a group.
+    /// Pushes to a group.
     pub async fn group(&self, group: &str, content: &str) {
         self.ok(&[("to_group", group), ("content", content)]).await;
     }
 
-    /// Tells one client.
+    /// Pushes to one client.
     pub async fn to(&self, client: &Websocket, content: &str) {
         let [(worker, w), (connection, c)] = client.address();
         self.ok(&[(worker, &w), (connection, &c), ("content", content)]).await;

@@ -89,7 +89,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A connection on which nothing has been said.
+    /// A connection on which nothing has been sent.
     pub fn raw(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_nodelay(true).expect("a socket");
@@ -108,7 +108,7 @@ impl Client {
         Self::open_with(address, &request(target, &["Sec-WebSocket-Protocol: campanile.v1"]))
     }
 
-    /// A websocket; `request` may have frames behind it.
+    /// A websocket; frames may follow the request.
     pub fn open_with(address: SocketAddr, request: &[u8]) -> Self {
         let mut client = Self::raw(address);
         client.send(request);
@@ -135,7 +135,7 @@ impl Client {
         }
     }
 
-    /// Sends as long as somebody takes it.
+    /// Sends bytes that nobody may read.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
@@ -144,7 +144,7 @@ impl Client {
         self.stream.shutdown(Shutdown::Write).expect("a connected socket");
     }
 
-    /// The next frame, whole.
+    /// The next frame, complete.
     pub fn recv(&mut self) -> RawFrame {
         self.fill(2);
         let (len, at) = match self.unread[1] {
@@ -187,7 +187,7 @@ impl Client {
         assert!(is_it, "not event {sequence}: {shown}");
     }
 
-    /// Says something in `campanile.v1`.
+    /// Sends a message of `campanile.v1`.
     pub fn say(&mut self, message: &serde_json::Value) {
         self.send(&frame(FIN | TEXT, message.to_string().as_bytes()));
     }
@@ -233,7 +233,7 @@ impl Client {
         self.read_until("\r\n\r\n")
     }
 
-    /// Reads text up to this end, and with it.
+    /// Reads up to and with this string.
     #[track_caller]
     pub fn read_until(&mut self, end: &str) -> String {
         let mut from = 0;
@@ -257,7 +257,7 @@ impl Client {
         (status, head, String::from_utf8(body).expect("UTF-8"))
     }
 
-    /// How long the server takes to end the connection, however it does.
+    /// How long the server takes to end the connection, in whatever way.
     pub fn until_over(&mut self) -> Duration {
         let begun = Instant::now();
         let mut dropped = [0; 4096];

@@ -42,12 +42,12 @@ enum SaidTo<'a> {
 }
 
 impl<'a> Saying<'a> {
-    /// Reads a message; None if it is no JSON of known fields.
+    /// Reads a message; `None` if it is not JSON with known fields only.
     pub fn read(text: &'a str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 
-    /// What it means. What makes no sense is [`Heard::Other`] with the whole text.
+    /// Its meaning; [`Heard::Other`] with the whole message if it has none.
     pub fn heard(self, text: &str) -> Heard {
         self.meaning().unwrap_or_else(|| Heard::Other(text.to_owned()))
     }
@@ -81,7 +81,7 @@ impl<'a> Saying<'a> {
         })
     }
 
-    /// None if it contradicts itself.
+    /// `None` if it contradicts itself.
     fn recovery(&self) -> Option<Recovery> {
         match (self.recovered, &self.reason) {
             (None, _) => Some(Recovery::NotAsked),
@@ -92,7 +92,7 @@ impl<'a> Saying<'a> {
     }
 }
 
-/// What a named event of an event stream means; its id must be the position that it tells.
+/// The meaning of a named event of an event stream; its id must be the position in its data.
 pub fn of_block(event: &str, id: Option<&str>, data: &str) -> Option<Heard> {
     let saying = Saying { r#type: event.into(), ..Saying::read(data)? };
     if id.is_some() && saying.position.as_deref() != id {

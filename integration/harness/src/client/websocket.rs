@@ -38,7 +38,7 @@ pub struct Websocket {
 }
 
 impl Websocket {
-    /// Connects in the seed's mode.
+    /// Connects without a subprotocol.
     pub async fn plain(gateway: SocketAddr, groups: &[&str]) -> Self {
         Self::open(connect(gateway, None).await, groups, None).await.greeted().await
     }
@@ -49,8 +49,7 @@ impl Websocket {
         Self::open(stream, groups, Some("campanile.v1")).await.greeted().await
     }
 
-    /// Connects in the seed's mode, with a kernel that takes little for a client that does not
-    /// read.
+    /// Connects without a subprotocol, with a small receive buffer.
     pub async fn with_small_buffer(gateway: SocketAddr, groups: &[&str]) -> Self {
         Self::open(connect(gateway, Some(4096)).await, groups, None).await.greeted().await
     }
@@ -60,7 +59,7 @@ impl Websocket {
         Self::open_with(stream, &query(groups), subprotocol).await
     }
 
-    /// The same with a query that is as it is. It begins with `?` or is empty.
+    /// The same with a query that is not encoded. It begins with `?` or is empty.
     pub async fn open_with(stream: TcpStream, query: &str, subprotocol: Option<&str>) -> Self {
         let target = format!("/{query}");
         let opened = open(stream, &target, subprotocol);
@@ -85,7 +84,7 @@ impl Websocket {
         self
     }
 
-    /// The next frame, control frames aside.
+    /// The next frame that is not a ping or pong.
     pub async fn next(&mut self) -> Frame {
         within("the next frame of a client", self.next_patiently()).await
     }
@@ -106,7 +105,7 @@ impl Websocket {
         }
     }
 
-    /// The next frame, which is a text.
+    /// The next frame, which must be text.
     pub async fn text(&mut self) -> String {
         match self.next().await {
             Frame::Text(text) => text,
@@ -114,14 +113,13 @@ impl Websocket {
         }
     }
 
-    /// The next frame, which is JSON.
+    /// The next frame, which must be JSON.
     pub async fn json(&mut self) -> Value {
         let text = self.text().await;
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// Texts up to and without `last`. What a client gets nothing else before is shown by a last
-    /// event that was pushed after it.
+    /// Texts up to and without `last`. A last event shows that nothing else came before it.
     pub async fn texts_until(&mut self, last: &str) -> Vec<String> {
         let mut texts = Vec::new();
         loop {
@@ -149,14 +147,14 @@ impl Websocket {
         }
     }
 
-    /// Reads up to the end of the connection, and closes this side too: how many frames came, and the
-    /// close code.
+    /// Reads up to the end of the connection, and closes this side too. Returns how many frames came, and
+    /// the close code.
     pub async fn closed(mut self) -> (usize, u16) {
         let mut frames = 0;
         loop {
             match self.next().await {
                 Frame::Closed(code, _) => {
-                    // Reading on is what sends the answer to a close.
+                    // The answer to a close is sent only while somebody reads.
                     while self.next().await != Frame::Lost {}
                     return (frames, code);
                 }
@@ -166,24 +164,24 @@ impl Websocket {
         }
     }
 
-    /// Says something.
+    /// Sends text.
     pub async fn say(&mut self, text: &str) {
         within("say", self.stream.send(Message::text(text))).await.expect("an open websocket");
     }
 
-    /// Says something that is not a text.
+    /// Sends binary data.
     pub async fn say_binary(&mut self, bytes: &[u8]) {
         let message = Message::Binary(Bytes::copy_from_slice(bytes));
         within("say", self.stream.send(message)).await.expect("an open websocket");
     }
 
-    /// Writes bytes past the websocket's frames.
+    /// Writes bytes that need not be a frame.
     pub async fn say_bytes(&mut self, bytes: &[u8]) {
         let written = self.stream.get_mut().write_all(bytes);
         within("say", written).await.expect("an open connection");
     }
 
-    /// Reads bytes past the websocket's frames, and so answers nothing, up to the end.
+    /// Reads bytes up to the end, without reading frames and so without answering any.
     pub async fn bytes_until_closed(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let read = self.stream.get_mut().read_to_end(&mut bytes);
@@ -191,13 +189,13 @@ impl Websocket {
         bytes
     }
 
-    /// Joins a group and waits until that counts.
+    /// Joins a group and waits for the confirmation.
     pub async fn join(&mut self, group: &str) {
         self.say(&serde_json::json!({ "type": "join", "group": group }).to_string()).await;
         assert_eq!(self.json().await, serde_json::json!({ "type": "joined", "group": group }));
     }
 
-    /// Joins a group while events go on: what came before that counted.
+    /// Joins a group while events come; returns those that came before the confirmation.
     pub async fn join_among_events(&mut self, group: &str) -> Vec<String> {
         self.say(&serde_json::json!({ "type": "join", "group": group }).to_string()).await;
         let mut contents = Vec::new();
@@ -212,7 +210,7 @@ impl Websocket {
         }
     }
 
-    /// Leaves a group and waits until that counts.
+    /// Leaves a group and waits for the confirmation.
     pub async fn leave(&mut self, group: &str) {
         self.say(&serde_json::json!({ "type": "leave", "group": group }).to_string()).await;
         assert_eq!(self.json().await, serde_json::json!({ "type": "left", "group": group }));
@@ -233,10 +231,10 @@ impl Websocket {
     }
 }
 
-/// Opens a websocket. What is left unread is left to the kernel.
+/// Opens a websocket with small buffers, so that unread frames stay in the kernel.
 ///
 /// # Errors
-/// A refusal, or the end of the connection.
+/// If it is refused, or the connection ends.
 pub async fn open(
     stream: TcpStream,
     target: &str,
@@ -258,7 +256,7 @@ pub async fn open(
     Ok(stream)
 }
 
-/// A well-formed opening handshake, for those who speak to the socket themselves.
+/// A well-formed opening handshake, for tests that write to the socket themselves.
 pub fn handshake(path_and_query: &str) -> String {
     format!(
         "GET {path_and_query} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
@@ -267,7 +265,7 @@ pub fn handshake(path_and_query: &str) -> String {
     )
 }
 
-/// Connects, with a receive buffer of about so many bytes.
+/// Connects, with a receive buffer of about this many bytes.
 pub async fn connect(gateway: SocketAddr, receive_bytes: Option<u32>) -> TcpStream {
     let socket = if gateway.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
         .expect("a socket");
@@ -284,7 +282,7 @@ fn query(groups: &[&str]) -> String {
     }
 }
 
-/// The worker and the connection of `workerID:{w} connectionID:{c} connected\n`, to the byte.
+/// The worker and the connection of `workerID:{w} connectionID:{c} connected\n`, which must match exactly.
 fn parse_greeting(greeting: &str) -> (u64, u64) {
     let ids = greeting
         .strip_prefix("workerID:")

@@ -1,4 +1,4 @@
-//! A file system that can be filled up without harm.
+//! A small file system that a test can fill.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
-/// A file system in memory, which only those see who are started in it. Gone when it is dropped.
+/// A file system in memory that only processes started by its [`program`](Self::program) see. It ends
+/// when it is dropped.
 pub struct SmallDisk {
     directory: TempDir,
     /// Holds the namespace in which it is mounted.
@@ -16,11 +17,11 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// One of so many bytes.
+    /// A file system of this many bytes.
     pub fn new(bytes: usize) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let path = directory.path().to_str().expect("UTF-8");
-        // Who is not root is it in a namespace of users.
+        // A namespace of users makes everybody root in it.
         let flags = if geteuid().is_root() { "-m" } else { "-rm" };
         let script = "mount -t tmpfs -o size=$1 campanile \"$2\" && echo mounted && exec cat";
         let mut holder = Command::new("unshare")
@@ -35,7 +36,7 @@ impl SmallDisk {
         Self { directory, holder }
     }
 
-    /// The program by which a process is started that sees the file system.
+    /// The program that starts a process which sees the file system.
     pub fn program(&self) -> Vec<String> {
         let holder = self.holder.id().to_string();
         let user: &[&str] =
@@ -44,12 +45,12 @@ impl SmallDisk {
         words.into_iter().map(str::to_owned).collect()
     }
 
-    /// Where those who see the file system find it.
+    /// The path of the file system, for processes that see it.
     pub fn path(&self) -> &str {
         self.directory.path().to_str().expect("UTF-8")
     }
 
-    /// Leaves no room.
+    /// Fills it up to the last byte.
     pub fn fill(&self) {
         let mut filler = File::create(self.filler()).expect("a file");
         let mut chunk = &[0; 64 << 10][..];
@@ -60,12 +61,12 @@ impl SmallDisk {
         }
     }
 
-    /// Makes room again.
+    /// Removes what filled it.
     pub fn free(&self) {
         fs::remove_file(self.filler()).expect("it was filled");
     }
 
-    /// What is in a file of it.
+    /// The content of a file.
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.seen_from_outside(name)).expect("a file")
     }

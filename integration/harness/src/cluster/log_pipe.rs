@@ -1,4 +1,4 @@
-//! A pipe as the standard error of a process, whose reader is in the hands of a test.
+//! A pipe as the standard error of a process, read by the test.
 
 use std::fs::OpenOptions;
 use std::io::{self, BufRead as _, BufReader, PipeReader, PipeWriter, Read as _, Write as _};
@@ -52,8 +52,8 @@ impl LogPipe {
         (pipe, address.and_then(|a| a.parse().ok()).unwrap_or_else(|| panic!("none in {line:?}")))
     }
 
-    /// Leaves no room for a single byte. The flag that this must not wait is not that of the
-    /// process, which would see it.
+    /// Fills the pipe up to the last byte. This does not block, and does not set the flag for that on the
+    /// descriptor of the process.
     pub fn fill(&self) {
         let path = format!("/proc/self/fd/{}", self.writer.as_raw_fd());
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -66,7 +66,7 @@ impl LogPipe {
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 
-    /// Reads what is there and what comes until every process has closed its end.
+    /// Reads until every process has closed its end.
     pub async fn read_to_end(self) -> String {
         let Self { mut reader, writer } = self;
         drop(writer);

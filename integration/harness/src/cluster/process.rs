@@ -12,18 +12,18 @@ use tokio::sync::watch;
 
 use crate::deadline::{eventually, within};
 
-/// A running program. Killed when it is dropped; its log is printed when the test fails.
+/// A running program. It is killed when it is dropped, and its log is printed if the test fails.
 pub struct Process {
     name: String,
     child: Child,
-    /// What it has said so far on standard output and standard error.
+    /// The lines so far of standard output and standard error.
     lines: watch::Receiver<Vec<String>>,
 }
 
-/// The binary that belongs to this test: cargo builds both into one folder.
+/// The binary `campanile`, which cargo builds beside the tests of its package.
 ///
 /// # Panics
-/// If it is not there, as for a test of another package.
+/// If it is not there.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let folder = test.ancestors().nth(2).expect("below the folder of the profile");
@@ -41,8 +41,8 @@ pub fn command(args: &[&str]) -> Command {
     command_in(&[], args)
 }
 
-/// As [`command`], started by another program, which is given the path of the binary and `args`
-/// behind its own arguments.
+/// As [`command`], started by another program, whose arguments are followed by the path of the binary
+/// and `args`.
 pub fn command_in(program: &[String], args: &[&str]) -> Command {
     let mut words: Vec<_> = program.iter().map(String::as_str).collect();
     let binary = binary();
@@ -69,14 +69,14 @@ impl Process {
         Self::run(&args.join(" "), command_in(program, args))
     }
 
-    /// Starts a `campanile` whose standard error goes elsewhere: what it logs is not known here.
+    /// Starts a `campanile` whose standard error goes elsewhere, so that its log is not known here.
     pub fn start_logging_to(args: &[&str], log: impl Into<Stdio>) -> Self {
         let mut command = command(args);
         command.stderr(log);
         Self::run(&args.join(" "), command)
     }
 
-    /// Starts any program. What it writes is noted where that is piped.
+    /// Starts any program. Its output is noted if it is piped.
     pub fn run(name: &str, mut command: Command) -> Self {
         let mut child = command.spawn().expect("the program starts");
         let (sender, lines) = watch::channel(Vec::new());
@@ -90,7 +90,7 @@ impl Process {
         Self { name, child, lines }
     }
 
-    /// Waits for a line that contains `text`, and answers it.
+    /// Waits for a line that contains `text`, and returns it.
     pub async fn said(&self, text: &str) -> String {
         let what = format!("{:?} says {text:?}", self.name);
         let mut lines = self.lines.clone();
@@ -113,7 +113,7 @@ impl Process {
         address.and_then(|a| a.parse().ok()).unwrap_or_else(|| panic!("no address in {line:?}"))
     }
 
-    /// What it has said so far.
+    /// Its lines so far.
     pub fn log(&self) -> Vec<String> {
         self.lines.borrow().clone()
     }
@@ -146,13 +146,13 @@ impl Process {
         self.child.try_wait().expect("it is our child").is_none()
     }
 
-    /// Kills it without a warning and waits for its end.
+    /// Kills it and waits for its end.
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.ended().await;
     }
 
-    /// How much memory it has in use now, in bytes.
+    /// Its resident memory, in bytes.
     pub fn resident_bytes(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("it runs");

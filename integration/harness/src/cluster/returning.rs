@@ -6,10 +6,10 @@ use super::Cluster;
 use crate::client::{Feed, Hello, Protocol, Recovery};
 use crate::deadline::within;
 
-/// All ways to come back.
+/// All protocols in which a client can come back.
 pub const PROTOCOLS: [Protocol; 3] = [Protocol::V1, Protocol::Events, Protocol::EventsByHeader];
 
-/// Of a client that asks for none.
+/// The groups of a client that names none.
 pub const NO_GROUPS: &[&str] = &[];
 
 /// A client of a gateway, after its hello.
@@ -41,7 +41,7 @@ pub async fn recovered(
     feed
 }
 
-/// As [`open_feed`], for a client that comes back and must be told that it cannot, and why.
+/// As [`open_feed`], for a client that comes back and must not recover, for this reason.
 pub async fn not_recovered(
     cluster: &Cluster,
     protocol: Protocol,

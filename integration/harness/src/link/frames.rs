@@ -73,7 +73,7 @@ impl Frames<TcpStream> {
     /// Writes a frame.
     ///
     /// # Errors
-    /// Why the connection does not take it.
+    /// If the connection has ended.
     pub async fn write(&mut self, EncodedFrame { head, content }: EncodedFrame) -> io::Result<()> {
         self.stream.write_all(&head).await?;
         self.stream.write_all(&content.unwrap_or_default()).await

@@ -1,4 +1,4 @@
-//! A peer of a broker, a gateway or a publisher, that says what a test says, right or wrong.
+//! A gateway or publisher that sends its broker whatever a test wants, right or wrong.
 
 use std::net::SocketAddr;
 
@@ -116,7 +116,7 @@ impl Peer {
         self.send(publish(number, audience, content)).await;
     }
 
-    /// Publishes and answers the sequence, the gateways and the connections that matched.
+    /// Publishes, and returns the sequence and how many gateways and connections matched.
     pub async fn publish_accepted(
         &mut self,
         audience: Audience,
@@ -159,7 +159,7 @@ impl Peer {
         within("a peer that reads", self.frames.stream.write_all(bytes)).await.unwrap();
     }
 
-    /// Expects the beginning of the stream, and answers whether there is a gap before it.
+    /// Expects `Attached`, and returns the gap before the stream, if there is one.
     pub async fn attached(&mut self) -> Option<Gap> {
         match self.recv().await {
             FromBroker::Attached { gap, .. } => gap,
@@ -167,7 +167,7 @@ impl Peer {
         }
     }
 
-    /// The next message that is no heartbeat and does not only say where the log ends.
+    /// The next message that is neither a heartbeat nor a mark.
     pub async fn recv(&mut self) -> FromBroker {
         self.next().await.expect("the link is up")
     }
@@ -189,7 +189,7 @@ impl Peer {
         }
     }
 
-    /// Expects the end of the link after a goodbye, and answers its reason.
+    /// Expects a goodbye and the end of the link, and returns the reason.
     pub async fn goodbye(&mut self) -> String {
         let FromBroker::Goodbye { reason } = self.recv().await else {
             panic!("not a goodbye");
@@ -198,18 +198,18 @@ impl Peer {
         reason
     }
 
-    /// Whether the link works: asks something that any broker answers.
+    /// Asserts that the link works, with a message that any broker answers.
     pub async fn assert_publishes(&mut self) {
         self.push(77, WorkerId(0), "x").await;
         assert_eq!(self.outcome(77).await, Outcome::UnknownWorker);
     }
 
-    /// The next frame; `None` at the end of the stream, which is not within a frame.
+    /// The next frame; `None` at the end of the stream, which must not be within a frame.
     pub async fn frame(&mut self) -> Option<Bytes> {
         within("the next frame of a link", self.frames.next()).await.unwrap()
     }
 
-    /// Reads until the link is over, whatever way, and forgets what came.
+    /// Reads until the link ends, in whatever way, and discards what comes.
     pub async fn until_over(&mut self) {
         let mut buffer = vec![0; 64 << 10];
         while matches!(

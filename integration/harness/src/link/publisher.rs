@@ -1,4 +1,4 @@
-//! A publisher that speaks to a real broker, and waits for each answer. Over a blocking socket.
+//! A publisher that speaks to a real broker and waits for each answer, over a blocking socket.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
@@ -30,7 +30,7 @@ impl Publisher {
         Self { frames, last: 0 }
     }
 
-    /// Publishes, and waits until the broker has it.
+    /// Publishes, and waits until the broker has accepted it.
     pub fn publish(&mut self, audience: Audience, content: impl Into<Content>) {
         self.publish_except(audience, None, content);
     }
@@ -55,7 +55,7 @@ impl Publisher {
         self.ask(publish, |answer| matches!(answer, FromBroker::Accepted { .. }));
     }
 
-    /// Publishes many events without content, and waits until the broker has all of them.
+    /// Publishes many events without content, and waits until the broker has accepted all of them.
     pub fn publish_all(&mut self, audiences: impl IntoIterator<Item = Audience>) {
         let mut audiences = audiences.into_iter().peekable();
         while audiences.peek().is_some() {

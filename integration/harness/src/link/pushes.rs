@@ -1,4 +1,4 @@
-//! A broker that does what a test says, for a publisher.
+//! A scripted broker for a publisher.
 
 use std::io;
 use std::net::SocketAddr;
@@ -54,7 +54,7 @@ pub fn accepted_counting(number: Number, counting: u32, away: u32) -> FromBroker
 pub struct Broker {
     pub addr: SocketAddr,
     received: Arc<Mutex<Vec<ToBroker>>>,
-    /// Of each link, what its hello said to be unanswered.
+    /// What the hello of each link named as unanswered.
     hellos: Arc<Mutex<Vec<Number>>>,
     epoch: Arc<AtomicU64>,
     cut: Arc<Notify>,
@@ -92,17 +92,17 @@ impl Broker {
         Self { addr, received, hellos, epoch, cut, task }
     }
 
-    /// What the hellos of all links so far said to be unanswered.
+    /// What the hello of each link so far named as unanswered.
     pub fn hellos(&self) -> Vec<Number> {
         self.hellos.lock().expect("no panic").clone()
     }
 
-    /// Ends the link that there is.
+    /// Ends the current link.
     pub fn cut(&self) {
         self.cut.notify_one();
     }
 
-    /// The next links lead to a log that knows nothing of this one.
+    /// From the next link on, this is a broker with another epoch.
     pub fn lose_memory(&self) {
         self.epoch.fetch_add(1, Ordering::Relaxed);
     }
@@ -112,7 +112,7 @@ impl Broker {
         self.received().iter().map(number).collect()
     }
 
-    /// The pushes it got so far, without what is said beside them.
+    /// The pushes it got so far.
     pub fn received(&self) -> Vec<ToBroker> {
         self.received.lock().expect("no panic").clone()
     }
@@ -142,12 +142,12 @@ impl Drop for Broker {
 /// Answers the hello of a publisher.
 ///
 /// # Errors
-/// Why the link ended meanwhile.
+/// If the link ends before that.
 pub async fn welcome(stream: TcpStream) -> io::Result<Frames<TcpStream>> {
     introduce(stream, EPOCH).await.map(|(frames, _)| frames)
 }
 
-/// Also returns what the hello said to be unanswered.
+/// As [`welcome`], for any epoch; also returns what the hello named as unanswered.
 async fn introduce(stream: TcpStream, epoch: u64) -> io::Result<(Frames<TcpStream>, Number)> {
     let mut frames = Frames::new(stream);
     let hello = frames.next().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -198,7 +198,7 @@ fn number(message: &ToBroker) -> Number {
     }
 }
 
-/// Does nothing about the first message, then accepts everything.
+/// Does not answer the first message, then accepts everything.
 pub fn silent_at_first() -> impl FnMut(&ToBroker) -> Act {
     let mut is_first = true;
     move |message| if std::mem::take(&mut is_first) { Act::Nothing } else { accept(message) }

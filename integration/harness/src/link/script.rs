@@ -1,4 +1,4 @@
-//! A broker that does what a test says, for a gateway. Over blocking sockets.
+//! A scripted broker for a gateway, over blocking sockets.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
@@ -34,7 +34,7 @@ pub fn event(sequence: u64, audience: &Audience, content: &str) -> FromBroker {
     FromBroker::Event(Event { sequence, audience: audience.clone(), except: None, content })
 }
 
-/// A broker that does what a test says.
+/// A scripted broker.
 pub struct Script {
     pub address: SocketAddr,
     listener: TcpListener,
@@ -46,8 +46,8 @@ impl Script {
         Self { address, listener }
     }
 
-    /// The next link of a gateway, whose stream begins at a position. Its interest is confirmed at
-    /// once, from here on.
+    /// Accepts the next link of a gateway, whose stream begins at a position. From now on its interest is
+    /// confirmed at once.
     pub fn accept(&self, from: Position, gap: Option<Gap>) -> Link {
         let (stream, _) = self.listener.accept().expect("the gateway comes");
         stream.set_nodelay(true).expect("a socket");
@@ -83,18 +83,18 @@ impl Script {
         Link { shared: link, said }
     }
 
-    /// From here on, each link of a gateway is answered with this and ended. Counts the links.
+    /// From now on, answers each link of a gateway with these frames and ends it. Counts the links.
     pub fn turn_away(self, answer: Vec<EncodedFrame>) -> Arc<AtomicU64> {
         let links = Arc::new(AtomicU64::new(0));
         let counter = links.clone();
         std::thread::spawn(move || {
             while let Ok((stream, _)) = self.listener.accept() {
                 let mut frames = Frames::new(stream);
-                // A gateway that is gone already needs no answer.
+                // A gateway that has already left needs no answer.
                 if frames.next().is_some() {
                     answer.iter().for_each(|frame| frames.write(frame.clone()));
                     counter.fetch_add(1, Ordering::SeqCst);
-                    // What it says before it reads that must not reset the link.
+                    // Unread input would reset the link before the gateway has read the answer.
                     let _ = frames.stream.shutdown(Shutdown::Write);
                     while frames.next().is_some() {}
                 }
@@ -167,7 +167,7 @@ impl Drop for Link {
 }
 
 impl Link {
-    /// Writes messages at once.
+    /// Writes these messages together.
     pub fn send(&self, messages: impl IntoIterator<Item = FromBroker>) {
         let messages: Vec<_> = messages.into_iter().collect();
         for message in &messages {
@@ -181,17 +181,17 @@ impl Link {
         self.shared.write(&frames).expect("the link is up");
     }
 
-    /// An event comes.
+    /// Sends an event.
     pub fn publish(&self, sequence: u64, audience: &Audience, content: &str) {
         self.send([event(sequence, audience, content)]);
     }
 
-    /// The log goes on to here with events that this gateway does not want.
+    /// Moves the head of the log, by events that this gateway does not want.
     pub fn skip_to(&self, head: u64) {
         self.shared.head.store(head, Ordering::SeqCst);
     }
 
-    /// Whether interest is confirmed without being asked.
+    /// Sets whether interest is confirmed by itself.
     pub fn confirm_by_itself(&self, does: bool) {
         self.shared.confirms.store(does, Ordering::SeqCst);
     }
@@ -208,7 +208,7 @@ impl Link {
         self.said.recv_timeout(DEADLINE).expect("the gateway says something")
     }
 
-    /// Waits for a report that changes an audience; answers its revision and how many listen.
+    /// Waits for a report that changes an audience; returns its revision and how many listen.
     #[track_caller]
     pub fn interest_in(&self, audience: &Audience) -> (u64, Option<u32>) {
         loop {
@@ -234,7 +234,7 @@ impl Link {
         }
     }
 
-    /// Waits for how a counted event fared.
+    /// Waits for the tally of a counted event.
     #[track_caller]
     pub fn counted(&self) -> (Ticket, Tally) {
         loop {
@@ -275,7 +275,7 @@ pub fn audiences_of(wants: &[Want]) -> Vec<Audience> {
     audiences.into_iter().collect()
 }
 
-/// An answer to a fetch of these audiences: all that a log has of them. All wants are served.
+/// The answer to a fetch of these audiences, with all their events in `log`. All wants are served.
 pub fn past(number: u64, audiences: &[Audience], log: &[FromBroker]) -> Vec<FromBroker> {
     let mut answer = Vec::new();
     for audience in audiences {

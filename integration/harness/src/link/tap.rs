@@ -1,4 +1,4 @@
-//! A place on the link between a gateway and its broker, from which a test sees what is fetched.
+//! A tap on the link between a gateway and its broker, which shows a test what is fetched.
 
 use std::io::Write as _;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use campanile_messages::{FromBroker, ToBroker};
 use super::frames::Frames;
 use crate::ports::bind;
 
-/// Passes the link between a gateway and its broker on, and notes what is fetched.
+/// Passes on the link between a gateway and its broker, and notes what is fetched.
 pub struct Tap {
     pub address: SocketAddr,
     fetches: Arc<Mutex<Vec<Fetched>>>,
@@ -26,7 +26,7 @@ pub struct Fetched {
 }
 
 impl Tap {
-    /// Before this broker, for one link.
+    /// Waits for one link, and passes it on to this broker.
     pub fn before(broker: SocketAddr) -> Self {
         let (listener, address) = bind();
         let fetches = Arc::new(Mutex::new(Vec::<Fetched>::new()));
@@ -60,7 +60,7 @@ impl Tap {
     }
 }
 
-/// Passes frames on until an end, and shows each but the first, which introduces its side.
+/// Passes frames on until the end, and shows each but the first, which is the hello or its answer.
 fn pass_on(from: TcpStream, mut to: TcpStream, mut show: impl FnMut(Bytes)) {
     let mut frames = Frames::new(from);
     let mut is_first = true;

@@ -1,4 +1,4 @@
-//! Messages of a link, made of what a test cares about.
+//! Messages of a link, made from what matters to a test.
 
 use campanile_messages::link::Number;
 use campanile_messages::{Audience, Content, GroupName, ToBroker};

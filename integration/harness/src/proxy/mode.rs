@@ -7,18 +7,18 @@ use std::time::Duration;
 pub enum Mode {
     /// Everything passes.
     Pass,
-    /// Nothing passes and nothing is lost: a network that stands still for a while.
+    /// Nothing passes and nothing is lost, as in a network that stalls.
     Hold,
-    /// Everything is taken and passed to nobody, also the end of a side: a half-open connection. It
-    /// cannot be healed.
+    /// Everything is read and discarded, also the end of a side, as with a half-open connection. It cannot
+    /// pass again after that.
     Swallow,
-    /// Everything passes, so much later.
+    /// Everything passes, with this delay.
     Delay(Duration),
     /// Everything passes, byte by byte.
     Split,
-    /// The first bytes in this direction pass, then, after a pause, all others.
+    /// This many bytes in this direction pass, and all others after a pause.
     SplitAt(Towards, usize),
-    /// So many more bytes in this direction pass, then the connection is cut.
+    /// This many more bytes in this direction pass, then the connection is cut.
     Truncate(Towards, usize, End),
     /// The connection is cut at once.
     Cut(End),
@@ -40,7 +40,6 @@ pub enum End {
     Fin,
     /// Both sides see a reset.
     Reset,
-    /// The side that connected sees a reset, the other sees nothing and has a peer that takes
-    /// everything.
+    /// The side that connected sees a reset. The other one sees nothing, and its peer reads everything.
     HalfOpen,
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::mode::{End, Mode, Towards};
 
-/// Long enough for what came first to be read on its own.
+/// Long enough for the first part to be read by itself.
 const SPLIT_PAUSE: Duration = Duration::from_millis(20);
 
 /// One direction. It outlives a change of the mode, so that no byte is lost by it.
@@ -17,14 +17,14 @@ const SPLIT_PAUSE: Duration = Duration::from_millis(20);
 struct Flow {
     /// Read and not yet written.
     waiting: Vec<u8>,
-    /// What the mode says about a number of bytes: so many are left.
+    /// How many of the bytes that the mode names are left.
     left: usize,
     /// Bytes were swallowed, or the end of the side was: nothing may pass any more.
     has_hole: bool,
     has_ended: bool,
 }
 
-/// Why a direction goes no further: the connection is to be cut.
+/// Why a direction ends: the connection is to be cut in this way.
 struct Stop(End);
 
 impl From<std::io::Error> for Stop {
@@ -33,7 +33,7 @@ impl From<std::io::Error> for Stop {
     }
 }
 
-/// Passes what two sides say to each other, as it is ordered, up to the end of both.
+/// Passes bytes between two sides in the ordered mode, up to the end of both.
 pub async fn relay(
     mut client: TcpStream,
     mut target: TcpStream,
@@ -147,8 +147,7 @@ async fn cut(
     }
 }
 
-/// Takes everything of a side that has nobody on the other, up to its end or until it is ordered to
-/// be cut.
+/// Reads everything from one side, up to its end or until the connection is to be cut.
 pub async fn swallow(mut side: TcpStream, mut ordered: watch::Receiver<Mode>) {
     ordered.mark_unchanged();
     let cut = async {
@@ -169,7 +168,7 @@ pub async fn swallow(mut side: TcpStream, mut ordered: watch::Receiver<Mode>) {
     reset(side);
 }
 
-/// Ends a connection without a goodbye.
+/// Resets a connection.
 pub fn reset(side: TcpStream) {
     // It may have been reset by the other side.
     let _ = side.set_zero_linger();

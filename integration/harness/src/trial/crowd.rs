@@ -12,7 +12,7 @@ use super::transcript::Transcript;
 use crate::client::Protocol;
 use crate::deadline::{DEADLINE, eventually};
 
-/// How often all listeners are asked.
+/// How often all listeners are checked.
 const POLL: Duration = Duration::from_millis(5);
 
 /// Who listens, and to what.
@@ -63,8 +63,8 @@ impl Crowd {
         crowd
     }
 
-    /// Waits until everyone got an event that was first tried at `then` or later, and answers how
-    /// long after it that was. None if it does not happen.
+    /// Waits until each client has got an event that was first tried at `then` or later, and returns how
+    /// long after `then` that was; `None` if it does not happen in time.
     pub async fn caught_up(&self, then: Duration) -> Option<Duration> {
         let deadline = self.started.elapsed() + DEADLINE;
         loop {
@@ -79,17 +79,17 @@ impl Crowd {
         }
     }
 
-    /// Makes every `each`th drop its connection and come back.
+    /// Makes one of `each` clients drop its connection and come back.
     pub fn hang_up(&self, each: usize) {
         self.listeners.iter().step_by(each).for_each(Listener::hang_up);
     }
 
-    /// How often clients were greeted, all together.
+    /// How often clients were greeted, in total.
     pub fn greetings(&self) -> usize {
         self.listeners.iter().map(Listener::greetings).sum()
     }
 
-    /// What they got since this was asked last.
+    /// What they have got since the last call.
     pub fn take(&self) -> Vec<Transcript> {
         self.listeners.iter().map(Listener::take).collect()
     }

@@ -1,4 +1,4 @@
-//! What is done to the cluster.
+//! The faults.
 
 use std::time::Duration;
 
@@ -18,27 +18,27 @@ const GONE: Duration = Duration::from_millis(300);
 pub enum Fault {
     /// The broker is killed and started again
     BrokerKill,
-    /// The broker is told to end and started again
+    /// The broker is stopped by SIGTERM and started again
     BrokerRestart,
-    /// The broker stands still for some seconds
+    /// The broker is paused for some seconds
     BrokerPause,
     /// A gateway is killed and started again
     GatewayKill,
-    /// A gateway stands still for some seconds
+    /// A gateway is paused for some seconds
     GatewayPause,
-    /// All gateways are told to end and started again, one after the other
+    /// All gateways are stopped by SIGTERM and started again, one after the other
     RollingRestart,
     /// The link of a gateway is cut, several times
     LinkCut,
     /// The link of a gateway ends, and the broker does not know
     LinkHalfOpen,
-    /// Nothing passes a link of a gateway any more, until it connects anew
+    /// Nothing passes the link of a gateway any more, until it connects again
     LinkBlackhole,
-    /// The link of a gateway is held up for a while
+    /// The link of a gateway stalls for a while
     LinkHold,
     /// The link of a gateway ends within frames, several times
     LinkTruncate,
-    /// All bytes of a gateway's link come one by one
+    /// The bytes of a gateway's link come one by one
     LinkSplit,
     /// A publisher is killed and started again
     PublisherKill,

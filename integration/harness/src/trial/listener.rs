@@ -16,13 +16,13 @@ use super::push::{group_name, parse_content};
 use super::transcript::{Entry, Note, Transcript, audience};
 use crate::client::{Ended, Feed, Heard, Protocol};
 
-/// Between two attempts to connect: at first, and at most.
+/// The pause between two attempts to connect: at first, and at most.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
 /// A gateway that has not greeted within this time is left for another one.
 const GREETING_LIMIT: Duration = Duration::from_secs(15);
 
-/// A connection that was silent for so long is taken for half-open. The load is never that quiet.
+/// A connection that was silent for this long counts as half-open. The load is never that quiet.
 const SILENCE_LIMIT: Duration = Duration::from_secs(12);
 
 /// Who listens, to what and where.
@@ -30,14 +30,14 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(12);
 pub struct Profile {
     pub number: usize,
     pub protocol: Protocol,
-    /// Where it connects first is the number's turn; later it takes any.
+    /// The first one depends on the number; later it takes any.
     pub gateways: Vec<SocketAddr>,
     pub groups: Vec<u8>,
     /// When the run started.
     pub started: Instant,
 }
 
-/// One client. It goes when it is dropped.
+/// One client. It disconnects when it is dropped.
 pub struct Listener {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
@@ -46,7 +46,7 @@ pub struct Listener {
 struct Shared {
     profile: Profile,
     notes: Mutex<Notes>,
-    /// When the latest event that came was tried first, in microseconds.
+    /// When the latest event that it got was first tried, in microseconds.
     latest_micros: AtomicU64,
     is_greeted: AtomicBool,
     greetings: AtomicUsize,
@@ -60,7 +60,7 @@ struct Notes {
 }
 
 impl Listener {
-    /// Connects, and from then on does so again.
+    /// Connects, and comes back whenever the connection ends.
     pub fn start(profile: Profile, choices: StdRng) -> Self {
         let shared = Arc::new(Shared {
             profile,
@@ -95,7 +95,7 @@ impl Listener {
         self.shared.hang_up.notify_one();
     }
 
-    /// What it got since it was last asked. It goes on.
+    /// What it has got since the last call. It goes on.
     pub fn take(&self) -> Transcript {
         let mut notes = self.shared.notes.lock().expect("no panic");
         let at = self.shared.profile.started.elapsed();
@@ -124,7 +124,7 @@ impl Shared {
         self.notes.lock().expect("no panic").cursor
     }
 
-    /// Notes what came; answers the end if it is that.
+    /// Notes a message; returns the end if it is that.
     fn hear(&self, heard: Heard) -> Option<Ended> {
         let stray = || Entry::Stray(format!("{heard:?}"));
         let entry = match &heard {
@@ -139,7 +139,7 @@ impl Shared {
             Heard::Event { id: Some(id), to, content } => {
                 let to = to.as_ref().map(audience);
                 match (id.parse(), parse_content(content), to) {
-                    // Whom it is for is said, and is nobody of the load.
+                    // It names an audience that is not of the load.
                     (_, _, Some(None)) => stray(),
                     (Ok(position), Some((number, tried_at)), to) => {
                         let micros = u64::try_from(tried_at.as_micros()).expect("not that long");
@@ -186,7 +186,7 @@ async fn listen_for_ever(shared: Arc<Shared>, mut choices: StdRng) {
     }
 }
 
-/// One connection, from its attempt to its end.
+/// One connection, from the attempt to its end.
 async fn connection(shared: &Shared, gateway: SocketAddr) -> Ended {
     let groups: Vec<_> = shared.profile.groups.iter().map(|group| group_name(*group)).collect();
     let since = shared.cursor().map(|position| position.to_string());

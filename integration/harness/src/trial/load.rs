@@ -1,4 +1,4 @@
-//! Callers that push steadily, and know of each push what became of it.
+//! Callers that push steadily and know the outcome of each push.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use super::seed::Seed;
 use crate::client::encode;
 use crate::deadline::{eventually, within};
 
-/// Pushes under way at a time; during an outage they all wait.
+/// How many pushes may be in progress at a time; during an outage all of them wait.
 const AT_ONCE: usize = 1_000;
 
-/// A caller that hears nothing for this long gives up; more than a publisher's own limits.
+/// A caller without an answer for this long gives up. It is more than a publisher's own limits.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 /// A push with an id is repeated for this long.
 const REPEAT_FOR: Duration = Duration::from_secs(20);
 
-/// Between two attempts: at first, and at most.
+/// The pause between two attempts: at first, and at most.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
-/// A content that is longer than this is sent as a body.
+/// Longer contents are sent as a body.
 const GET_UP_TO_BYTES: usize = 512;
 
 /// What is pushed, how fast and where.
@@ -48,7 +48,7 @@ pub struct Plan {
     pub started: Instant,
 }
 
-/// Pushes under way.
+/// Callers that push.
 pub struct Load {
     shared: Arc<Shared>,
     task: JoinHandle<Vec<Push>>,
@@ -80,22 +80,21 @@ impl Load {
         Self { shared, task }
     }
 
-    /// Waits until so many more pushes were accepted.
+    /// Waits until this many more pushes are accepted.
     pub async fn more_accepted(&self, count: usize) {
         more("accepted pushes", &self.shared.accepted, count).await;
     }
 
-    /// Waits until so many more attempts were not answered with 200.
+    /// Waits until this many more attempts have failed.
     pub async fn more_failed(&self, count: usize) {
         more("failed attempts", &self.shared.failed, count).await;
     }
 
-    /// Begins no more pushes, waits for what became of all, and tells everyone that it was the last.
-    /// The last push is that one, and it was accepted.
+    /// Stops, and waits for the outcome of all pushes. The last one is an accepted push to everyone.
     pub async fn stop(self) -> Vec<Push> {
         self.shared.stop.store(true, Ordering::Relaxed);
         let mut task = self.task;
-        // Beyond the patience of a caller whose last attempt is not answered.
+        // Longer than a caller waits whose last attempt is not answered.
         let patience = REPEAT_FOR + ANSWER_LIMIT * 2;
         match tokio::time::timeout(patience, &mut task).await {
             Ok(pushes) => pushes.expect("no panic"),
@@ -154,7 +153,7 @@ async fn see_through(shared: &Shared, mut push: Push, mut choices: StdRng) -> Pu
             shared.plan.publishers[choices.random_range(0..shared.plan.publishers.len())];
         let outcome = attempt(shared, publisher, &push).await;
         let is_final = matches!(outcome, Outcome::Accepted(_) | Outcome::Wrong(_));
-        // What was once unknown is not made known by a later refusal.
+        // A later refusal does not say what became of an attempt whose outcome was unknown.
         if is_final || push.outcome == Outcome::Refused {
             push.outcome = outcome;
         }
@@ -222,7 +221,7 @@ impl Shared {
             }
             _ => Audience::Everyone,
         };
-        // Most are small, some are larger than what is written together with other frames.
+        // Most are small, and some are too large to be written together with other frames.
         let padding = match choices.random_range(0..10) {
             0 => choices.random_range(600..4_000),
             _ => choices.random_range(0..100),

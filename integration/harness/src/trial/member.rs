@@ -1,4 +1,4 @@
-//! One process of the cluster, which may come back on its port.
+//! One process of the cluster, which may be started again on its port.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::proxy::Proxy;
 pub struct Member {
     pub process: Process,
     pub address: SocketAddr,
-    /// What stands between it and the broker; None for a direct link, and for the broker.
+    /// The proxy between it and the broker; `None` for a direct link, and for the broker.
     pub link: Option<Proxy>,
     service: Service,
     broker: Option<SocketAddr>,
@@ -38,7 +38,7 @@ impl Service {
         }
     }
 
-    /// What it says with its address.
+    /// The line of its log that has its address.
     fn listens(self) -> &'static str {
         match self {
             Self::Broker => "the broker listens",
@@ -54,7 +54,7 @@ impl Member {
         Self::start(Service::Broker, None, None, flags, program).await
     }
 
-    /// Starts a gateway or a publisher on a free port and waits until it is of use.
+    /// Starts a gateway or a publisher on a free port and waits until it is ready.
     pub async fn of(
         service: Service,
         broker: SocketAddr,
@@ -81,26 +81,26 @@ impl Member {
         member
     }
 
-    /// Kills it without a warning.
+    /// Kills it.
     pub async fn kill(&mut self) {
         self.process.kill().await;
     }
 
-    /// Tells it to end, and checks that it does so in order.
+    /// Sends it SIGTERM, and checks that it ends with code 0.
     pub async fn terminate(&mut self) {
         self.process.signal(Signal::TERM);
         let status = self.process.ended().await;
         assert_eq!(status.code(), Some(0), "{}: {:?}", self.service.name(), self.process.log());
     }
 
-    /// Starts it again on its port, after it ended, and waits until it is of use.
+    /// Starts it again on its port, after it ended, and waits until it is ready.
     pub async fn come_back(&mut self) {
         assert!(!self.process.is_running(), "its port is still taken");
         self.process = run(self.service, self.address, self.broker, &self.flags, &self.program);
         self.is_of_use().await;
     }
 
-    /// Lets it stand still for a while.
+    /// Pauses it for this time.
     pub async fn pause(&self, time: Duration) {
         self.process.signal(Signal::STOP);
         sleep(time).await;

@@ -1,10 +1,10 @@
-//! A push of the load: whom it is for, what it says, what became of it. Pure.
+//! A push of the load: its audience, its content, its outcome. Pure.
 
 use std::time::Duration;
 
 use campanile_messages::Position;
 
-/// Whom the load pushes to.
+/// The audience of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Audience {
     Everyone,
@@ -38,9 +38,9 @@ pub fn group_name(number: u8) -> String {
 pub struct Push {
     pub number: u64,
     pub audience: Audience,
-    /// Bytes behind the content's head, so that events have many sizes.
+    /// How many bytes follow the content's head, so that events have many sizes.
     pub padding: usize,
-    /// It carries an id and is repeated with it.
+    /// Whether it carries an id, and is repeated with it.
     pub has_id: bool,
     /// When it was first tried, since the start of the run.
     pub tried_at: Duration,
@@ -49,25 +49,25 @@ pub struct Push {
     pub answered_at: Duration,
 }
 
-/// What became of a push.
+/// The outcome of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// 200: it is in the log at this position.
     Accepted(Position),
-    /// 504, or the connection was lost meanwhile: it may be in the log.
+    /// 504, or the connection was lost: it may be in the log.
     Unknown,
-    /// 503, or nobody took the connection, each time: it is not in the log.
+    /// 503 or no connection, each time: it is not in the log.
     Refused,
-    /// An answer that there is no reason for.
+    /// An answer without a reason.
     Wrong(String),
 }
 
-/// What a push says: its number, when it was first tried, and how much follows.
+/// The content of a push: its number, when it was first tried, and its padding.
 pub fn content(number: u64, tried_at: Duration, padding: usize) -> String {
     format!("{number} {} {padding} {}", tried_at.as_micros(), "~".repeat(padding))
 }
 
-/// The number and the time of a content, if it is one, to the byte.
+/// The number and the time of a content; `None` if it is not exactly that of a push.
 pub fn parse_content(text: &str) -> Option<(u64, Duration)> {
     let mut parts = text.splitn(4, ' ');
     let mut number = || parts.next()?.parse::<u64>().ok();

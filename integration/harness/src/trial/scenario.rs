@@ -8,17 +8,17 @@ use super::seed::Seed;
 use super::stage::{Setup, Stage};
 use super::table::{Row, Table};
 
-/// Scenarios take all processors, so they are played one at a time.
+/// Scenarios need all processors, so they run one at a time.
 static STAGE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// Of the scenarios that this process has played.
+/// The scenarios that have run in this process.
 static TABLE: Mutex<Table> = Mutex::new(Table { rows: Vec::new() });
 
-/// The load before a fault, and after everyone has recovered from it.
+/// How long the load runs before a fault, and after all clients have recovered from it.
 const STEADY: Duration = Duration::from_secs(2);
 
-/// Plays a scenario: a steady load, a fault that has passed when `hurt` returns, a steady load; then
-/// each client must have got exactly what was accepted, and have been told of nothing missing.
+/// Runs a scenario: a steady load, a fault that has passed when `hurt` returns, a steady load. Then each
+/// client must have got exactly what was accepted, without any gap.
 #[expect(clippy::print_stdout, reason = "the table that the documentation has")]
 pub async fn scenario(name: &str, setup: Setup, hurt: impl AsyncFnOnce(&mut Stage, &Load)) {
     let _alone = STAGE.lock().await;

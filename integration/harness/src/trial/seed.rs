@@ -1,4 +1,4 @@
-//! Chance that can be repeated.
+//! Random choices that can be repeated.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -7,14 +7,12 @@ use rand::rngs::StdRng;
 
 const VARIABLE: &str = "CAMPANILE_TEST_SEED";
 
-/// What all choices of a run follow from. The order in which things happen on several processors
-/// does not.
+/// The seed of all choices of a run. It does not determine the order of what several processors do.
 #[derive(Debug, Clone, Copy)]
 pub struct Seed(pub u64);
 
 impl Seed {
-    /// The seed that the environment gives, or a new one. It is printed, and a test that fails shows
-    /// it.
+    /// The seed in the environment, or a new one. It is printed, so that a failed test shows it.
     #[expect(clippy::print_stdout, reason = "who repeats a failed test needs it")]
     pub fn from_environment() -> Self {
         let given = std::env::var(VARIABLE).ok();

@@ -1,4 +1,4 @@
-//! The whole: processes, clients, callers.
+//! A cluster with its clients and callers.
 
 use std::time::{Duration, Instant};
 
@@ -15,20 +15,20 @@ use crate::client::Protocol;
 use crate::cluster::SmallDisk;
 use crate::ports::raise_file_limit;
 
-/// What a scenario is played on.
+/// What a cluster and its load look like.
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub gateways: usize,
     pub publishers: usize,
     pub audiences: Audiences,
-    /// Pushes a second.
+    /// Pushes per second.
     pub per_second: u32,
     /// Half of them carry an id.
     pub has_ids: bool,
     /// Every link goes through a proxy.
     pub is_proxied: bool,
     pub disk: Disk,
-    /// More flags, with blanks between them.
+    /// More flags, separated by spaces.
     pub broker: String,
     pub gateway: String,
     pub publisher: String,
@@ -41,7 +41,7 @@ pub enum Disk {
     None,
     /// In a directory, synced.
     Real,
-    /// In a directory on a file system of so many bytes.
+    /// In a directory on a file system of this many bytes.
     Small(usize),
 }
 
@@ -71,7 +71,7 @@ pub struct Stage {
     pub publishers: Vec<Member>,
     pub crowd: Crowd,
     pub small_disk: Option<SmallDisk>,
-    /// For what a fault leaves to chance.
+    /// For the random choices of faults.
     pub choices: StdRng,
     setup: Setup,
     started: Instant,
@@ -140,7 +140,7 @@ impl Stage {
         let plan = Plan {
             publishers: self.publishers.iter().map(|publisher| publisher.address).collect(),
             per_second: self.setup.per_second,
-            // One that nobody listens to is among them.
+            // Nobody listens to one of them.
             groups: self.setup.audiences.groups + 1,
             has_ids: self.setup.has_ids,
             first: self.next_push,
@@ -149,12 +149,12 @@ impl Stage {
         Load::start(plan, self.seed)
     }
 
-    /// As many pushes as are made in this time.
+    /// How many pushes are made in this time.
     pub fn pushes_in(&self, time: Duration) -> usize {
         (f64::from(self.setup.per_second) * time.as_secs_f64()) as usize
     }
 
-    /// Lets the broker stand still for a while.
+    /// Pauses the broker for this time.
     pub async fn pause_broker(&self, time: Duration) {
         self.broker.pause(time).await;
     }
@@ -169,7 +169,7 @@ impl Stage {
         let pushes = load.stop().await;
         let last = pushes.last().expect("there is always a last one");
         self.next_push = last.number + 1;
-        // What is missing is lost, says the verdict.
+        // The verdict reports what is missing.
         let _ = self.crowd.caught_up(last.tried_at).await;
         let verdict = judge(&pushes, &self.unknown, &self.crowd.take());
         self.unknown.clone_from(&verdict.still_unknown);

@@ -14,7 +14,7 @@ pub struct Row {
     pub recovery: Recovered,
 }
 
-/// How long it took until everyone was served again.
+/// How long it took until every client got events again.
 #[derive(Debug, Clone, Copy)]
 pub enum Recovered {
     /// There was no single fault.

@@ -1,4 +1,4 @@
-//! What one client got, exactly. Pure.
+//! Exactly what one client got. Pure.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::client::{Ended, Recovery, To};
 /// All that one client got, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transcript {
-    /// Who it is, for those who read about it.
+    /// A description of the client.
     pub who: String,
     /// The groups it listens to.
     pub groups: Vec<u8>,
@@ -28,15 +28,15 @@ pub struct Note {
 /// What a client got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// The transcript goes on from here; what was before is in another one.
+    /// The transcript continues from here; another one has what was before.
     Start(Position),
     /// The greeting of a connection.
     Hello(Position, Recovery),
-    /// An event of the load, and for whom it is said to be, where the protocol says so.
+    /// An event of the load, and the audience that it names, if the protocol does.
     Event { position: Position, number: u64, to: Option<Audience> },
-    /// A position to go on from.
+    /// A position to continue from.
     Mark(Position),
-    /// Events were lost, it was told, and why.
+    /// The client was notified that events were lost, and why.
     Gap(String, Position),
     /// The connection ended.
     Ended(Ended),
@@ -55,7 +55,7 @@ impl Transcript {
 }
 
 impl Entry {
-    /// Where a client that got this goes on from.
+    /// Where a client that got this continues from.
     pub fn position(&self) -> Option<Position> {
         match self {
             Self::Start(position)
@@ -68,7 +68,7 @@ impl Entry {
     }
 }
 
-/// The load's audience that a message names; None if the load has no such audience.
+/// The audience that a message names; `None` if the load has no such audience.
 pub fn audience(to: &To) -> Option<Audience> {
     match to {
         To::Everyone => Some(Audience::Everyone),

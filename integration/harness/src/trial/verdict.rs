@@ -9,13 +9,13 @@ use super::push::{Outcome, Push};
 use super::transcript::{Entry, Transcript};
 use crate::client::{Ended, Recovery};
 
-/// More offences than this are counted, and not told.
+/// Only this many offences are described; all are counted.
 const MAX_TOLD: usize = 30;
 
-/// What is a good reason for a gap.
+/// The valid reasons for a gap.
 const REASONS: [&str; 4] = ["epoch_changed", "expired", "too_far", "malformed"];
 
-/// What was promised, what was found.
+/// What was accepted, and what the clients got.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Pushes by their outcome.
@@ -24,21 +24,21 @@ pub struct Verdict {
     pub refused: usize,
     /// Events that clients got and should have got.
     pub deliveries: usize,
-    /// Events that a client should have got and has not, outside the gaps that it was told of.
+    /// Events that a client should have got and has not, outside the gaps of which it was notified.
     pub lost: usize,
     pub duplicated: usize,
     /// Events and positions at or below what the client had already.
     pub reordered: usize,
-    /// Events that were refused, made up, for others, or not what was pushed; answers and ends of
-    /// connections that there is no reason for.
+    /// Events that were refused, never pushed, changed, or for others; answers and ends of connections
+    /// without a reason.
     pub strange: usize,
-    /// A stream that went on elsewhere, and the client was not told.
+    /// A stream that continued elsewhere without a notification.
     pub unexplained_gaps: usize,
-    /// The client was told.
+    /// A stream that continued elsewhere with a notification.
     pub explained_gaps: usize,
-    /// Events that a client missed and was told so.
+    /// Events that are missing within explained gaps.
     pub missed: usize,
-    /// The first offences, one a line.
+    /// Descriptions of the first offences.
     pub told: Vec<String>,
     /// What may still come, in a later part of the run.
     pub still_unknown: Vec<Push>,
@@ -47,13 +47,13 @@ pub struct Verdict {
 /// A position in the order of all logs: the epochs by when they were first seen.
 type Place = (usize, u64);
 
-/// What the callers know, in the log's order.
+/// The log as the callers know it.
 struct Log<'a> {
     pushes: HashMap<u64, &'a Push>,
     epochs: Vec<u64>,
-    /// Where events are; those of an unknown outcome too, once a client got them.
+    /// The places of events, including those of unknown outcome that a client has got.
     places: HashMap<u64, Place>,
-    /// The place of the last accepted event. What is behind it may still be on its way.
+    /// The place of the last accepted event. Later ones may still be on their way.
     end: Place,
 }
 
@@ -176,7 +176,7 @@ fn epochs(pushes: &[Push], transcripts: &[Transcript]) -> Vec<u64> {
     epochs.into_iter().map(|(epoch, _)| epoch).collect()
 }
 
-/// The judgement of one client.
+/// Judges one client.
 struct Client<'a> {
     log: &'a Log<'a>,
     transcript: &'a Transcript,
@@ -185,7 +185,7 @@ struct Client<'a> {
     cursor: Place,
     /// Numbers of the events that came.
     seen: HashSet<u64>,
-    /// From where, without it, up to where the client was told that it missed events.
+    /// The gaps of which the client was notified: after the first place, up to the second.
     gaps: Vec<(Place, Place)>,
 }
 
@@ -231,7 +231,7 @@ impl<'a> Client<'a> {
             (Entry::Mark(_), Some(place)) => {
                 self.advance(entry, place);
             }
-            // It starts at the position asked for; one that is ahead would leave something out.
+            // It must start at the position asked for; a later one would skip events.
             (Entry::Hello(_, Recovery::Recovered), Some(place)) => {
                 if place != self.cursor {
                     self.leap(entry, place);
@@ -273,7 +273,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Goes on to a place that must be a later one of the same epoch; for a mark, the same will do.
+    /// Advances to a place, which must be later in the same epoch; a mark may repeat the same place.
     fn advance(&mut self, entry: &Entry, place: Place) -> bool {
         if place.0 != self.cursor.0 {
             self.leap(entry, place);
@@ -300,7 +300,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Whether a client of the load may be told so, or left alone.
+/// Whether this is a valid end for a client of the load.
 fn is_reasonable(ended: &Ended) -> bool {
     match ended {
         Ended::Closed(code) => [1001, 4001, 1011, 1012, 1013].contains(code),

@@ -73,7 +73,7 @@ async fn an_event_stream_is_read_as_its_standard_says() {
 }
 
 #[tokio::test]
-async fn an_event_stream_that_only_says_when_to_come_back_is_told_from_one_that_was_lost() {
+async fn a_stream_of_only_a_retry_is_not_mistaken_for_a_lost_one() {
     let (served, stream) = serve("HTTP/1.1 200 OK\r\n\r\nretry: 1000\n\n").await;
     let feed = Feed::open_on(stream, Protocol::Events, &[""; 0], Some("a-1")).await;
     let Ok(mut feed) = feed else { panic!("no feed") };

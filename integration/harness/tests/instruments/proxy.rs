@@ -74,7 +74,7 @@ async fn everything_passes_up_to_the_end_of_each_side() {
 }
 
 #[tokio::test]
-async fn a_cut_is_seen_as_it_was_ordered_and_new_connections_pass() {
+async fn both_sides_see_the_ordered_cut_and_new_connections_pass() {
     for end in [End::Fin, End::Reset] {
         let Pair { proxy, listener, mut client, mut target } = Pair::new().await;
         proxy.live(Mode::Cut(end));

@@ -155,7 +155,7 @@ fn a_recovered_resume_elsewhere_is_an_unexplained_gap() {
 }
 
 #[test]
-fn a_greeting_that_says_nothing_about_the_resume_is_an_unexplained_gap() {
+fn a_greeting_that_ignores_the_resume_is_an_unexplained_gap() {
     let verdict = on_five(vec![hello(at(1, 0)), event(1), lost(), hello(at(1, 3)), event(5)]);
     assert_eq!(found(&verdict), [2, 2, 0, 0, 0, 1, 0, 0]);
 }
@@ -220,7 +220,7 @@ fn another_epoch_without_a_word_is_an_unexplained_gap() {
 }
 
 #[test]
-fn what_an_old_epoch_took_to_its_grave_is_missed_if_it_was_told() {
+fn events_of_a_lost_epoch_are_missed_if_there_was_a_gap() {
     let mut pushes = five();
     pushes.push(push(6, Everyone, Outcome::Accepted(at(9, 1))));
     let told =
@@ -304,7 +304,7 @@ fn what_was_refused_or_never_pushed_or_is_for_others_is_strange() {
 }
 
 #[test]
-fn an_event_that_is_said_to_be_for_somebody_else_is_strange() {
+fn an_event_for_somebody_else_is_strange() {
     let group = |number| Entry::Event { position: at(1, 2), number: 2, to: Some(Group(number)) };
     let all = |second| vec![hello(at(1, 0)), event(1), second, event(3), event(5)];
     assert_eq!(found(&on_five(all(group(0)))), [4, 0, 0, 0, 0, 0, 0, 0]);
@@ -328,7 +328,7 @@ fn a_client_that_was_never_greeted_is_strange() {
 }
 
 #[test]
-fn a_content_is_told_from_all_others_to_the_byte() {
+fn a_changed_byte_makes_another_content() {
     let time = Duration::from_micros(1_234);
     for padding in [0, 1, 5_000] {
         let text = content(7, time, padding);

@@ -19,7 +19,7 @@ async fn has_groups(js: &JsClient<'_>, wanted: usize) {
 }
 
 #[tokio::test]
-async fn groups_are_heard_from_their_join_to_their_leave_also_after_a_reconnect() {
+async fn groups_are_heard_until_left_and_across_a_reconnect() {
     let mut cluster = Cluster::of(1).start().await;
     let mut js = JsClient::in_node(&cluster.gateway_addresses, &json!({ "groups": ["a"] })).await;
     js.opened(1).await;
@@ -76,7 +76,7 @@ fn by_audience(events: Vec<Event>) -> BTreeMap<String, Vec<Value>> {
 }
 
 #[tokio::test]
-async fn more_groups_than_fit_into_the_url_are_resumed_wherever_the_connection_is_lost() {
+async fn more_groups_than_a_url_holds_are_resumed_after_any_loss() {
     let cluster = two_gateways().await;
     let proxies = [
         Proxy::to(cluster.gateway_addresses[0]).await,

@@ -44,7 +44,7 @@ impl Stream {
         stream
     }
 
-    /// Waits for the first event, and answers its data.
+    /// Waits for the first event, and returns its data.
     #[track_caller]
     pub fn synced(&mut self) -> Value {
         let sync = self.next();
