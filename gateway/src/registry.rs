@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use campanile_channel::watchdog::{Pulse, attend};
-use campanile_edge::{Action, Principal};
+use campanile_edge::Principal;
 use campanile_messages::{Audience, ConnectionId, GroupName, WorkerId};
 
 use crate::bridge::interest::MAX_AUDIENCES;
@@ -102,7 +102,7 @@ impl Actor for Registry {
         attend(ctx, self.pulse.clone());
         ctx.run_interval(SWEEP, |registry, ctx| {
             let closed = registry.clients.sweep(Instant::now());
-            registry.forget(closed, ctx);
+            closed.into_iter().for_each(|connection| registry.forget(connection, ctx));
         });
     }
 }
@@ -134,10 +134,9 @@ impl Handler<Attach> for Registry {
             groups.clear();
         }
         let client = Client::new(connection, line, principal, Instant::now());
-        let (ticket, subscriptions) =
-            (self.reporter.next_ticket(), &mut self.clients.subscriptions);
+        let ticket = self.reporter.next_ticket();
         let groups = groups.into_iter().map(Audience::Group).collect();
-        let changed = subscriptions.attach(connection, groups, since, client, ticket);
+        let changed = self.clients.subscriptions.attach(connection, groups, since, client, ticket);
         self.reporter.add_step(changed);
         self.report(ctx);
     }
@@ -154,13 +153,10 @@ impl Handler<Join> for Registry {
 
     fn handle(&mut self, join: Join, ctx: &mut Self::Context) -> Self::Result {
         let Join(connection, group, since) = join;
-        let subscribe = Action::Subscribe { group: &group };
         let client = self.clients.subscriptions.get(connection);
-        if client.is_some_and(|client| !client.principal.may(subscribe)) {
-            return MessageResult(JoinAnswer::NotAllowed);
-        }
-        if self.is_full() {
-            return MessageResult(JoinAnswer::GatewayFull);
+        let principal = client.map(|client| &client.principal);
+        if let Some(refusal) = JoinAnswer::refusal(principal, &group, self.is_full()) {
+            return MessageResult(refusal);
         }
         let ticket = self.reporter.next_ticket();
         let group = Audience::Group(group);
@@ -198,8 +194,7 @@ impl Handler<Detach> for Registry {
     type Result = ();
 
     fn handle(&mut self, Detach(connection): Detach, ctx: &mut Self::Context) {
-        self.reporter.add(self.clients.subscriptions.detach(connection));
-        self.report(ctx);
+        self.forget(connection, ctx);
     }
 }
 
@@ -251,7 +246,7 @@ impl Registry {
             }
         }
         batch.flush(&self.clients.subscriptions);
-        self.forget(batch.closed, ctx);
+        batch.closed.into_iter().for_each(|connection| self.forget(connection, ctx));
     }
 
     /// Lets the sessions and timers of this thread have a turn, then goes on.
@@ -281,8 +276,8 @@ impl Registry {
 
     fn report_now(&mut self, ctx: &mut Context<Self>) {
         let report = self.reporter.take(Instant::now());
-        let received = self.bridge.send(InterestChanged { worker: self.index, report });
-        let received = received.timeout(REPORT_LIMIT).into_actor(self);
+        let changed = InterestChanged { worker: self.index, report };
+        let received = self.bridge.send(changed).timeout(REPORT_LIMIT).into_actor(self);
         ctx.spawn(received.map(|received, registry, ctx| {
             // Without a bridge that receives it the process is ending.
             if received.is_ok() {
@@ -292,11 +287,9 @@ impl Registry {
         }));
     }
 
-    fn forget(&mut self, connections: Vec<ConnectionId>, ctx: &mut Context<Self>) {
-        for connection in connections {
-            self.reporter.add(self.clients.subscriptions.detach(connection));
-            self.report(ctx);
-        }
+    fn forget(&mut self, connection: ConnectionId, ctx: &mut Context<Self>) {
+        self.reporter.add(self.clients.subscriptions.detach(connection));
+        self.report(ctx);
     }
 }
 
