@@ -3,21 +3,20 @@
 
 mod harness;
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use campanile_harness::client::raw::{
     CLOSE, Client, FIN, PING, PONG, TEXT, frame, header, request,
 };
+use campanile_harness::link::Frames;
 use campanile_harness::link::script::{Script, at};
 use campanile_harness::{DEADLINE, bind};
-use campanile_messages::frame::{MAX_FRAME_BYTES, decode_hello, encode_answer, take_frame};
+use campanile_messages::frame::{decode_hello, encode_answer};
 use campanile_messages::hello::HelloAnswer;
 use campanile_messages::link::{Role, Welcome};
 use campanile_messages::{Durability, Position, WorkerId};
-
 use serde_json::json;
 
 use harness::Gateway;
@@ -377,19 +376,17 @@ fn a_full_outbox_does_not_drop_the_answer_to_a_handshake() {
 }
 
 /// A broker that assigns worker ids and then hangs.
-fn welcome_and_say_no_more(mut link: TcpStream) -> TcpStream {
-    let mut buffer = BytesMut::zeroed(64 << 10);
-    let len = link.read(&mut buffer).expect("a hello");
-    buffer.truncate(len);
-    let hello = take_frame(&mut buffer, MAX_FRAME_BYTES).expect("a frame").expect("a whole one");
+fn welcome_and_say_no_more(link: TcpStream) -> TcpStream {
+    let mut frames = Frames::new(link);
+    let hello = frames.next().expect("a hello");
     let Role::Gateway { workers, .. } = decode_hello(hello).expect("a hello").hello.role else {
         panic!("not a gateway");
     };
     let workers = (0..u64::from(workers)).map(WorkerId).collect();
     let (head, durability) = (Position { epoch: 1, sequence: 0 }, Durability::Memory);
     let welcome = Welcome { head, durability, workers };
-    link.write_all(&encode_answer(&HelloAnswer::welcome(welcome)).head).expect("the link is up");
-    link
+    frames.write(encode_answer(&HelloAnswer::welcome(welcome)));
+    frames.stream
 }
 
 /// Tries until a handshake succeeds, because the gateway may not have read its welcome yet.

@@ -187,7 +187,7 @@ where
 }
 
 fn ended_early(ended: anyhow::Result<()>) -> anyhow::Result<()> {
-    ended.and(Err(anyhow!("a service ended without being told to")))
+    ended.and(Err(anyhow!("a service ended by itself")))
 }
 
 /// The address by which a listener can be reached from its own host.

@@ -1,11 +1,11 @@
-//! Worker and connection ids: unique in the cluster, never used again, spread evenly.
+//! Worker and connection ids: unique in the cluster, never reused, spread evenly.
 
 use std::collections::{BTreeMap, HashSet};
 
 use campanile_harness::{Cluster, Websocket};
 use futures_util::future::join_all;
 
-/// The ids of a gateway's two workers, which are two clients' who connect at once.
+/// The ids of a gateway's two workers, from two clients that connect at once.
 async fn workers(cluster: &Cluster, gateway: usize) -> [u64; 2] {
     let clients = [cluster.client(gateway, &[]).await, cluster.client(gateway, &[]).await];
     let ids = clients.each_ref().map(|client| client.worker);
@@ -28,7 +28,7 @@ async fn a_worker_id_is_never_given_to_another_gateway() {
     cluster.replace_gateway(0).await;
     note(workers(&cluster, 0).await);
 
-    // A new broker knows nothing of what the old one gave.
+    // A new broker does not know which ids the old one gave out.
     for _ in 0..3 {
         cluster.broker.kill().await;
         cluster.start_broker_again().await;

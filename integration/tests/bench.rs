@@ -1,4 +1,4 @@
-//! `campanile bench` itself: that it measures, tells, refuses and cleans up; not how fast anything is.
+//! `campanile bench` itself: what it measures, prints, refuses and cleans up, not how fast anything is.
 
 use std::fs;
 use std::process::Output;

@@ -1,5 +1,4 @@
-//! What is said about a wrong setting: one line, which names the flag, the value and what is
-//! accepted.
+//! The error about a wrong setting: one line that names the flag, the value and what is accepted.
 
 use std::net::TcpListener;
 #[cfg(not(feature = "sabotage"))]
@@ -7,7 +6,7 @@ use std::process::Command;
 
 use campanile_harness::command;
 
-/// Runs a `campanile` that must refuse to, and answers its one line.
+/// Runs a `campanile` that must end with an error, and returns its only line.
 fn refused(args: &[&str], variables: &[(&str, &str)]) -> String {
     let output = command(args).envs(variables.iter().copied()).output().expect("it runs");
     let said = String::from_utf8(output.stderr).expect("UTF-8");
@@ -132,7 +131,7 @@ fn an_invalid_log_filter_is_an_error() {
     assert!(line.contains("CAMPANILE_LOG=!!bad==") && line.contains("accepted"), "{line}");
 }
 
-/// Docker Compose passes `${X:-}` so.
+/// Docker Compose passes `${X:-}` as an empty variable.
 #[test]
 fn an_empty_variable_counts_as_unset() {
     let variables = |service: &str| {
@@ -154,7 +153,7 @@ fn an_empty_variable_counts_as_unset() {
         let mut variables = variables(service);
         variables.push(("CAMPANILE_LOG".to_owned(), ""));
         let variables: Vec<_> = variables.iter().map(|(name, value)| (&**name, *value)).collect();
-        // It gets as far as to its listener.
+        // It comes as far as its listener.
         let line = refused(&[service, &format!("{flag}={address}")], &variables);
         assert!(line.contains("in use"), "{line}");
     }
@@ -241,7 +240,7 @@ fn variables_of_another_service_do_not_matter() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let listen = format!("--listen={}", taken.local_addr().expect("bound"));
     let others = [("CAMPANILE_BROKER_LISTEN", "a:1"), ("CAMPANILE_CHANNEL_LISTEN", "b:2")];
-    // It gets as far as to its listener.
+    // It comes as far as its listener.
     let line = refused(&["gateway", &listen], &others);
     assert!(line.contains("in use"), "{line}");
 }
@@ -254,7 +253,7 @@ fn an_unknown_flag_or_service_is_one_line_too() {
     assert!(refused(&["broker", "surplus"], &[]).contains("surplus"));
 }
 
-/// What makes a part of a service hang is for tests alone.
+/// The feature that makes a part of a service hang is for tests only.
 #[test]
 #[cfg(not(feature = "sabotage"))]
 fn the_binary_cannot_be_sabotaged() {

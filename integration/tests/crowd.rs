@@ -49,7 +49,7 @@ async fn five_thousand_clients_get_each_event_once_and_leave_no_trace() {
     }
     assert_eq!(clients.len(), CLIENTS);
 
-    // Half of them say goodbye, the others are just gone.
+    // Half of them close their websocket, the others only their connection.
     let rude = clients.split_off(CLIENTS / 2);
     drop(rude);
     stream::iter(clients).for_each_concurrent(CONNECTING, |client| client.leave_for_good()).await;

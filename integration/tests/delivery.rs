@@ -87,7 +87,7 @@ async fn contents_in_any_language_arrive_as_they_are() {
         assert_eq!(cluster.push[0].get_raw(query).await.body, "ok", "{query}");
         assert_eq!(client.next().await, Frame::Text(content.to_owned()), "{query}");
     }
-    // As curl sends what was typed.
+    // As curl sends it.
     let raw = "GET /?content=안녕 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     assert_eq!(exchange(cluster.push[0].address, raw.as_bytes()).await.body, "ok");
     assert_eq!(client.next().await, Frame::Text("안녕".to_owned()));
@@ -285,7 +285,7 @@ async fn services_that_are_started_with_the_older_names_deliver() {
 
 #[tokio::test]
 async fn the_services_find_each_other_in_whatever_order_they_start() {
-    // The port of a broker that is not there: given to one, which ends.
+    // The port of a broker that has ended.
     let mut first = Process::start(&["broker", "--listen", "127.0.0.1:0"]);
     let broker = first.address("the broker listens").await;
     first.kill().await;

@@ -1,4 +1,4 @@
-//! What a push is answered when it is not `ok`.
+//! The answers to pushes that are not `ok`.
 
 use std::time::{Duration, Instant};
 
@@ -133,7 +133,7 @@ async fn content_that_announces_more_than_a_mebibyte_is_413_at_once() {
             "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\n\r\n"
         )
     };
-    // The body never comes.
+    // The body is never sent.
     let answer = exchange(cluster.push[0].address, head((1 << 20) + 1).as_bytes()).await;
     assert_eq!(answer.status, 413);
     assert!(answer.body.contains("1048576 bytes"), "{}", answer.body);
@@ -230,7 +230,7 @@ async fn a_targeted_push_without_a_confirmation_is_504() {
     assert_eq!(answer.status, 504, "{}", answer.body);
     assert!(answer.body.contains("unknown"), "{}", answer.body);
 
-    // For the others nothing has changed.
+    // Nothing has changed for the others.
     cluster.push[0].to(&other, "for you").await;
     cluster.push[0].everyone("for all").await;
     assert_eq!(other.text().await, "for you");

@@ -1,5 +1,5 @@
 //! Faults under load: what was accepted reaches every client exactly once and in order, across
-//! reconnects, and nobody needs to be told that something is missing.
+//! reconnects, and nobody gets a gap.
 //!
 //! `CAMPANILE_TEST_SEED` repeats the choices of a run; `--nocapture` shows the table of verdicts.
 

@@ -1,5 +1,5 @@
-//! A client that cannot get what it missed is told so, and why; it is never left to think that it
-//! has everything.
+//! A client that cannot get what it missed gets a gap with the reason, and is never left to believe that
+//! it has everything.
 
 use std::path::Path;
 
@@ -59,7 +59,7 @@ async fn a_dropped_event_is_expired_and_a_quiet_group_still_recovers() {
         let push = &cluster.push[0];
         let before = push.position(&[("content", "before")]).await;
         push.group("g", "for g").await;
-        // Nobody listens, so only the broker ever had it.
+        // Nobody listens, so only the broker has it.
         push_much(push, "noise").await;
         let mut feed = not_recovered(&cluster, protocol, &before, "expired").await;
         push.group("g", "live").await;

@@ -1,4 +1,4 @@
-//! New listeners that want to hear of the past: what is kept, or the newest events of it.
+//! New listeners that ask for the past: all that is kept, or the newest events.
 
 use campanile_harness::{
     Cluster, EventStream, Feed, Heard, NO_GROUPS, Protocol, Recovery, Websocket, connect, exchange,
@@ -54,8 +54,8 @@ impl Listening {
     }
 }
 
-/// Opens a listener; what it is told of the past, and what it hears of it. The last that it hears is
-/// for it alone, and not in the log.
+/// Opens a listener, and returns its hello and the events of the past that it gets. An event for it
+/// alone, which is not in the log, marks the end of them.
 async fn heard(cluster: &Cluster, is_v1: bool, query: &str) -> (Value, Vec<String>) {
     let (mut listening, hello) = Listening::open(cluster, is_v1, query).await;
     let (worker, connection) = (hello["worker"].to_string(), hello["connection"].to_string());
@@ -70,7 +70,7 @@ fn history(events: usize, complete: bool) -> Value {
     json!({ "events": events, "complete": complete })
 }
 
-/// To groups a and b in turn, to everyone, and to another group.
+/// Pushes to groups a and b in turn, to everyone, and to another group.
 async fn push_some(cluster: &Cluster) {
     let push = &cluster.push[0];
     push.group("a", "1 a").await;
@@ -154,7 +154,7 @@ async fn what_the_log_has_dropped_is_said_to_be_missing() {
         assert!(contents.last().is_some_and(|content| content.starts_with("39 ")));
         let (told, contents) = heard(&cluster, is_v1, "?group=quiet&since=first").await;
         assert_eq!((told, contents), (history(0, false), vec![]));
-        // The gateway has kept nothing of these: they are still none that it knows nothing of.
+        // The gateway has kept none of these events, but knows that they existed.
         let (told, contents) = heard(&cluster, is_v1, "?group=never&last=5").await;
         assert_eq!((told, contents), (history(0, true), vec![]));
     }

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 /// More than the first frames of a link have, in either direction.
 const FIRST_BYTES: usize = 160;
 
-/// How many chains a test has: most of the time is spent waiting for the next attempt to link.
+/// How many of these a test runs at once: most of the time they wait for the next attempt to link.
 const CHAINS: usize = 5;
 
 /// A broker, a gateway and a publisher with a proxy before each of the two.
@@ -47,7 +47,7 @@ impl Chain {
         }
     }
 
-    /// Makes the next connection of both links like this, and waits for it.
+    /// Gives the next connection of both links this mode, and waits for it.
     async fn connect_anew(&mut self, mode: Mode) {
         for link in [&self.gateway_link, &self.publisher_link] {
             let connections = link.accepted();
@@ -58,7 +58,7 @@ impl Chain {
         }
     }
 
-    /// Everything that is pushed now arrives, once and in order.
+    /// Asserts that everything that is pushed now arrives, once and in order.
     async fn works(&mut self, what: &str) {
         let mut last: Option<Position> = None;
         for group in [None, Some("g")] {
@@ -80,7 +80,7 @@ impl Chain {
     }
 }
 
-/// Makes each link for one of these bytes, and looks whether everything works after it.
+/// Disturbs both links at each of these bytes, and checks that everything works after it.
 async fn works_at_each(bytes: Range<usize>, towards: Towards, mode: impl Fn(usize) -> Mode) {
     let chains = (0..CHAINS).map(async |first| {
         let mut chain = Chain::start().await;

@@ -1,4 +1,4 @@
-//! A host's name may stand for several addresses.
+//! A host name that has several addresses.
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use campanile_harness::{Process, PushApi, Websocket, command_in};
 use tempfile::NamedTempFile;
 
-/// A hosts file in which `localhost` has both of its addresses, and a program that starts another
-/// one where only that file is seen.
+/// A hosts file in which `localhost` has both of its addresses, and a program that starts another one
+/// with that file.
 fn both_localhosts() -> (NamedTempFile, Vec<String>) {
     let mut hosts = NamedTempFile::new().expect("a file");
     hosts.write_all(b"::1 localhost\n127.0.0.1 localhost\n").expect("room");
@@ -18,7 +18,7 @@ fn both_localhosts() -> (NamedTempFile, Vec<String>) {
     (hosts, program)
 }
 
-/// The two addresses that a service says it listens on.
+/// The two addresses on which a service listens, as it logs them.
 async fn addresses(process: &Process, listens: &str) -> [SocketAddr; 2] {
     let of = async |host: &str| {
         let line = process.said(&format!("{listens} address={host}:")).await;

@@ -1,4 +1,4 @@
-//! Nothing that happens to the log happens to the cluster.
+//! Whatever happens to the log, the cluster goes on.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ async fn announced(up: &Process, service: &str) -> SocketAddr {
     line.split_whitespace().last().and_then(|a| a.parse().ok()).expect("an address")
 }
 
-/// Ends it in order.
+/// Ends it by SIGTERM.
 async fn terminate(process: &mut Process) {
     process.signal(Signal::TERM);
     assert_eq!(process.ended().await.code(), Some(0));
@@ -47,7 +47,7 @@ async fn a_cluster_with_a_full_device_as_its_log_runs() {
     let mut client = Websocket::plain(gateway, &[]).await;
     push.everyone("heard").await;
     assert_eq!(client.text().await, "heard");
-    // A link to the broker is a line of its log.
+    // Each link to the broker is logged.
     let broker = announced(&up, "broker").await.to_string();
     let mut second = Process::start(&["gateway", "--listen=127.0.0.1:0", "--broker", &broker]);
     let second_address = second.address("the gateway listens").await;
@@ -72,7 +72,7 @@ async fn a_cluster_whose_output_is_full_everywhere_runs() {
     terminate(&mut up).await;
 }
 
-/// How many listeners a process has.
+/// How many sockets a process listens on.
 fn listeners(process: u32) -> usize {
     let table = std::fs::read_to_string(format!("/proc/{process}/net/tcp")).unwrap_or_default();
     let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -107,7 +107,7 @@ async fn a_broker_goes_on_when_the_reader_of_its_log_is_gone() {
     terminate(&mut broker).await;
 }
 
-/// Whether a write to a pipe without a reader is an error for it, and not its end.
+/// Whether a write to a pipe without a reader is an error for this process, and does not end it.
 fn ignores_sigpipe(process: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("Linux");
@@ -220,7 +220,7 @@ async fn lines_that_the_disk_had_no_room_for_are_counted() {
     let mut client = Websocket::plain(gateway, &[]).await;
     push.everyone("heard").await;
     assert_eq!(client.text().await, "heard");
-    // The log has a thread of its own, which gets its turn whenever there is a processor for it.
+    // The log has a thread of its own, which runs when there is a processor for it.
     let up_id = up.id();
     eventually("the log tries to write", async || (writes_of_log(up_id) > 0).then_some(())).await;
     assert_eq!(disk.read("log"), "");
@@ -237,14 +237,14 @@ async fn lines_that_the_disk_had_no_room_for_are_counted() {
     assert!(disk.read("log").contains("shutting down"));
 }
 
-/// How often the thread of a process's log has called `write`, whatever came of it.
+/// How often the thread of a process's log has called `write`, successfully or not.
 fn writes_of_log(process: u32) -> u64 {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs").flatten();
     let is_log = |thread: &Path| {
         std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| name == "log\n")
     };
     let log = threads.map(|thread| thread.path()).find(|thread| is_log(thread));
-    // It may not have been started yet.
+    // Perhaps it has not started yet.
     let Some(log) = log else { return 0 };
     let counts = std::fs::read_to_string(log.join("io")).expect("the kernel counts it");
     let calls = counts.lines().find_map(|line| line.strip_prefix("syscw: ")).expect("Linux");

@@ -1,4 +1,4 @@
-//! Joining and leaving while events go on: what is accepted after `joined` arrives, exactly once.
+//! Joining and leaving while events come: what is accepted after `joined` arrives, exactly once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,7 +31,7 @@ impl Caller {
         Self { stop, next, task }
     }
 
-    /// What may not be begun yet, so that it must reach whoever has joined by now.
+    /// The first number that has not been pushed yet: it must reach everybody who has joined by now.
     fn next(&self) -> u64 {
         self.next.load(Ordering::Relaxed) + 1
     }
@@ -67,7 +67,7 @@ impl Member {
         assert_eq!(self.feed.next_but_marks().await, joined, "nothing comes before it has joined");
     }
 
-    /// Reads what comes of the group up to a number; nothing is missing in between.
+    /// Reads the events of the group up to a number, and checks that none is missing.
     async fn read_from(&mut self, first: u64, up_to: u64) {
         let mut is_first = true;
         while self.last.is_none_or(|last| last < up_to) {
@@ -89,7 +89,7 @@ impl Member {
         self.last = Some(number);
     }
 
-    /// Leaves; what comes before that counts is in order too.
+    /// Leaves; what comes before the confirmation must be in order, too.
     async fn leave(&mut self) {
         self.feed.say(&json!({ "type": "leave", "group": self.group })).await;
         loop {

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 const EVENTS_PER_CALLER: usize = 250;
 const GROUPS: [Option<&str>; 4] = [None, Some("a"), Some("b"), Some("nobody")];
 
-/// An accepted event: whom it was for, and what it said.
+/// An accepted event: its audience and its content.
 type Event = (Option<&'static str>, String);
 
 /// One caller that pushes one event after the other: what was accepted, by sequence.
@@ -81,7 +81,7 @@ async fn targeted_pushes_of_one_caller_arrive_in_order() {
         cluster.push[0].to(&client, &format!("one {number}")).await;
         cluster.push[0].everyone(&format!("all {number}")).await;
     }
-    // What is for one connection is not in the log, so beside broadcasts it has no place of its own.
+    // Events for one connection are not in the log, so they have no fixed place among broadcasts.
     let (mut targeted, mut broadcast) = (Vec::new(), Vec::new());
     for _ in 0..200 {
         let content = client.text().await;

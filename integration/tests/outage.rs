@@ -15,10 +15,10 @@ use tokio::task::JoinHandle;
 
 const GROUPS: [Option<&str>; 3] = [None, Some("a"), Some("nobody")];
 
-/// Whom an event was for, and what it said.
+/// The audience and the content of an event.
 type Event = (Option<&'static str>, String);
 
-/// What became of the pushes of one caller.
+/// The outcome of the pushes of one caller.
 #[derive(Default)]
 struct Pushed {
     /// Accepted: by the epoch of the broker and the sequence.
@@ -27,7 +27,7 @@ struct Pushed {
     refused: HashSet<String>,
 }
 
-/// Callers that push steadily until they are told to stop.
+/// Callers that push steadily until they are stopped.
 struct Callers {
     stop: Arc<AtomicBool>,
     accepted: Arc<AtomicUsize>,
@@ -108,7 +108,7 @@ async fn push_one(push: &PushApi, caller: usize, number: usize, pushed: &mut Pus
     }
 }
 
-/// Waits until the gateways of so many clients have told the broker about them.
+/// Waits until the broker knows of this many clients.
 async fn whole_again(push: &PushApi, clients: u64) {
     eventually("the cluster is whole again", async || {
         let answer = push.get_json(&[("content", "probe")]).await;
@@ -136,7 +136,7 @@ async fn every_event_of_a_new_broker_arrives_once_and_in_order() {
         cluster.broker.kill().await;
         callers.more_failed(8).await;
         cluster.start_broker_again().await;
-        // What was accepted before the gateways came back is still there for them.
+        // The gateways still get what was accepted before they came back.
         callers.more_accepted(20).await;
         whole_again(&cluster.push[0], 8).await;
     }
@@ -159,8 +159,8 @@ async fn every_event_of_a_new_broker_arrives_once_and_in_order() {
     }
 }
 
-/// What was accepted by the last broker was seen once and in order; what was accepted by an earlier
-/// one too, save what it took to its grave; what was refused was not seen.
+/// What the last broker accepted was seen once and in order. So was what an earlier one accepted, except
+/// for what was lost with it. What was refused was not seen.
 fn check(groups: &[&str], seen: &[String], pushed: &Pushed, last_epoch: &str) {
     let once: HashSet<_> = seen.iter().collect();
     assert_eq!(once.len(), seen.len(), "an event came twice");
@@ -265,7 +265,7 @@ async fn a_client_without_a_greeting_in_time_is_closed_with_1013() {
     assert_eq!(old.text().await, "hi", "who was greeted before stays");
 }
 
-/// Asks a gateway whether it should get clients: the status, and the word.
+/// Asks a gateway whether it is ready for clients; returns the status and the word.
 async fn readiness(gateway: SocketAddr) -> (u16, String) {
     let check = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = exchange(gateway, check).await;
@@ -303,7 +303,7 @@ async fn past_the_return_limit_clients_and_their_addresses_are_gone() {
     });
     assert!(last.await.retry.is_some());
     let took = begun.elapsed();
-    // It looks once per second.
+    // The gateway checks once per second.
     let expected = Duration::from_secs(1)..Duration::from_millis(1_000 + 500 + 1_000 + 2_000);
     assert!(expected.contains(&took), "{took:?}");
 
@@ -358,7 +358,7 @@ async fn a_killed_gateway_loses_only_its_own_clients() {
     seen.retain(|content| content != "probe");
     assert_eq!(seen, ["to one"]);
 
-    // Its port is free for the next one, its addresses are not.
+    // Its port is free for the next gateway, but its worker ids are not.
     cluster.replace_gateway_that_ended(0).await;
     let mut new = cluster.client(0, &["a"]).await;
     assert_ne!(new.worker, lost.worker);

@@ -1,4 +1,4 @@
-//! What the gateway answers to those that it does not let in.
+//! How the gateway refuses a connection.
 
 use campanile_harness::{Cluster, Process, Websocket, connect, exchange, handshake};
 
@@ -110,7 +110,7 @@ async fn a_gateway_that_never_had_a_broker_is_503_and_recovers() {
     assert_eq!(answer.status, 503, "{answer:?}");
     let seconds = answer.header("retry-after").and_then(|value| value.parse::<u32>().ok());
     assert!(seconds.is_some_and(|seconds| seconds > 0), "{answer:?}");
-    // What is wrong anyway should be said even so.
+    // A request that is wrong in any case is still answered so.
     let wrong = exchange(address, handshake("/?group=").as_bytes()).await;
     assert_eq!(wrong.status, 400, "{wrong:?}");
 
@@ -142,7 +142,7 @@ async fn a_client_that_breaks_a_rule_is_closed_with_its_code() {
     assert_eq!(abusive.closed().await, (101, 1008));
 
     for (frame, code) in [
-        // Not masked, reserved bits, an unknown opcode, a ping in pieces, text that is not UTF-8.
+        // Unmasked, with reserved bits, with an unknown opcode, a fragmented ping, invalid UTF-8.
         (&[0x81, 1, b'x'][..], 1002),
         (&[0xf1, 0x80, 0, 0, 0, 0], 1002),
         (&[0x83, 0x80, 0, 0, 0, 0], 1002),

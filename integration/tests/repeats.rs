@@ -100,7 +100,7 @@ async fn ids_survive_a_broker_that_is_killed() {
     assert_eq!(contents, ["hi", "last"]);
 }
 
-/// What a push to a group that waits until it is delivered is answered.
+/// The answer to a push to a group that waits until it is delivered.
 async fn delivered(cluster: &Cluster, content: String, timeout: &str) -> Value {
     let parameters = [("to_group", "g"), ("wait", "delivered"), ("timeout", timeout)];
     let url = cluster.push[0].url(&parameters);
@@ -165,7 +165,7 @@ async fn the_counts_are_true_while_a_client_becomes_too_slow() {
         }
         panic!("the fast client was closed");
     });
-    // The kernel takes some for it; then the outbox, which does not count as written.
+    // First the kernel takes events for it, then the outbox, which does not count as written.
     let (mut written, mut too_slow, mut pushed) = (0, 0, 0);
     while too_slow == 0 {
         let receipt = delivered(&cluster, "x".repeat(96 << 10), "300ms").await;
@@ -181,7 +181,7 @@ async fn the_counts_are_true_while_a_client_becomes_too_slow() {
     while let Frame::Text(_) = slow.next().await {
         read += 1;
     }
-    // One that had begun was finished when it was closed.
+    // A push that had begun was finished when the client was closed.
     assert!((written..=written + 1).contains(&read), "{read} read, {written} written of {pushed}");
     assert_eq!(counts(&delivered(&cluster, "last".into(), "5s").await), [1, 1, 0, 0]);
     reading.await.expect("it got everything");

@@ -143,10 +143,10 @@ async fn a_half_open_client_is_given_up_and_gets_the_rest_elsewhere() {
         let mut feed = recovered(&cluster, 1, protocol, &["g"], &seen.to_string()).await;
         assert_eq!(feed.event().await.1, "swallowed");
         if protocol == Protocol::V1 {
-            // An event stream says nothing by which it could be missed.
+            // An event stream cannot notice that a client is gone.
             eventually("the gateway gives up who is silent", async || {
                 let probe = push.receipt(&[("to_group", "g"), ("content", "probe")]).await;
-                // Reading is what answers pings.
+                // Pings are answered only while somebody reads.
                 assert_eq!(feed.event().await.1, "probe");
                 (probe.matched == 1).then_some(())
             })
@@ -160,7 +160,7 @@ async fn a_half_open_client_is_given_up_and_gets_the_rest_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_is_closed_and_loses_nothing() {
-    // Until it is noticed that it was closed, more is pushed than is replayed by default.
+    // Before the gateway notices that it is gone, more is pushed than is replayed by default.
     let flags = "--max-outbox 64KiB --max-replay 64MiB --workers 1";
     let cluster = Cluster::of(2).gateway(flags).start().await;
     let push = &cluster.push[0];
@@ -170,7 +170,7 @@ async fn a_slow_reader_is_closed_and_loses_nothing() {
         let mut feed = opened.unwrap_or_else(|ended| panic!("{protocol}: {ended:?}"));
         let mut since = feed.hello().await.position;
         let mut pushed = 0;
-        // It is closed when nobody is counted any more.
+        // Once nobody is counted any more, it is closed.
         loop {
             let content = format!("{pushed} {}", "x".repeat(64 << 10));
             let answer = push.post(&[("to_group", "g")], Some("text/plain"), content).await;

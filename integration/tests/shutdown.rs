@@ -1,4 +1,5 @@
-//! SIGTERM, SIGINT and SIGQUIT: everybody is told, what is under way is finished, and it does not take long.
+//! SIGTERM, SIGINT and SIGQUIT: everybody is notified, what has begun is finished, and it does not take
+//! long.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -41,7 +42,7 @@ async fn a_gateway_that_ends_takes_no_new_clients() {
     let client = cluster.client(0, &[]).await;
     cluster.gateways[0].signal(Signal::TERM);
     cluster.gateways[0].said("shutting down, closing the connections").await;
-    // No answer at all: a proxy then tries another gateway.
+    // No answer at all, so that a proxy tries another gateway.
     for request in [handshake("/"), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()] {
         let mut newcomer = connect(cluster.gateway_addresses[0], None).await;
         newcomer.write_all(request.as_bytes()).await.expect("an open connection");
@@ -55,7 +56,7 @@ async fn a_gateway_that_ends_takes_no_new_clients() {
     assert_eq!(client.closed().await, (0, 1001));
 }
 
-/// A push whose body is not complete, on which the publisher already works.
+/// A push whose body is incomplete, and which the publisher is already reading.
 async fn half_a_push(publisher: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(publisher).await.expect("a publisher");
     let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\
@@ -135,7 +136,7 @@ async fn a_second_signal_ends_it_at_once_and_not_with_0() {
         (Signal::INT, Signal::QUIT, 131),
     ] {
         let mut cluster = Cluster::of(1).gateway("--drain 60s --shutdown-limit 60s").start().await;
-        // One that does not answer its close is waited for.
+        // The gateway waits for a client that does not answer its close.
         let _clients = [cluster.client(0, &[]).await, cluster.client(0, &[]).await];
         let _more = [cluster.client(0, &[]).await, cluster.client(0, &[]).await];
         cluster.gateways[0].signal(first);
@@ -164,7 +165,7 @@ async fn a_client_that_does_not_read_does_not_hold_the_shutdown() {
     assert!(told.elapsed() < Duration::from_secs(10), "it took {:?}", told.elapsed());
 }
 
-/// A whole cluster in one process with these flags, and where its services are.
+/// A whole cluster in one process with these flags, and the addresses of its services.
 async fn up_with(flags: &[&str]) -> (Process, SocketAddr, PushApi) {
     let process = Process::start(
         &[
@@ -190,7 +191,7 @@ async fn up() -> (Process, SocketAddr, PushApi) {
     up_with(&["--gateway-drain=300ms"]).await
 }
 
-/// Ends it in order, before Docker would kill it.
+/// Ends it by SIGTERM, before Docker would kill it.
 async fn gone_in_time(process: &mut Process) {
     let told = Instant::now();
     process.signal(Signal::TERM);

@@ -1,4 +1,4 @@
-//! Clients that do not read: they are told so, or are gone, and nobody else notices.
+//! Clients that do not read are closed or cut, and nobody else notices.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,13 @@ use campanile_harness::{Cluster, Frame, PushApi, Signal, Websocket, eventually};
 /// More than an outbox and the kernel together hold for a client that does not read.
 const MANY_BYTES: usize = 12 << 20;
 
-/// What a push takes, with a number in front.
+/// A content of this length that begins with a number.
 fn content(number: usize, len: usize) -> String {
     format!("{number:08}{}", ".".repeat(len - 8))
 }
 
 /// Pushes numbered contents of `len` bytes to everyone, one after the other, up to [`MANY_BYTES`].
-/// Answers how many.
+/// Returns how many.
 async fn push_many(push: &PushApi, len: usize) -> usize {
     let count = MANY_BYTES / len;
     for number in 0..count {
@@ -53,7 +53,7 @@ async fn a_client_that_stops_reading_is_closed_and_others_get_everything() {
         others.push(other.await.expect("nothing is missing"));
     }
 
-    // It reads on: what it gets has no hole, and then it is told why it ends.
+    // It reads on: what it gets has no hole, and then comes the close code.
     let mut read = 0;
     let code = loop {
         match slow.next().await {
@@ -90,7 +90,7 @@ async fn a_burst_larger_than_the_outbox_does_not_make_a_client_slow() {
     let cluster = Cluster::of(1).gateway("--max-outbox 16KiB").start().await;
     let clients = [cluster.client(0, &[]).await, cluster.client(0, &[]).await];
     let (len, count) = (2 << 10, 100);
-    // What comes while the gateway stands still comes all at once.
+    // Everything that comes while the gateway is paused comes at once.
     cluster.gateways[0].signal(Signal::STOP);
     for number in 0..count {
         let answer = cluster.push[0].post(&[], Some("text/plain"), content(number, len)).await;
@@ -122,7 +122,7 @@ async fn a_dead_client_is_disconnected_within_the_user_timeout() {
         stuck.push(Websocket::with_small_buffer(cluster.gateway_addresses[0], &["stuck"]).await);
     }
     let _reading = cluster.client(0, &["reading"]).await;
-    // Far less than an outbox holds, so only the time can end them.
+    // Far less than an outbox holds, so only the timeout can end them.
     let large = content(0, 512 << 10);
     let group = [("to_group", "stuck")];
     cluster.push[0].post(&group, Some("text/plain"), large).await;

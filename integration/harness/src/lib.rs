@@ -34,6 +34,7 @@ pub use deadline::{DEADLINE, eventually, until, within};
 pub use ports::{bind, raise_file_limit, reserved_port};
 pub use proxy::{End, Mode, Proxy, Towards};
 pub use trial::{
-    Audience, Audiences, Crowd, Disk, Entry, Fault, Load, Note, Outcome, Plan, Push, Recovered,
-    Row, Seed, Setup, Stage, Table, Transcript, Verdict, content, judge, parse_content, scenario,
+    Audience, Audiences, Crowd, Disk, Fault, Load, Note, Plan, Push, PushOutcome, Recovered, Row,
+    Seed, Setup, Stage, Table, Transcript, TranscriptEntry, Verdict, content, judge, parse_content,
+    scenario,
 };

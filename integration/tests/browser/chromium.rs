@@ -46,7 +46,7 @@ impl Up {
         Self { process, data, addresses, gateway, publisher: PushApi::new(publisher) }
     }
 
-    /// Kills it, waits for what `meanwhile` waits for, and starts another one on the same ports.
+    /// Kills it, awaits `meanwhile`, and starts another one on the same ports.
     pub async fn restart(&mut self, meanwhile: impl Future<Output = ()>) {
         self.process.kill().await;
         meanwhile.await;
@@ -54,7 +54,7 @@ impl Up {
         *self = Self::start(self.addresses, data).await;
     }
 
-    /// As [`restart`](Self::restart), and the log is gone.
+    /// As [`restart`](Self::restart), without the log.
     pub async fn restart_without_its_log(&mut self, meanwhile: impl Future<Output = ()>) {
         let lost = std::mem::replace(&mut self.data, directory());
         self.restart(meanwhile).await;
@@ -66,7 +66,7 @@ fn directory() -> TempDir {
     TempDir::new().expect("a temporary directory")
 }
 
-/// The page in a browser of its own.
+/// A page in a browser of its own.
 pub struct Page {
     browser: Client,
 }
@@ -81,8 +81,7 @@ pub async fn with_page(query: &str, check: impl AsyncFnOnce(&Page, &mut Up)) {
     .await;
 }
 
-/// As [`with_page`], through a proxy that has the gateway below a path such as `/push`, and nothing
-/// elsewhere.
+/// As [`with_page`], through a proxy that has the gateway below a path such as `/push` only.
 pub async fn with_page_below(path: &'static str, check: impl AsyncFnOnce(&Page, &mut Up)) {
     let mut up = Up::start([SocketAddr::from(([127, 0, 0, 1], 0)); 3], directory()).await;
     let proxy = prefix::proxy(up.gateway, path).await;
@@ -93,7 +92,7 @@ pub async fn with_page_below(path: &'static str, check: impl AsyncFnOnce(&Page, 
     .await;
 }
 
-/// Opens any page in a browser, and ends the browser whatever comes of the check.
+/// Opens any page in a browser, and ends the browser even if the check fails.
 pub async fn with_page_of(url: &str, check: impl AsyncFnOnce(&Page)) {
     let driver = Driver::start();
     let page = Page { browser: driver.browser().await };
@@ -111,19 +110,19 @@ pub async fn with_page_of(url: &str, check: impl AsyncFnOnce(&Page)) {
 }
 
 impl Page {
-    /// The value of a JavaScript function body.
+    /// Runs the body of a JavaScript function, and returns its value.
     pub async fn js(&self, body: &str, arguments: &[&str]) -> Value {
         let arguments = arguments.iter().map(|argument| json!(argument)).collect();
         within("a script of the page", self.browser.execute(body, arguments)).await.expect(body)
     }
 
-    /// The text of an element, shown or not; empty if there is none.
+    /// The text of an element, visible or not; empty if there is no such element.
     pub async fn text(&self, css: &str) -> String {
         let body = "return document.querySelector(arguments[0])?.textContent ?? ''";
         self.js(body, &[css]).await.as_str().expect("a text").to_owned()
     }
 
-    /// What a user reads there.
+    /// The visible text of an element.
     pub async fn shown(&self, css: &str) -> String {
         self.find(css).await.text().await.expect("an element")
     }
@@ -137,7 +136,7 @@ impl Page {
         self.find(css).await.click().await.expect(css);
     }
 
-    /// Puts a text into a field, key by key, in place of what is there.
+    /// Replaces the text of a field, key by key.
     pub async fn fill(&self, css: &str, text: &str) {
         let field = self.find(css).await;
         field.clear().await.expect(css);
@@ -165,7 +164,7 @@ impl Page {
         .await;
     }
 
-    /// The events that are shown, the oldest first: audience and content.
+    /// The audience and the content of the visible events, the oldest first.
     pub async fn messages(&self) -> Vec<(String, String)> {
         let body = "return [...document.querySelectorAll('#messages .message')].reverse().map(
             (item) => [item.dataset.audience, item.querySelector('.content').textContent])";
@@ -188,7 +187,7 @@ impl Page {
         self.until_there(&format!("#groups li[data-group=\"{group}\"]:not(.pending)")).await;
     }
 
-    /// Pushes through the form and answers the outcome and the sentence that it shows.
+    /// Pushes through the form, and returns the outcome and the sentence that it shows.
     pub async fn push(&self, content: &str) -> (String, String) {
         self.fill("#push-content", content).await;
         self.submit().await
@@ -233,7 +232,7 @@ impl Driver {
             let (_, port) = line.split_once("started successfully on port ")?;
             port.trim_end_matches('.').parse::<u16>().ok()
         });
-        // It must always find somebody who reads what it says.
+        // Its output must always be read, or it would block.
         std::thread::spawn(move || lines.for_each(drop));
         let url = format!("http://127.0.0.1:{}", port.expect("chromedriver starts"));
         Self { child, url, profile: directory() }

@@ -24,7 +24,7 @@ async fn two_gateways() -> Cluster {
     Cluster::of(2).gateway("--drain 200ms").start().await
 }
 
-/// A state with the part of its details that is always the same.
+/// A state with those of its details that do not vary.
 fn state(note: &Value) -> String {
     let state = note["state"].as_str().expect("a word");
     match state {
@@ -34,7 +34,8 @@ fn state(note: &Value) -> String {
     }
 }
 
-/// Ends the pushes; the client must have got each that is for a client of `g`, once and in order.
+/// Ends the pushes, and asserts that the client got each of them that is for a client of `g`, once and in
+/// order.
 async fn assert_heard_all_for_g(js: &JsClient<'_>, cluster: &Cluster, pushing: Pushing) {
     let pushed = pushing.stop_for_g().await;
     cluster.push[0].everyone("last").await;
@@ -42,8 +43,8 @@ async fn assert_heard_all_for_g(js: &JsClient<'_>, cluster: &Cluster, pushing: P
     assert_eq!(js.gaps().await, Vec::<Value>::new());
 }
 
-/// What a client of the group g must hear of while its gateways end in every way, one at a time and
-/// both.
+/// Ends the gateways in every way, one at a time and both, and asserts that a client of the group `g`
+/// misses nothing.
 async fn survives_its_gateways(js: &JsClient<'_>, mut cluster: Cluster) {
     let first = js.opened(1).await;
     let mut pushing = Pushing::start_for_g(&cluster.push[0]);
@@ -62,7 +63,7 @@ async fn survives_its_gateways(js: &JsClient<'_>, mut cluster: Cluster) {
     assert_eq!(js.opened(3).await, first);
     pushing.some_more().await;
 
-    // Now both are gone: an attempt fails as well.
+    // Now both are gone, so an attempt fails, too.
     cluster.gateways[drained].kill().await;
     js.lost(4).await;
     pushing.some_more().await;
@@ -89,7 +90,7 @@ async fn survives_its_gateways(js: &JsClient<'_>, mut cluster: Cluster) {
     .concat();
     let (known, rest) = told.split_at(expected.len());
     assert_eq!(known, expected);
-    // However many attempts that took.
+    // The number of attempts varies.
     let (open, attempts) = rest.split_last().expect("the last outage");
     assert_eq!(open, "open, recovered: true");
     assert!(attempts.chunks(2).all(|attempt| attempt == lost), "{attempts:?}");

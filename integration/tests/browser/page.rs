@@ -75,14 +75,14 @@ async fn what_is_refused_is_shown_with_its_reason() {
         page.fill("#push-group", &"é".repeat(128)).await;
         assert_eq!(page.push("unheard").await, ("refused".to_owned(), problem.to_owned()));
 
-        // The page leaves the rest to the publisher.
+        // The publisher checks the rest.
         page.select("#push-audience", "everyone").await;
         let fill = "document.querySelector('#push-content').value = 'x'.repeat((1 << 20) + 1)";
         page.js(fill, &[]).await;
         let (outcome, text) = page.submit().await;
         assert_eq!(outcome, "refused");
         assert!(text.starts_with("413: "), "{text}");
-        // A browser does not submit what is missing.
+        // A browser does not submit a form without a required field.
         page.fill("#push-content", "").await;
         page.click("#push-submit").await;
         let missing = "return document.querySelector('#push-content').validity.valueMissing";
@@ -101,7 +101,7 @@ async fn a_group_is_heard_from_its_join_to_its_leave() {
         up.publisher.group("other", "unheard").await;
         page.messages_until("two").await;
         page.click("#groups li[data-group='news'] .leave").await;
-        // Joined after it left: the gateway has done both.
+        // It joins after it has left, so the gateway has done both.
         page.join("after").await;
         up.publisher.group("news", "unheard").await;
         up.publisher.group("after", "last").await;

@@ -14,17 +14,17 @@ use tokio::time::timeout;
 /// How long all clients together may take.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// What comes back, and to what.
+/// The clients that come back, and the cluster.
 #[derive(Debug, Clone, Copy)]
 pub struct Storm {
     pub clients: usize,
-    /// Events that each of them has missed.
+    /// How many events each of them has missed.
     pub missed: usize,
-    /// The gateway has received those events already, for somebody who stayed.
+    /// Whether the gateway already has those events, because another client listened to them.
     pub is_warm: bool,
-    /// The broker keeps its log in a directory, and is killed and started again before.
+    /// Whether the broker keeps its log in a directory, and is killed and started again.
     pub has_directory: bool,
-    /// Of the gateway.
+    /// Workers of the gateway.
     pub workers: usize,
 }
 
@@ -41,9 +41,8 @@ impl fmt::Display for Storm {
 }
 
 impl Storm {
-    /// Lets it come. Every client must get each event that it missed once and in order, then a live
-    /// one; then the gateway must still end in time when it is told to. Returns how long the
-    /// clients took.
+    /// Lets all clients come back. Each must get every event that it missed once and in order, then a live
+    /// one. Then the gateway must still end in time. Returns how long the clients took.
     pub async fn come(self) -> Duration {
         campanile_harness::raise_file_limit();
         let data = TempDir::new().expect("a temporary directory");
@@ -57,7 +56,7 @@ impl Storm {
             None
         };
         push_missed(&cluster.push[0], self.missed).await;
-        // All of them come while there is no broker, and so are answered together when it is back.
+        // All of them come while there is no broker, so they are answered together when it is back.
         if self.has_directory {
             cluster.broker.kill().await;
         } else {

@@ -1,7 +1,7 @@
 //! The limit of what a server of websockets can do: one epoll thread that answers handshakes, and
-//! sends what it is told to with one `send` per connection. It keeps nothing of a connection but its
-//! socket, and closes one that is not ready. A handshake is `accept4`, `epoll_ctl`, `recv` and `send`,
-//! as it is at the gateway.
+//! sends what its control connection says with one `send` per client. It keeps nothing of a client but
+//! its socket, and closes one that is not ready. A handshake is `accept4`, `epoll_ctl`, `recv` and
+//! `send`, as it is at the gateway.
 
 use std::io::{self, Read as _};
 use std::net::{TcpListener, TcpStream};

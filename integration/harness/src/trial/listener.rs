@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::push::{group_name, parse_content};
-use super::transcript::{Entry, Note, Transcript, audience};
+use super::transcript::{Note, Transcript, TranscriptEntry, audience};
 use crate::client::{Ended, Feed, Heard, Protocol};
 
 /// The pause between two attempts to connect: at first, and at most.
@@ -99,7 +99,7 @@ impl Listener {
     pub fn take(&self) -> Transcript {
         let mut notes = self.shared.notes.lock().expect("no panic");
         let at = self.shared.profile.started.elapsed();
-        let start = notes.cursor.map(|cursor| Note { at, entry: Entry::Start(cursor) });
+        let start = notes.cursor.map(|cursor| Note { at, entry: TranscriptEntry::Start(cursor) });
         let notes = std::mem::replace(&mut notes.all, start.into_iter().collect());
         let Profile { number, protocol, groups, .. } = &self.shared.profile;
         Transcript { who: format!("client {number}, {protocol}"), groups: groups.clone(), notes }
@@ -113,7 +113,7 @@ impl Drop for Listener {
 }
 
 impl Shared {
-    fn note(&self, entry: Entry) {
+    fn note(&self, entry: TranscriptEntry) {
         let at = self.profile.started.elapsed();
         let mut notes = self.notes.lock().expect("no panic");
         notes.cursor = entry.position().or(notes.cursor);
@@ -126,13 +126,13 @@ impl Shared {
 
     /// Notes a message; returns the end if it is that.
     fn hear(&self, heard: Heard) -> Option<Ended> {
-        let stray = || Entry::Stray(format!("{heard:?}"));
+        let stray = || TranscriptEntry::Stray(format!("{heard:?}"));
         let entry = match &heard {
             Heard::Hello(hello) => match hello.position.parse() {
                 Ok(position) => {
                     self.greetings.fetch_add(1, Ordering::Relaxed);
                     self.is_greeted.store(true, Ordering::Relaxed);
-                    Entry::Hello(position, hello.recovery.clone())
+                    TranscriptEntry::Hello(position, hello.recovery.clone())
                 }
                 Err(_) => stray(),
             },
@@ -144,14 +144,16 @@ impl Shared {
                     (Ok(position), Some((number, tried_at)), to) => {
                         let micros = u64::try_from(tried_at.as_micros()).expect("not that long");
                         self.latest_micros.fetch_max(micros, Ordering::Relaxed);
-                        Entry::Event { position, number, to: to.flatten() }
+                        TranscriptEntry::Event { position, number, to: to.flatten() }
                     }
                     _ => stray(),
                 }
             }
-            Heard::Mark(position) => position.parse().map_or_else(|_| stray(), Entry::Mark),
+            Heard::Mark(position) => {
+                position.parse().map_or_else(|_| stray(), TranscriptEntry::Mark)
+            }
             Heard::Gap { reason, position } => match position.parse() {
-                Ok(position) => Entry::Gap(reason.clone(), position),
+                Ok(position) => TranscriptEntry::Gap(reason.clone(), position),
                 Err(_) => stray(),
             },
             Heard::Ended(ended) => return Some(ended.clone()),
@@ -178,7 +180,7 @@ async fn listen_for_ever(shared: Arc<Shared>, mut choices: StdRng) {
             Ended::Closed(1001 | 4001) => Duration::ZERO,
             _ => backoff,
         };
-        shared.note(Entry::Ended(ended));
+        shared.note(TranscriptEntry::Ended(ended));
         sleep(pause.mul_f64(choices.random_range(0.5..1.0))).await;
         if !pause.is_zero() {
             backoff = (backoff * 2).min(BACKOFF[1]);

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::push::{Audience, Outcome, Push, content};
+use super::push::{Audience, Push, PushOutcome, content};
 use super::seed::Seed;
 use crate::client::encode;
 use crate::deadline::{eventually, within};
@@ -137,7 +137,7 @@ async fn push_steadily(shared: Arc<Shared>, mut choices: StdRng) -> Vec<Push> {
         ..shared.new_push(number, &mut choices)
     };
     let last = within("the last push is answered", see_through(&shared, last, choices)).await;
-    assert!(matches!(last.outcome, Outcome::Accepted(_)), "{last:?}");
+    assert!(matches!(last.outcome, PushOutcome::Accepted(_)), "{last:?}");
     pushes.push(last);
     pushes
 }
@@ -147,14 +147,14 @@ async fn see_through(shared: &Shared, mut push: Push, mut choices: StdRng) -> Pu
     let begun = Instant::now();
     push.tried_at = shared.plan.started.elapsed();
     let mut backoff = BACKOFF[0];
-    push.outcome = Outcome::Refused;
+    push.outcome = PushOutcome::Refused;
     loop {
         let publisher =
             shared.plan.publishers[choices.random_range(0..shared.plan.publishers.len())];
         let outcome = attempt(shared, publisher, &push).await;
-        let is_final = matches!(outcome, Outcome::Accepted(_) | Outcome::Wrong(_));
+        let is_final = matches!(outcome, PushOutcome::Accepted(_) | PushOutcome::Wrong(_));
         // A later refusal does not say what became of an attempt whose outcome was unknown.
-        if is_final || push.outcome == Outcome::Refused {
+        if is_final || push.outcome == PushOutcome::Refused {
             push.outcome = outcome;
         }
         if is_final || !push.has_id || begun.elapsed() > REPEAT_FOR {
@@ -167,17 +167,17 @@ async fn see_through(shared: &Shared, mut push: Push, mut choices: StdRng) -> Pu
     push
 }
 
-async fn attempt(shared: &Shared, publisher: SocketAddr, push: &Push) -> Outcome {
+async fn attempt(shared: &Shared, publisher: SocketAddr, push: &Push) -> PushOutcome {
     let outcome = send(&shared.http, publisher, push).await;
     let count = match outcome {
-        Outcome::Accepted(_) => &shared.accepted,
+        PushOutcome::Accepted(_) => &shared.accepted,
         _ => &shared.failed,
     };
     count.fetch_add(1, Ordering::Relaxed);
     outcome
 }
 
-async fn send(http: &reqwest::Client, publisher: SocketAddr, push: &Push) -> Outcome {
+async fn send(http: &reqwest::Client, publisher: SocketAddr, push: &Push) -> PushOutcome {
     let content = content(push.number, push.tried_at, push.padding);
     let (id, group) = (format!("push {}", push.number), push.audience.group());
     let in_url = content.len() <= GET_UP_TO_BYTES;
@@ -193,18 +193,18 @@ async fn send(http: &reqwest::Client, publisher: SocketAddr, push: &Push) -> Out
     };
     let response = match request.header("Accept", "application/json").send().await {
         Ok(response) => response,
-        Err(error) if error.is_connect() => return Outcome::Refused,
-        Err(_) => return Outcome::Unknown,
+        Err(error) if error.is_connect() => return PushOutcome::Refused,
+        Err(_) => return PushOutcome::Unknown,
     };
     let status = response.status().as_u16();
     let Ok(body) = response.text().await else {
-        return Outcome::Unknown;
+        return PushOutcome::Unknown;
     };
     match status {
-        200 => position(&body).map_or_else(|| Outcome::Wrong(body), Outcome::Accepted),
-        503 => Outcome::Refused,
-        504 => Outcome::Unknown,
-        _ => Outcome::Wrong(format!("{status}: {body}")),
+        200 => position(&body).map_or_else(|| PushOutcome::Wrong(body), PushOutcome::Accepted),
+        503 => PushOutcome::Refused,
+        504 => PushOutcome::Unknown,
+        _ => PushOutcome::Wrong(format!("{status}: {body}")),
     }
 }
 
@@ -232,7 +232,7 @@ impl Shared {
             padding,
             has_id: self.plan.has_ids && choices.random(),
             tried_at: Duration::ZERO,
-            outcome: Outcome::Refused,
+            outcome: PushOutcome::Refused,
             answered_at: Duration::ZERO,
         }
     }

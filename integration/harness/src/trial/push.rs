@@ -44,14 +44,14 @@ pub struct Push {
     pub has_id: bool,
     /// When it was first tried, since the start of the run.
     pub tried_at: Duration,
-    pub outcome: Outcome,
+    pub outcome: PushOutcome,
     /// When the outcome was known, since the start of the run.
     pub answered_at: Duration,
 }
 
 /// The outcome of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum PushOutcome {
     /// 200: it is in the log at this position.
     Accepted(Position),
     /// 504, or the connection was lost: it may be in the log.

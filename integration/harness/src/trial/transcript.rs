@@ -22,12 +22,12 @@ pub struct Transcript {
 pub struct Note {
     /// Since the start of the run.
     pub at: Duration,
-    pub entry: Entry,
+    pub entry: TranscriptEntry,
 }
 
 /// What a client got.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry {
+pub enum TranscriptEntry {
     /// The transcript continues from here; another one has what was before.
     Start(Position),
     /// The greeting of a connection.
@@ -54,7 +54,7 @@ impl Transcript {
     }
 }
 
-impl Entry {
+impl TranscriptEntry {
     /// Where a client that got this continues from.
     pub fn position(&self) -> Option<Position> {
         match self {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use campanile_messages::Position;
 
-use super::push::{Outcome, Push};
-use super::transcript::{Entry, Transcript};
+use super::push::{Push, PushOutcome};
+use super::transcript::{Transcript, TranscriptEntry};
 use crate::client::{Ended, Recovery};
 
 /// Only this many offences are described; all are counted.
@@ -45,16 +45,16 @@ pub struct Verdict {
 }
 
 /// A position in the order of all logs: the epochs by when they were first seen.
-type Place = (usize, u64);
+type LogPlace = (usize, u64);
 
 /// The log as the callers know it.
 struct Log<'a> {
     pushes: HashMap<u64, &'a Push>,
     epochs: Vec<u64>,
     /// The places of events, including those of unknown outcome that a client has got.
-    places: HashMap<u64, Place>,
+    places: HashMap<u64, LogPlace>,
     /// The place of the last accepted event. Later ones may still be on their way.
-    end: Place,
+    end: LogPlace,
 }
 
 /// Judges a run, or a part of one, that ended with a push to everyone. `earlier` are the pushes of
@@ -63,12 +63,14 @@ pub fn judge(pushes: &[Push], earlier: &[Push], transcripts: &[Transcript]) -> V
     let mut verdict = Verdict::default();
     let log = Log::new(pushes, earlier, transcripts, &mut verdict);
     for transcript in transcripts {
-        Client::new(&log, transcript, &mut verdict).judge();
+        ClientCheck::new(&log, transcript, &mut verdict).judge();
     }
     verdict.still_unknown = pushes
         .iter()
         .chain(earlier)
-        .filter(|push| push.outcome == Outcome::Unknown && !log.places.contains_key(&push.number))
+        .filter(|push| {
+            push.outcome == PushOutcome::Unknown && !log.places.contains_key(&push.number)
+        })
         .cloned()
         .collect();
     verdict
@@ -118,7 +120,7 @@ impl<'a> Log<'a> {
         let mut taken = BTreeMap::new();
         for push in pushes {
             match &push.outcome {
-                Outcome::Accepted(position) => {
+                PushOutcome::Accepted(position) => {
                     verdict.accepted += 1;
                     let place = log.place(*position);
                     log.end = log.end.max(place);
@@ -129,17 +131,17 @@ impl<'a> Log<'a> {
                         verdict.tell(format!("{number} and {other} were accepted at {position}"));
                     }
                 }
-                Outcome::Unknown => verdict.unknown += 1,
-                Outcome::Refused => verdict.refused += 1,
-                Outcome::Wrong(answer) => {
+                PushOutcome::Unknown => verdict.unknown += 1,
+                PushOutcome::Refused => verdict.refused += 1,
+                PushOutcome::Wrong(answer) => {
                     verdict.strange += 1;
                     verdict.tell(format!("push {} was answered {answer}", push.number));
                 }
             }
         }
         for note in transcripts.iter().flat_map(|transcript| &transcript.notes) {
-            if let Entry::Event { position, number, .. } = note.entry
-                && log.pushes.get(&number).is_some_and(|push| push.outcome == Outcome::Unknown)
+            if let TranscriptEntry::Event { position, number, .. } = note.entry
+                && log.pushes.get(&number).is_some_and(|push| push.outcome == PushOutcome::Unknown)
             {
                 let place = log.place(position);
                 log.places.entry(number).or_insert(place);
@@ -148,7 +150,7 @@ impl<'a> Log<'a> {
         log
     }
 
-    fn place(&self, position: Position) -> Place {
+    fn place(&self, position: Position) -> LogPlace {
         let epoch = self.epochs.iter().position(|epoch| *epoch == position.epoch);
         (epoch.expect("every epoch is known"), position.sequence)
     }
@@ -162,7 +164,7 @@ fn epochs(pushes: &[Push], transcripts: &[Transcript]) -> Vec<u64> {
         *first = (*first).min(at);
     };
     for push in pushes {
-        if let Outcome::Accepted(position) = push.outcome {
+        if let PushOutcome::Accepted(position) = push.outcome {
             see(position.epoch, push.answered_at);
         }
     }
@@ -177,19 +179,19 @@ fn epochs(pushes: &[Push], transcripts: &[Transcript]) -> Vec<u64> {
 }
 
 /// Judges one client.
-struct Client<'a> {
+struct ClientCheck<'a> {
     log: &'a Log<'a>,
     transcript: &'a Transcript,
     verdict: &'a mut Verdict,
-    start: Option<Place>,
-    cursor: Place,
+    start: Option<LogPlace>,
+    cursor: LogPlace,
     /// Numbers of the events that came.
     seen: HashSet<u64>,
     /// The gaps of which the client was notified: after the first place, up to the second.
-    gaps: Vec<(Place, Place)>,
+    gaps: Vec<(LogPlace, LogPlace)>,
 }
 
-impl<'a> Client<'a> {
+impl<'a> ClientCheck<'a> {
     fn new(log: &'a Log<'a>, transcript: &'a Transcript, verdict: &'a mut Verdict) -> Self {
         let (seen, gaps) = (HashSet::new(), Vec::new());
         Self { log, transcript, verdict, start: None, cursor: (0, 0), seen, gaps }
@@ -218,27 +220,31 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn read(&mut self, entry: &Entry) {
+    fn read(&mut self, entry: &TranscriptEntry) {
         let place = entry.position().map(|position| self.log.place(position));
         match (entry, place) {
-            (Entry::Start(_) | Entry::Hello(_, Recovery::NotAsked), Some(place))
-                if self.start.is_none() =>
-            {
+            (
+                TranscriptEntry::Start(_) | TranscriptEntry::Hello(_, Recovery::NotAsked),
+                Some(place),
+            ) if self.start.is_none() => {
                 self.start = Some(place);
                 self.cursor = place;
             }
-            (Entry::Event { number, .. }, Some(place)) => self.event(*number, entry, place),
-            (Entry::Mark(_), Some(place)) => {
+            (TranscriptEntry::Event { number, .. }, Some(place)) => {
+                self.event(*number, entry, place)
+            }
+            (TranscriptEntry::Mark(_), Some(place)) => {
                 self.advance(entry, place);
             }
             // It must start at the position asked for; a later one would skip events.
-            (Entry::Hello(_, Recovery::Recovered), Some(place)) => {
+            (TranscriptEntry::Hello(_, Recovery::Recovered), Some(place)) => {
                 if place != self.cursor {
                     self.leap(entry, place);
                 }
             }
             (
-                Entry::Gap(reason, _) | Entry::Hello(_, Recovery::NotRecovered(reason)),
+                TranscriptEntry::Gap(reason, _)
+                | TranscriptEntry::Hello(_, Recovery::NotRecovered(reason)),
                 Some(place),
             ) if REASONS.contains(&&**reason) => {
                 self.verdict.explained_gaps += 1;
@@ -246,7 +252,7 @@ impl<'a> Client<'a> {
                 self.cursor = place;
             }
             (_, Some(place)) => self.leap(entry, place),
-            (Entry::Ended(ended), None) if is_reasonable(ended) => {}
+            (TranscriptEntry::Ended(ended), None) if is_reasonable(ended) => {}
             (_, None) => {
                 self.verdict.strange += 1;
                 self.tell(&format!("got {entry:?}"));
@@ -254,8 +260,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn event(&mut self, number: u64, entry: &Entry, place: Place) {
-        let Entry::Event { to, .. } = entry else { return };
+    fn event(&mut self, number: u64, entry: &TranscriptEntry, place: LogPlace) {
+        let TranscriptEntry::Event { to, .. } = entry else { return };
         let is_as_pushed = self.log.pushes.get(&number).is_some_and(|push| {
             self.transcript.listens_to(push.audience)
                 && to.is_none_or(|to| to == push.audience)
@@ -274,12 +280,12 @@ impl<'a> Client<'a> {
     }
 
     /// Advances to a place, which must be later in the same epoch; a mark may repeat the same place.
-    fn advance(&mut self, entry: &Entry, place: Place) -> bool {
+    fn advance(&mut self, entry: &TranscriptEntry, place: LogPlace) -> bool {
         if place.0 != self.cursor.0 {
             self.leap(entry, place);
             return false;
         }
-        let is_mark = matches!(entry, Entry::Mark(_));
+        let is_mark = matches!(entry, TranscriptEntry::Mark(_));
         if place < self.cursor || place == self.cursor && !is_mark {
             self.verdict.reordered += 1;
             self.tell(&format!("got {entry:?} after {:?}", self.cursor));
@@ -289,7 +295,7 @@ impl<'a> Client<'a> {
         true
     }
 
-    fn leap(&mut self, entry: &Entry, place: Place) {
+    fn leap(&mut self, entry: &TranscriptEntry, place: LogPlace) {
         self.verdict.unexplained_gaps += 1;
         self.tell(&format!("was at {:?} and got {entry:?}", self.cursor));
         self.cursor = place;

@@ -1,4 +1,4 @@
-//! The proxy does to a connection what it is told to, and nothing else.
+//! The proxy does to a connection what its mode says, and nothing else.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use campanile_harness::{
-    Audience, Ended, Entry, Note, Outcome, Push, Recovered, Recovery, Row, Table, Transcript,
-    Verdict, content, judge, parse_content,
+    Audience, Ended, Note, Push, PushOutcome, Recovered, Recovery, Row, Table, Transcript,
+    TranscriptEntry, Verdict, content, judge, parse_content,
 };
 use campanile_messages::Position;
 
@@ -14,7 +14,7 @@ fn at(epoch: u64, sequence: u64) -> Position {
     Position { epoch, sequence }
 }
 
-fn push(number: u64, audience: Audience, outcome: Outcome) -> Push {
+fn push(number: u64, audience: Audience, outcome: PushOutcome) -> Push {
     Push {
         number,
         audience,
@@ -28,7 +28,7 @@ fn push(number: u64, audience: Audience, outcome: Outcome) -> Push {
 
 /// Accepted at the sequence of its number, in epoch 1.
 fn accepted(number: u64, audience: Audience) -> Push {
-    push(number, audience, Outcome::Accepted(at(1, number)))
+    push(number, audience, PushOutcome::Accepted(at(1, number)))
 }
 
 /// Five events, the fourth for group 7, the last for everyone.
@@ -38,7 +38,7 @@ fn five() -> Vec<Push> {
 }
 
 /// A client of group 0 that got this, one entry a millisecond.
-fn client(entries: Vec<Entry>) -> Transcript {
+fn client(entries: Vec<TranscriptEntry>) -> Transcript {
     let notes = entries.into_iter().enumerate().map(|(number, entry)| {
         let at = Duration::from_millis(number as u64);
         Note { at, entry }
@@ -46,37 +46,37 @@ fn client(entries: Vec<Entry>) -> Transcript {
     Transcript { who: "a client".to_owned(), groups: vec![0], notes: notes.collect() }
 }
 
-fn hello(position: Position) -> Entry {
-    Entry::Hello(position, Recovery::NotAsked)
+fn hello(position: Position) -> TranscriptEntry {
+    TranscriptEntry::Hello(position, Recovery::NotAsked)
 }
 
-fn recovered(position: Position) -> Entry {
-    Entry::Hello(position, Recovery::Recovered)
+fn recovered(position: Position) -> TranscriptEntry {
+    TranscriptEntry::Hello(position, Recovery::Recovered)
 }
 
-fn not_recovered(reason: &str, position: Position) -> Entry {
-    Entry::Hello(position, Recovery::NotRecovered(reason.to_owned()))
+fn not_recovered(reason: &str, position: Position) -> TranscriptEntry {
+    TranscriptEntry::Hello(position, Recovery::NotRecovered(reason.to_owned()))
 }
 
-fn gap(reason: &str, position: Position) -> Entry {
-    Entry::Gap(reason.to_owned(), position)
+fn gap(reason: &str, position: Position) -> TranscriptEntry {
+    TranscriptEntry::Gap(reason.to_owned(), position)
 }
 
 /// The event of this number, where [`accepted`] has it.
-fn event(number: u64) -> Entry {
+fn event(number: u64) -> TranscriptEntry {
     event_at(number, at(1, number))
 }
 
-fn event_at(number: u64, position: Position) -> Entry {
-    Entry::Event { position, number, to: None }
+fn event_at(number: u64, position: Position) -> TranscriptEntry {
+    TranscriptEntry::Event { position, number, to: None }
 }
 
-fn lost() -> Entry {
-    Entry::Ended(Ended::Lost)
+fn lost() -> TranscriptEntry {
+    TranscriptEntry::Ended(Ended::Lost)
 }
 
 /// The verdict on [`five`] and a client.
-fn on_five(entries: Vec<Entry>) -> Verdict {
+fn on_five(entries: Vec<TranscriptEntry>) -> Verdict {
     judge(&five(), &[], &[client(entries)])
 }
 
@@ -108,7 +108,7 @@ fn a_client_that_got_all_its_events_in_order_is_content() {
 fn what_was_before_its_start_is_not_expected() {
     let verdict = on_five(vec![hello(at(1, 2)), event(3), event(5)]);
     assert_eq!(found(&verdict), [2, 0, 0, 0, 0, 0, 0, 0]);
-    let verdict = on_five(vec![Entry::Start(at(1, 3)), event(5)]);
+    let verdict = on_five(vec![TranscriptEntry::Start(at(1, 3)), event(5)]);
     assert_eq!(found(&verdict), [1, 0, 0, 0, 0, 0, 0, 0]);
 }
 
@@ -123,7 +123,8 @@ fn a_missing_event_is_lost_wherever_it_is() {
 
 #[test]
 fn a_mark_does_not_excuse_what_is_missing() {
-    let verdict = on_five(vec![hello(at(1, 0)), event(1), Entry::Mark(at(1, 5)), event(5)]);
+    let verdict =
+        on_five(vec![hello(at(1, 0)), event(1), TranscriptEntry::Mark(at(1, 5)), event(5)]);
     assert_eq!(found(&verdict), [1, 2, 0, 1, 0, 0, 0, 0], "and 5 is not above the mark");
 }
 
@@ -135,13 +136,13 @@ fn a_recovered_resume_changes_nothing() {
         lost(),
         recovered(at(1, 1)),
         lost(),
-        Entry::Ended(Ended::ComeBack),
-        Entry::Ended(Ended::Status(503)),
+        TranscriptEntry::Ended(Ended::ComeBack),
+        TranscriptEntry::Ended(Ended::Status(503)),
         recovered(at(1, 1)),
         event(2),
         event(3),
-        Entry::Mark(at(1, 4)),
-        Entry::Ended(Ended::Closed(1001)),
+        TranscriptEntry::Mark(at(1, 4)),
+        TranscriptEntry::Ended(Ended::Closed(1001)),
         recovered(at(1, 4)),
         event(5),
     ]);
@@ -200,16 +201,30 @@ fn one_push_that_is_in_the_log_twice_is_duplicated() {
 fn an_event_after_a_later_one_is_reordered() {
     let verdict = on_five(vec![hello(at(1, 0)), event(1), event(3), event(2), event(5)]);
     assert_eq!(found(&verdict), [3, 0, 0, 1, 0, 0, 0, 0]);
-    let late = vec![hello(at(1, 0)), event(1), Entry::Mark(at(1, 2)), event(2), event(3), event(5)];
+    let late = vec![
+        hello(at(1, 0)),
+        event(1),
+        TranscriptEntry::Mark(at(1, 2)),
+        event(2),
+        event(3),
+        event(5),
+    ];
     assert_eq!(found(&on_five(late)), [3, 0, 0, 1, 0, 0, 0, 0], "the mark had passed it");
-    let back = vec![hello(at(1, 0)), event(1), event(2), Entry::Mark(at(1, 1)), event(3), event(5)];
+    let back = vec![
+        hello(at(1, 0)),
+        event(1),
+        event(2),
+        TranscriptEntry::Mark(at(1, 1)),
+        event(3),
+        event(5),
+    ];
     assert_eq!(found(&on_five(back)), [4, 0, 0, 1, 0, 0, 0, 0], "a mark went back");
 }
 
 #[test]
 fn another_epoch_without_a_word_is_an_unexplained_gap() {
     let mut pushes = five();
-    pushes.push(push(6, Everyone, Outcome::Accepted(at(2, 1))));
+    pushes.push(push(6, Everyone, PushOutcome::Accepted(at(2, 1))));
     let all = [hello(at(1, 0)), event(1), event(2), event(3), event(5)];
     let silent = [&all[..], &[event_at(6, at(2, 1))]].concat();
     let verdict = judge(&pushes, &[], &[client(silent)]);
@@ -222,14 +237,14 @@ fn another_epoch_without_a_word_is_an_unexplained_gap() {
 #[test]
 fn events_of_a_lost_epoch_are_missed_if_there_was_a_gap() {
     let mut pushes = five();
-    pushes.push(push(6, Everyone, Outcome::Accepted(at(9, 1))));
+    pushes.push(push(6, Everyone, PushOutcome::Accepted(at(9, 1))));
     let told =
         vec![hello(at(1, 0)), event(1), gap("epoch_changed", at(9, 0)), event_at(6, at(9, 1))];
     let verdict = judge(&pushes, &[], &[client(told)]);
     assert_eq!(found(&verdict), [2, 0, 0, 0, 0, 0, 1, 3]);
     // Epochs are in the order in which they were seen, whatever their numbers.
     let mut pushes = five();
-    pushes.push(push(6, Everyone, Outcome::Accepted(at(0, 1))));
+    pushes.push(push(6, Everyone, PushOutcome::Accepted(at(0, 1))));
     let told =
         vec![hello(at(1, 0)), event(1), gap("epoch_changed", at(0, 0)), event_at(6, at(0, 1))];
     let verdict = judge(&pushes, &[], &[client(told)]);
@@ -239,7 +254,7 @@ fn events_of_a_lost_epoch_are_missed_if_there_was_a_gap() {
 #[test]
 fn an_event_of_unknown_outcome_may_come_once_to_all_or_to_none() {
     let mut pushes = five();
-    pushes[2].outcome = Outcome::Unknown;
+    pushes[2].outcome = PushOutcome::Unknown;
     let with = vec![hello(at(1, 0)), event(1), event(2), event(3), event(5)];
     let without = vec![hello(at(1, 0)), event(1), event(2), event(5)];
     let verdict = judge(&pushes, &[], &[client(with.clone()), client(with.clone())]);
@@ -259,9 +274,9 @@ fn an_event_of_unknown_outcome_may_come_once_to_all_or_to_none() {
 #[test]
 fn an_event_of_unknown_outcome_may_come_in_a_later_part() {
     let mut earlier = [accepted(2, Everyone), accepted(3, Everyone)];
-    earlier.iter_mut().for_each(|push| push.outcome = Outcome::Unknown);
+    earlier.iter_mut().for_each(|push| push.outcome = PushOutcome::Unknown);
     let now = [accepted(5, Everyone)];
-    let got = client(vec![Entry::Start(at(1, 1)), event(2), event(5)]);
+    let got = client(vec![TranscriptEntry::Start(at(1, 1)), event(2), event(5)]);
     let verdict = judge(&now, &earlier, &[got]);
     assert_eq!(found(&verdict), [2, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!((verdict.accepted, verdict.unknown), (1, 0), "it was counted when it was pushed");
@@ -271,7 +286,7 @@ fn an_event_of_unknown_outcome_may_come_in_a_later_part() {
 #[test]
 fn an_unknown_event_behind_the_last_one_may_still_be_on_its_way() {
     let mut pushes = five();
-    pushes.push(push(6, Everyone, Outcome::Unknown));
+    pushes.push(push(6, Everyone, PushOutcome::Unknown));
     let all = [hello(at(1, 0)), event(1), event(2), event(3), event(5)];
     let more = [&all[..], &[event(6)]].concat();
     let verdict = judge(&pushes, &[], &[client(all.to_vec()), client(more)]);
@@ -281,19 +296,19 @@ fn an_unknown_event_behind_the_last_one_may_still_be_on_its_way() {
 #[test]
 fn what_was_refused_or_never_pushed_or_is_for_others_is_strange() {
     let mut pushes = five();
-    pushes[2].outcome = Outcome::Refused;
+    pushes[2].outcome = PushOutcome::Refused;
     let all = vec![hello(at(1, 0)), event(1), event(2), event(3), event(5)];
     let verdict = judge(&pushes, &[], &[client(all)]);
     assert_eq!(found(&verdict), [3, 0, 0, 0, 1, 0, 0, 0]);
     for strange in [
         event_at(77, at(1, 4)),
         event(4),
-        Entry::Event { position: at(1, 4), number: 3, to: None },
-        Entry::Stray("what?".to_owned()),
-        Entry::Ended(Ended::Closed(1002)),
-        Entry::Ended(Ended::Status(400)),
+        TranscriptEntry::Event { position: at(1, 4), number: 3, to: None },
+        TranscriptEntry::Stray("what?".to_owned()),
+        TranscriptEntry::Ended(Ended::Closed(1002)),
+        TranscriptEntry::Ended(Ended::Status(400)),
     ] {
-        let is_wrong_place = matches!(strange, Entry::Event { number: 3, .. });
+        let is_wrong_place = matches!(strange, TranscriptEntry::Event { number: 3, .. });
         let mut all = vec![hello(at(1, 0)), event(1), event(2), event(3), strange, event(5)];
         if is_wrong_place {
             all.remove(3);
@@ -305,7 +320,8 @@ fn what_was_refused_or_never_pushed_or_is_for_others_is_strange() {
 
 #[test]
 fn an_event_for_somebody_else_is_strange() {
-    let group = |number| Entry::Event { position: at(1, 2), number: 2, to: Some(Group(number)) };
+    let group =
+        |number| TranscriptEntry::Event { position: at(1, 2), number: 2, to: Some(Group(number)) };
     let all = |second| vec![hello(at(1, 0)), event(1), second, event(3), event(5)];
     assert_eq!(found(&on_five(all(group(0)))), [4, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(found(&on_five(all(group(1)))), [3, 0, 0, 0, 1, 0, 0, 0]);
@@ -314,8 +330,8 @@ fn an_event_for_somebody_else_is_strange() {
 #[test]
 fn one_position_for_two_pushes_or_a_wrong_answer_is_strange() {
     let mut pushes = five();
-    pushes.push(push(6, Group(7), Outcome::Accepted(at(1, 4))));
-    pushes.push(push(7, Group(7), Outcome::Wrong("409: used".to_owned())));
+    pushes.push(push(6, Group(7), PushOutcome::Accepted(at(1, 4))));
+    pushes.push(push(7, Group(7), PushOutcome::Wrong("409: used".to_owned())));
     let all = vec![hello(at(1, 0)), event(1), event(2), event(3), event(5)];
     let verdict = judge(&pushes, &[], &[client(all)]);
     assert_eq!(found(&verdict), [4, 0, 0, 0, 2, 0, 0, 0]);

@@ -1,4 +1,4 @@
-//! The gateways' `campanile.js` where it is used: in Node, and in a browser's page of another origin.
+//! A client that uses the gateways' `campanile.js`, in Node or in a page of another origin.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub enum JsClient<'a> {
 }
 
 impl<'a> JsClient<'a> {
-    /// In Node, with the module as the first gateway serves it.
+    /// Starts a client in Node, with the module that the first gateway serves.
     pub async fn in_node(gateways: &[SocketAddr], options: &Value) -> JsClient<'static> {
         let request = b"GET /campanile.js HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let answer = exchange(gateways[0], request).await;
@@ -37,7 +37,7 @@ impl<'a> JsClient<'a> {
         JsClient::Node { process: Process::run("node", command), _module: directory }
     }
 
-    /// In a page of [`serve_blank_page`], which imports the module from the first gateway.
+    /// Starts a client in a page of [`serve_blank_page`], which imports the module from the first gateway.
     pub async fn in_page(page: &'a Page, gateways: &[SocketAddr], options: &Value) -> Self {
         let (urls, options) = (urls(gateways).to_string(), options.to_string());
         let body = "const [urls, options] = [...arguments].map(JSON.parse);
@@ -50,7 +50,7 @@ impl<'a> JsClient<'a> {
         JsClient::Browser(page)
     }
 
-    /// Calls a method of it.
+    /// Calls a method of the client.
     pub async fn call(&mut self, method: &str, args: &[&str]) {
         match self {
             Self::Node { process, .. } => {
@@ -64,7 +64,7 @@ impl<'a> JsClient<'a> {
         }
     }
 
-    /// What it was called back so far.
+    /// What its callbacks have noted so far.
     pub async fn notes(&self) -> Vec<Value> {
         match self {
             Self::Node { process, .. } => {
@@ -78,12 +78,12 @@ impl<'a> JsClient<'a> {
         }
     }
 
-    /// Waits until there is something among its notes.
+    /// Waits until something is among its notes.
     pub async fn until<T>(&self, what: &str, found: impl Fn(&[Value]) -> Option<T>) -> T {
         eventually(&format!("the client notes {what}"), async || found(&self.notes().await)).await
     }
 
-    /// Waits until it is connected once more, for the `count`th time. Answers where to.
+    /// Waits until it is connected for the `count`th time. Returns the gateway.
     pub async fn opened(&self, count: usize) -> SocketAddr {
         let what = format!("open, {count} times");
         let url = self.until(&what, |notes| {
@@ -105,7 +105,7 @@ impl<'a> JsClient<'a> {
         .await;
     }
 
-    /// The events up to and without the one that says `last`: who they are for, what they say.
+    /// The audience and the content of the events up to and without the one that says `last`.
     pub async fn events_until(&self, last: &str) -> Vec<(Value, Value)> {
         let what = format!("the event {last:?}");
         self.until(&what, |notes| {
@@ -133,7 +133,7 @@ fn urls(gateways: &[SocketAddr]) -> Value {
     gateways.iter().map(|address| format!("http://{address}")).collect()
 }
 
-/// A page with nothing in it, of an origin that is no gateway's, for as long as the test runs.
+/// Serves an empty page, of another origin than the gateways, for as long as the test runs.
 pub async fn serve_blank_page() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");

@@ -7,7 +7,7 @@ use super::client::{JsClient, serve_blank_page};
 use super::pushing::{Event, Pushing};
 use crate::chromium::{Page, with_page_of};
 
-/// Opens the browser's own `EventSource`, and notes what it says as [`JsClient`] does.
+/// Opens the browser's own `EventSource`, with the same notes as those of a [`JsClient`].
 async fn event_source<'a>(page: &'a Page, cluster: &Cluster) -> JsClient<'a> {
     let url = format!("http://{}/events?group=g", cluster.gateway_addresses[0]);
     let body = "window.notes = [];

@@ -9,7 +9,7 @@ use super::client::JsClient;
 use super::pushing::{Event, Pushing, to_group};
 use super::two_gateways;
 
-/// Waits until so many groups are wanted and confirmed.
+/// Waits until this many groups are wanted, and all are confirmed.
 async fn has_groups(js: &JsClient<'_>, wanted: usize) {
     js.until(&format!("{wanted} groups"), |notes| {
         let last = notes.iter().rev().find(|note| !note["groups"].is_null())?;
@@ -30,7 +30,7 @@ async fn groups_are_heard_until_left_and_across_a_reconnect() {
     js.call("leave", &["a"]).await;
     has_groups(&js, 1).await;
     js.call("join", &["b"]).await;
-    // The gateway does one after the other: it has done both.
+    // The gateway does one after the other, so it has done both.
     has_groups(&js, 2).await;
     cluster.push[0].group("a", "unheard").await;
     cluster.push[0].group("b", "two").await;
@@ -66,7 +66,7 @@ async fn groups_are_heard_until_left_and_across_a_reconnect() {
     assert_eq!(js.gaps().await, Vec::<Value>::new());
 }
 
-/// What each audience was told, in order.
+/// The contents for each audience, in order.
 fn by_audience(events: Vec<Event>) -> BTreeMap<String, Vec<Value>> {
     let mut told: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (to, content) in events {
@@ -90,7 +90,7 @@ async fn more_groups_than_a_url_holds_are_resumed_after_any_loss() {
     let mut pushing = Pushing::start(&cluster.push[0], &groups);
     pushing.some_more().await;
     for proxy in &proxies {
-        // First what becomes of the next: the client may be back at once.
+        // The mode of new connections comes first, because the client may be back at once.
         proxy.new_ones(Mode::Truncate(Towards::Client, 300, End::Reset));
         proxy.live(Mode::Cut(End::Reset));
     }
@@ -99,7 +99,7 @@ async fn more_groups_than_a_url_holds_are_resumed_after_any_loss() {
     for bytes in [300, 2_000, 8_000, 20_000, 35_000, 50_000, 70_000, 90_000] {
         pushing.some_more().await;
         for proxy in &proxies {
-            // Most of them are of groups that catch up.
+            // Most of these bytes are those of groups that catch up.
             proxy.new_ones(Mode::Truncate(Towards::Client, bytes, End::Reset));
         }
         for _ in &proxies {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 /// The group of others.
 const NOT_FOR_G: &str = "not for g";
 
-/// Who an event is for, and what it says.
+/// The audience and the content of an event.
 pub type Event = (Value, Value);
 
 pub fn to_group(group: &str) -> Value {
