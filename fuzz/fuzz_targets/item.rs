@@ -3,10 +3,10 @@
 #![no_main]
 
 use campanile_publisher::ApiError;
-use campanile_publisher::batch::{self, Format, Limits};
-use campanile_publisher::item::{json, msgpack};
-use campanile_publisher::request::Push;
-use campanile_publisher::wording;
+use campanile_publisher::push::batch::{self, Format, Limits};
+use campanile_publisher::push::item::{json, msgpack};
+use campanile_publisher::push::Push;
+use campanile_publisher::http::wording;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

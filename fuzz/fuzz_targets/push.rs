@@ -4,9 +4,9 @@
 #![no_main]
 
 use bytes::Bytes;
-use campanile_publisher::inbound::Inbound;
-use campanile_publisher::media::{BodyKind, body_kind, prefers_json};
-use campanile_publisher::request::{from_body, from_query};
+use campanile_publisher::http::inbound::Inbound;
+use campanile_publisher::http::media::{BodyKind, body_kind, prefers_json};
+use campanile_publisher::push::{from_body, from_query};
 use campanile_publisher::{AllowOrigins, ApiError};
 use libfuzzer_sys::fuzz_target;
 
@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-fn check(read: Result<campanile_publisher::request::Push, ApiError>) {
+fn check(read: Result<campanile_publisher::push::Push, ApiError>) {
     match read {
         Ok(push) => {
             let len = push.content.as_bytes().len();

@@ -3,9 +3,9 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use campanile_publisher::item::{json, msgpack};
-use campanile_publisher::media::BodyKind;
-use campanile_publisher::request::{from_body, from_query};
+use campanile_publisher::http::media::BodyKind;
+use campanile_publisher::push::item::{json, msgpack};
+use campanile_publisher::push::{from_body, from_query};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::json;
 
@@ -76,7 +76,8 @@ fn items(criterion: &mut Criterion) {
             });
             let name = BenchmarkId::new(format!("{what}, MessagePack"), size);
             benches.bench_function(name, |bencher| {
-                bencher.iter(|| msgpack::read(black_box(&packed), MAX_CONTENT_BYTES).expect("a push"));
+                bencher
+                    .iter(|| msgpack::read(black_box(&packed), MAX_CONTENT_BYTES).expect("a push"));
             });
         }
     }

@@ -3,9 +3,13 @@
 //!
 //! Receives `Carry`, `CarryAll` and `AskHead` from the HTTP workers, `LinkUp`, `Received` and `LinkDown` from the
 //! link. Sends frames to the link's [`Outbound`], answers to the callers' oneshots and
-//! [`Places`](crate::places::Places). Runs on the arbiter that starts it. Bounded by the
+//! [`Places`](crate::courier::places::Places). Runs on the arbiter that starts it. Bounded by the
 //! [`Budget`](crate::budget::Budget) from which every push has its bytes, and by the callers: each
 //! has one push at a time, one batch, or one window of a stream; and by the most callers that may ask for a head.
+
+pub(crate) mod health;
+pub(crate) mod in_order;
+pub(crate) mod places;
 
 use std::time::{Duration, Instant};
 
@@ -21,12 +25,12 @@ use tracing::warn;
 
 use crate::ApiError;
 use crate::budget::Reserved;
-use crate::health::Health;
+use crate::courier::health::Health;
+use crate::courier::places::{Place, Round};
+use crate::http::Presence;
 use crate::pending::{Limits, Pending};
-use crate::places::{Place, Round};
-use crate::receipt::{Answer, Receipt};
-use crate::request::Push;
-use crate::stream::Presence;
+use crate::push::Push;
+use crate::push::receipt::{Answer, Receipt};
 
 /// What waits in the link's own queue at most. Little: what is in there counts as sent, and what is
 /// not can still be answered 503 if the broker does not take it.

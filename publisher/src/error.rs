@@ -8,10 +8,10 @@ use campanile_messages::name::InvalidName;
 use campanile_messages::{ConnectionId, WorkerId};
 
 use crate::budget::UsedUp;
-use crate::inflate::InvalidCompression;
-use crate::item::error::ItemError;
-use crate::parameters::KNOWN;
-use crate::shown::Shown;
+use crate::http::inflate::InvalidCompression;
+use crate::push::item::error::ItemError;
+use crate::push::query::KNOWN;
+use crate::push::shown::Shown;
 
 /// What a caller does about a push for an audience of which nobody knows.
 const UNKNOWN: &str = "it is unknown whether the content was delivered; repeat with the same id \

@@ -15,30 +15,41 @@ use campanile_messages::{IdempotencyKey, Position};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::batch::Format;
+use crate::ApiError;
 use crate::budget::{Budget, Peer, Reserved};
 use crate::config::PublisherConfig;
+use crate::courier::health::Readiness;
 use crate::courier::{Caller, Carry, Courier};
 use crate::error::Methods;
-use crate::health::Readiness;
-use crate::inbound::{MAX_TARGET_BYTES, REFUSED};
-use crate::media::body_kind;
-use crate::parameters::key;
-use crate::receipt::Receipt;
-use crate::request::{Push, from_body, from_query};
-use crate::shown::Shown;
-use crate::stream::Presence;
-use crate::turn::Turn;
-use crate::wording::Answered;
-use crate::{ApiError, reply};
+use crate::http::inbound::{MAX_TARGET_BYTES, REFUSED};
+use crate::http::media::body_kind;
+use crate::http::turn::Turn;
+use crate::http::wording::Answered;
+use crate::push::batch::Format;
+use crate::push::query::key;
+use crate::push::receipt::Receipt;
+use crate::push::shown::Shown;
+use crate::push::{Push, from_body, from_query};
 use body::encoding;
 
 mod batch;
 mod body;
-mod guard;
+mod caller;
+mod connection;
+mod counted_body;
 mod health;
+pub mod inbound;
+pub mod inflate;
+pub mod media;
+mod open_stream;
+mod patience;
 mod position;
-mod stream;
+mod reply;
+mod turn;
+pub mod wording;
+
+pub(crate) use connection::CallerStream;
+pub use connection::Presence;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 

@@ -34,9 +34,9 @@ use numbered::Numbered;
 use crate::ApiError;
 use crate::counting::{Count, Counting};
 use crate::deadline::Deadline;
-use crate::receipt::{Accepted, Answer, Receipt};
-use crate::request::{Push, Target, Wait};
-use crate::shown::Shown;
+use crate::push::receipt::{Accepted, Answer, Receipt};
+use crate::push::shown::Shown;
+use crate::push::{Push, Target, Wait};
 
 /// How long gateways may take to count what they wrote, from the handing over on, where the caller
 /// does not say.

@@ -3,7 +3,7 @@
 //! Receives from: its websocket, and from [`Places`] what the courier has put there. Sends
 //! `CarryAll` to the courier, one for all the messages that are ready. Runs on: the HTTP worker of
 //! its connection, polled as the body of the response: a caller that does not read what it was sent
-//! stops it, timers included, until the connection has no more [`patience`](crate::patience) with the
+//! stops it, timers included, until the connection has no more [`patience`](crate::http::patience) with the
 //! caller (`silence_limit`). Bounded by: `max_stream_items` and `max_stream_bytes` without their answers, and
 //! its share of the [`Budget`](crate::budget::Budget), past which it does not read.
 
@@ -27,10 +27,10 @@ use futures_util::stream;
 
 use crate::ApiError;
 use crate::budget::Peer;
+use crate::courier::places::Places;
 use crate::courier::{CarryAll, Courier};
 use crate::http::Front;
-use crate::places::Places;
-use crate::stream::Presence;
+use crate::http::Presence;
 use exchange::{Exchange, Limits, Outgoing, Turn};
 
 /// How items and answers are written.

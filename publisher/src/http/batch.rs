@@ -8,13 +8,13 @@ use actix_web::dev::Payload;
 
 use super::{Front, IDEMPOTENCY_KEY, content_type, only, peer, presence, query};
 use crate::ApiError;
-use crate::batch::{Format, Limits, read, room_bytes};
 use crate::budget::Reserved;
 use crate::courier::CarryAll;
-use crate::in_order::InOrder;
-use crate::places::Places;
-use crate::shown::Shown;
-use crate::wording::Answered;
+use crate::courier::in_order::InOrder;
+use crate::courier::places::Places;
+use crate::http::wording::Answered;
+use crate::push::batch::{Format, Limits, read, room_bytes};
+use crate::push::shown::Shown;
 
 impl Front {
     /// Publishes the items of a body in their order; answers them in it. What is reserved in the end

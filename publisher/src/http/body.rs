@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 use super::{Front, content_length};
 use crate::ApiError;
 use crate::budget::{FREE_BYTES, Reserved};
-use crate::inflate::{Compression, DECODER_BYTES, Inflate, Inflated};
-use crate::shown::Shown;
+use crate::http::inflate::{Compression, DECODER_BYTES, Inflate, Inflated};
+use crate::push::shown::Shown;
 
 /// The first room for a body whose length is not known to be less; it grows as bytes arrive. No more
 /// than is not counted, as it is taken before anything has arrived.

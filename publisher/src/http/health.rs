@@ -5,8 +5,8 @@ use actix_web::http::Method;
 
 use super::Front;
 use crate::ApiError;
+use crate::courier::health::Readiness;
 use crate::error::Methods;
-use crate::health::Readiness;
 
 impl Front {
     /// What a request for one of them is answered; `None` for another path.

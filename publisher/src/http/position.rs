@@ -8,10 +8,10 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::{Front, refuse_body};
+use super::{Front, refuse_body, reply};
+use crate::ApiError;
 use crate::courier::AskHead;
-use crate::shown::Shown;
-use crate::{ApiError, reply};
+use crate::push::shown::Shown;
 
 impl Front {
     /// A head of the log that the broker told after this request had come.

@@ -2,7 +2,7 @@ use bytestring::ByteString;
 use campanile_messages::{Audience, ConnectionId, Content, WorkerId};
 
 use super::*;
-use crate::receipt::Delivery;
+use crate::push::receipt::Delivery;
 
 mod model;
 

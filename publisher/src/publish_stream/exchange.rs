@@ -13,11 +13,12 @@ use tracing::debug;
 use super::Format;
 use super::allowance::Allowance;
 use super::intake::{Incoming, Intake, Violation};
-use crate::in_order::InOrder;
-use crate::places::{Place, Places};
-use crate::request::{Push, cost_bytes};
-use crate::wording::{self, Answered};
-use crate::{ApiError, item};
+use crate::ApiError;
+use crate::courier::in_order::InOrder;
+use crate::courier::places::{Place, Places};
+use crate::http::wording::{self, Answered};
+use crate::push::item;
+use crate::push::{Push, cost_bytes};
 
 /// What is written at most, save for the last answer, before the connection is asked whether it
 /// takes more.

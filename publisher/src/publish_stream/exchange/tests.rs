@@ -5,10 +5,10 @@ use std::task::Waker;
 
 use super::*;
 use crate::budget::{Budget, Peer, Shares};
+use crate::courier::places::Round;
+use crate::http::Presence;
 use crate::orders::{Wakes, in_every_order};
-use crate::places::Round;
-use crate::receipt::Receipt;
-use crate::stream::Presence;
+use crate::push::receipt::Receipt;
 
 const MIN_COST_BYTES: usize = 512;
 

@@ -27,9 +27,9 @@ use campanile_messages::{
 };
 
 use crate::ApiError;
-use crate::parameters::{key, no_name, timeout, wait};
-use crate::request::{Push, Target, Wait};
-use crate::shown::Shown;
+use crate::push::query::{key, no_name, timeout, wait};
+use crate::push::shown::Shown;
+use crate::push::{Push, Target, Wait};
 use error::ItemError;
 
 /// What has been read of an item, and the first thing that is wrong with it.

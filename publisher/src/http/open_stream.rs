@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::{Front, peer, presence, query};
 use crate::ApiError;
 use crate::publish_stream::{self, Format};
-use crate::shown::Shown;
+use crate::push::shown::Shown;
 
 impl Front {
     /// Opens a publish stream.

@@ -1,5 +1,11 @@
 //! From what a caller sent to what is pushed. Pure.
 
+pub mod batch;
+pub mod item;
+pub(crate) mod query;
+pub mod receipt;
+pub mod shown;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,10 +14,10 @@ use campanile_messages::link::Number;
 use campanile_messages::{Address, Audience, Content, ContentKind, IdempotencyKey, ToBroker};
 
 use crate::ApiError;
-use crate::media::BodyKind;
-use crate::parameters::{Parameters, names_content};
-use crate::shown::Shown;
-use crate::wording::MAX_ANSWER_BYTES;
+use crate::http::media::BodyKind;
+use crate::http::wording::MAX_ANSWER_BYTES;
+use crate::push::query::{Parameters, names_content};
+use crate::push::shown::Shown;
 
 /// Whom a push is for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,16 +12,17 @@ use bytes::Bytes;
 use serde_json::json;
 use tracing::debug;
 
-use crate::batch::{self, Format};
+use super::wording;
+use crate::ApiError;
 use crate::budget::Reserved;
-use crate::counted_body::CountedBody;
+use crate::courier::health::Readiness;
 use crate::error::Methods;
-use crate::health::Readiness;
-use crate::media::prefers_json;
-use crate::receipt::Receipt;
-use crate::turn::Turn;
-use crate::wording::Answered;
-use crate::{ApiError, wording};
+use crate::http::counted_body::CountedBody;
+use crate::http::media::prefers_json;
+use crate::http::turn::Turn;
+use crate::http::wording::Answered;
+use crate::push::batch::{self, Format};
+use crate::push::receipt::Receipt;
 
 /// What a page may send along.
 const ALLOWED_HEADERS: &str = "content-type, accept, idempotency-key";

@@ -10,8 +10,8 @@ use campanile_messages::query::{self, InvalidEncoding};
 use campanile_messages::{ConnectionId, GroupName, IdempotencyKey, WorkerId};
 
 use crate::ApiError;
-use crate::request::Wait;
-use crate::shown::Shown;
+use crate::push::Wait;
+use crate::push::shown::Shown;
 
 /// The names that are accepted, for the sentence about one that is not.
 pub(crate) const KNOWN: &str = "content, to_group, to_worker_id with to_connection_id, except_worker_id with \

@@ -17,9 +17,9 @@ use tokio::time::{Sleep, sleep, sleep_until};
 use tracing::debug;
 
 use crate::ApiError;
-use crate::inbound::Inbound;
-use crate::patience::Patience;
-use crate::turn::Turn;
+use crate::http::inbound::Inbound;
+use crate::http::patience::Patience;
+use crate::http::turn::Turn;
 
 /// How much is read at once while heads are looked for: most are smaller.
 const READ_BYTES: usize = 2 << 10;

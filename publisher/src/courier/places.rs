@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 
 use crate::ApiError;
 use crate::budget::{Reserved, UsedUp};
-use crate::stream::Presence;
-use crate::wording::Answered;
+use crate::http::Presence;
+use crate::http::wording::Answered;
 
 /// An answer, under the number that the caller gave to its push.
 pub type Placed = (u64, Answered);
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use crate::budget::{Budget, Peer, Shares};
     use crate::orders::{Wakes, in_every_order};
-    use crate::receipt::Receipt;
+    use crate::push::receipt::Receipt;
 
     fn budget() -> Budget {
         Budget::new(Shares::of(100, 100, 100))

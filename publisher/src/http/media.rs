@@ -1,7 +1,7 @@
 //! What the headers say about a body, and about the answer that is wanted.
 
 use crate::ApiError;
-use crate::shown::Shown;
+use crate::push::shown::Shown;
 
 /// How a body is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::request::Wait;
+use crate::push::Wait;
 
 const MAX: usize = 100;
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::target::{REFUSED, origin_form};
 use crate::ApiError;
 use crate::error::Methods;
-use crate::shown::Shown;
+use crate::push::shown::Shown;
 
 /// The most headers of a request: as many as actix-http reads.
 pub const MAX_HEADERS: usize = 96;

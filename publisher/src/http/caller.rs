@@ -5,7 +5,7 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 
 use super::Front;
 use crate::ApiError;
-use crate::shown::Shown;
+use crate::push::shown::Shown;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

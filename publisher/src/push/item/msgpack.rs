@@ -9,8 +9,8 @@ use rmp::decode::{RmpRead, read_marker};
 use super::error::ItemError;
 use super::{Draft, Field, Value};
 use crate::ApiError;
-use crate::request::Push;
-use crate::shown::Shown;
+use crate::push::Push;
+use crate::push::shown::Shown;
 
 /// Reads one item.
 ///

@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use super::error::ItemError;
 use super::{Draft, Field, Value};
 use crate::ApiError;
-use crate::request::Push;
-use crate::shown::Shown;
+use crate::push::Push;
+use crate::push::shown::Shown;
 
 /// Reads one item. A byte order mark before it is skipped.
 ///

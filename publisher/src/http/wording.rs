@@ -9,13 +9,13 @@ use std::borrow::Cow;
 use std::io::Write;
 
 use crate::ApiError;
-use crate::receipt::{Accepted, Delivery, Receipt};
+use crate::push::receipt::{Accepted, Delivery, Receipt};
 
 /// What an item is answered.
 pub type Answered = Result<Receipt, ApiError>;
 
 /// How many bytes the answer to an item has at most, in either format. What is of a caller's making
-/// in a sentence is short ([`Shown`](crate::shown::Shown)).
+/// in a sentence is short ([`Shown`](crate::push::shown::Shown)).
 pub const MAX_ANSWER_BYTES: usize = 500;
 
 const MEMORY: &str = "writing to memory does not fail";
@@ -146,8 +146,8 @@ mod tests {
 
     use super::*;
     use crate::budget::UsedUp;
-    use crate::item;
-    use crate::shown::Shown;
+    use crate::push::item;
+    use crate::push::shown::Shown;
 
     fn accepted(delivery: Option<Delivery>) -> Receipt {
         let position = Position { epoch: 0xe0c4, sequence: 42 };

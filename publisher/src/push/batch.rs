@@ -1,11 +1,12 @@
 //! Many pushes in one body: a JSON array of items, or one item a line. Pure.
 
-use crate::item::error::ItemError;
-use crate::item::json;
-use crate::request::{Push, cost_bytes};
-use crate::shown::Shown;
-use crate::wording::{self, Answered};
-use crate::{ApiError, media};
+use crate::ApiError;
+use crate::http::media;
+use crate::http::wording::{self, Answered};
+use crate::push::item::error::ItemError;
+use crate::push::item::json;
+use crate::push::shown::Shown;
+use crate::push::{Push, cost_bytes};
 
 /// How the items stand in the body, and the answers in the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,8 +155,8 @@ mod tests {
     use campanile_messages::Audience;
 
     use super::*;
-    use crate::receipt::Receipt;
-    use crate::request::Target;
+    use crate::push::Target;
+    use crate::push::receipt::Receipt;
 
     const LIMITS: Limits = Limits { max_items: 3, max_content_bytes: 10 };
 
