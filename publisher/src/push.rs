@@ -5,38 +5,21 @@ pub mod item;
 pub(crate) mod query;
 pub mod receipt;
 pub mod shown;
+mod target;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use campanile_messages::link::Number;
-use campanile_messages::{Address, Audience, Content, ContentKind, IdempotencyKey, ToBroker};
+use campanile_messages::{Address, Content, ContentKind, IdempotencyKey, ToBroker};
 
 use crate::ApiError;
 use crate::http::media::BodyKind;
 use crate::http::wording::MAX_ANSWER_BYTES;
 use crate::push::query::{Parameters, names_content};
 use crate::push::shown::Shown;
-
-/// Whom a push is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// Everyone, or a group.
-    Audience(Audience),
-    /// One connection.
-    Connection(Address),
-}
-
-impl Target {
-    /// Of the one connection.
-    pub fn address(&self) -> Option<Address> {
-        match self {
-            Self::Audience(_) => None,
-            Self::Connection(to) => Some(*to),
-        }
-    }
-}
+pub use target::Target;
 
 /// What a caller waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,15 +74,11 @@ impl Push {
     /// The same, if it is one that may be pushed.
     ///
     /// # Errors
-    /// [`ApiError::EmptyContent`], [`ApiError::TooLarge`], [`ApiError::IdForConnection`],
-    /// [`ApiError::ExceptForConnection`].
+    /// [`ApiError::EmptyContent`], [`ApiError::TooLarge`], [`ApiError::IdForConnection`].
     pub(crate) fn checked(self, max_bytes: usize) -> Result<Self, ApiError> {
         match self.content.as_bytes().len() {
             0 => Err(ApiError::EmptyContent),
             len if len > max_bytes => Err(ApiError::TooLarge { max_bytes }),
-            _ if self.except.is_some() && self.target.address().is_some() => {
-                Err(ApiError::ExceptForConnection)
-            }
             _ => self.check_id(),
         }
     }
@@ -201,35 +180,9 @@ fn assemble(mut parameters: Parameters, max_content_bytes: usize) -> Result<Push
     finish(parameters, Content::Text(content), max_content_bytes)
 }
 
-fn half<T>(given: &'static str, missing: &'static str) -> Result<T, ApiError> {
-    Err(ApiError::HalfAddress { given, missing })
-}
-
-fn target(parameters: &Parameters) -> Result<Target, ApiError> {
-    match (parameters.worker, parameters.connection, parameters.group.as_ref()) {
-        (None, None, None) => Ok(Target::Audience(Audience::Everyone)),
-        (None, None, Some(group)) => Ok(Target::Audience(Audience::Group(group.clone()))),
-        (Some(worker), Some(connection), None) => {
-            Ok(Target::Connection(Address { worker, connection }))
-        }
-        (Some(_), None, None) => half("to_worker_id", "to_connection_id"),
-        (None, Some(_), None) => half("to_connection_id", "to_worker_id"),
-        (_, _, Some(_)) => Err(ApiError::TwoAudiences),
-    }
-}
-
-fn except(parameters: &Parameters) -> Result<Option<Address>, ApiError> {
-    match (parameters.except_worker, parameters.except_connection) {
-        (None, None) => Ok(None),
-        (Some(worker), Some(connection)) => Ok(Some(Address { worker, connection })),
-        (Some(_), None) => half("except_worker_id", "except_connection_id"),
-        (None, Some(_)) => half("except_connection_id", "except_worker_id"),
-    }
-}
-
 fn finish(parameters: Parameters, content: Content, max_bytes: usize) -> Result<Push, ApiError> {
-    let (target, except) = (target(&parameters)?, except(&parameters)?);
-    let Parameters { id, wait, timeout, .. } = parameters;
+    let Parameters { target, id, wait, timeout, .. } = parameters;
+    let (target, except) = target.resolve().map_err(query::invalid)?;
     let wait = wait.unwrap_or_default();
     Push { target, except, content, id, wait, timeout }.checked(max_bytes)
 }

@@ -13,300 +13,177 @@
 pub mod error;
 pub mod json;
 pub mod msgpack;
+mod strict;
+mod value;
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use bytestring::ByteString;
 use campanile_messages::ids::{ID_LIMIT, InvalidId};
-use campanile_messages::{
-    Address, Audience, ConnectionId, Content, GroupName, IdempotencyKey, WorkerId,
-};
+use campanile_messages::{ConnectionId, Content, WorkerId};
+use serde::Deserialize;
 
+use super::Push;
+use super::query::{group, key, timeout, wait};
+use super::target::{AddressPart, GivenAddress, GivenTarget, InvalidTarget};
 use crate::ApiError;
-use crate::push::query::{key, no_name, timeout, wait};
-use crate::push::shown::Shown;
-use crate::push::{Push, Target, Wait};
 use error::ItemError;
+use strict::Fault;
+use value::Value;
 
-/// What has been read of an item, and the first thing that is wrong with it.
-#[derive(Debug, Default)]
-struct Draft {
-    content: Option<Content>,
-    /// Which of the two fields gave the content.
-    given: Option<&'static str>,
-    to: Option<To>,
-    except: Option<Except>,
-    id: Option<IdempotencyKey>,
-    wait: Option<Wait>,
-    timeout: Option<Duration>,
-    error: Option<ApiError>,
+/// The fields of an item. What each of them accepts is decided when all are read, so that a sentence
+/// can name the field and repeat its value.
+#[derive(Debug, Deserialize)]
+struct Item<'a> {
+    #[serde(borrow, default, deserialize_with = "value::given")]
+    content: Option<Value<'a>>,
+    #[serde(borrow, default, deserialize_with = "value::given")]
+    content_base64: Option<Value<'a>>,
+    #[serde(borrow, default, deserialize_with = "value::given")]
+    to: Option<Value<'a, To<'a>>>,
+    #[serde(borrow, default, deserialize_with = "value::given")]
+    except: Option<Value<'a, Except<'a>>>,
+    #[serde(borrow, default, deserialize_with = "value::given")]
+    id: Option<Value<'a>>,
+    #[serde(borrow, default, deserialize_with = "value::given")]
+    wait: Option<Value<'a>>,
+    #[serde(borrow, default, deserialize_with = "value::given")]
+    timeout: Option<Value<'a>>,
 }
 
-#[derive(Debug, Default)]
-struct To {
-    everyone: bool,
-    group: Option<GroupName>,
-    worker: Option<u64>,
-    connection: Option<u64>,
+/// A `to` that is an object.
+#[derive(Debug, Deserialize)]
+struct To<'a> {
+    #[serde(borrow, default, deserialize_with = "value::given")]
+    group: Option<Value<'a>>,
+    #[serde(borrow, default, deserialize_with = "value::given")]
+    worker: Option<Value<'a>>,
+    #[serde(borrow, default, deserialize_with = "value::given")]
+    connection: Option<Value<'a>>,
 }
 
-#[derive(Debug, Default)]
-struct Except {
-    worker: Option<u64>,
-    connection: Option<u64>,
+/// An `except` that is an object.
+#[derive(Debug, Deserialize)]
+struct Except<'a> {
+    #[serde(borrow, default, deserialize_with = "value::given")]
+    worker: Option<Value<'a>>,
+    #[serde(borrow, default, deserialize_with = "value::given")]
+    connection: Option<Value<'a>>,
 }
 
-/// A field of an item, of its `to`, or of its `except`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
-    Content,
-    ContentBase64,
-    To,
-    Id,
-    Wait,
-    Timeout,
-    Group,
-    Worker,
-    Connection,
-    Except,
-    ExceptWorker,
-    ExceptConnection,
-    /// The draft knows its name.
-    Unknown,
+/// Returns the push that a value says.
+fn push(value: Value<'_, Item<'_>>, max_content_bytes: usize) -> Result<Push, ApiError> {
+    let item = match value {
+        Value::Object(item) => item,
+        Value::Faulty(Fault::Repeated(parameter)) => return Err(ApiError::Repeated { parameter }),
+        Value::Faulty(Fault::Unknown(name)) => return Err(ItemError::UnknownField { name }.into()),
+        other => return Err(ItemError::NoObject { value: other.shown() }.into()),
+    };
+    let Item { content, content_base64, to, except, id, wait: until, timeout: limit } = item;
+    if content.is_some() && content_base64.is_some() {
+        return Err(ItemError::TwoContents.into());
+    }
+    let content = content.map(plain).or(content_base64.map(decoded)).transpose()?;
+    let mut target = GivenTarget::default();
+    if let Some(to) = to {
+        read_to(to, &mut target)?;
+    }
+    if let Some(except) = except {
+        target.except = read_except(except)?;
+    }
+    let id = id.map(|id| key("id", &text("id", id)?)).transpose()?;
+    let until = until.map(|until| wait(&text("wait", until)?)).transpose()?;
+    let timeout = limit.map(|limit| timeout(&text("timeout", limit)?)).transpose()?;
+    let content = content.ok_or(ItemError::NoContent)?;
+    let (target, except) = target.resolve().map_err(invalid)?;
+    let wait = until.unwrap_or_default();
+    Push { target, except, content, id, wait, timeout }.checked(max_content_bytes)
 }
 
-/// A field's value, where it is no object.
-#[derive(Debug)]
-enum Value<'a> {
-    Text(Cow<'a, str>),
-    Bytes(&'a [u8]),
-    Number(u64),
-    /// Nothing that any field takes.
-    Other(Shown),
-}
-
-impl Value<'_> {
-    fn shown(&self) -> Shown {
-        match self {
-            Self::Text(text) => Shown::from(&**text),
-            Self::Bytes(bytes) => Shown::from(*bytes),
-            Self::Number(number) => Shown::from(&*number.to_string()),
-            Self::Other(shown) => shown.clone(),
-        }
-    }
-}
-
-impl Draft {
-    /// The first error counts.
-    fn fail(&mut self, error: impl Into<ApiError>) {
-        if self.error.is_none() {
-            self.error = Some(error.into());
-        }
-    }
-
-    fn field(&mut self, name: &str) -> Field {
-        match name {
-            "content" => Field::Content,
-            "content_base64" => Field::ContentBase64,
-            "to" => Field::To,
-            "except" => Field::Except,
-            "id" => Field::Id,
-            "wait" => Field::Wait,
-            "timeout" => Field::Timeout,
-            _ => {
-                self.fail(ItemError::UnknownField { name: Shown::from(name) });
-                Field::Unknown
-            }
-        }
-    }
-
-    fn field_of_except(&mut self, name: &str) -> Field {
-        match name {
-            "worker" => Field::ExceptWorker,
-            "connection" => Field::ExceptConnection,
-            _ => {
-                self.fail(ItemError::UnknownException { name: Shown::from(name) });
-                Field::Unknown
-            }
-        }
-    }
-
-    /// A field whose value is an object begins; the fields of that object.
-    fn begin(&mut self, field: Field) -> fn(&mut Self, &str) -> Field {
-        let (begun, fields): (_, fn(&mut Self, &str) -> Field) = match field {
-            Field::Except => (self.begin_except().map(|_| ()), Self::field_of_except),
-            _ => (self.begin_to().map(|_| ()), Self::field_of_to),
-        };
-        if let Err(error) = begun {
-            self.fail(error);
-        }
-        fields
-    }
-
-    fn field_of_to(&mut self, name: &str) -> Field {
-        match name {
-            "group" => Field::Group,
-            "worker" => Field::Worker,
-            "connection" => Field::Connection,
-            _ => {
-                self.fail(ItemError::UnknownAudience { name: Shown::from(name) });
-                Field::Unknown
-            }
-        }
-    }
-
-    /// A field whose value is no object.
-    fn take(&mut self, field: Field, value: Value<'_>) {
-        if let Err(error) = self.try_take(field, value) {
-            self.fail(error);
-        }
-    }
-
-    fn try_take(&mut self, field: Field, value: Value<'_>) -> Result<(), ApiError> {
-        match field {
-            Field::Unknown => {}
-            Field::Content => {
-                self.give_content("content")?;
-                self.content = Some(match value {
-                    Value::Text(text) => Content::Text(own(text)),
-                    Value::Bytes(bytes) => Content::Binary(Bytes::copy_from_slice(bytes)),
-                    other => return Err(wrong("content", &other, "a text is accepted")),
-                });
-            }
-            Field::ContentBase64 => {
-                self.give_content("content_base64")?;
-                let text = text("content_base64", value)?;
-                let bytes = STANDARD.decode(text.as_bytes()).map_err(|reason| {
-                    ItemError::NotBase64 { value: Shown::from(&*text), reason }
-                })?;
-                self.content = Some(Content::Binary(bytes.into()));
-            }
-            Field::To => {
-                let to = self.begin_to()?;
-                match &value {
-                    Value::Text(text) if text == "everyone" => to.everyone = true,
-                    other => return Err(wrong("to", other, error::AUDIENCES)),
-                }
-            }
-            Field::Except => {
-                self.begin_except()?;
-                return Err(wrong("except", &value, error::EXCEPTION));
-            }
-            Field::ExceptWorker => {
-                let worker = id("except.worker", &value)?;
-                once("except.worker", &mut self.except.get_or_insert_default().worker, worker)?;
-            }
-            Field::ExceptConnection => {
-                let connection = id("except.connection", &value)?;
-                let slot = &mut self.except.get_or_insert_default().connection;
-                once("except.connection", slot, connection)?;
-            }
-            Field::Id => {
-                let id = key("id", &text("id", value)?)?;
-                once("id", &mut self.id, id)?;
-            }
-            Field::Wait => {
-                let wait = wait(&text("wait", value)?)?;
-                once("wait", &mut self.wait, wait)?;
-            }
-            Field::Timeout => {
-                let timeout = timeout(&text("timeout", value)?)?;
-                once("timeout", &mut self.timeout, timeout)?;
-            }
-            Field::Group => {
-                let text = text("to.group", value)?;
-                let group = GroupName::new(&*text);
-                let group = group.map_err(|reason| no_name("to.group", &text, reason))?;
-                once("to.group", &mut self.to.get_or_insert_default().group, group)?;
-            }
-            Field::Worker => {
-                let worker = id("to.worker", &value)?;
-                once("to.worker", &mut self.to.get_or_insert_default().worker, worker)?;
-            }
-            Field::Connection => {
-                let connection = id("to.connection", &value)?;
-                once("to.connection", &mut self.to.get_or_insert_default().connection, connection)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn give_content(&mut self, given: &'static str) -> Result<(), ApiError> {
-        match self.given.replace(given) {
-            None => Ok(()),
-            Some(before) if before == given => Err(ApiError::Repeated { parameter: given }),
-            Some(_) => Err(ItemError::TwoContents.into()),
-        }
-    }
-
-    /// The value of `to` follows.
-    fn begin_to(&mut self) -> Result<&mut To, ApiError> {
-        match self.to {
-            None => Ok(self.to.insert(To::default())),
-            Some(_) => Err(ApiError::Repeated { parameter: "to" }),
-        }
-    }
-
-    /// The value of `except` follows.
-    fn begin_except(&mut self) -> Result<&mut Except, ApiError> {
-        match self.except {
-            None => Ok(self.except.insert(Except::default())),
-            Some(_) => Err(ApiError::Repeated { parameter: "except" }),
-        }
-    }
-
-    fn finish(self, max_content_bytes: usize) -> Result<Push, ApiError> {
-        let Self { content, to, except, id, wait, timeout, error, .. } = self;
-        if let Some(error) = error {
-            return Err(error);
-        }
-        let content = content.ok_or(ItemError::NoContent)?;
-        let target = to.map_or(Ok(Target::Audience(Audience::Everyone)), To::target)?;
-        let except = except.map(Except::address).transpose()?;
-        let push = Push { target, except, content, id, wait: wait.unwrap_or_default(), timeout };
-        push.checked(max_content_bytes)
+fn plain(value: Value<'_>) -> Result<Content, ApiError> {
+    match value {
+        Value::Text(text) => Ok(Content::Text(own(text))),
+        Value::Bytes(bytes) => Ok(Content::Binary(Bytes::copy_from_slice(bytes))),
+        other => Err(wrong("content", &other, "a text is accepted")),
     }
 }
 
-impl To {
-    fn target(self) -> Result<Target, ApiError> {
-        match (self.group, self.worker, self.connection) {
-            (None, None, None) if self.everyone => Ok(Target::Audience(Audience::Everyone)),
-            (Some(group), None, None) => Ok(Target::Audience(Audience::Group(group))),
-            (None, worker, connection) => {
-                let no_address = ItemError::NoAudience;
-                address("to", worker, connection, no_address).map(Target::Connection)
-            }
-            (Some(_), _, _) => Err(ItemError::TwoAudiences.into()),
-        }
-    }
+fn decoded(value: Value<'_>) -> Result<Content, ApiError> {
+    let text = text("content_base64", value)?;
+    let bytes = STANDARD
+        .decode(text.as_bytes())
+        .map_err(|reason| ItemError::NotBase64 { value: (&*text).into(), reason })?;
+    Ok(Content::Binary(bytes.into()))
 }
 
-impl Except {
-    fn address(self) -> Result<Address, ApiError> {
-        address("except", self.worker, self.connection, ItemError::NoException)
+fn read_to(value: Value<'_, To<'_>>, target: &mut GivenTarget) -> Result<(), ApiError> {
+    let To { group: name, worker, connection } = match value {
+        Value::Text(text) if text == "everyone" => return Ok(()),
+        Value::Object(to) => to,
+        Value::Faulty(Fault::Repeated("group")) => return repeated("to.group"),
+        Value::Faulty(Fault::Repeated("worker")) => return repeated("to.worker"),
+        Value::Faulty(Fault::Repeated(_)) => return repeated("to.connection"),
+        Value::Faulty(Fault::Unknown(name)) => {
+            return Err(ItemError::UnknownAudience { name }.into());
+        }
+        other => return Err(wrong("to", &other, error::AUDIENCES)),
+    };
+    if name.is_none() && worker.is_none() && connection.is_none() {
+        return Err(ItemError::NoAudience.into());
     }
+    let read_group = |name| group("to.group", &text("to.group", name)?);
+    target.group = name.map(read_group).transpose()?;
+    target.to = address(("to.worker", worker), ("to.connection", connection))?;
+    Ok(())
 }
 
-/// The connection of a `to` or `except` that has these ids; without any, `none` is the error.
-fn address(
-    field: &'static str,
-    worker: Option<u64>,
-    connection: Option<u64>,
-    none: ItemError,
-) -> Result<Address, ApiError> {
-    let half = |given, missing| Err(ItemError::HalfAddress { field, given, missing }.into());
-    match (worker, connection) {
-        (None, None) => Err(none.into()),
-        (Some(worker), Some(connection)) => {
-            Ok(Address { worker: WorkerId(worker), connection: ConnectionId(connection) })
+fn read_except(value: Value<'_, Except<'_>>) -> Result<GivenAddress, ApiError> {
+    let Except { worker, connection } = match value {
+        Value::Object(except) => except,
+        Value::Faulty(Fault::Repeated("worker")) => return repeated("except.worker"),
+        Value::Faulty(Fault::Repeated(_)) => return repeated("except.connection"),
+        Value::Faulty(Fault::Unknown(name)) => {
+            return Err(ItemError::UnknownException { name }.into());
         }
-        (Some(_), None) => half("worker", "connection"),
-        (None, Some(_)) => half("connection", "worker"),
+        other => return Err(wrong("except", &other, error::EXCEPTION)),
+    };
+    if worker.is_none() && connection.is_none() {
+        return Err(ItemError::NoException.into());
+    }
+    address(("except.worker", worker), ("except.connection", connection))
+}
+
+fn repeated<T>(parameter: &'static str) -> Result<T, ApiError> {
+    Err(ApiError::Repeated { parameter })
+}
+
+type Named<'a> = (&'static str, Option<Value<'a>>);
+
+fn address(worker: Named<'_>, connection: Named<'_>) -> Result<GivenAddress, ApiError> {
+    let id = |(field, value): Named<'_>| value.map(|value| id(field, &value)).transpose();
+    let worker = id(worker)?.map(WorkerId);
+    let connection = id(connection)?.map(ConnectionId);
+    Ok(GivenAddress { worker, connection })
+}
+
+/// Says what is wrong with a target by the names of fields.
+fn invalid(error: InvalidTarget) -> ApiError {
+    let name = |part| match part {
+        AddressPart::ToWorker => ("to", "worker"),
+        AddressPart::ToConnection => ("to", "connection"),
+        AddressPart::ExceptWorker => ("except", "worker"),
+        AddressPart::ExceptConnection => ("except", "connection"),
+    };
+    match error {
+        InvalidTarget::TwoAudiences => ItemError::TwoAudiences.into(),
+        InvalidTarget::HalfAddress(part) => {
+            let ((field, given), (_, missing)) = (name(part), name(part.other()));
+            ItemError::HalfAddress { field, given, missing }.into()
+        }
+        InvalidTarget::ExceptForConnection => ApiError::ExceptForConnection,
     }
 }
 
@@ -318,14 +195,7 @@ fn own(text: Cow<'_, str>) -> ByteString {
     }
 }
 
-fn once<T>(parameter: &'static str, slot: &mut Option<T>, value: T) -> Result<(), ApiError> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(ApiError::Repeated { parameter }),
-    }
-}
-
-fn wrong(field: &'static str, value: &Value<'_>, accepted: &'static str) -> ApiError {
+fn wrong<O>(field: &'static str, value: &Value<'_, O>, accepted: &'static str) -> ApiError {
     ItemError::WrongType { field, value: value.shown(), accepted }.into()
 }
 

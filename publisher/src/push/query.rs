@@ -7,10 +7,11 @@ use std::time::Duration;
 use bytestring::ByteString;
 use campanile_messages::name::InvalidName;
 use campanile_messages::query::{self, InvalidEncoding};
-use campanile_messages::{ConnectionId, GroupName, IdempotencyKey, WorkerId};
+use campanile_messages::{GroupName, IdempotencyKey};
 
+use super::Wait;
+use super::target::{AddressPart, GivenTarget, InvalidTarget};
 use crate::ApiError;
-use crate::push::Wait;
 use crate::push::shown::Shown;
 
 /// The names that are accepted, for the sentence about one that is not.
@@ -24,11 +25,7 @@ const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::
 #[derive(Debug, Default)]
 pub(crate) struct Parameters {
     pub(crate) content: Option<ByteString>,
-    pub(crate) worker: Option<WorkerId>,
-    pub(crate) connection: Option<ConnectionId>,
-    pub(crate) group: Option<GroupName>,
-    pub(crate) except_worker: Option<WorkerId>,
-    pub(crate) except_connection: Option<ConnectionId>,
+    pub(super) target: GivenTarget,
     pub(crate) id: Option<IdempotencyKey>,
     pub(crate) wait: Option<Wait>,
     pub(crate) timeout: Option<Duration>,
@@ -39,6 +36,7 @@ impl Parameters {
     /// that is after a handful of parameters at most.
     pub(crate) fn read(&mut self, encoded: &[u8]) -> Result<(), ApiError> {
         for (raw_name, raw_value) in query::pairs(encoded) {
+            let target = &mut self.target;
             let name = text(raw_name, raw_name)?;
             match &*name {
                 "content" => {
@@ -46,28 +44,27 @@ impl Parameters {
                     self.content = Some(text(raw_name, raw_value)?.into_owned().into());
                 }
                 "to_group" => {
-                    free("to_group", &self.group)?;
-                    let value = text(raw_name, raw_value)?;
-                    let group = GroupName::new(&*value);
-                    self.group = Some(group.map_err(|reason| no_name("to_group", &value, reason))?);
+                    free("to_group", &target.group)?;
+                    target.group = Some(group("to_group", &text(raw_name, raw_value)?)?);
                 }
                 "to_worker_id" => {
-                    free("to_worker_id", &self.worker)?;
-                    self.worker = Some(id("to_worker_id", &text(raw_name, raw_value)?)?);
+                    free("to_worker_id", &target.to.worker)?;
+                    target.to.worker = Some(id("to_worker_id", &text(raw_name, raw_value)?)?);
                 }
                 "to_connection_id" => {
-                    free("to_connection_id", &self.connection)?;
-                    self.connection = Some(id("to_connection_id", &text(raw_name, raw_value)?)?);
+                    free("to_connection_id", &target.to.connection)?;
+                    let value = text(raw_name, raw_value)?;
+                    target.to.connection = Some(id("to_connection_id", &value)?);
                 }
                 "except_worker_id" => {
-                    free("except_worker_id", &self.except_worker)?;
+                    free("except_worker_id", &target.except.worker)?;
                     let value = text(raw_name, raw_value)?;
-                    self.except_worker = Some(id("except_worker_id", &value)?);
+                    target.except.worker = Some(id("except_worker_id", &value)?);
                 }
                 "except_connection_id" => {
-                    free("except_connection_id", &self.except_connection)?;
+                    free("except_connection_id", &target.except.connection)?;
                     let value = text(raw_name, raw_value)?;
-                    self.except_connection = Some(id("except_connection_id", &value)?);
+                    target.except.connection = Some(id("except_connection_id", &value)?);
                 }
                 "id" => {
                     free("id", &self.id)?;
@@ -87,6 +84,23 @@ impl Parameters {
             }
         }
         Ok(())
+    }
+}
+
+/// Says what is wrong with a target by the names of parameters.
+pub(super) fn invalid(error: InvalidTarget) -> ApiError {
+    let name = |part| match part {
+        AddressPart::ToWorker => "to_worker_id",
+        AddressPart::ToConnection => "to_connection_id",
+        AddressPart::ExceptWorker => "except_worker_id",
+        AddressPart::ExceptConnection => "except_connection_id",
+    };
+    match error {
+        InvalidTarget::TwoAudiences => ApiError::TwoAudiences,
+        InvalidTarget::HalfAddress(part) => {
+            ApiError::HalfAddress { given: name(part), missing: name(part.other()) }
+        }
+        InvalidTarget::ExceptForConnection => ApiError::ExceptForConnection,
     }
 }
 
@@ -114,7 +128,12 @@ pub(crate) fn key(given: &'static str, value: &str) -> Result<IdempotencyKey, Ap
     IdempotencyKey::new(value).map_err(|reason| no_name(given, value, reason))
 }
 
-pub(crate) fn no_name(given: &'static str, value: &str, reason: InvalidName) -> ApiError {
+/// Reads the name of a group, which `given` names.
+pub(super) fn group(given: &'static str, value: &str) -> Result<GroupName, ApiError> {
+    GroupName::new(value).map_err(|reason| no_name(given, value, reason))
+}
+
+fn no_name(given: &'static str, value: &str, reason: InvalidName) -> ApiError {
     ApiError::NoName { given, value: Shown::from(value), reason }
 }
 
@@ -147,6 +166,7 @@ fn text<'a>(raw_name: &[u8], raw: &'a [u8]) -> Result<Cow<'a, str>, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use campanile_messages::{ConnectionId, WorkerId};
     use proptest::prelude::*;
 
     use super::*;
@@ -280,9 +300,9 @@ mod tests {
             let mut read = Parameters::default();
             prop_assert_eq!(read.read(encoded.as_bytes()), Ok(()));
             prop_assert_eq!(&*read.content.expect("content"), &content);
-            prop_assert_eq!(&*read.group.expect("group"), &group);
-            prop_assert_eq!(read.worker, Some(WorkerId(worker)));
-            prop_assert_eq!(read.connection, Some(ConnectionId(connection)));
+            prop_assert_eq!(&*read.target.group.expect("group"), &group);
+            prop_assert_eq!(read.target.to.worker, Some(WorkerId(worker)));
+            prop_assert_eq!(read.target.to.connection, Some(ConnectionId(connection)));
         }
 
         #[test]

@@ -1,4 +1,4 @@
-use campanile_messages::{ConnectionId, GroupName, WorkerId};
+use campanile_messages::{Audience, ConnectionId, GroupName, WorkerId};
 use proptest::prelude::*;
 
 use super::*;

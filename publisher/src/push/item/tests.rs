@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use campanile_messages::Audience;
+use campanile_messages::{Address, Audience, GroupName, IdempotencyKey};
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::push::Wait;
+use crate::push::{Target, Wait};
 
 const MAX: usize = 100;
 
@@ -169,6 +169,8 @@ fn what_is_wrong_is_named_with_what_is_accepted() {
         ),
         (json!("content"), "the item is \"content\": an object with content or content_base64, to"),
         (json!([]), "the item is \"[..]\": an object with"),
+        (json!(["content"]), "the item is \"[..]\": an object with"),
+        (json!({ "content": "a", "to": ["news"] }), &format!("to is \"[..]\": {audiences}")),
         (json!(7), "the item is \"7\": an object with"),
     ] {
         let error = both(&item).expect_err("refused");
@@ -219,6 +221,26 @@ fn what_is_no_json_says_where() {
     let deep = format!("{{\"content\":{}", "[".repeat(1_000_000));
     assert!(sentence(&deep).contains("EOF while parsing"));
     assert!(sentence("{\"content\":99999999999999999999999}").starts_with("content is \"1e23\""));
+}
+
+#[test]
+fn a_wrong_field_does_not_hide_broken_json() {
+    for text in [
+        "{\"x\":1",
+        "{\"content\":1,}",
+        "{\"content\":\"a\",\"content\":\"a\"",
+        "{\"to\":{\"x\":1}",
+        "{\"to\":{\"group\":\"a\",\"group\":\"a\",}}",
+        "[}",
+    ] {
+        let said = sentence(text);
+        assert!(said.starts_with("the item cannot be read as JSON: "), "{text}: {said}");
+    }
+    let packed = b"\x82\xa1x\x01\xa7content";
+    let said = msgpack::read(packed, MAX).expect_err("refused").to_string();
+    assert_eq!(said, "the item cannot be read as MessagePack: it is cut off");
+    // What only an item that has the field would read does not matter in one that has not.
+    assert!(sentence(r#"{"x":"\ud83d","y":1e999}"#).starts_with("\"x\" is no field of an item"));
 }
 
 #[test]
