@@ -3,9 +3,8 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use campanile_publisher::http::media::BodyKind;
 use campanile_publisher::push::item::{json, msgpack};
-use campanile_publisher::push::{from_body, from_query};
+use campanile_publisher::push::{BodyKind, from_body, from_query};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::json;
 

@@ -9,7 +9,7 @@ use campanile_messages::event::MAX_CONTENT_BYTES;
 
 use crate::budget::Shares;
 use crate::courier::health::Health;
-use crate::http::media::BodyKind;
+use crate::push::BodyKind;
 use crate::{AllowHosts, AllowOrigins};
 
 /// The settings of a publisher. [`PublisherConfig::new`] has the defaults.

@@ -7,6 +7,7 @@
 //! [`Budget`](crate::budget::Budget) from which every push has its bytes, and by the callers: each
 //! has one push at a time, one batch, or one window of a stream; and by the most callers that may ask for a head.
 
+mod error;
 pub(crate) mod health;
 pub(crate) mod in_order;
 pub(crate) mod places;
@@ -31,6 +32,7 @@ use crate::http::Presence;
 use crate::pending::{Limits, Pending};
 use crate::push::Push;
 use crate::push::receipt::{Answer, Receipt};
+pub use error::Unavailable;
 
 /// What waits in the link's own queue at most. Little: what is in there counts as sent, and what is
 /// not can still be answered 503 if the broker does not take it.
@@ -180,7 +182,7 @@ impl Handler<Carry> for Courier {
 
     fn handle(&mut self, Carry { push, caller }: Carry, ctx: &mut Self::Context) {
         if self.finishing {
-            return tell([Answer { caller, result: Err(ApiError::ShuttingDown) }]);
+            return tell([Answer { caller, result: Err(Unavailable::ShuttingDown.into()) }]);
         }
         self.pending.add(push, caller, Instant::now());
         self.hand_over();
@@ -202,7 +204,7 @@ impl Handler<CarryAll> for Courier {
     fn handle(&mut self, CarryAll { pushes }: CarryAll, ctx: &mut Self::Context) {
         let pushes = pushes.into_iter().map(|(push, place)| (push, Caller::Many(place)));
         if self.finishing {
-            let result = Err(ApiError::ShuttingDown);
+            let result = Err(Unavailable::ShuttingDown.into());
             return tell(pushes.map(|(_, caller)| Answer { caller, result: result.clone() }));
         }
         let now = Instant::now();
@@ -227,9 +229,9 @@ impl Handler<AskHead> for Courier {
     fn handle(&mut self, AskHead { answer }: AskHead, ctx: &mut Self::Context) {
         // A caller that is gone has no use for an answer.
         if self.finishing {
-            let _ = answer.send(Err(ApiError::ShuttingDown));
+            let _ = answer.send(Err(Unavailable::ShuttingDown.into()));
         } else if let Err(answer) = self.heads.ask(answer, Instant::now()) {
-            let _ = answer.send(Err(ApiError::TooManyAskers));
+            let _ = answer.send(Err(Unavailable::TooManyAskers.into()));
         }
         self.ask();
         self.keep_ticking(ctx);
@@ -333,7 +335,7 @@ impl Courier {
 
     fn refuse_askers(&mut self) {
         let askers = self.heads.give_up();
-        askers.for_each(|answer| drop(answer.send(Err(ApiError::ShuttingDown))));
+        askers.for_each(|answer| drop(answer.send(Err(Unavailable::ShuttingDown.into()))));
     }
 
     /// Tells the broker which numbers have their answers, if it does not know.
@@ -367,8 +369,8 @@ impl Courier {
         let waited = self.heads.limit();
         for answer in self.heads.expire(Instant::now()) {
             drop(answer.send(Err(match self.link {
-                Some(_) => ApiError::NoHead { waited },
-                None => ApiError::NoBrokerToAsk { waited },
+                Some(_) => Unavailable::NoHead { waited }.into(),
+                None => Unavailable::NoBrokerToAsk { waited }.into(),
             })));
         }
         self.give_up();

@@ -25,11 +25,11 @@ use actix_web_actors::ws::{
 };
 use futures_util::stream;
 
-use crate::ApiError;
 use crate::budget::Peer;
 use crate::courier::places::Places;
 use crate::courier::{CarryAll, Courier};
 use crate::http::Front;
+use crate::http::HttpError;
 use crate::http::Presence;
 use exchange::{Exchange, Limits, Outgoing, Turn};
 
@@ -70,7 +70,7 @@ struct PublishStream {
 /// Answers the handshake, which was checked, and starts the actor.
 ///
 /// # Errors
-/// [`ApiError::NotAWebsocket`].
+/// [`HttpError::NotAWebsocket`].
 pub(crate) fn open(
     front: &Front,
     format: Format,
@@ -78,8 +78,8 @@ pub(crate) fn open(
     presence: Presence,
     peer: Peer,
     payload: Payload,
-) -> Result<HttpResponse, ApiError> {
-    let mut response = handshake(request).map_err(|_| ApiError::NotAWebsocket)?;
+) -> Result<HttpResponse, HttpError> {
+    let mut response = handshake(request).map_err(|_| HttpError::NotAWebsocket)?;
     if request.headers().contains_key(SEC_WEBSOCKET_PROTOCOL) {
         response.insert_header((SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(format.name())));
     }

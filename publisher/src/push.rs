@@ -1,6 +1,8 @@
 //! From what a caller sent to what is pushed. Pure.
 
 pub mod batch;
+mod error;
+mod form;
 pub mod item;
 pub(crate) mod query;
 pub mod receipt;
@@ -9,16 +11,13 @@ mod target;
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use bytestring::ByteString;
 use campanile_messages::link::Number;
 use campanile_messages::{Address, Content, ContentKind, IdempotencyKey, ToBroker};
 
-use crate::ApiError;
-use crate::http::media::BodyKind;
-use crate::http::wording::MAX_ANSWER_BYTES;
-use crate::push::query::{Parameters, names_content};
+use crate::push::query::Parameters;
 use crate::push::shown::Shown;
+pub use error::BadRequest;
+pub use form::{BodyKind, from_body};
 pub use target::Target;
 
 /// What a caller waits for.
@@ -58,13 +57,13 @@ impl Push {
     /// The same under the id of a header, where there is one.
     ///
     /// # Errors
-    /// [`ApiError::TwoIds`] if it has another one, [`ApiError::IdForConnection`].
-    pub fn with_key(mut self, header: Option<IdempotencyKey>) -> Result<Self, ApiError> {
+    /// [`BadRequest::TwoIds`] if it has another one, [`BadRequest::IdForConnection`].
+    pub fn with_key(mut self, header: Option<IdempotencyKey>) -> Result<Self, BadRequest> {
         match (&self.id, &header) {
             (_, None) => return Ok(self),
             (Some(id), Some(header)) if id != header => {
                 let (parameter, header) = (Shown::from(&**id), Shown::from(&**header));
-                return Err(ApiError::TwoIds { parameter, header });
+                return Err(BadRequest::TwoIds { parameter, header });
             }
             _ => self.id = header,
         }
@@ -74,18 +73,18 @@ impl Push {
     /// The same, if it is one that may be pushed.
     ///
     /// # Errors
-    /// [`ApiError::EmptyContent`], [`ApiError::TooLarge`], [`ApiError::IdForConnection`].
-    pub(crate) fn checked(self, max_bytes: usize) -> Result<Self, ApiError> {
+    /// [`BadRequest::EmptyContent`], [`BadRequest::TooLarge`], [`BadRequest::IdForConnection`].
+    pub(crate) fn checked(self, max_bytes: usize) -> Result<Self, BadRequest> {
         match self.content.as_bytes().len() {
-            0 => Err(ApiError::EmptyContent),
-            len if len > max_bytes => Err(ApiError::TooLarge { max_bytes }),
+            0 => Err(BadRequest::EmptyContent),
+            len if len > max_bytes => Err(BadRequest::TooLarge { max_bytes }),
             _ => self.check_id(),
         }
     }
 
-    fn check_id(self) -> Result<Self, ApiError> {
+    fn check_id(self) -> Result<Self, BadRequest> {
         match (&self.target, &self.id) {
-            (Target::Connection(_), Some(_)) => Err(ApiError::IdForConnection),
+            (Target::Connection(_), Some(_)) => Err(BadRequest::IdForConnection),
             _ => Ok(self),
         }
     }
@@ -116,10 +115,7 @@ impl Push {
 
 /// The least that a push on its way counts, where a caller may have many: about what is kept of it
 /// beside its content, and room for its answer afterwards.
-const MIN_COST_BYTES: usize = 512;
-
-// With what separates it from the next.
-const _: () = assert!(MAX_ANSWER_BYTES < MIN_COST_BYTES);
+pub(crate) const MIN_COST_BYTES: usize = 512;
 
 /// What a push on its way counts, where a caller may have many.
 pub fn cost_bytes(push: &Push) -> usize {
@@ -129,58 +125,19 @@ pub fn cost_bytes(push: &Push) -> usize {
 /// The push of a GET.
 ///
 /// # Errors
-/// What is wrong with the query, or [`ApiError::TooLarge`].
-pub fn from_query(query: &[u8], max_content_bytes: usize) -> Result<Push, ApiError> {
+/// What is wrong with the query, or [`BadRequest::TooLarge`].
+pub fn from_query(query: &[u8], max_content_bytes: usize) -> Result<Push, BadRequest> {
     let mut parameters = Parameters::default();
     parameters.read(query)?;
     assemble(parameters, max_content_bytes)
 }
 
-/// The push of a POST.
-///
-/// # Errors
-/// What is wrong with the query or the body, or [`ApiError::TooLarge`].
-pub fn from_body(
-    query: &[u8],
-    kind: BodyKind,
-    body: Bytes,
-    max_content_bytes: usize,
-) -> Result<Push, ApiError> {
-    let mut parameters = Parameters::default();
-    parameters.read(query)?;
-    if kind == BodyKind::Form {
-        read_form(&mut parameters, &body)?;
-        return assemble(parameters, max_content_bytes);
-    }
-    if parameters.content.is_some() {
-        return Err(ApiError::TwoContents);
-    }
-    let content = match kind {
-        BodyKind::Binary => Content::Binary(body),
-        BodyKind::Text | BodyKind::Form => Content::Text(text(body)?),
-    };
-    finish(parameters, content, max_content_bytes)
-}
-
-fn read_form(parameters: &mut Parameters, body: &[u8]) -> Result<(), ApiError> {
-    let read = parameters.read(body);
-    if (read.is_err() || parameters.content.is_none()) && !names_content(body) {
-        // Most likely a body that was never meant to be a form: `curl -d` says that it is one.
-        return Err(ApiError::FormWithoutContent);
-    }
-    read
-}
-
-fn text(body: Bytes) -> Result<ByteString, ApiError> {
-    ByteString::try_from(body).map_err(|error| ApiError::BodyNotUtf8 { at: error.valid_up_to() })
-}
-
-fn assemble(mut parameters: Parameters, max_content_bytes: usize) -> Result<Push, ApiError> {
-    let content = parameters.content.take().ok_or(ApiError::NoContent)?;
+fn assemble(mut parameters: Parameters, max_content_bytes: usize) -> Result<Push, BadRequest> {
+    let content = parameters.content.take().ok_or(BadRequest::NoContent)?;
     finish(parameters, Content::Text(content), max_content_bytes)
 }
 
-fn finish(parameters: Parameters, content: Content, max_bytes: usize) -> Result<Push, ApiError> {
+fn finish(parameters: Parameters, content: Content, max_bytes: usize) -> Result<Push, BadRequest> {
     let Parameters { target, id, wait, timeout, .. } = parameters;
     let (target, except) = target.resolve().map_err(query::invalid)?;
     let wait = wait.unwrap_or_default();

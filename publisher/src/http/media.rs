@@ -1,38 +1,18 @@
 //! What the headers say about a body, and about the answer that is wanted.
 
-use crate::ApiError;
+use super::HttpError;
+use crate::push::BodyKind;
+use crate::push::batch::Format;
 use crate::push::shown::Shown;
-
-/// How a body is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyKind {
-    /// The body is the content, text.
-    Text,
-    /// The body is the content, any bytes.
-    Binary,
-    /// The body has parameters, as a query has.
-    Form,
-}
-
-impl BodyKind {
-    /// How many bytes of body are read for a content of up to `max_content_bytes`.
-    pub fn max_bytes(self, max_content_bytes: usize) -> usize {
-        match self {
-            Self::Text | Self::Binary => max_content_bytes,
-            // Every byte may be escaped; the rest is room for the other parameters.
-            Self::Form => max_content_bytes * 3 + 2_048,
-        }
-    }
-}
 
 /// What a `Content-Type` says; `None` stands for no such header.
 ///
 /// # Errors
-/// [`ApiError::BadHeader`]: a value that is no media type, a charset other than UTF-8, and
+/// [`HttpError::BadHeader`]: a value that is no media type, a charset other than UTF-8, and
 /// `multipart/form-data`, whose envelope is never what its sender wants to push.
-pub fn body_kind(content_type: Option<&[u8]>) -> Result<BodyKind, ApiError> {
+pub fn body_kind(content_type: Option<&[u8]>) -> Result<BodyKind, HttpError> {
     let raw = content_type.unwrap_or_default();
-    let refuse = |accepted| ApiError::BadHeader {
+    let refuse = |accepted| HttpError::BadHeader {
         header: "Content-Type",
         value: Shown::from(raw),
         accepted,
@@ -62,8 +42,37 @@ pub fn body_kind(content_type: Option<&[u8]>) -> Result<BodyKind, ApiError> {
     }
 }
 
+/// The form of a batch by its `Content-Type`; without one, an array.
+///
+/// # Errors
+/// [`HttpError::BadHeader`] for any other type.
+pub fn batch_format(content_type: Option<&[u8]>) -> Result<Format, HttpError> {
+    let raw = content_type.unwrap_or_default();
+    let refuse = |accepted| HttpError::BadHeader {
+        header: "Content-Type",
+        value: Shown::from(raw),
+        accepted,
+    };
+    let value = str::from_utf8(raw).unwrap_or("?");
+    let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
+    let format = match &*essence.trim().to_ascii_lowercase() {
+        "" | "application/json" => Format::Array,
+        "application/x-ndjson" | "application/ndjson" => Format::Lines,
+        _ => {
+            return Err(refuse(
+                "a batch is accepted as application/json (an array) or application/x-ndjson (one \
+                 item a line); curl says so with -H 'Content-Type: application/json'",
+            ));
+        }
+    };
+    match is_in_utf8(parameters) {
+        true => Ok(format),
+        false => Err(refuse("text is accepted in UTF-8 only")),
+    }
+}
+
 /// Whether the parameters of a media type name no charset but UTF-8.
-pub(crate) fn is_in_utf8(parameters: &str) -> bool {
+fn is_in_utf8(parameters: &str) -> bool {
     charsets(parameters).all(is_utf8)
 }
 
@@ -169,6 +178,29 @@ mod tests {
             let error = body_kind(Some(value)).expect_err("refused");
             assert!(error.to_string().starts_with("the header Content-Type is"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_batch_has_the_form_that_its_content_type_says() {
+        for (value, format) in [
+            ("", Format::Array),
+            ("application/json", Format::Array),
+            ("Application/JSON; charset=\"UTF-8\"", Format::Array),
+            ("application/x-ndjson", Format::Lines),
+            ("application/ndjson", Format::Lines),
+        ] {
+            assert_eq!(batch_format(Some(value.as_bytes())), Ok(format), "{value}");
+        }
+        assert_eq!(batch_format(None), Ok(Format::Array));
+        for value in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/json; charset=utf-16",
+            "\u{e9}",
+        ] {
+            assert!(batch_format(Some(value.as_bytes())).is_err(), "{value}");
+        }
+        assert!(batch_format(Some(b"\xff")).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::{Front, peer, presence, query};
-use crate::ApiError;
+use crate::http::HttpError;
 use crate::publish_stream::{self, Format};
 use crate::push::shown::Shown;
 
@@ -16,10 +16,10 @@ impl Front {
         &self,
         request: &HttpRequest,
         payload: &mut Payload,
-    ) -> Result<HttpResponse, ApiError> {
+    ) -> Result<HttpResponse, HttpError> {
         let query = query(request);
         if !query.is_empty() {
-            return Err(ApiError::NoParameters { query: Shown::from(query), path: "/stream" });
+            return Err(HttpError::NoParameters { query: Shown::from(query), path: "/stream" });
         }
         verify_handshake(request.head()).map_err(refused)?;
         let format = format(request)?;
@@ -34,7 +34,7 @@ impl Front {
     }
 }
 
-fn format(request: &HttpRequest) -> Result<Format, ApiError> {
+fn format(request: &HttpRequest) -> Result<Format, HttpError> {
     let mut offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).peekable();
     let Some(first) = offered.peek().map(|value| Shown::from(value.as_bytes())) else {
         return Ok(Format::Json);
@@ -43,14 +43,14 @@ fn format(request: &HttpRequest) -> Result<Format, ApiError> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .find_map(|name| Format::of(name.trim()))
-        .ok_or(ApiError::UnknownSubprotocol { value: first })
+        .ok_or(HttpError::UnknownSubprotocol { value: first })
 }
 
-fn refused(error: HandshakeError) -> ApiError {
+fn refused(error: HandshakeError) -> HttpError {
     match error {
-        HandshakeError::BadWebsocketKey => ApiError::BadHandshake {
+        HandshakeError::BadWebsocketKey => HttpError::BadHandshake {
             reason: "Sec-WebSocket-Key is missing, or not 16 bytes in base64",
         },
-        _ => ApiError::NotAWebsocket,
+        _ => HttpError::NotAWebsocket,
     }
 }

@@ -16,9 +16,10 @@ use super::intake::{Incoming, Intake, Violation};
 use crate::ApiError;
 use crate::courier::in_order::InOrder;
 use crate::courier::places::{Place, Places};
-use crate::http::wording::{self, Answered};
+use crate::http::wording;
 use crate::push::item;
-use crate::push::{Push, cost_bytes};
+use crate::push::receipt::Answered;
+use crate::push::{BadRequest, Push, cost_bytes};
 
 /// What is written at most, save for the last answer, before the connection is asked whether it
 /// takes more.
@@ -239,8 +240,8 @@ impl Exchange {
     }
 
     /// Gives an item its place, and its answer where it is no push.
-    fn take(&mut self, item: Result<Push, ApiError>, turn: &mut Turn) {
-        let counted = item.and_then(|push| {
+    fn take(&mut self, item: Result<Push, BadRequest>, turn: &mut Turn) {
+        let counted = item.map_err(ApiError::from).and_then(|push| {
             let cost = cost_bytes(&push);
             self.allowance.take(cost, &self.places)?;
             Ok((push, cost))

@@ -29,7 +29,7 @@ use serde::Deserialize;
 use super::Push;
 use super::query::{group, key, timeout, wait};
 use super::target::{AddressPart, GivenAddress, GivenTarget, InvalidTarget};
-use crate::ApiError;
+use crate::push::BadRequest;
 use error::ItemError;
 use strict::Fault;
 use value::Value;
@@ -75,10 +75,12 @@ struct Except<'a> {
 }
 
 /// Returns the push that a value says.
-fn push(value: Value<'_, Item<'_>>, max_content_bytes: usize) -> Result<Push, ApiError> {
+fn push(value: Value<'_, Item<'_>>, max_content_bytes: usize) -> Result<Push, BadRequest> {
     let item = match value {
         Value::Object(item) => item,
-        Value::Faulty(Fault::Repeated(parameter)) => return Err(ApiError::Repeated { parameter }),
+        Value::Faulty(Fault::Repeated(parameter)) => {
+            return Err(BadRequest::Repeated { parameter });
+        }
         Value::Faulty(Fault::Unknown(name)) => return Err(ItemError::UnknownField { name }.into()),
         other => return Err(ItemError::NoObject { value: other.shown() }.into()),
     };
@@ -103,7 +105,7 @@ fn push(value: Value<'_, Item<'_>>, max_content_bytes: usize) -> Result<Push, Ap
     Push { target, except, content, id, wait, timeout }.checked(max_content_bytes)
 }
 
-fn plain(value: Value<'_>) -> Result<Content, ApiError> {
+fn plain(value: Value<'_>) -> Result<Content, BadRequest> {
     match value {
         Value::Text(text) => Ok(Content::Text(own(text))),
         Value::Bytes(bytes) => Ok(Content::Binary(Bytes::copy_from_slice(bytes))),
@@ -111,7 +113,7 @@ fn plain(value: Value<'_>) -> Result<Content, ApiError> {
     }
 }
 
-fn decoded(value: Value<'_>) -> Result<Content, ApiError> {
+fn decoded(value: Value<'_>) -> Result<Content, BadRequest> {
     let text = text("content_base64", value)?;
     let bytes = STANDARD
         .decode(text.as_bytes())
@@ -119,7 +121,7 @@ fn decoded(value: Value<'_>) -> Result<Content, ApiError> {
     Ok(Content::Binary(bytes.into()))
 }
 
-fn read_to(value: Value<'_, To<'_>>, target: &mut GivenTarget) -> Result<(), ApiError> {
+fn read_to(value: Value<'_, To<'_>>, target: &mut GivenTarget) -> Result<(), BadRequest> {
     let To { group: name, worker, connection } = match value {
         Value::Text(text) if text == "everyone" => return Ok(()),
         Value::Object(to) => to,
@@ -140,7 +142,7 @@ fn read_to(value: Value<'_, To<'_>>, target: &mut GivenTarget) -> Result<(), Api
     Ok(())
 }
 
-fn read_except(value: Value<'_, Except<'_>>) -> Result<GivenAddress, ApiError> {
+fn read_except(value: Value<'_, Except<'_>>) -> Result<GivenAddress, BadRequest> {
     let Except { worker, connection } = match value {
         Value::Object(except) => except,
         Value::Faulty(Fault::Repeated("worker")) => return repeated("except.worker"),
@@ -156,13 +158,13 @@ fn read_except(value: Value<'_, Except<'_>>) -> Result<GivenAddress, ApiError> {
     address(("except.worker", worker), ("except.connection", connection))
 }
 
-fn repeated<T>(parameter: &'static str) -> Result<T, ApiError> {
-    Err(ApiError::Repeated { parameter })
+fn repeated<T>(parameter: &'static str) -> Result<T, BadRequest> {
+    Err(BadRequest::Repeated { parameter })
 }
 
 type Named<'a> = (&'static str, Option<Value<'a>>);
 
-fn address(worker: Named<'_>, connection: Named<'_>) -> Result<GivenAddress, ApiError> {
+fn address(worker: Named<'_>, connection: Named<'_>) -> Result<GivenAddress, BadRequest> {
     let id = |(field, value): Named<'_>| value.map(|value| id(field, &value)).transpose();
     let worker = id(worker)?.map(WorkerId);
     let connection = id(connection)?.map(ConnectionId);
@@ -170,7 +172,7 @@ fn address(worker: Named<'_>, connection: Named<'_>) -> Result<GivenAddress, Api
 }
 
 /// Says what is wrong with a target by the names of fields.
-fn invalid(error: InvalidTarget) -> ApiError {
+fn invalid(error: InvalidTarget) -> BadRequest {
     let name = |part| match part {
         AddressPart::ToWorker => ("to", "worker"),
         AddressPart::ToConnection => ("to", "connection"),
@@ -183,7 +185,7 @@ fn invalid(error: InvalidTarget) -> ApiError {
             let ((field, given), (_, missing)) = (name(part), name(part.other()));
             ItemError::HalfAddress { field, given, missing }.into()
         }
-        InvalidTarget::ExceptForConnection => ApiError::ExceptForConnection,
+        InvalidTarget::ExceptForConnection => BadRequest::ExceptForConnection,
     }
 }
 
@@ -195,23 +197,23 @@ fn own(text: Cow<'_, str>) -> ByteString {
     }
 }
 
-fn wrong<O>(field: &'static str, value: &Value<'_, O>, accepted: &'static str) -> ApiError {
+fn wrong<O>(field: &'static str, value: &Value<'_, O>, accepted: &'static str) -> BadRequest {
     ItemError::WrongType { field, value: value.shown(), accepted }.into()
 }
 
-fn text<'a>(field: &'static str, value: Value<'a>) -> Result<Cow<'a, str>, ApiError> {
+fn text<'a>(field: &'static str, value: Value<'a>) -> Result<Cow<'a, str>, BadRequest> {
     match value {
         Value::Text(text) => Ok(text),
         other => Err(wrong(field, &other, "a text is accepted")),
     }
 }
 
-fn id(field: &'static str, value: &Value<'_>) -> Result<u64, ApiError> {
+fn id(field: &'static str, value: &Value<'_>) -> Result<u64, BadRequest> {
     match *value {
         Value::Number(id) if id < ID_LIMIT => Ok(id),
         Value::Number(_) => {
             let reason = InvalidId::TooLarge;
-            Err(ApiError::NoId { parameter: field, value: value.shown(), reason })
+            Err(BadRequest::NoId { parameter: field, value: value.shown(), reason })
         }
         _ => Err(wrong(field, value, "a whole number from 0 to below 2^53 is accepted")),
     }

@@ -11,7 +11,7 @@ use campanile_messages::{GroupName, IdempotencyKey};
 
 use super::Wait;
 use super::target::{AddressPart, GivenTarget, InvalidTarget};
-use crate::ApiError;
+use crate::push::BadRequest;
 use crate::push::shown::Shown;
 
 /// The names that are accepted, for the sentence about one that is not.
@@ -34,7 +34,7 @@ pub(crate) struct Parameters {
 impl Parameters {
     /// Adds what a query or a form body says. Ends at the first error; as every name counts once,
     /// that is after a handful of parameters at most.
-    pub(crate) fn read(&mut self, encoded: &[u8]) -> Result<(), ApiError> {
+    pub(crate) fn read(&mut self, encoded: &[u8]) -> Result<(), BadRequest> {
         for (raw_name, raw_value) in query::pairs(encoded) {
             let target = &mut self.target;
             let name = text(raw_name, raw_name)?;
@@ -79,7 +79,7 @@ impl Parameters {
                     self.timeout = Some(timeout(&text(raw_name, raw_value)?)?);
                 }
                 unknown => {
-                    return Err(ApiError::UnknownParameter { name: Shown::from(unknown) });
+                    return Err(BadRequest::UnknownParameter { name: Shown::from(unknown) });
                 }
             }
         }
@@ -88,7 +88,7 @@ impl Parameters {
 }
 
 /// Says what is wrong with a target by the names of parameters.
-pub(super) fn invalid(error: InvalidTarget) -> ApiError {
+pub(super) fn invalid(error: InvalidTarget) -> BadRequest {
     let name = |part| match part {
         AddressPart::ToWorker => "to_worker_id",
         AddressPart::ToConnection => "to_connection_id",
@@ -96,11 +96,11 @@ pub(super) fn invalid(error: InvalidTarget) -> ApiError {
         AddressPart::ExceptConnection => "except_connection_id",
     };
     match error {
-        InvalidTarget::TwoAudiences => ApiError::TwoAudiences,
+        InvalidTarget::TwoAudiences => BadRequest::TwoAudiences,
         InvalidTarget::HalfAddress(part) => {
-            ApiError::HalfAddress { given: name(part), missing: name(part.other()) }
+            BadRequest::HalfAddress { given: name(part), missing: name(part.other()) }
         }
-        InvalidTarget::ExceptForConnection => ApiError::ExceptForConnection,
+        InvalidTarget::ExceptForConnection => BadRequest::ExceptForConnection,
     }
 }
 
@@ -109,57 +109,61 @@ pub(crate) fn names_content(encoded: &[u8]) -> bool {
     query::pairs(encoded).any(|(name, _)| query::decode(name).is_ok_and(|name| name == "content"))
 }
 
-fn free<T>(parameter: &'static str, slot: &Option<T>) -> Result<(), ApiError> {
+fn free<T>(parameter: &'static str, slot: &Option<T>) -> Result<(), BadRequest> {
     match slot {
         None => Ok(()),
-        Some(_) => Err(ApiError::Repeated { parameter }),
+        Some(_) => Err(BadRequest::Repeated { parameter }),
     }
 }
 
-fn id<T>(parameter: &'static str, value: &str) -> Result<T, ApiError>
+fn id<T>(parameter: &'static str, value: &str) -> Result<T, BadRequest>
 where
     T: std::str::FromStr<Err = campanile_messages::ids::InvalidId>,
 {
-    value.parse().map_err(|reason| ApiError::NoId { parameter, value: Shown::from(value), reason })
+    value.parse().map_err(|reason| BadRequest::NoId {
+        parameter,
+        value: Shown::from(value),
+        reason,
+    })
 }
 
 /// Reads the id of a push, which `given` names.
-pub(crate) fn key(given: &'static str, value: &str) -> Result<IdempotencyKey, ApiError> {
+pub(crate) fn key(given: &'static str, value: &str) -> Result<IdempotencyKey, BadRequest> {
     IdempotencyKey::new(value).map_err(|reason| no_name(given, value, reason))
 }
 
 /// Reads the name of a group, which `given` names.
-pub(super) fn group(given: &'static str, value: &str) -> Result<GroupName, ApiError> {
+pub(super) fn group(given: &'static str, value: &str) -> Result<GroupName, BadRequest> {
     GroupName::new(value).map_err(|reason| no_name(given, value, reason))
 }
 
-fn no_name(given: &'static str, value: &str, reason: InvalidName) -> ApiError {
-    ApiError::NoName { given, value: Shown::from(value), reason }
+fn no_name(given: &'static str, value: &str, reason: InvalidName) -> BadRequest {
+    BadRequest::NoName { given, value: Shown::from(value), reason }
 }
 
-pub(crate) fn wait(value: &str) -> Result<Wait, ApiError> {
+pub(crate) fn wait(value: &str) -> Result<Wait, BadRequest> {
     match value {
         "accepted" => Ok(Wait::Accepted),
         "delivered" => Ok(Wait::Delivered),
-        _ => Err(ApiError::NoWait { value: Shown::from(value) }),
+        _ => Err(BadRequest::NoWait { value: Shown::from(value) }),
     }
 }
 
-pub(crate) fn timeout(value: &str) -> Result<Duration, ApiError> {
+pub(crate) fn timeout(value: &str) -> Result<Duration, BadRequest> {
     let timeout = humantime::parse_duration(value).ok();
     timeout
         .filter(|timeout| TIMEOUTS.contains(timeout))
-        .ok_or_else(|| ApiError::NoTimeout { value: Shown::from(value) })
+        .ok_or_else(|| BadRequest::NoTimeout { value: Shown::from(value) })
 }
 
-fn text<'a>(raw_name: &[u8], raw: &'a [u8]) -> Result<Cow<'a, str>, ApiError> {
+fn text<'a>(raw_name: &[u8], raw: &'a [u8]) -> Result<Cow<'a, str>, BadRequest> {
     let name = || Shown::from(raw_name);
     query::decode(raw).map_err(|error| match error {
         InvalidEncoding::MalformedEscape { at } => {
-            ApiError::MalformedEscape { name: name(), value: Shown::from(&raw[at..]) }
+            BadRequest::MalformedEscape { name: name(), value: Shown::from(&raw[at..]) }
         }
         InvalidEncoding::NotUtf8 { bytes } => {
-            ApiError::ParameterNotUtf8 { name: name(), value: Shown::from(&*bytes) }
+            BadRequest::ParameterNotUtf8 { name: name(), value: Shown::from(&*bytes) }
         }
     })
 }
@@ -171,7 +175,7 @@ mod tests {
 
     use super::*;
 
-    fn content(encoded: &str) -> Result<String, ApiError> {
+    fn content(encoded: &str) -> Result<String, BadRequest> {
         let mut parameters = Parameters::default();
         parameters.read(encoded.as_bytes())?;
         Ok(parameters.content.expect("content").to_string())

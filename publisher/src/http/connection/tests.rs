@@ -7,6 +7,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::task::yield_now;
 
 use super::*;
+use crate::http::HttpError;
 use crate::orders::Wakes;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -69,7 +70,7 @@ async fn a_flood_does_not_stop_the_clock_of_a_head() {
             yield_now().await;
         };
         assert!(passed_on.starts_with("GET /| HTTP/1.1\r\n"), "{passed_on}");
-        assert_eq!(stream.turn.take_refusal(), Some(ApiError::SlowHead { limit }));
+        assert_eq!(stream.turn.take_refusal(), Some(HttpError::SlowHead { limit }));
     }
 }
 

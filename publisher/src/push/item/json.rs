@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::Item;
 use super::error::ItemError;
 use super::value::Value;
-use crate::ApiError;
+use crate::push::BadRequest;
 use crate::push::Push;
 use crate::push::shown::Shown;
 
@@ -16,7 +16,7 @@ use crate::push::shown::Shown;
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn read(text: &str, max_content_bytes: usize) -> Result<Push, ApiError> {
+pub fn read(text: &str, max_content_bytes: usize) -> Result<Push, BadRequest> {
     let text = without_mark(text);
     let item: Value<'_, Item<'_>> =
         serde_json::from_str(text).map_err(|error| unreadable(text, &error))?;
@@ -30,12 +30,12 @@ pub fn read(text: &str, max_content_bytes: usize) -> Result<Push, ApiError> {
 /// of a surrogate pair, a number of any size, a name twice, any depth) is wrong with that item alone.
 ///
 /// # Errors
-/// [`ApiError::BatchMalformed`], [`ApiError::NoArray`], [`ApiError::TooManyItems`].
+/// [`BadRequest::BatchMalformed`], [`BadRequest::NoArray`], [`BadRequest::TooManyItems`].
 pub fn read_array(
     text: &str,
     max_items: usize,
     max_content_bytes: usize,
-) -> Result<Vec<Result<Push, ApiError>>, ApiError> {
+) -> Result<Vec<Result<Push, BadRequest>>, BadRequest> {
     let text = without_mark(text);
     let mut array = Array { items: Vec::new(), max_items, max_content_bytes };
     let mut no_array = None;
@@ -46,12 +46,12 @@ pub fn read_array(
         _ => <&RawValue>::deserialize(&mut json).map(|raw| no_array = Some(kind(raw.get()))),
     };
     if array.items.len() > max_items {
-        return Err(ApiError::TooManyItems { max_items });
+        return Err(BadRequest::TooManyItems { max_items });
     }
     read.and_then(|()| json.end())
-        .map_err(|error| ApiError::BatchMalformed { reason: error.to_string() })?;
+        .map_err(|error| BadRequest::BatchMalformed { reason: error.to_string() })?;
     match no_array {
-        Some(value) => Err(ApiError::NoArray { value }),
+        Some(value) => Err(BadRequest::NoArray { value }),
         None => Ok(array.items),
     }
 }
@@ -65,7 +65,7 @@ fn kind(raw: &str) -> Shown {
     if raw.starts_with('{') { Shown::from("{..}") } else { Shown::from(raw.trim_matches('"')) }
 }
 
-fn unreadable(text: &str, error: &serde_json::Error) -> ApiError {
+fn unreadable(text: &str, error: &serde_json::Error) -> BadRequest {
     match lone_surrogate(text) {
         Some(escape) => ItemError::LoneSurrogate { escape: Shown::from(escape) }.into(),
         None => ItemError::Malformed { format: "JSON", reason: error.to_string() }.into(),
@@ -101,7 +101,7 @@ fn unit(text: &str) -> Option<u16> {
 
 /// The items of an array, each read on its own.
 struct Array {
-    items: Vec<Result<Push, ApiError>>,
+    items: Vec<Result<Push, BadRequest>>,
     max_items: usize,
     max_content_bytes: usize,
 }

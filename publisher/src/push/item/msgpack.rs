@@ -13,14 +13,14 @@ use serde::forward_to_deserialize_any;
 use super::Item;
 use super::error::ItemError;
 use super::value::Value;
-use crate::ApiError;
+use crate::push::BadRequest;
 use crate::push::Push;
 
 /// Reads one item.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn read(message: &[u8], max_content_bytes: usize) -> Result<Push, ApiError> {
+pub fn read(message: &[u8], max_content_bytes: usize) -> Result<Push, BadRequest> {
     let mut reader = Reader(message);
     let item = Value::<Item<'_>>::deserialize(&mut reader).and_then(|item| reader.end(item));
     let item =

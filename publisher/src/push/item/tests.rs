@@ -5,11 +5,13 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::http::status;
+use crate::push::BadRequest;
 use crate::push::{Target, Wait};
 
 const MAX: usize = 100;
 
-fn from_json(text: &str) -> Result<Push, ApiError> {
+fn from_json(text: &str) -> Result<Push, BadRequest> {
     json::read(text, MAX)
 }
 
@@ -18,7 +20,7 @@ fn sentence(text: &str) -> String {
 }
 
 /// The same item in both formats, read from both.
-fn both(item: &serde_json::Value) -> Result<Push, ApiError> {
+fn both(item: &serde_json::Value) -> Result<Push, BadRequest> {
     let packed = rmp_serde::to_vec(item).expect("MessagePack");
     let read = from_json(&item.to_string());
     assert_eq!(msgpack::read(&packed, MAX), read, "{item}");
@@ -68,7 +70,7 @@ fn one_connection_may_be_left_out() {
     }
     let one = json!({ "worker": 3, "connection": 7 });
     let item = json!({ "content": "hi", "to": one, "except": except });
-    assert_eq!(both(&item), Err(ApiError::ExceptForConnection));
+    assert_eq!(both(&item), Err(BadRequest::ExceptForConnection));
     let accepted = "{\"worker\":..,\"connection\":..} is accepted";
     for (except, said) in [
         (json!("everyone"), format!("except is \"everyone\": {accepted}")),
@@ -89,7 +91,7 @@ fn one_connection_may_be_left_out() {
     ] {
         let error = both(&json!({ "content": "hi", "except": except })).expect_err("refused");
         assert!(error.to_string().starts_with(&said), "{error}");
-        assert_eq!(error.status(), 400);
+        assert_eq!(status(&error.into()), 400);
     }
 }
 
@@ -175,10 +177,10 @@ fn what_is_wrong_is_named_with_what_is_accepted() {
     ] {
         let error = both(&item).expect_err("refused");
         assert!(error.to_string().starts_with(said), "{item}: {error}");
-        assert_eq!(error.status(), 400);
+        assert_eq!(status(&error.into()), 400);
     }
     let over = both(&json!({ "content": "x".repeat(MAX + 1) })).expect_err("refused");
-    assert_eq!(over, ApiError::TooLarge { max_bytes: MAX });
+    assert_eq!(over, BadRequest::TooLarge { max_bytes: MAX });
 }
 
 #[test]
