@@ -7,6 +7,7 @@
 //! [`Budget`](crate::budget::Budget) from which every push has its bytes, and by the callers: each
 //! has one push at a time, one batch, or one window of a stream; and by the most callers that may ask for a head.
 
+mod caller;
 mod error;
 pub(crate) mod health;
 pub(crate) mod in_order;
@@ -25,13 +26,12 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::ApiError;
-use crate::budget::Reserved;
 use crate::courier::health::Health;
 use crate::courier::places::{Place, Round};
-use crate::http::Presence;
 use crate::pending::{Limits, Pending};
 use crate::push::Push;
-use crate::push::receipt::{Answer, Receipt};
+use crate::push::receipt::Answer;
+pub use caller::Caller;
 pub use error::Unavailable;
 
 /// What waits in the link's own queue at most. Little: what is in there counts as sent, and what is
@@ -60,38 +60,6 @@ pub struct Courier {
     _alive: oneshot::Sender<()>,
     /// Until it is started.
     pulse: Option<Pulse>,
-}
-
-/// Who waits for an answer.
-#[derive(Debug)]
-pub enum Caller {
-    /// With one push; gone when the other end of `answer` is dropped.
-    Single {
-        /// Where the answer goes.
-        answer: oneshot::Sender<Result<Receipt, ApiError>>,
-        /// Whether it has closed its side of the connection.
-        presence: Presence,
-        /// The push's share of the budget, given back with the answer.
-        reserved: Reserved,
-    },
-    /// With many.
-    Many(Place),
-}
-
-impl Caller {
-    fn is_gone(&self) -> bool {
-        match self {
-            Self::Single { answer, .. } => answer.is_closed(),
-            Self::Many(place) => place.is_gone(),
-        }
-    }
-
-    fn may_be_gone(&self) -> bool {
-        match self {
-            Self::Single { answer, presence, .. } => presence.is_over() || answer.is_closed(),
-            Self::Many(place) => place.may_be_gone(),
-        }
-    }
 }
 
 impl Courier {

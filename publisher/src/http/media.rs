@@ -1,9 +1,15 @@
 //! What the headers say about a body, and about the answer that is wanted.
 
+use actix_web::http::header::{Quality, QualityItem};
+use actix_web::mime::{self, Mime};
+
 use super::HttpError;
 use crate::push::BodyKind;
 use crate::push::batch::Format;
 use crate::push::shown::Shown;
+
+// Content types are read here and not by `mime`, which takes `text/` for a media type, and none that has
+// a space before its `;` or a parameter without a value, as RFC 9110 allows and callers send.
 
 /// What a `Content-Type` says; `None` stands for no such header.
 ///
@@ -90,55 +96,51 @@ fn is_utf8(charset: &str) -> bool {
 }
 
 /// Whether the `Accept` headers prefer `application/json` to `text/plain` (RFC 9110, 12.5.1).
-/// Where both weigh the same, the range that names its type more exactly wins, then the first.
+/// Where both weigh the same, the range that names its type more exactly wins, then the first. A range
+/// that is malformed is passed over.
 pub fn prefers_json<'a>(accept: impl Iterator<Item = &'a str>) -> bool {
     let mut json = Match::default();
     let mut text = Match::default();
-    for (place, range) in accept.flat_map(|header| header.split(',')).enumerate() {
-        let mut parts = range.split(';').map(str::trim);
-        let essence = parts.next().unwrap_or_default();
-        let weight = parts.find_map(weight).unwrap_or(1_000);
-        json.consider(essence, ["application", "json"], weight, place);
-        text.consider(essence, ["text", "plain"], weight, place);
+    let ranges = accept.flat_map(|header| header.split(','));
+    for (place, range) in ranges.enumerate() {
+        let Ok(range) = range.trim().parse::<QualityItem<Mime>>() else { continue };
+        json.consider(&range, &mime::APPLICATION_JSON, place);
+        text.consider(&range, &mime::TEXT_PLAIN, place);
     }
-    json.weight > 0 && json.rank() > text.rank()
+    json.quality > Quality::ZERO && json.rank() > text.rank()
 }
 
-/// The most exact range that covers a media type.
-#[derive(Default)]
+/// The most exact range that covers a media type. (`actix_web`'s `Accept` can tell which range weighs
+/// most, but not how much one covers a type that it does not name.)
 struct Match {
     /// 0: none, 1: `*/*`, 2: the type, 3: type and subtype.
     exactness: u8,
-    weight: u16,
+    quality: Quality,
     place: usize,
 }
 
-impl Match {
-    fn consider(&mut self, range: &str, [kind, subtype]: [&str; 2], weight: u16, place: usize) {
-        let exactness = match range.split_once('/') {
-            Some(("*", "*")) => 1,
-            Some((k, "*")) if k.eq_ignore_ascii_case(kind) => 2,
-            Some((k, s)) if k.eq_ignore_ascii_case(kind) && s.eq_ignore_ascii_case(subtype) => 3,
-            _ => 0,
-        };
-        if exactness > self.exactness {
-            *self = Self { exactness, weight, place };
-        }
-    }
-
-    fn rank(&self) -> (u16, u8, std::cmp::Reverse<usize>) {
-        (self.weight, self.exactness, std::cmp::Reverse(self.place))
+impl Default for Match {
+    fn default() -> Self {
+        Self { exactness: 0, quality: Quality::ZERO, place: 0 }
     }
 }
 
-/// A `q` in thousandths; `None` for another parameter.
-fn weight(parameter: &str) -> Option<u16> {
-    let (name, value) = parameter.split_once('=')?;
-    if !name.trim().eq_ignore_ascii_case("q") {
-        return None;
+impl Match {
+    fn consider(&mut self, range: &QualityItem<Mime>, kind: &Mime, place: usize) {
+        let exactness = match (range.item.type_(), range.item.subtype()) {
+            (mime::STAR, mime::STAR) => 1,
+            (of, mime::STAR) if of == kind.type_() => 2,
+            (of, sub) if of == kind.type_() && sub == kind.subtype() => 3,
+            _ => 0,
+        };
+        if exactness > self.exactness {
+            *self = Self { exactness, quality: range.quality, place };
+        }
     }
-    let weight = value.trim().parse::<f32>().ok()?;
-    (0.0..=1.0).contains(&weight).then_some((weight * 1_000.0) as u16)
+
+    fn rank(&self) -> (Quality, u8, std::cmp::Reverse<usize>) {
+        (self.quality, self.exactness, std::cmp::Reverse(self.place))
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +160,8 @@ mod tests {
             ("application/x-www-form-urlencoded; charset=utf-8", BodyKind::Form),
             ("application/octet-stream", BodyKind::Binary),
             ("image/png; charset=latin1", BodyKind::Binary),
+            ("text/plain ;charset=utf-8", BodyKind::Text),
+            ("application/octet-stream; x", BodyKind::Binary),
         ] {
             assert_eq!(body_kind(Some(value.as_bytes())), Ok(kind), "{value}");
         }
@@ -219,6 +223,11 @@ mod tests {
             ("application/json;q=0.5, text/*;q=0.1", true),
             ("application/json;q=0", false),
             ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", false),
+            ("application/json ; q=0.5, text/*;q=0.1", true),
+            ("application/json; charset=utf-8", true),
+            ("application/json;q=0.001, */*;q=0", true),
+            ("application/json;q=high, text/plain;q=0.1", false),
+            ("json, application/json", true),
         ] {
             assert_eq!(prefers_json([accept].into_iter()), json, "{accept}");
         }
