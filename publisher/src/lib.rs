@@ -1,5 +1,13 @@
 //! The push API: takes pushes over HTTP, hands them to the broker, and answers when they are
 //! accepted, or says what to do.
+//!
+//! - `server`, `config`: a publisher from its first request to its last.
+//! - [`http`]: the door. Connections, requests, and the replies with their status codes.
+//! - [`push`]: what is pushed to whom, read from a query, a form, a body or an item (pure).
+//! - [`courier`]: the actor that owns the link to the broker; [`pending`] and `counting` are its pure
+//!   core.
+//! - `publish_stream`: many pushes over one websocket.
+//! - [`budget`]: who may use how much memory (pure).
 
 pub mod budget;
 mod config;

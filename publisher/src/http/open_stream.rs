@@ -6,8 +6,9 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::{Front, peer, presence, query};
+use crate::courier::places::Places;
 use crate::http::HttpError;
-use crate::publish_stream::{self, Format};
+use crate::publish_stream::{self, Format, Limits, Opening};
 use crate::push::shown::Shown;
 
 impl Front {
@@ -23,14 +24,21 @@ impl Front {
         }
         verify_handshake(request.head()).map_err(refused)?;
         let format = format(request)?;
-        publish_stream::open(
-            self,
+        let limits = Limits {
+            max_items: self.config.max_stream_items,
+            max_bytes: self.config.max_stream_bytes.min(self.budget.shares().bytes_of_stream()),
+            max_content_bytes: self.config.max_content_bytes,
+        };
+        let opening = Opening {
             format,
-            request,
-            presence(request),
-            peer(request),
-            payload.take(),
-        )
+            limits,
+            places: Places::new(presence(request), self.budget.reserve(peer(request))),
+            courier: self.courier.clone(),
+            silence_limit: self.config.silence_limit,
+            stopping: self.stopping.clone(),
+            payload: payload.take(),
+        };
+        publish_stream::open(request, opening)
     }
 }
 

@@ -39,13 +39,13 @@ const MAX_WITHOUT_ROOM: usize = 32;
 
 /// How much one stream may have.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// Items without their answers.
-    pub(super) max_items: usize,
+    pub(crate) max_items: usize,
     /// Bytes of these; an idle stream takes one item of any size.
-    pub(super) max_bytes: usize,
+    pub(crate) max_bytes: usize,
     /// Bytes of one content.
-    pub(super) max_content_bytes: usize,
+    pub(crate) max_content_bytes: usize,
 }
 
 /// A message to the caller.
