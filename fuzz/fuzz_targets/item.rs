@@ -2,11 +2,10 @@
 
 #![no_main]
 
-use campanile_publisher::ApiError;
-use campanile_publisher::batch::{self, Format, Limits};
-use campanile_publisher::item::{json, msgpack};
-use campanile_publisher::request::Push;
-use campanile_publisher::wording;
+use campanile_publisher::push::batch::{self, Format, Limits};
+use campanile_publisher::push::item::{json, msgpack};
+use campanile_publisher::push::{BadRequest, Push};
+use campanile_publisher::http::wording;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -35,12 +34,12 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-fn check(item: Result<Push, ApiError>) {
+fn check(item: Result<Push, BadRequest>) {
     match item {
         Ok(push) => assert!((1..=MAX_CONTENT_BYTES).contains(&push.content.as_bytes().len())),
         Err(error) => {
             let mut answer = Vec::new();
-            wording::json(&Err(error), &mut answer);
+            wording::json(&Err(error.into()), &mut answer);
             assert!(answer.len() < 1_000);
             let answer: Value = serde_json::from_slice(&answer).expect("JSON");
             assert!(answer["error"].is_string());

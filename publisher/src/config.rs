@@ -8,8 +8,8 @@ use campanile_channel::Watchdog;
 use campanile_messages::event::MAX_CONTENT_BYTES;
 
 use crate::budget::Shares;
-use crate::health::Health;
-use crate::media::BodyKind;
+use crate::courier::health::Health;
+use crate::push::BodyKind;
 use crate::{AllowHosts, AllowOrigins};
 
 /// The settings of a publisher. [`PublisherConfig::new`] has the defaults.

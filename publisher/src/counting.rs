@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use campanile_messages::link::{Number, Tally};
 
-use crate::receipt::{Accepted, Answer, Delivery, Receipt};
+use crate::push::receipt::{Accepted, Answer, Delivery, Receipt};
 
 /// The receipts that are not complete yet.
 #[derive(Debug)]

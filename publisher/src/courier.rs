@@ -3,9 +3,15 @@
 //!
 //! Receives `Carry`, `CarryAll` and `AskHead` from the HTTP workers, `LinkUp`, `Received` and `LinkDown` from the
 //! link. Sends frames to the link's [`Outbound`], answers to the callers' oneshots and
-//! [`Places`](crate::places::Places). Runs on the arbiter that starts it. Bounded by the
+//! [`Places`](crate::courier::places::Places). Runs on the arbiter that starts it. Bounded by the
 //! [`Budget`](crate::budget::Budget) from which every push has its bytes, and by the callers: each
 //! has one push at a time, one batch, or one window of a stream; and by the most callers that may ask for a head.
+
+mod caller;
+mod error;
+pub(crate) mod health;
+pub(crate) mod in_order;
+pub(crate) mod places;
 
 use std::time::{Duration, Instant};
 
@@ -20,13 +26,13 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::ApiError;
-use crate::budget::Reserved;
-use crate::health::Health;
+use crate::courier::health::Health;
+use crate::courier::places::{Place, Round};
 use crate::pending::{Limits, Pending};
-use crate::places::{Place, Round};
-use crate::receipt::{Answer, Receipt};
-use crate::request::Push;
-use crate::stream::Presence;
+use crate::push::Push;
+use crate::push::receipt::Answer;
+pub use caller::Caller;
+pub use error::Unavailable;
 
 /// What waits in the link's own queue at most. Little: what is in there counts as sent, and what is
 /// not can still be answered 503 if the broker does not take it.
@@ -54,38 +60,6 @@ pub struct Courier {
     _alive: oneshot::Sender<()>,
     /// Until it is started.
     pulse: Option<Pulse>,
-}
-
-/// Who waits for an answer.
-#[derive(Debug)]
-pub enum Caller {
-    /// With one push; gone when the other end of `answer` is dropped.
-    Single {
-        /// Where the answer goes.
-        answer: oneshot::Sender<Result<Receipt, ApiError>>,
-        /// Whether it has closed its side of the connection.
-        presence: Presence,
-        /// The push's share of the budget, given back with the answer.
-        reserved: Reserved,
-    },
-    /// With many.
-    Many(Place),
-}
-
-impl Caller {
-    fn is_gone(&self) -> bool {
-        match self {
-            Self::Single { answer, .. } => answer.is_closed(),
-            Self::Many(place) => place.is_gone(),
-        }
-    }
-
-    fn may_be_gone(&self) -> bool {
-        match self {
-            Self::Single { answer, presence, .. } => presence.is_over() || answer.is_closed(),
-            Self::Many(place) => place.may_be_gone(),
-        }
-    }
 }
 
 impl Courier {
@@ -176,7 +150,7 @@ impl Handler<Carry> for Courier {
 
     fn handle(&mut self, Carry { push, caller }: Carry, ctx: &mut Self::Context) {
         if self.finishing {
-            return tell([Answer { caller, result: Err(ApiError::ShuttingDown) }]);
+            return tell([Answer { caller, result: Err(Unavailable::ShuttingDown.into()) }]);
         }
         self.pending.add(push, caller, Instant::now());
         self.hand_over();
@@ -198,7 +172,7 @@ impl Handler<CarryAll> for Courier {
     fn handle(&mut self, CarryAll { pushes }: CarryAll, ctx: &mut Self::Context) {
         let pushes = pushes.into_iter().map(|(push, place)| (push, Caller::Many(place)));
         if self.finishing {
-            let result = Err(ApiError::ShuttingDown);
+            let result = Err(Unavailable::ShuttingDown.into());
             return tell(pushes.map(|(_, caller)| Answer { caller, result: result.clone() }));
         }
         let now = Instant::now();
@@ -223,9 +197,9 @@ impl Handler<AskHead> for Courier {
     fn handle(&mut self, AskHead { answer }: AskHead, ctx: &mut Self::Context) {
         // A caller that is gone has no use for an answer.
         if self.finishing {
-            let _ = answer.send(Err(ApiError::ShuttingDown));
+            let _ = answer.send(Err(Unavailable::ShuttingDown.into()));
         } else if let Err(answer) = self.heads.ask(answer, Instant::now()) {
-            let _ = answer.send(Err(ApiError::TooManyAskers));
+            let _ = answer.send(Err(Unavailable::TooManyAskers.into()));
         }
         self.ask();
         self.keep_ticking(ctx);
@@ -329,7 +303,7 @@ impl Courier {
 
     fn refuse_askers(&mut self) {
         let askers = self.heads.give_up();
-        askers.for_each(|answer| drop(answer.send(Err(ApiError::ShuttingDown))));
+        askers.for_each(|answer| drop(answer.send(Err(Unavailable::ShuttingDown.into()))));
     }
 
     /// Tells the broker which numbers have their answers, if it does not know.
@@ -363,8 +337,8 @@ impl Courier {
         let waited = self.heads.limit();
         for answer in self.heads.expire(Instant::now()) {
             drop(answer.send(Err(match self.link {
-                Some(_) => ApiError::NoHead { waited },
-                None => ApiError::NoBrokerToAsk { waited },
+                Some(_) => Unavailable::NoHead { waited }.into(),
+                None => Unavailable::NoBrokerToAsk { waited }.into(),
             })));
         }
         self.give_up();

@@ -16,30 +16,49 @@ use campanile_messages::{IdempotencyKey, Position};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::batch::Format;
+use crate::courier::Unavailable;
+
+use crate::ApiError;
 use crate::budget::{Budget, Reserved};
 use crate::config::PublisherConfig;
+use crate::courier::health::Readiness;
 use crate::courier::{Caller, Carry, Courier};
-use crate::error::Methods;
-use crate::health::Readiness;
-use crate::inbound::{MAX_TARGET_BYTES, REFUSED};
-use crate::media::body_kind;
-use crate::parameters::key;
-use crate::receipt::Receipt;
-use crate::request::{Push, from_body, from_query};
-use crate::shown::Shown;
-use crate::stream::Presence;
-use crate::turn::Turn;
-use crate::wording::Answered;
-use crate::{ApiError, reply};
+use crate::http::inbound::{MAX_TARGET_BYTES, REFUSED};
+use crate::http::media::body_kind;
+use crate::http::methods::Methods;
+use crate::http::turn::Turn;
+use crate::push::BadRequest;
+use crate::push::batch::Format;
+use crate::push::query::key;
+use crate::push::receipt::Answered;
+use crate::push::receipt::Receipt;
+use crate::push::shown::Shown;
+use crate::push::{Push, from_body, from_query};
 use body::encoding;
 
 mod batch;
 mod body;
-mod guard;
+mod caller;
+mod connection;
+mod counted_body;
+mod error;
 mod health;
+pub mod inbound;
+pub mod inflate;
+pub mod media;
+mod methods;
+mod open_stream;
+mod patience;
 mod position;
-mod stream;
+mod reply;
+mod status;
+mod turn;
+pub mod wording;
+
+pub(crate) use connection::CallerStream;
+pub use connection::Presence;
+pub use error::HttpError;
+pub(crate) use status::status;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -96,7 +115,7 @@ pub(crate) async fn answer(
     // First what is broken: half a body must not be taken for a whole one.
     let performed = tokio::select! {
         biased;
-        error = turn.broken() => Err(error),
+        error = turn.broken() => Err(error.into()),
         performed = front.perform(&request, &mut payload) => performed,
     };
     let mut response = match performed {
@@ -122,7 +141,7 @@ impl Front {
         payload: &mut Payload,
     ) -> Result<Success, ApiError> {
         if let Some(health) = self.health(request) {
-            return health.map(Success::Health);
+            return Ok(Success::Health(health?));
         }
         self.check_caller(request)?;
         let route = route(request)?;
@@ -147,10 +166,10 @@ impl Front {
                 Ok(Success::Batch(format, answers, reserved))
             }
             (Route::Position, &Method::GET) => self.position(request).await.map(Success::Position),
-            (Route::Stream, &Method::GET) => self.stream(request, payload).map(Success::Stream),
+            (Route::Stream, &Method::GET) => Ok(Success::Stream(self.stream(request, payload)?)),
             (_, method) => {
                 let method = method.as_str().into();
-                Err(ApiError::MethodNotAllowed { method, methods: route.methods() })
+                Err(HttpError::MethodNotAllowed { method, methods: route.methods() }.into())
             }
         }
     }
@@ -172,12 +191,12 @@ impl Front {
     ) -> Result<Push, ApiError> {
         let key = idempotency_key(request)?;
         let kind = body_kind(content_type(request)?)?;
-        let too_large = ApiError::TooLarge { max_bytes: self.config.max_content_bytes };
+        let too_large = BadRequest::TooLarge { max_bytes: self.config.max_content_bytes }.into();
         let max_bytes = kind.max_bytes(self.config.max_content_bytes);
         let body = self.read_body(request, payload, max_bytes, too_large, reserved).await?;
         let push = from_body(query(request), kind, body, self.config.max_content_bytes)?;
         reserved.arrived(push.content.as_bytes().len())?;
-        push.with_key(key)
+        Ok(push.with_key(key)?)
     }
 
     async fn carry(
@@ -194,15 +213,15 @@ impl Front {
         // Only a courier that is gone drops a caller, and nobody knows what it did before. One that has
         // not answered so long after its own limits hangs.
         let answered = timeout(limit, answered).await.ok().and_then(Result::ok);
-        answered.unwrap_or(Err(ApiError::PublisherEnded))
+        answered.unwrap_or(Err(Unavailable::PublisherEnded.into()))
     }
 }
 
 /// Refuses the body of a GET, which nobody would read.
-fn refuse_body(request: &HttpRequest) -> Result<(), ApiError> {
+fn refuse_body(request: &HttpRequest) -> Result<(), HttpError> {
     let has_length = content_length(request).is_some_and(|len| len > 0);
     match has_length || request.headers().contains_key(header::TRANSFER_ENCODING) {
-        true => Err(ApiError::BodyOfGet),
+        true => Err(HttpError::BodyOfGet),
         false => Ok(()),
     }
 }
@@ -217,18 +236,18 @@ fn peer(request: &HttpRequest) -> Peer {
     Peer::of(request.peer_addr().map(|address| address.ip()))
 }
 
-fn route(request: &HttpRequest) -> Result<Route, ApiError> {
+fn route(request: &HttpRequest) -> Result<Route, HttpError> {
     match request.uri().path() {
         REFUSED => {
             let known = request.conn_data::<Turn>().and_then(Turn::take_refusal);
-            Err(known.unwrap_or(ApiError::UrlTooLong { max_bytes: MAX_TARGET_BYTES }))
+            Err(known.unwrap_or(HttpError::UrlTooLong { max_bytes: MAX_TARGET_BYTES }))
         }
         "/" => Ok(Route::Push),
         "*" if request.method() == Method::OPTIONS => Ok(Route::Push),
         "/batch" => Ok(Route::Batch),
         "/stream" => Ok(Route::Stream),
         "/position" => Ok(Route::Position),
-        path => Err(ApiError::NotFound { path: path.into() }),
+        path => Err(HttpError::NotFound { path: path.into() }),
     }
 }
 
@@ -241,7 +260,7 @@ fn content_length(request: &HttpRequest) -> Option<u64> {
     value.to_str().ok()?.trim().parse().ok()
 }
 
-fn content_type(request: &HttpRequest) -> Result<Option<&[u8]>, ApiError> {
+fn content_type(request: &HttpRequest) -> Result<Option<&[u8]>, HttpError> {
     only(request, &header::CONTENT_TYPE, "Content-Type")
 }
 
@@ -250,24 +269,24 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, ApiE
     let Some(value) = only(request, &IDEMPOTENCY_KEY, "Idempotency-Key")? else {
         return Ok(None);
     };
-    let text = str::from_utf8(value).map_err(|_| ApiError::BadHeader {
+    let text = str::from_utf8(value).map_err(|_| HttpError::BadHeader {
         header: "Idempotency-Key",
         value: Shown::from(value),
         accepted: "1 to 255 bytes of UTF-8 without control characters are accepted",
     })?;
-    key("the header Idempotency-Key", text).map(Some)
+    Ok(Some(key("the header Idempotency-Key", text)?))
 }
 
 fn only<'a>(
     request: &'a HttpRequest,
     name: &HeaderName,
     header: &'static str,
-) -> Result<Option<&'a [u8]>, ApiError> {
+) -> Result<Option<&'a [u8]>, HttpError> {
     let mut values = request.headers().get_all(name);
     let first = values.next().map(HeaderValue::as_bytes);
     match values.next() {
         None => Ok(first),
-        Some(second) => Err(ApiError::BadHeader {
+        Some(second) => Err(HttpError::BadHeader {
             header,
             value: Shown::from(second.as_bytes()),
             accepted: "and there is another one; one is accepted",

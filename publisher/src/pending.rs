@@ -33,10 +33,12 @@ use numbered::Numbered;
 
 use crate::ApiError;
 use crate::counting::{Count, Counting};
+use crate::courier::Unavailable;
 use crate::deadline::Deadline;
-use crate::receipt::{Accepted, Answer, Receipt};
-use crate::request::{Push, Target, Wait};
-use crate::shown::Shown;
+use crate::push::BadRequest;
+use crate::push::receipt::{Accepted, Answer, Receipt};
+use crate::push::shown::Shown;
+use crate::push::{Push, Target, Wait};
 
 /// How long gateways may take to count what they wrote, from the handing over on, where the caller
 /// does not say.
@@ -143,7 +145,9 @@ impl<C> Pending<C> {
         if old.is_none_or(|old| old.epoch == log.epoch) {
             return Vec::new();
         }
-        self.take_handed().map(|handed| handed.answer(Err(ApiError::MemoryLost))).collect()
+        self.take_handed()
+            .map(|handed| handed.answer(Err(Unavailable::MemoryLost.into())))
+            .collect()
     }
 
     /// The next to hand to the link, under its number; see [`handed_over`](Self::handed_over). What
@@ -198,7 +202,7 @@ impl<C> Pending<C> {
     /// Gives up what waits for callers that may be gone: nothing of it was sent.
     pub fn give_up(&mut self, may_be_gone: impl Fn(&C) -> bool) -> Vec<Answer<C>> {
         let gone = self.take_waiting(|waiting| may_be_gone(&waiting.caller));
-        gone.map(|waiting| waiting.refuse(ApiError::CallerGone)).collect()
+        gone.map(|waiting| waiting.refuse(Unavailable::CallerGone.into())).collect()
     }
 
     /// The broker said this on the link. `None` if nobody waits for it (any more), or more is to
@@ -236,7 +240,7 @@ impl<C> Pending<C> {
     /// connection, keeps the rest for the next link, and answers with the counts that came.
     pub fn link_lost(&mut self) -> Vec<Answer<C>> {
         let lost = std::mem::take(&mut self.targeted).into_values();
-        let lost = lost.map(|handed| handed.answer(Err(ApiError::LinkLost)));
+        let lost = lost.map(|handed| handed.answer(Err(Unavailable::LinkLost.into())));
         lost.chain(self.counting.end()).collect()
     }
 
@@ -248,8 +252,8 @@ impl<C> Pending<C> {
             .map(|waiting| {
                 let waited = waiting.until.limit;
                 waiting.refuse(match linked {
-                    true => ApiError::BrokerBusy { waited },
-                    false => ApiError::NoBroker { waited },
+                    true => Unavailable::BrokerBusy { waited }.into(),
+                    false => Unavailable::NoBroker { waited }.into(),
                 })
             })
             .collect();
@@ -258,8 +262,10 @@ impl<C> Pending<C> {
         answers.extend(late.chain(targeted.map(|(_, handed)| handed)).map(|handed| {
             let waited = handed.until.limit;
             let error = match handed.push.target {
-                Target::Audience(_) => ApiError::Unanswered { waited },
-                Target::Connection(to) => ApiError::Unconfirmed { worker: to.worker, waited },
+                Target::Audience(_) => Unavailable::Unanswered { waited }.into(),
+                Target::Connection(to) => {
+                    Unavailable::Unconfirmed { worker: to.worker, waited }.into()
+                }
             };
             handed.answer(Err(error))
         }));
@@ -269,15 +275,18 @@ impl<C> Pending<C> {
 
     /// This process goes: what waits is not sent any more.
     pub fn shut_down(&mut self) -> Vec<Answer<C>> {
-        self.take_waiting(|_| true).map(|waiting| waiting.refuse(ApiError::ShuttingDown)).collect()
+        self.take_waiting(|_| true)
+            .map(|waiting| waiting.refuse(Unavailable::ShuttingDown.into()))
+            .collect()
     }
 
     /// This process goes now: nobody waits any longer. What waits is not sent any more, and nobody
     /// will hear what becomes of what was handed over.
     pub fn last_call(&mut self) -> Vec<Answer<C>> {
         let mut answers = self.shut_down();
-        answers
-            .extend(self.take_handed().map(|handed| handed.answer(Err(ApiError::PublisherEnded))));
+        answers.extend(
+            self.take_handed().map(|handed| handed.answer(Err(Unavailable::PublisherEnded.into()))),
+        );
         answers.extend(self.counting.end());
         answers
     }
@@ -329,20 +338,22 @@ fn count_within_millis(until: Instant, now: Instant) -> u32 {
 
 fn refused(refusal: Refusal, id: Option<&IdempotencyKey>) -> ApiError {
     match refusal {
-        Refusal::IdsFull => ApiError::IdsFull,
-        Refusal::IdTaken => ApiError::IdTaken { id: Shown::from(id.map_or("", |id| &**id)) },
-        Refusal::TooManyUnanswered => ApiError::TooManyUnanswered,
-        Refusal::ShuttingDown => ApiError::BrokerShuttingDown,
+        Refusal::IdsFull => Unavailable::IdsFull.into(),
+        Refusal::IdTaken => {
+            BadRequest::IdTaken { id: Shown::from(id.map_or("", |id| &**id)) }.into()
+        }
+        Refusal::TooManyUnanswered => Unavailable::TooManyUnanswered.into(),
+        Refusal::ShuttingDown => Unavailable::BrokerShuttingDown.into(),
     }
 }
 
 fn judged(outcome: Outcome, to: Address) -> Result<Receipt, ApiError> {
     match outcome {
         Outcome::Written => Ok(Receipt::Written),
-        Outcome::UnknownWorker => Err(ApiError::UnknownWorker(to.worker)),
-        Outcome::UnknownConnection => Err(ApiError::UnknownConnection(to.connection)),
-        Outcome::NotWritten => Err(ApiError::NotWritten(to.connection)),
-        Outcome::GatewayAway => Err(ApiError::GatewayAway(to.worker)),
+        Outcome::UnknownWorker => Err(BadRequest::UnknownWorker(to.worker).into()),
+        Outcome::UnknownConnection => Err(BadRequest::UnknownConnection(to.connection).into()),
+        Outcome::NotWritten => Err(BadRequest::NotWritten(to.connection).into()),
+        Outcome::GatewayAway => Err(Unavailable::GatewayAway(to.worker).into()),
     }
 }
 

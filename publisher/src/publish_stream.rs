@@ -3,7 +3,7 @@
 //! Receives from: its websocket, and from [`Places`] what the courier has put there. Sends
 //! `CarryAll` to the courier, one for all the messages that are ready. Runs on: the HTTP worker of
 //! its connection, polled as the body of the response: a caller that does not read what it was sent
-//! stops it, timers included, until the connection has no more [`patience`](crate::patience) with the
+//! stops it, timers included, until the connection has no more [`patience`](crate::http::patience) with the
 //! caller (`silence_limit`). Bounded by: `max_stream_items` and `max_stream_bytes` without their answers, and
 //! its share of the [`Budget`](crate::budget::Budget), past which it does not read.
 
@@ -17,21 +17,20 @@ use std::time::{Duration, Instant};
 
 use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, ActorFuture, ActorFutureExt, Addr, AsyncContext, StreamHandler};
+use actix_server::GracefulShutdownSignal;
 use actix_web::dev::Payload;
 use actix_web::http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws::{
     CloseCode, CloseReason, Message, ProtocolError, WebsocketContext, handshake,
 };
-use campanile_edge::Peer;
 use futures_util::stream;
 
-use crate::ApiError;
+use crate::courier::places::Places;
 use crate::courier::{CarryAll, Courier};
-use crate::http::Front;
-use crate::places::Places;
-use crate::stream::Presence;
-use exchange::{Exchange, Limits, Outgoing, Turn};
+use crate::http::HttpError;
+pub(crate) use exchange::Limits;
+use exchange::{Exchange, Outgoing, Turn};
 
 /// How items and answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,37 +66,38 @@ struct PublishStream {
     is_closed: bool,
 }
 
+/// What a publish stream begins with.
+pub(crate) struct Opening {
+    pub(crate) format: Format,
+    pub(crate) limits: Limits,
+    /// Where its answers arrive, with its share of the budget.
+    pub(crate) places: Places,
+    pub(crate) courier: Addr<Courier>,
+    /// How long the caller may be silent.
+    pub(crate) silence_limit: Duration,
+    /// Signalled when the process shuts down.
+    pub(crate) stopping: GracefulShutdownSignal,
+    pub(crate) payload: Payload,
+}
+
 /// Answers the handshake, which was checked, and starts the actor.
 ///
 /// # Errors
-/// [`ApiError::NotAWebsocket`].
-pub(crate) fn open(
-    front: &Front,
-    format: Format,
-    request: &HttpRequest,
-    presence: Presence,
-    peer: Peer,
-    payload: Payload,
-) -> Result<HttpResponse, ApiError> {
-    let mut response = handshake(request).map_err(|_| ApiError::NotAWebsocket)?;
+/// [`HttpError::NotAWebsocket`].
+pub(crate) fn open(request: &HttpRequest, opening: Opening) -> Result<HttpResponse, HttpError> {
+    let Opening { format, limits, places, courier, silence_limit, stopping, payload } = opening;
+    let mut response = handshake(request).map_err(|_| HttpError::NotAWebsocket)?;
     if request.headers().contains_key(SEC_WEBSOCKET_PROTOCOL) {
         response.insert_header((SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(format.name())));
     }
-    let silence_limit = front.config.silence_limit;
-    let limits = Limits {
-        max_items: front.config.max_stream_items,
-        max_bytes: front.config.max_stream_bytes.min(front.budget.shares().bytes_of_stream()),
-        max_content_bytes: front.config.max_content_bytes,
-    };
     let actor = PublishStream {
-        exchange: Exchange::new(format, limits, Places::new(presence, front.budget.reserve(peer))),
-        courier: front.courier.clone(),
+        exchange: Exchange::new(format, limits, places),
+        courier,
         payload: Box::pin(payload),
         silence_limit,
         heard_at: Instant::now(),
         is_closed: false,
     };
-    let stopping = front.stopping.clone();
     Ok(response.streaming(WebsocketContext::with_factory(stream::pending(), move |ctx| {
         ctx.spawn(Pump);
         let going = wrap_future::<_, PublishStream>(async move { stopping.notified().await });

@@ -27,9 +27,9 @@ use tracing::{info, warn};
 use crate::PublisherConfig;
 use crate::budget::Budget;
 use crate::courier::{Courier, Finish, LINK_QUEUE_BYTES, LastCall};
+use crate::http::CallerStream;
 use crate::http::{Front, answer};
 use crate::pending::Limits;
-use crate::stream::CallerStream;
 
 /// How much the system holds at most for a caller beside what is on its way to it. Else it is some MiB,
 /// and a caller that does not read its answers is noticed only when these are full.

@@ -8,13 +8,17 @@ use actix_web::dev::Payload;
 
 use super::{Front, IDEMPOTENCY_KEY, content_type, only, peer, presence, query};
 use crate::ApiError;
-use crate::batch::{Format, Limits, read, room_bytes};
 use crate::budget::Reserved;
 use crate::courier::CarryAll;
-use crate::in_order::InOrder;
-use crate::places::Places;
-use crate::shown::Shown;
-use crate::wording::Answered;
+use crate::courier::in_order::InOrder;
+use crate::courier::places::Places;
+use crate::http::HttpError;
+use crate::http::media::batch_format;
+use crate::http::wording::batch_room_bytes;
+use crate::push::BadRequest;
+use crate::push::batch::{Format, Limits, read};
+use crate::push::receipt::Answered;
+use crate::push::shown::Shown;
 
 impl Front {
     /// Publishes the items of a body in their order; answers them in it. What is reserved in the end
@@ -26,18 +30,21 @@ impl Front {
     ) -> Result<(Format, Vec<Answered>, Reserved), ApiError> {
         let query = query(request);
         if !query.is_empty() {
-            return Err(ApiError::NoParameters { query: Shown::from(query), path: "/batch" });
+            return Err(
+                HttpError::NoParameters { query: Shown::from(query), path: "/batch" }.into()
+            );
         }
         if let Some(value) = only(request, &IDEMPOTENCY_KEY, "Idempotency-Key")? {
-            return Err(ApiError::BadHeader {
+            return Err(HttpError::BadHeader {
                 header: "Idempotency-Key",
                 value: Shown::from(value),
                 accepted: "a batch has no id; give each item its own as its field id",
-            });
+            }
+            .into());
         }
-        let format = Format::of(content_type(request)?)?;
+        let format = batch_format(content_type(request)?)?;
         let max_bytes = self.config.max_batch_bytes;
-        let too_large = ApiError::BatchTooLarge { max_bytes };
+        let too_large = BadRequest::BatchTooLarge { max_bytes }.into();
         let mut reserved = self.budget.reserve(peer(request));
         let body = self.read_body(request, payload, max_bytes, too_large, &mut reserved).await?;
         let limits = Limits {
@@ -47,14 +54,14 @@ impl Front {
         let items = read(format, &body, limits)?;
         drop(body);
         // Before anything is pushed, also for the answers: they must not lack room afterwards.
-        reserved.arrived(room_bytes(&items))?;
+        reserved.arrived(batch_room_bytes(&items))?;
 
         let mut order = InOrder::default();
         let pushes: Vec<_> = items
             .into_iter()
             .filter_map(|item| {
                 let number = order.open(0);
-                item.map_err(|error| order.answer(number, Err(error)))
+                item.map_err(|error| order.answer(number, Err(error.into())))
                     .ok()
                     .map(|push| (push, number))
             })

@@ -11,8 +11,10 @@ use tokio::time::{sleep, timeout};
 use super::{Front, content_length};
 use crate::ApiError;
 use crate::budget::{FREE_BYTES, Reserved};
-use crate::inflate::{Compression, DECODER_BYTES, Inflate, Inflated};
-use crate::shown::Shown;
+use crate::courier::Unavailable;
+use crate::http::HttpError;
+use crate::http::inflate::{Compression, DECODER_BYTES, Inflate, Inflated};
+use crate::push::shown::Shown;
 
 /// The first room for a body whose length is not known to be less; it grows as bytes arrive. No more
 /// than is not counted, as it is taken before anything has arrived.
@@ -37,9 +39,9 @@ impl Front {
         let limit = self.config.body_limit;
         tokio::select! {
             body = timeout(limit, read_all(request, payload, max_bytes, too_large, reserved)) => {
-                body.map_err(|_| ApiError::SlowBody { limit })?
+                body.map_err(|_| ApiError::Http(HttpError::SlowBody { limit }))?
             }
-            () = self.last_call() => Err(ApiError::ShuttingDown),
+            () = self.last_call() => Err(Unavailable::ShuttingDown.into()),
         }
     }
 }
@@ -76,8 +78,9 @@ async fn read_all(
         }
     };
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk
-            .map_err(|error| ApiError::BrokenBody { reason: Shown::from(&*error.to_string()) })?;
+        let chunk = chunk.map_err(|error| {
+            ApiError::Http(HttpError::BrokenBody { reason: Shown::from(&*error.to_string()) })
+        })?;
         reading.sent_bytes += chunk.len();
         if reading.sent_bytes > max_sent_bytes {
             return Err(too_large);
@@ -132,8 +135,10 @@ impl Reading<'_> {
 /// How a body is compressed; `None` where it is as it is.
 pub(super) fn encoding(request: &HttpRequest) -> Result<Option<Compression>, ApiError> {
     let headers = || request.headers().get_all(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
-    let unknown = || ApiError::UnknownEncoding {
-        value: Shown::from(&*headers().collect::<Vec<_>>().join(&b", "[..])),
+    let unknown = || {
+        ApiError::Http(HttpError::UnknownEncoding {
+            value: Shown::from(&*headers().collect::<Vec<_>>().join(&b", "[..])),
+        })
     };
     let mut compression = None;
     for name in headers().flat_map(|value| value.split(|&byte| byte == b',')) {

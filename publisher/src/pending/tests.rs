@@ -2,7 +2,9 @@ use bytestring::ByteString;
 use campanile_messages::{Audience, ConnectionId, Content, WorkerId};
 
 use super::*;
-use crate::receipt::Delivery;
+use crate::courier::Unavailable;
+use crate::push::BadRequest;
+use crate::push::receipt::Delivery;
 
 mod model;
 
@@ -153,7 +155,7 @@ fn what_was_handed_to_a_link_that_broke_is_handed_to_the_next_before_anything_ne
     pending.add(to_one(), 5, now);
     hand_over_all(&mut pending, now);
     pending.answered(&accepted(2));
-    assert_eq!(pending.link_lost(), [told(5, ApiError::LinkLost)]);
+    assert_eq!(pending.link_lost(), [told(5, Unavailable::LinkLost.into())]);
     pending.add(everyone(), 6, now);
     assert_eq!(pending.unanswered(), 1);
     assert_eq!(pending.link_up(&welcome(9)), []);
@@ -180,7 +182,7 @@ fn another_log_gets_nothing_that_the_old_one_may_have() {
     hand_over_all(&mut pending, now);
     pending.link_lost();
     pending.add(everyone(), 2, now);
-    assert_eq!(pending.link_up(&welcome(10)), [told(1, ApiError::MemoryLost)]);
+    assert_eq!(pending.link_up(&welcome(10)), [told(1, Unavailable::MemoryLost.into())]);
     assert_eq!(hand_over_all(&mut pending, now), [everyone().to_broker(2, 2, 0)]);
     let in_the_new_log = Accepted { position: Position { epoch: 10, sequence: 102 }, ..receipt(2) };
     assert_eq!(pending.answered(&accepted(2)), Some(ok(2, in_the_new_log)));
@@ -198,7 +200,7 @@ fn what_is_kept_for_another_link_is_504_at_its_first_limit() {
     let waited = LIMITS.confirm_limit;
     assert_eq!(
         pending.expire(start + waited, true),
-        [told(1, ApiError::Unanswered { waited })],
+        [told(1, Unavailable::Unanswered { waited }.into())],
         "the second link has no time of its own"
     );
     assert!(pending.is_empty());
@@ -215,16 +217,22 @@ fn a_callers_own_limit_is_for_the_whole_and_only_shortens() {
     hand_over_all(&mut pending, start + second);
     pending.add(within(everyone(), second), 2, start);
     let expired = pending.expire(start + 2 * second, false);
-    let never_sent = told(2, ApiError::NoBroker { waited: second });
-    assert_eq!(expired, [never_sent, told(1, ApiError::Unanswered { waited })]);
+    let never_sent = told(2, Unavailable::NoBroker { waited: second }.into());
+    assert_eq!(expired, [never_sent, told(1, Unavailable::Unanswered { waited }.into())]);
 
     pending.add(within(everyone(), 30 * second), 3, start);
     let waited = LIMITS.broker_wait;
-    assert_eq!(pending.expire(start + waited, true), [told(3, ApiError::BrokerBusy { waited })]);
+    assert_eq!(
+        pending.expire(start + waited, true),
+        [told(3, Unavailable::BrokerBusy { waited }.into())]
+    );
     pending.add(within(everyone(), 30 * second), 4, start);
     hand_over_all(&mut pending, start);
     let waited = LIMITS.confirm_limit;
-    assert_eq!(pending.expire(start + waited, true), [told(4, ApiError::Unanswered { waited })]);
+    assert_eq!(
+        pending.expire(start + waited, true),
+        [told(4, Unavailable::Unanswered { waited }.into())]
+    );
 }
 
 #[test]
@@ -304,10 +312,10 @@ fn a_broker_that_takes_one_kind_of_push_for_the_other_is_not_believed() {
 fn every_refusal_has_its_error() {
     let now = Instant::now();
     for (refusal, error) in [
-        (Refusal::IdsFull, ApiError::IdsFull),
-        (Refusal::IdTaken, ApiError::IdTaken { id: "".into() }),
-        (Refusal::TooManyUnanswered, ApiError::TooManyUnanswered),
-        (Refusal::ShuttingDown, ApiError::BrokerShuttingDown),
+        (Refusal::IdsFull, Unavailable::IdsFull.into()),
+        (Refusal::IdTaken, BadRequest::IdTaken { id: "".into() }.into()),
+        (Refusal::TooManyUnanswered, Unavailable::TooManyUnanswered.into()),
+        (Refusal::ShuttingDown, Unavailable::BrokerShuttingDown.into()),
     ] {
         let mut pending = linked();
         pending.add(everyone(), 1, now);
@@ -322,10 +330,10 @@ fn every_outcome_of_a_push_to_one_connection_names_what_is_wrong() {
     let now = Instant::now();
     for (outcome, result) in [
         (Outcome::Written, Ok(Receipt::Written)),
-        (Outcome::UnknownWorker, Err(ApiError::UnknownWorker(WorkerId(3)))),
-        (Outcome::UnknownConnection, Err(ApiError::UnknownConnection(ConnectionId(7)))),
-        (Outcome::NotWritten, Err(ApiError::NotWritten(ConnectionId(7)))),
-        (Outcome::GatewayAway, Err(ApiError::GatewayAway(WorkerId(3)))),
+        (Outcome::UnknownWorker, Err(BadRequest::UnknownWorker(WorkerId(3)).into())),
+        (Outcome::UnknownConnection, Err(BadRequest::UnknownConnection(ConnectionId(7)).into())),
+        (Outcome::NotWritten, Err(BadRequest::NotWritten(ConnectionId(7)).into())),
+        (Outcome::GatewayAway, Err(Unavailable::GatewayAway(WorkerId(3)).into())),
     ] {
         let mut pending = linked();
         pending.add(to_one(), 1, now);
@@ -345,11 +353,11 @@ fn what_waits_too_long_is_503_and_never_leaves() {
     let waited = LIMITS.broker_wait;
     assert_eq!(
         pending.expire(start + Duration::from_secs(5), false),
-        [told(1, ApiError::NoBroker { waited })]
+        [told(1, Unavailable::NoBroker { waited }.into())]
     );
     assert_eq!(
         pending.expire(start + Duration::from_secs(6), true),
-        [told(2, ApiError::BrokerBusy { waited })]
+        [told(2, Unavailable::BrokerBusy { waited }.into())]
     );
     assert_eq!(pending.next(start, |_| false), None);
     assert!(pending.is_empty());
@@ -365,7 +373,7 @@ fn what_was_handed_over_is_504_when_it_is_not_answered() {
     let waited = LIMITS.confirm_limit;
     assert_eq!(
         pending.expire(start + Duration::from_secs(7), true),
-        [told(1, ApiError::Unanswered { waited })]
+        [told(1, Unavailable::Unanswered { waited }.into())]
     );
     assert_eq!(pending.answered(&accepted(1)), None, "it came too late");
     assert!(pending.is_empty());
@@ -378,9 +386,9 @@ fn this_process_goes_without_what_waits_and_with_what_was_handed_over() {
     pending.add(everyone(), 1, now);
     hand_over_all(&mut pending, now);
     pending.add(everyone(), 2, now);
-    assert_eq!(pending.shut_down(), [told(2, ApiError::ShuttingDown)]);
+    assert_eq!(pending.shut_down(), [told(2, Unavailable::ShuttingDown.into())]);
     assert!(!pending.is_empty());
-    assert_eq!(pending.last_call(), [told(1, ApiError::PublisherEnded)]);
+    assert_eq!(pending.last_call(), [told(1, Unavailable::PublisherEnded.into())]);
     assert!(pending.is_empty());
 }
 
@@ -395,8 +403,8 @@ fn an_unanswered_push_to_one_connection_names_the_gateway_and_not_the_broker() {
     assert_eq!(
         pending.expire(start + waited, true),
         [
-            told(1, ApiError::Unanswered { waited }),
-            told(2, ApiError::Unconfirmed { worker: WorkerId(3), waited }),
+            told(1, Unavailable::Unanswered { waited }.into()),
+            told(2, Unavailable::Unconfirmed { worker: WorkerId(3), waited }.into()),
         ]
     );
 }
@@ -410,7 +418,7 @@ fn what_waits_for_a_caller_that_is_gone_is_not_sent() {
     }
     assert!(pending.next(now, |&caller| caller == 1).is_some());
     pending.handed_over(now);
-    assert_eq!(pending.give_up(|&caller| caller == 4), [told(4, ApiError::CallerGone)]);
+    assert_eq!(pending.give_up(|&caller| caller == 4), [told(4, Unavailable::CallerGone.into())]);
     pending.handed_over(now);
     assert_eq!(pending.next(now, |_| false), None);
     assert_eq!(pending.answered(&accepted(1)), Some(ok(2, receipt(1))));

@@ -1,7 +1,7 @@
 //! A stream's share of the budget: taken and given back in pieces, not for every push.
 
 use crate::budget::UsedUp;
-use crate::places::Places;
+use crate::courier::places::Places;
 
 /// How much is taken at once at most; a stream takes in advance no more than it uses already.
 const PIECE_BYTES: usize = 64 << 10;
@@ -60,7 +60,7 @@ mod tests {
 
     use super::*;
     use crate::budget::{Budget, Shares};
-    use crate::stream::Presence;
+    use crate::http::Presence;
 
     fn budget(bytes: usize) -> Budget {
         Budget::new(Shares::of(bytes, bytes, bytes))

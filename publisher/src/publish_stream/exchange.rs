@@ -14,11 +14,13 @@ use tracing::debug;
 use super::Format;
 use super::allowance::Allowance;
 use super::intake::{Incoming, Intake};
-use crate::in_order::InOrder;
-use crate::places::{Place, Places};
-use crate::request::{Push, cost_bytes};
-use crate::wording::{self, Answered};
-use crate::{ApiError, item};
+use crate::ApiError;
+use crate::courier::in_order::InOrder;
+use crate::courier::places::{Place, Places};
+use crate::http::wording;
+use crate::push::item;
+use crate::push::receipt::Answered;
+use crate::push::{BadRequest, Push, cost_bytes};
 
 /// What is written at most, save for the last answer, before the connection is asked whether it
 /// takes more.
@@ -38,13 +40,13 @@ const MAX_WITHOUT_ROOM: usize = 32;
 
 /// How much one stream may have.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// Items without their answers.
-    pub(super) max_items: usize,
+    pub(crate) max_items: usize,
     /// Bytes of these; an idle stream takes one item of any size.
-    pub(super) max_bytes: usize,
+    pub(crate) max_bytes: usize,
     /// Bytes of one content.
-    pub(super) max_content_bytes: usize,
+    pub(crate) max_content_bytes: usize,
 }
 
 /// A message to the caller.
@@ -239,8 +241,8 @@ impl Exchange {
     }
 
     /// Gives an item its place, and its answer where it is no push.
-    fn take(&mut self, item: Result<Push, ApiError>, turn: &mut Turn) {
-        let counted = item.and_then(|push| {
+    fn take(&mut self, item: Result<Push, BadRequest>, turn: &mut Turn) {
+        let counted = item.map_err(ApiError::from).and_then(|push| {
             let cost = cost_bytes(&push);
             self.allowance.take(cost, &self.places)?;
             Ok((push, cost))

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::courier::Unavailable;
+use crate::http::status;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -243,10 +245,10 @@ fn heard(answer: Answer<usize>) -> (usize, Told) {
         Ok(Receipt::Accepted(Accepted { delivery: Some(delivery), .. })) => {
             Told::Delivered { written: delivery.written, silent: delivery.silent_gateways }
         }
-        Err(ApiError::IdsFull) => Told::Refused,
-        Err(error) if error.status() == 503 => Told::NotSent,
+        Err(ApiError::Unavailable(Unavailable::IdsFull)) => Told::Refused,
+        Err(error) if status(&error) == 503 => Told::NotSent,
         Err(error) => {
-            assert_eq!(error.status(), 504, "{error}");
+            assert_eq!(status(&error), 504, "{error}");
             Told::Unknown
         }
     };

@@ -7,10 +7,10 @@ use campanile_edge::Peer;
 
 use super::*;
 use crate::budget::{Budget, Shares};
+use crate::courier::places::Round;
+use crate::http::Presence;
 use crate::orders::{Wakes, in_every_order};
-use crate::places::Round;
-use crate::receipt::Receipt;
-use crate::stream::Presence;
+use crate::push::receipt::Receipt;
 
 const MIN_COST_BYTES: usize = 512;
 

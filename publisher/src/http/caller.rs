@@ -4,8 +4,8 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 
 use super::Front;
-use crate::ApiError;
-use crate::shown::Shown;
+use crate::http::HttpError;
+use crate::push::shown::Shown;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -15,10 +15,10 @@ impl Front {
     ///
     /// The name is that of `Host`, also where the request line has another: a browser that was made
     /// to take a foreign name for this host has it in `Host`, and never in the request line.
-    pub(super) fn check_caller(&self, request: &HttpRequest) -> Result<(), ApiError> {
+    pub(super) fn check_caller(&self, request: &HttpRequest) -> Result<(), HttpError> {
         let hosts = texts(request, &header::HOST);
         if !self.config.allow_hosts.admits(hosts.iter().map(|host| &**host), self.listens_on) {
-            return Err(ApiError::HostNotAllowed { host: shown(request, &header::HOST) });
+            return Err(HttpError::HostNotAllowed { host: shown(request, &header::HOST) });
         }
         let sites = texts(request, &SEC_FETCH_SITE);
         let origins = texts(request, &header::ORIGIN);
@@ -27,8 +27,8 @@ impl Front {
             return Ok(());
         }
         Err(match origins.is_empty() {
-            true => ApiError::StrangersPage { site: shown(request, &SEC_FETCH_SITE) },
-            false => ApiError::OriginNotAllowed { origin: shown(request, &header::ORIGIN) },
+            true => HttpError::StrangersPage { site: shown(request, &SEC_FETCH_SITE) },
+            false => HttpError::OriginNotAllowed { origin: shown(request, &header::ORIGIN) },
         })
     }
 

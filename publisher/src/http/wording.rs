@@ -8,15 +8,19 @@
 use std::borrow::Cow;
 use std::io::Write;
 
+use super::status;
 use crate::ApiError;
-use crate::receipt::{Accepted, Delivery, Receipt};
-
-/// What an item is answered.
-pub type Answered = Result<Receipt, ApiError>;
+use crate::courier::Unavailable;
+use crate::push::batch::Format;
+use crate::push::receipt::{Accepted, Answered, Delivery, Receipt};
+use crate::push::{BadRequest, MIN_COST_BYTES, Push, cost_bytes};
 
 /// How many bytes the answer to an item has at most, in either format. What is of a caller's making
-/// in a sentence is short ([`Shown`](crate::shown::Shown)).
+/// in a sentence is short ([`Shown`](crate::push::shown::Shown)).
 pub const MAX_ANSWER_BYTES: usize = 500;
+
+// With what separates it from the next, it has the room of a push.
+const _: () = assert!(MAX_ANSWER_BYTES < MIN_COST_BYTES);
 
 const MEMORY: &str = "writing to memory does not fail";
 
@@ -34,7 +38,7 @@ pub fn json(answered: &Answered, out: &mut Vec<u8>) {
 
 /// Adds what an item that is refused is answered in JSON.
 pub fn error_json(error: &ApiError, out: &mut Vec<u8>) {
-    write!(out, "{{\"status\":{},\"error\":", error.status().as_u16()).expect(MEMORY);
+    write!(out, "{{\"status\":{},\"error\":", status(error).as_u16()).expect(MEMORY);
     serde_json::to_writer(&mut *out, &*sentence(error)).expect(MEMORY);
     out.push(b'}');
 }
@@ -73,7 +77,7 @@ pub fn msgpack(answered: &Answered, out: &mut Vec<u8>) {
             receipt_msgpack(receipt, out);
         }
         Err(error) => {
-            map.number("status", error.status().as_u16().into());
+            map.number("status", status(error).as_u16().into());
             map.text("error", &sentence(error));
         }
     }
@@ -124,16 +128,60 @@ fn sentence(error: &ApiError) -> Cow<'static, str> {
     let said = error.to_string();
     match error {
         // Nothing in these is of the caller's making, so only the names can read like this.
-        ApiError::UnknownWorker(_)
-        | ApiError::UnknownConnection(_)
-        | ApiError::NotWritten(_)
-        | ApiError::GatewayAway(_)
-        | ApiError::Unconfirmed { .. } => said
-            .replace("to_worker_id", "to.worker")
-            .replace("to_connection_id", "to.connection")
-            .into(),
+        ApiError::BadRequest(
+            BadRequest::UnknownWorker(_)
+            | BadRequest::UnknownConnection(_)
+            | BadRequest::NotWritten(_),
+        )
+        | ApiError::Unavailable(Unavailable::GatewayAway(_) | Unavailable::Unconfirmed { .. }) => {
+            said.replace("to_worker_id", "to.worker")
+                .replace("to_connection_id", "to.connection")
+                .into()
+        }
         _ => said.into(),
     }
+}
+
+/// What a batch counts from when its items are known until its answer was taken: each push as any
+/// push, which has room for its answer too; each item that is refused as the answer that it has, and as
+/// what stands for that meanwhile.
+pub fn batch_room_bytes(items: &[Result<Push, BadRequest>]) -> usize {
+    let mut answer = Vec::new();
+    let of_item = |item: &Result<Push, BadRequest>| match item {
+        Ok(push) => cost_bytes(push),
+        Err(error) => {
+            answer.clear();
+            error_json(&error.clone().into(), &mut answer);
+            size_of::<Answered>() + answer.len() + 1
+        }
+    };
+    // The brackets around all of them.
+    2 + items.iter().map(of_item).sum::<usize>()
+}
+
+/// The body of the answer to a batch.
+pub fn batch(format: Format, answers: &[Answered]) -> Vec<u8> {
+    // A receipt has about so many bytes.
+    let mut body = Vec::with_capacity(128 * answers.len() + 2);
+    let separator = match format {
+        Format::Array => {
+            body.push(b'[');
+            b','
+        }
+        Format::Lines => b'\n',
+    };
+    for (place, answered) in answers.iter().enumerate() {
+        if place > 0 {
+            body.push(separator);
+        }
+        json(answered, &mut body);
+    }
+    match format {
+        Format::Array => body.push(b']'),
+        Format::Lines if answers.is_empty() => {}
+        Format::Lines => body.push(b'\n'),
+    }
+    body
 }
 
 #[cfg(test)]
@@ -146,8 +194,9 @@ mod tests {
 
     use super::*;
     use crate::budget::UsedUp;
-    use crate::item;
-    use crate::shown::Shown;
+    use crate::push::batch::{Limits, read};
+    use crate::push::item;
+    use crate::push::shown::Shown;
 
     fn accepted(delivery: Option<Delivery>) -> Receipt {
         let position = Position { epoch: 0xe0c4, sequence: 42 };
@@ -192,8 +241,11 @@ mod tests {
     #[test]
     fn a_refused_item_has_the_status_of_the_http_api_and_a_sentence() {
         let error = "content is empty: give at least one byte";
-        assert_eq!(both(&Err(ApiError::EmptyContent)), json!({ "status": 400, "error": error }));
-        let hostile = ApiError::IdTaken { id: "\"\n\\".into() };
+        assert_eq!(
+            both(&Err(BadRequest::EmptyContent.into())),
+            json!({ "status": 400, "error": error })
+        );
+        let hostile: ApiError = BadRequest::IdTaken { id: "\"\n\\".into() }.into();
         assert_eq!(both(&Err(hostile.clone()))["error"], hostile.to_string());
     }
 
@@ -219,39 +271,41 @@ mod tests {
         let (worker, connection) = (WorkerId(u64::MAX), ConnectionId(u64::MAX));
         let given = "except.connection";
         let mut all = vec![
-            ApiError::NoBroker { waited },
-            ApiError::BrokerBusy { waited },
-            ApiError::IdsFull,
-            ApiError::TooManyUnanswered,
-            ApiError::IdTaken { id: shown() },
-            ApiError::BrokerShuttingDown,
-            ApiError::UnknownWorker(worker),
-            ApiError::UnknownConnection(connection),
-            ApiError::NotWritten(connection),
-            ApiError::GatewayAway(worker),
-            ApiError::TooMuchPending(UsedUp::UnfinishedOfPeer { max_bytes: usize::MAX }),
-            ApiError::CallerGone,
-            ApiError::ShuttingDown,
-            ApiError::Unanswered { waited },
-            ApiError::MemoryLost,
-            ApiError::Unconfirmed { worker, waited },
-            ApiError::LinkLost,
-            ApiError::PublisherEnded,
-            ApiError::EmptyContent,
-            ApiError::TooLarge { max_bytes: usize::MAX },
-            ApiError::IdForConnection,
-            ApiError::ExceptForConnection,
-            ApiError::Repeated { parameter: given },
-            ApiError::NoWait { value: shown() },
-            ApiError::NoTimeout { value: shown() },
+            Unavailable::NoBroker { waited }.into(),
+            Unavailable::BrokerBusy { waited }.into(),
+            Unavailable::IdsFull.into(),
+            Unavailable::TooManyUnanswered.into(),
+            BadRequest::IdTaken { id: shown() }.into(),
+            Unavailable::BrokerShuttingDown.into(),
+            BadRequest::UnknownWorker(worker).into(),
+            BadRequest::UnknownConnection(connection).into(),
+            BadRequest::NotWritten(connection).into(),
+            Unavailable::GatewayAway(worker).into(),
+            Unavailable::TooMuchPending(UsedUp::UnfinishedOfPeer { max_bytes: usize::MAX }).into(),
+            Unavailable::CallerGone.into(),
+            Unavailable::ShuttingDown.into(),
+            Unavailable::Unanswered { waited }.into(),
+            Unavailable::MemoryLost.into(),
+            Unavailable::Unconfirmed { worker, waited }.into(),
+            Unavailable::LinkLost.into(),
+            Unavailable::PublisherEnded.into(),
+            BadRequest::EmptyContent.into(),
+            BadRequest::TooLarge { max_bytes: usize::MAX }.into(),
+            BadRequest::IdForConnection.into(),
+            BadRequest::ExceptForConnection.into(),
+            BadRequest::Repeated { parameter: given }.into(),
+            BadRequest::NoWait { value: shown() }.into(),
+            BadRequest::NoTimeout { value: shown() }.into(),
         ];
         let reasons = [InvalidId::TooLarge, InvalidId::NotDecimal];
-        let no_id = |reason| ApiError::NoId { parameter: given, value: shown(), reason };
+        let no_id = |reason| {
+            ApiError::BadRequest(BadRequest::NoId { parameter: given, value: shown(), reason })
+        };
         all.extend(reasons.map(no_id));
         let long = "a".repeat(256);
         for name in ["", "\u{1}", &long] {
             let reason = IdempotencyKey::new(name).expect_err("no name");
-            all.push(ApiError::NoName { given: "to.group", value: shown(), reason });
+            all.push(BadRequest::NoName { given: "to.group", value: shown(), reason }.into());
         }
         all
     }
@@ -283,7 +337,7 @@ mod tests {
             "[".repeat(1_000),
             "{}".into(),
         ] {
-            answers.push(Err(item::json::read(&item, 1).expect_err("no item")));
+            answers.push(Err(item::json::read(&item, 1).expect_err("no item").into()));
         }
         for answered in &answers {
             let (mut text, mut packed) = (Vec::new(), Vec::new());
@@ -296,11 +350,47 @@ mod tests {
 
     #[test]
     fn an_address_is_named_as_an_item_has_it() {
-        let said = both(&Err(ApiError::UnknownWorker(WorkerId(3))));
+        let said = both(&Err(BadRequest::UnknownWorker(WorkerId(3)).into()));
         assert_eq!(said["status"], 404);
         let error = said["error"].as_str().expect("a text");
         assert!(error.starts_with("to.worker is 3: no worker"), "{error}");
-        let kept = both(&Err(ApiError::IdTaken { id: "to_worker_id".into() }));
+        let kept = both(&Err(BadRequest::IdTaken { id: "to_worker_id".into() }.into()));
         assert!(kept["error"].as_str().expect("a text").contains("to_worker_id"));
+    }
+
+    #[test]
+    fn answers_have_the_form_of_the_batch() {
+        let answers = [Ok(Receipt::Written), Ok(Receipt::Written)];
+        let one = r#"{"status":200,"receipt":{"written":1}}"#;
+        let written = |format, answers: &[Answered]| {
+            String::from_utf8(batch(format, answers)).expect("a text")
+        };
+        assert_eq!(written(Format::Array, &answers), format!("[{one},{one}]"));
+        assert_eq!(written(Format::Lines, &answers), format!("{one}\n{one}\n"));
+        assert_eq!(written(Format::Array, &[]), "[]");
+        assert_eq!(written(Format::Lines, &[]), "");
+    }
+
+    #[test]
+    fn the_room_of_a_batch_is_enough_for_its_answer() {
+        let limits = Limits { max_items: 2_000, max_content_bytes: 10 };
+        let bodies = [
+            "[]".to_owned(),
+            "[1]".to_owned(),
+            format!("[{}1]", "1,".repeat(1_999)),
+            format!("[{}{{\"content\":\"a\"}}]", "{\"\u{1f514}\":1},".repeat(500)),
+        ];
+        for body in bodies {
+            let items = read(Format::Array, body.as_bytes(), limits).expect("a batch");
+            let room_bytes = batch_room_bytes(&items);
+            let answer = |item: Result<Push, BadRequest>| -> Answered {
+                item?;
+                Err(Unavailable::LinkLost.into())
+            };
+            let answers: Vec<Answered> = items.into_iter().map(answer).collect();
+            let answer_bytes = batch(Format::Array, &answers).len();
+            assert!(answer_bytes <= room_bytes, "{answer_bytes} in {room_bytes}: {body:.40}");
+            assert!(room_bytes < 3 * answer_bytes + 512, "{room_bytes} for {answer_bytes}");
+        }
     }
 }

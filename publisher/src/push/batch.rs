@@ -1,11 +1,8 @@
-//! Many pushes in one body: a JSON array of items, or one item a line. Pure.
+//! Many pushes in one body: a JSON array of items, or one item per line. Pure.
 
-use crate::item::error::ItemError;
-use crate::item::json;
-use crate::request::{Push, cost_bytes};
-use crate::shown::Shown;
-use crate::wording::{self, Answered};
-use crate::{ApiError, media};
+use super::item::error::ItemError;
+use super::item::json;
+use super::{BadRequest, Push};
 
 /// How the items stand in the body, and the answers in the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,35 +19,6 @@ impl Format {
         match self {
             Self::Array => "application/json",
             Self::Lines => "application/x-ndjson",
-        }
-    }
-
-    /// What a `Content-Type` says; without one, an array.
-    ///
-    /// # Errors
-    /// [`ApiError::BadHeader`] for any other type.
-    pub fn of(content_type: Option<&[u8]>) -> Result<Self, ApiError> {
-        let raw = content_type.unwrap_or_default();
-        let refuse = |accepted| ApiError::BadHeader {
-            header: "Content-Type",
-            value: Shown::from(raw),
-            accepted,
-        };
-        let value = str::from_utf8(raw).unwrap_or("?");
-        let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
-        let format = match &*essence.trim().to_ascii_lowercase() {
-            "" | "application/json" => Self::Array,
-            "application/x-ndjson" | "application/ndjson" => Self::Lines,
-            _ => {
-                return Err(refuse(
-                    "a batch is accepted as application/json (an array) or application/x-ndjson (one \
-                     item a line); curl says so with -H 'Content-Type: application/json'",
-                ));
-            }
-        };
-        match media::is_in_utf8(parameters) {
-            true => Ok(format),
-            false => Err(refuse("text is accepted in UTF-8 only")),
         }
     }
 }
@@ -76,13 +44,13 @@ pub fn read(
     format: Format,
     body: &[u8],
     limits: Limits,
-) -> Result<Vec<Result<Push, ApiError>>, ApiError> {
+) -> Result<Vec<Result<Push, BadRequest>>, BadRequest> {
     let Limits { max_items, max_content_bytes } = limits;
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     match format {
         Format::Array => {
             let text = str::from_utf8(body)
-                .map_err(|error| ApiError::BatchNotUtf8 { at: error.valid_up_to() })?;
+                .map_err(|error| BadRequest::BatchNotUtf8 { at: error.valid_up_to() })?;
             json::read_array(text, max_items, max_content_bytes)
         }
         Format::Lines => {
@@ -90,7 +58,7 @@ pub fn read(
             let mut items = Vec::new();
             for line in lines.filter(|line| !line.is_empty()) {
                 if items.len() == max_items {
-                    return Err(ApiError::TooManyItems { max_items });
+                    return Err(BadRequest::TooManyItems { max_items });
                 }
                 items.push(read_line(line, max_content_bytes));
             }
@@ -99,7 +67,7 @@ pub fn read(
     }
 }
 
-fn read_line(line: &[u8], max_content_bytes: usize) -> Result<Push, ApiError> {
+fn read_line(line: &[u8], max_content_bytes: usize) -> Result<Push, BadRequest> {
     let text = str::from_utf8(line).map_err(|error| {
         let reason = format!("it is not UTF-8 from byte {} on", error.valid_up_to());
         ItemError::Malformed { format: "JSON", reason }
@@ -107,59 +75,17 @@ fn read_line(line: &[u8], max_content_bytes: usize) -> Result<Push, ApiError> {
     json::read(text, max_content_bytes)
 }
 
-/// What a batch counts from when its items are known until its answer was taken: each push as any
-/// push, which has room for its answer too; each item that is refused as the answer that it has, and as
-/// what stands for that meanwhile.
-pub fn room_bytes(items: &[Result<Push, ApiError>]) -> usize {
-    let mut answer = Vec::new();
-    let of_item = |item: &Result<Push, ApiError>| match item {
-        Ok(push) => cost_bytes(push),
-        Err(error) => {
-            answer.clear();
-            wording::error_json(error, &mut answer);
-            size_of::<Answered>() + answer.len() + 1
-        }
-    };
-    // The brackets around all of them.
-    2 + items.iter().map(of_item).sum::<usize>()
-}
-
-/// The body of the answer.
-pub fn write(format: Format, answers: &[Answered]) -> Vec<u8> {
-    // A receipt has about so many bytes.
-    let mut body = Vec::with_capacity(128 * answers.len() + 2);
-    let separator = match format {
-        Format::Array => {
-            body.push(b'[');
-            b','
-        }
-        Format::Lines => b'\n',
-    };
-    for (place, answered) in answers.iter().enumerate() {
-        if place > 0 {
-            body.push(separator);
-        }
-        wording::json(answered, &mut body);
-    }
-    match format {
-        Format::Array => body.push(b']'),
-        Format::Lines if answers.is_empty() => {}
-        Format::Lines => body.push(b'\n'),
-    }
-    body
-}
-
 #[cfg(test)]
 mod tests {
     use campanile_messages::Audience;
 
     use super::*;
-    use crate::receipt::Receipt;
-    use crate::request::Target;
+    use crate::http::status;
+    use crate::push::Target;
 
     const LIMITS: Limits = Limits { max_items: 3, max_content_bytes: 10 };
 
-    fn text(content: &'static str) -> Result<Push, ApiError> {
+    fn text(content: &'static str) -> Result<Push, BadRequest> {
         Ok(Push::new(Target::Audience(Audience::Everyone), content.into()))
     }
 
@@ -172,7 +98,7 @@ mod tests {
         let body = br#" [ {"content":"a"}, {"content":""}, {"content":"c"} ] "#;
         assert_eq!(
             read(Format::Array, body, LIMITS),
-            Ok(vec![text("a"), Err(ApiError::EmptyContent), text("c")])
+            Ok(vec![text("a"), Err(BadRequest::EmptyContent), text("c")])
         );
         assert_eq!(read(Format::Array, b"[]", LIMITS), Ok(vec![]));
         let read = read(Format::Array, b"[1,null,[[]]]", LIMITS).expect("an array");
@@ -219,7 +145,7 @@ mod tests {
                 assert_eq!((&read[0], &read[2]), (&text("a"), &text("c")), "{said}");
                 let error = read[1].as_ref().expect_err("refused");
                 assert!(error.to_string().starts_with(said), "{error}");
-                assert_eq!((error.status().as_u16(), read.len()), (400, 3));
+                assert_eq!((status(&error.clone().into()).as_u16(), read.len()), (400, 3));
             }
         }
     }
@@ -250,7 +176,8 @@ mod tests {
                 );
             }
             let read = read(Format::Lines, deep.as_bytes(), LIMITS).expect("a line");
-            assert_eq!(read[0].as_ref().expect_err("refused").status(), 400);
+            let error = read[0].as_ref().expect_err("refused");
+            assert_eq!(status(&error.clone().into()), 400);
         }
     }
 
@@ -282,67 +209,11 @@ mod tests {
 
     #[test]
     fn more_items_than_the_limit_are_refused_as_a_whole() {
-        let expected = Err(ApiError::TooManyItems { max_items: 3 });
+        let expected = Err(BadRequest::TooManyItems { max_items: 3 });
         assert_eq!(read(Format::Array, b"[1,1,1,1]", LIMITS), expected);
         assert_eq!(read(Format::Array, b"[1,1,1,1,", LIMITS), expected);
         assert_eq!(read(Format::Lines, b"1\n1\n1\n\n1", LIMITS), expected);
         assert!(read(Format::Array, b"[1,1,1]", LIMITS).is_ok());
         assert!(read(Format::Lines, b"1\n1\n1\n\n", LIMITS).is_ok());
-    }
-
-    #[test]
-    fn answers_have_the_form_of_the_batch() {
-        let answers = [Ok(Receipt::Written), Ok(Receipt::Written)];
-        let one = r#"{"status":200,"receipt":{"written":1}}"#;
-        let written = |format, answers: &[Answered]| {
-            String::from_utf8(write(format, answers)).expect("a text")
-        };
-        assert_eq!(written(Format::Array, &answers), format!("[{one},{one}]"));
-        assert_eq!(written(Format::Lines, &answers), format!("{one}\n{one}\n"));
-        assert_eq!(written(Format::Array, &[]), "[]");
-        assert_eq!(written(Format::Lines, &[]), "");
-    }
-
-    #[test]
-    fn the_room_of_a_batch_is_enough_for_its_answer() {
-        let limits = Limits { max_items: 2_000, max_content_bytes: 10 };
-        let bodies = [
-            "[]".to_owned(),
-            "[1]".to_owned(),
-            format!("[{}1]", "1,".repeat(1_999)),
-            format!("[{}{{\"content\":\"a\"}}]", "{\"\u{1f514}\":1},".repeat(500)),
-        ];
-        for body in bodies {
-            let items = read(Format::Array, body.as_bytes(), limits).expect("a batch");
-            let room_bytes = room_bytes(&items);
-            let answer = |item: Result<Push, _>| item.and(Err(ApiError::LinkLost));
-            let answers: Vec<Answered> = items.into_iter().map(answer).collect();
-            let answer_bytes = write(Format::Array, &answers).len();
-            assert!(answer_bytes <= room_bytes, "{answer_bytes} in {room_bytes}: {body:.40}");
-            assert!(room_bytes < 3 * answer_bytes + 512, "{room_bytes} for {answer_bytes}");
-        }
-    }
-
-    #[test]
-    fn the_content_type_says_which_form_it_is() {
-        for (value, format) in [
-            ("", Format::Array),
-            ("application/json", Format::Array),
-            ("Application/JSON; charset=\"UTF-8\"", Format::Array),
-            ("application/x-ndjson", Format::Lines),
-            ("application/ndjson", Format::Lines),
-        ] {
-            assert_eq!(Format::of(Some(value.as_bytes())), Ok(format), "{value}");
-        }
-        assert_eq!(Format::of(None), Ok(Format::Array));
-        for value in [
-            "text/plain",
-            "application/x-www-form-urlencoded",
-            "application/json; charset=utf-16",
-            "\u{e9}",
-        ] {
-            assert!(Format::of(Some(value.as_bytes())).is_err(), "{value}");
-        }
-        assert!(Format::of(Some(b"\xff")).is_err());
     }
 }

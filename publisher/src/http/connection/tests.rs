@@ -7,7 +7,8 @@ use socket2::{Domain, Socket, Type};
 use tokio::task::yield_now;
 
 use super::*;
-use crate::inbound::MAX_TARGET_BYTES;
+use crate::http::HttpError;
+use crate::http::inbound::MAX_TARGET_BYTES;
 use crate::orders::Wakes;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -72,8 +73,8 @@ async fn a_flood_does_not_stop_the_clock_of_a_head() {
         assert!(passed_on.starts_with("GET /| HTTP/1.1\r\n"), "{passed_on}");
         let (refusal, max_bytes) = (stream.turn.take_refusal(), MAX_TARGET_BYTES);
         // A URL may be longer than is read to its end before it is late.
-        let is_too_long = !begin.is_empty() && refusal == Some(ApiError::UrlTooLong { max_bytes });
-        assert!(is_too_long || refusal == Some(ApiError::SlowHead { limit }), "{refusal:?}");
+        let is_too_long = !begin.is_empty() && refusal == Some(HttpError::UrlTooLong { max_bytes });
+        assert!(is_too_long || refusal == Some(HttpError::SlowHead { limit }), "{refusal:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::ApiError;
+use crate::http::HttpError;
 
 /// One connection's current request, shared by both. They run in one task, one after the other.
 #[derive(Debug, Clone, Default)]
@@ -14,8 +14,8 @@ pub struct Turn(Rc<RefCell<Shared>>);
 #[derive(Debug, Default)]
 struct Shared {
     answered: bool,
-    refusal: Option<ApiError>,
-    broken: Option<ApiError>,
+    refusal: Option<HttpError>,
+    broken: Option<HttpError>,
     reader: Option<Waker>,
     handler: Option<Waker>,
     /// Of the current answer, something was given to the connection that the caller has not taken.
@@ -44,12 +44,12 @@ impl Turn {
     }
 
     /// What the request that is passed on is to be answered with.
-    pub(crate) fn refuse(&self, error: ApiError) {
+    pub(crate) fn refuse(&self, error: HttpError) {
         self.0.borrow_mut().refusal = Some(error);
     }
 
     /// What the request is to be answered with, once; `None` if nothing is known to be wrong.
-    pub(crate) fn take_refusal(&self) -> Option<ApiError> {
+    pub(crate) fn take_refusal(&self) -> Option<HttpError> {
         self.0.borrow_mut().refusal.take()
     }
 
@@ -82,7 +82,7 @@ impl Turn {
     }
 
     /// The request's body will never be complete.
-    pub(crate) fn break_off(&self, error: ApiError) {
+    pub(crate) fn break_off(&self, error: HttpError) {
         let mut shared = self.0.borrow_mut();
         shared.broken = Some(error);
         if let Some(handler) = shared.handler.take() {
@@ -91,7 +91,7 @@ impl Turn {
     }
 
     /// Ends when the request's body is known never to be complete, with the reason.
-    pub(crate) async fn broken(&self) -> ApiError {
+    pub(crate) async fn broken(&self) -> HttpError {
         poll_fn(|cx| {
             let mut shared = self.0.borrow_mut();
             match shared.broken.take() {

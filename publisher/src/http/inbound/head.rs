@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::target::{REFUSED, origin_form};
-use crate::ApiError;
-use crate::error::Methods;
-use crate::shown::Shown;
+use crate::http::HttpError;
+use crate::http::methods::Methods;
+use crate::push::shown::Shown;
 
 /// The most headers of a request: as many as actix-http reads.
 pub const MAX_HEADERS: usize = 96;
@@ -34,41 +34,41 @@ pub struct Head {
     /// Whether the connection ends with the answer.
     pub closes: bool,
     /// What is wrong with a target that was replaced.
-    pub refusal: Option<ApiError>,
+    pub refusal: Option<HttpError>,
 }
 
 /// Reads a complete head, whose target is escaped already.
 ///
 /// # Errors
 /// What makes it impossible to tell where the request ends, or is not HTTP/1.
-pub fn read(bytes: &[u8]) -> Result<Head, ApiError> {
+pub fn read(bytes: &[u8]) -> Result<Head, HttpError> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(bytes) {
         Ok(httparse::Status::Complete(len)) if len == bytes.len() => {}
-        Ok(_) => return Err(ApiError::NotHttp { reason: "its head is malformed".to_owned() }),
+        Ok(_) => return Err(HttpError::NotHttp { reason: "its head is malformed".to_owned() }),
         Err(httparse::Error::TooManyHeaders) => return Err(too_large()),
-        Err(error) => return Err(ApiError::NotHttp { reason: error.to_string() }),
+        Err(error) => return Err(HttpError::NotHttp { reason: error.to_string() }),
     }
     let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
     let is_1_1 = request.version == Some(1);
     if method == "CONNECT" {
         let (method, methods) = (method.into(), Methods::Push);
-        return Err(ApiError::MethodNotAllowed { method, methods });
+        return Err(HttpError::MethodNotAllowed { method, methods });
     }
     let headers = Headers(request.headers);
     headers.check_host(is_1_1)?;
     let framing = headers.framing(is_1_1)?;
     let length_is_known = headers.all("content-length").next().is_some();
     if !is_1_1 && method == "POST" && !length_is_known && framing != Framing::Websocket {
-        return Err(ApiError::PostWithoutLength);
+        return Err(HttpError::PostWithoutLength);
     }
     let closes = headers.lists("connection", "close")
         || !is_1_1 && !headers.lists("connection", "keep-alive")
         || framing == Framing::Websocket;
     let (target, refusal) = match origin_form(target) {
         Some(parts) => (parts, None),
-        None => (("", REFUSED), Some(ApiError::NoTarget { target: Shown::from(target) })),
+        None => (("", REFUSED), Some(HttpError::NoTarget { target: Shown::from(target) })),
     };
     let mut line = String::with_capacity(bytes.len());
     let minor = u8::from(is_1_1);
@@ -90,8 +90,8 @@ pub fn read(bytes: &[u8]) -> Result<Head, ApiError> {
 }
 
 /// 431.
-pub fn too_large() -> ApiError {
-    ApiError::HeadTooLarge { max_headers: MAX_HEADERS, max_bytes: MAX_HEADERS_BYTES }
+pub fn too_large() -> HttpError {
+    HttpError::HeadTooLarge { max_headers: MAX_HEADERS, max_bytes: MAX_HEADERS_BYTES }
 }
 
 struct Headers<'a, 'b>(&'a [httparse::Header<'b>]);
@@ -103,7 +103,7 @@ impl Headers<'_, '_> {
     }
 
     /// The value of a header that decides where a request ends.
-    fn one(&self, name: &'static str, accepted: &'static str) -> Result<Option<&[u8]>, ApiError> {
+    fn one(&self, name: &'static str, accepted: &'static str) -> Result<Option<&[u8]>, HttpError> {
         let mut values = self.all(name);
         let first = values.next();
         match values.next() {
@@ -118,15 +118,15 @@ impl Headers<'_, '_> {
             .any(|listed| listed.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     }
 
-    fn check_host(&self, is_1_1: bool) -> Result<(), ApiError> {
+    fn check_host(&self, is_1_1: bool) -> Result<(), HttpError> {
         match self.one("Host", "and there is another one; one is accepted")? {
-            None if is_1_1 => Err(ApiError::NoHost),
+            None if is_1_1 => Err(HttpError::NoHost),
             _ => Ok(()),
         }
     }
 
     /// RFC 9112, section 6.3, where what it allows a server to repair is refused.
-    fn framing(&self, is_1_1: bool) -> Result<Framing, ApiError> {
+    fn framing(&self, is_1_1: bool) -> Result<Framing, HttpError> {
         const ONE: &str = "and there is another one; one is accepted";
         let coding = self.one("Transfer-Encoding", ONE)?;
         let length = self.one("Content-Length", ONE)?;
@@ -165,8 +165,8 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn bad(header: &'static str, value: &[u8], accepted: &'static str) -> ApiError {
-    ApiError::BadHeader { header, value: Shown::from(value), accepted }
+fn bad(header: &'static str, value: &[u8], accepted: &'static str) -> HttpError {
+    HttpError::BadHeader { header, value: Shown::from(value), accepted }
 }
 
 trait PassedOn {

@@ -13,7 +13,7 @@ mod target;
 pub use head::{MAX_HEADERS, MAX_HEADERS_BYTES};
 pub use target::{MAX_TARGET_BYTES, REFUSED};
 
-use crate::ApiError;
+use crate::http::HttpError;
 use chunked::Chunked;
 use head::Framing;
 use target::MAX_DROPPED_BYTES;
@@ -33,9 +33,9 @@ pub struct Inbound {
     /// How much of a request line was looked at, and has no end of its target.
     seen: usize,
     /// What the request that was passed on last is answered with, if it is known already.
-    refusal: Option<ApiError>,
+    refusal: Option<HttpError>,
     /// Why the body under way will never be complete.
-    broken: Option<ApiError>,
+    broken: Option<HttpError>,
     /// Something that has come was not passed on, and will never be.
     unread: bool,
     /// The request under way is the last one.
@@ -149,17 +149,17 @@ impl Inbound {
     }
 
     /// What the request that was passed on last is answered with, once.
-    pub fn take_refusal(&mut self) -> Option<ApiError> {
+    pub fn take_refusal(&mut self) -> Option<HttpError> {
         self.refusal.take()
     }
 
     /// Why the body under way will never be complete, once.
-    pub fn take_broken(&mut self) -> Option<ApiError> {
+    pub fn take_broken(&mut self) -> Option<HttpError> {
         self.broken.take()
     }
 
     /// Ends the connection with an answer to what has come so far.
-    pub fn refuse(&mut self, error: ApiError, output: &mut Vec<u8>) {
+    pub fn refuse(&mut self, error: HttpError, output: &mut Vec<u8>) {
         let begun = match &self.state {
             Reading::Headers { line, .. } => line,
             Reading::LongTarget { method, .. } => method,
@@ -267,7 +267,7 @@ impl Inbound {
         let end = self.raw.iter().position(|byte| b" \n".contains(byte));
         *dropped_bytes += end.unwrap_or(self.raw.len());
         if *dropped_bytes > MAX_DROPPED_BYTES {
-            self.refuse(ApiError::UrlTooLong { max_bytes: MAX_TARGET_BYTES }, output);
+            self.refuse(HttpError::UrlTooLong { max_bytes: MAX_TARGET_BYTES }, output);
             return false;
         }
         let Some(end) = end else {
@@ -313,7 +313,7 @@ impl Inbound {
                 self.closes = read.closes;
                 self.refusal = read.refusal;
                 if too_long {
-                    self.refusal = Some(ApiError::UrlTooLong { max_bytes: MAX_TARGET_BYTES });
+                    self.refusal = Some(HttpError::UrlTooLong { max_bytes: MAX_TARGET_BYTES });
                 }
                 self.state = match read.framing {
                     Framing::Length(0) => Reading::Answering,
@@ -350,7 +350,7 @@ impl Inbound {
                     taken
                 }
                 Err((taken, reason)) => {
-                    self.broken = Some(ApiError::BrokenBody { reason: reason.into() });
+                    self.broken = Some(HttpError::BrokenBody { reason: reason.into() });
                     self.state = Reading::Over;
                     self.unread = true;
                     taken
@@ -367,7 +367,7 @@ impl Inbound {
 
     fn not_http(&mut self, output: &mut Vec<u8>) -> bool {
         let reason = "its first line is not one of HTTP/1".to_owned();
-        self.refuse(ApiError::NotHttp { reason }, output);
+        self.refuse(HttpError::NotHttp { reason }, output);
         false
     }
 }

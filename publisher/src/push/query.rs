@@ -7,11 +7,12 @@ use std::time::Duration;
 use bytestring::ByteString;
 use campanile_edge::query::{self, InvalidEncoding};
 use campanile_messages::name::InvalidName;
-use campanile_messages::{ConnectionId, GroupName, IdempotencyKey, WorkerId};
+use campanile_messages::{GroupName, IdempotencyKey};
 
-use crate::ApiError;
-use crate::request::Wait;
-use crate::shown::Shown;
+use super::Wait;
+use super::target::{AddressPart, GivenTarget, InvalidTarget};
+use crate::push::BadRequest;
+use crate::push::shown::Shown;
 
 /// The names that are accepted, for the sentence about one that is not.
 pub(crate) const KNOWN: &str = "content, to_group, to_worker_id with to_connection_id, except_worker_id with \
@@ -24,11 +25,7 @@ const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::
 #[derive(Debug, Default)]
 pub(crate) struct Parameters {
     pub(crate) content: Option<ByteString>,
-    pub(crate) worker: Option<WorkerId>,
-    pub(crate) connection: Option<ConnectionId>,
-    pub(crate) group: Option<GroupName>,
-    pub(crate) except_worker: Option<WorkerId>,
-    pub(crate) except_connection: Option<ConnectionId>,
+    pub(super) target: GivenTarget,
     pub(crate) id: Option<IdempotencyKey>,
     pub(crate) wait: Option<Wait>,
     pub(crate) timeout: Option<Duration>,
@@ -37,8 +34,9 @@ pub(crate) struct Parameters {
 impl Parameters {
     /// Adds what a query or a form body says. Ends at the first error; as every name counts once,
     /// that is after a handful of parameters at most.
-    pub(crate) fn read(&mut self, encoded: &[u8]) -> Result<(), ApiError> {
+    pub(crate) fn read(&mut self, encoded: &[u8]) -> Result<(), BadRequest> {
         for (raw_name, raw_value) in query::pairs(encoded) {
+            let target = &mut self.target;
             let name = text(raw_name, raw_name)?;
             match &*name {
                 "content" => {
@@ -46,28 +44,27 @@ impl Parameters {
                     self.content = Some(text(raw_name, raw_value)?.into_owned().into());
                 }
                 "to_group" => {
-                    free("to_group", &self.group)?;
-                    let value = text(raw_name, raw_value)?;
-                    let group = GroupName::new(&*value);
-                    self.group = Some(group.map_err(|reason| no_name("to_group", &value, reason))?);
+                    free("to_group", &target.group)?;
+                    target.group = Some(group("to_group", &text(raw_name, raw_value)?)?);
                 }
                 "to_worker_id" => {
-                    free("to_worker_id", &self.worker)?;
-                    self.worker = Some(id("to_worker_id", &text(raw_name, raw_value)?)?);
+                    free("to_worker_id", &target.to.worker)?;
+                    target.to.worker = Some(id("to_worker_id", &text(raw_name, raw_value)?)?);
                 }
                 "to_connection_id" => {
-                    free("to_connection_id", &self.connection)?;
-                    self.connection = Some(id("to_connection_id", &text(raw_name, raw_value)?)?);
+                    free("to_connection_id", &target.to.connection)?;
+                    let value = text(raw_name, raw_value)?;
+                    target.to.connection = Some(id("to_connection_id", &value)?);
                 }
                 "except_worker_id" => {
-                    free("except_worker_id", &self.except_worker)?;
+                    free("except_worker_id", &target.except.worker)?;
                     let value = text(raw_name, raw_value)?;
-                    self.except_worker = Some(id("except_worker_id", &value)?);
+                    target.except.worker = Some(id("except_worker_id", &value)?);
                 }
                 "except_connection_id" => {
-                    free("except_connection_id", &self.except_connection)?;
+                    free("except_connection_id", &target.except.connection)?;
                     let value = text(raw_name, raw_value)?;
-                    self.except_connection = Some(id("except_connection_id", &value)?);
+                    target.except.connection = Some(id("except_connection_id", &value)?);
                 }
                 "id" => {
                     free("id", &self.id)?;
@@ -82,11 +79,28 @@ impl Parameters {
                     self.timeout = Some(timeout(&text(raw_name, raw_value)?)?);
                 }
                 unknown => {
-                    return Err(ApiError::UnknownParameter { name: Shown::from(unknown) });
+                    return Err(BadRequest::UnknownParameter { name: Shown::from(unknown) });
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// Says what is wrong with a target by the names of parameters.
+pub(super) fn invalid(error: InvalidTarget) -> BadRequest {
+    let name = |part| match part {
+        AddressPart::ToWorker => "to_worker_id",
+        AddressPart::ToConnection => "to_connection_id",
+        AddressPart::ExceptWorker => "except_worker_id",
+        AddressPart::ExceptConnection => "except_connection_id",
+    };
+    match error {
+        InvalidTarget::TwoAudiences => BadRequest::TwoAudiences,
+        InvalidTarget::HalfAddress(part) => {
+            BadRequest::HalfAddress { given: name(part), missing: name(part.other()) }
+        }
+        InvalidTarget::ExceptForConnection => BadRequest::ExceptForConnection,
     }
 }
 
@@ -95,63 +109,73 @@ pub(crate) fn names_content(encoded: &[u8]) -> bool {
     query::pairs(encoded).any(|(name, _)| query::decode(name).is_ok_and(|name| name == "content"))
 }
 
-fn free<T>(parameter: &'static str, slot: &Option<T>) -> Result<(), ApiError> {
+fn free<T>(parameter: &'static str, slot: &Option<T>) -> Result<(), BadRequest> {
     match slot {
         None => Ok(()),
-        Some(_) => Err(ApiError::Repeated { parameter }),
+        Some(_) => Err(BadRequest::Repeated { parameter }),
     }
 }
 
-fn id<T>(parameter: &'static str, value: &str) -> Result<T, ApiError>
+fn id<T>(parameter: &'static str, value: &str) -> Result<T, BadRequest>
 where
     T: std::str::FromStr<Err = campanile_messages::ids::InvalidId>,
 {
-    value.parse().map_err(|reason| ApiError::NoId { parameter, value: Shown::from(value), reason })
+    value.parse().map_err(|reason| BadRequest::NoId {
+        parameter,
+        value: Shown::from(value),
+        reason,
+    })
 }
 
 /// Reads the id of a push, which `given` names.
-pub(crate) fn key(given: &'static str, value: &str) -> Result<IdempotencyKey, ApiError> {
+pub(crate) fn key(given: &'static str, value: &str) -> Result<IdempotencyKey, BadRequest> {
     IdempotencyKey::new(value).map_err(|reason| no_name(given, value, reason))
 }
 
-pub(crate) fn no_name(given: &'static str, value: &str, reason: InvalidName) -> ApiError {
-    ApiError::NoName { given, value: Shown::from(value), reason }
+/// Reads the name of a group, which `given` names.
+pub(super) fn group(given: &'static str, value: &str) -> Result<GroupName, BadRequest> {
+    GroupName::new(value).map_err(|reason| no_name(given, value, reason))
 }
 
-pub(crate) fn wait(value: &str) -> Result<Wait, ApiError> {
+fn no_name(given: &'static str, value: &str, reason: InvalidName) -> BadRequest {
+    BadRequest::NoName { given, value: Shown::from(value), reason }
+}
+
+pub(crate) fn wait(value: &str) -> Result<Wait, BadRequest> {
     match value {
         "accepted" => Ok(Wait::Accepted),
         "delivered" => Ok(Wait::Delivered),
-        _ => Err(ApiError::NoWait { value: Shown::from(value) }),
+        _ => Err(BadRequest::NoWait { value: Shown::from(value) }),
     }
 }
 
-pub(crate) fn timeout(value: &str) -> Result<Duration, ApiError> {
+pub(crate) fn timeout(value: &str) -> Result<Duration, BadRequest> {
     let timeout = humantime::parse_duration(value).ok();
     timeout
         .filter(|timeout| TIMEOUTS.contains(timeout))
-        .ok_or_else(|| ApiError::NoTimeout { value: Shown::from(value) })
+        .ok_or_else(|| BadRequest::NoTimeout { value: Shown::from(value) })
 }
 
-fn text<'a>(raw_name: &[u8], raw: &'a [u8]) -> Result<Cow<'a, str>, ApiError> {
+fn text<'a>(raw_name: &[u8], raw: &'a [u8]) -> Result<Cow<'a, str>, BadRequest> {
     let name = || Shown::from(raw_name);
     query::decode(raw).map_err(|error| match error {
         InvalidEncoding::MalformedEscape { at } => {
-            ApiError::MalformedEscape { name: name(), value: Shown::from(&raw[at..]) }
+            BadRequest::MalformedEscape { name: name(), value: Shown::from(&raw[at..]) }
         }
         InvalidEncoding::NotUtf8 { bytes } => {
-            ApiError::ParameterNotUtf8 { name: name(), value: Shown::from(&*bytes) }
+            BadRequest::ParameterNotUtf8 { name: name(), value: Shown::from(&*bytes) }
         }
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use campanile_messages::{ConnectionId, WorkerId};
     use proptest::prelude::*;
 
     use super::*;
 
-    fn content(encoded: &str) -> Result<String, ApiError> {
+    fn content(encoded: &str) -> Result<String, BadRequest> {
         let mut parameters = Parameters::default();
         parameters.read(encoded.as_bytes())?;
         Ok(parameters.content.expect("content").to_string())
@@ -280,9 +304,9 @@ mod tests {
             let mut read = Parameters::default();
             prop_assert_eq!(read.read(encoded.as_bytes()), Ok(()));
             prop_assert_eq!(&*read.content.expect("content"), &content);
-            prop_assert_eq!(&*read.group.expect("group"), &group);
-            prop_assert_eq!(read.worker, Some(WorkerId(worker)));
-            prop_assert_eq!(read.connection, Some(ConnectionId(connection)));
+            prop_assert_eq!(&*read.target.group.expect("group"), &group);
+            prop_assert_eq!(read.target.to.worker, Some(WorkerId(worker)));
+            prop_assert_eq!(read.target.to.connection, Some(ConnectionId(connection)));
         }
 
         #[test]

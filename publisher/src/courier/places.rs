@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::ApiError;
 use crate::budget::{Reserved, UsedUp};
-use crate::stream::Presence;
-use crate::wording::Answered;
+use crate::courier::Unavailable;
+use crate::http::Presence;
+use crate::push::receipt::Answered;
 
 /// An answer, under the number that the caller gave to its push.
 pub type Placed = (u64, Answered);
@@ -122,7 +122,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.told {
-            self.shared.deliver(&mut vec![(self.number, Err(ApiError::PublisherEnded))]);
+            self.shared.deliver(&mut vec![(self.number, Err(Unavailable::PublisherEnded.into()))]);
         }
     }
 }
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
     use crate::budget::{Budget, Shares};
     use crate::orders::{Wakes, in_every_order};
-    use crate::receipt::Receipt;
+    use crate::push::receipt::Receipt;
 
     fn budget() -> Budget {
         Budget::new(Shares::of(100, 100, 100))
@@ -210,10 +210,13 @@ mod tests {
         let (first, second) = (places(), places());
         let mut round = Round::default();
         round.tell(first.place(1), Ok(Receipt::Written));
-        round.tell(first.place(2), Err(ApiError::LinkLost));
+        round.tell(first.place(2), Err(Unavailable::LinkLost.into()));
         assert_eq!(arrived(&first), []);
         round.tell(second.place(1), Ok(Receipt::Written));
-        assert_eq!(arrived(&first), [(1, Ok(Receipt::Written)), (2, Err(ApiError::LinkLost))]);
+        assert_eq!(
+            arrived(&first),
+            [(1, Ok(Receipt::Written)), (2, Err(Unavailable::LinkLost.into()))]
+        );
         assert_eq!(arrived(&second), []);
         round.tell(first.place(3), Ok(Receipt::Written));
         drop(round);
@@ -225,7 +228,7 @@ mod tests {
     fn a_place_that_is_dropped_has_its_answer() {
         let places = places();
         drop(places.place(7));
-        assert_eq!(arrived(&places), [(7, Err(ApiError::PublisherEnded))]);
+        assert_eq!(arrived(&places), [(7, Err(Unavailable::PublisherEnded.into()))]);
     }
 
     #[test]

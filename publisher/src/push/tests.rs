@@ -1,15 +1,17 @@
-use campanile_messages::{ConnectionId, GroupName, WorkerId};
+use bytes::Bytes;
+use campanile_messages::{Audience, ConnectionId, GroupName, WorkerId};
 use proptest::prelude::*;
 
 use super::*;
+use crate::push::BadRequest;
 
 const MAX: usize = 100;
 
-fn get(query: &str) -> Result<Push, ApiError> {
+fn get(query: &str) -> Result<Push, BadRequest> {
     from_query(query.as_bytes(), MAX)
 }
 
-fn post(query: &str, kind: BodyKind, body: &'static [u8]) -> Result<Push, ApiError> {
+fn post(query: &str, kind: BodyKind, body: &'static [u8]) -> Result<Push, BadRequest> {
     from_body(query.as_bytes(), kind, Bytes::from_static(body), MAX)
 }
 
@@ -34,7 +36,7 @@ fn a_query_names_everyone_a_group_or_a_connection() {
 
 #[test]
 fn half_an_address_and_two_audiences_never_become_a_broadcast() {
-    let half = |given, missing| Err(ApiError::HalfAddress { given, missing });
+    let half = |given, missing| Err(BadRequest::HalfAddress { given, missing });
     assert_eq!(get("content=x&to_worker_id=1"), half("to_worker_id", "to_connection_id"));
     assert_eq!(get("content=x&to_connection_id=1"), half("to_connection_id", "to_worker_id"));
     for query in [
@@ -42,7 +44,7 @@ fn half_an_address_and_two_audiences_never_become_a_broadcast() {
         "content=x&to_group=g&to_connection_id=1",
         "content=x&to_group=g&to_worker_id=1&to_connection_id=1",
     ] {
-        assert_eq!(get(query), Err(ApiError::TwoAudiences), "{query}");
+        assert_eq!(get(query), Err(BadRequest::TwoAudiences), "{query}");
     }
 }
 
@@ -65,14 +67,14 @@ fn one_connection_may_be_left_out_of_everyone_and_of_a_group() {
 
 #[test]
 fn half_an_exception_and_one_from_a_connection_are_refused() {
-    let half = |given, missing| Err(ApiError::HalfAddress { given, missing });
+    let half = |given, missing| Err(BadRequest::HalfAddress { given, missing });
     let (worker, connection) = ("except_worker_id", "except_connection_id");
     assert_eq!(get("content=x&except_worker_id=1"), half(worker, connection));
     assert_eq!(get("content=x&except_connection_id=1"), half(connection, worker));
     let both = "content=x&except_worker_id=1&except_connection_id=2";
     assert_eq!(
         get(&format!("{both}&to_worker_id=1&to_connection_id=3")),
-        Err(ApiError::ExceptForConnection)
+        Err(BadRequest::ExceptForConnection)
     );
     let sentence = get("content=x&except_worker_id=a").expect_err("refused").to_string();
     assert!(
@@ -80,20 +82,20 @@ fn half_an_exception_and_one_from_a_connection_are_refused() {
         "{sentence}"
     );
     let parameter = "except_worker_id";
-    assert_eq!(get(&format!("{both}&except_worker_id=1")), Err(ApiError::Repeated { parameter }));
+    assert_eq!(get(&format!("{both}&except_worker_id=1")), Err(BadRequest::Repeated { parameter }));
 }
 
 #[test]
 fn missing_empty_and_too_large_content_are_told_apart() {
-    assert_eq!(get(""), Err(ApiError::NoContent));
-    assert_eq!(get("to_group=g"), Err(ApiError::NoContent));
-    assert_eq!(get("content"), Err(ApiError::EmptyContent));
-    assert_eq!(get("content="), Err(ApiError::EmptyContent));
+    assert_eq!(get(""), Err(BadRequest::NoContent));
+    assert_eq!(get("to_group=g"), Err(BadRequest::NoContent));
+    assert_eq!(get("content"), Err(BadRequest::EmptyContent));
+    assert_eq!(get("content="), Err(BadRequest::EmptyContent));
     assert_eq!(get("content=0"), Ok(to_everyone("0")));
     assert_eq!(get("content=%20"), Ok(to_everyone(" ")));
     assert!(get(&format!("content={}", "a".repeat(MAX))).is_ok());
     let larger = get(&format!("content={}", "a".repeat(MAX + 1)));
-    assert_eq!(larger, Err(ApiError::TooLarge { max_bytes: MAX }));
+    assert_eq!(larger, Err(BadRequest::TooLarge { max_bytes: MAX }));
 }
 
 #[test]
@@ -101,10 +103,10 @@ fn a_body_is_the_content_as_its_type_says() {
     assert_eq!(post("", BodyKind::Text, b"a+b%20"), Ok(to_everyone("a+b%20")));
     let binary = post("", BodyKind::Binary, b"\xff").map(|push| push.content);
     assert_eq!(binary, Ok(Content::Binary(Bytes::from_static(b"\xff"))));
-    assert_eq!(post("", BodyKind::Text, b"ab\xff"), Err(ApiError::BodyNotUtf8 { at: 2 }));
-    assert_eq!(post("", BodyKind::Text, b""), Err(ApiError::EmptyContent));
-    assert_eq!(post("content=a", BodyKind::Text, b"b"), Err(ApiError::TwoContents));
-    assert_eq!(post("content=a", BodyKind::Binary, b""), Err(ApiError::TwoContents));
+    assert_eq!(post("", BodyKind::Text, b"ab\xff"), Err(BadRequest::BodyNotUtf8 { at: 2 }));
+    assert_eq!(post("", BodyKind::Text, b""), Err(BadRequest::EmptyContent));
+    assert_eq!(post("content=a", BodyKind::Text, b"b"), Err(BadRequest::TwoContents));
+    assert_eq!(post("content=a", BodyKind::Binary, b""), Err(BadRequest::TwoContents));
 }
 
 #[test]
@@ -121,7 +123,7 @@ fn the_parameters_of_a_form_and_of_the_query_are_joined() {
     let parameter = "content";
     assert_eq!(
         post("content=a", BodyKind::Form, b"content=a"),
-        Err(ApiError::Repeated { parameter })
+        Err(BadRequest::Repeated { parameter })
     );
 }
 
@@ -129,12 +131,12 @@ fn the_parameters_of_a_form_and_of_the_query_are_joined() {
 fn a_form_that_never_meant_to_be_one_is_told_how_to_push() {
     for body in [&b"hello"[..], b"{\"a\":1}", b"100%", b"a=b&c", b"", b"to_group=g", b"\xff"] {
         let answer = post("", BodyKind::Form, body);
-        assert_eq!(answer, Err(ApiError::FormWithoutContent), "{body:?}");
+        assert_eq!(answer, Err(BadRequest::FormWithoutContent), "{body:?}");
     }
     let name = "x".into();
     assert_eq!(
         post("", BodyKind::Form, b"content=a&x=1"),
-        Err(ApiError::UnknownParameter { name })
+        Err(BadRequest::UnknownParameter { name })
     );
 }
 
@@ -162,11 +164,11 @@ fn an_id_of_the_url_and_of_the_header_are_one_or_refused() {
     assert_eq!(with("content=hi&id=a", None), Ok(key("a")));
     assert_eq!(with("content=hi&id=a", key("a")), Ok(key("a")));
     let (parameter, header) = ("a".into(), "b".into());
-    assert_eq!(with("content=hi&id=a", key("b")), Err(ApiError::TwoIds { parameter, header }));
+    assert_eq!(with("content=hi&id=a", key("b")), Err(BadRequest::TwoIds { parameter, header }));
     let one = "content=hi&to_worker_id=1&to_connection_id=2";
     assert_eq!(with(one, None), Ok(None));
-    assert_eq!(with(one, key("a")), Err(ApiError::IdForConnection));
-    assert_eq!(with(&format!("{one}&id=a"), None), Err(ApiError::IdForConnection));
+    assert_eq!(with(one, key("a")), Err(BadRequest::IdForConnection));
+    assert_eq!(with(&format!("{one}&id=a"), None), Err(BadRequest::IdForConnection));
 }
 
 #[test]

@@ -12,16 +12,17 @@ use bytes::Bytes;
 use serde_json::json;
 use tracing::debug;
 
-use crate::batch::{self, Format};
+use super::{status, wording};
+use crate::ApiError;
 use crate::budget::Reserved;
-use crate::counted_body::CountedBody;
-use crate::error::Methods;
-use crate::health::Readiness;
-use crate::media::prefers_json;
-use crate::receipt::Receipt;
-use crate::turn::Turn;
-use crate::wording::Answered;
-use crate::{ApiError, wording};
+use crate::courier::health::Readiness;
+use crate::http::HttpError;
+use crate::http::counted_body::CountedBody;
+use crate::http::media::prefers_json;
+use crate::http::methods::Methods;
+use crate::http::turn::Turn;
+use crate::push::batch::Format;
+use crate::push::receipt::{Answered, Receipt};
 
 /// What a page may send along.
 const ALLOWED_HEADERS: &str = "content-type, accept, idempotency-key";
@@ -50,7 +51,7 @@ pub(crate) fn batch(
     reserved: Reserved,
     turn: Turn,
 ) -> HttpResponse {
-    let body = CountedBody::new(batch::write(format, answers), reserved, turn);
+    let body = CountedBody::new(wording::batch(format, answers), reserved, turn);
     HttpResponse::Ok().content_type(format.media_type()).body(body)
 }
 
@@ -79,7 +80,7 @@ pub(crate) fn health(readiness: Readiness, unread: Payload) -> HttpResponse {
 
 /// Why nothing was pushed, or why nobody knows.
 pub(crate) fn refusal(error: &ApiError, request: &HttpRequest, unread: Payload) -> HttpResponse {
-    let status = error.status();
+    let status = status(error);
     debug!(%status, %error, "not pushed");
     let mut response = HttpResponseBuilder::new(status);
     match status {
@@ -92,11 +93,11 @@ pub(crate) fn refusal(error: &ApiError, request: &HttpRequest, unread: Payload) 
         }
         _ => {}
     }
-    if let ApiError::UnknownEncoding { .. } = error {
+    if let ApiError::Http(HttpError::UnknownEncoding { .. }) = error {
         // RFC 9110, 15.5.16.
         response.insert_header((header::ACCEPT_ENCODING, "gzip, deflate"));
     }
-    if let ApiError::MethodNotAllowed { methods, .. } = error {
+    if let ApiError::Http(HttpError::MethodNotAllowed { methods, .. }) = error {
         response.insert_header((header::ALLOW, methods.allow()));
     }
     let text = if wants_json(request) {

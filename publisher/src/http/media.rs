@@ -1,38 +1,24 @@
 //! What the headers say about a body, and about the answer that is wanted.
 
-use crate::ApiError;
-use crate::shown::Shown;
+use actix_web::http::header::{Quality, QualityItem};
+use actix_web::mime::{self, Mime};
 
-/// How a body is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyKind {
-    /// The body is the content, text.
-    Text,
-    /// The body is the content, any bytes.
-    Binary,
-    /// The body has parameters, as a query has.
-    Form,
-}
+use super::HttpError;
+use crate::push::BodyKind;
+use crate::push::batch::Format;
+use crate::push::shown::Shown;
 
-impl BodyKind {
-    /// How many bytes of body are read for a content of up to `max_content_bytes`.
-    pub fn max_bytes(self, max_content_bytes: usize) -> usize {
-        match self {
-            Self::Text | Self::Binary => max_content_bytes,
-            // Every byte may be escaped; the rest is room for the other parameters.
-            Self::Form => max_content_bytes * 3 + 2_048,
-        }
-    }
-}
+// Content types are read here and not by `mime`, which takes `text/` for a media type, and none that has
+// a space before its `;` or a parameter without a value, as RFC 9110 allows and callers send.
 
 /// What a `Content-Type` says; `None` stands for no such header.
 ///
 /// # Errors
-/// [`ApiError::BadHeader`]: a value that is no media type, a charset other than UTF-8, and
+/// [`HttpError::BadHeader`]: a value that is no media type, a charset other than UTF-8, and
 /// `multipart/form-data`, whose envelope is never what its sender wants to push.
-pub fn body_kind(content_type: Option<&[u8]>) -> Result<BodyKind, ApiError> {
+pub fn body_kind(content_type: Option<&[u8]>) -> Result<BodyKind, HttpError> {
     let raw = content_type.unwrap_or_default();
-    let refuse = |accepted| ApiError::BadHeader {
+    let refuse = |accepted| HttpError::BadHeader {
         header: "Content-Type",
         value: Shown::from(raw),
         accepted,
@@ -62,8 +48,37 @@ pub fn body_kind(content_type: Option<&[u8]>) -> Result<BodyKind, ApiError> {
     }
 }
 
+/// The form of a batch by its `Content-Type`; without one, an array.
+///
+/// # Errors
+/// [`HttpError::BadHeader`] for any other type.
+pub fn batch_format(content_type: Option<&[u8]>) -> Result<Format, HttpError> {
+    let raw = content_type.unwrap_or_default();
+    let refuse = |accepted| HttpError::BadHeader {
+        header: "Content-Type",
+        value: Shown::from(raw),
+        accepted,
+    };
+    let value = str::from_utf8(raw).unwrap_or("?");
+    let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
+    let format = match &*essence.trim().to_ascii_lowercase() {
+        "" | "application/json" => Format::Array,
+        "application/x-ndjson" | "application/ndjson" => Format::Lines,
+        _ => {
+            return Err(refuse(
+                "a batch is accepted as application/json (an array) or application/x-ndjson (one \
+                 item a line); curl says so with -H 'Content-Type: application/json'",
+            ));
+        }
+    };
+    match is_in_utf8(parameters) {
+        true => Ok(format),
+        false => Err(refuse("text is accepted in UTF-8 only")),
+    }
+}
+
 /// Whether the parameters of a media type name no charset but UTF-8.
-pub(crate) fn is_in_utf8(parameters: &str) -> bool {
+fn is_in_utf8(parameters: &str) -> bool {
     charsets(parameters).all(is_utf8)
 }
 
@@ -81,55 +96,51 @@ fn is_utf8(charset: &str) -> bool {
 }
 
 /// Whether the `Accept` headers prefer `application/json` to `text/plain` (RFC 9110, 12.5.1).
-/// Where both weigh the same, the range that names its type more exactly wins, then the first.
+/// Where both weigh the same, the range that names its type more exactly wins, then the first. A range
+/// that is malformed is passed over.
 pub fn prefers_json<'a>(accept: impl Iterator<Item = &'a str>) -> bool {
     let mut json = Match::default();
     let mut text = Match::default();
-    for (place, range) in accept.flat_map(|header| header.split(',')).enumerate() {
-        let mut parts = range.split(';').map(str::trim);
-        let essence = parts.next().unwrap_or_default();
-        let weight = parts.find_map(weight).unwrap_or(1_000);
-        json.consider(essence, ["application", "json"], weight, place);
-        text.consider(essence, ["text", "plain"], weight, place);
+    let ranges = accept.flat_map(|header| header.split(','));
+    for (place, range) in ranges.enumerate() {
+        let Ok(range) = range.trim().parse::<QualityItem<Mime>>() else { continue };
+        json.consider(&range, &mime::APPLICATION_JSON, place);
+        text.consider(&range, &mime::TEXT_PLAIN, place);
     }
-    json.weight > 0 && json.rank() > text.rank()
+    json.quality > Quality::ZERO && json.rank() > text.rank()
 }
 
-/// The most exact range that covers a media type.
-#[derive(Default)]
+/// The most exact range that covers a media type. (`actix_web`'s `Accept` can tell which range weighs
+/// most, but not how much one covers a type that it does not name.)
 struct Match {
     /// 0: none, 1: `*/*`, 2: the type, 3: type and subtype.
     exactness: u8,
-    weight: u16,
+    quality: Quality,
     place: usize,
 }
 
-impl Match {
-    fn consider(&mut self, range: &str, [kind, subtype]: [&str; 2], weight: u16, place: usize) {
-        let exactness = match range.split_once('/') {
-            Some(("*", "*")) => 1,
-            Some((k, "*")) if k.eq_ignore_ascii_case(kind) => 2,
-            Some((k, s)) if k.eq_ignore_ascii_case(kind) && s.eq_ignore_ascii_case(subtype) => 3,
-            _ => 0,
-        };
-        if exactness > self.exactness {
-            *self = Self { exactness, weight, place };
-        }
-    }
-
-    fn rank(&self) -> (u16, u8, std::cmp::Reverse<usize>) {
-        (self.weight, self.exactness, std::cmp::Reverse(self.place))
+impl Default for Match {
+    fn default() -> Self {
+        Self { exactness: 0, quality: Quality::ZERO, place: 0 }
     }
 }
 
-/// A `q` in thousandths; `None` for another parameter.
-fn weight(parameter: &str) -> Option<u16> {
-    let (name, value) = parameter.split_once('=')?;
-    if !name.trim().eq_ignore_ascii_case("q") {
-        return None;
+impl Match {
+    fn consider(&mut self, range: &QualityItem<Mime>, kind: &Mime, place: usize) {
+        let exactness = match (range.item.type_(), range.item.subtype()) {
+            (mime::STAR, mime::STAR) => 1,
+            (of, mime::STAR) if of == kind.type_() => 2,
+            (of, sub) if of == kind.type_() && sub == kind.subtype() => 3,
+            _ => 0,
+        };
+        if exactness > self.exactness {
+            *self = Self { exactness, quality: range.quality, place };
+        }
     }
-    let weight = value.trim().parse::<f32>().ok()?;
-    (0.0..=1.0).contains(&weight).then_some((weight * 1_000.0) as u16)
+
+    fn rank(&self) -> (Quality, u8, std::cmp::Reverse<usize>) {
+        (self.quality, self.exactness, std::cmp::Reverse(self.place))
+    }
 }
 
 #[cfg(test)]
@@ -149,6 +160,8 @@ mod tests {
             ("application/x-www-form-urlencoded; charset=utf-8", BodyKind::Form),
             ("application/octet-stream", BodyKind::Binary),
             ("image/png; charset=latin1", BodyKind::Binary),
+            ("text/plain ;charset=utf-8", BodyKind::Text),
+            ("application/octet-stream; x", BodyKind::Binary),
         ] {
             assert_eq!(body_kind(Some(value.as_bytes())), Ok(kind), "{value}");
         }
@@ -172,6 +185,29 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_has_the_form_that_its_content_type_says() {
+        for (value, format) in [
+            ("", Format::Array),
+            ("application/json", Format::Array),
+            ("Application/JSON; charset=\"UTF-8\"", Format::Array),
+            ("application/x-ndjson", Format::Lines),
+            ("application/ndjson", Format::Lines),
+        ] {
+            assert_eq!(batch_format(Some(value.as_bytes())), Ok(format), "{value}");
+        }
+        assert_eq!(batch_format(None), Ok(Format::Array));
+        for value in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/json; charset=utf-16",
+            "\u{e9}",
+        ] {
+            assert!(batch_format(Some(value.as_bytes())).is_err(), "{value}");
+        }
+        assert!(batch_format(Some(b"\xff")).is_err());
+    }
+
+    #[test]
     fn json_is_answered_to_those_who_prefer_it() {
         for (accept, json) in [
             ("", false),
@@ -187,6 +223,11 @@ mod tests {
             ("application/json;q=0.5, text/*;q=0.1", true),
             ("application/json;q=0", false),
             ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", false),
+            ("application/json ; q=0.5, text/*;q=0.1", true),
+            ("application/json; charset=utf-8", true),
+            ("application/json;q=0.001, */*;q=0", true),
+            ("application/json;q=high, text/plain;q=0.1", false),
+            ("json, application/json", true),
         ] {
             assert_eq!(prefers_json([accept].into_iter()), json, "{accept}");
         }

@@ -1,6 +1,6 @@
 //! What is wrong with an item, beyond what can be wrong with any push.
 
-use crate::shown::Shown;
+use crate::push::shown::Shown;
 
 /// What `to` may be.
 pub(super) const AUDIENCES: &str =

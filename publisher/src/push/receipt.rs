@@ -46,3 +46,6 @@ pub struct Answer<C> {
     /// What.
     pub result: Result<Receipt, crate::ApiError>,
 }
+
+/// The answer to one push.
+pub type Answered = Result<Receipt, crate::ApiError>;

@@ -9,7 +9,7 @@ use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 
 use crate::budget::Reserved;
-use crate::turn::Turn;
+use crate::http::turn::Turn;
 
 /// How much is given to the connection at once. actix-http asks for more when it has less than this
 /// to write, so it holds a copy of twice as much at most.

@@ -1,15 +1,17 @@
 use std::time::Duration;
 
-use campanile_messages::Audience;
+use campanile_messages::{Address, Audience, GroupName, IdempotencyKey};
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::request::Wait;
+use crate::http::status;
+use crate::push::BadRequest;
+use crate::push::{Target, Wait};
 
 const MAX: usize = 100;
 
-fn from_json(text: &str) -> Result<Push, ApiError> {
+fn from_json(text: &str) -> Result<Push, BadRequest> {
     json::read(text, MAX)
 }
 
@@ -18,7 +20,7 @@ fn sentence(text: &str) -> String {
 }
 
 /// The same item in both formats, read from both.
-fn both(item: &serde_json::Value) -> Result<Push, ApiError> {
+fn both(item: &serde_json::Value) -> Result<Push, BadRequest> {
     let packed = rmp_serde::to_vec(item).expect("MessagePack");
     let read = from_json(&item.to_string());
     assert_eq!(msgpack::read(&packed, MAX), read, "{item}");
@@ -68,7 +70,7 @@ fn one_connection_may_be_left_out() {
     }
     let one = json!({ "worker": 3, "connection": 7 });
     let item = json!({ "content": "hi", "to": one, "except": except });
-    assert_eq!(both(&item), Err(ApiError::ExceptForConnection));
+    assert_eq!(both(&item), Err(BadRequest::ExceptForConnection));
     let accepted = "{\"worker\":..,\"connection\":..} is accepted";
     for (except, said) in [
         (json!("everyone"), format!("except is \"everyone\": {accepted}")),
@@ -89,7 +91,7 @@ fn one_connection_may_be_left_out() {
     ] {
         let error = both(&json!({ "content": "hi", "except": except })).expect_err("refused");
         assert!(error.to_string().starts_with(&said), "{error}");
-        assert_eq!(error.status(), 400);
+        assert_eq!(status(&error.into()), 400);
     }
 }
 
@@ -169,14 +171,16 @@ fn what_is_wrong_is_named_with_what_is_accepted() {
         ),
         (json!("content"), "the item is \"content\": an object with content or content_base64, to"),
         (json!([]), "the item is \"[..]\": an object with"),
+        (json!(["content"]), "the item is \"[..]\": an object with"),
+        (json!({ "content": "a", "to": ["news"] }), &format!("to is \"[..]\": {audiences}")),
         (json!(7), "the item is \"7\": an object with"),
     ] {
         let error = both(&item).expect_err("refused");
         assert!(error.to_string().starts_with(said), "{item}: {error}");
-        assert_eq!(error.status(), 400);
+        assert_eq!(status(&error.into()), 400);
     }
     let over = both(&json!({ "content": "x".repeat(MAX + 1) })).expect_err("refused");
-    assert_eq!(over, ApiError::TooLarge { max_bytes: MAX });
+    assert_eq!(over, BadRequest::TooLarge { max_bytes: MAX });
 }
 
 #[test]
@@ -219,6 +223,26 @@ fn what_is_no_json_says_where() {
     let deep = format!("{{\"content\":{}", "[".repeat(1_000_000));
     assert!(sentence(&deep).contains("EOF while parsing"));
     assert!(sentence("{\"content\":99999999999999999999999}").starts_with("content is \"1e23\""));
+}
+
+#[test]
+fn a_wrong_field_does_not_hide_broken_json() {
+    for text in [
+        "{\"x\":1",
+        "{\"content\":1,}",
+        "{\"content\":\"a\",\"content\":\"a\"",
+        "{\"to\":{\"x\":1}",
+        "{\"to\":{\"group\":\"a\",\"group\":\"a\",}}",
+        "[}",
+    ] {
+        let said = sentence(text);
+        assert!(said.starts_with("the item cannot be read as JSON: "), "{text}: {said}");
+    }
+    let packed = b"\x82\xa1x\x01\xa7content";
+    let said = msgpack::read(packed, MAX).expect_err("refused").to_string();
+    assert_eq!(said, "the item cannot be read as MessagePack: it is cut off");
+    // What only an item that has the field would read does not matter in one that has not.
+    assert!(sentence(r#"{"x":"\ud83d","y":1e999}"#).starts_with("\"x\" is no field of an item"));
 }
 
 #[test]

@@ -16,10 +16,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep, sleep_until};
 use tracing::debug;
 
-use crate::ApiError;
-use crate::inbound::Inbound;
-use crate::patience::Patience;
-use crate::turn::Turn;
+use crate::http::HttpError;
+use crate::http::inbound::Inbound;
+use crate::http::patience::Patience;
+use crate::http::turn::Turn;
 
 /// How much is read at once while heads are looked for: most are smaller.
 const READ_BYTES: usize = 2 << 10;
@@ -246,7 +246,7 @@ impl AsyncRead for CallerStream {
             // there already: a busy publisher must not find a caller slow.
             if (is_pending || self.inbound.is_dropping()) && self.is_late(cx) {
                 let limit = self.head_limit;
-                self.inbound.refuse(ApiError::SlowHead { limit }, &mut passed_on);
+                self.inbound.refuse(HttpError::SlowHead { limit }, &mut passed_on);
             } else if is_pending {
                 return Poll::Pending;
             }

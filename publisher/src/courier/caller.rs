@@ -1,0 +1,41 @@
+//! Who waits for the answer to a push.
+
+use tokio::sync::oneshot;
+
+use super::places::Place;
+use crate::ApiError;
+use crate::budget::Reserved;
+use crate::http::Presence;
+use crate::push::receipt::Receipt;
+
+/// Who waits for an answer.
+#[derive(Debug)]
+pub enum Caller {
+    /// With one push; gone when the other end of `answer` is dropped.
+    Single {
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<Receipt, ApiError>>,
+        /// Whether it has closed its side of the connection.
+        presence: Presence,
+        /// The push's share of the budget, given back with the answer.
+        reserved: Reserved,
+    },
+    /// With many.
+    Many(Place),
+}
+
+impl Caller {
+    pub(super) fn is_gone(&self) -> bool {
+        match self {
+            Self::Single { answer, .. } => answer.is_closed(),
+            Self::Many(place) => place.is_gone(),
+        }
+    }
+
+    pub(super) fn may_be_gone(&self) -> bool {
+        match self {
+            Self::Single { answer, presence, .. } => presence.is_over() || answer.is_closed(),
+            Self::Many(place) => place.may_be_gone(),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Whom a push is for: the rules about groups, connections and exceptions, which a query, a form and
+//! an item share. Pure.
+
+use campanile_messages::{Address, Audience, ConnectionId, GroupName, WorkerId};
+
+/// Whom a push is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Everyone, or a group.
+    Audience(Audience),
+    /// One connection.
+    Connection(Address),
+}
+
+impl Target {
+    /// The address of the one connection; `None` for an audience.
+    pub fn address(&self) -> Option<Address> {
+        match self {
+            Self::Audience(_) => None,
+            Self::Connection(to) => Some(*to),
+        }
+    }
+}
+
+/// What a caller gave of a target, by whatever names.
+#[derive(Debug, Default)]
+pub(super) struct GivenTarget {
+    pub(super) group: Option<GroupName>,
+    pub(super) to: GivenAddress,
+    pub(super) except: GivenAddress,
+}
+
+/// What a caller gave of an address.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct GivenAddress {
+    pub(super) worker: Option<WorkerId>,
+    pub(super) connection: Option<ConnectionId>,
+}
+
+/// Why what was given is no target. A query and an item have their own sentences for it, with their
+/// own names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum InvalidTarget {
+    /// A group, and at least half of an address.
+    TwoAudiences,
+    /// One id of the two.
+    HalfAddress(AddressPart),
+    /// A push to one connection that leaves one out.
+    ExceptForConnection,
+}
+
+/// Half of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AddressPart {
+    ToWorker,
+    ToConnection,
+    ExceptWorker,
+    ExceptConnection,
+}
+
+impl AddressPart {
+    /// The id that is missing where this one is given.
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::ToWorker => Self::ToConnection,
+            Self::ToConnection => Self::ToWorker,
+            Self::ExceptWorker => Self::ExceptConnection,
+            Self::ExceptConnection => Self::ExceptWorker,
+        }
+    }
+}
+
+impl GivenTarget {
+    /// Returns whom the push is for, and which connection it leaves out. Without a group and an
+    /// address, it is for everyone.
+    pub(super) fn resolve(self) -> Result<(Target, Option<Address>), InvalidTarget> {
+        let Self { group, to, except } = self;
+        let to = to.resolve(AddressPart::ToWorker);
+        let target = match (group, to) {
+            (None, Ok(None)) => Target::Audience(Audience::Everyone),
+            (Some(group), Ok(None)) => Target::Audience(Audience::Group(group)),
+            (None, Ok(Some(address))) => Target::Connection(address),
+            (Some(_), _) => return Err(InvalidTarget::TwoAudiences),
+            (None, Err(half)) => return Err(half),
+        };
+        let except = except.resolve(AddressPart::ExceptWorker)?;
+        match (&target, except) {
+            (Target::Connection(_), Some(_)) => Err(InvalidTarget::ExceptForConnection),
+            _ => Ok((target, except)),
+        }
+    }
+}
+
+impl GivenAddress {
+    fn resolve(self, worker_part: AddressPart) -> Result<Option<Address>, InvalidTarget> {
+        match (self.worker, self.connection) {
+            (None, None) => Ok(None),
+            (Some(worker), Some(connection)) => Ok(Some(Address { worker, connection })),
+            (Some(_), None) => Err(InvalidTarget::HalfAddress(worker_part)),
+            (None, Some(_)) => Err(InvalidTarget::HalfAddress(worker_part.other())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_combination_of_parts_is_one_target_or_refused() {
+        for parts in 0u8..32 {
+            let has = |part: u8| parts & (1 << part) != 0;
+            let address = |worker, connection| GivenAddress {
+                worker: has(worker).then_some(WorkerId(u64::from(worker))),
+                connection: has(connection).then_some(ConnectionId(u64::from(connection))),
+            };
+            let group = GroupName::new("news").expect("a name");
+            let given = GivenTarget {
+                group: has(0).then(|| group.clone()),
+                to: address(1, 2),
+                except: address(3, 4),
+            };
+            let to = Address { worker: WorkerId(1), connection: ConnectionId(2) };
+            let except = Address { worker: WorkerId(3), connection: ConnectionId(4) };
+            let target = match (has(0), has(1), has(2)) {
+                (false, false, false) => Ok(Target::Audience(Audience::Everyone)),
+                (true, false, false) => Ok(Target::Audience(Audience::Group(group))),
+                (false, true, true) => Ok(Target::Connection(to)),
+                (false, true, false) => Err(InvalidTarget::HalfAddress(AddressPart::ToWorker)),
+                (false, false, true) => Err(InvalidTarget::HalfAddress(AddressPart::ToConnection)),
+                (true, _, _) => Err(InvalidTarget::TwoAudiences),
+            };
+            let expected = target.and_then(|target| match (has(3), has(4)) {
+                (false, false) => Ok((target, None)),
+                (true, false) => Err(InvalidTarget::HalfAddress(AddressPart::ExceptWorker)),
+                (false, true) => Err(InvalidTarget::HalfAddress(AddressPart::ExceptConnection)),
+                _ if target.address().is_some() => Err(InvalidTarget::ExceptForConnection),
+                _ => Ok((target, Some(except))),
+            });
+            assert_eq!(given.resolve(), expected, "{parts:05b}");
+        }
+    }
+}
