@@ -67,26 +67,8 @@ impl Push {
             }
             _ => self.id = header,
         }
-        self.check_id()
-    }
-
-    /// The same, if it is one that may be pushed.
-    ///
-    /// # Errors
-    /// [`BadRequest::EmptyContent`], [`BadRequest::TooLarge`], [`BadRequest::IdForConnection`].
-    pub(crate) fn checked(self, max_bytes: usize) -> Result<Self, BadRequest> {
-        match self.content.as_bytes().len() {
-            0 => Err(BadRequest::EmptyContent),
-            len if len > max_bytes => Err(BadRequest::TooLarge { max_bytes }),
-            _ => self.check_id(),
-        }
-    }
-
-    fn check_id(self) -> Result<Self, BadRequest> {
-        match (&self.target, &self.id) {
-            (Target::Connection(_), Some(_)) => Err(BadRequest::IdForConnection),
-            _ => Ok(self),
-        }
+        check_id(&self.target, self.id.as_ref())?;
+        Ok(self)
     }
 
     /// What the broker is told, under the publisher's number, before the content. Gateways get
@@ -141,7 +123,32 @@ fn finish(parameters: Parameters, content: Content, max_bytes: usize) -> Result<
     let Parameters { target, id, wait, timeout, .. } = parameters;
     let (target, except) = target.resolve().map_err(query::invalid)?;
     let wait = wait.unwrap_or_default();
-    Push { target, except, content, id, wait, timeout }.checked(max_bytes)
+    check(&target, &content, id.as_ref(), max_bytes)?;
+    Ok(Push { target, except, content, id, wait, timeout })
+}
+
+/// Whether a push of these may be made.
+///
+/// # Errors
+/// [`BadRequest::EmptyContent`], [`BadRequest::TooLarge`], [`BadRequest::IdForConnection`].
+fn check(
+    target: &Target,
+    content: &Content,
+    id: Option<&IdempotencyKey>,
+    max_bytes: usize,
+) -> Result<(), BadRequest> {
+    match content.as_bytes().len() {
+        0 => Err(BadRequest::EmptyContent),
+        len if len > max_bytes => Err(BadRequest::TooLarge { max_bytes }),
+        _ => check_id(target, id),
+    }
+}
+
+fn check_id(target: &Target, id: Option<&IdempotencyKey>) -> Result<(), BadRequest> {
+    match (target, id) {
+        (Target::Connection(_), Some(_)) => Err(BadRequest::IdForConnection),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

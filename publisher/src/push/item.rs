@@ -11,164 +11,322 @@
 //! Only the content is required. As in a query, nothing is repaired, skipped or taken twice.
 
 pub mod error;
+mod fields;
 pub mod json;
 pub mod msgpack;
-mod strict;
 mod value;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use bytestring::ByteString;
 use campanile_messages::ids::{ID_LIMIT, InvalidId};
-use campanile_messages::{ConnectionId, Content, WorkerId};
+use campanile_messages::{ConnectionId, Content, IdempotencyKey, WorkerId};
 use serde::Deserialize;
+use serde::de::MapAccess;
 
-use super::Push;
 use super::query::{group, key, timeout, wait};
-use super::target::{AddressPart, GivenAddress, GivenTarget, InvalidTarget};
+use super::target::{AddressPart, GivenTarget, InvalidTarget};
+use super::{Push, Wait, check};
 use crate::push::BadRequest;
+use crate::push::shown::Shown;
 use error::ItemError;
-use strict::Fault;
-use value::Value;
+use fields::{Fields, read_fields};
+use value::{Any, AnyVisitor, Value};
 
-/// The fields of an item. What each of them accepts is decided when all are read, so that a sentence
-/// can name the field and repeat its value.
-#[derive(Debug, Deserialize)]
-struct Item<'a> {
-    #[serde(borrow, default, deserialize_with = "value::given")]
-    content: Option<Value<'a>>,
-    #[serde(borrow, default, deserialize_with = "value::given")]
-    content_base64: Option<Value<'a>>,
-    #[serde(borrow, default, deserialize_with = "value::given")]
-    to: Option<Value<'a, To<'a>>>,
-    #[serde(borrow, default, deserialize_with = "value::given")]
-    except: Option<Value<'a, Except<'a>>>,
-    #[serde(borrow, default, deserialize_with = "value::given")]
-    id: Option<Value<'a>>,
-    #[serde(borrow, default, deserialize_with = "value::given")]
-    wait: Option<Value<'a>>,
-    #[serde(borrow, default, deserialize_with = "value::given")]
-    timeout: Option<Value<'a>>,
+/// The fields of an item.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum ItemField {
+    Content,
+    ContentBase64,
+    To,
+    Except,
+    Id,
+    Wait,
+    Timeout,
 }
 
-/// A `to` that is an object.
-#[derive(Debug, Deserialize)]
-struct To<'a> {
-    #[serde(borrow, default, deserialize_with = "value::given")]
-    group: Option<Value<'a>>,
-    #[serde(borrow, default, deserialize_with = "value::given")]
-    worker: Option<Value<'a>>,
-    #[serde(borrow, default, deserialize_with = "value::given")]
-    connection: Option<Value<'a>>,
+/// The fields of a `to` that is an object.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum ToField {
+    Group,
+    Worker,
+    Connection,
 }
 
-/// An `except` that is an object.
-#[derive(Debug, Deserialize)]
-struct Except<'a> {
-    #[serde(borrow, default, deserialize_with = "value::given")]
-    worker: Option<Value<'a>>,
-    #[serde(borrow, default, deserialize_with = "value::given")]
-    connection: Option<Value<'a>>,
+/// The fields of an `except`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum ExceptField {
+    Worker,
+    Connection,
 }
 
-/// Returns the push that a value says.
-fn push(value: Value<'_, Item<'_>>, max_content_bytes: usize) -> Result<Push, BadRequest> {
-    let item = match value {
-        Value::Object(item) => item,
-        Value::Faulty(Fault::Repeated(parameter)) => {
-            return Err(BadRequest::Repeated { parameter });
+/// What has been read of an item, and the first thing that is wrong with it. An item is always read to
+/// its end: that it is not JSON or MessagePack at all counts before everything else.
+#[derive(Debug, Default)]
+struct Draft {
+    content: Option<Content>,
+    /// Which of the two fields gave the content.
+    content_field: Option<&'static str>,
+    target: GivenTarget,
+    is_to_given: bool,
+    is_to_everyone: bool,
+    is_except_given: bool,
+    id: Option<IdempotencyKey>,
+    wait: Option<Wait>,
+    timeout: Option<Duration>,
+    error: Option<BadRequest>,
+}
+
+impl Draft {
+    /// Keeps the first error.
+    fn check(&mut self, taken: Result<(), BadRequest>) {
+        if let Err(error) = taken {
+            self.fail(error);
         }
-        Value::Faulty(Fault::Unknown(name)) => return Err(ItemError::UnknownField { name }.into()),
-        other => return Err(ItemError::NoObject { value: other.shown() }.into()),
-    };
-    let Item { content, content_base64, to, except, id, wait: until, timeout: limit } = item;
-    if content.is_some() && content_base64.is_some() {
-        return Err(ItemError::TwoContents.into());
     }
-    let content = content.map(plain).or(content_base64.map(decoded)).transpose()?;
-    let mut target = GivenTarget::default();
-    if let Some(to) = to {
-        read_to(to, &mut target)?;
-    }
-    if let Some(except) = except {
-        target.except = read_except(except)?;
-    }
-    let id = id.map(|id| key("id", &text("id", id)?)).transpose()?;
-    let until = until.map(|until| wait(&text("wait", until)?)).transpose()?;
-    let timeout = limit.map(|limit| timeout(&text("timeout", limit)?)).transpose()?;
-    let content = content.ok_or(ItemError::NoContent)?;
-    let (target, except) = target.resolve().map_err(invalid)?;
-    let wait = until.unwrap_or_default();
-    Push { target, except, content, id, wait, timeout }.checked(max_content_bytes)
-}
 
-fn plain(value: Value<'_>) -> Result<Content, BadRequest> {
-    match value {
-        Value::Text(text) => Ok(Content::Text(own(text))),
-        Value::Bytes(bytes) => Ok(Content::Binary(Bytes::copy_from_slice(bytes))),
-        other => Err(wrong("content", &other, "a text is accepted")),
-    }
-}
-
-fn decoded(value: Value<'_>) -> Result<Content, BadRequest> {
-    let text = text("content_base64", value)?;
-    let bytes = STANDARD
-        .decode(text.as_bytes())
-        .map_err(|reason| ItemError::NotBase64 { value: (&*text).into(), reason })?;
-    Ok(Content::Binary(bytes.into()))
-}
-
-fn read_to(value: Value<'_, To<'_>>, target: &mut GivenTarget) -> Result<(), BadRequest> {
-    let To { group: name, worker, connection } = match value {
-        Value::Text(text) if text == "everyone" => return Ok(()),
-        Value::Object(to) => to,
-        Value::Faulty(Fault::Repeated("group")) => return repeated("to.group"),
-        Value::Faulty(Fault::Repeated("worker")) => return repeated("to.worker"),
-        Value::Faulty(Fault::Repeated(_)) => return repeated("to.connection"),
-        Value::Faulty(Fault::Unknown(name)) => {
-            return Err(ItemError::UnknownAudience { name }.into());
+    #[cold]
+    fn fail(&mut self, error: impl Into<BadRequest>) {
+        if self.error.is_none() {
+            self.error = Some(error.into());
         }
-        other => return Err(wrong("to", &other, error::AUDIENCES)),
-    };
-    if name.is_none() && worker.is_none() && connection.is_none() {
-        return Err(ItemError::NoAudience.into());
     }
-    let read_group = |name| group("to.group", &text("to.group", name)?);
-    target.group = name.map(read_group).transpose()?;
-    target.to = address(("to.worker", worker), ("to.connection", connection))?;
-    Ok(())
-}
 
-fn read_except(value: Value<'_, Except<'_>>) -> Result<GivenAddress, BadRequest> {
-    let Except { worker, connection } = match value {
-        Value::Object(except) => except,
-        Value::Faulty(Fault::Repeated("worker")) => return repeated("except.worker"),
-        Value::Faulty(Fault::Repeated(_)) => return repeated("except.connection"),
-        Value::Faulty(Fault::Unknown(name)) => {
-            return Err(ItemError::UnknownException { name }.into());
+    /// Takes the content. In an allocation of its own: a content must not pin the buffer that it came
+    /// in.
+    fn take_content(&mut self, value: Value<'_>) -> Result<(), BadRequest> {
+        self.begin_content("content")?;
+        self.content = Some(match value {
+            Value::Text(Cow::Borrowed(text)) => Content::Text(ByteString::from(text)),
+            Value::Text(Cow::Owned(text)) => Content::Text(text.into()),
+            Value::Bytes(bytes) => Content::Binary(Bytes::copy_from_slice(bytes)),
+            other => return Err(wrong("content", &other, "a text is accepted")),
+        });
+        Ok(())
+    }
+
+    fn take_content_base64(&mut self, value: &Value<'_>) -> Result<(), BadRequest> {
+        self.begin_content("content_base64")?;
+        let text = text("content_base64", value)?;
+        let bytes = STANDARD
+            .decode(text)
+            .map_err(|reason| ItemError::NotBase64 { value: text.into(), reason })?;
+        self.content = Some(Content::Binary(bytes.into()));
+        Ok(())
+    }
+
+    fn begin_content(&mut self, field: &'static str) -> Result<(), BadRequest> {
+        match self.content_field.replace(field) {
+            None => Ok(()),
+            Some(before) if before == field => Err(BadRequest::Repeated { parameter: field }),
+            Some(_) => Err(ItemError::TwoContents.into()),
         }
-        other => return Err(wrong("except", &other, error::EXCEPTION)),
-    };
-    if worker.is_none() && connection.is_none() {
-        return Err(ItemError::NoException.into());
     }
-    address(("except.worker", worker), ("except.connection", connection))
+
+    fn begin_to(&mut self) -> Result<(), BadRequest> {
+        begin("to", &mut self.is_to_given)
+    }
+
+    fn begin_except(&mut self) -> Result<(), BadRequest> {
+        begin("except", &mut self.is_except_given)
+    }
+
+    /// Takes a `to` that is not an object.
+    fn take_to(&mut self, value: &Value<'_>) -> Result<(), BadRequest> {
+        self.begin_to()?;
+        match value {
+            Value::Text(text) if text == "everyone" => {
+                self.is_to_everyone = true;
+                Ok(())
+            }
+            other => Err(wrong("to", other, error::AUDIENCES)),
+        }
+    }
+
+    /// Takes an `except` that is not an object.
+    fn take_except(&mut self, value: &Value<'_>) -> Result<(), BadRequest> {
+        self.begin_except()?;
+        Err(wrong("except", value, error::EXCEPTION))
+    }
+
+    fn finish(self, max_content_bytes: usize) -> Result<Push, BadRequest> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let content = self.content.ok_or(ItemError::NoContent)?;
+        if self.is_to_given && !self.is_to_everyone && self.target.is_for_everyone() {
+            return Err(ItemError::NoAudience.into());
+        }
+        if self.is_except_given && self.target.except.is_missing() {
+            return Err(ItemError::NoException.into());
+        }
+        let (target, except) = self.target.resolve().map_err(invalid)?;
+        check(&target, &content, self.id.as_ref(), max_content_bytes)?;
+        let wait = self.wait.unwrap_or_default();
+        Ok(Push { target, except, content, id: self.id, wait, timeout: self.timeout })
+    }
 }
 
-fn repeated<T>(parameter: &'static str) -> Result<T, BadRequest> {
-    Err(BadRequest::Repeated { parameter })
+/// Reads an item into its draft.
+struct Item<'d>(&'d mut Draft);
+
+impl<'de> AnyVisitor<'de> for Item<'_> {
+    type Taken = ();
+
+    fn simple(self, value: Value<'de>) {
+        self.0.fail(ItemError::NoObject { value: value.shown() });
+    }
+
+    fn object<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        read_fields(map, self)
+    }
 }
 
-type Named<'a> = (&'static str, Option<Value<'a>>);
+impl<'de> Fields<'de> for Item<'_> {
+    type Name = ItemField;
 
-fn address(worker: Named<'_>, connection: Named<'_>) -> Result<GivenAddress, BadRequest> {
-    let id = |(field, value): Named<'_>| value.map(|value| id(field, &value)).transpose();
-    let worker = id(worker)?.map(WorkerId);
-    let connection = id(connection)?.map(ConnectionId);
-    Ok(GivenAddress { worker, connection })
+    fn take<A: MapAccess<'de>>(&mut self, field: ItemField, map: &mut A) -> Result<(), A::Error> {
+        let Self(draft) = self;
+        match field {
+            ItemField::To => return map.next_value_seed(Any(To(draft))),
+            ItemField::Except => return map.next_value_seed(Any(Except(draft))),
+            _ => {}
+        }
+        let value = map.next_value()?;
+        let taken = match field {
+            ItemField::Content => draft.take_content(value),
+            ItemField::ContentBase64 => draft.take_content_base64(&value),
+            ItemField::Id => {
+                take("id", &mut draft.id, text("id", &value).and_then(|id| key("id", id)))
+            }
+            ItemField::Wait => take("wait", &mut draft.wait, text("wait", &value).and_then(wait)),
+            ItemField::Timeout => {
+                take("timeout", &mut draft.timeout, text("timeout", &value).and_then(timeout))
+            }
+            ItemField::To | ItemField::Except => Ok(()),
+        };
+        draft.check(taken);
+        Ok(())
+    }
+
+    fn refuse(&mut self, name: Shown) {
+        self.0.fail(ItemError::UnknownField { name });
+    }
+}
+
+/// Reads a `to` into the draft of its item.
+struct To<'d>(&'d mut Draft);
+
+impl<'de> AnyVisitor<'de> for To<'_> {
+    type Taken = ();
+
+    fn simple(self, value: Value<'de>) {
+        let taken = self.0.take_to(&value);
+        self.0.check(taken);
+    }
+
+    fn object<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        let begun = self.0.begin_to();
+        self.0.check(begun);
+        read_fields(map, self)
+    }
+}
+
+impl<'de> Fields<'de> for To<'_> {
+    type Name = ToField;
+
+    fn take<A: MapAccess<'de>>(&mut self, field: ToField, map: &mut A) -> Result<(), A::Error> {
+        let Self(Draft { target: GivenTarget { group: name, to, .. }, .. }) = self;
+        let value = map.next_value()?;
+        let taken = match field {
+            ToField::Group => {
+                let given = text("to.group", &value).and_then(|name| group("to.group", name));
+                take("to.group", name, given)
+            }
+            ToField::Worker => {
+                take("to.worker", &mut to.worker, id("to.worker", &value).map(WorkerId))
+            }
+            ToField::Connection => {
+                let given = id("to.connection", &value).map(ConnectionId);
+                take("to.connection", &mut to.connection, given)
+            }
+        };
+        self.0.check(taken);
+        Ok(())
+    }
+
+    fn refuse(&mut self, name: Shown) {
+        self.0.fail(ItemError::UnknownAudience { name });
+    }
+}
+
+/// Reads an `except` into the draft of its item.
+struct Except<'d>(&'d mut Draft);
+
+impl<'de> AnyVisitor<'de> for Except<'_> {
+    type Taken = ();
+
+    fn simple(self, value: Value<'de>) {
+        let taken = self.0.take_except(&value);
+        self.0.check(taken);
+    }
+
+    fn object<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        let begun = self.0.begin_except();
+        self.0.check(begun);
+        read_fields(map, self)
+    }
+}
+
+impl<'de> Fields<'de> for Except<'_> {
+    type Name = ExceptField;
+
+    fn take<A: MapAccess<'de>>(&mut self, field: ExceptField, map: &mut A) -> Result<(), A::Error> {
+        let Self(Draft { target: GivenTarget { except, .. }, .. }) = self;
+        let value = map.next_value()?;
+        let taken = match field {
+            ExceptField::Worker => {
+                let given = id("except.worker", &value).map(WorkerId);
+                take("except.worker", &mut except.worker, given)
+            }
+            ExceptField::Connection => {
+                let given = id("except.connection", &value).map(ConnectionId);
+                take("except.connection", &mut except.connection, given)
+            }
+        };
+        self.0.check(taken);
+        Ok(())
+    }
+
+    fn refuse(&mut self, name: Shown) {
+        self.0.fail(ItemError::UnknownException { name });
+    }
+}
+
+/// Puts what was given into its place, which must be free.
+fn take<T>(
+    parameter: &'static str,
+    place: &mut Option<T>,
+    given: Result<T, BadRequest>,
+) -> Result<(), BadRequest> {
+    match place.replace(given?) {
+        None => Ok(()),
+        Some(_) => Err(BadRequest::Repeated { parameter }),
+    }
+}
+
+fn begin(parameter: &'static str, is_given: &mut bool) -> Result<(), BadRequest> {
+    match std::mem::replace(is_given, true) {
+        false => Ok(()),
+        true => Err(BadRequest::Repeated { parameter }),
+    }
 }
 
 /// Says what is wrong with a target by the names of fields.
@@ -189,22 +347,15 @@ fn invalid(error: InvalidTarget) -> BadRequest {
     }
 }
 
-/// In an allocation of its own: a content must not pin the buffer that it came in.
-fn own(text: Cow<'_, str>) -> ByteString {
-    match text {
-        Cow::Borrowed(text) => text.into(),
-        Cow::Owned(text) => text.into(),
-    }
-}
-
-fn wrong<O>(field: &'static str, value: &Value<'_, O>, accepted: &'static str) -> BadRequest {
+#[cold]
+fn wrong(field: &'static str, value: &Value<'_>, accepted: &'static str) -> BadRequest {
     ItemError::WrongType { field, value: value.shown(), accepted }.into()
 }
 
-fn text<'a>(field: &'static str, value: Value<'a>) -> Result<Cow<'a, str>, BadRequest> {
+fn text<'v>(field: &'static str, value: &'v Value<'_>) -> Result<&'v str, BadRequest> {
     match value {
         Value::Text(text) => Ok(text),
-        other => Err(wrong(field, &other, "a text is accepted")),
+        other => Err(wrong(field, other, "a text is accepted")),
     }
 }
 

@@ -7,7 +7,7 @@ const SHOWN_CHARS: usize = 60;
 
 /// What a caller sent, fit for a sentence: escaped and shortened.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Shown(String);
+pub struct Shown(Box<str>);
 
 impl From<&[u8]> for Shown {
     fn from(value: &[u8]) -> Self {
@@ -26,7 +26,7 @@ impl From<&[u8]> for Shown {
         if chars.next().is_some() || cut.len() < value.len() {
             shown.push_str("..");
         }
-        Self(shown)
+        Self(shown.into())
     }
 }
 

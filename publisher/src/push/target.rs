@@ -71,6 +71,11 @@ impl AddressPart {
 }
 
 impl GivenTarget {
+    /// Whether neither a group nor any part of an address is given.
+    pub(super) fn is_for_everyone(&self) -> bool {
+        self.group.is_none() && self.to.is_missing()
+    }
+
     /// Returns whom the push is for, and which connection it leaves out. Without a group and an
     /// address, it is for everyone.
     pub(super) fn resolve(self) -> Result<(Target, Option<Address>), InvalidTarget> {
@@ -92,6 +97,10 @@ impl GivenTarget {
 }
 
 impl GivenAddress {
+    pub(super) fn is_missing(&self) -> bool {
+        self.worker.is_none() && self.connection.is_none()
+    }
+
     fn resolve(self, worker_part: AddressPart) -> Result<Option<Address>, InvalidTarget> {
         match (self.worker, self.connection) {
             (None, None) => Ok(None),

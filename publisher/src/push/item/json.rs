@@ -5,9 +5,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Item;
 use super::error::ItemError;
-use super::value::Value;
+use super::value::Any;
+use super::{Draft, Item};
 use crate::push::BadRequest;
 use crate::push::Push;
 use crate::push::shown::Shown;
@@ -18,9 +18,12 @@ use crate::push::shown::Shown;
 /// What is wrong with it.
 pub fn read(text: &str, max_content_bytes: usize) -> Result<Push, BadRequest> {
     let text = without_mark(text);
-    let item: Value<'_, Item<'_>> =
-        serde_json::from_str(text).map_err(|error| unreadable(text, &error))?;
-    super::push(item, max_content_bytes)
+    let mut json = serde_json::Deserializer::from_str(text);
+    let mut draft = Draft::default();
+    json.deserialize_any(Any(Item(&mut draft)))
+        .and_then(|()| json.end())
+        .map_err(|error| unreadable(text, &error))?;
+    draft.finish(max_content_bytes)
 }
 
 /// Reads an array of items; what is wrong with one of them is in its place. A byte order mark before
@@ -65,6 +68,7 @@ fn kind(raw: &str) -> Shown {
     if raw.starts_with('{') { Shown::from("{..}") } else { Shown::from(raw.trim_matches('"')) }
 }
 
+#[cold]
 fn unreadable(text: &str, error: &serde_json::Error) -> BadRequest {
     match lone_surrogate(text) {
         Some(escape) => ItemError::LoneSurrogate { escape: Shown::from(escape) }.into(),

@@ -7,12 +7,12 @@ use std::fmt;
 
 use rmp::Marker;
 use rmp::decode::{RmpRead, read_marker};
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::Item;
 use super::error::ItemError;
-use super::value::Value;
+use super::value::Any;
+use super::{Draft, Item};
 use crate::push::BadRequest;
 use crate::push::Push;
 
@@ -22,10 +22,17 @@ use crate::push::Push;
 /// What is wrong with it.
 pub fn read(message: &[u8], max_content_bytes: usize) -> Result<Push, BadRequest> {
     let mut reader = Reader(message);
-    let item = Value::<Item<'_>>::deserialize(&mut reader).and_then(|item| reader.end(item));
-    let item =
-        item.map_err(|Malformed(reason)| ItemError::Malformed { format: "MessagePack", reason })?;
-    super::push(item, max_content_bytes)
+    let mut draft = Draft::default();
+    reader
+        .deserialize_any(Any(Item(&mut draft)))
+        .and_then(|()| reader.end())
+        .map_err(unreadable)?;
+    draft.finish(max_content_bytes)
+}
+
+#[cold]
+fn unreadable(Malformed(reason): Malformed) -> BadRequest {
+    ItemError::Malformed { format: "MessagePack", reason }.into()
 }
 
 /// Why bytes are no MessagePack.
@@ -39,10 +46,12 @@ impl de::Error for Malformed {
     }
 }
 
+#[cold]
 fn malformed(reason: &str) -> Malformed {
     Malformed(reason.to_owned())
 }
 
+#[cold]
 fn cut_off() -> Malformed {
     malformed("it is cut off")
 }
@@ -143,10 +152,11 @@ impl<'de> MapAccess<'de> for Elements<'_, 'de> {
 }
 
 impl<'a> Reader<'a> {
-    /// Returns what was read, if it was all of the message.
-    fn end<T>(&self, read: T) -> Result<T, Malformed> {
+    /// # Errors
+    /// Something follows what was read.
+    fn end(&self) -> Result<(), Malformed> {
         match self.0.len() {
-            0 => Ok(read),
+            0 => Ok(()),
             left => Err(malformed(&format!("{left} bytes follow it"))),
         }
     }
