@@ -6,6 +6,7 @@ pub mod client;
 pub mod heads;
 pub mod link;
 pub mod outbox;
+pub mod publishing;
 pub mod watchdog;
 
 pub use link::{LinkError, Outbound};

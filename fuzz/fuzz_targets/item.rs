@@ -2,10 +2,11 @@
 
 #![no_main]
 
+use campanile_channel::publishing::Push;
+use campanile_publisher::http::wording;
+use campanile_publisher::push::BadRequest;
 use campanile_publisher::push::batch::{self, Format, Limits};
 use campanile_publisher::push::item::{json, msgpack};
-use campanile_publisher::push::{BadRequest, Push};
-use campanile_publisher::http::wording;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

@@ -4,9 +4,10 @@
 #![no_main]
 
 use bytes::Bytes;
+use campanile_channel::publishing::Push;
 use campanile_publisher::http::inbound::Inbound;
 use campanile_publisher::http::media::{body_kind, prefers_json};
-use campanile_publisher::push::{BadRequest, BodyKind, Push, from_body, from_query};
+use campanile_publisher::push::{BadRequest, BodyKind, from_body, from_query};
 use campanile_publisher::{AllowOrigins, ApiError};
 use libfuzzer_sys::fuzz_target;
 

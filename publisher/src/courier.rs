@@ -19,6 +19,7 @@ use actix::prelude::*;
 use campanile_channel::Outbound;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received};
 use campanile_channel::heads::Heads;
+use campanile_channel::publishing::{Answer, NotSent, Push, Unanswered, WaitLimits};
 use campanile_channel::watchdog::{Pulse, attend};
 use campanile_messages::link::{Number, Role};
 use campanile_messages::{FromBroker, Hello, InstanceId, Position, ToBroker};
@@ -28,9 +29,6 @@ use tracing::warn;
 use crate::ApiError;
 use crate::courier::health::Health;
 use crate::courier::places::{Place, Round};
-use crate::pending::{Limits, Pending};
-use crate::push::Push;
-use crate::push::receipt::Answer;
 pub use caller::Caller;
 pub use error::Unavailable;
 
@@ -48,7 +46,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// Owns the link.
 pub struct Courier {
     instance: InstanceId,
-    pending: Pending<Caller>,
+    unanswered: Unanswered<Caller>,
     heads: Heads<oneshot::Sender<Result<Position, ApiError>>>,
     link: Option<Outbound>,
     ticking: bool,
@@ -67,13 +65,13 @@ impl Courier {
     /// `alive` is told when the courier is gone.
     pub fn new(
         instance: InstanceId,
-        limits: Limits,
+        limits: WaitLimits,
         alive: oneshot::Sender<()>,
         pulse: Pulse,
     ) -> Self {
         Self {
             instance,
-            pending: Pending::new(limits),
+            unanswered: Unanswered::new(limits),
             heads: Heads::new(limits.broker_wait),
             link: None,
             ticking: false,
@@ -108,7 +106,7 @@ impl Handler<Introduce> for Courier {
     type Result = MessageResult<Introduce>;
 
     fn handle(&mut self, _: Introduce, _: &mut Self::Context) -> Self::Result {
-        let role = Role::Publisher { unanswered: self.pending.unanswered() };
+        let role = Role::Publisher { unanswered: self.unanswered.lowest() };
         MessageResult(Hello { instance: self.instance, role })
     }
 }
@@ -119,7 +117,7 @@ impl Handler<LinkUp> for Courier {
     fn handle(&mut self, LinkUp { welcome, outbound }: LinkUp, ctx: &mut Self::Context) {
         self.link = Some(outbound);
         self.health.link_up();
-        let lost = self.pending.link_up(&welcome);
+        let lost = self.unanswered.link_up(&welcome);
         if !lost.is_empty() {
             warn!(
                 pushes = lost.len(),
@@ -150,9 +148,9 @@ impl Handler<Carry> for Courier {
 
     fn handle(&mut self, Carry { push, caller }: Carry, ctx: &mut Self::Context) {
         if self.finishing {
-            return tell([Answer { caller, result: Err(Unavailable::ShuttingDown.into()) }]);
+            return tell([Answer { caller, result: Err(NotSent::ShuttingDown.into()) }]);
         }
-        self.pending.add(push, caller, Instant::now());
+        self.unanswered.add(push, caller, Instant::now());
         self.hand_over();
         self.keep_ticking(ctx);
     }
@@ -172,11 +170,11 @@ impl Handler<CarryAll> for Courier {
     fn handle(&mut self, CarryAll { pushes }: CarryAll, ctx: &mut Self::Context) {
         let pushes = pushes.into_iter().map(|(push, place)| (push, Caller::Many(place)));
         if self.finishing {
-            let result = Err(Unavailable::ShuttingDown.into());
+            let result = Err(NotSent::ShuttingDown.into());
             return tell(pushes.map(|(_, caller)| Answer { caller, result: result.clone() }));
         }
         let now = Instant::now();
-        pushes.for_each(|(push, caller)| self.pending.add(push, caller, now));
+        pushes.for_each(|(push, caller)| self.unanswered.add(push, caller, now));
         self.hand_over();
         self.keep_ticking(ctx);
     }
@@ -210,7 +208,7 @@ impl Handler<Received> for Courier {
     type Result = ();
 
     fn handle(&mut self, Received(messages): Received, ctx: &mut Self::Context) {
-        tell(messages.iter().filter_map(|message| self.pending.answered(message)));
+        tell(messages.iter().filter_map(|message| self.unanswered.answered(message)));
         for message in &messages {
             match *message {
                 FromBroker::Head { number, head } => {
@@ -236,7 +234,7 @@ impl Handler<LinkDown> for Courier {
         self.health.link_lost();
         // The next broker says so if it is so there.
         self.health.set_disk_waits(false);
-        tell(self.pending.link_lost());
+        tell(self.unanswered.link_lost());
         self.end_when_done(ctx);
     }
 }
@@ -250,7 +248,7 @@ impl Handler<LastCall> for Courier {
     type Result = ();
 
     fn handle(&mut self, _: LastCall, _: &mut Self::Context) {
-        tell(self.pending.last_call());
+        tell(self.unanswered.last_call());
         self.refuse_askers();
     }
 }
@@ -267,10 +265,10 @@ impl Handler<Finish> for Courier {
 
     fn handle(&mut self, _: Finish, ctx: &mut Self::Context) -> bool {
         self.finishing = true;
-        tell(self.pending.shut_down());
+        tell(self.unanswered.shut_down());
         self.refuse_askers();
         self.end_when_done(ctx);
-        self.link.is_some() || !self.pending.is_empty()
+        self.link.is_some() || !self.unanswered.is_empty()
     }
 }
 
@@ -282,11 +280,11 @@ impl Courier {
         };
         let now = Instant::now();
         let mut sending = link.sending();
-        while let Some((head, content)) = self.pending.next(now, Caller::is_gone) {
+        while let Some((head, content)) = self.unanswered.next(now, Caller::is_gone) {
             if sending.send(&head, content).is_err() {
                 return;
             }
-            self.pending.handed_over(now);
+            self.unanswered.handed_over(now);
         }
     }
 
@@ -308,7 +306,7 @@ impl Courier {
 
     /// Tells the broker which numbers have their answers, if it does not know.
     fn settle(&mut self) {
-        let unanswered = self.pending.unanswered();
+        let unanswered = self.unanswered.lowest();
         if let Some(link) = &self.link
             && unanswered > self.settled
             && link.send(&ToBroker::Settled { unanswered }.encode()).is_ok()
@@ -319,7 +317,7 @@ impl Courier {
 
     /// One timer serves all deadlines, and there is none while nothing is pending.
     fn keep_ticking(&mut self, ctx: &mut Context<Self>) {
-        let is_idle = self.pending.is_empty() && self.heads.is_empty();
+        let is_idle = self.unanswered.is_empty() && self.heads.is_empty();
         if !self.ticking && !is_idle {
             self.ticking = true;
             ctx.run_later(TICK, |courier, ctx| {
@@ -332,7 +330,7 @@ impl Courier {
     }
 
     fn tick(&mut self) {
-        let expired = self.pending.expire(Instant::now(), self.link.is_some());
+        let expired = self.unanswered.expire(Instant::now(), self.link.is_some());
         tell(expired);
         let waited = self.heads.limit();
         for answer in self.heads.expire(Instant::now()) {
@@ -347,7 +345,7 @@ impl Courier {
     }
 
     fn end_when_done(&mut self, ctx: &mut Context<Self>) {
-        if !self.finishing || !self.pending.is_empty() {
+        if !self.finishing || !self.unanswered.is_empty() {
             return;
         }
         self.settle();
@@ -360,13 +358,14 @@ impl Courier {
     /// A caller whose push has waited and who closed its side may have given up. (One that closed
     /// its side before its push was handed over at once just said all it wanted to say.)
     fn give_up(&mut self) {
-        tell(self.pending.give_up(Caller::may_be_gone));
+        tell(self.unanswered.give_up(Caller::may_be_gone));
     }
 }
 
 fn tell(answers: impl IntoIterator<Item = Answer<Caller>>) {
     let mut round = Round::default();
     for Answer { caller, result } in answers {
+        let result = result.map_err(ApiError::from);
         match caller {
             // A caller that is gone has no use for the answer, and the push is where it is.
             Caller::Single { answer, .. } => drop(answer.send(result)),

@@ -1,10 +1,17 @@
 //! Why a request is not answered with a success, by who can do something about it.
 
+use campanile_channel::publishing::{Failure, NotSent, Receipt, Unknown};
+use campanile_messages::link::{Outcome, Refusal};
+
 use crate::budget::UsedUp;
 use crate::courier::Unavailable;
 use crate::http::HttpError;
 use crate::http::inflate::InvalidCompression;
 use crate::push::BadRequest;
+use crate::push::shown::Shown;
+
+/// The answer to one push.
+pub type Answered = Result<Receipt, ApiError>;
 
 /// Every answer that is not a success. Its text is the sentence the caller reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,5 +36,114 @@ impl From<UsedUp> for ApiError {
 impl From<InvalidCompression> for ApiError {
     fn from(invalid: InvalidCompression) -> Self {
         HttpError::from(invalid).into()
+    }
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NotSent(reason) => not_sent(reason).into(),
+            Failure::Unknown(reason) => unknown(reason).into(),
+            Failure::Refused { refusal: Refusal::IdTaken, id } => {
+                let id = Shown::from(id.as_deref().unwrap_or_default());
+                BadRequest::IdTaken { id }.into()
+            }
+            Failure::Refused { refusal: Refusal::IdsFull, .. } => Unavailable::IdsFull.into(),
+            Failure::Refused { refusal: Refusal::TooManyUnanswered, .. } => {
+                Unavailable::TooManyUnanswered.into()
+            }
+            Failure::Refused { refusal: Refusal::ShuttingDown, .. } => {
+                Unavailable::BrokerShuttingDown.into()
+            }
+            Failure::NotDelivered { outcome, to } => match outcome {
+                Outcome::UnknownWorker => BadRequest::UnknownWorker(to.worker).into(),
+                Outcome::UnknownConnection => BadRequest::UnknownConnection(to.connection).into(),
+                Outcome::NotWritten | Outcome::Written => {
+                    BadRequest::NotWritten(to.connection).into()
+                }
+                Outcome::GatewayAway => Unavailable::GatewayAway(to.worker).into(),
+            },
+        }
+    }
+}
+
+fn not_sent(reason: NotSent) -> Unavailable {
+    match reason {
+        NotSent::NoBroker { waited } => Unavailable::NoBroker { waited },
+        NotSent::BrokerBusy { waited } => Unavailable::BrokerBusy { waited },
+        NotSent::CallerGone => Unavailable::CallerGone,
+        NotSent::ShuttingDown => Unavailable::ShuttingDown,
+    }
+}
+
+fn unknown(reason: Unknown) -> Unavailable {
+    match reason {
+        Unknown::Unanswered { waited } => Unavailable::Unanswered { waited },
+        Unknown::Unconfirmed { worker, waited } => Unavailable::Unconfirmed { worker, waited },
+        Unknown::LogLost => Unavailable::MemoryLost,
+        Unknown::LinkLost => Unavailable::LinkLost,
+        Unknown::ProcessEnds => Unavailable::PublisherEnded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use campanile_messages::{Address, ConnectionId, IdempotencyKey, WorkerId};
+
+    use super::*;
+    use crate::http::status;
+
+    #[test]
+    fn every_refusal_of_the_broker_has_its_error() {
+        let id = IdempotencyKey::new("order-42").ok();
+        for (refusal, error) in [
+            (Refusal::IdsFull, Unavailable::IdsFull.into()),
+            (Refusal::IdTaken, BadRequest::IdTaken { id: "order-42".into() }.into()),
+            (Refusal::TooManyUnanswered, Unavailable::TooManyUnanswered.into()),
+            (Refusal::ShuttingDown, Unavailable::BrokerShuttingDown.into()),
+        ] {
+            let failure = Failure::Refused { refusal, id: id.clone() };
+            assert_eq!(ApiError::from(failure), error);
+        }
+    }
+
+    #[test]
+    fn every_outcome_at_one_connection_has_its_error() {
+        let (worker, connection) = (WorkerId(3), ConnectionId(7));
+        for (outcome, error, code) in [
+            (Outcome::UnknownWorker, BadRequest::UnknownWorker(worker).into(), 404),
+            (Outcome::UnknownConnection, BadRequest::UnknownConnection(connection).into(), 404),
+            (Outcome::NotWritten, BadRequest::NotWritten(connection).into(), 404),
+            (Outcome::GatewayAway, Unavailable::GatewayAway(worker).into(), 503),
+        ] {
+            let to = Address { worker, connection };
+            let read = ApiError::from(Failure::NotDelivered { outcome, to });
+            assert_eq!(read, error);
+            assert_eq!(status(&read), code);
+        }
+    }
+
+    #[test]
+    fn only_what_was_never_sent_is_503() {
+        let waited = Duration::from_secs(5);
+        for reason in [
+            NotSent::NoBroker { waited },
+            NotSent::BrokerBusy { waited },
+            NotSent::CallerGone,
+            NotSent::ShuttingDown,
+        ] {
+            assert_eq!(status(&Failure::from(reason).into()), 503, "{reason:?}");
+        }
+        for reason in [
+            Unknown::Unanswered { waited },
+            Unknown::Unconfirmed { worker: WorkerId(3), waited },
+            Unknown::LogLost,
+            Unknown::LinkLost,
+            Unknown::ProcessEnds,
+        ] {
+            assert_eq!(status(&Failure::from(reason).into()), 504, "{reason:?}");
+        }
     }
 }

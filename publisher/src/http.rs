@@ -10,30 +10,26 @@ use actix_web::dev::Payload;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
+use campanile_channel::publishing::{Push, Receipt};
 use campanile_channel::watchdog::ANSWER_LIMIT;
 use campanile_edge::Peer;
 use campanile_messages::{IdempotencyKey, Position};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::courier::Unavailable;
-
-use crate::ApiError;
 use crate::budget::{Budget, Reserved};
 use crate::config::PublisherConfig;
 use crate::courier::health::Readiness;
-use crate::courier::{Caller, Carry, Courier};
+use crate::courier::{Caller, Carry, Courier, Unavailable};
 use crate::http::inbound::{MAX_TARGET_BYTES, REFUSED};
 use crate::http::media::body_kind;
 use crate::http::methods::Methods;
 use crate::http::turn::Turn;
-use crate::push::BadRequest;
 use crate::push::batch::Format;
 use crate::push::query::key;
-use crate::push::receipt::Answered;
-use crate::push::receipt::Receipt;
 use crate::push::shown::Shown;
-use crate::push::{Push, from_body, from_query};
+use crate::push::{BadRequest, from_body, from_query, with_key};
+use crate::{Answered, ApiError};
 use body::encoding;
 
 mod batch;
@@ -178,7 +174,8 @@ impl Front {
         encoding(request)?;
         let key = idempotency_key(request)?;
         refuse_body(request)?;
-        let push = from_query(query(request), self.config.max_content_bytes)?.with_key(key)?;
+        let push = from_query(query(request), self.config.max_content_bytes)?;
+        let push = with_key(push, key)?;
         reserved.grow(push.content.as_bytes().len())?;
         Ok(push)
     }
@@ -196,7 +193,7 @@ impl Front {
         let body = self.read_body(request, payload, max_bytes, too_large, reserved).await?;
         let push = from_body(query(request), kind, body, self.config.max_content_bytes)?;
         reserved.arrived(push.content.as_bytes().len())?;
-        Ok(push.with_key(key)?)
+        Ok(with_key(push, key)?)
     }
 
     async fn carry(

@@ -11,19 +11,16 @@
 
 pub mod budget;
 mod config;
-mod counting;
 pub mod courier;
-mod deadline;
 mod error;
 pub mod http;
 #[cfg(test)]
 mod orders;
-pub mod pending;
 mod publish_stream;
 pub mod push;
 mod server;
 
 pub use campanile_edge::{AllowHosts, AllowOrigins};
 pub use config::{InvalidConfig, PublisherConfig};
-pub use error::ApiError;
+pub use error::{Answered, ApiError};
 pub use server::serve;

@@ -5,94 +5,32 @@ mod error;
 mod form;
 pub mod item;
 pub(crate) mod query;
-pub mod receipt;
 pub mod shown;
 mod target;
 
-use std::time::Duration;
-
-use campanile_messages::link::Number;
-use campanile_messages::{Address, Content, ContentKind, IdempotencyKey, ToBroker};
+use campanile_channel::publishing::{Push, Target};
+use campanile_messages::{Content, IdempotencyKey};
 
 use crate::push::query::Parameters;
 use crate::push::shown::Shown;
 pub use error::BadRequest;
 pub use form::{BodyKind, from_body};
-pub use target::Target;
 
-/// What a caller waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Wait {
-    /// That the broker has the event.
-    #[default]
-    Accepted,
-    /// That the gateways have said what they wrote.
-    Delivered,
-}
-
-/// One push, as it is handed to the broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Push {
-    /// Whom it is for.
-    pub target: Target,
-    /// The one connection of the audience that does not get it. `None` for one connection.
-    pub except: Option<Address>,
-    /// What it says.
-    pub content: Content,
-    /// Under which a repeat is accepted once. `None` for one connection.
-    pub id: Option<IdempotencyKey>,
-    /// What its caller waits for. Means nothing for one connection: there, the only answer is that
-    /// the event was written.
-    pub wait: Wait,
-    /// How long its caller waits at most.
-    pub timeout: Option<Duration>,
-}
-
-impl Push {
-    /// Without an id and without further wishes.
-    pub fn new(target: Target, content: Content) -> Self {
-        Self { target, except: None, content, id: None, wait: Wait::Accepted, timeout: None }
+/// Returns the push with the id of a header, if there is one.
+///
+/// # Errors
+/// [`BadRequest::TwoIds`] if the push has another id, [`BadRequest::IdForConnection`].
+pub(crate) fn with_key(mut push: Push, header: Option<IdempotencyKey>) -> Result<Push, BadRequest> {
+    let Some(header) = header else { return Ok(push) };
+    if let Some(id) = &push.id
+        && *id != header
+    {
+        let (parameter, header) = (Shown::from(&**id), Shown::from(&*header));
+        return Err(BadRequest::TwoIds { parameter, header });
     }
-
-    /// The same under the id of a header, where there is one.
-    ///
-    /// # Errors
-    /// [`BadRequest::TwoIds`] if it has another one, [`BadRequest::IdForConnection`].
-    pub fn with_key(mut self, header: Option<IdempotencyKey>) -> Result<Self, BadRequest> {
-        match (&self.id, &header) {
-            (_, None) => return Ok(self),
-            (Some(id), Some(header)) if id != header => {
-                let (parameter, header) = (Shown::from(&**id), Shown::from(&**header));
-                return Err(BadRequest::TwoIds { parameter, header });
-            }
-            _ => self.id = header,
-        }
-        check_id(&self.target, self.id.as_ref())?;
-        Ok(self)
-    }
-
-    /// What the broker is told, under the publisher's number, before the content. Gateways get
-    /// `within_millis` to count what they wrote, where the caller waits for that.
-    pub fn head(
-        &self,
-        number: Number,
-        unanswered: Number,
-        within_millis: u32,
-    ) -> ToBroker<ContentKind> {
-        let content = self.content.kind();
-        match &self.target {
-            Target::Audience(audience) => ToBroker::Publish {
-                number,
-                unanswered,
-                id: self.id.clone(),
-                count_within_millis: (self.wait == Wait::Delivered).then_some(within_millis),
-                audience: audience.clone(),
-                except: self.except,
-                content,
-            },
-            Target::Connection(to) => ToBroker::Direct { number, to: *to, content },
-        }
-    }
+    push.id = Some(header);
+    check_id(&push.target, push.id.as_ref())?;
+    Ok(push)
 }
 
 /// The least that a push on its way counts, where a caller may have many: about what is kept of it

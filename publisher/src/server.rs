@@ -5,7 +5,8 @@ use std::io;
 use std::net::TcpListener;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
@@ -15,6 +16,7 @@ use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_confi
 use actix_web::dev::AppConfig;
 use actix_web::{App, web};
 use campanile_channel::client::hold;
+use campanile_channel::publishing::WaitLimits;
 use campanile_channel::watchdog::{ANSWER_LIMIT, attest};
 use campanile_edge::most_exposed;
 use campanile_messages::InstanceId;
@@ -27,9 +29,7 @@ use tracing::{info, warn};
 use crate::PublisherConfig;
 use crate::budget::Budget;
 use crate::courier::{Courier, Finish, LINK_QUEUE_BYTES, LastCall};
-use crate::http::CallerStream;
-use crate::http::{Front, answer};
-use crate::pending::Limits;
+use crate::http::{CallerStream, Front, answer};
 
 /// How much the system holds at most for a caller beside what is on its way to it. Else it is some MiB,
 /// and a caller that does not read its answers is noticed only when these are full.
@@ -51,7 +51,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     config.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let limits = Limits { broker_wait: config.broker_wait, confirm_limit: config.confirm_limit };
+    let limits =
+        WaitLimits { broker_wait: config.broker_wait, confirm_limit: config.confirm_limit };
     let (alive, gone) = oneshot::channel();
     let watchdog = &config.watchdog;
     let health = config.health.clone();

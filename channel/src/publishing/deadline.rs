@@ -1,32 +1,29 @@
-//! Until when something may take, and how long that is for whoever asks.
+//! A deadline that knows how long it was.
 
 use std::time::{Duration, Instant};
 
-/// An instant, and the limit from which it comes.
+/// An instant, and the limit that it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadline {
-    /// When it is over.
-    pub at: Instant,
-    /// How long it was from its beginning on.
-    pub limit: Duration,
+pub(super) struct Deadline {
+    pub(super) at: Instant,
+    /// How long it was in the beginning, for the sentence about it.
+    pub(super) limit: Duration,
 }
 
 impl Deadline {
-    /// `limit` from `start` on.
-    pub fn new(start: Instant, limit: Duration) -> Self {
+    pub(super) fn new(start: Instant, limit: Duration) -> Self {
         Self { at: start + limit, limit }
     }
 
-    /// The one that is over first, the other where that is `None`.
-    pub fn or_sooner(self, other: Option<Self>) -> Self {
+    /// Returns the sooner one of the two.
+    pub(super) fn or_sooner(self, other: Option<Self>) -> Self {
         match other {
             Some(other) if other.at < self.at => other,
             _ => self,
         }
     }
 
-    /// It is over.
-    pub fn is_over(&self, now: Instant) -> bool {
+    pub(super) fn is_over(&self, now: Instant) -> bool {
         self.at <= now
     }
 }

@@ -1,11 +1,11 @@
-//! Things under growing numbers, most of which leave in the order in which they came. Pure.
+//! Items under growing numbers, most of which are removed in the order in which they were added.
 
 use std::collections::VecDeque;
 
 use campanile_messages::link::Number;
 
-/// What is kept under its number. One that left in the middle keeps its place until those before it
-/// have left too.
+/// Items under their numbers. An item that is removed from the middle leaves its place empty until
+/// those before it are removed too.
 #[derive(Debug)]
 pub(super) struct Numbered<T> {
     places: VecDeque<(Number, Option<T>)>,
@@ -22,12 +22,12 @@ impl<T> Numbered<T> {
         self.places.is_empty()
     }
 
-    /// The lowest number.
+    /// Returns the lowest number.
     pub(super) fn first(&self) -> Option<Number> {
         self.places.front().map(|(number, _)| *number)
     }
 
-    /// Adds one under a number above all others.
+    /// Adds an item, whose number is above all others.
     pub(super) fn push(&mut self, number: Number, item: T) {
         debug_assert!(self.places.back().is_none_or(|(last, _)| *last < number));
         self.places.push_back((number, Some(item)));
@@ -40,7 +40,7 @@ impl<T> Numbered<T> {
         removed
     }
 
-    /// The first whose number is not below this one.
+    /// Returns the first item whose number is not below `number`.
     pub(super) fn first_from(&mut self, number: Number) -> Option<(Number, &mut T)> {
         if self.places.back()?.0 < number {
             return None;
@@ -49,7 +49,7 @@ impl<T> Numbered<T> {
         self.places.range_mut(start..).find_map(|(number, item)| Some((*number, item.as_mut()?)))
     }
 
-    /// Removes those that the test is true for; answers them in the order of their numbers.
+    /// Removes the items for which the test is true, and returns them in the order of their numbers.
     pub(super) fn remove_if(&mut self, mut test: impl FnMut(&T) -> bool) -> Vec<T> {
         let places = self.places.iter_mut();
         let removed = places.filter_map(|(_, item)| item.take_if(|item| test(item))).collect();
@@ -57,13 +57,13 @@ impl<T> Numbered<T> {
         removed
     }
 
-    /// Removes all; answers them in the order of their numbers.
+    /// Removes all items, and returns them in the order of their numbers.
     pub(super) fn take(&mut self) -> impl Iterator<Item = T> + use<T> {
         std::mem::take(&mut self.places).into_iter().filter_map(|(_, item)| item)
     }
 
     fn index(&self, number: Number) -> Option<usize> {
-        // Without gaps before it, it stands as far behind the first as its number does.
+        // If no number is missing before it, its place is as far from the first as its number.
         let offset = usize::try_from(number.checked_sub(self.first()?)?).ok()?;
         match self.places.get(offset) {
             Some((known, _)) if *known == number => Some(offset),

@@ -1,51 +1,50 @@
-//! What a push is answered when it succeeds.
+//! The answer to a push.
 
 use campanile_messages::{Durability, Position};
 
-/// What a publish answers.
+use super::Failure;
+
+/// The answer to a push that succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Receipt {
-    /// An event for an audience is in the log.
+    /// The event for an audience is in the log.
     Accepted(Accepted),
-    /// An event for one connection was written to it.
+    /// The event for one connection was written to it.
     Written,
 }
 
 /// An event that is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
-    /// Where it stands.
+    /// Where it stands in the log.
     pub position: Position,
     /// What it survives.
     pub durability: Durability,
     /// How many gateways had connections that listen.
     pub gateways: u32,
-    /// How many connections those were: as the gateways had reported them, or as those counted
-    /// that a [`Delivery`] knows of.
+    /// How many connections listened: as the gateways had reported to the broker, or as they counted,
+    /// if there is a [`Delivery`].
     pub matched: u64,
-    /// How it fared at the gateways, if that was asked for and is known.
+    /// What the gateways wrote, if the caller waited for that and it is known.
     pub delivery: Option<Delivery>,
 }
 
-/// How an event fared at the gateways that said so in time.
+/// What gateways wrote of an event, as far as they reported it in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivery {
-    /// How many connections took it: its last byte entered the kernel of their gateway's host.
+    /// To how many connections: the last byte was handed to the kernel of their gateway's host.
     pub written: u64,
-    /// How many were closed because they read too slowly.
+    /// How many connections were closed because they read too slowly.
     pub too_slow: u64,
-    /// How many gateways did not say: what they wrote is in none of the numbers.
+    /// How many gateways did not report. What they wrote is in none of the numbers.
     pub silent_gateways: u64,
 }
 
-/// What a caller is told; the one effect of [`Pending`](crate::pending::Pending).
+/// What a caller gets for its push, exactly once.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Answer<C> {
-    /// Whom to tell.
+    /// Who gets it.
     pub caller: C,
-    /// What.
-    pub result: Result<Receipt, crate::ApiError>,
+    /// The receipt, or why there is none.
+    pub result: Result<Receipt, Failure>,
 }
-
-/// The answer to one push.
-pub type Answered = Result<Receipt, crate::ApiError>;

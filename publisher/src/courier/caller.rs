@@ -3,10 +3,9 @@
 use tokio::sync::oneshot;
 
 use super::places::Place;
-use crate::ApiError;
+use crate::Answered;
 use crate::budget::Reserved;
 use crate::http::Presence;
-use crate::push::receipt::Receipt;
 
 /// Who waits for an answer.
 #[derive(Debug)]
@@ -14,7 +13,7 @@ pub enum Caller {
     /// With one push; gone when the other end of `answer` is dropped.
     Single {
         /// Where the answer goes.
-        answer: oneshot::Sender<Result<Receipt, ApiError>>,
+        answer: oneshot::Sender<Answered>,
         /// Whether it has closed its side of the connection.
         presence: Presence,
         /// The push's share of the budget, given back with the answer.

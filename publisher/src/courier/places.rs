@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use crate::Answered;
 use crate::budget::{Reserved, UsedUp};
 use crate::courier::Unavailable;
 use crate::http::Presence;
-use crate::push::receipt::Answered;
 
 /// An answer, under the number that the caller gave to its push.
 pub type Placed = (u64, Answered);
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
     use crate::budget::{Budget, Shares};
     use crate::orders::{Wakes, in_every_order};
-    use crate::push::receipt::Receipt;
+    use campanile_channel::publishing::Receipt;
 
     fn budget() -> Budget {
         Budget::new(Shares::of(100, 100, 100))

@@ -7,7 +7,6 @@ use actix_web::HttpRequest;
 use actix_web::dev::Payload;
 
 use super::{Front, IDEMPOTENCY_KEY, content_type, only, peer, presence, query};
-use crate::ApiError;
 use crate::budget::Reserved;
 use crate::courier::CarryAll;
 use crate::courier::in_order::InOrder;
@@ -17,8 +16,8 @@ use crate::http::media::batch_format;
 use crate::http::wording::batch_room_bytes;
 use crate::push::BadRequest;
 use crate::push::batch::{Format, Limits, read};
-use crate::push::receipt::Answered;
 use crate::push::shown::Shown;
+use crate::{Answered, ApiError};
 
 impl Front {
     /// Publishes the items of a body in their order; answers them in it. What is reserved in the end

@@ -9,11 +9,11 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, ContentType, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
+use campanile_channel::publishing::Receipt;
 use serde_json::json;
 use tracing::debug;
 
 use super::{status, wording};
-use crate::ApiError;
 use crate::budget::Reserved;
 use crate::courier::health::Readiness;
 use crate::http::HttpError;
@@ -22,7 +22,7 @@ use crate::http::media::prefers_json;
 use crate::http::methods::Methods;
 use crate::http::turn::Turn;
 use crate::push::batch::Format;
-use crate::push::receipt::{Answered, Receipt};
+use crate::{Answered, ApiError};
 
 /// What a page may send along.
 const ALLOWED_HEADERS: &str = "content-type, accept, idempotency-key";

@@ -99,21 +99,3 @@ fn of_http(error: &HttpError) -> StatusCode {
         HttpError::NotAWebsocket => StatusCode::UPGRADE_REQUIRED,
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn only_what_was_never_sent_is_503() {
-        let status = |error: Unavailable| status(&error.into());
-        let limit = Duration::from_secs(5);
-        assert_eq!(status(Unavailable::NoBroker { waited: limit }), 503);
-        assert_eq!(status(Unavailable::Unanswered { waited: limit }), 504);
-        assert_eq!(status(Unavailable::LinkLost), 504);
-        assert_eq!(status(Unavailable::MemoryLost), 504);
-        assert_eq!(status(Unavailable::PublisherEnded), 504);
-    }
-}

@@ -8,12 +8,13 @@
 use std::borrow::Cow;
 use std::io::Write;
 
+use campanile_channel::publishing::{Accepted, Delivery, Push, Receipt};
+
 use super::status;
-use crate::ApiError;
 use crate::courier::Unavailable;
 use crate::push::batch::Format;
-use crate::push::receipt::{Accepted, Answered, Delivery, Receipt};
-use crate::push::{BadRequest, MIN_COST_BYTES, Push, cost_bytes};
+use crate::push::{BadRequest, MIN_COST_BYTES, cost_bytes};
+use crate::{Answered, ApiError};
 
 /// How many bytes the answer to an item has at most, in either format. What is of a caller's making
 /// in a sentence is short ([`Shown`](crate::push::shown::Shown)).

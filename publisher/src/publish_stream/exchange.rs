@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use actix_web_actors::ws::CloseCode;
 use bytes::Bytes;
 use bytestring::ByteString;
+use campanile_channel::publishing::Push;
 use campanile_edge::websocket::Violation;
 use futures_util::Stream;
 use tracing::debug;
@@ -14,13 +15,11 @@ use tracing::debug;
 use super::Format;
 use super::allowance::Allowance;
 use super::intake::{Incoming, Intake};
-use crate::ApiError;
 use crate::courier::in_order::InOrder;
 use crate::courier::places::{Place, Places};
 use crate::http::wording;
-use crate::push::item;
-use crate::push::receipt::Answered;
-use crate::push::{BadRequest, Push, cost_bytes};
+use crate::push::{BadRequest, cost_bytes, item};
+use crate::{Answered, ApiError};
 
 /// What is written at most, save for the last answer, before the connection is asked whether it
 /// takes more.

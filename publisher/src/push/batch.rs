@@ -1,8 +1,10 @@
 //! Many pushes in one body: a JSON array of items, or one item per line. Pure.
 
+use campanile_channel::publishing::Push;
+
+use super::BadRequest;
 use super::item::error::ItemError;
 use super::item::json;
-use super::{BadRequest, Push};
 
 /// How the items stand in the body, and the answers in the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +83,7 @@ mod tests {
 
     use super::*;
     use crate::http::status;
-    use crate::push::Target;
+    use campanile_channel::publishing::Target;
 
     const LIMITS: Limits = Limits { max_items: 3, max_content_bytes: 10 };
 

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use campanile_channel::publishing::Push;
 use campanile_messages::Content;
 
 use super::query::{Parameters, names_content};
-use super::{BadRequest, Push, assemble, finish};
+use super::{BadRequest, assemble, finish};
 
 /// How a body is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

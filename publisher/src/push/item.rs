@@ -23,14 +23,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use bytestring::ByteString;
+use campanile_channel::publishing::{Push, Wait};
 use campanile_messages::ids::{ID_LIMIT, InvalidId};
 use campanile_messages::{ConnectionId, Content, IdempotencyKey, WorkerId};
 use serde::Deserialize;
 use serde::de::MapAccess;
 
+use super::check;
 use super::query::{group, key, timeout, wait};
 use super::target::{AddressPart, GivenTarget, InvalidTarget};
-use super::{Push, Wait, check};
 use crate::push::BadRequest;
 use crate::push::shown::Shown;
 use error::ItemError;

@@ -5,11 +5,11 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytestring::ByteString;
+use campanile_channel::publishing::Wait;
 use campanile_edge::query::{self, InvalidEncoding};
 use campanile_messages::name::InvalidName;
 use campanile_messages::{GroupName, IdempotencyKey};
 
-use super::Wait;
 use super::target::{AddressPart, GivenTarget, InvalidTarget};
 use crate::push::BadRequest;
 use crate::push::shown::Shown;

@@ -1,26 +1,8 @@
 //! Whom a push is for: the rules about groups, connections and exceptions, which a query, a form and
 //! an item share. Pure.
 
+use campanile_channel::publishing::Target;
 use campanile_messages::{Address, Audience, ConnectionId, GroupName, WorkerId};
-
-/// Whom a push is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// Everyone, or a group.
-    Audience(Audience),
-    /// One connection.
-    Connection(Address),
-}
-
-impl Target {
-    /// The address of the one connection; `None` for an audience.
-    pub fn address(&self) -> Option<Address> {
-        match self {
-            Self::Audience(_) => None,
-            Self::Connection(to) => Some(*to),
-        }
-    }
-}
 
 /// What a caller gave of a target, by whatever names.
 #[derive(Debug, Default)]

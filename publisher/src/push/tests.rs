@@ -1,9 +1,13 @@
+use std::time::Duration;
+
 use bytes::Bytes;
-use campanile_messages::{Audience, ConnectionId, GroupName, WorkerId};
+use campanile_channel::publishing::Wait;
+use campanile_messages::{
+    Address, Audience, ConnectionId, ContentKind, GroupName, ToBroker, WorkerId,
+};
 use proptest::prelude::*;
 
 use super::*;
-use crate::push::BadRequest;
 
 const MAX: usize = 100;
 
@@ -158,7 +162,7 @@ fn key(key: &'static str) -> Option<IdempotencyKey> {
 
 #[test]
 fn an_id_of_the_url_and_of_the_header_are_one_or_refused() {
-    let with = |query: &str, header| get(query)?.with_key(header).map(|push| push.id);
+    let with = |query: &str, header| with_key(get(query)?, header).map(|push| push.id);
     assert_eq!(with("content=hi", None), Ok(None));
     assert_eq!(with("content=hi", key("a")), Ok(key("a")));
     assert_eq!(with("content=hi&id=a", None), Ok(key("a")));

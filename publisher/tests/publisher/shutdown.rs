@@ -5,14 +5,12 @@ use std::time::Duration;
 use actix::Actor;
 use campanile_channel::Watchdog;
 use campanile_channel::client::hold;
+use campanile_channel::publishing::{Push, Receipt, Target, WaitLimits};
 use campanile_edge::Peer;
 use campanile_messages::{Audience, InstanceId, ToBroker};
 use campanile_publisher::budget::{Budget, Shares};
 use campanile_publisher::courier::{Caller, Carry, Courier, Finish, LINK_QUEUE_BYTES, Unavailable};
 use campanile_publisher::http::Presence;
-use campanile_publisher::pending::Limits;
-use campanile_publisher::push::receipt::Receipt;
-use campanile_publisher::push::{Push, Target};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
@@ -113,7 +111,7 @@ async fn what_was_handed_over_is_answered_over_the_next_link_before_it_ends() {
 #[actix::test]
 async fn a_courier_finishes_with_the_answers_to_what_it_has_handed_over_and_takes_no_more() {
     let broker = Broker::start(silent_at_first());
-    let limits = Limits { broker_wait: DEADLINE, confirm_limit: DEADLINE };
+    let limits = WaitLimits { broker_wait: DEADLINE, confirm_limit: DEADLINE };
     let (alive, _gone) = oneshot::channel();
     let courier = Courier::new(InstanceId(1), limits, alive, Watchdog::none().watch("")).start();
     let link = hold(

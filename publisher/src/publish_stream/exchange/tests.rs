@@ -3,6 +3,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::Waker;
 
+use campanile_channel::publishing::Receipt;
 use campanile_edge::Peer;
 
 use super::*;
@@ -10,7 +11,6 @@ use crate::budget::{Budget, Shares};
 use crate::courier::places::Round;
 use crate::http::Presence;
 use crate::orders::{Wakes, in_every_order};
-use crate::push::receipt::Receipt;
 
 const MIN_COST_BYTES: usize = 512;
 

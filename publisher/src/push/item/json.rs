@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use campanile_channel::publishing::Push;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -9,7 +10,6 @@ use super::error::ItemError;
 use super::value::Any;
 use super::{Draft, Item};
 use crate::push::BadRequest;
-use crate::push::Push;
 use crate::push::shown::Shown;
 
 /// Reads one item. A byte order mark before it is skipped.

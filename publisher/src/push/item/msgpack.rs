@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use campanile_channel::publishing::Push;
 use rmp::Marker;
 use rmp::decode::{RmpRead, read_marker};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -14,7 +15,6 @@ use super::error::ItemError;
 use super::value::Any;
 use super::{Draft, Item};
 use crate::push::BadRequest;
-use crate::push::Push;
 
 /// Reads one item.
 ///

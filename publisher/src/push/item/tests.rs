@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use campanile_channel::publishing::Target;
 use campanile_messages::{Address, Audience, GroupName, IdempotencyKey};
 use proptest::prelude::*;
 use serde_json::json;
@@ -7,7 +8,6 @@ use serde_json::json;
 use super::*;
 use crate::http::status;
 use crate::push::BadRequest;
-use crate::push::{Target, Wait};
 
 const MAX: usize = 100;
 

@@ -1,12 +1,10 @@
-//! Random lives of pushes, beside a model that keeps one list and looks at all of it each time.
+//! Random steps, compared with a model that keeps one list and goes through all of it each time.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::courier::Unavailable;
-use crate::http::status;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -43,14 +41,14 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Debug, Clone, PartialEq)]
 enum Place {
     Waiting,
-    Handed { number: Number, at: u64, said: bool, count_until: u64 },
+    Handed { number: Number, at: u64, sent: bool, count_until: u64 },
     Counting { number: Number, to_come: u32, came: u32, away: u32, until: u64 },
     Answered,
 }
 
-/// What a caller hears, without the words.
+/// What a caller gets, without the details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Told {
+enum Got {
     NotSent,
     Unknown,
     Refused,
@@ -66,7 +64,7 @@ struct Record {
     place: Place,
 }
 
-/// A caller is its place in the list; times are in milliseconds.
+/// A caller is its index in the list; times are in milliseconds.
 #[derive(Debug, Default)]
 struct Model {
     records: Vec<Record>,
@@ -77,25 +75,25 @@ struct Model {
 }
 
 impl Model {
-    /// Moves records on; answers who hears what.
-    fn sweep(&mut self, mut judge: impl FnMut(&Record) -> Option<Told>) -> Vec<(usize, Told)> {
-        let mut told = Vec::new();
+    /// Answers the records that `judge` has an answer for. Returns who gets what.
+    fn sweep(&mut self, mut judge: impl FnMut(&Record) -> Option<Got>) -> Vec<(usize, Got)> {
+        let mut answered_now = Vec::new();
         for (caller, record) in self.records.iter_mut().enumerate() {
             if record.place != Place::Answered
                 && let Some(what) = judge(record)
             {
                 record.place = Place::Answered;
-                told.push((caller, what));
+                answered_now.push((caller, what));
             }
         }
-        told
+        answered_now
     }
 
     /// The caller whose push is the next to leave.
     fn next(&self) -> Option<usize> {
-        let again = |record: &Record| matches!(record.place, Place::Handed { said: false, .. });
+        let again = |record: &Record| matches!(record.place, Place::Handed { sent: false, .. });
         let new = |record: &Record| record.place == Place::Waiting;
-        // Callers come in order and so do numbers.
+        // Callers are in order, and so are numbers.
         self.records.iter().position(again).or_else(|| self.records.iter().position(new))
     }
 
@@ -112,11 +110,11 @@ impl Model {
                 (self.numbers, now)
             }
         };
-        record.place = Place::Handed { number, at, said: true, count_until };
+        record.place = Place::Handed { number, at, sent: true, count_until };
         Some((number, caller))
     }
 
-    fn perform(&mut self, step: &Step) -> Vec<(usize, Told)> {
+    fn perform(&mut self, step: &Step) -> Vec<(usize, Got)> {
         let is_for_one = |record: &Record| matches!(record.push.target, Target::Connection(_));
         match *step {
             Step::Add { .. } | Step::HandOver => Vec::new(),
@@ -142,9 +140,9 @@ impl Model {
                         let counted = record.push.wait == Wait::Delivered && away > 0;
                         let silent = u64::from(away);
                         Some(if counted {
-                            Told::Delivered { written: 0, silent }
+                            Got::Delivered { written: 0, silent }
                         } else {
-                            Told::Accepted
+                            Got::Accepted
                         })
                     }
                     _ => None,
@@ -161,32 +159,32 @@ impl Model {
                 self.sweep(|record| match record.place {
                     Place::Counting { to_come, came, away, .. } if to_come == came => {
                         let (written, silent) = (u64::from(came), u64::from(away));
-                        Some(Told::Delivered { written, silent })
+                        Some(Got::Delivered { written, silent })
                     }
                     _ => None,
                 })
             }
             Step::Refuse(refused) => self.sweep(|record| match record.place {
                 Place::Handed { number, .. } if number == refused && !is_for_one(record) => {
-                    Some(Told::Refused)
+                    Some(Got::Refused)
                 }
                 _ => None,
             }),
             Step::Answer(answered) => self.sweep(|record| match record.place {
                 Place::Handed { number, .. } if number == answered && is_for_one(record) => {
-                    Some(Told::Written)
+                    Some(Got::Written)
                 }
                 _ => None,
             }),
             Step::Lose => {
                 self.linked = false;
                 for record in &mut self.records {
-                    if let Place::Handed { said, .. } = &mut record.place {
-                        *said = false;
+                    if let Place::Handed { sent, .. } = &mut record.place {
+                        *sent = false;
                     }
                 }
                 self.sweep(|record| match record.place {
-                    Place::Handed { .. } if is_for_one(record) => Some(Told::Unknown),
+                    Place::Handed { .. } if is_for_one(record) => Some(Got::Unknown),
                     Place::Counting { .. } => Some(so_far(&record.place)),
                     _ => None,
                 })
@@ -195,7 +193,7 @@ impl Model {
                 self.linked = true;
                 let other = self.epoch.replace(epoch).is_some_and(|old| old != epoch);
                 self.sweep(|record| match record.place {
-                    Place::Handed { .. } if other => Some(Told::Unknown),
+                    Place::Handed { .. } if other => Some(Got::Unknown),
                     _ => None,
                 })
             }
@@ -207,10 +205,10 @@ impl Model {
                     let whole = timeout.map_or(u64::MAX, |timeout| record.added + timeout);
                     match record.place {
                         Place::Waiting if now >= whole.min(record.added + 5_000) => {
-                            Some(Told::NotSent)
+                            Some(Got::NotSent)
                         }
                         Place::Handed { at, .. } if now >= whole.min(at + 3_000) => {
-                            Some(Told::Unknown)
+                            Some(Got::Unknown)
                         }
                         Place::Counting { until, .. } if now >= until => {
                             Some(so_far(&record.place))
@@ -231,40 +229,38 @@ impl Model {
     }
 }
 
-fn so_far(place: &Place) -> Told {
+fn so_far(place: &Place) -> Got {
     let Place::Counting { to_come, came, away, .. } = *place else {
         panic!("{place:?}");
     };
-    Told::Delivered { written: came.into(), silent: u64::from(to_come - came) + u64::from(away) }
+    Got::Delivered { written: came.into(), silent: u64::from(to_come - came) + u64::from(away) }
 }
 
-fn heard(answer: Answer<usize>) -> (usize, Told) {
-    let told = match answer.result {
-        Ok(Receipt::Written) => Told::Written,
-        Ok(Receipt::Accepted(Accepted { delivery: None, .. })) => Told::Accepted,
+fn summary(answer: Answer<usize>) -> (usize, Got) {
+    let got = match answer.result {
+        Ok(Receipt::Written) => Got::Written,
+        Ok(Receipt::Accepted(Accepted { delivery: None, .. })) => Got::Accepted,
         Ok(Receipt::Accepted(Accepted { delivery: Some(delivery), .. })) => {
-            Told::Delivered { written: delivery.written, silent: delivery.silent_gateways }
+            Got::Delivered { written: delivery.written, silent: delivery.silent_gateways }
         }
-        Err(ApiError::Unavailable(Unavailable::IdsFull)) => Told::Refused,
-        Err(error) if status(&error) == 503 => Told::NotSent,
-        Err(error) => {
-            assert_eq!(status(&error), 504, "{error}");
-            Told::Unknown
-        }
+        Err(Failure::Refused { refusal: Refusal::IdsFull, id: None }) => Got::Refused,
+        Err(Failure::NotSent(_)) => Got::NotSent,
+        Err(Failure::Unknown(_)) => Got::Unknown,
+        Err(failure) => panic!("{failure:?}"),
     };
-    (answer.caller, told)
+    (answer.caller, got)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn every_push_lives_as_in_the_model(steps in prop::collection::vec(step(), 0..80)) {
+    fn every_push_gets_the_answer_of_the_model(steps in prop::collection::vec(step(), 0..80)) {
         let start = Instant::now();
         let mut model = Model::default();
-        let mut pending = Pending::new(LIMITS);
-        let mut answers: Vec<(usize, Told)> = Vec::new();
-        // Which caller's push left under a number, and to which log.
+        let mut pushes = Unanswered::new(LIMITS);
+        let mut answers: Vec<(usize, Got)> = Vec::new();
+        // Which caller's push was handed over under a number, and to which log.
         let mut left: BTreeMap<Number, (usize, u64)> = BTreeMap::new();
         let mut last_on_link = 0;
         for mut step in steps {
@@ -276,29 +272,29 @@ proptest! {
             }
             let expected = model.perform(&step);
             let now = start + Duration::from_millis(model.now);
-            let told = match step {
+            let answered_now = match step {
                 Step::Add { to_one: for_one, wait, timeout_millis } => {
                     let target = if for_one { to_one().target } else { everyone().target };
                     let timeout = timeout_millis.map(Duration::from_millis);
                     let push = Push { wait, timeout, ..Push::new(target, "hi".into()) };
-                    pending.add(push.clone(), model.records.len(), now);
+                    pushes.add(push.clone(), model.records.len(), now);
                     let added = model.now;
                     model.records.push(Record { push, added, place: Place::Waiting });
                     Vec::new()
                 }
                 Step::HandOver if model.linked => {
-                    let said = pending.next(now, |_| false).map(whole);
-                    pending.handed_over(now);
-                    let number = said.as_ref().map(|said| match said {
+                    let sent = pushes.next(now, |_| false).map(whole);
+                    pushes.handed_over(now);
+                    let number = sent.as_ref().map(|sent| match sent {
                         ToBroker::Publish { number, .. } | ToBroker::Direct { number, .. } => *number,
                         other => panic!("{other:?}"),
                     });
                     let unanswered = model.unanswered();
                     let moved = model.hand_over();
                     prop_assert_eq!(number, moved.map(|(number, _)| number));
-                    if let Some(ToBroker::Publish { unanswered: told, number, .. }) = said {
-                        prop_assert_eq!(told, unanswered);
-                        prop_assert!(told <= number);
+                    if let Some(ToBroker::Publish { unanswered: lowest, number, .. }) = sent {
+                        prop_assert_eq!(lowest, unanswered);
+                        prop_assert!(lowest <= number);
                     }
                     if let Some((number, caller)) = moved {
                         let mine = (caller, model.epoch.expect("linked"));
@@ -310,38 +306,38 @@ proptest! {
                 }
                 Step::HandOver => Vec::new(),
                 Step::Accept { number, counting, away } => {
-                    Vec::from_iter(pending.answered(&accepted_counting(number, counting, away)))
+                    Vec::from_iter(pushes.answered(&accepted_counting(number, counting, away)))
                 }
                 Step::Count(number) => {
                     let tally = Tally { matched: 1, written: 1, too_slow: 0 };
-                    Vec::from_iter(pending.answered(&FromBroker::Counted { number, tally }))
+                    Vec::from_iter(pushes.answered(&FromBroker::Counted { number, tally }))
                 }
                 Step::Refuse(number) => {
                     let refusal = Refusal::IdsFull;
-                    Vec::from_iter(pending.answered(&FromBroker::Refused { number, refusal }))
+                    Vec::from_iter(pushes.answered(&FromBroker::Refused { number, refusal }))
                 }
                 Step::Answer(number) => {
                     let outcome = Outcome::Written;
-                    Vec::from_iter(pending.answered(&FromBroker::Answered { number, outcome }))
+                    Vec::from_iter(pushes.answered(&FromBroker::Answered { number, outcome }))
                 }
-                Step::Lose => pending.link_lost(),
+                Step::Lose => pushes.link_lost(),
                 Step::Link { epoch } => {
                     last_on_link = 0;
-                    pending.link_up(&welcome(epoch))
+                    pushes.link_up(&welcome(epoch))
                 }
-                Step::Pass { .. } => pending.expire(now, model.linked),
+                Step::Pass { .. } => pushes.expire(now, model.linked),
             };
-            let mut told: Vec<_> = told.into_iter().map(heard).collect();
-            told.sort_unstable();
-            prop_assert_eq!(&told, &expected);
-            prop_assert_eq!(pending.unanswered(), model.unanswered());
-            answers.extend(told);
+            let mut answered_now: Vec<_> = answered_now.into_iter().map(summary).collect();
+            answered_now.sort_unstable();
+            prop_assert_eq!(&answered_now, &expected);
+            prop_assert_eq!(pushes.lowest(), model.unanswered());
+            answers.extend(answered_now);
         }
-        answers.extend(pending.last_call().into_iter().map(heard));
-        prop_assert!(pending.is_empty());
-        for (caller, told) in &answers {
+        answers.extend(pushes.last_call().into_iter().map(summary));
+        prop_assert!(pushes.is_empty());
+        for (caller, got) in &answers {
             let has_left = left.values().any(|(left, _)| left == caller);
-            prop_assert_eq!(*told == Told::NotSent, !has_left);
+            prop_assert_eq!(*got == Got::NotSent, !has_left);
         }
         let mut callers: Vec<usize> = answers.into_iter().map(|(caller, _)| caller).collect();
         callers.sort_unstable();
