@@ -3,8 +3,8 @@
 #![no_main]
 
 use campanile_channel::publishing::Push;
+use campanile_publisher::ApiError;
 use campanile_publisher::http::wording;
-use campanile_publisher::push::BadRequest;
 use campanile_publisher::push::batch::{self, Format, Limits};
 use campanile_publisher::push::item::{json, msgpack};
 use libfuzzer_sys::fuzz_target;
@@ -35,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-fn check(item: Result<Push, BadRequest>) {
+fn check(item: Result<Push, impl Into<ApiError>>) {
     match item {
         Ok(push) => assert!((1..=MAX_CONTENT_BYTES).contains(&push.content.as_bytes().len())),
         Err(error) => {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use campanile_channel::publishing::Push;
 use campanile_publisher::http::inbound::Inbound;
 use campanile_publisher::http::media::{body_kind, prefers_json};
-use campanile_publisher::push::{BadRequest, BodyKind, from_body, from_query};
+use campanile_publisher::push::{BodyKind, from_body, from_query};
 use campanile_publisher::{AllowOrigins, ApiError};
 use libfuzzer_sys::fuzz_target;
 
@@ -38,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-fn check(read: Result<Push, BadRequest>) {
+fn check(read: Result<Push, impl Into<ApiError>>) {
     match read {
         Ok(push) => {
             let len = push.content.as_bytes().len();

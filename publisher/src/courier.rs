@@ -8,10 +8,11 @@
 //! has one push at a time, one batch, or one window of a stream; and by the most callers that may ask for a head.
 
 mod caller;
-mod error;
+pub(crate) mod error;
 pub(crate) mod health;
 pub(crate) mod in_order;
 pub(crate) mod places;
+mod presence;
 
 use std::time::{Duration, Instant};
 
@@ -26,11 +27,12 @@ use campanile_messages::{FromBroker, Hello, InstanceId, Position, ToBroker};
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use crate::ApiError;
 use crate::courier::health::Health;
 use crate::courier::places::{Place, Round};
+use crate::error::ApiError;
 pub use caller::Caller;
-pub use error::Unavailable;
+pub(crate) use error::Unavailable;
+pub use presence::Presence;
 
 /// What waits in the link's own queue at most. Little: what is in there counts as sent, and what is
 /// not can still be answered 503 if the broker does not take it.

@@ -4,10 +4,10 @@ use campanile_channel::publishing::{Failure, NotSent, Receipt, Unknown};
 use campanile_messages::link::{Outcome, Refusal};
 
 use crate::budget::UsedUp;
-use crate::courier::Unavailable;
-use crate::http::HttpError;
+use crate::courier::error::Unavailable;
+use crate::http::error::HttpError;
 use crate::http::inflate::InvalidCompression;
-use crate::push::BadRequest;
+use crate::push::error::BadRequest;
 use crate::push::shown::Shown;
 
 /// The answer to one push.

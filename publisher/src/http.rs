@@ -20,7 +20,8 @@ use tokio::time::timeout;
 use crate::budget::{Budget, Reserved};
 use crate::config::PublisherConfig;
 use crate::courier::health::Readiness;
-use crate::courier::{Caller, Carry, Courier, Unavailable};
+use crate::courier::{Caller, Carry, Courier, Presence, Unavailable};
+use crate::error::{Answered, ApiError};
 use crate::http::inbound::{MAX_TARGET_BYTES, REFUSED};
 use crate::http::media::body_kind;
 use crate::http::methods::Methods;
@@ -29,7 +30,6 @@ use crate::push::batch::Format;
 use crate::push::query::key;
 use crate::push::shown::Shown;
 use crate::push::{BadRequest, from_body, from_query, with_key};
-use crate::{Answered, ApiError};
 use body::encoding;
 
 mod batch;
@@ -37,7 +37,7 @@ mod body;
 mod caller;
 mod connection;
 mod counted_body;
-mod error;
+pub(crate) mod error;
 mod health;
 pub mod inbound;
 pub mod inflate;
@@ -52,8 +52,7 @@ mod turn;
 pub mod wording;
 
 pub(crate) use connection::CallerStream;
-pub use connection::Presence;
-pub use error::HttpError;
+pub(crate) use error::HttpError;
 pub(crate) use status::status;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

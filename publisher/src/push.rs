@@ -1,11 +1,11 @@
 //! From what a caller sent to what is pushed. Pure.
 
 pub mod batch;
-mod error;
+pub(crate) mod error;
 mod form;
 pub mod item;
 pub(crate) mod query;
-pub mod shown;
+pub(crate) mod shown;
 mod target;
 
 use campanile_channel::publishing::{Push, Target};
@@ -13,7 +13,7 @@ use campanile_messages::{Content, IdempotencyKey};
 
 use crate::push::query::Parameters;
 use crate::push::shown::Shown;
-pub use error::BadRequest;
+pub(crate) use error::BadRequest;
 pub use form::{BodyKind, from_body};
 
 /// Returns the push with the id of a header, if there is one.

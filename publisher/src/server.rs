@@ -26,8 +26,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
-use crate::PublisherConfig;
 use crate::budget::Budget;
+use crate::config::PublisherConfig;
 use crate::courier::{Courier, Finish, LINK_QUEUE_BYTES, LastCall};
 use crate::http::{CallerStream, Front, answer};
 

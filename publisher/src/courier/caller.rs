@@ -3,9 +3,9 @@
 use tokio::sync::oneshot;
 
 use super::places::Place;
-use crate::Answered;
 use crate::budget::Reserved;
-use crate::http::Presence;
+use crate::courier::Presence;
+use crate::error::Answered;
 
 /// Who waits for an answer.
 #[derive(Debug)]

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::Answered;
 use crate::budget::{Reserved, UsedUp};
+use crate::courier::Presence;
 use crate::courier::Unavailable;
-use crate::http::Presence;
+use crate::error::Answered;
 
 /// An answer, under the number that the caller gave to its push.
 pub type Placed = (u64, Answered);

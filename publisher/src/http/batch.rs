@@ -11,13 +11,13 @@ use crate::budget::Reserved;
 use crate::courier::CarryAll;
 use crate::courier::in_order::InOrder;
 use crate::courier::places::Places;
+use crate::error::{Answered, ApiError};
 use crate::http::HttpError;
 use crate::http::media::batch_format;
 use crate::http::wording::batch_room_bytes;
 use crate::push::BadRequest;
 use crate::push::batch::{Format, Limits, read};
 use crate::push::shown::Shown;
-use crate::{Answered, ApiError};
 
 impl Front {
     /// Publishes the items of a body in their order; answers them in it. What is reserved in the end

@@ -9,9 +9,9 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use super::{Front, content_length};
-use crate::ApiError;
 use crate::budget::{FREE_BYTES, Reserved};
 use crate::courier::Unavailable;
+use crate::error::ApiError;
 use crate::http::HttpError;
 use crate::http::inflate::{Compression, DECODER_BYTES, Inflate, Inflated};
 use crate::push::shown::Shown;

@@ -4,8 +4,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -16,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep, sleep_until};
 use tracing::debug;
 
+use crate::courier::Presence;
 use crate::http::HttpError;
 use crate::http::inbound::Inbound;
 use crate::http::patience::Patience;
@@ -32,23 +31,6 @@ const READS: usize = 16;
 /// How long a caller that is refused may take to read why. What it has sent and nobody reads would
 /// else reset the connection, and the answer with it.
 const LAST_WORD_LIMIT: Duration = Duration::from_secs(1);
-
-/// Whether a caller still has its side of the connection open. One that has not may be gone, or may
-/// have said all it wanted to say: TCP does not tell the two apart.
-#[derive(Debug, Clone, Default)]
-pub struct Presence(Arc<AtomicBool>);
-
-impl Presence {
-    /// The caller has closed its side.
-    pub fn is_over(&self) -> bool {
-        // The flag guards no other memory.
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn end(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// The connection of one caller.
 #[derive(Debug)]

@@ -1,28 +1,27 @@
-//! Compressed request bodies (RFC 9110, 8.4.1): inflated in pieces as they arrive, up to a limit.
-//! Pure.
+//! Decompresses request bodies (RFC 9110, 8.4.1) in pieces as they arrive, up to a limit. Pure.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
 use bytes::{Buf, BytesMut};
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-/// How much is inflated at once: about a tenth of a millisecond.
+/// How much is decompressed at once, which takes about a tenth of a millisecond.
 pub const PIECE_BYTES: usize = 32 << 10;
 
-/// What a decoder holds beside what it was fed: its window of 32 KiB and its tables.
+/// The memory of a decoder, without its input: its window of 32 KiB and its tables.
 pub const DECODER_BYTES: usize = 48 << 10;
 
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
-    /// RFC 1952, in one member or several.
+    /// RFC 1952, with one member or several.
     Gzip,
     /// The zlib format (RFC 1950), or the bare format (RFC 1951) that some senders take it for.
     Deflate,
 }
 
 impl Compression {
-    /// That of a coding's name; `None` for an unknown one.
+    /// Returns the compression with this name; `None` if it is unknown.
     pub fn of(name: &str) -> Option<Self> {
         [("gzip", Self::Gzip), ("x-gzip", Self::Gzip), ("deflate", Self::Deflate)]
             .into_iter()
@@ -31,46 +30,46 @@ impl Compression {
             })
     }
 
-    /// The largest compressed body that is read for a content of up to `max_bytes`: what does not
-    /// become smaller grows by 5 bytes in each block and by a header and a trailer.
+    /// Returns the size of the largest compressed body that is read for a content of up to `max_bytes`.
+    /// Content that cannot be compressed grows by 5 bytes per block, a header and a trailer.
     pub fn max_bytes(max_bytes: usize) -> usize {
         max_bytes.saturating_add(max_bytes / 1_024).saturating_add(4 << 10)
     }
 }
 
-/// A body that is not what it is said to be.
+/// Why a body cannot be decompressed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCompression {
     /// Its end is missing.
     #[error("it is cut off")]
     CutOff,
-    /// Something in it is wrong, or its checksum.
+    /// It or its checksum is wrong.
     #[error("it is corrupt ({reason})")]
     Corrupt {
-        /// What the decoder says; nothing in it is of the caller's making.
+        /// What the decoder says. It contains nothing that the caller has sent.
         reason: String,
     },
-    /// More than belongs to it.
-    #[error("something follows its end")]
+    /// It has ended before the body.
+    #[error("there are bytes after its end")]
     TrailingBytes,
 }
 
-/// What came of one step.
+/// The result of one step.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Inflated {
-    /// There are more bytes of the content, at least one and at most [`PIECE_BYTES`].
+    /// There is a piece of the content, of at least one byte and at most [`PIECE_BYTES`].
     Piece,
-    /// More of the body is needed.
+    /// It needs more of the body.
     Starved,
-    /// All of it was inflated.
+    /// The whole body was decompressed.
     End,
 }
 
-/// Inflates one body.
+/// Decompresses one body.
 #[derive(Debug)]
 pub struct Inflate {
     decoder: Decoder,
-    /// The decoder has come to the end of its stream.
+    /// Whether the decoder has reached the end of its stream.
     has_ended: bool,
 }
 

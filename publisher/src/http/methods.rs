@@ -1,4 +1,4 @@
-//! The methods that each path takes.
+//! The methods that each path supports.
 
 /// The methods of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Methods {
 }
 
 impl Methods {
-    /// As the header `Allow` has them.
+    /// Returns them as the header `Allow` lists them.
     pub fn allow(self) -> &'static str {
         match self {
             Self::Push => "GET, HEAD, POST, OPTIONS",
@@ -26,11 +26,11 @@ impl Methods {
         }
     }
 
-    /// As a sentence has them.
+    /// Returns them as the sentence about another method lists them.
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Push => "GET or POST",
-            Self::Health => "GET, HEAD or OPTIONS, which ask how the publisher is",
+            Self::Health => "GET, HEAD or OPTIONS",
             Self::Batch => "POST",
             Self::Stream => "GET, as websockets do",
             Self::Position => "GET",

@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::{Front, refuse_body, reply};
-use crate::ApiError;
 use crate::courier::AskHead;
 use crate::courier::Unavailable;
+use crate::error::ApiError;
 use crate::http::HttpError;
 use crate::push::shown::Shown;
 

@@ -16,13 +16,13 @@ use tracing::debug;
 use super::{status, wording};
 use crate::budget::Reserved;
 use crate::courier::health::Readiness;
+use crate::error::{Answered, ApiError};
 use crate::http::HttpError;
 use crate::http::counted_body::CountedBody;
 use crate::http::media::prefers_json;
 use crate::http::methods::Methods;
 use crate::http::turn::Turn;
 use crate::push::batch::Format;
-use crate::{Answered, ApiError};
 
 /// What a page may send along.
 const ALLOWED_HEADERS: &str = "content-type, accept, idempotency-key";

@@ -3,8 +3,8 @@
 use actix_web::http::StatusCode;
 
 use super::HttpError;
-use crate::ApiError;
 use crate::courier::Unavailable;
+use crate::error::ApiError;
 use crate::push::BadRequest;
 
 /// Returns the status that goes with an error's sentence.

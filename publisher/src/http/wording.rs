@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"status":200,"receipt":{"position":"P","durability":"disk","gateways":2,"matched":120}}
-//! {"status":400,"error":"content is empty: give at least one byte"}
+//! {"status":400,"error":"content is empty: send at least one byte"}
 //! ```
 
 use std::borrow::Cow;
@@ -12,9 +12,9 @@ use campanile_channel::publishing::{Accepted, Delivery, Push, Receipt};
 
 use super::status;
 use crate::courier::Unavailable;
+use crate::error::{Answered, ApiError};
 use crate::push::batch::Format;
 use crate::push::{BadRequest, MIN_COST_BYTES, cost_bytes};
-use crate::{Answered, ApiError};
 
 /// How many bytes the answer to an item has at most, in either format. What is of a caller's making
 /// in a sentence is short ([`Shown`](crate::push::shown::Shown)).
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_refused_item_has_the_status_of_the_http_api_and_a_sentence() {
-        let error = "content is empty: give at least one byte";
+        let error = "content is empty: send at least one byte";
         assert_eq!(
             both(&Err(BadRequest::EmptyContent.into())),
             json!({ "status": 400, "error": error })

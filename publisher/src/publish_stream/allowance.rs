@@ -60,7 +60,7 @@ mod tests {
 
     use super::*;
     use crate::budget::{Budget, Shares};
-    use crate::http::Presence;
+    use crate::courier::Presence;
 
     fn budget(bytes: usize) -> Budget {
         Budget::new(Shares::of(bytes, bytes, bytes))

@@ -17,9 +17,9 @@ use super::allowance::Allowance;
 use super::intake::{Incoming, Intake};
 use crate::courier::in_order::InOrder;
 use crate::courier::places::{Place, Places};
+use crate::error::{Answered, ApiError};
 use crate::http::wording;
 use crate::push::{BadRequest, cost_bytes, item};
-use crate::{Answered, ApiError};
 
 /// What is written at most, save for the last answer, before the connection is asked whether it
 /// takes more.

@@ -128,8 +128,8 @@ mod tests {
             (r#"{"content":"a","content":"a"}"#.into(), "content is given more than once"),
             (r#"{"content":"a","to":{"group":"a","group":"a"}}"#.into(), "to.group is given more"),
             (r#"{"content_base64":"YQ"}"#.into(), "content_base64 is \"YQ\": "),
-            (deep("[", "]"), "content is \"[..]\": a text is accepted"),
-            (deep("{\"a\":", "}"), "content is \"{..}\": a text is accepted"),
+            (deep("[", "]"), "content is \"[..]\": a string is accepted"),
+            (deep("{\"a\":", "}"), "content is \"{..}\": a string is accepted"),
             (format!("{}{}", "[".repeat(1_000), "]".repeat(1_000)), "the item is \"[..]\": an"),
             ("1e999".into(), "the item cannot be read as JSON: number out of range"),
             (r#""\ud83d""#.into(), "the item has \"\\\\ud83d\", half of a surrogate pair: whole"),
@@ -199,13 +199,18 @@ mod tests {
     fn what_is_no_array_is_refused_as_a_whole() {
         for body in ["", "[", "[{\"content\":\"a\"},]", "[{\"content\":\"a\"}] 1", "[\u{feff}]"] {
             let said = sentence(Format::Array, body.as_bytes());
-            assert!(said.starts_with("the batch is no JSON, nothing of it was pushed: "), "{said}");
+            assert!(
+                said.starts_with("the batch is not JSON, and nothing of it was pushed: "),
+                "{said}"
+            );
         }
         for deep in ["[".repeat(100_000), format!("[{{\"to\":{}", "{\"a\":".repeat(100_000))] {
             assert!(sentence(Format::Array, deep.as_bytes()).contains("EOF while parsing"));
         }
         let said = sentence(Format::Array, br#"{"content":"a"}"#);
-        assert!(said.starts_with("the batch is \"{..}\", nothing of it was pushed: a JSON array"));
+        assert!(
+            said.starts_with("the batch is \"{..}\", and nothing of it was pushed: a JSON array")
+        );
         assert!(sentence(Format::Array, b"[\"\xff\"]").contains("not UTF-8 from byte 2 on"));
     }
 

@@ -10,7 +10,7 @@
 //!
 //! Only the content is required. As in a query, nothing is repaired, skipped or taken twice.
 
-pub mod error;
+pub(crate) mod error;
 mod fields;
 pub mod json;
 pub mod msgpack;
@@ -108,7 +108,7 @@ impl Draft {
             Value::Text(Cow::Borrowed(text)) => Content::Text(ByteString::from(text)),
             Value::Text(Cow::Owned(text)) => Content::Text(text.into()),
             Value::Bytes(bytes) => Content::Binary(Bytes::copy_from_slice(bytes)),
-            other => return Err(wrong("content", &other, "a text is accepted")),
+            other => return Err(wrong("content", &other, "a string is accepted")),
         });
         Ok(())
     }
@@ -356,7 +356,7 @@ fn wrong(field: &'static str, value: &Value<'_>, accepted: &'static str) -> BadR
 fn text<'v>(field: &'static str, value: &'v Value<'_>) -> Result<&'v str, BadRequest> {
     match value {
         Value::Text(text) => Ok(text),
-        other => Err(wrong(field, other, "a text is accepted")),
+        other => Err(wrong(field, other, "a string is accepted")),
     }
 }
 

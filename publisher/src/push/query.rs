@@ -224,10 +224,10 @@ mod tests {
     #[test]
     fn repeated_unknown_and_array_like_parameters_are_refused_by_name() {
         assert!(sentence(b"content=a&content=a").starts_with("content is given more than once"));
-        assert!(sentence(b"content[]=a").starts_with("\"content[]\" is no parameter"));
-        assert!(sentence(b"to_user=1").starts_with("\"to_user\" is no parameter"));
-        assert!(sentence(b"=").starts_with("\"\" is no parameter"));
-        assert!(sentence(b"Content=a").starts_with("\"Content\" is no parameter"));
+        assert!(sentence(b"content[]=a").starts_with("\"content[]\" is not a parameter"));
+        assert!(sentence(b"to_user=1").starts_with("\"to_user\" is not a parameter"));
+        assert!(sentence(b"=").starts_with("\"\" is not a parameter"));
+        assert!(sentence(b"Content=a").starts_with("\"Content\" is not a parameter"));
     }
 
     #[test]
@@ -251,7 +251,7 @@ mod tests {
         for wrong in ["", "Delivered", "written", "1"] {
             assert_eq!(
                 sentence(format!("wait={wrong}").as_bytes()),
-                format!("wait is \"{wrong}\": accepted and delivered are accepted")
+                format!("wait is \"{wrong}\": it must be accepted or delivered")
             );
         }
         for wrong in ["", "5", "0s", "999us", "31s", "30s1ns", "-1s", "1 parsec", "1e3s", "99y99y"]
@@ -260,7 +260,7 @@ mod tests {
             assert_eq!(
                 said,
                 format!(
-                    "timeout is \"{wrong}\": a duration with its unit from 1ms to 30s is accepted, \
+                    "timeout is \"{wrong}\": a duration from 1ms to 30s with its unit is accepted, \
                      such as 500ms or 5s"
                 )
             );

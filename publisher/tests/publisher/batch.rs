@@ -59,7 +59,7 @@ async fn an_array_is_answered_with_an_array_in_its_order() {
         assert_eq!(answer.json()[0], receipt(first));
         assert_eq!(answer.json()[3], json!({ "status": 200, "receipt": { "written": 1 } }));
         let error = answer.json()[4]["error"].as_str().expect("a text").to_owned();
-        assert!(error.starts_with("\"user\" is no audience"), "{error}");
+        assert!(error.starts_with("\"user\" is not a field of to: leave"), "{error}");
     }
     assert_eq!(broker.contents()[..4], ["a", "b", "c", "\u{fffd}\0"]);
 }
@@ -143,17 +143,25 @@ async fn what_is_no_batch_is_refused_as_a_whole_and_nothing_is_published() {
         (
             batch(JSON, r#"[{"content":"a"},"#),
             400,
-            "the batch is no JSON, nothing of it was pushed",
+            "the batch is not JSON, and nothing of it was pushed",
         ),
-        (batch("", r#"{"content":"a"}"#), 400, "the batch is \"{..}\", nothing of it was pushed"),
-        (batch(JSON, b"[\xff]"), 400, "the batch is not UTF-8 from byte 1 on, nothing of it"),
+        (
+            batch("", r#"{"content":"a"}"#),
+            400,
+            "the batch is \"{..}\", and nothing of it was pushed",
+        ),
+        (batch(JSON, b"[\xff]"), 400, "the batch is not UTF-8 from byte 1 on, and nothing of it"),
         (batch("text/plain", "[]"), 400, "the header Content-Type is \"text/plain\": a batch is"),
         (batch("application/x-www-form-urlencoded", "[]"), 400, "the header Content-Type is"),
         (post("/batch?to_group=a", JSON, "[]"), 400, "the URL has the parameters \"to_group=a\""),
         (with_id("[]"), 400, "the header Idempotency-Key is \"a\": a batch has no id"),
-        (batch(JSON, four), 413, "the batch has more than 3 items, nothing of it was pushed"),
-        (batch(JSON, large), 413, "the batch is too large, nothing of it was pushed: at most 1000"),
-        (get("/batch").into(), 405, "the method \"GET\" does not push: use POST"),
+        (batch(JSON, four), 413, "the batch has more than 3 items, and nothing of it was pushed"),
+        (
+            batch(JSON, large),
+            413,
+            "the batch is too large, and nothing of it was pushed: at most 1000",
+        ),
+        (get("/batch").into(), 405, "the method \"GET\" is not supported here: use POST"),
     ] {
         let answer = publisher.send(request).await;
         assert_eq!(answer.status, status, "{answer:?}");

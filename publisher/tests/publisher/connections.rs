@@ -180,7 +180,7 @@ async fn a_slow_head_is_408_on_a_reused_connection_too() {
     assert_eq!(client.answer().await.status, 200);
     client.send("GET /?content=b HTTP/1.1\r\n").await;
     let answer = client.answer().await;
-    assert_eq!(answer.brief(), (408, "the head of the request was not there after 0.3 s\n"));
+    assert_eq!(answer.brief(), (408, "the head of the request had not arrived after 0.3 s\n"));
     assert_eq!(client.rest().await, "");
 }
 

@@ -137,7 +137,7 @@ async fn a_callers_limit_makes_it_503_before_and_504_after_the_handing_over() {
     let answer = nowhere.get("/?content=hi&timeout=400ms").await;
     let took = start.elapsed();
     assert_eq!(answer.status, 503);
-    assert!(answer.body.starts_with("the broker was out of reach for 0.4 s"), "{answer:?}");
+    assert!(answer.body.starts_with("the broker could not be reached for 0.4 s"), "{answer:?}");
     assert!(took >= SHORT && took < Duration::from_secs(3), "{took:?}");
 
     let silent = Broker::start(|_| Act::Nothing);

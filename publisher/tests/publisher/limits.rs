@@ -108,7 +108,7 @@ async fn slow_heads_and_slow_bodies_are_408() {
     assert_eq!(head.status, 408);
     let body =
         publisher.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nhalf").await;
-    assert_eq!(body.brief(), (408, "the body was not there after 1.5 s\n"));
+    assert_eq!(body.brief(), (408, "the body had not arrived after 1.5 s\n"));
     assert_eq!(broker.received(), []);
 }
 
@@ -135,8 +135,8 @@ async fn a_body_that_ends_early_pushes_nothing() {
 async fn a_url_that_is_too_long_is_413_with_a_sentence_and_without_a_reset() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| config.max_content_bytes = 2 << 20);
-    let sentence = "the URL is too long: at most 61440 bytes are accepted, escapes included; push \
-                    a larger content with POST, as the body\n";
+    let sentence = "the URL is too long: at most 61440 bytes are accepted, including escapes; \
+                    push larger content as the body of a POST\n";
     let mut client = publisher.client().await;
     for (content, status) in [
         ("x".repeat(59 << 10), 200),
@@ -166,7 +166,7 @@ async fn a_url_without_an_end_is_408_or_413() {
     });
     // Past what is a URL, and then nothing.
     let slow = publisher.send(format!("GET /?content={}", "x".repeat(70_000))).await;
-    assert_eq!(slow.brief(), (408, "the head of the request was not there after 1 s\n"));
+    assert_eq!(slow.brief(), (408, "the head of the request had not arrived after 1 s\n"));
     // All the time.
     let mut client = publisher.client().await;
     client.send("GET /?content=").await;

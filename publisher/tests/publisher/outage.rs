@@ -22,7 +22,7 @@ async fn without_a_broker_a_push_is_503_after_the_wait_and_never_sent_later() {
     assert!(start.elapsed() >= SHORT);
     assert_eq!(answer.status, 503);
     assert_eq!(answer.header("retry-after"), Some("1"));
-    assert!(answer.body.starts_with("the broker was out of reach for 0.3 s"), "{answer:?}");
+    assert!(answer.body.starts_with("the broker could not be reached for 0.3 s"), "{answer:?}");
 
     let broker = Broker::start_at(port, accept);
     until_ok(&publisher, "/?content=late").await;
@@ -113,8 +113,8 @@ async fn a_broker_that_stays_silent_makes_it_504() {
     assert_eq!(answer.header("retry-after"), None);
     let answer = publisher.get("/?content=psst&to_worker_id=3&to_connection_id=7").await;
     let sentence = "to_worker_id is 3: the gateway of this worker did not confirm within 0.3 s: it \
-                    is unknown whether the content was delivered; to one connection there is no id \
-                    to repeat it with, and a repeat may deliver it twice\n";
+                    is unknown whether the content was delivered; a push to one connection has no \
+                    id, so a repeat may deliver it twice\n";
     assert_eq!(answer.brief(), (504, sentence));
     assert_eq!(broker.contents(), ["hi", "psst"]);
 }

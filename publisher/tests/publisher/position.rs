@@ -92,7 +92,7 @@ async fn without_a_broker_it_is_503_and_without_an_answer_504() {
     let (_kept, nobody) = reserved_port();
     let publisher = Publisher::start_with(nobody, wait);
     let answer = publisher.get("/position").await;
-    let sentence = "the broker was out of reach for 0.3 s: try again\n";
+    let sentence = "the broker could not be reached for 0.3 s: try again\n";
     assert_eq!(answer.brief(), (503, sentence));
     assert_eq!(answer.header("retry-after"), Some("1"));
 

@@ -41,7 +41,7 @@ async fn a_broker_that_lost_its_memory_gets_nothing_again_and_it_is_504() {
     broker.lose_memory();
     let start = Instant::now();
     broker.cut();
-    let sentence = "the broker lost its memory before it answered: it is unknown whether the content \
+    let sentence = "the broker lost its log before it answered: it is unknown whether the content \
                     was delivered; repeat with the same id (without an id, a repeat may deliver it \
                     twice)\n";
     assert_eq!(client.answer().await.brief(), (504, sentence));

@@ -136,7 +136,7 @@ async fn a_body_over_the_share_of_its_address_is_503_and_says_so() {
         }
     };
     assert_eq!(second.status, 503);
-    let said = "too much content from your address that has not arrived whole is held by this \
+    let said = "too much content from your address that has not arrived completely is held by this \
                 publisher (at most 300000 bytes of one address), nothing was sent: try again\n";
     assert_eq!(second.body, said);
     assert!(second.header("retry-after").is_some());

@@ -422,7 +422,7 @@ async fn pages_of_strangers_and_other_requests_open_no_stream() {
         (
             String::from_utf8(post("/stream", "", "x")).expect("a text"),
             405,
-            "the method \"POST\" does not push: use GET",
+            "the method \"POST\" is not supported here: use GET",
         ),
     ] {
         let answer = publisher.send(request).await;

@@ -1,6 +1,7 @@
 use std::future::poll_fn;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream as Caller};
+use std::sync::Arc;
 use std::task::Waker;
 
 use socket2::{Domain, Socket, Type};

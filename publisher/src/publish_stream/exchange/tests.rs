@@ -8,8 +8,8 @@ use campanile_edge::Peer;
 
 use super::*;
 use crate::budget::{Budget, Shares};
+use crate::courier::Presence;
 use crate::courier::places::Round;
-use crate::http::Presence;
 use crate::orders::{Wakes, in_every_order};
 
 const MIN_COST_BYTES: usize = 512;

@@ -1,4 +1,4 @@
-//! What is wrong with an item, beyond what can be wrong with any push.
+//! What only items can have wrong.
 
 use crate::push::shown::Shown;
 
@@ -12,99 +12,55 @@ pub(super) const EXCEPTION: &str = "{\"worker\":..,\"connection\":..} is accepte
 /// The fields of an item.
 const FIELDS: &str = "content or content_base64, to, except, id, wait and timeout";
 
-/// Why an item is no push. Each of them is answered 400, and harms no other item.
+/// What is wrong with an item. The other items of its batch or stream are not affected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ItemError {
-    /// What its reader does not take: not the format, or a number out of range.
+    /// Not the format, or a number out of range.
     #[error("the item cannot be read as {format}: {reason}")]
     Malformed {
-        /// JSON or MessagePack.
         format: &'static str,
-        /// What its reader says; nothing in it is of the caller's making.
+        /// What the parser says. It contains nothing that the caller has sent.
         reason: String,
     },
-    /// Half of a character, which no UTF-8 can say: what is left of an emoji that was cut in two.
+    /// Half of a character, which UTF-8 cannot express: what is left of an emoji that was cut in two.
     #[error(
-        "the item has {escape}, half of a surrogate pair: whole characters are accepted, cut a text \
-         between them"
+        "the item has {escape}, half of a surrogate pair: whole characters are accepted, so cut \
+         strings between characters"
     )]
-    LoneSurrogate {
-        /// The escape, as it was sent.
-        escape: Shown,
-    },
-    /// Some other value.
+    LoneSurrogate { escape: Shown },
     #[error("the item is {value}: an object with {FIELDS} is accepted")]
-    NoObject {
-        /// What was given.
-        value: Shown,
-    },
-    /// A field of another API, or of another version of this one.
-    #[error("{name} is no field of an item: {FIELDS} are accepted")]
-    UnknownField {
-        /// Its name.
-        name: Shown,
-    },
-    /// The same within `to`.
-    #[error("{name} is no audience: to is missing, or {AUDIENCES}")]
-    UnknownAudience {
-        /// Its name.
-        name: Shown,
-    },
-    /// The same within `except`.
-    #[error("{name} is no field of except: {EXCEPTION}")]
-    UnknownException {
-        /// Its name.
-        name: Shown,
-    },
+    NoObject { value: Shown },
+    /// A field that this version does not have.
+    #[error("{name} is not a field of an item: {FIELDS} are accepted")]
+    UnknownField { name: Shown },
+    /// The same in `to`.
+    #[error("{name} is not a field of to: leave to out for everyone, or {AUDIENCES}")]
+    UnknownAudience { name: Shown },
+    /// The same in `except`.
+    #[error("{name} is not a field of except: {EXCEPTION}")]
+    UnknownException { name: Shown },
     /// A value of another type.
     #[error("{field} is {value}: {accepted}")]
-    WrongType {
-        /// Which field.
-        field: &'static str,
-        /// What was given.
-        value: Shown,
-        /// What would be taken.
-        accepted: &'static str,
-    },
-    /// Nothing to push.
+    WrongType { field: &'static str, value: Shown, accepted: &'static str },
     #[error(
-        "content is missing: give what to push as content (text) or as content_base64 (binary)"
+        "content is missing: send what to push as content (text) or as content_base64 (binary)"
     )]
     NoContent,
-    /// Both kinds of content.
-    #[error("content and content_base64 exclude each other: give one of them")]
+    #[error("content and content_base64 exclude each other: send one of them")]
     TwoContents,
-    /// Binary content that cannot be decoded.
     #[error(
         "content_base64 is {value}: {reason}; base64 with its padding is accepted (RFC 4648, \
          section 4)"
     )]
-    NotBase64 {
-        /// What was given.
-        value: Shown,
-        /// What is wrong with it.
-        reason: base64::DecodeError,
-    },
-    /// An empty `to`.
+    NotBase64 { value: Shown, reason: base64::DecodeError },
     #[error("to is empty: {AUDIENCES}")]
     NoAudience,
-    /// Half an address.
-    #[error(
-        "{field} has {given} and no {missing}: one connection is addressed by worker and connection \
-         together"
-    )]
-    HalfAddress {
-        /// Of `to` or `except`.
-        field: &'static str,
-        /// The id that is there.
-        given: &'static str,
-        /// The id that is not.
-        missing: &'static str,
-    },
-    /// An empty `except`.
+    /// Only one of the two ids of a connection is given.
+    #[error("{field} has {given} but no {missing}: the address of a connection needs both")]
+    HalfAddress { field: &'static str, given: &'static str, missing: &'static str },
     #[error("except is empty: {EXCEPTION}")]
     NoException,
-    /// A group and a connection.
+    /// `to` has both a group and a connection.
     #[error("to has a group and a connection, which exclude each other: {AUDIENCES}")]
     TwoAudiences,
 }

@@ -77,9 +77,9 @@ fn one_connection_may_be_left_out() {
         (json!(null), format!("except is \"null\": {accepted}")),
         (json!([3, 7]), format!("except is \"[..]\": {accepted}")),
         (json!({}), format!("except is empty: {accepted}")),
-        (json!({ "group": "g" }), format!("\"group\" is no field of except: {accepted}")),
-        (json!({ "worker": 3 }), "except has worker and no connection: one".to_owned()),
-        (json!({ "connection": 7 }), "except has connection and no worker: one".to_owned()),
+        (json!({ "group": "g" }), format!("\"group\" is not a field of except: {accepted}")),
+        (json!({ "worker": 3 }), "except has worker but no connection: the address".to_owned()),
+        (json!({ "connection": 7 }), "except has connection but no worker: the address".to_owned()),
         (
             json!({ "worker": "3", "connection": 7 }),
             "except.worker is \"3\": a whole number".to_owned(),
@@ -103,9 +103,9 @@ fn the_options_are_those_of_the_query() {
     let expected = Push { id, wait: Wait::Delivered, timeout, ..push(everyone(), "hi") };
     assert_eq!(both(&item), Ok(expected));
     for (item, said) in [
-        (json!({ "content": "hi", "wait": "written" }), "wait is \"written\": accepted and"),
-        (json!({ "content": "hi", "timeout": "31s" }), "timeout is \"31s\": a duration with"),
-        (json!({ "content": "hi", "timeout": 5 }), "timeout is \"5\": a text is accepted"),
+        (json!({ "content": "hi", "wait": "written" }), "wait is \"written\": it must be accepted"),
+        (json!({ "content": "hi", "timeout": "31s" }), "timeout is \"31s\": a duration from"),
+        (json!({ "content": "hi", "timeout": 5 }), "timeout is \"5\": a string is accepted"),
         (json!({ "content": "hi", "id": "" }), "id is \"\": a push's id must not be empty"),
         (
             json!({ "content": "hi", "id": "a", "to": { "worker": 1, "connection": 2 } }),
@@ -121,20 +121,20 @@ fn the_options_are_those_of_the_query() {
 fn what_is_wrong_is_named_with_what_is_accepted() {
     let audiences = "\"everyone\", {\"group\":..} or {\"worker\":..,\"connection\":..} is accepted";
     for (item, said) in [
-        (json!({}), "content is missing: give what to push as content (text) or as"),
-        (json!({ "content": "" }), "content is empty: give at least one byte"),
-        (json!({ "content_base64": "" }), "content is empty: give at least one byte"),
-        (json!({ "content": null }), "content is \"null\": a text is accepted"),
-        (json!({ "content": ["a"] }), "content is \"[..]\": a text is accepted"),
-        (json!({ "content": { "a": 1 } }), "content is \"{..}\": a text is accepted"),
-        (json!({ "content": true }), "content is \"true\": a text is accepted"),
+        (json!({}), "content is missing: send what to push as content (text) or as"),
+        (json!({ "content": "" }), "content is empty: send at least one byte"),
+        (json!({ "content_base64": "" }), "content is empty: send at least one byte"),
+        (json!({ "content": null }), "content is \"null\": a string is accepted"),
+        (json!({ "content": ["a"] }), "content is \"[..]\": a string is accepted"),
+        (json!({ "content": { "a": 1 } }), "content is \"{..}\": a string is accepted"),
+        (json!({ "content": true }), "content is \"true\": a string is accepted"),
         (json!({ "content": "a", "content_base64": "YQ==" }), "content and content_base64 exclude"),
         (json!({ "content_base64": "YQ" }), "content_base64 is \"YQ\": "),
         (json!({ "content_base64": "a b=" }), "content_base64 is \"a b=\": "),
-        (json!({ "content_base64": 1 }), "content_base64 is \"1\": a text is accepted"),
+        (json!({ "content_base64": 1 }), "content_base64 is \"1\": a string is accepted"),
         (
             json!({ "contents": "a" }),
-            "\"contents\" is no field of an item: content or content_base",
+            "\"contents\" is not a field of an item: content or content_base",
         ),
         (json!({ "content": "a", "to": "all" }), &format!("to is \"all\": {audiences}")),
         (json!({ "content": "a", "to": null }), &format!("to is \"null\": {audiences}")),
@@ -142,20 +142,26 @@ fn what_is_wrong_is_named_with_what_is_accepted() {
         (json!({ "content": "a", "to": {} }), &format!("to is empty: {audiences}")),
         (
             json!({ "content": "a", "to": { "user": "u" } }),
-            &format!("\"user\" is no audience: to is missing, or {audiences}"),
+            &format!("\"user\" is not a field of to: leave to out for everyone, or {audiences}"),
         ),
         (
             json!({ "content": "a", "to": { "group": "" } }),
             "to.group is \"\": a group name must not",
         ),
-        (json!({ "content": "a", "to": { "group": 5 } }), "to.group is \"5\": a text is accepted"),
+        (
+            json!({ "content": "a", "to": { "group": 5 } }),
+            "to.group is \"5\": a string is accepted",
+        ),
         (
             json!({ "content": "a", "to": { "group": "g", "worker": 1, "connection": 1 } }),
             "to has a group and a connection, which exclude each other",
         ),
         (json!({ "content": "a", "to": { "group": "g", "worker": 1 } }), "to has a group and a"),
-        (json!({ "content": "a", "to": { "worker": 1 } }), "to has worker and no connection: one"),
-        (json!({ "content": "a", "to": { "connection": 1 } }), "to has connection and no worker"),
+        (
+            json!({ "content": "a", "to": { "worker": 1 } }),
+            "to has worker but no connection: the address",
+        ),
+        (json!({ "content": "a", "to": { "connection": 1 } }), "to has connection but no worker"),
         (
             json!({ "content": "a", "to": { "worker": "1", "connection": 1 } }),
             "to.worker is \"1\": a whole number from 0 to below 2^53 is accepted",
@@ -198,7 +204,7 @@ fn nothing_is_taken_twice() {
         (r#"{"content":"a","wait":"accepted","wait":"accepted"}"#, "wait"),
         (r#"{"content":"a","timeout":"1s","timeout":"1s"}"#, "timeout"),
     ] {
-        assert_eq!(sentence(text), format!("{name} is given more than once: give it once"));
+        assert_eq!(sentence(text), format!("{name} is given more than once: send it once"));
     }
 }
 
@@ -242,7 +248,7 @@ fn a_wrong_field_does_not_hide_broken_json() {
     let said = msgpack::read(packed, MAX).expect_err("refused").to_string();
     assert_eq!(said, "the item cannot be read as MessagePack: it is cut off");
     // What only an item that has the field would read does not matter in one that has not.
-    assert!(sentence(r#"{"x":"\ud83d","y":1e999}"#).starts_with("\"x\" is no field of an item"));
+    assert!(sentence(r#"{"x":"\ud83d","y":1e999}"#).starts_with("\"x\" is not a field of an item"));
 }
 
 #[test]
@@ -282,7 +288,7 @@ fn what_is_no_messagepack_says_what_it_is() {
     assert_eq!(sentence(b"\x81\xa7content\xa1a\x00\x00"), said("2 bytes follow it"));
     let not_utf8 = "a str is not UTF-8, binary content is a bin";
     assert_eq!(sentence(b"\x81\xa7content\xa1\xff"), said(not_utf8));
-    assert!(sentence(b"\x81\x01\xa1a").starts_with("\"1\" is no field of an item"));
+    assert!(sentence(b"\x81\x01\xa1a").starts_with("\"1\" is not a field of an item"));
     assert!(sentence(b"\x81\xa7content\xd4\x01\x02").starts_with("content is \"an extension type"));
     // Arrays in arrays, to the end of the message, and one that claims to be longer than memory.
     assert_eq!(
@@ -291,7 +297,7 @@ fn what_is_no_messagepack_says_what_it_is() {
     );
     assert_eq!(sentence(b"\x81\xa7content\xdd\xff\xff\xff\xff"), said("it is cut off"));
     let deep = [&b"\x81\xa7content"[..], &[0x91; 100_000], b"\x00"].concat();
-    assert!(sentence(&deep).starts_with("content is \"[..]\": a text is accepted"));
+    assert!(sentence(&deep).starts_with("content is \"[..]\": a string is accepted"));
 }
 
 #[test]
