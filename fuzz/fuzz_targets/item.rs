@@ -5,26 +5,26 @@
 use campanile_channel::publishing::Push;
 use campanile_publisher::ApiError;
 use campanile_publisher::http::wording;
-use campanile_publisher::push::batch::{self, Format, Limits};
+use campanile_publisher::push::batch::{self, BatchFormat, BatchLimits};
 use campanile_publisher::push::item::{json, msgpack};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 const MAX_CONTENT_BYTES: usize = 64;
-const LIMITS: Limits = Limits { max_items: 8, max_content_bytes: MAX_CONTENT_BYTES };
+const LIMITS: BatchLimits = BatchLimits { max_items: 8, max_content_bytes: MAX_CONTENT_BYTES };
 
 fuzz_target!(|data: &[u8]| {
     check(msgpack::read(data, MAX_CONTENT_BYTES));
     if let Ok(text) = str::from_utf8(data) {
         let item = json::read(text, MAX_CONTENT_BYTES);
         // An array of one item has the same one.
-        let array = batch::read(Format::Array, format!("[{text}]").as_bytes(), LIMITS);
+        let array = batch::read(BatchFormat::Array, format!("[{text}]").as_bytes(), LIMITS);
         if let (Ok(item), Ok(items)) = (&item, &array) {
             assert_eq!(items[..], [Ok(item.clone())]);
         }
         check(item);
     }
-    for format in [Format::Array, Format::Lines] {
+    for format in [BatchFormat::Array, BatchFormat::Lines] {
         match batch::read(format, data, LIMITS) {
             Ok(items) => {
                 assert!(items.len() <= LIMITS.max_items);

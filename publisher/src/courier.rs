@@ -3,15 +3,15 @@
 //!
 //! Receives `Carry`, `CarryAll` and `AskHead` from the HTTP workers, `LinkUp`, `Received` and `LinkDown` from the
 //! link. Sends frames to the link's [`Outbound`], answers to the callers' oneshots and
-//! [`Places`](crate::courier::places::Places). Runs on the arbiter that starts it. Bounded by the
+//! [`Answers`](crate::courier::answers::Answers). Runs on the arbiter that starts it. Bounded by the
 //! [`Budget`](crate::budget::Budget) from which every push has its bytes, and by the callers: each
 //! has one push at a time, one batch, or one window of a stream; and by the most callers that may ask for a head.
 
+pub(crate) mod answers;
 mod caller;
 pub(crate) mod error;
 pub(crate) mod health;
 pub(crate) mod in_order;
-pub(crate) mod places;
 mod presence;
 
 use std::time::{Duration, Instant};
@@ -27,8 +27,8 @@ use campanile_messages::{FromBroker, Hello, InstanceId, Position, ToBroker};
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use crate::courier::answers::{AnswerSlot, Round};
 use crate::courier::health::Health;
-use crate::courier::places::{Place, Round};
 use crate::error::ApiError;
 pub use caller::Caller;
 pub(crate) use error::Unavailable;
@@ -163,7 +163,7 @@ impl Handler<Carry> for Courier {
 #[rtype(result = "()")]
 pub struct CarryAll {
     /// What to push, and where its answer goes.
-    pub pushes: Vec<(Push, Place)>,
+    pub pushes: Vec<(Push, AnswerSlot)>,
 }
 
 impl Handler<CarryAll> for Courier {

@@ -26,7 +26,7 @@ use crate::http::inbound::{MAX_TARGET_BYTES, REFUSED};
 use crate::http::media::body_kind;
 use crate::http::methods::Methods;
 use crate::http::turn::Turn;
-use crate::push::batch::Format;
+use crate::push::batch::BatchFormat;
 use crate::push::query::key;
 use crate::push::shown::Shown;
 use crate::push::{BadRequest, from_body, from_query, with_key};
@@ -71,7 +71,7 @@ pub(crate) struct Front {
 
 enum Success {
     Receipt(Receipt),
-    Batch(Format, Vec<Answered>, Reserved),
+    Batch(BatchFormat, Vec<Answered>, Reserved),
     Stream(HttpResponse),
     Position(Position),
     Health(Readiness),

@@ -1,6 +1,6 @@
 //! The actor of one publish stream: items in, one a message; answers out, in the order of the items.
 //!
-//! Receives from: its websocket, and from [`Places`] what the courier has put there. Sends
+//! Receives from: its websocket, and from [`Answers`] what the courier has put there. Sends
 //! `CarryAll` to the courier, one for all the messages that are ready. Runs on: the HTTP worker of
 //! its connection, polled as the body of the response: a caller that does not read what it was sent
 //! stops it, timers included, until the connection has no more [`patience`](crate::http::patience) with the
@@ -26,22 +26,22 @@ use actix_web_actors::ws::{
 };
 use futures_util::stream;
 
-use crate::courier::places::Places;
+use crate::courier::answers::Answers;
 use crate::courier::{CarryAll, Courier};
 use crate::http::HttpError;
-pub(crate) use exchange::Limits;
+pub(crate) use exchange::StreamLimits;
 use exchange::{Exchange, Outgoing, Turn};
 
 /// How items and answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(crate) enum StreamFormat {
     /// TEXT messages. Where the caller names no subprotocol.
     Json,
     /// BINARY messages.
     MessagePack,
 }
 
-impl Format {
+impl StreamFormat {
     /// That of a subprotocol.
     pub(crate) fn of(subprotocol: &str) -> Option<Self> {
         [Self::Json, Self::MessagePack].into_iter().find(|format| format.name() == subprotocol)
@@ -68,10 +68,10 @@ struct PublishStream {
 
 /// What a publish stream begins with.
 pub(crate) struct Opening {
-    pub(crate) format: Format,
-    pub(crate) limits: Limits,
+    pub(crate) format: StreamFormat,
+    pub(crate) limits: StreamLimits,
     /// Where its answers arrive, with its share of the budget.
-    pub(crate) places: Places,
+    pub(crate) places: Answers,
     pub(crate) courier: Addr<Courier>,
     /// How long the caller may be silent.
     pub(crate) silence_limit: Duration,

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::places::Place;
+use super::answers::AnswerSlot;
 use crate::budget::Reserved;
 use crate::courier::Presence;
 use crate::error::Answered;
@@ -20,7 +20,7 @@ pub enum Caller {
         reserved: Reserved,
     },
     /// With many.
-    Many(Place),
+    Many(AnswerSlot),
 }
 
 impl Caller {

@@ -7,12 +7,12 @@ use std::collections::VecDeque;
 pub struct InOrder<T> {
     /// The number of the first of `places`.
     first: u64,
-    places: VecDeque<Place<T>>,
+    places: VecDeque<Slot<T>>,
     held_bytes: usize,
 }
 
 #[derive(Debug)]
-struct Place<T> {
+struct Slot<T> {
     held_bytes: usize,
     answer: Option<T>,
 }
@@ -43,7 +43,7 @@ impl<T> InOrder<T> {
     pub fn open(&mut self, held_bytes: usize) -> u64 {
         let number = self.first + self.places.len() as u64;
         self.held_bytes += held_bytes;
-        self.places.push_back(Place { held_bytes, answer: None });
+        self.places.push_back(Slot { held_bytes, answer: None });
         number
     }
 

@@ -9,14 +9,14 @@ use actix_web::dev::Payload;
 use super::{Front, IDEMPOTENCY_KEY, content_type, only, peer, presence, query};
 use crate::budget::Reserved;
 use crate::courier::CarryAll;
+use crate::courier::answers::Answers;
 use crate::courier::in_order::InOrder;
-use crate::courier::places::Places;
 use crate::error::{Answered, ApiError};
 use crate::http::HttpError;
 use crate::http::media::batch_format;
 use crate::http::wording::batch_room_bytes;
 use crate::push::BadRequest;
-use crate::push::batch::{Format, Limits, read};
+use crate::push::batch::{BatchFormat, BatchLimits, read};
 use crate::push::shown::Shown;
 
 impl Front {
@@ -26,7 +26,7 @@ impl Front {
         &self,
         request: &HttpRequest,
         payload: &mut Payload,
-    ) -> Result<(Format, Vec<Answered>, Reserved), ApiError> {
+    ) -> Result<(BatchFormat, Vec<Answered>, Reserved), ApiError> {
         let query = query(request);
         if !query.is_empty() {
             return Err(
@@ -46,7 +46,7 @@ impl Front {
         let too_large = BadRequest::BatchTooLarge { max_bytes }.into();
         let mut reserved = self.budget.reserve(peer(request));
         let body = self.read_body(request, payload, max_bytes, too_large, &mut reserved).await?;
-        let limits = Limits {
+        let limits = BatchLimits {
             max_items: self.config.max_batch_items,
             max_content_bytes: self.config.max_content_bytes,
         };
@@ -65,8 +65,8 @@ impl Front {
                     .map(|push| (push, number))
             })
             .collect();
-        let places = Places::new(presence(request), reserved);
-        let pushes = pushes.into_iter().map(|(push, number)| (push, places.place(number)));
+        let places = Answers::new(presence(request), reserved);
+        let pushes = pushes.into_iter().map(|(push, number)| (push, places.slot(number)));
         self.courier.do_send(CarryAll { pushes: pushes.collect() });
         let answers = all(order, &places).await;
         Ok((format, answers, places.take_reserved()))
@@ -74,7 +74,7 @@ impl Front {
 }
 
 /// Waits for the answers that are not there yet.
-async fn all(mut order: InOrder<Answered>, places: &Places) -> Vec<Answered> {
+async fn all(mut order: InOrder<Answered>, places: &Answers) -> Vec<Answered> {
     let mut answers = Vec::with_capacity(order.len());
     poll_fn(|cx| {
         loop {

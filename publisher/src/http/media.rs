@@ -5,7 +5,7 @@ use actix_web::mime::{self, Mime};
 
 use super::HttpError;
 use crate::push::BodyKind;
-use crate::push::batch::Format;
+use crate::push::batch::BatchFormat;
 use crate::push::shown::Shown;
 
 // Content types are read here and not by `mime`, which takes `text/` for a media type, and none that has
@@ -52,7 +52,7 @@ pub fn body_kind(content_type: Option<&[u8]>) -> Result<BodyKind, HttpError> {
 ///
 /// # Errors
 /// [`HttpError::BadHeader`] for any other type.
-pub fn batch_format(content_type: Option<&[u8]>) -> Result<Format, HttpError> {
+pub fn batch_format(content_type: Option<&[u8]>) -> Result<BatchFormat, HttpError> {
     let raw = content_type.unwrap_or_default();
     let refuse = |accepted| HttpError::BadHeader {
         header: "Content-Type",
@@ -62,8 +62,8 @@ pub fn batch_format(content_type: Option<&[u8]>) -> Result<Format, HttpError> {
     let value = str::from_utf8(raw).unwrap_or("?");
     let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
     let format = match &*essence.trim().to_ascii_lowercase() {
-        "" | "application/json" => Format::Array,
-        "application/x-ndjson" | "application/ndjson" => Format::Lines,
+        "" | "application/json" => BatchFormat::Array,
+        "application/x-ndjson" | "application/ndjson" => BatchFormat::Lines,
         _ => {
             return Err(refuse(
                 "a batch is accepted as application/json (an array) or application/x-ndjson (one \
@@ -187,15 +187,15 @@ mod tests {
     #[test]
     fn a_batch_has_the_form_that_its_content_type_says() {
         for (value, format) in [
-            ("", Format::Array),
-            ("application/json", Format::Array),
-            ("Application/JSON; charset=\"UTF-8\"", Format::Array),
-            ("application/x-ndjson", Format::Lines),
-            ("application/ndjson", Format::Lines),
+            ("", BatchFormat::Array),
+            ("application/json", BatchFormat::Array),
+            ("Application/JSON; charset=\"UTF-8\"", BatchFormat::Array),
+            ("application/x-ndjson", BatchFormat::Lines),
+            ("application/ndjson", BatchFormat::Lines),
         ] {
             assert_eq!(batch_format(Some(value.as_bytes())), Ok(format), "{value}");
         }
-        assert_eq!(batch_format(None), Ok(Format::Array));
+        assert_eq!(batch_format(None), Ok(BatchFormat::Array));
         for value in [
             "text/plain",
             "application/x-www-form-urlencoded",

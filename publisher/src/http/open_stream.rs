@@ -6,9 +6,9 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::{Front, peer, presence, query};
-use crate::courier::places::Places;
+use crate::courier::answers::Answers;
 use crate::http::HttpError;
-use crate::publish_stream::{self, Format, Limits, Opening};
+use crate::publish_stream::{self, Opening, StreamFormat, StreamLimits};
 use crate::push::shown::Shown;
 
 impl Front {
@@ -24,7 +24,7 @@ impl Front {
         }
         verify_handshake(request.head()).map_err(refused)?;
         let format = format(request)?;
-        let limits = Limits {
+        let limits = StreamLimits {
             max_items: self.config.max_stream_items,
             max_bytes: self.config.max_stream_bytes.min(self.budget.shares().bytes_of_stream()),
             max_content_bytes: self.config.max_content_bytes,
@@ -32,7 +32,7 @@ impl Front {
         let opening = Opening {
             format,
             limits,
-            places: Places::new(presence(request), self.budget.reserve(peer(request))),
+            places: Answers::new(presence(request), self.budget.reserve(peer(request))),
             courier: self.courier.clone(),
             silence_limit: self.config.silence_limit,
             stopping: self.stopping.clone(),
@@ -42,15 +42,15 @@ impl Front {
     }
 }
 
-fn format(request: &HttpRequest) -> Result<Format, HttpError> {
+fn format(request: &HttpRequest) -> Result<StreamFormat, HttpError> {
     let mut offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).peekable();
     let Some(first) = offered.peek().map(|value| Shown::from(value.as_bytes())) else {
-        return Ok(Format::Json);
+        return Ok(StreamFormat::Json);
     };
     offered
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .find_map(|name| Format::of(name.trim()))
+        .find_map(|name| StreamFormat::of(name.trim()))
         .ok_or(HttpError::UnknownSubprotocol { value: first })
 }
 

@@ -22,7 +22,7 @@ use crate::http::counted_body::CountedBody;
 use crate::http::media::prefers_json;
 use crate::http::methods::Methods;
 use crate::http::turn::Turn;
-use crate::push::batch::Format;
+use crate::push::batch::BatchFormat;
 
 /// What a page may send along.
 const ALLOWED_HEADERS: &str = "content-type, accept, idempotency-key";
@@ -46,7 +46,7 @@ pub(crate) fn receipt(receipt: &Receipt, request: &HttpRequest) -> HttpResponse 
 
 /// What happened to the pushes of a batch. `reserved` has room for it.
 pub(crate) fn batch(
-    format: Format,
+    format: BatchFormat,
     answers: &[Answered],
     reserved: Reserved,
     turn: Turn,

@@ -13,7 +13,7 @@ use campanile_channel::publishing::{Accepted, Delivery, Push, Receipt};
 use super::status;
 use crate::courier::Unavailable;
 use crate::error::{Answered, ApiError};
-use crate::push::batch::Format;
+use crate::push::batch::BatchFormat;
 use crate::push::{BadRequest, MIN_COST_BYTES, cost_bytes};
 
 /// How many bytes the answer to an item has at most, in either format. What is of a caller's making
@@ -161,15 +161,15 @@ pub fn batch_room_bytes(items: &[Result<Push, BadRequest>]) -> usize {
 }
 
 /// The body of the answer to a batch.
-pub fn batch(format: Format, answers: &[Answered]) -> Vec<u8> {
+pub fn batch(format: BatchFormat, answers: &[Answered]) -> Vec<u8> {
     // A receipt has about so many bytes.
     let mut body = Vec::with_capacity(128 * answers.len() + 2);
     let separator = match format {
-        Format::Array => {
+        BatchFormat::Array => {
             body.push(b'[');
             b','
         }
-        Format::Lines => b'\n',
+        BatchFormat::Lines => b'\n',
     };
     for (place, answered) in answers.iter().enumerate() {
         if place > 0 {
@@ -178,9 +178,9 @@ pub fn batch(format: Format, answers: &[Answered]) -> Vec<u8> {
         json(answered, &mut body);
     }
     match format {
-        Format::Array => body.push(b']'),
-        Format::Lines if answers.is_empty() => {}
-        Format::Lines => body.push(b'\n'),
+        BatchFormat::Array => body.push(b']'),
+        BatchFormat::Lines if answers.is_empty() => {}
+        BatchFormat::Lines => body.push(b'\n'),
     }
     body
 }
@@ -195,7 +195,7 @@ mod tests {
 
     use super::*;
     use crate::budget::UsedUp;
-    use crate::push::batch::{Limits, read};
+    use crate::push::batch::{BatchLimits, read};
     use crate::push::item;
     use crate::push::shown::Shown;
 
@@ -366,15 +366,15 @@ mod tests {
         let written = |format, answers: &[Answered]| {
             String::from_utf8(batch(format, answers)).expect("a text")
         };
-        assert_eq!(written(Format::Array, &answers), format!("[{one},{one}]"));
-        assert_eq!(written(Format::Lines, &answers), format!("{one}\n{one}\n"));
-        assert_eq!(written(Format::Array, &[]), "[]");
-        assert_eq!(written(Format::Lines, &[]), "");
+        assert_eq!(written(BatchFormat::Array, &answers), format!("[{one},{one}]"));
+        assert_eq!(written(BatchFormat::Lines, &answers), format!("{one}\n{one}\n"));
+        assert_eq!(written(BatchFormat::Array, &[]), "[]");
+        assert_eq!(written(BatchFormat::Lines, &[]), "");
     }
 
     #[test]
     fn the_room_of_a_batch_is_enough_for_its_answer() {
-        let limits = Limits { max_items: 2_000, max_content_bytes: 10 };
+        let limits = BatchLimits { max_items: 2_000, max_content_bytes: 10 };
         let bodies = [
             "[]".to_owned(),
             "[1]".to_owned(),
@@ -382,14 +382,14 @@ mod tests {
             format!("[{}{{\"content\":\"a\"}}]", "{\"\u{1f514}\":1},".repeat(500)),
         ];
         for body in bodies {
-            let items = read(Format::Array, body.as_bytes(), limits).expect("a batch");
+            let items = read(BatchFormat::Array, body.as_bytes(), limits).expect("a batch");
             let room_bytes = batch_room_bytes(&items);
             let answer = |item: Result<Push, BadRequest>| -> Answered {
                 item?;
                 Err(Unavailable::LinkLost.into())
             };
             let answers: Vec<Answered> = items.into_iter().map(answer).collect();
-            let answer_bytes = batch(Format::Array, &answers).len();
+            let answer_bytes = batch(BatchFormat::Array, &answers).len();
             assert!(answer_bytes <= room_bytes, "{answer_bytes} in {room_bytes}: {body:.40}");
             assert!(room_bytes < 3 * answer_bytes + 512, "{room_bytes} for {answer_bytes}");
         }

@@ -1,7 +1,7 @@
 //! A stream's share of the budget: taken and given back in pieces, not for every push.
 
 use crate::budget::UsedUp;
-use crate::courier::places::Places;
+use crate::courier::answers::Answers;
 
 /// How much is taken at once at most; a stream takes in advance no more than it uses already.
 const PIECE_BYTES: usize = 64 << 10;
@@ -18,7 +18,7 @@ impl Allowance {
     ///
     /// # Errors
     /// Which bound leaves no room; nothing is taken.
-    pub(super) fn take(&mut self, bytes: usize, places: &Places) -> Result<(), UsedUp> {
+    pub(super) fn take(&mut self, bytes: usize, places: &Answers) -> Result<(), UsedUp> {
         if self.spare < bytes {
             let missing = bytes - self.spare;
             let piece = missing.max(self.used.min(PIECE_BYTES));
@@ -36,7 +36,7 @@ impl Allowance {
     }
 
     /// Gives so much back; a part may be kept for what comes.
-    pub(super) fn give_back(&mut self, bytes: usize, places: &Places) {
+    pub(super) fn give_back(&mut self, bytes: usize, places: &Answers) {
         self.spare += bytes;
         self.used -= bytes;
         if self.spare > 2 * PIECE_BYTES {
@@ -46,7 +46,7 @@ impl Allowance {
     }
 
     /// Keeps nothing.
-    pub(super) fn settle(&mut self, places: &Places) {
+    pub(super) fn settle(&mut self, places: &Answers) {
         if self.spare > 0 {
             places.shrink(self.spare);
             self.spare = 0;
@@ -66,8 +66,8 @@ mod tests {
         Budget::new(Shares::of(bytes, bytes, bytes))
     }
 
-    fn stream(budget: &Budget) -> (Allowance, Places) {
-        (Allowance::default(), Places::new(Presence::default(), budget.reserve(Peer::of(None))))
+    fn stream(budget: &Budget) -> (Allowance, Answers) {
+        (Allowance::default(), Answers::new(Presence::default(), budget.reserve(Peer::of(None))))
     }
 
     #[test]

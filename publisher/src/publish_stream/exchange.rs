@@ -12,11 +12,11 @@ use campanile_edge::websocket::Violation;
 use futures_util::Stream;
 use tracing::debug;
 
-use super::Format;
+use super::StreamFormat;
 use super::allowance::Allowance;
 use super::intake::{Incoming, Intake};
+use crate::courier::answers::{AnswerSlot, Answers};
 use crate::courier::in_order::InOrder;
-use crate::courier::places::{Place, Places};
 use crate::error::{Answered, ApiError};
 use crate::http::wording;
 use crate::push::{BadRequest, cost_bytes, item};
@@ -39,7 +39,7 @@ const MAX_WITHOUT_ROOM: usize = 32;
 
 /// How much one stream may have.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct StreamLimits {
     /// Items without their answers.
     pub(crate) max_items: usize,
     /// Bytes of these; an idle stream takes one item of any size.
@@ -62,18 +62,18 @@ pub(super) struct Turn {
     /// Where there are any, the next turn is due when the connection has taken them.
     pub(super) outgoing: Vec<Outgoing>,
     /// For the courier.
-    pub(super) pushes: Vec<(Push, Place)>,
+    pub(super) pushes: Vec<(Push, AnswerSlot)>,
     /// Something came from the caller.
     pub(super) heard: bool,
 }
 
 /// The state of one stream.
 pub(super) struct Exchange {
-    format: Format,
-    limits: Limits,
+    format: StreamFormat,
+    limits: StreamLimits,
     intake: Intake,
     order: InOrder<Answered>,
-    places: Places,
+    places: Answers,
     allowance: Allowance,
     /// What the items have whose answers the last turn returned. They count until the next turn: only
     /// then has the connection taken the answers, save for what fits into its buffer.
@@ -86,11 +86,11 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// Before the first message.
-    pub(super) fn new(format: Format, limits: Limits, places: Places) -> Self {
+    pub(super) fn new(format: StreamFormat, limits: StreamLimits, places: Answers) -> Self {
         let max_message_bytes = match format {
             // Every byte may be escaped.
-            Format::Json => limits.max_content_bytes * 6 + FIELDS_BYTES,
-            Format::MessagePack => limits.max_content_bytes + FIELDS_BYTES,
+            StreamFormat::Json => limits.max_content_bytes * 6 + FIELDS_BYTES,
+            StreamFormat::MessagePack => limits.max_content_bytes + FIELDS_BYTES,
         };
         Self {
             format,
@@ -171,8 +171,8 @@ impl Exchange {
             self.leaving_bytes += freed;
             self.without_room -= usize::from(freed == 0);
             match self.format {
-                Format::Json => wording::json(&answered, &mut bytes),
-                Format::MessagePack => wording::msgpack(&answered, &mut bytes),
+                StreamFormat::Json => wording::json(&answered, &mut bytes),
+                StreamFormat::MessagePack => wording::msgpack(&answered, &mut bytes),
             }
             ends.push(bytes.len());
         }
@@ -182,10 +182,10 @@ impl Exchange {
             let message = bytes.slice(start..end);
             start = end;
             outgoing.push(match self.format {
-                Format::Json => {
+                StreamFormat::Json => {
                     Outgoing::Text(ByteString::try_from(message).expect("JSON is UTF-8"))
                 }
-                Format::MessagePack => Outgoing::Binary(message),
+                StreamFormat::MessagePack => Outgoing::Binary(message),
             });
         }
         bytes.len()
@@ -226,10 +226,10 @@ impl Exchange {
     fn perform(&mut self, incoming: Incoming, turn: &mut Turn) {
         let max_bytes = self.limits.max_content_bytes;
         match (incoming, self.format) {
-            (Incoming::Text(text), Format::Json) => {
+            (Incoming::Text(text), StreamFormat::Json) => {
                 self.take(item::json::read(&text, max_bytes), turn);
             }
-            (Incoming::Binary(bytes), Format::MessagePack) => {
+            (Incoming::Binary(bytes), StreamFormat::MessagePack) => {
                 self.take(item::msgpack::read(&bytes, max_bytes), turn);
             }
             (Incoming::Text(_) | Incoming::Binary(_), _) => self.finish(CloseCode::Unsupported),
@@ -247,7 +247,7 @@ impl Exchange {
             Ok((push, cost))
         });
         match counted {
-            Ok((push, cost)) => turn.pushes.push((push, self.places.place(self.order.open(cost)))),
+            Ok((push, cost)) => turn.pushes.push((push, self.places.slot(self.order.open(cost)))),
             Err(error) => {
                 // What it is answered takes room, too, if there is any.
                 let has_room = self.allowance.take(REFUSED_BYTES, &self.places).is_ok();

@@ -8,14 +8,14 @@ use super::item::json;
 
 /// How the items stand in the body, and the answers in the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum BatchFormat {
     /// One JSON array.
     Array,
     /// One JSON object a line (<https://github.com/ndjson/ndjson-spec>).
     Lines,
 }
 
-impl Format {
+impl BatchFormat {
     /// The media type.
     pub fn media_type(self) -> &'static str {
         match self {
@@ -27,7 +27,7 @@ impl Format {
 
 /// How much a batch may have.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct BatchLimits {
     /// Items.
     pub max_items: usize,
     /// Bytes of the content of each.
@@ -43,19 +43,19 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// # Errors
 /// What is wrong with the whole.
 pub fn read(
-    format: Format,
+    format: BatchFormat,
     body: &[u8],
-    limits: Limits,
+    limits: BatchLimits,
 ) -> Result<Vec<Result<Push, BadRequest>>, BadRequest> {
-    let Limits { max_items, max_content_bytes } = limits;
+    let BatchLimits { max_items, max_content_bytes } = limits;
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     match format {
-        Format::Array => {
+        BatchFormat::Array => {
             let text = str::from_utf8(body)
                 .map_err(|error| BadRequest::BatchNotUtf8 { at: error.valid_up_to() })?;
             json::read_array(text, max_items, max_content_bytes)
         }
-        Format::Lines => {
+        BatchFormat::Lines => {
             let lines = body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
             let mut items = Vec::new();
             for line in lines.filter(|line| !line.is_empty()) {
@@ -85,13 +85,13 @@ mod tests {
     use crate::http::status;
     use campanile_channel::publishing::Target;
 
-    const LIMITS: Limits = Limits { max_items: 3, max_content_bytes: 10 };
+    const LIMITS: BatchLimits = BatchLimits { max_items: 3, max_content_bytes: 10 };
 
     fn text(content: &'static str) -> Result<Push, BadRequest> {
         Ok(Push::new(Target::Audience(Audience::Everyone), content.into()))
     }
 
-    fn sentence(format: Format, body: &[u8]) -> String {
+    fn sentence(format: BatchFormat, body: &[u8]) -> String {
         read(format, body, LIMITS).expect_err("refused").to_string()
     }
 
@@ -99,11 +99,11 @@ mod tests {
     fn an_array_has_its_items_in_their_order_and_what_is_wrong_in_its_place() {
         let body = br#" [ {"content":"a"}, {"content":""}, {"content":"c"} ] "#;
         assert_eq!(
-            read(Format::Array, body, LIMITS),
+            read(BatchFormat::Array, body, LIMITS),
             Ok(vec![text("a"), Err(BadRequest::EmptyContent), text("c")])
         );
-        assert_eq!(read(Format::Array, b"[]", LIMITS), Ok(vec![]));
-        let read = read(Format::Array, b"[1,null,[[]]]", LIMITS).expect("an array");
+        assert_eq!(read(BatchFormat::Array, b"[]", LIMITS), Ok(vec![]));
+        let read = read(BatchFormat::Array, b"[1,null,[[]]]", LIMITS).expect("an array");
         for (item, shown) in read.into_iter().zip(["\"1\"", "\"null\"", "\"[..]\""]) {
             let said = item.expect_err("refused").to_string();
             assert!(said.starts_with(&format!("the item is {shown}: an object with")), "{said}");
@@ -142,7 +142,7 @@ mod tests {
             let good = |content| format!("{{\"content\":\"{content}\"}}");
             let array = format!("[{},{wrong},{}]", good("a"), good("c"));
             let lines = format!("{}\n{wrong}\n{}", good("a"), good("c"));
-            for (format, body) in [(Format::Array, array), (Format::Lines, lines)] {
+            for (format, body) in [(BatchFormat::Array, array), (BatchFormat::Lines, lines)] {
                 let read = read(format, body.as_bytes(), LIMITS).expect("a batch");
                 assert_eq!((&read[0], &read[2]), (&text("a"), &text("c")), "{said}");
                 let error = read[1].as_ref().expect_err("refused");
@@ -155,15 +155,15 @@ mod tests {
     #[test]
     fn a_byte_order_mark_before_a_batch_is_skipped() {
         let array = "\u{feff}[{\"content\":\"a\"}]";
-        assert_eq!(read(Format::Array, array.as_bytes(), LIMITS), Ok(vec![text("a")]));
+        assert_eq!(read(BatchFormat::Array, array.as_bytes(), LIMITS), Ok(vec![text("a")]));
         for lines in [
             "\u{feff}{\"content\":\"a\"}\n{\"content\":\"c\"}",
             "\u{feff}\n{\"content\":\"a\"}\n\u{feff}{\"content\":\"c\"}\n",
         ] {
-            let read = read(Format::Lines, lines.as_bytes(), LIMITS);
+            let read = read(BatchFormat::Lines, lines.as_bytes(), LIMITS);
             assert_eq!(read, Ok(vec![text("a"), text("c")]));
         }
-        assert_eq!(read(Format::Lines, BYTE_ORDER_MARK, LIMITS), Ok(vec![]));
+        assert_eq!(read(BatchFormat::Lines, BYTE_ORDER_MARK, LIMITS), Ok(vec![]));
     }
 
     #[test]
@@ -171,13 +171,13 @@ mod tests {
         for open in ["[", "{\"a\":"] {
             let deep = open.repeat((8 << 20) / open.len());
             for body in [deep.clone(), format!("[{{\"content\":{deep}")] {
-                let said = sentence(Format::Array, body.as_bytes());
+                let said = sentence(BatchFormat::Array, body.as_bytes());
                 assert!(
                     said.contains("EOF while parsing") || said.contains("is \"{..}\""),
                     "{said}"
                 );
             }
-            let read = read(Format::Lines, deep.as_bytes(), LIMITS).expect("a line");
+            let read = read(BatchFormat::Lines, deep.as_bytes(), LIMITS).expect("a line");
             let error = read[0].as_ref().expect_err("refused");
             assert_eq!(status(&error.clone().into()), 400);
         }
@@ -186,41 +186,41 @@ mod tests {
     #[test]
     fn lines_are_items_of_their_own_and_blank_ones_are_none() {
         let body = b"\n{\"content\":\"a\"}\r\n \n{\"content\":\n{\"content\":\"\xff\"}";
-        let read = read(Format::Lines, body, LIMITS).expect("lines");
+        let read = read(BatchFormat::Lines, body, LIMITS).expect("lines");
         assert_eq!(read.len(), 3);
         assert_eq!(read[0], text("a"));
         let said = |at: usize| read[at].as_ref().expect_err("refused").to_string();
         assert!(said(1).starts_with("the item cannot be read as JSON: EOF while"), "{}", said(1));
         assert_eq!(said(2), "the item cannot be read as JSON: it is not UTF-8 from byte 12 on");
-        assert_eq!(super::read(Format::Lines, b" \n\n", LIMITS), Ok(vec![]));
+        assert_eq!(super::read(BatchFormat::Lines, b" \n\n", LIMITS), Ok(vec![]));
     }
 
     #[test]
     fn what_is_no_array_is_refused_as_a_whole() {
         for body in ["", "[", "[{\"content\":\"a\"},]", "[{\"content\":\"a\"}] 1", "[\u{feff}]"] {
-            let said = sentence(Format::Array, body.as_bytes());
+            let said = sentence(BatchFormat::Array, body.as_bytes());
             assert!(
                 said.starts_with("the batch is not JSON, and nothing of it was pushed: "),
                 "{said}"
             );
         }
         for deep in ["[".repeat(100_000), format!("[{{\"to\":{}", "{\"a\":".repeat(100_000))] {
-            assert!(sentence(Format::Array, deep.as_bytes()).contains("EOF while parsing"));
+            assert!(sentence(BatchFormat::Array, deep.as_bytes()).contains("EOF while parsing"));
         }
-        let said = sentence(Format::Array, br#"{"content":"a"}"#);
+        let said = sentence(BatchFormat::Array, br#"{"content":"a"}"#);
         assert!(
             said.starts_with("the batch is \"{..}\", and nothing of it was pushed: a JSON array")
         );
-        assert!(sentence(Format::Array, b"[\"\xff\"]").contains("not UTF-8 from byte 2 on"));
+        assert!(sentence(BatchFormat::Array, b"[\"\xff\"]").contains("not UTF-8 from byte 2 on"));
     }
 
     #[test]
     fn more_items_than_the_limit_are_refused_as_a_whole() {
         let expected = Err(BadRequest::TooManyItems { max_items: 3 });
-        assert_eq!(read(Format::Array, b"[1,1,1,1]", LIMITS), expected);
-        assert_eq!(read(Format::Array, b"[1,1,1,1,", LIMITS), expected);
-        assert_eq!(read(Format::Lines, b"1\n1\n1\n\n1", LIMITS), expected);
-        assert!(read(Format::Array, b"[1,1,1]", LIMITS).is_ok());
-        assert!(read(Format::Lines, b"1\n1\n1\n\n", LIMITS).is_ok());
+        assert_eq!(read(BatchFormat::Array, b"[1,1,1,1]", LIMITS), expected);
+        assert_eq!(read(BatchFormat::Array, b"[1,1,1,1,", LIMITS), expected);
+        assert_eq!(read(BatchFormat::Lines, b"1\n1\n1\n\n1", LIMITS), expected);
+        assert!(read(BatchFormat::Array, b"[1,1,1]", LIMITS).is_ok());
+        assert!(read(BatchFormat::Lines, b"1\n1\n1\n\n", LIMITS).is_ok());
     }
 }

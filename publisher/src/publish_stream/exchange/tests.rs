@@ -9,7 +9,7 @@ use campanile_edge::Peer;
 use super::*;
 use crate::budget::{Budget, Shares};
 use crate::courier::Presence;
-use crate::courier::places::Round;
+use crate::courier::answers::Round;
 use crate::orders::{Wakes, in_every_order};
 
 const MIN_COST_BYTES: usize = 512;
@@ -70,7 +70,7 @@ struct Rig {
     /// How often it had been woken before the last turn; `None` where another turn is due anyway.
     idle_since: Option<usize>,
     /// At the courier.
-    pushes: VecDeque<Place>,
+    pushes: VecDeque<AnswerSlot>,
     answers: Vec<String>,
     sent: usize,
 }
@@ -78,10 +78,10 @@ struct Rig {
 impl Rig {
     fn new(max_items: usize, max_bytes: usize) -> Self {
         let budget = Budget::new(Shares::of(1 << 20, 1_000, 1_000));
-        let places = Places::new(Presence::default(), budget.reserve(Peer::of(None)));
-        let limits = Limits { max_items, max_bytes, max_content_bytes: 1_000 };
+        let places = Answers::new(Presence::default(), budget.reserve(Peer::of(None)));
+        let limits = StreamLimits { max_items, max_bytes, max_content_bytes: 1_000 };
         Self {
-            exchange: Exchange::new(Format::Json, limits, places),
+            exchange: Exchange::new(StreamFormat::Json, limits, places),
             budget,
             source: Source::default(),
             wakes: Arc::default(),

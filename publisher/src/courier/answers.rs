@@ -15,11 +15,11 @@ pub type Placed = (u64, Answered);
 
 /// The caller's end. When it is dropped, what was not handed over yet is not sent any more.
 #[derive(Debug)]
-pub struct Places(Arc<Shared>);
+pub struct Answers(Arc<Shared>);
 
 /// The courier's end of one push. Answers it also where it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct AnswerSlot {
     shared: Arc<Shared>,
     number: u64,
     told: bool,
@@ -43,7 +43,7 @@ struct Arrived {
     waiting: Option<Waker>,
 }
 
-impl Places {
+impl Answers {
     /// No push is on its way. `reserved` has room for nothing yet; see [`grow`](Self::grow).
     pub fn new(presence: Presence, reserved: Reserved) -> Self {
         Self(Arc::new(Shared {
@@ -55,8 +55,8 @@ impl Places {
     }
 
     /// A push's place, under the caller's number.
-    pub fn place(&self, number: u64) -> Place {
-        Place { shared: self.0.clone(), number, told: false }
+    pub fn slot(&self, number: u64) -> AnswerSlot {
+        AnswerSlot { shared: self.0.clone(), number, told: false }
     }
 
     /// Takes more of the budget for whole pushes.
@@ -100,14 +100,14 @@ impl Places {
     }
 }
 
-impl Drop for Places {
+impl Drop for Answers {
     fn drop(&mut self) {
         // The flag guards no other memory.
         self.0.is_gone.store(true, Ordering::Relaxed);
     }
 }
 
-impl Place {
+impl AnswerSlot {
     /// Nobody waits for the answer.
     pub fn is_gone(&self) -> bool {
         self.shared.is_gone.load(Ordering::Relaxed)
@@ -119,7 +119,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for AnswerSlot {
     fn drop(&mut self) {
         if !self.told {
             self.shared.deliver(&mut vec![(self.number, Err(Unavailable::PublisherEnded.into()))]);
@@ -153,7 +153,7 @@ pub struct Round {
 
 impl Round {
     /// The answer for a place.
-    pub fn tell(&mut self, mut place: Place, answered: Answered) {
+    pub fn tell(&mut self, mut place: AnswerSlot, answered: Answered) {
         place.told = true;
         if self.to.as_ref().is_none_or(|to| !Arc::ptr_eq(to, &place.shared)) {
             self.deliver();
@@ -194,11 +194,11 @@ mod tests {
         Budget::new(Shares::of(100, 100, 100))
     }
 
-    fn places() -> Places {
-        Places::new(Presence::default(), budget().reserve(Peer::of(None)))
+    fn places() -> Answers {
+        Answers::new(Presence::default(), budget().reserve(Peer::of(None)))
     }
 
-    fn arrived(places: &Places) -> Vec<Placed> {
+    fn arrived(places: &Answers) -> Vec<Placed> {
         match places.poll_arrived(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(arrived) => arrived,
             Poll::Pending => Vec::new(),
@@ -209,16 +209,16 @@ mod tests {
     fn a_round_tells_each_caller_its_own() {
         let (first, second) = (places(), places());
         let mut round = Round::default();
-        round.tell(first.place(1), Ok(Receipt::Written));
-        round.tell(first.place(2), Err(Unavailable::LinkLost.into()));
+        round.tell(first.slot(1), Ok(Receipt::Written));
+        round.tell(first.slot(2), Err(Unavailable::LinkLost.into()));
         assert_eq!(arrived(&first), []);
-        round.tell(second.place(1), Ok(Receipt::Written));
+        round.tell(second.slot(1), Ok(Receipt::Written));
         assert_eq!(
             arrived(&first),
             [(1, Ok(Receipt::Written)), (2, Err(Unavailable::LinkLost.into()))]
         );
         assert_eq!(arrived(&second), []);
-        round.tell(first.place(3), Ok(Receipt::Written));
+        round.tell(first.slot(3), Ok(Receipt::Written));
         drop(round);
         assert_eq!(arrived(&second), [(1, Ok(Receipt::Written))]);
         assert_eq!(arrived(&first), [(3, Ok(Receipt::Written))]);
@@ -227,18 +227,18 @@ mod tests {
     #[test]
     fn a_place_that_is_dropped_has_its_answer() {
         let places = places();
-        drop(places.place(7));
+        drop(places.slot(7));
         assert_eq!(arrived(&places), [(7, Err(Unavailable::PublisherEnded.into()))]);
     }
 
     #[test]
     fn the_budget_is_taken_as_long_as_a_push_is_on_its_way() {
         let budget = budget();
-        let places = Places::new(Presence::default(), budget.reserve(Peer::of(None)));
+        let places = Answers::new(Presence::default(), budget.reserve(Peer::of(None)));
         assert_eq!(places.grow(60), Ok(()));
         assert_eq!(places.grow(60), Err(UsedUp::OfPeer { max_bytes: 100 }));
         places.shrink(20);
-        let place = places.place(1);
+        let place = places.slot(1);
         assert!(!place.is_gone());
         drop(places);
         assert!(place.is_gone());
@@ -263,7 +263,7 @@ mod tests {
     }
 
     struct Waiter {
-        places: Places,
+        places: Answers,
         wakes: [Arc<Wakes>; 2],
         /// Who found nothing at the last poll, and how often it had been woken.
         waiting: Option<(usize, usize)>,
@@ -280,9 +280,9 @@ mod tests {
             Self { places: places(), wakes, waiting: None, opened, delivered, came }
         }
 
-        fn open(&mut self) -> Place {
+        fn open(&mut self) -> AnswerSlot {
             self.opened += 1;
-            self.places.place(self.opened)
+            self.places.slot(self.opened)
         }
 
         fn poll(&mut self, who: usize) {
