@@ -1,11 +1,12 @@
-//! The actor that owns the link to the broker: hands it the callers' pushes in the order in which
-//! they came, again where a link broke, and tells each caller what became of its push.
+//! The actor that owns the link to the broker. It hands the callers' pushes to the link in the order in
+//! which they came, again if a link broke, and gives each caller its answer.
 //!
-//! Receives `Carry`, `CarryAll` and `AskHead` from the HTTP workers, `LinkUp`, `Received` and `LinkDown` from the
-//! link. Sends frames to the link's [`Outbound`], answers to the callers' oneshots and
-//! [`Answers`](crate::courier::answers::Answers). Runs on the arbiter that starts it. Bounded by the
-//! [`Budget`](crate::budget::Budget) from which every push has its bytes, and by the callers: each
-//! has one push at a time, one batch, or one window of a stream; and by the most callers that may ask for a head.
+//! Receives `Carry`, `CarryAll` and `AskHead` from the HTTP workers, and `LinkUp`, `Received` and
+//! `LinkDown` from the link. Sends frames to the link's [`Outbound`], and answers to the callers' oneshots
+//! and [`Answers`](crate::courier::answers::Answers). Runs on the arbiter that starts it. Bounded by the
+//! [`Budget`](crate::budget::Budget), in which every push has reserved its bytes; by the callers, each of
+//! which has one push, one batch or one window of a stream at a time; and by how many callers may wait
+//! for a head.
 
 pub(crate) mod answers;
 mod caller;
@@ -34,18 +35,18 @@ pub use caller::Caller;
 pub(crate) use error::Unavailable;
 pub use presence::Presence;
 
-/// What waits in the link's own queue at most. Little: what is in there counts as sent, and what is
-/// not can still be answered 503 if the broker does not take it.
+/// How much may wait in the link's own queue. It is small, because what is in it counts as sent, while
+/// everything else can still be answered 503 if the broker takes no more.
 pub const LINK_QUEUE_BYTES: usize = 1 << 20;
 
-/// How exact deadlines are, and how soon a full link is tried again.
+/// How precisely deadlines are kept, and how soon a full link is tried again.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How soon the broker learns that nothing waits for its answers any more, where no later push says so:
-/// until then it keeps what it has accepted, on disk too.
+/// How soon the broker learns that nothing waits for its answers any more, if no later push says so.
+/// Until then it keeps what it has accepted, also on disk.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Owns the link.
+/// Owns the link to the broker.
 pub struct Courier {
     instance: InstanceId,
     unanswered: Unanswered<Caller>,
@@ -53,18 +54,18 @@ pub struct Courier {
     link: Option<Outbound>,
     ticking: bool,
     finishing: bool,
-    /// Every number below has its answer, and the broker knows.
+    /// Every lower number has its answer, and the broker knows that.
     settled: Number,
     health: Health,
-    /// Dropped with the courier, also by a panic: its starter watches the other end.
+    /// Dropped with the courier, also in a panic. Whoever starts it watches the other end.
     _alive: oneshot::Sender<()>,
     /// Until it is started.
     pulse: Option<Pulse>,
 }
 
 impl Courier {
-    /// Waits for its first link; `instance` is this process's, drawn at random. The other end of
-    /// `alive` is told when the courier is gone.
+    /// Waits for its first link. `instance` is the random id of this process. The other end of `alive`
+    /// notices when the courier is gone.
     pub fn new(
         instance: InstanceId,
         limits: WaitLimits,
@@ -85,7 +86,7 @@ impl Courier {
         }
     }
 
-    /// The same, telling `health` whether there is a link.
+    /// Reports to `health` whether there is a link.
     #[must_use]
     pub fn reporting(mut self, health: Health) -> Self {
         self.health = health;
@@ -123,10 +124,10 @@ impl Handler<LinkUp> for Courier {
         if !lost.is_empty() {
             warn!(
                 pushes = lost.len(),
-                "the broker that these pushes were handed to lost its memory"
+                "the broker that these pushes were handed to has lost its log"
             );
         }
-        tell(lost);
+        answer(lost);
         self.give_up();
         self.ask();
         self.hand_over();
@@ -134,12 +135,12 @@ impl Handler<LinkUp> for Courier {
     }
 }
 
-/// Takes a push to the broker; the caller is always answered, at the latest when the limits are
-/// over. If the courier is gone, the caller's oneshot is dropped.
+/// Takes a push to the broker. The caller always gets an answer, at the latest when the limits are over.
+/// If the courier is gone, the caller's oneshot is dropped.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Carry {
-    /// What to push.
+    /// The push.
     pub push: Push,
     /// Who waits for the answer.
     pub caller: Caller,
@@ -150,7 +151,7 @@ impl Handler<Carry> for Courier {
 
     fn handle(&mut self, Carry { push, caller }: Carry, ctx: &mut Self::Context) {
         if self.finishing {
-            return tell([Answer { caller, result: Err(NotSent::ShuttingDown.into()) }]);
+            return answer([Answer { caller, result: Err(NotSent::ShuttingDown.into()) }]);
         }
         self.unanswered.add(push, caller, Instant::now());
         self.hand_over();
@@ -158,11 +159,11 @@ impl Handler<Carry> for Courier {
     }
 }
 
-/// Takes many pushes to the broker, in their order. Each is answered as that of a [`Carry`].
+/// Takes many pushes to the broker, in their order. Each gets an answer, as with [`Carry`].
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct CarryAll {
-    /// What to push, and where its answer goes.
+    /// The pushes, each with the slot for its answer.
     pub pushes: Vec<(Push, AnswerSlot)>,
 }
 
@@ -170,10 +171,10 @@ impl Handler<CarryAll> for Courier {
     type Result = ();
 
     fn handle(&mut self, CarryAll { pushes }: CarryAll, ctx: &mut Self::Context) {
-        let pushes = pushes.into_iter().map(|(push, place)| (push, Caller::Many(place)));
+        let pushes = pushes.into_iter().map(|(push, slot)| (push, Caller::Many(slot)));
         if self.finishing {
             let result = Err(NotSent::ShuttingDown.into());
-            return tell(pushes.map(|(_, caller)| Answer { caller, result: result.clone() }));
+            return answer(pushes.map(|(_, caller)| Answer { caller, result: result.clone() }));
         }
         let now = Instant::now();
         pushes.for_each(|(push, caller)| self.unanswered.add(push, caller, now));
@@ -182,8 +183,8 @@ impl Handler<CarryAll> for Courier {
     }
 }
 
-/// Tells where the log ends, as the broker says after this was asked; the caller is always answered,
-/// at the latest when the limit is over.
+/// Asks the broker where the log ends. The caller always gets an answer, at the latest when the limit is
+/// over.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct AskHead {
@@ -195,7 +196,7 @@ impl Handler<AskHead> for Courier {
     type Result = ();
 
     fn handle(&mut self, AskHead { answer }: AskHead, ctx: &mut Self::Context) {
-        // A caller that is gone has no use for an answer.
+        // A caller that is gone does not need the answer.
         if self.finishing {
             let _ = answer.send(Err(Unavailable::ShuttingDown.into()));
         } else if let Err(answer) = self.heads.ask(answer, Instant::now()) {
@@ -210,7 +211,7 @@ impl Handler<Received> for Courier {
     type Result = ();
 
     fn handle(&mut self, Received(messages): Received, ctx: &mut Self::Context) {
-        tell(messages.iter().filter_map(|message| self.unanswered.answered(message)));
+        answer(messages.iter().filter_map(|message| self.unanswered.answered(message)));
         for message in &messages {
             match *message {
                 FromBroker::Head { number, head } => {
@@ -221,7 +222,7 @@ impl Handler<Received> for Courier {
             }
         }
         self.ask();
-        // The broker reads again, so a link that was full may have room.
+        // The broker reads, so a link that was full may have room again.
         self.hand_over();
         self.end_when_done(ctx);
     }
@@ -234,14 +235,14 @@ impl Handler<LinkDown> for Courier {
         self.link = None;
         self.heads.not_sent();
         self.health.link_lost();
-        // The next broker says so if it is so there.
+        // If a disk waits at the next broker, that broker says so.
         self.health.set_disk_waits(false);
-        tell(self.unanswered.link_lost());
+        answer(self.unanswered.link_lost());
         self.end_when_done(ctx);
     }
 }
 
-/// Answers everybody with what is known: there is just time for that.
+/// Answers every caller with what is known, because there is no time for more.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct LastCall;
@@ -250,14 +251,14 @@ impl Handler<LastCall> for Courier {
     type Result = ();
 
     fn handle(&mut self, _: LastCall, _: &mut Self::Context) {
-        tell(self.unanswered.last_call());
+        answer(self.unanswered.last_call());
         self.refuse_askers();
     }
 }
 
-/// Takes nothing more: what waits is answered 503, what was handed over may still be answered, on
-/// whichever link. Then the link is finished, and the courier stops when it has ended, at once if
-/// there is none. The answer is whether there is anything to wait for.
+/// Accepts nothing more. What waits gets 503; what was handed over may still be answered, on this link or
+/// another one. Then the link is finished, and the courier stops when the link has ended, or at once if
+/// there is none. Returns whether there is anything to wait for.
 #[derive(Message)]
 #[rtype(result = "bool")]
 pub struct Finish;
@@ -267,7 +268,7 @@ impl Handler<Finish> for Courier {
 
     fn handle(&mut self, _: Finish, ctx: &mut Self::Context) -> bool {
         self.finishing = true;
-        tell(self.unanswered.shut_down());
+        answer(self.unanswered.shut_down());
         self.refuse_askers();
         self.end_when_done(ctx);
         self.link.is_some() || !self.unanswered.is_empty()
@@ -275,7 +276,7 @@ impl Handler<Finish> for Courier {
 }
 
 impl Courier {
-    /// Hands over what an earlier link had, then what waits, in order, until the link is full.
+    /// Hands over first what was handed to an earlier link, then what waits, until the link is full.
     fn hand_over(&mut self) {
         let Some(link) = &self.link else {
             return;
@@ -290,8 +291,8 @@ impl Courier {
         }
     }
 
-    /// Asks where the log ends, if somebody waits for that and no question is under way. A link that
-    /// is full is asked when it may have room.
+    /// Asks where the log ends, if a caller waits for that and no question is under way. If the link is
+    /// full, it is tried again later.
     fn ask(&mut self) {
         let Some(link) = &self.link else { return };
         if let Some(number) = self.heads.question()
@@ -306,7 +307,7 @@ impl Courier {
         askers.for_each(|answer| drop(answer.send(Err(Unavailable::ShuttingDown.into()))));
     }
 
-    /// Tells the broker which numbers have their answers, if it does not know.
+    /// Reports to the broker which numbers have their answers, if it does not know that.
     fn settle(&mut self) {
         let unanswered = self.unanswered.lowest();
         if let Some(link) = &self.link
@@ -317,7 +318,7 @@ impl Courier {
         }
     }
 
-    /// One timer serves all deadlines, and there is none while nothing is pending.
+    /// One timer serves all deadlines. It does not run while nothing waits.
     fn keep_ticking(&mut self, ctx: &mut Context<Self>) {
         let is_idle = self.unanswered.is_empty() && self.heads.is_empty();
         if !self.ticking && !is_idle {
@@ -333,7 +334,7 @@ impl Courier {
 
     fn tick(&mut self) {
         let expired = self.unanswered.expire(Instant::now(), self.link.is_some());
-        tell(expired);
+        answer(expired);
         let waited = self.heads.limit();
         for answer in self.heads.expire(Instant::now()) {
             drop(answer.send(Err(match self.link {
@@ -357,21 +358,22 @@ impl Courier {
         }
     }
 
-    /// A caller whose push has waited and who closed its side may have given up. (One that closed
-    /// its side before its push was handed over at once just said all it wanted to say.)
+    /// Gives up pushes that have waited and whose callers have closed their side, and so may have given
+    /// up. (A push that is handed over at once is sent even if its caller has closed its side: that may
+    /// only mean that the caller has nothing more to send.)
     fn give_up(&mut self) {
-        tell(self.unanswered.give_up(Caller::may_be_gone));
+        answer(self.unanswered.give_up(Caller::may_be_gone));
     }
 }
 
-fn tell(answers: impl IntoIterator<Item = Answer<Caller>>) {
+fn answer(answers: impl IntoIterator<Item = Answer<Caller>>) {
     let mut round = Round::default();
     for Answer { caller, result } in answers {
         let result = result.map_err(ApiError::from);
         match caller {
-            // A caller that is gone has no use for the answer, and the push is where it is.
+            // A caller that is gone does not need the answer. Its push is not taken back.
             Caller::Single { answer, .. } => drop(answer.send(result)),
-            Caller::Many(place) => round.tell(place, result),
+            Caller::Many(slot) => round.add(slot, result),
         }
     }
 }

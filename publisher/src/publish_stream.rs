@@ -1,6 +1,6 @@
-//! The actor of one publish stream: items in, one a message; answers out, in the order of the items.
+//! The actor of one publish stream: one item per message in, answers out in the order of the items.
 //!
-//! Receives from: its websocket, and from [`Answers`] what the courier has put there. Sends
+//! Receives from: its websocket, and [`Answers`], to which the courier adds. Sends
 //! `CarryAll` to the courier, one for all the messages that are ready. Runs on: the HTTP worker of
 //! its connection, polled as the body of the response: a caller that does not read what it was sent
 //! stops it, timers included, until the connection has no more [`patience`](crate::http::patience) with the
@@ -35,19 +35,19 @@ use exchange::{Exchange, Outgoing, Turn};
 /// How items and answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamFormat {
-    /// TEXT messages. Where the caller names no subprotocol.
+    /// TEXT messages. Used if the caller names no subprotocol.
     Json,
     /// BINARY messages.
     MessagePack,
 }
 
 impl StreamFormat {
-    /// That of a subprotocol.
+    /// Returns the format of a subprotocol.
     pub(crate) fn of(subprotocol: &str) -> Option<Self> {
         [Self::Json, Self::MessagePack].into_iter().find(|format| format.name() == subprotocol)
     }
 
-    /// The subprotocol's name.
+    /// Returns the name of the subprotocol.
     fn name(self) -> &'static str {
         match self {
             Self::Json => "campanile.publish.v1.json",
@@ -61,17 +61,17 @@ struct PublishStream {
     courier: Addr<Courier>,
     payload: Pin<Box<Payload>>,
     silence_limit: Duration,
-    /// When something came from the caller, or could not.
+    /// When something came from the caller, or reading from it was not possible.
     heard_at: Instant,
     is_closed: bool,
 }
 
-/// What a publish stream begins with.
+/// What a publish stream needs to begin.
 pub(crate) struct Opening {
     pub(crate) format: StreamFormat,
     pub(crate) limits: StreamLimits,
-    /// Where its answers arrive, with its share of the budget.
-    pub(crate) places: Answers,
+    /// Where its answers arrive, with the bytes that it has reserved.
+    pub(crate) answers: Answers,
     pub(crate) courier: Addr<Courier>,
     /// How long the caller may be silent.
     pub(crate) silence_limit: Duration,
@@ -80,18 +80,18 @@ pub(crate) struct Opening {
     pub(crate) payload: Payload,
 }
 
-/// Answers the handshake, which was checked, and starts the actor.
+/// Answers a handshake that is known to be valid, and starts the actor.
 ///
 /// # Errors
 /// [`HttpError::NotAWebsocket`].
 pub(crate) fn open(request: &HttpRequest, opening: Opening) -> Result<HttpResponse, HttpError> {
-    let Opening { format, limits, places, courier, silence_limit, stopping, payload } = opening;
+    let Opening { format, limits, answers, courier, silence_limit, stopping, payload } = opening;
     let mut response = handshake(request).map_err(|_| HttpError::NotAWebsocket)?;
     if request.headers().contains_key(SEC_WEBSOCKET_PROTOCOL) {
         response.insert_header((SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(format.name())));
     }
     let actor = PublishStream {
-        exchange: Exchange::new(format, limits, places),
+        exchange: Exchange::new(format, limits, answers),
         courier,
         payload: Box::pin(payload),
         silence_limit,
@@ -117,13 +117,13 @@ impl Actor for PublishStream {
     }
 }
 
-/// Never called: this would be the library's own reader, which decodes sixteen frames a turn and
-/// buffers without a bound meanwhile. It is given nothing to read.
+/// Never called. This is for the library's own reader, which decodes sixteen frames per turn and buffers
+/// without a bound in the meantime. It gets nothing to read.
 impl StreamHandler<Result<Message, ProtocolError>> for PublishStream {
     fn handle(&mut self, _: Result<Message, ProtocolError>, _: &mut Self::Context) {}
 }
 
-/// Gives the exchange a turn, whenever something comes or was taken.
+/// Gives the exchange a turn whenever something comes or was taken.
 struct Pump;
 
 impl ActorFuture<PublishStream> for Pump {
@@ -166,7 +166,7 @@ impl PublishStream {
         {
             self.is_closed = true;
             ctx.close(Some(CloseReason { code, description: Some(reason(code).to_owned()) }));
-            // The connection then reads for a while what still comes, so that the code arrives.
+            // The connection then goes on reading for a while, so that the close code arrives.
             ctx.stop();
         }
     }

@@ -1,4 +1,4 @@
-//! From what a caller sent to what is pushed. Pure.
+//! What is pushed to whom, read from a query, a form, a body or an item. Pure.
 
 pub mod batch;
 pub(crate) mod error;
@@ -33,16 +33,16 @@ pub(crate) fn with_key(mut push: Push, header: Option<IdempotencyKey>) -> Result
     Ok(push)
 }
 
-/// The least that a push on its way counts, where a caller may have many: about what is kept of it
-/// beside its content, and room for its answer afterwards.
+/// The least that a push of a batch or a stream counts: about what is kept of it besides its content, and
+/// room for its answer afterwards.
 pub(crate) const MIN_COST_BYTES: usize = 512;
 
-/// What a push on its way counts, where a caller may have many.
-pub fn cost_bytes(push: &Push) -> usize {
+/// How many bytes a push of a batch or a stream counts while it is under way.
+pub(crate) fn cost_bytes(push: &Push) -> usize {
     push.content.as_bytes().len().max(MIN_COST_BYTES)
 }
 
-/// The push of a GET.
+/// Reads the push of a GET.
 ///
 /// # Errors
 /// What is wrong with the query, or [`BadRequest::TooLarge`].
@@ -65,7 +65,7 @@ fn finish(parameters: Parameters, content: Content, max_bytes: usize) -> Result<
     Ok(Push { target, except, content, id, wait, timeout })
 }
 
-/// Whether a push of these may be made.
+/// Checks what the parts of a push must fulfil together.
 ///
 /// # Errors
 /// [`BadRequest::EmptyContent`], [`BadRequest::TooLarge`], [`BadRequest::IdForConnection`].

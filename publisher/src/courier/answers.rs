@@ -1,5 +1,5 @@
-//! The answers to many pushes of one caller: the courier puts them in, many under one lock and with
-//! one wake-up; the caller takes them out.
+//! The answers to many pushes of one caller. The courier adds them, many with one lock and one wake-up,
+//! and the caller takes them out.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,19 +10,19 @@ use crate::courier::Presence;
 use crate::courier::Unavailable;
 use crate::error::Answered;
 
-/// An answer, under the number that the caller gave to its push.
-pub type Placed = (u64, Answered);
+/// An answer, with the number that the caller gave to its push.
+pub type Numbered = (u64, Answered);
 
-/// The caller's end. When it is dropped, what was not handed over yet is not sent any more.
+/// The caller's end. When it is dropped, pushes that were not handed over yet are not sent.
 #[derive(Debug)]
 pub struct Answers(Arc<Shared>);
 
-/// The courier's end of one push. Answers it also where it is dropped.
+/// The courier's end for one push. If it is dropped without an answer, the caller still gets one.
 #[derive(Debug)]
 pub struct AnswerSlot {
     shared: Arc<Shared>,
     number: u64,
-    told: bool,
+    is_answered: bool,
 }
 
 #[derive(Debug)]
@@ -30,21 +30,21 @@ struct Shared {
     arrived: Mutex<Arrived>,
     is_gone: AtomicBool,
     presence: Presence,
-    /// Lives as long as any of the pushes.
+    /// Given back when neither the caller nor any of its pushes is left.
     reserved: Mutex<Reserved>,
 }
 
 #[derive(Debug, Default)]
 struct Arrived {
-    /// Bounded by the pushes that the caller has handed in.
-    answers: Vec<Placed>,
-    /// Of the caller, if it found nothing when it last looked. Under the same lock, so that nothing
-    /// can arrive between the look and the wait.
+    /// Bounded by how many pushes the caller has under way.
+    answers: Vec<Numbered>,
+    /// The caller's waker, if it found no answer when it last looked. It is under the same lock, so that
+    /// no answer can arrive between the look and the wait.
     waiting: Option<Waker>,
 }
 
 impl Answers {
-    /// No push is on its way. `reserved` has room for nothing yet; see [`grow`](Self::grow).
+    /// Starts without pushes. `reserved` is for all of them; see [`grow`](Self::grow).
     pub fn new(presence: Presence, reserved: Reserved) -> Self {
         Self(Arc::new(Shared {
             arrived: Mutex::default(),
@@ -54,40 +54,40 @@ impl Answers {
         }))
     }
 
-    /// A push's place, under the caller's number.
+    /// Returns the slot for a push, which has this number for the caller.
     pub fn slot(&self, number: u64) -> AnswerSlot {
-        AnswerSlot { shared: self.0.clone(), number, told: false }
+        AnswerSlot { shared: self.0.clone(), number, is_answered: false }
     }
 
-    /// Takes more of the budget for whole pushes.
+    /// Reserves more bytes for whole pushes.
     ///
     /// # Errors
-    /// Which bound leaves no room; no more is taken.
+    /// The bound that leaves no room. Then nothing is added.
     pub fn grow(&self, bytes: usize) -> Result<(), UsedUp> {
         lock(&self.0.reserved).grow(bytes)
     }
 
-    /// What has not arrived whole has `bytes` now.
+    /// Reserves `bytes`, in all, for what is still being read.
     ///
     /// # Errors
-    /// Which bound leaves no room; what was taken before stays.
+    /// The bound that leaves no room. What was reserved before stays reserved.
     pub fn hold(&self, bytes: usize) -> Result<(), UsedUp> {
         lock(&self.0.reserved).hold(bytes)
     }
 
-    /// Gives back a part of what was taken.
+    /// Gives back bytes of whole pushes.
     pub fn shrink(&self, bytes: usize) {
         lock(&self.0.reserved).shrink(bytes);
     }
 
-    /// Takes out all that is reserved, for what comes after the pushes: it lives on without them.
+    /// Takes out all that is reserved, for an answer that is written when the pushes are gone.
     pub fn take_reserved(&self) -> Reserved {
         lock(&self.0.reserved).take()
     }
 
-    /// What has arrived, at least one answer, in the order in which it did. Where nothing has, the
-    /// task of the latest call is woken when something does.
-    pub fn poll_arrived(&self, cx: &mut Context<'_>) -> Poll<Vec<Placed>> {
+    /// Returns the answers that have arrived, at least one, in the order of their arrival. If none has,
+    /// the task of the latest call is woken when one arrives.
+    pub fn poll_arrived(&self, cx: &mut Context<'_>) -> Poll<Vec<Numbered>> {
         let mut arrived = lock(&self.0.arrived);
         if arrived.answers.is_empty() {
             match &mut arrived.waiting {
@@ -108,12 +108,12 @@ impl Drop for Answers {
 }
 
 impl AnswerSlot {
-    /// Nobody waits for the answer.
+    /// Whether nobody waits for the answer.
     pub fn is_gone(&self) -> bool {
         self.shared.is_gone.load(Ordering::Relaxed)
     }
 
-    /// The caller has closed its side of the connection.
+    /// Whether the caller is gone, or has closed its side of the connection.
     pub fn may_be_gone(&self) -> bool {
         self.is_gone() || self.shared.presence.is_over()
     }
@@ -121,14 +121,14 @@ impl AnswerSlot {
 
 impl Drop for AnswerSlot {
     fn drop(&mut self) {
-        if !self.told {
+        if !self.is_answered {
             self.shared.deliver(&mut vec![(self.number, Err(Unavailable::PublisherEnded.into()))]);
         }
     }
 }
 
 impl Shared {
-    fn deliver(&self, answers: &mut Vec<Placed>) {
+    fn deliver(&self, answers: &mut Vec<Numbered>) {
         let waiting = {
             let mut arrived = lock(&self.arrived);
             if arrived.answers.is_empty() {
@@ -144,22 +144,22 @@ impl Shared {
     }
 }
 
-/// Gathers answers for one caller after the other; delivers them at the next caller and when dropped.
+/// Collects answers for one caller, and delivers them when the next caller comes or when it is dropped.
 #[derive(Debug, Default)]
 pub struct Round {
     to: Option<Arc<Shared>>,
-    answers: Vec<Placed>,
+    answers: Vec<Numbered>,
 }
 
 impl Round {
-    /// The answer for a place.
-    pub fn tell(&mut self, mut place: AnswerSlot, answered: Answered) {
-        place.told = true;
-        if self.to.as_ref().is_none_or(|to| !Arc::ptr_eq(to, &place.shared)) {
+    /// Adds the answer for a slot.
+    pub fn add(&mut self, mut slot: AnswerSlot, answered: Answered) {
+        slot.is_answered = true;
+        if self.to.as_ref().is_none_or(|to| !Arc::ptr_eq(to, &slot.shared)) {
             self.deliver();
-            self.to = Some(place.shared.clone());
+            self.to = Some(slot.shared.clone());
         }
-        self.answers.push((place.number, answered));
+        self.answers.push((slot.number, answered));
     }
 
     fn deliver(&mut self) {
@@ -194,12 +194,12 @@ mod tests {
         Budget::new(Shares::of(100, 100, 100))
     }
 
-    fn places() -> Answers {
+    fn unused() -> Answers {
         Answers::new(Presence::default(), budget().reserve(Peer::of(None)))
     }
 
-    fn arrived(places: &Answers) -> Vec<Placed> {
-        match places.poll_arrived(&mut Context::from_waker(Waker::noop())) {
+    fn arrived(answers: &Answers) -> Vec<Numbered> {
+        match answers.poll_arrived(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(arrived) => arrived,
             Poll::Pending => Vec::new(),
         }
@@ -207,43 +207,43 @@ mod tests {
 
     #[test]
     fn a_round_tells_each_caller_its_own() {
-        let (first, second) = (places(), places());
+        let (first, second) = (unused(), unused());
         let mut round = Round::default();
-        round.tell(first.slot(1), Ok(Receipt::Written));
-        round.tell(first.slot(2), Err(Unavailable::LinkLost.into()));
+        round.add(first.slot(1), Ok(Receipt::Written));
+        round.add(first.slot(2), Err(Unavailable::LinkLost.into()));
         assert_eq!(arrived(&first), []);
-        round.tell(second.slot(1), Ok(Receipt::Written));
+        round.add(second.slot(1), Ok(Receipt::Written));
         assert_eq!(
             arrived(&first),
             [(1, Ok(Receipt::Written)), (2, Err(Unavailable::LinkLost.into()))]
         );
         assert_eq!(arrived(&second), []);
-        round.tell(first.slot(3), Ok(Receipt::Written));
+        round.add(first.slot(3), Ok(Receipt::Written));
         drop(round);
         assert_eq!(arrived(&second), [(1, Ok(Receipt::Written))]);
         assert_eq!(arrived(&first), [(3, Ok(Receipt::Written))]);
     }
 
     #[test]
-    fn a_place_that_is_dropped_has_its_answer() {
-        let places = places();
-        drop(places.slot(7));
-        assert_eq!(arrived(&places), [(7, Err(Unavailable::PublisherEnded.into()))]);
+    fn a_slot_that_is_dropped_has_its_answer() {
+        let answers = unused();
+        drop(answers.slot(7));
+        assert_eq!(arrived(&answers), [(7, Err(Unavailable::PublisherEnded.into()))]);
     }
 
     #[test]
     fn the_budget_is_taken_as_long_as_a_push_is_on_its_way() {
         let budget = budget();
-        let places = Answers::new(Presence::default(), budget.reserve(Peer::of(None)));
-        assert_eq!(places.grow(60), Ok(()));
-        assert_eq!(places.grow(60), Err(UsedUp::OfPeer { max_bytes: 100 }));
-        places.shrink(20);
-        let place = places.slot(1);
-        assert!(!place.is_gone());
-        drop(places);
-        assert!(place.is_gone());
+        let answers = Answers::new(Presence::default(), budget.reserve(Peer::of(None)));
+        assert_eq!(answers.grow(60), Ok(()));
+        assert_eq!(answers.grow(60), Err(UsedUp::OfPeer { max_bytes: 100 }));
+        answers.shrink(20);
+        let slot = answers.slot(1);
+        assert!(!slot.is_gone());
+        drop(answers);
+        assert!(slot.is_gone());
         assert_eq!(budget.used_bytes(), 40);
-        drop(place);
+        drop(slot);
         assert_eq!(budget.used_bytes(), 0);
     }
 
@@ -263,11 +263,11 @@ mod tests {
     }
 
     struct Waiter {
-        places: Answers,
+        answers: Answers,
         wakes: [Arc<Wakes>; 2],
         /// Who found nothing at the last poll, and how often it had been woken.
         waiting: Option<(usize, usize)>,
-        /// How many have a number, were told and are in no round any more, and came.
+        /// How many have a number, were is_answered and are in no round any more, and came.
         opened: u64,
         delivered: u64,
         came: Vec<u64>,
@@ -277,17 +277,17 @@ mod tests {
         fn new() -> Self {
             let wakes = [Arc::new(Wakes::default()), Arc::new(Wakes::default())];
             let (opened, delivered, came) = (0, 0, Vec::new());
-            Self { places: places(), wakes, waiting: None, opened, delivered, came }
+            Self { answers: unused(), wakes, waiting: None, opened, delivered, came }
         }
 
         fn open(&mut self) -> AnswerSlot {
             self.opened += 1;
-            self.places.slot(self.opened)
+            self.answers.slot(self.opened)
         }
 
         fn poll(&mut self, who: usize) {
             let waker = self.wakes[who].waker();
-            self.waiting = match self.places.poll_arrived(&mut Context::from_waker(&waker)) {
+            self.waiting = match self.answers.poll_arrived(&mut Context::from_waker(&waker)) {
                 Poll::Ready(arrived) => {
                     self.came.extend(arrived.into_iter().map(|(number, _)| number));
                     None
@@ -336,14 +336,14 @@ mod tests {
                         gathered = (is_other, 0);
                     }
                     gathered.1 += 1;
-                    let place = if is_other { other.open() } else { first.open() };
+                    let slot = if is_other { other.open() } else { first.open() };
                     let round = round.as_mut().expect("there is always one");
-                    round.tell(place, Ok(Receipt::Written));
+                    round.add(slot, Ok(Receipt::Written));
                 }
                 Step::EndRound => {
                     round = None;
-                    let told = if gathered.0 { &mut other } else { &mut first };
-                    told.delivered += gathered.1;
+                    let is_answered = if gathered.0 { &mut other } else { &mut first };
+                    is_answered.delivered += gathered.1;
                     gathered.1 = 0;
                 }
                 Step::DropPlace => {

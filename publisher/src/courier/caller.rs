@@ -10,16 +10,16 @@ use crate::error::Answered;
 /// Who waits for an answer.
 #[derive(Debug)]
 pub enum Caller {
-    /// With one push; gone when the other end of `answer` is dropped.
+    /// A caller with one push. It is gone when the other end of `answer` is dropped.
     Single {
         /// Where the answer goes.
         answer: oneshot::Sender<Answered>,
-        /// Whether it has closed its side of the connection.
+        /// Whether the caller has closed its side of the connection.
         presence: Presence,
-        /// The push's share of the budget, given back with the answer.
+        /// The bytes that the push has reserved. They are given back with the answer.
         reserved: Reserved,
     },
-    /// With many.
+    /// A caller with many pushes.
     Many(AnswerSlot),
 }
 
@@ -27,14 +27,14 @@ impl Caller {
     pub(super) fn is_gone(&self) -> bool {
         match self {
             Self::Single { answer, .. } => answer.is_closed(),
-            Self::Many(place) => place.is_gone(),
+            Self::Many(slot) => slot.is_gone(),
         }
     }
 
     pub(super) fn may_be_gone(&self) -> bool {
         match self {
             Self::Single { answer, presence, .. } => presence.is_over() || answer.is_closed(),
-            Self::Many(place) => place.may_be_gone(),
+            Self::Many(slot) => slot.may_be_gone(),
         }
     }
 }

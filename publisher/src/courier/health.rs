@@ -1,4 +1,4 @@
-//! Whether a publisher should be asked: what a load balancer or an orchestrator looks at.
+//! Whether a publisher can take pushes, as load balancers and orchestrators ask.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 /// Whether a publisher can take pushes now, or the first reason why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
-    /// It can.
+    /// It can take pushes.
     Ready,
-    /// There was no link to the broker since the process began.
+    /// There has been no link to the broker since the process began.
     Starting,
-    /// There was a link to the broker, and it is lost.
+    /// The link to the broker is lost.
     NoBroker,
     /// The process shuts down.
     Draining,
@@ -19,8 +19,8 @@ pub enum Readiness {
 }
 
 impl Readiness {
-    /// The first of the reasons that holds: a process that shuts down does not come back, and what
-    /// is known of the disk came over the link.
+    /// Returns the first reason that applies. A shutdown comes first, because there is no way back; the
+    /// disk comes last, because what is known of it came over the link.
     pub fn of(link: Link, draining: bool, disk_waits: bool) -> Self {
         match link {
             _ if draining => Self::Draining,
@@ -31,7 +31,7 @@ impl Readiness {
         }
     }
 
-    /// The answer's body.
+    /// Returns the body of the answer.
     pub fn word(self) -> &'static str {
         match self {
             Self::Ready => "ok",
@@ -43,19 +43,18 @@ impl Readiness {
     }
 }
 
-/// The link to the broker.
+/// What is known of the link to the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
-    /// There was none yet.
+    /// There was no link yet.
     Never,
-    /// There is one.
+    /// There is a link.
     Up,
-    /// There was one.
+    /// There was a link.
     Lost,
 }
 
-/// What the parts of a process know of its health, shared by all of them without a message. The
-/// clones share it.
+/// What the parts of a process know of its health. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Health(Arc<Signs>);
 
@@ -69,27 +68,27 @@ struct Signs {
 }
 
 impl Health {
-    /// A link to the broker is there.
+    /// Notes that there is a link to the broker.
     pub fn link_up(&self) {
         self.0.link.store(1, Ordering::Relaxed);
     }
 
-    /// The link is gone.
+    /// Notes that the link is lost.
     pub fn link_lost(&self) {
         self.0.link.store(2, Ordering::Relaxed);
     }
 
-    /// The process shuts down. There is no way back.
+    /// Notes that the process shuts down, which cannot be undone.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a write to the disk takes too long now.
+    /// Notes whether a write to the disk takes too long now.
     pub fn set_disk_waits(&self, waits: bool) {
         self.0.disk_waits.store(waits, Ordering::Relaxed);
     }
 
-    /// What all of that comes to.
+    /// Returns whether the publisher is ready.
     pub fn readiness(&self) -> Readiness {
         let link = match self.0.link.load(Ordering::Relaxed) {
             0 => Link::Never,
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sign_is_seen_by_all_clones() {
+    fn every_change_is_seen_by_all_clones() {
         let health = Health::default();
         let seen = health.clone();
         assert_eq!(seen.readiness(), Readiness::Starting);

@@ -1,13 +1,13 @@
-//! Puts answers into the order of their questions. Pure.
+//! Puts answers into the order of their requests. Pure.
 
 use std::collections::VecDeque;
 
-/// The places of what was asked and not answered in order yet. Bounded by whoever opens places.
+/// Slots for answers, in the order of the requests. Bounded by whoever opens slots.
 #[derive(Debug)]
 pub struct InOrder<T> {
-    /// The number of the first of `places`.
+    /// The number of the first slot.
     first: u64,
-    places: VecDeque<Slot<T>>,
+    slots: VecDeque<Slot<T>>,
     held_bytes: usize,
 }
 
@@ -19,48 +19,48 @@ struct Slot<T> {
 
 impl<T> Default for InOrder<T> {
     fn default() -> Self {
-        Self { first: 0, places: VecDeque::new(), held_bytes: 0 }
+        Self { first: 0, slots: VecDeque::new(), held_bytes: 0 }
     }
 }
 
 impl<T> InOrder<T> {
-    /// How many places are open.
+    /// How many slots are open.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.slots.len()
     }
 
-    /// No place is open.
+    /// Whether no slot is open.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.slots.is_empty()
     }
 
-    /// How many bytes the open places hold.
+    /// How many bytes the open slots hold.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
     }
 
-    /// Opens a place behind the others, which holds so many bytes; answers its number.
+    /// Opens a slot behind the others, which holds `held_bytes`, and returns its number.
     pub fn open(&mut self, held_bytes: usize) -> u64 {
-        let number = self.first + self.places.len() as u64;
+        let number = self.first + self.slots.len() as u64;
         self.held_bytes += held_bytes;
-        self.places.push_back(Slot { held_bytes, answer: None });
+        self.slots.push_back(Slot { held_bytes, answer: None });
         number
     }
 
-    /// The answer for a place. One for a place that is not open any more is dropped; a second one
-    /// takes the place of the first.
+    /// Puts an answer into its slot. If the slot is not open any more, the answer is dropped; a second
+    /// answer replaces the first.
     pub fn answer(&mut self, number: u64, answer: T) {
         let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
-        if let Some(place) = index.and_then(|index| self.places.get_mut(index)) {
-            place.answer = Some(answer);
+        if let Some(slot) = index.and_then(|index| self.slots.get_mut(index)) {
+            slot.answer = Some(answer);
         }
     }
 
-    /// Closes the first place, if it has its answer.
+    /// Closes the first slot and returns its answer, if it has one.
     pub fn pop(&mut self) -> Option<T> {
-        let answer = self.places.front_mut()?.answer.take()?;
-        let place = self.places.pop_front()?;
-        self.held_bytes -= place.held_bytes;
+        let answer = self.slots.front_mut()?.answer.take()?;
+        let slot = self.slots.pop_front()?;
+        self.held_bytes -= slot.held_bytes;
         self.first += 1;
         Some(answer)
     }
@@ -89,13 +89,13 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_for_no_open_place_is_dropped() {
+    fn an_answer_without_an_open_slot_is_dropped() {
         let mut order = InOrder::default();
         order.answer(0, "early");
-        let place = order.open(0);
-        order.answer(place, "once");
+        let slot = order.open(0);
+        order.answer(slot, "once");
         assert_eq!(order.pop(), Some("once"));
-        order.answer(place, "late");
+        order.answer(slot, "late");
         order.answer(u64::MAX, "never");
         assert_eq!(order.pop(), None);
     }

@@ -1,4 +1,4 @@
-//! `POST /batch`: many pushes with one request, and one answer when each of them has its own.
+//! `POST /batch`: many pushes in one request, and one answer when each of them has its own.
 
 use std::future::poll_fn;
 use std::task::ready;
@@ -20,8 +20,8 @@ use crate::push::batch::{BatchFormat, BatchLimits, read};
 use crate::push::shown::Shown;
 
 impl Front {
-    /// Publishes the items of a body in their order; answers them in it. What is reserved in the end
-    /// has room for what the answers are written as.
+    /// Publishes the items of a body in their order, and returns the answers in the same order, with
+    /// enough reserved for the body that lists them.
     pub(super) async fn batch(
         &self,
         request: &HttpRequest,
@@ -52,7 +52,7 @@ impl Front {
         };
         let items = read(format, &body, limits)?;
         drop(body);
-        // Before anything is pushed, also for the answers: they must not lack room afterwards.
+        // Before anything is pushed, room for the answers is reserved, too: it must not be missing later.
         reserved.arrived(batch_room_bytes(&items))?;
 
         let mut order = InOrder::default();
@@ -65,16 +65,16 @@ impl Front {
                     .map(|push| (push, number))
             })
             .collect();
-        let places = Answers::new(presence(request), reserved);
-        let pushes = pushes.into_iter().map(|(push, number)| (push, places.slot(number)));
+        let arriving = Answers::new(presence(request), reserved);
+        let pushes = pushes.into_iter().map(|(push, number)| (push, arriving.slot(number)));
         self.courier.do_send(CarryAll { pushes: pushes.collect() });
-        let answers = all(order, &places).await;
-        Ok((format, answers, places.take_reserved()))
+        let answers = all(order, &arriving).await;
+        Ok((format, answers, arriving.take_reserved()))
     }
 }
 
-/// Waits for the answers that are not there yet.
-async fn all(mut order: InOrder<Answered>, places: &Answers) -> Vec<Answered> {
+/// Waits until every item has its answer.
+async fn all(mut order: InOrder<Answered>, arriving: &Answers) -> Vec<Answered> {
     let mut answers = Vec::with_capacity(order.len());
     poll_fn(|cx| {
         loop {
@@ -82,7 +82,7 @@ async fn all(mut order: InOrder<Answered>, places: &Answers) -> Vec<Answered> {
             if order.is_empty() {
                 return std::task::Poll::Ready(());
             }
-            for (number, answered) in ready!(places.poll_arrived(cx)) {
+            for (number, answered) in ready!(arriving.poll_arrived(cx)) {
                 order.answer(number, answered);
             }
         }

@@ -32,7 +32,7 @@ impl Front {
         let opening = Opening {
             format,
             limits,
-            places: Answers::new(presence(request), self.budget.reserve(peer(request))),
+            answers: Answers::new(presence(request), self.budget.reserve(peer(request))),
             courier: self.courier.clone(),
             silence_limit: self.config.silence_limit,
             stopping: self.stopping.clone(),

@@ -6,17 +6,17 @@ use super::BadRequest;
 use super::item::error::ItemError;
 use super::item::json;
 
-/// How the items stand in the body, and the answers in the answer.
+/// How a batch lists its items, and its answer lists theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchFormat {
     /// One JSON array.
     Array,
-    /// One JSON object a line (<https://github.com/ndjson/ndjson-spec>).
+    /// One JSON object per line (<https://github.com/ndjson/ndjson-spec>).
     Lines,
 }
 
 impl BatchFormat {
-    /// The media type.
+    /// Returns the media type.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Array => "application/json",
@@ -25,23 +25,23 @@ impl BatchFormat {
     }
 }
 
-/// How much a batch may have.
+/// The limits of a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchLimits {
-    /// Items.
+    /// The most items.
     pub max_items: usize,
-    /// Bytes of the content of each.
+    /// The most bytes of each content.
     pub max_content_bytes: usize,
 }
 
-/// UTF-8 of U+FEFF, which some programs write before a text.
+/// U+FEFF in UTF-8, which some programs write at the beginning of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads the items of a body; what is wrong with one of them is in its place. A byte order mark at
-/// the beginning is skipped.
+/// Reads the items of a body. A wrong item has its error in its place. A byte order mark at the beginning
+/// is skipped.
 ///
 /// # Errors
-/// What is wrong with the whole.
+/// What is wrong with the batch as a whole.
 pub fn read(
     format: BatchFormat,
     body: &[u8],
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_has_its_items_in_their_order_and_what_is_wrong_in_its_place() {
+    fn an_array_keeps_its_order_and_errors_are_in_their_place() {
         let body = br#" [ {"content":"a"}, {"content":""}, {"content":"c"} ] "#;
         assert_eq!(
             read(BatchFormat::Array, body, LIMITS),
@@ -110,7 +110,7 @@ mod tests {
         }
     }
 
-    /// What no item may have, and what its sentence says; each is JSON by its grammar (RFC 8259).
+    /// What is JSON by its grammar (RFC 8259) and still not an item, and the beginning of its error.
     fn wrong_items() -> Vec<(String, &'static str)> {
         let deep = |open: &str, close: &str| {
             format!("{{\"content\":{}1{}}}", open.repeat(100_000), close.repeat(100_000))
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn one_wrong_item_harms_no_other() {
+    fn a_wrong_item_does_not_affect_the_others() {
         for (wrong, said) in wrong_items() {
             let good = |content| format!("{{\"content\":\"{content}\"}}");
             let array = format!("[{},{wrong},{}]", good("a"), good("c"));
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_items_of_their_own_and_blank_ones_are_none() {
+    fn each_line_is_an_item_and_blank_ones_are_skipped() {
         let body = b"\n{\"content\":\"a\"}\r\n \n{\"content\":\n{\"content\":\"\xff\"}";
         let read = read(BatchFormat::Lines, body, LIMITS).expect("lines");
         assert_eq!(read.len(), 3);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_array_is_refused_as_a_whole() {
+    fn what_is_not_an_array_is_refused_as_a_whole() {
         for body in ["", "[", "[{\"content\":\"a\"},]", "[{\"content\":\"a\"}] 1", "[\u{feff}]"] {
             let said = sentence(BatchFormat::Array, body.as_bytes());
             assert!(

@@ -1,4 +1,4 @@
-//! From the body of a POST to a push. Pure.
+//! Reads a push from the body of a POST. Pure.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -11,26 +11,26 @@ use super::{BadRequest, assemble, finish};
 /// How a body is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyKind {
-    /// The body is the content, text.
+    /// The body is the content, as text.
     Text,
-    /// The body is the content, any bytes.
+    /// The body is the content, as binary.
     Binary,
-    /// The body has parameters, as a query has.
+    /// The body has parameters, like a query.
     Form,
 }
 
 impl BodyKind {
-    /// How many bytes of body are read for a content of up to `max_content_bytes`.
+    /// Returns how large a body may be for a content of up to `max_content_bytes`.
     pub fn max_bytes(self, max_content_bytes: usize) -> usize {
         match self {
             Self::Text | Self::Binary => max_content_bytes,
-            // Every byte may be escaped; the rest is room for the other parameters.
+            // Every byte may be escaped. The rest is room for the other parameters.
             Self::Form => max_content_bytes * 3 + 2_048,
         }
     }
 }
 
-/// The push of a POST.
+/// Reads the push of a POST.
 ///
 /// # Errors
 /// What is wrong with the query or the body, or [`BadRequest::TooLarge`].
@@ -59,7 +59,7 @@ pub fn from_body(
 fn read_form(parameters: &mut Parameters, body: &[u8]) -> Result<(), BadRequest> {
     let read = parameters.read(body);
     if (read.is_err() || parameters.content.is_none()) && !names_content(body) {
-        // Most likely a body that was never meant to be a form: `curl -d` says that it is one.
+        // The body was probably not meant to be a form: `curl -d` sends everything as one.
         return Err(BadRequest::FormWithoutContent);
     }
     read

@@ -1,5 +1,5 @@
-//! One push of a batch or of a publish stream: the same fields in JSON ([`json`]) and in MessagePack
-//! ([`msgpack`]). Pure.
+//! One push of a batch or a publish stream. Items have the same fields in JSON ([`json`]) and in
+//! MessagePack ([`msgpack`]). Pure.
 //!
 //! ```text
 //! {"content": "hi"            | "content_base64": "aGk="      in MessagePack also a content of bin
@@ -8,7 +8,8 @@
 //!  "id": "order-42", "wait": "accepted" | "delivered", "timeout": "5s"}
 //! ```
 //!
-//! Only the content is required. As in a query, nothing is repaired, skipped or taken twice.
+//! Only the content is required. As in a query, nothing is repaired or skipped, and no field may be given
+//! twice.
 
 pub(crate) mod error;
 mod fields;
@@ -69,11 +70,11 @@ enum ExceptField {
 }
 
 /// What has been read of an item, and the first thing that is wrong with it. An item is always read to
-/// its end: that it is not JSON or MessagePack at all counts before everything else.
+/// its end, because being no JSON or MessagePack at all is reported before everything else.
 #[derive(Debug, Default)]
 struct Draft {
     content: Option<Content>,
-    /// Which of the two fields gave the content.
+    /// Which of the two fields had the content.
     content_field: Option<&'static str>,
     target: GivenTarget,
     is_to_given: bool,
@@ -86,7 +87,7 @@ struct Draft {
 }
 
 impl Draft {
-    /// Keeps the first error.
+    /// Keeps the error if it is the first one.
     fn check(&mut self, taken: Result<(), BadRequest>) {
         if let Err(error) = taken {
             self.fail(error);
@@ -100,7 +101,7 @@ impl Draft {
         }
     }
 
-    /// Takes the content. In an allocation of its own: a content must not pin the buffer that it came
+    /// Takes the content, into an allocation of its own: it must not keep the buffer alive that it came
     /// in.
     fn take_content(&mut self, value: Value<'_>) -> Result<(), BadRequest> {
         self.begin_content("content")?;
@@ -311,7 +312,7 @@ impl<'de> Fields<'de> for Except<'_> {
     }
 }
 
-/// Puts what was given into its place, which must be free.
+/// Puts a value into its place, if that is still free.
 fn take<T>(
     parameter: &'static str,
     place: &mut Option<T>,
@@ -330,7 +331,7 @@ fn begin(parameter: &'static str, is_given: &mut bool) -> Result<(), BadRequest>
     }
 }
 
-/// Says what is wrong with a target by the names of fields.
+/// Returns the error for a wrong target, with the names of fields.
 fn invalid(error: InvalidTarget) -> BadRequest {
     let name = |part| match part {
         AddressPart::ToWorker => ("to", "worker"),

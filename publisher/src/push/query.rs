@@ -1,4 +1,5 @@
-//! The parameters of a query or a form body, read strictly: nothing is repaired, skipped or replaced.
+//! The parameters of a query or a form body. They are read strictly: nothing is repaired, skipped or
+//! replaced.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -14,14 +15,14 @@ use super::target::{AddressPart, GivenTarget, InvalidTarget};
 use crate::push::BadRequest;
 use crate::push::shown::Shown;
 
-/// The names that are accepted, for the sentence about one that is not.
+/// The names of all parameters, for the sentence about an unknown one.
 pub(crate) const KNOWN: &str = "content, to_group, to_worker_id with to_connection_id, except_worker_id with \
      except_connection_id, id, wait and timeout";
 
-/// What a caller's own limit may be. (A timer is about as exact as the shortest.)
+/// The range of `timeout`. (Timers are about as exact as the shortest.)
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(30);
 
-/// What was given, each at most once.
+/// The parameters that were given, each at most once.
 #[derive(Debug, Default)]
 pub(crate) struct Parameters {
     pub(crate) content: Option<ByteString>,
@@ -32,8 +33,8 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
-    /// Adds what a query or a form body says. Ends at the first error; as every name counts once,
-    /// that is after a handful of parameters at most.
+    /// Adds the parameters of a query or a form body. Ends at the first error; since every name may be
+    /// given once, that is after a handful of parameters at most.
     pub(crate) fn read(&mut self, encoded: &[u8]) -> Result<(), BadRequest> {
         for (raw_name, raw_value) in query::pairs(encoded) {
             let target = &mut self.target;
@@ -87,7 +88,7 @@ impl Parameters {
     }
 }
 
-/// Says what is wrong with a target by the names of parameters.
+/// Returns the error for a wrong target, with the names of parameters.
 pub(super) fn invalid(error: InvalidTarget) -> BadRequest {
     let name = |part| match part {
         AddressPart::ToWorker => "to_worker_id",
@@ -104,7 +105,7 @@ pub(super) fn invalid(error: InvalidTarget) -> BadRequest {
     }
 }
 
-/// Whether a form body has a parameter `content`, however the rest of it reads.
+/// Whether a form body has a parameter `content`, whatever else it has.
 pub(crate) fn names_content(encoded: &[u8]) -> bool {
     query::pairs(encoded).any(|(name, _)| query::decode(name).is_ok_and(|name| name == "content"))
 }
@@ -127,12 +128,12 @@ where
     })
 }
 
-/// Reads the id of a push, which `given` names.
+/// Reads the id of a push. `given` is the name of its parameter, field or header.
 pub(crate) fn key(given: &'static str, value: &str) -> Result<IdempotencyKey, BadRequest> {
     IdempotencyKey::new(value).map_err(|reason| no_name(given, value, reason))
 }
 
-/// Reads the name of a group, which `given` names.
+/// Reads the name of a group. `given` is the name of its parameter or field.
 pub(super) fn group(given: &'static str, value: &str) -> Result<GroupName, BadRequest> {
     GroupName::new(value).map_err(|reason| no_name(given, value, reason))
 }
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_escape_is_refused_where_it_stands() {
+    fn a_malformed_escape_is_shown_from_its_beginning() {
         for tail in ["%", "%2", "%zz", "%+1", "%2g", "%%20"] {
             let said = sentence(format!("content=ab{tail}").as_bytes());
             let named =
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_utf8_are_never_replaced() {
+    fn bytes_that_are_not_utf8_are_refused() {
         assert_eq!(
             sentence(b"content=%ff%fe"),
             "the parameter \"content\" is \"\\xff\\xfe\", which is not UTF-8: send UTF-8, \
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_unknown_and_array_like_parameters_are_refused_by_name() {
+    fn repeated_and_unknown_parameters_are_refused_by_name() {
         assert!(sentence(b"content=a&content=a").starts_with("content is given more than once"));
         assert!(sentence(b"content[]=a").starts_with("\"content[]\" is not a parameter"));
         assert!(sentence(b"to_user=1").starts_with("\"to_user\" is not a parameter"));
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_pushes_waits_and_timeouts_say_what_is_accepted() {
+    fn ids_waits_and_timeouts_say_what_is_accepted() {
         assert!(
             sentence(b"id=").starts_with("id is \"\": a push's id must not be empty; 1 to 255")
         );

@@ -1,18 +1,18 @@
-//! What callers sent, as sentences repeat it.
+//! Values of callers, as error sentences show them.
 
 use std::fmt;
 
-/// How much of a caller's value a sentence repeats.
+/// How much of a value is shown.
 const SHOWN_CHARS: usize = 60;
 
-/// What a caller sent, fit for a sentence: escaped and shortened.
+/// A value that a caller has sent, escaped and shortened for a sentence.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Shown(Box<str>);
 
 impl From<&[u8]> for Shown {
     fn from(value: &[u8]) -> Self {
-        // Four bytes are the longest character; cutting first keeps a hostile value from being read
-        // to its end.
+        // A character has four bytes at most. Cutting first means that a huge value is not read to its
+        // end.
         let cut = &value[..value.len().min(SHOWN_CHARS * 4)];
         let text = match std::str::from_utf8(cut) {
             Ok(text) => text.escape_debug().to_string(),

@@ -1,10 +1,10 @@
-//! Whom a push is for: the rules about groups, connections and exceptions, which a query, a form and
-//! an item share. Pure.
+//! Whom a push is for: the rules about groups, connections and exceptions, which queries, forms and items
+//! share. Pure.
 
 use campanile_channel::publishing::Target;
 use campanile_messages::{Address, Audience, ConnectionId, GroupName, WorkerId};
 
-/// What a caller gave of a target, by whatever names.
+/// The parts of a target that a caller has given, by whatever names.
 #[derive(Debug, Default)]
 pub(super) struct GivenTarget {
     pub(super) group: Option<GroupName>,
@@ -12,22 +12,22 @@ pub(super) struct GivenTarget {
     pub(super) except: GivenAddress,
 }
 
-/// What a caller gave of an address.
+/// The parts of an address that a caller has given.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct GivenAddress {
     pub(super) worker: Option<WorkerId>,
     pub(super) connection: Option<ConnectionId>,
 }
 
-/// Why what was given is no target. A query and an item have their own sentences for it, with their
-/// own names.
+/// Why the parts that were given are not a target. Queries and items have sentences of their own for
+/// this, with their own names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InvalidTarget {
-    /// A group, and at least half of an address.
+    /// A group and at least half an address.
     TwoAudiences,
-    /// One id of the two.
+    /// Only one of the two ids of an address.
     HalfAddress(AddressPart),
-    /// A push to one connection that leaves one out.
+    /// A push to one connection with an exception.
     ExceptForConnection,
 }
 
@@ -41,7 +41,7 @@ pub(super) enum AddressPart {
 }
 
 impl AddressPart {
-    /// The id that is missing where this one is given.
+    /// Returns the other id of the same address.
     pub(super) fn other(self) -> Self {
         match self {
             Self::ToWorker => Self::ToConnection,
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_combination_of_parts_is_one_target_or_refused() {
+    fn every_combination_of_parts_is_a_target_or_an_error() {
         for parts in 0u8..32 {
             let has = |part: u8| parts & (1 << part) != 0;
             let address = |worker, connection| GivenAddress {

@@ -39,7 +39,7 @@ fn a_query_names_everyone_a_group_or_a_connection() {
 }
 
 #[test]
-fn half_an_address_and_two_audiences_never_become_a_broadcast() {
+fn half_an_address_and_two_audiences_are_refused() {
     let half = |given, missing| Err(BadRequest::HalfAddress { given, missing });
     assert_eq!(get("content=x&to_worker_id=1"), half("to_worker_id", "to_connection_id"));
     assert_eq!(get("content=x&to_connection_id=1"), half("to_connection_id", "to_worker_id"));
@@ -53,7 +53,7 @@ fn half_an_address_and_two_audiences_never_become_a_broadcast() {
 }
 
 #[test]
-fn one_connection_may_be_left_out_of_everyone_and_of_a_group() {
+fn everyone_and_a_group_may_leave_one_connection_out() {
     let address = Address { worker: WorkerId(3), connection: ConnectionId(0) };
     let except = "except_worker_id=3&except_connection_id=0";
     for audience in ["", "&to_group=news"] {
@@ -70,7 +70,7 @@ fn one_connection_may_be_left_out_of_everyone_and_of_a_group() {
 }
 
 #[test]
-fn half_an_exception_and_one_from_a_connection_are_refused() {
+fn half_an_exception_or_one_for_a_connection_is_refused() {
     let half = |given, missing| Err(BadRequest::HalfAddress { given, missing });
     let (worker, connection) = ("except_worker_id", "except_connection_id");
     assert_eq!(get("content=x&except_worker_id=1"), half(worker, connection));
@@ -90,7 +90,7 @@ fn half_an_exception_and_one_from_a_connection_are_refused() {
 }
 
 #[test]
-fn missing_empty_and_too_large_content_are_told_apart() {
+fn missing_empty_and_too_large_content_are_distinguished() {
     assert_eq!(get(""), Err(BadRequest::NoContent));
     assert_eq!(get("to_group=g"), Err(BadRequest::NoContent));
     assert_eq!(get("content"), Err(BadRequest::EmptyContent));
@@ -132,7 +132,7 @@ fn the_parameters_of_a_form_and_of_the_query_are_joined() {
 }
 
 #[test]
-fn a_form_that_never_meant_to_be_one_is_told_how_to_push() {
+fn a_body_that_is_not_really_a_form_gets_advice() {
     for body in [&b"hello"[..], b"{\"a\":1}", b"100%", b"a=b&c", b"", b"to_group=g", b"\xff"] {
         let answer = post("", BodyKind::Form, body);
         assert_eq!(answer, Err(BadRequest::FormWithoutContent), "{body:?}");
@@ -145,7 +145,7 @@ fn a_form_that_never_meant_to_be_one_is_told_how_to_push() {
 }
 
 #[test]
-fn a_push_may_have_an_id_a_wish_to_know_more_and_a_limit() {
+fn a_push_may_have_an_id_a_wait_and_a_timeout() {
     let push = get("content=hi&id=order+42&wait=delivered&timeout=500ms").expect("a push");
     assert_eq!(push.id, IdempotencyKey::new("order 42").ok());
     assert_eq!((push.wait, push.timeout), (Wait::Delivered, Some(Duration::from_millis(500))));
@@ -161,7 +161,7 @@ fn key(key: &'static str) -> Option<IdempotencyKey> {
 }
 
 #[test]
-fn an_id_of_the_url_and_of_the_header_are_one_or_refused() {
+fn ids_of_url_and_header_must_be_equal() {
     let with = |query: &str, header| with_key(get(query)?, header).map(|push| push.id);
     assert_eq!(with("content=hi", None), Ok(None));
     assert_eq!(with("content=hi", key("a")), Ok(key("a")));
@@ -176,7 +176,7 @@ fn an_id_of_the_url_and_of_the_header_are_one_or_refused() {
 }
 
 #[test]
-fn the_broker_is_told_what_the_push_says() {
+fn the_broker_gets_what_the_push_says() {
     let id = key("a");
     let audience = Audience::Everyone;
     let publish = |count_within_millis| ToBroker::<ContentKind>::Publish {
@@ -196,7 +196,7 @@ fn the_broker_is_told_what_the_push_says() {
 
 proptest! {
     #[test]
-    fn no_input_panics_and_what_is_pushed_is_within_the_limit(
+    fn no_input_panics_or_exceeds_the_limit(
         query: Vec<u8>,
         body: Vec<u8>,
         kind in prop_oneof![Just(BodyKind::Text), Just(BodyKind::Binary), Just(BodyKind::Form)],

@@ -8,22 +8,22 @@ use serde::de::{self, Deserialize, IgnoredAny, MapAccess};
 use super::value::{Any, AnyVisitor, Value, skip_object};
 use crate::push::shown::Shown;
 
-/// An object whose fields are read one after the other.
+/// Reads the fields of an object one after the other.
 pub(super) trait Fields<'de> {
-    /// The names that its fields have.
+    /// The names of the fields.
     type Name: Deserialize<'de>;
 
-    /// Reads the value of a field, which is the next in the map.
+    /// Reads the value of a field, which is the next value of the map.
     fn take<A: MapAccess<'de>>(&mut self, name: Self::Name, map: &mut A) -> Result<(), A::Error>;
 
-    /// Notes that there is a field of another name.
+    /// Takes note of a field with an unknown name.
     fn refuse(&mut self, name: Shown);
 }
 
-/// Reads all of an object.
+/// Reads an object to its end, also if some of its fields are wrong.
 ///
 /// # Errors
-/// The format's: the text or the bytes are broken.
+/// The format's: the input is not JSON or MessagePack.
 pub(super) fn read_fields<'de, A, F>(mut map: A, mut fields: F) -> Result<(), A::Error>
 where
     A: MapAccess<'de>,

@@ -26,11 +26,11 @@ pub fn read(text: &str, max_content_bytes: usize) -> Result<Push, BadRequest> {
     draft.finish(max_content_bytes)
 }
 
-/// Reads an array of items; what is wrong with one of them is in its place. A byte order mark before
-/// the array is skipped.
+/// Reads an array of items. A wrong item has its error in its place. A byte order mark in front of the
+/// array is skipped.
 ///
-/// The grammar of JSON says where an item ends. So whatever the grammar allows and no item has (half
-/// of a surrogate pair, a number of any size, a name twice, any depth) is wrong with that item alone.
+/// The grammar of JSON says where an item ends. So what the grammar allows and an item does not (half of a
+/// surrogate pair, a number of any size, a repeated name, any depth) is an error of that item alone.
 ///
 /// # Errors
 /// [`BadRequest::BatchMalformed`], [`BadRequest::NoArray`], [`BadRequest::TooManyItems`].
@@ -45,7 +45,7 @@ pub fn read_array(
     let mut json = serde_json::Deserializer::from_str(text);
     let read = match text.trim_ascii_start().as_bytes().first() {
         Some(b'[') => json.deserialize_seq(&mut array),
-        // Not read as what it is: a number out of range would hide that it is no array.
+        // The value is not parsed, because a number out of range would hide that it is not an array.
         _ => <&RawValue>::deserialize(&mut json).map(|raw| no_array = Some(kind(raw.get()))),
     };
     if array.items.len() > max_items {
@@ -76,7 +76,7 @@ fn unreadable(text: &str, error: &serde_json::Error) -> BadRequest {
     }
 }
 
-/// The first escape that is half of a surrogate pair (RFC 8259, section 8.2).
+/// Returns the first escape that is half of a surrogate pair (RFC 8259, section 8.2).
 fn lone_surrogate(text: &str) -> Option<&str> {
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
@@ -88,7 +88,7 @@ fn lone_surrogate(text: &str) -> Option<&str> {
             },
             Some(0xdc00..0xe000) => return Some(&escape[..6]),
             Some(_) => 6,
-            // The backslash, and whatever character stands behind it.
+            // The backslash and the character behind it.
             None => 1 + escape[1..].chars().next().map_or(0, char::len_utf8),
         };
         rest = &escape[taken..];
@@ -96,7 +96,7 @@ fn lone_surrogate(text: &str) -> Option<&str> {
     None
 }
 
-/// The UTF-16 unit of a `\uXXXX` at the beginning of a text.
+/// Returns the UTF-16 unit of a `\uXXXX` at the beginning of a string.
 fn unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());

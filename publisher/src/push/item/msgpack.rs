@@ -1,7 +1,7 @@
-//! Items in MessagePack: a map, with texts as its keys.
+//! Items in MessagePack: a map with strings as its keys.
 //!
-//! This is a reader of our own, because `rmp-serde` takes a text that is not UTF-8 for binary, and ends at
-//! a depth of 1,024, where this one reads over whatever no field accepts.
+//! This is a reader of our own, because `rmp-serde` takes a string that is not UTF-8 for binary, and gives
+//! up at a depth of 1,024, while this one skips whatever no field accepts.
 
 use std::fmt;
 
@@ -35,7 +35,7 @@ fn unreadable(Malformed(reason): Malformed) -> BadRequest {
     ItemError::Malformed { format: "MessagePack", reason }.into()
 }
 
-/// Why bytes are no MessagePack.
+/// Why bytes are not MessagePack.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Malformed(String);
@@ -94,7 +94,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
             Marker::False => visitor.visit_bool(false),
             extension => {
                 self.skip_head(extension)?;
-                // Nobody looks into it, so nothing of it is left to read.
+                // Its content is skipped, so there is nothing left to read.
                 visitor.visit_newtype_struct(de::value::UnitDeserializer::new())
             }
         }
@@ -153,7 +153,7 @@ impl<'de> MapAccess<'de> for Elements<'_, 'de> {
 
 impl<'a> Reader<'a> {
     /// # Errors
-    /// Something follows what was read.
+    /// There are bytes after what was read.
     fn end(&self) -> Result<(), Malformed> {
         match self.0.len() {
             0 => Ok(()),
@@ -201,7 +201,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// A big-endian number of so many bytes.
+    /// Reads a big-endian number of `len` bytes.
     fn unsigned(&mut self, len: usize) -> Result<u64, Malformed> {
         let mut bytes = [0; 8];
         self.0.read_exact_buf(&mut bytes[8 - len..]).map_err(|_| cut_off())?;
@@ -233,8 +233,8 @@ impl<'a> Reader<'a> {
         visitor.visit_borrowed_bytes(self.take(len)?)
     }
 
-    /// Skips so many values, with all that is in them. Each takes a byte at least, so this ends with
-    /// the message, however deep and long it claims to be.
+    /// Skips values with all that is in them. Each takes at least one byte, so this ends with the message,
+    /// however deep and long it claims to be.
     fn skip(&mut self, values: u64) -> Result<(), Malformed> {
         let mut left = values;
         while left > 0 {
@@ -244,7 +244,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Skips what stands behind a marker; answers how many values are in it.
+    /// Skips what follows a marker, and returns how many values are inside.
     fn skip_head(&mut self, marker: Marker) -> Result<u64, Malformed> {
         let (bytes, values) = match marker {
             Marker::FixArray(len) => (0, len.into()),

@@ -19,7 +19,7 @@ fn sentence(text: &str) -> String {
     from_json(text).expect_err("refused").to_string()
 }
 
-/// The same item in both formats, read from both.
+/// Reads an item in both formats, which must be the same.
 fn both(item: &serde_json::Value) -> Result<Push, BadRequest> {
     let packed = rmp_serde::to_vec(item).expect("MessagePack");
     let read = from_json(&item.to_string());
@@ -118,7 +118,7 @@ fn the_options_are_those_of_the_query() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_what_is_accepted() {
+fn an_error_names_the_value_and_what_is_accepted() {
     let audiences = "\"everyone\", {\"group\":..} or {\"worker\":..,\"connection\":..} is accepted";
     for (item, said) in [
         (json!({}), "content is missing: send what to push as content (text) or as"),
@@ -190,7 +190,7 @@ fn what_is_wrong_is_named_with_what_is_accepted() {
 }
 
 #[test]
-fn nothing_is_taken_twice() {
+fn no_field_may_be_given_twice() {
     for (text, name) in [
         (r#"{"content":"a","content":"a"}"#, "content"),
         (r#"{"content_base64":"YQ==","content_base64":"YQ=="}"#, "content_base64"),
@@ -209,7 +209,7 @@ fn nothing_is_taken_twice() {
 }
 
 #[test]
-fn what_is_no_json_says_where() {
+fn what_is_not_json_says_where() {
     for text in [
         "",
         "{",
@@ -247,7 +247,7 @@ fn a_wrong_field_does_not_hide_broken_json() {
     let packed = b"\x82\xa1x\x01\xa7content";
     let said = msgpack::read(packed, MAX).expect_err("refused").to_string();
     assert_eq!(said, "the item cannot be read as MessagePack: it is cut off");
-    // What only an item that has the field would read does not matter in one that has not.
+    // The value of an unknown field is skipped, not parsed.
     assert!(sentence(r#"{"x":"\ud83d","y":1e999}"#).starts_with("\"x\" is not a field of an item"));
 }
 
@@ -264,7 +264,7 @@ fn half_of_a_character_is_named() {
         let expected = format!("the item has \"{escape}\", half of a surrogate pair: whole");
         assert!(said.starts_with(&expected), "{said}");
     }
-    // A backslash that is escaped begins no escape.
+    // An escaped backslash does not begin an escape.
     assert!(from_json(r#"{"content":"\\ud83d"}"#).is_ok());
     assert!(from_json(r#"{"content":"\ud83d\ude00"}"#).is_ok());
 }
@@ -277,7 +277,7 @@ fn a_byte_order_mark_before_an_item_is_skipped() {
 }
 
 #[test]
-fn what_is_no_messagepack_says_what_it_is() {
+fn what_is_not_messagepack_says_why() {
     let sentence = |bytes: &[u8]| msgpack::read(bytes, MAX).expect_err("refused").to_string();
     let said = |reason: &str| format!("the item cannot be read as MessagePack: {reason}");
     for cut in [&b""[..], b"\x81", b"\x81\xa7content", b"\xdf\xff\xff\xff\xff", b"\x81\xdb\xff\xff"]
@@ -290,7 +290,7 @@ fn what_is_no_messagepack_says_what_it_is() {
     assert_eq!(sentence(b"\x81\xa7content\xa1\xff"), said(not_utf8));
     assert!(sentence(b"\x81\x01\xa1a").starts_with("\"1\" is not a field of an item"));
     assert!(sentence(b"\x81\xa7content\xd4\x01\x02").starts_with("content is \"an extension type"));
-    // Arrays in arrays, to the end of the message, and one that claims to be longer than memory.
+    // Nested arrays to the end of the message, and one that claims to be longer than memory.
     assert_eq!(
         sentence(&[&b"\x81\xa7content"[..], &[0x91; 100_000]].concat()),
         said("it is cut off")

@@ -1,8 +1,8 @@
 //! The values of an item's fields, whatever their type.
 //!
-//! They are read by hand, because a derived reader would refuse a value of another type with an error
-//! of the format, which names neither the field nor the value and ends the reading: it would remain
-//! unknown whether the rest of the item is JSON at all.
+//! They are read by hand. A derived reader would refuse a value of a wrong type with an error that names
+//! neither the field nor the value, and it would not read on, so that it would stay unknown whether the
+//! rest of the item is JSON at all.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,7 +24,7 @@ pub(super) enum Value<'a> {
 }
 
 impl Value<'_> {
-    /// The value as a sentence shows it.
+    /// Returns the value as a sentence shows it.
     pub(super) fn shown(&self) -> Shown {
         match self {
             Self::Text(text) => Shown::from(&**text),
@@ -44,7 +44,7 @@ pub(super) trait AnyVisitor<'de>: Sized {
     fn object<A: MapAccess<'de>>(self, map: A) -> Result<Self::Taken, A::Error>;
 }
 
-/// Passes on what an [`AnyVisitor`] takes.
+/// Makes a visitor and a seed of an [`AnyVisitor`].
 pub(super) struct Any<V>(pub(super) V);
 
 impl<'de, V: AnyVisitor<'de>> DeserializeSeed<'de> for Any<V> {
@@ -124,7 +124,7 @@ fn other<'a>(shown: &str) -> Value<'a> {
     Value::Other(Shown::from(shown))
 }
 
-/// Reads over an object where none is accepted.
+/// Skips an object where none is accepted.
 pub(super) fn skip_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Value<'de>, A::Error> {
     while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
     Ok(other("{..}"))
