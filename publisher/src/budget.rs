@@ -30,7 +30,7 @@ const UNFINISHED_PART_OF_PEER: usize = 4;
 /// proxy in front of all callers.
 const PART_FOR_OTHERS: usize = 4;
 
-/// One stream may take an eighth: 8 MiB by default. An address with six full streams has no room left.
+/// One stream may take an eighth: 8 MiB by default. Six full streams are the share of one address.
 const STREAM_PART: usize = 8;
 
 /// How much of an unfinished body or message is not counted. It is about as much as the buffers of any

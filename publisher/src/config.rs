@@ -55,8 +55,8 @@ pub struct PublisherConfig {
     /// The health that `/health/ready` reports. Whatever makes this process unready must be noted here.
     /// Default: nothing is known.
     pub health: Health,
-    /// How long a caller may take to send the head of a request before it gets 408. It is checked every
-    /// half second, so less than 1 s makes no sense. Default: 5 s.
+    /// How long a caller may take to send the head of a request before it gets 408. It is kept to within
+    /// half a second, so less than 1 s makes no sense. Default: 5 s.
     pub head_limit: Duration,
     /// How long a caller may take to send a body before it gets 408. Default: 30 s.
     pub body_limit: Duration,

@@ -1,4 +1,4 @@
-//! Reads requests: methods, paths, headers and bodies, and carries what they push to the courier.
+//! The door: reads methods, paths, headers and bodies, takes pushes to the courier, and replies.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ pub(crate) use status::status;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// What every HTTP worker has.
+/// What every HTTP worker needs to answer requests.
 #[derive(Clone)]
 pub(crate) struct Front {
     pub(crate) courier: Addr<Courier>,
@@ -65,7 +65,7 @@ pub(crate) struct Front {
     pub(crate) listens_on: IpAddr,
     pub(crate) config: Arc<PublisherConfig>,
     pub(crate) stopping: GracefulShutdownSignal,
-    /// How long a body may still take once `stopping` was signalled.
+    /// How long a body may still take after the beginning of a shutdown.
     pub(crate) stopping_limit: Duration,
 }
 
@@ -75,11 +75,11 @@ enum Success {
     Stream(HttpResponse),
     Position(Position),
     Health(Readiness),
-    /// What may be asked for, to an OPTIONS or a HEAD.
+    /// The methods of a path, for an OPTIONS or a HEAD.
     Methods(Methods),
 }
 
-/// What is asked for.
+/// The path of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Route {
     Push,
@@ -99,7 +99,7 @@ impl Route {
     }
 }
 
-/// Answers one request, whatever it asks for.
+/// Answers one request.
 pub(crate) async fn answer(
     request: HttpRequest,
     payload: web::Payload,
@@ -107,7 +107,7 @@ pub(crate) async fn answer(
 ) -> HttpResponse {
     let mut payload = payload.into_inner();
     let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
-    // First what is broken: half a body must not be taken for a whole one.
+    // What is broken comes first: half a body must not be taken for a complete one.
     let performed = tokio::select! {
         biased;
         error = turn.broken() => Err(error.into()),
@@ -142,7 +142,7 @@ impl Front {
         let route = route(request)?;
         match (route, request.method()) {
             (_, &Method::OPTIONS) => Ok(Success::Methods(route.methods())),
-            // A push by HEAD would be one that nobody meant; this asks whether anybody is there.
+            // Nobody means to push with a HEAD. It asks whether there is somebody.
             (Route::Push, &Method::HEAD) if query(request).is_empty() => {
                 Ok(Success::Methods(route.methods()))
             }
@@ -206,14 +206,14 @@ impl Front {
         let (answer, answered) = oneshot::channel();
         let caller = Caller::Single { answer, presence: presence(request), reserved };
         self.courier.do_send(Carry { push, caller });
-        // Only a courier that is gone drops a caller, and nobody knows what it did before. One that has
-        // not answered so long after its own limits hangs.
+        // Only a courier that is gone drops a caller, and what it did before is unknown. A courier that
+        // has not answered this long after its own limits hangs.
         let answered = timeout(limit, answered).await.ok().and_then(Result::ok);
         answered.unwrap_or(Err(Unavailable::PublisherEnded.into()))
     }
 }
 
-/// Refuses the body of a GET, which nobody would read.
+/// Refuses a GET with a body, which would be ignored.
 fn refuse_body(request: &HttpRequest) -> Result<(), HttpError> {
     let has_length = content_length(request).is_some_and(|len| len > 0);
     match has_length || request.headers().contains_key(header::TRANSFER_ENCODING) {
@@ -222,12 +222,12 @@ fn refuse_body(request: &HttpRequest) -> Result<(), HttpError> {
     }
 }
 
-/// Whether the caller is still there.
+/// Returns what says whether the caller is still there.
 fn presence(request: &HttpRequest) -> Presence {
     request.conn_data().cloned().unwrap_or_default()
 }
 
-/// Whose share of the budget a request takes.
+/// Returns the peer whose share of the budget a request takes.
 fn peer(request: &HttpRequest) -> Peer {
     Peer::of(request.peer_addr().map(|address| address.ip()))
 }
@@ -260,7 +260,7 @@ fn content_type(request: &HttpRequest) -> Result<Option<&[u8]>, HttpError> {
     only(request, &header::CONTENT_TYPE, "Content-Type")
 }
 
-/// The header as it stands there, quotes included: whoever repeats it, repeats it like that.
+/// Returns the header as it was sent, including quotes: whoever repeats it, repeats it like that.
 fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, ApiError> {
     let Some(value) = only(request, &IDEMPOTENCY_KEY, "Idempotency-Key")? else {
         return Ok(None);

@@ -137,9 +137,7 @@ impl<C> Unanswered<C> {
         if old.is_none_or(|old| old.epoch == log.epoch) {
             return Vec::new();
         }
-        self.take_handed()
-            .map(|handed| handed.answer(Err(Unknown::LogLost.into())))
-            .collect()
+        self.take_handed().map(|handed| handed.answer(Err(Unknown::LogLost.into()))).collect()
     }
 
     /// Returns what is to be handed to the link next, until [`handed_over`](Self::handed_over) is called.

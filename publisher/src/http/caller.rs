@@ -1,4 +1,4 @@
-//! Who may ask at all: refuses what a browser sends for the page of a stranger.
+//! Who may push at all: refuses what a browser sends for a page of another site.
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
@@ -10,11 +10,11 @@ use crate::push::shown::Shown;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 impl Front {
-    /// Refuses a request by a foreign name, and one that a browser marks as coming from the page of
-    /// a stranger. Callers other than browsers send no such marks.
+    /// Refuses a request with a foreign host name, and one that a browser marks as coming from a page that
+    /// may not push. Callers other than browsers send no such marks.
     ///
-    /// The name is that of `Host`, also where the request line has another: a browser that was made
-    /// to take a foreign name for this host has it in `Host`, and never in the request line.
+    /// The name is the one in `Host`, even if the request line has another one: a browser that was tricked
+    /// into taking a foreign name for this host sends it in `Host`, and never in the request line.
     pub(super) fn check_caller(&self, request: &HttpRequest) -> Result<(), HttpError> {
         let hosts = texts(request, &header::HOST);
         if !self.config.allow_hosts.admits(hosts.iter().map(|host| &**host), self.listens_on) {
@@ -32,14 +32,14 @@ impl Front {
         })
     }
 
-    /// What `Access-Control-Allow-Origin` tells the page that asks; `None` if it may not read.
+    /// Returns the value of `Access-Control-Allow-Origin`; `None` if the page may not read the answer.
     pub(super) fn origin<'a>(&self, request: &'a HttpRequest) -> Option<&'a str> {
         let origin = request.headers().get(header::ORIGIN)?.to_str().ok()?;
         self.config.allow_origins.allowed(origin, self.listens_on)
     }
 }
 
-/// The values of a header; what is not UTF-8 in them is replaced, and means nothing to any rule.
+/// Returns the values of a header. What is not UTF-8 is replaced, and no rule matches it.
 fn texts<'a>(request: &'a HttpRequest, name: &HeaderName) -> Vec<std::borrow::Cow<'a, str>> {
     let values = request.headers().get_all(name);
     values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect()

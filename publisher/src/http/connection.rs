@@ -1,6 +1,6 @@
-//! A caller's TCP connection, as actix-http reads it: one request at a time, and none before the
-//! answer to the one before it was taken. Who waits for the caller can see that it has closed its
-//! side. A caller that does not take what it is sent loses the connection.
+//! A caller's TCP connection, as actix-http reads it: one request at a time, and none before the answer to
+//! the previous one was taken. Others can see whether the caller has closed its side. A caller that does
+//! not read what it is sent loses the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -20,16 +20,16 @@ use crate::http::inbound::Inbound;
 use crate::http::patience::Patience;
 use crate::http::turn::Turn;
 
-/// How much is read at once while heads are looked for: most are smaller.
+/// How much is read at once in search of a head. Most heads are smaller.
 const READ_BYTES: usize = 2 << 10;
 
-/// How many reads in a row may pass nothing on before others have their turn, the writing of this
-/// connection's own answers among them. Else a caller that sends without a pause would use up what
-/// Tokio lets a task do at once, and nothing but reading would ever be done for it.
+/// How many reads in a row may pass nothing on before others get their turn, including the writing of this
+/// connection's own answers. Otherwise a caller that sends without a pause would use up what Tokio lets a
+/// task do at once, and nothing but reading would ever be done.
 const READS: usize = 16;
 
-/// How long a caller that is refused may take to read why. What it has sent and nobody reads would
-/// else reset the connection, and the answer with it.
+/// How long a refused caller may take to read the reason. Without this time, what it has sent and nobody
+/// reads would reset the connection, and the answer would be lost.
 const LAST_WORD_LIMIT: Duration = Duration::from_secs(1);
 
 /// The connection of one caller.
@@ -37,30 +37,31 @@ const LAST_WORD_LIMIT: Duration = Duration::from_secs(1);
 pub struct CallerStream {
     tcp: TcpStream,
     inbound: Inbound,
-    /// Passed on by `inbound` and not taken yet: at most a head and three times [`READ_BYTES`].
+    /// What `inbound` has passed on and actix-http has not read: at most a head and three times
+    /// [`READ_BYTES`].
     ready: Bytes,
     presence: Presence,
     turn: Turn,
     head_limit: Duration,
-    /// Runs while a head is awaited that must come in time.
+    /// Runs while a head must come in time.
     head_timer: Option<Pin<Box<Sleep>>>,
     last_word_timer: Option<Pin<Box<Sleep>>>,
     patience: Patience,
-    /// Runs while something waits to be taken by the caller.
+    /// Runs while something waits for the caller to read it.
     patience_timer: Option<Pin<Box<Sleep>>>,
-    /// The next request waits until what was sent has been taken.
+    /// Whether the next request waits until what was sent has been taken.
     holds_back: bool,
-    /// No request has come yet.
+    /// Whether no request has come yet.
     is_fresh: bool,
-    /// The body of the request under way is broken.
+    /// Whether the body of the current request is broken.
     is_broken: bool,
     has_ended: bool,
 }
 
 impl CallerStream {
-    /// Nothing was read yet. The first head must be there within `head_limit`, and each later one
-    /// as long after its first byte. What the caller is sent it must take within `silence_limit`; see
-    /// [`Patience`].
+    /// Starts with nothing read. The first head must arrive within `head_limit`, and each later one
+    /// within the same time after its first byte. The caller must read what it is sent within
+    /// `silence_limit`; see [`Patience`].
     pub fn new(tcp: TcpStream, head_limit: Duration, silence_limit: Duration) -> Self {
         Self {
             tcp,
@@ -80,12 +81,12 @@ impl CallerStream {
         }
     }
 
-    /// Shared with this stream.
+    /// Returns the presence of the caller, which this stream updates.
     pub fn presence(&self) -> Presence {
         self.presence.clone()
     }
 
-    /// Shared with this stream, for the handlers of its requests.
+    /// Returns what this stream shares with the handlers of its requests.
     pub fn turn(&self) -> Turn {
         self.turn.clone()
     }
@@ -100,7 +101,7 @@ impl CallerStream {
         Poll::Ready(read)
     }
 
-    /// Reads a body, which is passed on as it is, straight to where it is wanted.
+    /// Reads a body directly into `buf`, because it is passed on as it is.
     fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut read = ReadBuf::new(buf.initialize_unfilled());
         ready!(self.poll_tcp(cx, &mut read))?;
@@ -110,7 +111,7 @@ impl CallerStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Tells the handler what is wrong, if anything is.
+    /// Passes on to the handler what is wrong, if anything is.
     fn report(&mut self) {
         if let Some(error) = self.inbound.take_refusal() {
             self.turn.refuse(error);
@@ -129,7 +130,7 @@ impl CallerStream {
         self.report();
     }
 
-    /// Whether the head that is awaited did not come in time.
+    /// Whether the current head did not arrive in time.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.is_fresh && !self.inbound.is_in_head() {
             self.head_timer = None;
@@ -137,11 +138,11 @@ impl CallerStream {
         }
         let limit = self.head_limit;
         let timer = self.head_timer.get_or_insert_with(|| Box::pin(sleep(limit)));
-        // The clock says it too: a timer says nothing to a task that has done much in its turn.
+        // The clock is asked, too, because a timer may be silent in a task that has done much in its turn.
         timer.as_mut().poll(cx).is_ready() || timer.deadline().into_std() <= Instant::now()
     }
 
-    /// Some of what actix-http has for the caller was taken, or all.
+    /// Notes that the kernel has taken some or all of what actix-http has for the caller.
     fn took(&mut self, bytes: usize, is_all: bool, cx: &mut Context<'_>) {
         self.patience.took(bytes, is_all);
         if is_all {
@@ -153,9 +154,9 @@ impl CallerStream {
         }
     }
 
-    /// Whether nothing was taken for too long; where not, the task is woken when it may be so.
+    /// Whether nothing was taken for too long. If not, the task is woken when that may be the case.
     fn is_given_up(&mut self, cx: &mut Context<'_>) -> bool {
-        // The clock says it, as in `is_late`.
+        // The clock is asked, as in `is_late`.
         while let Some(until) = self.patience.wait(Instant::now()) {
             let until = until.into();
             let timer = self.patience_timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
@@ -176,13 +177,13 @@ impl AsyncRead for CallerStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // What is read may be held back, and no bytes would mean the end.
+        // What is read may be held back, and returning no bytes would mean the end.
         let mut reads = 0;
         loop {
             self.holds_back = self.patience.is_waiting();
             if !self.holds_back && self.turn.take_answered(cx.waker()) {
                 if self.is_broken {
-                    // Nothing that could be read is behind it.
+                    // There is nothing behind it that could be read.
                     self.has_ended = true;
                 }
                 let mut passed_on = self.ready.to_vec();
@@ -224,8 +225,8 @@ impl AsyncRead for CallerStream {
                 }
                 Poll::Pending => true,
             };
-            // What may still be a head is read to its end, which is near, as long as more of it is
-            // there already: a busy publisher must not find a caller slow.
+            // As long as more bytes are there, what may still become a head is read to its end, which is
+            // near: a publisher that is busy must not take a caller for slow.
             if (is_pending || self.inbound.is_dropping()) && self.is_late(cx) {
                 let limit = self.head_limit;
                 self.inbound.refuse(HttpError::SlowHead { limit }, &mut passed_on);
@@ -238,7 +239,7 @@ impl AsyncRead for CallerStream {
         buf.put_slice(&self.ready[..taken]);
         self.ready.advance(taken);
         if self.ready.is_empty() {
-            // An idle connection must not keep the memory.
+            // An idle connection must not keep memory.
             self.ready = Bytes::new();
         }
         Poll::Ready(Ok(()))
@@ -256,7 +257,7 @@ impl AsyncWrite for CallerStream {
             Poll::Ready(Ok(bytes)) => self.took(bytes, bytes == buf.len(), cx),
             Poll::Pending if self.is_given_up(cx) => {
                 debug!("a connection ends: its caller does not take what it is sent");
-                // Where it fails, the system goes on sending what it holds.
+                // If this fails, the kernel goes on sending what it holds.
                 let _ = SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }

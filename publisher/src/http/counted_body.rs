@@ -1,5 +1,5 @@
-//! The body of an answer that may be large: its bytes count in the budget until the caller's side has
-//! taken the last of them, or the connection is gone.
+//! The body of an answer that may be large. Its bytes count in the budget until the last of them was taken
+//! by the connection, or the connection is gone.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -11,11 +11,11 @@ use bytes::Bytes;
 use crate::budget::Reserved;
 use crate::http::turn::Turn;
 
-/// How much is given to the connection at once. actix-http asks for more when it has less than this
-/// to write, so it holds a copy of twice as much at most.
+/// How much is given to the connection at once. actix-http asks for more when it has less than this to
+/// write, so it holds a copy of at most twice as much.
 const PIECE_BYTES: usize = 32 << 10;
 
-/// Given to the connection piece by piece.
+/// A body that the connection gets in pieces.
 #[derive(Debug)]
 pub(crate) struct CountedBody {
     left: Bytes,
@@ -25,10 +25,10 @@ pub(crate) struct CountedBody {
 }
 
 impl CountedBody {
-    /// All of it is still to be sent. `reserved` is what was taken for it; what it does not need is
-    /// given back.
+    /// Starts with nothing sent. `reserved` is the room for the body; what it does not need is given
+    /// back.
     pub(crate) fn new(mut body: Vec<u8>, mut reserved: Reserved, turn: Turn) -> Self {
-        // `Bytes` would keep what it has grown to.
+        // `Bytes` would keep the spare capacity.
         body.shrink_to_fit();
         reserved.shrink_to(body.len());
         let size = BodySize::Sized(body.len() as u64);
@@ -43,7 +43,7 @@ impl MessageBody for CountedBody {
         self.size
     }
 
-    /// The end comes only when everything was taken; the connection says so to the [`Turn`].
+    /// The body ends only when everything was taken, which the [`Turn`] knows from the connection.
     fn poll_next(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_leaves_in_pieces_and_counts_until_the_last_was_taken() {
+    fn a_body_counts_until_its_last_piece_was_taken() {
         let budget = budget();
         let whole: Vec<u8> = (0..3 * PIECE_BYTES + 5).map(|at| (at % 251) as u8).collect();
         let turn = Turn::default();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_body_waits_for_nobody() {
+    fn an_empty_body_ends_at_once() {
         let mut body = pin!(CountedBody::new(Vec::new(), reserved(&budget(), 2), Turn::default()));
         assert_eq!(body.size(), BodySize::Sized(0));
         let end = body.as_mut().poll_next(&mut Context::from_waker(Waker::noop()));

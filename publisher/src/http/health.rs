@@ -1,4 +1,4 @@
-//! `/health/live` and `/health/ready`, which load balancers ask, and which no other rule restricts.
+//! `/health/live` and `/health/ready`, for load balancers. No rule about pages and hosts applies to them.
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
@@ -9,10 +9,10 @@ use crate::http::HttpError;
 use crate::http::methods::Methods;
 
 impl Front {
-    /// What a request for one of them is answered; `None` for another path.
+    /// Returns the answer to a request for one of them; `None` for another path.
     pub(super) fn health(&self, request: &HttpRequest) -> Option<Result<Readiness, HttpError>> {
         let readiness = match request.uri().path() {
-            // Whoever answers at all is alive.
+            // A process that answers is alive.
             "/health/live" => Readiness::Ready,
             "/health/ready" => self.config.health.readiness(),
             _ => return None,

@@ -1,10 +1,10 @@
-//! A connection's requests, one at a time, made fit for actix-http. Pure.
+//! The requests of a connection, passed on to actix-http one at a time. Pure.
 //!
-//! actix-http reads on while a request is under way, answers it with what it knows of the last one
-//! that it read (its version, its `Connection`, whether it is a HEAD), and answers what it cannot
-//! read without a word. So each request is read here first. Its head is checked as strictly, or more
-//! so, and written anew; it is passed on with its body when the one before has its answer. What
-//! cannot be answered as a request becomes one that is refused with a sentence.
+//! actix-http reads ahead while a request is under way, answers it with what it knows of the last one that
+//! it has read (version, `Connection`, whether it is a HEAD), and answers what it cannot read without a
+//! sentence. So each request is read here first. Its head is checked at least as strictly and written
+//! anew, and it is passed on with its body when the previous request has its answer. What is not a valid
+//! request is replaced by one that is refused with a sentence.
 
 mod chunked;
 mod head;
@@ -18,29 +18,29 @@ use chunked::Chunked;
 use head::Framing;
 use target::MAX_DROPPED_BYTES;
 
-/// How long a method may be. The longest that is registered has 17 letters.
+/// How long a method may be. The longest registered one has 17 letters.
 const MAX_METHOD_BYTES: usize = 32;
 
-/// What may wait while a request is under way. Past it, nothing is read.
+/// How much may wait while a request is under way. Beyond that, nothing is read.
 const MAX_WAITING_BYTES: usize = 8 << 10;
 
-/// Reads one connection's bytes as they come.
+/// Reads the bytes of one connection as they come.
 #[derive(Debug, Default)]
 pub struct Inbound {
     state: Reading,
-    /// Not passed on yet: at most a head, or [`MAX_WAITING_BYTES`], and what is read at once.
+    /// What was not passed on yet: at most a head, or [`MAX_WAITING_BYTES`], and one read.
     raw: Vec<u8>,
-    /// How much of a request line was looked at, and has no end of its target.
+    /// How much of a request line was searched for the end of its target.
     seen: usize,
-    /// What the request that was passed on last is answered with, if it is known already.
+    /// With what the request that was passed on last must be refused, if it must.
     refusal: Option<HttpError>,
-    /// Why the body under way will never be complete.
+    /// Why the current body will never be complete.
     broken: Option<HttpError>,
-    /// Something that has come was not passed on, and will never be.
+    /// Whether something that has come will never be passed on.
     unread: bool,
-    /// The request under way is the last one.
+    /// Whether the current request is the last one.
     closes: bool,
-    /// The request under way has its answer, and its body has not ended.
+    /// Whether the current request has its answer although its body has not ended.
     is_answered_early: bool,
 }
 
@@ -49,50 +49,50 @@ pub struct Inbound {
 enum Reading {
     #[default]
     RequestLine,
-    /// A target that is too long: dropped up to its end.
+    /// A target that is too long. It is dropped up to its end.
     LongTarget {
         method: Vec<u8>,
         dropped_bytes: usize,
     },
-    /// The rest of a head, whose request line is complete.
+    /// The rest of a head whose request line is complete.
     Headers {
         line: Vec<u8>,
         too_long: bool,
-        /// How much of the raw bytes has no end of a head in it.
+        /// How much of the raw bytes was searched for the end of the head.
         seen: usize,
     },
     Length(u64),
     Chunked(Chunked),
-    /// The next request, which waits for the answer to this one.
+    /// The next request, which waits for the answer to the current one.
     Answering,
     /// Another protocol.
     Websocket,
-    /// Nobody: what comes is dropped.
+    /// Nothing: what comes is dropped.
     Over,
 }
 
 impl Inbound {
-    /// Adds what was read, and passes on to `output` what may be.
+    /// Adds what was read, and appends to `output` what may be passed on.
     pub fn receive(&mut self, bytes: &[u8], output: &mut Vec<u8>) {
         self.raw.extend_from_slice(bytes);
         self.pass_on(output);
     }
 
-    /// The request under way has its answer.
+    /// Notes that the current request has its answer.
     pub fn answered(&mut self, output: &mut Vec<u8>) {
         match self.state {
             Reading::Answering => {
                 self.state = if self.closes { Reading::Over } else { Reading::RequestLine };
                 self.pass_on(output);
             }
-            // Its body was of no use. Nothing that comes behind it is passed on.
+            // Its body was not needed. Nothing that comes behind it is passed on.
             Reading::Length(_) | Reading::Chunked(_) => self.is_answered_early = true,
             _ => {}
         }
     }
 
-    /// Reads the body under way; returns how many of the bytes belong to it and may be passed on as
-    /// they are. The others are kept.
+    /// Reads the current body. Returns how many of the bytes belong to it and may be passed on as they
+    /// are; the others are kept.
     pub fn receive_body(&mut self, bytes: &[u8]) -> usize {
         let taken = self.body(bytes);
         self.raw.extend_from_slice(&bytes[taken..]);
@@ -102,7 +102,7 @@ impl Inbound {
         taken
     }
 
-    /// Whether the next bytes belong to a body, or another protocol, from the first one on.
+    /// Whether the next byte belongs to a body, or to another protocol.
     pub fn is_body(&self) -> bool {
         let body =
             matches!(self.state, Reading::Length(_) | Reading::Chunked(_) | Reading::Websocket);
@@ -123,10 +123,10 @@ impl Inbound {
         }
     }
 
-    /// Whether what is read of a head is dropped: there may be any amount of it.
+    /// Whether what is read of a head is dropped, so that there may be any amount of it.
     pub fn is_dropping(&self) -> bool {
         match self.state {
-            // Nothing but empty lines.
+            // There were only empty lines.
             Reading::RequestLine => self.raw.is_empty(),
             Reading::LongTarget { .. } => true,
             _ => false,
@@ -138,27 +138,27 @@ impl Inbound {
         matches!(self.state, Reading::Over)
     }
 
-    /// Whether something waits for the answer to the request under way.
+    /// Whether something waits for the answer to the current request.
     pub fn has_waiting(&self) -> bool {
         matches!(self.state, Reading::Answering) && !self.raw.is_empty() && !self.closes
     }
 
-    /// Whether something that has come, or may still come, is never passed on.
+    /// Whether something that has come or may still come is never passed on.
     pub fn leaves_unread(&self) -> bool {
         self.unread
     }
 
-    /// What the request that was passed on last is answered with, once.
+    /// Returns once with what the request that was passed on last must be refused.
     pub fn take_refusal(&mut self) -> Option<HttpError> {
         self.refusal.take()
     }
 
-    /// Why the body under way will never be complete, once.
+    /// Returns once why the current body will never be complete.
     pub fn take_broken(&mut self) -> Option<HttpError> {
         self.broken.take()
     }
 
-    /// Ends the connection with an answer to what has come so far.
+    /// Ends the connection with a refusal of what has come so far.
     pub fn refuse(&mut self, error: HttpError, output: &mut Vec<u8>) {
         let begun = match &self.state {
             Reading::Headers { line, .. } => line,
@@ -202,7 +202,7 @@ impl Inbound {
             };
             if !goes_on {
                 if self.raw.is_empty() {
-                    // An idle connection must not keep the memory.
+                    // An idle connection must not keep memory.
                     self.raw = Vec::new();
                 }
                 return;
@@ -245,7 +245,7 @@ impl Inbound {
             };
         };
         if line_end > target_len + MAX_METHOD_BYTES {
-            // As if it had come in pieces.
+            // The same as if it had come in pieces.
             return self.not_http(output);
         }
         let mut line = self.raw[..target_at].to_vec();
@@ -331,7 +331,7 @@ impl Inbound {
         }
     }
 
-    /// How many of the bytes belong to the body; a body that is complete is behind.
+    /// Returns how many of the bytes belong to the body, and goes on behind it if it is complete.
     fn body(&mut self, bytes: &[u8]) -> usize {
         match &mut self.state {
             Reading::Length(left) => {
@@ -372,7 +372,7 @@ impl Inbound {
     }
 }
 
-/// Where the headers end, behind their empty line. `seen` is where to go on looking.
+/// Returns where the head ends, behind its empty line. The first `seen` bytes were searched before.
 fn end_of_headers(bytes: &[u8], seen: &mut usize) -> Option<usize> {
     if bytes.starts_with(b"\n") {
         return Some(1);

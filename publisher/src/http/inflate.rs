@@ -76,13 +76,13 @@ pub struct Inflate {
 #[derive(Debug)]
 enum Decoder {
     Gzip(Box<MultiGzDecoder<Input>>),
-    /// `deflate`, of which the first two bytes are not there yet.
+    /// `deflate` whose first two bytes have not arrived yet.
     Unknown(Input),
     Zlib(Box<ZlibDecoder<Input>>),
     Bare(Box<DeflateDecoder<Input>>),
 }
 
-/// What has arrived and was not inflated.
+/// What has arrived and was not decompressed yet.
 #[derive(Debug, Default)]
 struct Input {
     bytes: BytesMut,
@@ -90,7 +90,7 @@ struct Input {
 }
 
 impl Inflate {
-    /// Before the first byte.
+    /// Starts before the first byte.
     pub fn new(compression: Compression) -> Self {
         let input = Input::default();
         let decoder = match compression {
@@ -100,13 +100,13 @@ impl Inflate {
         Self { decoder, has_ended: false }
     }
 
-    /// The next bytes of the body. Should be fed when [`inflate`](Self::inflate) is starved: then it holds
-    /// no more than what it is fed.
+    /// Adds the next bytes of the body. If this is only called when [`inflate`](Self::inflate) is starved,
+    /// no more is held than these bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.input().bytes.extend_from_slice(bytes);
     }
 
-    /// The body has no more bytes.
+    /// Notes that the body has no more bytes.
     pub fn complete(&mut self) {
         self.input().is_complete = true;
     }
@@ -114,7 +114,7 @@ impl Inflate {
     /// Adds the next piece of the content.
     ///
     /// # Errors
-    /// What is wrong with the body; nothing more must be asked for.
+    /// What is wrong with the body. After that, this must not be called again.
     pub fn inflate(&mut self, content: &mut BytesMut) -> Result<Inflated, InvalidCompression> {
         if !self.has_ended {
             let before = content.len();
@@ -170,8 +170,8 @@ impl Decoder {
 }
 
 impl Input {
-    /// By the header of RFC 1950, section 2.2, which no bare stream begins with: it would begin with
-    /// a stored block, and the bits that fill up its first byte would not be zero.
+    /// Decides by the header of RFC 1950, section 2.2. No bare stream begins with these bytes: it would
+    /// begin with a stored block, and the padding of its first byte would not be zero.
     fn is_zlib(&self) -> io::Result<bool> {
         match self.bytes.first_chunk() {
             Some(&header) => Ok(header[0] & 0x0f == 8 && u16::from_be_bytes(header) % 31 == 0),
@@ -231,7 +231,7 @@ mod tests {
         encoder.finish().expect("memory")
     }
 
-    /// What comes of a body that arrives in pieces.
+    /// Decompresses a body that arrives in pieces.
     fn inflate(
         compression: Compression,
         body: &[u8],
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_cut_off_is_noticed_wherever_that_is() {
+    fn a_body_that_is_cut_off_anywhere_is_noticed() {
         let content: Vec<u8> = (0..5_000u32).flat_map(u32::to_be_bytes).collect();
         for (compression, body) in [
             (Compression::Gzip, gzip(&content)),
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_corrupt_or_follows_the_end_is_noticed() {
+    fn corrupt_and_trailing_bytes_are_noticed() {
         let corrupt = |result: Result<Vec<u8>, _>| {
             assert!(matches!(result, Err(InvalidCompression::Corrupt { .. })), "{result:?}");
         };

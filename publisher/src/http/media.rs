@@ -1,4 +1,4 @@
-//! What the headers say about a body, and about the answer that is wanted.
+//! What the headers say about the body and about the answer that the caller prefers.
 
 use actix_web::http::header::{Quality, QualityItem};
 use actix_web::mime::{self, Mime};
@@ -8,14 +8,14 @@ use crate::push::BodyKind;
 use crate::push::batch::BatchFormat;
 use crate::push::shown::Shown;
 
-// Content types are read here and not by `mime`, which takes `text/` for a media type, and none that has
-// a space before its `;` or a parameter without a value, as RFC 9110 allows and callers send.
+// Content types are not read by `mime`, which accepts `text/`, and refuses a space in front of `;` and a
+// parameter without a value, both of which callers send.
 
-/// What a `Content-Type` says; `None` stands for no such header.
+/// Returns how a body with this `Content-Type` is read; `None` stands for no such header.
 ///
 /// # Errors
-/// [`HttpError::BadHeader`]: a value that is no media type, a charset other than UTF-8, and
-/// `multipart/form-data`, whose envelope is never what its sender wants to push.
+/// [`HttpError::BadHeader`] for a value that is not a media type, a charset other than UTF-8, and
+/// `multipart/form-data`, whose envelope nobody wants to push.
 pub fn body_kind(content_type: Option<&[u8]>) -> Result<BodyKind, HttpError> {
     let raw = content_type.unwrap_or_default();
     let refuse = |accepted| HttpError::BadHeader {
@@ -48,7 +48,7 @@ pub fn body_kind(content_type: Option<&[u8]>) -> Result<BodyKind, HttpError> {
     }
 }
 
-/// The form of a batch by its `Content-Type`; without one, an array.
+/// Returns the format of a batch with this `Content-Type`; without one, it is an array.
 ///
 /// # Errors
 /// [`HttpError::BadHeader`] for any other type.
@@ -67,7 +67,7 @@ pub fn batch_format(content_type: Option<&[u8]>) -> Result<BatchFormat, HttpErro
         _ => {
             return Err(refuse(
                 "a batch is accepted as application/json (an array) or application/x-ndjson (one \
-                 item a line); curl says so with -H 'Content-Type: application/json'",
+                 item per line); with curl: -H 'Content-Type: application/json'",
             ));
         }
     };
@@ -77,7 +77,7 @@ pub fn batch_format(content_type: Option<&[u8]>) -> Result<BatchFormat, HttpErro
     }
 }
 
-/// Whether the parameters of a media type name no charset but UTF-8.
+/// Whether the parameters of a media type name no other charset than UTF-8.
 fn is_in_utf8(parameters: &str) -> bool {
     charsets(parameters).all(is_utf8)
 }
@@ -96,8 +96,8 @@ fn is_utf8(charset: &str) -> bool {
 }
 
 /// Whether the `Accept` headers prefer `application/json` to `text/plain` (RFC 9110, 12.5.1).
-/// Where both weigh the same, the range that names its type more exactly wins, then the first. A range
-/// that is malformed is passed over.
+/// If both have the same weight, the more exact range wins, then the first one. Malformed ranges are
+/// ignored.
 pub fn prefers_json<'a>(accept: impl Iterator<Item = &'a str>) -> bool {
     let mut json = Match::default();
     let mut text = Match::default();
@@ -110,8 +110,8 @@ pub fn prefers_json<'a>(accept: impl Iterator<Item = &'a str>) -> bool {
     json.quality > Quality::ZERO && json.rank() > text.rank()
 }
 
-/// The most exact range that covers a media type. (`actix_web`'s `Accept` can tell which range weighs
-/// most, but not how much one covers a type that it does not name.)
+/// The most exact range that covers a media type. (`actix_web`'s `Accept` knows which range has the most
+/// weight, but not the weight of a type that only a wildcard covers.)
 struct Match {
     /// 0: none, 1: `*/*`, 2: the type, 3: type and subtype.
     exactness: u8,
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_json_and_no_type_are_text_a_form_is_read_and_the_rest_is_binary() {
+    fn the_content_type_says_how_a_body_is_read() {
         for (value, kind) in [
             ("", BodyKind::Text),
             ("text/plain", BodyKind::Text),
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn another_charset_and_what_is_no_media_type_are_refused() {
+    fn other_charsets_and_malformed_types_are_refused() {
         for value in [
             &b"text/plain; charset=iso-8859-1"[..],
             b"application/json; charset=utf-16",
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_has_the_form_that_its_content_type_says() {
+    fn the_content_type_says_how_a_batch_is_read() {
         for (value, format) in [
             ("", BatchFormat::Array),
             ("application/json", BatchFormat::Array),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_answered_to_those_who_prefer_it() {
+    fn callers_that_prefer_json_get_json() {
         for (accept, json) in [
             ("", false),
             ("*/*", false),

@@ -1,4 +1,4 @@
-//! `GET /stream`: from the request for a publish stream to its actor.
+//! `GET /stream`: checks the request for a publish stream, and starts its actor.
 
 use actix_http::ws::{HandshakeError, verify_handshake};
 use actix_web::dev::Payload;
@@ -12,7 +12,7 @@ use crate::publish_stream::{self, Opening, StreamFormat, StreamLimits};
 use crate::push::shown::Shown;
 
 impl Front {
-    /// Opens a publish stream.
+    /// Opens a publish stream, if the request is a valid handshake.
     pub(super) fn stream(
         &self,
         request: &HttpRequest,

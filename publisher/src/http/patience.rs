@@ -1,39 +1,39 @@
-//! How long a connection is kept whose caller does not take what it is sent. Pure.
+//! How long a connection is kept whose caller does not read what it is sent. Pure.
 
 use std::time::{Duration, Instant};
 
-/// What a caller that is sent more than it takes must take within the limit, or all that waits: as
-/// much as a turn of a publish stream writes. Else a caller that reads a byte now and then would keep
-/// its connection, and what is held for it, for ever.
+/// How much a caller must read within the limit, unless less is waiting: as much as a turn of a publish
+/// stream writes. Otherwise a caller that reads a byte now and then would keep its connection, and what is
+/// held for it, for ever.
 const LEAST_BYTES: usize = 64 << 10;
 
 /// Watches what is written to one connection.
 #[derive(Debug)]
 pub struct Patience {
     limit: Duration,
-    /// Since something waits to be taken.
+    /// Counted since something began to wait.
     waiting: Option<Waiting>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     until: Instant,
-    /// Since `limit` before `until`.
+    /// Counted since `limit` before `until`.
     taken_bytes: usize,
 }
 
 impl Patience {
-    /// Nothing was written yet.
+    /// Starts with nothing written.
     pub fn new(limit: Duration) -> Self {
         Self { limit, waiting: None }
     }
 
-    /// Whether something waits to be taken.
+    /// Whether something waits for the caller to read it.
     pub fn is_waiting(&self) -> bool {
         self.waiting.is_some()
     }
 
-    /// The system took `bytes` of what was to be written, or all of it.
+    /// Notes that the kernel took `bytes` of what waits, or all of it.
     pub fn took(&mut self, bytes: usize, is_all: bool) {
         if is_all {
             self.waiting = None;
@@ -42,8 +42,8 @@ impl Patience {
         }
     }
 
-    /// Something is to be written, and nothing of it is taken at the moment. Returns how long that may
-    /// go on before this is asked again; `None` if the caller has had its time.
+    /// Notes that something waits and nothing of it is taken at the moment. Returns how long that may go on
+    /// before this must be called again; `None` if the caller's time is over.
     pub fn wait(&mut self, now: Instant) -> Option<Instant> {
         let limit = self.limit;
         let begin = || Waiting { until: now + limit, taken_bytes: 0 };
@@ -65,7 +65,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(10);
 
     #[test]
-    fn patience_ends_where_too_little_of_what_waits_is_taken() {
+    fn a_caller_that_reads_too_little_is_out_of_time() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut patience = Patience::new(LIMIT);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_waits_is_enough_however_little_it_is() {
+    fn reading_all_that_waits_is_always_enough() {
         let start = Instant::now();
         let mut patience = Patience::new(LIMIT);
         assert_eq!(patience.wait(start), Some(start + LIMIT));

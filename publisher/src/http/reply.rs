@@ -1,4 +1,4 @@
-//! The answers: a receipt, a preflight's, or a sentence that says what to do.
+//! The replies: receipts, answers to preflights, and sentences that say what to do.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -24,16 +24,16 @@ use crate::http::methods::Methods;
 use crate::http::turn::Turn;
 use crate::push::batch::BatchFormat;
 
-/// What a page may send along.
+/// The request headers that a page may set.
 const ALLOWED_HEADERS: &str = "content-type, accept, idempotency-key";
 
-/// How long a browser may remember a preflight: as long as Chromium does without being told.
+/// How long a browser may remember a preflight: the default of Chromium.
 const PREFLIGHT_SECONDS: &str = "5";
 
-/// When a 503 is worth another try: the link comes back within a second of its broker.
+/// When to try again after a 503. The link comes back within a second after its broker.
 const RETRY_AFTER_SECONDS: &str = "1";
 
-/// What happened to the push.
+/// Replies to a push.
 pub(crate) fn receipt(receipt: &Receipt, request: &HttpRequest) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     if !wants_json(request) {
@@ -44,7 +44,7 @@ pub(crate) fn receipt(receipt: &Receipt, request: &HttpRequest) -> HttpResponse 
     response.content_type(ContentType::json()).body(body)
 }
 
-/// What happened to the pushes of a batch. `reserved` has room for it.
+/// Replies to a batch. `reserved` has room for the body.
 pub(crate) fn batch(
     format: BatchFormat,
     answers: &[Answered],
@@ -55,7 +55,7 @@ pub(crate) fn batch(
     HttpResponse::Ok().content_type(format.media_type()).body(body)
 }
 
-/// What may be asked for, in the words of HTTP and in those for a page's browser.
+/// Replies with the methods of a path, also for the preflight of a page.
 pub(crate) fn methods(methods: Methods, unread: Payload) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::ALLOW, methods.allow()))
@@ -65,7 +65,7 @@ pub(crate) fn methods(methods: Methods, unread: Payload) -> HttpResponse {
         .body(LastWord { text: Some(Bytes::new()), _unread: unread })
 }
 
-/// How the publisher is.
+/// Replies to a health check.
 pub(crate) fn health(readiness: Readiness, unread: Payload) -> HttpResponse {
     let mut response = match readiness {
         Readiness::Ready => HttpResponse::Ok(),
@@ -78,7 +78,7 @@ pub(crate) fn health(readiness: Readiness, unread: Payload) -> HttpResponse {
     response.body(LastWord { text: Some(readiness.word().into()), _unread: unread })
 }
 
-/// Why nothing was pushed, or why nobody knows.
+/// Replies with the sentence of an error.
 pub(crate) fn refusal(error: &ApiError, request: &HttpRequest, unread: Payload) -> HttpResponse {
     let status = status(error);
     debug!(%status, %error, "not pushed");
@@ -110,7 +110,7 @@ pub(crate) fn refusal(error: &ApiError, request: &HttpRequest, unread: Payload) 
     response.body(LastWord { text: Some(text.into()), _unread: unread })
 }
 
-/// Tells a page's browser whether the page may read the answer.
+/// Adds the header by which a browser knows whether a page may read the reply.
 pub(crate) fn let_page_read(response: &mut HttpResponse, allowed: Option<&str>) {
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
@@ -119,15 +119,15 @@ pub(crate) fn let_page_read(response: &mut HttpResponse, allowed: Option<&str>) 
     }
 }
 
-/// Whether the caller prefers JSON to a text.
+/// Whether the caller prefers JSON to plain text.
 pub(crate) fn wants_json(request: &HttpRequest) -> bool {
     let accept = request.headers().get_all(header::ACCEPT);
     prefers_json(accept.filter_map(|value| value.to_str().ok()))
 }
 
-/// An answer that holds on to the request's unread body. If it were dropped, actix-http would read
-/// a chunked body to its end, however long that is; as it lives, the connection is closed after
-/// the answer.
+/// The body of a reply that keeps the request's unread body. If that were dropped, actix-http would read a
+/// chunked body to its end, however long it is. While it is kept, the connection is closed after the
+/// reply.
 struct LastWord {
     text: Option<Bytes>,
     _unread: Payload,

@@ -1,4 +1,4 @@
-//! The status codes of all answers that are no success.
+//! The status codes of all errors.
 
 use actix_web::http::StatusCode;
 
@@ -7,7 +7,7 @@ use crate::courier::Unavailable;
 use crate::error::ApiError;
 use crate::push::BadRequest;
 
-/// Returns the status that goes with an error's sentence.
+/// Returns the status code of an error.
 pub(crate) fn status(error: &ApiError) -> StatusCode {
     match error {
         ApiError::BadRequest(error) => of_bad_request(error),
@@ -50,7 +50,7 @@ fn of_bad_request(error: &BadRequest) -> StatusCode {
     }
 }
 
-/// 503 only where nothing was sent and nothing will be; 504 where nobody knows.
+/// 503 only if nothing was sent and nothing will be; 504 if the result is unknown.
 fn of_unavailable(error: &Unavailable) -> StatusCode {
     match error {
         Unavailable::NoBroker { .. }

@@ -1,4 +1,4 @@
-//! What a connection and the handler of its current request tell each other.
+//! What a connection and the handler of its current request share.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::http::HttpError;
 
-/// One connection's current request, shared by both. They run in one task, one after the other.
+/// The current request of a connection. Connection and handler run in one task, one after the other.
 #[derive(Debug, Clone, Default)]
 pub struct Turn(Rc<RefCell<Shared>>);
 
@@ -18,13 +18,13 @@ struct Shared {
     broken: Option<HttpError>,
     reader: Option<Waker>,
     handler: Option<Waker>,
-    /// Of the current answer, something was given to the connection that the caller has not taken.
+    /// Whether the connection has a part of the current answer that the caller has not taken.
     is_sending: bool,
     answer: Option<Waker>,
 }
 
 impl Turn {
-    /// The handler has its answer: the next request may come.
+    /// Notes that the handler has its answer, so that the next request may come.
     pub(crate) fn end(&self) {
         let mut shared = self.0.borrow_mut();
         shared.answered = true;
@@ -33,8 +33,8 @@ impl Turn {
         }
     }
 
-    /// Whether the request that was passed on last has its answer, once. If not, the waker learns
-    /// when it has.
+    /// Returns once that the request that was passed on last has its answer. Until then, the waker is
+    /// woken when it has.
     pub(crate) fn take_answered(&self, waker: &Waker) -> bool {
         let mut shared = self.0.borrow_mut();
         if !shared.answered {
@@ -43,22 +43,22 @@ impl Turn {
         std::mem::take(&mut shared.answered)
     }
 
-    /// What the request that is passed on is to be answered with.
+    /// Notes with what the current request must be refused.
     pub(crate) fn refuse(&self, error: HttpError) {
         self.0.borrow_mut().refusal = Some(error);
     }
 
-    /// What the request is to be answered with, once; `None` if nothing is known to be wrong.
+    /// Returns once with what the current request must be refused; `None` if nothing is wrong.
     pub(crate) fn take_refusal(&self) -> Option<HttpError> {
         self.0.borrow_mut().refusal.take()
     }
 
-    /// A piece of the answer is given to the connection, which has not taken it yet.
+    /// Notes that the connection got a piece of the answer, and has not taken it yet.
     pub(crate) fn send(&self) {
         self.0.borrow_mut().is_sending = true;
     }
 
-    /// All that the connection was given was taken.
+    /// Notes that the connection has taken everything that it got.
     pub(crate) fn all_taken(&self) {
         let mut shared = self.0.borrow_mut();
         shared.is_sending = false;
@@ -67,8 +67,8 @@ impl Turn {
         }
     }
 
-    /// Ready when all that the connection was given has been taken; until then, the task of the
-    /// latest call is woken when it has.
+    /// Ready when the connection has taken everything that it got. Until then, the task of the latest call
+    /// is woken when it has.
     pub(crate) fn poll_taken(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut shared = self.0.borrow_mut();
         if !shared.is_sending {
@@ -81,7 +81,7 @@ impl Turn {
         Poll::Pending
     }
 
-    /// The request's body will never be complete.
+    /// Notes that the body of the request will never be complete.
     pub(crate) fn break_off(&self, error: HttpError) {
         let mut shared = self.0.borrow_mut();
         shared.broken = Some(error);
@@ -90,7 +90,7 @@ impl Turn {
         }
     }
 
-    /// Ends when the request's body is known never to be complete, with the reason.
+    /// Ends with the reason when it is known that the body will never be complete.
     pub(crate) async fn broken(&self) -> HttpError {
         poll_fn(|cx| {
             let mut shared = self.0.borrow_mut();
@@ -115,14 +115,14 @@ mod tests {
 
     #[derive(Debug, Clone, Copy, PartialEq)]
     enum Step {
-        /// The answer asks, with the first or the second waker.
+        /// The answer looks, with the first or the second waker.
         Poll(usize),
         Send,
         Taken,
     }
 
     #[test]
-    fn an_answer_ends_when_all_was_taken_and_never_before() {
+    fn an_answer_ends_only_when_all_was_taken() {
         let steps = [Step::Poll(0), Step::Poll(1), Step::Send, Step::Taken];
         in_every_order(&steps, 8, |steps| {
             let turn = Turn::default();

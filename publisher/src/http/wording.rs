@@ -1,4 +1,4 @@
-//! Receipts, and the answers to items, as bytes: JSON and MessagePack of the same objects. Pure.
+//! Receipts and the answers to items as bytes: the same objects in JSON and in MessagePack. Pure.
 //!
 //! ```text
 //! {"status":200,"receipt":{"position":"P","durability":"disk","gateways":2,"matched":120}}
@@ -16,16 +16,16 @@ use crate::error::{Answered, ApiError};
 use crate::push::batch::BatchFormat;
 use crate::push::{BadRequest, MIN_COST_BYTES, cost_bytes};
 
-/// How many bytes the answer to an item has at most, in either format. What is of a caller's making
-/// in a sentence is short ([`Shown`](crate::push::shown::Shown)).
+/// How many bytes the answer to an item has at most, in either format. What a sentence repeats of the
+/// caller's values is short ([`Shown`](crate::push::shown::Shown)).
 pub const MAX_ANSWER_BYTES: usize = 500;
 
-// With what separates it from the next, it has the room of a push.
+// Together with a separator, it fits into the room of a push.
 const _: () = assert!(MAX_ANSWER_BYTES < MIN_COST_BYTES);
 
 const MEMORY: &str = "writing to memory does not fail";
 
-/// Adds an item's answer in JSON.
+/// Appends the answer to an item in JSON.
 pub fn json(answered: &Answered, out: &mut Vec<u8>) {
     match answered {
         Ok(receipt) => {
@@ -37,14 +37,14 @@ pub fn json(answered: &Answered, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Adds what an item that is refused is answered in JSON.
+/// Appends the answer to a refused item in JSON.
 pub fn error_json(error: &ApiError, out: &mut Vec<u8>) {
     write!(out, "{{\"status\":{},\"error\":", status(error).as_u16()).expect(MEMORY);
     serde_json::to_writer(&mut *out, &*sentence(error)).expect(MEMORY);
     out.push(b'}');
 }
 
-/// Adds a receipt in JSON.
+/// Appends a receipt in JSON.
 pub fn receipt_json(receipt: &Receipt, out: &mut Vec<u8>) {
     let Receipt::Accepted(accepted) = receipt else {
         out.extend_from_slice(b"{\"written\":1}");
@@ -68,7 +68,7 @@ pub fn receipt_json(receipt: &Receipt, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Adds an item's answer in MessagePack.
+/// Appends the answer to an item in MessagePack.
 pub fn msgpack(answered: &Answered, out: &mut Vec<u8>) {
     let mut map = Map::begin(out, 2);
     match answered {
@@ -124,11 +124,11 @@ impl<'a> Map<'a> {
     }
 }
 
-/// The error's sentence, in which an item's fields have their own names.
+/// Returns the sentence of an error, with the names of an item's fields.
 fn sentence(error: &ApiError) -> Cow<'static, str> {
     let said = error.to_string();
     match error {
-        // Nothing in these is of the caller's making, so only the names can read like this.
+        // These sentences repeat nothing of the caller, so only the names can match.
         ApiError::BadRequest(
             BadRequest::UnknownWorker(_)
             | BadRequest::UnknownConnection(_)
@@ -143,9 +143,9 @@ fn sentence(error: &ApiError) -> Cow<'static, str> {
     }
 }
 
-/// What a batch counts from when its items are known until its answer was taken: each push as any
-/// push, which has room for its answer too; each item that is refused as the answer that it has, and as
-/// what stands for that meanwhile.
+/// How many bytes a batch counts from the moment when its items are known until its answer was taken. Each
+/// push counts like any push, which is enough for its answer; each refused item counts its answer and what
+/// is kept of it in the meantime.
 pub fn batch_room_bytes(items: &[Result<Push, BadRequest>]) -> usize {
     let mut answer = Vec::new();
     let of_item = |item: &Result<Push, BadRequest>| match item {
@@ -156,13 +156,13 @@ pub fn batch_room_bytes(items: &[Result<Push, BadRequest>]) -> usize {
             size_of::<Answered>() + answer.len() + 1
         }
     };
-    // The brackets around all of them.
+    // For the brackets.
     2 + items.iter().map(of_item).sum::<usize>()
 }
 
-/// The body of the answer to a batch.
+/// Returns the body of the answer to a batch.
 pub fn batch(format: BatchFormat, answers: &[Answered]) -> Vec<u8> {
-    // A receipt has about so many bytes.
+    // About the size of a receipt.
     let mut body = Vec::with_capacity(128 * answers.len() + 2);
     let separator = match format {
         BatchFormat::Array => {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_item_has_the_status_of_the_http_api_and_a_sentence() {
+    fn a_refused_item_has_a_status_and_a_sentence() {
         let error = "content is empty: send at least one byte";
         assert_eq!(
             both(&Err(BadRequest::EmptyContent.into())),
@@ -264,7 +264,7 @@ mod tests {
         all.map(|durability| Ok(Receipt::Accepted(longest(durability)))).into()
     }
 
-    /// What a push can be answered when it was taken, and an item that is none, at its longest.
+    /// The longest answers to a push and to a wrong item.
     fn longest_errors() -> Vec<ApiError> {
         // 60 characters of four bytes are shown.
         let shown = || Shown::from("\u{1f514}".repeat(100).as_str());
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_named_as_an_item_has_it() {
+    fn an_address_has_the_names_of_an_items_fields() {
         let said = both(&Err(BadRequest::UnknownWorker(WorkerId(3)).into()));
         assert_eq!(said["status"], 404);
         let error = said["error"].as_str().expect("a text");
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_have_the_form_of_the_batch() {
+    fn answers_have_the_format_of_the_batch() {
         let answers = [Ok(Receipt::Written), Ok(Receipt::Written)];
         let one = r#"{"status":200,"receipt":{"written":1}}"#;
         let written = |format, answers: &[Answered]| {

@@ -31,7 +31,7 @@ async fn zero_and_a_space_are_content() {
 }
 
 #[actix::test]
-async fn the_receipt_is_json_for_those_who_prefer_it() {
+async fn callers_that_prefer_json_get_the_receipt_as_json() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let answer = publisher.send(get_json("/?content=hi")).await;
@@ -94,7 +94,7 @@ async fn every_outcome_for_one_connection_has_its_status() {
 }
 
 #[actix::test]
-async fn what_the_broker_has_no_room_for_is_503() {
+async fn a_push_without_room_at_the_broker_is_503() {
     for refusal in [Refusal::IdsFull, Refusal::TooManyUnanswered, Refusal::ShuttingDown] {
         let broker = Broker::start(move |message| match *message {
             ToBroker::Publish { number, .. } => Act::Say(FromBroker::Refused { number, refusal }),
@@ -138,7 +138,7 @@ async fn a_body_is_pushed_as_its_type_says() {
 }
 
 #[actix::test]
-async fn every_bad_request_is_400_names_what_is_wrong_and_pushes_nothing() {
+async fn a_bad_request_is_400_names_its_fault_and_pushes_nothing() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let form = "application/x-www-form-urlencoded";
@@ -207,7 +207,7 @@ async fn every_bad_request_is_400_names_what_is_wrong_and_pushes_nothing() {
 }
 
 #[actix::test]
-async fn raw_bytes_that_are_no_utf8_are_refused() {
+async fn raw_bytes_that_are_not_utf8_are_refused() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     for line in [&b"GET /?content=\xff\xfe"[..], b"GET /?content=a\x00"] {
@@ -218,7 +218,7 @@ async fn raw_bytes_that_are_no_utf8_are_refused() {
 }
 
 #[actix::test]
-async fn what_people_type_without_escaping_it_is_pushed_as_they_typed_it() {
+async fn unescaped_content_in_a_url_is_pushed_as_it_was_typed() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let mut client = publisher.client().await;
@@ -251,7 +251,7 @@ async fn head_and_every_other_method_push_nothing() {
 }
 
 #[actix::test]
-async fn nothing_is_at_other_paths() {
+async fn other_paths_are_404() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     for path in ["/push", "//", "/index.html", "/%2f", "/favicon.ico", "*"] {

@@ -40,7 +40,7 @@ fn encoded(target: &str, encoding: &str, body: &[u8]) -> Vec<u8> {
 }
 
 #[actix::test]
-async fn compressed_bodies_are_pushed_as_what_they_say() {
+async fn compressed_bodies_are_pushed_decompressed() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     for (encoding, body) in [
@@ -90,7 +90,7 @@ async fn a_compressed_body_that_arrives_byte_by_byte_is_read() {
 }
 
 #[actix::test]
-async fn the_limit_is_that_of_the_inflated_content() {
+async fn the_limit_is_for_the_decompressed_content() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.max_content_bytes = 100_000;
@@ -123,7 +123,7 @@ async fn a_bomb_is_413_before_its_end_was_sent() {
 }
 
 #[actix::test]
-async fn what_cannot_be_inflated_is_400_and_other_encodings_are_415() {
+async fn corrupt_bodies_are_400_and_other_encodings_are_415() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let whole = gzip("hello");

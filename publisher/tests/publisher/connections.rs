@@ -68,7 +68,7 @@ async fn bodies_are_pushed_as_they_are() {
 }
 
 #[actix::test]
-async fn only_the_last_answer_says_close_and_nothing_behind_it_is_processed() {
+async fn only_the_last_answer_says_close_and_ends_the_requests() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let closing = |content: &str| get_with(&format!("/?content={content}"), "Connection: close");
@@ -100,7 +100,7 @@ async fn only_the_last_answer_says_close_and_nothing_behind_it_is_processed() {
 }
 
 #[actix::test]
-async fn an_answer_to_a_head_has_no_body_whatever_comes_behind_it() {
+async fn an_answer_to_a_head_never_has_a_body() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let mut client = publisher.client().await;

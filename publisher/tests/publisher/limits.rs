@@ -132,7 +132,7 @@ async fn a_body_that_ends_early_pushes_nothing() {
 }
 
 #[actix::test]
-async fn a_url_that_is_too_long_is_413_with_a_sentence_and_without_a_reset() {
+async fn a_url_that_is_too_long_is_413_without_a_reset() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| config.max_content_bytes = 2 << 20);
     let sentence = "the URL is too long: at most 61440 bytes are accepted, including escapes; \
@@ -193,7 +193,7 @@ fn flood(to: SocketAddr, begin: &str, piece: &str) -> JoinHandle<Duration> {
 }
 
 #[actix::test]
-async fn who_sends_without_a_pause_and_no_head_is_cut_in_time() {
+async fn a_flood_without_a_head_is_cut_off_in_time() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.head_limit = Duration::from_secs(1);
@@ -209,7 +209,7 @@ async fn who_sends_without_a_pause_and_no_head_is_cut_in_time() {
 }
 
 #[actix::test]
-async fn long_parameters_are_not_repeated_to_their_end() {
+async fn errors_shorten_long_parameters() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let key = format!("/?{}=1", "k".repeat(60_000));

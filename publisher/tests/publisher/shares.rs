@@ -78,7 +78,7 @@ async fn batches_without_an_end_leave_room_for_everybody() {
 }
 
 #[actix::test]
-async fn half_sent_bodies_by_the_thousand_disturb_no_honest_caller() {
+async fn thousands_of_half_sent_bodies_disturb_nobody() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| config.workers = 2);
     let to = publisher.addr;

@@ -44,7 +44,7 @@ async fn refuses(publisher: &Publisher) {
 }
 
 #[actix::test]
-async fn idle_connections_and_a_missing_broker_do_not_hold_it() {
+async fn idle_connections_and_no_broker_do_not_delay_the_end() {
     let (_port, addr) = reserved_port();
     let mut publisher = Publisher::start(addr);
     let mut idle = publisher.client().await;
@@ -58,7 +58,7 @@ async fn idle_connections_and_a_missing_broker_do_not_hold_it() {
 }
 
 #[actix::test]
-async fn a_silent_broker_does_not_hold_it_longer_than_its_limit_and_callers_are_told() {
+async fn a_silent_broker_delays_the_end_only_up_to_the_limit() {
     let broker = Broker::start(|_| Act::Nothing);
     let mut publisher = Publisher::start_with(broker.addr, |config| {
         config.shutdown_limit = Duration::from_millis(500);
@@ -76,7 +76,7 @@ async fn a_silent_broker_does_not_hold_it_longer_than_its_limit_and_callers_are_
 }
 
 #[actix::test]
-async fn counts_that_take_longer_than_the_shutdown_are_answered_with_what_came() {
+async fn a_shutdown_answers_with_the_counts_that_came() {
     let broker = Broker::start(|message| match *message {
         ToBroker::Publish { number, .. } => Act::Say(accepted_counting(number, 1, 0)),
         _ => Act::Nothing,
@@ -93,7 +93,7 @@ async fn counts_that_take_longer_than_the_shutdown_are_answered_with_what_came()
 }
 
 #[actix::test]
-async fn what_was_handed_over_is_answered_over_the_next_link_before_it_ends() {
+async fn a_shutdown_waits_for_answers_over_the_next_link() {
     let broker = Broker::start(silent_at_first());
     let mut publisher = Publisher::start(broker.addr);
     let mut client = publisher.client().await;
@@ -108,7 +108,7 @@ async fn what_was_handed_over_is_answered_over_the_next_link_before_it_ends() {
 }
 
 #[actix::test]
-async fn a_courier_finishes_with_the_answers_to_what_it_has_handed_over_and_takes_no_more() {
+async fn a_courier_that_finishes_waits_for_answers_only() {
     let broker = Broker::start(silent_at_first());
     let limits = WaitLimits { broker_wait: DEADLINE, confirm_limit: DEADLINE };
     let (alive, _gone) = oneshot::channel();
@@ -160,7 +160,7 @@ async fn half_a_body_is_answered_503_before_the_limit() {
 }
 
 #[actix::test]
-async fn a_setting_out_of_range_is_told_and_nothing_starts() {
+async fn a_setting_out_of_range_is_an_error_at_the_start() {
     let (_port, addr) = reserved_port();
     let mut publisher = Publisher::start_with(addr, |config| config.workers = 0);
     let error = publisher.ended().await.expect_err("refused");

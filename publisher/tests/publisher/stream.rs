@@ -27,7 +27,7 @@ fn item(content: impl Into<String>) -> Value {
 }
 
 #[actix::test]
-async fn each_item_is_answered_in_its_order() {
+async fn items_are_answered_in_their_order() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let mut stream = Stream::open(&publisher, None).await;
@@ -58,7 +58,7 @@ async fn messagepack_goes_both_ways() {
 }
 
 #[actix::test]
-async fn a_message_that_is_no_item_is_answered_in_its_place_and_the_stream_lives() {
+async fn a_message_that_is_not_an_item_gets_an_error_in_place() {
     // The first item is answered after the second, so that what stands between them has to wait.
     let broker = Broker::start(|message| match *message {
         ToBroker::Publish { number: 1, .. } => Act::Nothing,
@@ -84,7 +84,7 @@ async fn a_message_that_is_no_item_is_answered_in_its_place_and_the_stream_lives
 }
 
 #[actix::test]
-async fn one_wrong_item_of_a_stream_harms_no_other() {
+async fn a_wrong_item_of_a_stream_harms_no_other() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let mut json = Stream::open(&publisher, None).await;
@@ -121,7 +121,7 @@ async fn one_wrong_item_of_a_stream_harms_no_other() {
 }
 
 #[actix::test]
-async fn a_full_window_is_not_read_on_and_nothing_is_refused() {
+async fn a_stream_with_a_full_window_is_not_read() {
     let broker = Broker::start(|_| Act::Nothing);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.max_stream_items = 10;
@@ -141,7 +141,7 @@ async fn a_full_window_is_not_read_on_and_nothing_is_refused() {
 }
 
 #[actix::test]
-async fn a_window_is_full_of_bytes_too_and_an_idle_one_takes_any_content() {
+async fn a_window_is_bounded_in_bytes_unless_it_is_empty() {
     let broker = Broker::start(|message| match *message {
         ToBroker::Publish { number: 3, .. } => Act::Say(accepted(3)),
         ToBroker::Publish { number: 4, .. } => Act::Say(accepted(4)),
@@ -164,7 +164,7 @@ async fn a_window_is_full_of_bytes_too_and_an_idle_one_takes_any_content() {
 }
 
 #[actix::test]
-async fn a_caller_that_does_not_read_its_answers_is_not_read_on() {
+async fn a_stream_whose_answers_are_not_read_is_not_read() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| config.max_stream_items = 100);
     let mut stream = Stream::open(&publisher, None).await;
@@ -219,7 +219,7 @@ async fn contents_over_the_budget_are_503_in_their_place() {
 }
 
 #[actix::test]
-async fn an_outage_is_503_for_what_was_not_sent_and_a_link_that_breaks_repeats_the_rest() {
+async fn an_outage_is_503_unless_the_item_was_sent() {
     let (port, addr) = reserved_port();
     let publisher = Publisher::start_with(addr, |config| {
         config.broker_wait = Duration::from_millis(100);
@@ -243,7 +243,7 @@ async fn an_outage_is_503_for_what_was_not_sent_and_a_link_that_breaks_repeats_t
 }
 
 #[actix::test]
-async fn a_broker_without_memory_is_504() {
+async fn a_broker_that_lost_its_log_is_504() {
     let broker = Broker::start(silent_at_first());
     let publisher = Publisher::start(broker.addr);
     let mut stream = Stream::open(&publisher, None).await;
@@ -274,7 +274,7 @@ async fn a_shutdown_answers_what_was_taken_and_closes_1001() {
 }
 
 #[actix::test]
-async fn a_silent_broker_does_not_hold_the_shutdown_and_what_was_taken_is_answered() {
+async fn a_silent_broker_does_not_delay_the_shutdown() {
     let broker = Broker::start(|_| Act::Nothing);
     let mut publisher = Publisher::start_with(broker.addr, |config| {
         config.shutdown_limit = Duration::from_millis(500);
@@ -289,7 +289,7 @@ async fn a_silent_broker_does_not_hold_the_shutdown_and_what_was_taken_is_answer
 }
 
 #[actix::test]
-async fn a_stream_that_nobody_reads_does_not_hold_the_shutdown_longer_than_its_limit() {
+async fn an_unread_stream_delays_the_shutdown_up_to_the_limit() {
     let broker = Broker::start(accept);
     let mut publisher = Publisher::start_with(broker.addr, |config| {
         config.shutdown_limit = Duration::from_millis(500);
@@ -365,7 +365,7 @@ async fn fragments_are_one_item_and_pings_are_answered_between_them() {
 }
 
 #[actix::test]
-async fn a_silent_caller_is_pinged_and_ended_and_one_that_answers_pings_is_not() {
+async fn only_a_caller_that_answers_no_pings_is_cut_off() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.silence_limit = Duration::from_secs(1);
@@ -396,7 +396,7 @@ fn handshake(more: &str) -> String {
 }
 
 #[actix::test]
-async fn pages_of_strangers_and_other_requests_open_no_stream() {
+async fn other_sites_and_plain_requests_open_no_stream() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let origin = |origin: &str| handshake(&format!("{KEY}Origin: {origin}\r\n"));

@@ -43,7 +43,7 @@ async fn rest(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 #[actix::test]
-async fn batch_answers_that_nobody_reads_count_until_their_callers_are_gone() {
+async fn unread_batch_answers_count_until_their_callers_go() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.silence_limit = Duration::from_secs(3);
@@ -91,7 +91,7 @@ async fn batch_answers_that_nobody_reads_count_until_their_callers_are_gone() {
 }
 
 #[actix::test]
-async fn who_reads_its_batch_answer_drop_by_drop_loses_its_connection() {
+async fn a_caller_that_reads_too_slowly_loses_its_connection() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.silence_limit = Duration::from_secs(1);
@@ -110,7 +110,7 @@ async fn who_reads_its_batch_answer_drop_by_drop_loses_its_connection() {
 }
 
 #[actix::test]
-async fn a_large_answer_arrives_whole_and_its_connection_lives_on() {
+async fn a_large_answer_arrives_and_its_connection_is_kept() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.silence_limit = Duration::from_secs(1);
@@ -134,7 +134,7 @@ async fn a_large_answer_arrives_whole_and_its_connection_lives_on() {
 }
 
 #[actix::test]
-async fn whose_answers_are_not_read_is_not_read_on() {
+async fn a_caller_that_reads_no_answers_is_not_read() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let mut stream = connect_from(2, publisher.addr).await;

@@ -14,7 +14,7 @@ use crate::orders::Wakes;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A connection, and its caller, who never waits.
+/// A connection and its caller, which never waits.
 async fn connection(head_limit: Duration) -> (CallerStream, Caller) {
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     // More than a task may read in a few turns.
@@ -32,7 +32,7 @@ async fn connection(head_limit: Duration) -> (CallerStream, Caller) {
     (CallerStream::new(tcp, head_limit, DEADLINE), caller.into())
 }
 
-/// One read: what actix-http gets, if anything.
+/// Reads once as actix-http does.
 fn read(stream: &mut CallerStream, cx: &mut Context<'_>) -> Poll<String> {
     let mut bytes = [0; 4 << 10];
     let mut bytes = ReadBuf::new(&mut bytes);
@@ -43,7 +43,7 @@ fn read(stream: &mut CallerStream, cx: &mut Context<'_>) -> Poll<String> {
     })
 }
 
-/// Sends until the system takes no more.
+/// Sends until the kernel takes no more.
 fn flood(caller: &mut Caller, piece: &[u8]) -> usize {
     let mut sent = 0;
     while let Ok(bytes) = caller.write(piece) {
@@ -53,14 +53,14 @@ fn flood(caller: &mut Caller, piece: &[u8]) -> usize {
 }
 
 #[actix::test]
-async fn a_flood_does_not_stop_the_clock_of_a_head() {
+async fn a_flood_does_not_stop_the_timer_of_a_head() {
     for begin in ["", "GET /?content="] {
         let limit = Duration::from_millis(20);
         let (mut stream, mut caller) = connection(limit).await;
         let piece = if begin.is_empty() { [b'\n'; 4 << 10] } else { [b'x'; 4 << 10] };
         caller.write_all(begin.as_bytes()).expect("taken");
         let mut begun: Option<Instant> = None;
-        // Each turn of the task begins with more than it may read at once.
+        // There is more in each turn than the task may read at once.
         let passed_on = loop {
             flood(&mut caller, &piece);
             let is_over = begun.is_some_and(|begun| begun.elapsed() > limit);
@@ -73,7 +73,7 @@ async fn a_flood_does_not_stop_the_clock_of_a_head() {
         };
         assert!(passed_on.starts_with("GET /| HTTP/1.1\r\n"), "{passed_on}");
         let (refusal, max_bytes) = (stream.turn.take_refusal(), MAX_TARGET_BYTES);
-        // A URL may be longer than is read to its end before it is late.
+        // The flood may reach the bound of a URL before the time is over.
         let is_too_long = !begin.is_empty() && refusal == Some(HttpError::UrlTooLong { max_bytes });
         assert!(is_too_long || refusal == Some(HttpError::SlowHead { limit }), "{refusal:?}");
     }
@@ -82,7 +82,7 @@ async fn a_flood_does_not_stop_the_clock_of_a_head() {
 #[actix::test]
 async fn a_flood_leaves_its_connection_time_to_write() {
     let (mut stream, mut caller) = connection(DEADLINE).await;
-    // Nothing that is behind it is passed on.
+    // Nothing behind it is passed on.
     caller.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").expect("taken");
     let request = poll_fn(|cx| read(&mut stream, cx)).await;
     assert!(request.starts_with("GET / "), "{request}");
@@ -100,13 +100,13 @@ async fn a_flood_leaves_its_connection_time_to_write() {
 }
 
 #[actix::test]
-async fn a_request_waits_for_the_answer_before_it_to_be_taken() {
+async fn a_request_waits_until_the_last_answer_was_taken() {
     let (mut stream, mut caller) = connection(DEADLINE).await;
     let request = |path| format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
     caller.write_all((request("/1") + &request("/2")).as_bytes()).expect("taken");
     let first = poll_fn(|cx| read(&mut stream, cx)).await;
     assert!(first.starts_with("GET /1 "), "{first}");
-    // The caller reads nothing of an answer without an end.
+    // The caller reads nothing of an endless answer.
     let piece = [b'x'; 64 << 10];
     let cx = &mut Context::from_waker(Waker::noop());
     let start = Instant::now();
@@ -120,7 +120,7 @@ async fn a_request_waits_for_the_answer_before_it_to_be_taken() {
     }
     stream.turn.end();
     assert_eq!(read(&mut stream, cx), Poll::Pending, "it is not taken");
-    // Then it reads, and the end of the answer is taken.
+    // When it reads, the end of the answer is taken.
     loop {
         assert!(start.elapsed() < DEADLINE, "nothing is taken");
         let _ = caller.read(&mut [0; 64 << 10]);

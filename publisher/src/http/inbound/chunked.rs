@@ -1,14 +1,14 @@
-//! Where a chunked body ends (RFC 9112, 7.1). Pure.
+//! Finds the end of a chunked body (RFC 9112, 7.1). Pure.
 
 /// How long all chunk extensions and trailers of a body may be together.
 const MAX_ASIDE_BYTES: usize = 16 << 10;
 
-/// A place in a chunked body. At least as strict as actix-http, which reads the same bytes
-/// afterwards: what is accepted here is read there in the same way.
+/// The position in a chunked body. It is at least as strict as actix-http, which reads the same bytes
+/// afterwards, and in the same way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunked {
     next: Next,
-    /// Of the current chunk, what is missing.
+    /// How many bytes of the current chunk are missing.
     size: u64,
     aside_bytes: usize,
 }
@@ -44,10 +44,10 @@ impl Chunked {
         self.next == Next::Over
     }
 
-    /// Reads on; returns how many of the bytes belong to the body.
+    /// Reads more bytes, and returns how many of them belong to the body.
     ///
     /// # Errors
-    /// How many bytes were fine before one that does not belong there, and what is wrong with it.
+    /// How many bytes were valid before the first wrong one, and what is wrong with it.
     pub fn read(&mut self, bytes: &[u8]) -> Result<usize, (usize, &'static str)> {
         let mut at = 0;
         while at < bytes.len() && !self.is_over() {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_ends_behind_its_last_chunk_and_its_trailers() {
+    fn a_body_ends_after_its_last_chunk_and_trailers() {
         for body in
             ["0\r\n\r\n", "3\r\nabc\r\n0\r\n\r\n", "3;x=\"y\"\r\n\r\n\n\r\n00 \r\nA: b\r\n\r\n"]
         {

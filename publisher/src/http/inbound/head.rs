@@ -1,4 +1,4 @@
-//! The head of one request: read strictly, and written anew for actix-http. Pure.
+//! Reads the head of one request strictly, and writes it anew for actix-http. Pure.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use crate::http::HttpError;
 use crate::http::methods::Methods;
 use crate::push::shown::Shown;
 
-/// The most headers of a request: as many as actix-http reads.
+/// How many headers a request may have: as many as actix-http reads.
 pub const MAX_HEADERS: usize = 96;
 
 /// How large all headers of a request may be together.
@@ -16,31 +16,31 @@ pub const MAX_HEADERS_BYTES: usize = 64 << 10;
 /// What follows a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// A body of so many bytes, perhaps none.
+    /// A body of this many bytes, perhaps none.
     Length(u64),
     /// A chunked body.
     Chunked,
-    /// Another protocol, to the end of the connection.
+    /// Another protocol, up to the end of the connection.
     Websocket,
 }
 
-/// A head that can be answered.
+/// A head that can be passed on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Head {
-    /// As actix-http gets it, its target in origin form, or [`REFUSED`].
+    /// The bytes for actix-http. The target is in origin form, or [`REFUSED`].
     pub bytes: Vec<u8>,
     /// What follows it.
     pub framing: Framing,
     /// Whether the connection ends with the answer.
     pub closes: bool,
-    /// What is wrong with a target that was replaced.
+    /// What is wrong with the target, if it was replaced.
     pub refusal: Option<HttpError>,
 }
 
-/// Reads a complete head, whose target is escaped already.
+/// Reads a complete head whose target is already escaped.
 ///
 /// # Errors
-/// What makes it impossible to tell where the request ends, or is not HTTP/1.
+/// Why it is not HTTP/1, or why the end of the request cannot be found.
 pub fn read(bytes: &[u8]) -> Result<Head, HttpError> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
@@ -89,7 +89,7 @@ pub fn read(bytes: &[u8]) -> Result<Head, HttpError> {
     Ok(Head { bytes: written, framing, closes, refusal })
 }
 
-/// 431.
+/// Returns the error for a head that is too large.
 pub fn too_large() -> HttpError {
     HttpError::HeadTooLarge { max_headers: MAX_HEADERS, max_bytes: MAX_HEADERS_BYTES }
 }
@@ -102,7 +102,7 @@ impl Headers<'_, '_> {
         named.map(|header| header.value.trim_ascii())
     }
 
-    /// The value of a header that decides where a request ends.
+    /// Reads a header that decides where the request ends.
     fn one(&self, name: &'static str, accepted: &'static str) -> Result<Option<&[u8]>, HttpError> {
         let mut values = self.all(name);
         let first = values.next();
@@ -125,7 +125,7 @@ impl Headers<'_, '_> {
         }
     }
 
-    /// RFC 9112, section 6.3, where what it allows a server to repair is refused.
+    /// Follows RFC 9112, section 6.3, and refuses what that allows a server to repair.
     fn framing(&self, is_1_1: bool) -> Result<Framing, HttpError> {
         const ONE: &str = "and there is another one; one is accepted";
         let coding = self.one("Transfer-Encoding", ONE)?;
@@ -174,8 +174,8 @@ trait PassedOn {
 }
 
 impl PassedOn for httparse::Header<'_> {
-    /// A protocol that is not spoken here is not asked for, and how the connection goes on is
-    /// decided already.
+    /// Whether the header is passed on. `Connection` and `Upgrade` are only for a websocket: no other
+    /// protocol is spoken here, and whether the connection is kept is already decided.
     fn is_passed_on(&self, framing: Framing) -> bool {
         framing == Framing::Websocket
             || !["connection", "upgrade"].iter().any(|name| self.name.eq_ignore_ascii_case(name))
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_request_ends_is_told_from_its_headers() {
+    fn the_headers_say_where_a_request_ends() {
         assert_eq!(framing(""), Framing::Length(0));
         assert_eq!(framing("Content-Length: 012\r\n"), Framing::Length(12));
         assert_eq!(framing("transfer-encoding: Chunked\r\n"), Framing::Chunked);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_readers_could_understand_differently_is_refused() {
+    fn what_two_readers_could_read_differently_is_refused() {
         for (headers, named) in [
             ("Content-Length: 1\r\nContent-Length: 1\r\n", "Content-Length"),
             ("Content-Length: 1, 1\r\n", "Content-Length"),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_the_connection_is_told_from_version_and_header() {
+    fn version_and_header_say_who_keeps_the_connection() {
         for (version, header, closes) in [
             ("1.1", "", false),
             ("1.1", "Connection: a, CLOSE\r\n", true),

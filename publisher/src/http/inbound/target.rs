@@ -1,25 +1,24 @@
-//! The target of a request line, made fit for the crate `http`. Pure.
+//! Escapes and splits the target of a request line for the crate `http`. Pure.
 
-/// How long a target may be, escaped. Less than the 65,534 bytes of the crate `http`.
+/// How long a target may be after escaping. Less than the 65,534 bytes that the crate `http` accepts.
 pub const MAX_TARGET_BYTES: usize = 60 << 10;
 
-/// How much of a target that is too long is read to its end, so that its answer leaves the connection
-/// as it was: as much as a content of 1 MiB has of which every byte is escaped, and more. A longer one
-/// ends the connection.
+/// How much of a target that is too long is read, so that the connection can be kept after the answer: more
+/// than a content of 1 MiB with every byte escaped. A longer one ends the connection.
 pub const MAX_DROPPED_BYTES: usize = 4 << 20;
 
-/// Stands for a target that is refused. No caller's target reads like this: its `|` is escaped.
+/// Replaces a target that is refused. No caller's target can be the same, because `|` is escaped.
 pub const REFUSED: &str = "/|";
 
-/// The schemes of an absolute target, in lower case. Those of websockets are what some clients write.
+/// The schemes of an absolute target, in lower case. Some clients use those of websockets.
 const SCHEMES: [&str; 4] = ["http://", "https://", "ws://", "wss://"];
 
-/// Escapes what people type and URLs do not allow. `curl 'http://host:4237/?content=안녕'` sends raw
-/// UTF-8.
+/// Escapes what people type although URLs do not allow it, such as the raw UTF-8 of
+/// `curl 'http://host:4237/?content=안녕'`.
 pub fn escape(raw: &[u8], escaped: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in raw {
-        // A `#` would end the URL, and what stands behind it would be lost in silence.
+        // A `#` would end the URL, and what follows it would be lost silently.
         if byte.is_ascii() && !b"\"#<>\\^`{|}".contains(&byte) {
             escaped.push(byte);
         } else {
@@ -29,8 +28,8 @@ pub fn escape(raw: &[u8], escaped: &mut Vec<u8>) {
     }
 }
 
-/// The path and query of a target, which may begin with a scheme in any case and an authority
-/// (RFC 9112, 3.2.2), as two parts that follow each other; `None` for a target that has none.
+/// Returns the path and query of a target, which may begin with a scheme in any case and an authority
+/// (RFC 9112, 3.2.2), as two parts that follow each other; `None` if the target has neither.
 pub fn origin_form(target: &str) -> Option<(&str, &str)> {
     if target.starts_with('/') || target == "*" {
         return Some(("", target));
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_urls_do_not_allow_is_escaped_and_the_rest_is_as_it_was() {
+    fn only_what_urls_do_not_allow_is_escaped() {
         let text = |raw: &str| {
             let mut escaped = Vec::new();
             escape(raw.as_bytes(), &mut escaped);
@@ -66,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_may_name_its_host_by_a_scheme_in_any_case() {
+    fn a_target_may_begin_with_a_scheme_in_any_case() {
         for (target, path) in [
             ("/?a=http://b", Some("/?a=http://b")),
             ("*", Some("*")),

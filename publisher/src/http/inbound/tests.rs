@@ -3,8 +3,8 @@ use tokio_util::codec::Decoder as _;
 
 use super::*;
 
-/// Feeds the pieces and answers each request as soon as it is complete; returns what was passed on,
-/// one string per request, and what is known to be wrong.
+/// Feeds the pieces, and answers each request as soon as it is complete. Returns what was passed on, one
+/// string per request, and the errors.
 fn exchange(pieces: &[&[u8]]) -> (Vec<String>, Vec<String>) {
     let mut inbound = Inbound::default();
     let (mut requests, mut errors) = (Vec::new(), Vec::new());
@@ -40,7 +40,7 @@ fn passed_on(target: &str) -> String {
 }
 
 #[test]
-fn a_request_means_the_same_behind_any_other() {
+fn a_request_means_the_same_after_any_other() {
     let typed = get("/?content={안}");
     let meant = passed_on("/?content=%7B%EC%95%88%7D");
     let post = "POST / HTTP/1.1\r\nHost: h\r\n";
@@ -70,7 +70,7 @@ fn a_request_is_held_back_until_the_one_before_is_answered() {
     assert!(inbound.has_waiting());
     inbound.answered(&mut output);
     assert_eq!(output, passed_on("/1").repeat(2).as_bytes());
-    // Half a body is no turn of anybody else.
+    // Half a body does not let the next request through.
     let mut inbound = Inbound::default();
     inbound.receive(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na", &mut output);
     output.clear();
@@ -133,7 +133,7 @@ fn what_cannot_be_read_is_refused_with_a_sentence() {
 fn a_target_without_an_end_is_dropped_up_to_a_bound() {
     let refused = "the URL is too long";
     for (len, goes_on) in [(MAX_DROPPED_BYTES, true), (MAX_DROPPED_BYTES + 1, false)] {
-        // The slash is the first byte.
+        // The slash counts as the first byte.
         let input = get(&format!("/{}", "a".repeat(len - 1))) + &get("/behind");
         let (read, errors) = exchange(&[input.as_bytes()]);
         assert_eq!(read.len(), if goes_on { 2 } else { 1 }, "{len}");
@@ -151,7 +151,7 @@ fn a_target_without_an_end_is_dropped_up_to_a_bound() {
 }
 
 #[test]
-fn no_target_reads_like_the_one_that_is_refused() {
+fn no_callers_target_is_the_replacement() {
     let read = requests(&get(REFUSED));
     assert_eq!(read, [passed_on("/%7C")]);
     assert!(exchange(&[get(REFUSED).as_bytes()]).1.is_empty());
@@ -170,9 +170,9 @@ fn an_idle_connection_keeps_no_memory() {
     assert!(inbound.raw.len() < MAX_METHOD_BYTES);
 }
 
-/// How actix-http reads what was passed on as one request: what is left behind it.
+/// Lets actix-http read what was passed on as one request, and returns what is left.
 fn read_by_actix(request: &[u8]) -> Result<usize, String> {
-    // It starts a clock, which nobody needs here.
+    // It starts a timer, which is not needed here.
     let tasks = tokio::task::LocalSet::new();
     let _entered = tasks.enter();
     let mut codec = actix_http::h1::Codec::default();

@@ -36,17 +36,11 @@ fn a_timeout_covers_both_waits_and_only_shortens_them() {
 
     pushes.add(within(everyone(), 30 * second), 3, start);
     let waited = LIMITS.broker_wait;
-    assert_eq!(
-        pushes.expire(start + waited, true),
-        [failed(3, NotSent::BrokerBusy { waited })]
-    );
+    assert_eq!(pushes.expire(start + waited, true), [failed(3, NotSent::BrokerBusy { waited })]);
     pushes.add(within(everyone(), 30 * second), 4, start);
     hand_over_all(&mut pushes, start);
     let waited = LIMITS.confirm_limit;
-    assert_eq!(
-        pushes.expire(start + waited, true),
-        [failed(4, Unknown::Unanswered { waited })]
-    );
+    assert_eq!(pushes.expire(start + waited, true), [failed(4, Unknown::Unanswered { waited })]);
 }
 
 #[test]
