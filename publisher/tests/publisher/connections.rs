@@ -1,4 +1,4 @@
-//! Several requests of one connection, and what is no request at all.
+//! Several requests on one connection, and what is not a request.
 
 use std::time::Duration;
 
@@ -154,7 +154,7 @@ async fn no_refusal_has_an_empty_body() {
         let mut client = publisher.client().await;
         let shown: String = input.chars().take(120).collect();
         client.send(&input).await;
-        // What stands behind what cannot be read is not read either.
+        // What follows something that cannot be read is not read either.
         if !input.is_empty() && status != 408 {
             let _ = client.stream.write_all(get("/?content=behind").as_bytes()).await;
         }

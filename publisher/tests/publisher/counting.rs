@@ -1,4 +1,4 @@
-//! Callers who want to know what became of their push, and how long they wait for it.
+//! Callers that wait for what the gateways wrote, and how long they wait.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a browser sends for the page of a stranger, and for a name that a stranger made local.
+//! Requests that a browser sends for a page of another site, or for a foreign name of this host.
 
 use campanile_publisher::{AllowHosts, AllowOrigins};
 

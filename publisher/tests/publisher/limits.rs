@@ -1,4 +1,4 @@
-//! What is too large, too slow or too much.
+//! Requests that are too large, too slow or too many.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -164,7 +164,7 @@ async fn a_url_without_an_end_is_408_or_413() {
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.head_limit = Duration::from_secs(1);
     });
-    // Past what is a URL, and then nothing.
+    // Longer than any URL, and then nothing.
     let slow = publisher.send(format!("GET /?content={}", "x".repeat(70_000))).await;
     assert_eq!(slow.brief(), (408, "the head of the request had not arrived after 1 s\n"));
     // All the time.
@@ -179,7 +179,7 @@ async fn a_url_without_an_end_is_408_or_413() {
     assert!(answer.is_empty() || is_cut, "{answer}");
 }
 
-/// Sends as fast as the system takes it, from a thread of its own, until the connection ends.
+/// Sends as fast as the kernel takes it, in a thread of its own, until the connection ends.
 fn flood(to: SocketAddr, begin: &str, piece: &str) -> JoinHandle<Duration> {
     let mut stream = std::net::TcpStream::connect(to).expect("connects");
     stream.set_write_timeout(Some(DEADLINE)).expect("an option");

@@ -21,7 +21,7 @@ use crate::harness::{
 
 #[actix::test]
 async fn requests_under_way_are_answered_and_no_more_are_taken() {
-    // The push waits for a broker, which comes only after the publisher was told to stop.
+    // The push waits for a broker, which comes only after the publisher was asked to stop.
     let (port, addr) = reserved_port();
     let mut publisher = Publisher::start(addr);
     let mut under_way = publisher.client().await;

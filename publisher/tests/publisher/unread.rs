@@ -1,4 +1,4 @@
-//! Answers that their callers do not read: they count, and such a caller loses its connection.
+//! Answers that are not read count in the budget, and their caller loses its connection.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::harness::{Broker, Client, DEADLINE, Publisher, accept, get, post};
 
-/// A batch of items that are none. Each has some 130 bytes of answer for two bytes.
+/// A batch of wrong items. Each has two bytes, and some 130 bytes of answer.
 fn refused_items(count: usize) -> Vec<u8> {
     post("/batch", "", format!("[{}1]", "1,".repeat(count - 1)))
 }
@@ -105,7 +105,7 @@ async fn a_caller_that_reads_too_slowly_loses_its_connection() {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    // What the system holds at that time would be read for some seconds more.
+    // The caller could read what the kernel holds for some more seconds.
     timeout(DEADLINE / 4, reading).await.expect("it is kept");
 }
 

@@ -1,4 +1,4 @@
-//! How much room a stream has, and who loses it.
+//! How much room a stream has, and when it is lost.
 
 use std::time::Duration;
 
