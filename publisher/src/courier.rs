@@ -3,7 +3,7 @@
 //!
 //! Receives `Carry`, `CarryAll` and `AskHead` from the HTTP workers, and `LinkUp`, `Received` and
 //! `LinkDown` from the link. Sends frames to the link's [`Outbound`], and answers to the callers' oneshots
-//! and [`Answers`](crate::courier::answers::Answers). Runs on the arbiter that starts it. Bounded by the
+//! and `Answers`. Runs on the arbiter that starts it. Bounded by the
 //! [`Budget`](crate::budget::Budget), in which every push has reserved its bytes; by the callers, each of
 //! which has one push, one batch or one window of a stream at a time; and by how many callers may wait
 //! for a head.

@@ -1,13 +1,14 @@
-//! The push API: takes pushes over HTTP, hands them to the broker, and answers when they are
-//! accepted, or says what to do.
+//! The push API: accepts pushes over HTTP, hands them to the broker, and answers when they are accepted,
+//! or says what to do.
 //!
 //! - `server`, `config`: a publisher from its first request to its last.
-//! - [`http`]: the door. Connections, requests, and the replies with their status codes.
+//! - [`http`]: the door: connections, requests, and replies with their status codes.
 //! - [`push`]: what is pushed to whom, read from a query, a form, a body or an item (pure).
-//! - [`courier`]: the actor that owns the link to the broker; [`pending`] and `counting` are its pure
-//!   core.
+//! - [`courier`]: the actor that owns the link to the broker. Its pure core is
+//!   [`publishing`](campanile_channel::publishing) in the crate `campanile-channel`.
 //! - `publish_stream`: many pushes over one websocket.
-//! - [`budget`]: who may use how much memory (pure).
+//! - [`budget`]: how much memory each caller may use (pure).
+//! - `error`: what is answered if a push does not succeed.
 
 pub mod budget;
 mod config;

@@ -19,7 +19,7 @@ pub use form::{BodyKind, from_body};
 /// Returns the push with the id of a header, if there is one.
 ///
 /// # Errors
-/// [`BadRequest::TwoIds`] if the push has another id, [`BadRequest::IdForConnection`].
+/// `BadRequest::TwoIds` if the push has another id, `BadRequest::IdForConnection`.
 pub(crate) fn with_key(mut push: Push, header: Option<IdempotencyKey>) -> Result<Push, BadRequest> {
     let Some(header) = header else { return Ok(push) };
     if let Some(id) = &push.id
@@ -45,7 +45,7 @@ pub(crate) fn cost_bytes(push: &Push) -> usize {
 /// Reads the push of a GET.
 ///
 /// # Errors
-/// What is wrong with the query, or [`BadRequest::TooLarge`].
+/// What is wrong with the query, or `BadRequest::TooLarge`.
 pub fn from_query(query: &[u8], max_content_bytes: usize) -> Result<Push, BadRequest> {
     let mut parameters = Parameters::default();
     parameters.read(query)?;
@@ -68,7 +68,7 @@ fn finish(parameters: Parameters, content: Content, max_bytes: usize) -> Result<
 /// Checks what the parts of a push must fulfil together.
 ///
 /// # Errors
-/// [`BadRequest::EmptyContent`], [`BadRequest::TooLarge`], [`BadRequest::IdForConnection`].
+/// `BadRequest::EmptyContent`, `BadRequest::TooLarge`, `BadRequest::IdForConnection`.
 fn check(
     target: &Target,
     content: &Content,

@@ -14,7 +14,7 @@ use crate::push::shown::Shown;
 /// Returns how a body with this `Content-Type` is read; `None` stands for no such header.
 ///
 /// # Errors
-/// [`HttpError::BadHeader`] for a value that is not a media type, a charset other than UTF-8, and
+/// `HttpError::BadHeader` for a value that is not a media type, a charset other than UTF-8, and
 /// `multipart/form-data`, whose envelope nobody wants to push.
 pub fn body_kind(content_type: Option<&[u8]>) -> Result<BodyKind, HttpError> {
     let raw = content_type.unwrap_or_default();
@@ -51,7 +51,7 @@ pub fn body_kind(content_type: Option<&[u8]>) -> Result<BodyKind, HttpError> {
 /// Returns the format of a batch with this `Content-Type`; without one, it is an array.
 ///
 /// # Errors
-/// [`HttpError::BadHeader`] for any other type.
+/// `HttpError::BadHeader` for any other type.
 pub fn batch_format(content_type: Option<&[u8]>) -> Result<BatchFormat, HttpError> {
     let raw = content_type.unwrap_or_default();
     let refuse = |accepted| HttpError::BadHeader {

@@ -17,7 +17,7 @@ use crate::push::batch::BatchFormat;
 use crate::push::{BadRequest, MIN_COST_BYTES, cost_bytes};
 
 /// How many bytes the answer to an item has at most, in either format. What a sentence repeats of the
-/// caller's values is short ([`Shown`](crate::push::shown::Shown)).
+/// caller's values is short (`Shown`).
 pub const MAX_ANSWER_BYTES: usize = 500;
 
 // Together with a separator, it fits into the room of a push.

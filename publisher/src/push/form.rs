@@ -33,7 +33,7 @@ impl BodyKind {
 /// Reads the push of a POST.
 ///
 /// # Errors
-/// What is wrong with the query or the body, or [`BadRequest::TooLarge`].
+/// What is wrong with the query or the body, or `BadRequest::TooLarge`.
 pub fn from_body(
     query: &[u8],
     kind: BodyKind,

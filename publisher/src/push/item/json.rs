@@ -33,7 +33,7 @@ pub fn read(text: &str, max_content_bytes: usize) -> Result<Push, BadRequest> {
 /// surrogate pair, a number of any size, a repeated name, any depth) is an error of that item alone.
 ///
 /// # Errors
-/// [`BadRequest::BatchMalformed`], [`BadRequest::NoArray`], [`BadRequest::TooManyItems`].
+/// `BadRequest::BatchMalformed`, `BadRequest::NoArray`, `BadRequest::TooManyItems`.
 pub fn read_array(
     text: &str,
     max_items: usize,
