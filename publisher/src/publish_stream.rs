@@ -183,7 +183,7 @@ impl PublishStream {
     }
 }
 
-/// What the caller reads beside the number.
+/// The reason that the caller reads beside the close code.
 fn reason(code: CloseCode) -> &'static str {
     match code {
         CloseCode::Away => "shutting down, connect again",

@@ -79,7 +79,7 @@ fn whole((head, content): (ToBroker<ContentKind>, &Bytes)) -> ToBroker {
     message.expect("UTF-8")
 }
 
-/// What the broker is told of a push.
+/// What the broker is sent for a push.
 trait Sent {
     fn to_broker(&self, number: Number, unanswered: Number, within_millis: u32) -> ToBroker;
 }
