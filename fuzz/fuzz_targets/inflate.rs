@@ -4,7 +4,7 @@
 #![no_main]
 
 use bytes::BytesMut;
-use campanile_publisher::inflate::{
+use campanile_publisher::http::inflate::{
     Compression, Inflate, Inflated, InvalidCompression, PIECE_BYTES,
 };
 use libfuzzer_sys::fuzz_target;

@@ -4,9 +4,10 @@
 #![no_main]
 
 use bytes::Bytes;
-use campanile_publisher::inbound::Inbound;
-use campanile_publisher::media::{BodyKind, body_kind, prefers_json};
-use campanile_publisher::request::{from_body, from_query};
+use campanile_channel::publishing::Push;
+use campanile_publisher::http::inbound::Inbound;
+use campanile_publisher::http::media::{body_kind, prefers_json};
+use campanile_publisher::push::{BodyKind, from_body, from_query};
 use campanile_publisher::{AllowOrigins, ApiError};
 use libfuzzer_sys::fuzz_target;
 
@@ -27,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
         check(from_body(query, kind, Bytes::copy_from_slice(body), MAX_CONTENT_BYTES));
     }
     if let Err(error) = body_kind(Some(data)) {
-        assert_is_short(&error);
+        assert_is_short(&error.into());
     }
     if let Ok(text) = str::from_utf8(data) {
         prefers_json(text.split('\n'));
@@ -37,13 +38,13 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-fn check(read: Result<campanile_publisher::request::Push, ApiError>) {
+fn check(read: Result<Push, impl Into<ApiError>>) {
     match read {
         Ok(push) => {
             let len = push.content.as_bytes().len();
             assert!((1..=MAX_CONTENT_BYTES).contains(&len));
         }
-        Err(error) => assert_is_short(&error),
+        Err(error) => assert_is_short(&error.into()),
     }
 }
 

@@ -197,7 +197,7 @@ async fn half_an_exception_and_one_from_a_connection_are_400() {
         ("content=x&except_connection_id=1", "except_connection_id is given without"),
         (
             "content=x&to_worker_id=1&to_connection_id=2&except_worker_id=1&except_connection_id=2",
-            "a push to one connection leaves nobody out",
+            "a push to one connection cannot leave one out",
         ),
     ] {
         let answer = cluster.push[0].get_raw(parameters).await;

@@ -19,6 +19,7 @@ fn the_files_of_a_crate_need_each_other_in_one_direction() {
         "edge",
         "channel",
         "gateway",
+        "publisher",
         "integration",
         "integration/bench",
         "integration/harness",

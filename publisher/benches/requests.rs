@@ -1,11 +1,12 @@
-//! What callers send, read strictly: queries, forms and bodies.
+//! What callers send, read strictly: queries, forms, bodies and items.
 
 use std::hint::black_box;
 
 use bytes::Bytes;
-use campanile_publisher::media::BodyKind;
-use campanile_publisher::request::{from_body, from_query};
+use campanile_publisher::push::item::{json, msgpack};
+use campanile_publisher::push::{BodyKind, from_body, from_query};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use serde_json::json;
 
 const MAX_CONTENT_BYTES: usize = 1 << 20;
 
@@ -51,5 +52,35 @@ fn bodies(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, queries, bodies);
+/// One item as a publish stream has it, alone and with every field.
+fn items(criterion: &mut Criterion) {
+    let mut benches = criterion.benchmark_group("read an item");
+    for (size, len) in SIZES {
+        let content = "x".repeat(len);
+        let short = json!({ "to": { "group": "room-000007" }, "content": content });
+        let full = json!({
+            "id": "order-42",
+            "to": { "group": "room-000007" },
+            "except": { "worker": 3, "connection": 7 },
+            "wait": "delivered",
+            "timeout": "5s",
+            "content": content,
+        });
+        for (what, item) in [("a group", short), ("every field", full)] {
+            let text = item.to_string();
+            let packed = rmp_serde::to_vec(&item).expect("MessagePack");
+            benches.throughput(Throughput::Bytes(text.len() as u64));
+            benches.bench_function(BenchmarkId::new(format!("{what}, JSON"), size), |bencher| {
+                bencher.iter(|| json::read(black_box(&text), MAX_CONTENT_BYTES).expect("a push"));
+            });
+            let name = BenchmarkId::new(format!("{what}, MessagePack"), size);
+            benches.bench_function(name, |bencher| {
+                bencher
+                    .iter(|| msgpack::read(black_box(&packed), MAX_CONTENT_BYTES).expect("a push"));
+            });
+        }
+    }
+}
+
+criterion_group!(benches, queries, bodies, items);
 criterion_main!(benches);

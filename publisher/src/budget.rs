@@ -1,45 +1,44 @@
-//! How many bytes of content may be on their way through this process, as what, and for whom. Pure:
-//! nobody waits for room, what finds none is refused.
+//! How many bytes of content may be on their way through this process, in which state, and for whom.
+//! Pure. Nobody waits for room: what does not fit is refused.
 //!
 //! ```text
 //! --max-pending  ├──────────────── whole pushes, under way to the broker ────────────────┤
 //!                ├─── half of it: bodies and messages still being read ──┤
 //! of one address ├─ a quarter: still being read ─┤
 //!                ├─────────────── three quarters: all together ──────────────┤
-//! of one stream  ├─ an eighth ─┤   past it, the stream is not read on
+//! of one stream  ├─ an eighth ─┤   beyond it, the stream is not read
 //! ```
 //!
-//! The answer of a batch counts in the place of its pushes until the caller has taken it.
+//! The answer to a batch counts instead of its pushes until the caller has read it.
 //!
-//! So whatever one address does, the others find a quarter of the room; and however many send bodies
-//! without an end, what is whole finds half of it.
+//! So whatever one address does, a quarter of the room is left for the others. And however many callers
+//! send bodies without an end, half of the room is left for whole pushes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use campanile_edge::Peer;
 
-/// The part of the whole for what is still being read is half: whole pushes always find the rest.
+/// What is still being read may take half of the whole. The rest is left for whole pushes.
 const UNFINISHED_PART: usize = 2;
 
-/// The part for what one address has sent unfinished is a quarter: 16 MiB of the default, two of the
+/// What one address has sent without an end may take a quarter: 16 MiB by default, which is two of the
 /// largest batches at a time.
 const UNFINISHED_PART_OF_PEER: usize = 4;
 
-/// The part that one address may not take is a quarter. It is small, because one address may be a
-/// proxy before all callers.
+/// One address leaves a quarter to the others. It is no more than that, because one address may be a
+/// proxy in front of all callers.
 const PART_FOR_OTHERS: usize = 4;
 
-/// The part of one stream is an eighth: 8 MiB of the default, and six full streams of one address
-/// leave their address room for others.
+/// One stream may take an eighth: 8 MiB by default. Six full streams are the share of one address.
 const STREAM_PART: usize = 8;
 
-/// What a connection may hold of an unfinished body or message without being counted: about as much
-/// as the buffers of any HTTP connection, and bounded with them by the connections. So small pushes
-/// find room however many bodies have no end.
+/// How much of an unfinished body or message is not counted. It is about as much as the buffers of any
+/// HTTP connection, and like them it is bounded by the number of connections. So there is room for small
+/// pushes, however many bodies have no end.
 pub const FREE_BYTES: usize = 16 << 10;
 
-/// Who may have how many bytes.
+/// The bounds in bytes, of all and of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shares {
     whole_bytes: usize,
@@ -50,7 +49,7 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// The shares of `whole_bytes`. Where these are few, a share still has room for one content of
+    /// Divides `whole_bytes`. Even if these are few, a share has room for one content of
     /// `max_content_bytes`, and for a body of `max_body_bytes` if that leaves a quarter for others.
     pub fn of(whole_bytes: usize, max_content_bytes: usize, max_body_bytes: usize) -> Self {
         let bytes_for_others = whole_bytes / PART_FOR_OTHERS;
@@ -65,59 +64,59 @@ impl Shares {
         }
     }
 
-    /// How many bytes one stream may have under way before it is not read on.
+    /// How many bytes one stream may have under way before reading from it stops.
     pub fn bytes_of_stream(&self) -> usize {
         self.bytes_of_stream
     }
 }
 
-/// Which bound leaves no room.
+/// The bound that leaves no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UsedUp {
-    /// That of all together.
+    /// Of all callers together.
     #[error(
         "too much content is on its way through this publisher (at most {max_bytes} bytes, its \
          --max-pending)"
     )]
     Whole {
-        /// The bound.
+        /// The bound in bytes.
         max_bytes: usize,
     },
-    /// That of one address.
+    /// Of one address.
     #[error(
         "too much content from your address is on its way through this publisher (at most \
          {max_bytes} bytes of one address)"
     )]
     OfPeer {
-        /// The bound.
+        /// The bound in bytes.
         max_bytes: usize,
     },
-    /// That of what is still being read.
+    /// Of what is still being read.
     #[error(
-        "too much content that has not arrived whole is held by this publisher (at most {max_bytes} \
-         bytes)"
+        "too much content that has not arrived completely is held by this publisher (at most \
+         {max_bytes} bytes)"
     )]
     Unfinished {
-        /// The bound.
+        /// The bound in bytes.
         max_bytes: usize,
     },
-    /// That of what is still being read from one address.
+    /// Of what is still being read from one address.
     #[error(
-        "too much content from your address that has not arrived whole is held by this publisher (at \
-         most {max_bytes} bytes of one address)"
+        "too much content from your address that has not arrived completely is held by this \
+         publisher (at most {max_bytes} bytes of one address)"
     )]
     UnfinishedOfPeer {
-        /// The bound.
+        /// The bound in bytes.
         max_bytes: usize,
     },
 }
 
-/// Bytes by what they belong to.
+/// Bytes by the state of what they belong to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Held {
-    /// Bodies and messages whose end has not come.
+    /// Of bodies and messages that have not arrived completely.
     unfinished: usize,
-    /// Whole pushes whose answer was not given.
+    /// Of whole pushes without an answer.
     under_way: usize,
 }
 
@@ -126,7 +125,7 @@ impl Held {
         self.unfinished.checked_add(self.under_way)
     }
 
-    /// The sum in which `new` stands for `old`.
+    /// Returns the sum with `new` in place of `old`; `None` if it overflows.
     fn replaced(self, old: Self, new: Self) -> Option<Self> {
         Some(Self {
             unfinished: (self.unfinished - old.unfinished).checked_add(new.unfinished)?,
@@ -135,18 +134,18 @@ impl Held {
     }
 }
 
-/// What everybody holds.
+/// What all callers hold.
 #[derive(Debug)]
 struct Counts {
     shares: Shares,
     all: Held,
-    /// Who holds nothing is not in it, so it is bounded by those who hold something.
+    /// Only those that hold something, which bounds the map.
     peers: HashMap<Peer, Held>,
 }
 
 impl Counts {
-    /// A part of what `peer` holds becomes `new` from `old`, or stays as it is. Only growth is
-    /// refused.
+    /// Replaces `old`, a part of what `peer` holds, by `new`. Only growth can be refused; then nothing
+    /// changes.
     fn change(&mut self, peer: Peer, old: Held, new: Held) -> Result<(), UsedUp> {
         let Shares { whole_bytes, unfinished_bytes, unfinished_bytes_of_peer, .. } = self.shares;
         let bytes_of_peer = self.shares.bytes_of_peer;
@@ -193,18 +192,18 @@ pub struct Reserved {
 }
 
 impl Budget {
-    /// Nothing is used yet.
+    /// Starts with nothing taken.
     pub fn new(shares: Shares) -> Self {
         let counts = Counts { shares, all: Held::default(), peers: HashMap::new() };
         Self(Arc::new(Mutex::new(counts)))
     }
 
-    /// Takes nothing yet; see [`Reserved::grow`] and [`Reserved::hold`].
+    /// Returns an empty reservation for a peer; see [`Reserved::grow`] and [`Reserved::hold`].
     pub fn reserve(&self, peer: Peer) -> Reserved {
         Reserved { counts: self.0.clone(), peer, held: Held::default() }
     }
 
-    /// Who may have how many bytes.
+    /// Returns the bounds.
     pub fn shares(&self) -> Shares {
         lock(&self.0).shares
     }
@@ -217,47 +216,47 @@ impl Budget {
 }
 
 impl Reserved {
-    /// What has not arrived whole has `bytes` now; [`FREE_BYTES`] of them are not counted.
+    /// Reserves `bytes`, in all, for what is still being read. [`FREE_BYTES`] of them are not counted.
     ///
     /// # Errors
-    /// Which bound leaves no room; what was taken before stays.
+    /// The bound that leaves no room. What was reserved before stays reserved.
     pub fn hold(&mut self, bytes: usize) -> Result<(), UsedUp> {
         self.become_held(Held { unfinished: bytes.saturating_sub(FREE_BYTES), ..self.held })
     }
 
-    /// All that was held has arrived; as a push, or as pushes, `bytes` of it are under way.
+    /// Notes that what was being read has arrived completely, and reserves `bytes` for the pushes in it.
     ///
     /// # Errors
-    /// Which bound leaves no room; what was taken before stays.
+    /// The bound that leaves no room. What was reserved before stays reserved.
     pub fn arrived(&mut self, bytes: usize) -> Result<(), UsedUp> {
         let under_way = self.held.under_way.saturating_add(bytes);
         self.become_held(Held { unfinished: 0, under_way })
     }
 
-    /// Whole pushes of `bytes` more are under way.
+    /// Reserves `bytes` more for whole pushes.
     ///
     /// # Errors
-    /// Which bound leaves no room; no more is taken.
+    /// The bound that leaves no room. Then nothing is added.
     pub fn grow(&mut self, bytes: usize) -> Result<(), UsedUp> {
         self.become_held(Held { under_way: self.held.under_way.saturating_add(bytes), ..self.held })
     }
 
-    /// Whole pushes of `bytes` have their answers.
+    /// Gives back `bytes` of whole pushes, which have their answers.
     ///
     /// # Panics
-    /// If fewer were taken.
+    /// If fewer were reserved.
     pub fn shrink(&mut self, bytes: usize) {
         let under_way = self.held.under_way.checked_sub(bytes);
         let under_way = under_way.expect("no more is given back than was taken");
         self.become_held(Held { under_way, ..self.held }).expect("only growth is refused");
     }
 
-    /// No more than `bytes` of whole pushes is still of use.
+    /// Gives back all but `bytes` of what is reserved for whole pushes.
     pub fn shrink_to(&mut self, bytes: usize) {
         self.shrink(self.held.under_way.saturating_sub(bytes));
     }
 
-    /// Takes out all of it; nothing is given back, and what stays here holds nothing.
+    /// Moves everything to a new reservation, and leaves this one empty.
     pub fn take(&mut self) -> Self {
         let held = std::mem::take(&mut self.held);
         Self { counts: self.counts.clone(), peer: self.peer, held }

@@ -1,4 +1,4 @@
-//! What a publisher can be told.
+//! The settings of a publisher.
 
 use std::num::NonZero;
 use std::thread::available_parallelism;
@@ -8,78 +8,77 @@ use campanile_channel::Watchdog;
 use campanile_messages::event::MAX_CONTENT_BYTES;
 
 use crate::budget::Shares;
-use crate::health::Health;
-use crate::media::BodyKind;
+use crate::courier::health::Health;
+use crate::push::BodyKind;
 use crate::{AllowHosts, AllowOrigins};
 
-/// The settings of a publisher. [`PublisherConfig::new`] has the defaults.
+/// The settings of a publisher. [`PublisherConfig::new`] returns the defaults.
 #[derive(Debug, Clone)]
 pub struct PublisherConfig {
-    /// The broker, `HOST:PORT`; looked up at every try to reach it.
+    /// The address of the broker, `HOST:PORT`. It is looked up at every attempt to connect.
     pub broker: String,
-    /// The largest content, at most 16 MiB; a larger one is answered 413. Default: 1 MiB.
+    /// The largest content, at most 16 MiB. A larger one gets 413. Default: 1 MiB.
     pub max_content_bytes: usize,
-    /// How long a push waits for a broker that is out of reach, or that does not take what it is
-    /// sent, before it is answered 503. Default: 5 s.
+    /// How long a push waits for a broker that cannot be reached, or that takes no more pushes, before it
+    /// gets 503. Default: 5 s.
     pub broker_wait: Duration,
-    /// How long a push that was handed to a link waits for the broker's answer before it is answered
-    /// 504; if the link breaks, the next one counts too. Default: 10 s, as long as a gateway may be
-    /// away.
+    /// How long a push that was handed to a link waits for the broker's answer before it gets 504. If the
+    /// link breaks, the time on the next one counts, too. Default: 10 s.
     pub confirm_limit: Duration,
-    /// How many bytes of content may be on their way through this process, those that are still
-    /// being read included, and answers of batches that were not taken yet; what is over it, or over the shares of [`budget`](crate::budget), is
-    /// answered 503. Default: 64 MiB.
+    /// How many bytes of content may be on their way through this process, including those that are
+    /// still being read, and answers to batches that were not read yet. What exceeds it, or a share of
+    /// [`budget`](crate::budget), gets 503. Default: 64 MiB.
     pub max_pending_bytes: usize,
-    /// How large the body of a batch may be; a larger one is answered 413. Default: 8 MiB, room for one
-    /// content of 1 MiB of which every byte is escaped.
+    /// How large the body of a batch may be. A larger one gets 413. Default: 8 MiB, which has room for
+    /// one content of 1 MiB with every byte escaped.
     pub max_batch_bytes: usize,
-    /// How many items a batch may have; more are answered 413. Default: 10,000.
+    /// How many items a batch may have. A batch with more gets 413. Default: 10,000.
     pub max_batch_items: usize,
-    /// How many publishes of one stream may be without their answers; past it the stream is not read.
+    /// How many items of one stream may have no answer yet. Beyond that, the stream is not read.
     /// Default: 8,192.
     pub max_stream_items: usize,
-    /// How many bytes of contents those may have, 512 a content at least; past it the stream is not
-    /// read. An idle one takes one of any size. Default: 8 MiB.
+    /// How many bytes of content these items may have. Each counts with at least 512. Beyond that, the
+    /// stream is not read. An idle stream accepts one item of any size. Default: 8 MiB.
     pub max_stream_bytes: usize,
-    /// How long a publish stream may be silent, pings unanswered, and how long any caller may leave
-    /// what it was sent unread, before its connection ends. At least 1 s. Default: 30 s.
+    /// How long a publish stream may send nothing, not even pongs, and how long any caller may leave
+    /// answers unread, before the connection is ended. At least 1 s. Default: 30 s.
     pub silence_limit: Duration,
-    /// How many threads serve HTTP, at least 1. Default: one a core.
+    /// How many threads serve HTTP, at least 1. Default: one per core.
     pub workers: usize,
-    /// How many HTTP connections there may be; more wait in the listener's backlog. Default: 4,096.
+    /// How many HTTP connections there may be. More of them wait in the listener's backlog. Default:
+    /// 4,096.
     pub max_connections: usize,
     /// Which web pages may push and read the answers. Default: see [`AllowOrigins::Local`].
     pub allow_origins: AllowOrigins,
-    /// By which hosts a publisher that listens on loopback may be asked, beside the loopback ones.
-    /// Default: none.
+    /// Which values of `Host` a publisher on loopback accepts besides the loopback ones. Default: none.
     pub allow_hosts: AllowHosts,
-    /// What `/health/ready` answers; whoever knows of something that makes this process unfit says
-    /// so here. Default: nothing is known.
+    /// The health that `/health/ready` reports. Whatever makes this process unready must be noted here.
+    /// Default: nothing is known.
     pub health: Health,
-    /// How long a caller may take for its first request's head; then it is answered 408. It is kept
-    /// to half a second, so less than 1 s makes no sense. Default: 5 s.
+    /// How long a caller may take to send the head of a request before it gets 408. It is kept to within
+    /// half a second, so less than 1 s makes no sense. Default: 5 s.
     pub head_limit: Duration,
-    /// How long a caller may take for a body; then it is answered 408. Default: 30 s.
+    /// How long a caller may take to send a body before it gets 408. Default: 30 s.
     pub body_limit: Duration,
-    /// How long an HTTP connection may be idle between two requests. Default: 75 s, so that a
-    /// client's pool, most give up after 60 s or less, closes first.
+    /// How long an HTTP connection may be idle between two requests. Default: 75 s, so that the pool of
+    /// a client closes it first: most pools do so after at most 60 s.
     pub keep_alive: Duration,
-    /// How long the requests under way may take at shutdown, and what was handed over to be answered.
+    /// How long a shutdown may wait for requests under way and for answers to what was handed over.
     /// Default: 7 s.
     pub shutdown_limit: Duration,
-    /// Watches the publisher's actor, tasks and threads. Default: nobody.
+    /// Watches the publisher's actor, tasks and threads. Default: they are not watched.
     pub watchdog: Watchdog,
 }
 
-/// A setting that no publisher can run with.
+/// A setting that a publisher cannot run with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConfig {
-    /// Outside of what is accepted.
+    /// The value is out of range.
     #[error("{key} is {value}, from {min} to {max} are accepted")]
     OutOfRange {
-        /// Which setting.
+        /// The name of the setting.
         key: &'static str,
-        /// What it is.
+        /// Its value.
         value: usize,
         /// The least that is accepted.
         min: usize,
@@ -89,7 +88,7 @@ pub enum InvalidConfig {
 }
 
 impl PublisherConfig {
-    /// The defaults, for the broker at `broker`.
+    /// Returns the defaults, with the broker at `broker`.
     pub fn new(broker: impl Into<String>) -> Self {
         Self {
             broker: broker.into(),
@@ -115,19 +114,19 @@ impl PublisherConfig {
         }
     }
 
-    /// Who may have how many of the bytes on their way.
+    /// Returns the bounds of the bytes on their way.
     pub(crate) fn shares(&self) -> Shares {
         let max_form_bytes = BodyKind::Form.max_bytes(self.max_content_bytes);
         let max_body_bytes = self.max_batch_bytes.max(max_form_bytes);
         Shares::of(self.max_pending_bytes, self.max_content_bytes, max_body_bytes)
     }
 
-    /// Checks what the types do not.
+    /// Checks the ranges of the settings.
     ///
     /// # Errors
     /// The first setting that is out of its range.
     pub fn check(&self) -> Result<(), InvalidConfig> {
-        // 512 is the most that actix-server takes.
+        // actix-server accepts at most 512.
         for (key, value, min, max) in [
             ("max_content_bytes", self.max_content_bytes, 1, MAX_CONTENT_BYTES),
             ("max_pending_bytes", self.max_pending_bytes, self.max_content_bytes, usize::MAX),
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_content_that_no_link_carries_is_no_setting() {
+    fn a_content_larger_than_a_link_can_carry_is_refused() {
         let mut config = PublisherConfig::new("localhost:2206");
         config.max_content_bytes = MAX_CONTENT_BYTES + 1;
         let error = config.check().expect_err("too large");
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_without_workers_or_room_is_no_setting() {
+    fn a_publisher_without_workers_or_room_is_refused() {
         let mut config = PublisherConfig::new("localhost:2206");
         config.workers = 0;
         assert!(config.check().is_err());

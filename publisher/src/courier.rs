@@ -1,11 +1,19 @@
-//! The actor that owns the link to the broker: hands it the callers' pushes in the order in which
-//! they came, again where a link broke, and tells each caller what became of its push.
+//! The actor that owns the link to the broker. It hands the callers' pushes to the link in the order in
+//! which they came, again if a link broke, and gives each caller its answer.
 //!
-//! Receives `Carry`, `CarryAll` and `AskHead` from the HTTP workers, `LinkUp`, `Received` and `LinkDown` from the
-//! link. Sends frames to the link's [`Outbound`], answers to the callers' oneshots and
-//! [`Places`](crate::places::Places). Runs on the arbiter that starts it. Bounded by the
-//! [`Budget`](crate::budget::Budget) from which every push has its bytes, and by the callers: each
-//! has one push at a time, one batch, or one window of a stream; and by the most callers that may ask for a head.
+//! Receives `Carry`, `CarryAll` and `AskHead` from the HTTP workers, and `LinkUp`, `Received` and
+//! `LinkDown` from the link. Sends frames to the link's [`Outbound`], and answers to the callers' oneshots
+//! and `Answers`. Runs on the arbiter that starts it. Bounded by the
+//! [`Budget`](crate::budget::Budget), in which every push has reserved its bytes; by the callers, each of
+//! which has one push, one batch or one window of a stream at a time; and by how many callers may wait
+//! for a head.
+
+pub(crate) mod answers;
+mod caller;
+pub(crate) mod error;
+pub(crate) mod health;
+pub(crate) mod in_order;
+mod presence;
 
 use std::time::{Duration, Instant};
 
@@ -13,93 +21,60 @@ use actix::prelude::*;
 use campanile_channel::Outbound;
 use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received};
 use campanile_channel::heads::Heads;
+use campanile_channel::publishing::{Answer, NotSent, Push, Unanswered, WaitLimits};
 use campanile_channel::watchdog::{Pulse, attend};
 use campanile_messages::link::{Number, Role};
 use campanile_messages::{FromBroker, Hello, InstanceId, Position, ToBroker};
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use crate::ApiError;
-use crate::budget::Reserved;
-use crate::health::Health;
-use crate::pending::{Limits, Pending};
-use crate::places::{Place, Round};
-use crate::receipt::{Answer, Receipt};
-use crate::request::Push;
-use crate::stream::Presence;
+use crate::courier::answers::{AnswerSlot, Round};
+use crate::courier::health::Health;
+use crate::error::ApiError;
+pub use caller::Caller;
+pub(crate) use error::Unavailable;
+pub use presence::Presence;
 
-/// What waits in the link's own queue at most. Little: what is in there counts as sent, and what is
-/// not can still be answered 503 if the broker does not take it.
+/// How much may wait in the link's own queue. It is small, because what is in it counts as sent, while
+/// everything else can still be answered 503 if the broker takes no more.
 pub const LINK_QUEUE_BYTES: usize = 1 << 20;
 
-/// How exact deadlines are, and how soon a full link is tried again.
+/// How precisely deadlines are kept, and how soon a full link is tried again.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How soon the broker learns that nothing waits for its answers any more, where no later push says so:
-/// until then it keeps what it has accepted, on disk too.
+/// How soon the broker learns that nothing waits for its answers any more, if no later push says so.
+/// Until then it keeps what it has accepted, also on disk.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Owns the link.
+/// Owns the link to the broker.
 pub struct Courier {
     instance: InstanceId,
-    pending: Pending<Caller>,
+    unanswered: Unanswered<Caller>,
     heads: Heads<oneshot::Sender<Result<Position, ApiError>>>,
     link: Option<Outbound>,
     ticking: bool,
     finishing: bool,
-    /// Every number below has its answer, and the broker knows.
+    /// Every lower number has its answer, and the broker knows that.
     settled: Number,
     health: Health,
-    /// Dropped with the courier, also by a panic: its starter watches the other end.
+    /// Dropped with the courier, also in a panic. Whoever starts it watches the other end.
     _alive: oneshot::Sender<()>,
     /// Until it is started.
     pulse: Option<Pulse>,
 }
 
-/// Who waits for an answer.
-#[derive(Debug)]
-pub enum Caller {
-    /// With one push; gone when the other end of `answer` is dropped.
-    Single {
-        /// Where the answer goes.
-        answer: oneshot::Sender<Result<Receipt, ApiError>>,
-        /// Whether it has closed its side of the connection.
-        presence: Presence,
-        /// The push's share of the budget, given back with the answer.
-        reserved: Reserved,
-    },
-    /// With many.
-    Many(Place),
-}
-
-impl Caller {
-    fn is_gone(&self) -> bool {
-        match self {
-            Self::Single { answer, .. } => answer.is_closed(),
-            Self::Many(place) => place.is_gone(),
-        }
-    }
-
-    fn may_be_gone(&self) -> bool {
-        match self {
-            Self::Single { answer, presence, .. } => presence.is_over() || answer.is_closed(),
-            Self::Many(place) => place.may_be_gone(),
-        }
-    }
-}
-
 impl Courier {
-    /// Waits for its first link; `instance` is this process's, drawn at random. The other end of
-    /// `alive` is told when the courier is gone.
+    /// Waits for its first link. `instance` is the random id of this process. The other end of `alive`
+    /// notices when the courier is gone.
     pub fn new(
         instance: InstanceId,
-        limits: Limits,
+        limits: WaitLimits,
         alive: oneshot::Sender<()>,
         pulse: Pulse,
     ) -> Self {
         Self {
             instance,
-            pending: Pending::new(limits),
+            unanswered: Unanswered::new(limits),
             heads: Heads::new(limits.broker_wait),
             link: None,
             ticking: false,
@@ -111,7 +86,7 @@ impl Courier {
         }
     }
 
-    /// The same, telling `health` whether there is a link.
+    /// Reports to `health` whether there is a link.
     #[must_use]
     pub fn reporting(mut self, health: Health) -> Self {
         self.health = health;
@@ -134,7 +109,7 @@ impl Handler<Introduce> for Courier {
     type Result = MessageResult<Introduce>;
 
     fn handle(&mut self, _: Introduce, _: &mut Self::Context) -> Self::Result {
-        let role = Role::Publisher { unanswered: self.pending.unanswered() };
+        let role = Role::Publisher { unanswered: self.unanswered.lowest() };
         MessageResult(Hello { instance: self.instance, role })
     }
 }
@@ -145,14 +120,14 @@ impl Handler<LinkUp> for Courier {
     fn handle(&mut self, LinkUp { welcome, outbound }: LinkUp, ctx: &mut Self::Context) {
         self.link = Some(outbound);
         self.health.link_up();
-        let lost = self.pending.link_up(&welcome);
+        let lost = self.unanswered.link_up(&welcome);
         if !lost.is_empty() {
             warn!(
                 pushes = lost.len(),
-                "the broker that these pushes were handed to lost its memory"
+                "the broker that these pushes were handed to has lost its log"
             );
         }
-        tell(lost);
+        answer(lost);
         self.give_up();
         self.ask();
         self.hand_over();
@@ -160,12 +135,12 @@ impl Handler<LinkUp> for Courier {
     }
 }
 
-/// Takes a push to the broker; the caller is always answered, at the latest when the limits are
-/// over. If the courier is gone, the caller's oneshot is dropped.
+/// Takes a push to the broker. The caller always gets an answer, at the latest when the limits are over.
+/// If the courier is gone, the caller's oneshot is dropped.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Carry {
-    /// What to push.
+    /// The push.
     pub push: Push,
     /// Who waits for the answer.
     pub caller: Caller,
@@ -176,40 +151,40 @@ impl Handler<Carry> for Courier {
 
     fn handle(&mut self, Carry { push, caller }: Carry, ctx: &mut Self::Context) {
         if self.finishing {
-            return tell([Answer { caller, result: Err(ApiError::ShuttingDown) }]);
+            return answer([Answer { caller, result: Err(NotSent::ShuttingDown.into()) }]);
         }
-        self.pending.add(push, caller, Instant::now());
+        self.unanswered.add(push, caller, Instant::now());
         self.hand_over();
         self.keep_ticking(ctx);
     }
 }
 
-/// Takes many pushes to the broker, in their order. Each is answered as that of a [`Carry`].
+/// Takes many pushes to the broker, in their order. Each gets an answer, as with [`Carry`].
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct CarryAll {
-    /// What to push, and where its answer goes.
-    pub pushes: Vec<(Push, Place)>,
+    /// The pushes, each with the slot for its answer.
+    pub pushes: Vec<(Push, AnswerSlot)>,
 }
 
 impl Handler<CarryAll> for Courier {
     type Result = ();
 
     fn handle(&mut self, CarryAll { pushes }: CarryAll, ctx: &mut Self::Context) {
-        let pushes = pushes.into_iter().map(|(push, place)| (push, Caller::Many(place)));
+        let pushes = pushes.into_iter().map(|(push, slot)| (push, Caller::Many(slot)));
         if self.finishing {
-            let result = Err(ApiError::ShuttingDown);
-            return tell(pushes.map(|(_, caller)| Answer { caller, result: result.clone() }));
+            let result = Err(NotSent::ShuttingDown.into());
+            return answer(pushes.map(|(_, caller)| Answer { caller, result: result.clone() }));
         }
         let now = Instant::now();
-        pushes.for_each(|(push, caller)| self.pending.add(push, caller, now));
+        pushes.for_each(|(push, caller)| self.unanswered.add(push, caller, now));
         self.hand_over();
         self.keep_ticking(ctx);
     }
 }
 
-/// Tells where the log ends, as the broker says after this was asked; the caller is always answered,
-/// at the latest when the limit is over.
+/// Asks the broker where the log ends. The caller always gets an answer, at the latest when the limit is
+/// over.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct AskHead {
@@ -221,11 +196,11 @@ impl Handler<AskHead> for Courier {
     type Result = ();
 
     fn handle(&mut self, AskHead { answer }: AskHead, ctx: &mut Self::Context) {
-        // A caller that is gone has no use for an answer.
+        // A caller that is gone does not need the answer.
         if self.finishing {
-            let _ = answer.send(Err(ApiError::ShuttingDown));
+            let _ = answer.send(Err(Unavailable::ShuttingDown.into()));
         } else if let Err(answer) = self.heads.ask(answer, Instant::now()) {
-            let _ = answer.send(Err(ApiError::TooManyAskers));
+            let _ = answer.send(Err(Unavailable::TooManyAskers.into()));
         }
         self.ask();
         self.keep_ticking(ctx);
@@ -236,7 +211,7 @@ impl Handler<Received> for Courier {
     type Result = ();
 
     fn handle(&mut self, Received(messages): Received, ctx: &mut Self::Context) {
-        tell(messages.iter().filter_map(|message| self.pending.answered(message)));
+        answer(messages.iter().filter_map(|message| self.unanswered.answered(message)));
         for message in &messages {
             match *message {
                 FromBroker::Head { number, head } => {
@@ -247,7 +222,7 @@ impl Handler<Received> for Courier {
             }
         }
         self.ask();
-        // The broker reads again, so a link that was full may have room.
+        // The broker reads, so a link that was full may have room again.
         self.hand_over();
         self.end_when_done(ctx);
     }
@@ -260,14 +235,14 @@ impl Handler<LinkDown> for Courier {
         self.link = None;
         self.heads.not_sent();
         self.health.link_lost();
-        // The next broker says so if it is so there.
+        // If a disk waits at the next broker, that broker says so.
         self.health.set_disk_waits(false);
-        tell(self.pending.link_lost());
+        answer(self.unanswered.link_lost());
         self.end_when_done(ctx);
     }
 }
 
-/// Answers everybody with what is known: there is just time for that.
+/// Answers every caller with what is known, because there is no time for more.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct LastCall;
@@ -276,14 +251,14 @@ impl Handler<LastCall> for Courier {
     type Result = ();
 
     fn handle(&mut self, _: LastCall, _: &mut Self::Context) {
-        tell(self.pending.last_call());
+        answer(self.unanswered.last_call());
         self.refuse_askers();
     }
 }
 
-/// Takes nothing more: what waits is answered 503, what was handed over may still be answered, on
-/// whichever link. Then the link is finished, and the courier stops when it has ended, at once if
-/// there is none. The answer is whether there is anything to wait for.
+/// Accepts nothing more. What waits gets 503; what was handed over may still be answered, on this link or
+/// another one. Then the link is finished, and the courier stops when the link has ended, or at once if
+/// there is none. Returns whether there is anything to wait for.
 #[derive(Message)]
 #[rtype(result = "bool")]
 pub struct Finish;
@@ -293,31 +268,31 @@ impl Handler<Finish> for Courier {
 
     fn handle(&mut self, _: Finish, ctx: &mut Self::Context) -> bool {
         self.finishing = true;
-        tell(self.pending.shut_down());
+        answer(self.unanswered.shut_down());
         self.refuse_askers();
         self.end_when_done(ctx);
-        self.link.is_some() || !self.pending.is_empty()
+        self.link.is_some() || !self.unanswered.is_empty()
     }
 }
 
 impl Courier {
-    /// Hands over what an earlier link had, then what waits, in order, until the link is full.
+    /// Hands over first what was handed to an earlier link, then what waits, until the link is full.
     fn hand_over(&mut self) {
         let Some(link) = &self.link else {
             return;
         };
         let now = Instant::now();
         let mut sending = link.sending();
-        while let Some((head, content)) = self.pending.next(now, Caller::is_gone) {
+        while let Some((head, content)) = self.unanswered.next(now, Caller::is_gone) {
             if sending.send(&head, content).is_err() {
                 return;
             }
-            self.pending.handed_over(now);
+            self.unanswered.handed_over(now);
         }
     }
 
-    /// Asks where the log ends, if somebody waits for that and no question is under way. A link that
-    /// is full is asked when it may have room.
+    /// Asks where the log ends, if a caller waits for that and no question is under way. If the link is
+    /// full, it is tried again later.
     fn ask(&mut self) {
         let Some(link) = &self.link else { return };
         if let Some(number) = self.heads.question()
@@ -329,12 +304,12 @@ impl Courier {
 
     fn refuse_askers(&mut self) {
         let askers = self.heads.give_up();
-        askers.for_each(|answer| drop(answer.send(Err(ApiError::ShuttingDown))));
+        askers.for_each(|answer| drop(answer.send(Err(Unavailable::ShuttingDown.into()))));
     }
 
-    /// Tells the broker which numbers have their answers, if it does not know.
+    /// Reports to the broker which numbers have their answers, if it does not know that.
     fn settle(&mut self) {
-        let unanswered = self.pending.unanswered();
+        let unanswered = self.unanswered.lowest();
         if let Some(link) = &self.link
             && unanswered > self.settled
             && link.send(&ToBroker::Settled { unanswered }.encode()).is_ok()
@@ -343,9 +318,9 @@ impl Courier {
         }
     }
 
-    /// One timer serves all deadlines, and there is none while nothing is pending.
+    /// One timer serves all deadlines. It does not run while nothing waits.
     fn keep_ticking(&mut self, ctx: &mut Context<Self>) {
-        let is_idle = self.pending.is_empty() && self.heads.is_empty();
+        let is_idle = self.unanswered.is_empty() && self.heads.is_empty();
         if !self.ticking && !is_idle {
             self.ticking = true;
             ctx.run_later(TICK, |courier, ctx| {
@@ -358,13 +333,13 @@ impl Courier {
     }
 
     fn tick(&mut self) {
-        let expired = self.pending.expire(Instant::now(), self.link.is_some());
-        tell(expired);
+        let expired = self.unanswered.expire(Instant::now(), self.link.is_some());
+        answer(expired);
         let waited = self.heads.limit();
         for answer in self.heads.expire(Instant::now()) {
             drop(answer.send(Err(match self.link {
-                Some(_) => ApiError::NoHead { waited },
-                None => ApiError::NoBrokerToAsk { waited },
+                Some(_) => Unavailable::NoHead { waited }.into(),
+                None => Unavailable::NoBrokerToAsk { waited }.into(),
             })));
         }
         self.give_up();
@@ -373,7 +348,7 @@ impl Courier {
     }
 
     fn end_when_done(&mut self, ctx: &mut Context<Self>) {
-        if !self.finishing || !self.pending.is_empty() {
+        if !self.finishing || !self.unanswered.is_empty() {
             return;
         }
         self.settle();
@@ -383,20 +358,22 @@ impl Courier {
         }
     }
 
-    /// A caller whose push has waited and who closed its side may have given up. (One that closed
-    /// its side before its push was handed over at once just said all it wanted to say.)
+    /// Gives up pushes that have waited and whose callers have closed their side, and so may have given
+    /// up. (A push that is handed over at once is sent even if its caller has closed its side: that may
+    /// only mean that the caller has nothing more to send.)
     fn give_up(&mut self) {
-        tell(self.pending.give_up(Caller::may_be_gone));
+        answer(self.unanswered.give_up(Caller::may_be_gone));
     }
 }
 
-fn tell(answers: impl IntoIterator<Item = Answer<Caller>>) {
+fn answer(answers: impl IntoIterator<Item = Answer<Caller>>) {
     let mut round = Round::default();
     for Answer { caller, result } in answers {
+        let result = result.map_err(ApiError::from);
         match caller {
-            // A caller that is gone has no use for the answer, and the push is where it is.
+            // A caller that is gone does not need the answer. Its push is not taken back.
             Caller::Single { answer, .. } => drop(answer.send(result)),
-            Caller::Many(place) => round.tell(place, result),
+            Caller::Many(slot) => round.add(slot, result),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reads requests: methods, paths, headers and bodies, and carries what they push to the courier.
+//! The door: reads methods, paths, headers and bodies, takes pushes to the courier, and replies.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,40 +10,54 @@ use actix_web::dev::Payload;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
+use campanile_channel::publishing::{Push, Receipt};
 use campanile_channel::watchdog::ANSWER_LIMIT;
 use campanile_edge::Peer;
 use campanile_messages::{IdempotencyKey, Position};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::batch::Format;
 use crate::budget::{Budget, Reserved};
 use crate::config::PublisherConfig;
-use crate::courier::{Caller, Carry, Courier};
-use crate::error::Methods;
-use crate::health::Readiness;
-use crate::inbound::{MAX_TARGET_BYTES, REFUSED};
-use crate::media::body_kind;
-use crate::parameters::key;
-use crate::receipt::Receipt;
-use crate::request::{Push, from_body, from_query};
-use crate::shown::Shown;
-use crate::stream::Presence;
-use crate::turn::Turn;
-use crate::wording::Answered;
-use crate::{ApiError, reply};
+use crate::courier::health::Readiness;
+use crate::courier::{Caller, Carry, Courier, Presence, Unavailable};
+use crate::error::{Answered, ApiError};
+use crate::http::inbound::{MAX_TARGET_BYTES, REFUSED};
+use crate::http::media::body_kind;
+use crate::http::methods::Methods;
+use crate::http::turn::Turn;
+use crate::push::batch::BatchFormat;
+use crate::push::query::key;
+use crate::push::shown::Shown;
+use crate::push::{BadRequest, from_body, from_query, with_key};
 use body::encoding;
 
 mod batch;
 mod body;
-mod guard;
+mod caller;
+mod connection;
+mod counted_body;
+pub(crate) mod error;
 mod health;
+pub mod inbound;
+pub mod inflate;
+pub mod media;
+mod methods;
+mod open_stream;
+mod patience;
 mod position;
-mod stream;
+mod reply;
+mod status;
+mod turn;
+pub mod wording;
+
+pub(crate) use connection::CallerStream;
+pub(crate) use error::HttpError;
+pub(crate) use status::status;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// What every HTTP worker has.
+/// What every HTTP worker needs to answer requests.
 #[derive(Clone)]
 pub(crate) struct Front {
     pub(crate) courier: Addr<Courier>,
@@ -51,21 +65,21 @@ pub(crate) struct Front {
     pub(crate) listens_on: IpAddr,
     pub(crate) config: Arc<PublisherConfig>,
     pub(crate) stopping: GracefulShutdownSignal,
-    /// How long a body may still take once `stopping` was signalled.
+    /// How long a body may still take after the beginning of a shutdown.
     pub(crate) stopping_limit: Duration,
 }
 
 enum Success {
     Receipt(Receipt),
-    Batch(Format, Vec<Answered>, Reserved),
+    Batch(BatchFormat, Vec<Answered>, Reserved),
     Stream(HttpResponse),
     Position(Position),
     Health(Readiness),
-    /// What may be asked for, to an OPTIONS or a HEAD.
+    /// The methods of a path, for an OPTIONS or a HEAD.
     Methods(Methods),
 }
 
-/// What is asked for.
+/// The path of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Route {
     Push,
@@ -85,7 +99,7 @@ impl Route {
     }
 }
 
-/// Answers one request, whatever it asks for.
+/// Answers one request.
 pub(crate) async fn answer(
     request: HttpRequest,
     payload: web::Payload,
@@ -93,10 +107,10 @@ pub(crate) async fn answer(
 ) -> HttpResponse {
     let mut payload = payload.into_inner();
     let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
-    // First what is broken: half a body must not be taken for a whole one.
+    // What is broken comes first: half a body must not be taken for a complete one.
     let performed = tokio::select! {
         biased;
-        error = turn.broken() => Err(error),
+        error = turn.broken() => Err(error.into()),
         performed = front.perform(&request, &mut payload) => performed,
     };
     let mut response = match performed {
@@ -122,13 +136,13 @@ impl Front {
         payload: &mut Payload,
     ) -> Result<Success, ApiError> {
         if let Some(health) = self.health(request) {
-            return health.map(Success::Health);
+            return Ok(Success::Health(health?));
         }
         self.check_caller(request)?;
         let route = route(request)?;
         match (route, request.method()) {
             (_, &Method::OPTIONS) => Ok(Success::Methods(route.methods())),
-            // A push by HEAD would be one that nobody meant; this asks whether anybody is there.
+            // Nobody means to push with a HEAD. It asks whether there is somebody.
             (Route::Push, &Method::HEAD) if query(request).is_empty() => {
                 Ok(Success::Methods(route.methods()))
             }
@@ -147,10 +161,10 @@ impl Front {
                 Ok(Success::Batch(format, answers, reserved))
             }
             (Route::Position, &Method::GET) => self.position(request).await.map(Success::Position),
-            (Route::Stream, &Method::GET) => self.stream(request, payload).map(Success::Stream),
+            (Route::Stream, &Method::GET) => Ok(Success::Stream(self.stream(request, payload)?)),
             (_, method) => {
                 let method = method.as_str().into();
-                Err(ApiError::MethodNotAllowed { method, methods: route.methods() })
+                Err(HttpError::MethodNotAllowed { method, methods: route.methods() }.into())
             }
         }
     }
@@ -159,7 +173,8 @@ impl Front {
         encoding(request)?;
         let key = idempotency_key(request)?;
         refuse_body(request)?;
-        let push = from_query(query(request), self.config.max_content_bytes)?.with_key(key)?;
+        let push = from_query(query(request), self.config.max_content_bytes)?;
+        let push = with_key(push, key)?;
         reserved.grow(push.content.as_bytes().len())?;
         Ok(push)
     }
@@ -172,12 +187,12 @@ impl Front {
     ) -> Result<Push, ApiError> {
         let key = idempotency_key(request)?;
         let kind = body_kind(content_type(request)?)?;
-        let too_large = ApiError::TooLarge { max_bytes: self.config.max_content_bytes };
+        let too_large = BadRequest::TooLarge { max_bytes: self.config.max_content_bytes }.into();
         let max_bytes = kind.max_bytes(self.config.max_content_bytes);
         let body = self.read_body(request, payload, max_bytes, too_large, reserved).await?;
         let push = from_body(query(request), kind, body, self.config.max_content_bytes)?;
         reserved.arrived(push.content.as_bytes().len())?;
-        push.with_key(key)
+        Ok(with_key(push, key)?)
     }
 
     async fn carry(
@@ -191,44 +206,44 @@ impl Front {
         let (answer, answered) = oneshot::channel();
         let caller = Caller::Single { answer, presence: presence(request), reserved };
         self.courier.do_send(Carry { push, caller });
-        // Only a courier that is gone drops a caller, and nobody knows what it did before. One that has
-        // not answered so long after its own limits hangs.
+        // Only a courier that is gone drops a caller, and what it did before is unknown. A courier that
+        // has not answered this long after its own limits hangs.
         let answered = timeout(limit, answered).await.ok().and_then(Result::ok);
-        answered.unwrap_or(Err(ApiError::PublisherEnded))
+        answered.unwrap_or(Err(Unavailable::PublisherEnded.into()))
     }
 }
 
-/// Refuses the body of a GET, which nobody would read.
-fn refuse_body(request: &HttpRequest) -> Result<(), ApiError> {
+/// Refuses a GET with a body, which would be ignored.
+fn refuse_body(request: &HttpRequest) -> Result<(), HttpError> {
     let has_length = content_length(request).is_some_and(|len| len > 0);
     match has_length || request.headers().contains_key(header::TRANSFER_ENCODING) {
-        true => Err(ApiError::BodyOfGet),
+        true => Err(HttpError::BodyOfGet),
         false => Ok(()),
     }
 }
 
-/// Whether the caller is still there.
+/// Returns what says whether the caller is still there.
 fn presence(request: &HttpRequest) -> Presence {
     request.conn_data().cloned().unwrap_or_default()
 }
 
-/// Whose share of the budget a request takes.
+/// Returns the peer whose share of the budget a request takes.
 fn peer(request: &HttpRequest) -> Peer {
     Peer::of(request.peer_addr().map(|address| address.ip()))
 }
 
-fn route(request: &HttpRequest) -> Result<Route, ApiError> {
+fn route(request: &HttpRequest) -> Result<Route, HttpError> {
     match request.uri().path() {
         REFUSED => {
             let known = request.conn_data::<Turn>().and_then(Turn::take_refusal);
-            Err(known.unwrap_or(ApiError::UrlTooLong { max_bytes: MAX_TARGET_BYTES }))
+            Err(known.unwrap_or(HttpError::UrlTooLong { max_bytes: MAX_TARGET_BYTES }))
         }
         "/" => Ok(Route::Push),
         "*" if request.method() == Method::OPTIONS => Ok(Route::Push),
         "/batch" => Ok(Route::Batch),
         "/stream" => Ok(Route::Stream),
         "/position" => Ok(Route::Position),
-        path => Err(ApiError::NotFound { path: path.into() }),
+        path => Err(HttpError::NotFound { path: path.into() }),
     }
 }
 
@@ -241,33 +256,33 @@ fn content_length(request: &HttpRequest) -> Option<u64> {
     value.to_str().ok()?.trim().parse().ok()
 }
 
-fn content_type(request: &HttpRequest) -> Result<Option<&[u8]>, ApiError> {
+fn content_type(request: &HttpRequest) -> Result<Option<&[u8]>, HttpError> {
     only(request, &header::CONTENT_TYPE, "Content-Type")
 }
 
-/// The header as it stands there, quotes included: whoever repeats it, repeats it like that.
+/// Returns the header as it was sent, including quotes: whoever repeats it, repeats it like that.
 fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, ApiError> {
     let Some(value) = only(request, &IDEMPOTENCY_KEY, "Idempotency-Key")? else {
         return Ok(None);
     };
-    let text = str::from_utf8(value).map_err(|_| ApiError::BadHeader {
+    let text = str::from_utf8(value).map_err(|_| HttpError::BadHeader {
         header: "Idempotency-Key",
         value: Shown::from(value),
         accepted: "1 to 255 bytes of UTF-8 without control characters are accepted",
     })?;
-    key("the header Idempotency-Key", text).map(Some)
+    Ok(Some(key("the header Idempotency-Key", text)?))
 }
 
 fn only<'a>(
     request: &'a HttpRequest,
     name: &HeaderName,
     header: &'static str,
-) -> Result<Option<&'a [u8]>, ApiError> {
+) -> Result<Option<&'a [u8]>, HttpError> {
     let mut values = request.headers().get_all(name);
     let first = values.next().map(HeaderValue::as_bytes);
     match values.next() {
         None => Ok(first),
-        Some(second) => Err(ApiError::BadHeader {
+        Some(second) => Err(HttpError::BadHeader {
             header,
             value: Shown::from(second.as_bytes()),
             accepted: "and there is another one; one is accepted",

@@ -1,41 +1,27 @@
-//! The push API: takes pushes over HTTP, hands them to the broker, and answers when they are
-//! accepted, or says what to do.
+//! The push API: accepts pushes over HTTP, hands them to the broker, and answers when they are accepted,
+//! or says what to do.
 //!
-//! Read [`request`] for what a push looks like, [`item`] for one of many, [`pending`] and [`counting`] for what becomes of it
-//! (all pure), [`courier`] for the actor that owns the link, `http` for the answers, [`serve`] for the process.
+//! - `server`, `config`: a publisher from its first request to its last.
+//! - [`http`]: the door: connections, requests, and replies with their status codes.
+//! - [`push`]: what is pushed to whom, read from a query, a form, a body or an item (pure).
+//! - [`courier`]: the actor that owns the link to the broker. Its pure core is
+//!   [`publishing`](campanile_channel::publishing) in the crate `campanile-channel`.
+//! - `publish_stream`: many pushes over one websocket.
+//! - [`budget`]: how much memory each caller may use (pure).
+//! - `error`: what is answered if a push does not succeed.
 
-pub mod batch;
 pub mod budget;
-pub mod config;
-mod counted_body;
-pub mod counting;
+mod config;
 pub mod courier;
-pub mod deadline;
-pub mod error;
-pub mod health;
-mod http;
-pub mod in_order;
-pub mod inbound;
-pub mod inflate;
-pub mod item;
-pub mod media;
+mod error;
+pub mod http;
 #[cfg(test)]
 mod orders;
-mod parameters;
-pub mod patience;
-pub mod pending;
-pub mod places;
 mod publish_stream;
-pub mod receipt;
-mod reply;
-pub mod request;
+pub mod push;
 mod server;
-pub mod shown;
-pub mod stream;
-pub mod turn;
-pub mod wording;
 
 pub use campanile_edge::{AllowHosts, AllowOrigins};
 pub use config::{InvalidConfig, PublisherConfig};
-pub use error::ApiError;
+pub use error::{Answered, ApiError};
 pub use server::serve;

@@ -1,12 +1,12 @@
-//! For tests of hand-written waits: every order of a few steps, and wakers that count.
+//! For tests of hand-written waiting: every order of a few steps, and wakers that count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 
-/// Runs every sequence of up to `max_steps` of `steps`. `run` performs a sequence from the beginning
-/// and asserts what must hold; it returns whether the last step was possible, and where it was not,
-/// nothing that begins like that is tried. Returns how many sequences were run.
+/// Runs every sequence of up to `max_steps` of `steps`, and returns how many there were. `run` performs a
+/// sequence from the beginning, asserts what must hold, and returns whether the last step was possible.
+/// If it was not, no longer sequence that begins with this one is tried.
 pub(crate) fn in_every_order<S: Copy>(
     steps: &[S],
     max_steps: usize,
@@ -37,12 +37,10 @@ pub(crate) fn in_every_order<S: Copy>(
 pub(crate) struct Wakes(AtomicUsize);
 
 impl Wakes {
-    /// How often.
     pub(crate) fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// A waker that counts here.
     pub(crate) fn waker(self: &Arc<Self>) -> Waker {
         self.clone().into()
     }
@@ -55,7 +53,7 @@ impl Wake for Wakes {
 }
 
 #[test]
-fn every_order_is_run_and_what_is_impossible_is_not_gone_into() {
+fn every_possible_order_is_run_once() {
     let mut all = Vec::new();
     let runs = in_every_order(&['a', 'b'], 3, |sequence| {
         all.push(sequence.iter().collect::<String>());

@@ -1,9 +1,9 @@
-//! The actor of one publish stream: items in, one a message; answers out, in the order of the items.
+//! The actor of one publish stream: one item per message in, answers out in the order of the items.
 //!
-//! Receives from: its websocket, and from [`Places`] what the courier has put there. Sends
+//! Receives from: its websocket, and [`Answers`], to which the courier adds. Sends
 //! `CarryAll` to the courier, one for all the messages that are ready. Runs on: the HTTP worker of
 //! its connection, polled as the body of the response: a caller that does not read what it was sent
-//! stops it, timers included, until the connection has no more [`patience`](crate::patience) with the
+//! stops it, timers included, until the connection has no more [`patience`](crate::http::patience) with the
 //! caller (`silence_limit`). Bounded by: `max_stream_items` and `max_stream_bytes` without their answers, and
 //! its share of the [`Budget`](crate::budget::Budget), past which it does not read.
 
@@ -17,38 +17,37 @@ use std::time::{Duration, Instant};
 
 use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, ActorFuture, ActorFutureExt, Addr, AsyncContext, StreamHandler};
+use actix_server::GracefulShutdownSignal;
 use actix_web::dev::Payload;
 use actix_web::http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws::{
     CloseCode, CloseReason, Message, ProtocolError, WebsocketContext, handshake,
 };
-use campanile_edge::Peer;
 use futures_util::stream;
 
-use crate::ApiError;
+use crate::courier::answers::Answers;
 use crate::courier::{CarryAll, Courier};
-use crate::http::Front;
-use crate::places::Places;
-use crate::stream::Presence;
-use exchange::{Exchange, Limits, Outgoing, Turn};
+use crate::http::HttpError;
+pub(crate) use exchange::StreamLimits;
+use exchange::{Exchange, Outgoing, Turn};
 
 /// How items and answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// TEXT messages. Where the caller names no subprotocol.
+pub(crate) enum StreamFormat {
+    /// TEXT messages. Used if the caller names no subprotocol.
     Json,
     /// BINARY messages.
     MessagePack,
 }
 
-impl Format {
-    /// That of a subprotocol.
+impl StreamFormat {
+    /// Returns the format of a subprotocol.
     pub(crate) fn of(subprotocol: &str) -> Option<Self> {
         [Self::Json, Self::MessagePack].into_iter().find(|format| format.name() == subprotocol)
     }
 
-    /// The subprotocol's name.
+    /// Returns the name of the subprotocol.
     fn name(self) -> &'static str {
         match self {
             Self::Json => "campanile.publish.v1.json",
@@ -62,42 +61,43 @@ struct PublishStream {
     courier: Addr<Courier>,
     payload: Pin<Box<Payload>>,
     silence_limit: Duration,
-    /// When something came from the caller, or could not.
+    /// When something came from the caller, or reading from it was not possible.
     heard_at: Instant,
     is_closed: bool,
 }
 
-/// Answers the handshake, which was checked, and starts the actor.
+/// What a publish stream needs to begin.
+pub(crate) struct Opening {
+    pub(crate) format: StreamFormat,
+    pub(crate) limits: StreamLimits,
+    /// Where its answers arrive, with the bytes that it has reserved.
+    pub(crate) answers: Answers,
+    pub(crate) courier: Addr<Courier>,
+    /// How long the caller may be silent.
+    pub(crate) silence_limit: Duration,
+    /// Signalled when the process shuts down.
+    pub(crate) stopping: GracefulShutdownSignal,
+    pub(crate) payload: Payload,
+}
+
+/// Answers a handshake that is known to be valid, and starts the actor.
 ///
 /// # Errors
-/// [`ApiError::NotAWebsocket`].
-pub(crate) fn open(
-    front: &Front,
-    format: Format,
-    request: &HttpRequest,
-    presence: Presence,
-    peer: Peer,
-    payload: Payload,
-) -> Result<HttpResponse, ApiError> {
-    let mut response = handshake(request).map_err(|_| ApiError::NotAWebsocket)?;
+/// [`HttpError::NotAWebsocket`].
+pub(crate) fn open(request: &HttpRequest, opening: Opening) -> Result<HttpResponse, HttpError> {
+    let Opening { format, limits, answers, courier, silence_limit, stopping, payload } = opening;
+    let mut response = handshake(request).map_err(|_| HttpError::NotAWebsocket)?;
     if request.headers().contains_key(SEC_WEBSOCKET_PROTOCOL) {
         response.insert_header((SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(format.name())));
     }
-    let silence_limit = front.config.silence_limit;
-    let limits = Limits {
-        max_items: front.config.max_stream_items,
-        max_bytes: front.config.max_stream_bytes.min(front.budget.shares().bytes_of_stream()),
-        max_content_bytes: front.config.max_content_bytes,
-    };
     let actor = PublishStream {
-        exchange: Exchange::new(format, limits, Places::new(presence, front.budget.reserve(peer))),
-        courier: front.courier.clone(),
+        exchange: Exchange::new(format, limits, answers),
+        courier,
         payload: Box::pin(payload),
         silence_limit,
         heard_at: Instant::now(),
         is_closed: false,
     };
-    let stopping = front.stopping.clone();
     Ok(response.streaming(WebsocketContext::with_factory(stream::pending(), move |ctx| {
         ctx.spawn(Pump);
         let going = wrap_future::<_, PublishStream>(async move { stopping.notified().await });
@@ -117,13 +117,13 @@ impl Actor for PublishStream {
     }
 }
 
-/// Never called: this would be the library's own reader, which decodes sixteen frames a turn and
-/// buffers without a bound meanwhile. It is given nothing to read.
+/// Never called. This is for the library's own reader, which decodes sixteen frames per turn and buffers
+/// without a bound in the meantime. It gets nothing to read.
 impl StreamHandler<Result<Message, ProtocolError>> for PublishStream {
     fn handle(&mut self, _: Result<Message, ProtocolError>, _: &mut Self::Context) {}
 }
 
-/// Gives the exchange a turn, whenever something comes or was taken.
+/// Gives the exchange a turn whenever something comes or was taken.
 struct Pump;
 
 impl ActorFuture<PublishStream> for Pump {
@@ -166,7 +166,7 @@ impl PublishStream {
         {
             self.is_closed = true;
             ctx.close(Some(CloseReason { code, description: Some(reason(code).to_owned()) }));
-            // The connection then reads for a while what still comes, so that the code arrives.
+            // The connection then goes on reading for a while, so that the close code arrives.
             ctx.stop();
         }
     }
@@ -183,7 +183,7 @@ impl PublishStream {
     }
 }
 
-/// What the caller reads beside the number.
+/// The reason that the caller reads beside the close code.
 fn reason(code: CloseCode) -> &'static str {
     match code {
         CloseCode::Away => "shutting down, connect again",

@@ -5,7 +5,8 @@ use std::io;
 use std::net::TcpListener;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
@@ -15,6 +16,7 @@ use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_confi
 use actix_web::dev::AppConfig;
 use actix_web::{App, web};
 use campanile_channel::client::hold;
+use campanile_channel::publishing::WaitLimits;
 use campanile_channel::watchdog::{ANSWER_LIMIT, attest};
 use campanile_edge::most_exposed;
 use campanile_messages::InstanceId;
@@ -24,34 +26,34 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
-use crate::PublisherConfig;
 use crate::budget::Budget;
+use crate::config::PublisherConfig;
 use crate::courier::{Courier, Finish, LINK_QUEUE_BYTES, LastCall};
-use crate::http::{Front, answer};
-use crate::pending::Limits;
-use crate::stream::CallerStream;
+use crate::http::{CallerStream, Front, answer};
 
-/// How much the system holds at most for a caller beside what is on its way to it. Else it is some MiB,
-/// and a caller that does not read its answers is noticed only when these are full.
+/// How much the kernel buffers for a caller at most, besides what is on its way. By default it is some
+/// MiB, and a caller that does not read its answers would be noticed only when these are full.
 const UNSENT_BYTES: u32 = 128 << 10;
 
-/// How long a closed HTTP connection may take to be gone on both sides.
+/// How long a closed HTTP connection may take to end on both sides.
 const DISCONNECT_LIMIT: Duration = Duration::from_secs(1);
 
-/// Takes pushes on `listeners`, at least one, and hands them to the broker until `shutdown` ends. Then it takes no
-/// more, answers the requests under way, waits for the answers to what was handed over, and returns;
-/// after [`PublisherConfig::shutdown_limit`] in any case. Must be called within an actix `System`.
+/// Accepts pushes on `listeners`, of which there is at least one, and hands them to the broker until
+/// `shutdown` ends. Then it accepts no more, answers the requests under way, waits for the answers to
+/// what was handed over, and returns, at the latest after [`PublisherConfig::shutdown_limit`]. Must be
+/// called within an actix `System`.
 ///
 /// # Errors
-/// A configuration that is out of range (`InvalidInput`), what the system answers about the
-/// listeners, and the end of a part that should have run until `shutdown`.
+/// A setting that is out of range (`InvalidInput`), an error of the listeners, or the end of a part that
+/// should have run until `shutdown`.
 pub async fn serve(
     config: PublisherConfig,
     listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     config.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let limits = Limits { broker_wait: config.broker_wait, confirm_limit: config.confirm_limit };
+    let limits =
+        WaitLimits { broker_wait: config.broker_wait, confirm_limit: config.confirm_limit };
     let (alive, gone) = oneshot::channel();
     let watchdog = &config.watchdog;
     let health = config.health.clone();
@@ -69,19 +71,19 @@ pub async fn serve(
         health.drain();
     };
     let ended = run(server, shutdown, gone, config.shutdown_limit, last_call, async {
-        // Without a link, what still tries to make one is of no use.
+        // Without a link, there is no use in trying to make one.
         if let Ok(true) = courier.send(Finish).timeout(ANSWER_LIMIT).await {
             let _ = (&mut link).await;
         }
     });
-    // It waits for the signal, and for everything else within the limits of the shutdown.
+    // This waits for the signal, and then within the limits of the shutdown.
     let ended = watchdog.watch("publisher's service").during(ended).await;
     link.abort();
     ended
 }
 
-/// Serves until `shutdown`, then stops within `limit`: first HTTP, which by `last_call` is answered
-/// when the time is almost over, then, by `finish`, the link.
+/// Serves until `shutdown`, then stops within `limit`: first HTTP, which `last_call` answers when the
+/// time is almost over, then the link, by `finish`.
 async fn run(
     server: Server,
     shutdown: impl Future<Output = ()>,
@@ -122,7 +124,7 @@ async fn run(
     Ok(())
 }
 
-/// The last part of the time at shutdown.
+/// The part of the shutdown that is left for last answers.
 fn time_for_answers(limit: Duration) -> Duration {
     limit / 10
 }
@@ -153,7 +155,7 @@ fn listen(
     let silence_limit = config.silence_limit;
     let (watchdog, workers) = (config.watchdog.clone(), AtomicUsize::new(0));
     let workers = Arc::new(workers);
-    // As `actix_web::HttpServer` does it, save for the stream in between.
+    // The same as in `actix_web::HttpServer`, except for the stream in between.
     let serve = move || {
         let stopping = stopping.clone();
         let app = app().into_factory().map_err(|error: actix_web::Error| error.error_response());
@@ -163,7 +165,7 @@ fn listen(
                 async move { stopping.notified().await }
             })
             .keep_alive(keep_alive)
-            // The stream has its own limit, and says why.
+            // The stream has a limit of its own, and an answer that says so.
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(DISCONNECT_LIMIT)
             .on_connect_ext(|stream: &CallerStream, extensions| {
@@ -172,7 +174,7 @@ fn listen(
             })
             .h1(map_config(app, |()| AppConfig::default()));
         fn_service(move |tcp: TcpStream| async move {
-            // Where it fails, the system holds more for a caller that does not read. (Set on the
+            // If this fails, the kernel buffers more for a caller that does not read. (Set on the
             // listener it has no such effect, although it is inherited.)
             let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
             let peer = tcp.peer_addr().ok();
@@ -184,13 +186,13 @@ fn listen(
         .workers(config.workers)
         .max_concurrent_connections(config.max_connections.div_ceil(config.workers))
         .disable_signals()
-        // `run` keeps the exact limit; this one, in whole seconds, must not be shorter.
+        // `run` keeps to the exact limit. This one is in whole seconds, and must not be shorter.
         .shutdown_timeout(config.shutdown_limit.as_secs() + 1);
     for (number, listener) in listeners.into_iter().enumerate() {
         prepare(&listener, silence_limit);
         let (serve, watchdog, workers) = (serve.clone(), watchdog.clone(), workers.clone());
         server = server.listen("push", listener, move || {
-            // This runs on the thread of each worker, once for each listener.
+            // This runs on the thread of each worker, once per listener.
             if number == 0 {
                 let worker = workers.fetch_add(1, Relaxed);
                 actix::spawn(attest(watchdog.watch(format!("publisher's worker {worker}"))));

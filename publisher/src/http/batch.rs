@@ -1,4 +1,4 @@
-//! `POST /batch`: many pushes with one request, and one answer when each of them has its own.
+//! `POST /batch`: many pushes in one request, and one answer when each of them has its own.
 
 use std::future::poll_fn;
 use std::task::ready;
@@ -7,68 +7,74 @@ use actix_web::HttpRequest;
 use actix_web::dev::Payload;
 
 use super::{Front, IDEMPOTENCY_KEY, content_type, only, peer, presence, query};
-use crate::ApiError;
-use crate::batch::{Format, Limits, read, room_bytes};
 use crate::budget::Reserved;
 use crate::courier::CarryAll;
-use crate::in_order::InOrder;
-use crate::places::Places;
-use crate::shown::Shown;
-use crate::wording::Answered;
+use crate::courier::answers::Answers;
+use crate::courier::in_order::InOrder;
+use crate::error::{Answered, ApiError};
+use crate::http::HttpError;
+use crate::http::media::batch_format;
+use crate::http::wording::batch_room_bytes;
+use crate::push::BadRequest;
+use crate::push::batch::{BatchFormat, BatchLimits, read};
+use crate::push::shown::Shown;
 
 impl Front {
-    /// Publishes the items of a body in their order; answers them in it. What is reserved in the end
-    /// has room for what the answers are written as.
+    /// Publishes the items of a body in their order, and returns the answers in the same order, with
+    /// enough reserved for the body that lists them.
     pub(super) async fn batch(
         &self,
         request: &HttpRequest,
         payload: &mut Payload,
-    ) -> Result<(Format, Vec<Answered>, Reserved), ApiError> {
+    ) -> Result<(BatchFormat, Vec<Answered>, Reserved), ApiError> {
         let query = query(request);
         if !query.is_empty() {
-            return Err(ApiError::NoParameters { query: Shown::from(query), path: "/batch" });
+            return Err(
+                HttpError::NoParameters { query: Shown::from(query), path: "/batch" }.into()
+            );
         }
         if let Some(value) = only(request, &IDEMPOTENCY_KEY, "Idempotency-Key")? {
-            return Err(ApiError::BadHeader {
+            return Err(HttpError::BadHeader {
                 header: "Idempotency-Key",
                 value: Shown::from(value),
                 accepted: "a batch has no id; give each item its own as its field id",
-            });
+            }
+            .into());
         }
-        let format = Format::of(content_type(request)?)?;
+        let format = batch_format(content_type(request)?)?;
         let max_bytes = self.config.max_batch_bytes;
-        let too_large = ApiError::BatchTooLarge { max_bytes };
+        let too_large = BadRequest::BatchTooLarge { max_bytes }.into();
         let mut reserved = self.budget.reserve(peer(request));
         let body = self.read_body(request, payload, max_bytes, too_large, &mut reserved).await?;
-        let limits = Limits {
+        let limits = BatchLimits {
             max_items: self.config.max_batch_items,
             max_content_bytes: self.config.max_content_bytes,
         };
         let items = read(format, &body, limits)?;
         drop(body);
-        // Before anything is pushed, also for the answers: they must not lack room afterwards.
-        reserved.arrived(room_bytes(&items))?;
+        // Before anything is pushed, room for the answers is reserved, too: it must not be missing later.
+        reserved.arrived(batch_room_bytes(&items))?;
 
         let mut order = InOrder::default();
         let pushes: Vec<_> = items
             .into_iter()
             .filter_map(|item| {
                 let number = order.open(0);
-                item.map_err(|error| order.answer(number, Err(error)))
+                item.map_err(|error| order.answer(number, Err(error.into())))
                     .ok()
                     .map(|push| (push, number))
             })
             .collect();
-        let places = Places::new(presence(request), reserved);
-        let pushes = pushes.into_iter().map(|(push, number)| (push, places.place(number)));
+        let arriving = Answers::new(presence(request), reserved);
+        let pushes = pushes.into_iter().map(|(push, number)| (push, arriving.slot(number)));
         self.courier.do_send(CarryAll { pushes: pushes.collect() });
-        let answers = all(order, &places).await;
-        Ok((format, answers, places.take_reserved()))
+        let answers = all(order, &arriving).await;
+        Ok((format, answers, arriving.take_reserved()))
     }
 }
 
-/// Waits for the answers that are not there yet.
-async fn all(mut order: InOrder<Answered>, places: &Places) -> Vec<Answered> {
+/// Waits until every item has its answer.
+async fn all(mut order: InOrder<Answered>, arriving: &Answers) -> Vec<Answered> {
     let mut answers = Vec::with_capacity(order.len());
     poll_fn(|cx| {
         loop {
@@ -76,7 +82,7 @@ async fn all(mut order: InOrder<Answered>, places: &Places) -> Vec<Answered> {
             if order.is_empty() {
                 return std::task::Poll::Ready(());
             }
-            for (number, answered) in ready!(places.poll_arrived(cx)) {
+            for (number, answered) in ready!(arriving.poll_arrived(cx)) {
                 order.answer(number, answered);
             }
         }

@@ -1,4 +1,4 @@
-//! The bodies of requests: read within their limits of time and bytes.
+//! Reads the bodies of requests within limits of time and bytes.
 
 use actix_web::HttpRequest;
 use actix_web::dev::Payload;
@@ -9,17 +9,19 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use super::{Front, content_length};
-use crate::ApiError;
 use crate::budget::{FREE_BYTES, Reserved};
-use crate::inflate::{Compression, DECODER_BYTES, Inflate, Inflated};
-use crate::shown::Shown;
+use crate::courier::Unavailable;
+use crate::error::ApiError;
+use crate::http::HttpError;
+use crate::http::inflate::{Compression, DECODER_BYTES, Inflate, Inflated};
+use crate::push::shown::Shown;
 
-/// The first room for a body whose length is not known to be less; it grows as bytes arrive. No more
-/// than is not counted, as it is taken before anything has arrived.
+/// The first capacity for a body, unless it is known to be shorter. It grows as bytes arrive. It is no more
+/// than what is not counted, because it is allocated before anything has arrived.
 const BODY_ROOM_BYTES: usize = FREE_BYTES;
 
 impl Front {
-    /// Ends when this process goes and bodies have had their time.
+    /// Ends when this process shuts down and bodies have had their time.
     async fn last_call(&self) {
         self.stopping.notified().await;
         sleep(self.stopping_limit).await;
@@ -37,15 +39,15 @@ impl Front {
         let limit = self.config.body_limit;
         tokio::select! {
             body = timeout(limit, read_all(request, payload, max_bytes, too_large, reserved)) => {
-                body.map_err(|_| ApiError::SlowBody { limit })?
+                body.map_err(|_| ApiError::Http(HttpError::SlowBody { limit }))?
             }
-            () = self.last_call() => Err(ApiError::ShuttingDown),
+            () = self.last_call() => Err(Unavailable::ShuttingDown.into()),
         }
     }
 }
 
-/// Reads a body and inflates it as it arrives. Holds no more than the limit, a chunk and a piece, and
-/// reads nothing if the length says that it is over.
+/// Reads a body, and decompresses it as it arrives. Holds no more than the limit, a chunk and a piece, and
+/// reads nothing if the announced length is over the limit.
 async fn read_all(
     request: &HttpRequest,
     payload: &mut Payload,
@@ -70,14 +72,15 @@ async fn read_all(
             None
         }
         Some(compression) => {
-            // Before there is a decoder, of which a caller may have many.
+            // Reserved before there is a decoder, because a caller may have many of them.
             reading.hold_inflating()?;
             Some(Inflate::new(compression))
         }
     };
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk
-            .map_err(|error| ApiError::BrokenBody { reason: Shown::from(&*error.to_string()) })?;
+        let chunk = chunk.map_err(|error| {
+            ApiError::Http(HttpError::BrokenBody { reason: Shown::from(&*error.to_string()) })
+        })?;
         reading.sent_bytes += chunk.len();
         if reading.sent_bytes > max_sent_bytes {
             return Err(too_large);
@@ -100,17 +103,17 @@ async fn read_all(
     Ok(reading.body.freeze())
 }
 
-/// A body in the making.
+/// A body that is being read.
 struct Reading<'a> {
     body: BytesMut,
-    /// As it was sent, compressed or not.
+    /// The bytes as they were sent, compressed or not.
     sent_bytes: usize,
     max_bytes: usize,
     reserved: &'a mut Reserved,
 }
 
 impl Reading<'_> {
-    /// Takes what can be inflated of what has arrived. Others have their turn after each piece.
+    /// Decompresses what has arrived. Other tasks get their turn after each piece.
     async fn drain(&mut self, inflate: &mut Inflate, too_large: &ApiError) -> Result<(), ApiError> {
         while inflate.inflate(&mut self.body)? == Inflated::Piece {
             if self.body.len() > self.max_bytes {
@@ -122,18 +125,20 @@ impl Reading<'_> {
         self.hold_inflating()
     }
 
-    /// What was sent may be held too where it does not become content, such as a header of gzip.
+    /// Also counts what was sent and does not become content, such as a gzip header.
     fn hold_inflating(&mut self) -> Result<(), ApiError> {
         let held = self.body.len().max(self.sent_bytes) + DECODER_BYTES;
         Ok(self.reserved.hold(held)?)
     }
 }
 
-/// How a body is compressed; `None` where it is as it is.
+/// Returns how a body is compressed; `None` if it is not.
 pub(super) fn encoding(request: &HttpRequest) -> Result<Option<Compression>, ApiError> {
     let headers = || request.headers().get_all(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
-    let unknown = || ApiError::UnknownEncoding {
-        value: Shown::from(&*headers().collect::<Vec<_>>().join(&b", "[..])),
+    let unknown = || {
+        ApiError::Http(HttpError::UnknownEncoding {
+            value: Shown::from(&*headers().collect::<Vec<_>>().join(&b", "[..])),
+        })
     };
     let mut compression = None;
     for name in headers().flat_map(|value| value.split(|&byte| byte == b',')) {

@@ -1,18 +1,18 @@
-//! `/health/live` and `/health/ready`, which load balancers ask, and which no other rule restricts.
+//! `/health/live` and `/health/ready`, for load balancers. No rule about pages and hosts applies to them.
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
 
 use super::Front;
-use crate::ApiError;
-use crate::error::Methods;
-use crate::health::Readiness;
+use crate::courier::health::Readiness;
+use crate::http::HttpError;
+use crate::http::methods::Methods;
 
 impl Front {
-    /// What a request for one of them is answered; `None` for another path.
-    pub(super) fn health(&self, request: &HttpRequest) -> Option<Result<Readiness, ApiError>> {
+    /// Returns the answer to a request for one of them; `None` for another path.
+    pub(super) fn health(&self, request: &HttpRequest) -> Option<Result<Readiness, HttpError>> {
         let readiness = match request.uri().path() {
-            // Whoever answers at all is alive.
+            // A process that answers is alive.
             "/health/live" => Readiness::Ready,
             "/health/ready" => self.config.health.readiness(),
             _ => return None,
@@ -22,6 +22,6 @@ impl Front {
             return Some(Ok(readiness));
         }
         let (method, methods) = (method.as_str().into(), Methods::Health);
-        Some(Err(ApiError::MethodNotAllowed { method, methods }))
+        Some(Err(HttpError::MethodNotAllowed { method, methods }))
     }
 }

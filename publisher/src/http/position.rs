@@ -1,4 +1,4 @@
-//! `GET /position`: where the log ends, for a page that is rendered from a state of its own.
+//! `GET /position`: where the log ends, for a page that is rendered from a state.
 
 use actix_web::http::header::{self, ContentType};
 use actix_web::{HttpRequest, HttpResponse};
@@ -8,28 +8,30 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::{Front, refuse_body};
+use super::{Front, refuse_body, reply};
 use crate::courier::AskHead;
-use crate::shown::Shown;
-use crate::{ApiError, reply};
+use crate::courier::Unavailable;
+use crate::error::ApiError;
+use crate::http::HttpError;
+use crate::push::shown::Shown;
 
 impl Front {
-    /// A head of the log that the broker told after this request had come.
+    /// Returns where the log ends, as the broker says after this request has come.
     pub(super) async fn position(&self, request: &HttpRequest) -> Result<Position, ApiError> {
         if let Some(query) = request.uri().query().filter(|query| !query.is_empty()) {
             let (query, path) = (Shown::from(query.as_bytes()), "/position");
-            return Err(ApiError::NoQuery { query, path });
+            return Err(HttpError::NoQuery { query, path }.into());
         }
         refuse_body(request)?;
         let (answer, answered) = oneshot::channel();
         self.courier.do_send(AskHead { answer });
-        // Only a courier that is gone drops a caller, and only one that hangs does not answer.
+        // Only a courier that is gone drops a caller, and only a courier that hangs does not answer.
         let answered = timeout(self.config.broker_wait + ANSWER_LIMIT, answered).await;
-        answered.ok().and_then(Result::ok).unwrap_or(Err(ApiError::ShuttingDown))
+        answered.ok().and_then(Result::ok).unwrap_or(Err(Unavailable::ShuttingDown.into()))
     }
 }
 
-/// The answer. It is about this moment, so nobody may keep it.
+/// Returns the answer. It is true only for this moment, so it must not be cached.
 pub(super) fn response(position: Position, request: &HttpRequest) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CACHE_CONTROL, "no-store"));

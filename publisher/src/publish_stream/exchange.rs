@@ -1,4 +1,4 @@
-//! What a publish stream does at each turn: messages in, answers out in their order. Does no IO: the
+//! What a publish stream does in each turn: messages in, answers out in their order. It does no IO: the
 //! actor polls it, sends what it returns, and polls it again when that was taken.
 
 use std::pin::Pin;
@@ -7,44 +7,45 @@ use std::task::{Context, Poll};
 use actix_web_actors::ws::CloseCode;
 use bytes::Bytes;
 use bytestring::ByteString;
+use campanile_channel::publishing::Push;
 use campanile_edge::websocket::Violation;
 use futures_util::Stream;
 use tracing::debug;
 
-use super::Format;
+use super::StreamFormat;
 use super::allowance::Allowance;
 use super::intake::{Incoming, Intake};
-use crate::in_order::InOrder;
-use crate::places::{Place, Places};
-use crate::request::{Push, cost_bytes};
-use crate::wording::{self, Answered};
-use crate::{ApiError, item};
+use crate::courier::answers::{AnswerSlot, Answers};
+use crate::courier::in_order::InOrder;
+use crate::error::{Answered, ApiError};
+use crate::http::wording;
+use crate::push::{BadRequest, cost_bytes, item};
 
-/// What is written at most, save for the last answer, before the connection is asked whether it
-/// takes more.
+/// How much is written, except for the last answer, before the connection is asked whether it takes
+/// more.
 const WRITE_BYTES: usize = 64 << 10;
 
-/// The room that a message needs beside its content.
+/// How large a message may be besides its content.
 const FIELDS_BYTES: usize = 4 << 10;
 
-/// What an item that is refused counts until its answer was taken.
+/// What a refused item counts until its answer was taken.
 const REFUSED_BYTES: usize = 512;
 
 const _: () = assert!(wording::MAX_ANSWER_BYTES < REFUSED_BYTES);
 
-/// How many items a stream may have for whose refusal there is no room: so few that they do not
-/// matter. Past it, the stream is not read on until one of them has its answer written.
+/// How many refusals of a stream may wait without room being reserved for them. They are so few that they
+/// do not matter. Beyond that, the stream is not read until one of them is written.
 const MAX_WITHOUT_ROOM: usize = 32;
 
-/// How much one stream may have.
+/// The limits of one stream.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    /// Items without their answers.
-    pub(super) max_items: usize,
-    /// Bytes of these; an idle stream takes one item of any size.
-    pub(super) max_bytes: usize,
-    /// Bytes of one content.
-    pub(super) max_content_bytes: usize,
+pub(crate) struct StreamLimits {
+    /// The most items without an answer.
+    pub(crate) max_items: usize,
+    /// The most bytes of these. An idle stream accepts one item of any size.
+    pub(crate) max_bytes: usize,
+    /// The most bytes of one content.
+    pub(crate) max_content_bytes: usize,
 }
 
 /// A message to the caller.
@@ -55,48 +56,48 @@ pub(super) enum Outgoing {
     Pong(Bytes),
 }
 
-/// What came of a turn.
+/// The result of a turn.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
-    /// Where there are any, the next turn is due when the connection has taken them.
+    /// If there are any, the next turn is due when the connection has taken them.
     pub(super) outgoing: Vec<Outgoing>,
     /// For the courier.
-    pub(super) pushes: Vec<(Push, Place)>,
-    /// Something came from the caller.
+    pub(super) pushes: Vec<(Push, AnswerSlot)>,
+    /// Whether something came from the caller.
     pub(super) heard: bool,
 }
 
 /// The state of one stream.
 pub(super) struct Exchange {
-    format: Format,
-    limits: Limits,
+    format: StreamFormat,
+    limits: StreamLimits,
     intake: Intake,
     order: InOrder<Answered>,
-    places: Places,
+    answers: Answers,
     allowance: Allowance,
-    /// What the items have whose answers the last turn returned. They count until the next turn: only
-    /// then has the connection taken the answers, save for what fits into its buffer.
+    /// The bytes of the items whose answers the last turn returned. They count until the next turn,
+    /// because only then the connection has taken these answers, except for what its buffer holds.
     leaving_bytes: usize,
-    /// How many places in the order hold no bytes, as there was no room for what they are answered.
+    /// How many answers in the order have nothing reserved, because there was no room for them.
     without_room: usize,
-    /// Why nothing more is taken.
+    /// Why no more items are accepted.
     finishing: Option<CloseCode>,
 }
 
 impl Exchange {
-    /// Before the first message.
-    pub(super) fn new(format: Format, limits: Limits, places: Places) -> Self {
+    /// Starts before the first message.
+    pub(super) fn new(format: StreamFormat, limits: StreamLimits, answers: Answers) -> Self {
         let max_message_bytes = match format {
             // Every byte may be escaped.
-            Format::Json => limits.max_content_bytes * 6 + FIELDS_BYTES,
-            Format::MessagePack => limits.max_content_bytes + FIELDS_BYTES,
+            StreamFormat::Json => limits.max_content_bytes * 6 + FIELDS_BYTES,
+            StreamFormat::MessagePack => limits.max_content_bytes + FIELDS_BYTES,
         };
         Self {
             format,
             limits,
             intake: Intake::new(max_message_bytes),
             order: InOrder::default(),
-            places,
+            answers,
             allowance: Allowance::default(),
             leaving_bytes: 0,
             without_room: 0,
@@ -104,14 +105,14 @@ impl Exchange {
         }
     }
 
-    /// Moves answers to the caller and items to the courier, as long as there are any and room for
-    /// them. The task is woken when there is more, unless the connection has to take something first.
+    /// Moves answers to the caller and items to the courier, as long as there are any and there is room
+    /// for them. The task is woken when there is more, unless the connection has to take something first.
     pub(super) fn turn<E>(
         &mut self,
         task: &mut Context<'_>,
         mut source: Pin<&mut impl Stream<Item = Result<Bytes, E>>>,
     ) -> Turn {
-        self.allowance.give_back(std::mem::take(&mut self.leaving_bytes), &self.places);
+        self.allowance.give_back(std::mem::take(&mut self.leaving_bytes), &self.answers);
         let mut turn = Turn::default();
         let mut written = 0;
         while written < WRITE_BYTES {
@@ -123,22 +124,23 @@ impl Exchange {
             }
         }
         if self.order.is_empty() && self.leaving_bytes == 0 {
-            self.allowance.settle(&self.places);
+            self.allowance.settle(&self.answers);
         }
         turn
     }
 
-    /// Takes nothing more, answers what was taken, and then is to be closed. The first reason counts.
+    /// Accepts no more items. When those that were accepted have their answers, the stream closes. The
+    /// first reason counts.
     pub(super) fn finish(&mut self, code: CloseCode) {
         self.finishing.get_or_insert(code);
     }
 
-    /// Why the stream is to be closed, if everything that was taken has its answer.
+    /// Returns why the stream must be closed now, if everything that was accepted has its answer.
     pub(super) fn is_done(&self) -> Option<CloseCode> {
         self.finishing.filter(|_| self.order.is_empty())
     }
 
-    /// Whether the next message would be taken.
+    /// Whether the next message would be accepted.
     pub(super) fn has_room(&self) -> bool {
         let held = self.order.held_bytes() + self.leaving_bytes;
         self.order.len() < self.limits.max_items
@@ -146,9 +148,9 @@ impl Exchange {
             && (held == 0 || held < self.limits.max_bytes)
     }
 
-    /// Takes the answers that have arrived; returns whether there are any.
+    /// Takes the answers that have arrived, and returns whether there were any.
     fn collect(&mut self, task: &mut Context<'_>) -> bool {
-        let Poll::Ready(arrived) = self.places.poll_arrived(task) else {
+        let Poll::Ready(arrived) = self.answers.poll_arrived(task) else {
             return false;
         };
         for (number, answered) in arrived {
@@ -157,7 +159,7 @@ impl Exchange {
         true
     }
 
-    /// Writes answers whose turn it is, until they have `max_bytes`; returns how many they have.
+    /// Writes the answers whose turn it is, up to `max_bytes`, and returns how many bytes that were.
     fn write(&mut self, max_bytes: usize, outgoing: &mut Vec<Outgoing>) -> usize {
         let mut held = self.order.held_bytes();
         let mut bytes = Vec::new();
@@ -170,8 +172,8 @@ impl Exchange {
             self.leaving_bytes += freed;
             self.without_room -= usize::from(freed == 0);
             match self.format {
-                Format::Json => wording::json(&answered, &mut bytes),
-                Format::MessagePack => wording::msgpack(&answered, &mut bytes),
+                StreamFormat::Json => wording::json(&answered, &mut bytes),
+                StreamFormat::MessagePack => wording::msgpack(&answered, &mut bytes),
             }
             ends.push(bytes.len());
         }
@@ -181,16 +183,16 @@ impl Exchange {
             let message = bytes.slice(start..end);
             start = end;
             outgoing.push(match self.format {
-                Format::Json => {
+                StreamFormat::Json => {
                     Outgoing::Text(ByteString::try_from(message).expect("JSON is UTF-8"))
                 }
-                Format::MessagePack => Outgoing::Binary(message),
+                StreamFormat::MessagePack => Outgoing::Binary(message),
             });
         }
         bytes.len()
     }
 
-    /// Takes the messages that are there, as long as there is room; returns whether there were any.
+    /// Takes the messages that are there, as long as there is room, and returns whether there were any.
     fn take_in<E>(
         &mut self,
         task: &mut Context<'_>,
@@ -210,13 +212,13 @@ impl Exchange {
                         turn.heard = true;
                         self.intake.feed(&chunk);
                     }
-                    // What came before the end is under way, and is answered if the caller is there.
+                    // Items before the end are under way, and get answers if the caller is there.
                     Poll::Ready(None | Some(Err(_))) => self.finish(CloseCode::Normal),
                 },
                 Err(violation) => self.violated(violation),
             }
         }
-        if self.places.hold(self.intake.held_bytes()).is_err() {
+        if self.answers.hold(self.intake.held_bytes()).is_err() {
             self.finish(CloseCode::Again);
         }
         took
@@ -225,10 +227,10 @@ impl Exchange {
     fn perform(&mut self, incoming: Incoming, turn: &mut Turn) {
         let max_bytes = self.limits.max_content_bytes;
         match (incoming, self.format) {
-            (Incoming::Text(text), Format::Json) => {
+            (Incoming::Text(text), StreamFormat::Json) => {
                 self.take(item::json::read(&text, max_bytes), turn);
             }
-            (Incoming::Binary(bytes), Format::MessagePack) => {
+            (Incoming::Binary(bytes), StreamFormat::MessagePack) => {
                 self.take(item::msgpack::read(&bytes, max_bytes), turn);
             }
             (Incoming::Text(_) | Incoming::Binary(_), _) => self.finish(CloseCode::Unsupported),
@@ -238,18 +240,18 @@ impl Exchange {
         }
     }
 
-    /// Gives an item its place, and its answer where it is no push.
-    fn take(&mut self, item: Result<Push, ApiError>, turn: &mut Turn) {
-        let counted = item.and_then(|push| {
+    /// Opens a slot for an item, and answers it if it is not a push.
+    fn take(&mut self, item: Result<Push, BadRequest>, turn: &mut Turn) {
+        let counted = item.map_err(ApiError::from).and_then(|push| {
             let cost = cost_bytes(&push);
-            self.allowance.take(cost, &self.places)?;
+            self.allowance.take(cost, &self.answers)?;
             Ok((push, cost))
         });
         match counted {
-            Ok((push, cost)) => turn.pushes.push((push, self.places.place(self.order.open(cost)))),
+            Ok((push, cost)) => turn.pushes.push((push, self.answers.slot(self.order.open(cost)))),
             Err(error) => {
-                // What it is answered takes room, too, if there is any.
-                let has_room = self.allowance.take(REFUSED_BYTES, &self.places).is_ok();
+                // The refusal takes room, too, if there is any.
+                let has_room = self.allowance.take(REFUSED_BYTES, &self.answers).is_ok();
                 self.without_room += usize::from(!has_room);
                 let number = self.order.open(if has_room { REFUSED_BYTES } else { 0 });
                 self.order.answer(number, Err(error));

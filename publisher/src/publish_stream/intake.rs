@@ -1,5 +1,5 @@
-//! From the bytes of a websocket to whole messages, one at a time. Pure; a message that comes in one
-//! frame is not copied out of the buffer.
+//! Reads whole messages from the bytes of a websocket. Pure. A message in one frame is not copied out of
+//! the buffer.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use bytestring::ByteString;
@@ -10,7 +10,7 @@ use campanile_edge::websocket::{
 /// How many fragments a message may have.
 const MAX_FRAGMENTS: u32 = 1_024;
 
-/// An empty buffer with more room than this gives it back.
+/// An empty buffer with more capacity than this is freed.
 const KEPT_BYTES: usize = 256 << 10;
 
 /// One whole message, or a control frame.
@@ -18,7 +18,7 @@ const KEPT_BYTES: usize = 256 << 10;
 pub(super) enum Incoming {
     Text(ByteString),
     Binary(Bytes),
-    /// Wants a pong with this payload.
+    /// Must be answered by a pong with this payload.
     Ping(Bytes),
     Pong,
     /// The caller's last frame.
@@ -30,7 +30,7 @@ pub(super) enum Incoming {
 pub(super) struct Intake {
     limits: Limits,
     buffer: BytesMut,
-    /// The fragments so far of a message that is not complete.
+    /// The fragments of a message that is not complete yet.
     partial: Option<Partial>,
 }
 
@@ -42,14 +42,14 @@ struct Partial {
 }
 
 impl Intake {
-    /// At the start of a stream of messages of up to `max_message_bytes`.
+    /// Starts a stream of messages of up to `max_message_bytes`.
     pub(super) fn new(max_message_bytes: usize) -> Self {
         let limits = Limits { max_message_bytes, max_fragments: MAX_FRAGMENTS };
         Self { limits, buffer: BytesMut::new(), partial: None }
     }
 
-    /// The next bytes of the stream. Should be fed when [`next`](Self::next) has nothing more: then it
-    /// holds no more than a message and what it is fed.
+    /// Adds the next bytes of the stream. If this is only called when [`next`](Self::next) returns nothing,
+    /// no more is held than a message and these bytes.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
@@ -59,10 +59,10 @@ impl Intake {
         self.buffer.len() + self.partial.as_ref().map_or(0, |partial| partial.payload.len())
     }
 
-    /// The next message, if all of it is there.
+    /// Returns the next message, if it is complete.
     ///
     /// # Errors
-    /// A [`Violation`]; nothing more must be asked for.
+    /// A [`Violation`]. After that, this must not be called again.
     pub(super) fn next(&mut self) -> Result<Option<Incoming>, Violation> {
         while let Some((header, payload_at)) = Header::parse(&self.buffer, Role::Client)? {
             let unfinished = self.partial.as_ref().map(|partial| Unfinished {
@@ -86,7 +86,7 @@ impl Intake {
         Ok(None)
     }
 
-    /// Takes a whole frame, which has been judged; returns the message that it completes.
+    /// Takes a complete and valid frame, and returns the message that it completes.
     fn take(&mut self, header: &Header, payload: Bytes) -> Result<Option<Incoming>, Violation> {
         match header.opcode {
             Opcode::Ping => return Ok(Some(Incoming::Ping(payload))),
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_are_one_message_and_control_frames_may_stand_between() {
+    fn control_frames_may_come_between_fragments() {
         let stream = [
             frame(0x01, "안".as_bytes().split_at(1).0),
             frame(0x89, b"ping"),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_judged_by_its_header() {
+    fn a_frame_is_refused_by_its_header() {
         let announcing = |len: &[u8]| [len, &MASK].concat();
         let huge = [&[0x81, 0xff][..], &i64::MAX.to_be_bytes()].concat();
         assert_eq!(code(&announcing(&huge)), 1009);

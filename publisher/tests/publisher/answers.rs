@@ -31,7 +31,7 @@ async fn zero_and_a_space_are_content() {
 }
 
 #[actix::test]
-async fn the_receipt_is_json_for_those_who_prefer_it() {
+async fn callers_that_prefer_json_get_the_receipt_as_json() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let answer = publisher.send(get_json("/?content=hi")).await;
@@ -94,7 +94,7 @@ async fn every_outcome_for_one_connection_has_its_status() {
 }
 
 #[actix::test]
-async fn what_the_broker_has_no_room_for_is_503() {
+async fn a_push_without_room_at_the_broker_is_503() {
     for refusal in [Refusal::IdsFull, Refusal::TooManyUnanswered, Refusal::ShuttingDown] {
         let broker = Broker::start(move |message| match *message {
             ToBroker::Publish { number, .. } => Act::Say(FromBroker::Refused { number, refusal }),
@@ -138,7 +138,7 @@ async fn a_body_is_pushed_as_its_type_says() {
 }
 
 #[actix::test]
-async fn every_bad_request_is_400_names_what_is_wrong_and_pushes_nothing() {
+async fn a_bad_request_is_400_names_its_fault_and_pushes_nothing() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let form = "application/x-www-form-urlencoded";
@@ -156,20 +156,35 @@ async fn every_bad_request_is_400_names_what_is_wrong_and_pushes_nothing() {
             "to_group and to_worker_id",
         ),
         (get("/?content=a&content=b").into(), "content is given more than once"),
-        (get("/?content[]=a").into(), "\"content[]\" is no parameter"),
-        (get("/?content=a&to_user=1").into(), "\"to_user\" is no parameter"),
-        (get("/?content=a&wait=written").into(), "wait is \"written\": accepted and delivered"),
-        (get("/?content=a&wait=").into(), "wait is \"\": accepted and delivered"),
-        (get("/?content=a&timeout=5").into(), "timeout is \"5\": a duration with its unit"),
-        (get("/?content=a&timeout=31s").into(), "timeout is \"31s\": a duration with its unit"),
-        (get("/?content=a&timeout=0s").into(), "timeout is \"0s\": a duration with its unit"),
+        (get("/?content[]=a").into(), "\"content[]\" is not a parameter"),
+        (get("/?content=a&to_user=1").into(), "\"to_user\" is not a parameter"),
+        (
+            get("/?content=a&wait=written").into(),
+            "wait is \"written\": it must be accepted or delivered",
+        ),
+        (get("/?content=a&wait=").into(), "wait is \"\": it must be accepted or delivered"),
+        (
+            get("/?content=a&timeout=5").into(),
+            "timeout is \"5\": a duration from 1ms to 30s with its unit",
+        ),
+        (
+            get("/?content=a&timeout=31s").into(),
+            "timeout is \"31s\": a duration from 1ms to 30s with its unit",
+        ),
+        (
+            get("/?content=a&timeout=0s").into(),
+            "timeout is \"0s\": a duration from 1ms to 30s with its unit",
+        ),
         (get("/?content=%ff").into(), "the parameter \"content\""),
         (get("/?content=%").into(), "the parameter \"content\" has a malformed percent"),
         (get("/?content=%4").into(), "the parameter \"content\" has a malformed percent"),
         (get("/?content=a&to_group=").into(), "to_group is \"\""),
         (get("/?content=a&to_group=%01").into(), "to_group is \"\\u{1}\""),
         (get(&long_group).into(), "to_group is \"ggg"),
-        (get_with("/?content=a", "Content-Length: 1").into(), "a GET takes its content"),
+        (
+            get_with("/?content=a", "Content-Length: 1").into(),
+            "a GET has its content in the parameter content",
+        ),
         (post("/", "", ""), "content is empty"),
         (post("/", "", b"\xff"), "content is not UTF-8"),
         (post("/?content=a", "text/plain", "b"), "content is given twice"),
@@ -192,7 +207,7 @@ async fn every_bad_request_is_400_names_what_is_wrong_and_pushes_nothing() {
 }
 
 #[actix::test]
-async fn raw_bytes_that_are_no_utf8_are_refused() {
+async fn raw_bytes_that_are_not_utf8_are_refused() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     for line in [&b"GET /?content=\xff\xfe"[..], b"GET /?content=a\x00"] {
@@ -203,7 +218,7 @@ async fn raw_bytes_that_are_no_utf8_are_refused() {
 }
 
 #[actix::test]
-async fn what_people_type_without_escaping_it_is_pushed_as_they_typed_it() {
+async fn unescaped_content_in_a_url_is_pushed_as_it_was_typed() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let mut client = publisher.client().await;
@@ -236,7 +251,7 @@ async fn head_and_every_other_method_push_nothing() {
 }
 
 #[actix::test]
-async fn nothing_is_at_other_paths() {
+async fn other_paths_are_404() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     for path in ["/push", "//", "/index.html", "/%2f", "/favicon.ico", "*"] {

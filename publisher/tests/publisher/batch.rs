@@ -59,13 +59,13 @@ async fn an_array_is_answered_with_an_array_in_its_order() {
         assert_eq!(answer.json()[0], receipt(first));
         assert_eq!(answer.json()[3], json!({ "status": 200, "receipt": { "written": 1 } }));
         let error = answer.json()[4]["error"].as_str().expect("a text").to_owned();
-        assert!(error.starts_with("\"user\" is no audience"), "{error}");
+        assert!(error.starts_with("\"user\" is not a field of to: leave"), "{error}");
     }
     assert_eq!(broker.contents()[..4], ["a", "b", "c", "\u{fffd}\0"]);
 }
 
 #[actix::test]
-async fn lines_are_answered_with_lines_and_one_that_is_malformed_harms_no_other() {
+async fn lines_get_lines_and_a_malformed_one_harms_no_other() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let body = "{\"content\":\"a\"}\n\n{\"content\"\n{\"content\":\"b\"}\n";
@@ -80,7 +80,7 @@ async fn lines_are_answered_with_lines_and_one_that_is_malformed_harms_no_other(
 }
 
 #[actix::test]
-async fn an_emoji_that_was_cut_harms_its_item_alone() {
+async fn half_an_emoji_harms_only_its_item() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let body = r#"[{"content":"a"},{"content":"\ud83d"},{"content":"c"}]"#;
@@ -124,7 +124,7 @@ async fn thousands_are_handed_over_in_their_order() {
 }
 
 #[actix::test]
-async fn what_is_no_batch_is_refused_as_a_whole_and_nothing_is_published() {
+async fn what_is_not_a_batch_is_refused_as_a_whole() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.max_batch_bytes = 1_000;
@@ -143,17 +143,25 @@ async fn what_is_no_batch_is_refused_as_a_whole_and_nothing_is_published() {
         (
             batch(JSON, r#"[{"content":"a"},"#),
             400,
-            "the batch is no JSON, nothing of it was pushed",
+            "the batch is not JSON, and nothing of it was pushed",
         ),
-        (batch("", r#"{"content":"a"}"#), 400, "the batch is \"{..}\", nothing of it was pushed"),
-        (batch(JSON, b"[\xff]"), 400, "the batch is not UTF-8 from byte 1 on, nothing of it"),
+        (
+            batch("", r#"{"content":"a"}"#),
+            400,
+            "the batch is \"{..}\", and nothing of it was pushed",
+        ),
+        (batch(JSON, b"[\xff]"), 400, "the batch is not UTF-8 from byte 1 on, and nothing of it"),
         (batch("text/plain", "[]"), 400, "the header Content-Type is \"text/plain\": a batch is"),
         (batch("application/x-www-form-urlencoded", "[]"), 400, "the header Content-Type is"),
         (post("/batch?to_group=a", JSON, "[]"), 400, "the URL has the parameters \"to_group=a\""),
         (with_id("[]"), 400, "the header Idempotency-Key is \"a\": a batch has no id"),
-        (batch(JSON, four), 413, "the batch has more than 3 items, nothing of it was pushed"),
-        (batch(JSON, large), 413, "the batch is too large, nothing of it was pushed: at most 1000"),
-        (get("/batch").into(), 405, "the method \"GET\" does not push: use POST"),
+        (batch(JSON, four), 413, "the batch has more than 3 items, and nothing of it was pushed"),
+        (
+            batch(JSON, large),
+            413,
+            "the batch is too large, and nothing of it was pushed: at most 1000",
+        ),
+        (get("/batch").into(), 405, "the method \"GET\" is not supported here: use POST"),
     ] {
         let answer = publisher.send(request).await;
         assert_eq!(answer.status, status, "{answer:?}");
@@ -168,7 +176,7 @@ async fn what_is_no_batch_is_refused_as_a_whole_and_nothing_is_published() {
 }
 
 #[actix::test]
-async fn each_item_has_the_status_that_the_http_api_would_answer() {
+async fn each_item_has_the_status_of_a_separate_request() {
     let broker = Broker::start(|message| match *message {
         ToBroker::Publish { number: 2, .. } => {
             Act::Say(FromBroker::Refused { number: 2, refusal: Refusal::IdTaken })
@@ -229,7 +237,7 @@ async fn the_answer_comes_when_the_last_item_has_its_own() {
 }
 
 #[actix::test]
-async fn a_batch_over_the_budget_is_503_as_a_whole_and_the_budget_is_given_back() {
+async fn a_batch_over_the_budget_is_503_and_gives_its_room_back() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.max_content_bytes = 1_000;

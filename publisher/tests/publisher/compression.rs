@@ -40,7 +40,7 @@ fn encoded(target: &str, encoding: &str, body: &[u8]) -> Vec<u8> {
 }
 
 #[actix::test]
-async fn compressed_bodies_are_pushed_as_what_they_say() {
+async fn compressed_bodies_are_pushed_decompressed() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     for (encoding, body) in [
@@ -90,7 +90,7 @@ async fn a_compressed_body_that_arrives_byte_by_byte_is_read() {
 }
 
 #[actix::test]
-async fn the_limit_is_that_of_the_inflated_content() {
+async fn the_limit_is_for_the_decompressed_content() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.max_content_bytes = 100_000;
@@ -123,7 +123,7 @@ async fn a_bomb_is_413_before_its_end_was_sent() {
 }
 
 #[actix::test]
-async fn what_cannot_be_inflated_is_400_and_other_encodings_are_415() {
+async fn corrupt_bodies_are_400_and_other_encodings_are_415() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let whole = gzip("hello");
@@ -131,16 +131,21 @@ async fn what_cannot_be_inflated_is_400_and_other_encodings_are_415() {
     let crc = corrupt.len() - 5;
     corrupt[crc] ^= 1;
     let trailing = [&zlib("hello")[..], b"more"].concat();
-    let cannot = "the body cannot be inflated, as its Content-Encoding says: it is";
+    let cannot = "the body cannot be decompressed as its Content-Encoding says: it is";
     for (encoding, body, status, said) in [
         ("gzip", &whole[..whole.len() - 1], 400, format!("{cannot} cut off")),
         ("gzip", b"", 400, format!("{cannot} cut off")),
         ("deflate", b"", 400, format!("{cannot} cut off")),
         ("gzip", b"hello, as it is", 400, format!("{cannot} corrupt (")),
         ("gzip", &corrupt, 400, format!("{cannot} corrupt (")),
-        ("deflate", &trailing, 400, cannot.replace("it is", "something follows its end")),
-        ("br", b"", 415, "the header Content-Encoding is \"br\": one of gzip, deflate and".into()),
-        ("gzip, gzip", &whole, 415, "the header Content-Encoding is \"gzip, gzip\": one of".into()),
+        ("deflate", &trailing, 400, cannot.replace("it is", "there are bytes after its end")),
+        ("br", b"", 415, "the header Content-Encoding is \"br\": gzip, deflate or".into()),
+        (
+            "gzip, gzip",
+            &whole,
+            415,
+            "the header Content-Encoding is \"gzip, gzip\": gzip, deflate or".into(),
+        ),
         ("gzip\r\nContent-Encoding: deflate", &whole, 415, "the header Content-Encoding is".into()),
     ] {
         let answer = publisher.send(encoded("/", encoding, body)).await;

@@ -1,4 +1,4 @@
-//! Several requests of one connection, and what is no request at all.
+//! Several requests on one connection, and what is not a request.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ async fn bodies_are_pushed_as_they_are() {
 }
 
 #[actix::test]
-async fn only_the_last_answer_says_close_and_nothing_behind_it_is_processed() {
+async fn only_the_last_answer_says_close_and_ends_the_requests() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let closing = |content: &str| get_with(&format!("/?content={content}"), "Connection: close");
@@ -100,7 +100,7 @@ async fn only_the_last_answer_says_close_and_nothing_behind_it_is_processed() {
 }
 
 #[actix::test]
-async fn an_answer_to_a_head_has_no_body_whatever_comes_behind_it() {
+async fn an_answer_to_a_head_never_has_a_body() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let mut client = publisher.client().await;
@@ -154,7 +154,7 @@ async fn no_refusal_has_an_empty_body() {
         let mut client = publisher.client().await;
         let shown: String = input.chars().take(120).collect();
         client.send(&input).await;
-        // What stands behind what cannot be read is not read either.
+        // What follows something that cannot be read is not read either.
         if !input.is_empty() && status != 408 {
             let _ = client.stream.write_all(get("/?content=behind").as_bytes()).await;
         }
@@ -180,7 +180,7 @@ async fn a_slow_head_is_408_on_a_reused_connection_too() {
     assert_eq!(client.answer().await.status, 200);
     client.send("GET /?content=b HTTP/1.1\r\n").await;
     let answer = client.answer().await;
-    assert_eq!(answer.brief(), (408, "the head of the request was not there after 0.3 s\n"));
+    assert_eq!(answer.brief(), (408, "the head of the request had not arrived after 0.3 s\n"));
     assert_eq!(client.rest().await, "");
 }
 

@@ -40,7 +40,7 @@ async fn a_local_page_may_push_and_read_every_answer() {
 }
 
 #[actix::test]
-async fn a_strange_page_may_neither_read_nor_push_nor_ask() {
+async fn a_page_of_another_origin_may_neither_push_nor_read() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let answer = publisher.send(preflight(STRANGER)).await;
@@ -56,7 +56,7 @@ async fn a_strange_page_may_neither_read_nor_push_nor_ask() {
 }
 
 #[actix::test]
-async fn the_setting_names_who_may() {
+async fn allow_origin_names_the_pages_that_may_push() {
     let broker = Broker::start(accept);
     let only = Publisher::start_with(broker.addr, |config| {
         config.allow_origins = AllowOrigins::Only(vec!["https://a.example".to_owned()]);

@@ -1,4 +1,4 @@
-//! Callers who want to know what became of their push, and how long they wait for it.
+//! Callers that wait for what the gateways wrote, and how long they wait.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn receipt(matched: u64, written: u64, too_slow: u64, silent_gateways: u64) -> V
 }
 
 #[actix::test]
-async fn the_receipt_has_the_sums_of_all_gateways_at_once_when_all_have_counted() {
+async fn the_receipt_comes_with_the_last_count_and_has_the_sums() {
     let broker = broker(|number| {
         let counted = [tally(number, 100, 99, 1), tally(number, 20, 19, 1)];
         Act::SayAll([vec![accepted_counting(number, 2, 0)], counted.into()].concat())
@@ -64,7 +64,7 @@ async fn the_receipt_has_the_sums_of_all_gateways_at_once_when_all_have_counted(
 }
 
 #[actix::test]
-async fn nobody_counts_for_those_who_wait_for_the_broker_alone() {
+async fn nothing_is_counted_unless_the_caller_waits_for_it() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     for target in ["/?content=hi", "/?content=hi&wait=accepted", "/?content=hi&timeout=1s"] {
@@ -76,7 +76,7 @@ async fn nobody_counts_for_those_who_wait_for_the_broker_alone() {
 }
 
 #[actix::test]
-async fn at_the_time_limit_the_receipt_has_what_came_and_the_rest_is_silent() {
+async fn at_its_limit_the_receipt_has_the_counts_that_came() {
     let broker = broker(|number| {
         Act::SayAll(vec![accepted_counting(number, 2, 1), tally(number, 100, 99, 1)])
     });
@@ -91,7 +91,7 @@ async fn at_the_time_limit_the_receipt_has_what_came_and_the_rest_is_silent() {
 }
 
 #[actix::test]
-async fn a_link_that_breaks_while_gateways_count_ends_the_waiting_at_once() {
+async fn a_broken_link_ends_the_wait_for_counts() {
     let broker = broker(|number| {
         Act::DieAfter(vec![accepted_counting(number, 2, 0), tally(number, 100, 99, 1)])
     });
@@ -104,7 +104,7 @@ async fn a_link_that_breaks_while_gateways_count_ends_the_waiting_at_once() {
 }
 
 #[actix::test]
-async fn gateways_that_are_away_are_silent_at_once_and_a_repeat_claims_no_counts() {
+async fn absent_gateways_are_silent_and_a_repeat_has_no_counts() {
     let broker = broker(|number| {
         Act::Say(if number == 1 { accepted_counting(number, 0, 2) } else { accepted(number) })
     });
@@ -130,14 +130,14 @@ async fn to_one_connection_both_waits_are_the_same() {
 }
 
 #[actix::test]
-async fn a_callers_limit_makes_it_503_before_and_504_after_the_handing_over() {
+async fn a_timeout_is_503_before_and_504_after_handing_over() {
     let (_port, addr) = reserved_port();
     let nowhere = Publisher::start(addr);
     let start = Instant::now();
     let answer = nowhere.get("/?content=hi&timeout=400ms").await;
     let took = start.elapsed();
     assert_eq!(answer.status, 503);
-    assert!(answer.body.starts_with("the broker was out of reach for 0.4 s"), "{answer:?}");
+    assert!(answer.body.starts_with("the broker could not be reached for 0.4 s"), "{answer:?}");
     assert!(took >= SHORT && took < Duration::from_secs(3), "{took:?}");
 
     let silent = Broker::start(|_| Act::Nothing);
@@ -157,7 +157,7 @@ async fn a_callers_limit_makes_it_503_before_and_504_after_the_handing_over() {
 }
 
 #[actix::test]
-async fn a_callers_limit_is_for_all_links_together() {
+async fn a_timeout_is_for_all_links_together() {
     let broker = Broker::start(silent_at_first());
     let publisher = Publisher::start(broker.addr);
     let mut client = publisher.client().await;

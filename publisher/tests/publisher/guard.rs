@@ -1,4 +1,4 @@
-//! What a browser sends for the page of a stranger, and for a name that a stranger made local.
+//! Requests that a browser sends for a page of another site, or for a foreign name of this host.
 
 use campanile_publisher::{AllowHosts, AllowOrigins};
 
@@ -13,7 +13,7 @@ fn request(method: &str, target: &str, headers: &str) -> String {
 }
 
 #[actix::test]
-async fn a_strangers_page_pushes_nothing_by_any_route_and_method() {
+async fn a_page_of_another_site_cannot_push_in_any_way() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     for marks in [
@@ -53,7 +53,7 @@ async fn a_strangers_page_pushes_nothing_by_any_route_and_method() {
 }
 
 #[actix::test]
-async fn the_users_own_page_and_typing_and_other_callers_push() {
+async fn local_pages_typed_urls_and_other_callers_may_push() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     for marks in [
@@ -71,7 +71,7 @@ async fn the_users_own_page_and_typing_and_other_callers_push() {
 }
 
 #[actix::test]
-async fn an_allowed_origin_pushes_from_another_site_and_an_image_never_does() {
+async fn an_allowed_origin_may_push_and_an_image_may_not() {
     let app = "https://app.example";
     for origins in [AllowOrigins::Any, AllowOrigins::Only(vec![app.to_owned()])] {
         let broker = Broker::start(accept);

@@ -73,7 +73,7 @@ async fn readiness_follows_what_the_broker_says_of_its_disk() {
 }
 
 #[actix::test]
-async fn health_is_told_to_get_head_and_options() {
+async fn health_checks_may_use_get_head_and_options() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     until(|| !broker.hellos().is_empty()).await;
@@ -115,7 +115,7 @@ async fn checks_of_haproxy_and_nginx_are_200() {
 }
 
 #[actix::test]
-async fn health_is_told_to_whoever_asks() {
+async fn health_checks_may_come_from_anywhere() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     for header in ["Origin: https://evil.example", "Sec-Fetch-Site: cross-site"] {

@@ -86,6 +86,6 @@ async fn an_id_that_was_given_to_another_push_is_409() {
     let publisher = Publisher::start(broker.addr);
     let answer = publisher.get("/?content=other&id=a").await;
     assert_eq!(answer.status, 409);
-    assert!(answer.body.starts_with("id is \"a\", under which another content, another kind"));
+    assert!(answer.body.starts_with("id is \"a\", under which a push with another content, kind"));
     assert_eq!(answer.header("retry-after"), None);
 }

@@ -1,4 +1,4 @@
-//! What is too large, too slow or too much.
+//! Requests that are too large, too slow or too many.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -108,7 +108,7 @@ async fn slow_heads_and_slow_bodies_are_408() {
     assert_eq!(head.status, 408);
     let body =
         publisher.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nhalf").await;
-    assert_eq!(body.brief(), (408, "the body was not there after 1.5 s\n"));
+    assert_eq!(body.brief(), (408, "the body had not arrived after 1.5 s\n"));
     assert_eq!(broker.received(), []);
 }
 
@@ -132,11 +132,11 @@ async fn a_body_that_ends_early_pushes_nothing() {
 }
 
 #[actix::test]
-async fn a_url_that_is_too_long_is_413_with_a_sentence_and_without_a_reset() {
+async fn a_url_that_is_too_long_is_413_without_a_reset() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| config.max_content_bytes = 2 << 20);
-    let sentence = "the URL is too long: at most 61440 bytes are accepted, escapes included; push \
-                    a larger content with POST, as the body\n";
+    let sentence = "the URL is too long: at most 61440 bytes are accepted, including escapes; \
+                    push larger content as the body of a POST\n";
     let mut client = publisher.client().await;
     for (content, status) in [
         ("x".repeat(59 << 10), 200),
@@ -164,9 +164,9 @@ async fn a_url_without_an_end_is_408_or_413() {
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.head_limit = Duration::from_secs(1);
     });
-    // Past what is a URL, and then nothing.
+    // Longer than any URL, and then nothing.
     let slow = publisher.send(format!("GET /?content={}", "x".repeat(70_000))).await;
-    assert_eq!(slow.brief(), (408, "the head of the request was not there after 1 s\n"));
+    assert_eq!(slow.brief(), (408, "the head of the request had not arrived after 1 s\n"));
     // All the time.
     let mut client = publisher.client().await;
     client.send("GET /?content=").await;
@@ -179,7 +179,7 @@ async fn a_url_without_an_end_is_408_or_413() {
     assert!(answer.is_empty() || is_cut, "{answer}");
 }
 
-/// Sends as fast as the system takes it, from a thread of its own, until the connection ends.
+/// Sends as fast as the kernel takes it, in a thread of its own, until the connection ends.
 fn flood(to: SocketAddr, begin: &str, piece: &str) -> JoinHandle<Duration> {
     let mut stream = std::net::TcpStream::connect(to).expect("connects");
     stream.set_write_timeout(Some(DEADLINE)).expect("an option");
@@ -193,7 +193,7 @@ fn flood(to: SocketAddr, begin: &str, piece: &str) -> JoinHandle<Duration> {
 }
 
 #[actix::test]
-async fn who_sends_without_a_pause_and_no_head_is_cut_in_time() {
+async fn a_flood_without_a_head_is_cut_off_in_time() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.head_limit = Duration::from_secs(1);
@@ -209,7 +209,7 @@ async fn who_sends_without_a_pause_and_no_head_is_cut_in_time() {
 }
 
 #[actix::test]
-async fn long_parameters_are_not_repeated_to_their_end() {
+async fn errors_shorten_long_parameters() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let key = format!("/?{}=1", "k".repeat(60_000));

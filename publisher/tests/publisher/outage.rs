@@ -12,7 +12,7 @@ use crate::harness::{Act, Broker, Publisher, accept, get, post, reserved_port, u
 const SHORT: Duration = Duration::from_millis(300);
 
 #[actix::test]
-async fn without_a_broker_a_push_is_503_after_the_wait_and_never_sent_later() {
+async fn without_a_broker_a_push_is_503_and_never_sent_later() {
     let (port, addr) = reserved_port();
     let publisher = Publisher::start_with(addr, |config| config.broker_wait = SHORT);
     let start = Instant::now();
@@ -20,7 +20,7 @@ async fn without_a_broker_a_push_is_503_after_the_wait_and_never_sent_later() {
     assert!(start.elapsed() >= SHORT);
     assert_eq!(answer.status, 503);
     assert_eq!(answer.header("retry-after"), Some("1"));
-    assert!(answer.body.starts_with("the broker was out of reach for 0.3 s"), "{answer:?}");
+    assert!(answer.body.starts_with("the broker could not be reached for 0.3 s"), "{answer:?}");
 
     let broker = Broker::start_at(port, accept);
     until_ok(&publisher, "/?content=late").await;
@@ -41,7 +41,7 @@ async fn until_ok(publisher: &Publisher, target: &str) {
 }
 
 #[actix::test]
-async fn pushes_wait_for_a_broker_that_comes_in_time_and_arrive_in_order() {
+async fn pushes_that_wait_for_a_broker_arrive_in_order() {
     let (port, addr) = reserved_port();
     let publisher = Publisher::start(addr);
     let mut clients = Vec::new();
@@ -76,7 +76,7 @@ async fn a_push_whose_caller_went_away_while_it_waited_is_not_sent() {
 }
 
 #[actix::test]
-async fn a_caller_that_closes_its_side_is_answered_at_once_whether_there_is_a_broker_or_not() {
+async fn a_caller_that_closes_its_side_gets_its_answer_at_once() {
     let (port, addr) = reserved_port();
     let publisher = Publisher::start(addr);
     let mut client = publisher.client().await;
@@ -98,7 +98,7 @@ async fn a_caller_that_closes_its_side_is_answered_at_once_whether_there_is_a_br
 }
 
 #[actix::test]
-async fn a_broker_that_stays_silent_makes_it_504() {
+async fn a_silent_broker_makes_a_push_504() {
     let broker = Broker::start(|_| Act::Nothing);
     let publisher = Publisher::start_with(broker.addr, |config| config.confirm_limit = SHORT);
     let start = Instant::now();
@@ -111,14 +111,14 @@ async fn a_broker_that_stays_silent_makes_it_504() {
     assert_eq!(answer.header("retry-after"), None);
     let answer = publisher.get("/?content=psst&to_worker_id=3&to_connection_id=7").await;
     let sentence = "to_worker_id is 3: the gateway of this worker did not confirm within 0.3 s: it \
-                    is unknown whether the content was delivered; to one connection there is no id \
-                    to repeat it with, and a repeat may deliver it twice\n";
+                    is unknown whether the content was delivered; a push to one connection has no \
+                    id, so a repeat may deliver it twice\n";
     assert_eq!(answer.brief(), (504, sentence));
     assert_eq!(broker.contents(), ["hi", "psst"]);
 }
 
 #[actix::test]
-async fn a_broker_that_takes_nothing_gets_exactly_what_was_not_answered_503() {
+async fn a_broker_that_was_stuck_gets_no_push_that_was_503() {
     const PUSHES: usize = 24;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let addr = listener.local_addr().expect("bound");

@@ -31,7 +31,7 @@ fn questions(broker: &Broker) -> usize {
 }
 
 #[actix::test]
-async fn a_position_is_a_line_or_json_and_is_not_to_be_kept() {
+async fn a_position_is_a_line_or_json_and_not_cached() {
     let broker = Broker::start(tell);
     let publisher = Publisher::start(broker.addr);
     let answer = publisher.get("/position").await;
@@ -44,7 +44,7 @@ async fn a_position_is_a_line_or_json_and_is_not_to_be_kept() {
 }
 
 #[actix::test]
-async fn all_who_come_while_a_question_is_under_way_share_the_next() {
+async fn callers_that_come_during_a_question_share_the_next_one() {
     let broker = Broker::start(|message| match *message {
         ToBroker::AskHead { number: 1 } => Act::Nothing,
         ToBroker::Publish { number, .. } => Act::SayAll(vec![accepted(number), head(1, 7)]),
@@ -75,7 +75,7 @@ async fn all_who_come_while_a_question_is_under_way_share_the_next() {
 }
 
 #[actix::test]
-async fn a_question_whose_link_breaks_is_asked_on_the_next() {
+async fn a_question_is_repeated_on_the_next_link() {
     let broker = Broker::start(|message| match *message {
         ToBroker::AskHead { number: 1 } => Act::Die,
         ref other => tell(other),
@@ -85,14 +85,14 @@ async fn a_question_whose_link_breaks_is_asked_on_the_next() {
 }
 
 #[actix::test]
-async fn without_a_broker_it_is_503_and_without_an_answer_504() {
+async fn without_a_broker_a_position_is_503_or_504() {
     let wait = |config: &mut campanile_publisher::PublisherConfig| {
         config.broker_wait = Duration::from_millis(300);
     };
     let (_kept, nobody) = reserved_port();
     let publisher = Publisher::start_with(nobody, wait);
     let answer = publisher.get("/position").await;
-    let sentence = "the broker was out of reach for 0.3 s: try again\n";
+    let sentence = "the broker could not be reached for 0.3 s: try again\n";
     assert_eq!(answer.brief(), (503, sentence));
     assert_eq!(answer.header("retry-after"), Some("1"));
 
@@ -119,7 +119,7 @@ async fn a_shutdown_answers_those_who_wait() {
 }
 
 #[actix::test]
-async fn parameters_and_other_methods_are_refused_and_allowed_pages_may_read() {
+async fn only_a_plain_get_by_an_allowed_page_gets_a_position() {
     let broker = Broker::start(tell);
     let publisher = Publisher::start(broker.addr);
     let answer = publisher.get("/position?a=1").await;

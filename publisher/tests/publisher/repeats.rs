@@ -10,7 +10,7 @@ use crate::harness::{
 };
 
 #[actix::test]
-async fn what_was_not_answered_is_said_again_under_its_number_and_answered_once() {
+async fn an_unanswered_push_is_repeated_and_answered_once() {
     let mut links = 0;
     let broker = Broker::start(move |message| {
         links += 1;
@@ -32,7 +32,7 @@ async fn what_was_not_answered_is_said_again_under_its_number_and_answered_once(
 }
 
 #[actix::test]
-async fn a_broker_that_lost_its_memory_gets_nothing_again_and_it_is_504() {
+async fn a_broker_that_lost_its_log_gets_no_repeats() {
     let broker = Broker::start(silent_at_first());
     let publisher = Publisher::start(broker.addr);
     let mut client = publisher.client().await;
@@ -41,7 +41,7 @@ async fn a_broker_that_lost_its_memory_gets_nothing_again_and_it_is_504() {
     broker.lose_memory();
     let start = Instant::now();
     broker.cut();
-    let sentence = "the broker lost its memory before it answered: it is unknown whether the content \
+    let sentence = "the broker lost its log before it answered: it is unknown whether the content \
                     was delivered; repeat with the same id (without an id, a repeat may deliver it \
                     twice)\n";
     assert_eq!(client.answer().await.brief(), (504, sentence));
@@ -53,7 +53,7 @@ async fn a_broker_that_lost_its_memory_gets_nothing_again_and_it_is_504() {
 }
 
 #[actix::test]
-async fn a_push_to_one_connection_is_never_said_again() {
+async fn a_push_to_one_connection_is_never_repeated() {
     let broker = Broker::start(silent_at_first());
     let publisher = Publisher::start(broker.addr);
     let mut client = publisher.client().await;
@@ -93,7 +93,7 @@ fn order(broker: &Broker) -> Vec<String> {
 }
 
 #[actix::test]
-async fn repeats_keep_their_order_and_come_before_anything_new_also_over_a_full_link() {
+async fn repeats_come_in_order_and_before_anything_new() {
     const SILENT: usize = 24;
     let mut pushes = 0;
     let broker = Broker::start(move |message| {
@@ -121,7 +121,7 @@ async fn repeats_keep_their_order_and_come_before_anything_new_also_over_a_full_
 }
 
 #[actix::test]
-async fn the_broker_is_told_which_numbers_nobody_waits_for() {
+async fn the_broker_learns_which_numbers_are_settled() {
     let broker = Broker::start(|message| match message {
         ToBroker::Publish { number: 1 | 3, .. } => Act::Nothing,
         message => accept(message),
@@ -148,7 +148,7 @@ async fn the_broker_is_told_which_numbers_nobody_waits_for() {
 }
 
 #[actix::test]
-async fn a_push_waits_for_its_answer_no_longer_because_links_break() {
+async fn broken_links_do_not_prolong_the_wait_for_an_answer() {
     let broker = Broker::start(|_| Act::Die);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.confirm_limit = Duration::from_millis(700);

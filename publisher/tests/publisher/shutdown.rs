@@ -5,15 +5,11 @@ use std::time::Duration;
 use actix::Actor;
 use campanile_channel::Watchdog;
 use campanile_channel::client::hold;
+use campanile_channel::publishing::{Push, Receipt, Target, WaitLimits};
 use campanile_edge::Peer;
 use campanile_messages::{Audience, InstanceId, ToBroker};
-use campanile_publisher::ApiError;
 use campanile_publisher::budget::{Budget, Shares};
-use campanile_publisher::courier::{Caller, Carry, Courier, Finish, LINK_QUEUE_BYTES};
-use campanile_publisher::pending::Limits;
-use campanile_publisher::receipt::Receipt;
-use campanile_publisher::request::{Push, Target};
-use campanile_publisher::stream::Presence;
+use campanile_publisher::courier::{Caller, Carry, Courier, Finish, LINK_QUEUE_BYTES, Presence};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
@@ -25,7 +21,7 @@ use crate::harness::{
 
 #[actix::test]
 async fn requests_under_way_are_answered_and_no_more_are_taken() {
-    // The push waits for a broker, which comes only after the publisher was told to stop.
+    // The push waits for a broker, which comes only after the publisher was asked to stop.
     let (port, addr) = reserved_port();
     let mut publisher = Publisher::start(addr);
     let mut under_way = publisher.client().await;
@@ -48,7 +44,7 @@ async fn refuses(publisher: &Publisher) {
 }
 
 #[actix::test]
-async fn idle_connections_and_a_missing_broker_do_not_hold_it() {
+async fn idle_connections_and_no_broker_do_not_delay_the_end() {
     let (_port, addr) = reserved_port();
     let mut publisher = Publisher::start(addr);
     let mut idle = publisher.client().await;
@@ -62,7 +58,7 @@ async fn idle_connections_and_a_missing_broker_do_not_hold_it() {
 }
 
 #[actix::test]
-async fn a_silent_broker_does_not_hold_it_longer_than_its_limit_and_callers_are_told() {
+async fn a_silent_broker_delays_the_end_only_up_to_the_limit() {
     let broker = Broker::start(|_| Act::Nothing);
     let mut publisher = Publisher::start_with(broker.addr, |config| {
         config.shutdown_limit = Duration::from_millis(500);
@@ -80,7 +76,7 @@ async fn a_silent_broker_does_not_hold_it_longer_than_its_limit_and_callers_are_
 }
 
 #[actix::test]
-async fn counts_that_take_longer_than_the_shutdown_are_answered_with_what_came() {
+async fn a_shutdown_answers_with_the_counts_that_came() {
     let broker = Broker::start(|message| match *message {
         ToBroker::Publish { number, .. } => Act::Say(accepted_counting(number, 1, 0)),
         _ => Act::Nothing,
@@ -97,7 +93,7 @@ async fn counts_that_take_longer_than_the_shutdown_are_answered_with_what_came()
 }
 
 #[actix::test]
-async fn what_was_handed_over_is_answered_over_the_next_link_before_it_ends() {
+async fn a_shutdown_waits_for_answers_over_the_next_link() {
     let broker = Broker::start(silent_at_first());
     let mut publisher = Publisher::start(broker.addr);
     let mut client = publisher.client().await;
@@ -112,9 +108,9 @@ async fn what_was_handed_over_is_answered_over_the_next_link_before_it_ends() {
 }
 
 #[actix::test]
-async fn a_courier_finishes_with_the_answers_to_what_it_has_handed_over_and_takes_no_more() {
+async fn a_courier_that_finishes_waits_for_answers_only() {
     let broker = Broker::start(silent_at_first());
-    let limits = Limits { broker_wait: DEADLINE, confirm_limit: DEADLINE };
+    let limits = WaitLimits { broker_wait: DEADLINE, confirm_limit: DEADLINE };
     let (alive, _gone) = oneshot::channel();
     let courier = Courier::new(InstanceId(1), limits, alive, Watchdog::none().watch("")).start();
     let link = hold(
@@ -136,7 +132,8 @@ async fn a_courier_finishes_with_the_answers_to_what_it_has_handed_over_and_take
     let handed_over = carry("handed over");
     broker.has_received(1).await;
     assert!(courier.send(Finish).await.expect("it lives"));
-    assert_eq!(carry("late").await, Ok(Err(ApiError::ShuttingDown)));
+    let late = carry("late").await.expect("an answer").expect_err("refused");
+    assert_eq!(late.to_string(), "the publisher is shutting down, nothing was sent: try again");
     broker.cut();
     let answer = timeout(DEADLINE, handed_over).await.expect("in time");
     assert!(matches!(answer, Ok(Ok(Receipt::Accepted(_)))), "{answer:?}");
@@ -163,7 +160,7 @@ async fn half_a_body_is_answered_503_before_the_limit() {
 }
 
 #[actix::test]
-async fn a_setting_out_of_range_is_told_and_nothing_starts() {
+async fn a_setting_out_of_range_is_an_error_at_the_start() {
     let (_port, addr) = reserved_port();
     let mut publisher = Publisher::start_with(addr, |config| config.workers = 0);
     let error = publisher.ended().await.expect_err("refused");

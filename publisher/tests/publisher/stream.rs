@@ -1,6 +1,7 @@
 //! The publish stream.
 
 mod client;
+mod ending;
 mod room;
 
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use campanile_messages::ToBroker;
 use client::Stream;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{
@@ -27,7 +28,7 @@ fn item(content: impl Into<String>) -> Value {
 }
 
 #[actix::test]
-async fn each_item_is_answered_in_its_order() {
+async fn items_are_answered_in_their_order() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let mut stream = Stream::open(&publisher, None).await;
@@ -58,7 +59,7 @@ async fn messagepack_goes_both_ways() {
 }
 
 #[actix::test]
-async fn a_message_that_is_no_item_is_answered_in_its_place_and_the_stream_lives() {
+async fn a_message_that_is_not_an_item_gets_an_error_in_place() {
     // The first item is answered after the second, so that what stands between them has to wait.
     let broker = Broker::start(|message| match *message {
         ToBroker::Publish { number: 1, .. } => Act::Nothing,
@@ -84,7 +85,7 @@ async fn a_message_that_is_no_item_is_answered_in_its_place_and_the_stream_lives
 }
 
 #[actix::test]
-async fn one_wrong_item_of_a_stream_harms_no_other() {
+async fn a_wrong_item_of_a_stream_harms_no_other() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let mut json = Stream::open(&publisher, None).await;
@@ -121,7 +122,7 @@ async fn one_wrong_item_of_a_stream_harms_no_other() {
 }
 
 #[actix::test]
-async fn a_full_window_is_not_read_on_and_nothing_is_refused() {
+async fn a_stream_with_a_full_window_is_not_read() {
     let broker = Broker::start(|_| Act::Nothing);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.max_stream_items = 10;
@@ -141,7 +142,7 @@ async fn a_full_window_is_not_read_on_and_nothing_is_refused() {
 }
 
 #[actix::test]
-async fn a_window_is_full_of_bytes_too_and_an_idle_one_takes_any_content() {
+async fn a_window_is_bounded_in_bytes_unless_it_is_empty() {
     let broker = Broker::start(|message| match *message {
         ToBroker::Publish { number: 3, .. } => Act::Say(accepted(3)),
         ToBroker::Publish { number: 4, .. } => Act::Say(accepted(4)),
@@ -164,7 +165,7 @@ async fn a_window_is_full_of_bytes_too_and_an_idle_one_takes_any_content() {
 }
 
 #[actix::test]
-async fn a_caller_that_does_not_read_its_answers_is_not_read_on() {
+async fn a_stream_whose_answers_are_not_read_is_not_read() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| config.max_stream_items = 100);
     let mut stream = Stream::open(&publisher, None).await;
@@ -219,7 +220,7 @@ async fn contents_over_the_budget_are_503_in_their_place() {
 }
 
 #[actix::test]
-async fn an_outage_is_503_for_what_was_not_sent_and_a_link_that_breaks_repeats_the_rest() {
+async fn an_outage_is_503_unless_the_item_was_sent() {
     let (port, addr) = reserved_port();
     let publisher = Publisher::start_with(addr, |config| {
         config.broker_wait = Duration::from_millis(100);
@@ -243,7 +244,7 @@ async fn an_outage_is_503_for_what_was_not_sent_and_a_link_that_breaks_repeats_t
 }
 
 #[actix::test]
-async fn a_broker_without_memory_is_504() {
+async fn a_broker_that_lost_its_log_is_504() {
     let broker = Broker::start(silent_at_first());
     let publisher = Publisher::start(broker.addr);
     let mut stream = Stream::open(&publisher, None).await;
@@ -252,104 +253,6 @@ async fn a_broker_without_memory_is_504() {
     broker.lose_memory();
     broker.cut();
     assert_eq!(stream.answer().await["status"], 504);
-}
-
-#[actix::test]
-async fn a_shutdown_answers_what_was_taken_and_closes_1001() {
-    let broker = Broker::start(silent_at_first());
-    let mut publisher = Publisher::start(broker.addr);
-    let mut stream = Stream::open(&publisher, None).await;
-    let mut idle = Stream::open(&publisher, None).await;
-    stream.send(&item("a")).await;
-    broker.has_received(1).await;
-    publisher.stop();
-    assert_eq!(idle.closed().await, Some(1001));
-    stream.send(&item("too late")).await;
-    broker.cut();
-    let answer = stream.answer().await;
-    assert_eq!(answer, receipt(1), "{:?} {:?}", broker.hellos(), broker.numbers());
-    assert_eq!(stream.closed().await, Some(1001));
-    assert!(publisher.ended().await.is_ok());
-    assert_eq!(broker.contents(), ["a", "a"]);
-}
-
-#[actix::test]
-async fn a_silent_broker_does_not_hold_the_shutdown_and_what_was_taken_is_answered() {
-    let broker = Broker::start(|_| Act::Nothing);
-    let mut publisher = Publisher::start_with(broker.addr, |config| {
-        config.shutdown_limit = Duration::from_millis(500);
-    });
-    let mut stream = Stream::open(&publisher, None).await;
-    stream.send(&item("a")).await;
-    broker.has_received(1).await;
-    publisher.stop();
-    assert_eq!(stream.answer().await["status"], 504);
-    assert_eq!(stream.closed().await, Some(1001));
-    assert!(publisher.ended().await.is_ok());
-}
-
-#[actix::test]
-async fn a_stream_that_nobody_reads_does_not_hold_the_shutdown_longer_than_its_limit() {
-    let broker = Broker::start(accept);
-    let mut publisher = Publisher::start_with(broker.addr, |config| {
-        config.shutdown_limit = Duration::from_millis(500);
-    });
-    let mut stream = Stream::open(&publisher, None).await;
-    let text = item("x".repeat(64)).to_string();
-    while timeout(Duration::from_millis(300), stream.send_raw(Message::text(text.clone())))
-        .await
-        .is_ok()
-    {}
-    let start = Instant::now();
-    publisher.stop();
-    assert!(publisher.ended().await.is_ok());
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
-}
-
-#[actix::test]
-async fn a_close_is_answered_after_the_answers() {
-    let broker = Broker::start(|message| match *message {
-        ToBroker::Publish { number: 1, .. } => Act::Nothing,
-        ToBroker::Publish { .. } => Act::SayAll(vec![accepted(2), accepted(1)]),
-        _ => Act::Nothing,
-    });
-    let publisher = Publisher::start(broker.addr);
-    let mut stream = Stream::open(&publisher, None).await;
-    stream.send(&item("a")).await;
-    stream.send_raw(Message::Close(None)).await;
-    broker.has_received(1).await;
-    assert_eq!(publisher.get("/?content=b").await.status, 200);
-    assert_eq!(stream.answer().await, receipt(1));
-    assert_eq!(stream.closed().await, Some(1000));
-}
-
-#[actix::test]
-async fn violations_close_with_their_codes_after_the_answers() {
-    let broker = Broker::start(accept);
-    let publisher = Publisher::start_with(broker.addr, |config| config.max_content_bytes = 1_000);
-    let large = "x".repeat(20_000);
-    for (format, bad, code) in [
-        (None, Message::binary(&b"{}"[..]), 1003),
-        (Some("campanile.publish.v1.msgpack"), Message::text("{}"), 1003),
-        (None, Message::text(large.clone()), 1009),
-        (Some("campanile.publish.v1.msgpack"), Message::binary(large.clone()), 1009),
-    ] {
-        let mut stream = Stream::open(&publisher, format).await;
-        stream.send(&item("a")).await;
-        stream.send_raw(bad).await;
-        assert_eq!(stream.answer().await["status"], 200);
-        assert_eq!(stream.closed().await, Some(code));
-    }
-    for (frame, code) in [
-        (&b"\x81\x81\0\0\0\0\xff"[..], 1007),
-        (b"\x81\x02{}", 1002),
-        (b"\xc1\x82\0\0\0\0{}", 1002),
-        (b"\x80\x82\0\0\0\0{}", 1002),
-    ] {
-        let mut stream = Stream::open(&publisher, None).await;
-        stream.send_bytes(frame).await;
-        assert_eq!(stream.closed().await, Some(code), "{frame:?}");
-    }
 }
 
 #[actix::test]
@@ -364,28 +267,6 @@ async fn fragments_are_one_item_and_pings_are_answered_between_them() {
     assert_eq!(stream.answer().await, receipt(1));
 }
 
-#[actix::test]
-async fn a_silent_caller_is_pinged_and_ended_and_one_that_answers_pings_is_not() {
-    let broker = Broker::start(accept);
-    let publisher = Publisher::start_with(broker.addr, |config| {
-        config.silence_limit = Duration::from_secs(1);
-    });
-    let mut alive = Stream::open(&publisher, None).await;
-    let mut silent = publisher.client().await;
-    silent.send(handshake(KEY)).await;
-    assert_eq!(silent.answer().await.status, 101);
-    let reading = actix::spawn(async move { silent.rest().await });
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(2_500) {
-        // It answers pings as it reads.
-        let _ = timeout(Duration::from_millis(100), alive.next()).await;
-    }
-    alive.send(&item("a")).await;
-    assert_eq!(alive.answer().await["status"], 200);
-    let rest = reading.await.expect("no panic");
-    assert!(rest.ends_with("no answer to pings"), "{rest:?}");
-}
-
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 fn handshake(more: &str) -> String {
@@ -396,7 +277,7 @@ fn handshake(more: &str) -> String {
 }
 
 #[actix::test]
-async fn pages_of_strangers_and_other_requests_open_no_stream() {
+async fn other_sites_and_plain_requests_open_no_stream() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let origin = |origin: &str| handshake(&format!("{KEY}Origin: {origin}\r\n"));
@@ -422,7 +303,7 @@ async fn pages_of_strangers_and_other_requests_open_no_stream() {
         (
             String::from_utf8(post("/stream", "", "x")).expect("a text"),
             405,
-            "the method \"POST\" does not push: use GET",
+            "the method \"POST\" is not supported here: use GET",
         ),
     ] {
         let answer = publisher.send(request).await;

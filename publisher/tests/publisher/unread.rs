@@ -1,4 +1,4 @@
-//! Answers that their callers do not read: they count, and such a caller loses its connection.
+//! Answers that are not read count in the budget, and their caller loses its connection.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::harness::{Broker, DEADLINE, HttpConnection, Publisher, accept, get, post};
 
-/// A batch of items that are none. Each has some 130 bytes of answer for two bytes.
+/// A batch of wrong items. Each has two bytes, and some 130 bytes of answer.
 fn refused_items(count: usize) -> Vec<u8> {
     post("/batch", "", format!("[{}1]", "1,".repeat(count - 1)))
 }
@@ -43,7 +43,7 @@ async fn rest(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 #[actix::test]
-async fn batch_answers_that_nobody_reads_count_until_their_callers_are_gone() {
+async fn unread_batch_answers_count_until_their_callers_go() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.silence_limit = Duration::from_secs(3);
@@ -91,7 +91,7 @@ async fn batch_answers_that_nobody_reads_count_until_their_callers_are_gone() {
 }
 
 #[actix::test]
-async fn who_reads_its_batch_answer_drop_by_drop_loses_its_connection() {
+async fn a_caller_that_reads_too_slowly_loses_its_connection() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.silence_limit = Duration::from_secs(1);
@@ -105,12 +105,12 @@ async fn who_reads_its_batch_answer_drop_by_drop_loses_its_connection() {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    // What the system holds at that time would be read for some seconds more.
+    // The caller could read what the kernel holds for some more seconds.
     timeout(Duration::from_secs(5), reading).await.expect("it is kept");
 }
 
 #[actix::test]
-async fn a_large_answer_arrives_whole_and_its_connection_lives_on() {
+async fn a_large_answer_arrives_and_its_connection_is_kept() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.silence_limit = Duration::from_secs(1);
@@ -134,7 +134,7 @@ async fn a_large_answer_arrives_whole_and_its_connection_lives_on() {
 }
 
 #[actix::test]
-async fn whose_answers_are_not_read_is_not_read_on() {
+async fn a_caller_that_reads_no_answers_is_not_read() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start(broker.addr);
     let mut stream = connect_from(2, publisher.addr).await;

@@ -3,14 +3,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::Waker;
 
+use campanile_channel::publishing::Receipt;
 use campanile_edge::Peer;
 
 use super::*;
 use crate::budget::{Budget, Shares};
+use crate::courier::Presence;
+use crate::courier::answers::Round;
 use crate::orders::{Wakes, in_every_order};
-use crate::places::Round;
-use crate::receipt::Receipt;
-use crate::stream::Presence;
 
 const MIN_COST_BYTES: usize = 512;
 
@@ -20,7 +20,7 @@ fn frame(text: &str) -> Bytes {
     [&head[..], text.as_bytes()].concat().into()
 }
 
-/// What a caller has sent and was not read.
+/// What a caller has sent and the stream has not read.
 #[derive(Default)]
 struct Source {
     chunks: VecDeque<Bytes>,
@@ -67,10 +67,10 @@ struct Rig {
     exchange: Exchange,
     source: Source,
     wakes: Arc<Wakes>,
-    /// How often it had been woken before the last turn; `None` where another turn is due anyway.
+    /// How often it had been woken before the last turn; `None` if another turn is due anyway.
     idle_since: Option<usize>,
-    /// At the courier.
-    pushes: VecDeque<Place>,
+    /// What the courier has.
+    pushes: VecDeque<AnswerSlot>,
     answers: Vec<String>,
     sent: usize,
 }
@@ -78,10 +78,10 @@ struct Rig {
 impl Rig {
     fn new(max_items: usize, max_bytes: usize) -> Self {
         let budget = Budget::new(Shares::of(1 << 20, 1_000, 1_000));
-        let places = Places::new(Presence::default(), budget.reserve(Peer::of(None)));
-        let limits = Limits { max_items, max_bytes, max_content_bytes: 1_000 };
+        let answers = Answers::new(Presence::default(), budget.reserve(Peer::of(None)));
+        let limits = StreamLimits { max_items, max_bytes, max_content_bytes: 1_000 };
         Self {
-            exchange: Exchange::new(Format::Json, limits, places),
+            exchange: Exchange::new(StreamFormat::Json, limits, answers),
             budget,
             source: Source::default(),
             wakes: Arc::default(),
@@ -99,12 +99,12 @@ impl Rig {
 
     /// The courier answers its first push.
     fn answer(&mut self) -> bool {
-        let Some(place) = self.pushes.pop_front() else { return false };
-        Round::default().tell(place, Ok(Receipt::Written));
+        let Some(slot) = self.pushes.pop_front() else { return false };
+        Round::default().add(slot, Ok(Receipt::Written));
         true
     }
 
-    /// What the connection does when it is woken, or has taken what was sent.
+    /// What the connection does when it is woken or has taken what was sent.
     fn is_turn_due(&self) -> bool {
         self.idle_since.is_none_or(|before| self.wakes.count() > before)
     }
@@ -114,7 +114,7 @@ impl Rig {
         let waker = self.wakes.waker();
         let mut task = Context::from_waker(&waker);
         let mut turn = self.exchange.turn(&mut task, Pin::new(&mut self.source));
-        self.pushes.extend(turn.pushes.drain(..).map(|(_, place)| place));
+        self.pushes.extend(turn.pushes.drain(..).map(|(_, slot)| slot));
         self.answers.extend(turn.outgoing.iter().map(|outgoing| match outgoing {
             Outgoing::Text(text) => text.to_string(),
             other => panic!("{other:?}"),
@@ -123,20 +123,20 @@ impl Rig {
         turn
     }
 
-    /// Nothing that can be done waits for a turn that nobody will give.
+    /// Nothing that could be done now waits for a turn that will not come.
     fn check(&self, steps: &[Step]) {
         let can_read = (!self.source.chunks.is_empty() || self.source.has_ended)
             && self.exchange.finishing.is_none()
             && self.exchange.has_room();
         let waker = Waker::noop();
         let has_arrived = || {
-            let arrived = self.exchange.places.poll_arrived(&mut Context::from_waker(waker));
+            let arrived = self.exchange.answers.poll_arrived(&mut Context::from_waker(waker));
             arrived.is_ready()
         };
         if !self.is_turn_due() {
             assert!(!can_read, "what was sent is not read: {steps:?}");
             assert_eq!(self.exchange.leaving_bytes, 0, "taken and still counted: {steps:?}");
-            // Looks last, because it takes the place of the stream's own waker.
+            // This look comes last, because it replaces the stream's own waker.
             assert!(steps.is_empty() || !has_arrived(), "an answer sleeps: {steps:?}");
         }
     }
@@ -186,13 +186,13 @@ fn play(steps: &[Step]) -> bool {
     if !was_possible {
         return false;
     }
-    // From here on everybody does what is due, and everything ends well.
+    // From here on everybody does what is due, until everything is done.
     while rig.is_turn_due() {
         rig.turn();
     }
     rig.check(steps);
     loop {
-        // The look above has taken the waker's place: whoever is idle is given one turn.
+        // The look above has replaced the waker, so whoever is idle gets one turn.
         rig.turn();
         while rig.is_turn_due() {
             rig.turn();
@@ -209,7 +209,7 @@ fn play(steps: &[Step]) -> bool {
 }
 
 #[test]
-fn no_message_or_answer_is_slept_through_in_any_order() {
+fn no_order_of_steps_misses_a_message_or_an_answer() {
     let steps = [Step::Send, Step::SendWrong, Step::End, Step::Answer, Step::DropPush, Step::Turn];
     assert!(in_every_order(&steps, 8, play) > 10_000);
 }
@@ -233,7 +233,7 @@ fn an_item_counts_until_the_connection_has_taken_its_answer() {
 }
 
 #[test]
-fn no_more_is_written_than_a_connection_takes_at_once() {
+fn no_more_is_written_than_the_connection_takes_at_once() {
     let mut rig = Rig::new(8_192, usize::MAX);
     for _ in 0..4_000 {
         rig.sent += 1;
@@ -258,9 +258,9 @@ fn no_more_is_written_than_a_connection_takes_at_once() {
 }
 
 #[test]
-fn refusals_that_find_no_room_do_not_pile_up() {
+fn refusals_without_room_do_not_pile_up() {
     let mut rig = Rig::new(8_192, usize::MAX);
-    // One push has no answer yet, and those behind it wait for that.
+    // One push has no answer yet, and those behind it wait for it.
     rig.send();
     rig.turn();
     let mut others = rig.budget.reserve(Peer::of(Some([127, 0, 0, 2].into())));
@@ -273,7 +273,7 @@ fn refusals_that_find_no_room_do_not_pile_up() {
     }
     rig.turn();
     assert_eq!(rig.source.chunks.len(), 4_000 - MAX_WITHOUT_ROOM, "it was read on");
-    // They are answered all the same, as the connection takes the answers.
+    // They still get answers, as the connection takes them.
     assert!(rig.answer());
     while rig.is_turn_due() {
         rig.turn();

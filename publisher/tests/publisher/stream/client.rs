@@ -41,7 +41,7 @@ impl Stream {
         self.socket.send(message).await.expect("the publisher reads");
     }
 
-    /// Sends a text, however long the publisher does not read; returns whether the connection lives.
+    /// Sends a text, however long the publisher does not read. Returns whether the connection is alive.
     pub async fn try_send(&mut self, text: &str) -> bool {
         let sent = self.socket.send(Message::text(text.to_owned()));
         timeout(DEADLINE, sent).await.is_ok_and(|sent| sent.is_ok())

@@ -1,4 +1,4 @@
-//! How much room a stream has, and who loses it.
+//! How much room a stream has, and when it is lost.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{KEY, handshake, item};
 use crate::harness::{Act, Broker, DEADLINE, Publisher, accept};
 
 #[actix::test]
-async fn a_stream_past_its_share_is_not_read_on() {
+async fn a_stream_beyond_its_share_is_not_read() {
     let broker = Broker::start(|_| Act::Nothing);
     // An eighth of it are five items of 512 bytes.
     let publisher = Publisher::start_with(broker.addr, |config| {
@@ -32,7 +32,7 @@ async fn a_stream_past_its_share_is_not_read_on() {
 }
 
 #[actix::test]
-async fn who_does_not_read_its_answers_loses_its_stream() {
+async fn a_caller_that_reads_no_answers_loses_its_stream() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.silence_limit = Duration::from_secs(1);
@@ -53,7 +53,7 @@ async fn who_does_not_read_its_answers_loses_its_stream() {
 }
 
 #[actix::test]
-async fn who_reads_its_answers_drop_by_drop_loses_its_stream_too() {
+async fn a_caller_that_reads_too_slowly_loses_its_stream() {
     let broker = Broker::start(accept);
     let publisher = Publisher::start_with(broker.addr, |config| {
         config.silence_limit = Duration::from_secs(1);

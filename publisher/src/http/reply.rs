@@ -1,0 +1,152 @@
+//! The replies: receipts, answers to preflights, and sentences that say what to do.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, ContentType, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use bytes::Bytes;
+use campanile_channel::publishing::Receipt;
+use serde_json::json;
+use tracing::debug;
+
+use super::{status, wording};
+use crate::budget::Reserved;
+use crate::courier::health::Readiness;
+use crate::error::{Answered, ApiError};
+use crate::http::HttpError;
+use crate::http::counted_body::CountedBody;
+use crate::http::media::prefers_json;
+use crate::http::methods::Methods;
+use crate::http::turn::Turn;
+use crate::push::batch::BatchFormat;
+
+/// The request headers that a page may set.
+const ALLOWED_HEADERS: &str = "content-type, accept, idempotency-key";
+
+/// How long a browser may remember a preflight: the default of Chromium.
+const PREFLIGHT_SECONDS: &str = "5";
+
+/// When to try again after a 503. The link comes back within a second after its broker.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// Replies to a push.
+pub(crate) fn receipt(receipt: &Receipt, request: &HttpRequest) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    if !wants_json(request) {
+        return response.content_type(ContentType::plaintext()).body("ok");
+    }
+    let mut body = Vec::new();
+    wording::receipt_json(receipt, &mut body);
+    response.content_type(ContentType::json()).body(body)
+}
+
+/// Replies to a batch. `reserved` has room for the body.
+pub(crate) fn batch(
+    format: BatchFormat,
+    answers: &[Answered],
+    reserved: Reserved,
+    turn: Turn,
+) -> HttpResponse {
+    let body = CountedBody::new(wording::batch(format, answers), reserved, turn);
+    HttpResponse::Ok().content_type(format.media_type()).body(body)
+}
+
+/// Replies with the methods of a path, also for the preflight of a page.
+pub(crate) fn methods(methods: Methods, unread: Payload) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::ALLOW, methods.allow()))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, methods.allow()))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS))
+        .insert_header((header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS))
+        .body(LastWord { text: Some(Bytes::new()), _unread: unread })
+}
+
+/// Replies to a health check.
+pub(crate) fn health(readiness: Readiness, unread: Payload) -> HttpResponse {
+    let mut response = match readiness {
+        Readiness::Ready => HttpResponse::Ok(),
+        _ => HttpResponse::ServiceUnavailable(),
+    };
+    response
+        .content_type(ContentType::plaintext())
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::ALLOW, Methods::Health.allow()));
+    response.body(LastWord { text: Some(readiness.word().into()), _unread: unread })
+}
+
+/// Replies with the sentence of an error.
+pub(crate) fn refusal(error: &ApiError, request: &HttpRequest, unread: Payload) -> HttpResponse {
+    let status = status(error);
+    debug!(%status, %error, "not pushed");
+    let mut response = HttpResponseBuilder::new(status);
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => {
+            response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
+        }
+        StatusCode::UPGRADE_REQUIRED => {
+            response.insert_header((header::UPGRADE, "websocket"));
+            response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
+        }
+        _ => {}
+    }
+    if let ApiError::Http(HttpError::UnknownEncoding { .. }) = error {
+        // RFC 9110, 15.5.16.
+        response.insert_header((header::ACCEPT_ENCODING, "gzip, deflate"));
+    }
+    if let ApiError::Http(HttpError::MethodNotAllowed { methods, .. }) = error {
+        response.insert_header((header::ALLOW, methods.allow()));
+    }
+    let text = if wants_json(request) {
+        response.content_type(ContentType::json());
+        json!({ "error": error.to_string() }).to_string()
+    } else {
+        response.content_type(ContentType::plaintext());
+        format!("{error}\n")
+    };
+    response.body(LastWord { text: Some(text.into()), _unread: unread })
+}
+
+/// Adds the header by which a browser knows whether a page may read the reply.
+pub(crate) fn let_page_read(response: &mut HttpResponse, allowed: Option<&str>) {
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(Ok(origin)) = allowed.map(HeaderValue::from_str) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+}
+
+/// Whether the caller prefers JSON to plain text.
+pub(crate) fn wants_json(request: &HttpRequest) -> bool {
+    let accept = request.headers().get_all(header::ACCEPT);
+    prefers_json(accept.filter_map(|value| value.to_str().ok()))
+}
+
+/// The body of a reply that keeps the request's unread body. If that were dropped, actix-http would read a
+/// chunked body to its end, however long it is. While it is kept, the connection is closed after the
+/// reply.
+struct LastWord {
+    text: Option<Bytes>,
+    _unread: Payload,
+}
+
+impl MessageBody for LastWord {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        match &self.text {
+            Some(text) => BodySize::Sized(text.len() as u64),
+            None => BodySize::None,
+        }
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Poll::Ready(self.text.take().map(Ok))
+    }
+}

@@ -1,0 +1,66 @@
+//! Values of callers, as error sentences show them.
+
+use std::fmt;
+
+/// How much of a value is shown.
+const SHOWN_CHARS: usize = 60;
+
+/// A value that a caller has sent, escaped and shortened for a sentence.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Shown(Box<str>);
+
+impl From<&[u8]> for Shown {
+    fn from(value: &[u8]) -> Self {
+        // A character has four bytes at most. Cutting first means that a huge value is not read to its
+        // end.
+        let cut = &value[..value.len().min(SHOWN_CHARS * 4)];
+        let text = match std::str::from_utf8(cut) {
+            Ok(text) => text.escape_debug().to_string(),
+            Err(error) if error.error_len().is_none() && cut.len() < value.len() => {
+                String::from_utf8_lossy(&cut[..error.valid_up_to()]).escape_debug().to_string()
+            }
+            Err(_) => cut.escape_ascii().to_string(),
+        };
+        let mut chars = text.chars();
+        let mut shown: String = chars.by_ref().take(SHOWN_CHARS).collect();
+        if chars.next().is_some() || cut.len() < value.len() {
+            shown.push_str("..");
+        }
+        Self(shown.into())
+    }
+}
+
+impl From<&str> for Shown {
+    fn from(value: &str) -> Self {
+        Self::from(value.as_bytes())
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0)
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_value_is_escaped_and_shortened() {
+        assert_eq!(Shown::from("hi\n\"\u{202e}").to_string(), r#""hi\n\"\u{202e}""#);
+        assert_eq!(Shown::from(&b"\xff\x00a"[..]).to_string(), r#""\xff\x00a""#);
+        let long = Shown::from("é".repeat(100_000).as_str()).to_string();
+        assert_eq!(long, format!("\"{}..\"", "é".repeat(60)));
+        assert_eq!(
+            Shown::from("a".repeat(60).as_str()).to_string(),
+            format!("\"{}\"", "a".repeat(60))
+        );
+    }
+}
