@@ -1,5 +1,4 @@
-//! The log: an event that comes when it is full, a drop of very many, and what those who come back
-//! read.
+//! The log: appending to a full log, dropping very many events, and reading what was missed.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use campanile_messages::link::Want;
 use campanile_messages::{Audience, Content, GroupName, InstanceId};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-/// The bound that a broker has by default.
+/// The default bound of a broker.
 const MAX_BYTES: usize = 64 << 20;
 
 const AGE: Duration = Duration::from_secs(300);
@@ -20,7 +19,7 @@ const GROUPS: u64 = 10_000;
 
 const SIZES: [(&str, usize); 2] = [("64 B", 64), ("4 KiB", 4 << 10)];
 
-/// So few that what they allocate is memory that was in use before, as in a process that runs.
+/// Small, so that allocations reuse memory, as in a process that has been running for a while.
 const BATCH: BatchSize = BatchSize::NumIterations(32);
 
 fn opening() -> Opening {
@@ -35,7 +34,7 @@ fn opening() -> Opening {
     }
 }
 
-/// The events go to the groups in turn; each content has an allocation of its own.
+/// An event for one of the groups in turn. Each content has an allocation of its own.
 fn record(sequence: u64, groups: u64, len: usize) -> Record {
     let name = GroupName::new(format!("room-{:06}", sequence % groups)).expect("a name");
     Record {
@@ -58,7 +57,7 @@ fn add(log: &mut Log, record: &Record) -> Trim {
     trim
 }
 
-/// A log that drops one event for each that comes.
+/// A log that drops an event for each new one.
 fn full(groups: u64, len: usize) -> Log {
     let mut log = Log::new(opening());
     for sequence in 1.. {
@@ -89,9 +88,9 @@ fn append(criterion: &mut Criterion) {
 }
 
 fn expire(criterion: &mut Criterion) {
-    let mut benches = criterion.benchmark_group("drop what is too old, all of it at once");
+    let mut benches = criterion.benchmark_group("drop everything that is too old at once");
     benches.sample_size(10).measurement_time(Duration::from_secs(10));
-    // As many groups have lost events before as are told apart: each further one evicts one of them.
+    // The table of dropped sequences is full, so each further group evicts another one.
     let trimmed: Vec<_> =
         (1..=1 << 16).map(|sequence| (record(sequence, u64::MAX, 0).audience, sequence)).collect();
     let head = trimmed.len() as u64;
@@ -121,7 +120,7 @@ fn expire(criterion: &mut Criterion) {
 
 fn read(criterion: &mut Criterion) {
     const MISSED: u64 = 1_000;
-    let mut benches = criterion.benchmark_group("read what was missed of a full log");
+    let mut benches = criterion.benchmark_group("read missed events from a full log");
     benches.throughput(Throughput::Elements(MISSED));
     let log = full(GROUPS, 64);
     let since = log.head().sequence - MISSED;

@@ -1,4 +1,4 @@
-//! The outbox: what it costs to queue shared slices for one peer, and to write them.
+//! The outbox: queueing shared slices for one peer, and writing them.
 
 use std::hint::black_box;
 use std::io::IoSlice;
@@ -7,12 +7,12 @@ use bytes::Bytes;
 use campanile_channel::Outbox;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-/// As a socket offers them to the kernel.
+/// How many slices a socket offers to the kernel.
 const WRITE_SLICES: usize = 64;
 
 const SIZES: [(&str, usize); 2] = [("64 B", 64), ("4 KiB", 4 << 10)];
 
-/// Offers what waits until nothing does, to a kernel that takes up to `takes` bytes at a time.
+/// Writes everything that waits to a kernel that accepts up to `takes` bytes at a time.
 fn write(outbox: &mut Outbox, takes: usize) {
     while !outbox.is_empty() {
         let mut slots = [IoSlice::new(&[]); WRITE_SLICES];

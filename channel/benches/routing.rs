@@ -1,4 +1,4 @@
-//! The routing table: who wants an event, and how interest comes and goes.
+//! The routing table: which links want an event, and how interest changes.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn group(number: usize) -> Audience {
     Audience::Group(GroupName::new(format!("room-{number:06}")).expect("a name"))
 }
 
-/// Everyone is wanted by all links; each of the groups by one of them, or by all.
+/// All links want everyone. Each group is wanted by one link, or by all.
 fn table(groups: usize, wanted_by_all: bool) -> Routing {
     let mut routing = Routing::new(1_000_000);
     let mut set = |link, audience| {
@@ -38,14 +38,15 @@ fn table(groups: usize, wanted_by_all: bool) -> Routing {
     routing
 }
 
-/// The names of all groups at random, in allocations of their own, as they come from a link.
+/// The names of all groups in random order, each in an allocation of its own, as on a link.
 fn asked_for(groups: usize) -> Vec<Audience> {
     let mut numbers: Vec<_> = (0..groups).collect();
     numbers.shuffle(&mut StdRng::seed_from_u64(1));
     numbers.into_iter().map(group).collect()
 }
 
-/// What an event costs here: it is counted when it gets its number, and routed when it is let out.
+/// What the broker does for an event: it counts when it numbers the event, and routes when it releases
+/// it.
 fn route(routing: &Routing, audience: &Audience) -> ((u32, u64), Vec<LinkNumber>) {
     (routing.count(audience), routing.links(audience))
 }
@@ -64,7 +65,7 @@ fn events(criterion: &mut Criterion) {
             });
         }
         let routing = table(groups, false);
-        // The search alone, and not that the table is out of the caches.
+        // This measures the search alone, without cache misses in the table.
         let id = BenchmarkId::new("for one of few busy groups", format!("{groups} groups"));
         benches.bench_function(id, |bencher| {
             let mut next = audiences.iter().take(BUSY).cycle();

@@ -1,23 +1,23 @@
-//! Callers that ask where the log ends, and the one question to the broker that answers many of
-//! them. Pure: a part of the core of whoever owns a link.
+//! Callers that ask where the log ends. One question to the broker answers many of them. Pure: a part of
+//! the core of an actor that owns a link.
 //!
-//! A caller must get a head that the broker told after the caller had asked. So a question that is
-//! under way serves those who asked before it was sent; all who come meanwhile share the next one.
+//! A caller must get a head that the broker reported after the caller had asked. So a question serves
+//! the callers that came before it was sent, and all that come in the meantime share the next one.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The most callers that wait, those included that are gone and whose time is not over yet.
-pub const MAX_ASKERS: usize = 1 << 16;
+/// The most callers that may wait, including those that are gone and whose time is not over yet.
+const MAX_ASKERS: usize = 1 << 16;
 
-/// The callers that wait. `W` is how one of them is answered.
+/// The callers that wait. `W` is what is needed to answer one of them.
 #[derive(Debug)]
 pub struct Heads<W> {
     /// In the order in which they came.
     askers: VecDeque<Asker<W>>,
     /// The number of the last question.
     number: u64,
-    /// How many askers, from the first, the question under way serves; `None` if there is none.
+    /// How many of the first askers are served by the question under way; `None` if there is none.
     served: Option<usize>,
     limit: Duration,
 }
@@ -29,12 +29,12 @@ struct Asker<W> {
 }
 
 impl<W> Heads<W> {
-    /// Nobody waits. Each will wait up to `limit`.
+    /// Nobody waits yet. Each caller waits for at most `limit`.
     pub fn new(limit: Duration) -> Self {
         Self { askers: VecDeque::new(), number: 0, served: None, limit }
     }
 
-    /// How long each waits at most.
+    /// How long each caller waits at most.
     pub fn limit(&self) -> Duration {
         self.limit
     }
@@ -44,10 +44,10 @@ impl<W> Heads<W> {
         self.askers.is_empty()
     }
 
-    /// A caller waits from now on.
+    /// Adds a caller.
     ///
     /// # Errors
-    /// [`MAX_ASKERS`] wait already: gives the waiter back.
+    /// Returns the caller if 65,536 wait already.
     pub fn ask(&mut self, waiter: W, now: Instant) -> Result<(), W> {
         if self.askers.len() >= MAX_ASKERS {
             return Err(waiter);
@@ -56,8 +56,8 @@ impl<W> Heads<W> {
         Ok(())
     }
 
-    /// The number of the question that is to be sent now, if there is one: somebody waits, and no
-    /// question is under way. If it cannot be sent, say [`not_sent`](Self::not_sent).
+    /// The number of a question that has to be sent now: somebody waits, and no question is under way. If
+    /// it cannot be sent, call [`not_sent`](Self::not_sent).
     pub fn question(&mut self) -> Option<u64> {
         if self.served.is_some() || self.askers.is_empty() {
             return None;
@@ -67,13 +67,13 @@ impl<W> Heads<W> {
         Some(self.number)
     }
 
-    /// The question that was to be sent was not, or will have no answer, as its link was lost. Those
-    /// it would have served wait for the next.
+    /// The last question could not be sent, or will not be answered because its link was lost. Its
+    /// callers wait for the next one.
     pub fn not_sent(&mut self) {
         self.served = None;
     }
 
-    /// Whom the answer to a question serves: nobody, if it is not under way any more.
+    /// A question was answered. Returns the callers that it serves: none if it is no longer under way.
     pub fn answered(&mut self, number: u64) -> impl Iterator<Item = W> {
         let served = match self.served {
             Some(served) if number == self.number => {
@@ -85,14 +85,14 @@ impl<W> Heads<W> {
         self.askers.drain(..served).map(|asker| asker.waiter)
     }
 
-    /// Whose time is over.
+    /// Removes and returns the callers whose time is over.
     pub fn expire(&mut self, now: Instant) -> Vec<W> {
         let late = self.askers.partition_point(|asker| asker.until <= now);
         self.served = self.served.map(|served| served.saturating_sub(late));
         self.askers.drain(..late).map(|asker| asker.waiter).collect()
     }
 
-    /// All who wait, who are not to wait any longer.
+    /// Removes and returns all callers.
     pub fn give_up(&mut self) -> impl Iterator<Item = W> {
         self.served = None;
         self.askers.drain(..).map(|asker| asker.waiter)
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_serves_those_who_came_before_it() {
+    fn a_question_serves_the_callers_before_it() {
         let (mut heads, now) = (Heads::new(LIMIT), Instant::now());
         assert_eq!(heads.question(), None);
         heads.ask(1, now).unwrap();
@@ -142,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_has_a_limit_whether_it_was_asked_or_not() {
+    fn every_wait_has_a_limit() {
         let (mut heads, now) = (Heads::new(LIMIT), Instant::now());
         heads.ask(1, now).unwrap();
         assert_eq!(heads.question(), Some(1));
         heads.ask(2, now + LIMIT / 2).unwrap();
         assert_eq!(heads.expire(now + LIMIT - Duration::from_nanos(1)), [0; 0]);
         assert_eq!(heads.expire(now + LIMIT), [1]);
-        assert_eq!(heads.question(), None, "the question is under way all the same");
+        assert_eq!(heads.question(), None, "the question is still under way");
         assert_eq!(answered(&mut heads, 1), [0; 0], "the second came after it");
         assert_eq!(heads.question(), Some(2));
         assert_eq!(heads.expire(now + 2 * LIMIT), [2]);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_may_wait_are_turned_away() {
+    fn callers_above_the_bound_are_returned() {
         let (mut heads, now) = (Heads::new(LIMIT), Instant::now());
         for asker in 0..MAX_ASKERS {
             heads.ask(asker, now).unwrap();
@@ -168,10 +168,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, each asker is answered at most once, in order, and never by a question
-        /// that was sent before it came.
+        /// Each caller is answered at most once, in order, and never by a question that was sent before
+        /// it came.
         #[test]
-        fn nobody_is_served_by_a_question_older_than_its_own(steps: Vec<u8>) {
+        fn nobody_is_served_by_an_earlier_question(steps: Vec<u8>) {
             let (mut heads, mut now) = (Heads::new(LIMIT), Instant::now());
             let (mut asked, mut last, mut told) = (0u32, 0u64, Vec::new());
             let mut came_before = std::collections::HashMap::new();

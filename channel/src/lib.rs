@@ -1,14 +1,11 @@
-//! Both ends of the protocol between a broker and the rest of its cluster.
+//! The broker, both ends of the link between it and the rest of the cluster, and the watchdog of all
+//! services.
 
-pub mod backoff;
 pub mod broker;
-pub mod client;
 pub mod heads;
-pub mod link;
-pub mod outbox;
+mod link;
 pub mod publishing;
 pub mod watchdog;
 
-pub use link::{LinkError, Outbound};
-pub use outbox::{Full, Outbox};
+pub use link::{Full, Outbound, Outbox, client, outbox};
 pub use watchdog::{Pulse, Watchdog};

@@ -1,17 +1,17 @@
-//! Finds actors, tasks and threads that hang, and ends the process then: half a service would go on
-//! to answer, and lose what it answered. Nothing is restarted inside.
+//! Finds actors, tasks and threads that hang, and then ends the process: half a service would continue
+//! to answer, and lose what it answered. Nothing is restarted inside the process.
 //!
-//! Whoever must not hang holds a [`Pulse`] and lets it beat. A thread of its own looks once a second
-//! who has; after five of its turns without a beat, and after a panic, it says so in one line and ends
-//! the process. It counts its own turns and not the clock: a process that was stopped, or that gets no
-//! processor, misses turns too, and is not hung.
+//! Each actor, task or thread that must not hang holds a [`Pulse`] that has to beat. The watchdog's own
+//! thread checks all pulses once a second. After five of its turns without a beat, or after a panic, it
+//! ends the process with one line. It counts its own turns instead of time: a process that was stopped,
+//! or that gets no CPU time, has fewer turns, and does not count as hung.
 //!
-//! What hangs can be of three kinds, and each beats in its own way:
-//! - an actor is polled: see [`attend`];
-//! - a task goes round in its loop: [`Pulse::turn`] there, and [`Pulse::during`] for a wait that has a
-//!   limit of its own;
-//! - a thread goes round in its loop: [`Pulse::beat`] there, and [`Pulse::enter_kernel`] before it
-//!   waits in the kernel.
+//! There are three ways to beat:
+//! - an actor beats while it is polled: see [`attend`];
+//! - a task beats each time round its loop with [`Pulse::turn`], and with [`Pulse::during`] during a
+//!   wait that has a limit of its own;
+//! - a thread beats each time round its loop with [`Pulse::beat`], and calls [`Pulse::enter_kernel`]
+//!   before it waits in the kernel.
 
 mod core;
 #[cfg(feature = "sabotage")]
@@ -33,65 +33,66 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use self::core::{Core, Key, Seen, TURN, has_panicked};
 use self::starving::Starving;
 
-/// How often an actor or a task that has nothing to do shows that it could: twice a turn.
-pub const BEAT: Duration = Duration::from_millis(500);
+/// How often an idle actor or task beats: twice per turn.
+const BEAT: Duration = Duration::from_millis(500);
 
-/// How long a task waits for the answer of an actor: longer than an actor that is watched can hang. So
-/// the limit is reached only where nobody watches, and the task must end with an error there.
+/// How long a task waits for the answer of an actor. A watched actor cannot hang for that long, so the
+/// limit is only reached without a watchdog, and the task must then end with an error.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// A task that waits for something that may have no end looks again at least this often, and beats: a
-/// wake-up that was lost costs no more than that.
-pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often a task that waits without a limit checks again and beats. A lost wake-up delays it by no
+/// more than this.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Watches actors, tasks and threads. Clones are the same. The default watches nobody: for tests.
+/// Watches actors, tasks and threads. Clones are the same watchdog. The default watches nothing, which is
+/// for tests.
 #[derive(Clone, Default)]
 pub struct Watchdog(Option<Arc<Shared>>);
 
-/// Ends the process with this line.
+/// Ends the process with a last line.
 type End = Box<dyn Fn(&str) + Send>;
 
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<WatchdogState>,
     end: Mutex<End>,
 }
 
 #[derive(Default)]
-struct State {
+struct WatchdogState {
     core: Core,
     signs: HashMap<Key, Arc<Sign>>,
 }
 
-/// What one that is watched shows.
+/// What a pulse shows to the watchdog's thread.
 #[derive(Debug, Default)]
 struct Sign {
     beaten: AtomicBool,
-    /// How many waits in the kernel it is in.
+    /// How many waits in the kernel are under way.
     waits: AtomicUsize,
-    /// The thread that it was last seen on; 0 before it was.
+    /// The thread of the last beat; 0 before the first.
     thread: AtomicI32,
     #[cfg(feature = "sabotage")]
-    wish: sabotage::Wish,
+    sabotage: sabotage::Sabotage,
 }
 
 impl Watchdog {
-    /// Starts the watchdog's thread. `end` is called with the last line of the process, on that thread
-    /// or the one that panics; it must write the line and end the process, and not wait for long.
+    /// Starts the watchdog's thread. `end` is called with the last line of the process, on that thread or
+    /// on the one that panics. It must write the line and end the process, without waiting for long.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// The system cannot start a thread.
     pub fn start(end: impl Fn(&str) + Send + 'static) -> io::Result<Self> {
         Self::with_turns_of(TURN, end)
     }
 
-    /// As [`start`](Self::start), with turns of another length.
+    /// Like [`start`](Self::start), with turns of another length.
     fn with_turns_of(turn: Duration, end: impl Fn(&str) + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::default(), end: Mutex::new(Box::new(end)) });
         let watched = Watcher(Arc::downgrade(&shared));
         thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
             let mut starving = Starving::default();
             loop {
-                // One turn, also if a stopped process makes it last for hours.
+                // This is one turn, even if a stopped process makes it last for hours.
                 thread::sleep(turn);
                 if !watched.take_turn(&mut starving) {
                     return;
@@ -101,12 +102,12 @@ impl Watchdog {
         Ok(Self(Some(shared)))
     }
 
-    /// Watches nobody: its pulses do nothing. For tests.
+    /// A watchdog whose pulses do nothing. For tests.
     pub fn none() -> Self {
         Self(None)
     }
 
-    /// Watches one more. `name` stands at the beginning of the last line ("registry 1 has not
+    /// Watches one more actor, task or thread. `name` is how the last line begins ("registry 1 has not
     /// answered ..."). The first beat is due within five turns.
     pub fn watch(&self, name: impl Into<Cow<'static, str>>) -> Pulse {
         Pulse(self.0.clone().map(|shared| {
@@ -126,7 +127,7 @@ impl fmt::Debug for Watchdog {
     }
 }
 
-/// Two are equal if they are the same.
+/// Two are equal if they are clones of each other.
 impl PartialEq for Watchdog {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
@@ -139,8 +140,8 @@ impl PartialEq for Watchdog {
 impl Eq for Watchdog {}
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change of the state is complete before anything can panic.
+    fn lock(&self) -> MutexGuard<'_, WatchdogState> {
+        // A panic cannot leave a change of the state half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -154,7 +155,7 @@ impl Shared {
 struct Watcher(Weak<Shared>);
 
 impl Watcher {
-    /// Answers whether there is still somebody who could be watched.
+    /// Returns whether there is still anything to watch.
     fn take_turn(&self, starving: &mut Starving) -> bool {
         let Some(shared) = self.0.upgrade() else {
             return false;
@@ -163,8 +164,8 @@ impl Watcher {
         let mut state = shared.lock();
         #[cfg(feature = "sabotage")]
         sabotage::look(&state);
-        let State { core, signs } = &mut *state;
-        // Whoever shares a thread with one that waits in the kernel cannot beat either.
+        let WatchdogState { core, signs } = &mut *state;
+        // While a thread waits in the kernel, nothing else on that thread can beat.
         let waits = signs.values().filter(|sign| sign.waits());
         let waiting: Vec<i32> = waits.map(|sign| sign.thread.load(Relaxed)).collect();
         let line = core.turn(|key| {
@@ -196,9 +197,9 @@ impl Drop for Watcher {
     }
 }
 
-/// Shows that its holder does not hang. Dropped, its holder is not watched any more; dropped by a
-/// panic, it ends the process.
-#[must_use = "whoever is dropped is not watched any more"]
+/// Shows that its holder does not hang. When it is dropped, its holder is no longer watched; when it is
+/// dropped by a panic, it ends the process.
+#[must_use = "when it is dropped, its holder is no longer watched"]
 pub struct Pulse(Option<Watched>);
 
 struct Watched {
@@ -209,30 +210,30 @@ struct Watched {
 }
 
 impl Pulse {
-    /// Shows that a thread has gone round once more. Costs two stores.
+    /// Shows that a thread has gone round its loop once more. Costs two stores.
     pub fn beat(&self) {
         if let Some(watched) = &self.0 {
             watched.sign.beat();
             #[cfg(feature = "sabotage")]
-            watched.sign.wish.perform_in_thread(&watched.name);
+            watched.sign.sabotage.perform_in_thread(&watched.name);
         }
     }
 
-    /// Shows that a task has gone round once more. Never waits.
+    /// Shows that a task has gone round its loop once more. Never waits.
     pub async fn turn(&self) {
         if let Some(watched) = &self.0 {
             watched.sign.beat();
             #[cfg(feature = "sabotage")]
-            watched.sign.wish.perform_in_task(&watched.name).await;
+            watched.sign.sabotage.perform_in_task(&watched.name).await;
         }
     }
 
-    /// Beats while `wait` is under way, so it must have a limit of its own, or wait for a peer or a
-    /// signal that may never come. Never for the answer of another actor: of that, the beats would
-    /// hide that it hangs.
+    /// Beats during `wait`, which must have a limit of its own, or wait for a peer or a signal that may
+    /// never come. It must not be the wait for an answer of another actor, because the beats would hide
+    /// that the actor hangs.
     pub async fn during<T>(&self, wait: impl Future<Output = T>) -> T {
         self.turn().await;
-        // One that begins at once would wake the thread's timers for each short wait.
+        // The first beat is later, so that short waits do not need a timer.
         let mut beats = interval_at(Instant::now() + BEAT, BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(wait);
@@ -245,9 +246,8 @@ impl Pulse {
         }
     }
 
-    /// The thread is about to wait in the kernel (accept, poll, write, fsync, an empty queue) for as long
-    /// as it takes. Until the answer is dropped neither it, nor who else lives on this thread, counts as
-    /// hung.
+    /// The thread is about to wait in the kernel (accept, poll, write, fsync, an empty queue), however
+    /// long that takes. Until the returned value is dropped, nothing on this thread counts as hung.
     pub fn enter_kernel(&self) -> KernelWait<'_> {
         self.beat();
         let sign = self.0.as_ref().map(|watched| &*watched.sign);
@@ -290,7 +290,7 @@ impl Sign {
     }
 }
 
-/// What the kernel calls this thread.
+/// The kernel's id of this thread.
 fn this_thread() -> i32 {
     thread_local! {
         static ID: i32 = rustix::thread::gettid().as_raw_nonzero().get();
@@ -298,9 +298,9 @@ fn this_thread() -> i32 {
     ID.with(|id| *id)
 }
 
-/// While it lives, a thread waits in the kernel: see [`Pulse::enter_kernel`].
+/// A wait in the kernel, which ends when this is dropped: see [`Pulse::enter_kernel`].
 #[derive(Debug)]
-#[must_use = "dropped at once, it says nothing"]
+#[must_use = "dropped at once, it has no effect"]
 pub struct KernelWait<'a>(Option<&'a Sign>);
 
 impl Drop for KernelWait<'_> {
@@ -312,10 +312,10 @@ impl Drop for KernelWait<'_> {
     }
 }
 
-/// Lets an actor beat for as long as it is polled: call it in `started`. An actor that waits inside
-/// `ctx.wait` is not polled, so it does not beat, and must not wait there for longer than moments. The
-/// beats do not keep an actor that has lost its last address. An actor whose handlers may take long
-/// shares its pulse (an `Rc`) and beats in between.
+/// Lets an actor beat while it is polled. Has to be called in `started`. An actor that waits inside
+/// `ctx.wait` is not polled and does not beat, so it must not wait there for long. The beats do not keep
+/// an actor alive that has lost its last address. An actor whose handlers may take long can share its
+/// pulse (an `Rc`) and beat in between.
 pub fn attend<A>(ctx: &mut Context<A>, pulse: impl Borrow<Pulse> + 'static)
 where
     A: Actor<Context = Context<A>>,
@@ -328,7 +328,7 @@ where
         if let Some(watched) = &pulse.borrow().0 {
             watched.sign.beat();
             #[cfg(feature = "sabotage")]
-            watched.sign.wish.perform_in_actor(&watched.name, ctx);
+            watched.sign.sabotage.perform_in_actor(&watched.name, ctx);
         }
         if !ctx.connected() {
             ctx.stop();
@@ -336,152 +336,11 @@ where
     });
 }
 
-/// Beats for a thread that runs tasks, for as long as it gets round to this one of them.
+/// Shows that a thread which runs tasks still gets round to all of them: this future, which never ends,
+/// beats each time it is polled.
 pub async fn attest(pulse: Pulse) {
     pulse.during(std::future::pending::<()>()).await;
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::pending;
-    use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-
-    use super::*;
-
-    /// So short that five of them pass soon, and long enough that twenty are not missed on a busy
-    /// machine.
-    const SHORT: Duration = Duration::from_millis(50);
-
-    const DEADLINE: Duration = Duration::from_secs(30);
-
-    fn start() -> (Watchdog, Receiver<String>) {
-        let (ended, end) = mpsc::channel();
-        let end_with = move |line: &str| drop(ended.send(line.to_owned()));
-        (Watchdog::with_turns_of(SHORT, end_with).unwrap(), end)
-    }
-
-    #[test]
-    fn a_thread_that_stops_beating_is_named() {
-        let (watchdog, end) = start();
-        let (hung, other) = (watchdog.watch("a"), watchdog.watch("b"));
-        hung.beat();
-        let line = loop {
-            other.beat();
-            match end.recv_timeout(SHORT / 10) {
-                Ok(line) => break line,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(error) => panic!("{error}"),
-            }
-        };
-        assert!(line.starts_with("a has not answered for 5 s"), "{line}");
-    }
-
-    #[test]
-    fn who_is_dropped_or_waits_in_the_kernel_is_not_named() {
-        let (watchdog, end) = start();
-        let (dropped, waiting) = (watchdog.watch("dropped"), watchdog.watch("waiting"));
-        let neighbour = watchdog.watch("neighbour");
-        neighbour.beat();
-        drop(dropped);
-        let wait = waiting.enter_kernel();
-        end.recv_timeout(SHORT * 20).unwrap_err();
-        drop(wait);
-        let line = end.recv_timeout(DEADLINE).unwrap();
-        assert!(line.starts_with("waiting and neighbour have not answered"), "{line}");
-    }
-
-    #[test]
-    fn a_panic_ends_the_process_with_the_name_of_who_panicked() {
-        let (watchdog, end) = start();
-        let pulse = watchdog.watch("the writer");
-        let panics = move || {
-            let _pulse = pulse;
-            panic!("on purpose");
-        };
-        thread::spawn(panics).join().unwrap_err();
-        let line = end.recv_timeout(DEADLINE).unwrap();
-        assert!(line.starts_with("the writer panicked, so this process ends"), "{line}");
-    }
-
-    #[test]
-    fn the_thread_ends_with_the_last_who_could_be_watched() {
-        let (watchdog, end) = start();
-        let pulse = watchdog.clone().watch("a");
-        drop(watchdog);
-        pulse.beat();
-        drop(pulse);
-        assert_eq!(end.recv_timeout(DEADLINE), Err(RecvTimeoutError::Disconnected));
-    }
-
-    struct Watched(Watchdog);
-
-    impl Actor for Watched {
-        type Context = Context<Self>;
-
-        fn started(&mut self, ctx: &mut Self::Context) {
-            attend(ctx, self.0.watch("actor"));
-        }
-    }
-
-    #[derive(Message)]
-    #[rtype(result = "()")]
-    enum Do {
-        Wait,
-        Panic,
-    }
-
-    impl Handler<Do> for Watched {
-        type Result = ();
-
-        fn handle(&mut self, what: Do, ctx: &mut Self::Context) {
-            match what {
-                Do::Wait => ctx.wait(actix::fut::wrap_future(pending::<()>())),
-                Do::Panic => panic!("on purpose"),
-            }
-        }
-    }
-
-    /// Turns of the real length: an actor beats twice in one.
-    #[actix::test]
-    async fn an_actor_beats_until_it_waits_and_its_panic_is_told() {
-        let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
-        let watchdog = Watchdog::start(move |line| drop(ended.send(line.to_owned()))).unwrap();
-        let actor = Watched(watchdog.clone()).start();
-        let well = tokio::time::timeout(TURN * 7, end.recv()).await;
-        assert!(well.is_err(), "{well:?}");
-        actor.do_send(Do::Wait);
-        let line = tokio::time::timeout(DEADLINE, end.recv()).await.unwrap().unwrap();
-        assert!(line.starts_with("actor has not answered for 5 s"), "{line}");
-
-        Watched(watchdog).start().do_send(Do::Panic);
-        let line = tokio::time::timeout(DEADLINE, end.recv()).await.unwrap().unwrap();
-        assert!(line.starts_with("actor panicked, so this process ends"), "{line}");
-    }
-
-    #[actix::test]
-    async fn the_beats_do_not_keep_an_actor_without_an_address() {
-        let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
-        // Dropped with the last who could be watched, so with the actor.
-        let end_with = move |line: &str| drop(ended.send(line.to_owned()));
-        drop(Watched(Watchdog::start(end_with).unwrap()).start());
-        let line = tokio::time::timeout(DEADLINE, end.recv()).await.unwrap();
-        assert_eq!(line, None);
-    }
-
-    #[actix::test]
-    async fn a_task_beats_during_a_wait() {
-        let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
-        let watchdog = Watchdog::start(move |line| drop(ended.send(line.to_owned()))).unwrap();
-        let pulse = watchdog.watch("task");
-        let line = tokio::time::timeout(TURN * 7, pulse.during(end.recv())).await;
-        assert!(line.is_err(), "{line:?}");
-    }
-
-    #[test]
-    fn without_a_watchdog_a_pulse_does_nothing() {
-        let pulse = Watchdog::none().watch("a");
-        pulse.beat();
-        drop(pulse.enter_kernel());
-        assert_eq!(Watchdog::none(), Watchdog::default());
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! The client's end of a link against a real broker.
+//! The end of a link in a gateway or publisher, against a real broker.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -23,7 +23,7 @@ use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// What the owner of the link was told.
+/// What the owner of the link has received.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     Up(Welcome),
@@ -31,7 +31,7 @@ enum Told {
     Down,
 }
 
-/// The smallest gateway: listens to everyone, keeps its cursor.
+/// A minimal gateway: listens to everyone, and keeps its cursor.
 struct Bridge {
     held: Vec<WorkerId>,
     cursor: Option<Position>,
@@ -94,7 +94,7 @@ impl Handler<Received> for Bridge {
     type Result = ();
 
     fn handle(&mut self, Received(messages): Received, _: &mut Self::Context) {
-        // Where the log ends is said whenever the broker's clock ticks.
+        // Marks come whenever the broker ticks.
         let said = messages.into_iter().filter(|m| !matches!(m, FromBroker::Mark { .. }));
         said.for_each(|message| self.tell(Told::Said(message)));
     }
@@ -108,7 +108,7 @@ impl Handler<LinkDown> for Bridge {
     }
 }
 
-/// Says a last word and ends the link from this side.
+/// Sends a last message and ends the link from this side.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Finish(ToBroker);
@@ -157,7 +157,7 @@ async fn attached(facts: &mut UnboundedReceiver<Told>, missed: Vec<Event>) -> Op
 }
 
 #[actix::test]
-async fn a_link_comes_back_after_the_broker_and_gets_what_was_accepted_meanwhile() {
+async fn a_link_comes_back_after_the_broker_and_misses_nothing() {
     let first = TestBroker::start(BrokerConfig::default()).await;
     let address = first.address;
     let (_bridge, mut facts) = Bridge::hold(&first);
@@ -173,7 +173,7 @@ async fn a_link_comes_back_after_the_broker_and_gets_what_was_accepted_meanwhile
     let after = up(&mut facts).await;
     assert_eq!(after.workers, before.workers);
     assert_ne!(after.head.epoch, before.head.epoch);
-    // Whether the event was missed or came live, it comes once.
+    // The event comes once, whether it was missed or came live.
     let hi = event(sequence, Audience::Everyone, "hi");
     if after.head.sequence == sequence {
         assert_eq!(attached(&mut facts, vec![hi]).await, Some(Gap::EpochChanged));
@@ -184,7 +184,7 @@ async fn a_link_comes_back_after_the_broker_and_gets_what_was_accepted_meanwhile
 }
 
 #[actix::test]
-async fn a_broker_that_crashes_is_noticed_and_the_next_one_found() {
+async fn a_crashed_broker_is_noticed_and_the_next_one_found() {
     let first = TestBroker::start(BrokerConfig::default()).await;
     let address = first.address;
     let (_bridge, mut facts) = Bridge::hold(&first);
@@ -205,13 +205,13 @@ async fn a_link_that_its_owner_finishes_stays_down() {
     attached(&mut facts, vec![]).await;
     bridge.send(Finish(ToBroker::Heartbeat)).await.unwrap();
     assert_eq!(next(&mut facts).await, Told::Down);
-    // With the task of the link gone, this is the last address.
+    // The task of the link is gone, so this is the last address.
     drop(bridge);
     assert_eq!(within(facts.recv()).await, None);
 }
 
 #[actix::test]
-async fn a_broker_that_ends_each_link_at_once_is_tried_more_rarely() {
+async fn a_broker_that_ends_links_at_once_is_tried_more_rarely() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (_bridge, mut facts) = Bridge::hold_reading_when(address, async || ());
@@ -222,7 +222,7 @@ async fn a_broker_that_ends_each_link_at_once_is_tried_more_rarely() {
         decode_hello(broker.frame().await.unwrap()).unwrap();
         broker.send_frame(encode_answer(&HelloAnswer::welcome(empty_log()))).await;
         up(&mut facts).await;
-        let reason = "not your line".to_owned();
+        let reason = "no".to_owned();
         broker.send_frame(FromBroker::Goodbye { reason }.encode()).await;
         drop(broker);
         assert_eq!(next(&mut facts).await, Told::Down);
@@ -233,9 +233,9 @@ async fn a_broker_that_ends_each_link_at_once_is_tried_more_rarely() {
 }
 
 #[actix::test]
-async fn the_last_word_of_a_link_arrives_however_much_was_still_unread() {
+async fn the_last_message_arrives_even_with_unread_input() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    // What this broker does not read waits at the other end.
+    // What this broker does not read soon waits at the other end.
     let socket = SockRef::from(&listener);
     socket.set_recv_buffer_size(4 << 10).unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -261,5 +261,5 @@ async fn the_last_word_of_a_link_arrives_however_much_was_still_unread() {
         frames.push(frame);
     }
     let said = ToBroker::decode(frames.pop().unwrap()).unwrap();
-    assert!(said == last, "the last word is cut off");
+    assert!(said == last, "the last message is incomplete");
 }

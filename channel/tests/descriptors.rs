@@ -1,5 +1,5 @@
-//! A broker without free descriptors. In a file, and so a process, of its own: the limit is the
-//! process's.
+//! A broker without free file descriptors. It has a file, and so a process, of its own, because the limit
+//! holds for the whole process.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -13,7 +13,7 @@ use harness::{PUBLISHER, Peer, TestBroker};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[actix::test]
-async fn without_descriptors_links_live_on_and_new_ones_wait() {
+async fn without_descriptors_links_continue_and_new_ones_wait() {
     let broker = TestBroker::start(BrokerConfig::default()).await;
     let (mut gateway, _) = Peer::listener(&broker, &[Audience::Everyone]).await;
     let mut publisher = Peer::publisher(&broker).await;
@@ -24,7 +24,7 @@ async fn without_descriptors_links_live_on_and_new_ones_wait() {
         files.push(file);
     }
     files.pop();
-    // Takes the last descriptor; the broker has none for its end.
+    // This takes the last descriptor, and the broker has none for its end.
     let mut waiting = Peer::connect(&broker).await;
     for sequence in 1..50 {
         let accepted = publisher.publish_accepted(Audience::Everyone, "hi").await;

@@ -1,4 +1,4 @@
-//! Peers that break the rules lose their own link, with a reason, and nobody else notices.
+//! Peers that break the rules lose their link with a reason, and no other link is affected.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -15,7 +15,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// A broker with a gateway and a publisher that must not notice anything.
+/// A broker with a gateway and a publisher that must not be affected.
 struct Town {
     broker: TestBroker,
     gateway: Peer,
@@ -30,7 +30,7 @@ impl Town {
         Self { broker, gateway, publisher }
     }
 
-    /// Answers why the broker closed a link on which these bytes came instead of a hello.
+    /// Sends these bytes instead of a hello, and returns why the broker refused the link.
     async fn refusal(&self, first: &[u8]) -> String {
         let mut peer = Peer::connect(&self.broker).await;
         peer.send_bytes(first).await;
@@ -39,7 +39,7 @@ impl Town {
         reason
     }
 
-    /// Answers why the broker closed a publisher's link on which these bytes came.
+    /// Sends these bytes as a publisher, and returns why the broker ended the link.
     async fn goodbye(&self, bytes: &[u8]) -> String {
         let mut peer = Peer::publisher(&self.broker).await;
         peer.send_bytes(bytes).await;
@@ -58,7 +58,7 @@ fn hello(role: Role) -> Vec<u8> {
 }
 
 #[actix::test]
-async fn a_peer_that_does_not_speak_the_protocol_is_told_so() {
+async fn a_peer_of_another_protocol_learns_that() {
     let mut town = Town::new(BrokerConfig::default()).await;
     let http = b"GET / HTTP/1.1\r\n\r\n";
     assert!(town.refusal(http).await.contains("are accepted"));
@@ -70,7 +70,7 @@ async fn a_peer_that_does_not_speak_the_protocol_is_told_so() {
 }
 
 #[actix::test]
-async fn a_peer_of_another_version_is_told_both_versions() {
+async fn a_peer_of_another_version_learns_both_versions() {
     let mut town = Town::new(BrokerConfig::default()).await;
     let mut later = hello(PUBLISHER);
     assert_eq!(later[14..16], [4, 4]);
@@ -79,7 +79,7 @@ async fn a_peer_of_another_version_is_told_both_versions() {
         town.refusal(&later).await,
         "the peer speaks versions 8 to 9 of the link protocol, this side version 4"
     );
-    // As a publisher said it before there were ranges.
+    // The hello of a publisher of version 3, which named a single version.
     let earlier = b"\x00\x00\x00\x1a\xa9campanile\x03\x92\x01\x81\xa9Publisher\x91\x01";
     assert_eq!(
         town.refusal(earlier).await,
@@ -89,20 +89,20 @@ async fn a_peer_of_another_version_is_told_both_versions() {
 }
 
 #[actix::test]
-async fn a_hello_that_makes_no_sense_is_refused() {
+async fn an_invalid_hello_is_refused() {
     let mut town = Town::new(BrokerConfig::default()).await;
     let held = vec![];
     let frame = hello(Role::Gateway { workers: 0, held });
     assert!(town.refusal(&frame).await.contains("0 workers"));
     let mut frame = hello(PUBLISHER);
-    // No MessagePack begins with this byte.
+    // MessagePack never begins with this byte.
     frame[16] = 0xc1;
     assert!(town.refusal(&frame).await.contains("malformed"));
     town.assert_undisturbed().await;
 }
 
 #[actix::test]
-async fn a_peer_that_says_nothing_is_closed_in_time() {
+async fn a_silent_peer_is_closed_in_time() {
     let hello_limit = Duration::from_millis(50);
     let mut town = Town::new(BrokerConfig { hello_limit, ..BrokerConfig::default() }).await;
     assert_eq!(town.refusal(b"").await, "no hello within 0.05 s");
@@ -112,7 +112,7 @@ async fn a_peer_that_says_nothing_is_closed_in_time() {
 }
 
 #[actix::test]
-async fn a_frame_that_cannot_be_read_ends_its_link_only() {
+async fn a_broken_frame_ends_only_its_link() {
     let mut town = Town::new(BrokerConfig::default()).await;
     let too_large = u32::try_from(MAX_FRAME_BYTES + 1).unwrap().to_be_bytes();
     assert!(town.goodbye(&too_large).await.contains("are accepted"));
@@ -124,7 +124,7 @@ async fn a_frame_that_cannot_be_read_ends_its_link_only() {
 }
 
 #[actix::test]
-async fn what_came_before_a_broken_frame_counts() {
+async fn messages_before_a_broken_frame_count() {
     let mut town = Town::new(BrokerConfig::default()).await;
     let publish = publish(1, Audience::Everyone, "the last word");
     let mut bytes = publish.encode().head.to_vec();
@@ -139,7 +139,7 @@ async fn what_came_before_a_broken_frame_counts() {
 }
 
 #[actix::test]
-async fn the_reason_arrives_however_much_was_still_unread() {
+async fn the_reason_arrives_even_with_unread_input() {
     let mut town = Town::new(BrokerConfig::default()).await;
     let mut peer = Peer::publisher(&town.broker).await;
     peer.send_bytes(b"\x00\x00\x00\x01\xff").await;
@@ -152,7 +152,7 @@ async fn the_reason_arrives_however_much_was_still_unread() {
 }
 
 #[actix::test]
-async fn random_bytes_end_their_link_only() {
+async fn random_bytes_end_only_their_link() {
     let mut town = Town::new(BrokerConfig {
         hello_limit: Duration::from_millis(50),
         shutdown_limit: Duration::from_millis(500),
@@ -166,7 +166,7 @@ async fn random_bytes_end_their_link_only() {
         stranger.send_bytes(&bytes).await;
         stranger.until_over().await;
         let mut publisher = Peer::publisher(&town.broker).await;
-        // Short enough to be read, and not a message.
+        // A frame that is complete and not a message.
         publisher.send_bytes(&[0, 0, 0, 200]).await;
         publisher.send_bytes(&bytes).await;
         publisher.until_over().await;
@@ -175,7 +175,7 @@ async fn random_bytes_end_their_link_only() {
 }
 
 #[actix::test]
-async fn a_line_of_the_other_role_ends_its_link_only() {
+async fn a_message_of_the_other_role_ends_only_its_link() {
     let mut town = Town::new(BrokerConfig::default()).await;
     let attach = ToBroker::Attach { cursor: None }.encode().head;
     assert_eq!(town.goodbye(&attach).await, "a publisher does not say Attach");
@@ -186,7 +186,7 @@ async fn a_line_of_the_other_role_ends_its_link_only() {
 }
 
 #[actix::test]
-async fn a_link_too_many_is_refused_with_a_reason() {
+async fn a_link_above_the_limit_is_refused_with_a_reason() {
     let mut town = Town::new(BrokerConfig { max_links: 2, ..BrokerConfig::default() }).await;
     let reason = town.refusal(&hello(PUBLISHER)).await;
     assert_eq!(reason, "the broker has 2 links already, which is its limit");
@@ -194,7 +194,7 @@ async fn a_link_too_many_is_refused_with_a_reason() {
 }
 
 #[actix::test]
-async fn a_gateway_that_does_not_drain_is_cut_and_the_others_go_on() {
+async fn a_gateway_that_reads_too_slowly_is_cut() {
     let mut town =
         Town::new(BrokerConfig { max_link_queue_bytes: 1 << 20, ..BrokerConfig::default() }).await;
     let mut slow = Peer::over(connect_with_small_buffer(&town.broker).await);
@@ -203,7 +203,7 @@ async fn a_gateway_that_does_not_drain_is_cut_and_the_others_go_on() {
     slow.attach(&[Audience::Everyone], None).await;
     slow.recv().await;
     slow.recv().await;
-    // The kernel takes some megabytes before anything waits in the broker.
+    // The kernel buffers some megabytes before anything waits in the broker.
     let content = Content::Binary(vec![b'x'; 256 << 10].into());
     let mut gateways = 2;
     for expected in 1..400 {
@@ -235,7 +235,7 @@ async fn silent_sockets_keep_no_gateway_out() {
         assert_eq!(gateway.event().await.content, "still here".into());
     }
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    // They are closed, each within the limit: what is left has room for others.
+    // Each of them is closed within the limit, which makes room for others.
     for mut socket in silent {
         let mut buffer = Vec::new();
         let _ = within(socket.read_to_end(&mut buffer)).await;
@@ -244,7 +244,7 @@ async fn silent_sockets_keep_no_gateway_out() {
 }
 
 #[actix::test]
-async fn a_hello_byte_by_byte_has_no_more_time_than_silence() {
+async fn a_hello_byte_by_byte_gets_no_more_time() {
     let hello_limit = Duration::from_millis(200);
     let mut town = Town::new(BrokerConfig { hello_limit, ..BrokerConfig::default() }).await;
     let mut peer = Peer::connect(&town.broker).await;
@@ -256,7 +256,7 @@ async fn a_hello_byte_by_byte_has_no_more_time_than_silence() {
             reason = peer.welcome() => break reason.unwrap_err(),
             _ = ticks.tick() => {}
         }
-        // More is written than there is time for, and less than a hello.
+        // Bytes are written until the time is over, and they are less than a hello.
         if let Some(byte) = bytes.next() {
             peer.send_bytes(&[*byte]).await;
         }

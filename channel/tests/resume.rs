@@ -1,18 +1,18 @@
-//! Links that come back: to the same broker, and to the next one.
+//! Links that come back to the same broker, or to the next one.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod harness;
 
 use campanile_channel::broker::BrokerConfig;
-use campanile_messages::link::{Gap, Outcome, Role};
+use campanile_messages::link::{DirectOutcome, Gap, Role};
 use campanile_messages::{Audience, Content, FromBroker, InstanceId, Position, ToBroker, WorkerId};
 use harness::{Peer, TestBroker, event, group};
 
 const GATEWAY: InstanceId = InstanceId(0xbe11);
 
 #[actix::test]
-async fn a_gateway_that_comes_back_takes_its_earlier_link_over_at_once() {
+async fn a_returning_gateway_replaces_its_earlier_link_at_once() {
     let broker = TestBroker::start(BrokerConfig::default()).await;
     let (mut old, welcome) = Peer::gateway_of(&broker, GATEWAY, &[]).await;
     old.attach(&[Audience::Everyone], None).await;
@@ -47,7 +47,7 @@ async fn what_a_gateway_missed_comes_before_anything_newer() {
     assert_eq!(welcome.head.sequence, 4);
     let cursor = Position { sequence: 1, ..welcome.head };
     gateway.attach(&[group("news")], Some(cursor)).await;
-    // The publisher's event is behind the attach if it was sent after its first effect.
+    // An event that is published now comes after what was missed.
     assert_eq!(gateway.attached().await, None);
     assert_eq!(gateway.event().await, event(2, group("news"), "two"));
     publisher.publish_accepted(group("news"), "five").await;
@@ -57,7 +57,7 @@ async fn what_a_gateway_missed_comes_before_anything_newer() {
 }
 
 #[actix::test]
-async fn a_missed_part_larger_than_the_bound_of_a_link_is_handed_over_and_the_link_lives() {
+async fn missed_events_may_exceed_the_bound_of_a_link() {
     const EVENTS: u64 = 200;
     let broker = TestBroker::start(BrokerConfig {
         max_link_queue_bytes: 64 << 10,
@@ -83,7 +83,7 @@ async fn a_missed_part_larger_than_the_bound_of_a_link_is_handed_over_and_the_li
 }
 
 #[actix::test]
-async fn a_new_broker_keeps_what_it_accepted_for_the_gateways_of_the_earlier_one() {
+async fn a_new_broker_keeps_events_for_returning_gateways() {
     let first = TestBroker::start(BrokerConfig::default()).await;
     let address = first.address;
     let (mut gateway, welcome) = Peer::gateway_of(&first, GATEWAY, &[]).await;
@@ -110,7 +110,7 @@ async fn a_new_broker_keeps_what_it_accepted_for_the_gateways_of_the_earlier_one
 }
 
 #[actix::test]
-async fn worker_ids_are_not_given_out_again_by_the_next_broker() {
+async fn the_next_broker_gives_out_other_worker_ids() {
     let first = TestBroker::start(BrokerConfig::default()).await;
     let address = first.address;
     let (one, welcome) = Peer::gateway(&first).await;
@@ -134,7 +134,7 @@ async fn worker_ids_are_not_given_out_again_by_the_next_broker() {
 }
 
 #[actix::test]
-async fn an_answer_meant_for_a_publisher_of_the_earlier_broker_reaches_nobody() {
+async fn an_answer_for_an_earlier_broker_reaches_nobody() {
     let first = TestBroker::start(BrokerConfig::default()).await;
     let mut publisher = Peer::publisher(&first).await;
     let (mut gateway, welcome) = Peer::gateway_of(&first, GATEWAY, &[]).await;
@@ -147,7 +147,7 @@ async fn an_answer_meant_for_a_publisher_of_the_earlier_broker_reaches_nobody() 
     let second = TestBroker::start(BrokerConfig::default()).await;
     let mut publisher = Peer::publisher(&second).await;
     let (mut gateway, _) = Peer::gateway_of(&second, GATEWAY, &welcome.workers).await;
-    let outcome = Outcome::Written;
+    let outcome = DirectOutcome::Written;
     gateway.send(ToBroker::Delivered { ticket, outcome }).await;
     gateway.attach(&[], None).await;
     assert_eq!(gateway.attached().await, None);
@@ -167,11 +167,11 @@ async fn a_gateway_cannot_claim_the_worker_of_another() {
     publisher.push(1, worker, "psst").await;
     assert!(matches!(owner.recv().await, FromBroker::Deliver { .. }));
     publisher.push(2, WorkerId(worker.0 + 1), "psst").await;
-    assert_eq!(publisher.outcome(2).await, Outcome::UnknownWorker);
+    assert_eq!(publisher.outcome(2).await, DirectOutcome::UnknownWorker);
 }
 
 #[actix::test]
-async fn a_gateway_that_comes_back_too_late_is_told_where_its_stream_goes_on() {
+async fn a_gateway_that_returns_too_late_learns_of_the_gap() {
     let log_max_bytes = 300 << 10;
     let broker = TestBroker::start(BrokerConfig { log_max_bytes, ..BrokerConfig::default() }).await;
     let mut publisher = Peer::publisher(&broker).await;

@@ -1,16 +1,16 @@
-//! Who gets an event, and in which order.
+//! Which links get an event, and in which order.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod harness;
 
 use campanile_channel::broker::BrokerConfig;
-use campanile_messages::link::{Outcome, Ticket};
+use campanile_messages::link::{DirectOutcome, RequestTicket};
 use campanile_messages::{Audience, FromBroker, ToBroker, UserName, WorkerId};
 use harness::{Peer, TestBroker, address, event, group, within};
 
 #[actix::test]
-async fn an_event_for_a_user_goes_to_those_who_listen_to_the_user() {
+async fn an_event_for_a_user_reaches_its_listeners() {
     let broker = TestBroker::start(BrokerConfig::default()).await;
     let user = Audience::User(UserName::new("news").unwrap());
     let (mut theirs, _) = Peer::listener(&broker, std::slice::from_ref(&user)).await;
@@ -24,7 +24,7 @@ async fn an_event_for_a_user_goes_to_those_who_listen_to_the_user() {
 }
 
 #[actix::test]
-async fn an_event_reaches_the_links_that_want_it_once_each_and_no_other() {
+async fn an_event_reaches_each_link_that_wants_it_once() {
     let broker = TestBroker::start(BrokerConfig::default()).await;
     let all = [Audience::Everyone, group("news")];
     let (mut one, _) = Peer::listener(&broker, &all).await;
@@ -40,7 +40,7 @@ async fn an_event_reaches_the_links_that_want_it_once_each_and_no_other() {
 }
 
 #[actix::test]
-async fn interest_is_confirmed_before_the_events_that_it_brings() {
+async fn interest_is_confirmed_before_its_events_come() {
     let broker = TestBroker::start(BrokerConfig::default()).await;
     let (mut gateway, _) = Peer::listener(&broker, &[Audience::Everyone]).await;
     let mut publisher = Peer::publisher(&broker).await;
@@ -59,7 +59,7 @@ async fn interest_is_confirmed_before_the_events_that_it_brings() {
 }
 
 #[actix::test]
-async fn events_of_concurrent_publishers_arrive_in_one_order_everywhere() {
+async fn events_arrive_everywhere_in_the_same_order() {
     const EACH: u64 = 500;
     let broker = TestBroker::start(BrokerConfig::default()).await;
     let (mut one, _) = Peer::listener(&broker, &[Audience::Everyone]).await;
@@ -93,7 +93,7 @@ async fn events_of_concurrent_publishers_arrive_in_one_order_everywhere() {
 }
 
 #[actix::test]
-async fn large_events_arrive_whole() {
+async fn large_events_arrive_complete() {
     let broker = TestBroker::start(BrokerConfig::default()).await;
     let (mut gateway, _) = Peer::listener(&broker, &[Audience::Everyone]).await;
     let mut publisher = Peer::publisher(&broker).await;
@@ -107,7 +107,7 @@ async fn large_events_arrive_whole() {
 }
 
 #[actix::test]
-async fn a_push_reaches_its_worker_and_the_answer_its_publisher() {
+async fn a_push_reaches_its_worker_and_its_answer_comes_back() {
     let broker = TestBroker::start(BrokerConfig::default()).await;
     let (mut gateway, welcome) = Peer::gateway(&broker).await;
     let worker = welcome.workers[0];
@@ -119,9 +119,9 @@ async fn a_push_reaches_its_worker_and_the_answer_its_publisher() {
     };
     assert_eq!((ticket.number, to), (5, address(worker)));
     assert_eq!(content, "psst".into());
-    let outcome = Outcome::Written;
+    let outcome = DirectOutcome::Written;
     gateway.send(ToBroker::Delivered { ticket, outcome }).await;
-    assert_eq!(publisher.outcome(5).await, Outcome::Written);
+    assert_eq!(publisher.outcome(5).await, DirectOutcome::Written);
     other.assert_publishes().await;
 }
 
@@ -132,17 +132,18 @@ async fn a_push_to_a_worker_without_a_link_is_answered_at_once() {
     let worker = welcome.workers[0];
     let mut publisher = Peer::publisher(&broker).await;
     publisher.push(1, WorkerId(worker.0 + 1), "x").await;
-    assert_eq!(publisher.outcome(1).await, Outcome::UnknownWorker);
+    assert_eq!(publisher.outcome(1).await, DirectOutcome::UnknownWorker);
     drop(gateway);
     within(async {
-        // A push that overtakes the news of the lost link is never answered; the other always is.
+        // A push may be sent to the link before its loss is noticed, and is then never answered. The
+        // push to the other worker is always answered.
         for number in 2.. {
             publisher.push(number, worker, "x").await;
             publisher.push(0, WorkerId(worker.0 + 1), "x").await;
             match publisher.recv().await {
                 FromBroker::Answered { number: 0, .. } => tokio::task::yield_now().await,
                 FromBroker::Answered { outcome, .. } => {
-                    assert_eq!(outcome, Outcome::GatewayAway);
+                    assert_eq!(outcome, DirectOutcome::GatewayAway);
                     break;
                 }
                 other => panic!("{other:?}"),
@@ -153,12 +154,12 @@ async fn a_push_to_a_worker_without_a_link_is_answered_at_once() {
 }
 
 #[actix::test]
-async fn an_answer_to_a_publisher_that_is_gone_harms_nobody() {
+async fn an_answer_to_a_publisher_that_is_gone_is_ignored() {
     let broker = TestBroker::start(BrokerConfig::default()).await;
     let (mut gateway, _) = Peer::listener(&broker, &[Audience::Everyone]).await;
     for link in [0, 1, u64::MAX] {
-        let ticket = Ticket { link, number: 1 };
-        let outcome = Outcome::Written;
+        let ticket = RequestTicket { link, number: 1 };
+        let outcome = DirectOutcome::Written;
         gateway.send(ToBroker::Delivered { ticket, outcome }).await;
     }
     let mut publisher = Peer::publisher(&broker).await;

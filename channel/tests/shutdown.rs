@@ -1,4 +1,4 @@
-//! A broker that is asked to stop lets its links drain.
+//! A broker that is asked to stop lets its links drain first.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 const REASON: &str = "the broker is shutting down";
 
 #[actix::test]
-async fn what_was_accepted_is_written_before_the_goodbye() {
+async fn accepted_events_are_written_before_the_goodbye() {
     const EVENTS: u64 = 150;
     let broker = TestBroker::start(BrokerConfig {
         shutdown_limit: Duration::from_secs(10),
@@ -24,7 +24,7 @@ async fn what_was_accepted_is_written_before_the_goodbye() {
     .await;
     let (mut gateway, _) = Peer::listener(&broker, &[Audience::Everyone]).await;
     let mut publisher = Peer::publisher(&broker).await;
-    // More than the kernel takes: much of it waits in the broker.
+    // This is more than the kernel buffers, so much of it waits in the broker.
     let content = Content::Binary(vec![b'x'; 200 << 10].into());
     for _ in 0..EVENTS {
         publisher.publish_accepted(Audience::Everyone, content.clone()).await;
@@ -40,7 +40,7 @@ async fn what_was_accepted_is_written_before_the_goodbye() {
 }
 
 #[actix::test]
-async fn a_publish_during_the_shutdown_is_accepted_and_delivered_or_not_accepted() {
+async fn a_publish_during_the_shutdown_is_delivered_or_refused() {
     let broker = TestBroker::start(BrokerConfig::default()).await;
     let (mut gateway, _) = Peer::listener(&broker, &[Audience::Everyone]).await;
     let mut publisher = Peer::publisher(&broker).await;
@@ -73,11 +73,11 @@ async fn a_publish_during_the_shutdown_is_accepted_and_delivered_or_not_accepted
 }
 
 #[actix::test]
-async fn a_stranger_and_a_newcomer_are_refused_while_the_broker_shuts_down() {
+async fn sockets_without_a_link_are_refused_at_the_shutdown() {
     let broker = TestBroker::start(BrokerConfig::default()).await;
     let address = broker.address;
     let mut stranger = Peer::connect(&broker).await;
-    // Its socket is accepted for sure once a later one has been answered.
+    // When a later socket has been answered, this one has been accepted.
     let publisher = Peer::publisher(&broker).await;
     let ended = broker.ask_to_stop();
     assert_eq!(stranger.welcome().await.unwrap_err(), REASON);
@@ -87,7 +87,7 @@ async fn a_stranger_and_a_newcomer_are_refused_while_the_broker_shuts_down() {
 }
 
 #[actix::test]
-async fn a_gateway_that_does_not_drain_holds_the_shutdown_up_for_its_limit_only() {
+async fn a_slow_gateway_cannot_exceed_the_limit_of_a_shutdown() {
     let broker = TestBroker::start(BrokerConfig {
         shutdown_limit: Duration::from_millis(300),
         ..BrokerConfig::default()

@@ -1,4 +1,4 @@
-//! What a client sends: its frames.
+//! Decoding the frames of a client.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -8,7 +8,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 
 const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
 
-/// Those of a gateway, by default.
+/// The default limits of a gateway.
 const LIMITS: Limits = Limits { max_message_bytes: 64 << 10, max_fragments: 1_024 };
 
 fn frames(criterion: &mut Criterion) {
@@ -25,8 +25,7 @@ fn frames(criterion: &mut Criterion) {
         let mut decoder = Decoder::new(LIMITS);
         benches.bench_function(BenchmarkId::new(what, size), |bencher| {
             let mut messages = VecDeque::with_capacity(1);
-            // Unmasked in place, so that every other time it says what the mask makes of "x", which
-            // is ASCII, too.
+            // It is unmasked in place, so every other time the payload is masked, which is ASCII too.
             bencher.iter(|| {
                 decoder.feed(black_box(&mut input), &mut messages).expect("a whole frame");
                 messages.pop_front()

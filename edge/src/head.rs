@@ -1,46 +1,48 @@
 //! The head of an HTTP/1 request, read strictly. Pure.
 
-/// The largest head that is read.
+use std::borrow::Cow;
+
+/// The largest head that is accepted, in bytes.
 pub const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// The most headers of a request; browsers send about 20.
+/// The most headers that are accepted. Browsers send about 20.
 const MAX_HEADERS: usize = 64;
 
-/// Why what a client sent is not the head of a request.
+/// Why bytes are not the head of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
-    /// More than [`MAX_HEAD_BYTES`], or than 64 headers.
+    /// More than [`MAX_HEAD_BYTES`], or more than 64 headers.
     #[error("the request line and headers take more than 16 KiB or 64 lines")]
     TooLarge,
-    /// Something else than HTTP/1.
+    /// Not HTTP/1.
     #[error("not an HTTP/1 request: {0}")]
     NotHttp(#[from] httparse::Error),
 }
 
-/// Method, target and headers of one request.
+/// Method, target and headers of one request, borrowed from the bytes that a client sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
-    /// In upper case, as it came.
-    pub method: String,
-    /// The target up to a `?`.
-    pub path: String,
-    /// The target behind a `?`, still percent-encoded.
-    pub query: String,
+pub struct Head<'a> {
+    /// As it was sent: methods are case-sensitive.
+    pub method: &'a str,
+    /// The part of the target before the `?`.
+    pub path: &'a str,
+    /// The part of the target after the `?`, still percent-encoded; empty if there is none.
+    pub query: &'a str,
     /// 0 for HTTP/1.0, 1 for HTTP/1.1.
     pub minor_version: u8,
-    /// The host that the target names, if it is in absolute form.
-    pub authority: Option<String>,
-    /// Names in lower case, values without the white space around them.
-    headers: Vec<(String, String)>,
+    /// The host in the target, if that is in absolute form.
+    pub authority: Option<&'a str>,
+    /// Names as they were sent, and values without white space around them.
+    headers: Vec<(&'a str, Cow<'a, str>)>,
 }
 
-impl Head {
-    /// Reads a head from the start of what a client sent; returns it and its length, or `None` if
-    /// it is not complete.
+impl<'a> Head<'a> {
+    /// Reads a head from the start of `bytes`. Returns it with its length, or `None` if it is not
+    /// complete.
     ///
     /// # Errors
-    /// [`HeadError`], for what is not HTTP/1 or has more than 64 headers or 16 KiB.
-    pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, HeadError> {
+    /// See [`HeadError`].
+    pub fn parse(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, HeadError> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
         let len = match request.parse(bytes) {
@@ -55,47 +57,53 @@ impl Head {
         // `http://host?query` has an empty path, which means the root.
         let path = if path.is_empty() { "/" } else { path };
         let head = Self {
-            method: request.method.expect("set by a complete parse").to_owned(),
-            path: path.to_owned(),
-            query: query.to_owned(),
+            method: request.method.expect("set by a complete parse"),
+            path,
+            query,
             minor_version: request.version.expect("set by a complete parse"),
-            authority: authority.map(str::to_owned),
+            authority,
             headers: request
                 .headers
                 .iter()
-                .map(|header| {
-                    let value = String::from_utf8_lossy(header.value).trim().to_owned();
-                    (header.name.to_ascii_lowercase(), value)
-                })
+                .map(|header| (header.name, value(header.value)))
                 .collect(),
         };
         Ok(Some((head, len)))
     }
 
-    /// All values of a header, whose name is given in lower case.
+    /// All values of a header, in their order. Names are compared without regard to case.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> + Clone {
-        self.headers.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
+        let named = self.headers.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_ref())
     }
 
-    /// The value of a header that must not be repeated; `None` if it is, or is missing.
+    /// The value of a header that must not be repeated; `None` if it is repeated or missing.
     pub fn one(&self, name: &str) -> Option<&str> {
         let mut values = self.all(name);
         values.next().filter(|_| values.next().is_none())
     }
 
-    /// Whether a comma-separated header holds a token, in whatever case.
+    /// Whether a comma-separated header contains a token, ignoring case.
     pub fn lists(&self, name: &str, token: &str) -> bool {
         self.listed(name).any(|listed| listed.eq_ignore_ascii_case(token))
     }
 
-    /// The parts of a comma-separated header, which may be empty.
+    /// The parts of a comma-separated header. They may be empty.
     pub fn listed(&self, name: &str) -> impl Iterator<Item = &str> + Clone {
         self.all(name).flat_map(|value| value.split(',')).map(str::trim)
     }
 }
 
-/// Takes a target in absolute form apart: the host that it names, and the rest. Every server must
-/// accept that form (RFC 9112 section 3.2.2), and some clients write a websocket's URL as it is.
+/// The value of a header as a string. Bytes that are not UTF-8 become U+FFFD.
+fn value(bytes: &[u8]) -> Cow<'_, str> {
+    match str::from_utf8(bytes) {
+        Ok(value) => Cow::Borrowed(value.trim()),
+        Err(_) => Cow::Owned(String::from_utf8_lossy(bytes).trim().to_owned()),
+    }
+}
+
+/// Splits a target in absolute form into the host and the rest. Every server must accept that form (RFC
+/// 9112 section 3.2.2), and some websocket clients send the whole URL.
 fn split_authority(target: &str) -> (Option<&str>, &str) {
     let absolute = target.split_once("://").filter(|(scheme, _)| {
         ["http", "https", "ws", "wss"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
@@ -116,11 +124,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_is_taken_apart_and_what_follows_is_left() {
+    fn a_head_is_read_and_what_follows_is_left() {
         let bytes = b"GET /events?group=a HTTP/1.1\r\nHost: h\r\nConnection: a\r\nconnection: B, c\r\n\r\nrest";
         let (head, len) = Head::parse(bytes).expect("well-formed").expect("complete");
         assert_eq!(&bytes[len..], b"rest");
-        assert_eq!((&*head.method, &*head.path, &*head.query), ("GET", "/events", "group=a"));
+        assert_eq!((head.method, head.path, head.query), ("GET", "/events", "group=a"));
         assert_eq!(head.one("host"), Some("h"));
         assert_eq!(head.one("connection"), None);
         assert!(head.lists("connection", "b") && head.lists("connection", "C"));
@@ -143,7 +151,7 @@ mod tests {
         ] {
             let bytes = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
             let (head, _) = Head::parse(bytes.as_bytes()).expect("well-formed").expect("complete");
-            let read = (head.authority.as_deref(), &*head.path, &*head.query);
+            let read = (head.authority, head.path, head.query);
             assert_eq!(read, (authority, path, query), "{target}");
         }
     }

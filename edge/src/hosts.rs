@@ -1,21 +1,21 @@
-//! By which names a service on loopback may be asked (the header `Host`). Pure.
+//! Which values of the header `Host` a service on loopback accepts. Pure.
 //!
-//! A page of a stranger can make its own name resolve to 127.0.0.1 (DNS rebinding). A browser then
-//! takes the service for a part of that page: it sends no foreign `Origin`, and lets the page read
-//! the answers. Only `Host`, which names the page's host, gives it away.
+//! A foreign page can make its own name resolve to 127.0.0.1 (DNS rebinding). The browser then thinks
+//! that the service belongs to that page: it does not send a foreign `Origin`, and lets the page read
+//! the answers. Only `Host`, which has the name of the page's host, shows what is happening.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// The hosts by which a service that listens on loopback may be asked, beside the loopback ones.
+/// The hosts that a service on loopback accepts in addition to loopback hosts.
 ///
-/// A service that listens on another address may be asked by any name.
+/// A service that listens on another address accepts every host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowHosts {
-    /// Every host, also a malformed one.
+    /// Every host, even a malformed one.
     Any,
-    /// These hosts. An empty list, the default, allows the loopback ones only: 127.0.0.0/8, `::1`,
-    /// their IPv4-mapped forms, `localhost`, and names that end in `.localhost`.
+    /// These hosts. With an empty list, which is the default, only loopback hosts are accepted:
+    /// 127.0.0.0/8, `::1`, their IPv4-mapped forms, `localhost`, and names that end in `.localhost`.
     Only(Vec<Host>),
 }
 
@@ -36,8 +36,8 @@ pub struct InvalidHosts(String);
 impl FromStr for AllowHosts {
     type Err = InvalidHosts;
 
-    /// Reads `*`, or hosts separated by commas, each with or without a port. An empty string allows
-    /// no host beside the loopback ones.
+    /// Reads `*`, or hosts separated by commas, each with or without a port. An empty string is an empty
+    /// list.
     fn from_str(text: &str) -> Result<Self, InvalidHosts> {
         if text.trim() == "*" {
             return Ok(Self::Any);
@@ -51,8 +51,9 @@ impl FromStr for AllowHosts {
 }
 
 impl AllowHosts {
-    /// Whether a request may be answered. `hosts` are the values of all its `Host` headers: without
-    /// one it may, with several each must be allowed. `listens_on` is the service's own address.
+    /// Whether a request may be answered. `hosts` are the values of all its `Host` headers. A request
+    /// without any is accepted; of several, each must be allowed. `listens_on` is the service's own
+    /// address.
     pub fn admits<'a>(&self, hosts: impl IntoIterator<Item = &'a str>, listens_on: IpAddr) -> bool {
         let Self::Only(allowed) = self else { return true };
         if !listens_on.to_canonical().is_loopback() {
@@ -65,7 +66,7 @@ impl AllowHosts {
     }
 }
 
-/// A host as `Host` names it, `name[:port]`, without regard to case and to a dot at its end.
+/// The value of a `Host` header, `name[:port]`. Case and a dot at the end of the name are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     name: Name,
@@ -80,13 +81,13 @@ enum Name {
 }
 
 impl Host {
-    /// Whether it is an address and not a name.
+    /// Whether it is an IP address.
     pub fn is_address(&self) -> bool {
         matches!(self.name, Name::Ip(_))
     }
 
-    /// Reads `name`, `name:port`, and the same with an address instead of the name, an IPv6 one in
-    /// brackets. `None` for anything else.
+    /// Reads `name` or `name:port`, where the name may be an IP address, an IPv6 one in brackets. `None`
+    /// for anything else.
     pub fn read(text: &str) -> Option<Self> {
         let name_end = match text.strip_prefix('[') {
             Some(rest) => rest.find(']')? + 2,
@@ -95,7 +96,7 @@ impl Host {
         let (name, port) = text.split_at(name_end);
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => None,
-            // RFC 3986 section 3.2.3 allows the colon alone.
+            // RFC 3986 section 3.2.3 allows a colon without a port.
             Some("") => None,
             Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
                 Some(digits.parse().ok()?)
@@ -112,8 +113,8 @@ impl Host {
         }
     }
 
-    /// Whether a list that has this host allows `asked`. A browser leaves out the port that its
-    /// scheme implies.
+    /// Whether an allowed host covers one in a request. Browsers leave out the default port of the
+    /// scheme.
     fn covers(&self, asked: &Self) -> bool {
         let port_fits = match (self.port, asked.port) {
             (None, _) => true,
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_host_is_admitted_with_its_port_or_any() {
+    fn a_listed_host_is_admitted_with_its_port_or_any_port() {
         let some: AllowHosts =
             "Campanile.test, b.test:8080,[fd00::1]:1, c.test:80".parse().expect("a list");
         let admits = |host| some.admits([host], LOOPBACK);
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_admits_all_an_empty_list_none_and_the_rest_must_be_hosts() {
+    fn a_star_admits_all_and_other_values_must_be_hosts() {
         let any: AllowHosts = " * ".parse().expect("any");
         for host in STRANGERS {
             assert!(any.admits([host], LOOPBACK), "{host}");
@@ -258,7 +259,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_host_panics_and_case_makes_no_difference(host in "\\PC{0,12}|[\\[\\]:.a-fF0-9]{0,20}") {
+        fn no_host_panics_and_case_does_not_matter(host in "\\PC{0,12}|[\\[\\]:.a-fF0-9]{0,20}") {
             let none = AllowHosts::default();
             prop_assert_eq!(
                 none.admits([&*host], LOOPBACK),

@@ -1,20 +1,23 @@
-//! What every door of Campanile to the outside shares. Bytes go in, decisions and bytes come out: no
-//! IO, no async, no clock.
+//! What all services that face the outside share. Bytes go in, decisions and bytes come out: no IO, no
+//! async, no clock.
 //!
-//! [`Head`] is the head of an HTTP/1 request and [`query`] decodes what follows its `?`.
+//! [`Head`] is the head of an HTTP/1 request, and [`query`] decodes what follows its `?`.
 //! [`AllowHosts`], [`AllowOrigins`] and [`pages`] decide which web pages may do what. [`websocket`] is
-//! RFC 6455. [`Peer`] is whom an address stands for where something is shared out between addresses.
+//! RFC 6455. [`Peer`] groups addresses, where something has to be divided fairly between them.
+//! [`Principal`] is who a peer is, and decides what it may do.
 
 mod head;
 mod hosts;
 mod origins;
 pub mod pages;
 mod peer;
+mod principal;
 pub mod query;
 mod strangers;
 pub mod websocket;
 
 pub use head::{Head, HeadError, MAX_HEAD_BYTES};
-pub use hosts::{AllowHosts, Host, InvalidHosts};
-pub use origins::{AllowOrigins, InvalidOrigins, most_exposed};
+pub use hosts::AllowHosts;
+pub use origins::{AllowOrigins, most_exposed};
 pub use peer::Peer;
+pub use principal::{Action, Principal};

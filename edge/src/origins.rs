@@ -3,29 +3,32 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Whose pages may read the answers.
+/// The pages that may read the answers of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum AllowOrigins {
-    /// Any page of this host (`localhost`, 127.0.0.0/8, `[::1]`), if the service listens on
-    /// loopback; else none.
+    /// Every page of this host (`localhost`, 127.0.0.0/8, `[::1]`) if the service listens on loopback,
+    /// and no page otherwise.
     #[default]
     Local,
     /// Every page.
     Any,
-    /// The pages of these origins, each as a browser sends it, like `https://example.com:8443`.
-    /// An empty list allows none.
+    /// The pages of these origins, each written as a browser sends it, like
+    /// `https://example.com:8443`. An empty list allows none.
     Only(Vec<String>),
 }
 
-/// A text that is neither `*` nor a list of origins.
+/// A string that is neither `*` nor a list of origins.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no origin: * or origins like https://example.com:8443 are accepted, with commas")]
+#[error(
+    "{0:?} is not an origin: accepted are * or origins like https://example.com:8443, separated by \
+     commas"
+)]
 pub struct InvalidOrigins(String);
 
 impl FromStr for AllowOrigins {
     type Err = InvalidOrigins;
 
-    /// `*`, or origins separated by commas; an empty text allows none.
+    /// Reads `*`, or origins separated by commas. An empty string allows none.
     fn from_str(text: &str) -> Result<Self, InvalidOrigins> {
         if text.trim() == "*" {
             return Ok(Self::Any);
@@ -42,8 +45,8 @@ impl FromStr for AllowOrigins {
 }
 
 impl AllowOrigins {
-    /// The value of `Access-Control-Allow-Origin` for a page of `origin`; `None` if it may not
-    /// read. `listens_on` is the service's own address.
+    /// The value of `Access-Control-Allow-Origin` for a page of `origin`; `None` if the page may not read
+    /// the answer. `listens_on` is the service's own address.
     pub fn allowed<'a>(&self, origin: &'a str, listens_on: IpAddr) -> Option<&'a str> {
         let allowed = match self {
             Self::Any => return Some("*"),
@@ -54,8 +57,8 @@ impl AllowOrigins {
     }
 }
 
-/// Of the addresses that a service listens on, one that stands for all of them: loopback only if all
-/// are. `None` if there are none.
+/// The address that is reachable by most clients, of those that a service listens on: loopback only if
+/// all of them are. `None` if there are none.
 pub fn most_exposed(addresses: impl IntoIterator<Item = IpAddr>) -> Option<IpAddr> {
     addresses.into_iter().min_by_key(|address| address.to_canonical().is_loopback())
 }
@@ -70,7 +73,7 @@ fn is_local(origin: &str) -> bool {
         || v6.is_some_and(|v6| v6.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback()))
 }
 
-/// The host of `scheme://host[:port]`; `None` for anything else, a path included.
+/// The host of `scheme://host[:port]`; `None` for anything else, for example if there is a path.
 fn host(origin: &str) -> Option<&str> {
     let (scheme, authority) = origin.split_once("://")?;
     let name_end = if authority.starts_with('[') {
@@ -98,7 +101,7 @@ mod tests {
     const EVERYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
     #[test]
-    fn one_address_that_is_not_loopback_exposes_a_service() {
+    fn one_address_off_loopback_exposes_a_service() {
         let six = IpAddr::V6(Ipv6Addr::LOCALHOST);
         assert_eq!(most_exposed([six, LOOPBACK]), Some(six));
         assert_eq!(most_exposed([LOOPBACK, EVERYWHERE, six]), Some(EVERYWHERE));
@@ -153,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_is_everyone_an_empty_text_no_one_and_the_rest_must_be_origins() {
+    fn a_star_allows_all_and_other_values_must_be_origins() {
         let any: AllowOrigins = "*".parse().expect("any");
         assert_eq!(any.allowed("null", EVERYWHERE), Some("*"));
         assert_eq!("".parse(), Ok(AllowOrigins::Only(Vec::new())));

@@ -1,48 +1,48 @@
-//! Which web pages may do what at a service: the headers `Host` and `Origin` of its requests. Pure.
+//! Which web pages may do what at a service, by the headers `Host` and `Origin`. Pure.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::{AllowHosts, AllowOrigins, Head, Host};
+use crate::hosts::Host;
+use crate::{AllowHosts, AllowOrigins, Head};
 
-/// How much of a host or an origin is shown, in characters.
+/// How many characters of a host or an origin an error shows.
 const MAX_SHOWN_CHARS: usize = 100;
 
-/// Why a request is not let in. What a client sent is shown escaped, and at most 100 characters of
-/// it.
+/// Why a request is rejected. At most 100 characters of what the client sent are shown, and escaped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAllowed {
-    /// A name that the service does not go by.
+    /// The service does not accept this name.
     #[error("host {} is not allowed", shown(.hosts))]
     Host {
-        /// The first two hosts that the request names.
+        /// The first two hosts in the request.
         hosts: Vec<String>,
     },
-    /// A page of an origin that is not in the list.
+    /// The page has an origin that is not in the list.
     #[error("origin {origin:?} is not allowed")]
     Origin {
-        /// The first origin of the request that is not allowed.
+        /// The first origin in the request that is not allowed.
         origin: String,
     },
 }
 
-/// The page that may read an answer, as CORS says it (<https://fetch.spec.whatwg.org/>).
+/// A page that may read an answer (CORS, <https://fetch.spec.whatwg.org/>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reader<'a> {
     /// The value of `Access-Control-Allow-Origin`.
     origin: &'a str,
-    /// A page that is allowed by name may send its cookies along; to `*` browsers give none.
+    /// Whether the page may send cookies: only an origin that is allowed by name may.
     with_credentials: bool,
 }
 
 impl<'a> Reader<'a> {
-    /// The page that asks, if it may read the answer.
-    pub fn of(head: &'a Head, allowed: &AllowOrigins, listens_on: IpAddr) -> Option<Self> {
+    /// The page that sent the request, if it may read the answer.
+    pub fn of(head: &'a Head<'_>, allowed: &AllowOrigins, listens_on: IpAddr) -> Option<Self> {
         let origin = allowed.allowed(head.one("origin")?, listens_on)?;
         let with_credentials = matches!(allowed, AllowOrigins::Only(_));
         Some(Self { origin, with_credentials })
     }
 
-    /// The headers that say so, each with its line end.
+    /// The CORS headers of the answer, each with its line end.
     pub fn headers(self) -> String {
         let Self { origin, with_credentials } = self;
         let credentials =
@@ -51,28 +51,32 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Refuses a request under a name that the service does not go by: where it listens on loopback only,
-/// a page of a stranger could make its own name point there (DNS rebinding).
+/// Rejects a request with a host that the service does not accept. A foreign page could make its own name
+/// point to a service on loopback (DNS rebinding).
 ///
 /// # Errors
 /// [`NotAllowed::Host`].
-pub fn check_host(head: &Head, allowed: &AllowHosts, listens_on: IpAddr) -> Result<(), NotAllowed> {
-    let named = || head.all("host").chain(head.authority.as_deref());
+pub fn check_host(
+    head: &Head<'_>,
+    allowed: &AllowHosts,
+    listens_on: IpAddr,
+) -> Result<(), NotAllowed> {
+    let named = || head.all("host").chain(head.authority);
     if allowed.admits(named(), listens_on) {
         return Ok(());
     }
     Err(NotAllowed::Host { hosts: named().take(2).map(shorten).collect() })
 }
 
-/// Refuses a websocket that is opened by a page whose origin is not in the list of allowed ones.
-/// Without such a list ([`AllowOrigins::Local`]) any page may open one. A client without an origin
-/// always may, and so may the service's own page under an address, a loopback name or an allowed
-/// host: any other name could be a stranger's that was made to point here.
+/// Rejects a websocket of a page whose origin is not in the list of allowed ones. Without such a list
+/// ([`AllowOrigins::Local`]) every page may open one. A client without an origin always may. So may the
+/// service's own page, if it was loaded from an IP address, a loopback name or an allowed host: any other
+/// name could be a foreign one that was made to point here.
 ///
 /// # Errors
 /// [`NotAllowed::Origin`].
 pub fn check_websocket(
-    head: &Head,
+    head: &Head<'_>,
     allowed: &AllowOrigins,
     allowed_hosts: &AllowHosts,
     listens_on: IpAddr,
@@ -88,8 +92,8 @@ pub fn check_websocket(
     }
 }
 
-/// Whether a page comes from where the request goes, under a name that only this service can have.
-fn is_own(origin: &str, head: &Head, allowed_hosts: &AllowHosts) -> bool {
+/// Whether a page was loaded from this service, under a name that only this service can have.
+fn is_own(origin: &str, head: &Head<'_>, allowed_hosts: &AllowHosts) -> bool {
     let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
     let (Some(page), Some(host)) = (authority, head.one("host")) else { return false };
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -113,13 +117,13 @@ mod tests {
     const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const EVERYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-    fn head(target: &str, lines: &str) -> Head {
-        let bytes = format!("GET {target} HTTP/1.1\r\n{lines}\r\n");
+    fn head(target: &str, lines: &str) -> Head<'static> {
+        let bytes = format!("GET {target} HTTP/1.1\r\n{lines}\r\n").leak();
         Head::parse(bytes.as_bytes()).expect("well-formed").expect("complete").0
     }
 
     #[test]
-    fn credentials_are_for_an_origin_that_is_allowed_by_name() {
+    fn only_an_origin_allowed_by_name_gets_credentials() {
         let only: AllowOrigins = "https://a.example".parse().expect("a list");
         let from = |origin: &str| head("/", &format!("Origin: {origin}\r\n"));
         let headers = |origin: &str, allowed: &AllowOrigins| {
@@ -146,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_host_is_refused_on_loopback_and_shown_escaped() {
+    fn a_foreign_host_is_rejected_and_shown_escaped() {
         let none = AllowHosts::default();
         let check = |target: &str, lines: &str, on| {
             check_host(&head(target, lines), &none, on).map_err(|error| error.to_string())
@@ -173,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn websockets_follow_the_list_of_origins_where_there_is_one() {
+    fn a_list_of_origins_applies_to_websockets() {
         let only: AllowOrigins = "https://a.example".parse().expect("a list");
         let may = |allowed: &AllowOrigins, lines: &str| {
             check_websocket(&head("/", lines), allowed, &AllowHosts::default(), LOOPBACK).is_ok()

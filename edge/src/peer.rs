@@ -1,19 +1,18 @@
-//! Whom an address stands for where something is shared out between addresses. Pure.
+//! Groups addresses, where something has to be divided fairly between them. Pure.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// An IPv4 address, or the /64 of an IPv6 address: one host can have every address of that network.
+/// An IPv4 address, or the /64 of an IPv6 address, because a host can have every address of its /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Peer {
-    /// One address, also where it is mapped into IPv6.
+    /// One address, possibly mapped into IPv6.
     V4(Ipv4Addr),
     /// The first 64 bits of an address.
     V6([u16; 4]),
 }
 
 impl Peer {
-    /// The peer that an address belongs to. Connections of which the address is not known are one
-    /// peer together.
+    /// The peer to which an address belongs. All connections without a known address are one peer.
     pub fn of(address: Option<IpAddr>) -> Self {
         match address.map(|address| address.to_canonical()) {
             None => Self::V4(Ipv4Addr::UNSPECIFIED),
@@ -31,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_64_of_ipv6_is_one_peer_and_a_mapped_ipv4_is_itself() {
+    fn a_64_of_ipv6_is_one_peer_and_a_mapped_ipv4_is_ipv4() {
         let of = |text: &str| Peer::of(Some(text.parse().expect("an address")));
         assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));

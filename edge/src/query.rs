@@ -1,7 +1,7 @@
-//! Reads `application/x-www-form-urlencoded`, as queries and form bodies are written, strictly:
-//! nothing is repaired, skipped or replaced. Pure.
-//! (<https://url.spec.whatwg.org/#application/x-www-form-urlencoded>, save that malformed escapes
-//! and invalid UTF-8 are errors.)
+//! Reads queries and form bodies (`application/x-www-form-urlencoded`) strictly: nothing is repaired,
+//! skipped or replaced. Pure.
+//! (<https://url.spec.whatwg.org/#application/x-www-form-urlencoded>, except that malformed escapes and
+//! invalid UTF-8 are errors.)
 
 use std::borrow::Cow;
 
@@ -14,19 +14,19 @@ pub enum InvalidEncoding {
          sign itself is %25"
     )]
     MalformedEscape {
-        /// Where the `%` is, in what was given.
+        /// The index of the `%` in the input.
         at: usize,
     },
-    /// Bytes that are not UTF-8.
+    /// The bytes are not UTF-8.
     #[error("is not UTF-8: send UTF-8, percent-encoded")]
     NotUtf8 {
-        /// All the bytes, decoded.
+        /// All bytes, with escapes decoded.
         bytes: Vec<u8>,
     },
 }
 
-/// The names and values of a query or a form body, in their order, each still encoded. What has no
-/// `=` is a name with an empty value; what is empty between two `&` is skipped.
+/// The names and values of a query or a form body, in order and still encoded. A part without `=` is a
+/// name with an empty value. Empty parts between two `&` are skipped.
 pub fn pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let pieces = encoded.split(|&byte| byte == b'&').filter(|piece| !piece.is_empty());
     pieces.map(|piece| match piece.iter().position(|&byte| byte == b'=') {
@@ -35,10 +35,10 @@ pub fn pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// Decodes a name or a value: `+` is a space, `%XX` a byte; the bytes are UTF-8.
+/// Decodes a name or a value: `+` is a space, `%XX` is a byte, and the bytes are UTF-8.
 ///
 /// # Errors
-/// [`InvalidEncoding`], the escapes before the UTF-8.
+/// [`InvalidEncoding`]. A malformed escape is reported before invalid UTF-8.
 pub fn decode(raw: &[u8]) -> Result<Cow<'_, str>, InvalidEncoding> {
     match unescape(raw).map_err(|at| InvalidEncoding::MalformedEscape { at })? {
         Cow::Borrowed(bytes) => std::str::from_utf8(bytes)
@@ -50,10 +50,10 @@ pub fn decode(raw: &[u8]) -> Result<Cow<'_, str>, InvalidEncoding> {
     }
 }
 
-/// Undoes `+` and `%XX`.
+/// Decodes `+` and `%XX`.
 ///
 /// # Errors
-/// Where the first malformed escape is.
+/// The index of the first malformed escape.
 fn unescape(raw: &[u8]) -> Result<Cow<'_, [u8]>, usize> {
     let Some(first) = raw.iter().position(|byte| matches!(byte, b'%' | b'+')) else {
         return Ok(Cow::Borrowed(raw));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_escape_is_an_error_where_it_stands() {
+    fn a_malformed_escape_is_an_error_with_its_place() {
         for tail in ["%", "%2", "%zz", "%+1", "%2g", "%%20", "%\u{e9}", "%u00e9"] {
             let read = decode_owned(format!("a+{tail}").as_bytes());
             assert_eq!(read, Err(InvalidEncoding::MalformedEscape { at: 2 }), "{tail}");
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_utf8_are_an_error() {
-        // A lone byte, a surrogate, an overlong form and a code point past the last.
+        // A lone byte, a surrogate, an overlong form, and a code point above the last one.
         for raw in [&b"%ff"[..], b"\xff", b"%ed%a0%80", b"%c0%80", b"%f4%90%80%80", b"%e9"] {
             let read = decode_owned(raw);
             assert!(matches!(read, Err(InvalidEncoding::NotUtf8 { .. })), "{raw:?}: {read:?}");
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_are_taken_apart_before_they_are_decoded() {
+    fn pairs_are_split_before_they_are_decoded() {
         let read: Vec<_> = pairs(b"&&a=b=c&%26=%3d&d&=&").collect();
         let expected: [(&[u8], &[u8]); 4] =
             [(b"a", b"b=c"), (b"%26", b"%3d"), (b"d", b""), (b"", b"")];
@@ -149,7 +149,7 @@ mod tests {
         }
 
         #[test]
-        fn any_utf8_survives_with_every_byte_escaped(text: String) {
+        fn any_utf8_can_be_escaped_byte_by_byte(text: String) {
             let escaped: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
             prop_assert_eq!(decode_owned(escaped.as_bytes()), Ok(text));
         }

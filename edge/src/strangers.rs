@@ -1,9 +1,8 @@
-//! Which requests a browser marks as coming from the page of a stranger
-//! (<https://www.w3.org/TR/fetch-metadata/>). Pure.
+//! Requests of foreign pages, as browsers mark them (<https://www.w3.org/TR/fetch-metadata/>). Pure.
 //!
-//! CORS decides whether a page may read an answer, not whether its request has an effect: an
-//! `<img src="http://127.0.0.1:4237/?content=hi">` in any page is a push. So a request with an
-//! effect is judged by what the browser says about the page before anything is done about it.
+//! CORS decides whether a page may read an answer, but not whether its request has an effect: an
+//! `<img src="http://127.0.0.1:4237/?content=hi">` in any page is a push. So before a request may have
+//! an effect, what the browser says about the page is checked.
 
 use std::net::IpAddr;
 
@@ -13,10 +12,10 @@ impl AllowOrigins {
     /// Whether a request may have an effect, by the values of its headers `Sec-Fetch-Site` and
     /// `Origin`; `listens_on` is the service's own address.
     ///
-    /// Each `Origin` must be allowed, whatever else the request says. Beside that, a request without
-    /// `Sec-Fetch-Site` may, as callers other than browsers send none (nor do browsers to an `http:`
-    /// address off loopback); so may `none` (the user typed the URL) and `same-origin`. Any other
-    /// value needs an `Origin`, also where every origin is allowed.
+    /// Each `Origin` must be allowed in any case. If they are, a request without `Sec-Fetch-Site` may
+    /// have an effect, because callers other than browsers do not send that header (and browsers do not
+    /// send it to an `http:` address off loopback). So may requests with `none` (the user typed the URL)
+    /// or `same-origin`. Any other value needs an `Origin`, even if every origin is allowed.
     pub fn admits<'a>(
         &self,
         sites: impl IntoIterator<Item = &'a str>,
@@ -48,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_that_is_no_browser_notices_nothing() {
+    fn callers_other_than_browsers_pass() {
         for allowed in [AllowOrigins::Local, AllowOrigins::Any, AllowOrigins::Only(Vec::new())] {
             assert!(admits(&allowed, None, None));
             assert!(allowed.admits([], [], EVERYWHERE));
@@ -56,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_user_typed_and_the_same_origin_pass() {
+    fn typed_urls_and_the_same_origin_pass() {
         for site in ["none", "same-origin", " none "] {
             assert!(admits(&AllowOrigins::Local, Some(site), None), "{site}");
             assert!(admits(&AllowOrigins::Local, Some(site), Some(PAGE)), "{site}");
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_that_is_not_allowed_is_refused_whatever_else() {
+    fn an_origin_that_is_not_allowed_is_always_refused() {
         let local = AllowOrigins::Local;
         for origin in [STRANGER, "null", "", "http://localhost.evil.example"] {
             for site in [None, Some("none"), Some("same-origin"), Some("cross-site")] {

@@ -1,4 +1,4 @@
-//! What a `campanile.v1` client says. An error is JSON, and never much longer than a sentence.
+//! What a `campanile.v1` client sends. An error is JSON, and not much longer than a sentence.
 
 #![no_main]
 
@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// The request, written anew, is read as the same.
+/// Checks that the same request in another form is read as the same.
 fn assert_repeats(again: &Value, text: &str) {
     assert_eq!(v1::read(&again.to_string()), v1::read(text));
 }

@@ -1,4 +1,4 @@
-//! What a reader of server-sent events makes of an event: what was pushed, whatever it was.
+//! A reader of server-sent events gets exactly what was pushed.
 
 #![no_main]
 
@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let position =
         (first & 2 == 0).then(|| Position { epoch: u64::from(first), sequence: data.len() as u64 });
-    // Two in a row: the first must not run into the second.
+    // Two events in a row, because the first must not run into the second.
     let logged = position.map(|position| (position, &Audience::Everyone));
     let stream = Events.event(logged, &content).repeat(2);
     let events = read(str::from_utf8(&stream).expect("UTF-8"));
@@ -49,8 +49,8 @@ struct Event {
     data: String,
 }
 
-/// The events of a whole stream, as section 9.2.6 of the HTML standard reads them: lines end with
-/// CR LF, LF or CR.
+/// Reads the events of a complete stream as in section 9.2.6 of the HTML standard. Lines end with CR LF,
+/// LF or CR.
 fn read(stream: &str) -> Vec<Event> {
     let mut events = Vec::new();
     let mut event = Event::default();

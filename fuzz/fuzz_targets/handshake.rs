@@ -1,5 +1,5 @@
-//! What an HTTP client sends to a gateway: the request's head, the handshake in it, the wish in its
-//! query.
+//! What an HTTP client sends to a gateway: the head of the request, the handshake in it, and the
+//! parameters in its query.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 
 const MAX_GROUPS: usize = 3;
 
-/// Where every handshake begins, so that what follows it is reached.
+/// The start of every handshake, so that the checks after it are reached.
 const START: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
 
 fuzz_target!(|data: &[u8]| {
@@ -28,7 +28,7 @@ fn parse(data: &[u8]) {
     match Head::parse(data) {
         Ok(Some((head, len))) => {
             assert!(len <= MAX_HEAD_BYTES);
-            // It is complete with its last byte, and what follows it does not matter.
+            // A head is complete with its last byte, and what follows does not matter.
             assert_eq!(Head::parse(&data[..len]), Ok(Some((head.clone(), len))));
             assert_eq!(Head::parse(&data[..len - 1]), Ok(None));
             check(&head);
@@ -74,7 +74,7 @@ fn check_wish_of(query: &str, last_event_id: bool) {
     }
 }
 
-/// A refusal is one response, whatever the client wrote into it.
+/// A refusal is one valid response, whatever the client has sent.
 fn assert_refuses(refusal: &Refusal) {
     let response = refusal.response(None);
     let response = str::from_utf8(&response).expect("UTF-8");

@@ -1,4 +1,4 @@
-//! The texts that name something: one thing, one text.
+//! Strings that identify something: each thing has only one string.
 
 #![no_main]
 
@@ -28,7 +28,7 @@ fuzz_target!(|text: &str| {
     }
 });
 
-/// What was read, written and read again is the same.
+/// Checks that what was read is the same after it is written and read again.
 fn survives<T: FromStr<Err: Debug> + Display + Debug + PartialEq>(text: &str) -> Option<T> {
     let read: T = text.parse().ok()?;
     assert_eq!(read.to_string().parse::<T>().expect("it was written"), read);

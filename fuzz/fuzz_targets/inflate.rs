@@ -1,5 +1,5 @@
-//! A compressed body that arrives in pieces: never more than a piece at a time, and the same however it
-//! is cut.
+//! A compressed body that arrives in pieces: the output comes in pieces of limited size, and is the same
+//! however the input is cut.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use campanile_publisher::http::inflate::{
 };
 use libfuzzer_sys::fuzz_target;
 
-/// A bomb is not inflated to its end.
+/// A decompression bomb is not inflated to its end.
 const MAX_BYTES: usize = 1 << 20;
 
 fuzz_target!(|data: &[u8]| {

@@ -1,4 +1,4 @@
-//! An item of a batch or of a publish stream, in both formats, and a batch in both forms.
+//! An item of a batch or of a publish stream in both formats, and a batch in both forms.
 
 #![no_main]
 
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     check(msgpack::read(data, MAX_CONTENT_BYTES));
     if let Ok(text) = str::from_utf8(data) {
         let item = json::read(text, MAX_CONTENT_BYTES);
-        // An array of one item has the same one.
+        // An array with one item has the same item.
         let array = batch::read(BatchFormat::Array, format!("[{text}]").as_bytes(), LIMITS);
         if let (Ok(item), Ok(items)) = (&item, &array) {
             assert_eq!(items[..], [Ok(item.clone())]);

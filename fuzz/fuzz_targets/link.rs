@@ -1,6 +1,6 @@
-//! What the peers of a link send: frames in whatever pieces, and the messages in them. What can be
-//! read can be written, and reads the same; so does what was made up here, which random bytes would
-//! seldom be.
+//! What the peers of a link send: frames in any pieces, and the messages in them. Whatever can be read can
+//! be written, and is then read as the same. So can messages with random values, which random bytes
+//! would seldom be.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use campanile_messages::frame::{
     decode_answer, decode_hello, decode_proof, encode_answer, encode_hello, encode_proof,
     take_frame,
 };
-use campanile_messages::link::{Gap, Tally, Ticket, Want};
+use campanile_messages::link::{Gap, RequestTicket, Tally, Want};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, DecodeError, EncodedFrame, Event, FromBroker,
     GroupName, IdempotencyKey, Position, ToBroker, UserName, WorkerId,
@@ -26,11 +26,11 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(frames(stream, usize::from(piece).max(1)), whole, "pieces matter");
     whole.0.into_iter().for_each(read);
     read(Bytes::copy_from_slice(stream));
-    made_up(stream);
+    check_random_messages(stream);
 });
 
-/// Messages with whatever numbers and names.
-fn made_up(data: &[u8]) {
+/// Checks messages with random numbers and names.
+fn check_random_messages(data: &[u8]) {
     let mut rest = data;
     let mut number = || {
         let (chunk, more) = rest.split_at(rest.len().min(8));
@@ -45,7 +45,7 @@ fn made_up(data: &[u8]) {
         0 => group.map_or(Audience::Everyone, Audience::Group),
         _ => user.map_or(Audience::Everyone, Audience::User),
     };
-    let ticket = Ticket { link: number(), number: number() };
+    let ticket = RequestTicket { link: number(), number: number() };
     let tally = Tally { matched: number(), written: number(), too_slow: number() };
     let position = Position { epoch: number(), sequence: number() };
     let gap = [None, Some(Gap::Expired), Some(Gap::EpochChanged)][(number() % 3) as usize];

@@ -1,5 +1,5 @@
-//! What an HTTP client sends to a publisher: requests one behind the other, the query, the body and
-//! the headers that say how to read it.
+//! What an HTTP client sends to a publisher: requests one after the other, the query, the body, and the
+//! headers that say how to read it.
 
 #![no_main]
 
@@ -48,12 +48,12 @@ fn check(read: Result<Push, impl Into<ApiError>>) {
     }
 }
 
-/// An error must not send back all that a client made up.
+/// An error must not send everything back that the client has sent.
 fn assert_is_short(error: &ApiError) {
     assert!(error.to_string().len() < 1_000, "{error}");
 }
 
-/// The requests of a connection, each answered as soon as another one waits.
+/// What is passed on of a connection whose requests are answered as soon as another one waits.
 fn passed_on(stream: &[u8], len: usize) -> Vec<u8> {
     let mut inbound = Inbound::default();
     let mut output = Vec::new();

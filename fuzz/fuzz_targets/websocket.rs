@@ -1,5 +1,5 @@
-//! What a websocket client sends: the same messages or the same refusal, however the stream is cut,
-//! and nothing over the limits.
+//! What a websocket client sends: the same messages or the same violation, however the stream is cut into
+//! pieces, and nothing above the limits.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What a client says in `campanile.v1`.
+//! Reading a client's messages in `campanile.v1`.
 
 use std::hint::black_box;
 

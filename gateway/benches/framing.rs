@@ -1,4 +1,4 @@
-//! An event as clients receive it, in each wire format: done once an event and process.
+//! Framing an event in each wire format, which happens once per event, format and process.
 
 use std::hint::black_box;
 
@@ -20,7 +20,7 @@ fn logged() -> Option<(Position, Audience)> {
     Some((position, Audience::Group(GroupName::new("room-000007").expect("a name"))))
 }
 
-/// Words; JSON, whose quotes are escaped in JSON; bytes, which are base64 in JSON.
+/// Plain words; JSON, whose quotes must be escaped in JSON; bytes, which become base64 in JSON.
 fn contents(len: usize) -> [(&'static str, Content); 3] {
     let repeated = |piece: &str| piece.repeat(len / piece.len());
     [
@@ -38,8 +38,8 @@ fn frames(criterion: &mut Criterion) {
             for (what, content) in contents(len) {
                 benches.bench_function(BenchmarkId::new(what, size), |bencher| {
                     let logged = logged();
-                    // Dropped at once, as when it was delivered: frames that pile up would be
-                    // written into memory that the system has to give out first.
+                    // The frame is dropped at once, as after its delivery. Otherwise each frame would
+                    // need fresh memory from the system.
                     bencher.iter(|| {
                         let framed = Framed::new(logged.clone(), black_box(&content).clone());
                         black_box(framed.frame(black_box(protocol)));
@@ -50,7 +50,7 @@ fn frames(criterion: &mut Criterion) {
     }
 }
 
-/// Every listener but the first finds the frame made.
+/// Every listener but the first one gets the frame that already exists.
 fn shared(criterion: &mut Criterion) {
     let framed = Framed::new(logged(), "hi".into());
     criterion.bench_function("share a frame with one more connection", |bencher| {

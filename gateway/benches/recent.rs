@@ -1,5 +1,4 @@
-//! The recent events of a gateway: one more when they are as many as may be, and what a client that
-//! comes back is told.
+//! The recent events of a gateway: adding one to a full table, and collecting what a client has missed.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -9,20 +8,20 @@ use campanile_gateway::dialects::Framed;
 use campanile_messages::{Audience, Content, GroupName, Position};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-/// The bound that a gateway has by default.
+/// The default of a gateway.
 const MAX_BYTES: usize = 16 << 20;
 
 /// More events than there is room for.
 const MANY: u64 = 50_000;
 
-/// So few that what they allocate is memory that was in use before, as in a process that runs.
+/// Few enough that they allocate memory which was in use before, as in a process that has been running.
 const BATCH: BatchSize = BatchSize::NumIterations(32);
 
 fn audience(sequence: u64, groups: u64) -> Audience {
     Audience::Group(GroupName::new(format!("room-{:06}", sequence % groups)).expect("a name"))
 }
 
-/// The events go to the groups in turn.
+/// An event for one of the groups, which take turns.
 fn event(sequence: u64, groups: u64, len: usize) -> (Audience, Arc<Framed>) {
     let audience = audience(sequence, groups);
     let position = Position { epoch: 1, sequence };
@@ -67,7 +66,7 @@ fn add(criterion: &mut Criterion) {
 
 fn missed(criterion: &mut Criterion) {
     const MISSED: u64 = 100;
-    let mut benches = criterion.benchmark_group("tell what was missed");
+    let mut benches = criterion.benchmark_group("collect what was missed");
     benches.throughput(Throughput::Elements(MISSED));
     for groups in [1, 10, 100] {
         let recent = full(groups, 64);

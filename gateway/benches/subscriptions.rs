@@ -13,8 +13,12 @@ const MAX_GROUPS: usize = 100;
 
 const BUSY: usize = 64;
 
-fn group(number: usize) -> GroupName {
-    GroupName::new(format!("room-{number:06}")).expect("a name")
+fn group(number: usize) -> Audience {
+    Audience::Group(GroupName::new(format!("room-{number:06}")).expect("a name"))
+}
+
+fn lobby() -> Audience {
+    Audience::Group(GroupName::new("lobby").expect("a name"))
 }
 
 /// A worker of whose connections each listens to `groups_each` groups, and the first `in_lobby` to
@@ -23,7 +27,7 @@ fn worker(connections: usize, groups_each: usize, in_lobby: usize) -> Subscripti
     let mut subscriptions = Subscriptions::new(MAX_GROUPS);
     for number in 0..connections {
         let own = number * groups_each..(number + 1) * groups_each;
-        let lobby = (number < in_lobby).then(|| GroupName::new("lobby").expect("a name"));
+        let lobby = (number < in_lobby).then(lobby);
         let id = number as u64;
         let groups = own.map(group).chain(lobby).collect();
         subscriptions.attach(ConnectionId(id), groups, None, id, id);
@@ -46,7 +50,7 @@ fn listeners(criterion: &mut Criterion) {
         let subscriptions = worker(connections, groups / connections, 0);
         let mut numbers: Vec<_> = (0..groups).collect();
         numbers.shuffle(&mut StdRng::seed_from_u64(1));
-        let audiences: Vec<_> = numbers.into_iter().map(group).map(Audience::Group).collect();
+        let audiences: Vec<_> = numbers.into_iter().map(group).collect();
         let id = BenchmarkId::new("for a group of one connection", format!("{groups} groups"));
         benches.bench_function(id, |bencher| {
             let mut next = audiences.iter().cycle();
@@ -62,7 +66,7 @@ fn listeners(criterion: &mut Criterion) {
     let subscriptions = worker(5_000, 2, 1_000);
     benches.throughput(Throughput::Elements(1_000));
     benches.bench_function("for a group of 1000 connections among 5000", |bencher| {
-        let lobby = Audience::Group(GroupName::new("lobby").expect("a name"));
+        let lobby = lobby();
         bencher.iter(|| deliver(&subscriptions, black_box(&lobby)));
     });
     benches.throughput(Throughput::Elements(5_000));

@@ -1,11 +1,11 @@
-//! Sends back every message, on the same socket code as the gateway: for conformance suites, which
-//! want to see what a server makes of their frames. Takes any path; one thread holds all.
+//! An echo server for websocket conformance suites: it sends every message back, with the gateway's own
+//! socket code. It accepts any path, and serves all connections on one thread.
 //!
 //! ```text
 //! cargo run --release -p campanile-gateway --example echo -- 127.0.0.1:9001
 //! ```
 
-#![expect(clippy::print_stderr, reason = "it is started by hand")]
+#![expect(clippy::print_stderr, reason = "it is a tool for the command line")]
 
 use std::net::TcpListener;
 use std::process::ExitCode;
@@ -15,25 +15,27 @@ use std::{env, io};
 use campanile_edge::Head;
 use campanile_edge::websocket::{Limits, Message, Opcode, frame};
 use campanile_gateway::connection::socket::{Socket, Waiting};
-use campanile_gateway::entrance::door::{read_head, refuse};
+use campanile_gateway::entrance::ends::{end, read_head};
 use campanile_gateway::entrance::refusal::Refusal;
 use campanile_gateway::websocket::{CloseCode, Incoming, Upgrade};
 use futures_util::StreamExt as _;
 use tokio::net::TcpStream;
 
-/// The largest messages that suites send, in the smallest fragments.
+/// Suites send messages as large as this, in very small fragments.
 const LIMITS: Limits = Limits { max_message_bytes: 16 << 20, max_fragments: 100_000 };
 
-/// Suites send a whole series before they read the first answer.
+/// Suites send many messages before they read the first answer.
 const MAX_OUTBOX_BYTES: usize = 64 << 20;
 
-/// After a close, what still waits may take this long.
+/// How long the answers that still wait after a close may take to leave.
 const FLUSH_LIMIT: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     let mut args = env::args().skip(1);
     let (Some(address), None) = (args.next(), args.next()) else {
-        eprintln!("one argument is needed, the HOST:PORT to listen on, such as 127.0.0.1:9001");
+        eprintln!(
+            "exactly one argument is accepted: the HOST:PORT to listen on, such as 127.0.0.1:9001"
+        );
         return ExitCode::from(2);
     };
     let served = TcpListener::bind(&address).and_then(|listener| {
@@ -43,40 +45,41 @@ fn main() -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{address}: {error}; give a HOST:PORT of this host that is free");
+            eprintln!("cannot listen on {address}: {error}; give a free HOST:PORT of this host");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Accepts connections and echoes on each, until the listener fails.
+/// Accepts connections and echoes messages on each of them, until the listener fails.
 pub async fn serve(listener: TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
-        let (mut stream, peer) = listener.accept().await?;
+        let (mut stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         actix_rt::spawn(async move {
             let mut received = Vec::new();
             match upgrade(&mut stream, &mut received).await {
                 Ok(Some(upgrade)) => echo(stream, &upgrade, received).await,
                 Ok(None) => {}
-                Err(refusal) => refuse(stream, peer, &refusal, None).await,
+                Err(refusal) => end(stream, refusal.response(None)).await,
             }
         });
     }
 }
 
-/// Reads the request; what follows it is left in `received`. `None` if the client is gone.
+/// Reads the handshake, and leaves the bytes that follow it in `received`. `None` if the client is gone.
 async fn upgrade(
     stream: &mut TcpStream,
     received: &mut Vec<u8>,
 ) -> Result<Option<Upgrade>, Refusal> {
-    let Some((head, len)): Option<(Head, usize)> = read_head(stream, received).await? else {
+    let check = |head: &Head<'_>, len_bytes| (Upgrade::check(head), len_bytes);
+    let Some((checked, len_bytes)) = read_head(stream, received, check).await? else {
         return Ok(None);
     };
-    received.drain(..len);
-    Upgrade::check(&head).map(Some)
+    received.drain(..len_bytes);
+    checked.map(Some)
 }
 
 async fn echo(stream: TcpStream, upgrade: &Upgrade, early: Vec<u8>) {

@@ -1,5 +1,5 @@
 /**
- * A client of Campanile: one websocket that comes back by itself and goes on where it ended.
+ * A client of Campanile: one websocket that reconnects by itself and continues where it was.
  * One file without dependencies, for browsers and Node: import it from a gateway, or copy it.
  *
  *     import { Campanile } from 'https://push.example/campanile.js';
@@ -17,37 +17,37 @@
 const SUBPROTOCOL = 'campanile.v1';
 const MAX_GROUPS = 100;
 const MAX_GROUP_BYTES = 255;
-/** Many proxies refuse a request head above 8 KiB, and its headers need their share. */
+/** Many proxies refuse a request head above 8 KiB, and its headers need room, too. */
 const MAX_URL_CHARS = 4_000;
 const MAX_LAST = 1_000;
-/** Clients that a gateway sends away come back spread over this. */
+/** After a close with 1001 or 4001, each client comes back at a random moment within this time. */
 const SPREAD_MS = 500;
-/** The ceiling of the first pause; the pause is a random part of it, half a second on average. */
+/** The upper bound of the first pause; the pause is a random part of it, half a second on average. */
 const FIRST_CEILING_MS = 1_000;
-/** The same after a close with 1013, if there is no other URL to go to. */
+/** The same after a close with 1013, if there is no other URL to try. */
 const LATER_CEILING_MS = 5_000;
 const LAST_CEILING_MS = 30_000;
-/** A connection that lasted this long was no failure: the backoff starts anew. */
+/** A connection that lasted this long was not a failure, so the backoff starts over. */
 const STABLE_MS = 5_000;
-/** Above the gateway's own limit for a greeting (10 s), so that its close code wins. */
+/** Longer than the gateway's own limit for a greeting (10 s), so that its close code arrives first. */
 const WELCOME_MS = 15_000;
-/** A browser never reports a half-open socket: after this silence the gateway is asked for a sign of life .. */
+/** A browser never reports a half-open socket. After this much silence, the gateway gets a ping .. */
 const QUIET_MS = 20_000;
-/** .. and given up after this much more. */
+/** .. and after this much more, the connection is given up. */
 const ANSWER_MS = 10_000;
-/** The same when there is a reason to doubt the connection: the network or the page has come back. */
+/** The same if there is a reason to doubt the connection, because the network or the page has come back. */
 const HURRIED_ANSWER_MS = 4_000;
-/** For such a reason, an attempt that has taken this long starts over at once. */
+/** If there is such a reason, an attempt that has taken this long starts over at once. */
 const LONG_ATTEMPT_MS = 2_000;
 /** Close code: the gateway wants this client back, but not now. */
 const TRY_AGAIN_LATER = 1013;
 /** Close codes after which the gateway wants this client back at once. */
 const COME_BACK_NOW = [1001, 4001];
-/** Close codes after which it does not want it back: the same would happen again. */
+/** Close codes after which it does not, because the same would happen again. */
 const FINAL = [1002, 1003, 1007, 1008, 1009];
-const SILENCE = 'the gateway fell silent';
+const SILENCE = 'the gateway does not answer';
 const CALLBACKS = ['onEvent', 'onState', 'onGap', 'onGroups', 'onError'];
-/** Errors that answer a join. */
+/** Errors that are answers to a join. */
 const JOIN_FAILED = ['too_many_groups', 'gateway_full', 'invalid_group'];
 
 /**
@@ -59,38 +59,38 @@ const JOIN_FAILED = ['too_many_groups', 'gateway_full', 'invalid_group'];
  * @typedef {'connecting' | 'open' | 'waiting' | 'closed'} State
  *
  * @typedef {object} StateDetail
- * @property {string} [url] connecting, open: where to
- * @property {{worker: number, connection: number}} [address] open: where a push to this connection goes
- * @property {boolean} [recovered] open, after a resume: whether all that was missed follows
+ * @property {string} [url] connecting, open: the URL of the websocket
+ * @property {{worker: number, connection: number}} [address] open: the address of this connection, for pushes to it
+ * @property {boolean} [recovered] open, after a resume: whether all missed events follow
  * @property {{events: number, complete: boolean}} [history] open, if history was asked for: how many
- *   of the events that follow are history, and whether that is all that was asked for
- * @property {number} [code] waiting, closed: the close code; 1006 if there was none. A gateway that
- *   refuses this client for good closes with 1008; one that cannot be reached, or has no room, gives 1006
- * @property {string} [reason] waiting, closed: in words, may be empty; why the gateway refused this
- *   client, where it did. open: why it was not recovered
+ *   of the events that follow are history, and whether the log never had any others
+ * @property {number} [code] waiting, closed: the close code, or 1006 if there was none. It is 1008 if the
+ *   gateway refuses this client for good, and 1006 if it cannot be reached or has no room
+ * @property {string} [reason] waiting, closed: the reason of the close or of the refusal, which may be
+ *   empty. open: why missed events were not recovered
  * @property {number} [delay] waiting: milliseconds until the next attempt
  *
  * @typedef {object} Gap
  * @property {string} reason epoch_changed, expired, too_far or malformed
- * @property {string} position where the stream goes on; for a group, the client's own `position`, which the gap leaves as it is
- * @property {string} [group] the only group that is affected, if it is one
- * @property {boolean} resuming whether a resume found it; else it happened to the open connection
+ * @property {string} position where the stream continues. For a group, it is the client's own `position`, which the gap does not change
+ * @property {string} [group] the group that is affected, if it is only one
+ * @property {boolean} resuming whether a resume failed. If not, the open connection has missed events
  *
  * @typedef {object} Options
  * @property {Iterable<string>} [groups] to listen to from the start
- * @property {string} [since] an earlier `position` to go on from, or 'first' for all events that are
- *   kept, oldest first: those of the groups in the URL, at the first connection only
- * @property {number} [last] instead of `since`: the newest events, 1 to 1,000, at the first connection only
- * @property {typeof WebSocket} [WebSocket] for Node before 22, say that of the package ws
+ * @property {string} [since] an earlier `position` to continue from, or 'first' for all events that are
+ *   kept, oldest first. 'first' is for the groups that fit into the URL, and for the first connection only
+ * @property {number} [last] instead of `since`: how many of the newest events to get, 1 to 1,000, on the first connection only
+ * @property {typeof WebSocket} [WebSocket] for Node before 22, for example the one of the package ws
  * @property {(event: CampanileEvent) => void} [onEvent]
  * @property {(state: State, detail: StateDetail) => void} [onState]
  * @property {(gap: Gap) => void} [onGap] events may be missing between the last one and the next
- * @property {(groups: Map<string, boolean>) => void} [onGroups] `groups` may have changed
+ * @property {(groups: Map<string, boolean>) => void} [onGroups] called when `groups` may have changed
  * @property {(error: {code: string, message: string, group?: string}) => void} [onError]
- *   the gateway refused a message; a group whose join it refused is no longer among `groups`
+ *   the gateway refused a message. If that was a join, its group has been removed from `groups`
  */
 
-/** Why `name` cannot be a group, as a sentence; undefined if it can. */
+/** A sentence that says why `name` cannot be a group; undefined if it can. */
 export function groupProblem(name) {
   if (typeof name !== 'string') return 'A group name is a string.';
   const bytes = new TextEncoder().encode(name).length;
@@ -108,47 +108,47 @@ export class Campanile {
   /** @type {State} */
   #state = 'connecting';
   #socket = null;
-  /** What the state waits for: the welcome, a sign of life, the next attempt. */
+  /** Runs out when the welcome, the next message or the next attempt is due, depending on the state. */
   #timer;
   #stableTimer;
-  /** The attempt to connect has taken long. */
+  /** Whether the attempt to connect has already taken `LONG_ATTEMPT_MS`. */
   #isLate = false;
-  /** There was a reason to doubt the connection since the last sign of life. */
+  /** Whether there has been a reason to doubt the connection since the last message. */
   #isHurried = false;
-  /** Why the gateway refuses the connection that is being made. */
+  /** Why the gateway refuses the attempt to connect, as it said before the close. */
   #refusal;
-  /** Attempts that have failed in a row. */
+  /** How many attempts have failed in a row. */
   #failures = 0;
-  /** What to ask for until there is a position: name and value of a parameter. */
+  /** The parameter that asks for history until there is a position: its name and its value. */
   #history;
-  /** Where a caller goes on with all groups. */
+  /** The position from which another client could continue with all groups. */
   #position;
-  /** Where the next URL goes on, with all groups but those that are `#behind`. */
+  /** The position in the next URL. It holds for all groups except those in `#behind`. */
   #streamPosition;
-  /** The groups that are wanted, each with whether the gateway has confirmed it on this connection. */
+  /** The groups that the caller wants, each one with whether the gateway has confirmed it on this connection. */
   #groups = new Map();
   /** The groups of this connection's URL. */
   #groupsInUrl = new Set();
   /**
-   * Groups that did not fit into the URL, each with the position of its own that it goes on from.
-   * One stays here until the stream has passed what was replayed of it.
+   * Groups that did not fit into the URL, each one with the position from which it continues. A group
+   * stays here until the stream has passed the events that were replayed for it.
    */
   #behind = new Map();
   /**
-   * Groups whose join from a position this connection has not answered: what comes of them is older
-   * than the stream. Each with how many `left` come before the answer.
+   * Groups that were joined with a position on this connection, and have no answer yet. Their events are
+   * older than the stream. Each group has the number of `left` messages that come before the answer.
    */
   #catchingUp = new Map();
-  /** How many `left` this connection has yet to say of a group. */
+  /** How many `left` messages are still to come on this connection, per group. */
   #leaving = new Map();
 
   /**
-   * Connects to one of several gateways of a cluster: a random one, and after a failure the next one.
-   * Calls nothing back before the caller's own code has run to its end.
+   * Connects to one of several gateways of a cluster: first to a random one, and after a failure to the
+   * next one. No callback runs before the caller's own code has finished.
    *
    * @param {string | string[]} urls ws:, wss:, http: or https:
    * @param {Options} [options]
-   * @throws {TypeError} for a URL, a group name or an option that cannot be one, and where there is no WebSocket
+   * @throws {TypeError} for an invalid URL, group name or option, and if there is no WebSocket
    * @throws {RangeError} for more than 100 groups
    */
   constructor(urls, options = {}) {
@@ -165,7 +165,7 @@ export class Campanile {
     else if (last !== undefined) this.#history = ['last', last];
     else this.#position = this.#streamPosition = since;
     for (const group of groups) this.join(group);
-    // From here on, as the caller cannot use a client that it does not have yet.
+    // Not before the joins above: the caller does not have the client yet, so a callback could not use it.
     this.#callbacks = callbacks;
     queueMicrotask(() => {
       if (this.#state === 'connecting' && !this.#socket) this.#open();
@@ -177,15 +177,15 @@ export class Campanile {
   }
 
   /**
-   * Where the stream goes on: keep it, and pass it as `since` to another client, to miss nothing in between.
-   * An opaque string; undefined before the first welcome. When `onEvent` is called it covers that event,
-   * except while groups that did not fit into the URL are catching up: it stands still then.
+   * Where the stream stands: an opaque string, or undefined before the first welcome. Store it, and pass it
+   * as `since` to another client, which then misses nothing. When `onEvent` is called, it includes that
+   * event, except while groups that did not fit into the URL are catching up. Until then it stands still.
    */
   get position() {
     return this.#position;
   }
 
-  /** A copy of the groups that are wanted, each with whether the gateway listens for it now. */
+  /** A copy of the groups that this client should listen to, each one with whether the gateway does so now. */
   get groups() {
     return new Map(this.#groups);
   }
@@ -206,7 +206,7 @@ export class Campanile {
     this.#tellGroups();
   }
 
-  /** No longer listens to a group: none of its events is delivered from here on. */
+  /** Stops listening to a group. None of its events is delivered after this call. */
   leave(group) {
     if (!this.#groups.delete(group)) return;
     this.#sendLeave(group);
@@ -214,17 +214,17 @@ export class Campanile {
   }
 
   /**
-   * Connects now if this client is closed, waits for its next attempt, or has been connecting for
-   * more than 2 s. If it is open, asks the gateway for a sign of life, and starts over if there is
-   * none within 4 s. In a browser the client does the same by itself, unless it is closed, when the
-   * network, the page or its tab comes back.
+   * Connects now if this client is closed, waits for its next attempt, or has been connecting for more
+   * than 2 s. If it is open, sends a ping, and starts over if the gateway does not answer within 4 s. In a
+   * browser, a client that is not closed does the same by itself when the network, the page or its tab
+   * comes back.
    */
   connect() {
     if (this.#state === 'closed') this.#open();
     else this.#hurry();
   }
 
-  /** Ends the connection, the timers and the listeners of this client; `connect()` begins anew. */
+  /** Ends the connection, the timers and the listeners of this client. `connect()` starts it again. */
   close() {
     if (this.#state === 'closed') return;
     this.#end({ code: 1000, reason: 'closed by this client' });
@@ -243,7 +243,7 @@ export class Campanile {
     }
     this.#socket.onmessage = ({ data }) => this.#receive(data);
     this.#socket.onclose = ({ code, reason }) => this.#lost(code, reason);
-    // An error is always followed by a close. The package ws throws it where nobody listens.
+    // An error is always followed by a close. Without a listener, the package ws would throw it.
     this.#socket.onerror = () => {};
     this.#timer = setTimeout(() => {
       this.#isLate = true;
@@ -252,7 +252,7 @@ export class Campanile {
     this.#become('connecting', { url });
   }
 
-  /** The URL to connect to, and the groups that found room in it. */
+  /** The URL to connect to, and the groups that fit into it. */
   #target() {
     const groups = new Set();
     let url = this.#urls[this.#urlIndex];
@@ -292,7 +292,7 @@ export class Campanile {
     this.#become('closed', detail);
   }
 
-  /** Forgets the socket and all that was true of its connection only. */
+  /** Drops the socket, and resets everything that belongs to its connection. */
   #drop() {
     clearTimeout(this.#timer);
     clearTimeout(this.#stableTimer);
@@ -307,7 +307,7 @@ export class Campanile {
     this.#socket = null;
   }
 
-  /** Starts or stops listening for the network and the page to come back, where there are such events. */
+  /** Starts or stops listening for events that say that the network or the page has come back. */
   #listen(on) {
     const method = on ? 'addEventListener' : 'removeEventListener';
     for (const [target, type] of [[globalThis, 'online'], [globalThis, 'pageshow'], [globalThis.document, 'visibilitychange']]) {
@@ -320,13 +320,13 @@ export class Campanile {
     if (isBack[type]) this.#hurry();
   };
 
-  /** Finds out within `HURRIED_ANSWER_MS` whether there is a connection, or makes one. */
+  /** Connects now, or checks the connection within `HURRIED_ANSWER_MS`. */
   #hurry() {
     if (this.#state === 'waiting' || this.#isLate) {
       if (this.#isLate) this.#nextUrl();
       this.#failures = 0;
       this.#open();
-      // It is new: the next of the events that come together must not shorten it.
+      // Such events come in groups. The next one must not shorten this new attempt.
       this.#isHurried = true;
     } else if (this.#socket && !this.#isHurried) {
       this.#isHurried = true;
@@ -335,7 +335,7 @@ export class Campanile {
     }
   }
 
-  /** Sends now or not at all: the next welcome makes up for it. */
+  /** Sends a message if there is a connection. If there is none, the next welcome makes up for it. */
   #send(message) {
     if (this.#state === 'open') this.#socket.send(JSON.stringify(message));
   }
@@ -356,7 +356,7 @@ export class Campanile {
       case 'joined': return this.#joined(message);
       case 'left': return this.#left(message);
       case 'error': return this.#error(message);
-      // A pong has said all by arriving. Other types are a newer gateway's.
+      // A pong needs no more than to arrive. Other types come from a newer gateway.
     }
   }
 
@@ -372,7 +372,7 @@ export class Campanile {
   #welcome({ worker, connection, position, recovered, reason, history }) {
     this.#state = 'open';
     this.#stableTimer = setTimeout(() => (this.#failures = 0), STABLE_MS);
-    // Another log knows nothing of the positions of this one.
+    // The positions of the old log mean nothing in the new one.
     if (reason === 'epoch_changed') this.#behind.clear();
     if (recovered === false || this.#behind.size === 0) this.#position = position;
     this.#streamPosition = position;
@@ -382,7 +382,7 @@ export class Campanile {
       else this.#catchUp(group, this.#behind.get(group) ?? position);
     }
     this.#become('open', { url: this.#socket.url, address: { worker, connection }, recovered, reason, history });
-    // A client that was closed by a callback says nothing more.
+    // If a callback has closed the client, there are no more callbacks.
     if (recovered === false && this.#state !== 'closed') this.#call('onGap', { reason, position, resuming: true });
   }
 
@@ -401,7 +401,7 @@ export class Campanile {
   #event({ id, to, content }) {
     const group = to?.group;
     const leaves = this.#catchingUp.get(group);
-    // What comes of a group before it was left to join it anew comes again after that.
+    // The group is being left and joined again, so this event will come once more after the join.
     if (leaves > 0) return;
     const isWanted = group === undefined || this.#groups.has(group);
     if (id !== undefined) {
@@ -411,7 +411,7 @@ export class Campanile {
     if (isWanted) this.#call('onEvent', { id, to, content });
   }
 
-  /** The stream is here; so are the groups that have caught up with it. */
+  /** Moves the position of the stream, and of the groups that have caught up with it. */
   #moveTo(position) {
     this.#streamPosition = position;
     for (const group of this.#behind.keys()) if (!this.#catchingUp.has(group)) this.#behind.delete(group);
@@ -419,8 +419,8 @@ export class Campanile {
   }
 
   /**
-   * The stream goes on elsewhere. Groups that are catching up do so from positions of their own,
-   * except in another log, where they begin at the place where the stream does.
+   * The stream continues from another position. Groups that are catching up keep their own positions,
+   * except in a new log, where they begin where the stream does.
    */
   #gap({ reason, position }) {
     this.#moveTo(position);
@@ -438,7 +438,7 @@ export class Campanile {
   #joined({ group, recovered, reason }) {
     if (this.#catchingUp.get(group) > 0) return;
     this.#catchingUp.delete(group);
-    // One that was left before the answer came will hear `left` too.
+    // If the group was left before this answer came, a `left` will follow.
     if (!this.#groups.has(group)) return;
     this.#groups.set(group, true);
     this.#tellGroups();
@@ -455,16 +455,16 @@ export class Campanile {
     if (leaves > 0) return this.#catchingUp.set(group, leaves - 1);
     this.#catchingUp.delete(group);
     if (!this.#groups.has(group)) return;
-    // Joined again meanwhile: that answer is still to come.
+    // It was joined again in the meantime, and that answer is still to come.
     this.#groups.set(group, false);
     this.#tellGroups();
   }
 
   #error({ code, message, group }) {
-    // Before the welcome the gateway refuses the connection, and closes it.
+    // An error before the welcome says why the gateway refuses the connection, which it then closes.
     if (this.#state === 'connecting') return (this.#refusal = message);
     if (JOIN_FAILED.includes(code)) {
-      // Without a name it may be any that waits for its answer.
+      // Without a name, it may be any of the groups that wait for an answer.
       const failed = group === undefined ? [...this.#groups.keys()].filter((name) => !this.#groups.get(name)) : [group];
       for (const name of failed) {
         this.#groups.delete(name);
@@ -480,7 +480,7 @@ export class Campanile {
     this.#state = state;
     const socket = this.#socket;
     this.#call('onState', state, detail);
-    // What the callback did may have told a later state already.
+    // The callback may have caused a later state, which has already been reported.
     if (this.#state === state && this.#socket === socket) this.#tellGroups();
   }
 
@@ -488,7 +488,7 @@ export class Campanile {
     this.#call('onGroups', this.groups);
   }
 
-  /** What a callback throws is its own affair: reported like what an event listener throws. */
+  /** Calls back. An error of a callback is reported like one of an event listener, and changes nothing else. */
   #call(name, ...details) {
     try {
       this.#callbacks?.[name]?.(...details);
@@ -499,13 +499,13 @@ export class Campanile {
   }
 }
 
-/** The options with their defaults. */
+/** Checks the options and fills in their defaults. */
 function checked({ groups = [], since, last, WebSocket, ...callbacks }) {
   const problem = (name, value, accepted) => {
     const shown = typeof value === 'function' ? 'a function' : JSON.stringify(value) ?? String(value);
     throw new TypeError(`${name} is ${shown}: ${accepted}`);
   };
-  // What a storage does not have is null.
+  // A storage returns null for an item that it does not have.
   [since, last] = [since ?? undefined, last ?? undefined];
   if (typeof groups === 'string' || typeof groups?.[Symbol.iterator] !== 'function') {
     problem('groups', groups, 'an array of names is accepted.');
@@ -534,10 +534,10 @@ function socketUrl(url) {
   try {
     parsed = new URL(url, globalThis.location?.href);
   } catch {
-    throw new TypeError(`${JSON.stringify(String(url))} is no URL: a ws:, wss:, http: or https: URL is accepted.`);
+    throw new TypeError(`${JSON.stringify(String(url))} is not a URL: a ws:, wss:, http: or https: URL is accepted.`);
   }
   parsed.protocol = parsed.protocol.replace('http', 'ws');
-  if (!/^wss?:$/.test(parsed.protocol)) throw new TypeError(`${url} is no ws:, wss:, http: or https: URL.`);
+  if (!/^wss?:$/.test(parsed.protocol)) throw new TypeError(`${url} is not a ws:, wss:, http: or https: URL.`);
   parsed.hash = '';
   return parsed.href;
 }
@@ -545,9 +545,9 @@ function socketUrl(url) {
 const withParameter = (url, name, value) => `${url}${url.includes('?') ? '&' : '?'}${name}=${encodeURIComponent(value)}`;
 
 /**
- * Milliseconds before the next attempt: a random part of a ceiling that doubles with each time that
- * all URLs have failed. Even "now" is spread, or all clients of a gateway that shuts down would
- * arrive at the next one together.
+ * Milliseconds before the next attempt: a random part of an upper bound, which doubles each time that all
+ * URLs have failed. Even "at once" is spread over some time, or all clients of a gateway that shuts down
+ * would arrive at the next one together.
  */
 function pause(code, failures, urls) {
   if (failures === 0 && COME_BACK_NOW.includes(code)) return Math.random() * SPREAD_MS;

@@ -1,5 +1,5 @@
 // Run by: node --test gateway/page/*.test.mjs, with Node 18 or later.
-// A scripted gateway and a clock that only moves when told to; `catching_up.test.mjs` has a gateway with a log.
+// A scripted gateway, and a clock that moves only when a test moves it. `catching_up.test.mjs` has a gateway with a log.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -14,7 +14,7 @@ const SPREAD = 500;
 
 /** Every socket that a client opened, the newest last. */
 let sockets;
-/** What Math.random answers. */
+/** What Math.random returns. */
 let random;
 
 const { setTimeout, clearTimeout } = globalThis;
@@ -37,7 +37,7 @@ class FakeWebSocket {
     this.isClosed = true;
   }
 
-  /** The gateway's part. */
+  /** The gateway's side. */
   say(...messages) {
     for (const message of messages) this.onmessage?.({ data: JSON.stringify(message) });
   }
@@ -56,7 +56,7 @@ const parameters = (name) => new URL(socket().url).searchParams.getAll(name);
 const joinedByMessage = () => socket().sent.filter(({ type }) => type === 'join');
 const pass = (milliseconds) => clock.pass(milliseconds);
 
-/** A client that has begun to connect, and lists of what it called back. */
+/** A client that has begun to connect, with lists of its callbacks. */
 async function start(options = {}, urls = 'ws://a/') {
   const heard = { events: [], states: [], gaps: [], errors: [], groups: [] };
   const client = new Campanile(urls, {
@@ -73,24 +73,24 @@ async function start(options = {}, urls = 'ws://a/') {
   return { client, heard, contents };
 }
 
-/** Names of groups of which about nine fit into the URL. */
+/** Names of groups. About nine of them fit into the URL. */
 const longNames = (count) => Array.from({ length: count }, (_, index) => `${index}`.padStart(2, '0') + 'x'.repeat(250));
 const many = longNames(20);
 const ahead = many[0];
 const [behind, lastBehind] = many.slice(-2);
 
-/** Answers the joins by message of the current connection, but for some groups. */
+/** Answers the joins by message on the current connection, except for some groups. */
 const answerJoins = (...except) => {
   for (const { group } of joinedByMessage()) if (!except.includes(group)) socket().say(joined(group));
 };
 
-/** Loses the connection and makes the next attempt. */
+/** Loses the connection, and waits for the next attempt. */
 function reconnect(code = 1006) {
   socket().end(code);
   attempt();
 }
 
-/** Goes on to the next attempt. */
+/** Moves the clock to the next attempt. */
 function attempt() {
   const before = sockets.length;
   for (let passed = 0; sockets.length === before; passed += 50) {
@@ -114,7 +114,7 @@ afterEach(() => {
 });
 
 describe('connecting', () => {
-  test('speaks campanile.v1, tells its states and takes the position of the welcome', async () => {
+  test('speaks campanile.v1, reports its states and takes the position of the welcome', async () => {
     const { client, heard } = await start();
     assert.equal(client.position, undefined);
     assert.deepEqual([socket().url, socket().protocol], ['ws://a/', 'campanile.v1']);
@@ -127,7 +127,7 @@ describe('connecting', () => {
     assert.deepEqual(heard.gaps, []);
   });
 
-  test('calls nothing back before the code that made the client is done', () => {
+  test('calls nothing back before the code that made the client has finished', () => {
     let calls = 0;
     const client = new Campanile('ws://a/', { WebSocket: FakeWebSocket, groups: ['g'], onState: () => calls++, onGroups: () => calls++ });
     assert.deepEqual([calls, sockets.length], [0, 0]);
@@ -160,7 +160,7 @@ describe('connecting', () => {
     assert.equal(socket().url, "ws://a/?since=P%201&group=news&group=it's%20%26%20more&group=%EC%95%88%EB%85%95");
   });
 
-  test('http becomes ws, other parameters stay, a fragment goes', async () => {
+  test('http becomes ws, other parameters stay, a fragment is removed', async () => {
     for (const [given, expected] of [
       ['http://a:4236', 'ws://a:4236/?group=g'],
       ['https://a/x?token=t#f', 'wss://a/x?token=t&group=g'],
@@ -171,17 +171,17 @@ describe('connecting', () => {
     }
   });
 
-  test('what can never work is refused at once, with a sentence', () => {
+  test('a URL or group that can never work is refused at once, with a sentence', () => {
     assert.throws(() => new Campanile('ws://a/', { WebSocket: undefined }), { name: 'TypeError', message: /no WebSocket here.*from 'ws'/ });
     for (const urls of [[], 'ftp://a/', 'no url', ['ws://a/', 'mailto:b@c']]) {
       assert.throws(() => new Campanile(urls, { WebSocket: FakeWebSocket }), TypeError, String(urls));
     }
     assert.throws(() => new Campanile('ws://a/', { WebSocket: FakeWebSocket, groups: [''] }), TypeError);
-    assert.throws(() => new Campanile('no url', { WebSocket: FakeWebSocket }), { name: 'TypeError', message: '"no url" is no URL: a ws:, wss:, http: or https: URL is accepted.' });
+    assert.throws(() => new Campanile('no url', { WebSocket: FakeWebSocket }), { name: 'TypeError', message: '"no url" is not a URL: a ws:, wss:, http: or https: URL is accepted.' });
     assert.throws(() => new Campanile('ws://a/', { WebSocket: FakeWebSocket, groups: 'news' }), { name: 'TypeError', message: 'groups is "news": an array of names is accepted.' });
   });
 
-  test('an option that cannot be one is an error that says what is accepted', () => {
+  test('an invalid option is an error that says what is accepted', () => {
     for (const [options, message] of [
       [{ since: 7 }, "since is 7: a position, which is a string, or 'first' is accepted."],
       [{ since: '' }, "since is \"\": a position, which is a string, or 'first' is accepted."],
@@ -233,13 +233,13 @@ describe('connecting', () => {
     pass(1);
     assert.equal(client.state, 'waiting');
     assert.ok(socket().isClosed);
-    // The package ws throws errors, also of a socket that was closed, where nobody listens.
+    // Without a listener, the package ws throws errors, even of a closed socket.
     socket().onerror();
   });
 });
 
 describe('events', () => {
-  test('are handed out in order, and the position is that of the last one', async () => {
+  test('arrive in order, and the position is that of the last one', async () => {
     const { client, heard } = await start({ onEvent: (event) => heard.events.push([client.position, event]) });
     socket().say(welcome('P0'), event('P1'), { type: 'event', id: 'P2', to: { group: 'g' }, content: 'unwanted' });
     client.join('g');
@@ -250,28 +250,28 @@ describe('events', () => {
     ]);
   });
 
-  test('for this connection have no id and leave the position alone', async () => {
+  test('for this connection have no id and do not change the position', async () => {
     const { client, heard } = await start();
     socket().say(welcome('P0'), { type: 'event', to: 'connection', content: 'a' }, { type: 'event', to: 'connection', content: 'a' });
     assert.deepEqual(heard.events, [1, 2].map(() => ({ id: undefined, to: 'connection', content: 'a' })));
     assert.equal(client.position, 'P0');
   });
 
-  test('with binary content come as bytes', async () => {
+  test('with binary content arrive as bytes', async () => {
     const { contents } = await start();
     socket().say(welcome('P0'), { type: 'event', id: 'P1', to: 'everyone', content_base64: 'AP+A' });
     socket().say({ type: 'event', id: 'P2', to: 'everyone', content_base64: '' });
     assert.deepEqual(contents(), [Uint8Array.of(0, 255, 128), new Uint8Array()]);
   });
 
-  test('a position keeps a quiet client fresh', async () => {
+  test('a position message moves the position of a quiet client', async () => {
     const { client, heard } = await start();
     socket().say(welcome('P0'), { type: 'position', id: 'P9' });
     assert.equal(client.position, 'P9');
     assert.deepEqual(heard.events, []);
   });
 
-  test('a gap is told, and the stream goes on behind it', async () => {
+  test('a gap is reported, and the stream continues after it', async () => {
     const { client, heard, contents } = await start();
     socket().say(welcome('P0'), event('P1'), { type: 'gap', reason: 'epoch_changed', position: 'Q0' });
     assert.equal(client.position, 'Q0');
@@ -282,14 +282,14 @@ describe('events', () => {
     assert.deepEqual(parameters('since'), ['Q1']);
   });
 
-  test('unknown types are ignored, an unknown error is told', async () => {
+  test('unknown types are ignored, and an unknown error is reported', async () => {
     const { client, heard } = await start();
     socket().say(welcome('P0'), { type: 'news_of_2030' }, { type: 'error', code: 'malformed', message: 'no' });
     assert.deepEqual(heard.errors, [{ code: 'malformed', message: 'no', group: undefined }]);
     assert.equal(client.state, 'open');
   });
 
-  test('what is no message of campanile.v1 ends the connection, not the program', async () => {
+  test('a malformed message ends the connection, not the program', async () => {
     const { client, heard } = await start();
     for (const data of ['workerID:1 connectionID:1 connected\n', 'null', '{"type":"event","content_base64":"*"}', new ArrayBuffer(1)]) {
       socket().onmessage({ data });
@@ -301,7 +301,7 @@ describe('events', () => {
 });
 
 describe('resuming', () => {
-  test('goes on from the last position with all groups, and says that it is recovered', async () => {
+  test('continues from the last position with all groups, and reports that it recovered', async () => {
     const { client, heard, contents } = await start({ groups: ['a'] });
     socket().say(welcome('P0'), event('P1', 'a'));
     client.join('b');
@@ -316,7 +316,7 @@ describe('resuming', () => {
   });
 
   for (const reason of ['epoch_changed', 'expired', 'too_far', 'malformed']) {
-    test(`that fails (${reason}) is a gap, and the stream begins anew`, async () => {
+    test(`that fails (${reason}) is a gap, and the stream starts over`, async () => {
       const { client, heard } = await start({ since: 'P1' });
       assert.deepEqual(parameters('since'), ['P1']);
       assert.equal(client.position, 'P1');
@@ -371,7 +371,7 @@ describe('close codes', () => {
     });
   }
 
-  test('1001 again and again is no way around the backoff', async () => {
+  test('1001 again and again does not bypass the backoff', async () => {
     random = 0.5;
     const { heard } = await start();
     const delays = [1, 2, 3].map(() => {
@@ -389,7 +389,7 @@ describe('close codes', () => {
       const { heard } = await start();
       socket().say(welcome('P0'));
       socket().end(code);
-      // 1013 from the only gateway is a word that it takes longer.
+      // 1013 from the only gateway means that it will take longer.
       const delay = code === 1013 ? 2_500 : FIRST / 2;
       assert.equal(heard.states.at(-1)[1].delay, delay);
       pass(delay - 1);
@@ -403,7 +403,7 @@ describe('close codes', () => {
 describe('a refusal', () => {
   const refusal = { type: 'error', code: 'invalid_request', message: 'unknown parameter "x"' };
 
-  test('is said before the close and stops the client with its reason', async () => {
+  test('comes before the close, and stops the client with its reason', async () => {
     const { client, heard } = await start({ groups: ['a'] });
     socket().say(refusal);
     assert.equal(client.state, 'connecting');
@@ -414,7 +414,7 @@ describe('a refusal', () => {
     assert.equal(sockets.length, 1);
   });
 
-  test('whose close is lost is tried again, with the reason told', async () => {
+  test('whose close is lost is tried again, and its reason is reported', async () => {
     const { heard } = await start();
     socket().say(refusal);
     socket().end(1006);
@@ -422,7 +422,7 @@ describe('a refusal', () => {
     assert.deepEqual([state, reason], ['waiting', 'unknown parameter "x"']);
     attempt();
     socket().end(1006, '');
-    assert.equal(heard.states.at(-1)[1].reason, '', 'it was of the other attempt');
+    assert.equal(heard.states.at(-1)[1].reason, '', 'it was the reason of the earlier attempt');
   });
 
   test('that is never followed by a close is given up in time', async () => {
@@ -433,7 +433,7 @@ describe('a refusal', () => {
     assert.equal(client.state, 'waiting');
   });
 
-  test('is told from an outage: a handshake that fails goes on', async () => {
+  test('differs from an outage: after a failed handshake the client tries again', async () => {
     const { heard } = await start();
     for (let failed = 0; failed < 20; failed++) reconnect();
     assert.equal(sockets.length, 21);
@@ -465,7 +465,7 @@ describe('backoff', () => {
     assert.deepEqual(delaysOf(heard), [500, 500, 500, 1_000, 1_000, 1_000, 2_000]);
   });
 
-  test('spreads the attempts of many clients over all of its time', async () => {
+  test('spreads the attempts of many clients over the whole pause', async () => {
     mock.method(Math, 'random', () => (random = (random * 16_807 + 12_345) % 2_147_483_647) / 2_147_483_647);
     const delays = [];
     for (let number = 0; number < 200; number++) {
@@ -480,7 +480,7 @@ describe('backoff', () => {
     }
   });
 
-  test('starts anew only after a connection that lasted 5 s', async () => {
+  test('starts over only after a connection that lasted 5 s', async () => {
     random = 0.5;
     const { heard } = await start();
     reconnect();
@@ -510,7 +510,7 @@ describe('backoff', () => {
     assert.equal(sockets.length, 2);
   });
 
-  test('starts anew with connect()', async () => {
+  test('starts over with connect()', async () => {
     random = 0.5;
     const { client, heard } = await start();
     for (let failed = 0; failed < 4; failed++) reconnect();
@@ -524,7 +524,7 @@ describe('backoff', () => {
 describe('several URLs', () => {
   const urls = ['ws://a/', 'ws://b/', 'ws://c/'];
 
-  test('start at a random one and go on to the next one after a failure', async () => {
+  test('are tried from a random one on, and the next one after each failure', async () => {
     random = 0.34;
     await start({}, urls);
     for (const code of [1006, 1013, 1006]) reconnect(code);
@@ -540,7 +540,7 @@ describe('several URLs', () => {
 });
 
 describe('a half-open socket', () => {
-  test('is asked after 20 s of silence and given up 10 s later', async () => {
+  test('gets a ping after 20 s of silence, and is given up 10 s later', async () => {
     const { client, heard } = await start();
     socket().say(welcome('P0'));
     pass(19_999);
@@ -550,11 +550,11 @@ describe('a half-open socket', () => {
     pass(9_999);
     assert.equal(client.state, 'open');
     pass(1);
-    assert.deepEqual(heard.states.at(-1), ['waiting', { code: 1006, reason: 'the gateway fell silent', delay: 0 }]);
+    assert.deepEqual(heard.states.at(-1), ['waiting', { code: 1006, reason: 'the gateway does not answer', delay: 0 }]);
     assert.ok(socket().isClosed);
   });
 
-  test('is not seen where anything is heard', async () => {
+  test('is not suspected while any message arrives', async () => {
     const { client } = await start();
     socket().say(welcome('P0'));
     for (const sign of [{ type: 'pong' }, event('P1'), { type: 'position', id: 'P2' }]) {
@@ -566,7 +566,7 @@ describe('a half-open socket', () => {
     assert.equal(socket().sent.length, 4);
   });
 
-  test('is not heard any more once it is given up', async () => {
+  test('is ignored once it has been given up', async () => {
     const { heard } = await start();
     socket().say(welcome('P0'));
     pass(20_000);
@@ -617,7 +617,7 @@ describe('a page or a network that comes back', () => {
   });
 
   for (const [type, wake] of Object.entries(wakes)) {
-    test(`tries at once when it waits (${type}), with short pauses again`, async () => {
+    test(`makes a waiting client try at once (${type}), with short pauses again`, async () => {
       random = 1;
       const { heard } = await start();
       for (let attempt = 0; attempt < 8; attempt++) reconnect();
@@ -628,26 +628,26 @@ describe('a page or a network that comes back', () => {
       assert.equal(heard.states.at(-1)[1].delay, FIRST);
     });
 
-    test(`finds a dead connection within 5 s (${type}) and replaces it`, async () => {
+    test(`makes a client replace a dead connection within 5 s (${type})`, async () => {
       const { client, heard } = await start();
       socket().say(welcome('P0'));
       pass(12_000);
       wake();
       assert.deepEqual(socket().sent, [{ type: 'ping' }]);
       pass(3_999);
-      // Another event gives no more time.
+      // Another such event does not extend the time.
       wake();
       assert.equal(client.state, 'open');
       pass(2);
       assert.equal(sockets.length, 2);
       assert.ok(sockets[0].isClosed);
       assert.deepEqual(parameters('since'), ['P0']);
-      assert.deepEqual(heard.states.at(-2), ['waiting', { code: 1006, reason: 'the gateway fell silent', delay: 0 }]);
+      assert.deepEqual(heard.states.at(-2), ['waiting', { code: 1006, reason: 'the gateway does not answer', delay: 0 }]);
       assert.deepEqual(sockets[0].sent, [{ type: 'ping' }]);
     });
   }
 
-  test('keeps a connection that answers, and asks again the next time', async () => {
+  test('keeps a connection that answers, and checks it again the next time', async () => {
     const { client } = await start();
     socket().say(welcome('P0'));
     for (let time = 0; time < 3; time++) {
@@ -659,14 +659,14 @@ describe('a page or a network that comes back', () => {
     }
     assert.equal(client.state, 'open');
     assert.equal(socket().sent.length, 3);
-    // The usual watch goes on.
+    // The usual check for silence continues.
     pass(10_000);
     assert.equal(socket().sent.length, 4);
     pass(10_000);
     assert.equal(client.state, 'waiting');
   });
 
-  test('while the gateway is asked already gets its answer sooner', async () => {
+  test('shortens the wait for an answer that is already due', async () => {
     const { client } = await start();
     socket().say(welcome('P0'));
     pass(21_000);
@@ -675,7 +675,7 @@ describe('a page or a network that comes back', () => {
     assert.equal(client.state, 'waiting');
   });
 
-  test('gives a young attempt 4 s and starts a long one over at the next URL', async () => {
+  test('gives a young attempt 4 s, and replaces a long one by the next URL', async () => {
     const { client } = await start({}, ['ws://a/', 'ws://b/']);
     pass(1_999);
     wakes.online();
@@ -686,7 +686,7 @@ describe('a page or a network that comes back', () => {
     pass(2_000);
     wakes.pageshow();
     assert.deepEqual(sockets.map(({ url }) => url), ['ws://a/', 'ws://b/', 'ws://a/']);
-    // Not every event starts over.
+    // Further events do not start over again.
     wakes.online();
     assert.equal(sockets.length, 3);
     socket().say(welcome('P0'));
@@ -694,7 +694,7 @@ describe('a page or a network that comes back', () => {
     assert.equal(client.state, 'open');
   });
 
-  test('connect() asks an open connection for a sign of life, too', async () => {
+  test('connect() checks an open connection, too', async () => {
     const { client } = await start();
     socket().say(welcome('P0'));
     client.connect();
@@ -713,7 +713,7 @@ describe('a page or a network that comes back', () => {
     assert.deepEqual([client.state, socket().sent], ['open', []]);
   });
 
-  test('leaves a closed client closed, which no longer listens', async () => {
+  test('leaves a closed client closed and without listeners', async () => {
     const { client } = await start();
     assert.equal(browser.count, 3);
     client.close();
@@ -726,7 +726,7 @@ describe('a page or a network that comes back', () => {
   });
 });
 
-test('in Node, where there is no page, a client that is closed lets the process end', () => {
+test('a closed client lets a Node process end', () => {
   const program = `
     import { Campanile } from ${JSON.stringify(new URL('campanile.js', import.meta.url))};
     class Silent { send() {} close() {} }
@@ -743,7 +743,7 @@ test('in Node, where there is no page, a client that is closed lets the process 
 });
 
 describe('history', () => {
-  test('is asked for in the URL, and told', async () => {
+  test('is asked for in the URL, and reported', async () => {
     for (const [options, query] of [[{ since: 'first' }, '?since=first'], [{ last: 3 }, '?last=3']]) {
       const { client, heard } = await start({ ...options, groups: ['a'] });
       assert.equal(socket().url, `ws://a/${query}&group=a`);
@@ -756,7 +756,7 @@ describe('history', () => {
     }
   });
 
-  test('is asked for again until there is a position, and never after that', async () => {
+  test('is asked for until there is a position, and never after that', async () => {
     await start({ last: 3 });
     reconnect();
     assert.deepEqual([parameters('last'), parameters('since')], [['3'], []]);
@@ -770,7 +770,7 @@ describe('history', () => {
 });
 
 describe('close()', () => {
-  test('ends an open connection, a waiting one and one that connects, for good', async () => {
+  test('ends an open, a waiting and a connecting client for good', async () => {
     for (const until of [() => {}, () => socket().say(welcome('P0')), () => socket().end(1006)]) {
       sockets = [];
       const { client, heard } = await start();
@@ -819,7 +819,7 @@ describe('groups', () => {
     assert.deepEqual(parameters('group'), []);
   });
 
-  test('of the URL are confirmed by the welcome, and not any more when it is lost', async () => {
+  test('of the URL are confirmed from the welcome until the connection is lost', async () => {
     const { client } = await start({ groups: ['a'] });
     assert.deepEqual([...client.groups], [['a', false]]);
     socket().say(welcome('P0'));
@@ -848,7 +848,7 @@ describe('groups', () => {
     assert.deepEqual(contents(), ['at P2']);
   });
 
-  test('that are left are not heard any more, though the position goes on', async () => {
+  test('that were left are silent, but their events still move the position', async () => {
     const { client, contents } = await start({ groups: ['a'] });
     socket().say(welcome('P0'));
     client.leave('a');
@@ -878,7 +878,7 @@ describe('groups', () => {
     assert.deepEqual([...client.groups], []);
   });
 
-  test('that are refused are told and forgotten', async () => {
+  test('that are refused are reported and removed', async () => {
     for (const code of ['too_many_groups', 'gateway_full', 'invalid_group']) {
       const { client, heard } = await start({ groups: ['a'] });
       socket().say(welcome('P0'));
@@ -926,7 +926,7 @@ describe('groups that do not fit into the URL', () => {
     assert.ok([...client.groups.values()].every(Boolean));
   });
 
-  test('hold the position until the last one is answered, and then it moves on', async () => {
+  test('hold the position until the last one is answered', async () => {
     const { client, contents } = await start({ groups: many });
     socket().say(welcome('P0'), event('P5'), { type: 'position', id: 'P6' });
     answerJoins(behind);
@@ -939,7 +939,7 @@ describe('groups that do not fit into the URL', () => {
     assert.deepEqual(contents(), ['at P5', 'at P7', 'at P2', 'at P8']);
   });
 
-  test('move the position on at the one that follows the last answer', async () => {
+  test('let the position move with the event after the last answer', async () => {
     const { client, contents } = await start({ groups: many });
     socket().say(welcome('P0'), event('P5'), event('P2', behind));
     answerJoins();
@@ -952,7 +952,7 @@ describe('groups that do not fit into the URL', () => {
     assert.deepEqual(contents(), ['at P5', 'at P2', 'forgotten']);
   });
 
-  test('go on from positions of their own when the connection is lost in between', async () => {
+  test('continue from their own positions after a lost connection', async () => {
     const { client, contents } = await start({ groups: many });
     socket().say(welcome('P0'), event('P5', ahead), event('P2', behind));
     answerJoins(behind, lastBehind);
@@ -972,7 +972,7 @@ describe('groups that do not fit into the URL', () => {
     assert.equal(client.position, 'P7');
   });
 
-  test('that were answered, and nothing has followed yet, go on where they were', async () => {
+  test('that were answered without a later event continue where they were', async () => {
     const { client } = await start({ groups: many });
     socket().say(welcome('P0'), event('P5'), event('P6', behind));
     answerJoins();
@@ -984,7 +984,7 @@ describe('groups that do not fit into the URL', () => {
     assert.deepEqual([since[behind], since[lastBehind]], ['P6', 'P0']);
   });
 
-  test('that have caught up are in the next URL as far as there is room', async () => {
+  test('that have caught up are in the next URL if there is room', async () => {
     const { client, contents } = await start({ groups: many });
     socket().say(welcome('P0'), event('P2'), event('P4', behind));
     answerJoins();
@@ -996,14 +996,14 @@ describe('groups that do not fit into the URL', () => {
     assert.deepEqual(contents(), ['at P2', 'at P4', 'at P5']);
   });
 
-  test('do not concern events for this connection', async () => {
+  test('do not delay events for this connection', async () => {
     const { contents } = await start({ groups: many });
     const own = (content) => ({ type: 'event', to: 'connection', content });
     socket().say(welcome('P0'), own('a'), own('b'));
     assert.deepEqual(contents(), ['a', 'b']);
   });
 
-  test('that are left before their answer hold the position until that is certain', async () => {
+  test('that are left before their answer hold the position until `left` arrives', async () => {
     const { client, contents } = await start({ groups: many });
     socket().say(welcome('P0'));
     answerJoins(behind);
@@ -1015,7 +1015,7 @@ describe('groups that do not fit into the URL', () => {
     assert.deepEqual(contents(), ['at P5', 'at P6']);
   });
 
-  test('that are refused hold it no longer', async () => {
+  test('that are refused no longer hold the position', async () => {
     const { client } = await start({ groups: many });
     socket().say(welcome('P0'));
     answerJoins(behind, lastBehind);
@@ -1026,13 +1026,13 @@ describe('groups that do not fit into the URL', () => {
     assert.equal(client.groups.size, many.length - 2);
   });
 
-  test('that are not recovered are a gap of their own', async () => {
+  test('that are not recovered are reported as gaps of their own', async () => {
     const { heard } = await start({ groups: many, since: 'P0' });
     socket().say(welcome('P0', { recovered: true }), joined(behind, { recovered: false, reason: 'expired' }), joined(lastBehind, { recovered: true }));
     assert.deepEqual(heard.gaps, [{ reason: 'expired', position: 'P0', group: behind, resuming: true }]);
   });
 
-  test('a join by hand holds nothing', async () => {
+  test('a join by the caller does not hold the position', async () => {
     const { client } = await start();
     socket().say(welcome('P0'));
     client.join('a');
@@ -1040,7 +1040,7 @@ describe('groups that do not fit into the URL', () => {
     assert.equal(client.position, 'P1');
   });
 
-  test('catch up from positions of their own through a gap, and a cut right then', async () => {
+  test('keep their own positions through a gap and a lost connection', async () => {
     const { client, heard } = await start({ groups: many });
     socket().say(welcome('P0'), event('P2', behind), { type: 'gap', reason: 'expired', position: 'P9' });
     assert.deepEqual(heard.gaps, [{ reason: 'expired', position: 'P9', resuming: false }]);
@@ -1052,21 +1052,21 @@ describe('groups that do not fit into the URL', () => {
     assert.deepEqual([since[behind], since[lastBehind]], ['P2', 'P0']);
   });
 
-  test('are joined anew from a gap that is another log, where their positions say nothing', async () => {
+  test('are joined again when a gap begins a new log', async () => {
     const { client, contents } = await start({ groups: many });
     socket().say(welcome('P0'));
     answerJoins(behind);
     socket().sent = [];
     socket().say({ type: 'gap', reason: 'epoch_changed', position: 'Q0' });
     assert.deepEqual(socket().sent, [{ type: 'leave', group: behind }, { type: 'join', group: behind, since: 'Q0' }]);
-    // The answer to the first join was on its way, and the group was live for a moment.
+    // The answer to the first join was already on its way, so the group was live for a moment.
     socket().say(joined(behind, { recovered: false, reason: 'epoch_changed' }), event('Q2', behind), left(behind));
     socket().say(event('Q1', behind), event('Q2', behind), joined(behind, { recovered: true }), { type: 'position', id: 'Q2' });
     assert.deepEqual(contents(), ['at Q1', 'at Q2']);
     assert.deepEqual([client.position, client.groups.get(behind)], ['Q2', true]);
   });
 
-  test('begin where the stream does after a welcome of another log', async () => {
+  test('begin where the stream does after the welcome of a new log', async () => {
     await start({ groups: many });
     socket().say(welcome('P0'), event('P2', behind));
     reconnect();
@@ -1076,7 +1076,7 @@ describe('groups that do not fit into the URL', () => {
 });
 
 describe('a callback that throws', () => {
-  test('breaks nothing, and is reported', async () => {
+  test('does no harm, and its error is reported', async () => {
     const reported = [];
     globalThis.reportError = (error) => reported.push(error.message);
     try {
@@ -1094,7 +1094,7 @@ describe('a callback that throws', () => {
     }
   });
 
-  test('is thrown in a microtask where there is no reportError', async () => {
+  test('has its error thrown in a microtask where there is no reportError', async () => {
     const tasks = [];
     const { client } = await start({ onEvent: () => { throw new Error('event'); } });
     mock.method(globalThis, 'queueMicrotask', (task) => tasks.push(task));

@@ -1,6 +1,6 @@
 // Run by: node --test gateway/page/*.test.mjs, with Node 18 or later.
-// Groups that do not fit into the URL, against a gateway that has a log, a link that breaks and a
-// network that cuts. Steps are drawn at random; CAMPANILE_SEED=N repeats a run.
+// Groups that do not fit into the URL, with a gateway that has a log, a link that breaks and a network
+// that cuts connections. The steps are random; CAMPANILE_SEED=N repeats a run.
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
@@ -17,7 +17,7 @@ const EVERYONE = undefined;
 const { setTimeout, clearTimeout } = globalThis;
 let clock;
 
-/** Mulberry32: numbers from 0 to 1 that depend on the seed alone. */
+/** Mulberry32: numbers from 0 to 1 that depend only on the seed. */
 function numbers(seed) {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0;
@@ -27,7 +27,7 @@ function numbers(seed) {
   };
 }
 
-/** The broker's log: events in order; each audience has lost what was dropped of it. */
+/** The broker's log: the events in order, and how far each audience's events were dropped. */
 class Log {
   epoch = 1;
   head = 0;
@@ -68,16 +68,16 @@ function parse(position) {
   return { epoch, sequence };
 }
 
-/** A gateway with one client, and all that is on its way between the two. */
+/** A gateway with one client, and everything that is on its way between the two. */
 class Gateway {
   log = new Log();
   isLinked = true;
-  /** How far the gateway has heard the log; without a link it hears no further. */
+  /** How far the gateway has received the log. Without a link, it does not move. */
   cursor = { epoch: 1, sequence: 0 };
   connection = null;
-  /** Events that need not arrive, as the client was told of a gap there. */
+  /** Events that need not arrive, because a gap was reported there. */
   excused = new Set();
-  /** Where the stream began after a welcome that was a gap. */
+  /** The positions of welcomes that were gaps. */
   beginnings = new Set();
   /** Every event, in the order of the log. */
   all = [];
@@ -107,7 +107,7 @@ class Gateway {
     this.isLinked = true;
     const { log, cursor } = this;
     const listens = this.connection?.isGreeted ? [...this.connection.listens] : [];
-    // What another client of the gateway listens to counts, too.
+    // Other clients of the gateway may listen to any group.
     const lost = Math.max(...[EVERYONE, ...GROUPS].map((group) => log.lostUpTo(group)));
     const isAnew = cursor.epoch !== log.epoch;
     const from = isAnew ? lost : Math.max(lost, cursor.sequence);
@@ -124,13 +124,13 @@ class Gateway {
     }
   }
 
-  /** The next thing that the client said is done. */
+  /** Handles the client's next message. */
   hear() {
     const message = this.connection?.toGateway.shift();
     const { listens, joins } = this.connection ?? {};
     switch (message?.type) {
       case 'join':
-        // Without a position of its own, a group begins where the stream does after a welcome that is a gap.
+        // After a welcome that is a gap, a group without its own position begins where the stream does.
         if (this.beginnings.has(message.since)) {
           const { epoch, sequence } = parse(message.since);
           this.#excuse((event) => event.group === message.group && isOlder(event, epoch, sequence));
@@ -146,7 +146,7 @@ class Gateway {
     }
   }
 
-  /** The broker confirms what the client listens to: all of the URL, or the next join. */
+  /** The broker confirms what the client listens to: all groups of the URL, or the next join. */
   confirm() {
     if (!this.connection || !this.isLinked) return;
     if (!this.connection.isGreeted) return this.#greet();
@@ -159,7 +159,7 @@ class Gateway {
     if (since !== undefined && this.connection.joins.length === 0) this.#say({ type: 'position', id: name(this.cursor) });
   }
 
-  /** Some of what is on its way to the client arrives. */
+  /** Some of the messages that are on their way to the client arrive. */
   arrive(count) {
     const connection = this.connection;
     for (const message of connection?.toClient.splice(0, count) ?? []) {
@@ -188,7 +188,7 @@ class Gateway {
     this.connection.toClient.splice(before, 0, { ...welcome, ...resumed });
   }
 
-  /** What came before a position in an older log is lost with that log, but not what came since in this one. */
+  /** Events before a position in an older log are lost with that log, but not those since then in this one. */
   #resume(position, groups, isJoin = false) {
     const { log, cursor } = this;
     const since = parse(position);
@@ -222,7 +222,7 @@ class Gateway {
 
 const isOlder = (event, epoch, sequence) => event.epoch < epoch || (event.epoch === epoch && event.sequence <= sequence);
 
-/** A client of a gateway, driven by random steps, and what must be true of what it is called back. */
+/** A client of a gateway, driven by random steps, and the checks of its callbacks. */
 class Run {
   #random;
   #gateway = new Gateway();
@@ -275,7 +275,7 @@ class Run {
     return Math.floor(this.#random() * count);
   }
 
-  /** What is pushed from here on is promised. */
+  /** Connects the client. Events that are pushed from here on must arrive. */
   begin() {
     this.#gateway.confirm();
     this.#gateway.arrive(1);
@@ -297,20 +297,20 @@ class Run {
     clock.pass(this.#pick(2_000));
   }
 
-  /** The gateway has lost its link by then, and gets it back later. */
+  /** Starts a new log. The gateway loses its link, and gets it back later. */
   #restartBroker() {
     this.#gateway.unlink();
     this.#gateway.log.beginAnew();
   }
 
-  /** Nothing is promised of what is pushed to a group that was left, but that none comes twice. */
+  /** Events of a group that was left may be missing, but none may come twice. */
   #leaveOrJoin(group) {
     this.#left.add(group);
     if (this.#client.groups.has(group)) this.#client.leave(group);
     else this.#client.join(group);
   }
 
-  /** Everything that is under way comes to its end. */
+  /** Lets everything that is on its way arrive, and checks that nothing is missing. */
   settle() {
     const gateway = this.#gateway;
     gateway.link();
@@ -323,10 +323,10 @@ class Run {
     gateway.publish(EVERYONE);
     gateway.arrive(100);
     assert.ok([...this.#client.groups.values()].every(Boolean), 'not all groups are joined');
-    assert.equal(this.#client.position, name(gateway.cursor), 'the position stands still');
+    assert.equal(this.#client.position, name(gateway.cursor), 'the position did not follow');
     const missing = gateway.all.filter(({ group }) => !this.#left.has(group)).map(name).filter((id) => !this.#seen.has(id));
     assert.deepEqual(missing.filter((id) => !gateway.excused.has(id)), [], 'lost without a gap');
-    if (missing.length > 0) assert.ok(this.#gaps.length > 0, 'a gap that was not told');
+    if (missing.length > 0) assert.ok(this.#gaps.length > 0, 'a gap was not reported');
     this.#client.close();
   }
 }

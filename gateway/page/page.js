@@ -1,34 +1,34 @@
-// The page of a gateway: one connection, what arrives on it, and ways to push to it.
-// Pure parts first, then the list, the page.
+// The page of a gateway: one connection, the messages that arrive on it, and ways to push to it.
+// The pure functions come first, then the list of messages, then the page itself.
 
 import { Campanile, groupProblem } from './campanile.js';
 
 const DEFAULT_PUBLISHER_PORT = 4237;
 /** Above the publisher's own longest wait (30 s), so that its answer wins. */
 const PUSH_TIMEOUT_MS = 35_000;
-/** Many servers refuse a request head above 8 KiB, and other headers need their share. */
+/** Many servers refuse a request head above 8 KiB, and other headers need room, too. */
 const MAX_GROUPS_IN_URL_CHARS = 4_000;
 const MAX_SHOWN = 500;
 /** Laying out 500 messages of a megabyte each would freeze the page. */
 const MAX_SHOWN_CHARS = 20_000;
 const BINARY_PREVIEW_BYTES = 48;
 
-/** What close codes mean where no reason came with them. */
+/** The meaning of close codes that came without a reason. */
 const CLOSES = {
   1002: 'protocol error',
-  1003: 'kind of data not accepted',
+  1003: 'this kind of data is not accepted',
   1006: 'no answer',
   1007: 'invalid UTF-8',
-  1008: 'policy violated',
+  1008: 'policy violation',
   1009: 'message too large',
   4001: 'this page read too slowly',
 };
 
-/** Why events may be missing. */
+/** The reasons of gaps, in words. */
 const GAPS = {
-  epoch_changed: 'the broker started anew',
-  expired: 'the broker no longer keeps that far back',
-  too_far: 'there were too many to catch up with',
+  epoch_changed: 'the broker started a new log',
+  expired: 'the broker has already dropped them',
+  too_far: 'there were too many to send again',
   malformed: 'the gateway could not read the position',
 };
 
@@ -41,31 +41,31 @@ function describeClose({ code, reason }) {
 
 const describeGap = (reason) => (GAPS[reason] ? `${GAPS[reason]} (${reason})` : reason);
 
-/** A query with %20 for a space, which every reader of URLs understands; + is only for forms. */
+/** A query with %20 for a space, which everything that reads URLs understands; + is for forms only. */
 const query = (parameters) => new URLSearchParams(parameters).toString().replaceAll('+', '%20');
 const groupQuery = (groups) => query(groups.map((group) => ['group', group]));
 
-/** The leading groups that fit into a URL. */
+/** The first groups, as many as fit into a URL. */
 function groupsForUrl(groups) {
   let chars = 0;
   return groups.filter((group) => (chars += groupQuery([group]).length + 1) <= MAX_GROUPS_IN_URL_CHARS);
 }
 
-/** The websocket address of the gateway that served `page`, perhaps through a proxy and below a path. */
+/** The websocket address of the gateway that served `page`, which may be behind a proxy and below a path. */
 function socketUrl(page) {
   const url = new URL('.', page);
   url.protocol = url.protocol.replace('http', 'ws');
   return url.href;
 }
 
-/** Where that gateway serves the events for everyone and a group as a stream. Never contains a single quote. */
+/** The address of that gateway's event stream for everyone and a group. Never contains a single quote. */
 function eventsUrl(page, group) {
   const url = new URL('events', page);
   url.search = groupQuery([group]);
   return url.href.replaceAll("'", '%27');
 }
 
-/** What of the log the page's address asks for: `?since=first` or `?last=N`; nothing if it is wrong. */
+/** The earlier events that the page's address asks for: `?since=first` or `?last=N`; none if it is wrong. */
 function historyWanted(parameters) {
   if (parameters.get('since') === 'first') return { since: 'first' };
   const last = Number(parameters.get('last'));
@@ -73,11 +73,11 @@ function historyWanted(parameters) {
 }
 
 function describeHistory({ events, complete }) {
-  const kept = events === 0 ? 'There are no earlier events' : `${plural(events, 'earlier event')} from the log`;
-  return complete ? `${kept}.` : `${kept}; there were more than a client is sent.`;
+  const kept = events === 0 ? 'There are no earlier events to show' : `${plural(events, 'earlier event')} from the log`;
+  return complete ? `${kept}.` : `${kept}; there were older ones.`;
 }
 
-/** The address of `page` with its groups replaced; other parameters stay. */
+/** The address of `page` with other groups; all other parameters stay. */
 function pageUrl(page, groups) {
   const url = new URL(page);
   const others = [...url.searchParams].filter(([name]) => name !== 'group');
@@ -85,7 +85,7 @@ function pageUrl(page, groups) {
   return url.href;
 }
 
-/** The publisher as configured: a URL, or `:PORT` on the host of `page`, or its default port there. */
+/** The publisher's address: the configured URL, or `:PORT` or the default port on the host of `page`. */
 function publisherUrl(page, configured) {
   if (configured && !configured.startsWith(':')) return new URL(configured).href;
   const url = new URL('/', page);
@@ -93,7 +93,7 @@ function publisherUrl(page, configured) {
   return url.href;
 }
 
-/** The address that pushes to `audience`; without `content`, the one to POST it to. Never contains a single quote. */
+/** The address that pushes `content` to `audience`, or without `content`, the one to POST it to. Never contains a single quote. */
 function pushUrl(publisher, { kind, group, worker, connection }, content) {
   const parameters = {
     everyone: {},
@@ -126,7 +126,7 @@ function describeText(text) {
   return more > 0 ? `${text.slice(0, MAX_SHOWN_CHARS)} … and ${plural(more, 'more character')}` : text;
 }
 
-/** Kind and label of a received event's audience. */
+/** The kind and the label of a received event's audience. */
 function describeAudience(to) {
   if (typeof to !== 'string') return Object.entries(to)[0];
   return [to, to === 'connection' ? 'this connection' : to];
@@ -141,7 +141,7 @@ function element(tag, { dataset, ...properties }, ...children) {
   return node;
 }
 
-/** The list of messages, newest first, drawn at most once per frame whatever arrives. */
+/** The list of messages, newest first, which is drawn at most once per frame. */
 class Feed {
   #received = 0;
   #undrawn = [];
@@ -169,7 +169,7 @@ class Feed {
 
   #add(entry) {
     this.#undrawn.push(entry);
-    // A hidden tab draws no frames, however long it stays hidden.
+    // A hidden tab draws no frames, so without a limit this would grow for as long as it is hidden.
     if (this.#undrawn.length > MAX_SHOWN) this.#undrawn.shift();
     if (!this.#scheduled) requestAnimationFrame(() => this.#draw());
     this.#scheduled = true;
@@ -221,7 +221,7 @@ const campanile = new Campanile(socketUrl(location.href), {
   onError: ({ message }) => (byId('join-error').textContent = message),
 });
 
-/** What this page calls the client's states. */
+/** The names that this page uses for the client's states. */
 const STATES = { connecting: 'connecting', open: 'connected', waiting: 'waiting', closed: 'stopped' };
 
 function showState(state, detail) {
@@ -232,8 +232,8 @@ function showState(state, detail) {
   if (state === 'waiting') countDown(performance.now() + detail.delay);
   byId('state-detail').textContent = {
     connecting: () => 'Waiting for the gateway’s greeting …',
-    open: () => (detail.recovered ? 'Resumed: nothing is missing.' : ''),
-    waiting: () => `The connection is lost (${describeClose(detail)}).`,
+    open: () => (detail.recovered ? 'Resumed without missing anything.' : ''),
+    waiting: () => `The connection was lost (${describeClose(detail)}).`,
     closed: () => `The gateway closed the connection for good (${describeClose(detail)}).`,
   }[state]();
   delete byId('state-detail').dataset.gap;
@@ -243,7 +243,7 @@ function showState(state, detail) {
   byId('greeting').hidden = !identity;
   byId('connect-again').hidden = state !== 'waiting' && state !== 'closed';
   if (detail.history) feed.addNotice(`Connected. ${describeHistory(detail.history)}`, 'notice resumed');
-  if (detail.recovered) feed.addNotice('Reconnected. Nothing is missing: the stream goes on where it ended.', 'notice resumed');
+  if (detail.recovered) feed.addNotice('Reconnected without missing anything.', 'notice resumed');
 }
 
 function showGap({ reason, group, resuming }) {
@@ -270,7 +270,7 @@ byId('connect-again').onclick = () => campanile.connect();
 function join(group) {
   let problem = '';
   try {
-    if (campanile.groups.has(group)) problem = 'This group is joined already.';
+    if (campanile.groups.has(group)) problem = 'This group is already joined.';
     campanile.join(group);
   } catch ({ message }) {
     problem = message;
@@ -281,11 +281,11 @@ function join(group) {
 
 function leave(group) {
   campanile.leave(group);
-  // The focused button is gone; a text field would open the keyboard of a phone.
+  // The button that had the focus is gone. A text field would open the keyboard of a phone.
   (document.querySelector('#groups .leave') ?? byId('join-submit')).focus();
 }
 
-/** @param {Map<string, boolean>} groups each with whether the gateway listens for it now */
+/** @param {Map<string, boolean>} groups each one with whether the gateway listens for it now */
 function showGroups(groups) {
   const chips = new Map([...byId('groups').children].map((chip) => [chip.dataset.group, chip]));
   for (const [group, chip] of chips) if (!groups.has(group)) chip.remove();
@@ -333,7 +333,7 @@ function showLink(name, audience) {
   link.textContent = link.href = audience ? pushUrl(publisher, audience, 'hello') : '';
 }
 
-/** Where the clipboard API is missing (plain http), a selection is copied, or left for the user to copy. */
+/** Copies with the clipboard API. Where that is missing (plain http), selects the text for the user and tries to copy it. */
 async function copyText(node) {
   try {
     await navigator.clipboard.writeText(node.textContent);
@@ -357,7 +357,7 @@ byId('links').onclick = async ({ target }) => {
 
 // The page: its push form.
 
-/** POSTs `content`; never throws. CORS calls this request simple: there is no preflight. */
+/** POSTs `content`; never throws. In terms of CORS this is a simple request, so there is no preflight. */
 async function push(audience, content) {
   try {
     const response = await fetch(pushUrl(publisher, audience), {
@@ -370,9 +370,9 @@ async function push(audience, content) {
     if (!response.ok) return ['refused', `${response.status}: ${answer || response.statusText}`];
     return ['accepted', answer.startsWith('{') ? describeReceipt(JSON.parse(answer)) : 'accepted'];
   } catch ({ name }) {
-    if (name === 'TimeoutError') return ['unreachable', `No answer from ${publisher}: it is unknown whether the push was accepted.`];
-    return ['unreachable', `Could not reach the publisher at ${publisher}. Is it running there? If not, start the gateway `
-      + `with the right --publisher-url; if so, start the publisher with --allow-origin ${location.origin}.`];
+    if (name === 'TimeoutError') return ['unreachable', `No answer from ${publisher}. The push may or may not have been accepted.`];
+    return ['unreachable', `Could not reach the publisher at ${publisher}. If it is not running there, start the gateway `
+      + `with the right --publisher-url. If it is, start the publisher with --allow-origin ${location.origin}.`];
   }
 }
 
@@ -393,7 +393,7 @@ byId('push-form').onsubmit = async (event) => {
   if (byId('push-result').dataset.outcome === 'waiting') return;
   const audience = chosenAudience();
   const problem = audience?.kind === 'group' && groupProblem(audience.group);
-  if (!audience || problem) return showResult(['refused', problem || 'This page has no connection now.']);
+  if (!audience || problem) return showResult(['refused', problem || 'This page is not connected now.']);
   const field = byId('push-content');
   const content = field.value;
   showResult(['waiting', 'pushing …']);
@@ -403,7 +403,7 @@ byId('push-form').onsubmit = async (event) => {
 };
 
 byId('push-content').onkeydown = (event) => {
-  // Enter also ends a Korean, Chinese or Japanese composition; that one is not for us.
+  // Enter also ends a Korean, Chinese or Japanese composition, which must not push.
   if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
   event.preventDefault();
   byId('push-form').requestSubmit();

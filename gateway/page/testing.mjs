@@ -1,4 +1,4 @@
-// What the tests of the client share.
+// Shared by the tests of the client.
 
 /** Stands in for the platform's timers. */
 export class Clock {
@@ -7,7 +7,7 @@ export class Clock {
   #lastId = 0;
 
   setTimeout = (call, delay) => {
-    // As in Node, none is due at once.
+    // As in Node, no timer is due at once.
     this.#timers.set(++this.#lastId, { call, due: this.#now + Math.max(delay, 1) });
     return this.#lastId;
   };
@@ -16,7 +16,7 @@ export class Clock {
     this.#timers.delete(id);
   };
 
-  /** Goes on by so many milliseconds and calls what is due by then, in the order of time. */
+  /** Moves the clock by so many milliseconds, and calls the timers that are due by then, in order. */
   pass(milliseconds) {
     const end = this.#now + milliseconds;
     for (let next; (next = this.#firstUntil(end)) !== undefined;) {

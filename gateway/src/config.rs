@@ -1,4 +1,4 @@
-//! What can be set on a gateway.
+//! The settings of a gateway.
 
 use std::time::Duration;
 
@@ -6,57 +6,57 @@ use campanile_channel::watchdog::Watchdog;
 use campanile_edge::websocket::Limits;
 use campanile_edge::{AllowHosts, AllowOrigins};
 
-/// The settings of a gateway. Sizes are bytes.
+/// Everything that can be set on a gateway. Sizes are in bytes.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
     /// Where the broker listens, `HOST:PORT`.
     pub broker: String,
     /// How many worker threads hold the connections. At least 1.
     pub workers: usize,
-    /// The URL of a publisher for the page, or `:PORT` for one on the page's own host; `None` means
-    /// port 4237 there.
+    /// The URL of the publisher that the page uses, or `:PORT` for one on the page's own host; `None`
+    /// means port 4237 of that host.
     pub publisher_url: Option<String>,
-    /// The most connections at a time; one more is answered 503.
+    /// The most connections at a time. Any more are answered 503.
     pub max_connections: usize,
-    /// The most groups that one connection listens to; one more is refused.
+    /// The most groups that one connection may listen to. Any more are refused.
     pub max_groups: usize,
-    /// What may wait for one client; past it the client is closed with 4001. An empty outbox always
-    /// takes one event, whatever its size.
+    /// How much may wait for one client before it is closed with 4001. An empty outbox takes one event
+    /// of any size.
     pub max_outbox_bytes: usize,
-    /// What a client that comes back may have missed, in bytes as they wait for it; one that missed
-    /// more is told so. Besides `max_outbox_bytes`; one event may have any size. Only while no more
-    /// than `max_outbox_bytes` waits for it: else that counts as too much, too.
+    /// How much a client that comes back may have missed, in bytes as they wait for it. If it missed
+    /// more, or if more than `max_outbox_bytes` waits for it already, nothing is recovered, and the
+    /// reason is `too_far`. One event may have any size.
     pub max_replay_bytes: usize,
-    /// How much of what was received lately is kept for clients that come back, and four times as
-    /// much while they wait for the broker. What is no longer here is asked of it.
+    /// How many bytes of the newest events are kept for clients that come back; four times as many while
+    /// clients wait for the broker's answer. Older events are fetched from the broker.
     pub recent_bytes: usize,
-    /// Which web pages may read event streams, and, where it is a list, open websockets. Default: see
-    /// [`AllowOrigins::Local`].
+    /// Which web pages may read event streams. A list also limits which pages may open websockets.
+    /// Default: [`AllowOrigins::Local`].
     pub allow_origins: AllowOrigins,
-    /// By which names beside the loopback ones the gateway may be asked where it listens on loopback
-    /// only. Default: none.
+    /// Where the gateway listens on loopback only: which names a `Host` header may have besides the
+    /// loopback ones. Default: none.
     pub allow_hosts: AllowHosts,
-    /// Query parameters that are never read, also known ones.
+    /// Query parameters that are ignored, even those that the gateway knows.
     pub ignored_params: Vec<String>,
-    /// What a client may send in one message; past it the client is closed with 1009.
+    /// How large a client's message may be. A larger one closes the connection with 1009.
     pub client_limits: Limits,
-    /// A request head that is not complete by then is refused, and a connection that the broker
-    /// has not confirmed by then is closed with 1013.
+    /// How long a request head may take to arrive before it is refused, and how long the broker may
+    /// take to confirm a connection before that is closed with 1013.
     pub handshake_limit: Duration,
-    /// A client that was silent for this long is sent a ping.
+    /// How long a client may be silent before it gets a ping.
     pub ping_after: Duration,
-    /// A client that was silent for this long is closed with 1011.
+    /// How long a client may be silent before it is closed with 1011.
     pub silence_limit: Duration,
-    /// A client that acknowledges nothing for this long is gone (`TCP_USER_TIMEOUT`).
+    /// How long a client may acknowledge nothing before its connection is given up (`TCP_USER_TIMEOUT`).
     pub user_timeout: Duration,
-    /// Interest without a member is kept this long, for those who come back.
+    /// How long the interest in a group outlives its last member, for clients that come back.
     pub linger: Duration,
-    /// Without a link for this long, the gateway sends its clients away over
-    /// [`drain`](Self::drain), and takes no new ones until there is a link. Zero: it keeps them.
+    /// How long the gateway keeps its clients without a link to the broker. Then it closes them, spread
+    /// over [`drain`](Self::drain), and accepts no new ones until there is a link. Zero means for ever.
     pub return_limit: Duration,
-    /// On shutdown, clients are told to go over this time.
+    /// The time over which the connections are closed on shutdown.
     pub drain: Duration,
-    /// After [`drain`](Self::drain), what is not gone by then is cut.
+    /// How long connections may take to end after [`drain`](Self::drain) before they are cut.
     pub shutdown_limit: Duration,
     /// Watches the gateway's actors and threads.
     pub watchdog: Watchdog,

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::Message;
-use campanile_messages::link::{self, Gap};
+use campanile_messages::link::{Gap, RequestTicket};
 use campanile_messages::{ConnectionId, Position};
 use tokio::sync::Notify;
 
 use crate::dialects::Framed;
-use crate::registry::subscriptions::Ticket;
+use crate::report::Ticket;
 use crate::resume::Lost;
 use crate::websocket::CloseCode;
 
@@ -30,7 +30,6 @@ pub enum Signal {
     Drain {
         /// Spread over this time; zero means all at once.
         over: Duration,
-        /// Why.
         code: CloseCode,
     },
     /// There is a broker again: clients that have not been told to go for lack of one may stay.
@@ -38,18 +37,19 @@ pub enum Signal {
 }
 
 /// One thing for a registry to do, in the order of the link.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Delivery {
     /// Send an event to its listeners.
     Event(Arc<Framed>),
     /// Send an event to its listeners, and answer how it fared within this time.
-    Counted(link::Ticket, Duration, Arc<Framed>),
+    Counted(RequestTicket, Duration, Arc<Framed>),
     /// Send an event to one connection, and answer.
-    Push(link::Ticket, ConnectionId, Arc<Framed>),
-    /// The broker has confirmed what the registry asked for up to this ticket; the log stood here.
+    Push(RequestTicket, ConnectionId, Arc<Framed>),
+    /// The broker has confirmed what the registry asked for up to this ticket, save what is answered
+    /// with `Resumed`; the log stood here.
     Confirmed(Ticket, Position),
-    /// A client that came back, or one of its groups, goes on, or a new one begins: what it has missed
-    /// or asked for up to here.
+    /// The broker has confirmed this step, with which a client came back, or one of its groups, or a new
+    /// listener that asked for some of the past: what it has missed or asked for up to here.
     Resumed(Ticket, Outcome, Position),
     /// All events up to here have been handed over.
     Mark(Position),
@@ -58,7 +58,7 @@ pub enum Delivery {
 }
 
 /// What a client is to hear of the past, in order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     /// Oldest first.
     pub events: Vec<Arc<Framed>>,
@@ -67,12 +67,10 @@ pub struct Found {
 }
 
 impl Found {
-    /// How many events there are.
     pub fn len(&self) -> usize {
         self.events.len()
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }

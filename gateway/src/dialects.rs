@@ -47,6 +47,16 @@ impl Dialect {
         }
     }
 
+    /// Whether events carry their positions, so that a client can go on where it was. Asked for each
+    /// delivery, so it is no rule that would have to be called through a table.
+    #[inline]
+    pub fn has_positions(self) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::V1 | Self::Events => true,
+        }
+    }
+
     /// What a websocket may offer.
     pub fn subprotocols() -> Vec<&'static str> {
         Self::ALL.into_iter().filter_map(|dialect| dialect.rules().subprotocol()).collect()
@@ -77,11 +87,6 @@ pub trait Rules: Sync {
     /// The subprotocol that a websocket of this dialect offers.
     fn subprotocol(&self) -> Option<&'static str> {
         None
-    }
-
-    /// Whether events carry their positions, so that a client can go on where it was.
-    fn has_positions(&self) -> bool {
-        true
     }
 
     /// Whether what the client sends is dropped unread.

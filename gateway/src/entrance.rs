@@ -1,11 +1,12 @@
-//! How a client comes in: a thread that accepts, a door per worker that reads the head of each request,
-//! and what is said to those who do not get in.
+//! How a client comes in: one thread accepts connections, a door per worker reads the head of each
+//! request, and clients that are not let in get an answer that says why.
 
-pub mod acceptor;
+pub(crate) mod acceptor;
 pub mod door;
-pub mod health;
-pub mod page;
+pub mod ends;
+pub(crate) mod health;
+pub(crate) mod page;
 pub mod refusal;
-pub mod rewind;
-pub mod seats;
+pub(crate) mod rewind;
+pub(crate) mod seats;
 pub mod wish;

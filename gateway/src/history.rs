@@ -1,7 +1,7 @@
-//! What a new listener hears of the past: `since=first` and `last=N`. Pure.
+//! Which earlier events a new listener gets: `since=first` and `last=N`. Pure.
 //!
-//! Neither is a resume: nothing was missed, so nothing can be lost. What is said is how many events
-//! follow, and whether they are all that there ever were.
+//! Neither is a resume: a new listener has missed nothing, so nothing can be lost. The greeting says how
+//! many events follow, and whether there were never any others.
 
 use serde::Serialize;
 
@@ -10,18 +10,18 @@ use crate::entrance::refusal::Refusal;
 /// The most events that `last` may ask for.
 pub const MAX_LAST: usize = 1_000;
 
-/// How much of the past a new listener asks for. In any case not more bytes than are replayed to a
-/// client that comes back; the newest count.
+/// Which earlier events a new listener asks for. Of these it gets only the newest ones that fit into
+/// [`max_replay_bytes`](crate::GatewayConfig::max_replay_bytes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum History {
-    /// What is kept.
+    /// All events that are kept.
     First,
     /// The newest events of all audiences of the connection together, 1 to [`MAX_LAST`].
     Last(usize),
 }
 
 impl History {
-    /// How many events it is at most.
+    /// The most events that the listener gets.
     pub fn max_events(self) -> usize {
         match self {
             Self::First => usize::MAX,
@@ -32,7 +32,7 @@ impl History {
     /// Reads the value of `last`.
     ///
     /// # Errors
-    /// 400 for anything else than a decimal number from 1 to [`MAX_LAST`].
+    /// 400 for anything but a decimal number from 1 to [`MAX_LAST`].
     pub fn read_last(value: &str) -> Result<Self, Refusal> {
         let is_decimal = value.bytes().all(|byte| byte.is_ascii_digit());
         match value.parse() {
@@ -47,12 +47,12 @@ impl History {
     }
 }
 
-/// What is said of the past that follows a welcome.
+/// What a greeting says about the earlier events that follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct SaidHistory {
     /// How many events follow.
     pub events: usize,
-    /// Whether they are all that the log ever had for these audiences.
+    /// Whether these are all events that the log ever had for these audiences.
     pub complete: bool,
 }
 

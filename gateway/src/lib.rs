@@ -4,24 +4,33 @@
 //! [`registry`] of each worker that has listeners. The registry puts one shared frame into the outbox
 //! of each listener's [`socket`](connection::socket) and flushes them.
 //!
-//! How a client comes: [`server`] starts everything, the [`acceptor`](entrance::acceptor) accepts, the
+//! How a client comes in: [`server`] starts everything, the acceptor accepts the connection, the
 //! [`door`](entrance::door) reads the request's head and chooses one of the [`dialects`], and a
 //! [`session`](connection::session) attaches itself to the registry, which greets it when the broker
-//! has confirmed its interest. A client that comes back gets what it missed from
-//! [`recent`](bridge::recent), where the bridge keeps what was received lately;
-//! [`resumes`](bridge::resumes) knows who waits for what from the broker.
+//! has confirmed its interest. A client that comes back gets the events that it missed from
+//! [`recent`](bridge::recent), where the bridge keeps the newest events; [`resumes`](bridge::resumes)
+//! knows which clients wait for older ones from the broker.
+//!
+//! What is public beside [`GatewayConfig`] and [`serve`] is for the benchmarks, the echo server and the
+//! fuzz targets.
+
+#![allow(rustdoc::private_intra_doc_links, reason = "read by whoever changes this crate")]
 
 pub mod bridge;
-pub mod config;
+mod config;
 pub mod connection;
-pub mod delivery;
+mod delivery;
 pub mod dialects;
 pub mod entrance;
-pub mod history;
+mod history;
 pub mod registry;
+mod report;
 pub mod resume;
-pub mod server;
+mod server;
 pub mod websocket;
 
 pub use config::GatewayConfig;
 pub use server::serve;
+
+#[cfg(test)]
+mod tests;

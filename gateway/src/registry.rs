@@ -5,11 +5,17 @@
 //! bridge. Sends to the sockets and to the bridge. Runs on the worker's thread. Bounded by: one
 //! message in flight a session, the bytes of `Deliveries`, and one report in flight to the bridge.
 
-pub mod client;
-pub mod counting;
+mod batch;
+mod client;
+mod clients;
+mod counting;
+mod in_hand;
+mod join_answer;
+mod leaving;
+pub(crate) mod reporter;
 pub mod subscriptions;
+pub(crate) mod told;
 
-use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,81 +23,51 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use campanile_channel::watchdog::{Pulse, attend};
-use campanile_messages::link::{self, Gap, Outcome};
-use campanile_messages::{Address, Audience, ConnectionId, GroupName, Position, WorkerId};
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use campanile_edge::Principal;
+use campanile_messages::{Audience, ConnectionId, GroupName, WorkerId};
 
 use crate::bridge::interest::MAX_AUDIENCES;
-use crate::bridge::resumes::Resume;
-use crate::bridge::{Answer, Bridge, CaughtUp, Counted, InterestChanged, Missed};
+use crate::bridge::{Bridge, CaughtUp, InterestChanged};
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::socket::Waiting;
-use crate::delivery::{Deliveries, Delivery, Found, Outcome as Answered, Signal};
-use crate::dialects::Framed;
-use crate::registry::client::{Batch, Client, Mark};
-use crate::registry::counting::{Awaited, Counting};
-use crate::registry::subscriptions::{
-    Change, Confirmed, Joining, Standing, Step, Subscriptions, Ticket,
-};
-use crate::resume::{Lost, Resumed, Since, Start};
+use crate::delivery::{Deliveries, Signal};
+use crate::registry::batch::Batch;
+use crate::registry::client::Client;
+use crate::registry::clients::Clients;
+use crate::registry::in_hand::InHand;
+use crate::registry::leaving::Leaving;
+use crate::registry::reporter::Reporter;
+use crate::registry::subscriptions::Joining;
+use crate::resume::Since;
 use crate::websocket::CloseCode;
+
+pub(crate) use join_answer::JoinAnswer;
 
 /// How often clients are looked at for signs of life.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// Changes are reported this often at most: each report wakes the bridge, the broker, the bridge and
-/// this worker again, which is dear for one client of a storm, and cheap for all of 5 ms.
-const REPORT_PACE: Duration = Duration::from_millis(5);
-
 /// How long deliveries are performed before sessions and timers of this thread have their turn.
 const DELIVERIES_TURN: Duration = Duration::from_millis(50);
-
-/// How many clients are greeted between two looks at the clock.
-const CONFIRMED_AT_ONCE: usize = 256;
 
 /// A bridge that has not taken a report by then hangs, and the watchdog sees to it.
 const REPORT_LIMIT: Duration = Duration::from_secs(10);
 
-/// No publisher waits longer for what became of a push to one connection.
-const LONGEST_QUESTION: Duration = Duration::from_secs(60);
-
-/// A drain closes some clients this often.
-const DRAIN_STEP: Duration = Duration::from_millis(50);
-
 /// See the module's documentation.
-pub struct Registry {
+pub(crate) struct Registry {
     /// Which of the gateway's workers this is, from 0.
     index: usize,
     /// Beats also within a long turn.
     pulse: Rc<Pulse>,
-    /// Given by the broker; set before the first connection is let in.
-    worker: Arc<OnceLock<WorkerId>>,
-    config: Arc<GatewayConfig>,
-    deliveries: Deliveries,
     bridge: Addr<Bridge>,
-    subscriptions: Subscriptions<Client>,
-    /// Sessions that have something to say before their greeting.
-    eager: HashMap<ConnectionId, oneshot::Sender<()>>,
+    clients: Clients,
+    in_hand: InHand,
     /// How many audiences the gateway listens to.
     audiences: Arc<AtomicUsize>,
-    last_ticket: Ticket,
-    unreported: HashMap<Audience, i32>,
-    /// The bridge has not taken the last report yet.
-    is_reporting: bool,
-    reported_ticket: Ticket,
-    reported_at: Option<Instant>,
-    /// Taken from `deliveries` and not performed yet.
-    in_hand: VecDeque<Delivery>,
+    reporter: Reporter,
     /// Deliveries go on when everybody else on this thread had a turn.
     is_resting: bool,
-    /// With what every client is being closed, if so.
-    leaving: Option<CloseCode>,
-    /// How many slow readers counted events wait for, at this worker.
-    awaited: Awaited,
-    /// The last position up to which nothing is missing.
-    mark: Option<Position>,
+    leaving: Leaving,
 }
 
 impl Registry {
@@ -104,26 +80,17 @@ impl Registry {
         bridge: Addr<Bridge>,
         audiences: Arc<AtomicUsize>,
     ) -> Self {
+        let pulse = Rc::new(config.watchdog.watch(format!("registry {index}")));
         Self {
             index,
-            pulse: Rc::new(config.watchdog.watch(format!("registry {index}"))),
-            worker,
-            subscriptions: Subscriptions::new(config.max_groups),
-            eager: HashMap::new(),
-            audiences,
-            config,
-            deliveries,
+            clients: Clients::new(worker, config, bridge.clone()),
+            pulse,
             bridge,
-            last_ticket: 0,
-            unreported: HashMap::new(),
-            is_reporting: false,
-            reported_ticket: 0,
-            reported_at: None,
-            in_hand: VecDeque::new(),
+            in_hand: InHand::new(deliveries),
+            audiences,
+            reporter: Reporter::default(),
             is_resting: false,
-            leaving: None,
-            awaited: Awaited::default(),
-            mark: None,
+            leaving: Leaving::default(),
         }
     }
 }
@@ -133,18 +100,22 @@ impl Actor for Registry {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         attend(ctx, self.pulse.clone());
-        ctx.run_interval(SWEEP, |registry, ctx| registry.sweep(Instant::now(), ctx));
+        ctx.run_interval(SWEEP, |registry, ctx| {
+            let closed = registry.clients.sweep(Instant::now());
+            closed.into_iter().for_each(|connection| registry.forget(connection, ctx));
+        });
     }
 }
 
 /// A connection comes. It is greeted when the broker has confirmed its interest.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Attach {
+pub(crate) struct Attach {
     /// Its number at this worker.
     pub connection: ConnectionId,
-    /// Where and how to write.
     pub line: Line,
+    /// Who the client is.
+    pub principal: Principal,
     /// What it listens to beside everyone, without repeats.
     pub groups: Vec<GroupName>,
     /// Where it goes on.
@@ -155,45 +126,19 @@ impl Handler<Attach> for Registry {
     type Result = ();
 
     fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) {
-        let Attach { connection, line, mut groups, since } = attach;
-        let client = Client::new(connection, line, Instant::now());
-        if let Some(code) = self.leaving {
-            client.line.close(code, Waiting::Flush);
+        let Attach { connection, line, principal, mut groups, since } = attach;
+        if let Some(code) = self.leaving.code() {
+            line.close(code, Waiting::Flush);
         } else if !groups.is_empty() && self.is_full() {
-            client.line.close(CloseCode::GatewayFull, Waiting::Flush);
+            line.close(CloseCode::GatewayFull, Waiting::Flush);
             groups.clear();
         }
-        self.last_ticket += 1;
-        let ticket = self.last_ticket;
-        let changes = self.subscriptions.attach(connection, groups, since, client, ticket);
-        self.report(changes, ctx);
-    }
-}
-
-/// A connection's session has something to answer: resolves once its client was greeted, or never
-/// will be. Bounded by `--handshake-limit`, after which the sweep closes and forgets the connection.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct AwaitGreeting(pub ConnectionId);
-
-impl Handler<AwaitGreeting> for Registry {
-    type Result = ResponseFuture<()>;
-
-    fn handle(
-        &mut self,
-        AwaitGreeting(connection): AwaitGreeting,
-        _: &mut Self::Context,
-    ) -> ResponseFuture<()> {
-        // One that is forgotten already would never be greeted, nor forgotten again.
-        if !self.subscriptions.is_pending(connection) {
-            return Box::pin(std::future::ready(()));
-        }
-        let (greeted, is_greeted) = oneshot::channel();
-        self.eager.insert(connection, greeted);
-        Box::pin(async move {
-            // Dropped: there will be no greeting.
-            let _ = is_greeted.await;
-        })
+        let client = Client::new(connection, line, principal, Instant::now());
+        let ticket = self.reporter.next_ticket();
+        let groups = groups.into_iter().map(Audience::Group).collect();
+        let changed = self.clients.subscriptions.attach(connection, groups, since, client, ticket);
+        self.reporter.add_step(changed);
+        self.report(ctx);
     }
 }
 
@@ -201,64 +146,49 @@ impl Handler<AwaitGreeting> for Registry {
 /// when the broker has confirmed that, unless the answer says otherwise.
 #[derive(Debug, Message)]
 #[rtype(result = "JoinAnswer")]
-pub struct Join(pub ConnectionId, pub GroupName, pub Option<Since>);
-
-/// What a session does about its join.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, MessageResponse)]
-pub enum JoinAnswer {
-    /// Nothing: the registry answers its client.
-    Awaited,
-    /// Say `joined`: the client listens already.
-    Already,
-    /// Say that it listens already, and so cannot go on somewhere.
-    AlreadyJoined,
-    /// Say that there are too many.
-    TooMany,
-    /// Say that the gateway has too many.
-    GatewayFull,
-}
+pub(crate) struct Join(pub ConnectionId, pub GroupName, pub Option<Since>);
 
 impl Handler<Join> for Registry {
-    type Result = JoinAnswer;
+    type Result = MessageResult<Join>;
 
-    fn handle(&mut self, join: Join, ctx: &mut Self::Context) -> JoinAnswer {
-        if self.is_full() {
-            return JoinAnswer::GatewayFull;
-        }
+    fn handle(&mut self, join: Join, ctx: &mut Self::Context) -> Self::Result {
         let Join(connection, group, since) = join;
-        match self.subscriptions.join(connection, group, since, self.last_ticket + 1) {
-            Joining::Begun(change) => {
-                self.last_ticket += 1;
-                self.report([change], ctx);
-                JoinAnswer::Awaited
-            }
-            // It cannot go on in two places.
-            Joining::Repeated | Joining::Already if since.is_some() => JoinAnswer::AlreadyJoined,
-            Joining::Repeated | Joining::Gone => JoinAnswer::Awaited,
-            Joining::Already => JoinAnswer::Already,
-            Joining::TooMany => JoinAnswer::TooMany,
+        let client = self.clients.subscriptions.get(connection);
+        let principal = client.map(|client| &client.principal);
+        if let Some(refusal) = JoinAnswer::refusal(principal, &group, self.is_full()) {
+            return MessageResult(refusal);
         }
+        let ticket = self.reporter.next_ticket();
+        let group = Audience::Group(group);
+        let joining = self.clients.subscriptions.join(connection, group, since, ticket);
+        let answer = JoinAnswer::to(&joining, since.is_some());
+        if let Joining::Begun(changed) = joining {
+            self.reporter.add_step(changed);
+            self.report(ctx);
+        }
+        MessageResult(answer)
     }
 }
 
 /// A connection no longer wants to listen to a group.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Leave(pub ConnectionId, pub GroupName);
+pub(crate) struct Leave(pub ConnectionId, pub GroupName);
 
 impl Handler<Leave> for Registry {
     type Result = ();
 
     fn handle(&mut self, Leave(connection, group): Leave, ctx: &mut Self::Context) {
-        let change = self.subscriptions.leave(connection, &group);
-        self.report(change, ctx);
+        let left = self.clients.subscriptions.leave(connection, &Audience::Group(group));
+        self.reporter.add(left.unwrap_or_default());
+        self.report(ctx);
     }
 }
 
 /// A connection is gone.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Detach(pub ConnectionId);
+pub(crate) struct Detach(pub ConnectionId);
 
 impl Handler<Detach> for Registry {
     type Result = ();
@@ -278,36 +208,19 @@ impl Handler<Signal> for Registry {
             Signal::Deliver if self.is_resting => {}
             Signal::Deliver => self.perform_deliveries(ctx),
             Signal::Drain { over, code } => self.drain(over, code, ctx),
-            Signal::Stay => drop(self.leaving.take_if(|code| *code == CloseCode::NoBroker)),
+            Signal::Stay => self.leaving.stay(),
         }
     }
 }
 
 impl Registry {
     fn drain(&mut self, over: Duration, code: CloseCode, ctx: &mut Context<Self>) {
-        if self.leaving == Some(CloseCode::GoingAway) {
-            return;
-        }
-        self.leaving = Some(code);
-        let clients = self.subscriptions.all_mut();
-        let clients: Vec<_> = clients.map(|(client, _)| client.line.clone()).collect();
-        let steps = over.div_duration_f64(DRAIN_STEP).floor().max(1.0) as usize;
-        let mut gone = 0;
-        for step in 0..steps {
-            // Evenly over all of the time, however many there are.
-            let next = clients.len() * (step + 1) / steps;
-            let some = clients[gone..next].to_vec();
-            gone = next;
-            if some.is_empty() {
-                continue;
-            }
-            ctx.run_later(DRAIN_STEP * step as u32, move |registry, _| {
-                // Another drain has taken over, or the clients may stay.
-                if registry.leaving != Some(code) {
-                    return;
-                }
-                for line in some {
-                    line.close(code, Waiting::Flush);
+        let lines = self.clients.lines();
+        for (after, some) in self.leaving.begin(code, lines.len(), over) {
+            let some = lines[some].to_vec();
+            ctx.run_later(after, move |registry, _| {
+                if registry.leaving.is_for(code) {
+                    some.iter().for_each(|line| line.close(code, Waiting::Flush));
                 }
             });
         }
@@ -317,15 +230,14 @@ impl Registry {
     fn perform_deliveries(&mut self, ctx: &mut Context<Self>) {
         let turn_ends = Instant::now() + DELIVERIES_TURN;
         let mut batch = Batch::new(self.pulse.clone());
-        loop {
-            if self.in_hand.is_empty() {
-                self.in_hand = self.deliveries.take().into();
-                if self.in_hand.is_empty() {
-                    break;
-                }
+        while let Some(delivery) = self.in_hand.next() {
+            // To a hundred thousand clients, some of them take as long as a turn of the watchdog.
+            self.pulse.beat();
+            let is_last_event = !self.in_hand.is_event_next();
+            if let Some(rest) = self.clients.perform(delivery, is_last_event, &mut batch) {
+                self.in_hand.put_back(rest);
             }
-            self.perform_next(&mut batch);
-            if self.in_hand.is_empty() && self.deliveries.performed() {
+            if self.in_hand.performed() {
                 self.bridge.do_send(CaughtUp);
             }
             if Instant::now() >= turn_ends {
@@ -333,263 +245,51 @@ impl Registry {
                 break;
             }
         }
-        batch.flush(&self.subscriptions);
+        batch.flush(&self.clients.subscriptions);
         batch.closed.into_iter().for_each(|connection| self.forget(connection, ctx));
-    }
-
-    /// Performs the next of what is in hand.
-    fn perform_next(&mut self, batch: &mut Batch) {
-        // To a hundred thousand clients, some of them take as long as a turn of the watchdog.
-        self.pulse.beat();
-        match self.in_hand.pop_front() {
-            None => {}
-            Some(Delivery::Event(framed)) => {
-                let excepted = framed.except_at(self.worker.get());
-                match self.in_hand.front() {
-                    Some(Delivery::Event(_)) => {
-                        batch.deliver(&framed, excepted, &self.subscriptions);
-                    }
-                    _ => batch.deliver_last(&framed, excepted, &self.subscriptions),
-                }
-            }
-            Some(other) => {
-                batch.flush(&self.subscriptions);
-                self.perform(other);
-            }
-        }
     }
 
     /// Lets the sessions and timers of this thread have a turn, then goes on.
     fn rest(&mut self, ctx: &mut Context<Self>) {
-        if !std::mem::replace(&mut self.is_resting, true) {
-            let others = tokio::task::yield_now().into_actor(self);
-            ctx.spawn(others.map(|(), registry, ctx| {
-                registry.is_resting = false;
-                registry.perform_deliveries(ctx);
-            }));
-        }
-    }
-
-    fn perform(&mut self, delivery: Delivery) {
-        match delivery {
-            Delivery::Event(framed) => {
-                let excepted = framed.except_at(self.worker.get());
-                Batch::new(self.pulse.clone()).deliver_last(&framed, excepted, &self.subscriptions);
-            }
-            Delivery::Counted(ticket, within, framed) => self.count(ticket, within, &framed),
-            Delivery::Push(ticket, connection, framed) => self.push(ticket, connection, &framed),
-            Delivery::Confirmed(ticket, position) => self.confirm(ticket, position),
-            Delivery::Resumed(ticket, found, position) => self.resume(ticket, found, position),
-            Delivery::Mark(position) => self.mark = Some(position),
-            Delivery::Gap(gap, position) => self.tell_gap(gap, position),
-        }
-    }
-
-    /// Writes an event to its listeners, and tells the bridge how it fared when that is known of all
-    /// of them, or the time is over. What waits is a task of its own, so that it costs nothing until
-    /// it is woken.
-    fn count(&self, ticket: link::Ticket, within: Duration, event: &Framed) {
-        let excepted = event.except_at(self.worker.get());
-        let counting = Counting::deliver(event, excepted, &self.subscriptions, &self.awaited);
-        let bridge = self.bridge.clone();
-        match counting {
-            Ok(tally) => bridge.do_send(Counted { ticket, tally }),
-            Err(counting) => drop(actix_rt::spawn(async move {
-                let tally = counting.finish(within).await;
-                bridge.do_send(Counted { ticket, tally });
-            })),
-        }
-    }
-
-    fn tell_gap(&mut self, gap: Gap, position: Position) {
-        self.mark = Some(position);
-        for (client, standing) in self.subscriptions.all_mut() {
-            if standing != Standing::Pending {
-                client.tell_gap(gap, position);
-            }
-        }
-    }
-
-    fn push(&self, ticket: link::Ticket, connection: ConnectionId, framed: &Framed) {
-        let answer = move |outcome| Answer { ticket, outcome };
-        let Some(client) = self.subscriptions.get(connection).filter(|c| c.line.socket.is_open())
-        else {
-            self.bridge.do_send(answer(Outcome::UnknownConnection));
-            return;
-        };
-        client.line.send(framed.frame(client.line.dialect));
-        match client.line.socket.written() {
-            None if client.line.socket.is_open() => self.bridge.do_send(answer(Outcome::Written)),
-            None => self.bridge.do_send(answer(Outcome::NotWritten)),
-            Some(written) => {
-                let bridge = self.bridge.clone();
-                actix_rt::spawn(async move {
-                    match timeout(LONGEST_QUESTION, written).await {
-                        Ok(Ok(())) => bridge.do_send(answer(Outcome::Written)),
-                        Ok(Err(_)) => bridge.do_send(answer(Outcome::NotWritten)),
-                        // Nobody waits for the answer any more.
-                        Err(_) => {}
-                    }
-                });
-            }
-        }
-    }
-
-    fn confirm(&mut self, up_to: Ticket, position: Position) {
-        // The broker takes it for told, and says no mark besides.
-        self.mark = Some(position);
-        let mut missed = Vec::new();
-        let confirmed = self.subscriptions.confirm(up_to, CONFIRMED_AT_ONCE);
-        if confirmed.len() == CONFIRMED_AT_ONCE {
-            // The rest of a storm comes next, before anything behind it.
-            self.in_hand.push_front(Delivery::Confirmed(up_to, position));
-        }
-        for confirmed in confirmed {
-            match confirmed {
-                Confirmed::Done(step, resumed) => self.complete(&step, position, resumed),
-                Confirmed::Missed { ticket, start, audiences } => {
-                    missed.push(Resume { worker: self.index, ticket, start, audiences });
-                }
-            }
-        }
-        if !missed.is_empty() {
-            self.bridge.do_send(Missed(missed));
-        }
-    }
-
-    /// What a client missed is written past the bound of its outbox, with a bound of its own.
-    fn resume(&mut self, ticket: Ticket, found: Answered, position: Position) {
-        let Some((step, start)) = self.subscriptions.resume(ticket) else { return };
-        let (Step::Attach(connection) | Step::Join(connection, _)) = step;
-        let Some(client) = self.subscriptions.get(connection) else { return };
-        let since = match start {
-            Start::Behind(since) => since,
-            Start::History(_) => return self.begin_with_history(&step, found, position),
-        };
-        let missed = found.and_then(|Found { events: mut missed, .. }| {
-            // A connection may join a group again that it was left out of an event of.
-            missed.retain(|event| event.except_at(self.worker.get()) != Some(connection));
-            let has_room = missed.is_empty() || client.has_room(&self.config);
-            if has_room { Ok(missed) } else { Err(Lost::TooFar) }
-        });
-        match (&step, missed) {
-            (_, Err(lost)) => self.complete(&step, position, Some(Err(lost))),
-            (Step::Attach(_), Ok(missed)) => {
-                self.complete(&step, since, Some(Ok(())));
-                if let Some(client) = self.subscriptions.get(connection) {
-                    client.replay(&missed);
-                }
-            }
-            (Step::Join(..), Ok(missed)) => {
-                client.replay(&missed);
-                self.complete(&step, position, Some(Ok(())));
-            }
-        }
-    }
-
-    /// A new listener is greeted, and hears what it asked for of the past. (Nothing waits for it yet,
-    /// so there is room.)
-    fn begin_with_history(&mut self, step: &Step, found: Answered, cursor: Position) {
-        let (Step::Attach(connection) | Step::Join(connection, _)) = *step;
-        let nothing = || Found { events: Vec::new(), is_complete: false };
-        let found = found.unwrap_or_else(|_| nothing());
-        self.greet(connection, |client, address| {
-            client.greet_with_history(address, cursor, &found);
-        });
-    }
-
-    fn greet(&mut self, connection: ConnectionId, greet: impl FnOnce(&Client, Address)) {
-        let (Some(&worker), Some(client)) = (self.worker.get(), self.subscriptions.get(connection))
-        else {
-            return;
-        };
-        greet(client, Address { worker, connection });
-        if let Some(eager) = self.eager.remove(&connection) {
-            let _ = eager.send(());
-        }
-    }
-
-    fn complete(&mut self, step: &Step, position: Position, resumed: Option<Resumed>) {
-        match step {
-            Step::Attach(connection) => {
-                self.greet(*connection, |client, address| {
-                    client.greet(address, position, resumed);
-                });
-            }
-            Step::Join(connection, group) => {
-                let Some(client) = self.subscriptions.get(*connection) else { return };
-                client.tell_joined(group, resumed);
-                // What was replayed had lower positions than the client may have seen before.
-                let is_settled = self.subscriptions.standing(*connection) == Standing::Settled;
-                if resumed.is_some() && is_settled {
-                    client.tell_position(position);
-                }
-            }
-        }
+        self.is_resting = true;
+        let others = tokio::task::yield_now().into_actor(self);
+        ctx.spawn(others.map(|(), registry, ctx| {
+            registry.is_resting = false;
+            registry.perform_deliveries(ctx);
+        }));
     }
 
     /// The gateway listens to as many audiences as the broker lets it.
     fn is_full(&self) -> bool {
-        self.audiences.load(Ordering::Relaxed) + self.unreported.len() >= MAX_AUDIENCES
+        let reported = self.audiences.load(Ordering::Relaxed);
+        reported + self.reporter.changed_audiences() >= MAX_AUDIENCES
     }
 
-    /// Tells the bridge what changed. What changes while it has not taken the last report is summed
-    /// up, so that sessions cannot fill its mailbox.
-    fn report(&mut self, changes: impl IntoIterator<Item = Change>, ctx: &mut Context<Self>) {
-        for (audience, by) in changes {
-            *self.unreported.entry(audience).or_default() += by;
-        }
-        let nothing_new = self.unreported.is_empty() && self.reported_ticket == self.last_ticket;
-        if self.is_reporting || nothing_new {
-            return;
-        }
-        self.is_reporting = true;
-        let since = self.reported_at.map_or(REPORT_PACE, |at| at.elapsed());
-        match REPORT_PACE.checked_sub(since) {
-            None | Some(Duration::ZERO) => self.report_now(ctx),
-            Some(rest) => {
-                ctx.run_later(rest, |registry, ctx| registry.report_now(ctx));
-            }
+    /// Tells the bridge what is new, when it is time to.
+    fn report(&mut self, ctx: &mut Context<Self>) {
+        match self.reporter.begin(Instant::now()) {
+            None => {}
+            Some(Duration::ZERO) => self.report_now(ctx),
+            Some(rest) => drop(ctx.run_later(rest, |registry, ctx| registry.report_now(ctx))),
         }
     }
 
     fn report_now(&mut self, ctx: &mut Context<Self>) {
-        self.reported_at = Some(Instant::now());
-        self.reported_ticket = self.last_ticket;
-        let changed = InterestChanged {
-            worker: self.index,
-            ticket: self.last_ticket,
-            changes: self.unreported.drain().filter(|(_, by)| *by != 0).collect(),
-        };
-        let taken = self.bridge.send(changed).timeout(REPORT_LIMIT);
-        let taken = taken.into_actor(self).map(|taken, registry, ctx| {
-            registry.is_reporting = false;
-            // Without a bridge that takes it the process is ending.
-            if taken.is_ok() {
-                registry.report([], ctx);
+        let report = self.reporter.take(Instant::now());
+        let changed = InterestChanged { worker: self.index, report };
+        let received = self.bridge.send(changed).timeout(REPORT_LIMIT).into_actor(self);
+        ctx.spawn(received.map(|received, registry, ctx| {
+            // Without a bridge that receives it the process is ending.
+            if received.is_ok() {
+                registry.reporter.received();
+                registry.report(ctx);
             }
-        });
-        ctx.spawn(taken);
-    }
-
-    /// Looks after every client. One that is closed listens no longer, though its session still has
-    /// the close to see to.
-    fn sweep(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        let mark = self.mark.map(Mark::new);
-        let mut closed = Vec::new();
-        for (client, standing) in self.subscriptions.all_mut() {
-            client.look_after(now, standing, mark.as_ref(), &self.config);
-            if !client.line.socket.is_open() {
-                closed.push(client.connection);
-            }
-        }
-        closed.into_iter().for_each(|connection| self.forget(connection, ctx));
+        }));
     }
 
     fn forget(&mut self, connection: ConnectionId, ctx: &mut Context<Self>) {
-        let changes = self.subscriptions.detach(connection);
-        self.eager.remove(&connection);
-        self.report(changes, ctx);
+        self.reporter.add(self.clients.subscriptions.detach(connection));
+        self.report(ctx);
     }
 }
 

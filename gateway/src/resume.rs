@@ -1,52 +1,52 @@
-//! The words of a resume: where a client wants to go on, and what came of that. Pure.
+//! The vocabulary of a resume: where a client wants to continue, and whether it could. Pure.
 
 use campanile_messages::Position;
 use campanile_messages::link::Gap;
 
 use crate::history::History;
 
-/// Where a client wants to go on.
+/// Where a client asks its stream to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
-    /// Behind this position.
+    /// After this position.
     At(Position),
-    /// What it named is no position.
+    /// The client sent a string that is not a position.
     Malformed,
-    /// Nowhere: it is new, and first hears this of the past.
+    /// The client is new, and first gets some earlier events.
     History(History),
 }
 
-/// Where what a client hears of the past begins.
+/// Where the earlier events that a client gets begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// Behind a position, for one that has seen all before.
+    /// After a position, for a client that has seen everything up to it.
     Behind(Position),
     /// As far back as a new listener asks for.
     History(History),
 }
 
 impl Since {
-    /// Reads what a client named.
+    /// Reads a position; any other string is [`Malformed`](Self::Malformed).
     pub fn read(text: &str) -> Self {
         text.parse().map_or(Self::Malformed, Self::At)
     }
 }
 
-/// Why what a client missed cannot be told.
+/// Why a client cannot get the events that it missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
     /// Its position belongs to another log, or is ahead of this one.
     EpochChanged,
-    /// Events behind its position are no longer kept.
+    /// The broker has already dropped events after its position.
     Expired,
-    /// It has missed more than a client is told.
+    /// It has missed more bytes than are sent to one client.
     TooFar,
-    /// What it named is no position.
+    /// It sent a string that is not a position.
     Malformed,
 }
 
 impl Lost {
-    /// The word for it in a message.
+    /// The reason that a client gets in a message.
     pub fn word(self) -> &'static str {
         match self {
             Self::EpochChanged => "epoch_changed",
@@ -66,5 +66,5 @@ impl From<Gap> for Lost {
     }
 }
 
-/// What came of a wish to go on from a position.
+/// Whether a client gets everything that it missed, or why it does not.
 pub type Resumed = Result<(), Lost>;

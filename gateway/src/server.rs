@@ -1,5 +1,5 @@
-//! A whole gateway: its workers, its bridge, the thread that accepts connections, and the order in
-//! which all that ends.
+//! A whole gateway: starts its workers, its bridge and the thread that accepts connections, and ends
+//! them in the right order.
 
 use std::collections::VecDeque;
 use std::io;
@@ -33,15 +33,15 @@ use crate::entrance::seats::Seats;
 use crate::registry::Registry;
 use crate::websocket::CloseCode;
 
-/// How long the bridge may take to end its link.
+/// How long the bridge may take to end its link to the broker.
 const FINISH_LIMIT: Duration = Duration::from_secs(1);
 
-/// Runs a gateway on bound listeners, at least one, until `shutdown` resolves and its clients have been told to
-/// go; calls `ready` when it has a broker, and so can take its first connection. Needs the context
-/// of an actix `System`.
+/// Runs a gateway on at least one bound listener until `shutdown` resolves and its connections have
+/// been closed. Calls `ready` as soon as there is a link to the broker, so that clients can be accepted.
+/// Must be called inside an actix `System`.
 ///
 /// # Errors
-/// What the system answers about the listeners. Nothing that a peer does ends it.
+/// If there is no listener, or the system cannot set it up. Nothing that a peer does is an error.
 pub async fn serve(
     config: GatewayConfig,
     listeners: Vec<TcpListener>,
@@ -82,18 +82,18 @@ pub async fn serve(
     let acceptor =
         Acceptor::start(listeners, seats.clone(), doors, max_connections, newcomers, pulse)?;
     shutdown.await;
-    // Newcomers are turned away from here on, health checks answered.
+    // From here on, new clients are turned away, and health checks are still answered.
     health.begin_drain();
-    info!(connections = seats.taken(), "shutting down: clients are told to go");
+    info!(connections = seats.taken(), "shutting down, closing the connections");
     for worker in &workers {
         worker.signals.do_send(Signal::Drain { over: config.drain, code: CloseCode::GoingAway });
     }
     if timeout(config.drain + config.shutdown_limit, emptied(&seats)).await.is_err() {
-        warn!(connections = seats.taken(), "cut the connections that did not end in time");
+        warn!(connections = seats.taken(), "cutting the connections that did not end in time");
     }
     acceptor.stop();
     if timeout(FINISH_LIMIT, bridge.send(Finish)).await.is_err() {
-        warn!("the bridge has not ended its link in time");
+        warn!("the bridge did not end its link in time");
     }
     for arbiter in arbiters {
         arbiter.stop();
@@ -101,7 +101,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Sets on the listener what every accepted socket inherits from it.
+/// Sets the socket options that every accepted connection inherits from its listener.
 fn prepare(listener: &TcpListener, config: &GatewayConfig) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let socket = SockRef::from(listener);
@@ -126,7 +126,8 @@ fn start_registry(
     (Worker { id, deliveries, signals: registry.clone().recipient() }, registry)
 }
 
-/// Starts the door of a worker on its thread. What is sent to it is bounded by the seats.
+/// Starts the door of a worker on the worker's thread. Each arrival holds a seat, which bounds how many
+/// can wait for the door.
 fn open_door(
     on: &Arbiter,
     (id, registry): (Arc<OnceLock<WorkerId>>, Addr<Registry>),
@@ -147,15 +148,11 @@ fn open_door(
             let mut turned_away = VecDeque::<JoinHandle<()>>::new();
             let receive = async {
                 while let Some(Arrival { socket, peer, admission }) = arrivals.recv().await {
-                    let Ok(stream) = TcpStream::from_std(socket) else {
-                        continue;
-                    };
-                    let door = door.clone();
                     match admission {
-                        Admission::Seated(seat) => {
-                            actix_rt::spawn(async move { door.admit(stream, peer, seat).await });
-                        }
+                        Admission::Seated(seat) => door.receive(socket, peer, seat),
                         Admission::Full(seat) => {
+                            let Ok(stream) = TcpStream::from_std(socket) else { continue };
+                            let door = door.clone();
                             turned_away.retain(|other| !other.is_finished());
                             if turned_away.len() >= max_turned_away {
                                 turned_away.pop_front().inspect(JoinHandle::abort);
@@ -168,7 +165,7 @@ fn open_door(
                     }
                 }
             };
-            // It waits for newcomers and for nothing else.
+            // The door waits for new connections and for nothing else.
             pulse.during(receive).await;
         });
     });
@@ -188,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepted_sockets_inherit_what_is_set_on_the_listener() {
+    fn accepted_sockets_inherit_the_options_of_the_listener() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let user_timeout = Duration::from_secs(7);
         prepare(&listener, &GatewayConfig { user_timeout, ..GatewayConfig::default() }).unwrap();

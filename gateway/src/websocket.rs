@@ -1,10 +1,10 @@
-//! The gateway's side of a websocket: [`upgrade`] chooses the dialect at the handshake, [`incoming`]
-//! reads from a socket, [`close`] lists why a connection ends. RFC 6455 itself is in
+//! The gateway's side of a websocket: [`Upgrade`] chooses the dialect at the handshake, [`Incoming`]
+//! reads from a socket, [`CloseCode`] lists why a connection ends. RFC 6455 itself is in
 //! [`campanile_edge::websocket`].
 
-pub mod close;
-pub mod incoming;
-pub mod upgrade;
+mod close;
+mod incoming;
+mod upgrade;
 
 pub use close::CloseCode;
 pub use incoming::Incoming;

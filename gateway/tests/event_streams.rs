@@ -1,5 +1,5 @@
-//! `GET /events`, over raw sockets: what every kind of request is answered, and what a stream says
-//! from its first block to its end.
+//! `GET /events`, over raw sockets: the answer to every kind of request, and what a stream sends from
+//! its first block to its end.
 
 mod harness;
 
@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use campanile_edge::AllowOrigins;
+use campanile_harness::client::raw::stream::{Stream, request};
+use campanile_harness::client::raw::{self, Client};
+use campanile_harness::link::script::{Script, at};
+use campanile_harness::link::{Publisher, group};
+use campanile_harness::{Block, DEADLINE, bind};
 use campanile_messages::{Address, Audience, ConnectionId, Content, WorkerId};
 use serde_json::{Value, json};
 
-use harness::client::{Client, DEADLINE};
-use harness::peers::{Publisher, Script, at, group};
-use harness::servers::{Gateway, bind, broker};
-use harness::stream::{Block, Stream, request};
+use harness::{Gateway, broker};
 
 /// A gateway and a publisher on the same broker.
 fn start() -> (Gateway, Publisher) {
@@ -45,7 +47,7 @@ fn assert_has_no(head: &str, name: &str) {
 }
 
 #[test]
-fn the_head_keeps_everybody_on_the_way_from_holding_the_stream_back() {
+fn the_head_forbids_proxies_to_buffer_the_stream() {
     let gateway = Gateway::start(|_| {});
     let stream = Stream::open(gateway.address, "/events", &[]);
     for line in [
@@ -63,7 +65,7 @@ fn the_head_keeps_everybody_on_the_way_from_holding_the_stream_back() {
 }
 
 #[test]
-fn clients_are_told_different_times_to_come_back_after() {
+fn each_client_gets_its_own_time_to_come_back() {
     let gateway = Gateway::start(|_| {});
     let open = |_| Stream::open(gateway.address, "/events", &[]).retry;
     let times: HashSet<_> = (0..20).map(open).collect();
@@ -72,7 +74,7 @@ fn clients_are_told_different_times_to_come_back_after() {
 }
 
 #[test]
-fn a_stream_carries_what_is_for_everyone_for_its_groups_and_for_itself() {
+fn a_stream_carries_the_events_of_all_its_audiences() {
     let (gateway, mut publisher) = start();
     let mut stream = Stream::open(gateway.address, "/events?group=news&group=a+b", &[]);
     let sync = stream.synced();
@@ -94,7 +96,7 @@ fn a_stream_carries_what_is_for_everyone_for_its_groups_and_for_itself() {
     assert_eq!(text, "for everyone");
     let (second, text) = stream.message();
     assert_eq!(text, "two\nlines, and an empty one\n");
-    assert_eq!(stream.next(), data("psst"), "it has no place in the log");
+    assert_eq!(stream.next(), data("psst"), "it has no position in the log");
     let (third, text) = stream.message();
     assert_eq!(text, " 종 ");
     let mut ids = vec![first, second, third];
@@ -112,7 +114,7 @@ fn a_stream_carries_what_is_for_everyone_for_its_groups_and_for_itself() {
 }
 
 #[test]
-fn a_reader_that_comes_back_goes_on_behind_what_it_has_seen_last() {
+fn a_client_that_comes_back_continues_after_its_last_event() {
     let (gateway, mut publisher) = start();
     let mut first = Stream::open(gateway.address, "/events?group=news", &[]);
     let begin = first.synced()["position"].clone();
@@ -121,16 +123,16 @@ fn a_reader_that_comes_back_goes_on_behind_what_it_has_seen_last() {
     }
     let seen: Vec<_> = (0..4).map(|_| first.message()).collect();
     drop(first);
-    let begin = begin.as_str().expect("a text");
+    let begin = begin.as_str().expect("a string");
     let last_id = |position: &str| format!("Last-Event-ID: {position}");
     for (since, header, from) in [
         (Some(begin), None, 0),
         (Some(&*seen[1].0), None, 2),
         (None, Some(&*seen[0].0), 1),
-        // A browser keeps the URL with which it first came.
+        // A browser keeps the URL of its first request.
         (Some(begin), Some(&*seen[2].0), 3),
         (Some(&*seen[2].0), Some(begin), 0),
-        // One that has seen no id says so.
+        // A browser that has seen no id may send an empty one.
         (Some(&*seen[2].0), Some(""), 3),
         (Some(&*seen[3].0), None, 4),
     ] {
@@ -153,7 +155,7 @@ fn a_reader_that_comes_back_goes_on_behind_what_it_has_seen_last() {
 }
 
 #[test]
-fn a_position_that_is_none_opens_the_stream_and_is_told() {
+fn a_malformed_position_opens_the_stream_and_is_reported() {
     let (gateway, mut publisher) = start();
     for (target, header, reason) in [
         ("/events?since=", None, "malformed"),
@@ -172,10 +174,10 @@ fn a_position_that_is_none_opens_the_stream_and_is_told() {
 }
 
 #[test]
-fn a_request_that_is_wrong_is_told_what_is_wrong() {
+fn a_wrong_request_gets_an_error_that_says_what_is_wrong() {
     let gateway = Gateway::start(|_| {});
     let many: String = (0..101).map(|i| format!("group={i}&")).collect();
-    let websocket = String::from_utf8(harness::client::request("/events", &[])).expect("ASCII");
+    let websocket = String::from_utf8(raw::request("/events", &[])).expect("ASCII");
     for (request, status, sentence) in [
         ("POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 405, "with GET"),
         ("HEAD /events HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, ""),
@@ -194,7 +196,7 @@ fn a_request_that_is_wrong_is_told_what_is_wrong() {
             400,
             "more than 100 groups",
         ),
-        ("GET /events/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "event streams at /events"),
+        ("GET /events/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "event streams are at /events"),
         (&websocket, 404, "websockets are at /"),
     ] {
         let (answered, head, body) = answer(gateway.address, request.as_bytes());
@@ -232,18 +234,18 @@ fn a_page_of_an_allowed_origin_may_read_and_another_may_not() {
         assert_has(&head, "Access-Control-Allow-Methods: GET");
         assert_has_no(&head, "Content-Length");
         check(&head);
-        // Whoever asks from nowhere is answered all the same.
+        // A request without an origin is answered, too.
         assert_has_no(&Stream::open(gateway.address, "/events", &[]).head, name);
     }
 }
 
-/// The whole answer to a client that is to come back: an `EventSource` gives up on anything else.
+/// Checks the answer to a client that should come back: an `EventSource` gives up on any other.
 #[track_caller]
 fn assert_is_to_come_back((status, head, body): &(u16, String, String)) {
     assert_eq!(*status, 200, "{body}");
     let retry = body.strip_prefix("retry: ").and_then(|rest| rest.strip_suffix("\n\n"));
     let millis: u32 = retry.and_then(|millis| millis.parse().ok()).expect("when to come back");
-    // Another time for each, or a crowd that was refused would be back all at once.
+    // Each gets a random time, so that a refused crowd does not come back all at once.
     assert!((3_000..=8_000).contains(&millis), "{millis} ms");
     assert_has(head, "Content-Type: text/event-stream");
     assert_eq!(head.matches("Content-Type").count(), 1, "{head}");
@@ -253,20 +255,20 @@ fn assert_is_to_come_back((status, head, body): &(u16, String, String)) {
 const LOCAL: &str = "Origin: http://localhost";
 
 #[test]
-fn before_there_was_a_broker_a_stream_ends_at_once_and_is_to_come_back() {
+fn a_stream_ends_at_once_while_there_is_no_broker() {
     let gateway = Gateway::start_on(bind().1, |_| {});
     assert_is_to_come_back(&answer(gateway.address, &request("/events", &[LOCAL])));
-    // What is wrong with it is said first.
+    // A wrong request gets its own error first.
     assert_eq!(answer(gateway.address, &request("/events?group=", &[])).0, 400);
 }
 
 #[test]
-fn a_full_gateway_ends_a_stream_at_once_and_tells_a_websocket_503() {
+fn a_full_gateway_ends_a_stream_at_once() {
     let gateway = Gateway::start(|config| config.max_connections = 1);
     let mut stream = Stream::open(gateway.address, "/events", &[]);
     stream.synced();
     assert_is_to_come_back(&answer(gateway.address, &request("/events?group=a", &[LOCAL])));
-    assert_eq!(answer(gateway.address, &harness::client::request("/", &[])).0, 503);
+    assert_eq!(answer(gateway.address, &raw::request("/", &[])).0, 503);
     drop(stream);
     let begun = Instant::now();
     let request = request("/events", &[LOCAL]);
@@ -281,11 +283,11 @@ fn a_full_gateway_ends_a_stream_at_once_and_tells_a_websocket_503() {
 }
 
 #[test]
-fn a_quiet_stream_is_kept_alive_and_told_how_far_the_log_has_come() {
+fn a_quiet_stream_gets_comments_and_new_positions() {
     let script = Script::new();
     let gateway = Gateway::start_on(script.address, |config| {
         config.ping_after = Duration::from_millis(100);
-        // It cannot answer, so it is not asked.
+        // The client cannot answer, so this limit does not apply to it.
         config.silence_limit = Duration::from_millis(300);
     });
     let link = script.accept(at(7), None);
@@ -304,15 +306,15 @@ fn a_quiet_stream_is_kept_alive_and_told_how_far_the_log_has_come() {
         }
     };
     assert_eq!(next_event(&mut stream), Block { id: Some(at(8).to_string()), ..data("eight") });
-    // The log went on for others.
+    // The log has grown by events for others.
     link.send([campanile_messages::FromBroker::Mark { head: 20 }]);
     let moved = Block { id: Some(at(20).to_string()), ..Block::default() };
     assert_eq!(next_event(&mut stream), moved);
-    assert_eq!(stream.next(), comment, "it is told once");
+    assert_eq!(stream.next(), comment, "the position is sent once");
 }
 
 #[test]
-fn a_drain_tells_every_stream_when_to_come_back_and_ends_it() {
+fn a_drain_ends_every_stream_with_a_time_to_come_back() {
     let gateway = Gateway::start(|config| config.drain = Duration::from_millis(300));
     let mut streams: Vec<_> =
         (0..10).map(|_| Stream::open(gateway.address, "/events", &[])).collect();
@@ -332,7 +334,7 @@ fn a_drain_tells_every_stream_when_to_come_back_and_ends_it() {
 }
 
 #[test]
-fn a_client_of_http_1_0_is_served() {
+fn a_client_that_speaks_http_1_0_is_served() {
     let (gateway, mut publisher) = start();
     let mut stream = Stream::open_with(gateway.address, b"GET /events?group=a HTTP/1.0\r\n\r\n");
     stream.synced();
@@ -341,7 +343,7 @@ fn a_client_of_http_1_0_is_served() {
 }
 
 #[test]
-fn what_a_client_sends_behind_its_request_is_dropped() {
+fn bytes_that_follow_the_request_are_dropped() {
     let (gateway, mut publisher) = start();
     let more = [b'x'; 256 << 10];
     let mut stream =
@@ -380,7 +382,7 @@ fn a_stream_that_does_not_read_is_ended_and_may_come_back() {
         match slow.next() {
             Block { id: Some(id), data: Some(_), .. } => {
                 seen += 1;
-                assert_eq!(id, at(seen).to_string(), "none is left out before the end");
+                assert_eq!(id, at(seen).to_string(), "no event is left out before the end");
             }
             last => break last,
         }
@@ -388,7 +390,7 @@ fn a_stream_that_does_not_read_is_ended_and_may_come_back() {
     assert_eq!(last, Block { retry: last.retry, ..Block::default() });
     assert!(seen < 40);
     slow.client.expect_end();
-    // It goes on where it was cut off, if that is not too far.
+    // It can resume where it was cut off, if it has not missed too much.
     let mut back =
         Stream::open(gateway.address, "/events", &[&format!("Last-Event-ID: {}", at(39))]);
     let sync: Value = back.synced();

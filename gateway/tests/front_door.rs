@@ -1,22 +1,25 @@
-//! The port of a gateway: what it makes of handshakes, pages and everything else that is said to
-//! it, and how long it bears with clients that say nothing.
+//! The port of a gateway: how it answers handshakes, requests for pages and anything else, and how long
+//! it waits for clients that say nothing.
 
 mod harness;
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use campanile_messages::frame::{MAX_FRAME_BYTES, decode_hello, encode_answer, take_frame};
+use campanile_harness::client::raw::{
+    CLOSE, Client, FIN, PING, PONG, TEXT, frame, header, request,
+};
+use campanile_harness::link::Frames;
+use campanile_harness::link::script::{Script, at};
+use campanile_harness::{DEADLINE, bind};
+use campanile_messages::frame::{decode_hello, encode_answer};
 use campanile_messages::hello::HelloAnswer;
 use campanile_messages::link::{Role, Welcome};
 use campanile_messages::{Durability, Position, WorkerId};
-
-use harness::client::{CLOSE, Client, DEADLINE, FIN, PING, PONG, TEXT, frame, header, request};
-use harness::peers::{Script, at};
-use harness::servers::{Gateway, bind};
 use serde_json::json;
+
+use harness::Gateway;
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
 
@@ -26,7 +29,7 @@ const PAGE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 fn answer(address: SocketAddr, request: &[u8]) -> (u16, String, String) {
     let mut client = Client::raw(address);
     client.send(request);
-    // Whoever waits for a body knows now that there is none.
+    // A server that waits for a body now knows that there is none.
     client.shut_down();
     client.response()
 }
@@ -39,7 +42,7 @@ fn assert_greeted(client: &mut Client) {
 }
 
 #[test]
-fn a_handshake_may_come_byte_by_byte_and_in_any_pieces() {
+fn a_handshake_may_arrive_byte_by_byte_and_in_any_pieces() {
     let gateway = Gateway::start(|_| {});
     let request = request("/?group=news", &[]);
     for len in [1, 2, 3, 50] {
@@ -65,7 +68,7 @@ fn frames_that_come_with_the_request_are_not_lost() {
 }
 
 #[test]
-fn the_welcome_is_the_first_message_whatever_the_client_says_meanwhile() {
+fn the_welcome_comes_first_whatever_the_client_says_meanwhile() {
     let gateway = Gateway::start(|_| {});
     let say = |text: &str| frame(FIN | TEXT, text.as_bytes());
     let said = [say(r#"{"type":"ping"}"#), say(r#"{"type":"leave","group":"a"}"#), say("junk")];
@@ -86,7 +89,7 @@ fn a_websocket_may_name_its_host_in_the_request_line() {
 }
 
 #[test]
-fn a_wrong_handshake_is_told_what_is_wrong() {
+fn a_wrong_handshake_gets_an_error_that_says_what_is_wrong() {
     let gateway = Gateway::start(|_| {});
     let many: String = (0..101).map(|i| format!("group={i}&")).collect();
     let long = format!("/?group={}", "x".repeat(256));
@@ -118,7 +121,7 @@ fn a_wrong_handshake_is_told_what_is_wrong() {
 }
 
 #[test]
-fn a_head_without_an_end_or_too_large_a_one_is_answered_431() {
+fn a_head_that_is_too_large_or_never_ends_is_answered_431() {
     let gateway = Gateway::start(|_| {});
     let padding = format!("X-Padding: {}", "x".repeat(16 << 10));
     let many = vec!["X-Header: x"; 65];
@@ -134,7 +137,7 @@ fn a_head_without_an_end_or_too_large_a_one_is_answered_431() {
 }
 
 #[test]
-fn a_head_that_does_not_come_in_time_is_answered_408() {
+fn a_head_that_does_not_arrive_in_time_is_answered_408() {
     let limit = Duration::from_millis(300);
     let gateway = Gateway::start(|config| config.handshake_limit = limit);
     for start in [&b""[..], b"GET / HTTP/1.1\r\nHost: te"] {
@@ -144,7 +147,7 @@ fn a_head_that_does_not_come_in_time_is_answered_408() {
         assert_eq!(client.response().0, 408);
         assert!(begun.elapsed() >= limit);
     }
-    // The limit is for the head, not for the pause between two bytes.
+    // The limit is for the whole head, not for the time between two bytes.
     let begun = Instant::now();
     let mut client = Client::raw(gateway.address);
     let mut trickle = client.stream.try_clone().unwrap();
@@ -164,7 +167,7 @@ fn a_head_that_does_not_come_in_time_is_answered_408() {
 }
 
 #[test]
-fn the_page_and_its_parts_are_served_with_their_types() {
+fn the_page_and_its_files_are_served_with_their_types() {
     let url = "http://push.example/?a=1&b=\"2\"";
     let gateway = Gateway::start(|config| config.publisher_url = Some(url.to_owned()));
     for (path, content_type, part) in [
@@ -194,7 +197,7 @@ fn the_page_and_its_parts_are_served_with_their_types() {
 }
 
 #[test]
-fn what_is_no_page_and_no_websocket_is_answered_and_never_hangs() {
+fn a_request_for_neither_page_nor_websocket_is_answered() {
     let gateway = Gateway::start(|_| {});
     let h2c = "Host: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
                HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA";
@@ -205,7 +208,7 @@ fn what_is_no_page_and_no_websocket_is_answered_and_never_hangs() {
         ("DELETE /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
         ("OPTIONS /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
         ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello", 405),
-        // A body that never comes.
+        // A body that never arrives.
         ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n", 405),
         ("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe", 405),
         (
@@ -236,7 +239,7 @@ fn what_is_no_page_and_no_websocket_is_answered_and_never_hangs() {
 }
 
 #[test]
-fn a_websocket_elsewhere_than_at_the_root_is_answered_404() {
+fn a_websocket_anywhere_but_at_the_root_is_answered_404() {
     let gateway = Gateway::start(|_| {});
     for target in ["/socket", "/page.js/x", "/events?group=a"] {
         let (status, _, body) = answer(gateway.address, &request(target, &[]));
@@ -246,7 +249,7 @@ fn a_websocket_elsewhere_than_at_the_root_is_answered_404() {
 }
 
 #[test]
-fn a_connection_that_got_a_page_gets_nothing_else() {
+fn a_connection_that_got_the_page_gets_nothing_else() {
     let gateway = Gateway::start(|_| {});
     let (status, _, body) = answer(gateway.address, &[PAGE, &request("/", &[])].concat());
     assert_eq!(status, 200);
@@ -254,18 +257,18 @@ fn a_connection_that_got_a_page_gets_nothing_else() {
 }
 
 #[test]
-fn before_there_was_a_broker_a_websocket_is_answered_503_and_the_page_is_served() {
+fn a_gateway_without_a_broker_serves_the_page_only() {
     let nobody = bind().1;
     let gateway = Gateway::start_on(nobody, |_| {});
     let (status, head, body) = answer(gateway.address, &request("/", &[]));
     assert_eq!(status, 503);
     assert!(head.contains("\r\nRetry-After: 1\r\n"), "{head}");
-    assert_eq!(body, "this gateway has no link to its broker, try again or another\n");
+    assert_eq!(body, "this gateway has no link to its broker: try again, or try another\n");
     assert_eq!(answer(gateway.address, PAGE).0, 200);
 }
 
 #[test]
-fn one_connection_over_the_limit_is_answered_503_until_another_leaves() {
+fn a_connection_over_the_limit_gets_503_until_one_leaves() {
     let gateway = Gateway::start(|config| config.max_connections = 2);
     let mut first = Client::open(gateway.address);
     // A connection counts from the start, not from its request.
@@ -299,7 +302,7 @@ fn a_silent_client_is_pinged_and_then_closed_with_1011() {
 }
 
 #[test]
-fn a_client_that_answers_pings_lives_on() {
+fn a_client_that_answers_pings_stays_connected() {
     let gateway = Gateway::start(|config| {
         config.ping_after = Duration::from_millis(200);
         config.silence_limit = Duration::from_millis(600);
@@ -316,7 +319,7 @@ fn a_client_that_answers_pings_lives_on() {
 }
 
 #[test]
-fn a_quiet_client_is_told_where_the_log_stood_when_another_came() {
+fn a_quiet_client_gets_the_position_at_which_another_came() {
     let script = Script::new();
     let gateway = Gateway::start_on(script.address, |config| {
         config.ping_after = Duration::from_millis(200);
@@ -344,7 +347,7 @@ fn a_handshake_that_the_broker_never_confirms_ends_with_1013() {
 }
 
 #[test]
-fn the_answer_to_a_handshake_does_not_wait_for_a_broker_that_hangs() {
+fn a_handshake_is_answered_although_the_broker_hangs() {
     let (listener, channel) = bind();
     let broker = std::thread::spawn(move || welcome_and_say_no_more(listener.accept().unwrap().0));
     let gateway = Gateway::start_on(channel, |_| {});
@@ -355,13 +358,13 @@ fn the_answer_to_a_handshake_does_not_wait_for_a_broker_that_hangs() {
 }
 
 #[test]
-fn the_answer_to_a_handshake_is_not_dropped_with_what_waits_behind_it() {
+fn a_full_outbox_does_not_drop_the_answer_to_a_handshake() {
     let (listener, channel) = bind();
     let broker = std::thread::spawn(move || welcome_and_say_no_more(listener.accept().unwrap().0));
     let gateway = Gateway::start_on(channel, |config| config.max_outbox_bytes = 300);
     let _link = broker.join().unwrap();
     until_upgraded(gateway.address);
-    // Their pongs wait for the broker, too, and are more than may wait.
+    // The pongs wait for the broker, too, and are more than may wait.
     let mut request = request("/", &[]);
     request.extend_from_slice(&frame(FIN | PING, b"").repeat(100));
     let mut client = Client::open_with(gateway.address, &request);
@@ -372,23 +375,21 @@ fn the_answer_to_a_handshake_is_not_dropped_with_what_waits_behind_it() {
     assert_eq!(frame.closing().0, 4001, "{frame:?}");
 }
 
-/// A broker that gives out worker ids and then hangs.
-fn welcome_and_say_no_more(mut link: TcpStream) -> TcpStream {
-    let mut buffer = BytesMut::zeroed(64 << 10);
-    let len = link.read(&mut buffer).expect("a hello");
-    buffer.truncate(len);
-    let hello = take_frame(&mut buffer, MAX_FRAME_BYTES).expect("a frame").expect("a whole one");
+/// A broker that assigns worker ids and then hangs.
+fn welcome_and_say_no_more(link: TcpStream) -> TcpStream {
+    let mut frames = Frames::new(link);
+    let hello = frames.next().expect("a hello");
     let Role::Gateway { workers, .. } = decode_hello(hello).expect("a hello").hello.role else {
         panic!("not a gateway");
     };
     let workers = (0..u64::from(workers)).map(WorkerId).collect();
     let (head, durability) = (Position { epoch: 1, sequence: 0 }, Durability::Memory);
     let welcome = Welcome { head, durability, workers };
-    link.write_all(&encode_answer(&HelloAnswer::welcome(welcome)).head).expect("the link is up");
-    link
+    frames.write(encode_answer(&HelloAnswer::welcome(welcome)));
+    frames.stream
 }
 
-/// The gateway may not have read its welcome yet.
+/// Tries until a handshake succeeds, because the gateway may not have read its welcome yet.
 fn until_upgraded(gateway: SocketAddr) -> Client {
     let begun = Instant::now();
     loop {
@@ -402,7 +403,7 @@ fn until_upgraded(gateway: SocketAddr) -> Client {
 }
 
 #[test]
-fn more_than_a_hundred_errors_are_abuse_and_closed_with_1008() {
+fn more_than_a_hundred_errors_are_closed_with_1008() {
     let gateway = Gateway::start(|_| {});
     let mut client = Client::open_with(gateway.address, &request("/", &[V1]));
     assert!(client.recv().payload.starts_with(br#"{"type":"welcome""#));
@@ -418,7 +419,7 @@ fn more_than_a_hundred_errors_are_abuse_and_closed_with_1008() {
 }
 
 #[test]
-fn a_message_up_to_64_kib_is_answered_and_a_larger_one_is_closed_with_1009() {
+fn a_message_over_64_kib_is_closed_with_1009() {
     let gateway = Gateway::start(|_| {});
     let mut client = Client::open_with(gateway.address, &request("/", &[V1]));
     assert!(client.recv().payload.starts_with(br#"{"type":"welcome""#));
@@ -430,7 +431,7 @@ fn a_message_up_to_64_kib_is_answered_and_a_larger_one_is_closed_with_1009() {
 }
 
 #[test]
-fn a_shutdown_tells_every_client_to_go_and_ends() {
+fn a_shutdown_closes_every_client_with_1001_and_ends() {
     let gateway = Gateway::start(|_| {});
     let mut clients = [Client::open(gateway.address), Client::open(gateway.address)];
     clients.iter_mut().for_each(assert_greeted);
@@ -440,5 +441,5 @@ fn a_shutdown_tells_every_client_to_go_and_ends() {
         }
     });
     drop(gateway);
-    leaving.join().expect("each client was told");
+    leaving.join().expect("each client was closed with 1001");
 }

@@ -1,16 +1,18 @@
-//! `GET /position` at a gateway: where the log ends, as its broker says after it was asked.
+//! `GET /position` at a gateway: the position at which the log ends, as its broker answers.
 
 mod harness;
 
 use std::time::Instant;
 
 use campanile_edge::AllowOrigins;
+use campanile_harness::bind;
+use campanile_harness::client::raw::Client;
+use campanile_harness::link::Publisher;
+use campanile_harness::link::script::{Link, Script, at};
 use campanile_messages::{Audience, FromBroker, ToBroker};
 use serde_json::{Value, json};
 
-use harness::client::Client;
-use harness::peers::{Link, Publisher, Script, at};
-use harness::servers::{Gateway, bind, broker};
+use harness::{Gateway, broker};
 
 fn ask(gateway: &Gateway, headers: &[&str]) -> Client {
     let mut client = Client::raw(gateway.address);
@@ -27,7 +29,7 @@ fn start() -> (Script, Gateway, Link) {
     (script, gateway.until_ready(), link)
 }
 
-/// Waits for a question, and answers its number.
+/// Waits for a question, and returns its number.
 #[track_caller]
 fn question(link: &Link) -> u64 {
     loop {
@@ -44,7 +46,7 @@ fn tell(link: &Link, number: u64, sequence: u64) {
 }
 
 #[test]
-fn a_position_has_all_that_was_accepted_before_and_is_one_to_resume_from() {
+fn a_client_can_resume_from_the_position() {
     let channel = broker();
     let gateway = Gateway::start_on(channel, |_| {}).until_ready();
     let mut publisher = Publisher::connect(channel);
@@ -53,7 +55,7 @@ fn a_position_has_all_that_was_accepted_before_and_is_one_to_resume_from() {
     assert_eq!(status, 200, "{head}{body}");
     assert!(head.contains("\r\ncache-control: no-store\r\n"), "{head}");
     let answer: Value = serde_json::from_str(&body).expect("JSON");
-    let position = answer["position"].as_str().expect("a text").to_owned();
+    let position = answer["position"].as_str().expect("a string").to_owned();
     assert_eq!(answer, json!({ "position": position }));
     publisher.publish(Audience::Everyone, "after");
     let mut client = Client::open_v1(gateway.address, &format!("/?since={position}"));
@@ -66,7 +68,7 @@ fn a_position_has_all_that_was_accepted_before_and_is_one_to_resume_from() {
 }
 
 #[test]
-fn a_question_serves_only_those_who_asked_before_it() {
+fn a_question_serves_only_callers_that_asked_before_it() {
     let (_script, gateway, link) = start();
     let mut first = ask(&gateway, &[]);
     let number = question(&link);
@@ -79,18 +81,18 @@ fn a_question_serves_only_those_who_asked_before_it() {
 }
 
 #[test]
-fn without_a_link_it_is_503_at_once() {
+fn a_caller_gets_503_at_once_without_a_link() {
     let (_kept, nobody) = bind();
     let gateway = Gateway::start_on(nobody, |_| {});
     let began = Instant::now();
     let (status, head, body) = ask(&gateway, &[]).response();
-    assert_eq!((status, &*body), (503, "this gateway has no link to its broker, try again\n"));
+    assert_eq!((status, &*body), (503, "this gateway has no link to its broker: try again\n"));
     assert!(head.contains("\r\nretry-after: 1\r\n"), "{head}");
     assert!(began.elapsed().as_secs() < 3, "{:?}", began.elapsed());
 }
 
 #[test]
-fn a_link_that_is_lost_refuses_those_who_wait() {
+fn callers_that_wait_get_503_when_the_link_is_lost() {
     let (_script, gateway, link) = start();
     let mut client = ask(&gateway, &[]);
     question(&link);
@@ -99,7 +101,7 @@ fn a_link_that_is_lost_refuses_those_who_wait() {
 }
 
 #[test]
-fn pages_may_read_it_as_they_read_event_streams() {
+fn pages_that_may_read_event_streams_may_read_the_position() {
     let channel = broker();
     let gateway = Gateway::start_on(channel, |_| {}).until_ready();
     for (origin, allowed) in [("http://localhost:3000", true), ("https://evil.example", false)] {

@@ -1,5 +1,5 @@
-//! Clients that come back, and what their gateway makes of it on its link: a scripted broker sees
-//! what it is asked for, and says what a real one would seldom say at such a moment.
+//! Clients that come back, and what their gateway asks for on its link. A scripted broker sees every
+//! request, and sends what a real one would rarely send at such a moment.
 
 mod harness;
 
@@ -7,20 +7,22 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use campanile_gateway::GatewayConfig;
-use campanile_messages::link::{Gap, Tally, Ticket};
+use campanile_harness::client::raw::stream::Stream;
+use campanile_harness::client::raw::{self, Client, request};
+use campanile_harness::link::group;
+use campanile_harness::link::script::{Link, Script, at, audiences_of, event, past};
+use campanile_harness::{Block, DEADLINE};
+use campanile_messages::link::{Gap, RequestTicket, Tally};
 use campanile_messages::{Audience, FromBroker, Position, ToBroker};
 use serde_json::{Value, json};
 use socket2::SockRef;
 
-use harness::client::{Client, DEADLINE, request};
-use harness::peers::{Link, Script, at, audiences_of, event, group, past};
-use harness::servers::Gateway;
-use harness::stream::{Block, Stream};
+use harness::Gateway;
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
 
-/// Longer than the bridge takes to look for interest that is to be withdrawn. What happens then is
-/// not to be seen from outside, so it is waited for.
+/// Longer than the bridge waits between two searches for interest to withdraw. Nothing outside shows
+/// that it has searched, so the tests wait for this time.
 const EXPIRES_WITHIN: Duration = Duration::from_millis(2_200);
 
 fn start(change: impl FnOnce(&mut GatewayConfig)) -> (Script, Gateway, Link) {
@@ -34,7 +36,7 @@ fn news() -> Audience {
     group("news")
 }
 
-/// Events of a log that ends at 7.
+/// The events of a log that ends at 7.
 fn log() -> Vec<FromBroker> {
     vec![
         event(2, &news(), "two"),
@@ -44,14 +46,14 @@ fn log() -> Vec<FromBroker> {
     ]
 }
 
-/// A client that asks and has no answer yet.
+/// A client that has sent its request and waits for the answer.
 fn ask(gateway: &Gateway, target: &str) -> Client {
     let mut client = Client::raw(gateway.address);
     client.send(&request(target, &[V1]));
     client
 }
 
-/// A client that was welcomed.
+/// A client that has received its welcome.
 #[track_caller]
 fn join_in(gateway: &Gateway, target: &str) -> Client {
     let mut client = Client::open_v1(gateway.address, target);
@@ -77,10 +79,10 @@ fn expect_lost(client: &mut Client, reason: &str, position: Position) {
 }
 
 #[test]
-fn a_storm_of_clients_that_come_back_costs_one_fetch_of_each_audience() {
+fn a_storm_of_resuming_clients_costs_one_fetch_per_audience() {
     let (_script, gateway, link) = start(|config| {
         config.workers = 2;
-        // The first are not answered before the last have come.
+        // The first clients get no answer before the last ones have come.
         config.handshake_limit = DEADLINE;
     });
     let mut clients: Vec<_> =
@@ -102,7 +104,7 @@ fn a_storm_of_clients_that_come_back_costs_one_fetch_of_each_audience() {
 }
 
 #[test]
-fn what_the_gateway_has_is_not_fetched() {
+fn events_that_the_gateway_has_are_not_fetched() {
     let (_script, gateway, link) = start(|_| {});
     let mut first = join_in(&gateway, "/?group=news");
     link.send([
@@ -121,7 +123,7 @@ fn what_the_gateway_has_is_not_fetched() {
         Stream::open(gateway.address, "/events?group=news&since=0000000000000001-9", &[]);
     assert_eq!(stream.synced()["recovered"], true);
     assert_eq!(stream.message(), (at(11).to_string(), "eleven".to_owned()));
-    // Of one group after another too.
+    // The same holds for a single group that is joined later.
     let mut later = join_in(&gateway, "/");
     later.say(&json!({"type": "join", "group": "news", "since": at(8).to_string()}));
     later.expect_event(11, "eleven");
@@ -140,7 +142,7 @@ fn fetched_events_come_before_live_ones_in_order_and_each_once() {
         log.push(event(sequence, &audience, "live"));
         link.send(log.last().cloned());
     }
-    // The broker was asked after some of those that came live.
+    // Some of the live events came before the broker was asked.
     let mut answer = past(number, &audiences, &log);
     let rest = answer.split_off(answer.len() / 2);
     link.send(answer);
@@ -159,17 +161,17 @@ fn fetched_events_come_before_live_ones_in_order_and_each_once() {
 }
 
 #[test]
-fn a_fetch_that_is_lost_with_the_link_is_made_again_on_the_next() {
+fn a_fetch_that_is_lost_with_the_link_is_repeated_on_the_next() {
     let (script, gateway, link) = start(|_| {});
     let mut client = ask(&gateway, "/?group=news&since=0000000000000001-2");
     let (number, audiences, _) = link.fetch();
-    // A part of the answer.
+    // This is only a part of the answer.
     link.send(past(number, &audiences, &log()).into_iter().take(2));
     link.said();
     drop(link);
     let link = script.accept(at(7), None);
     let (number, again, _) = link.fetch();
-    // What came whole is not asked for again.
+    // An audience that arrived completely is not asked for again.
     assert_eq!((audiences, &*again), (vec![Audience::Everyone, news()], &[news()][..]));
     link.send(past(number, &again, &log()));
     client.upgraded();
@@ -181,7 +183,7 @@ fn a_fetch_that_is_lost_with_the_link_is_made_again_on_the_next() {
 }
 
 #[test]
-fn a_gap_in_the_stream_of_the_gateway_is_told_to_those_who_can_hear_it() {
+fn a_gap_is_sent_to_clients_whose_dialect_has_a_message_for_it() {
     let (script, gateway, link) = start(|_| {});
     let mut v1 = join_in(&gateway, "/");
     let mut plain = Client::open(gateway.address);
@@ -209,7 +211,7 @@ fn a_gap_in_the_stream_of_the_gateway_is_told_to_those_who_can_hear_it() {
     assert_eq!(gap.json(), said);
     assert_eq!(stream.message(), ("0000000000000002-5".to_owned(), "five".to_owned()));
 
-    // What was kept of the other log is of no use any more.
+    // The events of the other log were dropped.
     let mut back = Client::open_v1(gateway.address, "/?since=0000000000000001-7");
     expect_lost(&mut back, "epoch_changed", Position { epoch: 2, sequence: 5 });
     link.expect_no_fetch();
@@ -226,7 +228,7 @@ fn withdrawal_of(link: &Link, audience: &Audience) -> u64 {
 }
 
 #[test]
-fn interest_that_comes_back_while_its_withdrawal_is_confirmed_leaves_no_hole() {
+fn interest_that_returns_during_its_withdrawal_leaves_no_hole() {
     let (_script, gateway, link) = start(|config| config.linger = Duration::ZERO);
     let mut first = join_in(&gateway, "/?group=news");
     link.publish(8, &news(), "old");
@@ -236,13 +238,13 @@ fn interest_that_comes_back_while_its_withdrawal_is_confirmed_leaves_no_hole() {
     let withdrawn = withdrawal_of(&link, &news());
     let mut second = ask(&gateway, "/?group=news");
     second.upgraded();
-    // The broker has not heard of the withdrawal, and some of these come when the second client is
-    // known to the bridge.
+    // The broker does not know of the withdrawal yet, and some of these events arrive after the bridge
+    // has learned of the second client.
     for sequence in 9..=30 {
         link.publish(sequence, &news(), "before");
         sleep(Duration::from_millis(10));
     }
-    // These do not come.
+    // These events do not come.
     link.skip_to(40);
     link.confirm(withdrawn);
     let (revision, listeners) = link.interest_in(&news());
@@ -265,8 +267,8 @@ fn interest_that_comes_back_while_its_withdrawal_is_confirmed_leaves_no_hole() {
 }
 
 #[test]
-fn interest_that_comes_back_before_its_withdrawal_was_reported_leaves_no_hole() {
-    // The report before it is confirmed at last, or the link is lost first.
+fn interest_that_returns_before_its_withdrawal_leaves_no_hole() {
+    // Either the earlier report is confirmed in the end, or the link is lost first.
     for confirms in [true, false] {
         let (script, gateway, mut link) = start(|config| config.linger = Duration::ZERO);
         let mut first = join_in(&gateway, "/?group=news");
@@ -309,7 +311,7 @@ fn interest_that_comes_back_before_its_withdrawal_was_reported_leaves_no_hole() 
 }
 
 #[test]
-fn what_nobody_waits_for_any_more_is_not_fetched_and_leaves_no_hole() {
+fn a_fetch_that_nobody_waits_for_leaves_no_hole() {
     let (script, gateway, link) = start(|config| config.linger = Duration::ZERO);
     let mut leaves = ask(&gateway, "/?group=news&since=0000000000000001-2");
     leaves.upgraded();
@@ -320,13 +322,13 @@ fn what_nobody_waits_for_any_more_is_not_fetched_and_leaves_no_hole() {
     let link = script.accept(at(7), None);
     let ToBroker::Interest { changes, .. } = link.recv() else { panic!("no interest") };
     assert_eq!(changes, [], "nobody is there");
-    // A broker that is asked anyway answers.
+    // If the broker is asked anyway, it answers.
     for said in link.said() {
         if let ToBroker::Fetch { number, wants, .. } = said {
             link.send(past(number, &audiences_of(&wants), &log()));
         }
     }
-    // No event comes to a gateway without listeners.
+    // A gateway without listeners gets no events.
     link.skip_to(9);
     let mut back = ask(&gateway, "/?group=news&since=0000000000000001-7");
     let (number, audiences, _) = link.fetch();
@@ -337,7 +339,7 @@ fn what_nobody_waits_for_any_more_is_not_fetched_and_leaves_no_hole() {
 }
 
 #[test]
-fn who_has_missed_more_than_the_bound_is_told_so_and_one_event_may_have_any_size() {
+fn a_client_that_missed_more_than_the_bound_is_not_recovered() {
     let (_script, gateway, link) = start(|config| config.max_replay_bytes = 1_000);
     let (half, large) = ("x".repeat(500), "y".repeat(50_000));
     for (group_name, log, recovers) in [
@@ -367,7 +369,7 @@ fn who_has_missed_more_than_the_bound_is_told_so_and_one_event_may_have_any_size
 }
 
 #[test]
-fn what_the_broker_no_longer_has_is_lost() {
+fn events_that_the_broker_has_dropped_are_reported_as_expired() {
     let (_script, gateway, link) = start(|_| {});
     let log = [event(6, &news(), "six")];
     let mut expired = ask(&gateway, "/?group=news&since=0000000000000001-2");
@@ -382,7 +384,7 @@ fn what_the_broker_no_longer_has_is_lost() {
     link.send(answer);
     expired.upgraded();
     expect_lost(&mut expired, "expired", at(7));
-    // All that is known now.
+    // The gateway knows the answer to these by now.
     let mut again = Client::open_v1(gateway.address, "/?group=news&since=0000000000000001-2");
     expect_lost(&mut again, "expired", at(7));
     let mut within = Client::open_v1(gateway.address, "/?group=news&since=0000000000000001-3");
@@ -394,7 +396,7 @@ fn what_the_broker_no_longer_has_is_lost() {
 }
 
 #[test]
-fn what_was_fetched_is_kept_until_those_who_wait_for_it_have_it() {
+fn fetched_events_are_kept_until_every_waiting_client_has_them() {
     let (_script, gateway, link) = start(|config| config.recent_bytes = 4_000);
     let log: Vec<_> = (1..=7).map(|sequence| event(sequence, &news(), "x")).collect();
     let mut client = ask(&gateway, "/?group=news&since=0000000000000001-0");
@@ -414,7 +416,7 @@ fn what_was_fetched_is_kept_until_those_who_wait_for_it_have_it() {
 }
 
 #[test]
-fn what_is_fetched_is_replayed_however_little_is_kept() {
+fn fetched_events_are_replayed_however_little_is_kept() {
     let (_script, gateway, link) = start(|config| config.recent_bytes = 1_000);
     let content = "x".repeat(5_000);
     let log: Vec<_> = (1..=7).map(|sequence| event(sequence, &news(), &content)).collect();
@@ -432,14 +434,14 @@ fn what_is_fetched_is_replayed_however_little_is_kept() {
 }
 
 #[test]
-fn an_answer_that_is_out_of_order_harms_nobody() {
+fn an_answer_that_is_out_of_order_does_no_harm() {
     let (_script, gateway, link) = start(|config| {
         config.linger = Duration::ZERO;
         config.recent_bytes = 700;
     });
     let mut first = ask(&gateway, "/?group=news&since=0000000000000001-2");
     let (number, audiences, _) = link.fetch();
-    // Ahead of the stream, backwards, and of another group.
+    // One event is ahead of the stream, two are in the wrong order, one is for another group.
     let log = [(100, "news"), (6, "news"), (5, "news")];
     let log = log.map(|(sequence, name)| event(sequence, &group(name), "x"));
     let mut answer = past(number, &audiences, &log);
@@ -464,7 +466,7 @@ fn an_answer_that_is_out_of_order_harms_nobody() {
 }
 
 #[test]
-fn a_leave_ends_a_join_that_waits_for_what_was_missed() {
+fn a_leave_ends_a_join_that_waits_for_missed_events() {
     let (_script, gateway, link) = start(|_| {});
     let mut client = join_in(&gateway, "/");
     client.say(&json!({"type": "join", "group": "news", "since": at(2).to_string()}));
@@ -475,7 +477,7 @@ fn a_leave_ends_a_join_that_waits_for_what_was_missed() {
     link.publish(8, &news(), "eight");
     link.publish(9, &Audience::Everyone, "nine");
     client.expect_event(9, "nine");
-    // And the group can be joined again, from where it was left.
+    // The group can be joined again with a position.
     client.say(&json!({"type": "join", "group": "news", "since": at(3).to_string()}));
     client.expect_event(6, "six");
     client.expect_event(8, "eight");
@@ -483,7 +485,7 @@ fn a_leave_ends_a_join_that_waits_for_what_was_missed() {
 }
 
 #[test]
-fn a_mark_does_not_pass_what_a_client_waits_for() {
+fn a_mark_does_not_overtake_events_that_a_client_waits_for() {
     let (_script, gateway, link) = start(|config| config.ping_after = Duration::from_millis(100));
     let mut settled = join_in(&gateway, "/");
     let mut joining = join_in(&gateway, "/");
@@ -492,7 +494,7 @@ fn a_mark_does_not_pass_what_a_client_waits_for() {
     let mut coming = ask(&gateway, "/?group=news&since=0000000000000001-3");
     coming.upgraded();
     let position = |head| json!({"type": "position", "id": at(head).to_string()});
-    // The second time, everybody was looked at since the first.
+    // By the second mark, the registry has looked at every client since the first.
     for head in [50, 51] {
         link.send([FromBroker::Mark { head }]);
         assert_eq!(settled.json(), position(head));
@@ -504,7 +506,7 @@ fn a_mark_does_not_pass_what_a_client_waits_for() {
     joining.expect_event(6, "six");
     assert_eq!(joining.json(), json!({"type": "joined", "group": "news", "recovered": true}));
     assert_eq!(joining.json(), position(51));
-    // The other waits for what is for everyone, too.
+    // The other client also waits for the events for everyone.
     let (number, audiences, _) = link.fetch();
     link.send(past(number, &audiences, &log()));
     expect_recovered(&mut coming, 3);
@@ -514,7 +516,7 @@ fn a_mark_does_not_pass_what_a_client_waits_for() {
 }
 
 #[test]
-fn a_client_that_joins_again_and_again_without_reading_fills_no_memory() {
+fn a_client_that_rejoins_without_reading_fills_no_memory() {
     let (_script, gateway, link) = start(|config| {
         config.max_outbox_bytes = 64 << 10;
         config.max_replay_bytes = 256 << 10;
@@ -530,7 +532,7 @@ fn a_client_that_joins_again_and_again_without_reading_fills_no_memory() {
             let (number, audiences, _) = link.fetch();
             link.send(past(number, &audiences, &log));
         }
-        // A while, for its answer to be written.
+        // This takes long enough for the answer to be written.
         (0..5).for_each(|_| drop(link.said()));
         client.say(&json!({"type": "leave", "group": "news"}));
         link.interest_in(&news());
@@ -540,7 +542,7 @@ fn a_client_that_joins_again_and_again_without_reading_fills_no_memory() {
     let mut refused = 0;
     loop {
         let frame = client.recv();
-        if frame.first & 0xf == harness::client::CLOSE {
+        if frame.first & 0xf == raw::CLOSE {
             assert_eq!(frame.closing().0, 4001);
             return;
         }
@@ -556,7 +558,7 @@ fn a_client_that_joins_again_and_again_without_reading_fills_no_memory() {
 }
 
 #[test]
-fn a_join_that_has_missed_nothing_takes_nothing_out_of_the_bound() {
+fn a_join_that_missed_nothing_gets_no_extra_room() {
     let (_script, gateway, link) = start(|_| {});
     let mut client = jam(&gateway, &link, 8);
     client.say(&json!({"type": "join", "group": "quiet", "since": at(8).to_string()}));
@@ -567,7 +569,7 @@ fn a_join_that_has_missed_nothing_takes_nothing_out_of_the_bound() {
     client.expect_close(4001);
 }
 
-const TICKET: Ticket = Ticket { link: 3, number: 9 };
+const TICKET: RequestTicket = RequestTicket { link: 3, number: 9 };
 
 fn counted(sequence: u64, content: &str, within: Duration) -> [FromBroker; 2] {
     let within_millis = within.as_millis() as u32;
@@ -577,12 +579,12 @@ fn counted(sequence: u64, content: &str, within: Duration) -> [FromBroker; 2] {
     ]
 }
 
-fn tally(matched: u64, written: u64, too_slow: u64) -> (Ticket, Tally) {
+fn tally(matched: u64, written: u64, too_slow: u64) -> (RequestTicket, Tally) {
     (TICKET, Tally { matched, written, too_slow })
 }
 
 #[test]
-fn a_counted_event_is_counted_over_all_workers_and_protocols() {
+fn an_event_is_counted_over_all_workers_and_dialects() {
     let (_script, gateway, link) = start(|config| config.workers = 2);
     let within = Duration::from_secs(10);
     link.send(counted(8, "nobody", within));
@@ -598,14 +600,14 @@ fn a_counted_event_is_counted_over_all_workers_and_protocols() {
     v1.iter_mut().for_each(|client| client.expect_event(9, "nine"));
     assert_eq!(plain.recv().payload, b"nine");
     assert_eq!(stream.message().1, "nine");
-    // One that still waits for what it missed does not listen yet.
+    // A client that still waits for missed events does not listen yet.
     let _waits = ask(&gateway, "/?group=news&since=0000000000000001-2");
     link.fetch();
     link.send(counted(10, "ten", within));
     assert_eq!(link.counted(), tally(5, 5, 0));
 }
 
-/// A client that reads no more, and whose connection is full.
+/// A client that no longer reads, and whose connection is full.
 fn jam(gateway: &Gateway, link: &Link, sequence: u64) -> Client {
     let jammed = join_in(gateway, "/?group=jam&group=news");
     link.publish(sequence, &group("jam"), &"x".repeat(15 << 20));
@@ -613,7 +615,7 @@ fn jam(gateway: &Gateway, link: &Link, sequence: u64) -> Client {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_waited_for_and_no_longer_than_the_time() {
+fn a_count_waits_for_a_slow_client_only_as_long_as_asked() {
     let (_script, gateway, link) = start(|config| config.max_outbox_bytes = 64 << 20);
     let _jammed = jam(&gateway, &link, 8);
     let mut reads = join_in(&gateway, "/?group=news");
@@ -625,7 +627,7 @@ fn a_client_that_does_not_read_is_waited_for_and_no_longer_than_the_time() {
 }
 
 #[test]
-fn a_client_that_reads_late_is_counted_once_it_has_read() {
+fn a_client_that_reads_late_is_counted_when_it_has_read() {
     let (_script, gateway, link) = start(|config| config.max_outbox_bytes = 64 << 20);
     let mut jammed = jam(&gateway, &link, 8);
     link.send(counted(9, "nine", Duration::from_secs(30)));
@@ -635,8 +637,8 @@ fn a_client_that_reads_late_is_counted_once_it_has_read() {
 }
 
 #[test]
-fn a_client_that_is_closed_as_too_slow_is_counted_so() {
-    // Its outbox is full already, or becomes full while it is waited for.
+fn a_client_that_is_closed_as_too_slow_is_counted_as_such() {
+    // Its outbox is either full before the count begins, or becomes full during it.
     for max_outbox_bytes in [1 << 20, 16 << 20] {
         let (_script, gateway, link) = start(|config| config.max_outbox_bytes = max_outbox_bytes);
         let _jammed = jam(&gateway, &link, 8);
@@ -648,7 +650,7 @@ fn a_client_that_is_closed_as_too_slow_is_counted_so() {
 }
 
 #[test]
-fn a_client_that_goes_away_while_it_is_waited_for_is_neither_written_nor_too_slow() {
+fn a_client_that_leaves_during_a_count_is_only_matched() {
     let (_script, gateway, link) = start(|config| config.max_outbox_bytes = 64 << 20);
     let jammed = jam(&gateway, &link, 8);
     let mut reads = join_in(&gateway, "/?group=news");
@@ -659,7 +661,7 @@ fn a_client_that_goes_away_while_it_is_waited_for_is_neither_written_nor_too_slo
 }
 
 #[test]
-fn an_event_stream_goes_on_over_a_link_that_comes_and_goes() {
+fn an_event_stream_continues_when_the_link_breaks() {
     let (script, gateway, link) = start(|_| {});
     let mut stream = Stream::open(gateway.address, "/events?group=news", &[]);
     stream.synced();
@@ -667,7 +669,7 @@ fn an_event_stream_goes_on_over_a_link_that_comes_and_goes() {
     assert_eq!(stream.message().0, at(8).to_string());
     drop(link);
     let link = script.accept(at(8), None);
-    // A half-open link may say it again.
+    // A new link may carry an event again.
     link.publish(8, &news(), "eight");
     link.publish(9, &news(), "nine");
     let nine =
@@ -676,10 +678,10 @@ fn an_event_stream_goes_on_over_a_link_that_comes_and_goes() {
 }
 
 #[test]
-fn an_answer_that_comes_in_parts_leaves_no_hole_where_little_is_kept() {
-    // Four times as much while clients wait: room for two events.
+fn an_answer_in_parts_leaves_no_hole_where_little_is_kept() {
+    // While clients wait, four times as much is kept, which is room for two events.
     let (_script, gateway, link) = start(|config| config.recent_bytes = 300);
-    // As long as it waits for the answer, the wants of the others are gathered.
+    // While it waits for the answer, the requests of the others are collected.
     let mut first = ask(&gateway, "/?group=first&since=0000000000000001-6");
     let (number, audiences, _) = link.fetch();
     let mut short = ask(&gateway, "/?group=news&since=0000000000000001-4");
@@ -688,7 +690,7 @@ fn an_answer_that_comes_in_parts_leaves_no_hole_where_little_is_kept() {
     link.interest_in(&group("other"));
     link.said();
     link.said();
-    link.send(harness::peers::past(number, &audiences, &[]));
+    link.send(past(number, &audiences, &[]));
     first.upgraded();
     expect_recovered(&mut first, 6);
     let (number, audiences, _) = link.fetch();
@@ -700,8 +702,8 @@ fn an_answer_that_comes_in_parts_leaves_no_hole_where_little_is_kept() {
         let events = sequences.iter().map(|sequence| event(*sequence, &audience, "x"));
         std::iter::once(head).chain(events).collect::<Vec<_>>()
     };
-    // The wants share the group, so the second has what the first left out. Between them, the
-    // gateway has time to drop what came first.
+    // Both requests name the group, so the second answer has the events that the first left out. In
+    // between, the gateway has time to drop the events that came first.
     link.send(past(&Audience::Everyone, &[], 1));
     link.send(past(&news(), &[5, 6, 7], 4));
     link.said();

@@ -1,4 +1,4 @@
-//! Many clients that come back at once, and a broker that stays away.
+//! Many clients that come back at once, and a broker that does not come back.
 
 mod harness;
 
@@ -6,16 +6,18 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use campanile_gateway::GatewayConfig;
+use campanile_harness::DEADLINE;
+use campanile_harness::client::raw::stream::{self, Stream};
+use campanile_harness::client::raw::{Client, request};
+use campanile_harness::link::script::{Link, Script, at, event, past};
+use campanile_harness::link::{Fetched, Publisher, Tap, group};
 use campanile_messages::frame::encode_answer;
 use campanile_messages::hello::{HelloAnswer, VERSIONS};
 use campanile_messages::link::Welcome;
 use campanile_messages::{Audience, Durability, EncodedFrame, FromBroker, WorkerId};
 use serde_json::json;
 
-use harness::client::{Client, DEADLINE, request};
-use harness::peers::{Fetched, Link, Publisher, Script, Tap, at, event, group, past};
-use harness::servers::{Gateway, broker};
-use harness::stream::Stream;
+use harness::{Gateway, broker};
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
 
@@ -32,10 +34,10 @@ fn ask(gateway: &Gateway, target: &str) -> Client {
     client
 }
 
-/// The size at which a gateway could go deaf: more than 4 MiB of deliveries per worker, counted
-/// with 64 bytes for each client and event.
+/// The size at which a gateway could stop reading its link for ever: more than 4 MiB of deliveries per
+/// worker, where each client and event counts 64 bytes.
 #[test]
-fn a_storm_larger_than_the_queue_of_a_worker_is_served_and_live_events_go_on() {
+fn a_storm_larger_than_the_queue_of_a_worker_is_served() {
     const CLIENTS: usize = 1_500;
     const MISSED: u64 = 500;
     let (_script, gateway, link) = start(MISSED, |config| config.handshake_limit = DEADLINE);
@@ -45,7 +47,7 @@ fn a_storm_larger_than_the_queue_of_a_worker_is_served_and_live_events_go_on() {
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| ask(&gateway, target)).collect();
     let (number, audiences, _) = link.fetch();
     link.send(past(number, &audiences, &log));
-    // What is not read on the link behind this is not delivered.
+    // It is delivered only if the gateway still reads its link.
     link.publish(MISSED + 1, &news, "live");
     for client in &mut clients {
         client.upgraded();
@@ -66,7 +68,7 @@ fn a_client_that_has_missed_too_much_costs_one_bounded_fetch() {
     let mut client = ask(&gateway, &target);
     let (number, audiences, max_bytes) = link.fetch();
     assert_eq!((audiences.len(), max_bytes), (61, 1_000));
-    // What a broker sends: the newest, up to the first with which it is too much.
+    // A broker sends the newest events, up to the first one that exceeds the limit.
     let (g1, g2) = (group("g1"), group("g2"));
     let newest = [event(6, &g1, &"x".repeat(600)), event(7, &g2, &"x".repeat(600))];
     let mut answer = past(number, &audiences, &newest);
@@ -84,11 +86,11 @@ fn a_client_that_has_missed_too_much_costs_one_bounded_fetch() {
     link.expect_no_fetch();
 }
 
-/// So many events without content in the log, of groups to which nobody at the gateway listened.
+/// How many events without content are in the log, for groups that nobody at the gateway listened to.
 const TINY: u64 = 80_000;
 
-/// One anonymous client asks for all of them at once; `check` reads what it gets, from its welcome on.
-/// Returns what that cost the broker.
+/// One client asks for all of them at once, and `check` reads its answer from the welcome on. Returns
+/// the fetches that the broker had to answer.
 fn ask_for_a_log_of_tiny_events(
     change: impl FnOnce(&mut GatewayConfig),
     check: impl FnOnce(&mut Client),
@@ -127,7 +129,7 @@ fn ask_for_a_log_of_tiny_events(
 }
 
 #[test]
-fn a_client_that_missed_too_many_tiny_events_costs_one_bounded_fetch() {
+fn a_client_that_missed_too_many_tiny_events_costs_one_fetch() {
     let fetches = ask_for_a_log_of_tiny_events(
         |_| {},
         |client| {
@@ -138,12 +140,12 @@ fn a_client_that_missed_too_many_tiny_events_costs_one_bounded_fetch() {
     );
     let [Fetched { max_bytes, events }] = fetches[..] else { panic!("{fetches:?}") };
     assert_eq!(max_bytes, 1 << 20);
-    // Each counts 64 bytes, and there is one with which it is too much.
+    // Each counts 64 bytes, and the last one exceeds the limit.
     assert_eq!(events, max_bytes / 64 + 1);
 }
 
 #[test]
-fn a_client_gets_tens_of_thousands_of_tiny_events_with_one_fetch() {
+fn a_client_gets_80_000_tiny_events_with_one_fetch() {
     let fetches = ask_for_a_log_of_tiny_events(
         |config| config.max_replay_bytes = 16 << 20,
         |client| {
@@ -155,7 +157,7 @@ fn a_client_gets_tens_of_thousands_of_tiny_events_with_one_fetch() {
     assert_eq!(fetches, [Fetched { max_bytes: 16 << 20, events: TINY }]);
 }
 
-/// Clients of every kind are sent away, each in the way that makes it come back.
+/// Expects that clients of every kind are closed, each in the way that makes it come back.
 #[track_caller]
 fn expect_sent_away(plain: &mut Client, v1: &mut Client, stream: &mut Stream) {
     for websocket in [plain, v1] {
@@ -167,12 +169,12 @@ fn expect_sent_away(plain: &mut Client, v1: &mut Client, stream: &mut Stream) {
     stream.client.expect_end();
 }
 
-/// Nobody is let in, and everybody is asked to come back.
+/// Expects that new clients are refused, each in the way that makes it come back.
 #[track_caller]
 fn expect_newcomers_refused(gateway: &Gateway) {
     let (status, head, _) = refused(gateway, &request("/", &[V1]));
     assert!(status == 503 && head.contains("Retry-After: "), "{head}");
-    let (status, _, body) = refused(gateway, &harness::stream::request("/events", &[]));
+    let (status, _, body) = refused(gateway, &stream::request("/events", &[]));
     assert!(status == 200 && body.starts_with("retry: "), "{body}");
 }
 
@@ -192,7 +194,7 @@ fn short_absence(config: &mut GatewayConfig) {
 }
 
 #[test]
-fn without_a_link_for_too_long_clients_are_sent_away_and_newcomers_refused() {
+fn clients_are_sent_away_after_too_long_without_a_link() {
     let (script, gateway, link) = start(7, short_absence);
     let (mut plain, mut v1, mut stream) = clients_of_every_kind(&gateway);
     // Nobody accepts the next link yet.
@@ -208,7 +210,7 @@ fn without_a_link_for_too_long_clients_are_sent_away_and_newcomers_refused() {
     back.expect_event(8, "eight");
 }
 
-/// A broker that is there and never lets the gateway in again is as good as none.
+/// Checks that a broker which never accepts the gateway again counts as no broker.
 fn clients_leave_when_each_link_is_answered_with(answer: Vec<EncodedFrame>) {
     let (script, gateway, link) = start(7, short_absence);
     let (mut plain, mut v1, mut stream) = clients_of_every_kind(&gateway);
@@ -216,7 +218,7 @@ fn clients_leave_when_each_link_is_answered_with(answer: Vec<EncodedFrame>) {
     drop(link);
     expect_sent_away(&mut plain, &mut v1, &mut stream);
     expect_newcomers_refused(&gateway);
-    // It goes on asking, and nobody is let in for that.
+    // The gateway continues to ask, and accepts no clients meanwhile.
     let asked = links.load(Ordering::SeqCst);
     assert!(asked > 0, "the gateway was not turned away");
     let begun = Instant::now();

@@ -1,5 +1,5 @@
 //! Requests as clients in the wild send them, over raw sockets: libraries and polyfills with their
-//! defaults, proxies and load balancers, pages of strangers, and hostile peers.
+//! defaults, proxies and load balancers, web pages of other sites, and hostile peers.
 
 mod harness;
 
@@ -7,13 +7,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use campanile_edge::AllowOrigins;
+use campanile_harness::client::raw::stream::{self, Stream};
+use campanile_harness::client::raw::{self, Client, FIN, TEXT, frame, request};
+use campanile_harness::link::script::{Script, at};
+use campanile_harness::link::{Publisher, group};
+use campanile_harness::{DEADLINE, bind};
 use campanile_messages::{Audience, FromBroker};
 use serde_json::json;
 
-use harness::client::{Client, DEADLINE, FIN, TEXT, frame, request};
-use harness::peers::{Publisher, Script, at, group};
-use harness::servers::{Gateway, bind, broker};
-use harness::stream::{self, Stream};
+use harness::{Gateway, broker};
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
 
@@ -39,7 +41,7 @@ fn assert_greeted(gateway: SocketAddr, request: &[u8]) {
     assert!(greeting.payload.starts_with(b"workerID:"), "{greeting:?}");
 }
 
-/// Expects a refusal that is said as a message, and answers the message's code.
+/// Expects a refusal as a message, and returns the code in it.
 #[track_caller]
 fn refused_by_message(gateway: SocketAddr, request: &[u8]) -> String {
     let begun = Instant::now();
@@ -61,7 +63,7 @@ fn refused_by_message(gateway: SocketAddr, request: &[u8]) -> String {
 }
 
 #[test]
-fn a_target_in_absolute_form_opens_a_websocket_in_any_case() {
+fn a_target_in_absolute_form_opens_a_websocket() {
     let gateway = Gateway::start(|_| {});
     for scheme in ["HTTP", "ws", "WSS", "hTTps"] {
         for rest in ["/?group=a", "?group=a", ""] {
@@ -80,7 +82,7 @@ fn a_handshake_with_a_body_is_refused_with_a_sentence() {
         ("Content-Length: 4", "body", "Content-Length must be 0"),
         ("Content-Length: 0\r\nContent-Length: 9", "", "Content-Length must be 0"),
     ] {
-        // A handshake that is none is answered in HTTP, whatever it offers.
+        // A malformed handshake is answered in HTTP, whatever it offers.
         for offered in [&[headers][..], &[headers, V1]] {
             let request = [&request("/", offered)[..], body.as_bytes()].concat();
             let (status, _, said) = answer(gateway.address, &request);
@@ -92,7 +94,7 @@ fn a_handshake_with_a_body_is_refused_with_a_sentence() {
 }
 
 #[test]
-fn an_empty_or_unknown_subprotocol_alone_gets_the_plain_dialect() {
+fn one_unknown_subprotocol_gets_the_plain_dialect() {
     let gateway = Gateway::start(|_| {});
     let long = "x".repeat(10_000);
     for offered in ["", ",", "arduino", "base64url.bearer.c2VjcmV0", "\u{e9}\u{1f514}", &long] {
@@ -108,7 +110,7 @@ fn an_empty_or_unknown_subprotocol_alone_gets_the_plain_dialect() {
 }
 
 #[test]
-fn parameters_of_others_are_ignored_and_unknown_ones_refused() {
+fn configured_parameters_are_ignored_and_unknown_ones_refused() {
     let gateway = Gateway::start(|config| {
         config.ignored_params = vec!["token".to_owned(), "utm source".to_owned()];
     });
@@ -123,7 +125,7 @@ fn parameters_of_others_are_ignored_and_unknown_ones_refused() {
 }
 
 #[test]
-fn a_parameter_that_is_ignored_is_never_read_even_if_it_is_known() {
+fn an_ignored_parameter_is_never_read_even_if_it_is_known() {
     let channel = broker();
     let gateway = Gateway::start_on(channel, |config| {
         config.ignored_params = vec!["group".to_owned()];
@@ -162,7 +164,7 @@ fn a_final_refusal_is_a_message_where_v1_is_offered() {
         let (status, _, _) = answer(gateway.address, &request(target, &[header]));
         assert!([400, 403, 404].contains(&status), "{target} {header} {status}");
     }
-    // What is not a handshake stays what it is in HTTP.
+    // A malformed handshake is refused in HTTP.
     for (replace, with, status) in [
         ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8", 426),
         ("dGhlIHNhbXBsZSBub25jZQ==", "short", 400),
@@ -175,7 +177,7 @@ fn a_final_refusal_is_a_message_where_v1_is_offered() {
 }
 
 #[test]
-fn a_refused_v1_client_holds_no_seat_and_ends_although_it_goes_on() {
+fn a_refused_v1_client_that_keeps_sending_holds_no_seat() {
     let gateway = Gateway::start(|config| config.max_connections = 1);
     let mut client = Client::raw(gateway.address);
     let said = frame(FIN | TEXT, br#"{"type":"join","group":"a"}"#);
@@ -184,7 +186,7 @@ fn a_refused_v1_client_holds_no_seat_and_ends_although_it_goes_on() {
     assert_eq!(client.json()["code"], "unknown_parameter");
     let begun = Instant::now();
     while client.try_send(&said).is_ok() {
-        assert!(begun.elapsed() < Duration::from_secs(4), "it is not cut");
+        assert!(begun.elapsed() < Duration::from_secs(4), "the connection was not cut");
         std::thread::sleep(Duration::from_millis(20));
     }
     loop {
@@ -198,7 +200,7 @@ fn a_refused_v1_client_holds_no_seat_and_ends_although_it_goes_on() {
 }
 
 #[test]
-fn a_503_stays_a_503_where_v1_is_offered() {
+fn a_client_that_offers_v1_gets_503_in_http() {
     let nobody = Gateway::start_on(bind().1, |_| {});
     assert_eq!(answer(nobody.address, &request("/", &[V1])).0, 503);
     assert_eq!(refused_by_message(nobody.address, &request("/?a", &[V1])), "unknown_parameter");
@@ -208,7 +210,7 @@ fn a_503_stays_a_503_where_v1_is_offered() {
 }
 
 #[test]
-fn websockets_follow_the_allowed_origins_where_they_are_set() {
+fn websockets_need_an_allowed_origin_where_there_is_a_list() {
     let only: AllowOrigins = "https://app.example".parse().expect("a list");
     for (allow_origins, origin, is_allowed) in [
         (AllowOrigins::Local, "https://evil.example", true),
@@ -230,13 +232,13 @@ fn websockets_follow_the_allowed_origins_where_they_are_set() {
             assert!(body.contains(&format!("{origin:?}")), "{body}");
             assert!(body.contains("--allow-origin"), "{body}");
         }
-        // A client that is no browser.
-        assert_greeted(gateway.address, &harness::client::request("/", &[]));
+        // A client that is not a browser.
+        assert_greeted(gateway.address, &raw::request("/", &[]));
     }
 }
 
 #[test]
-fn a_foreign_host_is_refused_on_loopback_for_all_but_health() {
+fn a_foreign_host_gets_only_health_checks_on_loopback() {
     let gateway = Gateway::start(|config| {
         config.allow_hosts = "app.test".parse().expect("a list");
     });
@@ -280,7 +282,7 @@ fn a_polyfill_resumes_with_its_own_parameter() {
         (format!("/events?lastEventID={newer}&since={old}&group=a"), &[], 7),
         (format!("/events?group=a&lastEventId={old}&lastEventId={newer}"), &[], 7),
         (format!("/events?evs_buffer_size_limit=262144&group=a&evs_last_event_id={newer}"), &[], 7),
-        // The header wins over the parameter, and one that is empty counts as absent.
+        // The header overrides the parameter, and an empty header counts as absent.
         (format!("/events?group=a&lastEventId={old}"), &[&*header], 7),
         (format!("/events?group=a&lastEventId={newer}"), &["Last-Event-ID:"], 7),
         (format!("/events?group=a&lastEventId=&since={newer}"), &["Last-Event-ID:"], 7),
@@ -299,7 +301,7 @@ fn a_polyfill_resumes_with_its_own_parameter() {
 }
 
 #[test]
-fn credentials_are_for_an_origin_that_is_allowed_by_name() {
+fn only_an_origin_that_is_listed_may_send_credentials() {
     const CREDENTIALS: &str = "\r\nAccess-Control-Allow-Credentials: true\r\n";
     let only: AllowOrigins = "https://app.example".parse().expect("a list");
     for (allow_origins, origin, may) in [
@@ -323,7 +325,7 @@ fn credentials_are_for_an_origin_that_is_allowed_by_name() {
     }
 }
 
-/// A request for a health check: as HTTP/1.0 without a host, as load balancers send it.
+/// Sends a health check as load balancers do: HTTP/1.0, without a host.
 fn check(gateway: SocketAddr, method: &str, target: &str) -> (u16, String) {
     let request = format!("{method} {target} HTTP/1.0\r\n\r\n");
     let (status, head, body) = answer(gateway, request.as_bytes());
@@ -349,7 +351,7 @@ fn the_default_checks_of_load_balancers_are_answered_200() {
     }
 }
 
-/// Waits until the gateway says this to each method of a readiness check.
+/// Waits until the gateway answers readiness checks of every method with this status and word.
 #[track_caller]
 fn becomes(gateway: SocketAddr, status: u16, word: &str) {
     let ready = |method| check(gateway, method, "/health/ready");
@@ -362,7 +364,7 @@ fn becomes(gateway: SocketAddr, status: u16, word: &str) {
 }
 
 #[test]
-fn readiness_says_in_one_word_what_is_missing() {
+fn a_readiness_check_says_in_one_word_what_is_missing() {
     let script = Script::new();
     let gateway = Gateway::start_on(script.address, |config| {
         config.drain = Duration::from_secs(2);
@@ -387,7 +389,7 @@ fn readiness_says_in_one_word_what_is_missing() {
 }
 
 #[test]
-fn readiness_follows_what_the_broker_says_of_its_disk() {
+fn a_readiness_check_reports_a_broker_that_waits_for_its_disk() {
     let script = Script::new();
     let gateway = Gateway::start_on(script.address, |_| {});
     let link = script.accept(at(1), None);
@@ -398,7 +400,7 @@ fn readiness_follows_what_the_broker_says_of_its_disk() {
     for _ in 0..2 {
         link.send([disk(true)]);
         becomes(503, "disk");
-        // It is said to load balancers only: events come, and so do clients.
+        // Only load balancers notice: events and clients are still accepted.
         let mut client = Client::open(gateway.address);
         assert!(client.recv().payload.starts_with(b"workerID:"));
         link.send([disk(false)]);
@@ -408,7 +410,7 @@ fn readiness_follows_what_the_broker_says_of_its_disk() {
     becomes(503, "disk");
     drop(link);
     becomes(503, "no_broker");
-    // The next broker says nothing of its disk.
+    // The next broker says nothing about its disk.
     let link = script.accept(at(1), None);
     becomes(200, "ok");
     link.send([disk(true)]);
@@ -416,10 +418,10 @@ fn readiness_follows_what_the_broker_says_of_its_disk() {
 }
 
 #[test]
-fn health_checks_are_answered_while_the_gateway_is_full_of_silent_clients() {
+fn health_checks_are_answered_while_silent_clients_fill_it_up() {
     let gateway = Gateway::start(|config| config.max_connections = 1);
     let _seated = Client::open(gateway.address);
-    // More than are turned away at a time; none of them says anything.
+    // More than are turned away at a time, and none of them sends anything.
     let _silent: Vec<_> = (0..200).map(|_| Client::raw(gateway.address)).collect();
     for _ in 0..20 {
         assert_eq!(check(gateway.address, "GET", "/health/ready"), (200, "ok\n".to_owned()));
@@ -438,7 +440,7 @@ fn a_byte_order_mark_before_a_message_is_skipped() {
 }
 
 #[test]
-fn fifteen_hundred_half_heads_keep_nobody_out() {
+fn incomplete_heads_of_1500_clients_keep_nobody_out() {
     let gateway = Gateway::start(|config| config.handshake_limit = Duration::from_secs(3));
     let starts = [&b""[..], b"G", b"GET / HTTP/1.1\r\nHost: loc", b"GET /?group=%25%25%"];
     let begun = Instant::now();
@@ -458,7 +460,7 @@ fn fifteen_hundred_half_heads_keep_nobody_out() {
 }
 
 #[test]
-fn what_a_client_made_up_is_answered_short_and_without_control_characters() {
+fn a_refusal_is_short_and_has_no_control_characters() {
     let gateway = Gateway::start(|config| config.allow_origins = AllowOrigins::Only(vec![]));
     let [long, escapes] = ["x".repeat(12_000), "%1b%0d%0aSet-Cookie:+a=b%0d%0a%0d%0a".to_owned()];
     let percents = "%25".repeat(4_000);

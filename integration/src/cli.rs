@@ -11,11 +11,10 @@ mod publisher;
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
+use campanile_bench::{BenchArgs, PartArgs};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::bench::BenchArgs;
-use crate::bench::bare::PartArgs;
 use crate::logging::last_line;
 
 pub use broker::BrokerArgs;

@@ -1,13 +1,13 @@
-//! How many files this process may have open: a connection is one.
+//! How many files this process may have open. A connection is one of them.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-/// Kept back from the connections, so that a gateway whose clients have taken all can still reach its
-/// broker again: links, listeners, refusals under way, what the threads need.
+/// How many files are reserved, so that a gateway that is full of clients can reach its broker again:
+/// for links, listeners, refusals in progress, and what the threads need.
 const RESERVE: usize = 128;
 
-/// Takes what the system allows: the usual soft limit is 1,024.
+/// Raises the soft limit, which is usually 1,024, to the hard one.
 pub fn raise_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
@@ -15,7 +15,7 @@ pub fn raise_limit() {
     }
 }
 
-/// How many connections this process can take, beside what it has open now and the reserve.
+/// How many more connections this process can take, without the reserve.
 pub fn room() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
@@ -23,7 +23,7 @@ pub fn room() -> usize {
     room.saturating_sub(RESERVE.min(room / 2))
 }
 
-/// As many connections as are wanted and there is room for; says so where that is less.
+/// As many connections as are wanted and there is room for. Logs if that is fewer than wanted.
 pub fn limited(flag: &str, wanted: usize, room: usize) -> usize {
     if room < wanted {
         info!(flag, wanted, taken = room, "the limit of open files allows fewer connections");

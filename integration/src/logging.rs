@@ -2,7 +2,7 @@
 //!
 //! A line that is logged goes into a bounded queue and never blocks, whatever standard error is: a
 //! full disk, a pipe that nobody reads, a stopped terminal. What does not fit, or cannot be written,
-//! is dropped; how much that was is a line of the log as soon as one can be written again.
+//! is dropped; how much that was is logged as soon as a line can be written again.
 //!
 //! `tracing-appender` does not do this: it counts lines and not bytes, a line that could not be
 //! written is not counted, and its guard waits for more than a second at the end.
@@ -34,7 +34,7 @@ const FLUSH_LIMIT: Duration = Duration::from_millis(200);
 /// How long the last line waits for a writer that is in its way.
 const LAST_LINE_LIMIT: Duration = Duration::from_millis(100);
 
-/// How often it is tried again to report what was dropped, if nothing else is logged.
+/// How often to try again to report what was dropped, if nothing else is logged.
 const REPORT_AGAIN: Duration = Duration::from_secs(1);
 
 /// The log of this process, for [`last_words`] from any thread.
@@ -50,11 +50,10 @@ impl Drop for Logging {
     }
 }
 
-/// Starts the log of this process: `tracing` and panics go to standard error by it. To be called
-/// once.
+/// Starts the log of this process, to which `tracing` and panics write. To be called once.
 ///
 /// # Errors
-/// What the system answers about a new thread.
+/// If no thread can be started.
 pub fn start(filter: EnvFilter) -> io::Result<Logging> {
     let log = Log::start(stderr()?)?;
     let _ = LOG.set(log.clone());
@@ -101,8 +100,8 @@ fn stamped(line: &str) -> String {
     stamped
 }
 
-/// Logs a panic. What comes of it is not known here: the process may end at once, so the line is
-/// waited for, unless the log is stalled already.
+/// Logs a panic. The process may end right after it, so this waits until the line is written, unless
+/// the log is stalled already.
 fn note_panic(panic: &PanicHookInfo<'_>) {
     let Some(log) = LOG.get() else { return };
     let thread = thread::current();

@@ -2,7 +2,6 @@
 //! it is told to stop.
 
 mod allocator;
-mod bench;
 mod cli;
 mod files;
 mod logging;
@@ -14,6 +13,7 @@ mod watch;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use campanile_bench::{BenchArgs, Stop};
 use campanile_channel::Watchdog;
 use tracing_subscriber::EnvFilter;
 
@@ -42,11 +42,11 @@ fn main() -> ExitCode {
     };
     files::raise_limit();
     if let Command::BenchPart(args) = cli.command {
-        end(bench::bare::run(args), logging);
+        end(campanile_bench::run_part(args), logging);
     }
     let system = actix_rt::System::new();
     let result = system.block_on(run(cli.command));
-    // The system is not dropped: that waits for a look-up of a host's name that is under way.
+    // The system is not dropped: that would wait for a look-up of a host's name that is in progress.
     end(result, logging)
 }
 
@@ -82,12 +82,12 @@ async fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// On a thread of its own, which waits for nothing but its sockets.
-async fn measure(args: bench::BenchArgs, shutdown: Shutdown) -> anyhow::Result<()> {
-    let stop = bench::Stop::default();
+/// Runs the benchmark on a thread of its own, which waits for nothing but its sockets.
+async fn measure(args: BenchArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    let (stop, room) = (Stop::default(), files::room());
     let measuring = tokio::task::spawn_blocking({
         let stop = stop.clone();
-        move || bench::run(args, stop)
+        move || campanile_bench::run(args, stop, room)
     });
     tokio::pin!(measuring);
     tokio::select! {
@@ -97,8 +97,8 @@ async fn measure(args: bench::BenchArgs, shutdown: Shutdown) -> anyhow::Result<(
     measuring.await?
 }
 
-/// What to log: `CAMPANILE_LOG`, or what an operator wants to see. A peer that sends what is no HTTP
-/// is nothing of that, and could fill a disk.
+/// What to log: `CAMPANILE_LOG`, or what an operator wants to see. That leaves out peers that send
+/// something else than HTTP, whose lines could fill a disk.
 fn log_filter() -> anyhow::Result<EnvFilter> {
     let filter = std::env::var("CAMPANILE_LOG").unwrap_or_default();
     let filter = if filter.is_empty() { "info,actix_server=warn,actix_http=off" } else { &filter };

@@ -17,18 +17,18 @@ use crate::files::{limited, room};
 use crate::shutdown::{Shutdown, Trigger};
 use crate::units::HostPort;
 
-/// What is said where there is no data directory.
+/// What the log says if there is no data directory.
 const IN_MEMORY: &str =
     "events are kept in memory only, and lost with the broker: --data-dir DIR keeps them on disk";
 
-/// In `up` one service ends after the other, and all of them within the gateway's drain and this.
-/// With the default drain that is 8 s: Docker kills after 10.
+/// In `up` the services end one after the other. All of them have this long in addition to the
+/// gateway's drain; with the default drain that is 8 s, and Docker kills after 10.
 const AFTER_DRAIN: Duration = Duration::from_secs(3);
 
-/// In `up`, the most that each service takes of that, so that something is left for the disk.
+/// In `up`, how much of that each service may take, so that something is left for the disk.
 const SHARE: Duration = Duration::from_millis(800);
 
-/// A service that is not gone this long after its own limits is ended.
+/// A service that has not ended this long after its own limits is ended.
 const GRACE: Duration = Duration::from_millis(1_500);
 
 /// The same for a broker, which writes its log to the disk once its links are gone.
@@ -84,8 +84,8 @@ pub async fn publisher(
     Ok(campanile_publisher::serve(config, listeners, shutdown.begun()).await?)
 }
 
-/// Runs all three over real links, each on a thread of its own; ends them in the order in which
-/// nothing that was accepted is left behind.
+/// Runs all three services over real links, each on a thread of its own. They end in the order in
+/// which everything that was accepted is still delivered.
 pub async fn up(args: Box<UpArgs>, shutdown: Shutdown, watchdog: Watchdog) -> anyhow::Result<()> {
     let broker = listen("--broker-listen", &args.broker.listen)?;
     let gateway = listen("--gateway-listen", &args.gateway.listen)?;
@@ -98,7 +98,7 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown, watchdog: Watchdog) -> an
     let storage = broker_config.storage.clone();
     let mut gateway_config = args.gateway.config(link.to_string(), "gateway-")?;
     gateway_config.publisher_url.get_or_insert_with(|| match addresses[2][0].ip() {
-        // Whoever opens the page knows this host by a name that is as good for the publisher.
+        // Whoever opens the page knows this host by a name, and reaches the publisher by it, too.
         ip if ip.is_unspecified() => format!(":{}", push.port()),
         _ => format!("http://{push}"),
     });
@@ -153,11 +153,11 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown, watchdog: Watchdog) -> an
         stop_broker.pull();
         broker.await.and(delivered).and(published)
     };
-    // Each service is watched by itself, and all must end within the limit of the shutdown.
+    // Each service has its own watchdog, and all must end within the limit of the shutdown.
     pulse.during(supervised).await
 }
 
-/// Binds at least one listener, or says which flag is to blame.
+/// Binds at least one listener; the error names the flag.
 fn listen(flag: &str, address: &HostPort) -> anyhow::Result<Vec<TcpListener>> {
     address.listen().with_context(|| {
         format!("{flag} {address}: cannot listen there, give a HOST:PORT of this host that is free")
@@ -168,7 +168,7 @@ fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
     listeners.iter().map(TcpListener::local_addr).collect()
 }
 
-/// Starts a service on a thread of its own; the future is its end.
+/// Starts a service on a thread of its own. The future resolves when it ends.
 fn start<F, S>(name: &'static str, serve: F) -> impl Future<Output = anyhow::Result<()>> + Unpin
 where
     F: FnOnce() -> S + Send + 'static,
@@ -187,10 +187,10 @@ where
 }
 
 fn ended_early(ended: anyhow::Result<()>) -> anyhow::Result<()> {
-    ended.and(Err(anyhow!("a service ended without being told to")))
+    ended.and(Err(anyhow!("a service ended by itself")))
 }
 
-/// Where a listener on this host can be reached from this host.
+/// The address by which a listener can be reached from its own host.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -224,7 +224,7 @@ fn announce(addresses: [Vec<SocketAddr>; 3], storage: Option<&Storage>) {
 ",
         env!("CARGO_PKG_VERSION")
     );
-    // Nobody may read standard output, or it may be full: neither is a reason to end or to wait.
+    // Perhaps nobody reads standard output, or it is full: neither is a reason to end or to wait.
     let announcing = move || {
         let mut output = io::stdout();
         if let Err(error) = writeln!(output, "{text}").and_then(|()| output.flush()) {

@@ -1,7 +1,7 @@
-//! When the process is to end, and by when it has.
+//! How the process ends: a signal begins its shutdown, and a second one or a limit ends it.
 //!
-//! Signals are waited for on a thread of their own: a second one, and the limit, end the process also
-//! while its other threads are stuck.
+//! A thread of its own waits for signals, so that it can end the process even if all other threads are
+//! stuck.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,10 +22,10 @@ use crate::logging::last_words;
 /// The exit code of a process that did not end by itself in time.
 const NOT_IN_TIME: i32 = 1;
 
-/// How often a limit is looked for that was not set when the signal came.
+/// How often to look for a limit that was not set yet when the signal came.
 const LOOK_FOR_LIMIT: Duration = Duration::from_millis(100);
 
-/// Tells any number of parts that the process is to end. Clones are the same.
+/// Tells the parts of the process that it is to end. Each part has a clone.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     begun: watch::Receiver<bool>,
@@ -37,7 +37,7 @@ pub struct Shutdown {
 pub struct Trigger(watch::Sender<bool>);
 
 impl Trigger {
-    /// A shutdown that begins when this says so, or is dropped.
+    /// A trigger, and the shutdown that begins when it is pulled or dropped.
     pub fn new() -> (Self, Shutdown) {
         let (sender, begun) = watch::channel(false);
         (Self(sender), Shutdown { begun, limit: Arc::default() })
@@ -53,16 +53,16 @@ impl Shutdown {
     /// Begins at the first SIGTERM, SIGINT or SIGQUIT. The second one ends the process at once.
     ///
     /// # Errors
-    /// What the system answers about signals or a new thread.
+    /// If signals cannot be caught, or no thread be started.
     pub fn on_signals(pulse: Pulse) -> io::Result<Self> {
         Self::on(pulse, |_| Ok(()))
     }
 
-    /// As [`on_signals`](Self::on_signals), and SIGHUP, SIGUSR1 and SIGUSR2 are logged and do
-    /// nothing, where they would end the process by default.
+    /// As [`on_signals`](Self::on_signals). SIGHUP, SIGUSR1 and SIGUSR2, which would end the process
+    /// by default, are logged and do nothing.
     ///
     /// # Errors
-    /// As there.
+    /// As [`on_signals`](Self::on_signals).
     pub fn of_service(pulse: Pulse) -> io::Result<Self> {
         Self::on(pulse, |runtime| {
             for (kind, name) in [
@@ -100,16 +100,15 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// Sets how long the process may take from the beginning of the shutdown to its end; what is not
-    /// done by then is given up, and the process ends with code 1. Only the first call counts;
-    /// without one there is no limit.
+    /// Sets how long the shutdown may take. What is not done by then is given up, and the process ends
+    /// with code 1. Only the first call counts; without one there is no limit.
     pub fn ends_within(&self, limit: Duration) {
         let _ = self.limit.set(limit);
     }
 
     /// Resolves when the shutdown begins.
     pub async fn begun(mut self) {
-        // Gone without a word is a shutdown too.
+        // A trigger that was dropped counts as pulled.
         let _ = self.begun.wait_for(|begun| *begun).await;
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-/// As many connections may wait to be accepted, if the system allows it: a storm after a restart
-/// must not be refused by the kernel.
+/// How many connections may wait to be accepted, if the system allows it: the kernel must not refuse
+/// the clients that all come back after a restart.
 const BACKLOG: i32 = 4096;
 
 /// How many ports are tried until one is free on every address.
@@ -43,12 +43,12 @@ impl fmt::Display for HostPort {
 }
 
 impl HostPort {
-    /// Listens on every address that the host's name has, on the same port; port 0 takes one that is
-    /// free. Addresses that this host does not have, such as those of IPv6 where there is none, are
-    /// passed over, if at least one is left.
+    /// Listens on every address of the host's name, on the same port; port 0 means a free one.
+    /// Addresses that this host does not have, such as those of IPv6 where there is none, are skipped
+    /// if at least one is left.
     ///
     /// # Errors
-    /// What the system answers about the name, or about an address that it has, such as `AddrInUse`.
+    /// If the name is unknown, or one of its addresses cannot be bound (`AddrInUse`, for example).
     pub fn listen(&self) -> io::Result<Vec<TcpListener>> {
         let mut addresses = Vec::new();
         for address in self.0.to_socket_addrs()? {
@@ -74,7 +74,7 @@ impl HostPort {
     }
 }
 
-/// Binds each address; where the port is 0, all to the port that the first one got.
+/// Binds each address. Where the port is 0, all get the port of the first one.
 fn bind_all(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     let mut listeners = Vec::<TcpListener>::new();
     let mut passed_over = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -105,7 +105,7 @@ fn is_not_of_this_host(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|error| absent.contains(&error))
 }
 
-/// As exact as the system's timers are.
+/// The resolution of the system's timers.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -120,7 +120,7 @@ pub fn positive_duration(text: &str) -> Result<Duration, String> {
     duration_within(text, SHORTEST, DAY)
 }
 
-/// Reads how long a push may wait for its answer: for less than the broker remembers its number.
+/// Reads how long a push may wait for its answer: less than the broker remembers its number.
 pub fn answer_limit(text: &str) -> Result<Duration, String> {
     duration_within(text, SHORTEST, Duration::from_secs(60))
 }
@@ -140,7 +140,7 @@ pub fn size(text: &str) -> Result<usize, String> {
     usize::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or_else(|| accepted.to_owned())
 }
 
-/// Reads the size of a content, up to what the protocol carries.
+/// Reads the size of a content, up to the largest that a link carries.
 pub fn content_size(text: &str) -> Result<usize, String> {
     let max = campanile_messages::event::MAX_CONTENT_BYTES;
     size(text)

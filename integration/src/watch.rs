@@ -10,10 +10,10 @@ use crate::logging::last_words;
 /// The exit code of a process in which something hung or panicked (`EX_SOFTWARE`).
 const INTERNAL: i32 = 70;
 
-/// Starts it. Whatever hangs or panics ends the process, after a last line that names it.
+/// Starts the watchdog. A part that hangs or panics ends the process, after a last line that names it.
 ///
 /// # Errors
-/// What the system answers about a new thread.
+/// If no thread can be started.
 pub fn start() -> io::Result<Watchdog> {
     Watchdog::start(|line| {
         last_words(line);

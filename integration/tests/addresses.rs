@@ -1,13 +1,11 @@
-//! Worker and connection ids: unique in the cluster, never used again, spread evenly.
-
-mod harness;
+//! Worker and connection ids: unique in the cluster, never reused, spread evenly.
 
 use std::collections::{BTreeMap, HashSet};
 
+use campanile_harness::{Cluster, Websocket};
 use futures_util::future::join_all;
-use harness::{Client, Cluster};
 
-/// The ids of a gateway's two workers, which are two clients' who connect at once.
+/// The ids of a gateway's two workers, from two clients that connect at once.
 async fn workers(cluster: &Cluster, gateway: usize) -> [u64; 2] {
     let clients = [cluster.client(gateway, &[]).await, cluster.client(gateway, &[]).await];
     let ids = clients.each_ref().map(|client| client.worker);
@@ -30,7 +28,7 @@ async fn a_worker_id_is_never_given_to_another_gateway() {
     cluster.replace_gateway(0).await;
     note(workers(&cluster, 0).await);
 
-    // A new broker knows nothing of what the old one gave.
+    // A new broker does not know which ids the old one gave out.
     for _ in 0..3 {
         cluster.broker.kill().await;
         cluster.start_broker_again().await;
@@ -52,7 +50,7 @@ async fn the_address_of_a_client_that_left_leads_nowhere() {
 
     let query = address.each_ref().map(|(name, value)| (*name, &**value));
     let push = &cluster.push[0];
-    harness::eventually("404 for a client that left", async || {
+    campanile_harness::eventually("404 for a client that left", async || {
         let answer = push.get(&[query[0], query[1], ("content", "psst")]).await;
         (answer.status == 404).then_some(())
     })
@@ -64,7 +62,7 @@ async fn the_address_of_a_client_that_left_leads_nowhere() {
 #[tokio::test]
 async fn connections_are_spread_evenly_over_the_workers() {
     let cluster = Cluster::of(1).gateway("--workers 4").start().await;
-    let clients: Vec<Client> = join_all((0..42).map(|_| cluster.client(0, &[]))).await;
+    let clients: Vec<Websocket> = join_all((0..42).map(|_| cluster.client(0, &[]))).await;
     let mut counts = BTreeMap::<u64, usize>::new();
     for client in &clients {
         *counts.entry(client.worker).or_default() += 1;

@@ -1,9 +1,7 @@
-//! Many pushes at once, as a batch and over a publish stream, reach the listeners in their order.
+//! Many pushes at once, as a batch and over a publish stream, reach the listeners in order.
 
-mod harness;
-
+use campanile_harness::{Cluster, within};
 use futures_util::{SinkExt as _, StreamExt as _};
-use harness::{Cluster, within};
 use serde_json::{Value, json};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
@@ -11,7 +9,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 const ITEMS: usize = 2_000;
 
-/// Items for everyone and, each third, for a group.
+/// Items for everyone; every third one is for a group.
 fn items(name: &str) -> Vec<Value> {
     let item = |number: usize| {
         let content = format!("{name} {number}");
@@ -23,7 +21,7 @@ fn items(name: &str) -> Vec<Value> {
     (0..ITEMS).map(item).collect()
 }
 
-/// What a listener of the group gets, or one of none.
+/// What a client gets that listens to the group, or to none.
 fn contents(name: &str, in_group: bool) -> Vec<String> {
     let numbers = (0..ITEMS).filter(|number| in_group || number % 3 != 0);
     numbers.map(|number| format!("{name} {number}")).collect()
@@ -40,7 +38,7 @@ fn sequences<'a>(answers: impl IntoIterator<Item = &'a Value>) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_batch_and_a_stream_arrive_in_order_in_the_websockets_of_all_gateways() {
+async fn a_batch_and_a_stream_arrive_in_order_at_all_gateways() {
     let cluster = Cluster::of(2).start().await;
     let mut listener = cluster.client(0, &["news"]).await;
     let mut other = cluster.client(1, &[]).await;

@@ -1,17 +1,15 @@
-//! `campanile bench` itself: that it measures, tells, refuses and cleans up; not how fast anything is.
-
-mod harness;
+//! `campanile bench` itself: what it measures, prints, refuses and cleans up, not how fast anything is.
 
 use std::fs;
 use std::process::Output;
 
-use harness::{Cluster, Process, Signal, command, eventually};
+use campanile_harness::{Cluster, Process, Signal, command, eventually};
 use serde_json::Value;
 
 /// Runs a benchmark to its end.
 fn bench(args: &[&str]) -> Output {
     let args: Vec<_> = std::iter::once("bench").chain(args.iter().copied()).collect();
-    command(&args).output().expect("it runs")
+    command(&args).env("TMPDIR", env!("CARGO_TARGET_TMPDIR")).output().expect("it runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -25,7 +23,7 @@ fn found(report: &Value, what: &str) -> f64 {
 }
 
 #[test]
-fn every_scenario_measures_something_and_is_told_as_json_and_as_plots() {
+fn every_scenario_measures_something_in_json_and_plots() {
     let directory = tempfile::tempdir().expect("a directory");
     let plots = directory.path().display().to_string();
     let args = ["--quick", "--runs", "1", "--connections", "200", "--json", "-", "--plots", &plots];
@@ -33,17 +31,22 @@ fn every_scenario_measures_something_and_is_told_as_json_and_as_plots() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
     for what in [
-        "memory per idle websocket, 200 of them",
-        "memory of the gateway when all have left",
-        "memory per idle event stream, 200 of them",
+        "resident memory per idle websocket, 200 of them",
+        "resident memory of the gateway when all have left",
+        "resident memory per idle event stream, 200 of them",
+        "CPU of the gateway per idle websocket and second, 200 of them",
         "CPU per heartbeat",
         "CPU per handshake, 200 at once",
         "CPU per delivery, one 64-byte event at a time, 200 websockets",
-        "CPU per delivery, 2,000 events by /batch",
+        "websockets; limit: one send per connection for each event",
+        "websockets; limit: one send per connection for 100 events",
         "CPU per event, HTTP push to one of 100,000 groups of one",
         "in 8 gateways",
         "frame out, p50",
-        "publish stream in MessagePack, on disk",
+        "HTTP over 64 kept connections, in memory",
+        "CPU per push, HTTP with a new connection per push",
+        "publish stream in MessagePack, on disk; limit: an echo, one send per answer",
+        "publish stream in MessagePack, in memory; limit: an echo that joins its answers",
         "CPU per client that comes back",
         "until 200 clients that were sent away are back",
         "CPU of the gateway per client that was sent away",
@@ -58,18 +61,18 @@ fn every_scenario_measures_something_and_is_told_as_json_and_as_plots() {
 }
 
 #[test]
-fn a_table_is_told_and_a_check_that_nothing_could_pass_fails_by_name() {
+fn a_failed_check_names_its_row_below_the_table() {
     let args = ["--quick", "--runs", "1", "--connections", "100", "--only", "idle"];
     let output = bench(&[&args[..], &["--check", "0.001"]].concat());
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stdout).contains("| memory per idle websocket, 100 of them"));
+    assert!(text(&output.stdout).contains("| resident memory per idle websocket, 100 of them"));
     let said = text(&output.stderr);
-    assert!(said.contains("error: memory per idle websocket"), "{said}");
+    assert!(said.contains("error: resident memory per idle websocket"), "{said}");
     assert!(said.contains("over 0.001 times its gate"), "{said}");
 }
 
 #[test]
-fn more_connections_than_files_are_refused_and_the_limit_is_named() {
+fn more_connections_than_files_are_refused_by_the_limit() {
     let binary = env!("CARGO_BIN_EXE_campanile");
     let run = format!("ulimit -n 300; exec {binary} bench --only idle --quick");
     let output = std::process::Command::new("sh").args(["-c", &run]).output().expect("sh runs");
@@ -80,7 +83,17 @@ fn more_connections_than_files_are_refused_and_the_limit_is_named() {
 }
 
 #[test]
-fn flags_that_make_no_sense_are_refused_in_a_sentence() {
+fn a_data_directory_in_memory_is_refused() {
+    let output =
+        command(&["bench", "--only", "publish", "--quick"]).env("TMPDIR", "/dev/shm").output();
+    let output = output.expect("it runs");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("error: /dev/shm is in memory (tmpfs)"), "{said}");
+}
+
+#[test]
+fn contradictory_flags_are_refused_in_a_sentence() {
     for (args, part) in [
         (&["--check", "nan"][..], "a number above 0"),
         (&["--only", "everything"], "possible values"),
@@ -89,6 +102,8 @@ fn flags_that_make_no_sense_are_refused_in_a_sentence() {
         (&["--url", "ws://127.0.0.1:1/", "--push-command", "true"], "{content}"),
         (&["--url", "ws://127.0.0.1:1/", "--push-command", "true {content}"], "--pid"),
         (&["--gateway", "127.0.0.1:1"], "--publisher"),
+        (&["--gateway", "here", "--publisher", "127.0.0.1:1"], "accepted is HOST:PORT"),
+        (&["--runs", "0"], "1..=99"),
     ] {
         let output = bench(args);
         let said = text(&output.stderr);
@@ -97,7 +112,7 @@ fn flags_that_make_no_sense_are_refused_in_a_sentence() {
 }
 
 #[tokio::test]
-async fn what_runs_already_can_be_measured_as_a_cluster_and_as_any_websocket_server() {
+async fn a_running_cluster_or_websocket_server_can_be_measured() {
     let cluster = Cluster::of(1).start().await;
     let pids = cluster.gateways[0].id().to_string();
     let gateway = cluster.gateway_addresses[0].to_string();
@@ -126,7 +141,7 @@ fn has_burst(report: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn however_it_ends_its_processes_end_with_it() {
+async fn its_processes_end_with_it_in_any_case() {
     for signal in [Signal::TERM, Signal::KILL] {
         let args = ["bench", "--only", "idle", "--quick", "--runs", "9", "--connections", "100"];
         let mut bench = Process::start(&args);

@@ -1,28 +1,24 @@
-//! Random faults at random times, for as long as it is told:
+//! Random faults at random times, for a number of minutes:
 //! `cargo test --release -p campanile --test chaos -- --minutes 5 --seed 7`.
 //!
-//! Ends with 1 if any client lost an event, got one twice or in the wrong order, or was not told of
+//! Ends with 1 if any client lost an event, got one twice or in the wrong order, or was not notified of
 //! a gap.
 
 #![expect(clippy::print_stdout, reason = "it is run by hand, for what it prints")]
 
-mod harness;
-mod rig;
-
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use campanile_harness::{Fault, Recovered, Row, Seed, Setup, Stage, Table, Verdict};
 use clap::Parser;
 use clap::ValueEnum as _;
-use harness::{Recovered, Row, Seed, Table, Verdict};
 use rand::RngExt as _;
-use rig::{Fault, Setup, Stage};
 use tokio::time::sleep;
 
-/// Hurts a cluster of one broker, some gateways and two publishers under load.
+/// Inflicts faults on a cluster of one broker, some gateways and two publishers under load.
 #[derive(Debug, Parser)]
 struct Args {
-    /// How long
+    /// How long it runs
     #[arg(long, default_value = "5", value_name = "N")]
     minutes: f64,
     /// Repeats the choices of another run [default: a random one]
@@ -32,7 +28,7 @@ struct Args {
     gateways: usize,
     #[arg(long, default_value = "240", value_name = "N")]
     clients: usize,
-    /// Pushes a second
+    /// Pushes per second
     #[arg(long, default_value = "220", value_name = "N")]
     rate: u32,
     /// The faults to choose from [default: all]
@@ -59,7 +55,7 @@ async fn main() -> ExitCode {
     if total.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// All rounds, and what they come to.
+/// All rounds, and their sum.
 async fn run(args: &Args, seed: Seed) -> (Table, Verdict) {
     let mut setup = Setup { gateways: args.gateways, per_second: args.rate, ..Setup::default() };
     setup.audiences.clients = args.clients;

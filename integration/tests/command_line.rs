@@ -1,15 +1,12 @@
-//! What is said about a wrong setting: one line, which names the flag, the value and what is
-//! accepted.
-
-mod harness;
+//! The error about a wrong setting: one line that names the flag, the value and what is accepted.
 
 use std::net::TcpListener;
 #[cfg(not(feature = "sabotage"))]
 use std::process::Command;
 
-use harness::command;
+use campanile_harness::command;
 
-/// Runs a `campanile` that must refuse to, and answers its one line.
+/// Runs a `campanile` that must end with an error, and returns its only line.
 fn refused(args: &[&str], variables: &[(&str, &str)]) -> String {
     let output = command(args).envs(variables.iter().copied()).output().expect("it runs");
     let said = String::from_utf8(output.stderr).expect("UTF-8");
@@ -22,7 +19,7 @@ fn refused(args: &[&str], variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_wrong_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted() {
+fn a_wrong_value_is_one_line_that_says_what_is_accepted() {
     for (service, flag, value, accepted) in [
         ("broker", "--listen", "2206", "HOST:PORT"),
         ("broker", "--listen", "127.0.0.1:70000", "0 to 65535"),
@@ -61,7 +58,7 @@ fn a_wrong_value_is_one_line_that_names_the_flag_the_value_and_what_is_accepted(
 }
 
 #[test]
-fn a_wrong_value_in_the_environment_is_said_in_the_same_way() {
+fn a_wrong_value_in_the_environment_is_the_same_error() {
     for (service, variable, value, flag, accepted) in [
         ("broker", "CAMPANILE_BROKER_LISTEN", "here", "--listen", "HOST:PORT"),
         ("broker", "CAMPANILE_BROKER_MAX_LINKS", "many", "--max-links", "from 1 to"),
@@ -79,7 +76,7 @@ fn a_wrong_value_in_the_environment_is_said_in_the_same_way() {
 }
 
 #[test]
-fn settings_that_contradict_each_other_are_said_with_both_flags() {
+fn an_error_about_a_contradiction_names_both_flags() {
     for (args, parts) in [
         (
             &["gateway", "--ping-after=10s", "--silence-limit=7s"][..],
@@ -104,7 +101,7 @@ fn settings_that_contradict_each_other_are_said_with_both_flags() {
 }
 
 #[test]
-fn a_port_in_use_is_said_with_its_flag() {
+fn an_error_about_a_port_in_use_names_the_flag() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
     for (service, flag, variable) in [
@@ -129,12 +126,12 @@ fn a_port_in_use_is_said_with_its_flag() {
 }
 
 #[test]
-fn a_log_filter_that_is_none_is_said() {
+fn an_invalid_log_filter_is_an_error() {
     let line = refused(&["broker"], &[("CAMPANILE_LOG", "!!bad==")]);
     assert!(line.contains("CAMPANILE_LOG=!!bad==") && line.contains("accepted"), "{line}");
 }
 
-/// Docker Compose passes `${X:-}` so.
+/// Docker Compose passes `${X:-}` as an empty variable.
 #[test]
 fn an_empty_variable_counts_as_unset() {
     let variables = |service: &str| {
@@ -156,7 +153,7 @@ fn an_empty_variable_counts_as_unset() {
         let mut variables = variables(service);
         variables.push(("CAMPANILE_LOG".to_owned(), ""));
         let variables: Vec<_> = variables.iter().map(|(name, value)| (&**name, *value)).collect();
-        // It gets as far as to its listener.
+        // It comes as far as its listener.
         let line = refused(&[service, &format!("{flag}={address}")], &variables);
         assert!(line.contains("in use"), "{line}");
     }
@@ -243,7 +240,7 @@ fn variables_of_another_service_do_not_matter() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let listen = format!("--listen={}", taken.local_addr().expect("bound"));
     let others = [("CAMPANILE_BROKER_LISTEN", "a:1"), ("CAMPANILE_CHANNEL_LISTEN", "b:2")];
-    // It gets as far as to its listener.
+    // It comes as far as its listener.
     let line = refused(&["gateway", &listen], &others);
     assert!(line.contains("in use"), "{line}");
 }
@@ -256,7 +253,7 @@ fn an_unknown_flag_or_service_is_one_line_too() {
     assert!(refused(&["broker", "surplus"], &[]).contains("surplus"));
 }
 
-/// What makes a part of a service hang is for tests alone.
+/// The feature that makes a part of a service hang is for tests only.
 #[test]
 #[cfg(not(feature = "sabotage"))]
 fn the_binary_cannot_be_sabotaged() {

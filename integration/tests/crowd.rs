@@ -1,10 +1,8 @@
 //! Many clients at once.
 
-mod harness;
-
+use campanile_harness::{Cluster, PROTOCOLS, eventually, recovered};
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use harness::{Cluster, PROTOCOLS, eventually, recovered};
 use tokio::task::JoinSet;
 
 const CLIENTS: usize = 5_000;
@@ -17,8 +15,8 @@ const RETURNING: usize = 10_000;
 const MISSED: usize = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_thousand_clients_get_each_event_once_and_leave_nothing_behind() {
-    harness::raise_file_limit();
+async fn five_thousand_clients_get_each_event_once_and_leave_no_trace() {
+    campanile_harness::raise_file_limit();
     let cluster = Cluster::of(2).start().await;
     let push = &cluster.push[0];
     let connecting = stream::iter(0..CLIENTS).map(|number| {
@@ -42,14 +40,16 @@ async fn five_thousand_clients_get_each_event_once_and_leave_nothing_behind() {
     let everyone: Vec<_> = (0..5).map(|number| format!("event {number}")).collect();
     let tenth = [&everyone[..], &["to the tenth".to_owned()]].concat();
     let mut clients = Vec::new();
-    while let Some(read) = harness::within("every client has read", reading.join_next()).await {
+    while let Some(read) =
+        campanile_harness::within("every client has read", reading.join_next()).await
+    {
         let (groups, texts, client) = read.expect("no panic");
         assert_eq!(texts, if groups.is_empty() { &everyone[..] } else { &tenth[..] });
         clients.push(client);
     }
     assert_eq!(clients.len(), CLIENTS);
 
-    // Half of them say goodbye, the others are just gone.
+    // Half of them close their websocket, the others only their connection.
     let rude = clients.split_off(CLIENTS / 2);
     drop(rude);
     stream::iter(clients).for_each_concurrent(CONNECTING, |client| client.leave_for_good()).await;
@@ -63,8 +63,8 @@ async fn five_thousand_clients_get_each_event_once_and_leave_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_clients_that_come_back_at_once_get_what_they_missed() {
-    harness::raise_file_limit();
+async fn ten_thousand_clients_that_return_at_once_get_what_they_missed() {
+    campanile_harness::raise_file_limit();
     let cluster = Cluster::of(1).start().await;
     let push = &cluster.push[0];
     let since = push.position(&[("content", "seen")]).await;

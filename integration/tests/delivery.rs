@@ -1,12 +1,10 @@
 //! Who gets what: everyone, a group, one connection; texts in any language and bytes.
 
-mod harness;
-
-use harness::{Client, Cluster, Frame, Process, exchange};
+use campanile_harness::{Cluster, Frame, Process, Websocket, exchange};
 use serde_json::{Value, json};
 
 /// Two gateways of two workers each, and some clients on every one of them.
-async fn crowd(cluster: &Cluster) -> Vec<Client> {
+async fn crowd(cluster: &Cluster) -> Vec<Websocket> {
     let mut clients = Vec::new();
     for gateway in [0, 0, 0, 1, 1, 1] {
         clients.push(cluster.client(gateway, &[]).await);
@@ -15,7 +13,7 @@ async fn crowd(cluster: &Cluster) -> Vec<Client> {
 }
 
 #[test]
-fn the_ports_are_those_of_the_seed() {
+fn the_default_ports_are_2206_4236_and_4237() {
     for (service, flag, address) in [
         ("broker", "--listen", "127.0.0.1:2206"),
         ("gateway", "--listen", "127.0.0.1:4236"),
@@ -26,7 +24,7 @@ fn the_ports_are_those_of_the_seed() {
         ("up", "--gateway-listen", "127.0.0.1:4236"),
         ("up", "--publisher-listen", "127.0.0.1:4237"),
     ] {
-        let help = harness::command(&[service, "--help"]).output().expect("it runs");
+        let help = campanile_harness::command(&[service, "--help"]).output().expect("it runs");
         let help = String::from_utf8(help.stdout).expect("UTF-8");
         let about = help.split(&format!("{flag} <HOST:PORT>")).nth(1).expect(flag);
         let default = about.split("[default: ").nth(1).and_then(|rest| rest.split(']').next());
@@ -35,7 +33,7 @@ fn the_ports_are_those_of_the_seed() {
 }
 
 #[tokio::test]
-async fn a_client_is_greeted_with_its_address_as_the_seed_does_it() {
+async fn a_plain_client_is_greeted_with_its_address() {
     let cluster = Cluster::of(1).start().await;
     let client = cluster.client(0, &[]).await;
     let greeting =
@@ -44,7 +42,7 @@ async fn a_client_is_greeted_with_its_address_as_the_seed_does_it() {
 }
 
 #[tokio::test]
-async fn everyone_gets_a_broadcast_once_and_as_it_was_pushed() {
+async fn everyone_gets_a_broadcast_once_and_unchanged() {
     let cluster = Cluster::of(2).start().await;
     let mut clients = crowd(&cluster).await;
     cluster.push[0].everyone("hi").await;
@@ -55,7 +53,7 @@ async fn everyone_gets_a_broadcast_once_and_as_it_was_pushed() {
 }
 
 #[tokio::test]
-async fn a_targeted_push_reaches_that_client_and_no_other_of_the_cluster() {
+async fn a_targeted_push_reaches_that_client_and_no_other() {
     let cluster = Cluster::of(2).start().await;
     let mut clients = crowd(&cluster).await;
     for (number, client) in clients.iter().enumerate() {
@@ -89,7 +87,7 @@ async fn contents_in_any_language_arrive_as_they_are() {
         assert_eq!(cluster.push[0].get_raw(query).await.body, "ok", "{query}");
         assert_eq!(client.next().await, Frame::Text(content.to_owned()), "{query}");
     }
-    // As curl sends what was typed.
+    // As curl sends it.
     let raw = "GET /?content=안녕 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     assert_eq!(exchange(cluster.push[0].address, raw.as_bytes()).await.body, "ok");
     assert_eq!(client.next().await, Frame::Text("안녕".to_owned()));
@@ -279,22 +277,23 @@ async fn services_that_are_started_with_the_older_names_deliver() {
     let gateway = Process::start(&[&["gateway"], &link[..]].concat());
     let publisher = Process::start(&[&["publisher"], &link[..]].concat());
     gateway.said("the gateway takes connections").await;
-    let mut client = Client::plain(gateway.address("the gateway listens").await, &[]).await;
-    let push = harness::Publisher::new(publisher.address("the publisher listens").await);
+    let mut client = Websocket::plain(gateway.address("the gateway listens").await, &[]).await;
+    let push = campanile_harness::PushApi::new(publisher.address("the publisher listens").await);
     push.everyone("heard").await;
     assert_eq!(client.text().await, "heard");
 }
 
 #[tokio::test]
 async fn the_services_find_each_other_in_whatever_order_they_start() {
-    // The port of a broker that is not there: given to one, which ends.
+    // The port of a broker that has ended.
     let mut first = Process::start(&["broker", "--listen", "127.0.0.1:0"]);
     let broker = first.address("the broker listens").await;
     first.kill().await;
 
-    let publisher = harness::start_publisher(broker, &["--broker-wait".into(), "30s".into()]);
-    let gateway = harness::start_gateway(broker, &[]);
-    let push = harness::Publisher::new(publisher.address("the publisher listens").await);
+    let publisher =
+        campanile_harness::start_publisher(broker, &["--broker-wait".into(), "30s".into()]);
+    let gateway = campanile_harness::start_gateway(broker, &[]);
+    let push = campanile_harness::PushApi::new(publisher.address("the publisher listens").await);
     let address = gateway.address("the gateway listens").await;
     let early = tokio::spawn({
         let push = push.clone();
@@ -306,7 +305,7 @@ async fn the_services_find_each_other_in_whatever_order_they_start() {
 
     gateway.said("the gateway takes connections").await;
     assert_eq!(early.await.expect("answered").body, "ok");
-    let mut client = Client::plain(address, &[]).await;
+    let mut client = Websocket::plain(address, &[]).await;
     push.everyone("hi").await;
     assert_eq!(client.next().await, Frame::Text("hi".to_owned()));
 }

@@ -1,15 +1,13 @@
-//! What a push is answered when it is not `ok`.
-
-mod harness;
+//! The answers to pushes that are not `ok`.
 
 use std::time::{Duration, Instant};
 
-use harness::{Cluster, Signal, exchange, within};
+use campanile_harness::{Cluster, Signal, exchange, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 #[tokio::test]
-async fn a_push_that_makes_no_sense_is_400_with_a_sentence_that_names_the_parameter() {
+async fn a_nonsensical_push_is_400_with_the_name_of_the_parameter() {
     let cluster = Cluster::of(1).start().await;
     let mut client = cluster.client(0, &["g"]).await;
     let long_group = format!("content=x&to_group={}", "g".repeat(256));
@@ -135,14 +133,14 @@ async fn content_that_announces_more_than_a_mebibyte_is_413_at_once() {
             "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\n\r\n"
         )
     };
-    // The body never comes.
+    // The body is never sent.
     let answer = exchange(cluster.push[0].address, head((1 << 20) + 1).as_bytes()).await;
     assert_eq!(answer.status, 413);
     assert!(answer.body.contains("1048576 bytes"), "{}", answer.body);
 }
 
 #[tokio::test]
-async fn content_without_an_announced_length_is_413_before_it_is_buffered() {
+async fn content_of_unannounced_length_is_413_before_it_is_buffered() {
     let cluster = Cluster::of(0).start().await;
     let before = cluster.publishers[0].resident_bytes();
     let stream = TcpStream::connect(cluster.push[0].address).await.expect("a publisher");
@@ -179,7 +177,7 @@ async fn other_methods_are_405_and_push_nothing() {
 }
 
 #[tokio::test]
-async fn a_push_is_503_after_5_s_without_a_broker_and_is_not_sent_later() {
+async fn a_push_without_a_broker_is_503_after_5_s_and_never_sent() {
     let mut cluster = Cluster::of(1).start().await;
     let mut client = cluster.client_v1(0, &[]).await;
     cluster.push[0].everyone("before").await;
@@ -221,7 +219,7 @@ async fn a_push_waits_for_a_broker_that_comes_back_in_time() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_does_not_confirm_makes_a_targeted_push_504_and_unknown() {
+async fn a_targeted_push_without_a_confirmation_is_504() {
     let cluster = Cluster::of(2).publisher("--confirm-limit 1s").start().await;
     let mut client = cluster.client(0, &[]).await;
     let mut other = cluster.client(1, &[]).await;
@@ -232,7 +230,7 @@ async fn a_gateway_that_does_not_confirm_makes_a_targeted_push_504_and_unknown()
     assert_eq!(answer.status, 504, "{}", answer.body);
     assert!(answer.body.contains("unknown"), "{}", answer.body);
 
-    // For the others nothing has changed.
+    // Nothing has changed for the others.
     cluster.push[0].to(&other, "for you").await;
     cluster.push[0].everyone("for all").await;
     assert_eq!(other.text().await, "for you");
@@ -259,7 +257,7 @@ async fn a_broker_that_does_not_answer_makes_a_push_504_and_unknown() {
 }
 
 #[tokio::test]
-async fn nobody_to_hear_it_is_no_error() {
+async fn a_push_that_nobody_hears_is_ok() {
     let cluster = Cluster::of(1).start().await;
     for parameters in [&[("content", "x")][..], &[("content", "x"), ("to_group", "empty")]] {
         let receipt = cluster.push[0].receipt(parameters).await;

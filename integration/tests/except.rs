@@ -1,15 +1,13 @@
-//! Pushes to everyone or to a group that leave one connection out: a chat that does not echo.
+//! Pushes to everyone or to a group except one connection, as for a chat without an echo.
 
-mod harness;
-
-use harness::{
+use campanile_harness::{
     Cluster, Feed, Heard, Hello, NO_GROUPS, PROTOCOLS, Protocol, Recovery, exchange, on_disk,
     open_feed, receipt, recovered,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A push to a group from a connection that is not to hear it.
+/// A push to a group, except the connection that sends it.
 fn from<'a>(
     worker: &'a str,
     connection: &'a str,
@@ -119,7 +117,7 @@ async fn the_position_of_the_sender_moves_on_all_the_same() {
         let (worker, connection) = ids(&hello);
         let push = &cluster.push[0];
         let position = push.position(&from(&worker, &connection, "chat", "mine")).await;
-        // Long before a quiet client is told its position: every 25 s.
+        // Long before the 25 s after which a quiet client is sent its position.
         let told = std::time::Instant::now();
         assert_eq!(feed.next().await, Heard::Mark(position.clone()), "{protocol}");
         assert!(told.elapsed().as_secs() < 15, "{protocol}: {:?}", told.elapsed());
@@ -159,7 +157,7 @@ async fn a_broker_that_was_killed_still_knows_who_was_left_out() {
     }
     cluster.broker.kill().await;
     cluster.start_broker_again().await;
-    // The gateway has kept nothing of a group that nobody listened to: the broker's log has it.
+    // The gateway keeps nothing of a group that nobody listens to, but the broker's log has it.
     for (feed, heard) in [(&mut sender, vec!["to all"]), (&mut other, vec!["mine", "to all"])] {
         feed.join("chat", Some(&before)).await;
         for content in heard {

@@ -1,14 +1,11 @@
 //! Faults under load: what was accepted reaches every client exactly once and in order, across
-//! reconnects, and nobody needs to be told that something is missing.
+//! reconnects, and nobody gets a gap.
 //!
 //! `CAMPANILE_TEST_SEED` repeats the choices of a run; `--nocapture` shows the table of verdicts.
 
-mod harness;
-mod rig;
-
 use std::time::Duration;
 
-use rig::{Disk, Fault, Setup, scenario};
+use campanile_harness::{Disk, Fault, Setup, scenario};
 
 async fn inflict(name: &str, fault: Fault) {
     let setup = Setup { is_proxied: fault.is_of_links(), ..Setup::default() };
@@ -54,12 +51,12 @@ async fn a_new_link_of_a_gateway_takes_over_one_that_is_half_open() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_when_the_link_of_a_gateway_becomes_a_black_hole() {
+async fn nothing_is_lost_when_a_gateway_link_becomes_a_black_hole() {
     inflict("gateway link black hole", Fault::LinkBlackhole).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_when_the_link_of_a_gateway_ends_within_frames() {
+async fn nothing_is_lost_when_gateway_links_are_truncated() {
     inflict("gateway link truncated", Fault::LinkTruncate).await;
 }
 
@@ -69,22 +66,22 @@ async fn nothing_is_lost_when_the_bytes_of_a_link_come_one_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_doubled_when_the_link_of_a_publisher_is_cut() {
+async fn nothing_is_lost_or_doubled_when_a_publisher_link_is_cut() {
     inflict("publisher link cut 4 times", Fault::PublisherLinkCut).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_doubled_when_the_link_of_a_publisher_ends_within_frames() {
+async fn nothing_is_lost_or_doubled_when_publisher_links_are_truncated() {
     inflict("publisher link truncated", Fault::PublisherLinkTruncate).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_doubled_when_the_link_of_a_publisher_is_half_open() {
+async fn nothing_is_lost_or_doubled_when_a_publisher_link_is_half_open() {
     inflict("publisher link half-open", Fault::PublisherLinkHalfOpen).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_repeat_by_id_at_another_publisher_when_theirs_is_killed() {
+async fn callers_repeat_by_id_at_another_publisher() {
     inflict("publisher SIGKILL, restart", Fault::PublisherKill).await;
 }
 

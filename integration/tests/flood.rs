@@ -1,35 +1,33 @@
-//! Malformed bytes on every port: nothing ends, nothing grows, nobody else notices.
-
-mod harness;
+//! Malformed bytes on every port: no process ends or grows, and nobody else notices.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use campanile_harness::{Cluster, Process, handshake, within};
 use campanile_messages::frame::encode_hello;
 use campanile_messages::hello::{Nonce, Offer};
 use campanile_messages::link::Role;
 use campanile_messages::{Hello, InstanceId};
 use futures_util::{StreamExt as _, stream};
-use harness::{Cluster, Process, handshake, within};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Connections a port.
+/// How many connections are made to each port.
 const CONNECTIONS: u64 = 2_000;
 
 /// How many are open at a time.
 const AT_ONCE: usize = 40;
 
-/// How long a connection is held for what the other side has to say.
+/// How long a connection is kept open for an answer.
 const HOLD: Duration = Duration::from_millis(50);
 
-/// More than this is not explained by the connections of a flood.
+/// The most memory that the connections of a flood explain.
 const MAX_GROWTH_BYTES: usize = 48 << 20;
 
-/// One hostile connection: sends `bytes`, and leaves when it likes.
+/// One hostile connection, which sends `bytes` and leaves at any time.
 async fn send(address: SocketAddr, bytes: Vec<u8>) {
     let Ok(mut stream) = TcpStream::connect(address).await else {
         return;
@@ -40,7 +38,7 @@ async fn send(address: SocketAddr, bytes: Vec<u8>) {
     let _ = timeout(HOLD, stream.read_to_end(&mut answer)).await;
 }
 
-/// A flood of what `hostile` makes up, with seeds from 0 on.
+/// Sends what `hostile` makes of the seeds from 0 on.
 async fn flood(address: SocketAddr, hostile: impl Fn(&mut StdRng) -> Vec<u8>) {
     let all = (0..CONNECTIONS).map(|seed| hostile(&mut StdRng::seed_from_u64(seed)));
     let flood = stream::iter(all).for_each_concurrent(AT_ONCE, |bytes| send(address, bytes));
@@ -53,7 +51,7 @@ fn garbage(random: &mut StdRng) -> Vec<u8> {
     bytes
 }
 
-/// A prefix that is well-formed, cut somewhere, and perhaps garbage behind it.
+/// A well-formed prefix that is cut somewhere, perhaps followed by garbage.
 fn cut(random: &mut StdRng, well_formed: &[u8]) -> Vec<u8> {
     let mut bytes = well_formed[..random.random_range(0..=well_formed.len())].to_vec();
     if random.random() {
@@ -112,7 +110,7 @@ fn at_the_publisher(random: &mut StdRng) -> Vec<u8> {
         4 => [&head[..], b"Transfer-Encoding: chunked\r\n\r\nffffffff\r\n", &garbage].concat(),
         5 => [&head[..], b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", &garbage].concat(),
         6 => [b"GET /?content=", &garbage[..], b" HTTP/1.1\r\nHost: localhost\r\n\r\n"].concat(),
-        // Compressed, as it says, and the beginning of a member of gzip.
+        // It says that it is compressed, and has the beginning of a gzip member.
         7 => [&head[..], gzip, b"Transfer-Encoding: chunked\r\n\r\n5000\r\n", &garbage].concat(),
         _ => {
             let member = b"Content-Length: 20000\r\n\r\n\x1f\x8b\x08\0\0\0\0\0\0\xff";
@@ -121,7 +119,7 @@ fn at_the_publisher(random: &mut StdRng) -> Vec<u8> {
     }
 }
 
-/// Floods a port while a client of the gateway goes on receiving, then asks whether `process` has
+/// Floods a port while a client of the gateway receives events, then checks that `process` has not
 /// grown.
 async fn survives(
     cluster: &mut Cluster,
@@ -130,7 +128,7 @@ async fn survives(
     process: impl Fn(&mut Cluster) -> &mut Process,
 ) {
     let mut client = cluster.client(0, &["good"]).await;
-    // Once before it counts: what a process takes for its busiest moment it may keep.
+    // Once before it is measured: a process may keep the memory of its busiest moment.
     let address = port(cluster);
     flood(address, hostile).await;
     let before = process(cluster).resident_bytes();
@@ -172,7 +170,7 @@ async fn malformed_requests_do_not_harm_the_publisher() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn those_who_connect_and_say_nothing_do_not_keep_others_out() {
+async fn silent_connections_do_not_keep_others_out() {
     let cluster = Cluster::of(1).start().await;
     let mut client = cluster.client(0, &[]).await;
     let mut silent = Vec::new();

@@ -1,18 +1,16 @@
-//! A client that cannot get what it missed is told so, and why; it is never left to think that it
-//! has everything.
-
-mod harness;
+//! A client that cannot get what it missed gets a gap with the reason, and is never left to believe that
+//! it has everything.
 
 use std::path::Path;
 
-use harness::{
-    Cluster, Feed, Heard, NO_GROUPS, PROTOCOLS, Protocol, Publisher, Recovery, Signal,
-    not_recovered, on_disk, open_feed, recovered,
+use campanile_harness::{
+    Cluster, Feed, Heard, NO_GROUPS, PROTOCOLS, Protocol, PushApi, Recovery, Signal, not_recovered,
+    on_disk, open_feed, recovered,
 };
 use tempfile::TempDir;
 
 #[tokio::test]
-async fn a_join_since_a_position_that_is_none_or_of_another_epoch_says_so() {
+async fn a_join_since_a_malformed_or_foreign_position_says_so() {
     let cluster = Cluster::of(1).start().await;
     let (mut feed, _) = open_feed(&cluster, 0, Protocol::V1, NO_GROUPS, None).await;
     for (since, reason) in [("what", "malformed"), ("0123456789abcdef-1", "epoch_changed")] {
@@ -26,7 +24,7 @@ async fn a_join_since_a_position_that_is_none_or_of_another_epoch_says_so() {
 }
 
 #[tokio::test]
-async fn a_position_that_is_none_or_not_of_this_log_is_told_from_each_other() {
+async fn malformed_and_foreign_positions_have_different_reasons() {
     let cluster = Cluster::of(1).start().await;
     for protocol in PROTOCOLS {
         let position = cluster.push[0].position(&[("content", "x")]).await;
@@ -46,7 +44,7 @@ async fn a_position_that_is_none_or_not_of_this_log_is_told_from_each_other() {
 }
 
 /// Pushes more than a log of 64 KiB keeps.
-async fn push_much(push: &Publisher, group: &str) {
+async fn push_much(push: &PushApi, group: &str) {
     for _ in 0..40 {
         let large = "x".repeat(8 << 10);
         let answer = push.post(&[("to_group", group)], Some("text/plain"), large).await;
@@ -55,13 +53,13 @@ async fn push_much(push: &Publisher, group: &str) {
 }
 
 #[tokio::test]
-async fn what_is_no_longer_kept_is_expired_and_a_quiet_group_recovers_all_the_same() {
+async fn a_dropped_event_is_expired_and_a_quiet_group_still_recovers() {
     for protocol in PROTOCOLS {
         let cluster = Cluster::of(1).broker("--log-size 64KiB").start().await;
         let push = &cluster.push[0];
         let before = push.position(&[("content", "before")]).await;
         push.group("g", "for g").await;
-        // Nobody listens, so only the broker ever had it.
+        // Nobody listens, so only the broker has it.
         push_much(push, "noise").await;
         let mut feed = not_recovered(&cluster, protocol, &before, "expired").await;
         push.group("g", "live").await;
@@ -76,7 +74,7 @@ async fn what_is_no_longer_kept_is_expired_and_a_quiet_group_recovers_all_the_sa
 }
 
 #[tokio::test]
-async fn a_broker_that_forgot_is_told_to_those_who_stayed_and_to_those_who_come_back() {
+async fn clients_that_stay_or_come_back_get_a_gap_if_the_broker_forgot() {
     let mut cluster = Cluster::of(1).start().await;
     let mut stayed = Vec::new();
     for protocol in PROTOCOLS {
@@ -108,7 +106,7 @@ async fn expect_gap(feed: &mut Feed, old: &str) {
 }
 
 #[tokio::test]
-async fn a_data_directory_that_was_restored_from_an_older_copy_is_told() {
+async fn a_data_directory_restored_from_an_older_copy_is_a_gap() {
     let directory = TempDir::new().expect("a temporary directory");
     let (data, copy) = (directory.path().join("data"), directory.path().join("copy"));
     let mut cluster = Cluster::of(1).broker(&on_disk(&data)).start().await;

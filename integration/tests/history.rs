@@ -1,9 +1,7 @@
-//! New listeners that want to hear of the past: what is kept, or the newest events of it.
+//! New listeners that ask for the past: all that is kept, or the newest events.
 
-mod harness;
-
-use harness::{
-    Client, Cluster, EventStream, Feed, Heard, NO_GROUPS, Protocol, Recovery, connect, exchange,
+use campanile_harness::{
+    Cluster, EventStream, Feed, Heard, NO_GROUPS, Protocol, Recovery, Websocket, connect, exchange,
     on_disk, open_feed, recovered, within,
 };
 use serde_json::{Value, json};
@@ -11,7 +9,7 @@ use tempfile::TempDir;
 
 /// A listener of either protocol that can resume.
 enum Listening {
-    V1(Box<Client>),
+    V1(Box<Websocket>),
     Events(EventStream),
 }
 
@@ -19,7 +17,7 @@ impl Listening {
     async fn open(cluster: &Cluster, is_v1: bool, query: &str) -> (Self, Value) {
         let stream = connect(cluster.gateway_addresses[0], None).await;
         if is_v1 {
-            let mut client = Client::open_with(stream, query, Some("campanile.v1")).await;
+            let mut client = Websocket::open_with(stream, query, Some("campanile.v1")).await;
             let welcome = client.json().await;
             assert_eq!(welcome["type"], "welcome", "{welcome}");
             return (Self::V1(Box::new(client)), welcome);
@@ -56,8 +54,8 @@ impl Listening {
     }
 }
 
-/// Opens a listener; what it is told of the past, and what it hears of it. The last that it hears is
-/// for it alone, and not in the log.
+/// Opens a listener, and returns its hello and the events of the past that it gets. An event for it
+/// alone, which is not in the log, marks the end of them.
 async fn heard(cluster: &Cluster, is_v1: bool, query: &str) -> (Value, Vec<String>) {
     let (mut listening, hello) = Listening::open(cluster, is_v1, query).await;
     let (worker, connection) = (hello["worker"].to_string(), hello["connection"].to_string());
@@ -72,7 +70,7 @@ fn history(events: usize, complete: bool) -> Value {
     json!({ "events": events, "complete": complete })
 }
 
-/// To groups a and b in turn, to everyone, and to another group.
+/// Pushes to groups a and b in turn, to everyone, and to another group.
 async fn push_some(cluster: &Cluster) {
     let push = &cluster.push[0];
     push.group("a", "1 a").await;
@@ -119,7 +117,7 @@ async fn the_newest_are_of_all_audiences_together() {
 }
 
 #[tokio::test]
-async fn of_more_than_is_replayed_the_newest_that_fit_are_whole_events() {
+async fn a_history_that_is_too_long_is_its_newest_whole_events() {
     let cluster = Cluster::of(1).gateway("--max-replay 4KiB").start().await;
     let content = |number: usize| format!("{number:02} {}", "x".repeat(997));
     for number in 0..10 {
@@ -156,7 +154,7 @@ async fn what_the_log_has_dropped_is_said_to_be_missing() {
         assert!(contents.last().is_some_and(|content| content.starts_with("39 ")));
         let (told, contents) = heard(&cluster, is_v1, "?group=quiet&since=first").await;
         assert_eq!((told, contents), (history(0, false), vec![]));
-        // The gateway has kept nothing of these: they are still none that it knows nothing of.
+        // The gateway has kept none of these events, but knows that they existed.
         let (told, contents) = heard(&cluster, is_v1, "?group=never&last=5").await;
         assert_eq!((told, contents), (history(0, true), vec![]));
     }
@@ -176,7 +174,7 @@ async fn a_log_on_disk_is_heard_after_its_broker_was_killed() {
 }
 
 #[tokio::test]
-async fn a_listener_that_is_lost_before_the_history_goes_on_in_front_of_it() {
+async fn a_listener_lost_before_its_history_continues_in_front_of_it() {
     let cluster = Cluster::of(1).start().await;
     push_some(&cluster).await;
     for is_v1 in [true, false] {

@@ -1,19 +1,17 @@
 //! Links that come in pieces or end within their first frames, at every byte.
 
-mod harness;
-
 use std::ops::Range;
 
+use campanile_harness::{
+    End, Mode, Process, Proxy, PushApi, Towards, Websocket, start_gateway, start_publisher,
+};
 use campanile_messages::Position;
 use futures_util::future::join_all;
-use harness::{
-    Client, End, Mode, Process, Proxy, Publisher, Towards, start_gateway, start_publisher,
-};
 
 /// More than the first frames of a link have, in either direction.
 const FIRST_BYTES: usize = 160;
 
-/// How many chains a test has: most of the time is spent waiting for the next attempt to link.
+/// How many of these a test runs at once: most of the time they wait for the next attempt to link.
 const CHAINS: usize = 5;
 
 /// A broker, a gateway and a publisher with a proxy before each of the two.
@@ -23,8 +21,8 @@ struct Chain {
     _publisher: Process,
     gateway_link: Proxy,
     publisher_link: Proxy,
-    client: Client,
-    push: Publisher,
+    client: Websocket,
+    push: PushApi,
 }
 
 impl Chain {
@@ -34,10 +32,10 @@ impl Chain {
         let (gateway_link, publisher_link) = (Proxy::to(address).await, Proxy::to(address).await);
         let gateway = start_gateway(gateway_link.address, &[]);
         let publisher = start_publisher(publisher_link.address, &[]);
-        let push = Publisher::new(publisher.address("the publisher listens").await);
+        let push = PushApi::new(publisher.address("the publisher listens").await);
         let listens = gateway.address("the gateway listens").await;
         gateway.said("the gateway takes connections").await;
-        let client = Client::v1(listens, &["g"]).await;
+        let client = Websocket::v1(listens, &["g"]).await;
         Self {
             _broker: broker,
             _gateway: gateway,
@@ -49,7 +47,7 @@ impl Chain {
         }
     }
 
-    /// Makes the next connection of both links like this, and waits for it.
+    /// Gives the next connection of both links this mode, and waits for it.
     async fn connect_anew(&mut self, mode: Mode) {
         for link in [&self.gateway_link, &self.publisher_link] {
             let connections = link.accepted();
@@ -60,7 +58,7 @@ impl Chain {
         }
     }
 
-    /// Everything that is pushed now arrives, once and in order.
+    /// Asserts that everything that is pushed now arrives, once and in order.
     async fn works(&mut self, what: &str) {
         let mut last: Option<Position> = None;
         for group in [None, Some("g")] {
@@ -82,7 +80,7 @@ impl Chain {
     }
 }
 
-/// Makes each link for one of these bytes, and looks whether everything works after it.
+/// Disturbs both links at each of these bytes, and checks that everything works after it.
 async fn works_at_each(bytes: Range<usize>, towards: Towards, mode: impl Fn(usize) -> Mode) {
     let chains = (0..CHAINS).map(async |first| {
         let mut chain = Chain::start().await;
@@ -105,21 +103,21 @@ async fn works_after_a_short_one(towards: Towards) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_whose_first_bytes_to_the_broker_come_in_two_pieces_works() {
+async fn a_link_works_if_the_hello_comes_in_two_pieces() {
     works_in_two_pieces(Towards::Target).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_whose_first_bytes_from_the_broker_come_in_two_pieces_works() {
+async fn a_link_works_if_the_welcome_comes_in_two_pieces() {
     works_in_two_pieces(Towards::Client).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_that_ends_within_a_hello_is_followed_by_one_that_works() {
+async fn a_link_that_ends_within_the_hello_is_replaced() {
     works_after_a_short_one(Towards::Target).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_that_ends_within_a_welcome_is_followed_by_one_that_works() {
+async fn a_link_that_ends_within_the_welcome_is_replaced() {
     works_after_a_short_one(Towards::Client).await;
 }

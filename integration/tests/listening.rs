@@ -1,15 +1,13 @@
-//! A host's name may stand for several addresses.
-
-mod harness;
+//! A host name that has several addresses.
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use harness::{Client, Process, Publisher, command_in};
+use campanile_harness::{Process, PushApi, Websocket, command_in};
 use tempfile::NamedTempFile;
 
-/// A hosts file in which `localhost` has both of its addresses, and a program that starts another
-/// one where only that file is seen.
+/// A hosts file in which `localhost` has both of its addresses, and a program that starts another one
+/// with that file.
 fn both_localhosts() -> (NamedTempFile, Vec<String>) {
     let mut hosts = NamedTempFile::new().expect("a file");
     hosts.write_all(b"::1 localhost\n127.0.0.1 localhost\n").expect("room");
@@ -20,7 +18,7 @@ fn both_localhosts() -> (NamedTempFile, Vec<String>) {
     (hosts, program)
 }
 
-/// The two addresses that a service says it listens on.
+/// The two addresses on which a service listens, as it logs them.
 async fn addresses(process: &Process, listens: &str) -> [SocketAddr; 2] {
     let of = async |host: &str| {
         let line = process.said(&format!("{listens} address={host}:")).await;
@@ -49,10 +47,10 @@ async fn localhost_is_both_of_its_addresses_on_one_port() {
         }
         let mut clients = Vec::new();
         for gateway in gateways {
-            clients.push(Client::plain(gateway, &[]).await);
+            clients.push(Websocket::plain(gateway, &[]).await);
         }
         for publisher in publishers {
-            Publisher::new(publisher).everyone("heard").await;
+            PushApi::new(publisher).everyone("heard").await;
             for client in &mut clients {
                 assert_eq!(client.text().await, "heard");
             }

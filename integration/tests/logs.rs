@@ -1,13 +1,11 @@
-//! Nothing that happens to the log happens to the cluster.
-
-mod harness;
+//! Whatever happens to the log, the cluster goes on.
 
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use harness::{
-    Client, EventStream, LogPipe, Process, Publisher, Signal, SmallDisk, connect, eventually,
+use campanile_harness::{
+    EventStream, LogPipe, Process, PushApi, Signal, SmallDisk, Websocket, connect, eventually,
     on_disk, within,
 };
 use tempfile::TempDir;
@@ -26,14 +24,14 @@ async fn announced(up: &Process, service: &str) -> SocketAddr {
     line.split_whitespace().last().and_then(|a| a.parse().ok()).expect("an address")
 }
 
-/// Ends it in order.
+/// Ends it by SIGTERM.
 async fn terminate(process: &mut Process) {
     process.signal(Signal::TERM);
     assert_eq!(process.ended().await.code(), Some(0));
 }
 
 /// A push that waits for its broker, which may just have come back.
-async fn push_patiently(push: &Publisher, content: &str) {
+async fn push_patiently(push: &PushApi, content: &str) {
     eventually("a push is accepted", async || {
         (push.get(&[("content", content)]).await.status == 200).then_some(())
     })
@@ -45,16 +43,16 @@ async fn a_cluster_with_a_full_device_as_its_log_runs() {
     let full = File::options().write(true).open("/dev/full").expect("Linux has it");
     let mut up = Process::start_logging_to(&UP, full);
     let gateway = announced(&up, "gateway").await;
-    let push = Publisher::new(announced(&up, "publisher").await);
-    let mut client = Client::plain(gateway, &[]).await;
+    let push = PushApi::new(announced(&up, "publisher").await);
+    let mut client = Websocket::plain(gateway, &[]).await;
     push.everyone("heard").await;
     assert_eq!(client.text().await, "heard");
-    // A link to the broker is a line of its log.
+    // Each link to the broker is logged.
     let broker = announced(&up, "broker").await.to_string();
     let mut second = Process::start(&["gateway", "--listen=127.0.0.1:0", "--broker", &broker]);
     let second_address = second.address("the gateway listens").await;
     second.said("the gateway takes connections").await;
-    let mut other = Client::plain(second_address, &[]).await;
+    let mut other = Websocket::plain(second_address, &[]).await;
     push.everyone("heard, too").await;
     assert_eq!(client.text().await, "heard, too");
     assert_eq!(other.text().await, "heard, too");
@@ -66,7 +64,7 @@ async fn a_cluster_with_a_full_device_as_its_log_runs() {
 #[tokio::test]
 async fn a_cluster_whose_output_is_full_everywhere_runs() {
     let full = || File::options().write(true).open("/dev/full").expect("Linux has it");
-    let mut command = harness::command(&UP);
+    let mut command = campanile_harness::command(&UP);
     command.stdout(full()).stderr(full());
     let mut up = Process::run("up without any output", command);
     let up_id = up.id();
@@ -74,7 +72,7 @@ async fn a_cluster_whose_output_is_full_everywhere_runs() {
     terminate(&mut up).await;
 }
 
-/// How many listeners a process has.
+/// How many sockets a process listens on.
 fn listeners(process: u32) -> usize {
     let table = std::fs::read_to_string(format!("/proc/{process}/net/tcp")).unwrap_or_default();
     let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -97,11 +95,11 @@ async fn a_broker_goes_on_when_the_reader_of_its_log_is_gone() {
     for _ in 0..2 {
         let gateway = Process::start(&["gateway", "--listen=127.0.0.1:0", "--broker", &address]);
         gateway.said("the gateway takes connections").await;
-        let client = Client::plain(gateway.address("the gateway listens").await, &[]).await;
+        let client = Websocket::plain(gateway.address("the gateway listens").await, &[]).await;
         clients.push((gateway, client));
     }
     let publisher = Process::start(&["publisher", "--listen=127.0.0.1:0", "--broker", &address]);
-    let push = Publisher::new(publisher.address("the publisher listens").await);
+    let push = PushApi::new(publisher.address("the publisher listens").await);
     push.everyone("heard").await;
     for (_gateway, client) in &mut clients {
         assert_eq!(client.text().await, "heard");
@@ -109,7 +107,7 @@ async fn a_broker_goes_on_when_the_reader_of_its_log_is_gone() {
     terminate(&mut broker).await;
 }
 
-/// Whether a write to a pipe without a reader is an error for it, and not its end.
+/// Whether a write to a pipe without a reader is an error for this process, and does not end it.
 fn ignores_sigpipe(process: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("Linux");
@@ -139,8 +137,8 @@ async fn links_come_back_when_the_readers_of_the_logs_are_gone() {
     let (mut gateway, address) =
         service("gateway", &["--drain=100ms"], "the gateway listens").await;
     let (mut publisher, push) = service("publisher", &[], "the publisher listens").await;
-    let push = Publisher::new(push);
-    let mut v1 = Client::v1(address, &[]).await;
+    let push = PushApi::new(push);
+    let mut v1 = Websocket::v1(address, &[]).await;
     let stream = connect(address, None).await;
     let mut events = EventStream::open(stream, "", None).await.expect("an event stream");
     push.everyone("before").await;
@@ -155,7 +153,7 @@ async fn links_come_back_when_the_readers_of_the_logs_are_gone() {
         while events.next().await.expect("it goes on").data.as_deref() != Some("after") {}
     })
     .await;
-    let mut newcomer = Client::plain(address, &[]).await;
+    let mut newcomer = Websocket::plain(address, &[]).await;
     push.everyone("last").await;
     assert_eq!(newcomer.text().await, "last");
     drop((v1, events, newcomer));
@@ -190,8 +188,8 @@ async fn logs_that_nobody_reads_stop_nothing() {
         service("gateway", &["--drain=100ms"], "the gateway listens", ready[0]).await;
     let (mut publisher, push, publisher_log) =
         service("publisher", &[], "the publisher listens", ready[1]).await;
-    let push = Publisher::new(push);
-    let mut client = Client::v1(address, &[]).await;
+    let push = PushApi::new(push);
+    let mut client = Websocket::v1(address, &[]).await;
     push.everyone("before").await;
     client.contents_until("before").await;
 
@@ -213,16 +211,16 @@ async fn lines_that_the_disk_had_no_room_for_are_counted() {
     let script = format!("exec \"$@\" 2>>{log}");
     let shell = ["sh", "-c", &script, "sh"].map(str::to_owned);
     let program = [&disk.program()[..], &shell].concat();
-    let mut command = harness::command_in(&program, &UP);
+    let mut command = campanile_harness::command_in(&program, &UP);
     command.stderr(std::process::Stdio::null());
     disk.fill();
     let mut up = Process::run("up on a full disk", command);
     let gateway = announced(&up, "gateway").await;
-    let push = Publisher::new(announced(&up, "publisher").await);
-    let mut client = Client::plain(gateway, &[]).await;
+    let push = PushApi::new(announced(&up, "publisher").await);
+    let mut client = Websocket::plain(gateway, &[]).await;
     push.everyone("heard").await;
     assert_eq!(client.text().await, "heard");
-    // The log has a thread of its own, which gets its turn whenever there is a processor for it.
+    // The log has a thread of its own, which runs when there is a processor for it.
     let up_id = up.id();
     eventually("the log tries to write", async || (writes_of_log(up_id) > 0).then_some(())).await;
     assert_eq!(disk.read("log"), "");
@@ -239,14 +237,14 @@ async fn lines_that_the_disk_had_no_room_for_are_counted() {
     assert!(disk.read("log").contains("shutting down"));
 }
 
-/// How often the thread of a process's log has called `write`, whatever came of it.
+/// How often the thread of a process's log has called `write`, successfully or not.
 fn writes_of_log(process: u32) -> u64 {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs").flatten();
     let is_log = |thread: &Path| {
         std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| name == "log\n")
     };
     let log = threads.map(|thread| thread.path()).find(|thread| is_log(thread));
-    // It may not have been started yet.
+    // Perhaps it has not started yet.
     let Some(log) = log else { return 0 };
     let counts = std::fs::read_to_string(log.join("io")).expect("the kernel counts it");
     let calls = counts.lines().find_map(|line| line.strip_prefix("syscw: ")).expect("Linux");
@@ -265,10 +263,10 @@ async fn the_last_lines_are_written_before_the_end() {
 }
 
 #[tokio::test]
-async fn an_announcement_that_nobody_reads_is_not_waited_for() {
+async fn an_announcement_that_nobody_reads_delays_nothing() {
     let output = LogPipe::new();
     output.fill();
-    let mut command = harness::command(&UP);
+    let mut command = campanile_harness::command(&UP);
     command.stdout(output.stdio());
     let mut up = Process::run("up that nobody reads", command);
     up.said("role=\"gateway\"").await;

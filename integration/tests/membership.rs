@@ -1,13 +1,11 @@
-//! Joining and leaving while events go on: what is accepted after `joined` arrives, exactly once.
-
-mod harness;
+//! Joining and leaving while events come: what is accepted after `joined` arrives, exactly once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use campanile_harness::{Cluster, Feed, Heard, Protocol, PushApi, Recovery};
 use futures_util::future::join_all;
-use harness::{Cluster, Feed, Heard, Protocol, Publisher, Recovery};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -21,7 +19,7 @@ struct Caller {
 }
 
 impl Caller {
-    fn start(push: Publisher, group: String) -> Self {
+    fn start(push: PushApi, group: String) -> Self {
         let (stop, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, number) = (stop.clone(), next.clone());
         let task = tokio::spawn(async move {
@@ -33,7 +31,7 @@ impl Caller {
         Self { stop, next, task }
     }
 
-    /// What may not be begun yet, so that it must reach whoever has joined by now.
+    /// The first number that has not been pushed yet: it must reach everybody who has joined by now.
     fn next(&self) -> u64 {
         self.next.load(Ordering::Relaxed) + 1
     }
@@ -69,7 +67,7 @@ impl Member {
         assert_eq!(self.feed.next_but_marks().await, joined, "nothing comes before it has joined");
     }
 
-    /// Reads what comes of the group up to a number; nothing is missing in between.
+    /// Reads the events of the group up to a number, and checks that none is missing.
     async fn read_from(&mut self, first: u64, up_to: u64) {
         let mut is_first = true;
         while self.last.is_none_or(|last| last < up_to) {
@@ -91,7 +89,7 @@ impl Member {
         self.last = Some(number);
     }
 
-    /// Leaves; what comes before that counts is in order too.
+    /// Leaves; what comes before the confirmation must be in order, too.
     async fn leave(&mut self) {
         self.feed.say(&json!({ "type": "leave", "group": self.group })).await;
         loop {
@@ -139,7 +137,7 @@ async fn members_on_several_workers_come_and_go_independently() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_may_be_joined_again_just_when_the_interest_in_it_is_withdrawn() {
+async fn a_group_can_be_joined_while_its_interest_is_withdrawn() {
     let cluster = Cluster::of(1).gateway("--workers 1").start().await;
     // Interest is withdrawn 5 s after the last member has left.
     let rejoin = (0..16).map(async |number: u32| {
@@ -160,7 +158,7 @@ async fn a_group_may_be_joined_again_just_when_the_interest_in_it_is_withdrawn()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leave_and_a_join_in_one_breath_leave_no_hole() {
+async fn a_leave_followed_by_a_join_leaves_no_hole() {
     let cluster = Cluster::of(1).gateway("--workers 1").start().await;
     let caller = Caller::start(cluster.push[0].clone(), "g".to_owned());
     let mut member = Member::new(&cluster, "g").await;

@@ -1,20 +1,18 @@
 //! Every client sees its events in the log's order, whoever pushes.
 
-mod harness;
-
 use std::collections::BTreeMap;
 
+use campanile_harness::{Cluster, PushApi};
 use futures_util::future::join_all;
-use harness::{Cluster, Publisher};
 
 const EVENTS_PER_CALLER: usize = 250;
 const GROUPS: [Option<&str>; 4] = [None, Some("a"), Some("b"), Some("nobody")];
 
-/// An accepted event: whom it was for, and what it said.
+/// An accepted event: its audience and its content.
 type Event = (Option<&'static str>, String);
 
 /// One caller that pushes one event after the other: what was accepted, by sequence.
-async fn push_in_turn(push: Publisher, caller: usize) -> BTreeMap<u64, Event> {
+async fn push_in_turn(push: PushApi, caller: usize) -> BTreeMap<u64, Event> {
     let mut accepted = BTreeMap::new();
     for number in 0..EVENTS_PER_CALLER {
         let content = format!("{caller}/{number}");
@@ -76,14 +74,14 @@ async fn all_clients_see_the_events_of_many_publishers_in_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn targeted_pushes_of_one_caller_arrive_in_the_order_of_their_answers() {
+async fn targeted_pushes_of_one_caller_arrive_in_order() {
     let cluster = Cluster::of(2).start().await;
     let mut client = cluster.client(0, &[]).await;
     for number in 0..100 {
         cluster.push[0].to(&client, &format!("one {number}")).await;
         cluster.push[0].everyone(&format!("all {number}")).await;
     }
-    // What is for one connection is not in the log, so beside broadcasts it has no place of its own.
+    // Events for one connection are not in the log, so they have no fixed place among broadcasts.
     let (mut targeted, mut broadcast) = (Vec::new(), Vec::new());
     for _ in 0..200 {
         let content = client.text().await;

@@ -1,25 +1,23 @@
-//! Pages that are rendered from a state: they ask for a position, then read the state, then listen
-//! from that position on, and neither miss an event nor get one that the state had before.
-
-mod harness;
+//! Pages that are rendered from a state: they ask for a position, read the state, and listen from that
+//! position on. They miss no event, and get none that the state already had.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use campanile_harness::{Cluster, NO_GROUPS, PROTOCOLS, eventually, on_disk, recovered, within};
 use campanile_messages::Position;
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use harness::{Cluster, NO_GROUPS, PROTOCOLS, eventually, on_disk, recovered, within};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// So many pages are loaded, so many at a time, and each sees so many events.
+/// How many pages are loaded, how many at a time, and how many events each of them gets.
 const PAGES: usize = 1_000;
 const AT_ONCE: usize = 8;
 const EVENTS: u64 = 30;
 
-/// So many callers push as fast as they can, so many items at a time.
+/// How many callers push as fast as they can, and how many items at a time.
 const CALLERS: usize = 4;
 const ITEMS: usize = 20;
 
@@ -32,7 +30,7 @@ async fn ask(http: &reqwest::Client, address: SocketAddr) -> Position {
     line.strip_suffix('\n').and_then(|line| line.parse().ok()).expect("a position and a line feed")
 }
 
-/// Pushes batches to everyone until it is told to stop; notes the highest sequence that was answered.
+/// Pushes batches to everyone until it is stopped, and notes the highest sequence of the answers.
 async fn push(address: SocketAddr, stop: Arc<AtomicBool>, answered: Arc<AtomicU64>) {
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let body = Value::from(vec![serde_json::json!({ "content": "an event" }); ITEMS]).to_string();
@@ -58,7 +56,7 @@ async fn a_page_gets_every_event_above_its_position_once() {
     let cluster = Cluster::of(2)
         .publishers(2)
         .broker(&on_disk(directory.path()))
-        // What passes between the question and the connection is much on a busy machine.
+        // On a busy machine, many events pass between the question and the connection.
         .gateway("--max-replay 16MiB")
         .start()
         .await;
@@ -100,7 +98,7 @@ async fn a_page_gets_every_event_above_its_position_once() {
 }
 
 #[tokio::test]
-async fn a_position_survives_the_broker_that_told_it() {
+async fn a_position_outlives_its_broker() {
     let directory = TempDir::new().expect("a directory");
     let mut cluster = Cluster::of(1).broker(&on_disk(directory.path())).start().await;
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");

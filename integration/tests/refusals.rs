@@ -1,8 +1,6 @@
-//! What the gateway answers to those that it does not let in.
+//! How the gateway refuses a connection.
 
-mod harness;
-
-use harness::{Client, Cluster, Process, connect, exchange, handshake};
+use campanile_harness::{Cluster, Process, Websocket, connect, exchange, handshake};
 
 #[tokio::test]
 async fn a_wrong_handshake_gets_the_right_4xx() {
@@ -69,7 +67,7 @@ async fn too_large_a_head_is_431_and_no_head_is_400() {
 }
 
 #[tokio::test]
-async fn more_groups_than_allowed_are_400_in_the_url_and_an_error_in_v1() {
+async fn too_many_groups_are_400_in_the_url_and_an_error_in_v1() {
     let cluster = Cluster::of(1).gateway("--max-groups 2").start().await;
     let request = handshake("/?group=a&group=b&group=c");
     let answer = exchange(cluster.gateway_addresses[0], request.as_bytes()).await;
@@ -95,7 +93,7 @@ async fn one_connection_more_than_allowed_is_503_until_another_leaves() {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
     first.leave_for_good().await;
-    harness::eventually("room for another client", async || {
+    campanile_harness::eventually("room for another client", async || {
         (exchange(gateway, handshake("/").as_bytes()).await.status == 101).then_some(())
     })
     .await;
@@ -106,19 +104,19 @@ async fn a_gateway_that_never_had_a_broker_is_503_and_recovers() {
     let mut broker = Process::start(&["broker", "--listen", "127.0.0.1:0"]);
     let broker_address = broker.address("the broker listens").await;
     broker.kill().await;
-    let gateway = harness::start_gateway(broker_address, &[]);
+    let gateway = campanile_harness::start_gateway(broker_address, &[]);
     let address = gateway.address("the gateway listens").await;
     let answer = exchange(address, handshake("/").as_bytes()).await;
     assert_eq!(answer.status, 503, "{answer:?}");
     let seconds = answer.header("retry-after").and_then(|value| value.parse::<u32>().ok());
     assert!(seconds.is_some_and(|seconds| seconds > 0), "{answer:?}");
-    // What is wrong anyway should be said even so.
+    // A request that is wrong in any case is still answered so.
     let wrong = exchange(address, handshake("/?group=").as_bytes()).await;
     assert_eq!(wrong.status, 400, "{wrong:?}");
 
     let _broker = Process::start(&["broker", "--listen", &broker_address.to_string()]);
     gateway.said("the gateway takes connections").await;
-    Client::plain(address, &[]).await;
+    Websocket::plain(address, &[]).await;
 }
 
 #[tokio::test]
@@ -129,7 +127,7 @@ async fn a_client_that_never_sends_its_request_is_408() {
 }
 
 #[tokio::test]
-async fn a_client_that_breaks_the_rules_is_closed_with_the_code_that_says_so() {
+async fn a_client_that_breaks_a_rule_is_closed_with_its_code() {
     let cluster = Cluster::of(1).gateway("--max-message 1KiB").start().await;
     let mut bystander = cluster.client_v1(0, &[]).await;
 
@@ -144,7 +142,7 @@ async fn a_client_that_breaks_the_rules_is_closed_with_the_code_that_says_so() {
     assert_eq!(abusive.closed().await, (101, 1008));
 
     for (frame, code) in [
-        // Not masked, reserved bits, an unknown opcode, a ping in pieces, text that is not UTF-8.
+        // Unmasked, with reserved bits, with an unknown opcode, a fragmented ping, invalid UTF-8.
         (&[0x81, 1, b'x'][..], 1002),
         (&[0xf1, 0x80, 0, 0, 0, 0], 1002),
         (&[0x83, 0x80, 0, 0, 0, 0], 1002),
@@ -160,10 +158,10 @@ async fn a_client_that_breaks_the_rules_is_closed_with_the_code_that_says_so() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_silent_is_asked_and_then_closed_with_1011() {
+async fn a_silent_client_is_pinged_and_then_closed_with_1011() {
     let cluster = Cluster::of(1).gateway("--ping-after 500ms --silence-limit 1500ms").start().await;
     let gateway = cluster.gateway_addresses[0];
-    let mut silent = Client::open(connect(gateway, None).await, &[], None).await.greeted().await;
+    let mut silent = Websocket::open(connect(gateway, None).await, &[], None).await.greeted().await;
     let mut answering = cluster.client(0, &[]).await;
     let answered = tokio::spawn(async move { answering.texts_until("last").await });
     let frames = silent.bytes_until_closed().await;

@@ -1,9 +1,7 @@
 //! Pushes that are repeated by their id, and pushes that wait until they are delivered.
 
-mod harness;
-
+use campanile_harness::{Answer, Cluster, Frame, Signal, Websocket, connect, on_disk, receipt};
 use futures_util::future::join_all;
-use harness::{Answer, Client, Cluster, Frame, Signal, connect, on_disk, receipt};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -32,7 +30,7 @@ async fn a_repeat_gets_the_first_receipt_and_is_delivered_once() {
 }
 
 #[tokio::test]
-async fn an_id_that_was_used_for_something_else_is_409_and_pushes_nothing() {
+async fn an_id_of_another_push_is_409_and_nothing_is_pushed() {
     let cluster = Cluster::of(1).publishers(2).start().await;
     let mut client = cluster.client(0, &["g"]).await;
     cluster.push[0].ok(&parameters("order", "hi")).await;
@@ -102,13 +100,13 @@ async fn ids_survive_a_broker_that_is_killed() {
     assert_eq!(contents, ["hi", "last"]);
 }
 
-/// What a push to a group that waits until it is delivered is answered.
+/// The answer to a push to a group that waits until it is delivered.
 async fn delivered(cluster: &Cluster, content: String, timeout: &str) -> Value {
     let parameters = [("to_group", "g"), ("wait", "delivered"), ("timeout", timeout)];
     let url = cluster.push[0].url(&parameters);
     let request = reqwest::Client::builder().no_proxy().build().expect("a client").post(url);
     let request = request.header("Content-Type", "text/plain").header("Accept", "application/json");
-    let sent = harness::within("the receipt", request.body(content).send()).await;
+    let sent = campanile_harness::within("the receipt", request.body(content).send()).await;
     let response = sent.expect("an answer");
     assert_eq!(response.status().as_u16(), 200);
     let body = response.text().await.expect("a body");
@@ -157,7 +155,7 @@ async fn a_gateway_that_does_not_answer_in_time_is_counted_as_silent() {
 async fn the_counts_are_true_while_a_client_becomes_too_slow() {
     let cluster = Cluster::of(1).gateway("--max-outbox 256KiB --workers 1").start().await;
     let stream = connect(cluster.gateway_addresses[0], Some(4096)).await;
-    let mut slow = Client::open(stream, &["g"], None).await.greeted().await;
+    let mut slow = Websocket::open(stream, &["g"], None).await.greeted().await;
     let mut fast = cluster.client(0, &["g"]).await;
     let reading = tokio::spawn(async move {
         while let Frame::Text(text) = fast.next().await {
@@ -167,7 +165,7 @@ async fn the_counts_are_true_while_a_client_becomes_too_slow() {
         }
         panic!("the fast client was closed");
     });
-    // The kernel takes some for it; then the outbox, which does not count as written.
+    // First the kernel takes events for it, then the outbox, which does not count as written.
     let (mut written, mut too_slow, mut pushed) = (0, 0, 0);
     while too_slow == 0 {
         let receipt = delivered(&cluster, "x".repeat(96 << 10), "300ms").await;
@@ -183,7 +181,7 @@ async fn the_counts_are_true_while_a_client_becomes_too_slow() {
     while let Frame::Text(_) = slow.next().await {
         read += 1;
     }
-    // One that had begun was finished when it was closed.
+    // A push that had begun was finished when the client was closed.
     assert!((written..=written + 1).contains(&read), "{read} read, {written} written of {pushed}");
     assert_eq!(counts(&delivered(&cluster, "last".into(), "5s").await), [1, 1, 0, 0]);
     reading.await.expect("it got everything");

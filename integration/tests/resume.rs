@@ -1,15 +1,13 @@
 //! A client that comes back gets what it missed, exactly.
 
-mod harness;
-
-use harness::{
+use campanile_harness::{
     Cluster, End, Ended, Feed, Heard, Mode, NO_GROUPS, PROTOCOLS, Process, Protocol, Proxy,
     Recovery, connect, eventually, on_disk, open_feed, recovered,
 };
 use tempfile::TempDir;
 
 #[tokio::test]
-async fn what_was_missed_comes_first_at_any_gateway_and_what_was_not_comes_not_again() {
+async fn missed_events_come_first_and_others_do_not_come_again() {
     let cluster = Cluster::of(2).start().await;
     let push = &cluster.push[0];
     for protocol in PROTOCOLS {
@@ -51,7 +49,7 @@ async fn a_client_that_missed_nothing_gets_nothing_twice() {
 }
 
 #[tokio::test]
-async fn a_group_that_was_joined_by_message_is_resumed_in_the_url_or_by_message() {
+async fn a_group_joined_by_message_is_resumed_by_url_or_message() {
     let cluster = Cluster::of(2).start().await;
     let push = &cluster.push[0];
     for in_url in [true, false] {
@@ -102,7 +100,7 @@ async fn the_position_of_a_quiet_client_goes_on() {
 }
 
 #[tokio::test]
-async fn who_comes_back_during_an_outage_gets_what_it_missed_when_it_is_over() {
+async fn a_client_back_during_an_outage_gets_what_it_missed_after_it() {
     let directory = TempDir::new().expect("a temporary directory");
     let mut cluster = Cluster::of(1).broker(&on_disk(directory.path())).start().await;
     let mut back = Vec::new();
@@ -145,10 +143,10 @@ async fn a_half_open_client_is_given_up_and_gets_the_rest_elsewhere() {
         let mut feed = recovered(&cluster, 1, protocol, &["g"], &seen.to_string()).await;
         assert_eq!(feed.event().await.1, "swallowed");
         if protocol == Protocol::V1 {
-            // An event stream says nothing by which it could be missed.
+            // An event stream cannot notice that a client is gone.
             eventually("the gateway gives up who is silent", async || {
                 let probe = push.receipt(&[("to_group", "g"), ("content", "probe")]).await;
-                // Reading is what answers pings.
+                // Pings are answered only while somebody reads.
                 assert_eq!(feed.event().await.1, "probe");
                 (probe.matched == 1).then_some(())
             })
@@ -162,7 +160,7 @@ async fn a_half_open_client_is_given_up_and_gets_the_rest_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_is_closed_and_loses_nothing() {
-    // Until it is noticed that it was closed, more is pushed than is replayed by default.
+    // Before the gateway notices that it is gone, more is pushed than is replayed by default.
     let flags = "--max-outbox 64KiB --max-replay 64MiB --workers 1";
     let cluster = Cluster::of(2).gateway(flags).start().await;
     let push = &cluster.push[0];
@@ -172,7 +170,7 @@ async fn a_slow_reader_is_closed_and_loses_nothing() {
         let mut feed = opened.unwrap_or_else(|ended| panic!("{protocol}: {ended:?}"));
         let mut since = feed.hello().await.position;
         let mut pushed = 0;
-        // It is closed when nobody is counted any more.
+        // Once nobody is counted any more, it is closed.
         loop {
             let content = format!("{pushed} {}", "x".repeat(64 << 10));
             let answer = push.post(&[("to_group", "g")], Some("text/plain"), content).await;

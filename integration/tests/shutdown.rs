@@ -1,12 +1,11 @@
-//! SIGTERM, SIGINT and SIGQUIT: everybody is told, what is under way is finished, and it does not take long.
-
-mod harness;
+//! SIGTERM, SIGINT and SIGQUIT: everybody is notified, what has begun is finished, and it does not take
+//! long.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use harness::{
-    Client, Cluster, Frame, Process, Publisher, Signal, connect, exchange, handshake, within,
+use campanile_harness::{
+    Cluster, Frame, Process, PushApi, Signal, Websocket, connect, exchange, handshake, within,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -17,7 +16,7 @@ const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::QUIT];
 const GONE_WITHIN: Duration = Duration::from_secs(9);
 
 #[tokio::test]
-async fn a_gateway_that_ends_tells_its_clients_with_1001() {
+async fn a_gateway_that_ends_closes_its_clients_with_1001() {
     for signal in SIGNALS {
         let mut cluster = Cluster::of(2).gateway("--drain 300ms").start().await;
         let mut clients = Vec::new();
@@ -42,8 +41,8 @@ async fn a_gateway_that_ends_takes_no_new_clients() {
     let cluster = Cluster::of(1).gateway("--drain 20s --shutdown-limit 20s").start().await;
     let client = cluster.client(0, &[]).await;
     cluster.gateways[0].signal(Signal::TERM);
-    cluster.gateways[0].said("clients are told to go").await;
-    // No answer at all: a proxy then tries another gateway.
+    cluster.gateways[0].said("shutting down, closing the connections").await;
+    // No answer at all, so that a proxy tries another gateway.
     for request in [handshake("/"), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned()] {
         let mut newcomer = connect(cluster.gateway_addresses[0], None).await;
         newcomer.write_all(request.as_bytes()).await.expect("an open connection");
@@ -57,7 +56,7 @@ async fn a_gateway_that_ends_takes_no_new_clients() {
     assert_eq!(client.closed().await, (0, 1001));
 }
 
-/// A push whose body is not complete, on which the publisher already works.
+/// A push whose body is incomplete, and which the publisher is already reading.
 async fn half_a_push(publisher: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(publisher).await.expect("a publisher");
     let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\
@@ -78,7 +77,7 @@ async fn finish_push(mut stream: TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn a_publisher_that_ends_answers_the_requests_under_way() {
+async fn a_publisher_that_ends_answers_requests_in_progress() {
     for signal in SIGNALS {
         let mut cluster = Cluster::of(1).start().await;
         let mut client = cluster.client(0, &[]).await;
@@ -94,7 +93,7 @@ async fn a_publisher_that_ends_answers_the_requests_under_way() {
 }
 
 #[tokio::test]
-async fn a_publisher_ends_within_its_limit_though_a_caller_never_finishes() {
+async fn a_publisher_ends_within_its_limit_despite_a_stuck_caller() {
     let mut cluster = Cluster::of(0).publisher("--shutdown-limit 1s").start().await;
     let _push = half_a_push(cluster.push[0].address).await;
     let _idle = TcpStream::connect(cluster.push[0].address).await.expect("a publisher");
@@ -137,11 +136,11 @@ async fn a_second_signal_ends_it_at_once_and_not_with_0() {
         (Signal::INT, Signal::QUIT, 131),
     ] {
         let mut cluster = Cluster::of(1).gateway("--drain 60s --shutdown-limit 60s").start().await;
-        // One that does not answer its close is waited for.
+        // The gateway waits for a client that does not answer its close.
         let _clients = [cluster.client(0, &[]).await, cluster.client(0, &[]).await];
         let _more = [cluster.client(0, &[]).await, cluster.client(0, &[]).await];
         cluster.gateways[0].signal(first);
-        cluster.gateways[0].said("clients are told to go").await;
+        cluster.gateways[0].said("shutting down, closing the connections").await;
         assert!(cluster.gateways[0].is_running());
         cluster.gateways[0].signal(second);
         assert_eq!(cluster.gateways[0].ended().await.code(), Some(code));
@@ -155,7 +154,7 @@ async fn a_client_that_does_not_read_does_not_hold_the_shutdown() {
         .gateway("--drain 0s --shutdown-limit 1s --max-outbox 32MiB --workers 1")
         .start()
         .await;
-    let _stuck = Client::with_small_buffer(cluster.gateway_addresses[0], &[]).await;
+    let _stuck = Websocket::with_small_buffer(cluster.gateway_addresses[0], &[]).await;
     for _ in 0..10 {
         let answer = cluster.push[0].post(&[], Some("text/plain"), "x".repeat(1 << 20)).await;
         assert_eq!(answer.status, 200);
@@ -166,8 +165,8 @@ async fn a_client_that_does_not_read_does_not_hold_the_shutdown() {
     assert!(told.elapsed() < Duration::from_secs(10), "it took {:?}", told.elapsed());
 }
 
-/// A whole cluster in one process with these flags, and where its services are.
-async fn up_with(flags: &[&str]) -> (Process, SocketAddr, Publisher) {
+/// A whole cluster in one process with these flags, and the addresses of its services.
+async fn up_with(flags: &[&str]) -> (Process, SocketAddr, PushApi) {
     let process = Process::start(
         &[
             &[
@@ -185,14 +184,14 @@ async fn up_with(flags: &[&str]) -> (Process, SocketAddr, Publisher) {
         line.split_whitespace().last().and_then(|a| a.parse().ok()).expect("an address")
     };
     let (gateway, publisher) = (address("gateway").await, address("publisher").await);
-    (process, gateway, Publisher::new(publisher))
+    (process, gateway, PushApi::new(publisher))
 }
 
-async fn up() -> (Process, SocketAddr, Publisher) {
+async fn up() -> (Process, SocketAddr, PushApi) {
     up_with(&["--gateway-drain=300ms"]).await
 }
 
-/// Ends it in order, before Docker would kill it.
+/// Ends it by SIGTERM, before Docker would kill it.
 async fn gone_in_time(process: &mut Process) {
     let told = Instant::now();
     process.signal(Signal::TERM);
@@ -203,7 +202,7 @@ async fn gone_in_time(process: &mut Process) {
 #[tokio::test]
 async fn up_is_gone_in_time_though_nobody_closes_or_finishes() {
     let (mut up, gateway, push) = up_with(&[]).await;
-    let _silent = Client::plain(gateway, &[]).await;
+    let _silent = Websocket::plain(gateway, &[]).await;
     let _stuck = half_a_push(push.address).await;
     gone_in_time(&mut up).await;
 }
@@ -216,7 +215,7 @@ async fn a_gateway_is_gone_in_time_though_its_client_does_not_close() {
 }
 
 #[tokio::test]
-async fn a_publisher_is_gone_in_time_though_its_caller_does_not_finish() {
+async fn a_publisher_is_gone_in_time_despite_a_stuck_caller() {
     let mut cluster = Cluster::of(0).start().await;
     let _stuck = half_a_push(cluster.push[0].address).await;
     gone_in_time(&mut cluster.publishers[0]).await;
@@ -245,7 +244,7 @@ async fn a_broker_is_gone_in_time_though_its_links_stand_still() {
 #[tokio::test]
 async fn a_signal_without_a_meaning_ends_nothing() {
     let (mut up, gateway, push) = up().await;
-    let mut client = Client::plain(gateway, &[]).await;
+    let mut client = Websocket::plain(gateway, &[]).await;
     for (signal, name) in
         [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")]
     {
@@ -262,7 +261,7 @@ async fn a_signal_without_a_meaning_ends_nothing() {
 async fn a_whole_cluster_in_one_process_ends_in_order() {
     for signal in SIGNALS {
         let (mut process, gateway, push) = up().await;
-        let clients = [Client::plain(gateway, &[]).await, Client::v1(gateway, &[]).await];
+        let clients = [Websocket::plain(gateway, &[]).await, Websocket::v1(gateway, &[]).await];
         push.everyone("before").await;
         let under_way = half_a_push(push.address).await;
         process.signal(signal);

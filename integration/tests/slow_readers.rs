@@ -1,22 +1,20 @@
-//! Clients that do not read: they are told so, or are gone, and nobody else notices.
-
-mod harness;
+//! Clients that do not read are closed or cut, and nobody else notices.
 
 use std::time::{Duration, Instant};
 
-use harness::{Client, Cluster, Frame, Publisher, Signal, eventually};
+use campanile_harness::{Cluster, Frame, PushApi, Signal, Websocket, eventually};
 
 /// More than an outbox and the kernel together hold for a client that does not read.
 const MANY_BYTES: usize = 12 << 20;
 
-/// What a push takes, with a number in front.
+/// A content of this length that begins with a number.
 fn content(number: usize, len: usize) -> String {
     format!("{number:08}{}", ".".repeat(len - 8))
 }
 
 /// Pushes numbered contents of `len` bytes to everyone, one after the other, up to [`MANY_BYTES`].
-/// Answers how many.
-async fn push_many(push: &Publisher, len: usize) -> usize {
+/// Returns how many.
+async fn push_many(push: &PushApi, len: usize) -> usize {
     let count = MANY_BYTES / len;
     for number in 0..count {
         let answer = push.post(&[], Some("text/plain"), content(number, len)).await;
@@ -26,7 +24,7 @@ async fn push_many(push: &Publisher, len: usize) -> usize {
 }
 
 /// Reads numbered contents from 0 on and checks that none is missing.
-async fn read_many(mut client: Client, len: usize, count: usize) -> Client {
+async fn read_many(mut client: Websocket, len: usize, count: usize) -> Websocket {
     for number in 0..count {
         match client.next().await {
             Frame::Text(text) if text == content(number, len) => {}
@@ -38,10 +36,10 @@ async fn read_many(mut client: Client, len: usize, count: usize) -> Client {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_stops_reading_is_closed_with_4001_and_others_get_everything() {
+async fn a_client_that_stops_reading_is_closed_and_others_get_everything() {
     let cluster = Cluster::of(2).gateway("--max-outbox 64KiB --workers 1").start().await;
     let gateway = cluster.gateway_addresses[0];
-    let mut slow = Client::with_small_buffer(gateway, &[]).await;
+    let mut slow = Websocket::with_small_buffer(gateway, &[]).await;
     let mut others = Vec::new();
     for gateway in [0, 0, 1] {
         others.push(cluster.client(gateway, &[]).await);
@@ -55,7 +53,7 @@ async fn a_client_that_stops_reading_is_closed_with_4001_and_others_get_everythi
         others.push(other.await.expect("nothing is missing"));
     }
 
-    // It reads on: what it gets has no hole, and then it is told why it ends.
+    // It reads on: what it gets has no hole, and then comes the close code.
     let mut read = 0;
     let code = loop {
         match slow.next().await {
@@ -80,19 +78,19 @@ async fn a_client_that_stops_reading_is_closed_with_4001_and_others_get_everythi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_v1_client_that_is_too_slow_is_closed_in_the_same_way() {
     let cluster = Cluster::of(1).gateway("--max-outbox 64KiB --workers 1").start().await;
-    let stream = harness::connect(cluster.gateway_addresses[0], Some(4096)).await;
-    let slow = Client::open(stream, &["g"], Some("campanile.v1")).await.greeted().await;
+    let stream = campanile_harness::connect(cluster.gateway_addresses[0], Some(4096)).await;
+    let slow = Websocket::open(stream, &["g"], Some("campanile.v1")).await.greeted().await;
     push_many(&cluster.push[0], 64 << 10).await;
     let (_, code) = slow.closed().await;
     assert_eq!(code, 4001);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_burst_larger_than_the_outbox_is_no_reason_to_call_a_client_slow() {
+async fn a_burst_larger_than_the_outbox_does_not_make_a_client_slow() {
     let cluster = Cluster::of(1).gateway("--max-outbox 16KiB").start().await;
     let clients = [cluster.client(0, &[]).await, cluster.client(0, &[]).await];
     let (len, count) = (2 << 10, 100);
-    // What comes while the gateway stands still comes all at once.
+    // Everything that comes while the gateway is paused comes at once.
     cluster.gateways[0].signal(Signal::STOP);
     for number in 0..count {
         let answer = cluster.push[0].post(&[], Some("text/plain"), content(number, len)).await;
@@ -117,14 +115,14 @@ async fn an_event_larger_than_the_outbox_reaches_a_client_that_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_neither_reads_nor_answers_is_gone_within_the_user_timeout() {
+async fn a_dead_client_is_disconnected_within_the_user_timeout() {
     let cluster = Cluster::of(1).gateway("--user-timeout 1s --workers 1").start().await;
     let mut stuck = Vec::new();
     for _ in 0..5 {
-        stuck.push(Client::with_small_buffer(cluster.gateway_addresses[0], &["stuck"]).await);
+        stuck.push(Websocket::with_small_buffer(cluster.gateway_addresses[0], &["stuck"]).await);
     }
     let _reading = cluster.client(0, &["reading"]).await;
-    // Far less than an outbox holds, so only the time can end them.
+    // Far less than an outbox holds, so only the timeout can end them.
     let large = content(0, 512 << 10);
     let group = [("to_group", "stuck")];
     cluster.push[0].post(&group, Some("text/plain"), large).await;
@@ -147,7 +145,7 @@ async fn a_targeted_push_that_cannot_be_written_is_not_answered_ok() {
         .publisher("--confirm-limit 20s")
         .start()
         .await;
-    let stuck = Client::with_small_buffer(cluster.gateway_addresses[0], &[]).await;
+    let stuck = Websocket::with_small_buffer(cluster.gateway_addresses[0], &[]).await;
     push_many(&cluster.push[0], 1 << 20).await;
     let [(worker, w), (connection, c)] = stuck.address();
     let to = [(worker, &*w), (connection, &*c)];

@@ -3,11 +3,10 @@
 //! `cargo test --release -p campanile --test storm -- --clients 5000 --missed 100`.
 //!
 //! Ends with an error if any client lacks an event, gets one twice or in the wrong order, or if the
-//! gateway does not go on.
+//! gateway stops working.
 
 #![expect(clippy::print_stdout, reason = "it is run by hand, for what it prints")]
 
-mod harness;
 #[path = "storms/scenario.rs"]
 mod scenario;
 

@@ -1,7 +1,6 @@
-//! A size at which a gateway once went deaf: more than 4 MiB of missed events per worker, counted
-//! with 64 bytes for each client and event.
+//! Clients that have missed more than 4 MiB of events per worker, counted with 64 bytes for each client
+//! and event: a gateway once stopped reading its link at that size.
 
-mod harness;
 #[path = "storms/scenario.rs"]
 mod scenario;
 

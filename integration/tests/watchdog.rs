@@ -1,7 +1,5 @@
-//! Whatever hangs or panics ends its process with a line that names it; what was only stopped or
-//! starved goes on. The binary has the feature `sabotage`: see `channel/src/watchdog/sabotage.rs`.
-
-mod harness;
+//! A part that hangs or panics ends its process with a line that names it. A process that was only
+//! stopped or starved goes on. The binary has the feature `sabotage`: see `channel/src/watchdog/sabotage.rs`.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -9,8 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
+use campanile_harness::{Process, PushApi, Signal, Websocket, command_in, eventually};
 use futures_util::stream::{self, StreamExt as _};
-use harness::{Client, Process, Publisher, Signal, command_in, eventually};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -18,16 +16,16 @@ use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
 
-/// Within this, whatever hangs has ended its process.
+/// Within this time, a part that hangs has ended its process.
 const NOTICED: Duration = Duration::from_secs(10);
 
-/// So many processes are tried at once.
+/// How many processes are tested at once.
 const AT_ONCE: usize = 12;
 
-/// The services that are tried each by itself, and the whole.
+/// The services, and all of them in one process.
 const SERVICES: [Service; 4] = [Service::Up, Service::Broker, Service::Gateway, Service::Publisher];
 
-/// Held alone by the test that takes all processors.
+/// Held exclusively by the test that needs all processors.
 static PROCESSORS: RwLock<()> = RwLock::const_new(());
 
 /// How a process is made to hang or panic, and what is watched in it.
@@ -73,7 +71,7 @@ impl Service {
         format!("{args}{more}").split_whitespace().map(str::to_owned).collect()
     }
 
-    /// All that is watched; a name that ends in `..` begins so.
+    /// The names of all watched parts; one that ends in `..` is a prefix.
     fn names(self) -> Vec<&'static str> {
         let broker = ["broker", "broker's service"];
         let gateway = ["acceptor", "bridge", "door 0", "door 1", "registry 0", "registry 1"];
@@ -122,13 +120,13 @@ impl Subject {
         self.file.with_extension("names")
     }
 
-    /// All that are watched now.
+    /// The names of all watched parts now.
     fn names(&self) -> Vec<String> {
         let names = fs::read_to_string(self.names_file()).unwrap_or_default();
         names.lines().map(str::to_owned).collect()
     }
 
-    /// The whole name of one that is watched.
+    /// The full name of a watched part.
     async fn whole(&self, name: &str) -> String {
         let start = name.strip_suffix("..");
         let is_meant = |watched: &String| match start {
@@ -139,7 +137,7 @@ impl Subject {
         eventually(&what, async || self.names().into_iter().find(is_meant)).await
     }
 
-    /// Waits until the watchdog has gone round so often.
+    /// Waits for this many turns of the watchdog.
     async fn turns(&self, turns: usize) {
         let file = self.names_file();
         let when = move || fs::metadata(&file).and_then(|data| data.modified()).ok();
@@ -150,8 +148,8 @@ impl Subject {
         }
     }
 
-    /// Pushes and connects again and again, whatever comes of it: a thread that waits in the kernel for
-    /// something to do only comes round when there is something.
+    /// Pushes and connects again and again, and ignores the results: a thread that waits in the kernel
+    /// beats only when there is something to do.
     fn keep_busy(&self) -> JoinSet<()> {
         let mut busy = JoinSet::new();
         for address in self.push.into_iter().chain(self.gateway) {
@@ -162,7 +160,7 @@ impl Subject {
                     if let Ok(mut stream) = TcpStream::connect(address).await {
                         let request = "GET /?content=x HTTP/1.1\r\nHost: localhost\r\n\
                                        Connection: close\r\n\r\n";
-                        // Whoever is to read it may hang.
+                        // The part that should read it may hang.
                         let _ = stream.write_all(request.as_bytes()).await;
                     }
                 }
@@ -172,7 +170,7 @@ impl Subject {
     }
 }
 
-/// One is made to hang, or to panic, and its process ends in time with a line that names it.
+/// Makes a part hang or panic, and checks that its process ends in time with a line that names it.
 #[expect(clippy::print_stdout, reason = "a failed test shows at which part it was")]
 async fn is_noticed(service: Service, name: &str, what: &str) {
     let mut subject = Subject::start(service, &[]).await;
@@ -208,7 +206,7 @@ async fn whatever_hangs_or_panics_is_noticed_and_named() {
 }
 
 #[tokio::test]
-async fn nobody_is_watched_whom_the_tests_do_not_know() {
+async fn the_tests_know_every_watched_part() {
     let _processors = PROCESSORS.read().await;
     for service in SERVICES {
         let subject = Subject::start(service, &[]).await;
@@ -228,18 +226,19 @@ async fn nobody_is_watched_whom_the_tests_do_not_know() {
     }
 }
 
-/// Delivers a push to a client that was there before, and has nothing ended six turns later.
-async fn is_well(subject: &mut Subject, client: &mut Client, push: &Publisher, content: &str) {
+/// Checks that a push reaches a client that was connected before, and that nothing has ended six turns
+/// later.
+async fn is_well(subject: &mut Subject, client: &mut Websocket, push: &PushApi, content: &str) {
     push.everyone(content).await;
     client.texts_until(content).await;
     subject.turns(6).await;
     assert!(subject.process.is_running());
 }
 
-async fn up_with_a_client(program: &[&str]) -> (Subject, Client, Publisher) {
+async fn up_with_a_client(program: &[&str]) -> (Subject, Websocket, PushApi) {
     let subject = Subject::start(Service::Up, program).await;
-    let client = Client::plain(subject.gateway.expect("up has one"), &[]).await;
-    let push = Publisher::new(subject.push.expect("up has one"));
+    let client = Websocket::plain(subject.gateway.expect("up has one"), &[]).await;
+    let push = PushApi::new(subject.push.expect("up has one"));
     (subject, client, push)
 }
 
@@ -258,7 +257,7 @@ async fn a_cluster_that_was_stopped_goes_on() {
 async fn a_service_that_was_stopped_goes_on() {
     let _processors = PROCESSORS.read().await;
     for stopped in [Service::Broker, Service::Gateway] {
-        let mut cluster = harness::Cluster::of(1).start().await;
+        let mut cluster = campanile_harness::Cluster::of(1).start().await;
         let mut client = cluster.client_v1(0, &[]).await;
         let which = match stopped {
             Service::Broker => &cluster.broker,
@@ -280,7 +279,7 @@ async fn a_service_that_was_stopped_goes_on() {
 }
 
 #[tokio::test]
-async fn a_cluster_without_a_processor_is_not_taken_for_one_that_hangs() {
+async fn a_starved_cluster_does_not_count_as_hung() {
     let _processors = PROCESSORS.write().await;
     let cores = std::thread::available_parallelism().expect("a number").get();
     let (mut subject, mut client, push) = up_with_a_client(&["nice", "-n", "19"]).await;

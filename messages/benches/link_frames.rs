@@ -1,4 +1,4 @@
-//! The frames of a link: to bytes and back.
+//! Encoding and decoding the frames of a link.
 
 use std::hint::black_box;
 
@@ -9,7 +9,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 
 const SIZES: [(&str, usize); 2] = [("64 B", 64), ("4 KiB", 4 << 10)];
 
-/// So few that what they allocate is memory that was in use before, as in a process that runs.
+/// Small, so that allocations reuse memory, as in a process that has been running for a while.
 const BATCH: BatchSize = BatchSize::NumIterations(32);
 
 fn audience() -> Audience {
@@ -41,7 +41,7 @@ fn event(len: usize) -> FromBroker {
     })
 }
 
-/// As they stand on the wire, with their length.
+/// The bytes of a frame on the wire, with its length.
 fn bytes_of(frame: campanile_messages::EncodedFrame) -> Vec<u8> {
     [frame.head, frame.content.unwrap_or_default()].concat()
 }
@@ -76,10 +76,10 @@ fn decode(criterion: &mut Criterion) {
     }
 }
 
-/// What one read of a busy link brings.
+/// Reading a busy link.
 fn read(criterion: &mut Criterion) {
     const FRAMES: usize = 100;
-    let mut benches = criterion.benchmark_group("take and decode what a read has brought");
+    let mut benches = criterion.benchmark_group("take and decode the frames of one read");
     benches.throughput(Throughput::Elements(FRAMES as u64));
     for (size, len) in SIZES {
         let input = bytes_of(event(len).encode()).repeat(FRAMES);

@@ -1,4 +1,4 @@
-//! What is pushed, and for whom.
+//! What is pushed, and who it is for.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Address, GroupName, UserName};
 
-/// The largest content that any part of a cluster can be configured to take: 16 MiB.
+/// The largest content that any part of a cluster can be configured to accept: 16 MiB.
 pub const MAX_CONTENT_BYTES: usize = 16 << 20;
 
-/// Who an event is for. (An event for one connection goes to an [`Address`] and is
-/// not numbered: it lives as long as that connection does.)
+/// Who an event is for. (An event for one connection is sent to an [`Address`] and has no number,
+/// because it is useless once that connection is gone.)
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Audience {
     /// Every connection of every gateway.
     Everyone,
     /// The connections that listen to a group.
     Group(GroupName),
-    /// The connections of a user. On the wire and in the log already; no gateway listens to one yet.
+    /// The connections of a user. Links and the log know it already; no gateway listens to one yet.
     User(UserName),
 }
 
@@ -32,17 +32,17 @@ impl Audience {
     }
 }
 
-/// What an event carries. Cloning shares the bytes.
+/// What was pushed. Clones share the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Reaches a websocket as a TEXT frame.
+    /// Sent to websockets as a text frame.
     Text(ByteString),
-    /// Reaches a websocket as a BINARY frame.
+    /// Sent to websockets as a binary frame.
     Binary(Bytes),
 }
 
 impl Content {
-    /// The bytes, whichever kind they are of.
+    /// The bytes, text or not.
     pub fn as_bytes(&self) -> &Bytes {
         match self {
             Self::Text(text) => text.as_bytes(),
@@ -50,8 +50,8 @@ impl Content {
         }
     }
 
-    /// The same content in an allocation of its own: a received one is a slice of the read buffer that
-    /// it came in, and keeps the whole of that.
+    /// A copy in an allocation of its own. A content that was received is a slice of a read buffer, and
+    /// would keep the whole buffer in memory.
     pub fn own(&self) -> Self {
         match self {
             Self::Text(text) => Self::Text(ByteString::from(&**text)),
@@ -59,7 +59,7 @@ impl Content {
         }
     }
 
-    /// Text or binary.
+    /// Whether it is text or binary.
     pub fn kind(&self) -> ContentKind {
         match self {
             Self::Text(_) => ContentKind::Text,
@@ -74,7 +74,7 @@ impl From<&'static str> for Content {
     }
 }
 
-/// Stands for the content in the head of a link frame; the bytes follow the head.
+/// Stands for the content in the head of a frame; the bytes follow behind the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ContentKind {
     /// UTF-8.
@@ -85,15 +85,15 @@ pub enum ContentKind {
     Binary,
 }
 
-/// One numbered event of the log, in the epoch of the link that carries it.
+/// An event of the log. Its sequence belongs to the epoch of the link on which it is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event<C = Content> {
-    /// Where the event stands in the broker's log, from 1.
+    /// Its number in the broker's log, from 1.
     pub sequence: u64,
     /// Who it is for.
     pub audience: Audience,
     /// The one connection of the audience that does not get it.
     pub except: Option<Address>,
-    /// What it says.
+    /// What was pushed.
     pub content: C,
 }

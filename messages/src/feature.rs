@@ -1,4 +1,4 @@
-//! What a side of a link can do. Pure.
+//! What a side of a link can do beyond the messages that every version has. Pure.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,44 +6,44 @@ use std::fmt;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// What this release can do beyond the messages that every version has.
+/// The features of this release.
 const FEATURES: &[Feature] = &[];
 
 /// The most features that one side may list.
-pub const MAX_FEATURES: usize = 64;
+const MAX_FEATURES: usize = 64;
 
 /// The longest name of a feature, or of a method of proof, in bytes.
-pub const MAX_FEATURE_BYTES: usize = 64;
+const MAX_FEATURE_BYTES: usize = 64;
 
-/// Something that a side can do and an older release cannot.
+/// Something that a side can do and that an older release cannot, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Feature(pub &'static str);
 
-/// What a side can do, as names: at most [`MAX_FEATURES`] of 1 to [`MAX_FEATURE_BYTES`] bytes.
-/// Unknown names are kept, and mean nothing.
+/// The names of what a side can do: at most 64 names of 1 to 64 bytes.
+/// Unknown names are allowed and have no effect.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]
 pub struct Features(BTreeSet<String>);
 
 impl Features {
-    /// Those of this release.
+    /// The features of this release.
     pub fn ours() -> Self {
         Self::of(FEATURES.iter().copied())
     }
 
-    /// These.
+    /// The given features.
     pub fn of(features: impl IntoIterator<Item = Feature>) -> Self {
         Self(features.into_iter().map(|feature| feature.0.to_owned()).collect())
     }
 
-    /// Whether a message may be sent to a peer with which these are agreed. `needed` is what
+    /// Whether a message may be sent on a link for which these features were agreed. `needed` is what
     /// [`ToBroker::needs`](crate::ToBroker::needs) or [`FromBroker::needs`](crate::FromBroker::needs)
-    /// says of the message: `None` for one that every peer knows.
+    /// returns for the message: `None` if every peer knows it.
     pub fn allow(&self, needed: Option<Feature>) -> bool {
         needed.is_none_or(|feature| self.0.contains(feature.0))
     }
 
-    /// What both sides can do.
+    /// The features that are in both lists.
     pub fn common(&self, other: &Self) -> Self {
         Self(self.0.intersection(&other.0).cloned().collect())
     }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_sent_only_to_a_peer_that_has_its_feature() {
+    fn only_a_peer_with_the_feature_gets_its_messages() {
         assert!(features([]).allow(None));
         assert!(!features([]).allow(Some(LATER)));
         assert!(!features(["other"]).allow(Some(LATER)));

@@ -3,19 +3,20 @@
 //! ```text
 //! frame   = length (4 bytes, big-endian, of what follows) head [content]
 //! head    = one MessagePack value: `ToBroker` or `FromBroker`
-//! content = one MessagePack bin, where the head's message carries content
+//! content = one MessagePack bin, if the message in the head carries content
 //!
-//! the first frames, each a sequence of MessagePack values (least, most: versions):
+//! the first frames, each a sequence of MessagePack values (least and most are versions):
 //! to the broker    hello  = length "campanile" least most Offer
 //! from the broker  answer = length "campanile" least most HelloAnswer
-//! to the broker    proof  = length "campanile" least most Proof      after a challenge only
+//! to the broker    proof  = length "campanile" least most Proof      only after a challenge
 //! ```
 //!
-//! An enum is the name of its variant, or a map from that name to what it holds; a struct is an array
-//! of its fields in their order, which may be longer than the reader knows (see [`crate::hello`]).
+//! An enum is the name of its variant, or a map from that name to what the variant holds. A struct is
+//! an array of its fields in their order, which may be longer than the reader expects (see
+//! [`crate::hello`]).
 //!
-//! The content stands last and raw, so that it is neither copied nor encoded: a received content is
-//! a slice of its frame, a sent one is written as it is.
+//! The content comes last and unencoded, so that it need not be copied: a content that was received is
+//! a slice of its frame, and a content that is sent is written as it is.
 
 mod tolerant;
 
@@ -27,49 +28,47 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tolerant::Tolerant;
 
-use crate::event::MAX_CONTENT_BYTES;
 use crate::hello::{HelloAnswer, Offer, Proof, VERSIONS, Versions};
 use crate::{Content, ContentKind, Event, FromBroker, ToBroker};
 
-/// The largest frame, without its length: the largest content and a head.
-pub const MAX_FRAME_BYTES: usize = MAX_CONTENT_BYTES + (64 << 10);
+pub use crate::hello::MAX_FRAME_BYTES;
 
-/// The bytes that say a frame's length.
+/// The size of the length in front of a frame.
 const LENGTH_BYTES: usize = 4;
 
-/// Contents up to this size are copied behind their head: one small copy costs less than a second
-/// slice in every `writev`.
+/// Contents up to this size are copied behind their head, because one small copy costs less than a
+/// second slice in every `writev`.
 const JOIN_UP_TO_BYTES: usize = 512;
 
-/// The first room for a frame: most have no more.
+/// The initial capacity for a frame: enough for most of them.
 const FRAME_ROOM_BYTES: usize = 128;
 
 const MAGIC: &str = "campanile";
 
-/// The version that says a range of versions in its first frames.
+/// The first version whose first frames name a range of versions.
 const FIRST_WITH_RANGE: u16 = 4;
 
-/// Why bytes are no frame of this protocol. Each of them ends the link.
+/// Why bytes are not a frame of this protocol. Each of these errors ends the link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The length is above the limit; nothing was reserved for it.
-    #[error("a frame of {len_bytes} bytes, at most {max_bytes} are accepted")]
+    /// The length is above the limit. No memory was reserved for it.
+    #[error("a frame of {len_bytes} bytes, but at most {max_bytes} are accepted")]
     TooLarge {
-        /// The announced length.
+        /// The length that was announced, in bytes.
         len_bytes: usize,
-        /// The limit.
+        /// The limit, in bytes.
         max_bytes: usize,
     },
-    /// The head is not the MessagePack that was expected.
+    /// The head is not MessagePack, or not such a message.
     #[error("a malformed frame: {0}")]
     Malformed(String),
-    /// Bytes after the end of the message.
-    #[error("{0} bytes too many in a frame")]
+    /// There are this many bytes after the end of the message.
+    #[error("a frame has {0} bytes after the end of its message")]
     Trailing(usize),
-    /// A text that is not UTF-8.
-    #[error("a text content that is not UTF-8")]
+    /// A text content is not UTF-8.
+    #[error("a content is marked as text and is not UTF-8")]
     NotUtf8,
-    /// The first frame does not begin as this protocol does.
+    /// The first frame does not begin like one of this protocol.
     #[error("the peer does not speak the protocol of campanile's links")]
     NotCampanile,
     /// The two sides have no version in common.
@@ -82,25 +81,25 @@ pub enum DecodeError {
     },
 }
 
-/// A frame ready to be written: first the head, then the content where it was not joined to it.
-/// Cloning shares the bytes.
+/// A frame that is ready to be written: first the head, then the content, if that was not copied behind
+/// the head. Clones share the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedFrame {
-    /// The length and the head.
+    /// The length and the head, and a small content.
     pub head: Bytes,
-    /// A large content, as it came.
+    /// A large content, which was not copied.
     pub content: Option<Bytes>,
 }
 
 impl EncodedFrame {
-    /// How many bytes it puts on the wire.
+    /// Its size on the wire, length included.
     pub fn len_bytes(&self) -> usize {
         self.head.len() + self.content.as_ref().map_or(0, Bytes::len)
     }
 }
 
 impl ToBroker {
-    /// The frame of this message.
+    /// Encodes the message.
     pub fn encode(self) -> EncodedFrame {
         let (head, content) = split(|replace| self.try_map_content(replace));
         encode_with_content(&head, content)
@@ -109,7 +108,7 @@ impl ToBroker {
     /// Reads a frame, without its length.
     ///
     /// # Errors
-    /// Whatever is not exactly one message.
+    /// The bytes are not exactly one message.
     pub fn decode(frame: Bytes) -> Result<Self, DecodeError> {
         let (head, mut rest) = decode_head::<ToBroker<ContentKind>>(frame)?;
         let message = head.try_map_content(|kind| take_content(kind, &mut rest))?;
@@ -118,15 +117,15 @@ impl ToBroker {
 }
 
 impl ToBroker<ContentKind> {
-    /// Adds the frame of this message to `buffer`, with the content that it carries. A large one is
-    /// not copied: it is answered, and belongs directly behind what the buffer has then.
+    /// Appends the frame of this message and its content to `buffer`. A large content is not copied but
+    /// returned: it has to be written directly after what the buffer then contains.
     pub fn encode_to(&self, content: &Bytes, buffer: &mut BytesMut) -> Option<Bytes> {
         add_with_content(buffer, self, content)
     }
 }
 
 impl FromBroker {
-    /// The frame of this message.
+    /// Encodes the message.
     pub fn encode(self) -> EncodedFrame {
         let (head, content) = split(|replace| self.try_map_content(replace));
         encode_with_content(&head, content)
@@ -135,7 +134,7 @@ impl FromBroker {
     /// Reads a frame, without its length.
     ///
     /// # Errors
-    /// Whatever is not exactly one message.
+    /// The bytes are not exactly one message.
     pub fn decode(frame: Bytes) -> Result<Self, DecodeError> {
         let (head, mut rest) = decode_head::<FromBroker<ContentKind>>(frame)?;
         let message = head.try_map_content(|kind| take_content(kind, &mut rest))?;
@@ -149,7 +148,7 @@ impl From<Event> for FromBroker {
     }
 }
 
-/// The first frame to a broker.
+/// Encodes the first frame to a broker.
 pub fn encode_hello(offer: &Offer) -> EncodedFrame {
     encode_first(offer.versions, offer)
 }
@@ -157,13 +156,13 @@ pub fn encode_hello(offer: &Offer) -> EncodedFrame {
 /// Reads the first frame to a broker, without its length.
 ///
 /// # Errors
-/// A peer that speaks something else, or no version of [`VERSIONS`].
+/// The peer does not speak this protocol, or no version of [`VERSIONS`].
 pub fn decode_hello(frame: Bytes) -> Result<Offer, DecodeError> {
     let (versions, offer) = decode_first(frame)?;
     Ok(Offer { versions, ..offer })
 }
 
-/// The first frame from a broker.
+/// Encodes the first frame from a broker.
 pub fn encode_answer(answer: &HelloAnswer) -> EncodedFrame {
     encode_first(VERSIONS, answer)
 }
@@ -171,12 +170,12 @@ pub fn encode_answer(answer: &HelloAnswer) -> EncodedFrame {
 /// Reads the first frame from a broker, without its length.
 ///
 /// # Errors
-/// A peer that speaks something else, or no version of [`VERSIONS`].
+/// See [`decode_hello`].
 pub fn decode_answer(frame: Bytes) -> Result<HelloAnswer, DecodeError> {
     decode_first(frame).map(|(_, answer)| answer)
 }
 
-/// What a caller says to a challenge.
+/// Encodes the answer to a challenge.
 pub fn encode_proof(proof: &Proof) -> EncodedFrame {
     encode_first(VERSIONS, proof)
 }
@@ -184,16 +183,16 @@ pub fn encode_proof(proof: &Proof) -> EncodedFrame {
 /// Reads the answer to a challenge, without its length.
 ///
 /// # Errors
-/// As [`decode_hello`].
+/// See [`decode_hello`].
 pub fn decode_proof(frame: Bytes) -> Result<Proof, DecodeError> {
     decode_first(frame).map(|(_, proof)| proof)
 }
 
-/// Takes the next whole frame from the front of a read buffer, without its length and without a
-/// copy; `None` if it is not all there yet.
+/// Takes the next frame from the front of a read buffer, without its length and without copying it;
+/// `None` if the frame is not complete yet.
 ///
 /// # Errors
-/// [`DecodeError::TooLarge`], as soon as the length is there.
+/// [`DecodeError::TooLarge`], as soon as the length has come.
 pub fn take_frame(buffer: &mut BytesMut, max_bytes: usize) -> Result<Option<Bytes>, DecodeError> {
     let Some(length) = buffer.first_chunk::<LENGTH_BYTES>() else {
         return Ok(None);
@@ -280,15 +279,15 @@ fn finish_frame(mut buffer: BytesMut, content: Option<Bytes>) -> EncodedFrame {
     EncodedFrame { head: buffer.freeze(), content }
 }
 
-/// Puts the length of a frame, of which `rest_bytes` are elsewhere, in front of it.
+/// Writes the length to the front of a frame of which `rest_bytes` more are not in the slice.
 fn write_length(frame: &mut [u8], rest_bytes: usize) {
     let len = frame.len() - LENGTH_BYTES + rest_bytes;
     let len = u32::try_from(len).expect("a frame is far below 4 GiB");
     frame[..LENGTH_BYTES].copy_from_slice(&len.to_be_bytes());
 }
 
-/// Reads one MessagePack value, which may have more fields than are known here, and what stands
-/// behind it.
+/// Reads one MessagePack value, which may have more fields than are known here. Also returns what comes
+/// after it.
 fn decode_head<T: DeserializeOwned>(frame: Bytes) -> Result<(T, Bytes), DecodeError> {
     let mut deserializer = rmp_serde::Deserializer::new(&frame[..]);
     let head = T::deserialize(Tolerant(&mut deserializer))
@@ -303,7 +302,7 @@ fn take_content(kind: ContentKind, rest: &mut Bytes) -> Result<Content, DecodeEr
         .map_err(|error| DecodeError::Malformed(error.to_string()))? as usize;
     rest.advance(usize::try_from(reader.position()).expect("a place in a frame"));
     if len > rest.len() {
-        return Err(DecodeError::Malformed("the content is cut off".to_owned()));
+        return Err(DecodeError::Malformed("the content is incomplete".to_owned()));
     }
     let bytes = rest.split_to(len);
     match kind {
@@ -324,16 +323,16 @@ fn decode_first<T: DeserializeOwned>(frame: Bytes) -> Result<(Versions, T), Deco
         return Err(DecodeError::NotCampanile);
     }
     let (least, rest) = decode_head::<u16>(rest)?;
-    // Before there were ranges, there was one number.
+    // Earlier versions name a single version.
     let (most, rest) = match least < FIRST_WITH_RANGE {
         true => (least, rest),
         false => decode_head::<u16>(rest)?,
     };
     let theirs = Versions { least, most };
     if least > most {
-        return Err(DecodeError::Malformed(format!("{theirs}")));
+        return Err(DecodeError::Malformed(format!("it names {theirs}")));
     }
-    // What follows the versions of another protocol is its own affair.
+    // In other versions, anything may follow.
     if VERSIONS.common(theirs).is_none() {
         return Err(DecodeError::VersionMismatch { theirs, ours: VERSIONS });
     }

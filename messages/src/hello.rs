@@ -1,22 +1,24 @@
-//! How a link begins: what each side offers, and what both then keep to. Pure.
+//! How a link begins: what each side offers, and what both then agree on. Pure.
 //!
 //! ```text
 //! gateway or publisher                          broker
 //!   Offer{versions, Hello, nonce, ..} ────────────▶
-//!   [ ◀──────────── Challenge{method, nonce, proof}      reserved: this version never sends one
+//!   [ ◀──────────── Challenge{method, nonce, proof}      reserved: not sent in this version
 //!     Proof{proof} ───────────────────────────────▶ ]
 //!   ◀─────── Welcome{agreement, ..} or Refused{reason}
 //! ```
 //!
-//! The rules by which releases that are not the same work together:
-//! - The version that is spoken is the highest that both sides know. A version that is no longer
-//!   known to one of them is refused, with a sentence that names what both speak.
-//! - A struct on the wire grows at its end only. A reader skips the fields that it does not know and
-//!   takes the default of a field that is missing, so each field that is added has `#[serde(default)]`.
-//! - An enum that gains a variant, and so a message that is new, belongs to a [`Feature`], and is sent
-//!   only to a peer that has it: [`Features::allow`]. A variant without fields never gains any.
-//! - The offer, the answer and the proof are exchanged before a version is chosen, so they follow the
-//!   last two rules across all versions.
+//! The rules that let different releases work together:
+//! - Both sides speak the highest version that both know. If there is none, the link ends with a
+//!   sentence that names what each side speaks.
+//! - Fields are only ever added at the end of a struct on the wire. A reader skips fields that it does
+//!   not know and takes the default for fields that are missing, so every field that is added has
+//!   `#[serde(default)]`.
+//! - Every variant that is added to an enum, and so every new message, belongs to a [`Feature`], and is
+//!   only sent to a peer that has it: see [`Features::allow`]. A variant without fields never gains
+//!   any.
+//! - The offer, the answer and the proof are exchanged before a version is chosen. For them, the last
+//!   two rules hold across all versions.
 
 mod terms;
 
@@ -28,8 +30,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::feature::Name;
 use crate::link::{Hello, Welcome};
 
-pub use crate::feature::{Feature, Features, MAX_FEATURE_BYTES, MAX_FEATURES};
-pub use terms::{Disagreement, Limits, VERSIONS, Versions};
+pub use crate::feature::{Feature, Features};
+pub use terms::{Disagreement, Limits, MAX_FRAME_BYTES, VERSIONS, Versions};
 
 /// 32 bytes, as a MessagePack bin.
 macro_rules! bytes_32 {
@@ -68,30 +70,30 @@ macro_rules! bytes_32 {
 }
 
 bytes_32! {
-    /// Random bytes, never used again, so that no proof of an earlier link counts on this one.
+    /// Random bytes that are used only once, so that a proof from an earlier link is worthless.
     Nonce, "a nonce"
 }
 
 bytes_32! {
-    /// Shows that its sender has the cluster's secret, without saying it.
+    /// Proves that its sender has the cluster's secret, without revealing it.
     Mac, "a proof"
 }
 
 /// The first frame to a broker: who calls, and what it can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
-    /// The versions that the caller speaks. They stand in front of the offer, where any version can
-    /// read them.
+    /// The versions that the caller speaks. On the wire they stand before the offer, where every
+    /// version can read them.
     #[serde(skip, default = "ours")]
     pub versions: Versions,
     /// Who calls.
     pub hello: Hello,
-    /// For the proof that the broker gives, if there is a secret.
+    /// The broker's proof has to contain it, if there is a secret.
     pub nonce: Nonce,
     /// What the caller can do.
     #[serde(default)]
     pub features: Features,
-    /// What the caller takes.
+    /// How much the caller accepts.
     #[serde(default)]
     pub limits: Limits,
 }
@@ -101,17 +103,17 @@ fn ours() -> Versions {
 }
 
 impl Offer {
-    /// What this release offers.
+    /// The offer of this release.
     pub fn ours(hello: Hello, nonce: Nonce) -> Self {
         let (features, limits) = (Features::ours(), Limits::OURS);
         Self { versions: VERSIONS, hello, nonce, features, limits }
     }
 
-    /// What a broker of this release answers to an offer. That there is a common version was checked
-    /// when it was read.
+    /// What a broker of this release agrees to. Reading the offer has already checked that there is a
+    /// common version.
     ///
     /// # Errors
-    /// The caller takes less than this release sends.
+    /// The caller accepts less than this release may send.
     pub fn agree(&self) -> Result<Agreement, Disagreement> {
         Ok(Agreement {
             version: VERSIONS.common(self.versions).unwrap_or(VERSIONS.most),
@@ -121,30 +123,31 @@ impl Offer {
     }
 }
 
-/// What both sides of a link keep to.
+/// What both sides of a link have agreed on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agreement {
     /// The version that is spoken.
     pub version: u16,
-    /// What both can do.
+    /// What both sides can do.
     #[serde(default)]
     pub features: Features,
-    /// What both take.
+    /// How much both sides accept.
     #[serde(default)]
     pub limits: Limits,
 }
 
 impl Agreement {
-    /// That of two sides of this release.
+    /// The agreement between two sides of this release.
     pub fn ours() -> Self {
         let (features, limits) = (Features::ours(), Limits::OURS);
         Self { version: VERSIONS.most, features, limits }
     }
 
-    /// What this side keeps to of what a broker has answered.
+    /// Checks a broker's answer, and keeps only the features that this side has too.
     ///
     /// # Errors
-    /// The broker takes less than this release sends, or has chosen a version that it does not speak.
+    /// The broker accepts less than this release may send, or has chosen a version that this release
+    /// does not speak.
     pub fn accept(self) -> Result<Self, Disagreement> {
         if !(VERSIONS.least..=VERSIONS.most).contains(&self.version) {
             return Err(Disagreement::NotOffered { chosen: self.version });
@@ -154,19 +157,19 @@ impl Agreement {
     }
 }
 
-/// The broker's answer to an [`Offer`], and to a [`Proof`].
+/// The broker's answer to an [`Offer`] or a [`Proof`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HelloAnswer {
     /// The link is up.
     Welcome {
-        /// What is spoken on it.
+        /// What holds on it.
         agreement: Agreement,
         /// What the caller needs to begin.
         welcome: Welcome,
     },
-    /// The caller must show that it has the cluster's secret.
+    /// The caller has to prove that it has the cluster's secret.
     Challenge(Challenge),
-    /// The link ends.
+    /// The broker ends the link.
     Refused {
         /// A sentence for the log.
         reason: String,
@@ -183,13 +186,13 @@ impl HelloAnswer {
 /// Asks a caller for a [`Proof`]. Reserved: no broker of this version sends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Challenge {
-    /// How it is to be proven: 1 to [`MAX_FEATURE_BYTES`] bytes.
+    /// The method of proof: a name of 1 to 64 bytes.
     #[serde(deserialize_with = "name")]
     pub method: String,
-    /// For the proof that is asked for.
+    /// The caller's proof has to contain it.
     pub nonce: Nonce,
-    /// That the broker has the secret itself, over the nonce of the offer: a caller proves nothing to
-    /// a broker that cannot.
+    /// The broker's own proof, which contains the nonce of the offer. A caller proves nothing to a
+    /// broker without the secret.
     pub proof: Mac,
 }
 
@@ -197,11 +200,11 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     Name::deserialize(deserializer).map(|Name(name)| name)
 }
 
-/// Answers a [`Challenge`], over its nonce: the second frame to the broker where there is one.
-/// Reserved: no broker of this version asks for it.
+/// The answer to a [`Challenge`], and then the second frame to the broker. Reserved: no broker of this
+/// version asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
-    /// That the caller has the secret.
+    /// The caller's proof, which contains the nonce of the challenge.
     pub proof: Mac,
 }
 
@@ -210,14 +213,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broker_with_more_features_is_agreed_with() {
+    fn features_of_the_broker_alone_are_left_out() {
         let features = Features::of([Feature("later")]);
         let answer = Agreement { features, ..Agreement::ours() };
         assert_eq!(answer.accept(), Ok(Agreement::ours()));
     }
 
     #[test]
-    fn a_version_that_was_not_offered_is_an_error() {
+    fn a_chosen_version_must_have_been_offered() {
         for chosen in [3, 5] {
             let answer = Agreement { version: chosen, ..Agreement::ours() };
             assert_eq!(answer.accept(), Err(Disagreement::NotOffered { chosen }));
@@ -225,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_takes_more_is_agreed_with_and_one_that_takes_less_is_not() {
+    fn a_peer_may_accept_more_but_not_less() {
         let with = |limits| Agreement { limits, ..Agreement::ours() }.accept();
         let more = Limits { max_content_bytes: u32::MAX, max_frame_bytes: u32::MAX };
         assert_eq!(with(more), Ok(Agreement::ours()));

@@ -1,4 +1,4 @@
-//! Who is who in a cluster.
+//! The ids of workers, connections and processes.
 
 use std::fmt;
 use std::num::IntErrorKind;
@@ -6,22 +6,22 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Ids stay below 2^53, so that a JavaScript number holds each of them exactly.
+/// Ids are below 2^53, so that a JavaScript number can hold each of them exactly.
 pub const ID_LIMIT: u64 = 1 << 53;
 
-/// Why a text is no id.
+/// Why a string is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
-    /// Something else than the digits 0 to 9, or nothing at all.
+    /// It is empty, or has characters other than the digits 0 to 9.
     #[error("not a decimal number")]
     NotDecimal,
-    /// 2^53 or more.
+    /// It is 2^53 or more.
     #[error("not below 2^53")]
     TooLarge,
 }
 
 fn parse_id(text: &str) -> Result<u64, InvalidId> {
-    // `u64::from_str` would take a leading plus.
+    // `u64::from_str` would accept a leading plus.
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(InvalidId::NotDecimal);
     }
@@ -57,21 +57,21 @@ macro_rules! decimal_id {
 }
 
 decimal_id! {
-    /// A worker of a gateway, unique in the cluster and never given to another worker. Below 2^53.
+    /// A worker of a gateway. Unique in the cluster, never given to another worker, below 2^53.
     WorkerId
 }
 
 decimal_id! {
-    /// A connection of one worker, never given to another connection of it. Below 2^53.
+    /// A connection of a worker. Never given to another connection of that worker, below 2^53.
     ConnectionId
 }
 
-/// Where one connection is reached: its worker and its number there.
+/// Identifies a connection in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Address {
     /// The worker that holds the connection.
     pub worker: WorkerId,
-    /// The connection's number at that worker.
+    /// The connection's id at that worker.
     pub connection: ConnectionId,
 }
 
@@ -81,8 +81,8 @@ impl fmt::Display for Address {
     }
 }
 
-/// One life of a gateway or publisher process: drawn at random when it starts, so that the broker
-/// knows a returning link from a new one.
+/// Identifies a gateway or publisher process from its start to its end. It is drawn at random at the
+/// start, so that the broker can tell a process that returns from a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct InstanceId(pub u64);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_id() {
+    fn other_strings_are_not_ids() {
         for text in ["", "-1", "+1", " 1", "1 ", "0x1", "1.0", "１"] {
             assert_eq!(text.parse::<WorkerId>(), Err(InvalidId::NotDecimal), "{text:?}");
         }

@@ -1,8 +1,8 @@
-//! Campanile's words on the wire: ids, events, and the messages of the link between the broker and
-//! the rest of the cluster. No IO, no async, no clock.
+//! What Campanile's processes say to each other: ids, events, and the messages of the link between the
+//! broker and the rest of the cluster. No IO, no async, no clock.
 //!
-//! Read [`event`] for what is pushed, [`link`] for who says what to whom, [`hello`] for how a link
-//! begins, [`frame`] for the bytes.
+//! [`event`] is what is pushed, [`link`] who says what to whom, [`hello`] how a link begins, and
+//! [`frame`] the bytes.
 
 pub mod event;
 mod feature;
@@ -11,7 +11,7 @@ pub mod hello;
 pub mod ids;
 pub mod link;
 pub mod name;
-pub mod position;
+mod position;
 
 pub use event::{Audience, Content, ContentKind, Event};
 pub use frame::{DecodeError, EncodedFrame};

@@ -1,4 +1,4 @@
-//! Names that callers choose: those of groups and users, and the keys under which a push may be repeated.
+//! The names that callers choose: for groups, for users, and for pushes that they may repeat.
 
 use std::fmt;
 use std::ops::Deref;
@@ -7,29 +7,29 @@ use bytestring::ByteString;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The longest name, in bytes of UTF-8.
-pub const MAX_NAME_BYTES: usize = 255;
+const MAX_NAME_BYTES: usize = 255;
 
-/// Why a text is no name.
+/// Why a string is not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    /// No character at all.
+    /// The string is empty.
     #[error("a {what} must not be empty")]
     Empty {
-        /// What was to be named.
+        /// What the name is for.
         what: &'static str,
     },
-    /// Longer than [`MAX_NAME_BYTES`].
+    /// It is longer than 255 bytes.
     #[error("a {what} has at most {MAX_NAME_BYTES} bytes, this one has {len_bytes}")]
     TooLong {
-        /// What was to be named.
+        /// What the name is for.
         what: &'static str,
-        /// The length of the refused name.
+        /// The length of the string.
         len_bytes: usize,
     },
-    /// A character of Unicode's category Cc.
+    /// It has a character of Unicode's category Cc.
     #[error("a {what} must not contain control characters")]
     ControlCharacter {
-        /// What was to be named.
+        /// What the name is for.
         what: &'static str,
     },
 }
@@ -51,10 +51,10 @@ macro_rules! name {
         pub struct $name(ByteString);
 
         impl $name {
-            /// Checks a name.
+            /// Checks a string.
             ///
             /// # Errors
-            /// See [`InvalidName`].
+            /// [`InvalidName`], if it is not such a name.
             pub fn new(name: impl Into<ByteString>) -> Result<Self, InvalidName> {
                 let name = name.into();
                 check(&name, $what).map(|()| Self(name))
@@ -77,7 +77,7 @@ macro_rules! name {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                // Not `ByteString`'s own: a name must not pin the read buffer it came in.
+                // `ByteString` itself would keep the whole read buffer in memory.
                 let name = String::deserialize(deserializer)?;
                 Self::new(name).map_err(serde::de::Error::custom)
             }
@@ -97,7 +97,7 @@ name! {
 }
 
 name! {
-    /// What a caller gives to a push that it may repeat: 1 to 255 bytes of UTF-8 without control
+    /// The name of a push that its caller may repeat: 1 to 255 bytes of UTF-8 without control
     /// characters. Cheap to clone.
     IdempotencyKey, "push's id"
 }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn names_out_of_the_rules_are_refused() {
+    fn other_strings_are_refused() {
         let what = "group name";
         assert_eq!(GroupName::new(""), Err(InvalidName::Empty { what }));
         assert_eq!(

@@ -5,19 +5,19 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A place in the log: the epoch it belongs to and the sequence within it. To clients it is an
-/// opaque string; its form is `{epoch}-{sequence}`, the epoch as 16 hexadecimal digits.
+/// A place in the log: the epoch and the sequence within it. Clients get it as an opaque string of the
+/// form `{epoch}-{sequence}`, with the epoch as 16 hexadecimal digits.
 ///
-/// Positions of different epochs are not comparable, which is why there is no `Ord`.
+/// Positions of different epochs cannot be compared, so there is no `Ord`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
-    /// Random; another one whenever continuity cannot be proven.
+    /// Random. A new epoch begins whenever it cannot be proven that the log continues.
     pub epoch: u64,
-    /// The number of the event, from 1; 0 is the place before the first.
+    /// The number of the event, from 1; 0 is the place before the first event.
     pub sequence: u64,
 }
 
-/// A text that is no position.
+/// A string that is not a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a position")]
 pub struct InvalidPosition;
@@ -37,7 +37,7 @@ impl FromStr for Position {
             epoch: u64::from_str_radix(epoch, 16).map_err(|_| InvalidPosition)?,
             sequence: sequence.parse().map_err(|_| InvalidPosition)?,
         };
-        // One place, one text: a client may compare positions as strings.
+        // Each position has one string, so that clients may compare strings.
         if position.to_string() == text { Ok(position) } else { Err(InvalidPosition) }
     }
 }
@@ -49,14 +49,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_position_survives_its_text(epoch: u64, sequence: u64) {
+        fn a_position_is_read_back_from_its_string(epoch: u64, sequence: u64) {
             let position = Position { epoch, sequence };
             prop_assert_eq!(position.to_string().parse(), Ok(position));
         }
     }
 
     #[test]
-    fn other_texts_are_no_position() {
+    fn other_strings_are_not_positions() {
         for text in [
             "",
             "-",

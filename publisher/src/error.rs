@@ -1,7 +1,7 @@
 //! Why a request is not answered with a success, by who can do something about it.
 
 use campanile_channel::publishing::{Failure, NotSent, Receipt, Unknown};
-use campanile_messages::link::{Outcome, Refusal};
+use campanile_messages::link::{DirectOutcome, Refusal};
 
 use crate::budget::UsedUp;
 use crate::courier::error::Unavailable;
@@ -56,12 +56,14 @@ impl From<Failure> for ApiError {
                 Unavailable::BrokerShuttingDown.into()
             }
             Failure::NotDelivered { outcome, to } => match outcome {
-                Outcome::UnknownWorker => BadRequest::UnknownWorker(to.worker).into(),
-                Outcome::UnknownConnection => BadRequest::UnknownConnection(to.connection).into(),
-                Outcome::NotWritten | Outcome::Written => {
+                DirectOutcome::UnknownWorker => BadRequest::UnknownWorker(to.worker).into(),
+                DirectOutcome::UnknownConnection => {
+                    BadRequest::UnknownConnection(to.connection).into()
+                }
+                DirectOutcome::NotWritten | DirectOutcome::Written => {
                     BadRequest::NotWritten(to.connection).into()
                 }
-                Outcome::GatewayAway => Unavailable::GatewayAway(to.worker).into(),
+                DirectOutcome::GatewayAway => Unavailable::GatewayAway(to.worker).into(),
             },
         }
     }
@@ -113,10 +115,14 @@ mod tests {
     fn every_outcome_at_one_connection_has_its_error() {
         let (worker, connection) = (WorkerId(3), ConnectionId(7));
         for (outcome, error, code) in [
-            (Outcome::UnknownWorker, BadRequest::UnknownWorker(worker).into(), 404),
-            (Outcome::UnknownConnection, BadRequest::UnknownConnection(connection).into(), 404),
-            (Outcome::NotWritten, BadRequest::NotWritten(connection).into(), 404),
-            (Outcome::GatewayAway, Unavailable::GatewayAway(worker).into(), 503),
+            (DirectOutcome::UnknownWorker, BadRequest::UnknownWorker(worker).into(), 404),
+            (
+                DirectOutcome::UnknownConnection,
+                BadRequest::UnknownConnection(connection).into(),
+                404,
+            ),
+            (DirectOutcome::NotWritten, BadRequest::NotWritten(connection).into(), 404),
+            (DirectOutcome::GatewayAway, Unavailable::GatewayAway(worker).into(), 503),
         ] {
             let to = Address { worker, connection };
             let read = ApiError::from(Failure::NotDelivered { outcome, to });

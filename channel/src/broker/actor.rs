@@ -1,11 +1,12 @@
-//! The actor at the heart of the broker: feeds the exchange, performs what it answers.
+//! The actor at the heart of the broker: feeds the exchange and performs the effects that it returns.
 //!
-//! Receives from: the peers, one message a link at a time (that is the bound: a mailbox is none);
-//! the writer, what is on disk. Sends to: the outbounds of the links, bounded in bytes; a link past
-//! its bound is cut; the writer, bounded by holding publishers back. Runs on: the arbiter that called
-//! [`serve`](super::serve).
+//! Receives from: the peers, one message per link at a time (which is the bound, as a mailbox has none);
+//! the writer, which reports what is on disk. Sends to: the outbounds of the links, bounded in bytes; a
+//! link that exceeds its bound is cut; the writer, bounded because publishers are held back. Runs on:
+//! the arbiter that called [`serve`](super::serve).
 
-use std::collections::HashMap;
+mod seat;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,60 +14,55 @@ use actix::prelude::*;
 use campanile_messages::frame::encode_answer;
 use campanile_messages::hello::{Agreement, HelloAnswer};
 use campanile_messages::link::Role;
-use campanile_messages::{EncodedFrame, FromBroker, Hello, InstanceId, ToBroker};
+use campanile_messages::{EncodedFrame, FromBroker, Hello, ToBroker};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::beginning::{exchange, open};
 use super::clock::Clock;
+use super::config::BrokerConfig;
 use super::conversation::Conversation;
 use super::disk::Disk;
 use super::ending::Ending;
 use super::exchange::{Effect, Exchange, Unwelcome};
-use super::peer::Seat;
+use super::links::{Link, Links};
+use super::routing::LinkNumber;
 use super::store::{Recovered, StoreError};
 use super::writer::{DurableStore, Report, Writer};
-use super::{BrokerConfig, LinkNumber};
 use crate::link::{LinkError, Outbound};
 use crate::watchdog::{Watchdog, attend};
 
-/// Between the last event and the goodbye: answers that are on their way arrive, and a publish that
-/// was on its way is refused, which its caller may repeat, instead of never answered.
+pub use seat::Seat;
+
+/// How long links stay open between the last event and the goodbye, so that late answers arrive, and a
+/// late publish gets a refusal, after which its caller may repeat it.
 const LAST_CALL: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// The actor.
 pub struct Broker {
     exchange: Exchange,
-    links: HashMap<LinkNumber, Link>,
+    links: Links,
     clock: Clock,
     shutdown_limit: Duration,
-    /// Room that is used again.
+    /// Empty between two messages; its capacity is reused.
     effects: Vec<Effect>,
-    /// Where events go to disk, if they do.
     disk: Disk,
-    /// A new epoch is on its way to disk; until it is there, nobody has a link.
+    /// Whether a new epoch is on its way to disk. Until it is there, there are no links.
     is_renewing: bool,
-    /// Who has said hello and waits for the disk.
+    /// Hellos that wait for the disk.
     waiting: Vec<Enter>,
-    /// Told why the actor ends, or dropped with it.
+    /// Gets the error that ends the actor. Dropped without one if the actor ends in another way.
     gone: Option<oneshot::Sender<StoreError>>,
     watchdog: Watchdog,
 }
 
-struct Link {
-    outbound: Outbound,
-    peer: SocketAddr,
-    role: &'static str,
-    instance: InstanceId,
-}
-
 impl Broker {
-    /// Starts a broker without links; it ends with its last address. The receiver is told when the
-    /// disk fails, and closed when the actor is gone, however it ended.
+    /// Starts a broker without links. It ends with its last address. The receiver gets the error if the
+    /// disk fails, and is closed when the actor is gone.
     ///
     /// # Errors
-    /// If the data directory cannot be used.
+    /// The data directory cannot be used.
     pub fn launch(
         config: &BrokerConfig,
     ) -> Result<(Addr<Self>, oneshot::Receiver<StoreError>), StoreError> {
@@ -75,7 +71,7 @@ impl Broker {
         Self::launch_on(config, clock.unwrap_or_else(|| Clock::starting_at(Duration::ZERO)), found)
     }
 
-    /// [`Broker::launch`] on a store that is open.
+    /// Like [`Broker::launch`], with an open store.
     fn launch_on(
         config: &BrokerConfig,
         clock: Clock,
@@ -91,7 +87,7 @@ impl Broker {
             store.map(|store| Writer::start(store, &config.watchdog, report)).transpose()?;
         let broker = Self {
             exchange,
-            links: HashMap::new(),
+            links: Links::default(),
             clock,
             shutdown_limit: config.shutdown_limit,
             effects: Vec::new(),
@@ -117,24 +113,18 @@ impl Actor for Broker {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Enter {
-    /// Who it says it is.
     pub hello: Hello,
-    /// What is spoken on its link.
     pub agreement: Agreement,
-    /// Who it is.
     pub peer: SocketAddr,
-    /// Where to send.
     pub outbound: Outbound,
-    /// Where the answer goes. It may have to wait for the disk; whoever does not want it any more drops
-    /// the receiver.
+    /// The answer may have to wait for the disk. A peer that no longer waits drops the receiver.
     pub answer: oneshot::Sender<Result<Welcomed, Unwelcome>>,
 }
 
-/// A link that may be used.
+/// A link that is up.
 pub struct Welcomed {
-    /// Its place in the broker.
     pub seat: Seat,
-    /// Whether it is not to be read for now; `None` if it always is.
+    /// Says when the link must not be read. `None` for a link that may always be read.
     pub is_behind: Option<watch::Receiver<bool>>,
 }
 
@@ -143,7 +133,7 @@ impl Handler<Enter> for Broker {
 
     fn handle(&mut self, enter: Enter, ctx: &mut Self::Context) {
         if self.is_renewing || self.exchange.must_wait(&enter.hello) {
-            // A peer waits for a few seconds, then it is gone.
+            // Peers give up after a few seconds.
             self.waiting.retain(|waiting| !waiting.answer.is_closed());
             self.waiting.push(enter);
         } else {
@@ -152,13 +142,11 @@ impl Handler<Enter> for Broker {
     }
 }
 
-/// What a link said, in order. Answers whether there is any use in listening further.
+/// What a peer has said, in order. The answer is whether to read on.
 #[derive(Message)]
 #[rtype(result = "bool")]
 pub struct FromLink {
-    /// Which link.
     pub link: LinkNumber,
-    /// What it said.
     pub messages: Vec<ToBroker>,
 }
 
@@ -169,25 +157,23 @@ impl Handler<FromLink> for Broker {
         let now = self.clock.now();
         let mut effects = std::mem::take(&mut self.effects);
         for message in messages {
-            let heard = self.exchange.receive(link, message, now, &mut effects);
+            let received = self.exchange.receive(link, message, now, &mut effects);
             self.perform(&mut effects);
-            if let Err(violation) = heard {
+            if let Err(violation) = received {
                 self.end(link, violation.into());
             }
         }
         self.effects = effects;
         self.disk.write(&mut self.exchange);
-        self.links.contains_key(&link)
+        self.links.has(link)
     }
 }
 
-/// A link can be used no longer, for the reason given.
+/// A link has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct LinkLost {
-    /// Which link.
     pub link: LinkNumber,
-    /// Why.
     pub error: LinkError,
 }
 
@@ -199,7 +185,7 @@ impl Handler<LinkLost> for Broker {
     }
 }
 
-/// What the writer has done.
+/// The writer has done something.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Written(Report);
@@ -225,11 +211,11 @@ impl Handler<Written> for Broker {
             }
         }
         self.look_at_disk();
-        self.enter_those_who_wait(ctx);
+        self.enter_waiting_peers(ctx);
     }
 }
 
-/// Drops what was kept long enough, and tells quiet gateways where the log ends.
+/// Drops what has expired, and tells quiet gateways where the log ends.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Tick;
@@ -240,7 +226,7 @@ impl Handler<Tick> for Broker {
     fn handle(&mut self, _: Tick, _: &mut Self::Context) {
         self.look_at_disk();
         if self.is_renewing {
-            // What the old epoch drops is not for the new one.
+            // What expires now belongs to the old epoch.
             return;
         }
         let mut effects = std::mem::take(&mut self.effects);
@@ -252,8 +238,8 @@ impl Handler<Tick> for Broker {
     }
 }
 
-/// No link is taken in and nothing is published from here on; when what was published is durable,
-/// and a moment later, every link is told goodbye.
+/// No new links and no publishes are accepted from now on. As soon as everything that was published is
+/// durable, and a moment later, every link gets a goodbye.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct ShutDown;
@@ -263,18 +249,18 @@ impl Handler<ShutDown> for Broker {
 
     fn handle(&mut self, _: ShutDown, ctx: &mut Self::Context) {
         self.exchange.close();
-        // Those who wait for the disk are refused.
+        // Hellos that wait for the disk are refused.
         self.waiting.clear();
         let last_call = LAST_CALL.min(self.shutdown_limit / 2);
         self.say_goodbye_in(last_call, self.clock.now() + self.shutdown_limit / 2, ctx);
     }
 }
 
-/// Every link is gone: the disk may be left, by this time at the latest.
+/// Every link is gone: the data directory is closed.
 #[derive(Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub struct Close {
-    /// When the directory is left as it is.
+    /// At this time the directory is left as it is.
     pub until: Instant,
 }
 
@@ -313,14 +299,13 @@ impl Broker {
         if self.disk.is_waiting() {
             outbound.force(&FromBroker::Disk { is_waiting: true }.encode());
         }
-        info!(link = %entered.link, role, %instance, %peer, "link up");
-        self.links.insert(entered.link, Link { outbound, peer, role, instance });
+        self.links.add(entered.link, Link { outbound, peer, role, instance });
         let seat = Seat::new(entered.link, ctx.address());
-        // A peer that is gone leaves with its seat.
+        // If the peer is gone, dropping its seat ends the link.
         let _ = answer.send(Ok(Welcomed { seat, is_behind }));
     }
 
-    fn enter_those_who_wait(&mut self, ctx: &mut Context<Self>) {
+    fn enter_waiting_peers(&mut self, ctx: &mut Context<Self>) {
         if self.is_renewing {
             return;
         }
@@ -330,16 +315,13 @@ impl Broker {
         }
     }
 
-    /// Logs a long wait for the disk and its end, and tells every link.
+    /// Logs a long wait for the disk, and its end, and tells every link.
     fn look_at_disk(&mut self) {
         let Some(is_waiting) = self.disk.look() else {
             return;
         };
         let frame = FromBroker::Disk { is_waiting }.encode();
-        let links: Vec<_> = self.links.keys().copied().collect();
-        for link in links {
-            self.send(link, &frame);
-        }
+        self.links.numbers().into_iter().for_each(|link| self.send(link, &frame));
     }
 
     fn say_goodbye_in(&mut self, wait: Duration, until: Duration, ctx: &mut Context<Self>) {
@@ -351,14 +333,14 @@ impl Broker {
         });
     }
 
-    /// The log is older than what gateways have seen of it: what it will say under the numbers that
-    /// they know must not be taken for what they know.
+    /// Gateways have seen more events than the log has. What it sends under those sequences from now on
+    /// must not be taken for the events that they have seen.
     fn begin_epoch(&mut self) {
         let epoch = rand::random();
         warn!(
             epoch = format_args!("{epoch:016x}"),
-            "a gateway has seen events that the log does not have (an older copy of the data \
-             directory?): a new epoch begins, clients are told that events may be missing"
+            "a gateway has seen events that the log does not have (is the data directory an older \
+             copy?): a new epoch begins, and clients are told that events may be missing"
         );
         self.end_all(|| Ending::NewEpoch);
         self.disk.write_all(&mut self.exchange);
@@ -368,10 +350,10 @@ impl Broker {
         }
     }
 
-    /// The disk fails: nothing can be accepted any more, and a broker that is started again knows
-    /// what was.
+    /// The disk has failed. Nothing more can be accepted, and a broker that is started again knows what
+    /// was accepted.
     fn fail(&mut self, error: StoreError, ctx: &mut Context<Self>) {
-        error!(%error, "the broker cannot go on");
+        error!(%error, "the broker cannot continue");
         self.disk.give_up();
         if let Some(gone) = self.gone.take() {
             let _ = gone.send(error);
@@ -380,274 +362,39 @@ impl Broker {
     }
 
     fn end_all(&mut self, ending: impl Fn() -> Ending) {
-        let links: Vec<_> = self.links.keys().copied().collect();
-        for link in links {
-            self.end(link, ending());
-        }
+        self.links.numbers().into_iter().for_each(|link| self.end(link, ending()));
     }
 
     fn perform(&mut self, effects: &mut Vec<Effect>) {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { link, message } => {
-                    if self.may_say(link, &message) {
-                        self.send(link, &message.encode());
+                    if let Err(full) = self.links.say(link, message) {
+                        self.end(link, LinkError::from(full).into());
                     }
                 }
                 Effect::Route { links, frame } => {
-                    for link in links {
-                        self.send(link, &frame);
-                    }
+                    links.into_iter().for_each(|link| self.send(link, &frame));
                 }
-                Effect::Replay { link, frames } => {
-                    if let Some(link) = self.links.get(&link) {
-                        frames.iter().for_each(|frame| link.outbound.force(frame));
-                    }
-                }
+                Effect::Replay { link, frames } => self.links.replay(link, &frames),
                 Effect::BeginEpoch => self.begin_epoch(),
             }
         }
     }
 
-    /// Whether the peer of a link knows such a message.
-    fn may_say(&self, link: LinkNumber, message: &FromBroker) -> bool {
-        let needed = message.needs();
-        let knows = |link: &Link| link.outbound.may_carry(needed);
-        needed.is_none() || self.links.get(&link).is_some_and(knows)
-    }
-
     fn send(&mut self, link: LinkNumber, frame: &EncodedFrame) {
-        let Some(to) = self.links.get(&link) else {
-            return;
-        };
-        if let Err(full) = to.outbound.send(frame) {
+        if let Err(full) = self.links.send(link, frame) {
             self.end(link, LinkError::from(full).into());
         }
     }
 
-    /// The one place where a link is forgotten. A link that is gone already is no matter.
-    fn end(&mut self, number: LinkNumber, ending: Ending) {
-        let Some(link) = self.links.remove(&number) else {
-            return;
-        };
-        self.exchange.remove(number, self.clock.now());
-        let reason = ending.to_string();
-        let (role, instance, peer) = (link.role, link.instance, link.peer);
-        if ending.is_ordinary() {
-            info!(link = %number, role, %instance, %peer, reason, "link down");
-        } else {
-            warn!(link = %number, role, %instance, %peer, reason, "link down");
-        }
-        if ending.is_told() {
-            link.outbound.force(&FromBroker::Goodbye { reason }.encode());
-            link.outbound.finish();
-        } else {
-            link.outbound.cut();
+    /// The one place where a link is forgotten. A link that is gone already is ignored.
+    fn end(&mut self, link: LinkNumber, ending: Ending) {
+        if self.links.end(link, &ending) {
+            self.exchange.remove(link, self.clock.now());
         }
     }
 }
 
 #[cfg(test)]
-pub mod tests {
-    use std::net::Ipv4Addr;
-
-    use campanile_messages::{Audience, Content, Durability, Position};
-    use tokio::time::{sleep, timeout};
-
-    use super::super::stuck_store::{Gate, StuckStore};
-    use super::super::{Storage, run};
-    use super::*;
-
-    /// Stands for a bug.
-    #[derive(Message)]
-    #[rtype(result = "()")]
-    pub struct Panic;
-
-    impl Handler<Panic> for Broker {
-        type Result = ();
-
-        fn handle(&mut self, _: Panic, _: &mut Self::Context) {
-            panic!("on purpose");
-        }
-    }
-
-    /// A broker in memory mode on a disk that can be stuck, and what a peer of it holds.
-    struct Harbour {
-        gate: Gate,
-        broker: Addr<Broker>,
-        gone: Option<oneshot::Receiver<StoreError>>,
-    }
-
-    impl Harbour {
-        fn of(durability: Durability) -> Self {
-            let gate = Gate::default();
-            let storage = Storage { dir: "stuck".into(), durability };
-            let config = BrokerConfig { storage: Some(storage), ..BrokerConfig::default() };
-            let recovered = Recovered { epoch: 7, ..Recovered::default() };
-            let found = Some((StuckStore::new(&gate), recovered));
-            let (broker, gone) =
-                Broker::launch_on(&config, Clock::starting_at(Duration::ZERO), found).unwrap();
-            Self { gate, broker, gone: Some(gone) }
-        }
-
-        fn hello(&self, instance: u64, role: Role) -> (Welcome, Outbound) {
-            let (answer, answered) = oneshot::channel();
-            let outbound = Outbound::new(64 << 20);
-            let hello = Hello { instance: InstanceId(instance), role };
-            let peer = (Ipv4Addr::LOCALHOST, 1).into();
-            let agreement = Agreement::ours();
-            let enter = Enter { hello, agreement, peer, outbound: outbound.clone(), answer };
-            self.broker.do_send(enter);
-            (answered, outbound)
-        }
-
-        /// Lets the broker tick until something is so.
-        async fn until(&self, mut is_so: impl FnMut() -> bool) {
-            let until = Instant::now() + Duration::from_secs(20);
-            while !is_so() {
-                assert!(Instant::now() < until);
-                self.broker.send(Tick).await.unwrap();
-                sleep(Duration::from_millis(20)).await;
-            }
-        }
-
-        async fn publisher(&self) -> (Welcomed, Outbound) {
-            let (answered, outbound) = self.hello(1, Role::Publisher { unanswered: 1 });
-            (answered.await.unwrap().unwrap(), outbound)
-        }
-
-        async fn say(&self, seat: &Seat, message: ToBroker) -> bool {
-            let messages = vec![message];
-            self.broker.send(FromLink { link: seat.link(), messages }).await.unwrap()
-        }
-    }
-
-    type Welcome = oneshot::Receiver<Result<Welcomed, Unwelcome>>;
-
-    fn publish(number: u64, len_bytes: usize) -> ToBroker {
-        ToBroker::Publish {
-            number,
-            unanswered: number,
-            id: None,
-            count_within_millis: None,
-            audience: Audience::Everyone,
-            except: None,
-            content: Content::Binary(vec![0; len_bytes].into()),
-        }
-    }
-
-    #[actix::test]
-    async fn a_publisher_is_held_back_while_the_disk_is_stuck_in_every_mode() {
-        for durability in [Durability::Memory, Durability::Written, Durability::Disk] {
-            let harbour = Harbour::of(durability);
-            let (Welcomed { seat, is_behind }, _outbound) = harbour.publisher().await;
-            let mut is_behind = is_behind.unwrap();
-            harbour.gate.shut();
-            // As the peer's task does: it reads on as long as the broker is not behind.
-            let mut number = 0;
-            while !*is_behind.borrow() && number < 200 {
-                number += 1;
-                assert!(harbour.say(&seat, publish(number, 1 << 20)).await);
-            }
-            assert!(number < 70, "{durability:?}: {number} MiB wait for the disk");
-            harbour.broker.send(Tick).await.unwrap();
-            assert!(*is_behind.borrow(), "{durability:?}");
-            harbour.gate.open();
-            let free = is_behind.wait_for(|is_behind| !is_behind);
-            timeout(Duration::from_secs(20), free).await.unwrap().unwrap();
-        }
-    }
-
-    #[actix::test]
-    async fn a_stuck_disk_holds_no_gateway_up_and_never_the_actor() {
-        let harbour = Harbour::of(Durability::Disk);
-        harbour.gate.shut();
-        let gateway = || Role::Gateway { workers: 1_024, held: vec![] };
-        let mut welcomed = Vec::new();
-        for instance in 1..=4 {
-            let (answered, outbound) = harbour.hello(instance, gateway());
-            welcomed.push((answered.await.unwrap().unwrap(), outbound));
-        }
-        // Its ids are not reserved on disk yet: it waits, and nobody else does.
-        let (mut late, _outbound) = harbour.hello(5, gateway());
-        let (Welcomed { seat, .. }, _publisher) = harbour.publisher().await;
-        assert!(harbour.say(&seat, ToBroker::Settled { unanswered: 1 }).await);
-        assert!(late.try_recv().is_err());
-        // Whoever does not wait any more does not get a link either.
-        drop(harbour.hello(6, gateway()));
-        harbour.gate.open();
-        timeout(Duration::from_secs(20), late).await.unwrap().unwrap().unwrap();
-        let until = Instant::now() + Duration::from_secs(20);
-        harbour.broker.send(Close { until }).await.unwrap().unwrap();
-        assert_eq!(harbour.gate.calls().last(), Some(&"close"));
-    }
-
-    #[actix::test]
-    async fn a_new_epoch_waits_for_the_disk_and_the_links_for_it() {
-        let harbour = Harbour::of(Durability::Disk);
-        let (answered, _outbound) = harbour.hello(2, Role::Gateway { workers: 1, held: vec![] });
-        let Welcomed { seat, .. } = answered.await.unwrap().unwrap();
-        harbour.gate.shut();
-        let ahead = Position { epoch: 7, sequence: 100 };
-        assert!(!harbour.say(&seat, ToBroker::Attach { cursor: Some(ahead) }).await);
-        let (mut answered, outbound) = harbour.hello(1, Role::Publisher { unanswered: 1 });
-        harbour.broker.send(Tick).await.unwrap();
-        assert!(answered.try_recv().is_err());
-        assert_eq!(outbound.queued_bytes(), 0);
-        harbour.gate.open();
-        timeout(Duration::from_secs(20), answered).await.unwrap().unwrap().unwrap();
-        assert!(harbour.gate.calls().contains(&"set_epoch"));
-    }
-
-    #[actix::test]
-    async fn a_long_wait_for_the_disk_and_its_end_are_said_on_every_link() {
-        let harbour = Harbour::of(Durability::Memory);
-        let gateway = || Role::Gateway { workers: 1, held: vec![] };
-        let (answered, outbound) = harbour.hello(2, gateway());
-        let _link = answered.await.unwrap().unwrap();
-        let (Welcomed { seat, .. }, _publisher) = harbour.publisher().await;
-        let disk = |is_waiting| FromBroker::Disk { is_waiting }.encode().len_bytes();
-        let welcome_bytes = outbound.queued_bytes();
-        harbour.gate.shut();
-        harbour.say(&seat, publish(1, 1)).await;
-        harbour.until(|| outbound.queued_bytes() == welcome_bytes + disk(true)).await;
-        harbour.broker.send(Tick).await.unwrap();
-        assert_eq!(outbound.queued_bytes(), welcome_bytes + disk(true), "said once");
-        let (answered, late) = harbour.hello(3, gateway());
-        let _late_link = answered.await.unwrap().unwrap();
-        assert_eq!(late.queued_bytes(), welcome_bytes + disk(true));
-        harbour.gate.open();
-        let said = disk(true) + disk(false);
-        harbour.until(|| outbound.queued_bytes() == welcome_bytes + said).await;
-        assert_eq!(late.queued_bytes(), welcome_bytes + said);
-    }
-
-    #[actix::test]
-    async fn a_stuck_disk_does_not_hold_up_the_shutdown_past_its_limit() {
-        let mut harbour = Harbour::of(Durability::Memory);
-        let (Welcomed { seat, .. }, _publisher) = harbour.publisher().await;
-        harbour.gate.shut();
-        harbour.say(&seat, publish(1, 1)).await;
-        let shutdown_limit = Duration::from_millis(500);
-        let storage = Some(Storage { dir: "stuck".into(), durability: Durability::Memory });
-        let config = BrokerConfig { storage, shutdown_limit, ..BrokerConfig::default() };
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let gone = harbour.gone.take().unwrap();
-        let asked = Instant::now();
-        run(config, vec![listener], async {}, harbour.broker.clone(), gone).await.unwrap();
-        let took = asked.elapsed();
-        assert!(took >= shutdown_limit && took < 4 * shutdown_limit, "{took:?}");
-        harbour.gate.open();
-    }
-
-    #[actix::test]
-    async fn the_actor_ends_with_its_last_address_and_with_a_panic() {
-        let (broker, gone) = Broker::launch(&BrokerConfig::default()).unwrap();
-        drop(broker);
-        assert!(gone.await.is_err());
-        let (broker, gone) = Broker::launch(&BrokerConfig::default()).unwrap();
-        broker.do_send(Panic);
-        assert!(gone.await.is_err());
-        assert!(broker.send(ShutDown).await.is_err());
-    }
-}
+pub mod tests;

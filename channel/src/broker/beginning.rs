@@ -1,20 +1,20 @@
-//! How a broker begins: the exchange with what was found on disk.
+//! How a broker begins: with what an earlier one left on disk.
 
 use std::time::Duration;
 
 use campanile_messages::Durability;
 use tracing::info;
 
+use super::config::{BrokerConfig, Storage};
 use super::exchange::{Exchange, Start};
 use super::log::Opening;
 use super::store::{Recovered, Store, StoreError};
 use super::worker_ids::{Supply, reserved_from};
-use super::{BrokerConfig, Storage};
 
-/// Opens a data directory.
+/// Opens the data directory and logs what was found in it.
 ///
 /// # Errors
-/// If it cannot be used.
+/// The directory cannot be used.
 pub fn open(storage: &Storage) -> Result<(Store, Recovered), StoreError> {
     let Storage { dir, durability } = storage;
     let (mut store, recovered) = Store::open(dir, *durability, rand::random)?;
@@ -31,7 +31,7 @@ pub fn open(storage: &Storage) -> Result<(Store, Recovered), StoreError> {
     Ok((store, recovered))
 }
 
-/// An exchange with what an earlier broker left, or with nothing.
+/// An exchange that continues with what an earlier broker left, if anything.
 pub fn exchange(config: &BrokerConfig, now: Duration, recovered: Option<Recovered>) -> Exchange {
     let keeps = recovered.is_some();
     let durability = config.storage.as_ref().map(|storage| storage.durability);
@@ -57,7 +57,7 @@ pub fn exchange(config: &BrokerConfig, now: Duration, recovered: Option<Recovere
         events,
         ids,
         worker_ids,
-        // The upper half is random, the lower one counts.
+        // The upper half is random, the lower half counts.
         first_link: u64::from(rand::random::<u32>()) << 32,
         return_limit: config.return_limit,
         max_links: config.max_links,

@@ -1,24 +1,23 @@
-//! The broker's clock. It has nothing to do with the time of day, which somebody may set, or which a
-//! host without a battery does not know when it starts: it passes while a broker runs, and between
-//! two brokers on one data directory as far as that can be proven.
+//! The broker's clock. It is independent of the time of day, which somebody may set, and which a host
+//! without a battery does not know when it starts. The clock runs while a broker runs. Between two
+//! brokers on one data directory it advances as far as that can be proven.
 //!
-//! What proves it is the kernel: the time since it was started goes on whatever is done to the time of
-//! day, and while the machine sleeps. Each batch on disk carries both times and which start of the
-//! kernel it was. In the same start the time between two brokers is exactly the difference. Otherwise
-//! the kernel was started again, or the disk moved to another host: nobody can say how long that took
-//! except that it was not less than [`UNPROVEN`]. So what is remembered is never forgotten early, and
-//! a host that is started again and again prolongs nothing without end.
+//! The proof is the kernel's uptime, which advances whatever happens to the time of day, and while the
+//! machine sleeps. Each batch on disk carries both times, and the id of the kernel's boot. Within one
+//! boot, the time between two brokers is exactly the difference of the uptimes. Otherwise the host was
+//! restarted, or the disk moved to another host, and nobody knows how long that took, except that it
+//! was not less than [`UNPROVEN`]. So nothing is forgotten too early, and even a host that restarts
+//! again and again does not keep everything forever.
 
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// How much time counts as passed between two brokers if it cannot be proven. No kernel starts in
-/// less.
+/// How far the clock advances between two brokers if the time cannot be proven. No kernel boots faster.
 pub const UNPROVEN: Duration = Duration::from_secs(1);
 
-/// The broker's time: never goes back. Copies are the same clock.
+/// The broker's clock, which never goes back. Copies are the same clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     started: Instant,
@@ -26,52 +25,51 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that goes on from the given time.
+    /// A clock that continues from the given time.
     pub fn starting_at(started_at: Duration) -> Self {
         Self { started: Instant::now(), started_at }
     }
 
-    /// The present time.
     pub fn now(self) -> Duration {
         self.started_at + self.started.elapsed()
     }
 }
 
-/// The time that the host's kernel tells.
+/// What the host's kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kernel {
-    /// Which start of it; `None` where the system does not say.
+    /// The id of its boot; `None` if the system does not say.
     pub boot: Option<u128>,
-    /// How long ago that was.
+    /// The time since that boot.
     pub uptime: Duration,
 }
 
-/// The time since the kernel was started.
+/// The time since the kernel booted.
 pub fn uptime() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     let (secs, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
     Duration::new(secs.unwrap_or(0), nanos.unwrap_or(0))
 }
 
-/// Both times at one moment, as they are kept on disk.
+/// The broker's clock and the kernel's uptime at one moment, as they are kept on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct ClockReading {
     /// The broker's time.
     pub at_millis: u64,
-    /// The kernel's.
+    /// The kernel's uptime.
     pub uptime_millis: u64,
 }
 
-impl Seen {
-    /// What is seen at this moment.
+impl ClockReading {
+    /// Both times now.
     pub fn now(clock: Clock) -> Self {
         let (at_millis, uptime_millis) = (millis(clock.now()), millis(uptime()));
         Self { at_millis, uptime_millis }
     }
 }
 
-/// The broker's time at a start: `seen` was in this `boot`, and the kernel tells `now`.
-pub fn resume(seen: Seen, boot: Option<u128>, now: Kernel) -> Duration {
+/// The time at which the broker's clock starts, if `seen` was noted in `boot`, and the kernel says `now`.
+pub fn resume(seen: ClockReading, boot: Option<u128>, now: Kernel) -> Duration {
     let passed = millis(now.uptime).checked_sub(seen.uptime_millis).map(Duration::from_millis);
     let is_same = boot.is_some() && boot == now.boot;
     Duration::from_millis(seen.at_millis) + passed.filter(|_| is_same).unwrap_or(UNPROVEN)
@@ -87,19 +85,19 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    /// A host on which one broker runs after the other.
+    /// A host on which one broker runs after another.
     struct Host {
         kernel: Kernel,
-        /// What the time of day says. Nothing below reads it.
+        /// The time of day, which must not matter.
         wall: i64,
         at: Duration,
-        on_disk: (Seen, Option<u128>),
+        on_disk: (ClockReading, Option<u128>),
     }
 
     impl Host {
         fn new() -> Self {
             let kernel = Kernel { boot: Some(1), uptime: 5 * MINUTE };
-            let seen = Seen { at_millis: 60_000, uptime_millis: 300_000 };
+            let seen = ClockReading { at_millis: 60_000, uptime_millis: 300_000 };
             let at = Duration::from_millis(seen.at_millis);
             Self { kernel, wall: 1_700_000_000, at, on_disk: (seen, Some(1)) }
         }
@@ -115,7 +113,7 @@ mod tests {
             self.pass(time);
             self.at += time;
             let (at_millis, uptime_millis) = (millis(self.at), millis(self.kernel.uptime));
-            self.on_disk = (Seen { at_millis, uptime_millis }, self.kernel.boot);
+            self.on_disk = (ClockReading { at_millis, uptime_millis }, self.kernel.boot);
         }
 
         fn reboot(&mut self, boot: Option<u128>, took: Duration) {
@@ -137,12 +135,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_proven_is_never_too_much() {
-        let seen = Seen { at_millis: 60_000, uptime_millis: 300_000 };
+    fn time_that_cannot_be_proven_hardly_counts() {
+        let seen = ClockReading { at_millis: 60_000, uptime_millis: 300_000 };
         let at = |boot, now| resume(seen, boot, now) - Duration::from_secs(60);
         let kernel = |boot, minutes| Kernel { boot, uptime: minutes * MINUTE };
-        // The same kernel, which proves it, another one, one that is not known, and one whose time
-        // went back (a container that was frozen and thawed elsewhere).
+        // The same boot, another one, one without an id, and one whose uptime went back (a container
+        // that was frozen and thawed elsewhere).
         assert_eq!(at(Some(1), kernel(Some(1), 65)), 60 * MINUTE);
         assert_eq!(at(Some(1), kernel(Some(2), 65)), UNPROVEN);
         assert_eq!(at(Some(1), kernel(None, 65)), UNPROVEN);
@@ -156,7 +154,7 @@ mod tests {
             let mut host = Host::new();
             let before = host.at;
             for turn in 0..3_600 {
-                // Killed at once, again and again: nothing but the start is on disk.
+                // Each broker is killed at once, and has noted only its start.
                 let boot = boots[turn % 2];
                 if boot != host.kernel.boot {
                     host.reboot(boot, Duration::from_millis(500));
@@ -171,10 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_tells_a_time_that_goes_on() {
+    fn the_uptime_of_the_kernel_advances() {
         let (clock, before) = (Clock::starting_at(MINUTE), uptime());
         assert!(before > Duration::ZERO);
-        assert!(Seen::now(clock).uptime_millis >= millis(before));
-        assert!(Seen::now(clock).at_millis >= 60_000);
+        assert!(ClockReading::now(clock).uptime_millis >= millis(before));
+        assert!(ClockReading::now(clock).at_millis >= 60_000);
     }
 }

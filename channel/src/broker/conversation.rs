@@ -1,4 +1,4 @@
-//! Who may say what when, on one link after its hello. Pure.
+//! Which messages a peer may send at which time, after its hello. Pure.
 
 use campanile_messages::ToBroker;
 use campanile_messages::event::MAX_CONTENT_BYTES;
@@ -6,35 +6,19 @@ use campanile_messages::link::Role;
 
 use super::routing::TooManyAudiences;
 
-/// Why a link is ended: the peer does not keep to the protocol. Nobody else notices.
+/// How a peer broke the protocol. Its link ends, and no other link is affected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// A message of the other role.
+    /// A message that only the other role may send.
     #[error("a {role} does not say {message}")]
-    NotYourLine {
-        /// What the peer is.
-        role: &'static str,
-        /// What it said.
-        message: &'static str,
-    },
-    /// A gateway attaches once a link.
-    #[error("attached twice")]
+    WrongRole { role: &'static str, message: &'static str },
+    #[error("a gateway attaches only once per link")]
     AttachedTwice,
-    /// Revisions of the interest grow.
-    #[error("interest of revision {revision} after revision {latest}")]
-    RevisionWentBack {
-        /// What came.
-        revision: u64,
-        /// What had come before.
-        latest: u64,
-    },
-    /// With its head, its event would be too large for a gateway, again and again.
-    #[error("a content of {len_bytes} bytes, at most {MAX_CONTENT_BYTES} are accepted")]
-    ContentTooLarge {
-        /// Its length.
-        len_bytes: usize,
-    },
-    /// The bound of the routing table.
+    #[error("interest of revision {revision} came after revision {latest}")]
+    RevisionWentBack { revision: u64, latest: u64 },
+    /// Every gateway would refuse the frame of such an event.
+    #[error("a content of {len_bytes} bytes, but at most {MAX_CONTENT_BYTES} are accepted")]
+    ContentTooLarge { len_bytes: usize },
     #[error(transparent)]
     TooManyAudiences(#[from] TooManyAudiences),
 }
@@ -42,19 +26,17 @@ pub enum Violation {
 /// How far the conversation on one link has come.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Conversation {
-    /// With a gateway.
     Gateway {
-        /// It has said `Attach`.
+        /// Whether it has said `Attach`.
         attached: bool,
-        /// Its last interest.
+        /// The revision of its latest interest.
         revision: Option<u64>,
     },
-    /// With a publisher.
     Publisher,
 }
 
 impl Conversation {
-    /// The conversation after a hello of this role.
+    /// The conversation directly after the hello.
     pub fn new(role: &Role) -> Self {
         match role {
             Role::Gateway { .. } => Self::Gateway { attached: false, revision: None },
@@ -75,10 +57,10 @@ impl Conversation {
         }
     }
 
-    /// Takes note of what the peer says.
+    /// Notes a message of the peer.
     ///
     /// # Errors
-    /// A [`Violation`], if the peer may not say that now.
+    /// A [`Violation`], if the peer may not send it now.
     pub fn hear(&mut self, message: &ToBroker) -> Result<(), Violation> {
         match (&mut *self, message) {
             (_, ToBroker::Heartbeat | ToBroker::AskHead { .. })
@@ -108,7 +90,7 @@ impl Conversation {
                     _ => Ok(()),
                 }
             }
-            _ => Err(Violation::NotYourLine { role: self.role(), message: name(message) }),
+            _ => Err(Violation::WrongRole { role: self.role(), message: name(message) }),
         }
     }
 }
@@ -130,7 +112,7 @@ fn name(message: &ToBroker) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::link::{Outcome, Tally, Ticket};
+    use campanile_messages::link::{DirectOutcome, RequestTicket, Tally};
     use campanile_messages::{Address, Audience, ConnectionId, Content, WorkerId};
 
     use super::*;
@@ -143,14 +125,14 @@ mod tests {
         ToBroker::Interest { revision, changes: vec![] }
     }
 
-    fn gateway_lines() -> [ToBroker; 5] {
-        let ticket = Ticket { link: 1, number: 1 };
+    fn gateway_messages() -> [ToBroker; 5] {
+        let ticket = RequestTicket { link: 1, number: 1 };
         [
             interest(1),
             ToBroker::Attach { cursor: None },
             ToBroker::Fetch { number: 1, wants: vec![], max_bytes: 1 },
             ToBroker::Counted { ticket, tally: Tally::default() },
-            ToBroker::Delivered { ticket, outcome: Outcome::Written },
+            ToBroker::Delivered { ticket, outcome: DirectOutcome::Written },
         ]
     }
 
@@ -166,7 +148,7 @@ mod tests {
         }
     }
 
-    fn publisher_lines() -> [ToBroker; 3] {
+    fn publisher_messages() -> [ToBroker; 3] {
         [
             ToBroker::Settled { unanswered: 1 },
             publish("x".into()),
@@ -179,33 +161,33 @@ mod tests {
     }
 
     #[test]
-    fn each_role_may_say_its_own_lines_and_those_of_both() {
-        for line in gateway_lines() {
-            assert_eq!(gateway().hear(&line), Ok(()));
+    fn each_role_may_send_its_own_messages_and_common_ones() {
+        for message in gateway_messages() {
+            assert_eq!(gateway().hear(&message), Ok(()));
         }
-        for line in publisher_lines() {
-            assert_eq!(Conversation::Publisher.hear(&line), Ok(()));
+        for message in publisher_messages() {
+            assert_eq!(Conversation::Publisher.hear(&message), Ok(()));
         }
-        for line in [ToBroker::Heartbeat, ToBroker::AskHead { number: 1 }] {
-            assert_eq!(gateway().hear(&line), Ok(()));
-            assert_eq!(Conversation::Publisher.hear(&line), Ok(()));
-        }
-    }
-
-    #[test]
-    fn the_lines_of_the_other_role_are_a_violation() {
-        for line in gateway_lines() {
-            let said = Conversation::Publisher.hear(&line);
-            assert!(matches!(said, Err(Violation::NotYourLine { role: "publisher", .. })));
-        }
-        for line in publisher_lines() {
-            let said = gateway().hear(&line);
-            assert!(matches!(said, Err(Violation::NotYourLine { role: "gateway", .. })));
+        for message in [ToBroker::Heartbeat, ToBroker::AskHead { number: 1 }] {
+            assert_eq!(gateway().hear(&message), Ok(()));
+            assert_eq!(Conversation::Publisher.hear(&message), Ok(()));
         }
     }
 
     #[test]
-    fn a_content_that_would_not_fit_into_an_event_is_a_violation() {
+    fn the_messages_of_the_other_role_are_a_violation() {
+        for message in gateway_messages() {
+            let said = Conversation::Publisher.hear(&message);
+            assert!(matches!(said, Err(Violation::WrongRole { role: "publisher", .. })));
+        }
+        for message in publisher_messages() {
+            let said = gateway().hear(&message);
+            assert!(matches!(said, Err(Violation::WrongRole { role: "gateway", .. })));
+        }
+    }
+
+    #[test]
+    fn a_content_that_is_too_large_is_a_violation() {
         let publish = |len_bytes| publish(Content::Binary(vec![0; len_bytes].into()));
         let mut publisher = Conversation::Publisher;
         assert_eq!(publisher.hear(&publish(MAX_CONTENT_BYTES)), Ok(()));
@@ -225,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interest_may_come_in_parts_and_never_goes_back() {
+    fn interest_may_come_in_parts_but_never_goes_back() {
         let mut gateway = gateway();
         for revision in [3, 3, 4] {
             assert_eq!(gateway.hear(&interest(revision)), Ok(()));

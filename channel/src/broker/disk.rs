@@ -1,5 +1,5 @@
 //! The broker's side of its disk: hands over what has changed, and decides when publishers are held
-//! back. Owned by the [`Broker`](super::actor::Broker). Nothing in it waits.
+//! back. A part of the [`Broker`](super::actor::Broker), which never waits.
 
 use std::time::Duration;
 
@@ -11,38 +11,38 @@ use super::exchange::Exchange;
 use super::store::StoreError;
 use super::writer::{Closed, Writer};
 
-/// While more than this waits for the disk, publishers are not read. What they have sent by then
-/// comes on top: one batch of messages per link.
-pub const MAX_HELD_BYTES: usize = 64 << 20;
+/// While more than this waits for the disk, publishers are not read. What they have already sent comes in
+/// addition: one batch of messages per link.
+const MAX_HELD_BYTES: usize = 64 << 20;
 
-/// See the module.
+/// The disk, if there is one.
 #[derive(Debug, Default)]
 pub struct Disk {
     writer: Option<Writer>,
     /// Whether too much waits for the disk.
     is_behind: watch::Sender<bool>,
     watch: DiskWatch,
-    /// When the time was noted last, and whether that is still under way.
+    /// When the time was last noted, and whether the writer still has to do it.
     noted: Duration,
     is_noting: bool,
 }
 
-/// How often the time is noted on disk while something is remembered: by so much at most a start of
-/// the host prolongs that.
+/// How often the time is noted on disk while something is remembered. A restart of the host makes the
+/// broker remember it for at most this much longer.
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 
 impl Disk {
-    /// Without a writer nothing is kept.
+    /// Without a writer there is no disk.
     pub fn new(writer: Option<Writer>) -> Self {
         Self { writer, ..Self::default() }
     }
 
-    /// Whether publishers are not to be read for now.
+    /// Says whether publishers must not be read now.
     pub fn is_behind(&self) -> watch::Receiver<bool> {
         self.is_behind.subscribe()
     }
 
-    /// Hands over what was accepted, and holds publishers back while too much waits.
+    /// Hands over what was published, and holds publishers back while too much waits.
     pub fn write(&self, exchange: &mut Exchange) {
         if exchange.has_news() {
             self.write_all(exchange);
@@ -52,15 +52,15 @@ impl Disk {
         self.is_behind.send_if_modified(|was| std::mem::replace(was, is_behind) != is_behind);
     }
 
-    /// Hands over also what was only dropped, which is in no hurry: not while the disk is behind.
-    /// The exchange keeps it until then, bounded by what it can drop.
+    /// Also hands over what was dropped. That is not urgent, so it waits while the disk is behind. The
+    /// exchange keeps it until then, which is bounded because the exchange itself is.
     pub fn write_leftovers(&self, exchange: &mut Exchange) {
         if !*self.is_behind.borrow() {
             self.write_all(exchange);
         }
     }
 
-    /// Hands over all that has changed.
+    /// Hands over everything that has changed.
     pub fn write_all(&self, exchange: &mut Exchange) {
         let changes = exchange.take_changes();
         if let Some(writer) = &self.writer
@@ -70,7 +70,7 @@ impl Disk {
         }
     }
 
-    /// Notes the time now and then, while something is remembered that is forgotten by its age.
+    /// Notes the time on disk now and then, while something is remembered that expires.
     pub fn note_time(&mut self, exchange: &Exchange, now: Duration) {
         if let Some(writer) = &self.writer
             && !self.is_noting
@@ -82,26 +82,26 @@ impl Disk {
         }
     }
 
-    /// What [`note_time`](Self::note_time) began is done.
+    /// The writer has noted the time.
     pub fn time_is_noted(&mut self) {
         self.is_noting = false;
     }
 
-    /// Has more worker ids reserved where few are left.
+    /// Reserves more worker ids if few are left.
     pub fn reserve_workers(&self, exchange: &mut Exchange) {
         if let (Some(writer), Some(up_to)) = (&self.writer, exchange.workers_to_reserve()) {
             writer.set_next_worker(up_to);
         }
     }
 
-    /// Begins a new epoch on disk, if there is one: then it is reported, and `true` returned.
+    /// Begins a new epoch on disk. Returns whether there is a disk, which then reports it.
     pub fn set_epoch(&self, epoch: u64) -> bool {
         let writer = self.writer.as_ref();
         writer.inspect(|writer| writer.set_epoch(epoch)).is_some()
     }
 
-    /// Looks how long the disk has been waited for and logs what is new. Returns whether it is waited
-    /// for, if that has changed.
+    /// Checks how long the writer has been waiting for the disk, and logs when a long wait begins or
+    /// ends. Then returns whether it waits.
     pub fn look(&mut self) -> Option<bool> {
         let sample = self.writer.as_ref()?.wait().look();
         let was_waiting = self.watch.is_waiting();
@@ -120,18 +120,18 @@ impl Disk {
         (is_waiting != was_waiting).then_some(is_waiting)
     }
 
-    /// Whether a long wait for the disk was under way at the last look.
+    /// Whether a long wait for the disk was under way at the last check.
     pub fn is_waiting(&self) -> bool {
         self.watch.is_waiting()
     }
 
-    /// The disk has failed: nothing more is written.
+    /// The disk has failed, and nothing more is written.
     pub fn give_up(&mut self) {
         self.writer = None;
     }
 
-    /// Writes what is left within `limit` and closes the directory; what cannot be written by then is
-    /// given up, and logged.
+    /// Writes what is left and closes the data directory, within `limit`. What could not be written by
+    /// then is given up and logged.
     pub fn close(
         &mut self,
         exchange: &mut Exchange,
@@ -148,7 +148,7 @@ impl Disk {
                     events,
                     limit_seconds = limit.as_secs_f32(),
                     "the disk was too slow for an orderly stop: the events that wait for it are \
-                     given up, and the data directory will be taken as after a crash"
+                     given up, and the data directory is left as after a crash"
                 );
             }
             Ok(())

@@ -1,15 +1,15 @@
 //! How long the writer has been waiting for the disk. The writer's thread notes when it enters the
-//! kernel and when it is back; the broker's actor looks now and then, and says what has changed.
+//! kernel and when it returns. The broker's actor checks this regularly and logs what has changed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A wait that is longer than this is logged and makes services say that they are not ready. A
-/// healthy disk needs some 10 ms, a busy one some 100 ms.
+/// A longer wait than this is logged, and services then report that they are not ready. A healthy disk
+/// takes about 10 ms, a busy one about 100 ms.
 pub const LONG_WAIT: Duration = Duration::from_secs(2);
 
-/// Shared by the writer's thread and the actor. Clones are the same.
+/// Shared by the writer's thread and the actor, as clones.
 #[derive(Debug, Clone)]
 pub struct DiskWait(Arc<Shared>);
 
@@ -18,27 +18,26 @@ struct Shared {
     started: Instant,
     /// Microseconds after `started`, plus 1; 0 while the writer is not in the kernel.
     since: AtomicU64,
-    /// The longest wait that has ended and that nobody has seen yet, in microseconds.
+    /// The longest wait that has ended since the last check, in microseconds.
     ended: AtomicU64,
 }
 
-/// What there is to see of the disk at one moment.
+/// What a check finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DiskSample {
-    /// How long the wait that is under way has lasted.
+    /// How long the current wait has lasted so far.
     pub under_way: Option<Duration>,
-    /// The longest wait that has ended since the last look.
+    /// The longest wait that has ended since the last check.
     pub ended: Option<Duration>,
 }
 
 impl DiskWait {
-    /// Nobody waits.
     pub fn new() -> Self {
         let (since, ended) = (AtomicU64::new(0), AtomicU64::new(0));
         Self(Arc::new(Shared { started: Instant::now(), since, ended }))
     }
 
-    /// Runs what may wait for the disk.
+    /// Runs something that may wait for the disk.
     pub fn during<T>(&self, run: impl FnOnce() -> T) -> T {
         struct Back<'a>(&'a Shared, u64);
         impl Drop for Back<'_> {
@@ -53,10 +52,10 @@ impl DiskWait {
         run()
     }
 
-    /// Looks at the disk.
+    /// Checks the disk.
     pub fn look(&self) -> DiskSample {
         let Shared { since, ended, .. } = &*self.0;
-        // In this order: a wait that ends between the two is seen twice, and never missed.
+        // In this order, a wait that ends in between is seen twice instead of never.
         let under_way = since.load(Ordering::Acquire);
         let ended = ended.swap(0, Ordering::AcqRel);
         let lasted = |since| Duration::from_micros(self.0.now().saturating_sub(since));
@@ -73,34 +72,28 @@ impl Shared {
     }
 }
 
-/// What is to be said about the disk.
+/// What has to be logged about the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskNews {
     /// A wait has become a long one.
-    Waits {
-        /// How long it has lasted.
-        lasted: Duration,
-    },
+    Waits { lasted: Duration },
     /// A long wait is over.
-    Over {
-        /// How long it was.
-        took: Duration,
-    },
+    Over { took: Duration },
 }
 
-/// Decides what is to be said: each long wait once when it is noticed and once when it is over. Pure.
+/// Decides what has to be logged: each long wait once when it is noticed, and once when it is over. Pure.
 #[derive(Debug, Default)]
 pub struct DiskWatch {
     is_waiting: bool,
 }
 
 impl DiskWatch {
-    /// Whether the last look saw a long wait under way.
+    /// Whether a long wait was under way at the last check.
     pub fn is_waiting(&self) -> bool {
         self.is_waiting
     }
 
-    /// What a look at the disk has to say.
+    /// What has to be logged after a check.
     pub fn note(&mut self, sample: DiskSample) -> Vec<DiskNews> {
         let mut news = Vec::new();
         if let Some(took) = sample.ended.filter(|took| *took > LONG_WAIT) {
@@ -112,7 +105,7 @@ impl DiskWatch {
                 news.push(DiskNews::Waits { lasted });
                 self.is_waiting = true;
             }
-            // Its end was taken for that of the wait before.
+            // Its end was taken for the end of the wait before it.
             None if self.is_waiting => {
                 news.push(DiskNews::Over { took: LONG_WAIT });
                 self.is_waiting = false;
@@ -138,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_wait_is_said_once_and_its_end_once() {
+    fn a_long_wait_and_its_end_are_logged_once() {
         let mut watch = DiskWatch::default();
         assert_eq!(watch.note(sample(Some(SHORT), Some(SHORT))), []);
         assert_eq!(watch.note(sample(Some(LONG), None)), [DiskNews::Waits { lasted: LONG }]);
@@ -151,21 +144,21 @@ mod tests {
     }
 
     #[test]
-    fn a_long_wait_between_two_looks_is_said_and_so_is_the_next_one() {
+    fn a_long_wait_between_two_checks_is_logged() {
         let mut watch = DiskWatch::default();
         let news = watch.note(sample(Some(2 * LONG), Some(LONG)));
         assert_eq!(news, [DiskNews::Over { took: LONG }, DiskNews::Waits { lasted: 2 * LONG }]);
         let news = watch.note(sample(Some(LONG), Some(2 * LONG)));
         assert_eq!(news, [DiskNews::Over { took: 2 * LONG }, DiskNews::Waits { lasted: LONG }]);
         assert!(watch.is_waiting());
-        // It was one wait, seen twice: nothing else will say that it is over.
+        // It was one wait, seen twice, and nothing else will report its end.
         let news = watch.note(sample(None, Some(SHORT)));
         assert_eq!(news, [DiskNews::Over { took: LONG_WAIT }]);
         assert!(!watch.is_waiting());
     }
 
     #[test]
-    fn a_wait_is_seen_by_another_thread_while_it_lasts_and_once_when_it_is_over() {
+    fn another_thread_sees_a_wait_and_once_its_end() {
         let wait = DiskWait::new();
         assert_eq!(wait.look(), DiskSample::default());
         let (seen, go_on) = mpsc::channel::<()>();

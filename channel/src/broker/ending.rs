@@ -1,31 +1,28 @@
-//! Why a link of the broker ends, and what follows from that.
+//! Why a link of the broker ends, and what follows from that. Pure.
 
 use super::conversation::Violation;
 use crate::link::LinkError;
 
-/// Why a link ends. None of them is noticed by another link.
+/// Why a link ends. No other link is affected.
 #[derive(Debug, thiserror::Error)]
 pub enum Ending {
-    /// The socket, the bytes, or a peer that does not drain.
+    /// The socket failed, the bytes were wrong, or the peer reads too slowly.
     #[error(transparent)]
     Lost(#[from] LinkError),
-    /// The peer does not keep to the protocol.
     #[error(transparent)]
     Violation(#[from] Violation),
-    /// The same process has come back on another socket; this one may be half-open.
+    /// The same process has come back on another socket, so this one may be dead.
     #[error("its process has a newer link")]
     Replaced,
-    /// The log begins anew.
     #[error("a new epoch of the log begins")]
     NewEpoch,
-    /// This broker ends.
     #[error("the broker is shutting down")]
     ShutDown,
 }
 
 impl Ending {
-    /// Whether the peer gets what waits for it and then the reason. To the others nothing more is
-    /// written: they are gone, or take nothing.
+    /// Whether the peer still gets what waits for it, and then the reason. Otherwise nothing more is
+    /// written, because the peer is gone or does not read.
     pub fn is_told(&self) -> bool {
         match self {
             Self::Lost(LinkError::Decode(_))
@@ -36,7 +33,7 @@ impl Ending {
         }
     }
 
-    /// Whether it belongs to a cluster's ordinary life.
+    /// Whether it happens in a healthy cluster.
     pub fn is_ordinary(&self) -> bool {
         match self {
             Self::Lost(LinkError::Closed) | Self::Replaced | Self::NewEpoch | Self::ShutDown => {

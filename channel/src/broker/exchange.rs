@@ -1,117 +1,85 @@
-//! What the broker knows and decides: takes what links say, answers what to send to whom. Pure:
+//! What the broker knows and decides: receives what peers say and returns what to send to whom. Pure:
 //! times are those of the broker's clock, which never goes back.
+
+mod catch_up;
+mod publishing;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use campanile_messages::link::{
-    Gap, InterestChange, Number, Outcome, Role, Tally, Ticket, Want, Welcome,
-};
-use campanile_messages::{
-    Address, Audience, Content, Durability, EncodedFrame, FromBroker, Hello, InstanceId, Position,
-    ToBroker,
-};
+use campanile_messages::link::{InterestChange, Role, Welcome};
+use campanile_messages::{Durability, EncodedFrame, FromBroker, Hello, InstanceId, ToBroker};
 
-use super::LinkNumber;
 use super::conversation::{Conversation, Violation};
-use super::intake::{Intake, Publish, Staged, Taken};
-use super::log::{Log, Opening, Past};
+use super::intake::{Intake, Publish};
+use super::log::{Log, Opening};
 use super::receipt::Receipt;
 use super::record::{Changes, KnownId, Record, Trim};
-use super::routing::{Routing, TooManyAudiences};
-use super::worker_ids::{InvalidWorkers, Supply, Whereabouts, WorkerIds};
+use super::routing::{LinkNumber, Routing, TooManyAudiences};
+use super::worker_ids::{InvalidWorkers, Supply, WorkerIds};
 
-/// The longest that gateways are told to count, whatever a publisher asks for: twice the longest
-/// `timeout` of a push. They keep something for that long.
-const MAX_COUNT_MILLIS: u32 = 60_000;
-
-/// What the broker has to do, in order.
+/// What the actor has to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Say something on one link.
-    Send {
-        /// Where.
-        link: LinkNumber,
-        /// What.
-        message: FromBroker,
-    },
-    /// Write one event on several links.
-    Route {
-        /// Where, each once.
-        links: Vec<LinkNumber>,
-        /// The event.
-        frame: EncodedFrame,
-    },
-    /// Write what a gateway missed, whatever its link's bound is: the log bounds it.
-    Replay {
-        /// Where.
-        link: LinkNumber,
-        /// The events, in order.
-        frames: Vec<EncodedFrame>,
-    },
-    /// A gateway has seen events that this log does not have: it is older than what it was. End
-    /// every link and begin a [new epoch](Exchange::begin_epoch).
+    /// Send a message on one link.
+    Send { link: LinkNumber, message: FromBroker },
+    /// Send an event on several links, each of which is listed once.
+    Route { links: Vec<LinkNumber>, frame: EncodedFrame },
+    /// Send what a gateway missed, in order, even past the bound of its link: the log is bounded.
+    Replay { link: LinkNumber, frames: Vec<EncodedFrame> },
+    /// End every link and begin a [new epoch](Exchange::begin_epoch), because a gateway has seen events
+    /// that this log does not have.
     BeginEpoch,
 }
 
-/// A link that may be used.
+/// A link that is up.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entered {
-    /// Its number, never given to another link.
     pub link: LinkNumber,
-    /// The answer to its hello.
     pub welcome: Welcome,
-    /// The earlier link of the same process, which is removed.
+    /// The earlier link of the same process, which was removed.
     pub replaced: Option<LinkNumber>,
 }
 
 /// Why a hello got no welcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unwelcome {
-    /// The bound of the broker.
     #[error("the broker has {max} links already, which is its limit")]
-    TooManyLinks {
-        /// The bound.
-        max: usize,
-    },
-    /// Another broker may take over.
+    TooManyLinks { max: usize },
     #[error("the broker is shutting down")]
     ShuttingDown,
-    /// A gateway's worker ids are not in order.
     #[error(transparent)]
     InvalidWorkers(#[from] InvalidWorkers),
 }
 
-/// The bounds, the chance and the past that an [`Exchange`] starts with.
+/// What an [`Exchange`] starts with.
 pub struct Start {
-    /// The present time.
     pub now: Duration,
-    /// How durable an event is before it is released.
+    /// How durable an event must be before anybody sees it.
     pub durability: Durability,
     /// Whether there is a disk, to which [changes](Exchange::take_changes) go.
     pub keeps: bool,
-    /// The log as it was found, or a new one.
+    /// The log that was found, or a new one.
     pub log: Opening,
     /// The events that were found, in order.
     pub events: Vec<Record>,
     /// The idempotency keys that were found.
     pub ids: Vec<KnownId>,
-    /// Where worker ids come from.
     pub worker_ids: Supply,
-    /// The first link's number; random, so that a `Delivered` meant for an earlier broker finds
-    /// nobody here.
+    /// The number of the first link. It is random, so that a `Delivered` for an earlier broker reaches
+    /// no link of this one.
     pub first_link: u64,
-    /// As in [`BrokerConfig`](super::BrokerConfig).
+    /// As in [`BrokerConfig`](super::config::BrokerConfig).
     pub return_limit: Duration,
-    /// As in [`BrokerConfig`](super::BrokerConfig).
+    /// As in [`BrokerConfig`](super::config::BrokerConfig).
     pub max_links: usize,
-    /// As in [`BrokerConfig`](super::BrokerConfig).
+    /// As in [`BrokerConfig`](super::config::BrokerConfig).
     pub max_audiences_per_link: usize,
-    /// As in [`BrokerConfig`](super::BrokerConfig).
+    /// As in [`BrokerConfig`](super::config::BrokerConfig).
     pub max_ids: usize,
 }
 
-/// The links, what they want, the log, and the worker ids.
+/// The state of the broker: links and what they want, the log, and the worker ids.
 pub struct Exchange {
     durability: Durability,
     keeps: bool,
@@ -124,23 +92,23 @@ pub struct Exchange {
     next_link: u64,
     max_links: usize,
     closing: bool,
-    /// No publisher can repeat an event below this one. Looked up now and then: it only grows.
+    /// No publisher can repeat an event below this sequence. It only grows, and is updated on ticks.
     repeatable_from: u64,
 }
 
 struct Peer {
     instance: InstanceId,
     conversation: Conversation,
-    /// Where the log ended when this link was last told.
-    told: u64,
+    /// Where the log ended according to the last message that said so on this link.
+    known_head: u64,
 }
 
 impl Exchange {
-    /// No links.
+    /// A broker without links.
     pub fn new(start: Start) -> Self {
         let Start { now, durability, keeps, log: opening, events, ids, .. } = start;
         let last = opening.head;
-        // What is appended below ends where the log ended.
+        // The events are appended below, after which the log ends where it ended before.
         let head = events.first().map_or(last, |first| first.sequence - 1);
         let mut log = Log::new(Opening { head, ..opening });
         let mut intake = Intake::new(last, start.max_ids);
@@ -149,11 +117,11 @@ impl Exchange {
         for record in events {
             let Record { sequence, publisher, number, gateways, matched, .. } = record;
             let receipt = Receipt { sequence, gateways, matched };
-            // Nothing is younger than the present, whatever a disk says.
+            // No event is from the future, whatever the disk says.
             let record = Record { at: record.at.min(now), ..record };
             intake.publishers.recover(publisher, number, receipt, record.at);
             log.append(&record);
-            // What is there for the publishers' sake alone is more than the log may keep.
+            // Events that are on disk only because a publisher may repeat them exceed the log's bound.
             log.trim(now, &mut trim);
         }
         let mut exchange = Self {
@@ -170,16 +138,16 @@ impl Exchange {
             closing: false,
             repeatable_from: 0,
         };
-        exchange.look_what_is_repeatable();
+        exchange.update_repeatable();
         exchange.note_trim(trim);
         exchange
     }
 
-    /// Takes a new link in, and the place of an earlier one of the same process: that may be
-    /// half-open for long.
+    /// Accepts a new link. It replaces an earlier link of the same process, which may be dead without
+    /// anybody having noticed.
     ///
     /// # Errors
-    /// [`Unwelcome`], and nothing has changed.
+    /// [`Unwelcome`]; nothing has changed then.
     pub fn enter(&mut self, hello: Hello, now: Duration) -> Result<Entered, Unwelcome> {
         if self.closing {
             return Err(Unwelcome::ShuttingDown);
@@ -204,18 +172,18 @@ impl Exchange {
         }
         self.next_link += 1;
         let head = self.log.head();
-        let peer = Peer { instance: hello.instance, conversation, told: head.sequence };
+        let peer = Peer { instance: hello.instance, conversation, known_head: head.sequence };
         self.links.insert(link, peer);
         let welcome = Welcome { head, durability: self.durability, workers };
         Ok(Entered { link, welcome, replaced })
     }
 
-    /// The least worker id that was never given out, where ids are counted.
+    /// The least worker id that was never given out, if ids are counted.
     pub fn next_worker(&self) -> Option<u64> {
         self.workers.next_counted()
     }
 
-    /// Whether a hello cannot be answered before more worker ids are reserved on disk.
+    /// Whether a hello has to wait until more worker ids are reserved on disk.
     pub fn must_wait(&self, hello: &Hello) -> bool {
         match &hello.role {
             Role::Gateway { workers, held } => held.is_empty() && self.workers.must_wait(*workers),
@@ -223,21 +191,21 @@ impl Exchange {
         }
     }
 
-    /// Up to where worker ids are to be reserved on disk, if it is time to; said once.
+    /// The end of the worker ids that should be reserved on disk now. Returned once.
     pub fn workers_to_reserve(&mut self) -> Option<u64> {
         self.workers.ids_to_reserve()
     }
 
-    /// Worker ids up to here are reserved on disk.
-    pub fn workers_reserved(&mut self, up_to: u64) {
-        self.workers.reserved(up_to);
+    /// Notes that the worker ids below `end` are reserved on disk.
+    pub fn workers_reserved(&mut self, end: u64) {
+        self.workers.reserved(end);
     }
 
-    /// Takes what a link says and adds what is to be done to `effects`. A link that is gone is not
-    /// heard.
+    /// Handles a message of a peer, and adds what has to be done to `effects`. Messages of a link that is
+    /// gone are ignored.
     ///
     /// # Errors
-    /// A [`Violation`]: the link is to be ended.
+    /// A [`Violation`], for which the link has to be ended.
     pub fn receive(
         &mut self,
         link: LinkNumber,
@@ -290,7 +258,7 @@ impl Exchange {
             ToBroker::Settled { unanswered } => {
                 self.intake.publishers.forget_below(instance, unanswered);
             }
-            // What is staged is not accepted yet: it will be above.
+            // Staged events are not accepted yet, and will be above this head.
             ToBroker::AskHead { number } => {
                 let message = FromBroker::Head { number, head: self.log.head() };
                 effects.push(Effect::Send { link, message });
@@ -302,8 +270,8 @@ impl Exchange {
         Ok(())
     }
 
-    /// Every event up to this sequence is as durable as was promised: from here on they are
-    /// accepted, and go out.
+    /// Every event up to this sequence is as durable as was promised, so these events are accepted and
+    /// sent.
     pub fn stored(&mut self, up_to: u64, now: Duration, effects: &mut Vec<Effect>) {
         while let Some(staged) = self.intake.release(up_to) {
             self.release(&staged, now, effects);
@@ -311,22 +279,22 @@ impl Exchange {
         self.trim(now);
     }
 
-    /// Whether something was accepted that is to go to disk.
+    /// Whether there are new events for the disk.
     pub fn has_news(&self) -> bool {
         !self.changes.events.is_empty()
     }
 
-    /// What goes to disk since the last call, in order.
+    /// What has changed since the last call, for the disk.
     pub fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.changes)
     }
 
-    /// How much waits to be durable, in bytes.
+    /// How many bytes wait to be durable.
     pub fn staged_bytes(&self) -> usize {
         self.intake.staged_bytes()
     }
 
-    /// Forgets a link, if it is there still.
+    /// Forgets a link, if it is still there.
     pub fn remove(&mut self, link: LinkNumber, now: Duration) {
         if let Some(peer) = self.links.remove(&link) {
             self.routing.remove(link);
@@ -335,9 +303,9 @@ impl Exchange {
         }
     }
 
-    /// Drops what was kept long enough, and tells quiet gateways where the log ends.
+    /// Drops what has expired, and tells quiet gateways where the log ends.
     pub fn tick(&mut self, now: Duration, effects: &mut Vec<Effect>) {
-        self.look_what_is_repeatable();
+        self.update_repeatable();
         self.trim(now);
         self.routing.tick();
         self.workers.expire(now);
@@ -349,25 +317,25 @@ impl Exchange {
         }
         let head = self.log.head().sequence;
         for (&link, peer) in &mut self.links {
-            if peer.conversation.is_attached() && peer.told < head {
-                peer.told = head;
+            if peer.conversation.is_attached() && peer.known_head < head {
+                peer.known_head = head;
                 effects.push(Effect::Send { link, message: FromBroker::Mark { head } });
             }
         }
     }
 
-    /// Whether anything is kept that is forgotten by its age.
+    /// Whether anything is kept that expires.
     pub fn remembers(&self) -> bool {
         let is_log_empty = self.log.tail() == self.log.head().sequence;
         !(is_log_empty && self.intake.ids.is_empty() && self.intake.publishers.is_empty())
     }
 
-    /// From here on nothing is published and no link comes in.
+    /// From now on no publish and no new link is accepted.
     pub fn close(&mut self) {
         self.closing = true;
     }
 
-    /// Nothing of the log so far counts any more; sequences go on. All links are to be ended before.
+    /// Replaces the log by an empty one, whose sequences continue. All links must have been ended.
     pub fn begin_epoch(&mut self, epoch: u64) {
         self.log = self.log.begin_epoch(epoch, self.intake.head());
         self.intake.forget();
@@ -384,145 +352,22 @@ impl Exchange {
             .try_for_each(|change| self.routing.set(link, change.audience, change.connections))
     }
 
-    fn attach(&mut self, link: LinkNumber, cursor: Option<Position>, effects: &mut Vec<Effect>) {
-        let head = self.log.head();
-        let at = |sequence| Position { sequence, ..head };
-        let (from, gap) = match cursor {
-            None => (head, None),
-            Some(cursor) if cursor.epoch != head.epoch => {
-                // All that this log ever had is new to the gateway.
-                (at(self.log.tail()), Some(Gap::EpochChanged))
-            }
-            Some(cursor) if cursor.sequence > head.sequence => {
-                return effects.push(Effect::BeginEpoch);
-            }
-            Some(cursor) => {
-                let lost = |audience| self.log.lost_up_to(audience);
-                let lost = self.routing.audiences(link).map(lost).max().unwrap_or(0);
-                let gap = (lost > cursor.sequence).then_some(Gap::Expired);
-                (at(lost.max(cursor.sequence)), gap)
-            }
-        };
-        let frames = self
-            .log
-            .after(from.sequence)
-            .filter(|entry| self.routing.wants(link, &entry.audience))
-            .map(|entry| entry.frame.clone())
-            .collect();
-        self.routing.go_live(link);
-        effects.push(Effect::Send { link, message: FromBroker::Attached { from, gap } });
-        effects.push(Effect::Replay { link, frames });
-        effects.extend(self.confirmation(link));
-    }
-
-    /// Only a link that is attached is told that its interest counts: an event that is accepted
-    /// from here on reaches it.
-    fn confirmation(&mut self, link: LinkNumber) -> Option<Effect> {
-        let head = self.log.head().sequence;
-        let peer = self.links.get_mut(&link)?;
-        match peer.conversation {
-            Conversation::Gateway { attached: true, revision: Some(revision) } => {
-                peer.told = head;
-                Some(Effect::Send { link, message: FromBroker::Confirmed { revision, head } })
-            }
-            _ => None,
-        }
-    }
-
-    /// Old events go out in the frames in which the log keeps them, each once however many wants it
-    /// is for.
-    fn fetch(&self, link: LinkNumber, number: u64, wants: &[Want], max_bytes: u64) -> Effect {
-        let mut frames = Vec::new();
-        let mut complete = HashMap::<Audience, u64>::new();
-        let (mut served, mut sent_bytes) = (0, 0);
-        for want in wants {
-            if served > 0 && sent_bytes > max_bytes {
-                break;
-            }
-            served += 1;
-            let (pasts, bytes) = self.log.past(want, max_bytes);
-            sent_bytes += bytes;
-            for Past { audience, expired, complete_after, mut events } in pasts {
-                let before = complete.entry(audience.clone()).or_insert(u64::MAX);
-                events.retain(|(sequence, _)| sequence <= before);
-                let complete_after = complete_after.min(*before);
-                *before = complete_after;
-                let count = u32::try_from(events.len()).expect("the log is bounded");
-                let past = FromBroker::Past { audience, events: count, expired, complete_after };
-                frames.push(past.encode());
-                frames.extend(events.into_iter().map(|(_, frame)| frame));
-            }
-        }
-        frames.push(FromBroker::Fetched { number, served }.encode());
-        Effect::Replay { link, frames }
-    }
-
-    fn publish(
-        &mut self,
-        link: LinkNumber,
-        publish: Publish,
-        now: Duration,
-        effects: &mut Vec<Effect>,
-    ) {
-        let number = publish.number;
-        let Self { intake, routing, changes, closing, .. } = self;
-        let matched = |audience: &Audience| routing.count(audience);
-        let changes = self.keeps.then_some(changes);
-        let message = match intake.take(publish, matched, *closing, now, changes) {
-            Taken::Staged if self.keeps && self.durability != Durability::Memory => return,
-            Taken::Staged => return self.stored(u64::MAX, now, effects),
-            Taken::Repeated(receipt) => accepted(number, receipt, 0, 0),
-            Taken::Refused(refusal) => FromBroker::Refused { number, refusal },
-        };
-        effects.push(Effect::Send { link, message });
-    }
-
-    fn release(&mut self, staged: &Staged, now: Duration, effects: &mut Vec<Effect>) {
-        let Record { sequence, publisher, number, ref audience, .. } = staged.record;
-        let frame = self.log.append(&staged.record);
-        let links = self.routing.links(audience);
-        let publisher_link = self.intake.publishers.link(publisher);
-        let (mut counting, mut away) = (0, 0);
-        if let (Some(within_millis), Some(link)) = (staged.count_within_millis, publisher_link) {
-            let ticket = Ticket { link: link.0, number };
-            let within_millis = within_millis.min(MAX_COUNT_MILLIS);
-            let message = FromBroker::Count { ticket, sequence, within_millis };
-            let send = |link: &LinkNumber| Effect::Send { link: *link, message: message.clone() };
-            effects.extend(links.iter().map(send));
-            counting = u32::try_from(links.len()).unwrap_or(u32::MAX);
-            away = self.workers.away(now);
-        }
-        if !links.is_empty() {
-            effects.push(Effect::Route { links, frame });
-        }
-        let receipt = staged.receipt();
-        if let Some(link) = publisher_link {
-            let message = accepted(number, receipt, counting, away);
-            effects.push(Effect::Send { link, message });
-        }
-        for &(publisher, number) in &staged.repeated_by {
-            if let Some(link) = self.intake.publishers.link(publisher) {
-                effects.push(Effect::Send { link, message: accepted(number, receipt, 0, 0) });
-            }
-        }
-    }
-
     fn trim(&mut self, now: Duration) {
         let mut trim = Trim::default();
         self.log.trim(now, &mut trim);
         self.note_trim(trim);
     }
 
-    /// What is staged later is above the head.
-    fn look_what_is_repeatable(&mut self) {
+    /// Later events are above the head of the intake.
+    fn update_repeatable(&mut self) {
         let oldest = self.intake.publishers.oldest();
         self.repeatable_from = oldest.unwrap_or(self.intake.head() + 1);
     }
 
-    /// What the log has dropped goes to disk: the next broker must know it of each audience.
+    /// Passes on to the disk what the log has dropped: the next broker must know it for each audience.
     fn note_trim(&mut self, mut trim: Trim) {
         if self.keeps && !trim.last.is_empty() {
-            // A broker that is started again must know what a publisher may repeat.
+            // The next broker must also know what a publisher may repeat.
             trim.below = self.repeatable_from.min(self.log.tail() + 1);
             let trims = self.changes.trim.get_or_insert_default();
             trims.last.append(&mut trim.last);
@@ -531,52 +376,13 @@ impl Exchange {
         }
     }
 
-    fn direct(
-        &self,
-        link: LinkNumber,
-        number: Number,
-        to: Address,
-        content: Content,
-        now: Duration,
-    ) -> Effect {
-        let outcome = match self.workers.find(to.worker, now) {
-            Whereabouts::At(gateway) => {
-                let ticket = Ticket { link: link.0, number };
-                return Effect::Send {
-                    link: gateway,
-                    message: FromBroker::Deliver { ticket, to, content },
-                };
-            }
-            Whereabouts::Away => Outcome::GatewayAway,
-            Whereabouts::Unknown => Outcome::UnknownWorker,
-        };
-        Effect::Send { link, message: FromBroker::Answered { number, outcome } }
-    }
-
-    fn counted(&self, ticket: Ticket, tally: Tally) -> Option<Effect> {
-        self.answer(ticket, FromBroker::Counted { number: ticket.number, tally })
-    }
-
-    /// Passes an answer on to the publisher that asked, if it is there still: a ticket is all that
-    /// is known of a question.
-    fn answer(&self, ticket: Ticket, message: FromBroker) -> Option<Effect> {
-        let link = LinkNumber(ticket.link);
-        let peer = self.links.get(&link)?;
-        (peer.conversation == Conversation::Publisher).then_some(Effect::Send { link, message })
-    }
-
-    /// There are few links and hellos are rare, so this looks at all of them.
+    /// Looks at every link, which is fine because hellos are rare and links are few.
     fn link_of(&self, instance: InstanceId, role: &str) -> Option<LinkNumber> {
         self.links
             .iter()
             .find(|(_, peer)| peer.instance == instance && peer.conversation.role() == role)
             .map(|(link, _)| *link)
     }
-}
-
-fn accepted(number: Number, receipt: Receipt, counting: u32, away: u32) -> FromBroker {
-    let Receipt { sequence, gateways, matched } = receipt;
-    FromBroker::Accepted { number, sequence, gateways, matched, counting, away }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The idempotency keys under which events were accepted. Pure: times are those of the broker's
 //! clock.
 //!
-//! A key is remembered for a time, never less; past the bound in keys new ones are refused.
+//! No key is forgotten before its time. When the table is full, new keys are refused.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -12,19 +12,20 @@ use sha2::{Digest as _, Sha256};
 use super::receipt::Receipt;
 use super::record::KnownId;
 
-/// How long a key is remembered: the two minutes that callers are promised, and the longest that a
-/// repeat which began within them may be under way.
+/// How long a key is remembered: the two minutes that callers are promised, and the time that a repeat
+/// which began within them may still take.
 pub const REMEMBERED: Duration = Duration::from_secs(150);
 
-/// The most keys that are forgotten in one turn, some 60 ms of work; the next turn takes the others.
+/// The most keys that are forgotten in one turn, which takes about 60 ms. The rest follow in the next
+/// turns.
 const MAX_FORGOTTEN: usize = 200_000;
 
-/// Tells one event from another.
+/// Distinguishes events.
 pub type Digest = [u8; 16];
 
-/// The digest of an event: who it is for and who is left out, its kind, and what it says.
+/// The digest of an event: its audience, who of them does not get it, and its content.
 ///
-/// Digests are on disk: that of an event which leaves nobody out must stay what it is.
+/// Digests are kept on disk, so the digest of an event must never change.
 pub fn digest(audience: &Audience, except: Option<Address>, content: &Content) -> Digest {
     let kind = match audience {
         Audience::Everyone => 0u8,
@@ -33,7 +34,7 @@ pub fn digest(audience: &Audience, except: Option<Address>, content: &Content) -
     };
     let name = audience.name();
     let kind = if except.is_some() { kind + 2 } else { kind };
-    // A name has at most 255 bytes, so its length is one.
+    // A name has at most 255 bytes, so its length fits into one byte.
     let head = [kind, content.kind() as u8, name.len() as u8];
     let mut digest = Sha256::new().chain_update(head).chain_update(name);
     if let Some(Address { worker, connection }) = except {
@@ -45,7 +46,7 @@ pub fn digest(audience: &Audience, except: Option<Address>, content: &Content) -
     *first
 }
 
-/// What is known of a key.
+/// What is known about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
     /// Nothing.
@@ -54,35 +55,35 @@ pub enum Known {
     Full,
     /// It belongs to another event.
     Taken,
-    /// Its event is on its way into the log, under this sequence.
+    /// Its event is staged under this sequence.
     Waiting(u64),
     /// Its event was accepted.
     Accepted(Receipt),
 }
 
-/// See the module.
+/// The keys that are remembered.
 #[derive(Debug)]
 pub struct Ids {
-    by_key: HashMap<IdempotencyKey, Entry>,
-    /// By age.
+    by_key: HashMap<IdempotencyKey, KeyEntry>,
+    /// The keys by age, oldest first.
     order: VecDeque<(Duration, IdempotencyKey)>,
     max_keys: usize,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct KeyEntry {
     digest: Digest,
     receipt: Receipt,
     is_accepted: bool,
 }
 
 impl Ids {
-    /// No keys; up to `max_keys`.
+    /// An empty table for up to `max_keys`.
     pub fn new(max_keys: usize) -> Self {
         Self { by_key: HashMap::new(), order: VecDeque::new(), max_keys }
     }
 
-    /// What is known of a key whose event has this digest.
+    /// What is known about a key, for an event with this digest.
     pub fn look_up(&self, key: &IdempotencyKey, digest: Digest) -> Known {
         match self.by_key.get(key) {
             None if self.by_key.len() >= self.max_keys => Known::Full,
@@ -93,31 +94,31 @@ impl Ids {
         }
     }
 
-    /// A new key's event is on its way into the log.
+    /// The event of a new key is staged.
     pub fn stage(&mut self, key: IdempotencyKey, digest: Digest, receipt: Receipt, at: Duration) {
-        let entry = Entry { digest, receipt, is_accepted: false };
+        let entry = KeyEntry { digest, receipt, is_accepted: false };
         self.by_key.insert(key.clone(), entry);
         self.order.push_back((at, key));
     }
 
-    /// The event of a key is in the log.
+    /// The event of a key is accepted.
     pub fn accept(&mut self, key: &IdempotencyKey) {
         if let Some(entry) = self.by_key.get_mut(key) {
             entry.is_accepted = true;
         }
     }
 
-    /// Whether there are keys.
+    /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }
 
-    /// The same table without keys.
+    /// An empty table with the same bound.
     pub fn emptied(&self) -> Self {
         Self::new(self.max_keys)
     }
 
-    /// Takes in what an earlier broker remembered. No key is younger than the present.
+    /// Adds what an earlier broker remembered. Keys from the future count as from now.
     pub fn recover(&mut self, mut known: Vec<KnownId>, now: Duration) {
         known.iter_mut().for_each(|known| known.at = known.at.min(now));
         known.sort_by_key(|known| known.at);
@@ -128,8 +129,8 @@ impl Ids {
         }
     }
 
-    /// Forgets keys that are old enough, and adds them to `forgotten`. One whose event is still on
-    /// its way is not, nor is any younger one.
+    /// Forgets keys that are old enough, and adds them to `forgotten`. A key whose event is still staged
+    /// stays, and so do all younger ones.
     pub fn expire(&mut self, now: Duration, forgotten: &mut Vec<IdempotencyKey>) {
         let most = forgotten.len() + MAX_FORGOTTEN;
         while let Some((at, key)) = self.order.front()
@@ -172,7 +173,7 @@ mod tests {
     const AT: Duration = Duration::from_secs(1_000);
 
     #[test]
-    fn a_key_is_new_then_waits_then_answers_the_first_receipt() {
+    fn a_key_is_new_then_waits_then_has_a_receipt() {
         let mut ids = Ids::new(10);
         assert_eq!(ids.look_up(&key("a"), D), Known::New);
         ids.stage(key("a"), D, receipt(7), AT);
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_from_the_future_keeps_no_other_from_being_forgotten() {
+    fn a_key_from_the_future_does_not_delay_others() {
         let mut ids = Ids::new(10);
         let future = AT + Duration::from_secs(3_600);
         ids.recover(vec![known("a", future), known("b", AT)], AT);
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_whose_event_is_on_its_way_is_not_forgotten() {
+    fn a_key_whose_event_is_staged_is_not_forgotten() {
         let mut ids = Ids::new(10);
         ids.stage(key("a"), D, receipt(7), AT);
         let mut forgotten = Vec::new();

@@ -1,8 +1,8 @@
-//! Takes publishes in: tells new ones from repeats, numbers them, and holds each until it is as
+//! Accepts publishes: tells new ones from repeats, numbers them, and holds each one until it is as
 //! durable as was promised. Pure.
 //!
 //! ```text
-//! take ──▶ a repeat: its first receipt, or a wait for it
+//! take ──▶ a repeat: gets the first receipt, or waits for it
 //!      ──▶ staged under the next sequence ──release──▶ the log, the links, the publishers' answers
 //! ```
 
@@ -18,80 +18,67 @@ use super::publishers::{Publishers, Repeat};
 use super::receipt::Receipt;
 use super::record::{Changes, KnownId, Record};
 
-/// How many repeats of one event may wait for it; one more is refused. They are all answered in one
-/// turn of the broker: some 10 ms.
+/// How many repeats of one event may wait for it. One more is refused. All of them are answered in one
+/// turn of the broker, which takes about 10 ms.
 const MAX_REPEATS: usize = 1 << 13;
 
-/// What a repeat costs that waits for its event. It counts as staged.
+/// How many bytes a repeat counts while it waits for its event.
 const REPEAT_BYTES: usize = 64;
 
-/// A publish, without its sender's link.
+/// A publish. The fields are those of `ToBroker::Publish`.
 #[derive(Debug)]
 pub struct Publish {
-    /// Who publishes.
     pub publisher: InstanceId,
-    /// Under which number.
     pub number: Number,
-    /// Under which key.
     pub id: Option<IdempotencyKey>,
-    /// Whether gateways are to count what they write, and within which time.
     pub count_within_millis: Option<u32>,
-    /// For whom.
     pub audience: Audience,
-    /// For whom of them not.
     pub except: Option<Address>,
-    /// What.
     pub content: Content,
 }
 
-/// What became of a publish.
+/// What happened to a publish.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// It is staged, or repeats what is: it is answered when that is released.
+    /// It is staged, or repeats a staged one. It is answered when that is released.
     Staged,
-    /// It repeats what was accepted.
+    /// It repeats an accepted one.
     Repeated(Receipt),
-    /// It is not accepted.
     Refused(Refusal),
 }
 
-/// A publish that has a number and is not in the log yet.
+/// A publish that has a sequence and is not in the log yet.
 #[derive(Debug)]
 pub struct Staged {
-    /// What goes into the log.
     pub record: Record,
-    /// Its key.
     pub id: Option<IdempotencyKey>,
-    /// As in [`Publish`].
     pub count_within_millis: Option<u32>,
-    /// Who has repeated it under its key meanwhile, and is told as well.
+    /// Who has repeated it under its key in the meantime, and is answered too.
     pub repeated_by: BTreeSet<(InstanceId, Number)>,
     cost_bytes: usize,
 }
 
 impl Staged {
-    /// What its publisher is told.
+    /// What its publisher is answered.
     pub fn receipt(&self) -> Receipt {
         let Record { sequence, gateways, matched, .. } = self.record;
         Receipt { sequence, gateways, matched }
     }
 }
 
-/// See the module.
+/// The publishes that are staged, and the memory by which repeats are recognised.
 #[derive(Debug)]
 pub struct Intake {
-    /// The last sequence that was given.
+    /// The last sequence that was given to a publish.
     head: u64,
     staged: VecDeque<Staged>,
     staged_bytes: usize,
-    /// The idempotency keys.
     pub ids: Ids,
-    /// The publishers and their numbers.
     pub publishers: Publishers,
 }
 
 impl Intake {
-    /// Gives sequences above `head`; remembers up to `max_ids` keys.
+    /// Continues above the sequence `head`, and remembers up to `max_ids` keys.
     pub fn new(head: u64, max_ids: usize) -> Self {
         Self {
             head,
@@ -102,19 +89,19 @@ impl Intake {
         }
     }
 
-    /// The last sequence that was given.
+    /// The last sequence that was given to a publish.
     pub fn head(&self) -> u64 {
         self.head
     }
 
-    /// How much is staged, in bytes as the log counts them.
+    /// How many bytes are staged, as the log counts them.
     pub fn staged_bytes(&self) -> usize {
         self.staged_bytes
     }
 
-    /// Takes a publish in. `matched` tells how many gateways and connections listen. Once the broker
-    /// `is_closing`, only repeats are answered. What goes to disk, if there is one, is added to
-    /// `changes`.
+    /// Accepts a publish. `matched` returns how many gateways and connections listen to an audience. A
+    /// broker that `is_closing` accepts repeats only. If there is a disk, what has to be written to it
+    /// is added to `changes`.
     pub fn take(
         &mut self,
         publish: Publish,
@@ -138,7 +125,9 @@ impl Intake {
                 Known::Full => return Taken::Refused(Refusal::IdsFull),
                 Known::Taken => return Taken::Refused(Refusal::IdTaken),
                 Known::Accepted(receipt) => return Taken::Repeated(receipt),
-                Known::Waiting(sequence) => return self.wait_too(sequence, publisher, number),
+                Known::Waiting(sequence) => {
+                    return self.wait_for_first(sequence, publisher, number);
+                }
             }
         }
         if is_closing {
@@ -157,8 +146,7 @@ impl Intake {
             }
             key
         });
-        // What was received is a slice of a read buffer, and the smallest slice would keep that
-        // whole buffer, up to a whole large frame, as long as the event.
+        // The content is a slice of a read buffer and would keep that whole buffer in memory.
         let content = content.own();
         let at = now;
         let record = Record {
@@ -182,7 +170,7 @@ impl Intake {
         Taken::Staged
     }
 
-    /// The next of those that are durable up to a sequence: from here on it is accepted.
+    /// The next staged publish, if it is durable, that is, not above `up_to`. It is accepted then.
     pub fn release(&mut self, up_to: u64) -> Option<Staged> {
         let staged = self.staged.pop_front_if(|staged| staged.record.sequence <= up_to)?;
         self.staged_bytes -= staged.cost_bytes;
@@ -193,8 +181,7 @@ impl Intake {
         Some(staged)
     }
 
-    /// A new epoch begins: what is staged belongs to the old one and is never released, nobody
-    /// repeats a number of the old one, and no key stands for an event of it.
+    /// A new epoch begins. Staged publishes, numbers and keys belong to the old one and are dropped.
     pub fn forget(&mut self) {
         self.staged.clear();
         self.ids = self.ids.emptied();
@@ -202,7 +189,7 @@ impl Intake {
         self.publishers = Publishers::default();
     }
 
-    fn wait_too(&mut self, sequence: u64, publisher: InstanceId, number: Number) -> Taken {
+    fn wait_for_first(&mut self, sequence: u64, publisher: InstanceId, number: Number) -> Taken {
         let first = self.staged.front().map_or(sequence, |staged| staged.record.sequence);
         let place = usize::try_from(sequence - first).unwrap_or(usize::MAX);
         if let Some(staged) = self.staged.get_mut(place)
@@ -238,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn repeats_of_an_event_that_waits_are_bounded_and_count() {
+    fn waiting_repeats_of_an_event_are_bounded_and_counted() {
         let mut intake = Intake::new(0, 10);
         let take = |intake: &mut Intake, publisher, number| {
             intake.take(publish(publisher, number), |_| (0, 0), false, NOW, None)
@@ -251,7 +238,7 @@ mod tests {
         assert_eq!(intake.staged_bytes(), staged_bytes + MAX_REPEATS * REPEAT_BYTES);
         let refused = Taken::Refused(Refusal::TooManyUnanswered);
         assert_eq!(take(&mut intake, 3, 1), refused);
-        // One that waits already may say so again.
+        // A repeat that already waits may come again.
         assert_eq!(take(&mut intake, 2, 7), Taken::Staged);
         assert_eq!(take(&mut intake, 1, 1), Taken::Staged);
         let released = intake.release(1).unwrap();

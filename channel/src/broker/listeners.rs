@@ -1,4 +1,4 @@
-//! Several listeners as one: those of every address that a host's name has.
+//! Several listeners as one: a host name may have several addresses, each with a listener.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,13 +10,13 @@ use tokio::net::{TcpListener, TcpStream};
 /// At least one listener.
 pub struct Listeners {
     listeners: Vec<TcpListener>,
-    /// Which one is asked first, so that none is passed over for long.
+    /// The listener that is polled first. It changes, so that none is neglected.
     first: usize,
 }
 
 impl Listeners {
     /// # Errors
-    /// No listener at all (`InvalidInput`), and what the system answers.
+    /// `InvalidInput` if there is no listener, or an error of the system.
     pub fn new(listeners: Vec<std::net::TcpListener>) -> io::Result<Self> {
         if listeners.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no listener was given"));
@@ -28,15 +28,15 @@ impl Listeners {
         Ok(Self { listeners: listeners.collect::<io::Result<_>>()?, first: 0 })
     }
 
-    /// Where they listen.
+    /// The addresses of all listeners.
     ///
     /// # Errors
-    /// What the system answers.
+    /// An error of the system.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.listeners.iter().map(TcpListener::local_addr).collect()
     }
 
-    /// The next connection of any of them. Loses none when it is dropped.
+    /// The next connection of any listener. Dropping the future loses no connection.
     pub async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         poll_fn(|cx| {
             for turn in 0..self.listeners.len() {

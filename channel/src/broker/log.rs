@@ -1,5 +1,5 @@
-//! The log: keeps the recent events of one epoch, bounded in bytes and age, and knows what of
-//! which audience it has dropped. Pure: times are those of the broker's clock.
+//! The log: keeps the recent events of one epoch, bounded in bytes and age, and knows for each audience
+//! what it has dropped. Pure: times are those of the broker's clock.
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
@@ -10,49 +10,49 @@ use campanile_messages::{Audience, EncodedFrame, Event, FromBroker, Position};
 use super::record::{Record, Trim};
 use super::trimmed::Trimmed;
 
-/// What an event costs besides its content and the name of its audience: the entry (twice, for the
-/// room that a growing queue reserves), the head of its frame, its place in the index, and the
-/// allocations' own.
+/// How many bytes an event takes in addition to its content and the name of its audience: the entry
+/// (twice, because a growing queue reserves that much), the head of its frame, its place in the index,
+/// and the overhead of the allocations.
 const ENTRY_OVERHEAD_BYTES: usize = 640;
 
-/// What each event counts besides its content where a gateway says how many bytes are of use: as much
-/// as it counts for its clients.
-pub const EACH_BYTES: u64 = 64;
+/// How many bytes each event counts in addition to its content against the bound of a `Fetch`: as many
+/// as it counts for the clients of a gateway.
+const EACH_BYTES: u64 = 64;
 
-/// The most events that are dropped for their age in one turn, some 60 ms of work; the next turn takes
-/// the others.
+/// The most events that are dropped for their age in one turn, which takes about 60 ms. The rest follow
+/// in the next turns.
 const MAX_EXPIRED: usize = 50_000;
 
 /// The most audiences whose last dropped event is remembered.
 const MAX_TRIMMED: usize = 1 << 16;
 
-/// What a log is opened with.
+/// What a log begins with.
 #[derive(Debug)]
 pub struct Opening {
-    /// Random; another one whenever continuity cannot be proven.
+    /// Random. A new epoch begins whenever it cannot be proven that the log continues.
     pub epoch: u64,
-    /// The last sequence that was ever given.
+    /// The last sequence that was ever given to an event.
     pub head: u64,
-    /// Up to which sequence events of audiences without an entry in `trimmed` may be lost.
+    /// Audiences without an entry in `trimmed` may have lost events up to this sequence.
     pub floor: u64,
-    /// The last dropped sequence of audiences.
+    /// The last dropped sequence of each audience that lost events.
     pub trimmed: Vec<(Audience, u64)>,
-    /// The bound on what is kept, in bytes, with what it costs to keep it.
+    /// How much memory the events may take, in bytes.
     pub max_bytes: usize,
     /// How long an event is kept.
     pub max_age: Duration,
-    /// Nothing is too old before: gateways must have had time to come back, however long ago an
-    /// earlier broker ended.
+    /// Before this time no event is too old, so that gateways can come back, however long ago an earlier
+    /// broker ended.
     pub keep_until: Duration,
 }
 
-/// The recent events of one epoch, in order. Their sequences are dense.
+/// The recent events of one epoch, in order, without a gap between their sequences.
 #[derive(Debug)]
 pub struct Log {
     epoch: u64,
     head: u64,
-    entries: VecDeque<Entry>,
-    /// The sequences that are kept of each audience, oldest first. Never empty.
+    entries: VecDeque<LogEntry>,
+    /// The sequences of the events that are kept for each audience, oldest first. No queue is empty.
     by_audience: HashMap<Audience, VecDeque<u64>>,
     trimmed: Trimmed,
     kept_bytes: usize,
@@ -61,38 +61,38 @@ pub struct Log {
     keep_until: Duration,
 }
 
-/// An event as it is kept: encoded once, for live links and for those that come back.
+/// An event as the log keeps it: encoded once, for live links and for gateways that come back.
 #[derive(Debug)]
-pub struct Entry {
+pub struct LogEntry {
     /// Who it is for.
     pub audience: Audience,
-    /// The frame that hands it to a gateway.
+    /// The frame for gateways.
     pub frame: EncodedFrame,
     content_bytes: usize,
     at: Duration,
 }
 
-impl Entry {
+impl LogEntry {
     fn cost_bytes(&self) -> usize {
         cost_bytes(&self.audience, self.content_bytes)
     }
 }
 
-/// What is kept of one audience of a want.
+/// The kept events of one audience of a want.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Past {
-    /// Which audience.
+    /// The audience that the events are for.
     pub audience: Audience,
     /// Events up to this sequence may be lost.
     pub expired: u64,
-    /// All events above this sequence are in `events`.
+    /// Every event above this sequence is in `events`.
     pub complete_after: u64,
     /// The newest events with their sequences, oldest first.
     pub events: Vec<(u64, EncodedFrame)>,
 }
 
 impl Log {
-    /// An empty log that goes on where an earlier one stood.
+    /// An empty log that continues an earlier one.
     pub fn new(opening: Opening) -> Self {
         let Opening { epoch, head, floor, trimmed, max_bytes, max_age, keep_until } = opening;
         let mut log = Self {
@@ -114,7 +114,7 @@ impl Log {
         log
     }
 
-    /// An empty log of another epoch with the same bounds, whose sequences go on above `head`.
+    /// An empty log of another epoch with the same bounds, whose sequences continue above `head`.
     pub fn begin_epoch(&self, epoch: u64, head: u64) -> Self {
         let Self { max_bytes, max_age, keep_until, .. } = *self;
         let trimmed = Vec::new();
@@ -126,17 +126,17 @@ impl Log {
         Position { epoch: self.epoch, sequence: self.head }
     }
 
-    /// The sequence before the oldest event that is kept.
+    /// The sequence before that of the oldest event that is kept.
     pub fn tail(&self) -> u64 {
         self.head - self.entries.len() as u64
     }
 
-    /// Keeps the event that comes next, and answers its frame.
+    /// Adds the next event, and returns its frame.
     ///
     /// # Panics
-    /// If its sequence is not the next.
+    /// If its sequence is not the next one.
     pub fn append(&mut self, record: &Record) -> EncodedFrame {
-        assert_eq!(record.sequence, self.head + 1, "the log is dense");
+        assert_eq!(record.sequence, self.head + 1, "the log has no gaps");
         self.head = record.sequence;
         let (audience, content) = (record.audience.clone(), record.content.clone());
         let content_bytes = content.as_bytes().len();
@@ -144,30 +144,30 @@ impl Log {
         let event = Event { sequence, audience: audience.clone(), except, content };
         let frame = FromBroker::Event(event).encode();
         self.by_audience.entry(audience.clone()).or_default().push_back(record.sequence);
-        let entry = Entry { audience, frame: frame.clone(), content_bytes, at: record.at };
+        let entry = LogEntry { audience, frame: frame.clone(), content_bytes, at: record.at };
         self.kept_bytes += entry.cost_bytes();
         self.entries.push_back(entry);
         frame
     }
 
     /// The kept events above a sequence, in order.
-    pub fn after(&self, sequence: u64) -> impl Iterator<Item = &Entry> {
+    pub fn after(&self, sequence: u64) -> impl Iterator<Item = &LogEntry> {
         let skip = sequence.saturating_sub(self.tail());
         self.entries.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX))
     }
 
-    /// Up to which sequence events of an audience may be lost.
+    /// The sequence up to which events of an audience may be lost.
     pub fn lost_up_to(&self, audience: &Audience) -> u64 {
         self.trimmed.lost_up_to(audience)
     }
 
-    /// The newest kept events that a want asks for, over all its audiences: up to the first with
-    /// which they pass `max_bytes`, each event counted with [`EACH_BYTES`] more, and at least one.
-    /// Also returns what they count.
+    /// The newest kept events of all audiences of a want, up to and including the first event with which
+    /// they exceed `max_bytes`, and at least one event. Each event counts 64 bytes more than its content.
+    /// Also returns how much they count.
     pub fn past(&self, want: &Want, max_bytes: u64) -> (Vec<Past>, u64) {
         let tail = self.tail();
         let mut pasts = Vec::with_capacity(want.audiences.len());
-        // The newest event of each audience that was not looked at yet, the newest of all on top.
+        // For each audience the newest event that was not looked at yet, the newest of all on top.
         let mut newest = BinaryHeap::new();
         for (place, audience) in want.audiences.iter().enumerate() {
             let expired = self.lost_up_to(audience);
@@ -200,13 +200,13 @@ impl Log {
         (pasts, bytes)
     }
 
-    /// The last of the first `kept` events of an audience.
+    /// The `kept`th of the events that are kept for an audience.
     fn event_of(&self, past: &Past, kept: usize) -> Option<u64> {
         self.by_audience.get(&past.audience)?.get(kept.checked_sub(1)?).copied()
     }
 
-    /// Drops what is too much, and of what is too old as much as one turn takes, and notes it in
-    /// `trim`. Called now and then too, so that an idle log gives its memory back.
+    /// Drops events that exceed the bound, and as many expired ones as fit into one turn, and notes them
+    /// in `trim`. Has to be called regularly, so that an idle log frees its memory.
     pub fn trim(&mut self, now: Duration, trim: &mut Trim) {
         let may_expire = now >= self.keep_until;
         let least_len = self.entries.len().saturating_sub(MAX_EXPIRED);
@@ -236,9 +236,9 @@ impl Log {
     }
 }
 
-/// What it costs to keep an event.
+/// How many bytes it takes to keep an event.
 pub fn cost_bytes(audience: &Audience, content_bytes: usize) -> usize {
-    // The name stands in the entry, in the index and in the frame.
+    // The name is in the entry, in the index and in the frame.
     content_bytes + 3 * audience.name().len() + ENTRY_OVERHEAD_BYTES
 }
 

@@ -1,8 +1,8 @@
-//! One accepted socket, from its hello to its end, as a task: reads frames for the broker, writes
+//! The task of an accepted socket, from its hello to its end: reads frames for the broker and writes
 //! what the broker has queued.
 //!
-//! Receives from: the socket. Sends to: the broker, and waits until it has taken each batch before
-//! the next is read. Runs on: the broker's arbiter. Bounded by: the largest frame, the outbound.
+//! Receives from: the socket. Sends to: the broker, which has to handle each batch before the next one
+//! is read. Runs on: the broker's arbiter. Bounded by: the largest frame, and the outbound.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use campanile_edge::{Action, Principal};
 use campanile_messages::frame::{decode_hello, encode_answer};
 use campanile_messages::hello::HelloAnswer;
 use campanile_messages::{FromBroker, ToBroker};
@@ -18,17 +19,18 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::actor::{Broker, Enter, FromLink, LinkLost, Welcomed};
+use super::actor::{Broker, Enter, Seat, Welcomed};
+use super::config::BrokerConfig;
 use super::exchange::Unwelcome;
 use super::strangers::Guest;
-use super::{BrokerConfig, LinkNumber};
 use crate::link::{FrameReader, LinkError, Outbound, prepare, write_out};
-use crate::watchdog::{ANSWER_LIMIT, LOOK_AGAIN, Pulse};
+use crate::watchdog::{LOOK_AGAIN, Pulse};
 
-/// The largest hello: 1,024 worker ids are 10 kB.
+/// The largest hello. 1,024 worker ids take 10 kB.
 const MAX_HELLO_BYTES: usize = 64 << 10;
 
-/// How long a hello waits for its answer: a little less than the other end does, so that it learns why.
+/// How long a hello waits for its answer: a little less than the other end waits, which so learns the
+/// reason.
 const WELCOME_LIMIT: Duration = Duration::from_millis(4_500);
 
 /// Why a socket did not become a link.
@@ -40,11 +42,13 @@ enum NoLink {
     Late(Duration),
     #[error(transparent)]
     Unwelcome(#[from] Unwelcome),
-    #[error("the broker waits for the disk of its data directory; try again")]
+    #[error("this peer is not allowed to hold a link")]
+    NotAllowed,
+    #[error("the broker is waiting for the disk of its data directory; try again")]
     DiskWaits,
 }
 
-/// Holds a link until it ends. A closed `door` ends it if it has not said hello yet.
+/// Runs until the socket is closed. Before the hello, a closed `door` ends it.
 pub async fn hold(
     stream: TcpStream,
     peer: SocketAddr,
@@ -54,7 +58,7 @@ pub async fn hold(
     mut guest: Guest,
 ) {
     if let Err(error) = prepare(&stream) {
-        debug!(%peer, %error, "a socket was gone at once");
+        debug!(%peer, %error, "a new socket was already gone");
         return;
     }
     let pulse = config.watchdog.watch(format!("link with {peer}"));
@@ -63,12 +67,12 @@ pub async fn hold(
     let outbound = Outbound::new(config.max_link_queue_bytes);
     let entered = tokio::select! {
         biased;
-        // A newcomer has limits for everything: its hello, and the disk.
+        // All that is waited for here has a limit: the hello, and the disk.
         entered = pulse.during(enter(&mut reader, peer, &broker, &outbound, &config, door)) => {
             entered
         }
         () = guest.is_shown_out() => {
-            debug!(%peer, "a socket without a hello makes room for others");
+            debug!(%peer, "a socket without a hello is closed to make room");
             return;
         }
     };
@@ -80,7 +84,7 @@ pub async fn hold(
         Err(NoLink::Lost(LinkError::Closed)) => return,
         Err(no_link) => {
             match &no_link {
-                // Anybody can have many of these, and no gateway or publisher is among them.
+                // Anybody can cause many of these, and gateways and publishers never do.
                 NoLink::Late(_) => debug!(%peer, reason = %no_link, "no link"),
                 _ => warn!(%peer, reason = %no_link, "no link"),
             }
@@ -106,14 +110,14 @@ pub async fn hold(
         if !written {
             let _ = writing.await;
         }
-        // Closing on unread input would take back what was just written.
+        // Closing the socket with unread input would lose what was just written.
         reader.discard().await;
     };
     tokio::select! {
         closed = pulse.during(timeout(limit, closing)) => if closed.is_err() {
             debug!(%peer, "the peer did not close its end in time");
         },
-        () = guest.is_shown_out() => debug!(%peer, "a socket that was told its end makes room"),
+        () = guest.is_shown_out() => debug!(%peer, "a socket whose link is over is closed to make room"),
     }
 }
 
@@ -133,6 +137,10 @@ async fn enter(
     };
     let offer = decode_hello(frame).map_err(LinkError::Decode)?;
     let agreement = offer.agree().map_err(LinkError::Disagreement)?;
+    // The peer is not asked who it is: a proof would come before the agreement.
+    if !Principal::default().may(Action::Link) {
+        return Err(NoLink::NotAllowed);
+    }
     outbound.agree(agreement.features.clone());
     let (answer, answered) = oneshot::channel();
     let (hello, outbound) = (offer.hello, outbound.clone());
@@ -144,8 +152,8 @@ async fn enter(
     }
 }
 
-/// Answers why nothing more can be received; `None` if the broker does not want to hear more. While
-/// the broker is behind with what this link says, nothing is read.
+/// Reads until the link is over. Returns the error that ended it, or `None` if the broker did. While the
+/// broker is behind, nothing is read.
 async fn receive(
     reader: &mut FrameReader,
     seat: &Seat,
@@ -155,7 +163,7 @@ async fn receive(
     loop {
         pulse.turn().await;
         if let Some(is_behind) = &mut is_behind {
-            // A broker that is gone says so when it is told something.
+            // That the broker is gone shows when something is passed on to it.
             let caught_up = is_behind.wait_for(|is_behind| !is_behind);
             if timeout(LOOK_AGAIN, caught_up).await.is_err() {
                 continue;
@@ -168,13 +176,11 @@ async fn receive(
         };
         let (messages, error) = decode(frames);
         if !messages.is_empty() {
-            let link = seat.link;
             pulse.turn().await;
-            let heard = seat.broker.send(FromLink { link, messages }).timeout(ANSWER_LIMIT);
-            match heard.await {
+            match seat.pass_on(messages).await {
                 Ok(true) => {}
-                Ok(false) | Err(MailboxError::Closed) => return None,
-                Err(MailboxError::Timeout) => return Some(LinkError::Unanswered(ANSWER_LIMIT)),
+                Ok(false) => return None,
+                Err(hung) => return Some(hung),
             }
         }
         if error.is_some() {
@@ -183,7 +189,7 @@ async fn receive(
     }
 }
 
-/// What can be read, without the heartbeats, up to the first frame that cannot.
+/// Decodes frames up to the first one that is broken, and leaves heartbeats out.
 fn decode(frames: Vec<Bytes>) -> (Vec<ToBroker>, Option<LinkError>) {
     let mut messages = Vec::with_capacity(frames.len());
     for frame in frames {
@@ -194,37 +200,4 @@ fn decode(frames: Vec<Bytes>) -> (Vec<ToBroker>, Option<LinkError>) {
         }
     }
     (messages, None)
-}
-
-/// A link's place in the broker. Left for sure: also if this task panics.
-pub struct Seat {
-    link: LinkNumber,
-    broker: Addr<Broker>,
-}
-
-impl Seat {
-    /// The place of a link that the broker has taken in.
-    pub fn new(link: LinkNumber, broker: Addr<Broker>) -> Self {
-        Self { link, broker }
-    }
-
-    /// The link's number.
-    #[cfg(test)]
-    pub fn link(&self) -> LinkNumber {
-        self.link
-    }
-
-    async fn leave(self, error: Option<LinkError>) {
-        if let Some(error) = error {
-            let link = self.link;
-            // A broker that is gone remembers nobody, and one that hangs is told by `Drop` again.
-            let _ = self.broker.send(LinkLost { link, error }).timeout(ANSWER_LIMIT).await;
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.broker.do_send(LinkLost { link: self.link, error: LinkError::Closed });
-    }
 }

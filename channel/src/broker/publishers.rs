@@ -1,5 +1,5 @@
-//! What each publisher may still repeat: the numbers that it has had accepted and may not have had
-//! answered. Pure: times are those of the broker's clock.
+//! What each publisher may still repeat: the numbers that were accepted, and whose answers it may not
+//! have. Pure: times are those of the broker's clock.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -7,48 +7,49 @@ use std::time::Duration;
 use campanile_messages::InstanceId;
 use campanile_messages::link::Number;
 
-use super::LinkNumber;
 use super::receipt::Receipt;
+use super::routing::LinkNumber;
 
-/// How long a number is remembered whose publisher says nothing of it. Its caller has long been
-/// answered by then.
-pub const REMEMBERED: Duration = Duration::from_secs(120);
+/// How long a number is remembered if its publisher does not say that it has the answer. By then, its
+/// caller has got an answer long ago.
+const REMEMBERED: Duration = Duration::from_secs(120);
 
-/// The most numbers of one publisher; one more is refused until it says that it has answers.
-pub const MAX_UNANSWERED: usize = 1 << 16;
+/// The most numbers of one publisher. One more is refused until the publisher says that it has answers.
+const MAX_UNANSWERED: usize = 1 << 16;
 
-/// The most numbers of all publishers: some 64 MiB. Past it the publishers without a link are
-/// forgotten, the longest gone first; if there are none, a publisher that has its share is refused more.
+/// The most numbers of all publishers, which take about 64 MiB. When there are more, publishers without
+/// a link are forgotten, those that left first; if there are none, a publisher that has its share is
+/// refused more.
 const MAX_NUMBERS: usize = 1 << 20;
 
-/// How many numbers a publisher may have however many others have.
+/// How many numbers a publisher may always have, however many others have.
 const SHARE: usize = 1 << 10;
 
-/// The most publishers without a link that have numbers. Past it the longest gone are forgotten: what
-/// one of them repeats after all is taken for new, and accepted twice. It takes more processes than any
-/// cluster has, gone within [`REMEMBERED`] and with pushes that were not answered.
+/// The most publishers without a link that have numbers. When there are more, those that left first are
+/// forgotten. If one of them came back and repeated a push, that would be accepted twice. For this, more
+/// processes than any cluster has must have left within [`REMEMBERED`], with unanswered pushes.
 const MAX_AWAY: usize = 1 << 13;
 
-/// What is known of a number.
+/// What is known about a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
-    /// Nothing: it is no repeat.
+    /// Nothing, so it is not a repeat.
     New,
     /// Nothing, and there is no room.
     Full,
-    /// Its event is on its way into the log.
+    /// Its event is staged.
     Waiting,
     /// Its event was accepted.
     Accepted(Receipt),
 }
 
-/// See the module.
+/// All publishers and their numbers.
 #[derive(Debug, Default)]
 pub struct Publishers {
-    /// Whoever has a link or a number.
+    /// The publishers that have a link or a number.
     by_instance: HashMap<InstanceId, Publisher>,
-    /// Who lost its link, in that order, each with the count of such losses; some are back or
-    /// forgotten.
+    /// The publishers that lost their links, in that order. Losses are numbered. Some of these
+    /// publishers may be back or forgotten.
     left: VecDeque<(u64, InstanceId)>,
     losses: u64,
     /// How many have no link.
@@ -60,9 +61,9 @@ pub struct Publishers {
 #[derive(Debug, Default)]
 struct Publisher {
     link: Option<LinkNumber>,
-    /// The last loss of its link.
+    /// The number of the last loss of its link.
     left: u64,
-    /// By number.
+    /// Sorted by number.
     numbers: VecDeque<Numbered>,
 }
 
@@ -75,7 +76,7 @@ struct Numbered {
 }
 
 impl Publishers {
-    /// A publisher has a new link; what it has answers for is forgotten.
+    /// A publisher has a new link. Numbers below `unanswered` are forgotten.
     pub fn enter(&mut self, instance: InstanceId, link: LinkNumber, unanswered: Number) {
         let known = self.by_instance.get(&instance);
         self.away -= usize::from(known.is_some_and(|publisher| publisher.link.is_none()));
@@ -83,14 +84,14 @@ impl Publishers {
         self.forget_below(instance, unanswered);
     }
 
-    /// Notes that a publisher has lost this link. It may have a newer one already.
+    /// Notes that a publisher has lost this link. It may already have a newer one.
     pub fn leave(&mut self, instance: InstanceId, link: LinkNumber) {
         if let Some(publisher) = self.by_instance.get_mut(&instance)
             && publisher.link == Some(link)
         {
             publisher.link = None;
             if publisher.numbers.is_empty() {
-                // Of this one there is nothing to remember.
+                // There is nothing to remember.
                 self.by_instance.remove(&instance);
                 return;
             }
@@ -100,7 +101,7 @@ impl Publishers {
         }
     }
 
-    /// What is known of a publisher's number.
+    /// What is known about a publisher's number.
     pub fn look_up(&self, instance: InstanceId, number: Number) -> Repeat {
         let Some(publisher) = self.by_instance.get(&instance) else {
             return Repeat::New;
@@ -116,7 +117,7 @@ impl Publishers {
         }
     }
 
-    /// The event of a new number is on its way into the log.
+    /// The event of a new number is staged.
     pub fn stage(&mut self, instance: InstanceId, number: Number, receipt: Receipt, at: Duration) {
         let known = self.by_instance.len();
         let publisher = self.by_instance.entry(instance).or_default();
@@ -132,7 +133,7 @@ impl Publishers {
         self.keep_bounds();
     }
 
-    /// The event of a number is in the log: the link on which its publisher is to be told.
+    /// The event of a number is accepted. Returns the link of its publisher.
     pub fn accept(&mut self, instance: InstanceId, number: Number) -> Option<LinkNumber> {
         let publisher = self.by_instance.get_mut(&instance)?;
         if let Ok(at) = publisher.find(number) {
@@ -146,7 +147,7 @@ impl Publishers {
         self.by_instance.get(&instance)?.link
     }
 
-    /// Takes in a number that an earlier broker accepted at this time; its publisher may come back.
+    /// Adds a number that an earlier broker accepted at this time, as its publisher may come back.
     pub fn recover(
         &mut self,
         instance: InstanceId,
@@ -164,7 +165,7 @@ impl Publishers {
         self.accept(instance, number);
     }
 
-    /// Every number below this one has its answer.
+    /// Every number below `unanswered` has its answer.
     pub fn forget_below(&mut self, instance: InstanceId, unanswered: Number) {
         if let Some(publisher) = self.by_instance.get_mut(&instance) {
             let is_answered = |first: &mut Numbered| first.number < unanswered && first.is_accepted;
@@ -174,8 +175,8 @@ impl Publishers {
         }
     }
 
-    /// Forgets numbers of which nothing was said for [`REMEMBERED`]. Looks at every publisher: some
-    /// 10,000 at most.
+    /// Forgets numbers that are as old as [`REMEMBERED`]. Looks at every publisher, of which there are
+    /// about 10,000 at most.
     pub fn expire(&mut self, now: Duration) {
         let Self { by_instance, numbers, away, .. } = self;
         by_instance.retain(|_, publisher| {
@@ -189,13 +190,13 @@ impl Publishers {
         });
     }
 
-    /// The oldest event that a publisher may still repeat. Looks at every number: asked once a second.
+    /// The oldest event that a publisher may still repeat. Looks at every number, once a second.
     pub fn oldest(&self) -> Option<u64> {
         let numbers = self.by_instance.values().flat_map(|publisher| &publisher.numbers);
         numbers.map(|numbered| numbered.receipt.sequence).min()
     }
 
-    /// Whether there are numbers.
+    /// Whether there are no numbers.
     pub fn is_empty(&self) -> bool {
         self.numbers == 0
     }
@@ -210,7 +211,7 @@ impl Publishers {
             publisher.left = self.losses;
         }
         self.left.push_back((self.losses, instance));
-        // Whoever comes and goes all the time leaves one behind each time.
+        // A publisher that comes and goes all the time adds one each time.
         if self.left.len() > 2 * (self.away + SHARE) {
             let by_instance = &self.by_instance;
             self.left.retain(|(loss, of)| is_away(by_instance, *of, *loss));
@@ -232,7 +233,7 @@ impl Publishers {
     }
 }
 
-/// Whether this was the last time that a publisher lost its link, and it is not back.
+/// Whether a publisher has no link since this loss.
 fn is_away(by_instance: &HashMap<InstanceId, Publisher>, instance: InstanceId, loss: u64) -> bool {
     let publisher = by_instance.get(&instance);
     publisher.is_some_and(|publisher| publisher.link.is_none() && publisher.left == loss)
@@ -240,7 +241,7 @@ fn is_away(by_instance: &HashMap<InstanceId, Publisher>, instance: InstanceId, l
 
 impl Publisher {
     fn find(&self, number: Number) -> Result<usize, usize> {
-        // Nearly always the next, or one of the last.
+        // It is nearly always a new number, or one of the last.
         match self.numbers.back() {
             Some(last) if last.number < number => Err(self.numbers.len()),
             _ => self.numbers.binary_search_by_key(&number, |numbered| numbered.number),
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_waits_then_answers_again_until_its_publisher_has_the_answer() {
+    fn a_number_is_remembered_until_its_publisher_is_answered() {
         let mut publishers = Publishers::default();
         publishers.enter(A, LinkNumber(1), 1);
         assert_eq!(publishers.look_up(A, 1), Repeat::New);
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_was_refused_is_new_also_behind_later_ones() {
+    fn a_refused_number_is_new_even_after_later_ones() {
         let mut publishers = Publishers::default();
         publishers.enter(A, LinkNumber(1), 1);
         publishers.stage(A, 2, receipt(7), AT);
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_that_says_nothing_of_its_answers_is_bounded() {
+    fn the_numbers_of_a_publisher_are_bounded() {
         let mut publishers = Publishers::default();
         for number in 1..=MAX_UNANSWERED as u64 {
             publishers.stage(A, number, receipt(number), AT);
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_that_stays_away_is_forgotten_and_one_that_returned_is_not() {
+    fn only_a_publisher_that_stays_away_is_forgotten() {
         let mut publishers = Publishers::default();
         publishers.recover(A, 5, receipt(7), AT);
         publishers.expire(AT + REMEMBERED - Duration::from_nanos(1));
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_of_which_nothing_is_said_is_forgotten_in_time_though_its_publisher_stays() {
+    fn a_number_expires_even_if_its_publisher_stays() {
         let mut publishers = Publishers::default();
         publishers.enter(A, LinkNumber(1), 1);
         publishers.stage(A, 5, receipt(7), AT);
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn publishers_that_are_away_with_numbers_are_counted_and_the_longest_gone_forgotten() {
+    fn the_publishers_that_left_first_are_forgotten() {
         let mut publishers = Publishers::default();
         for instance in 1..=MAX_AWAY as u64 + 2 {
             let (instance, link) = (InstanceId(instance), LinkNumber(instance));
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_nothing_to_repeat_leaves_nothing_behind() {
+    fn a_publisher_without_numbers_leaves_nothing_behind() {
         let mut publishers = Publishers::default();
         for turn in 0..10_000 {
             publishers.enter(InstanceId(turn), LinkNumber(turn), 1);
@@ -356,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn all_numbers_together_are_bounded_and_nobody_loses_its_share() {
+    fn all_numbers_are_bounded_and_everyone_has_a_share() {
         let mut publishers = Publishers::default();
         let full = MAX_NUMBERS / MAX_UNANSWERED;
         for instance in 1..=full as u64 {
@@ -373,14 +374,14 @@ mod tests {
             publishers.stage(late, number, receipt(number), AT);
         }
         assert_eq!(publishers.look_up(late, SHARE as u64 + 1), Repeat::Full);
-        // One that goes makes room for those that are there.
+        // A publisher that leaves makes room for those that stay.
         publishers.leave(InstanceId(3), LinkNumber(3));
         assert_eq!(publishers.look_up(late, SHARE as u64 + 1), Repeat::New);
         assert_eq!(publishers.look_up(InstanceId(3), 1), Repeat::New);
     }
 
     #[test]
-    fn a_number_that_was_found_is_as_old_as_it_was() {
+    fn a_recovered_number_keeps_its_age() {
         let mut publishers = Publishers::default();
         publishers.recover(A, 1, receipt(7), AT);
         publishers.recover(A, 2, receipt(8), AT + REMEMBERED / 2);

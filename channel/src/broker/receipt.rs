@@ -1,12 +1,11 @@
-//! What the publisher of an accepted event is told.
+//! What the publisher of an accepted event learns about it.
 
-/// Where an event stands and whom it matched at the time.
+/// Where an accepted event stands, and how many listened to its audience at that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
-    /// The event's number.
     pub sequence: u64,
     /// How many gateways had connections that listen.
     pub gateways: u32,
-    /// How many connections those were.
+    /// How many connections listened.
     pub matched: u64,
 }

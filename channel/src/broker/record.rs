@@ -1,4 +1,4 @@
-//! What the broker keeps of what it has accepted, in the form in which it goes to disk.
+//! What the broker keeps of accepted events, in the form in which it goes to disk.
 
 use std::time::Duration;
 
@@ -8,34 +8,34 @@ use campanile_messages::{Address, Audience, Content, IdempotencyKey, InstanceId}
 /// An accepted event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Its number; numbers are dense.
+    /// Its number. Each event has the number of the one before it plus one.
     pub sequence: u64,
-    /// When it was accepted, on the broker's clock; milliseconds are kept. For its age alone.
+    /// When it was accepted, by the broker's clock. Only used for its age; milliseconds are kept.
     pub at: Duration,
     /// Who it is for.
     pub audience: Audience,
     /// The one connection of the audience that does not get it.
     pub except: Option<Address>,
-    /// What it says.
+    /// What was pushed.
     pub content: Content,
     /// Who published it.
     pub publisher: InstanceId,
-    /// Under which number.
+    /// The publisher's number for it.
     pub number: Number,
-    /// What its publisher was answered: how many gateways had connections that listen.
+    /// How many gateways had connections that listen, according to the answer to its publisher.
     pub gateways: u32,
-    /// What its publisher was answered: how many connections those were.
+    /// How many connections those were, according to the same answer.
     pub matched: u64,
 }
 
-/// What is remembered of an idempotency key.
+/// What is remembered about an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownId {
     /// The key.
     pub key: IdempotencyKey,
-    /// Of the event that was accepted under it.
+    /// The digest of the event that was accepted under it.
     pub digest: [u8; 16],
-    /// When that was, on the broker's clock.
+    /// When that was, by the broker's clock.
     pub at: Duration,
     /// The event's number.
     pub sequence: u64,
@@ -45,37 +45,37 @@ pub struct KnownId {
     pub matched: u64,
 }
 
-/// What is dropped.
+/// What is dropped from the log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Trim {
-    /// Events with a smaller sequence are no longer needed; never below an earlier one.
+    /// Events with a smaller sequence are no longer needed. It never goes back.
     pub below: u64,
-    /// The last dropped sequence of audiences, oldest first.
+    /// The last dropped sequence of each audience that lost events, oldest first.
     pub last: Vec<(Audience, u64)>,
-    /// Audiences whose last dropped sequence is no longer remembered; if one is in `last` too, it is.
+    /// Audiences whose last dropped sequence is no longer remembered. `last` takes precedence.
     pub evicted: Vec<Audience>,
-    /// Up to which sequence events of audiences without a remembered one may be lost.
+    /// Audiences without a remembered sequence may have lost events up to this one.
     pub floor: u64,
 }
 
-/// What changes on disk, all of it or nothing.
+/// A change on disk that is made as a whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
-    /// Accepted, each one after the last.
+    /// New events, in order.
     pub events: Vec<Record>,
-    /// Accepted with their events.
+    /// The idempotency keys of new events.
     pub ids: Vec<KnownId>,
-    /// Old enough; if one is in `ids` too, it is remembered.
+    /// Keys that are old enough to be forgotten. `ids` takes precedence.
     pub forgotten_ids: Vec<IdempotencyKey>,
-    /// Dropped from the log.
+    /// What was dropped from the log.
     pub trim: Option<Trim>,
 }
 
-/// What an entry of [`Changes`] costs in memory besides its content and its names.
+/// How much memory an entry of [`Changes`] takes in addition to its content and its names.
 const ENTRY_BYTES: usize = 256;
 
 impl Changes {
-    /// How much memory they hold, in bytes, as if nobody else held the contents.
+    /// How much memory they hold, in bytes, as if nothing else shared the contents.
     pub fn held_bytes(&self) -> usize {
         let name_bytes = |audience: &Audience| ENTRY_BYTES + audience.name().len();
         let event =
@@ -90,7 +90,7 @@ impl Changes {
             + self.trim.as_ref().map_or(0, trimmed)
     }
 
-    /// Nothing changes.
+    /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty() && self.forgotten_ids.is_empty() && self.trim.is_none()
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use campanile_messages::Audience;
 
-/// The broker's number for a link, never given to another.
+/// The broker's number for a link. Never given to another link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkNumber(pub u64);
 
@@ -15,27 +15,27 @@ impl fmt::Display for LinkNumber {
     }
 }
 
-/// A link has interest in more audiences than one link may.
+/// A link wants more audiences than it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("interest in more than {max} audiences")]
 pub struct TooManyAudiences {
-    /// The bound.
+    /// The most audiences of a link.
     pub max: usize,
 }
 
-/// The most audiences of a lost link that are forgotten in one turn, some 60 ms of work; the next turn
-/// takes the others.
+/// The most audiences of a lost link that are forgotten in one turn, which takes about 60 ms. The rest
+/// follow in the next turns.
 const MAX_FORGOTTEN: usize = 50_000;
 
-/// What every link listens to. Filled before a link goes live, asked per event.
+/// Which links want which audiences. A link reports its interest before it goes live.
 #[derive(Debug)]
 pub struct Routing {
-    /// Per audience the links and their connections, by link number. An entry is never empty.
+    /// For each audience the links, sorted by number, and how many connections each has. No list is empty.
     by_audience: HashMap<Audience, Vec<(LinkNumber, u32)>>,
-    /// The same the other way round, so that a lost link costs what it had and no more.
+    /// For each link its audiences, so that only these are looked at when the link is lost.
     by_link: HashMap<LinkNumber, Interests>,
-    /// What is still to be forgotten of the link that was lost last. It is in `by_audience`, and
-    /// nothing is routed to it, as the link is not in `by_link`.
+    /// The link that was lost last, and its audiences that are still in `by_audience`. Nothing is sent to
+    /// it, because it is not in `by_link`.
     leaving: Option<(LinkNumber, hash_set::IntoIter<Audience>)>,
     max_audiences: usize,
 }
@@ -47,16 +47,16 @@ struct Interests {
 }
 
 impl Routing {
-    /// An empty table for up to `max_audiences` a link.
+    /// An empty table for up to `max_audiences` per link.
     pub fn new(max_audiences: usize) -> Self {
         Self { by_audience: HashMap::new(), by_link: HashMap::new(), leaving: None, max_audiences }
     }
 
-    /// Notes how many connections of a link listen to an audience: `Some(0)` is interest too, `None`
+    /// Notes how many connections of a link listen to an audience. `Some(0)` is interest too; `None`
     /// withdraws it.
     ///
     /// # Errors
-    /// [`TooManyAudiences`], and nothing was noted.
+    /// [`TooManyAudiences`]; nothing has changed then.
     pub fn set(
         &mut self,
         link: LinkNumber,
@@ -82,28 +82,28 @@ impl Routing {
         Ok(())
     }
 
-    /// From here on the link is among the answers of [`links`](Self::links).
+    /// From now on, [`links`](Self::links) returns this link too.
     pub fn go_live(&mut self, link: LinkNumber) {
         self.by_link.entry(link).or_default().live = true;
     }
 
-    /// Whether a link wants the events of an audience, live or not yet.
+    /// Whether a link wants the events of an audience, even if it is not live yet.
     pub fn wants(&self, link: LinkNumber, audience: &Audience) -> bool {
         self.by_link.get(&link).is_some_and(|interests| interests.audiences.contains(audience))
     }
 
-    /// What a link wants the events of.
+    /// The audiences that a link wants.
     pub fn audiences(&self, link: LinkNumber) -> impl Iterator<Item = &Audience> {
         self.by_link.get(&link).into_iter().flat_map(|interests| &interests.audiences)
     }
 
-    /// The live links that want the events of an audience, each once, in the order of their numbers.
+    /// The live links that want an audience, each once, in the order of their numbers.
     pub fn links(&self, audience: &Audience) -> Vec<LinkNumber> {
         self.live(audience).map(|(link, _)| link).collect()
     }
 
-    /// How many of the live links have connections that listen, and how many connections those are,
-    /// as the gateways reported them.
+    /// How many live links have connections that listen to an audience, and how many connections those
+    /// are, as the gateways reported them.
     pub fn count(&self, audience: &Audience) -> (u32, u64) {
         self.live(audience).fold((0, 0), |(gateways, matched), (_, connections)| {
             (gateways + u32::from(connections > 0), matched + u64::from(connections))
@@ -115,16 +115,16 @@ impl Routing {
         links.filter(|(link, _)| self.by_link.get(link).is_some_and(|of_link| of_link.live))
     }
 
-    /// Nothing is routed to a link any more. What it wanted is forgotten in turns.
+    /// Removes a link. Its audiences are forgotten over several turns.
     pub fn remove(&mut self, link: LinkNumber) {
-        // Links that are lost in quick succession must not pile up.
+        // Links that are lost one right after the other must not pile up.
         self.forget_leaving(usize::MAX);
         let interests = self.by_link.remove(&link).unwrap_or_default();
         self.leaving = Some((link, interests.audiences.into_iter()));
         self.tick();
     }
 
-    /// Forgets more of what a lost link wanted, if there is more.
+    /// Forgets more audiences of a lost link, if there are any.
     pub fn tick(&mut self) {
         self.forget_leaving(MAX_FORGOTTEN);
     }
@@ -137,7 +137,7 @@ impl Routing {
         if audiences.len() > 0 {
             self.leaving = Some((link, audiences));
         } else if self.by_audience.capacity() > 4 * self.by_audience.len() {
-            // The room of a hundred thousand groups is not kept for those that are left.
+            // The memory of a hundred thousand groups is not kept for the few that are left.
             self.by_audience.shrink_to(2 * self.by_audience.len());
         }
     }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_with_interest_and_no_connections_gets_events_and_is_not_counted() {
+    fn a_link_without_connections_gets_events_uncounted() {
         let mut routing = Routing::new(10);
         routing.set(A, group("news"), Some(0)).unwrap();
         routing.set(B, group("news"), Some(3)).unwrap();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_is_not_live_wants_events_and_is_not_routed_to() {
+    fn a_link_that_is_not_live_gets_no_events() {
         let mut routing = Routing::new(10);
         routing.set(A, Audience::Everyone, Some(3)).unwrap();
         assert!(routing.wants(A, &Audience::Everyone));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_audience_past_the_bound_is_refused_and_a_known_one_is_not() {
+    fn only_new_audiences_above_the_bound_are_refused() {
         let mut routing = Routing::new(2);
         routing.set(A, group("1"), Some(1)).unwrap();
         routing.set(A, group("2"), Some(1)).unwrap();
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_with_very_many_audiences_is_forgotten_in_turns_and_gets_nothing_meanwhile() {
+    fn a_link_with_very_many_audiences_is_forgotten_in_turns() {
         let len = MAX_FORGOTTEN + 10;
         let mut routing = Routing::new(len);
         for name in 0..len {
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(routing.by_audience.len(), 10);
         let left = routing.by_audience.keys().next().unwrap().clone();
         assert_eq!(route(&routing, &left), (vec![], 0, 0));
-        // Another link wants it meanwhile, and keeps it.
+        // Another link wants it in the meantime, and keeps it.
         routing.set(B, left.clone(), Some(2)).unwrap();
         routing.go_live(B);
         routing.tick();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_are_lost_one_after_the_other_do_not_pile_up() {
+    fn lost_links_do_not_pile_up() {
         let len = MAX_FORGOTTEN + 10;
         let mut routing = Routing::new(len);
         for link in [A, B] {
@@ -275,7 +275,7 @@ mod tests {
     }
 
     proptest! {
-        /// The model: a plain map of what was set, searched from end to end.
+        /// The model is a plain map of what was set, which is searched as a whole.
         #[test]
         fn an_event_goes_once_to_every_live_link_that_wants_it(
             steps in prop::collection::vec(step(), 0..80),

@@ -5,38 +5,40 @@
 //! Exchange ─Changes─▶ Writer (a thread) ─▶ Store ─▶ batch (pure) ─▶ engine (fjall) ─▶ mark
 //! ```
 //!
-//! Everything of one group of changes is one atomic batch, and with it the state: epoch, head, worker
-//! counter, and a number for the change. Nothing is read after the start.
+//! A group of changes is one atomic batch, together with the state: epoch, head, worker counter, and a
+//! number for the change. Nothing is read after the start.
 //!
 //! # What is checked at the start
-//! In this order, and nothing is cut before the rest was found whole: the directory is ours and free
-//! (`directory`); the journals continue each other (`journal`); the trees are whole (`trees`); the
-//! journals reach what was acknowledged (`mark`); the engine opens, and ends where its journals do;
-//! every event from the oldest to the head is there. An end of the journal that is no whole batch, and
-//! was not acknowledged, is what a crash has torn off: it is cut. Everything else is a [`StoreError`],
-//! never fewer events and never a new epoch.
+//! These checks are made in this order, and nothing is cut off before all others have passed: the
+//! directory is ours and not in use (`directory`); the journals continue each other (`journal`); the
+//! trees are whole (`trees`); the journals contain everything that was acknowledged (`mark`); the engine
+//! opens, and ends where its journals end; every event from the oldest to the head is there. An
+//! incomplete batch at the end of the journal that was not acknowledged is the trace of a crash and is
+//! cut off. Everything else is a [`StoreError`]: the broker never continues with fewer events or a new
+//! epoch instead.
 //!
-//! What is whole may still not be what the last broker left, or not all of it (`continuity`): a copy
-//! of the directory that was put back, or a log that only memory or a kernel that has ended knew. Then
-//! a new epoch begins, which is said in the log. A copy is told by its marker, which is another file
-//! than the one that the state names; a renamed directory goes on. Not told are a disk, a volume or a
-//! snapshot that was put back as a whole, and files that were written back into the directory's own:
-//! whoever does that removes the directory first.
+//! A directory that passes may still not be the one that the last broker left, or not all of it
+//! (`continuity`): it may be a copy that was restored, or parts of its log may only have been in memory,
+//! or in a kernel that was restarted. Then a new epoch begins, which is logged. A copy is recognised by
+//! its marker, which is not the file that the state names. A renamed directory is not a copy. A disk, a
+//! volume or a snapshot that was restored as a whole is not detected, nor are files that were copied
+//! back into the original directory: the directory has to be removed first.
 //!
 //! # Why fjall
-//! Its journal is one sequential write and one fsync a batch, and what it has written survives the
-//! process without an fsync, which is all that `--durability written` asks for; redb 4, the other
-//! candidate, has commits that are fsynced and commits that only the process knows. In speed they are
-//! equal, as parts of a bare append and fdatasync of the same bytes on the same disk, with a window of
-//! 50,000 events that are trimmed again: with 1 event a batch 1.0 (redb 0.9), with 64 events 0.4 to 0.7
-//! (0.5 to 0.7), with 1,000 events 0.16 to 0.20 (0.15 to 0.20), both then bound by the processor.
-//! 10 million events of 100 bytes in such a window never took more than 160 MiB of disk, most of it
-//! journals, and 40 MB of memory; a million events of 64 bytes are read back in 1.1 s.
+//! For each batch it makes one sequential write and one fsync to its journal. What it has written
+//! survives the process even without an fsync, which is all that `--durability written` promises. The
+//! other candidate, redb 4, has commits with an fsync and commits that are lost with the process. Both
+//! are equally fast. Relative to a bare append and fdatasync of the same bytes on the same disk, with a
+//! window of 50,000 events that are trimmed again, the rates were 1.0 (redb 0.9) with 1 event per batch,
+//! 0.4 to 0.7 (0.5 to 0.7) with 64 events, and 0.16 to 0.20 (0.15 to 0.20) with 1,000 events, where both
+//! are limited by the CPU. 10 million events of 100 bytes in such a window never took more than 160 MiB
+//! of disk, most of it journals, and 40 MB of memory. A million events of 64 bytes are read back in
+//! 1.1 s.
 //!
-//! What it does not do by itself is done around it: its memtables are sealed by `engine`, for its own
-//! requests can fill the queue of its background thread, which then waits for itself and never writes
-//! again; trimmed events leave by whole tables (`sweeper`), for as tombstones they kept ten times the
-//! window on disk; and `journal` and `trees` check what it takes on trust.
+//! Three things are done around it. `engine` seals its memtables, because its own requests can fill the
+//! queue of its background thread, which then waits for itself and never writes again. `sweeper` drops
+//! trimmed events as whole tables, because as tombstones they kept ten times the window on disk. And
+//! `journal` and `trees` check what the engine does not check.
 
 mod batch;
 mod continuity;
@@ -46,6 +48,7 @@ mod error;
 mod journal;
 mod mark;
 mod opening;
+mod panics;
 mod rows;
 mod sweeper;
 mod trees;
@@ -57,7 +60,7 @@ use campanile_messages::{Audience, Durability};
 use fjall::PersistMode;
 use tracing::warn;
 
-use super::clock::{self, Clock, Kernel, Seen};
+use super::clock::{self, Clock, ClockReading, Kernel};
 use super::record::{Changes, KnownId, Record};
 
 use batch::Edit;
@@ -65,44 +68,45 @@ use directory::Directory;
 use engine::Engine;
 pub use error::StoreError;
 use journal::Unreadable;
-use mark::{Mark, MarkFile};
-use rows::{Place, Run, STATE_KEY, State};
+use mark::{MarkFile, StoreMark};
+use rows::{DirectoryIdentity, Run, STATE_KEY, StoreState};
 
 /// What was found at the start.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recovered {
     /// The epoch of the events: a new one where continuity could not be proven.
     pub epoch: u64,
-    /// The last sequence that was ever stored, 0 if none; the next event is one after it.
+    /// The last sequence that was ever stored, or 0. The next event has the one after it.
     pub head: u64,
     /// The next worker id to give out.
     pub next_worker: u64,
-    /// The events of the epoch that are kept, without a gap up to the head.
+    /// The events of the epoch that are kept, without a gap, up to the head.
     pub events: Vec<Record>,
     /// The idempotency keys of the epoch, in no particular order.
     pub ids: Vec<KnownId>,
-    /// The trimmed table, in no particular order.
+    /// The last dropped sequence of each audience, in no particular order.
     pub trimmed: Vec<(Audience, u64)>,
-    /// Cursors below it are expired.
+    /// All cursors below this sequence are expired.
     pub floor: u64,
-    /// How many bytes a crash has torn off the end; none of them was acknowledged.
+    /// How many bytes of an unfinished write were cut off. None of them was acknowledged.
     pub torn_bytes: u64,
 }
 
-/// An open data directory. Dropped without [`Store::close`] it is as after a crash of the process.
+/// An open data directory. If it is dropped without [`Store::close`], it is as after a crash of the
+/// process.
 pub struct Store {
     engine: Engine,
     mark: MarkFile,
-    state: State,
+    state: StoreState,
     clock: Clock,
     failed: bool,
-    // The last to go: it holds the lock.
+    // Dropped last, because it holds the lock.
     directory: Directory,
 }
 
 impl Store {
-    /// Opens a data directory, or makes a new one; from here on it is marked as not cleanly stopped.
-    /// `random` is asked for a new epoch where one is needed.
+    /// Opens a data directory, or makes a new one. From then on it is marked as not cleanly stopped.
+    /// `random` makes a new epoch if one is needed.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -111,21 +115,21 @@ impl Store {
         durability: Durability,
         random: impl FnMut() -> u64,
     ) -> Result<(Self, Recovered), StoreError> {
-        Self::open_in(dir, durability, opening::boot(), Directory::place, random)
+        Self::open_in(dir, durability, opening::boot(), Directory::identity, random)
     }
 
-    /// [`Store::open`] in a given start of the host's kernel, with a given way to tell copies.
+    /// Like [`Store::open`], in a given boot of the host, and with a given way to recognise copies.
     fn open_in(
         dir: &Path,
         durability: Durability,
         boot: Option<u128>,
-        place: impl FnOnce(&Directory) -> io::Result<Place>,
+        identify: impl FnOnce(&Directory) -> io::Result<DirectoryIdentity>,
         mut random: impl FnMut() -> u64,
     ) -> Result<(Self, Recovered), StoreError> {
         let directory = Directory::take(dir)?;
         let io = |error| StoreError::io(dir, error);
-        let place = place(&directory).map_err(io)?;
-        let run = Run { durability, boot, place, clean: false };
+        let identity = identify(&directory).map_err(io)?;
+        let run = Run { durability, boot, directory: identity, clean: false };
         let mark = MarkFile::read(&directory.mark()).map_err(io)?;
         if !directory.store().try_exists().map_err(io)? {
             if mark.is_some() {
@@ -143,14 +147,14 @@ impl Store {
         let mut state = opening::read_state(&engine, dir)?;
         let acknowledged = mark.map_or(0, |mark| mark.acknowledged(boot));
         if journals.last_change.is_some_and(|last| state.changes != last) {
-            return Err(StoreError::damaged(dir, "its tables and its journals do not fit"));
+            return Err(StoreError::damaged(dir, "its tables and its journals do not match"));
         }
         if state.changes < acknowledged {
             let dir = dir.to_owned();
             return Err(StoreError::Lost { dir, found: state.changes, acknowledged });
         }
         if mark.is_none() && state.changes > 1 {
-            warn!(dir = %dir.display(), "the data directory has no valid mark, it is made anew");
+            warn!(dir = %dir.display(), "the data directory has no valid mark: a new one is made");
         }
         let mut recovered = opening::read(&engine, dir, &state)?;
         recovered.torn_bytes = torn_bytes;
@@ -161,8 +165,8 @@ impl Store {
             warn!(
                 dir = %dir.display(),
                 forgotten = recovered.events.len(),
-                "nothing proves that the log of the last broker is complete: {}; its events and \
-                 idempotency keys are forgotten and a new epoch begins",
+                "it cannot be proven that the log of the last broker is complete: {}; its events and \
+                 idempotency keys are forgotten, and a new epoch begins",
                 broken.sentence()
             );
             let epoch = opening::another(state.epoch, random);
@@ -178,22 +182,21 @@ impl Store {
         }
         state.run = run;
         state.changes += 1;
-        state.seen = Some(Seen::now(clock));
+        state.seen = Some(ClockReading::now(clock));
         edits.push(Edit::Put(STATE_KEY.to_vec(), rows::state_value(&state)));
         engine.commit(edits, Some(PersistMode::SyncAll))?;
-        let mark = Mark { synced: state.changes, written: state.changes, boot };
+        let mark = StoreMark { synced: state.changes, written: state.changes, boot };
         let mark = MarkFile::start(&directory.mark(), mark).map_err(io)?;
         directory.sync().map_err(io)?;
         Ok((Self { engine, mark, state, clock, failed: false, directory }, recovered))
     }
 
-    /// Where the data is.
     pub fn dir(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The broker's clock, which goes on where that of the last broker stood, as far as the time in
-    /// between can be proven.
+    /// The broker's clock. It continues that of the last broker, and has advanced in between as far as
+    /// that can be proven.
     pub fn clock(&self) -> Clock {
         self.clock
     }
@@ -203,11 +206,11 @@ impl Store {
         self.state.head
     }
 
-    /// Stores a group of changes, in its order and all or nothing, as durable as the mode says.
+    /// Stores a group of changes, in order and as a whole, as durable as the mode says.
     ///
     /// # Errors
-    /// See [`StoreError`]. Nothing is taken after one; what was given may be there after the next
-    /// start or not, as after a crash.
+    /// See [`StoreError`]. After an error nothing more is stored. As after a crash, these changes may or
+    /// may not be there at the next start.
     pub fn write(&mut self, changes: &[Changes]) -> Result<(), StoreError> {
         let (edits, state) =
             batch::edits(&self.state, changes).map_err(|wrong| StoreError::OutOfSequence {
@@ -221,8 +224,8 @@ impl Store {
         self.commit(edits, state, self.persist())
     }
 
-    /// Notes what time it is, as durable as the mode says: every write does that, so this is for when
-    /// there is none, and somebody remembers something.
+    /// Notes the time, as durable as the mode says. Every write does that too, so this is for times
+    /// without writes.
     ///
     /// # Errors
     /// See [`Store::write`].
@@ -230,18 +233,19 @@ impl Store {
         self.commit(Vec::new(), self.state.clone(), self.persist())
     }
 
-    /// Stores the next worker id to give out; on disk in every mode, and with it all before.
+    /// Stores the worker id from which the next broker counts. It is on disk in every mode, and so is
+    /// everything that was stored before.
     ///
     /// # Errors
     /// See [`Store::write`].
     pub fn set_next_worker(&mut self, next: u64) -> Result<(), StoreError> {
-        let state = State { next_worker: next, ..self.state.clone() };
+        let state = StoreState { next_worker: next, ..self.state.clone() };
         self.commit(Vec::new(), state, Some(PersistMode::SyncData))
     }
 
-    /// Begins a new epoch: forgets all events, the idempotency keys, the trimmed table and the floor,
-    /// and goes on counting sequences and worker ids. A key goes with its event: what it would answer is
-    /// a position in the log that is gone. On disk in every mode, all or nothing.
+    /// Begins a new epoch: forgets events, idempotency keys, dropped sequences and the floor, and
+    /// continues to count sequences and worker ids. Keys are forgotten because they stand for positions
+    /// that no longer exist. It is on disk in every mode, as a whole or not at all.
     ///
     /// # Errors
     /// See [`Store::write`].
@@ -250,13 +254,13 @@ impl Store {
         self.commit(edits, state, Some(PersistMode::SyncData))
     }
 
-    /// Puts everything on disk and marks the directory as cleanly stopped.
+    /// Writes everything to disk and marks the directory as cleanly stopped.
     ///
     /// # Errors
-    /// See [`Store::write`]; the directory is then as after a crash.
+    /// See [`Store::write`]. The directory is then left as after a crash.
     pub fn close(mut self) -> Result<(), StoreError> {
         let run = Run { clean: true, ..self.state.run.clone() };
-        let state = State { run, ..self.state.clone() };
+        let state = StoreState { run, ..self.state.clone() };
         self.commit(Vec::new(), state, Some(PersistMode::SyncAll))
     }
 
@@ -271,17 +275,17 @@ impl Store {
     fn commit(
         &mut self,
         mut edits: Vec<Edit>,
-        mut state: State,
+        mut state: StoreState,
         persist: Option<PersistMode>,
     ) -> Result<(), StoreError> {
         if self.failed {
             return Err(StoreError::Stopped { dir: self.dir().to_owned() });
         }
         self.failed = true;
-        // Before and not after: where this fails, nothing was stored.
+        // This comes first, because if it fails nothing has been stored.
         self.engine.tidy(rows::dead_event_keys(self.state.first))?;
         state.changes += 1;
-        state.seen = Some(Seen::now(self.clock));
+        state.seen = Some(ClockReading::now(self.clock));
         edits.push(Edit::Put(STATE_KEY.to_vec(), rows::state_value(&state)));
         self.engine.commit(edits, persist)?;
         if let Some(mode) = persist {
@@ -295,7 +299,11 @@ impl Store {
     }
 }
 
-fn renewal(engine: &Engine, state: &State, epoch: u64) -> Result<(Vec<Edit>, State), StoreError> {
+fn renewal(
+    engine: &Engine,
+    state: &StoreState,
+    epoch: u64,
+) -> Result<(Vec<Edit>, StoreState), StoreError> {
     let mut forgotten = Vec::new();
     for keys in [rows::id_keys(), rows::trimmed_keys()] {
         engine.each_row(keys, |key, _| {

@@ -1,6 +1,7 @@
-//! The sockets at the broker that have no link: they have not said hello yet, or were refused or ended
-//! and do not close. They must never keep out who does say hello. So nobody is turned away at the
-//! door: where there is no more room, the address with the most such sockets loses its oldest one.
+//! Sockets at the broker without a link: they have not sent a hello yet, or their link was refused or
+//! has ended and they do not close. They must never keep a peer out that does send a hello. So every
+//! socket is accepted, and when there are too many, the address with the most of them loses its oldest
+//! one.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -10,8 +11,8 @@ use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
-/// Whose sockets count together: one IPv4 address, or one network of 64 bits of IPv6, of which a host
-/// can have every address.
+/// Whose sockets count together: one IPv4 address, or one /64 of IPv6, because a host can have every
+/// address of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Household(IpAddr);
 
@@ -26,10 +27,10 @@ impl Household {
     }
 }
 
-/// Who has to go. Pure.
+/// Decides which socket is closed when there are too many. Pure.
 #[derive(Debug)]
 struct Room {
-    /// The sockets without a link, by their numbers, which grow.
+    /// The numbers of the sockets without a link, in the order in which they came.
     strangers: HashMap<Household, VecDeque<u64>>,
     strangers_len: usize,
     seated: usize,
@@ -62,13 +63,13 @@ impl Room {
         }
     }
 
-    /// The one that has to go, if there are too many sockets; it is gone.
+    /// Removes one socket if there are too many, and returns its number.
     fn evict(&mut self) -> Option<u64> {
         if self.strangers_len + self.seated <= self.max_sockets {
             return None;
         }
         let most = self.strangers.iter().max_by_key(|(_, numbers)| {
-            // Of two with as many, the one whose first has been there longer.
+            // If two have equally many, the one whose oldest socket came first.
             (numbers.len(), std::cmp::Reverse(numbers.front().copied()))
         });
         let (&household, numbers) = most?;
@@ -78,24 +79,27 @@ impl Room {
     }
 }
 
-/// Everybody at the broker. Clones are the same.
+/// All sockets of the broker. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Strangers(Rc<RefCell<State>>);
+pub struct Strangers(Rc<RefCell<StrangersState>>);
 
 #[derive(Debug)]
-struct State {
+struct StrangersState {
     room: Room,
-    /// Dropped to show one out.
+    /// Dropping a sender closes its socket.
     doors: HashMap<u64, oneshot::Sender<Infallible>>,
 }
 
 impl Strangers {
-    /// Nobody; up to so many sockets with and without links.
+    /// No sockets yet, and up to `max_sockets`, with or without links.
     pub fn new(max_sockets: usize) -> Self {
-        Self(Rc::new(RefCell::new(State { room: Room::new(max_sockets), doors: HashMap::new() })))
+        Self(Rc::new(RefCell::new(StrangersState {
+            room: Room::new(max_sockets),
+            doors: HashMap::new(),
+        })))
     }
 
-    /// Takes a new socket in, and shows others out if they are too many. Returns whether they were.
+    /// Adds a new socket, and closes others if there are too many. Returns whether there were.
     pub fn admit(&self, address: IpAddr) -> (Guest, bool) {
         let guest = self.add(Household::of(address));
         let mut state = self.0.borrow_mut();
@@ -127,12 +131,12 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Waits until its socket is to be closed at once.
+    /// Waits until the socket has to be closed.
     pub async fn is_shown_out(&mut self) {
         let _ = (&mut self.is_shown_out).await;
     }
 
-    /// It has a link from here on.
+    /// The socket has a link from now on.
     pub fn sit_down(self) -> Seated {
         let (strangers, household) = (self.strangers.clone(), self.household);
         drop(self);
@@ -157,8 +161,8 @@ pub struct Seated {
 }
 
 impl Seated {
-    /// Its link is over, and the socket is still there. Shows nobody out: that waits for the next
-    /// that comes.
+    /// The link is over, and the socket still there. If there are too many sockets now, one is closed
+    /// when the next one comes.
     pub fn stand_up(self) -> Guest {
         self.strangers.add(self.household)
     }
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_household_and_a_mapped_address_is_its_own() {
+    fn a_64_of_ipv6_counts_together_and_a_mapped_ipv4_as_ipv4() {
         assert_eq!(household("2001:db8::1"), household("2001:db8::ffff:1"));
         assert_ne!(household("2001:db8::1"), household("2001:db8:0:1::1"));
         assert_eq!(household("::ffff:127.0.0.1"), household("127.0.0.1"));
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_the_address_with_the_most_has_to_go() {
+    fn the_address_with_most_sockets_loses_its_oldest() {
         let (few, many) = (household("10.0.0.1"), household("10.0.0.2"));
         let mut room = Room::new(4);
         let first_of_few = room.add(few);
@@ -197,7 +201,7 @@ mod tests {
         assert_eq!(room.evict(), Some(of_many[0]));
         assert_eq!(room.evict(), None);
         room.seated += 1;
-        // Two each: the longest there.
+        // Both have two: the one whose oldest came first.
         assert_eq!(room.evict(), Some(first_of_few));
         room.remove(few, second_of_few);
         room.remove(few, second_of_few);
@@ -205,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_never_shown_out() {
+    fn sockets_with_links_are_never_closed() {
         let strangers = Strangers::new(2);
         let address = IpAddr::from([127, 0, 0, 1]);
         let seated: Vec<_> = (0..2).map(|_| strangers.admit(address).0.sit_down()).collect();

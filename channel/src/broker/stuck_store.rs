@@ -1,4 +1,4 @@
-//! For tests: a store whose disk can be stuck.
+//! For tests: a store whose disk can get stuck.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -18,18 +18,18 @@ struct GateState {
 }
 
 impl Gate {
-    /// Lets nothing through from here on.
+    /// Lets no call through from now on.
     pub fn shut(&self) {
         self.0.0.lock().unwrap().is_shut = true;
     }
 
-    /// Lets everything through.
+    /// Lets all calls through.
     pub fn open(&self) {
         self.0.0.lock().unwrap().is_shut = false;
         self.0.1.notify_all();
     }
 
-    /// The calls that came to the gate.
+    /// The names of all calls so far.
     pub fn calls(&self) -> Vec<&'static str> {
         self.0.0.lock().unwrap().calls.clone()
     }
@@ -41,16 +41,15 @@ impl Gate {
     }
 }
 
-/// Keeps nothing but the head.
+/// A store that keeps nothing but the head.
 #[derive(Debug, Default)]
 pub struct StuckStore {
-    /// What its calls wait for.
-    pub gate: Gate,
+    gate: Gate,
     head: u64,
 }
 
 impl StuckStore {
-    /// A store behind this gate.
+    /// A store whose calls wait at this gate.
     pub fn new(gate: &Gate) -> Self {
         Self { gate: gate.clone(), head: 0 }
     }

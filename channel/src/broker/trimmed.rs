@@ -1,14 +1,14 @@
 //! What the log no longer has: the last dropped sequence of each audience. Pure.
 //!
-//! It tells a quiet group's old cursor, behind which nothing is lost, from one behind which events
-//! were dropped. Bounded in entries: the oldest is evicted and raises the floor, below which every
-//! cursor counts as too old.
+//! So an old cursor of a quiet group, after which nothing was lost, can be told from one after which
+//! events were dropped. The number of entries is bounded: when there are too many, the oldest one is
+//! evicted and raises the floor, and every cursor below the floor counts as too old.
 
 use std::collections::{BTreeMap, HashMap};
 
 use campanile_messages::Audience;
 
-/// See the module.
+/// The last dropped sequences.
 #[derive(Debug)]
 pub struct Trimmed {
     last: HashMap<Audience, u64>,
@@ -18,13 +18,13 @@ pub struct Trimmed {
 }
 
 impl Trimmed {
-    /// Nothing was dropped yet above `floor`; at most `max_entries` audiences are told apart.
+    /// Nothing was dropped above `floor` yet. At most `max_entries` audiences have entries of their own.
     pub fn new(floor: u64, max_entries: usize) -> Self {
         Self { last: HashMap::new(), by_sequence: BTreeMap::new(), floor, max_entries }
     }
 
-    /// Notes that an event was dropped, and answers the audience that is no longer told apart.
-    /// Sequences grow.
+    /// Notes that an event was dropped, and returns the audience whose entry was evicted. Sequences must
+    /// grow.
     pub fn note(&mut self, audience: Audience, sequence: u64) -> Option<Audience> {
         self.by_sequence.insert(sequence, audience.clone());
         if let Some(earlier) = self.last.insert(audience, sequence) {
@@ -39,13 +39,13 @@ impl Trimmed {
         Some(evicted)
     }
 
-    /// Up to which sequence events of an audience may be lost: of a cursor that is not below it,
-    /// nothing is.
+    /// The sequence up to which events of an audience may be lost. A cursor at or above it has lost
+    /// nothing.
     pub fn lost_up_to(&self, audience: &Audience) -> u64 {
         self.last.get(audience).copied().unwrap_or(self.floor)
     }
 
-    /// Up to which sequence events of any audience may be lost that has no entry of its own.
+    /// The sequence up to which events of audiences without an entry may be lost.
     pub fn floor(&self) -> u64 {
         self.floor
     }
@@ -63,10 +63,10 @@ mod tests {
     }
 
     proptest! {
-        /// The model: every event that was dropped. What is answered is never too low, and exact
-        /// while the audiences fit.
+        /// The model is every event that was dropped. No result is too low, and all are exact as long as
+        /// the audiences fit.
         #[test]
-        fn nothing_that_was_dropped_is_missed(dropped in prop::collection::vec(0u8..8, 0..60)) {
+        fn no_dropped_event_is_missed(dropped in prop::collection::vec(0u8..8, 0..60)) {
             let mut exact = Trimmed::new(3, 8);
             let mut small = Trimmed::new(3, 4);
             let mut model = HashMap::new();

@@ -1,9 +1,11 @@
-//! The thread that owns the [`Store`].
+//! The thread that owns the [`Store`](super::store::Store).
 //!
-//! Receives [`Changes`] from the broker and takes all that is queued as one batch, with one fsync
-//! (group commit), then reports. Runs on a thread of its own, for an fsync blocks, perhaps for long:
-//! nobody waits for it. Its queue has no bound of its own, so that [`Writer::send`] never blocks; it
-//! is counted in [`Writer::held_bytes`], by which whoever sends holds its own senders back.
+//! Receives [`Changes`] from the broker, writes everything that is queued as one batch with one fsync
+//! (group commit), and then reports. Runs on a thread of its own, because an fsync may block for long.
+//! Its queue has no bound, so that [`Writer::send`] never blocks. Instead, the broker holds its
+//! publishers back by [`Writer::held_bytes`].
+
+mod durable_store;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,94 +21,31 @@ use tokio::time::timeout;
 
 use super::disk_wait::DiskWait;
 use super::record::Changes;
-use super::store::{Store, StoreError};
+use super::store::StoreError;
 use crate::watchdog::{Pulse, Watchdog};
 
-/// A batch that has this many bytes takes no more changes: a disk of today writes it within some
-/// 10 ms. A single change may be larger.
+pub use durable_store::DurableStore;
+
+/// A batch of this size takes no more changes. A disk of today writes it in about 10 ms. A single change
+/// may be larger.
 const MAX_BATCH_BYTES: usize = 8 << 20;
 
-/// What a row costs besides its content and its names.
+/// How many bytes a row takes in addition to its content and its names.
 const ROW_BYTES: usize = 64;
 
-/// What the writer writes to: the [`Store`], or one of a test.
-pub trait DurableStore: Send + 'static {
-    /// Where the data is.
-    fn dir(&self) -> &Path;
-    /// The last sequence that was ever stored.
-    fn head(&self) -> u64;
-    /// See [`Store::write`].
-    ///
-    /// # Errors
-    /// See there.
-    fn write(&mut self, changes: &[Changes]) -> Result<(), StoreError>;
-    /// See [`Store::set_next_worker`].
-    ///
-    /// # Errors
-    /// See there.
-    fn set_next_worker(&mut self, next: u64) -> Result<(), StoreError>;
-    /// See [`Store::set_epoch`].
-    ///
-    /// # Errors
-    /// See there.
-    fn set_epoch(&mut self, epoch: u64) -> Result<(), StoreError>;
-    /// See [`Store::note_time`].
-    ///
-    /// # Errors
-    /// See there.
-    fn note_time(&mut self) -> Result<(), StoreError>;
-    /// See [`Store::close`].
-    ///
-    /// # Errors
-    /// See there.
-    fn close(self) -> Result<(), StoreError>;
-}
-
-impl DurableStore for Store {
-    fn dir(&self) -> &Path {
-        self.dir()
-    }
-
-    fn head(&self) -> u64 {
-        self.head()
-    }
-
-    fn write(&mut self, changes: &[Changes]) -> Result<(), StoreError> {
-        self.write(changes)
-    }
-
-    fn set_next_worker(&mut self, next: u64) -> Result<(), StoreError> {
-        self.set_next_worker(next)
-    }
-
-    fn set_epoch(&mut self, epoch: u64) -> Result<(), StoreError> {
-        self.set_epoch(epoch)
-    }
-
-    fn note_time(&mut self) -> Result<(), StoreError> {
-        self.note_time()
-    }
-
-    fn close(self) -> Result<(), StoreError> {
-        self.close()
-    }
-}
-
-/// What became of what was sent.
+/// What the thread has done.
 #[derive(Debug)]
 pub enum Report {
-    /// Changes are as durable as the mode says.
+    /// Events up to this sequence are as durable as the mode says.
     Stored {
-        /// The highest sequence that is stored.
         up_to: u64,
     },
-    /// The next worker id to give out after a start is on disk.
+    /// The worker id from which the next broker counts is on disk.
     NextWorker(u64),
     /// A new epoch has begun on disk.
     Epoch(u64),
-    /// The time is on disk.
     TimeNoted,
-    /// The store has failed. This is the last report; nothing more is taken, and the broker must end.
+    /// The store has failed. This is the last report: nothing more is written, and the broker must end.
     Failed(StoreError),
 }
 
@@ -115,14 +54,12 @@ pub enum Report {
 pub enum Closed {
     /// Everything is on disk, and the directory is marked as cleanly stopped.
     Completely,
-    /// Its time was over. The directory is as after a crash.
-    GivenUp {
-        /// How many events had been sent and may not be stored.
-        events: usize,
-    },
+    /// There was not enough time. The directory is left as after a crash, and this many events that
+    /// were sent may not be stored.
+    GivenUp { events: usize },
 }
 
-/// The handle of the thread. Dropped without [`Writer::close`], the thread still stores what was
+/// The handle of the thread. If it is dropped without [`Writer::close`], the thread still stores what was
 /// sent before, and leaves the directory as after a crash.
 #[derive(Debug)]
 pub struct Writer {
@@ -138,7 +75,7 @@ pub struct Writer {
 struct Shared {
     bytes: AtomicUsize,
     events: AtomicUsize,
-    /// Nobody waits for what is left.
+    /// Whether nobody waits for what is left.
     is_abandoned: AtomicBool,
 }
 
@@ -152,10 +89,10 @@ enum Command {
 }
 
 impl Writer {
-    /// Starts the thread. `report` is called on it, and must not block for long.
+    /// Starts the thread, which calls `report`. That must not block for long.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// The system cannot start a thread.
     pub fn start(
         store: impl DurableStore,
         watchdog: &Watchdog,
@@ -175,14 +112,14 @@ impl Writer {
         Ok(Self { queue, thread, dir, shared, wait })
     }
 
-    /// Hands over changes, in order, and never blocks. After a failure nothing is done with them.
+    /// Hands over changes, in order. Never blocks. After a failure they are dropped.
     pub fn send(&self, changes: Changes) {
         self.shared.bytes.fetch_add(changes.held_bytes(), Ordering::Relaxed);
         self.shared.events.fetch_add(changes.events.len(), Ordering::Relaxed);
         self.command(Command::Store(changes));
     }
 
-    /// How many bytes were handed over and are not reported as stored yet.
+    /// How many bytes were handed over and are not stored yet.
     pub fn held_bytes(&self) -> usize {
         self.shared.bytes.load(Ordering::Relaxed)
     }
@@ -192,8 +129,8 @@ impl Writer {
         &self.wait
     }
 
-    /// Stores the next worker id to give out after a start, after everything that was sent before,
-    /// and reports it. Never blocks.
+    /// Stores the worker id from which the next broker counts, after everything that was sent before, and
+    /// reports it. Never blocks.
     pub fn set_next_worker(&self, next: u64) {
         self.command(Command::SetNextWorker(next));
     }
@@ -203,17 +140,17 @@ impl Writer {
         self.command(Command::SetEpoch(epoch));
     }
 
-    /// Notes on disk what time it is, and reports it. Never blocks.
+    /// Notes the time on disk, and reports it. Never blocks.
     pub fn note_time(&self) {
         self.command(Command::NoteTime);
     }
 
-    /// Stores everything that was sent before, and with `next_worker` the next worker id to give out;
-    /// marks the directory as cleanly stopped, and ends the thread. What is not done within `limit` is
-    /// given up: the thread ends as soon as the disk lets it.
+    /// Stores everything that was sent before, and the worker id from which the next broker counts, if
+    /// there is one. Then marks the directory as cleanly stopped and ends the thread. What is not done
+    /// within `limit` is given up: the thread ends as soon as the disk lets it.
     ///
     /// # Errors
-    /// See [`StoreError`]. The same error is reported, if it is the first.
+    /// See [`StoreError`]. If it is the first error, it is reported too.
     pub async fn close(
         self,
         next_worker: Option<u64>,
@@ -224,7 +161,7 @@ impl Writer {
         let stopped = StoreError::Stopped { dir: self.dir };
         match timeout(limit, answer).await {
             Ok(Ok(closed)) => {
-                // It has let go of the store already.
+                // The thread has closed the store already.
                 let ended = self.thread.join();
                 closed.and(ended.map_err(|_| stopped)).map(|()| Closed::Completely)
             }
@@ -238,7 +175,7 @@ impl Writer {
     }
 
     fn command(&self, command: Command) {
-        // A thread that is gone has reported why.
+        // If the thread is gone, it has reported why.
         let _ = self.queue.send(command);
     }
 }
@@ -293,7 +230,7 @@ fn run<S: DurableStore>(
                 if let Err(error) = &done {
                     report(Report::Failed(error.clone()));
                 }
-                // Whoever asked may be gone.
+                // Nobody may wait for this any more.
                 let _ = reply.send(done);
                 return;
             }
@@ -305,7 +242,7 @@ fn run<S: DurableStore>(
     }
 }
 
-/// All changes that are queued, up to the bound, and what came after them.
+/// All queued changes up to the bound, and the command that came after them.
 fn gather(first: Changes, commands: &Receiver<Command>) -> (Vec<Changes>, Option<Command>) {
     let mut bytes = len_bytes(&first);
     let mut group = vec![first];
@@ -328,7 +265,8 @@ fn len_bytes(changes: &Changes) -> usize {
     events.sum::<usize>() + ids.sum::<usize>() + ROW_BYTES * changes.forgotten_ids.len()
 }
 
-/// Does what may wait for the disk. A panic on this thread must not leave a broker that waits for ever.
+/// Runs something that may wait for the disk. If it panics, that is an error: otherwise the broker would
+/// wait forever.
 fn contained(
     dir: &Path,
     wait: &DiskWait,
@@ -343,183 +281,4 @@ fn contained(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::time::Duration;
-
-    use campanile_messages::{Audience, Content, Durability, InstanceId};
-
-    use super::super::record::Record;
-    use super::super::store::Recovered;
-    use super::super::stuck_store::{Gate, StuckStore};
-    use super::*;
-
-    fn open(dir: &Path) -> (Store, Recovered) {
-        Store::open(dir, Durability::Disk, || 7).unwrap()
-    }
-
-    fn event(sequence: u64, len: usize) -> Changes {
-        let record = Record {
-            sequence,
-            at: Duration::ZERO,
-            audience: Audience::Everyone,
-            except: None,
-            content: Content::Binary(vec![0; len].into()),
-            publisher: InstanceId(1),
-            number: sequence,
-            gateways: 0,
-            matched: 0,
-        };
-        Changes { events: vec![record], ..Changes::default() }
-    }
-
-    fn close(writer: Writer, next_worker: Option<u64>) -> Result<Closed, StoreError> {
-        close_within(writer, next_worker, Duration::from_secs(20))
-    }
-
-    fn close_within(
-        writer: Writer,
-        next_worker: Option<u64>,
-        limit: Duration,
-    ) -> Result<Closed, StoreError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(writer.close(next_worker, limit))
-    }
-
-    fn start(store: impl DurableStore) -> (Writer, Receiver<Report>) {
-        let (reports, reported) = mpsc::channel();
-        let none = Watchdog::none();
-        let writer =
-            Writer::start(store, &none, move |report| reports.send(report).unwrap()).unwrap();
-        (writer, reported)
-    }
-
-    #[test]
-    fn everything_sent_is_reported_in_order_and_stored_when_it_closes() {
-        let dir = tempfile::tempdir().unwrap();
-        let (writer, reported) = start(open(dir.path()).0);
-        for sequence in 1..=500 {
-            writer.send(event(sequence, 10));
-        }
-        writer.set_next_worker(3);
-        close(writer, None).unwrap();
-        let reports: Vec<u64> = reported
-            .iter()
-            .filter_map(|report| match report {
-                Report::Stored { up_to } => Some(up_to),
-                Report::NextWorker(3) => None,
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert!(reports.is_sorted() && reports.last() == Some(&500), "{reports:?}");
-        assert!(reports.len() < 250, "{} batches for 500 changes", reports.len());
-        let (_, recovered) = open(dir.path());
-        assert_eq!((recovered.events.len(), recovered.next_worker), (500, 3));
-    }
-
-    #[test]
-    fn a_new_epoch_begins_after_everything_that_was_sent_before() {
-        let dir = tempfile::tempdir().unwrap();
-        let (writer, reported) = start(open(dir.path()).0);
-        writer.send(event(1, 10));
-        writer.set_epoch(9);
-        writer.send(event(2, 10));
-        assert_eq!(close(writer, Some(5)).unwrap(), Closed::Completely);
-        let reports: Vec<Report> = reported.iter().collect();
-        assert!(matches!(reports[1], Report::Epoch(9)), "{reports:?}");
-        let (_, recovered) = open(dir.path());
-        assert_eq!((recovered.epoch, recovered.head, recovered.next_worker), (9, 2, 5));
-        assert_eq!(recovered.events, event(2, 10).events);
-    }
-
-    #[test]
-    fn a_failure_is_reported_once_and_nothing_more_is_taken() {
-        let dir = tempfile::tempdir().unwrap();
-        let (writer, reported) = start(open(dir.path()).0);
-        writer.send(event(1, 10));
-        assert!(matches!(reported.recv().unwrap(), Report::Stored { up_to: 1 }));
-        writer.send(event(3, 10));
-        writer.send(event(2, 10));
-        let failed = reported.recv().unwrap();
-        assert!(matches!(failed, Report::Failed(StoreError::OutOfSequence { .. })), "{failed:?}");
-        // The thread is gone, and its end of the channel with it.
-        reported.recv().unwrap_err();
-        writer.send(event(2, 10));
-        let stopped = close(writer, None).unwrap_err();
-        assert!(matches!(stopped, StoreError::Stopped { .. }), "{stopped}");
-        assert_eq!(open(dir.path()).1.events, event(1, 10).events);
-    }
-
-    #[test]
-    fn without_a_close_it_ends_as_a_crash_does_with_everything_stored() {
-        let dir = tempfile::tempdir().unwrap();
-        let (Writer { queue, thread, .. }, reported) = start(open(dir.path()).0);
-        queue.send(Command::Store(event(1, 10))).unwrap();
-        drop(queue);
-        thread.join().unwrap();
-        assert!(matches!(reported.recv().unwrap(), Report::Stored { up_to: 1 }));
-        let (_, recovered) = open(dir.path());
-        assert_eq!((recovered.epoch, recovered.head), (7, 1));
-    }
-
-    #[test]
-    fn what_is_held_counts_until_it_is_stored() {
-        let gate = Gate::default();
-        let (writer, reported) = start(StuckStore::new(&gate));
-        gate.shut();
-        let held_bytes: usize = (1..=9)
-            .map(|sequence| {
-                let changes = event(sequence, 1 << 20);
-                let held_bytes = changes.held_bytes();
-                writer.send(changes);
-                held_bytes
-            })
-            .sum();
-        assert!(held_bytes > 9 << 20);
-        assert_eq!(writer.held_bytes(), held_bytes);
-        gate.open();
-        while !matches!(reported.recv().unwrap(), Report::Stored { up_to: 9 }) {}
-        assert_eq!(writer.held_bytes(), 0);
-    }
-
-    #[test]
-    fn a_stuck_disk_holds_up_a_close_for_its_limit_and_what_waits_is_given_up() {
-        let gate = Gate::default();
-        let (writer, reported) = start(StuckStore::new(&gate));
-        gate.shut();
-        writer.send(event(1, 10));
-        while gate.calls().is_empty() {
-            thread::yield_now();
-        }
-        writer.send(event(2, 10));
-        writer.send(event(3, 10));
-        assert!(writer.wait().look().under_way.is_some());
-        let given_up = close_within(writer, None, Duration::from_millis(20));
-        assert_eq!(given_up.unwrap(), Closed::GivenUp { events: 3 });
-        gate.open();
-        assert!(matches!(reported.recv().unwrap(), Report::Stored { up_to: 1 }));
-        // The thread has ended without touching what was left.
-        reported.recv().unwrap_err();
-        assert_eq!(gate.calls(), ["write"]);
-    }
-
-    #[test]
-    fn a_batch_is_bounded_in_bytes_and_ends_where_something_else_is_asked_for() {
-        let (queue, commands) = mpsc::channel();
-        for sequence in 2..=10 {
-            queue.send(Command::Store(event(sequence, 3 << 20))).unwrap();
-        }
-        let (reply, _answer) = oneshot::channel();
-        queue.send(Command::Close { next_worker: None, reply }).unwrap();
-        let sizes: Vec<usize> = std::iter::from_fn(|| match commands.try_recv().ok()? {
-            Command::Store(first) => {
-                let (group, next) = gather(first, &commands);
-                assert!(next.is_none() || matches!(next, Some(Command::Close { .. })));
-                Some(group.len())
-            }
-            _ => None,
-        })
-        .collect();
-        assert_eq!(sizes, [3, 3, 3]);
-    }
-}
+mod tests;

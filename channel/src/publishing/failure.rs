@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use campanile_messages::link::{Outcome, Refusal};
+use campanile_messages::link::{DirectOutcome, Refusal};
 use campanile_messages::{Address, IdempotencyKey, WorkerId};
 
 /// Why a push has no receipt, by what that says about its event.
@@ -21,8 +21,8 @@ pub enum Failure {
     },
     /// It was for one connection, which did not get it.
     NotDelivered {
-        /// Why; never [`Outcome::Written`].
-        outcome: Outcome,
+        /// Why; never [`DirectOutcome::Written`].
+        outcome: DirectOutcome,
         /// The connection.
         to: Address,
     },

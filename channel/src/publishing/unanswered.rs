@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use campanile_messages::link::{Number, Outcome, Tally, Welcome};
+use campanile_messages::link::{DirectOutcome, Number, Tally, Welcome};
 use campanile_messages::{ContentKind, Durability, FromBroker, Position, ToBroker};
 
 use super::counting::{Count, Counting};
@@ -221,7 +221,7 @@ impl<C> Unanswered<C> {
             FromBroker::Answered { number, outcome } => {
                 let to = self.directs.get(&number)?.push.target.address()?;
                 let result = match outcome {
-                    Outcome::Written => Ok(Receipt::Written),
+                    DirectOutcome::Written => Ok(Receipt::Written),
                     _ => Err(Failure::NotDelivered { outcome, to }),
                 };
                 Some(self.directs.remove(&number)?.answer(result))

@@ -1,38 +1,38 @@
-//! Who is watched, who has shown itself lately, and what is said of those who have not. Pure: the
-//! thread of the watchdog asks once a turn.
+//! What is watched, what has beaten lately, and the last line if something has not. Pure: the watchdog's
+//! thread asks once per turn.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long a turn is meant to be.
+/// The intended length of a turn.
 pub const TURN: Duration = Duration::from_secs(1);
 
-/// After this many turns without a beat, whoever is watched counts as hung.
-pub const MAX_TURNS: u32 = 5;
+/// After this many turns without a beat, something counts as hung.
+const MAX_TURNS: u32 = 5;
 
-/// How many of the hung are named in the last line; the others are counted.
+/// How many hung ones the last line names. The others are counted.
 const MAX_NAMES: usize = 4;
 
-/// Stands for one that is watched.
+/// Identifies something that is watched.
 pub type Key = u64;
 
-/// What one that is watched was seen to do during the last turn.
+/// What something that is watched did during the last turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
     /// It has beaten.
     Beat,
-    /// It waits in the kernel, or its thread does for somebody else: nobody knows for how long, and that
-    /// is no fault.
+    /// It waits in the kernel, or something else on its thread does. This may take any time and is not a
+    /// fault.
     InKernel,
-    /// It has not beaten. For this part of the turn its thread could have run, but got no processor.
+    /// It has not beaten.
     Nothing {
-        /// At most [`TURN`] counts.
+        /// How long its thread was ready to run, but got no CPU.
         starved: Duration,
     },
 }
 
-/// All who are watched.
+/// Everything that is watched.
 #[derive(Debug, Default)]
 pub struct Core {
     watched: BTreeMap<Key, Watched>,
@@ -42,32 +42,32 @@ pub struct Core {
 #[derive(Debug)]
 struct Watched {
     name: Cow<'static, str>,
-    /// For how long it has not beaten, in turns of which it could use all.
+    /// How long it has not beaten, not counting the time for which it got no CPU.
     silent: Duration,
-    told: bool,
+    is_reported: bool,
 }
 
 impl Core {
-    /// Watches one more, from the next turn on.
+    /// Watches one more from the next turn on.
     pub fn watch(&mut self, name: Cow<'static, str>) -> Key {
         let key = self.next;
         self.next += 1;
-        self.watched.insert(key, Watched { name, silent: Duration::ZERO, told: false });
+        self.watched.insert(key, Watched { name, silent: Duration::ZERO, is_reported: false });
         key
     }
 
-    /// Watches it no longer.
     pub fn forget(&mut self, key: Key) {
         self.watched.remove(&key);
     }
 
-    /// One turn has passed, however long it was. Answers the last line of the process, if somebody
-    /// has not beaten for [`MAX_TURNS`] turns; of each it is said once. Whoever lacks one turn to that is
-    /// named, too: who waits for an actor that hangs may have beaten last a little before it did.
+    /// One turn has passed, however long it took. If something has not beaten for [`MAX_TURNS`] turns,
+    /// returns the last line of the process; each is reported only once. The line also names what is one
+    /// turn short of that, because a task that waits for a hung actor may have beaten last a little
+    /// before the actor did, or after it.
     ///
-    /// A turn counts as [`TURN`] at most, less what its thread was starved: so neither a process that
-    /// was stopped, nor one that gets hardly any of a processor, is taken for hung, and one that turns
-    /// in circles is found even there, only later.
+    /// A turn counts as [`TURN`] at most, minus the time for which the thread got no CPU. So a process
+    /// that was stopped, or that gets hardly any CPU time, does not count as hung. An endless loop is
+    /// found even then, only later.
     pub fn turn(&mut self, mut seen: impl FnMut(Key) -> Seen) -> Option<String> {
         let mut is_over = false;
         for (key, watched) in &mut self.watched {
@@ -75,32 +75,31 @@ impl Core {
                 Seen::Beat | Seen::InKernel => watched.silent = Duration::ZERO,
                 Seen::Nothing { starved } => watched.silent += TURN.saturating_sub(starved),
             }
-            is_over |= watched.silent >= TURN * MAX_TURNS && !watched.told;
+            is_over |= watched.silent >= TURN * MAX_TURNS && !watched.is_reported;
         }
-        let suspects = self
-            .watched
-            .values_mut()
-            .filter(|watched| is_over && watched.silent >= TURN * (MAX_TURNS - 1) && !watched.told);
+        let suspects = self.watched.values_mut().filter(|watched| {
+            is_over && watched.silent >= TURN * (MAX_TURNS - 1) && !watched.is_reported
+        });
         let hung: Vec<_> = suspects
             .map(|watched| {
-                watched.told = true;
+                watched.is_reported = true;
                 watched.name.as_ref()
             })
             .collect();
         has_hung(&hung)
     }
 
-    /// The names of all who are watched, in the order in which they came.
+    /// The names of everything that is watched, in the order in which it came.
     #[cfg(any(test, feature = "sabotage"))]
     pub fn names(&self) -> impl Iterator<Item = (Key, &str)> {
         self.watched.iter().map(|(key, watched)| (*key, watched.name.as_ref()))
     }
 }
 
-/// What happens next, whatever the reason.
+/// How every last line ends.
 const SO: &str = "so this process ends: a supervisor restarts it and clients resume";
 
-/// The last line of a process in which these have not beaten; `None` if there are none.
+/// The last line of a process in which these have hung; `None` if there are none.
 fn has_hung(names: &[&str]) -> Option<String> {
     let (last, others) = names.split_last()?;
     let seconds = (TURN * MAX_TURNS).as_secs();
@@ -115,7 +114,7 @@ fn has_hung(names: &[&str]) -> Option<String> {
     Some(format!("{said} not answered for {seconds} s, {SO}"))
 }
 
-/// The last line of a process in which this one has panicked.
+/// The last line of a process in which this has panicked.
 pub fn has_panicked(name: &str) -> String {
     format!("{name} panicked, {SO}")
 }
@@ -132,7 +131,7 @@ mod tests {
         (core, keys)
     }
 
-    /// So many turns in which all are seen to do this; the line that was said, and in which turn.
+    /// Lets all do the same for a number of turns. Returns the last line, and the turn in which it came.
     fn turns(core: &mut Core, turns: u32, seen: Seen) -> Option<(u32, String)> {
         (1..=turns).find_map(|turn| core.turn(|_| seen).map(|line| (turn, line)))
     }
@@ -143,7 +142,7 @@ mod tests {
         let line = "registry 1 has not answered for 5 s, so this process ends: a supervisor \
                     restarts it and clients resume";
         assert_eq!(turns(&mut core, 20, SILENT), Some((5, line.to_owned())));
-        assert_eq!(turns(&mut core, 20, SILENT), None, "it is said once");
+        assert_eq!(turns(&mut core, 20, SILENT), None, "it is reported once");
     }
 
     #[test]
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_in_the_kernel_is_not_hung_and_is_watched_again_after_it() {
+    fn a_wait_in_the_kernel_does_not_count_as_hung() {
         let (mut core, _) = watch(["writer"]);
         assert_eq!(turns(&mut core, 4, SILENT), None);
         assert_eq!(turns(&mut core, 1_000, Seen::InKernel), None);
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_without_a_processor_does_not_count_whole() {
+    fn a_turn_counts_less_without_a_cpu() {
         let starved = |millis| Seen::Nothing { starved: Duration::from_millis(millis) };
         let (mut core, _) = watch(["busy"]);
         assert_eq!(turns(&mut core, 1_000, starved(1_000)), None);
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_forgotten_is_not_missed_and_who_comes_late_has_its_turns() {
+    fn only_what_is_watched_now_has_to_beat() {
         let (mut core, [a]) = watch(["a"]);
         assert_eq!(turns(&mut core, 4, SILENT), None);
         core.forget(a);
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_one_that_hangs_is_not_named_without_it() {
+    fn a_task_is_named_together_with_its_hung_actor() {
         let (mut core, [_, link]) = watch(["broker", "link"]);
         assert_eq!(core.turn(|key| if key == link { SILENT } else { Seen::Beat }), None);
         let (turn, line) = turns(&mut core, 20, SILENT).unwrap();

@@ -1,9 +1,9 @@
-//! For tests of the watchdog: makes what is watched hang or panic on purpose. Only in builds with the
-//! feature `sabotage`; a binary that is released must not have it.
+//! For tests of the watchdog: makes something that is watched hang or panic on purpose. Only in builds
+//! with the feature `sabotage`, which a release must not have.
 //!
-//! The variable [`VARIABLE`] names a file, which the watchdog's thread reads every turn. A line
-//! `NAME stop` or `NAME panic` in it is performed by who has that name, at its next beat. Beside it, in
-//! a file with `.names` behind its name, stand the names of all who are watched, one a line.
+//! The environment variable [`VARIABLE`] names a file, which the watchdog's thread reads every turn. A
+//! line `NAME stop` or `NAME panic` in it takes effect at the next beat of what has that name. A second
+//! file, whose name has `.names` appended, lists the names of everything that is watched, one per line.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -11,26 +11,26 @@ use std::{env, fs, thread};
 
 use actix::prelude::*;
 
-use super::State;
+use super::WatchdogState;
 
-/// Names the file. The check looks for this word in the binary that is to be released.
+/// Names the file. `check.sh` makes sure that this word is not in the binary that is released.
 const VARIABLE: &str = "CAMPANILE_SABOTAGE";
 
 const NOTHING: u8 = 0;
 const STOP: u8 = 1;
 const PANIC: u8 = 2;
 
-/// What one that is watched is to do at its next beat.
+/// What something that is watched has to do at its next beat.
 #[derive(Debug, Default)]
-pub struct Wish(AtomicU8);
+pub struct Sabotage(AtomicU8);
 
-/// Reads the file, if there is one.
-pub fn look(state: &State) {
+/// Reads the file, if there is one, and writes the names.
+pub fn look(state: &WatchdogState) {
     let Some(file) = env::var_os(VARIABLE) else {
         return;
     };
-    let wishes = fs::read_to_string(&file).unwrap_or_default();
-    let wishes: Vec<(&str, u8)> = wishes
+    let requests = fs::read_to_string(&file).unwrap_or_default();
+    let requests: Vec<(&str, u8)> = requests
         .lines()
         .filter_map(|line| match line.rsplit_once(' ')? {
             (name, "stop") => Some((name, STOP)),
@@ -42,18 +42,18 @@ pub fn look(state: &State) {
     for (key, name) in state.core.names() {
         names.push_str(name);
         names.push('\n');
-        if let Some((_, wish)) = wishes.iter().find(|(wished, _)| *wished == name) {
-            state.signs[&key].wish.0.store(*wish, Relaxed);
+        if let Some((_, request)) = requests.iter().find(|(requested, _)| *requested == name) {
+            state.signs[&key].sabotage.0.store(*request, Relaxed);
         }
     }
     let (mut part, mut whole) = (file.clone(), file);
     part.push(".part");
     whole.push(".names");
-    // Whoever waits for the names says that they do not come.
+    // A test that waits for the names notices if they do not come.
     let _ = fs::write(&part, names).and_then(|()| fs::rename(&part, &whole));
 }
 
-impl Wish {
+impl Sabotage {
     pub fn perform_in_actor<A: Actor<Context = Context<A>>>(
         &self,
         name: &str,
@@ -76,10 +76,10 @@ impl Wish {
         }
     }
 
-    /// Whether to stop.
+    /// Whether it has to hang.
     ///
     /// # Panics
-    /// If that is what is wished.
+    /// If that is what it has to do.
     fn is_stop(&self, name: &str) -> bool {
         match self.0.load(Relaxed) {
             NOTHING => false,

@@ -1,10 +1,10 @@
-//! For how long a thread could have run, and got no processor.
+//! How long a thread was ready to run, but got no CPU.
 
 use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
-/// What the kernel counts for the threads that were asked about in the last two turns.
+/// What the kernel has counted for the threads of the last two turns.
 #[derive(Debug, Default)]
 pub struct Starving {
     now: HashMap<i32, Duration>,
@@ -12,24 +12,25 @@ pub struct Starving {
 }
 
 impl Starving {
-    /// A turn begins.
+    /// Begins a turn.
     pub fn turn(&mut self) {
         std::mem::swap(&mut self.now, &mut self.before);
         self.now.clear();
     }
 
-    /// For how long this thread of the process has waited for a processor since the turn before; zero
-    /// if it was not asked about then, or if the kernel does not say it.
+    /// How long a thread of this process has waited for a CPU since the turn before. Zero if nobody asked
+    /// about it then, or if the kernel does not say.
     pub fn of(&mut self, thread: i32) -> Duration {
         let now = *self.now.entry(thread).or_insert_with(|| waited(thread).unwrap_or_default());
         self.before.get(&thread).map_or(Duration::ZERO, |before| now.saturating_sub(*before))
     }
 }
 
-/// Since the thread began; `None` if it is gone, or the kernel was built without these counts.
+/// How long a thread has waited for a CPU in its life; `None` if it is gone, or if the kernel does not
+/// count this.
 fn waited(thread: i32) -> Option<Duration> {
     let counts = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
-    // Nanoseconds on a processor, nanoseconds waiting for one, and how often.
+    // Nanoseconds on a CPU, nanoseconds of waiting for one, and the number of time slices.
     let nanos = counts.split_whitespace().nth(1)?.parse().ok()?;
     Some(Duration::from_nanos(nanos))
 }
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_is_asked_about_from_its_second_turn_on() {
+    fn starving_is_known_from_the_second_turn_on() {
         let thread = rustix::thread::gettid().as_raw_nonzero().get();
         let mut starving = Starving::default();
         starving.turn();

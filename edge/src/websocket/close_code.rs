@@ -1,30 +1,30 @@
-//! The close codes of RFC 6455 and of the registry that it opened
-//! (<https://www.iana.org/assignments/websocket/>), as far as they are used here. Pure.
+//! The close codes that are used here, from RFC 6455 and its registry
+//! (<https://www.iana.org/assignments/websocket/>). Pure.
 
-/// The server shuts down, or the page is left.
+/// The server is shutting down, or the user has left the page.
 pub const GOING_AWAY: u16 = 1001;
 
-/// The peer broke RFC 6455.
-pub const PROTOCOL_ERROR: u16 = 1002;
+/// The peer violated RFC 6455.
+pub(super) const PROTOCOL_ERROR: u16 = 1002;
 
 /// A text that is not UTF-8.
-pub const INVALID_PAYLOAD: u16 = 1007;
+pub(super) const INVALID_PAYLOAD: u16 = 1007;
 
-/// What the peer wants is against the rules of this service.
+/// The peer did something that this service does not allow.
 pub const POLICY_VIOLATION: u16 = 1008;
 
 /// A message over a limit.
-pub const MESSAGE_TOO_BIG: u16 = 1009;
+pub(super) const MESSAGE_TOO_BIG: u16 = 1009;
 
-/// The server cannot go on with this connection.
+/// The server cannot continue with this connection.
 pub const INTERNAL_ERROR: u16 = 1011;
 
-/// The server has no room, or lacks something, for now.
+/// The server has no room, or something that it needs is missing at the moment.
 pub const TRY_AGAIN_LATER: u16 = 1013;
 
-/// Whether a client may send this code (RFC 6455 sections 7.4.1 and 7.4.2, and the registry that
-/// the former opened: 1012 to 1014).
-pub fn may_be_received(code: u16) -> bool {
+/// Whether a client may send this code (RFC 6455 sections 7.4.1 and 7.4.2, and 1012 to 1014 from the
+/// registry).
+pub(super) fn may_be_received(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 

@@ -1,7 +1,7 @@
-//! What a client sends, fed in whatever pieces the network delivers. Pure.
+//! Reads what a client sends, in the pieces in which it arrives. Pure.
 //!
-//! A frame is judged by its header, before its payload is there: an oversized one costs nothing.
-//! Memory is taken as payload arrives, never for what a header merely announces.
+//! A frame is checked as soon as its header is there, so an oversized frame costs nothing. Memory is
+//! allocated for payload that has arrived, and never for what a header only announces.
 
 use std::collections::VecDeque;
 
@@ -9,70 +9,62 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::close_code::may_be_received;
-use super::header::{Header, PartialHeader, Unfinished};
+use super::header::{Header, Limits, PartialHeader, Unfinished};
 use super::mask::mask;
 use super::{Opcode, Violation};
 
-/// How much a client may send in one message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The largest message, over all its fragments.
-    pub max_message_bytes: usize,
-    /// The most fragments of one message. At least 1.
-    pub max_fragments: u32,
-}
-
-/// One whole message, or a control frame.
+/// A complete message, or a control frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// UTF-8.
+    /// A text message.
     Text(ByteString),
-    /// Any bytes.
+    /// A binary message.
     Binary(Bytes),
-    /// Wants a pong with this payload.
+    /// A ping, which asks for a pong with this payload.
     Ping(Bytes),
-    /// Answers a ping, or none.
+    /// A pong, whether or not a ping was sent.
     Pong,
-    /// The client's last frame; `None` where it gave no code.
+    /// The client's last frame, with its close code if there is one.
     Close(Option<u16>),
 }
 
-/// Reads frames and assembles messages. Holds no buffer while nothing is in progress.
+/// Reads frames and assembles messages. Between messages it has no buffer.
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
-    state: State,
-    /// The fragments so far of a message that is not complete.
-    message: Option<Box<Partial>>,
-    control: Option<Box<Partial>>,
+    state: DecoderState,
+    /// The message of which some fragments have come.
+    message: Option<Box<PartialMessage>>,
+    control: Option<Box<PartialMessage>>,
 }
 
 #[derive(Debug)]
-enum State {
-    /// Between two frames, or in a header that came in pieces.
+enum DecoderState {
+    /// Before or within the header of a frame.
     Header(PartialHeader),
-    /// In the payload of a frame.
+    /// Within the payload of a frame, of which `left` bytes have not come yet.
     Payload { frame: Header, left: usize },
-    /// After the client's close frame: whatever follows is not read.
+    /// After the client's close frame. What follows is ignored.
     Closed,
 }
 
-/// A message in the making.
+/// An incomplete message or control frame.
 #[derive(Debug)]
-struct Partial {
+struct PartialMessage {
     is_text: bool,
     payload: Vec<u8>,
-    /// Up to here a text is known to be UTF-8.
+    /// How many bytes of a text are known to be UTF-8.
     valid_up_to: usize,
     fragments: u32,
 }
 
-impl Partial {
+impl PartialMessage {
     fn new(is_text: bool) -> Box<Self> {
         Box::new(Self { is_text, payload: Vec::new(), valid_up_to: 0, fragments: 0 })
     }
 
-    /// Checks what has not been checked yet, save a character that may still be completed.
+    /// Checks the bytes that were not checked yet. A character at the end may still be incomplete, unless
+    /// the message is complete.
     fn check_utf8(&mut self, complete: bool) -> Result<(), Violation> {
         if !self.is_text {
             return Ok(());
@@ -93,17 +85,17 @@ impl Decoder {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            state: State::Header(PartialHeader::default()),
+            state: DecoderState::Header(PartialHeader::default()),
             message: None,
             control: None,
         }
     }
 
-    /// Takes the next bytes of the stream, unmasks them in place, and adds each message that they
+    /// Reads the next bytes of the stream, unmasks them in place, and adds the messages that they
     /// complete to `messages`.
     ///
     /// # Errors
-    /// A [`Violation`]; the decoder must not be fed again.
+    /// A [`Violation`], after which the decoder must not be used again.
     pub fn feed(
         &mut self,
         mut input: &mut [u8],
@@ -111,16 +103,16 @@ impl Decoder {
     ) -> Result<(), Violation> {
         loop {
             match &mut self.state {
-                State::Closed => return Ok(()),
-                State::Header(header) => {
+                DecoderState::Closed => return Ok(()),
+                DecoderState::Header(header) => {
                     let Some((frame, rest)) = header.collect(input)? else {
                         return Ok(());
                     };
                     input = rest;
                     self.begin(&frame)?;
-                    self.state = State::Payload { frame, left: frame.len };
+                    self.state = DecoderState::Payload { frame, left: frame.len };
                 }
-                State::Payload { frame, left } => {
+                DecoderState::Payload { frame, left } => {
                     let frame = *frame;
                     let (part, rest) = input.split_at_mut(input.len().min(*left));
                     input = rest;
@@ -132,10 +124,10 @@ impl Decoder {
                     if !complete {
                         return Ok(());
                     }
-                    self.state = State::Header(PartialHeader::default());
+                    self.state = DecoderState::Header(PartialHeader::default());
                     if let Some(message) = self.end(&frame)? {
                         if matches!(message, Message::Close(_)) {
-                            self.state = State::Closed;
+                            self.state = DecoderState::Closed;
                         }
                         messages.push_back(message);
                     }
@@ -144,7 +136,7 @@ impl Decoder {
         }
     }
 
-    /// Judges a frame by its header.
+    /// Checks a frame by its header.
     fn begin(&mut self, frame: &Header) -> Result<(), Violation> {
         let unfinished = self.message.as_ref().map(|message| Unfinished {
             len_bytes: message.payload.len(),
@@ -152,11 +144,11 @@ impl Decoder {
         });
         frame.check(unfinished, self.limits)?;
         if frame.opcode.is_control() {
-            self.control = Some(Partial::new(false));
+            self.control = Some(PartialMessage::new(false));
             return Ok(());
         }
         let message =
-            self.message.get_or_insert_with(|| Partial::new(frame.opcode == Opcode::Text));
+            self.message.get_or_insert_with(|| PartialMessage::new(frame.opcode == Opcode::Text));
         message.fragments += 1;
         Ok(())
     }
@@ -191,11 +183,11 @@ impl Decoder {
     }
 }
 
-/// The code in the payload of a client's Close frame, RFC 6455 section 7.4: there is no payload, or a
+/// The close code in the payload of a client's close frame (RFC 6455 section 7.4), which is empty, or a
 /// code and a reason.
 ///
 /// # Errors
-/// A [`Violation`], where it is anything else, or the code must not be sent.
+/// A [`Violation`], if it is anything else, or if a client must not send that code.
 pub fn closing_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     if payload.is_empty() {
         return Ok(None);
@@ -245,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_become_one_message_also_with_control_frames_between_them() {
+    fn control_frames_may_come_between_fragments() {
         let stream = [
             client_frame(0x01, "h\u{e9}".as_bytes()),
             client_frame(0x89, b"ping"),
@@ -272,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_utf8_is_refused_before_the_message_ends() {
+    fn invalid_utf8_is_refused_before_the_message_ends() {
         assert_eq!(decode(&client_frame(0x01, b"\xff")), Err(Violation::NotUtf8));
         assert_eq!(decode(&client_frame(0x81, &"€".as_bytes()[..2])), Err(Violation::NotUtf8));
         assert_eq!(
@@ -282,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_protocol_is_refused() {
+    fn violations_of_the_protocol_are_refused() {
         for (bytes, violation) in [
             (&[0xc1][..], Violation::ReservedBit),
             (&[0x83], Violation::ReservedOpcode(3)),
@@ -336,7 +328,7 @@ mod tests {
     }
 
     proptest! {
-        /// The same stream gives the same messages or the same refusal, however it is cut.
+        /// A stream gives the same messages or the same violation, however it is cut into pieces.
         #[test]
         fn pieces_do_not_matter(
             frames in prop::collection::vec(

@@ -1,5 +1,5 @@
-//! Whole messages in one frame each. A server's are not masked, so that every connection that
-//! receives one shares it. Pure.
+//! Writes messages, each as one frame. A server's frames are not masked, so all connections that receive
+//! a message can share its frame. Pure.
 //!
 //! ```text
 //! 0x80 | opcode, length (7 bits, or 126 and 16 bits, or 127 and 64 bits, big-endian), payload
@@ -11,14 +11,14 @@ use super::Opcode;
 use super::mask::mask;
 
 /// The longest payload of a control frame, RFC 6455 section 5.5.
-pub const MAX_CONTROL_BYTES: usize = 125;
+pub(super) const MAX_CONTROL_BYTES: usize = 125;
 
 const FIN: u8 = 0x80;
 
 /// The bit of the second byte that says that a mask follows the length.
 const MASKED: u8 = 0x80;
 
-/// A whole message in one frame, as a server sends it.
+/// A message as one frame of a server.
 pub fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(10 + payload.len());
     put_start(&mut frame, opcode, payload.len(), 0);
@@ -26,8 +26,8 @@ pub fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// Appends a whole message in one frame, as a client sends it, to `out`. RFC 6455 section 5.3 wants a
-/// mask that nobody can predict; one of zeros leaves the payload as it is.
+/// Appends a message as one frame of a client to `out`. RFC 6455 section 5.3 asks for an unpredictable
+/// mask. A mask of zeros leaves the payload unchanged.
 pub fn put_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], with: [u8; 4]) {
     put_start(out, opcode, payload.len(), MASKED);
     out.extend_from_slice(&with);
@@ -36,7 +36,7 @@ pub fn put_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], with: [u8; 
     mask(&mut out[start..], with, 0);
 }
 
-/// Everything in front of a mask.
+/// Appends everything before the mask.
 fn put_start(out: &mut impl BufMut, opcode: Opcode, len: usize, masked: u8) {
     out.put_u8(FIN | opcode as u8);
     match len {
@@ -52,7 +52,7 @@ fn put_start(out: &mut impl BufMut, opcode: Opcode, len: usize, masked: u8) {
     }
 }
 
-/// A server's Close frame; the reason is cut to what fits into it.
+/// A server's close frame. The reason is shortened if it does not fit.
 pub fn close(code: u16, reason: &str) -> Bytes {
     let mut payload = code.to_be_bytes().to_vec();
     let end = reason.floor_char_boundary(MAX_CONTROL_BYTES - payload.len());
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_masks_and_a_mask_of_zeros_changes_nothing() {
+    fn a_client_masks_its_frames() {
         let mut frames = b"before".to_vec();
         put_masked(&mut frames, Opcode::Text, b"Hello", [0x37, 0xfa, 0x21, 0x3d]);
         // The sample of RFC 6455 section 5.7.

@@ -1,4 +1,4 @@
-//! The opening handshake, RFC 6455 section 4.2: is this request a websocket's, and may it be one? Pure.
+//! The opening handshake, RFC 6455 section 4.2. Pure.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,74 +7,74 @@ use sha1::{Digest, Sha1};
 
 use crate::Head;
 
-/// RFC 6455 section 1.3.
+/// The constant of RFC 6455 section 1.3.
 const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Why a request does not open a websocket. It is answered with 405 for [`Method`](Self::Method), 426
-/// for [`Version`](Self::Version), and 400 for the rest.
+/// Why a request cannot open a websocket. The status of the answer is 405 for [`Method`](Self::Method),
+/// 426 for [`Version`](Self::Version), and 400 for the rest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
-    /// Something else than GET.
+    /// The method is not GET.
     #[error("method {method}: a websocket opens with GET")]
     Method {
-        /// As it came.
+        /// The method of the request.
         method: String,
     },
-    /// HTTP/1.0.
-    #[error("a websocket opens with HTTP/1.1, the request is HTTP/1.0")]
+    /// The request is HTTP/1.0.
+    #[error("a websocket opens with HTTP/1.1, but the request is HTTP/1.0")]
     Http10,
-    /// No `Host`, or several.
+    /// There is no `Host`, or more than one.
     #[error("the request needs one Host header")]
     Host,
-    /// No `Upgrade`, or to something else.
+    /// There is no `Upgrade` to `websocket`.
     #[error("a websocket needs the header Upgrade: websocket")]
     Upgrade,
-    /// A `Connection` that does not list `Upgrade`.
+    /// `Connection` does not list `Upgrade`.
     #[error("a websocket needs the header Connection: Upgrade")]
     Connection,
-    /// Another version of the protocol, or none.
+    /// The request names another version of the protocol, or none.
     #[error("Sec-WebSocket-Version must be 13")]
     Version,
-    /// A body in chunks.
+    /// The request has a chunked body.
     #[error("a websocket opens with a request without a body: Transfer-Encoding is not accepted")]
     TransferEncoding,
-    /// A body.
+    /// The request has a body.
     #[error(
         "a websocket opens with a request without a body: Content-Length must be 0, or not be there"
     )]
     ContentLength,
-    /// A malformed key, none, or several.
+    /// The key is missing, malformed or repeated.
     #[error("Sec-WebSocket-Key must be 16 bytes in base64, once")]
     Key,
 }
 
-/// An acceptable handshake.
+/// A handshake that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upgrade {
-    /// The subprotocol that was chosen; `None` if the client offered none that is supported.
+    /// The chosen subprotocol; `None` if the client offered none that is supported.
     pub subprotocol: Option<&'static str>,
     accept: String,
 }
 
-/// Whether the client means to open a websocket, rightly or wrongly.
-pub fn is_meant(head: &Head) -> bool {
+/// Whether the client wants to open a websocket, even if the handshake is wrong.
+pub fn is_meant(head: &Head<'_>) -> bool {
     head.lists("upgrade", "websocket") || head.all("sec-websocket-key").next().is_some()
 }
 
-/// The subprotocols that a client offers, the one that it likes best first. None is empty.
-pub fn offered(head: &Head) -> impl Iterator<Item = &str> + Clone {
+/// The subprotocols that a client offers, in its order of preference. Empty names are left out.
+pub fn offered<'a>(head: &'a Head<'_>) -> impl Iterator<Item = &'a str> + Clone {
     head.listed("sec-websocket-protocol").filter(|name| !name.is_empty())
 }
 
 impl Upgrade {
-    /// Checks a request. Of the `supported` subprotocols, the first one that the client offers is
-    /// chosen, in the client's order; none is chosen if it offers no such one, which is no error.
+    /// Checks a request. The first subprotocol in the client's order that is `supported` is chosen. If
+    /// there is none, that is not an error.
     ///
     /// # Errors
     /// The first [`HandshakeError`], in the order in which they are declared.
-    pub fn check(head: &Head, supported: &[&'static str]) -> Result<Self, HandshakeError> {
+    pub fn check(head: &Head<'_>, supported: &[&'static str]) -> Result<Self, HandshakeError> {
         if head.method != "GET" {
-            return Err(HandshakeError::Method { method: head.method.clone() });
+            return Err(HandshakeError::Method { method: head.method.to_owned() });
         }
         if head.minor_version == 0 {
             return Err(HandshakeError::Http10);
@@ -91,7 +91,7 @@ impl Upgrade {
         if head.one("sec-websocket-version") != Some("13") {
             return Err(HandshakeError::Version);
         }
-        // What follows the head is frames: a body would be read as such.
+        // Frames follow the head, so a body would be read as frames.
         if head.all("transfer-encoding").next().is_some() {
             return Err(HandshakeError::TransferEncoding);
         }
@@ -99,7 +99,7 @@ impl Upgrade {
             return Err(HandshakeError::ContentLength);
         }
         let key = head.one("sec-websocket-key").unwrap_or_default();
-        if STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
+        if is_key(key) {
             let known = |name| supported.iter().copied().find(|known| *known == name);
             Ok(Self { subprotocol: offered(head).find_map(known), accept: accept_key(key) })
         } else {
@@ -109,16 +109,21 @@ impl Upgrade {
 
     /// The response that opens the websocket, with the subprotocol that was chosen.
     pub fn response(&self) -> Bytes {
-        let subprotocol = self
-            .subprotocol
-            .map_or(String::new(), |name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
-        format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {}\r\n{subprotocol}\r\n",
-            self.accept
-        )
-        .into()
+        let subprotocol: &[&str] = match self.subprotocol {
+            Some(name) => &["\r\nSec-WebSocket-Protocol: ", name],
+            None => &[],
+        };
+        let before = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+                      Connection: Upgrade\r\nSec-WebSocket-Accept: ";
+        [&[before, &self.accept], subprotocol, &["\r\n\r\n"]].concat().concat().into()
     }
+}
+
+/// Whether this is the base64 of 16 bytes.
+fn is_key(key: &str) -> bool {
+    // What 24 characters can say, and no more.
+    let mut nonce = [0; 18];
+    key.len() == 24 && STANDARD.decode_slice(key, &mut nonce) == Ok(16)
 }
 
 /// The value of `Sec-WebSocket-Accept` for a client's key, RFC 6455 section 4.2.2.
@@ -132,12 +137,12 @@ mod tests {
 
     const SUPPORTED: [&str; 2] = ["chat.v2", "chat.v1"];
 
-    fn request(replace: &str, with: &str) -> Head {
+    fn request(replace: &str, with: &str) -> Head<'static> {
         let request = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
             Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
             Sec-WebSocket-Version: 13\r\n\r\n";
         assert!(request.contains(replace));
-        let request = request.replacen(replace, with, 1);
+        let request = request.replacen(replace, with, 1).leak();
         Head::parse(request.as_bytes()).expect("well-formed").expect("complete").0
     }
 

@@ -5,44 +5,53 @@
 //! ```
 
 use super::encode::MAX_CONTROL_BYTES;
-use super::{Limits, Opcode, Violation};
+use super::{Opcode, Violation};
 
-/// The longest header: two bytes, a 64-bit length, a mask.
+/// The longest header: two bytes, a 64-bit length, and a mask.
 const MAX_HEADER_BYTES: usize = 14;
 
-/// The end of a connection that sends a frame. A client masks all its frames, a server none (RFC 6455
-/// section 5.1).
+/// Which end of the connection sent a frame. A client masks all its frames, a server none of them (RFC
+/// 6455 section 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It opened the connection.
+    /// The end that opened the connection.
     Client,
-    /// It accepted the connection.
+    /// The end that accepted the connection.
     Server,
 }
 
-/// What a frame says of itself.
+/// The header of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// The frame is the last of its message.
+    /// Whether the frame is the last one of its message.
     pub fin: bool,
-    /// What it is.
+    /// The kind of the frame.
     pub opcode: Opcode,
-    /// What its payload is masked with. Zeros in a server's frame, which leave the payload as it is.
+    /// The mask of the payload. Zeros for a server's frame, which leave the payload unchanged.
     pub mask: [u8; 4],
-    /// How long its payload is, in bytes.
+    /// The length of the payload in bytes.
     pub len: usize,
 }
 
-/// What there is of a message whose last frame has not come.
+/// How much a client may send in one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest message in bytes, all fragments together.
+    pub max_message_bytes: usize,
+    /// The most fragments of one message. At least 1.
+    pub max_fragments: u32,
+}
+
+/// A message whose last frame has not come yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unfinished {
-    /// Its payload so far.
+    /// The length of its payload so far.
     pub len_bytes: usize,
-    /// Its frames so far.
+    /// The number of its frames so far.
     pub fragments: u32,
 }
 
-/// A client's header that may come in pieces.
+/// The part of a client's header that has come so far.
 #[derive(Debug, Default)]
 pub(super) struct PartialHeader {
     bytes: [u8; MAX_HEADER_BYTES],
@@ -50,11 +59,11 @@ pub(super) struct PartialHeader {
 }
 
 impl PartialHeader {
-    /// Takes bytes from the front of the input until the header is complete; returns it and the
-    /// rest, or `None` if it is not complete.
+    /// Takes bytes from the front of the input until the header is complete. Returns the header and the
+    /// rest of the input, or `None` if it is not complete.
     ///
     /// # Errors
-    /// A [`Violation`], as early as the bytes allow.
+    /// A [`Violation`], as early as possible.
     pub(super) fn collect<'a>(
         &mut self,
         input: &'a mut [u8],
@@ -73,11 +82,11 @@ impl PartialHeader {
 }
 
 impl Header {
-    /// Reads the header at the start of `bytes`, sent by `from`; returns it and its own length in
+    /// Reads the header at the start of `bytes`, which `from` has sent. Returns it with its own length in
     /// bytes, or `None` if it is not complete.
     ///
     /// # Errors
-    /// A [`Violation`], as early as the bytes allow. [`check`](Self::check) judges the rest.
+    /// A [`Violation`], as early as possible. [`check`](Self::check) finds further ones.
     pub fn parse(bytes: &[u8], from: Role) -> Result<Option<(Self, usize)>, Violation> {
         let Some(&first) = bytes.first() else { return Ok(None) };
         if first & 0x70 != 0 {
@@ -116,13 +125,13 @@ impl Header {
                 Some(mask) => (*mask, at + 4),
             },
         };
-        // A length beyond the address space is beyond every limit too.
+        // A length that exceeds the address space also exceeds every limit.
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         Ok(Some((Self { fin: first & 0x80 != 0, opcode, mask, len }, header_len)))
     }
 
-    /// Judges a frame before its payload is there, by the message that it goes on with and by the
-    /// limits.
+    /// Checks a frame before its payload is there: whether it fits to the unfinished message, if there is
+    /// one, and whether it is within the limits.
     ///
     /// # Errors
     /// A [`Violation`].
@@ -158,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_sends_no_mask_and_a_client_always_one() {
+    fn clients_mask_their_frames_and_servers_do_not() {
         let whole = Header { fin: true, opcode: Opcode::Text, mask: [0; 4], len: 2 };
         assert_eq!(Header::parse(b"\x81\x02hi", Role::Server), Ok(Some((whole, 2))));
         assert_eq!(Header::parse(b"\x81\x02hi", Role::Client), Err(Violation::Unmasked));
@@ -188,7 +197,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic_and_no_shorter_start_is_a_header(
+        fn no_bytes_panic_and_no_part_of_a_header_is_one(
             bytes in prop::collection::vec(any::<u8>(), 0..20),
             is_client: bool,
         ) {

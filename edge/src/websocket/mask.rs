@@ -1,6 +1,6 @@
-//! The mask over what a client sends, RFC 6455 section 5.3. Pure.
+//! Masking, RFC 6455 section 5.3. Pure.
 
-/// Masks or unmasks, which is the same, a part of a payload that begins `offset` bytes after the payload's start.
+/// Masks a part of a payload that begins at `offset`, or unmasks it, which is the same.
 pub fn mask(part: &mut [u8], mut mask: [u8; 4], offset: usize) {
     mask.rotate_left(offset % 4);
     let word = u32::from_ne_bytes(mask);

@@ -1,22 +1,22 @@
-//! What a frame is. Pure.
+//! The kinds of frames. Pure.
 
 use super::Violation;
 
-/// What a frame is, RFC 6455 section 5.2.
+/// The kind of a frame, RFC 6455 section 5.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
-    /// Goes on with a message.
+    /// Continues a message.
     Continuation = 0x0,
-    /// UTF-8.
+    /// Begins a message of UTF-8.
     Text = 0x1,
-    /// Any bytes.
+    /// Begins a message of any bytes.
     Binary = 0x2,
-    /// The last frame of its direction.
+    /// The last frame in its direction.
     Close = 0x8,
-    /// Wants a pong with the same payload.
+    /// Asks for a pong with the same payload.
     Ping = 0x9,
-    /// Answers a ping, or none.
+    /// Answers a ping, or comes without one.
     Pong = 0xa,
 }
 

@@ -1,38 +1,39 @@
-//! How long a gateway has had no stream from a broker, and when its clients must look for another
-//! gateway. Pure: a part of the bridge's core.
+//! Decides when a gateway that has lost its link to the broker sends its clients away. Pure: a part of
+//! the bridge's core.
 
 use std::time::{Duration, Instant};
 
-/// Without a link for a while, a gateway keeps its clients: a broker that is restarted is back
-/// within a second. After a limit the broker takes their addresses for gone, and another gateway
-/// may have a link, so they are sent away.
+/// Measures how long there has been no link to the broker. At first a gateway keeps its clients, because
+/// a restarted broker is back within a second. After a limit they are sent away: by then the broker
+/// considers their addresses gone, and another gateway may have a link.
 #[derive(Debug)]
 pub struct Absence {
-    /// Zero: clients are kept for ever.
+    /// Zero means that clients are kept for ever.
     limit: Duration,
-    /// `None` while there is a link on which the stream has begun.
+    /// `None` while there is a link on which the broker's events have begun.
     since: Option<Instant>,
+    /// Whether the limit has passed, so that clients are being sent away.
     is_over: bool,
 }
 
 impl Absence {
-    /// There has been no broker yet.
+    /// Starts without a link.
     pub fn new(limit: Duration, now: Instant) -> Self {
         Self { limit, since: Some(now), is_over: false }
     }
 
-    /// The link is lost.
+    /// Records that the link is lost.
     pub fn link_lost(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
 
-    /// The broker's stream begins; `true` if clients were being sent away.
+    /// Records that the broker's events begin; `true` if clients were being sent away.
     pub fn stream_begins(&mut self) -> bool {
         self.since = None;
         std::mem::take(&mut self.is_over)
     }
 
-    /// `true` when the limit has just passed: clients are to be sent away.
+    /// `true` once per absence, when the limit has passed and clients must be sent away.
     pub fn passes_limit(&mut self, now: Instant) -> bool {
         let away = self.since.map(|since| now.saturating_duration_since(since));
         let passes = !self.is_over && !self.limit.is_zero() && away >= Some(self.limit);

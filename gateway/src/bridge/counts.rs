@@ -1,13 +1,14 @@
-//! How counted events fare, summed over the workers of a gateway. Pure: a part of the bridge's core.
+//! Adds up how many connections of each worker an event reached, for publishers that want a report.
+//! Pure: a part of the bridge's core.
 
 use std::collections::HashMap;
 
-use campanile_messages::link::{Tally, Ticket};
+use campanile_messages::link::{RequestTicket, Tally};
 
-/// Events of which some workers have not told yet how they fared. Each worker tells within the time
-/// that the publisher gave, so few are under way at a time.
+/// The events that some workers have not reported yet. Each worker reports within the time that the
+/// publisher gave, so there are few of them at a time.
 #[derive(Debug, Default)]
-pub struct Counts(HashMap<Ticket, Count>);
+pub struct Counts(HashMap<RequestTicket, Count>);
 
 #[derive(Debug)]
 struct Count {
@@ -16,13 +17,13 @@ struct Count {
 }
 
 impl Counts {
-    /// An event was handed to so many workers, at least one.
-    pub fn begin(&mut self, ticket: Ticket, workers: usize) {
+    /// Begins the count of an event that was handed to `workers` workers, at least one.
+    pub fn begin(&mut self, ticket: RequestTicket, workers: usize) {
         self.0.insert(ticket, Count { workers, tally: Tally::default() });
     }
 
-    /// One of them tells how it fared; the sum, if it is the last.
-    pub fn add(&mut self, ticket: Ticket, tally: Tally) -> Option<Tally> {
+    /// Adds the report of one worker, and returns the sum if it was the last one.
+    pub fn add(&mut self, ticket: RequestTicket, tally: Tally) -> Option<Tally> {
         let count = self.0.get_mut(&ticket)?;
         count.tally.matched += tally.matched;
         count.tally.written += tally.written;
@@ -34,7 +35,7 @@ impl Counts {
         self.0.remove(&ticket).map(|count| count.tally)
     }
 
-    /// Nobody waits for them any more.
+    /// Forgets every count, because nobody waits for them any more.
     pub fn clear(&mut self) {
         self.0.clear();
     }
@@ -46,7 +47,7 @@ mod tests {
 
     #[test]
     fn the_last_worker_completes_the_sum() {
-        let ticket = Ticket { link: 1, number: 2 };
+        let ticket = RequestTicket { link: 1, number: 2 };
         let tally = |matched, written, too_slow| Tally { matched, written, too_slow };
         let mut counts = Counts::default();
         counts.begin(ticket, 2);

@@ -1,5 +1,5 @@
-//! `GET /position`: where the log ends, as the broker says after a caller has asked. The bridge asks,
-//! one question for all that wait; without a link there is nothing to wait for.
+//! `GET /position`: the position at which the log ends. The bridge asks the broker after the caller has
+//! asked, with one question for all callers that wait. Without a link, callers get an error at once.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,26 +19,26 @@ use tokio::time::timeout;
 
 use crate::config::GatewayConfig;
 
-/// How long a caller waits for the broker's answer at most.
+/// How long a caller waits for the broker's answer.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Why a caller is not told where the log ends. Each passes.
+/// Why a caller does not get the position. All of these are temporary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoHead {
-    /// This gateway has no link now.
-    #[error("this gateway has no link to its broker, try again")]
+    /// The gateway has no link to the broker now.
+    #[error("this gateway has no link to its broker: try again")]
     NoLink,
-    /// The broker was asked, or could not be, and the time is over.
-    #[error("the broker did not say in time where the log ends, try again")]
+    /// The broker did not answer in time, or could not be asked.
+    #[error("the broker did not say in time where the log ends: try again")]
     NoAnswer,
-    /// As many wait as may.
-    #[error("too many callers wait to hear where the log ends, try again")]
+    /// As many callers as possible are waiting already.
+    #[error("too many callers wait for the position at which the log ends: try again")]
     TooMany,
 }
 
 type Asker = oneshot::Sender<Result<Position, NoHead>>;
 
-/// Who waits, and what is to be asked. Knows whether there is a link.
+/// The callers that wait, and the question to the broker that they wait for.
 #[derive(Debug)]
 pub struct Askers {
     heads: Heads<Asker>,
@@ -51,46 +51,46 @@ impl Default for Askers {
 }
 
 impl Askers {
-    /// A caller asks, where there is a link.
+    /// Adds a caller, while there is a link; refuses it if too many are waiting.
     pub fn add(&mut self, asker: Asker, now: Instant) {
         if let Err(asker) = self.heads.ask(asker, now) {
             tell(asker, Err(NoHead::TooMany));
         }
     }
 
-    /// The number of the question to send now, if there is one.
+    /// The number of the question to send now; `None` if there is nothing to ask.
     pub fn question(&mut self) -> Option<u64> {
         self.heads.question()
     }
 
-    /// The question could not be sent: it is to be tried again.
+    /// Records that the question could not be sent, so that it is tried again.
     pub fn not_sent(&mut self) {
         self.heads.not_sent();
     }
 
-    /// The answer to a question has come.
+    /// Answers the callers that waited for a question with this number.
     pub fn answered(&mut self, number: u64, head: Position) {
         self.heads.answered(number).for_each(|asker| tell(asker, Ok(head)));
     }
 
-    /// Refuses those whose time is over.
+    /// Refuses the callers that have waited for too long.
     pub fn expire(&mut self, now: Instant) {
         self.heads.expire(now).into_iter().for_each(|asker| tell(asker, Err(NoHead::NoAnswer)));
     }
 
-    /// There is no link any more: nobody waits for the next.
+    /// Refuses all callers, because the link is lost.
     pub fn link_lost(&mut self) {
         self.heads.give_up().for_each(|asker| tell(asker, Err(NoHead::NoLink)));
     }
 }
 
-/// A caller that is gone has no use for an answer.
+/// Answers a caller, which may be gone.
 fn tell(asker: Asker, answer: Result<Position, NoHead>) {
     let _ = asker.send(answer);
 }
 
-/// Asks the bridge where the log ends. The answer comes within `LIMIT` and a second; if the bridge
-/// is gone, the sender is dropped.
+/// Asks the bridge for the position at which the log ends. The answer comes within 6 s. If the bridge is
+/// gone, the sender is dropped.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct AskHead(pub Asker);
@@ -104,12 +104,13 @@ pub struct PositionSource {
 }
 
 impl PositionSource {
-    /// Asks the bridge; pages read the answer as they read event streams.
+    /// Answers requests with the help of the bridge. The web pages that may read event streams may also
+    /// read the position.
     pub fn new(bridge: Recipient<AskHead>, config: Arc<GatewayConfig>, listens_on: IpAddr) -> Self {
         Self { bridge, config, listens_on }
     }
 
-    /// The gateway's own address.
+    /// The most exposed of the addresses that the gateway listens on.
     pub fn listens_on(&self) -> IpAddr {
         self.listens_on
     }
@@ -117,20 +118,20 @@ impl PositionSource {
     async fn ask(&self) -> Result<Position, NoHead> {
         let (asker, answered) = oneshot::channel();
         self.bridge.do_send(AskHead(asker));
-        // A bridge that does not answer hangs, and the watchdog sees to it.
+        // If the bridge does not answer, it hangs, and the watchdog will end the process.
         let answered = timeout(LIMIT + ANSWER_LIMIT, answered).await;
         answered.ok().and_then(Result::ok).unwrap_or(Err(NoHead::NoLink))
     }
 
-    /// What `Access-Control-Allow-Origin` tells the page that asks, if it may read.
+    /// The value of `Access-Control-Allow-Origin` for the page that asks; `None` if it may not read.
     fn allowed<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         let origin = headers.get(header::ORIGIN)?.to_str().ok()?;
         self.config.allow_origins.allowed(origin, self.listens_on)
     }
 }
 
-/// Answers `GET /position`: a line, or JSON for those who prefer it. It is about this moment, so
-/// nobody may keep it.
+/// Answers `GET /position` with one line, or with JSON for callers that prefer it. No cache may keep the
+/// answer.
 pub async fn position(request: HttpRequest, source: web::Data<PositionSource>) -> HttpResponse {
     let mut response = match source.ask().await {
         Ok(position) if prefers_json(&request) => {
@@ -150,7 +151,7 @@ pub async fn position(request: HttpRequest, source: web::Data<PositionSource>) -
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(Ok(allowed)) = source.allowed(request.headers()).map(HeaderValue::from_str) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
-        // A page that is allowed by name may send its cookies along.
+        // A page whose origin is listed may send its cookies, too.
         if matches!(source.config.allow_origins, AllowOrigins::Only(_)) {
             let yes = HeaderValue::from_static("true");
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
@@ -165,7 +166,7 @@ fn text(status: StatusCode) -> HttpResponseBuilder {
     response
 }
 
-/// Whether JSON comes before a plain text in what the caller accepts.
+/// Whether the caller prefers JSON to plain text.
 fn prefers_json(request: &HttpRequest) -> bool {
     let ranked =
         header::Accept::parse(request).map_or_else(|_| Vec::new(), |accept| accept.ranked());
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_reaches_those_who_asked_before_its_question() {
+    fn an_answer_reaches_those_who_asked_before_the_question() {
         let (mut askers, now) = (Askers::default(), Instant::now());
         let mut first = asker(&mut askers, now);
         assert_eq!(askers.question(), Some(1));
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_link_and_the_limit_refuse_those_who_wait() {
+    fn callers_are_refused_when_the_link_or_their_time_is_gone() {
         let (mut askers, now) = (Askers::default(), Instant::now());
         let mut lost = asker(&mut askers, now);
         assert_eq!(askers.question(), Some(1));
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_for_those_who_name_it_first() {
+    fn json_is_sent_to_callers_that_prefer_it() {
         let prefers = |accept: &'static str| {
             let request = TestRequest::default().insert_header((header::ACCEPT, accept));
             prefers_json(&request.to_http_request())

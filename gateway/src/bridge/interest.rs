@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use campanile_messages::Audience;
 use campanile_messages::link::InterestChange;
 
-use crate::registry::subscriptions::{Change, Ticket};
+use crate::report::{Change, Ticket};
 
 /// How many changes one frame carries: at most 2.6 MB of names.
 const MAX_CHANGES: usize = 10_000;
@@ -17,7 +17,7 @@ const MAX_CHANGES: usize = 10_000;
 pub const MAX_AUDIENCES: usize = 900_000;
 
 /// A frame's worth of changes under their revision.
-pub type Report = (u64, Vec<InterestChange>);
+pub type InterestReport = (u64, Vec<InterestChange>);
 
 /// Counts listeners by audience and worker.
 #[derive(Debug)]
@@ -35,11 +35,24 @@ pub struct Interest {
     /// The same as of the last report.
     told: Vec<Ticket>,
     revision: u64,
-    /// No longer listened to, since the last report or in it.
+    /// No longer listened to, since this was last asked.
     withdrawn: Vec<Audience>,
+    /// The same, and the broker was not told yet.
+    to_withdraw: Vec<Audience>,
+    /// Withdrawn in a report that the broker has not confirmed.
+    withdrawing: Vec<Audience>,
     /// The report that the broker has not confirmed yet, and the tickets that it covers. There is
     /// at most one, so that what waits for a slow broker is bounded by the audiences there are.
     unconfirmed: Option<(u64, Vec<Ticket>)>,
+}
+
+/// The broker has confirmed the last report.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Confirmation {
+    /// Up to where it covers the steps of each worker.
+    pub tickets: Vec<Ticket>,
+    /// Withdrawn before it. Until now, some events of these came and others did not.
+    pub withdrawn: Vec<Audience>,
 }
 
 #[derive(Debug)]
@@ -69,6 +82,8 @@ impl Interest {
             told: vec![0; workers],
             revision: 0,
             withdrawn: Vec::new(),
+            to_withdraw: Vec::new(),
+            withdrawing: Vec::new(),
             unconfirmed: None,
         }
     }
@@ -125,6 +140,7 @@ impl Interest {
     /// the broker has confirmed that, some may still come, and a new listener would not know which
     /// did not.
     pub fn take_withdrawn(&mut self) -> Vec<Audience> {
+        self.to_withdraw.extend_from_slice(&self.withdrawn);
         std::mem::take(&mut self.withdrawn)
     }
 
@@ -135,23 +151,25 @@ impl Interest {
 
     /// What to tell the broker of the changes since the last report; nothing while that is not
     /// confirmed. A ticket without a change is reported too, for its confirmation.
-    pub fn report(&mut self) -> Vec<Report> {
+    pub fn report(&mut self) -> Vec<InterestReport> {
         if self.unconfirmed.is_some() || (self.changed.is_empty() && self.told == self.tickets) {
             return Vec::new();
         }
+        self.withdrawing.append(&mut self.to_withdraw);
         let changed = self.changed.drain().collect();
         self.reports(changed)
     }
 
     /// What to tell a broker that knows nothing yet. Confirmations of earlier reports no longer
     /// count.
-    pub fn report_all(&mut self) -> Vec<Report> {
+    pub fn report_all(&mut self) -> Vec<InterestReport> {
         self.changed.clear();
+        self.to_withdraw.clear();
         let all = self.audiences.keys().cloned().collect();
         self.reports(all)
     }
 
-    fn reports(&mut self, audiences: Vec<Audience>) -> Vec<Report> {
+    fn reports(&mut self, audiences: Vec<Audience>) -> Vec<InterestReport> {
         let mut reports = Vec::new();
         let mut audiences = audiences.into_iter().peekable();
         loop {
@@ -170,11 +188,15 @@ impl Interest {
         reports
     }
 
-    /// The broker knows this revision: the tickets that it confirms, one a worker, if it is the
-    /// last.
-    pub fn confirm(&mut self, revision: u64) -> Option<Vec<Ticket>> {
+    /// The broker knows this revision: what that confirms, if it is the last.
+    pub fn confirm(&mut self, revision: u64) -> Option<Confirmation> {
         let (_, tickets) = self.unconfirmed.take_if(|(told, _)| *told <= revision)?;
-        Some(tickets)
+        Some(Confirmation { tickets, withdrawn: std::mem::take(&mut self.withdrawing) })
+    }
+
+    /// Nothing comes on this link any more. Returns what was withdrawn on it and not confirmed.
+    pub fn link_lost(&mut self) -> Vec<Audience> {
+        std::mem::take(&mut self.withdrawing)
     }
 
     /// The workers that have listeners.
@@ -203,6 +225,10 @@ mod tests {
         InterestChange { audience, connections: connections.into() }
     }
 
+    fn confirmed(tickets: &[Ticket]) -> Option<Confirmation> {
+        Some(Confirmation { tickets: tickets.to_vec(), withdrawn: vec![] })
+    }
+
     const LINGER: Duration = Duration::from_secs(5);
 
     #[test]
@@ -216,9 +242,9 @@ mod tests {
         interest.change(1, 2, vec![(Audience::Everyone, -1)], now);
         assert_eq!(interest.workers(&Audience::Everyone).collect::<Vec<_>>(), [0]);
         assert_eq!(interest.report(), [], "the first report is not confirmed yet");
-        assert_eq!(interest.confirm(1), Some(vec![1, 1]));
+        assert_eq!(interest.confirm(1), confirmed(&[1, 1]));
         assert_eq!(interest.report(), [(2, vec![change(Audience::Everyone, 1)])]);
-        assert_eq!(interest.confirm(2), Some(vec![1, 2]));
+        assert_eq!(interest.confirm(2), confirmed(&[1, 2]));
         assert_eq!(interest.report(), []);
     }
 
@@ -239,6 +265,32 @@ mod tests {
         assert_eq!(interest.report(), []);
         interest.expire(start + 9 * second);
         assert_eq!(interest.report(), [(3, vec![change(group("a"), None)])]);
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_unsure_until_the_broker_confirms_that() {
+        let now = Instant::now();
+        let mut interest = Interest::new(1, Duration::ZERO);
+        let withdraw = |interest: &mut Interest, ticket| {
+            interest.change(0, ticket, vec![(group("a"), 1)], now);
+            interest.change(0, ticket + 1, vec![(group("a"), -1)], now);
+            interest.expire(now);
+            assert_eq!(interest.take_withdrawn(), [group("a")]);
+            assert_eq!(interest.take_withdrawn(), []);
+        };
+        interest.change(0, 1, vec![(Audience::Everyone, 1)], now);
+        interest.report();
+        withdraw(&mut interest, 2);
+        assert_eq!(interest.confirm(1), confirmed(&[1]), "the broker has not heard of it");
+        interest.report();
+        let withdrawn = vec![group("a")];
+        assert_eq!(interest.confirm(2), Some(Confirmation { tickets: vec![3], withdrawn }));
+        withdraw(&mut interest, 4);
+        interest.report();
+        assert_eq!(interest.link_lost(), [group("a")]);
+        withdraw(&mut interest, 6);
+        interest.report_all();
+        assert_eq!(interest.confirm(4), confirmed(&[7]), "this link never had that interest");
     }
 
     #[test]
@@ -265,7 +317,7 @@ mod tests {
         changes.sort_by(|a, b| a.audience.cmp(&b.audience));
         assert_eq!(changes, [change(Audience::Everyone, 1), change(group("a"), 1)]);
         assert_eq!(interest.confirm(1), None);
-        assert_eq!(interest.confirm(revision), Some(vec![2]));
+        assert_eq!(interest.confirm(revision), confirmed(&[2]));
     }
 
     #[test]
@@ -280,6 +332,6 @@ mod tests {
             [(1, MAX_CHANGES), (2, 1)]
         );
         assert_eq!(interest.confirm(1), None);
-        assert_eq!(interest.confirm(2), Some(vec![1]));
+        assert_eq!(interest.confirm(2), confirmed(&[1]));
     }
 }

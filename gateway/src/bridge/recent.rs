@@ -91,7 +91,7 @@ impl Recent {
     }
 
     /// Adds what the broker has of an audience, of whose live events none was missed since it was
-    /// asked.
+    /// asked. What is complete must not be complete only after an event that is still to come.
     pub fn add_past(&mut self, audience: &Audience, past: Past) {
         let Past { expired, complete_after, events } = past;
         let tail = self.tails.entry(audience.clone()).or_insert_with(|| Tail::after(u64::MAX));
@@ -114,24 +114,10 @@ impl Recent {
     /// one event that together pass `max_bytes`, each counted with [`SLICE_BYTES`] more, are too
     /// much; that is found without looking at each of them.
     pub fn missed(&self, since: u64, audiences: &[Audience], max_bytes: usize) -> Missed {
-        let mut unknown = Vec::new();
-        let (mut count, mut bytes) = (0, 0);
-        for audience in audiences {
-            let tail = self.tails.get(audience);
-            if tail.is_some_and(|tail| since < tail.complete_after && since < tail.expired) {
-                return Missed::Lost(Lost::Expired);
-            }
-            if tail.is_none_or(|tail| since < tail.complete_after) {
-                unknown.push(audience.clone());
-            }
-            // Of an unknown tail, what is here is a part of what was missed.
-            let (tail_count, tail_bytes) = tail.map_or((0, 0), |tail| tail.size_behind(since));
-            count += tail_count;
-            bytes += tail_bytes;
-        }
-        if count > 1 && bytes > max_bytes as u64 {
-            return Missed::Lost(Lost::TooFar);
-        }
+        let (count, unknown) = match self.survey(since, audiences, max_bytes) {
+            Ok(surveyed) => surveyed,
+            Err(lost) => return Missed::Lost(lost),
+        };
         if !unknown.is_empty() {
             return Missed::Unknown(unknown);
         }
@@ -144,6 +130,57 @@ impl Recent {
             events.sort_unstable_by_key(|event| event.sequence());
         }
         Missed::Events(events)
+    }
+
+    /// About which of these audiences the broker must be asked before [`missed`](Self::missed) can
+    /// tell; none where it can already, because all is here or enough is lost.
+    pub fn unknown(&self, since: u64, audiences: &[Audience], max_bytes: usize) -> Vec<Audience> {
+        self.survey(since, audiences, max_bytes).map_or_else(|_| Vec::new(), |(_, unknown)| unknown)
+    }
+
+    /// How many missed events are here, and of which audiences there may be more.
+    fn survey(
+        &self,
+        since: u64,
+        audiences: &[Audience],
+        max_bytes: usize,
+    ) -> Result<(usize, Vec<Audience>), Lost> {
+        let mut unknown = Vec::new();
+        let (mut count, mut bytes) = (0, 0);
+        for audience in audiences {
+            let tail = self.tails.get(audience);
+            if tail.is_some_and(|tail| since < tail.complete_after && since < tail.expired) {
+                return Err(Lost::Expired);
+            }
+            if tail.is_none_or(|tail| since < tail.complete_after) {
+                unknown.push(audience.clone());
+            }
+            // Of an unknown tail, what is here is a part of what was missed.
+            let (tail_count, tail_bytes) = tail.map_or((0, 0), |tail| tail.size_behind(since));
+            count += tail_count;
+            bytes += tail_bytes;
+        }
+        if count > 1 && bytes > max_bytes as u64 {
+            return Err(Lost::TooFar);
+        }
+        Ok((count, unknown))
+    }
+
+    /// About which of these audiences the broker must be asked before [`history`](Self::history) can
+    /// tell all that a new listener is to hear.
+    pub fn unknown_to_history(
+        &self,
+        max_events: usize,
+        audiences: &[Audience],
+        max_bytes: usize,
+    ) -> Vec<Audience> {
+        let is_known = |audience| {
+            self.tails.get(audience).is_some_and(|tail| tail.complete_after <= tail.expired)
+        };
+        if audiences.iter().all(is_known) {
+            return Vec::new();
+        }
+        self.history(max_events, audiences, max_bytes).1
     }
 
     /// What a new listener to these audiences hears of the past: the newest `max_events` of all

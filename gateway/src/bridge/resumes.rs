@@ -3,17 +3,22 @@
 //! core.
 //!
 //! ```text
-//! add ──▶ ready ──judge──▶ all is there, or lost: answered
-//!           ▲                │ something is unknown
-//!           └── fetched ◀── waits for the want that asks for it
+//! add ──▶ unconfirmed ──confirmed──▶ ready ──judge──▶ all is there, or lost: answered
+//!           │    ▲                    ▲                 │ something is unknown
+//!           │    └── link_lost        └── fetched ◀── waits for the want that asks for it
+//!           └── interest_sent: what is unknown is asked for at once
 //! ```
+//!
+//! What a client lacks is asked for as soon as the broker was told of its interest. It is judged only
+//! when the broker has confirmed that: by where the log ended then, for the gateway may have been
+//! behind the one where the client was before; and by what is here then, for more may have come, and
+//! some of what was here may be gone.
 //!
 //! What is fetched for one client may not be kept until it is judged again, if others fetch much.
 //! So a client waits `MAX_WAITS` times, and then it has missed too much. A client that has missed
 //! too much is known to have as soon as the first events past the bound are here.
 //!
-//! Bounded by the connections: each has one, which is added when its interest was confirmed. One
-//! fetch is under way at a time, of at most `MAX_FETCHED` audiences or one client's.
+//! Bounded by the connections: each has one per step, until it goes away.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -21,12 +26,10 @@ use campanile_messages::link::Want;
 use campanile_messages::{Audience, Position};
 
 use crate::bridge::recent::{Missed, Recent};
+use crate::bridge::wants::{Place, Wants};
 use crate::delivery::{Found, Outcome};
-use crate::registry::subscriptions::Ticket;
+use crate::report::{Resume, Ticket};
 use crate::resume::{Lost, Start};
-
-/// How many audiences are fetched at a time: the next are asked for when these are here.
-const MAX_FETCHED: usize = 1_000;
 
 /// How many clients are put off before the caller can look at the clock.
 const JUDGED_AT_ONCE: usize = 1_000;
@@ -34,66 +37,172 @@ const JUDGED_AT_ONCE: usize = 1_000;
 /// How often a client waits for fetches before it is told that it has missed too much.
 const MAX_WAITS: u32 = 3;
 
-/// A client that comes back, or one of its groups.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resume {
-    /// Which worker's, from 0.
-    pub worker: usize,
-    /// The worker's own number for it.
-    pub ticket: Ticket,
-    /// Where it goes on, or what it asks for as a new listener.
-    pub start: Start,
-    /// What it listens to.
-    pub audiences: Vec<Audience>,
-}
+/// How many audiences are looked up before the broker has confirmed any, some 20 ms of work. What is
+/// not looked up then is when it has.
+const LOOKED_UP_AT_ONCE: usize = 100_000;
+
+/// Which worker's, from 0, and the worker's own number for it.
+type Key = (usize, Ticket);
 
 /// See the module.
-#[derive(Debug, Default)]
-pub struct Resumes {
-    ready: VecDeque<Waiter>,
-    /// By the place of the want that each waits for.
-    waiting: BTreeMap<u64, Vec<Waiter>>,
-    /// The wants that the broker is or will be asked for: by what they ask for, in order.
-    asked: HashMap<Box<[Audience]>, Asked>,
-    /// Not sent yet, by their places, which count up.
-    queue: VecDeque<(u64, Want)>,
-    last_place: u64,
-    last_number: u64,
-    fetching: Option<Fetching>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Asked {
-    place: u64,
-    since: u64,
-}
-
-/// A fetch that is under way.
 #[derive(Debug)]
-struct Fetching {
-    number: u64,
-    wants: VecDeque<(u64, Want)>,
-    /// Those that somebody has listened to ever since.
-    audiences: HashSet<Audience>,
+pub struct Resumes {
+    /// By worker: those whose interest the broker has not confirmed on this link.
+    unconfirmed: Vec<BTreeMap<Ticket, Waiter>>,
+    /// Those whose interest it has.
+    confirmed: HashMap<Key, Confirmed>,
+    /// Confirmed ones to be judged, and some that are gone.
+    ready: VecDeque<Key>,
+    /// The same that wait, by the place of the want.
+    waiting: BTreeMap<Place, Vec<Key>>,
+    wants: Wants,
 }
 
 #[derive(Debug)]
 struct Waiter {
-    resume: Resume,
+    start: Start,
+    audiences: Vec<Audience>,
+    /// The place of the want that asks for what it lacked when the broker was told of its interest.
+    asked: Option<Place>,
+}
+
+#[derive(Debug)]
+struct Confirmed {
+    waiter: Waiter,
+    /// Where the log ended when its interest was confirmed.
+    head: Position,
     /// How often it has waited on this link.
     waits: u32,
 }
 
+/// What a client lacks: the events of these audiences above a sequence.
+struct Lack {
+    since: u64,
+    audiences: Vec<Audience>,
+}
+
 impl Waiter {
-    fn new(resume: Resume) -> Self {
-        Self { resume, waits: 0 }
+    /// Whether it goes on in a log that ends here, as far as its position tells.
+    fn belongs_to(&self, head: Position) -> bool {
+        match self.start {
+            Start::Behind(Position { epoch, sequence }) => {
+                epoch == head.epoch && sequence <= head.sequence
+            }
+            Start::History(_) => true,
+        }
+    }
+
+    /// What must be asked for before it can be judged, in a log of this epoch.
+    fn lack(&self, epoch: u64, recent: &Recent, max_bytes: usize) -> Option<Lack> {
+        let (since, audiences) = match self.start {
+            Start::Behind(since) if since.epoch != epoch => return None,
+            Start::Behind(Position { sequence, .. }) => {
+                (sequence, recent.unknown(sequence, &self.audiences, max_bytes))
+            }
+            Start::History(history) => {
+                let max_events = history.max_events();
+                (0, recent.unknown_to_history(max_events, &self.audiences, max_bytes))
+            }
+        };
+        (!audiences.is_empty()).then_some(Lack { since, audiences })
+    }
+}
+
+impl Confirmed {
+    /// What the client is told.
+    ///
+    /// # Errors
+    /// What must be asked for before.
+    fn judge(&self, recent: &Recent, max_bytes: usize) -> Result<Outcome, Lack> {
+        let Self { waiter: Waiter { start, audiences, .. }, head, waits } = self;
+        let has_waited = *waits == MAX_WAITS;
+        if !self.waiter.belongs_to(*head) {
+            return Ok(Err(Lost::EpochChanged));
+        }
+        let sequence = match *start {
+            Start::Behind(since) => since.sequence,
+            Start::History(history) => {
+                let max_events = history.max_events();
+                let (found, unknown) = recent.history(max_events, audiences, max_bytes);
+                // A new listener has missed nothing: where too much is fetched for others, it
+                // begins with what is there.
+                let is_done = unknown.is_empty() || has_waited;
+                return if is_done {
+                    Ok(Ok(found))
+                } else {
+                    Err(Lack { since: 0, audiences: unknown })
+                };
+            }
+        };
+        match recent.missed(sequence, audiences, max_bytes) {
+            Missed::Events(events) => Ok(Ok(Found { events, is_complete: true })),
+            Missed::Lost(lost) => Ok(Err(lost)),
+            Missed::Unknown(_) if has_waited => Ok(Err(Lost::TooFar)),
+            Missed::Unknown(audiences) => Err(Lack { since: sequence, audiences }),
+        }
     }
 }
 
 impl Resumes {
-    /// A client comes back whose interest is confirmed.
-    pub fn add(&mut self, resume: Resume) {
-        self.ready.push_back(Waiter::new(resume));
+    /// Nobody comes back yet, to so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            unconfirmed: std::iter::repeat_with(BTreeMap::new).take(workers).collect(),
+            confirmed: HashMap::new(),
+            ready: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            wants: Wants::default(),
+        }
+    }
+
+    /// A client of a worker comes back. Its interest is in the next report to the broker.
+    pub fn add(&mut self, worker: usize, resume: Resume) {
+        let Resume { ticket, start, audiences } = resume;
+        self.unconfirmed[worker].insert(ticket, Waiter { start, audiences, asked: None });
+    }
+
+    /// Nobody waits for these any more.
+    pub fn forget(&mut self, worker: usize, tickets: &[Ticket]) {
+        for ticket in tickets {
+            if self.unconfirmed[worker].remove(ticket).is_none() {
+                self.confirmed.remove(&(worker, *ticket));
+            }
+        }
+    }
+
+    /// All that was added is in what the broker was just told; its log is of this epoch. What is
+    /// unknown is asked for, without waiting for the confirmation.
+    pub fn interest_sent(&mut self, epoch: u64, recent: &Recent, max_bytes: usize) {
+        let mut looked_up = 0;
+        let mut unconfirmed = std::mem::take(&mut self.unconfirmed);
+        for waiter in unconfirmed.iter_mut().flat_map(BTreeMap::values_mut) {
+            looked_up += waiter.audiences.len();
+            if looked_up > LOOKED_UP_AT_ONCE {
+                break;
+            }
+            let lack = waiter.lack(epoch, recent, max_bytes);
+            waiter.asked = lack.map(|Lack { since, audiences }| self.wants.ask(since, audiences));
+        }
+        self.unconfirmed = unconfirmed;
+    }
+
+    /// The broker has confirmed the interest of each worker up to these tickets. The log ended here.
+    pub fn confirmed(&mut self, tickets: &[Ticket], head: Position) {
+        for (worker, ticket) in tickets.iter().enumerate() {
+            let later = self.unconfirmed[worker].split_off(&(ticket + 1));
+            for (ticket, waiter) in std::mem::replace(&mut self.unconfirmed[worker], later) {
+                let key = (worker, ticket);
+                // A part of the answer may be here, so not all of that is unknown any more.
+                let asked = waiter.asked.filter(|_| waiter.belongs_to(head));
+                let waits_for = asked.filter(|place| self.wants.is_to_come(*place));
+                match waits_for {
+                    Some(place) => self.waiting.entry(place).or_default().push(key),
+                    None => self.ready.push_back(key),
+                }
+                let waits = u32::from(waits_for.is_some());
+                self.confirmed.insert(key, Confirmed { waiter, head, waits });
+            }
+        }
     }
 
     /// Nobody can be answered now.
@@ -103,164 +212,87 @@ impl Resumes {
 
     /// Clients wait for the answer of the broker.
     pub fn is_fetching(&self) -> bool {
-        self.fetching.is_some()
+        self.wants.is_fetching()
     }
 
-    /// The next client that can be answered; `None` also where many had to wait for a fetch, though
-    /// others may be ready. `cursor` is the last position of the stream; a client that has missed more
-    /// than `max_bytes` is told so.
-    pub fn judge(
-        &mut self,
-        recent: &Recent,
-        cursor: Position,
-        max_bytes: usize,
-    ) -> Option<(Resume, Outcome)> {
+    /// The next client that can be answered: its worker, its ticket and the answer. `None` also where
+    /// many had to wait for a fetch, though others may be ready. A client that has missed more than
+    /// `max_bytes` is told so.
+    pub fn judge(&mut self, recent: &Recent, max_bytes: usize) -> Option<(usize, Ticket, Outcome)> {
         for _ in 0..JUDGED_AT_ONCE {
-            let Waiter { resume, waits } = self.ready.pop_front()?;
-            let Position { epoch, sequence } = match resume.start {
-                Start::Behind(since) => since,
-                Start::History(history) => {
-                    let max_events = history.max_events();
-                    let (found, unknown) = recent.history(max_events, &resume.audiences, max_bytes);
-                    // A new listener has missed nothing: where too much is fetched for others, it
-                    // begins with what is there.
-                    if unknown.is_empty() || waits == MAX_WAITS {
-                        return Some((resume, Ok(found)));
-                    }
-                    self.wait(resume, waits, 0, unknown);
-                    continue;
+            let key = self.ready.pop_front()?;
+            let Some(confirmed) = self.confirmed.get_mut(&key) else { continue };
+            match confirmed.judge(recent, max_bytes) {
+                Ok(outcome) => {
+                    self.confirmed.remove(&key);
+                    return Some((key.0, key.1, outcome));
                 }
-            };
-            if epoch != cursor.epoch || sequence > cursor.sequence {
-                return Some((resume, Err(Lost::EpochChanged)));
-            }
-            match recent.missed(sequence, &resume.audiences, max_bytes) {
-                Missed::Events(events) => {
-                    return Some((resume, Ok(Found { events, is_complete: true })));
+                Err(Lack { since, audiences }) => {
+                    confirmed.waits += 1;
+                    let place = self.wants.ask(since, audiences);
+                    self.waiting.entry(place).or_default().push(key);
                 }
-                Missed::Lost(lost) => return Some((resume, Err(lost))),
-                Missed::Unknown(_) if waits == MAX_WAITS => {
-                    return Some((resume, Err(Lost::TooFar)));
-                }
-                Missed::Unknown(audiences) => self.wait(resume, waits, sequence, audiences),
             }
         }
         None
     }
 
-    /// Asks for what a client lacks, the events of these audiences above a sequence.
-    fn wait(&mut self, resume: Resume, waits: u32, since: u64, audiences: Vec<Audience>) {
-        let place = self.ask(since, audiences);
-        self.waiting.entry(place).or_default().push(Waiter { resume, waits: waits + 1 });
-    }
-
     /// What to ask the broker for, under which number; `None` while it is being asked.
     pub fn fetch(&mut self) -> Option<(u64, Vec<Want>)> {
-        if self.fetching.is_some() {
-            return None;
-        }
-        let mut wants = VecDeque::new();
-        let mut audiences = HashSet::new();
-        while let Some((_, want)) = self.queue.front()
-            && (wants.is_empty() || audiences.len() + want.audiences.len() <= MAX_FETCHED)
-        {
-            audiences.extend(want.audiences.iter().cloned());
-            wants.extend(self.queue.pop_front());
-        }
-        if wants.is_empty() {
-            return None;
-        }
-        self.last_number += 1;
-        let number = self.last_number;
-        let asked = wants.iter().map(|(_, want)| want.clone()).collect();
-        self.fetching = Some(Fetching { number, wants, audiences });
-        Some((number, asked))
+        self.wants.fetch()
     }
 
     /// Whether somebody may wait for what the fetch under way brings of an audience.
     pub fn is_fetched(&self, audience: &Audience) -> bool {
-        self.fetching.as_ref().is_some_and(|fetching| fetching.audiences.contains(audience))
+        self.wants.is_fetched(audience)
     }
 
-    /// The broker has answered the first `served` wants: those who waited for them are ready. The
-    /// others are asked for again.
+    /// The broker has answered the first `served` wants of a fetch: those who waited for them are
+    /// ready. The others are asked for again, if somebody waits for them.
     pub fn fetched(&mut self, number: u64, served: usize) {
-        let Some(mut fetching) = self.fetching.take_if(|fetching| fetching.number == number) else {
-            return;
-        };
-        // A broker that serves none would be asked for ever.
-        let served = served.clamp(1, fetching.wants.len());
-        for (place, want) in fetching.wants.drain(..served) {
-            self.forget(place, &want);
-            self.ready.extend(self.waiting.remove(&place).into_iter().flatten());
-        }
-        for (place, want) in fetching.wants.into_iter().rev() {
-            if self.waiting.contains_key(&place) {
-                self.queue.push_front((place, want));
-            } else {
-                self.forget(place, &want);
-            }
+        let Self { waiting, ready, wants, .. } = self;
+        for place in wants.fetched(number, served, |place| waiting.contains_key(&place)) {
+            ready.extend(waiting.remove(&place).into_iter().flatten());
         }
     }
 
     /// Nobody listens to these any more, so those who wait for them are gone. What a fetch brings of
     /// them is of no use: their later events do not come.
     pub fn withdraw(&mut self, audiences: &[Audience]) {
-        if self.ready.is_empty() && self.asked.is_empty() && self.fetching.is_none() {
+        let nobody_waits =
+            self.confirmed.is_empty() && self.unconfirmed.iter().all(BTreeMap::is_empty);
+        if nobody_waits && self.wants.is_empty() {
             return;
         }
         let withdrawn: HashSet<_> = audiences.iter().collect();
         let stays =
             |audiences: &[Audience]| !audiences.iter().any(|audience| withdrawn.contains(audience));
-        self.ready.retain(|waiter| stays(&waiter.resume.audiences));
-        self.waiting.retain(|_, waiters| {
-            waiters.retain(|waiter| stays(&waiter.resume.audiences));
-            !waiters.is_empty()
+        for waiters in &mut self.unconfirmed {
+            waiters.retain(|_, waiter| stays(&waiter.audiences));
+        }
+        self.confirmed.retain(|_, confirmed| stays(&confirmed.waiter.audiences));
+        self.waiting.retain(|_, keys| {
+            keys.retain(|key| self.confirmed.contains_key(key));
+            !keys.is_empty()
         });
-        self.asked.retain(|audiences, _| stays(audiences));
-        self.queue.retain(|(_, want)| stays(&want.audiences));
-        if let Some(fetching) = &mut self.fetching {
-            fetching.audiences.retain(|audience| !withdrawn.contains(audience));
-        }
+        self.wants.withdraw(&withdrawn);
     }
 
-    /// What was asked for does not come any more: all are judged again.
+    /// What was asked for does not come any more, and what was confirmed is to be told to another
+    /// broker.
     pub fn link_lost(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting).into_values().flatten();
-        self.ready.extend(waiting.map(|waiter| Waiter::new(waiter.resume)));
-        self.asked.clear();
-        self.queue.clear();
-        self.fetching = None;
+        for ((worker, ticket), confirmed) in self.confirmed.drain() {
+            self.unconfirmed[worker].insert(ticket, confirmed.waiter);
+        }
+        self.ready.clear();
+        self.waiting.clear();
+        self.wants.clear();
     }
 
-    /// The place of a want that brings these audiences' events above a sequence. A client that lacks
-    /// the same waits for the same want, as long as that can still be widened or is wide enough.
-    fn ask(&mut self, since: u64, mut audiences: Vec<Audience>) -> u64 {
-        audiences.sort_unstable();
-        let audiences = audiences.into_boxed_slice();
-        if let Some(asked) = self.asked.get_mut(&audiences) {
-            if asked.since <= since {
-                return asked.place;
-            }
-            let in_queue = self.queue.binary_search_by_key(&asked.place, |(place, _)| *place);
-            if let Ok(at) = in_queue {
-                self.queue[at].1.since = since;
-                asked.since = since;
-                return asked.place;
-            }
-        }
-        self.last_place += 1;
-        let place = self.last_place;
-        self.queue.push_back((place, Want { since, audiences: audiences.to_vec() }));
-        self.asked.insert(audiences, Asked { place, since });
-        place
-    }
-
-    /// A want is no longer under way; a later one may ask for the same.
-    fn forget(&mut self, place: u64, want: &Want) {
-        if self.asked.get(&*want.audiences).is_some_and(|asked| asked.place == place) {
-            self.asked.remove(&*want.audiences);
-        }
+    /// Nobody waits for anything.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.confirmed.is_empty() && self.unconfirmed.iter().all(BTreeMap::is_empty)
     }
 }
 

@@ -12,9 +12,7 @@ use crate::websocket::CloseCode;
 /// Clones are the same line.
 #[derive(Debug, Clone)]
 pub struct Line {
-    /// Where to write.
     pub socket: Arc<Socket>,
-    /// How to write.
     pub dialect: Dialect,
 }
 
@@ -27,6 +25,16 @@ impl Line {
     /// Writes a frame at once. A client for which too much waits is closed.
     pub fn send(&self, frame: &Bytes) {
         self.settle(self.socket.send_now(frame));
+    }
+
+    /// Writes the first message, whatever waits, and lets others follow.
+    pub fn greet(&self, frame: Bytes) {
+        self.socket.greet(frame);
+    }
+
+    /// Writes what may leave before the greeting, too.
+    pub fn send_control(&self, frame: &Bytes) {
+        self.settle(self.socket.send_control(frame));
     }
 
     /// Sends what the dialect has words for.

@@ -1,34 +1,33 @@
-//! Whether a client is still there. Pure.
+//! Decides whether a client is still there. Pure.
 
 use std::time::{Duration, Instant};
 
 /// What to do about a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It was heard lately, or is being asked.
+    /// Nothing: it sent something recently, or still has time to answer a ping.
     Fine,
-    /// Nothing was heard for a while: send a ping.
+    /// It has sent nothing for a while: send a ping.
     Ask,
-    /// Nothing was heard for too long.
+    /// It has sent nothing for too long: close it.
     Gone,
 }
 
-/// When a silence is asked about, and when it is the end.
+/// How long a client may be silent.
 #[derive(Debug, Clone, Copy)]
 pub struct Liveness {
-    /// A client that was silent for this long is sent a ping.
+    /// How long a client may be silent before it gets a ping.
     pub ping_after: Duration,
-    /// A client that was silent for this long is gone.
+    /// How long a client may be silent before it is given up.
     pub silence_limit: Duration,
 }
 
 impl Liveness {
-    /// Judges a client by when it was last heard and last sent a ping. Late calls judge as calls in
-    /// time would have done.
+    /// Decides by the times when the client was last `heard` and when it was last `asked` with a ping.
+    /// A call that comes late, after the process was stopped, asks before it gives a client up.
     pub fn judge(self, now: Instant, heard: Instant, asked: Option<Instant>) -> Verdict {
         let silence = now.saturating_duration_since(heard);
         let is_asked = asked.is_some_and(|asked| asked >= heard);
-        // A sweep that comes late, after a stopped process, must still ask before it ends anybody.
         let had_time = asked.is_some_and(|asked| {
             now.saturating_duration_since(asked)
                 >= self.silence_limit.saturating_sub(self.ping_after)
@@ -48,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_silent_client_is_asked_once_and_then_gone() {
+    fn a_silent_client_is_asked_once_and_then_closed() {
         let second = Duration::from_secs(1);
         let liveness = Liveness { ping_after: 25 * second, silence_limit: 60 * second };
         let heard = Instant::now();
@@ -65,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_starts_the_silence_anew() {
+    fn an_answer_ends_the_silence() {
         let second = Duration::from_secs(1);
         let liveness = Liveness { ping_after: 25 * second, silence_limit: 60 * second };
         let asked = Instant::now();

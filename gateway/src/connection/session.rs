@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use campanile_edge::Principal;
 use campanile_edge::websocket::Message as Said;
 use campanile_messages::{ConnectionId, GroupName};
 
@@ -16,7 +17,7 @@ use crate::connection::socket::Waiting;
 use crate::dialects::{Errors, Request, RequestError};
 use crate::entrance::seats::Seat;
 use crate::entrance::wish::Wish;
-use crate::registry::{Attach, AwaitGreeting, Detach, Join, JoinAnswer, Leave, Registry};
+use crate::registry::{Attach, Detach, Join, JoinAnswer, Leave, Registry};
 use crate::resume::Since;
 use crate::websocket::{CloseCode, Incoming};
 
@@ -30,8 +31,6 @@ pub struct Session {
     registry: Addr<Registry>,
     max_groups: usize,
     errors: Errors,
-    /// Nothing is answered before the greeting.
-    is_greeted: bool,
     /// Taken when the session starts.
     opening: Option<Box<Opening>>,
     _seat: Seat,
@@ -40,14 +39,12 @@ pub struct Session {
 /// What a session begins with.
 #[derive(Debug)]
 pub struct Opening {
-    /// What the client wants to hear.
+    pub principal: Principal,
     pub wish: Wish,
-    /// What the client says.
     pub incoming: Incoming,
 }
 
 impl Session {
-    /// The session of a client whose handshake is done.
     pub fn new(
         connection: ConnectionId,
         line: Line,
@@ -61,7 +58,6 @@ impl Session {
             registry,
             max_groups,
             errors: Errors::default(),
-            is_greeted: false,
             opening: Some(Box::new(opening)),
             _seat: seat,
         }
@@ -78,6 +74,7 @@ impl Actor for Session {
         self.registry.do_send(Attach {
             connection: self.connection,
             line: self.line.clone(),
+            principal: opening.principal,
             groups: opening.wish.groups,
             since: opening.wish.since,
         });
@@ -96,16 +93,13 @@ impl Drop for Session {
 impl StreamHandler<Said> for Session {
     fn handle(&mut self, said: Said, ctx: &mut Self::Context) {
         let Some(request) = self.line.rules().read(&said) else { return };
-        if self.is_greeted {
+        // Nothing is answered before the greeting.
+        let Some(greeted) = self.line.socket.greeted() else {
             return self.answer(request, ctx);
-        }
+        };
         // Needs no limit of its own: the registry sees to it that there is a greeting, or a close, within
         // the handshake limit; one that hangs or panics ends the process, by the watchdog.
-        let greeted = self.registry.send(AwaitGreeting(self.connection));
-        ctx.wait(greeted.into_actor(self).map(|_, session, ctx| {
-            session.is_greeted = true;
-            session.answer(request, ctx);
-        }));
+        ctx.wait(greeted.into_actor(self).map(|_, session, ctx| session.answer(request, ctx)));
     }
 }
 
@@ -131,6 +125,7 @@ impl Session {
                 let max = session.max_groups;
                 session.refuse(&RequestError::TooManyGroups { group, max });
             }
+            Ok(JoinAnswer::NotAllowed) => session.refuse(&RequestError::NotAllowed { group }),
             Ok(JoinAnswer::GatewayFull) => session.refuse(&RequestError::GatewayFull { group }),
             // Without a registry that answers the process is ending.
             Ok(JoinAnswer::Awaited) | Err(_) => {}

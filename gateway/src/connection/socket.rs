@@ -2,11 +2,13 @@
 //! worker may add output; one task, the owner of its reads, drives it to its end.
 //!
 //! This is the seam under the outbox: write these shared slices, tell when the stream is writable,
-//! close. It knows nothing of websockets.
+//! close. It knows nothing of websockets. It is also the gate before the greeting: until the first
+//! message is there, nothing leaves but the head of the response and control frames.
+
+mod ending;
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -20,14 +22,15 @@ use rustix::net::SendFlags;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::Sleep;
 
-/// After the last byte was sent, a peer may go on sending for this long; what it sends is read and
-/// dropped, for unread input would turn the close into a reset and the close code would be lost.
-const LINGER: Duration = Duration::from_secs(2);
+pub use ending::Ending;
 
 /// How many slices one `writev` takes.
 const WRITE_SLICES: usize = 64;
+
+/// Slices that have no more bytes than this together are copied and written as one: the kernel has
+/// less to do for a `send` than for a `writev`.
+const JOIN_BYTES: usize = 1 << 10;
 
 /// A client's stream and its outbox.
 #[derive(Debug)]
@@ -46,8 +49,8 @@ pub struct Socket {
 struct State {
     outbox: Outbox,
     phase: Phase,
-    /// Nothing is written yet, so that the first slices leave together.
-    is_held: bool,
+    /// Who waits for the greeting: told when it is sent, dropped when there will be none.
+    awaits_greeting: Option<oneshot::Sender<()>>,
     /// Who waits until the outbox has written up to a place, in order.
     waiting: Vec<Waiter>,
     /// More waited than its bound.
@@ -61,8 +64,13 @@ struct Waiter {
     done: oneshot::Sender<()>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// In order; an earlier one never comes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
+    /// Nothing is written, so that the head leaves together with the greeting.
+    Held,
+    /// The head may leave, and what comes before the greeting is dropped.
+    Ungreeted,
     Open,
     /// The last slice is queued; what comes is dropped.
     Closing,
@@ -100,7 +108,7 @@ impl Socket {
             state: Mutex::new(State {
                 outbox: Outbox::new(max_outbox_bytes),
                 phase: Phase::Open,
-                is_held: false,
+                awaits_greeting: None,
                 waiting: Vec::new(),
                 is_overrun: false,
             }),
@@ -120,10 +128,14 @@ impl Socket {
         if state.phase != Phase::Open {
             return Ok(Sent::Ending);
         }
+        self.queue(&mut state, slice)
+    }
+
+    fn queue(&self, state: &mut State, slice: &Bytes) -> Result<Sent, Full> {
         let mut first = state.outbox.is_empty();
         if state.outbox.push(slice.clone()).is_err() {
-            if self.write(&mut state).is_err() {
-                self.break_off(&mut state);
+            if self.write(state).is_err() {
+                self.break_off(state);
                 return Ok(Sent::Ending);
             }
             first = state.outbox.is_empty();
@@ -140,7 +152,7 @@ impl Socket {
     pub fn flush(&self) {
         let mut state = self.lock();
         match self.write(&mut state) {
-            Ok(()) if state.outbox.is_empty() && state.phase == Phase::Open => {}
+            Ok(()) if state.outbox.is_empty() && state.phase <= Phase::Open => {}
             Ok(()) => self.driver.wake(),
             Err(_) => self.break_off(&mut state),
         }
@@ -156,10 +168,9 @@ impl Socket {
         if state.phase != Phase::Open {
             return Ok(());
         }
-        if state.is_held || !state.outbox.is_empty() {
-            drop(state);
+        if !state.outbox.is_empty() {
             // Whoever let something wait there flushes this, too.
-            return self.send(slice).map(drop);
+            return self.queue(&mut state, slice).map(drop);
         }
         // Not through the runtime, whose record of this stream is cold in a broadcast to thousands:
         // the driver finds out there by itself when the stream is full.
@@ -179,20 +190,66 @@ impl Socket {
         Ok(())
     }
 
-    /// Queues the first slice, and writes nothing until [`release`](Self::release) or
-    /// [`close`](Self::close): it leaves together with what follows.
-    pub fn hold(&self, first: Bytes) {
+    /// Like [`send_now`](Self::send_now), for what may also leave before the greeting.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_control(&self, slice: &Bytes) -> Result<(), Full> {
         let mut state = self.lock();
-        state.outbox.force(first);
-        state.is_held = true;
+        if state.phase >= Phase::Open {
+            drop(state);
+            return self.send_now(slice);
+        }
+        self.queue(&mut state, slice)?;
+        drop(state);
+        self.flush();
+        Ok(())
     }
 
-    /// Writes what was held back, and holds back no more.
+    /// Closes the gate before the greeting. Queues the head of the response, and writes nothing until
+    /// [`greet`](Self::greet), [`release`](Self::release) or [`close`](Self::close): it leaves together
+    /// with what follows.
+    pub fn hold(&self, head: Bytes) {
+        let mut state = self.lock();
+        state.outbox.force(head);
+        state.phase = Phase::Held;
+    }
+
+    /// Writes the head, which does not wait for the greeting any longer.
     pub fn release(&self) {
-        let was_held = std::mem::take(&mut self.lock().is_held);
-        if was_held {
+        let mut state = self.lock();
+        if state.phase == Phase::Held {
+            state.phase = Phase::Ungreeted;
+            drop(state);
             self.flush();
         }
+    }
+
+    /// Writes the first message and opens the gate for others. Does nothing if the connection was
+    /// greeted, or is ending.
+    pub fn greet(&self, first: Bytes) {
+        let mut state = self.lock();
+        if state.phase < Phase::Open {
+            state.outbox.force(first);
+            state.phase = Phase::Open;
+            if let Some(waits) = state.awaits_greeting.take() {
+                let _ = waits.send(());
+            }
+            drop(state);
+            self.flush();
+        }
+    }
+
+    /// Resolves once the connection was greeted, or never will be: whatever ends it resolves this, too.
+    /// `None`: it was already. One caller at a time may wait.
+    pub fn greeted(&self) -> Option<oneshot::Receiver<()>> {
+        let mut state = self.lock();
+        if state.phase >= Phase::Open {
+            return None;
+        }
+        let (waits, greeted) = oneshot::channel();
+        state.awaits_greeting = Some(waits);
+        Some(greeted)
     }
 
     /// Queues slices whatever the bound says, for what is bounded by other means, and writes what the
@@ -226,17 +283,17 @@ impl Socket {
     /// end. The first close counts, any other is ignored.
     pub fn close(&self, last: Bytes, waiting: Waiting) {
         let mut state = self.lock();
-        if state.phase != Phase::Open {
+        if state.phase > Phase::Open {
             return;
         }
         // What is held back includes the answer to the handshake.
-        if waiting == Waiting::Drop && !state.is_held {
+        if waiting == Waiting::Drop && state.phase != Phase::Held {
             state.outbox.discard_unbegun();
             state.waiting = Vec::new();
         }
         state.outbox.force(last);
         state.phase = Phase::Closing;
-        state.is_held = false;
+        state.awaits_greeting = None;
         drop(state);
         self.flush();
         self.driver.wake();
@@ -249,7 +306,7 @@ impl Socket {
 
     /// Whether no close has begun.
     pub fn is_open(&self) -> bool {
-        self.lock().phase == Phase::Open
+        self.lock().phase <= Phase::Open
     }
 
     /// Whether more waited for the peer than may.
@@ -301,7 +358,7 @@ impl Socket {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
             self.write(&mut state)?;
-            if state.is_held {
+            if state.phase == Phase::Held {
                 return Ok(());
             }
             if state.outbox.is_empty() {
@@ -320,12 +377,17 @@ impl Socket {
     }
 
     fn write(&self, state: &mut State) -> io::Result<()> {
-        while !state.outbox.is_empty() && !state.is_held {
+        while !state.outbox.is_empty() && state.phase != Phase::Held {
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-            let written = match state.outbox.slices(&mut slices) {
-                // The kernel has less to do for one.
-                1 => self.stream.try_write(&slices[0]),
-                filled => self.stream.try_write_vectored(&slices[..filled]),
+            let filled = state.outbox.slices(&mut slices);
+            let written = match &slices[..filled] {
+                [slice] => self.stream.try_write(slice),
+                slices if state.outbox.queued_bytes() <= JOIN_BYTES => {
+                    let mut joined = [0; JOIN_BYTES];
+                    let len_bytes = join(slices, &mut joined);
+                    self.stream.try_write(&joined[..len_bytes])
+                }
+                slices => self.stream.try_write_vectored(slices),
             };
             let written = match written {
                 Ok(written) => written,
@@ -344,6 +406,7 @@ impl Socket {
 
     fn break_off(&self, state: &mut State) {
         state.phase = Phase::Broken;
+        state.awaits_greeting = None;
         state.waiting = Vec::new();
         self.driver.wake();
     }
@@ -354,71 +417,16 @@ impl Socket {
     }
 }
 
-/// Sees a closed connection to its end: flushes, then reads and drops what still comes.
-#[derive(Debug)]
-pub struct Ending {
-    socket: Arc<Socket>,
-    /// Until the last byte is sent this limits the flush, then the lingering.
-    limit: Pin<Box<Sleep>>,
-    lingering: bool,
-}
-
-impl Ending {
-    /// The end of a socket on which [`Socket::close`] was called. What still waits may take up to
-    /// `flush_limit`.
-    pub fn new(socket: Arc<Socket>, flush_limit: Duration) -> Self {
-        Self { socket, limit: Box::pin(tokio::time::sleep(flush_limit)), lingering: false }
-    }
-}
-
-impl Future for Ending {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut dropped = [0; 4096];
-        // Before the reads: a peer that never stops sending makes them use up all that one poll may
-        // do, and then no timer fires.
-        if self.limit.as_mut().poll(cx).is_ready() {
-            self.socket.abort();
-            return Poll::Ready(());
-        }
-        loop {
-            // First of all the reads: they flush.
-            let read = self.socket.poll_read(cx, &mut dropped);
-            if !self.lingering && self.socket.lock().phase == Phase::Lingering {
-                self.lingering = true;
-                self.limit.set(tokio::time::sleep(LINGER));
-            }
-            let over = match read {
-                Poll::Ready(Ok(0)) => self.lingering,
-                Poll::Ready(ref result) => result.is_err(),
-                Poll::Pending => {
-                    ready!(self.limit.as_mut().poll(cx));
-                    true
-                }
-            };
-            if over {
-                self.socket.abort();
-                return Poll::Ready(());
-            }
-            if matches!(read, Poll::Ready(Ok(0))) {
-                // The peer sends no more, but may still read what is left for it.
-                return self.poll_without_reads(cx);
-            }
-        }
-    }
-}
-
-impl Ending {
-    fn poll_without_reads(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // A stream at its end is readable for ever: polling it again would spin.
-        let flushed = self.socket.poll_flush(cx).is_err() || self.socket.is_flushed();
-        if !flushed {
-            ready!(self.limit.as_mut().poll(cx));
-        }
-        self.socket.abort();
-        Poll::Ready(())
-    }
+/// Copies slices one behind the other, and returns how many bytes they have together.
+///
+/// # Panics
+/// If they have more than there is room for.
+fn join(slices: &[IoSlice<'_>], joined: &mut [u8]) -> usize {
+    slices.iter().fold(0, |from, slice| {
+        let to = from + slice.len();
+        joined[from..to].copy_from_slice(slice);
+        to
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Server-sent events: the bytes of `GET /events`. Pure.
 //!
-//! The response has no length and ends with its connection: a block of lines that is cut off is
-//! dropped by every reader, so nothing has to mark where it would have ended.
+//! The response has no length and ends with its connection. Every reader drops a block that was cut
+//! off, so nothing has to mark the end of the stream.
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
 
 use std::fmt::Write as _;
@@ -18,19 +18,19 @@ use super::said::{SaidGap, SaidGreeting};
 use super::{Greeting, Rules};
 use crate::websocket::CloseCode;
 
-/// Says nothing; shows that the stream is alive.
+/// A comment without a text: clients ignore it, but it shows that the stream is alive.
 const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 
-/// A client waits between these before it comes back, in milliseconds: not all of them come at once,
-/// and none of them again and again.
+/// How long a client waits before it comes back, in milliseconds: a range, so that not all of them come
+/// back at once, and long enough that none of them comes back in a tight loop.
 const RETRY_MILLIS: RangeInclusive<u32> = 500..=3_000;
 
-/// How long a client is to wait before it comes back, whenever that will be: each another time.
+/// A random time for one client to wait before it comes back, whenever its stream ends.
 pub fn retry_millis() -> u32 {
     rand::random_range(RETRY_MILLIS)
 }
 
-/// The head of the response; `reader` is the page that may read it.
+/// The head of the response; `reader` is the web page that may read it.
 pub fn head(reader: Option<Reader<'_>>, retry_millis: u32) -> Bytes {
     let allow = reader.map_or(String::new(), Reader::headers);
     format!(
@@ -41,7 +41,7 @@ pub fn head(reader: Option<Reader<'_>>, retry_millis: u32) -> Bytes {
     .into()
 }
 
-/// See the module.
+/// The rules of an event stream.
 pub struct Events;
 
 impl Rules for Events {
@@ -57,7 +57,7 @@ impl Rules for Events {
         block(Some("sync"), Some(greeting.position), &json(&SaidGreeting::from(greeting)))
     }
 
-    /// The format cannot carry binary content, nor a carriage return.
+    /// Binary content, and text with a carriage return, is sent in base64: the format cannot carry it.
     fn event(&self, logged: Option<(Position, &Audience)>, content: &Content) -> Bytes {
         let position = logged.map(|(position, _)| position);
         match content {
@@ -70,7 +70,7 @@ impl Rules for Events {
         retry(retry_millis())
     }
 
-    /// It cannot answer; a peer that is gone acknowledges nothing of what it is sent.
+    /// The client cannot answer. If it is gone, the kernel notices that nothing is acknowledged.
     fn ping(&self) -> Option<Bytes> {
         None
     }
@@ -79,7 +79,7 @@ impl Rules for Events {
         Some(COMMENT)
     }
 
-    /// Without data it keeps the client's last id fresh and is no event.
+    /// A block without data updates the client's last id, and is not an event.
     fn position(&self, position: Position) -> Option<Bytes> {
         Some(format!("id: {position}\n\n").into())
     }
@@ -128,12 +128,12 @@ mod tests {
     const P: Position = Position { epoch: 0xab, sequence: 7 };
 
     #[test]
-    fn the_blocks_that_a_client_reads() {
+    fn each_message_is_one_block() {
         let address = Address { worker: WorkerId(3), connection: ConnectionId(9) };
         let greeting = |resumed| Greeting { address, position: P, resumed, history: None };
         let logged = Some((P, &Audience::Everyone));
         let event = |logged, content: &Content| Events.event(logged, content);
-        let some = |frame: Option<Bytes>| frame.expect("it has words for it");
+        let some = |frame: Option<Bytes>| frame.expect("event streams have this message");
         for (bytes, expected) in [
             (
                 Events.greeting(&greeting(None)),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_an_allowed_origin_may_read_and_no_proxy_may_hold_back() {
+    fn the_head_allows_an_origin_and_forbids_buffering() {
         let request = Head::parse(b"GET /events HTTP/1.1\r\nOrigin: http://a\r\n\r\n");
         let (request, _) = request.expect("well-formed").expect("complete");
         let reader = Reader::of(&request, &AllowOrigins::Any, Ipv4Addr::LOCALHOST.into());
@@ -178,7 +178,7 @@ mod tests {
     }
 
     proptest! {
-        /// The model: how the standard has a reader take a block apart.
+        /// The model parses a block as the standard prescribes.
         #[test]
         fn any_text_is_read_back(text: String) {
             let content = Content::Text(text.clone().into());

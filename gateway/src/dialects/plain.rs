@@ -11,10 +11,6 @@ use crate::websocket::CloseCode;
 pub struct Plain;
 
 impl Rules for Plain {
-    fn has_positions(&self) -> bool {
-        false
-    }
-
     fn greeting(&self, greeting: &Greeting) -> Bytes {
         let Address { worker, connection } = greeting.address;
         let text = format!("workerID:{worker} connectionID:{connection} connected\n");

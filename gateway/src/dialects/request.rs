@@ -1,4 +1,4 @@
-//! What a client may ask for, in whatever dialect, and what is wrong with it. Pure.
+//! What a client may request, whatever its dialect, and what may be wrong with a request. Pure.
 
 use std::time::{Duration, Instant};
 
@@ -6,55 +6,61 @@ use campanile_messages::GroupName;
 
 use crate::resume::Since;
 
-/// More errors than this within [`ERROR_WINDOW`] are abuse.
+/// A client that causes more errors than this within [`ERROR_WINDOW`] is closed.
 const MAX_ERRORS: u32 = 100;
 
 const ERROR_WINDOW: Duration = Duration::from_secs(60);
 
-/// What a client asks for.
+/// A message of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// Listen to a group, and first hear what was missed since a position.
+    /// Listen to a group, and with a position, first get the events after it.
     Join(GroupName, Option<Since>),
-    /// No longer listen to a group.
+    /// Stop listening to a group.
     Leave(GroupName),
-    /// Answer with a pong.
+    /// Send a pong back.
     Ping,
 }
 
-/// Why a message of a client is answered with an error. The connection lives on.
+/// Why a client's message was not accepted. The client gets an error, and the connection stays open.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// No JSON object of the known fields.
+    /// Not a JSON object, or one with unknown fields.
     #[error("not a message: {0}")]
     Malformed(String),
     /// A binary message.
-    #[error("messages are JSON in text frames")]
+    #[error("a binary message is not accepted: messages are JSON in text frames")]
     NotText,
-    /// No such type.
+    /// A type that does not exist.
     #[error("unknown type {0:?}, accepted: join, leave, ping")]
     UnknownType(String),
-    /// A group that is missing or out of the rules.
+    /// A group name that is missing or invalid.
     #[error("field group: {0}")]
     InvalidGroup(String),
-    /// One group more than a connection may have.
-    #[error("more than {max} groups")]
+    /// The connection listens to as many groups as it may.
+    #[error("more than {max} groups: at most {max} are accepted (the gateway's --max-groups)")]
     TooManyGroups {
-        /// The group that is not joined.
+        /// The group that was not joined.
         group: GroupName,
-        /// The most that a connection may have.
+        /// The most groups that a connection may listen to.
         max: usize,
     },
-    /// A join that is to go on somewhere, of a group that is joined.
-    #[error("the group is joined already: leave it first, then join it with since")]
+    /// A join with a position, of a group that is already joined.
+    #[error("the group is already joined: leave it first, then join it with since")]
     AlreadyJoined {
-        /// The group that stays as it is.
+        /// The group, which stays joined.
         group: GroupName,
     },
-    /// One group more than all connections of a gateway may have.
-    #[error("this gateway listens to as many groups as it can")]
+    /// The gateway listens to as many groups as it can.
+    #[error("this gateway has no room for more groups: try another gateway")]
     GatewayFull {
-        /// The group that is not joined.
+        /// The group that was not joined.
+        group: GroupName,
+    },
+    /// A group that the client has no right to listen to.
+    #[error("this client is not allowed to listen to the group")]
+    NotAllowed {
+        /// The group that was not joined.
         group: GroupName,
     },
 }
@@ -69,6 +75,7 @@ impl RequestError {
             Self::TooManyGroups { .. } => "too_many_groups",
             Self::AlreadyJoined { .. } => "already_joined",
             Self::GatewayFull { .. } => "gateway_full",
+            Self::NotAllowed { .. } => "not_allowed",
         }
     }
 
@@ -76,7 +83,8 @@ impl RequestError {
         match self {
             Self::TooManyGroups { group, .. }
             | Self::AlreadyJoined { group }
-            | Self::GatewayFull { group } => Some(group),
+            | Self::GatewayFull { group }
+            | Self::NotAllowed { group } => Some(group),
             _ => None,
         }
     }
@@ -90,7 +98,7 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// Counts one more; `true` if that is abuse.
+    /// Counts one more error; `true` if the client has now caused too many.
     pub fn count(&mut self, now: Instant) -> bool {
         if self.since.is_none_or(|since| now.duration_since(since) >= ERROR_WINDOW) {
             *self = Self { since: Some(now), count: 0 };
@@ -105,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_than_100_errors_a_minute_are_abuse() {
+    fn more_than_100_errors_per_minute_are_too_many() {
         let start = Instant::now();
         let mut errors = Errors::default();
         assert!((0..100).all(|_| !errors.count(start)));

@@ -1,4 +1,4 @@
-//! What several dialects say in JSON.
+//! The JSON that several dialects have in common.
 
 use campanile_messages::Position;
 use campanile_messages::link::Gap;
@@ -8,7 +8,7 @@ use super::Greeting;
 use crate::history::SaidHistory;
 use crate::resume::{Lost, Resumed};
 
-/// What came of a resume.
+/// Whether a resume recovered everything, and if not, why.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct SaidResumed {
     recovered: bool,
@@ -22,7 +22,7 @@ impl From<Resumed> for SaidResumed {
     }
 }
 
-/// A [`Greeting`].
+/// The fields of a [`Greeting`].
 #[derive(Debug, Serialize)]
 pub(super) struct SaidGreeting {
     worker: u64,
@@ -46,7 +46,7 @@ impl From<&Greeting> for SaidGreeting {
     }
 }
 
-/// Why a live stream does not go on where it stood, and where it does.
+/// Why events may be missing from a live stream, and the position where it continues.
 #[derive(Debug, Serialize)]
 pub(super) struct SaidGap {
     reason: &'static str,
@@ -54,7 +54,6 @@ pub(super) struct SaidGap {
 }
 
 impl SaidGap {
-    /// What is said of a gap.
     pub fn new(gap: Gap, position: Position) -> Self {
         Self { reason: Lost::from(gap).word(), position: position.to_string() }
     }

@@ -1,4 +1,4 @@
-//! `campanile.v1`: JSON messages in text frames, both ways. What a client may say, and what it hears.
+//! `campanile.v1`: JSON messages in text frames, in both directions.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use super::{Greeting, Rules};
 use crate::resume::{Resumed, Since};
 use crate::websocket::CloseCode;
 
-/// The name of the subprotocol.
+/// The name of the subprotocol in the handshake.
 pub const SUBPROTOCOL: &str = "campanile.v1";
 
 #[derive(Deserialize)]
@@ -33,11 +33,11 @@ struct RawRequest<'a> {
 /// Reads a client's message.
 ///
 /// # Errors
-/// What to answer with [`error`](Rules::error).
+/// What is wrong with it, to be sent back with [`error`](Rules::error).
 pub fn read(text: &str) -> Result<Request, RequestError> {
-    // Some libraries begin every text with a byte order mark, which is no JSON.
+    // Some libraries begin every string with a byte order mark, which is not JSON.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // serde would take an array for a struct too.
+    // serde would accept an array for a struct, too.
     if !text.trim_start().starts_with('{') {
         return Err(RequestError::Malformed("a JSON object is accepted".to_owned()));
     }
@@ -49,7 +49,7 @@ pub fn read(text: &str) -> Result<Request, RequestError> {
             .map_err(|error| RequestError::InvalidGroup(error.to_string()))
     };
     if raw.since.is_some() && raw.r#type != "join" {
-        return Err(RequestError::Malformed("field since belongs to a join".to_owned()));
+        return Err(RequestError::Malformed("field since is accepted in a join only".to_owned()));
     }
     match &*raw.r#type {
         "join" => {
@@ -62,7 +62,7 @@ pub fn read(text: &str) -> Result<Request, RequestError> {
     }
 }
 
-/// An error must not send back all that a client made up.
+/// Shortens what a client sent, so that an error does not send all of it back.
 fn shorten(text: &str) -> String {
     text.chars().take(100).collect()
 }
@@ -120,7 +120,7 @@ impl Said<'_> {
     }
 }
 
-/// See the module.
+/// The rules of `campanile.v1`.
 pub struct V1;
 
 impl Rules for V1 {
@@ -158,7 +158,8 @@ impl Rules for V1 {
         code.frame()
     }
 
-    /// A browser cannot see the status of a handshake, and would try again for ever.
+    /// A browser does not show the status of a refused handshake to its page, which would try again for
+    /// ever.
     fn refusal(&self, code: &str, sentence: &str) -> Option<Bytes> {
         let message = sentence.to_owned();
         Some(Said::Error { code, message, group: None }.frame())
@@ -204,11 +205,11 @@ mod tests {
     }
 
     #[test]
-    fn the_texts_that_a_client_hears() {
+    fn each_message_is_one_json_object() {
         let position = Position { epoch: 0xab, sequence: 7 };
         let address = Address { worker: WorkerId(3), connection: ConnectionId(9) };
         let greeting = |resumed| Greeting { address, position, resumed, history: None };
-        let some = |frame: Option<Bytes>| frame.expect("it has words for it");
+        let some = |frame: Option<Bytes>| frame.expect("campanile.v1 has this message");
         let group = GroupName::new("a\"b").expect("a name");
         for (frame, expected) in [
             (
@@ -245,13 +246,13 @@ mod tests {
                 some(V1.error(&RequestError::GatewayFull {
                     group: GroupName::new("a").expect("a name"),
                 })),
-                r#"{"type":"error","code":"gateway_full","message":"this gateway listens to as many groups as it can","group":"a"}"#,
+                r#"{"type":"error","code":"gateway_full","message":"this gateway has no room for more groups: try another gateway","group":"a"}"#,
             ),
             (some(V1.left(&group)), r#"{"type":"left","group":"a\"b"}"#),
             (some(V1.pong()), r#"{"type":"pong"}"#),
             (
                 some(V1.error(&RequestError::NotText)),
-                r#"{"type":"error","code":"not_text","message":"messages are JSON in text frames"}"#,
+                r#"{"type":"error","code":"not_text","message":"a binary message is not accepted: messages are JSON in text frames"}"#,
             ),
         ] {
             assert_eq!(text(&frame), expected);
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_read_and_anything_else_is_an_error_that_names_it() {
+    fn requests_are_read_and_anything_else_is_an_error() {
         let group = |name: &'static str| GroupName::new(name).expect("a name");
         assert_eq!(
             read(r#"{"type":"join","group":"뉴스"}"#),
@@ -296,7 +297,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics_and_every_error_fits_a_short_answer(text: String) {
+        fn no_string_panics_and_every_error_is_short(text: String) {
             if let Err(refused) = read(&text) {
                 prop_assert!(V1.error(&refused).is_some_and(|frame| frame.len() < 1_000));
             }

@@ -1,7 +1,7 @@
-//! Accepts connections on a thread of its own, and gives each to the worker with the fewest.
+//! Accepts connections on its own thread, and gives each one to the worker that has the fewest.
 //!
-//! It asks the kernel for nothing but the connections: in an event loop, each would be registered
-//! there and taken out again on its way to the loop of its worker.
+//! The thread calls `poll` and `accept` itself. An event loop would register each connection, only to
+//! deregister it again before it moves to the event loop of its worker.
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,53 +17,51 @@ use tracing::{error, warn};
 use crate::entrance::health::Health;
 use crate::entrance::seats::{Seat, Seats};
 
-/// How long the loop rests when the process has no file descriptors left.
+/// How long the thread pauses when the process has no file descriptors left.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often it is said that there are none.
+/// The shortest time between two log lines that say so.
 const FULL_AGAIN: Duration = Duration::from_secs(60);
 
-/// After connections the thread rests so long: those of a storm are accepted together, which costs a
-/// sleep and a wake for all of them instead of each.
+/// How long the thread pauses after it has accepted connections. In a storm, many of them are then
+/// accepted together, at the cost of one sleep and one wake-up for all of them.
 const PACE: Duration = Duration::from_millis(1);
 
-/// So many connections are accepted before it is looked whether that is to end.
+/// How many connections are accepted before checking for shutdown.
 const AT_ONCE: usize = 1_024;
 
-/// How many connections over the limit may be on their way to an answer; more are closed without
-/// one.
+/// How many connections over the limit may wait for their answer at a time. Any more are closed
+/// without one.
 const MAX_REFUSALS: usize = 64;
 
-/// How many times in a round of accepting a connection over the limit waits for [`PACE`] until the
-/// doors have come to those before it.
+/// How often, in one round of accepting, the thread pauses for [`PACE`] because there is no room for
+/// another refusal, so that the doors can answer the earlier ones.
 const MAX_WAITS: usize = 20;
 
-/// How many connections over the limit each door answers at a time. For one more, the one that has
-/// been there for longest goes: silent clients must not keep health checks out. Half of those above,
-/// so that there are always some for newcomers.
+/// How many connections over the limit each door answers at a time. When one more arrives, the oldest
+/// of them is closed, so that silent clients cannot keep health checks out. All doors together answer
+/// half of [`MAX_REFUSALS`], which always leaves some for newcomers.
 pub fn refusals_at_a_door(doors: usize) -> usize {
     (MAX_REFUSALS / 2 / doors).max(1)
 }
 
 /// A connection on its way to a worker.
 pub struct Arrival {
-    /// It does not block.
+    /// In non-blocking mode.
     pub socket: TcpStream,
-    /// Where it comes from.
     pub peer: SocketAddr,
-    /// Whether it may stay.
     pub admission: Admission,
 }
 
-/// Whether there is a seat for a connection.
+/// Whether a connection may stay.
 pub enum Admission {
-    /// There is.
+    /// It may, and this is its seat.
     Seated(Seat),
-    /// There is none; the seat is one of those for refusals.
+    /// It may not. Its seat is one of those for refusals.
     Full(Seat),
 }
 
-/// The thread, until it is stopped.
+/// The handle of the thread that accepts.
 pub struct Acceptor {
     thread: JoinHandle<()>,
     /// Closed to stop the thread.
@@ -71,10 +69,11 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts from listeners that do not block, for one door a worker.
+    /// Starts to accept from `listeners`, which must be in non-blocking mode; `doors` has one door per
+    /// worker.
     ///
     /// # Errors
-    /// What the system answers.
+    /// If the system cannot make a pipe or start a thread.
     pub fn start(
         listeners: Vec<TcpListener>,
         seats: Seats,
@@ -92,27 +91,27 @@ impl Acceptor {
         Ok(Self { thread, running })
     }
 
-    /// Accepts no more, and closes the listeners.
+    /// Stops the thread and closes the listeners.
     pub fn stop(self) {
         drop(self.running);
-        // A panic has ended the process.
+        // A panic of that thread would have ended the process.
         let _ = self.thread.join();
     }
 }
 
-/// Where connections wait to be seated.
+/// What the thread knows.
 struct Hall {
     seats: Seats,
     refusals: Seats,
     doors: Vec<UnboundedSender<Arrival>>,
     max_connections: usize,
-    /// While the gateway shuts down nobody is seated.
+    /// While the gateway shuts down, nobody gets a seat.
     health: Health,
 }
 
 impl Hall {
     fn accept_until(&self, listeners: &[TcpListener], stopped: &PipeReader, pulse: &Pulse) {
-        let mut told_full = None::<Instant>;
+        let mut logged_full = None::<Instant>;
         loop {
             let mut ready = vec![PollFd::new(stopped, PollFlags::IN)];
             ready.extend(listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)));
@@ -129,7 +128,7 @@ impl Hall {
             if !ready[0].revents().is_empty() {
                 return;
             }
-            // Each is asked, also behind one that failed.
+            // A listener that fails does not keep the others from accepting.
             let failed = listeners
                 .iter()
                 .fold(None, |failed, listener| failed.or(self.accept_some(listener).err()));
@@ -137,15 +136,15 @@ impl Hall {
                 thread::sleep(PACE);
                 continue;
             };
-            if told_full.is_none_or(|told| told.elapsed() > FULL_AGAIN) {
+            if logged_full.is_none_or(|logged| logged.elapsed() > FULL_AGAIN) {
                 warn!(%error, connections = self.seats.taken(), "cannot accept, trying again");
-                told_full = Some(Instant::now());
+                logged_full = Some(Instant::now());
             }
             thread::sleep(FULL_PAUSE);
         }
     }
 
-    /// Accepts the connections that wait.
+    /// Accepts the connections that are waiting, at most [`AT_ONCE`].
     fn accept_some(&self, listener: &TcpListener) -> io::Result<()> {
         let mut waits = MAX_WAITS;
         for _ in 0..AT_ONCE {
@@ -158,7 +157,7 @@ impl Hall {
                         admitted = self.admit();
                     }
                     if let Some((worker, admission)) = admitted {
-                        // A door is closed only when its thread ends, with the process.
+                        // A door closes only when its thread ends, together with the process.
                         let _ = self.doors[worker].send(Arrival { socket, peer, admission });
                     }
                 }
@@ -170,7 +169,8 @@ impl Hall {
         Ok(())
     }
 
-    /// A seat, or one of those for refusals, and whose it is.
+    /// Takes a seat, or one of those for refusals, and returns it with the index of its worker; `None`
+    /// if both are used up.
     fn admit(&self) -> Option<(usize, Admission)> {
         let max = if self.health.is_draining() { 0 } else { self.max_connections };
         let seated = self.seats.take(max);
@@ -180,16 +180,17 @@ impl Hall {
     }
 }
 
-/// Accepts a connection that does not block.
+/// Accepts a connection, in non-blocking mode.
 fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (socket, peer) = acceptfrom_with(listener, flags)?;
     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-    // A listener of TCP accepts nothing without an address of the internet.
+    // A TCP listener accepts nothing that has no IP address.
     Ok((socket.into(), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
 }
 
-/// `accept` also reports errors of the connection that it would have accepted.
+/// Whether an error of `accept` is one of the connection that it would have returned, and not of the
+/// listener.
 fn is_about_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)

@@ -1,17 +1,21 @@
 //! The front door of a worker: reads the head of each request, keeps the sockets of websockets and
-//! event streams, and hands everything else to the page's `App`.
+//! event streams, and hands every other request to the page's `App`.
 
 use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{self, IpAddr, SocketAddr};
+use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use bytes::Bytes;
 use campanile_edge::pages::{self, Reader};
-use campanile_edge::{Head, MAX_HEAD_BYTES, websocket};
-use campanile_messages::{ConnectionId, WorkerId};
-use tokio::io::AsyncReadExt;
+use campanile_edge::{Action, Head, Principal, websocket};
+use campanile_messages::{ConnectionId, GroupName, WorkerId};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -19,8 +23,9 @@ use tracing::{debug, info};
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::session::{Opening, Session};
-use crate::connection::socket::{Ending, Socket, Waiting};
+use crate::connection::socket::Socket;
 use crate::dialects::{Dialect, events};
+use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, read_head};
 use crate::entrance::health::Health;
 use crate::entrance::page::Serve;
 use crate::entrance::refusal::{COME_BACK_MILLIS, Refusal};
@@ -31,16 +36,13 @@ use crate::registry::Registry;
 use crate::resume::Since;
 use crate::websocket::{CloseCode, Incoming, Upgrade};
 
-/// A client that is refused may take this long to read why.
-const REFUSAL_LIMIT: Duration = Duration::from_secs(2);
-
-/// How often at most a worker logs that a client offered an unknown subprotocol.
+/// The shortest time between two log lines of a worker about an unknown subprotocol.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
 
-/// Lets connections in to one worker.
-pub struct Door {
+/// Lets connections in to one worker, or refuses them.
+pub(crate) struct Door {
     config: Arc<GatewayConfig>,
-    /// Unset until there has been a broker.
+    /// Unset until the gateway has had a link to its broker.
     worker: Arc<OnceLock<WorkerId>>,
     registry: Addr<Registry>,
     page: Serve,
@@ -52,7 +54,6 @@ pub struct Door {
 }
 
 impl Door {
-    /// The door of a worker, from which sessions go to its registry and other requests to the page.
     pub fn new(
         config: Arc<GatewayConfig>,
         worker: Arc<OnceLock<WorkerId>>,
@@ -73,83 +74,149 @@ impl Door {
         }
     }
 
-    /// Serves a connection up to the point where its session has started, or to its end.
-    pub async fn admit(&self, mut stream: TcpStream, peer: SocketAddr, seat: Seat) {
-        let mut received = Vec::new();
-        let head = match timeout(self.config.handshake_limit, read_head(&mut stream, &mut received))
-            .await
-        {
-            Ok(Ok(Some(head))) => Ok(head),
+    /// Serves a connection until its session has started, or to its end.
+    ///
+    /// In a storm, most requests have arrived before their connections are accepted. Their sessions
+    /// start at once, without a task, a timer or a wait for an event.
+    pub fn receive(self: &Rc<Self>, socket: net::TcpStream, peer: SocketAddr, seat: Seat) {
+        let mut received = Vec::with_capacity(FIRST_READ_BYTES);
+        match recv(&socket, spare_capacity(&mut received), RecvFlags::empty()) {
+            Ok((0, _)) => return,
+            Ok(_) | Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+            Err(_) => return,
+        }
+        let decide = || self.decide_at_once(&received, peer);
+        // Not even a request that makes this panic may end the door for the others.
+        let Ok(decided) = panic::catch_unwind(AssertUnwindSafe(decide)) else { return };
+        let Ok(stream) = TcpStream::from_std(socket) else { return };
+        match decided {
+            Some((Decision::Open(opened), len_bytes)) => {
+                received.drain(..len_bytes);
+                self.open(stream, opened, received, seat);
+            }
+            decided => {
+                let door = self.clone();
+                actix_rt::spawn(async move {
+                    door.admit(stream, peer, received, decided, seat).await;
+                });
+            }
+        }
+    }
+
+    /// Decides about a request and returns the length of its head in bytes; `None` if the head is not
+    /// complete.
+    fn decide_at_once(&self, received: &[u8], peer: SocketAddr) -> Option<(Decision, usize)> {
+        match Head::parse(received) {
+            Ok(Some((head, len_bytes))) => Some((self.decide(&head, peer), len_bytes)),
+            Ok(None) => None,
+            Err(error) => Some((refused(peer, &error.into(), None), 0)),
+        }
+    }
+
+    async fn admit(
+        &self,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        mut received: Vec<u8>,
+        decided: Option<(Decision, usize)>,
+        seat: Seat,
+    ) {
+        let decided = match decided {
+            Some(decided) => Ok(Ok(Some(decided))),
+            None => {
+                let decide = |head: &Head<'_>, len_bytes| (self.decide(head, peer), len_bytes);
+                let read = read_head(&mut stream, &mut received, decide);
+                timeout(self.config.handshake_limit, read).await
+            }
+        };
+        let (decision, len_bytes) = match decided {
+            Ok(Ok(Some(decided))) => decided,
             Ok(Ok(None)) => return,
-            Ok(Err(refusal)) => Err(refusal),
-            Err(_) => Err(Refusal::timeout()),
+            Ok(Err(refusal)) => (refused(peer, &refusal, None), 0),
+            Err(_) => (refused(peer, &Refusal::timeout(), None), 0),
         };
-        let (head, len) = match head {
-            Ok(read) => read,
-            Err(refusal) => return refuse(stream, peer, &refusal, None).await,
-        };
-        match self.check(&head) {
-            Ok(Admitted::Websocket(upgrade, wish)) => {
-                received.drain(..len);
-                self.log_subprotocol(&upgrade);
-                let (response, dialect) = (upgrade.response(), upgrade.dialect);
-                self.open(stream, response, dialect, wish, received, seat);
+        match decision {
+            Decision::Open(opened) => {
+                received.drain(..len_bytes);
+                self.open(stream, opened, received, seat);
             }
-            Ok(Admitted::EventStream(wish)) => {
-                let response = events::head(self.reader(&head), events::retry_millis());
-                self.open(stream, response, Dialect::Events, wish, Vec::new(), seat);
-            }
-            Ok(Admitted::Page) => {
+            Decision::Page => {
                 (self.page)(Rewind::new(received.into(), stream), Some(peer)).await;
             }
-            Err(refusal) => match refusal_by_message(&head, &refusal) {
+            Decision::Refuse(last) => end(stream, last).await,
+            Decision::RefuseByMessage(last) => {
+                // The client gets no more time than for any other refusal, whatever it still sends.
+                let _ = timeout(REFUSAL_LIMIT, end(stream, last)).await;
+            }
+        }
+    }
+
+    /// Answers a client for which there is no room so that it comes back later, and answers health
+    /// checks as usual. While the gateway shuts down, only health checks get an answer: a proxy then
+    /// tries another gateway, as if this one did not listen.
+    pub async fn turn_away(&self, mut stream: TcpStream, peer: SocketAddr) {
+        let mut received = Vec::new();
+        let decide = |head: &Head<'_>, _| self.decide_without_room(head, peer);
+        let read = read_head(&mut stream, &mut received, decide);
+        let last = match timeout(REFUSAL_LIMIT, read).await {
+            Ok(Ok(Some(last))) => last,
+            _ if self.health.is_draining() => None,
+            _ => Some(Refusal::full().response(None)),
+        };
+        if let Some(last) = last {
+            end(stream, last).await;
+        }
+    }
+
+    fn decide(&self, head: &Head<'_>, peer: SocketAddr) -> Decision {
+        match self.check(head) {
+            Ok((Admitted::Websocket(upgrade, wish), principal)) => {
+                self.log_subprotocol(&upgrade);
+                let (response, dialect) = (upgrade.response(), upgrade.dialect);
+                Decision::Open(Opened { response, dialect, principal, wish })
+            }
+            Ok((Admitted::EventStream(wish), principal)) => {
+                let response = events::head(self.reader(head), events::retry_millis());
+                let dialect = Dialect::Events;
+                Decision::Open(Opened { response, dialect, principal, wish })
+            }
+            Ok((Admitted::Page, _)) => Decision::Page,
+            Err(refusal) => match refusal_by_message(head, &refusal) {
                 Some(last) => {
                     debug!(%peer, status = refusal.status, code = refusal.code, "refused by message");
-                    // The client has no longer than for any other refusal, whatever it still sends.
-                    let _ = timeout(REFUSAL_LIMIT, end(stream, last)).await;
+                    Decision::RefuseByMessage(last)
                 }
-                None => {
-                    let refusal = refusal.to_method(&head.method);
-                    refuse(stream, peer, &refusal, self.reader(&head)).await;
-                }
+                None => refused(peer, &refusal.for_method(head.method), self.reader(head)),
             },
         }
     }
 
-    /// Answers a client for which there is no room, in the way that makes it come back, and health
-    /// checks as ever. While the gateway shuts down others get no answer: a proxy then tries another
-    /// gateway, as it does for one that does not listen.
-    pub async fn turn_away(&self, mut stream: TcpStream, peer: SocketAddr) {
-        let mut received = Vec::new();
-        let read = timeout(REFUSAL_LIMIT, read_head(&mut stream, &mut received)).await;
-        let head = match read {
-            Ok(Ok(Some((head, _)))) => Some(head),
-            _ => None,
-        };
-        let refusal = match head.as_ref().and_then(|head| self.answer_to_check(head)) {
+    /// The answer to a client for which there is no room; `None` if it gets none.
+    fn decide_without_room(&self, head: &Head<'_>, peer: SocketAddr) -> Option<Bytes> {
+        let refusal = match self.answer_to_check(head) {
             Some(answer) => answer,
-            None if self.health.is_draining() => return,
-            None if head.as_ref().is_some_and(|head| head.path == "/events") => come_back(),
+            None if self.health.is_draining() => return None,
+            None if head.path == "/events" => come_back(),
             None => Refusal::full(),
         };
-        let method = head.as_ref().map_or("", |head| &head.method);
-        let reader = head.as_ref().and_then(|head| self.reader(head));
-        refuse(stream, peer, &refusal.to_method(method), reader).await;
+        debug!(%peer, status = refusal.status, "refused a request");
+        Some(refusal.for_method(head.method).response(self.reader(head)))
     }
 
-    fn check(&self, head: &Head) -> Result<Admitted, Refusal> {
+    /// What the client may have, and who it is.
+    fn check(&self, head: &Head<'_>) -> Result<(Admitted, Principal), Refusal> {
         if let Some(answer) = self.answer_to_check(head) {
             return Err(answer);
         }
         let GatewayConfig { allow_hosts, allow_origins, .. } = &*self.config;
         let is_websocket = websocket::is_meant(head);
-        let admitted = match &*head.path {
+        let admitted = match head.path {
             "/" if is_websocket => {
                 let upgrade = Upgrade::check(head)?;
                 pages::check_host(head, allow_hosts, self.listens_on)?;
                 pages::check_websocket(head, allow_origins, allow_hosts, self.listens_on)?;
-                let wish = Wish::read(&head.query, self.accepted(upgrade.dialect))?;
-                if wish.since.is_some() && !upgrade.dialect.rules().has_positions() {
+                let wish = Wish::read(head.query, self.accepted(upgrade.dialect))?;
+                if wish.since.is_some() && !upgrade.dialect.has_positions() {
                     return Err(Refusal::bad(
                         "parameters since and last: a websocket without a subprotocol has no \
                          positions and no history, open it with campanile.v1",
@@ -160,42 +227,44 @@ impl Door {
             path => {
                 pages::check_host(head, allow_hosts, self.listens_on)?;
                 match path {
-                    _ if is_websocket => return Err(no_websocket_here(path)),
+                    _ if is_websocket => return Err(Refusal::no_websocket_at(path)),
                     "/events" => Admitted::EventStream(self.event_stream_wish(head)?),
-                    _ => return Ok(Admitted::Page),
+                    _ => return Ok((Admitted::Page, Principal::default())),
                 }
             }
         };
-        // Last: a request that is wrong anyway should hear that first.
+        let principal = Principal::default();
+        check_rights(&principal, &admitted)?;
+        // This comes last: a request that is wrong in itself should get that answer.
         match self.hindrance() {
-            None => Ok(admitted),
+            None => Ok((admitted, principal)),
             Some(_) if matches!(admitted, Admitted::EventStream(_)) => Err(come_back()),
             Some(hindrance) => Err(hindrance),
         }
     }
 
-    /// Why no newcomer is taken now, as it is said to a websocket; `None` if one is.
+    /// Why no new client is accepted now, as the refusal of a websocket; `None` if they are accepted.
     fn hindrance(&self) -> Option<Refusal> {
         let has_broker = self.worker.get().is_some() && !self.health.is_cut_off();
         (!has_broker).then(Refusal::no_broker)
     }
 
-    /// The answer to a health check, by whatever name and from whatever page it comes.
-    fn answer_to_check(&self, head: &Head) -> Option<Refusal> {
-        let hindrance = match (&*head.path, &*head.method) {
+    /// The answer to a health check, whatever its `Host` and `Origin`; `None` for any other request.
+    fn answer_to_check(&self, head: &Head<'_>) -> Option<Refusal> {
+        let hindrance = match (head.path, head.method) {
             ("/" | "*", "OPTIONS") => return Some(Refusal::options()),
             ("/health/live", _) => None,
             ("/health/ready", _) => self.health.condition().hindrance(),
             _ => return None,
         };
-        Some(match &*head.method {
+        Some(match head.method {
             "GET" | "HEAD" | "OPTIONS" => Refusal::health(hindrance),
             method => Refusal::health_method(method),
         })
     }
 
-    /// The page that asks, if it may read.
-    fn reader<'a>(&self, head: &'a Head) -> Option<Reader<'a>> {
+    /// The web page that sent the request, if it may read the answer.
+    fn reader<'a>(&self, head: &'a Head<'_>) -> Option<Reader<'a>> {
         Reader::of(head, &self.config.allow_origins, self.listens_on)
     }
 
@@ -205,25 +274,26 @@ impl Door {
         Accepted { last_event_id, max_groups: *max_groups, ignored: ignored_params }
     }
 
-    /// What the client of an event stream wants. A browser that comes back says in a header what it
-    /// has seen, and still has the position in the URL with which it first came.
-    fn event_stream_wish(&self, head: &Head) -> Result<Wish, Refusal> {
-        match &*head.method {
+    /// Reads what the client of an event stream wants. A browser that comes back sends the last id that
+    /// it has seen in a header, while its URL still has the position of its first request.
+    fn event_stream_wish(&self, head: &Head<'_>) -> Result<Wish, Refusal> {
+        match head.method {
             "GET" => {}
             "OPTIONS" => return Err(Refusal::preflight()),
             method => return Err(Refusal::method(method, "an event stream opens with GET")),
         }
-        let mut wish = Wish::read(&head.query, self.accepted(Dialect::Events))?;
+        let mut wish = Wish::read(head.query, self.accepted(Dialect::Events))?;
         let mut last_ids = head.all("last-event-id").filter(|id| !id.is_empty());
         if let Some(last_id) = last_ids.next() {
-            // Two that differ are no position.
+            // Two different ids are no position.
             let is_one = last_ids.all(|other| other == last_id);
             wish.since = Some(if is_one { Since::read(last_id) } else { Since::Malformed });
         }
         Ok(wish)
     }
 
-    /// A browser would fail the connection by itself, without a reason that a page could see.
+    /// Logs an unknown subprotocol, because a browser fails such a connection by itself, without a
+    /// reason that a page could see.
     fn log_subprotocol(&self, upgrade: &Upgrade) {
         let Some(offered) = &upgrade.unknown_subprotocol else { return };
         let was_logged = self.logged_subprotocol.get();
@@ -231,25 +301,17 @@ impl Door {
             self.logged_subprotocol.set(Some(Instant::now()));
             info!(
                 ?offered,
-                "a websocket offered an unknown subprotocol and got the plain dialect; a browser \
-                 does not accept that (campanile.v1 is known, or none)"
+                "a websocket offered an unknown subprotocol and got the plain dialect, which a \
+                 browser does not accept; it should offer campanile.v1, or none"
             );
         }
     }
 
-    fn open(
-        &self,
-        stream: TcpStream,
-        response: Bytes,
-        dialect: Dialect,
-        wish: Wish,
-        early: Vec<u8>,
-        seat: Seat,
-    ) {
+    fn open(&self, stream: TcpStream, opened: Opened, early: Vec<u8>, seat: Seat) {
+        let Opened { response, dialect, principal, wish } = opened;
         let GatewayConfig { max_outbox_bytes, client_limits, user_timeout, max_groups, .. } =
             *self.config;
         let socket = Socket::new(stream, max_outbox_bytes);
-        // It leaves together with the greeting.
         socket.hold(response);
         let incoming = match dialect.rules().is_one_way() {
             true => Incoming::dropping(socket.clone(), user_timeout),
@@ -257,87 +319,73 @@ impl Door {
         };
         let connection = ConnectionId(self.last_connection.get() + 1);
         self.last_connection.set(connection.0);
-        let opening = Opening { wish, incoming };
+        let opening = Opening { principal, wish, incoming };
         let registry = (self.registry.clone(), max_groups);
         Session::new(connection, Line { socket, dialect }, opening, registry, seat).start();
     }
 }
 
-/// What a request may have.
+/// What happens to a connection after the head of its first request.
+enum Decision {
+    /// A session starts.
+    Open(Opened),
+    /// The page's `App` answers.
+    Page,
+    /// The connection gets these bytes and ends.
+    Refuse(Bytes),
+    /// The same for a websocket, which opens only to get a message that says why it is refused.
+    RefuseByMessage(Bytes),
+}
+
+/// A client that is let in.
+struct Opened {
+    /// The head of the response, which is sent together with the greeting.
+    response: Bytes,
+    dialect: Dialect,
+    principal: Principal,
+    wish: Wish,
+}
+
+fn refused(peer: SocketAddr, refusal: &Refusal, reader: Option<Reader<'_>>) -> Decision {
+    debug!(%peer, status = refusal.status, "refused a request");
+    Decision::Refuse(refusal.response(reader))
+}
+
+/// A request that passed every check.
 enum Admitted {
     Websocket(Upgrade, Wish),
     EventStream(Wish),
     Page,
 }
 
+fn check_rights(principal: &Principal, admitted: &Admitted) -> Result<(), Refusal> {
+    let (Admitted::Websocket(_, wish) | Admitted::EventStream(wish)) = admitted else {
+        return Ok(());
+    };
+    if !principal.may(Action::Connect) {
+        return Err(Refusal::not_allowed("this client is not allowed to connect".to_owned()));
+    }
+    let may_not = |group: &&GroupName| !principal.may(Action::Subscribe { group });
+    match wish.groups.iter().find(may_not) {
+        None => Ok(()),
+        Some(group) => Err(Refusal::not_allowed(format!(
+            "parameter group: this client is not allowed to listen to {:?}",
+            &**group
+        ))),
+    }
+}
+
 fn come_back() -> Refusal {
     Refusal::come_back(rand::random_range(COME_BACK_MILLIS))
 }
 
-fn no_websocket_here(path: &str) -> Refusal {
-    let sentence = match path {
-        "/events" => {
-            "no websocket at /events: websockets are at /, event streams at /events without the \
-             headers of an upgrade"
-                .to_owned()
-        }
-        path => {
-            let path: String = path.chars().take(100).collect();
-            format!("no websocket at {path:?}: websockets are at /")
-        }
-    };
-    Refusal::not_found(&sentence)
-}
-
-/// All that a client is sent that is refused for good, where its dialect can say why: a websocket that
-/// opens only for that. A browser cannot see the status of a handshake, and would try again for ever.
-fn refusal_by_message(head: &Head, refusal: &Refusal) -> Option<Bytes> {
+/// Everything that a websocket gets that is refused for good and whose dialect can say why: the
+/// handshake, a message and a Close frame. A browser does not show the status of a refused handshake
+/// to its page, which would try again for ever.
+fn refusal_by_message(head: &Head<'_>, refusal: &Refusal) -> Option<Bytes> {
     let may_be_said = refusal.is_final() && websocket::is_meant(head);
     let upgrade = may_be_said.then(|| Upgrade::check(head))?.ok()?;
     let message = upgrade.dialect.rules().refusal(refusal.code, refusal.sentence())?;
     let close = websocket::close(CloseCode::PolicyViolation.code(), refusal.sentence());
     Some([upgrade.response(), message, close].concat().into())
-}
-
-/// Reads until a head is complete and answers it with its length; `None` if the client is gone.
-/// What was read, and perhaps more than the head, is in `received`.
-///
-/// # Errors
-/// What is no head, or too large a one.
-pub async fn read_head(
-    stream: &mut TcpStream,
-    received: &mut Vec<u8>,
-) -> Result<Option<(Head, usize)>, Refusal> {
-    received.reserve(1024);
-    loop {
-        let before = received.len();
-        match stream.read_buf(received).await {
-            Ok(0) | Err(_) => return Ok(None),
-            Ok(_) => {}
-        }
-        // A head that comes byte by byte is not to be parsed again for each.
-        let may_be_news =
-            before == 0 || received[before..].contains(&b'\n') || received.len() >= MAX_HEAD_BYTES;
-        if may_be_news && let Some(read) = Head::parse(received)? {
-            return Ok(Some(read));
-        }
-    }
-}
-
-/// Answers a refusal and sees the connection to its end. `reader` is the page that may read it.
-pub async fn refuse(
-    stream: TcpStream,
-    peer: SocketAddr,
-    refusal: &Refusal,
-    reader: Option<Reader<'_>>,
-) {
-    debug!(%peer, status = refusal.status, "refused a request");
-    end(stream, refusal.response(reader)).await;
-}
-
-/// Sends the last bytes, and sees the connection to its end.
-async fn end(stream: TcpStream, last: Bytes) {
-    let socket = Socket::new(stream, last.len());
-    socket.close(last, Waiting::Flush);
-    Ending::new(socket, REFUSAL_LIMIT).await;
 }

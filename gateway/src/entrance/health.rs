@@ -1,23 +1,22 @@
-//! What a gateway says to the health checks of load balancers and supervisors.
+//! What a gateway answers to the health checks of load balancers and supervisors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What is known about a gateway that decides whether it should get clients.
+/// The facts that decide whether a gateway should get clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Condition {
     /// There is a link to the broker now.
     pub is_linked: bool,
-    /// There was one before, or is now.
+    /// There is a link now, or there was one before.
     pub was_linked: bool,
-    /// It is shutting down.
     pub is_draining: bool,
-    /// Something in this process has waited for the disk for too long.
+    /// Something in this process has been waiting for the disk for too long.
     pub waits_for_disk: bool,
 }
 
 impl Condition {
-    /// Why the gateway should get no clients now, in one word; `None` if it should.
+    /// Why the gateway should get no clients now, in one word; `None` if it should get them.
     pub fn hindrance(self) -> Option<&'static str> {
         match self {
             Self { is_draining: true, .. } => Some("draining"),
@@ -29,7 +28,7 @@ impl Condition {
     }
 }
 
-/// The condition of one gateway, set and read by any of its threads.
+/// The condition of one gateway, which any of its threads may set and read.
 #[derive(Debug, Clone, Default)]
 pub struct Health(Arc<Flags>);
 
@@ -43,7 +42,7 @@ struct Flags {
 }
 
 impl Health {
-    /// The link to the broker is up, or is gone.
+    /// Records whether there is a link to the broker.
     pub fn set_linked(&self, is_linked: bool) {
         self.0.is_linked.store(is_linked, Ordering::Relaxed);
         if is_linked {
@@ -51,33 +50,29 @@ impl Health {
         }
     }
 
-    /// The gateway shuts down.
+    /// Records that the gateway has begun to shut down.
     pub fn begin_drain(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
     }
 
-    /// A wait for the disk takes too long, or is over.
+    /// Records whether a wait for the disk has been taking too long.
     pub fn set_waits_for_disk(&self, waits: bool) {
         self.0.waits_for_disk.store(waits, Ordering::Relaxed);
     }
 
-    /// There has been no link for too long, so that the gateway takes no clients; or there is one
-    /// again.
+    /// Records whether there has been no link for so long that the gateway accepts no clients.
     pub fn set_cut_off(&self, is_cut_off: bool) {
         self.0.is_cut_off.store(is_cut_off, Ordering::Relaxed);
     }
 
-    /// Whether the gateway takes no clients because it has had no link for too long.
     pub fn is_cut_off(&self) -> bool {
         self.0.is_cut_off.load(Ordering::Relaxed)
     }
 
-    /// Whether the gateway shuts down.
     pub fn is_draining(&self) -> bool {
         self.0.is_draining.load(Ordering::Relaxed)
     }
 
-    /// What holds now.
     pub fn condition(&self) -> Condition {
         let read = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         Condition {
@@ -94,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gateway_is_ready_with_a_link_and_says_else_what_is_missing() {
+    fn a_gateway_is_ready_with_a_link_or_says_what_is_missing() {
         let health = Health::default();
         let word = || health.condition().hindrance();
         assert_eq!(word(), Some("starting"));

@@ -1,4 +1,5 @@
-//! The page: an ordinary actix-web `App` for every request that is not a stream of events.
+//! The page: an ordinary actix-web `App` for every request that opens neither a websocket nor an event
+//! stream.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -22,24 +23,22 @@ const CSS: &str = include_str!("../../page/page.css");
 const JS: &str = include_str!("../../page/page.js");
 const CLIENT: &str = include_str!("../../page/campanile.js");
 
-/// Where the HTML names the publisher.
+/// The placeholder in the HTML for the publisher's URL.
 const PUBLISHER_URL: &str = "{{publisher_url}}";
 
-/// A request and its answer may take this long.
+/// How long a request and its answer may take together.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// After its answer, a client may go on sending for this long.
+/// How long a client may continue to send after its answer.
 const DISCONNECT_LIMIT: Duration = Duration::from_secs(2);
 
-/// Serves one request on a stream, then closes it: the next request on it might be a websocket's,
-/// and those belong to the front door.
+/// Serves one request on a stream, then closes it: the next request might open a websocket, which only
+/// the front door can do.
 pub type Serve = Rc<dyn Fn(Rewind, Option<SocketAddr>) -> LocalBoxFuture<'static, ()>>;
 
-/// The page's server for one thread. `publisher_url` is shown to the page; `:PORT` and an empty one
-/// mean its own host; `source` tells where the log ends.
-///
-/// # Panics
-/// Never: the service is made without anything that could fail.
+/// Makes the page's server for one thread. The page pushes to `publisher_url`: a whole URL, or `:PORT`
+/// on the page's own host, where an empty one means the publisher's default port. `source` answers
+/// `/position`.
 pub async fn server(publisher_url: &str, source: PositionSource) -> Serve {
     let html = web::Data::new(HTML.replace(PUBLISHER_URL, &escape(publisher_url)));
     let app = App::new()
@@ -98,7 +97,7 @@ async fn js() -> HttpResponse {
     HttpResponse::Ok().content_type("text/javascript; charset=utf-8").body(JS)
 }
 
-/// Any page may import it, from wherever it was served.
+/// Web pages of any origin may import the client.
 async fn client() -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/javascript; charset=utf-8")
@@ -109,12 +108,12 @@ async fn client() -> HttpResponse {
 async fn not_found(request: HttpRequest) -> HttpResponse {
     let path: String = request.path().chars().take(100).collect();
     let sentence = format!(
-        "nothing at {path:?}: the page and websockets are at /, event streams at /events\n"
+        "nothing at {path:?}: the page and websockets are at /, event streams are at /events\n"
     );
     HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body(sentence)
 }
 
-/// For an attribute of HTML.
+/// Escapes a string for an HTML attribute in double quotes.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
 }
@@ -124,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_has_one_place_for_the_publisher_and_a_url_cannot_leave_it() {
+    fn the_page_names_the_publisher_once_and_its_url_is_escaped() {
         assert_eq!(HTML.matches(PUBLISHER_URL).count(), 1);
         assert_eq!(escape(r#"http://h/?a="><script>&"#), "http://h/?a=&quot;>&lt;script>&amp;");
     }

@@ -1,4 +1,4 @@
-//! What the front door answers to a request that it does not let in.
+//! How the front door answers a request that it does not let in.
 
 use std::ops::RangeInclusive;
 
@@ -7,27 +7,28 @@ use campanile_edge::HeadError;
 use campanile_edge::pages::{NotAllowed, Reader};
 use campanile_edge::websocket::HandshakeError;
 
-/// When an event stream for which there is no room or no broker is worth another try. Each client
-/// gets its own time out of these, or a refused crowd would come back in step.
+/// How long the client of an event stream waits before it tries again, if there is no room or no
+/// broker, in milliseconds. Each client gets a random time from this range, so that a refused crowd
+/// does not come back all at once.
 pub const COME_BACK_MILLIS: RangeInclusive<u32> = 3_000..=8_000;
 
-/// An HTTP error with a sentence that says what to do, or another short answer of the front door.
+/// A short answer of the front door: usually an HTTP error, with a sentence that says what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The HTTP status.
+    /// The status code of HTTP.
     pub status: u16,
-    /// What is wrong, in one word for programs: `code` of an `error` in `campanile.v1`.
+    /// What is wrong, in one word for programs: the `code` of an `error` in `campanile.v1`.
     pub code: &'static str,
-    /// Headers of this refusal alone, each with its line end.
+    /// The headers that only this refusal has, each with its line end.
     headers: &'static str,
     sentence: String,
-    /// The request was a HEAD: the answer has no body, and says how long it would be.
+    /// The request was a HEAD: the answer has no body, but the `Content-Length` of one.
     is_for_head: bool,
 }
 
 const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";
 
-/// For what changes from one moment to the next.
+/// The headers of an answer that may be different a moment later.
 const UNCACHED_TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n\
      Cache-Control: no-store\r\nAllow: GET, HEAD, OPTIONS\r\n";
 
@@ -36,107 +37,123 @@ impl Refusal {
         Self { status, code, headers, sentence, is_for_head: false }
     }
 
-    /// 400.
+    /// 400 with the code `bad_request`.
     pub fn bad(sentence: &str) -> Self {
         Self::coded("bad_request", sentence)
     }
 
-    /// 400 with a code of its own.
+    /// 400 with another code.
     pub fn coded(code: &'static str, sentence: &str) -> Self {
         Self::new(400, code, TEXT, sentence.to_owned())
     }
 
-    /// 403.
     fn forbidden(code: &'static str, sentence: String) -> Self {
         Self::new(403, code, TEXT, sentence)
     }
 
-    /// 404.
+    /// 403: the client has no right to what it asks for.
+    pub(crate) fn not_allowed(sentence: String) -> Self {
+        Self::forbidden("not_allowed", sentence)
+    }
+
+    /// 404 with the code `not_found`.
     pub fn not_found(sentence: &str) -> Self {
         Self::new(404, "not_found", TEXT, sentence.to_owned())
     }
 
-    /// 405.
+    /// 404 for a websocket at another path than `/`.
+    pub(crate) fn no_websocket_at(path: &str) -> Self {
+        if path == "/events" {
+            return Self::not_found(
+                "no websocket at /events: websockets are at /, event streams at /events without the \
+                 headers of an upgrade",
+            );
+        }
+        let path: String = path.chars().take(100).collect();
+        Self::not_found(&format!("no websocket at {path:?}: websockets are at /"))
+    }
+
+    /// 405 for a path that accepts GET only; `accepted` says so in words.
     pub fn method(method: &str, accepted: &str) -> Self {
         let headers = "Allow: GET\r\nContent-Type: text/plain; charset=utf-8\r\n";
         Self::new(405, "method_not_allowed", headers, format!("method {method}: {accepted}"))
     }
 
-    /// 405 for a health check.
-    pub fn health_method(method: &str) -> Self {
+    /// 405 for a health check with another method than GET, HEAD or OPTIONS.
+    pub(crate) fn health_method(method: &str) -> Self {
         let sentence = format!("method {method}: accepted are GET, HEAD and OPTIONS");
         Self::new(405, "method_not_allowed", UNCACHED_TEXT, sentence)
     }
 
-    /// 408.
-    pub fn timeout() -> Self {
+    /// 408: the head of the request did not arrive in time.
+    pub(crate) fn timeout() -> Self {
         Self::new(408, "timeout", TEXT, "the request did not arrive in time".to_owned())
     }
 
-    /// 426.
     fn websocket_version(sentence: String) -> Self {
         let headers = "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n\
              Content-Type: text/plain; charset=utf-8\r\n";
         Self::new(426, "websocket_version", headers, sentence)
     }
 
-    /// 503: there has been no broker yet, or none for long.
-    pub fn no_broker() -> Self {
+    /// 503: there has been no link to the broker yet, or none for too long.
+    pub(crate) fn no_broker() -> Self {
         let headers = "Retry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n";
-        let sentence = "this gateway has no link to its broker, try again or another".to_owned();
+        let sentence =
+            "this gateway has no link to its broker: try again, or try another".to_owned();
         Self::new(503, "no_broker", headers, sentence)
     }
 
-    /// 503: `--max-connections`.
-    pub fn full() -> Self {
+    /// 503: as many connections as `--max-connections` allows.
+    pub(crate) fn full() -> Self {
         let headers = "Retry-After: 10\r\nContent-Type: text/plain; charset=utf-8\r\n";
-        let sentence = "this gateway has as many connections as it takes, try another".to_owned();
+        let sentence = "this gateway has reached its limit of connections: try another".to_owned();
         Self::new(503, "gateway_full", headers, sentence)
     }
 
-    /// 200, and come back after a time out of [`COME_BACK_MILLIS`]: an `EventSource` gives up for
-    /// good on any other status.
-    pub fn come_back(retry_millis: u32) -> Self {
+    /// 200 with an instruction to come back after `retry_millis`: an `EventSource` gives up for good on
+    /// any other status.
+    pub(crate) fn come_back(retry_millis: u32) -> Self {
         let headers = "Content-Type: text/event-stream\r\nCache-Control: no-store\r\n";
         Self::new(200, "come_back", headers, format!("retry: {retry_millis}\n"))
     }
 
-    /// 204: a page may open an event stream.
-    pub fn preflight() -> Self {
+    /// 204: the answer to a preflight request for an event stream.
+    pub(crate) fn preflight() -> Self {
         let headers = "Access-Control-Allow-Methods: GET\r\n\
              Access-Control-Allow-Headers: cache-control, last-event-id\r\n\
              Access-Control-Max-Age: 5\r\n";
         Self::new(204, "preflight", headers, String::new())
     }
 
-    /// The answer to a health check: 200 `ok`, or 503 and the word that says what is missing.
-    pub fn health(hindrance: Option<&'static str>) -> Self {
+    /// The answer to a health check: 200 `ok`, or 503 with the word that says what is missing.
+    pub(crate) fn health(hindrance: Option<&'static str>) -> Self {
         let (status, word) = hindrance.map_or((200, "ok"), |word| (503, word));
         Self::new(status, word, UNCACHED_TEXT, word.to_owned())
     }
 
-    /// 200 without a body: what `OPTIONS /` is answered, the default check of HAProxy.
-    pub fn options() -> Self {
+    /// 200 without a body: the answer to `OPTIONS /`, which is HAProxy's default health check.
+    pub(crate) fn options() -> Self {
         Self::new(200, "options", "Allow: GET, HEAD, OPTIONS\r\n", String::new())
     }
 
-    /// The same as the answer to a request with this method: that to a HEAD has no body.
-    pub fn to_method(mut self, method: &str) -> Self {
+    /// The same refusal for a request with this method: to a HEAD, it has no body.
+    pub(crate) fn for_method(mut self, method: &str) -> Self {
         self.is_for_head = method == "HEAD";
         self
     }
 
     /// Whether the same request would be refused again, so that its client should not repeat it.
-    pub fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         matches!(self.status, 400 | 403 | 404)
     }
 
-    /// What a reader is told.
+    /// What is wrong, for people to read.
     pub fn sentence(&self) -> &str {
         &self.sentence
     }
 
-    /// The whole response; the connection ends after it. `reader` is the page that may read it.
+    /// The whole response, after which the connection ends. `reader` is the web page that may read it.
     pub fn response(&self, reader: Option<Reader<'_>>) -> Bytes {
         let Self { status, headers, sentence, is_for_head, .. } = self;
         let phrase = match status {
@@ -217,8 +234,8 @@ mod tests {
         assert_eq!(
             &Refusal::no_broker().response(None)[..],
             b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n\
-              Content-Type: text/plain; charset=utf-8\r\nContent-Length: 61\r\n\r\n\
-              this gateway has no link to its broker, try again or another\n"
+              Content-Type: text/plain; charset=utf-8\r\nContent-Length: 66\r\n\r\n\
+              this gateway has no link to its broker: try again, or try another\n"
         );
         assert_eq!(
             &Refusal::come_back(5000).response(None)[..],
@@ -226,14 +243,14 @@ mod tests {
               Cache-Control: no-store\r\nContent-Length: 13\r\n\r\nretry: 5000\n\n"
         );
         assert_eq!(
-            &Refusal::bad("no").to_method("HEAD").response(None)[..],
+            &Refusal::bad("no").for_method("HEAD").response(None)[..],
             b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
               Content-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\n\r\n"
         );
     }
 
     #[test]
-    fn what_is_wrong_with_a_request_has_a_status_and_names_the_flag() {
+    fn each_error_has_a_status_a_code_and_a_sentence() {
         let evil = || "evil.example".to_owned();
         let no_http = Head::parse(b"\0").expect_err("not HTTP");
         let cases: [(Refusal, u16, &str, &str); 6] = [

@@ -1,4 +1,4 @@
-//! A stream with what was already read put back in front.
+//! A stream that returns bytes that were already read from it once more.
 
 use std::io;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Reads the given bytes first, then the stream.
+/// Reads as `front`, followed by the stream.
 #[derive(Debug)]
 pub struct Rewind {
     front: Bytes,
@@ -16,7 +16,6 @@ pub struct Rewind {
 }
 
 impl Rewind {
-    /// Puts bytes back in front of a stream.
     pub fn new(front: Bytes, stream: TcpStream) -> Self {
         Self { front, stream }
     }

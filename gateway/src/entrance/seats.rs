@@ -1,23 +1,23 @@
-//! How many connections a gateway has, in all and by worker.
+//! How many connections a gateway has, in total and per worker.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts the connections of each worker, to give the next one to the worker with the fewest.
+/// Counts the connections of each worker, so that the next one goes to the worker with the fewest.
 #[derive(Debug, Clone)]
 pub struct Seats(Arc<[AtomicUsize]>);
 
 impl Seats {
-    /// No connections, at so many workers.
+    /// Starts without connections.
     pub fn new(workers: usize) -> Self {
         Self((0..workers).map(|_| AtomicUsize::new(0)).collect())
     }
 
-    /// Counts one more at the worker with the fewest connections, and tells which that is; `None`
-    /// if there are `max` in all.
+    /// Counts one more connection at the worker with the fewest, and returns the index of that worker;
+    /// `None` if there are `max` connections in total.
     ///
     /// # Panics
-    /// Without workers.
+    /// If there are no workers.
     pub fn take(&self, max: usize) -> Option<(usize, Seat)> {
         if self.taken() >= max {
             return None;
@@ -28,13 +28,13 @@ impl Seats {
         Some((worker, Seat { seats: self.clone(), worker }))
     }
 
-    /// How many there are in all.
+    /// How many connections there are in total.
     pub fn taken(&self) -> usize {
         self.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 }
 
-/// One connection, counted until this is dropped.
+/// Counts for one connection until it is dropped.
 #[derive(Debug)]
 pub struct Seat {
     seats: Seats,
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_worker_with_the_fewest_connections_gets_the_next_up_to_the_limit() {
+    fn the_worker_with_the_fewest_connections_gets_the_next() {
         let seats = Seats::new(2);
         let (first, seat) = seats.take(3).expect("a seat");
         let (second, _held) = seats.take(3).expect("a seat");

@@ -1,4 +1,4 @@
-//! What a client wants to hear: the query of its request. Pure.
+//! What a client asks for in the query of its request. Pure.
 
 use campanile_edge::query::{decode, pairs};
 use campanile_messages::GroupName;
@@ -7,32 +7,31 @@ use crate::entrance::refusal::Refusal;
 use crate::history::History;
 use crate::resume::Since;
 
-/// The groups that a client listens to beside everyone, and where it goes on.
+/// Which groups a client asks for, besides everyone, and where its stream begins.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wish {
-    /// Without repeats.
+    /// Each group once, in the order of the query.
     pub groups: Vec<GroupName>,
-    /// The last position that it has seen, or what a new listener asks for; `None` for one that has
-    /// seen nothing and asks for nothing.
+    /// The last position that the client has seen, or what a new listener asks for; `None` for a client
+    /// that begins with the next event.
     pub since: Option<Since>,
 }
 
-/// What a query may say.
+/// Which parameters a query may have.
 #[derive(Debug, Clone, Copy)]
 pub struct Accepted<'a> {
-    /// Whether parameters may stand for the header `Last-Event-ID`.
+    /// Whether a parameter may replace the header `Last-Event-ID`.
     pub last_event_id: bool,
-    /// The most groups.
+    /// The most groups that a client may ask for.
     pub max_groups: usize,
-    /// Parameters that are never read: they are for somebody on the way, as a proxy that checks a
-    /// token.
+    /// Parameters that are never read, because they are meant for something else, such as a proxy that
+    /// checks a token.
     pub ignored: &'a [String],
 }
 
 impl Accepted<'_> {
-    /// Whether a parameter is passed over without a look at its value. Caches are kept away with
-    /// parameters that begin with `_`, and one of the polyfills for event streams says with `evs_..`
-    /// how much its buffer takes.
+    /// Whether a parameter is ignored, whatever its value. Parameters that begin with `_` are a common
+    /// way to bypass caches, and a polyfill for event streams describes its buffer with `evs_..`.
     fn passes_over(&self, name: &str) -> bool {
         let is_polyfills = || self.last_event_id && name.starts_with("evs_");
         self.ignored.iter().any(|ignored| ignored == name)
@@ -40,7 +39,7 @@ impl Accepted<'_> {
             || (is_polyfills() && !self.is_last_id(name))
     }
 
-    /// Whether a parameter stands for the header `Last-Event-ID`, which polyfills cannot always send:
+    /// Whether a parameter replaces the header `Last-Event-ID`, which polyfills cannot always send:
     /// `lastEventId`, `lastEventID`, `Last-Event-ID`, `last_event_id`, `evs_last_event_id`.
     fn is_last_id(&self, name: &str) -> bool {
         let is_it = |name: &str| {
@@ -52,14 +51,14 @@ impl Accepted<'_> {
 }
 
 impl Wish {
-    /// Reads the query of a request, `group=a&group=b&since=P`, `since=first` or `last=N`. For an
-    /// event stream, a last id that is not empty wins over `since` and `last`, and a later one over
-    /// an earlier one: polyfills append theirs.
+    /// Reads the query of a request, such as `group=a&group=b&since=P`, `since=first` or `last=N`. For
+    /// an event stream, a last id that is not empty overrides `since` and `last`, and a later last id
+    /// overrides an earlier one, because polyfills append theirs.
     ///
     /// # Errors
-    /// 400 for another parameter, for a name out of the rules, for too many of them, for two
-    /// positions in `since`, for a bad `last`, for a `last` with a `since`, and for what is not
-    /// percent-encoded UTF-8. A `since` that is no position is no error: the client is told so.
+    /// 400 for an unknown parameter, an invalid group name, too many groups, `since` or `last` more
+    /// than once or together, an invalid `last`, and anything that is not percent-encoded UTF-8. A
+    /// `since` that is not a position is no error: the greeting says that nothing was recovered.
     pub fn read(query: &str, accepted: Accepted<'_>) -> Result<Self, Refusal> {
         let mut wish = Self::default();
         let (mut last, mut last_id) = (None, None);
@@ -105,8 +104,8 @@ impl Wish {
         if let Some(last) = last {
             if wish.since.is_some() {
                 return Err(Refusal::bad(
-                    "parameters since and last exclude each other: give since to go on, or last to \
-                     begin with the newest events",
+                    "parameters since and last exclude each other: give since to continue from a \
+                     position, or last to begin with the newest events",
                 ));
             }
             wish.since = Some(Since::History(last));
@@ -151,7 +150,7 @@ fn unknown_parameter(
     Refusal::coded("unknown_parameter", &sentence)
 }
 
-/// A sentence must not send back all that a client made up.
+/// Shortens what a client sent, so that an error does not send all of it back.
 fn shorten(text: &str) -> String {
     text.chars().take(100).collect()
 }
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_percent_encoded_utf8_is_refused_in_names_and_values() {
+    fn names_and_values_must_be_percent_encoded_utf8() {
         for bad in ["%zz", "%", "%f", "%ff", "%ed%a0%80", "%+1"] {
             for query in [format!("group={bad}"), format!("since={bad}"), format!("{bad}=a")] {
                 assert_eq!(code(&query, IN_TWO_GROUPS), Err("bad_request"), "{query}");
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_is_read_and_what_is_none_is_told_from_nothing() {
+    fn an_invalid_position_differs_from_a_missing_one() {
         let since = |query| Wish::read(query, IN_TWO_GROUPS).expect("accepted").since;
         assert_eq!(since("group=a"), None);
         assert_eq!(since("since=first&group=a"), Some(Since::History(History::First)));
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_id_of_a_polyfill_is_read_for_event_streams_only() {
+    fn a_polyfills_last_id_is_read_for_event_streams_only() {
         let since = |query: &str| Wish::read(query, EVENTS).map(|wish| wish.since);
         for name in [
             "lastEventId",
@@ -265,13 +264,13 @@ mod tests {
         ] {
             assert_eq!(since(&query), Ok(Some(Since::At(Q))), "{query}");
         }
-        // What else the oldest of the polyfills sends.
+        // The oldest of the polyfills also sends these.
         assert_eq!(since("evs_buffer_size_limit=262144&evs_preamble=2056"), Ok(None));
         assert_eq!(code("evs_preamble=2056", IN_TWO_GROUPS), Err("unknown_parameter"));
     }
 
     #[test]
-    fn what_is_ignored_is_never_read() {
+    fn ignored_parameters_are_never_read() {
         let ignored = ["token".to_owned(), "since".to_owned(), "a b".to_owned()];
         let accepted = Accepted { ignored: &ignored, ..EVENTS };
         let wish = Wish::read(
@@ -289,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sentence_shows_little_of_a_name_and_no_control_characters() {
+    fn an_error_shortens_a_name_and_escapes_it() {
         let name = format!("%1b[2J%0d%0a{}", "x".repeat(10_000));
         let refusal = Wish::read(&name, EVENTS).expect_err("unknown");
         let sentence = refusal.sentence();

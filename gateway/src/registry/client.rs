@@ -1,41 +1,31 @@
-//! A client as the registry of its worker sees it, and a batch of what is written to many of them.
+//! A client as the registry of its worker sees it.
 
 use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use campanile_channel::watchdog::Pulse;
+use campanile_edge::Principal;
 use campanile_messages::link::Gap;
-use campanile_messages::{Address, ConnectionId, GroupName, Position};
+use campanile_messages::{ConnectionId, GroupName, Position};
 use tokio::sync::oneshot;
 
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::liveness::{Liveness, Verdict};
-use crate::connection::socket::{Sent, Waiting};
-use crate::delivery::Found;
+use crate::connection::socket::Waiting;
 use crate::dialects::{Dialect, Framed, Greeting};
-use crate::history::SaidHistory;
-use crate::registry::subscriptions::{Standing, Subscriptions};
+use crate::registry::subscriptions::Standing;
 use crate::resume::Resumed;
 use crate::websocket::CloseCode;
-
-/// A batch is flushed at the latest when it holds this much: what waits in an outbox longer than it
-/// must is memory.
-const FLUSH_EVERY_BYTES: usize = 128 << 10;
-
-/// How many clients are flushed between two beats: some 50 ms, if each takes 128 KiB.
-const BEAT_EVERY: usize = 1_024;
 
 /// Where and how to write to a client, and when it was last asked for a sign of life.
 #[derive(Debug)]
 pub struct Client {
-    /// Its number at this worker.
     pub connection: ConnectionId,
-    /// Where and how to write.
     pub line: Line,
+    /// Who the client is.
+    pub principal: Principal,
     attached: Instant,
     asked: Option<Instant>,
     /// When it was last told where it stands.
@@ -75,32 +65,15 @@ impl Mark {
 }
 
 impl Client {
-    /// A client that has just come.
-    pub fn new(connection: ConnectionId, line: Line, now: Instant) -> Self {
+    pub fn new(connection: ConnectionId, line: Line, principal: Principal, now: Instant) -> Self {
         let (told, owed) = (Cell::new(0), Cell::new(0));
-        Self { connection, line, attached: now, asked: None, marked: now, told, owed }
+        Self { connection, line, principal, attached: now, asked: None, marked: now, told, owed }
     }
 
-    /// Sends the first message: who the client is, and where its stream begins.
-    pub fn greet(&self, address: Address, position: Position, resumed: Option<Resumed>) {
-        self.welcome(&Greeting { address, position, resumed, history: None });
-    }
-
-    /// The same to a new listener, and what it is to hear of the past.
-    pub fn greet_with_history(&self, address: Address, cursor: Position, found: &Found) {
-        // Where it is lost before all of that has come, it goes on in front of the next.
-        let before = |first: &Arc<Framed>| first.sequence().saturating_sub(1);
-        let sequence = found.events.first().map_or(cursor.sequence, before);
-        let position = Position { sequence, ..cursor };
-        let history = Some(SaidHistory { events: found.len(), complete: found.is_complete });
-        self.welcome(&Greeting { address, position, resumed: None, history });
-        self.replay(&found.events);
-    }
-
-    fn welcome(&self, greeting: &Greeting) {
+    /// Sends the first message, and lets others follow.
+    pub fn greet(&self, greeting: &Greeting) {
         self.told.set(greeting.position.sequence);
-        self.line.send(&self.line.rules().greeting(greeting));
-        self.line.socket.release();
+        self.line.greet(self.line.rules().greeting(greeting));
     }
 
     /// Whether the client may be sent what it has missed: not while more waits for it than its
@@ -177,7 +150,7 @@ impl Client {
             Verdict::Gone => self.line.close(CloseCode::Silent, Waiting::Drop),
             Verdict::Ask => {
                 self.asked = Some(now);
-                self.line.send(&ping);
+                self.line.send_control(&ping);
             }
         }
     }
@@ -193,8 +166,8 @@ impl Client {
     }
 
     /// The client does not get this event, and has to learn its position otherwise.
-    fn leave_out(&self, event: &Framed) {
-        if self.line.rules().has_positions() {
+    pub fn leave_out(&self, event: &Framed) {
+        if self.line.dialect.has_positions() {
             self.owed.set(event.sequence());
         }
     }
@@ -205,107 +178,9 @@ impl Client {
     }
 
     /// The client has this event's position.
-    fn note(&self, event: &Framed) {
-        if self.line.rules().has_positions() {
+    pub fn note(&self, event: &Framed) {
+        if self.line.dialect.has_positions() {
             self.told.set(event.sequence());
         }
-    }
-}
-
-/// Calls `deliver` for each listener of an event but the `excepted` one of this worker. Returns
-/// whether there was such a one, and it is open. An event without exceptions costs its listeners
-/// nothing for that.
-pub fn for_each_receiver(
-    event: &Framed,
-    excepted: Option<ConnectionId>,
-    clients: &Subscriptions<Client>,
-    mut deliver: impl FnMut(usize, &Client),
-) -> bool {
-    let Some(audience) = event.audience() else { return false };
-    let Some(excepted) = excepted else {
-        clients.for_each_listener(audience, deliver);
-        return false;
-    };
-    let mut left_out = false;
-    clients.for_each_listener(audience, |slot, client| {
-        if client.connection == excepted {
-            client.leave_out(event);
-            left_out = client.line.socket.is_open();
-        } else {
-            deliver(slot, client);
-        }
-    });
-    left_out
-}
-
-/// Clients that were written to and not flushed: many events become one write each.
-#[derive(Debug)]
-pub struct Batch {
-    /// Of the registry that writes.
-    pulse: Rc<Pulse>,
-    touched: Vec<usize>,
-    bytes: usize,
-    /// Clients that were closed because they read too slowly.
-    pub closed: Vec<ConnectionId>,
-}
-
-impl Batch {
-    /// Nothing was written yet. The pulse beats within a long flush.
-    pub fn new(pulse: Rc<Pulse>) -> Self {
-        Self { pulse, touched: Vec::new(), bytes: 0, closed: Vec::new() }
-    }
-
-    /// Adds an event to the outbox of each of its listeners, where it waits for others to come.
-    pub fn deliver(
-        &mut self,
-        framed: &Framed,
-        excepted: Option<ConnectionId>,
-        clients: &Subscriptions<Client>,
-    ) {
-        let mut len_bytes = 0;
-        for_each_receiver(framed, excepted, clients, |slot, client| {
-            client.note(framed);
-            let frame = framed.frame(client.line.dialect);
-            len_bytes = len_bytes.max(frame.len());
-            match client.line.settle(client.line.socket.send(frame)) {
-                Some(Sent::First) => self.touched.push(slot),
-                Some(Sent::Behind | Sent::Ending) => {}
-                None => self.closed.push(client.connection),
-            }
-        });
-        self.bytes += len_bytes;
-        if self.bytes >= FLUSH_EVERY_BYTES {
-            self.flush(clients);
-        }
-    }
-
-    /// Sends an event behind which there are no others yet, and all that waits for it.
-    pub fn deliver_last(
-        &mut self,
-        framed: &Framed,
-        excepted: Option<ConnectionId>,
-        clients: &Subscriptions<Client>,
-    ) {
-        for_each_receiver(framed, excepted, clients, |_, client| {
-            client.note(framed);
-            let frame = framed.frame(client.line.dialect);
-            if client.line.settle(client.line.socket.send_now(frame)).is_none() {
-                self.closed.push(client.connection);
-            }
-        });
-        self.flush(clients);
-    }
-
-    /// Writes what was added.
-    pub fn flush(&mut self, clients: &Subscriptions<Client>) {
-        for (place, slot) in self.touched.drain(..).enumerate() {
-            if place % BEAT_EVERY == 0 {
-                self.pulse.beat();
-            }
-            if let Some(client) = clients.in_slot(slot) {
-                client.line.socket.flush();
-            }
-        }
-        self.bytes = 0;
     }
 }

@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::connection::socket::Socket;
 use crate::dialects::Framed;
-use crate::registry::client::{Client, Fate, for_each_receiver};
+use crate::registry::batch::for_each_receiver;
+use crate::registry::client::{Client, Fate};
 use crate::registry::subscriptions::Subscriptions;
 
 /// How many slow readers counted events wait for at one worker, each counted for each event: some

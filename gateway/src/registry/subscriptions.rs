@@ -6,37 +6,22 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use campanile_messages::{Audience, ConnectionId, GroupName};
+use campanile_messages::{Audience, ConnectionId};
 use slab::Slab;
 
+use crate::report::{Change, Resume, Ticket};
 use crate::resume::{Lost, Resumed, Since, Start};
-
-/// A worker's own number for a step that the broker is to confirm; tickets grow.
-pub type Ticket = u64;
-
-/// How the number of connections that listen to an audience changes.
-pub type Change = (Audience, i32);
-
-impl<T> Member<T> {
-    fn standing(&self) -> Standing {
-        match self.awaits {
-            Some(_) => Standing::Pending,
-            None if self.groups.iter().any(|group| group.awaits.is_some()) => Standing::Joining,
-            None => Standing::Settled,
-        }
-    }
-}
 
 /// The members of one worker. `T` is whatever its owner keeps for each connection.
 #[derive(Debug)]
 pub struct Subscriptions<T> {
     members: Slab<Member<T>>,
     slots: HashMap<ConnectionId, usize>,
-    /// Confirmed members only.
-    groups: HashMap<GroupName, HashSet<usize>>,
-    /// Steps that the broker has not confirmed.
+    /// Confirmed members only. Everyone is not in it: that is all members.
+    listeners: HashMap<Audience, HashSet<usize>>,
+    /// Steps that wait for the broker's confirmation and nothing else.
     pending: BTreeMap<Ticket, Pending>,
-    /// Steps that it has, and for which is looked what was missed.
+    /// Steps that wait for what was missed, too.
     resuming: HashMap<Ticket, (ConnectionId, Start)>,
     max_groups: usize,
 }
@@ -46,12 +31,13 @@ struct Member<T> {
     data: T,
     /// The ticket of its attach, until that is confirmed.
     awaits: Option<Ticket>,
-    groups: Vec<Membership>,
+    /// What it listens to beside everyone.
+    memberships: Vec<Membership>,
 }
 
 #[derive(Debug)]
 struct Membership {
-    group: GroupName,
+    audience: Audience,
     /// The ticket of its join, until that is confirmed.
     awaits: Option<Ticket>,
 }
@@ -59,32 +45,36 @@ struct Membership {
 #[derive(Debug)]
 struct Pending {
     connection: ConnectionId,
-    since: Option<Since>,
+    /// It wanted to go on at something that is no position.
+    is_malformed: bool,
 }
 
 /// What a ticket stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// The connection is to be greeted; it listens to everyone and the groups it came with.
+    /// The connection is to be greeted; it listens to everyone and what it came with.
     Attach(ConnectionId),
-    /// The connection listens to the group.
-    Join(ConnectionId, GroupName),
+    /// The connection listens to the audience, too.
+    Join(ConnectionId, Audience),
 }
 
-/// Something that the broker has confirmed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Confirmed {
-    /// The step is done; for a client that wanted to go on somewhere, whether it does.
-    Done(Step, Option<Resumed>),
-    /// What was missed is to be found; then the step is [resumed](Subscriptions::resume).
-    Missed {
-        /// The step's.
-        ticket: Ticket,
-        /// From here on.
-        start: Start,
-        /// Of these.
-        audiences: Vec<Audience>,
-    },
+impl Step {
+    /// Whose step it is.
+    pub fn connection(&self) -> ConnectionId {
+        let (Self::Attach(connection) | Self::Join(connection, _)) = *self;
+        connection
+    }
+}
+
+/// What the bridge is to be told of an act of one connection.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// At most one per audience.
+    pub changes: Vec<Change>,
+    /// What it wants to hear of the past.
+    pub resume: Option<Resume>,
+    /// Its earlier resumes that were not answered and are no longer awaited.
+    pub gone: Vec<Ticket>,
 }
 
 /// How far a connection has come.
@@ -99,18 +89,30 @@ pub enum Standing {
 }
 
 /// What came of a join.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Joining {
     /// It waits for its confirmation.
-    Begun(Change),
+    Begun(Changed),
     /// It waits already, and is confirmed once.
     Repeated,
-    /// The connection listens to this group already.
+    /// The connection listens to this audience already.
     Already,
     /// It listens to as many groups as it may.
     TooMany,
     /// There is no such connection.
     Gone,
+}
+
+impl<T> Member<T> {
+    fn standing(&self) -> Standing {
+        match self.awaits {
+            Some(_) => Standing::Pending,
+            None if self.memberships.iter().any(|joined| joined.awaits.is_some()) => {
+                Standing::Joining
+            }
+            None => Standing::Settled,
+        }
+    }
 }
 
 impl<T> Subscriptions<T> {
@@ -119,133 +121,131 @@ impl<T> Subscriptions<T> {
         Self {
             members: Slab::new(),
             slots: HashMap::new(),
-            groups: HashMap::new(),
+            listeners: HashMap::new(),
             pending: BTreeMap::new(),
             resuming: HashMap::new(),
             max_groups,
         }
     }
 
-    /// A connection comes, with groups that must be distinct.
+    /// A connection comes, with audiences that must be distinct, besides everyone.
     pub fn attach(
         &mut self,
         id: ConnectionId,
-        groups: Vec<GroupName>,
+        audiences: Vec<Audience>,
         since: Option<Since>,
         data: T,
         ticket: Ticket,
-    ) -> Vec<Change> {
+    ) -> Changed {
         let awaits = Some(ticket);
-        let groups: Vec<_> = groups.into_iter().map(|group| Membership { group, awaits }).collect();
-        let changes = changes(&groups, 1);
-        let slot = self.members.insert(Member { data, awaits, groups });
+        let begin = |audience| Membership { audience, awaits };
+        let memberships: Vec<_> = audiences.into_iter().map(begin).collect();
+        let changes: Vec<_> = all_of(&memberships).map(|audience| (audience, 1)).collect();
+        let slot = self.members.insert(Member { data, awaits, memberships });
         self.slots.insert(id, slot);
-        self.pending.insert(ticket, Pending { connection: id, since });
-        changes
+        let all = || changes.iter().map(|(audience, _)| audience.clone()).collect();
+        let resume = self.begin(ticket, id, since, all);
+        Changed { changes, resume, gone: Vec::new() }
     }
 
-    /// A connection wants to listen to one more group.
+    /// A connection wants to listen to one more audience.
     pub fn join(
         &mut self,
         id: ConnectionId,
-        group: GroupName,
+        audience: Audience,
         since: Option<Since>,
         ticket: Ticket,
     ) -> Joining {
         let Some(&slot) = self.slots.get(&id) else {
             return Joining::Gone;
         };
-        let memberships = &mut self.members[slot].groups;
-        match memberships.iter().find(|membership| membership.group == group) {
+        let memberships = &mut self.members[slot].memberships;
+        match memberships.iter().find(|membership| membership.audience == audience) {
             Some(Membership { awaits: None, .. }) => Joining::Already,
             Some(_) => Joining::Repeated,
             None if memberships.len() >= self.max_groups => Joining::TooMany,
             None => {
-                memberships.push(Membership { group: group.clone(), awaits: Some(ticket) });
-                self.pending.insert(ticket, Pending { connection: id, since });
-                Joining::Begun((Audience::Group(group), 1))
+                let awaits = Some(ticket);
+                memberships.push(Membership { audience: audience.clone(), awaits });
+                let resume = self.begin(ticket, id, since, || vec![audience.clone()]);
+                Joining::Begun(Changed { changes: vec![(audience, 1)], resume, gone: Vec::new() })
             }
         }
     }
 
-    /// A connection no longer wants to listen to a group; a join of it that waits is forgotten.
-    /// `None` if it did not listen and did not wait.
-    pub fn leave(&mut self, id: ConnectionId, group: &GroupName) -> Option<Change> {
-        let slot = *self.slots.get(&id)?;
-        let member = &mut self.members[slot];
-        let place = member.groups.iter().position(|membership| membership.group == *group)?;
-        let left = member.groups.swap_remove(place);
-        if left.awaits != member.awaits {
-            self.forget(left.awaits);
-        }
-        self.remove_from_group(slot, group);
-        Some((Audience::Group(left.group), -1))
+    fn begin(
+        &mut self,
+        ticket: Ticket,
+        connection: ConnectionId,
+        since: Option<Since>,
+        audiences: impl FnOnce() -> Vec<Audience>,
+    ) -> Option<Resume> {
+        let start = match since {
+            Some(Since::At(since)) => Start::Behind(since),
+            Some(Since::History(history)) => Start::History(history),
+            None | Some(Since::Malformed) => {
+                let is_malformed = since.is_some();
+                self.pending.insert(ticket, Pending { connection, is_malformed });
+                return None;
+            }
+        };
+        self.resuming.insert(ticket, (connection, start));
+        Some(Resume { ticket, start, audiences: audiences() })
     }
 
-    /// A connection is gone. Does nothing for one that is gone already.
-    pub fn detach(&mut self, id: ConnectionId) -> Vec<Change> {
+    /// A connection no longer wants to listen to an audience; a join of it that waits is forgotten.
+    /// `None` if it did not listen and did not wait.
+    pub fn leave(&mut self, id: ConnectionId, audience: &Audience) -> Option<Changed> {
+        let slot = *self.slots.get(&id)?;
+        let member = &mut self.members[slot];
+        let is_it = |membership: &Membership| membership.audience == *audience;
+        let place = member.memberships.iter().position(is_it)?;
+        let left = member.memberships.swap_remove(place);
+        let awaited = left.awaits.filter(|_| left.awaits != member.awaits);
+        let gone = awaited.filter(|ticket| self.forget(*ticket)).into_iter().collect();
+        self.stop_listening(slot, audience);
+        Some(Changed { changes: vec![(left.audience, -1)], resume: None, gone })
+    }
+
+    /// A connection is gone. Changes nothing for one that is gone already.
+    pub fn detach(&mut self, id: ConnectionId) -> Changed {
         let Some(slot) = self.slots.remove(&id) else {
-            return Vec::new();
+            return Changed::default();
         };
-        let member = self.members.remove(slot);
-        self.forget(member.awaits);
-        for membership in &member.groups {
-            self.forget(membership.awaits);
-            self.remove_from_group(slot, &membership.group);
-        }
+        let Member { awaits, memberships, .. } = self.members.remove(slot);
+        let awaited = awaits.into_iter().chain(memberships.iter().filter_map(|m| m.awaits));
+        let gone = awaited.filter(|ticket| self.forget(*ticket)).collect();
+        memberships.iter().for_each(|left| self.stop_listening(slot, &left.audience));
         if self.members.is_empty() {
             // A storm of connections must not keep its room when all have left.
             self.members.shrink_to_fit();
             self.slots.shrink_to_fit();
-            self.groups.shrink_to_fit();
+            self.listeners.shrink_to_fit();
         }
-        changes(&member.groups, -1)
+        let changes = all_of(&memberships).map(|audience| (audience, -1)).collect();
+        Changed { changes, resume: None, gone }
     }
 
-    /// The broker knows of every step up to this ticket. Those that have missed nothing are done.
-    /// Returns at most `max` of them; as many as that mean that there may be more.
-    pub fn confirm(&mut self, up_to: Ticket, max: usize) -> Vec<Confirmed> {
-        let mut confirmed = Vec::new();
-        while confirmed.len() < max
+    /// The broker knows of every step up to this ticket. Those that wait for nothing else are done,
+    /// each with the answer to a client that named something that is no position. Returns at most
+    /// `max` of them; as many as that mean that there may be more.
+    pub fn confirm(&mut self, up_to: Ticket, max: usize) -> Vec<(Step, Option<Resumed>)> {
+        let mut done = Vec::new();
+        while done.len() < max
             && let Some(entry) = self.pending.first_entry().filter(|entry| *entry.key() <= up_to)
         {
-            let (ticket, Pending { connection, since }) = entry.remove_entry();
-            match since {
-                Some(Since::At(since)) => {
-                    confirmed.push(self.look_back(ticket, connection, Start::Behind(since)));
-                }
-                Some(Since::History(history)) => {
-                    confirmed.push(self.look_back(ticket, connection, Start::History(history)));
-                }
-                Some(Since::Malformed) => {
-                    let step = self.complete(connection, ticket);
-                    confirmed.push(Confirmed::Done(step, Some(Err(Lost::Malformed))));
-                }
-                None => confirmed.push(Confirmed::Done(self.complete(connection, ticket), None)),
-            }
+            let (ticket, Pending { connection, is_malformed }) = entry.remove_entry();
+            let resumed = is_malformed.then_some(Err(Lost::Malformed));
+            done.push((self.complete(connection, ticket), resumed));
         }
-        confirmed
+        done
     }
 
-    /// What was missed behind a position is found, or known to be lost: the step is done. `None` if
-    /// the connection or its join is gone.
+    /// The broker knows of a step, and what was missed is found, or known to be lost: the step is
+    /// done. `None` if the connection or its join is gone.
     pub fn resume(&mut self, ticket: Ticket) -> Option<(Step, Start)> {
         let (connection, start) = self.resuming.remove(&ticket)?;
         Some((self.complete(connection, ticket), start))
-    }
-
-    fn look_back(&mut self, ticket: Ticket, connection: ConnectionId, start: Start) -> Confirmed {
-        self.resuming.insert(ticket, (connection, start));
-        let audiences = self.audiences_of(connection, ticket);
-        Confirmed::Missed { ticket, start, audiences }
-    }
-
-    fn audiences_of(&self, connection: ConnectionId, ticket: Ticket) -> Vec<Audience> {
-        let member = &self.members[self.slots[&connection]];
-        let everyone = (member.awaits == Some(ticket)).then_some(Audience::Everyone);
-        let groups = member.groups.iter().filter(|membership| membership.awaits == Some(ticket));
-        let groups = groups.map(|membership| Audience::Group(membership.group.clone()));
-        everyone.into_iter().chain(groups).collect()
     }
 
     /// From here on what awaits this ticket counts.
@@ -254,11 +254,11 @@ impl<T> Subscriptions<T> {
         let member = &mut self.members[slot];
         let mut step = Step::Attach(connection);
         let attaches = member.awaits.take_if(|awaited| *awaited == ticket).is_some();
-        for membership in member.groups.iter_mut().filter(|m| m.awaits == Some(ticket)) {
+        for membership in member.memberships.iter_mut().filter(|m| m.awaits == Some(ticket)) {
             membership.awaits = None;
-            self.groups.entry(membership.group.clone()).or_default().insert(slot);
+            self.listeners.entry(membership.audience.clone()).or_default().insert(slot);
             if !attaches {
-                step = Step::Join(connection, membership.group.clone());
+                step = Step::Join(connection, membership.audience.clone());
             }
         }
         step
@@ -266,25 +266,20 @@ impl<T> Subscriptions<T> {
 
     /// Calls `act` for each confirmed connection that listens to an audience, once.
     pub fn for_each_listener(&self, audience: &Audience, mut act: impl FnMut(usize, &T)) {
-        match audience {
-            Audience::Everyone => {
-                for (slot, member) in &self.members {
-                    if member.awaits.is_none() {
-                        act(slot, &member.data);
-                    }
+        if matches!(audience, Audience::Everyone) {
+            for (slot, member) in &self.members {
+                if member.awaits.is_none() {
+                    act(slot, &member.data);
                 }
             }
-            Audience::Group(group) => {
-                for &slot in self.groups.get(group).into_iter().flatten() {
-                    let member = &self.members[slot];
-                    // A join may be confirmed in the same breath as the attach, never before it.
-                    if member.awaits.is_none() {
-                        act(slot, &member.data);
-                    }
-                }
+            return;
+        }
+        for &slot in self.listeners.get(audience).into_iter().flatten() {
+            let member = &self.members[slot];
+            // A join may be confirmed in the same breath as the attach, never before it.
+            if member.awaits.is_none() {
+                act(slot, &member.data);
             }
-            // No connection belongs to a user yet.
-            Audience::User(_) => {}
         }
     }
 
@@ -297,11 +292,6 @@ impl<T> Subscriptions<T> {
     /// The connection in a slot that [`for_each_listener`](Self::for_each_listener) told.
     pub fn in_slot(&self, slot: usize) -> Option<&T> {
         self.members.get(slot).map(|member| &member.data)
-    }
-
-    /// Whether a connection is here and not greeted yet.
-    pub fn is_pending(&self, id: ConnectionId) -> bool {
-        self.slots.get(&id).is_some_and(|slot| self.members[*slot].awaits.is_some())
     }
 
     /// How far a connection has come; one that is gone is nowhere.
@@ -317,26 +307,26 @@ impl<T> Subscriptions<T> {
         })
     }
 
-    fn forget(&mut self, awaited: Option<Ticket>) {
-        if let Some(ticket) = awaited {
-            self.pending.remove(&ticket);
-            self.resuming.remove(&ticket);
-        }
+    /// Whether a resume is forgotten with it.
+    fn forget(&mut self, awaited: Ticket) -> bool {
+        self.pending.remove(&awaited);
+        self.resuming.remove(&awaited).is_some()
     }
 
-    fn remove_from_group(&mut self, slot: usize, group: &GroupName) {
-        if let Some(members) = self.groups.get_mut(group) {
-            members.remove(&slot);
-            if members.is_empty() {
-                self.groups.remove(group);
+    fn stop_listening(&mut self, slot: usize, audience: &Audience) {
+        if let Some(listeners) = self.listeners.get_mut(audience) {
+            listeners.remove(&slot);
+            if listeners.is_empty() {
+                self.listeners.remove(audience);
             }
         }
     }
 }
 
-fn changes(groups: &[Membership], by: i32) -> Vec<Change> {
-    let groups = groups.iter().map(|membership| Audience::Group(membership.group.clone()));
-    std::iter::once(Audience::Everyone).chain(groups).map(|audience| (audience, by)).collect()
+/// What a member listens to, everyone first.
+fn all_of(memberships: &[Membership]) -> impl Iterator<Item = Audience> {
+    let others = memberships.iter().map(|membership| membership.audience.clone());
+    std::iter::once(Audience::Everyone).chain(others)
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
+use campanile_messages::Position;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use super::*;
 use crate::bridge::Worker;
 use crate::connection::socket::Socket;
+use crate::delivery::Delivery;
 use crate::dialects::Dialect;
 use crate::entrance::health::Health;
 
@@ -68,6 +71,7 @@ async fn attach(registry: &Addr<Registry>, number: u64, groups: &[&str]) -> TcpS
             socket: Socket::new(stream.expect("connected").0, 1 << 20),
             dialect: Dialect::Plain,
         },
+        principal: Principal::default(),
         groups: groups.collect(),
         since: None,
     };
@@ -86,20 +90,6 @@ async fn a_registry_that_rests_is_not_roused_by_more_deliveries() {
     assert!(!deliveries.is_taken(), "it was roused");
     registry.send(GoOn).await.expect("it lives");
     assert!(deliveries.is_taken());
-}
-
-/// A session that asks late, because the mailbox was full, would else keep its connection for ever.
-#[actix::test]
-async fn nobody_waits_for_the_greeting_of_a_forgotten_connection() {
-    let (registry, _deliveries) = start(0);
-    let _client = attach(&registry, 1, &[]).await;
-    let mut waits = Box::pin(registry.send(AwaitGreeting(ConnectionId(1))));
-    let early = timeout(Duration::from_millis(50), &mut waits).await;
-    assert!(early.is_err(), "nobody was greeted");
-    registry.send(Detach(ConnectionId(1))).await.expect("it lives");
-    timeout(DEADLINE, waits).await.expect("the first is answered").expect("it lives");
-    let late = registry.send(AwaitGreeting(ConnectionId(1)));
-    timeout(DEADLINE, late).await.expect("the second is answered").expect("it lives");
 }
 
 #[actix::test]

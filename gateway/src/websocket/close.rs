@@ -2,29 +2,28 @@
 //!
 //! | code | meaning | the client |
 //! | ---: | --- | --- |
-//! | 1000 | answers the client's own close | as it likes |
-//! | 1001 | this gateway drains or shuts down | resumes elsewhere now |
-//! | 1002 | broke the protocol | does not come back |
-//! | 1007 | text that is not UTF-8 | does not come back |
-//! | 1008 | refused for good, or too many errors | does not come back |
-//! | 1009 | a message over the limit | does not come back |
-//! | 1011 | was silent past the limit | comes back later |
-//! | 1013 | no broker, no answer from it in time, or no room for more audiences | comes back later |
-//! | 4001 | reads too slowly | resumes now |
+//! | 1000 | the answer to the client's own close | does what it wants |
+//! | 1001 | this gateway shuts down | resumes at another gateway now |
+//! | 1002 | the client broke the protocol | does not come back |
+//! | 1007 | the client sent text that is not UTF-8 | does not come back |
+//! | 1008 | the request is refused for good, or the client caused too many errors | does not come back |
+//! | 1009 | the client sent a message over the limit | does not come back |
+//! | 1011 | the client was silent for too long | comes back later |
+//! | 1013 | no link to the broker, no answer from it in time, or no room for more groups | comes back later |
+//! | 4001 | the client reads too slowly | resumes now |
 //!
-//! 1002, 1007 and 1009 are those of a [`Violation`](websocket::Violation); [`CloseCode`] has the rest.
+//! 1002, 1007 and 1009 belong to a [`Violation`](websocket::Violation), all others to [`CloseCode`].
 
 use bytes::Bytes;
 use campanile_edge::websocket::{self, close_code};
 
-/// This project's own code: more waits for the client than its outbox holds.
+/// A code of our own, from the range for private use (RFC 6455 section 7.4.2).
 const TOO_SLOW: u16 = 4001;
 
-/// Why this gateway closes a connection. Several causes may share a code (RFC 6455 section 7.4; 4001 is
-/// this project's own), but each has its own reason.
+/// Why this gateway closes a connection. Several causes share a code, but each has its own reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseCode {
-    /// The gateway drains or shuts down.
+    /// The gateway shuts down.
     GoingAway,
     /// The request is refused for good, or the client caused too many errors.
     PolicyViolation,
@@ -32,7 +31,7 @@ pub enum CloseCode {
     Silent,
     /// The gateway has had no link to its broker for too long.
     NoBroker,
-    /// The broker did not answer what the client's greeting needs in time.
+    /// The broker did not confirm in time what the client listens to.
     Unconfirmed,
     /// The gateway has no room for more audiences.
     GatewayFull,
@@ -52,7 +51,7 @@ impl CloseCode {
         }
     }
 
-    /// What the client reads beside the number; at most 123 bytes.
+    /// The sentence that follows the number on the wire, at most 123 bytes.
     pub fn reason(self) -> &'static str {
         match self {
             Self::GoingAway => "going away, connect again",
@@ -65,7 +64,7 @@ impl CloseCode {
         }
     }
 
-    /// The Close frame.
+    /// The Close frame with this code and reason.
     pub fn frame(self) -> Bytes {
         websocket::close(self.code(), self.reason())
     }

@@ -1,6 +1,6 @@
-//! The stream of messages that a client sends. It answers pings and closes by itself, ends a client
-//! that breaks the protocol, and sees every close to its end; what it yields is data. A client that
-//! has nothing to say is only listened to for its end.
+//! The stream of messages that a client sends. It yields text and binary messages. It answers pings and
+//! Close frames itself, closes a client that breaks the protocol, and completes every close. Where a
+//! dialect is one-way, it drops all input and only notices the end of the connection.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,8 +16,8 @@ use futures_util::Stream;
 use super::CloseCode;
 use crate::connection::socket::{Ending, Socket, Waiting};
 
-/// How much one read asks for: many small messages, and no more than what a client could make of
-/// it to keep in memory.
+/// How many bytes one read asks for: enough for many small messages, and few enough for the messages
+/// that a client could make of them to stay in memory until they are handled.
 const READ_BYTES: usize = 16 << 10;
 
 thread_local! {
@@ -32,7 +32,7 @@ pub struct Incoming {
     /// `None`: what the client sends is dropped.
     decoder: Option<Box<Decoder>>,
     messages: VecDeque<Message>,
-    /// How the client broke the protocol behind `messages`, which are still answered.
+    /// How the client broke the protocol after `messages`, which are still handled.
     violation: Option<Violation>,
     phase: Phase,
     flush_limit: Duration,
@@ -46,8 +46,8 @@ enum Phase {
 }
 
 impl Incoming {
-    /// Reads a socket on which the handshake is done; `early` is what came behind the request's
-    /// head. After a close, what still waits for the client may take up to `flush_limit`.
+    /// Reads a socket whose handshake is done; `early` holds the bytes that followed the request's
+    /// head. After a close, what still waits for the client may take up to `flush_limit` to leave.
     pub fn new(
         socket: Arc<Socket>,
         limits: Limits,
@@ -60,7 +60,7 @@ impl Incoming {
         incoming
     }
 
-    /// Drops what comes, and yields nothing.
+    /// Drops everything that the client sends, and yields nothing.
     pub fn dropping(socket: Arc<Socket>, flush_limit: Duration) -> Self {
         Self {
             socket,
@@ -78,7 +78,7 @@ impl Incoming {
         }
     }
 
-    /// Answers control frames; `Some` is data.
+    /// Handles control frames, and returns the next text or binary message; `None` if there is none.
     fn next_data(&mut self) -> Option<Message> {
         while let Some(message) = self.messages.pop_front() {
             match message {
@@ -92,13 +92,13 @@ impl Incoming {
                 data => return Some(data),
             }
         }
-        // An idle connection must not keep the room of its busiest moment.
+        // An idle connection must not keep the memory of its busiest moment.
         self.messages = VecDeque::new();
         None
     }
 
     fn answer(&self, pong: Bytes) {
-        if self.socket.send_now(&pong).is_err() {
+        if self.socket.send_control(&pong).is_err() {
             self.socket.close(CloseCode::TooSlow.frame(), Waiting::Drop);
         }
     }
@@ -141,7 +141,7 @@ impl Stream for Incoming {
             match ready!(read) {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => {
-                    // Gone without a close: there is nobody left to tell.
+                    // The client is gone without a close, so nobody would read ours.
                     self.socket.abort();
                     self.phase = Phase::Over;
                 }

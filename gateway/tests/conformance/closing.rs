@@ -1,12 +1,16 @@
-//! The closing handshake: the code is answered, nothing follows it, and the stream ends cleanly.
+//! The closing handshake: a Close frame is answered with its code, nothing follows the answer, and the
+//! connection ends cleanly.
 
 use std::time::{Duration, Instant};
 
-use crate::harness::client::{BINARY, CLOSE, CONTINUATION, Client, FIN, PING, TEXT, close, frame};
-use crate::harness::servers::echo;
+use campanile_harness::client::raw::{
+    BINARY, CLOSE, CONTINUATION, Client, FIN, PING, TEXT, close, frame,
+};
+
+use crate::harness::echo;
 
 #[test]
-fn every_code_that_a_client_may_send_is_answered_with_itself() {
+fn every_valid_close_code_is_answered_with_itself() {
     for code in [
         1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000,
         4999,
@@ -27,7 +31,7 @@ fn a_close_without_a_code_is_answered_without_one() {
 }
 
 #[test]
-fn codes_that_must_not_be_sent_are_a_protocol_error() {
+fn close_codes_that_must_not_be_sent_are_a_protocol_error() {
     for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535] {
         let mut client = Client::open(echo());
         client.send(&close(code, b"reason"));
@@ -51,7 +55,7 @@ fn malformed_close_frames_are_refused() {
 }
 
 #[test]
-fn nothing_behind_a_close_is_answered() {
+fn messages_after_a_close_are_not_answered() {
     for behind in [
         frame(FIN | PING, b"late"),
         frame(FIN | TEXT, b"late"),
@@ -95,7 +99,7 @@ fn a_close_byte_by_byte_is_answered() {
 }
 
 #[test]
-fn a_client_that_closed_its_direction_still_reads_all_that_was_for_it() {
+fn a_client_that_shut_down_its_side_still_gets_every_answer() {
     let mut client = Client::open(echo());
     let large = vec![7; 2 << 20];
     client.send(&[frame(FIN | BINARY, &large), close(1000, b"")].concat());
@@ -105,7 +109,7 @@ fn a_client_that_closed_its_direction_still_reads_all_that_was_for_it() {
 }
 
 #[test]
-fn a_client_that_goes_without_a_close_is_let_go() {
+fn a_client_that_ends_without_a_close_gets_none() {
     let mut client = Client::open(echo());
     client.send(&frame(TEXT, b"begun"));
     client.shut_down();
@@ -113,7 +117,7 @@ fn a_client_that_goes_without_a_close_is_let_go() {
 }
 
 #[test]
-fn a_client_that_never_stops_sending_is_cut_in_the_end() {
+fn a_client_that_never_stops_sending_is_eventually_cut() {
     let mut client = Client::open(echo());
     client.send(&frame(FIN | 0x40 | TEXT, b"wrong"));
     let begun = Instant::now();
@@ -121,11 +125,14 @@ fn a_client_that_never_stops_sending_is_cut_in_the_end() {
     while client.try_send(&junk).is_ok() {
         assert!(begun.elapsed() < Duration::from_secs(10), "still taking what is sent");
     }
-    assert!(begun.elapsed() > Duration::from_secs(1), "time to read the close code");
+    assert!(
+        begun.elapsed() > Duration::from_secs(1),
+        "the client had no time to read the close code"
+    );
 }
 
 #[test]
-fn a_client_that_stays_after_the_close_is_cut_in_the_end() {
+fn a_client_that_stays_after_the_close_is_eventually_cut() {
     let mut client = Client::open(echo());
     client.send(&frame(FIN | 0x40 | TEXT, b"wrong"));
     client.expect_close(1002);

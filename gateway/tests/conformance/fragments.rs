@@ -1,7 +1,8 @@
-//! Messages in several frames, and what must not stand between them.
+//! Messages in several frames, and frames that must not come between them.
 
-use crate::harness::client::{BINARY, CONTINUATION, Client, FIN, PING, PONG, TEXT, frame};
-use crate::harness::servers::echo;
+use campanile_harness::client::raw::{BINARY, CONTINUATION, Client, FIN, PING, PONG, TEXT, frame};
+
+use crate::harness::echo;
 
 #[test]
 fn fragments_are_one_message_whatever_their_pieces() {
@@ -50,7 +51,7 @@ fn a_continuation_without_a_message_is_a_protocol_error() {
         let mut client = Client::open(echo());
         client.send(&[frame(first, b"lone"), frame(FIN | TEXT, b"unheard")].concat());
         client.expect_close(1002);
-        // A message that has ended is none to continue.
+        // A message that has ended cannot be continued.
         let mut client = Client::open(echo());
         client.send(&[frame(TEXT, b"a"), frame(FIN | CONTINUATION, b"b")].concat());
         client.expect(TEXT, b"ab");

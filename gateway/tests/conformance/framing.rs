@@ -1,7 +1,8 @@
-//! Messages in one frame: every form of the length, in whatever pieces they come.
+//! Messages in one frame, with every form of the length, and sent in pieces of every size.
 
-use crate::harness::client::{BINARY, Client, FIN, TEXT, frame};
-use crate::harness::servers::echo;
+use campanile_harness::client::raw::{BINARY, Client, FIN, TEXT, frame};
+
+use crate::harness::echo;
 
 const SIZES: [usize; 9] = [0, 1, 125, 126, 127, 128, 65_535, 65_536, 65_537];
 
@@ -19,7 +20,7 @@ fn text_and_binary_of_every_length_form_come_back() {
 }
 
 #[test]
-fn messages_that_come_byte_by_byte_are_understood() {
+fn messages_that_arrive_byte_by_byte_come_back() {
     let mut client = Client::open(echo());
     for size in SIZES {
         let payload = "é".repeat(size / 2) + &"x".repeat(size % 2);
@@ -31,7 +32,7 @@ fn messages_that_come_byte_by_byte_are_understood() {
 }
 
 #[test]
-fn pieces_that_are_never_aligned_to_the_mask_are_understood() {
+fn pieces_that_are_not_aligned_to_the_mask_come_back() {
     let mut client = Client::open(echo());
     let payload: Vec<u8> = (0..70_000u32).flat_map(u32::to_be_bytes).collect();
     for len in [3, 997, 2_048, 65_535] {

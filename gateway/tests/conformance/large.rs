@@ -1,7 +1,10 @@
-//! Messages up to the limit of 16 MiB and 100,000 fragments, and one step beyond.
+//! Messages up to the limits of 16 MiB and 100,000 fragments, and just beyond them.
 
-use crate::harness::client::{BINARY, CONTINUATION, Client, FIN, PING, PONG, TEXT, frame, header};
-use crate::harness::servers::echo;
+use campanile_harness::client::raw::{
+    BINARY, CONTINUATION, Client, FIN, PING, PONG, TEXT, frame, header,
+};
+
+use crate::harness::echo;
 
 const MAX_BYTES: usize = 16 << 20;
 const MAX_FRAGMENTS: usize = 100_000;
@@ -36,7 +39,7 @@ fn a_large_message_in_fragments_and_small_pieces_comes_back() {
 }
 
 #[test]
-fn as_many_fragments_as_the_limit_are_taken_and_control_frames_do_not_count() {
+fn control_frames_do_not_count_as_fragments() {
     let mut client = Client::open(echo());
     let payload = vec![b'x'; MAX_FRAGMENTS];
     client.send(&in_fragments(TEXT, &payload, 1));
@@ -52,7 +55,7 @@ fn as_many_fragments_as_the_limit_are_taken_and_control_frames_do_not_count() {
 }
 
 #[test]
-fn one_fragment_more_is_closed_with_1009() {
+fn a_fragment_over_the_limit_is_closed_with_1009() {
     let mut client = Client::open(echo());
     client.send(&frame(BINARY, b""));
     client.send(&frame(CONTINUATION, b"").repeat(MAX_FRAGMENTS - 1));
@@ -63,7 +66,7 @@ fn one_fragment_more_is_closed_with_1009() {
 }
 
 #[test]
-fn a_message_over_the_limit_is_refused_from_its_header() {
+fn a_message_over_the_limit_is_refused_by_its_header() {
     for len in [MAX_BYTES as u64 + 1, 1 << 32, u64::MAX >> 1] {
         let mut client = Client::open(echo());
         client.send(&header(FIN | BINARY, len));
@@ -76,8 +79,8 @@ fn a_message_over_the_limit_is_refused_from_its_header() {
 }
 
 #[test]
-fn a_header_that_announces_the_limit_costs_nothing_until_the_payload_comes() {
-    // All of them at once: 16 GiB, if it were reserved.
+fn a_header_reserves_no_memory_for_its_payload() {
+    // Together they announce 16 GiB, which would not fit if it were reserved.
     let clients: Vec<_> = (0..1_000)
         .map(|_| {
             let mut client = Client::open(echo());

@@ -1,8 +1,8 @@
-//! RFC 6455 over real sockets: what the sections of the Autobahn test suite ask of a server, frame
-//! by frame. Most of it against the echo server of `examples/echo.rs`, which is the gateway's own
-//! socket code; what only a whole gateway can show, against one.
+//! RFC 6455 over real sockets, frame by frame: everything that the Autobahn test suite asks of a server.
+//! Most tests use the echo server of `examples/echo.rs`, which runs the gateway's own socket code. The
+//! others need a whole gateway.
 
-#[path = "../harness/mod.rs"]
+#[path = "../harness.rs"]
 mod harness;
 
 mod closing;

@@ -1,5 +1,8 @@
 //! Whole sessions with another implementation of websockets, and with a whole gateway.
 
+use campanile_harness::client::raw::{
+    BINARY, Client, FIN, PING, PONG, TEXT, close, frame, header, request,
+};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -7,15 +10,12 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseC
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::harness::client::{
-    BINARY, Client, FIN, PING, PONG, TEXT, close, frame, header, request,
-};
-use crate::harness::servers::{Gateway, echo};
+use crate::harness::{Gateway, echo};
 
 type Tungstenite = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 async fn next(socket: &mut Tungstenite) -> Message {
-    socket.next().await.expect("the session goes on").expect("valid frames")
+    socket.next().await.expect("the session continues").expect("valid frames")
 }
 
 async fn assert_closes(mut socket: Tungstenite) {
@@ -68,7 +68,7 @@ async fn another_implementation_speaks_v1_with_a_gateway() {
 }
 
 #[test]
-fn a_gateway_greets_and_ignores_the_messages_of_a_plain_client_but_answers_its_control_frames() {
+fn a_gateway_answers_only_control_frames_of_a_plain_client() {
     let gateway = Gateway::start(|_| {});
     let mut client = Client::open(gateway.address);
     let greeting = client.recv();
@@ -86,7 +86,7 @@ fn a_gateway_greets_and_ignores_the_messages_of_a_plain_client_but_answers_its_c
 }
 
 #[test]
-fn a_gateway_tells_each_violation_by_its_close_code() {
+fn a_gateway_closes_each_violation_with_its_code() {
     let gateway = Gateway::start(|_| {});
     let long_ago_begun = [frame(TEXT, b""), frame(0, b"").repeat(1_023), header(0, 0)].concat();
     for (wrong, code) in [
@@ -102,7 +102,7 @@ fn a_gateway_tells_each_violation_by_its_close_code() {
     ] {
         for protocol in [&[][..], &["Sec-WebSocket-Protocol: campanile.v1"]] {
             let mut client = Client::open_with(gateway.address, &request("/", protocol));
-            assert_eq!(client.recv().first, FIN | TEXT, "a greeting or a welcome");
+            assert_eq!(client.recv().first, FIN | TEXT, "the greeting or the welcome");
             client.send(&[&wrong, &vec![0x5a; 1 << 20][..]].concat());
             client.expect_close(code);
         }

@@ -1,9 +1,11 @@
-//! Text is UTF-8, over the whole message, and what is not is refused as soon as that is known.
+//! Text must be UTF-8 over the whole message. Invalid text is refused as soon as it is known.
 
-use crate::harness::client::{BINARY, CONTINUATION, Client, FIN, TEXT, frame};
-use crate::harness::servers::echo;
+use campanile_harness::client::raw::{BINARY, CONTINUATION, Client, FIN, TEXT, frame};
 
-/// Every length of a character, the ends of their ranges, and those that look like mistakes.
+use crate::harness::echo;
+
+/// Characters of every length, the first and last of each range, and some that are often rejected by
+/// mistake.
 const VALID: [&str; 12] = [
     "",
     "Hello-\u{b5}@\u{df}\u{f6}\u{e4}\u{fc}\u{e0}\u{e1}-UTF-8!!",
@@ -23,11 +25,11 @@ const INVALID: [&[u8]; 22] = [
     b"\x80",
     b"\xbf",
     b"\x80\xbf\x80",
-    // The start of a character and something else behind it.
+    // The beginning of a character, followed by something else.
     b"\xc3 ",
     b"\xe0\xa0 ",
     b"\xf0\x90\x80 ",
-    // More bytes than a character needs.
+    // Characters in more bytes than they need.
     b"\xc0\xaf",
     b"\xc1\xbf",
     b"\xe0\x80\xaf",
@@ -49,7 +51,7 @@ const INVALID: [&[u8]; 22] = [
 ];
 
 #[test]
-fn valid_text_comes_back_split_at_every_byte_over_frames_and_over_writes() {
+fn valid_text_comes_back_wherever_it_is_split() {
     let mut client = Client::open(echo());
     for text in VALID {
         let bytes = text.as_bytes();
@@ -67,7 +69,7 @@ fn valid_text_comes_back_split_at_every_byte_over_frames_and_over_writes() {
 }
 
 #[test]
-fn valid_text_comes_back_one_byte_a_frame() {
+fn valid_text_comes_back_from_frames_of_one_byte() {
     let mut client = Client::open(echo());
     for text in VALID {
         client.send(&frame(TEXT, b""));
@@ -87,7 +89,7 @@ fn invalid_text_is_closed_with_1007_wherever_it_stands() {
             let mut client = Client::open(echo());
             client.send(&frame(FIN | TEXT, &text));
             client.expect_close(1007);
-            // One byte a frame: the rest may come when it is closed already.
+            // With one byte per frame, the connection may be closed before the rest is sent.
             let mut client = Client::open(echo());
             let _ = client.try_send(&frame(TEXT, b""));
             for byte in text {
@@ -99,7 +101,7 @@ fn invalid_text_is_closed_with_1007_wherever_it_stands() {
 }
 
 #[test]
-fn a_text_that_ends_within_a_character_is_closed_with_1007() {
+fn text_that_ends_within_a_character_is_closed_with_1007() {
     for character in ["é", "€", "🔔"] {
         for len in 1..character.len() {
             let mut client = Client::open(echo());
@@ -114,14 +116,14 @@ fn a_text_that_ends_within_a_character_is_closed_with_1007() {
 }
 
 #[test]
-fn what_cannot_become_text_is_refused_before_its_frame_or_message_ends() {
+fn invalid_text_is_refused_before_its_frame_or_message_ends() {
     for invalid in [&b"\xff"[..], b"\xf4\x90", b"\xed\xa0", b"\xe0\x9f", b"\xc0"] {
         let text = ["κόσμε".as_bytes(), invalid].concat();
-        // Within a message: no further frame is needed.
+        // It is refused before the next frame of its message.
         let mut client = Client::open(echo());
         client.send(&frame(TEXT, &text));
         client.expect_close(1007);
-        // Within a frame: the rest of its payload is never sent.
+        // It is refused before the end of its frame, which is never sent.
         let mut client = Client::open(echo());
         let whole = frame(FIN | TEXT, &[&*text, &[b'x'; 50]].concat());
         client.send_chopped(&whole[..whole.len() - 50], 1);
@@ -130,7 +132,7 @@ fn what_cannot_become_text_is_refused_before_its_frame_or_message_ends() {
 }
 
 #[test]
-fn binary_may_be_any_bytes() {
+fn binary_messages_may_have_any_bytes() {
     let mut client = Client::open(echo());
     for bytes in INVALID {
         client.send(&frame(FIN | BINARY, bytes));

@@ -1,10 +1,11 @@
-//! Frames that no client may send: each ends the connection with the code that says why, and what
-//! came before is still answered.
+//! Frames that no client may send. Each ends the connection with the code that says why, and the
+//! messages before it are still answered.
 
-use crate::harness::client::{
+use campanile_harness::client::raw::{
     BINARY, CLOSE, CONTINUATION, Client, FIN, PING, PONG, TEXT, frame, header,
 };
-use crate::harness::servers::echo;
+
+use crate::harness::echo;
 
 /// Sends a good message, then `wrong`, then a ping that must not be answered, in pieces of
 /// `chop` bytes.
@@ -13,7 +14,7 @@ fn is_closed_with(code: u16, wrong: &[u8], chop: usize) {
     let mut client = Client::open(echo());
     let stream = [&frame(FIN | TEXT, b"good"), wrong, &frame(FIN | PING, b"late")].concat();
     for piece in stream.chunks(chop) {
-        // It may be closed before the last byte is sent.
+        // The connection may be closed before the last byte is sent.
         let _ = client.try_send(piece);
     }
     client.expect(TEXT, b"good");
@@ -65,7 +66,7 @@ fn lengths_in_more_bytes_than_they_need_are_a_protocol_error() {
 }
 
 #[test]
-fn a_wrong_frame_is_refused_from_its_first_wrong_byte() {
+fn a_wrong_frame_is_refused_at_its_first_wrong_byte() {
     for wrong in
         [&[0xf1][..], &[0x83], &[0x81, 0x00], &[0x81, 0xfe, 0, 1], &[0x09, 0x80, 0, 0, 0, 0]]
     {
@@ -76,7 +77,7 @@ fn a_wrong_frame_is_refused_from_its_first_wrong_byte() {
 }
 
 #[test]
-fn unread_junk_behind_a_wrong_frame_never_turns_the_close_into_a_reset() {
+fn unread_junk_after_a_wrong_frame_causes_no_reset() {
     let junk = vec![0x5a; 1 << 20];
     for (wrong, code) in [
         (frame(FIN | 0x40 | TEXT, b"x"), 1002),

@@ -16,7 +16,7 @@ pub struct BrokerArgs {
     #[arg(id = "broker-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_BROKER_LISTEN", default_value = "127.0.0.1:2206")]
     pub listen: HostPort,
-    /// Directory of the log, which then survives the end of the broker; created if it does not exist
+    /// Directory for the log, which then survives the end of the broker; created if it does not exist
     /// [default: none, the log is in memory only]
     #[arg(id = "data-dir", long, value_name = "DIR")]
     #[arg(env = "CAMPANILE_BROKER_DATA_DIR")]
@@ -40,13 +40,13 @@ pub struct BrokerArgs {
     #[arg(env = "CAMPANILE_BROKER_LOG_AGE", default_value = "5m")]
     #[arg(value_parser = positive_duration)]
     pub log_age: Duration,
-    /// How long a gateway may take to come back before its connections count as gone; for as long after
-    /// a start of the broker, no event is dropped for its age
+    /// How long a gateway may take to come back before its connections count as gone; for the same time
+    /// after the broker's start, no event is dropped because of its age
     #[arg(id = "broker-return-limit", long = "return-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_BROKER_RETURN_LIMIT", default_value = "20s")]
     #[arg(value_parser = positive_duration)]
     pub return_limit: Duration,
-    /// The most ids of pushes that are remembered, each for 150 s; one more is answered 503
+    /// The most ids of pushes that are remembered, each for 150 s; a push with one more is answered 503
     #[arg(id = "broker-max-ids", long = "max-ids", value_name = "N")]
     #[arg(env = "CAMPANILE_BROKER_MAX_IDS", default_value = "500000")]
     #[arg(value_parser = count::<1, 100_000_000>)]
@@ -56,8 +56,7 @@ pub struct BrokerArgs {
     #[arg(env = "CAMPANILE_BROKER_MAX_LINKS", default_value = "1024")]
     #[arg(value_parser = count::<1, 1_000_000>)]
     pub max_links: usize,
-    /// On shutdown, how long links and the disk have to take what waits for them; what is left then is
-    /// given up
+    /// On shutdown, how long links and the disk have to take what waits for them; the rest is given up
     #[arg(id = "broker-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_BROKER_SHUTDOWN_LIMIT", default_value = "5s", value_parser = duration)]
     pub shutdown_limit: Duration,
@@ -85,7 +84,7 @@ impl BrokerArgs {
     /// The settings of the broker.
     ///
     /// # Errors
-    /// Flags that contradict each other.
+    /// If flags contradict each other.
     pub fn config(&self) -> anyhow::Result<BrokerConfig> {
         let promises_more = self.durability.is_some_and(|how| how != HowDurable::Memory);
         anyhow::ensure!(

@@ -46,7 +46,7 @@ pub struct GatewayArgs {
     #[arg(env = "CAMPANILE_GATEWAY_MAX_GROUPS", default_value = "100")]
     #[arg(value_parser = count::<0, 10_000>)]
     pub max_groups: usize,
-    /// Bytes that may wait for one client; past it the client is closed with 4001
+    /// Bytes that may wait for one client; a client with more is closed with 4001
     #[arg(id = "gateway-max-outbox", long = "max-outbox", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_GATEWAY_MAX_OUTBOX", default_value = "1MiB", value_parser = size)]
     pub max_outbox: usize,
@@ -107,8 +107,8 @@ pub struct GatewayArgs {
     #[arg(value_parser = positive_duration)]
     pub user_timeout: Duration,
     /// Without a broker for this long, clients are sent away over --drain (close code 1013) and new
-    /// ones refused, because another gateway may have one; 0s keeps them. Give it the same value as the
-    /// broker's --return-limit
+    /// ones refused, because another gateway may have one; 0s keeps them. Set it to the same value as the
+    /// broker's return limit
     #[arg(id = "gateway-return-limit", long = "return-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_GATEWAY_RETURN_LIMIT", default_value = "20s", value_parser = duration)]
     pub return_limit: Duration,
@@ -126,7 +126,7 @@ impl GatewayArgs {
     /// The settings of a gateway whose broker is at `broker`.
     ///
     /// # Errors
-    /// Flags that contradict each other, which are named with `prefix`.
+    /// If flags contradict each other; `prefix` stands before their names.
     pub fn config(&self, broker: String, prefix: &str) -> anyhow::Result<GatewayConfig> {
         let default = GatewayConfig::default();
         anyhow::ensure!(

@@ -61,7 +61,7 @@ pub fn with_variables(command: clap::Command, environment: Environment<'_>) -> c
         .mut_subcommands(|command| with_variables(command, environment))
 }
 
-/// What is wrong if a variable that this command reads and the one of its older name have different
+/// The error if a variable that this command reads and the one with its older name have different
 /// values.
 pub fn different_variables(
     command: &clap::Command,
@@ -84,7 +84,7 @@ pub fn different_variables(
     })
 }
 
-/// What is wrong if a flag is given by its name and by its older name.
+/// The error if a flag is given by its name and by its older name.
 pub fn both_flags(args: &[OsString]) -> Option<String> {
     let names = || {
         let args = args.iter().filter_map(|arg| arg.to_str());

@@ -90,7 +90,7 @@ impl PublisherArgs {
     /// The settings of a publisher whose broker is at `broker`.
     ///
     /// # Errors
-    /// Flags that contradict each other, which are named with `prefix`.
+    /// If flags contradict each other; `prefix` stands before their names.
     pub fn config(&self, broker: String, prefix: &str) -> anyhow::Result<PublisherConfig> {
         anyhow::ensure!(
             self.max_pending >= self.max_content,
@@ -102,7 +102,7 @@ impl PublisherArgs {
         Ok(PublisherConfig {
             max_content_bytes: self.max_content,
             max_pending_bytes: self.max_pending,
-            // Each thread takes one at least.
+            // Each thread accepts at least one.
             max_connections: self.max_connections.max(default.workers),
             head_limit: self.head_limit,
             body_limit: self.body_limit,

@@ -46,7 +46,7 @@ impl LogQueue {
         Some(line)
     }
 
-    /// The line that was taken out is written, or could not be.
+    /// The line that was taken out was written, or could not be.
     pub fn settle(&mut self, is_written: bool) {
         self.settled += 1;
         self.dropped += u64::from(!is_written);
@@ -73,7 +73,7 @@ impl LogQueue {
     }
 }
 
-/// A copy of the line, and of one that is too long its beginning.
+/// A copy of the line; if it is too long, of its beginning.
 fn cut(line: &[u8]) -> Box<[u8]> {
     const MARK: &[u8] = b" [cut]\n";
     if line.len() <= MAX_LINE_BYTES {

@@ -4,28 +4,27 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use campanile_harness::{Cluster, Feed, PROTOCOLS, PushApi, Recovery, Signal, on_disk, open_feed};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::harness::{Cluster, Feed, PROTOCOLS, Publisher, Recovery, Signal, on_disk, open_feed};
-
 /// How long all clients together may take.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// What comes back, and to what.
+/// The clients that come back, and the cluster.
 #[derive(Debug, Clone, Copy)]
 pub struct Storm {
     pub clients: usize,
-    /// Events that each of them has missed.
+    /// How many events each of them has missed.
     pub missed: usize,
-    /// The gateway has received those events already, for somebody who stayed.
+    /// Whether the gateway already has those events, because another client listened to them.
     pub is_warm: bool,
-    /// The broker keeps its log in a directory, and is killed and started again before.
+    /// Whether the broker keeps its log in a directory, and is killed and started again.
     pub has_directory: bool,
-    /// Of the gateway.
+    /// Workers of the gateway.
     pub workers: usize,
 }
 
@@ -42,11 +41,10 @@ impl fmt::Display for Storm {
 }
 
 impl Storm {
-    /// Lets it come. Every client must get each event that it missed once and in order, then a live
-    /// one; then the gateway must still end in time when it is told to. Returns how long the
-    /// clients took.
+    /// Lets all clients come back. Each must get every event that it missed once and in order, then a live
+    /// one. Then the gateway must still end in time. Returns how long the clients took.
     pub async fn come(self) -> Duration {
-        crate::harness::raise_file_limit();
+        campanile_harness::raise_file_limit();
         let data = TempDir::new().expect("a temporary directory");
         let broker = if self.has_directory { on_disk(data.path()) } else { String::new() };
         let flags = format!("--workers {} --drain 1s --handshake-limit 2m", self.workers);
@@ -58,7 +56,7 @@ impl Storm {
             None
         };
         push_missed(&cluster.push[0], self.missed).await;
-        // All of them come while there is no broker, and so are answered together when it is back.
+        // All of them come while there is no broker, so they are answered together when it is back.
         if self.has_directory {
             cluster.broker.kill().await;
         } else {
@@ -121,7 +119,7 @@ async fn read_up_to_live(feed: &mut Feed) -> usize {
     unreachable!("the live event comes or the deadline passes")
 }
 
-async fn push_missed(publisher: &Publisher, missed: usize) {
+async fn push_missed(publisher: &PushApi, missed: usize) {
     for first in (0..missed).step_by(5_000) {
         let items: Vec<_> = (first..missed.min(first + 5_000))
             .map(|n| json!({"to": {"group": "g"}, "content": format!("missed {n}")}))

@@ -1,8 +1,9 @@
-//! Lets a struct on the wire be longer than the one that is read: surplus elements at the end of its
-//! array are skipped. (A shorter one is serde's own affair: a missing element takes the default of a
-//! field that has one, and is an error for any other.)
+//! Accepts structs that are longer on the wire than the ones that are read: surplus elements at the end
+//! of an array are skipped. (Serde itself handles shorter ones: a missing element takes the default of
+//! a field that has one, and is an error for any other field.)
 //!
-//! Wraps a [`Deserializer`] and everything that it leads to, as nested structs grow too.
+//! Wraps a [`Deserializer`] and everything that is reached through it, because nested structs may grow
+//! too.
 
 use std::fmt;
 
@@ -11,10 +12,10 @@ use serde::de::{
     DeserializeSeed, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-/// See the module.
+/// A part of serde's machinery, wrapped.
 pub(super) struct Tolerant<D>(pub(super) D);
 
-/// What holds no struct passes as it is.
+/// Values that cannot contain a struct are passed on unchanged.
 macro_rules! forward {
     ($($method:ident)*) => {
         $(

@@ -1,11 +1,13 @@
-//! What a side of a link speaks, and what it takes. Pure.
+//! Which versions a side of a link speaks, and how much it accepts. Pure.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::MAX_CONTENT_BYTES;
-use crate::frame::MAX_FRAME_BYTES;
+
+/// The largest frame, without its length: the largest content and a head.
+pub const MAX_FRAME_BYTES: usize = MAX_CONTENT_BYTES + (64 << 10);
 
 /// The versions of the link protocol that this release speaks.
 pub const VERSIONS: Versions = Versions { least: 4, most: 4 };
@@ -13,14 +15,14 @@ pub const VERSIONS: Versions = Versions { least: 4, most: 4 };
 /// A range of versions of the link protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Versions {
-    /// The oldest one.
+    /// The oldest version.
     pub least: u16,
-    /// The newest one.
+    /// The newest version.
     pub most: u16,
 }
 
 impl Versions {
-    /// The newest version in both ranges.
+    /// The newest version that is in both ranges.
     pub fn common(self, other: Self) -> Option<u16> {
         let newest = self.most.min(other.most);
         (newest >= self.least.max(other.least)).then_some(newest)
@@ -37,26 +39,26 @@ impl fmt::Display for Versions {
     }
 }
 
-/// What a side takes at most.
+/// The most that a side accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// A frame, without its length.
+    /// The largest frame, without its length.
     pub max_frame_bytes: u32,
-    /// The content of one event.
+    /// The largest content of an event.
     pub max_content_bytes: u32,
 }
 
 impl Limits {
-    /// Those of this release, which are also those of a peer that names none.
+    /// The limits of this release, and of a peer that names none.
     pub const OURS: Self = Self {
         max_frame_bytes: MAX_FRAME_BYTES as u32,
         max_content_bytes: MAX_CONTENT_BYTES as u32,
     };
 
-    /// The lower of each, which both sides keep to.
+    /// The lower limits of both sides.
     ///
     /// # Errors
-    /// The other side takes less than this one may have to send.
+    /// The other side accepts less than this one may have to send.
     pub(super) fn agree(self, theirs: Self) -> Result<Self, Disagreement> {
         let pairs = [
             ("frames", theirs.max_frame_bytes, self.max_frame_bytes),
@@ -75,23 +77,23 @@ impl Default for Limits {
     }
 }
 
-/// A peer with which this side cannot work.
+/// Why this side cannot work with a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Disagreement {
-    /// It takes too little.
+    /// It accepts too little.
     #[error("the peer takes {what} of at most {theirs} bytes, this side sends up to {ours}")]
     TakesLess {
-        /// Frames or contents.
+        /// "frames" or "contents".
         what: &'static str,
         /// Its limit, in bytes.
         theirs: u32,
-        /// That of this side.
+        /// The limit of this side, in bytes.
         ours: u32,
     },
-    /// A broker has chosen a version that this side did not offer.
+    /// The broker has chosen a version that this side did not offer.
     #[error("the broker chose version {chosen} of the link protocol, this side speaks {VERSIONS}")]
     NotOffered {
-        /// The version.
+        /// The version that it chose.
         chosen: u16,
     },
 }

@@ -3,6 +3,7 @@
 //! not read what it is sent loses the connection.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -215,8 +216,8 @@ impl AsyncRead for CallerStream {
                 return Poll::Pending;
             }
             reads += 1;
-            let mut raw = [0; READ_BYTES];
-            let mut raw = ReadBuf::new(&mut raw);
+            let mut raw = [MaybeUninit::uninit(); READ_BYTES];
+            let mut raw = ReadBuf::uninit(&mut raw);
             let mut passed_on = Vec::new();
             let is_pending = match self.poll_tcp(cx, &mut raw)? {
                 Poll::Ready(()) => {
@@ -278,8 +279,8 @@ impl AsyncWrite for CallerStream {
         let Self { tcp, last_word_timer, .. } = &mut *self;
         let timer = last_word_timer.get_or_insert_with(|| Box::pin(sleep(LAST_WORD_LIMIT)));
         while timer.as_mut().poll(cx).is_pending() {
-            let mut dropped = [0; READ_BYTES];
-            let mut dropped = ReadBuf::new(&mut dropped);
+            let mut dropped = [MaybeUninit::uninit(); READ_BYTES];
+            let mut dropped = ReadBuf::uninit(&mut dropped);
             match Pin::new(&mut *tcp).poll_read(cx, &mut dropped) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) if !dropped.filled().is_empty() => {}

@@ -1,6 +1,6 @@
 //! What is answered to what, with a broker that is there.
 
-use campanile_messages::link::{Outcome, Refusal};
+use campanile_messages::link::{DirectOutcome, Refusal};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, FromBroker, GroupName, ToBroker, WorkerId,
 };
@@ -72,11 +72,11 @@ async fn a_push_to_a_group_nobody_listens_to_is_accepted() {
 #[actix::test]
 async fn every_outcome_for_one_connection_has_its_status() {
     for (outcome, status, names) in [
-        (Outcome::Written, 200, "ok"),
-        (Outcome::UnknownWorker, 404, "to_worker_id is 3"),
-        (Outcome::UnknownConnection, 404, "to_connection_id is 7"),
-        (Outcome::NotWritten, 404, "to_connection_id is 7"),
-        (Outcome::GatewayAway, 503, "to_worker_id is 3"),
+        (DirectOutcome::Written, 200, "ok"),
+        (DirectOutcome::UnknownWorker, 404, "to_worker_id is 3"),
+        (DirectOutcome::UnknownConnection, 404, "to_connection_id is 7"),
+        (DirectOutcome::NotWritten, 404, "to_connection_id is 7"),
+        (DirectOutcome::GatewayAway, 503, "to_worker_id is 3"),
     ] {
         let broker = Broker::start(move |message| match *message {
             ToBroker::Direct { number, .. } => Act::Say(FromBroker::Answered { number, outcome }),

@@ -204,7 +204,7 @@ async fn a_flood_without_a_head_is_cut_off_in_time() {
         let flooding = flood(publisher.addr, begin, piece);
         assert_eq!(publisher.get("/?content=a").await.status, 200);
         let took = flooding.await.expect("no panic");
-        assert!(took < DEADLINE / 2, "{begin:?} is read for {took:?}");
+        assert!(took < Duration::from_secs(10), "{begin:?} is read for {took:?}");
     }
 }
 

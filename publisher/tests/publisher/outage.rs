@@ -7,9 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::Instant;
 
-use crate::harness::{
-    Act, Broker, Publisher, accept, get, next_frame, post, reserved_port, until, welcome,
-};
+use crate::harness::{Act, Broker, Publisher, accept, get, post, reserved_port, until, welcome};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -128,8 +126,8 @@ async fn a_broker_that_was_stuck_gets_no_push_that_was_503() {
         config.broker_wait = SHORT;
         config.confirm_limit = SHORT * 2;
     });
-    let (mut link, _) = listener.accept().await.expect("a link");
-    let mut buffer = welcome(&mut link).await.expect("a hello");
+    let (link, _) = listener.accept().await.expect("a link");
+    let mut link = welcome(link).await.expect("a hello");
 
     let body = "x".repeat(1 << 20);
     let mut clients = Vec::new();
@@ -150,7 +148,7 @@ async fn a_broker_that_was_stuck_gets_no_push_that_was_503() {
 
     let mut arrived = 0;
     while arrived < unknown {
-        let frame = next_frame(&mut link, &mut buffer).await.expect("a frame");
+        let frame = link.next().await.expect("no reset").expect("a frame");
         let message = ToBroker::decode(frame).expect("a message");
         arrived += usize::from(message != ToBroker::Heartbeat);
     }
@@ -158,7 +156,7 @@ async fn a_broker_that_was_stuck_gets_no_push_that_was_503() {
     let mut client = publisher.client().await;
     client.send(get("/?content=next")).await;
     loop {
-        let frame = next_frame(&mut link, &mut buffer).await.expect("a frame");
+        let frame = link.next().await.expect("no reset").expect("a frame");
         match ToBroker::decode(frame).expect("a message") {
             ToBroker::Heartbeat => {}
             ToBroker::Publish { content, .. } => {

@@ -6,7 +6,7 @@ use campanile_messages::ToBroker;
 use tokio::time::Instant;
 
 use crate::harness::{
-    Act, Broker, Client, Publisher, accept, get, get_json, post, silent_at_first, until,
+    Act, Broker, HttpConnection, Publisher, accept, get, get_json, post, silent_at_first, until,
 };
 
 #[actix::test]
@@ -76,7 +76,7 @@ async fn push_in_order(
     broker: &Broker,
     numbers: std::ops::Range<usize>,
     body: &str,
-) -> Vec<Client> {
+) -> Vec<HttpConnection> {
     let mut clients = Vec::new();
     for n in numbers {
         let mut client = publisher.client().await;

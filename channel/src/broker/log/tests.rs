@@ -8,7 +8,7 @@ use super::*;
 
 const EPOCH: u64 = 7;
 const AGE: Duration = Duration::from_secs(300);
-/// Longer ago than this, gateways had their time to come back.
+/// From then on, gateways have had enough time to come back.
 const KEEP_UNTIL: Duration = Duration::from_secs(1_000);
 
 fn opening() -> Opening {
@@ -57,7 +57,7 @@ fn after(log: &Log, sequence: u64) -> Vec<EncodedFrame> {
 }
 
 #[test]
-fn what_comes_after_a_sequence_is_answered_in_order() {
+fn events_after_a_sequence_are_returned_in_order() {
     let log = log_of(opening(), &["a", "b"], KEEP_UNTIL);
     let (a, b) = (frame(1, group("g"), "a"), frame(2, group("g"), "b"));
     assert_eq!(after(&log, 0), [a, b.clone()]);
@@ -70,7 +70,7 @@ fn want(since: u64, names: &[&'static str]) -> Want {
     Want { since, audiences: names.iter().copied().map(group).collect() }
 }
 
-/// Of each audience up to where it is complete, and the sequences that there are.
+/// For each audience, the sequence above which it is complete, and the sequences of its events.
 fn past(log: &Log, want: &Want, max_bytes: u64) -> Vec<(u64, Vec<u64>)> {
     let (pasts, _) = log.past(want, max_bytes);
     let sequences = |past: Past| past.events.into_iter().map(|(sequence, _)| sequence).collect();
@@ -78,7 +78,7 @@ fn past(log: &Log, want: &Want, max_bytes: u64) -> Vec<(u64, Vec<u64>)> {
 }
 
 #[test]
-fn a_want_gets_the_newest_of_all_its_audiences_within_one_bound() {
+fn a_want_gets_the_newest_of_all_its_audiences() {
     let mut log = Log::new(opening());
     for (sequence, name) in (1..).zip(["a", "b", "a", "c", "a", "b"]) {
         log.append(&record(sequence, group(name), "1234".into(), KEEP_UNTIL));
@@ -87,10 +87,10 @@ fn a_want_gets_the_newest_of_all_its_audiences_within_one_bound() {
     let all = want(0, &["a", "b", "quiet"]);
     assert_eq!(past(&log, &all, 5 * each), [(0, vec![1, 3, 5]), (0, vec![2, 6]), (0, vec![])]);
     assert_eq!(log.past(&all, 5 * each).1, 5 * each);
-    // The first that is too much is there, so that a gateway can see that it is too much.
+    // The first event above the bound is there, so that a gateway sees that it was too much.
     assert_eq!(past(&log, &all, 3 * each - 1), [(2, vec![3, 5]), (2, vec![6]), (2, vec![])]);
     assert_eq!(past(&log, &all, 0), [(4, vec![5]), (4, vec![6]), (4, vec![])]);
-    assert_eq!(past(&log, &want(0, &["c"]), 0), [(0, vec![4])], "one of any size");
+    assert_eq!(past(&log, &want(0, &["c"]), 0), [(0, vec![4])], "one event of any size");
     assert_eq!(past(&log, &want(3, &["a", "b"]), 9 * each), [(3, vec![5]), (3, vec![6])]);
     assert_eq!(past(&log, &want(6, &["a"]), 9 * each), [(6, vec![])]);
     let (pasts, _) = log.past(&want(4, &["a"]), each);
@@ -98,7 +98,7 @@ fn a_want_gets_the_newest_of_all_its_audiences_within_one_bound() {
 }
 
 #[test]
-fn a_quiet_audience_has_lost_nothing_while_others_are_trimmed() {
+fn a_quiet_audience_loses_nothing_when_others_do() {
     let room_for_two = Opening { max_bytes: 2 * (ENTRY_OVERHEAD_BYTES + 4), ..opening() };
     let mut log = log_of(room_for_two, &["1", "2", "3", "4"], Duration::ZERO);
     let trimmed = trim(&mut log, Duration::ZERO);
@@ -110,7 +110,7 @@ fn a_quiet_audience_has_lost_nothing_while_others_are_trimmed() {
 }
 
 #[test]
-fn what_an_earlier_broker_dropped_is_known() {
+fn the_log_knows_what_an_earlier_broker_dropped() {
     let trimmed = vec![(group("b"), 20), (group("a"), 10)];
     let log = Log::new(Opening { head: 30, floor: 5, trimmed, ..opening() });
     let lost = ["a", "b", "c"].map(|name| log.lost_up_to(&group(name)));
@@ -119,14 +119,14 @@ fn what_an_earlier_broker_dropped_is_known() {
 }
 
 #[test]
-fn until_gateways_had_time_to_return_nothing_is_too_old() {
+fn no_event_expires_before_gateways_could_return() {
     let mut log = log_of(opening(), &["a"], Duration::ZERO);
     assert_eq!(trim(&mut log, KEEP_UNTIL - Duration::from_nanos(1)).last, []);
     assert_eq!(trim(&mut log, KEEP_UNTIL).last, [(group("g"), 1)]);
 }
 
 #[test]
-fn very_many_old_events_are_dropped_in_turns_and_too_many_at_once() {
+fn old_events_are_dropped_in_turns_and_excess_at_once() {
     let len = MAX_EXPIRED + 10;
     let mut log =
         log_of(Opening { max_bytes: usize::MAX, ..opening() }, &vec!["x"; len], KEEP_UNTIL);
@@ -138,7 +138,7 @@ fn very_many_old_events_are_dropped_in_turns_and_too_many_at_once() {
 }
 
 #[test]
-fn old_events_are_dropped_and_their_memory_with_them() {
+fn dropping_old_events_frees_their_memory() {
     let mut log = log_of(opening(), &["x"; 1_000], KEEP_UNTIL);
     let due = KEEP_UNTIL + AGE;
     assert_eq!(trim(&mut log, due - Duration::from_nanos(1)).last, []);
@@ -147,13 +147,13 @@ fn old_events_are_dropped_and_their_memory_with_them() {
 }
 
 #[test]
-fn a_clock_that_went_back_only_keeps_more() {
+fn a_clock_that_went_back_drops_nothing() {
     let mut log = log_of(opening(), &["a"], KEEP_UNTIL + AGE);
     assert_eq!(trim(&mut log, KEEP_UNTIL).last, []);
 }
 
 #[test]
-fn a_new_epoch_is_empty_and_its_sequences_go_on() {
+fn a_new_epoch_is_empty_and_its_sequences_continue() {
     let log = log_of(opening(), &["a", "b"], KEEP_UNTIL).begin_epoch(EPOCH + 1, 5);
     assert_eq!(log.head(), Position { epoch: EPOCH + 1, sequence: 5 });
     assert_eq!(after(&log, 0), []);
@@ -161,15 +161,15 @@ fn a_new_epoch_is_empty_and_its_sequences_go_on() {
 }
 
 #[test]
-fn the_overhead_covers_the_entry_its_place_in_the_index_and_a_frame_head() {
+fn the_overhead_covers_entry_index_and_frame_head() {
     let index = 2 * size_of::<(Audience, VecDeque<u64>)>() + 4 * size_of::<u64>() + 2;
-    assert!(2 * size_of::<Entry>() + index + 128 <= ENTRY_OVERHEAD_BYTES);
+    assert!(2 * size_of::<LogEntry>() + index + 128 <= ENTRY_OVERHEAD_BYTES);
 }
 
 proptest! {
-    /// The model: every event that was ever kept, and what the rules say about it.
+    /// The model is every event that was ever kept.
     #[test]
-    fn what_is_kept_is_the_newest_within_age_and_bytes(
+    fn the_log_keeps_the_newest_within_age_and_bytes(
         steps in prop::collection::vec((0usize..200, 0u64..90, 0u8..4, 0u64..600, 0u64..20, 0u8..16), 0..80),
         max_bytes in 1_000usize..6_000,
     ) {
@@ -200,7 +200,7 @@ proptest! {
             let since = sequence.saturating_sub(back);
             let audiences = names.iter().map(|name| group(*name)).collect();
             let (pasts, _) = log.past(&Want { since, audiences }, max_past);
-            // The newest of all that are wanted, up to the first that is too much.
+            // The newest of all wanted events, up to the first that is too much.
             let (mut bytes, mut count, mut cut) = (0, 0, 0);
             let mut expected = BTreeMap::<u8, Vec<u64>>::new();
             for place in (dropped..model.len()).rev() {

@@ -1,27 +1,27 @@
 //! What a group of changes does to the rows. Pure.
 //!
-//! The engine gives all rows of one batch the same age, so a key may stand in it once only: what
-//! several changes say about one key is settled here.
+//! All rows of a batch have the same age for the engine, so each key may occur only once in it. If
+//! several changes concern the same key, the last one wins here.
 //!
-//! The rows of trimmed events are not removed one by one: the state says where the kept ones begin,
-//! nobody reads below, and the engine drops whole tables of them.
+//! The rows of trimmed events are not removed one by one. The state says where the kept ones begin, rows
+//! below that are never read, and the engine drops whole tables of them.
 
 use std::collections::BTreeMap;
 
-use super::rows::{self, State};
+use super::rows::{self, StoreState};
 use crate::broker::record::Changes;
 
 /// A change of one row.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Edit {
-    /// A new row, or a new value.
+    /// Adds a row or replaces its value.
     Put(Vec<u8>, Vec<u8>),
-    /// No such row from here on.
+    /// Removes a row.
     Remove(Vec<u8>),
 }
 
 impl Edit {
-    /// The bytes of its row.
+    /// How many bytes its row has.
     pub fn len_bytes(&self) -> usize {
         match self {
             Self::Put(key, value) => key.len() + value.len(),
@@ -33,17 +33,18 @@ impl Edit {
 /// Events that do not continue the sequence.
 #[derive(Debug, PartialEq, Eq)]
 pub struct OutOfSequence {
-    /// The sequence that comes next.
     pub expected: u64,
-    /// The sequence that was given.
     pub found: u64,
 }
 
-/// The edits of a group of changes, in its order, and the state behind them.
+/// The edits that a group of changes makes, and the state after them.
 ///
 /// # Errors
-/// [`OutOfSequence`].
-pub fn edits(before: &State, changes: &[Changes]) -> Result<(Vec<Edit>, State), OutOfSequence> {
+/// [`OutOfSequence`], if an event does not follow the one before it.
+pub fn edits(
+    before: &StoreState,
+    changes: &[Changes],
+) -> Result<(Vec<Edit>, StoreState), OutOfSequence> {
     let mut state = before.clone();
     // `None` removes.
     let mut settled: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
@@ -86,10 +87,15 @@ pub fn edits(before: &State, changes: &[Changes]) -> Result<(Vec<Edit>, State), 
     Ok((edits, state))
 }
 
-/// What begins a new epoch; `forgotten` are the keys of the rows that belong to the old one.
-pub fn renewal(before: &State, epoch: u64, forgotten: Vec<Vec<u8>>) -> (Vec<Edit>, State) {
+/// The edits that begin a new epoch, and the state after them. `forgotten` are the keys of the rows that
+/// belong to the old epoch.
+pub fn renewal(
+    before: &StoreState,
+    epoch: u64,
+    forgotten: Vec<Vec<u8>>,
+) -> (Vec<Edit>, StoreState) {
     let edits = forgotten.into_iter().map(Edit::Remove).collect();
-    let state = State { epoch, first: before.head + 1, floor: 0, ..before.clone() };
+    let state = StoreState { epoch, first: before.head + 1, floor: 0, ..before.clone() };
     (edits, state)
 }
 
@@ -99,14 +105,14 @@ mod tests {
 
     use campanile_messages::{Audience, Durability, IdempotencyKey, InstanceId};
 
-    use super::super::rows::{Place, Run};
+    use super::super::rows::{DirectoryIdentity, Run};
     use super::*;
     use crate::broker::record::{KnownId, Record, Trim};
 
-    fn state(first: u64, head: u64) -> State {
-        let place = Place { inode: 1, created_nanos: None };
-        let run = Run { durability: Durability::Disk, boot: None, place, clean: false };
-        State { changes: 1, epoch: 7, first, head, floor: 0, next_worker: 0, run, seen: None }
+    fn state(first: u64, head: u64) -> StoreState {
+        let directory = DirectoryIdentity { inode: 1, created_nanos: None };
+        let run = Run { durability: Durability::Disk, boot: None, directory, clean: false };
+        StoreState { changes: 1, epoch: 7, first, head, floor: 0, next_worker: 0, run, seen: None }
     }
 
     fn events(sequences: std::ops::RangeInclusive<u64>) -> Changes {
@@ -140,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_trimmed_in_the_group_it_came_in_is_never_written() {
+    fn an_event_that_is_trimmed_at_once_is_never_written() {
         let group = [events(4..=6), trim(6)];
         let (edits, after) = edits(&state(3, 3), &group).unwrap();
         assert_eq!(keys(&edits), [(true, &rows::event_key(6)[..])]);
@@ -148,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trim_past_the_end_keeps_nothing_and_a_trim_of_old_does_nothing() {
+    fn a_trim_is_limited_to_the_events_that_are_there() {
         let (_, after) = edits(&state(3, 3), &[trim(9)]).unwrap();
         assert_eq!((after.first, after.head), (4, 3));
         let (_, after) = edits(&state(3, 3), &[trim(1)]).unwrap();
@@ -156,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_on_a_key_is_the_only_one() {
+    fn the_last_change_of_a_key_wins() {
         let key = IdempotencyKey::new("k").unwrap();
         let at = Duration::ZERO;
         let known =
@@ -180,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_epoch_keeps_no_event_and_goes_on_counting() {
+    fn a_new_epoch_keeps_no_event_and_continues_to_count() {
         let (edits, after) = renewal(&state(3, 4), 8, vec![vec![3, 9]]);
         assert_eq!(keys(&edits), [(false, &[3, 9][..])]);
         assert_eq!((after.epoch, after.first, after.head), (8, 5, 4));

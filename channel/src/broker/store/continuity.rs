@@ -1,42 +1,43 @@
-//! Whether the epoch goes on. Pure.
+//! Whether the epoch continues. Pure.
 //!
-//! It never does in a copy of a directory: the one that was copied may have gone on, and the positions
-//! that it gave out since would be given out again, for other events. Elsewhere it does where nothing that anybody saw can be missing: the last run was fsynced before it answered,
-//! or it has ended cleanly, or it was handed to a kernel that still runs.
+//! It never continues in a copy of a directory: the original may have been used since, and its new
+//! positions would be given out again for other events. Otherwise it continues if nothing that anybody
+//! has seen can be missing: because the last run made an fsync before each answer, or ended cleanly, or
+//! handed its events to a kernel that still runs.
 
 use campanile_messages::Durability;
 
 use super::rows::Run;
 
-/// Why the events of the last run cannot be continued.
+/// Why the epoch of the last run cannot continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
-    /// They are a copy, and others may have followed in the original.
+    /// The directory is a copy, and the original may have been used since.
     Copied,
-    /// They were in memory only.
+    /// The events were only in memory.
     InMemory,
-    /// They were handed to a kernel that has ended since, or may have.
+    /// The events were handed to a kernel that has ended since, or may have ended.
     Rebooted,
 }
 
 impl Broken {
-    /// For the log.
+    /// The reason, for the log.
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Copied => "the directory is a copy of the one that the last broker used",
             Self::InMemory => "it kept its events in memory and has not ended cleanly",
             Self::Rebooted => {
-                "it left it to the system to write its events, has not ended cleanly, and the host \
-                 has been started again since"
+                "it left the writing of its events to the system, has not ended cleanly, and the host \
+                 was restarted since"
             }
         }
     }
 }
 
-/// What breaks the epoch of the last run for the one that begins now; `None`: it goes on.
+/// Why the epoch of the last run cannot continue in this run; `None` if it can.
 pub fn broken(last: &Run, now: &Run) -> Option<Broken> {
     match last.durability {
-        _ if last.place != now.place => Some(Broken::Copied),
+        _ if last.directory != now.directory => Some(Broken::Copied),
         _ if last.clean => None,
         Durability::Disk => None,
         Durability::Written if now.boot.is_some() && now.boot == last.boot => None,
@@ -47,13 +48,13 @@ pub fn broken(last: &Run, now: &Run) -> Option<Broken> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::Place;
+    use super::super::rows::DirectoryIdentity;
     use super::*;
 
-    const PLACE: Place = Place { inode: 1, created_nanos: Some(2) };
+    const IDENTITY: DirectoryIdentity = DirectoryIdentity { inode: 1, created_nanos: Some(2) };
 
     fn run(durability: Durability, clean: bool) -> Run {
-        Run { durability, boot: Some(1), place: PLACE, clean }
+        Run { durability, boot: Some(1), directory: IDENTITY, clean }
     }
 
     fn in_boot(boot: Option<u128>) -> Run {
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_goes_on_only_where_nothing_can_be_missing() {
+    fn an_epoch_continues_only_if_nothing_can_be_missing() {
         let (same, other) = (in_boot(Some(1)), in_boot(Some(2)));
         for durability in [Durability::Disk, Durability::Written, Durability::Memory] {
             assert_eq!(broken(&run(durability, true), &other), None, "{durability:?}");
@@ -73,21 +74,21 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_is_not_known_is_another_one() {
+    fn an_unknown_kernel_counts_as_another_one() {
         let last = Run { boot: None, ..run(Durability::Written, false) };
         assert_eq!(broken(&last, &in_boot(None)), Some(Broken::Rebooted));
     }
 
     #[test]
-    fn a_copy_never_goes_on() {
+    fn the_epoch_never_continues_in_a_copy() {
         for durability in [Durability::Disk, Durability::Written, Durability::Memory] {
             for clean in [true, false] {
-                for place in [
-                    Place { inode: 2, ..PLACE },
-                    Place { created_nanos: Some(3), ..PLACE },
-                    Place { created_nanos: None, ..PLACE },
+                for directory in [
+                    DirectoryIdentity { inode: 2, ..IDENTITY },
+                    DirectoryIdentity { created_nanos: Some(3), ..IDENTITY },
+                    DirectoryIdentity { created_nanos: None, ..IDENTITY },
                 ] {
-                    let now = Run { place, ..in_boot(Some(1)) };
+                    let now = Run { directory, ..in_boot(Some(1)) };
                     assert_eq!(broken(&run(durability, clean), &now), Some(Broken::Copied));
                 }
             }

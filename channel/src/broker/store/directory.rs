@@ -1,11 +1,11 @@
-//! The data directory itself: whose it is, who uses it now, and in which format it is.
+//! The data directory itself: whether it is ours, whether it is in use, and which format it has.
 //!
 //! ```text
 //! campanile   the marker: "campanile data directory, format 1"; locked while a broker runs, and
-//!             what a copy of the directory is told by
+//!             used to recognise a copy of the directory
 //! mark        what was acknowledged, see `mark.rs`
-//! store/      the engine's
-//! store.new/  the engine's, while the directory is being made
+//! store/      the engine's files
+//! store.new/  the same, while the directory is being made
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::StoreError;
-use super::rows::Place;
+use super::rows::DirectoryIdentity;
 
 /// The format that this version writes.
 const FORMAT: u32 = 1;
@@ -25,12 +25,12 @@ const FORMAT: u32 = 1;
 const MARKER: &str = "campanile";
 const MARKER_TEXT: &str = "campanile data directory, format ";
 
-/// How long the lock is waited for. A broker that was killed may not be gone yet, and a process that
-/// is just being started from a broker has its open files for a moment.
+/// How long to wait for the lock. A broker that was killed may not be gone yet, and a process that a
+/// broker is just starting has the broker's open files for a moment.
 const LOCK_LIMIT: Duration = Duration::from_millis(500);
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// A data directory that no other broker uses, as long as this exists.
+/// A data directory. As long as this exists, no other broker can use it.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
@@ -38,8 +38,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Takes a directory, and makes it if it does not exist. What is in it is not touched unless it
-    /// is ours.
+    /// Locks a directory, and makes it if it does not exist. If the directory is not ours, nothing in it
+    /// is touched.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -68,42 +68,40 @@ impl Directory {
         Ok(Self { path: path.to_owned(), marker: lock })
     }
 
-    /// Where the directory is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Which directory it is. It stays the same under another name, and a copy is another one: the
-    /// marker is written in place, and never replaced.
+    /// Identifies the directory. A renamed directory is still the same, and a copy is not, because the
+    /// marker is written in place and never replaced.
     ///
     /// # Errors
-    /// Whatever the system answers.
-    pub fn place(&self) -> io::Result<Place> {
+    /// An error of the system.
+    pub fn identity(&self) -> io::Result<DirectoryIdentity> {
         let marker = self.marker.metadata()?;
         let created = marker.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         let created_nanos = created.and_then(|since| u64::try_from(since.as_nanos()).ok());
-        Ok(Place { inode: marker.ino(), created_nanos })
+        Ok(DirectoryIdentity { inode: marker.ino(), created_nanos })
     }
 
-    /// The engine's part.
+    /// The engine's files.
     pub fn store(&self) -> PathBuf {
         self.path.join("store")
     }
 
-    /// The engine's part while it is being made.
+    /// The engine's files while the directory is being made.
     pub fn new_store(&self) -> PathBuf {
         self.path.join("store.new")
     }
 
-    /// The mark.
     pub fn mark(&self) -> PathBuf {
         self.path.join("mark")
     }
 
-    /// Makes new names in the directory durable.
+    /// Makes the names of new files durable.
     ///
     /// # Errors
-    /// Whatever the system answers.
+    /// An error of the system.
     pub fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
@@ -141,14 +139,14 @@ fn create(path: &Path) -> Result<(), StoreError> {
 
 fn is_empty(path: &Path) -> Result<bool, StoreError> {
     let mut entries = fs::read_dir(path).map_err(|error| StoreError::io(path, error))?;
-    // Every file system of some age has this one at its root.
+    // File systems often have this directory at their root.
     Ok(entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "lost+found")))
 }
 
-/// Reads the marker, or writes it where it was just made, by us or by one that came no further.
+/// Reads the marker, or writes it if it is new or was not finished.
 fn check_format(path: &Path, mut marker: &File) -> Result<(), StoreError> {
     let mut text = String::new();
-    // A marker is short; whatever else has its name may be anything.
+    // A marker is short, but another file of this name may have any size.
     (&mut marker).take(256).read_to_string(&mut text).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => StoreError::Foreign { dir: path.to_owned() },
         _ => StoreError::io(path, error),
@@ -166,7 +164,7 @@ fn check_format(path: &Path, mut marker: &File) -> Result<(), StoreError> {
             Err(StoreError::NewerFormat { dir: path.to_owned(), found, known: FORMAT })
         }
         _ if text.starts_with(MARKER_TEXT) => {
-            Err(StoreError::damaged(path, format!("its file {MARKER} names no format")))
+            Err(StoreError::damaged(path, format!("its file {MARKER} does not name a format")))
         }
         _ => Err(StoreError::Foreign { dir: path.to_owned() }),
     }
@@ -217,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_no_directory() {
+    fn a_file_is_not_a_directory() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = Directory::take(file.path()).unwrap_err();
         assert!(matches!(error, StoreError::NotADirectory { .. }), "{error}");
@@ -226,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_created_says_so() {
+    fn a_directory_that_cannot_be_created_is_named() {
         let error = Directory::take(Path::new("/proc/campanile/data")).unwrap_err();
         assert!(matches!(error, StoreError::CannotCreate { .. }), "{error}");
         let error = error.to_string();
@@ -234,11 +232,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_refused_and_not_touched() {
+    fn a_foreign_directory_is_refused_and_not_touched() {
         for (name, content) in [
             ("notes.txt", &b"mine"[..]),
             ("version", b"FJL\x03"),
-            // Our name, and not our text.
+            // Our name with another content.
             (MARKER, b"a campanile is a tower"),
             (MARKER, &[0xff, 0xfe]),
         ] {
@@ -263,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_that_was_not_finished_is() {
+    fn an_unfinished_marker_is_written_again() {
         for text in ["", "campanile d", "campanile data directory, format "] {
             let dir = tempfile::tempdir().unwrap();
             marker(dir.path(), text);
@@ -282,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn two_brokers_cannot_have_one_directory() {
+    fn two_brokers_cannot_use_one_directory() {
         let dir = tempfile::tempdir().unwrap();
         let first = Directory::take(dir.path()).unwrap();
         let error = Directory::take(dir.path()).unwrap_err();

@@ -1,6 +1,5 @@
-//! The embedded store: fjall, as narrow as the rest needs it.
+//! The storage engine, fjall, reduced to what the store needs.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -14,40 +13,41 @@ use fjall::{
 
 use super::StoreError;
 use super::batch::Edit;
+use super::panics::contained;
 use super::sweeper::Sweeper;
 
-/// One keyspace for all rows: the engine recovers each keyspace by itself, and a batch is whole or
-/// not there at all only within one.
+/// All rows are in one keyspace, because the engine recovers each keyspace separately, and a batch is
+/// atomic only within one.
 const KEYSPACE: &str = "rows";
 
-/// What is written to memory before it becomes a table on disk, and what an edit costs there besides
-/// its bytes. Tests are to have tables too.
+/// How much is kept in memory before it becomes a table on disk, and how many bytes an edit takes there
+/// in addition to its own. It is small in tests, so that there are tables too.
 const MEMTABLE_BYTES: usize = if cfg!(test) { 16 << 10 } else { 8 << 20 };
 const EDIT_BYTES: usize = 64;
 
-/// How large a table becomes. Small, so that the space of trimmed events comes back soon.
+/// The size of a table. It is small, so that the space of trimmed events is freed soon.
 const TABLE_BYTES: u64 = MEMTABLE_BYTES as u64;
 
-/// The least that the engine takes.
+/// The least that the engine accepts.
 const JOURNALS_BYTES: u64 = 64 << 20;
 
-/// Rows are read once, at the start.
+/// Small, because rows are only read at the start.
 const CACHE_BYTES: u64 = 1 << 20;
 
-/// More sealed memtables than this, and the next batch waits; a batch seals one at most. The engine
-/// itself waits at 4, for ever where its background thread is dead.
+/// While there are more sealed memtables than this, the next batch waits. A batch seals at most one. The
+/// engine itself waits at 4, even forever if its background thread is dead.
 const MAX_SEALED: usize = 1;
 
-/// More tables that were not merged than this, and the next batch waits. The engine waits at 30.
+/// While there are more unmerged tables than this, the next batch waits. The engine itself waits at 30.
 const MAX_UNMERGED: usize = 20;
 
-/// How long a batch waits: a disk that has not written 8 MiB by then does not work.
+/// How long a batch waits at most. A disk that has not written 8 MiB by then does not work.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
 
-/// How often it looks.
+/// How often a waiting batch checks again.
 const STALL_PAUSE: Duration = Duration::from_millis(1);
 
-/// An open engine. When it is dropped it hands what it has to the system and ends its threads.
+/// An open engine. When it is dropped, it hands everything to the system and ends its threads.
 pub struct Engine {
     dir: PathBuf,
     sweeper: Sweeper,
@@ -57,11 +57,11 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens an engine's directory, or makes a new one. `dir` is the data directory, for errors;
-    /// `journal_bytes` are those that the journals put back into memory, at most.
+    /// Opens the engine's files, or makes new ones. `dir` is the data directory, for errors, and
+    /// `journal_bytes` how much the journals bring back into memory at most.
     ///
     /// # Errors
-    /// See [`StoreError`]; also where the engine panics, as it does on some damage.
+    /// See [`StoreError`]. A panic of the engine is an error, too.
     pub fn open(dir: &Path, store: &Path, journal_bytes: usize) -> Result<Self, StoreError> {
         let open = || -> fjall::Result<Self> {
             let database = Database::builder(store)
@@ -73,8 +73,8 @@ impl Engine {
                 .open()?;
             let rows = database.keyspace(KEYSPACE, || {
                 KeyspaceCreateOptions::default()
-                    // Sealed by `tidy` instead: asked for by every batch past a bound, it can
-                    // fill the queue of the background thread, which then waits for itself.
+                    // `tidy` does it instead. Otherwise every batch above a bound would request
+                    // it, and fill the queue of the background thread, which then waits for itself.
                     .max_memtable_size(u64::MAX)
                     .data_block_compression_policy(CompressionPolicy::disabled())
                     .compaction_strategy(Arc::new(
@@ -88,7 +88,7 @@ impl Engine {
         opened.map_err(|error| StoreError::opening(dir, error))
     }
 
-    /// One row, read at the start.
+    /// Reads one row. Only used at the start.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -98,10 +98,10 @@ impl Engine {
         row.map_err(|error| StoreError::opening(&self.dir, error))
     }
 
-    /// The rows from a key to before another, read at the start and passed on one by one.
+    /// Reads the rows in a range of keys and passes them on one by one. Only used at the start.
     ///
     /// # Errors
-    /// See [`StoreError`]; the first that there is, or that `take` answers.
+    /// See [`StoreError`]. It stops at the first error, also of `take`.
     pub fn each_row(
         &self,
         (from, to): (Vec<u8>, Vec<u8>),
@@ -118,11 +118,11 @@ impl Engine {
         contained(read).map_err(|panic| StoreError::damaged(&self.dir, panic))?
     }
 
-    /// Makes all edits or none, and then as durable as asked, with everything before. `None` leaves
-    /// them in memory.
+    /// Makes all edits or none. They become as durable as `persist` says, together with everything
+    /// before them; `None` leaves them in memory.
     ///
     /// # Errors
-    /// See [`StoreError`]; what was edited may be there or not, as after a crash.
+    /// See [`StoreError`]. As after a crash, the edits may have been made or not.
     pub fn commit(
         &mut self,
         edits: Vec<Edit>,
@@ -144,8 +144,8 @@ impl Engine {
         contained(commit).map_err(|panic| StoreError::stopped_engine(&self.dir, panic))?
     }
 
-    /// Called between commits: makes a table of what is in memory when that is much, and drops the
-    /// tables that have rows in the range `dead` only, which nobody reads any more.
+    /// Called between commits. If there is much in memory, makes a table of it, and drops the tables all
+    /// of whose rows are in the range `dead`, which is never read again.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -155,7 +155,7 @@ impl Engine {
         }
         self.memtable_bytes = 0;
         let seal = || {
-            // Nothing is dropped that a state on disk still counts on.
+            // Tables may only be dropped if the state on disk no longer needs them.
             self.database.persist(PersistMode::SyncAll)?;
             self.rows.rotate_memtable()
         };
@@ -171,7 +171,7 @@ impl Engine {
         while self.rows.sealed_memtable_count() > MAX_SEALED
             || self.rows.l0_table_count() > MAX_UNMERGED
         {
-            // Says so if a background thread has failed.
+            // This is an error if a background thread has failed.
             let alive = self.database.persist(PersistMode::Buffer);
             alive.map_err(|error| StoreError::engine(&self.dir, error))?;
             if began.elapsed() > STALL_LIMIT {
@@ -182,13 +182,4 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// Catches a panic of the engine; its message is the error.
-pub(super) fn contained<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        format!("the storage engine has panicked: {}", text.unwrap_or_default())
-    })
 }

@@ -1,9 +1,9 @@
 //! Reads the engine's journals before the engine does.
 //!
-//! The engine (fjall 3) cuts a journal in silence where an entry makes no sense, and refuses it where
-//! a batch fails its checksum. After a crash both can be a torn end, which is to be cut, and in the
-//! middle both are damage, which is not: nothing may be touched then. So the batches are counted here
-//! first, by the number that each carries in its state.
+//! The engine (fjall 3) silently cuts a journal off at an invalid entry, and refuses one in which a batch
+//! fails its checksum. At the end of a journal both can be the trace of a crash, which has to be cut
+//! off. In the middle both are damage, and then nothing may be touched. So the batches are counted here
+//! first, by the number that each has in its state.
 //!
 //! ```text
 //! batch = 1 items (4 bytes) seqno (8)                                             (little-endian)
@@ -20,21 +20,20 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::rows::{self, STATE_KEY};
 
-/// What the journals hold.
+/// What is in the journals.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Journals {
     /// The number of the last change in a whole batch; `None` if there is no batch at all.
     pub last_change: Option<u64>,
-    /// How many bytes they have together.
+    /// How many bytes all journals have together.
     pub len_bytes: usize,
-    /// What stands behind that batch in the newest journal and is none.
+    /// What comes after that batch in the newest journal, and is not a batch.
     pub tail: Option<Tail>,
 }
 
-/// Bytes at the end of a journal that are no batch.
+/// Bytes at the end of a journal that are not a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Tail {
-    /// The journal.
     pub path: PathBuf,
     /// Where its last whole batch ends.
     pub from: u64,
@@ -43,15 +42,14 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// How many bytes it has.
     pub fn len_bytes(&self) -> u64 {
         self.to - self.from
     }
 
-    /// Cuts it away, on disk.
+    /// Cuts it off, durably.
     ///
     /// # Errors
-    /// Whatever the system answers.
+    /// An error of the system.
     pub fn cut(&self) -> io::Result<()> {
         let file = fs::OpenOptions::new().write(true).open(&self.path)?;
         file.set_len(self.from)?;
@@ -59,12 +57,12 @@ impl Tail {
     }
 }
 
-/// Why journals cannot be read.
+/// Why the journals cannot be read.
 #[derive(Debug)]
 pub enum Unreadable {
-    /// The system does not give them.
+    /// An error of the system.
     Io(io::Error),
-    /// They are damaged where no crash does it.
+    /// They are damaged in a place where no crash can do it.
     Damaged(String),
 }
 
@@ -74,7 +72,7 @@ impl From<io::Error> for Unreadable {
     }
 }
 
-/// Reads all journals of an engine's directory, and changes nothing.
+/// Reads all journals of the engine, and changes nothing.
 ///
 /// # Errors
 /// See [`Unreadable`].
@@ -84,7 +82,7 @@ pub fn inspect(store: &Path) -> Result<Journals, Unreadable> {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "jnl") {
             let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
-            let strange = || Unreadable::Damaged(format!("{} is no journal", path.display()));
+            let strange = || Unreadable::Damaged(format!("{} is not a journal", path.display()));
             paths.push((number.ok_or_else(strange)?, path));
         }
     }
@@ -94,7 +92,7 @@ pub fn inspect(store: &Path) -> Result<Journals, Unreadable> {
     let newest = paths.len().saturating_sub(1);
     for (index, (_, path)) in paths.into_iter().enumerate() {
         let mut bytes = fs::read(&path)?;
-        // Journals are made with zeros at their end; a batch ends with something else.
+        // Journals have zeros at their end. A batch never ends with a zero.
         bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
         journals.len_bytes += bytes.len();
         let place = |at: usize| format!("its journal {} at byte {at}", path.display());
@@ -103,7 +101,7 @@ pub fn inspect(store: &Path) -> Result<Journals, Unreadable> {
             continue;
         }
         if index < newest {
-            // The engine syncs a journal before it begins the next.
+            // The engine makes an fsync of a journal before it begins the next one.
             return Err(Unreadable::Damaged(place(from)));
         }
         journals.tail = Some(Tail { path, from: from as u64, to: bytes.len() as u64 });
@@ -112,7 +110,7 @@ pub fn inspect(store: &Path) -> Result<Journals, Unreadable> {
     Ok(journals)
 }
 
-/// Batches follow each other without a gap, over all journals.
+/// Checks that batches follow each other without a gap, across all journals.
 #[derive(Debug, Default)]
 struct Chain {
     last_change: Option<u64>,
@@ -120,10 +118,10 @@ struct Chain {
 }
 
 impl Chain {
-    /// Where the whole batches of a journal end.
+    /// Returns where the complete batches of a journal end.
     ///
     /// # Errors
-    /// The place of a whole batch that does not follow the one before it.
+    /// The place of a complete batch that does not follow the one before it.
     fn follow(&mut self, journal: &[u8]) -> Result<usize, usize> {
         let mut rest = journal;
         loop {
@@ -150,7 +148,7 @@ struct Batch {
     change: Option<u64>,
 }
 
-/// Takes a whole batch from the front; `None` if there is none.
+/// Takes a complete batch from the front; `None` if there is none.
 fn read_batch(rest: &mut &[u8]) -> Option<Batch> {
     let mut ahead = *rest;
     let [1] = take(&mut ahead)? else { return None };
@@ -203,14 +201,14 @@ fn take_slice<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
 mod tests {
     use campanile_messages::Durability;
 
-    use super::super::rows::{Place, Run, State, state_value};
+    use super::super::rows::{DirectoryIdentity, Run, StoreState, state_value};
     use super::*;
 
     /// A batch as the engine writes it, with one other row before the state.
     fn batch(seqno: u64, changes: u64) -> Vec<u8> {
-        let place = Place { inode: 1, created_nanos: None };
-        let run = Run { durability: Durability::Disk, boot: None, place, clean: false };
-        let state = State {
+        let directory = DirectoryIdentity { inode: 1, created_nanos: None };
+        let run = Run { durability: Durability::Disk, boot: None, directory, clean: false };
+        let state = StoreState {
             changes,
             epoch: 1,
             first: 1,
@@ -262,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_counted_over_all_journals_in_the_order_of_their_numbers() {
+    fn batches_are_counted_across_all_journals() {
         assert_eq!(inspected(&[]), Ok((None, None)));
         assert_eq!(inspected(&[&[]]), Ok((None, None)));
         let (one, two, three) = (batch(5, 1), batch(6, 2), batch(9, 3));
@@ -270,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_batch_at_the_end_is_a_tail() {
+    fn an_incomplete_batch_at_the_end_is_a_tail() {
         let mut torn = batch(6, 2);
         torn.truncate(27);
         assert_eq!(inspected(&[&[batch(5, 1), torn]]), Ok((Some(1), Some(27))));
@@ -281,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tail_before_the_newest_journal_and_a_gap_between_batches_are_damage() {
+    fn tails_in_older_journals_and_gaps_are_damage() {
         let torn = batch(6, 2)[..27].to_vec();
         inspected(&[&[batch(5, 1), torn], &[batch(7, 2)]]).unwrap_err();
         inspected(&[&[batch(5, 1), batch(6, 3)]]).unwrap_err();
@@ -290,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn only_journals_are_read_and_their_names_are_numbers() {
+    fn only_journals_are_read_and_have_numbers_for_names() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("version"), "x").unwrap();
         assert_eq!(inspect(dir.path()).unwrap(), Journals::default());

@@ -1,23 +1,23 @@
 //! The mark: a small file that says, independently of the engine, what was acknowledged.
 //!
-//! The engine takes some damage to its journal for the end that a crash has torn off, and cuts it
-//! away in silence. So the number of the last change is noted here, after the change was as durable
-//! as it had to be and before anybody hears of it. A store that ends below has lost something.
+//! The engine takes some damage to its journal for the trace of a crash, and silently cuts it off. So
+//! the number of the last change is noted here, after the change has become as durable as it had to be
+//! and before anybody learns of it. A store that ends before that change has lost something.
 //!
 //! ```text
 //! file = slot (at byte 0) zeros slot (at byte 512) zeros, 1024 bytes in all
 //! slot = "campmark" synced written boot (16 bytes) xxh3 of all before       (little-endian)
 //! ```
 //!
-//! `synced` changes were fsynced; `written` ones at least handed to the kernel whose boot id follows
-//! (0: not known). A loss of power takes nothing from `synced`, and the end of a process nothing from
-//! `written`.
+//! There was an fsync for changes up to `synced`. Changes up to `written` were at least handed to the
+//! kernel, whose boot id follows (0 if it is not known). A loss of power loses nothing up to `synced`,
+//! and the end of the process nothing up to `written`.
 //!
-//! The file is overwritten in place, without an fsync of its own, so what a loss of power leaves of
-//! it is older than the store or as old, never newer: it then proves less, never something wrong.
-//! The slots take turns and stand in sectors of their own, so that a torn write spoils one only. A
-//! mark without any valid slot is therefore no crash's doing: it proves nothing, which is said in the
-//! log, and is enough of a reason to refuse a store whose end would have to be cut.
+//! The file is overwritten in place, without an fsync of its own. So after a loss of power it may be
+//! older than the store, but never newer: it proves less, but nothing wrong. The slots are written in
+//! turn and are in different sectors, so that an interrupted write can only spoil one of them. So no
+//! crash leaves a mark without a valid slot. Such a mark proves nothing, which is logged, and a store
+//! whose end would have to be cut off is refused then.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -28,23 +28,23 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 8] = b"campmark";
 const SLOT_BYTES: usize = 48;
-/// A sector of the smallest that disks have.
+/// The smallest sector of disks.
 const SLOT_DISTANCE: usize = 512;
 const FILE_BYTES: usize = 2 * SLOT_DISTANCE;
 
-/// What is proven to be stored.
+/// What is known to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Mark {
-    /// The number of the last change that was fsynced.
+pub struct StoreMark {
+    /// The number of the last change for which there was an fsync.
     pub synced: u64,
     /// The number of the last change that was handed to the kernel, at least `synced`.
     pub written: u64,
-    /// Of which start of the kernel.
+    /// The boot id of that kernel; `None` if it is not known.
     pub boot: Option<u128>,
 }
 
-impl Mark {
-    /// The number of the last change that must be there in this start of the kernel.
+impl StoreMark {
+    /// The number of the last change that must be there in this boot.
     pub fn acknowledged(&self, boot: Option<u128>) -> u64 {
         if boot.is_some() && boot == self.boot { self.written } else { self.synced }
     }
@@ -80,34 +80,34 @@ impl Mark {
 pub struct MarkFile {
     file: File,
     next_slot: usize,
-    mark: Mark,
+    mark: StoreMark,
 }
 
 impl MarkFile {
     /// Reads the mark; `None` if there is no valid one.
     ///
     /// # Errors
-    /// Whatever the system answers, except that the file is missing or too short.
-    pub fn read(path: &Path) -> io::Result<Option<Mark>> {
+    /// An error of the system, except that the file is missing or too short.
+    pub fn read(path: &Path) -> io::Result<Option<StoreMark>> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let slots = [0, SLOT_DISTANCE].into_iter();
-        let marks = slots.filter_map(|at| Mark::decode(bytes.get(at..)?.first_chunk()?));
+        let marks = slots.filter_map(|at| StoreMark::decode(bytes.get(at..)?.first_chunk()?));
         Ok(marks.max_by_key(|mark| (mark.written, mark.synced)))
     }
 
-    /// Opens or creates the file and makes `mark` all that it says, on disk.
+    /// Opens or creates the file, and writes `mark` to both slots, durably.
     ///
     /// # Errors
-    /// Whatever the system answers.
-    pub fn start(path: &Path, mark: Mark) -> io::Result<Self> {
+    /// An error of the system.
+    pub fn start(path: &Path, mark: StoreMark) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         file.set_len(FILE_BYTES as u64)?;
         let mut opened = Self { file, next_slot: 0, mark };
-        // One after the other, so that there is a valid slot at any time.
+        // One after the other, so that one slot is always valid.
         opened.write(mark)?;
         opened.file.sync_all()?;
         opened.write(mark)?;
@@ -118,13 +118,13 @@ impl MarkFile {
     /// Notes that everything up to a change is stored.
     ///
     /// # Errors
-    /// Whatever the system answers.
+    /// An error of the system.
     pub fn note(&mut self, change: u64, synced: bool) -> io::Result<()> {
         let synced = if synced { change } else { self.mark.synced };
-        self.write(Mark { synced, written: change, ..self.mark })
+        self.write(StoreMark { synced, written: change, ..self.mark })
     }
 
-    fn write(&mut self, mark: Mark) -> io::Result<()> {
+    fn write(&mut self, mark: StoreMark) -> io::Result<()> {
         let at = self.next_slot * SLOT_DISTANCE;
         self.file.write_all_at(&mark.encode(), at as u64)?;
         self.next_slot = 1 - self.next_slot;
@@ -137,35 +137,36 @@ impl MarkFile {
 mod tests {
     use super::*;
 
-    const MARK: Mark = Mark { synced: 3, written: 5, boot: Some(9) };
+    const MARK: StoreMark = StoreMark { synced: 3, written: 5, boot: Some(9) };
 
     #[test]
-    fn a_mark_survives_its_bytes_and_no_other_bytes_are_one() {
-        assert_eq!(Mark::decode(&MARK.encode()), Some(MARK));
+    fn only_the_bytes_of_a_mark_are_read_as_one() {
+        assert_eq!(StoreMark::decode(&MARK.encode()), Some(MARK));
         for byte in 0..SLOT_BYTES {
             let mut slot = MARK.encode();
             slot[byte] ^= 1;
-            assert_eq!(Mark::decode(&slot), None, "byte {byte}");
+            assert_eq!(StoreMark::decode(&slot), None, "byte {byte}");
         }
     }
 
     #[test]
-    fn what_a_kernel_was_handed_counts_as_long_as_it_runs() {
+    fn written_changes_count_as_long_as_the_kernel_runs() {
         assert_eq!(MARK.acknowledged(Some(9)), 5);
         assert_eq!(MARK.acknowledged(Some(8)), 3);
         assert_eq!(MARK.acknowledged(None), 3);
-        assert_eq!(Mark { boot: None, ..MARK }.acknowledged(None), 3);
+        assert_eq!(StoreMark { boot: None, ..MARK }.acknowledged(None), 3);
     }
 
     #[test]
-    fn the_newer_slot_counts_and_a_torn_one_leaves_the_other() {
+    fn the_newer_slot_counts_and_a_broken_one_does_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mark");
         assert_eq!(MarkFile::read(&path).unwrap(), None);
         let mut file = MarkFile::start(&path, MARK).unwrap();
         for change in 6..9 {
             file.note(change, change == 7).unwrap();
-            let expected = Mark { synced: if change < 7 { 3 } else { 7 }, written: change, ..MARK };
+            let expected =
+                StoreMark { synced: if change < 7 { 3 } else { 7 }, written: change, ..MARK };
             assert_eq!(MarkFile::read(&path).unwrap(), Some(expected));
             let whole = std::fs::read(&path).unwrap();
             assert_eq!(whole.len(), FILE_BYTES);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! key                                   value
-//! 0                                     State, MessagePack
+//! 0                                     StoreState, MessagePack
 //! 1 sequence (8 bytes, big-endian)      EventHead, MessagePack, and the content's bytes
 //! 2 idempotency key                     IdValue, MessagePack
 //! 3 audience, MessagePack               sequence, MessagePack
@@ -20,7 +20,7 @@ use campanile_messages::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::broker::clock::Seen;
+use crate::broker::clock::ClockReading;
 use crate::broker::record::{KnownId, Record};
 
 const STATE: u8 = 0;
@@ -28,59 +28,59 @@ const EVENT: u8 = 1;
 const ID: u8 = 2;
 const TRIMMED: u8 = 3;
 
-/// The key of the one [`State`].
+/// The key of the one [`StoreState`].
 pub const STATE_KEY: [u8; 1] = [STATE];
 
-/// What the directory is as a whole. Written with every batch.
+/// The state of the directory. Written with every batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
-    /// How many batches were written, this one too: the number of the last change.
+pub struct StoreState {
+    /// How many batches were written, including this one: the number of the last change.
     pub changes: u64,
     /// The epoch of the events.
     pub epoch: u64,
-    /// The sequence of the oldest event that is kept; one more than `head` if none is.
+    /// The sequence of the oldest event that is kept, or one more than `head` if none is.
     pub first: u64,
     /// The last sequence that was ever stored.
     pub head: u64,
-    /// A cursor below it is expired, whatever the trimmed table says.
+    /// All cursors below this sequence are expired.
     pub floor: u64,
     /// The next worker id to give out.
     pub next_worker: u64,
-    /// The run of a broker that wrote this.
+    /// The run of the broker that wrote this.
     pub run: Run,
-    /// What time it was, for the clock of the next broker. Early directories do not have it.
+    /// When it was written, for the clock of the next broker. Early directories do not have it.
     #[serde(default)]
-    pub seen: Option<Seen>,
+    pub seen: Option<ClockReading>,
 }
 
-/// How a broker runs, or ran, on the directory.
+/// How a broker uses, or used, the directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// How durable an accepted event is.
     pub durability: Durability,
-    /// Of which start of the host's kernel.
+    /// The id of the host's boot; `None` if it is not known.
     pub boot: Option<u128>,
-    /// Where the directory was.
-    pub place: Place,
-    /// Whether it has ended with everything on disk.
+    /// The directory that it used.
+    pub directory: DirectoryIdentity,
+    /// Whether it ended cleanly, with everything on disk.
     pub clean: bool,
 }
 
-/// Which of all directories with the same content it is: what the file system knows of its marker.
+/// Distinguishes a directory from its copies, by what the file system knows about its marker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct DirectoryIdentity {
     /// The marker's inode number.
     pub inode: u64,
-    /// When the marker was created, in nanoseconds since 1970, where that is known: the numbers of
-    /// inodes are used again.
+    /// When the marker was created, in nanoseconds since 1970, because inode numbers are reused; `None`
+    /// if it is not known.
     pub created_nanos: Option<u64>,
 }
 
-/// A row that is not as it was written.
+/// The bytes of a row are not valid.
 #[derive(Debug, PartialEq, Eq)]
 pub struct InvalidRow;
 
-/// What comes before the content's bytes.
+/// What comes before the bytes of the content.
 #[derive(Serialize, Deserialize)]
 struct EventHead<A> {
     at_millis: u64,
@@ -90,8 +90,7 @@ struct EventHead<A> {
     number: Number,
     gateways: u32,
     matched: u64,
-    /// Only there where it is used: without it, the row is what it was before there were exceptions,
-    /// in both directions.
+    /// Only written if there is one, so that other rows are the same as before there were exceptions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     except: Option<Address>,
 }
@@ -105,19 +104,19 @@ struct IdValue {
     matched: u64,
 }
 
-/// The key of an event. Keys are ordered as their sequences are.
+/// The key of an event. Keys have the same order as sequences.
 pub fn event_key(sequence: u64) -> [u8; 9] {
     let mut key = [EVENT; 9];
     key[1..].copy_from_slice(&sequence.to_be_bytes());
     key
 }
 
-/// The keys of events from a sequence on: where they begin, and what comes after them.
+/// The range of the keys of events from a sequence on: its start, and its excluded end.
 pub fn event_keys(first: u64) -> (Vec<u8>, Vec<u8>) {
     (event_key(first).to_vec(), vec![EVENT + 1])
 }
 
-/// The keys of events below a sequence.
+/// The range of the keys of events below a sequence.
 pub fn dead_event_keys(first: u64) -> (Vec<u8>, Vec<u8>) {
     (event_key(0).to_vec(), event_key(first).to_vec())
 }
@@ -154,14 +153,14 @@ pub fn event_value(record: &Record) -> Vec<u8> {
 /// Reads an event's row.
 ///
 /// # Errors
-/// Anything else than such a row.
+/// [`InvalidRow`].
 pub fn event(key: &[u8], value: &[u8]) -> Result<Record, InvalidRow> {
     let (&[EVENT], sequence) = key.split_at_checked(1).ok_or(InvalidRow)? else {
         return Err(InvalidRow);
     };
     let sequence = u64::from_be_bytes(sequence.try_into().map_err(|_| InvalidRow)?);
     let (head, content) = split::<EventHead<Audience>>(value)?;
-    // A copy: a slice of the engine's block would keep all of it.
+    // It is copied, because a slice would keep the engine's whole block in memory.
     let content = Bytes::copy_from_slice(content);
     let content = match head.kind {
         ContentKind::Binary => Content::Binary(content),
@@ -194,7 +193,7 @@ pub fn id_value(id: &KnownId) -> Vec<u8> {
 /// Reads an id's row.
 ///
 /// # Errors
-/// Anything else than such a row.
+/// [`InvalidRow`].
 pub fn id(key: &[u8], value: &[u8]) -> Result<KnownId, InvalidRow> {
     let (&[ID], name) = key.split_at_checked(1).ok_or(InvalidRow)? else {
         return Err(InvalidRow);
@@ -211,22 +210,21 @@ pub fn id(key: &[u8], value: &[u8]) -> Result<KnownId, InvalidRow> {
     })
 }
 
-/// The key of an audience's row in the trimmed table.
+/// The key of the row with an audience's last dropped sequence.
 pub fn trimmed_key(audience: &Audience) -> Vec<u8> {
     let mut key = vec![TRIMMED];
     rmp_serde::encode::write(&mut key, audience).expect(MEMORY);
     key
 }
 
-/// The value of such a row.
 pub fn trimmed_value(sequence: u64) -> Vec<u8> {
     pack(&sequence)
 }
 
-/// Reads a row of the trimmed table.
+/// Reads the row with an audience's last dropped sequence.
 ///
 /// # Errors
-/// Anything else than such a row.
+/// [`InvalidRow`].
 pub fn trimmed(key: &[u8], value: &[u8]) -> Result<(Audience, u64), InvalidRow> {
     let (&[TRIMMED], audience) = key.split_at_checked(1).ok_or(InvalidRow)? else {
         return Err(InvalidRow);
@@ -235,15 +233,15 @@ pub fn trimmed(key: &[u8], value: &[u8]) -> Result<(Audience, u64), InvalidRow> 
 }
 
 /// The value of the state's row.
-pub fn state_value(state: &State) -> Vec<u8> {
+pub fn state_value(state: &StoreState) -> Vec<u8> {
     pack(state)
 }
 
 /// Reads the state's row.
 ///
 /// # Errors
-/// Anything else than such a row.
-pub fn state(value: &[u8]) -> Result<State, InvalidRow> {
+/// [`InvalidRow`].
+pub fn state(value: &[u8]) -> Result<StoreState, InvalidRow> {
     unpack(value)
 }
 
@@ -321,11 +319,19 @@ mod tests {
         assert_eq!(trimmed_key(&Audience::Everyone), b"\x03\xa8Everyone");
         assert_eq!(trimmed_key(&group("a")), b"\x03\x81\xa5Group\xa1a");
         assert_eq!(trimmed_key(&user("a")), b"\x03\x81\xa4User\xa1a");
-        let place = Place { inode: 7, created_nanos: Some(8) };
-        let run = Run { durability: Durability::Disk, boot: Some(1), place, clean: false };
-        let seen = Some(Seen { at_millis: 9, uptime_millis: 10 });
-        let state =
-            State { changes: 1, epoch: 2, first: 3, head: 4, floor: 5, next_worker: 6, run, seen };
+        let directory = DirectoryIdentity { inode: 7, created_nanos: Some(8) };
+        let run = Run { durability: Durability::Disk, boot: Some(1), directory, clean: false };
+        let seen = Some(ClockReading { at_millis: 9, uptime_millis: 10 });
+        let state = StoreState {
+            changes: 1,
+            epoch: 2,
+            first: 3,
+            head: 4,
+            floor: 5,
+            next_worker: 6,
+            run,
+            seen,
+        };
         let mut expected = b"\x98\x01\x02\x03\x04\x05\x06\x94\xa4Disk\xc4\x10".to_vec();
         expected.extend_from_slice(&1_u128.to_be_bytes());
         expected.extend_from_slice(b"\x92\x07\x08\xc2\x92\x09\x0a");
@@ -334,11 +340,11 @@ mod tests {
         let mut early = expected;
         early[0] = 0x97;
         early.truncate(early.len() - 3);
-        assert_eq!(super::state(&early), Ok(State { seen: None, ..state }));
+        assert_eq!(super::state(&early), Ok(StoreState { seen: None, ..state }));
     }
 
     #[test]
-    fn an_exception_stands_at_the_end_of_the_head() {
+    fn an_exception_is_at_the_end_of_the_head() {
         let except = Some(Address { worker: WorkerId(5), connection: ConnectionId(6) });
         let record = Record { except, ..record() };
         let value = event_value(&record);
@@ -366,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_are_no_row() {
+    fn other_bytes_are_not_rows() {
         let value = event_value(&record());
         assert_eq!(event(b"\x01\0\0", &value), Err(InvalidRow));
         assert_eq!(event(b"", &value), Err(InvalidRow));

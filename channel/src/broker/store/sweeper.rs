@@ -1,8 +1,8 @@
-//! Drops the engine's tables whose rows nobody reads any more.
+//! Drops tables of the engine whose rows are never read again.
 //!
-//! Runs on a thread of its own, because dropping waits for the merge that is going on. Receives ranges
-//! from the engine's owner; one that comes while another waits is left out, for a later one includes
-//! it.
+//! Runs on a thread of its own, because dropping waits for the merge that is under way. Receives ranges
+//! from the engine. A range that comes while another one waits is ignored, because a later range will
+//! include it.
 
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -11,27 +11,25 @@ use std::thread::{self, JoinHandle};
 use fjall::{AbstractTree, Keyspace};
 use tracing::warn;
 
-use super::engine::contained;
+use super::panics::contained;
 
-/// From a key to before another.
+/// A first key and an excluded end.
 type Range = (Vec<u8>, Vec<u8>);
 
-/// The handle of the thread, which ends with it.
+/// The handle of the thread, which ends when this is dropped.
 pub struct Sweeper {
     ranges: Option<SyncSender<Range>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Sweeper {
-    /// Starts the thread.
-    ///
     /// # Errors
-    /// If the system gives none.
+    /// The system cannot start a thread.
     pub fn start(rows: Keyspace) -> io::Result<Self> {
         let (ranges, received) = sync_channel::<Range>(1);
         let sweep = move || {
             for (from, to) in received {
-                // A failure costs space; whatever is behind it fails the next write as well.
+                // A failure only costs space. If it has a deeper cause, the next write fails too.
                 match contained(|| rows.tree.drop_range(from..to)) {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => warn!(%error, "cannot drop what the log no longer keeps"),
@@ -43,7 +41,7 @@ impl Sweeper {
         Ok(Self { ranges: Some(ranges), thread: Some(thread) })
     }
 
-    /// Has the tables dropped whose rows are all in a range, some time.
+    /// Drops the tables all of whose rows are in a range, at some later time.
     pub fn sweep(&self, range: Range) {
         if let Some(ranges) = &self.ranges {
             let _ = ranges.try_send(range);
@@ -55,7 +53,7 @@ impl Drop for Sweeper {
     fn drop(&mut self) {
         self.ranges = None;
         if let Some(thread) = self.thread.take() {
-            // It catches every panic.
+            // The thread never panics.
             let _ = thread.join();
         }
     }

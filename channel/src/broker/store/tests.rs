@@ -1,4 +1,4 @@
-//! Data directories on real file systems: what survives what.
+//! What survives in data directories on real file systems.
 
 mod copies;
 mod corruption;
@@ -20,19 +20,19 @@ use super::*;
 use crate::broker::record::Trim;
 
 const BOOT: Option<u128> = Some(1);
-/// Of every directory, where a test copies one to have the same again.
-const PLACE: Place = Place { inode: 1, created_nanos: None };
+/// The identity of every directory in tests that copy one and treat the copy as the original.
+const IDENTITY: DirectoryIdentity = DirectoryIdentity { inode: 1, created_nanos: None };
 const EPOCH: u64 = 7;
 const NEW_EPOCH: u64 = 8;
 
-/// In memory where that is possible: these tests open stores by the thousand.
+/// In memory if possible, because these tests open thousands of stores.
 fn temp() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 fn try_open(dir: &Path, durability: Durability) -> Result<(Store, Recovered), StoreError> {
     let mut epochs = EPOCH..;
-    Store::open_in(dir, durability, BOOT, |_| Ok(PLACE), || epochs.next().unwrap())
+    Store::open_in(dir, durability, BOOT, |_| Ok(IDENTITY), || epochs.next().unwrap())
 }
 
 fn open(dir: &Path, durability: Durability) -> (Store, Recovered) {
@@ -83,7 +83,7 @@ fn events(sequences: std::ops::RangeInclusive<u64>, len: usize) -> Changes {
 /// Every file below a directory.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    // What the engine deletes meanwhile is not there.
+    // The engine may delete files in the meantime.
     for entry in fs::read_dir(dir).into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
@@ -92,7 +92,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A directory's files and what is in them, without the zeros that journals end with.
+/// The files of a directory and their contents, without the zeros at the end of journals.
 #[derive(Clone)]
 struct Image(Vec<(PathBuf, Vec<u8>)>);
 
@@ -181,7 +181,7 @@ fn the_largest_content_is_stored() {
 }
 
 #[test]
-fn a_new_epoch_forgets_the_log_and_its_keys_and_nothing_else() {
+fn a_new_epoch_forgets_only_the_log_and_its_keys() {
     let dir = temp();
     let (mut store, _) = open(dir.path(), Durability::Disk);
     let trim = Trim { below: 2, last: vec![(group(1), 1)], evicted: vec![], floor: 1 };
@@ -198,7 +198,7 @@ fn a_new_epoch_forgets_the_log_and_its_keys_and_nothing_else() {
 }
 
 #[test]
-fn events_out_of_sequence_are_not_written_and_do_no_harm() {
+fn events_out_of_sequence_are_not_written() {
     let dir = temp();
     let (mut store, _) = open(dir.path(), Durability::Disk);
     let error = store.write(&[events(2..=2, 1)]).unwrap_err();
@@ -209,7 +209,7 @@ fn events_out_of_sequence_are_not_written_and_do_no_harm() {
 }
 
 #[test]
-fn a_directory_in_use_is_refused_and_the_first_goes_on() {
+fn a_directory_in_use_is_refused() {
     let dir = temp();
     let (mut store, _) = open(dir.path(), Durability::Disk);
     let error = try_open(dir.path(), Durability::Disk).err().unwrap();
@@ -220,11 +220,11 @@ fn a_directory_in_use_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
-fn a_directory_that_was_not_finished_is_made_again() {
+fn an_unfinished_directory_is_made_again() {
     let dir = temp();
     drop(open(dir.path(), Durability::Disk));
     let whole = Image::of(dir.path());
-    // The engine's own making, interrupted after its first files.
+    // The engine was interrupted after its first files.
     let mut half = whole.clone();
     half.0.retain(|(path, _)| {
         path.ends_with("campanile") || path.ends_with("lock") || path.ends_with("0.jnl")
@@ -236,12 +236,12 @@ fn a_directory_that_was_not_finished_is_made_again() {
     }
     let half = half.restore();
     assert_eq!(open(half.path(), Durability::Disk).1.head, 0);
-    // All done but the mark.
+    // Only the mark is missing.
     let mut unmarked = whole.clone();
     unmarked.0.retain(|(path, _)| !path.ends_with("mark"));
     let unmarked = unmarked.restore();
     assert_eq!(open(unmarked.path(), Durability::Disk).1.epoch, EPOCH);
-    // And not if it was finished once.
+    // A directory that was finished once is not made again.
     let mut gone = whole;
     gone.0.retain(|(path, _)| !path.starts_with("store"));
     let gone = gone.restore();
@@ -250,15 +250,16 @@ fn a_directory_that_was_not_finished_is_made_again() {
 }
 
 fn start_of(dir: &Path, boot: Option<u128>) -> Duration {
-    let store = Store::open_in(dir, Durability::Disk, boot, |_| Ok(PLACE), || NEW_EPOCH).unwrap().0;
+    let store =
+        Store::open_in(dir, Durability::Disk, boot, |_| Ok(IDENTITY), || NEW_EPOCH).unwrap().0;
     store.clock().now()
 }
 
-/// Two times are kept in whole milliseconds.
+/// Both times are rounded to milliseconds.
 const ROUNDED: Duration = Duration::from_millis(2);
 
 #[test]
-fn the_clock_goes_on_where_the_last_broker_stood() {
+fn the_clock_continues_that_of_the_last_broker() {
     let dir = temp();
     let begun = std::time::Instant::now();
     let mut before = start_of(dir.path(), BOOT);
@@ -268,7 +269,7 @@ fn the_clock_goes_on_where_the_last_broker_stood() {
         assert!(now + ROUNDED >= before && now <= begun.elapsed(), "{before:?}, {now:?}");
         before = now;
     }
-    // Killed at once after each start of the host, again and again.
+    // Killed at once after each of several boots of the host.
     for boot in 2..=5 {
         let now = start_of(dir.path(), Some(boot));
         assert!(now + ROUNDED >= before + clock::UNPROVEN, "{before:?}, {now:?}");

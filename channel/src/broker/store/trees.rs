@@ -1,9 +1,9 @@
 //! Checks the engine's trees before the engine opens them.
 //!
-//! A tree's manifest has a checksum that the engine writes and never reads: a flipped byte there can
-//! hide a table, reserve any amount of memory, or panic. And the engine holds a lock while it opens its
-//! trees that its own destructor wants, so that a panic of a tree ends the process. So the checksum
-//! is compared here, and each tree is opened once by itself.
+//! The manifest of a tree has a checksum that the engine writes and never reads. A flipped byte in it can
+//! hide a table, reserve any amount of memory, or cause a panic. And while the engine opens its trees it
+//! holds a lock that its own destructor needs, so that a panic ends the process. So the checksum is
+//! compared here, and each tree is opened once on its own.
 //!
 //! ```text
 //! current = number (8 bytes) xxh3 of the manifest (16 bytes) 0        (little-endian)
@@ -18,16 +18,15 @@ use lsm_tree::{Config, SequenceNumberCounter};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::StoreError;
-use super::engine::contained;
+use super::panics::contained;
 
-/// The file that names the manifest. A tree without one was never finished; the engine deletes it.
+/// The file that names the manifest. A tree without it was never finished, and the engine deletes it.
 const CURRENT: &str = "current";
 
-/// What is there from the start on. The engine says only that something is missing, or that something
-/// else exists.
+/// Files that always exist. If one is missing, the engine does not say which.
 const ALWAYS: [&str; 3] = ["version", "lock", "keyspaces/0/current"];
 
-/// Checks all trees of an engine's directory. `dir` is the data directory, for errors.
+/// Checks all trees of the engine. `dir` is the data directory, for errors.
 ///
 /// # Errors
 /// See [`StoreError`].

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::source::{COUNTER_BITS, FIRST_DRAWN, MAX_AHEAD, NO_INCARNATION, RESERVED_IDS};
 use super::*;
 
 const A: InstanceId = InstanceId(1);
@@ -13,7 +14,7 @@ fn ids_from(incarnations: impl IntoIterator<Item = u32, IntoIter: 'static>) -> W
 }
 
 fn id(incarnation: u64, counter: u64) -> WorkerId {
-    WorkerId(FIRST_ID | incarnation << COUNTER_BITS | counter)
+    WorkerId(FIRST_DRAWN | incarnation << COUNTER_BITS | counter)
 }
 
 fn link(number: u64) -> LinkNumber {
@@ -25,7 +26,7 @@ fn secs(secs: u64) -> Duration {
 }
 
 #[test]
-fn every_worker_gets_another_id() {
+fn every_worker_gets_an_id_of_its_own() {
     let mut ids = ids_from([5]);
     let of_a = ids.take(A, link(1), 2, vec![]);
     assert_eq!(of_a, Ok(vec![id(5, 0), id(5, 1)]));
@@ -36,25 +37,25 @@ fn every_worker_gets_another_id() {
 }
 
 #[test]
-fn ids_stay_below_the_limit_and_a_used_up_incarnation_is_followed_by_another() {
+fn a_used_up_incarnation_is_followed_by_another() {
     const LAST: u32 = NO_INCARNATION - 1;
     let mut ids = ids_from([LAST, NO_INCARNATION, 9]);
     assert_eq!(ids.next(), id(u64::from(LAST), 0));
-    let Source::Drawn(drawn) = &mut ids.source else { unreachable!() };
+    let IdSource::Drawn(drawn) = &mut ids.source else { unreachable!() };
     drawn.counter = (1 << COUNTER_BITS) - 1;
     assert_eq!(ids.next(), id(u64::from(LAST), (1 << COUNTER_BITS) - 1));
     assert_eq!(ids.next(), id(9, 0));
 }
 
 #[test]
-fn a_new_broker_does_not_call_a_worker_of_an_earlier_one_gone_before_it_can_be_back() {
+fn a_new_broker_gives_earlier_workers_time_to_return() {
     let mut ids = ids_from([5]);
     ids.take(A, link(1), 1, vec![]).unwrap();
     let early = AWAY_LIMIT - Duration::from_nanos(1);
     assert_eq!(ids.find(id(6, 0), early), Whereabouts::Away);
     assert_eq!(ids.find(id(6, 0), AWAY_LIMIT), Whereabouts::Unknown);
-    // What no broker gives out, and what this one has not given out, is nobody's.
-    for nobody in [WorkerId(0), WorkerId(FIRST_ID - 1), WorkerId(ID_LIMIT - 1), id(5, 1)] {
+    // Nobody has an id that no broker gives out, or that this one has not given out.
+    for nobody in [WorkerId(0), WorkerId(FIRST_DRAWN - 1), WorkerId(ID_LIMIT - 1), id(5, 1)] {
         assert_eq!(ids.find(nobody, early), Whereabouts::Unknown, "{nobody}");
     }
 }
@@ -68,7 +69,7 @@ fn ids_of_another_broker_are_kept_and_never_given_out() {
 }
 
 #[test]
-fn an_id_of_another_gateway_is_refused_and_nothing_changes() {
+fn an_id_of_another_gateway_is_refused() {
     let mut ids = ids_from([5]);
     ids.take(A, link(1), 1, vec![]).unwrap();
     let taken = InvalidWorkers::Taken { id: id(5, 0), instance: A };
@@ -93,7 +94,7 @@ fn a_hello_that_contradicts_itself_is_refused() {
 }
 
 #[test]
-fn a_gateway_without_a_link_is_away_for_a_while_and_then_unknown() {
+fn a_gateway_without_a_link_is_away_first_and_then_unknown() {
     let mut ids = ids_from([5]);
     ids.take(A, link(1), 1, vec![]).unwrap();
     ids.leave(A, link(1), secs(3));
@@ -105,7 +106,7 @@ fn a_gateway_without_a_link_is_away_for_a_while_and_then_unknown() {
 }
 
 #[test]
-fn a_gateway_that_came_back_is_not_forgotten_with_its_earlier_link() {
+fn a_gateway_that_came_back_is_not_forgotten() {
     let mut ids = ids_from([5]);
     let held = ids.take(A, link(1), 1, vec![]).unwrap();
     ids.leave(A, link(1), secs(0));
@@ -116,7 +117,7 @@ fn a_gateway_that_came_back_is_not_forgotten_with_its_earlier_link() {
 }
 
 #[test]
-fn what_gateways_without_a_link_can_hold_is_bounded() {
+fn the_ids_of_gateways_without_a_link_are_bounded() {
     let mut ids = ids_from(1..);
     for instance in 0..1_000 {
         let instance = InstanceId(instance);
@@ -128,9 +129,9 @@ fn what_gateways_without_a_link_can_hold_is_bounded() {
 }
 
 proptest! {
-    /// The model: all ids that were ever given out, and who holds which on what link.
+    /// The model is all ids that were ever given out, and who holds which of them on what link.
     #[test]
-    fn no_id_is_given_out_twice_and_each_is_where_it_was_taken(
+    fn no_id_is_given_out_twice_and_each_is_found(
         steps in prop::collection::vec((0u64..4, 0u8..3, 1u16..4, 0u64..6), 0..60),
     ) {
         let mut ids = ids_from(1..);
@@ -188,13 +189,13 @@ fn take(ids: &mut WorkerIds, workers: u16, held: &[u64]) -> Result<Vec<WorkerId>
 }
 
 #[test]
-fn a_claim_far_above_the_counter_is_refused_and_does_not_move_it() {
+fn a_claim_far_above_the_counter_is_refused() {
     let mut ids = counted(4);
     let far = 4 + MAX_AHEAD;
     let refused = InvalidWorkers::TooFarAhead { id: WorkerId(far), next: 4 };
     assert_eq!(take(&mut ids, 1, &[far]), Err(refused));
     assert_eq!(ids.next_counted(), Some(4));
-    // Not in steps either.
+    // It is refused in steps, too.
     assert!(take(&mut ids, 1, &[far - 1]).is_ok());
     assert_eq!(ids.next_counted(), Some(far));
     let refused = InvalidWorkers::TooFarAhead { id: WorkerId(far), next: far };
@@ -203,7 +204,7 @@ fn a_claim_far_above_the_counter_is_refused_and_does_not_move_it() {
 }
 
 #[test]
-fn ids_that_a_broker_without_a_disk_drew_do_not_move_the_counter() {
+fn drawn_ids_do_not_move_the_counter() {
     let mut ids = counted(4);
     let drawn = ID_LIMIT - 2;
     assert_eq!(take(&mut ids, 1, &[drawn]), Ok(vec![WorkerId(drawn)]));
@@ -220,7 +221,7 @@ fn no_id_is_given_out_that_is_not_reserved_on_disk() {
     take(&mut ids, MAX_WORKERS, &[]).unwrap();
     let up_to = 2 * u64::from(MAX_WORKERS) + RESERVED_IDS;
     assert_eq!(ids.ids_to_reserve(), Some(up_to));
-    assert_eq!(ids.ids_to_reserve(), None, "it is under way");
+    assert_eq!(ids.ids_to_reserve(), None, "the request is under way");
     take(&mut ids, MAX_WORKERS, &[]).unwrap();
     take(&mut ids, MAX_WORKERS, &[]).unwrap();
     assert!(ids.must_wait(1));
@@ -230,8 +231,8 @@ fn no_id_is_given_out_that_is_not_reserved_on_disk() {
 }
 
 #[test]
-fn ids_that_are_used_up_are_refused_and_never_given_twice() {
-    for limit in [FIRST_ID, ID_LIMIT] {
+fn ids_that_are_used_up_are_refused() {
+    for limit in [FIRST_DRAWN, ID_LIMIT] {
         let mut ids = counted(limit - 2);
         assert_eq!(reserved_from(limit - 2), limit);
         assert!(!ids.must_wait(3));

@@ -214,7 +214,7 @@ fn a_broker_that_confuses_two_kinds_of_push_is_ignored() {
     hand_over_all(&mut pushes, now);
     let refusal = Refusal::IdsFull;
     for message in [
-        FromBroker::Answered { number: 1, outcome: Outcome::Written },
+        FromBroker::Answered { number: 1, outcome: DirectOutcome::Written },
         accepted(2),
         FromBroker::Refused { number: 2, refusal },
     ] {
@@ -244,11 +244,11 @@ fn an_outcome_other_than_written_is_a_failure() {
     let to = to_one().target.address().expect("an address");
     let failure = |outcome| Err(Failure::NotDelivered { outcome, to });
     for (outcome, result) in [
-        (Outcome::Written, Ok(Receipt::Written)),
-        (Outcome::UnknownWorker, failure(Outcome::UnknownWorker)),
-        (Outcome::UnknownConnection, failure(Outcome::UnknownConnection)),
-        (Outcome::NotWritten, failure(Outcome::NotWritten)),
-        (Outcome::GatewayAway, failure(Outcome::GatewayAway)),
+        (DirectOutcome::Written, Ok(Receipt::Written)),
+        (DirectOutcome::UnknownWorker, failure(DirectOutcome::UnknownWorker)),
+        (DirectOutcome::UnknownConnection, failure(DirectOutcome::UnknownConnection)),
+        (DirectOutcome::NotWritten, failure(DirectOutcome::NotWritten)),
+        (DirectOutcome::GatewayAway, failure(DirectOutcome::GatewayAway)),
     ] {
         let mut pushes = linked();
         pushes.add(to_one(), 1, now);

@@ -17,7 +17,21 @@ fn groups(names: &[usize]) -> Vec<Audience> {
 
 fn resume(ticket: Ticket, since: u64, names: &[usize]) -> Resume {
     let start = Start::Behind(Position { epoch: 1, sequence: since });
-    Resume { worker: 0, ticket, start, audiences: groups(names) }
+    Resume { ticket, start, audiences: groups(names) }
+}
+
+/// Clients of one worker.
+fn resumes() -> Resumes {
+    Resumes::new(1)
+}
+
+impl Resumes {
+    /// A client comes back whose interest is confirmed.
+    fn add_confirmed(&mut self, resume: Resume) {
+        let ticket = resume.ticket;
+        self.add(0, resume);
+        self.confirmed(&[ticket], CURSOR);
+    }
 }
 
 fn want(since: u64, names: &[usize]) -> Want {
@@ -27,8 +41,8 @@ fn want(since: u64, names: &[usize]) -> Want {
 const CURSOR: Position = Position { epoch: 1, sequence: 100 };
 
 fn answered(resumes: &mut Resumes, recent: &Recent) -> Vec<(Ticket, Result<usize, Lost>)> {
-    std::iter::from_fn(|| resumes.judge(recent, CURSOR, MAX))
-        .map(|(resume, outcome)| (resume.ticket, outcome.map(|events| events.len())))
+    std::iter::from_fn(|| resumes.judge(recent, MAX))
+        .map(|(_, ticket, outcome)| (ticket, outcome.map(|events| events.len())))
         .collect()
 }
 
@@ -38,15 +52,15 @@ fn quiet(recent: &mut Recent, audience: &Audience) {
 
 #[test]
 fn what_many_clients_lack_is_fetched_once_for_all_of_them() {
-    let (mut resumes, mut recent) = (Resumes::default(), Recent::new(1 << 20));
+    let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
     for ticket in 0..1_000 {
         // The one that was away for the longest is one of the last.
-        resumes.add(resume(ticket, if ticket == 900 { 5 } else { 50 }, &[1, 2]));
+        resumes.add_confirmed(resume(ticket, if ticket == 900 { 5 } else { 50 }, &[1, 2]));
     }
     assert_eq!(answered(&mut resumes, &recent), []);
     assert_eq!(resumes.fetch(), Some((1, vec![want(5, &[1, 2])])), "the widest");
-    resumes.add(resume(1_000, 7, &[2, 1]));
-    resumes.add(resume(1_001, 7, &[3]));
+    resumes.add_confirmed(resume(1_000, 7, &[2, 1]));
+    resumes.add_confirmed(resume(1_001, 7, &[3]));
     assert_eq!(answered(&mut resumes, &recent), []);
     assert_eq!(resumes.fetch(), None, "one at a time");
     for name in [1, 2] {
@@ -58,7 +72,7 @@ fn what_many_clients_lack_is_fetched_once_for_all_of_them() {
     quiet(&mut recent, &group(3));
     resumes.fetched(2, 1);
     assert_eq!(answered(&mut resumes, &recent), [(1_001, Ok(0))]);
-    assert!(resumes.asked.is_empty() && resumes.waiting.is_empty());
+    assert!(resumes.wants.is_empty() && resumes.waiting.is_empty());
 }
 
 fn new_listener(ticket: Ticket, history: History, names: &[usize]) -> Resume {
@@ -67,10 +81,10 @@ fn new_listener(ticket: Ticket, history: History, names: &[usize]) -> Resume {
 
 #[test]
 fn new_listeners_share_a_fetch_of_what_is_kept() {
-    let (mut resumes, mut recent) = (Resumes::default(), Recent::new(1 << 20));
+    let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
     for ticket in 0..100 {
         let history = if ticket % 2 == 0 { History::First } else { History::Last(3) };
-        resumes.add(new_listener(ticket, history, &[1, 2]));
+        resumes.add_confirmed(new_listener(ticket, history, &[1, 2]));
     }
     assert_eq!(answered(&mut resumes, &recent), []);
     assert_eq!(resumes.fetch(), Some((1, vec![want(0, &[1, 2])])));
@@ -81,31 +95,31 @@ fn new_listeners_share_a_fetch_of_what_is_kept() {
     let answers = answered(&mut resumes, &recent);
     assert_eq!(answers.len(), 100);
     assert!(answers.iter().all(|(_, found)| *found == Ok(0)), "{answers:?}");
-    resumes.add(new_listener(100, History::Last(1), &[2]));
+    resumes.add_confirmed(new_listener(100, History::Last(1), &[2]));
     assert_eq!(answered(&mut resumes, &recent), [(100, Ok(0))], "it is known now");
 }
 
 #[test]
 fn a_new_listener_begins_after_some_fetches_with_what_is_there() {
-    let (mut resumes, recent) = (Resumes::default(), Recent::new(1 << 20));
-    resumes.add(new_listener(1, History::First, &[1]));
+    let (mut resumes, recent) = (resumes(), Recent::new(1 << 20));
+    resumes.add_confirmed(new_listener(1, History::First, &[1]));
     for number in 1..=u64::from(MAX_WAITS) {
         assert_eq!(answered(&mut resumes, &recent), []);
         assert_eq!(resumes.fetch(), Some((number, vec![want(0, &[1])])));
         // It comes and is not kept.
         resumes.fetched(number, 1);
     }
-    let found = resumes.judge(&recent, CURSOR, MAX).map(|(_, found)| found.expect("no loss"));
+    let found = resumes.judge(&recent, MAX).map(|(.., found)| found.expect("no loss"));
     assert!(found.is_some_and(|found| found.is_empty() && !found.is_complete));
 }
 
 #[test]
 fn a_want_under_way_is_not_widened_but_asked_for_again() {
-    let (mut resumes, mut recent) = (Resumes::default(), Recent::new(1 << 20));
-    resumes.add(resume(1, 50, &[1]));
+    let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
+    resumes.add_confirmed(resume(1, 50, &[1]));
     answered(&mut resumes, &recent);
     assert_eq!(resumes.fetch(), Some((1, vec![want(50, &[1])])));
-    resumes.add(resume(2, 40, &[1]));
+    resumes.add_confirmed(resume(2, 40, &[1]));
     answered(&mut resumes, &recent);
     recent.add_past(&group(1), Past { expired: 0, complete_after: 50, events: vec![] });
     resumes.fetched(1, 1);
@@ -114,16 +128,16 @@ fn a_want_under_way_is_not_widened_but_asked_for_again() {
     quiet(&mut recent, &group(1));
     resumes.fetched(2, 1);
     assert_eq!(answered(&mut resumes, &recent), [(2, Ok(0))]);
-    assert!(resumes.asked.is_empty() && resumes.waiting.is_empty());
+    assert!(resumes.wants.is_empty() && resumes.waiting.is_empty());
 }
 
 #[test]
 fn wants_are_fetched_in_parts_and_those_not_served_are_asked_for_again() {
-    let (mut resumes, mut recent) = (Resumes::default(), Recent::new(1 << 20));
-    let names: Vec<_> = (0..MAX_FETCHED + 1).collect();
-    resumes.add(resume(1, 5, &names));
-    resumes.add(resume(2, 5, &[1]));
-    resumes.add(resume(3, 5, &[2]));
+    let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
+    let names: Vec<_> = (0..1_000 + 1).collect();
+    resumes.add_confirmed(resume(1, 5, &names));
+    resumes.add_confirmed(resume(2, 5, &[1]));
+    resumes.add_confirmed(resume(3, 5, &[2]));
     assert_eq!(answered(&mut resumes, &recent), []);
     let (number, wants) = resumes.fetch().expect("something to ask");
     assert_eq!((number, wants), (1, vec![want(5, &names)]), "one client's, however many");
@@ -136,30 +150,30 @@ fn wants_are_fetched_in_parts_and_those_not_served_are_asked_for_again() {
     assert_eq!(resumes.fetch(), Some((3, vec![want(5, &[2])])));
     resumes.fetched(3, 0);
     assert_eq!(answered(&mut resumes, &recent), [(3, Ok(0))], "a broker that serves none");
-    assert!(resumes.asked.is_empty() && resumes.waiting.is_empty() && resumes.fetch().is_none());
+    assert!(resumes.wants.is_empty() && resumes.waiting.is_empty() && resumes.fetch().is_none());
 }
 
 #[test]
 fn a_position_of_another_epoch_or_ahead_of_the_stream_is_lost() {
-    let (mut resumes, recent) = (Resumes::default(), Recent::new(1 << 20));
+    let (mut resumes, recent) = (resumes(), Recent::new(1 << 20));
     let other = Position { epoch: 2, sequence: 5 };
-    resumes.add(Resume { start: Start::Behind(other), ..resume(1, 5, &[1]) });
-    resumes.add(resume(2, 101, &[1]));
+    resumes.add_confirmed(Resume { start: Start::Behind(other), ..resume(1, 5, &[1]) });
+    resumes.add_confirmed(resume(2, 101, &[1]));
     let lost = Err(Lost::EpochChanged);
     assert_eq!(answered(&mut resumes, &recent), [(1, lost), (2, lost)]);
 }
 
 #[test]
 fn what_is_too_far_is_known_after_one_fetch_and_costs_none_from_then_on() {
-    let (mut resumes, mut recent) = (Resumes::default(), Recent::new(1 << 20));
+    let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
     let event = |sequence| {
         let logged = Some((Position { epoch: 1, sequence }, group(1)));
         Framed::new(logged, Content::Binary(vec![b'x'; 1_000].into()))
     };
     let judged = |resumes: &mut Resumes, recent: &Recent| {
-        resumes.judge(recent, CURSOR, 1_500).map(|(resume, found)| (resume.ticket, found.is_ok()))
+        resumes.judge(recent, 1_500).map(|(_, ticket, found)| (ticket, found.is_ok()))
     };
-    resumes.add(resume(1, 5, &[1, 2]));
+    resumes.add_confirmed(resume(1, 5, &[1, 2]));
     assert_eq!(judged(&mut resumes, &recent), None);
     assert_eq!(resumes.fetch(), Some((1, vec![want(5, &[1, 2])])));
     // The broker sends the newest up to the first that is too much.
@@ -167,8 +181,8 @@ fn what_is_too_far_is_known_after_one_fetch_and_costs_none_from_then_on() {
     recent.add_past(&group(1), Past { expired: 0, complete_after: 97, events });
     recent.add_past(&group(2), Past { expired: 0, complete_after: 97, events: vec![] });
     resumes.fetched(1, 1);
-    resumes.add(resume(2, 6, &[1, 2]));
-    resumes.add(resume(3, 6, &[2, 1, 3]));
+    resumes.add_confirmed(resume(2, 6, &[1, 2]));
+    resumes.add_confirmed(resume(3, 6, &[2, 1, 3]));
     for ticket in 1..=3 {
         assert_eq!(judged(&mut resumes, &recent), Some((ticket, false)));
     }
@@ -177,8 +191,8 @@ fn what_is_too_far_is_known_after_one_fetch_and_costs_none_from_then_on() {
 
 #[test]
 fn what_is_not_kept_until_it_is_judged_is_too_far_after_some_fetches() {
-    let (mut resumes, recent) = (Resumes::default(), Recent::new(1 << 20));
-    resumes.add(resume(1, 5, &[1]));
+    let (mut resumes, recent) = (resumes(), Recent::new(1 << 20));
+    resumes.add_confirmed(resume(1, 5, &[1]));
     for number in 1..=u64::from(MAX_WAITS) {
         assert_eq!(answered(&mut resumes, &recent), []);
         assert_eq!(resumes.fetch(), Some((number, vec![want(5, &[1])])));
@@ -191,19 +205,19 @@ fn what_is_not_kept_until_it_is_judged_is_too_far_after_some_fetches() {
 
 #[test]
 fn what_nobody_listens_to_any_more_is_neither_asked_for_nor_taken() {
-    let (mut resumes, mut recent) = (Resumes::default(), Recent::new(1 << 20));
-    resumes.add(resume(1, 5, &[1]));
+    let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
+    resumes.add_confirmed(resume(1, 5, &[1]));
     answered(&mut resumes, &recent);
     let asked = resumes.fetch().expect("something to ask");
-    resumes.add(resume(2, 5, &[1, 2]));
-    resumes.add(resume(3, 5, &[2, 3]));
-    resumes.add(resume(4, 5, &[3]));
+    resumes.add_confirmed(resume(2, 5, &[1, 2]));
+    resumes.add_confirmed(resume(3, 5, &[2, 3]));
+    resumes.add_confirmed(resume(4, 5, &[3]));
     answered(&mut resumes, &recent);
     resumes.withdraw(&[group(1)]);
     resumes.withdraw(&[group(2)]);
     assert!(!resumes.is_fetched(&group(1)));
     // Somebody listens again before the answer is there.
-    resumes.add(resume(5, 5, &[1]));
+    resumes.add_confirmed(resume(5, 5, &[1]));
     answered(&mut resumes, &recent);
     assert!(!resumes.is_fetched(&group(1)), "by the next fetch");
     resumes.fetched(asked.0, 1);
@@ -214,17 +228,95 @@ fn what_nobody_listens_to_any_more_is_neither_asked_for_nor_taken() {
     }
     resumes.fetched(2, 2);
     assert_eq!(answered(&mut resumes, &recent), [(4, Ok(0)), (5, Ok(0))]);
-    assert!(resumes.asked.is_empty() && resumes.waiting.is_empty());
+    assert!(resumes.wants.is_empty() && resumes.waiting.is_empty());
 }
 
 #[test]
-fn with_the_link_what_was_asked_for_is_asked_again() {
-    let (mut resumes, recent) = (Resumes::default(), Recent::new(1 << 20));
-    resumes.add(resume(1, 5, &[1]));
+fn with_the_link_what_was_confirmed_and_asked_for_begins_anew() {
+    let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
+    resumes.add_confirmed(resume(1, 5, &[1]));
     answered(&mut resumes, &recent);
     let asked = resumes.fetch().expect("something to ask");
     resumes.link_lost();
     resumes.fetched(asked.0, 1);
-    assert_eq!(answered(&mut resumes, &recent), []);
+    quiet(&mut recent, &group(1));
+    assert_eq!(answered(&mut resumes, &recent), [], "it is not confirmed on the next link");
+    recent.forget(&group(1));
+    resumes.interest_sent(1, &recent, MAX);
     assert_eq!(resumes.fetch(), Some((2, vec![want(5, &[1])])));
+    resumes.confirmed(&[1], CURSOR);
+    assert_eq!(answered(&mut resumes, &recent), []);
+    quiet(&mut recent, &group(1));
+    resumes.fetched(2, 1);
+    assert_eq!(answered(&mut resumes, &recent), [(1, Ok(0))]);
+}
+
+#[test]
+fn what_is_unknown_is_asked_for_once_before_and_after_the_confirmation() {
+    let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
+    quiet(&mut recent, &group(3));
+    resumes.add(0, resume(1, 50, &[1, 3]));
+    resumes.add(0, resume(2, 40, &[3]));
+    resumes.add(0, resume(3, 30, &[3, 1]));
+    let other = Position { epoch: 2, sequence: 5 };
+    resumes.add(0, Resume { start: Start::Behind(other), ..resume(4, 5, &[2]) });
+    resumes.interest_sent(1, &recent, MAX);
+    assert_eq!(resumes.fetch(), Some((1, vec![want(30, &[1])])));
+    assert_eq!(answered(&mut resumes, &recent), [], "nothing is confirmed");
+    resumes.confirmed(&[4], CURSOR);
+    let lost = Err(Lost::EpochChanged);
+    assert_eq!(answered(&mut resumes, &recent), [(2, Ok(0)), (4, lost)]);
+    quiet(&mut recent, &group(1));
+    resumes.fetched(1, 1);
+    assert_eq!(answered(&mut resumes, &recent), [(1, Ok(0)), (3, Ok(0))]);
+    assert!(resumes.wants.is_empty() && resumes.waiting.is_empty() && resumes.fetch().is_none());
+}
+
+#[test]
+fn the_head_of_the_confirmation_is_what_counts() {
+    let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
+    resumes.add(0, resume(1, 150, &[1]));
+    resumes.add(0, resume(2, 150, &[1]));
+    resumes.interest_sent(1, &recent, MAX);
+    // The gateway is behind the one where the client was before.
+    resumes.confirmed(&[1], Position { sequence: 150, ..CURSOR });
+    resumes.confirmed(&[2], Position { sequence: 149, ..CURSOR });
+    assert_eq!(answered(&mut resumes, &recent), [(2, Err(Lost::EpochChanged))]);
+    let (number, _) = resumes.fetch().expect("something to ask");
+    quiet(&mut recent, &group(1));
+    resumes.fetched(number, 1);
+    assert_eq!(answered(&mut resumes, &recent), [(1, Ok(0))]);
+}
+
+#[test]
+fn nobody_is_answered_who_is_gone() {
+    let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
+    for ticket in 1..=3 {
+        resumes.add(0, resume(ticket, 5, &[1]));
+    }
+    resumes.interest_sent(1, &recent, MAX);
+    resumes.forget(0, &[1, 77]);
+    resumes.confirmed(&[3], CURSOR);
+    assert_eq!(answered(&mut resumes, &recent), []);
+    resumes.forget(0, &[2]);
+    let (number, _) = resumes.fetch().expect("something to ask");
+    quiet(&mut recent, &group(1));
+    resumes.fetched(number, 1);
+    assert_eq!(answered(&mut resumes, &recent), [(3, Ok(0))]);
+    assert!(resumes.confirmed.is_empty() && resumes.unconfirmed.iter().all(BTreeMap::is_empty));
+}
+
+#[test]
+fn a_client_waits_for_all_of_what_it_lacked_though_a_part_is_there() {
+    let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
+    resumes.add(0, resume(1, 5, &[1, 2]));
+    resumes.interest_sent(1, &recent, MAX);
+    assert_eq!(resumes.fetch(), Some((1, vec![want(5, &[1, 2])])));
+    quiet(&mut recent, &group(1));
+    resumes.confirmed(&[1], CURSOR);
+    assert_eq!(answered(&mut resumes, &recent), []);
+    quiet(&mut recent, &group(2));
+    resumes.fetched(1, 1);
+    assert_eq!(resumes.fetch(), None, "the rest was asked for once more");
+    assert_eq!(answered(&mut resumes, &recent), [(1, Ok(0))]);
 }

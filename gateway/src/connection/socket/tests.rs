@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::AtomicUsize;
 use std::task::{Wake, Waker};
 
+use tokio::io::AsyncReadExt as _;
+
 use super::*;
 
 const SLICE: &[u8] = b"something";
@@ -59,8 +61,10 @@ enum Step {
     Send,
     Flush,
     SendNow,
+    SendControl,
     Hold,
     Release,
+    Greet,
     Replay,
     Close,
     Abort,
@@ -78,10 +82,12 @@ impl Step {
             Self::Send => drop(socket.send(&slice)),
             Self::Flush => socket.flush(),
             Self::SendNow => drop(socket.send_now(&slice)),
+            Self::SendControl => drop(socket.send_control(&slice)),
             // Only ever the first thing on a connection.
-            Self::Hold if socket.lock().outbox.is_empty() => socket.hold(slice),
+            Self::Hold if is_new(socket) => socket.hold(slice),
             Self::Hold => {}
             Self::Release => socket.release(),
+            Self::Greet => socket.greet(slice),
             Self::Replay => socket.replay([slice]),
             Self::Close => socket.close(slice, Waiting::Flush),
             Self::Abort => socket.abort(),
@@ -93,9 +99,19 @@ impl Step {
         match self {
             Self::Send => true,
             Self::Flush | Self::Replay | Self::Close | Self::Abort => false,
-            Self::Drive | Self::SendNow | Self::Hold | Self::Release => owed,
+            Self::Drive
+            | Self::SendNow
+            | Self::SendControl
+            | Self::Hold
+            | Self::Release
+            | Self::Greet => owed,
         }
     }
+}
+
+fn is_new(socket: &Socket) -> bool {
+    let state = socket.lock();
+    state.phase == Phase::Open && state.outbox.is_empty()
 }
 
 /// Tries all orders of `len` of these steps. Output that the driver has not seen must wake it, or it
@@ -109,7 +125,9 @@ fn try_all_orders(steps: &[Step], len: u32) {
         // What the driver saw at its last turn: how much waits, and how far the connection is.
         let seen = |socket: &Socket| {
             let state = socket.lock();
-            (state.outbox.queued_bytes() > 0 && !state.is_held, state.phase)
+            let is_held = state.phase == Phase::Held;
+            // How a connection begins is nothing to the driver, except for what may be written.
+            (state.outbox.queued_bytes() > 0 && !is_held, state.phase.max(Phase::Open))
         };
         Step::Drive.perform(&socket, &waker);
         let (mut driven, mut owed) = (seen(&socket), false);
@@ -134,9 +152,89 @@ fn output_that_the_kernel_does_not_take_wakes_the_driver_in_every_order() {
     let runtime = runtime.expect("a runtime");
     // Not on it: what it lets a task do in one turn is limited.
     let _entered = runtime.enter();
-    use Step::{Abort, Close, Drive, Flush, Hold, Release, Replay, Send, SendNow};
+    use Step::{
+        Abort, Close, Drive, Flush, Greet, Hold, Release, Replay, Send, SendControl, SendNow,
+    };
     try_all_orders(&[Drive, Send, Flush, SendNow], 8);
     try_all_orders(&[Drive, SendNow, Close], 8);
     try_all_orders(&[Drive, Hold, Release, SendNow], 7);
-    try_all_orders(&[Drive, Send, Flush, SendNow, Hold, Release, Replay, Close, Abort], 4);
+    try_all_orders(&[Drive, Hold, Release, Greet, SendNow, SendControl], 5);
+    let all =
+        [Drive, Send, Flush, SendNow, SendControl, Hold, Release, Greet, Replay, Close, Abort];
+    try_all_orders(&all, 4);
+}
+
+/// A connection and what its peer reads.
+async fn pair() -> (Arc<Socket>, TcpStream) {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let (accepted, peer) = tokio::join!(listener.accept(), TcpStream::connect(address));
+    (Socket::new(accepted.expect("it comes").0, 1 << 20), peer.expect("it listens"))
+}
+
+/// Reads until the end of the stream.
+async fn read_all(peer: &mut TcpStream) -> String {
+    let (mut text, limit) = (String::new(), Duration::from_secs(20));
+    let read = tokio::time::timeout(limit, peer.read_to_string(&mut text)).await;
+    read.expect("it ends in time").expect("no reset");
+    text
+}
+
+async fn end(socket: &Arc<Socket>) {
+    Ending::new(socket.clone(), Duration::from_secs(20)).await;
+}
+
+#[actix::test]
+async fn nothing_but_control_frames_leaves_before_the_greeting() {
+    for is_released in [true, false] {
+        let (socket, mut peer) = pair().await;
+        let slice = Bytes::from_static;
+        socket.hold(slice(b"head "));
+        assert_eq!(socket.send(&slice(b"event ")), Ok(Sent::Ending));
+        if is_released {
+            socket.release();
+        }
+        assert_eq!(socket.send_now(&slice(b"event ")), Ok(()));
+        socket.replay([slice(b"event ")]);
+        assert_eq!(socket.send_control(&slice(b"pong ")), Ok(()));
+        assert!(socket.is_open());
+        socket.greet(slice(b"greeting "));
+        assert_eq!(socket.send_now(&slice(b"event ")), Ok(()));
+        socket.greet(slice(b"greeting "));
+        socket.close(slice(b"close"), Waiting::Flush);
+        let (text, ()) = tokio::join!(read_all(&mut peer), end(&socket));
+        assert_eq!(text, "head pong greeting event close");
+    }
+}
+
+#[actix::test]
+async fn the_head_waits_for_the_greeting_until_it_is_released() {
+    let (socket, mut peer) = pair().await;
+    socket.hold(Bytes::from_static(b"head "));
+    assert_eq!(socket.lock().outbox.written_bytes(), 0);
+    socket.release();
+    assert_eq!(socket.lock().outbox.written_bytes(), 5);
+    socket.close(Bytes::from_static(b"close"), Waiting::Drop);
+    socket.greet(Bytes::from_static(b"greeting "));
+    let (text, ()) = tokio::join!(read_all(&mut peer), end(&socket));
+    assert_eq!(text, "head close", "one that is closed is not greeted");
+}
+
+/// One that asks late would else wait for ever.
+#[actix::test]
+async fn nobody_waits_for_a_greeting_that_has_come_or_never_will() {
+    let end: [fn(&Socket); 3] = [
+        |socket| socket.greet(Bytes::from_static(b"greeting")),
+        |socket| socket.close(Bytes::from_static(b"close"), Waiting::Flush),
+        Socket::abort,
+    ];
+    for end in end {
+        let (socket, _peer) = pair().await;
+        socket.hold(Bytes::from_static(b"head"));
+        let mut greeted = socket.greeted().expect("it is not greeted");
+        assert_eq!(greeted.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        end(&socket);
+        assert_ne!(greeted.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        assert!(socket.greeted().is_none());
+    }
 }

@@ -1,13 +1,23 @@
-use campanile_messages::Position;
+use std::collections::BTreeSet;
+
+use campanile_messages::{GroupName, Position};
 use proptest::prelude::*;
 
 use super::*;
 
-fn group(name: &'static str) -> GroupName {
-    GroupName::new(name).expect("a name")
+fn group(name: &'static str) -> Audience {
+    Audience::Group(GroupName::new(name).expect("a name"))
 }
 
 const P: Position = Position { epoch: 7, sequence: 3 };
+
+fn changed(changes: &[Change]) -> Changed {
+    Changed { changes: changes.to_vec(), ..Changed::default() }
+}
+
+fn begun(audience: Audience) -> Joining {
+    Joining::Begun(changed(&[(audience, 1)]))
+}
 
 fn listeners(subscriptions: &Subscriptions<u64>, audience: &Audience) -> Vec<u64> {
     let mut listeners = Vec::new();
@@ -19,25 +29,22 @@ fn listeners(subscriptions: &Subscriptions<u64>, audience: &Audience) -> Vec<u64
 #[test]
 fn a_connection_listens_once_its_interest_is_confirmed() {
     let mut subscriptions = Subscriptions::new(2);
-    let news = Audience::Group(group("news"));
+    let news = group("news");
     assert_eq!(
-        subscriptions.attach(ConnectionId(1), vec![group("news")], None, 1, 10),
-        [(Audience::Everyone, 1), (news.clone(), 1)]
+        subscriptions.attach(ConnectionId(1), vec![news.clone()], None, 1, 10),
+        changed(&[(Audience::Everyone, 1), (news.clone(), 1)])
     );
     assert!(listeners(&subscriptions, &Audience::Everyone).is_empty());
     assert_eq!(subscriptions.get(ConnectionId(1)), None);
     assert_eq!(subscriptions.confirm(9, usize::MAX), []);
-    assert_eq!(
-        subscriptions.confirm(10, usize::MAX),
-        [Confirmed::Done(Step::Attach(ConnectionId(1)), None)]
-    );
+    assert_eq!(subscriptions.confirm(10, usize::MAX), [(Step::Attach(ConnectionId(1)), None)]);
     assert_eq!(listeners(&subscriptions, &news), [1]);
     assert_eq!(subscriptions.get(ConnectionId(1)), Some(&1));
     assert_eq!(
         subscriptions.detach(ConnectionId(1)),
-        [(Audience::Everyone, -1), (news.clone(), -1)]
+        changed(&[(Audience::Everyone, -1), (news.clone(), -1)])
     );
-    assert_eq!(subscriptions.detach(ConnectionId(1)), []);
+    assert_eq!(subscriptions.detach(ConnectionId(1)), Changed::default());
     assert!(listeners(&subscriptions, &news).is_empty());
 }
 
@@ -48,15 +55,15 @@ fn a_join_counts_once_and_a_rejoin_waits_for_its_own_confirmation() {
     let a = || group("a");
     subscriptions.attach(id, vec![], None, 1, 1);
     subscriptions.confirm(1, usize::MAX);
-    assert_eq!(subscriptions.join(id, a(), None, 2), Joining::Begun((Audience::Group(a()), 1)));
+    assert_eq!(subscriptions.join(id, a(), None, 2), begun(a()));
     assert_eq!(subscriptions.join(id, a(), None, 3), Joining::Repeated);
-    assert_eq!(subscriptions.leave(id, &a()), Some((Audience::Group(a()), -1)));
-    assert_eq!(subscriptions.join(id, a(), None, 4), Joining::Begun((Audience::Group(a()), 1)));
+    assert_eq!(subscriptions.leave(id, &a()), Some(changed(&[(a(), -1)])));
+    assert_eq!(subscriptions.join(id, a(), None, 4), begun(a()));
     assert_eq!(subscriptions.confirm(3, usize::MAX), []);
-    assert!(listeners(&subscriptions, &Audience::Group(a())).is_empty());
-    assert_eq!(subscriptions.confirm(4, usize::MAX), [Confirmed::Done(Step::Join(id, a()), None)]);
+    assert!(listeners(&subscriptions, &a()).is_empty());
+    assert_eq!(subscriptions.confirm(4, usize::MAX), [(Step::Join(id, a()), None)]);
     assert_eq!(subscriptions.join(id, a(), None, 5), Joining::Already);
-    assert_eq!(listeners(&subscriptions, &Audience::Group(a())), [1]);
+    assert_eq!(listeners(&subscriptions, &a()), [1]);
     assert_eq!(subscriptions.leave(id, &group("b")), None);
 }
 
@@ -75,11 +82,13 @@ fn connections_that_come_and_go_without_a_broker_leave_nothing_behind() {
     for ticket in 0..100 {
         let id = ConnectionId(ticket);
         subscriptions.attach(id, vec![group("a")], since(ticket), 1, 2 * ticket);
-        subscriptions.join(id, group("b"), None, 2 * ticket + 1);
-        if ticket % 4 == 0 {
+        subscriptions.join(id, group("b"), since(ticket), 2 * ticket + 1);
+        if ticket % 4 == 1 {
             assert_eq!(subscriptions.confirm(2 * ticket, usize::MAX).len(), 1);
         }
-        subscriptions.detach(id);
+        let gone = subscriptions.detach(id).gone;
+        let awaited = if ticket % 2 == 0 { vec![2 * ticket, 2 * ticket + 1] } else { vec![] };
+        assert_eq!(gone, awaited);
     }
     assert!(subscriptions.pending.is_empty() && subscriptions.resuming.is_empty());
     assert_eq!(subscriptions.confirm(Ticket::MAX, usize::MAX), []);
@@ -89,27 +98,29 @@ fn connections_that_come_and_go_without_a_broker_leave_nothing_behind() {
 fn a_connection_that_missed_something_listens_once_that_is_found() {
     let mut subscriptions = Subscriptions::new(2);
     let id = ConnectionId(1);
-    let (news, since) = (Audience::Group(group("news")), Some(Since::At(P)));
-    subscriptions.attach(id, vec![group("news")], since, 1, 1);
+    let (news, since) = (group("news"), Some(Since::At(P)));
+    let start = Start::Behind(P);
     let audiences = vec![Audience::Everyone, news.clone()];
     assert_eq!(
-        subscriptions.confirm(1, usize::MAX),
-        [Confirmed::Missed { ticket: 1, start: Start::Behind(P), audiences }]
+        subscriptions.attach(id, vec![news.clone()], since, 1, 1).resume,
+        Some(Resume { ticket: 1, start, audiences })
     );
+    assert_eq!(subscriptions.confirm(1, usize::MAX), [], "nobody knows yet what it has missed");
     assert!(listeners(&subscriptions, &news).is_empty());
-    assert_eq!(subscriptions.resume(1), Some((Step::Attach(id), Start::Behind(P))));
+    assert_eq!(subscriptions.resume(1), Some((Step::Attach(id), start)));
     assert_eq!(subscriptions.resume(1), None);
     assert_eq!(listeners(&subscriptions, &news), [1]);
 
-    let eu = Audience::Group(group("eu"));
-    subscriptions.join(id, group("eu"), since, 2);
+    let eu = group("eu");
+    let Joining::Begun(Changed { resume, .. }) = subscriptions.join(id, eu.clone(), since, 2)
+    else {
+        panic!("it may join");
+    };
+    assert_eq!(resume, Some(Resume { ticket: 2, start, audiences: vec![eu.clone()] }));
     assert!(subscriptions.all_mut().all(|(_, standing)| standing == Standing::Joining));
-    assert_eq!(
-        subscriptions.confirm(2, usize::MAX),
-        [Confirmed::Missed { ticket: 2, start: Start::Behind(P), audiences: vec![eu.clone()] }]
-    );
+    assert_eq!(subscriptions.confirm(2, usize::MAX), []);
     assert!(listeners(&subscriptions, &eu).is_empty());
-    assert_eq!(subscriptions.resume(2), Some((Step::Join(id, group("eu")), Start::Behind(P))));
+    assert_eq!(subscriptions.resume(2), Some((Step::Join(id, eu.clone()), start)));
     assert!(subscriptions.all_mut().all(|(_, standing)| standing == Standing::Settled));
     assert_eq!(listeners(&subscriptions, &eu), [1]);
 }
@@ -121,7 +132,8 @@ fn a_join_that_is_left_meanwhile_is_not_resumed() {
     subscriptions.attach(id, vec![], None, 1, 1);
     subscriptions.join(id, group("eu"), Some(Since::At(P)), 2);
     subscriptions.confirm(2, usize::MAX);
-    subscriptions.leave(id, &group("eu"));
+    let left = subscriptions.leave(id, &group("eu")).expect("it waited");
+    assert_eq!(left.gone, [2]);
     assert_eq!(subscriptions.resume(2), None);
 }
 
@@ -129,12 +141,10 @@ fn a_join_that_is_left_meanwhile_is_not_resumed() {
 fn what_is_no_position_is_told_and_keeps_nobody_waiting() {
     let mut subscriptions = Subscriptions::new(2);
     let id = ConnectionId(1);
-    subscriptions.attach(id, vec![], Some(Since::Malformed), 1, 1);
+    let changed = subscriptions.attach(id, vec![], Some(Since::Malformed), 1, 1);
+    assert_eq!(changed.resume, None);
     let malformed = Some(Err(Lost::Malformed));
-    assert_eq!(
-        subscriptions.confirm(1, usize::MAX),
-        [Confirmed::Done(Step::Attach(id), malformed)]
-    );
+    assert_eq!(subscriptions.confirm(1, usize::MAX), [(Step::Attach(id), malformed)]);
 }
 
 #[derive(Debug, Clone)]
@@ -171,12 +181,12 @@ proptest! {
         let mut model: Vec<(u64, Audience, Ticket)> = Vec::new();
         let mut counts: HashMap<Audience, i32> = HashMap::new();
         let mut confirmed = 0;
-        // Steps that missed something, and those of them for which that is looked up.
-        let (mut missed, mut found) = (HashSet::new(), Vec::new());
+        // Steps that missed something which was not found yet.
+        let mut missed = BTreeSet::new();
         // A connection id is never used again, so each new one takes the place of an old one.
         let mut ids = [0, 1, 2, 3];
         for (ticket, act) in (1..).zip(acts) {
-            let mut changes = Vec::new();
+            let mut changed = Changed::default();
             match act {
                 Act::Attach(c, wanted, has_missed) => {
                     let id = ids[c as usize];
@@ -185,10 +195,10 @@ proptest! {
                             .map(|(name, _)| group(name)).collect();
                         let since = has_missed.then_some(Since::At(P));
                         let connection = ConnectionId(id);
-                        changes = subscriptions.attach(connection, groups.clone(), since, id, ticket);
+                        changed = subscriptions.attach(connection, groups.clone(), since, id, ticket);
                         missed.extend(has_missed.then_some(ticket));
                         model.push((id, Audience::Everyone, ticket));
-                        model.extend(groups.into_iter().map(|g| (id, Audience::Group(g), ticket)));
+                        model.extend(groups.into_iter().map(|group| (id, group, ticket)));
                     }
                 }
                 Act::Join(c, g, has_missed) => {
@@ -196,46 +206,48 @@ proptest! {
                     let since = has_missed.then_some(Since::At(P));
                     let joining =
                         subscriptions.join(ConnectionId(id), group(NAMES[g]), since, ticket);
-                    if let Joining::Begun(change) = joining {
+                    if let Joining::Begun(joined) = joining {
                         missed.extend(has_missed.then_some(ticket));
-                        changes.push(change);
-                        model.push((id, Audience::Group(group(NAMES[g])), ticket));
+                        changed = joined;
+                        model.push((id, group(NAMES[g]), ticket));
                     }
                 }
                 Act::Leave(c, g) => {
                     let id = ids[c as usize];
-                    let audience = Audience::Group(group(NAMES[g]));
-                    changes.extend(subscriptions.leave(ConnectionId(id), &group(NAMES[g])));
+                    let audience = group(NAMES[g]);
+                    let left = subscriptions.leave(ConnectionId(id), &audience);
+                    changed = left.unwrap_or_default();
                     model.retain(|(m, a, _)| *m != id || *a != audience);
                 }
                 Act::Detach(c) => {
                     let id = ids[c as usize];
-                    changes = subscriptions.detach(ConnectionId(id));
+                    changed = subscriptions.detach(ConnectionId(id));
                     model.retain(|(m, ..)| *m != id);
                     ids[c as usize] += 4;
                 }
                 Act::Confirm(behind) => {
                     confirmed = confirmed.max(ticket.saturating_sub(behind));
-                    for confirmed in subscriptions.confirm(confirmed, usize::MAX) {
-                        if let Confirmed::Missed { ticket, .. } = confirmed {
-                            prop_assert!(missed.contains(&ticket));
-                            found.push(ticket);
-                        }
-                    }
+                    subscriptions.confirm(confirmed, usize::MAX);
                 }
+                // The bridge answers those that the broker has confirmed.
                 Act::Resume => {
-                    for ticket in found.drain(..) {
-                        let is_there = model.iter().any(|(_, _, t)| *t == ticket);
-                        prop_assert_eq!(subscriptions.resume(ticket).is_some(), is_there);
-                        missed.remove(&ticket);
+                    for ticket in missed.range(..=confirmed) {
+                        let is_there = model.iter().any(|(_, _, t)| t == ticket);
+                        prop_assert_eq!(subscriptions.resume(*ticket).is_some(), is_there);
                     }
+                    missed = missed.split_off(&(confirmed + 1));
                 }
             }
-            for (audience, by) in changes {
+            let resumes = changed.resume.iter().map(|resume| resume.ticket);
+            prop_assert!(resumes.eq(missed.get(&ticket).copied()), "a step that missed something");
+            for gone in changed.gone {
+                prop_assert!(missed.contains(&gone) && !model.iter().any(|(.., t)| *t == gone));
+            }
+            for (audience, by) in changed.changes {
                 *counts.entry(audience).or_default() += by;
             }
             for audience in std::iter::once(Audience::Everyone)
-                .chain(NAMES.map(|name| Audience::Group(group(name))))
+                .chain(NAMES.map(group))
             {
                 let counts_now = |ticket| ticket <= confirmed && !missed.contains(&ticket);
                 let is_greeted = |id| {

@@ -1,4 +1,4 @@
-//! Peers of a later release: whatever they say, each struct has one field more at its end.
+//! Peers of a later release, which has one more field at the end of every struct.
 
 use std::fmt;
 
@@ -21,8 +21,8 @@ enum Value {
 }
 
 impl Value {
-    /// The value in which a struct stands as a map of its fields, as one in which it stands as an
-    /// array with one element more. (The key of an enum's map is the name of a variant.)
+    /// Takes a value in which every struct is a map of its fields, and turns each of them into an array
+    /// with one more element. (A map with the name of a variant as its key is an enum.)
     fn grown(self) -> Self {
         match self {
             Self::Map(entries) => {
@@ -116,14 +116,14 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
-/// The bytes of a value, with one field more in each of its structs.
+/// The bytes of a value, with one more field in each of its structs.
 fn grown<T: Serialize>(value: &T) -> Vec<u8> {
     let named = rmp_serde::to_vec_named(value).expect("MessagePack");
     let value: Value = rmp_serde::from_slice(&named).expect("MessagePack");
     rmp_serde::to_vec(&value.grown()).expect("MessagePack")
 }
 
-/// A frame whose head has grown.
+/// A frame with one more field in each struct of its head.
 fn frame_of<H: Serialize>((head, content): (H, Option<Bytes>)) -> Bytes {
     let mut frame = grown(&head);
     if let Some(content) = content {
@@ -132,13 +132,13 @@ fn frame_of<H: Serialize>((head, content): (H, Option<Bytes>)) -> Bytes {
     frame.into()
 }
 
-/// A first frame whose body has grown, of a side that speaks one version more.
+/// A first frame with one more field in each struct, of a side that speaks one more version.
 fn first_frame<B: Serialize>(body: &B) -> Bytes {
     [&b"\xa9campanile\x04\x05"[..], &grown(body)].concat().into()
 }
 
 #[test]
-fn structs_have_grown_at_every_level() {
+fn structs_grow_at_every_level() {
     let attach =
         ToBroker::<ContentKind>::Attach { cursor: Some(Position { epoch: 1, sequence: 2 }) };
     let expected = b"\x81\xa6Attach\x92\x93\x01\x02\x81\xa5Later\x90\x81\xa5Later\x90";
@@ -146,7 +146,7 @@ fn structs_have_grown_at_every_level() {
 }
 
 #[test]
-fn a_field_more_in_each_struct_of_each_message_is_ignored() {
+fn more_fields_in_any_message_are_ignored() {
     for message in messages_to_broker() {
         let frame = frame_of(split(|replace| message.clone().try_map_content(replace)));
         assert_eq!(ToBroker::decode(frame), Ok(message));
@@ -158,7 +158,7 @@ fn a_field_more_in_each_struct_of_each_message_is_ignored() {
 }
 
 #[test]
-fn a_field_more_in_the_first_frames_is_ignored() {
+fn more_fields_in_the_first_frames_are_ignored() {
     let later = Offer { versions: Versions { least: 4, most: 5 }, ..offer() };
     assert_eq!(decode_hello(first_frame(&later)), Ok(later));
     let welcome = Welcome {
@@ -180,7 +180,7 @@ fn a_field_more_in_the_first_frames_is_ignored() {
 }
 
 #[test]
-fn a_release_with_one_version_and_one_feature_more_is_agreed_with() {
+fn a_release_with_one_more_version_and_feature_is_accepted() {
     let features = rmp_serde::from_slice(b"\x91\xa5later").expect("features");
     let later = Offer { versions: Versions { least: 4, most: 5 }, features, ..offer() };
     let read = decode_hello(first_frame(&later)).expect("a hello");
@@ -190,7 +190,7 @@ fn a_release_with_one_version_and_one_feature_more_is_agreed_with() {
 
 #[test]
 fn a_field_that_is_missing_takes_its_default() {
-    /// What a later release may make of a message and of a struct in it.
+    /// A message, and a struct in it, as a later release may have them.
     #[derive(Debug, PartialEq, Deserialize)]
     enum Later {
         Counted {

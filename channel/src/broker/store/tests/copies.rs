@@ -1,4 +1,4 @@
-//! Directories that were put back from a copy, and such that only moved.
+//! Directories that were restored from a copy, or renamed.
 
 use std::process::Command;
 
@@ -6,9 +6,9 @@ use super::*;
 
 const MODES: [Durability; 3] = [Durability::Disk, Durability::Written, Durability::Memory];
 
-/// As a broker opens it; a new epoch is `random`.
+/// Opens a directory as a broker does. A new epoch is `random`.
 fn open_here(dir: &Path, durability: Durability, random: u64) -> (Store, Recovered) {
-    Store::open_in(dir, durability, BOOT, Directory::place, || random).unwrap()
+    Store::open_in(dir, durability, BOOT, Directory::identity, || random).unwrap()
 }
 
 /// A store with events, an id, a trimmed audience and a worker.
@@ -24,13 +24,13 @@ fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
 }
 
-/// Everything as [`populated`] left it but what belonged to the epoch.
+/// What [`populated`] leaves, without what belongs to its epoch.
 fn renewed(epoch: u64) -> Recovered {
     Recovered { epoch, head: 3, next_worker: 5, ..Recovered::default() }
 }
 
 #[test]
-fn a_copy_begins_a_new_epoch_and_the_original_goes_on() {
+fn a_copy_begins_a_new_epoch_and_the_original_does_not() {
     for durability in MODES {
         for clean in [true, false] {
             let dir = temp();
@@ -44,12 +44,12 @@ fn a_copy_begins_a_new_epoch_and_the_original_goes_on() {
             copy(&original, &backup);
             let (mut store, recovered) = open_here(&backup, durability, NEW_EPOCH);
             assert_eq!(recovered, renewed(NEW_EPOCH), "{durability:?}, clean: {clean}");
-            // From here on it is the place of its own log.
+            // From now on it is a directory with a log of its own.
             store.write(&[events(4..=4, 10)]).unwrap();
             store.close().unwrap();
             let (_, recovered) = open_here(&backup, durability, 99);
             assert_eq!((recovered.epoch, recovered.events), (NEW_EPOCH, vec![record(4, 10)]));
-            // A log in memory is gone with its process, copied or not.
+            // A log in memory is lost with its process, copied or not.
             if clean || durability != Durability::Memory {
                 let (_, recovered) = open_here(&original, durability, 99);
                 assert_eq!((recovered.epoch, recovered.events.len()), (EPOCH, 2));
@@ -60,7 +60,7 @@ fn a_copy_begins_a_new_epoch_and_the_original_goes_on() {
 }
 
 #[test]
-fn a_copy_in_the_place_of_the_original_begins_a_new_epoch() {
+fn a_copy_that_replaces_the_original_begins_a_new_epoch() {
     for put_back_by_copy in [true, false] {
         let dir = temp();
         let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
@@ -81,7 +81,7 @@ fn a_copy_in_the_place_of_the_original_begins_a_new_epoch() {
 }
 
 #[test]
-fn a_renamed_directory_goes_on() {
+fn a_renamed_directory_keeps_its_epoch() {
     for clean in [true, false] {
         let dir = temp();
         let (before, after) = (dir.path().join("before"), dir.path().join("after"));

@@ -1,8 +1,8 @@
-//! Bytes that are not as they were written: an error, or everything; never less, never a panic.
+//! Damaged bytes: opening is an error, or finds everything. It never finds less, and never panics.
 
 use super::*;
 
-/// A directory with tables, a journal, trimmed events, ids; and what is to be found in it.
+/// A directory with tables, a journal, trimmed events and ids, and what has to be found in it.
 fn populated() -> (Image, Recovered) {
     let dir = temp();
     let (mut store, _) = open(dir.path(), Durability::Disk);
@@ -24,7 +24,7 @@ fn populated() -> (Image, Recovered) {
     }
     store.set_next_worker(12).unwrap();
     store.close().unwrap();
-    // The journal is as long as what is in it from now on.
+    // From now on the journal has no zeros at its end.
     open(dir.path(), Durability::Disk).0.close().unwrap();
     let image = Image::of(dir.path());
     let (_, recovered) = open(image.restore().path(), Durability::Disk);
@@ -32,7 +32,8 @@ fn populated() -> (Image, Recovered) {
     (image, recovered)
 }
 
-/// Opens a damaged directory twice; what is found must be all or an error.
+/// Opens a damaged directory twice. Each time everything must be found, or an error. Returns whether it
+/// was everything both times.
 fn check(damaged: &Image, expected: &Recovered, what: &str) -> bool {
     let dir = damaged.restore();
     let mut sound = true;
@@ -60,7 +61,7 @@ fn is_manifest(path: &Path) -> bool {
 }
 
 #[test]
-fn a_flipped_byte_is_an_error_or_does_no_harm() {
+fn a_flipped_byte_is_an_error_or_harmless() {
     let (image, expected) = populated();
     let (mut flips, mut errors) = (0, 0);
     for (index, (path, bytes)) in image.0.iter().enumerate() {
@@ -77,18 +78,18 @@ fn a_flipped_byte_is_an_error_or_does_no_harm() {
             }
         }
     }
-    // Most of what is on disk is rows.
+    // Most bytes on disk belong to rows.
     assert!(errors > flips / 4, "{errors} errors of {flips}");
 }
 
 #[test]
-fn a_file_that_is_gone_or_empty_is_an_error_or_does_no_harm() {
+fn a_missing_or_empty_file_is_an_error_or_harmless() {
     let (image, expected) = populated();
     for (index, (path, bytes)) in image.0.iter().enumerate() {
         let what = path.display();
         let mut without = image.clone();
         without.0.remove(index);
-        // Without the marker it is a directory of somebody else.
+        // Without the marker, the directory is not ours.
         check(&without, &expected, &format!("without {what}"));
         for len in [0, bytes.len() / 2, bytes.len().saturating_sub(1)] {
             let mut short = image.clone();
@@ -99,7 +100,7 @@ fn a_file_that_is_gone_or_empty_is_an_error_or_does_no_harm() {
 }
 
 #[test]
-fn garbage_behind_the_journal_is_cut() {
+fn garbage_after_the_journal_is_cut_off() {
     let (image, expected) = populated();
     let (index, _) = image
         .0
@@ -118,9 +119,9 @@ fn garbage_behind_the_journal_is_cut() {
 }
 
 #[test]
-fn a_file_that_is_gone_is_named() {
+fn a_missing_file_is_named() {
     let (mut image, _) = populated();
-    // Older manifests may be there still.
+    // Older manifests may still be there.
     let number = image.file("keyspaces/1/current").first_chunk().copied().unwrap();
     let manifest = format!("keyspaces/1/v{}", u64::from_le_bytes(number));
     for name in ["version", "lock", "keyspaces/0/current", &manifest] {

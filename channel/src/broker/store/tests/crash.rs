@@ -1,4 +1,4 @@
-//! Processes that are killed, and writes that were torn.
+//! Processes that are killed, and writes that are interrupted.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use super::*;
 
 const CHILD: &str = "CAMPANILE_STORE_CHILD";
 
-/// This test binary again, to run one test in another process.
+/// Runs a test of this binary in another process.
 fn this_test(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let module = module_path!().split_once("::").unwrap().1;
@@ -36,7 +36,7 @@ fn child_that_writes_until_it_is_killed() {
     }
 }
 
-/// Has a process write, kills it, and answers the last sequence that it was told is stored.
+/// Lets a process write, kills it, and returns the last sequence that it reported as stored.
 fn write_and_kill(dir: &Path, durability: Durability, at_least: u64) -> u64 {
     let mut child = this_test("child_that_writes_until_it_is_killed")
         .env(CHILD, format!("{} {}", durability.word(), dir.display()))
@@ -64,7 +64,7 @@ fn write_and_kill(dir: &Path, durability: Durability, at_least: u64) -> u64 {
 }
 
 #[test]
-fn a_killed_process_loses_nothing_that_was_stored_and_frees_the_directory() {
+fn a_killed_process_loses_nothing_that_was_stored() {
     for durability in [Durability::Disk, Durability::Written] {
         let dir = temp();
         for round in 1..4 {
@@ -81,7 +81,7 @@ fn a_killed_process_loses_nothing_that_was_stored_and_frees_the_directory() {
 }
 
 #[test]
-fn a_killed_process_that_kept_its_events_in_memory_leaves_a_new_epoch() {
+fn after_a_kill_events_in_memory_cause_a_new_epoch() {
     let dir = temp();
     let last = write_and_kill(dir.path(), Durability::Memory, 200);
     let (_, recovered) = open(dir.path(), Durability::Memory);
@@ -90,7 +90,7 @@ fn a_killed_process_that_kept_its_events_in_memory_leaves_a_new_epoch() {
 }
 
 #[test]
-fn what_was_handed_to_another_kernel_begins_a_new_epoch() {
+fn after_a_reboot_written_events_cause_a_new_epoch() {
     let dir = temp();
     let (mut store, _) = open(dir.path(), Durability::Written);
     let trim = Trim { below: 2, last: vec![(group(1), 1)], evicted: vec![], floor: 1 };
@@ -100,26 +100,26 @@ fn what_was_handed_to_another_kernel_begins_a_new_epoch() {
     let mut epochs = EPOCH..;
     let next = || epochs.next().unwrap();
     let (_, recovered) =
-        Store::open_in(dir.path(), Durability::Disk, Some(2), |_| Ok(PLACE), next).unwrap();
-    // The old one, drawn again, is not taken.
+        Store::open_in(dir.path(), Durability::Disk, Some(2), |_| Ok(IDENTITY), next).unwrap();
+    // If the old epoch is drawn again, it is not used.
     assert_eq!((recovered.epoch, recovered.head, recovered.next_worker), (NEW_EPOCH, 3, 5));
     assert_eq!((recovered.events, recovered.ids), (vec![], vec![]));
     assert_eq!((recovered.trimmed, recovered.floor), (vec![], 0));
 }
 
 #[test]
-fn a_worker_id_is_on_disk_before_it_is_given_out_in_every_mode() {
+fn worker_ids_are_on_disk_in_every_mode() {
     for durability in [Durability::Disk, Durability::Written, Durability::Memory] {
         let dir = temp();
         let (mut store, _) = open(dir.path(), durability);
         store.set_next_worker(5).unwrap();
-        // What the system has now, not what the process would still hand over.
+        // The files as they are now, before the process could write any more.
         let crashed = Image::of(dir.path()).restore();
         assert_eq!(open(crashed.path(), durability).1.next_worker, 5);
     }
 }
 
-/// A store whose last batch was written and not acknowledged, and where that batch begins.
+/// A store whose last batch was written but not acknowledged, and where that batch begins.
 fn unacknowledged() -> (Image, usize) {
     let dir = temp();
     let (mut store, _) = open(dir.path(), Durability::Disk);
@@ -134,7 +134,7 @@ fn unacknowledged() -> (Image, usize) {
 }
 
 #[test]
-fn a_torn_end_is_cut_at_any_byte_and_what_was_acknowledged_is_there() {
+fn an_unfinished_batch_is_cut_off_at_any_byte() {
     let (image, begin) = unacknowledged();
     let whole = image.clone().file("0.jnl").len();
     let acknowledged = [record(1, 50), record(2, 50)];
@@ -149,12 +149,12 @@ fn a_torn_end_is_cut_at_any_byte_and_what_was_acknowledged_is_there() {
         drop(store);
         assert_eq!(open(torn.path(), Durability::Disk).1.torn_bytes, 0);
     }
-    // All of it is there: then it counts.
+    // If the batch is complete, it counts.
     assert_eq!(open(image.restore().path(), Durability::Disk).1.head, 4);
 }
 
 #[test]
-fn a_last_write_of_which_only_some_sectors_arrived_is_cut_too() {
+fn a_last_batch_with_missing_sectors_is_cut_off_too() {
     let (image, begin) = unacknowledged();
     let whole = image.clone().file("0.jnl").len();
     for hole in (begin..whole - 8).step_by(8) {
@@ -168,7 +168,7 @@ fn a_last_write_of_which_only_some_sectors_arrived_is_cut_too() {
 }
 
 #[test]
-fn an_acknowledged_end_that_is_torn_is_an_error_and_nothing_is_touched() {
+fn an_incomplete_acknowledged_batch_is_an_error() {
     let dir = temp();
     let (mut store, _) = open(dir.path(), Durability::Written);
     store.write(&[events(1..=2, 50)]).unwrap();
@@ -186,7 +186,7 @@ fn an_acknowledged_end_that_is_torn_is_an_error_and_nothing_is_touched() {
         }
         assert!(fs::read(restored.path().join("store/0.jnl")).unwrap() == *torn.file("0.jnl"));
     }
-    // Without the mark nobody can tell, so that is an error as well, unless the cut is clean.
+    // Without the mark it is not known whether the batch was acknowledged, so that is an error too.
     image.0.retain(|(path, _)| !path.ends_with("mark"));
     image.file("0.jnl").truncate(begin + 1);
     let error = try_open(image.restore().path(), Durability::Written).err().unwrap();

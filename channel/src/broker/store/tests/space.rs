@@ -1,5 +1,5 @@
-//! The space that is used, and disks that are full or read-only. These need a file system of their
-//! own, which this test binary mounts in a namespace of its own: it ends with the process.
+//! The space that is used, and disks that are full or read-only. These tests need a file system of their
+//! own, which is mounted in a namespace that ends with the process.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use super::*;
 
 const INSIDE: &str = "CAMPANILE_STORE_DISK";
 
-/// Whether this process has the disk at hand; if not, runs the test again in one that has.
+/// Whether this process may mount. If not, runs the test again in a process that may.
 fn inside(name: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
@@ -16,7 +16,7 @@ fn inside(name: &str) -> bool {
     let test = format!("{module}::{name}");
     let may = Command::new("unshare").args(["-rm", "true"]).output();
     if !may.is_ok_and(|may| may.status.success()) {
-        eprintln!("{test}: this system lets nobody mount here, nothing was tested");
+        eprintln!("{test}: this system does not allow mounts here, so nothing was tested");
         return false;
     }
     let status = Command::new("unshare")
@@ -40,7 +40,7 @@ fn mount(dir: &Path, options: &str) {
 }
 
 #[test]
-fn what_is_trimmed_gives_its_space_back() {
+fn trimmed_events_free_their_space() {
     let dir = temp();
     let (mut store, _) = open(dir.path(), Durability::Written);
     let mut most = 0;
@@ -61,7 +61,7 @@ fn what_is_trimmed_gives_its_space_back() {
         store.write(&[changes]).unwrap();
         if sequence.is_multiple_of(1_000) {
             let tables = files(&dir.path().join("store/keyspaces"));
-            // The engine deletes files meanwhile.
+            // The engine may delete files in the meantime.
             let bytes: u64 = tables
                 .iter()
                 .filter_map(|path| fs::metadata(path).ok())
@@ -70,15 +70,15 @@ fn what_is_trimmed_gives_its_space_back() {
             most = most.max(bytes);
         }
     }
-    // 100 events are 60 kB, all of them were 12 MB.
+    // 100 events take 60 kB. All of them took 12 MB.
     assert!(most < 3 << 20, "{most} bytes");
     drop(store);
     assert_eq!(open(dir.path(), Durability::Written).1.events.len(), 101);
 }
 
 #[test]
-fn a_full_disk_is_an_error_and_what_was_stored_before_is_there() {
-    if !inside("a_full_disk_is_an_error_and_what_was_stored_before_is_there") {
+fn a_full_disk_is_an_error_and_loses_nothing() {
+    if !inside("a_full_disk_is_an_error_and_loses_nothing") {
         return;
     }
     for (durability, len) in
@@ -106,7 +106,7 @@ fn a_full_disk_is_an_error_and_what_was_stored_before_is_there() {
         assert!(matches!(error, Some(StoreError::Full { .. }) | None), "{error:?}");
         fs::remove_file(&ballast).unwrap();
         let (_, recovered) = open(&dir, durability);
-        // The write that failed may have arrived as a whole all the same, as in a crash.
+        // As in a crash, the write that failed may be complete on disk.
         let head = recovered.head;
         assert!(head == stored || head == stored + 1, "{head} of {stored}");
         let all: Vec<_> = (1..=head).map(|sequence| record(sequence, len)).collect();
@@ -116,8 +116,8 @@ fn a_full_disk_is_an_error_and_what_was_stored_before_is_there() {
 }
 
 #[test]
-fn a_disk_that_takes_no_writes_is_an_error() {
-    if !inside("a_disk_that_takes_no_writes_is_an_error") {
+fn a_read_only_disk_is_an_error() {
+    if !inside("a_read_only_disk_is_an_error") {
         return;
     }
     let disk = tempfile::tempdir().unwrap();

@@ -317,7 +317,7 @@ proptest! {
                     Vec::from_iter(pushes.answered(&FromBroker::Refused { number, refusal }))
                 }
                 Step::Answer(number) => {
-                    let outcome = Outcome::Written;
+                    let outcome = DirectOutcome::Written;
                     Vec::from_iter(pushes.answered(&FromBroker::Answered { number, outcome }))
                 }
                 Step::Lose => pushes.link_lost(),

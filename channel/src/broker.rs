@@ -1,0 +1,50 @@
+//! The broker: the central service of a cluster. It numbers events, keeps the recent ones, and sends
+//! each event to the gateways that want it.
+//!
+//! ```text
+//! accepted socket ─▶ peer (one task per link) ──Enter, FromLink, LinkLost─▶ Broker (one actor)
+//!                      ▲ bounded Outbound ◀───────────────frames───────────┘ │ asks, performs
+//!                                                                            ▼
+//!                                              Exchange: Intake, Log, Routing, WorkerIds
+//!                                                                            │
+//!                        Broker ◀──Written── writer (a thread) ──▶ store ◀───┘ changes
+//! ```
+//!
+//! With a data directory, an event goes to disk first: nobody sees it, not even its publisher, before it
+//! is as durable as was promised.
+//!
+//! Its bounds: each link has one batch of messages in flight, so a broker that is behind holds its peers
+//! back. What waits for a link is bounded in bytes, and a link that exceeds its bound is cut. The log is
+//! bounded in bytes and age. The number of links, of the audiences of a link, and of sockets without a
+//! link (`strangers`) is limited. While too much waits for the disk, publishers are not read (`disk`).
+
+mod actor;
+mod beginning;
+mod clock;
+mod config;
+mod conversation;
+mod disk;
+mod disk_wait;
+mod ending;
+mod exchange;
+mod ids;
+mod intake;
+mod links;
+mod listeners;
+pub mod log;
+mod peer;
+mod publishers;
+mod receipt;
+pub mod record;
+pub mod routing;
+mod server;
+mod store;
+mod strangers;
+#[cfg(test)]
+mod stuck_store;
+mod trimmed;
+mod worker_ids;
+mod writer;
+
+pub use config::{BrokerConfig, Storage};
+pub use server::serve;

@@ -1,0 +1,69 @@
+//! The settings of a broker.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use campanile_messages::Durability;
+
+use crate::watchdog::Watchdog;
+
+/// Where a broker keeps its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// A directory that nothing else uses. It is created if it does not exist.
+    pub dir: PathBuf,
+    /// How durable an event is before anybody sees it.
+    pub durability: Durability,
+}
+
+/// The settings of a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerConfig {
+    /// Where the log is kept; `None` keeps it in memory only.
+    pub storage: Option<Storage>,
+    /// How many bytes may wait for one link, not counting what a gateway gets because it missed it. A
+    /// link that exceeds this is cut; its peer comes back and continues where it was.
+    pub max_link_queue_bytes: usize,
+    /// How much memory the log may use, in bytes. When it is full the oldest events are dropped; a
+    /// gateway that comes back for them learns that they are lost.
+    pub log_max_bytes: usize,
+    /// How long the log keeps an event, and so how long a client may be away without missing anything.
+    pub log_max_age: Duration,
+    /// How long a gateway may take to come back. Until then, a gateway without a link does not count as
+    /// gone, and a broker that has just started drops no event for its age.
+    pub return_limit: Duration,
+    /// How many idempotency keys are remembered, each for two minutes. When there is no room for
+    /// another one, a push with a new key is refused.
+    pub max_ids: usize,
+    /// How long a link that ends may take to write what waits for it, and how long the whole shutdown
+    /// may take.
+    pub shutdown_limit: Duration,
+    /// How long a socket may take to send a whole hello, and how long a refused one may take to close.
+    /// When there are too many such sockets, the address with the most of them loses its oldest one
+    /// earlier.
+    pub hello_limit: Duration,
+    /// The most links. One more is refused.
+    pub max_links: usize,
+    /// The most audiences that one link can want. A link that wants more is ended.
+    pub max_audiences_per_link: usize,
+    /// Watches the broker's actor, tasks and thread.
+    pub watchdog: Watchdog,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            storage: None,
+            max_link_queue_bytes: 64 << 20,
+            log_max_bytes: 64 << 20,
+            log_max_age: Duration::from_secs(300),
+            return_limit: Duration::from_secs(20),
+            max_ids: 500_000,
+            shutdown_limit: Duration::from_secs(5),
+            hello_limit: Duration::from_secs(2),
+            max_links: 1_024,
+            max_audiences_per_link: 1_000_000,
+            watchdog: Watchdog::none(),
+        }
+    }
+}

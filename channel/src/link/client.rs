@@ -1,0 +1,232 @@
+//! The end of a link in a gateway or publisher: connects to the broker again and again, and notifies
+//! the actor that owns the link of what happens on it.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use campanile_messages::frame::{decode_answer, encode_hello};
+use campanile_messages::hello::{Challenge, Features, HelloAnswer, Nonce, Offer};
+use campanile_messages::link::Welcome;
+use campanile_messages::{FromBroker, Hello, ToBroker};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{error, info, warn};
+
+use super::attempts::Attempts;
+use super::{FrameReader, LinkError, Outbound, prepare, write_out};
+use crate::watchdog::{ANSWER_LIMIT, LOOK_AGAIN, Pulse};
+
+/// How long a broker may take to accept and welcome a link before the next attempt.
+const WELCOME_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long to wait for the broker to close its end of a link that this side has ended.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
+
+/// Asks the owner for its hello on the next link.
+#[derive(Debug, Message)]
+#[rtype(result = "Hello")]
+pub struct Introduce;
+
+/// The link is up. The owner may send from now on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct LinkUp {
+    /// The broker's answer to the hello.
+    pub welcome: Welcome,
+    /// Where the owner queues what it sends.
+    pub outbound: Outbound,
+}
+
+/// What the broker sent, in order and without the heartbeats. The link is not read again before the
+/// owner has handled this.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Received(pub Vec<FromBroker>);
+
+/// The link is gone. What the owner has sent and got no answer to may or may not have arrived.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct LinkDown;
+
+/// The messages that an actor must handle to own a link.
+pub trait LinkOwner:
+    Actor<Context = Context<Self>>
+    + Handler<Introduce>
+    + Handler<LinkUp>
+    + Handler<Received>
+    + Handler<LinkDown>
+{
+}
+
+impl<A> LinkOwner for A where
+    A: Actor<Context = Context<A>>
+        + Handler<Introduce>
+        + Handler<LinkUp>
+        + Handler<Received>
+        + Handler<LinkDown>
+{
+}
+
+/// Keeps a link to `broker` (`HOST:PORT`, looked up at every attempt) until the owner is gone or has
+/// finished the link's [`Outbound`], which takes up to `max_queued_bytes`. `ready` is awaited before
+/// each read, so that an owner that is behind can hold the broker back. That the broker cannot be
+/// reached is logged once per outage; a reason that the broker gives is logged whenever it changes.
+///
+/// `pulse` beats on every turn of the link, but not while the link waits for an answer of the owner. So
+/// the watchdog notices both an owner and a link that hangs.
+pub async fn hold<A: LinkOwner>(
+    owner: Addr<A>,
+    broker: String,
+    max_queued_bytes: usize,
+    pulse: Pulse,
+    mut ready: impl AsyncFnMut(),
+) {
+    let mut attempts = Attempts::new();
+    loop {
+        pulse.turn().await;
+        let hello = match owner.send(Introduce).timeout(ANSWER_LIMIT).await {
+            Ok(hello) => hello,
+            Err(MailboxError::Closed) => return,
+            Err(MailboxError::Timeout) => {
+                let error = LinkError::Unanswered(ANSWER_LIMIT);
+                return error!(%broker, %error, "the link to the broker is given up");
+            }
+        };
+        let mut linked = None;
+        let connected = pulse.during(timeout(WELCOME_LIMIT, connect(&broker, &hello)));
+        let error = match connected.await {
+            Err(_) => LinkError::Silent(WELCOME_LIMIT),
+            Ok(Err(error)) => error,
+            Ok(Ok(Connected { write, reader, features, welcome, first })) => {
+                info!(%broker, "linked to the broker");
+                attempts.succeeded();
+                linked = Some(Instant::now());
+                let outbound = Outbound::new(max_queued_bytes);
+                outbound.agree(features);
+                let link = Link { reader, outbound };
+                match link.run(write, &owner, (welcome, first), &pulse, &mut ready).await {
+                    Ok(()) => return,
+                    Err(error) => error,
+                }
+            }
+        };
+        if attempts.failed(&error, linked.map(|at| at.elapsed())) {
+            warn!(%broker, %error, "no link to the broker, waiting for it");
+        }
+        pulse.during(sleep(attempts.wait(rand::random()))).await;
+    }
+}
+
+type WriteHalf = tokio::net::tcp::OwnedWriteHalf;
+
+/// A link that the broker has welcomed, and that its owner does not know yet.
+struct Connected {
+    write: WriteHalf,
+    reader: FrameReader,
+    /// What both ends can do.
+    features: Features,
+    welcome: Welcome,
+    /// Messages that came along with the welcome.
+    first: Vec<FromBroker>,
+}
+
+async fn connect(broker: &str, hello: &Hello) -> Result<Connected, LinkError> {
+    let stream = TcpStream::connect(broker).await?;
+    prepare(&stream)?;
+    let (read, mut write) = stream.into_split();
+    let mut reader = FrameReader::new(read);
+    let offer = Offer::ours(hello.clone(), Nonce(rand::random()));
+    tokio::io::AsyncWriteExt::write_all(&mut write, &encode_hello(&offer).head).await?;
+    let mut frames = reader.next_batch().await?.into_iter();
+    let first = frames.next().expect("a batch has at least one frame");
+    let (agreement, welcome) = match decode_answer(first)? {
+        HelloAnswer::Welcome { agreement, welcome } => (agreement.accept()?, welcome),
+        HelloAnswer::Challenge(Challenge { method, .. }) => {
+            return Err(LinkError::Challenged { method });
+        }
+        HelloAnswer::Refused { reason } => return Err(LinkError::Goodbye(reason)),
+    };
+    let first = frames.map(FromBroker::decode).collect::<Result<_, _>>()?;
+    Ok(Connected { write, reader, features: agreement.features, welcome, first })
+}
+
+struct Link {
+    reader: FrameReader,
+    outbound: Outbound,
+}
+
+impl Link {
+    /// Returns `Ok` if this side ended the link.
+    async fn run<A: LinkOwner>(
+        self,
+        write: WriteHalf,
+        owner: &Addr<A>,
+        (welcome, first): (Welcome, Vec<FromBroker>),
+        pulse: &Pulse,
+        ready: &mut impl AsyncFnMut(),
+    ) -> Result<(), LinkError> {
+        let Self { mut reader, outbound } = self;
+        pulse.turn().await;
+        let up = LinkUp { welcome, outbound: outbound.clone() };
+        match owner.send(up).timeout(ANSWER_LIMIT).await {
+            Ok(()) => {}
+            Err(MailboxError::Closed) => return Ok(()),
+            Err(MailboxError::Timeout) => return Err(LinkError::Unanswered(ANSWER_LIMIT)),
+        }
+        let result = tokio::select! {
+            written = write_out(write, outbound.clone(), ToBroker::Heartbeat.encode()) => written,
+            error = receive(&mut reader, owner, first, pulse, ready) => Err(error),
+        };
+        // Nobody would write what the owner sends from now on.
+        outbound.cut();
+        pulse.turn().await;
+        // An owner that is gone need not know. One that hangs is noticed at the next `Introduce`.
+        let _ = owner.send(LinkDown).timeout(ANSWER_LIMIT).await;
+        if result.is_ok() {
+            // Closing the socket with unread input would lose what was just written.
+            let _ = pulse.during(timeout(FAREWELL_LIMIT, reader.discard())).await;
+        }
+        result
+    }
+}
+
+async fn receive<A: LinkOwner>(
+    reader: &mut FrameReader,
+    owner: &Addr<A>,
+    first: Vec<FromBroker>,
+    pulse: &Pulse,
+    ready: &mut impl AsyncFnMut(),
+) -> LinkError {
+    let mut batch = first;
+    loop {
+        let goodbye = batch.iter().find_map(|message| match message {
+            FromBroker::Goodbye { reason } => Some(reason.clone()),
+            _ => None,
+        });
+        batch.retain(|m| !matches!(m, FromBroker::Heartbeat | FromBroker::Goodbye { .. }));
+        pulse.turn().await;
+        if !batch.is_empty() {
+            match owner.send(Received(batch)).timeout(ANSWER_LIMIT).await {
+                Ok(()) => {}
+                Err(MailboxError::Closed) => return LinkError::Closed,
+                Err(MailboxError::Timeout) => return LinkError::Unanswered(ANSWER_LIMIT),
+            }
+        }
+        if let Some(reason) = goodbye {
+            return LinkError::Goodbye(reason);
+        }
+        while timeout(LOOK_AGAIN, ready()).await.is_err() {
+            pulse.turn().await;
+        }
+        batch = match reader.next_batch_within(LOOK_AGAIN).await {
+            Err(error) => return error,
+            Ok(frames) => {
+                let frames = frames.into_iter().flatten();
+                match frames.map(FromBroker::decode).collect() {
+                    Err(error) => return LinkError::Decode(error),
+                    Ok(batch) => batch,
+                }
+            }
+        };
+    }
+}

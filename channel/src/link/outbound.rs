@@ -1,0 +1,351 @@
+//! The frames that wait to be written on a link.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use campanile_messages::hello::{Feature, Features};
+use campanile_messages::{ContentKind, EncodedFrame, ToBroker};
+use tokio::sync::Notify;
+
+use super::outbox::{Full, Outbox};
+
+/// Small frames that are sent together are joined up to this size.
+const JOINED_BYTES: usize = 16 << 10;
+
+/// The sending side of a link. Whoever holds it adds frames, and the link's task writes them. Clones
+/// share one queue.
+#[derive(Debug, Clone)]
+pub struct Outbound(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<OutboundState>,
+    changed: Notify,
+    /// What both ends can do, as soon as that is agreed.
+    features: OnceLock<Features>,
+}
+
+#[derive(Debug)]
+struct OutboundState {
+    /// Without a bound of its own: `max_bytes` is the bound, and forced frames do not count.
+    outbox: Outbox,
+    max_bytes: usize,
+    /// Where the last forced frame ends, counted from the beginning of the stream.
+    forced_until: u64,
+    phase: LinkPhase,
+}
+
+impl OutboundState {
+    /// How much waits behind the last forced frame.
+    fn counted_bytes(&self) -> usize {
+        let forced = self.forced_until.saturating_sub(self.outbox.written_bytes());
+        let forced = usize::try_from(forced).unwrap_or(usize::MAX);
+        self.outbox.queued_bytes().saturating_sub(forced)
+    }
+
+    fn add(&mut self, frame: &EncodedFrame) {
+        self.outbox.force(frame.head.clone());
+        if let Some(content) = &frame.content {
+            self.outbox.force(content.clone());
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LinkPhase {
+    Open,
+    /// What waits is written, then the link ends.
+    Finishing,
+    /// The link ends at once.
+    Cut,
+}
+
+/// What the writer of a link has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WriterStep {
+    /// Something waits to be written.
+    Write,
+    /// Nothing waits, and more may come.
+    Wait,
+    /// Everything is written, and nothing more comes.
+    End,
+    /// The link ends without its last frames.
+    Cut,
+}
+
+impl Outbound {
+    /// An empty queue for up to `max_bytes`.
+    pub fn new(max_bytes: usize) -> Self {
+        let state = OutboundState {
+            outbox: Outbox::new(usize::MAX),
+            max_bytes,
+            forced_until: 0,
+            phase: LinkPhase::Open,
+        };
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            features: OnceLock::new(),
+        }))
+    }
+
+    /// Notes what both ends can do. Only the first call counts.
+    pub(crate) fn agree(&self, features: Features) {
+        let _ = self.0.features.set(features);
+    }
+
+    /// Whether a message that needs this feature may be sent: a peer that does not know the message
+    /// would end the link. Until something is agreed, only messages that need no feature may be sent.
+    pub(crate) fn may_carry(&self, needed: Option<Feature>) -> bool {
+        match self.0.features.get() {
+            Some(features) => features.allow(needed),
+            None => needed.is_none(),
+        }
+    }
+
+    /// Queues a frame. On a link that is ending the frame is dropped: the owner learns of that end
+    /// elsewhere.
+    ///
+    /// # Errors
+    /// [`Full`] if something waits already and the frame would pass the bound. Nothing was queued then,
+    /// and the owner should [`cut`](Self::cut) the link.
+    pub fn send(&self, frame: &EncodedFrame) -> Result<(), Full> {
+        let mut state = self.lock();
+        if state.phase == LinkPhase::Open {
+            let queued_bytes = state.counted_bytes();
+            if queued_bytes > 0 && queued_bytes + frame.len_bytes() > state.max_bytes {
+                return Err(Full { queued_bytes, max_bytes: state.max_bytes });
+            }
+            state.add(frame);
+            self.0.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Queues many frames. The queue stays locked until the returned value is dropped.
+    pub fn sending(&self) -> Sending<'_> {
+        Sending { shared: &self.0, state: self.lock(), joined: BytesMut::new() }
+    }
+
+    /// Queues a frame even past the bound, for frames that are bounded elsewhere. Neither this frame
+    /// nor what waits before it counts against the bound of the frames behind it.
+    pub fn force(&self, frame: &EncodedFrame) {
+        let mut state = self.lock();
+        if state.phase == LinkPhase::Open {
+            state.add(frame);
+            state.forced_until = state.outbox.written_bytes() + state.outbox.queued_bytes() as u64;
+            self.0.changed.notify_one();
+        }
+    }
+
+    /// How many bytes wait to be written, forced ones included.
+    pub fn queued_bytes(&self) -> usize {
+        self.lock().outbox.queued_bytes()
+    }
+
+    /// Accepts no more frames, writes those that wait, then ends the link.
+    pub fn finish(&self) {
+        self.end(LinkPhase::Finishing);
+    }
+
+    /// Ends the link at once and drops what waits.
+    pub fn cut(&self) {
+        self.end(LinkPhase::Cut);
+    }
+
+    fn end(&self, phase: LinkPhase) {
+        let mut state = self.lock();
+        if state.phase != LinkPhase::Cut {
+            state.phase = phase;
+        }
+        self.0.changed.notify_one();
+    }
+
+    /// What the writer of the link has to do.
+    pub(super) fn next_step(&self) -> WriterStep {
+        let state = self.lock();
+        match state.phase {
+            LinkPhase::Cut => WriterStep::Cut,
+            _ if !state.outbox.is_empty() => WriterStep::Write,
+            LinkPhase::Open => WriterStep::Wait,
+            LinkPhase::Finishing => WriterStep::End,
+        }
+    }
+
+    /// Waits until the next step may be another one. Only the writer of the link waits for it, so one
+    /// call of `notify_one` always reaches it.
+    pub(super) async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    /// Calls `write` with the queue, which is locked in the meantime.
+    pub(super) fn write<T>(&self, write: impl FnOnce(&mut Outbox) -> T) -> T {
+        write(&mut self.lock().outbox)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, OutboundState> {
+        // A panic cannot leave a change of the state half done.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Queues many frames and joins the small ones; see [`Outbound::sending`].
+#[derive(Debug)]
+pub struct Sending<'a> {
+    shared: &'a Shared,
+    state: MutexGuard<'a, OutboundState>,
+    /// Small frames that enter the queue when there are enough of them, or when this is dropped.
+    joined: BytesMut,
+}
+
+impl Sending<'_> {
+    /// Queues a message and its content, as [`Outbound::send`] does.
+    ///
+    /// # Errors
+    /// [`Full`], as there.
+    pub fn send(&mut self, head: &ToBroker<ContentKind>, content: &Bytes) -> Result<(), Full> {
+        if self.state.phase != LinkPhase::Open {
+            return Ok(());
+        }
+        let queued_bytes = self.state.counted_bytes() + self.joined.len();
+        let start = self.joined.len();
+        let separate = head.encode_to(content, &mut self.joined);
+        let frame_bytes = self.joined.len() - start + separate.as_ref().map_or(0, Bytes::len);
+        if queued_bytes > 0 && queued_bytes + frame_bytes > self.state.max_bytes {
+            self.joined.truncate(start);
+            return Err(Full { queued_bytes, max_bytes: self.state.max_bytes });
+        }
+        if separate.is_some() || self.joined.len() >= JOINED_BYTES {
+            self.queue_joined();
+        }
+        if let Some(content) = separate {
+            self.state.outbox.force(content);
+        }
+        Ok(())
+    }
+
+    fn queue_joined(&mut self) {
+        self.state.outbox.force(std::mem::take(&mut self.joined).freeze());
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.queue_joined();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use campanile_messages::{Address, ConnectionId, Content, WorkerId};
+
+    use super::*;
+
+    fn frame(head: usize, content: usize) -> EncodedFrame {
+        EncodedFrame {
+            head: Bytes::from(vec![0; head]),
+            content: (content > 0).then(|| Bytes::from(vec![0; content])),
+        }
+    }
+
+    fn full(queued_bytes: usize) -> Result<(), Full> {
+        Err(Full { queued_bytes, max_bytes: 100 })
+    }
+
+    #[test]
+    fn the_bound_counts_whole_frames_and_takes_one_of_any_size() {
+        let outbound = Outbound::new(100);
+        assert_eq!(outbound.send(&frame(10, 500)), Ok(()));
+        assert_eq!(outbound.send(&frame(1, 0)), full(510));
+
+        let outbound = Outbound::new(100);
+        assert_eq!(outbound.send(&frame(10, 50)), Ok(()));
+        assert_eq!(outbound.send(&frame(10, 31)), full(60));
+        assert_eq!(outbound.send(&frame(10, 30)), Ok(()));
+    }
+
+    #[test]
+    fn forced_frames_do_not_count_against_the_bound() {
+        let outbound = Outbound::new(100);
+        outbound.force(&frame(1_000, 0));
+        outbound.force(&frame(1_000, 0));
+        assert_eq!(outbound.send(&frame(60, 0)), Ok(()));
+        assert_eq!(outbound.send(&frame(60, 0)), full(60));
+        outbound.lock().outbox.advance(1_500);
+        assert_eq!(outbound.send(&frame(60, 0)), full(60));
+        outbound.lock().outbox.advance(530);
+        assert_eq!(outbound.send(&frame(60, 0)), Ok(()));
+        assert_eq!(outbound.queued_bytes(), 90);
+    }
+
+    #[test]
+    fn joined_frames_are_the_same_bytes_within_the_same_bound() {
+        let publish = |content: &Bytes| {
+            let content = Content::Binary(content.clone());
+            ToBroker::Direct { number: 1, to: ADDRESS, content }
+        };
+        let contents: Vec<Bytes> =
+            [1, 600, 2, 512, 513, 3].map(|len| Bytes::from(vec![b'x'; len])).into();
+        let frames: Vec<_> = contents.iter().map(|content| publish(content).encode()).collect();
+        let sum: usize = frames.iter().map(EncodedFrame::len_bytes).sum();
+
+        let apart = Outbound::new(usize::MAX);
+        frames.iter().for_each(|frame| apart.force(frame));
+        for max_bytes in [sum, sum - 1] {
+            let together = Outbound::new(max_bytes);
+            let mut sending = together.sending();
+            let sent: Vec<_> = contents
+                .iter()
+                .map(|content| {
+                    let head =
+                        ToBroker::Direct { number: 1, to: ADDRESS, content: ContentKind::Binary };
+                    sending.send(&head, content).is_ok()
+                })
+                .collect();
+            drop(sending);
+            let fits = max_bytes == sum;
+            assert_eq!(sent, [true, true, true, true, true, fits]);
+            let expected = bytes(&apart);
+            let last = if fits { 0 } else { frames[5].len_bytes() };
+            assert_eq!(bytes(&together), expected[..expected.len() - last]);
+        }
+    }
+
+    #[test]
+    fn a_message_is_only_for_a_peer_that_has_its_feature() {
+        let later = Some(Feature("later"));
+        let outbound = Outbound::new(100);
+        assert!(outbound.may_carry(None) && !outbound.may_carry(later));
+        outbound.agree(Features::default());
+        assert!(outbound.may_carry(None) && !outbound.may_carry(later));
+
+        let outbound = Outbound::new(100);
+        outbound.agree(Features::of([Feature("later")]));
+        assert!(outbound.may_carry(None) && outbound.may_carry(later));
+    }
+
+    const ADDRESS: Address = Address { worker: WorkerId(3), connection: ConnectionId(7) };
+
+    /// The bytes that wait.
+    fn bytes(outbound: &Outbound) -> Vec<u8> {
+        let state = outbound.lock();
+        let mut slices = [IoSlice::new(&[]); 100];
+        let filled = state.outbox.slices(&mut slices);
+        slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+
+    #[test]
+    fn a_link_that_ends_takes_no_more_and_stays_cut() {
+        let outbound = Outbound::new(100);
+        outbound.finish();
+        outbound.force(&frame(10, 0));
+        assert_eq!(outbound.send(&frame(1_000, 0)), Ok(()));
+        assert_eq!(outbound.queued_bytes(), 0);
+        outbound.cut();
+        outbound.finish();
+        assert_eq!(outbound.lock().phase, LinkPhase::Cut);
+    }
+}

@@ -1,0 +1,374 @@
+//! What the bridge decides: takes what the broker and the registries say, and returns what is to be done.
+//! Pure: the parts of it that stand on their own are beside it.
+
+use std::time::{Duration, Instant};
+
+use campanile_messages::link::{DirectOutcome, Gap, RequestTicket, Tally, Welcome};
+use campanile_messages::{Address, Content, Event, FromBroker, Position, ToBroker, WorkerId};
+
+use crate::bridge::absence::Absence;
+use crate::bridge::arriving::{Arriving, OutOfOrder};
+use crate::bridge::counts::Counts;
+use crate::bridge::interest::{Confirmation, Interest, InterestReport};
+use crate::bridge::recent::Recent;
+use crate::bridge::resumes::Resumes;
+use crate::config::GatewayConfig;
+use crate::delivery::Delivery;
+use crate::dialects::Framed;
+use crate::report::Report;
+
+/// What the bridge has to do, in order.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Put something into the queue of one worker, from 0.
+    Deliver(usize, Delivery),
+    /// Put the same into the queue of every worker.
+    DeliverToAll(Delivery),
+    /// Say something to the broker. Dropped where the link has no room for it: it does not drain for
+    /// now, and publishers find out by themselves that an answer is missing.
+    Say(ToBroker),
+    /// Say something for which the link always has room: it is bounded by itself, and nobody would
+    /// say it again.
+    Insist(ToBroker),
+    /// Tell every client that events may be missing between two positions.
+    TellGap {
+        /// Why.
+        gap: Gap,
+        /// Where the stream stood.
+        cursor: Position,
+        /// Where it goes on.
+        from: Position,
+    },
+    /// The clients must look for another gateway.
+    SendAway,
+    /// There is a broker again: they may stay.
+    Stay,
+    /// Log that the broker sent an old event out of order; it is left out.
+    LogOutOfOrder(OutOfOrder),
+    /// Log that the broker sent what is not for a gateway.
+    LogUnexpected(Box<FromBroker>),
+}
+
+/// An event that is to be counted: by whom, its sequence, and within which time.
+type Count = (RequestTicket, u64, Duration);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Core {
+    /// Given by the first broker, and kept.
+    workers: Vec<Option<WorkerId>>,
+    interest: Interest,
+    is_linked: bool,
+    /// Of the broker's log, as it said with its last welcome.
+    epoch: u64,
+    /// The last place in the log that this gateway has seen.
+    cursor: Option<Position>,
+    recent: Recent,
+    resumes: Resumes,
+    arriving: Arriving,
+    max_replay_bytes: usize,
+    absence: Absence,
+    /// The event that comes next is to be counted.
+    count: Option<Count>,
+    counts: Counts,
+}
+
+impl Core {
+    /// No broker yet, and no listener.
+    pub fn new(config: &GatewayConfig, workers: usize, now: Instant) -> Self {
+        Self {
+            workers: vec![None; workers],
+            interest: Interest::new(workers, config.linger),
+            is_linked: false,
+            epoch: 0,
+            cursor: None,
+            recent: Recent::new(config.recent_bytes),
+            resumes: Resumes::new(workers),
+            arriving: Arriving::default(),
+            max_replay_bytes: config.max_replay_bytes,
+            absence: Absence::new(config.return_limit, now),
+            count: None,
+            counts: Counts::default(),
+        }
+    }
+
+    /// How many audiences the gateway listens to, with those that it may come back to soon.
+    pub fn audiences(&self) -> usize {
+        self.interest.count()
+    }
+
+    /// A broker welcomes the gateway, with an id for each worker. It is told everything anew.
+    pub fn link_up(&mut self, welcome: &Welcome, effects: &mut Vec<Effect>) {
+        for (worker, id) in self.workers.iter_mut().zip(&welcome.workers) {
+            worker.get_or_insert(*id);
+        }
+        self.is_linked = true;
+        self.epoch = welcome.head.epoch;
+        if self.cursor.is_some_and(|cursor| cursor.epoch != self.epoch) {
+            // The stream will not go on where it stands.
+            self.recent.clear();
+        }
+        let reports = self.interest.report_all();
+        insist(reports, effects);
+        effects.push(Effect::Insist(ToBroker::Attach { cursor: self.cursor }));
+        self.ask_for_unknown(effects);
+    }
+
+    /// The link is gone. What was asked on it is asked again on the next.
+    pub fn link_lost(&mut self, now: Instant) {
+        self.is_linked = false;
+        self.arriving.end();
+        self.count = None;
+        self.counts.clear();
+        self.interest.link_lost().iter().for_each(|audience| self.recent.forget(audience));
+        self.resumes.link_lost();
+        self.absence.link_lost(now);
+    }
+
+    /// Takes what the broker says.
+    pub fn receive(&mut self, message: FromBroker, effects: &mut Vec<Effect>) {
+        match message {
+            FromBroker::Event(event) if self.arriving.expects_event() => {
+                self.keep_past(event, effects);
+            }
+            FromBroker::Event(event) => self.route(event, effects),
+            FromBroker::Deliver { ticket, to, content } => {
+                self.push(ticket, to, content, effects);
+            }
+            FromBroker::Confirmed { revision, head } => self.confirm(revision, head, effects),
+            FromBroker::Attached { from, gap } => self.begin(from, gap, effects),
+            FromBroker::Mark { head } => {
+                if let Some(cursor) = &mut self.cursor {
+                    cursor.sequence = cursor.sequence.max(head);
+                    effects.push(Effect::DeliverToAll(Delivery::Mark(*cursor)));
+                }
+            }
+            FromBroker::Past { audience, events, expired, complete_after } => {
+                self.arriving.begin(audience, events, expired, complete_after);
+                self.end_past();
+            }
+            FromBroker::Fetched { number, served } => {
+                self.arriving.end();
+                self.resumes.fetched(number, usize::try_from(served).unwrap_or(usize::MAX));
+                self.fetch(effects);
+            }
+            FromBroker::Count { ticket, sequence, within_millis } => {
+                let within = Duration::from_millis(within_millis.into());
+                self.count = Some((ticket, sequence, within));
+            }
+            other => effects.push(Effect::LogUnexpected(Box::new(other))),
+        }
+    }
+
+    /// Takes what has changed at a worker.
+    pub fn report(
+        &mut self,
+        worker: usize,
+        report: Report,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Report { ticket, changes, resumes, gone } = report;
+        self.interest.change(worker, ticket, changes, now);
+        self.resumes.forget(worker, &gone);
+        self.tell_interest(effects, |core| {
+            resumes.into_iter().for_each(|resume| core.resumes.add(worker, resume));
+        });
+    }
+
+    /// A counted event has fared so at a worker.
+    pub fn counted(&mut self, ticket: RequestTicket, tally: Tally, effects: &mut Vec<Effect>) {
+        if let Some(tally) = self.counts.add(ticket, tally) {
+            effects.push(Effect::Say(ToBroker::Counted { ticket, tally }));
+        }
+    }
+
+    /// Time goes by.
+    pub fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.interest.expire(now);
+        self.tell_interest(effects, |_| {});
+        if self.absence.passes_limit(now) {
+            effects.push(Effect::SendAway);
+        }
+    }
+
+    /// Answers a client that comes back, or puts many off. `false` if there is nobody left who can be
+    /// answered now.
+    pub fn answer_next(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let Some(cursor) = self.cursor else { return false };
+        match self.resumes.judge(&self.recent, self.max_replay_bytes) {
+            Some((worker, ticket, found)) => {
+                let resumed = Delivery::Resumed(ticket, found, cursor);
+                effects.push(Effect::Deliver(worker, resumed));
+                true
+            }
+            None if !self.resumes.is_idle() => true,
+            None => {
+                self.fetch(effects);
+                self.trim();
+                false
+            }
+        }
+    }
+
+    /// Whether every client that came back has its answer.
+    #[cfg(test)]
+    pub fn awaits_nobody(&self) -> bool {
+        self.resumes.is_empty()
+    }
+
+    /// The stream begins, where it stood or elsewhere.
+    fn begin(&mut self, from: Position, gap: Option<Gap>, effects: &mut Vec<Effect>) {
+        // Not before: a broker may welcome a gateway and end each link at what that says first.
+        if self.absence.stream_begins() {
+            effects.push(Effect::Stay);
+        }
+        if let (Some(gap), Some(cursor)) = (gap, self.cursor) {
+            effects.push(Effect::TellGap { gap, cursor, from });
+        }
+        if self.cursor != Some(from) {
+            self.recent.clear();
+        }
+        self.cursor = Some(from);
+    }
+
+    fn route(&mut self, event: Event, effects: &mut Vec<Effect>) {
+        let Event { sequence, audience, except, content } = event;
+        let count = self.count.take_if(|(_, counted, _)| *counted == sequence);
+        let Some(cursor) = &mut self.cursor else {
+            return;
+        };
+        // A half-open link may have delivered it before.
+        if sequence <= cursor.sequence {
+            return;
+        }
+        cursor.sequence = sequence;
+        // Kept for a while, so it must not keep the whole of the buffer that it came in.
+        let framed = Framed::new_except(Some((*cursor, audience.clone())), except, content.own());
+        let mut workers = 0;
+        for worker in self.interest.workers(&audience) {
+            workers += 1;
+            let delivery = match count {
+                None => Delivery::Event(framed.clone()),
+                Some((ticket, _, within)) => Delivery::Counted(ticket, within, framed.clone()),
+            };
+            effects.push(Effect::Deliver(worker, delivery));
+        }
+        match count {
+            Some((ticket, ..)) if workers == 0 => {
+                let tally = Tally::default();
+                effects.push(Effect::Say(ToBroker::Counted { ticket, tally }));
+            }
+            Some((ticket, ..)) => self.counts.begin(ticket, workers),
+            None => {}
+        }
+        if self.interest.has(&audience) {
+            self.recent.add(sequence, &audience, framed);
+            if self.resumes.is_idle() {
+                self.trim();
+            }
+        }
+    }
+
+    fn push(
+        &mut self,
+        ticket: RequestTicket,
+        to: Address,
+        content: Content,
+        effects: &mut Vec<Effect>,
+    ) {
+        let worker = self.workers.iter().position(|id| *id == Some(to.worker));
+        effects.push(match worker {
+            Some(worker) => {
+                let framed = Framed::new(None, content);
+                Effect::Deliver(worker, Delivery::Push(ticket, to.connection, framed))
+            }
+            None => {
+                let outcome = DirectOutcome::UnknownWorker;
+                Effect::Say(ToBroker::Delivered { ticket, outcome })
+            }
+        });
+    }
+
+    /// The clients that wait for nothing else are told by their tickets; those that come back are
+    /// answered [one by one](Self::answer_next).
+    fn confirm(&mut self, revision: u64, head: u64, effects: &mut Vec<Effect>) {
+        let Some(cursor) = &mut self.cursor else { return };
+        cursor.sequence = cursor.sequence.max(head);
+        let cursor = *cursor;
+        let Some(Confirmation { tickets, withdrawn }) = self.interest.confirm(revision) else {
+            return;
+        };
+        withdrawn.iter().for_each(|audience| self.recent.forget(audience));
+        for (worker, ticket) in tickets.iter().enumerate() {
+            effects.push(Effect::Deliver(worker, Delivery::Confirmed(*ticket, cursor)));
+        }
+        self.resumes.confirmed(&tickets, Position { sequence: head, ..cursor });
+        self.tell_interest(effects, |_| {});
+    }
+
+    /// Tells the broker what has changed, if it has confirmed the last report. `add` adds those who
+    /// come back with the change; earlier ones that wait for what is withdrawn are gone.
+    fn tell_interest(&mut self, effects: &mut Vec<Effect>, add: impl FnOnce(&mut Self)) {
+        let withdrawn = self.interest.take_withdrawn();
+        if !withdrawn.is_empty() {
+            withdrawn.iter().for_each(|audience| self.recent.forget(audience));
+            self.resumes.withdraw(&withdrawn);
+        }
+        add(self);
+        if self.is_linked {
+            let reports = self.interest.report();
+            if !reports.is_empty() {
+                insist(reports, effects);
+                self.ask_for_unknown(effects);
+            }
+        }
+    }
+
+    /// What those lack who come back with the interest that was just sent is asked for behind it.
+    fn ask_for_unknown(&mut self, effects: &mut Vec<Effect>) {
+        self.resumes.interest_sent(self.epoch, &self.recent, self.max_replay_bytes);
+        self.fetch(effects);
+    }
+
+    fn fetch(&mut self, effects: &mut Vec<Effect>) {
+        if self.is_linked
+            && let Some((number, wants)) = self.resumes.fetch()
+        {
+            let max_bytes = self.max_replay_bytes as u64;
+            effects.push(Effect::Insist(ToBroker::Fetch { number, wants, max_bytes }));
+        }
+    }
+
+    fn keep_past(&mut self, event: Event, effects: &mut Vec<Effect>) {
+        let Some(cursor) = self.cursor else { return };
+        if let Err(out_of_order) = self.arriving.add(event, cursor) {
+            effects.push(Effect::LogOutOfOrder(out_of_order));
+        }
+        self.end_past();
+    }
+
+    fn end_past(&mut self) {
+        if let Some(cursor) = self.cursor
+            && let Some((audience, past)) = self.arriving.take(cursor)
+            && self.resumes.is_fetched(&audience)
+        {
+            self.recent.add_past(&audience, past);
+        }
+    }
+
+    fn trim(&mut self) {
+        if !self.arriving.is_answer_begun() {
+            self.recent.trim(self.resumes.is_fetching());
+        }
+    }
+}
+
+fn insist(reports: Vec<InterestReport>, effects: &mut Vec<Effect>) {
+    for (revision, changes) in reports {
+        effects.push(Effect::Insist(ToBroker::Interest { revision, changes }));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+use campanile_messages::link::{Durability, InterestChange, Want};
+use campanile_messages::{Audience, ConnectionId};
+
+use super::*;
+use crate::delivery::Found;
+use crate::report::Resume;
+use crate::resume::{Lost, Start};
+
+fn at(sequence: u64) -> Position {
+    Position { epoch: 1, sequence }
+}
+
+fn welcome(head: Position) -> Welcome {
+    let workers = vec![WorkerId(5), WorkerId(6)];
+    Welcome { head, durability: Durability::Memory, workers }
+}
+
+fn event(sequence: u64) -> FromBroker {
+    let audience = Audience::Everyone;
+    FromBroker::Event(Event { sequence, audience, except: None, content: "x".into() })
+}
+
+fn framed(sequence: u64) -> std::sync::Arc<Framed> {
+    Framed::new(Some((at(sequence), Audience::Everyone)), "x".into())
+}
+
+fn heard(core: &mut Core, message: FromBroker) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    core.receive(message, &mut effects);
+    effects
+}
+
+fn reported(core: &mut Core, worker: usize, report: Report) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    core.report(worker, report, Instant::now(), &mut effects);
+    effects
+}
+
+fn answered(core: &mut Core) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    while core.answer_next(&mut effects) {}
+    effects
+}
+
+fn interest(revision: u64, connections: impl Into<Option<u32>>) -> Effect {
+    let change = InterestChange { audience: Audience::Everyone, connections: connections.into() };
+    Effect::Insist(ToBroker::Interest { revision, changes: vec![change] })
+}
+
+fn fetch(number: u64, since: u64) -> Effect {
+    let wants = vec![Want { since, audiences: vec![Audience::Everyone] }];
+    Effect::Insist(ToBroker::Fetch { number, wants, max_bytes: 1 << 20 })
+}
+
+fn comes(ticket: u64) -> Report {
+    Report { ticket, changes: vec![(Audience::Everyone, 1)], ..Report::default() }
+}
+
+fn comes_back(ticket: u64, since: Position) -> Report {
+    let (start, audiences) = (Start::Behind(since), vec![Audience::Everyone]);
+    let resumes = vec![Resume { ticket, start, audiences }];
+    Report { resumes, ..comes(ticket) }
+}
+
+/// A gateway of two workers on a link of which the log ends at 7.
+fn linked() -> Core {
+    let config = GatewayConfig { linger: Duration::ZERO, ..GatewayConfig::default() };
+    let mut core = Core::new(&config, 2, Instant::now());
+    core.link_up(&welcome(at(7)), &mut Vec::new());
+    heard(&mut core, FromBroker::Attached { from: at(7), gap: None });
+    heard(&mut core, FromBroker::Confirmed { revision: 1, head: 7 });
+    core
+}
+
+#[test]
+fn a_fetch_leaves_behind_the_interest_and_is_answered_with_the_confirmation() {
+    let mut core = linked();
+    assert_eq!(reported(&mut core, 1, comes_back(4, at(5))), [interest(2, 1), fetch(1, 5)]);
+    assert_eq!(
+        heard(&mut core, FromBroker::Confirmed { revision: 2, head: 7 }),
+        [
+            Effect::Deliver(0, Delivery::Confirmed(0, at(7))),
+            Effect::Deliver(1, Delivery::Confirmed(4, at(7)))
+        ]
+    );
+    assert_eq!(answered(&mut core), []);
+    assert_eq!(heard(&mut core, event(8)), [Effect::Deliver(1, Delivery::Event(framed(8)))]);
+    let audience = Audience::Everyone;
+    heard(&mut core, FromBroker::Past { audience, events: 1, expired: 0, complete_after: 5 });
+    assert_eq!(heard(&mut core, event(6)), [], "it is an old one");
+    heard(&mut core, FromBroker::Fetched { number: 1, served: 1 });
+    let found = Found { events: vec![framed(6), framed(8)], is_complete: true };
+    assert_eq!(answered(&mut core), [Effect::Deliver(1, Delivery::Resumed(4, Ok(found), at(8)))]);
+    // The next has no need of a fetch.
+    assert_eq!(reported(&mut core, 0, comes_back(1, at(6))), [interest(3, 2)]);
+    heard(&mut core, FromBroker::Confirmed { revision: 3, head: 8 });
+    let found = Found { events: vec![framed(8)], is_complete: true };
+    assert_eq!(answered(&mut core), [Effect::Deliver(0, Delivery::Resumed(1, Ok(found), at(8)))]);
+}
+
+#[test]
+fn a_link_that_breaks_before_the_answer_repeats_interest_and_fetch() {
+    let mut core = linked();
+    reported(&mut core, 0, comes_back(1, at(5)));
+    heard(&mut core, FromBroker::Confirmed { revision: 2, head: 7 });
+    core.link_lost(Instant::now());
+    assert_eq!(answered(&mut core), []);
+    let mut effects = Vec::new();
+    core.link_up(&welcome(at(9)), &mut effects);
+    let attach = Effect::Insist(ToBroker::Attach { cursor: Some(at(7)) });
+    assert_eq!(effects, [interest(3, 1), attach, fetch(2, 5)]);
+}
+
+#[test]
+fn clients_that_come_and_go_during_an_outage_leave_nothing_behind() {
+    let mut core = linked();
+    core.link_lost(Instant::now());
+    for ticket in 1..=100 {
+        assert_eq!(reported(&mut core, 0, comes_back(ticket, at(5))), []);
+        assert!(!core.awaits_nobody());
+        let (changes, gone) = (vec![(Audience::Everyone, -1)], vec![ticket]);
+        reported(&mut core, 0, Report { ticket, changes, gone, ..Report::default() });
+        assert!(core.awaits_nobody());
+    }
+}
+
+#[test]
+fn a_client_of_another_log_costs_no_fetch_and_hears_where_the_stream_stands() {
+    let mut core = linked();
+    let other = Position { epoch: 2, sequence: 3 };
+    assert_eq!(reported(&mut core, 0, comes_back(1, other)), [interest(2, 1)]);
+    heard(&mut core, FromBroker::Confirmed { revision: 2, head: 7 });
+    heard(&mut core, event(8));
+    let lost = Delivery::Resumed(1, Err(Lost::EpochChanged), at(8));
+    assert_eq!(answered(&mut core), [Effect::Deliver(0, lost)]);
+}
+
+#[test]
+fn an_event_goes_once_to_each_worker_that_has_listeners() {
+    let mut core = linked();
+    assert_eq!(heard(&mut core, event(8)), [], "nobody listens");
+    for worker in [0, 1] {
+        reported(&mut core, worker, comes(1));
+    }
+    let both = [0, 1].map(|worker| Effect::Deliver(worker, Delivery::Event(framed(9))));
+    assert_eq!(heard(&mut core, event(9)), both);
+    assert_eq!(heard(&mut core, event(9)), [], "a half-open link has delivered it before");
+    assert_eq!(heard(&mut core, event(8)), []);
+    let mark = Effect::DeliverToAll(Delivery::Mark(at(12)));
+    assert_eq!(heard(&mut core, FromBroker::Mark { head: 12 }), [mark]);
+    assert_eq!(heard(&mut core, event(12)), [], "the mark has passed it");
+}
+
+#[test]
+fn a_counted_event_is_answered_when_each_worker_has_told() {
+    let ticket = RequestTicket { link: 1, number: 2 };
+    let within = Duration::from_millis(300);
+    let count = |sequence| FromBroker::Count { ticket, sequence, within_millis: 300 };
+    let counted = |matched| {
+        let tally = Tally { matched, written: 0, too_slow: 0 };
+        [Effect::Say(ToBroker::Counted { ticket, tally })]
+    };
+    let mut core = linked();
+    heard(&mut core, count(8));
+    assert_eq!(heard(&mut core, event(8)), counted(0), "nobody listens");
+    for worker in [0, 1] {
+        reported(&mut core, worker, comes(1));
+    }
+    heard(&mut core, count(9));
+    let both =
+        [0, 1].map(|worker| Effect::Deliver(worker, Delivery::Counted(ticket, within, framed(9))));
+    assert_eq!(heard(&mut core, event(9)), both);
+    let tally = Tally { matched: 3, written: 0, too_slow: 0 };
+    let mut effects = Vec::new();
+    core.counted(ticket, tally, &mut effects);
+    assert_eq!(effects, []);
+    core.counted(ticket, tally, &mut effects);
+    assert_eq!(effects, counted(6));
+    heard(&mut core, count(11));
+    let plain = [0, 1].map(|worker| Effect::Deliver(worker, Delivery::Event(framed(10))));
+    assert_eq!(heard(&mut core, event(10)), plain, "another one is counted");
+}
+
+#[test]
+fn a_push_goes_to_the_worker_of_its_connection() {
+    let mut core = linked();
+    let ticket = RequestTicket { link: 1, number: 2 };
+    let deliver = |worker| {
+        let to = Address { worker: WorkerId(worker), connection: ConnectionId(3) };
+        FromBroker::Deliver { ticket, to, content: "x".into() }
+    };
+    let push = Delivery::Push(ticket, ConnectionId(3), Framed::new(None, "x".into()));
+    assert_eq!(heard(&mut core, deliver(6)), [Effect::Deliver(1, push)]);
+    let unknown = ToBroker::Delivered { ticket, outcome: DirectOutcome::UnknownWorker };
+    assert_eq!(heard(&mut core, deliver(7)), [Effect::Say(unknown)]);
+}
+
+#[test]
+fn a_gap_is_told_and_what_was_kept_before_it_is_of_no_use() {
+    let mut core = linked();
+    reported(&mut core, 0, comes(1));
+    heard(&mut core, event(8));
+    core.link_lost(Instant::now());
+    core.link_up(&welcome(at(30)), &mut Vec::new());
+    let gap = Gap::Expired;
+    assert_eq!(
+        heard(&mut core, FromBroker::Attached { from: at(20), gap: Some(gap) }),
+        [Effect::TellGap { gap, cursor: at(8), from: at(20) }]
+    );
+    heard(&mut core, FromBroker::Confirmed { revision: 3, head: 20 });
+    assert_eq!(reported(&mut core, 0, comes_back(2, at(7))), [interest(4, 2), fetch(1, 7)]);
+}
+
+#[test]
+fn clients_are_sent_away_and_may_stay_when_the_stream_begins() {
+    let (config, start) = (GatewayConfig::default(), Instant::now());
+    let mut core = Core::new(&config, 1, start);
+    let mut effects = Vec::new();
+    core.tick(start + config.return_limit, &mut effects);
+    assert_eq!(effects, [Effect::SendAway]);
+    core.link_up(&welcome(at(7)), &mut Vec::new());
+    let begun = FromBroker::Attached { from: at(7), gap: None };
+    assert_eq!(heard(&mut core, begun), [Effect::Stay]);
+}
+
+/// Nobody listens any more, and the broker was told so with revision 4.
+fn withdrawn(core: &mut Core) {
+    reported(core, 0, comes(1));
+    heard(core, FromBroker::Confirmed { revision: 2, head: 7 });
+    heard(core, event(8));
+    let goes = Report { ticket: 1, changes: vec![(Audience::Everyone, -1)], ..Report::default() };
+    assert_eq!(reported(core, 0, goes), [interest(3, 0)]);
+    heard(core, FromBroker::Confirmed { revision: 3, head: 8 });
+    let mut effects = Vec::new();
+    core.tick(Instant::now(), &mut effects);
+    assert_eq!((effects, core.audiences()), (vec![interest(4, None)], 0));
+}
+
+#[test]
+fn what_came_before_interest_was_withdrawn_is_of_no_use() {
+    let mut core = linked();
+    withdrawn(&mut core);
+    heard(&mut core, FromBroker::Confirmed { revision: 4, head: 8 });
+    assert_eq!(reported(&mut core, 0, comes_back(2, at(7))), [interest(5, 1), fetch(1, 7)]);
+}
+
+#[test]
+fn what_comes_until_a_withdrawal_is_confirmed_is_of_no_use() {
+    let mut core = linked();
+    withdrawn(&mut core);
+    // The broker has not heard of the withdrawal, and then it has.
+    assert_eq!(reported(&mut core, 0, comes(2)), []);
+    heard(&mut core, event(9));
+    assert_eq!(
+        heard(&mut core, FromBroker::Confirmed { revision: 4, head: 20 }).last(),
+        Some(&interest(5, 1))
+    );
+    heard(&mut core, FromBroker::Confirmed { revision: 5, head: 20 });
+    assert_eq!(reported(&mut core, 0, comes_back(3, at(8))), [interest(6, 2), fetch(1, 8)]);
+}
+
+#[test]
+fn what_is_fetched_for_nobody_is_of_no_use() {
+    let mut core = linked();
+    assert_eq!(reported(&mut core, 0, comes_back(1, at(5))), [interest(2, 1), fetch(1, 5)]);
+    heard(&mut core, FromBroker::Confirmed { revision: 2, head: 7 });
+    let (changes, gone) = (vec![(Audience::Everyone, -1)], vec![1]);
+    reported(&mut core, 0, Report { ticket: 1, changes, gone, ..Report::default() });
+    core.tick(Instant::now(), &mut Vec::new());
+    let audience = Audience::Everyone;
+    heard(&mut core, FromBroker::Past { audience, events: 0, expired: 0, complete_after: 0 });
+    heard(&mut core, FromBroker::Fetched { number: 1, served: 1 });
+    heard(&mut core, FromBroker::Confirmed { revision: 3, head: 7 });
+    heard(&mut core, FromBroker::Confirmed { revision: 4, head: 7 });
+    // Events came of which the gateway heard nothing.
+    assert_eq!(reported(&mut core, 0, comes_back(2, at(7))).last(), Some(&fetch(2, 7)));
+}
+
+#[test]
+fn what_does_not_belong_on_the_link_is_left_out() {
+    let mut core = linked();
+    reported(&mut core, 0, comes_back(1, at(5)));
+    let audience = Audience::Everyone;
+    let past = FromBroker::Past { audience, events: 1, expired: 0, complete_after: 5 };
+    heard(&mut core, past);
+    let out_of_order = OutOfOrder { sequence: 90, audience: Audience::Everyone };
+    assert_eq!(heard(&mut core, event(90)), [Effect::LogOutOfOrder(out_of_order)]);
+    let goodbye = || FromBroker::Goodbye { reason: String::new() };
+    assert_eq!(heard(&mut core, goodbye()), [Effect::LogUnexpected(Box::new(goodbye()))]);
+}

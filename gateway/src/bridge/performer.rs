@@ -1,0 +1,159 @@
+//! Does what the bridge's core has decided: writes to the link, and hands things to the workers.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use actix::Recipient;
+use campanile_channel::Outbound;
+use campanile_messages::link::Role;
+use campanile_messages::{ToBroker, WorkerId};
+use tracing::{info, warn};
+
+use crate::bridge::core::Effect;
+use crate::bridge::heads::Askers;
+use crate::delivery::{Deliveries, Delivery, Signal};
+use crate::entrance::health::Health;
+use crate::websocket::CloseCode;
+
+/// How the bridge reaches one worker.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// Set when the broker has given it.
+    pub id: Arc<OnceLock<WorkerId>>,
+    /// What the registry is to do.
+    pub deliveries: Deliveries,
+    /// Tells its registry, which does it.
+    pub signals: Recipient<Signal>,
+}
+
+impl Worker {
+    fn deliver(&self, delivery: Delivery) {
+        if self.deliveries.push(delivery) {
+            self.signals.do_send(Signal::Deliver);
+        }
+    }
+}
+
+/// What the bridge acts on.
+pub struct Performer {
+    workers: Vec<Worker>,
+    /// `None` without a link.
+    outbound: Option<Outbound>,
+    health: Health,
+    /// Over how long clients are sent away.
+    drain: Duration,
+}
+
+impl Performer {
+    /// There is no link yet.
+    pub fn new(workers: Vec<Worker>, health: Health, drain: Duration) -> Self {
+        Self { workers, outbound: None, health, drain }
+    }
+
+    pub fn workers(&self) -> &[Worker] {
+        &self.workers
+    }
+
+    /// As what the bridge introduces itself.
+    pub fn role(&self) -> Role {
+        let held = self.workers.iter().filter_map(|worker| worker.id.get().copied()).collect();
+        let workers = u16::try_from(self.workers.len()).expect("the config allows fewer");
+        Role::Gateway { workers, held }
+    }
+
+    /// Whether a registry has so much to do that it is to get no more than it must.
+    pub fn is_any_worker_behind(&self) -> bool {
+        self.workers.iter().any(|worker| worker.deliveries.is_behind())
+    }
+
+    /// There is a link, which has given each worker an id.
+    pub fn link_up(&mut self, outbound: Outbound, ids: &[WorkerId]) {
+        for (worker, id) in self.workers.iter().zip(ids) {
+            worker.id.get_or_init(|| *id);
+        }
+        self.outbound = Some(outbound);
+        self.health.set_linked(true);
+    }
+
+    pub fn link_lost(&mut self) {
+        self.outbound = None;
+        self.health.set_linked(false);
+        // The next broker says so if it is so there.
+        self.health.set_waits_for_disk(false);
+    }
+
+    pub fn is_linked(&self) -> bool {
+        self.outbound.is_some()
+    }
+
+    /// The link ends when all is said.
+    pub fn finish(&mut self) {
+        if let Some(outbound) = self.outbound.take() {
+            outbound.finish();
+        }
+    }
+
+    pub fn set_waits_for_disk(&self, is_waiting: bool) {
+        self.health.set_waits_for_disk(is_waiting);
+    }
+
+    pub fn perform(&self, effect: Effect) {
+        match effect {
+            Effect::Deliver(worker, delivery) => self.workers[worker].deliver(delivery),
+            Effect::DeliverToAll(delivery) => self.deliver_to_all(&delivery),
+            Effect::Say(message) => {
+                if let Some(outbound) = &self.outbound {
+                    // Full: see `Effect::Say`.
+                    let _ = outbound.send(&message.encode());
+                }
+            }
+            Effect::Insist(message) => {
+                if let Some(outbound) = &self.outbound {
+                    outbound.force(&message.encode());
+                }
+            }
+            Effect::TellGap { gap, cursor, from } => {
+                warn!(%cursor, %from, ?gap, "events may be missing, clients are told");
+                self.deliver_to_all(&Delivery::Gap(gap, from));
+            }
+            Effect::SendAway => {
+                warn!(
+                    "no link to the broker for too long: clients are told to try another gateway"
+                );
+                self.health.set_cut_off(true);
+                self.signal(Signal::Drain { over: self.drain, code: CloseCode::NoBroker });
+            }
+            Effect::Stay => {
+                info!("there is a broker again: clients may stay and come");
+                self.health.set_cut_off(false);
+                self.signal(Signal::Stay);
+            }
+            Effect::LogOutOfOrder(event) => {
+                warn!(?event, "the broker sent an old event out of order");
+            }
+            // `hold` keeps some, and the rest is for publishers.
+            Effect::LogUnexpected(message) => {
+                warn!(?message, "the broker sent what is not for a gateway");
+            }
+        }
+    }
+
+    /// Asks the broker where the log ends, if that is to be asked. A link that has no room for the
+    /// question is asked at the next turn of the clock.
+    pub fn ask_head(&self, askers: &mut Askers) {
+        if let Some(outbound) = &self.outbound
+            && let Some(number) = askers.question()
+            && outbound.send(&ToBroker::AskHead { number }.encode()).is_err()
+        {
+            askers.not_sent();
+        }
+    }
+
+    fn deliver_to_all(&self, delivery: &Delivery) {
+        self.workers.iter().for_each(|worker| worker.deliver(delivery.clone()));
+    }
+
+    fn signal(&self, signal: Signal) {
+        self.workers.iter().for_each(|worker| worker.signals.do_send(signal));
+    }
+}

@@ -1,0 +1,117 @@
+//! What is written to many clients at once: an event to its listeners, and many events as one write to
+//! each.
+
+use std::rc::Rc;
+
+use campanile_channel::watchdog::Pulse;
+use campanile_messages::ConnectionId;
+
+use crate::connection::socket::Sent;
+use crate::dialects::Framed;
+use crate::registry::client::Client;
+use crate::registry::subscriptions::Subscriptions;
+
+/// A batch is flushed at the latest when it holds this much: what waits in an outbox longer than it
+/// must is memory.
+const FLUSH_EVERY_BYTES: usize = 128 << 10;
+
+/// How many clients are flushed between two beats: some 50 ms, if each takes 128 KiB.
+const BEAT_EVERY: usize = 1_024;
+
+/// Calls `deliver` for each listener of an event but the `excepted` one of this worker. Returns
+/// whether there was such a one, and it is open. An event without exceptions costs its listeners
+/// nothing for that.
+pub fn for_each_receiver(
+    event: &Framed,
+    excepted: Option<ConnectionId>,
+    clients: &Subscriptions<Client>,
+    mut deliver: impl FnMut(usize, &Client),
+) -> bool {
+    let Some(audience) = event.audience() else { return false };
+    let Some(excepted) = excepted else {
+        clients.for_each_listener(audience, deliver);
+        return false;
+    };
+    let mut left_out = false;
+    clients.for_each_listener(audience, |slot, client| {
+        if client.connection == excepted {
+            client.leave_out(event);
+            left_out = client.line.socket.is_open();
+        } else {
+            deliver(slot, client);
+        }
+    });
+    left_out
+}
+
+/// Clients that were written to and not flushed: many events become one write each.
+#[derive(Debug)]
+pub struct Batch {
+    /// Of the registry that writes.
+    pulse: Rc<Pulse>,
+    touched: Vec<usize>,
+    bytes: usize,
+    /// Clients that were closed because they read too slowly.
+    pub closed: Vec<ConnectionId>,
+}
+
+impl Batch {
+    /// Nothing was written yet. The pulse beats within a long flush.
+    pub fn new(pulse: Rc<Pulse>) -> Self {
+        Self { pulse, touched: Vec::new(), bytes: 0, closed: Vec::new() }
+    }
+
+    /// Adds an event to the outbox of each of its listeners, where it waits for others to come.
+    pub fn deliver(
+        &mut self,
+        framed: &Framed,
+        excepted: Option<ConnectionId>,
+        clients: &Subscriptions<Client>,
+    ) {
+        let mut len_bytes = 0;
+        for_each_receiver(framed, excepted, clients, |slot, client| {
+            client.note(framed);
+            let frame = framed.frame(client.line.dialect);
+            len_bytes = len_bytes.max(frame.len());
+            match client.line.settle(client.line.socket.send(frame)) {
+                Some(Sent::First) => self.touched.push(slot),
+                Some(Sent::Behind | Sent::Ending) => {}
+                None => self.closed.push(client.connection),
+            }
+        });
+        self.bytes += len_bytes;
+        if self.bytes >= FLUSH_EVERY_BYTES {
+            self.flush(clients);
+        }
+    }
+
+    /// Sends an event behind which there are no others yet, and all that waits for it.
+    pub fn deliver_last(
+        &mut self,
+        framed: &Framed,
+        excepted: Option<ConnectionId>,
+        clients: &Subscriptions<Client>,
+    ) {
+        for_each_receiver(framed, excepted, clients, |_, client| {
+            client.note(framed);
+            let frame = framed.frame(client.line.dialect);
+            if client.line.settle(client.line.socket.send_now(frame)).is_none() {
+                self.closed.push(client.connection);
+            }
+        });
+        self.flush(clients);
+    }
+
+    /// Writes what was added.
+    pub fn flush(&mut self, clients: &Subscriptions<Client>) {
+        for (place, slot) in self.touched.drain(..).enumerate() {
+            if place % BEAT_EVERY == 0 {
+                self.pulse.beat();
+            }
+            if let Some(client) = clients.in_slot(slot) {
+                client.line.socket.flush();
+            }
+        }
+        self.bytes = 0;
+    }
+}

@@ -1,0 +1,217 @@
+//! The clients of one worker: does to them what comes down from the bridge, and looks after them.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+use campanile_messages::link::{DirectOutcome, Gap, RequestTicket};
+use campanile_messages::{Address, Audience, ConnectionId, Position, WorkerId};
+use tokio::time::timeout;
+
+use crate::bridge::{Bridge, Fared};
+use crate::config::GatewayConfig;
+use crate::connection::line::Line;
+use crate::delivery::{Delivery, Found, Outcome as Answered};
+use crate::dialects::{Framed, Greeting};
+use crate::registry::batch::Batch;
+use crate::registry::client::{Client, Mark};
+use crate::registry::counting::{Awaited, Counting};
+use crate::registry::subscriptions::{Step, Subscriptions};
+use crate::registry::told::{self, Effect};
+use crate::report::Ticket;
+use crate::resume::Resumed;
+
+/// How many clients are greeted between two looks at the clock.
+const CONFIRMED_AT_ONCE: usize = 256;
+
+/// No publisher waits longer for what became of a push to one connection.
+const LONGEST_QUESTION: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub struct Clients {
+    pub subscriptions: Subscriptions<Client>,
+    /// Given by the broker; set before the first connection is let in.
+    worker: Arc<OnceLock<WorkerId>>,
+    config: Arc<GatewayConfig>,
+    /// Is told how events fared.
+    bridge: Addr<Bridge>,
+    /// How many slow readers counted events wait for, at this worker.
+    awaited: Awaited,
+    /// The last position up to which nothing is missing.
+    mark: Option<Position>,
+    /// Room that is used again.
+    effects: Vec<Effect>,
+}
+
+impl Clients {
+    pub fn new(
+        worker: Arc<OnceLock<WorkerId>>,
+        config: Arc<GatewayConfig>,
+        bridge: Addr<Bridge>,
+    ) -> Self {
+        Self {
+            subscriptions: Subscriptions::new(config.max_groups),
+            worker,
+            config,
+            bridge,
+            awaited: Awaited::default(),
+            mark: None,
+            effects: Vec::new(),
+        }
+    }
+
+    /// The lines to all of them, to close them.
+    pub fn lines(&mut self) -> Vec<Line> {
+        self.subscriptions.all_mut().map(|(client, _)| client.line.clone()).collect()
+    }
+
+    /// Does what comes down. Of events for many, each waits in the batch for the last one. Returns what
+    /// is left to do.
+    pub fn perform(
+        &mut self,
+        delivery: Delivery,
+        is_last_event: bool,
+        batch: &mut Batch,
+    ) -> Option<Delivery> {
+        if !matches!(delivery, Delivery::Event(_)) {
+            batch.flush(&self.subscriptions);
+        }
+        match delivery {
+            Delivery::Event(event) => {
+                let excepted = event.except_at(self.worker.get());
+                match is_last_event {
+                    true => batch.deliver_last(&event, excepted, &self.subscriptions),
+                    false => batch.deliver(&event, excepted, &self.subscriptions),
+                }
+            }
+            Delivery::Counted(ticket, within, event) => self.count(ticket, within, &event),
+            Delivery::Push(ticket, connection, event) => self.push(ticket, connection, &event),
+            Delivery::Confirmed(ticket, position) => return self.confirm(ticket, position),
+            Delivery::Resumed(ticket, found, position) => self.resume(ticket, found, position),
+            Delivery::Mark(position) => self.mark = Some(position),
+            Delivery::Gap(gap, position) => self.tell_gap(gap, position),
+        }
+        None
+    }
+
+    /// Looks after every client. Returns those that are closed: they listen no longer, though their
+    /// sessions still have the close to see to.
+    pub fn sweep(&mut self, now: Instant) -> Vec<ConnectionId> {
+        let mark = self.mark.map(Mark::new);
+        let mut closed = Vec::new();
+        for (client, standing) in self.subscriptions.all_mut() {
+            client.look_after(now, standing, mark.as_ref(), &self.config);
+            if !client.line.socket.is_open() {
+                closed.push(client.connection);
+            }
+        }
+        closed
+    }
+
+    /// Writes an event to its listeners, and tells the bridge how it fared when that is known of all
+    /// of them, or the time is over. What waits is a task of its own, so that it costs nothing until
+    /// it is woken.
+    fn count(&self, ticket: RequestTicket, within: Duration, event: &Framed) {
+        let excepted = event.except_at(self.worker.get());
+        let counting = Counting::deliver(event, excepted, &self.subscriptions, &self.awaited);
+        let bridge = self.bridge.clone();
+        match counting {
+            Ok(tally) => bridge.do_send(Fared::All(ticket, tally)),
+            Err(counting) => drop(actix_rt::spawn(async move {
+                let tally = counting.finish(within).await;
+                bridge.do_send(Fared::All(ticket, tally));
+            })),
+        }
+    }
+
+    fn push(&self, ticket: RequestTicket, connection: ConnectionId, event: &Framed) {
+        let fared = move |outcome| Fared::One(ticket, outcome);
+        let Some(client) = self.subscriptions.get(connection).filter(|c| c.line.socket.is_open())
+        else {
+            self.bridge.do_send(fared(DirectOutcome::UnknownConnection));
+            return;
+        };
+        client.line.send(event.frame(client.line.dialect));
+        match client.line.socket.written() {
+            None if client.line.socket.is_open() => {
+                self.bridge.do_send(fared(DirectOutcome::Written))
+            }
+            None => self.bridge.do_send(fared(DirectOutcome::NotWritten)),
+            Some(written) => {
+                let bridge = self.bridge.clone();
+                actix_rt::spawn(async move {
+                    match timeout(LONGEST_QUESTION, written).await {
+                        Ok(Ok(())) => bridge.do_send(fared(DirectOutcome::Written)),
+                        Ok(Err(_)) => bridge.do_send(fared(DirectOutcome::NotWritten)),
+                        // Nobody waits for the answer any more.
+                        Err(_) => {}
+                    }
+                });
+            }
+        }
+    }
+
+    fn tell_gap(&mut self, gap: Gap, position: Position) {
+        self.mark = Some(position);
+        self.subscriptions.all_mut().for_each(|(client, _)| client.tell_gap(gap, position));
+    }
+
+    fn confirm(&mut self, up_to: Ticket, position: Position) -> Option<Delivery> {
+        // The broker takes it for told, and says no mark besides.
+        self.mark = Some(position);
+        let done = self.subscriptions.confirm(up_to, CONFIRMED_AT_ONCE);
+        // The rest of a storm comes next, before anything behind it.
+        let is_full = done.len() == CONFIRMED_AT_ONCE;
+        for (step, resumed) in done {
+            self.tell_confirmed(&step, resumed, position);
+        }
+        is_full.then_some(Delivery::Confirmed(up_to, position))
+    }
+
+    fn tell_confirmed(&mut self, step: &Step, resumed: Option<Resumed>, position: Position) {
+        let standing = self.subscriptions.standing(step.connection());
+        told::confirmed(step, resumed, standing, position, &mut self.effects);
+        self.tell(step.connection());
+    }
+
+    /// What a client missed is written past the bound of its outbox, with a bound of its own.
+    fn resume(&mut self, ticket: Ticket, found: Answered, position: Position) {
+        let Some((step, start)) = self.subscriptions.resume(ticket) else { return };
+        let connection = step.connection();
+        let Some(client) = self.subscriptions.get(connection) else { return };
+        let worker = self.worker.get();
+        // A connection may join a group again that it was left out of an event of.
+        let found = found.map(|Found { mut events, is_complete }| {
+            events.retain(|event| event.except_at(worker) != Some(connection));
+            Found { events, is_complete }
+        });
+        let standing = self.subscriptions.standing(connection);
+        let has_room = || client.has_room(&self.config);
+        told::answered(&step, start, found, standing, position, has_room, &mut self.effects);
+        self.tell(connection);
+    }
+
+    /// Writes to a client what it is to be told.
+    fn tell(&mut self, connection: ConnectionId) {
+        let effects = self.effects.drain(..);
+        let (Some(client), Some(&worker)) = (self.subscriptions.get(connection), self.worker.get())
+        else {
+            return;
+        };
+        for effect in effects {
+            match effect {
+                Effect::Greet { position, resumed, history } => {
+                    let address = Address { worker, connection };
+                    client.greet(&Greeting { address, position, resumed, history });
+                }
+                Effect::Replay(events) => client.replay(&events),
+                Effect::TellJoined(Audience::Group(group), resumed) => {
+                    client.tell_joined(&group, resumed);
+                }
+                // Nobody asks for these.
+                Effect::TellJoined(Audience::Everyone | Audience::User(_), _) => {}
+                Effect::TellPosition(position) => client.tell_position(position),
+            }
+        }
+    }
+}

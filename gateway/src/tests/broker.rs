@@ -1,0 +1,184 @@
+//! A naive log, and a naive broker with one link.
+
+use std::collections::{HashMap, VecDeque};
+
+use campanile_messages::link::{Gap, Want, Welcome};
+use campanile_messages::{
+    Audience, Durability, Event, FromBroker, GroupName, Position, ToBroker, WorkerId,
+};
+
+/// What each event counts of what a client missed: its content, and as much as a slice of an outbox.
+pub const EACH_BYTES: u64 = 1 + 64;
+
+pub fn audience(number: usize) -> Audience {
+    match number {
+        0 => Audience::Everyone,
+        number => Audience::Group(GroupName::new(format!("group {number}")).expect("a name")),
+    }
+}
+
+/// A log, and a broker with one link.
+pub struct Broker {
+    pub epoch: u64,
+    pub head: u64,
+    /// What is kept, in order.
+    log: Vec<(u64, Audience)>,
+    /// The last event of each audience that is not kept, and of those that are not in here.
+    lost: HashMap<Audience, u64>,
+    floor: u64,
+    /// All that there ever was.
+    pub all: Vec<(Position, Audience)>,
+    interest: HashMap<Audience, u32>,
+    revision: Option<u64>,
+    is_attached: bool,
+    /// What it has said and the gateway has not heard.
+    pub said: VecDeque<FromBroker>,
+}
+
+impl Broker {
+    pub fn new() -> Self {
+        Self {
+            epoch: 1,
+            head: 0,
+            log: Vec::new(),
+            lost: HashMap::new(),
+            floor: 0,
+            all: Vec::new(),
+            interest: HashMap::new(),
+            revision: None,
+            is_attached: false,
+            said: VecDeque::new(),
+        }
+    }
+
+    pub fn at(&self, sequence: u64) -> Position {
+        Position { epoch: self.epoch, sequence }
+    }
+
+    fn event(sequence: u64, audience: &Audience) -> FromBroker {
+        let (audience, content) = (audience.clone(), "x".into());
+        FromBroker::Event(Event { sequence, audience, except: None, content })
+    }
+
+    pub fn lost_up_to(&self, audience: &Audience) -> u64 {
+        self.lost.get(audience).copied().unwrap_or(0).max(self.floor)
+    }
+
+    pub fn publish(&mut self, audience: Audience) {
+        self.head += 1;
+        if self.is_attached && self.interest.contains_key(&audience) {
+            self.said.push_back(Self::event(self.head, &audience));
+        }
+        self.log.push((self.head, audience.clone()));
+        self.all.push((self.at(self.head), audience));
+    }
+
+    pub fn drop_oldest(&mut self) {
+        if !self.log.is_empty() {
+            let (sequence, audience) = self.log.remove(0);
+            self.lost.insert(audience, sequence);
+        }
+    }
+
+    pub fn begin_epoch(&mut self) {
+        self.epoch += 1;
+        self.log.clear();
+        self.floor = self.head;
+    }
+
+    pub fn welcome(&mut self, workers: usize) -> Welcome {
+        self.lose_link();
+        let workers = (0..workers as u64).map(WorkerId).collect();
+        Welcome { head: self.at(self.head), durability: Durability::Memory, workers }
+    }
+
+    pub fn lose_link(&mut self) {
+        self.interest.clear();
+        self.revision = None;
+        self.is_attached = false;
+        self.said.clear();
+    }
+
+    pub fn hear(&mut self, message: ToBroker) {
+        match message {
+            ToBroker::Interest { revision, changes } => {
+                for change in changes {
+                    match change.connections {
+                        Some(connections) => self.interest.insert(change.audience, connections),
+                        None => self.interest.remove(&change.audience),
+                    };
+                }
+                self.revision = Some(revision);
+                self.confirm();
+            }
+            ToBroker::Attach { cursor } => self.attach(cursor),
+            ToBroker::Fetch { number, wants, max_bytes } => self.fetch(number, &wants, max_bytes),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn confirm(&mut self) {
+        if let Some(revision) = self.revision.filter(|_| self.is_attached) {
+            self.said.push_back(FromBroker::Confirmed { revision, head: self.head });
+        }
+    }
+
+    fn attach(&mut self, cursor: Option<Position>) {
+        let (from, gap) = match cursor {
+            None => (self.head, None),
+            Some(cursor) if cursor.epoch != self.epoch => {
+                let tail = self.log.first().map_or(self.head, |(first, _)| first - 1);
+                (tail, Some(Gap::EpochChanged))
+            }
+            Some(cursor) => {
+                let lost = self.interest.keys().map(|audience| self.lost_up_to(audience));
+                let lost = lost.max().unwrap_or(0);
+                let is_lost = lost > cursor.sequence;
+                (lost.max(cursor.sequence), is_lost.then_some(Gap::Expired))
+            }
+        };
+        self.is_attached = true;
+        self.said.push_back(FromBroker::Attached { from: self.at(from), gap });
+        let kept = self.log.iter().filter(|(sequence, _)| *sequence > from);
+        let wanted = kept.filter(|(_, audience)| self.interest.contains_key(audience));
+        self.said.extend(wanted.map(|(sequence, audience)| Self::event(*sequence, audience)));
+        self.confirm();
+    }
+
+    fn fetch(&mut self, number: u64, wants: &[Want], max_bytes: u64) {
+        let (mut answer, mut sent_bytes, mut served) = (Vec::new(), 0, 0);
+        for Want { since, audiences } in wants {
+            if served > 0 && sent_bytes > max_bytes {
+                break;
+            }
+            served += 1;
+            for audience in audiences {
+                assert!(self.interest.contains_key(audience), "its later events do not come");
+            }
+            let after = |audience: &Audience| self.lost_up_to(audience).max(*since);
+            let is_wanted = |(sequence, audience): &&(u64, Audience)| {
+                audiences.contains(audience) && *sequence > after(audience)
+            };
+            let missed: Vec<_> = self.log.iter().filter(is_wanted).collect();
+            // The newest, up to the first that is too much.
+            let fit = (max_bytes / EACH_BYTES) as usize + 1;
+            let cut = missed.len().saturating_sub(fit.max(2));
+            let cut_after = missed.get(cut).filter(|_| cut > 0).map_or(0, |(first, _)| first - 1);
+            let sent = &missed[cut..];
+            sent_bytes += sent.len() as u64 * EACH_BYTES;
+            for audience in audiences {
+                let events = sent.iter().filter(|(_, of)| of == audience);
+                let events: Vec<_> = events.map(|(at, of)| Self::event(*at, of)).collect();
+                answer.push(FromBroker::Past {
+                    audience: audience.clone(),
+                    events: events.len() as u32,
+                    expired: self.lost_up_to(audience),
+                    complete_after: after(audience).max(cut_after),
+                });
+                answer.extend(events);
+            }
+        }
+        self.said.extend(answer);
+        self.said.push_back(FromBroker::Fetched { number, served });
+    }
+}

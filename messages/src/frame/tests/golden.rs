@@ -1,0 +1,135 @@
+//! The bytes of frames, which must never change.
+
+use super::*;
+
+#[test]
+fn the_bytes_of_a_publish() {
+    let publish = ToBroker::Publish {
+        number: 5,
+        unanswered: 4,
+        id: Some(IdempotencyKey::new("k").expect("a name")),
+        count_within_millis: None,
+        audience: Audience::Everyone,
+        except: None,
+        content: "hi".into(),
+    };
+    let expected: &[u8] =
+        b"\x00\x00\x00\x1f\x81\xa7Publish\x97\x05\x04\xa1k\xc0\xa8Everyone\xc0\xa1t\xc4\x02hi";
+    assert_eq!(wire(publish.encode()), expected);
+}
+
+#[test]
+fn the_bytes_of_an_event_for_a_group() {
+    let event = Event {
+        sequence: 300,
+        audience: news(),
+        except: Some(Address { worker: WorkerId(2), connection: ConnectionId(7) }),
+        content: Content::Binary(Bytes::from_static(&[0xff])),
+    };
+    let expected: &[u8] =
+        b"\x00\x00\x00\x1f\x81\xa5Event\x94\xcd\x01\x2c\x81\xa5Group\xa4news\x92\x02\x07\xa1b\xc4\x01\xff";
+    assert_eq!(wire(FromBroker::Event(event).encode()), expected);
+}
+
+#[test]
+fn the_bytes_of_a_question_for_the_head_and_of_its_answer() {
+    let question: &[u8] = b"\x00\x00\x00\x0b\x81\xa7AskHead\x91\x04";
+    assert_eq!(wire(ToBroker::AskHead { number: 4 }.encode()), question);
+    let head = FromBroker::Head { number: 4, head: Position { epoch: 1, sequence: 300 } };
+    let answer: &[u8] = b"\x00\x00\x00\x0d\x81\xa4Head\x92\x04\x92\x01\xcd\x01\x2c";
+    assert_eq!(wire(head.encode()), answer);
+}
+
+#[test]
+fn the_bytes_of_an_event_for_a_user_and_of_one_for_a_connection() {
+    let event = Event {
+        sequence: 1,
+        audience: Audience::User(UserName::new("42").expect("a name")),
+        except: None,
+        content: "x".into(),
+    };
+    let expected: &[u8] =
+        b"\x00\x00\x00\x18\x81\xa5Event\x94\x01\x81\xa4User\xa242\xc0\xa1t\xc4\x01x";
+    assert_eq!(wire(FromBroker::Event(event).encode()), expected);
+    let to = Address { worker: WorkerId(2), connection: ConnectionId(7) };
+    let direct = ToBroker::Direct { number: 3, to, content: "psst".into() };
+    let expected: &[u8] = b"\x00\x00\x00\x15\x81\xa6Direct\x93\x03\x92\x02\x07\xa1t\xc4\x04psst";
+    assert_eq!(wire(direct.encode()), expected);
+}
+
+/// 32 equal bytes, as a MessagePack bin.
+fn bin(byte: u8) -> Vec<u8> {
+    [&[0xc4, 32][..], &[byte; 32]].concat()
+}
+
+#[test]
+fn the_bytes_of_a_hello() {
+    let expected = [
+        b"\x00\x00\x00\x4a\xa9campanile\x04\x04\x94\x92\x01\x81\xa9Publisher\x91\x01",
+        &bin(9)[..],
+        b"\x90",
+        LIMITS,
+    ];
+    assert_eq!(wire(encode_hello(&offer())), expected.concat());
+    assert_eq!(decode_hello(body(encode_hello(&offer()))), Ok(offer()));
+}
+
+#[test]
+fn the_bytes_of_a_welcome() {
+    let welcome = HelloAnswer::welcome(Welcome {
+        head: Position { epoch: 1, sequence: 300 },
+        durability: Durability::Disk,
+        workers: vec![WorkerId(5)],
+    });
+    let expected = [
+        b"\x00\x00\x00\x31\xa9campanile\x04\x04\x81\xa7Welcome\x92\x93\x04\x90",
+        LIMITS,
+        b"\x93\x92\x01\xcd\x01\x2c\xa4Disk\x91\x05",
+    ];
+    assert_eq!(wire(encode_answer(&welcome)), expected.concat());
+    assert_eq!(decode_answer(body(encode_answer(&welcome))), Ok(welcome));
+}
+
+#[test]
+fn the_bytes_of_a_refusal() {
+    let refused = HelloAnswer::Refused { reason: "no".to_owned() };
+    let expected: &[u8] = b"\x00\x00\x00\x19\xa9campanile\x04\x04\x81\xa7Refused\x91\xa2no";
+    assert_eq!(wire(encode_answer(&refused)), expected);
+    assert_eq!(decode_answer(body(encode_answer(&refused))), Ok(refused));
+}
+
+#[test]
+fn the_bytes_of_a_challenge_and_of_its_proof() {
+    let (nonce, proof) = (Nonce([7; 32]), Mac([8; 32]));
+    let challenge = HelloAnswer::Challenge(Challenge { method: "hmac".to_owned(), nonce, proof });
+    let expected = [
+        b"\x00\x00\x00\x61\xa9campanile\x04\x04\x81\xa9Challenge\x93\xa4hmac",
+        &bin(7)[..],
+        &bin(8)[..],
+    ];
+    assert_eq!(wire(encode_answer(&challenge)), expected.concat());
+    assert_eq!(decode_answer(body(encode_answer(&challenge))), Ok(challenge));
+
+    let proof = Proof { proof };
+    let expected = [b"\x00\x00\x00\x2f\xa9campanile\x04\x04\x91", &bin(8)[..]];
+    assert_eq!(wire(encode_proof(&proof)), expected.concat());
+    assert_eq!(decode_proof(body(encode_proof(&proof))), Ok(proof));
+}
+
+#[test]
+fn the_bytes_of_a_wait_for_the_disk() {
+    let frame = FromBroker::Disk { is_waiting: true }.encode();
+    assert_eq!(frame.head, &b"\0\0\0\x08\x81\xa4Disk\x91\xc3"[..]);
+}
+
+/// One frame per line, as ASCII with escapes. Lines may be added, but never changed.
+const VERSION_4: &str = include_str!("version_4.txt");
+
+#[test]
+fn the_bytes_of_version_4_do_not_change() {
+    let from_broker = || messages_from_broker().into_iter().chain(other_variants());
+    let to_broker = messages_to_broker().into_iter().map(ToBroker::encode);
+    let frames = to_broker.chain(from_broker().map(FromBroker::encode));
+    let lines: Vec<_> = frames.map(|frame| wire(frame).escape_ascii().to_string()).collect();
+    assert_eq!(lines, VERSION_4.lines().collect::<Vec<_>>());
+}
