@@ -5,8 +5,11 @@ use campanile_messages::name::InvalidName;
 use campanile_messages::{ConnectionId, WorkerId};
 
 use super::item::error::ItemError;
-use super::query::KNOWN;
 use super::shown::Shown;
+
+/// The names of all parameters, for the sentence about an unknown one.
+const KNOWN: &str = "content, to_group, to_worker_id with to_connection_id, except_worker_id with \
+     except_connection_id, id, wait and timeout";
 
 /// What is wrong with a push or a batch. The same request gets the same answer when it is repeated.
 ///

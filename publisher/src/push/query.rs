@@ -15,10 +15,6 @@ use super::target::{AddressPart, GivenTarget, InvalidTarget};
 use crate::push::BadRequest;
 use crate::push::shown::Shown;
 
-/// The names of all parameters, for the sentence about an unknown one.
-pub(crate) const KNOWN: &str = "content, to_group, to_worker_id with to_connection_id, except_worker_id with \
-     except_connection_id, id, wait and timeout";
-
 /// The range of `timeout`. (Timers are about as exact as the shortest.)
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(30);
 
