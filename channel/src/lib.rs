@@ -1,5 +1,5 @@
 //! The broker, both ends of the link between it and the rest of the cluster, and the watchdog of all
-//! services.
+//! services. [`publishing`] is what every process needs that publishes.
 
 pub mod broker;
 pub mod heads;

@@ -3,6 +3,8 @@
 //! A principal is established once, where a connection, a request or a link comes in, and travels
 //! with it from there. Nobody is asked twice.
 
+use std::fmt;
+
 /// Who a peer is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Principal {
@@ -28,12 +30,33 @@ pub enum Action<'a> {
         /// The group's name.
         group: &'a str,
     },
+    /// Push to a user.
+    PublishToUser {
+        /// The user's name.
+        user: &'a str,
+    },
     /// Push to a single connection.
     PublishDirect,
     /// Read the position of the newest event.
     ReadPosition,
     /// Hold a link to the broker.
     Link,
+}
+
+impl fmt::Display for Action<'_> {
+    /// In words that follow "is allowed to".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect => f.write_str("connect"),
+            Self::Subscribe { group } => write!(f, "listen to the group {group:?}"),
+            Self::PublishToEveryone => f.write_str("push to everyone"),
+            Self::PublishToGroup { group } => write!(f, "push to the group {group:?}"),
+            Self::PublishToUser { user } => write!(f, "push to the user {user:?}"),
+            Self::PublishDirect => f.write_str("push to a single connection"),
+            Self::ReadPosition => f.write_str("read the position"),
+            Self::Link => f.write_str("hold a link"),
+        }
+    }
 }
 
 impl Principal {
@@ -57,6 +80,7 @@ mod tests {
             Action::Subscribe { group },
             Action::PublishToEveryone,
             Action::PublishToGroup { group },
+            Action::PublishToUser { user: "42" },
             Action::PublishDirect,
             Action::ReadPosition,
             Action::Link,

@@ -50,9 +50,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// How long deliveries are performed before sessions and timers of this thread have their turn.
 const DELIVERIES_TURN: Duration = Duration::from_millis(50);
 
-/// A bridge that has not taken a report by then hangs, and the watchdog sees to it.
-const REPORT_LIMIT: Duration = Duration::from_secs(10);
-
 /// See the module's documentation.
 pub(crate) struct Registry {
     /// Which of the gateway's workers this is, from 0.
@@ -277,9 +274,11 @@ impl Registry {
     fn report_now(&mut self, ctx: &mut Context<Self>) {
         let report = self.reporter.take(Instant::now());
         let changed = InterestChanged { worker: self.index, report };
-        let received = self.bridge.send(changed).timeout(REPORT_LIMIT).into_actor(self);
+        // It has no limit of its own: a report that is given up would be lost with all that it counts,
+        // and a bridge that hangs is a matter for the watchdog.
+        let received = self.bridge.send(changed).into_actor(self);
         ctx.spawn(received.map(|received, registry, ctx| {
-            // Without a bridge that receives it the process is ending.
+            // Without a bridge the process is ending.
             if received.is_ok() {
                 registry.reporter.received();
                 registry.report(ctx);

@@ -12,7 +12,7 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use campanile_channel::publishing::{Push, Receipt};
 use campanile_channel::watchdog::ANSWER_LIMIT;
-use campanile_edge::Peer;
+use campanile_edge::{Action, Peer, Principal};
 use campanile_messages::{IdempotencyKey, Position};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -28,6 +28,7 @@ use crate::http::methods::Methods;
 use crate::http::turn::Turn;
 use crate::push::batch::BatchFormat;
 use crate::push::query::key;
+use crate::push::rights::{check, check_push};
 use crate::push::shown::Shown;
 use crate::push::{BadRequest, from_body, from_query, with_key};
 use body::encoding;
@@ -140,6 +141,7 @@ impl Front {
         }
         self.check_caller(request)?;
         let route = route(request)?;
+        let principal = Principal::default();
         match (route, request.method()) {
             (_, &Method::OPTIONS) => Ok(Success::Methods(route.methods())),
             // Nobody means to push with a HEAD. It asks whether there is somebody.
@@ -149,19 +151,26 @@ impl Front {
             (Route::Push, &Method::GET) => {
                 let mut reserved = self.budget.reserve(peer(request));
                 let push = self.read_get(request, &mut reserved)?;
+                check_push(&principal, &push)?;
                 self.carry(push, reserved, request).await.map(Success::Receipt)
             }
             (Route::Push, &Method::POST) => {
                 let mut reserved = self.budget.reserve(peer(request));
                 let push = self.read_post(request, payload, &mut reserved).await?;
+                check_push(&principal, &push)?;
                 self.carry(push, reserved, request).await.map(Success::Receipt)
             }
             (Route::Batch, &Method::POST) => {
-                let (format, answers, reserved) = self.batch(request, payload).await?;
+                let (format, answers, reserved) = self.batch(request, payload, &principal).await?;
                 Ok(Success::Batch(format, answers, reserved))
             }
-            (Route::Position, &Method::GET) => self.position(request).await.map(Success::Position),
-            (Route::Stream, &Method::GET) => Ok(Success::Stream(self.stream(request, payload)?)),
+            (Route::Position, &Method::GET) => {
+                check(&principal, Action::ReadPosition)?;
+                self.position(request).await.map(Success::Position)
+            }
+            (Route::Stream, &Method::GET) => {
+                Ok(Success::Stream(self.stream(request, payload, principal)?))
+            }
             (_, method) => {
                 let method = method.as_str().into();
                 Err(HttpError::MethodNotAllowed { method, methods: route.methods() }.into())

@@ -24,6 +24,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws::{
     CloseCode, CloseReason, Message, ProtocolError, WebsocketContext, handshake,
 };
+use campanile_edge::Principal;
 use futures_util::stream;
 
 use crate::courier::answers::Answers;
@@ -68,6 +69,8 @@ struct PublishStream {
 
 /// What a publish stream needs to begin.
 pub(crate) struct Opening {
+    /// Who pushes.
+    pub(crate) principal: Principal,
     pub(crate) format: StreamFormat,
     pub(crate) limits: StreamLimits,
     /// Where its answers arrive, with the bytes that it has reserved.
@@ -85,13 +88,14 @@ pub(crate) struct Opening {
 /// # Errors
 /// [`HttpError::NotAWebsocket`].
 pub(crate) fn open(request: &HttpRequest, opening: Opening) -> Result<HttpResponse, HttpError> {
-    let Opening { format, limits, answers, courier, silence_limit, stopping, payload } = opening;
+    let Opening { principal, format, limits, answers, courier, silence_limit, stopping, payload } =
+        opening;
     let mut response = handshake(request).map_err(|_| HttpError::NotAWebsocket)?;
     if request.headers().contains_key(SEC_WEBSOCKET_PROTOCOL) {
         response.insert_header((SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(format.name())));
     }
     let actor = PublishStream {
-        exchange: Exchange::new(format, limits, answers),
+        exchange: Exchange::new(principal, format, limits, answers),
         courier,
         payload: Box::pin(payload),
         silence_limit,

@@ -5,6 +5,7 @@ pub(crate) mod error;
 mod form;
 pub mod item;
 pub(crate) mod query;
+pub(crate) mod rights;
 pub(crate) mod shown;
 mod target;
 

@@ -174,8 +174,8 @@ fn listen(
             })
             .h1(map_config(app, |()| AppConfig::default()));
         fn_service(move |tcp: TcpStream| async move {
-            // If this fails, the kernel buffers more for a caller that does not read. (It has no such effect
-            // when it is set on the listener, although it is inherited.)
+            // If this fails, the kernel buffers more for a caller that does not read. (Set on the
+            // listener it has no such effect, although it is inherited.)
             let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
             let peer = tcp.peer_addr().ok();
             Ok((CallerStream::new(tcp, head_limit, silence_limit), peer))
@@ -206,9 +206,9 @@ fn listen(
 /// Sets on the listener what every accepted socket inherits from it.
 fn prepare(listener: &TcpListener, silence_limit: Duration) {
     let socket = SockRef::from(listener);
-    // If this fails, answers are correct but slower.
+    // Where it fails, answers are slower and right.
     let _ = socket.set_tcp_nodelay(true);
-    // Otherwise a caller that is gone, or that does not read, would keep its connection.
+    // Otherwise a caller that is gone, or does not read what it was sent, keeps its connection.
     let _ = socket.set_tcp_user_timeout(Some(silence_limit));
 }
 

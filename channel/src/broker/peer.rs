@@ -42,7 +42,7 @@ enum NoLink {
     Late(Duration),
     #[error(transparent)]
     Unwelcome(#[from] Unwelcome),
-    #[error("this peer is not allowed to hold a link")]
+    #[error("this peer is not allowed to {}", Action::Link)]
     NotAllowed,
     #[error("the broker is waiting for the disk of its data directory; try again")]
     DiskWaits,

@@ -99,6 +99,10 @@ impl Core {
 
     /// A broker welcomes the gateway, with an id for each worker. It is told everything anew.
     pub fn link_up(&mut self, welcome: &Welcome, effects: &mut Vec<Effect>) {
+        if self.is_linked {
+            // That it was lost was not heard.
+            self.forget_link();
+        }
         for (worker, id) in self.workers.iter_mut().zip(&welcome.workers) {
             worker.get_or_insert(*id);
         }
@@ -116,13 +120,17 @@ impl Core {
 
     /// The link is gone. What was asked on it is asked again on the next.
     pub fn link_lost(&mut self, now: Instant) {
+        self.forget_link();
+        self.absence.link_lost(now);
+    }
+
+    fn forget_link(&mut self) {
         self.is_linked = false;
         self.arriving.end();
         self.count = None;
         self.counts.clear();
         self.interest.link_lost().iter().for_each(|audience| self.recent.forget(audience));
         self.resumes.link_lost();
-        self.absence.link_lost(now);
     }
 
     /// Takes what the broker says.
@@ -143,7 +151,10 @@ impl Core {
                     effects.push(Effect::DeliverToAll(Delivery::Mark(*cursor)));
                 }
             }
-            FromBroker::Past { audience, events, expired, complete_after } => {
+            // Before the stream has begun there is nothing to ask for.
+            FromBroker::Past { audience, events, expired, complete_after }
+                if self.cursor.is_some() =>
+            {
                 self.arriving.begin(audience, events, expired, complete_after);
                 self.end_past();
             }
@@ -264,9 +275,7 @@ impl Core {
         }
         if self.interest.has(&audience) {
             self.recent.add(sequence, &audience, framed);
-            if self.resumes.is_idle() {
-                self.trim();
-            }
+            self.trim();
         }
     }
 
@@ -316,12 +325,14 @@ impl Core {
             self.resumes.withdraw(&withdrawn);
         }
         add(self);
-        if self.is_linked {
-            let reports = self.interest.report();
-            if !reports.is_empty() {
-                insist(reports, effects);
-                self.ask_for_unknown(effects);
-            }
+        if !self.is_linked {
+            // The next broker is told everything.
+            return self.interest.forget_changes();
+        }
+        let reports = self.interest.report();
+        if !reports.is_empty() {
+            insist(reports, effects);
+            self.ask_for_unknown(effects);
         }
     }
 
@@ -359,7 +370,8 @@ impl Core {
 
     fn trim(&mut self) {
         if !self.arriving.is_answer_begun() {
-            self.recent.trim(self.resumes.is_fetching());
+            // Those who are judged next need what was fetched for them.
+            self.recent.trim(self.resumes.is_fetching() || !self.resumes.is_idle());
         }
     }
 }

@@ -163,10 +163,21 @@ impl Interest {
     /// What to tell a broker that knows nothing yet. Confirmations of earlier reports no longer
     /// count.
     pub fn report_all(&mut self) -> Vec<InterestReport> {
-        self.changed.clear();
-        self.to_withdraw.clear();
+        self.forget_changes();
         let all = self.audiences.keys().cloned().collect();
         self.reports(all)
+    }
+
+    /// Forgets what has changed since the last report, as the next will be of everything.
+    pub fn forget_changes(&mut self) {
+        self.changed.clear();
+        self.to_withdraw.clear();
+    }
+
+    /// How many changes wait to be reported.
+    #[cfg(test)]
+    pub fn unreported(&self) -> usize {
+        self.changed.len() + self.to_withdraw.len()
     }
 
     fn reports(&mut self, audiences: Vec<Audience>) -> Vec<InterestReport> {

@@ -32,7 +32,7 @@ use crate::report::{Resume, Ticket};
 use crate::resume::{Lost, Start};
 
 /// How many clients are put off before the caller can look at the clock.
-const JUDGED_AT_ONCE: usize = 1_000;
+const JUDGED_AT_ONCE: usize = 100;
 
 /// How often a client waits for fetches before it is told that it has missed too much.
 const MAX_WAITS: u32 = 3;

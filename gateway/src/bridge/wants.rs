@@ -90,9 +90,12 @@ impl Wants {
         }
         let mut wants = VecDeque::new();
         let mut audiences = HashSet::new();
+        // Those that stand in several wants count for each: that is what the frame carries.
+        let mut total = 0;
         while let Some((_, want)) = self.queue.front()
-            && (wants.is_empty() || audiences.len() + want.audiences.len() <= MAX_FETCHED)
+            && (wants.is_empty() || total + want.audiences.len() <= MAX_FETCHED)
         {
+            total += want.audiences.len();
             audiences.extend(want.audiences.iter().cloned());
             wants.extend(self.queue.pop_front());
         }
@@ -163,5 +166,30 @@ impl Wants {
         if self.asked.get(&*want.audiences).is_some_and(|asked| asked.place == place) {
             self.asked.remove(&*want.audiences);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use campanile_messages::GroupName;
+
+    use super::*;
+
+    #[test]
+    fn wants_that_overlap_count_each_for_themselves() {
+        let group =
+            |number: usize| Audience::Group(GroupName::new(format!("{number}")).expect("a name"));
+        let mut wants = Wants::default();
+        // 100 clients, each with another 100 of the same 200 groups.
+        for first in 0..100 {
+            wants.ask(0, (first..first + 100).map(group).collect());
+        }
+        let mut fetched = 0;
+        while let Some((number, asked)) = wants.fetch() {
+            let audiences: usize = asked.iter().map(|want| want.audiences.len()).sum();
+            assert!(audiences <= MAX_FETCHED, "{audiences} audiences in one fetch");
+            fetched += wants.fetched(number, asked.len(), |_| true).len();
+        }
+        assert_eq!(fetched, 100);
     }
 }

@@ -5,7 +5,7 @@
 //! own socket. Runs on the worker's thread. Bounded by: one message of its client at a time; the
 //! client is not read while the registry has not answered.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::prelude::*;
 use campanile_edge::Principal;
@@ -20,9 +20,6 @@ use crate::entrance::wish::Wish;
 use crate::registry::{Attach, Detach, Join, JoinAnswer, Leave, Registry};
 use crate::resume::Since;
 use crate::websocket::{CloseCode, Incoming};
-
-/// A registry that has not answered by then hangs, and the watchdog sees to it.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
 pub struct Session {
@@ -115,7 +112,9 @@ impl Session {
 
     fn join(&mut self, group: GroupName, since: Option<Since>, ctx: &mut Context<Self>) {
         let join = Join(self.connection, group.clone(), since);
-        let asked = self.registry.send(join).timeout(ANSWER_LIMIT);
+        // Without a limit, here and below: a request that is given up is never performed, and a registry
+        // that hangs is a matter for the watchdog.
+        let asked = self.registry.send(join);
         ctx.wait(asked.into_actor(self).map(move |answer, session, _| match answer {
             Ok(JoinAnswer::Already) => session.line.say(session.line.rules().joined(&group, None)),
             Ok(JoinAnswer::AlreadyJoined) => {
@@ -134,7 +133,7 @@ impl Session {
 
     fn leave(&mut self, group: GroupName, ctx: &mut Context<Self>) {
         let leave = Leave(self.connection, group.clone());
-        let asked = self.registry.send(leave).timeout(ANSWER_LIMIT);
+        let asked = self.registry.send(leave);
         ctx.wait(asked.into_actor(self).map(move |_, session, _| {
             session.line.say(session.line.rules().left(&group));
         }));

@@ -2,6 +2,7 @@
 //! event streams, and hands every other request to the page's `App`.
 
 use std::cell::Cell;
+use std::iter;
 use std::net::{self, IpAddr, SocketAddr};
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
@@ -12,7 +13,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 use campanile_edge::pages::{self, Reader};
 use campanile_edge::{Action, Head, Principal, websocket};
-use campanile_messages::{ConnectionId, GroupName, WorkerId};
+use campanile_messages::{ConnectionId, WorkerId};
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -92,7 +93,8 @@ impl Door {
         match decided {
             Some((Decision::Open(opened), len_bytes)) => {
                 received.drain(..len_bytes);
-                self.open(stream, opened, received, seat);
+                let open = || self.open(stream, opened, received, seat);
+                let _ = panic::catch_unwind(AssertUnwindSafe(open));
             }
             decided => {
                 let door = self.clone();
@@ -362,16 +364,11 @@ fn check_rights(principal: &Principal, admitted: &Admitted) -> Result<(), Refusa
     let (Admitted::Websocket(_, wish) | Admitted::EventStream(wish)) = admitted else {
         return Ok(());
     };
-    if !principal.may(Action::Connect) {
-        return Err(Refusal::not_allowed("this client is not allowed to connect".to_owned()));
-    }
-    let may_not = |group: &&GroupName| !principal.may(Action::Subscribe { group });
-    match wish.groups.iter().find(may_not) {
+    let subscribe = wish.groups.iter().map(|group| Action::Subscribe { group });
+    let mut actions = iter::once(Action::Connect).chain(subscribe);
+    match actions.find(|action| !principal.may(*action)) {
         None => Ok(()),
-        Some(group) => Err(Refusal::not_allowed(format!(
-            "parameter group: this client is not allowed to listen to {:?}",
-            &**group
-        ))),
+        Some(action) => Err(Refusal::not_allowed(action)),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
-use campanile_edge::HeadError;
 use campanile_edge::pages::{NotAllowed, Reader};
 use campanile_edge::websocket::HandshakeError;
+use campanile_edge::{Action, HeadError};
 
 /// How long the client of an event stream waits before it tries again, if there is no room or no
 /// broker, in milliseconds. Each client gets a random time from this range, so that a refused crowd
@@ -52,8 +52,8 @@ impl Refusal {
     }
 
     /// 403: the client has no right to what it asks for.
-    pub(crate) fn not_allowed(sentence: String) -> Self {
-        Self::forbidden("not_allowed", sentence)
+    pub(crate) fn not_allowed(action: Action<'_>) -> Self {
+        Self::forbidden("not_allowed", format!("this client is not allowed to {action}"))
     }
 
     /// 404 with the code `not_found`.

@@ -5,6 +5,7 @@ use std::task::ready;
 
 use actix_web::HttpRequest;
 use actix_web::dev::Payload;
+use campanile_edge::Principal;
 
 use super::{Front, IDEMPOTENCY_KEY, content_type, only, peer, presence, query};
 use crate::budget::Reserved;
@@ -17,6 +18,7 @@ use crate::http::media::batch_format;
 use crate::http::wording::batch_room_bytes;
 use crate::push::BadRequest;
 use crate::push::batch::{BatchFormat, BatchLimits, read};
+use crate::push::rights::check_push;
 use crate::push::shown::Shown;
 
 impl Front {
@@ -26,6 +28,7 @@ impl Front {
         &self,
         request: &HttpRequest,
         payload: &mut Payload,
+        principal: &Principal,
     ) -> Result<(BatchFormat, Vec<Answered>, Reserved), ApiError> {
         let query = query(request);
         if !query.is_empty() {
@@ -60,6 +63,7 @@ impl Front {
             .into_iter()
             .filter_map(|item| {
                 let number = order.open(0);
+                let item = item.and_then(|push| check_push(principal, &push).map(|()| push));
                 item.map_err(|error| order.answer(number, Err(error.into())))
                     .ok()
                     .map(|push| (push, number))

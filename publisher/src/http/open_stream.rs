@@ -4,6 +4,7 @@ use actix_http::ws::{HandshakeError, verify_handshake};
 use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
+use campanile_edge::Principal;
 
 use super::{Front, peer, presence, query};
 use crate::courier::answers::Answers;
@@ -17,6 +18,7 @@ impl Front {
         &self,
         request: &HttpRequest,
         payload: &mut Payload,
+        principal: Principal,
     ) -> Result<HttpResponse, HttpError> {
         let query = query(request);
         if !query.is_empty() {
@@ -30,6 +32,7 @@ impl Front {
             max_content_bytes: self.config.max_content_bytes,
         };
         let opening = Opening {
+            principal,
             format,
             limits,
             answers: Answers::new(presence(request), self.budget.reserve(peer(request))),

@@ -40,6 +40,7 @@ fn of_bad_request(error: &BadRequest) -> StatusCode {
         | BadRequest::BatchMalformed { .. }
         | BadRequest::BatchNotUtf8 { .. }
         | BadRequest::NoArray { .. } => StatusCode::BAD_REQUEST,
+        BadRequest::NotAllowed { .. } => StatusCode::FORBIDDEN,
         BadRequest::UnknownWorker(_)
         | BadRequest::UnknownConnection(_)
         | BadRequest::NotWritten(_) => StatusCode::NOT_FOUND,

@@ -8,6 +8,7 @@ use actix_web_actors::ws::CloseCode;
 use bytes::Bytes;
 use bytestring::ByteString;
 use campanile_channel::publishing::Push;
+use campanile_edge::Principal;
 use campanile_edge::websocket::Violation;
 use futures_util::Stream;
 use tracing::debug;
@@ -19,6 +20,7 @@ use crate::courier::answers::{AnswerSlot, Answers};
 use crate::courier::in_order::InOrder;
 use crate::error::{Answered, ApiError};
 use crate::http::wording;
+use crate::push::rights::check_push;
 use crate::push::{BadRequest, cost_bytes, item};
 
 /// How much is written, except for the last answer, before the connection is asked whether it takes
@@ -69,6 +71,7 @@ pub(super) struct Turn {
 
 /// The state of one stream.
 pub(super) struct Exchange {
+    principal: Principal,
     format: StreamFormat,
     limits: StreamLimits,
     intake: Intake,
@@ -86,13 +89,19 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// Starts before the first message.
-    pub(super) fn new(format: StreamFormat, limits: StreamLimits, answers: Answers) -> Self {
+    pub(super) fn new(
+        principal: Principal,
+        format: StreamFormat,
+        limits: StreamLimits,
+        answers: Answers,
+    ) -> Self {
         let max_message_bytes = match format {
             // Every byte may be escaped.
             StreamFormat::Json => limits.max_content_bytes * 6 + FIELDS_BYTES,
             StreamFormat::MessagePack => limits.max_content_bytes + FIELDS_BYTES,
         };
         Self {
+            principal,
             format,
             limits,
             intake: Intake::new(max_message_bytes),
@@ -243,6 +252,7 @@ impl Exchange {
     /// Opens a slot for an item, and answers it if it is not a push.
     fn take(&mut self, item: Result<Push, BadRequest>, turn: &mut Turn) {
         let counted = item.map_err(ApiError::from).and_then(|push| {
+            check_push(&self.principal, &push)?;
             let cost = cost_bytes(&push);
             self.allowance.take(cost, &self.answers)?;
             Ok((push, cost))

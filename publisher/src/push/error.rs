@@ -144,6 +144,9 @@ pub enum BadRequest {
          of its own, and repeat it unchanged"
     )]
     IdTaken { id: Shown },
+    /// The caller has no right to do it.
+    #[error("this caller is not allowed to {action}")]
+    NotAllowed { action: String },
     #[error("to_worker_id is {0}: no worker of the cluster has this id (its connections are gone)")]
     UnknownWorker(WorkerId),
     #[error("to_connection_id is {0}: the worker has no such connection (it is gone)")]

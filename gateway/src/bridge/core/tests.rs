@@ -1,5 +1,5 @@
 use campanile_messages::link::{Durability, InterestChange, Want};
-use campanile_messages::{Audience, ConnectionId};
+use campanile_messages::{Audience, ConnectionId, GroupName};
 
 use super::*;
 use crate::delivery::Found;
@@ -287,4 +287,47 @@ fn what_does_not_belong_on_the_link_is_left_out() {
     assert_eq!(heard(&mut core, event(90)), [Effect::LogOutOfOrder(out_of_order)]);
     let goodbye = || FromBroker::Goodbye { reason: String::new() };
     assert_eq!(heard(&mut core, goodbye()), [Effect::LogUnexpected(Box::new(goodbye()))]);
+}
+
+#[test]
+fn what_changes_during_an_outage_does_not_pile_up() {
+    let mut core = linked();
+    let start = Instant::now();
+    core.link_lost(start);
+    for number in 0..1_000_u64 {
+        let group = Audience::Group(GroupName::new(format!("{number}")).expect("a name"));
+        for by in [1, -1] {
+            reported(
+                &mut core,
+                0,
+                Report { changes: vec![(group.clone(), by)], ..Report::default() },
+            );
+        }
+        core.tick(start + Duration::from_secs(number), &mut Vec::new());
+    }
+    assert_eq!(core.audiences(), 0);
+    assert_eq!(core.interest.unreported(), 0);
+}
+
+#[test]
+fn a_link_that_follows_another_at_once_begins_anew() {
+    let mut core = linked();
+    reported(&mut core, 1, comes_back(4, at(5)));
+    let mut effects = Vec::new();
+    core.link_up(&welcome(at(7)), &mut effects);
+    let attach = Effect::Insist(ToBroker::Attach { cursor: Some(at(7)) });
+    assert_eq!(effects, [interest(3, 1), attach, fetch(2, 5)]);
+}
+
+#[test]
+fn a_past_before_the_stream_begins_is_not_taken() {
+    let config = GatewayConfig::default();
+    let mut core = Core::new(&config, 2, Instant::now());
+    core.link_up(&welcome(at(7)), &mut Vec::new());
+    let (audience, events) = (Audience::Everyone, 0);
+    let past = FromBroker::Past { audience, events, expired: 0, complete_after: 0 };
+    assert_eq!(heard(&mut core, past.clone()), [Effect::LogUnexpected(Box::new(past))]);
+    heard(&mut core, FromBroker::Attached { from: at(7), gap: None });
+    reported(&mut core, 0, comes(1));
+    assert_eq!(heard(&mut core, event(8)), [Effect::Deliver(0, Delivery::Event(framed(8)))]);
 }

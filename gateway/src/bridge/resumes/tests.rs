@@ -41,9 +41,12 @@ fn want(since: u64, names: &[usize]) -> Want {
 const CURSOR: Position = Position { epoch: 1, sequence: 100 };
 
 fn answered(resumes: &mut Resumes, recent: &Recent) -> Vec<(Ticket, Result<usize, Lost>)> {
-    std::iter::from_fn(|| resumes.judge(recent, MAX))
-        .map(|(_, ticket, outcome)| (ticket, outcome.map(|events| events.len())))
-        .collect()
+    let mut answered = Vec::new();
+    while !resumes.is_idle() {
+        let judged = resumes.judge(recent, MAX);
+        answered.extend(judged.map(|(_, ticket, outcome)| (ticket, outcome.map(|e| e.len()))));
+    }
+    answered
 }
 
 fn quiet(recent: &mut Recent, audience: &Audience) {

@@ -81,7 +81,7 @@ impl Rig {
         let answers = Answers::new(Presence::default(), budget.reserve(Peer::of(None)));
         let limits = StreamLimits { max_items, max_bytes, max_content_bytes: 1_000 };
         Self {
-            exchange: Exchange::new(StreamFormat::Json, limits, answers),
+            exchange: Exchange::new(Principal::default(), StreamFormat::Json, limits, answers),
             budget,
             source: Source::default(),
             wakes: Arc::default(),
