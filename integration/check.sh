@@ -10,7 +10,7 @@ set -euo pipefail
 fuzz_seconds=${FUZZ_SECONDS:-5}
 
 # The tests of whole clusters that take a few seconds, and need nothing but the binary.
-quick_tests=(batches command_line delivery except history membership order position repeats resume)
+quick_tests=(batches command_line delivery except history membership modules order position repeats resume)
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 step=preparation

@@ -14,10 +14,11 @@ use std::{env, io};
 
 use campanile_edge::Head;
 use campanile_edge::websocket::{Limits, Message, Opcode, frame};
-use campanile_gateway::connection::socket::{Socket, Waiting};
+use campanile_gateway::connection::line::Line;
+use campanile_gateway::connection::socket::Socket;
 use campanile_gateway::entrance::ends::{end, read_head};
 use campanile_gateway::entrance::refusal::Refusal;
-use campanile_gateway::websocket::{CloseCode, Incoming, Upgrade};
+use campanile_gateway::websocket::{Incoming, Upgrade};
 use futures_util::StreamExt as _;
 use tokio::net::TcpStream;
 
@@ -84,18 +85,15 @@ async fn upgrade(
 
 async fn echo(stream: TcpStream, upgrade: &Upgrade, early: Vec<u8>) {
     let socket = Socket::new(stream, MAX_OUTBOX_BYTES);
-    let mut answered = socket.send_now(&upgrade.response());
-    let mut incoming = Incoming::new(socket.clone(), LIMITS, early, FLUSH_LIMIT);
-    loop {
-        if answered.is_err() {
-            socket.close(CloseCode::TooSlow.frame(), Waiting::Drop);
-        }
-        answered = match incoming.next().await {
-            Some(Message::Text(text)) => socket.send_now(&frame(Opcode::Text, text.as_bytes())),
-            Some(Message::Binary(bytes)) => socket.send_now(&frame(Opcode::Binary, &bytes)),
+    let line = Line { socket, dialect: upgrade.dialect };
+    line.send(&upgrade.response());
+    let mut incoming = Incoming::new(line.clone(), LIMITS, early, FLUSH_LIMIT);
+    while let Some(message) = incoming.next().await {
+        match message {
+            Message::Text(text) => line.send(&frame(Opcode::Text, text.as_bytes())),
+            Message::Binary(bytes) => line.send(&frame(Opcode::Binary, &bytes)),
             // `Incoming` answers control frames itself.
-            Some(Message::Ping(_) | Message::Pong | Message::Close(_)) => Ok(()),
-            None => return,
-        };
+            Message::Ping(_) | Message::Pong | Message::Close(_) => {}
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! One client's connection: its socket, the actor for what it says, and the signs that it is alive.
 
-pub(crate) mod line;
+pub mod line;
 pub(crate) mod liveness;
 pub(crate) mod session;
 pub mod socket;

@@ -12,7 +12,9 @@ use crate::websocket::CloseCode;
 /// Clones are the same line.
 #[derive(Debug, Clone)]
 pub struct Line {
+    /// Where to write.
     pub socket: Arc<Socket>,
+    /// How to write.
     pub dialect: Dialect,
 }
 

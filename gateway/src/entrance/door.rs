@@ -2,7 +2,6 @@
 //! event streams, and hands every other request to the page's `App`.
 
 use std::cell::Cell;
-use std::iter;
 use std::net::{self, IpAddr, SocketAddr};
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
@@ -182,7 +181,7 @@ impl Door {
                 let dialect = Dialect::Events;
                 Decision::Open(Opened { response, dialect, principal, wish })
             }
-            Ok((Admitted::Page, _)) => Decision::Page,
+            Ok((Admitted::Page { .. }, _)) => Decision::Page,
             Err(refusal) => match refusal_by_message(head, &refusal) {
                 Some(last) => {
                     debug!(%peer, status = refusal.status, code = refusal.code, "refused by message");
@@ -231,7 +230,7 @@ impl Door {
                 match path {
                     _ if is_websocket => return Err(Refusal::no_websocket_at(path)),
                     "/events" => Admitted::EventStream(self.event_stream_wish(head)?),
-                    _ => return Ok((Admitted::Page, Principal::default())),
+                    path => Admitted::Page { reads_position: path == "/position" },
                 }
             }
         };
@@ -239,6 +238,7 @@ impl Door {
         check_rights(&principal, &admitted)?;
         // This comes last: a request that is wrong in itself should get that answer.
         match self.hindrance() {
+            _ if matches!(admitted, Admitted::Page { .. }) => Ok((admitted, principal)),
             None => Ok((admitted, principal)),
             Some(_) if matches!(admitted, Admitted::EventStream(_)) => Err(come_back()),
             Some(hindrance) => Err(hindrance),
@@ -315,15 +315,16 @@ impl Door {
             *self.config;
         let socket = Socket::new(stream, max_outbox_bytes);
         socket.hold(response);
+        let line = Line { socket, dialect };
         let incoming = match dialect.rules().is_one_way() {
-            true => Incoming::dropping(socket.clone(), user_timeout),
-            false => Incoming::new(socket.clone(), client_limits, early, user_timeout),
+            true => Incoming::dropping(line.clone(), user_timeout),
+            false => Incoming::new(line.clone(), client_limits, early, user_timeout),
         };
         let connection = ConnectionId(self.last_connection.get() + 1);
         self.last_connection.set(connection.0);
         let opening = Opening { principal, wish, incoming };
         let registry = (self.registry.clone(), max_groups);
-        Session::new(connection, Line { socket, dialect }, opening, registry, seat).start();
+        Session::new(connection, line, opening, registry, seat).start();
     }
 }
 
@@ -357,18 +358,24 @@ fn refused(peer: SocketAddr, refusal: &Refusal, reader: Option<Reader<'_>>) -> D
 enum Admitted {
     Websocket(Upgrade, Wish),
     EventStream(Wish),
-    Page,
+    /// `reads_position`: it is `/position`, and no file.
+    Page {
+        reads_position: bool,
+    },
 }
 
 fn check_rights(principal: &Principal, admitted: &Admitted) -> Result<(), Refusal> {
-    let (Admitted::Websocket(_, wish) | Admitted::EventStream(wish)) = admitted else {
-        return Ok(());
+    let check = |action| match principal.may(action) {
+        true => Ok(()),
+        false => Err(Refusal::not_allowed(action)),
     };
-    let subscribe = wish.groups.iter().map(|group| Action::Subscribe { group });
-    let mut actions = iter::once(Action::Connect).chain(subscribe);
-    match actions.find(|action| !principal.may(*action)) {
-        None => Ok(()),
-        Some(action) => Err(Refusal::not_allowed(action)),
+    match admitted {
+        Admitted::Websocket(_, wish) | Admitted::EventStream(wish) => {
+            check(Action::Connect)?;
+            wish.groups.iter().try_for_each(|group| check(Action::Subscribe { group }))
+        }
+        Admitted::Page { reads_position: true } => check(Action::ReadPosition),
+        Admitted::Page { reads_position: false } => Ok(()),
     }
 }
 

@@ -5,7 +5,6 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,8 +12,8 @@ use bytes::Bytes;
 use campanile_edge::websocket::{self, Decoder, Limits, Message, Opcode, Violation};
 use futures_util::Stream;
 
-use super::CloseCode;
-use crate::connection::socket::{Ending, Socket, Waiting};
+use crate::connection::line::Line;
+use crate::connection::socket::{Ending, Waiting};
 
 /// How many bytes one read asks for: enough for many small messages, and few enough for the messages
 /// that a client could make of them to stay in memory until they are handled.
@@ -28,7 +27,7 @@ thread_local! {
 /// Reads messages from a socket until its end.
 #[derive(Debug)]
 pub struct Incoming {
-    socket: Arc<Socket>,
+    line: Line,
     /// `None`: what the client sends is dropped.
     decoder: Option<Box<Decoder>>,
     messages: VecDeque<Message>,
@@ -48,22 +47,17 @@ enum Phase {
 impl Incoming {
     /// Reads a socket whose handshake is done; `early` holds the bytes that followed the request's
     /// head. After a close, what still waits for the client may take up to `flush_limit` to leave.
-    pub fn new(
-        socket: Arc<Socket>,
-        limits: Limits,
-        mut early: Vec<u8>,
-        flush_limit: Duration,
-    ) -> Self {
-        let mut incoming = Self::dropping(socket, flush_limit);
+    pub fn new(line: Line, limits: Limits, mut early: Vec<u8>, flush_limit: Duration) -> Self {
+        let mut incoming = Self::dropping(line, flush_limit);
         incoming.decoder = Some(Box::new(Decoder::new(limits)));
         incoming.take_in(&mut early);
         incoming
     }
 
     /// Drops everything that the client sends, and yields nothing.
-    pub fn dropping(socket: Arc<Socket>, flush_limit: Duration) -> Self {
+    pub fn dropping(line: Line, flush_limit: Duration) -> Self {
         Self {
-            socket,
+            line,
             decoder: None,
             messages: VecDeque::new(),
             violation: None,
@@ -87,7 +81,9 @@ impl Incoming {
                 Message::Close(code) => {
                     let payload = code.map(u16::to_be_bytes);
                     let payload = payload.as_ref().map_or(&[][..], |code| &code[..]);
-                    self.socket.close(websocket::frame(Opcode::Close, payload), Waiting::Flush);
+                    self.line
+                        .socket
+                        .close(websocket::frame(Opcode::Close, payload), Waiting::Flush);
                 }
                 data => return Some(data),
             }
@@ -98,9 +94,7 @@ impl Incoming {
     }
 
     fn answer(&self, pong: Bytes) {
-        if self.socket.send_control(&pong).is_err() {
-            self.socket.close(CloseCode::TooSlow.frame(), Waiting::Drop);
-        }
+        self.line.settle(self.line.socket.send_control(&pong));
     }
 }
 
@@ -123,14 +117,14 @@ impl Stream for Incoming {
             }
             if let Some(violation) = self.violation.take() {
                 let last = websocket::close(violation.close_code(), &violation.to_string());
-                self.socket.close(last, Waiting::Flush);
+                self.line.socket.close(last, Waiting::Flush);
             }
-            if !self.socket.is_open() {
-                let ending = Ending::new(self.socket.clone(), self.flush_limit);
+            if !self.line.socket.is_open() {
+                let ending = Ending::new(self.line.socket.clone(), self.flush_limit);
                 self.phase = Phase::Ending(ending);
                 continue;
             }
-            let socket = self.socket.clone();
+            let socket = self.line.socket.clone();
             let read = READ_BUFFER.with_borrow_mut(|buffer| {
                 let read = ready!(socket.poll_read(cx, buffer));
                 if let Ok(len @ 1..) = read {
@@ -142,7 +136,7 @@ impl Stream for Incoming {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => {
                     // The client is gone without a close, so nobody would read ours.
-                    self.socket.abort();
+                    self.line.socket.abort();
                     self.phase = Phase::Over;
                 }
             }
