@@ -14,7 +14,7 @@ use std::{env, io};
 
 use campanile_edge::Head;
 use campanile_edge::websocket::{Limits, Message, Opcode, frame};
-use campanile_gateway::connection::socket::{Socket, Waiting};
+use campanile_gateway::connection::socket::{Socket, Unsent};
 use campanile_gateway::entrance::ends::{end, read_head};
 use campanile_gateway::entrance::refusal::Refusal;
 use campanile_gateway::websocket::{CloseCode, Incoming, Upgrade};
@@ -88,7 +88,7 @@ async fn echo(stream: TcpStream, upgrade: &Upgrade, early: Vec<u8>) {
     let mut incoming = Incoming::new(socket.clone(), LIMITS, early, FLUSH_LIMIT);
     loop {
         if answered.is_err() {
-            socket.close(CloseCode::TooSlow.frame(), Waiting::Drop);
+            socket.close(CloseCode::TooSlow.frame(), Unsent::Drop);
         }
         answered = match incoming.next().await {
             Some(Message::Text(text)) => socket.send_now(&frame(Opcode::Text, text.as_bytes())),

@@ -32,7 +32,7 @@ use campanile_messages::link::{DirectOutcome, RequestTicket, Tally};
 use campanile_messages::{FromBroker, Hello, InstanceId, ToBroker};
 use tracing::error;
 
-use crate::bridge::core::{Core, Effect};
+use crate::bridge::core::{BridgeEffect, Core};
 use crate::bridge::heads::{AskHead, Askers, NoHead};
 use crate::bridge::performer::Performer;
 use crate::config::GatewayConfig;
@@ -58,7 +58,7 @@ pub(crate) struct Bridge {
     core: Core,
     performer: Performer,
     /// Room that is used again.
-    effects: Vec<Effect>,
+    effects: Vec<BridgeEffect>,
     /// How many audiences there are, for the registries to see.
     audiences: Arc<AtomicUsize>,
     /// Resumes go on at a message that is on its way.
@@ -195,22 +195,24 @@ impl Handler<InterestChanged> for Bridge {
 /// itself that the delivery is unknown.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) enum Fared {
+pub(crate) enum DeliveryReport {
     /// One for one connection.
-    One(RequestTicket, DirectOutcome),
+    Direct(RequestTicket, DirectOutcome),
     /// A counted one, at one worker.
-    All(RequestTicket, Tally),
+    Counted(RequestTicket, Tally),
 }
 
-impl Handler<Fared> for Bridge {
+impl Handler<DeliveryReport> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, fared: Fared, _: &mut Self::Context) {
+    fn handle(&mut self, fared: DeliveryReport, _: &mut Self::Context) {
         match fared {
-            Fared::One(ticket, outcome) => {
-                self.effects.push(Effect::Say(ToBroker::Delivered { ticket, outcome }));
+            DeliveryReport::Direct(ticket, outcome) => {
+                self.effects.push(BridgeEffect::Send(ToBroker::Delivered { ticket, outcome }));
             }
-            Fared::All(ticket, tally) => self.core.counted(ticket, tally, &mut self.effects),
+            DeliveryReport::Counted(ticket, tally) => {
+                self.core.counted(ticket, tally, &mut self.effects)
+            }
         }
         self.perform();
     }

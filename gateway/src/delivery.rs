@@ -10,7 +10,7 @@ use campanile_messages::{ConnectionId, Position};
 use tokio::sync::Notify;
 
 use crate::dialects::Framed;
-use crate::report::Ticket;
+use crate::report::StepTicket;
 use crate::resume::Lost;
 use crate::websocket::CloseCode;
 
@@ -47,10 +47,10 @@ pub enum Delivery {
     Push(RequestTicket, ConnectionId, Arc<Framed>),
     /// The broker has confirmed what the registry asked for up to this ticket, save what is answered
     /// with `Resumed`; the log stood here.
-    Confirmed(Ticket, Position),
+    Confirmed(StepTicket, Position),
     /// The broker has confirmed this step, with which a client came back, or one of its groups, or a new
     /// listener that asked for some of the past: what it has missed or asked for up to here.
-    Resumed(Ticket, Outcome, Position),
+    Resumed(StepTicket, ResumeOutcome, Position),
     /// All events up to here have been handed over.
     Mark(Position),
     /// Events before here may be missing.
@@ -59,14 +59,14 @@ pub enum Delivery {
 
 /// What a client is to hear of the past, in order.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
+pub struct FoundEvents {
     /// Oldest first.
     pub events: Vec<Arc<Framed>>,
     /// Whether nothing was left out. Always, where a client comes back.
     pub is_complete: bool,
 }
 
-impl Found {
+impl FoundEvents {
     pub fn len(&self) -> usize {
         self.events.len()
     }
@@ -77,7 +77,7 @@ impl Found {
 }
 
 /// What a client has missed, or hears as a new listener, or why that cannot be told.
-pub type Outcome = Result<Found, Lost>;
+pub type ResumeOutcome = Result<FoundEvents, Lost>;
 
 /// Deliveries on their way to one registry. Clones are the same queue.
 #[derive(Debug, Clone, Default)]

@@ -12,9 +12,9 @@ mod counting;
 mod in_hand;
 mod join_answer;
 mod leaving;
+pub(crate) mod reply;
 pub(crate) mod reporter;
 pub mod subscriptions;
-pub(crate) mod told;
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,7 +30,7 @@ use crate::bridge::interest::MAX_AUDIENCES;
 use crate::bridge::{Bridge, CaughtUp, InterestChanged};
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
-use crate::connection::socket::Waiting;
+use crate::connection::socket::Unsent;
 use crate::delivery::{Deliveries, Signal};
 use crate::registry::batch::Batch;
 use crate::registry::client::Client;
@@ -125,9 +125,9 @@ impl Handler<Attach> for Registry {
     fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) {
         let Attach { connection, line, principal, mut groups, since } = attach;
         if let Some(code) = self.leaving.code() {
-            line.close(code, Waiting::Flush);
+            line.close(code, Unsent::Flush);
         } else if !groups.is_empty() && self.is_full() {
-            line.close(CloseCode::GatewayFull, Waiting::Flush);
+            line.close(CloseCode::GatewayFull, Unsent::Flush);
             groups.clear();
         }
         let client = Client::new(connection, line, principal, Instant::now());
@@ -217,7 +217,7 @@ impl Registry {
             let some = lines[some].to_vec();
             ctx.run_later(after, move |registry, _| {
                 if registry.leaving.is_for(code) {
-                    some.iter().for_each(|line| line.close(code, Waiting::Flush));
+                    some.iter().for_each(|line| line.close(code, Unsent::Flush));
                 }
             });
         }

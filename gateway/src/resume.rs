@@ -18,9 +18,9 @@ pub enum Since {
 
 /// Where the earlier events that a client gets begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub enum ReplayStart {
     /// After a position, for a client that has seen everything up to it.
-    Behind(Position),
+    After(Position),
     /// As far back as a new listener asks for.
     History(History),
 }

@@ -19,19 +19,19 @@ use crate::report::Report;
 
 /// What the bridge has to do, in order.
 #[derive(Debug, PartialEq)]
-pub enum Effect {
+pub enum BridgeEffect {
     /// Put something into the queue of one worker, from 0.
     Deliver(usize, Delivery),
     /// Put the same into the queue of every worker.
     DeliverToAll(Delivery),
     /// Say something to the broker. Dropped where the link has no room for it: it does not drain for
     /// now, and publishers find out by themselves that an answer is missing.
-    Say(ToBroker),
+    Send(ToBroker),
     /// Say something for which the link always has room: it is bounded by itself, and nobody would
     /// say it again.
-    Insist(ToBroker),
+    Force(ToBroker),
     /// Tell every client that events may be missing between two positions.
-    TellGap {
+    ReportGap {
         /// Why.
         gap: Gap,
         /// Where the stream stood.
@@ -50,7 +50,7 @@ pub enum Effect {
 }
 
 /// An event that is to be counted: by whom, its sequence, and within which time.
-type Count = (RequestTicket, u64, Duration);
+type CountRequest = (RequestTicket, u64, Duration);
 
 /// See the module.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub struct Core {
     max_replay_bytes: usize,
     absence: Absence,
     /// The event that comes next is to be counted.
-    count: Option<Count>,
+    count: Option<CountRequest>,
     counts: Counts,
 }
 
@@ -98,7 +98,7 @@ impl Core {
     }
 
     /// A broker welcomes the gateway, with an id for each worker. It is told everything anew.
-    pub fn link_up(&mut self, welcome: &Welcome, effects: &mut Vec<Effect>) {
+    pub fn link_up(&mut self, welcome: &Welcome, effects: &mut Vec<BridgeEffect>) {
         if self.is_linked {
             // That it was lost was not heard.
             self.forget_link();
@@ -113,8 +113,8 @@ impl Core {
             self.recent.clear();
         }
         let reports = self.interest.report_all();
-        insist(reports, effects);
-        effects.push(Effect::Insist(ToBroker::Attach { cursor: self.cursor }));
+        force(reports, effects);
+        effects.push(BridgeEffect::Force(ToBroker::Attach { cursor: self.cursor }));
         self.ask_for_unknown(effects);
     }
 
@@ -134,7 +134,7 @@ impl Core {
     }
 
     /// Takes what the broker says.
-    pub fn receive(&mut self, message: FromBroker, effects: &mut Vec<Effect>) {
+    pub fn receive(&mut self, message: FromBroker, effects: &mut Vec<BridgeEffect>) {
         match message {
             FromBroker::Event(event) if self.arriving.expects_event() => {
                 self.keep_past(event, effects);
@@ -148,7 +148,7 @@ impl Core {
             FromBroker::Mark { head } => {
                 if let Some(cursor) = &mut self.cursor {
                     cursor.sequence = cursor.sequence.max(head);
-                    effects.push(Effect::DeliverToAll(Delivery::Mark(*cursor)));
+                    effects.push(BridgeEffect::DeliverToAll(Delivery::Mark(*cursor)));
                 }
             }
             // Before the stream has begun there is nothing to ask for.
@@ -167,7 +167,7 @@ impl Core {
                 let within = Duration::from_millis(within_millis.into());
                 self.count = Some((ticket, sequence, within));
             }
-            other => effects.push(Effect::LogUnexpected(Box::new(other))),
+            other => effects.push(BridgeEffect::LogUnexpected(Box::new(other))),
         }
     }
 
@@ -177,40 +177,45 @@ impl Core {
         worker: usize,
         report: Report,
         now: Instant,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<BridgeEffect>,
     ) {
         let Report { ticket, changes, resumes, gone } = report;
         self.interest.change(worker, ticket, changes, now);
         self.resumes.forget(worker, &gone);
-        self.tell_interest(effects, |core| {
+        self.report_interest(effects, |core| {
             resumes.into_iter().for_each(|resume| core.resumes.add(worker, resume));
         });
     }
 
     /// A counted event has fared so at a worker.
-    pub fn counted(&mut self, ticket: RequestTicket, tally: Tally, effects: &mut Vec<Effect>) {
+    pub fn counted(
+        &mut self,
+        ticket: RequestTicket,
+        tally: Tally,
+        effects: &mut Vec<BridgeEffect>,
+    ) {
         if let Some(tally) = self.counts.add(ticket, tally) {
-            effects.push(Effect::Say(ToBroker::Counted { ticket, tally }));
+            effects.push(BridgeEffect::Send(ToBroker::Counted { ticket, tally }));
         }
     }
 
     /// Time goes by.
-    pub fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    pub fn tick(&mut self, now: Instant, effects: &mut Vec<BridgeEffect>) {
         self.interest.expire(now);
-        self.tell_interest(effects, |_| {});
+        self.report_interest(effects, |_| {});
         if self.absence.passes_limit(now) {
-            effects.push(Effect::SendAway);
+            effects.push(BridgeEffect::SendAway);
         }
     }
 
     /// Answers a client that comes back, or puts many off. `false` if there is nobody left who can be
     /// answered now.
-    pub fn answer_next(&mut self, effects: &mut Vec<Effect>) -> bool {
+    pub fn answer_next(&mut self, effects: &mut Vec<BridgeEffect>) -> bool {
         let Some(cursor) = self.cursor else { return false };
         match self.resumes.judge(&self.recent, self.max_replay_bytes) {
             Some((worker, ticket, found)) => {
                 let resumed = Delivery::Resumed(ticket, found, cursor);
-                effects.push(Effect::Deliver(worker, resumed));
+                effects.push(BridgeEffect::Deliver(worker, resumed));
                 true
             }
             None if !self.resumes.is_idle() => true,
@@ -229,13 +234,13 @@ impl Core {
     }
 
     /// The stream begins, where it stood or elsewhere.
-    fn begin(&mut self, from: Position, gap: Option<Gap>, effects: &mut Vec<Effect>) {
+    fn begin(&mut self, from: Position, gap: Option<Gap>, effects: &mut Vec<BridgeEffect>) {
         // Not before: a broker may welcome a gateway and end each link at what that says first.
         if self.absence.stream_begins() {
-            effects.push(Effect::Stay);
+            effects.push(BridgeEffect::Stay);
         }
         if let (Some(gap), Some(cursor)) = (gap, self.cursor) {
-            effects.push(Effect::TellGap { gap, cursor, from });
+            effects.push(BridgeEffect::ReportGap { gap, cursor, from });
         }
         if self.cursor != Some(from) {
             self.recent.clear();
@@ -243,7 +248,7 @@ impl Core {
         self.cursor = Some(from);
     }
 
-    fn route(&mut self, event: Event, effects: &mut Vec<Effect>) {
+    fn route(&mut self, event: Event, effects: &mut Vec<BridgeEffect>) {
         let Event { sequence, audience, except, content } = event;
         let count = self.count.take_if(|(_, counted, _)| *counted == sequence);
         let Some(cursor) = &mut self.cursor else {
@@ -263,12 +268,12 @@ impl Core {
                 None => Delivery::Event(framed.clone()),
                 Some((ticket, _, within)) => Delivery::Counted(ticket, within, framed.clone()),
             };
-            effects.push(Effect::Deliver(worker, delivery));
+            effects.push(BridgeEffect::Deliver(worker, delivery));
         }
         match count {
             Some((ticket, ..)) if workers == 0 => {
                 let tally = Tally::default();
-                effects.push(Effect::Say(ToBroker::Counted { ticket, tally }));
+                effects.push(BridgeEffect::Send(ToBroker::Counted { ticket, tally }));
             }
             Some((ticket, ..)) => self.counts.begin(ticket, workers),
             None => {}
@@ -284,24 +289,24 @@ impl Core {
         ticket: RequestTicket,
         to: Address,
         content: Content,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<BridgeEffect>,
     ) {
         let worker = self.workers.iter().position(|id| *id == Some(to.worker));
         effects.push(match worker {
             Some(worker) => {
                 let framed = Framed::new(None, content);
-                Effect::Deliver(worker, Delivery::Push(ticket, to.connection, framed))
+                BridgeEffect::Deliver(worker, Delivery::Push(ticket, to.connection, framed))
             }
             None => {
                 let outcome = DirectOutcome::UnknownWorker;
-                Effect::Say(ToBroker::Delivered { ticket, outcome })
+                BridgeEffect::Send(ToBroker::Delivered { ticket, outcome })
             }
         });
     }
 
     /// The clients that wait for nothing else are told by their tickets; those that come back are
     /// answered [one by one](Self::answer_next).
-    fn confirm(&mut self, revision: u64, head: u64, effects: &mut Vec<Effect>) {
+    fn confirm(&mut self, revision: u64, head: u64, effects: &mut Vec<BridgeEffect>) {
         let Some(cursor) = &mut self.cursor else { return };
         cursor.sequence = cursor.sequence.max(head);
         let cursor = *cursor;
@@ -310,15 +315,15 @@ impl Core {
         };
         withdrawn.iter().for_each(|audience| self.recent.forget(audience));
         for (worker, ticket) in tickets.iter().enumerate() {
-            effects.push(Effect::Deliver(worker, Delivery::Confirmed(*ticket, cursor)));
+            effects.push(BridgeEffect::Deliver(worker, Delivery::Confirmed(*ticket, cursor)));
         }
         self.resumes.confirmed(&tickets, Position { sequence: head, ..cursor });
-        self.tell_interest(effects, |_| {});
+        self.report_interest(effects, |_| {});
     }
 
     /// Tells the broker what has changed, if it has confirmed the last report. `add` adds those who
     /// come back with the change; earlier ones that wait for what is withdrawn are gone.
-    fn tell_interest(&mut self, effects: &mut Vec<Effect>, add: impl FnOnce(&mut Self)) {
+    fn report_interest(&mut self, effects: &mut Vec<BridgeEffect>, add: impl FnOnce(&mut Self)) {
         let withdrawn = self.interest.take_withdrawn();
         if !withdrawn.is_empty() {
             withdrawn.iter().for_each(|audience| self.recent.forget(audience));
@@ -331,30 +336,30 @@ impl Core {
         }
         let reports = self.interest.report();
         if !reports.is_empty() {
-            insist(reports, effects);
+            force(reports, effects);
             self.ask_for_unknown(effects);
         }
     }
 
     /// What those lack who come back with the interest that was just sent is asked for behind it.
-    fn ask_for_unknown(&mut self, effects: &mut Vec<Effect>) {
+    fn ask_for_unknown(&mut self, effects: &mut Vec<BridgeEffect>) {
         self.resumes.interest_sent(self.epoch, &self.recent, self.max_replay_bytes);
         self.fetch(effects);
     }
 
-    fn fetch(&mut self, effects: &mut Vec<Effect>) {
+    fn fetch(&mut self, effects: &mut Vec<BridgeEffect>) {
         if self.is_linked
             && let Some((number, wants)) = self.resumes.fetch()
         {
             let max_bytes = self.max_replay_bytes as u64;
-            effects.push(Effect::Insist(ToBroker::Fetch { number, wants, max_bytes }));
+            effects.push(BridgeEffect::Force(ToBroker::Fetch { number, wants, max_bytes }));
         }
     }
 
-    fn keep_past(&mut self, event: Event, effects: &mut Vec<Effect>) {
+    fn keep_past(&mut self, event: Event, effects: &mut Vec<BridgeEffect>) {
         let Some(cursor) = self.cursor else { return };
         if let Err(out_of_order) = self.arriving.add(event, cursor) {
-            effects.push(Effect::LogOutOfOrder(out_of_order));
+            effects.push(BridgeEffect::LogOutOfOrder(out_of_order));
         }
         self.end_past();
     }
@@ -376,9 +381,9 @@ impl Core {
     }
 }
 
-fn insist(reports: Vec<InterestReport>, effects: &mut Vec<Effect>) {
+fn force(reports: Vec<InterestReport>, effects: &mut Vec<BridgeEffect>) {
     for (revision, changes) in reports {
-        effects.push(Effect::Insist(ToBroker::Interest { revision, changes }));
+        effects.push(BridgeEffect::Force(ToBroker::Interest { revision, changes }));
     }
 }
 

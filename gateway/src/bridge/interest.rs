@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use campanile_messages::Audience;
 use campanile_messages::link::InterestChange;
 
-use crate::report::{Change, Ticket};
+use crate::report::{Change, StepTicket};
 
 /// How many changes one frame carries: at most 2.6 MB of names.
 const MAX_CHANGES: usize = 10_000;
@@ -31,9 +31,9 @@ pub struct Interest {
     /// Audiences to look at when their time has come; each at most once.
     empty: VecDeque<(Instant, Audience)>,
     /// The highest ticket of each worker that is counted in.
-    tickets: Vec<Ticket>,
+    tickets: Vec<StepTicket>,
     /// The same as of the last report.
-    told: Vec<Ticket>,
+    told: Vec<StepTicket>,
     revision: u64,
     /// No longer listened to, since this was last asked.
     withdrawn: Vec<Audience>,
@@ -43,14 +43,14 @@ pub struct Interest {
     withdrawing: Vec<Audience>,
     /// The report that the broker has not confirmed yet, and the tickets that it covers. There is
     /// at most one, so that what waits for a slow broker is bounded by the audiences there are.
-    unconfirmed: Option<(u64, Vec<Ticket>)>,
+    unconfirmed: Option<(u64, Vec<StepTicket>)>,
 }
 
 /// The broker has confirmed the last report.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Confirmation {
     /// Up to where it covers the steps of each worker.
-    pub tickets: Vec<Ticket>,
+    pub tickets: Vec<StepTicket>,
     /// Withdrawn before it. Until now, some events of these came and others did not.
     pub withdrawn: Vec<Audience>,
 }
@@ -89,7 +89,13 @@ impl Interest {
     }
 
     /// Counts a worker's changes in, all up to its ticket.
-    pub fn change(&mut self, worker: usize, ticket: Ticket, changes: Vec<Change>, now: Instant) {
+    pub fn change(
+        &mut self,
+        worker: usize,
+        ticket: StepTicket,
+        changes: Vec<Change>,
+        now: Instant,
+    ) {
         self.tickets[worker] = ticket;
         for (audience, by) in changes {
             let workers = self.workers;
@@ -236,7 +242,7 @@ mod tests {
         InterestChange { audience, connections: connections.into() }
     }
 
-    fn confirmed(tickets: &[Ticket]) -> Option<Confirmation> {
+    fn confirmed(tickets: &[StepTicket]) -> Option<Confirmation> {
         Some(Confirmation { tickets: tickets.to_vec(), withdrawn: vec![] })
     }
 

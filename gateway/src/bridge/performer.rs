@@ -9,7 +9,7 @@ use campanile_messages::link::Role;
 use campanile_messages::{ToBroker, WorkerId};
 use tracing::{info, warn};
 
-use crate::bridge::core::Effect;
+use crate::bridge::core::BridgeEffect;
 use crate::bridge::heads::Askers;
 use crate::delivery::{Deliveries, Delivery, Signal};
 use crate::entrance::health::Health;
@@ -97,42 +97,42 @@ impl Performer {
         self.health.set_waits_for_disk(is_waiting);
     }
 
-    pub fn perform(&self, effect: Effect) {
+    pub fn perform(&self, effect: BridgeEffect) {
         match effect {
-            Effect::Deliver(worker, delivery) => self.workers[worker].deliver(delivery),
-            Effect::DeliverToAll(delivery) => self.deliver_to_all(&delivery),
-            Effect::Say(message) => {
+            BridgeEffect::Deliver(worker, delivery) => self.workers[worker].deliver(delivery),
+            BridgeEffect::DeliverToAll(delivery) => self.deliver_to_all(&delivery),
+            BridgeEffect::Send(message) => {
                 if let Some(outbound) = &self.outbound {
-                    // Full: see `Effect::Say`.
+                    // Full: see `BridgeEffect::Send`.
                     let _ = outbound.send(&message.encode());
                 }
             }
-            Effect::Insist(message) => {
+            BridgeEffect::Force(message) => {
                 if let Some(outbound) = &self.outbound {
                     outbound.force(&message.encode());
                 }
             }
-            Effect::TellGap { gap, cursor, from } => {
+            BridgeEffect::ReportGap { gap, cursor, from } => {
                 warn!(%cursor, %from, ?gap, "events may be missing, clients are told");
                 self.deliver_to_all(&Delivery::Gap(gap, from));
             }
-            Effect::SendAway => {
+            BridgeEffect::SendAway => {
                 warn!(
                     "no link to the broker for too long: clients are told to try another gateway"
                 );
                 self.health.set_cut_off(true);
                 self.signal(Signal::Drain { over: self.drain, code: CloseCode::NoBroker });
             }
-            Effect::Stay => {
+            BridgeEffect::Stay => {
                 info!("there is a broker again: clients may stay and come");
                 self.health.set_cut_off(false);
                 self.signal(Signal::Stay);
             }
-            Effect::LogOutOfOrder(event) => {
+            BridgeEffect::LogOutOfOrder(event) => {
                 warn!(?event, "the broker sent an old event out of order");
             }
             // `hold` keeps some, and the rest is for publishers.
-            Effect::LogUnexpected(message) => {
+            BridgeEffect::LogUnexpected(message) => {
                 warn!(?message, "the broker sent what is not for a gateway");
             }
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use campanile_channel::outbox::SLICE_BYTES;
 use campanile_messages::Audience;
 
-use crate::delivery::Found;
+use crate::delivery::FoundEvents;
 use crate::dialects::Framed;
 use crate::resume::Lost;
 
@@ -189,7 +189,7 @@ impl Recent {
         max_events: usize,
         audiences: &[Audience],
         max_bytes: usize,
-    ) -> (Found, Vec<Audience>) {
+    ) -> (FoundEvents, Vec<Audience>) {
         let mut unknown = Vec::new();
         // Of one audience or another, events up to this sequence are not here.
         let (mut floor, mut is_complete) = (0, true);
@@ -225,7 +225,7 @@ impl Recent {
         }
         events.reverse();
         is_complete &= unknown.is_empty();
-        (Found { events, is_complete }, unknown)
+        (FoundEvents { events, is_complete }, unknown)
     }
 
     /// Drops the oldest events past the bound, which is wider while clients wait for the rest of

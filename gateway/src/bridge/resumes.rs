@@ -26,10 +26,10 @@ use campanile_messages::link::Want;
 use campanile_messages::{Audience, Position};
 
 use crate::bridge::recent::{Missed, Recent};
-use crate::bridge::wants::{Place, Wants};
-use crate::delivery::{Found, Outcome};
-use crate::report::{Resume, Ticket};
-use crate::resume::{Lost, Start};
+use crate::bridge::wants::{WantId, Wants};
+use crate::delivery::{FoundEvents, ResumeOutcome};
+use crate::report::{Resume, StepTicket};
+use crate::resume::{Lost, ReplayStart};
 
 /// How many clients are put off before the caller can look at the clock.
 const JUDGED_AT_ONCE: usize = 100;
@@ -42,33 +42,33 @@ const MAX_WAITS: u32 = 3;
 const LOOKED_UP_AT_ONCE: usize = 100_000;
 
 /// Which worker's, from 0, and the worker's own number for it.
-type Key = (usize, Ticket);
+type ResumeKey = (usize, StepTicket);
 
 /// See the module.
 #[derive(Debug)]
 pub struct Resumes {
     /// By worker: those whose interest the broker has not confirmed on this link.
-    unconfirmed: Vec<BTreeMap<Ticket, Waiter>>,
+    unconfirmed: Vec<BTreeMap<StepTicket, WaitingClient>>,
     /// Those whose interest it has.
-    confirmed: HashMap<Key, Confirmed>,
-    /// Confirmed ones to be judged, and some that are gone.
-    ready: VecDeque<Key>,
-    /// The same that wait, by the place of the want.
-    waiting: BTreeMap<Place, Vec<Key>>,
+    confirmed: HashMap<ResumeKey, ConfirmedClient>,
+    /// ConfirmedClient ones to be judged, and some that are gone.
+    ready: VecDeque<ResumeKey>,
+    /// The same that wait, by the id of the want.
+    waiting: BTreeMap<WantId, Vec<ResumeKey>>,
     wants: Wants,
 }
 
 #[derive(Debug)]
-struct Waiter {
-    start: Start,
+struct WaitingClient {
+    start: ReplayStart,
     audiences: Vec<Audience>,
-    /// The place of the want that asks for what it lacked when the broker was told of its interest.
-    asked: Option<Place>,
+    /// The id of the want that asks for what it lacked when the broker was told of its interest.
+    asked: Option<WantId>,
 }
 
 #[derive(Debug)]
-struct Confirmed {
-    waiter: Waiter,
+struct ConfirmedClient {
+    waiter: WaitingClient,
     /// Where the log ended when its interest was confirmed.
     head: Position,
     /// How often it has waited on this link.
@@ -81,25 +81,25 @@ struct Lack {
     audiences: Vec<Audience>,
 }
 
-impl Waiter {
+impl WaitingClient {
     /// Whether it goes on in a log that ends here, as far as its position tells.
     fn belongs_to(&self, head: Position) -> bool {
         match self.start {
-            Start::Behind(Position { epoch, sequence }) => {
+            ReplayStart::After(Position { epoch, sequence }) => {
                 epoch == head.epoch && sequence <= head.sequence
             }
-            Start::History(_) => true,
+            ReplayStart::History(_) => true,
         }
     }
 
     /// What must be asked for before it can be judged, in a log of this epoch.
     fn lack(&self, epoch: u64, recent: &Recent, max_bytes: usize) -> Option<Lack> {
         let (since, audiences) = match self.start {
-            Start::Behind(since) if since.epoch != epoch => return None,
-            Start::Behind(Position { sequence, .. }) => {
+            ReplayStart::After(since) if since.epoch != epoch => return None,
+            ReplayStart::After(Position { sequence, .. }) => {
                 (sequence, recent.unknown(sequence, &self.audiences, max_bytes))
             }
-            Start::History(history) => {
+            ReplayStart::History(history) => {
                 let max_events = history.max_events();
                 (0, recent.unknown_to_history(max_events, &self.audiences, max_bytes))
             }
@@ -108,20 +108,20 @@ impl Waiter {
     }
 }
 
-impl Confirmed {
+impl ConfirmedClient {
     /// What the client is told.
     ///
     /// # Errors
     /// What must be asked for before.
-    fn judge(&self, recent: &Recent, max_bytes: usize) -> Result<Outcome, Lack> {
-        let Self { waiter: Waiter { start, audiences, .. }, head, waits } = self;
+    fn judge(&self, recent: &Recent, max_bytes: usize) -> Result<ResumeOutcome, Lack> {
+        let Self { waiter: WaitingClient { start, audiences, .. }, head, waits } = self;
         let has_waited = *waits == MAX_WAITS;
         if !self.waiter.belongs_to(*head) {
             return Ok(Err(Lost::EpochChanged));
         }
         let sequence = match *start {
-            Start::Behind(since) => since.sequence,
-            Start::History(history) => {
+            ReplayStart::After(since) => since.sequence,
+            ReplayStart::History(history) => {
                 let max_events = history.max_events();
                 let (found, unknown) = recent.history(max_events, audiences, max_bytes);
                 // A new listener has missed nothing: where too much is fetched for others, it
@@ -135,7 +135,7 @@ impl Confirmed {
             }
         };
         match recent.missed(sequence, audiences, max_bytes) {
-            Missed::Events(events) => Ok(Ok(Found { events, is_complete: true })),
+            Missed::Events(events) => Ok(Ok(FoundEvents { events, is_complete: true })),
             Missed::Lost(lost) => Ok(Err(lost)),
             Missed::Unknown(_) if has_waited => Ok(Err(Lost::TooFar)),
             Missed::Unknown(audiences) => Err(Lack { since: sequence, audiences }),
@@ -158,11 +158,11 @@ impl Resumes {
     /// A client of a worker comes back. Its interest is in the next report to the broker.
     pub fn add(&mut self, worker: usize, resume: Resume) {
         let Resume { ticket, start, audiences } = resume;
-        self.unconfirmed[worker].insert(ticket, Waiter { start, audiences, asked: None });
+        self.unconfirmed[worker].insert(ticket, WaitingClient { start, audiences, asked: None });
     }
 
     /// Nobody waits for these any more.
-    pub fn forget(&mut self, worker: usize, tickets: &[Ticket]) {
+    pub fn forget(&mut self, worker: usize, tickets: &[StepTicket]) {
         for ticket in tickets {
             if self.unconfirmed[worker].remove(ticket).is_none() {
                 self.confirmed.remove(&(worker, *ticket));
@@ -187,20 +187,20 @@ impl Resumes {
     }
 
     /// The broker has confirmed the interest of each worker up to these tickets. The log ended here.
-    pub fn confirmed(&mut self, tickets: &[Ticket], head: Position) {
+    pub fn confirmed(&mut self, tickets: &[StepTicket], head: Position) {
         for (worker, ticket) in tickets.iter().enumerate() {
             let later = self.unconfirmed[worker].split_off(&(ticket + 1));
             for (ticket, waiter) in std::mem::replace(&mut self.unconfirmed[worker], later) {
                 let key = (worker, ticket);
                 // A part of the answer may be here, so not all of that is unknown any more.
                 let asked = waiter.asked.filter(|_| waiter.belongs_to(head));
-                let waits_for = asked.filter(|place| self.wants.is_to_come(*place));
+                let waits_for = asked.filter(|id| self.wants.is_to_come(*id));
                 match waits_for {
-                    Some(place) => self.waiting.entry(place).or_default().push(key),
+                    Some(id) => self.waiting.entry(id).or_default().push(key),
                     None => self.ready.push_back(key),
                 }
                 let waits = u32::from(waits_for.is_some());
-                self.confirmed.insert(key, Confirmed { waiter, head, waits });
+                self.confirmed.insert(key, ConfirmedClient { waiter, head, waits });
             }
         }
     }
@@ -218,7 +218,11 @@ impl Resumes {
     /// The next client that can be answered: its worker, its ticket and the answer. `None` also where
     /// many had to wait for a fetch, though others may be ready. A client that has missed more than
     /// `max_bytes` is told so.
-    pub fn judge(&mut self, recent: &Recent, max_bytes: usize) -> Option<(usize, Ticket, Outcome)> {
+    pub fn judge(
+        &mut self,
+        recent: &Recent,
+        max_bytes: usize,
+    ) -> Option<(usize, StepTicket, ResumeOutcome)> {
         for _ in 0..JUDGED_AT_ONCE {
             let key = self.ready.pop_front()?;
             let Some(confirmed) = self.confirmed.get_mut(&key) else { continue };
@@ -229,8 +233,8 @@ impl Resumes {
                 }
                 Err(Lack { since, audiences }) => {
                     confirmed.waits += 1;
-                    let place = self.wants.ask(since, audiences);
-                    self.waiting.entry(place).or_default().push(key);
+                    let id = self.wants.ask(since, audiences);
+                    self.waiting.entry(id).or_default().push(key);
                 }
             }
         }
@@ -251,8 +255,8 @@ impl Resumes {
     /// ready. The others are asked for again, if somebody waits for them.
     pub fn fetched(&mut self, number: u64, served: usize) {
         let Self { waiting, ready, wants, .. } = self;
-        for place in wants.fetched(number, served, |place| waiting.contains_key(&place)) {
-            ready.extend(waiting.remove(&place).into_iter().flatten());
+        for id in wants.fetched(number, served, |id| waiting.contains_key(&id)) {
+            ready.extend(waiting.remove(&id).into_iter().flatten());
         }
     }
 

@@ -11,24 +11,24 @@ use campanile_messages::link::Want;
 /// How many audiences are fetched at a time: the next are asked for when these are here.
 const MAX_FETCHED: usize = 1_000;
 
-/// The place of a want among all that there ever were: they count up.
-pub type Place = u64;
+/// The id of a want among all that there ever were: they count up.
+pub type WantId = u64;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Wants {
     /// The wants that the broker is or will be asked for: by what they ask for, in order.
     asked: HashMap<Box<[Audience]>, Asked>,
-    /// Not sent yet, by their places.
-    queue: VecDeque<(Place, Want)>,
-    last_place: Place,
+    /// Not sent yet, by their ids.
+    queue: VecDeque<(WantId, Want)>,
+    last_id: WantId,
     last_number: u64,
     fetching: Option<Fetching>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Asked {
-    place: Place,
+    id: WantId,
     since: u64,
 }
 
@@ -36,7 +36,7 @@ struct Asked {
 #[derive(Debug)]
 struct Fetching {
     number: u64,
-    wants: VecDeque<(Place, Want)>,
+    wants: VecDeque<(WantId, Want)>,
     /// Those that somebody has listened to ever since.
     audiences: HashSet<Audience>,
 }
@@ -52,33 +52,33 @@ impl Wants {
         self.fetching.is_some()
     }
 
-    /// The place of a want that brings these audiences' events above a sequence. Who lacks the same
+    /// The id of a want that brings these audiences' events above a sequence. Who lacks the same
     /// waits for the same want, as long as that can still be widened or is wide enough.
-    pub fn ask(&mut self, since: u64, mut audiences: Vec<Audience>) -> Place {
+    pub fn ask(&mut self, since: u64, mut audiences: Vec<Audience>) -> WantId {
         audiences.sort_unstable();
         let audiences = audiences.into_boxed_slice();
         if let Some(asked) = self.asked.get_mut(&audiences) {
             if asked.since <= since {
-                return asked.place;
+                return asked.id;
             }
-            let in_queue = self.queue.binary_search_by_key(&asked.place, |(place, _)| *place);
+            let in_queue = self.queue.binary_search_by_key(&asked.id, |(id, _)| *id);
             if let Ok(at) = in_queue {
                 self.queue[at].1.since = since;
                 asked.since = since;
-                return asked.place;
+                return asked.id;
             }
         }
-        self.last_place += 1;
-        let place = self.last_place;
-        self.queue.push_back((place, Want { since, audiences: audiences.to_vec() }));
-        self.asked.insert(audiences, Asked { place, since });
-        place
+        self.last_id += 1;
+        let id = self.last_id;
+        self.queue.push_back((id, Want { since, audiences: audiences.to_vec() }));
+        self.asked.insert(audiences, Asked { id, since });
+        id
     }
 
     /// Whether the answer to a want is not complete.
-    pub fn is_to_come(&self, place: Place) -> bool {
-        let is_in = |wants: &VecDeque<(Place, Want)>| {
-            wants.binary_search_by_key(&place, |(place, _)| *place).is_ok()
+    pub fn is_to_come(&self, id: WantId) -> bool {
+        let is_in = |wants: &VecDeque<(WantId, Want)>| {
+            wants.binary_search_by_key(&id, |(id, _)| *id).is_ok()
         };
         is_in(&self.queue) || self.fetching.as_ref().is_some_and(|fetching| is_in(&fetching.wants))
     }
@@ -114,32 +114,32 @@ impl Wants {
         self.fetching.as_ref().is_some_and(|fetching| fetching.audiences.contains(audience))
     }
 
-    /// The broker has answered the first `served` wants of a fetch: returns their places. The others
+    /// The broker has answered the first `served` wants of a fetch: returns their ids. The others
     /// are asked for again, if somebody awaits them.
     pub fn fetched(
         &mut self,
         number: u64,
         served: usize,
-        is_awaited: impl Fn(Place) -> bool,
-    ) -> Vec<Place> {
+        is_awaited: impl Fn(WantId) -> bool,
+    ) -> Vec<WantId> {
         let Some(mut fetching) = self.fetching.take_if(|fetching| fetching.number == number) else {
             return Vec::new();
         };
         // A broker that serves none would be asked for ever.
         let served = served.clamp(1, fetching.wants.len());
-        let mut places = Vec::with_capacity(served);
-        for (place, want) in fetching.wants.drain(..served) {
-            self.forget(place, &want);
-            places.push(place);
+        let mut ids = Vec::with_capacity(served);
+        for (id, want) in fetching.wants.drain(..served) {
+            self.forget(id, &want);
+            ids.push(id);
         }
-        for (place, want) in fetching.wants.into_iter().rev() {
-            if is_awaited(place) {
-                self.queue.push_front((place, want));
+        for (id, want) in fetching.wants.into_iter().rev() {
+            if is_awaited(id) {
+                self.queue.push_front((id, want));
             } else {
-                self.forget(place, &want);
+                self.forget(id, &want);
             }
         }
-        places
+        ids
     }
 
     /// Nobody listens to these any more. What is asked for them is not asked, and what a fetch brings
@@ -162,8 +162,8 @@ impl Wants {
     }
 
     /// A want is no longer under way; a later one may ask for the same.
-    fn forget(&mut self, place: Place, want: &Want) {
-        if self.asked.get(&*want.audiences).is_some_and(|asked| asked.place == place) {
+    fn forget(&mut self, id: WantId, want: &Want) {
+        if self.asked.get(&*want.audiences).is_some_and(|asked| asked.id == id) {
             self.asked.remove(&*want.audiences);
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use campanile_channel::Full;
 
-use crate::connection::socket::{Socket, Waiting};
+use crate::connection::socket::{Socket, Unsent};
 use crate::dialects::{Dialect, Rules};
 use crate::websocket::CloseCode;
 
@@ -45,12 +45,12 @@ impl Line {
     }
 
     /// Sends the client away, after or without what waits for it.
-    pub fn close(&self, code: CloseCode, waiting: Waiting) {
+    pub fn close(&self, code: CloseCode, waiting: Unsent) {
         self.socket.close(self.rules().close(code), waiting);
     }
 
     /// The one place where a client is found to be too slow, and closed.
     pub fn settle<T>(&self, sent: Result<T, Full>) -> Option<T> {
-        sent.inspect_err(|_| self.close(CloseCode::TooSlow, Waiting::Drop)).ok()
+        sent.inspect_err(|_| self.close(CloseCode::TooSlow, Unsent::Drop)).ok()
     }
 }

@@ -13,7 +13,7 @@ use campanile_edge::websocket::Message as Said;
 use campanile_messages::{ConnectionId, GroupName};
 
 use crate::connection::line::Line;
-use crate::connection::socket::Waiting;
+use crate::connection::socket::Unsent;
 use crate::dialects::{Errors, Request, RequestError};
 use crate::entrance::seats::Seat;
 use crate::entrance::wish::Wish;
@@ -142,7 +142,7 @@ impl Session {
     fn refuse(&mut self, error: &RequestError) {
         self.line.say(self.line.rules().error(error));
         if self.errors.count(Instant::now()) {
-            self.line.close(CloseCode::PolicyViolation, Waiting::Flush);
+            self.line.close(CloseCode::PolicyViolation, Unsent::Flush);
         }
     }
 }

@@ -36,7 +36,7 @@ const JOIN_BYTES: usize = 1 << 10;
 #[derive(Debug)]
 pub struct Socket {
     stream: TcpStream,
-    state: Mutex<State>,
+    state: Mutex<SocketState>,
     /// Wakes the task that reads, when there is something for it to finish.
     driver: AtomicWaker,
     opened: Instant,
@@ -46,27 +46,27 @@ pub struct Socket {
 }
 
 #[derive(Debug)]
-struct State {
+struct SocketState {
     outbox: Outbox,
-    phase: Phase,
+    phase: SocketPhase,
     /// Who waits for the greeting: told when it is sent, dropped when there will be none.
     awaits_greeting: Option<oneshot::Sender<()>>,
     /// Who waits until the outbox has written up to a place, in order.
-    waiting: Vec<Waiter>,
+    waiting: Vec<WriteWaiter>,
     /// More waited than its bound.
     is_overrun: bool,
 }
 
 /// Is told when the outbox has written up to its place.
 #[derive(Debug)]
-struct Waiter {
+struct WriteWaiter {
     place: u64,
     done: oneshot::Sender<()>,
 }
 
 /// In order; an earlier one never comes again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
+enum SocketPhase {
     /// Nothing is written, so that the head leaves together with the greeting.
     Held,
     /// The head may leave, and what comes before the greeting is dropped.
@@ -93,7 +93,7 @@ pub enum Sent {
 
 /// What becomes of that which waits when a connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiting {
+pub enum Unsent {
     /// It is sent before the last slice.
     Flush,
     /// It is dropped, save a frame that has begun.
@@ -105,9 +105,9 @@ impl Socket {
     pub fn new(stream: TcpStream, max_outbox_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             stream,
-            state: Mutex::new(State {
+            state: Mutex::new(SocketState {
                 outbox: Outbox::new(max_outbox_bytes),
-                phase: Phase::Open,
+                phase: SocketPhase::Open,
                 awaits_greeting: None,
                 waiting: Vec::new(),
                 is_overrun: false,
@@ -125,13 +125,13 @@ impl Socket {
     /// [`Full`] if the bound is reached even so; the peer should be closed.
     pub fn send(&self, slice: &Bytes) -> Result<Sent, Full> {
         let mut state = self.lock();
-        if state.phase != Phase::Open {
+        if state.phase != SocketPhase::Open {
             return Ok(Sent::Ending);
         }
         self.queue(&mut state, slice)
     }
 
-    fn queue(&self, state: &mut State, slice: &Bytes) -> Result<Sent, Full> {
+    fn queue(&self, state: &mut SocketState, slice: &Bytes) -> Result<Sent, Full> {
         let mut first = state.outbox.is_empty();
         if state.outbox.push(slice.clone()).is_err() {
             if self.write(state).is_err() {
@@ -152,7 +152,7 @@ impl Socket {
     pub fn flush(&self) {
         let mut state = self.lock();
         match self.write(&mut state) {
-            Ok(()) if state.outbox.is_empty() && state.phase <= Phase::Open => {}
+            Ok(()) if state.outbox.is_empty() && state.phase <= SocketPhase::Open => {}
             Ok(()) => self.driver.wake(),
             Err(_) => self.break_off(&mut state),
         }
@@ -165,7 +165,7 @@ impl Socket {
     /// As [`send`](Self::send).
     pub fn send_now(&self, slice: &Bytes) -> Result<(), Full> {
         let mut state = self.lock();
-        if state.phase != Phase::Open {
+        if state.phase != SocketPhase::Open {
             return Ok(());
         }
         if !state.outbox.is_empty() {
@@ -196,7 +196,7 @@ impl Socket {
     /// As [`send`](Self::send).
     pub fn send_control(&self, slice: &Bytes) -> Result<(), Full> {
         let mut state = self.lock();
-        if state.phase >= Phase::Open {
+        if state.phase >= SocketPhase::Open {
             drop(state);
             return self.send_now(slice);
         }
@@ -212,14 +212,14 @@ impl Socket {
     pub fn hold(&self, head: Bytes) {
         let mut state = self.lock();
         state.outbox.force(head);
-        state.phase = Phase::Held;
+        state.phase = SocketPhase::Held;
     }
 
     /// Writes the head, which does not wait for the greeting any longer.
     pub fn release(&self) {
         let mut state = self.lock();
-        if state.phase == Phase::Held {
-            state.phase = Phase::Ungreeted;
+        if state.phase == SocketPhase::Held {
+            state.phase = SocketPhase::Ungreeted;
             drop(state);
             self.flush();
         }
@@ -229,9 +229,9 @@ impl Socket {
     /// greeted, or is ending.
     pub fn greet(&self, first: Bytes) {
         let mut state = self.lock();
-        if state.phase < Phase::Open {
+        if state.phase < SocketPhase::Open {
             state.outbox.force(first);
-            state.phase = Phase::Open;
+            state.phase = SocketPhase::Open;
             if let Some(waits) = state.awaits_greeting.take() {
                 let _ = waits.send(());
             }
@@ -244,7 +244,7 @@ impl Socket {
     /// `None`: it was already. One caller at a time may wait.
     pub fn greeted(&self) -> Option<oneshot::Receiver<()>> {
         let mut state = self.lock();
-        if state.phase >= Phase::Open {
+        if state.phase >= SocketPhase::Open {
             return None;
         }
         let (waits, greeted) = oneshot::channel();
@@ -256,7 +256,7 @@ impl Socket {
     /// kernel takes. They do not count for what comes behind them.
     pub fn replay(&self, slices: impl IntoIterator<Item = Bytes>) {
         let mut state = self.lock();
-        if state.phase == Phase::Open {
+        if state.phase == SocketPhase::Open {
             slices.into_iter().for_each(|slice| state.outbox.force(slice));
             state.outbox.exempt();
             drop(state);
@@ -273,26 +273,26 @@ impl Socket {
         }
         let (done, written) = oneshot::channel();
         let place = state.outbox.written_bytes() + state.outbox.queued_bytes() as u64;
-        if state.phase == Phase::Open {
-            state.waiting.push(Waiter { place, done });
+        if state.phase == SocketPhase::Open {
+            state.waiting.push(WriteWaiter { place, done });
         }
         Some(written)
     }
 
     /// Sends `last` as the last slice, then closes the sending direction, then waits for the peer's
     /// end. The first close counts, any other is ignored.
-    pub fn close(&self, last: Bytes, waiting: Waiting) {
+    pub fn close(&self, last: Bytes, waiting: Unsent) {
         let mut state = self.lock();
-        if state.phase > Phase::Open {
+        if state.phase > SocketPhase::Open {
             return;
         }
         // What is held back includes the answer to the handshake.
-        if waiting == Waiting::Drop && state.phase != Phase::Held {
+        if waiting == Unsent::Drop && state.phase != SocketPhase::Held {
             state.outbox.discard_unbegun();
             state.waiting = Vec::new();
         }
         state.outbox.force(last);
-        state.phase = Phase::Closing;
+        state.phase = SocketPhase::Closing;
         state.awaits_greeting = None;
         drop(state);
         self.flush();
@@ -306,7 +306,7 @@ impl Socket {
 
     /// Whether no close has begun.
     pub fn is_open(&self) -> bool {
-        self.lock().phase <= Phase::Open
+        self.lock().phase <= SocketPhase::Open
     }
 
     /// Whether more waited for the peer than may.
@@ -354,16 +354,16 @@ impl Socket {
     fn poll_flush(&self, cx: &mut Context<'_>) -> io::Result<()> {
         loop {
             let mut state = self.lock();
-            if state.phase == Phase::Broken {
+            if state.phase == SocketPhase::Broken {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
             self.write(&mut state)?;
-            if state.phase == Phase::Held {
+            if state.phase == SocketPhase::Held {
                 return Ok(());
             }
             if state.outbox.is_empty() {
-                if state.phase == Phase::Closing {
-                    state.phase = Phase::Lingering;
+                if state.phase == SocketPhase::Closing {
+                    state.phase = SocketPhase::Lingering;
                     SockRef::from(&self.stream).shutdown(Shutdown::Write)?;
                 }
                 return Ok(());
@@ -376,8 +376,8 @@ impl Socket {
         }
     }
 
-    fn write(&self, state: &mut State) -> io::Result<()> {
-        while !state.outbox.is_empty() && state.phase != Phase::Held {
+    fn write(&self, state: &mut SocketState) -> io::Result<()> {
+        while !state.outbox.is_empty() && state.phase != SocketPhase::Held {
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
             let filled = state.outbox.slices(&mut slices);
             let written = match &slices[..filled] {
@@ -404,14 +404,14 @@ impl Socket {
         Ok(())
     }
 
-    fn break_off(&self, state: &mut State) {
-        state.phase = Phase::Broken;
+    fn break_off(&self, state: &mut SocketState) {
+        state.phase = SocketPhase::Broken;
         state.awaits_greeting = None;
         state.waiting = Vec::new();
         self.driver.wake();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SocketState> {
         // Every change of the state is complete before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

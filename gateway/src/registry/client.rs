@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::liveness::{Liveness, Verdict};
-use crate::connection::socket::Waiting;
+use crate::connection::socket::Unsent;
 use crate::dialects::{Dialect, Framed, Greeting};
 use crate::registry::subscriptions::Standing;
 use crate::resume::Resumed;
@@ -39,7 +39,7 @@ pub struct Client {
 
 /// What became of a counted event.
 #[derive(Debug)]
-pub enum Fate {
+pub enum WriteOutcome {
     /// Its last byte is in the kernel.
     Written,
     /// It waits for the client to read.
@@ -52,12 +52,12 @@ pub enum Fate {
 
 /// Where the stream stands, in every dialect that says so.
 #[derive(Debug)]
-pub struct Mark {
+pub struct FramedMark {
     position: Position,
     frames: [Option<Bytes>; Dialect::ALL.len()],
 }
 
-impl Mark {
+impl FramedMark {
     /// Nothing is missing up to here.
     pub fn new(position: Position) -> Self {
         Self { position, frames: Dialect::ALL.map(|dialect| dialect.rules().position(position)) }
@@ -93,31 +93,31 @@ impl Client {
     }
 
     /// The client listens to a group that it has asked for.
-    pub fn tell_joined(&self, group: &GroupName, resumed: Option<Resumed>) {
+    pub fn send_joined(&self, group: &GroupName, resumed: Option<Resumed>) {
         self.line.say(self.line.rules().joined(group, resumed));
     }
 
     /// Nothing is missing up to here.
-    pub fn tell_position(&self, position: Position) {
+    pub fn send_position(&self, position: Position) {
         self.told.set(position.sequence);
         self.line.say(self.line.rules().position(position));
     }
 
     /// Events may be missing here.
-    pub fn tell_gap(&self, gap: Gap, position: Position) {
+    pub fn send_gap(&self, gap: Gap, position: Position) {
         self.told.set(position.sequence);
         self.line.say(self.line.rules().gap(gap, position));
     }
 
     /// Writes an event at once, and tells what became of it.
-    pub fn send_counted(&self, event: &Framed) -> Fate {
+    pub fn send_counted(&self, event: &Framed) -> WriteOutcome {
         self.note(event);
         self.line.send(event.frame(self.line.dialect));
         match self.line.socket.written() {
-            Some(written) if self.line.socket.is_open() => Fate::Waits(written),
-            None if self.line.socket.is_open() => Fate::Written,
-            _ if self.line.socket.is_overrun() => Fate::TooSlow,
-            _ => Fate::Gone,
+            Some(written) if self.line.socket.is_open() => WriteOutcome::Waits(written),
+            None if self.line.socket.is_open() => WriteOutcome::Written,
+            _ if self.line.socket.is_overrun() => WriteOutcome::TooSlow,
+            _ => WriteOutcome::Gone,
         }
     }
 
@@ -127,7 +127,7 @@ impl Client {
         &mut self,
         now: Instant,
         standing: Standing,
-        mark: Option<&Mark>,
+        mark: Option<&FramedMark>,
         config: &GatewayConfig,
     ) {
         let GatewayConfig { ping_after, silence_limit, handshake_limit, .. } = *config;
@@ -135,7 +135,7 @@ impl Client {
             // Its handshake need not wait any longer for the broker.
             self.line.socket.release();
             if now.saturating_duration_since(self.attached) > handshake_limit {
-                self.line.close(CloseCode::Unconfirmed, Waiting::Flush);
+                self.line.close(CloseCode::Unconfirmed, Unsent::Flush);
             }
         } else if now.saturating_duration_since(self.marked) >= ping_after
             || standing == Standing::Settled && self.is_owed(mark)
@@ -147,7 +147,7 @@ impl Client {
         let liveness = Liveness { ping_after, silence_limit };
         match liveness.judge(now, self.line.socket.heard(), self.asked) {
             Verdict::Fine => {}
-            Verdict::Gone => self.line.close(CloseCode::Silent, Waiting::Drop),
+            Verdict::Gone => self.line.close(CloseCode::Silent, Unsent::Drop),
             Verdict::Ask => {
                 self.asked = Some(now);
                 self.line.send_control(&ping);
@@ -155,7 +155,7 @@ impl Client {
         }
     }
 
-    fn mark(&self, mark: Option<&Mark>) {
+    fn mark(&self, mark: Option<&FramedMark>) {
         match mark.filter(|mark| mark.position.sequence > self.told.get()) {
             None => self.line.say(self.line.rules().keep_alive()),
             Some(mark) => {
@@ -172,7 +172,7 @@ impl Client {
         }
     }
 
-    fn is_owed(&self, mark: Option<&Mark>) -> bool {
+    fn is_owed(&self, mark: Option<&FramedMark>) -> bool {
         let owed = self.owed.get();
         owed > self.told.get() && mark.is_some_and(|mark| mark.position.sequence >= owed)
     }

@@ -8,17 +8,17 @@ use campanile_messages::link::{DirectOutcome, Gap, RequestTicket};
 use campanile_messages::{Address, Audience, ConnectionId, Position, WorkerId};
 use tokio::time::timeout;
 
-use crate::bridge::{Bridge, Fared};
+use crate::bridge::{Bridge, DeliveryReport};
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
-use crate::delivery::{Delivery, Found, Outcome as Answered};
+use crate::delivery::{Delivery, FoundEvents, ResumeOutcome};
 use crate::dialects::{Framed, Greeting};
 use crate::registry::batch::Batch;
-use crate::registry::client::{Client, Mark};
+use crate::registry::client::{Client, FramedMark};
 use crate::registry::counting::{Awaited, Counting};
+use crate::registry::reply::{self, ClientEffect};
 use crate::registry::subscriptions::{Step, Subscriptions};
-use crate::registry::told::{self, Effect};
-use crate::report::Ticket;
+use crate::report::StepTicket;
 use crate::resume::Resumed;
 
 /// How many clients are greeted between two looks at the clock.
@@ -40,7 +40,7 @@ pub struct Clients {
     /// The last position up to which nothing is missing.
     mark: Option<Position>,
     /// Room that is used again.
-    effects: Vec<Effect>,
+    effects: Vec<ClientEffect>,
 }
 
 impl Clients {
@@ -97,7 +97,7 @@ impl Clients {
     /// Looks after every client. Returns those that are closed: they listen no longer, though their
     /// sessions still have the close to see to.
     pub fn sweep(&mut self, now: Instant) -> Vec<ConnectionId> {
-        let mark = self.mark.map(Mark::new);
+        let mark = self.mark.map(FramedMark::new);
         let mut closed = Vec::new();
         for (client, standing) in self.subscriptions.all_mut() {
             client.look_after(now, standing, mark.as_ref(), &self.config);
@@ -116,16 +116,16 @@ impl Clients {
         let counting = Counting::deliver(event, excepted, &self.subscriptions, &self.awaited);
         let bridge = self.bridge.clone();
         match counting {
-            Ok(tally) => bridge.do_send(Fared::All(ticket, tally)),
+            Ok(tally) => bridge.do_send(DeliveryReport::Counted(ticket, tally)),
             Err(counting) => drop(actix_rt::spawn(async move {
                 let tally = counting.finish(within).await;
-                bridge.do_send(Fared::All(ticket, tally));
+                bridge.do_send(DeliveryReport::Counted(ticket, tally));
             })),
         }
     }
 
     fn push(&self, ticket: RequestTicket, connection: ConnectionId, event: &Framed) {
-        let fared = move |outcome| Fared::One(ticket, outcome);
+        let fared = move |outcome| DeliveryReport::Direct(ticket, outcome);
         let Some(client) = self.subscriptions.get(connection).filter(|c| c.line.socket.is_open())
         else {
             self.bridge.do_send(fared(DirectOutcome::UnknownConnection));
@@ -153,10 +153,10 @@ impl Clients {
 
     fn tell_gap(&mut self, gap: Gap, position: Position) {
         self.mark = Some(position);
-        self.subscriptions.all_mut().for_each(|(client, _)| client.tell_gap(gap, position));
+        self.subscriptions.all_mut().for_each(|(client, _)| client.send_gap(gap, position));
     }
 
-    fn confirm(&mut self, up_to: Ticket, position: Position) -> Option<Delivery> {
+    fn confirm(&mut self, up_to: StepTicket, position: Position) -> Option<Delivery> {
         // The broker takes it for told, and says no mark besides.
         self.mark = Some(position);
         let done = self.subscriptions.confirm(up_to, CONFIRMED_AT_ONCE);
@@ -170,24 +170,24 @@ impl Clients {
 
     fn tell_confirmed(&mut self, step: &Step, resumed: Option<Resumed>, position: Position) {
         let standing = self.subscriptions.standing(step.connection());
-        told::confirmed(step, resumed, standing, position, &mut self.effects);
+        reply::confirmed(step, resumed, standing, position, &mut self.effects);
         self.tell(step.connection());
     }
 
     /// What a client missed is written past the bound of its outbox, with a bound of its own.
-    fn resume(&mut self, ticket: Ticket, found: Answered, position: Position) {
+    fn resume(&mut self, ticket: StepTicket, found: ResumeOutcome, position: Position) {
         let Some((step, start)) = self.subscriptions.resume(ticket) else { return };
         let connection = step.connection();
         let Some(client) = self.subscriptions.get(connection) else { return };
         let worker = self.worker.get();
         // A connection may join a group again that it was left out of an event of.
-        let found = found.map(|Found { mut events, is_complete }| {
+        let found = found.map(|FoundEvents { mut events, is_complete }| {
             events.retain(|event| event.except_at(worker) != Some(connection));
-            Found { events, is_complete }
+            FoundEvents { events, is_complete }
         });
         let standing = self.subscriptions.standing(connection);
         let has_room = || client.has_room(&self.config);
-        told::answered(&step, start, found, standing, position, has_room, &mut self.effects);
+        reply::answered(&step, start, found, standing, position, has_room, &mut self.effects);
         self.tell(connection);
     }
 
@@ -200,17 +200,17 @@ impl Clients {
         };
         for effect in effects {
             match effect {
-                Effect::Greet { position, resumed, history } => {
+                ClientEffect::Greet { position, resumed, history } => {
                     let address = Address { worker, connection };
                     client.greet(&Greeting { address, position, resumed, history });
                 }
-                Effect::Replay(events) => client.replay(&events),
-                Effect::TellJoined(Audience::Group(group), resumed) => {
-                    client.tell_joined(&group, resumed);
+                ClientEffect::Replay(events) => client.replay(&events),
+                ClientEffect::SendJoined(Audience::Group(group), resumed) => {
+                    client.send_joined(&group, resumed);
                 }
                 // Nobody asks for these.
-                Effect::TellJoined(Audience::Everyone | Audience::User(_), _) => {}
-                Effect::TellPosition(position) => client.tell_position(position),
+                ClientEffect::SendJoined(Audience::Everyone | Audience::User(_), _) => {}
+                ClientEffect::SendPosition(position) => client.send_position(position),
             }
         }
     }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::connection::socket::Socket;
 use crate::dialects::Framed;
 use crate::registry::batch::for_each_receiver;
-use crate::registry::client::{Client, Fate};
+use crate::registry::client::{Client, WriteOutcome};
 use crate::registry::subscriptions::Subscriptions;
 
 /// How many slow readers counted events wait for at one worker, each counted for each event: some
@@ -36,12 +36,12 @@ impl Awaited {
 #[derive(Debug, Default)]
 pub struct Counting {
     tally: Tally,
-    waiting: Vec<Waiting>,
+    waiting: Vec<SlowReader>,
 }
 
 /// A listener that has not read what stands before an event.
 #[derive(Debug)]
-struct Waiting {
+struct SlowReader {
     written: oneshot::Receiver<()>,
     socket: Arc<Socket>,
     _awaited: Awaited,
@@ -66,13 +66,13 @@ impl Counting {
             }
             counting.tally.matched += 1;
             match client.send_counted(event) {
-                Fate::Written => counting.tally.written += 1,
-                Fate::TooSlow => counting.tally.too_slow += 1,
-                Fate::Waits(written) if !awaited.is_full() => {
+                WriteOutcome::Written => counting.tally.written += 1,
+                WriteOutcome::TooSlow => counting.tally.too_slow += 1,
+                WriteOutcome::Waits(written) if !awaited.is_full() => {
                     let (socket, _awaited) = (client.line.socket.clone(), awaited.clone());
-                    counting.waiting.push(Waiting { written, socket, _awaited });
+                    counting.waiting.push(SlowReader { written, socket, _awaited });
                 }
-                Fate::Waits(_) | Fate::Gone => {}
+                WriteOutcome::Waits(_) | WriteOutcome::Gone => {}
             }
         });
         counting.tally.matched += u64::from(left_out);
@@ -83,7 +83,7 @@ impl Counting {
     pub async fn finish(self, within: Duration) -> Tally {
         let Self { mut tally, waiting } = self;
         let until = Instant::now() + within;
-        for Waiting { written, socket, _awaited } in waiting {
+        for SlowReader { written, socket, _awaited } in waiting {
             match timeout_at(until, written).await {
                 Ok(Ok(())) => tally.written += 1,
                 Ok(Err(_)) if socket.is_overrun() => tally.too_slow += 1,

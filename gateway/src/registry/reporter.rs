@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use campanile_messages::Audience;
 
 use crate::registry::subscriptions::Changed;
-use crate::report::{Report, Resume, Ticket};
+use crate::report::{Report, Resume, StepTicket};
 
 /// Changes are reported this often at most: each report wakes the bridge, the broker, the bridge and
 /// this worker again, which is expensive for one client of a storm, and cheap for all of 5 ms.
@@ -19,20 +19,20 @@ const REPORT_PACE: Duration = Duration::from_millis(5);
 /// Bounded by the connections and their groups: a resume is in at most one of `resumes` and `gone`.
 #[derive(Debug, Default)]
 pub struct Reporter {
-    last_ticket: Ticket,
+    last_ticket: StepTicket,
     changes: HashMap<Audience, i32>,
-    resumes: BTreeMap<Ticket, Resume>,
-    gone: Vec<Ticket>,
+    resumes: BTreeMap<StepTicket, Resume>,
+    gone: Vec<StepTicket>,
     /// A report is to be taken, or the bridge has not received the last one.
     is_under_way: bool,
     /// Of the last report.
-    reported_ticket: Ticket,
+    reported_ticket: StepTicket,
     reported_at: Option<Instant>,
 }
 
 impl Reporter {
     /// The ticket of the step that comes next.
-    pub fn next_ticket(&self) -> Ticket {
+    pub fn next_ticket(&self) -> StepTicket {
         self.last_ticket + 1
     }
 
@@ -94,23 +94,23 @@ mod tests {
     use campanile_messages::{GroupName, Position};
 
     use super::*;
-    use crate::resume::Start;
+    use crate::resume::ReplayStart;
 
     fn group(name: &'static str) -> Audience {
         Audience::Group(GroupName::new(name).expect("a name"))
     }
 
-    fn resume(ticket: Ticket) -> Resume {
-        let start = Start::Behind(Position { epoch: 1, sequence: 2 });
+    fn resume(ticket: StepTicket) -> Resume {
+        let start = ReplayStart::After(Position { epoch: 1, sequence: 2 });
         Resume { ticket, start, audiences: vec![group("a")] }
     }
 
-    fn comes(ticket: Ticket) -> Changed {
+    fn comes(ticket: StepTicket) -> Changed {
         let changes = vec![(group("a"), 1)];
         Changed { changes, resume: Some(resume(ticket)), gone: vec![] }
     }
 
-    fn goes(ticket: Ticket) -> Changed {
+    fn goes(ticket: StepTicket) -> Changed {
         Changed { changes: vec![(group("a"), -1)], resume: None, gone: vec![ticket] }
     }
 

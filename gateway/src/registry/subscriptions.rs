@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use campanile_messages::{Audience, ConnectionId};
 use slab::Slab;
 
-use crate::report::{Change, Resume, Ticket};
-use crate::resume::{Lost, Resumed, Since, Start};
+use crate::report::{Change, Resume, StepTicket};
+use crate::resume::{Lost, ReplayStart, Resumed, Since};
 
 /// The members of one worker. `T` is whatever its owner keeps for each connection.
 #[derive(Debug)]
@@ -20,9 +20,9 @@ pub struct Subscriptions<T> {
     /// Confirmed members only. Everyone is not in it: that is all members.
     listeners: HashMap<Audience, HashSet<usize>>,
     /// Steps that wait for the broker's confirmation and nothing else.
-    pending: BTreeMap<Ticket, Pending>,
+    pending: BTreeMap<StepTicket, PendingStep>,
     /// Steps that wait for what was missed, too.
-    resuming: HashMap<Ticket, (ConnectionId, Start)>,
+    resuming: HashMap<StepTicket, (ConnectionId, ReplayStart)>,
     max_groups: usize,
 }
 
@@ -30,7 +30,7 @@ pub struct Subscriptions<T> {
 struct Member<T> {
     data: T,
     /// The ticket of its attach, until that is confirmed.
-    awaits: Option<Ticket>,
+    awaits: Option<StepTicket>,
     /// What it listens to beside everyone.
     memberships: Vec<Membership>,
 }
@@ -39,11 +39,11 @@ struct Member<T> {
 struct Membership {
     audience: Audience,
     /// The ticket of its join, until that is confirmed.
-    awaits: Option<Ticket>,
+    awaits: Option<StepTicket>,
 }
 
 #[derive(Debug)]
-struct Pending {
+struct PendingStep {
     connection: ConnectionId,
     /// It wanted to go on at something that is no position.
     is_malformed: bool,
@@ -74,7 +74,7 @@ pub struct Changed {
     /// What it wants to hear of the past.
     pub resume: Option<Resume>,
     /// Its earlier resumes that were not answered and are no longer awaited.
-    pub gone: Vec<Ticket>,
+    pub gone: Vec<StepTicket>,
 }
 
 /// How far a connection has come.
@@ -135,7 +135,7 @@ impl<T> Subscriptions<T> {
         audiences: Vec<Audience>,
         since: Option<Since>,
         data: T,
-        ticket: Ticket,
+        ticket: StepTicket,
     ) -> Changed {
         let awaits = Some(ticket);
         let begin = |audience| Membership { audience, awaits };
@@ -154,7 +154,7 @@ impl<T> Subscriptions<T> {
         id: ConnectionId,
         audience: Audience,
         since: Option<Since>,
-        ticket: Ticket,
+        ticket: StepTicket,
     ) -> Joining {
         let Some(&slot) = self.slots.get(&id) else {
             return Joining::Gone;
@@ -175,17 +175,17 @@ impl<T> Subscriptions<T> {
 
     fn begin(
         &mut self,
-        ticket: Ticket,
+        ticket: StepTicket,
         connection: ConnectionId,
         since: Option<Since>,
         audiences: impl FnOnce() -> Vec<Audience>,
     ) -> Option<Resume> {
         let start = match since {
-            Some(Since::At(since)) => Start::Behind(since),
-            Some(Since::History(history)) => Start::History(history),
+            Some(Since::At(since)) => ReplayStart::After(since),
+            Some(Since::History(history)) => ReplayStart::History(history),
             None | Some(Since::Malformed) => {
                 let is_malformed = since.is_some();
-                self.pending.insert(ticket, Pending { connection, is_malformed });
+                self.pending.insert(ticket, PendingStep { connection, is_malformed });
                 return None;
             }
         };
@@ -229,12 +229,12 @@ impl<T> Subscriptions<T> {
     /// The broker knows of every step up to this ticket. Those that wait for nothing else are done,
     /// each with the answer to a client that named something that is no position. Returns at most
     /// `max` of them; as many as that mean that there may be more.
-    pub fn confirm(&mut self, up_to: Ticket, max: usize) -> Vec<(Step, Option<Resumed>)> {
+    pub fn confirm(&mut self, up_to: StepTicket, max: usize) -> Vec<(Step, Option<Resumed>)> {
         let mut done = Vec::new();
         while done.len() < max
             && let Some(entry) = self.pending.first_entry().filter(|entry| *entry.key() <= up_to)
         {
-            let (ticket, Pending { connection, is_malformed }) = entry.remove_entry();
+            let (ticket, PendingStep { connection, is_malformed }) = entry.remove_entry();
             let resumed = is_malformed.then_some(Err(Lost::Malformed));
             done.push((self.complete(connection, ticket), resumed));
         }
@@ -243,13 +243,13 @@ impl<T> Subscriptions<T> {
 
     /// The broker knows of a step, and what was missed is found, or known to be lost: the step is
     /// done. `None` if the connection or its join is gone.
-    pub fn resume(&mut self, ticket: Ticket) -> Option<(Step, Start)> {
+    pub fn resume(&mut self, ticket: StepTicket) -> Option<(Step, ReplayStart)> {
         let (connection, start) = self.resuming.remove(&ticket)?;
         Some((self.complete(connection, ticket), start))
     }
 
     /// From here on what awaits this ticket counts.
-    fn complete(&mut self, connection: ConnectionId, ticket: Ticket) -> Step {
+    fn complete(&mut self, connection: ConnectionId, ticket: StepTicket) -> Step {
         let slot = self.slots[&connection];
         let member = &mut self.members[slot];
         let mut step = Step::Attach(connection);
@@ -308,7 +308,7 @@ impl<T> Subscriptions<T> {
     }
 
     /// Whether a resume is forgotten with it.
-    fn forget(&mut self, awaited: Ticket) -> bool {
+    fn forget(&mut self, awaited: StepTicket) -> bool {
         self.pending.remove(&awaited);
         self.resuming.remove(&awaited).is_some()
     }

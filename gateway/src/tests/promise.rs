@@ -5,8 +5,8 @@ use campanile_messages::{Audience, ConnectionId, Position};
 use super::broker::EACH_BYTES;
 use super::world::{Heard, World};
 use crate::dialects::Framed;
-use crate::registry::subscriptions::Step as Took;
-use crate::registry::told;
+use crate::registry::reply;
+use crate::registry::subscriptions::Step;
 use crate::resume::{Lost, Resumed, Since};
 
 impl World {
@@ -43,11 +43,11 @@ impl World {
         }
     }
 
-    pub fn tell(&mut self, step: &Took, effects: Vec<told::Effect>, position: Position) {
+    pub fn tell(&mut self, step: &Step, effects: Vec<reply::ClientEffect>, position: Position) {
         let ConnectionId(id) = step.connection();
         for effect in effects {
             match effect {
-                told::Effect::Greet { position: from, resumed, history } => {
+                reply::ClientEffect::Greet { position: from, resumed, history } => {
                     let client = self.clients.get_mut(&id).expect("it is there");
                     assert!(!std::mem::replace(&mut client.is_greeted, true), "greeted twice");
                     let everyone = std::iter::once(&Audience::Everyone);
@@ -61,8 +61,8 @@ impl World {
                         self.expect_true(&audiences, since, head, resumed, from);
                     }
                 }
-                told::Effect::Replay(events) => {
-                    if let Took::Join(_, audience) = step {
+                reply::ClientEffect::Replay(events) => {
+                    if let Step::Join(_, audience) = step {
                         let client = self.clients.get_mut(&id).expect("it is there");
                         let Some(Since::At(up_to)) = client.joins[audience].0 else {
                             panic!("it wants to hear nothing of the past");
@@ -71,7 +71,7 @@ impl World {
                     }
                     events.iter().for_each(|event| self.hear(id, event));
                 }
-                told::Effect::TellJoined(audience, resumed) => {
+                reply::ClientEffect::SendJoined(audience, resumed) => {
                     let client = self.clients.get_mut(&id).expect("it is there");
                     let (since, head) = client.joins.remove(&audience).expect("it wants to join");
                     if resumed != Some(Ok(())) {
@@ -83,7 +83,7 @@ impl World {
                     };
                     self.expect_true(&[audience], since, head, resumed, from);
                 }
-                told::Effect::TellPosition(position) => self.expect_all_heard(id, position),
+                reply::ClientEffect::SendPosition(position) => self.expect_all_heard(id, position),
             }
         }
     }

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use campanile_messages::{Audience, ConnectionId, Position, ToBroker};
 
 use super::broker::{Broker, audience};
-use crate::bridge::core::{Core, Effect};
+use crate::bridge::core::{BridgeEffect, Core};
 use crate::config::GatewayConfig;
 use crate::delivery::Delivery;
 use crate::history::History;
+use crate::registry::reply;
 use crate::registry::reporter::Reporter;
 use crate::registry::subscriptions::{Joining, Standing, Subscriptions};
-use crate::registry::told;
 use crate::resume::Since;
 
 /// What a client knows of one audience.
@@ -293,20 +293,20 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>) {
+    fn carry_out(&mut self, effects: Vec<BridgeEffect>) {
         for effect in effects {
             match effect {
-                Effect::Deliver(worker, delivery) => {
+                BridgeEffect::Deliver(worker, delivery) => {
                     self.workers[worker].deliveries.push_back(delivery);
                 }
-                Effect::DeliverToAll(delivery) => self.deliver_to_all(&delivery),
-                Effect::TellGap { gap, from, .. } => {
+                BridgeEffect::DeliverToAll(delivery) => self.deliver_to_all(&delivery),
+                BridgeEffect::ReportGap { gap, from, .. } => {
                     self.deliver_to_all(&Delivery::Gap(gap, from));
                 }
-                Effect::Say(message) | Effect::Insist(message) if self.is_linked => {
+                BridgeEffect::Send(message) | BridgeEffect::Force(message) if self.is_linked => {
                     self.said.push_back(message);
                 }
-                Effect::Stay => {}
+                BridgeEffect::Stay => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -331,7 +331,7 @@ impl World {
                     let mut effects = Vec::new();
                     let worker = &self.workers[index];
                     let standing = worker.subscriptions.standing(step.connection());
-                    told::confirmed(&step, resumed, standing, position, &mut effects);
+                    reply::confirmed(&step, resumed, standing, position, &mut effects);
                     self.tell(&step, effects, position);
                 }
             }
@@ -340,7 +340,15 @@ impl World {
                     let mut effects = Vec::new();
                     let standing = worker.subscriptions.standing(step.connection());
                     let has_room = || true;
-                    told::answered(&step, start, found, standing, position, has_room, &mut effects);
+                    reply::answered(
+                        &step,
+                        start,
+                        found,
+                        standing,
+                        position,
+                        has_room,
+                        &mut effects,
+                    );
                     self.tell(&step, effects, position);
                 }
             }

@@ -14,7 +14,7 @@ use campanile_edge::websocket::{self, Decoder, Limits, Message, Opcode, Violatio
 use futures_util::Stream;
 
 use super::CloseCode;
-use crate::connection::socket::{Ending, Socket, Waiting};
+use crate::connection::socket::{Ending, Socket, Unsent};
 
 /// How many bytes one read asks for: enough for many small messages, and few enough for the messages
 /// that a client could make of them to stay in memory until they are handled.
@@ -87,7 +87,7 @@ impl Incoming {
                 Message::Close(code) => {
                     let payload = code.map(u16::to_be_bytes);
                     let payload = payload.as_ref().map_or(&[][..], |code| &code[..]);
-                    self.socket.close(websocket::frame(Opcode::Close, payload), Waiting::Flush);
+                    self.socket.close(websocket::frame(Opcode::Close, payload), Unsent::Flush);
                 }
                 data => return Some(data),
             }
@@ -99,7 +99,7 @@ impl Incoming {
 
     fn answer(&self, pong: Bytes) {
         if self.socket.send_control(&pong).is_err() {
-            self.socket.close(CloseCode::TooSlow.frame(), Waiting::Drop);
+            self.socket.close(CloseCode::TooSlow.frame(), Unsent::Drop);
         }
     }
 }
@@ -123,7 +123,7 @@ impl Stream for Incoming {
             }
             if let Some(violation) = self.violation.take() {
                 let last = websocket::close(violation.close_code(), &violation.to_string());
-                self.socket.close(last, Waiting::Flush);
+                self.socket.close(last, Unsent::Flush);
             }
             if !self.socket.is_open() {
                 let ending = Ending::new(self.socket.clone(), self.flush_limit);

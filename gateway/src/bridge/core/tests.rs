@@ -2,9 +2,9 @@ use campanile_messages::link::{Durability, InterestChange, Want};
 use campanile_messages::{Audience, ConnectionId, GroupName};
 
 use super::*;
-use crate::delivery::Found;
+use crate::delivery::FoundEvents;
 use crate::report::Resume;
-use crate::resume::{Lost, Start};
+use crate::resume::{Lost, ReplayStart};
 
 fn at(sequence: u64) -> Position {
     Position { epoch: 1, sequence }
@@ -24,32 +24,32 @@ fn framed(sequence: u64) -> std::sync::Arc<Framed> {
     Framed::new(Some((at(sequence), Audience::Everyone)), "x".into())
 }
 
-fn heard(core: &mut Core, message: FromBroker) -> Vec<Effect> {
+fn heard(core: &mut Core, message: FromBroker) -> Vec<BridgeEffect> {
     let mut effects = Vec::new();
     core.receive(message, &mut effects);
     effects
 }
 
-fn reported(core: &mut Core, worker: usize, report: Report) -> Vec<Effect> {
+fn reported(core: &mut Core, worker: usize, report: Report) -> Vec<BridgeEffect> {
     let mut effects = Vec::new();
     core.report(worker, report, Instant::now(), &mut effects);
     effects
 }
 
-fn answered(core: &mut Core) -> Vec<Effect> {
+fn answered(core: &mut Core) -> Vec<BridgeEffect> {
     let mut effects = Vec::new();
     while core.answer_next(&mut effects) {}
     effects
 }
 
-fn interest(revision: u64, connections: impl Into<Option<u32>>) -> Effect {
+fn interest(revision: u64, connections: impl Into<Option<u32>>) -> BridgeEffect {
     let change = InterestChange { audience: Audience::Everyone, connections: connections.into() };
-    Effect::Insist(ToBroker::Interest { revision, changes: vec![change] })
+    BridgeEffect::Force(ToBroker::Interest { revision, changes: vec![change] })
 }
 
-fn fetch(number: u64, since: u64) -> Effect {
+fn fetch(number: u64, since: u64) -> BridgeEffect {
     let wants = vec![Want { since, audiences: vec![Audience::Everyone] }];
-    Effect::Insist(ToBroker::Fetch { number, wants, max_bytes: 1 << 20 })
+    BridgeEffect::Force(ToBroker::Fetch { number, wants, max_bytes: 1 << 20 })
 }
 
 fn comes(ticket: u64) -> Report {
@@ -57,7 +57,7 @@ fn comes(ticket: u64) -> Report {
 }
 
 fn comes_back(ticket: u64, since: Position) -> Report {
-    let (start, audiences) = (Start::Behind(since), vec![Audience::Everyone]);
+    let (start, audiences) = (ReplayStart::After(since), vec![Audience::Everyone]);
     let resumes = vec![Resume { ticket, start, audiences }];
     Report { resumes, ..comes(ticket) }
 }
@@ -79,23 +79,29 @@ fn a_fetch_leaves_behind_the_interest_and_is_answered_with_the_confirmation() {
     assert_eq!(
         heard(&mut core, FromBroker::Confirmed { revision: 2, head: 7 }),
         [
-            Effect::Deliver(0, Delivery::Confirmed(0, at(7))),
-            Effect::Deliver(1, Delivery::Confirmed(4, at(7)))
+            BridgeEffect::Deliver(0, Delivery::Confirmed(0, at(7))),
+            BridgeEffect::Deliver(1, Delivery::Confirmed(4, at(7)))
         ]
     );
     assert_eq!(answered(&mut core), []);
-    assert_eq!(heard(&mut core, event(8)), [Effect::Deliver(1, Delivery::Event(framed(8)))]);
+    assert_eq!(heard(&mut core, event(8)), [BridgeEffect::Deliver(1, Delivery::Event(framed(8)))]);
     let audience = Audience::Everyone;
     heard(&mut core, FromBroker::Past { audience, events: 1, expired: 0, complete_after: 5 });
     assert_eq!(heard(&mut core, event(6)), [], "it is an old one");
     heard(&mut core, FromBroker::Fetched { number: 1, served: 1 });
-    let found = Found { events: vec![framed(6), framed(8)], is_complete: true };
-    assert_eq!(answered(&mut core), [Effect::Deliver(1, Delivery::Resumed(4, Ok(found), at(8)))]);
+    let found = FoundEvents { events: vec![framed(6), framed(8)], is_complete: true };
+    assert_eq!(
+        answered(&mut core),
+        [BridgeEffect::Deliver(1, Delivery::Resumed(4, Ok(found), at(8)))]
+    );
     // The next has no need of a fetch.
     assert_eq!(reported(&mut core, 0, comes_back(1, at(6))), [interest(3, 2)]);
     heard(&mut core, FromBroker::Confirmed { revision: 3, head: 8 });
-    let found = Found { events: vec![framed(8)], is_complete: true };
-    assert_eq!(answered(&mut core), [Effect::Deliver(0, Delivery::Resumed(1, Ok(found), at(8)))]);
+    let found = FoundEvents { events: vec![framed(8)], is_complete: true };
+    assert_eq!(
+        answered(&mut core),
+        [BridgeEffect::Deliver(0, Delivery::Resumed(1, Ok(found), at(8)))]
+    );
 }
 
 #[test]
@@ -107,7 +113,7 @@ fn a_link_that_breaks_before_the_answer_repeats_interest_and_fetch() {
     assert_eq!(answered(&mut core), []);
     let mut effects = Vec::new();
     core.link_up(&welcome(at(9)), &mut effects);
-    let attach = Effect::Insist(ToBroker::Attach { cursor: Some(at(7)) });
+    let attach = BridgeEffect::Force(ToBroker::Attach { cursor: Some(at(7)) });
     assert_eq!(effects, [interest(3, 1), attach, fetch(2, 5)]);
 }
 
@@ -132,7 +138,7 @@ fn a_client_of_another_log_costs_no_fetch_and_hears_where_the_stream_stands() {
     heard(&mut core, FromBroker::Confirmed { revision: 2, head: 7 });
     heard(&mut core, event(8));
     let lost = Delivery::Resumed(1, Err(Lost::EpochChanged), at(8));
-    assert_eq!(answered(&mut core), [Effect::Deliver(0, lost)]);
+    assert_eq!(answered(&mut core), [BridgeEffect::Deliver(0, lost)]);
 }
 
 #[test]
@@ -142,11 +148,11 @@ fn an_event_goes_once_to_each_worker_that_has_listeners() {
     for worker in [0, 1] {
         reported(&mut core, worker, comes(1));
     }
-    let both = [0, 1].map(|worker| Effect::Deliver(worker, Delivery::Event(framed(9))));
+    let both = [0, 1].map(|worker| BridgeEffect::Deliver(worker, Delivery::Event(framed(9))));
     assert_eq!(heard(&mut core, event(9)), both);
     assert_eq!(heard(&mut core, event(9)), [], "a half-open link has delivered it before");
     assert_eq!(heard(&mut core, event(8)), []);
-    let mark = Effect::DeliverToAll(Delivery::Mark(at(12)));
+    let mark = BridgeEffect::DeliverToAll(Delivery::Mark(at(12)));
     assert_eq!(heard(&mut core, FromBroker::Mark { head: 12 }), [mark]);
     assert_eq!(heard(&mut core, event(12)), [], "the mark has passed it");
 }
@@ -158,7 +164,7 @@ fn a_counted_event_is_answered_when_each_worker_has_told() {
     let count = |sequence| FromBroker::Count { ticket, sequence, within_millis: 300 };
     let counted = |matched| {
         let tally = Tally { matched, written: 0, too_slow: 0 };
-        [Effect::Say(ToBroker::Counted { ticket, tally })]
+        [BridgeEffect::Send(ToBroker::Counted { ticket, tally })]
     };
     let mut core = linked();
     heard(&mut core, count(8));
@@ -167,8 +173,8 @@ fn a_counted_event_is_answered_when_each_worker_has_told() {
         reported(&mut core, worker, comes(1));
     }
     heard(&mut core, count(9));
-    let both =
-        [0, 1].map(|worker| Effect::Deliver(worker, Delivery::Counted(ticket, within, framed(9))));
+    let both = [0, 1]
+        .map(|worker| BridgeEffect::Deliver(worker, Delivery::Counted(ticket, within, framed(9))));
     assert_eq!(heard(&mut core, event(9)), both);
     let tally = Tally { matched: 3, written: 0, too_slow: 0 };
     let mut effects = Vec::new();
@@ -177,7 +183,7 @@ fn a_counted_event_is_answered_when_each_worker_has_told() {
     core.counted(ticket, tally, &mut effects);
     assert_eq!(effects, counted(6));
     heard(&mut core, count(11));
-    let plain = [0, 1].map(|worker| Effect::Deliver(worker, Delivery::Event(framed(10))));
+    let plain = [0, 1].map(|worker| BridgeEffect::Deliver(worker, Delivery::Event(framed(10))));
     assert_eq!(heard(&mut core, event(10)), plain, "another one is counted");
 }
 
@@ -190,9 +196,9 @@ fn a_push_goes_to_the_worker_of_its_connection() {
         FromBroker::Deliver { ticket, to, content: "x".into() }
     };
     let push = Delivery::Push(ticket, ConnectionId(3), Framed::new(None, "x".into()));
-    assert_eq!(heard(&mut core, deliver(6)), [Effect::Deliver(1, push)]);
+    assert_eq!(heard(&mut core, deliver(6)), [BridgeEffect::Deliver(1, push)]);
     let unknown = ToBroker::Delivered { ticket, outcome: DirectOutcome::UnknownWorker };
-    assert_eq!(heard(&mut core, deliver(7)), [Effect::Say(unknown)]);
+    assert_eq!(heard(&mut core, deliver(7)), [BridgeEffect::Send(unknown)]);
 }
 
 #[test]
@@ -205,7 +211,7 @@ fn a_gap_is_told_and_what_was_kept_before_it_is_of_no_use() {
     let gap = Gap::Expired;
     assert_eq!(
         heard(&mut core, FromBroker::Attached { from: at(20), gap: Some(gap) }),
-        [Effect::TellGap { gap, cursor: at(8), from: at(20) }]
+        [BridgeEffect::ReportGap { gap, cursor: at(8), from: at(20) }]
     );
     heard(&mut core, FromBroker::Confirmed { revision: 3, head: 20 });
     assert_eq!(reported(&mut core, 0, comes_back(2, at(7))), [interest(4, 2), fetch(1, 7)]);
@@ -217,10 +223,10 @@ fn clients_are_sent_away_and_may_stay_when_the_stream_begins() {
     let mut core = Core::new(&config, 1, start);
     let mut effects = Vec::new();
     core.tick(start + config.return_limit, &mut effects);
-    assert_eq!(effects, [Effect::SendAway]);
+    assert_eq!(effects, [BridgeEffect::SendAway]);
     core.link_up(&welcome(at(7)), &mut Vec::new());
     let begun = FromBroker::Attached { from: at(7), gap: None };
-    assert_eq!(heard(&mut core, begun), [Effect::Stay]);
+    assert_eq!(heard(&mut core, begun), [BridgeEffect::Stay]);
 }
 
 /// Nobody listens any more, and the broker was told so with revision 4.
@@ -284,9 +290,9 @@ fn what_does_not_belong_on_the_link_is_left_out() {
     let past = FromBroker::Past { audience, events: 1, expired: 0, complete_after: 5 };
     heard(&mut core, past);
     let out_of_order = OutOfOrder { sequence: 90, audience: Audience::Everyone };
-    assert_eq!(heard(&mut core, event(90)), [Effect::LogOutOfOrder(out_of_order)]);
+    assert_eq!(heard(&mut core, event(90)), [BridgeEffect::LogOutOfOrder(out_of_order)]);
     let goodbye = || FromBroker::Goodbye { reason: String::new() };
-    assert_eq!(heard(&mut core, goodbye()), [Effect::LogUnexpected(Box::new(goodbye()))]);
+    assert_eq!(heard(&mut core, goodbye()), [BridgeEffect::LogUnexpected(Box::new(goodbye()))]);
 }
 
 #[test]
@@ -315,7 +321,7 @@ fn a_link_that_follows_another_at_once_begins_anew() {
     reported(&mut core, 1, comes_back(4, at(5)));
     let mut effects = Vec::new();
     core.link_up(&welcome(at(7)), &mut effects);
-    let attach = Effect::Insist(ToBroker::Attach { cursor: Some(at(7)) });
+    let attach = BridgeEffect::Force(ToBroker::Attach { cursor: Some(at(7)) });
     assert_eq!(effects, [interest(3, 1), attach, fetch(2, 5)]);
 }
 
@@ -326,8 +332,8 @@ fn a_past_before_the_stream_begins_is_not_taken() {
     core.link_up(&welcome(at(7)), &mut Vec::new());
     let (audience, events) = (Audience::Everyone, 0);
     let past = FromBroker::Past { audience, events, expired: 0, complete_after: 0 };
-    assert_eq!(heard(&mut core, past.clone()), [Effect::LogUnexpected(Box::new(past))]);
+    assert_eq!(heard(&mut core, past.clone()), [BridgeEffect::LogUnexpected(Box::new(past))]);
     heard(&mut core, FromBroker::Attached { from: at(7), gap: None });
     reported(&mut core, 0, comes(1));
-    assert_eq!(heard(&mut core, event(8)), [Effect::Deliver(0, Delivery::Event(framed(8)))]);
+    assert_eq!(heard(&mut core, event(8)), [BridgeEffect::Deliver(0, Delivery::Event(framed(8)))]);
 }

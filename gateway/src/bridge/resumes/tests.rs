@@ -15,8 +15,8 @@ fn groups(names: &[usize]) -> Vec<Audience> {
     names.iter().map(|name| group(*name)).collect()
 }
 
-fn resume(ticket: Ticket, since: u64, names: &[usize]) -> Resume {
-    let start = Start::Behind(Position { epoch: 1, sequence: since });
+fn resume(ticket: StepTicket, since: u64, names: &[usize]) -> Resume {
+    let start = ReplayStart::After(Position { epoch: 1, sequence: since });
     Resume { ticket, start, audiences: groups(names) }
 }
 
@@ -40,7 +40,7 @@ fn want(since: u64, names: &[usize]) -> Want {
 
 const CURSOR: Position = Position { epoch: 1, sequence: 100 };
 
-fn answered(resumes: &mut Resumes, recent: &Recent) -> Vec<(Ticket, Result<usize, Lost>)> {
+fn answered(resumes: &mut Resumes, recent: &Recent) -> Vec<(StepTicket, Result<usize, Lost>)> {
     let mut answered = Vec::new();
     while !resumes.is_idle() {
         let judged = resumes.judge(recent, MAX);
@@ -78,8 +78,8 @@ fn what_many_clients_lack_is_fetched_once_for_all_of_them() {
     assert!(resumes.wants.is_empty() && resumes.waiting.is_empty());
 }
 
-fn new_listener(ticket: Ticket, history: History, names: &[usize]) -> Resume {
-    Resume { start: Start::History(history), ..resume(ticket, 0, names) }
+fn new_listener(ticket: StepTicket, history: History, names: &[usize]) -> Resume {
+    Resume { start: ReplayStart::History(history), ..resume(ticket, 0, names) }
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn wants_are_fetched_in_parts_and_those_not_served_are_asked_for_again() {
 fn a_position_of_another_epoch_or_ahead_of_the_stream_is_lost() {
     let (mut resumes, recent) = (resumes(), Recent::new(1 << 20));
     let other = Position { epoch: 2, sequence: 5 };
-    resumes.add_confirmed(Resume { start: Start::Behind(other), ..resume(1, 5, &[1]) });
+    resumes.add_confirmed(Resume { start: ReplayStart::After(other), ..resume(1, 5, &[1]) });
     resumes.add_confirmed(resume(2, 101, &[1]));
     let lost = Err(Lost::EpochChanged);
     assert_eq!(answered(&mut resumes, &recent), [(1, lost), (2, lost)]);
@@ -262,7 +262,7 @@ fn what_is_unknown_is_asked_for_once_before_and_after_the_confirmation() {
     resumes.add(0, resume(2, 40, &[3]));
     resumes.add(0, resume(3, 30, &[3, 1]));
     let other = Position { epoch: 2, sequence: 5 };
-    resumes.add(0, Resume { start: Start::Behind(other), ..resume(4, 5, &[2]) });
+    resumes.add(0, Resume { start: ReplayStart::After(other), ..resume(4, 5, &[2]) });
     resumes.interest_sent(1, &recent, MAX);
     assert_eq!(resumes.fetch(), Some((1, vec![want(30, &[1])])));
     assert_eq!(answered(&mut resumes, &recent), [], "nothing is confirmed");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
-use super::{Phase, Socket};
+use super::{Socket, SocketPhase};
 
 /// After the last byte was sent, a peer may go on sending for this long; what it sends is read and
 /// dropped, for unread input would turn the close into a reset and the close code would be lost.
@@ -44,7 +44,7 @@ impl Future for Ending {
         loop {
             // First of all the reads: they flush.
             let read = self.socket.poll_read(cx, &mut dropped);
-            if !self.lingering && self.socket.lock().phase == Phase::Lingering {
+            if !self.lingering && self.socket.lock().phase == SocketPhase::Lingering {
                 self.lingering = true;
                 self.limit.set(tokio::time::sleep(LINGER));
             }

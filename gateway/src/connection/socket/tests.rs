@@ -76,7 +76,7 @@ impl Step {
         match self {
             Self::Drive => {
                 let polled = socket.poll_read(&mut Context::from_waker(waker), &mut [0; 8]);
-                let is_over = socket.lock().phase == Phase::Broken;
+                let is_over = socket.lock().phase == SocketPhase::Broken;
                 assert_eq!(polled.is_ready(), is_over);
             }
             Self::Send => drop(socket.send(&slice)),
@@ -89,7 +89,7 @@ impl Step {
             Self::Release => socket.release(),
             Self::Greet => socket.greet(slice),
             Self::Replay => socket.replay([slice]),
-            Self::Close => socket.close(slice, Waiting::Flush),
+            Self::Close => socket.close(slice, Unsent::Flush),
             Self::Abort => socket.abort(),
         }
     }
@@ -111,7 +111,7 @@ impl Step {
 
 fn is_new(socket: &Socket) -> bool {
     let state = socket.lock();
-    state.phase == Phase::Open && state.outbox.is_empty()
+    state.phase == SocketPhase::Open && state.outbox.is_empty()
 }
 
 /// Tries all orders of `len` of these steps. Output that the driver has not seen must wake it, or it
@@ -125,9 +125,9 @@ fn try_all_orders(steps: &[Step], len: u32) {
         // What the driver saw at its last turn: how much waits, and how far the connection is.
         let seen = |socket: &Socket| {
             let state = socket.lock();
-            let is_held = state.phase == Phase::Held;
+            let is_held = state.phase == SocketPhase::Held;
             // How a connection begins is nothing to the driver, except for what may be written.
-            (state.outbox.queued_bytes() > 0 && !is_held, state.phase.max(Phase::Open))
+            (state.outbox.queued_bytes() > 0 && !is_held, state.phase.max(SocketPhase::Open))
         };
         Step::Drive.perform(&socket, &waker);
         let (mut driven, mut owed) = (seen(&socket), false);
@@ -201,7 +201,7 @@ async fn nothing_but_control_frames_leaves_before_the_greeting() {
         socket.greet(slice(b"greeting "));
         assert_eq!(socket.send_now(&slice(b"event ")), Ok(()));
         socket.greet(slice(b"greeting "));
-        socket.close(slice(b"close"), Waiting::Flush);
+        socket.close(slice(b"close"), Unsent::Flush);
         let (text, ()) = tokio::join!(read_all(&mut peer), end(&socket));
         assert_eq!(text, "head pong greeting event close");
     }
@@ -214,7 +214,7 @@ async fn the_head_waits_for_the_greeting_until_it_is_released() {
     assert_eq!(socket.lock().outbox.written_bytes(), 0);
     socket.release();
     assert_eq!(socket.lock().outbox.written_bytes(), 5);
-    socket.close(Bytes::from_static(b"close"), Waiting::Drop);
+    socket.close(Bytes::from_static(b"close"), Unsent::Drop);
     socket.greet(Bytes::from_static(b"greeting "));
     let (text, ()) = tokio::join!(read_all(&mut peer), end(&socket));
     assert_eq!(text, "head close", "one that is closed is not greeted");
@@ -225,7 +225,7 @@ async fn the_head_waits_for_the_greeting_until_it_is_released() {
 async fn nobody_waits_for_a_greeting_that_has_come_or_never_will() {
     let end: [fn(&Socket); 3] = [
         |socket| socket.greet(Bytes::from_static(b"greeting")),
-        |socket| socket.close(Bytes::from_static(b"close"), Waiting::Flush),
+        |socket| socket.close(Bytes::from_static(b"close"), Unsent::Flush),
         Socket::abort,
     ];
     for end in end {

@@ -91,7 +91,7 @@ fn connections_that_come_and_go_without_a_broker_leave_nothing_behind() {
         assert_eq!(gone, awaited);
     }
     assert!(subscriptions.pending.is_empty() && subscriptions.resuming.is_empty());
-    assert_eq!(subscriptions.confirm(Ticket::MAX, usize::MAX), []);
+    assert_eq!(subscriptions.confirm(StepTicket::MAX, usize::MAX), []);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_connection_that_missed_something_listens_once_that_is_found() {
     let mut subscriptions = Subscriptions::new(2);
     let id = ConnectionId(1);
     let (news, since) = (group("news"), Some(Since::At(P)));
-    let start = Start::Behind(P);
+    let start = ReplayStart::After(P);
     let audiences = vec![Audience::Everyone, news.clone()];
     assert_eq!(
         subscriptions.attach(id, vec![news.clone()], since, 1, 1).resume,
@@ -178,7 +178,7 @@ proptest! {
         acts in prop::collection::vec(act(), 0..60),
     ) {
         let mut subscriptions = Subscriptions::new(3);
-        let mut model: Vec<(u64, Audience, Ticket)> = Vec::new();
+        let mut model: Vec<(u64, Audience, StepTicket)> = Vec::new();
         let mut counts: HashMap<Audience, i32> = HashMap::new();
         let mut confirmed = 0;
         // Steps that missed something which was not found yet.

@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use campanile_messages::{Audience, Position};
 
-use crate::delivery::{Found, Outcome};
+use crate::delivery::{FoundEvents, ResumeOutcome};
 use crate::dialects::Framed;
 use crate::history::SaidHistory;
 use crate::registry::subscriptions::{Standing, Step};
-use crate::resume::{Lost, Resumed, Start};
+use crate::resume::{Lost, ReplayStart, Resumed};
 
 /// What to write to the client whose step it is.
 #[derive(Debug, PartialEq)]
-pub enum Effect {
+pub enum ClientEffect {
     /// Its first message.
     Greet {
         /// Where its stream begins.
@@ -29,9 +29,9 @@ pub enum Effect {
     /// Events of the past, in order.
     Replay(Vec<Arc<Framed>>),
     /// It listens to this audience, too.
-    TellJoined(Audience, Option<Resumed>),
+    SendJoined(Audience, Option<Resumed>),
     /// Nothing is missing up to here.
-    TellPosition(Position),
+    SendPosition(Position),
 }
 
 /// The broker has confirmed a step that waited for nothing else. `cursor` is the place in the
@@ -41,15 +41,17 @@ pub fn confirmed(
     resumed: Option<Resumed>,
     standing: Standing,
     cursor: Position,
-    effects: &mut Vec<Effect>,
+    effects: &mut Vec<ClientEffect>,
 ) {
     match step {
-        Step::Attach(_) => effects.push(Effect::Greet { position: cursor, resumed, history: None }),
+        Step::Attach(_) => {
+            effects.push(ClientEffect::Greet { position: cursor, resumed, history: None })
+        }
         Step::Join(_, audience) => {
-            effects.push(Effect::TellJoined(audience.clone(), resumed));
+            effects.push(ClientEffect::SendJoined(audience.clone(), resumed));
             // What was replayed had lower positions than the client may have seen before.
             if resumed.is_some() && standing == Standing::Settled {
-                effects.push(Effect::TellPosition(cursor));
+                effects.push(ClientEffect::SendPosition(cursor));
             }
         }
     }
@@ -59,18 +61,18 @@ pub fn confirmed(
 /// whether the client may be sent that: it is asked only where there is something to send.
 pub fn answered(
     step: &Step,
-    start: Start,
-    found: Outcome,
+    start: ReplayStart,
+    found: ResumeOutcome,
     standing: Standing,
     cursor: Position,
     has_room: impl FnOnce() -> bool,
-    effects: &mut Vec<Effect>,
+    effects: &mut Vec<ClientEffect>,
 ) {
     let since = match start {
-        Start::Behind(since) => since,
-        Start::History(_) => return begin_with_history(found, cursor, effects),
+        ReplayStart::After(since) => since,
+        ReplayStart::History(_) => return begin_with_history(found, cursor, effects),
     };
-    let missed = found.and_then(|Found { events, .. }| {
+    let missed = found.and_then(|FoundEvents { events, .. }| {
         if events.is_empty() || has_room() { Ok(events) } else { Err(Lost::TooFar) }
     });
     let missed = match missed {
@@ -81,10 +83,10 @@ pub fn answered(
     match step {
         Step::Attach(_) => {
             confirmed(step, resumed, standing, since, effects);
-            effects.push(Effect::Replay(missed));
+            effects.push(ClientEffect::Replay(missed));
         }
         Step::Join(..) => {
-            effects.push(Effect::Replay(missed));
+            effects.push(ClientEffect::Replay(missed));
             confirmed(step, resumed, standing, cursor, effects);
         }
     }
@@ -92,16 +94,16 @@ pub fn answered(
 
 /// A new listener is greeted, and hears what it asked for of the past. (Nothing waits for it yet, so
 /// there is room.)
-fn begin_with_history(found: Outcome, cursor: Position, effects: &mut Vec<Effect>) {
-    let Found { events, is_complete } =
-        found.unwrap_or_else(|_| Found { events: Vec::new(), is_complete: false });
+fn begin_with_history(found: ResumeOutcome, cursor: Position, effects: &mut Vec<ClientEffect>) {
+    let FoundEvents { events, is_complete } =
+        found.unwrap_or_else(|_| FoundEvents { events: Vec::new(), is_complete: false });
     // Where it is lost before all of that has come, it goes on in front of the next.
     let before = |first: &Arc<Framed>| first.sequence().saturating_sub(1);
     let sequence = events.first().map_or(cursor.sequence, before);
     let history = Some(SaidHistory { events: events.len(), complete: is_complete });
     let position = Position { sequence, ..cursor };
-    effects.push(Effect::Greet { position, resumed: None, history });
-    effects.push(Effect::Replay(events));
+    effects.push(ClientEffect::Greet { position, resumed: None, history });
+    effects.push(ClientEffect::Replay(events));
 }
 
 #[cfg(test)]
@@ -125,41 +127,49 @@ mod tests {
         Framed::new(Some((at(sequence), group())), "x".into())
     }
 
-    fn found(sequences: &[u64]) -> Outcome {
-        Ok(Found { events: sequences.iter().copied().map(event).collect(), is_complete: true })
+    fn found(sequences: &[u64]) -> ResumeOutcome {
+        Ok(FoundEvents {
+            events: sequences.iter().copied().map(event).collect(),
+            is_complete: true,
+        })
     }
 
-    fn told(step: &Step, start: Start, found: Outcome, has_room: bool) -> Vec<Effect> {
+    fn told(
+        step: &Step,
+        start: ReplayStart,
+        found: ResumeOutcome,
+        has_room: bool,
+    ) -> Vec<ClientEffect> {
         let mut effects = Vec::new();
         let standing = Standing::Settled;
         answered(step, start, found, standing, at(9), || has_room, &mut effects);
         effects
     }
 
-    fn greet(sequence: u64, resumed: Option<Resumed>) -> Effect {
-        Effect::Greet { position: at(sequence), resumed, history: None }
+    fn greet(sequence: u64, resumed: Option<Resumed>) -> ClientEffect {
+        ClientEffect::Greet { position: at(sequence), resumed, history: None }
     }
 
-    const SINCE: Start = Start::Behind(Position { epoch: 1, sequence: 5 });
+    const SINCE: ReplayStart = ReplayStart::After(Position { epoch: 1, sequence: 5 });
 
     #[test]
     fn a_client_that_goes_on_is_greeted_where_it_was_before_what_it_missed() {
         let attach = Step::Attach(CONNECTION);
-        let replay = Effect::Replay(vec![event(6), event(8)]);
+        let replay = ClientEffect::Replay(vec![event(6), event(8)]);
         assert_eq!(told(&attach, SINCE, found(&[6, 8]), true), [greet(5, Some(Ok(()))), replay]);
         let lost = |lost| [greet(9, Some(Err(lost)))];
         assert_eq!(told(&attach, SINCE, Err(Lost::Expired), true), lost(Lost::Expired));
         assert_eq!(told(&attach, SINCE, found(&[6, 8]), false), lost(Lost::TooFar));
-        let replay = Effect::Replay(vec![]);
+        let replay = ClientEffect::Replay(vec![]);
         assert_eq!(told(&attach, SINCE, found(&[]), false), [greet(5, Some(Ok(()))), replay]);
     }
 
     #[test]
     fn a_join_that_goes_on_says_so_behind_what_was_missed() {
         let join = Step::Join(CONNECTION, group());
-        let joined = |resumed| Effect::TellJoined(group(), Some(resumed));
-        let position = || Effect::TellPosition(at(9));
-        let replay = Effect::Replay(vec![event(6)]);
+        let joined = |resumed| ClientEffect::SendJoined(group(), Some(resumed));
+        let position = || ClientEffect::SendPosition(at(9));
+        let replay = ClientEffect::Replay(vec![event(6)]);
         assert_eq!(told(&join, SINCE, found(&[6]), true), [replay, joined(Ok(())), position()]);
         assert_eq!(
             told(&join, SINCE, Err(Lost::Expired), true),
@@ -172,20 +182,20 @@ mod tests {
         let (join, mut effects) = (Step::Join(CONNECTION, group()), Vec::new());
         confirmed(&join, Some(Ok(())), Standing::Joining, at(9), &mut effects);
         confirmed(&join, None, Standing::Settled, at(9), &mut effects);
-        let joined = |resumed| Effect::TellJoined(group(), resumed);
+        let joined = |resumed| ClientEffect::SendJoined(group(), resumed);
         assert_eq!(effects, [joined(Some(Ok(()))), joined(None)]);
     }
 
     #[test]
     fn a_new_listener_is_greeted_in_front_of_what_it_hears_of_the_past() {
-        let (attach, start) = (Step::Attach(CONNECTION), Start::History(History::First));
+        let (attach, start) = (Step::Attach(CONNECTION), ReplayStart::History(History::First));
         let greet = |sequence, events, complete| {
             let history = Some(SaidHistory { events, complete });
-            Effect::Greet { position: at(sequence), resumed: None, history }
+            ClientEffect::Greet { position: at(sequence), resumed: None, history }
         };
-        let replay = Effect::Replay(vec![event(4), event(7)]);
+        let replay = ClientEffect::Replay(vec![event(4), event(7)]);
         assert_eq!(told(&attach, start, found(&[4, 7]), false), [greet(3, 2, true), replay]);
-        let nothing = Effect::Replay(vec![]);
+        let nothing = ClientEffect::Replay(vec![]);
         assert_eq!(told(&attach, start, Err(Lost::TooFar), true), [greet(9, 0, false), nothing]);
     }
 }
