@@ -11,10 +11,10 @@
 //! [`recent`](bridge::recent), where the bridge keeps the newest events; [`resumes`](bridge::resumes)
 //! knows which clients wait for older ones from the broker.
 //!
-//! What is public beside [`GatewayConfig`] and [`serve`] is for the benchmarks, the echo server and the
-//! fuzz targets.
+//! Everything public except [`GatewayConfig`] and [`serve`] is for the benchmarks, the echo server and
+//! the fuzz targets.
 
-#![allow(rustdoc::private_intra_doc_links, reason = "read by whoever changes this crate")]
+#![allow(rustdoc::private_intra_doc_links, reason = "the docs are for those who change this crate")]
 
 pub mod bridge;
 mod config;

@@ -1,5 +1,5 @@
-//! What the bridge decides: takes what the broker and the registries say, and returns what is to be done.
-//! Pure: the parts of it that stand on their own are beside it.
+//! The bridge's decisions: takes the messages of the broker and the registries, and returns effects to
+//! perform. Pure. The parts that stand on their own have files beside this one.
 
 use std::time::{Duration, Instant};
 
@@ -17,64 +17,64 @@ use crate::delivery::Delivery;
 use crate::dialects::Framed;
 use crate::report::Report;
 
-/// What the bridge has to do, in order.
+/// An effect for the bridge to perform; effects are performed in order.
 #[derive(Debug, PartialEq)]
 pub enum BridgeEffect {
-    /// Put something into the queue of one worker, from 0.
+    /// Put a delivery into the queue of one worker, counted from 0.
     Deliver(usize, Delivery),
-    /// Put the same into the queue of every worker.
+    /// Put the same delivery into the queue of every worker.
     DeliverToAll(Delivery),
-    /// Say something to the broker. Dropped where the link has no room for it: it does not drain for
-    /// now, and publishers find out by themselves that an answer is missing.
+    /// Send a message to the broker, or drop it if the link has no room: the link does not drain then,
+    /// and publishers notice by themselves that an answer is missing.
     Send(ToBroker),
-    /// Say something for which the link always has room: it is bounded by itself, and nobody would
-    /// say it again.
+    /// Send a message to the broker even if the link's queue is full. Such messages have a bound of
+    /// their own, and nothing would repeat them.
     Force(ToBroker),
-    /// Tell every client that events may be missing between two positions.
+    /// Notify every client that events may be missing between two positions.
     ReportGap {
-        /// Why.
+        /// The reason.
         gap: Gap,
-        /// Where the stream stood.
+        /// The position that the stream had reached.
         cursor: Position,
-        /// Where it goes on.
+        /// The position after which it continues.
         from: Position,
     },
-    /// The clients must look for another gateway.
+    /// Send the clients away, to another gateway.
     SendAway,
-    /// There is a broker again: they may stay.
+    /// Let the clients stay, because there is a broker again.
     Stay,
-    /// Log that the broker sent an old event out of order; it is left out.
+    /// Log that the broker sent a fetched event out of order; the event is left out.
     LogOutOfOrder(OutOfOrder),
-    /// Log that the broker sent what is not for a gateway.
+    /// Log that the broker sent a message that is not for a gateway.
     LogUnexpected(Box<FromBroker>),
 }
 
-/// An event that is to be counted: by whom, its sequence, and within which time.
+/// A request to count the deliveries of an event: its ticket, the event's sequence, and the time limit.
 type CountRequest = (RequestTicket, u64, Duration);
 
-/// See the module.
+/// See the module's documentation.
 #[derive(Debug)]
 pub struct Core {
-    /// Given by the first broker, and kept.
+    /// Assigned by the first broker, and kept from then on.
     workers: Vec<Option<WorkerId>>,
     interest: Interest,
     is_linked: bool,
-    /// Of the broker's log, as it said with its last welcome.
+    /// The epoch of the broker's log, from its last welcome.
     epoch: u64,
-    /// The last place in the log that this gateway has seen.
+    /// The last position in the log that this gateway has seen; `None` until the stream has begun once.
     cursor: Option<Position>,
     recent: Recent,
     resumes: Resumes,
     arriving: Arriving,
     max_replay_bytes: usize,
     absence: Absence,
-    /// The event that comes next is to be counted.
+    /// The request to count the event that comes next.
     count: Option<CountRequest>,
     counts: Counts,
 }
 
 impl Core {
-    /// No broker yet, and no listener.
+    /// Starts without a broker and without listeners.
     pub fn new(config: &GatewayConfig, workers: usize, now: Instant) -> Self {
         Self {
             workers: vec![None; workers],
@@ -92,15 +92,16 @@ impl Core {
         }
     }
 
-    /// How many audiences the gateway listens to, with those that it may come back to soon.
+    /// How many audiences the gateway listens to, including those whose interest lingers.
     pub fn audiences(&self) -> usize {
         self.interest.count()
     }
 
-    /// A broker welcomes the gateway, with an id for each worker. It is told everything anew.
+    /// Records that a broker has welcomed the gateway, with an id for each worker. All interest is
+    /// reported to it anew.
     pub fn link_up(&mut self, welcome: &Welcome, effects: &mut Vec<BridgeEffect>) {
         if self.is_linked {
-            // That it was lost was not heard.
+            // The loss of the previous link was not reported.
             self.forget_link();
         }
         for (worker, id) in self.workers.iter_mut().zip(&welcome.workers) {
@@ -109,7 +110,7 @@ impl Core {
         self.is_linked = true;
         self.epoch = welcome.head.epoch;
         if self.cursor.is_some_and(|cursor| cursor.epoch != self.epoch) {
-            // The stream will not go on where it stands.
+            // The stream will not continue from the cursor.
             self.recent.clear();
         }
         let reports = self.interest.report_all();
@@ -118,7 +119,7 @@ impl Core {
         self.ask_for_unknown(effects);
     }
 
-    /// The link is gone. What was asked on it is asked again on the next.
+    /// Records that the link is lost. Unanswered requests are repeated on the next one.
     pub fn link_lost(&mut self, now: Instant) {
         self.forget_link();
         self.absence.link_lost(now);
@@ -133,7 +134,7 @@ impl Core {
         self.resumes.link_lost();
     }
 
-    /// Takes what the broker says.
+    /// Processes a message of the broker.
     pub fn receive(&mut self, message: FromBroker, effects: &mut Vec<BridgeEffect>) {
         match message {
             FromBroker::Event(event) if self.arriving.expects_event() => {
@@ -171,7 +172,7 @@ impl Core {
         }
     }
 
-    /// Takes what has changed at a worker.
+    /// Processes a worker's report.
     pub fn report(
         &mut self,
         worker: usize,
@@ -187,7 +188,7 @@ impl Core {
         });
     }
 
-    /// A counted event has fared so at a worker.
+    /// Adds one worker's tally of a counted event; the last one completes the answer.
     pub fn counted(
         &mut self,
         ticket: RequestTicket,
@@ -199,7 +200,8 @@ impl Core {
         }
     }
 
-    /// Time goes by.
+    /// Withdraws interest that has lingered long enough, and sends clients away after too long without a
+    /// broker.
     pub fn tick(&mut self, now: Instant, effects: &mut Vec<BridgeEffect>) {
         self.interest.expire(now);
         self.report_interest(effects, |_| {});
@@ -208,8 +210,8 @@ impl Core {
         }
     }
 
-    /// Answers a client that comes back, or puts many off. `false` if there is nobody left who can be
-    /// answered now.
+    /// Answers a returning client, or defers up to a fixed number of them. Returns `false` if no client
+    /// that can be answered now is left.
     pub fn answer_next(&mut self, effects: &mut Vec<BridgeEffect>) -> bool {
         let Some(cursor) = self.cursor else { return false };
         match self.resumes.judge(&self.recent, self.max_replay_bytes) {
@@ -227,15 +229,15 @@ impl Core {
         }
     }
 
-    /// Whether every client that came back has its answer.
+    /// Whether every returning client has its answer.
     #[cfg(test)]
     pub fn awaits_nobody(&self) -> bool {
         self.resumes.is_empty()
     }
 
-    /// The stream begins, where it stood or elsewhere.
+    /// Begins the stream, at the cursor or elsewhere.
     fn begin(&mut self, from: Position, gap: Option<Gap>, effects: &mut Vec<BridgeEffect>) {
-        // Not before: a broker may welcome a gateway and end each link at what that says first.
+        // Not at the welcome: a broker may end each link at the gateway's first message.
         if self.absence.stream_begins() {
             effects.push(BridgeEffect::Stay);
         }
@@ -254,12 +256,12 @@ impl Core {
         let Some(cursor) = &mut self.cursor else {
             return;
         };
-        // A half-open link may have delivered it before.
+        // A half-open link may already have delivered it.
         if sequence <= cursor.sequence {
             return;
         }
         cursor.sequence = sequence;
-        // Kept for a while, so it must not keep the whole of the buffer that it came in.
+        // It is kept for a while, and must not keep alive the whole buffer that it arrived in.
         let framed = Framed::new_except(Some((*cursor, audience.clone())), except, content.own());
         let mut workers = 0;
         for worker in self.interest.workers(&audience) {
@@ -304,8 +306,8 @@ impl Core {
         });
     }
 
-    /// The clients that wait for nothing else are told by their tickets; those that come back are
-    /// answered [one by one](Self::answer_next).
+    /// Passes a confirmation on to the workers. Steps that wait for nothing else are completed by their
+    /// tickets; returning clients are answered [one by one](Self::answer_next).
     fn confirm(&mut self, revision: u64, head: u64, effects: &mut Vec<BridgeEffect>) {
         let Some(cursor) = &mut self.cursor else { return };
         cursor.sequence = cursor.sequence.max(head);
@@ -321,8 +323,9 @@ impl Core {
         self.report_interest(effects, |_| {});
     }
 
-    /// Tells the broker what has changed, if it has confirmed the last report. `add` adds those who
-    /// come back with the change; earlier ones that wait for what is withdrawn are gone.
+    /// Reports changed interest to the broker, if it has confirmed the last report. `add` adds the
+    /// clients that return with this change. It is called after the withdrawals, which forget every resume
+    /// that waits for a withdrawn audience.
     fn report_interest(&mut self, effects: &mut Vec<BridgeEffect>, add: impl FnOnce(&mut Self)) {
         let withdrawn = self.interest.take_withdrawn();
         if !withdrawn.is_empty() {
@@ -331,7 +334,7 @@ impl Core {
         }
         add(self);
         if !self.is_linked {
-            // The next broker is told everything.
+            // The next link gets a report of everything.
             return self.interest.forget_changes();
         }
         let reports = self.interest.report();
@@ -341,7 +344,7 @@ impl Core {
         }
     }
 
-    /// What those lack who come back with the interest that was just sent is asked for behind it.
+    /// Asks for the events that the clients behind the interest that was just sent may have missed.
     fn ask_for_unknown(&mut self, effects: &mut Vec<BridgeEffect>) {
         self.resumes.interest_sent(self.epoch, &self.recent, self.max_replay_bytes);
         self.fetch(effects);
@@ -375,7 +378,7 @@ impl Core {
 
     fn trim(&mut self) {
         if !self.arriving.is_answer_begun() {
-            // Those who are judged next need what was fetched for them.
+            // The clients that are judged next need what was fetched for them.
             self.recent.trim(self.resumes.is_fetching() || !self.resumes.is_idle());
         }
     }

@@ -1,25 +1,25 @@
-//! What the broker is asked for on behalf of clients that come back: the same only once, and one fetch
+//! What is fetched from the broker for returning clients: the same events only once, and with one fetch
 //! at a time. Pure: a part of the bridge's core.
 //!
-//! Bounded by those who ask. A fetch is of at most `MAX_FETCHED` audiences, or one client's.
+//! Bounded by the clients that wait. A fetch has at most `MAX_FETCHED` audiences, or those of one client.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use campanile_messages::Audience;
 use campanile_messages::link::Want;
 
-/// How many audiences are fetched at a time: the next are asked for when these are here.
+/// The most audiences in one fetch. The next fetch begins when this one is complete.
 const MAX_FETCHED: usize = 1_000;
 
-/// The id of a want among all that there ever were: they count up.
+/// The id of a want. Ids count up and are never used again.
 pub type WantId = u64;
 
-/// See the module.
+/// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Wants {
-    /// The wants that the broker is or will be asked for: by what they ask for, in order.
+    /// The wants that are under way or in the queue, by their sorted audiences.
     asked: HashMap<Box<[Audience]>, Asked>,
-    /// Not sent yet, by their ids.
+    /// The wants that are not sent yet, in the order of their ids.
     queue: VecDeque<(WantId, Want)>,
     last_id: WantId,
     last_number: u64,
@@ -37,23 +37,23 @@ struct Asked {
 struct Fetching {
     number: u64,
     wants: VecDeque<(WantId, Want)>,
-    /// Those that somebody has listened to ever since.
+    /// Its audiences, except for those that were withdrawn in the meantime.
     audiences: HashSet<Audience>,
 }
 
 impl Wants {
-    /// Nothing is asked for.
+    /// Whether nothing is under way or in the queue.
     pub fn is_empty(&self) -> bool {
         self.asked.is_empty() && self.fetching.is_none()
     }
 
-    /// The answer of the broker is to come.
+    /// Whether a fetch is under way.
     pub fn is_fetching(&self) -> bool {
         self.fetching.is_some()
     }
 
-    /// The id of a want that brings these audiences' events above a sequence. Who lacks the same
-    /// waits for the same want, as long as that can still be widened or is wide enough.
+    /// Returns the id of a want for these audiences' events above a sequence. Clients that lack events
+    /// of the same audiences share a want, if it reaches back far enough or can still be widened.
     pub fn ask(&mut self, since: u64, mut audiences: Vec<Audience>) -> WantId {
         audiences.sort_unstable();
         let audiences = audiences.into_boxed_slice();
@@ -75,22 +75,23 @@ impl Wants {
         id
     }
 
-    /// Whether the answer to a want is not complete.
-    pub fn is_to_come(&self, id: WantId) -> bool {
+    /// Whether a want is not answered completely yet.
+    pub fn is_pending(&self, id: WantId) -> bool {
         let is_in = |wants: &VecDeque<(WantId, Want)>| {
             wants.binary_search_by_key(&id, |(id, _)| *id).is_ok()
         };
         is_in(&self.queue) || self.fetching.as_ref().is_some_and(|fetching| is_in(&fetching.wants))
     }
 
-    /// What to ask the broker for, under which number; `None` while it is being asked.
+    /// Begins the next fetch: returns its number and its wants. `None` while another fetch is under way,
+    /// or if the queue is empty.
     pub fn fetch(&mut self) -> Option<(u64, Vec<Want>)> {
         if self.fetching.is_some() {
             return None;
         }
         let mut wants = VecDeque::new();
         let mut audiences = HashSet::new();
-        // Those that stand in several wants count for each: that is what the frame carries.
+        // An audience of several wants counts for each of them, because the frame has it as often.
         let mut total = 0;
         while let Some((_, want)) = self.queue.front()
             && (wants.is_empty() || total + want.audiences.len() <= MAX_FETCHED)
@@ -109,13 +110,13 @@ impl Wants {
         Some((number, asked))
     }
 
-    /// Whether somebody may wait for what the fetch under way brings of an audience.
+    /// Whether a client may wait for the events of an audience that the current fetch brings.
     pub fn is_fetched(&self, audience: &Audience) -> bool {
         self.fetching.as_ref().is_some_and(|fetching| fetching.audiences.contains(audience))
     }
 
-    /// The broker has answered the first `served` wants of a fetch: returns their ids. The others
-    /// are asked for again, if somebody awaits them.
+    /// Records that the broker has answered the first `served` wants of a fetch, and returns their ids.
+    /// The others go back to the front of the queue, if a client waits for them.
     pub fn fetched(
         &mut self,
         number: u64,
@@ -125,7 +126,7 @@ impl Wants {
         let Some(mut fetching) = self.fetching.take_if(|fetching| fetching.number == number) else {
             return Vec::new();
         };
-        // A broker that serves none would be asked for ever.
+        // Otherwise a broker that answers none would be asked for ever.
         let served = served.clamp(1, fetching.wants.len());
         let mut ids = Vec::with_capacity(served);
         for (id, want) in fetching.wants.drain(..served) {
@@ -142,8 +143,8 @@ impl Wants {
         ids
     }
 
-    /// Nobody listens to these any more. What is asked for them is not asked, and what a fetch brings
-    /// of them is of no use: their later events do not come.
+    /// Forgets audiences that have no listeners any more. Their wants are not sent, and what the current
+    /// fetch brings of them is ignored, because their later events do not come.
     pub fn withdraw(&mut self, withdrawn: &HashSet<&Audience>) {
         let stays =
             |audiences: &[Audience]| !audiences.iter().any(|audience| withdrawn.contains(audience));
@@ -154,14 +155,14 @@ impl Wants {
         }
     }
 
-    /// What was asked for does not come any more.
+    /// Forgets all wants, because they will not be answered any more.
     pub fn clear(&mut self) {
         self.asked.clear();
         self.queue.clear();
         self.fetching = None;
     }
 
-    /// A want is no longer under way; a later one may ask for the same.
+    /// Forgets a want, so that a later one may ask for the same audiences.
     fn forget(&mut self, id: WantId, want: &Want) {
         if self.asked.get(&*want.audiences).is_some_and(|asked| asked.id == id) {
             self.asked.remove(&*want.audiences);
@@ -176,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wants_that_overlap_count_each_for_themselves() {
+    fn an_audience_counts_once_per_want_that_names_it() {
         let group =
             |number: usize| Audience::Group(GroupName::new(format!("{number}")).expect("a name"));
         let mut wants = Wants::default();
