@@ -52,7 +52,7 @@ pub struct Resumes {
     unconfirmed: Vec<BTreeMap<StepTicket, WaitingClient>>,
     /// The clients whose interest is confirmed.
     confirmed: HashMap<ResumeKey, ConfirmedClient>,
-    /// ConfirmedClient ones to be judged, and some that are gone.
+    /// The confirmed clients to judge next; some of them may be gone.
     ready: VecDeque<ResumeKey>,
     /// The confirmed clients that wait for a want, by its id; some of them may be gone.
     waiting: BTreeMap<WantId, Vec<ResumeKey>>,

@@ -1,4 +1,4 @@
-//! The clients of one worker: does to them what comes down from the bridge, and looks after them.
+//! The clients of one worker: performs the bridge's deliveries, and checks each client for signs of life.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,25 +21,25 @@ use crate::registry::subscriptions::{Step, Subscriptions};
 use crate::report::StepTicket;
 use crate::resume::Resumed;
 
-/// How many clients are greeted between two looks at the clock.
+/// How many steps are confirmed before the caller can look at the clock.
 const CONFIRMED_AT_ONCE: usize = 256;
 
-/// No publisher waits longer for what became of a push to one connection.
+/// The longest time that a publisher waits for the outcome of a push to one connection.
 const LONGEST_QUESTION: Duration = Duration::from_secs(60);
 
-/// See the module.
+/// See the module's documentation.
 pub struct Clients {
     pub subscriptions: Subscriptions<Client>,
-    /// Given by the broker; set before the first connection is let in.
+    /// Assigned by the broker before the first connection is accepted.
     worker: Arc<OnceLock<WorkerId>>,
     config: Arc<GatewayConfig>,
-    /// Is told how events fared.
+    /// Gets the reports about deliveries.
     bridge: Addr<Bridge>,
-    /// How many slow readers counted events wait for, at this worker.
+    /// How many slow readers the counted events of this worker wait for.
     awaited: Awaited,
-    /// The last position up to which nothing is missing.
+    /// The last position up to which everything was delivered to this worker.
     mark: Option<Position>,
-    /// Room that is used again.
+    /// Empty between calls; kept to reuse its memory.
     effects: Vec<ClientEffect>,
 }
 
@@ -60,13 +60,13 @@ impl Clients {
         }
     }
 
-    /// The lines to all of them, to close them.
+    /// The lines to all clients.
     pub fn lines(&mut self) -> Vec<Line> {
         self.subscriptions.all_mut().map(|(client, _)| client.line.clone()).collect()
     }
 
-    /// Does what comes down. Of events for many, each waits in the batch for the last one. Returns what
-    /// is left to do.
+    /// Performs a delivery. An event that is followed by another one is not flushed yet. Returns the rest
+    /// of a delivery that takes too long.
     pub fn perform(
         &mut self,
         delivery: Delivery,
@@ -89,13 +89,13 @@ impl Clients {
             Delivery::Confirmed(ticket, position) => return self.confirm(ticket, position),
             Delivery::Resumed(ticket, found, position) => self.resume(ticket, found, position),
             Delivery::Mark(position) => self.mark = Some(position),
-            Delivery::Gap(gap, position) => self.tell_gap(gap, position),
+            Delivery::Gap(gap, position) => self.report_gap(gap, position),
         }
         None
     }
 
-    /// Looks after every client. Returns those that are closed: they listen no longer, though their
-    /// sessions still have the close to see to.
+    /// Checks every client for signs of life. Returns the clients that are closed: they no longer listen,
+    /// although their sessions have yet to finish the close.
     pub fn sweep(&mut self, now: Instant) -> Vec<ConnectionId> {
         let mark = self.mark.map(FramedMark::new);
         let mut closed = Vec::new();
@@ -108,9 +108,9 @@ impl Clients {
         closed
     }
 
-    /// Writes an event to its listeners, and tells the bridge how it fared when that is known of all
-    /// of them, or the time is over. What waits is a task of its own, so that it costs nothing until
-    /// it is woken.
+    /// Writes an event to its listeners, and reports the tally to the bridge once the outcome is known for
+    /// all of them or the time is over. A task of its own waits for slow readers, so that they cost
+    /// nothing in the meantime.
     fn count(&self, ticket: RequestTicket, within: Duration, event: &Framed) {
         let excepted = event.except_at(self.worker.get());
         let counting = Counting::deliver(event, excepted, &self.subscriptions, &self.awaited);
@@ -125,24 +125,24 @@ impl Clients {
     }
 
     fn push(&self, ticket: RequestTicket, connection: ConnectionId, event: &Framed) {
-        let fared = move |outcome| DeliveryReport::Direct(ticket, outcome);
+        let report = move |outcome| DeliveryReport::Direct(ticket, outcome);
         let Some(client) = self.subscriptions.get(connection).filter(|c| c.line.socket.is_open())
         else {
-            self.bridge.do_send(fared(DirectOutcome::UnknownConnection));
+            self.bridge.do_send(report(DirectOutcome::UnknownConnection));
             return;
         };
         client.line.send(event.frame(client.line.dialect));
         match client.line.socket.written() {
             None if client.line.socket.is_open() => {
-                self.bridge.do_send(fared(DirectOutcome::Written))
+                self.bridge.do_send(report(DirectOutcome::Written))
             }
-            None => self.bridge.do_send(fared(DirectOutcome::NotWritten)),
+            None => self.bridge.do_send(report(DirectOutcome::NotWritten)),
             Some(written) => {
                 let bridge = self.bridge.clone();
                 actix_rt::spawn(async move {
                     match timeout(LONGEST_QUESTION, written).await {
-                        Ok(Ok(())) => bridge.do_send(fared(DirectOutcome::Written)),
-                        Ok(Err(_)) => bridge.do_send(fared(DirectOutcome::NotWritten)),
+                        Ok(Ok(())) => bridge.do_send(report(DirectOutcome::Written)),
+                        Ok(Err(_)) => bridge.do_send(report(DirectOutcome::NotWritten)),
                         // Nobody waits for the answer any more.
                         Err(_) => {}
                     }
@@ -151,36 +151,37 @@ impl Clients {
         }
     }
 
-    fn tell_gap(&mut self, gap: Gap, position: Position) {
+    fn report_gap(&mut self, gap: Gap, position: Position) {
         self.mark = Some(position);
         self.subscriptions.all_mut().for_each(|(client, _)| client.send_gap(gap, position));
     }
 
     fn confirm(&mut self, up_to: StepTicket, position: Position) -> Option<Delivery> {
-        // The broker takes it for told, and says no mark besides.
+        // After a confirmation, the broker sends no separate mark for this position.
         self.mark = Some(position);
         let done = self.subscriptions.confirm(up_to, CONFIRMED_AT_ONCE);
-        // The rest of a storm comes next, before anything behind it.
+        // If there are more, they come next, before any later delivery.
         let is_full = done.len() == CONFIRMED_AT_ONCE;
         for (step, resumed) in done {
-            self.tell_confirmed(&step, resumed, position);
+            self.complete(&step, resumed, position);
         }
         is_full.then_some(Delivery::Confirmed(up_to, position))
     }
 
-    fn tell_confirmed(&mut self, step: &Step, resumed: Option<Resumed>, position: Position) {
+    fn complete(&mut self, step: &Step, resumed: Option<Resumed>, position: Position) {
         let standing = self.subscriptions.standing(step.connection());
         reply::confirmed(step, resumed, standing, position, &mut self.effects);
-        self.tell(step.connection());
+        self.perform_effects(step.connection());
     }
 
-    /// What a client missed is written past the bound of its outbox, with a bound of its own.
+    /// Completes the step of a returning client. Missed events do not count for the bound of its outbox;
+    /// they have a bound of their own.
     fn resume(&mut self, ticket: StepTicket, found: ResumeOutcome, position: Position) {
         let Some((step, start)) = self.subscriptions.resume(ticket) else { return };
         let connection = step.connection();
         let Some(client) = self.subscriptions.get(connection) else { return };
         let worker = self.worker.get();
-        // A connection may join a group again that it was left out of an event of.
+        // The missed events may include one that was published to all but this connection.
         let found = found.map(|FoundEvents { mut events, is_complete }| {
             events.retain(|event| event.except_at(worker) != Some(connection));
             FoundEvents { events, is_complete }
@@ -188,11 +189,11 @@ impl Clients {
         let standing = self.subscriptions.standing(connection);
         let has_room = || client.has_room(&self.config);
         reply::answered(&step, start, found, standing, position, has_room, &mut self.effects);
-        self.tell(connection);
+        self.perform_effects(connection);
     }
 
-    /// Writes to a client what it is to be told.
-    fn tell(&mut self, connection: ConnectionId) {
+    /// Performs the effects for one client.
+    fn perform_effects(&mut self, connection: ConnectionId) {
         let effects = self.effects.drain(..);
         let (Some(client), Some(&worker)) = (self.subscriptions.get(connection), self.worker.get())
         else {
@@ -208,7 +209,7 @@ impl Clients {
                 ClientEffect::SendJoined(Audience::Group(group), resumed) => {
                     client.send_joined(&group, resumed);
                 }
-                // Nobody asks for these.
+                // A client can only join groups.
                 ClientEffect::SendJoined(Audience::Everyone | Audience::User(_), _) => {}
                 ClientEffect::SendPosition(position) => client.send_position(position),
             }
