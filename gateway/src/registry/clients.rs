@@ -188,7 +188,7 @@ impl Clients {
         });
         let standing = self.subscriptions.standing(connection);
         let has_room = || client.has_room(&self.config);
-        reply::answered(&step, start, found, standing, position, has_room, &mut self.effects);
+        reply::resumed(&step, start, found, standing, position, has_room, &mut self.effects);
         self.perform_effects(connection);
     }
 

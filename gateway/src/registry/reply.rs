@@ -1,8 +1,8 @@
-//! What a client is told when one of its steps is done: its greeting, or that it has joined, and what
-//! it missed. Pure: a part of the registry's core.
+//! What a client gets when one of its steps is complete: its greeting, or the answer to a join, and the
+//! events that it missed. Pure: a part of the registry's core.
 //!
-//! A client listens from the place of this answer in the deliveries. So what it is told here comes
-//! before every later event, and what it missed ends where those begin.
+//! A client listens from the place of this reply in the deliveries. So the reply comes before every later
+//! event, and the events that it missed end where the later ones begin.
 
 use std::sync::Arc;
 
@@ -14,28 +14,28 @@ use crate::history::SaidHistory;
 use crate::registry::subscriptions::{Standing, Step};
 use crate::resume::{Lost, ReplayStart, Resumed};
 
-/// What to write to the client whose step it is.
+/// An effect that writes to the client whose step is complete.
 #[derive(Debug, PartialEq)]
 pub enum ClientEffect {
-    /// Its first message.
+    /// Send the greeting.
     Greet {
-        /// Where its stream begins.
+        /// The position after which its stream begins.
         position: Position,
-        /// For a client that wanted to go on somewhere, whether it does.
+        /// For a client with a position, whether it was resumed.
         resumed: Option<Resumed>,
-        /// For a new listener that asked for some of the past, what follows.
+        /// For a new listener that asked for earlier events, what follows.
         history: Option<SaidHistory>,
     },
-    /// Events of the past, in order.
+    /// Send missed or earlier events, in order.
     Replay(Vec<Arc<Framed>>),
-    /// It listens to this audience, too.
+    /// Send that the client has joined an audience.
     SendJoined(Audience, Option<Resumed>),
-    /// Nothing is missing up to here.
+    /// Send a position up to which nothing is missing.
     SendPosition(Position),
 }
 
-/// The broker has confirmed a step that waited for nothing else. `cursor` is the place in the
-/// deliveries.
+/// Replies to a step that waited for its confirmation only. `cursor` is the position that the deliveries
+/// have reached.
 pub fn confirmed(
     step: &Step,
     resumed: Option<Resumed>,
@@ -49,7 +49,7 @@ pub fn confirmed(
         }
         Step::Join(_, audience) => {
             effects.push(ClientEffect::SendJoined(audience.clone(), resumed));
-            // What was replayed had lower positions than the client may have seen before.
+            // The replayed events may have lower positions than events that the client got before.
             if resumed.is_some() && standing == Standing::Settled {
                 effects.push(ClientEffect::SendPosition(cursor));
             }
@@ -57,9 +57,10 @@ pub fn confirmed(
     }
 }
 
-/// The broker has confirmed a step, and what its client missed is found or lost. `has_room` says
-/// whether the client may be sent that: it is asked only where there is something to send.
-pub fn answered(
+/// Replies to a step whose client missed events, or asked for earlier ones. `found` has these events, or
+/// the reason why they are lost. `has_room` says whether they may be sent to the client; it is called only
+/// if there are any.
+pub fn resumed(
     step: &Step,
     start: ReplayStart,
     found: ResumeOutcome,
@@ -70,7 +71,7 @@ pub fn answered(
 ) {
     let since = match start {
         ReplayStart::After(since) => since,
-        ReplayStart::History(_) => return begin_with_history(found, cursor, effects),
+        ReplayStart::History(_) => return greet_with_history(found, cursor, effects),
     };
     let missed = found.and_then(|FoundEvents { events, .. }| {
         if events.is_empty() || has_room() { Ok(events) } else { Err(Lost::TooFar) }
@@ -92,12 +93,12 @@ pub fn answered(
     }
 }
 
-/// A new listener is greeted, and hears what it asked for of the past. (Nothing waits for it yet, so
-/// there is room.)
-fn begin_with_history(found: ResumeOutcome, cursor: Position, effects: &mut Vec<ClientEffect>) {
+/// Greets a new listener and sends it the earlier events that it asked for. There is room for them,
+/// because nothing waits in its outbox yet.
+fn greet_with_history(found: ResumeOutcome, cursor: Position, effects: &mut Vec<ClientEffect>) {
     let FoundEvents { events, is_complete } =
         found.unwrap_or_else(|_| FoundEvents { events: Vec::new(), is_complete: false });
-    // Where it is lost before all of that has come, it goes on in front of the next.
+    // If the connection is lost before all of them have arrived, the client can resume before the next.
     let before = |first: &Arc<Framed>| first.sequence().saturating_sub(1);
     let sequence = events.first().map_or(cursor.sequence, before);
     let history = Some(SaidHistory { events: events.len(), complete: is_complete });
@@ -134,7 +135,7 @@ mod tests {
         })
     }
 
-    fn told(
+    fn replied(
         step: &Step,
         start: ReplayStart,
         found: ResumeOutcome,
@@ -142,7 +143,7 @@ mod tests {
     ) -> Vec<ClientEffect> {
         let mut effects = Vec::new();
         let standing = Standing::Settled;
-        answered(step, start, found, standing, at(9), || has_room, &mut effects);
+        resumed(step, start, found, standing, at(9), || has_room, &mut effects);
         effects
     }
 
@@ -153,32 +154,32 @@ mod tests {
     const SINCE: ReplayStart = ReplayStart::After(Position { epoch: 1, sequence: 5 });
 
     #[test]
-    fn a_client_that_goes_on_is_greeted_where_it_was_before_what_it_missed() {
+    fn a_resumed_client_is_greeted_before_its_missed_events() {
         let attach = Step::Attach(CONNECTION);
         let replay = ClientEffect::Replay(vec![event(6), event(8)]);
-        assert_eq!(told(&attach, SINCE, found(&[6, 8]), true), [greet(5, Some(Ok(()))), replay]);
+        assert_eq!(replied(&attach, SINCE, found(&[6, 8]), true), [greet(5, Some(Ok(()))), replay]);
         let lost = |lost| [greet(9, Some(Err(lost)))];
-        assert_eq!(told(&attach, SINCE, Err(Lost::Expired), true), lost(Lost::Expired));
-        assert_eq!(told(&attach, SINCE, found(&[6, 8]), false), lost(Lost::TooFar));
+        assert_eq!(replied(&attach, SINCE, Err(Lost::Expired), true), lost(Lost::Expired));
+        assert_eq!(replied(&attach, SINCE, found(&[6, 8]), false), lost(Lost::TooFar));
         let replay = ClientEffect::Replay(vec![]);
-        assert_eq!(told(&attach, SINCE, found(&[]), false), [greet(5, Some(Ok(()))), replay]);
+        assert_eq!(replied(&attach, SINCE, found(&[]), false), [greet(5, Some(Ok(()))), replay]);
     }
 
     #[test]
-    fn a_join_that_goes_on_says_so_behind_what_was_missed() {
+    fn a_resumed_join_is_answered_after_the_missed_events() {
         let join = Step::Join(CONNECTION, group());
         let joined = |resumed| ClientEffect::SendJoined(group(), Some(resumed));
         let position = || ClientEffect::SendPosition(at(9));
         let replay = ClientEffect::Replay(vec![event(6)]);
-        assert_eq!(told(&join, SINCE, found(&[6]), true), [replay, joined(Ok(())), position()]);
+        assert_eq!(replied(&join, SINCE, found(&[6]), true), [replay, joined(Ok(())), position()]);
         assert_eq!(
-            told(&join, SINCE, Err(Lost::Expired), true),
+            replied(&join, SINCE, Err(Lost::Expired), true),
             [joined(Err(Lost::Expired)), position()]
         );
     }
 
     #[test]
-    fn no_position_is_told_while_another_join_is_pending() {
+    fn no_position_is_sent_while_another_join_is_pending() {
         let (join, mut effects) = (Step::Join(CONNECTION, group()), Vec::new());
         confirmed(&join, Some(Ok(())), Standing::Joining, at(9), &mut effects);
         confirmed(&join, None, Standing::Settled, at(9), &mut effects);
@@ -187,15 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn a_new_listener_is_greeted_in_front_of_what_it_hears_of_the_past() {
+    fn a_new_listener_is_greeted_before_its_earlier_events() {
         let (attach, start) = (Step::Attach(CONNECTION), ReplayStart::History(History::First));
         let greet = |sequence, events, complete| {
             let history = Some(SaidHistory { events, complete });
             ClientEffect::Greet { position: at(sequence), resumed: None, history }
         };
         let replay = ClientEffect::Replay(vec![event(4), event(7)]);
-        assert_eq!(told(&attach, start, found(&[4, 7]), false), [greet(3, 2, true), replay]);
+        assert_eq!(replied(&attach, start, found(&[4, 7]), false), [greet(3, 2, true), replay]);
         let nothing = ClientEffect::Replay(vec![]);
-        assert_eq!(told(&attach, start, Err(Lost::TooFar), true), [greet(9, 0, false), nothing]);
+        assert_eq!(replied(&attach, start, Err(Lost::TooFar), true), [greet(9, 0, false), nothing]);
     }
 }

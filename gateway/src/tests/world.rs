@@ -340,15 +340,7 @@ impl World {
                     let mut effects = Vec::new();
                     let standing = worker.subscriptions.standing(step.connection());
                     let has_room = || true;
-                    reply::answered(
-                        &step,
-                        start,
-                        found,
-                        standing,
-                        position,
-                        has_room,
-                        &mut effects,
-                    );
+                    reply::resumed(&step, start, found, standing, position, has_room, &mut effects);
                     self.tell(&step, effects, position);
                 }
             }
