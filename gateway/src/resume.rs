@@ -16,7 +16,7 @@ pub enum Since {
     History(History),
 }
 
-/// Where the earlier events that a client gets begin.
+/// Where a client's missed or earlier events begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplayStart {
     /// After a position, for a client that has seen everything up to it.

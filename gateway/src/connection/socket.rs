@@ -49,7 +49,8 @@ pub struct Socket {
 struct SocketState {
     outbox: Outbox,
     phase: SocketPhase,
-    /// The receiver's end waits for the greeting: sent to when it is written, dropped if there will be none.
+    /// Resolves the receiver that [`greeted`](Socket::greeted) has returned; dropped if there will be no
+    /// greeting.
     awaits_greeting: Option<oneshot::Sender<()>>,
     /// The callers that wait until the outbox has written up to an offset, in order.
     waiting: Vec<WriteWaiter>,
@@ -305,7 +306,7 @@ impl Socket {
         self.break_off(&mut self.lock());
     }
 
-    /// Whether the connection is not closed or closing.
+    /// Whether the connection is neither closed nor closing.
     pub fn is_open(&self) -> bool {
         self.lock().phase <= SocketPhase::Open
     }
