@@ -22,7 +22,7 @@ pub struct Arriving {
 pub struct OutOfOrder {
     /// Its sequence in the log.
     pub sequence: u64,
-    /// Who it is for.
+    /// The audience that it is for.
     pub audience: Audience,
 }
 

@@ -344,7 +344,7 @@ impl Core {
         }
     }
 
-    /// Asks for the events that the clients behind the interest that was just sent may have missed.
+    /// Fetches the events that clients lack whose interest was just reported.
     fn ask_for_unknown(&mut self, effects: &mut Vec<BridgeEffect>) {
         self.resumes.interest_sent(self.epoch, &self.recent, self.max_replay_bytes);
         self.fetch(effects);

@@ -91,7 +91,7 @@ impl Wants {
         }
         let mut wants = VecDeque::new();
         let mut audiences = HashSet::new();
-        // An audience of several wants counts for each of them, because the frame has it as often.
+        // An audience of several wants counts for each of them, because the frame contains it once per want.
         let mut total = 0;
         while let Some((_, want)) = self.queue.front()
             && (wants.is_empty() || total + want.audiences.len() <= MAX_FETCHED)

@@ -43,7 +43,7 @@ impl Leaving {
         (0..steps).map(some).filter(|(_, some)| !some.is_empty()).collect()
     }
 
-    /// Lets clients stay that were to be closed for lack of a broker, because there is one again.
+    /// Lets the clients stay that were being closed for lack of a broker, because there is one again.
     pub fn stay(&mut self) {
         self.0.take_if(|code| *code == CloseCode::NoBroker);
     }

@@ -106,12 +106,12 @@ mod tests {
         Resume { ticket, start, audiences: vec![group("a")] }
     }
 
-    fn comes(ticket: StepTicket) -> Changed {
+    fn connects(ticket: StepTicket) -> Changed {
         let changes = vec![(group("a"), 1)];
         Changed { changes, resume: Some(resume(ticket)), gone: vec![] }
     }
 
-    fn goes(ticket: StepTicket) -> Changed {
+    fn disconnects(ticket: StepTicket) -> Changed {
         Changed { changes: vec![(group("a"), -1)], resume: None, gone: vec![ticket] }
     }
 
@@ -119,7 +119,7 @@ mod tests {
     fn changes_during_a_report_are_summed_up_for_the_next() {
         let (mut reporter, now) = (Reporter::default(), Instant::now());
         assert_eq!(reporter.begin(now), None, "there is nothing to report");
-        reporter.add_step(comes(1));
+        reporter.add_step(connects(1));
         assert_eq!(reporter.begin(now), Some(Duration::ZERO));
         assert_eq!(reporter.begin(now), None, "it is under way");
         let first = Report {
@@ -129,8 +129,8 @@ mod tests {
             gone: vec![],
         };
         assert_eq!(reporter.take(now), first);
-        reporter.add_step(comes(2));
-        reporter.add_step(comes(3));
+        reporter.add_step(connects(2));
+        reporter.add_step(connects(3));
         assert_eq!(reporter.begin(now), None);
         reporter.received();
         assert_eq!(reporter.begin(now), Some(REPORT_PACE));
@@ -142,13 +142,13 @@ mod tests {
     #[test]
     fn a_client_that_leaves_takes_its_resume_along() {
         let (mut reporter, now) = (Reporter::default(), Instant::now());
-        reporter.add_step(comes(1));
-        reporter.add_step(comes(2));
-        reporter.add(goes(2));
+        reporter.add_step(connects(1));
+        reporter.add_step(connects(2));
+        reporter.add(disconnects(2));
         reporter.begin(now);
         let report = reporter.take(now);
         assert_eq!((report.ticket, report.resumes, report.gone), (2, vec![resume(1)], vec![]));
-        reporter.add(goes(1));
+        reporter.add(disconnects(1));
         reporter.received();
         assert!(reporter.begin(now).is_some());
         assert_eq!(reporter.take(now).gone, [1], "it was in the last report");
@@ -157,8 +157,8 @@ mod tests {
     #[test]
     fn a_step_without_changes_is_reported_to_be_confirmed() {
         let (mut reporter, now) = (Reporter::default(), Instant::now());
-        reporter.add_step(comes(1));
-        reporter.add(goes(1));
+        reporter.add_step(connects(1));
+        reporter.add(disconnects(1));
         assert!(reporter.begin(now).is_some());
         assert_eq!(reporter.take(now), Report { ticket: 1, ..Report::default() });
     }

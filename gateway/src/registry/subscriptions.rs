@@ -50,7 +50,7 @@ struct PendingStep {
     is_malformed: bool,
 }
 
-/// A step of a connection, which a ticket stands for.
+/// A step of a connection; each has its own ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// The connection was attached. It is to be greeted, and listens to everyone and its first groups.

@@ -52,14 +52,14 @@ fn fetch(number: u64, since: u64) -> BridgeEffect {
     BridgeEffect::Force(ToBroker::Fetch { number, wants, max_bytes: 1 << 20 })
 }
 
-fn comes(ticket: u64) -> Report {
+fn connects(ticket: u64) -> Report {
     Report { ticket, changes: vec![(Audience::Everyone, 1)], ..Report::default() }
 }
 
 fn returns(ticket: u64, since: Position) -> Report {
     let (start, audiences) = (ReplayStart::After(since), vec![Audience::Everyone]);
     let resumes = vec![Resume { ticket, start, audiences }];
-    Report { resumes, ..comes(ticket) }
+    Report { resumes, ..connects(ticket) }
 }
 
 /// A gateway of two workers, linked to a broker whose log ends at 7.
@@ -149,7 +149,7 @@ fn an_event_goes_once_to_each_worker_that_has_listeners() {
     let mut core = linked();
     assert_eq!(received(&mut core, event(8)), [], "nobody listens");
     for worker in [0, 1] {
-        reported(&mut core, worker, comes(1));
+        reported(&mut core, worker, connects(1));
     }
     let both = [0, 1].map(|worker| BridgeEffect::Deliver(worker, Delivery::Event(framed(9))));
     assert_eq!(received(&mut core, event(9)), both);
@@ -173,7 +173,7 @@ fn a_counted_event_is_answered_once_each_worker_reported() {
     received(&mut core, count(8));
     assert_eq!(received(&mut core, event(8)), counted(0), "nobody listens");
     for worker in [0, 1] {
-        reported(&mut core, worker, comes(1));
+        reported(&mut core, worker, connects(1));
     }
     received(&mut core, count(9));
     let both = [0, 1]
@@ -207,7 +207,7 @@ fn a_push_goes_to_the_worker_of_its_connection() {
 #[test]
 fn a_gap_is_reported_and_earlier_events_are_dropped() {
     let mut core = linked();
-    reported(&mut core, 0, comes(1));
+    reported(&mut core, 0, connects(1));
     received(&mut core, event(8));
     core.link_lost(Instant::now());
     core.link_up(&welcome(at(30)), &mut Vec::new());
@@ -234,11 +234,12 @@ fn clients_may_stay_when_the_stream_begins() {
 
 /// Leaves the gateway without listeners, and reports the withdrawal with revision 4.
 fn withdrawn(core: &mut Core) {
-    reported(core, 0, comes(1));
+    reported(core, 0, connects(1));
     received(core, FromBroker::Confirmed { revision: 2, head: 7 });
     received(core, event(8));
-    let goes = Report { ticket: 1, changes: vec![(Audience::Everyone, -1)], ..Report::default() };
-    assert_eq!(reported(core, 0, goes), [interest(3, 0)]);
+    let disconnects =
+        Report { ticket: 1, changes: vec![(Audience::Everyone, -1)], ..Report::default() };
+    assert_eq!(reported(core, 0, disconnects), [interest(3, 0)]);
     received(core, FromBroker::Confirmed { revision: 3, head: 8 });
     let mut effects = Vec::new();
     core.tick(Instant::now(), &mut effects);
@@ -258,7 +259,7 @@ fn events_before_a_confirmed_withdrawal_are_dropped() {
     let mut core = linked();
     withdrawn(&mut core);
     // The event comes before the broker has processed the withdrawal.
-    assert_eq!(reported(&mut core, 0, comes(2)), []);
+    assert_eq!(reported(&mut core, 0, connects(2)), []);
     received(&mut core, event(9));
     assert_eq!(
         received(&mut core, FromBroker::Confirmed { revision: 4, head: 20 }).last(),
@@ -337,7 +338,7 @@ fn a_past_before_the_stream_begins_is_ignored() {
     let past = FromBroker::Past { audience, events, expired: 0, complete_after: 0 };
     assert_eq!(received(&mut core, past.clone()), [BridgeEffect::LogUnexpected(Box::new(past))]);
     received(&mut core, FromBroker::Attached { from: at(7), gap: None });
-    reported(&mut core, 0, comes(1));
+    reported(&mut core, 0, connects(1));
     assert_eq!(
         received(&mut core, event(8)),
         [BridgeEffect::Deliver(0, Delivery::Event(framed(8)))]
