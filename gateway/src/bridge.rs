@@ -51,7 +51,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long resumes are answered before other messages get their turn.
 const RESUMES_TURN: Duration = Duration::from_millis(50);
 
-/// See the module's documentation.
+/// The actor that holds a gateway's link to the broker.
 pub(crate) struct Bridge {
     instance: InstanceId,
     broker: String,

@@ -50,7 +50,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// How long deliveries are performed before the sessions and timers of this thread get their turn.
 const DELIVERIES_TURN: Duration = Duration::from_millis(50);
 
-/// See the module's documentation.
+/// The actor that knows every session of one worker.
 pub(crate) struct Registry {
     /// The index of its worker, from 0.
     index: usize,

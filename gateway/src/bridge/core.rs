@@ -52,7 +52,7 @@ pub enum BridgeEffect {
 /// A request to count the deliveries of an event: its ticket, the event's sequence, and the time limit.
 type CountRequest = (RequestTicket, u64, Duration);
 
-/// See the module's documentation.
+/// The state from which the bridge decides.
 #[derive(Debug)]
 pub struct Core {
     /// Assigned by the first broker, and kept from then on.

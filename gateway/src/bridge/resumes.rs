@@ -45,7 +45,7 @@ const LOOKED_UP_AT_ONCE: usize = 100_000;
 /// The worker, counted from 0, and its ticket for the step.
 type ResumeKey = (usize, StepTicket);
 
-/// See the module's documentation.
+/// The clients that wait for an answer, and the wants that they wait for.
 #[derive(Debug)]
 pub struct Resumes {
     /// For each worker, the clients whose interest the broker has not confirmed on this link.

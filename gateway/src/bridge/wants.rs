@@ -14,7 +14,7 @@ const MAX_FETCHED: usize = 1_000;
 /// The id of a want. Ids count up and are never used again.
 pub type WantId = u64;
 
-/// See the module's documentation.
+/// The wants of all clients that wait.
 #[derive(Debug, Default)]
 pub struct Wants {
     /// The wants that are under way or in the queue, by their sorted audiences.

@@ -21,7 +21,7 @@ use crate::registry::{Attach, Detach, Join, JoinAnswer, Leave, Registry};
 use crate::resume::Since;
 use crate::websocket::{CloseCode, Incoming};
 
-/// See the module's documentation.
+/// The actor of one connection.
 pub struct Session {
     connection: ConnectionId,
     line: Line,

@@ -27,7 +27,7 @@ const CONFIRMED_AT_ONCE: usize = 256;
 /// The longest time that a publisher waits for the outcome of a push to one connection.
 const LONGEST_QUESTION: Duration = Duration::from_secs(60);
 
-/// See the module's documentation.
+/// The clients of one worker, and what is needed to send to them.
 pub struct Clients {
     pub subscriptions: Subscriptions<Client>,
     /// Assigned by the broker before the first connection is accepted.
