@@ -6,9 +6,7 @@
 //! [`Deliveries`](crate::delivery::Deliveries), to the registries. Runs on the gateway's main thread.
 //! Bounded by: while a registry is behind, the link is not read and no resume is answered; and each
 //! registry has one report in flight. Never waits: work that cannot continue now continues with a later
-//! message or at the next tick.
-//!
-//! The decisions are made in [`mod@core`].
+//! message or at the next tick. The decisions are made in [`mod@core`].
 
 mod absence;
 mod arriving;

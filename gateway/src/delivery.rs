@@ -44,7 +44,7 @@ pub enum Delivery {
     /// Send an event to its listeners, and report within this time how many it has reached.
     Counted(RequestTicket, Duration, Arc<Framed>),
     /// Send an event to one connection, and report the outcome.
-    Push(RequestTicket, ConnectionId, Arc<Framed>),
+    Direct(RequestTicket, ConnectionId, Arc<Framed>),
     /// Complete the steps up to this ticket, which the broker has confirmed when the log ended at this
     /// position, except for the steps that get a `Resumed`.
     Confirmed(StepTicket, Position),
@@ -112,7 +112,7 @@ impl Deliveries {
             + match &delivery {
                 Delivery::Event(framed)
                 | Delivery::Counted(_, _, framed)
-                | Delivery::Push(_, _, framed) => framed.len_bytes(),
+                | Delivery::Direct(_, _, framed) => framed.len_bytes(),
                 Delivery::Resumed(_, Ok(found), _) => found.len() * OVERHEAD_BYTES,
                 _ => 0,
             };

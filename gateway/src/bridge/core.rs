@@ -142,7 +142,7 @@ impl Core {
             }
             FromBroker::Event(event) => self.route(event, effects),
             FromBroker::Deliver { ticket, to, content } => {
-                self.push(ticket, to, content, effects);
+                self.route_direct(ticket, to, content, effects);
             }
             FromBroker::Confirmed { revision, head } => self.confirm(revision, head, effects),
             FromBroker::Attached { from, gap } => self.begin(from, gap, effects),
@@ -286,7 +286,7 @@ impl Core {
         }
     }
 
-    fn push(
+    fn route_direct(
         &mut self,
         ticket: RequestTicket,
         to: Address,
@@ -297,7 +297,7 @@ impl Core {
         effects.push(match worker {
             Some(worker) => {
                 let framed = Framed::new(None, content);
-                BridgeEffect::Deliver(worker, Delivery::Push(ticket, to.connection, framed))
+                BridgeEffect::Deliver(worker, Delivery::Direct(ticket, to.connection, framed))
             }
             None => {
                 let outcome = DirectOutcome::UnknownWorker;

@@ -85,7 +85,9 @@ impl Clients {
                 }
             }
             Delivery::Counted(ticket, within, event) => self.count(ticket, within, &event),
-            Delivery::Push(ticket, connection, event) => self.push(ticket, connection, &event),
+            Delivery::Direct(ticket, connection, event) => {
+                self.send_direct(ticket, connection, &event)
+            }
             Delivery::Confirmed(ticket, position) => return self.confirm(ticket, position),
             Delivery::Resumed(ticket, found, position) => self.resume(ticket, found, position),
             Delivery::Mark(position) => self.mark = Some(position),
@@ -124,7 +126,7 @@ impl Clients {
         }
     }
 
-    fn push(&self, ticket: RequestTicket, connection: ConnectionId, event: &Framed) {
+    fn send_direct(&self, ticket: RequestTicket, connection: ConnectionId, event: &Framed) {
         let report = move |outcome| DeliveryReport::Direct(ticket, outcome);
         let Some(client) = self.subscriptions.get(connection).filter(|c| c.line.socket.is_open())
         else {

@@ -198,7 +198,7 @@ fn a_push_goes_to_the_worker_of_its_connection() {
         let to = Address { worker: WorkerId(worker), connection: ConnectionId(3) };
         FromBroker::Deliver { ticket, to, content: "x".into() }
     };
-    let push = Delivery::Push(ticket, ConnectionId(3), Framed::new(None, "x".into()));
+    let push = Delivery::Direct(ticket, ConnectionId(3), Framed::new(None, "x".into()));
     assert_eq!(received(&mut core, deliver(6)), [BridgeEffect::Deliver(1, push)]);
     let unknown = ToBroker::Delivered { ticket, outcome: DirectOutcome::UnknownWorker };
     assert_eq!(received(&mut core, deliver(7)), [BridgeEffect::Send(unknown)]);
