@@ -1,19 +1,19 @@
-//! Who a peer is, and what it may do: the one place where rights are decided. Pure.
+//! Who a peer is and what it may do. This is the only place where rights are decided. Pure.
 //!
-//! A principal is established once, where a connection, a request or a link comes in, and travels
-//! with it from there. Nobody is asked twice.
+//! A principal is established once, where a connection, a request or a link comes in, and is passed on with
+//! it from there. No peer is authenticated twice.
 
 use std::fmt;
 
-/// Who a peer is.
+/// The identity of a peer, and the source of its rights.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Principal {
-    /// A peer that was not asked who it is.
+    /// A peer without an identity. It may do everything.
     #[default]
     Guest,
 }
 
-/// What a principal asks for.
+/// Something that a principal may be allowed to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action<'a> {
     /// Hold a client connection, which receives the events for everyone.
@@ -44,7 +44,7 @@ pub enum Action<'a> {
 }
 
 impl fmt::Display for Action<'_> {
-    /// In words that follow "is allowed to".
+    /// Writes the action as the end of a sentence, after "is allowed to".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect => f.write_str("connect"),
@@ -60,7 +60,7 @@ impl fmt::Display for Action<'_> {
 }
 
 impl Principal {
-    /// Whether the principal is allowed to do it. Every decision about rights is made here.
+    /// Whether the principal is allowed to perform an action. Every decision about rights is made here.
     pub fn may(&self, action: Action<'_>) -> bool {
         match (self, action) {
             (Self::Guest, _) => true,

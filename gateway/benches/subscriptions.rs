@@ -1,4 +1,5 @@
-//! Who of a worker's connections listens: asked once an event, changed once a connection.
+//! Finding the listeners of an event, which is done once per event, and changing them, which is done once
+//! per connection.
 
 use std::hint::black_box;
 
@@ -21,8 +22,8 @@ fn lobby() -> Audience {
     Audience::Group(GroupName::new("lobby").expect("a name"))
 }
 
-/// A worker of whose connections each listens to `groups_each` groups, and the first `in_lobby` to
-/// the group "lobby", too. No other group has two listeners.
+/// A worker whose connections listen to `groups_each` groups each, and the first `in_lobby` of them to the
+/// group "lobby", too. No other group has two listeners.
 fn worker(connections: usize, groups_each: usize, in_lobby: usize) -> Subscriptions<u64> {
     let mut subscriptions = Subscriptions::new(MAX_GROUPS);
     for number in 0..connections {
@@ -36,7 +37,7 @@ fn worker(connections: usize, groups_each: usize, in_lobby: usize) -> Subscripti
     subscriptions
 }
 
-/// Reads of each listener what a delivery does, its data.
+/// Reads the data of each listener, as a delivery does.
 fn deliver(subscriptions: &Subscriptions<u64>, audience: &Audience) -> u64 {
     let mut sum = 0;
     subscriptions.for_each_listener(audience, |slot, data| sum += slot as u64 ^ data);
@@ -56,7 +57,7 @@ fn listeners(criterion: &mut Criterion) {
             let mut next = audiences.iter().cycle();
             bencher.iter(|| deliver(&subscriptions, black_box(next.next().expect("a cycle"))));
         });
-        // The search alone, and not that the table is out of the caches.
+        // Measures the lookup alone, while the table is in the CPU's caches.
         let id = BenchmarkId::new("for one of few busy groups", format!("{groups} groups"));
         benches.bench_function(id, |bencher| {
             let mut next = audiences.iter().take(BUSY).cycle();
@@ -76,7 +77,7 @@ fn listeners(criterion: &mut Criterion) {
 }
 
 fn visits(criterion: &mut Criterion) {
-    let mut benches = criterion.benchmark_group("a connection comes, is confirmed and goes");
+    let mut benches = criterion.benchmark_group("attach, confirm and detach a connection");
     benches.throughput(Throughput::Elements(1));
     for groups in [0, 1, 100] {
         let mut subscriptions = worker(5_000, 2, 1_000);

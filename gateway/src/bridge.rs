@@ -1,14 +1,12 @@
-//! The bridge of a gateway: holds the link to the broker, tells it what the workers' connections
-//! listen to, hands what comes to the registries that want it, and finds what clients that come back
-//! have missed.
+//! The bridge of a gateway: holds the link to the broker, reports what the workers' connections listen
+//! to, passes events on to the registries that have listeners, and finds what returning clients have
+//! missed.
 //!
-//! Receives from the link (through [`hold`]) and from the registries. Sends to the broker and, by
+//! Receives from the link (through [`hold`]) and from the registries. Sends to the broker and, through
 //! [`Deliveries`](crate::delivery::Deliveries), to the registries. Runs on the gateway's main thread.
-//! Bounded by: the link is not read and no resume is answered while a registry is behind, and each
-//! registry has one report in flight. Never waits: what cannot go on now goes on at a message or at the
-//! next tick.
-//!
-//! What is to be done is decided in [`mod@core`].
+//! Bounded by: while a registry is behind, the link is not read and no resume is answered; and each
+//! registry has one report in flight. Never waits: work that cannot continue now continues with a later
+//! message or at the next tick. The decisions are made in [`mod@core`].
 
 mod absence;
 mod arriving;
@@ -32,7 +30,7 @@ use campanile_messages::link::{DirectOutcome, RequestTicket, Tally};
 use campanile_messages::{FromBroker, Hello, InstanceId, ToBroker};
 use tracing::error;
 
-use crate::bridge::core::{Core, Effect};
+use crate::bridge::core::{BridgeEffect, Core};
 use crate::bridge::heads::{AskHead, Askers, NoHead};
 use crate::bridge::performer::Performer;
 use crate::config::GatewayConfig;
@@ -41,36 +39,36 @@ use crate::report::Report;
 
 pub(crate) use performer::Worker;
 
-/// Answers to pushes that may wait for the broker; past it they are dropped, and the publishers say
-/// that the delivery is unknown. Reports of interest are bounded by themselves.
+/// How many bytes of answers to pushes may wait for the broker. Answers beyond that are dropped, and the
+/// publishers answer that the delivery is unknown. Reports of interest have a bound of their own.
 const MAX_LINK_QUEUE_BYTES: usize = 16 << 20;
 
-/// How often the bridge looks for withdrawn interest and for what could not go on before.
+/// How often the bridge looks for interest to withdraw, and retries what could not continue before.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How long resumes are answered before other messages have their turn.
+/// How long resumes are answered before other messages get their turn.
 const RESUMES_TURN: Duration = Duration::from_millis(50);
 
-/// See the module's documentation.
+/// The actor that holds a gateway's link to the broker.
 pub(crate) struct Bridge {
     instance: InstanceId,
     broker: String,
     core: Core,
     performer: Performer,
-    /// Room that is used again.
-    effects: Vec<Effect>,
-    /// How many audiences there are, for the registries to see.
+    /// Empty between calls; kept to reuse its memory.
+    effects: Vec<BridgeEffect>,
+    /// How many audiences the gateway listens to; the registries read it.
     audiences: Arc<AtomicUsize>,
-    /// Resumes go on at a message that is on its way.
+    /// Whether a task that continues answering resumes is already scheduled.
     is_resuming: bool,
-    /// Who wants to know where the log ends.
+    /// The callers that ask for the position at which the log ends.
     askers: Askers,
-    /// Called when the workers have their ids.
+    /// Called once, when the workers have their ids.
     ready: Option<Ready>,
     watchdog: Watchdog,
 }
 
-/// What to do when a gateway can take its first connection.
+/// Called when a gateway can accept its first connection.
 pub(crate) type Ready = Box<dyn FnOnce()>;
 
 impl Bridge {
@@ -130,7 +128,10 @@ impl Handler<LinkUp> for Bridge {
 
     fn handle(&mut self, LinkUp { welcome, outbound }: LinkUp, _: &mut Self::Context) {
         if welcome.workers.len() != self.performer.workers().len() {
-            error!(given = welcome.workers.len(), "the broker gave a wrong number of worker ids");
+            error!(
+                given = welcome.workers.len(),
+                "the broker assigned a wrong number of worker ids"
+            );
             outbound.cut();
             return;
         }
@@ -172,11 +173,11 @@ impl Handler<LinkDown> for Bridge {
     }
 }
 
-/// What a worker's connections have done.
+/// Reports what a worker's connections have done since its last report.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct InterestChanged {
-    /// Which worker, from 0.
+    /// The index of the worker, from 0.
     pub worker: usize,
     pub report: Report,
 }
@@ -191,26 +192,28 @@ impl Handler<InterestChanged> for Bridge {
     }
 }
 
-/// How an event fared that somebody asks about. Dropped without a link: its publisher finds out by
-/// itself that the delivery is unknown.
+/// Reports what became of an event, for a publisher that asked. Dropped while there is no link: the
+/// publisher then answers by itself that the delivery is unknown.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) enum Fared {
-    /// One for one connection.
-    One(RequestTicket, DirectOutcome),
-    /// A counted one, at one worker.
-    All(RequestTicket, Tally),
+pub(crate) enum DeliveryReport {
+    /// What became of a push to one connection.
+    Direct(RequestTicket, DirectOutcome),
+    /// How many of one worker's connections a counted event has reached.
+    Counted(RequestTicket, Tally),
 }
 
-impl Handler<Fared> for Bridge {
+impl Handler<DeliveryReport> for Bridge {
     type Result = ();
 
-    fn handle(&mut self, fared: Fared, _: &mut Self::Context) {
-        match fared {
-            Fared::One(ticket, outcome) => {
-                self.effects.push(Effect::Say(ToBroker::Delivered { ticket, outcome }));
+    fn handle(&mut self, report: DeliveryReport, _: &mut Self::Context) {
+        match report {
+            DeliveryReport::Direct(ticket, outcome) => {
+                self.effects.push(BridgeEffect::Send(ToBroker::Delivered { ticket, outcome }));
             }
-            Fared::All(ticket, tally) => self.core.counted(ticket, tally, &mut self.effects),
+            DeliveryReport::Counted(ticket, tally) => {
+                self.core.counted(ticket, tally, &mut self.effects)
+            }
         }
         self.perform();
     }
@@ -221,7 +224,7 @@ impl Handler<AskHead> for Bridge {
 
     fn handle(&mut self, AskHead(asker): AskHead, _: &mut Self::Context) {
         if !self.performer.is_linked() {
-            // A caller that is gone has no use for an answer.
+            // Nobody misses the answer if the caller is gone.
             let _ = asker.send(Err(NoHead::NoLink));
             return;
         }
@@ -230,7 +233,7 @@ impl Handler<AskHead> for Bridge {
     }
 }
 
-/// A registry that was behind has caught up.
+/// Notifies the bridge that a registry which was behind has caught up.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct CaughtUp;
@@ -243,7 +246,7 @@ impl Handler<CaughtUp> for Bridge {
     }
 }
 
-/// The gateway has no connections left: the link ends when all is said.
+/// Ends the link once everything queued is sent, because the gateway has no connections left.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Finish;
@@ -267,16 +270,16 @@ impl Bridge {
         self.answer_resumes(ctx);
     }
 
-    /// Does what the core has decided, in order.
+    /// Performs the effects that the core has returned, in order.
     fn perform(&mut self) {
         self.effects.drain(..).for_each(|effect| self.performer.perform(effect));
         self.audiences.store(self.core.audiences(), Ordering::Relaxed);
     }
 
-    /// Answers those that can be answered, and asks the broker for what others need. Stops while a
-    /// registry is behind, and goes on when that has [`CaughtUp`].
+    /// Answers the resumes that can be answered, and asks the broker for what the others need. Stops
+    /// while a registry is behind, and continues when it has [`CaughtUp`].
     fn answer_resumes(&mut self, ctx: &mut Context<Self>) {
-        // They go on when everybody else had a turn, whatever message comes before that.
+        // Once scheduled, they continue only after everybody else had a turn, whatever message comes first.
         let turn_ends = Instant::now() + RESUMES_TURN;
         let mut may_go_on = !self.is_resuming;
         while may_go_on && !self.performer.is_any_worker_behind() {

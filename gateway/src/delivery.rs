@@ -1,5 +1,5 @@
-//! What the bridge hands to a worker's registry, and how it gets there: a queue bounded in bytes
-//! between two threads.
+//! What the bridge hands over to a worker's registry: deliveries, in a queue between two threads that is
+//! bounded in bytes, and signals.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,63 +10,63 @@ use campanile_messages::{ConnectionId, Position};
 use tokio::sync::Notify;
 
 use crate::dialects::Framed;
-use crate::report::Ticket;
+use crate::report::StepTicket;
 use crate::resume::Lost;
 use crate::websocket::CloseCode;
 
-/// While more than this waits for one registry, the bridge does not read its link.
+/// While more bytes than this wait for one registry, the gateway does not read its link.
 pub const MAX_BEHIND_BYTES: usize = 4 << 20;
 
-/// What a delivery without content counts, and each with content on top of it.
+/// How many bytes a delivery counts in addition to its content.
 const OVERHEAD_BYTES: usize = 64;
 
-/// What the bridge and the server tell a registry beside what is in its [`Deliveries`].
+/// A message of the bridge or the server to a registry, besides its [`Deliveries`].
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub enum Signal {
-    /// There is something in the deliveries.
+    /// Deliveries are waiting.
     Deliver,
-    /// Every client is told to go: the gateway shuts down, or has had no broker for too long.
+    /// Close every client, because the gateway shuts down or was without a broker for too long.
     Drain {
-        /// Spread over this time; zero means all at once.
+        /// The time over which to spread the closes; zero means all at once.
         over: Duration,
         code: CloseCode,
     },
-    /// There is a broker again: clients that have not been told to go for lack of one may stay.
+    /// Let the clients stay that are not closed yet, because there is a broker again.
     Stay,
 }
 
-/// One thing for a registry to do, in the order of the link.
+/// One task for a registry, in the order of the link.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Delivery {
     /// Send an event to its listeners.
     Event(Arc<Framed>),
-    /// Send an event to its listeners, and answer how it fared within this time.
+    /// Send an event to its listeners, and report within this time how many it has reached.
     Counted(RequestTicket, Duration, Arc<Framed>),
-    /// Send an event to one connection, and answer.
-    Push(RequestTicket, ConnectionId, Arc<Framed>),
-    /// The broker has confirmed what the registry asked for up to this ticket, save what is answered
-    /// with `Resumed`; the log stood here.
-    Confirmed(Ticket, Position),
-    /// The broker has confirmed this step, with which a client came back, or one of its groups, or a new
-    /// listener that asked for some of the past: what it has missed or asked for up to here.
-    Resumed(Ticket, Outcome, Position),
-    /// All events up to here have been handed over.
+    /// Send an event to one connection, and report the outcome.
+    Direct(RequestTicket, ConnectionId, Arc<Framed>),
+    /// Complete the steps up to this ticket, which the broker has confirmed when the log ended at this
+    /// position, except for the steps that get a `Resumed`.
+    Confirmed(StepTicket, Position),
+    /// Complete one step, which the broker has confirmed, with the events up to this position that its
+    /// client missed, or asked for as a new listener.
+    Resumed(StepTicket, ResumeOutcome, Position),
+    /// All events up to this position have been handed over.
     Mark(Position),
-    /// Events before here may be missing.
+    /// Events before this position may be missing.
     Gap(Gap, Position),
 }
 
-/// What a client is to hear of the past, in order.
+/// Events that a client missed, or asked for as a new listener.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
+pub struct FoundEvents {
     /// Oldest first.
     pub events: Vec<Arc<Framed>>,
-    /// Whether nothing was left out. Always, where a client comes back.
+    /// Whether no event was left out. Always `true` for a client that resumes.
     pub is_complete: bool,
 }
 
-impl Found {
+impl FoundEvents {
     pub fn len(&self) -> usize {
         self.events.len()
     }
@@ -76,17 +76,17 @@ impl Found {
     }
 }
 
-/// What a client has missed, or hears as a new listener, or why that cannot be told.
-pub type Outcome = Result<Found, Lost>;
+/// The events for a step that waits for some, or why they cannot be sent.
+pub type ResumeOutcome = Result<FoundEvents, Lost>;
 
-/// Deliveries on their way to one registry. Clones are the same queue.
+/// The queue of deliveries to one registry. Clones are the same queue.
 #[derive(Debug, Clone, Default)]
 pub struct Deliveries(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// Wakes everybody who waits for room: the link and its owner may wait at the same time.
+    /// Wakes all callers that wait for room.
     performed: Notify,
 }
 
@@ -94,7 +94,7 @@ struct Shared {
 struct Queue {
     waiting: Vec<Delivery>,
     waiting_bytes: usize,
-    /// What the registry has taken and not performed yet.
+    /// The bytes that the registry has taken and not performed yet.
     taken_bytes: usize,
 }
 
@@ -105,14 +105,14 @@ impl Queue {
 }
 
 impl Deliveries {
-    /// Adds one; `true` if the queue was empty, so that the registry must be told.
+    /// Adds a delivery. Returns `true` if the queue was empty, so that the registry must be woken.
     pub fn push(&self, delivery: Delivery) -> bool {
         let mut queue = self.lock();
         queue.waiting_bytes += OVERHEAD_BYTES
             + match &delivery {
                 Delivery::Event(framed)
                 | Delivery::Counted(_, _, framed)
-                | Delivery::Push(_, _, framed) => framed.len_bytes(),
+                | Delivery::Direct(_, _, framed) => framed.len_bytes(),
                 Delivery::Resumed(_, Ok(found), _) => found.len() * OVERHEAD_BYTES,
                 _ => 0,
             };
@@ -120,15 +120,15 @@ impl Deliveries {
         queue.waiting.len() == 1
     }
 
-    /// Takes everything that waits. It counts until it was [`performed`](Self::performed).
+    /// Takes everything that waits. It counts until it is [`performed`](Self::performed).
     pub fn take(&self) -> Vec<Delivery> {
         let mut queue = self.lock();
         queue.taken_bytes += std::mem::take(&mut queue.waiting_bytes);
         std::mem::take(&mut queue.waiting)
     }
 
-    /// Everything that was taken is done. Wakes those who wait for room; returns `true` if there
-    /// was none before and there is now, so that the bridge must be told.
+    /// Records that everything taken is performed. Returns `true` if the queue had no room before and has
+    /// some now, so that the bridge must be notified. Callers that wait for room are woken then.
     pub fn performed(&self) -> bool {
         let mut queue = self.lock();
         let was_behind = queue.is_behind();
@@ -149,7 +149,7 @@ impl Deliveries {
     /// Waits until at most [`MAX_BEHIND_BYTES`] are left. Any number of callers may wait.
     pub async fn has_room(&self) {
         loop {
-            // Made before the look: it is woken by whatever is performed after that.
+            // Created before the check, so that no later wake-up is lost.
             let performed = self.0.performed.notified();
             if !self.is_behind() {
                 return;
@@ -158,7 +158,7 @@ impl Deliveries {
         }
     }
 
-    /// Whether everything was taken.
+    /// Whether the queue is empty.
     #[cfg(test)]
     pub fn is_taken(&self) -> bool {
         self.lock().waiting.is_empty()
@@ -190,14 +190,14 @@ mod tests {
         }
     }
 
-    /// One who waits for room, polled by hand.
+    /// A caller that waits for room, polled by hand.
     struct Waiter<'a> {
         room: Option<Pin<Box<dyn Future<Output = ()> + 'a>>>,
         wakes: Arc<Wakes>,
     }
 
     impl Waiter<'_> {
-        /// Polls, which forgets earlier wakes.
+        /// Polls, and forgets earlier wake-ups.
         fn poll(&mut self, deliveries: &Deliveries) {
             let Some(room) = &mut self.room else { return };
             self.wakes.0.store(0, Ordering::SeqCst);
@@ -214,9 +214,9 @@ mod tests {
         }
     }
 
-    /// Every order of at most eight steps with two who wait.
+    /// Tries every sequence of eight steps, with two callers that wait.
     #[test]
-    fn whoever_waits_for_room_is_woken_when_there_is_some() {
+    fn every_caller_that_waits_for_room_is_woken() {
         const STEPS: usize = 6;
         let large = Framed::new(None, Content::Binary(vec![0; MAX_BEHIND_BYTES].into()));
         let small = Framed::new(None, Content::from("hi"));
@@ -251,14 +251,14 @@ mod tests {
     }
 
     #[test]
-    fn the_bridge_is_told_once_when_a_registry_has_caught_up() {
+    fn the_bridge_is_notified_once_when_a_registry_caught_up() {
         let deliveries = Deliveries::default();
         let large = Content::Binary(Bytes::from(vec![0; MAX_BEHIND_BYTES]));
         assert!(deliveries.push(Delivery::Event(Framed::new(None, large))));
         assert!(!deliveries.push(Delivery::Confirmed(1, Position { epoch: 0, sequence: 0 })));
         assert!(deliveries.is_behind());
         assert_eq!(deliveries.take().len(), 2);
-        assert!(deliveries.is_behind(), "what was taken is not done");
+        assert!(deliveries.is_behind(), "what was taken is not performed");
         assert!(deliveries.performed());
         assert!(!deliveries.is_behind() && !deliveries.performed());
     }

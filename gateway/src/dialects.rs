@@ -1,6 +1,6 @@
-//! The dialects: how the gateway and its clients talk, one file per dialect. Pure.
+//! The dialects, which are the protocols between the gateway and its clients, one file per dialect. Pure.
 //!
-//! [`Rules`] is all that the rest of the gateway asks of a dialect. A new dialect is a file in this
+//! [`Rules`] is all that the rest of the gateway knows of a dialect. A new dialect is a file in this
 //! folder, a variant of [`Dialect`], and the line of the [door](crate::entrance::door) that recognises its
 //! requests.
 
@@ -23,22 +23,22 @@ use crate::websocket::CloseCode;
 pub use framed::Framed;
 pub use request::{Errors, Request, RequestError};
 
-/// How the gateway and a client talk.
+/// The protocol between the gateway and a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// A websocket: a greeting, then contents.
+    /// A websocket that gets a greeting and then contents.
     Plain,
-    /// A websocket: JSON messages both ways, subprotocol `campanile.v1`.
+    /// A websocket with JSON messages in both directions, subprotocol `campanile.v1`.
     V1,
-    /// An event stream: the client only listens.
+    /// An event stream, whose client only listens.
     Events,
 }
 
 impl Dialect {
-    /// Each of them, in the order of their numbers.
+    /// All dialects, in the order of their discriminants.
     pub const ALL: [Self; 3] = [Self::Plain, Self::V1, Self::Events];
 
-    /// What is said in this dialect, and how.
+    /// The rules of this dialect.
     pub fn rules(self) -> &'static dyn Rules {
         match self {
             Self::Plain => &plain::Plain,
@@ -47,8 +47,8 @@ impl Dialect {
         }
     }
 
-    /// Whether events carry their positions, so that a client can go on where it was. Asked for each
-    /// delivery, so it is no rule that would have to be called through a table.
+    /// Whether events carry their positions, so that a client can resume. This is asked for each
+    /// delivery, so it is not one of the [`Rules`], which are called through a table.
     #[inline]
     pub fn has_positions(self) -> bool {
         match self {
@@ -57,105 +57,106 @@ impl Dialect {
         }
     }
 
-    /// What a websocket may offer.
+    /// The subprotocols that a websocket may offer.
     pub fn subprotocols() -> Vec<&'static str> {
         Self::ALL.into_iter().filter_map(|dialect| dialect.rules().subprotocol()).collect()
     }
 
-    /// The dialect of a websocket that offers this subprotocol.
+    /// The dialect of a websocket that offers a subprotocol; `None` for an unknown one.
     pub fn of_subprotocol(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|dialect| dialect.rules().subprotocol() == Some(name))
     }
 }
 
-/// What the first message tells a client.
+/// The content of a client's first message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Greeting {
-    /// Who the client is.
+    /// The address of the connection.
     pub address: Address,
-    /// Where its stream begins.
+    /// The position after which its stream begins.
     pub position: Position,
-    /// For a client that wanted to go on somewhere, whether it does.
+    /// For a client with a position, whether it was resumed.
     pub resumed: Option<Resumed>,
-    /// For a new listener that asked for some of the past, what follows.
+    /// For a new listener that asked for earlier events, what follows.
     pub history: Option<SaidHistory>,
 }
 
-/// What the gateway says in one dialect and reads in it. Where a dialect cannot say something, its
-/// clients hear nothing of it.
+/// The messages that the gateway sends and reads in one dialect. A method that returns `None` means that
+/// the dialect has no such message, so nothing is sent.
 pub trait Rules: Sync {
-    /// The subprotocol that a websocket of this dialect offers.
+    /// The subprotocol that a websocket offers to get this dialect; `None` for any other way.
     fn subprotocol(&self) -> Option<&'static str> {
         None
     }
 
-    /// Whether what the client sends is dropped unread.
+    /// Whether everything that the client sends is dropped unread.
     fn is_one_way(&self) -> bool {
         false
     }
 
-    /// Whether the last position may come in a parameter that stands for `Last-Event-ID`.
+    /// Whether a query parameter may replace the header `Last-Event-ID`.
     fn reads_last_event_id(&self) -> bool {
         false
     }
 
-    /// A message of a client; `None` if nothing that clients say means anything.
+    /// Reads a message of a client; `None` in a dialect whose clients send no messages.
     fn read(&self, _message: &Message) -> Option<Result<Request, RequestError>> {
         None
     }
 
-    /// The first message.
+    /// Frames the greeting, the first message to a client.
     fn greeting(&self, greeting: &Greeting) -> Bytes;
 
-    /// An event; `None` for the place and the audience of one that is for this connection alone,
-    /// which has no place in the log.
+    /// Frames an event. `logged` has its position and audience; it is `None` for an event for one
+    /// connection, which is not in the log.
     fn event(&self, logged: Option<(Position, &Audience)>, content: &Content) -> Bytes;
 
-    /// The last bytes to a client that is closed.
+    /// Frames the last message to a client that is closed.
     fn close(&self, code: CloseCode) -> Bytes;
 
-    /// The only message to a client that is not let in: it must not come back with the same request.
-    /// `None` where an HTTP status says it.
+    /// Frames the only message to a client that is refused and must not repeat the same request. `None` if
+    /// an HTTP status refuses it instead.
     fn refusal(&self, _code: &str, _sentence: &str) -> Option<Bytes> {
         None
     }
 
-    /// Asks a silent client for a sign of life; `None` where it cannot give one.
+    /// Frames a ping for a silent client; `None` if its client cannot answer one.
     fn ping(&self) -> Option<Bytes> {
         Some(frame(Opcode::Ping, b""))
     }
 
-    /// Shows a quiet connection's client, and what is on the way, that it is alive.
+    /// Frames a message that keeps a quiet connection alive, at the client and at proxies.
     fn keep_alive(&self) -> Option<Bytes> {
         None
     }
 
-    /// Nothing is missing up to here.
+    /// Frames a position up to which nothing is missing.
     fn position(&self, _position: Position) -> Option<Bytes> {
         None
     }
 
-    /// Events may be missing before here.
+    /// Frames the message that events before a position may be missing.
     fn gap(&self, _gap: Gap, _position: Position) -> Option<Bytes> {
         None
     }
 
-    /// The client listens to the group from here on; what it had missed, if it asked, came before.
+    /// Frames the message that the client listens to a group from here on. Missed events, if the client
+    /// asked for them, are sent before it.
     fn joined(&self, _group: &GroupName, _resumed: Option<Resumed>) -> Option<Bytes> {
         None
     }
 
-    /// The client does not listen to the group.
+    /// Frames the message that the client does not listen to a group any more.
     fn left(&self, _group: &GroupName) -> Option<Bytes> {
         None
     }
 
-    /// The answer to a [ping](Request::Ping).
+    /// Frames the answer to a [ping](Request::Ping).
     fn pong(&self) -> Option<Bytes> {
         None
     }
 
-    /// The answer to a message that was not accepted.
+    /// Frames the answer to a message that was not accepted.
     fn error(&self, _error: &RequestError) -> Option<Bytes> {
         None
     }

@@ -7,14 +7,14 @@
 //! How a client comes in: [`server`] starts everything, the acceptor accepts the connection, the
 //! [`door`](entrance::door) reads the request's head and chooses one of the [`dialects`], and a
 //! [`session`](connection::session) attaches itself to the registry, which greets it when the broker
-//! has confirmed its interest. A client that comes back gets the events that it missed from
+//! has confirmed its interest. A returning client gets the events that it missed from
 //! [`recent`](bridge::recent), where the bridge keeps the newest events; [`resumes`](bridge::resumes)
 //! knows which clients wait for older ones from the broker.
 //!
-//! What is public beside [`GatewayConfig`] and [`serve`] is for the benchmarks, the echo server and the
-//! fuzz targets.
+//! Everything public except [`GatewayConfig`] and [`serve`] is for the benchmarks, the echo server and
+//! the fuzz targets.
 
-#![allow(rustdoc::private_intra_doc_links, reason = "read by whoever changes this crate")]
+#![allow(rustdoc::private_intra_doc_links, reason = "the docs are for those who change this crate")]
 
 pub mod bridge;
 mod config;

@@ -1,9 +1,9 @@
-//! The registry of one worker: knows every session of its thread and what each listens to, and
+//! The registry of one worker: knows every session of its thread and what each of them listens to, and
 //! writes events straight to their sockets.
 //!
-//! Receives from its sessions (attach, join, leave, detach) and, through [`Deliveries`], from the
-//! bridge. Sends to the sockets and to the bridge. Runs on the worker's thread. Bounded by: one
-//! message in flight a session, the bytes of `Deliveries`, and one report in flight to the bridge.
+//! Receives from its sessions (attach, join, leave, detach) and, through [`Deliveries`], from the bridge.
+//! Sends to the sockets and to the bridge. Runs on the worker's thread. Bounded by: one message in flight
+//! per session, the bytes of `Deliveries`, and one report in flight to the bridge.
 
 mod batch;
 mod client;
@@ -12,9 +12,9 @@ mod counting;
 mod in_hand;
 mod join_answer;
 mod leaving;
+pub(crate) mod reply;
 pub(crate) mod reporter;
 pub mod subscriptions;
-pub(crate) mod told;
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,7 +30,7 @@ use crate::bridge::interest::MAX_AUDIENCES;
 use crate::bridge::{Bridge, CaughtUp, InterestChanged};
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
-use crate::connection::socket::Waiting;
+use crate::connection::socket::Unsent;
 use crate::delivery::{Deliveries, Signal};
 use crate::registry::batch::Batch;
 use crate::registry::client::Client;
@@ -44,31 +44,31 @@ use crate::websocket::CloseCode;
 
 pub(crate) use join_answer::JoinAnswer;
 
-/// How often clients are looked at for signs of life.
+/// How often clients are checked for signs of life.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// How long deliveries are performed before sessions and timers of this thread have their turn.
+/// How long deliveries are performed before the sessions and timers of this thread get their turn.
 const DELIVERIES_TURN: Duration = Duration::from_millis(50);
 
-/// See the module's documentation.
+/// The actor that knows every session of one worker.
 pub(crate) struct Registry {
-    /// Which of the gateway's workers this is, from 0.
+    /// The index of its worker, from 0.
     index: usize,
-    /// Beats also within a long turn.
+    /// Beats within a long turn, too.
     pulse: Rc<Pulse>,
     bridge: Addr<Bridge>,
     clients: Clients,
     in_hand: InHand,
-    /// How many audiences the gateway listens to.
+    /// How many audiences the gateway listens to; written by the bridge.
     audiences: Arc<AtomicUsize>,
     reporter: Reporter,
-    /// Deliveries go on when everybody else on this thread had a turn.
+    /// Whether deliveries pause until everybody else on this thread had a turn.
     is_resting: bool,
     leaving: Leaving,
 }
 
 impl Registry {
-    /// The registry of worker `index`, which gets its deliveries from `bridge`.
+    /// Creates the registry of worker `index`, which gets its deliveries from `bridge`.
     pub fn new(
         index: usize,
         worker: Arc<OnceLock<WorkerId>>,
@@ -104,18 +104,17 @@ impl Actor for Registry {
     }
 }
 
-/// A connection comes. It is greeted when the broker has confirmed its interest.
+/// Attaches a new connection. It is greeted when the broker has confirmed its interest.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Attach {
-    /// Its number at this worker.
+    /// Its id at this worker.
     pub connection: ConnectionId,
     pub line: Line,
-    /// Who the client is.
     pub principal: Principal,
-    /// What it listens to beside everyone, without repeats.
+    /// The groups that it listens to, without repeats.
     pub groups: Vec<GroupName>,
-    /// Where it goes on.
+    /// Where its stream begins; `None` for now.
     pub since: Option<Since>,
 }
 
@@ -125,9 +124,9 @@ impl Handler<Attach> for Registry {
     fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) {
         let Attach { connection, line, principal, mut groups, since } = attach;
         if let Some(code) = self.leaving.code() {
-            line.close(code, Waiting::Flush);
+            line.close(code, Unsent::Flush);
         } else if !groups.is_empty() && self.is_full() {
-            line.close(CloseCode::GatewayFull, Waiting::Flush);
+            line.close(CloseCode::GatewayFull, Unsent::Flush);
             groups.clear();
         }
         let client = Client::new(connection, line, principal, Instant::now());
@@ -139,8 +138,8 @@ impl Handler<Attach> for Registry {
     }
 }
 
-/// A connection wants to listen to a group, and perhaps to go on in it somewhere. It hears `joined`
-/// when the broker has confirmed that, unless the answer says otherwise.
+/// Lets a connection join a group, with a position if it wants the events that it missed. The client
+/// gets `joined` when the broker has confirmed the join, unless the [`JoinAnswer`] says otherwise.
 #[derive(Debug, Message)]
 #[rtype(result = "JoinAnswer")]
 pub(crate) struct Join(pub ConnectionId, pub GroupName, pub Option<Since>);
@@ -167,7 +166,7 @@ impl Handler<Join> for Registry {
     }
 }
 
-/// A connection no longer wants to listen to a group.
+/// Lets a connection leave a group.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Leave(pub ConnectionId, pub GroupName);
@@ -182,7 +181,7 @@ impl Handler<Leave> for Registry {
     }
 }
 
-/// A connection is gone.
+/// Forgets a connection that is gone. Does nothing if it is forgotten already.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Detach(pub ConnectionId);
@@ -200,8 +199,8 @@ impl Handler<Signal> for Registry {
 
     fn handle(&mut self, signal: Signal, ctx: &mut Self::Context) {
         match signal {
-            // Messages come before timers and everything else that an actor does: answered one behind
-            // the other, they would leave no turn for those.
+            // An actor handles messages before timers and everything else: if each message were
+            // answered with a turn of deliveries, nothing else would get one.
             Signal::Deliver if self.is_resting => {}
             Signal::Deliver => self.perform_deliveries(ctx),
             Signal::Drain { over, code } => self.drain(over, code, ctx),
@@ -217,18 +216,18 @@ impl Registry {
             let some = lines[some].to_vec();
             ctx.run_later(after, move |registry, _| {
                 if registry.leaving.is_for(code) {
-                    some.iter().for_each(|line| line.close(code, Waiting::Flush));
+                    some.iter().for_each(|line| line.close(code, Unsent::Flush));
                 }
             });
         }
     }
 
-    /// Performs what the bridge has handed over, in order and in turns.
+    /// Performs the bridge's deliveries, in order and in turns of limited length.
     fn perform_deliveries(&mut self, ctx: &mut Context<Self>) {
         let turn_ends = Instant::now() + DELIVERIES_TURN;
         let mut batch = Batch::new(self.pulse.clone());
         while let Some(delivery) = self.in_hand.next() {
-            // To a hundred thousand clients, some of them take as long as a turn of the watchdog.
+            // With a hundred thousand clients, one delivery can take as long as a turn of the watchdog.
             self.pulse.beat();
             let is_last_event = !self.in_hand.is_event_next();
             if let Some(rest) = self.clients.perform(delivery, is_last_event, &mut batch) {
@@ -246,7 +245,7 @@ impl Registry {
         batch.closed.into_iter().for_each(|connection| self.forget(connection, ctx));
     }
 
-    /// Lets the sessions and timers of this thread have a turn, then goes on.
+    /// Lets the sessions and timers of this thread have a turn, then continues.
     fn rest(&mut self, ctx: &mut Context<Self>) {
         self.is_resting = true;
         let others = tokio::task::yield_now().into_actor(self);
@@ -256,13 +255,13 @@ impl Registry {
         }));
     }
 
-    /// The gateway listens to as many audiences as the broker lets it.
+    /// Whether the gateway listens to as many audiences as it may.
     fn is_full(&self) -> bool {
         let reported = self.audiences.load(Ordering::Relaxed);
         reported + self.reporter.changed_audiences() >= MAX_AUDIENCES
     }
 
-    /// Tells the bridge what is new, when it is time to.
+    /// Sends the next report to the bridge, now or when it is due.
     fn report(&mut self, ctx: &mut Context<Self>) {
         match self.reporter.begin(Instant::now()) {
             None => {}
@@ -274,11 +273,11 @@ impl Registry {
     fn report_now(&mut self, ctx: &mut Context<Self>) {
         let report = self.reporter.take(Instant::now());
         let changed = InterestChanged { worker: self.index, report };
-        // It has no limit of its own: a report that is given up would be lost with all that it counts,
-        // and a bridge that hangs is a matter for the watchdog.
+        // Without a time limit: if a report were given up, its changes would be lost, and a bridge that
+        // hangs is ended by the watchdog.
         let received = self.bridge.send(changed).into_actor(self);
         ctx.spawn(received.map(|received, registry, ctx| {
-            // Without a bridge the process is ending.
+            // If the bridge is gone, the process is ending.
             if received.is_ok() {
                 registry.reporter.received();
                 registry.report(ctx);

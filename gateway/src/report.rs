@@ -1,36 +1,37 @@
-//! What a registry tells the bridge of its connections: what they listen to, and what those who come
-//! back have seen. The other direction is [`Delivery`](crate::delivery::Delivery).
+//! What a registry reports to the bridge about its connections: what they listen to, and which events
+//! they wait for. The other direction is [`Delivery`](crate::delivery::Delivery).
 
 use campanile_messages::Audience;
 
-use crate::resume::Start;
+use crate::resume::ReplayStart;
 
-/// A worker's own number for a step that the broker is to confirm; tickets grow.
-pub type Ticket = u64;
+/// A worker's number for a step that the broker has to confirm. Each step has a higher one than the last.
+pub type StepTicket = u64;
 
-/// How the number of connections that listen to an audience changes.
+/// An audience, and by how much the number of its listeners changes.
 pub type Change = (Audience, i32);
 
-/// What the connections of a worker have done since its last report.
+/// The changes at one worker since its last report.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// All steps up to this one are counted in.
-    pub ticket: Ticket,
-    /// At most one per audience.
+    /// The last step that the report includes.
+    pub ticket: StepTicket,
+    /// At most one change per audience.
     pub changes: Vec<Change>,
-    /// Clients that want to hear of the past, by their steps.
+    /// The new resumes, in the order of their tickets.
     pub resumes: Vec<Resume>,
-    /// Resumes of earlier reports for which nobody waits any more.
-    pub gone: Vec<Ticket>,
+    /// The resumes of earlier reports that nobody waits for any more.
+    pub gone: Vec<StepTicket>,
 }
 
-/// A client that comes back, or one of its groups, or a new listener that asks for some of the past.
+/// A step that waits for events: those that a returning client missed, in all its audiences or in one
+/// group, or those that a new listener asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resume {
-    /// The step with which it came.
-    pub ticket: Ticket,
-    /// Where it goes on.
-    pub start: Start,
-    /// What it listens to from this step on.
+    /// The ticket of the step.
+    pub ticket: StepTicket,
+    /// Where these events begin.
+    pub start: ReplayStart,
+    /// The audiences that the connection listens to from this step on.
     pub audiences: Vec<Audience>,
 }

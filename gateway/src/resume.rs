@@ -16,11 +16,11 @@ pub enum Since {
     History(History),
 }
 
-/// Where the earlier events that a client gets begin.
+/// Where a client's missed or earlier events begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub enum ReplayStart {
     /// After a position, for a client that has seen everything up to it.
-    Behind(Position),
+    After(Position),
     /// As far back as a new listener asks for.
     History(History),
 }

@@ -84,7 +84,7 @@ impl Drop for Gateway {
         // A failed test has its own message.
         if !std::thread::panicking() {
             let ended = self.thread.take().map(JoinHandle::join);
-            assert!(matches!(ended, Some(Ok(()))), "the gateway ends well");
+            assert!(matches!(ended, Some(Ok(()))), "the gateway did not end cleanly");
         }
     }
 }

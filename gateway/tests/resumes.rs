@@ -1,5 +1,5 @@
-//! Clients that come back, and what their gateway asks for on its link. A scripted broker sees every
-//! request, and sends what a real one would rarely send at such a moment.
+//! Returning clients, and what their gateway requests on its link. A scripted broker sees every request, and
+//! sends messages at moments at which a real broker rarely would.
 
 mod harness;
 
@@ -65,9 +65,9 @@ fn join_in(gateway: &Gateway, target: &str) -> Client {
 #[track_caller]
 fn expect_recovered(client: &mut Client, since: u64) {
     let welcome = client.json();
-    let told = (&welcome["type"], &welcome["recovered"], &welcome["position"]);
+    let fields = (&welcome["type"], &welcome["recovered"], &welcome["position"]);
     let position = json!(at(since).to_string());
-    assert_eq!(told, (&json!("welcome"), &Value::Bool(true), &position), "{welcome}");
+    assert_eq!(fields, (&json!("welcome"), &Value::Bool(true), &position), "{welcome}");
 }
 
 #[track_caller]

@@ -1,4 +1,4 @@
-//! Many clients that come back at once, and a broker that does not come back.
+//! Many clients that return at once, and a broker that does not return.
 
 mod harness;
 
@@ -218,7 +218,7 @@ fn clients_leave_when_each_link_is_answered_with(answer: Vec<EncodedFrame>) {
     drop(link);
     expect_sent_away(&mut plain, &mut v1, &mut stream);
     expect_newcomers_refused(&gateway);
-    // The gateway continues to ask, and accepts no clients meanwhile.
+    // The gateway continues to ask, and accepts no clients in the meantime.
     let asked = links.load(Ordering::SeqCst);
     assert!(asked > 0, "the gateway was not turned away");
     let begun = Instant::now();

@@ -1,5 +1,5 @@
-//! The answer to a fetch, as it arrives: of each audience a head, and then its events. Pure: a part of
-//! the bridge's core.
+//! Collects the answer to a fetch as it arrives: for each audience a header, then its events. Pure: a
+//! part of the bridge's core.
 
 use std::sync::Arc;
 
@@ -8,40 +8,41 @@ use campanile_messages::{Audience, Event, Position};
 use crate::bridge::recent::Past;
 use crate::dialects::Framed;
 
-/// Knows which events are old ones.
+/// Distinguishes fetched events from live ones, and collects them.
 #[derive(Debug, Default)]
 pub struct Arriving {
-    /// What has come of an audience, and how many of its events are to come.
+    /// What has arrived for an audience, and how many of its events are still to come.
     part: Option<(Audience, Past, u32)>,
-    /// A part of an answer has come, and the rest has not.
+    /// Whether a part of an answer has arrived and the rest has not.
     is_answer_begun: bool,
 }
 
-/// An event that does not belong where it came.
+/// A fetched event that does not belong where it arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub struct OutOfOrder {
-    /// Its place in the log.
+    /// Its sequence in the log.
     pub sequence: u64,
-    /// Who it is for.
+    /// The audience that it is for.
     pub audience: Audience,
 }
 
 impl Arriving {
-    /// The next so many events are old ones of an audience.
+    /// Expects the next `events` events to be fetched ones of an audience.
     pub fn begin(&mut self, audience: Audience, events: u32, expired: u64, complete_after: u64) {
         self.is_answer_begun = true;
         self.part = Some((audience, Past { expired, complete_after, events: Vec::new() }, events));
     }
 
-    /// Whether the next event is an old one.
+    /// Whether the next event belongs to the answer of a fetch.
     pub fn expects_event(&self) -> bool {
         self.part.is_some()
     }
 
-    /// Adds an old event.
+    /// Adds a fetched event.
     ///
     /// # Errors
-    /// One that is out of order, whatever the broker says, is left out.
+    /// [`OutOfOrder`] if the event is of another audience, not above the one before it, or beyond the
+    /// cursor. Such an event is left out.
     pub fn add(&mut self, event: Event, cursor: Position) -> Result<(), OutOfOrder> {
         let Event { sequence, audience, except, content } = event;
         let Some((of, past, to_come)) = &mut self.part else { return Ok(()) };
@@ -55,22 +56,22 @@ impl Arriving {
         Ok(())
     }
 
-    /// What the broker has of an audience, once all of it has come. Where the answer is complete only
-    /// after an event that the gateway has not seen, that is still to come, and so are all behind the
-    /// cursor.
+    /// Returns what the broker has of an audience, once all of it has arrived. If the answer is complete
+    /// only after an event beyond the cursor, it counts as complete after the cursor: that event, and all
+    /// others after the cursor, are still to come live.
     pub fn take(&mut self, cursor: Position) -> Option<(Audience, Past)> {
         let (audience, mut past, _) = self.part.take_if(|(.., to_come)| *to_come == 0)?;
         past.complete_after = past.complete_after.min(cursor.sequence);
         Some((audience, past))
     }
 
-    /// Whether a part of an answer has come and the rest has not. The rest joins on to what came
-    /// before, so nothing of that may be dropped.
+    /// Whether a part of an answer has arrived and the rest has not. The rest may continue events that
+    /// arrived before, so none of those may be dropped yet.
     pub fn is_answer_begun(&self) -> bool {
         self.is_answer_begun
     }
 
-    /// The answer is complete, or does not come any more.
+    /// Records that the answer is complete, or that it will not come any more.
     pub fn end(&mut self) {
         *self = Self::default();
     }
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn an_audience_is_there_when_all_of_its_events_have_come() {
+    fn an_audience_is_complete_once_all_its_events_have_come() {
         let mut arriving = Arriving::default();
         assert!(!arriving.expects_event());
         arriving.begin(group("a"), 2, 1, 3);
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_complete_only_after_an_event_that_is_to_come() {
+    fn a_past_beyond_the_cursor_is_complete_after_the_cursor() {
         let mut arriving = Arriving::default();
         arriving.begin(group("a"), 0, 0, 50);
         assert_eq!(arriving.take(CURSOR).expect("it is there").1.complete_after, 9);

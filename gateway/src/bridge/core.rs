@@ -1,5 +1,5 @@
-//! What the bridge decides: takes what the broker and the registries say, and returns what is to be done.
-//! Pure: the parts of it that stand on their own are beside it.
+//! The bridge's decisions: takes the messages of the broker and the registries, and returns effects to
+//! perform. Pure. The parts that stand on their own have files beside this one.
 
 use std::time::{Duration, Instant};
 
@@ -17,64 +17,64 @@ use crate::delivery::Delivery;
 use crate::dialects::Framed;
 use crate::report::Report;
 
-/// What the bridge has to do, in order.
+/// An effect for the bridge to perform; effects are performed in order.
 #[derive(Debug, PartialEq)]
-pub enum Effect {
-    /// Put something into the queue of one worker, from 0.
+pub enum BridgeEffect {
+    /// Put a delivery into the queue of one worker, counted from 0.
     Deliver(usize, Delivery),
-    /// Put the same into the queue of every worker.
+    /// Put the same delivery into the queue of every worker.
     DeliverToAll(Delivery),
-    /// Say something to the broker. Dropped where the link has no room for it: it does not drain for
-    /// now, and publishers find out by themselves that an answer is missing.
-    Say(ToBroker),
-    /// Say something for which the link always has room: it is bounded by itself, and nobody would
-    /// say it again.
-    Insist(ToBroker),
-    /// Tell every client that events may be missing between two positions.
-    TellGap {
-        /// Why.
+    /// Send a message to the broker, or drop it if the link has no room: the link does not drain then,
+    /// and publishers notice by themselves that an answer is missing.
+    Send(ToBroker),
+    /// Send a message to the broker even if the link's queue is full. Such messages have a bound of
+    /// their own, and nothing would repeat them.
+    Force(ToBroker),
+    /// Notify every client that events may be missing between two positions.
+    ReportGap {
+        /// The reason.
         gap: Gap,
-        /// Where the stream stood.
+        /// The position that the stream had reached.
         cursor: Position,
-        /// Where it goes on.
+        /// The position after which it continues.
         from: Position,
     },
-    /// The clients must look for another gateway.
+    /// Send the clients away, to another gateway.
     SendAway,
-    /// There is a broker again: they may stay.
+    /// Let the clients stay, because there is a broker again.
     Stay,
-    /// Log that the broker sent an old event out of order; it is left out.
+    /// Log that the broker sent a fetched event out of order; the event is left out.
     LogOutOfOrder(OutOfOrder),
-    /// Log that the broker sent what is not for a gateway.
+    /// Log that the broker sent a message that is not for a gateway.
     LogUnexpected(Box<FromBroker>),
 }
 
-/// An event that is to be counted: by whom, its sequence, and within which time.
-type Count = (RequestTicket, u64, Duration);
+/// A request to count the deliveries of an event: its ticket, the event's sequence, and the time limit.
+type CountRequest = (RequestTicket, u64, Duration);
 
-/// See the module.
+/// The state from which the bridge decides.
 #[derive(Debug)]
 pub struct Core {
-    /// Given by the first broker, and kept.
+    /// Assigned by the first broker, and kept from then on.
     workers: Vec<Option<WorkerId>>,
     interest: Interest,
     is_linked: bool,
-    /// Of the broker's log, as it said with its last welcome.
+    /// The epoch of the broker's log, from its last welcome.
     epoch: u64,
-    /// The last place in the log that this gateway has seen.
+    /// The last position in the log that this gateway has seen; `None` until the stream has begun once.
     cursor: Option<Position>,
     recent: Recent,
     resumes: Resumes,
     arriving: Arriving,
     max_replay_bytes: usize,
     absence: Absence,
-    /// The event that comes next is to be counted.
-    count: Option<Count>,
+    /// The request to count the event that comes next.
+    count: Option<CountRequest>,
     counts: Counts,
 }
 
 impl Core {
-    /// No broker yet, and no listener.
+    /// Starts without a broker and without listeners.
     pub fn new(config: &GatewayConfig, workers: usize, now: Instant) -> Self {
         Self {
             workers: vec![None; workers],
@@ -92,15 +92,16 @@ impl Core {
         }
     }
 
-    /// How many audiences the gateway listens to, with those that it may come back to soon.
+    /// How many audiences the gateway listens to, including those whose interest lingers.
     pub fn audiences(&self) -> usize {
         self.interest.count()
     }
 
-    /// A broker welcomes the gateway, with an id for each worker. It is told everything anew.
-    pub fn link_up(&mut self, welcome: &Welcome, effects: &mut Vec<Effect>) {
+    /// Records that a broker has welcomed the gateway, with an id for each worker. All interest is
+    /// reported to it anew.
+    pub fn link_up(&mut self, welcome: &Welcome, effects: &mut Vec<BridgeEffect>) {
         if self.is_linked {
-            // That it was lost was not heard.
+            // The loss of the previous link was not reported.
             self.forget_link();
         }
         for (worker, id) in self.workers.iter_mut().zip(&welcome.workers) {
@@ -109,16 +110,16 @@ impl Core {
         self.is_linked = true;
         self.epoch = welcome.head.epoch;
         if self.cursor.is_some_and(|cursor| cursor.epoch != self.epoch) {
-            // The stream will not go on where it stands.
+            // The stream will not continue from the cursor.
             self.recent.clear();
         }
         let reports = self.interest.report_all();
-        insist(reports, effects);
-        effects.push(Effect::Insist(ToBroker::Attach { cursor: self.cursor }));
+        force(reports, effects);
+        effects.push(BridgeEffect::Force(ToBroker::Attach { cursor: self.cursor }));
         self.ask_for_unknown(effects);
     }
 
-    /// The link is gone. What was asked on it is asked again on the next.
+    /// Records that the link is lost. Unanswered requests are repeated on the next one.
     pub fn link_lost(&mut self, now: Instant) {
         self.forget_link();
         self.absence.link_lost(now);
@@ -133,22 +134,22 @@ impl Core {
         self.resumes.link_lost();
     }
 
-    /// Takes what the broker says.
-    pub fn receive(&mut self, message: FromBroker, effects: &mut Vec<Effect>) {
+    /// Processes a message of the broker.
+    pub fn receive(&mut self, message: FromBroker, effects: &mut Vec<BridgeEffect>) {
         match message {
             FromBroker::Event(event) if self.arriving.expects_event() => {
                 self.keep_past(event, effects);
             }
             FromBroker::Event(event) => self.route(event, effects),
             FromBroker::Deliver { ticket, to, content } => {
-                self.push(ticket, to, content, effects);
+                self.route_direct(ticket, to, content, effects);
             }
             FromBroker::Confirmed { revision, head } => self.confirm(revision, head, effects),
             FromBroker::Attached { from, gap } => self.begin(from, gap, effects),
             FromBroker::Mark { head } => {
                 if let Some(cursor) = &mut self.cursor {
                     cursor.sequence = cursor.sequence.max(head);
-                    effects.push(Effect::DeliverToAll(Delivery::Mark(*cursor)));
+                    effects.push(BridgeEffect::DeliverToAll(Delivery::Mark(*cursor)));
                 }
             }
             // Before the stream has begun there is nothing to ask for.
@@ -167,50 +168,56 @@ impl Core {
                 let within = Duration::from_millis(within_millis.into());
                 self.count = Some((ticket, sequence, within));
             }
-            other => effects.push(Effect::LogUnexpected(Box::new(other))),
+            other => effects.push(BridgeEffect::LogUnexpected(Box::new(other))),
         }
     }
 
-    /// Takes what has changed at a worker.
+    /// Processes a worker's report.
     pub fn report(
         &mut self,
         worker: usize,
         report: Report,
         now: Instant,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<BridgeEffect>,
     ) {
         let Report { ticket, changes, resumes, gone } = report;
         self.interest.change(worker, ticket, changes, now);
         self.resumes.forget(worker, &gone);
-        self.tell_interest(effects, |core| {
+        self.report_interest(effects, |core| {
             resumes.into_iter().for_each(|resume| core.resumes.add(worker, resume));
         });
     }
 
-    /// A counted event has fared so at a worker.
-    pub fn counted(&mut self, ticket: RequestTicket, tally: Tally, effects: &mut Vec<Effect>) {
+    /// Adds one worker's tally of a counted event; the last one completes the answer.
+    pub fn counted(
+        &mut self,
+        ticket: RequestTicket,
+        tally: Tally,
+        effects: &mut Vec<BridgeEffect>,
+    ) {
         if let Some(tally) = self.counts.add(ticket, tally) {
-            effects.push(Effect::Say(ToBroker::Counted { ticket, tally }));
+            effects.push(BridgeEffect::Send(ToBroker::Counted { ticket, tally }));
         }
     }
 
-    /// Time goes by.
-    pub fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+    /// Withdraws interest that has lingered long enough, and sends clients away after too long without a
+    /// broker.
+    pub fn tick(&mut self, now: Instant, effects: &mut Vec<BridgeEffect>) {
         self.interest.expire(now);
-        self.tell_interest(effects, |_| {});
+        self.report_interest(effects, |_| {});
         if self.absence.passes_limit(now) {
-            effects.push(Effect::SendAway);
+            effects.push(BridgeEffect::SendAway);
         }
     }
 
-    /// Answers a client that comes back, or puts many off. `false` if there is nobody left who can be
-    /// answered now.
-    pub fn answer_next(&mut self, effects: &mut Vec<Effect>) -> bool {
+    /// Answers a returning client, or defers up to a fixed number of them. Returns `false` if no client
+    /// that can be answered now is left.
+    pub fn answer_next(&mut self, effects: &mut Vec<BridgeEffect>) -> bool {
         let Some(cursor) = self.cursor else { return false };
         match self.resumes.judge(&self.recent, self.max_replay_bytes) {
             Some((worker, ticket, found)) => {
                 let resumed = Delivery::Resumed(ticket, found, cursor);
-                effects.push(Effect::Deliver(worker, resumed));
+                effects.push(BridgeEffect::Deliver(worker, resumed));
                 true
             }
             None if !self.resumes.is_idle() => true,
@@ -222,20 +229,20 @@ impl Core {
         }
     }
 
-    /// Whether every client that came back has its answer.
+    /// Whether every returning client has its answer.
     #[cfg(test)]
     pub fn awaits_nobody(&self) -> bool {
         self.resumes.is_empty()
     }
 
-    /// The stream begins, where it stood or elsewhere.
-    fn begin(&mut self, from: Position, gap: Option<Gap>, effects: &mut Vec<Effect>) {
-        // Not before: a broker may welcome a gateway and end each link at what that says first.
+    /// Begins the stream, at the cursor or elsewhere.
+    fn begin(&mut self, from: Position, gap: Option<Gap>, effects: &mut Vec<BridgeEffect>) {
+        // Not at the welcome: a broker may end each link at the gateway's first message.
         if self.absence.stream_begins() {
-            effects.push(Effect::Stay);
+            effects.push(BridgeEffect::Stay);
         }
         if let (Some(gap), Some(cursor)) = (gap, self.cursor) {
-            effects.push(Effect::TellGap { gap, cursor, from });
+            effects.push(BridgeEffect::ReportGap { gap, cursor, from });
         }
         if self.cursor != Some(from) {
             self.recent.clear();
@@ -243,18 +250,18 @@ impl Core {
         self.cursor = Some(from);
     }
 
-    fn route(&mut self, event: Event, effects: &mut Vec<Effect>) {
+    fn route(&mut self, event: Event, effects: &mut Vec<BridgeEffect>) {
         let Event { sequence, audience, except, content } = event;
         let count = self.count.take_if(|(_, counted, _)| *counted == sequence);
         let Some(cursor) = &mut self.cursor else {
             return;
         };
-        // A half-open link may have delivered it before.
+        // A half-open link may already have delivered it.
         if sequence <= cursor.sequence {
             return;
         }
         cursor.sequence = sequence;
-        // Kept for a while, so it must not keep the whole of the buffer that it came in.
+        // It is kept for a while, and must not keep alive the whole buffer that it arrived in.
         let framed = Framed::new_except(Some((*cursor, audience.clone())), except, content.own());
         let mut workers = 0;
         for worker in self.interest.workers(&audience) {
@@ -263,12 +270,12 @@ impl Core {
                 None => Delivery::Event(framed.clone()),
                 Some((ticket, _, within)) => Delivery::Counted(ticket, within, framed.clone()),
             };
-            effects.push(Effect::Deliver(worker, delivery));
+            effects.push(BridgeEffect::Deliver(worker, delivery));
         }
         match count {
             Some((ticket, ..)) if workers == 0 => {
                 let tally = Tally::default();
-                effects.push(Effect::Say(ToBroker::Counted { ticket, tally }));
+                effects.push(BridgeEffect::Send(ToBroker::Counted { ticket, tally }));
             }
             Some((ticket, ..)) => self.counts.begin(ticket, workers),
             None => {}
@@ -279,29 +286,29 @@ impl Core {
         }
     }
 
-    fn push(
+    fn route_direct(
         &mut self,
         ticket: RequestTicket,
         to: Address,
         content: Content,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<BridgeEffect>,
     ) {
         let worker = self.workers.iter().position(|id| *id == Some(to.worker));
         effects.push(match worker {
             Some(worker) => {
                 let framed = Framed::new(None, content);
-                Effect::Deliver(worker, Delivery::Push(ticket, to.connection, framed))
+                BridgeEffect::Deliver(worker, Delivery::Direct(ticket, to.connection, framed))
             }
             None => {
                 let outcome = DirectOutcome::UnknownWorker;
-                Effect::Say(ToBroker::Delivered { ticket, outcome })
+                BridgeEffect::Send(ToBroker::Delivered { ticket, outcome })
             }
         });
     }
 
-    /// The clients that wait for nothing else are told by their tickets; those that come back are
-    /// answered [one by one](Self::answer_next).
-    fn confirm(&mut self, revision: u64, head: u64, effects: &mut Vec<Effect>) {
+    /// Passes a confirmation on to the workers. Steps that wait for nothing else are completed by their
+    /// tickets; returning clients are answered [one by one](Self::answer_next).
+    fn confirm(&mut self, revision: u64, head: u64, effects: &mut Vec<BridgeEffect>) {
         let Some(cursor) = &mut self.cursor else { return };
         cursor.sequence = cursor.sequence.max(head);
         let cursor = *cursor;
@@ -310,15 +317,16 @@ impl Core {
         };
         withdrawn.iter().for_each(|audience| self.recent.forget(audience));
         for (worker, ticket) in tickets.iter().enumerate() {
-            effects.push(Effect::Deliver(worker, Delivery::Confirmed(*ticket, cursor)));
+            effects.push(BridgeEffect::Deliver(worker, Delivery::Confirmed(*ticket, cursor)));
         }
         self.resumes.confirmed(&tickets, Position { sequence: head, ..cursor });
-        self.tell_interest(effects, |_| {});
+        self.report_interest(effects, |_| {});
     }
 
-    /// Tells the broker what has changed, if it has confirmed the last report. `add` adds those who
-    /// come back with the change; earlier ones that wait for what is withdrawn are gone.
-    fn tell_interest(&mut self, effects: &mut Vec<Effect>, add: impl FnOnce(&mut Self)) {
+    /// Reports changed interest to the broker, if it has confirmed the last report. `add` adds the
+    /// clients that return with this change. It is called after the withdrawals, which forget every resume
+    /// that waits for a withdrawn audience.
+    fn report_interest(&mut self, effects: &mut Vec<BridgeEffect>, add: impl FnOnce(&mut Self)) {
         let withdrawn = self.interest.take_withdrawn();
         if !withdrawn.is_empty() {
             withdrawn.iter().for_each(|audience| self.recent.forget(audience));
@@ -326,35 +334,35 @@ impl Core {
         }
         add(self);
         if !self.is_linked {
-            // The next broker is told everything.
+            // The next link gets a report of everything.
             return self.interest.forget_changes();
         }
         let reports = self.interest.report();
         if !reports.is_empty() {
-            insist(reports, effects);
+            force(reports, effects);
             self.ask_for_unknown(effects);
         }
     }
 
-    /// What those lack who come back with the interest that was just sent is asked for behind it.
-    fn ask_for_unknown(&mut self, effects: &mut Vec<Effect>) {
+    /// Fetches the events that clients lack whose interest was just reported.
+    fn ask_for_unknown(&mut self, effects: &mut Vec<BridgeEffect>) {
         self.resumes.interest_sent(self.epoch, &self.recent, self.max_replay_bytes);
         self.fetch(effects);
     }
 
-    fn fetch(&mut self, effects: &mut Vec<Effect>) {
+    fn fetch(&mut self, effects: &mut Vec<BridgeEffect>) {
         if self.is_linked
             && let Some((number, wants)) = self.resumes.fetch()
         {
             let max_bytes = self.max_replay_bytes as u64;
-            effects.push(Effect::Insist(ToBroker::Fetch { number, wants, max_bytes }));
+            effects.push(BridgeEffect::Force(ToBroker::Fetch { number, wants, max_bytes }));
         }
     }
 
-    fn keep_past(&mut self, event: Event, effects: &mut Vec<Effect>) {
+    fn keep_past(&mut self, event: Event, effects: &mut Vec<BridgeEffect>) {
         let Some(cursor) = self.cursor else { return };
         if let Err(out_of_order) = self.arriving.add(event, cursor) {
-            effects.push(Effect::LogOutOfOrder(out_of_order));
+            effects.push(BridgeEffect::LogOutOfOrder(out_of_order));
         }
         self.end_past();
     }
@@ -370,15 +378,15 @@ impl Core {
 
     fn trim(&mut self) {
         if !self.arriving.is_answer_begun() {
-            // Those who are judged next need what was fetched for them.
+            // The clients that are judged next need what was fetched for them.
             self.recent.trim(self.resumes.is_fetching() || !self.resumes.is_idle());
         }
     }
 }
 
-fn insist(reports: Vec<InterestReport>, effects: &mut Vec<Effect>) {
+fn force(reports: Vec<InterestReport>, effects: &mut Vec<BridgeEffect>) {
     for (revision, changes) in reports {
-        effects.push(Effect::Insist(ToBroker::Interest { revision, changes }));
+        effects.push(BridgeEffect::Force(ToBroker::Interest { revision, changes }));
     }
 }
 

@@ -8,10 +8,10 @@ use campanile_messages::link::{RequestTicket, Tally};
 /// The events that some workers have not reported yet. Each worker reports within the time that the
 /// publisher gave, so there are few of them at a time.
 #[derive(Debug, Default)]
-pub struct Counts(HashMap<RequestTicket, Count>);
+pub struct Counts(HashMap<RequestTicket, RunningCount>);
 
 #[derive(Debug)]
-struct Count {
+struct RunningCount {
     workers: usize,
     tally: Tally,
 }
@@ -19,7 +19,7 @@ struct Count {
 impl Counts {
     /// Begins the count of an event that was handed to `workers` workers, at least one.
     pub fn begin(&mut self, ticket: RequestTicket, workers: usize) {
-        self.0.insert(ticket, Count { workers, tally: Tally::default() });
+        self.0.insert(ticket, RunningCount { workers, tally: Tally::default() });
     }
 
     /// Adds the report of one worker, and returns the sum if it was the last one.

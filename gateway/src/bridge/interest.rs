@@ -1,5 +1,5 @@
-//! What the connections of a gateway listen to, summed over its workers, and what the broker has
-//! been told and has confirmed of it. Pure: the bridge's core.
+//! What the connections of a gateway listen to, summed over its workers, and which part of it was
+//! reported to the broker and confirmed. Pure: a part of the bridge's core.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -7,51 +7,51 @@ use std::time::{Duration, Instant};
 use campanile_messages::Audience;
 use campanile_messages::link::InterestChange;
 
-use crate::report::{Change, Ticket};
+use crate::report::{Change, StepTicket};
 
-/// How many changes one frame carries: at most 2.6 MB of names.
+/// The most changes in one frame, which has at most 2.6 MB of names then.
 const MAX_CHANGES: usize = 10_000;
 
-/// Past so many audiences, interest does not linger, and connections that bring more are refused. The
-/// broker ends a link with more than 1,000,000; what is on its way at the time needs some room.
+/// From this many audiences on, interest does not linger, and connections that add more are refused. The
+/// broker ends a link with more than 1,000,000; the difference is room for reports on their way.
 pub const MAX_AUDIENCES: usize = 900_000;
 
-/// A frame's worth of changes under their revision.
+/// The revision and the changes of one frame.
 pub type InterestReport = (u64, Vec<InterestChange>);
 
-/// Counts listeners by audience and worker.
+/// Counts listeners per audience and worker.
 #[derive(Debug)]
 pub struct Interest {
     workers: usize,
-    /// Interest without a listener is kept for this long.
+    /// How long interest without a listener is kept.
     linger: Duration,
     audiences: HashMap<Audience, Listeners>,
-    /// Changed since the last report.
+    /// The audiences that have changed since the last report.
     changed: HashSet<Audience>,
-    /// Audiences to look at when their time has come; each at most once.
+    /// The audiences that became empty, and when; each is listed at most once.
     empty: VecDeque<(Instant, Audience)>,
-    /// The highest ticket of each worker that is counted in.
-    tickets: Vec<Ticket>,
-    /// The same as of the last report.
-    told: Vec<Ticket>,
+    /// The highest ticket of each worker whose changes are included.
+    tickets: Vec<StepTicket>,
+    /// `tickets` at the time of the last report.
+    reported: Vec<StepTicket>,
     revision: u64,
-    /// No longer listened to, since this was last asked.
+    /// The audiences withdrawn since [`take_withdrawn`](Self::take_withdrawn) was last called.
     withdrawn: Vec<Audience>,
-    /// The same, and the broker was not told yet.
+    /// The audiences that were withdrawn earlier, but are not in a report yet.
     to_withdraw: Vec<Audience>,
-    /// Withdrawn in a report that the broker has not confirmed.
+    /// The audiences whose withdrawal is in a report that the broker has not confirmed.
     withdrawing: Vec<Audience>,
-    /// The report that the broker has not confirmed yet, and the tickets that it covers. There is
-    /// at most one, so that what waits for a slow broker is bounded by the audiences there are.
-    unconfirmed: Option<(u64, Vec<Ticket>)>,
+    /// The report that the broker has not confirmed yet, and the tickets that it covers. There is at
+    /// most one, so that what waits for a slow broker is bounded by the number of audiences.
+    unconfirmed: Option<(u64, Vec<StepTicket>)>,
 }
 
-/// The broker has confirmed the last report.
+/// What the broker has confirmed together with the last report.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Confirmation {
-    /// Up to where it covers the steps of each worker.
-    pub tickets: Vec<Ticket>,
-    /// Withdrawn before it. Until now, some events of these came and others did not.
+    /// The highest confirmed ticket of each worker.
+    pub tickets: Vec<StepTicket>,
+    /// The audiences whose withdrawal it confirms. Some of their events may still have arrived until now.
     pub withdrawn: Vec<Audience>,
 }
 
@@ -59,7 +59,7 @@ pub struct Confirmation {
 struct Listeners {
     by_worker: Box<[u32]>,
     empty_since: Option<Instant>,
-    /// Stands in `Interest::empty`.
+    /// Whether it is listed in `Interest::empty`.
     is_watched: bool,
 }
 
@@ -70,7 +70,7 @@ impl Listeners {
 }
 
 impl Interest {
-    /// No listener yet, at so many workers.
+    /// Starts without listeners.
     pub fn new(workers: usize, linger: Duration) -> Self {
         Self {
             workers,
@@ -79,7 +79,7 @@ impl Interest {
             changed: HashSet::new(),
             empty: VecDeque::new(),
             tickets: vec![0; workers],
-            told: vec![0; workers],
+            reported: vec![0; workers],
             revision: 0,
             withdrawn: Vec::new(),
             to_withdraw: Vec::new(),
@@ -88,8 +88,14 @@ impl Interest {
         }
     }
 
-    /// Counts a worker's changes in, all up to its ticket.
-    pub fn change(&mut self, worker: usize, ticket: Ticket, changes: Vec<Change>, now: Instant) {
+    /// Adds a worker's changes, which include all of its steps up to the ticket.
+    pub fn change(
+        &mut self,
+        worker: usize,
+        ticket: StepTicket,
+        changes: Vec<Change>,
+        now: Instant,
+    ) {
         self.tickets[worker] = ticket;
         for (audience, by) in changes {
             let workers = self.workers;
@@ -112,12 +118,12 @@ impl Interest {
         }
     }
 
-    /// How many audiences there are, with those that linger.
+    /// How many audiences there are, including those whose interest lingers.
     pub fn count(&self) -> usize {
         self.audiences.len()
     }
 
-    /// Withdraws what has had no listener for long enough.
+    /// Withdraws interest in audiences that have had no listener for long enough.
     pub fn expire(&mut self, now: Instant) {
         let linger = if self.count() < MAX_AUDIENCES { self.linger } else { Duration::ZERO };
         let is_due = |since: Instant| now.duration_since(since) >= linger;
@@ -130,29 +136,30 @@ impl Interest {
                     self.withdrawn.push(audience.clone());
                     self.changed.insert(audience);
                 }
-                // It was in use meanwhile, and is empty again.
+                // It had a listener in the meantime, and is empty again.
                 Some(since) => self.empty.push_back((since, audience)),
             }
         }
     }
 
-    /// The audiences of which events may be missing from now on, because they were withdrawn: until
-    /// the broker has confirmed that, some may still come, and a new listener would not know which
-    /// did not.
+    /// Returns the audiences that were withdrawn since the last call. Some of their events may be missing
+    /// from now on, and others may still arrive until the broker has confirmed the withdrawal. So what a
+    /// gateway has of them is not complete.
     pub fn take_withdrawn(&mut self) -> Vec<Audience> {
         self.to_withdraw.extend_from_slice(&self.withdrawn);
         std::mem::take(&mut self.withdrawn)
     }
 
-    /// Whether anybody listens to an audience, or may come back to it soon.
+    /// Whether an audience has listeners, or its interest lingers.
     pub fn has(&self, audience: &Audience) -> bool {
         self.audiences.contains_key(audience)
     }
 
-    /// What to tell the broker of the changes since the last report; nothing while that is not
-    /// confirmed. A ticket without a change is reported too, for its confirmation.
+    /// Returns what to report to the broker: the changes since the last report, or nothing while that is
+    /// not confirmed. A ticket without changes is reported too, so that it gets confirmed.
     pub fn report(&mut self) -> Vec<InterestReport> {
-        if self.unconfirmed.is_some() || (self.changed.is_empty() && self.told == self.tickets) {
+        if self.unconfirmed.is_some() || (self.changed.is_empty() && self.reported == self.tickets)
+        {
             return Vec::new();
         }
         self.withdrawing.append(&mut self.to_withdraw);
@@ -160,21 +167,21 @@ impl Interest {
         self.reports(changed)
     }
 
-    /// What to tell a broker that knows nothing yet. Confirmations of earlier reports no longer
-    /// count.
+    /// Returns a report of everything, for a new link. Confirmations of earlier reports are ignored from
+    /// then on.
     pub fn report_all(&mut self) -> Vec<InterestReport> {
         self.forget_changes();
         let all = self.audiences.keys().cloned().collect();
         self.reports(all)
     }
 
-    /// Forgets what has changed since the last report, as the next will be of everything.
+    /// Forgets what has changed since the last report, because the next one will include everything.
     pub fn forget_changes(&mut self) {
         self.changed.clear();
         self.to_withdraw.clear();
     }
 
-    /// How many changes wait to be reported.
+    /// How many changes are not reported yet.
     #[cfg(test)]
     pub fn unreported(&self) -> usize {
         self.changed.len() + self.to_withdraw.len()
@@ -194,23 +201,24 @@ impl Interest {
                 break;
             }
         }
-        self.told.clone_from(&self.tickets);
+        self.reported.clone_from(&self.tickets);
         self.unconfirmed = Some((self.revision, self.tickets.clone()));
         reports
     }
 
-    /// The broker knows this revision: what that confirms, if it is the last.
+    /// Records that the broker has confirmed a revision. Returns what that confirms, if it is the last one
+    /// that was reported.
     pub fn confirm(&mut self, revision: u64) -> Option<Confirmation> {
-        let (_, tickets) = self.unconfirmed.take_if(|(told, _)| *told <= revision)?;
+        let (_, tickets) = self.unconfirmed.take_if(|(reported, _)| *reported <= revision)?;
         Some(Confirmation { tickets, withdrawn: std::mem::take(&mut self.withdrawing) })
     }
 
-    /// Nothing comes on this link any more. Returns what was withdrawn on it and not confirmed.
+    /// Records that the link is lost. Returns the audiences whose withdrawal it did not confirm.
     pub fn link_lost(&mut self) -> Vec<Audience> {
         std::mem::take(&mut self.withdrawing)
     }
 
-    /// The workers that have listeners.
+    /// The indexes of the workers that have listeners.
     pub fn workers(&self, audience: &Audience) -> impl Iterator<Item = usize> {
         let counts = self.audiences.get(audience).map(|listeners| &listeners.by_worker);
         counts
@@ -236,7 +244,7 @@ mod tests {
         InterestChange { audience, connections: connections.into() }
     }
 
-    fn confirmed(tickets: &[Ticket]) -> Option<Confirmation> {
+    fn confirmed(tickets: &[StepTicket]) -> Option<Confirmation> {
         Some(Confirmation { tickets: tickets.to_vec(), withdrawn: vec![] })
     }
 
@@ -260,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn interest_is_withdrawn_only_after_it_was_empty_for_long_enough() {
+    fn interest_is_withdrawn_once_it_was_empty_long_enough() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
         let mut interest = Interest::new(1, LINGER);
@@ -279,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_withdrawn_is_unsure_until_the_broker_confirms_that() {
+    fn a_withdrawal_is_returned_with_its_confirmation() {
         let now = Instant::now();
         let mut interest = Interest::new(1, Duration::ZERO);
         let withdraw = |interest: &mut Interest, ticket| {
@@ -292,7 +300,7 @@ mod tests {
         interest.change(0, 1, vec![(Audience::Everyone, 1)], now);
         interest.report();
         withdraw(&mut interest, 2);
-        assert_eq!(interest.confirm(1), confirmed(&[1]), "the broker has not heard of it");
+        assert_eq!(interest.confirm(1), confirmed(&[1]), "the withdrawal is not reported yet");
         interest.report();
         let withdrawn = vec![group("a")];
         assert_eq!(interest.confirm(2), Some(Confirmation { tickets: vec![3], withdrawn }));
@@ -301,11 +309,11 @@ mod tests {
         assert_eq!(interest.link_lost(), [group("a")]);
         withdraw(&mut interest, 6);
         interest.report_all();
-        assert_eq!(interest.confirm(4), confirmed(&[7]), "this link never had that interest");
+        assert_eq!(interest.confirm(4), confirmed(&[7]), "the new link never had that interest");
     }
 
     #[test]
-    fn groups_that_come_and_go_faster_than_interest_lingers_do_not_pile_up() {
+    fn groups_that_come_and_go_quickly_do_not_pile_up() {
         let now = Instant::now();
         let mut interest = Interest::new(1, LINGER);
         for i in 0..MAX_AUDIENCES + 10 {
@@ -316,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_link_is_told_everything_and_its_confirmation_covers_all_tickets() {
+    fn a_new_link_gets_all_interest_and_confirms_all_tickets() {
         let now = Instant::now();
         let mut interest = Interest::new(1, LINGER);
         interest.change(0, 1, vec![(Audience::Everyone, 1)], now);
@@ -332,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_of_many_audiences_takes_several_frames_and_the_last_confirms() {
+    fn the_last_frame_of_a_large_report_confirms_it() {
         let now = Instant::now();
         let mut interest = Interest::new(1, LINGER);
         let changes = (0..MAX_CHANGES + 1).map(|i| (group(format!("g{i}")), 1)).collect();

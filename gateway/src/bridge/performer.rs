@@ -1,4 +1,5 @@
-//! Does what the bridge's core has decided: writes to the link, and hands things to the workers.
+//! Performs the effects of the bridge's core: writes to the link, and puts deliveries into the workers'
+//! queues.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use campanile_messages::link::Role;
 use campanile_messages::{ToBroker, WorkerId};
 use tracing::{info, warn};
 
-use crate::bridge::core::Effect;
+use crate::bridge::core::BridgeEffect;
 use crate::bridge::heads::Askers;
 use crate::delivery::{Deliveries, Delivery, Signal};
 use crate::entrance::health::Health;
@@ -18,11 +19,11 @@ use crate::websocket::CloseCode;
 /// How the bridge reaches one worker.
 #[derive(Debug, Clone)]
 pub struct Worker {
-    /// Set when the broker has given it.
+    /// Set when the broker has assigned it.
     pub id: Arc<OnceLock<WorkerId>>,
-    /// What the registry is to do.
+    /// The queue of its registry.
     pub deliveries: Deliveries,
-    /// Tells its registry, which does it.
+    /// Wakes its registry.
     pub signals: Recipient<Signal>,
 }
 
@@ -34,18 +35,18 @@ impl Worker {
     }
 }
 
-/// What the bridge acts on.
+/// Holds everything outside the bridge that effects act on.
 pub struct Performer {
     workers: Vec<Worker>,
     /// `None` without a link.
     outbound: Option<Outbound>,
     health: Health,
-    /// Over how long clients are sent away.
+    /// The time over which clients are sent away.
     drain: Duration,
 }
 
 impl Performer {
-    /// There is no link yet.
+    /// Starts without a link.
     pub fn new(workers: Vec<Worker>, health: Health, drain: Duration) -> Self {
         Self { workers, outbound: None, health, drain }
     }
@@ -54,19 +55,19 @@ impl Performer {
         &self.workers
     }
 
-    /// As what the bridge introduces itself.
+    /// The role with which the bridge introduces itself to a broker.
     pub fn role(&self) -> Role {
         let held = self.workers.iter().filter_map(|worker| worker.id.get().copied()).collect();
         let workers = u16::try_from(self.workers.len()).expect("the config allows fewer");
         Role::Gateway { workers, held }
     }
 
-    /// Whether a registry has so much to do that it is to get no more than it must.
+    /// Whether a registry has so much to do that no resumes should be added to it.
     pub fn is_any_worker_behind(&self) -> bool {
         self.workers.iter().any(|worker| worker.deliveries.is_behind())
     }
 
-    /// There is a link, which has given each worker an id.
+    /// Records a new link. Workers that have no id yet get theirs from it.
     pub fn link_up(&mut self, outbound: Outbound, ids: &[WorkerId]) {
         for (worker, id) in self.workers.iter().zip(ids) {
             worker.id.get_or_init(|| *id);
@@ -78,7 +79,7 @@ impl Performer {
     pub fn link_lost(&mut self) {
         self.outbound = None;
         self.health.set_linked(false);
-        // The next broker says so if it is so there.
+        // The next broker reports its own state.
         self.health.set_waits_for_disk(false);
     }
 
@@ -86,7 +87,7 @@ impl Performer {
         self.outbound.is_some()
     }
 
-    /// The link ends when all is said.
+    /// Ends the link once everything queued is sent.
     pub fn finish(&mut self) {
         if let Some(outbound) = self.outbound.take() {
             outbound.finish();
@@ -97,49 +98,47 @@ impl Performer {
         self.health.set_waits_for_disk(is_waiting);
     }
 
-    pub fn perform(&self, effect: Effect) {
+    pub fn perform(&self, effect: BridgeEffect) {
         match effect {
-            Effect::Deliver(worker, delivery) => self.workers[worker].deliver(delivery),
-            Effect::DeliverToAll(delivery) => self.deliver_to_all(&delivery),
-            Effect::Say(message) => {
+            BridgeEffect::Deliver(worker, delivery) => self.workers[worker].deliver(delivery),
+            BridgeEffect::DeliverToAll(delivery) => self.deliver_to_all(&delivery),
+            BridgeEffect::Send(message) => {
                 if let Some(outbound) = &self.outbound {
-                    // Full: see `Effect::Say`.
+                    // If the queue is full: see `BridgeEffect::Send`.
                     let _ = outbound.send(&message.encode());
                 }
             }
-            Effect::Insist(message) => {
+            BridgeEffect::Force(message) => {
                 if let Some(outbound) = &self.outbound {
                     outbound.force(&message.encode());
                 }
             }
-            Effect::TellGap { gap, cursor, from } => {
-                warn!(%cursor, %from, ?gap, "events may be missing, clients are told");
+            BridgeEffect::ReportGap { gap, cursor, from } => {
+                warn!(%cursor, %from, ?gap, "events may be missing, clients are notified");
                 self.deliver_to_all(&Delivery::Gap(gap, from));
             }
-            Effect::SendAway => {
-                warn!(
-                    "no link to the broker for too long: clients are told to try another gateway"
-                );
+            BridgeEffect::SendAway => {
+                warn!("no link to the broker for too long: clients are sent to another gateway");
                 self.health.set_cut_off(true);
                 self.signal(Signal::Drain { over: self.drain, code: CloseCode::NoBroker });
             }
-            Effect::Stay => {
-                info!("there is a broker again: clients may stay and come");
+            BridgeEffect::Stay => {
+                info!("there is a broker again: clients may stay, and new ones are accepted");
                 self.health.set_cut_off(false);
                 self.signal(Signal::Stay);
             }
-            Effect::LogOutOfOrder(event) => {
-                warn!(?event, "the broker sent an old event out of order");
+            BridgeEffect::LogOutOfOrder(event) => {
+                warn!(?event, "the broker sent a fetched event out of order, which is left out");
             }
-            // `hold` keeps some, and the rest is for publishers.
-            Effect::LogUnexpected(message) => {
-                warn!(?message, "the broker sent what is not for a gateway");
+            // `hold` consumes the messages about the link itself; the others are for publishers.
+            BridgeEffect::LogUnexpected(message) => {
+                warn!(?message, "the broker sent a message that is not for a gateway");
             }
         }
     }
 
-    /// Asks the broker where the log ends, if that is to be asked. A link that has no room for the
-    /// question is asked at the next turn of the clock.
+    /// Asks the broker where the log ends, if a caller waits for that. If the link has no room for the
+    /// question, it is repeated at the next tick.
     pub fn ask_head(&self, askers: &mut Askers) {
         if let Some(outbound) = &self.outbound
             && let Some(number) = askers.question()

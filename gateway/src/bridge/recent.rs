@@ -1,9 +1,9 @@
-//! The events that a gateway has received lately, by audience: what clients that come back have
-//! missed, without asking the broker for each of them. Pure: a part of the bridge's core.
+//! The recent events of a gateway, by audience, from which returning clients get what they missed
+//! without a question to the broker for each of them. Pure: a part of the bridge's core.
 //!
-//! Of each audience this holds all events above a sequence, from the live stream and, where a client
-//! was away for longer, from the broker. Bounded in bytes: the oldest events go first, but later
-//! while somebody waits for them.
+//! For each audience, this keeps all events above a sequence: from the live stream and, for clients that
+//! were away for longer, fetched from the broker. Bounded in bytes: the oldest events are dropped first,
+//! but later while clients wait for them.
 
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use std::sync::Arc;
 use campanile_channel::outbox::SLICE_BYTES;
 use campanile_messages::Audience;
 
-use crate::delivery::Found;
+use crate::delivery::FoundEvents;
 use crate::dialects::Framed;
 use crate::resume::Lost;
 
-/// What an event costs besides its content: its entries here, and its frames' heads.
+/// What an event costs in addition to its content: its entries here, and the heads of its frames.
 const OVERHEAD_BYTES: usize = 512;
 
-/// Each wire format that is in use holds the content once, and so does the event.
+/// How often the content of an event is held: once by the event, and once per wire format in use.
 const COPIES: usize = 3;
 
-/// While clients wait for the rest of what is fetched for them, so many times the bound are kept:
-/// else what came first would be gone when the last is there, and would be fetched again, for ever.
+/// How many times the bound is kept while clients wait for a fetch to complete. Otherwise the first
+/// events of a fetch would be dropped before its last ones arrive, and be fetched again for ever.
 const WHILE_FETCHING: usize = 4;
 
 /// The recent events of a gateway's audiences.
@@ -36,15 +36,15 @@ pub struct Recent {
 
 #[derive(Debug)]
 struct Tail {
-    /// All events above this sequence are here.
+    /// All events above this sequence are kept.
     complete_after: u64,
     /// The broker no longer has events up to this sequence.
     expired: u64,
     events: VecDeque<Kept>,
 }
 
-/// An event, and what it and all before it in its tail would cost a client that missed them. The
-/// sums may wrap and start anywhere: only their differences count.
+/// An event, and the sum of what it and all events before it in its tail count for a client that missed
+/// them. A sum may wrap and start anywhere: only the difference of two sums means something.
 #[derive(Debug)]
 struct Kept {
     event: Arc<Framed>,
@@ -62,25 +62,25 @@ pub struct Past {
     pub events: Vec<Arc<Framed>>,
 }
 
-/// What is known of the events behind a sequence.
+/// The result of looking up the events after a sequence.
 #[derive(Debug)]
 pub enum Missed {
-    /// All of them, in order.
+    /// All events, in order.
     Events(Vec<Arc<Framed>>),
-    /// They cannot be replayed.
+    /// The events cannot be replayed.
     Lost(Lost),
     /// The broker must be asked about these audiences.
     Unknown(Vec<Audience>),
 }
 
 impl Recent {
-    /// Nothing yet, and at most `max_bytes` after a [`trim`](Self::trim).
+    /// Starts empty. After a [`trim`](Self::trim), at most `max_bytes` are kept.
     pub fn new(max_bytes: usize) -> Self {
         Self { tails: HashMap::new(), by_sequence: BTreeMap::new(), bytes: 0, max_bytes }
     }
 
-    /// Adds an event of the live stream. All later ones of its audience must be added too, until it
-    /// is [forgotten](Self::forget).
+    /// Adds an event of the live stream. All later events of its audience must be added too, until the
+    /// audience is [forgotten](Self::forget).
     pub fn add(&mut self, sequence: u64, audience: &Audience, event: Arc<Framed>) {
         self.bytes += cost_bytes(&event);
         self.by_sequence.insert(sequence, audience.clone());
@@ -90,8 +90,8 @@ impl Recent {
         tail.events.push_back(Kept { event, sum_bytes });
     }
 
-    /// Adds what the broker has of an audience, of whose live events none was missed since it was
-    /// asked. What is complete must not be complete only after an event that is still to come.
+    /// Adds what the broker has of an audience. None of the audience's live events since the question
+    /// may be missing here, and `complete_after` must not be beyond the last event of the stream.
     pub fn add_past(&mut self, audience: &Audience, past: Past) {
         let Past { expired, complete_after, events } = past;
         let tail = self.tails.entry(audience.clone()).or_insert_with(|| Tail::after(u64::MAX));
@@ -110,9 +110,9 @@ impl Recent {
         tail.expired = expired;
     }
 
-    /// What a listener to these audiences has missed that has seen all up to a sequence. More than
-    /// one event that together pass `max_bytes`, each counted with [`SLICE_BYTES`] more, are too
-    /// much; that is found without looking at each of them.
+    /// Returns what a listener to these audiences has missed after `since`. If more than one event was
+    /// missed, they may have `max_bytes` together, each counted with [`SLICE_BYTES`] more. Whether they
+    /// have more is found without a look at each event.
     pub fn missed(&self, since: u64, audiences: &[Audience], max_bytes: usize) -> Missed {
         let (count, unknown) = match self.survey(since, audiences, max_bytes) {
             Ok(surveyed) => surveyed,
@@ -132,13 +132,13 @@ impl Recent {
         Missed::Events(events)
     }
 
-    /// About which of these audiences the broker must be asked before [`missed`](Self::missed) can
-    /// tell; none where it can already, because all is here or enough is lost.
+    /// Returns the audiences about which the broker must be asked before [`missed`](Self::missed) knows
+    /// the answer. There are none if it knows already, because all events are here or some are lost.
     pub fn unknown(&self, since: u64, audiences: &[Audience], max_bytes: usize) -> Vec<Audience> {
         self.survey(since, audiences, max_bytes).map_or_else(|_| Vec::new(), |(_, unknown)| unknown)
     }
 
-    /// How many missed events are here, and of which audiences there may be more.
+    /// Returns how many of the missed events are here, and the audiences that may have more.
     fn survey(
         &self,
         since: u64,
@@ -155,8 +155,8 @@ impl Recent {
             if tail.is_none_or(|tail| since < tail.complete_after) {
                 unknown.push(audience.clone());
             }
-            // Of an unknown tail, what is here is a part of what was missed.
-            let (tail_count, tail_bytes) = tail.map_or((0, 0), |tail| tail.size_behind(since));
+            // What is here of an incomplete tail was missed in any case.
+            let (tail_count, tail_bytes) = tail.map_or((0, 0), |tail| tail.size_after(since));
             count += tail_count;
             bytes += tail_bytes;
         }
@@ -166,9 +166,9 @@ impl Recent {
         Ok((count, unknown))
     }
 
-    /// About which of these audiences the broker must be asked before [`history`](Self::history) can
-    /// tell all that a new listener is to hear. Cheap, so it says none where something is here of each
-    /// audience: whether that is enough takes a look at its events.
+    /// Returns the audiences about which the broker must be asked before [`history`](Self::history) is
+    /// complete. To be cheap, it returns none if something is here of each audience: whether that is
+    /// enough would take a look at the events.
     pub fn unknown_to_history(
         &self,
         max_events: usize,
@@ -181,19 +181,20 @@ impl Recent {
         self.history(max_events, audiences, max_bytes).1
     }
 
-    /// What a new listener to these audiences hears of the past: the newest `max_events` of all
-    /// together, of `max_bytes` as [`missed`](Self::missed) counts them, or one of any size. Besides,
-    /// of which audiences the broker may have more that belongs to it; what is found is without that.
+    /// Returns the earlier events that a new listener to these audiences gets: the newest of all
+    /// audiences together, at most `max_events` and `max_bytes` as [`missed`](Self::missed) counts them,
+    /// or one event of any size. Also returns the audiences of which the broker may have more that
+    /// belongs to the answer.
     pub fn history(
         &self,
         max_events: usize,
         audiences: &[Audience],
         max_bytes: usize,
-    ) -> (Found, Vec<Audience>) {
+    ) -> (FoundEvents, Vec<Audience>) {
         let mut unknown = Vec::new();
-        // Of one audience or another, events up to this sequence are not here.
+        // Up to this sequence, events of some audience may not be here.
         let (mut floor, mut is_complete) = (0, true);
-        // The newest event of each audience that was not looked at yet, the newest of all on top.
+        // For each audience, the newest event that is not taken yet. The newest of all is on top.
         let mut newest = BinaryHeap::new();
         let tails: Vec<_> = audiences.iter().map(|audience| self.tails.get(audience)).collect();
         for (place, (audience, tail)) in audiences.iter().zip(&tails).enumerate() {
@@ -216,7 +217,7 @@ impl Recent {
             let event = &tail.events[kept].event;
             bytes += replay_bytes(event);
             if events.len() == max_events || bytes > max_bytes as u64 && !events.is_empty() {
-                // There is more than was asked for, whatever the broker has.
+                // There are more events than were asked for, whatever the broker has.
                 (is_complete, unknown) = (false, Vec::new());
                 break;
             }
@@ -225,24 +226,25 @@ impl Recent {
         }
         events.reverse();
         is_complete &= unknown.is_empty();
-        (Found { events, is_complete }, unknown)
+        (FoundEvents { events, is_complete }, unknown)
     }
 
-    /// Drops the oldest events past the bound, which is wider while clients wait for the rest of
-    /// what is fetched for them.
+    /// Drops the oldest events beyond the bound, which is wider while clients wait for the rest of a
+    /// fetch.
     pub fn trim(&mut self, is_fetching: bool) {
         let max_bytes = if is_fetching { WHILE_FETCHING * self.max_bytes } else { self.max_bytes };
         while self.bytes > max_bytes
             && let Some((sequence, audience)) = self.by_sequence.pop_first()
         {
-            let tail = self.tails.get_mut(&audience).expect("an event stands in a tail");
-            let oldest = tail.events.pop_front().expect("an audience's oldest is the oldest");
+            let tail = self.tails.get_mut(&audience).expect("every event is in a tail");
+            let oldest =
+                tail.events.pop_front().expect("the oldest event is the first of its tail");
             tail.complete_after = sequence;
             self.bytes -= cost_bytes(&oldest.event);
         }
     }
 
-    /// Nobody listens to an audience any more: its events no longer come.
+    /// Forgets an audience that has no listeners any more, so that its events no longer come.
     pub fn forget(&mut self, audience: &Audience) {
         for Kept { event, .. } in self.tails.remove(audience).into_iter().flat_map(|t| t.events) {
             self.by_sequence.remove(&event.sequence());
@@ -253,14 +255,14 @@ impl Recent {
         }
     }
 
-    /// The stream does not go on where it stood.
+    /// Forgets everything, because the stream does not continue where it was.
     pub fn clear(&mut self) {
         *self = Self::new(self.max_bytes);
     }
 }
 
 impl Tail {
-    /// The last of the first `kept` events: its sequence, whose tail this is, and its place here.
+    /// Returns the last of the first `kept` events: its sequence, `whose` tail this is, and its index.
     fn last_of(&self, kept: usize, whose: usize) -> Option<(u64, usize, usize)> {
         let last = kept.checked_sub(1)?;
         Some((self.events.get(last)?.event.sequence(), whose, last))
@@ -270,13 +272,13 @@ impl Tail {
         Self { complete_after, expired: 0, events: VecDeque::new() }
     }
 
-    /// How many of the events, from the oldest, are not above a sequence.
+    /// How many of the events are not above a sequence.
     fn seen(&self, since: u64) -> usize {
         self.events.partition_point(|kept| kept.event.sequence() <= since)
     }
 
-    /// How many events are above a sequence, and what they would cost a client that missed them.
-    fn size_behind(&self, since: u64) -> (usize, u64) {
+    /// How many events are above a sequence, and how many bytes they count for a client that missed them.
+    fn size_after(&self, since: u64) -> (usize, u64) {
         let seen = self.seen(since);
         let (Some(first), Some(last)) = (self.events.get(seen), self.events.back()) else {
             return (0, 0);
@@ -286,12 +288,12 @@ impl Tail {
     }
 }
 
-/// What it costs to keep an event here.
+/// How many bytes an event that is kept here costs.
 fn cost_bytes(event: &Framed) -> usize {
     COPIES * event.len_bytes() + OVERHEAD_BYTES
 }
 
-/// What an event counts for a client that has missed it; the broker counts in the same way.
+/// How many bytes an event counts for a client that missed it; the broker counts in the same way.
 fn replay_bytes(event: &Framed) -> u64 {
     (event.len_bytes() + SLICE_BYTES) as u64
 }
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_live_is_known_from_its_first_event_on() {
+    fn live_events_are_known_from_the_first_one_on() {
         let mut recent = Recent::new(1 << 20);
         let audiences = [group(1), group(2)];
         recent.add(5, &group(1), event(5, &group(1)));
@@ -351,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_broker_has_is_put_in_front_and_what_it_has_not_is_lost() {
+    fn fetched_events_precede_live_ones_and_others_are_lost() {
         let mut recent = Recent::new(1 << 20);
         recent.add(9, &group(1), event(9, &group(1)));
         let events = [5, 9].map(|sequence| event(sequence, &group(1))).to_vec();
@@ -364,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_one_event_past_the_bound_is_too_far_though_others_are_unknown() {
+    fn several_events_beyond_the_bound_are_too_far() {
         let mut recent = Recent::new(1 << 20);
         let each = 4 + SLICE_BYTES;
         for sequence in 5..8 {
@@ -373,7 +375,11 @@ mod tests {
         let missed = |since, max_bytes| recent.missed(since, &[group(1), group(2)], max_bytes);
         assert_eq!(lost(missed(4, 3 * each - 1)), Lost::TooFar);
         assert_eq!(unknown(missed(4, 3 * each)), [group(2)]);
-        assert_eq!(lost(missed(3, 3 * each - 1)), Lost::TooFar, "what is here is a part of it");
+        assert_eq!(
+            lost(missed(3, 3 * each - 1)),
+            Lost::TooFar,
+            "the events that are here are enough"
+        );
         assert_eq!(unknown(missed(6, 0)), [group(2)], "one event may have any size");
         assert_eq!(lost(missed(5, 0)), Lost::TooFar);
     }
@@ -400,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_listener_hears_the_newest_of_all_its_audiences() {
+    fn a_new_listener_gets_the_newest_of_all_its_audiences() {
         let mut recent = Recent::new(1 << 20);
         recent.add_past(&group(1), past(1, 0, 0, &[2, 5, 9]));
         recent.add_past(&group(2), past(2, 0, 0, &[3, 8]));
@@ -413,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_expired_is_left_out_and_said() {
+    fn a_history_with_expired_events_is_incomplete() {
         let mut recent = Recent::new(1 << 20);
         recent.add_past(&group(1), past(1, 4, 4, &[5, 9]));
         recent.add_past(&group(2), past(2, 0, 0, &[3, 8]));
@@ -422,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_listener_hears_no_older_event_before_it_is_known_what_is_between() {
+    fn a_history_ends_where_an_audience_is_unknown() {
         let mut recent = Recent::new(1 << 20);
         recent.add_past(&group(1), past(1, 0, 0, &[2, 5, 9]));
         recent.add(7, &group(2), event(7, &group(2)));
@@ -433,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_that_fit_are_whole_events_and_one_has_any_size() {
+    fn a_history_has_whole_events_or_one_of_any_size() {
         let mut recent = Recent::new(1 << 20);
         recent.add_past(&group(1), past(1, 0, 0, &[2, 5, 9]));
         let each = 4 + SLICE_BYTES;
@@ -462,8 +468,8 @@ mod tests {
     }
 
     proptest! {
-        /// The model: all events that there ever were, and the audiences that are listened to. What
-        /// is answered is always all of them, and the bound holds.
+        /// The model: all events that were ever published, and the audiences that have listeners. Every
+        /// answer has all events that belong to it, and the bound holds.
         #[test]
         fn no_answer_has_a_hole(steps in prop::collection::vec(step(), 0..80)) {
             let max_bytes = 6 * (OVERHEAD_BYTES + 12);

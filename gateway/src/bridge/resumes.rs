@@ -1,24 +1,25 @@
-//! Clients that come back, on their way to what they have missed: what this gateway does not have
-//! is asked of the broker, once for all clients that lack the same. Pure: a part of the bridge's
-//! core.
+//! The clients that return with a position, and new listeners that ask for earlier events, until they
+//! have their answer. Events that this gateway does not have are fetched from the broker, once for all
+//! clients that lack the same. Pure: a part of the bridge's core.
 //!
 //! ```text
-//! add ──▶ unconfirmed ──confirmed──▶ ready ──judge──▶ all is there, or lost: answered
-//!           │    ▲                    ▲                 │ something is unknown
-//!           │    └── link_lost        └── fetched ◀── waits for the want that asks for it
-//!           └── interest_sent: what is unknown is asked for at once
+//! add ──▶ unconfirmed ──confirmed──▶ ready ──judge──▶ all events are here, or some are lost: answered
+//!           │    ▲                    ▲                 │ some audiences are unknown
+//!           │    └── link_lost        └── fetched ◀── waits for a want that asks for them
+//!           └── interest_sent: asks for unknown audiences at once
 //! ```
 //!
-//! What a client lacks is asked for as soon as the broker was told of its interest. It is judged only
-//! when the broker has confirmed that: by where the log ended then, for the gateway may have been
-//! behind the one where the client was before; and by what is here then, for more may have come, and
-//! some of what was here may be gone.
+//! The events that a client lacks are requested as soon as its interest is reported to the broker. The
+//! client is judged only when the broker has confirmed the interest: by where the log ended then,
+//! because this gateway may have been behind the one that the client was connected to before; and by the
+//! events that are here then, because some may have arrived and others may have been dropped.
 //!
-//! What is fetched for one client may not be kept until it is judged again, if others fetch much.
-//! So a client waits `MAX_WAITS` times, and then it has missed too much. A client that has missed
-//! too much is known to have as soon as the first events past the bound are here.
+//! Events that were fetched for a client may be dropped again before the client is judged, if much is
+//! fetched for others. So a client waits for at most `MAX_WAITS` fetches, and then counts as having
+//! missed too much. A client that really has missed too much is known as soon as the first events beyond
+//! the bound are here.
 //!
-//! Bounded by the connections: each has one per step, until it goes away.
+//! Bounded by the connections: each has one entry per step, until it goes away.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -26,80 +27,80 @@ use campanile_messages::link::Want;
 use campanile_messages::{Audience, Position};
 
 use crate::bridge::recent::{Missed, Recent};
-use crate::bridge::wants::{Place, Wants};
-use crate::delivery::{Found, Outcome};
-use crate::report::{Resume, Ticket};
-use crate::resume::{Lost, Start};
+use crate::bridge::wants::{WantId, Wants};
+use crate::delivery::{FoundEvents, ResumeOutcome};
+use crate::report::{Resume, StepTicket};
+use crate::resume::{Lost, ReplayStart};
 
-/// How many clients are put off before the caller can look at the clock.
+/// How many clients are deferred before the caller can look at the clock.
 const JUDGED_AT_ONCE: usize = 100;
 
-/// How often a client waits for fetches before it is told that it has missed too much.
+/// How many fetches a client waits for before it counts as having missed too much.
 const MAX_WAITS: u32 = 3;
 
-/// How many audiences are looked up before the broker has confirmed any, some 20 ms of work. What is
-/// not looked up then is when it has.
+/// How many audiences are looked up each time interest is reported: some 20 ms of work. The others are
+/// looked up once their interest is confirmed.
 const LOOKED_UP_AT_ONCE: usize = 100_000;
 
-/// Which worker's, from 0, and the worker's own number for it.
-type Key = (usize, Ticket);
+/// The worker, counted from 0, and its ticket for the step.
+type ResumeKey = (usize, StepTicket);
 
-/// See the module.
+/// The clients that wait for an answer, and the wants that they wait for.
 #[derive(Debug)]
 pub struct Resumes {
-    /// By worker: those whose interest the broker has not confirmed on this link.
-    unconfirmed: Vec<BTreeMap<Ticket, Waiter>>,
-    /// Those whose interest it has.
-    confirmed: HashMap<Key, Confirmed>,
-    /// Confirmed ones to be judged, and some that are gone.
-    ready: VecDeque<Key>,
-    /// The same that wait, by the place of the want.
-    waiting: BTreeMap<Place, Vec<Key>>,
+    /// For each worker, the clients whose interest the broker has not confirmed on this link.
+    unconfirmed: Vec<BTreeMap<StepTicket, WaitingClient>>,
+    /// The clients whose interest is confirmed.
+    confirmed: HashMap<ResumeKey, ConfirmedClient>,
+    /// The confirmed clients to judge next; some of them may be gone.
+    ready: VecDeque<ResumeKey>,
+    /// The confirmed clients that wait for a want, by its id; some of them may be gone.
+    waiting: BTreeMap<WantId, Vec<ResumeKey>>,
     wants: Wants,
 }
 
 #[derive(Debug)]
-struct Waiter {
-    start: Start,
+struct WaitingClient {
+    start: ReplayStart,
     audiences: Vec<Audience>,
-    /// The place of the want that asks for what it lacked when the broker was told of its interest.
-    asked: Option<Place>,
+    /// The want for what the client lacked when its interest was reported.
+    asked: Option<WantId>,
 }
 
 #[derive(Debug)]
-struct Confirmed {
-    waiter: Waiter,
-    /// Where the log ended when its interest was confirmed.
+struct ConfirmedClient {
+    waiter: WaitingClient,
+    /// Where the log ended when the client's interest was confirmed.
     head: Position,
-    /// How often it has waited on this link.
+    /// How many fetches the client has waited for on this link.
     waits: u32,
 }
 
-/// What a client lacks: the events of these audiences above a sequence.
+/// The events that a client lacks: those of these audiences above a sequence.
 struct Lack {
     since: u64,
     audiences: Vec<Audience>,
 }
 
-impl Waiter {
-    /// Whether it goes on in a log that ends here, as far as its position tells.
+impl WaitingClient {
+    /// Whether the client's position can belong to a log that ends at `head`.
     fn belongs_to(&self, head: Position) -> bool {
         match self.start {
-            Start::Behind(Position { epoch, sequence }) => {
+            ReplayStart::After(Position { epoch, sequence }) => {
                 epoch == head.epoch && sequence <= head.sequence
             }
-            Start::History(_) => true,
+            ReplayStart::History(_) => true,
         }
     }
 
-    /// What must be asked for before it can be judged, in a log of this epoch.
+    /// Returns what must be fetched before the client can be judged, in a log of this epoch.
     fn lack(&self, epoch: u64, recent: &Recent, max_bytes: usize) -> Option<Lack> {
         let (since, audiences) = match self.start {
-            Start::Behind(since) if since.epoch != epoch => return None,
-            Start::Behind(Position { sequence, .. }) => {
+            ReplayStart::After(since) if since.epoch != epoch => return None,
+            ReplayStart::After(Position { sequence, .. }) => {
                 (sequence, recent.unknown(sequence, &self.audiences, max_bytes))
             }
-            Start::History(history) => {
+            ReplayStart::History(history) => {
                 let max_events = history.max_events();
                 (0, recent.unknown_to_history(max_events, &self.audiences, max_bytes))
             }
@@ -108,24 +109,24 @@ impl Waiter {
     }
 }
 
-impl Confirmed {
-    /// What the client is told.
+impl ConfirmedClient {
+    /// Returns the answer for the client.
     ///
     /// # Errors
-    /// What must be asked for before.
-    fn judge(&self, recent: &Recent, max_bytes: usize) -> Result<Outcome, Lack> {
-        let Self { waiter: Waiter { start, audiences, .. }, head, waits } = self;
+    /// [`Lack`]: the events that must be fetched first.
+    fn judge(&self, recent: &Recent, max_bytes: usize) -> Result<ResumeOutcome, Lack> {
+        let Self { waiter: WaitingClient { start, audiences, .. }, head, waits } = self;
         let has_waited = *waits == MAX_WAITS;
         if !self.waiter.belongs_to(*head) {
             return Ok(Err(Lost::EpochChanged));
         }
         let sequence = match *start {
-            Start::Behind(since) => since.sequence,
-            Start::History(history) => {
+            ReplayStart::After(since) => since.sequence,
+            ReplayStart::History(history) => {
                 let max_events = history.max_events();
                 let (found, unknown) = recent.history(max_events, audiences, max_bytes);
-                // A new listener has missed nothing: where too much is fetched for others, it
-                // begins with what is there.
+                // A new listener has missed nothing, so if too much is fetched for others, it gets the
+                // events that are here.
                 let is_done = unknown.is_empty() || has_waited;
                 return if is_done {
                     Ok(Ok(found))
@@ -135,7 +136,7 @@ impl Confirmed {
             }
         };
         match recent.missed(sequence, audiences, max_bytes) {
-            Missed::Events(events) => Ok(Ok(Found { events, is_complete: true })),
+            Missed::Events(events) => Ok(Ok(FoundEvents { events, is_complete: true })),
             Missed::Lost(lost) => Ok(Err(lost)),
             Missed::Unknown(_) if has_waited => Ok(Err(Lost::TooFar)),
             Missed::Unknown(audiences) => Err(Lack { since: sequence, audiences }),
@@ -144,7 +145,7 @@ impl Confirmed {
 }
 
 impl Resumes {
-    /// Nobody comes back yet, to so many workers.
+    /// Starts without clients.
     pub fn new(workers: usize) -> Self {
         Self {
             unconfirmed: std::iter::repeat_with(BTreeMap::new).take(workers).collect(),
@@ -155,14 +156,14 @@ impl Resumes {
         }
     }
 
-    /// A client of a worker comes back. Its interest is in the next report to the broker.
+    /// Adds a client of a worker. Its interest must be in the next report to the broker.
     pub fn add(&mut self, worker: usize, resume: Resume) {
         let Resume { ticket, start, audiences } = resume;
-        self.unconfirmed[worker].insert(ticket, Waiter { start, audiences, asked: None });
+        self.unconfirmed[worker].insert(ticket, WaitingClient { start, audiences, asked: None });
     }
 
-    /// Nobody waits for these any more.
-    pub fn forget(&mut self, worker: usize, tickets: &[Ticket]) {
+    /// Forgets clients that no longer wait for an answer.
+    pub fn forget(&mut self, worker: usize, tickets: &[StepTicket]) {
         for ticket in tickets {
             if self.unconfirmed[worker].remove(ticket).is_none() {
                 self.confirmed.remove(&(worker, *ticket));
@@ -170,8 +171,8 @@ impl Resumes {
         }
     }
 
-    /// All that was added is in what the broker was just told; its log is of this epoch. What is
-    /// unknown is asked for, without waiting for the confirmation.
+    /// Records that the interest of every added client was just reported to the broker, whose log has
+    /// this epoch. Requests what they lack, without waiting for the confirmation.
     pub fn interest_sent(&mut self, epoch: u64, recent: &Recent, max_bytes: usize) {
         let mut looked_up = 0;
         let mut unconfirmed = std::mem::take(&mut self.unconfirmed);
@@ -186,39 +187,45 @@ impl Resumes {
         self.unconfirmed = unconfirmed;
     }
 
-    /// The broker has confirmed the interest of each worker up to these tickets. The log ended here.
-    pub fn confirmed(&mut self, tickets: &[Ticket], head: Position) {
+    /// Records that the broker has confirmed each worker's interest up to its ticket, and that the log
+    /// ended at `head` then.
+    pub fn confirmed(&mut self, tickets: &[StepTicket], head: Position) {
         for (worker, ticket) in tickets.iter().enumerate() {
             let later = self.unconfirmed[worker].split_off(&(ticket + 1));
             for (ticket, waiter) in std::mem::replace(&mut self.unconfirmed[worker], later) {
                 let key = (worker, ticket);
-                // A part of the answer may be here, so not all of that is unknown any more.
+                // A part of the fetch may be here already, so asking for what is unknown now would ask
+                // for the rest once more.
                 let asked = waiter.asked.filter(|_| waiter.belongs_to(head));
-                let waits_for = asked.filter(|place| self.wants.is_to_come(*place));
+                let waits_for = asked.filter(|id| self.wants.is_pending(*id));
                 match waits_for {
-                    Some(place) => self.waiting.entry(place).or_default().push(key),
+                    Some(id) => self.waiting.entry(id).or_default().push(key),
                     None => self.ready.push_back(key),
                 }
                 let waits = u32::from(waits_for.is_some());
-                self.confirmed.insert(key, Confirmed { waiter, head, waits });
+                self.confirmed.insert(key, ConfirmedClient { waiter, head, waits });
             }
         }
     }
 
-    /// Nobody can be answered now.
+    /// Whether no client can be answered now.
     pub fn is_idle(&self) -> bool {
         self.ready.is_empty()
     }
 
-    /// Clients wait for the answer of the broker.
+    /// Whether a fetch is under way.
     pub fn is_fetching(&self) -> bool {
         self.wants.is_fetching()
     }
 
-    /// The next client that can be answered: its worker, its ticket and the answer. `None` also where
-    /// many had to wait for a fetch, though others may be ready. A client that has missed more than
-    /// `max_bytes` is told so.
-    pub fn judge(&mut self, recent: &Recent, max_bytes: usize) -> Option<(usize, Ticket, Outcome)> {
+    /// Returns the next client that can be answered: its worker, its ticket and the answer. Also returns
+    /// `None` after it has deferred many clients that need a fetch, even if others are ready. A client
+    /// that has missed more than `max_bytes` gets [`Lost::TooFar`].
+    pub fn judge(
+        &mut self,
+        recent: &Recent,
+        max_bytes: usize,
+    ) -> Option<(usize, StepTicket, ResumeOutcome)> {
         for _ in 0..JUDGED_AT_ONCE {
             let key = self.ready.pop_front()?;
             let Some(confirmed) = self.confirmed.get_mut(&key) else { continue };
@@ -229,35 +236,36 @@ impl Resumes {
                 }
                 Err(Lack { since, audiences }) => {
                     confirmed.waits += 1;
-                    let place = self.wants.ask(since, audiences);
-                    self.waiting.entry(place).or_default().push(key);
+                    let id = self.wants.ask(since, audiences);
+                    self.waiting.entry(id).or_default().push(key);
                 }
             }
         }
         None
     }
 
-    /// What to ask the broker for, under which number; `None` while it is being asked.
+    /// Begins the next fetch: returns its number and its wants. `None` while another fetch is under way,
+    /// or if there is nothing to fetch.
     pub fn fetch(&mut self) -> Option<(u64, Vec<Want>)> {
         self.wants.fetch()
     }
 
-    /// Whether somebody may wait for what the fetch under way brings of an audience.
+    /// Whether a client may wait for the events of an audience that the current fetch brings.
     pub fn is_fetched(&self, audience: &Audience) -> bool {
         self.wants.is_fetched(audience)
     }
 
-    /// The broker has answered the first `served` wants of a fetch: those who waited for them are
-    /// ready. The others are asked for again, if somebody waits for them.
+    /// Records that the broker has answered the first `served` wants of a fetch. The clients that waited
+    /// for them are ready. The other wants are requested again, if a client waits for them.
     pub fn fetched(&mut self, number: u64, served: usize) {
         let Self { waiting, ready, wants, .. } = self;
-        for place in wants.fetched(number, served, |place| waiting.contains_key(&place)) {
-            ready.extend(waiting.remove(&place).into_iter().flatten());
+        for id in wants.fetched(number, served, |id| waiting.contains_key(&id)) {
+            ready.extend(waiting.remove(&id).into_iter().flatten());
         }
     }
 
-    /// Nobody listens to these any more, so those who wait for them are gone. What a fetch brings of
-    /// them is of no use: their later events do not come.
+    /// Forgets audiences that have no listeners any more, and the clients that waited for them, which are
+    /// gone. What a fetch brings of these audiences is ignored, because their later events do not come.
     pub fn withdraw(&mut self, audiences: &[Audience]) {
         let nobody_waits =
             self.confirmed.is_empty() && self.unconfirmed.iter().all(BTreeMap::is_empty);
@@ -278,8 +286,8 @@ impl Resumes {
         self.wants.withdraw(&withdrawn);
     }
 
-    /// What was asked for does not come any more, and what was confirmed is to be told to another
-    /// broker.
+    /// Records that the link is lost: fetches are not answered any more, and all interest must be
+    /// confirmed again on the next link.
     pub fn link_lost(&mut self) {
         for ((worker, ticket), confirmed) in self.confirmed.drain() {
             self.unconfirmed[worker].insert(ticket, confirmed.waiter);
@@ -289,7 +297,7 @@ impl Resumes {
         self.wants.clear();
     }
 
-    /// Nobody waits for anything.
+    /// Whether no client waits for an answer.
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.confirmed.is_empty() && self.unconfirmed.iter().all(BTreeMap::is_empty)

@@ -1,34 +1,34 @@
-//! What the broker is asked for on behalf of clients that come back: the same only once, and one fetch
+//! What is fetched from the broker for returning clients: the same events only once, and with one fetch
 //! at a time. Pure: a part of the bridge's core.
 //!
-//! Bounded by those who ask. A fetch is of at most `MAX_FETCHED` audiences, or one client's.
+//! Bounded by the clients that wait. A fetch has at most `MAX_FETCHED` audiences, or those of one client.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use campanile_messages::Audience;
 use campanile_messages::link::Want;
 
-/// How many audiences are fetched at a time: the next are asked for when these are here.
+/// The most audiences in one fetch. The next fetch begins when this one is complete.
 const MAX_FETCHED: usize = 1_000;
 
-/// The place of a want among all that there ever were: they count up.
-pub type Place = u64;
+/// The id of a want. Ids count up and are never used again.
+pub type WantId = u64;
 
-/// See the module.
+/// The wants of all clients that wait.
 #[derive(Debug, Default)]
 pub struct Wants {
-    /// The wants that the broker is or will be asked for: by what they ask for, in order.
+    /// The wants that are under way or in the queue, by their sorted audiences.
     asked: HashMap<Box<[Audience]>, Asked>,
-    /// Not sent yet, by their places.
-    queue: VecDeque<(Place, Want)>,
-    last_place: Place,
+    /// The wants that are not sent yet, in the order of their ids.
+    queue: VecDeque<(WantId, Want)>,
+    last_id: WantId,
     last_number: u64,
     fetching: Option<Fetching>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Asked {
-    place: Place,
+    id: WantId,
     since: u64,
 }
 
@@ -36,61 +36,62 @@ struct Asked {
 #[derive(Debug)]
 struct Fetching {
     number: u64,
-    wants: VecDeque<(Place, Want)>,
-    /// Those that somebody has listened to ever since.
+    wants: VecDeque<(WantId, Want)>,
+    /// Its audiences, except for those that were withdrawn in the meantime.
     audiences: HashSet<Audience>,
 }
 
 impl Wants {
-    /// Nothing is asked for.
+    /// Whether nothing is under way or in the queue.
     pub fn is_empty(&self) -> bool {
         self.asked.is_empty() && self.fetching.is_none()
     }
 
-    /// The answer of the broker is to come.
+    /// Whether a fetch is under way.
     pub fn is_fetching(&self) -> bool {
         self.fetching.is_some()
     }
 
-    /// The place of a want that brings these audiences' events above a sequence. Who lacks the same
-    /// waits for the same want, as long as that can still be widened or is wide enough.
-    pub fn ask(&mut self, since: u64, mut audiences: Vec<Audience>) -> Place {
+    /// Returns the id of a want for these audiences' events above a sequence. Clients that lack events
+    /// of the same audiences share a want, if it reaches back far enough or can still be widened.
+    pub fn ask(&mut self, since: u64, mut audiences: Vec<Audience>) -> WantId {
         audiences.sort_unstable();
         let audiences = audiences.into_boxed_slice();
         if let Some(asked) = self.asked.get_mut(&audiences) {
             if asked.since <= since {
-                return asked.place;
+                return asked.id;
             }
-            let in_queue = self.queue.binary_search_by_key(&asked.place, |(place, _)| *place);
+            let in_queue = self.queue.binary_search_by_key(&asked.id, |(id, _)| *id);
             if let Ok(at) = in_queue {
                 self.queue[at].1.since = since;
                 asked.since = since;
-                return asked.place;
+                return asked.id;
             }
         }
-        self.last_place += 1;
-        let place = self.last_place;
-        self.queue.push_back((place, Want { since, audiences: audiences.to_vec() }));
-        self.asked.insert(audiences, Asked { place, since });
-        place
+        self.last_id += 1;
+        let id = self.last_id;
+        self.queue.push_back((id, Want { since, audiences: audiences.to_vec() }));
+        self.asked.insert(audiences, Asked { id, since });
+        id
     }
 
-    /// Whether the answer to a want is not complete.
-    pub fn is_to_come(&self, place: Place) -> bool {
-        let is_in = |wants: &VecDeque<(Place, Want)>| {
-            wants.binary_search_by_key(&place, |(place, _)| *place).is_ok()
+    /// Whether a want is not answered completely yet.
+    pub fn is_pending(&self, id: WantId) -> bool {
+        let is_in = |wants: &VecDeque<(WantId, Want)>| {
+            wants.binary_search_by_key(&id, |(id, _)| *id).is_ok()
         };
         is_in(&self.queue) || self.fetching.as_ref().is_some_and(|fetching| is_in(&fetching.wants))
     }
 
-    /// What to ask the broker for, under which number; `None` while it is being asked.
+    /// Begins the next fetch: returns its number and its wants. `None` while another fetch is under way,
+    /// or if the queue is empty.
     pub fn fetch(&mut self) -> Option<(u64, Vec<Want>)> {
         if self.fetching.is_some() {
             return None;
         }
         let mut wants = VecDeque::new();
         let mut audiences = HashSet::new();
-        // Those that stand in several wants count for each: that is what the frame carries.
+        // An audience of several wants counts for each of them, because the frame contains it once per want.
         let mut total = 0;
         while let Some((_, want)) = self.queue.front()
             && (wants.is_empty() || total + want.audiences.len() <= MAX_FETCHED)
@@ -109,41 +110,41 @@ impl Wants {
         Some((number, asked))
     }
 
-    /// Whether somebody may wait for what the fetch under way brings of an audience.
+    /// Whether a client may wait for the events of an audience that the current fetch brings.
     pub fn is_fetched(&self, audience: &Audience) -> bool {
         self.fetching.as_ref().is_some_and(|fetching| fetching.audiences.contains(audience))
     }
 
-    /// The broker has answered the first `served` wants of a fetch: returns their places. The others
-    /// are asked for again, if somebody awaits them.
+    /// Records that the broker has answered the first `served` wants of a fetch, and returns their ids.
+    /// The others go back to the front of the queue, if a client waits for them.
     pub fn fetched(
         &mut self,
         number: u64,
         served: usize,
-        is_awaited: impl Fn(Place) -> bool,
-    ) -> Vec<Place> {
+        is_awaited: impl Fn(WantId) -> bool,
+    ) -> Vec<WantId> {
         let Some(mut fetching) = self.fetching.take_if(|fetching| fetching.number == number) else {
             return Vec::new();
         };
-        // A broker that serves none would be asked for ever.
+        // Otherwise a broker that answers none would be asked for ever.
         let served = served.clamp(1, fetching.wants.len());
-        let mut places = Vec::with_capacity(served);
-        for (place, want) in fetching.wants.drain(..served) {
-            self.forget(place, &want);
-            places.push(place);
+        let mut ids = Vec::with_capacity(served);
+        for (id, want) in fetching.wants.drain(..served) {
+            self.forget(id, &want);
+            ids.push(id);
         }
-        for (place, want) in fetching.wants.into_iter().rev() {
-            if is_awaited(place) {
-                self.queue.push_front((place, want));
+        for (id, want) in fetching.wants.into_iter().rev() {
+            if is_awaited(id) {
+                self.queue.push_front((id, want));
             } else {
-                self.forget(place, &want);
+                self.forget(id, &want);
             }
         }
-        places
+        ids
     }
 
-    /// Nobody listens to these any more. What is asked for them is not asked, and what a fetch brings
-    /// of them is of no use: their later events do not come.
+    /// Forgets audiences that have no listeners any more. Their wants are not sent, and what the current
+    /// fetch brings of them is ignored, because their later events do not come.
     pub fn withdraw(&mut self, withdrawn: &HashSet<&Audience>) {
         let stays =
             |audiences: &[Audience]| !audiences.iter().any(|audience| withdrawn.contains(audience));
@@ -154,16 +155,16 @@ impl Wants {
         }
     }
 
-    /// What was asked for does not come any more.
+    /// Forgets all wants, because they will not be answered any more.
     pub fn clear(&mut self) {
         self.asked.clear();
         self.queue.clear();
         self.fetching = None;
     }
 
-    /// A want is no longer under way; a later one may ask for the same.
-    fn forget(&mut self, place: Place, want: &Want) {
-        if self.asked.get(&*want.audiences).is_some_and(|asked| asked.place == place) {
+    /// Forgets a want, so that a later one may ask for the same audiences.
+    fn forget(&mut self, id: WantId, want: &Want) {
+        if self.asked.get(&*want.audiences).is_some_and(|asked| asked.id == id) {
             self.asked.remove(&*want.audiences);
         }
     }
@@ -176,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wants_that_overlap_count_each_for_themselves() {
+    fn an_audience_counts_once_per_want_that_names_it() {
         let group =
             |number: usize| Audience::Group(GroupName::new(format!("{number}")).expect("a name"));
         let mut wants = Wants::default();

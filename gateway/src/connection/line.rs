@@ -1,15 +1,15 @@
-//! The line to a client: its socket, and the dialect that is spoken on it.
+//! The line to a client: its socket and its dialect.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use campanile_channel::Full;
 
-use crate::connection::socket::{Socket, Waiting};
+use crate::connection::socket::{Socket, Unsent};
 use crate::dialects::{Dialect, Rules};
 use crate::websocket::CloseCode;
 
-/// Clones are the same line.
+/// A way to write to one client in its dialect. Clones are the same line.
 #[derive(Debug, Clone)]
 pub struct Line {
     /// Where to write.
@@ -19,40 +19,40 @@ pub struct Line {
 }
 
 impl Line {
-    /// What is said in its dialect, and how.
+    /// The rules of its dialect.
     pub fn rules(&self) -> &'static dyn Rules {
         self.dialect.rules()
     }
 
-    /// Writes a frame at once. A client for which too much waits is closed.
+    /// Writes a frame at once, or closes the client if too much waits in its outbox.
     pub fn send(&self, frame: &Bytes) {
         self.settle(self.socket.send_now(frame));
     }
 
-    /// Writes the first message, whatever waits, and lets others follow.
+    /// Writes the greeting, whatever the bound of the outbox is, and lets other messages follow.
     pub fn greet(&self, frame: Bytes) {
         self.socket.greet(frame);
     }
 
-    /// Writes what may leave before the greeting, too.
+    /// Writes a frame that may also leave before the greeting.
     pub fn send_control(&self, frame: &Bytes) {
         self.settle(self.socket.send_control(frame));
     }
 
-    /// Sends what the dialect has words for.
+    /// Writes a message, if the dialect has one.
     pub fn say(&self, frame: Option<Bytes>) {
         if let Some(frame) = frame {
             self.send(&frame);
         }
     }
 
-    /// Sends the client away, after or without what waits for it.
-    pub fn close(&self, code: CloseCode, waiting: Waiting) {
-        self.socket.close(self.rules().close(code), waiting);
+    /// Closes the connection with a code. `unsent` says what happens to what waits in the outbox.
+    pub fn close(&self, code: CloseCode, unsent: Unsent) {
+        self.socket.close(self.rules().close(code), unsent);
     }
 
-    /// The one place where a client is found to be too slow, and closed.
+    /// Closes a client that reads too slowly. This is the only place that does.
     pub fn settle<T>(&self, sent: Result<T, Full>) -> Option<T> {
-        sent.inspect_err(|_| self.close(CloseCode::TooSlow, Waiting::Drop)).ok()
+        sent.inspect_err(|_| self.close(CloseCode::TooSlow, Unsent::Drop)).ok()
     }
 }

@@ -1,9 +1,9 @@
-//! The session of one client: what it says, and its life from greeting to close. An event stream's
-//! client says nothing.
+//! The session of one client: processes the client's messages, and lives as long as its connection. The
+//! client of an event stream sends none.
 //!
-//! Receives from its client, through [`Incoming`]. Sends to the registry of its worker, and to its
-//! own socket. Runs on the worker's thread. Bounded by: one message of its client at a time; the
-//! client is not read while the registry has not answered.
+//! Receives from its client, through [`Incoming`]. Sends to its worker's registry and to its own socket.
+//! Runs on the worker's thread. Bounded by: one message of its client at a time; the client is not read
+//! until the registry has answered.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use campanile_edge::websocket::Message as Said;
 use campanile_messages::{ConnectionId, GroupName};
 
 use crate::connection::line::Line;
-use crate::connection::socket::Waiting;
+use crate::connection::socket::Unsent;
 use crate::dialects::{Errors, Request, RequestError};
 use crate::entrance::seats::Seat;
 use crate::entrance::wish::Wish;
@@ -21,7 +21,7 @@ use crate::registry::{Attach, Detach, Join, JoinAnswer, Leave, Registry};
 use crate::resume::Since;
 use crate::websocket::{CloseCode, Incoming};
 
-/// See the module's documentation.
+/// The actor of one connection.
 pub struct Session {
     connection: ConnectionId,
     line: Line,
@@ -33,7 +33,7 @@ pub struct Session {
     _seat: Seat,
 }
 
-/// What a session begins with.
+/// What the door knows of a connection when its session starts.
 #[derive(Debug)]
 pub struct Opening {
     pub principal: Principal,
@@ -80,7 +80,7 @@ impl Actor for Session {
 }
 
 impl Drop for Session {
-    /// Whatever ended the session, a panic included, the registry forgets it.
+    /// Whatever ended the session, even a panic, the registry forgets the connection.
     fn drop(&mut self) {
         self.line.socket.abort();
         self.registry.do_send(Detach(self.connection));
@@ -94,8 +94,8 @@ impl StreamHandler<Said> for Session {
         let Some(greeted) = self.line.socket.greeted() else {
             return self.answer(request, ctx);
         };
-        // Needs no limit of its own: the registry sees to it that there is a greeting, or a close, within
-        // the handshake limit; one that hangs or panics ends the process, by the watchdog.
+        // Without a time limit: the registry greets or closes every client within the handshake limit,
+        // and if it hangs or panics, the watchdog ends the process.
         ctx.wait(greeted.into_actor(self).map(|_, session, ctx| session.answer(request, ctx)));
     }
 }
@@ -112,8 +112,8 @@ impl Session {
 
     fn join(&mut self, group: GroupName, since: Option<Since>, ctx: &mut Context<Self>) {
         let join = Join(self.connection, group.clone(), since);
-        // Without a limit, here and below: a request that is given up is never performed, and a registry
-        // that hangs is a matter for the watchdog.
+        // Without a time limit, here and below: a request that is given up is never performed, and if the
+        // registry hangs, the watchdog ends the process.
         let asked = self.registry.send(join);
         ctx.wait(asked.into_actor(self).map(move |answer, session, _| match answer {
             Ok(JoinAnswer::Already) => session.line.say(session.line.rules().joined(&group, None)),
@@ -126,7 +126,7 @@ impl Session {
             }
             Ok(JoinAnswer::NotAllowed) => session.refuse(&RequestError::NotAllowed { group }),
             Ok(JoinAnswer::GatewayFull) => session.refuse(&RequestError::GatewayFull { group }),
-            // Without a registry that answers the process is ending.
+            // If the registry is gone, the process is ending.
             Ok(JoinAnswer::Awaited) | Err(_) => {}
         }));
     }
@@ -142,7 +142,7 @@ impl Session {
     fn refuse(&mut self, error: &RequestError) {
         self.line.say(self.line.rules().error(error));
         if self.errors.count(Instant::now()) {
-            self.line.close(CloseCode::PolicyViolation, Waiting::Flush);
+            self.line.close(CloseCode::PolicyViolation, Unsent::Flush);
         }
     }
 }

@@ -1,9 +1,9 @@
-//! One client's TCP stream and what waits to be written to it. Everybody on the connection's
-//! worker may add output; one task, the owner of its reads, drives it to its end.
+//! One client's TCP stream and its outbox. Everything on the connection's worker may add output; one task,
+//! called the driver, reads from the stream and writes what waits until the connection ends.
 //!
-//! This is the seam under the outbox: write these shared slices, tell when the stream is writable,
-//! close. It knows nothing of websockets. It is also the gate before the greeting: until the first
-//! message is there, nothing leaves but the head of the response and control frames.
+//! A socket writes shared slices, waits until the stream is writable, and closes it. It knows nothing of
+//! websockets. It is also the gate before the greeting: until then, only the head of the response and
+//! control frames leave.
 
 mod ending;
 
@@ -25,89 +25,92 @@ use tokio::sync::oneshot;
 
 pub use ending::Ending;
 
-/// How many slices one `writev` takes.
+/// The most slices in one `writev`.
 const WRITE_SLICES: usize = 64;
 
-/// Slices that have no more bytes than this together are copied and written as one: the kernel has
-/// less to do for a `send` than for a `writev`.
+/// Slices that have at most this many bytes together are copied and written as one, because a `send`
+/// costs the kernel less than a `writev`.
 const JOIN_BYTES: usize = 1 << 10;
 
 /// A client's stream and its outbox.
 #[derive(Debug)]
 pub struct Socket {
     stream: TcpStream,
-    state: Mutex<State>,
-    /// Wakes the task that reads, when there is something for it to finish.
+    state: Mutex<SocketState>,
+    /// Wakes the driver when there is output that it has to finish.
     driver: AtomicWaker,
     opened: Instant,
-    /// Nanoseconds from `opened` to the last byte that came. In anything coarser, a quick answer
-    /// would seem to be older than its question.
+    /// Nanoseconds from `opened` to the last byte that came. With a coarser unit, a quick answer could
+    /// seem to be older than the ping before it.
     heard_nanos: AtomicU64,
 }
 
 #[derive(Debug)]
-struct State {
+struct SocketState {
     outbox: Outbox,
-    phase: Phase,
-    /// Who waits for the greeting: told when it is sent, dropped when there will be none.
+    phase: SocketPhase,
+    /// Resolves the receiver that [`greeted`](Socket::greeted) has returned; dropped if there will be no
+    /// greeting.
     awaits_greeting: Option<oneshot::Sender<()>>,
-    /// Who waits until the outbox has written up to a place, in order.
-    waiting: Vec<Waiter>,
-    /// More waited than its bound.
+    /// The callers that wait until the outbox has written up to an offset, in order.
+    waiting: Vec<WriteWaiter>,
+    /// Whether the outbox has exceeded its bound.
     is_overrun: bool,
 }
 
-/// Is told when the outbox has written up to its place.
+/// A caller that waits until the outbox has written up to an offset.
 #[derive(Debug)]
-struct Waiter {
-    place: u64,
+struct WriteWaiter {
+    /// In bytes from the connection's start.
+    offset: u64,
     done: oneshot::Sender<()>,
 }
 
-/// In order; an earlier one never comes again.
+/// The phases of a connection, in order; it never returns to an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    /// Nothing is written, so that the head leaves together with the greeting.
+enum SocketPhase {
+    /// Nothing is written yet, so that the head leaves together with the greeting.
     Held,
-    /// The head may leave, and what comes before the greeting is dropped.
+    /// The head may leave; all output before the greeting is dropped, except for control frames.
     Ungreeted,
+    /// Everything may leave.
     Open,
-    /// The last slice is queued; what comes is dropped.
+    /// The last slice is queued; later output is dropped.
     Closing,
-    /// All is sent, and the sending direction closed.
+    /// Everything is sent, and the sending direction is closed.
     Lingering,
     /// Nothing can be sent or read.
     Broken,
 }
 
-/// What a `send` did.
+/// The result of [`Socket::send`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
-    /// Queued as the first: somebody must [`flush`](Socket::flush).
+    /// The slice is the first in the queue: the caller must [`flush`](Socket::flush).
     First,
-    /// Queued behind others: whoever flushes those flushes this.
+    /// The slice is queued behind others, and is flushed together with them.
     Behind,
-    /// The connection is ending; dropped.
+    /// The slice is dropped, because the connection is not greeted yet or is ending.
     Ending,
 }
 
-/// What becomes of that which waits when a connection is closed.
+/// What happens to output that waits when a connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiting {
-    /// It is sent before the last slice.
+pub enum Unsent {
+    /// The output is sent before the last slice.
     Flush,
-    /// It is dropped, save a frame that has begun.
+    /// The output is dropped, except for the rest of a frame that is partly written.
     Drop,
 }
 
 impl Socket {
-    /// Takes a stream over; up to `max_outbox_bytes` may wait for it.
+    /// Takes over a stream. Up to `max_outbox_bytes` may wait for it.
     pub fn new(stream: TcpStream, max_outbox_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             stream,
-            state: Mutex::new(State {
+            state: Mutex::new(SocketState {
                 outbox: Outbox::new(max_outbox_bytes),
-                phase: Phase::Open,
+                phase: SocketPhase::Open,
                 awaits_greeting: None,
                 waiting: Vec::new(),
                 is_overrun: false,
@@ -118,20 +121,20 @@ impl Socket {
         })
     }
 
-    /// Queues a slice without writing it, unless the bound is reached: whether a peer is too slow
-    /// is judged only after the kernel was offered all that waits.
+    /// Queues a slice. It is written at once only if the bound is reached, because a peer counts as too slow
+    /// only after the kernel was offered everything that waits.
     ///
     /// # Errors
-    /// [`Full`] if the bound is reached even so; the peer should be closed.
+    /// [`Full`] if the bound is reached nevertheless; the peer should be closed.
     pub fn send(&self, slice: &Bytes) -> Result<Sent, Full> {
         let mut state = self.lock();
-        if state.phase != Phase::Open {
+        if state.phase != SocketPhase::Open {
             return Ok(Sent::Ending);
         }
         self.queue(&mut state, slice)
     }
 
-    fn queue(&self, state: &mut State, slice: &Bytes) -> Result<Sent, Full> {
+    fn queue(&self, state: &mut SocketState, slice: &Bytes) -> Result<Sent, Full> {
         let mut first = state.outbox.is_empty();
         if state.outbox.push(slice.clone()).is_err() {
             if self.write(state).is_err() {
@@ -147,33 +150,32 @@ impl Socket {
         Ok(if first { Sent::First } else { Sent::Behind })
     }
 
-    /// Writes as much of the outbox as the kernel takes at once; the rest follows when it takes
-    /// more.
+    /// Writes as much of the outbox as the kernel takes now. The driver writes the rest.
     pub fn flush(&self) {
         let mut state = self.lock();
         match self.write(&mut state) {
-            Ok(()) if state.outbox.is_empty() && state.phase <= Phase::Open => {}
+            Ok(()) if state.outbox.is_empty() && state.phase <= SocketPhase::Open => {}
             Ok(()) => self.driver.wake(),
             Err(_) => self.break_off(&mut state),
         }
     }
 
-    /// Like [`send`](Self::send) and [`flush`](Self::flush). A slice before which nothing waits is
-    /// not queued at all, if the kernel takes it.
+    /// Like [`send`](Self::send) and [`flush`](Self::flush). If nothing waits and the kernel takes the
+    /// slice, it is not queued at all.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// Like [`send`](Self::send).
     pub fn send_now(&self, slice: &Bytes) -> Result<(), Full> {
         let mut state = self.lock();
-        if state.phase != Phase::Open {
+        if state.phase != SocketPhase::Open {
             return Ok(());
         }
         if !state.outbox.is_empty() {
-            // Whoever let something wait there flushes this, too.
+            // It is flushed together with what waits already.
             return self.queue(&mut state, slice).map(drop);
         }
-        // Not through the runtime, whose record of this stream is cold in a broadcast to thousands:
-        // the driver finds out there by itself when the stream is full.
+        // Not through the runtime: in a broadcast to thousands, its record of this stream is not in the
+        // CPU's caches. If the stream is full, the driver learns that from the runtime itself.
         match rustix::net::send(&self.stream, slice, SendFlags::NOSIGNAL) {
             Ok(written) => {
                 state.outbox.pass(slice, written);
@@ -190,13 +192,13 @@ impl Socket {
         Ok(())
     }
 
-    /// Like [`send_now`](Self::send_now), for what may also leave before the greeting.
+    /// Like [`send_now`](Self::send_now), for a slice that may also leave before the greeting.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// Like [`send`](Self::send).
     pub fn send_control(&self, slice: &Bytes) -> Result<(), Full> {
         let mut state = self.lock();
-        if state.phase >= Phase::Open {
+        if state.phase >= SocketPhase::Open {
             drop(state);
             return self.send_now(slice);
         }
@@ -206,32 +208,32 @@ impl Socket {
         Ok(())
     }
 
-    /// Closes the gate before the greeting. Queues the head of the response, and writes nothing until
-    /// [`greet`](Self::greet), [`release`](Self::release) or [`close`](Self::close): it leaves together
-    /// with what follows.
+    /// Closes the gate until the greeting. Queues the head of the response, which leaves together with
+    /// what follows: nothing is written before [`greet`](Self::greet), [`release`](Self::release) or
+    /// [`close`](Self::close).
     pub fn hold(&self, head: Bytes) {
         let mut state = self.lock();
         state.outbox.force(head);
-        state.phase = Phase::Held;
+        state.phase = SocketPhase::Held;
     }
 
-    /// Writes the head, which does not wait for the greeting any longer.
+    /// Writes the head without waiting for the greeting any longer.
     pub fn release(&self) {
         let mut state = self.lock();
-        if state.phase == Phase::Held {
-            state.phase = Phase::Ungreeted;
+        if state.phase == SocketPhase::Held {
+            state.phase = SocketPhase::Ungreeted;
             drop(state);
             self.flush();
         }
     }
 
-    /// Writes the first message and opens the gate for others. Does nothing if the connection was
-    /// greeted, or is ending.
+    /// Writes the greeting and opens the gate for other output. Does nothing if the connection is greeted
+    /// already, or is ending.
     pub fn greet(&self, first: Bytes) {
         let mut state = self.lock();
-        if state.phase < Phase::Open {
+        if state.phase < SocketPhase::Open {
             state.outbox.force(first);
-            state.phase = Phase::Open;
+            state.phase = SocketPhase::Open;
             if let Some(waits) = state.awaits_greeting.take() {
                 let _ = waits.send(());
             }
@@ -240,11 +242,11 @@ impl Socket {
         }
     }
 
-    /// Resolves once the connection was greeted, or never will be: whatever ends it resolves this, too.
-    /// `None`: it was already. One caller at a time may wait.
+    /// Returns a receiver that resolves once the connection is greeted or ends. `None` if it has been
+    /// greeted or is ending already. One caller at a time may wait.
     pub fn greeted(&self) -> Option<oneshot::Receiver<()>> {
         let mut state = self.lock();
-        if state.phase >= Phase::Open {
+        if state.phase >= SocketPhase::Open {
             return None;
         }
         let (waits, greeted) = oneshot::channel();
@@ -252,11 +254,11 @@ impl Socket {
         Some(greeted)
     }
 
-    /// Queues slices whatever the bound says, for what is bounded by other means, and writes what the
-    /// kernel takes. They do not count for what comes behind them.
+    /// Queues slices whatever the bound is, because they are bounded by other means, and writes what the
+    /// kernel takes. They do not count for the bound of later output.
     pub fn replay(&self, slices: impl IntoIterator<Item = Bytes>) {
         let mut state = self.lock();
-        if state.phase == Phase::Open {
+        if state.phase == SocketPhase::Open {
             slices.into_iter().for_each(|slice| state.outbox.force(slice));
             state.outbox.exempt();
             drop(state);
@@ -264,76 +266,76 @@ impl Socket {
         }
     }
 
-    /// Resolves to `true` once all that is queued now has entered the kernel, to `false` if the
-    /// connection ends before. `None`: it has already.
+    /// Returns a receiver that resolves once the kernel has taken everything that is queued now, and fails
+    /// if the connection ends before. `None` if nothing is queued.
     pub fn written(&self) -> Option<oneshot::Receiver<()>> {
         let mut state = self.lock();
         if state.outbox.is_empty() {
             return None;
         }
         let (done, written) = oneshot::channel();
-        let place = state.outbox.written_bytes() + state.outbox.queued_bytes() as u64;
-        if state.phase == Phase::Open {
-            state.waiting.push(Waiter { place, done });
+        let offset = state.outbox.written_bytes() + state.outbox.queued_bytes() as u64;
+        if state.phase == SocketPhase::Open {
+            state.waiting.push(WriteWaiter { offset, done });
         }
         Some(written)
     }
 
-    /// Sends `last` as the last slice, then closes the sending direction, then waits for the peer's
-    /// end. The first close counts, any other is ignored.
-    pub fn close(&self, last: Bytes, waiting: Waiting) {
+    /// Queues `last` as the last slice. When it is sent, the driver closes the sending direction and waits
+    /// until the peer closes the other one. Only the first close counts.
+    pub fn close(&self, last: Bytes, unsent: Unsent) {
         let mut state = self.lock();
-        if state.phase > Phase::Open {
+        if state.phase > SocketPhase::Open {
             return;
         }
-        // What is held back includes the answer to the handshake.
-        if waiting == Waiting::Drop && state.phase != Phase::Held {
+        // What is held back includes the response to the handshake.
+        if unsent == Unsent::Drop && state.phase != SocketPhase::Held {
             state.outbox.discard_unbegun();
             state.waiting = Vec::new();
         }
         state.outbox.force(last);
-        state.phase = Phase::Closing;
+        state.phase = SocketPhase::Closing;
         state.awaits_greeting = None;
         drop(state);
         self.flush();
         self.driver.wake();
     }
 
-    /// Ends the connection at once, whatever waits.
+    /// Ends the connection at once and drops what waits.
     pub fn abort(&self) {
         self.break_off(&mut self.lock());
     }
 
-    /// Whether no close has begun.
+    /// Whether the connection is neither closed nor closing.
     pub fn is_open(&self) -> bool {
-        self.lock().phase <= Phase::Open
+        self.lock().phase <= SocketPhase::Open
     }
 
-    /// Whether more waited for the peer than may.
+    /// Whether the outbox has exceeded its bound.
     pub fn is_overrun(&self) -> bool {
         self.lock().is_overrun
     }
 
-    /// What all that waits costs, what was replayed included.
+    /// How many bytes everything in the outbox costs, including what was replayed.
     pub fn held_bytes(&self) -> usize {
         self.lock().outbox.held_bytes()
     }
 
-    /// Whether nothing waits to be written.
+    /// Whether the outbox is empty.
     pub fn is_flushed(&self) -> bool {
         self.lock().outbox.is_empty()
     }
 
-    /// When the last byte came from the peer, or the connection was opened.
+    /// When the last byte came from the peer; before the first byte, when the connection was opened.
     pub fn heard(&self) -> Instant {
         self.opened + Duration::from_nanos(self.heard_nanos.load(Ordering::Relaxed))
     }
 
-    /// Reads what has come. Only the task that drives the connection calls this; it is woken for
-    /// output too. `Ok(0)`: the peer has closed its direction.
+    /// Reads from the stream, after writing what waits. Only the driver calls this; it is woken for output,
+    /// too. Returns `Ok(0)` when the peer has closed its direction.
     ///
     /// # Errors
-    /// The connection is over.
+    /// Any error means that the connection has ended.
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         self.driver.register(cx.waker());
         self.poll_flush(cx)?;
@@ -350,20 +352,20 @@ impl Socket {
         }
     }
 
-    /// Writes what waits, and arranges to be woken for the rest.
+    /// Writes what waits. The driver is woken when the rest can be written.
     fn poll_flush(&self, cx: &mut Context<'_>) -> io::Result<()> {
         loop {
             let mut state = self.lock();
-            if state.phase == Phase::Broken {
+            if state.phase == SocketPhase::Broken {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
             self.write(&mut state)?;
-            if state.phase == Phase::Held {
+            if state.phase == SocketPhase::Held {
                 return Ok(());
             }
             if state.outbox.is_empty() {
-                if state.phase == Phase::Closing {
-                    state.phase = Phase::Lingering;
+                if state.phase == SocketPhase::Closing {
+                    state.phase = SocketPhase::Lingering;
                     SockRef::from(&self.stream).shutdown(Shutdown::Write)?;
                 }
                 return Ok(());
@@ -376,8 +378,8 @@ impl Socket {
         }
     }
 
-    fn write(&self, state: &mut State) -> io::Result<()> {
-        while !state.outbox.is_empty() && state.phase != Phase::Held {
+    fn write(&self, state: &mut SocketState) -> io::Result<()> {
+        while !state.outbox.is_empty() && state.phase != SocketPhase::Held {
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
             let filled = state.outbox.slices(&mut slices);
             let written = match &slices[..filled] {
@@ -396,7 +398,7 @@ impl Socket {
             };
             state.outbox.advance(written);
             let reached = state.outbox.written_bytes();
-            let done = state.waiting.partition_point(|waiter| waiter.place <= reached);
+            let done = state.waiting.partition_point(|waiter| waiter.offset <= reached);
             for waiter in state.waiting.drain(..done) {
                 let _ = waiter.done.send(());
             }
@@ -404,23 +406,23 @@ impl Socket {
         Ok(())
     }
 
-    fn break_off(&self, state: &mut State) {
-        state.phase = Phase::Broken;
+    fn break_off(&self, state: &mut SocketState) {
+        state.phase = SocketPhase::Broken;
         state.awaits_greeting = None;
         state.waiting = Vec::new();
         self.driver.wake();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SocketState> {
         // Every change of the state is complete before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Copies slices one behind the other, and returns how many bytes they have together.
+/// Copies slices one after the other into `joined`, and returns how many bytes they have together.
 ///
 /// # Panics
-/// If they have more than there is room for.
+/// If `joined` is too small.
 fn join(slices: &[IoSlice<'_>], joined: &mut [u8]) -> usize {
     slices.iter().fold(0, |from, slice| {
         let to = from + slice.len();

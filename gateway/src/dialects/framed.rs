@@ -1,4 +1,4 @@
-//! An event in the words of every dialect.
+//! An event with its frames for every dialect.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,19 +7,19 @@ use campanile_messages::{Address, Audience, ConnectionId, Content, Position, Wor
 
 use super::Dialect;
 
-/// An event with the frames that clients receive: each made once, when first needed, and shared by
-/// all connections of the process.
+/// An event with the frames that clients receive. Each frame is made once, when it is first needed, and
+/// shared by all connections of the process.
 #[derive(Debug)]
 pub struct Framed {
-    /// Where it stands in the log and who it is for; `None` if it is for one connection.
+    /// Its position and audience; `None` if it is for one connection.
     logged: Option<(Position, Audience)>,
     except: Option<Address>,
     content: Content,
-    /// By dialect.
+    /// Indexed by dialect.
     frames: [OnceLock<Bytes>; Dialect::ALL.len()],
 }
 
-/// The same event, whichever frames were made of it.
+/// Compares the events only, whichever frames were made of them.
 impl PartialEq for Framed {
     fn eq(&self, other: &Self) -> bool {
         (&self.logged, self.except, &self.content) == (&other.logged, other.except, &other.content)
@@ -27,12 +27,13 @@ impl PartialEq for Framed {
 }
 
 impl Framed {
-    /// An event that has no frames yet.
+    /// Creates an event that has no frames yet. `logged` has its position and audience; it is `None` for an
+    /// event for one connection.
     pub fn new(logged: Option<(Position, Audience)>, content: Content) -> Arc<Self> {
         Self::new_except(logged, None, content)
     }
 
-    /// The same, for all of its audience but one connection.
+    /// Like [`new`](Self::new), for all of the audience except for one connection.
     pub fn new_except(
         logged: Option<(Position, Audience)>,
         except: Option<Address>,
@@ -41,23 +42,23 @@ impl Framed {
         Arc::new(Self { logged, except, content, frames: Default::default() })
     }
 
-    /// The connection of a worker that does not get it. `None` for a worker without an id: it has no
-    /// connections.
+    /// The connection of a worker that must not get the event. `None` for a worker without an id, which has
+    /// no connections.
     pub fn except_at(&self, worker: Option<&WorkerId>) -> Option<ConnectionId> {
         self.except.filter(|except| Some(&except.worker) == worker).map(|except| except.connection)
     }
 
-    /// Where it stands in the log; 0 if it is for one connection.
+    /// Its sequence in the log; 0 if it is for one connection.
     pub fn sequence(&self) -> u64 {
         self.logged.as_ref().map_or(0, |(position, _)| position.sequence)
     }
 
-    /// Who it is for; `None` if it is for one connection.
+    /// Its audience; `None` if it is for one connection.
     pub fn audience(&self) -> Option<&Audience> {
         self.logged.as_ref().map(|(_, audience)| audience)
     }
 
-    /// The frame for a client.
+    /// The frame for clients of a dialect.
     pub fn frame(&self, dialect: Dialect) -> &Bytes {
         self.frames[dialect as usize].get_or_init(|| {
             let logged = self.logged.as_ref().map(|(position, audience)| (*position, audience));
@@ -65,7 +66,7 @@ impl Framed {
         })
     }
 
-    /// The length of its content.
+    /// The length of its content, without any frame.
     pub fn len_bytes(&self) -> usize {
         self.content.as_bytes().len()
     }

@@ -1,4 +1,5 @@
-//! The plain dialect: a greeting in the words of the first clients, then contents and nothing else.
+//! The plain dialect: a greeting with the wording that the first clients expected, then contents and
+//! nothing else.
 
 use bytes::Bytes;
 use campanile_edge::websocket::{Opcode, frame};
@@ -7,7 +8,7 @@ use campanile_messages::{Address, Audience, Content, Position};
 use super::{Greeting, Rules};
 use crate::websocket::CloseCode;
 
-/// See the module.
+/// The rules of the plain dialect.
 pub struct Plain;
 
 impl Rules for Plain {

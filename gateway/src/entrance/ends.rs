@@ -7,7 +7,7 @@ use campanile_edge::{Head, MAX_HEAD_BYTES};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::connection::socket::{Ending, Socket, Waiting};
+use crate::connection::socket::{Ending, Socket, Unsent};
 use crate::entrance::refusal::Refusal;
 
 /// How long a refused client may take to read its answer.
@@ -49,6 +49,6 @@ pub async fn read_head<T>(
 /// Sends the last bytes, and waits until the client has read them and closed, at most 2 s.
 pub async fn end(stream: TcpStream, last: Bytes) {
     let socket = Socket::new(stream, last.len());
-    socket.close(last, Waiting::Flush);
+    socket.close(last, Unsent::Flush);
     Ending::new(socket, REFUSAL_LIMIT).await;
 }

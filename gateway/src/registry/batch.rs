@@ -1,5 +1,5 @@
-//! What is written to many clients at once: an event to its listeners, and many events as one write to
-//! each.
+//! Writes to many clients at once: an event to all its listeners, and several events with one write per
+//! client.
 
 use std::rc::Rc;
 
@@ -11,16 +11,16 @@ use crate::dialects::Framed;
 use crate::registry::client::Client;
 use crate::registry::subscriptions::Subscriptions;
 
-/// A batch is flushed at the latest when it holds this much: what waits in an outbox longer than it
-/// must is memory.
+/// A batch is flushed when its events have this many bytes, because they take memory in every outbox
+/// while they wait.
 const FLUSH_EVERY_BYTES: usize = 128 << 10;
 
-/// How many clients are flushed between two beats: some 50 ms, if each takes 128 KiB.
+/// How many clients are flushed between two beats of the pulse: some 50 ms, at 128 KiB per client.
 const BEAT_EVERY: usize = 1_024;
 
-/// Calls `deliver` for each listener of an event but the `excepted` one of this worker. Returns
-/// whether there was such a one, and it is open. An event without exceptions costs its listeners
-/// nothing for that.
+/// Calls `deliver` for each listener of an event except for the `excepted` connection of this worker.
+/// Returns whether that one listens and is open. For an event without an exception, nothing is compared
+/// per listener.
 pub fn for_each_receiver(
     event: &Framed,
     excepted: Option<ConnectionId>,
@@ -44,24 +44,26 @@ pub fn for_each_receiver(
     left_out
 }
 
-/// Clients that were written to and not flushed: many events become one write each.
+/// The clients that have events in their outboxes which are not flushed yet.
 #[derive(Debug)]
 pub struct Batch {
-    /// Of the registry that writes.
+    /// The registry's pulse.
     pulse: Rc<Pulse>,
+    /// The slots of these clients.
     touched: Vec<usize>,
+    /// The bytes of the events, each counted once.
     bytes: usize,
     /// Clients that were closed because they read too slowly.
     pub closed: Vec<ConnectionId>,
 }
 
 impl Batch {
-    /// Nothing was written yet. The pulse beats within a long flush.
+    /// Starts empty. The pulse beats within a long flush.
     pub fn new(pulse: Rc<Pulse>) -> Self {
         Self { pulse, touched: Vec::new(), bytes: 0, closed: Vec::new() }
     }
 
-    /// Adds an event to the outbox of each of its listeners, where it waits for others to come.
+    /// Adds an event to the outbox of each of its listeners, where it waits for the next events.
     pub fn deliver(
         &mut self,
         framed: &Framed,
@@ -85,7 +87,7 @@ impl Batch {
         }
     }
 
-    /// Sends an event behind which there are no others yet, and all that waits for it.
+    /// Sends an event after which there are no others yet, and flushes everything before it.
     pub fn deliver_last(
         &mut self,
         framed: &Framed,
@@ -102,10 +104,10 @@ impl Batch {
         self.flush(clients);
     }
 
-    /// Writes what was added.
+    /// Flushes every client that has events waiting.
     pub fn flush(&mut self, clients: &Subscriptions<Client>) {
-        for (place, slot) in self.touched.drain(..).enumerate() {
-            if place % BEAT_EVERY == 0 {
+        for (index, slot) in self.touched.drain(..).enumerate() {
+            if index % BEAT_EVERY == 0 {
                 self.pulse.beat();
             }
             if let Some(client) = clients.in_slot(slot) {

@@ -1,4 +1,4 @@
-//! A client as the registry of its worker sees it.
+//! What the registry of a worker knows of one client, and what it sends to the client.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -13,52 +13,52 @@ use tokio::sync::oneshot;
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::liveness::{Liveness, Verdict};
-use crate::connection::socket::Waiting;
+use crate::connection::socket::Unsent;
 use crate::dialects::{Dialect, Framed, Greeting};
 use crate::registry::subscriptions::Standing;
 use crate::resume::Resumed;
 use crate::websocket::CloseCode;
 
-/// Where and how to write to a client, and when it was last asked for a sign of life.
+/// How to write to a client, which position it has, and when it last got a ping.
 #[derive(Debug)]
 pub struct Client {
     pub connection: ConnectionId,
     pub line: Line,
-    /// Who the client is.
     pub principal: Principal,
     attached: Instant,
+    /// When it last got a ping.
     asked: Option<Instant>,
-    /// When it was last told where it stands.
+    /// When it last got its position, or a sign of life instead.
     marked: Instant,
-    /// The sequence of the last position that it has; plain clients have none.
-    told: Cell<u64>,
-    /// The sequence of the last event that it was left out of: it is to be told a position from there
-    /// on soon. Settled when `told` has come this far.
+    /// The sequence of the last position that it got; plain clients get none.
+    known: Cell<u64>,
+    /// The sequence of the last event that it was left out of. Until `known` has reached it, the client
+    /// should soon get a position at or after it.
     owed: Cell<u64>,
 }
 
-/// What became of a counted event.
+/// What became of a counted event at one client.
 #[derive(Debug)]
-pub enum Fate {
-    /// Its last byte is in the kernel.
+pub enum WriteOutcome {
+    /// The kernel has taken its last byte.
     Written,
-    /// It waits for the client to read.
+    /// It waits in the outbox; the receiver resolves when it is written.
     Waits(oneshot::Receiver<()>),
-    /// The client was closed: it reads too slowly.
+    /// The client was closed because it reads too slowly.
     TooSlow,
     /// The connection is ending.
     Gone,
 }
 
-/// Where the stream stands, in every dialect that says so.
+/// A position up to which nothing is missing, framed for every dialect that has a message for it.
 #[derive(Debug)]
-pub struct Mark {
+pub struct FramedMark {
     position: Position,
     frames: [Option<Bytes>; Dialect::ALL.len()],
 }
 
-impl Mark {
-    /// Nothing is missing up to here.
+impl FramedMark {
+    /// Frames a position up to which nothing is missing.
     pub fn new(position: Position) -> Self {
         Self { position, frames: Dialect::ALL.map(|dialect| dialect.rules().position(position)) }
     }
@@ -66,76 +66,76 @@ impl Mark {
 
 impl Client {
     pub fn new(connection: ConnectionId, line: Line, principal: Principal, now: Instant) -> Self {
-        let (told, owed) = (Cell::new(0), Cell::new(0));
-        Self { connection, line, principal, attached: now, asked: None, marked: now, told, owed }
+        let (known, owed) = (Cell::new(0), Cell::new(0));
+        Self { connection, line, principal, attached: now, asked: None, marked: now, known, owed }
     }
 
-    /// Sends the first message, and lets others follow.
+    /// Sends the greeting, after which other messages may follow.
     pub fn greet(&self, greeting: &Greeting) {
-        self.told.set(greeting.position.sequence);
+        self.known.set(greeting.position.sequence);
         self.line.greet(self.line.rules().greeting(greeting));
     }
 
-    /// Whether the client may be sent what it has missed: not while more waits for it than its
-    /// outbox takes, or a client that does not read could ask again and again.
+    /// Whether missed events may be sent to the client. They may not while more waits in its outbox than
+    /// the bound, because a client that does not read could ask for them again and again.
     pub fn has_room(&self, config: &GatewayConfig) -> bool {
         self.line.socket.held_bytes() <= config.max_outbox_bytes
     }
 
-    /// Sends what the client has missed, past the bound of its outbox.
+    /// Sends missed events, whatever the bound of the outbox is.
     pub fn replay(&self, events: &[Arc<Framed>]) {
         if events.is_empty() {
             return;
         }
         let last = events.iter().map(|event| event.sequence()).max().unwrap_or(0);
-        self.told.set(self.told.get().max(last));
+        self.known.set(self.known.get().max(last));
         self.line.socket.replay(events.iter().map(|event| event.frame(self.line.dialect).clone()));
     }
 
-    /// The client listens to a group that it has asked for.
-    pub fn tell_joined(&self, group: &GroupName, resumed: Option<Resumed>) {
+    /// Sends that the client has joined a group.
+    pub fn send_joined(&self, group: &GroupName, resumed: Option<Resumed>) {
         self.line.say(self.line.rules().joined(group, resumed));
     }
 
-    /// Nothing is missing up to here.
-    pub fn tell_position(&self, position: Position) {
-        self.told.set(position.sequence);
+    /// Sends a position up to which nothing is missing.
+    pub fn send_position(&self, position: Position) {
+        self.known.set(position.sequence);
         self.line.say(self.line.rules().position(position));
     }
 
-    /// Events may be missing here.
-    pub fn tell_gap(&self, gap: Gap, position: Position) {
-        self.told.set(position.sequence);
+    /// Sends that events before a position may be missing.
+    pub fn send_gap(&self, gap: Gap, position: Position) {
+        self.known.set(position.sequence);
         self.line.say(self.line.rules().gap(gap, position));
     }
 
-    /// Writes an event at once, and tells what became of it.
-    pub fn send_counted(&self, event: &Framed) -> Fate {
+    /// Writes an event at once, and returns what became of it.
+    pub fn send_counted(&self, event: &Framed) -> WriteOutcome {
         self.note(event);
         self.line.send(event.frame(self.line.dialect));
         match self.line.socket.written() {
-            Some(written) if self.line.socket.is_open() => Fate::Waits(written),
-            None if self.line.socket.is_open() => Fate::Written,
-            _ if self.line.socket.is_overrun() => Fate::TooSlow,
-            _ => Fate::Gone,
+            Some(written) if self.line.socket.is_open() => WriteOutcome::Waits(written),
+            None if self.line.socket.is_open() => WriteOutcome::Written,
+            _ if self.line.socket.is_overrun() => WriteOutcome::TooSlow,
+            _ => WriteOutcome::Gone,
         }
     }
 
-    /// Closes a client that was silent, or waited for the broker, for too long; asks one that was
-    /// silent for a while; tells one that hears little where it stands.
+    /// Closes a client that was silent for too long, or has waited for the broker for too long. Sends a
+    /// ping to one that was silent for a while, and the position to one that gets few events.
     pub fn look_after(
         &mut self,
         now: Instant,
         standing: Standing,
-        mark: Option<&Mark>,
+        mark: Option<&FramedMark>,
         config: &GatewayConfig,
     ) {
         let GatewayConfig { ping_after, silence_limit, handshake_limit, .. } = *config;
         if standing == Standing::Pending {
-            // Its handshake need not wait any longer for the broker.
+            // The answer to its handshake does not wait any longer for the broker.
             self.line.socket.release();
             if now.saturating_duration_since(self.attached) > handshake_limit {
-                self.line.close(CloseCode::Unconfirmed, Waiting::Flush);
+                self.line.close(CloseCode::Unconfirmed, Unsent::Flush);
             }
         } else if now.saturating_duration_since(self.marked) >= ping_after
             || standing == Standing::Settled && self.is_owed(mark)
@@ -147,7 +147,7 @@ impl Client {
         let liveness = Liveness { ping_after, silence_limit };
         match liveness.judge(now, self.line.socket.heard(), self.asked) {
             Verdict::Fine => {}
-            Verdict::Gone => self.line.close(CloseCode::Silent, Waiting::Drop),
+            Verdict::Gone => self.line.close(CloseCode::Silent, Unsent::Drop),
             Verdict::Ask => {
                 self.asked = Some(now);
                 self.line.send_control(&ping);
@@ -155,32 +155,32 @@ impl Client {
         }
     }
 
-    fn mark(&self, mark: Option<&Mark>) {
-        match mark.filter(|mark| mark.position.sequence > self.told.get()) {
+    fn mark(&self, mark: Option<&FramedMark>) {
+        match mark.filter(|mark| mark.position.sequence > self.known.get()) {
             None => self.line.say(self.line.rules().keep_alive()),
             Some(mark) => {
                 self.line.say(mark.frames[self.line.dialect as usize].clone());
-                self.told.set(mark.position.sequence);
+                self.known.set(mark.position.sequence);
             }
         }
     }
 
-    /// The client does not get this event, and has to learn its position otherwise.
+    /// Records that an event is not sent to the client, so that it gets the position in a message.
     pub fn leave_out(&self, event: &Framed) {
         if self.line.dialect.has_positions() {
             self.owed.set(event.sequence());
         }
     }
 
-    fn is_owed(&self, mark: Option<&Mark>) -> bool {
+    fn is_owed(&self, mark: Option<&FramedMark>) -> bool {
         let owed = self.owed.get();
-        owed > self.told.get() && mark.is_some_and(|mark| mark.position.sequence >= owed)
+        owed > self.known.get() && mark.is_some_and(|mark| mark.position.sequence >= owed)
     }
 
-    /// The client has this event's position.
+    /// Records that the client gets an event, and with it the event's position.
     pub fn note(&self, event: &Framed) {
         if self.line.dialect.has_positions() {
-            self.told.set(event.sequence());
+            self.known.set(event.sequence());
         }
     }
 }

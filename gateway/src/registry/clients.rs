@@ -1,4 +1,4 @@
-//! The clients of one worker: does to them what comes down from the bridge, and looks after them.
+//! The clients of one worker: performs the bridge's deliveries, and checks each client for signs of life.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -8,39 +8,39 @@ use campanile_messages::link::{DirectOutcome, Gap, RequestTicket};
 use campanile_messages::{Address, Audience, ConnectionId, Position, WorkerId};
 use tokio::time::timeout;
 
-use crate::bridge::{Bridge, Fared};
+use crate::bridge::{Bridge, DeliveryReport};
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
-use crate::delivery::{Delivery, Found, Outcome as Answered};
+use crate::delivery::{Delivery, FoundEvents, ResumeOutcome};
 use crate::dialects::{Framed, Greeting};
 use crate::registry::batch::Batch;
-use crate::registry::client::{Client, Mark};
+use crate::registry::client::{Client, FramedMark};
 use crate::registry::counting::{Awaited, Counting};
+use crate::registry::reply::{self, ClientEffect};
 use crate::registry::subscriptions::{Step, Subscriptions};
-use crate::registry::told::{self, Effect};
-use crate::report::Ticket;
+use crate::report::StepTicket;
 use crate::resume::Resumed;
 
-/// How many clients are greeted between two looks at the clock.
+/// How many steps are confirmed before the caller can look at the clock.
 const CONFIRMED_AT_ONCE: usize = 256;
 
-/// No publisher waits longer for what became of a push to one connection.
+/// The longest time that a publisher waits for the outcome of a push to one connection.
 const LONGEST_QUESTION: Duration = Duration::from_secs(60);
 
-/// See the module.
+/// The clients of one worker, and what is needed to send to them.
 pub struct Clients {
     pub subscriptions: Subscriptions<Client>,
-    /// Given by the broker; set before the first connection is let in.
+    /// Assigned by the broker before the first connection is accepted.
     worker: Arc<OnceLock<WorkerId>>,
     config: Arc<GatewayConfig>,
-    /// Is told how events fared.
+    /// Gets the reports about deliveries.
     bridge: Addr<Bridge>,
-    /// How many slow readers counted events wait for, at this worker.
+    /// How many slow readers the counted events of this worker wait for.
     awaited: Awaited,
-    /// The last position up to which nothing is missing.
+    /// The last position up to which everything was delivered to this worker.
     mark: Option<Position>,
-    /// Room that is used again.
-    effects: Vec<Effect>,
+    /// Empty between calls; kept to reuse its memory.
+    effects: Vec<ClientEffect>,
 }
 
 impl Clients {
@@ -60,13 +60,13 @@ impl Clients {
         }
     }
 
-    /// The lines to all of them, to close them.
+    /// The lines to all clients.
     pub fn lines(&mut self) -> Vec<Line> {
         self.subscriptions.all_mut().map(|(client, _)| client.line.clone()).collect()
     }
 
-    /// Does what comes down. Of events for many, each waits in the batch for the last one. Returns what
-    /// is left to do.
+    /// Performs a delivery. An event that is followed by another one is not flushed yet. Returns the rest
+    /// of a delivery that takes too long.
     pub fn perform(
         &mut self,
         delivery: Delivery,
@@ -85,19 +85,21 @@ impl Clients {
                 }
             }
             Delivery::Counted(ticket, within, event) => self.count(ticket, within, &event),
-            Delivery::Push(ticket, connection, event) => self.push(ticket, connection, &event),
+            Delivery::Direct(ticket, connection, event) => {
+                self.send_direct(ticket, connection, &event)
+            }
             Delivery::Confirmed(ticket, position) => return self.confirm(ticket, position),
             Delivery::Resumed(ticket, found, position) => self.resume(ticket, found, position),
             Delivery::Mark(position) => self.mark = Some(position),
-            Delivery::Gap(gap, position) => self.tell_gap(gap, position),
+            Delivery::Gap(gap, position) => self.report_gap(gap, position),
         }
         None
     }
 
-    /// Looks after every client. Returns those that are closed: they listen no longer, though their
-    /// sessions still have the close to see to.
+    /// Checks every client for signs of life. Returns the clients that are closed: they no longer listen,
+    /// although their sessions have yet to finish the close.
     pub fn sweep(&mut self, now: Instant) -> Vec<ConnectionId> {
-        let mark = self.mark.map(Mark::new);
+        let mark = self.mark.map(FramedMark::new);
         let mut closed = Vec::new();
         for (client, standing) in self.subscriptions.all_mut() {
             client.look_after(now, standing, mark.as_ref(), &self.config);
@@ -108,41 +110,41 @@ impl Clients {
         closed
     }
 
-    /// Writes an event to its listeners, and tells the bridge how it fared when that is known of all
-    /// of them, or the time is over. What waits is a task of its own, so that it costs nothing until
-    /// it is woken.
+    /// Writes an event to its listeners, and reports the tally to the bridge once the outcome is known for
+    /// all of them or the time is over. A task of its own waits for slow readers, so that they cost
+    /// nothing in the meantime.
     fn count(&self, ticket: RequestTicket, within: Duration, event: &Framed) {
         let excepted = event.except_at(self.worker.get());
         let counting = Counting::deliver(event, excepted, &self.subscriptions, &self.awaited);
         let bridge = self.bridge.clone();
         match counting {
-            Ok(tally) => bridge.do_send(Fared::All(ticket, tally)),
+            Ok(tally) => bridge.do_send(DeliveryReport::Counted(ticket, tally)),
             Err(counting) => drop(actix_rt::spawn(async move {
                 let tally = counting.finish(within).await;
-                bridge.do_send(Fared::All(ticket, tally));
+                bridge.do_send(DeliveryReport::Counted(ticket, tally));
             })),
         }
     }
 
-    fn push(&self, ticket: RequestTicket, connection: ConnectionId, event: &Framed) {
-        let fared = move |outcome| Fared::One(ticket, outcome);
+    fn send_direct(&self, ticket: RequestTicket, connection: ConnectionId, event: &Framed) {
+        let report = move |outcome| DeliveryReport::Direct(ticket, outcome);
         let Some(client) = self.subscriptions.get(connection).filter(|c| c.line.socket.is_open())
         else {
-            self.bridge.do_send(fared(DirectOutcome::UnknownConnection));
+            self.bridge.do_send(report(DirectOutcome::UnknownConnection));
             return;
         };
         client.line.send(event.frame(client.line.dialect));
         match client.line.socket.written() {
             None if client.line.socket.is_open() => {
-                self.bridge.do_send(fared(DirectOutcome::Written))
+                self.bridge.do_send(report(DirectOutcome::Written))
             }
-            None => self.bridge.do_send(fared(DirectOutcome::NotWritten)),
+            None => self.bridge.do_send(report(DirectOutcome::NotWritten)),
             Some(written) => {
                 let bridge = self.bridge.clone();
                 actix_rt::spawn(async move {
                     match timeout(LONGEST_QUESTION, written).await {
-                        Ok(Ok(())) => bridge.do_send(fared(DirectOutcome::Written)),
-                        Ok(Err(_)) => bridge.do_send(fared(DirectOutcome::NotWritten)),
+                        Ok(Ok(())) => bridge.do_send(report(DirectOutcome::Written)),
+                        Ok(Err(_)) => bridge.do_send(report(DirectOutcome::NotWritten)),
                         // Nobody waits for the answer any more.
                         Err(_) => {}
                     }
@@ -151,48 +153,49 @@ impl Clients {
         }
     }
 
-    fn tell_gap(&mut self, gap: Gap, position: Position) {
+    fn report_gap(&mut self, gap: Gap, position: Position) {
         self.mark = Some(position);
-        self.subscriptions.all_mut().for_each(|(client, _)| client.tell_gap(gap, position));
+        self.subscriptions.all_mut().for_each(|(client, _)| client.send_gap(gap, position));
     }
 
-    fn confirm(&mut self, up_to: Ticket, position: Position) -> Option<Delivery> {
-        // The broker takes it for told, and says no mark besides.
+    fn confirm(&mut self, up_to: StepTicket, position: Position) -> Option<Delivery> {
+        // After a confirmation, the broker sends no separate mark for this position.
         self.mark = Some(position);
         let done = self.subscriptions.confirm(up_to, CONFIRMED_AT_ONCE);
-        // The rest of a storm comes next, before anything behind it.
+        // If there are more, they come next, before any later delivery.
         let is_full = done.len() == CONFIRMED_AT_ONCE;
         for (step, resumed) in done {
-            self.tell_confirmed(&step, resumed, position);
+            self.complete(&step, resumed, position);
         }
         is_full.then_some(Delivery::Confirmed(up_to, position))
     }
 
-    fn tell_confirmed(&mut self, step: &Step, resumed: Option<Resumed>, position: Position) {
+    fn complete(&mut self, step: &Step, resumed: Option<Resumed>, position: Position) {
         let standing = self.subscriptions.standing(step.connection());
-        told::confirmed(step, resumed, standing, position, &mut self.effects);
-        self.tell(step.connection());
+        reply::confirmed(step, resumed, standing, position, &mut self.effects);
+        self.perform_effects(step.connection());
     }
 
-    /// What a client missed is written past the bound of its outbox, with a bound of its own.
-    fn resume(&mut self, ticket: Ticket, found: Answered, position: Position) {
+    /// Completes the step of a returning client. Missed events do not count for the bound of its outbox;
+    /// they have a bound of their own.
+    fn resume(&mut self, ticket: StepTicket, found: ResumeOutcome, position: Position) {
         let Some((step, start)) = self.subscriptions.resume(ticket) else { return };
         let connection = step.connection();
         let Some(client) = self.subscriptions.get(connection) else { return };
         let worker = self.worker.get();
-        // A connection may join a group again that it was left out of an event of.
-        let found = found.map(|Found { mut events, is_complete }| {
+        // The missed events may include one that was published to all but this connection.
+        let found = found.map(|FoundEvents { mut events, is_complete }| {
             events.retain(|event| event.except_at(worker) != Some(connection));
-            Found { events, is_complete }
+            FoundEvents { events, is_complete }
         });
         let standing = self.subscriptions.standing(connection);
         let has_room = || client.has_room(&self.config);
-        told::answered(&step, start, found, standing, position, has_room, &mut self.effects);
-        self.tell(connection);
+        reply::resumed(&step, start, found, standing, position, has_room, &mut self.effects);
+        self.perform_effects(connection);
     }
 
-    /// Writes to a client what it is to be told.
-    fn tell(&mut self, connection: ConnectionId) {
+    /// Performs the effects for one client.
+    fn perform_effects(&mut self, connection: ConnectionId) {
         let effects = self.effects.drain(..);
         let (Some(client), Some(&worker)) = (self.subscriptions.get(connection), self.worker.get())
         else {
@@ -200,17 +203,17 @@ impl Clients {
         };
         for effect in effects {
             match effect {
-                Effect::Greet { position, resumed, history } => {
+                ClientEffect::Greet { position, resumed, history } => {
                     let address = Address { worker, connection };
                     client.greet(&Greeting { address, position, resumed, history });
                 }
-                Effect::Replay(events) => client.replay(&events),
-                Effect::TellJoined(Audience::Group(group), resumed) => {
-                    client.tell_joined(&group, resumed);
+                ClientEffect::Replay(events) => client.replay(&events),
+                ClientEffect::SendJoined(Audience::Group(group), resumed) => {
+                    client.send_joined(&group, resumed);
                 }
-                // Nobody asks for these.
-                Effect::TellJoined(Audience::Everyone | Audience::User(_), _) => {}
-                Effect::TellPosition(position) => client.tell_position(position),
+                // A client can only join groups.
+                ClientEffect::SendJoined(Audience::Everyone | Audience::User(_), _) => {}
+                ClientEffect::SendPosition(position) => client.send_position(position),
             }
         }
     }

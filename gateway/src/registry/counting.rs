@@ -1,7 +1,7 @@
-//! An event that is counted at one worker: to how many of its listeners it was written.
+//! Counts to how many of one worker's connections an event was written.
 //!
-//! Bounded in time: the publisher says how long it wants to wait; and in number: past
-//! `MAX_AWAITED` an event is answered with what is known at once.
+//! Bounded in time, because the publisher says how long it waits; and in number: while `MAX_AWAITED` slow
+//! readers are waited for, the count of another event has only what is known at once.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use tokio::time::{Instant, timeout_at};
 use crate::connection::socket::Socket;
 use crate::dialects::Framed;
 use crate::registry::batch::for_each_receiver;
-use crate::registry::client::{Client, Fate};
+use crate::registry::client::{Client, WriteOutcome};
 use crate::registry::subscriptions::Subscriptions;
 
-/// How many slow readers counted events wait for at one worker, each counted for each event: some
-/// 200 bytes each.
+/// The most slow readers that the counted events of one worker wait for, each counted once per event.
+/// Each takes some 200 bytes.
 const MAX_AWAITED: usize = 100_000;
 
-/// Counts the slow readers that counted events of a worker wait for. Clones are the same.
+/// The number of slow readers that the counted events of a worker wait for: one per clone.
 #[derive(Debug, Clone, Default)]
 pub struct Awaited(Rc<()>);
 
@@ -32,27 +32,28 @@ impl Awaited {
     }
 }
 
-/// What is known of an event, and the listeners that have not read what stands before it.
+/// The tally of an event so far, and the listeners to which it is not written yet.
 #[derive(Debug, Default)]
 pub struct Counting {
     tally: Tally,
-    waiting: Vec<Waiting>,
+    waiting: Vec<SlowReader>,
 }
 
-/// A listener that has not read what stands before an event.
+/// A listener in whose outbox the event waits.
 #[derive(Debug)]
-struct Waiting {
+struct SlowReader {
     written: oneshot::Receiver<()>,
     socket: Arc<Socket>,
     _awaited: Awaited,
 }
 
 impl Counting {
-    /// Writes an event to its listeners. How it fared, if that is known of all, or if too many are
-    /// waited for already. The one that is left out matches, and is not written to.
+    /// Writes an event to its listeners. Returns the tally if the outcome is known for all of them, or if
+    /// too many slow readers are waited for already. The `excepted` listener counts as matched, but
+    /// nothing is written to it.
     ///
     /// # Errors
-    /// What must be [finished](Self::finish).
+    /// A count that waits for slow readers and must be [finished](Self::finish).
     pub fn deliver(
         event: &Framed,
         excepted: Option<ConnectionId>,
@@ -66,24 +67,24 @@ impl Counting {
             }
             counting.tally.matched += 1;
             match client.send_counted(event) {
-                Fate::Written => counting.tally.written += 1,
-                Fate::TooSlow => counting.tally.too_slow += 1,
-                Fate::Waits(written) if !awaited.is_full() => {
+                WriteOutcome::Written => counting.tally.written += 1,
+                WriteOutcome::TooSlow => counting.tally.too_slow += 1,
+                WriteOutcome::Waits(written) if !awaited.is_full() => {
                     let (socket, _awaited) = (client.line.socket.clone(), awaited.clone());
-                    counting.waiting.push(Waiting { written, socket, _awaited });
+                    counting.waiting.push(SlowReader { written, socket, _awaited });
                 }
-                Fate::Waits(_) | Fate::Gone => {}
+                WriteOutcome::Waits(_) | WriteOutcome::Gone => {}
             }
         });
         counting.tally.matched += u64::from(left_out);
         if counting.waiting.is_empty() { Ok(counting.tally) } else { Err(counting) }
     }
 
-    /// How it fared, when that is known of all or the time is over.
+    /// Waits until the outcome is known for all listeners, at most for `within`, and returns the tally.
     pub async fn finish(self, within: Duration) -> Tally {
         let Self { mut tally, waiting } = self;
         let until = Instant::now() + within;
-        for Waiting { written, socket, _awaited } in waiting {
+        for SlowReader { written, socket, _awaited } in waiting {
             match timeout_at(until, written).await {
                 Ok(Ok(())) => tally.written += 1,
                 Ok(Err(_)) if socket.is_overrun() => tally.too_slow += 1,

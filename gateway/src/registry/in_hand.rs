@@ -1,10 +1,10 @@
-//! What a registry has taken from its deliveries and has not performed.
+//! The deliveries that a registry has taken from its queue and not performed yet.
 
 use std::collections::VecDeque;
 
 use crate::delivery::{Deliveries, Delivery};
 
-/// Takes more only when all of it is done.
+/// Takes more from the queue only when everything taken before is performed.
 #[derive(Debug)]
 pub struct InHand {
     deliveries: Deliveries,
@@ -16,7 +16,7 @@ impl InHand {
         Self { deliveries, taken: VecDeque::new() }
     }
 
-    /// The next in order; `None` if there is nothing to do.
+    /// Returns the next delivery, in order; `None` if there is none.
     pub fn next(&mut self) -> Option<Delivery> {
         if self.taken.is_empty() {
             self.taken = self.deliveries.take().into();
@@ -24,18 +24,18 @@ impl InHand {
         self.taken.pop_front()
     }
 
-    /// Whether the one behind the next is an event for many, too.
+    /// Whether another event is already there to follow the last delivery.
     pub fn is_event_next(&self) -> bool {
         matches!(self.taken.front(), Some(Delivery::Event(_)))
     }
 
-    /// What is left of a delivery, to be done before any other.
+    /// Puts back the rest of a delivery, to be performed before any other.
     pub fn put_back(&mut self, rest: Delivery) {
         self.taken.push_front(rest);
     }
 
-    /// The last one is performed. `true` if with it there is room again where there was none, so
-    /// that the bridge must be told.
+    /// Records that the last delivery is performed. Returns `true` if the queue had no room before and has
+    /// now, so that the bridge must be notified.
     pub fn performed(&mut self) -> bool {
         self.taken.is_empty() && self.deliveries.performed()
     }

@@ -1,4 +1,5 @@
-//! What a session does about a join of its client. Pure: a part of the registry's core.
+//! The registry's answer to a join, which tells the session what to send to its client. Pure: a part of
+//! the registry's core.
 
 use campanile_edge::{Action, Principal};
 use campanile_messages::GroupName;
@@ -8,22 +9,23 @@ use crate::registry::subscriptions::Joining;
 /// The answer to a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JoinAnswer {
-    /// Nothing: the registry answers its client.
+    /// Send nothing: the registry answers the client later.
     Awaited,
-    /// Say `joined`: the client listens already.
+    /// Send `joined`: the client is a member already.
     Already,
-    /// Say that it listens already, and so cannot go on somewhere.
+    /// Send an error: the client is a member already, so it cannot resume in the group.
     AlreadyJoined,
-    /// Say that there are too many.
+    /// Send an error: the client is in as many groups as it may.
     TooMany,
-    /// Say that the gateway has too many.
+    /// Send an error: the gateway has as many groups as it may.
     GatewayFull,
-    /// Say that the client has no right to listen to the group.
+    /// Send an error: the client has no right to listen to the group.
     NotAllowed,
 }
 
 impl JoinAnswer {
-    /// Why a join does not begin. A client without a principal is not there, or not greeted.
+    /// Returns why a join does not begin; `None` if it may. Without a principal, the connection is gone or
+    /// not greeted.
     pub fn refusal(
         principal: Option<&Principal>,
         group: &GroupName,
@@ -35,11 +37,11 @@ impl JoinAnswer {
         is_full.then_some(Self::GatewayFull)
     }
 
-    /// The answer to what came of a join, for a client that wants to go on somewhere or does not.
-    pub fn to(joining: &Joining, goes_on: bool) -> Self {
+    /// Returns the answer to a join. `resumes` says whether the client wants the events that it missed.
+    pub fn to(joining: &Joining, resumes: bool) -> Self {
         match joining {
-            // It cannot go on in two places.
-            Joining::Repeated | Joining::Already if goes_on => Self::AlreadyJoined,
+            // It cannot resume in a group of which it already gets events.
+            Joining::Repeated | Joining::Already if resumes => Self::AlreadyJoined,
             Joining::Begun(_) | Joining::Repeated | Joining::Gone => Self::Awaited,
             Joining::Already => Self::Already,
             Joining::TooMany => Self::TooMany,
@@ -52,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_gateway_lets_nobody_join() {
+    fn a_full_gateway_refuses_joins() {
         let group = GroupName::new("news").expect("a name");
         let guest = Some(&Principal::Guest);
         assert_eq!(JoinAnswer::refusal(guest, &group, false), None);
@@ -61,15 +63,15 @@ mod tests {
     }
 
     #[test]
-    fn a_client_cannot_go_on_in_a_group_that_it_has_joined() {
-        for (joining, answer, answer_to_going_on) in [
+    fn a_client_cannot_resume_in_a_group_that_it_has_joined() {
+        for (joining, answer, answer_to_resume) in [
             (Joining::Repeated, JoinAnswer::Awaited, JoinAnswer::AlreadyJoined),
             (Joining::Already, JoinAnswer::Already, JoinAnswer::AlreadyJoined),
             (Joining::TooMany, JoinAnswer::TooMany, JoinAnswer::TooMany),
             (Joining::Gone, JoinAnswer::Awaited, JoinAnswer::Awaited),
         ] {
             assert_eq!(JoinAnswer::to(&joining, false), answer);
-            assert_eq!(JoinAnswer::to(&joining, true), answer_to_going_on);
+            assert_eq!(JoinAnswer::to(&joining, true), answer_to_resume);
         }
     }
 }

@@ -1,32 +1,31 @@
-//! How a worker's clients are sent away: not all at once, and not twice. Pure: a part of the registry's
-//! core.
+//! Sends a worker's clients away: spread over time, and not twice. Pure: a part of the registry's core.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::websocket::CloseCode;
 
-/// Some clients are closed this often.
+/// The time between two steps, each of which closes some clients.
 const DRAIN_STEP: Duration = Duration::from_millis(50);
 
-/// With what every client is being closed, if so.
+/// The code with which every client is being closed; `None` while clients may stay.
 #[derive(Debug, Default)]
 pub struct Leaving(Option<CloseCode>);
 
 impl Leaving {
-    /// The code with which a newcomer is closed, too.
+    /// The code with which a new client is closed, too; `None` if it may stay.
     pub fn code(&self) -> Option<CloseCode> {
         self.0
     }
 
-    /// Whether this is what clients are being closed with: another code may have taken over, or the
-    /// clients may stay.
+    /// Whether clients are being closed with this code. Another code may have replaced it, or the clients
+    /// may stay.
     pub fn is_for(&self, code: CloseCode) -> bool {
         self.0 == Some(code)
     }
 
-    /// Clients are to go. Returns which of them after how long, in this order; nothing where they are
-    /// going for good already.
+    /// Begins to send clients away. Returns, in order, after which time to close which of them; nothing if
+    /// a shutdown is closing them already.
     pub fn begin(
         &mut self,
         code: CloseCode,
@@ -38,13 +37,13 @@ impl Leaving {
         }
         self.0 = Some(code);
         let steps = over.div_duration_f64(DRAIN_STEP).floor().max(1.0) as usize;
-        // Evenly over all of the time, however many there are.
+        // Spread evenly over the whole time, whatever the number of clients is.
         let before = |step: usize| clients * step / steps;
         let some = |step| (DRAIN_STEP * step as u32, before(step)..before(step + 1));
         (0..steps).map(some).filter(|(_, some)| !some.is_empty()).collect()
     }
 
-    /// There is a broker again: clients that were sent away for lack of one may stay.
+    /// Lets the clients stay that were being closed for lack of a broker, because there is one again.
     pub fn stay(&mut self) {
         self.0.take_if(|code| *code == CloseCode::NoBroker);
     }
@@ -55,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_go_evenly_over_the_time() {
+    fn clients_are_closed_evenly_over_the_time() {
         let mut leaving = Leaving::default();
         assert_eq!(
             leaving.begin(CloseCode::NoBroker, 5, 3 * DRAIN_STEP),
@@ -67,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shutdown_takes_over_and_only_a_lack_of_a_broker_passes() {
+    fn a_shutdown_is_final_while_a_lost_broker_may_return() {
         let mut leaving = Leaving::default();
         leaving.begin(CloseCode::NoBroker, 1, Duration::ZERO);
         leaving.stay();

@@ -1,8 +1,8 @@
-//! What the bridge is to be told of a worker's connections, and when. Pure: a part of the registry's
+//! What to report to the bridge about a worker's connections, and when. Pure: a part of the registry's
 //! core.
 //!
-//! One report is under way at a time. What changes meanwhile is summed up, so that sessions cannot
-//! fill the bridge's mailbox.
+//! One report is under way at a time. Changes in the meantime are summed up for the next one, so that
+//! sessions cannot fill the bridge's mailbox.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -10,29 +10,30 @@ use std::time::{Duration, Instant};
 use campanile_messages::Audience;
 
 use crate::registry::subscriptions::Changed;
-use crate::report::{Report, Resume, Ticket};
+use crate::report::{Report, Resume, StepTicket};
 
-/// Changes are reported this often at most: each report wakes the bridge, the broker, the bridge and
-/// this worker again, which is expensive for one client of a storm, and cheap for all of 5 ms.
+/// The shortest time between two reports. Each report wakes the bridge, the broker, the bridge again and
+/// this worker, which in a storm is expensive for each client, and cheap for all clients of 5 ms.
 const REPORT_PACE: Duration = Duration::from_millis(5);
 
-/// Bounded by the connections and their groups: a resume is in at most one of `resumes` and `gone`.
+/// Collects the next report. Bounded by the connections and their groups: a resume is in at most one of
+/// `resumes` and `gone`.
 #[derive(Debug, Default)]
 pub struct Reporter {
-    last_ticket: Ticket,
+    last_ticket: StepTicket,
     changes: HashMap<Audience, i32>,
-    resumes: BTreeMap<Ticket, Resume>,
-    gone: Vec<Ticket>,
-    /// A report is to be taken, or the bridge has not received the last one.
+    resumes: BTreeMap<StepTicket, Resume>,
+    gone: Vec<StepTicket>,
+    /// Whether a report is about to be taken, or the bridge has not received the last one.
     is_under_way: bool,
-    /// Of the last report.
-    reported_ticket: Ticket,
+    /// The ticket of the last report.
+    reported_ticket: StepTicket,
     reported_at: Option<Instant>,
 }
 
 impl Reporter {
-    /// The ticket of the step that comes next.
-    pub fn next_ticket(&self) -> Ticket {
+    /// Returns the ticket for the next step.
+    pub fn next_ticket(&self) -> StepTicket {
         self.last_ticket + 1
     }
 
@@ -41,13 +42,13 @@ impl Reporter {
         self.changes.len()
     }
 
-    /// A connection has taken a step, with the [next ticket](Self::next_ticket).
+    /// Adds the changes of a step that was taken with the [next ticket](Self::next_ticket).
     pub fn add_step(&mut self, changed: Changed) {
         self.last_ticket += 1;
         self.add(changed);
     }
 
-    /// A connection has left something, or is gone.
+    /// Adds the changes of a connection that has left a group, or is gone.
     pub fn add(&mut self, Changed { changes, resume, gone }: Changed) {
         for (audience, by) in changes {
             *self.changes.entry(audience).or_default() += by;
@@ -57,8 +58,8 @@ impl Reporter {
         self.gone.extend(reported);
     }
 
-    /// How long to wait before the next report is [taken](Self::take), if there is something to
-    /// report and no report is under way. It is under way from here on.
+    /// Begins a report, if there is something to report and no other report is under way. Returns how
+    /// long to wait before it is [taken](Self::take).
     pub fn begin(&mut self, now: Instant) -> Option<Duration> {
         let has_news = self.reported_ticket != self.last_ticket
             || !self.changes.is_empty()
@@ -71,7 +72,7 @@ impl Reporter {
         Some(self.reported_at.map_or(Duration::ZERO, rest))
     }
 
-    /// The report of everything up to now.
+    /// Returns the report of everything up to now.
     pub fn take(&mut self, now: Instant) -> Report {
         self.reported_at = Some(now);
         self.reported_ticket = self.last_ticket;
@@ -83,7 +84,7 @@ impl Reporter {
         }
     }
 
-    /// The bridge has received the report.
+    /// Records that the bridge has received the report.
     pub fn received(&mut self) {
         self.is_under_way = false;
     }
@@ -94,31 +95,31 @@ mod tests {
     use campanile_messages::{GroupName, Position};
 
     use super::*;
-    use crate::resume::Start;
+    use crate::resume::ReplayStart;
 
     fn group(name: &'static str) -> Audience {
         Audience::Group(GroupName::new(name).expect("a name"))
     }
 
-    fn resume(ticket: Ticket) -> Resume {
-        let start = Start::Behind(Position { epoch: 1, sequence: 2 });
+    fn resume(ticket: StepTicket) -> Resume {
+        let start = ReplayStart::After(Position { epoch: 1, sequence: 2 });
         Resume { ticket, start, audiences: vec![group("a")] }
     }
 
-    fn comes(ticket: Ticket) -> Changed {
+    fn connects(ticket: StepTicket) -> Changed {
         let changes = vec![(group("a"), 1)];
         Changed { changes, resume: Some(resume(ticket)), gone: vec![] }
     }
 
-    fn goes(ticket: Ticket) -> Changed {
+    fn disconnects(ticket: StepTicket) -> Changed {
         Changed { changes: vec![(group("a"), -1)], resume: None, gone: vec![ticket] }
     }
 
     #[test]
-    fn what_changes_while_a_report_is_under_way_is_summed_up() {
+    fn changes_during_a_report_are_summed_up_for_the_next() {
         let (mut reporter, now) = (Reporter::default(), Instant::now());
         assert_eq!(reporter.begin(now), None, "there is nothing to report");
-        reporter.add_step(comes(1));
+        reporter.add_step(connects(1));
         assert_eq!(reporter.begin(now), Some(Duration::ZERO));
         assert_eq!(reporter.begin(now), None, "it is under way");
         let first = Report {
@@ -128,8 +129,8 @@ mod tests {
             gone: vec![],
         };
         assert_eq!(reporter.take(now), first);
-        reporter.add_step(comes(2));
-        reporter.add_step(comes(3));
+        reporter.add_step(connects(2));
+        reporter.add_step(connects(3));
         assert_eq!(reporter.begin(now), None);
         reporter.received();
         assert_eq!(reporter.begin(now), Some(REPORT_PACE));
@@ -139,25 +140,25 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_goes_takes_its_resume_along() {
+    fn a_client_that_leaves_takes_its_resume_along() {
         let (mut reporter, now) = (Reporter::default(), Instant::now());
-        reporter.add_step(comes(1));
-        reporter.add_step(comes(2));
-        reporter.add(goes(2));
+        reporter.add_step(connects(1));
+        reporter.add_step(connects(2));
+        reporter.add(disconnects(2));
         reporter.begin(now);
         let report = reporter.take(now);
         assert_eq!((report.ticket, report.resumes, report.gone), (2, vec![resume(1)], vec![]));
-        reporter.add(goes(1));
+        reporter.add(disconnects(1));
         reporter.received();
         assert!(reporter.begin(now).is_some());
-        assert_eq!(reporter.take(now).gone, [1], "the bridge was told of it");
+        assert_eq!(reporter.take(now).gone, [1], "it was in the last report");
     }
 
     #[test]
-    fn a_step_that_changes_nothing_in_the_end_is_reported_for_its_confirmation() {
+    fn a_step_without_changes_is_reported_to_be_confirmed() {
         let (mut reporter, now) = (Reporter::default(), Instant::now());
-        reporter.add_step(comes(1));
-        reporter.add(goes(1));
+        reporter.add_step(connects(1));
+        reporter.add(disconnects(1));
         assert!(reporter.begin(now).is_some());
         assert_eq!(reporter.take(now), Report { ticket: 1, ..Report::default() });
     }

@@ -1,103 +1,104 @@
-//! Who of a worker's connections listens to what. Pure: the registry's core.
+//! Which of a worker's connections listen to which audiences. Pure: the registry's core.
 //!
-//! A connection is attached and joins groups at once, but listens only from the moment when the
-//! broker has confirmed the interest, and what it has missed was found: until then each step is
-//! pending under its ticket.
+//! A connection is attached, and joins groups, at once. It listens only when the broker has confirmed the
+//! interest, and the events that it missed are found. Until then, each of these steps is pending under
+//! its ticket.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use campanile_messages::{Audience, ConnectionId};
 use slab::Slab;
 
-use crate::report::{Change, Resume, Ticket};
-use crate::resume::{Lost, Resumed, Since, Start};
+use crate::report::{Change, Resume, StepTicket};
+use crate::resume::{Lost, ReplayStart, Resumed, Since};
 
-/// The members of one worker. `T` is whatever its owner keeps for each connection.
+/// The connections of one worker, called members. `T` is what the owner keeps for each of them.
 #[derive(Debug)]
 pub struct Subscriptions<T> {
     members: Slab<Member<T>>,
     slots: HashMap<ConnectionId, usize>,
-    /// Confirmed members only. Everyone is not in it: that is all members.
+    /// The slots of the listeners of each audience. [`Audience::Everyone`] has no entry, because all
+    /// members belong to it.
     listeners: HashMap<Audience, HashSet<usize>>,
-    /// Steps that wait for the broker's confirmation and nothing else.
-    pending: BTreeMap<Ticket, Pending>,
-    /// Steps that wait for what was missed, too.
-    resuming: HashMap<Ticket, (ConnectionId, Start)>,
+    /// The steps that wait only for the broker's confirmation.
+    pending: BTreeMap<StepTicket, PendingStep>,
+    /// The steps that wait for missed or earlier events, too.
+    resuming: HashMap<StepTicket, (ConnectionId, ReplayStart)>,
     max_groups: usize,
 }
 
 #[derive(Debug)]
 struct Member<T> {
     data: T,
-    /// The ticket of its attach, until that is confirmed.
-    awaits: Option<Ticket>,
-    /// What it listens to beside everyone.
+    /// The ticket of its attach, until that is complete.
+    awaits: Option<StepTicket>,
+    /// What it listens to, besides everyone.
     memberships: Vec<Membership>,
 }
 
 #[derive(Debug)]
 struct Membership {
     audience: Audience,
-    /// The ticket of its join, until that is confirmed.
-    awaits: Option<Ticket>,
+    /// The ticket of its join or attach, until that is complete.
+    awaits: Option<StepTicket>,
 }
 
 #[derive(Debug)]
-struct Pending {
+struct PendingStep {
     connection: ConnectionId,
-    /// It wanted to go on at something that is no position.
+    /// Whether the client sent a string that is not a position.
     is_malformed: bool,
 }
 
-/// What a ticket stands for.
+/// A step of a connection; each has its own ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// The connection is to be greeted; it listens to everyone and what it came with.
+    /// The connection was attached. It is to be greeted, and listens to everyone and its first groups.
     Attach(ConnectionId),
-    /// The connection listens to the audience, too.
+    /// The connection has joined an audience.
     Join(ConnectionId, Audience),
 }
 
 impl Step {
-    /// Whose step it is.
+    /// The connection that has taken the step.
     pub fn connection(&self) -> ConnectionId {
         let (Self::Attach(connection) | Self::Join(connection, _)) = *self;
         connection
     }
 }
 
-/// What the bridge is to be told of an act of one connection.
+/// What has to be reported to the bridge after a step of one connection.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// At most one per audience.
+    /// At most one change per audience.
     pub changes: Vec<Change>,
-    /// What it wants to hear of the past.
+    /// The missed or earlier events that the connection waits for.
     pub resume: Option<Resume>,
-    /// Its earlier resumes that were not answered and are no longer awaited.
-    pub gone: Vec<Ticket>,
+    /// The tickets of its unanswered resumes that it no longer waits for.
+    pub gone: Vec<StepTicket>,
 }
 
-/// How far a connection has come.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It is not greeted.
+    /// The connection is not greeted yet.
     Pending,
-    /// It is, and a join of it is pending.
+    /// The connection is greeted, and a join is pending.
     Joining,
-    /// It listens to all that it wants.
+    /// The connection listens to everything that it has asked for.
     Settled,
 }
 
-/// What came of a join.
+/// The result of a join.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Joining {
-    /// It waits for its confirmation.
+    /// The join waits for its confirmation.
     Begun(Changed),
-    /// It waits already, and is confirmed once.
+    /// The same join waits already, and will be confirmed once.
     Repeated,
     /// The connection listens to this audience already.
     Already,
-    /// It listens to as many groups as it may.
+    /// The connection is in as many groups as it may.
     TooMany,
     /// There is no such connection.
     Gone,
@@ -116,7 +117,7 @@ impl<T> Member<T> {
 }
 
 impl<T> Subscriptions<T> {
-    /// No members yet; each may have up to `max_groups` groups.
+    /// Starts without members. Each may be in up to `max_groups` groups.
     pub fn new(max_groups: usize) -> Self {
         Self {
             members: Slab::new(),
@@ -128,14 +129,14 @@ impl<T> Subscriptions<T> {
         }
     }
 
-    /// A connection comes, with audiences that must be distinct, besides everyone.
+    /// Attaches a connection, which listens to everyone and to `audiences`. These must be distinct.
     pub fn attach(
         &mut self,
         id: ConnectionId,
         audiences: Vec<Audience>,
         since: Option<Since>,
         data: T,
-        ticket: Ticket,
+        ticket: StepTicket,
     ) -> Changed {
         let awaits = Some(ticket);
         let begin = |audience| Membership { audience, awaits };
@@ -148,13 +149,13 @@ impl<T> Subscriptions<T> {
         Changed { changes, resume, gone: Vec::new() }
     }
 
-    /// A connection wants to listen to one more audience.
+    /// Lets a connection join one more audience.
     pub fn join(
         &mut self,
         id: ConnectionId,
         audience: Audience,
         since: Option<Since>,
-        ticket: Ticket,
+        ticket: StepTicket,
     ) -> Joining {
         let Some(&slot) = self.slots.get(&id) else {
             return Joining::Gone;
@@ -175,17 +176,17 @@ impl<T> Subscriptions<T> {
 
     fn begin(
         &mut self,
-        ticket: Ticket,
+        ticket: StepTicket,
         connection: ConnectionId,
         since: Option<Since>,
         audiences: impl FnOnce() -> Vec<Audience>,
     ) -> Option<Resume> {
         let start = match since {
-            Some(Since::At(since)) => Start::Behind(since),
-            Some(Since::History(history)) => Start::History(history),
+            Some(Since::At(since)) => ReplayStart::After(since),
+            Some(Since::History(history)) => ReplayStart::History(history),
             None | Some(Since::Malformed) => {
                 let is_malformed = since.is_some();
-                self.pending.insert(ticket, Pending { connection, is_malformed });
+                self.pending.insert(ticket, PendingStep { connection, is_malformed });
                 return None;
             }
         };
@@ -193,8 +194,8 @@ impl<T> Subscriptions<T> {
         Some(Resume { ticket, start, audiences: audiences() })
     }
 
-    /// A connection no longer wants to listen to an audience; a join of it that waits is forgotten.
-    /// `None` if it did not listen and did not wait.
+    /// Lets a connection leave an audience, which also ends a pending join. `None` if it did not listen
+    /// to the audience and no join was pending.
     pub fn leave(&mut self, id: ConnectionId, audience: &Audience) -> Option<Changed> {
         let slot = *self.slots.get(&id)?;
         let member = &mut self.members[slot];
@@ -207,7 +208,7 @@ impl<T> Subscriptions<T> {
         Some(Changed { changes: vec![(left.audience, -1)], resume: None, gone })
     }
 
-    /// A connection is gone. Changes nothing for one that is gone already.
+    /// Forgets a connection. Changes nothing if it is forgotten already.
     pub fn detach(&mut self, id: ConnectionId) -> Changed {
         let Some(slot) = self.slots.remove(&id) else {
             return Changed::default();
@@ -217,7 +218,7 @@ impl<T> Subscriptions<T> {
         let gone = awaited.filter(|ticket| self.forget(*ticket)).collect();
         memberships.iter().for_each(|left| self.stop_listening(slot, &left.audience));
         if self.members.is_empty() {
-            // A storm of connections must not keep its room when all have left.
+            // The memory for a storm of connections is released when all have left.
             self.members.shrink_to_fit();
             self.slots.shrink_to_fit();
             self.listeners.shrink_to_fit();
@@ -226,30 +227,30 @@ impl<T> Subscriptions<T> {
         Changed { changes, resume: None, gone }
     }
 
-    /// The broker knows of every step up to this ticket. Those that wait for nothing else are done,
-    /// each with the answer to a client that named something that is no position. Returns at most
-    /// `max` of them; as many as that mean that there may be more.
-    pub fn confirm(&mut self, up_to: Ticket, max: usize) -> Vec<(Step, Option<Resumed>)> {
+    /// Completes the steps that the broker has confirmed, up to a ticket, except for those that wait for
+    /// missed or earlier events. Returns at most `max` of them, each with the reply to a malformed
+    /// position, if the client sent one. If `max` are returned, there may be more.
+    pub fn confirm(&mut self, up_to: StepTicket, max: usize) -> Vec<(Step, Option<Resumed>)> {
         let mut done = Vec::new();
         while done.len() < max
             && let Some(entry) = self.pending.first_entry().filter(|entry| *entry.key() <= up_to)
         {
-            let (ticket, Pending { connection, is_malformed }) = entry.remove_entry();
+            let (ticket, PendingStep { connection, is_malformed }) = entry.remove_entry();
             let resumed = is_malformed.then_some(Err(Lost::Malformed));
             done.push((self.complete(connection, ticket), resumed));
         }
         done
     }
 
-    /// The broker knows of a step, and what was missed is found, or known to be lost: the step is
-    /// done. `None` if the connection or its join is gone.
-    pub fn resume(&mut self, ticket: Ticket) -> Option<(Step, Start)> {
+    /// Completes a step whose missed or earlier events are found, or known to be lost. `None` if the
+    /// connection is gone, or has left the group.
+    pub fn resume(&mut self, ticket: StepTicket) -> Option<(Step, ReplayStart)> {
         let (connection, start) = self.resuming.remove(&ticket)?;
         Some((self.complete(connection, ticket), start))
     }
 
-    /// From here on what awaits this ticket counts.
-    fn complete(&mut self, connection: ConnectionId, ticket: Ticket) -> Step {
+    /// Completes a step: from here on, the connection listens to what it asked for with this ticket.
+    fn complete(&mut self, connection: ConnectionId, ticket: StepTicket) -> Step {
         let slot = self.slots[&connection];
         let member = &mut self.members[slot];
         let mut step = Step::Attach(connection);
@@ -264,7 +265,7 @@ impl<T> Subscriptions<T> {
         step
     }
 
-    /// Calls `act` for each confirmed connection that listens to an audience, once.
+    /// Calls `act` once for each connection that listens to an audience.
     pub fn for_each_listener(&self, audience: &Audience, mut act: impl FnMut(usize, &T)) {
         if matches!(audience, Audience::Everyone) {
             for (slot, member) in &self.members {
@@ -276,30 +277,31 @@ impl<T> Subscriptions<T> {
         }
         for &slot in self.listeners.get(audience).into_iter().flatten() {
             let member = &self.members[slot];
-            // A join may be confirmed in the same breath as the attach, never before it.
+            // A join is not confirmed before the attach, but the attach may still wait for events.
             if member.awaits.is_none() {
                 act(slot, &member.data);
             }
         }
     }
 
-    /// The connection with this id, once it is confirmed.
+    /// Returns the connection with this id, once it is greeted.
     pub fn get(&self, id: ConnectionId) -> Option<&T> {
         let member = &self.members[*self.slots.get(&id)?];
         member.awaits.is_none().then_some(&member.data)
     }
 
-    /// The connection in a slot that [`for_each_listener`](Self::for_each_listener) told.
+    /// Returns the connection in a slot that was passed to
+    /// [`for_each_listener`](Self::for_each_listener)'s `act`.
     pub fn in_slot(&self, slot: usize) -> Option<&T> {
         self.members.get(slot).map(|member| &member.data)
     }
 
-    /// How far a connection has come; one that is gone is nowhere.
+    /// The state of a connection; one that is gone counts as pending.
     pub fn standing(&self, id: ConnectionId) -> Standing {
         self.slots.get(&id).map_or(Standing::Pending, |slot| self.members[*slot].standing())
     }
 
-    /// Every connection, with how far it has come.
+    /// Returns every connection with its state.
     pub fn all_mut(&mut self) -> impl Iterator<Item = (&mut T, Standing)> {
         self.members.iter_mut().map(|(_, member)| {
             let standing = member.standing();
@@ -307,8 +309,8 @@ impl<T> Subscriptions<T> {
         })
     }
 
-    /// Whether a resume is forgotten with it.
-    fn forget(&mut self, awaited: Ticket) -> bool {
+    /// Forgets a pending step. Returns whether it waited for missed or earlier events.
+    fn forget(&mut self, awaited: StepTicket) -> bool {
         self.pending.remove(&awaited);
         self.resuming.remove(&awaited).is_some()
     }
@@ -323,7 +325,7 @@ impl<T> Subscriptions<T> {
     }
 }
 
-/// What a member listens to, everyone first.
+/// The audiences of a member, everyone first.
 fn all_of(memberships: &[Membership]) -> impl Iterator<Item = Audience> {
     let others = memberships.iter().map(|membership| membership.audience.clone());
     std::iter::once(Audience::Everyone).chain(others)

@@ -12,7 +12,7 @@ use crate::entrance::health::Health;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Stands for the end of a turn: the registry goes on when everybody else had theirs.
+/// Lets the registry rest, as at the end of a turn.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Rest;
@@ -25,23 +25,23 @@ impl Handler<Rest> for Registry {
     }
 }
 
-/// The turn of everybody else is over.
+/// Ends the rest.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct GoOn;
+struct Continue;
 
-impl Handler<GoOn> for Registry {
+impl Handler<Continue> for Registry {
     type Result = ();
 
-    fn handle(&mut self, _: GoOn, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: Continue, ctx: &mut Self::Context) {
         self.is_resting = false;
         self.perform_deliveries(ctx);
     }
 }
 
-/// A registry whose gateway listens to this many audiences, and which has no broker.
+/// Starts a registry without a broker, whose gateway listens to this many audiences.
 fn start(audiences: usize) -> (Addr<Registry>, Deliveries) {
-    // Nobody listens there.
+    // Nothing listens there.
     let broker = "127.0.0.1:1".to_owned();
     let config = Arc::new(GatewayConfig { workers: 1, broker, ..GatewayConfig::default() });
     let audiences = Arc::new(AtomicUsize::new(audiences));
@@ -59,7 +59,7 @@ fn start(audiences: usize) -> (Addr<Registry>, Deliveries) {
     (registry.expect("started"), deliveries)
 }
 
-/// A client of a registry, and the other end of its connection.
+/// Attaches a client to a registry, and returns the other end of its connection.
 async fn attach(registry: &Addr<Registry>, number: u64, groups: &[&str]) -> TcpStream {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let address = listener.local_addr().expect("bound");
@@ -75,25 +75,25 @@ async fn attach(registry: &Addr<Registry>, number: u64, groups: &[&str]) -> TcpS
         groups: groups.collect(),
         since: None,
     };
-    registry.send(attach).await.expect("it lives");
+    registry.send(attach).await.expect("the registry runs");
     client.expect("connected")
 }
 
-/// Its mailbox comes before its timers: messages that are each answered with a turn would leave them
-/// none for as long as deliveries come.
+/// An actor handles its mailbox before its timers. If each message started a turn of deliveries, timers
+/// would not run while deliveries arrive.
 #[actix::test]
-async fn a_registry_that_rests_is_not_roused_by_more_deliveries() {
+async fn a_resting_registry_is_not_woken_by_more_deliveries() {
     let (registry, deliveries) = start(0);
-    registry.send(Rest).await.expect("it lives");
+    registry.send(Rest).await.expect("the registry runs");
     assert!(deliveries.push(Delivery::Mark(Position { epoch: 1, sequence: 1 })));
-    registry.send(Signal::Deliver).await.expect("it lives");
-    assert!(!deliveries.is_taken(), "it was roused");
-    registry.send(GoOn).await.expect("it lives");
+    registry.send(Signal::Deliver).await.expect("the registry runs");
+    assert!(!deliveries.is_taken(), "it was woken");
+    registry.send(Continue).await.expect("the registry runs");
     assert!(deliveries.is_taken());
 }
 
 #[actix::test]
-async fn a_gateway_without_room_for_more_groups_says_so() {
+async fn a_gateway_without_room_closes_clients_with_groups() {
     let (registry, _deliveries) = start(MAX_AUDIENCES);
     let mut client = attach(&registry, 1, &["news"]).await;
     let mut frame = [0; 60];

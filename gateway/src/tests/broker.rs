@@ -7,7 +7,8 @@ use campanile_messages::{
     Audience, Durability, Event, FromBroker, GroupName, Position, ToBroker, WorkerId,
 };
 
-/// What each event counts of what a client missed: its content, and as much as a slice of an outbox.
+/// How many bytes each event counts for a client that missed it: its content, and as much as a slice of an
+/// outbox costs.
 pub const EACH_BYTES: u64 = 1 + 64;
 
 pub fn audience(number: usize) -> Audience {
@@ -21,18 +22,19 @@ pub fn audience(number: usize) -> Audience {
 pub struct Broker {
     pub epoch: u64,
     pub head: u64,
-    /// What is kept, in order.
+    /// The events that are kept, in order.
     log: Vec<(u64, Audience)>,
-    /// The last event of each audience that is not kept, and of those that are not in here.
+    /// The last dropped event of each audience.
     lost: HashMap<Audience, u64>,
+    /// Events of any audience up to this sequence may be lost, because they belong to an earlier epoch.
     floor: u64,
-    /// All that there ever was.
+    /// All events that were ever published.
     pub all: Vec<(Position, Audience)>,
     interest: HashMap<Audience, u32>,
     revision: Option<u64>,
     is_attached: bool,
-    /// What it has said and the gateway has not heard.
-    pub said: VecDeque<FromBroker>,
+    /// The messages that the gateway has not received yet.
+    pub sent: VecDeque<FromBroker>,
 }
 
 impl Broker {
@@ -47,7 +49,7 @@ impl Broker {
             interest: HashMap::new(),
             revision: None,
             is_attached: false,
-            said: VecDeque::new(),
+            sent: VecDeque::new(),
         }
     }
 
@@ -67,7 +69,7 @@ impl Broker {
     pub fn publish(&mut self, audience: Audience) {
         self.head += 1;
         if self.is_attached && self.interest.contains_key(&audience) {
-            self.said.push_back(Self::event(self.head, &audience));
+            self.sent.push_back(Self::event(self.head, &audience));
         }
         self.log.push((self.head, audience.clone()));
         self.all.push((self.at(self.head), audience));
@@ -96,10 +98,10 @@ impl Broker {
         self.interest.clear();
         self.revision = None;
         self.is_attached = false;
-        self.said.clear();
+        self.sent.clear();
     }
 
-    pub fn hear(&mut self, message: ToBroker) {
+    pub fn receive(&mut self, message: ToBroker) {
         match message {
             ToBroker::Interest { revision, changes } => {
                 for change in changes {
@@ -119,7 +121,7 @@ impl Broker {
 
     fn confirm(&mut self) {
         if let Some(revision) = self.revision.filter(|_| self.is_attached) {
-            self.said.push_back(FromBroker::Confirmed { revision, head: self.head });
+            self.sent.push_back(FromBroker::Confirmed { revision, head: self.head });
         }
     }
 
@@ -138,10 +140,10 @@ impl Broker {
             }
         };
         self.is_attached = true;
-        self.said.push_back(FromBroker::Attached { from: self.at(from), gap });
+        self.sent.push_back(FromBroker::Attached { from: self.at(from), gap });
         let kept = self.log.iter().filter(|(sequence, _)| *sequence > from);
         let wanted = kept.filter(|(_, audience)| self.interest.contains_key(audience));
-        self.said.extend(wanted.map(|(sequence, audience)| Self::event(*sequence, audience)));
+        self.sent.extend(wanted.map(|(sequence, audience)| Self::event(*sequence, audience)));
         self.confirm();
     }
 
@@ -153,14 +155,14 @@ impl Broker {
             }
             served += 1;
             for audience in audiences {
-                assert!(self.interest.contains_key(audience), "its later events do not come");
+                assert!(self.interest.contains_key(audience), "its later events would not come");
             }
             let after = |audience: &Audience| self.lost_up_to(audience).max(*since);
             let is_wanted = |(sequence, audience): &&(u64, Audience)| {
                 audiences.contains(audience) && *sequence > after(audience)
             };
             let missed: Vec<_> = self.log.iter().filter(is_wanted).collect();
-            // The newest, up to the first that is too much.
+            // The newest events, up to the first one that exceeds the bound.
             let fit = (max_bytes / EACH_BYTES) as usize + 1;
             let cut = missed.len().saturating_sub(fit.max(2));
             let cut_after = missed.get(cut).filter(|_| cut > 0).map_or(0, |(first, _)| first - 1);
@@ -178,7 +180,7 @@ impl Broker {
                 answer.extend(events);
             }
         }
-        self.said.extend(answer);
-        self.said.push_back(FromBroker::Fetched { number, served });
+        self.sent.extend(answer);
+        self.sent.push_back(FromBroker::Fetched { number, served });
     }
 }

@@ -1,16 +1,16 @@
-//! What clients must hear: from where each was told to be, each event, once and in order.
+//! Checks what clients get: after the position that each of them got, each event once and in order.
 
 use campanile_messages::{Audience, ConnectionId, Position};
 
 use super::broker::EACH_BYTES;
-use super::world::{Heard, World};
+use super::world::{Progress, World};
 use crate::dialects::Framed;
-use crate::registry::subscriptions::Step as Took;
-use crate::registry::told;
+use crate::registry::reply;
+use crate::registry::subscriptions::Step;
 use crate::resume::{Lost, Resumed, Since};
 
 impl World {
-    /// The next event for a client of an audience of which it has heard all up to here.
+    /// The next event of an audience after a position.
     fn next(&self, audience: &Audience, up_to: Position) -> Option<Position> {
         let is_next = |(at, of): &&(Position, Audience)| {
             of == audience && at.epoch == up_to.epoch && at.sequence > up_to.sequence
@@ -18,42 +18,43 @@ impl World {
         self.broker.all.iter().find(is_next).map(|(at, _)| *at)
     }
 
-    pub fn hear(&mut self, id: u64, event: &Framed) {
-        let audience = event.audience().expect("it is in the log");
-        let heard = &self.clients[&id].heard;
-        let up_to = heard.get(audience).expect("it was told that it listens").up_to;
+    pub fn receive(&mut self, id: u64, event: &Framed) {
+        let audience = event.audience().expect("the event is in the log");
+        let progress = &self.clients[&id].progress;
+        let up_to = progress.get(audience).expect("the client listens to the audience").up_to;
         let next = self.next(audience, up_to);
         assert_eq!(
             next.map(|next| next.sequence),
             Some(event.sequence()),
-            "the next for client {id} of {audience:?} after {up_to}"
+            "the next event of {audience:?} for client {id} after {up_to}"
         );
-        let client = self.clients.get_mut(&id).expect("it is there");
+        let client = self.clients.get_mut(&id).expect("the client is connected");
         let up_to = next.expect("checked");
-        client.heard.insert(audience.clone(), Heard { up_to });
+        client.progress.insert(audience.clone(), Progress { up_to });
     }
 
-    /// It is told that nothing is missing up to here.
-    pub fn expect_all_heard(&self, id: u64, position: Position) {
-        for (audience, heard) in &self.clients[&id].heard {
+    /// Asserts that nothing is missing for a client up to a position.
+    pub fn expect_all_received(&self, id: u64, position: Position) {
+        for (audience, progress) in &self.clients[&id].progress {
             let next = self
-                .next(audience, heard.up_to)
+                .next(audience, progress.up_to)
                 .filter(|next| next.epoch == position.epoch && next.sequence <= position.sequence);
-            assert_eq!(next, None, "client {id} was told {position}");
+            assert_eq!(next, None, "client {id} got the position {position}");
         }
     }
 
-    pub fn tell(&mut self, step: &Took, effects: Vec<told::Effect>, position: Position) {
+    /// Performs a reply to a client, and checks it.
+    pub fn reply(&mut self, step: &Step, effects: Vec<reply::ClientEffect>, position: Position) {
         let ConnectionId(id) = step.connection();
         for effect in effects {
             match effect {
-                told::Effect::Greet { position: from, resumed, history } => {
-                    let client = self.clients.get_mut(&id).expect("it is there");
+                reply::ClientEffect::Greet { position: from, resumed, history } => {
+                    let client = self.clients.get_mut(&id).expect("the client is connected");
                     assert!(!std::mem::replace(&mut client.is_greeted, true), "greeted twice");
                     let everyone = std::iter::once(&Audience::Everyone);
                     let audiences: Vec<_> = everyone.chain(&client.groups).cloned().collect();
-                    let heard = |of: &Audience| (of.clone(), Heard { up_to: from });
-                    client.heard = audiences.iter().map(heard).collect();
+                    let progress = |of: &Audience| (of.clone(), Progress { up_to: from });
+                    client.progress = audiences.iter().map(progress).collect();
                     let (since, head) = (client.since, client.head);
                     let has_history = matches!(since, Some(Since::History(_)));
                     assert_eq!(history.is_some(), has_history);
@@ -61,21 +62,22 @@ impl World {
                         self.expect_true(&audiences, since, head, resumed, from);
                     }
                 }
-                told::Effect::Replay(events) => {
-                    if let Took::Join(_, audience) = step {
-                        let client = self.clients.get_mut(&id).expect("it is there");
+                reply::ClientEffect::Replay(events) => {
+                    if let Step::Join(_, audience) = step {
+                        let client = self.clients.get_mut(&id).expect("the client is connected");
                         let Some(Since::At(up_to)) = client.joins[audience].0 else {
-                            panic!("it wants to hear nothing of the past");
+                            panic!("the client has asked for no missed events");
                         };
-                        client.heard.insert(audience.clone(), Heard { up_to });
+                        client.progress.insert(audience.clone(), Progress { up_to });
                     }
-                    events.iter().for_each(|event| self.hear(id, event));
+                    events.iter().for_each(|event| self.receive(id, event));
                 }
-                told::Effect::TellJoined(audience, resumed) => {
-                    let client = self.clients.get_mut(&id).expect("it is there");
-                    let (since, head) = client.joins.remove(&audience).expect("it wants to join");
+                reply::ClientEffect::SendJoined(audience, resumed) => {
+                    let client = self.clients.get_mut(&id).expect("the client is connected");
+                    let (since, head) =
+                        client.joins.remove(&audience).expect("the client has asked to join");
                     if resumed != Some(Ok(())) {
-                        client.heard.insert(audience.clone(), Heard { up_to: position });
+                        client.progress.insert(audience.clone(), Progress { up_to: position });
                     }
                     let from = match since {
                         Some(Since::At(since)) if resumed == Some(Ok(())) => since,
@@ -83,13 +85,15 @@ impl World {
                     };
                     self.expect_true(&[audience], since, head, resumed, from);
                 }
-                told::Effect::TellPosition(position) => self.expect_all_heard(id, position),
+                reply::ClientEffect::SendPosition(position) => {
+                    self.expect_all_received(id, position)
+                }
             }
         }
     }
 
-    /// Asserts that what a client hears of its wish is true. It came when the log ended at `head`, and
-    /// is told to be at `from`.
+    /// Asserts that the reply to a position is true. The client sent it when the log ended at `head`, and
+    /// gets `from` as the beginning of its stream.
     fn expect_true(
         &mut self,
         audiences: &[Audience],
@@ -111,7 +115,7 @@ impl World {
         let missed = missed.count() as u64;
         let is_true = match resumed {
             None => false,
-            // What follows is checked event by event.
+            // The missed events are checked one by one.
             Some(Ok(())) => from == since,
             Some(Err(Lost::EpochChanged)) => {
                 since.epoch != broker.epoch
@@ -122,7 +126,7 @@ impl World {
                 audiences.iter().any(|of| broker.lost_up_to(of) > since.sequence)
             }
             Some(Err(Lost::TooFar)) => {
-                // Where little is kept, it may be gone again and again before it can be told.
+                // If little is kept, fetched events may be dropped again and again.
                 let is_much = missed * EACH_BYTES > self.config.max_replay_bytes as u64;
                 missed > 1 && is_much || self.config.recent_bytes < 1 << 20
             }
@@ -132,7 +136,7 @@ impl World {
         self.recovered += usize::from(resumed == Some(Ok(())));
     }
 
-    /// Lets everything come to rest, and asserts that everybody has heard all.
+    /// Performs everything that is pending, and asserts that every client got everything.
     pub fn settle(&mut self) {
         self.is_behind = false;
         self.answer();
@@ -142,22 +146,22 @@ impl World {
             for worker in 0..self.workers.len() {
                 is_busy |= self.report(worker) | self.deliver(worker);
             }
-            is_busy |= self.broker_hears() | self.gateway_hears();
+            is_busy |= self.broker_receives() | self.gateway_receives();
             if !is_busy {
                 return self.expect_settled();
             }
         }
-        panic!("it never comes to rest");
+        panic!("something is always pending");
     }
 
     fn expect_settled(&self) {
         let head = self.broker.at(self.broker.head);
-        assert!(self.core.awaits_nobody(), "the bridge keeps clients that are gone");
+        assert!(self.core.awaits_nobody(), "the bridge keeps resumes that nobody waits for");
         for (id, client) in &self.clients {
             assert!(client.is_greeted && client.joins.is_empty(), "client {id} waits for ever");
-            self.expect_all_heard(*id, head);
-            for (audience, heard) in &client.heard {
-                assert_eq!(heard.up_to.epoch, head.epoch, "client {id}, {audience:?}");
+            self.expect_all_received(*id, head);
+            for (audience, progress) in &client.progress {
+                assert_eq!(progress.up_to.epoch, head.epoch, "client {id}, {audience:?}");
             }
         }
     }

@@ -1,5 +1,5 @@
-//! All the pure cores of a gateway between a naive broker and naive clients, and whatever may happen to
-//! them. What clients must hear of it is in `promise.rs`.
+//! All the pure cores of a gateway between a naive broker and naive clients, and everything that may happen
+//! to them. `promise.rs` checks what clients get.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -7,35 +7,35 @@ use std::time::{Duration, Instant};
 use campanile_messages::{Audience, ConnectionId, Position, ToBroker};
 
 use super::broker::{Broker, audience};
-use crate::bridge::core::{Core, Effect};
+use crate::bridge::core::{BridgeEffect, Core};
 use crate::config::GatewayConfig;
 use crate::delivery::Delivery;
 use crate::history::History;
+use crate::registry::reply;
 use crate::registry::reporter::Reporter;
 use crate::registry::subscriptions::{Joining, Standing, Subscriptions};
-use crate::registry::told;
 use crate::resume::Since;
 
-/// What a client knows of one audience.
+/// What a client has got of one audience.
 #[derive(Debug)]
-pub struct Heard {
-    /// Up to here it has heard all.
+pub struct Progress {
+    /// The client has everything up to this position.
     pub up_to: Position,
 }
 
-/// A client, and what it was told.
+/// A client, and what it knows.
 #[derive(Debug)]
 pub struct Client {
     pub worker: usize,
-    /// What it came with, beside everyone.
+    /// The groups that it connected with.
     pub groups: Vec<Audience>,
     pub since: Option<Since>,
-    /// Where the log ended when it came.
+    /// Where the log ended when it connected.
     pub head: Position,
     pub is_greeted: bool,
-    /// What it listens to.
-    pub heard: BTreeMap<Audience, Heard>,
-    /// What it wants to listen to, from where, and where the log ended then.
+    /// The audiences that it listens to.
+    pub progress: BTreeMap<Audience, Progress>,
+    /// Its pending joins: from where, and where the log ended then.
     pub joins: HashMap<Audience, (Option<Since>, Position)>,
 }
 
@@ -54,27 +54,28 @@ pub struct World {
     pub clients: BTreeMap<u64, Client>,
     last_client: u64,
     is_linked: bool,
-    /// What the gateway has said and the broker has not heard.
-    said: VecDeque<ToBroker>,
-    /// A registry has too much to do for any resume to be answered.
+    /// The messages that the broker has not received yet.
+    sent: VecDeque<ToBroker>,
+    /// Whether a registry is behind, so that no resume is answered.
     pub is_behind: bool,
     now: Instant,
-    /// Messages that went over the link.
+    /// How many messages passed the link.
     pub passed: usize,
-    /// How many clients went on where they were.
+    /// How many steps were resumed.
     pub recovered: usize,
 }
 
-/// Where a client wants to go on.
+/// Where a client asks its stream to begin.
 #[derive(Debug, Clone, Copy)]
-pub enum From {
+pub enum Origin {
     Nowhere,
-    /// So many events before the end of the log, as a faster gateway has seen it.
-    Back(u64),
-    /// So many behind it: of a log that is no more.
+    /// This many events before the end of the log, which the gateway may not have reached yet.
+    Before(u64),
+    /// This many events after the end of the log, as in a log that is lost.
     Ahead(u64),
     OtherEpoch,
-    Nonsense,
+    Malformed,
+    /// The last events, as a new listener.
     Last(usize),
 }
 
@@ -83,13 +84,13 @@ pub enum Act {
     Publish(usize),
     DropOldest,
     BeginEpoch,
-    Come(usize, [bool; 2], From),
-    Join(usize, usize, From),
+    Connect(usize, [bool; 2], Origin),
+    Join(usize, usize, Origin),
     Leave(usize, usize),
-    Go(usize),
+    Disconnect(usize),
     Report(usize),
-    BrokerHears,
-    GatewayHears,
+    BrokerReceives,
+    GatewayReceives,
     SetBehind(bool),
     Deliver(usize),
     Cut,
@@ -119,7 +120,7 @@ impl World {
             clients: BTreeMap::new(),
             last_client: 0,
             is_linked: false,
-            said: VecDeque::new(),
+            sent: VecDeque::new(),
             is_behind: false,
             now,
             passed: 0,
@@ -127,20 +128,20 @@ impl World {
         }
     }
 
-    fn since(&self, from: From) -> Option<Since> {
+    fn since(&self, from: Origin) -> Option<Since> {
         let Broker { epoch, head, .. } = self.broker;
         let at = |epoch, sequence| Some(Since::At(Position { epoch, sequence }));
         match from {
-            From::Nowhere => None,
-            From::Back(count) => at(epoch, head.saturating_sub(count)),
-            From::Ahead(count) => at(epoch, head + count),
-            From::OtherEpoch => at(epoch - 1, head),
-            From::Nonsense => Some(Since::Malformed),
-            From::Last(count) => Some(Since::History(History::Last(count))),
+            Origin::Nowhere => None,
+            Origin::Before(count) => at(epoch, head.saturating_sub(count)),
+            Origin::Ahead(count) => at(epoch, head + count),
+            Origin::OtherEpoch => at(epoch - 1, head),
+            Origin::Malformed => Some(Since::Malformed),
+            Origin::Last(count) => Some(Since::History(History::Last(count))),
         }
     }
 
-    /// One of those who are there.
+    /// One of the connected clients.
     fn pick(&self, number: usize) -> Option<u64> {
         self.clients.keys().copied().cycle().nth(number)
     }
@@ -153,19 +154,19 @@ impl World {
                 self.cut();
                 self.broker.begin_epoch();
             }
-            Act::Come(worker, groups, from) => self.come(worker, groups, from),
+            Act::Connect(worker, groups, from) => self.connect(worker, groups, from),
             Act::Join(number, group, from) => self.join(number, group, from),
             Act::Leave(number, group) => self.leave(number, &audience(group)),
-            Act::Go(number) => {
+            Act::Disconnect(number) => {
                 if let Some(id) = self.pick(number) {
-                    let client = self.clients.remove(&id).expect("it is there");
+                    let client = self.clients.remove(&id).expect("the client is connected");
                     let worker = &mut self.workers[client.worker];
                     worker.reporter.add(worker.subscriptions.detach(ConnectionId(id)));
                 }
             }
             Act::Report(worker) => drop(self.report(worker % self.workers.len())),
-            Act::BrokerHears => drop(self.broker_hears()),
-            Act::GatewayHears => drop(self.gateway_hears()),
+            Act::BrokerReceives => drop(self.broker_receives()),
+            Act::GatewayReceives => drop(self.gateway_receives()),
             Act::SetBehind(is_behind) => {
                 self.is_behind = is_behind;
                 self.answer();
@@ -182,7 +183,7 @@ impl World {
         }
     }
 
-    fn come(&mut self, worker: usize, groups: [bool; 2], from: From) {
+    fn connect(&mut self, worker: usize, groups: [bool; 2], from: Origin) {
         self.last_client += 1;
         let (id, since) = (self.last_client, self.since(from));
         let groups: Vec<_> =
@@ -190,30 +191,31 @@ impl World {
         let index = worker % self.workers.len();
         let worker = &mut self.workers[index];
         let ticket = worker.reporter.next_ticket();
-        let come = worker.subscriptions.attach(ConnectionId(id), groups.clone(), since, id, ticket);
-        worker.reporter.add_step(come);
+        let changed =
+            worker.subscriptions.attach(ConnectionId(id), groups.clone(), since, id, ticket);
+        worker.reporter.add_step(changed);
         let client = Client {
             worker: index,
             groups,
             since,
             head: self.broker.at(self.broker.head),
             is_greeted: false,
-            heard: BTreeMap::new(),
+            progress: BTreeMap::new(),
             joins: HashMap::new(),
         };
         self.clients.insert(id, client);
     }
 
-    /// Nothing that a client says is heard before its greeting.
+    /// One of the connected clients, if it is greeted: no earlier message of a client is processed.
     fn pick_greeted(&self, number: usize) -> Option<u64> {
         self.pick(number).filter(|id| self.clients[id].is_greeted)
     }
 
-    fn join(&mut self, number: usize, group: usize, from: From) {
+    fn join(&mut self, number: usize, group: usize, from: Origin) {
         let (Some(id), from) = (self.pick_greeted(number), self.since(from)) else { return };
-        // Only a newcomer has a history.
+        // A join cannot ask for a history.
         let since = from.filter(|since| !matches!(since, Since::History(_)));
-        let client = self.clients.get_mut(&id).expect("it is there");
+        let client = self.clients.get_mut(&id).expect("the client is connected");
         let worker = &mut self.workers[client.worker];
         let (ticket, group) = (worker.reporter.next_ticket(), audience(group));
         let joining = worker.subscriptions.join(ConnectionId(id), group.clone(), since, ticket);
@@ -225,16 +227,16 @@ impl World {
 
     fn leave(&mut self, number: usize, group: &Audience) {
         let Some(id) = self.pick_greeted(number) else { return };
-        let client = self.clients.get_mut(&id).expect("it is there");
+        let client = self.clients.get_mut(&id).expect("the client is connected");
         let worker = &mut self.workers[client.worker];
         if let Some(changed) = worker.subscriptions.leave(ConnectionId(id), group) {
             worker.reporter.add(changed);
             client.joins.remove(group);
-            client.heard.remove(group);
+            client.progress.remove(group);
         }
     }
 
-    /// Each returns whether there was something to do.
+    /// Like the following methods, returns whether there was something to do.
     pub fn report(&mut self, index: usize) -> bool {
         let reporter = &mut self.workers[index].reporter;
         if reporter.begin(self.now).is_none() {
@@ -248,15 +250,15 @@ impl World {
         true
     }
 
-    pub fn broker_hears(&mut self) -> bool {
-        let Some(message) = self.said.pop_front() else { return false };
+    pub fn broker_receives(&mut self) -> bool {
+        let Some(message) = self.sent.pop_front() else { return false };
         self.passed += 1;
-        self.broker.hear(message);
+        self.broker.receive(message);
         true
     }
 
-    pub fn gateway_hears(&mut self) -> bool {
-        let Some(message) = self.broker.said.pop_front() else { return false };
+    pub fn gateway_receives(&mut self) -> bool {
+        let Some(message) = self.broker.sent.pop_front() else { return false };
         self.passed += 1;
         let mut effects = Vec::new();
         self.core.receive(message, &mut effects);
@@ -278,7 +280,7 @@ impl World {
 
     pub fn cut(&mut self) {
         if std::mem::take(&mut self.is_linked) {
-            self.said.clear();
+            self.sent.clear();
             self.broker.lose_link();
             self.core.link_lost(self.now);
         }
@@ -293,20 +295,20 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>) {
+    fn carry_out(&mut self, effects: Vec<BridgeEffect>) {
         for effect in effects {
             match effect {
-                Effect::Deliver(worker, delivery) => {
+                BridgeEffect::Deliver(worker, delivery) => {
                     self.workers[worker].deliveries.push_back(delivery);
                 }
-                Effect::DeliverToAll(delivery) => self.deliver_to_all(&delivery),
-                Effect::TellGap { gap, from, .. } => {
+                BridgeEffect::DeliverToAll(delivery) => self.deliver_to_all(&delivery),
+                BridgeEffect::ReportGap { gap, from, .. } => {
                     self.deliver_to_all(&Delivery::Gap(gap, from));
                 }
-                Effect::Say(message) | Effect::Insist(message) if self.is_linked => {
-                    self.said.push_back(message);
+                BridgeEffect::Send(message) | BridgeEffect::Force(message) if self.is_linked => {
+                    self.sent.push_back(message);
                 }
-                Effect::Stay => {}
+                BridgeEffect::Stay => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -321,18 +323,18 @@ impl World {
         let Some(delivery) = worker.deliveries.pop_front() else { return false };
         match delivery {
             Delivery::Event(event) => {
-                let audience = event.audience().expect("it is in the log");
+                let audience = event.audience().expect("the event is in the log");
                 let mut listeners = Vec::new();
                 worker.subscriptions.for_each_listener(audience, |_, id| listeners.push(*id));
-                listeners.into_iter().for_each(|id| self.hear(id, &event));
+                listeners.into_iter().for_each(|id| self.receive(id, &event));
             }
             Delivery::Confirmed(ticket, position) => {
                 for (step, resumed) in worker.subscriptions.confirm(ticket, usize::MAX) {
                     let mut effects = Vec::new();
                     let worker = &self.workers[index];
                     let standing = worker.subscriptions.standing(step.connection());
-                    told::confirmed(&step, resumed, standing, position, &mut effects);
-                    self.tell(&step, effects, position);
+                    reply::confirmed(&step, resumed, standing, position, &mut effects);
+                    self.reply(&step, effects, position);
                 }
             }
             Delivery::Resumed(ticket, found, position) => {
@@ -340,8 +342,8 @@ impl World {
                     let mut effects = Vec::new();
                     let standing = worker.subscriptions.standing(step.connection());
                     let has_room = || true;
-                    told::answered(&step, start, found, standing, position, has_room, &mut effects);
-                    self.tell(&step, effects, position);
+                    reply::resumed(&step, start, found, standing, position, has_room, &mut effects);
+                    self.reply(&step, effects, position);
                 }
             }
             Delivery::Mark(position) => {
@@ -351,13 +353,13 @@ impl World {
                     let subscriptions = &self.workers[index].subscriptions;
                     let standing = subscriptions.standing(ConnectionId(id));
                     if client.worker == index && standing == Standing::Settled {
-                        self.expect_all_heard(id, position);
+                        self.expect_all_received(id, position);
                     }
                 }
             }
             Delivery::Gap(_, position) => {
                 for client in self.clients.values_mut().filter(|c| c.worker == index) {
-                    client.heard.values_mut().for_each(|heard| heard.up_to = position);
+                    client.progress.values_mut().for_each(|progress| progress.up_to = position);
                 }
             }
             other => panic!("{other:?}"),

@@ -13,7 +13,7 @@ use campanile_edge::websocket::{self, Decoder, Limits, Message, Opcode, Violatio
 use futures_util::Stream;
 
 use crate::connection::line::Line;
-use crate::connection::socket::{Ending, Waiting};
+use crate::connection::socket::{Ending, Unsent};
 
 /// How many bytes one read asks for: enough for many small messages, and few enough for the messages
 /// that a client could make of them to stay in memory until they are handled.
@@ -81,9 +81,7 @@ impl Incoming {
                 Message::Close(code) => {
                     let payload = code.map(u16::to_be_bytes);
                     let payload = payload.as_ref().map_or(&[][..], |code| &code[..]);
-                    self.line
-                        .socket
-                        .close(websocket::frame(Opcode::Close, payload), Waiting::Flush);
+                    self.line.socket.close(websocket::frame(Opcode::Close, payload), Unsent::Flush);
                 }
                 data => return Some(data),
             }
@@ -117,7 +115,7 @@ impl Stream for Incoming {
             }
             if let Some(violation) = self.violation.take() {
                 let last = websocket::close(violation.close_code(), &violation.to_string());
-                self.line.socket.close(last, Waiting::Flush);
+                self.line.socket.close(last, Unsent::Flush);
             }
             if !self.line.socket.is_open() {
                 let ending = Ending::new(self.line.socket.clone(), self.flush_limit);

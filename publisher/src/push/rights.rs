@@ -1,4 +1,4 @@
-//! What a caller may do. Pure: [`Principal`] decides, this says it in words.
+//! Checks what a caller may do, and turns a refusal into an error. Pure. [`Principal::may`] decides.
 
 use campanile_channel::publishing::{Push, Target};
 use campanile_edge::{Action, Principal};
@@ -6,10 +6,10 @@ use campanile_messages::Audience;
 
 use crate::push::BadRequest;
 
-/// Checks whether a caller may make this push.
+/// Checks whether a caller may push to the target of `push`.
 ///
 /// # Errors
-/// `BadRequest::NotAllowed`.
+/// [`BadRequest::NotAllowed`] if the caller may not.
 pub(crate) fn check_push(principal: &Principal, push: &Push) -> Result<(), BadRequest> {
     let action = match &push.target {
         Target::Audience(Audience::Everyone) => Action::PublishToEveryone,
@@ -20,10 +20,10 @@ pub(crate) fn check_push(principal: &Principal, push: &Push) -> Result<(), BadRe
     check(principal, action)
 }
 
-/// Checks whether a caller may do something.
+/// Checks whether a caller may perform an action.
 ///
 /// # Errors
-/// `BadRequest::NotAllowed`.
+/// [`BadRequest::NotAllowed`] if the caller may not; it names the action.
 pub(crate) fn check(principal: &Principal, action: Action<'_>) -> Result<(), BadRequest> {
     match principal.may(action) {
         true => Ok(()),

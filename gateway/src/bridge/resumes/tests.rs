@@ -15,18 +15,17 @@ fn groups(names: &[usize]) -> Vec<Audience> {
     names.iter().map(|name| group(*name)).collect()
 }
 
-fn resume(ticket: Ticket, since: u64, names: &[usize]) -> Resume {
-    let start = Start::Behind(Position { epoch: 1, sequence: since });
+fn resume(ticket: StepTicket, since: u64, names: &[usize]) -> Resume {
+    let start = ReplayStart::After(Position { epoch: 1, sequence: since });
     Resume { ticket, start, audiences: groups(names) }
 }
 
-/// Clients of one worker.
 fn resumes() -> Resumes {
     Resumes::new(1)
 }
 
 impl Resumes {
-    /// A client comes back whose interest is confirmed.
+    /// Adds a client and confirms its interest.
     fn add_confirmed(&mut self, resume: Resume) {
         let ticket = resume.ticket;
         self.add(0, resume);
@@ -40,7 +39,7 @@ fn want(since: u64, names: &[usize]) -> Want {
 
 const CURSOR: Position = Position { epoch: 1, sequence: 100 };
 
-fn answered(resumes: &mut Resumes, recent: &Recent) -> Vec<(Ticket, Result<usize, Lost>)> {
+fn answered(resumes: &mut Resumes, recent: &Recent) -> Vec<(StepTicket, Result<usize, Lost>)> {
     let mut answered = Vec::new();
     while !resumes.is_idle() {
         let judged = resumes.judge(recent, MAX);
@@ -54,14 +53,18 @@ fn quiet(recent: &mut Recent, audience: &Audience) {
 }
 
 #[test]
-fn what_many_clients_lack_is_fetched_once_for_all_of_them() {
+fn many_clients_that_lack_the_same_share_a_fetch() {
     let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
     for ticket in 0..1_000 {
-        // The one that was away for the longest is one of the last.
+        // One of the last was away for the longest time.
         resumes.add_confirmed(resume(ticket, if ticket == 900 { 5 } else { 50 }, &[1, 2]));
     }
     assert_eq!(answered(&mut resumes, &recent), []);
-    assert_eq!(resumes.fetch(), Some((1, vec![want(5, &[1, 2])])), "the widest");
+    assert_eq!(
+        resumes.fetch(),
+        Some((1, vec![want(5, &[1, 2])])),
+        "the want reaches back far enough for everybody"
+    );
     resumes.add_confirmed(resume(1_000, 7, &[2, 1]));
     resumes.add_confirmed(resume(1_001, 7, &[3]));
     assert_eq!(answered(&mut resumes, &recent), []);
@@ -78,12 +81,12 @@ fn what_many_clients_lack_is_fetched_once_for_all_of_them() {
     assert!(resumes.wants.is_empty() && resumes.waiting.is_empty());
 }
 
-fn new_listener(ticket: Ticket, history: History, names: &[usize]) -> Resume {
-    Resume { start: Start::History(history), ..resume(ticket, 0, names) }
+fn new_listener(ticket: StepTicket, history: History, names: &[usize]) -> Resume {
+    Resume { start: ReplayStart::History(history), ..resume(ticket, 0, names) }
 }
 
 #[test]
-fn new_listeners_share_a_fetch_of_what_is_kept() {
+fn new_listeners_share_a_fetch_of_earlier_events() {
     let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
     for ticket in 0..100 {
         let history = if ticket % 2 == 0 { History::First } else { History::Last(3) };
@@ -103,13 +106,13 @@ fn new_listeners_share_a_fetch_of_what_is_kept() {
 }
 
 #[test]
-fn a_new_listener_begins_after_some_fetches_with_what_is_there() {
+fn a_new_listener_waits_for_a_limited_number_of_fetches() {
     let (mut resumes, recent) = (resumes(), Recent::new(1 << 20));
     resumes.add_confirmed(new_listener(1, History::First, &[1]));
     for number in 1..=u64::from(MAX_WAITS) {
         assert_eq!(answered(&mut resumes, &recent), []);
         assert_eq!(resumes.fetch(), Some((number, vec![want(0, &[1])])));
-        // It comes and is not kept.
+        // The events arrive and are not kept.
         resumes.fetched(number, 1);
     }
     let found = resumes.judge(&recent, MAX).map(|(.., found)| found.expect("no loss"));
@@ -117,7 +120,7 @@ fn a_new_listener_begins_after_some_fetches_with_what_is_there() {
 }
 
 #[test]
-fn a_want_under_way_is_not_widened_but_asked_for_again() {
+fn a_want_under_way_is_not_widened_but_requested_again() {
     let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
     resumes.add_confirmed(resume(1, 50, &[1]));
     answered(&mut resumes, &recent);
@@ -135,7 +138,7 @@ fn a_want_under_way_is_not_widened_but_asked_for_again() {
 }
 
 #[test]
-fn wants_are_fetched_in_parts_and_those_not_served_are_asked_for_again() {
+fn wants_that_were_not_served_are_requested_again() {
     let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
     let names: Vec<_> = (0..1_000 + 1).collect();
     resumes.add_confirmed(resume(1, 5, &names));
@@ -143,7 +146,11 @@ fn wants_are_fetched_in_parts_and_those_not_served_are_asked_for_again() {
     resumes.add_confirmed(resume(3, 5, &[2]));
     assert_eq!(answered(&mut resumes, &recent), []);
     let (number, wants) = resumes.fetch().expect("something to ask");
-    assert_eq!((number, wants), (1, vec![want(5, &names)]), "one client's, however many");
+    assert_eq!(
+        (number, wants),
+        (1, vec![want(5, &names)]),
+        "one client may have any number of audiences"
+    );
     names.iter().for_each(|name| quiet(&mut recent, &group(*name)));
     resumes.fetched(1, 1);
     assert_eq!(answered(&mut resumes, &recent), [(1, Ok(0))]);
@@ -152,7 +159,11 @@ fn wants_are_fetched_in_parts_and_those_not_served_are_asked_for_again() {
     assert_eq!(answered(&mut resumes, &recent), [(2, Ok(0))]);
     assert_eq!(resumes.fetch(), Some((3, vec![want(5, &[2])])));
     resumes.fetched(3, 0);
-    assert_eq!(answered(&mut resumes, &recent), [(3, Ok(0))], "a broker that serves none");
+    assert_eq!(
+        answered(&mut resumes, &recent),
+        [(3, Ok(0))],
+        "the broker says that it has served none"
+    );
     assert!(resumes.wants.is_empty() && resumes.waiting.is_empty() && resumes.fetch().is_none());
 }
 
@@ -160,14 +171,14 @@ fn wants_are_fetched_in_parts_and_those_not_served_are_asked_for_again() {
 fn a_position_of_another_epoch_or_ahead_of_the_stream_is_lost() {
     let (mut resumes, recent) = (resumes(), Recent::new(1 << 20));
     let other = Position { epoch: 2, sequence: 5 };
-    resumes.add_confirmed(Resume { start: Start::Behind(other), ..resume(1, 5, &[1]) });
+    resumes.add_confirmed(Resume { start: ReplayStart::After(other), ..resume(1, 5, &[1]) });
     resumes.add_confirmed(resume(2, 101, &[1]));
     let lost = Err(Lost::EpochChanged);
     assert_eq!(answered(&mut resumes, &recent), [(1, lost), (2, lost)]);
 }
 
 #[test]
-fn what_is_too_far_is_known_after_one_fetch_and_costs_none_from_then_on() {
+fn one_fetch_shows_for_all_clients_that_it_is_too_far() {
     let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
     let event = |sequence| {
         let logged = Some((Position { epoch: 1, sequence }, group(1)));
@@ -179,7 +190,7 @@ fn what_is_too_far_is_known_after_one_fetch_and_costs_none_from_then_on() {
     resumes.add_confirmed(resume(1, 5, &[1, 2]));
     assert_eq!(judged(&mut resumes, &recent), None);
     assert_eq!(resumes.fetch(), Some((1, vec![want(5, &[1, 2])])));
-    // The broker sends the newest up to the first that is too much.
+    // The broker sends the newest events, up to the first one that exceeds the bound.
     let events = vec![event(98), event(99)];
     recent.add_past(&group(1), Past { expired: 0, complete_after: 97, events });
     recent.add_past(&group(2), Past { expired: 0, complete_after: 97, events: vec![] });
@@ -193,7 +204,7 @@ fn what_is_too_far_is_known_after_one_fetch_and_costs_none_from_then_on() {
 }
 
 #[test]
-fn what_is_not_kept_until_it_is_judged_is_too_far_after_some_fetches() {
+fn events_that_are_dropped_again_and_again_are_too_far() {
     let (mut resumes, recent) = (resumes(), Recent::new(1 << 20));
     resumes.add_confirmed(resume(1, 5, &[1]));
     for number in 1..=u64::from(MAX_WAITS) {
@@ -207,7 +218,7 @@ fn what_is_not_kept_until_it_is_judged_is_too_far_after_some_fetches() {
 }
 
 #[test]
-fn what_nobody_listens_to_any_more_is_neither_asked_for_nor_taken() {
+fn withdrawn_audiences_are_neither_requested_nor_kept() {
     let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
     resumes.add_confirmed(resume(1, 5, &[1]));
     answered(&mut resumes, &recent);
@@ -219,10 +230,10 @@ fn what_nobody_listens_to_any_more_is_neither_asked_for_nor_taken() {
     resumes.withdraw(&[group(1)]);
     resumes.withdraw(&[group(2)]);
     assert!(!resumes.is_fetched(&group(1)));
-    // Somebody listens again before the answer is there.
+    // Somebody listens again before the answer arrives.
     resumes.add_confirmed(resume(5, 5, &[1]));
     answered(&mut resumes, &recent);
-    assert!(!resumes.is_fetched(&group(1)), "by the next fetch");
+    assert!(!resumes.is_fetched(&group(1)), "the next fetch brings it");
     resumes.fetched(asked.0, 1);
     assert_eq!(resumes.fetch(), Some((2, vec![want(5, &[3]), want(5, &[1])])));
     for name in [1, 3] {
@@ -235,7 +246,7 @@ fn what_nobody_listens_to_any_more_is_neither_asked_for_nor_taken() {
 }
 
 #[test]
-fn with_the_link_what_was_confirmed_and_asked_for_begins_anew() {
+fn a_lost_link_repeats_confirmations_and_wants() {
     let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
     resumes.add_confirmed(resume(1, 5, &[1]));
     answered(&mut resumes, &recent);
@@ -243,7 +254,11 @@ fn with_the_link_what_was_confirmed_and_asked_for_begins_anew() {
     resumes.link_lost();
     resumes.fetched(asked.0, 1);
     quiet(&mut recent, &group(1));
-    assert_eq!(answered(&mut resumes, &recent), [], "it is not confirmed on the next link");
+    assert_eq!(
+        answered(&mut resumes, &recent),
+        [],
+        "its interest is not confirmed on the next link"
+    );
     recent.forget(&group(1));
     resumes.interest_sent(1, &recent, MAX);
     assert_eq!(resumes.fetch(), Some((2, vec![want(5, &[1])])));
@@ -255,14 +270,14 @@ fn with_the_link_what_was_confirmed_and_asked_for_begins_anew() {
 }
 
 #[test]
-fn what_is_unknown_is_asked_for_once_before_and_after_the_confirmation() {
+fn an_unknown_audience_is_requested_only_once() {
     let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
     quiet(&mut recent, &group(3));
     resumes.add(0, resume(1, 50, &[1, 3]));
     resumes.add(0, resume(2, 40, &[3]));
     resumes.add(0, resume(3, 30, &[3, 1]));
     let other = Position { epoch: 2, sequence: 5 };
-    resumes.add(0, Resume { start: Start::Behind(other), ..resume(4, 5, &[2]) });
+    resumes.add(0, Resume { start: ReplayStart::After(other), ..resume(4, 5, &[2]) });
     resumes.interest_sent(1, &recent, MAX);
     assert_eq!(resumes.fetch(), Some((1, vec![want(30, &[1])])));
     assert_eq!(answered(&mut resumes, &recent), [], "nothing is confirmed");
@@ -276,12 +291,12 @@ fn what_is_unknown_is_asked_for_once_before_and_after_the_confirmation() {
 }
 
 #[test]
-fn the_head_of_the_confirmation_is_what_counts() {
+fn a_client_is_judged_by_the_head_of_its_confirmation() {
     let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
     resumes.add(0, resume(1, 150, &[1]));
     resumes.add(0, resume(2, 150, &[1]));
     resumes.interest_sent(1, &recent, MAX);
-    // The gateway is behind the one where the client was before.
+    // The gateway is behind the one that the clients were connected to before.
     resumes.confirmed(&[1], Position { sequence: 150, ..CURSOR });
     resumes.confirmed(&[2], Position { sequence: 149, ..CURSOR });
     assert_eq!(answered(&mut resumes, &recent), [(2, Err(Lost::EpochChanged))]);
@@ -292,7 +307,7 @@ fn the_head_of_the_confirmation_is_what_counts() {
 }
 
 #[test]
-fn nobody_is_answered_who_is_gone() {
+fn clients_that_are_gone_get_no_answer() {
     let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
     for ticket in 1..=3 {
         resumes.add(0, resume(ticket, 5, &[1]));
@@ -310,7 +325,7 @@ fn nobody_is_answered_who_is_gone() {
 }
 
 #[test]
-fn a_client_waits_for_all_of_what_it_lacked_though_a_part_is_there() {
+fn a_client_waits_for_its_whole_fetch() {
     let (mut resumes, mut recent) = (resumes(), Recent::new(1 << 20));
     resumes.add(0, resume(1, 5, &[1, 2]));
     resumes.interest_sent(1, &recent, MAX);
@@ -320,6 +335,6 @@ fn a_client_waits_for_all_of_what_it_lacked_though_a_part_is_there() {
     assert_eq!(answered(&mut resumes, &recent), []);
     quiet(&mut recent, &group(2));
     resumes.fetched(1, 1);
-    assert_eq!(resumes.fetch(), None, "the rest was asked for once more");
+    assert_eq!(resumes.fetch(), None, "the rest was requested once more");
     assert_eq!(answered(&mut resumes, &recent), [(1, Ok(0))]);
 }

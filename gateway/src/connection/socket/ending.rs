@@ -1,4 +1,4 @@
-//! How a connection ends: after the last byte, its peer's end is waited for.
+//! Ends a connection: sends the last bytes, then waits until the peer closes its side.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,23 +7,23 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
-use super::{Phase, Socket};
+use super::{Socket, SocketPhase};
 
-/// After the last byte was sent, a peer may go on sending for this long; what it sends is read and
-/// dropped, for unread input would turn the close into a reset and the close code would be lost.
+/// How long a peer may continue to send after the last byte was sent to it. What it sends is read and
+/// dropped, because unread input would turn the close into a reset, and the close code would be lost.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Sees a closed connection to its end: flushes, then reads and drops what still comes.
+/// A future that ends a closed connection: it flushes, then reads and drops what the peer still sends.
 #[derive(Debug)]
 pub struct Ending {
     socket: Arc<Socket>,
-    /// Until the last byte is sent this limits the flush, then the lingering.
+    /// Limits the flush until the last byte is sent, and then how long the peer may continue to send.
     limit: Pin<Box<Sleep>>,
     lingering: bool,
 }
 
 impl Ending {
-    /// The end of a socket on which [`Socket::close`] was called. What still waits may take up to
+    /// Ends a socket on which [`Socket::close`] was called. Flushing what still waits may take up to
     /// `flush_limit`.
     pub fn new(socket: Arc<Socket>, flush_limit: Duration) -> Self {
         Self { socket, limit: Box::pin(tokio::time::sleep(flush_limit)), lingering: false }
@@ -35,16 +35,16 @@ impl Future for Ending {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut dropped = [0; 4096];
-        // Before the reads: a peer that never stops sending makes them use up all that one poll may
-        // do, and then no timer fires.
+        // Checked before the reads: a peer that never stops sending makes them use up the budget of this
+        // poll, and then the timer would not fire.
         if self.limit.as_mut().poll(cx).is_ready() {
             self.socket.abort();
             return Poll::Ready(());
         }
         loop {
-            // First of all the reads: they flush.
+            // Reads come first, because they also flush.
             let read = self.socket.poll_read(cx, &mut dropped);
-            if !self.lingering && self.socket.lock().phase == Phase::Lingering {
+            if !self.lingering && self.socket.lock().phase == SocketPhase::Lingering {
                 self.lingering = true;
                 self.limit.set(tokio::time::sleep(LINGER));
             }
@@ -61,7 +61,7 @@ impl Future for Ending {
                 return Poll::Ready(());
             }
             if matches!(read, Poll::Ready(Ok(0))) {
-                // The peer sends no more, but may still read what is left for it.
+                // The peer sends nothing more, but may still read the rest.
                 return self.poll_without_reads(cx);
             }
         }
@@ -70,7 +70,7 @@ impl Future for Ending {
 
 impl Ending {
     fn poll_without_reads(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // A stream at its end is readable for ever: polling it again would spin.
+        // A stream at its end stays readable, so polling it again would spin.
         let flushed = self.socket.poll_flush(cx).is_err() || self.socket.is_flushed();
         if !flushed {
             ready!(self.limit.as_mut().poll(cx));

@@ -1,4 +1,4 @@
-//! The wake-ups of the task that drives a connection, polled by hand.
+//! Tests the wake-ups of a connection's driver, which is polled by hand, and the gate before the greeting.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
@@ -26,7 +26,7 @@ impl Jammed {
         SockRef::from(&stream).set_send_buffer_size(1).expect("a socket");
         let (_peer, _) = listener.accept().expect("it connects");
         stream.set_nonblocking(true).expect("a socket");
-        // What is on its way for a moment makes room when it has arrived.
+        // Bytes that are on their way free some room when they arrive.
         let mut full = 0;
         while full < 5 {
             match stream.write(&[0; 4_096]) {
@@ -76,25 +76,25 @@ impl Step {
         match self {
             Self::Drive => {
                 let polled = socket.poll_read(&mut Context::from_waker(waker), &mut [0; 8]);
-                let is_over = socket.lock().phase == Phase::Broken;
+                let is_over = socket.lock().phase == SocketPhase::Broken;
                 assert_eq!(polled.is_ready(), is_over);
             }
             Self::Send => drop(socket.send(&slice)),
             Self::Flush => socket.flush(),
             Self::SendNow => drop(socket.send_now(&slice)),
             Self::SendControl => drop(socket.send_control(&slice)),
-            // Only ever the first thing on a connection.
+            // This is only ever the first call on a connection.
             Self::Hold if is_new(socket) => socket.hold(slice),
             Self::Hold => {}
             Self::Release => socket.release(),
             Self::Greet => socket.greet(slice),
             Self::Replay => socket.replay([slice]),
-            Self::Close => socket.close(slice, Waiting::Flush),
+            Self::Close => socket.close(slice, Unsent::Flush),
             Self::Abort => socket.abort(),
         }
     }
 
-    /// Whether somebody still owes a [`Socket::flush`] after this.
+    /// Whether a [`Socket::flush`] is still owed after this step.
     fn owes_flush(self, owed: bool) -> bool {
         match self {
             Self::Send => true,
@@ -111,23 +111,23 @@ impl Step {
 
 fn is_new(socket: &Socket) -> bool {
     let state = socket.lock();
-    state.phase == Phase::Open && state.outbox.is_empty()
+    state.phase == SocketPhase::Open && state.outbox.is_empty()
 }
 
-/// Tries all orders of `len` of these steps. Output that the driver has not seen must wake it, or it
-/// would wait for its peer and never for room to write.
+/// Tries all sequences of `len` of these steps. Output that the driver has not seen must wake it.
+/// Otherwise it would wait for input only, and not until it can write.
 fn try_all_orders(steps: &[Step], len: u32) {
     let jammed = Jammed::new();
     for order in 0..steps.len().pow(len) {
         let socket = jammed.socket();
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(wakes.clone());
-        // What the driver saw at its last turn: how much waits, and how far the connection is.
+        // What the driver saw when it was last polled: whether output waits, and the phase.
         let seen = |socket: &Socket| {
             let state = socket.lock();
-            let is_held = state.phase == Phase::Held;
-            // How a connection begins is nothing to the driver, except for what may be written.
-            (state.outbox.queued_bytes() > 0 && !is_held, state.phase.max(Phase::Open))
+            let is_held = state.phase == SocketPhase::Held;
+            // The driver does not distinguish the phases before the greeting, except for held output.
+            (state.outbox.queued_bytes() > 0 && !is_held, state.phase.max(SocketPhase::Open))
         };
         Step::Drive.perform(&socket, &waker);
         let (mut driven, mut owed) = (seen(&socket), false);
@@ -147,10 +147,10 @@ fn try_all_orders(steps: &[Step], len: u32) {
 }
 
 #[test]
-fn output_that_the_kernel_does_not_take_wakes_the_driver_in_every_order() {
+fn unwritten_output_wakes_the_driver_in_every_order() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
-    // Not on it: what it lets a task do in one turn is limited.
+    // The steps do not run as a task, because a task has a budget per turn.
     let _entered = runtime.enter();
     use Step::{
         Abort, Close, Drive, Flush, Greet, Hold, Release, Replay, Send, SendControl, SendNow,
@@ -164,7 +164,7 @@ fn output_that_the_kernel_does_not_take_wakes_the_driver_in_every_order() {
     try_all_orders(&all, 4);
 }
 
-/// A connection and what its peer reads.
+/// A connection and its peer.
 async fn pair() -> (Arc<Socket>, TcpStream) {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -201,7 +201,7 @@ async fn nothing_but_control_frames_leaves_before_the_greeting() {
         socket.greet(slice(b"greeting "));
         assert_eq!(socket.send_now(&slice(b"event ")), Ok(()));
         socket.greet(slice(b"greeting "));
-        socket.close(slice(b"close"), Waiting::Flush);
+        socket.close(slice(b"close"), Unsent::Flush);
         let (text, ()) = tokio::join!(read_all(&mut peer), end(&socket));
         assert_eq!(text, "head pong greeting event close");
     }
@@ -214,18 +214,18 @@ async fn the_head_waits_for_the_greeting_until_it_is_released() {
     assert_eq!(socket.lock().outbox.written_bytes(), 0);
     socket.release();
     assert_eq!(socket.lock().outbox.written_bytes(), 5);
-    socket.close(Bytes::from_static(b"close"), Waiting::Drop);
+    socket.close(Bytes::from_static(b"close"), Unsent::Drop);
     socket.greet(Bytes::from_static(b"greeting "));
     let (text, ()) = tokio::join!(read_all(&mut peer), end(&socket));
-    assert_eq!(text, "head close", "one that is closed is not greeted");
+    assert_eq!(text, "head close", "a closed connection is not greeted");
 }
 
-/// One that asks late would else wait for ever.
+/// Otherwise a caller that asks late would wait for ever.
 #[actix::test]
-async fn nobody_waits_for_a_greeting_that_has_come_or_never_will() {
+async fn nobody_waits_for_a_greeting_that_came_or_never_will() {
     let end: [fn(&Socket); 3] = [
         |socket| socket.greet(Bytes::from_static(b"greeting")),
-        |socket| socket.close(Bytes::from_static(b"close"), Waiting::Flush),
+        |socket| socket.close(Bytes::from_static(b"close"), Unsent::Flush),
         Socket::abort,
     ];
     for end in end {

@@ -49,7 +49,7 @@ fn a_connection_listens_once_its_interest_is_confirmed() {
 }
 
 #[test]
-fn a_join_counts_once_and_a_rejoin_waits_for_its_own_confirmation() {
+fn a_rejoin_waits_for_its_own_confirmation() {
     let mut subscriptions = Subscriptions::new(2);
     let id = ConnectionId(1);
     let a = || group("a");
@@ -68,7 +68,7 @@ fn a_join_counts_once_and_a_rejoin_waits_for_its_own_confirmation() {
 }
 
 #[test]
-fn groups_are_limited() {
+fn the_groups_of_a_connection_are_limited() {
     let mut subscriptions = Subscriptions::new(1);
     subscriptions.attach(ConnectionId(1), vec![group("a")], None, 1, 1);
     assert_eq!(subscriptions.join(ConnectionId(1), group("b"), None, 2), Joining::TooMany);
@@ -76,7 +76,7 @@ fn groups_are_limited() {
 }
 
 #[test]
-fn connections_that_come_and_go_without_a_broker_leave_nothing_behind() {
+fn connections_that_come_and_go_leave_nothing_behind() {
     let mut subscriptions = Subscriptions::new(9);
     let since = |ticket| (ticket % 2 == 0).then_some(Since::At(P));
     for ticket in 0..100 {
@@ -91,21 +91,21 @@ fn connections_that_come_and_go_without_a_broker_leave_nothing_behind() {
         assert_eq!(gone, awaited);
     }
     assert!(subscriptions.pending.is_empty() && subscriptions.resuming.is_empty());
-    assert_eq!(subscriptions.confirm(Ticket::MAX, usize::MAX), []);
+    assert_eq!(subscriptions.confirm(StepTicket::MAX, usize::MAX), []);
 }
 
 #[test]
-fn a_connection_that_missed_something_listens_once_that_is_found() {
+fn a_connection_listens_once_its_missed_events_are_found() {
     let mut subscriptions = Subscriptions::new(2);
     let id = ConnectionId(1);
     let (news, since) = (group("news"), Some(Since::At(P)));
-    let start = Start::Behind(P);
+    let start = ReplayStart::After(P);
     let audiences = vec![Audience::Everyone, news.clone()];
     assert_eq!(
         subscriptions.attach(id, vec![news.clone()], since, 1, 1).resume,
         Some(Resume { ticket: 1, start, audiences })
     );
-    assert_eq!(subscriptions.confirm(1, usize::MAX), [], "nobody knows yet what it has missed");
+    assert_eq!(subscriptions.confirm(1, usize::MAX), [], "its missed events are not found yet");
     assert!(listeners(&subscriptions, &news).is_empty());
     assert_eq!(subscriptions.resume(1), Some((Step::Attach(id), start)));
     assert_eq!(subscriptions.resume(1), None);
@@ -126,7 +126,7 @@ fn a_connection_that_missed_something_listens_once_that_is_found() {
 }
 
 #[test]
-fn a_join_that_is_left_meanwhile_is_not_resumed() {
+fn a_join_that_was_left_in_the_meantime_is_not_resumed() {
     let mut subscriptions = Subscriptions::new(2);
     let id = ConnectionId(1);
     subscriptions.attach(id, vec![], None, 1, 1);
@@ -138,7 +138,7 @@ fn a_join_that_is_left_meanwhile_is_not_resumed() {
 }
 
 #[test]
-fn what_is_no_position_is_told_and_keeps_nobody_waiting() {
+fn a_malformed_position_is_answered_without_a_resume() {
     let mut subscriptions = Subscriptions::new(2);
     let id = ConnectionId(1);
     let changed = subscriptions.attach(id, vec![], Some(Since::Malformed), 1, 1);
@@ -172,18 +172,18 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    /// The model: a flat list of (connection, audience, ticket), and the reported counts.
+    /// The model: a flat list of (connection, audience, ticket), and the counts that were reported.
     #[test]
     fn confirmed_members_listen_and_counts_add_up(
         acts in prop::collection::vec(act(), 0..60),
     ) {
         let mut subscriptions = Subscriptions::new(3);
-        let mut model: Vec<(u64, Audience, Ticket)> = Vec::new();
+        let mut model: Vec<(u64, Audience, StepTicket)> = Vec::new();
         let mut counts: HashMap<Audience, i32> = HashMap::new();
         let mut confirmed = 0;
-        // Steps that missed something which was not found yet.
+        // The steps whose missed events are not found yet.
         let mut missed = BTreeSet::new();
-        // A connection id is never used again, so each new one takes the place of an old one.
+        // A connection id is never used again, so each new one replaces an old one.
         let mut ids = [0, 1, 2, 3];
         for (ticket, act) in (1..).zip(acts) {
             let mut changed = Changed::default();
@@ -229,7 +229,7 @@ proptest! {
                     confirmed = confirmed.max(ticket.saturating_sub(behind));
                     subscriptions.confirm(confirmed, usize::MAX);
                 }
-                // The bridge answers those that the broker has confirmed.
+                // The bridge answers the resumes that the broker has confirmed.
                 Act::Resume => {
                     for ticket in missed.range(..=confirmed) {
                         let is_there = model.iter().any(|(_, _, t)| t == ticket);
@@ -239,7 +239,7 @@ proptest! {
                 }
             }
             let resumes = changed.resume.iter().map(|resume| resume.ticket);
-            prop_assert!(resumes.eq(missed.get(&ticket).copied()), "a step that missed something");
+            prop_assert!(resumes.eq(missed.get(&ticket).copied()), "every step that missed events has a resume");
             for gone in changed.gone {
                 prop_assert!(missed.contains(&gone) && !model.iter().any(|(.., t)| *t == gone));
             }
