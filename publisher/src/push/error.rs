@@ -146,7 +146,10 @@ pub enum BadRequest {
     IdTaken { id: Shown },
     /// The caller has no right to do it.
     #[error("this caller is not allowed to {action}")]
-    NotAllowed { action: String },
+    NotAllowed {
+        /// The words of an [`Action`](campanile_edge::Action), which cuts names.
+        action: String,
+    },
     #[error("to_worker_id is {0}: no worker of the cluster has this id (its connections are gone)")]
     UnknownWorker(WorkerId),
     #[error("to_connection_id is {0}: the worker has no such connection (it is gone)")]
