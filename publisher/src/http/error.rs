@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use campanile_edge::websocket::HandshakeError;
+
 use super::inflate::InvalidCompression;
 use super::methods::Methods;
 use crate::push::shown::Shown;
@@ -79,11 +81,11 @@ pub enum HttpError {
     /// Parameters in the URL of a path that has no items either.
     #[error("the URL has the parameters {query}: {path} takes none")]
     NoQuery { query: Shown, path: &'static str },
-    /// A request for `/stream` that is not a websocket handshake.
+    /// A request for `/stream` that means no websocket.
     #[error("/stream is a websocket (RFC 6455): open it with a websocket client")]
     NotAWebsocket,
-    #[error("the websocket handshake is broken: {reason}")]
-    BadHandshake { reason: &'static str },
+    #[error("the websocket handshake is broken: {0}")]
+    Handshake(HandshakeError),
     /// None of the offered subprotocols is known.
     #[error(
         "the subprotocol is {value}: {known} are accepted; without one, the first is spoken",

@@ -75,13 +75,16 @@ pub fn read(bytes: &[u8]) -> Result<Head, HttpError> {
     // Writing to a string cannot fail.
     let _ = write!(line, "{method} {}{} HTTP/1.{minor}\r\n", target.0, target.1);
     let mut written = line.into_bytes();
-    for header in headers.0.iter().filter(|header| header.is_passed_on(framing)) {
+    for header in headers.0.iter().filter(|header| header.is_passed_on()) {
         for part in [header.name.as_bytes(), b": ", header.value, b"\r\n"] {
             written.extend_from_slice(part);
         }
     }
     let end: &[u8] = match (framing, closes) {
-        (Framing::Websocket, _) => b"\r\n",
+        (Framing::Websocket, _) if headers.lists("connection", "upgrade") => {
+            b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        }
+        (Framing::Websocket, _) => b"Upgrade: websocket\r\nConnection: close\r\n\r\n",
         (_, true) => b"Connection: close\r\n\r\n",
         (_, false) => b"Connection: keep-alive\r\n\r\n",
     };
@@ -130,7 +133,7 @@ impl Headers<'_, '_> {
         const ONE: &str = "and there is another one; one is accepted";
         let coding = self.one("Transfer-Encoding", ONE)?;
         let length = self.one("Content-Length", ONE)?;
-        let is_websocket = self.all("upgrade").any(|to| to.eq_ignore_ascii_case(b"websocket"));
+        let is_websocket = self.lists("upgrade", "websocket");
         if let Some(coding) = coding {
             let accepted = match coding.eq_ignore_ascii_case(b"chunked") {
                 true if !is_1_1 => "HTTP/1.0 has none, send Content-Length",
@@ -170,15 +173,14 @@ fn bad(header: &'static str, value: &[u8], accepted: &'static str) -> HttpError 
 }
 
 trait PassedOn {
-    fn is_passed_on(&self, framing: Framing) -> bool;
+    fn is_passed_on(&self) -> bool;
 }
 
 impl PassedOn for httparse::Header<'_> {
-    /// Whether the header is passed on. `Connection` and `Upgrade` are only for a websocket: no other
-    /// protocol is spoken here, and whether the connection is kept is already decided.
-    fn is_passed_on(&self, framing: Framing) -> bool {
-        framing == Framing::Websocket
-            || !["connection", "upgrade"].iter().any(|name| self.name.eq_ignore_ascii_case(name))
+    /// Whether the header is passed on as it is. `Connection` and `Upgrade` are written anew: no protocol
+    /// but a websocket is spoken here, and whether the connection is kept is already decided.
+    fn is_passed_on(&self) -> bool {
+        !["connection", "upgrade"].iter().any(|name| self.name.eq_ignore_ascii_case(name))
     }
 }
 
@@ -202,6 +204,25 @@ mod tests {
         let expected = b"GET /?a HTTP/1.1\r\nHost: h\r\nA: \xff\r\nConnection: keep-alive\r\n\r\n";
         assert_eq!(read.bytes, expected);
         assert_eq!((read.framing, read.closes), (Framing::Length(0), false));
+    }
+
+    #[test]
+    fn a_websocket_is_passed_on_in_the_one_form_that_is_read_behind() {
+        for (headers, connection) in [
+            ("Upgrade: WebSocket\r\nConnection: keep-alive, upgrade\r\n", "Upgrade"),
+            ("Upgrade: h2c, websocket\r\nConnection: Upgrade, close\r\n", "Upgrade"),
+            ("Upgrade: websocket\r\nConnection: keep-alive\r\n", "close"),
+            ("Upgrade: websocket\r\n", "close"),
+        ] {
+            let head = format!("GET /stream HTTP/1.1\r\nHost: h\r\n{headers}A: b\r\n\r\n");
+            let read = read(head.as_bytes()).expect("fine");
+            let expected = format!(
+                "GET /stream HTTP/1.1\r\nHost: h\r\nA: b\r\nUpgrade: websocket\r\n\
+                 Connection: {connection}\r\n\r\n"
+            );
+            assert_eq!(String::from_utf8(read.bytes).expect("a text"), expected);
+            assert_eq!((read.framing, read.closes), (Framing::Websocket, true));
+        }
     }
 
     #[test]
