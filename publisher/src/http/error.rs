@@ -20,12 +20,18 @@ pub enum HttpError {
     /// A header whose value is not supported.
     #[error("the header {header} is {value}: {accepted}")]
     BadHeader { header: &'static str, value: Shown, accepted: &'static str },
+    /// A header that would mean two things.
+    #[error("the header {header} is given more than once: send it once")]
+    RepeatedHeader { header: &'static str },
     /// A GET with a body, which would be ignored.
     #[error("a GET has its content in the parameter content: send a body with POST")]
     BodyOfGet,
     /// The body ended early, or it is not what its headers say.
     #[error("the body is broken: {reason}")]
-    BrokenBody { reason: Shown },
+    BrokenBody {
+        /// It contains nothing that the caller has sent.
+        reason: String,
+    },
     /// A compressed body that is not what its `Content-Encoding` says.
     #[error("the body cannot be decompressed as its Content-Encoding says: {0}")]
     InvalidCompression(#[from] InvalidCompression),

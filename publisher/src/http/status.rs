@@ -24,7 +24,7 @@ fn of_bad_request(error: &BadRequest) -> StatusCode {
         | BadRequest::TwoContents
         | BadRequest::HalfAddress { .. }
         | BadRequest::NoId { .. }
-        | BadRequest::TwoAudiences
+        | BadRequest::TwoAudiences { .. }
         | BadRequest::NoName { .. }
         | BadRequest::TwoIds { .. }
         | BadRequest::IdForConnection
@@ -78,6 +78,7 @@ fn of_unavailable(error: &Unavailable) -> StatusCode {
 fn of_http(error: &HttpError) -> StatusCode {
     match error {
         HttpError::BadHeader { .. }
+        | HttpError::RepeatedHeader { .. }
         | HttpError::BodyOfGet
         | HttpError::NotHttp { .. }
         | HttpError::NoHost
