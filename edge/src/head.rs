@@ -71,6 +71,19 @@ impl<'a> Head<'a> {
         Ok(Some((head, len)))
     }
 
+    /// A head that another parser has read. `query` is empty if there is none, and `minor_version` is 0
+    /// for HTTP/1.0.
+    pub fn from_parts(
+        method: &'a str,
+        path: &'a str,
+        query: &'a str,
+        minor_version: u8,
+        headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Self {
+        let headers = headers.into_iter().map(|(name, bytes)| (name, value(bytes))).collect();
+        Self { method, path, query, minor_version, authority: None, headers }
+    }
+
     /// All values of a header, in their order. Names are compared without regard to case.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> + Clone {
         let named = self.headers.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name));
@@ -133,6 +146,14 @@ mod tests {
         assert_eq!(head.one("connection"), None);
         assert!(head.lists("connection", "b") && head.lists("connection", "C"));
         assert_eq!(head.listed("connection").collect::<Vec<_>>(), ["a", "B", "c"]);
+    }
+
+    #[test]
+    fn a_head_of_parts_is_the_same_as_one_that_was_parsed() {
+        let bytes = b"GET /stream?a=b HTTP/1.0\r\nA:  b \r\nC: \xff\r\n\r\n";
+        let headers: [(&str, &[u8]); 2] = [("A", b" b "), ("C", b"\xff")];
+        let head = Head::from_parts("GET", "/stream", "a=b", 0, headers);
+        assert_eq!(Head::parse(bytes), Ok(Some((head, bytes.len()))));
     }
 
     #[test]

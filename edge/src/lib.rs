@@ -2,10 +2,12 @@
 //! async, no clock.
 //!
 //! [`Head`] is the head of an HTTP/1 request, and [`query`] decodes what follows its `?`.
+//! [`prefers_json`] reads `Accept`.
 //! [`AllowHosts`], [`AllowOrigins`] and [`pages`] decide which web pages may do what. [`websocket`] is
 //! RFC 6455. [`Peer`] groups addresses, where something has to be divided fairly between them.
 //! [`Principal`] is who a peer is, and decides what it may do.
 
+mod accept;
 mod head;
 mod hosts;
 mod origins;
@@ -16,6 +18,7 @@ pub mod query;
 mod strangers;
 pub mod websocket;
 
+pub use accept::prefers_json;
 pub use head::{Head, HeadError, MAX_HEAD_BYTES};
 pub use hosts::AllowHosts;
 pub use origins::{AllowOrigins, most_exposed};

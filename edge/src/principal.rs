@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+/// How many characters of a name a sentence shows. An escaped character counts several times.
+const SHOWN_CHARS: usize = 60;
+
 /// The identity of a peer, and the source of its rights.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Principal {
@@ -44,18 +47,31 @@ pub enum Action<'a> {
 }
 
 impl fmt::Display for Action<'_> {
-    /// Writes the action as the end of a sentence, after "is allowed to".
+    /// Writes the action as the end of a sentence, after "is allowed to". A name is quoted, escaped and
+    /// cut after 60 characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect => f.write_str("connect"),
-            Self::Subscribe { group } => write!(f, "listen to the group {group:?}"),
+            Self::Subscribe { group } => write!(f, "listen to the group {}", Shown(group)),
             Self::PublishToEveryone => f.write_str("push to everyone"),
-            Self::PublishToGroup { group } => write!(f, "push to the group {group:?}"),
-            Self::PublishToUser { user } => write!(f, "push to the user {user:?}"),
+            Self::PublishToGroup { group } => write!(f, "push to the group {}", Shown(group)),
+            Self::PublishToUser { user } => write!(f, "push to the user {}", Shown(user)),
             Self::PublishDirect => f.write_str("push to a single connection"),
             Self::ReadPosition => f.write_str("read the position"),
             Self::Link => f.write_str("hold a link"),
         }
+    }
+}
+
+/// The beginning of a name in a sentence.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut escaped = self.0.escape_debug();
+        let shown: String = escaped.by_ref().take(SHOWN_CHARS).collect();
+        let rest = if escaped.next().is_some() { ".." } else { "" };
+        write!(f, "\"{shown}{rest}\"")
     }
 }
 
@@ -87,5 +103,14 @@ mod tests {
         ] {
             assert!(Principal::default().may(action), "{action:?}");
         }
+    }
+
+    #[test]
+    fn an_action_shows_the_beginning_of_a_name() {
+        let said = |group: &str| Action::PublishToGroup { group }.to_string();
+        assert_eq!(said("a\"b"), r#"push to the group "a\"b""#);
+        assert_eq!(said(&"é".repeat(60)), format!("push to the group \"{}\"", "é".repeat(60)));
+        assert_eq!(said(&"é".repeat(61)), format!("push to the group \"{}..\"", "é".repeat(60)));
+        assert_eq!(said(&"\"".repeat(255)).len(), said("").len() + 60 + 2);
     }
 }

@@ -5,8 +5,9 @@
 
 use bytes::Bytes;
 use campanile_channel::publishing::Push;
+use campanile_edge::prefers_json;
 use campanile_publisher::http::inbound::Inbound;
-use campanile_publisher::http::media::{body_kind, prefers_json};
+use campanile_publisher::http::media::body_kind;
 use campanile_publisher::push::{BodyKind, from_body, from_query};
 use campanile_publisher::{AllowOrigins, ApiError};
 use libfuzzer_sys::fuzz_target;

@@ -291,10 +291,6 @@ fn only<'a>(
     let first = values.next().map(HeaderValue::as_bytes);
     match values.next() {
         None => Ok(first),
-        Some(second) => Err(HttpError::BadHeader {
-            header,
-            value: Shown::from(second.as_bytes()),
-            accepted: "and there is another one; one is accepted",
-        }),
+        Some(_) => Err(HttpError::RepeatedHeader { header }),
     }
 }

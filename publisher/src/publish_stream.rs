@@ -43,13 +43,16 @@ pub(crate) enum StreamFormat {
 }
 
 impl StreamFormat {
+    /// The names of all subprotocols.
+    pub(crate) const SUBPROTOCOLS: [&str; 2] = [Self::Json.name(), Self::MessagePack.name()];
+
     /// Returns the format of a subprotocol.
     pub(crate) fn of(subprotocol: &str) -> Option<Self> {
         [Self::Json, Self::MessagePack].into_iter().find(|format| format.name() == subprotocol)
     }
 
     /// Returns the name of the subprotocol.
-    fn name(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
             Self::Json => "campanile.publish.v1.json",
             Self::MessagePack => "campanile.publish.v1.msgpack",
@@ -71,7 +74,8 @@ struct PublishStream {
 pub(crate) struct Opening {
     /// Who pushes.
     pub(crate) principal: Principal,
-    pub(crate) format: StreamFormat,
+    /// The subprotocol to answer with. Without one, the format is JSON.
+    pub(crate) subprotocol: Option<StreamFormat>,
     pub(crate) limits: StreamLimits,
     /// Where its answers arrive, with the bytes that it has reserved.
     pub(crate) answers: Answers,
@@ -88,14 +92,27 @@ pub(crate) struct Opening {
 /// # Errors
 /// [`HttpError::NotAWebsocket`].
 pub(crate) fn open(request: &HttpRequest, opening: Opening) -> Result<HttpResponse, HttpError> {
-    let Opening { principal, format, limits, answers, courier, silence_limit, stopping, payload } =
-        opening;
+    let Opening {
+        principal,
+        subprotocol,
+        limits,
+        answers,
+        courier,
+        silence_limit,
+        stopping,
+        payload,
+    } = opening;
     let mut response = handshake(request).map_err(|_| HttpError::NotAWebsocket)?;
-    if request.headers().contains_key(SEC_WEBSOCKET_PROTOCOL) {
+    if let Some(format) = subprotocol {
         response.insert_header((SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(format.name())));
     }
     let actor = PublishStream {
-        exchange: Exchange::new(principal, format, limits, answers),
+        exchange: Exchange::new(
+            principal,
+            subprotocol.unwrap_or(StreamFormat::Json),
+            limits,
+            answers,
+        ),
         courier,
         payload: Box::pin(payload),
         silence_limit,

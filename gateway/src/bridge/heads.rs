@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, Header as _, HeaderMap, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use campanile_channel::heads::Heads;
 use campanile_channel::watchdog::ANSWER_LIMIT;
-use campanile_edge::AllowOrigins;
+use campanile_edge::{AllowOrigins, prefers_json};
 use campanile_messages::Position;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -134,7 +134,7 @@ impl PositionSource {
 /// answer.
 pub async fn position(request: HttpRequest, source: web::Data<PositionSource>) -> HttpResponse {
     let mut response = match source.ask().await {
-        Ok(position) if prefers_json(&request) => {
+        Ok(position) if wants_json(&request) => {
             HttpResponse::Ok().json(json!({ "position": position.to_string() }))
         }
         Ok(position) => text(StatusCode::OK).body(format!("{position}\n")),
@@ -167,11 +167,9 @@ fn text(status: StatusCode) -> HttpResponseBuilder {
 }
 
 /// Whether the caller prefers JSON to plain text.
-fn prefers_json(request: &HttpRequest) -> bool {
-    let ranked =
-        header::Accept::parse(request).map_or_else(|_| Vec::new(), |accept| accept.ranked());
-    ranked.iter().map(|range| range.essence_str()).find(|range| *range != "text/html")
-        == Some("application/json")
+fn wants_json(request: &HttpRequest) -> bool {
+    let accept = request.headers().get_all(header::ACCEPT);
+    prefers_json(accept.filter_map(|value| str::from_utf8(value.as_bytes()).ok()))
 }
 
 #[cfg(test)]
@@ -215,16 +213,19 @@ mod tests {
 
     #[test]
     fn json_is_sent_to_callers_that_prefer_it() {
-        let prefers = |accept: &'static str| {
-            let request = TestRequest::default().insert_header((header::ACCEPT, accept));
-            prefers_json(&request.to_http_request())
+        let wants = |accept: &'static [&str]| {
+            let mut request = TestRequest::default();
+            for value in accept {
+                request = request.append_header((header::ACCEPT, *value));
+            }
+            wants_json(&request.to_http_request())
         };
-        assert!(prefers("application/json"));
-        assert!(prefers("Application/JSON, text/plain;q=0.9"));
-        assert!(!prefers("text/plain, application/json"));
-        assert!(prefers("text/plain;q=0.5, application/json"));
-        assert!(!prefers("*/*"));
-        assert!(!prefers("what is this"));
-        assert!(!prefers_json(&TestRequest::default().to_http_request()));
+        assert!(wants(&["application/json"]));
+        assert!(wants(&["text/html", "application/json;q=0.5"]));
+        assert!(wants(&["application/json; profile=\"é\""]));
+        assert!(!wants(&["application/json;q=0"]));
+        assert!(!wants(&["text/plain, application/json"]));
+        assert!(!wants(&["*/*"]));
+        assert!(!wants(&[]));
     }
 }

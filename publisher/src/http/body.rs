@@ -78,9 +78,8 @@ async fn read_all(
         }
     };
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| {
-            ApiError::Http(HttpError::BrokenBody { reason: Shown::from(&*error.to_string()) })
-        })?;
+        let chunk = chunk
+            .map_err(|error| ApiError::Http(HttpError::BrokenBody { reason: error.to_string() }))?;
         reading.sent_bytes += chunk.len();
         if reading.sent_bytes > max_sent_bytes {
             return Err(too_large);

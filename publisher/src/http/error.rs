@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use campanile_edge::websocket::HandshakeError;
+
 use super::inflate::InvalidCompression;
 use super::methods::Methods;
 use crate::push::shown::Shown;
@@ -18,12 +20,18 @@ pub enum HttpError {
     /// A header whose value is not supported.
     #[error("the header {header} is {value}: {accepted}")]
     BadHeader { header: &'static str, value: Shown, accepted: &'static str },
+    /// A header that would mean two things.
+    #[error("the header {header} is given more than once: send it once")]
+    RepeatedHeader { header: &'static str },
     /// A GET with a body, which would be ignored.
     #[error("a GET has its content in the parameter content: send a body with POST")]
     BodyOfGet,
     /// The body ended early, or it is not what its headers say.
     #[error("the body is broken: {reason}")]
-    BrokenBody { reason: Shown },
+    BrokenBody {
+        /// It contains nothing that the caller has sent.
+        reason: String,
+    },
     /// A compressed body that is not what its `Content-Encoding` says.
     #[error("the body cannot be decompressed as its Content-Encoding says: {0}")]
     InvalidCompression(#[from] InvalidCompression),
@@ -79,11 +87,11 @@ pub enum HttpError {
     /// Parameters in the URL of a path that has no items either.
     #[error("the URL has the parameters {query}: {path} takes none")]
     NoQuery { query: Shown, path: &'static str },
-    /// A request for `/stream` that is not a websocket handshake.
+    /// A request for `/stream` that means no websocket.
     #[error("/stream is a websocket (RFC 6455): open it with a websocket client")]
     NotAWebsocket,
-    #[error("the websocket handshake is broken: {reason}")]
-    BadHandshake { reason: &'static str },
+    #[error("the websocket handshake is broken: {0}")]
+    Handshake(HandshakeError),
     /// None of the offered subprotocols is known.
     #[error(
         "the subprotocol is {value}: {known} are accepted; without one, the first is spoken",

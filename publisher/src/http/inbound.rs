@@ -350,7 +350,7 @@ impl Inbound {
                     taken
                 }
                 Err((taken, reason)) => {
-                    self.broken = Some(HttpError::BrokenBody { reason: reason.into() });
+                    self.broken = Some(HttpError::BrokenBody { reason: reason.to_owned() });
                     self.state = Reading::Over;
                     self.unread = true;
                     taken
@@ -366,7 +366,7 @@ impl Inbound {
     }
 
     fn not_http(&mut self, output: &mut Vec<u8>) -> bool {
-        let reason = "its first line is not one of HTTP/1".to_owned();
+        let reason = "its first line is not a method, a URL and a version".to_owned();
         self.refuse(HttpError::NotHttp { reason }, output);
         false
     }

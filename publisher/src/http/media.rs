@@ -1,7 +1,4 @@
-//! What the headers say about the body and about the answer that the caller prefers.
-
-use actix_web::http::header::{Quality, QualityItem};
-use actix_web::mime::{self, Mime};
+//! What `Content-Type` says about a body.
 
 use super::HttpError;
 use crate::push::BodyKind;
@@ -95,54 +92,6 @@ fn is_utf8(charset: &str) -> bool {
     ["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
 }
 
-/// Whether the `Accept` headers prefer `application/json` to `text/plain` (RFC 9110, 12.5.1).
-/// If both have the same weight, the more exact range wins, then the first one. Malformed ranges are
-/// ignored.
-pub fn prefers_json<'a>(accept: impl Iterator<Item = &'a str>) -> bool {
-    let mut json = Match::default();
-    let mut text = Match::default();
-    let ranges = accept.flat_map(|header| header.split(','));
-    for (place, range) in ranges.enumerate() {
-        let Ok(range) = range.trim().parse::<QualityItem<Mime>>() else { continue };
-        json.consider(&range, &mime::APPLICATION_JSON, place);
-        text.consider(&range, &mime::TEXT_PLAIN, place);
-    }
-    json.quality > Quality::ZERO && json.rank() > text.rank()
-}
-
-/// The most exact range that covers a media type. (`actix_web`'s `Accept` knows which range has the most
-/// weight, but not the weight of a type that only a wildcard covers.)
-struct Match {
-    /// 0: none, 1: `*/*`, 2: the type, 3: type and subtype.
-    exactness: u8,
-    quality: Quality,
-    place: usize,
-}
-
-impl Default for Match {
-    fn default() -> Self {
-        Self { exactness: 0, quality: Quality::ZERO, place: 0 }
-    }
-}
-
-impl Match {
-    fn consider(&mut self, range: &QualityItem<Mime>, kind: &Mime, place: usize) {
-        let exactness = match (range.item.type_(), range.item.subtype()) {
-            (mime::STAR, mime::STAR) => 1,
-            (of, mime::STAR) if of == kind.type_() => 2,
-            (of, sub) if of == kind.type_() && sub == kind.subtype() => 3,
-            _ => 0,
-        };
-        if exactness > self.exactness {
-            *self = Self { exactness, quality: range.quality, place };
-        }
-    }
-
-    fn rank(&self) -> (Quality, u8, std::cmp::Reverse<usize>) {
-        (self.quality, self.exactness, std::cmp::Reverse(self.place))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -207,38 +156,11 @@ mod tests {
         assert!(batch_format(Some(b"\xff")).is_err());
     }
 
-    #[test]
-    fn callers_that_prefer_json_get_json() {
-        for (accept, json) in [
-            ("", false),
-            ("*/*", false),
-            ("text/plain", false),
-            ("application/json", true),
-            ("Application/JSON", true),
-            ("application/*", true),
-            ("application/json, text/plain, */*", true),
-            ("text/plain, application/json", false),
-            ("*/*, application/json", true),
-            ("application/json;q=0.5, text/plain", false),
-            ("application/json;q=0.5, text/*;q=0.1", true),
-            ("application/json;q=0", false),
-            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", false),
-            ("application/json ; q=0.5, text/*;q=0.1", true),
-            ("application/json; charset=utf-8", true),
-            ("application/json;q=0.001, */*;q=0", true),
-            ("application/json;q=high, text/plain;q=0.1", false),
-            ("json, application/json", true),
-        ] {
-            assert_eq!(prefers_json([accept].into_iter()), json, "{accept}");
-        }
-        assert!(prefers_json(["text/html", "application/json"].into_iter()));
-    }
-
     proptest! {
         #[test]
-        fn no_header_panics(value: Vec<u8>, accept: String) {
+        fn no_header_panics(value: Vec<u8>) {
             let _ = body_kind(Some(&value));
-            let _ = prefers_json([&*accept].into_iter());
+            let _ = batch_format(Some(&value));
         }
     }
 }

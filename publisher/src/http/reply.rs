@@ -10,6 +10,7 @@ use actix_web::http::header::{self, ContentType, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use campanile_channel::publishing::Receipt;
+use campanile_edge::prefers_json;
 use serde_json::json;
 use tracing::debug;
 
@@ -19,7 +20,6 @@ use crate::courier::health::Readiness;
 use crate::error::{Answered, ApiError};
 use crate::http::HttpError;
 use crate::http::counted_body::CountedBody;
-use crate::http::media::prefers_json;
 use crate::http::methods::Methods;
 use crate::http::turn::Turn;
 use crate::push::batch::BatchFormat;
@@ -122,7 +122,7 @@ pub(crate) fn let_page_read(response: &mut HttpResponse, allowed: Option<&str>) 
 /// Whether the caller prefers JSON to plain text.
 pub(crate) fn wants_json(request: &HttpRequest) -> bool {
     let accept = request.headers().get_all(header::ACCEPT);
-    prefers_json(accept.filter_map(|value| value.to_str().ok()))
+    prefers_json(accept.filter_map(|value| str::from_utf8(value.as_bytes()).ok()))
 }
 
 /// The body of a reply that keeps the request's unread body. If that were dropped, actix-http would read a

@@ -1,6 +1,7 @@
 //! The status codes of all errors.
 
 use actix_web::http::StatusCode;
+use campanile_edge::websocket::HandshakeError;
 
 use super::HttpError;
 use crate::courier::Unavailable;
@@ -23,7 +24,7 @@ fn of_bad_request(error: &BadRequest) -> StatusCode {
         | BadRequest::TwoContents
         | BadRequest::HalfAddress { .. }
         | BadRequest::NoId { .. }
-        | BadRequest::TwoAudiences
+        | BadRequest::TwoAudiences { .. }
         | BadRequest::NoName { .. }
         | BadRequest::TwoIds { .. }
         | BadRequest::IdForConnection
@@ -77,6 +78,7 @@ fn of_unavailable(error: &Unavailable) -> StatusCode {
 fn of_http(error: &HttpError) -> StatusCode {
     match error {
         HttpError::BadHeader { .. }
+        | HttpError::RepeatedHeader { .. }
         | HttpError::BodyOfGet
         | HttpError::NotHttp { .. }
         | HttpError::NoHost
@@ -84,7 +86,6 @@ fn of_http(error: &HttpError) -> StatusCode {
         | HttpError::NoTarget { .. }
         | HttpError::NoParameters { .. }
         | HttpError::NoQuery { .. }
-        | HttpError::BadHandshake { .. }
         | HttpError::UnknownSubprotocol { .. }
         | HttpError::InvalidCompression(_)
         | HttpError::BrokenBody { .. } => StatusCode::BAD_REQUEST,
@@ -97,6 +98,11 @@ fn of_http(error: &HttpError) -> StatusCode {
         HttpError::SlowBody { .. } | HttpError::SlowHead { .. } => StatusCode::REQUEST_TIMEOUT,
         HttpError::HeadTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         HttpError::UrlTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        HttpError::Handshake(error) => match error {
+            HandshakeError::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            HandshakeError::Version => StatusCode::UPGRADE_REQUIRED,
+            _ => StatusCode::BAD_REQUEST,
+        },
         HttpError::NotAWebsocket => StatusCode::UPGRADE_REQUIRED,
     }
 }

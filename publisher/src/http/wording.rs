@@ -189,6 +189,7 @@ pub fn batch(format: BatchFormat, answers: &[Answered]) -> Vec<u8> {
 mod tests {
     use std::time::Duration;
 
+    use campanile_edge::Action;
     use campanile_messages::ids::InvalidId;
     use campanile_messages::{ConnectionId, Durability, IdempotencyKey, Position, WorkerId};
     use serde_json::{Value, json};
@@ -307,6 +308,17 @@ mod tests {
         for name in ["", "\u{1}", &long] {
             let reason = IdempotencyKey::new(name).expect_err("no name");
             all.push(BadRequest::NoName { given: "to.group", value: shown(), reason }.into());
+        }
+        // 255 bytes, which take more when they are escaped.
+        for name in ["\u{1f514}".repeat(63), "\"".repeat(255), "\u{202e}".repeat(85)] {
+            let name = &*name;
+            for action in [
+                Action::Subscribe { group: name },
+                Action::PublishToGroup { group: name },
+                Action::PublishToUser { user: name },
+            ] {
+                all.push(BadRequest::NotAllowed { action: action.to_string() }.into());
+            }
         }
         all
     }

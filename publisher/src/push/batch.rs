@@ -104,7 +104,7 @@ mod tests {
         );
         assert_eq!(read(BatchFormat::Array, b"[]", LIMITS), Ok(vec![]));
         let read = read(BatchFormat::Array, b"[1,null,[[]]]", LIMITS).expect("an array");
-        for (item, shown) in read.into_iter().zip(["\"1\"", "\"null\"", "\"[..]\""]) {
+        for (item, shown) in read.into_iter().zip(["1", "null", "[..]"]) {
             let said = item.expect_err("refused").to_string();
             assert!(said.starts_with(&format!("the item is {shown}: an object with")), "{said}");
         }
@@ -128,9 +128,9 @@ mod tests {
             (r#"{"content":"a","content":"a"}"#.into(), "content is given more than once"),
             (r#"{"content":"a","to":{"group":"a","group":"a"}}"#.into(), "to.group is given more"),
             (r#"{"content_base64":"YQ"}"#.into(), "content_base64 is \"YQ\": "),
-            (deep("[", "]"), "content is \"[..]\": a string is accepted"),
-            (deep("{\"a\":", "}"), "content is \"{..}\": a string is accepted"),
-            (format!("{}{}", "[".repeat(1_000), "]".repeat(1_000)), "the item is \"[..]\": an"),
+            (deep("[", "]"), "content is [..]: a string is accepted"),
+            (deep("{\"a\":", "}"), "content is {..}: a string is accepted"),
+            (format!("{}{}", "[".repeat(1_000), "]".repeat(1_000)), "the item is [..]: an"),
             ("1e999".into(), "the item cannot be read as JSON: number out of range"),
             (r#""\ud83d""#.into(), "the item has \"\\\\ud83d\", half of a surrogate pair: whole"),
         ]
@@ -172,10 +172,7 @@ mod tests {
             let deep = open.repeat((8 << 20) / open.len());
             for body in [deep.clone(), format!("[{{\"content\":{deep}")] {
                 let said = sentence(BatchFormat::Array, body.as_bytes());
-                assert!(
-                    said.contains("EOF while parsing") || said.contains("is \"{..}\""),
-                    "{said}"
-                );
+                assert!(said.contains("EOF while parsing") || said.contains("is {..}"), "{said}");
             }
             let read = read(BatchFormat::Lines, deep.as_bytes(), LIMITS).expect("a line");
             let error = read[0].as_ref().expect_err("refused");
@@ -208,9 +205,7 @@ mod tests {
             assert!(sentence(BatchFormat::Array, deep.as_bytes()).contains("EOF while parsing"));
         }
         let said = sentence(BatchFormat::Array, br#"{"content":"a"}"#);
-        assert!(
-            said.starts_with("the batch is \"{..}\", and nothing of it was pushed: a JSON array")
-        );
+        assert!(said.starts_with("the batch is {..}, and nothing of it was pushed: a JSON array"));
         assert!(sentence(BatchFormat::Array, b"[\"\xff\"]").contains("not UTF-8 from byte 2 on"));
     }
 

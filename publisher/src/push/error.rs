@@ -37,10 +37,12 @@ pub enum BadRequest {
     NoId { parameter: &'static str, value: Shown, reason: InvalidId },
     /// Both a group and a connection are given.
     #[error(
-        "to_group and to_worker_id exclude each other: give one audience, or none to push to \
-         everyone"
+        "to_group and {given} exclude each other: give one audience, or none to push to everyone"
     )]
-    TwoAudiences,
+    TwoAudiences {
+        /// The parameter for a connection.
+        given: &'static str,
+    },
     /// A group name or an id that breaks the rules for them.
     #[error(
         "{given} is {value}: {reason}; 1 to 255 bytes of UTF-8 without control characters are \
@@ -65,7 +67,7 @@ pub enum BadRequest {
          an item: except) are accepted only in a push to everyone or to a group"
     )]
     ExceptForConnection,
-    #[error("wait is {value}: it must be accepted or delivered")]
+    #[error("wait is {value}: it must be \"accepted\" or \"delivered\"")]
     NoWait { value: Shown },
     /// Not a duration, or out of range.
     #[error(
@@ -146,7 +148,10 @@ pub enum BadRequest {
     IdTaken { id: Shown },
     /// The caller has no right to do it.
     #[error("this caller is not allowed to {action}")]
-    NotAllowed { action: String },
+    NotAllowed {
+        /// The words of an [`Action`](campanile_edge::Action), which cuts names.
+        action: String,
+    },
     #[error("to_worker_id is {0}: no worker of the cluster has this id (its connections are gone)")]
     UnknownWorker(WorkerId),
     #[error("to_connection_id is {0}: the worker has no such connection (it is gone)")]

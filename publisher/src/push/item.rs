@@ -340,7 +340,7 @@ fn invalid(error: InvalidTarget) -> BadRequest {
         AddressPart::ExceptConnection => ("except", "connection"),
     };
     match error {
-        InvalidTarget::TwoAudiences => ItemError::TwoAudiences.into(),
+        InvalidTarget::TwoAudiences(_) => ItemError::TwoAudiences.into(),
         InvalidTarget::HalfAddress(part) => {
             let ((field, given), (_, missing)) = (name(part), name(part.other()));
             ItemError::HalfAddress { field, given, missing }.into()

@@ -93,7 +93,7 @@ pub(super) fn invalid(error: InvalidTarget) -> BadRequest {
         AddressPart::ExceptConnection => "except_connection_id",
     };
     match error {
-        InvalidTarget::TwoAudiences => BadRequest::TwoAudiences,
+        InvalidTarget::TwoAudiences(part) => BadRequest::TwoAudiences { given: name(part) },
         InvalidTarget::HalfAddress(part) => {
             BadRequest::HalfAddress { given: name(part), missing: name(part.other()) }
         }
@@ -248,7 +248,7 @@ mod tests {
         for wrong in ["", "Delivered", "written", "1"] {
             assert_eq!(
                 sentence(format!("wait={wrong}").as_bytes()),
-                format!("wait is \"{wrong}\": it must be accepted or delivered")
+                format!("wait is \"{wrong}\": it must be \"accepted\" or \"delivered\"")
             );
         }
         for wrong in ["", "5", "0s", "999us", "31s", "30s1ns", "-1s", "1 parsec", "1e3s", "99y99y"]

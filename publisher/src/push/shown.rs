@@ -5,12 +5,17 @@ use std::fmt;
 /// How much of a value is shown.
 const SHOWN_CHARS: usize = 60;
 
-/// A value that a caller has sent, escaped and shortened for a sentence.
+/// A value that a caller has sent, escaped and shortened for a sentence. Strings are quoted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Shown(Box<str>);
 
-impl From<&[u8]> for Shown {
-    fn from(value: &[u8]) -> Self {
+impl Shown {
+    /// Shows a number, or anything else that is not a string, without quotes.
+    pub(crate) fn plain(value: &str) -> Self {
+        Self(Self::shortened(value.as_bytes()).into())
+    }
+
+    fn shortened(value: &[u8]) -> String {
         // A character has four bytes at most. Cutting first means that a huge value is not read to its
         // end.
         let cut = &value[..value.len().min(SHOWN_CHARS * 4)];
@@ -26,7 +31,13 @@ impl From<&[u8]> for Shown {
         if chars.next().is_some() || cut.len() < value.len() {
             shown.push_str("..");
         }
-        Self(shown.into())
+        shown
+    }
+}
+
+impl From<&[u8]> for Shown {
+    fn from(value: &[u8]) -> Self {
+        Self(format!("\"{}\"", Self::shortened(value)).into())
     }
 }
 
@@ -38,7 +49,7 @@ impl From<&str> for Shown {
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0)
+        f.write_str(&self.0)
     }
 }
 
@@ -62,5 +73,13 @@ mod tests {
             Shown::from("a".repeat(60).as_str()).to_string(),
             format!("\"{}\"", "a".repeat(60))
         );
+    }
+
+    #[test]
+    fn what_is_not_a_string_is_shown_without_quotes() {
+        assert_eq!(Shown::plain("-1.5").to_string(), "-1.5");
+        assert_eq!(Shown::plain("{..}").to_string(), "{..}");
+        let long = Shown::plain(&"1".repeat(1_000)).to_string();
+        assert_eq!(long, format!("{}..", "1".repeat(60)));
     }
 }

@@ -23,8 +23,8 @@ pub(super) struct GivenAddress {
 /// this, with their own names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InvalidTarget {
-    /// A group and at least half an address.
-    TwoAudiences,
+    /// A group and at least this half of an address.
+    TwoAudiences(AddressPart),
     /// Only one of the two ids of an address.
     HalfAddress(AddressPart),
     /// A push to one connection with an exception.
@@ -67,10 +67,14 @@ impl GivenTarget {
             (None, Ok(None)) => Target::Audience(Audience::Everyone),
             (Some(group), Ok(None)) => Target::Audience(Audience::Group(group)),
             (None, Ok(Some(address))) => Target::Connection(address),
-            (Some(_), _) => return Err(InvalidTarget::TwoAudiences),
-            (None, Err(half)) => return Err(half),
+            (Some(_), Ok(Some(_))) => {
+                return Err(InvalidTarget::TwoAudiences(AddressPart::ToWorker));
+            }
+            (Some(_), Err(part)) => return Err(InvalidTarget::TwoAudiences(part)),
+            (None, Err(part)) => return Err(InvalidTarget::HalfAddress(part)),
         };
-        let except = except.resolve(AddressPart::ExceptWorker)?;
+        let except = except.resolve(AddressPart::ExceptWorker);
+        let except = except.map_err(InvalidTarget::HalfAddress)?;
         match (&target, except) {
             (Target::Connection(_), Some(_)) => Err(InvalidTarget::ExceptForConnection),
             _ => Ok((target, except)),
@@ -83,12 +87,13 @@ impl GivenAddress {
         self.worker.is_none() && self.connection.is_none()
     }
 
-    fn resolve(self, worker_part: AddressPart) -> Result<Option<Address>, InvalidTarget> {
+    /// Returns the address, or the half of it that was given.
+    fn resolve(self, worker_part: AddressPart) -> Result<Option<Address>, AddressPart> {
         match (self.worker, self.connection) {
             (None, None) => Ok(None),
             (Some(worker), Some(connection)) => Ok(Some(Address { worker, connection })),
-            (Some(_), None) => Err(InvalidTarget::HalfAddress(worker_part)),
-            (None, Some(_)) => Err(InvalidTarget::HalfAddress(worker_part.other())),
+            (Some(_), None) => Err(worker_part),
+            (None, Some(_)) => Err(worker_part.other()),
         }
     }
 }
@@ -119,7 +124,8 @@ mod tests {
                 (false, true, true) => Ok(Target::Connection(to)),
                 (false, true, false) => Err(InvalidTarget::HalfAddress(AddressPart::ToWorker)),
                 (false, false, true) => Err(InvalidTarget::HalfAddress(AddressPart::ToConnection)),
-                (true, _, _) => Err(InvalidTarget::TwoAudiences),
+                (true, true, _) => Err(InvalidTarget::TwoAudiences(AddressPart::ToWorker)),
+                (true, false, true) => Err(InvalidTarget::TwoAudiences(AddressPart::ToConnection)),
             };
             let expected = target.and_then(|target| match (has(3), has(4)) {
                 (false, false) => Ok((target, None)),

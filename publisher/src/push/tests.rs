@@ -43,12 +43,12 @@ fn half_an_address_and_two_audiences_are_refused() {
     let half = |given, missing| Err(BadRequest::HalfAddress { given, missing });
     assert_eq!(get("content=x&to_worker_id=1"), half("to_worker_id", "to_connection_id"));
     assert_eq!(get("content=x&to_connection_id=1"), half("to_connection_id", "to_worker_id"));
-    for query in [
-        "content=x&to_group=g&to_worker_id=1",
-        "content=x&to_group=g&to_connection_id=1",
-        "content=x&to_group=g&to_worker_id=1&to_connection_id=1",
+    for (query, given) in [
+        ("content=x&to_group=g&to_worker_id=1", "to_worker_id"),
+        ("content=x&to_group=g&to_connection_id=1", "to_connection_id"),
+        ("content=x&to_group=g&to_worker_id=1&to_connection_id=1", "to_worker_id"),
     ] {
-        assert_eq!(get(query), Err(BadRequest::TwoAudiences), "{query}");
+        assert_eq!(get(query), Err(BadRequest::TwoAudiences { given }), "{query}");
     }
 }
 

@@ -153,16 +153,20 @@ async fn a_bad_request_is_400_names_its_fault_and_pushes_nothing() {
         (get("/?content=a&to_worker_id=1&to_connection_id=-1").into(), "to_connection_id is"),
         (
             get("/?content=a&to_worker_id=1&to_connection_id=1&to_group=g").into(),
-            "to_group and to_worker_id",
+            "to_group and to_worker_id exclude each other",
+        ),
+        (
+            get("/?content=a&to_connection_id=1&to_group=g").into(),
+            "to_group and to_connection_id exclude each other",
         ),
         (get("/?content=a&content=b").into(), "content is given more than once"),
         (get("/?content[]=a").into(), "\"content[]\" is not a parameter"),
         (get("/?content=a&to_user=1").into(), "\"to_user\" is not a parameter"),
         (
             get("/?content=a&wait=written").into(),
-            "wait is \"written\": it must be accepted or delivered",
+            "wait is \"written\": it must be \"accepted\" or \"delivered\"",
         ),
-        (get("/?content=a&wait=").into(), "wait is \"\": it must be accepted or delivered"),
+        (get("/?content=a&wait=").into(), "wait is \"\": it must be \"accepted\" or \"delivered\""),
         (
             get("/?content=a&timeout=5").into(),
             "timeout is \"5\": a duration from 1ms to 30s with its unit",

@@ -145,11 +145,7 @@ async fn what_is_not_a_batch_is_refused_as_a_whole() {
             400,
             "the batch is not JSON, and nothing of it was pushed",
         ),
-        (
-            batch("", r#"{"content":"a"}"#),
-            400,
-            "the batch is \"{..}\", and nothing of it was pushed",
-        ),
+        (batch("", r#"{"content":"a"}"#), 400, "the batch is {..}, and nothing of it was pushed"),
         (batch(JSON, b"[\xff]"), 400, "the batch is not UTF-8 from byte 1 on, and nothing of it"),
         (batch("text/plain", "[]"), 400, "the header Content-Type is \"text/plain\": a batch is"),
         (batch("application/x-www-form-urlencoded", "[]"), 400, "the header Content-Type is"),

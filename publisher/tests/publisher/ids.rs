@@ -53,7 +53,7 @@ async fn an_id_that_cannot_be_honoured_is_400_and_pushes_nothing() {
         (header(&long).into(), "the header Idempotency-Key is \"iii"),
         (
             header("a\r\nIdempotency-Key: a").into(),
-            "the header Idempotency-Key is \"a\": and there",
+            "the header Idempotency-Key is given more than once: send it once",
         ),
         (not_utf8, "the header Idempotency-Key is \"\\xff\": 1 to 255 bytes of UTF-8"),
         (

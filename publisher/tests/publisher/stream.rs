@@ -298,6 +298,28 @@ async fn other_sites_and_plain_requests_open_no_stream() {
         ),
         (handshake(""), 400, "the websocket handshake is broken: Sec-WebSocket-Key"),
         (handshake("Sec-WebSocket-Key: x\r\n"), 400, "the websocket handshake is broken"),
+        (with("Sec-WebSocket-Protocol: \r\n"), 101, ""),
+        (
+            with("").replace("HTTP/1.1", "HTTP/1.0"),
+            400,
+            "the websocket handshake is broken: a websocket opens with HTTP/1.1",
+        ),
+        (
+            with("").replace("Version: 13", "Version: 8"),
+            426,
+            "the websocket handshake is broken: Sec-WebSocket-Version must be 13",
+        ),
+        (
+            with("").replace("Connection: Upgrade", "Connection: keep-alive"),
+            400,
+            "the websocket handshake is broken: a websocket needs the header Connection: Upgrade",
+        ),
+        (
+            with("").replace("Upgrade: websocket", "Upgrade: h2c"),
+            400,
+            "the websocket handshake is broken: a websocket needs the header Upgrade: websocket",
+        ),
+        (with("").replace("Upgrade: websocket", "Upgrade: h2c, websocket"), 101, ""),
         (get("/stream"), 426, "/stream is a websocket"),
         (get("/stream?x=1"), 400, "the URL has the parameters \"x=1\": /stream takes none"),
         (
@@ -309,6 +331,8 @@ async fn other_sites_and_plain_requests_open_no_stream() {
         let answer = publisher.send(request).await;
         assert_eq!(answer.status, status, "{answer:?}");
         assert!(answer.body.starts_with(said), "{answer:?}");
+        let version = answer.header("sec-websocket-version");
+        assert_eq!(version, (status == 426).then_some("13"), "{answer:?}");
     }
 }
 

@@ -75,13 +75,16 @@ pub fn read(bytes: &[u8]) -> Result<Head, HttpError> {
     // Writing to a string cannot fail.
     let _ = write!(line, "{method} {}{} HTTP/1.{minor}\r\n", target.0, target.1);
     let mut written = line.into_bytes();
-    for header in headers.0.iter().filter(|header| header.is_passed_on(framing)) {
+    for header in headers.0.iter().filter(|header| header.is_passed_on()) {
         for part in [header.name.as_bytes(), b": ", header.value, b"\r\n"] {
             written.extend_from_slice(part);
         }
     }
     let end: &[u8] = match (framing, closes) {
-        (Framing::Websocket, _) => b"\r\n",
+        (Framing::Websocket, _) if headers.lists("connection", "upgrade") => {
+            b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        }
+        (Framing::Websocket, _) => b"Upgrade: websocket\r\nConnection: close\r\n\r\n",
         (_, true) => b"Connection: close\r\n\r\n",
         (_, false) => b"Connection: keep-alive\r\n\r\n",
     };
@@ -103,12 +106,12 @@ impl Headers<'_, '_> {
     }
 
     /// Reads a header that decides where the request ends.
-    fn one(&self, name: &'static str, accepted: &'static str) -> Result<Option<&[u8]>, HttpError> {
-        let mut values = self.all(name);
+    fn one(&self, header: &'static str) -> Result<Option<&[u8]>, HttpError> {
+        let mut values = self.all(header);
         let first = values.next();
         match values.next() {
             None => Ok(first),
-            Some(value) => Err(bad(name, value, accepted)),
+            Some(_) => Err(HttpError::RepeatedHeader { header }),
         }
     }
 
@@ -119,7 +122,7 @@ impl Headers<'_, '_> {
     }
 
     fn check_host(&self, is_1_1: bool) -> Result<(), HttpError> {
-        match self.one("Host", "and there is another one; one is accepted")? {
+        match self.one("Host")? {
             None if is_1_1 => Err(HttpError::NoHost),
             _ => Ok(()),
         }
@@ -127,10 +130,9 @@ impl Headers<'_, '_> {
 
     /// Follows RFC 9112, section 6.3, and refuses what that allows a server to repair.
     fn framing(&self, is_1_1: bool) -> Result<Framing, HttpError> {
-        const ONE: &str = "and there is another one; one is accepted";
-        let coding = self.one("Transfer-Encoding", ONE)?;
-        let length = self.one("Content-Length", ONE)?;
-        let is_websocket = self.all("upgrade").any(|to| to.eq_ignore_ascii_case(b"websocket"));
+        let coding = self.one("Transfer-Encoding")?;
+        let length = self.one("Content-Length")?;
+        let is_websocket = self.lists("upgrade", "websocket");
         if let Some(coding) = coding {
             let accepted = match coding.eq_ignore_ascii_case(b"chunked") {
                 true if !is_1_1 => "HTTP/1.0 has none, send Content-Length",
@@ -141,7 +143,8 @@ impl Headers<'_, '_> {
             };
             return Err(bad("Transfer-Encoding", coding, accepted));
         }
-        let length = match length {
+        let sent = length.unwrap_or(b"0");
+        let length: u64 = match length {
             None => 0,
             Some(digits) => {
                 let number = std::str::from_utf8(digits).ok().filter(|text| is_number(text));
@@ -153,7 +156,7 @@ impl Headers<'_, '_> {
         };
         match is_websocket {
             true if length > 0 => {
-                Err(bad("Content-Length", b"above 0", "a websocket handshake has no body"))
+                Err(bad("Content-Length", sent, "a websocket handshake has no body"))
             }
             true => Ok(Framing::Websocket),
             false => Ok(Framing::Length(length)),
@@ -170,15 +173,14 @@ fn bad(header: &'static str, value: &[u8], accepted: &'static str) -> HttpError 
 }
 
 trait PassedOn {
-    fn is_passed_on(&self, framing: Framing) -> bool;
+    fn is_passed_on(&self) -> bool;
 }
 
 impl PassedOn for httparse::Header<'_> {
-    /// Whether the header is passed on. `Connection` and `Upgrade` are only for a websocket: no other
-    /// protocol is spoken here, and whether the connection is kept is already decided.
-    fn is_passed_on(&self, framing: Framing) -> bool {
-        framing == Framing::Websocket
-            || !["connection", "upgrade"].iter().any(|name| self.name.eq_ignore_ascii_case(name))
+    /// Whether the header is passed on as it is. `Connection` and `Upgrade` are written anew: no protocol
+    /// but a websocket is spoken here, and whether the connection is kept is already decided.
+    fn is_passed_on(&self) -> bool {
+        !["connection", "upgrade"].iter().any(|name| self.name.eq_ignore_ascii_case(name))
     }
 }
 
@@ -205,6 +207,25 @@ mod tests {
     }
 
     #[test]
+    fn a_websocket_is_passed_on_in_the_one_form_that_is_read_behind() {
+        for (headers, connection) in [
+            ("Upgrade: WebSocket\r\nConnection: keep-alive, upgrade\r\n", "Upgrade"),
+            ("Upgrade: h2c, websocket\r\nConnection: Upgrade, close\r\n", "Upgrade"),
+            ("Upgrade: websocket\r\nConnection: keep-alive\r\n", "close"),
+            ("Upgrade: websocket\r\n", "close"),
+        ] {
+            let head = format!("GET /stream HTTP/1.1\r\nHost: h\r\n{headers}A: b\r\n\r\n");
+            let read = read(head.as_bytes()).expect("fine");
+            let expected = format!(
+                "GET /stream HTTP/1.1\r\nHost: h\r\nA: b\r\nUpgrade: websocket\r\n\
+                 Connection: {connection}\r\n\r\n"
+            );
+            assert_eq!(String::from_utf8(read.bytes).expect("a text"), expected);
+            assert_eq!((read.framing, read.closes), (Framing::Websocket, true));
+        }
+    }
+
+    #[test]
     fn the_headers_say_where_a_request_ends() {
         assert_eq!(framing(""), Framing::Length(0));
         assert_eq!(framing("Content-Length: 012\r\n"), Framing::Length(12));
@@ -216,7 +237,10 @@ mod tests {
     #[test]
     fn what_two_readers_could_read_differently_is_refused() {
         for (headers, named) in [
-            ("Content-Length: 1\r\nContent-Length: 1\r\n", "Content-Length"),
+            (
+                "Content-Length: 1\r\nContent-Length: 1\r\n",
+                "Content-Length is given more than once: send",
+            ),
             ("Content-Length: 1, 1\r\n", "Content-Length"),
             ("Content-Length: +1\r\n", "Content-Length"),
             ("Content-Length: -1\r\n", "Content-Length"),
@@ -225,7 +249,10 @@ mod tests {
             ("Content-Length: 18446744073709551616\r\n", "Content-Length"),
             ("Content-Length:\r\n", "Content-Length"),
             ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding"),
-            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding"),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                "Transfer-Encoding is given more than once: send it once",
+            ),
             ("Transfer-Encoding: gzip, chunked\r\n", "Transfer-Encoding"),
             ("Transfer-Encoding: identity\r\n", "Transfer-Encoding"),
             ("Transfer-Encoding: \x0bchunked\r\n", "not HTTP/1"),
@@ -233,9 +260,12 @@ mod tests {
             ("A: b\r\n Content-Length: 1\r\n", "not HTTP/1"),
             ("A: b\rContent-Length: 1\r\n", "not HTTP/1"),
             ("A\0: b\r\n", "not HTTP/1"),
-            ("Host: h\r\n", "Host"),
+            ("Host: h\r\n", "Host is given more than once: send it once"),
             ("Upgrade: websocket\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding"),
-            ("Upgrade: websocket\r\nContent-Length: 3\r\n", "Content-Length"),
+            (
+                "Upgrade: websocket\r\nContent-Length: 3\r\n",
+                "Content-Length is \"3\": a websocket handshake has no body",
+            ),
         ] {
             let said = sentence(&format!("POST / HTTP/1.1\r\nHost: h\r\n{headers}\r\n"));
             assert!(said.contains(named), "{headers}: {said}");

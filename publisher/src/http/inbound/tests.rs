@@ -104,7 +104,10 @@ fn nothing_behind_a_close_or_a_refusal_is_passed_on() {
 fn what_cannot_be_read_is_refused_with_a_sentence() {
     let head = |rest: &str| format!("GET / HTTP/1.1\r\nHost: h\r\n{rest}");
     for (input, said) in [
-        ("\x16\x03\x01\x02".to_owned(), "the request is not HTTP/1"),
+        (
+            "\x16\x03\x01\x02".to_owned(),
+            "the request is not HTTP/1: its first line is not a method, a URL and a version; plain",
+        ),
         ("GETGETGETGETGETGETGETGETGETGETGETGET".to_owned(), "the request is not HTTP/1"),
         (format!("GET / {}", "H".repeat(40)), "the request is not HTTP/1"),
         ("PRI * HTTP/2.0\r\n\r\n".to_owned(), "the request is not HTTP/1"),

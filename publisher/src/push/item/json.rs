@@ -65,7 +65,11 @@ fn without_mark(text: &str) -> &str {
 
 /// A value that is not an array, as a sentence shows it.
 fn kind(raw: &str) -> Shown {
-    if raw.starts_with('{') { Shown::from("{..}") } else { Shown::from(raw.trim_matches('"')) }
+    match raw.as_bytes().first() {
+        Some(b'{') => Shown::plain("{..}"),
+        Some(b'"') => Shown::from(raw.trim_matches('"')),
+        _ => Shown::plain(raw),
+    }
 }
 
 #[cold]

@@ -29,7 +29,7 @@ impl Value<'_> {
         match self {
             Self::Text(text) => Shown::from(&**text),
             Self::Bytes(bytes) => Shown::from(*bytes),
-            Self::Number(number) => Shown::from(&*number.to_string()),
+            Self::Number(number) => Shown::plain(&number.to_string()),
             Self::Other(shown) => shown.clone(),
         }
     }
@@ -121,7 +121,7 @@ impl<'de, V: AnyVisitor<'de>> Visitor<'de> for Any<V> {
 }
 
 fn other<'a>(shown: &str) -> Value<'a> {
-    Value::Other(Shown::from(shown))
+    Value::Other(Shown::plain(shown))
 }
 
 /// Skips an object where none is accepted.
