@@ -30,7 +30,7 @@ use super::links::{Link, Links};
 use super::routing::LinkNumber;
 use super::store::{Recovered, StoreError};
 use super::writer::{DurableStore, Report, Writer};
-use crate::link::{LinkError, Outbound};
+use crate::link::{Full, LinkError, Outbound};
 use crate::watchdog::{Watchdog, attend};
 
 pub use seat::Seat;
@@ -87,7 +87,7 @@ impl Broker {
             store.map(|store| Writer::start(store, &config.watchdog, report)).transpose()?;
         let broker = Self {
             exchange,
-            links: Links::default(),
+            links: Links::new(config.max_held_bytes()),
             clock,
             shutdown_limit: config.shutdown_limit,
             effects: Vec::new(),
@@ -369,21 +369,28 @@ impl Broker {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { link, message } => {
-                    if let Err(full) = self.links.say(link, message) {
-                        self.end(link, LinkError::from(full).into());
-                    }
+                    let said = self.links.say(link, message);
+                    self.end_if_full(link, said);
                 }
                 Effect::Route { links, frame } => {
                     links.into_iter().for_each(|link| self.send(link, &frame));
                 }
-                Effect::Replay { link, frames } => self.links.replay(link, &frames),
+                Effect::Replay { link, frames } => {
+                    let queued = self.links.replay(link, &frames);
+                    self.end_if_full(link, queued);
+                }
                 Effect::BeginEpoch => self.begin_epoch(),
             }
         }
     }
 
     fn send(&mut self, link: LinkNumber, frame: &EncodedFrame) {
-        if let Err(full) = self.links.send(link, frame) {
+        let sent = self.links.send(link, frame);
+        self.end_if_full(link, sent);
+    }
+
+    fn end_if_full(&mut self, link: LinkNumber, queued: Result<(), Full>) {
+        if let Err(full) = queued {
             self.end(link, LinkError::from(full).into());
         }
     }

@@ -25,7 +25,8 @@ pub enum Effect {
     Send { link: LinkNumber, message: FromBroker },
     /// Send an event on several links, each of which is listed once.
     Route { links: Vec<LinkNumber>, frame: EncodedFrame },
-    /// Send what a gateway missed, in order, even past the bound of its link: the log is bounded.
+    /// Send what a gateway missed, in order, even past the bound of its link: the log is
+    /// bounded, and a gateway that does not read gets it only once.
     Replay { link: LinkNumber, frames: Vec<EncodedFrame> },
     /// End every link and begin a [new epoch](Exchange::begin_epoch), because a gateway has seen events
     /// that this log does not have.

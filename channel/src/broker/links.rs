@@ -19,24 +19,32 @@ pub struct Link {
 }
 
 /// All links that are up. What is sent to any other link is dropped.
-#[derive(Default)]
-pub struct Links(HashMap<LinkNumber, Link>);
+pub struct Links {
+    links: HashMap<LinkNumber, Link>,
+    max_held_bytes: usize,
+}
 
 impl Links {
+    /// No links yet. What waits for one of them may take up to `max_held_bytes` of memory when a
+    /// [replay](Self::replay) follows another one.
+    pub fn new(max_held_bytes: usize) -> Self {
+        Self { links: HashMap::new(), max_held_bytes }
+    }
+
     /// Adds a link, and logs that it is up.
     pub fn add(&mut self, number: LinkNumber, link: Link) {
         let Link { role, instance, peer, .. } = &link;
         info!(link = %number, role, %instance, %peer, "link up");
-        self.0.insert(number, link);
+        self.links.insert(number, link);
     }
 
     pub fn has(&self, number: LinkNumber) -> bool {
-        self.0.contains_key(&number)
+        self.links.contains_key(&number)
     }
 
     /// The numbers of all links, in any order.
     pub fn numbers(&self) -> Vec<LinkNumber> {
-        self.0.keys().copied().collect()
+        self.links.keys().copied().collect()
     }
 
     /// Queues a message, unless the peer does not know such messages.
@@ -44,7 +52,7 @@ impl Links {
     /// # Errors
     /// [`Full`]: the link should be ended.
     pub fn say(&self, number: LinkNumber, message: FromBroker) -> Result<(), Full> {
-        match self.0.get(&number) {
+        match self.links.get(&number) {
             Some(link) if link.outbound.may_carry(message.needs()) => {
                 link.outbound.send(&message.encode())
             }
@@ -57,19 +65,22 @@ impl Links {
     /// # Errors
     /// See [`say`](Self::say).
     pub fn send(&self, number: LinkNumber, frame: &EncodedFrame) -> Result<(), Full> {
-        self.0.get(&number).map_or(Ok(()), |link| link.outbound.send(frame))
+        self.links.get(&number).map_or(Ok(()), |link| link.outbound.send(frame))
     }
 
-    /// Queues frames even past the bound of the link.
-    pub fn replay(&self, number: LinkNumber, frames: &[EncodedFrame]) {
-        if let Some(link) = self.0.get(&number) {
-            frames.iter().for_each(|frame| link.outbound.force(frame));
-        }
+    /// Queues frames even past the bound of the link, but not behind earlier ones that are too many.
+    ///
+    /// # Errors
+    /// [`Full`]: the link should be ended, because its peer asks for more than it reads.
+    pub fn replay(&self, number: LinkNumber, frames: &[EncodedFrame]) -> Result<(), Full> {
+        self.links
+            .get(&number)
+            .map_or(Ok(()), |link| link.outbound.force_all(frames, self.max_held_bytes))
     }
 
     /// Ends a link and logs why. Returns whether the link was still up.
     pub fn end(&mut self, number: LinkNumber, ending: &Ending) -> bool {
-        let Some(Link { outbound, peer, role, instance }) = self.0.remove(&number) else {
+        let Some(Link { outbound, peer, role, instance }) = self.links.remove(&number) else {
             return false;
         };
         let reason = ending.to_string();
@@ -94,13 +105,14 @@ mod tests {
 
     use super::*;
 
+    const MAX_HELD_BYTES: usize = 200;
     const NUMBER: LinkNumber = LinkNumber(1);
 
     fn links(max_bytes: usize) -> (Links, Outbound) {
         let outbound = Outbound::new(max_bytes);
         let peer = (Ipv4Addr::LOCALHOST, 1).into();
         let instance = InstanceId(7);
-        let mut links = Links::default();
+        let mut links = Links::new(MAX_HELD_BYTES);
         links.add(NUMBER, Link { outbound: outbound.clone(), peer, role: "gateway", instance });
         (links, outbound)
     }
@@ -123,8 +135,11 @@ mod tests {
         assert!(links.send(NUMBER, &frame).is_ok());
         assert!(links.send(NUMBER, &frame).is_err());
         assert!(links.say(NUMBER, FromBroker::Mark { head: 1 }).is_err());
-        links.replay(NUMBER, std::slice::from_ref(&frame));
-        assert_eq!(outbound.queued_bytes(), 2 * frame.len_bytes());
+        let replay = || links.replay(NUMBER, std::slice::from_ref(&frame));
+        assert!(replay().is_ok() && replay().is_ok());
+        assert_eq!(outbound.queued_bytes(), 3 * frame.len_bytes());
+        assert!(replay().is_err(), "the peer asks for more than it reads");
+        assert_eq!(outbound.queued_bytes(), 3 * frame.len_bytes());
     }
 
     #[test]
@@ -133,7 +148,7 @@ mod tests {
         let gone = LinkNumber(2);
         let frame = FromBroker::Heartbeat.encode();
         assert!(links.say(gone, FromBroker::Heartbeat).is_ok() && links.send(gone, &frame).is_ok());
-        links.replay(gone, &[frame]);
+        assert!(links.replay(gone, &[frame]).is_ok());
         assert_eq!(outbound.queued_bytes(), 0);
     }
 }
