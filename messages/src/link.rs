@@ -31,6 +31,7 @@
 //! long ends the link. Messages that carry content are generic over it: `C` is [`Content`] in a
 //! program, and [`ContentKind`](crate::ContentKind) in the head of a frame.
 
+mod bounded;
 mod contents;
 mod greeting;
 mod parts;
@@ -42,6 +43,9 @@ use crate::{Address, Audience, Content, Event, IdempotencyKey, Position};
 
 pub use greeting::{Durability, Hello, Role, Welcome};
 pub use parts::{DirectOutcome, Gap, InterestChange, Number, Refusal, RequestTicket, Tally, Want};
+
+/// The most changes of one `Interest`: at most 2.6 MB of names.
+pub const MAX_CHANGES: usize = 10_000;
 
 /// The most wants of one `Fetch`.
 pub const MAX_WANTS: usize = 1_000;
@@ -60,7 +64,8 @@ pub enum ToBroker<C = Content> {
     Interest {
         /// The gateway's number for this state of its interest. Revisions grow.
         revision: u64,
-        /// At most one per audience.
+        /// At most one per audience, and at most [`MAX_CHANGES`].
+        #[serde(deserialize_with = "bounded::changes")]
         changes: Vec<InterestChange>,
     },
     /// From a gateway: its interest is complete on this link. The broker answers `Attached`, then sends
@@ -77,6 +82,7 @@ pub enum ToBroker<C = Content> {
         number: u64,
         /// What clients have missed: at most [`MAX_WANTS`], of [`MAX_WANTED_AUDIENCES`] together. Wants
         /// are served in this order.
+        #[serde(deserialize_with = "bounded::wants")]
         wants: Vec<Want>,
         /// How many bytes of events the gateway can use for one want, where each event counts 64 bytes
         /// more than its content. The newest events are sent, up to and including the first one that

@@ -5,12 +5,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use campanile_messages::Audience;
-use campanile_messages::link::InterestChange;
+use campanile_messages::link::{InterestChange, MAX_CHANGES};
 
 use crate::report::{Change, Ticket};
-
-/// How many changes one frame carries: at most 2.6 MB of names.
-const MAX_CHANGES: usize = 10_000;
 
 /// Past so many audiences, interest does not linger, and connections that bring more are refused. The
 /// broker ends a link with more than 1,000,000; what is on its way at the time needs some room.

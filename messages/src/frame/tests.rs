@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::hello::{Agreement, Challenge, Features, Limits, Mac, Nonce};
 use crate::link::{
-    DirectOutcome, Gap, InterestChange, Refusal, RequestTicket, Role, Tally, Want, Welcome,
+    DirectOutcome, Gap, InterestChange, MAX_CHANGES, MAX_WANTED_AUDIENCES, MAX_WANTS, Refusal,
+    RequestTicket, Role, Tally, Want, Welcome,
 };
 use crate::{
     Address, Audience, ConnectionId, Durability, GroupName, Hello, IdempotencyKey, InstanceId,
@@ -260,6 +261,31 @@ fn features_and_limits_of_an_offer_have_defaults() {
 fn a_message_without_a_field_of_every_version_is_malformed() {
     let head = Bytes::from_static(b"\x81\xa4Head\x91\x04");
     assert!(matches!(FromBroker::decode(head), Err(DecodeError::Malformed(_))));
+}
+
+#[test]
+fn lists_are_read_up_to_their_bounds() {
+    let interest = |changes: usize| {
+        let change = InterestChange { audience: Audience::Everyone, connections: None };
+        ToBroker::Interest { revision: 1, changes: vec![change; changes] }
+    };
+    let fetch = |wants: usize, each: usize| {
+        let want = Want { since: 0, audiences: vec![Audience::Everyone; each] };
+        ToBroker::Fetch { number: 1, wants: vec![want; wants], max_bytes: 1 }
+    };
+    for message in [interest(MAX_CHANGES), fetch(MAX_WANTS, 16), fetch(1, MAX_WANTED_AUDIENCES)] {
+        assert_eq!(ToBroker::decode(body(message.clone().encode())), Ok(message));
+    }
+    for (message, bound) in [
+        (interest(MAX_CHANGES + 1), "more than 10000 changes"),
+        (fetch(MAX_WANTS + 1, 0), "more than 1000 wants"),
+        (fetch(1, MAX_WANTED_AUDIENCES + 1), "more than 16384 audiences"),
+        (fetch(2, MAX_WANTED_AUDIENCES / 2 + 1), "more than 16384 audiences"),
+    ] {
+        let read = ToBroker::decode(body(message.encode()));
+        let Err(DecodeError::Malformed(reason)) = read else { panic!("{bound}") };
+        assert!(reason.starts_with(bound), "{reason}");
+    }
 }
 
 proptest! {
