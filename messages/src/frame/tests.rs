@@ -264,6 +264,35 @@ fn a_message_without_a_field_of_every_version_is_malformed() {
 }
 
 #[test]
+fn a_surplus_field_may_be_nested_up_to_a_bound() {
+    // `Settled` with a second field: arrays in arrays.
+    let nested = |depth: usize| {
+        let frame = [&b"\x81\xa7Settled\x92\x03"[..], &vec![0x91; depth], b"\xc0"].concat();
+        ToBroker::decode(frame.into())
+    };
+    assert_eq!(nested(16), Ok(ToBroker::Settled { unanswered: 3 }));
+    for depth in [40, 900, 1 << 20] {
+        let Err(DecodeError::Malformed(reason)) = nested(depth) else { panic!("depth {depth}") };
+        assert!(reason.contains("depth"), "{reason}");
+    }
+}
+
+#[test]
+fn what_a_peer_sent_is_cut_and_escaped_in_an_error() {
+    let later = |name: &str| {
+        let mut frame = vec![0x81];
+        rmp::encode::write_str(&mut frame, name).expect("memory");
+        frame.extend_from_slice(&[0x91, 1]);
+        ToBroker::decode(frame.into()).expect_err("no such message").to_string()
+    };
+    assert!(later("it's \"Later\"").contains("`it's \"Later\"`"), "plain text stays as it is");
+    let hostile = later("\x1b[2J\nINFO all is well\u{202e}");
+    assert!(hostile.contains("`\\u{1b}[2J\\nINFO all is well\\u{202e}`"), "{hostile}");
+    let long = later(&"x".repeat(1 << 20));
+    assert!(long.len() < 250 && long.ends_with("x..."), "{long}");
+}
+
+#[test]
 fn lists_are_read_up_to_their_bounds() {
     let interest = |changes: usize| {
         let change = InterestChange { audience: Audience::Everyone, connections: None };
