@@ -61,7 +61,7 @@ fn hello(role: Role) -> Vec<u8> {
 async fn a_peer_of_another_protocol_learns_that() {
     let mut town = Town::new(BrokerConfig::default()).await;
     let http = b"GET / HTTP/1.1\r\n\r\n";
-    assert!(town.refusal(http).await.contains("are accepted"));
+    assert!(town.refusal(http).await.contains("speaks HTTP"));
     let other = b"\x00\x00\x00\x04ping";
     assert!(town.refusal(other).await.contains("does not speak"));
     let no_hello = ToBroker::Heartbeat.encode().head;
