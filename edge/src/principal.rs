@@ -13,6 +13,15 @@ pub enum Principal {
     Guest,
 }
 
+impl fmt::Display for Principal {
+    /// One word, for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Guest => f.write_str("guest"),
+        }
+    }
+}
+
 /// What a principal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action<'a> {
@@ -71,6 +80,11 @@ impl Principal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_is_called_that_in_the_log() {
+        assert_eq!(Principal::default().to_string(), "guest");
+    }
 
     #[test]
     fn a_guest_may_do_everything() {

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use actix::prelude::*;
+use campanile_edge::Principal;
 use campanile_messages::frame::encode_answer;
 use campanile_messages::hello::{Agreement, HelloAnswer};
 use campanile_messages::link::Role;
@@ -115,6 +116,8 @@ impl Actor for Broker {
 pub struct Enter {
     pub hello: Hello,
     pub agreement: Agreement,
+    /// Who the peer is. It may hold a link.
+    pub principal: Principal,
     pub peer: SocketAddr,
     pub outbound: Outbound,
     /// The answer may have to wait for the disk. A peer that no longer waits drops the receiver.
@@ -275,7 +278,7 @@ impl Handler<Close> for Broker {
 
 impl Broker {
     fn enter(&mut self, enter: Enter, ctx: &mut Context<Self>) {
-        let Enter { hello, agreement, peer, outbound, answer } = enter;
+        let Enter { hello, agreement, principal, peer, outbound, answer } = enter;
         if answer.is_closed() {
             return;
         }
@@ -299,7 +302,7 @@ impl Broker {
         if self.disk.is_waiting() {
             outbound.force(&FromBroker::Disk { is_waiting: true }.encode());
         }
-        self.links.add(entered.link, Link { outbound, peer, role, instance });
+        self.links.add(entered.link, Link { outbound, peer, principal, role, instance });
         let seat = Seat::new(entered.link, ctx.address());
         // If the peer is gone, dropping its seat ends the link.
         let _ = answer.send(Ok(Welcomed { seat, is_behind }));

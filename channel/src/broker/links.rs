@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use campanile_edge::Principal;
 use campanile_messages::{EncodedFrame, FromBroker, InstanceId};
 use tracing::{info, warn};
 
@@ -14,6 +15,8 @@ use crate::link::{Full, Outbound};
 pub struct Link {
     pub outbound: Outbound,
     pub peer: SocketAddr,
+    /// Who holds the link.
+    pub principal: Principal,
     pub role: &'static str,
     pub instance: InstanceId,
 }
@@ -33,8 +36,8 @@ impl Links {
 
     /// Adds a link, and logs that it is up.
     pub fn add(&mut self, number: LinkNumber, link: Link) {
-        let Link { role, instance, peer, .. } = &link;
-        info!(link = %number, role, %instance, %peer, "link up");
+        let Link { role, instance, peer, principal, .. } = &link;
+        info!(link = %number, role, %instance, %peer, %principal, "link up");
         self.links.insert(number, link);
     }
 
@@ -80,7 +83,7 @@ impl Links {
 
     /// Ends a link and logs why. Returns whether the link was still up.
     pub fn end(&mut self, number: LinkNumber, ending: &Ending) -> bool {
-        let Some(Link { outbound, peer, role, instance }) = self.links.remove(&number) else {
+        let Some(Link { outbound, peer, role, instance, .. }) = self.links.remove(&number) else {
             return false;
         };
         let reason = ending.to_string();
@@ -101,7 +104,9 @@ impl Links {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::net::Ipv4Addr;
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 
@@ -113,8 +118,42 @@ mod tests {
         let peer = (Ipv4Addr::LOCALHOST, 1).into();
         let instance = InstanceId(7);
         let mut links = Links::new(MAX_HELD_BYTES);
-        links.add(NUMBER, Link { outbound: outbound.clone(), peer, role: "gateway", instance });
+        links.add(
+            NUMBER,
+            Link {
+                outbound: outbound.clone(),
+                peer,
+                principal: Principal::default(),
+                role: "gateway",
+                instance,
+            },
+        );
         (links, outbound)
+    }
+
+    /// What is logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_log_says_who_holds_a_link() {
+        let lines = Lines::default();
+        let to = lines.clone();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || to.clone());
+        tracing::subscriber::with_default(log.finish(), || links(1));
+        let line = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(line.contains("link up link=1 role=\"gateway\""), "{line}");
+        assert!(line.trim_end().ends_with("peer=127.0.0.1:1 principal=guest"), "{line}");
     }
 
     #[test]

@@ -174,13 +174,14 @@ async fn enter(
     let offer = decode_hello(frame).map_err(LinkError::Decode)?;
     let agreement = offer.agree().map_err(LinkError::Disagreement)?;
     // The peer is not asked who it is: a proof would come before the agreement.
-    if !Principal::default().may(Action::Link) {
+    let principal = Principal::default();
+    if !principal.may(Action::Link) {
         return Err(NoLink::NotAllowed);
     }
     outbound.agree(agreement.features.clone());
     let (answer, answered) = oneshot::channel();
     let (hello, outbound) = (offer.hello, outbound.clone());
-    broker.do_send(Enter { hello, agreement, peer, outbound, answer });
+    broker.do_send(Enter { hello, agreement, principal, peer, outbound, answer });
     match timeout(WELCOME_LIMIT, answered).await {
         Ok(Ok(answer)) => Ok(answer?),
         Ok(Err(_)) => Err(Unwelcome::ShuttingDown.into()),
