@@ -16,7 +16,8 @@
 //! Its bounds: each link has one batch of messages in flight, so a broker that is behind holds its peers
 //! back. What waits for a link is bounded in bytes, and a link that exceeds its bound is cut. The log is
 //! bounded in bytes and age. The number of links, of the audiences of a link, and of sockets without a
-//! link (`strangers`) is limited. While too much waits for the disk, publishers are not read (`disk`).
+//! link (`strangers`) is limited. A gateway's question for past events has a bound on what it names and
+//! on the work that it takes, and one that asks on without reading the answers is cut. While too much waits for the disk, publishers are not read (`disk`).
 
 mod actor;
 mod beginning;
@@ -33,8 +34,8 @@ mod links;
 mod listeners;
 pub mod log;
 mod peer;
+mod publish_receipt;
 mod publishers;
-mod receipt;
 pub mod record;
 pub mod routing;
 mod server;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use campanile_channel::broker::BrokerConfig;
 use campanile_messages::frame::{MAX_FRAME_BYTES, encode_hello};
-use campanile_messages::link::Role;
+use campanile_messages::link::{Role, Want};
 use campanile_messages::{Audience, Content, InstanceId, ToBroker};
 use harness::{PUBLISHER, Peer, TestBroker, offer, publish, within};
 use socket2::{Domain, Socket, Type};
@@ -61,7 +61,7 @@ fn hello(role: Role) -> Vec<u8> {
 async fn a_peer_of_another_protocol_learns_that() {
     let mut town = Town::new(BrokerConfig::default()).await;
     let http = b"GET / HTTP/1.1\r\n\r\n";
-    assert!(town.refusal(http).await.contains("are accepted"));
+    assert!(town.refusal(http).await.contains("speaks HTTP"));
     let other = b"\x00\x00\x00\x04ping";
     assert!(town.refusal(other).await.contains("does not speak"));
     let no_hello = ToBroker::Heartbeat.encode().head;
@@ -218,6 +218,30 @@ async fn a_gateway_that_reads_too_slowly_is_cut() {
     }
     assert_eq!(gateways, 1, "the slow gateway is cut");
     slow.until_over().await;
+    town.assert_undisturbed().await;
+}
+
+#[actix::test]
+async fn a_gateway_that_asks_for_more_than_it_reads_is_cut() {
+    let config = BrokerConfig {
+        log_max_bytes: 4 << 20,
+        max_link_queue_bytes: 1 << 20,
+        ..BrokerConfig::default()
+    };
+    let mut town = Town::new(config).await;
+    let content = Content::Binary(vec![b'x'; 1 << 20].into());
+    for _ in 0..3 {
+        town.publisher.publish_accepted(Audience::Everyone, content.clone()).await;
+        town.gateway.event().await;
+    }
+    // Each of these asks for 3 MiB. All of them together would take 6 GB.
+    let want = || Want { since: 0, audiences: vec![Audience::Everyone] };
+    let fetch =
+        |number| ToBroker::Fetch { number, wants: vec![want()], max_bytes: u64::MAX }.encode().head;
+    let fetches: Vec<u8> = (0..2_000).flat_map(fetch).collect();
+    let (mut greedy, _) = Peer::gateway(&town.broker).await;
+    greedy.send_bytes(&fetches).await;
+    greedy.until_over().await;
     town.assert_undisturbed().await;
 }
 

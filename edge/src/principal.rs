@@ -16,6 +16,15 @@ pub enum Principal {
     Guest,
 }
 
+impl fmt::Display for Principal {
+    /// Writes one word, for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Guest => f.write_str("guest"),
+        }
+    }
+}
+
 /// Something that a principal may be allowed to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action<'a> {
@@ -87,6 +96,11 @@ impl Principal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_is_called_that_in_the_log() {
+        assert_eq!(Principal::default().to_string(), "guest");
+    }
 
     #[test]
     fn a_guest_may_do_everything() {

@@ -20,6 +20,7 @@
 
 mod tolerant;
 
+use std::fmt;
 use std::io::Cursor;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -43,6 +44,13 @@ const JOIN_UP_TO_BYTES: usize = 512;
 /// The initial capacity for a frame: enough for most of them.
 const FRAME_ROOM_BYTES: usize = 128;
 
+/// How deep the values of a head may be nested. Its own reach about ten; those of a later release, which
+/// are skipped, have some room.
+const MAX_DEPTH: usize = 32;
+
+/// About how long the reason of a [`DecodeError::Malformed`] may be.
+const MAX_REASON_BYTES: usize = 200;
+
 const MAGIC: &str = "campanile";
 
 /// The first version whose first frames name a range of versions.
@@ -59,7 +67,8 @@ pub enum DecodeError {
         /// The limit, in bytes.
         max_bytes: usize,
     },
-    /// The head is not MessagePack, or not such a message.
+    /// The head is not MessagePack, or not such a message. The reason may quote the peer, so it is
+    /// short, and without control characters.
     #[error("a malformed frame: {0}")]
     Malformed(String),
     /// There are this many bytes after the end of the message.
@@ -290,16 +299,15 @@ fn write_length(frame: &mut [u8], rest_bytes: usize) {
 /// after it.
 fn decode_head<T: DeserializeOwned>(frame: Bytes) -> Result<(T, Bytes), DecodeError> {
     let mut deserializer = rmp_serde::Deserializer::new(&frame[..]);
-    let head = T::deserialize(Tolerant(&mut deserializer))
-        .map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    deserializer.set_max_depth(MAX_DEPTH);
+    let head = T::deserialize(Tolerant(&mut deserializer)).map_err(malformed)?;
     let end = frame.len() - deserializer.get_ref().len();
     Ok((head, frame.slice(end..)))
 }
 
 fn take_content(kind: ContentKind, rest: &mut Bytes) -> Result<Content, DecodeError> {
     let mut reader = Cursor::new(&rest[..]);
-    let len = rmp::decode::read_bin_len(&mut reader)
-        .map_err(|error| DecodeError::Malformed(error.to_string()))? as usize;
+    let len = rmp::decode::read_bin_len(&mut reader).map_err(malformed)? as usize;
     rest.advance(usize::try_from(reader.position()).expect("a place in a frame"));
     if len > rest.len() {
         return Err(DecodeError::Malformed("the content is incomplete".to_owned()));
@@ -311,6 +319,26 @@ fn take_content(kind: ContentKind, rest: &mut Bytes) -> Result<Content, DecodeEr
             ByteString::try_from(bytes).map(Content::Text).map_err(|_| DecodeError::NotUtf8)
         }
     }
+}
+
+/// An error of a decoder. Its text may contain anything that the peer has sent.
+fn malformed(error: impl fmt::Display) -> DecodeError {
+    DecodeError::Malformed(quoted(&error.to_string()))
+}
+
+/// A peer's text for a log: its beginning, without characters that a terminal would obey.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::new();
+    for character in text.chars() {
+        if quoted.len() >= MAX_REASON_BYTES {
+            return quoted + "...";
+        }
+        match character {
+            '"' | '\'' | '\\' => quoted.push(character),
+            _ => quoted.extend(character.escape_debug()),
+        }
+    }
+    quoted
 }
 
 fn nothing_left(rest: &Bytes) -> Result<(), DecodeError> {

@@ -31,6 +31,7 @@
 //! long ends the link. Messages that carry content are generic over it: `C` is [`Content`] in a
 //! program, and [`ContentKind`](crate::ContentKind) in the head of a frame.
 
+mod bounded;
 mod contents;
 mod greeting;
 mod parts;
@@ -43,6 +44,16 @@ use crate::{Address, Audience, Content, Event, IdempotencyKey, Position};
 pub use greeting::{Durability, Hello, Role, Welcome};
 pub use parts::{DirectOutcome, Gap, InterestChange, Number, Refusal, RequestTicket, Tally, Want};
 
+/// The most changes of one `Interest`: at most 2.6 MB of names.
+pub const MAX_CHANGES: usize = 10_000;
+
+/// The most wants of one `Fetch`.
+pub const MAX_WANTS: usize = 1_000;
+
+/// The most audiences that the wants of one `Fetch` have together. One client of a gateway may listen to
+/// 10,000 groups, to a user and to everyone.
+pub const MAX_WANTED_AUDIENCES: usize = 16_384;
+
 /// What gateways and publishers say after their hello.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToBroker<C = Content> {
@@ -53,7 +64,8 @@ pub enum ToBroker<C = Content> {
     Interest {
         /// The gateway's number for this state of its interest. Revisions grow.
         revision: u64,
-        /// At most one per audience.
+        /// At most one per audience, and at most [`MAX_CHANGES`].
+        #[serde(deserialize_with = "bounded::changes")]
         changes: Vec<InterestChange>,
     },
     /// From a gateway: its interest is complete on this link. The broker answers `Attached`, then sends
@@ -68,12 +80,14 @@ pub enum ToBroker<C = Content> {
     Fetch {
         /// Returned in the answer.
         number: u64,
-        /// What clients have missed. Wants are served in this order.
+        /// What clients have missed: at most [`MAX_WANTS`], of [`MAX_WANTED_AUDIENCES`] together. Wants
+        /// are served in this order.
+        #[serde(deserialize_with = "bounded::wants")]
         wants: Vec<Want>,
         /// How many bytes of events the gateway can use for one want, where each event counts 64 bytes
         /// more than its content. The newest events are sent, up to and including the first one that
         /// exceeds this bound, and always at least one. As soon as everything that was sent exceeds
-        /// the bound, no further wants are served.
+        /// the bound, or the broker has looked at very many events, no further wants are served.
         max_bytes: u64,
     },
     /// From a gateway: the answer to a `Count`.

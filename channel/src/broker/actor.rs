@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use actix::prelude::*;
+use campanile_edge::Principal;
 use campanile_messages::frame::encode_answer;
 use campanile_messages::hello::{Agreement, HelloAnswer};
 use campanile_messages::link::Role;
@@ -30,7 +31,7 @@ use super::links::{Link, Links};
 use super::routing::LinkNumber;
 use super::store::{Recovered, StoreError};
 use super::writer::{DurableStore, Report, Writer};
-use crate::link::{LinkError, Outbound};
+use crate::link::{Full, LinkError, Outbound};
 use crate::watchdog::{Watchdog, attend};
 
 pub use seat::Seat;
@@ -87,7 +88,7 @@ impl Broker {
             store.map(|store| Writer::start(store, &config.watchdog, report)).transpose()?;
         let broker = Self {
             exchange,
-            links: Links::default(),
+            links: Links::new(config.max_held_bytes()),
             clock,
             shutdown_limit: config.shutdown_limit,
             effects: Vec::new(),
@@ -115,6 +116,8 @@ impl Actor for Broker {
 pub struct Enter {
     pub hello: Hello,
     pub agreement: Agreement,
+    /// Who the peer is. It may hold a link.
+    pub principal: Principal,
     pub peer: SocketAddr,
     pub outbound: Outbound,
     /// The answer may have to wait for the disk. A peer that no longer waits drops the receiver.
@@ -275,7 +278,7 @@ impl Handler<Close> for Broker {
 
 impl Broker {
     fn enter(&mut self, enter: Enter, ctx: &mut Context<Self>) {
-        let Enter { hello, agreement, peer, outbound, answer } = enter;
+        let Enter { hello, agreement, principal, peer, outbound, answer } = enter;
         if answer.is_closed() {
             return;
         }
@@ -299,7 +302,7 @@ impl Broker {
         if self.disk.is_waiting() {
             outbound.force(&FromBroker::Disk { is_waiting: true }.encode());
         }
-        self.links.add(entered.link, Link { outbound, peer, role, instance });
+        self.links.add(entered.link, Link { outbound, peer, principal, role, instance });
         let seat = Seat::new(entered.link, ctx.address());
         // If the peer is gone, dropping its seat ends the link.
         let _ = answer.send(Ok(Welcomed { seat, is_behind }));
@@ -369,21 +372,28 @@ impl Broker {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { link, message } => {
-                    if let Err(full) = self.links.say(link, message) {
-                        self.end(link, LinkError::from(full).into());
-                    }
+                    let said = self.links.say(link, message);
+                    self.end_if_full(link, said);
                 }
                 Effect::Route { links, frame } => {
                     links.into_iter().for_each(|link| self.send(link, &frame));
                 }
-                Effect::Replay { link, frames } => self.links.replay(link, &frames),
+                Effect::Replay { link, frames } => {
+                    let queued = self.links.replay(link, &frames);
+                    self.end_if_full(link, queued);
+                }
                 Effect::BeginEpoch => self.begin_epoch(),
             }
         }
     }
 
     fn send(&mut self, link: LinkNumber, frame: &EncodedFrame) {
-        if let Err(full) = self.links.send(link, frame) {
+        let sent = self.links.send(link, frame);
+        self.end_if_full(link, sent);
+    }
+
+    fn end_if_full(&mut self, link: LinkNumber, queued: Result<(), Full>) {
+        if let Err(full) = queued {
             self.end(link, LinkError::from(full).into());
         }
     }

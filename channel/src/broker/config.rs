@@ -50,6 +50,19 @@ pub struct BrokerConfig {
     pub watchdog: Watchdog,
 }
 
+/// What a link may always hold, however small its bounds are: a welcome and some small answers.
+const MIN_HELD_BYTES: usize = 1 << 20;
+
+impl BrokerConfig {
+    /// How much memory, in bytes, may wait for a link that asks for the past again: all of the past
+    /// twice, for its attach and for a fetch, and what came in the meantime. Gateways send a fetch only
+    /// when they have read the answer to the one before.
+    pub(super) fn max_held_bytes(&self) -> usize {
+        let Self { log_max_bytes, max_link_queue_bytes, .. } = *self;
+        log_max_bytes.saturating_mul(2).saturating_add(max_link_queue_bytes).max(MIN_HELD_BYTES)
+    }
+}
+
 impl Default for BrokerConfig {
     fn default() -> Self {
         Self {

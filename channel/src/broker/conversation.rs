@@ -2,7 +2,7 @@
 
 use campanile_messages::ToBroker;
 use campanile_messages::event::MAX_CONTENT_BYTES;
-use campanile_messages::link::Role;
+use campanile_messages::link::{MAX_WANTED_AUDIENCES, MAX_WANTS, Role, Want};
 
 use super::routing::TooManyAudiences;
 
@@ -19,6 +19,12 @@ pub enum Violation {
     /// Every gateway would refuse the frame of such an event.
     #[error("a content of {len_bytes} bytes, but at most {MAX_CONTENT_BYTES} are accepted")]
     ContentTooLarge { len_bytes: usize },
+    /// Every want and every audience of it takes a part of the broker's turn.
+    #[error(
+        "a fetch of {wants} wants with {audiences} audiences together, but at most {MAX_WANTS} \
+         wants and {MAX_WANTED_AUDIENCES} audiences are accepted"
+    )]
+    TooMuchWanted { wants: usize, audiences: usize },
     #[error(transparent)]
     TooManyAudiences(#[from] TooManyAudiences),
 }
@@ -64,10 +70,10 @@ impl Conversation {
     pub fn hear(&mut self, message: &ToBroker) -> Result<(), Violation> {
         match (&mut *self, message) {
             (_, ToBroker::Heartbeat | ToBroker::AskHead { .. })
-            | (
-                Self::Gateway { .. },
-                ToBroker::Delivered { .. } | ToBroker::Counted { .. } | ToBroker::Fetch { .. },
-            ) => Ok(()),
+            | (Self::Gateway { .. }, ToBroker::Delivered { .. } | ToBroker::Counted { .. }) => {
+                Ok(())
+            }
+            (Self::Gateway { .. }, ToBroker::Fetch { wants, .. }) => look_at_wants(wants),
             (Self::Publisher, ToBroker::Settled { .. }) => Ok(()),
             (
                 Self::Publisher,
@@ -93,6 +99,14 @@ impl Conversation {
             _ => Err(Violation::WrongRole { role: self.role(), message: name(message) }),
         }
     }
+}
+
+fn look_at_wants(wants: &[Want]) -> Result<(), Violation> {
+    let audiences = wants.iter().map(|want| want.audiences.len()).sum();
+    if wants.len() > MAX_WANTS || audiences > MAX_WANTED_AUDIENCES {
+        return Err(Violation::TooMuchWanted { wants: wants.len(), audiences });
+    }
+    Ok(())
 }
 
 fn name(message: &ToBroker) -> &'static str {
@@ -196,6 +210,27 @@ mod tests {
             publisher.hear(&publish(len_bytes)),
             Err(Violation::ContentTooLarge { len_bytes })
         );
+    }
+
+    #[test]
+    fn a_fetch_of_too_many_wants_or_audiences_is_a_violation() {
+        let fetch = |wants: usize, each: usize| {
+            let want = Want { since: 0, audiences: vec![Audience::Everyone; each] };
+            gateway().hear(&ToBroker::Fetch {
+                number: 1,
+                wants: vec![want; wants],
+                max_bytes: u64::MAX,
+            })
+        };
+        let refused =
+            |wants, each| Err(Violation::TooMuchWanted { wants, audiences: wants * each });
+        // As much as a gateway with the largest `--max-groups` asks for: each group, the user and everyone.
+        for (wants, each) in [(MAX_WANTS, 1), (1, 10_002), (1, MAX_WANTED_AUDIENCES)] {
+            assert_eq!(fetch(wants, each), Ok(()));
+        }
+        for (wants, each) in [(MAX_WANTS + 1, 0), (1, MAX_WANTED_AUDIENCES + 1), (MAX_WANTS, 17)] {
+            assert_eq!(fetch(wants, each), refused(wants, each));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use campanile_messages::{Durability, EncodedFrame, FromBroker, Hello, InstanceId
 use super::conversation::{Conversation, Violation};
 use super::intake::{Intake, Publish};
 use super::log::{Log, Opening};
-use super::receipt::Receipt;
+use super::publish_receipt::PublishReceipt;
 use super::record::{Changes, KnownId, Record, Trim};
 use super::routing::{LinkNumber, Routing, TooManyAudiences};
 use super::worker_ids::{InvalidWorkers, Supply, WorkerIds};
@@ -25,7 +25,8 @@ pub enum Effect {
     Send { link: LinkNumber, message: FromBroker },
     /// Send an event on several links, each of which is listed once.
     Route { links: Vec<LinkNumber>, frame: EncodedFrame },
-    /// Send what a gateway missed, in order, even past the bound of its link: the log is bounded.
+    /// Send what a gateway missed, in order, even past the bound of its link: the log is
+    /// bounded, and a gateway that does not read gets it only once.
     Replay { link: LinkNumber, frames: Vec<EncodedFrame> },
     /// End every link and begin a [new epoch](Exchange::begin_epoch), because a gateway has seen events
     /// that this log does not have.
@@ -116,7 +117,7 @@ impl Exchange {
         let mut trim = Trim::default();
         for record in events {
             let Record { sequence, publisher, number, gateways, matched, .. } = record;
-            let receipt = Receipt { sequence, gateways, matched };
+            let receipt = PublishReceipt { sequence, gateways, matched };
             // No event is from the future, whatever the disk says.
             let record = Record { at: record.at.min(now), ..record };
             intake.publishers.recover(publisher, number, receipt, record.at);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use campanile_messages::{Address, Audience, Content, IdempotencyKey};
 use sha2::{Digest as _, Sha256};
 
-use super::receipt::Receipt;
+use super::publish_receipt::PublishReceipt;
 use super::record::KnownId;
 
 /// How long a key is remembered: the two minutes that callers are promised, and the time that a repeat
@@ -58,7 +58,7 @@ pub enum Known {
     /// Its event is staged under this sequence.
     Waiting(u64),
     /// Its event was accepted.
-    Accepted(Receipt),
+    Accepted(PublishReceipt),
 }
 
 /// The keys that are remembered.
@@ -73,7 +73,7 @@ pub struct Ids {
 #[derive(Debug)]
 struct KeyEntry {
     digest: Digest,
-    receipt: Receipt,
+    receipt: PublishReceipt,
     is_accepted: bool,
 }
 
@@ -95,7 +95,13 @@ impl Ids {
     }
 
     /// The event of a new key is staged.
-    pub fn stage(&mut self, key: IdempotencyKey, digest: Digest, receipt: Receipt, at: Duration) {
+    pub fn stage(
+        &mut self,
+        key: IdempotencyKey,
+        digest: Digest,
+        receipt: PublishReceipt,
+        at: Duration,
+    ) {
         let entry = KeyEntry { digest, receipt, is_accepted: false };
         self.by_key.insert(key.clone(), entry);
         self.order.push_back((at, key));
@@ -123,7 +129,7 @@ impl Ids {
         known.iter_mut().for_each(|known| known.at = known.at.min(now));
         known.sort_by_key(|known| known.at);
         for KnownId { key, digest, at, sequence, gateways, matched } in known {
-            let receipt = Receipt { sequence, gateways, matched };
+            let receipt = PublishReceipt { sequence, gateways, matched };
             self.stage(key.clone(), digest, receipt, at);
             self.accept(&key);
         }
@@ -160,8 +166,8 @@ mod tests {
         IdempotencyKey::new(name.to_owned()).unwrap()
     }
 
-    fn receipt(sequence: u64) -> Receipt {
-        Receipt { sequence, gateways: 1, matched: 2 }
+    fn receipt(sequence: u64) -> PublishReceipt {
+        PublishReceipt { sequence, gateways: 1, matched: 2 }
     }
 
     fn known(name: &str, at: Duration) -> KnownId {

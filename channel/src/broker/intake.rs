@@ -14,8 +14,8 @@ use campanile_messages::{Address, Audience, Content, IdempotencyKey, InstanceId}
 
 use super::ids::{Ids, Known, digest};
 use super::log::cost_bytes;
+use super::publish_receipt::PublishReceipt;
 use super::publishers::{Publishers, Repeat};
-use super::receipt::Receipt;
 use super::record::{Changes, KnownId, Record};
 
 /// How many repeats of one event may wait for it. One more is refused. All of them are answered in one
@@ -43,7 +43,7 @@ pub enum Taken {
     /// It is staged, or repeats a staged one. It is answered when that is released.
     Staged,
     /// It repeats an accepted one.
-    Repeated(Receipt),
+    Repeated(PublishReceipt),
     Refused(Refusal),
 }
 
@@ -60,9 +60,9 @@ pub struct Staged {
 
 impl Staged {
     /// What its publisher is answered.
-    pub fn receipt(&self) -> Receipt {
+    pub fn receipt(&self) -> PublishReceipt {
         let Record { sequence, gateways, matched, .. } = self.record;
-        Receipt { sequence, gateways, matched }
+        PublishReceipt { sequence, gateways, matched }
     }
 }
 
@@ -136,7 +136,7 @@ impl Intake {
         let cost_bytes = cost_bytes(&audience, content.as_bytes().len());
         self.head += 1;
         let (sequence, (gateways, matched)) = (self.head, matched(&audience));
-        let receipt = Receipt { sequence, gateways, matched };
+        let receipt = PublishReceipt { sequence, gateways, matched };
         self.publishers.stage(publisher, number, receipt, now);
         let id = id.map(|(digest, key)| {
             self.ids.stage(key.clone(), digest, receipt, now);

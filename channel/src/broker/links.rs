@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use campanile_edge::Principal;
 use campanile_messages::{EncodedFrame, FromBroker, InstanceId};
 use tracing::{info, warn};
 
@@ -14,29 +15,39 @@ use crate::link::{Full, Outbound};
 pub struct Link {
     pub outbound: Outbound,
     pub peer: SocketAddr,
+    /// Who holds the link.
+    pub principal: Principal,
     pub role: &'static str,
     pub instance: InstanceId,
 }
 
 /// All links that are up. What is sent to any other link is dropped.
-#[derive(Default)]
-pub struct Links(HashMap<LinkNumber, Link>);
+pub struct Links {
+    links: HashMap<LinkNumber, Link>,
+    max_held_bytes: usize,
+}
 
 impl Links {
+    /// No links yet. What waits for one of them may take up to `max_held_bytes` of memory when a
+    /// [replay](Self::replay) follows another one.
+    pub fn new(max_held_bytes: usize) -> Self {
+        Self { links: HashMap::new(), max_held_bytes }
+    }
+
     /// Adds a link, and logs that it is up.
     pub fn add(&mut self, number: LinkNumber, link: Link) {
-        let Link { role, instance, peer, .. } = &link;
-        info!(link = %number, role, %instance, %peer, "link up");
-        self.0.insert(number, link);
+        let Link { role, instance, peer, principal, .. } = &link;
+        info!(link = %number, role, %instance, %peer, %principal, "link up");
+        self.links.insert(number, link);
     }
 
     pub fn has(&self, number: LinkNumber) -> bool {
-        self.0.contains_key(&number)
+        self.links.contains_key(&number)
     }
 
     /// The numbers of all links, in any order.
     pub fn numbers(&self) -> Vec<LinkNumber> {
-        self.0.keys().copied().collect()
+        self.links.keys().copied().collect()
     }
 
     /// Queues a message, unless the peer does not know such messages.
@@ -44,7 +55,7 @@ impl Links {
     /// # Errors
     /// [`Full`]: the link should be ended.
     pub fn say(&self, number: LinkNumber, message: FromBroker) -> Result<(), Full> {
-        match self.0.get(&number) {
+        match self.links.get(&number) {
             Some(link) if link.outbound.may_carry(message.needs()) => {
                 link.outbound.send(&message.encode())
             }
@@ -57,19 +68,22 @@ impl Links {
     /// # Errors
     /// See [`say`](Self::say).
     pub fn send(&self, number: LinkNumber, frame: &EncodedFrame) -> Result<(), Full> {
-        self.0.get(&number).map_or(Ok(()), |link| link.outbound.send(frame))
+        self.links.get(&number).map_or(Ok(()), |link| link.outbound.send(frame))
     }
 
-    /// Queues frames even past the bound of the link.
-    pub fn replay(&self, number: LinkNumber, frames: &[EncodedFrame]) {
-        if let Some(link) = self.0.get(&number) {
-            frames.iter().for_each(|frame| link.outbound.force(frame));
-        }
+    /// Queues frames even past the bound of the link, but not behind earlier ones that are too many.
+    ///
+    /// # Errors
+    /// [`Full`]: the link should be ended, because its peer asks for more than it reads.
+    pub fn replay(&self, number: LinkNumber, frames: &[EncodedFrame]) -> Result<(), Full> {
+        self.links
+            .get(&number)
+            .map_or(Ok(()), |link| link.outbound.force_all(frames, self.max_held_bytes))
     }
 
     /// Ends a link and logs why. Returns whether the link was still up.
     pub fn end(&mut self, number: LinkNumber, ending: &Ending) -> bool {
-        let Some(Link { outbound, peer, role, instance }) = self.0.remove(&number) else {
+        let Some(Link { outbound, peer, role, instance, .. }) = self.links.remove(&number) else {
             return false;
         };
         let reason = ending.to_string();
@@ -90,19 +104,56 @@ impl Links {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::net::Ipv4Addr;
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 
+    const MAX_HELD_BYTES: usize = 200;
     const NUMBER: LinkNumber = LinkNumber(1);
 
     fn links(max_bytes: usize) -> (Links, Outbound) {
         let outbound = Outbound::new(max_bytes);
         let peer = (Ipv4Addr::LOCALHOST, 1).into();
         let instance = InstanceId(7);
-        let mut links = Links::default();
-        links.add(NUMBER, Link { outbound: outbound.clone(), peer, role: "gateway", instance });
+        let mut links = Links::new(MAX_HELD_BYTES);
+        links.add(
+            NUMBER,
+            Link {
+                outbound: outbound.clone(),
+                peer,
+                principal: Principal::default(),
+                role: "gateway",
+                instance,
+            },
+        );
         (links, outbound)
+    }
+
+    /// What is logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_log_says_who_holds_a_link() {
+        let lines = Lines::default();
+        let to = lines.clone();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || to.clone());
+        tracing::subscriber::with_default(log.finish(), || links(1));
+        let line = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(line.contains("link up link=1 role=\"gateway\""), "{line}");
+        assert!(line.trim_end().ends_with("peer=127.0.0.1:1 principal=guest"), "{line}");
     }
 
     #[test]
@@ -123,8 +174,11 @@ mod tests {
         assert!(links.send(NUMBER, &frame).is_ok());
         assert!(links.send(NUMBER, &frame).is_err());
         assert!(links.say(NUMBER, FromBroker::Mark { head: 1 }).is_err());
-        links.replay(NUMBER, std::slice::from_ref(&frame));
-        assert_eq!(outbound.queued_bytes(), 2 * frame.len_bytes());
+        let replay = || links.replay(NUMBER, std::slice::from_ref(&frame));
+        assert!(replay().is_ok() && replay().is_ok());
+        assert_eq!(outbound.queued_bytes(), 3 * frame.len_bytes());
+        assert!(replay().is_err(), "the peer asks for more than it reads");
+        assert_eq!(outbound.queued_bytes(), 3 * frame.len_bytes());
     }
 
     #[test]
@@ -133,7 +187,7 @@ mod tests {
         let gone = LinkNumber(2);
         let frame = FromBroker::Heartbeat.encode();
         assert!(links.say(gone, FromBroker::Heartbeat).is_ok() && links.send(gone, &frame).is_ok());
-        links.replay(gone, &[frame]);
+        assert!(links.replay(gone, &[frame]).is_ok());
         assert_eq!(outbound.queued_bytes(), 0);
     }
 }

@@ -91,6 +91,15 @@ pub struct Past {
     pub events: Vec<(u64, EncodedFrame)>,
 }
 
+/// How much of the log was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Looked {
+    /// The contents of the events, and 64 bytes for each of them.
+    pub bytes: u64,
+    /// How many events.
+    pub events: usize,
+}
+
 impl Log {
     /// An empty log that continues an earlier one.
     pub fn new(opening: Opening) -> Self {
@@ -163,8 +172,9 @@ impl Log {
 
     /// The newest kept events of all audiences of a want, up to and including the first event with which
     /// they exceed `max_bytes`, and at least one event. Each event counts 64 bytes more than its content.
-    /// Also returns how much they count.
-    pub fn past(&self, want: &Want, max_bytes: u64) -> (Vec<Past>, u64) {
+    /// Also returns how much was looked at. `max_bytes` above the bound of the log is taken for that bound.
+    pub fn past(&self, want: &Want, max_bytes: u64) -> (Vec<Past>, Looked) {
+        let max_bytes = max_bytes.min(self.max_bytes as u64);
         let tail = self.tail();
         let mut pasts = Vec::with_capacity(want.audiences.len());
         // For each audience the newest event that was not looked at yet, the newest of all on top.
@@ -187,7 +197,8 @@ impl Log {
             pasts[place].events.push((sequence, entry.frame.clone()));
             bytes += entry.content_bytes as u64 + EACH_BYTES;
             events += 1;
-            if bytes > max_bytes && events > 1 {
+            // There are no more events than entries, unless an audience is named several times.
+            if bytes > max_bytes && events > 1 || events > self.entries.len() {
                 let cut =
                     |past: &mut Past| past.complete_after = past.complete_after.max(sequence - 1);
                 pasts.iter_mut().for_each(cut);
@@ -197,7 +208,7 @@ impl Log {
                 .extend(self.event_of(&pasts[place], kept - 1).map(|next| (next, place, kept - 1)));
         }
         pasts.iter_mut().for_each(|past| past.events.reverse());
-        (pasts, bytes)
+        (pasts, Looked { bytes, events })
     }
 
     /// The `kept`th of the events that are kept for an audience.

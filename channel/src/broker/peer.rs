@@ -13,7 +13,7 @@ use bytes::Bytes;
 use campanile_edge::{Action, Principal};
 use campanile_messages::frame::{decode_hello, encode_answer};
 use campanile_messages::hello::HelloAnswer;
-use campanile_messages::{FromBroker, ToBroker};
+use campanile_messages::{DecodeError, FromBroker, ToBroker};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -38,6 +38,8 @@ const WELCOME_LIMIT: Duration = Duration::from_millis(4_500);
 enum NoLink {
     #[error(transparent)]
     Lost(#[from] LinkError),
+    #[error("the peer speaks HTTP, but this port takes only the links of gateways and publishers")]
+    Http,
     #[error("no hello within {} s", .0.as_secs_f32())]
     Late(Duration),
     #[error(transparent)]
@@ -46,6 +48,37 @@ enum NoLink {
     NotAllowed,
     #[error("the broker is waiting for the disk of its data directory; try again")]
     DiskWaits,
+}
+
+impl NoLink {
+    /// Why nothing was read that could be a hello.
+    fn unread(error: LinkError) -> Self {
+        match error {
+            LinkError::Decode(DecodeError::TooLarge { len_bytes, .. }) if is_http(len_bytes) => {
+                Self::Http
+            }
+            error => error.into(),
+        }
+    }
+
+    /// Whether the peer is a gateway or a publisher, so that somebody has to know about it. Anybody can
+    /// cause many of the others.
+    fn concerns_the_cluster(&self) -> bool {
+        match self {
+            Self::Lost(LinkError::Decode(DecodeError::VersionMismatch { .. }))
+            | Self::Lost(LinkError::Disagreement(_))
+            | Self::Unwelcome(_)
+            | Self::NotAllowed
+            | Self::DiskWaits => true,
+            Self::Lost(_) | Self::Http | Self::Late(_) => false,
+        }
+    }
+}
+
+/// Whether the length of a frame is really the beginning of an HTTP request.
+fn is_http(len_bytes: usize) -> bool {
+    const METHODS: [&[u8; 4]; 7] = [b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE", b"PATC"];
+    u32::try_from(len_bytes).is_ok_and(|len| METHODS.contains(&&len.to_be_bytes()))
 }
 
 /// Runs until the socket is closed. Before the hello, a closed `door` ends it.
@@ -83,12 +116,14 @@ pub async fn hold(
     match entered {
         Err(NoLink::Lost(LinkError::Closed)) => return,
         Err(no_link) => {
-            match &no_link {
-                // Anybody can cause many of these, and gateways and publishers never do.
-                NoLink::Late(_) => debug!(%peer, reason = %no_link, "no link"),
-                _ => warn!(%peer, reason = %no_link, "no link"),
+            // As a string, a reason is escaped in the log: it may quote the peer.
+            let reason = no_link.to_string();
+            if no_link.concerns_the_cluster() {
+                warn!(%peer, reason, "no link");
+            } else {
+                debug!(%peer, reason, "no link");
             }
-            outbound.force(&encode_answer(&HelloAnswer::Refused { reason: no_link.to_string() }));
+            outbound.force(&encode_answer(&HelloAnswer::Refused { reason }));
             outbound.finish();
             limit = config.hello_limit.min(limit);
         }
@@ -131,20 +166,22 @@ async fn enter(
 ) -> Result<Welcomed, NoLink> {
     let frame = tokio::select! {
         frame = timeout(config.hello_limit, reader.first_frame(MAX_HELLO_BYTES)) => {
-            frame.map_err(|_| NoLink::Late(config.hello_limit))??
+            let frame = frame.map_err(|_| NoLink::Late(config.hello_limit))?;
+            frame.map_err(NoLink::unread)?
         }
         _ = door.changed() => return Err(Unwelcome::ShuttingDown.into()),
     };
     let offer = decode_hello(frame).map_err(LinkError::Decode)?;
     let agreement = offer.agree().map_err(LinkError::Disagreement)?;
     // The peer is not asked who it is: a proof would come before the agreement.
-    if !Principal::default().may(Action::Link) {
+    let principal = Principal::default();
+    if !principal.may(Action::Link) {
         return Err(NoLink::NotAllowed);
     }
     outbound.agree(agreement.features.clone());
     let (answer, answered) = oneshot::channel();
     let (hello, outbound) = (offer.hello, outbound.clone());
-    broker.do_send(Enter { hello, agreement, peer, outbound, answer });
+    broker.do_send(Enter { hello, agreement, principal, peer, outbound, answer });
     match timeout(WELCOME_LIMIT, answered).await {
         Ok(Ok(answer)) => Ok(answer?),
         Ok(Err(_)) => Err(Unwelcome::ShuttingDown.into()),
@@ -200,4 +237,47 @@ fn decode(frames: Vec<Bytes>) -> (Vec<ToBroker>, Option<LinkError>) {
         }
     }
     (messages, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use campanile_messages::hello::{Disagreement, VERSIONS, Versions};
+
+    use super::*;
+
+    fn concerns_the_cluster(error: impl Into<LinkError>) -> bool {
+        NoLink::unread(error.into()).concerns_the_cluster()
+    }
+
+    #[test]
+    fn strangers_do_not_fill_the_log_and_refused_services_are_in_it() {
+        let theirs = Versions { least: 8, most: 9 };
+        let disagreement = Disagreement::TakesLess { what: "frames", theirs: 1, ours: 2 };
+        assert!(concerns_the_cluster(DecodeError::VersionMismatch { theirs, ours: VERSIONS }));
+        assert!(concerns_the_cluster(disagreement));
+        assert!(NoLink::Unwelcome(Unwelcome::TooManyLinks { max: 1 }).concerns_the_cluster());
+        assert!(NoLink::DiskWaits.concerns_the_cluster());
+        for error in [
+            DecodeError::NotCampanile,
+            DecodeError::Malformed("text".to_owned()),
+            DecodeError::Trailing(1),
+            DecodeError::TooLarge { len_bytes: usize::MAX, max_bytes: 1 },
+        ] {
+            assert!(!concerns_the_cluster(error.clone()), "{error}");
+        }
+        assert!(!NoLink::Late(Duration::from_secs(1)).concerns_the_cluster());
+    }
+
+    #[test]
+    fn the_beginning_of_a_request_is_not_taken_for_a_length() {
+        let unread = |bytes: [u8; 4]| {
+            let len_bytes = u32::from_be_bytes(bytes) as usize;
+            NoLink::unread(DecodeError::TooLarge { len_bytes, max_bytes: 1 }.into()).to_string()
+        };
+        let http =
+            "the peer speaks HTTP, but this port takes only the links of gateways and publishers";
+        assert_eq!(unread(*b"GET "), http);
+        assert_eq!(unread(*b"POST"), http);
+        assert_eq!(unread(*b"GETS"), "a frame of 1195725907 bytes, but at most 1 are accepted");
+    }
 }

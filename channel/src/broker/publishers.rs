@@ -7,7 +7,7 @@ use std::time::Duration;
 use campanile_messages::InstanceId;
 use campanile_messages::link::Number;
 
-use super::receipt::Receipt;
+use super::publish_receipt::PublishReceipt;
 use super::routing::LinkNumber;
 
 /// How long a number is remembered if its publisher does not say that it has the answer. By then, its
@@ -40,7 +40,7 @@ pub enum Repeat {
     /// Its event is staged.
     Waiting,
     /// Its event was accepted.
-    Accepted(Receipt),
+    Accepted(PublishReceipt),
 }
 
 /// All publishers and their numbers.
@@ -70,7 +70,7 @@ struct Publisher {
 #[derive(Debug)]
 struct Numbered {
     number: Number,
-    receipt: Receipt,
+    receipt: PublishReceipt,
     at: Duration,
     is_accepted: bool,
 }
@@ -118,7 +118,13 @@ impl Publishers {
     }
 
     /// The event of a new number is staged.
-    pub fn stage(&mut self, instance: InstanceId, number: Number, receipt: Receipt, at: Duration) {
+    pub fn stage(
+        &mut self,
+        instance: InstanceId,
+        number: Number,
+        receipt: PublishReceipt,
+        at: Duration,
+    ) {
         let known = self.by_instance.len();
         let publisher = self.by_instance.entry(instance).or_default();
         if let Err(place) = publisher.find(number) {
@@ -152,7 +158,7 @@ impl Publishers {
         &mut self,
         instance: InstanceId,
         number: Number,
-        receipt: Receipt,
+        receipt: PublishReceipt,
         at: Duration,
     ) {
         if let Some(publisher) = self.by_instance.get_mut(&instance)
@@ -256,8 +262,8 @@ mod tests {
     const A: InstanceId = InstanceId(1);
     const AT: Duration = Duration::from_secs(1_000);
 
-    fn receipt(sequence: u64) -> Receipt {
-        Receipt { sequence, gateways: 1, matched: 2 }
+    fn receipt(sequence: u64) -> PublishReceipt {
+        PublishReceipt { sequence, gateways: 1, matched: 2 }
     }
 
     #[test]

@@ -36,11 +36,20 @@ struct OutboundState {
 }
 
 impl OutboundState {
+    /// How much waits up to the end of the last forced frame.
+    fn forced_bytes(&self) -> usize {
+        let forced = self.forced_until.saturating_sub(self.outbox.written_bytes());
+        usize::try_from(forced).unwrap_or(usize::MAX)
+    }
+
     /// How much waits behind the last forced frame.
     fn counted_bytes(&self) -> usize {
-        let forced = self.forced_until.saturating_sub(self.outbox.written_bytes());
-        let forced = usize::try_from(forced).unwrap_or(usize::MAX);
-        self.outbox.queued_bytes().saturating_sub(forced)
+        self.outbox.queued_bytes().saturating_sub(self.forced_bytes())
+    }
+
+    fn force(&mut self, frame: &EncodedFrame) {
+        self.add(frame);
+        self.forced_until = self.outbox.written_bytes() + self.outbox.queued_bytes() as u64;
     }
 
     fn add(&mut self, frame: &EncodedFrame) {
@@ -132,10 +141,28 @@ impl Outbound {
     pub fn force(&self, frame: &EncodedFrame) {
         let mut state = self.lock();
         if state.phase == LinkPhase::Open {
-            state.add(frame);
-            state.forced_until = state.outbox.written_bytes() + state.outbox.queued_bytes() as u64;
+            state.force(frame);
             self.0.changed.notify_one();
         }
+    }
+
+    /// Queues frames that belong together like [`force`](Self::force), unless earlier forced frames
+    /// wait and everything that waits takes more than `max_held_bytes` of memory: then the peer asks
+    /// for more than it reads.
+    ///
+    /// # Errors
+    /// [`Full`]. Nothing was queued then, and the owner should [`cut`](Self::cut) the link.
+    pub fn force_all(&self, frames: &[EncodedFrame], max_held_bytes: usize) -> Result<(), Full> {
+        let mut state = self.lock();
+        if state.phase == LinkPhase::Open {
+            let held_bytes = state.outbox.held_bytes();
+            if state.forced_bytes() > 0 && held_bytes > max_held_bytes {
+                return Err(Full { queued_bytes: held_bytes, max_bytes: max_held_bytes });
+            }
+            frames.iter().for_each(|frame| state.force(frame));
+            self.0.changed.notify_one();
+        }
+        Ok(())
     }
 
     /// How many bytes wait to be written, forced ones included.
@@ -279,6 +306,23 @@ mod tests {
         outbound.lock().outbox.advance(530);
         assert_eq!(outbound.send(&frame(60, 0)), Ok(()));
         assert_eq!(outbound.queued_bytes(), 90);
+    }
+
+    #[test]
+    fn frames_are_forced_together_until_too_many_wait() {
+        let frames = [frame(100, 0), frame(36, 0)];
+        let held = 2 * (68 + 64);
+        let outbound = Outbound::new(100);
+        assert_eq!(outbound.force_all(&frames, 0), Ok(()), "nothing was forced before");
+        assert_eq!(outbound.force_all(&[], held), Ok(()));
+        assert_eq!(
+            outbound.force_all(&frames, held - 1),
+            Err(Full { queued_bytes: held, max_bytes: held - 1 })
+        );
+        assert_eq!(outbound.queued_bytes(), 136);
+        assert_eq!(outbound.send(&frame(60, 0)), Ok(()), "forced frames do not count");
+        outbound.lock().outbox.advance(136);
+        assert_eq!(outbound.force_all(&frames, 0), Ok(()), "no forced frame waits");
     }
 
     #[test]

@@ -5,12 +5,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use campanile_messages::Audience;
-use campanile_messages::link::InterestChange;
+use campanile_messages::link::{InterestChange, MAX_CHANGES};
 
 use crate::report::{Change, StepTicket};
-
-/// The most changes in one frame, which has at most 2.6 MB of names then.
-const MAX_CHANGES: usize = 10_000;
 
 /// From this many audiences on, interest does not linger, and connections that add more are refused. The
 /// broker ends a link with more than 1,000,000; the difference is room for reports on their way.

@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::hello::{Agreement, Challenge, Features, Limits, Mac, Nonce};
 use crate::link::{
-    DirectOutcome, Gap, InterestChange, Refusal, RequestTicket, Role, Tally, Want, Welcome,
+    DirectOutcome, Gap, InterestChange, MAX_CHANGES, MAX_WANTED_AUDIENCES, MAX_WANTS, Refusal,
+    RequestTicket, Role, Tally, Want, Welcome,
 };
 use crate::{
     Address, Audience, ConnectionId, Durability, GroupName, Hello, IdempotencyKey, InstanceId,
@@ -260,6 +261,60 @@ fn features_and_limits_of_an_offer_have_defaults() {
 fn a_message_without_a_field_of_every_version_is_malformed() {
     let head = Bytes::from_static(b"\x81\xa4Head\x91\x04");
     assert!(matches!(FromBroker::decode(head), Err(DecodeError::Malformed(_))));
+}
+
+#[test]
+fn a_surplus_field_may_be_nested_up_to_a_bound() {
+    // `Settled` with a second field: arrays in arrays.
+    let nested = |depth: usize| {
+        let frame = [&b"\x81\xa7Settled\x92\x03"[..], &vec![0x91; depth], b"\xc0"].concat();
+        ToBroker::decode(frame.into())
+    };
+    assert_eq!(nested(16), Ok(ToBroker::Settled { unanswered: 3 }));
+    for depth in [40, 900, 1 << 20] {
+        let Err(DecodeError::Malformed(reason)) = nested(depth) else { panic!("depth {depth}") };
+        assert!(reason.contains("depth"), "{reason}");
+    }
+}
+
+#[test]
+fn what_a_peer_sent_is_cut_and_escaped_in_an_error() {
+    let later = |name: &str| {
+        let mut frame = vec![0x81];
+        rmp::encode::write_str(&mut frame, name).expect("memory");
+        frame.extend_from_slice(&[0x91, 1]);
+        ToBroker::decode(frame.into()).expect_err("no such message").to_string()
+    };
+    assert!(later("it's \"Later\"").contains("`it's \"Later\"`"), "plain text stays as it is");
+    let hostile = later("\x1b[2J\nINFO all is well\u{202e}");
+    assert!(hostile.contains("`\\u{1b}[2J\\nINFO all is well\\u{202e}`"), "{hostile}");
+    let long = later(&"x".repeat(1 << 20));
+    assert!(long.len() < 250 && long.ends_with("x..."), "{long}");
+}
+
+#[test]
+fn lists_are_read_up_to_their_bounds() {
+    let interest = |changes: usize| {
+        let change = InterestChange { audience: Audience::Everyone, connections: None };
+        ToBroker::Interest { revision: 1, changes: vec![change; changes] }
+    };
+    let fetch = |wants: usize, each: usize| {
+        let want = Want { since: 0, audiences: vec![Audience::Everyone; each] };
+        ToBroker::Fetch { number: 1, wants: vec![want; wants], max_bytes: 1 }
+    };
+    for message in [interest(MAX_CHANGES), fetch(MAX_WANTS, 16), fetch(1, MAX_WANTED_AUDIENCES)] {
+        assert_eq!(ToBroker::decode(body(message.clone().encode())), Ok(message));
+    }
+    for (message, bound) in [
+        (interest(MAX_CHANGES + 1), "more than 10000 changes"),
+        (fetch(MAX_WANTS + 1, 0), "more than 1000 wants"),
+        (fetch(1, MAX_WANTED_AUDIENCES + 1), "more than 16384 audiences"),
+        (fetch(2, MAX_WANTED_AUDIENCES / 2 + 1), "more than 16384 audiences"),
+    ] {
+        let read = ToBroker::decode(body(message.encode()));
+        let Err(DecodeError::Malformed(reason)) = read else { panic!("{bound}") };
+        assert!(reason.starts_with(bound), "{reason}");
+    }
 }
 
 proptest! {

@@ -2,20 +2,21 @@
 //! of an array are skipped. (Serde itself handles shorter ones: a missing element takes the default of
 //! a field that has one, and is an error for any other field.)
 //!
+//! A struct that is sent as a map of its fields is an error: a misspelled field that may be missing
+//! would be lost without anybody noticing.
+//!
 //! Wraps a [`Deserializer`] and everything that is reached through it, because nested structs may grow
 //! too.
 
 use std::fmt;
 
 use serde::Deserializer;
-use serde::de::{
-    DeserializeSeed, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, EnumAccess, IgnoredAny, SeqAccess, VariantAccess, Visitor};
 
 /// A part of serde's machinery, wrapped.
 pub(super) struct Tolerant<D>(pub(super) D);
 
-/// Values that cannot contain a struct are passed on unchanged.
+/// Values that cannot contain a struct are passed on unchanged. (No message has a map.)
 macro_rules! forward {
     ($($method:ident)*) => {
         $(
@@ -35,7 +36,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Tolerant<D> {
         deserialize_i64 deserialize_i128 deserialize_u8 deserialize_u16 deserialize_u32
         deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64 deserialize_char
         deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf deserialize_unit
-        deserialize_identifier deserialize_ignored_any
+        deserialize_identifier deserialize_ignored_any deserialize_map
     }
 
     #[inline(always)]
@@ -83,11 +84,6 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Tolerant<D> {
         visitor: V,
     ) -> Result<V::Value, D::Error> {
         self.0.deserialize_tuple_struct(name, len, Tolerant(visitor))
-    }
-
-    #[inline(always)]
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_map(Tolerant(visitor))
     }
 
     #[inline(always)]
@@ -153,11 +149,6 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Tolerant<V> {
     }
 
     #[inline(always)]
-    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<V::Value, A::Error> {
-        self.0.visit_map(Tolerant(entries))
-    }
-
-    #[inline(always)]
     fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         self.0.visit_enum(Tolerant(access))
     }
@@ -184,25 +175,6 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Tolerant<&mut A> {
     }
 
     #[inline(always)]
-    fn size_hint(&self) -> Option<usize> {
-        self.0.size_hint()
-    }
-}
-
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Tolerant<A> {
-    type Error = A::Error;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, A::Error> {
-        self.0.next_key_seed(seed)
-    }
-
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
-        self.0.next_value_seed(Tolerant(seed))
-    }
-
     fn size_hint(&self) -> Option<usize> {
         self.0.size_hint()
     }

@@ -34,6 +34,7 @@ pub struct Want {
     /// The clients have seen everything up to this sequence.
     pub since: u64,
     /// The audiences that they listen to, each once.
+    #[serde(deserialize_with = "super::bounded::audiences")]
     pub audiences: Vec<Audience>,
 }
 

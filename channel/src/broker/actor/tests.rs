@@ -46,7 +46,8 @@ impl TestBroker {
         let hello = Hello { instance: InstanceId(instance), role };
         let peer = (Ipv4Addr::LOCALHOST, 1).into();
         let agreement = Agreement::ours();
-        let enter = Enter { hello, agreement, peer, outbound: outbound.clone(), answer };
+        let principal = Principal::default();
+        let enter = Enter { hello, agreement, principal, peer, outbound: outbound.clone(), answer };
         self.broker.do_send(enter);
         (answered, outbound)
     }

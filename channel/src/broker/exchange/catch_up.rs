@@ -7,8 +7,12 @@ use campanile_messages::{Audience, FromBroker, Position};
 
 use super::{Effect, Exchange};
 use crate::broker::conversation::Conversation;
-use crate::broker::log::Past;
+use crate::broker::log::{Looked, Past};
 use crate::broker::routing::LinkNumber;
+
+/// How many events are looked at for one `Fetch` before its further wants have to be asked for again: as
+/// many as fit into 1.2 MiB, however small they are.
+const MAX_LOOKED: usize = 20_000;
 
 impl Exchange {
     pub(super) fn attach(
@@ -62,7 +66,8 @@ impl Exchange {
     }
 
     /// The answer to a `Fetch`. It contains the frames that the log keeps, and no event twice, even if
-    /// several wants ask for it.
+    /// several wants ask for it. Its work is bounded: a want is served from the log if less than a bound
+    /// was looked at before, and not at all where earlier wants have brought everything.
     pub(super) fn fetch(
         &self,
         link: LinkNumber,
@@ -72,14 +77,18 @@ impl Exchange {
     ) -> Effect {
         let mut frames = Vec::new();
         let mut complete = HashMap::<Audience, u64>::new();
-        let (mut served, mut sent_bytes) = (0, 0);
+        let (mut served, mut looked) = (0, Looked::default());
         for want in wants {
-            if served > 0 && sent_bytes > max_bytes {
+            if served > 0 && (looked.bytes > max_bytes || looked.events > MAX_LOOKED) {
                 break;
             }
             served += 1;
-            let (pasts, bytes) = self.log.past(want, max_bytes);
-            sent_bytes += bytes;
+            let (pasts, at) = match self.covered(want, &complete) {
+                Some(pasts) => (pasts, Looked::default()),
+                None => self.log.past(want, max_bytes),
+            };
+            looked.bytes += at.bytes;
+            looked.events += at.events;
             for Past { audience, expired, complete_after, mut events } in pasts {
                 let before = complete.entry(audience.clone()).or_insert(u64::MAX);
                 events.retain(|(sequence, _)| sequence <= before);
@@ -93,5 +102,18 @@ impl Exchange {
         }
         frames.push(FromBroker::Fetched { number, served }.encode());
         Effect::Replay { link, frames }
+    }
+
+    /// The answer to a want of which earlier wants of the same `Fetch` have brought everything; `None`
+    /// if they have not. `complete` says for each audience above which sequence it is complete.
+    fn covered(&self, want: &Want, complete: &HashMap<Audience, u64>) -> Option<Vec<Past>> {
+        let past = |audience: &Audience| {
+            let expired = self.log.lost_up_to(audience);
+            let complete_after = want.since.max(expired);
+            let is_covered = complete.get(audience).is_some_and(|before| *before <= complete_after);
+            let audience = audience.clone();
+            is_covered.then(|| Past { audience, expired, complete_after, events: Vec::new() })
+        };
+        want.audiences.iter().map(past).collect()
     }
 }

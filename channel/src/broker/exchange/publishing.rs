@@ -8,7 +8,7 @@ use campanile_messages::{Address, Audience, Content, Durability, FromBroker};
 use super::{Effect, Exchange};
 use crate::broker::conversation::Conversation;
 use crate::broker::intake::{Publish, Staged, Taken};
-use crate::broker::receipt::Receipt;
+use crate::broker::publish_receipt::PublishReceipt;
 use crate::broker::record::Record;
 use crate::broker::routing::LinkNumber;
 use crate::broker::worker_ids::Whereabouts;
@@ -103,7 +103,7 @@ impl Exchange {
     }
 }
 
-fn accepted(number: Number, receipt: Receipt, counting: u32, away: u32) -> FromBroker {
-    let Receipt { sequence, gateways, matched } = receipt;
+fn accepted(number: Number, receipt: PublishReceipt, counting: u32, away: u32) -> FromBroker {
+    let PublishReceipt { sequence, gateways, matched } = receipt;
     FromBroker::Accepted { number, sequence, gateways, matched, counting, away }
 }

@@ -86,7 +86,7 @@ fn a_want_gets_the_newest_of_all_its_audiences() {
     let each = 4 + EACH_BYTES;
     let all = want(0, &["a", "b", "quiet"]);
     assert_eq!(past(&log, &all, 5 * each), [(0, vec![1, 3, 5]), (0, vec![2, 6]), (0, vec![])]);
-    assert_eq!(log.past(&all, 5 * each).1, 5 * each);
+    assert_eq!(log.past(&all, 5 * each).1, Looked { bytes: 5 * each, events: 5 });
     // The first event above the bound is there, so that a gateway sees that it was too much.
     assert_eq!(past(&log, &all, 3 * each - 1), [(2, vec![3, 5]), (2, vec![6]), (2, vec![])]);
     assert_eq!(past(&log, &all, 0), [(4, vec![5]), (4, vec![6]), (4, vec![])]);

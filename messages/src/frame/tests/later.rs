@@ -217,3 +217,29 @@ fn a_field_that_is_missing_takes_its_default() {
     assert_eq!(read, Later::Counted { number: 1, tally, closed: None });
     assert!(rest.is_empty());
 }
+
+#[test]
+fn a_struct_that_is_sent_as_a_map_is_malformed() {
+    // A misspelled optional field of a map would be lost without anybody noticing.
+    let except = |name: &str| {
+        let text = |text: &str| Value::Text(text.to_owned());
+        let address =
+            vec![(text("worker"), Value::Number(1)), (text("connection"), Value::Number(2))];
+        let event = vec![
+            (text("sequence"), Value::Number(1)),
+            (text("audience"), text("Everyone")),
+            (text(name), Value::Map(address)),
+            (text("content"), text("t")),
+        ];
+        let message = Value::Map(vec![(text("Event"), Value::Map(event))]);
+        [&rmp_serde::to_vec(&message).expect("MessagePack")[..], b"\xc4\x02hi"].concat()
+    };
+    for name in ["except", "exept"] {
+        let read = FromBroker::decode(except(name).into());
+        assert!(matches!(read, Err(DecodeError::Malformed(_))), "{name}: {read:?}");
+    }
+    // The same in a list of structs.
+    let want = [&b"\x81\xa5Fetch\x93\x01\x91"[..], b"\x82\xa5since\x07\xa9audiences\x90", b"\x09"];
+    let read = ToBroker::decode(want.concat().into());
+    assert!(matches!(read, Err(DecodeError::Malformed(_))), "{read:?}");
+}

@@ -1,5 +1,7 @@
 //! Which events a gateway gets, and what it learns about them.
 
+use campanile_messages::frame::{MAX_FRAME_BYTES, take_frame};
+
 use super::*;
 
 #[test]
@@ -161,6 +163,55 @@ fn a_fetch_is_answered_with_the_frames_of_the_log() {
         replay([&first[..], &[fetched(1)]].concat()),
         "the rest comes later"
     );
+}
+
+/// How many wants are served, and how many events were sent for them.
+fn answer(effects: &[Effect]) -> (u32, usize) {
+    let [Effect::Replay { frames, .. }] = effects else { panic!("{effects:?}") };
+    let (mut served, mut events) = (0, 0);
+    for frame in frames {
+        let mut bytes = bytes::BytesMut::from(&frame.head[..]);
+        let body = take_frame(&mut bytes, MAX_FRAME_BYTES).unwrap().unwrap();
+        match FromBroker::decode(body).unwrap() {
+            FromBroker::Event(_) => events += 1,
+            FromBroker::Fetched { served: all, .. } => served = all,
+            FromBroker::Past { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    (served, events)
+}
+
+#[test]
+fn wants_of_one_fetch_do_not_look_at_the_whole_log_each() {
+    const EVENTS: u64 = 1_000;
+    let mut broker = TestBroker::new();
+    let publisher = broker.publisher();
+    for number in 1..=EVENTS {
+        broker.hear(publisher, publish(number, group("news")));
+    }
+    let gateway = broker.gateway();
+    let mut fetch = |wants: Vec<Want>| {
+        let fetch = ToBroker::Fetch { number: 1, wants, max_bytes: u64::MAX };
+        answer(&broker.hear(gateway, fetch))
+    };
+    let want = |since| Want { since, audiences: vec![group("news")] };
+    assert_eq!(fetch(vec![want(0); 1_000]), (1_000, 1_000), "what is covered costs nothing");
+    // Each of them needs one more event than the one before.
+    let (served, events) = fetch((0..EVENTS).rev().map(want).collect());
+    assert_eq!((served, events), (200, 200), "20,000 events were looked at");
+    let many_times = Want { since: 0, audiences: vec![group("news"); 1_000] };
+    let (served, events) = fetch(vec![many_times]);
+    assert!(served == 1 && (1..=EVENTS as usize + 1).contains(&events), "{events}");
+}
+
+#[test]
+fn a_fetch_of_too_much_is_a_violation() {
+    let mut broker = TestBroker::new();
+    let gateway = broker.gateway();
+    let wants = vec![Want { since: 0, audiences: vec![] }; 1_001];
+    let violation = broker.say(gateway, ToBroker::Fetch { number: 1, wants, max_bytes: 1 });
+    assert_eq!(violation, Err(Violation::TooMuchWanted { wants: 1_001, audiences: 0 }));
 }
 
 #[test]

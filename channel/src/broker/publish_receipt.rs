@@ -2,7 +2,7 @@
 
 /// Where an accepted event stands, and how many listened to its audience at that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Receipt {
+pub struct PublishReceipt {
     pub sequence: u64,
     /// How many gateways had connections that listen.
     pub gateways: u32,
