@@ -28,9 +28,10 @@ struct Found {
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     bench.check_room(CALLERS)?;
     let mut rows = Vec::new();
-    for (connections, how) in [
-        (Connections::Kept, "over 64 kept connections"),
-        (Connections::OneEach, "with a new connection per push, 64 at a time"),
+    // The gates are what was measured before there were these rows, beside the same limit.
+    for (connections, how, gate) in [
+        (Connections::Kept, "over 64 kept connections", 0.23),
+        (Connections::OneEach, "with a new connection per push, 64 at a time", 0.49),
     ] {
         let (mut ours, mut limit) = (Found::default(), Found::default());
         for run in 0..bench.runs {
@@ -52,7 +53,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         }
         let what = format!("accepted, HTTP {how}, in memory, nobody listens");
         let accepted = Row::beside(what, "/s", &ours.per_second, &limit.per_second);
-        rows.push(accepted.above(0.4, 0.7));
+        rows.push(accepted.above(gate, 0.7));
         rows.push(Row::beside(
             format!("CPU per push, HTTP {how}"),
             "µs",
