@@ -36,11 +36,12 @@ mod contents;
 mod greeting;
 mod parts;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::feature::Feature;
 use crate::{Address, Audience, Content, Event, IdempotencyKey, Position};
 
+use bounded::{Bound, list};
 pub use greeting::{Durability, Hello, Role, Welcome};
 pub use parts::{DirectOutcome, Gap, InterestChange, Number, Refusal, RequestTicket, Tally, Want};
 
@@ -54,6 +55,19 @@ pub const MAX_WANTS: usize = 1_000;
 /// 10,000 groups, to a user and to everyone.
 pub const MAX_WANTED_AUDIENCES: usize = 16_384;
 
+fn changes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<InterestChange>, D::Error> {
+    let bound: Bound<InterestChange> = ("changes", MAX_CHANGES, |_| 1);
+    list(deserializer, [bound])
+}
+
+fn wants<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Want>, D::Error> {
+    let bounds: [Bound<Want>; 2] = [
+        ("wants", MAX_WANTS, |_| 1),
+        ("audiences of wants", MAX_WANTED_AUDIENCES, |want| want.audiences.len()),
+    ];
+    list(deserializer, bounds)
+}
+
 /// What gateways and publishers say after their hello.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToBroker<C = Content> {
@@ -65,7 +79,7 @@ pub enum ToBroker<C = Content> {
         /// The gateway's number for this state of its interest. Revisions grow.
         revision: u64,
         /// At most one per audience, and at most [`MAX_CHANGES`].
-        #[serde(deserialize_with = "bounded::changes")]
+        #[serde(deserialize_with = "changes")]
         changes: Vec<InterestChange>,
     },
     /// From a gateway: its interest is complete on this link. The broker answers `Attached`, then sends
@@ -82,7 +96,7 @@ pub enum ToBroker<C = Content> {
         number: u64,
         /// What clients have missed: at most [`MAX_WANTS`], of [`MAX_WANTED_AUDIENCES`] together. Wants
         /// are served in this order.
-        #[serde(deserialize_with = "bounded::wants")]
+        #[serde(deserialize_with = "wants")]
         wants: Vec<Want>,
         /// How many bytes of events the gateway can use for one want, where each event counts 64 bytes
         /// more than its content. The newest events are sent, up to and including the first one that

@@ -6,43 +6,22 @@ use std::fmt;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{InterestChange, MAX_CHANGES, MAX_WANTED_AUDIENCES, MAX_WANTS, Want};
-use crate::Audience;
-
-/// Reads the changes of an `Interest`.
-pub(super) fn changes<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<InterestChange>, D::Error> {
-    deserializer.deserialize_seq(Bounded::new([("changes", MAX_CHANGES, |_| 1)]))
-}
-
-/// Reads the wants of a `Fetch`.
-pub(super) fn wants<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Want>, D::Error> {
-    deserializer.deserialize_seq(Bounded::new([
-        ("wants", MAX_WANTS, |_| 1),
-        ("audiences of wants", MAX_WANTED_AUDIENCES, |want: &Want| want.audiences.len()),
-    ]))
-}
-
-/// Reads the audiences of a want.
-pub(super) fn audiences<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<Audience>, D::Error> {
-    let bound: Bound<Audience> = ("audiences of wants", MAX_WANTED_AUDIENCES, |_| 1);
-    deserializer.deserialize_seq(Bounded::new([bound]))
-}
-
 /// What is counted, the most of it, and how much of it an element is.
-type Bound<T> = (&'static str, usize, fn(&T) -> usize);
+pub(super) type Bound<T> = (&'static str, usize, fn(&T) -> usize);
+
+/// Reads a list.
+///
+/// # Errors
+/// More than one of the bounds, which is named.
+pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>, const N: usize>(
+    deserializer: D,
+    bounds: [Bound<T>; N],
+) -> Result<Vec<T>, D::Error> {
+    deserializer.deserialize_seq(Bounded { bounds })
+}
 
 struct Bounded<T, const N: usize> {
     bounds: [Bound<T>; N],
-}
-
-impl<T, const N: usize> Bounded<T, N> {
-    fn new(bounds: [Bound<T>; N]) -> Self {
-        Self { bounds }
-    }
 }
 
 impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Bounded<T, N> {

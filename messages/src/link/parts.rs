@@ -1,7 +1,9 @@
 //! What the messages of a link are made of.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use super::MAX_WANTED_AUDIENCES;
+use super::bounded::{Bound, list};
 use crate::Audience;
 
 /// A publisher's number for one of its requests. Numbers begin at 1, grow, and are unique in the life
@@ -34,8 +36,13 @@ pub struct Want {
     /// The clients have seen everything up to this sequence.
     pub since: u64,
     /// The audiences that they listen to, each once.
-    #[serde(deserialize_with = "super::bounded::audiences")]
+    #[serde(deserialize_with = "audiences")]
     pub audiences: Vec<Audience>,
+}
+
+fn audiences<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Audience>, D::Error> {
+    let bound: Bound<Audience> = ("audiences of wants", MAX_WANTED_AUDIENCES, |_| 1);
+    list(deserializer, [bound])
 }
 
 /// What happened to an event for one connection.
