@@ -40,7 +40,7 @@ pub use seat::Seat;
 /// late publish gets a refusal, after which its caller may repeat it.
 const LAST_CALL: Duration = Duration::from_millis(100);
 
-/// The actor.
+/// Feeds its [`Exchange`] with what comes from the links, and performs what that returns.
 pub struct Broker {
     exchange: Exchange,
     links: Links,
@@ -343,7 +343,7 @@ impl Broker {
         warn!(
             epoch = format_args!("{epoch:016x}"),
             "a gateway has seen events that the log does not have (is the data directory an older \
-             copy?): a new epoch begins, and clients are told that events may be missing"
+             copy?): a new epoch begins, and clients are notified that events may be missing"
         );
         self.end_all(|| Ending::NewEpoch);
         self.disk.write_all(&mut self.exchange);

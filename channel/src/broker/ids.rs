@@ -49,9 +49,9 @@ pub fn digest(audience: &Audience, except: Option<Address>, content: &Content) -
 /// What is known about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
-    /// Nothing.
+    /// No event was accepted under it.
     New,
-    /// Nothing, and there is no room.
+    /// No event was accepted under it, and there is no room to remember one.
     Full,
     /// It belongs to another event.
     Taken,

@@ -31,7 +31,7 @@ pub struct Record {
 /// What is remembered about an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownId {
-    /// The key.
+    /// The key that a repeat comes with.
     pub key: IdempotencyKey,
     /// The digest of the event that was accepted under it.
     pub digest: [u8; 16],

@@ -14,14 +14,14 @@ pub enum Failure {
     Unknown(Unknown),
     /// The broker did not accept it.
     Refused {
-        /// Why.
+        /// The reason that the broker gave.
         refusal: Refusal,
         /// The id of the push.
         id: Option<IdempotencyKey>,
     },
     /// It was for one connection, which did not get it.
     NotDelivered {
-        /// Why; never [`DirectOutcome::Written`].
+        /// The reason; never [`DirectOutcome::Written`].
         outcome: DirectOutcome,
         /// The connection.
         to: Address,
