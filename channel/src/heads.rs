@@ -73,7 +73,8 @@ impl<W> Heads<W> {
         self.served = None;
     }
 
-    /// A question was answered. Returns the callers that it serves: none if it is no longer under way.
+    /// Handles the answer to a question, and returns the callers that it serves. An answer to a question
+    /// that was given up serves nobody.
     pub fn answered(&mut self, number: u64) -> impl Iterator<Item = W> {
         let served = match self.served {
             Some(served) if number == self.number => {

@@ -32,8 +32,8 @@ pub struct BrokerConfig {
     /// How long a gateway may take to come back. Until then, a gateway without a link does not count as
     /// gone, and a broker that has just started drops no event for its age.
     pub return_limit: Duration,
-    /// How many idempotency keys are remembered, each for two minutes. When there is no room for
-    /// another one, a push with a new key is refused.
+    /// The most idempotency keys that are remembered, each for two minutes. While the table is full, a
+    /// push with a new key is refused.
     pub max_ids: usize,
     /// How long a link that ends may take to write what waits for it, and how long the whole shutdown
     /// may take.

@@ -32,7 +32,7 @@ pub struct Disk {
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 
 impl Disk {
-    /// Without a writer there is no disk.
+    /// A disk that `writer` writes to; `None` for a broker that keeps its log in memory.
     pub fn new(writer: Option<Writer>) -> Self {
         Self { writer, ..Self::default() }
     }

@@ -49,9 +49,9 @@ pub fn digest(audience: &Audience, except: Option<Address>, content: &Content) -
 /// What is known about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
-    /// No event was accepted under it.
+    /// The key is new.
     New,
-    /// No event was accepted under it, and there is no room to remember one.
+    /// The key is new, and the table has no room for it.
     Full,
     /// It belongs to another event.
     Taken,

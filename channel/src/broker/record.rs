@@ -52,7 +52,7 @@ pub struct Trim {
     pub below: u64,
     /// The last dropped sequence of each audience that lost events, oldest first.
     pub last: Vec<(Audience, u64)>,
-    /// Audiences whose last dropped sequence is no longer remembered. `last` takes precedence.
+    /// Audiences that were removed from `last` to make room. An audience in both counts as in `last`.
     pub evicted: Vec<Audience>,
     /// Audiences without a remembered sequence may have lost events up to this one.
     pub floor: u64,

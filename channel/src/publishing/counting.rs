@@ -71,7 +71,7 @@ impl<C> Counting<C> {
         self.0.extract_if(.., move |_, count| count.until <= now).map(|(_, count)| count.answer())
     }
 
-    /// Returns all answers with what has come, because no more will come.
+    /// Ends every count, and returns its answer with the reports that have arrived so far.
     pub(super) fn end(&mut self) -> impl Iterator<Item = Answer<C>> + use<C> {
         std::mem::take(&mut self.0).into_values().map(Count::answer)
     }

@@ -73,7 +73,9 @@ pub enum StoreError {
          bug in the broker, please report it"
     )]
     OutOfSequence { dir: PathBuf, expected: u64, found: u64 },
-    #[error("the data directory {dir} is no longer written to after an earlier error")]
+    #[error(
+        "the broker has stopped writing to the data directory {dir} because of an earlier error"
+    )]
     Stopped { dir: PathBuf },
 }
 

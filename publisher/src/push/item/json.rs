@@ -100,7 +100,7 @@ fn lone_surrogate(text: &str) -> Option<&str> {
     None
 }
 
-/// Returns the UTF-16 unit of a `\uXXXX` at the beginning of a string.
+/// Returns the UTF-16 code unit of the escape with four hexadecimal digits that a string begins with.
 fn unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
