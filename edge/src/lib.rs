@@ -5,16 +5,20 @@
 //! [`prefers_json`] reads `Accept`.
 //! [`AllowHosts`], [`AllowOrigins`] and [`pages`] decide which web pages may do what. [`websocket`] is
 //! RFC 6455. [`Peer`] groups addresses, where something has to be divided fairly between them.
-//! [`Principal`] is who a peer is, and decides what it may do.
+//! [`Principal`] is who a peer is, and decides what it may do, by its [`rights`]. A [`Secret`] is never
+//! shown.
 
 mod accept;
 mod head;
 mod hosts;
 mod origins;
 pub mod pages;
+mod pattern;
 mod peer;
 mod principal;
 pub mod query;
+pub mod rights;
+mod secret;
 mod strangers;
 pub mod websocket;
 
@@ -22,5 +26,7 @@ pub use accept::prefers_json;
 pub use head::{Head, HeadError, MAX_HEAD_BYTES};
 pub use hosts::AllowHosts;
 pub use origins::{AllowOrigins, most_exposed};
+pub use pattern::{MAX_PATTERN_BYTES, Pattern, PatternError};
 pub use peer::Peer;
 pub use principal::{Action, Principal};
+pub use secret::Secret;

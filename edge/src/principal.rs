@@ -4,6 +4,9 @@
 //! it from there. No peer is authenticated twice.
 
 use std::fmt;
+use std::sync::Arc;
+
+use crate::rights::{GroupRights, KeyRights, TokenRights};
 
 /// How many characters of a name a sentence shows. An escaped character counts several times.
 const SHOWN_CHARS: usize = 60;
@@ -11,16 +14,31 @@ const SHOWN_CHARS: usize = 60;
 /// The identity of a peer, and the source of its rights.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Principal {
-    /// A peer without an identity. It may do everything.
+    /// A peer of a service that is open to all. It may do everything.
     #[default]
-    Guest,
+    Anyone,
+    /// A client without a token, at a gateway that asks for tokens and admits guests.
+    Guest(Arc<GroupRights>),
+    /// A client with a token.
+    Token(Arc<TokenRights>),
+    /// A backend with an API key.
+    Key(Arc<KeyRights>),
+    /// A service that has proven that it knows the cluster's secret.
+    Member,
 }
 
 impl fmt::Display for Principal {
-    /// Writes one word, for the log.
+    /// Writes who it is in one word, for the log. A user's name is escaped and cut after 60 characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Guest => f.write_str("guest"),
+            Self::Anyone => f.write_str("anyone"),
+            Self::Guest(_) => f.write_str("guest"),
+            Self::Token(token) => match &token.user {
+                Some(user) => write!(f, "user:{}", Shown(user)),
+                None => f.write_str("token"),
+            },
+            Self::Key(key) => write!(f, "key:{}", Shown(&key.name)),
+            Self::Member => f.write_str("member"),
         }
     }
 }
@@ -87,8 +105,29 @@ impl fmt::Display for Shown<'_> {
 impl Principal {
     /// Whether the principal is allowed to perform an action. Every decision about rights is made here.
     pub fn may(&self, action: Action<'_>) -> bool {
-        match (self, action) {
-            (Self::Guest, _) => true,
+        match self {
+            Self::Anyone => true,
+            Self::Guest(groups) => match action {
+                Action::Connect => true,
+                Action::Subscribe { group } => groups.of(group).subscribe,
+                _ => false,
+            },
+            Self::Token(token) => match action {
+                Action::Connect | Action::ReadPosition => true,
+                Action::Subscribe { group } => token.groups.of(group).subscribe,
+                Action::PublishToGroup { group } => token.groups.of(group).publish,
+                _ => false,
+            },
+            Self::Key(key) => key.scopes.iter().any(|scope| scope.allows(action)),
+            Self::Member => action == Action::Link,
+        }
+    }
+
+    /// The user that the principal is, if it is one.
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Self::Token(token) => token.user.as_deref(),
+            _ => None,
         }
     }
 }
@@ -96,27 +135,77 @@ impl Principal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rights::Operations;
 
-    #[test]
-    fn a_guest_is_called_that_in_the_log() {
-        assert_eq!(Principal::default().to_string(), "guest");
+    /// One of each.
+    const ACTIONS: [Action<'static>; 8] = [
+        Action::Connect,
+        Action::Subscribe { group: "news" },
+        Action::PublishToEveryone,
+        Action::PublishToGroup { group: "news" },
+        Action::PublishToUser { user: "42" },
+        Action::PublishDirect,
+        Action::ReadPosition,
+        Action::Link,
+    ];
+
+    fn allowed(principal: &Principal) -> Vec<usize> {
+        (0..ACTIONS.len()).filter(|&at| principal.may(ACTIONS[at])).collect()
+    }
+
+    fn groups(pattern: &str, operations: Operations) -> GroupRights {
+        GroupRights::new([(pattern.parse().expect("a pattern"), operations)])
     }
 
     #[test]
-    fn a_guest_may_do_everything() {
-        let group = "news";
-        for action in [
-            Action::Connect,
-            Action::Subscribe { group },
-            Action::PublishToEveryone,
-            Action::PublishToGroup { group },
-            Action::PublishToUser { user: "42" },
-            Action::PublishDirect,
-            Action::ReadPosition,
-            Action::Link,
-        ] {
-            assert!(Principal::default().may(action), "{action:?}");
-        }
+    fn anyone_may_do_everything_at_an_open_service() {
+        assert_eq!(allowed(&Principal::default()), [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn guests_and_members_may_do_only_what_they_are_for() {
+        let all = Operations { subscribe: true, publish: true, presence: true };
+        assert_eq!(allowed(&Principal::Guest(Arc::new(groups("news", all)))), [0, 1]);
+        assert_eq!(allowed(&Principal::Guest(Arc::new(groups("other", all)))), [0]);
+        assert_eq!(allowed(&Principal::Member), [7]);
+    }
+
+    #[test]
+    fn a_token_allows_what_it_says_of_a_group() {
+        let token = |pattern: &str, subscribe, publish| {
+            let groups = groups(pattern, Operations { subscribe, publish, presence: false });
+            Principal::Token(Arc::new(TokenRights { groups, ..TokenRights::default() }))
+        };
+        assert_eq!(allowed(&token("new*", true, true)), [0, 1, 3, 6]);
+        assert_eq!(allowed(&token("news", true, false)), [0, 1, 6]);
+        assert_eq!(allowed(&token("news", false, true)), [0, 3, 6]);
+        assert_eq!(allowed(&token("chat/*", true, true)), [0, 6]);
+    }
+
+    #[test]
+    fn a_key_allows_what_one_of_its_scopes_allows() {
+        let key = |scopes: &[&str]| {
+            let scopes = scopes.iter().map(|scope| scope.parse().expect("a scope")).collect();
+            Principal::Key(Arc::new(KeyRights { name: "k".to_owned(), scopes }))
+        };
+        assert_eq!(allowed(&key(&[])), []);
+        assert_eq!(allowed(&key(&["everyone"])), [2]);
+        assert_eq!(allowed(&key(&["group:chat/*"])), []);
+        assert_eq!(allowed(&key(&["group:n*", "user:42"])), [3, 4]);
+        assert_eq!(allowed(&key(&["user:*", "connection", "read", "manage"])), [4, 5, 6]);
+    }
+
+    #[test]
+    fn the_log_shows_who_it_is() {
+        let token = |user: Option<&str>| {
+            let user = user.map(str::to_owned);
+            Principal::Token(Arc::new(TokenRights { user, ..TokenRights::default() }))
+        };
+        let key = KeyRights { name: "shop".to_owned(), scopes: vec![] };
+        assert_eq!(Principal::default().to_string(), "anyone");
+        assert_eq!(token(Some("4\n2")).to_string(), r#"user:"4\n2""#);
+        assert_eq!(token(None).to_string(), "token");
+        assert_eq!(Principal::Key(Arc::new(key)).to_string(), r#"key:"shop""#);
     }
 
     #[test]

@@ -153,7 +153,7 @@ mod tests {
         tracing::subscriber::with_default(log.finish(), || links(1));
         let line = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         assert!(line.contains("link up link=1 role=\"gateway\""), "{line}");
-        assert!(line.trim_end().ends_with("peer=127.0.0.1:1 principal=guest"), "{line}");
+        assert!(line.trim_end().ends_with("peer=127.0.0.1:1 principal=anyone"), "{line}");
     }
 
     #[test]

@@ -56,9 +56,9 @@ mod tests {
     #[test]
     fn a_full_gateway_refuses_joins() {
         let group = GroupName::new("news").expect("a name");
-        let guest = Some(&Principal::Guest);
-        assert_eq!(JoinAnswer::refusal(guest, &group, false), None);
-        assert_eq!(JoinAnswer::refusal(guest, &group, true), Some(JoinAnswer::GatewayFull));
+        let anyone = Some(&Principal::Anyone);
+        assert_eq!(JoinAnswer::refusal(anyone, &group, false), None);
+        assert_eq!(JoinAnswer::refusal(anyone, &group, true), Some(JoinAnswer::GatewayFull));
         assert_eq!(JoinAnswer::refusal(None, &group, true), Some(JoinAnswer::GatewayFull));
     }
 
