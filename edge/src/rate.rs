@@ -1,0 +1,113 @@
+//! How often something may happen. Pure: the caller passes the time in.
+
+use std::time::{Duration, Instant};
+
+/// A rate with a burst: so many a second on average, and so many at once after a pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    per_second: u32,
+    burst: u32,
+}
+
+impl Rate {
+    /// A rate; both numbers are at least 1.
+    pub fn new(per_second: u32, burst: u32) -> Self {
+        Self { per_second: per_second.max(1), burst: burst.max(1) }
+    }
+
+    /// How many are allowed in a second, on average.
+    pub fn per_second(self) -> u32 {
+        self.per_second
+    }
+
+    /// How many are allowed at once, after a pause.
+    pub fn burst(self) -> u32 {
+        self.burst
+    }
+
+    /// How long `count` of them take at this rate.
+    fn time_of(self, count: u32) -> Duration {
+        Duration::from_secs(1) * count / self.per_second
+    }
+}
+
+/// What one peer has used of a [`Rate`] (the generic cell rate algorithm, ITU-T I.371). A new one is full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// When the bucket is full again; never, or long ago, if nothing was used lately.
+    full_at: Option<Instant>,
+}
+
+impl Bucket {
+    /// Takes one, if the rate allows it.
+    ///
+    /// # Errors
+    /// How long to wait until there is one.
+    pub fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
+        let full_at = self.full_at.map_or(now, |at| at.max(now)) + rate.time_of(1);
+        let wait = (full_at - now).saturating_sub(rate.time_of(rate.burst));
+        if wait > Duration::ZERO {
+            return Err(wait);
+        }
+        self.full_at = Some(full_at);
+        Ok(())
+    }
+
+    /// How many can be taken now.
+    pub fn left(&self, rate: Rate, now: Instant) -> u32 {
+        let used = self.full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        let left = rate.time_of(rate.burst).saturating_sub(used).as_nanos();
+        let each = rate.time_of(1).as_nanos();
+        u32::try_from(left / each).unwrap_or(u32::MAX).min(rate.burst)
+    }
+
+    /// When the bucket is full, from now on. A full bucket need not be kept.
+    pub fn full_in(&self, now: Instant) -> Duration {
+        self.full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_allowed_and_then_the_rate() {
+        let (rate, start) = (Rate::new(10, 3), Instant::now());
+        let mut bucket = Bucket::default();
+        for left in [3, 2, 1] {
+            assert_eq!(bucket.left(rate, start), left);
+            assert_eq!(bucket.take(rate, start), Ok(()));
+        }
+        assert_eq!(bucket.left(rate, start), 0);
+        assert_eq!(bucket.take(rate, start), Err(Duration::from_millis(100)));
+        assert_eq!(bucket.full_in(start), Duration::from_millis(300));
+        let later = start + Duration::from_millis(100);
+        assert_eq!(bucket.take(rate, later), Ok(()));
+        assert_eq!(bucket.take(rate, later), Err(Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn a_pause_gives_back_no_more_than_the_burst() {
+        let (rate, start) = (Rate::new(1_000, 2), Instant::now());
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.take(rate, start), Ok(()));
+        let later = start + Duration::from_secs(3_600);
+        assert_eq!((bucket.left(rate, later), bucket.full_in(later)), (2, Duration::ZERO));
+        let taken = (0..10).filter(|_| bucket.take(rate, later).is_ok()).count();
+        assert_eq!(taken, 2);
+    }
+
+    #[test]
+    fn any_rate_is_kept_on_average() {
+        for rate in [Rate::new(1, 1), Rate::new(7, 30), Rate::new(u32::MAX, 1), Rate::new(0, 0)] {
+            let (mut bucket, mut now, mut taken) = (Bucket::default(), Instant::now(), 0u64);
+            for _ in 0..1_000 {
+                now += Duration::from_millis(7);
+                taken += u64::from(bucket.take(rate, now).is_ok());
+            }
+            let allowed = 7 * u64::from(rate.per_second()) + u64::from(rate.burst());
+            assert!(taken <= allowed.min(1_000) && taken >= allowed.min(1_000) * 9 / 10 - 1);
+        }
+    }
+}
