@@ -4,6 +4,7 @@
 mod allocator;
 mod cli;
 mod files;
+mod jwks;
 mod logging;
 mod services;
 mod shutdown;

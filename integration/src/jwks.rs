@@ -1,0 +1,59 @@
+//! Fetches the keys of tokens from a URL: at the start, every 10 minutes, and when a token names a key
+//! that is not known.
+
+mod schedule;
+mod source;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use campanile_channel::watchdog::Pulse;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use self::schedule::Schedule;
+pub use self::source::{FETCH_LIMIT, FetchError, JwksUrl};
+
+/// Fetches keys for as long as the future is polled, and passes what came to `read`, which returns how many
+/// keys it has taken, or why it keeps the old ones. `unknown` is notified when somebody shows a token with
+/// an unknown key. A failure is logged once, and so is its end.
+pub async fn keep(
+    url: JwksUrl,
+    unknown: Arc<Notify>,
+    pulse: Pulse,
+    mut read: impl FnMut(&[u8]) -> Result<usize, String>,
+) -> Result<(), FetchError> {
+    let client = url.client()?;
+    let mut schedule = Schedule::new(Instant::now());
+    let mut said = None;
+    loop {
+        pulse.turn().await;
+        let wait = schedule.wait(Instant::now());
+        if !wait.is_zero() {
+            let waiting = async {
+                tokio::select! {
+                    () = sleep(wait) => {}
+                    () = unknown.notified() => schedule.unknown_key(Instant::now()),
+                }
+            };
+            pulse.during(waiting).await;
+            continue;
+        }
+        let fetched =
+            pulse.during(url.fetch(&client, FETCH_LIMIT)).await.map_err(|error| error.to_string());
+        let taken = fetched.and_then(|answer| read(&answer));
+        schedule.attempted(taken.is_ok(), Instant::now());
+        match taken {
+            Ok(keys) if said.take().is_some() => {
+                info!(%url, keys, "token keys can be fetched again")
+            }
+            Ok(_) => {}
+            Err(error) if said.as_ref() == Some(&error) => {}
+            Err(error) => {
+                warn!(%url, %error, "cannot fetch token keys, so the keys stay as they are");
+                said = Some(error);
+            }
+        }
+    }
+}
