@@ -6,11 +6,12 @@
 //! [`AllowHosts`], [`AllowOrigins`] and [`pages`] decide which web pages may do what. [`websocket`] is
 //! RFC 6455. [`Peer`] groups addresses, where something has to be divided fairly between them.
 //! [`Principal`] is who a peer is, and decides what it may do, by its [`rights`]. A [`Secret`] is never
-//! shown.
+//! shown. [`Keys`] are what backends are known by.
 
 mod accept;
 mod head;
 mod hosts;
+mod keys;
 mod origins;
 pub mod pages;
 mod pattern;
@@ -26,9 +27,12 @@ pub mod websocket;
 pub use accept::prefers_json;
 pub use head::{Head, HeadError, MAX_HEAD_BYTES};
 pub use hosts::AllowHosts;
+pub use keys::{
+    ApiKey, InvalidKeyHash, KEY_PREFIX, KeyHash, Keys, MAX_KEY_BYTES, SameKey, new_key,
+};
 pub use origins::{AllowOrigins, most_exposed};
 pub use pattern::{MAX_PATTERN_BYTES, Pattern, PatternError};
 pub use peer::Peer;
 pub use principal::{Action, Principal};
-pub use rate::{Bucket, Rate};
+pub use rate::{Bucket, Meter, Rate};
 pub use secret::Secret;
