@@ -181,7 +181,8 @@ mod tests {
             Cli::from_arg_matches(&matches).expect("valid").command
         };
         let Command::Up(up) = parse(&["campanile", "up"]) else { panic!("not up") };
-        assert_eq!(up.broker.config().expect("valid"), BrokerConfig::default());
+        let broker = up.broker.config().expect("valid");
+        assert_eq!(format!("{broker:?}"), format!("{:?}", BrokerConfig::default()));
         let gateway = up.gateway.config(GatewayConfig::default().broker, "").expect("valid");
         assert_eq!(format!("{gateway:?}"), format!("{:?}", GatewayConfig::default()));
         let publisher = up.publisher.config("h:1".to_owned(), "").expect("valid");
