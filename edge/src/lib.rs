@@ -5,8 +5,8 @@
 //! [`prefers_json`] reads `Accept`.
 //! [`AllowHosts`], [`AllowOrigins`] and [`pages`] decide which web pages may do what. [`websocket`] is
 //! RFC 6455. [`Peer`] groups addresses, where something has to be divided fairly between them.
-//! [`Principal`] is who a peer is, and decides what it may do, by its [`rights`]. A [`Secret`] is never
-//! shown.
+//! [`Principal`] is who a peer is, and decides what it may do, by its [`rights`]. [`tokens`] checks the
+//! tokens of clients. A [`Secret`] is never shown.
 
 mod accept;
 mod head;
@@ -21,6 +21,7 @@ mod rate;
 pub mod rights;
 mod secret;
 mod strangers;
+pub mod tokens;
 pub mod websocket;
 
 pub use accept::prefers_json;
