@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use aws_lc_rs::hmac;
 use bytes::Bytes;
 use campanile_channel::broker::BrokerConfig;
 use campanile_channel::client::{Endpoint, Introduce, LinkDown, LinkUp, Received, hold};
@@ -272,4 +273,69 @@ async fn callers_that_prove_nothing_keep_no_member_out() {
     assert!(idle.remove(0).frames.next().await.ok().flatten().is_none());
     drop(idle);
     broker.stop().await;
+}
+
+/// An HMAC as `proof.rs` describes it, written again.
+fn mac(label: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    let lengths = parts.iter().map(|part| (part.len() as u32).to_be_bytes());
+    let parts: Vec<_> =
+        lengths.zip(parts).flat_map(|(len, part)| [&len[..], part].concat()).collect();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    hmac::sign(&key, &[label, &parts].concat()).as_ref().to_vec()
+}
+
+/// A frame of these bytes.
+fn frame(payload: &[u8]) -> Vec<u8> {
+    [&(payload.len() as u32).to_be_bytes()[..], payload].concat()
+}
+
+#[actix::test]
+async fn a_broker_and_a_peer_written_by_hand_prove_the_secret() {
+    let broker = TestBroker::start(with_secret()).await;
+    let mut peer = Peer::connect(&broker).await;
+    // A later version, with one field more in each struct.
+    let offer = [
+        b"\xa9campanile\x04\x05\x95\x93\x01\x81\xa9Publisher\x92\x01\xc0\xc0\xc4\x20",
+        &[9; 32][..],
+        b"\x92\xa5later\xa6secret\x93\xce\x02\x01\x00\x00\xce\x02\x00\x00\x00\xa3new\xc0",
+    ];
+    let offer = offer.concat();
+    peer.send_bytes(&frame(&offer)).await;
+    let challenge = peer.frame().await.unwrap();
+    let begins = b"\xa9campanile\x04\x04\x81\xa9Challenge\x93\xabhmac-sha256\xc4\x20";
+    let (nonce, rest) = challenge.strip_prefix(begins).unwrap().split_at(32);
+    let proof = rest.strip_prefix(b"\xc4\x20").unwrap();
+    assert_eq!(proof, mac(b"campanile link: broker\0", &[&offer, b"hmac-sha256", nonce]));
+    let proof = mac(b"campanile link: caller\0", &[&offer, &challenge]);
+    let proof = [b"\xa9campanile\x04\x05\x92\xc4\x20", &proof[..], b"\xa3new"].concat();
+    peer.send_bytes(&frame(&proof)).await;
+    peer.welcome().await.unwrap();
+    peer.assert_publishes().await;
+    drop(peer);
+    broker.stop().await;
+}
+
+#[actix::test]
+async fn a_client_and_a_broker_written_by_hand_prove_the_secret() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut link = Owner::hold(listener.local_addr().unwrap(), unchanging(secrets(&[SECRET])));
+    let (mut broker, offer) = accept(&listener).await;
+    let limits = b"\x92\xce\x01\x01\x00\x00\xce\x01\x00\x00\x00";
+    assert!(offer.ends_with(&[b"\x91\xa6secret", &limits[..]].concat()), "{offer:x?}");
+    let proof = mac(b"campanile link: broker\0", &[&offer, b"hmac-sha256", &[7; 32]]);
+    // A later version, with one field more.
+    let challenge = [
+        b"\xa9campanile\x04\x05\x81\xa9Challenge\x94\xabhmac-sha256\xc4\x20",
+        &[7; 32][..],
+        b"\xc4\x20",
+        &proof,
+        b"\xa3new",
+    ];
+    let challenge = challenge.concat();
+    broker.send_bytes(&frame(&challenge)).await;
+    let proof = mac(b"campanile link: caller\0", &[&offer, &challenge]);
+    let expected = [b"\xa9campanile\x04\x04\x91\xc4\x20", &proof[..]].concat();
+    assert_eq!(broker.frame().await.unwrap(), expected);
+    broker.send_frame(welcome()).await;
+    assert_eq!(within(link.recv()).await, Some(true));
 }
