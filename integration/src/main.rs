@@ -11,6 +11,7 @@ mod secrets;
 mod services;
 mod settings;
 mod shutdown;
+mod tools;
 mod units;
 mod watch;
 
