@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use campanile_channel::{Secrets, SecretsNow};
+use campanile_edge::Keys;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
@@ -19,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{self, Invocation, ServiceArgs};
 use crate::logging::Level;
 use crate::secrets::ClusterSecret;
-use crate::settings::{Scalar, Settings, SettingsError, SettingsFile};
+use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
 
 /// Everything that SIGHUP can change, checked and ready to be used.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct NewState {
     filter: EnvFilter,
     /// What the services of the cluster prove to each other.
     secrets: Secrets,
+    /// The API keys of a publisher; empty where none runs.
+    keys: Keys,
     // Here: what other sections became.
 }
 
@@ -60,10 +63,23 @@ impl NewState {
         let secrets = args.cluster_secret.as_ref().map(ClusterSecret::read);
         let secrets = secrets.unwrap_or_else(|| Ok(Secrets::default()));
         // Here: build what other sections become, each with its error.
-        match (filter, secrets) {
-            (Ok(filter), Ok(secrets)) => Ok(Self { filter, secrets }),
-            (filter, secrets) => {
-                Err(Invalid(filter.err().into_iter().chain(secrets.err()).collect()))
+        let keys = match &args.publisher {
+            Some(publisher) => {
+                let per_second = u32::try_from(publisher.max_pushes_per_second).unwrap_or(u32::MAX);
+                settings::keys::keys(&settings.keys, per_second).map_err(|wrong| {
+                    let lines =
+                        wrong.into_iter().map(|(key, sentence)| format!("{key}: {sentence}"));
+                    lines.collect::<Vec<_>>()
+                })
+            }
+            None => Ok(Keys::default()),
+        };
+        match (filter, secrets, keys) {
+            (Ok(filter), Ok(secrets), Ok(keys)) => Ok(Self { filter, secrets, keys }),
+            (filter, secrets, keys) => {
+                let mut wrong: Vec<_> = filter.err().into_iter().chain(secrets.err()).collect();
+                wrong.extend(keys.err().into_iter().flatten());
+                Err(Invalid(wrong))
             }
         }
     }
@@ -83,6 +99,7 @@ pub struct Live {
     scalars: Vec<Scalar>,
     level: Level,
     secrets: watch::Sender<Arc<Secrets>>,
+    keys: watch::Sender<Arc<Keys>>,
     // Here: a `watch::Sender` for each part.
 }
 
@@ -91,18 +108,25 @@ impl Live {
     pub fn start(invocation: &Invocation, first: NewState, level: Level) -> Self {
         // Here: `watch::channel(first.part)` for each part.
         let (secrets, _) = watch::channel(Arc::new(first.secrets));
+        let (keys, _) = watch::channel(Arc::new(first.keys));
         Self {
             file: invocation.file.clone(),
             args: ServiceArgs::of(&invocation.command),
             scalars: invocation.scalars.clone(),
             level,
             secrets,
+            keys,
         }
     }
 
     /// What the services of the cluster prove to each other.
     pub fn secrets(&self) -> SecretsNow {
         self.secrets.subscribe()
+    }
+
+    /// The API keys of those who push.
+    pub fn keys(&self) -> watch::Receiver<Arc<Keys>> {
+        self.keys.subscribe()
     }
 
     /// Reads the settings file again, and the files that flags name, and changes everything or nothing.
@@ -142,6 +166,7 @@ impl Live {
     fn publish(&self, state: NewState) {
         self.level.change(state.filter);
         self.secrets.send_replace(Arc::new(state.secrets));
+        self.keys.send_replace(Arc::new(state.keys));
         // Here: `send_replace` for each part.
     }
 }
