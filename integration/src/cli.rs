@@ -117,6 +117,7 @@ impl ServiceArgs {
     /// Whether any of them names a file that is read again at SIGHUP.
     pub fn name_files(&self) -> bool {
         self.cluster_secret.as_ref().is_some_and(|secret| secret.file.is_some())
+            || self.gateway.as_ref().is_some_and(|gateway| gateway.token_keys.is_some())
     }
 }
 

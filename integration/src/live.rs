@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use campanile_channel::{Secrets, SecretsNow};
+use campanile_gateway::Access;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
@@ -28,6 +29,8 @@ pub struct NewState {
     filter: EnvFilter,
     /// What the services of the cluster prove to each other.
     secrets: Secrets,
+    /// Whom the gateway lets in.
+    access: Access,
     // Here: what other sections became.
 }
 
@@ -59,11 +62,17 @@ impl NewState {
         let filter = settings.log.filter(variable.as_deref());
         let secrets = args.cluster_secret.as_ref().map(ClusterSecret::read);
         let secrets = secrets.unwrap_or_else(|| Ok(Secrets::default()));
+        let access = args.gateway.as_ref().map(|gateway| {
+            let keys = gateway.token_keys.as_deref();
+            settings.tokens.access(keys, settings.guests.as_ref(), gateway.max_groups)
+        });
+        let access = access.unwrap_or_else(|| Ok(Access::default()));
         // Here: build what other sections become, each with its error.
-        match (filter, secrets) {
-            (Ok(filter), Ok(secrets)) => Ok(Self { filter, secrets }),
-            (filter, secrets) => {
-                Err(Invalid(filter.err().into_iter().chain(secrets.err()).collect()))
+        match (filter, secrets, access) {
+            (Ok(filter), Ok(secrets), Ok(access)) => Ok(Self { filter, secrets, access }),
+            (filter, secrets, access) => {
+                let errors = filter.err().into_iter().chain(secrets.err());
+                Err(Invalid(errors.chain(access.err().unwrap_or_default()).collect()))
             }
         }
     }
@@ -83,6 +92,7 @@ pub struct Live {
     scalars: Vec<Scalar>,
     level: Level,
     secrets: watch::Sender<Arc<Secrets>>,
+    access: watch::Sender<Arc<Access>>,
     // Here: a `watch::Sender` for each part.
 }
 
@@ -91,13 +101,20 @@ impl Live {
     pub fn start(invocation: &Invocation, first: NewState, level: Level) -> Self {
         // Here: `watch::channel(first.part)` for each part.
         let (secrets, _) = watch::channel(Arc::new(first.secrets));
+        let (access, _) = watch::channel(Arc::new(first.access));
         Self {
             file: invocation.file.clone(),
             args: ServiceArgs::of(&invocation.command),
             scalars: invocation.scalars.clone(),
             level,
             secrets,
+            access,
         }
+    }
+
+    /// Whom the gateway lets in.
+    pub fn access(&self) -> watch::Receiver<Arc<Access>> {
+        self.access.subscribe()
     }
 
     /// What the services of the cluster prove to each other.
@@ -142,6 +159,7 @@ impl Live {
     fn publish(&self, state: NewState) {
         self.level.change(state.filter);
         self.secrets.send_replace(Arc::new(state.secrets));
+        self.access.send_replace(Arc::new(state.access));
         // Here: `send_replace` for each part.
     }
 }

@@ -61,6 +61,7 @@ pub async fn gateway(
     let mut config = args.gateway.config(args.broker.to_string(), "")?;
     config.watchdog = watchdog;
     config.secrets = live.secrets();
+    config.access = live.access();
     let listeners = listen("--listen", &args.gateway.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -122,6 +123,7 @@ pub async fn up(
     publisher_config.watchdog = watchdog;
     broker_config.secrets = live.secrets();
     gateway_config.secrets = live.secrets();
+    gateway_config.access = live.access();
     publisher_config.secrets = live.secrets();
     shutdown.ends_within(gateway_config.drain + AFTER_DRAIN);
     let room = room();
