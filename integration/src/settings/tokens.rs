@@ -118,7 +118,7 @@ impl Section {
         let tokens = (!all.is_empty()).then(|| Verifier::new(all, expected));
         let ids = self.deny.jti.iter().cloned().collect();
         let deny = Deny { ids, users: self.deny.sub.iter().cloned().collect() };
-        Ok(Access { tokens, guests: guests.map(Arc::new), deny })
+        Ok(Access { tokens, guests: guests.map(Arc::new), deny, ..Access::default() })
     }
 }
 
