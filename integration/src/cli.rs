@@ -6,6 +6,7 @@
 
 mod broker;
 mod gateway;
+mod key;
 mod names;
 mod publisher;
 
@@ -23,6 +24,7 @@ use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
 
 pub use broker::BrokerArgs;
 pub use gateway::{GatewayArgs, GatewayCommandArgs};
+pub use key::{HashArgs, KeyCommand, MakeArgs};
 pub use publisher::{PublisherArgs, PublisherCommandArgs};
 
 /// A push cluster: call one URL, and a message appears in every browser on every host.
@@ -51,6 +53,9 @@ pub enum Command {
     Gateway(Box<GatewayCommandArgs>),
     /// Run a publisher: it accepts pushes over HTTP
     Publisher(PublisherCommandArgs),
+    /// Make API keys for those who push
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Measure how fast and how small a cluster is, beside the least that any server must do
     Bench(Box<BenchArgs>),
     /// Run a process of a benchmark
@@ -110,7 +115,7 @@ impl ServiceArgs {
                 cluster_secret: secret(&args.secret_file, "CAMPANILE_PUBLISHER_SECRET"),
                 ..Self::default()
             },
-            Command::Bench(_) | Command::BenchPart(_) => Self::default(),
+            Command::Key(_) | Command::Bench(_) | Command::BenchPart(_) => Self::default(),
         }
     }
 
