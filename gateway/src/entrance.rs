@@ -2,10 +2,12 @@
 //! request, and clients that are not let in get an answer that says why.
 
 pub(crate) mod acceptor;
+pub(crate) mod admission;
 pub mod door;
 pub mod ends;
 pub(crate) mod health;
 pub(crate) mod page;
+pub(crate) mod reception;
 pub mod refusal;
 pub(crate) mod rewind;
 pub(crate) mod seats;

@@ -23,6 +23,7 @@ mod delivery;
 pub mod dialects;
 pub mod entrance;
 mod history;
+mod limits;
 pub mod registry;
 mod report;
 pub mod resume;
@@ -30,6 +31,8 @@ mod server;
 pub mod websocket;
 
 pub use config::GatewayConfig;
+pub use connection::pace::ClientRates;
+pub use limits::GatewayLimits;
 pub use server::serve;
 
 #[cfg(test)]

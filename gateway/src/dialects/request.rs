@@ -57,6 +57,16 @@ pub enum RequestError {
         /// The group that was not joined.
         group: GroupName,
     },
+    /// Too many messages in too short a time. What it said is not known, unless it was a join.
+    #[error("too many {what}: at most {per_second} per second are accepted, try again later")]
+    RateLimited {
+        /// The group that was not joined.
+        group: Option<GroupName>,
+        /// What there were too many of.
+        what: &'static str,
+        /// How many are accepted.
+        per_second: u32,
+    },
     /// A group that the client has no right to listen to.
     #[error("this client is not allowed to listen to the group")]
     NotAllowed {
@@ -75,6 +85,7 @@ impl RequestError {
             Self::TooManyGroups { .. } => "too_many_groups",
             Self::AlreadyJoined { .. } => "already_joined",
             Self::GatewayFull { .. } => "gateway_full",
+            Self::RateLimited { .. } => "rate_limited",
             Self::NotAllowed { .. } => "not_allowed",
         }
     }
@@ -85,6 +96,7 @@ impl RequestError {
             | Self::AlreadyJoined { group }
             | Self::GatewayFull { group }
             | Self::NotAllowed { group } => Some(group),
+            Self::RateLimited { group, .. } => group.as_ref(),
             _ => None,
         }
     }

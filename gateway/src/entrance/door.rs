@@ -25,6 +25,7 @@ use crate::connection::line::Line;
 use crate::connection::session::{Opening, Session};
 use crate::connection::socket::Socket;
 use crate::dialects::{Dialect, events};
+use crate::entrance::admission::Admissions;
 use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, read_head};
 use crate::entrance::health::Health;
 use crate::entrance::page::Serve;
@@ -34,7 +35,7 @@ use crate::entrance::seats::Seat;
 use crate::entrance::wish::{Accepted, Wish};
 use crate::registry::Registry;
 use crate::resume::Since;
-use crate::websocket::{CloseCode, Incoming, Upgrade};
+use crate::websocket::{Incoming, Terms, Upgrade};
 
 /// The shortest time between two log lines of a worker about an unknown subprotocol.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
@@ -48,6 +49,8 @@ pub(crate) struct Door {
     page: Serve,
     listens_on: IpAddr,
     health: Health,
+    admissions: Admissions,
+    terms: Arc<Terms>,
     last_connection: Cell<u64>,
     /// When it was last logged that a client offered an unknown subprotocol.
     logged_subprotocol: Cell<Option<Instant>>,
@@ -63,6 +66,8 @@ impl Door {
         health: Health,
     ) -> Self {
         Self {
+            admissions: Admissions::new(config.clone()),
+            terms: Terms::new(config.user_timeout, config.limits.clone()),
             config,
             worker,
             registry,
@@ -85,7 +90,7 @@ impl Door {
             Ok(_) | Err(Errno::WOULDBLOCK | Errno::INTR) => {}
             Err(_) => return,
         }
-        let decide = || self.decide_at_once(&received, peer);
+        let decide = || self.decide_at_once(&received, peer, &seat);
         // Not even a request that makes this panic may end the door for the others.
         let Ok(decided) = panic::catch_unwind(AssertUnwindSafe(decide)) else { return };
         let Ok(stream) = TcpStream::from_std(socket) else { return };
@@ -106,9 +111,14 @@ impl Door {
 
     /// Decides about a request and returns the length of its head in bytes; `None` if the head is not
     /// complete.
-    fn decide_at_once(&self, received: &[u8], peer: SocketAddr) -> Option<(Decision, usize)> {
+    fn decide_at_once(
+        &self,
+        received: &[u8],
+        peer: SocketAddr,
+        seat: &Seat,
+    ) -> Option<(Decision, usize)> {
         match Head::parse(received) {
-            Ok(Some((head, len_bytes))) => Some((self.decide(&head, peer), len_bytes)),
+            Ok(Some((head, len_bytes))) => Some((self.decide(&head, peer, seat), len_bytes)),
             Ok(None) => None,
             Err(error) => Some((refused(peer, &error.into(), None), 0)),
         }
@@ -125,7 +135,8 @@ impl Door {
         let decided = match decided {
             Some(decided) => Ok(Ok(Some(decided))),
             None => {
-                let decide = |head: &Head<'_>, len_bytes| (self.decide(head, peer), len_bytes);
+                let decide =
+                    |head: &Head<'_>, len_bytes| (self.decide(head, peer, &seat), len_bytes);
                 let read = read_head(&mut stream, &mut received, decide);
                 timeout(self.config.handshake_limit, read).await
             }
@@ -149,28 +160,35 @@ impl Door {
                 // The client gets no more time than for any other refusal, whatever it still sends.
                 let _ = timeout(REFUSAL_LIMIT, end(stream, last)).await;
             }
+            Decision::RefuseOneOfMany(last) => {
+                // A flood from one client must not occupy more than this.
+                let Some(_right) = self.admissions.answer() else { return };
+                let _ = timeout(REFUSAL_LIMIT, end(stream, last)).await;
+            }
         }
     }
 
     /// Answers a client for which there is no room so that it comes back later, and answers health
     /// checks as usual. While the gateway shuts down, only health checks get an answer: a proxy then
     /// tries another gateway, as if this one did not listen.
-    pub async fn turn_away(&self, mut stream: TcpStream, peer: SocketAddr) {
+    pub async fn turn_away(&self, mut stream: TcpStream, peer: SocketAddr, refusal: Refusal) {
         let mut received = Vec::new();
-        let decide = |head: &Head<'_>, _| self.decide_without_room(head, peer);
+        let plain = refusal.response(None);
+        let decide = |head: &Head<'_>, _| self.decide_without_room(head, peer, refusal);
         let read = read_head(&mut stream, &mut received, decide);
         let last = match timeout(REFUSAL_LIMIT, read).await {
             Ok(Ok(Some(last))) => last,
             _ if self.health.is_draining() => None,
-            _ => Some(Refusal::full().response(None)),
+            _ => Some(plain),
         };
         if let Some(last) = last {
-            end(stream, last).await;
+            let _ = timeout(2 * REFUSAL_LIMIT, end(stream, last)).await;
         }
     }
 
-    fn decide(&self, head: &Head<'_>, peer: SocketAddr) -> Decision {
-        match self.check(head) {
+    fn decide(&self, head: &Head<'_>, peer: SocketAddr, seat: &Seat) -> Decision {
+        let (proxy, peer) = (peer, self.admissions.client(head, peer));
+        match self.check(head, proxy, seat) {
             Ok((Admitted::Websocket(upgrade, wish), principal)) => {
                 self.log_subprotocol(&upgrade);
                 let (response, dialect) = (upgrade.response(), upgrade.dialect);
@@ -182,6 +200,10 @@ impl Door {
                 Decision::Open(Opened { response, dialect, principal, wish })
             }
             Ok((Admitted::Page { .. }, _)) => Decision::Page,
+            Err(refusal) if refusal.is_one_of_many() => {
+                debug!(%peer, code = refusal.code, "refused one connection too many");
+                Decision::RefuseOneOfMany(self.answer(head, refusal))
+            }
             Err(refusal) => match refusal_by_message(head, &refusal) {
                 Some(last) => {
                     debug!(%peer, status = refusal.status, code = refusal.code, "refused by message");
@@ -193,22 +215,43 @@ impl Door {
     }
 
     /// The answer to a client for which there is no room; `None` if it gets none.
-    fn decide_without_room(&self, head: &Head<'_>, peer: SocketAddr) -> Option<Bytes> {
+    fn decide_without_room(
+        &self,
+        head: &Head<'_>,
+        peer: SocketAddr,
+        refusal: Refusal,
+    ) -> Option<Bytes> {
         let refusal = match self.answer_to_check(head) {
             Some(answer) => answer,
             None if self.health.is_draining() => return None,
-            None if head.path == "/events" => come_back(),
-            None => Refusal::full(),
+            None => refusal,
         };
-        debug!(%peer, status = refusal.status, "refused a request");
-        Some(refusal.for_method(head.method).response(self.reader(head)))
+        debug!(%peer, status = refusal.status, code = refusal.code, "refused a request");
+        Some(self.answer(head, refusal))
+    }
+
+    /// Everything that a client gets that should come back later: for an event stream, when that is.
+    fn answer(&self, head: &Head<'_>, refusal: Refusal) -> Bytes {
+        let is_event_stream = head.path == "/events" && !websocket::is_meant(head);
+        let refusal = match refusal.is_one_of_many() && is_event_stream {
+            true => come_back(),
+            false => refusal,
+        };
+        refusal_by_message(head, &refusal)
+            .unwrap_or_else(|| refusal.for_method(head.method).response(self.reader(head)))
     }
 
     /// What the client may have, and who it is.
-    fn check(&self, head: &Head<'_>) -> Result<(Admitted, Principal), Refusal> {
+    fn check(
+        &self,
+        head: &Head<'_>,
+        peer: SocketAddr,
+        seat: &Seat,
+    ) -> Result<(Admitted, Principal), Refusal> {
         if let Some(answer) = self.answer_to_check(head) {
             return Err(answer);
         }
+        self.admissions.count(head, peer, seat)?;
         let GatewayConfig { allow_hosts, allow_origins, .. } = &*self.config;
         let is_websocket = websocket::is_meant(head);
         let admitted = match head.path {
@@ -236,6 +279,9 @@ impl Door {
         };
         let principal = Principal::default();
         check_rights(&principal, &admitted)?;
+        if !matches!(admitted, Admitted::Page { .. }) {
+            self.admissions.count_user(&principal, seat)?;
+        }
         // This comes last: a request that is wrong in itself should get that answer.
         match self.hindrance() {
             _ if matches!(admitted, Admitted::Page { .. }) => Ok((admitted, principal)),
@@ -311,19 +357,18 @@ impl Door {
 
     fn open(&self, stream: TcpStream, opened: Opened, early: Vec<u8>, seat: Seat) {
         let Opened { response, dialect, principal, wish } = opened;
-        let GatewayConfig { max_outbox_bytes, client_limits, user_timeout, max_groups, .. } =
-            *self.config;
+        let GatewayConfig { max_outbox_bytes, client_limits, .. } = *self.config;
         let socket = Socket::new(stream, max_outbox_bytes);
         socket.hold(response);
         let line = Line { socket, dialect };
         let incoming = match dialect.rules().is_one_way() {
-            true => Incoming::dropping(line.clone(), user_timeout),
-            false => Incoming::new(line.clone(), client_limits, early, user_timeout),
+            true => Incoming::dropping(line.clone(), self.terms.clone()),
+            false => Incoming::new(line.clone(), client_limits, early, self.terms.clone()),
         };
         let connection = ConnectionId(self.last_connection.get() + 1);
         self.last_connection.set(connection.0);
         let opening = Opening { principal, wish, incoming };
-        let registry = (self.registry.clone(), max_groups);
+        let registry = (self.registry.clone(), self.config.clone());
         Session::new(connection, line, opening, registry, seat).start();
     }
 }
@@ -338,6 +383,9 @@ enum Decision {
     Refuse(Bytes),
     /// The same for a websocket, which opens only to get a message that says why it is refused.
     RefuseByMessage(Bytes),
+    /// The connection exceeds a limit of its address or user, of which there may be a flood: it gets these
+    /// bytes and ends, or ends without them.
+    RefuseOneOfMany(Bytes),
 }
 
 /// A client that is let in.
@@ -383,13 +431,13 @@ fn come_back() -> Refusal {
     Refusal::come_back(rand::random_range(COME_BACK_MILLIS))
 }
 
-/// Everything that a websocket gets that is refused for good and whose dialect can say why: the
+/// Everything that a websocket gets whose refusal can be said in its dialect: the
 /// handshake, a message and a Close frame. A browser does not show the status of a refused handshake
 /// to its page, which would try again for ever.
 fn refusal_by_message(head: &Head<'_>, refusal: &Refusal) -> Option<Bytes> {
-    let may_be_said = refusal.is_final() && websocket::is_meant(head);
-    let upgrade = may_be_said.then(|| Upgrade::check(head))?.ok()?;
+    let code = refusal.close_code().filter(|_| websocket::is_meant(head))?;
+    let upgrade = Upgrade::check(head).ok()?;
     let message = upgrade.dialect.rules().refusal(refusal.code, refusal.sentence())?;
-    let close = websocket::close(CloseCode::PolicyViolation.code(), refusal.sentence());
+    let close = websocket::close(code, refusal.sentence());
     Some([upgrade.response(), message, close].concat().into())
 }

@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use campanile_edge::pages::{NotAllowed, Reader};
 use campanile_edge::websocket::HandshakeError;
-use campanile_edge::{Action, HeadError};
+use campanile_edge::{Action, Crowded, HeadError};
+
+use crate::websocket::CloseCode;
 
 /// How long the client of an event stream waits before it tries again, if there is no room or no
 /// broker, in milliseconds. Each client gets a random time from this range, so that a refused crowd
@@ -25,6 +27,11 @@ pub struct Refusal {
     /// The request was a HEAD: the answer has no body, but the `Content-Length` of one.
     is_for_head: bool,
 }
+
+/// The codes of refusals after which a client should come back later.
+const TOO_MANY_CONNECTIONS: &str = "too_many_connections";
+const RATE_LIMITED: &str = "rate_limited";
+const GATEWAY_FULL: &str = "gateway_full";
 
 const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";
 
@@ -108,7 +115,17 @@ impl Refusal {
     pub(crate) fn full() -> Self {
         let headers = "Retry-After: 10\r\nContent-Type: text/plain; charset=utf-8\r\n";
         let sentence = "this gateway has reached its limit of connections: try another".to_owned();
-        Self::new(503, "gateway_full", headers, sentence)
+        Self::new(503, GATEWAY_FULL, headers, sentence)
+    }
+
+    /// 503: as many connections of this user as `--max-connections-per-user` allows.
+    pub(crate) fn crowded_user(max: u32) -> Self {
+        let headers = "Retry-After: 10\r\nContent-Type: text/plain; charset=utf-8\r\n";
+        let sentence = format!(
+            "too many connections of this user: at most {max} at a time are accepted (the gateway's \
+             --max-connections-per-user)"
+        );
+        Self::new(503, TOO_MANY_CONNECTIONS, headers, sentence)
     }
 
     /// 200 with an instruction to come back after `retry_millis`: an `EventSource` gives up for good on
@@ -143,9 +160,19 @@ impl Refusal {
         self
     }
 
-    /// Whether the same request would be refused again, so that its client should not repeat it.
-    pub(crate) fn is_final(&self) -> bool {
-        matches!(self.status, 400 | 403 | 404)
+    /// The code that closes a websocket that opens only to say why it is refused; `None` if an HTTP status
+    /// refuses it. Either the same request would be refused again, so that its client should not repeat
+    /// it, or it should come back later.
+    pub(crate) fn close_code(&self) -> Option<u16> {
+        match self.status {
+            400 | 403 | 404 => Some(CloseCode::PolicyViolation.code()),
+            _ => self.is_one_of_many().then(|| CloseCode::RateLimited.code()),
+        }
+    }
+
+    /// Whether there is no room for the client, so that there may be many more like it.
+    pub(crate) fn is_one_of_many(&self) -> bool {
+        matches!(self.code, TOO_MANY_CONNECTIONS | RATE_LIMITED | GATEWAY_FULL)
     }
 
     /// What is wrong, for people to read.
@@ -165,6 +192,7 @@ impl Refusal {
             405 => "Method Not Allowed",
             408 => "Request Timeout",
             426 => "Upgrade Required",
+            429 => "Too Many Requests",
             431 => "Request Header Fields Too Large",
             _ => "Service Unavailable",
         };
@@ -189,6 +217,26 @@ impl From<HeadError> for Refusal {
         match error {
             HeadError::TooLarge => Self::new(431, "large_head", TEXT, error.to_string()),
             HeadError::NotHttp(_) => Self::bad(&error.to_string()),
+        }
+    }
+}
+
+impl From<Crowded> for Refusal {
+    /// 503 for too many connections, 429 for too many new ones.
+    fn from(crowded: Crowded) -> Self {
+        match crowded {
+            Crowded::Connections { .. } => Self::new(
+                503,
+                TOO_MANY_CONNECTIONS,
+                "Retry-After: 10\r\nContent-Type: text/plain; charset=utf-8\r\n",
+                format!("{crowded} (the gateway's --max-connections-per-address)"),
+            ),
+            Crowded::Arrivals { .. } => Self::new(
+                429,
+                RATE_LIMITED,
+                "Retry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n",
+                format!("{crowded} (the gateway's --max-handshakes-per-second-per-address)"),
+            ),
         }
     }
 }

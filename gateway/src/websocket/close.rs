@@ -11,6 +11,7 @@
 //! | 1011 | the client was silent for too long | comes back later |
 //! | 1013 | no link to the broker, no answer from it in time, or no room for more groups | comes back later |
 //! | 4001 | the client reads too slowly | resumes now |
+//! | 4429 | too many messages, or too many connections of its address or user, or in all | comes back later |
 //!
 //! 1002, 1007 and 1009 belong to a [`Violation`](websocket::Violation), all others to [`CloseCode`].
 
@@ -19,6 +20,9 @@ use campanile_edge::websocket::{self, close_code};
 
 /// A code of our own, from the range for private use (RFC 6455 section 7.4.2).
 const TOO_SLOW: u16 = 4001;
+
+/// Like HTTP's 429.
+const RATE_LIMITED: u16 = 4429;
 
 /// Why this gateway closes a connection. Several causes share a code, but each has its own reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub enum CloseCode {
     GatewayFull,
     /// More waits for the client than its outbox holds.
     TooSlow,
+    /// The client sends messages too fast, and does not heed the errors.
+    RateLimited,
 }
 
 impl CloseCode {
@@ -48,6 +54,7 @@ impl CloseCode {
             Self::Silent => close_code::INTERNAL_ERROR,
             Self::NoBroker | Self::Unconfirmed | Self::GatewayFull => close_code::TRY_AGAIN_LATER,
             Self::TooSlow => TOO_SLOW,
+            Self::RateLimited => RATE_LIMITED,
         }
     }
 
@@ -61,6 +68,7 @@ impl CloseCode {
             Self::Unconfirmed => "no answer from the broker in time, try again later",
             Self::GatewayFull => "no room for more groups, try again later or elsewhere",
             Self::TooSlow => "too slow, connect again",
+            Self::RateLimited => "too many messages, connect again later",
         }
     }
 
