@@ -12,7 +12,7 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use campanile_channel::publishing::{Push, Receipt};
 use campanile_channel::watchdog::ANSWER_LIMIT;
-use campanile_edge::{Action, Peer, Principal};
+use campanile_edge::{Action, Principal};
 use campanile_messages::{IdempotencyKey, Position};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -38,6 +38,7 @@ mod body;
 mod caller;
 mod connection;
 mod counted_body;
+mod entrance;
 pub(crate) mod error;
 mod health;
 pub mod inbound;
@@ -53,6 +54,7 @@ mod turn;
 pub mod wording;
 
 pub(crate) use connection::CallerStream;
+pub(crate) use entrance::Entrance;
 pub(crate) use error::HttpError;
 pub(crate) use status::status;
 
@@ -63,6 +65,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) struct Front {
     pub(crate) courier: Addr<Courier>,
     pub(crate) budget: Budget,
+    pub(crate) entrance: Entrance,
     pub(crate) listens_on: IpAddr,
     pub(crate) config: Arc<PublisherConfig>,
     pub(crate) stopping: GracefulShutdownSignal,
@@ -149,13 +152,13 @@ impl Front {
                 Ok(Success::Methods(route.methods()))
             }
             (Route::Push, &Method::GET) => {
-                let mut reserved = self.budget.reserve(peer(request));
+                let mut reserved = self.budget.reserve(self.entrance.peer(request));
                 let push = self.read_get(request, &mut reserved)?;
                 check_push(&principal, &push)?;
                 self.carry(push, reserved, request).await.map(Success::Receipt)
             }
             (Route::Push, &Method::POST) => {
-                let mut reserved = self.budget.reserve(peer(request));
+                let mut reserved = self.budget.reserve(self.entrance.peer(request));
                 let push = self.read_post(request, payload, &mut reserved).await?;
                 check_push(&principal, &push)?;
                 self.carry(push, reserved, request).await.map(Success::Receipt)
@@ -234,11 +237,6 @@ fn refuse_body(request: &HttpRequest) -> Result<(), HttpError> {
 /// Returns what says whether the caller is still there.
 fn presence(request: &HttpRequest) -> Presence {
     request.conn_data().cloned().unwrap_or_default()
-}
-
-/// Returns the peer whose share of the budget a request takes.
-fn peer(request: &HttpRequest) -> Peer {
-    Peer::of(request.peer_addr().map(|address| address.ip()))
 }
 
 fn route(request: &HttpRequest) -> Result<Route, HttpError> {

@@ -7,7 +7,7 @@ use campanile_edge::websocket::{HandshakeError, Upgrade, is_meant, offered};
 use campanile_edge::{Head, Principal};
 
 use super::methods::Methods;
-use super::{Front, peer, presence, query};
+use super::{Front, presence, query};
 use crate::courier::answers::Answers;
 use crate::http::HttpError;
 use crate::publish_stream::{self, Opening, StreamFormat, StreamLimits};
@@ -31,11 +31,12 @@ impl Front {
             max_bytes: self.config.max_stream_bytes.min(self.budget.shares().bytes_of_stream()),
             max_content_bytes: self.config.max_content_bytes,
         };
+        let reserved = self.budget.reserve(self.entrance.peer(request));
         let opening = Opening {
             principal,
             subprotocol,
             limits,
-            answers: Answers::new(presence(request), self.budget.reserve(peer(request))),
+            answers: Answers::new(presence(request), reserved),
             courier: self.courier.clone(),
             silence_limit: self.config.silence_limit,
             stopping: self.stopping.clone(),

@@ -13,6 +13,7 @@ mod ids;
 mod limits;
 mod outage;
 mod position;
+mod proxies;
 mod repeats;
 mod shares;
 mod shutdown;
