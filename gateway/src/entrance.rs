@@ -3,12 +3,16 @@
 
 pub(crate) mod acceptor;
 pub(crate) mod admission;
+mod credentials;
 pub mod door;
 pub mod ends;
+mod first_message;
 pub(crate) mod health;
+mod identity;
 pub(crate) mod page;
 pub(crate) mod reception;
 pub mod refusal;
 pub(crate) mod rewind;
 pub(crate) mod seats;
+pub(crate) mod unauthenticated;
 pub mod wish;

@@ -28,6 +28,7 @@ use crate::entrance::health::Health;
 use crate::entrance::page;
 use crate::entrance::reception::Reception;
 use crate::entrance::seats::Seats;
+use crate::entrance::unauthenticated::Unauthenticated;
 use crate::registry::Registry;
 use crate::websocket::CloseCode;
 
@@ -66,12 +67,15 @@ pub async fn serve(
         Bridge::new(&config, workers.clone(), audiences.clone(), Box::new(ready), health.clone())
     });
     let source = PositionSource::new(bridge.clone().recipient(), config.clone(), listens_on);
+    let unauthenticated =
+        Unauthenticated::new(config.max_unauthenticated, config.max_unauthenticated_per_address);
     let doors = arbiters.iter().zip(workers.iter().zip(registries)).enumerate();
     let doors: Vec<_> = doors
         .map(|(index, (arbiter, (worker, registry)))| {
             let pulse = config.watchdog.watch(format!("door {index}"));
             let worker = (worker.id.clone(), registry);
-            open_door(arbiter, worker, &config, source.clone(), &health, pulse)
+            let shared = (source.clone(), health.clone(), unauthenticated.clone());
+            open_door(arbiter, worker, &config, shared, pulse)
         })
         .collect();
 
@@ -129,18 +133,19 @@ fn open_door(
     on: &Arbiter,
     (id, registry): (Arc<OnceLock<WorkerId>>, Addr<Registry>),
     config: &Arc<GatewayConfig>,
-    source: PositionSource,
-    health: &Health,
+    (source, health, unauthenticated): (PositionSource, Health, Unauthenticated),
     pulse: Pulse,
 ) -> mpsc::UnboundedSender<Arrival> {
     let (sender, mut arrivals) = mpsc::unbounded_channel::<Arrival>();
-    let (config, health) = (config.clone(), health.clone());
+    let config = config.clone();
     on.spawn_fn(move || {
         actix_rt::spawn(async move {
             let listens_on = source.listens_on();
             let publisher_url = config.publisher_url.as_deref().unwrap_or_default();
             let page = page::server(publisher_url, source).await;
-            let door = Door::new(config.clone(), id, registry, page, listens_on, health);
+            let worker = (id, registry);
+            let shared = (health, unauthenticated);
+            let door = Door::new(config.clone(), worker, page, listens_on, shared);
             let reception = Reception::new(Rc::new(door), config);
             let receive = async {
                 while let Some(arrival) = arrivals.recv().await {

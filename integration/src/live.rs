@@ -9,19 +9,25 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use campanile_channel::{Secrets, SecretsNow};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{self, Invocation, ServiceArgs};
 use crate::logging::Level;
-use crate::settings::{Scalar, Settings, SettingsError};
+use crate::secrets::ClusterSecret;
+use crate::settings::{Scalar, Settings, SettingsError, SettingsFile};
 
 /// Everything that SIGHUP can change, checked and ready to be used.
 #[derive(Debug)]
 pub struct NewState {
     /// What is logged.
     filter: EnvFilter,
+    /// What the services of the cluster prove to each other.
+    secrets: Secrets,
     // Here: what other sections became.
 }
 
@@ -49,13 +55,16 @@ impl NewState {
     /// # Errors
     /// Everything that is wrong.
     pub fn read(settings: &Settings, args: &ServiceArgs) -> Result<Self, Invalid> {
-        let _ = args;
         let variable = std::env::var("CAMPANILE_LOG").ok();
         let filter = settings.log.filter(variable.as_deref());
+        let secrets = args.cluster_secret.as_ref().map(ClusterSecret::read);
+        let secrets = secrets.unwrap_or_else(|| Ok(Secrets::default()));
         // Here: build what other sections become, each with its error.
-        match filter {
-            Ok(filter) => Ok(Self { filter }),
-            Err(sentence) => Err(Invalid(vec![sentence])),
+        match (filter, secrets) {
+            (Ok(filter), Ok(secrets)) => Ok(Self { filter, secrets }),
+            (filter, secrets) => {
+                Err(Invalid(filter.err().into_iter().chain(secrets.err()).collect()))
+            }
         }
     }
 
@@ -73,6 +82,7 @@ pub struct Live {
     args: ServiceArgs,
     scalars: Vec<Scalar>,
     level: Level,
+    secrets: watch::Sender<Arc<Secrets>>,
     // Here: a `watch::Sender` for each part.
 }
 
@@ -80,26 +90,32 @@ impl Live {
     /// Begins with what was read at the start.
     pub fn start(invocation: &Invocation, first: NewState, level: Level) -> Self {
         // Here: `watch::channel(first.part)` for each part.
-        drop(first);
+        let (secrets, _) = watch::channel(Arc::new(first.secrets));
         Self {
             file: invocation.file.clone(),
             args: ServiceArgs::of(&invocation.command),
             scalars: invocation.scalars.clone(),
             level,
+            secrets,
         }
     }
 
-    /// Reads the settings file again, and changes everything or nothing. Logs which of both, and what
-    /// cannot change without a restart.
+    /// What the services of the cluster prove to each other.
+    pub fn secrets(&self) -> SecretsNow {
+        self.secrets.subscribe()
+    }
+
+    /// Reads the settings file again, and the files that flags name, and changes everything or nothing.
+    /// Logs which of both, and what cannot change without a restart.
     pub fn reload(&self) {
-        let Some(file) = &self.file else {
+        if self.file.is_none() && !self.args.name_files() {
             info!("SIGHUP changes nothing: there is no settings file, which --config FILE names");
             return;
-        };
-        match self.reread(file) {
+        }
+        match self.reread() {
             Ok((state, scalars)) => {
                 self.publish(state);
-                info!(file = %file.display(), "the settings were read again");
+                info!("the settings were read again");
                 let changed = changed(&self.scalars, &scalars);
                 if !changed.is_empty() {
                     warn!("these settings change only with a restart: {}", changed.join(", "));
@@ -113,13 +129,11 @@ impl Live {
         }
     }
 
-    fn reread(&self, file: &Path) -> Result<(NewState, Vec<Scalar>), Invalid> {
-        // A pipe is empty when it is read again, and an empty file is a valid one.
-        if !file.metadata().is_ok_and(|file| file.is_file()) {
-            let sentence = format!("{}: this is no regular file (any more)", file.display());
-            return Err(Invalid(vec![sentence]));
-        }
-        let read = cli::read_settings(file)?;
+    fn reread(&self) -> Result<(NewState, Vec<Scalar>), Invalid> {
+        let read = match &self.file {
+            Some(file) => reread(file)?,
+            None => SettingsFile::default(),
+        };
         let state = NewState::read(&read.settings, &self.args)?;
         Ok((state, read.scalars))
     }
@@ -127,8 +141,18 @@ impl Live {
     /// Changes everything.
     fn publish(&self, state: NewState) {
         self.level.change(state.filter);
+        self.secrets.send_replace(Arc::new(state.secrets));
         // Here: `send_replace` for each part.
     }
+}
+
+fn reread(file: &Path) -> Result<SettingsFile, Invalid> {
+    // A pipe is empty when it is read again, and an empty file is a valid one.
+    if !file.metadata().is_ok_and(|file| file.is_file()) {
+        let sentence = format!("{}: this is no regular file (any more)", file.display());
+        return Err(Invalid(vec![sentence]));
+    }
+    Ok(cli::read_settings(file)?)
 }
 
 /// The keys whose values differ.

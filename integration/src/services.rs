@@ -38,11 +38,11 @@ const BROKER_GRACE: Duration = Duration::from_secs(3);
 /// Runs the broker.
 pub async fn broker(
     args: BrokerArgs,
-    _live: &Live,
+    live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let config = BrokerConfig { watchdog, ..args.config()? };
+    let config = BrokerConfig { watchdog, secrets: live.secrets(), ..args.config()? };
     let listeners = listen("--listen", &args.listen)?;
     if config.storage.is_none() {
         info!("{IN_MEMORY}");
@@ -54,12 +54,13 @@ pub async fn broker(
 /// Runs a gateway.
 pub async fn gateway(
     args: Box<GatewayCommandArgs>,
-    _live: &Live,
+    live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
     let mut config = args.gateway.config(args.broker.to_string(), "")?;
     config.watchdog = watchdog;
+    config.secrets = live.secrets();
     let listeners = listen("--listen", &args.gateway.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -73,12 +74,13 @@ pub async fn gateway(
 /// Runs a publisher.
 pub async fn publisher(
     args: PublisherCommandArgs,
-    _live: &Live,
+    live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
     let mut config = args.publisher.config(args.broker.to_string(), "")?;
     config.watchdog = watchdog;
+    config.secrets = live.secrets();
     let listeners = listen("--listen", &args.publisher.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -92,7 +94,7 @@ pub async fn publisher(
 /// which everything that was accepted is still delivered.
 pub async fn up(
     args: Box<UpArgs>,
-    _live: &Live,
+    live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
@@ -118,6 +120,9 @@ pub async fn up(
     broker_config.watchdog = watchdog.clone();
     gateway_config.watchdog = watchdog.clone();
     publisher_config.watchdog = watchdog;
+    broker_config.secrets = live.secrets();
+    gateway_config.secrets = live.secrets();
+    publisher_config.secrets = live.secrets();
     shutdown.ends_within(gateway_config.drain + AFTER_DRAIN);
     let room = room();
     let wanted = publisher_config.max_connections;

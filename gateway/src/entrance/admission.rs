@@ -44,8 +44,12 @@ impl Admissions {
     ///
     /// # Errors
     /// The limit of the client that it exceeds.
-    pub fn count(&self, head: &Head<'_>, peer: SocketAddr, seat: &Seat) -> Result<(), Crowded> {
-        let client = self.client(head, peer);
+    pub fn count(
+        &self,
+        head: &Head<'_>,
+        (peer, client): (SocketAddr, SocketAddr),
+        seat: &Seat,
+    ) -> Result<(), Crowded> {
         let addresses = &self.limits().addresses;
         if client != peer {
             return seat.count_address(client.ip(), addresses);
