@@ -4,6 +4,7 @@
 pub mod broker;
 pub mod heads;
 mod link;
+pub mod proxied;
 pub mod publishing;
 pub mod watchdog;
 

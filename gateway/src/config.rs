@@ -10,6 +10,7 @@ use campanile_edge::{AllowHosts, AllowOrigins};
 use tokio::sync::{Notify, watch};
 
 use crate::access::Access;
+use crate::limits::GatewayLimits;
 
 /// Everything that can be set on a gateway. Sizes are in bytes.
 #[derive(Debug, Clone)]
@@ -25,6 +26,11 @@ pub struct GatewayConfig {
     pub publisher_url: Option<String>,
     /// The most connections at a time. Any more are answered 503.
     pub max_connections: usize,
+    /// The limits that may change while the gateway runs. Default: those of [`GatewayLimits`].
+    pub limits: watch::Receiver<Arc<GatewayLimits>>,
+    /// Whether each connection begins with a PROXY header. It is read from trusted proxies only, and any
+    /// other connection is closed.
+    pub proxy_protocol: bool,
     /// The most groups that one connection may listen to. Any more are refused.
     pub max_groups: usize,
     /// How much may wait for one client before it is closed with 4001. An empty outbox takes one event
@@ -98,6 +104,8 @@ impl Default for GatewayConfig {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             publisher_url: None,
             max_connections: 100_000,
+            limits: GatewayLimits::default().fixed(),
+            proxy_protocol: false,
             max_groups: 100,
             max_outbox_bytes: 1 << 20,
             max_replay_bytes: 1 << 20,

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::TcpListener;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr};
 use actix_http::HttpService;
+use actix_http::error::DispatchError;
 use actix_server::Server;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::AppConfig;
@@ -29,7 +31,7 @@ use tracing::{info, warn};
 use crate::budget::Budget;
 use crate::config::PublisherConfig;
 use crate::courier::{Courier, Finish, LINK_QUEUE_BYTES, LastCall};
-use crate::http::{CallerStream, Front, answer};
+use crate::http::{CallerStream, Entrance, Front, answer};
 
 /// How much the kernel buffers for a caller at most, besides what is on its way. By default it is some
 /// MiB, and a caller that does not read its answers would be noticed only when these are full.
@@ -141,9 +143,11 @@ fn listen(
         most_exposed(addresses.collect::<io::Result<Vec<_>>>()?).ok_or_else(no_listener)?;
     let server = Server::build();
     let stopping = server.graceful_shutdown_signal();
+    let entrance = Entrance::new(config);
     let front = Front {
         courier,
         budget: Budget::new(config.shares()),
+        entrance: entrance.clone(),
         listens_on,
         config: Arc::new(config.clone()),
         stopping: stopping.clone(),
@@ -158,6 +162,7 @@ fn listen(
     let workers = Arc::new(workers);
     // The same as in `actix_web::HttpServer`, except for the stream in between.
     let serve = move || {
+        let (entrance, begun) = (entrance.clone(), stopping.clone());
         let stopping = stopping.clone();
         let app = app().into_factory().map_err(|error: actix_web::Error| error.error_response());
         let http = HttpService::build()
@@ -174,7 +179,7 @@ fn listen(
                 extensions.insert(stream.turn());
             })
             .h1(map_config(app, |()| AppConfig::default()));
-        fn_service(move |tcp: TcpStream| async move {
+        let admit = async move |mut tcp: TcpStream| {
             // On each socket, not on the listener: a socket inherits them, but then the end of a large
             // answer was seen to wait 40 ms for an ACK. If this fails, answers are correct but slower.
             let _ = tcp.set_nodelay(true);
@@ -182,8 +187,15 @@ fn listen(
             let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(silence_limit));
             // If this fails, the kernel buffers more for a caller that does not read.
             let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
-            let peer = tcp.peer_addr().ok();
-            Ok((CallerStream::new(tcp, head_limit, silence_limit), peer))
+            let (peer, counted) =
+                entrance.admit(&mut tcp, &begun).await.map_err(DispatchError::Io)?;
+            let stream = CallerStream::new(tcp, head_limit, silence_limit).counted_by(counted);
+            Ok((stream, Some(peer)))
+        };
+        let admit = Rc::new(admit);
+        fn_service(move |tcp: TcpStream| {
+            let admit = admit.clone();
+            async move { admit(tcp).await }
         })
         .and_then(http)
     };
