@@ -6,7 +6,7 @@
 //! [`AllowHosts`], [`AllowOrigins`] and [`pages`] decide which web pages may do what. [`websocket`] is
 //! RFC 6455. [`Peer`] groups addresses, where something has to be divided fairly between them.
 //! [`Principal`] is who a peer is, and decides what it may do, by its [`rights`]. A [`Secret`] is never
-//! shown.
+//! shown. [`tls`] is what listeners need for TLS.
 
 mod accept;
 mod head;
@@ -21,6 +21,7 @@ mod rate;
 pub mod rights;
 mod secret;
 mod strangers;
+pub mod tls;
 pub mod websocket;
 
 pub use accept::prefers_json;
