@@ -1,10 +1,13 @@
 //! The settings of a gateway.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use campanile_channel::watchdog::Watchdog;
+use campanile_edge::tls::ServerConfig;
 use campanile_edge::websocket::Limits;
 use campanile_edge::{AllowHosts, AllowOrigins};
+use tokio::sync::watch;
 
 /// Everything that can be set on a gateway. Sizes are in bytes.
 #[derive(Debug, Clone)]
@@ -40,7 +43,12 @@ pub struct GatewayConfig {
     pub ignored_params: Vec<String>,
     /// How large a client's message may be. A larger one closes the connection with 1009.
     pub client_limits: Limits,
-    /// How long a request head may take to arrive before it is refused, and how long the broker may
+    /// The settings of TLS, which all listeners speak then; a newcomer gets the latest. `None` means
+    /// that they speak plain HTTP.
+    pub tls: Option<watch::Receiver<Arc<ServerConfig>>>,
+    /// The most TLS handshakes under way per worker. Newcomers beyond it wait.
+    pub max_tls_handshakes: usize,
+    /// How long the TLS handshake and a request head may take together before it is refused, and how long the broker may
     /// take to confirm a connection before that is closed with 1013.
     pub handshake_limit: Duration,
     /// How long a client may be silent before it gets a ping.
@@ -77,6 +85,8 @@ impl Default for GatewayConfig {
             allow_hosts: AllowHosts::default(),
             ignored_params: Vec::new(),
             client_limits: Limits { max_message_bytes: 64 << 10, max_fragments: 1_024 },
+            tls: None,
+            max_tls_handshakes: 1_024,
             handshake_limit: Duration::from_secs(10),
             ping_after: Duration::from_secs(25),
             silence_limit: Duration::from_secs(60),

@@ -1,6 +1,8 @@
 //! The front door of a worker: reads the head of each request, keeps the sockets of websockets and
 //! event streams, and hands every other request to the page's `App`.
 
+mod secure;
+
 use std::cell::Cell;
 use std::net::{self, IpAddr, SocketAddr};
 use std::panic::{self, AssertUnwindSafe};
@@ -17,15 +19,17 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant as Deadline, timeout, timeout_at};
 use tracing::{debug, info};
 
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::session::{Opening, Session};
 use crate::connection::socket::Socket;
+use crate::connection::stream::Stream;
 use crate::dialects::{Dialect, events};
 use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, read_head};
+use crate::entrance::handshakes::Handshakes;
 use crate::entrance::health::Health;
 use crate::entrance::page::Serve;
 use crate::entrance::refusal::{COME_BACK_MILLIS, Refusal};
@@ -48,6 +52,8 @@ pub(crate) struct Door {
     page: Serve,
     listens_on: IpAddr,
     health: Health,
+    /// The TLS handshakes that are under way.
+    handshakes: Rc<Handshakes>,
     last_connection: Cell<u64>,
     /// When it was last logged that a client offered an unknown subprotocol.
     logged_subprotocol: Cell<Option<Instant>>,
@@ -62,6 +68,7 @@ impl Door {
         listens_on: IpAddr,
         health: Health,
     ) -> Self {
+        let handshakes = Handshakes::new(config.max_tls_handshakes);
         Self {
             config,
             worker,
@@ -69,6 +76,7 @@ impl Door {
             page,
             listens_on,
             health,
+            handshakes,
             last_connection: Cell::new(0),
             logged_subprotocol: Cell::new(None),
         }
@@ -79,6 +87,12 @@ impl Door {
     /// In a storm, most requests have arrived before their connections are accepted. Their sessions
     /// start at once, without a task, a timer or a wait for an event.
     pub fn receive(self: &Rc<Self>, socket: net::TcpStream, peer: SocketAddr, seat: Seat) {
+        if self.config.tls.is_some() {
+            let Ok(tcp) = TcpStream::from_std(socket) else { return };
+            let door = self.clone();
+            actix_rt::spawn(async move { door.receive_sealed(tcp, peer, seat).await });
+            return;
+        }
         let mut received = Vec::with_capacity(FIRST_READ_BYTES);
         match recv(&socket, spare_capacity(&mut received), RecvFlags::empty()) {
             Ok((0, _)) => return,
@@ -98,7 +112,9 @@ impl Door {
             decided => {
                 let door = self.clone();
                 actix_rt::spawn(async move {
-                    door.admit(stream, peer, received, decided, seat).await;
+                    let deadline = Deadline::now() + door.config.handshake_limit;
+                    let arrived = (stream.into(), received, decided);
+                    door.admit(arrived, peer, seat, deadline).await;
                 });
             }
         }
@@ -116,18 +132,17 @@ impl Door {
 
     async fn admit(
         &self,
-        mut stream: TcpStream,
+        (mut stream, mut received, decided): (Stream, Vec<u8>, Option<(Decision, usize)>),
         peer: SocketAddr,
-        mut received: Vec<u8>,
-        decided: Option<(Decision, usize)>,
         seat: Seat,
+        deadline: Deadline,
     ) {
         let decided = match decided {
             Some(decided) => Ok(Ok(Some(decided))),
             None => {
                 let decide = |head: &Head<'_>, len_bytes| (self.decide(head, peer), len_bytes);
                 let read = read_head(&mut stream, &mut received, decide);
-                timeout(self.config.handshake_limit, read).await
+                timeout_at(deadline, read).await
             }
         };
         let (decision, len_bytes) = match decided {
@@ -155,7 +170,12 @@ impl Door {
     /// Answers a client for which there is no room so that it comes back later, and answers health
     /// checks as usual. While the gateway shuts down, only health checks get an answer: a proxy then
     /// tries another gateway, as if this one did not listen.
-    pub async fn turn_away(&self, mut stream: TcpStream, peer: SocketAddr) {
+    pub async fn turn_away(&self, tcp: TcpStream, peer: SocketAddr) {
+        let mut stream = match timeout(REFUSAL_LIMIT, self.open_stream(tcp, peer)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(Some((tcp, last)))) => return end(tcp, last).await,
+            Ok(Err(None)) | Err(_) => return,
+        };
         let mut received = Vec::new();
         let decide = |head: &Head<'_>, _| self.decide_without_room(head, peer);
         let read = read_head(&mut stream, &mut received, decide);
@@ -309,7 +329,7 @@ impl Door {
         }
     }
 
-    fn open(&self, stream: TcpStream, opened: Opened, early: Vec<u8>, seat: Seat) {
+    fn open(&self, stream: impl Into<Stream>, opened: Opened, early: Vec<u8>, seat: Seat) {
         let Opened { response, dialect, principal, wish } = opened;
         let GatewayConfig { max_outbox_bytes, client_limits, user_timeout, max_groups, .. } =
             *self.config;

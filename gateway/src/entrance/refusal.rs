@@ -42,6 +42,11 @@ impl Refusal {
         Self::coded("bad_request", sentence)
     }
 
+    /// 400 for a request without TLS on a port that speaks TLS.
+    pub(crate) fn plain_http() -> Self {
+        Self::coded("tls_required", "this port speaks TLS: use https or wss")
+    }
+
     /// 400 with another code.
     pub fn coded(code: &'static str, sentence: &str) -> Self {
         Self::new(400, code, TEXT, sentence.to_owned())
