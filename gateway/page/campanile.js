@@ -15,6 +15,8 @@
  */
 
 const SUBPROTOCOL = 'campanile.v1';
+/** What a subprotocol begins with that is no protocol, but carries a token: a browser can send no other header. */
+const TOKEN_PREFIX = 'base64url.bearer.campanile.';
 const MAX_GROUPS = 100;
 const MAX_GROUP_BYTES = 255;
 /** Many proxies refuse a request head above 8 KiB, and its headers need room, too. */
@@ -39,16 +41,20 @@ const ANSWER_MS = 10_000;
 const HURRIED_ANSWER_MS = 4_000;
 /** If there is such a reason, an attempt that has taken this long starts over at once. */
 const LONG_ATTEMPT_MS = 2_000;
-/** Close code: the gateway wants this client back, but not now. */
-const TRY_AGAIN_LATER = 1013;
+/** The pause before the caller is asked again for a token that it could not get. */
+const TOKEN_PAUSE_MS = 5_000;
+/** Close codes: the gateway wants this client back, but not now. */
+const TRY_AGAIN_LATER = [1013, 4429];
+/** Close code: the gateway does not accept the token, or wants one. */
+const NO_VALID_TOKEN = 4401;
 /** Close codes after which the gateway wants this client back at once. */
-const COME_BACK_NOW = [1001, 4001];
+const COME_BACK_NOW = [1001, 4001, NO_VALID_TOKEN];
 /** Close codes after which it does not, because the same would happen again. */
-const FINAL = [1002, 1003, 1007, 1008, 1009];
+const FINAL = [1002, 1003, 1007, 1008, 1009, 4403];
 const SILENCE = 'the gateway does not answer';
 const CALLBACKS = ['onEvent', 'onState', 'onGap', 'onGroups', 'onError'];
 /** Errors that are answers to a join. */
-const JOIN_FAILED = ['too_many_groups', 'gateway_full', 'invalid_group'];
+const JOIN_FAILED = ['too_many_groups', 'gateway_full', 'invalid_group', 'not_allowed'];
 
 /**
  * @typedef {object} CampanileEvent
@@ -61,11 +67,13 @@ const JOIN_FAILED = ['too_many_groups', 'gateway_full', 'invalid_group'];
  * @typedef {object} StateDetail
  * @property {string} [url] connecting, open: the URL of the websocket
  * @property {{worker: number, connection: number}} [address] open: the address of this connection, for pushes to it
+ * @property {string} [user] open: the user that the token is for
  * @property {boolean} [recovered] open, after a resume: whether all missed events follow
  * @property {{events: number, complete: boolean}} [history] open, if history was asked for: how many
  *   of the events that follow are history, and whether the log never had any others
  * @property {number} [code] waiting, closed: the close code, or 1006 if there was none. It is 1008 if the
- *   gateway refuses this client for good, and 1006 if it cannot be reached or has no room
+ *   gateway refuses this client for good, 4403 if the token does not allow to connect, 4401 if there is no valid
+ *   token and `token` is not a function that could return another one, and 1006 if it cannot be reached or has no room
  * @property {string} [reason] waiting, closed: the reason of the close or of the refusal, which may be
  *   empty. open: why missed events were not recovered
  * @property {number} [delay] waiting: milliseconds until the next attempt
@@ -81,13 +89,18 @@ const JOIN_FAILED = ['too_many_groups', 'gateway_full', 'invalid_group'];
  * @property {string} [since] an earlier `position` to continue from, or 'first' for all events that are
  *   kept, oldest first. 'first' is for the groups that fit into the URL, and for the first connection only
  * @property {number} [last] instead of `since`: how many of the newest events to get, 1 to 1,000, on the first connection only
+ * @property {string | (() => string | Promise<string>)} [token] says who the client is and what it may do. A
+ *   function is called before the first connection, when a token is about to expire, and when the gateway does
+ *   not accept one. It may take 15 s. A string lasts until it expires; then the client is closed with 4401
  * @property {typeof WebSocket} [WebSocket] for Node before 22, for example the one of the package ws
  * @property {(event: CampanileEvent) => void} [onEvent]
  * @property {(state: State, detail: StateDetail) => void} [onState]
  * @property {(gap: Gap) => void} [onGap] events may be missing between the last one and the next
  * @property {(groups: Map<string, boolean>) => void} [onGroups] called when `groups` may have changed
  * @property {(error: {code: string, message: string, group?: string}) => void} [onError]
- *   the gateway refused a message. If that was a join, its group has been removed from `groups`
+ *   the gateway refused a message. If that was a join, its group has been removed from `groups`. The same
+ *   happens with the code `not_allowed` if a new token no longer allows a group. The code `no_token` means that
+ *   the function `token` failed while the client was open; it is called again after 5 s
  */
 
 /** A sentence that says why `name` cannot be a group; undefined if it can. */
@@ -105,6 +118,12 @@ export class Campanile {
   #urlIndex;
   #WebSocket;
   #callbacks;
+  /** Returns a new token; undefined if the caller gave none, or a string. */
+  #newToken;
+  /** The token for the next connection; undefined if there is none, or none that the gateway would accept. */
+  #token;
+  /** Counts the connections and the attempts, so that a token that comes too late is told apart. */
+  #attempt = 0;
   /** @type {State} */
   #state = 'connecting';
   #socket = null;
@@ -152,7 +171,7 @@ export class Campanile {
    * @throws {RangeError} for more than 100 groups
    */
   constructor(urls, options = {}) {
-    const { groups, since, last, WebSocket = globalThis.WebSocket, ...callbacks } = checked(options);
+    const { groups, since, last, token, WebSocket = globalThis.WebSocket, ...callbacks } = checked(options);
     if (typeof WebSocket !== 'function') {
       throw new TypeError('There is no WebSocket here. Pass one: new Campanile(urls, { WebSocket }), '
         + "for example with import WebSocket from 'ws'. Browsers, Deno, Bun and Node 22 have their own.");
@@ -161,6 +180,8 @@ export class Campanile {
     if (this.#urls.length === 0) throw new TypeError('Campanile needs the URL of a gateway.');
     this.#urlIndex = Math.floor(Math.random() * this.#urls.length);
     this.#WebSocket = WebSocket;
+    if (typeof token === 'function') this.#newToken = token;
+    else this.#token = token;
     if (since === 'first') this.#history = ['since', since];
     else if (last !== undefined) this.#history = ['last', last];
     else this.#position = this.#streamPosition = since;
@@ -235,21 +256,64 @@ export class Campanile {
     this.#listen(true);
     const [url, groups] = this.#target();
     this.#groupsInUrl = groups;
+    this.#timer = setTimeout(() => {
+      this.#isLate = true;
+      this.#loseAfter(WELCOME_MS - LONG_ATTEMPT_MS, this.#socket ? 'no welcome in time' : 'no token in time');
+    }, LONG_ATTEMPT_MS);
+    const attempt = this.#attempt;
+    const needsToken = this.#newToken && this.#token === undefined;
+    if (!needsToken && !this.#dial(url)) return;
+    this.#become('connecting', { url });
+    // The callback may have closed the client.
+    if (!needsToken || attempt !== this.#attempt) return;
+    this.#fetchToken(() => this.#dial(url), (reason) => this.#lost(1006, reason));
+  }
+
+  /** Opens the websocket. Returns whether there is one now; if not, the attempt has failed. */
+  #dial(url) {
+    const token = this.#token === undefined ? [] : [TOKEN_PREFIX + base64url(this.#token)];
     try {
-      this.#socket = new this.#WebSocket(url, SUBPROTOCOL);
+      this.#socket = new this.#WebSocket(url, token.length ? [SUBPROTOCOL, ...token] : SUBPROTOCOL);
     } catch (error) {
       // A page served over https may not open a ws: URL, for example.
-      return this.#lost(1006, error.message);
+      this.#lost(1006, error.message);
+      return false;
     }
     this.#socket.onmessage = ({ data }) => this.#receive(data);
     this.#socket.onclose = ({ code, reason }) => this.#lost(code, reason);
     // An error is always followed by a close. Without a listener, the package ws would throw it.
     this.#socket.onerror = () => {};
-    this.#timer = setTimeout(() => {
-      this.#isLate = true;
-      this.#loseAfter(WELCOME_MS - LONG_ATTEMPT_MS, 'no welcome in time');
-    }, LONG_ATTEMPT_MS);
-    this.#become('connecting', { url });
+    return true;
+  }
+
+  /** Asks the caller for a token. Nothing happens if the connection or the attempt has ended by then. */
+  async #fetchToken(use, fail) {
+    const attempt = this.#attempt;
+    let failure;
+    let token;
+    try {
+      token = await this.#newToken.call(undefined);
+      if (typeof token !== 'string' || token === '') failure = 'the function token returned no string';
+    } catch (error) {
+      failure = `the function token failed: ${error?.message ?? error}`;
+    }
+    if (attempt !== this.#attempt) return;
+    if (failure) return fail(failure);
+    this.#token = token;
+    use(token);
+  }
+
+  /** Sends a new token before the old one expires. */
+  #renew() {
+    // A string cannot be renewed. The gateway says so when it has expired.
+    if (!this.#newToken) return;
+    this.#fetchToken((token) => this.#send({ type: 'auth', token }), (message) => {
+      const attempt = this.#attempt;
+      setTimeout(() => {
+        if (attempt === this.#attempt) this.#renew();
+      }, TOKEN_PAUSE_MS);
+      this.#call('onError', { code: 'no_token', message });
+    });
   }
 
   /** The URL to connect to, and the groups that fit into it. */
@@ -270,7 +334,9 @@ export class Campanile {
   #lost(code, reason) {
     reason = this.#refusal ?? reason;
     this.#nextUrl();
-    if (FINAL.includes(code)) return this.#end({ code, reason });
+    const isRefused = code === NO_VALID_TOKEN;
+    if (isRefused && this.#newToken) this.#token = undefined;
+    if (FINAL.includes(code) || (isRefused && !this.#newToken)) return this.#end({ code, reason });
     this.#drop();
     const delay = pause(code, this.#failures++, this.#urls.length);
     this.#timer = setTimeout(() => this.#open(), delay);
@@ -296,6 +362,7 @@ export class Campanile {
   #drop() {
     clearTimeout(this.#timer);
     clearTimeout(this.#stableTimer);
+    this.#attempt++;
     this.#isLate = this.#isHurried = false;
     this.#refusal = undefined;
     this.#catchingUp.clear();
@@ -355,6 +422,7 @@ export class Campanile {
       case 'gap': return this.#gap(message);
       case 'joined': return this.#joined(message);
       case 'left': return this.#left(message);
+      case 'token': return this.#renew();
       case 'error': return this.#error(message);
       // A pong needs no more than to arrive. Other types come from a newer gateway.
     }
@@ -369,7 +437,7 @@ export class Campanile {
     }, QUIET_MS);
   }
 
-  #welcome({ worker, connection, position, recovered, reason, history }) {
+  #welcome({ worker, connection, position, user, recovered, reason, history }) {
     this.#state = 'open';
     this.#stableTimer = setTimeout(() => (this.#failures = 0), STABLE_MS);
     // The positions of the old log mean nothing in the new one.
@@ -381,7 +449,7 @@ export class Campanile {
       if (this.#groupsInUrl.has(group)) this.#groups.set(group, true);
       else this.#catchUp(group, this.#behind.get(group) ?? position);
     }
-    this.#become('open', { url: this.#socket.url, address: { worker, connection }, recovered, reason, history });
+    this.#become('open', { url: this.#socket.url, address: { worker, connection }, user, recovered, reason, history });
     // If a callback has closed the client, there are no more callbacks.
     if (recovered === false && this.#state !== 'closed') this.#call('onGap', { reason, position, resuming: true });
   }
@@ -447,7 +515,8 @@ export class Campanile {
     }
   }
 
-  #left({ group }) {
+  #left({ group, reason }) {
+    if (reason !== undefined) return this.#removed(group, reason);
     const due = this.#leaving.get(group) - 1;
     if (due > 0) this.#leaving.set(group, due);
     else this.#leaving.delete(group);
@@ -460,10 +529,21 @@ export class Campanile {
     this.#tellGroups();
   }
 
+  /** The gateway has taken the client out of a group. A `left` that this client has asked for still comes. */
+  #removed(group, code) {
+    this.#catchingUp.delete(group);
+    this.#behind.delete(group);
+    if (!this.#groups.delete(group)) return;
+    this.#tellGroups();
+    if (this.#state === 'closed') return;
+    this.#call('onError', { code, message: 'the gateway has removed this client from the group', group });
+  }
+
   #error({ code, message, group }) {
     // An error before the welcome says why the gateway refuses the connection, which it then closes.
     if (this.#state === 'connecting') return (this.#refusal = message);
-    if (JOIN_FAILED.includes(code)) {
+    // An error that is no answer to a join has no group, or another code.
+    if (JOIN_FAILED.includes(code) && !(code === 'not_allowed' && group === undefined)) {
       // Without a name, it may be any of the groups that wait for an answer.
       const failed = group === undefined ? [...this.#groups.keys()].filter((name) => !this.#groups.get(name)) : [group];
       for (const name of failed) {
@@ -500,13 +580,13 @@ export class Campanile {
 }
 
 /** Checks the options and fills in their defaults. */
-function checked({ groups = [], since, last, WebSocket, ...callbacks }) {
+function checked({ groups = [], since, last, token, WebSocket, ...callbacks }) {
   const problem = (name, value, accepted) => {
     const shown = typeof value === 'function' ? 'a function' : JSON.stringify(value) ?? String(value);
     throw new TypeError(`${name} is ${shown}: ${accepted}`);
   };
   // A storage returns null for an item that it does not have.
-  [since, last] = [since ?? undefined, last ?? undefined];
+  [since, last, token] = [since ?? undefined, last ?? undefined, token ?? undefined];
   if (typeof groups === 'string' || typeof groups?.[Symbol.iterator] !== 'function') {
     problem('groups', groups, 'an array of names is accepted.');
   }
@@ -516,16 +596,20 @@ function checked({ groups = [], since, last, WebSocket, ...callbacks }) {
   if (last !== undefined && !(Number.isInteger(last) && last >= 1 && last <= MAX_LAST)) {
     problem('last', last, `a whole number from 1 to ${MAX_LAST} is accepted.`);
   }
+  if (token === '' || !['undefined', 'string', 'function'].includes(typeof token)) {
+    // What was given may be a secret that only has the wrong form.
+    throw new TypeError('token is accepted as a string, or as a function that returns one or a promise of one.');
+  }
   if (since !== undefined && last !== undefined) {
     throw new TypeError('since and last are both given: one of them is accepted.');
   }
   for (const [name, value] of Object.entries(callbacks)) {
     if (!CALLBACKS.includes(name)) {
-      throw new TypeError(`There is no option ${name}: groups, since, last, WebSocket, ${CALLBACKS.join(', ')} are accepted.`);
+      throw new TypeError(`There is no option ${name}: groups, since, last, token, WebSocket, ${CALLBACKS.join(', ')} are accepted.`);
     }
     if (value !== undefined && value !== null && typeof value !== 'function') problem(name, value, 'a function is accepted.');
   }
-  return { groups, since, last, WebSocket, ...callbacks };
+  return { groups, since, last, token, WebSocket, ...callbacks };
 }
 
 /** The websocket address of a gateway; in a browser `url` may be relative to the page. */
@@ -542,6 +626,9 @@ function socketUrl(url) {
   return parsed.href;
 }
 
+const base64url = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)))
+  .replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+
 const withParameter = (url, name, value) => `${url}${url.includes('?') ? '&' : '?'}${name}=${encodeURIComponent(value)}`;
 
 /**
@@ -551,7 +638,7 @@ const withParameter = (url, name, value) => `${url}${url.includes('?') ? '&' : '
  */
 function pause(code, failures, urls) {
   if (failures === 0 && COME_BACK_NOW.includes(code)) return Math.random() * SPREAD_MS;
-  const first = code === TRY_AGAIN_LATER && urls === 1 ? LATER_CEILING_MS : FIRST_CEILING_MS;
+  const first = TRY_AGAIN_LATER.includes(code) && urls === 1 ? LATER_CEILING_MS : FIRST_CEILING_MS;
   return Math.random() * Math.min(LAST_CEILING_MS, first * 2 ** Math.floor(failures / urls));
 }
 

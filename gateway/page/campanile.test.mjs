@@ -122,7 +122,7 @@ describe('connecting', () => {
     socket().say(welcome('P1'));
     assert.equal(client.state, 'open');
     assert.equal(client.position, 'P1');
-    const detail = { url: 'ws://a/', address: { worker: 5, connection: 7 }, recovered: undefined, reason: undefined, history: undefined };
+    const detail = { url: 'ws://a/', address: { worker: 5, connection: 7 }, user: undefined, recovered: undefined, reason: undefined, history: undefined };
     assert.deepEqual(heard.states, [['connecting', { url: 'ws://a/' }], ['open', detail]]);
     assert.deepEqual(heard.gaps, []);
   });
@@ -192,7 +192,7 @@ describe('connecting', () => {
       [{ groups: 5 }, 'groups is 5: an array of names is accepted.'],
       [{ groups: null }, 'groups is null: an array of names is accepted.'],
       [{ onEvent: 'log' }, 'onEvent is "log": a function is accepted.'],
-      [{ onevent() {} }, 'There is no option onevent: groups, since, last, WebSocket, onEvent, onState, onGap, onGroups, onError are accepted.'],
+      [{ onevent() {} }, 'There is no option onevent: groups, since, last, token, WebSocket, onEvent, onState, onGap, onGroups, onError are accepted.'],
     ]) {
       assert.throws(() => new Campanile('ws://a/', { WebSocket: FakeWebSocket, ...options }), { name: 'TypeError', message });
     }
@@ -345,7 +345,7 @@ describe('resuming', () => {
 });
 
 describe('close codes', () => {
-  for (const code of [1002, 1003, 1007, 1008, 1009]) {
+  for (const code of [1002, 1003, 1007, 1008, 1009, 4403]) {
     test(`${code} is final`, async () => {
       const { client, heard } = await start();
       socket().say(welcome('P0'));
@@ -383,14 +383,14 @@ describe('close codes', () => {
     assert.deepEqual(delays, [SPREAD / 2, FIRST, 2 * FIRST]);
   });
 
-  for (const code of [1000, 1005, 1006, 1011, 1012, 1013, 4000]) {
+  for (const code of [1000, 1005, 1006, 1011, 1012, 1013, 4000, 4429]) {
     test(`${code} comes back after a while`, async () => {
       random = 0.5;
       const { heard } = await start();
       socket().say(welcome('P0'));
       socket().end(code);
-      // 1013 from the only gateway means that it will take longer.
-      const delay = code === 1013 ? 2_500 : FIRST / 2;
+      // From the only gateway, these mean that it will take longer.
+      const delay = [1013, 4429].includes(code) ? 2_500 : FIRST / 2;
       assert.equal(heard.states.at(-1)[1].delay, delay);
       pass(delay - 1);
       assert.equal(sockets.length, 1);

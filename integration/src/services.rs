@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::cli::{BrokerArgs, GatewayCommandArgs, PublisherCommandArgs, UpArgs};
 use crate::files::{limited, room};
+use crate::live::Live;
 use crate::shutdown::{Shutdown, Trigger};
 use crate::units::HostPort;
 
@@ -37,6 +38,7 @@ const BROKER_GRACE: Duration = Duration::from_secs(3);
 /// Runs the broker.
 pub async fn broker(
     args: BrokerArgs,
+    _live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
@@ -52,6 +54,7 @@ pub async fn broker(
 /// Runs a gateway.
 pub async fn gateway(
     args: Box<GatewayCommandArgs>,
+    _live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
@@ -70,6 +73,7 @@ pub async fn gateway(
 /// Runs a publisher.
 pub async fn publisher(
     args: PublisherCommandArgs,
+    _live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
@@ -86,7 +90,12 @@ pub async fn publisher(
 
 /// Runs all three services over real links, each on a thread of its own. They end in the order in
 /// which everything that was accepted is still delivered.
-pub async fn up(args: Box<UpArgs>, shutdown: Shutdown, watchdog: Watchdog) -> anyhow::Result<()> {
+pub async fn up(
+    args: Box<UpArgs>,
+    _live: &Live,
+    shutdown: Shutdown,
+    watchdog: Watchdog,
+) -> anyhow::Result<()> {
     let broker = listen("--broker-listen", &args.broker.listen)?;
     let gateway = listen("--gateway-listen", &args.gateway.listen)?;
     let publisher = listen("--publisher-listen", &args.publisher.listen)?;

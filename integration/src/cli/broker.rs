@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use crate::units::{HostPort, count, duration, positive_duration, size};
 
 /// The broker's flags.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct BrokerArgs {
     /// Address to listen on for gateways and publishers; a host name means all of its addresses
     #[arg(id = "broker-listen", long = "listen", value_name = "HOST:PORT")]

@@ -10,7 +10,7 @@ use clap::Args;
 use crate::units::{HostPort, count, duration, positive_duration, size};
 
 /// A gateway on its own.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct GatewayCommandArgs {
     /// Address of the broker
     #[arg(id = "gateway-broker", long = "broker", value_name = "HOST:PORT")]
@@ -22,7 +22,7 @@ pub struct GatewayCommandArgs {
 }
 
 /// A gateway's flags, without the broker's address.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct GatewayArgs {
     /// Address to listen on for clients; a host name means all of its addresses
     #[arg(id = "gateway-listen", long = "listen", value_name = "HOST:PORT")]

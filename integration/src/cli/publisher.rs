@@ -12,7 +12,7 @@ use crate::units::{
 };
 
 /// A publisher on its own.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct PublisherCommandArgs {
     /// Address of the broker
     #[arg(id = "publisher-broker", long = "broker", value_name = "HOST:PORT")]
@@ -24,7 +24,7 @@ pub struct PublisherCommandArgs {
 }
 
 /// A publisher's flags, without the broker's address.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct PublisherArgs {
     /// Address to listen on for pushes; a host name means all of its addresses
     #[arg(id = "publisher-listen", long = "listen", value_name = "HOST:PORT")]
