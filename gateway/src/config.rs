@@ -1,13 +1,11 @@
 //! The settings of a gateway.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use campanile_channel::TlsSettings;
 use campanile_channel::watchdog::Watchdog;
-use campanile_edge::tls::ServerConfig;
 use campanile_edge::websocket::Limits;
 use campanile_edge::{AllowHosts, AllowOrigins};
-use tokio::sync::watch;
 
 /// Everything that can be set on a gateway. Sizes are in bytes.
 #[derive(Debug, Clone)]
@@ -45,7 +43,7 @@ pub struct GatewayConfig {
     pub client_limits: Limits,
     /// The settings of TLS, which all listeners speak then; a newcomer gets the latest. `None` means
     /// that they speak plain HTTP.
-    pub tls: Option<watch::Receiver<Arc<ServerConfig>>>,
+    pub tls: Option<TlsSettings>,
     /// The most TLS handshakes under way per worker. Newcomers beyond it wait.
     pub max_tls_handshakes: usize,
     /// How long the TLS handshake and a request head may take together before it is refused, and how long the broker may

@@ -2,7 +2,5 @@
 
 pub mod line;
 pub(crate) mod liveness;
-mod sealed;
 pub(crate) mod session;
 pub mod socket;
-pub mod stream;

@@ -4,9 +4,7 @@
 pub(crate) mod acceptor;
 pub mod door;
 pub mod ends;
-pub(crate) mod handshakes;
 pub(crate) mod health;
-mod hello;
 pub(crate) mod page;
 pub mod refusal;
 pub(crate) mod rewind;

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use campanile_edge::Secret;
 use campanile_edge::tls::{Certificate, ServerConfig, Tickets, http_config};
 use campanile_gateway::GatewayConfig;
+use campanile_harness::DEADLINE;
 use campanile_harness::client::raw::{
     Client, FIN, PING, PONG, Stream, TEXT, close, frame, request, stream,
 };
 use campanile_harness::link::script::{Script, at, event};
 use campanile_harness::tls::{Authority, Issued};
-use campanile_harness::DEADLINE;
 use campanile_messages::Audience;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind, SupportedProtocolVersion};

@@ -16,6 +16,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use campanile_channel::tls::Stream;
 use campanile_channel::{Full, Outbox};
 use campanile_edge::tls::TlsSession;
 use futures_util::task::AtomicWaker;
@@ -26,8 +27,6 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 pub use ending::Ending;
-
-use crate::connection::stream::Stream;
 
 /// The most slices in one `writev`.
 const WRITE_SLICES: usize = 64;

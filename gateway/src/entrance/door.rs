@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use bytes::Bytes;
+use campanile_channel::tls::{Handshakes, Stream};
 use campanile_edge::pages::{self, Reader};
 use campanile_edge::{Action, Head, Principal, websocket};
 use campanile_messages::{ConnectionId, WorkerId};
@@ -26,10 +27,8 @@ use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::session::{Opening, Session};
 use crate::connection::socket::Socket;
-use crate::connection::stream::Stream;
 use crate::dialects::{Dialect, events};
 use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, read_head};
-use crate::entrance::handshakes::Handshakes;
 use crate::entrance::health::Health;
 use crate::entrance::page::Serve;
 use crate::entrance::refusal::{COME_BACK_MILLIS, Refusal};

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use campanile_channel::tls::Stream;
 use campanile_edge::{Head, MAX_HEAD_BYTES};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::connection::socket::{Ending, Socket, Unsent};
-use crate::connection::stream::Stream;
 use crate::entrance::refusal::Refusal;
 
 /// How long a refused client may take to read its answer.

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
+use campanile_channel::tls::SPEAKS_TLS;
 use campanile_edge::pages::{NotAllowed, Reader};
 use campanile_edge::websocket::HandshakeError;
 use campanile_edge::{Action, HeadError};
@@ -44,7 +45,7 @@ impl Refusal {
 
     /// 400 for a request without TLS on a port that speaks TLS.
     pub(crate) fn plain_http() -> Self {
-        Self::coded("tls_required", "this port speaks TLS: use https or wss")
+        Self::coded("tls_required", SPEAKS_TLS)
     }
 
     /// 400 with another code.

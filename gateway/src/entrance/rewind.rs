@@ -5,9 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use campanile_channel::tls::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-use crate::connection::stream::Stream;
 
 /// Reads as `front`, followed by the stream.
 #[derive(Debug)]

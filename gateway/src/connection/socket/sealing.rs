@@ -5,11 +5,11 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use campanile_channel::tls::sealed;
 use campanile_edge::tls::MAX_PLAINTEXT_BYTES;
 use rustix::net::SendFlags;
 
 use super::{Socket, SocketPhase, SocketState, WRITE_SLICES, join};
-use crate::connection::sealed;
 
 thread_local! {
     /// The plaintext of one record, shared by all connections of a thread.

@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use campanile_channel::tls::{self, HandshakeFailure, NoStream, Stream};
 use tokio::net::TcpStream;
 use tokio::time::{Instant as Deadline, timeout_at};
 use tracing::debug;
 
 use super::Door;
-use crate::connection::stream::Stream;
 use crate::entrance::ends::end;
-use crate::entrance::hello::Hello;
 use crate::entrance::refusal::Refusal;
 use crate::entrance::seats::Seat;
 
@@ -31,28 +30,21 @@ impl Door {
     /// The last bytes for a peer that gets some.
     pub(super) async fn open_stream(
         &self,
-        mut tcp: TcpStream,
+        tcp: TcpStream,
         peer: SocketAddr,
     ) -> Result<Stream, Option<(TcpStream, Bytes)>> {
-        let Some(tls) = &self.config.tls else { return Ok(tcp.into()) };
-        let received = match Hello::read(&mut tcp).await {
-            Ok((Hello::Tls, received)) => received,
-            Ok((Hello::Http, _)) => {
+        let Some(settings) = &self.config.tls else { return Ok(tcp.into()) };
+        tls::accept(tcp, settings, &self.handshakes).await.map_err(|no_stream| match no_stream {
+            NoStream::Gone => None,
+            NoStream::PlainHttp(tcp) => {
                 let refusal = Refusal::plain_http();
                 debug!(%peer, status = refusal.status, "refused a request without TLS");
-                return Err(Some((tcp, refusal.response(None))));
+                Some((tcp, refusal.response(None)))
             }
-            Err(_) => return Err(None),
-        };
-        let mut turn = self.handshakes.turn().await;
-        let config = tls.borrow().clone();
-        let made = tokio::select! {
-            made = Stream::shake_hands(tcp, config, received) => made,
-            () = turn.ended() => return Err(None),
-        };
-        made.map_err(|failure| {
-            debug!(%peer, error = %failure.error, "a TLS handshake failed");
-            Some((failure.tcp, failure.alert.into()))
+            NoStream::Failed(HandshakeFailure { error, tcp, alert }) => {
+                debug!(%peer, %error, "a TLS handshake failed");
+                Some((tcp, alert.into()))
+            }
         })
     }
 }

@@ -1,5 +1,4 @@
-//! A client's TCP stream, with TLS or without, until its session starts: from then on, a
-//! [`Socket`](super::socket::Socket) has it.
+//! A peer's TCP stream, with TLS or without.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,7 +10,7 @@ use campanile_edge::tls::{MAX_PLAINTEXT_BYTES, ServerConfig, TlsSession};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::connection::sealed;
+use super::sealed;
 
 /// Reads and writes plaintext, whatever is on the wire.
 #[derive(Debug)]
@@ -44,7 +43,7 @@ impl Stream {
     }
 
     /// The TCP stream, and the TLS session if there is one.
-    pub(super) fn into_parts(self) -> (TcpStream, Option<Box<TlsSession>>) {
+    pub fn into_parts(self) -> (TcpStream, Option<Box<TlsSession>>) {
         (self.tcp, self.tls)
     }
 }

@@ -1,4 +1,4 @@
-//! The TLS handshakes that are under way at one door. Each of them costs the worker some CPU and memory
+//! The TLS handshakes that are under way at one listener of a thread. Each of them costs the worker some CPU and memory
 //! before anything is known of its client, so only so many are served at a time. The others wait.
 //!
 //! A client that stalls does not keep others out for long: where somebody waits, the handshake that began
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 /// How long a handshake may take while others wait for its place: several round trips of a slow network.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The handshakes of one door.
+/// The handshakes of one thread's listener.
 #[derive(Debug)]
 pub struct Handshakes {
     places: RefCell<Places>,
@@ -138,7 +138,7 @@ mod tests {
         let turn = handshakes.turn().await;
         let waits = || {
             let handshakes = handshakes.clone();
-            actix_rt::spawn(async move { drop(handshakes.turn().await) })
+            actix::spawn(async move { drop(handshakes.turn().await) })
         };
         let (one, another) = (waits(), waits());
         tokio::task::yield_now().await;
