@@ -8,11 +8,12 @@
 //! not have its files.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::certificates::{Certificates, Listeners};
 use crate::cli::{self, Invocation, ServiceArgs};
 use crate::logging::Level;
 use crate::settings::{Scalar, Settings, SettingsError};
@@ -22,6 +23,7 @@ use crate::settings::{Scalar, Settings, SettingsError};
 pub struct NewState {
     /// What is logged.
     filter: EnvFilter,
+    certificates: Certificates,
     // Here: what other sections became.
 }
 
@@ -49,13 +51,17 @@ impl NewState {
     /// # Errors
     /// Everything that is wrong.
     pub fn read(settings: &Settings, args: &ServiceArgs) -> Result<Self, Invalid> {
-        let _ = args;
         let variable = std::env::var("CAMPANILE_LOG").ok();
         let filter = settings.log.filter(variable.as_deref());
+        let certificates = Certificates::read(&settings.tls, args);
         // Here: build what other sections become, each with its error.
-        match filter {
-            Ok(filter) => Ok(Self { filter }),
-            Err(sentence) => Err(Invalid(vec![sentence])),
+        match (filter, certificates) {
+            (Ok(filter), Ok(certificates)) => Ok(Self { filter, certificates }),
+            (filter, certificates) => {
+                let mut sentences: Vec<_> = filter.err().into_iter().collect();
+                sentences.extend(certificates.err().unwrap_or_default());
+                Err(Invalid(sentences))
+            }
         }
     }
 
@@ -73,6 +79,8 @@ pub struct Live {
     args: ServiceArgs,
     scalars: Vec<Scalar>,
     level: Level,
+    /// The listeners that speak TLS.
+    pub tls: Listeners,
     // Here: a `watch::Sender` for each part.
 }
 
@@ -80,26 +88,28 @@ impl Live {
     /// Begins with what was read at the start.
     pub fn start(invocation: &Invocation, first: NewState, level: Level) -> Self {
         // Here: `watch::channel(first.part)` for each part.
-        drop(first);
         Self {
             file: invocation.file.clone(),
             args: ServiceArgs::of(&invocation.command),
             scalars: invocation.scalars.clone(),
             level,
+            tls: Listeners::start(first.certificates, &[]),
         }
     }
 
     /// Reads the settings file again, and changes everything or nothing. Logs which of both, and what
     /// cannot change without a restart.
     pub fn reload(&self) {
-        let Some(file) = &self.file else {
-            info!("SIGHUP changes nothing: there is no settings file, which --config FILE names");
-            return;
-        };
-        match self.reread(file) {
+        match self.reread() {
             Ok((state, scalars)) => {
                 self.publish(state);
-                info!(file = %file.display(), "the settings were read again");
+                match &self.file {
+                    Some(file) => info!(file = %file.display(), "the settings were read again"),
+                    None => info!(
+                        "the files that flags name were read again; there is no settings file, which \
+                         --config FILE names"
+                    ),
+                }
                 let changed = changed(&self.scalars, &scalars);
                 if !changed.is_empty() {
                     warn!("these settings change only with a restart: {}", changed.join(", "));
@@ -113,7 +123,10 @@ impl Live {
         }
     }
 
-    fn reread(&self, file: &Path) -> Result<(NewState, Vec<Scalar>), Invalid> {
+    fn reread(&self) -> Result<(NewState, Vec<Scalar>), Invalid> {
+        let Some(file) = &self.file else {
+            return Ok((NewState::read(&Settings::default(), &self.args)?, Vec::new()));
+        };
         // A pipe is empty when it is read again, and an empty file is a valid one.
         if !file.metadata().is_ok_and(|file| file.is_file()) {
             let sentence = format!("{}: this is no regular file (any more)", file.display());
@@ -127,6 +140,9 @@ impl Live {
     /// Changes everything.
     fn publish(&self, state: NewState) {
         self.level.change(state.filter);
+        for service in self.tls.publish(state.certificates) {
+            warn!("whether the {service} speaks TLS changes only with a restart");
+        }
         // Here: `send_replace` for each part.
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use actix_rt::Arbiter;
 use anyhow::{Context as _, anyhow};
-use campanile_channel::Watchdog;
 use campanile_channel::broker::{BrokerConfig, Storage};
+use campanile_channel::{TlsSettings, Watchdog};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -54,12 +54,13 @@ pub async fn broker(
 /// Runs a gateway.
 pub async fn gateway(
     args: Box<GatewayCommandArgs>,
-    _live: &Live,
+    live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
     let mut config = args.gateway.config(args.broker.to_string(), "")?;
     config.watchdog = watchdog;
+    config.tls = live.tls.gateway();
     let listeners = listen("--listen", &args.gateway.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -73,12 +74,13 @@ pub async fn gateway(
 /// Runs a publisher.
 pub async fn publisher(
     args: PublisherCommandArgs,
-    _live: &Live,
+    live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
     let mut config = args.publisher.config(args.broker.to_string(), "")?;
     config.watchdog = watchdog;
+    config.tls = live.tls.publisher();
     let listeners = listen("--listen", &args.publisher.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -92,7 +94,7 @@ pub async fn publisher(
 /// which everything that was accepted is still delivered.
 pub async fn up(
     args: Box<UpArgs>,
-    _live: &Live,
+    live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
@@ -109,9 +111,12 @@ pub async fn up(
     gateway_config.publisher_url.get_or_insert_with(|| match addresses[2][0].ip() {
         // Whoever opens the page knows this host by a name, and reaches the publisher by it, too.
         ip if ip.is_unspecified() => format!(":{}", push.port()),
-        _ => format!("http://{push}"),
+        _ => format!("{}://{push}", scheme(&live.tls.publisher())),
     });
     let mut publisher_config = args.publisher.config(link.to_string(), "publisher-")?;
+    gateway_config.tls = live.tls.gateway();
+    publisher_config.tls = live.tls.publisher();
+    let schemes = [&gateway_config.tls, &publisher_config.tls].map(scheme);
     broker_config.shutdown_limit = broker_config.shutdown_limit.min(SHARE);
     gateway_config.shutdown_limit = gateway_config.shutdown_limit.min(SHARE);
     publisher_config.shutdown_limit = publisher_config.shutdown_limit.min(SHARE);
@@ -144,7 +149,7 @@ pub async fn up(
     let supervised = async {
         let announced = async {
             tokio::select! {
-                Ok(()) = is_ready => announce(addresses, storage.as_ref()),
+                Ok(()) = is_ready => announce(addresses, schemes, storage.as_ref()),
                 () = shutdown.clone().begun() => return,
             }
             shutdown.begun().await;
@@ -209,7 +214,16 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn announce(addresses: [Vec<SocketAddr>; 3], storage: Option<&Storage>) {
+/// How URLs of a listener begin.
+fn scheme(tls: &Option<TlsSettings>) -> &'static str {
+    if tls.is_some() { "https" } else { "http" }
+}
+
+fn announce(
+    addresses: [Vec<SocketAddr>; 3],
+    [pages, pushes]: [&str; 2],
+    storage: Option<&Storage>,
+) {
     let kept = match storage {
         None => IN_MEMORY.to_owned(),
         Some(Storage { dir, durability }) => {
@@ -227,9 +241,9 @@ fn announce(addresses: [Vec<SocketAddr>; 3], storage: Option<&Storage>) {
   gateway    {gateway}
   publisher  {publisher}
 
-  open       http://{page}/
-  listen     curl -N 'http://{page}/events?group=news'
-  push       curl 'http://{push}/?content=hello'
+  open       {pages}://{page}/
+  listen     curl -N '{pages}://{page}/events?group=news'
+  push       curl '{pushes}://{push}/?content=hello'
 ",
         env!("CARGO_PKG_VERSION")
     );

@@ -1,11 +1,14 @@
 //! The settings of a publisher.
 
 use std::num::NonZero;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use campanile_channel::Watchdog;
+use campanile_channel::{TlsSettings, Watchdog};
+use campanile_edge::Keys;
 use campanile_messages::event::MAX_CONTENT_BYTES;
+use tokio::sync::watch;
 
 use crate::budget::Shares;
 use crate::courier::health::Health;
@@ -66,6 +69,17 @@ pub struct PublisherConfig {
     /// How long a shutdown may wait for requests under way and for answers to what was handed over.
     /// Default: 7 s.
     pub shutdown_limit: Duration,
+    /// The settings of TLS, which all listeners speak then; a newcomer gets the latest. Its handshake may take
+    /// as long as the head of a request. Default: none, they speak plain HTTP.
+    pub tls: Option<TlsSettings>,
+    /// How many TLS handshakes each thread serves at a time. Newcomers beyond it wait. Default: 256.
+    pub max_tls_handshakes: usize,
+    /// The keys of those who may push. While there are none, everybody may. A new set holds for requests
+    /// that come later, and for open streams at once. Default: none.
+    pub keys: watch::Receiver<Arc<Keys>>,
+    /// Whether a key may be in the URL although the publisher does not listen on loopback only. Default:
+    /// it may not, because URLs are written to logs.
+    pub key_in_url: bool,
     /// Watches the publisher's actor, tasks and threads. Default: they are not watched.
     pub watchdog: Watchdog,
 }
@@ -110,6 +124,10 @@ impl PublisherConfig {
             body_limit: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             shutdown_limit: Duration::from_secs(7),
+            tls: None,
+            max_tls_handshakes: 256,
+            keys: watch::channel(Arc::default()).1,
+            key_in_url: false,
             watchdog: Watchdog::none(),
         }
     }

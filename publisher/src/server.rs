@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::TcpListener;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,20 +12,23 @@ use std::time::Duration;
 
 use actix::{Actor, Addr};
 use actix_http::HttpService;
+use actix_http::error::DispatchError;
 use actix_server::Server;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::{App, web};
+use campanile_channel::TlsSettings;
 use campanile_channel::client::hold;
 use campanile_channel::publishing::WaitLimits;
+use campanile_channel::tls::{self, Handshakes, Stream};
 use campanile_channel::watchdog::{ANSWER_LIMIT, attest};
 use campanile_edge::most_exposed;
 use campanile_messages::InstanceId;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
-use tracing::{info, warn};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, info, warn};
 
 use crate::budget::Budget;
 use crate::config::PublisherConfig;
@@ -153,6 +157,7 @@ fn listen(
     let keep_alive = config.keep_alive;
     let head_limit = config.head_limit;
     let silence_limit = config.silence_limit;
+    let (tls, max_tls_handshakes) = (config.tls.clone(), config.max_tls_handshakes);
     let (watchdog, workers) = (config.watchdog.clone(), AtomicUsize::new(0));
     let workers = Arc::new(workers);
     // The same as in `actix_web::HttpServer`, except for the stream in between.
@@ -173,16 +178,22 @@ fn listen(
                 extensions.insert(stream.turn());
             })
             .h1(map_config(app, |()| AppConfig::default()));
-        fn_service(move |tcp: TcpStream| async move {
-            // On each socket, not on the listener: a socket inherits them, but then the end of a large
-            // answer was seen to wait 40 ms for an ACK. If this fails, answers are correct but slower.
-            let _ = tcp.set_nodelay(true);
-            // Otherwise a caller that is gone, or that does not read, would keep its connection.
-            let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(silence_limit));
-            // If this fails, the kernel buffers more for a caller that does not read.
-            let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
-            let peer = tcp.peer_addr().ok();
-            Ok((CallerStream::new(tcp, head_limit, silence_limit), peer))
+        let handshakes = Handshakes::new(max_tls_handshakes);
+        let tls = tls.clone();
+        fn_service(move |tcp: TcpStream| {
+            let (tls, handshakes) = (tls.clone(), handshakes.clone());
+            async move {
+                // On each socket, not on the listener: a socket inherits them, but then the end of a large
+                // answer was seen to wait 40 ms for an ACK. If this fails, answers are correct but slower.
+                let _ = tcp.set_nodelay(true);
+                // Otherwise a caller that is gone, or that does not read, would keep its connection.
+                let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(silence_limit));
+                // If this fails, the kernel buffers more for a caller that does not read.
+                let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
+                let peer = tcp.peer_addr().ok();
+                let stream = secure(tcp, tls, &handshakes, head_limit).await?;
+                Ok((CallerStream::new(stream, head_limit, silence_limit), peer))
+            }
         })
         .and_then(http)
     };
@@ -204,4 +215,26 @@ fn listen(
         })?;
     }
     Ok(server.run())
+}
+
+/// Performs the TLS handshake, if there are settings for it.
+///
+/// # Errors
+/// If there is none within the limit. The caller has its answer, where there is one.
+async fn secure(
+    tcp: TcpStream,
+    settings: Option<TlsSettings>,
+    handshakes: &Rc<Handshakes>,
+    limit: Duration,
+) -> Result<Stream, DispatchError> {
+    let Some(settings) = settings else { return Ok(tcp.into()) };
+    match timeout(limit, tls::accept(tcp, &settings, handshakes)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(no_stream)) => {
+            debug!(error = %no_stream, "no TLS with a caller");
+            no_stream.end().await;
+            Err(DispatchError::DisconnectTimeout)
+        }
+        Err(_) => Err(DispatchError::SlowRequestTimeout),
+    }
 }

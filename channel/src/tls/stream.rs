@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -42,6 +43,16 @@ impl Stream {
         }
     }
 
+    /// Whether TLS is spoken on it.
+    pub fn is_sealed(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Whether something that was written has not been handed to the kernel, so that it needs a flush.
+    pub fn has_unsent(&self) -> bool {
+        self.tls.as_ref().is_some_and(|session| !session.unsent().is_empty())
+    }
+
     /// The TCP stream, and the TLS session if there is one.
     pub fn into_parts(self) -> (TcpStream, Option<Box<TlsSession>>) {
         (self.tcp, self.tls)
@@ -79,6 +90,12 @@ async fn drive(tcp: &TcpStream, session: &mut TlsSession, mut received: Vec<u8>)
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             read => without_block(read.map(drop))?,
         }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tcp.as_fd()
     }
 }
 

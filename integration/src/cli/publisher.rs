@@ -1,5 +1,6 @@
 //! The flags of a publisher.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -30,6 +31,15 @@ pub struct PublisherArgs {
     #[arg(id = "publisher-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_PUBLISHER_LISTEN", default_value = "127.0.0.1:4237")]
     pub listen: HostPort,
+    /// Certificate of the listener, followed by its chain, in a PEM file; with --tls-key, the listener
+    /// speaks TLS. Read again on SIGHUP [default: none, plain HTTP]
+    #[arg(id = "publisher-tls-cert", long = "tls-cert", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert, in a PEM file [default: none]
+    #[arg(id = "publisher-tls-key", long = "tls-key", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
     /// The largest content, at most 16MiB; a larger one is answered 413
     #[arg(id = "publisher-max-content", long = "max-content", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_PUBLISHER_MAX_CONTENT", default_value = "1MiB")]

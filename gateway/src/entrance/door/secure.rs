@@ -2,49 +2,41 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-use campanile_channel::tls::{self, HandshakeFailure, NoStream, Stream};
+use campanile_channel::tls::{self, NoStream, Stream};
 use tokio::net::TcpStream;
 use tokio::time::{Instant as Deadline, timeout_at};
 use tracing::debug;
 
 use super::Door;
-use crate::entrance::ends::end;
-use crate::entrance::refusal::Refusal;
 use crate::entrance::seats::Seat;
 
 impl Door {
     /// Serves a connection that begins with a TLS handshake.
     pub(super) async fn receive_sealed(&self, tcp: TcpStream, peer: SocketAddr, seat: Seat) {
         let deadline = Deadline::now() + self.config.handshake_limit;
-        match timeout_at(deadline, self.open_stream(tcp, peer)).await {
-            Ok(Ok(stream)) => self.admit((stream, Vec::new(), None), peer, seat, deadline).await,
-            Ok(Err(Some((tcp, last)))) => end(tcp, last).await,
-            Ok(Err(None)) | Err(_) => debug!(%peer, "the TLS handshake was not finished in time"),
+        if let Some(stream) = self.open_stream(tcp, peer, deadline).await {
+            self.admit((stream, Vec::new(), None), peer, seat, deadline).await;
         }
     }
 
-    /// Performs the TLS handshake, if this gateway speaks TLS.
-    ///
-    /// # Errors
-    /// The last bytes for a peer that gets some.
+    /// Performs the TLS handshake, if this gateway speaks TLS. `None` if the connection has ended.
     pub(super) async fn open_stream(
         &self,
         tcp: TcpStream,
         peer: SocketAddr,
-    ) -> Result<Stream, Option<(TcpStream, Bytes)>> {
-        let Some(settings) = &self.config.tls else { return Ok(tcp.into()) };
-        tls::accept(tcp, settings, &self.handshakes).await.map_err(|no_stream| match no_stream {
-            NoStream::Gone => None,
-            NoStream::PlainHttp(tcp) => {
-                let refusal = Refusal::plain_http();
-                debug!(%peer, status = refusal.status, "refused a request without TLS");
-                Some((tcp, refusal.response(None)))
+        deadline: Deadline,
+    ) -> Option<Stream> {
+        let Some(settings) = &self.config.tls else { return Some(tcp.into()) };
+        let accepted = tls::accept(tcp, settings, &self.handshakes);
+        match timeout_at(deadline, accepted).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(NoStream::Gone)) => {}
+            Ok(Err(no_stream)) => {
+                debug!(%peer, error = %no_stream, "no TLS with a client");
+                no_stream.end().await;
             }
-            NoStream::Failed(HandshakeFailure { error, tcp, alert }) => {
-                debug!(%peer, %error, "a TLS handshake failed");
-                Some((tcp, alert.into()))
-            }
-        })
+            Err(_) => debug!(%peer, "a TLS handshake took too long"),
+        }
+        None
     }
 }
