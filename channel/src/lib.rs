@@ -9,6 +9,9 @@ pub mod publishing;
 pub mod tls;
 pub mod watchdog;
 
-pub use link::{Full, Outbound, Outbox, client, outbox};
+pub use link::{
+    Full, MAX_SECRETS_BYTES, Outbound, Outbox, Secrets, SecretsError, SecretsNow, client, outbox,
+    proof, unchanging,
+};
 pub use tls::TlsSettings;
 pub use watchdog::{Pulse, Watchdog};

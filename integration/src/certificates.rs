@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use campanile_channel::TlsSettings;
+use campanile_channel::{Secrets, TlsSettings};
 use campanile_edge::Secret;
 use campanile_edge::tls::{Certificate, ServerConfig, Tickets, http_config};
 use tokio::sync::watch;
@@ -79,23 +79,39 @@ pub struct Listeners {
 
 #[derive(Debug)]
 struct Listener {
-    tickets: Arc<Tickets>,
+    service: &'static str,
+    /// The tickets of a process without a secret.
+    random: Arc<Tickets>,
     settings: watch::Sender<Arc<ServerConfig>>,
 }
 
 impl Listener {
     /// `None` without certificates.
-    fn start(service: &'static str, first: Vec<Certificate>, secrets: &[Secret]) -> Option<Self> {
-        let tickets = Arc::new(Tickets::new(service, secrets, unix_seconds));
-        let settings = http_config(first, tickets.clone()).ok()?;
-        Some(Self { tickets, settings: watch::Sender::new(settings) })
+    fn start(service: &'static str, first: Vec<Certificate>, secrets: &Secrets) -> Option<Self> {
+        let random = Arc::new(Tickets::new(service, &[], unix_seconds));
+        let tickets = tickets(service, secrets).unwrap_or_else(|| random.clone());
+        let settings = http_config(first, tickets).ok()?;
+        Some(Self { service, random, settings: watch::Sender::new(settings) })
     }
+
+    fn publish(&self, certificates: Vec<Certificate>, secrets: &Secrets) {
+        let tickets = tickets(self.service, secrets).unwrap_or_else(|| self.random.clone());
+        if let Ok(new) = http_config(certificates, tickets) {
+            self.settings.send_replace(new);
+        }
+    }
+}
+
+/// Tickets that all processes with the same secrets accept; `None` without secrets.
+fn tickets(service: &'static str, secrets: &Secrets) -> Option<Arc<Tickets>> {
+    let secrets: Vec<_> = secrets.iter().cloned().collect();
+    (!secrets.is_empty()).then(|| Arc::new(Tickets::new(service, &secrets, unix_seconds)))
 }
 
 impl Listeners {
     /// Begins with the first certificates. All processes with the same `secrets` accept each other's
     /// session tickets; without any, each process accepts its own only.
-    pub fn start(first: Certificates, secrets: &[Secret]) -> Self {
+    pub fn start(first: Certificates, secrets: &Secrets) -> Self {
         Self {
             gateway: Listener::start("gateway", first.gateway, secrets),
             publisher: Listener::start("publisher", first.publisher, secrets),
@@ -104,7 +120,7 @@ impl Listeners {
 
     /// Gives newcomers these certificates. Returns the services that would have to begin or to stop
     /// speaking TLS, which takes a restart.
-    pub fn publish(&self, new: Certificates) -> Vec<&'static str> {
+    pub fn publish(&self, new: Certificates, secrets: &Secrets) -> Vec<&'static str> {
         let services = [
             ("gateway", &self.gateway, new.gateway),
             ("publisher", &self.publisher, new.publisher),
@@ -113,10 +129,8 @@ impl Listeners {
         for (service, listener, certificates) in services {
             match listener {
                 None if certificates.is_empty() => {}
-                Some(Listener { tickets, settings }) if !certificates.is_empty() => {
-                    if let Ok(new) = http_config(certificates, tickets.clone()) {
-                        settings.send_replace(new);
-                    }
+                Some(listener) if !certificates.is_empty() => {
+                    listener.publish(certificates, secrets);
                 }
                 _ => unchanged.push(service),
             }

@@ -8,21 +8,27 @@
 //! not have its files.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use campanile_channel::{Secrets, SecretsNow};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::certificates::{Certificates, Listeners};
 use crate::cli::{self, Invocation, ServiceArgs};
 use crate::logging::Level;
-use crate::settings::{Scalar, Settings, SettingsError};
+use crate::secrets::ClusterSecret;
+use crate::settings::{Scalar, Settings, SettingsError, SettingsFile};
 
 /// Everything that SIGHUP can change, checked and ready to be used.
 #[derive(Debug)]
 pub struct NewState {
     /// What is logged.
     filter: EnvFilter,
+    /// What the services of the cluster prove to each other.
+    secrets: Secrets,
     certificates: Certificates,
     // Here: what other sections became.
 }
@@ -53,14 +59,17 @@ impl NewState {
     pub fn read(settings: &Settings, args: &ServiceArgs) -> Result<Self, Invalid> {
         let variable = std::env::var("CAMPANILE_LOG").ok();
         let filter = settings.log.filter(variable.as_deref());
+        let secrets = args.cluster_secret.as_ref().map(ClusterSecret::read);
+        let secrets = secrets.unwrap_or_else(|| Ok(Secrets::default()));
         let certificates = Certificates::read(&settings.tls, args);
         // Here: build what other sections become, each with its error.
-        match (filter, certificates) {
-            (Ok(filter), Ok(certificates)) => Ok(Self { filter, certificates }),
-            (filter, certificates) => {
-                let mut sentences: Vec<_> = filter.err().into_iter().collect();
-                sentences.extend(certificates.err().unwrap_or_default());
-                Err(Invalid(sentences))
+        match (filter, secrets, certificates) {
+            (Ok(filter), Ok(secrets), Ok(certificates)) => {
+                Ok(Self { filter, secrets, certificates })
+            }
+            (filter, secrets, certificates) => {
+                let single = filter.err().into_iter().chain(secrets.err());
+                Err(Invalid(single.chain(certificates.err().into_iter().flatten()).collect()))
             }
         }
     }
@@ -79,6 +88,7 @@ pub struct Live {
     args: ServiceArgs,
     scalars: Vec<Scalar>,
     level: Level,
+    secrets: watch::Sender<Arc<Secrets>>,
     /// The listeners that speak TLS.
     pub tls: Listeners,
     // Here: a `watch::Sender` for each part.
@@ -88,28 +98,34 @@ impl Live {
     /// Begins with what was read at the start.
     pub fn start(invocation: &Invocation, first: NewState, level: Level) -> Self {
         // Here: `watch::channel(first.part)` for each part.
+        let tls = Listeners::start(first.certificates, &first.secrets);
+        let (secrets, _) = watch::channel(Arc::new(first.secrets));
         Self {
             file: invocation.file.clone(),
             args: ServiceArgs::of(&invocation.command),
             scalars: invocation.scalars.clone(),
             level,
-            tls: Listeners::start(first.certificates, &[]),
+            secrets,
+            tls,
         }
     }
 
-    /// Reads the settings file again, and changes everything or nothing. Logs which of both, and what
-    /// cannot change without a restart.
+    /// What the services of the cluster prove to each other.
+    pub fn secrets(&self) -> SecretsNow {
+        self.secrets.subscribe()
+    }
+
+    /// Reads the settings file again, and the files that flags name, and changes everything or nothing.
+    /// Logs which of both, and what cannot change without a restart.
     pub fn reload(&self) {
+        if self.file.is_none() && !self.args.name_files() {
+            info!("SIGHUP changes nothing: there is no settings file, which --config FILE names");
+            return;
+        }
         match self.reread() {
             Ok((state, scalars)) => {
                 self.publish(state);
-                match &self.file {
-                    Some(file) => info!(file = %file.display(), "the settings were read again"),
-                    None => info!(
-                        "the files that flags name were read again; there is no settings file, which \
-                         --config FILE names"
-                    ),
-                }
+                info!("the settings were read again");
                 let changed = changed(&self.scalars, &scalars);
                 if !changed.is_empty() {
                     warn!("these settings change only with a restart: {}", changed.join(", "));
@@ -124,15 +140,10 @@ impl Live {
     }
 
     fn reread(&self) -> Result<(NewState, Vec<Scalar>), Invalid> {
-        let Some(file) = &self.file else {
-            return Ok((NewState::read(&Settings::default(), &self.args)?, Vec::new()));
+        let read = match &self.file {
+            Some(file) => reread(file)?,
+            None => SettingsFile::default(),
         };
-        // A pipe is empty when it is read again, and an empty file is a valid one.
-        if !file.metadata().is_ok_and(|file| file.is_file()) {
-            let sentence = format!("{}: this is no regular file (any more)", file.display());
-            return Err(Invalid(vec![sentence]));
-        }
-        let read = cli::read_settings(file)?;
         let state = NewState::read(&read.settings, &self.args)?;
         Ok((state, read.scalars))
     }
@@ -140,11 +151,21 @@ impl Live {
     /// Changes everything.
     fn publish(&self, state: NewState) {
         self.level.change(state.filter);
-        for service in self.tls.publish(state.certificates) {
+        for service in self.tls.publish(state.certificates, &state.secrets) {
             warn!("whether the {service} speaks TLS changes only with a restart");
         }
+        self.secrets.send_replace(Arc::new(state.secrets));
         // Here: `send_replace` for each part.
     }
+}
+
+fn reread(file: &Path) -> Result<SettingsFile, Invalid> {
+    // A pipe is empty when it is read again, and an empty file is a valid one.
+    if !file.metadata().is_ok_and(|file| file.is_file()) {
+        let sentence = format!("{}: this is no regular file (any more)", file.display());
+        return Err(Invalid(vec![sentence]));
+    }
+    Ok(cli::read_settings(file)?)
 }
 
 /// The keys whose values differ.

@@ -7,6 +7,7 @@ mod cli;
 mod files;
 mod live;
 mod logging;
+mod secrets;
 mod services;
 mod settings;
 mod shutdown;

@@ -38,11 +38,11 @@ const BROKER_GRACE: Duration = Duration::from_secs(3);
 /// Runs the broker.
 pub async fn broker(
     args: BrokerArgs,
-    _live: &Live,
+    live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let config = BrokerConfig { watchdog, ..args.config()? };
+    let config = BrokerConfig { watchdog, secrets: live.secrets(), ..args.config()? };
     let listeners = listen("--listen", &args.listen)?;
     if config.storage.is_none() {
         info!("{IN_MEMORY}");
@@ -61,6 +61,7 @@ pub async fn gateway(
     let mut config = args.gateway.config(args.broker.to_string(), "")?;
     config.watchdog = watchdog;
     config.tls = live.tls.gateway();
+    config.secrets = live.secrets();
     let listeners = listen("--listen", &args.gateway.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -81,6 +82,7 @@ pub async fn publisher(
     let mut config = args.publisher.config(args.broker.to_string(), "")?;
     config.watchdog = watchdog;
     config.tls = live.tls.publisher();
+    config.secrets = live.secrets();
     let listeners = listen("--listen", &args.publisher.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -123,6 +125,9 @@ pub async fn up(
     broker_config.watchdog = watchdog.clone();
     gateway_config.watchdog = watchdog.clone();
     publisher_config.watchdog = watchdog;
+    broker_config.secrets = live.secrets();
+    gateway_config.secrets = live.secrets();
+    publisher_config.secrets = live.secrets();
     shutdown.ends_within(gateway_config.drain + AFTER_DRAIN);
     let room = room();
     let wanted = publisher_config.max_connections;
