@@ -10,8 +10,8 @@ pub mod tls;
 pub mod watchdog;
 
 pub use link::{
-    Full, MAX_SECRETS_BYTES, Outbound, Outbox, Secrets, SecretsError, SecretsNow, client, outbox,
-    proof, unchanging,
+    Full, LinkTls, MAX_SECRETS_BYTES, Outbound, Outbox, Secrets, SecretsError, SecretsNow, client,
+    outbox, proof, unchanging,
 };
 pub use tls::TlsSettings;
 pub use watchdog::{Pulse, Watchdog};

@@ -3,6 +3,7 @@
 //!
 //! Bytes of PEM go in and settings of rustls come out. Files and sockets are the caller's.
 
+mod authorities;
 mod certificates;
 mod session;
 mod tickets;
@@ -12,8 +13,9 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::server::NoServerSessionStorage;
 
+pub use authorities::{Authorities, link_config};
 pub use certificates::{Certificate, CertificateError, Choice};
-pub use rustls::{Error, ServerConfig};
+pub use rustls::{ClientConfig, Error, ServerConfig};
 pub use session::{MAX_PLAINTEXT_BYTES, TlsSession};
 pub use tickets::{TICKET_PERIOD_SECONDS, Tickets};
 
@@ -32,13 +34,38 @@ pub fn http_config(
     tickets: Arc<Tickets>,
 ) -> Result<Arc<ServerConfig>, CertificateError> {
     let certificates = Choice::new(certificates)?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .expect("aws-lc has suites of both versions")
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(certificates));
+    let mut config = server().with_no_client_auth().with_cert_resolver(Arc::new(certificates));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = tickets;
     Ok(Arc::new(config))
+}
+
+/// The settings of a broker, whose links speak TLS 1.3 and have no tickets, because they are few. Where
+/// there are `clients`, a peer needs a certificate of theirs.
+///
+/// # Errors
+/// [`CertificateError::NoCertificate`] if there is none.
+pub fn broker_config(
+    certificates: Vec<Certificate>,
+    clients: Option<&Authorities>,
+) -> Result<Arc<ServerConfig>, CertificateError> {
+    let certificates = Arc::new(Choice::new(certificates)?);
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("aws-lc has suites of this version");
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(clients.verifier()),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(certificates);
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+fn server() -> rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier> {
+    ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .expect("aws-lc has suites of both versions")
 }

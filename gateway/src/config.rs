@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use campanile_channel::TlsSettings;
 use campanile_channel::watchdog::Watchdog;
+use campanile_channel::{LinkTls, TlsSettings};
 use campanile_channel::{Secrets, SecretsNow, unchanging};
 use campanile_edge::websocket::Limits;
 use campanile_edge::{AllowHosts, AllowOrigins};
@@ -17,6 +17,9 @@ use crate::access::Access;
 pub struct GatewayConfig {
     /// Where the broker listens, `HOST:PORT`.
     pub broker: String,
+    /// Whom links to the broker trust over TLS, and who this gateway is. `None` means that they are not
+    /// encrypted.
+    pub broker_tls: Option<LinkTls>,
     /// What the gateway and its broker prove to each other. Default: nothing.
     pub secrets: SecretsNow,
     /// How many worker threads hold the connections. At least 1.
@@ -119,6 +122,7 @@ impl Default for GatewayConfig {
             ignored_params: Vec::new(),
             client_limits: Limits { max_message_bytes: 64 << 10, max_fragments: 1_024 },
             tls: None,
+            broker_tls: None,
             max_tls_handshakes: 1_024,
             handshake_limit: Duration::from_secs(10),
             ping_after: Duration::from_secs(25),

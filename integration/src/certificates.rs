@@ -6,19 +6,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use campanile_channel::{Secrets, TlsSettings};
+use campanile_channel::{LinkTls, Secrets, TlsSettings};
 use campanile_edge::Secret;
-use campanile_edge::tls::{Certificate, ServerConfig, Tickets, http_config};
+use campanile_edge::tls::{
+    Authorities, Certificate, ClientConfig, ServerConfig, Tickets, broker_config, http_config,
+    link_config,
+};
 use tokio::sync::watch;
 
-use crate::cli::ServiceArgs;
+use crate::cli::{LinkFiles, ServiceArgs};
 use crate::settings::tls;
+use crate::units::BrokerAddress;
 
 /// The certificates of each service; a service without any speaks plain HTTP.
 #[derive(Debug, Default)]
 pub struct Certificates {
     gateway: Vec<Certificate>,
     publisher: Vec<Certificate>,
+    /// The settings of the broker's listeners.
+    broker: Option<Arc<ServerConfig>>,
+    /// The settings of the link to a broker elsewhere.
+    link: Option<Arc<ClientConfig>>,
 }
 
 impl Certificates {
@@ -53,9 +61,71 @@ impl Certificates {
         let gateway = read("gateway", gateway.map(|args| (&args.tls_cert, &args.tls_key)));
         let publisher = args.publisher.as_ref();
         let publisher = read("publisher", publisher.map(|args| (&args.tls_cert, &args.tls_key)));
+        let (mut broker, mut link) = (None, None);
+        let read = match (&args.broker, &args.links.broker) {
+            (_, Some(address)) => read_link(address, &args.links).map(|settings| link = settings),
+            (Some(_), None) => read_broker(&args.links).map(|settings| broker = settings),
+            (None, None) => Ok(()),
+        };
+        errors.extend(read.err());
         errors.dedup();
-        if errors.is_empty() { Ok(Self { gateway, publisher }) } else { Err(errors) }
+        let read = Self { gateway, publisher, broker, link };
+        if errors.is_empty() { Ok(read) } else { Err(errors) }
     }
+}
+
+/// The settings of a broker's listeners; `None` if they do not speak TLS.
+fn read_broker(files: &LinkFiles) -> Result<Option<Arc<ServerConfig>>, String> {
+    let clients = files.authorities.as_deref().map(read_authorities).transpose()?;
+    let own = match (&files.cert, &files.key) {
+        (Some(cert), Some(key)) => read_pair(cert, key)?,
+        (None, None) if clients.is_none() => return Ok(None),
+        (None, None) => {
+            return Err(
+                "--client-ca is set without --tls-cert and --tls-key: certificates are part of \
+                 TLS"
+                .to_owned(),
+            );
+        }
+        _ => return Err(halves("tls")),
+    };
+    broker_config(vec![own], clients.as_ref()).map(Some).map_err(|error| error.to_string())
+}
+
+/// The settings of a link to a broker at this address; `None` if the broker does not speak TLS.
+fn read_link(
+    broker: &BrokerAddress,
+    files: &LinkFiles,
+) -> Result<Option<Arc<ClientConfig>>, String> {
+    let authorities = files.authorities.as_deref().map(read_authorities).transpose()?;
+    let own = match (&files.cert, &files.key) {
+        (Some(cert), Some(key)) => Some(read_pair(cert, key)?),
+        (None, None) => None,
+        _ => return Err(halves("link")),
+    };
+    match authorities {
+        Some(authorities) if broker.is_tls => Ok(Some(link_config(&authorities, own.as_ref()))),
+        None if broker.is_tls => Err(format!(
+            "--broker {broker} needs --broker-ca FILE, which says whose certificates are trusted; \
+             accepted is PEM with one of your own, or with the system's, such as \
+             /etc/ssl/certs/ca-certificates.crt"
+        )),
+        None if own.is_none() => Ok(None),
+        _ => Err(format!(
+            "--broker-ca and --link-cert are for TLS, and --broker {broker} is without: accepted is \
+             tls://{broker}"
+        )),
+    }
+}
+
+fn halves(of: &str) -> String {
+    format!("--{of}-cert and --{of}-key belong together: both or neither are accepted")
+}
+
+fn read_authorities(file: &Path) -> Result<Authorities, String> {
+    let named = |error: &dyn std::fmt::Display| format!("authorities {}: {error}", file.display());
+    let pem = fs::read(file).map_err(|error| named(&format!("cannot read it: {error}")))?;
+    Authorities::from_pem(&pem).map_err(|error| named(&error))
 }
 
 fn read_pair(cert: &Path, key: &Path) -> Result<Certificate, String> {
@@ -75,6 +145,8 @@ fn read_pair(cert: &Path, key: &Path) -> Result<Certificate, String> {
 pub struct Listeners {
     gateway: Option<Listener>,
     publisher: Option<Listener>,
+    broker: Option<watch::Sender<Arc<ServerConfig>>>,
+    link: Option<watch::Sender<Arc<ClientConfig>>>,
 }
 
 #[derive(Debug)]
@@ -115,6 +187,8 @@ impl Listeners {
         Self {
             gateway: Listener::start("gateway", first.gateway, secrets),
             publisher: Listener::start("publisher", first.publisher, secrets),
+            broker: first.broker.map(watch::Sender::new),
+            link: first.link.map(watch::Sender::new),
         }
     }
 
@@ -126,6 +200,13 @@ impl Listeners {
             ("publisher", &self.publisher, new.publisher),
         ];
         let mut unchanged = Vec::new();
+        // Whether links speak TLS is a matter of flags, so it is as it was.
+        if let (Some(broker), Some(new)) = (&self.broker, new.broker) {
+            broker.send_replace(new);
+        }
+        if let (Some(link), Some(new)) = (&self.link, new.link) {
+            link.send_replace(new);
+        }
         for (service, listener, certificates) in services {
             match listener {
                 None if certificates.is_empty() => {}
@@ -136,6 +217,16 @@ impl Listeners {
             }
         }
         unchanged
+    }
+
+    /// The settings of the broker's listeners; `None` if links are not encrypted.
+    pub fn broker(&self) -> Option<TlsSettings> {
+        self.broker.as_ref().map(watch::Sender::subscribe)
+    }
+
+    /// The settings of the link to a broker elsewhere; `None` if it is not encrypted.
+    pub fn link(&self) -> Option<LinkTls> {
+        self.link.as_ref().map(watch::Sender::subscribe)
     }
 
     /// The settings of the gateway's listeners; `None` if they speak plain HTTP.

@@ -12,7 +12,7 @@ use campanile_channel::{TlsSettings, Watchdog};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use crate::cli::{BrokerArgs, GatewayCommandArgs, PublisherCommandArgs, UpArgs};
+use crate::cli::{BrokerCommandArgs, GatewayCommandArgs, PublisherCommandArgs, UpArgs};
 use crate::files::{limited, room};
 use crate::live::Live;
 use crate::shutdown::{Shutdown, Trigger};
@@ -37,13 +37,18 @@ const BROKER_GRACE: Duration = Duration::from_secs(3);
 
 /// Runs the broker.
 pub async fn broker(
-    args: BrokerArgs,
+    args: Box<BrokerCommandArgs>,
     live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let config = BrokerConfig { watchdog, secrets: live.secrets(), ..args.config()? };
-    let listeners = listen("--listen", &args.listen)?;
+    let config = BrokerConfig {
+        watchdog,
+        secrets: live.secrets(),
+        tls: live.tls.broker(),
+        ..args.broker.config()?
+    };
+    let listeners = listen("--listen", &args.broker.listen)?;
     if config.storage.is_none() {
         info!("{IN_MEMORY}");
     }
@@ -58,7 +63,8 @@ pub async fn gateway(
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let mut config = args.gateway.config(args.broker.to_string(), "")?;
+    let mut config = args.gateway.config(args.broker.host_port.to_string(), "")?;
+    config.broker_tls = live.tls.link();
     config.watchdog = watchdog;
     config.tls = live.tls.gateway();
     config.secrets = live.secrets();
@@ -74,12 +80,13 @@ pub async fn gateway(
 
 /// Runs a publisher.
 pub async fn publisher(
-    args: PublisherCommandArgs,
+    args: Box<PublisherCommandArgs>,
     live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let mut config = args.publisher.config(args.broker.to_string(), "")?;
+    let mut config = args.publisher.config(args.broker.host_port.to_string(), "")?;
+    config.broker_tls = live.tls.link();
     config.watchdog = watchdog;
     config.tls = live.tls.publisher();
     config.secrets = live.secrets();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use campanile_channel::{Secrets, SecretsNow, TlsSettings, Watchdog, unchanging};
+use campanile_channel::{LinkTls, Secrets, SecretsNow, TlsSettings, Watchdog, unchanging};
 use campanile_edge::Keys;
 use campanile_messages::event::MAX_CONTENT_BYTES;
 use tokio::sync::watch;
@@ -20,6 +20,9 @@ use crate::{AllowHosts, AllowOrigins};
 pub struct PublisherConfig {
     /// The address of the broker, `HOST:PORT`. It is looked up at every attempt to connect.
     pub broker: String,
+    /// Whom links to the broker trust over TLS, and who this publisher is. Default: none, they are not
+    /// encrypted.
+    pub broker_tls: Option<LinkTls>,
     /// What the publisher and its broker prove to each other. Default: nothing.
     pub secrets: SecretsNow,
     /// The largest content, at most 16 MiB. A larger one gets 413. Default: 1 MiB.
@@ -128,6 +131,7 @@ impl PublisherConfig {
             keep_alive: Duration::from_secs(75),
             shutdown_limit: Duration::from_secs(7),
             tls: None,
+            broker_tls: None,
             max_tls_handshakes: 256,
             keys: watch::channel(Arc::default()).1,
             key_in_url: false,

@@ -66,7 +66,11 @@ pub async fn serve(
     let courier = courier.reporting(health.clone()).start();
     let server = listen(&config, listeners, courier.clone())?;
     let owner = courier.clone();
-    let broker = Endpoint { broker: config.broker.clone(), secrets: config.secrets.clone() };
+    let broker = Endpoint {
+        broker: config.broker.clone(),
+        tls: config.broker_tls.clone(),
+        secrets: config.secrets.clone(),
+    };
     let pulse = watchdog.watch("publisher's link");
     let link = hold(owner, broker, LINK_QUEUE_BYTES, pulse, async || {});
     let mut link = actix::spawn(link);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use rustls::SignatureScheme;
-use rustls::client::verify_server_name;
+use rustls::client::{ResolvesClientCert, verify_server_name};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::provider;
 use crate::Secret;
@@ -61,6 +61,11 @@ impl Certificate {
             Err(rustls::Error::InconsistentKeys(_)) => Err(CertificateError::AnotherKey),
             Err(error) => Err(CertificateError::NotUsable(error)),
         }
+    }
+
+    /// What shows it to whoever asks a client for one.
+    pub(super) fn for_client(&self) -> Arc<dyn ResolvesClientCert> {
+        Arc::new(SingleCertAndKey::from(self.0.clone()))
     }
 
     fn is_for(&self, name: &ServerName<'_>) -> bool {

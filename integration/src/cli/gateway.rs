@@ -8,16 +8,29 @@ use campanile_edge::{AllowHosts, AllowOrigins};
 use campanile_gateway::GatewayConfig;
 use clap::Args;
 
-use crate::units::{HostPort, count, duration, positive_duration, size};
+use crate::units::{BrokerAddress, HostPort, count, duration, positive_duration, size};
 
 /// A gateway on its own.
 #[derive(Debug, Clone, Args)]
 pub struct GatewayCommandArgs {
-    /// Address of the broker
+    /// Address of the broker; tls://HOST:PORT if it speaks TLS
     #[arg(id = "gateway-broker", long = "broker", value_name = "HOST:PORT")]
     #[arg(alias = "channel")]
     #[arg(env = "CAMPANILE_GATEWAY_BROKER", default_value = "127.0.0.1:2206")]
-    pub broker: HostPort,
+    pub broker: BrokerAddress,
+    /// Authorities, in a PEM file, that may have signed the certificate of a broker with tls://: one of
+    /// your own, or the system's, such as /etc/ssl/certs/ca-certificates.crt [default: none]
+    #[arg(id = "gateway-broker-ca", long = "broker-ca", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_BROKER_CA")]
+    pub broker_ca: Option<PathBuf>,
+    /// Certificate to show the broker, in a PEM file, where it has a --client-ca [default: none]
+    #[arg(id = "gateway-link-cert", long = "link-cert", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_LINK_CERT")]
+    pub link_cert: Option<PathBuf>,
+    /// Private key of --link-cert, in a PEM file [default: none]
+    #[arg(id = "gateway-link-key", long = "link-key", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_LINK_KEY")]
+    pub link_key: Option<PathBuf>,
     /// File with the cluster's secret, as the broker has it [default: none]
     #[arg(id = "gateway-secret-file", long = "secret-file", value_name = "FILE")]
     #[arg(env = "CAMPANILE_GATEWAY_SECRET_FILE")]
