@@ -7,7 +7,6 @@ mod cli;
 mod files;
 mod live;
 mod logging;
-mod secret_file;
 mod secrets;
 mod services;
 mod settings;
