@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::certificates::{Certificates, Listeners};
 use crate::cli::{self, Invocation, ServiceArgs};
 use crate::logging::Level;
 use crate::secrets::ClusterSecret;
@@ -34,6 +35,7 @@ pub struct NewState {
     access: Access,
     /// The API keys of a publisher; empty where none runs.
     keys: Keys,
+    certificates: Certificates,
     // Here: what other sections became.
 }
 
@@ -82,14 +84,16 @@ impl NewState {
             }
             None => Ok(Keys::default()),
         };
+        let certificates = Certificates::read(&settings.tls, args);
         let mut wrong = Vec::new();
         let filter = note(&mut wrong, filter.map_err(|error| [error]));
         let secrets = note(&mut wrong, secrets.map_err(|error| [error]));
         let access = note(&mut wrong, access);
         let keys = note(&mut wrong, keys);
-        match (filter, secrets, access, keys) {
-            (Some(filter), Some(secrets), Some(access), Some(keys)) => {
-                Ok(Self { filter, secrets, access, keys })
+        let certificates = note(&mut wrong, certificates);
+        match (filter, secrets, access, keys, certificates) {
+            (Some(filter), Some(secrets), Some(access), Some(keys), Some(certificates)) => {
+                Ok(Self { filter, secrets, access, keys, certificates })
             }
             _ => Err(Invalid(wrong)),
         }
@@ -120,6 +124,8 @@ pub struct Live {
     secrets: watch::Sender<Arc<Secrets>>,
     access: watch::Sender<Arc<Access>>,
     keys: watch::Sender<Arc<Keys>>,
+    /// The listeners that speak TLS.
+    pub tls: Listeners,
     // Here: a `watch::Sender` for each part.
 }
 
@@ -127,6 +133,7 @@ impl Live {
     /// Begins with what was read at the start.
     pub fn start(invocation: &Invocation, first: NewState, level: Level) -> Self {
         // Here: `watch::channel(first.part)` for each part.
+        let tls = Listeners::start(first.certificates, &first.secrets);
         let (secrets, _) = watch::channel(Arc::new(first.secrets));
         let (access, _) = watch::channel(Arc::new(first.access));
         let (keys, _) = watch::channel(Arc::new(first.keys));
@@ -138,6 +145,7 @@ impl Live {
             secrets,
             access,
             keys,
+            tls,
         }
     }
 
@@ -192,6 +200,9 @@ impl Live {
     /// Changes everything.
     fn publish(&self, state: NewState) {
         self.level.change(state.filter);
+        for service in self.tls.publish(state.certificates, &state.secrets) {
+            warn!("whether the {service} speaks TLS changes only with a restart");
+        }
         self.secrets.send_replace(Arc::new(state.secrets));
         self.access.send_replace(Arc::new(state.access));
         self.keys.send_replace(Arc::new(state.keys));
