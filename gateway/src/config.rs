@@ -7,7 +7,7 @@ use campanile_channel::watchdog::Watchdog;
 use campanile_channel::{Secrets, SecretsNow, unchanging};
 use campanile_edge::websocket::Limits;
 use campanile_edge::{AllowHosts, AllowOrigins};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::access::Access;
 use crate::limits::GatewayLimits;
@@ -52,6 +52,8 @@ pub struct GatewayConfig {
     /// Whom the gateway lets in. A change counts for new clients at once. Clients that the new deny list
     /// names are closed within a second; all others stay until their tokens expire. Default: everybody.
     pub access: watch::Receiver<Arc<Access>>,
+    /// Notified when a token names a key that is not known, so that the keys can be fetched again.
+    pub unknown_key: Arc<Notify>,
     /// The name of a cookie that may carry the token. Needs a list of `allow_origins`. Default: none.
     pub token_cookie: Option<String>,
     /// Whether the token may be in the query (`token=`) although the gateway does not listen on loopback.
@@ -111,6 +113,7 @@ impl Default for GatewayConfig {
             allow_origins: AllowOrigins::Local,
             allow_hosts: AllowHosts::default(),
             access: watch::channel(Arc::default()).1,
+            unknown_key: Arc::default(),
             token_cookie: None,
             token_in_url: false,
             auth_limit: Duration::from_secs(10),

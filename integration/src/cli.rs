@@ -6,6 +6,7 @@
 
 mod broker;
 mod gateway;
+mod key;
 mod names;
 mod publisher;
 
@@ -23,6 +24,7 @@ use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
 
 pub use broker::BrokerArgs;
 pub use gateway::{GatewayArgs, GatewayCommandArgs};
+pub use key::{HashArgs, KeyCommand, MakeArgs};
 pub use publisher::{PublisherArgs, PublisherCommandArgs};
 
 /// A push cluster: call one URL, and a message appears in every browser on every host.
@@ -51,6 +53,9 @@ pub enum Command {
     Gateway(Box<GatewayCommandArgs>),
     /// Run a publisher: it accepts pushes over HTTP
     Publisher(PublisherCommandArgs),
+    /// Make API keys for those who push
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Measure how fast and how small a cluster is, beside the least that any server must do
     Bench(Box<BenchArgs>),
     /// Run a process of a benchmark
@@ -110,13 +115,14 @@ impl ServiceArgs {
                 cluster_secret: secret(&args.secret_file, "CAMPANILE_PUBLISHER_SECRET"),
                 ..Self::default()
             },
-            Command::Bench(_) | Command::BenchPart(_) => Self::default(),
+            Command::Key(_) | Command::Bench(_) | Command::BenchPart(_) => Self::default(),
         }
     }
 
     /// Whether any of them names a file that is read again at SIGHUP.
     pub fn name_files(&self) -> bool {
         self.cluster_secret.as_ref().is_some_and(|secret| secret.file.is_some())
+            || self.gateway.as_ref().is_some_and(|gateway| gateway.token_keys.is_some())
     }
 }
 

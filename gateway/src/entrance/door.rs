@@ -4,6 +4,7 @@
 mod identifying;
 mod opening;
 mod refusing;
+mod wishes;
 
 use std::cell::Cell;
 use std::net::{self, IpAddr, SocketAddr};
@@ -36,9 +37,8 @@ use crate::entrance::refusal::{COME_BACK_MILLIS, Refusal};
 use crate::entrance::rewind::Rewind;
 use crate::entrance::seats::Seat;
 use crate::entrance::unauthenticated::{Newcomer, Unauthenticated};
-use crate::entrance::wish::{Accepted, Wish};
+use crate::entrance::wish::Wish;
 use crate::registry::Registry;
-use crate::resume::Since;
 use crate::websocket::{Terms, Upgrade};
 use refusing::{refusal_by_message, refused};
 
@@ -263,7 +263,7 @@ impl Door {
                     _ if is_websocket => return Err(Refusal::no_websocket_at(path)),
                     "/events" => {
                         let wish = self.event_stream_wish(head)?;
-                        let principal = self.principal_of(head, peer)?;
+                        let principal = self.principal_of(head, peer).map_err(patient)?;
                         let wish = identity::grant(&principal, wish, *max_groups)?;
                         self.admissions.count_user(&principal, seat)?;
                         Admitted::EventStream(wish, principal)
@@ -281,7 +281,9 @@ impl Door {
         match self.hindrance() {
             _ if matches!(admitted, Admitted::Page) => Ok(admitted),
             None => Ok(admitted),
-            Some(_) if matches!(admitted, Admitted::EventStream(..)) => Err(come_back()),
+            Some(hindrance) if matches!(admitted, Admitted::EventStream(..)) => {
+                Err(patient(hindrance))
+            }
             Some(hindrance) => Err(hindrance),
         }
     }
@@ -297,7 +299,10 @@ impl Door {
         let hindrance = match (head.path, head.method) {
             ("/" | "*", "OPTIONS") => return Some(Refusal::options()),
             ("/health/live", _) => None,
-            ("/health/ready", _) => self.health.condition().hindrance(),
+            ("/health/ready", _) => {
+                let access = self.config.access.borrow();
+                self.health.condition().hindrance().or(access.hindrance())
+            }
             _ => return None,
         };
         Some(match head.method {
@@ -309,31 +314,6 @@ impl Door {
     /// The web page that sent the request, if it may read the answer.
     fn reader<'a>(&self, head: &'a Head<'_>) -> Option<Reader<'a>> {
         Reader::of(head, &self.config.allow_origins, self.listens_on)
-    }
-
-    fn accepted(&self, dialect: Dialect) -> Accepted<'_> {
-        let GatewayConfig { max_groups, ignored_params, .. } = &*self.config;
-        let last_event_id = dialect.rules().reads_last_event_id();
-        let token = identity::url_token(&self.config, self.listens_on);
-        Accepted { last_event_id, max_groups: *max_groups, token, ignored: ignored_params }
-    }
-
-    /// Reads what the client of an event stream wants. A browser that comes back sends the last id that
-    /// it has seen in a header, while its URL still has the position of its first request.
-    fn event_stream_wish(&self, head: &Head<'_>) -> Result<Wish, Refusal> {
-        match head.method {
-            "GET" => {}
-            "OPTIONS" => return Err(Refusal::preflight()),
-            method => return Err(Refusal::method(method, "an event stream opens with GET")),
-        }
-        let mut wish = Wish::read(head.query, self.accepted(Dialect::Events))?;
-        let mut last_ids = head.all("last-event-id").filter(|id| !id.is_empty());
-        if let Some(last_id) = last_ids.next() {
-            // Two different ids are no position.
-            let is_one = last_ids.all(|other| other == last_id);
-            wish.since = Some(if is_one { Since::read(last_id) } else { Since::Malformed });
-        }
-        Ok(wish)
     }
 
     /// Logs an unknown subprotocol, because a browser fails such a connection by itself, without a
@@ -385,6 +365,11 @@ enum Admitted {
     Websocket(Upgrade, Wish, Option<Principal>),
     EventStream(Wish, Principal),
     Page,
+}
+
+/// The same refusal for an event stream, whose client would give up for good on 503.
+fn patient(refusal: Refusal) -> Refusal {
+    if refusal.status == 503 { come_back() } else { refusal }
 }
 
 fn come_back() -> Refusal {

@@ -59,7 +59,7 @@ impl Refusal {
         Self::new(400, code, TEXT, sentence.to_owned())
     }
 
-    /// 401 or 403: the client is not let in. It gets the standard word only; the cause is for the log.
+    /// 401 or 403, or 503 while there are no keys: the client is not let in. It gets the standard word only; the cause is for the log.
     pub(crate) fn rejected(rejection: &Rejection) -> Self {
         let code = rejection.word();
         let (status, headers, sentence) = match (rejection, code) {
@@ -67,6 +67,11 @@ impl Refusal {
                 401,
                 "WWW-Authenticate: Bearer\r\nContent-Type: text/plain; charset=utf-8\r\n",
                 "this gateway needs a token, for example in the header Authorization: Bearer TOKEN",
+            ),
+            (Rejection::NoKeysYet, _) => (
+                503,
+                "Retry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n",
+                "this gateway has no keys for tokens yet: try again, or try another",
             ),
             (Rejection::UserDenied, _) => {
                 (403, INSUFFICIENT_SCOPE, "this user is not allowed to connect")
@@ -225,6 +230,7 @@ impl Refusal {
             (401, _) => Some(CloseCode::NoValidToken),
             (403, "not_allowed") => Some(CloseCode::NotAllowed),
             (400 | 403 | 404, _) => Some(CloseCode::PolicyViolation),
+            (_, "no_keys") => Some(CloseCode::NoKeys),
             (_, TOO_MANY_UNAUTHENTICATED) => Some(CloseCode::TooManyUnauthenticated),
             _ => self.is_one_of_many().then_some(CloseCode::RateLimited),
         }

@@ -121,6 +121,44 @@ pub struct GatewayArgs {
     #[arg(id = "gateway-allow-host", long = "allow-host", value_name = "HOSTS")]
     #[arg(env = "CAMPANILE_GATEWAY_ALLOW_HOST")]
     pub allow_host: Option<AllowHosts>,
+    /// File with the key that clients' tokens are signed with: a set of keys (JWKS), a public key (PEM), or
+    /// a secret of at least 32 bytes; without any key and without guests, everybody may listen to
+    /// everything [default: none]
+    #[arg(id = "gateway-token-keys", long = "token-keys", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_TOKEN_KEYS")]
+    pub token_keys: Option<PathBuf>,
+    /// Name of a cookie that may have the token; needs a list of origins in --allow-origin [default: none]
+    #[arg(id = "gateway-token-cookie", long = "token-cookie", value_name = "NAME")]
+    #[arg(env = "CAMPANILE_GATEWAY_TOKEN_COOKIE", value_parser = cookie_name)]
+    pub token_cookie: Option<String>,
+    /// Accept tokens in the URL (token=), although URLs end up in the logs of proxies; on loopback they
+    /// are always accepted
+    #[arg(id = "gateway-token-in-url", long = "token-in-url")]
+    #[arg(env = "CAMPANILE_GATEWAY_TOKEN_IN_URL")]
+    pub token_in_url: bool,
+    /// Time for a client of campanile.v1 to send its token in its first message; then it is closed with
+    /// 4401
+    #[arg(id = "gateway-auth-limit", long = "auth-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_GATEWAY_AUTH_LIMIT", default_value = "10s")]
+    #[arg(value_parser = positive_duration)]
+    pub auth_limit: Duration,
+    /// Time for a client to send a new token after the old one has expired; then it is closed with 4401
+    #[arg(id = "gateway-token-grace", long = "token-grace", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_GATEWAY_TOKEN_GRACE", default_value = "25s", value_parser = duration)]
+    pub token_grace: Duration,
+    /// The most clients at a time that have not sent their token yet; one more is closed with 4429
+    #[arg(id = "gateway-max-unauthenticated", long = "max-unauthenticated", value_name = "N")]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_UNAUTHENTICATED", default_value = "1000")]
+    #[arg(value_parser = count::<0, 10_000_000>)]
+    pub max_unauthenticated: usize,
+    /// The same for one address (IPv4, or the /64 of IPv6) that is not loopback
+    #[arg(
+        id = "gateway-max-unauthenticated-per-address",
+        long = "max-unauthenticated-per-address"
+    )]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_UNAUTHENTICATED_PER_ADDRESS", value_name = "N")]
+    #[arg(default_value = "100", value_parser = count::<0, 10_000_000>)]
+    pub max_unauthenticated_per_address: usize,
     /// Query parameters, separated by commas, that are never read because they are meant for something
     /// else, such as a proxy that checks a token; names that begin with _ are always ignored, other
     /// unknown ones are answered 400 [default: none]
@@ -186,6 +224,12 @@ impl GatewayArgs {
             self.silence_limit,
             self.ping_after
         );
+        anyhow::ensure!(
+            self.token_cookie.is_none()
+                || matches!(self.allow_origin, Some(AllowOrigins::Only(ref list)) if !list.is_empty()),
+            "--{prefix}token-cookie needs a list of origins in --{prefix}allow-origin, because a browser \
+             sends a cookie whatever page makes it send the request"
+        );
         let trusted_proxies = self.trusted_proxies.clone().unwrap_or_default();
         anyhow::ensure!(
             !self.proxy_protocol || !trusted_proxies.is_empty(),
@@ -205,6 +249,12 @@ impl GatewayArgs {
             recent_bytes: self.recent,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
             allow_hosts: self.allow_host.clone().unwrap_or_default(),
+            token_cookie: self.token_cookie.clone(),
+            token_in_url: self.token_in_url,
+            auth_limit: self.auth_limit,
+            token_grace: self.token_grace,
+            max_unauthenticated: self.max_unauthenticated,
+            max_unauthenticated_per_address: self.max_unauthenticated_per_address,
             ignored_params: names(&self.ignore_params),
             client_limits: Limits {
                 max_message_bytes: self.max_message,
@@ -256,6 +306,15 @@ impl GatewayArgs {
 /// The names of a list, without the white space around them and without empty ones.
 fn names(list: &[String]) -> Vec<String> {
     list.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// Reads the name of a cookie (RFC 6265 section 4.1.1).
+fn cookie_name(text: &str) -> Result<String, String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match !text.is_empty() && text.bytes().all(is_token) {
+        true => Ok(text.to_owned()),
+        false => Err("accepted are letters, digits and !#$%&'*+-.^_`|~".to_owned()),
+    }
 }
 
 /// Reads an absolute URL that a browser can push to.

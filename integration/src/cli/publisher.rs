@@ -101,6 +101,20 @@ pub struct PublisherArgs {
     #[arg(id = "publisher-allow-host", long = "allow-host", value_name = "HOSTS")]
     #[arg(env = "CAMPANILE_PUBLISHER_ALLOW_HOST")]
     pub allow_host: Option<AllowHosts>,
+    /// Pushes per second of each key that has no rate of its own; a push beyond that is answered 429, and
+    /// a stream waits; 0 for any number
+    #[arg(id = "publisher-max-pushes-per-second", long = "max-pushes-per-second")]
+    #[arg(
+        value_name = "N",
+        env = "CAMPANILE_PUBLISHER_MAX_PUSHES_PER_SECOND",
+        default_value = "0"
+    )]
+    pub max_pushes_per_second: u32,
+    /// Accept a key in the URL, as the parameter key, although --listen is not a loopback address; URLs
+    /// are written to the logs of proxies
+    #[arg(id = "publisher-key-in-url", long = "key-in-url")]
+    #[arg(env = "CAMPANILE_PUBLISHER_KEY_IN_URL")]
+    pub key_in_url: bool,
     /// On shutdown, requests that have begun may take this long
     #[arg(id = "publisher-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_PUBLISHER_SHUTDOWN_LIMIT", default_value = "7s")]
@@ -141,6 +155,7 @@ impl PublisherArgs {
             confirm_limit: self.confirm_limit,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
             allow_hosts: self.allow_host.clone().unwrap_or_default(),
+            key_in_url: self.key_in_url,
             shutdown_limit: self.shutdown_limit,
             ..default
         })
