@@ -18,7 +18,9 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::certificates::{Certificates, Listeners};
 use crate::cli::{self, Invocation, ServiceArgs};
+use crate::limits::{self, LimitsNow, ServiceLimits};
 use crate::logging::Level;
 use crate::secrets::ClusterSecret;
 use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
@@ -34,6 +36,8 @@ pub struct NewState {
     access: Access,
     /// The API keys of a publisher; empty where none runs.
     keys: Keys,
+    certificates: Certificates,
+    limits: ServiceLimits,
     // Here: what other sections became.
 }
 
@@ -82,14 +86,17 @@ impl NewState {
             }
             None => Ok(Keys::default()),
         };
+        let certificates = Certificates::read(&settings.tls, args);
         let mut wrong = Vec::new();
         let filter = note(&mut wrong, filter.map_err(|error| [error]));
         let secrets = note(&mut wrong, secrets.map_err(|error| [error]));
         let access = note(&mut wrong, access);
         let keys = note(&mut wrong, keys);
-        match (filter, secrets, access, keys) {
-            (Some(filter), Some(secrets), Some(access), Some(keys)) => {
-                Ok(Self { filter, secrets, access, keys })
+        let certificates = note(&mut wrong, certificates);
+        match (filter, secrets, access, keys, certificates) {
+            (Some(filter), Some(secrets), Some(access), Some(keys), Some(certificates)) => {
+                let limits = ServiceLimits::of(args);
+                Ok(Self { filter, secrets, access, keys, certificates, limits })
             }
             _ => Err(Invalid(wrong)),
         }
@@ -120,6 +127,10 @@ pub struct Live {
     secrets: watch::Sender<Arc<Secrets>>,
     access: watch::Sender<Arc<Access>>,
     keys: watch::Sender<Arc<Keys>>,
+    /// The listeners that speak TLS.
+    pub tls: Listeners,
+    /// The limits of the services.
+    pub limits: LimitsNow,
     // Here: a `watch::Sender` for each part.
 }
 
@@ -127,10 +138,12 @@ impl Live {
     /// Begins with what was read at the start.
     pub fn start(invocation: &Invocation, first: NewState, level: Level) -> Self {
         // Here: `watch::channel(first.part)` for each part.
+        let tls = Listeners::start(first.certificates, &first.secrets);
         let (secrets, _) = watch::channel(Arc::new(first.secrets));
         let (access, _) = watch::channel(Arc::new(first.access));
         let (keys, _) = watch::channel(Arc::new(first.keys));
         Self {
+            limits: LimitsNow::start(first.limits),
             file: invocation.file.clone(),
             args: ServiceArgs::of(&invocation.command),
             scalars: invocation.scalars.clone(),
@@ -138,6 +151,7 @@ impl Live {
             secrets,
             access,
             keys,
+            tls,
         }
     }
 
@@ -185,16 +199,21 @@ impl Live {
             Some(file) => reread(file)?,
             None => SettingsFile::default(),
         };
-        let state = NewState::read(&read.settings, &self.args)?;
+        let mut state = NewState::read(&read.settings, &self.args)?;
+        state.limits = ServiceLimits::of(&cli::read_again(&read.scalars).map_err(Invalid)?);
         Ok((state, read.scalars))
     }
 
     /// Changes everything.
     fn publish(&self, state: NewState) {
         self.level.change(state.filter);
+        for service in self.tls.publish(state.certificates, &state.secrets) {
+            warn!("whether the {service} speaks TLS changes only with a restart");
+        }
         self.secrets.send_replace(Arc::new(state.secrets));
         self.access.send_replace(Arc::new(state.access));
         self.keys.send_replace(Arc::new(state.keys));
+        self.limits.change(state.limits);
         // Here: `send_replace` for each part.
     }
 }
@@ -211,7 +230,8 @@ fn reread(file: &Path) -> Result<SettingsFile, Invalid> {
 /// The keys whose values differ.
 fn changed(old: &[Scalar], new: &[Scalar]) -> Vec<String> {
     let differs = |one: &&Scalar, others: &[Scalar]| {
-        !others.iter().any(|other| other.id == one.id && other.value == one.value)
+        !limits::IDS.contains(&&*one.id)
+            && !others.iter().any(|other| other.id == one.id && other.value == one.value)
     };
     let mut keys: Vec<_> = old.iter().filter(|scalar| differs(scalar, new)).collect();
     keys.extend(new.iter().filter(|scalar| differs(scalar, old)));

@@ -2,8 +2,10 @@
 //! it is told to stop.
 
 mod allocator;
+mod certificates;
 mod cli;
 mod files;
+mod limits;
 mod live;
 mod logging;
 mod secret_file;
@@ -28,6 +30,8 @@ use logging::Logging;
 use shutdown::Shutdown;
 
 fn main() -> ExitCode {
+    // The first one stays, and nobody else installs one.
+    let _ = campanile_edge::tls::provider().install_default();
     let invocation = match cli::read() {
         Ok(invocation) => invocation,
         Err(refused) => return cli::explain(&refused),

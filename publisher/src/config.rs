@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use campanile_channel::{Secrets, SecretsNow, Watchdog, unchanging};
+use campanile_channel::{LinkTls, Secrets, SecretsNow, TlsSettings, Watchdog, unchanging};
 use campanile_edge::{AddressLimits, Keys, PerAddress};
 use campanile_messages::event::MAX_CONTENT_BYTES;
 use tokio::sync::watch;
@@ -20,6 +20,9 @@ use crate::{AllowHosts, AllowOrigins};
 pub struct PublisherConfig {
     /// The address of the broker, `HOST:PORT`. It is looked up at every attempt to connect.
     pub broker: String,
+    /// Whom links to the broker trust over TLS, and who this publisher is. Default: none, they are not
+    /// encrypted.
+    pub broker_tls: Option<LinkTls>,
     /// What the publisher and its broker prove to each other. Default: nothing.
     pub secrets: SecretsNow,
     /// The largest content, at most 16 MiB. A larger one gets 413. Default: 1 MiB.
@@ -78,6 +81,11 @@ pub struct PublisherConfig {
     /// How long a shutdown may wait for requests under way and for answers to what was handed over.
     /// Default: 7 s.
     pub shutdown_limit: Duration,
+    /// The settings of TLS, which all listeners speak then; a newcomer gets the latest. Its handshake may take
+    /// as long as the head of a request. Default: none, they speak plain HTTP.
+    pub tls: Option<TlsSettings>,
+    /// How many TLS handshakes each thread serves at a time. Newcomers beyond it wait. Default: 256.
+    pub max_tls_handshakes: usize,
     /// The keys of those who may push. While there are none, everybody may. A new set holds for requests
     /// that come later, and for open streams at once. Default: none.
     pub keys: watch::Receiver<Arc<Keys>>,
@@ -141,6 +149,9 @@ impl PublisherConfig {
             body_limit: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             shutdown_limit: Duration::from_secs(7),
+            tls: None,
+            broker_tls: None,
+            max_tls_handshakes: 256,
             keys: watch::channel(Arc::default()).1,
             key_in_url: false,
             watchdog: Watchdog::none(),

@@ -4,6 +4,7 @@
 mod identifying;
 mod opening;
 mod refusing;
+mod secure;
 mod wishes;
 
 use std::cell::Cell;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use bytes::Bytes;
+use campanile_channel::tls::{Handshakes, Stream};
 use campanile_edge::pages::{self, Reader};
 use campanile_edge::{Action, Head, Principal, websocket};
 use campanile_messages::WorkerId;
@@ -22,7 +24,7 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant as Deadline, timeout, timeout_at};
 use tracing::{debug, info};
 
 use crate::access::Rejection;
@@ -57,6 +59,8 @@ pub(crate) struct Door {
     admissions: Admissions,
     terms: Arc<Terms>,
     unauthenticated: Unauthenticated,
+    /// The TLS handshakes that are under way.
+    handshakes: Rc<Handshakes>,
     last_connection: Cell<u64>,
     /// When it was last logged that a client offered an unknown subprotocol.
     logged_subprotocol: Cell<Option<Instant>>,
@@ -72,6 +76,7 @@ impl Door {
         listens_on: IpAddr,
         (health, unauthenticated): (Health, Unauthenticated),
     ) -> Self {
+        let handshakes = Handshakes::new(config.max_tls_handshakes);
         Self {
             admissions: Admissions::new(config.clone()),
             terms: Terms::new(config.user_timeout, config.limits.clone()),
@@ -82,6 +87,7 @@ impl Door {
             listens_on,
             health,
             unauthenticated,
+            handshakes,
             last_connection: Cell::new(0),
             logged_subprotocol: Cell::new(None),
             logged_rejection: Cell::new(None),
@@ -93,6 +99,12 @@ impl Door {
     /// In a storm, most requests have arrived before their connections are accepted. Their sessions
     /// start at once, without a task, a timer or a wait for an event.
     pub fn receive(self: &Rc<Self>, socket: net::TcpStream, peer: SocketAddr, seat: Seat) {
+        if self.config.tls.is_some() {
+            let Ok(tcp) = TcpStream::from_std(socket) else { return };
+            let door = self.clone();
+            actix_rt::spawn(async move { door.receive_sealed(tcp, peer, seat).await });
+            return;
+        }
         let mut received = Vec::with_capacity(FIRST_READ_BYTES);
         match recv(&socket, spare_capacity(&mut received), RecvFlags::empty()) {
             Ok((0, _)) => return,
@@ -112,7 +124,9 @@ impl Door {
             decided => {
                 let door = self.clone();
                 actix_rt::spawn(async move {
-                    door.admit(stream, peer, received, decided, seat).await;
+                    let deadline = Deadline::now() + door.config.handshake_limit;
+                    let arrived = (stream.into(), received, decided);
+                    door.admit(arrived, peer, seat, deadline).await;
                 });
             }
         }
@@ -135,11 +149,10 @@ impl Door {
 
     async fn admit(
         &self,
-        mut stream: TcpStream,
+        (mut stream, mut received, decided): (Stream, Vec<u8>, Option<(Decision, usize)>),
         peer: SocketAddr,
-        mut received: Vec<u8>,
-        decided: Option<(Decision, usize)>,
         seat: Seat,
+        deadline: Deadline,
     ) {
         let decided = match decided {
             Some(decided) => Ok(Ok(Some(decided))),
@@ -147,7 +160,7 @@ impl Door {
                 let decide =
                     |head: &Head<'_>, len_bytes| (self.decide(head, peer, &seat), len_bytes);
                 let read = read_head(&mut stream, &mut received, decide);
-                timeout(self.config.handshake_limit, read).await
+                timeout_at(deadline, read).await
             }
         };
         let (decision, len_bytes) = match decided {

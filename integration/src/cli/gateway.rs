@@ -8,16 +8,29 @@ use campanile_edge::{AddressLimits, AllowHosts, AllowOrigins, Networks, PerAddre
 use campanile_gateway::{ClientRates, GatewayConfig, GatewayLimits};
 use clap::Args;
 
-use crate::units::{HostPort, count, duration, positive_duration, size};
+use crate::units::{BrokerAddress, HostPort, count, duration, positive_duration, size};
 
 /// A gateway on its own.
 #[derive(Debug, Clone, Args)]
 pub struct GatewayCommandArgs {
-    /// Address of the broker
+    /// Address of the broker; tls://HOST:PORT if it speaks TLS
     #[arg(id = "gateway-broker", long = "broker", value_name = "HOST:PORT")]
     #[arg(alias = "channel")]
     #[arg(env = "CAMPANILE_GATEWAY_BROKER", default_value = "127.0.0.1:2206")]
-    pub broker: HostPort,
+    pub broker: BrokerAddress,
+    /// Authorities, in a PEM file, that may have signed the certificate of a broker with tls://: one of
+    /// your own, or the system's, such as /etc/ssl/certs/ca-certificates.crt [default: none]
+    #[arg(id = "gateway-broker-ca", long = "broker-ca", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_BROKER_CA")]
+    pub broker_ca: Option<PathBuf>,
+    /// Certificate to show the broker, in a PEM file, where it has a --client-ca [default: none]
+    #[arg(id = "gateway-link-cert", long = "link-cert", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_LINK_CERT")]
+    pub link_cert: Option<PathBuf>,
+    /// Private key of --link-cert, in a PEM file [default: none]
+    #[arg(id = "gateway-link-key", long = "link-key", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_LINK_KEY")]
+    pub link_key: Option<PathBuf>,
     /// File with the cluster's secret, as the broker has it [default: none]
     #[arg(id = "gateway-secret-file", long = "secret-file", value_name = "FILE")]
     #[arg(env = "CAMPANILE_GATEWAY_SECRET_FILE")]
@@ -33,6 +46,20 @@ pub struct GatewayArgs {
     #[arg(id = "gateway-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_GATEWAY_LISTEN", default_value = "127.0.0.1:4236")]
     pub listen: HostPort,
+    /// Certificate of the listener, followed by its chain, in a PEM file; with --tls-key, the listener
+    /// speaks TLS. Read again on SIGHUP [default: none, plain HTTP]
+    #[arg(id = "gateway-tls-cert", long = "tls-cert", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert, in a PEM file [default: none]
+    #[arg(id = "gateway-tls-key", long = "tls-key", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// The most TLS handshakes under way per thread; more wait, and stalled ones make room for them
+    #[arg(id = "gateway-max-tls-handshakes", long = "max-tls-handshakes", value_name = "N")]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_TLS_HANDSHAKES", default_value = "1024")]
+    #[arg(value_parser = count::<1, 100_000>)]
+    pub max_tls_handshakes: usize,
     /// Threads that hold connections [default: one per core]
     #[arg(id = "workers", long, value_name = "N", env = "CAMPANILE_GATEWAY_WORKERS")]
     #[arg(value_parser = count::<1, 1024>)]
@@ -174,7 +201,7 @@ pub struct GatewayArgs {
     #[arg(env = "CAMPANILE_GATEWAY_MAX_FRAGMENTS", default_value = "1024")]
     #[arg(value_parser = count::<1, 1_000_000>)]
     pub max_fragments: usize,
-    /// Time for a client to send its request (then 408), and for the broker to confirm what it
+    /// Time for a client's TLS handshake and request together (then 408), and for the broker to confirm what it
     /// listens to (then close code 1013)
     #[arg(id = "gateway-handshake-limit", long = "handshake-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_GATEWAY_HANDSHAKE_LIMIT", default_value = "10s")]
@@ -260,6 +287,7 @@ impl GatewayArgs {
                 max_message_bytes: self.max_message,
                 max_fragments: u32::try_from(self.max_fragments).unwrap_or(u32::MAX),
             },
+            max_tls_handshakes: self.max_tls_handshakes,
             handshake_limit: self.handshake_limit,
             ping_after: self.ping_after,
             silence_limit: self.silence_limit,

@@ -9,17 +9,30 @@ use campanile_publisher::{PublisherConfig, default_addresses, fixed_addresses};
 use clap::Args;
 
 use crate::units::{
-    HostPort, answer_limit, content_size, count, duration, positive_duration, size,
+    BrokerAddress, HostPort, answer_limit, content_size, count, duration, positive_duration, size,
 };
 
 /// A publisher on its own.
 #[derive(Debug, Clone, Args)]
 pub struct PublisherCommandArgs {
-    /// Address of the broker
+    /// Address of the broker; tls://HOST:PORT if it speaks TLS
     #[arg(id = "publisher-broker", long = "broker", value_name = "HOST:PORT")]
     #[arg(alias = "channel")]
     #[arg(env = "CAMPANILE_PUBLISHER_BROKER", default_value = "127.0.0.1:2206")]
-    pub broker: HostPort,
+    pub broker: BrokerAddress,
+    /// Authorities, in a PEM file, that may have signed the certificate of a broker with tls://: one of
+    /// your own, or the system's, such as /etc/ssl/certs/ca-certificates.crt [default: none]
+    #[arg(id = "publisher-broker-ca", long = "broker-ca", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_BROKER_CA")]
+    pub broker_ca: Option<PathBuf>,
+    /// Certificate to show the broker, in a PEM file, where it has a --client-ca [default: none]
+    #[arg(id = "publisher-link-cert", long = "link-cert", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_LINK_CERT")]
+    pub link_cert: Option<PathBuf>,
+    /// Private key of --link-cert, in a PEM file [default: none]
+    #[arg(id = "publisher-link-key", long = "link-key", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_LINK_KEY")]
+    pub link_key: Option<PathBuf>,
     /// File with the cluster's secret, as the broker has it [default: none]
     #[arg(id = "publisher-secret-file", long = "secret-file", value_name = "FILE")]
     #[arg(env = "CAMPANILE_PUBLISHER_SECRET_FILE")]
@@ -35,6 +48,15 @@ pub struct PublisherArgs {
     #[arg(id = "publisher-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_PUBLISHER_LISTEN", default_value = "127.0.0.1:4237")]
     pub listen: HostPort,
+    /// Certificate of the listener, followed by its chain, in a PEM file; with --tls-key, the listener
+    /// speaks TLS. Read again on SIGHUP [default: none, plain HTTP]
+    #[arg(id = "publisher-tls-cert", long = "tls-cert", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert, in a PEM file [default: none]
+    #[arg(id = "publisher-tls-key", long = "tls-key", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
     /// The largest content, at most 16MiB; a larger one is answered 413
     #[arg(id = "publisher-max-content", long = "max-content", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_PUBLISHER_MAX_CONTENT", default_value = "1MiB")]

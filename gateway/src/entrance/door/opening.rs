@@ -2,9 +2,9 @@
 
 use actix::prelude::*;
 use bytes::Bytes;
+use campanile_channel::tls::Stream;
 use campanile_edge::Principal;
 use campanile_messages::ConnectionId;
-use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::{Door, Opened};
@@ -22,7 +22,7 @@ impl Door {
     /// Starts the session of a client.
     pub(super) fn open(
         &self,
-        stream: TcpStream,
+        stream: impl Into<Stream>,
         (opened, principal): (Opened, Principal),
         early: Vec<u8>,
         seat: Seat,
@@ -36,7 +36,7 @@ impl Door {
     /// meanwhile but control frames.
     pub(super) async fn open_later(
         &self,
-        stream: TcpStream,
+        stream: impl Into<Stream>,
         opened: Opened,
         early: Vec<u8>,
         (seat, newcomer): (Seat, Newcomer),
@@ -70,7 +70,7 @@ impl Door {
     /// Takes over a stream, on which nothing is sent yet.
     fn connect(
         &self,
-        stream: TcpStream,
+        stream: impl Into<Stream>,
         response: Bytes,
         dialect: Dialect,
         early: Vec<u8>,
