@@ -5,6 +5,7 @@ mod allocator;
 mod certificates;
 mod cli;
 mod files;
+mod limits;
 mod live;
 mod logging;
 mod secrets;
