@@ -13,7 +13,7 @@
 //! | 4001 | the client reads too slowly | resumes now |
 //! | 4401 | the client has no valid token | gets a new token and comes back |
 //! | 4403 | the client is not allowed to connect, or to listen to a group | does not come back |
-//! | 4429 | too many clients have not sent their token yet | comes back later |
+//! | 4429 | too many messages, or too many connections: of its address, of its user, without a token, or in all | comes back later |
 //!
 //! 1002, 1007 and 1009 belong to a [`Violation`](websocket::Violation), all others to [`CloseCode`].
 
@@ -52,6 +52,8 @@ pub enum CloseCode {
     NoKeys,
     /// More waits for the client than its outbox holds.
     TooSlow,
+    /// The client sends messages too fast, and does not heed the errors; or there are too many like it.
+    RateLimited,
     /// The client's token is not valid, or there is none.
     NoValidToken,
     /// The token has expired, and no new one came in time.
@@ -88,7 +90,7 @@ impl CloseCode {
             Self::TooSlow => TOO_SLOW,
             Self::NoValidToken | Self::TokenExpired | Self::TokenRevoked => NO_VALID_TOKEN,
             Self::NotAllowed | Self::UserDenied => NOT_ALLOWED,
-            Self::TooManyUnauthenticated => TOO_MANY,
+            Self::TooManyUnauthenticated | Self::RateLimited => TOO_MANY,
         }
     }
 
@@ -103,6 +105,7 @@ impl CloseCode {
             Self::GatewayFull => "no room for more groups, try again later or elsewhere",
             Self::NoKeys => "no keys for tokens yet, try again later or elsewhere",
             Self::TooSlow => "too slow, connect again",
+            Self::RateLimited => "too many messages, connect again later",
             Self::NoValidToken => "no valid token, get a new one and connect again",
             Self::TokenExpired => "the token has expired, get a new one and connect again",
             Self::TokenRevoked => {
