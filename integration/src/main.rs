@@ -2,15 +2,18 @@
 //! it is told to stop.
 
 mod allocator;
+mod certificates;
 mod cli;
 mod files;
 mod jwks;
+mod limits;
 mod live;
 mod logging;
 mod secrets;
 mod services;
 mod settings;
 mod shutdown;
+mod token_keys;
 mod tools;
 mod units;
 mod watch;
@@ -22,15 +25,22 @@ use anyhow::Context as _;
 use campanile_bench::{BenchArgs, Stop};
 use campanile_channel::Watchdog;
 
-use cli::{Command, ServiceArgs};
+use cli::{Command, Invocation, ServiceArgs};
 use live::{Invalid, Live, NewState};
 use logging::Logging;
 use shutdown::Shutdown;
 
 fn main() -> ExitCode {
+    // The first one stays, and nobody else installs one.
+    let _ = campanile_edge::tls::provider().install_default();
     let invocation = match cli::read() {
         Ok(invocation) => invocation,
         Err(refused) => return cli::explain(&refused),
+    };
+    let invocation = match invocation {
+        Invocation { command: Command::Key(command), .. } => return tools::key::run(&command),
+        Invocation { command: Command::Token(command), .. } => return tools::token::run(command),
+        service => service,
     };
     let args = ServiceArgs::of(&invocation.command);
     let first = match NewState::read(&invocation.settings, &args) {
@@ -89,7 +99,9 @@ async fn run(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
         Command::Gateway(args) => services::gateway(args, &live, shutdown, watchdog).await,
         Command::Publisher(args) => services::publisher(args, &live, shutdown, watchdog).await,
         Command::Bench(args) => measure(*args, shutdown).await,
-        Command::BenchPart(_) => unreachable!("run without a runtime"),
+        Command::Key(_) | Command::Token(_) | Command::BenchPart(_) => {
+            unreachable!("run without a runtime")
+        }
     }
 }
 

@@ -1,3 +1,4 @@
-//! What is no service: the commands that print and check.
+//! Command line tools: they print something and end, without a log.
 
+pub mod key;
 pub mod token;

@@ -146,7 +146,10 @@ mod tests {
     fn a_refused_token_says_exactly_why() {
         let refused = Verdict::Refused(Cause::Expired { since_seconds: 7 });
         let text = explained("e30.e30.", &refused, &["news"]);
-        assert!(text.ends_with("refused (expired): the token has expired 7 s ago (exp)\n"), "{text}");
+        assert!(
+            text.ends_with("refused (expired): the token has expired 7 s ago (exp)\n"),
+            "{text}"
+        );
         let text = explained("nonsense", &Verdict::Unchecked, &[]);
         assert!(text.contains("header: not JSON") && text.contains("claims: not JSON"), "{text}");
         assert!(text.contains("not checked"), "{text}");

@@ -1,40 +1,14 @@
 //! What a token for trying says, and its signature.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use campanile_edge::Secret;
 use campanile_edge::tokens::{Algorithm, Key, MAX_TOKEN_BYTES};
-use campanile_edge::{Pattern, Secret};
 use jsonwebtoken::{Algorithm as Jwa, EncodingKey, Header, encode};
 use serde_json::{Map, Value, json};
 
-/// What may be done with the groups of a pattern: `news`, `news=subscribe`, `chat/*=subscribe,publish`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
-    pattern: Pattern,
-    operations: Vec<&'static str>,
-}
-
-/// All that can be allowed.
-const OPERATIONS: [&str; 3] = ["subscribe", "publish", "presence"];
-
-impl FromStr for Grant {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        // A name may have a = in it, the operations have none.
-        let (pattern, operations) = text.rsplit_once('=').unwrap_or((text, "subscribe"));
-        let pattern = pattern.parse().map_err(|error| format!("{error}"))?;
-        let known = |name: &str| {
-            OPERATIONS.into_iter().find(|known| *known == name).ok_or_else(|| {
-                format!("{name:?} is no operation: accepted are {}", OPERATIONS.join(", "))
-            })
-        };
-        let operations = operations.split(',').map(known).collect::<Result<_, _>>()?;
-        Ok(Self { pattern, operations })
-    }
-}
+use crate::cli::Grant;
 
 /// What a token says.
 #[derive(Debug, Clone, Default)]
@@ -71,7 +45,9 @@ impl Wanted {
             let all = groups.entry(pattern.to_string()).or_insert_with(|| json!([]));
             for operation in operations {
                 match all {
-                    Value::Array(all) if !all.contains(&json!(operation)) => all.push(json!(operation)),
+                    Value::Array(all) if !all.contains(&json!(operation)) => {
+                        all.push(json!(operation))
+                    }
                     _ => {}
                 }
             }
@@ -164,7 +140,8 @@ mod tests {
             })
         );
         let secret = Secret::new([7; 32]);
-        let token = sign(&claims, Algorithm::Hs256, Some("k".to_owned()), &secret).expect("a token");
+        let token =
+            sign(&claims, Algorithm::Hs256, Some("k".to_owned()), &secret).expect("a token");
         let key = Key::from_secret(Some("k".to_owned()), None, &secret).expect("a key");
         let verifier = Verifier::new(Keys::new(vec![key]).expect("few"), Expected::default());
         let rights = verifier.verify(&token, 1_000).expect("valid");

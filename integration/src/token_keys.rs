@@ -1,0 +1,159 @@
+//! Whom a gateway lets in: by the settings file, and by the keys that come from a URL.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use campanile_channel::Watchdog;
+use campanile_edge::tokens::Keys;
+use campanile_gateway::Access;
+use tokio::sync::{Notify, watch};
+use tracing::{error, info, warn};
+
+use crate::jwks::{self, JwksUrl};
+
+/// What the settings say.
+#[derive(Debug, Clone, Default)]
+pub struct TokenSettings {
+    /// Without the keys from the URL.
+    pub access: Access,
+    /// Where more keys come from.
+    pub url: Option<JwksUrl>,
+}
+
+/// What a gateway has of both.
+#[derive(Debug)]
+pub struct TokenKeys {
+    /// It is the first one until a restart.
+    url: Option<JwksUrl>,
+    parts: Mutex<Parts>,
+    access: watch::Sender<Arc<Access>>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    settings: Access,
+    fetched: Option<Keys>,
+}
+
+impl Parts {
+    /// Whom the gateway lets in by both.
+    fn together(&self) -> Result<Access, String> {
+        let Some(fetched) = &self.fetched else { return Ok(self.settings.clone()) };
+        let mut access = self.settings.clone();
+        if let Some(verifier) = &access.tokens {
+            let keys = verifier.keys().clone().and(fetched.clone());
+            access.tokens = Some(verifier.with_keys(keys.map_err(|error| error.to_string())?));
+        }
+        Ok(Access { awaits_keys: false, ..access })
+    }
+}
+
+impl TokenKeys {
+    /// Begins with the settings alone.
+    pub fn start(first: TokenSettings) -> Self {
+        let (access, _) = watch::channel(Arc::new(first.access.clone()));
+        let parts = Mutex::new(Parts { settings: first.access, fetched: None });
+        Self { url: first.url, parts, access }
+    }
+
+    /// Whom the gateway lets in.
+    pub fn access(&self) -> watch::Receiver<Arc<Access>> {
+        self.access.subscribe()
+    }
+
+    /// Takes other settings; the fetched keys stay.
+    pub fn change(&self, new: TokenSettings) {
+        if new.url != self.url {
+            warn!("[tokens] jwks_url changes only with a restart");
+        }
+        let mut parts = self.parts();
+        parts.settings = new.access;
+        parts.settings.awaits_keys = self.url.is_some();
+        match parts.together() {
+            Ok(access) => _ = self.access.send_replace(Arc::new(access)),
+            Err(error) => {
+                error!(%error, "the keys of the settings are used without those from jwks_url");
+                self.access.send_replace(Arc::new(parts.settings.clone()));
+            }
+        }
+    }
+
+    /// Takes the answer of the URL, and returns how many keys are in it. Secrets in it do not count.
+    fn take(&self, answer: &[u8]) -> Result<usize, String> {
+        let document = std::str::from_utf8(answer).map_err(|_| "the answer is not UTF-8")?;
+        let (keys, _) = Keys::from_jwks(document, false).map_err(|error| error.to_string())?;
+        let len = keys.len();
+        let mut parts = self.parts();
+        let old = parts.fetched.replace(keys);
+        match parts.together() {
+            Ok(access) => {
+                if old.is_none() {
+                    info!(keys = len, "the keys for tokens have come");
+                }
+                self.access.send_replace(Arc::new(access));
+                Ok(len)
+            }
+            Err(error) => {
+                parts.fetched = old;
+                Err(error)
+            }
+        }
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        // Every change is complete before anything can panic.
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Fetches keys from the URL, if there is one, for as long as this process runs. `unknown` is notified when
+/// somebody shows a token with an unknown key.
+pub fn fetch(keys: &Arc<TokenKeys>, unknown: Arc<Notify>, watchdog: &Watchdog) {
+    let Some(url) = keys.url.clone() else { return };
+    let (keys, pulse) = (keys.clone(), watchdog.watch("token keys"));
+    actix_rt::spawn(async move {
+        let kept = jwks::keep(url.clone(), unknown, pulse, |answer| keys.take(answer)).await;
+        if let Err(error) = kept {
+            error!(%url, %error, "no token keys can be fetched");
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use campanile_edge::tokens::{Expected, Verifier};
+
+    use super::*;
+
+    const JWKS: &[u8] = br#"{"keys":[
+        {"kty":"oct","kid":"secret","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"},
+        {"kty":"OKP","crv":"Ed25519","kid":"good","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+    ]}"#;
+
+    fn settings(url: &str) -> TokenSettings {
+        let verifier = Verifier::new(Keys::default(), Expected::default());
+        let access = Access { tokens: Some(verifier), awaits_keys: true, ..Access::default() };
+        TokenSettings { access, url: Some(url.parse().expect("a URL")) }
+    }
+
+    fn ids(keys: &TokenKeys) -> Vec<String> {
+        let access = keys.access().borrow().clone();
+        let verifier = access.tokens.as_ref().expect("a verifier");
+        verifier.keys().iter().map(|key| key.id().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn keys_from_the_url_are_added_and_survive_a_reload() {
+        let keys = TokenKeys::start(settings("https://a.example/"));
+        assert!(keys.access().borrow().awaits_keys);
+        assert!(keys.take(b"{}").is_err() && keys.take(b"\xff").is_err());
+        assert!(keys.access().borrow().awaits_keys);
+        assert_eq!(keys.take(JWKS), Ok(1), "a secret that came over the net is no key");
+        assert_eq!(ids(&keys), ["good"]);
+        assert!(!keys.access().borrow().awaits_keys);
+        keys.change(settings("https://b.example/"));
+        assert_eq!(ids(&keys), ["good"]);
+        assert!(!keys.access().borrow().awaits_keys);
+        assert!(keys.take(br#"{"keys":[]}"#).is_err());
+        assert_eq!(ids(&keys), ["good"], "an answer without keys keeps the old ones");
+    }
+}
