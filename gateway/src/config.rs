@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use campanile_channel::watchdog::Watchdog;
 use campanile_edge::websocket::Limits;
-use campanile_edge::{AllowHosts, AllowOrigins};
+use campanile_edge::{AllowHosts, AllowOrigins, Exposure};
 
 /// Everything that can be set on a gateway. Sizes are in bytes.
 #[derive(Debug, Clone)]
@@ -33,9 +33,14 @@ pub struct GatewayConfig {
     /// Which web pages may read event streams. A list also limits which pages may open websockets.
     /// Default: [`AllowOrigins::Local`].
     pub allow_origins: AllowOrigins,
-    /// Where the gateway listens on loopback only: which names a `Host` header may have besides the
-    /// loopback ones. Default: none.
+    /// Where the gateway is open and listens on loopback only: which names a `Host` header may have
+    /// besides the loopback ones. Default: none.
     pub allow_hosts: AllowHosts,
+    /// Whether the gateway is open to everybody who reaches it. Default: [`Exposure::Local`].
+    pub exposure: Exposure,
+    /// Whether there is the page for development at `/`; `None` if that depends on whether the gateway
+    /// listens on loopback only. The JavaScript client is always there.
+    pub page: Option<bool>,
     /// Query parameters that are ignored, even those that the gateway knows.
     pub ignored_params: Vec<String>,
     /// How large a client's message may be. A larger one closes the connection with 1009.
@@ -75,6 +80,8 @@ impl Default for GatewayConfig {
             recent_bytes: 16 << 20,
             allow_origins: AllowOrigins::Local,
             allow_hosts: AllowHosts::default(),
+            exposure: Exposure::Local,
+            page: None,
             ignored_params: Vec::new(),
             client_limits: Limits { max_message_bytes: 64 << 10, max_fragments: 1_024 },
             handshake_limit: Duration::from_secs(10),

@@ -142,8 +142,9 @@ fn open_door(
     on.spawn_fn(move || {
         actix_rt::spawn(async move {
             let listens_on = source.listens_on();
+            let has_page = config.page.unwrap_or(listens_on.to_canonical().is_loopback());
             let publisher_url = config.publisher_url.as_deref().unwrap_or_default();
-            let page = page::server(publisher_url, source).await;
+            let page = page::server(has_page.then_some(publisher_url), source).await;
             let door = Rc::new(Door::new(config, id, registry, page, listens_on, health));
             let mut turned_away = VecDeque::<JoinHandle<()>>::new();
             let receive = async {

@@ -17,6 +17,7 @@ use campanile_bench::{BenchArgs, PartArgs};
 use clap::error::ErrorKind;
 use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, value_parser};
 
+use crate::exposure::Service;
 use crate::logging::last_line;
 use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
 
@@ -70,7 +71,6 @@ pub struct UpArgs {
 
 /// The flags of the services that run in this process.
 #[derive(Debug, Clone, Default)]
-#[allow(dead_code, reason = "not hung in yet")]
 pub struct ServiceArgs {
     /// Those of a broker.
     pub broker: Option<BrokerArgs>,
@@ -81,6 +81,15 @@ pub struct ServiceArgs {
 }
 
 impl ServiceArgs {
+    /// Whether a service runs.
+    pub fn has(&self, service: Service) -> bool {
+        match service {
+            Service::Broker => self.broker.is_some(),
+            Service::Gateway => self.gateway.is_some(),
+            Service::Publisher => self.publisher.is_some(),
+        }
+    }
+
     /// The flags in a command; none if it runs no service.
     pub fn of(command: &Command) -> Self {
         match command {

@@ -14,8 +14,12 @@ use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{self, Invocation, ServiceArgs};
+use crate::exposure::Service;
 use crate::logging::Level;
 use crate::settings::{Scalar, Settings, SettingsError};
+
+/// In the order of their numbers.
+const SERVICES: [Service; 3] = [Service::Broker, Service::Gateway, Service::Publisher];
 
 /// Everything that SIGHUP can change, checked and ready to be used.
 #[derive(Debug)]
@@ -59,6 +63,18 @@ impl NewState {
         }
     }
 
+    /// Whether a service has something to know others by: then everybody is asked, on every address.
+    pub fn is_authenticated(&self, service: Service) -> bool {
+        match service {
+            // Here: whether there is a cluster secret.
+            Service::Broker => false,
+            // Here: whether there is a token key or a section [guests].
+            Service::Gateway => false,
+            // Here: whether there are [[keys]].
+            Service::Publisher => false,
+        }
+    }
+
     /// What is logged at the start.
     pub fn filter(&self) -> EnvFilter {
         EnvFilter::new(self.filter.to_string())
@@ -72,6 +88,7 @@ pub struct Live {
     /// What cannot change.
     args: ServiceArgs,
     scalars: Vec<Scalar>,
+    authenticated: [bool; 3],
     level: Level,
     // Here: a `watch::Sender` for each part.
 }
@@ -79,14 +96,20 @@ pub struct Live {
 impl Live {
     /// Begins with what was read at the start.
     pub fn start(invocation: &Invocation, first: NewState, level: Level) -> Self {
+        let authenticated = SERVICES.map(|service| first.is_authenticated(service));
         // Here: `watch::channel(first.part)` for each part.
-        drop(first);
         Self {
             file: invocation.file.clone(),
             args: ServiceArgs::of(&invocation.command),
             scalars: invocation.scalars.clone(),
+            authenticated,
             level,
         }
+    }
+
+    /// As [`NewState::is_authenticated`], for as long as this process runs.
+    pub fn is_authenticated(&self, service: Service) -> bool {
+        self.authenticated[service as usize]
     }
 
     /// Reads the settings file again, and changes everything or nothing. Logs which of both, and what
@@ -121,7 +144,22 @@ impl Live {
         }
         let read = cli::read_settings(file)?;
         let state = NewState::read(&read.settings, &self.args)?;
+        self.check_exposure(&state).map_err(|sentence| Invalid(vec![sentence]))?;
         Ok((state, read.scalars))
+    }
+
+    /// A service that asks who somebody is must not stop to do so, and one that did not ask has let
+    /// clients in who would not be let in any more.
+    fn check_exposure(&self, state: &NewState) -> Result<(), String> {
+        for service in SERVICES.into_iter().filter(|service| self.args.has(*service)) {
+            let (was, is) = (self.is_authenticated(service), state.is_authenticated(service));
+            if was != is {
+                let name = service.name();
+                let (was, is) = if was { ("not open", "open") } else { ("open", "not open") };
+                return Err(format!("the {name} is {was} and would be {is}: that takes a restart"));
+            }
+        }
+        Ok(())
     }
 
     /// Changes everything.

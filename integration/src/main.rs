@@ -3,6 +3,7 @@
 
 mod allocator;
 mod cli;
+mod exposure;
 mod files;
 mod live;
 mod logging;

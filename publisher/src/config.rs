@@ -5,6 +5,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use campanile_channel::Watchdog;
+use campanile_edge::Exposure;
 use campanile_messages::event::MAX_CONTENT_BYTES;
 
 use crate::budget::Shares;
@@ -50,8 +51,11 @@ pub struct PublisherConfig {
     pub max_connections: usize,
     /// Which web pages may push and read the answers. Default: see [`AllowOrigins::Local`].
     pub allow_origins: AllowOrigins,
-    /// Which values of `Host` a publisher on loopback accepts besides the loopback ones. Default: none.
+    /// Which values of `Host` an open publisher on loopback accepts besides the loopback ones. Default:
+    /// none.
     pub allow_hosts: AllowHosts,
+    /// Whether the publisher is open to everybody who reaches it. Default: [`Exposure::Local`].
+    pub exposure: Exposure,
     /// The health that `/health/ready` reports. Whatever makes this process unready must be noted here.
     /// Default: nothing is known.
     pub health: Health,
@@ -105,6 +109,7 @@ impl PublisherConfig {
             max_connections: 4_096,
             allow_origins: AllowOrigins::Local,
             allow_hosts: AllowHosts::default(),
+            exposure: Exposure::Local,
             health: Health::default(),
             head_limit: Duration::from_secs(5),
             body_limit: Duration::from_secs(30),

@@ -211,10 +211,13 @@ impl Door {
         }
         let GatewayConfig { allow_hosts, allow_origins, .. } = &*self.config;
         let is_websocket = websocket::is_meant(head);
+        if let Some(header) = self.config.exposure.refused_for_head(head) {
+            return Err(Refusal::by_proxy(header));
+        }
         let admitted = match head.path {
             "/" if is_websocket => {
                 let upgrade = Upgrade::check(head)?;
-                pages::check_host(head, allow_hosts, self.listens_on)?;
+                self.check_host(head)?;
                 pages::check_websocket(head, allow_origins, allow_hosts, self.listens_on)?;
                 let wish = Wish::read(head.query, self.accepted(upgrade.dialect))?;
                 if wish.since.is_some() && !upgrade.dialect.has_positions() {
@@ -226,7 +229,7 @@ impl Door {
                 Admitted::Websocket(upgrade, wish)
             }
             path => {
-                pages::check_host(head, allow_hosts, self.listens_on)?;
+                self.check_host(head)?;
                 match path {
                     _ if is_websocket => return Err(Refusal::no_websocket_at(path)),
                     "/events" => Admitted::EventStream(self.event_stream_wish(head)?),
@@ -242,6 +245,14 @@ impl Door {
             None => Ok((admitted, principal)),
             Some(_) if matches!(admitted, Admitted::EventStream(_)) => Err(come_back()),
             Some(hindrance) => Err(hindrance),
+        }
+    }
+
+    /// Where tokens are asked for, a page that made its name point here gains nothing by it.
+    fn check_host(&self, head: &Head<'_>) -> Result<(), Refusal> {
+        match self.config.exposure.is_open() {
+            true => Ok(pages::check_host(head, &self.config.allow_hosts, self.listens_on)?),
+            false => Ok(()),
         }
     }
 

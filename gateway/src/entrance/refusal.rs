@@ -56,6 +56,18 @@ impl Refusal {
         Self::forbidden("not_allowed", format!("this client is not allowed to {action}"))
     }
 
+    /// 403: a proxy passes on what others send to a gateway that is open to this host only.
+    pub(crate) fn by_proxy(header: &str) -> Self {
+        Self::forbidden(
+            "proxy_not_allowed",
+            format!(
+                "the header {header} shows that a proxy passes this request on, and this gateway is open \
+                 to its own host only: configure token keys ([[tokens.keys]] in the settings file), or \
+                 start it with --open if everybody whom the proxy lets through may do anything"
+            ),
+        )
+    }
+
     /// 404 with the code `not_found`.
     pub fn not_found(sentence: &str) -> Self {
         Self::new(404, "not_found", TEXT, sentence.to_owned())

@@ -16,6 +16,9 @@ pub struct BrokerArgs {
     #[arg(id = "broker-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_BROKER_LISTEN", default_value = "127.0.0.1:2206")]
     pub listen: HostPort,
+    /// Let everybody who reaches the address use this broker, although there is no cluster secret
+    #[arg(id = "broker-open", long = "open", env = "CAMPANILE_BROKER_OPEN")]
+    pub open: bool,
     /// Directory for the log, which then survives the end of the broker; created if it does not exist
     /// [default: none, the log is in memory only]
     #[arg(id = "data-dir", long, value_name = "DIR")]

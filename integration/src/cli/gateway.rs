@@ -7,7 +7,7 @@ use campanile_edge::{AllowHosts, AllowOrigins};
 use campanile_gateway::GatewayConfig;
 use clap::Args;
 
-use crate::units::{HostPort, count, duration, positive_duration, size};
+use crate::units::{HostPort, Switch, count, duration, positive_duration, size};
 
 /// A gateway on its own.
 #[derive(Debug, Clone, Args)]
@@ -28,6 +28,13 @@ pub struct GatewayArgs {
     #[arg(id = "gateway-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_GATEWAY_LISTEN", default_value = "127.0.0.1:4236")]
     pub listen: HostPort,
+    /// Let everybody who reaches the address listen to everything, although there is no token key
+    #[arg(id = "gateway-open", long = "open", env = "CAMPANILE_GATEWAY_OPEN")]
+    pub open: bool,
+    /// Whether there is the page for development at / [default: on, if --listen is a loopback address]
+    #[arg(id = "gateway-page", long = "page", value_name = "WHETHER")]
+    #[arg(env = "CAMPANILE_GATEWAY_PAGE", value_enum)]
+    pub page: Option<Switch>,
     /// Threads that hold connections [default: one per core]
     #[arg(id = "workers", long, value_name = "N", env = "CAMPANILE_GATEWAY_WORKERS")]
     #[arg(value_parser = count::<1, 1024>)]
@@ -66,7 +73,8 @@ pub struct GatewayArgs {
     #[arg(env = "CAMPANILE_GATEWAY_ALLOW_ORIGIN")]
     pub allow_origin: Option<AllowOrigins>,
     /// Hosts, separated by commas, that the header Host may name beside loopback ones where --listen
-    /// is a loopback address, or *; a request for any other host is answered 403 [default: none]
+    /// is a loopback address and there is no token key, or *; a request for any other host is answered
+    /// 403 [default: none]
     #[arg(id = "gateway-allow-host", long = "allow-host", value_name = "HOSTS")]
     #[arg(env = "CAMPANILE_GATEWAY_ALLOW_HOST")]
     pub allow_host: Option<AllowHosts>,
@@ -146,6 +154,7 @@ impl GatewayArgs {
             recent_bytes: self.recent,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
             allow_hosts: self.allow_host.clone().unwrap_or_default(),
+            page: self.page.map(|switch| switch == Switch::On),
             ignored_params: names(&self.ignore_params),
             client_limits: Limits {
                 max_message_bytes: self.max_message,

@@ -10,14 +10,23 @@ use crate::push::shown::Shown;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 impl Front {
-    /// Refuses a request with a foreign host name, and one that a browser marks as coming from a page that
-    /// may not push. Callers other than browsers send no such marks.
+    /// Refuses what a proxy passes on to a publisher that is open to its own host only, a request with a
+    /// foreign host name, and one that a browser marks as coming from a page that may not push. Callers
+    /// other than browsers send no such marks.
     ///
     /// The name is the one in `Host`, even if the request line has another one: a browser that was tricked
     /// into taking a foreign name for this host sends it in `Host`, and never in the request line.
     pub(super) fn check_caller(&self, request: &HttpRequest) -> Result<(), HttpError> {
+        let exposure = self.config.exposure;
+        if let Some(header) = exposure.refused_for(|name| request.headers().contains_key(name)) {
+            return Err(HttpError::ByProxy { header });
+        }
         let hosts = texts(request, &header::HOST);
-        if !self.config.allow_hosts.admits(hosts.iter().map(|host| &**host), self.listens_on) {
+        // Where keys are asked for, a page that made its name point here gains nothing by it.
+        let checks_host = exposure.is_open();
+        if checks_host
+            && !self.config.allow_hosts.admits(hosts.iter().map(|host| &**host), self.listens_on)
+        {
             return Err(HttpError::HostNotAllowed { host: shown(request, &header::HOST) });
         }
         let sites = texts(request, &SEC_FETCH_SITE);

@@ -90,7 +90,8 @@ fn of_http(error: &HttpError) -> StatusCode {
         | HttpError::InvalidCompression(_)
         | HttpError::BrokenBody { .. } => StatusCode::BAD_REQUEST,
         HttpError::UnknownEncoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        HttpError::OriginNotAllowed { .. }
+        HttpError::ByProxy { .. }
+        | HttpError::OriginNotAllowed { .. }
         | HttpError::StrangersPage { .. }
         | HttpError::HostNotAllowed { .. } => StatusCode::FORBIDDEN,
         HttpError::NotFound { .. } => StatusCode::NOT_FOUND,
