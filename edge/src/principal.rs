@@ -114,7 +114,9 @@ impl Principal {
             },
             Self::Token(token) => match action {
                 Action::Connect | Action::ReadPosition => true,
-                Action::Subscribe { group } => token.groups.of(group).subscribe,
+                Action::Subscribe { group } => {
+                    token.groups.of(group).subscribe || token.join.iter().any(|join| join == group)
+                }
                 Action::PublishToGroup { group } => token.groups.of(group).publish,
                 _ => false,
             },
@@ -180,6 +182,9 @@ mod tests {
         assert_eq!(allowed(&token("news", true, false)), [0, 1, 6]);
         assert_eq!(allowed(&token("news", false, true)), [0, 3, 6]);
         assert_eq!(allowed(&token("chat/*", true, true)), [0, 6]);
+        let join = vec!["news".to_owned()];
+        let joined = Arc::new(TokenRights { join, ..TokenRights::default() });
+        assert_eq!(allowed(&Principal::Token(joined)), [0, 1, 6]);
     }
 
     #[test]
@@ -188,9 +193,9 @@ mod tests {
             let scopes = scopes.iter().map(|scope| scope.parse().expect("a scope")).collect();
             Principal::Key(Arc::new(KeyRights { name: "k".to_owned(), scopes }))
         };
-        assert_eq!(allowed(&key(&[])), []);
+        assert_eq!(allowed(&key(&[])), [0usize; 0]);
         assert_eq!(allowed(&key(&["everyone"])), [2]);
-        assert_eq!(allowed(&key(&["group:chat/*"])), []);
+        assert_eq!(allowed(&key(&["group:chat/*"])), [0usize; 0]);
         assert_eq!(allowed(&key(&["group:n*", "user:42"])), [3, 4]);
         assert_eq!(allowed(&key(&["user:*", "connection", "read", "manage"])), [4, 5, 6]);
     }

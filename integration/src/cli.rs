@@ -5,9 +5,11 @@
 //! A flag's id is its name in `up`; [`command`] makes `up` from the flags of the others.
 
 mod broker;
+mod config;
 mod gateway;
 mod names;
 mod publisher;
+mod variables;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ use crate::logging::last_line;
 use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
 
 pub use broker::BrokerArgs;
+pub use config::ConfigArgs;
 pub use gateway::{GatewayArgs, GatewayCommandArgs};
 pub use publisher::{PublisherArgs, PublisherCommandArgs};
 
@@ -51,6 +54,8 @@ pub enum Command {
     Gateway(Box<GatewayCommandArgs>),
     /// Run a publisher: it accepts pushes over HTTP
     Publisher(PublisherCommandArgs),
+    /// Print the documented settings file, or check one
+    Config(ConfigArgs),
     /// Measure how fast and how small a cluster is, beside the least that any server must do
     Bench(Box<BenchArgs>),
     /// Run a process of a benchmark
@@ -90,6 +95,14 @@ impl ServiceArgs {
         }
     }
 
+    /// Adds those of other services.
+    fn add(&mut self, others: Self) {
+        let Self { broker, gateway, publisher } = others;
+        self.broker = broker.or(self.broker.take());
+        self.gateway = gateway.or(self.gateway.take());
+        self.publisher = publisher.or(self.publisher.take());
+    }
+
     /// The flags in a command; none if it runs no service.
     pub fn of(command: &Command) -> Self {
         match command {
@@ -105,7 +118,7 @@ impl ServiceArgs {
             Command::Publisher(args) => {
                 Self { publisher: Some(args.publisher.clone()), ..Self::default() }
             }
-            Command::Bench(_) | Command::BenchPart(_) => Self::default(),
+            Command::Config(_) | Command::Bench(_) | Command::BenchPart(_) => Self::default(),
         }
     }
 }
@@ -176,6 +189,26 @@ pub fn read_settings(file: &Path) -> Result<SettingsFile, Vec<SettingsError>> {
     settings::read(file, &all_flags())
 }
 
+/// The flags of all services as the environment and the values of a settings file have them.
+///
+/// # Errors
+/// What is wrong with the environment.
+pub fn without_flags(scalars: &[Scalar]) -> Result<ServiceArgs, Vec<String>> {
+    let environment = |name: &OsStr| std::env::var_os(name);
+    let (mut all, mut errors) = (ServiceArgs::default(), Vec::new());
+    for service in ["broker", "gateway", "publisher"] {
+        let command = with_scalars(command(), scalars);
+        let service_command = command.find_subcommand(service);
+        errors.extend(service_command.and_then(|c| names::different_variables(c, &environment)));
+        let matches = command.try_get_matches_from(["campanile", service]);
+        match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+            Ok(cli) => all.add(ServiceArgs::of(&cli.command)),
+            Err(error) => errors.push(one_line(&error)),
+        }
+    }
+    if errors.is_empty() { Ok(all) } else { Err(errors) }
+}
+
 /// Makes the values of a settings file the defaults of the flags, so that the environment and the
 /// command line win.
 fn with_scalars(command: clap::Command, scalars: &[Scalar]) -> clap::Command {
@@ -196,7 +229,8 @@ fn command() -> clap::Command {
     names::with_variables(all_flags(), &|name| std::env::var_os(name))
 }
 
-fn all_flags() -> clap::Command {
+/// Every command with its flags, as they are without an environment.
+pub fn all_flags() -> clap::Command {
     let command = SERVICES.iter().fold(Cli::command(), |command, service| {
         command.mut_subcommand(service, |service| service.arg(config_flag()))
     });
@@ -235,6 +269,16 @@ fn service_of(id: &str) -> Option<&str> {
     ["broker", "gateway", "publisher"].contains(&service).then_some(service)
 }
 
+/// A sentence about each environment variable that looks like a setting and is none.
+pub fn unknown_variables() -> Vec<String> {
+    let command = all_flags();
+    let args = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    let known: Vec<_> = args.filter_map(|arg| arg.get_env()?.to_str()).collect();
+    let known = [&known[..], &names::old_variables()].concat();
+    let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    variables::unknown(variables, &known)
+}
+
 /// Prints why nothing is run: help and version as they are, each error as one line.
 pub fn explain(refused: &Refused) -> ExitCode {
     let error = match refused {
@@ -249,13 +293,19 @@ pub fn explain(refused: &Refused) -> ExitCode {
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
         _ => {
-            let text = error.to_string();
-            let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-            let parts = lines.filter(|line| !line.is_empty() && !line.starts_with("For more"));
-            last_line(&parts.collect::<Vec<_>>().join("; "));
+            last_line(&format!("error: {}", one_line(error)));
             ExitCode::from(2)
         }
     }
+}
+
+/// What clap has to say about an error, without its usage.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let parts = lines.filter(|line| !line.is_empty() && !line.starts_with("For more"));
+    parts.collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -289,6 +339,18 @@ mod tests {
                 let twin = up.get_arguments().find(|arg| arg.get_long() == Some(in_up));
                 assert_eq!(twin.and_then(|arg| arg.get_env()), arg.get_env(), "{in_up}");
             }
+        }
+    }
+
+    #[test]
+    fn no_setting_has_a_name_that_container_platforms_use() {
+        let command = all_flags();
+        for arg in command.get_subcommands().flat_map(clap::Command::get_arguments) {
+            let Some(variable) = arg.get_env().and_then(OsStr::to_str) else { continue };
+            assert!(!variables::is_of_a_platform(variable), "{variable}");
+            let (_, key) =
+                variable.trim_start_matches("CAMPANILE_").split_once('_').unwrap_or_default();
+            assert!(key != "PORT" && !key.starts_with("SERVICE_"), "{variable}");
         }
     }
 

@@ -14,6 +14,9 @@ pub enum Service {
     Publisher,
 }
 
+/// In the order of their numbers.
+pub const SERVICES: [Service; 3] = [Service::Broker, Service::Gateway, Service::Publisher];
+
 impl Service {
     /// What it is called.
     pub fn name(self) -> &'static str {

@@ -14,12 +14,9 @@ use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{self, Invocation, ServiceArgs};
-use crate::exposure::Service;
+use crate::exposure::{SERVICES, Service};
 use crate::logging::Level;
 use crate::settings::{Scalar, Settings, SettingsError};
-
-/// In the order of their numbers.
-const SERVICES: [Service; 3] = [Service::Broker, Service::Gateway, Service::Publisher];
 
 /// Everything that SIGHUP can change, checked and ready to be used.
 #[derive(Debug)]
@@ -47,6 +44,12 @@ impl From<Vec<SettingsError>> for Invalid {
     }
 }
 
+impl From<SettingsError> for Invalid {
+    fn from(error: SettingsError) -> Self {
+        vec![error].into()
+    }
+}
+
 impl NewState {
     /// Reads and checks everything, all files too, and changes nothing.
     ///
@@ -55,7 +58,7 @@ impl NewState {
     pub fn read(settings: &Settings, args: &ServiceArgs) -> Result<Self, Invalid> {
         let _ = args;
         let variable = std::env::var("CAMPANILE_LOG").ok();
-        let filter = settings.log.filter(variable.as_deref());
+        let filter = settings.log.filter(variable.as_deref(), &settings.places);
         // Here: build what other sections become, each with its error.
         match filter {
             Ok(filter) => Ok(Self { filter }),

@@ -10,6 +10,7 @@ mod logging;
 mod services;
 mod settings;
 mod shutdown;
+mod tools;
 mod units;
 mod watch;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use campanile_bench::{BenchArgs, Stop};
 use campanile_channel::Watchdog;
+use tracing::warn;
 
 use cli::{Command, ServiceArgs};
 use live::{Invalid, Live, NewState};
@@ -30,6 +32,9 @@ fn main() -> ExitCode {
         Ok(invocation) => invocation,
         Err(refused) => return cli::explain(&refused),
     };
+    if let Command::Config(args) = &invocation.command {
+        return tools::config::run(args);
+    }
     let args = ServiceArgs::of(&invocation.command);
     let first = match NewState::read(&invocation.settings, &args) {
         Ok(first) => first,
@@ -45,6 +50,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    cli::unknown_variables().iter().for_each(|sentence| warn!("{sentence}"));
     files::raise_limit();
     if let Command::BenchPart(args) = invocation.command {
         end(campanile_bench::run_part(args), logging);
@@ -87,7 +93,7 @@ async fn run(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
         Command::Gateway(args) => services::gateway(args, &live, shutdown, watchdog).await,
         Command::Publisher(args) => services::publisher(args, &live, shutdown, watchdog).await,
         Command::Bench(args) => measure(*args, shutdown).await,
-        Command::BenchPart(_) => unreachable!("run without a runtime"),
+        Command::Config(_) | Command::BenchPart(_) => unreachable!("run without a runtime"),
     }
 }
 

@@ -4,6 +4,13 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+/// The documented example.
+pub const EXAMPLE: &str = "\
+# The API keys of those who push, several at once for rotation. With at least one, every push needs one.
+#[[keys]]
+#name = \"shop\"
+";
+
 /// One key.
 #[derive(Debug, Clone, Deserialize)]
 #[allow(dead_code, reason = "not hung in yet")]

@@ -26,10 +26,30 @@ pub struct Scalar {
 }
 
 /// A flag that is a key: its section, its key in it, and itself.
-struct Flag<'a> {
-    section: String,
-    key: String,
-    arg: &'a Arg,
+pub struct Flag<'a> {
+    /// The service.
+    pub section: String,
+    /// The name in the section.
+    pub key: String,
+    /// The flag.
+    pub arg: &'a Arg,
+}
+
+impl Flag<'_> {
+    /// What its help calls the value; empty if it has none.
+    pub fn value_name(&self) -> &str {
+        value_name(self.arg)
+    }
+
+    /// Whether it has no value.
+    pub fn is_switch(&self) -> bool {
+        is_switch(self.arg)
+    }
+
+    /// Whether it takes a list. Then the name of its value is a plural.
+    pub fn is_list(&self) -> bool {
+        is_list(self.arg)
+    }
 }
 
 /// Section and key by the name of a variable: `CAMPANILE_GATEWAY_MAX_GROUPS` is `gateway` and
@@ -41,8 +61,8 @@ pub fn section_and_key(variable: &str) -> Option<(String, String)> {
     is_service.then(|| (section.to_owned(), key.to_owned()))
 }
 
-/// The flags of all services.
-fn flags(command: &Command) -> Vec<Flag<'_>> {
+/// The flags of all services, service by service.
+pub fn flags(command: &Command) -> Vec<Flag<'_>> {
     let services = ["broker", "gateway", "publisher"];
     let services = services.iter().filter_map(|name| command.find_subcommand(name));
     let args = services.flat_map(Command::get_arguments);

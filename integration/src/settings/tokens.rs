@@ -2,6 +2,9 @@
 
 use serde::Deserialize;
 
+/// The documented example.
+pub const EXAMPLE: &str = "";
+
 /// The section.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
