@@ -1,0 +1,4 @@
+//! Command line tools: they print something and end, without a log.
+
+pub mod config;
+pub mod example;
