@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use crate::Head;
-
 /// Whether a service asks those who reach it who they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Exposure {
@@ -49,11 +47,6 @@ impl Exposure {
             Self::Local => PROXY_HEADERS.into_iter().find(|name| has(name)),
             Self::Guarded | Self::Open => None,
         }
-    }
-
-    /// As [`refused_for`](Self::refused_for), of a head.
-    pub fn refused_for_head(self, head: &Head<'_>) -> Option<&'static str> {
-        self.refused_for(|name| head.all(name).next().is_some())
     }
 }
 
@@ -105,24 +98,5 @@ mod tests {
         assert_eq!(of(&["127.0.0.1"], true, false), Some(Exposure::Guarded));
         assert_eq!(of(&["127.0.0.1"], true, true), Some(Exposure::Guarded));
         assert_eq!(of(&["127.0.0.1"], false, true), Some(Exposure::Open));
-    }
-
-    #[test]
-    fn only_an_open_service_for_this_host_refuses_what_a_proxy_passes_on() {
-        for (line, shown) in [
-            ("X-Forwarded-For: 203.0.113.7", Some("X-Forwarded-For")),
-            ("x-forwarded-for:", Some("X-Forwarded-For")),
-            ("FORWARDED: for=203.0.113.7", Some("Forwarded")),
-            ("X-Real-IP: 203.0.113.7", Some("X-Real-IP")),
-            ("Via: 1.1 proxy", Some("Via")),
-            ("X-Forwarded-Proto: https", None),
-            ("Accept: via", None),
-        ] {
-            let text = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{line}\r\n\r\n");
-            let (head, _) = Head::parse(text.as_bytes()).expect("valid").expect("complete");
-            assert_eq!(Exposure::Local.refused_for_head(&head), shown, "{line}");
-            assert_eq!(Exposure::Guarded.refused_for_head(&head), None, "{line}");
-            assert_eq!(Exposure::Open.refused_for_head(&head), None, "{line}");
-        }
     }
 }

@@ -73,6 +73,21 @@ pub enum Action<'a> {
     Link,
 }
 
+impl Action<'_> {
+    /// The narrowest scope of an API key that allows the action, such as `group:news`; `None` if no key
+    /// can.
+    pub fn scope(self) -> Option<String> {
+        match self {
+            Self::PublishToEveryone => Some("everyone".to_owned()),
+            Self::PublishToGroup { group } => Some(format!("group:{group}")),
+            Self::PublishToUser { user } => Some(format!("user:{user}")),
+            Self::PublishDirect => Some("connection".to_owned()),
+            Self::ReadPosition => Some("read".to_owned()),
+            Self::Connect | Self::Subscribe { .. } | Self::Link => None,
+        }
+    }
+}
+
 impl fmt::Display for Action<'_> {
     /// Writes the action as the end of a sentence, after "is allowed to". A name is quoted, escaped and
     /// cut after 60 characters.
@@ -198,6 +213,16 @@ mod tests {
         assert_eq!(allowed(&key(&["group:chat/*"])), [0usize; 0]);
         assert_eq!(allowed(&key(&["group:n*", "user:42"])), [3, 4]);
         assert_eq!(allowed(&key(&["user:*", "connection", "read", "manage"])), [4, 5, 6]);
+    }
+
+    #[test]
+    fn the_scope_of_an_action_allows_it() {
+        for action in ACTIONS {
+            let Some(scope) = action.scope() else { continue };
+            let scopes = vec![scope.parse().expect("a scope")];
+            let key = Principal::Key(Arc::new(KeyRights { name: "k".to_owned(), scopes }));
+            assert!(key.may(action) && allowed(&key).len() == 1, "{scope}");
+        }
     }
 
     #[test]

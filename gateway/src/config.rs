@@ -1,10 +1,14 @@
 //! The settings of a gateway.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use campanile_channel::watchdog::Watchdog;
 use campanile_edge::websocket::Limits;
 use campanile_edge::{AllowHosts, AllowOrigins, Exposure};
+use tokio::sync::watch;
+
+use crate::access::Access;
 
 /// Everything that can be set on a gateway. Sizes are in bytes.
 #[derive(Debug, Clone)]
@@ -41,6 +45,25 @@ pub struct GatewayConfig {
     /// Whether there is the page for development at `/`; `None` if that depends on whether the gateway
     /// listens on loopback only. The JavaScript client is always there.
     pub page: Option<bool>,
+    /// Whom the gateway lets in. A change counts for new clients at once. Clients that the new deny list
+    /// names are closed within a second; all others stay until their tokens expire. Default: everybody.
+    pub access: watch::Receiver<Arc<Access>>,
+    /// The name of a cookie that may carry the token. Needs a list of `allow_origins`. Default: none.
+    pub token_cookie: Option<String>,
+    /// Whether the token may be in the query (`token=`) although the gateway does not listen on loopback.
+    pub token_in_url: bool,
+    /// How long a client that has opened a `campanile.v1` websocket without a token may take to send it.
+    /// Then it is closed with 4401.
+    pub auth_limit: Duration,
+    /// How long a client may stay after its token has expired, so that it can send a new one. Then it is
+    /// closed with 4401.
+    pub token_grace: Duration,
+    /// The most clients at a time that have not sent their token yet. Any more are closed with 4429.
+    pub max_unauthenticated: usize,
+    /// The same for one address: an IPv4 address or the /64 of an IPv6 address. Loopback has no such limit.
+    pub max_unauthenticated_per_address: usize,
+    /// The time of day, in seconds since 1970-01-01 UTC.
+    pub unix_time: fn() -> u64,
     /// Query parameters that are ignored, even those that the gateway knows.
     pub ignored_params: Vec<String>,
     /// How large a client's message may be. A larger one closes the connection with 1009.
@@ -67,6 +90,16 @@ pub struct GatewayConfig {
     pub watchdog: Watchdog,
 }
 
+impl GatewayConfig {
+    /// How open the gateway is: as soon as there are token keys or guests, it is not.
+    pub(crate) fn exposure_now(&self) -> Exposure {
+        match self.access.borrow().is_open() {
+            true => self.exposure,
+            false => Exposure::Guarded,
+        }
+    }
+}
+
 impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
@@ -82,6 +115,14 @@ impl Default for GatewayConfig {
             allow_hosts: AllowHosts::default(),
             exposure: Exposure::Local,
             page: None,
+            access: watch::channel(Arc::default()).1,
+            token_cookie: None,
+            token_in_url: false,
+            auth_limit: Duration::from_secs(10),
+            token_grace: Duration::from_secs(25),
+            max_unauthenticated: 1_000,
+            max_unauthenticated_per_address: 100,
+            unix_time,
             ignored_params: Vec::new(),
             client_limits: Limits { max_message_bytes: 64 << 10, max_fragments: 1_024 },
             handshake_limit: Duration::from_secs(10),
@@ -95,4 +136,10 @@ impl Default for GatewayConfig {
             watchdog: Watchdog::none(),
         }
     }
+}
+
+fn unix_time() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    // A clock before 1970 is wrong, and then no token counts.
+    since.map_or(0, |since| since.as_secs())
 }

@@ -1,12 +1,14 @@
 //! The settings of a publisher.
 
 use std::num::NonZero;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use campanile_channel::Watchdog;
-use campanile_edge::Exposure;
+use campanile_edge::{Exposure, Keys};
 use campanile_messages::event::MAX_CONTENT_BYTES;
+use tokio::sync::watch;
 
 use crate::budget::Shares;
 use crate::courier::health::Health;
@@ -70,6 +72,12 @@ pub struct PublisherConfig {
     /// How long a shutdown may wait for requests under way and for answers to what was handed over.
     /// Default: 7 s.
     pub shutdown_limit: Duration,
+    /// The keys of those who may push. While there are none, everybody may. A new set holds for requests
+    /// that come later, and for open streams at once. Default: none.
+    pub keys: watch::Receiver<Arc<Keys>>,
+    /// Whether a key may be in the URL although the publisher does not listen on loopback only. Default:
+    /// it may not, because URLs are written to logs.
+    pub key_in_url: bool,
     /// Watches the publisher's actor, tasks and threads. Default: they are not watched.
     pub watchdog: Watchdog,
 }
@@ -115,6 +123,8 @@ impl PublisherConfig {
             body_limit: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             shutdown_limit: Duration::from_secs(7),
+            keys: watch::channel(Arc::default()).1,
+            key_in_url: false,
             watchdog: Watchdog::none(),
         }
     }

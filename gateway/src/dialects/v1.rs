@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use campanile_edge::Secret;
 use campanile_edge::websocket::{Message, Opcode, frame};
 use campanile_messages::link::Gap;
 use campanile_messages::{Audience, Content, GroupName, Position};
@@ -28,6 +29,8 @@ struct RawRequest<'a> {
     group: Option<Cow<'a, str>>,
     #[serde(borrow)]
     since: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    token: Option<Cow<'a, str>>,
 }
 
 /// Reads a client's message.
@@ -51,7 +54,14 @@ pub fn read(text: &str) -> Result<Request, RequestError> {
     if raw.since.is_some() && raw.r#type != "join" {
         return Err(RequestError::Malformed("field since is accepted in a join only".to_owned()));
     }
+    if raw.token.is_some() && raw.r#type != "auth" {
+        return Err(RequestError::Malformed("field token is accepted in an auth only".to_owned()));
+    }
     match &*raw.r#type {
+        "auth" => match raw.token {
+            Some(token) => Ok(Request::Auth(Secret::new(token.into_owned()))),
+            None => Err(RequestError::Malformed("an auth needs the field token".to_owned())),
+        },
         "join" => {
             let since = raw.since.map(|since| Since::read(&since));
             group(raw.group).map(|group| Request::Join(group, since))
@@ -70,7 +80,7 @@ fn shorten(text: &str) -> String {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Said<'a> {
-    Welcome(SaidGreeting),
+    Welcome(SaidGreeting<'a>),
     Event(SaidEvent<'a>),
     Joined {
         group: &'a str,
@@ -79,6 +89,14 @@ enum Said<'a> {
     },
     Left {
         group: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'static str>,
+    },
+    Token {
+        expires_in: u64,
+    },
+    Renewed {
+        expires_in: u64,
     },
     Position {
         id: String,
@@ -135,7 +153,7 @@ impl Rules for V1 {
         })
     }
 
-    fn greeting(&self, greeting: &Greeting) -> Bytes {
+    fn greeting(&self, greeting: &Greeting<'_>) -> Bytes {
         Said::Welcome(greeting.into()).frame()
     }
 
@@ -155,7 +173,11 @@ impl Rules for V1 {
     }
 
     fn close(&self, code: CloseCode) -> Bytes {
-        code.frame()
+        let error = code.error().and_then(|error| self.refusal(error, code.reason()));
+        match error {
+            Some(error) => [error, code.frame()].concat().into(),
+            None => code.frame(),
+        }
     }
 
     /// A browser does not show the status of a refused handshake to its page, which would try again for
@@ -177,8 +199,20 @@ impl Rules for V1 {
         Some(Said::Joined { group, resumed: resumed.map(Into::into) }.frame())
     }
 
-    fn left(&self, group: &GroupName) -> Option<Bytes> {
-        Some(Said::Left { group }.frame())
+    fn left(&self, group: &GroupName, reason: Option<&'static str>) -> Option<Bytes> {
+        Some(Said::Left { group, reason }.frame())
+    }
+
+    fn can_renew(&self) -> bool {
+        true
+    }
+
+    fn token(&self, expires_in: u64) -> Option<Bytes> {
+        Some(Said::Token { expires_in }.frame())
+    }
+
+    fn renewed(&self, expires_in: u64) -> Option<Bytes> {
+        Some(Said::Renewed { expires_in }.frame())
     }
 
     fn pong(&self) -> Option<Bytes> {
@@ -197,6 +231,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dialects::Identity;
     use crate::resume::Lost;
 
     fn text(frame: &Bytes) -> &str {
@@ -208,7 +243,8 @@ mod tests {
     fn each_message_is_one_json_object() {
         let position = Position { epoch: 0xab, sequence: 7 };
         let address = Address { worker: WorkerId(3), connection: ConnectionId(9) };
-        let greeting = |resumed| Greeting { address, position, resumed, history: None };
+        let greeting =
+            |resumed| Greeting { address, position, resumed, history: None, identity: None };
         let some = |frame: Option<Bytes>| frame.expect("campanile.v1 has this message");
         let group = GroupName::new("a\"b").expect("a name");
         for (frame, expected) in [
@@ -248,7 +284,20 @@ mod tests {
                 })),
                 r#"{"type":"error","code":"gateway_full","message":"this gateway has no room for more groups: try another gateway","group":"a"}"#,
             ),
-            (some(V1.left(&group)), r#"{"type":"left","group":"a\"b"}"#),
+            (
+                V1.greeting(&Greeting {
+                    identity: Some(Identity { user: Some("4\"2"), expires_in: 60 }),
+                    ..greeting(None)
+                }),
+                r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7","user":"4\"2","expires_in":60}"#,
+            ),
+            (some(V1.left(&group, None)), r#"{"type":"left","group":"a\"b"}"#),
+            (
+                some(V1.left(&group, Some("not_allowed"))),
+                r#"{"type":"left","group":"a\"b","reason":"not_allowed"}"#,
+            ),
+            (some(V1.token(6)), r#"{"type":"token","expires_in":6}"#),
+            (some(V1.renewed(60)), r#"{"type":"renewed","expires_in":60}"#),
             (some(V1.pong()), r#"{"type":"pong"}"#),
             (
                 some(V1.error(&RequestError::NotText)),
@@ -275,6 +324,9 @@ mod tests {
             Err("invalid_group")
         );
         assert_eq!(read(r#"{"type":"leave","group":"a"}"#), Ok(Request::Leave(group("a"))));
+        let auth = Request::Auth(Secret::new("a.b"));
+        assert_eq!(read(r#"{"type":"auth","token":"a.b"}"#), Ok(auth.clone()));
+        assert!(!format!("{auth:?}").contains("a.b"));
         assert_eq!(read(r#" {"type":"ping"} "#), Ok(Request::Ping));
         assert_eq!(read("\u{feff}{\"type\":\"ping\"}"), Ok(Request::Ping));
         for (text, code) in [
@@ -286,6 +338,9 @@ mod tests {
             (r#"{"type":"join","group":"a","sinse":"P"}"#, "malformed"),
             (r#"{"type":"leave","group":"a","since":"P"}"#, "malformed"),
             (r#"{"type":"publish"}"#, "unknown_type"),
+            (r#"{"type":"auth"}"#, "malformed"),
+            (r#"{"type":"auth","token":5}"#, "malformed"),
+            (r#"{"type":"ping","token":"a"}"#, "malformed"),
             (r#"{"type":"join"}"#, "invalid_group"),
             (r#"{"type":"join","group":""}"#, "invalid_group"),
         ] {

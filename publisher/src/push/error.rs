@@ -146,11 +146,11 @@ pub enum BadRequest {
          of its own, and repeat it unchanged"
     )]
     IdTaken { id: Shown },
-    /// The caller has no right to do it.
-    #[error("this caller is not allowed to {action}")]
+    /// The caller's key is not for this.
+    #[error("this key lacks the scope {}, which this needs", Shown::from(&**scope))]
     NotAllowed {
-        /// The words of an [`Action`](campanile_edge::Action), which cuts names.
-        action: String,
+        /// All of it, as the settings of the key would have it.
+        scope: String,
     },
     #[error("to_worker_id is {0}: no worker of the cluster has this id (its connections are gone)")]
     UnknownWorker(WorkerId),
