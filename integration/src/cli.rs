@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use campanile_bench::{BenchArgs, PartArgs};
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, value_parser};
 
 use crate::exposure::Service;
@@ -133,6 +134,8 @@ pub struct Invocation {
     pub file: Option<PathBuf>,
     /// The values of flags in it.
     pub scalars: Vec<Scalar>,
+    /// Those of them that neither the command line nor the environment overrides.
+    pub in_force: Vec<Scalar>,
     /// Its other sections.
     pub settings: Settings,
 }
@@ -172,13 +175,20 @@ pub fn read() -> Result<Invocation, Refused> {
     let file = file.and_then(|(_, matches)| matches.get_one::<PathBuf>("config")).cloned();
     let Some(file) = file else {
         let command = Cli::from_arg_matches(&matches)?.command;
-        let (scalars, settings) = (Vec::new(), Settings::default());
-        return Ok(Invocation { command, file: None, scalars, settings });
+        let (scalars, in_force, settings) = Default::default();
+        return Ok(Invocation { command, file: None, scalars, in_force, settings });
     };
     let SettingsFile { scalars, settings } = read_settings(&file).map_err(Refused::Settings)?;
     let matches = with_scalars(command, &scalars).try_get_matches_from(&args)?;
     let command = Cli::from_arg_matches(&matches)?.command;
-    Ok(Invocation { command, file: Some(file), scalars, settings })
+    let own = matches.subcommand().map(|(_, matches)| matches);
+    let is_in_force = |scalar: &&Scalar| {
+        // An id that the command does not have would be a panic.
+        let own = own.filter(|own| own.ids().any(|id| *id == *scalar.id));
+        own.and_then(|own| own.value_source(&scalar.id)) == Some(ValueSource::DefaultValue)
+    };
+    let in_force = scalars.iter().filter(is_in_force).cloned().collect();
+    Ok(Invocation { command, file: Some(file), scalars, in_force, settings })
 }
 
 /// Reads a settings file.

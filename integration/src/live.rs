@@ -10,6 +10,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -91,6 +92,7 @@ pub struct Live {
     /// What cannot change.
     args: ServiceArgs,
     scalars: Vec<Scalar>,
+    in_force: Vec<Scalar>,
     authenticated: [bool; 3],
     level: Level,
     // Here: a `watch::Sender` for each part.
@@ -105,6 +107,7 @@ impl Live {
             file: invocation.file.clone(),
             args: ServiceArgs::of(&invocation.command),
             scalars: invocation.scalars.clone(),
+            in_force: invocation.in_force.clone(),
             authenticated,
             level,
         }
@@ -113,6 +116,20 @@ impl Live {
     /// As [`NewState::is_authenticated`], for as long as this process runs.
     pub fn is_authenticated(&self, service: Service) -> bool {
         self.authenticated[service as usize]
+    }
+
+    /// An error with the lines of the settings file that it is about: it names flags only.
+    pub fn with_places(&self, error: anyhow::Error) -> anyhow::Error {
+        let Some(file) = &self.file else { return error };
+        let sentence = format!("{error:#}");
+        let named = self.in_force.iter().filter(|scalar| scalar.is_named_in(&sentence));
+        let places: Vec<_> = named
+            .map(|scalar| format!("{} is in {}:{}", scalar.key, file.display(), scalar.line))
+            .collect();
+        match places.is_empty() {
+            true => error,
+            false => anyhow!("{sentence}; {}", places.join(", ")),
+        }
     }
 
     /// Reads the settings file again, and changes everything or nothing. Logs which of both, and what

@@ -57,7 +57,8 @@ fn main() -> ExitCode {
     }
     let live = Arc::new(Live::start(&invocation, first, logging.level()));
     let system = actix_rt::System::new();
-    let result = system.block_on(run(invocation.command, live));
+    let result = system.block_on(run(invocation.command, live.clone()));
+    let result = result.map_err(|error| live.with_places(error));
     // The system is not dropped: that would wait for a look-up of a host's name that is in progress.
     end(result, logging)
 }

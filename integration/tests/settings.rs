@@ -96,6 +96,29 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(line.contains("this is a directory"), "{line}");
 }
 
+#[test]
+fn an_error_about_flags_names_the_lines_that_set_them() {
+    let file = file(
+        "[gateway]\nlisten = \"127.0.0.1:0\"\nping_after = \"9s\"\nsilence_limit = \"8s\"\n\
+         [broker]\nlisten = \"127.0.0.1:0\"\n[publisher]\nlisten = \"0.0.0.0:0\"\n",
+    );
+    let place = |key: &str, line: usize| format!("[{key} is in {}:{line}", path(&file));
+    let config = ["--config", path(&file)];
+    let said = |args: &[&str]| refused(&[args, &config].concat(), &[]).concat();
+    let both = [place("gateway] ping_after", 3), place("gateway] silence_limit", 4)];
+    let line = said(&["gateway"]);
+    assert!(both.iter().all(|place| line.contains(place)), "{line}");
+    assert!(!line.contains("listen is in"), "{line}");
+    // A value of the command line has no line in the file.
+    let line = said(&["gateway", "--ping-after=10s"]);
+    assert!(!line.contains(&both[0]) && line.contains(&both[1]), "{line}");
+    let line = said(&["publisher"]);
+    assert!(line.contains(&place("publisher] listen", 8)), "{line}");
+    assert!(!line.contains("broker"), "{line}");
+    let line = said(&["up", "--gateway-ping-after=1s"]);
+    assert!(line.contains(&place("publisher] listen", 8)), "{line}");
+}
+
 fn write(path: &Path, text: &str) {
     std::fs::write(path, text).expect("it can be written");
 }
