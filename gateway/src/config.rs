@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use campanile_channel::watchdog::Watchdog;
+use campanile_channel::{Secrets, SecretsNow, unchanging};
 use campanile_edge::websocket::Limits;
 use campanile_edge::{AllowHosts, AllowOrigins, Exposure};
 use tokio::sync::watch;
@@ -15,6 +16,8 @@ use crate::access::Access;
 pub struct GatewayConfig {
     /// Where the broker listens, `HOST:PORT`.
     pub broker: String,
+    /// What the gateway and its broker prove to each other. Default: nothing.
+    pub secrets: SecretsNow,
     /// How many worker threads hold the connections. At least 1.
     pub workers: usize,
     /// The URL of the publisher that the page uses, or `:PORT` for one on the page's own host; `None`
@@ -104,6 +107,7 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             broker: "127.0.0.1:2206".to_owned(),
+            secrets: unchanging(Secrets::default()),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             publisher_url: None,
             max_connections: 100_000,

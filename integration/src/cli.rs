@@ -22,6 +22,7 @@ use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcomma
 
 use crate::exposure::Service;
 use crate::logging::last_line;
+use crate::secrets::ClusterSecret;
 use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
 
 pub use broker::BrokerArgs;
@@ -84,6 +85,8 @@ pub struct ServiceArgs {
     pub gateway: Option<GatewayArgs>,
     /// Those of a publisher.
     pub publisher: Option<PublisherArgs>,
+    /// Where the secret of their links is. In `up`, it is the broker's.
+    pub cluster_secret: Option<ClusterSecret>,
 }
 
 impl ServiceArgs {
@@ -96,31 +99,39 @@ impl ServiceArgs {
         }
     }
 
-    /// Adds those of other services.
-    fn add(&mut self, others: Self) {
-        let Self { broker, gateway, publisher } = others;
-        self.broker = broker.or(self.broker.take());
-        self.gateway = gateway.or(self.gateway.take());
-        self.publisher = publisher.or(self.publisher.take());
-    }
-
     /// The flags in a command; none if it runs no service.
     pub fn of(command: &Command) -> Self {
+        let secret =
+            |file: &Option<PathBuf>, variable| Some(ClusterSecret { file: file.clone(), variable });
         match command {
             Command::Up(up) => Self {
                 broker: Some(up.broker.clone()),
                 gateway: Some(up.gateway.clone()),
                 publisher: Some(up.publisher.clone()),
+                cluster_secret: secret(&up.broker.secret_file, "CAMPANILE_BROKER_SECRET"),
             },
-            Command::Broker(args) => Self { broker: Some(args.clone()), ..Self::default() },
-            Command::Gateway(args) => {
-                Self { gateway: Some(args.gateway.clone()), ..Self::default() }
-            }
-            Command::Publisher(args) => {
-                Self { publisher: Some(args.publisher.clone()), ..Self::default() }
-            }
+            Command::Broker(args) => Self {
+                broker: Some(args.clone()),
+                cluster_secret: secret(&args.secret_file, "CAMPANILE_BROKER_SECRET"),
+                ..Self::default()
+            },
+            Command::Gateway(args) => Self {
+                gateway: Some(args.gateway.clone()),
+                cluster_secret: secret(&args.secret_file, "CAMPANILE_GATEWAY_SECRET"),
+                ..Self::default()
+            },
+            Command::Publisher(args) => Self {
+                publisher: Some(args.publisher.clone()),
+                cluster_secret: secret(&args.secret_file, "CAMPANILE_PUBLISHER_SECRET"),
+                ..Self::default()
+            },
             Command::Config(_) | Command::Bench(_) | Command::BenchPart(_) => Self::default(),
         }
+    }
+
+    /// Whether any of them names a file that is read again at SIGHUP.
+    pub fn name_files(&self) -> bool {
+        self.cluster_secret.as_ref().is_some_and(|secret| secret.file.is_some())
     }
 }
 
@@ -199,20 +210,20 @@ pub fn read_settings(file: &Path) -> Result<SettingsFile, Vec<SettingsError>> {
     settings::read(file, &all_flags())
 }
 
-/// The flags of all services as the environment and the values of a settings file have them.
+/// The flags of each service as the environment and the values of a settings file have them.
 ///
 /// # Errors
 /// What is wrong with the environment.
-pub fn without_flags(scalars: &[Scalar]) -> Result<ServiceArgs, Vec<String>> {
+pub fn without_flags(scalars: &[Scalar]) -> Result<Vec<ServiceArgs>, Vec<String>> {
     let environment = |name: &OsStr| std::env::var_os(name);
-    let (mut all, mut errors) = (ServiceArgs::default(), Vec::new());
+    let (mut all, mut errors) = (Vec::new(), Vec::new());
     for service in ["broker", "gateway", "publisher"] {
         let command = with_scalars(command(), scalars);
         let service_command = command.find_subcommand(service);
         errors.extend(service_command.and_then(|c| names::different_variables(c, &environment)));
         let matches = command.try_get_matches_from(["campanile", service]);
         match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
-            Ok(cli) => all.add(ServiceArgs::of(&cli.command)),
+            Ok(cli) => all.push(ServiceArgs::of(&cli.command)),
             Err(error) => errors.push(one_line(&error)),
         }
     }
@@ -340,10 +351,11 @@ mod tests {
                 let prefixed = format!("{name}-{flag}");
                 let variable = format!("campanile-{prefixed}").to_uppercase().replace('-', "_");
                 assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(&*variable));
-                if flag == "broker" {
+                let is_of_all = name != "broker" && flag == "secret-file";
+                if flag == "broker" || is_of_all {
                     continue;
                 }
-                let is_plain = ["workers", "data-dir", "durability"].contains(&flag);
+                let is_plain = ["workers", "data-dir", "durability", "secret-file"].contains(&flag);
                 let in_up = if is_plain { flag } else { &prefixed };
                 let up = command.find_subcommand("up").expect("there");
                 let twin = up.get_arguments().find(|arg| arg.get_long() == Some(in_up));
@@ -388,7 +400,8 @@ mod tests {
             Cli::from_arg_matches(&matches).expect("valid").command
         };
         let Command::Up(up) = parse(&["campanile", "up"]) else { panic!("not up") };
-        assert_eq!(up.broker.config().expect("valid"), BrokerConfig::default());
+        let broker = up.broker.config().expect("valid");
+        assert_eq!(format!("{broker:?}"), format!("{:?}", BrokerConfig::default()));
         let gateway = up.gateway.config(GatewayConfig::default().broker, "").expect("valid");
         assert_eq!(format!("{gateway:?}"), format!("{:?}", GatewayConfig::default()));
         let publisher = up.publisher.config("h:1".to_owned(), "").expect("valid");

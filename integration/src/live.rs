@@ -9,21 +9,27 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::anyhow;
+use campanile_channel::{Secrets, SecretsNow};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{self, Invocation, ServiceArgs};
 use crate::exposure::{SERVICES, Service};
 use crate::logging::Level;
-use crate::settings::{Scalar, Settings, SettingsError};
+use crate::secrets::ClusterSecret;
+use crate::settings::{Scalar, Settings, SettingsError, SettingsFile};
 
 /// Everything that SIGHUP can change, checked and ready to be used.
 #[derive(Debug)]
 pub struct NewState {
     /// What is logged.
     filter: EnvFilter,
+    /// What the services of the cluster prove to each other.
+    secrets: Secrets,
     // Here: what other sections became.
 }
 
@@ -57,21 +63,23 @@ impl NewState {
     /// # Errors
     /// Everything that is wrong.
     pub fn read(settings: &Settings, args: &ServiceArgs) -> Result<Self, Invalid> {
-        let _ = args;
         let variable = std::env::var("CAMPANILE_LOG").ok();
         let filter = settings.log.filter(variable.as_deref(), &settings.places);
+        let secrets = args.cluster_secret.as_ref().map(ClusterSecret::read);
+        let secrets = secrets.unwrap_or_else(|| Ok(Secrets::default()));
         // Here: build what other sections become, each with its error.
-        match filter {
-            Ok(filter) => Ok(Self { filter }),
-            Err(sentence) => Err(Invalid(vec![sentence])),
+        match (filter, secrets) {
+            (Ok(filter), Ok(secrets)) => Ok(Self { filter, secrets }),
+            (filter, secrets) => {
+                Err(Invalid(filter.err().into_iter().chain(secrets.err()).collect()))
+            }
         }
     }
 
     /// Whether a service has something to know others by: then everybody is asked, on every address.
     pub fn is_authenticated(&self, service: Service) -> bool {
         match service {
-            // Here: whether there is a cluster secret.
-            Service::Broker => false,
+            Service::Broker => !self.secrets.is_empty(),
             // Here: whether there is a token key or a section [guests].
             Service::Gateway => false,
             // Here: whether there are [[keys]].
@@ -95,6 +103,7 @@ pub struct Live {
     in_force: Vec<Scalar>,
     authenticated: [bool; 3],
     level: Level,
+    secrets: watch::Sender<Arc<Secrets>>,
     // Here: a `watch::Sender` for each part.
 }
 
@@ -103,6 +112,7 @@ impl Live {
     pub fn start(invocation: &Invocation, first: NewState, level: Level) -> Self {
         let authenticated = SERVICES.map(|service| first.is_authenticated(service));
         // Here: `watch::channel(first.part)` for each part.
+        let (secrets, _) = watch::channel(Arc::new(first.secrets));
         Self {
             file: invocation.file.clone(),
             args: ServiceArgs::of(&invocation.command),
@@ -110,12 +120,18 @@ impl Live {
             in_force: invocation.in_force.clone(),
             authenticated,
             level,
+            secrets,
         }
     }
 
     /// As [`NewState::is_authenticated`], for as long as this process runs.
     pub fn is_authenticated(&self, service: Service) -> bool {
         self.authenticated[service as usize]
+    }
+
+    /// What the services of the cluster prove to each other.
+    pub fn secrets(&self) -> SecretsNow {
+        self.secrets.subscribe()
     }
 
     /// An error with the lines of the settings file that it is about: it names flags only.
@@ -132,17 +148,17 @@ impl Live {
         }
     }
 
-    /// Reads the settings file again, and changes everything or nothing. Logs which of both, and what
-    /// cannot change without a restart.
+    /// Reads the settings file again, and the files that flags name, and changes everything or nothing.
+    /// Logs which of both, and what cannot change without a restart.
     pub fn reload(&self) {
-        let Some(file) = &self.file else {
+        if self.file.is_none() && !self.args.name_files() {
             info!("SIGHUP changes nothing: there is no settings file, which --config FILE names");
             return;
-        };
-        match self.reread(file) {
+        }
+        match self.reread() {
             Ok((state, scalars)) => {
                 self.publish(state);
-                info!(file = %file.display(), "the settings were read again");
+                info!("the settings were read again");
                 let changed = changed(&self.scalars, &scalars);
                 if !changed.is_empty() {
                     warn!("these settings change only with a restart: {}", changed.join(", "));
@@ -156,13 +172,11 @@ impl Live {
         }
     }
 
-    fn reread(&self, file: &Path) -> Result<(NewState, Vec<Scalar>), Invalid> {
-        // A pipe is empty when it is read again, and an empty file is a valid one.
-        if !file.metadata().is_ok_and(|file| file.is_file()) {
-            let sentence = format!("{}: this is no regular file (any more)", file.display());
-            return Err(Invalid(vec![sentence]));
-        }
-        let read = cli::read_settings(file)?;
+    fn reread(&self) -> Result<(NewState, Vec<Scalar>), Invalid> {
+        let read = match &self.file {
+            Some(file) => reread(file)?,
+            None => SettingsFile::default(),
+        };
         let state = NewState::read(&read.settings, &self.args)?;
         self.check_exposure(&state).map_err(|sentence| Invalid(vec![sentence]))?;
         Ok((state, read.scalars))
@@ -185,8 +199,18 @@ impl Live {
     /// Changes everything.
     fn publish(&self, state: NewState) {
         self.level.change(state.filter);
+        self.secrets.send_replace(Arc::new(state.secrets));
         // Here: `send_replace` for each part.
     }
+}
+
+fn reread(file: &Path) -> Result<SettingsFile, Invalid> {
+    // A pipe is empty when it is read again, and an empty file is a valid one.
+    if !file.metadata().is_ok_and(|file| file.is_file()) {
+        let sentence = format!("{}: this is no regular file (any more)", file.display());
+        return Err(Invalid(vec![sentence]));
+    }
+    Ok(cli::read_settings(file)?)
 }
 
 /// The keys whose values differ.

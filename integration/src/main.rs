@@ -7,6 +7,7 @@ mod exposure;
 mod files;
 mod live;
 mod logging;
+mod secrets;
 mod services;
 mod settings;
 mod shutdown;

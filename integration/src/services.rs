@@ -44,7 +44,7 @@ pub async fn broker(
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let config = BrokerConfig { watchdog, ..args.config()? };
+    let config = BrokerConfig { watchdog, secrets: live.secrets(), ..args.config()? };
     let door = Door { service: Service::Broker, is_open: args.open, is_in_up: false };
     let (listeners, exposure) = door.listen(&args.listen, live)?;
     if config.storage.is_none() {
@@ -64,6 +64,7 @@ pub async fn gateway(
 ) -> anyhow::Result<()> {
     let mut config = args.gateway.config(args.broker.to_string(), "")?;
     config.watchdog = watchdog;
+    config.secrets = live.secrets();
     let door = Door { service: Service::Gateway, is_open: args.gateway.open, is_in_up: false };
     let (listeners, exposure) = door.listen(&args.gateway.listen, live)?;
     config.exposure = exposure;
@@ -86,6 +87,7 @@ pub async fn publisher(
 ) -> anyhow::Result<()> {
     let mut config = args.publisher.config(args.broker.to_string(), "")?;
     config.watchdog = watchdog;
+    config.secrets = live.secrets();
     let door = Door { service: Service::Publisher, is_open: args.publisher.open, is_in_up: false };
     let (listeners, exposure) = door.listen(&args.publisher.listen, live)?;
     config.exposure = exposure;
@@ -135,6 +137,9 @@ pub async fn up(
     broker_config.watchdog = watchdog.clone();
     gateway_config.watchdog = watchdog.clone();
     publisher_config.watchdog = watchdog;
+    broker_config.secrets = live.secrets();
+    gateway_config.secrets = live.secrets();
+    publisher_config.secrets = live.secrets();
     shutdown.ends_within(gateway_config.drain + AFTER_DRAIN);
     let room = room();
     let wanted = publisher_config.max_connections;

@@ -197,3 +197,19 @@ async fn the_page_is_there_on_loopback_and_elsewhere_if_somebody_says_so() {
         assert!(sentence.contains("--page on"), "{sentence}");
     }
 }
+
+#[tokio::test]
+async fn a_broker_with_a_secret_listens_anywhere_and_is_not_open() {
+    let mut secret = tempfile::NamedTempFile::new().expect("a file");
+    writeln!(secret, "{:032x}", rand::random::<u128>()).expect("it takes the text");
+    let file = secret.path().to_str().expect("UTF-8");
+    let broker = Process::start(&["broker", "--listen=0.0.0.0:0", "--secret-file", file]);
+    broker.said("the broker listens").await;
+    assert_eq!(broker.count("is open"), 0, "{:?}", broker.log());
+    let settings = format!("[broker]\nlisten = \"0.0.0.0:0\"\nsecret_file = {file:?}\n");
+    let mut with_settings = tempfile::NamedTempFile::new().expect("a file");
+    with_settings.write_all(settings.as_bytes()).expect("it takes the text");
+    let broker =
+        Process::start(&["broker", "--config", with_settings.path().to_str().expect("UTF-8")]);
+    broker.said("the broker listens").await;
+}

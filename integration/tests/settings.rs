@@ -191,8 +191,8 @@ fn a_check_names_everything_that_is_wrong_and_exits_with_2() {
     );
     assert_eq!(said.len(), 3, "{said:#?}");
     for (line, parts) in said.iter().zip([
-        ["gateway: ", "silence-limit is 8s"],
         ["broker: ", "--listen 192.0.2.1:1"],
+        ["gateway: ", "silence-limit is 8s"],
         ["gateway: ", "--listen 0.0.0.0:0"],
     ]) {
         assert!(parts.iter().all(|part| line.contains(part)), "{line}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use campanile_channel::Watchdog;
+use campanile_channel::{Secrets, SecretsNow, Watchdog, unchanging};
 use campanile_edge::{Exposure, Keys};
 use campanile_messages::event::MAX_CONTENT_BYTES;
 use tokio::sync::watch;
@@ -20,6 +20,8 @@ use crate::{AllowHosts, AllowOrigins};
 pub struct PublisherConfig {
     /// The address of the broker, `HOST:PORT`. It is looked up at every attempt to connect.
     pub broker: String,
+    /// What the publisher and its broker prove to each other. Default: nothing.
+    pub secrets: SecretsNow,
     /// The largest content, at most 16 MiB. A larger one gets 413. Default: 1 MiB.
     pub max_content_bytes: usize,
     /// How long a push waits for a broker that cannot be reached, or that takes no more pushes, before it
@@ -104,6 +106,7 @@ impl PublisherConfig {
     pub fn new(broker: impl Into<String>) -> Self {
         Self {
             broker: broker.into(),
+            secrets: unchanging(Secrets::default()),
             max_content_bytes: 1 << 20,
             broker_wait: Duration::from_secs(5),
             confirm_limit: Duration::from_secs(10),

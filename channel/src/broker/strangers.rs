@@ -8,9 +8,13 @@ use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
-use campanile_edge::Peer;
+use campanile_edge::{Bucket, Peer, Rate};
 use tokio::sync::oneshot;
+
+/// How many refusals are logged per second on average, and how many at once. Anybody can cause them.
+const LOGGED: (u32, u32) = (1, 20);
 
 /// Decides which socket is closed when there are too many. Pure.
 #[derive(Debug)]
@@ -73,6 +77,8 @@ struct StrangersState {
     room: Room,
     /// Dropping a sender closes its socket.
     doors: HashMap<u64, oneshot::Sender<Infallible>>,
+    /// The refusals that were logged.
+    logged: Bucket,
 }
 
 impl Strangers {
@@ -81,6 +87,7 @@ impl Strangers {
         Self(Rc::new(RefCell::new(StrangersState {
             room: Room::new(max_sockets),
             doors: HashMap::new(),
+            logged: Bucket::default(),
         })))
     }
 
@@ -119,6 +126,13 @@ impl Guest {
     /// Waits until the socket has to be closed.
     pub async fn is_shown_out(&mut self) {
         let _ = (&mut self.is_shown_out).await;
+    }
+
+    /// Whether its refusal may be logged. So that nobody can fill the log, not all can.
+    pub fn may_be_logged(&self, now: Instant) -> bool {
+        let (per_second, burst) = LOGGED;
+        let rate = Rate::new(per_second, burst);
+        self.strangers.0.borrow_mut().logged.take(rate, now).is_ok()
     }
 
     /// The socket has a link from now on.
@@ -183,6 +197,19 @@ mod tests {
         room.remove(few, second_of_few);
         room.remove(few, second_of_few);
         assert_eq!((room.strangers_len, room.strangers.len()), (2, 1));
+    }
+
+    #[test]
+    fn refusals_are_logged_at_a_bounded_rate() {
+        let strangers = Strangers::new(2);
+        let now = Instant::now();
+        let may_log = |after| {
+            let (guest, _) = strangers.admit(IpAddr::from([127, 0, 0, 1]));
+            guest.may_be_logged(now + std::time::Duration::from_secs(after))
+        };
+        assert!((0..20).all(|_| may_log(0)));
+        assert!(!may_log(0));
+        assert!(may_log(1) && !may_log(1));
     }
 
     #[test]

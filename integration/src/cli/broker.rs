@@ -19,6 +19,11 @@ pub struct BrokerArgs {
     /// Let everybody who reaches the address use this broker, although there is no cluster secret
     #[arg(id = "broker-open", long = "open", env = "CAMPANILE_BROKER_OPEN")]
     pub open: bool,
+    /// File with the cluster's secret, which this process and all other services of the cluster prove to
+    /// each other; two lines while it is replaced [default: none, anybody may link]
+    #[arg(id = "secret-file", long, value_name = "FILE")]
+    #[arg(env = "CAMPANILE_BROKER_SECRET_FILE")]
+    pub secret_file: Option<PathBuf>,
     /// Directory for the log, which then survives the end of the broker; created if it does not exist
     /// [default: none, the log is in memory only]
     #[arg(id = "data-dir", long, value_name = "DIR")]

@@ -1,5 +1,6 @@
 //! The flags of a gateway.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use campanile_edge::websocket::Limits;
@@ -17,6 +18,10 @@ pub struct GatewayCommandArgs {
     #[arg(alias = "channel")]
     #[arg(env = "CAMPANILE_GATEWAY_BROKER", default_value = "127.0.0.1:2206")]
     pub broker: HostPort,
+    /// File with the cluster's secret, as the broker has it [default: none]
+    #[arg(id = "gateway-secret-file", long = "secret-file", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_SECRET_FILE")]
+    pub secret_file: Option<PathBuf>,
     #[command(flatten)]
     pub gateway: GatewayArgs,
 }

@@ -1,5 +1,6 @@
 //! The flags of a publisher.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -19,6 +20,10 @@ pub struct PublisherCommandArgs {
     #[arg(alias = "channel")]
     #[arg(env = "CAMPANILE_PUBLISHER_BROKER", default_value = "127.0.0.1:2206")]
     pub broker: HostPort,
+    /// File with the cluster's secret, as the broker has it [default: none]
+    #[arg(id = "publisher-secret-file", long = "secret-file", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_SECRET_FILE")]
+    pub secret_file: Option<PathBuf>,
     #[command(flatten)]
     pub publisher: PublisherArgs,
 }

@@ -3,7 +3,13 @@
 use crate::settings::nearest;
 
 /// The variables that are no flags of a service.
-const OTHERS: [&str; 2] = ["CAMPANILE_LOG", "CAMPANILE_CONFIG"];
+const OTHERS: [&str; 5] = [
+    "CAMPANILE_LOG",
+    "CAMPANILE_CONFIG",
+    "CAMPANILE_BROKER_SECRET",
+    "CAMPANILE_GATEWAY_SECRET",
+    "CAMPANILE_PUBLISHER_SECRET",
+];
 
 /// A sentence about each variable that begins with `CAMPANILE_` and is none of `known`. The values are
 /// not looked at: one may be a secret.

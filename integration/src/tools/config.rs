@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "a tool prints what it was asked for")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -35,15 +36,21 @@ fn check(file: &Path) -> Vec<String> {
         Ok(read) => read,
         Err(errors) => return errors.iter().map(ToString::to_string).collect(),
     };
-    let args = match cli::without_flags(&read.scalars) {
-        Ok(args) => args,
+    let services = match cli::without_flags(&read.scalars) {
+        Ok(services) => services,
         Err(errors) => return errors,
     };
-    let mut errors = contradictions(&args);
-    match NewState::read(&read.settings, &args) {
-        Ok(state) => errors.extend(too_open(&args, &state)),
-        Err(invalid) => errors.extend(invalid.0),
+    let mut errors = Vec::new();
+    for args in services {
+        errors.extend(contradictions(&args));
+        match NewState::read(&read.settings, &args) {
+            Ok(state) => errors.extend(too_open(&args, &state)),
+            Err(invalid) => errors.extend(invalid.0),
+        }
     }
+    // What several services need is wrong for each of them.
+    let mut seen = BTreeSet::new();
+    errors.retain(|error| seen.insert(error.clone()));
     errors
 }
 

@@ -73,7 +73,7 @@ pub enum Unavailable {
     TooMuchPending(#[from] UsedUp),
     /// The caller's key has a rate.
     #[error(
-        "this key may push {per_second} times per second, nothing was sent: try again in {} s",
+        "this key is over its rate of {per_second} per second, nothing was sent: try again in {} s",
         seconds(*wait)
     )]
     TooOften { per_second: u32, wait: Duration },

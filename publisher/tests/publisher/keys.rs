@@ -297,7 +297,7 @@ async fn beyond_its_rate_a_key_gets_429_and_learns_when_to_come_back() {
     let refused = publisher.send(with_key(post("/", "text/plain", "a"))).await;
     assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")), "{refused:?}");
     assert_eq!(refused.header("ratelimit"), Some("\"pushes\";r=0;t=1"));
-    assert!(refused.body.starts_with("this key may push 1 times per second"), "{refused:?}");
+    assert!(refused.body.starts_with("this key is over its rate of 1 per second"), "{refused:?}");
     let items = json!([{ "content": "a" }, { "content": "" }, { "content": "b" }]);
     let batch = post("/batch", "application/json", items.to_string());
     let answers = publisher.send(with_key(&batch)).await.json();
