@@ -90,6 +90,10 @@ fn value(flag: &Flag<'_>) -> String {
             let possible = flag.arg.get_possible_values();
             match possible.first() {
                 Some(first) => format!("{:?}", first.get_name()),
+                None if name == "FILE" => {
+                    let file = flag.key.strip_suffix("_file").unwrap_or(&flag.key);
+                    format!("\"/etc/campanile/{file}\"")
+                }
                 None => example(name).to_owned(),
             }
         }
@@ -103,7 +107,6 @@ fn example(value_name: &str) -> &'static str {
         "SIZE" => "\"1MiB\"",
         "DURATION" => "\"10s\"",
         "DIR" => "\"/var/lib/campanile\"",
-        "FILE" => "\"/etc/campanile/file\"",
         "FILES" => "[\"/etc/campanile/file\"]",
         "HOST:PORT" => "\"127.0.0.1:2206\"",
         "URL" => "\"https://app.example\"",
