@@ -13,15 +13,18 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use campanile_channel::{Secrets, SecretsNow};
+use campanile_edge::Keys;
+use campanile_gateway::Access;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::certificates::{Certificates, Listeners};
 use crate::cli::{self, Invocation, ServiceArgs};
 use crate::exposure::{SERVICES, Service};
 use crate::logging::Level;
 use crate::secrets::ClusterSecret;
-use crate::settings::{Scalar, Settings, SettingsError, SettingsFile};
+use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
 
 /// Everything that SIGHUP can change, checked and ready to be used.
 #[derive(Debug)]
@@ -30,6 +33,11 @@ pub struct NewState {
     filter: EnvFilter,
     /// What the services of the cluster prove to each other.
     secrets: Secrets,
+    /// Whom the gateway lets in.
+    access: Access,
+    /// The API keys of a publisher; empty where none runs.
+    keys: Keys,
+    certificates: Certificates,
     // Here: what other sections became.
 }
 
@@ -67,12 +75,36 @@ impl NewState {
         let filter = settings.log.filter(variable.as_deref(), &settings.places);
         let secrets = args.cluster_secret.as_ref().map(ClusterSecret::read);
         let secrets = secrets.unwrap_or_else(|| Ok(Secrets::default()));
+        let access = args.gateway.as_ref().map(|gateway| {
+            let keys = gateway.token_keys.as_deref();
+            settings.tokens.access(keys, settings.guests.as_ref(), gateway.max_groups)
+        });
+        let access = access.unwrap_or_else(|| Ok(Access::default()));
         // Here: build what other sections become, each with its error.
-        match (filter, secrets) {
-            (Ok(filter), Ok(secrets)) => Ok(Self { filter, secrets }),
-            (filter, secrets) => {
-                Err(Invalid(filter.err().into_iter().chain(secrets.err()).collect()))
+        let keys = match &args.publisher {
+            Some(publisher) => {
+                let per_second = u32::try_from(publisher.max_pushes_per_second).unwrap_or(u32::MAX);
+                settings::keys::keys(&settings.keys, per_second).map_err(|wrong| {
+                    let error = |(key, sentence): (String, String)| {
+                        settings.places.error(&key, &sentence).to_string()
+                    };
+                    wrong.into_iter().map(error).collect::<Vec<_>>()
+                })
             }
+            None => Ok(Keys::default()),
+        };
+        let certificates = Certificates::read(&settings.tls, args);
+        let mut wrong = Vec::new();
+        let filter = note(&mut wrong, filter.map_err(|error| [error]));
+        let secrets = note(&mut wrong, secrets.map_err(|error| [error]));
+        let access = note(&mut wrong, access);
+        let keys = note(&mut wrong, keys);
+        let certificates = note(&mut wrong, certificates);
+        match (filter, secrets, access, keys, certificates) {
+            (Some(filter), Some(secrets), Some(access), Some(keys), Some(certificates)) => {
+                Ok(Self { filter, secrets, access, keys, certificates })
+            }
+            _ => Err(Invalid(wrong)),
         }
     }
 
@@ -80,10 +112,8 @@ impl NewState {
     pub fn is_authenticated(&self, service: Service) -> bool {
         match service {
             Service::Broker => !self.secrets.is_empty(),
-            // Here: whether there is a token key or a section [guests].
-            Service::Gateway => false,
-            // Here: whether there are [[keys]].
-            Service::Publisher => false,
+            Service::Gateway => !self.access.is_open(),
+            Service::Publisher => !self.keys.is_empty(),
         }
     }
 
@@ -91,6 +121,14 @@ impl NewState {
     pub fn filter(&self) -> EnvFilter {
         EnvFilter::new(self.filter.to_string())
     }
+}
+
+/// Keeps what is wrong with a part, so that everything is said at once.
+fn note<T>(
+    wrong: &mut Vec<String>,
+    part: Result<T, impl IntoIterator<Item = String>>,
+) -> Option<T> {
+    part.map_err(|errors| wrong.extend(errors)).ok()
 }
 
 /// Holds the ends by which the services learn what has changed.
@@ -104,6 +142,10 @@ pub struct Live {
     authenticated: [bool; 3],
     level: Level,
     secrets: watch::Sender<Arc<Secrets>>,
+    access: watch::Sender<Arc<Access>>,
+    keys: watch::Sender<Arc<Keys>>,
+    /// The listeners that speak TLS.
+    pub tls: Listeners,
     // Here: a `watch::Sender` for each part.
 }
 
@@ -112,7 +154,10 @@ impl Live {
     pub fn start(invocation: &Invocation, first: NewState, level: Level) -> Self {
         let authenticated = SERVICES.map(|service| first.is_authenticated(service));
         // Here: `watch::channel(first.part)` for each part.
+        let tls = Listeners::start(first.certificates, &first.secrets);
         let (secrets, _) = watch::channel(Arc::new(first.secrets));
+        let (access, _) = watch::channel(Arc::new(first.access));
+        let (keys, _) = watch::channel(Arc::new(first.keys));
         Self {
             file: invocation.file.clone(),
             args: ServiceArgs::of(&invocation.command),
@@ -121,6 +166,9 @@ impl Live {
             authenticated,
             level,
             secrets,
+            access,
+            keys,
+            tls,
         }
     }
 
@@ -129,9 +177,19 @@ impl Live {
         self.authenticated[service as usize]
     }
 
+    /// Whom the gateway lets in.
+    pub fn access(&self) -> watch::Receiver<Arc<Access>> {
+        self.access.subscribe()
+    }
+
     /// What the services of the cluster prove to each other.
     pub fn secrets(&self) -> SecretsNow {
         self.secrets.subscribe()
+    }
+
+    /// The API keys of those who push.
+    pub fn keys(&self) -> watch::Receiver<Arc<Keys>> {
+        self.keys.subscribe()
     }
 
     /// An error with the lines of the settings file that it is about: it names flags only.
@@ -199,7 +257,12 @@ impl Live {
     /// Changes everything.
     fn publish(&self, state: NewState) {
         self.level.change(state.filter);
+        for service in self.tls.publish(state.certificates, &state.secrets) {
+            warn!("whether the {service} speaks TLS changes only with a restart");
+        }
         self.secrets.send_replace(Arc::new(state.secrets));
+        self.access.send_replace(Arc::new(state.access));
+        self.keys.send_replace(Arc::new(state.keys));
         // Here: `send_replace` for each part.
     }
 }

@@ -2,11 +2,13 @@
 //! it is told to stop.
 
 mod allocator;
+mod certificates;
 mod cli;
 mod exposure;
 mod files;
 mod live;
 mod logging;
+mod secret_file;
 mod secrets;
 mod services;
 mod settings;
@@ -29,12 +31,16 @@ use logging::Logging;
 use shutdown::Shutdown;
 
 fn main() -> ExitCode {
+    // The first one stays, and nobody else installs one.
+    let _ = campanile_edge::tls::provider().install_default();
     let invocation = match cli::read() {
         Ok(invocation) => invocation,
         Err(refused) => return cli::explain(&refused),
     };
-    if let Command::Config(args) = &invocation.command {
-        return tools::config::run(args);
+    match &invocation.command {
+        Command::Config(args) => return tools::config::run(args),
+        Command::Key(command) => return tools::key::run(command),
+        _ => {}
     }
     let args = ServiceArgs::of(&invocation.command);
     let first = match NewState::read(&invocation.settings, &args) {
@@ -95,7 +101,9 @@ async fn run(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
         Command::Gateway(args) => services::gateway(args, &live, shutdown, watchdog).await,
         Command::Publisher(args) => services::publisher(args, &live, shutdown, watchdog).await,
         Command::Bench(args) => measure(*args, shutdown).await,
-        Command::Config(_) | Command::BenchPart(_) => unreachable!("run without a runtime"),
+        Command::Config(_) | Command::Key(_) | Command::BenchPart(_) => {
+            unreachable!("run without a runtime")
+        }
     }
 }
 

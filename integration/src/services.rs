@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use actix_rt::Arbiter;
 use anyhow::{Context as _, anyhow};
-use campanile_channel::Watchdog;
 use campanile_channel::broker::{BrokerConfig, Storage};
+use campanile_channel::{TlsSettings, Watchdog};
 use campanile_edge::Exposure;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use crate::cli::{BrokerArgs, GatewayCommandArgs, PublisherCommandArgs, UpArgs};
+use crate::cli::{BrokerCommandArgs, GatewayCommandArgs, PublisherCommandArgs, UpArgs};
 use crate::exposure::{self, Service};
 use crate::files::{limited, room};
 use crate::live::Live;
@@ -39,14 +39,19 @@ const BROKER_GRACE: Duration = Duration::from_secs(3);
 
 /// Runs the broker.
 pub async fn broker(
-    args: BrokerArgs,
+    args: Box<BrokerCommandArgs>,
     live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let config = BrokerConfig { watchdog, secrets: live.secrets(), ..args.config()? };
-    let door = Door { service: Service::Broker, is_open: args.open, is_in_up: false };
-    let (listeners, exposure) = door.listen(&args.listen, live)?;
+    let config = BrokerConfig {
+        watchdog,
+        secrets: live.secrets(),
+        tls: live.tls.broker(),
+        ..args.broker.config()?
+    };
+    let door = Door { service: Service::Broker, is_open: args.broker.open, is_in_up: false };
+    let (listeners, exposure) = door.listen(&args.broker.listen, live)?;
     if config.storage.is_none() {
         info!("{IN_MEMORY}");
     }
@@ -62,9 +67,12 @@ pub async fn gateway(
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let mut config = args.gateway.config(args.broker.to_string(), "")?;
+    let mut config = args.gateway.config(args.broker.host_port.to_string(), "")?;
+    config.broker_tls = live.tls.link();
     config.watchdog = watchdog;
+    config.tls = live.tls.gateway();
     config.secrets = live.secrets();
+    config.access = live.access();
     let door = Door { service: Service::Gateway, is_open: args.gateway.open, is_in_up: false };
     let (listeners, exposure) = door.listen(&args.gateway.listen, live)?;
     config.exposure = exposure;
@@ -80,14 +88,17 @@ pub async fn gateway(
 
 /// Runs a publisher.
 pub async fn publisher(
-    args: PublisherCommandArgs,
+    args: Box<PublisherCommandArgs>,
     live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let mut config = args.publisher.config(args.broker.to_string(), "")?;
+    let mut config = args.publisher.config(args.broker.host_port.to_string(), "")?;
+    config.broker_tls = live.tls.link();
     config.watchdog = watchdog;
+    config.tls = live.tls.publisher();
     config.secrets = live.secrets();
+    config.keys = live.keys();
     let door = Door { service: Service::Publisher, is_open: args.publisher.open, is_in_up: false };
     let (listeners, exposure) = door.listen(&args.publisher.listen, live)?;
     config.exposure = exposure;
@@ -126,9 +137,12 @@ pub async fn up(
     gateway_config.publisher_url.get_or_insert_with(|| match addresses[2][0].ip() {
         // Whoever opens the page knows this host by a name, and reaches the publisher by it, too.
         ip if ip.is_unspecified() => format!(":{}", push.port()),
-        _ => format!("http://{push}"),
+        _ => format!("{}://{push}", scheme(&live.tls.publisher())),
     });
     let mut publisher_config = args.publisher.config(link.to_string(), "publisher-")?;
+    gateway_config.tls = live.tls.gateway();
+    publisher_config.tls = live.tls.publisher();
+    let schemes = [&gateway_config.tls, &publisher_config.tls].map(scheme);
     broker_config.shutdown_limit = broker_config.shutdown_limit.min(SHARE);
     gateway_config.shutdown_limit = gateway_config.shutdown_limit.min(SHARE);
     publisher_config.shutdown_limit = publisher_config.shutdown_limit.min(SHARE);
@@ -139,7 +153,9 @@ pub async fn up(
     publisher_config.watchdog = watchdog;
     broker_config.secrets = live.secrets();
     gateway_config.secrets = live.secrets();
+    gateway_config.access = live.access();
     publisher_config.secrets = live.secrets();
+    publisher_config.keys = live.keys();
     shutdown.ends_within(gateway_config.drain + AFTER_DRAIN);
     let room = room();
     let wanted = publisher_config.max_connections;
@@ -169,7 +185,9 @@ pub async fn up(
     let supervised = async {
         let announced = async {
             tokio::select! {
-                Ok(()) = is_ready => announce(addresses, exposures, has_page, storage.as_ref()),
+                Ok(()) = is_ready => {
+                    announce(addresses, schemes, exposures, has_page, storage.as_ref());
+                }
                 () = shutdown.clone().begun() => return,
             }
             shutdown.begun().await;
@@ -268,8 +286,14 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
+/// How URLs of a listener begin.
+fn scheme(tls: &Option<TlsSettings>) -> &'static str {
+    if tls.is_some() { "https" } else { "http" }
+}
+
 fn announce(
     addresses: [Vec<SocketAddr>; 3],
+    [pages, pushes]: [&str; 2],
     exposures: [Exposure; 3],
     has_page: bool,
     storage: Option<&Storage>,
@@ -294,7 +318,8 @@ fn announce(
             open.join(", ")
         ),
     };
-    let page_line = if has_page { format!("  open       http://{page}/\n") } else { String::new() };
+    let page_line =
+        if has_page { format!("  open       {pages}://{page}/\n") } else { String::new() };
     let text = format!(
         "campanile {} is up; {kept}
 
@@ -302,8 +327,8 @@ fn announce(
   gateway    {gateway}
   publisher  {publisher}
 {notice}
-{page_line}  listen     curl -N 'http://{page}/events?group=news'
-  push       curl 'http://{push}/?content=hello'
+{page_line}  listen     curl -N '{pages}://{page}/events?group=news'
+  push       curl '{pushes}://{push}/?content=hello'
 ",
         env!("CARGO_PKG_VERSION")
     );

@@ -101,7 +101,7 @@ fn an_unknown_key_or_section_suggests_the_nearest_one() {
 
 #[test]
 fn an_error_in_a_list_names_its_item() {
-    let text = "[[keys]]\nname = \"a\"\n\n[[keys]]\nname = 1\n\n[guests]\ngroup = []\n";
+    let text = "[[keys]]\nname = \"a\"\nscopes = []\n[[keys]]\nname = 1\n\n[guests]\ngroup = []\n";
     let said = errors(text);
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(said[0].starts_with("c.toml:5: keys[1].name: invalid type: integer"), "{said:?}");

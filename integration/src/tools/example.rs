@@ -113,6 +113,7 @@ fn example(value_name: &str) -> &'static str {
         "ORIGINS" => "[\"https://app.example\"]",
         "HOSTS" => "[\"app.example\"]",
         "NAMES" => "[\"utm_source\"]",
+        "NAME" => "\"token\"",
         "NETWORKS" => "[\"10.0.0.0/8\"]",
         _ => "\"\"",
     }
