@@ -73,6 +73,7 @@ pub async fn gateway(
     config.tls = live.tls.gateway();
     config.secrets = live.secrets();
     config.access = live.access();
+    config.limits = live.limits.gateway();
     let door = Door { service: Service::Gateway, is_open: args.gateway.open, is_in_up: false };
     let (listeners, exposure) = door.listen(&args.gateway.listen, live)?;
     config.exposure = exposure;
@@ -99,6 +100,7 @@ pub async fn publisher(
     config.tls = live.tls.publisher();
     config.secrets = live.secrets();
     config.keys = live.keys();
+    config.addresses = live.limits.publisher();
     let door = Door { service: Service::Publisher, is_open: args.publisher.open, is_in_up: false };
     let (listeners, exposure) = door.listen(&args.publisher.listen, live)?;
     config.exposure = exposure;
@@ -154,8 +156,10 @@ pub async fn up(
     broker_config.secrets = live.secrets();
     gateway_config.secrets = live.secrets();
     gateway_config.access = live.access();
+    gateway_config.limits = live.limits.gateway();
     publisher_config.secrets = live.secrets();
     publisher_config.keys = live.keys();
+    publisher_config.addresses = live.limits.publisher();
     shutdown.ends_within(gateway_config.drain + AFTER_DRAIN);
     let room = room();
     let wanted = publisher_config.max_connections;
