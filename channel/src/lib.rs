@@ -5,6 +5,7 @@
 pub mod broker;
 pub mod heads;
 mod link;
+pub mod proxied;
 pub mod publishing;
 pub mod tls;
 pub mod watchdog;

@@ -8,9 +8,10 @@ use campanile_channel::{LinkTls, TlsSettings};
 use campanile_channel::{Secrets, SecretsNow, unchanging};
 use campanile_edge::websocket::Limits;
 use campanile_edge::{AllowHosts, AllowOrigins};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::access::Access;
+use crate::limits::GatewayLimits;
 
 /// Everything that can be set on a gateway. Sizes are in bytes.
 #[derive(Debug, Clone)]
@@ -29,6 +30,11 @@ pub struct GatewayConfig {
     pub publisher_url: Option<String>,
     /// The most connections at a time. Any more are answered 503.
     pub max_connections: usize,
+    /// The limits that may change while the gateway runs. Default: those of [`GatewayLimits`].
+    pub limits: watch::Receiver<Arc<GatewayLimits>>,
+    /// Whether each connection begins with a PROXY header. It is read from trusted proxies only, and any
+    /// other connection is closed.
+    pub proxy_protocol: bool,
     /// The most groups that one connection may listen to. Any more are refused.
     pub max_groups: usize,
     /// How much may wait for one client before it is closed with 4001. An empty outbox takes one event
@@ -50,6 +56,8 @@ pub struct GatewayConfig {
     /// Whom the gateway lets in. A change counts for new clients at once. Clients that the new deny list
     /// names are closed within a second; all others stay until their tokens expire. Default: everybody.
     pub access: watch::Receiver<Arc<Access>>,
+    /// Notified when a token names a key that is not known, so that the keys can be fetched again.
+    pub unknown_key: Arc<Notify>,
     /// The name of a cookie that may carry the token. Needs a list of `allow_origins`. Default: none.
     pub token_cookie: Option<String>,
     /// Whether the token may be in the query (`token=`) although the gateway does not listen on loopback.
@@ -105,6 +113,8 @@ impl Default for GatewayConfig {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             publisher_url: None,
             max_connections: 100_000,
+            limits: GatewayLimits::default().fixed(),
+            proxy_protocol: false,
             max_groups: 100,
             max_outbox_bytes: 1 << 20,
             max_replay_bytes: 1 << 20,
@@ -112,6 +122,7 @@ impl Default for GatewayConfig {
             allow_origins: AllowOrigins::Local,
             allow_hosts: AllowHosts::default(),
             access: watch::channel(Arc::default()).1,
+            unknown_key: Arc::default(),
             token_cookie: None,
             token_in_url: false,
             auth_limit: Duration::from_secs(10),

@@ -24,6 +24,7 @@ mod delivery;
 pub mod dialects;
 pub mod entrance;
 mod history;
+mod limits;
 pub mod registry;
 mod report;
 pub mod resume;
@@ -32,6 +33,8 @@ pub mod websocket;
 
 pub use access::{Access, Rejection};
 pub use config::GatewayConfig;
+pub use connection::pace::ClientRates;
+pub use limits::GatewayLimits;
 pub use server::serve;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod broker;
 mod gateway;
+mod key;
 mod names;
 mod publisher;
 
@@ -24,6 +25,7 @@ use crate::units::BrokerAddress;
 
 pub use broker::{BrokerArgs, BrokerCommandArgs};
 pub use gateway::{GatewayArgs, GatewayCommandArgs};
+pub use key::{HashArgs, KeyCommand, MakeArgs};
 pub use publisher::{PublisherArgs, PublisherCommandArgs};
 
 /// A push cluster: call one URL, and a message appears in every browser on every host.
@@ -52,6 +54,9 @@ pub enum Command {
     Gateway(Box<GatewayCommandArgs>),
     /// Run a publisher: it accepts pushes over HTTP
     Publisher(Box<PublisherCommandArgs>),
+    /// Make API keys for those who push
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Measure how fast and how small a cluster is, beside the least that any server must do
     Bench(Box<BenchArgs>),
     /// Run a process of a benchmark
@@ -127,7 +132,7 @@ impl ServiceArgs {
                 },
                 ..Self::default()
             },
-            Command::Bench(_) | Command::BenchPart(_) => Self::default(),
+            Command::Key(_) | Command::Bench(_) | Command::BenchPart(_) => Self::default(),
         }
     }
 
@@ -138,6 +143,7 @@ impl ServiceArgs {
             self.publisher.as_ref().map(|args| &args.tls_cert),
         ];
         self.cluster_secret.as_ref().is_some_and(|secret| secret.file.is_some())
+            || self.gateway.as_ref().is_some_and(|gateway| gateway.token_keys.is_some())
             || of_tls.into_iter().flatten().any(Option::is_some)
             || self.links.authorities.is_some()
             || self.links.cert.is_some()

@@ -7,10 +7,12 @@ mod cli;
 mod files;
 mod live;
 mod logging;
+mod secret_file;
 mod secrets;
 mod services;
 mod settings;
 mod shutdown;
+mod tools;
 mod units;
 mod watch;
 
@@ -33,6 +35,9 @@ fn main() -> ExitCode {
         Ok(invocation) => invocation,
         Err(refused) => return cli::explain(&refused),
     };
+    if let Command::Key(command) = &invocation.command {
+        return tools::key::run(command);
+    }
     let args = ServiceArgs::of(&invocation.command);
     let first = match NewState::read(&invocation.settings, &args) {
         Ok(first) => first,
@@ -90,7 +95,7 @@ async fn run(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
         Command::Gateway(args) => services::gateway(args, &live, shutdown, watchdog).await,
         Command::Publisher(args) => services::publisher(args, &live, shutdown, watchdog).await,
         Command::Bench(args) => measure(*args, shutdown).await,
-        Command::BenchPart(_) => unreachable!("run without a runtime"),
+        Command::Key(_) | Command::BenchPart(_) => unreachable!("run without a runtime"),
     }
 }
 

@@ -68,6 +68,7 @@ pub async fn gateway(
     config.watchdog = watchdog;
     config.tls = live.tls.gateway();
     config.secrets = live.secrets();
+    config.access = live.access();
     let listeners = listen("--listen", &args.gateway.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -90,6 +91,7 @@ pub async fn publisher(
     config.watchdog = watchdog;
     config.tls = live.tls.publisher();
     config.secrets = live.secrets();
+    config.keys = live.keys();
     let listeners = listen("--listen", &args.publisher.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -134,7 +136,9 @@ pub async fn up(
     publisher_config.watchdog = watchdog;
     broker_config.secrets = live.secrets();
     gateway_config.secrets = live.secrets();
+    gateway_config.access = live.access();
     publisher_config.secrets = live.secrets();
+    publisher_config.keys = live.keys();
     shutdown.ends_within(gateway_config.drain + AFTER_DRAIN);
     let room = room();
     let wanted = publisher_config.max_connections;

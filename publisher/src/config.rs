@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use campanile_channel::{LinkTls, Secrets, SecretsNow, TlsSettings, Watchdog, unchanging};
-use campanile_edge::Keys;
+use campanile_edge::{AddressLimits, Keys, PerAddress};
 use campanile_messages::event::MAX_CONTENT_BYTES;
 use tokio::sync::watch;
 
@@ -56,6 +56,13 @@ pub struct PublisherConfig {
     /// How many HTTP connections there may be. More of them wait in the listener's backlog. Default:
     /// 4,096.
     pub max_connections: usize,
+    /// How many connections each address may have, and which proxies are trusted to say whom a request is
+    /// from. May change while the publisher runs; nobody is closed because of it. Default: 500, with the
+    /// exceptions of [`PerAddress`]. New connections have no rate.
+    pub addresses: watch::Receiver<Arc<AddressLimits>>,
+    /// Whether each connection begins with a PROXY header. It is read from trusted proxies only, and any
+    /// other connection is closed. Default: no.
+    pub proxy_protocol: bool,
     /// Which web pages may push and read the answers. Default: see [`AllowOrigins::Local`].
     pub allow_origins: AllowOrigins,
     /// Which values of `Host` a publisher on loopback accepts besides the loopback ones. Default: none.
@@ -87,6 +94,16 @@ pub struct PublisherConfig {
     pub key_in_url: bool,
     /// Watches the publisher's actor, tasks and threads. Default: they are not watched.
     pub watchdog: Watchdog,
+}
+
+/// The limits of addresses that nobody has changed.
+pub fn default_addresses() -> AddressLimits {
+    AddressLimits { max_arrivals_per_second: PerAddress::set(0), ..AddressLimits::default() }
+}
+
+/// Limits that hold for as long as the publisher runs.
+pub fn fixed_addresses(limits: AddressLimits) -> watch::Receiver<Arc<AddressLimits>> {
+    watch::Sender::new(Arc::new(limits)).subscribe()
 }
 
 /// A setting that a publisher cannot run with.
@@ -123,6 +140,8 @@ impl PublisherConfig {
             silence_limit: Duration::from_secs(30),
             workers: available_parallelism().map_or(1, NonZero::get),
             max_connections: 4_096,
+            addresses: fixed_addresses(default_addresses()),
+            proxy_protocol: false,
             allow_origins: AllowOrigins::Local,
             allow_hosts: AllowHosts::default(),
             health: Health::default(),

@@ -33,7 +33,7 @@ use tracing::{debug, info, warn};
 use crate::budget::Budget;
 use crate::config::PublisherConfig;
 use crate::courier::{Courier, Finish, LINK_QUEUE_BYTES, LastCall};
-use crate::http::{CallerStream, Front, answer};
+use crate::http::{CallerStream, Entrance, Front, answer};
 
 /// How much the kernel buffers for a caller at most, besides what is on its way. By default it is some
 /// MiB, and a caller that does not read its answers would be noticed only when these are full.
@@ -149,9 +149,11 @@ fn listen(
         most_exposed(addresses.collect::<io::Result<Vec<_>>>()?).ok_or_else(no_listener)?;
     let server = Server::build();
     let stopping = server.graceful_shutdown_signal();
+    let entrance = Entrance::new(config);
     let front = Front {
         courier,
         budget: Budget::new(config.shares()),
+        entrance: entrance.clone(),
         listens_on,
         config: Arc::new(config.clone()),
         stopping: stopping.clone(),
@@ -167,6 +169,7 @@ fn listen(
     let workers = Arc::new(workers);
     // The same as in `actix_web::HttpServer`, except for the stream in between.
     let serve = move || {
+        let (entrance, begun) = (entrance.clone(), stopping.clone());
         let stopping = stopping.clone();
         let app = app().into_factory().map_err(|error: actix_web::Error| error.error_response());
         let http = HttpService::build()
@@ -183,22 +186,25 @@ fn listen(
                 extensions.insert(stream.turn());
             })
             .h1(map_config(app, |()| AppConfig::default()));
-        let handshakes = Handshakes::new(max_tls_handshakes);
-        let tls = tls.clone();
+        let (tls, handshakes) = (tls.clone(), Handshakes::new(max_tls_handshakes));
+        let admit = async move |mut tcp: TcpStream| {
+            // On each socket, not on the listener: a socket inherits them, but then the end of a large
+            // answer was seen to wait 40 ms for an ACK. If this fails, answers are correct but slower.
+            let _ = tcp.set_nodelay(true);
+            // Otherwise a caller that is gone, or that does not read, would keep its connection.
+            let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(silence_limit));
+            // If this fails, the kernel buffers more for a caller that does not read.
+            let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
+            let (peer, counted) =
+                entrance.admit(&mut tcp, &begun).await.map_err(DispatchError::Io)?;
+            let stream = secure(tcp, tls.clone(), &handshakes, head_limit).await?;
+            let stream = CallerStream::new(stream, head_limit, silence_limit).counted_by(counted);
+            Ok((stream, Some(peer)))
+        };
+        let admit = Rc::new(admit);
         fn_service(move |tcp: TcpStream| {
-            let (tls, handshakes) = (tls.clone(), handshakes.clone());
-            async move {
-                // On each socket, not on the listener: a socket inherits them, but then the end of a large
-                // answer was seen to wait 40 ms for an ACK. If this fails, answers are correct but slower.
-                let _ = tcp.set_nodelay(true);
-                // Otherwise a caller that is gone, or that does not read, would keep its connection.
-                let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(silence_limit));
-                // If this fails, the kernel buffers more for a caller that does not read.
-                let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
-                let peer = tcp.peer_addr().ok();
-                let stream = secure(tcp, tls, &handshakes, head_limit).await?;
-                Ok((CallerStream::new(stream, head_limit, silence_limit), peer))
-            }
+            let admit = admit.clone();
+            async move { admit(tcp).await }
         })
         .and_then(http)
     };

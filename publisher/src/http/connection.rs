@@ -17,6 +17,7 @@ use tracing::debug;
 
 use crate::courier::Presence;
 use crate::http::HttpError;
+use crate::http::entrance::Counted;
 use crate::http::inbound::Inbound;
 use crate::http::patience::Patience;
 use crate::http::turn::Turn;
@@ -57,6 +58,8 @@ pub struct CallerStream {
     /// Whether the body of the current request is broken.
     is_broken: bool,
     has_ended: bool,
+    /// Counts the connection for its address.
+    counted: Option<Counted>,
 }
 
 impl CallerStream {
@@ -79,7 +82,14 @@ impl CallerStream {
             is_fresh: true,
             is_broken: false,
             has_ended: false,
+            counted: None,
         }
+    }
+
+    /// Holds what counts the connection for its address, until the connection ends.
+    pub fn counted_by(mut self, counted: Option<Counted>) -> Self {
+        self.counted = counted;
+        self
     }
 
     /// Returns the presence of the caller, which this stream updates.

@@ -150,7 +150,7 @@ impl Step {
 
 fn is_new(socket: &Socket) -> bool {
     let state = socket.lock();
-    state.phase == SocketPhase::Open && state.outbox.is_empty()
+    state.phase == SocketPhase::Open && !state.has_unsent()
 }
 
 /// Tries all sequences of `len` of these steps. Output that the driver has not seen must wake it.

@@ -1,7 +1,5 @@
 //! Starts the sessions of clients that are let in.
 
-use std::net::SocketAddr;
-
 use actix::prelude::*;
 use bytes::Bytes;
 use campanile_channel::tls::Stream;
@@ -29,7 +27,7 @@ impl Door {
         early: Vec<u8>,
         seat: Seat,
     ) {
-        let Opened { response, dialect, wish } = opened;
+        let Opened { response, dialect, wish, .. } = opened;
         let (line, incoming) = self.connect(stream, response, dialect, early);
         self.start_session(line, Opening { principal, wish, incoming }, seat);
     }
@@ -39,12 +37,11 @@ impl Door {
     pub(super) async fn open_later(
         &self,
         stream: impl Into<Stream>,
-        peer: SocketAddr,
         opened: Opened,
         early: Vec<u8>,
         (seat, newcomer): (Seat, Newcomer),
     ) {
-        let Opened { response, dialect, wish } = opened;
+        let Opened { response, dialect, wish, client: peer } = opened;
         let (line, mut incoming) = self.connect(stream, response, dialect, early);
         line.socket.release();
         let GatewayConfig { auth_limit, max_groups, .. } = *self.config;
@@ -54,7 +51,9 @@ impl Door {
         let token = std::str::from_utf8(token.expose()).unwrap_or_default();
         let principal = self.identify(Some(token), peer).map_err(|(_, refusal)| refusal);
         let granted = principal.and_then(|principal| {
-            identity::grant(&principal, wish, max_groups).map(|wish| (principal, wish))
+            let wish = identity::grant(&principal, wish, max_groups)?;
+            self.admissions.count_user(&principal, &seat)?;
+            Ok((principal, wish))
         });
         match granted {
             Ok((principal, wish)) => {
@@ -76,13 +75,13 @@ impl Door {
         dialect: Dialect,
         early: Vec<u8>,
     ) -> (Line, Incoming) {
-        let GatewayConfig { max_outbox_bytes, client_limits, user_timeout, .. } = *self.config;
+        let GatewayConfig { max_outbox_bytes, client_limits, .. } = *self.config;
         let socket = Socket::new(stream, max_outbox_bytes);
         socket.hold(response);
         let line = Line { socket, dialect };
         let incoming = match dialect.rules().is_one_way() {
-            true => Incoming::dropping(line.clone(), user_timeout),
-            false => Incoming::new(line.clone(), client_limits, early, user_timeout),
+            true => Incoming::dropping(line.clone(), self.terms.clone()),
+            false => Incoming::new(line.clone(), client_limits, early, self.terms.clone()),
         };
         (line, incoming)
     }
@@ -90,7 +89,7 @@ impl Door {
     fn start_session(&self, line: Line, opening: Opening, seat: Seat) {
         let connection = ConnectionId(self.last_connection.get() + 1);
         self.last_connection.set(connection.0);
-        let registry = (self.registry.clone(), self.config.max_groups);
+        let registry = (self.registry.clone(), self.config.clone());
         Session::new(connection, line, opening, registry, seat).start();
     }
 }

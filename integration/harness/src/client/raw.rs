@@ -4,7 +4,7 @@
 pub mod stream;
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -101,7 +101,15 @@ impl<T: Read + Write> Wire for T {}
 impl Client {
     /// A connection on which nothing has been sent.
     pub fn raw(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
+        Self::on(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    /// The same from an address of this host, such as 127.0.0.2.
+    pub fn raw_from(source: impl Into<IpAddr>, address: SocketAddr) -> Self {
+        Self::on(connect_from(source, address).expect("the server listens"))
+    }
+
+    fn on(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a socket");
         stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
         stream.set_write_timeout(Some(DEADLINE)).expect("a socket");
@@ -312,6 +320,19 @@ impl Client {
             }
         }
     }
+}
+
+/// Connects from an address of this host.
+pub fn connect_from(source: impl Into<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
+    let source = SocketAddr::new(source.into(), 0);
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    )?;
+    socket.bind(&source.into())?;
+    socket.connect(&address.into())?;
+    Ok(socket.into())
 }
 
 /// A handshake for a target, with more headers.
