@@ -48,6 +48,11 @@ impl Stream {
         Self { tcp, tls: Some(session) }
     }
 
+    /// What is below TLS, if TLS is spoken.
+    pub fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
     /// Whether TLS is spoken on it.
     pub fn is_sealed(&self) -> bool {
         self.tls.is_some()

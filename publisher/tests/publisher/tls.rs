@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use campanile_edge::Secret;
 use campanile_edge::tls::{Certificate, Tickets, http_config};
-use campanile_harness::client::raw::{Client, request};
+use campanile_harness::client::raw::{Client, FIN, TEXT, frame, request};
 use campanile_harness::tls::Authority;
 use campanile_publisher::PublisherConfig;
 use socket2::SockRef;
@@ -49,7 +49,11 @@ async fn requests_and_streams_are_answered_over_tls() {
             assert_eq!(client.read_until("ok"), "ok");
         }
         client.send(&request("/stream", &[]));
-        client.upgraded();
+        let head = client.read_head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        client.send(&frame(FIN | TEXT, br#"{"content":"streamed"}"#));
+        let answer = String::from_utf8(client.recv().payload).expect("UTF-8");
+        assert!(answer.starts_with(r#"{"status":200"#), "{answer}");
     })
     .await;
 }
