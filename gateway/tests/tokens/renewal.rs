@@ -45,7 +45,7 @@ fn open(gateway: &Gateway, token: &str) -> Client {
 }
 
 /// Publishes on a link of its own: a link that was quiet for 9 s is over.
-fn publish(broker: SocketAddr, audience: Audience, content: &str) {
+fn publish(broker: SocketAddr, audience: Audience, content: &'static str) {
     Publisher::connect(broker).publish(audience, content);
 }
 
