@@ -4,6 +4,7 @@
 mod decision;
 mod identifying;
 mod opening;
+mod refusing;
 mod secure;
 mod wishes;
 
@@ -15,7 +16,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use actix::prelude::*;
-use bytes::Bytes;
 use campanile_channel::tls::{Handshakes, Stream};
 use campanile_edge::pages::{self, Reader};
 use campanile_edge::{Action, Head, websocket};
@@ -27,7 +27,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
 use tracing::debug;
 
-use self::decision::{Admitted, Decision, Opened, come_back, patient, refusal_by_message, refused};
+use self::decision::{Admitted, Decision, Opened, come_back, patient};
+use self::refusing::{refusal_by_message, refused};
 use crate::access::Rejection;
 use crate::config::GatewayConfig;
 use crate::dialects::{Dialect, events};
@@ -191,26 +192,6 @@ impl Door {
         }
     }
 
-    /// Answers a client for which there is no room so that it comes back later, and answers health
-    /// checks as usual. While the gateway shuts down, only health checks get an answer: a proxy then
-    /// tries another gateway, as if this one did not listen.
-    pub async fn turn_away(&self, tcp: TcpStream, peer: SocketAddr, refusal: Refusal) {
-        let deadline = Deadline::now() + REFUSAL_LIMIT;
-        let Some(mut stream) = self.open_stream(tcp, peer, deadline).await else { return };
-        let mut received = Vec::new();
-        let plain = refusal.response(None);
-        let decide = |head: &Head<'_>, _| self.decide_without_room(head, peer, refusal);
-        let read = read_head(&mut stream, &mut received, decide);
-        let last = match timeout(REFUSAL_LIMIT, read).await {
-            Ok(Ok(Some(last))) => last,
-            _ if self.health.is_draining() => None,
-            _ => Some(plain),
-        };
-        if let Some(last) = last {
-            let _ = timeout(2 * REFUSAL_LIMIT, end(stream, last)).await;
-        }
-    }
-
     fn decide(&self, head: &Head<'_>, peer: SocketAddr, seat: &Seat) -> Decision {
         let (proxy, peer) = (peer, self.admissions.client(head, peer));
         let refusal = match self.check(head, (proxy, peer), seat) {
@@ -246,33 +227,6 @@ impl Door {
             }
             None => refused(peer, &refusal.for_method(head.method), self.reader(head)),
         }
-    }
-
-    /// The answer to a client for which there is no room; `None` if it gets none.
-    fn decide_without_room(
-        &self,
-        head: &Head<'_>,
-        peer: SocketAddr,
-        refusal: Refusal,
-    ) -> Option<Bytes> {
-        let refusal = match self.answer_to_check(head) {
-            Some(answer) => answer,
-            None if self.health.is_draining() => return None,
-            None => refusal,
-        };
-        debug!(%peer, status = refusal.status, code = refusal.code, "refused a request");
-        Some(self.answer(head, refusal))
-    }
-
-    /// Everything that a client gets that should come back later: for an event stream, when that is.
-    fn answer(&self, head: &Head<'_>, refusal: Refusal) -> Bytes {
-        let is_event_stream = head.path == "/events" && !websocket::is_meant(head);
-        let refusal = match refusal.is_one_of_many() && is_event_stream {
-            true => come_back(),
-            false => refusal,
-        };
-        refusal_by_message(head, &refusal)
-            .unwrap_or_else(|| refusal.for_method(head.method).response(self.reader(head)))
     }
 
     /// What the client may have, and who it is.

@@ -3,12 +3,9 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use campanile_edge::pages::Reader;
-use campanile_edge::{Head, Principal, websocket};
-use tracing::debug;
+use campanile_edge::Principal;
 
 use crate::dialects::Dialect;
-use crate::entrance::ends::last_message;
 use crate::entrance::refusal::{COME_BACK_MILLIS, Refusal};
 use crate::entrance::unauthenticated::Newcomer;
 use crate::entrance::wish::Wish;
@@ -41,12 +38,6 @@ pub(super) struct Opened {
     pub client: SocketAddr,
 }
 
-/// Refuses a connection with a whole response.
-pub(super) fn refused(peer: SocketAddr, refusal: &Refusal, reader: Option<Reader<'_>>) -> Decision {
-    debug!(%peer, status = refusal.status, "refused a request");
-    Decision::Refuse(refusal.response(reader))
-}
-
 /// A request that passed every check.
 pub(super) enum Admitted {
     /// Without a principal, the client has yet to send its token.
@@ -63,14 +54,4 @@ pub(super) fn patient(refusal: Refusal) -> Refusal {
 /// The refusal of an event stream whose client comes back by itself.
 pub(super) fn come_back() -> Refusal {
     Refusal::come_back(rand::random_range(COME_BACK_MILLIS))
-}
-
-/// Everything that a websocket gets whose refusal can be said in its dialect: the
-/// handshake, a message and a Close frame. A browser does not show the status of a refused handshake
-/// to its page, which would try again for ever.
-pub(super) fn refusal_by_message(head: &Head<'_>, refusal: &Refusal) -> Option<Bytes> {
-    let may_be_said = refusal.close_code().is_some() && websocket::is_meant(head);
-    let upgrade = may_be_said.then(|| Upgrade::check(head))?.ok()?;
-    let message = last_message(refusal, upgrade.dialect.rules())?;
-    Some([upgrade.response(), message].concat().into())
 }
