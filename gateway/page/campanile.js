@@ -61,7 +61,7 @@ const NEEDS_GROUP = ['not_allowed', 'rate_limited'];
 /**
  * @typedef {object} CampanileEvent
  * @property {string} [id] its position; an event for this one connection has none
- * @property {'everyone' | 'connection' | {group: string}} to
+ * @property {'everyone' | 'connection' | {group: string} | {user: string}} to
  * @property {string | Uint8Array} content
  *
  * @typedef {'connecting' | 'open' | 'waiting' | 'closed'} State
@@ -69,7 +69,7 @@ const NEEDS_GROUP = ['not_allowed', 'rate_limited'];
  * @typedef {object} StateDetail
  * @property {string} [url] connecting, open: the URL of the websocket
  * @property {{worker: number, connection: number}} [address] open: the address of this connection, for pushes to it
- * @property {string} [user] open: the user that the token is for
+ * @property {string} [user] open: the user that this client is
  * @property {boolean} [recovered] open, after a resume: whether all missed events follow
  * @property {{events: number, complete: boolean}} [history] open, if history was asked for: how many
  *   of the events that follow are history, and whether the log never had any others

@@ -8,7 +8,6 @@ mod files;
 mod limits;
 mod live;
 mod logging;
-mod secret_file;
 mod secrets;
 mod services;
 mod settings;
