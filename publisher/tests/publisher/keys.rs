@@ -165,7 +165,7 @@ async fn a_missing_scope_is_403_and_named() {
     let statuses: Vec<_> = answers.as_array().expect("a list").iter().map(status).collect();
     assert_eq!(statuses, [200, 403, 400, 200, 403, 200]);
     let said = answers[1]["error"].as_str().expect("a sentence");
-    assert_eq!(said, "this key lacks the scope \"everyone\", which this needs");
+    assert_eq!(said, "this key lacks the scope \"everyone\", which is needed here");
     assert_eq!(broker.contents(), ["hi", "a", "c", "e"]);
 }
 
