@@ -1,7 +1,8 @@
 //! The broker, both ends of the link between it and the rest of the cluster, and the watchdog of all
-//! services. [`publishing`] is what every process needs that publishes.
+//! services. [`courier`] is the actor of every process that publishes, and [`publishing`] its pure core.
 
 pub mod broker;
+pub mod courier;
 pub mod heads;
 mod link;
 pub mod publishing;

@@ -28,7 +28,7 @@ use campanile_edge::Principal;
 use futures_util::stream;
 
 use crate::courier::answers::Answers;
-use crate::courier::{CarryAll, Courier};
+use crate::courier::{Caller, CarryAll, Courier};
 use crate::http::HttpError;
 pub(crate) use exchange::StreamLimits;
 use exchange::{Exchange, Outgoing, Turn};
@@ -177,7 +177,8 @@ impl PublishStream {
             }
         }
         if !pushes.is_empty() {
-            self.courier.do_send(CarryAll { pushes });
+            let pushes = pushes.into_iter().map(|(push, slot)| (push, Caller::Many(slot)));
+            self.courier.do_send(CarryAll { pushes: pushes.collect() });
         }
     }
 

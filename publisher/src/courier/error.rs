@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use campanile_channel::courier::NoHead;
 use campanile_messages::WorkerId;
 
 use crate::budget::UsedUp;
@@ -92,4 +93,15 @@ pub enum Unavailable {
     /// The push was sent, and this process cannot wait for the answer.
     #[error("the publisher ended before the broker answered: {unknown}", unknown = UNKNOWN)]
     PublisherEnded,
+}
+
+impl From<NoHead> for Unavailable {
+    fn from(reason: NoHead) -> Self {
+        match reason {
+            NoHead::ShuttingDown => Self::ShuttingDown,
+            NoHead::TooManyAskers => Self::TooManyAskers,
+            NoHead::NoBroker { waited } => Self::NoBrokerToAsk { waited },
+            NoHead::Unanswered { waited } => Self::NoHead { waited },
+        }
+    }
 }
