@@ -274,12 +274,18 @@ impl<C: Caller> Courier<C> {
         };
         let now = Instant::now();
         let mut sending = link.sending();
+        let mut refused = Vec::new();
         while let Some((head, content)) = self.unanswered.next(now, C::is_gone) {
-            if sending.send(&head, content).is_err() {
-                return;
+            if !link.may_carry(head.needs()) {
+                refused.extend(self.unanswered.not_carried());
+            } else if sending.send(&head, content).is_err() {
+                break;
+            } else {
+                self.unanswered.handed_over(now);
             }
-            self.unanswered.handed_over(now);
         }
+        drop(sending);
+        C::answer(refused);
     }
 
     /// Asks where the log ends, if a caller waits for that and no question is under way. If the link is

@@ -14,7 +14,7 @@ pub mod v1;
 use bytes::Bytes;
 use campanile_edge::websocket::{Message, Opcode, frame};
 use campanile_messages::link::Gap;
-use campanile_messages::{Address, Audience, Content, GroupName, Position};
+use campanile_messages::{Address, Audience, Content, GroupName, Position, UserName};
 
 use crate::history::SaidHistory;
 use crate::resume::Resumed;
@@ -108,8 +108,13 @@ pub trait Rules: Sync {
     fn greeting(&self, greeting: &Greeting) -> Bytes;
 
     /// Frames an event. `logged` has its position and audience; it is `None` for an event for one
-    /// connection, which is not in the log.
-    fn event(&self, logged: Option<(Position, &Audience)>, content: &Content) -> Bytes;
+    /// connection, which is not in the log. `from` is the user whose client published it, if there is one.
+    fn event(
+        &self,
+        logged: Option<(Position, &Audience)>,
+        content: &Content,
+        from: Option<&UserName>,
+    ) -> Bytes;
 
     /// Frames the last message to a client that is closed.
     fn close(&self, code: CloseCode) -> Bytes;

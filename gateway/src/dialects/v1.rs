@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use campanile_edge::websocket::{Message, Opcode, frame};
 use campanile_messages::link::Gap;
-use campanile_messages::{Audience, Content, GroupName, Position};
+use campanile_messages::{Audience, Content, GroupName, Position, UserName};
 use serde::{Deserialize, Serialize};
 
 use super::request::{Request, RequestError};
@@ -99,9 +99,16 @@ struct SaidEvent<'a> {
     id: Option<String>,
     to: SaidAudience<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<SaidSender<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_base64: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SaidSender<'a> {
+    user: &'a str,
 }
 
 #[derive(Serialize)]
@@ -139,7 +146,12 @@ impl Rules for V1 {
         Said::Welcome(greeting.into()).frame()
     }
 
-    fn event(&self, logged: Option<(Position, &Audience)>, content: &Content) -> Bytes {
+    fn event(
+        &self,
+        logged: Option<(Position, &Audience)>,
+        content: &Content,
+        from: Option<&UserName>,
+    ) -> Bytes {
         let (content, content_base64) = match content {
             Content::Text(text) => (Some(&**text), None),
             Content::Binary(bytes) => (None, Some(STANDARD.encode(bytes))),
@@ -151,7 +163,8 @@ impl Rules for V1 {
             Some((_, Audience::User(user))) => SaidAudience::User(user),
         };
         let id = logged.map(|(position, _)| position.to_string());
-        Said::Event(SaidEvent { id, to, content, content_base64 }).frame()
+        let from = from.map(|user| SaidSender { user });
+        Said::Event(SaidEvent { id, to, from, content, content_base64 }).frame()
     }
 
     fn close(&self, code: CloseCode) -> Bytes {
@@ -211,6 +224,7 @@ mod tests {
         let greeting = |resumed| Greeting { address, position, resumed, history: None };
         let some = |frame: Option<Bytes>| frame.expect("campanile.v1 has this message");
         let group = GroupName::new("a\"b").expect("a name");
+        let user = UserName::new("4\"2").expect("a name");
         for (frame, expected) in [
             (
                 V1.greeting(&greeting(None)),
@@ -221,15 +235,19 @@ mod tests {
                 r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7","recovered":false,"reason":"too_far"}"#,
             ),
             (
-                V1.event(Some((position, &Audience::Everyone)), &"hi".into()),
+                V1.event(Some((position, &Audience::Everyone)), &"hi".into(), None),
                 r#"{"type":"event","id":"00000000000000ab-7","to":"everyone","content":"hi"}"#,
             ),
             (
-                V1.event(Some((position, &Audience::Group(group.clone()))), &"\n".into()),
+                V1.event(Some((position, &Audience::Group(group.clone()))), &"\n".into(), None),
                 r#"{"type":"event","id":"00000000000000ab-7","to":{"group":"a\"b"},"content":"\n"}"#,
             ),
             (
-                V1.event(None, &Content::Binary(Bytes::from_static(&[0xff]))),
+                V1.event(Some((position, &Audience::Everyone)), &"hi".into(), Some(&user)),
+                r#"{"type":"event","id":"00000000000000ab-7","to":"everyone","from":{"user":"4\"2"},"content":"hi"}"#,
+            ),
+            (
+                V1.event(None, &Content::Binary(Bytes::from_static(&[0xff])), None),
                 r#"{"type":"event","to":"connection","content_base64":"/w=="}"#,
             ),
             (some(V1.joined(&group, None)), r#"{"type":"joined","group":"a\"b"}"#),

@@ -56,6 +56,9 @@ pub enum Unavailable {
          again"
     )]
     TooManyUnanswered,
+    /// No push of a backend needs more than every broker knows.
+    #[error("the broker is of an older release, which cannot take this push, nothing was sent")]
+    BrokerTooOld,
     #[error("the broker is shutting down, nothing was accepted: try again")]
     BrokerShuttingDown,
     #[error(

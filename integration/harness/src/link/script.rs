@@ -31,7 +31,8 @@ pub fn at(sequence: u64) -> Position {
 
 pub fn event(sequence: u64, audience: &Audience, content: &str) -> FromBroker {
     let content = Content::Text(content.into());
-    FromBroker::Event(Event { sequence, audience: audience.clone(), except: None, content })
+    let audience = audience.clone();
+    FromBroker::Event(Event { sequence, audience, except: None, content, from: None })
 }
 
 /// A scripted broker.
