@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use campanile_channel::watchdog::Watchdog;
 use campanile_edge::websocket::Limits;
-use campanile_edge::{AllowHosts, AllowOrigins};
+use campanile_edge::{AllowHosts, AllowOrigins, Rate};
 
 /// Everything that can be set on a gateway. Sizes are in bytes.
 #[derive(Debug, Clone)]
@@ -54,6 +54,15 @@ pub struct GatewayConfig {
     /// How long the gateway keeps its clients without a link to the broker. Then it closes them, spread
     /// over [`drain`](Self::drain), and accepts no new ones until there is a link. Zero means for ever.
     pub return_limit: Duration,
+    /// How often one connection may publish, and all connections of one user together.
+    pub publish_rate: Rate,
+    /// How many bytes of what clients publish may be under way to the broker. Any more are refused with the
+    /// error `busy`. If nothing is under way, one publish of any size is accepted.
+    pub max_pending_bytes: usize,
+    /// How long a publish waits for the broker before the error `unavailable`; it was not sent then.
+    pub broker_wait: Duration,
+    /// How long the broker may take to answer a publish before the error `unknown`.
+    pub confirm_limit: Duration,
     /// The time over which the connections are closed on shutdown.
     pub drain: Duration,
     /// How long connections may take to end after [`drain`](Self::drain) before they are cut.
@@ -83,6 +92,10 @@ impl Default for GatewayConfig {
             user_timeout: Duration::from_secs(20),
             linger: Duration::from_secs(5),
             return_limit: Duration::from_secs(20),
+            publish_rate: Rate::new(20, 40),
+            max_pending_bytes: 16 << 20,
+            broker_wait: Duration::from_secs(5),
+            confirm_limit: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             shutdown_limit: Duration::from_secs(2),
             watchdog: Watchdog::none(),

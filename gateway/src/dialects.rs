@@ -7,6 +7,7 @@
 pub mod events;
 mod framed;
 mod plain;
+pub(crate) mod publish;
 mod request;
 mod said;
 pub mod v1;
@@ -21,6 +22,7 @@ use crate::resume::Resumed;
 use crate::websocket::CloseCode;
 
 pub use framed::Framed;
+pub use publish::{Publish, PublishError, RefusedPublish, Tag};
 pub use request::{Errors, Request, RequestError};
 
 /// The protocol between the gateway and a client.
@@ -158,6 +160,11 @@ pub trait Rules: Sync {
 
     /// Frames the answer to a [ping](Request::Ping).
     fn pong(&self) -> Option<Bytes> {
+        None
+    }
+
+    /// Frames the answer to a [publish](Request::Publish) that was accepted.
+    fn published(&self, _tag: &Tag, _position: Position) -> Option<Bytes> {
         None
     }
 

@@ -12,6 +12,7 @@ mod counting;
 mod in_hand;
 mod join_answer;
 mod leaving;
+mod publishing;
 pub(crate) mod reply;
 pub(crate) mod reporter;
 pub mod subscriptions;
@@ -32,6 +33,7 @@ use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::socket::Unsent;
 use crate::delivery::{Deliveries, Signal};
+use crate::publishing::Desk;
 use crate::registry::batch::Batch;
 use crate::registry::client::Client;
 use crate::registry::clients::Clients;
@@ -43,6 +45,7 @@ use crate::resume::Since;
 use crate::websocket::CloseCode;
 
 pub(crate) use join_answer::JoinAnswer;
+pub(crate) use publishing::{AskToPublish, Permit};
 
 /// How often clients are checked for signs of life.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -65,6 +68,8 @@ pub(crate) struct Registry {
     /// Whether deliveries pause until everybody else on this thread had a turn.
     is_resting: bool,
     leaving: Leaving,
+    /// Where clients hand in what they publish.
+    desk: Arc<Desk>,
 }
 
 impl Registry {
@@ -76,6 +81,7 @@ impl Registry {
         deliveries: Deliveries,
         bridge: Addr<Bridge>,
         audiences: Arc<AtomicUsize>,
+        desk: Arc<Desk>,
     ) -> Self {
         let pulse = Rc::new(config.watchdog.watch(format!("registry {index}")));
         Self {
@@ -88,6 +94,7 @@ impl Registry {
             reporter: Reporter::default(),
             is_resting: false,
             leaving: Leaving::default(),
+            desk,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `campanile.v1`: JSON messages in text frames, in both directions.
 
+mod publishing;
+
 use std::borrow::Cow;
 
 use base64::Engine as _;
@@ -10,11 +12,13 @@ use campanile_messages::link::Gap;
 use campanile_messages::{Audience, Content, GroupName, Position, UserName};
 use serde::{Deserialize, Serialize};
 
+use super::publish::Tag;
 use super::request::{Request, RequestError};
 use super::said::{SaidGap, SaidGreeting, SaidResumed};
 use super::{Greeting, Rules};
 use crate::resume::{Resumed, Since};
 use crate::websocket::CloseCode;
+use publishing::RawPublish;
 
 /// The name of the subprotocol in the handshake.
 pub const SUBPROTOCOL: &str = "campanile.v1";
@@ -28,6 +32,15 @@ struct RawRequest<'a> {
     group: Option<Cow<'a, str>>,
     #[serde(borrow)]
     since: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    content: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    content_base64: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "ref")]
+    reference: Option<Cow<'a, str>>,
+    echo: Option<bool>,
 }
 
 /// Reads a client's message.
@@ -51,12 +64,23 @@ pub fn read(text: &str) -> Result<Request, RequestError> {
     if raw.since.is_some() && raw.r#type != "join" {
         return Err(RequestError::Malformed("field since is accepted in a join only".to_owned()));
     }
+    let RawRequest { group: name, content, content_base64, id, reference, echo, .. } = raw;
+    let publish = RawPublish { group: name, content, content_base64, id, reference, echo };
+    if raw.r#type == "publish" {
+        let publish = publish.check().map_err(Box::new)?;
+        return Ok(Request::Publish(Box::new(publish)));
+    }
+    if let Some(field) = publish.given() {
+        let sentence = format!("field {field} is accepted in a publish only");
+        return Err(RequestError::Malformed(sentence));
+    }
+    let name = publish.group;
     match &*raw.r#type {
         "join" => {
             let since = raw.since.map(|since| Since::read(&since));
-            group(raw.group).map(|group| Request::Join(group, since))
+            group(name).map(|group| Request::Join(group, since))
         }
-        "leave" => group(raw.group).map(Request::Leave),
+        "leave" => group(name).map(Request::Leave),
         "ping" => Ok(Request::Ping),
         unknown => Err(RequestError::UnknownType(shorten(unknown))),
     }
@@ -85,12 +109,33 @@ enum Said<'a> {
     },
     Gap(SaidGap),
     Pong,
+    Published {
+        position: String,
+        #[serde(flatten)]
+        tag: SaidTag<'a>,
+    },
     Error {
         code: &'a str,
         message: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         group: Option<&'a str>,
+        #[serde(flatten)]
+        tag: SaidTag<'a>,
     },
+}
+
+#[derive(Default, Serialize)]
+struct SaidTag<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "ref")]
+    reference: Option<&'a str>,
+}
+
+impl<'a> From<&'a Tag> for SaidTag<'a> {
+    fn from(Tag { id, reference }: &'a Tag) -> Self {
+        Self { id: id.as_deref(), reference: reference.as_deref() }
+    }
 }
 
 #[derive(Serialize)]
@@ -175,7 +220,8 @@ impl Rules for V1 {
     /// ever.
     fn refusal(&self, code: &str, sentence: &str) -> Option<Bytes> {
         let message = sentence.to_owned();
-        Some(Said::Error { code, message, group: None }.frame())
+        let (group, tag) = (None, SaidTag::default());
+        Some(Said::Error { code, message, group, tag }.frame())
     }
 
     fn position(&self, position: Position) -> Option<Bytes> {
@@ -198,9 +244,16 @@ impl Rules for V1 {
         Some(Said::Pong.frame())
     }
 
+    fn published(&self, tag: &Tag, position: Position) -> Option<Bytes> {
+        let (position, tag) = (position.to_string(), tag.into());
+        Some(Said::Published { position, tag }.frame())
+    }
+
     fn error(&self, error: &RequestError) -> Option<Bytes> {
         let group = error.group().map(|group| &**group);
-        Some(Said::Error { code: error.code(), message: error.to_string(), group }.frame())
+        let (code, message) = (error.code(), error.to_string());
+        let tag = error.tag().map(Into::into).unwrap_or_default();
+        Some(Said::Error { code, message, group, tag }.frame())
     }
 }
 
@@ -303,7 +356,8 @@ mod tests {
             ("{}", "malformed"),
             (r#"{"type":"join","group":"a","sinse":"P"}"#, "malformed"),
             (r#"{"type":"leave","group":"a","since":"P"}"#, "malformed"),
-            (r#"{"type":"publish"}"#, "unknown_type"),
+            (r#"{"type":"publish"}"#, "invalid_group"),
+            (r#"{"type":"push"}"#, "unknown_type"),
             (r#"{"type":"join"}"#, "invalid_group"),
             (r#"{"type":"join","group":""}"#, "invalid_group"),
         ] {

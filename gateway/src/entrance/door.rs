@@ -174,12 +174,14 @@ impl Door {
             Ok((Admitted::Websocket(upgrade, wish), principal)) => {
                 self.log_subprotocol(&upgrade);
                 let (response, dialect) = (upgrade.response(), upgrade.dialect);
-                Decision::Open(Opened { response, dialect, principal, wish })
+                let is_page_trusted = self.is_page_trusted(head);
+                Decision::Open(Opened { response, dialect, principal, wish, is_page_trusted })
             }
             Ok((Admitted::EventStream(wish), principal)) => {
                 let response = events::head(self.reader(head), events::retry_millis());
                 let dialect = Dialect::Events;
-                Decision::Open(Opened { response, dialect, principal, wish })
+                let is_page_trusted = false;
+                Decision::Open(Opened { response, dialect, principal, wish, is_page_trusted })
             }
             Ok((Admitted::Page { .. }, _)) => Decision::Page,
             Err(refusal) => match refusal_by_message(head, &refusal) {
@@ -265,6 +267,13 @@ impl Door {
         })
     }
 
+    /// Whether the request may have an effect without a token: a page of an origin that is not allowed could
+    /// otherwise use the visitor's way to this gateway. What is no browser sends no origin.
+    fn is_page_trusted(&self, head: &Head<'_>) -> bool {
+        let (sites, origins) = (head.all("sec-fetch-site"), head.all("origin"));
+        self.config.allow_origins.admits(sites, origins, self.listens_on)
+    }
+
     /// The web page that sent the request, if it may read the answer.
     fn reader<'a>(&self, head: &'a Head<'_>) -> Option<Reader<'a>> {
         Reader::of(head, &self.config.allow_origins, self.listens_on)
@@ -310,7 +319,7 @@ impl Door {
     }
 
     fn open(&self, stream: TcpStream, opened: Opened, early: Vec<u8>, seat: Seat) {
-        let Opened { response, dialect, principal, wish } = opened;
+        let Opened { response, dialect, principal, wish, is_page_trusted } = opened;
         let GatewayConfig { max_outbox_bytes, client_limits, user_timeout, max_groups, .. } =
             *self.config;
         let socket = Socket::new(stream, max_outbox_bytes);
@@ -322,7 +331,7 @@ impl Door {
         };
         let connection = ConnectionId(self.last_connection.get() + 1);
         self.last_connection.set(connection.0);
-        let opening = Opening { principal, wish, incoming };
+        let opening = Opening { principal, wish, incoming, is_page_trusted };
         let registry = (self.registry.clone(), max_groups);
         Session::new(connection, line, opening, registry, seat).start();
     }
@@ -347,6 +356,8 @@ struct Opened {
     dialect: Dialect,
     principal: Principal,
     wish: Wish,
+    /// Whether the page that opens the connection may publish without a token.
+    is_page_trusted: bool,
 }
 
 fn refused(peer: SocketAddr, refusal: &Refusal, reader: Option<Reader<'_>>) -> Decision {

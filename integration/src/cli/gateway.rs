@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use campanile_edge::websocket::Limits;
-use campanile_edge::{AllowHosts, AllowOrigins};
+use campanile_edge::{AllowHosts, AllowOrigins, Rate};
 use campanile_gateway::GatewayConfig;
 use clap::Args;
 
@@ -85,6 +85,16 @@ pub struct GatewayArgs {
     #[arg(env = "CAMPANILE_GATEWAY_MAX_FRAGMENTS", default_value = "1024")]
     #[arg(value_parser = count::<1, 1_000_000>)]
     pub max_fragments: usize,
+    /// How many events one connection may publish in a second on average, and all connections of one
+    /// user together; after a pause twice as many at once. Any more get the error rate_limited
+    #[arg(id = "gateway-max-publishes-per-second", long = "max-publishes-per-second", value_name = "N")]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_PUBLISHES_PER_SECOND", default_value = "20")]
+    #[arg(value_parser = count::<1, 1_000_000>)]
+    pub max_publishes_per_second: usize,
+    /// Bytes of what clients publish that may be under way to the broker; any more get the error busy
+    #[arg(id = "gateway-max-pending", long = "max-pending", value_name = "SIZE")]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_PENDING", default_value = "16MiB", value_parser = size)]
+    pub max_pending: usize,
     /// Time for a client to send its request (then 408), and for the broker to confirm what it
     /// listens to (then close code 1013)
     #[arg(id = "gateway-handshake-limit", long = "handshake-limit", value_name = "DURATION")]
@@ -151,6 +161,11 @@ impl GatewayArgs {
                 max_message_bytes: self.max_message,
                 max_fragments: u32::try_from(self.max_fragments).unwrap_or(u32::MAX),
             },
+            publish_rate: {
+                let per_second = u32::try_from(self.max_publishes_per_second).unwrap_or(u32::MAX);
+                Rate::new(per_second, per_second.saturating_mul(2))
+            },
+            max_pending_bytes: self.max_pending,
             handshake_limit: self.handshake_limit,
             ping_after: self.ping_after,
             silence_limit: self.silence_limit,

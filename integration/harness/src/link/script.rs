@@ -1,5 +1,7 @@
 //! A scripted broker for a gateway, over blocking sockets.
 
+mod publishing;
+
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -18,6 +20,8 @@ use campanile_messages::{
 use super::frames::Frames;
 use crate::deadline::DEADLINE;
 use crate::ports::bind;
+
+pub use publishing::PublishingLink;
 
 /// The epoch of a scripted broker's log, unless it says otherwise.
 pub const EPOCH: u64 = 1;

@@ -1,0 +1,68 @@
+//! What a session does with what its client publishes: asks the registry whether the client may, counts it,
+//! and hands it to the desk.
+
+use std::time::Instant;
+
+use actix::prelude::*;
+use campanile_channel::publishing::{Push, Target};
+use campanile_edge::Bucket;
+use campanile_messages::Audience;
+
+use super::Session;
+use crate::dialects::{Publish, PublishError, RefusedPublish};
+use crate::publishing::room::UnderWay;
+use crate::publishing::submitter::Submitter;
+use crate::publishing::user_rates::Refused;
+use crate::registry::{AskToPublish, Permit};
+
+/// What a connection has published lately.
+#[derive(Debug, Default)]
+pub(super) struct Published {
+    bucket: Bucket,
+    under_way: UnderWay,
+}
+
+impl Session {
+    pub(super) fn publish(&mut self, publish: Publish, ctx: &mut Context<Self>) {
+        let (connection, group) = (self.connection, publish.group.clone());
+        let is_page_trusted = self.is_page_trusted;
+        // Without a time limit, as for a join.
+        let asked = self.registry.send(AskToPublish { connection, group, is_page_trusted });
+        ctx.wait(asked.into_actor(self).map(move |permit, session, _| {
+            // If the registry is gone, the process is ending.
+            let Ok(permit) = permit else { return };
+            let tag = publish.tag.clone();
+            if let Err(error) = permit.and_then(|permit| session.hand_in(publish, permit)) {
+                session.refuse(&Box::new(RefusedPublish { tag, error }).into());
+            }
+        }));
+    }
+
+    fn hand_in(&mut self, publish: Publish, permit: Permit) -> Result<(), PublishError> {
+        let Publish { group, content, id, echo, tag } = publish;
+        let Permit { desk, address, user } = permit;
+        if id.is_some() && user.is_none() {
+            return Err(PublishError::NoUser);
+        }
+        let Published { bucket, under_way } = &mut **self.published.get_or_insert_default();
+        let (now, rate) = (Instant::now(), desk.rate());
+        let per_second = rate.per_second();
+        let too_often = |wait| PublishError::RateLimited { per_second, wait };
+        bucket.take(rate, now).map_err(too_often)?;
+        if let Some(user) = &user {
+            desk.count(user, now).map_err(|refused| match refused {
+                Refused::TooOften(wait) => too_often(wait),
+                Refused::TooManyUsers => PublishError::GatewayBusy,
+            })?;
+        }
+        let names = [Some(&*group), id.as_deref(), user.as_deref(), tag.reference.as_deref()];
+        let names_bytes: usize = names.into_iter().flatten().map(str::len).sum();
+        let len_bytes = content.as_bytes().len() + names_bytes;
+        let reserved = desk.room().reserve(under_way, len_bytes)?;
+        let except = (!echo).then_some(address);
+        let target = Target::Audience(Audience::Group(group));
+        let push = Push { except, id, from: user, ..Push::new(target, content) };
+        desk.carry(push, Submitter { line: self.line.clone(), tag, reserved });
+        Ok(())
+    }
+}
