@@ -33,6 +33,7 @@ mod intake;
 mod links;
 mod listeners;
 pub mod log;
+mod membership;
 mod peer;
 mod publish_receipt;
 mod publishers;

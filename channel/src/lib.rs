@@ -8,5 +8,8 @@ mod link;
 pub mod publishing;
 pub mod watchdog;
 
-pub use link::{Full, Outbound, Outbox, client, outbox};
+pub use link::{
+    Full, MAX_SECRETS_BYTES, Outbound, Outbox, Secrets, SecretsError, SecretsNow, client, outbox,
+    proof, unchanging,
+};
 pub use watchdog::{Pulse, Watchdog};

@@ -11,20 +11,34 @@ pub mod client;
 mod frames;
 mod outbound;
 pub mod outbox;
+pub mod proof;
+mod secrets;
 mod write_loop;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use campanile_messages::DecodeError;
 use campanile_messages::hello::Disagreement;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 pub(crate) use frames::FrameReader;
 pub use outbound::Outbound;
 pub use outbox::{Full, Outbox};
+use proof::ProofError;
+pub use secrets::{MAX_SECRETS_BYTES, Secrets, SecretsError};
 pub(crate) use write_loop::write_out;
+
+/// The secrets as they are now. They can change while a service runs; links that are up stay.
+pub type SecretsNow = watch::Receiver<Arc<Secrets>>;
+
+/// Secrets that never change. Where there are none, links are open to everybody.
+pub fn unchanging(secrets: Secrets) -> SecretsNow {
+    watch::channel(Arc::new(secrets)).1
+}
 
 /// A side that has nothing to say sends a heartbeat this often.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -59,15 +73,9 @@ pub(crate) enum LinkError {
     /// The peer accepts less than this side may have to send.
     #[error(transparent)]
     Disagreement(#[from] Disagreement),
-    /// The broker asks for a proof, which this release cannot give.
-    #[error(
-        "the broker asks for a proof of the cluster's secret by {method:?}, which this release \
-         cannot give: link it to a broker that asks for none, or use the broker's release"
-    )]
-    Challenged {
-        /// The method of proof that the broker named.
-        method: String,
-    },
+    /// The broker and this side do not have the same secret.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
     /// The broker ended the link and gave this reason.
     #[error("the broker says: {0}")]
     Goodbye(String),
@@ -83,19 +91,4 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(SILENCE_LIMIT))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE_LIMIT))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_challenge_that_cannot_be_answered_says_what_is_missing() {
-        let error = LinkError::Challenged { method: "hmac".to_owned() };
-        assert_eq!(
-            error.to_string(),
-            "the broker asks for a proof of the cluster's secret by \"hmac\", which this release \
-             cannot give: link it to a broker that asks for none, or use the broker's release"
-        );
-    }
 }

@@ -51,7 +51,7 @@ impl Bridge {
         let (told, facts) = unbounded_channel();
         let bridge = Self { held: vec![], cursor: None, outbound: None, told }.start();
         let pulse = Watchdog::none().watch("link");
-        actix::spawn(hold(bridge.clone(), address, 1 << 20, pulse, ready));
+        actix::spawn(hold(bridge.clone(), address.into(), 1 << 20, pulse, ready));
         (bridge, facts)
     }
 

@@ -207,7 +207,13 @@ impl Owner {
         let (told, facts) = unbounded_channel();
         let address = listener.local_addr().unwrap().to_string();
         let pulse = Watchdog::none().watch("link");
-        actix::spawn(hold(Self { role, told }.start(), address, 1 << 20, pulse, async || ()));
+        actix::spawn(hold(
+            Self { role, told }.start(),
+            address.into(),
+            1 << 20,
+            pulse,
+            async || (),
+        ));
         facts
     }
 

@@ -5,30 +5,48 @@
 //! [`prefers_json`] reads `Accept`.
 //! [`AllowHosts`], [`AllowOrigins`] and [`pages`] decide which web pages may do what. [`websocket`] is
 //! RFC 6455. [`Peer`] groups addresses, where something has to be divided fairly between them.
-//! [`Principal`] is who a peer is, and decides what it may do, by its [`rights`]. A [`Secret`] is never
-//! shown.
+//! [`Principal`] is who a peer is, and decides what it may do, by its [`rights`]. [`tokens`] checks the
+//! tokens of clients, [`Keys`] are what backends are known by. A [`Secret`] is never shown.
+//! A [`Crowd`] knows the connections of each address, behind proxies by [`client_behind`] and
+//! [`proxy_protocol`].
 
 mod accept;
+mod buckets;
+mod crowd;
+mod forwarded;
 mod head;
 mod hosts;
+mod keys;
+mod networks;
 mod origins;
 pub mod pages;
 mod pattern;
 mod peer;
 mod principal;
+pub mod proxy_protocol;
 pub mod query;
 mod rate;
 pub mod rights;
 mod secret;
 mod strangers;
+mod tally;
+pub mod tokens;
 pub mod websocket;
 
 pub use accept::prefers_json;
+pub use buckets::Buckets;
+pub use crowd::{AddressLimits, BURST_SECONDS, Crowd, Crowded, PerAddress};
+pub use forwarded::client_behind;
 pub use head::{Head, HeadError, MAX_HEAD_BYTES};
 pub use hosts::AllowHosts;
+pub use keys::{
+    ApiKey, InvalidKeyHash, KEY_PREFIX, KeyHash, Keys, MAX_KEY_BYTES, SameKey, new_key,
+};
+pub use networks::{Networks, NetworksError};
 pub use origins::{AllowOrigins, most_exposed};
 pub use pattern::{MAX_PATTERN_BYTES, Pattern, PatternError};
 pub use peer::Peer;
 pub use principal::{Action, Principal};
-pub use rate::{Bucket, Rate};
+pub use rate::{Bucket, Meter, Rate};
 pub use secret::Secret;
+pub use tally::Tally;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::hosts::Host;
-use crate::{AllowHosts, AllowOrigins, Head};
+use crate::{AllowHosts, AllowOrigins, Head, websocket};
 
 /// How many characters of a host or an origin an error shows.
 const MAX_SHOWN_CHARS: usize = 100;
@@ -89,6 +89,28 @@ pub fn check_websocket(
             Err(NotAllowed::Origin { origin: shorten(origin) })
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether a cookie of the request may say who the client is. A browser sends cookies whatever page makes it
+/// send a request, so the page must be allowed by name, or be the service's own.
+///
+/// A browser always sends `Origin` with a websocket, and with every request to another origin whose answer
+/// the page could read. It does not send it with an event stream of the service's own page. That request says
+/// `Sec-Fetch-Site: same-origin`, which no page can set.
+pub fn may_use_cookie(
+    head: &Head<'_>,
+    allowed: &AllowOrigins,
+    allowed_hosts: &AllowHosts,
+    listens_on: IpAddr,
+) -> bool {
+    let is_named = |origin: &str| {
+        matches!(allowed, AllowOrigins::Only(_)) && allowed.allowed(origin, listens_on).is_some()
+    };
+    let mut origins = head.all("origin").peekable();
+    match origins.peek() {
+        Some(_) => origins.all(|origin| is_named(origin) || is_own(origin, head, allowed_hosts)),
+        None => !websocket::is_meant(head) && head.one("sec-fetch-site") == Some("same-origin"),
     }
 }
 
@@ -199,5 +221,30 @@ mod tests {
         }
         let two = "Host: h\r\nOrigin: https://a.example\r\nOrigin: https://evil.example\r\n";
         assert!(!may(&only, two));
+    }
+
+    #[test]
+    fn a_cookie_counts_only_from_a_page_that_is_known() {
+        let only: AllowOrigins = "https://a.example".parse().expect("a list");
+        let may = |allowed: &AllowOrigins, lines: &str| {
+            may_use_cookie(&head("/", lines), allowed, &AllowHosts::default(), EVERYWHERE)
+        };
+        let (named, evil) = ("Origin: https://a.example\r\n", "Origin: https://evil.example\r\n");
+        let same_origin = "Sec-Fetch-Site: same-origin\r\n";
+        let upgrade = "Upgrade: websocket\r\n";
+        assert!(may(&only, named));
+        assert!(may(&only, &format!("{named}{upgrade}")));
+        assert!(may(&only, same_origin), "an event stream of the service's own page");
+        assert!(may(&only, "Host: 10.0.0.5:1\r\nOrigin: http://10.0.0.5:1\r\n"), "its own page");
+        assert!(!may(&only, evil));
+        assert!(!may(&only, &format!("{named}{evil}")));
+        assert!(!may(&only, &format!("{evil}{same_origin}")));
+        assert!(!may(&only, &format!("{same_origin}{upgrade}")), "a websocket without an origin");
+        assert!(!may(&only, "Host: evil.example\r\nOrigin: http://evil.example\r\n"));
+        for lines in ["", "Sec-Fetch-Site: cross-site\r\n", "Sec-Fetch-Site: same-site\r\n"] {
+            assert!(!may(&only, lines), "{lines}");
+        }
+        assert!(!may(&only, "Sec-Fetch-Site: none\r\n"));
+        assert!(!may(&AllowOrigins::Any, named), "a list of names is needed");
     }
 }

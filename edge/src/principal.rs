@@ -73,6 +73,21 @@ pub enum Action<'a> {
     Link,
 }
 
+impl Action<'_> {
+    /// The narrowest scope of an API key that allows the action, such as `group:news`; `None` if no key
+    /// can.
+    pub fn scope(self) -> Option<String> {
+        match self {
+            Self::PublishToEveryone => Some("everyone".to_owned()),
+            Self::PublishToGroup { group } => Some(format!("group:{group}")),
+            Self::PublishToUser { user } => Some(format!("user:{user}")),
+            Self::PublishDirect => Some("connection".to_owned()),
+            Self::ReadPosition => Some("read".to_owned()),
+            Self::Connect | Self::Subscribe { .. } | Self::Link => None,
+        }
+    }
+}
+
 impl fmt::Display for Action<'_> {
     /// Writes the action as the end of a sentence, after "is allowed to". A name is quoted, escaped and
     /// cut after 60 characters.
@@ -114,7 +129,9 @@ impl Principal {
             },
             Self::Token(token) => match action {
                 Action::Connect | Action::ReadPosition => true,
-                Action::Subscribe { group } => token.groups.of(group).subscribe,
+                Action::Subscribe { group } => {
+                    token.groups.of(group).subscribe || token.join.iter().any(|join| join == group)
+                }
                 Action::PublishToGroup { group } => token.groups.of(group).publish,
                 _ => false,
             },
@@ -180,6 +197,9 @@ mod tests {
         assert_eq!(allowed(&token("news", true, false)), [0, 1, 6]);
         assert_eq!(allowed(&token("news", false, true)), [0, 3, 6]);
         assert_eq!(allowed(&token("chat/*", true, true)), [0, 6]);
+        let join = vec!["news".to_owned()];
+        let joined = Arc::new(TokenRights { join, ..TokenRights::default() });
+        assert_eq!(allowed(&Principal::Token(joined)), [0, 1, 6]);
     }
 
     #[test]
@@ -188,11 +208,21 @@ mod tests {
             let scopes = scopes.iter().map(|scope| scope.parse().expect("a scope")).collect();
             Principal::Key(Arc::new(KeyRights { name: "k".to_owned(), scopes }))
         };
-        assert_eq!(allowed(&key(&[])), []);
+        assert_eq!(allowed(&key(&[])), [0usize; 0]);
         assert_eq!(allowed(&key(&["everyone"])), [2]);
-        assert_eq!(allowed(&key(&["group:chat/*"])), []);
+        assert_eq!(allowed(&key(&["group:chat/*"])), [0usize; 0]);
         assert_eq!(allowed(&key(&["group:n*", "user:42"])), [3, 4]);
         assert_eq!(allowed(&key(&["user:*", "connection", "read", "manage"])), [4, 5, 6]);
+    }
+
+    #[test]
+    fn the_scope_of_an_action_allows_it() {
+        for action in ACTIONS {
+            let Some(scope) = action.scope() else { continue };
+            let scopes = vec![scope.parse().expect("a scope")];
+            let key = Principal::Key(Arc::new(KeyRights { name: "k".to_owned(), scopes }));
+            assert!(key.may(action) && allowed(&key).len() == 1, "{scope}");
+        }
     }
 
     #[test]

@@ -35,6 +35,29 @@ pub fn pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+/// The parameters whose values are secrets, whatever the service that they are sent to.
+const SECRETS: [&str; 2] = ["key", "token"];
+
+/// Whether an encoded name stands for this one, in whatever way it is escaped.
+pub fn is_named(raw_name: &[u8], name: &str) -> bool {
+    decode(raw_name).is_ok_and(|decoded| decoded == name)
+}
+
+/// The query as a sentence or the log may show it: the values of secrets are replaced.
+pub fn redacted(query: &[u8]) -> Cow<'_, [u8]> {
+    let is_secret = |raw_name: &[u8]| {
+        decode(raw_name).is_ok_and(|name| SECRETS.iter().any(|s| name.eq_ignore_ascii_case(s)))
+    };
+    if !pairs(query).any(|(name, _)| is_secret(name)) {
+        return Cow::Borrowed(query);
+    }
+    let shown = pairs(query).map(|(name, value)| match is_secret(name) {
+        true => [name, b"=.."].concat(),
+        false => [name, b"=", value].concat(),
+    });
+    Cow::Owned(shown.collect::<Vec<_>>().join(&b'&'))
+}
+
 /// Decodes a name or a value: `+` is a space, `%XX` is a byte, and the bytes are UTF-8.
 ///
 /// # Errors
@@ -126,6 +149,18 @@ mod tests {
         }
         let bytes = b"a b\xff".to_vec();
         assert_eq!(decode_owned(b"a+b%ff"), Err(InvalidEncoding::NotUtf8 { bytes }));
+    }
+
+    #[test]
+    fn secrets_are_not_shown_however_their_name_is_escaped() {
+        let shown = |query: &'static str| {
+            String::from_utf8(redacted(query.as_bytes()).into_owned()).expect("UTF-8")
+        };
+        assert_eq!(shown("content=a&key=s3cret&id=1"), "content=a&key=..&id=1");
+        assert_eq!(shown("%6bey=s3cret&token=s3%63ret=&&KEY=s3cret"), "%6bey=..&token=..&KEY=..");
+        assert_eq!(shown("keys=a&k=key=b"), "keys=a&k=key=b");
+        assert_eq!(shown(""), "");
+        assert!(is_named(b"k%65y", "key") && !is_named(b"k%zz", "key") && !is_named(b"K", "k"));
     }
 
     #[test]

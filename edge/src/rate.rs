@@ -1,5 +1,6 @@
 //! How often something may happen. Pure: the caller passes the time in.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A rate with a burst: so many a second on average, and so many at once after a pause.
@@ -57,7 +58,8 @@ impl Bucket {
     pub fn left(&self, rate: Rate, now: Instant) -> u32 {
         let used = self.full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
         let left = rate.time_of(rate.burst).saturating_sub(used).as_nanos();
-        let each = rate.time_of(1).as_nanos();
+        // Above a rate of 10^9, one takes less than a nanosecond.
+        let each = rate.time_of(1).as_nanos().max(1);
         u32::try_from(left / each).unwrap_or(u32::MAX).min(rate.burst)
     }
 
@@ -67,9 +69,67 @@ impl Bucket {
     }
 }
 
+/// A [`Bucket`] with its [`Rate`], which several threads share.
+#[derive(Debug)]
+pub struct Meter {
+    rate: Rate,
+    bucket: Mutex<Bucket>,
+}
+
+impl Meter {
+    /// A full one.
+    pub fn new(rate: Rate) -> Self {
+        Self { rate, bucket: Mutex::default() }
+    }
+
+    /// The rate that it keeps.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    /// Takes one, if the rate allows it.
+    ///
+    /// # Errors
+    /// How long to wait until there is one.
+    pub fn take(&self, now: Instant) -> Result<(), Duration> {
+        self.bucket().take(self.rate, now)
+    }
+
+    /// How many can be taken now, and when it is full, from now on.
+    pub fn left(&self, now: Instant) -> (u32, Duration) {
+        let bucket = *self.bucket();
+        (bucket.left(self.rate, now), bucket.full_in(now))
+    }
+
+    fn bucket(&self) -> MutexGuard<'_, Bucket> {
+        // Every change is complete before anything can panic.
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_that_share_a_meter_take_no_more_than_its_burst() {
+        let (meter, now) = (Meter::new(Rate::new(10, 100)), Instant::now());
+        let take = || (0..100).filter(|_| meter.take(now).is_ok()).count();
+        let taken: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+        });
+        assert_eq!(taken, 100);
+        assert_eq!(meter.left(now), (0, Duration::from_secs(10)));
+        assert_eq!(meter.take(now), Err(Duration::from_millis(100)));
+        assert_eq!(meter.left(now + Duration::from_millis(100)).0, 1);
+    }
+
+    #[test]
+    fn a_rate_beyond_one_in_a_nanosecond_can_be_asked_for() {
+        let rate = Rate::new(u32::MAX, u32::MAX);
+        assert!(Bucket::default().left(rate, Instant::now()) > 0);
+    }
 
     #[test]
     fn a_burst_is_allowed_and_then_the_rate() {

@@ -55,8 +55,10 @@ pub struct TokenRights {
     pub expires: u64,
     /// What the client may do with which groups.
     pub groups: GroupRights,
-    /// The groups that the client is in from the start.
+    /// The groups that the client is in from the start, each once. It may also join them again.
     pub join: Vec<String>,
+    /// What others see of the client in a group: JSON of at most 1 KiB, as the token has it.
+    pub info: Option<Box<str>>,
 }
 
 /// What an API key allows.

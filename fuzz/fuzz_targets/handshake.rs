@@ -7,7 +7,7 @@ use campanile_edge::query::{decode, pairs};
 use campanile_edge::websocket::is_meant;
 use campanile_edge::{Head, MAX_HEAD_BYTES};
 use campanile_gateway::entrance::refusal::Refusal;
-use campanile_gateway::entrance::wish::{Accepted, Wish};
+use campanile_gateway::entrance::wish::{Accepted, UrlToken, Wish};
 use campanile_gateway::websocket::Upgrade;
 use libfuzzer_sys::fuzz_target;
 
@@ -57,7 +57,7 @@ fn check_wish(query: &str) {
 }
 
 fn check_wish_of(query: &str, last_event_id: bool) {
-    match Wish::read(query, Accepted { last_event_id, max_groups: MAX_GROUPS, ignored: &[] }) {
+    match Wish::read(query, Accepted { last_event_id, max_groups: MAX_GROUPS, token: UrlToken::Unknown, ignored: &[] }) {
         Ok(Wish { groups, since }) => {
             assert!(groups.len() <= MAX_GROUPS);
             for (i, group) in groups.iter().enumerate() {

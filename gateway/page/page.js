@@ -357,16 +357,19 @@ byId('links').onclick = async ({ target }) => {
 
 // The page: its push form.
 
-/** POSTs `content`; never throws. In terms of CORS this is a simple request, so there is no preflight. */
+/** POSTs `content`; never throws. In terms of CORS this is a simple request without a preflight, unless there is a key. */
 async function push(audience, content) {
+  const key = byId('push-key').value.trim();
+  const headers = { Accept: 'application/json', 'Content-Type': 'text/plain; charset=utf-8' };
   try {
     const response = await fetch(pushUrl(publisher, audience), {
       method: 'POST',
-      headers: { Accept: 'application/json', 'Content-Type': 'text/plain; charset=utf-8' },
+      headers: key ? { ...headers, Authorization: `Bearer ${key}` } : headers,
       body: content,
       signal: AbortSignal.timeout(PUSH_TIMEOUT_MS),
     });
     const answer = (await response.text()).trim();
+    if (response.status === 401) askForKey();
     if (!response.ok) return ['refused', `${response.status}: ${answer || response.statusText}`];
     return ['accepted', answer.startsWith('{') ? describeReceipt(JSON.parse(answer)) : 'accepted'];
   } catch ({ name }) {
@@ -374,6 +377,12 @@ async function push(audience, content) {
     return ['unreachable', `Could not reach the publisher at ${publisher}. If it is not running there, start the gateway `
       + `with the right --publisher-url. If it is, start the publisher with --allow-origin ${location.origin}.`];
   }
+}
+
+/** Shows the field for the key, which is not there where the publisher is open. The key is only ever in that field. */
+function askForKey() {
+  byId('push-key-field').hidden = byId('push-key').disabled = false;
+  byId('push-key').focus();
 }
 
 /** @returns {Audience | null} null while there is no connection to push to */

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use campanile_channel::client::{Introduce, LinkDown, LinkUp, Received, hold};
+use campanile_channel::client::{Endpoint, Introduce, LinkDown, LinkUp, Received, hold};
 use campanile_channel::watchdog::{Watchdog, attend};
 use campanile_messages::link::{DirectOutcome, RequestTicket, Tally};
 use campanile_messages::{FromBroker, Hello, InstanceId, ToBroker};
@@ -52,7 +52,7 @@ const RESUMES_TURN: Duration = Duration::from_millis(50);
 /// The actor that holds a gateway's link to the broker.
 pub(crate) struct Bridge {
     instance: InstanceId,
-    broker: String,
+    broker: Endpoint,
     core: Core,
     performer: Performer,
     /// Empty between calls; kept to reuse its memory.
@@ -81,7 +81,7 @@ impl Bridge {
     ) -> Self {
         Self {
             instance: InstanceId(rand::random()),
-            broker: config.broker.clone(),
+            broker: Endpoint { broker: config.broker.clone(), secrets: config.secrets.clone() },
             core: Core::new(config, workers.len(), Instant::now()),
             performer: Performer::new(workers, health, config.drain),
             effects: Vec::new(),

@@ -1,16 +1,23 @@
 //! The settings of a gateway.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use campanile_channel::watchdog::Watchdog;
+use campanile_channel::{Secrets, SecretsNow, unchanging};
 use campanile_edge::websocket::Limits;
 use campanile_edge::{AllowHosts, AllowOrigins, Rate};
+use tokio::sync::watch;
+
+use crate::access::Access;
 
 /// Everything that can be set on a gateway. Sizes are in bytes.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
     /// Where the broker listens, `HOST:PORT`.
     pub broker: String,
+    /// What the gateway and its broker prove to each other. Default: nothing.
+    pub secrets: SecretsNow,
     /// How many worker threads hold the connections. At least 1.
     pub workers: usize,
     /// The URL of the publisher that the page uses, or `:PORT` for one on the page's own host; `None`
@@ -36,6 +43,25 @@ pub struct GatewayConfig {
     /// Where the gateway listens on loopback only: which names a `Host` header may have besides the
     /// loopback ones. Default: none.
     pub allow_hosts: AllowHosts,
+    /// Whom the gateway lets in. A change counts for new clients at once. Clients that the new deny list
+    /// names are closed within a second; all others stay until their tokens expire. Default: everybody.
+    pub access: watch::Receiver<Arc<Access>>,
+    /// The name of a cookie that may carry the token. Needs a list of `allow_origins`. Default: none.
+    pub token_cookie: Option<String>,
+    /// Whether the token may be in the query (`token=`) although the gateway does not listen on loopback.
+    pub token_in_url: bool,
+    /// How long a client that has opened a `campanile.v1` websocket without a token may take to send it.
+    /// Then it is closed with 4401.
+    pub auth_limit: Duration,
+    /// How long a client may stay after its token has expired, so that it can send a new one. Then it is
+    /// closed with 4401.
+    pub token_grace: Duration,
+    /// The most clients at a time that have not sent their token yet. Any more are closed with 4429.
+    pub max_unauthenticated: usize,
+    /// The same for one address: an IPv4 address or the /64 of an IPv6 address. Loopback has no such limit.
+    pub max_unauthenticated_per_address: usize,
+    /// The time of day, in seconds since 1970-01-01 UTC.
+    pub unix_time: fn() -> u64,
     /// Query parameters that are ignored, even those that the gateway knows.
     pub ignored_params: Vec<String>,
     /// How large a client's message may be. A larger one closes the connection with 1009.
@@ -75,6 +101,7 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             broker: "127.0.0.1:2206".to_owned(),
+            secrets: unchanging(Secrets::default()),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             publisher_url: None,
             max_connections: 100_000,
@@ -84,6 +111,14 @@ impl Default for GatewayConfig {
             recent_bytes: 16 << 20,
             allow_origins: AllowOrigins::Local,
             allow_hosts: AllowHosts::default(),
+            access: watch::channel(Arc::default()).1,
+            token_cookie: None,
+            token_in_url: false,
+            auth_limit: Duration::from_secs(10),
+            token_grace: Duration::from_secs(25),
+            max_unauthenticated: 1_000,
+            max_unauthenticated_per_address: 100,
+            unix_time,
             ignored_params: Vec::new(),
             client_limits: Limits { max_message_bytes: 64 << 10, max_fragments: 1_024 },
             handshake_limit: Duration::from_secs(10),
@@ -101,4 +136,10 @@ impl Default for GatewayConfig {
             watchdog: Watchdog::none(),
         }
     }
+}
+
+fn unix_time() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    // A clock before 1970 is wrong, and then no token counts.
+    since.map_or(0, |since| since.as_secs())
 }

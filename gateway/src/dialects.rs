@@ -72,7 +72,7 @@ impl Dialect {
 
 /// The content of a client's first message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Greeting {
+pub struct Greeting<'a> {
     /// The address of the connection.
     pub address: Address,
     /// The position after which its stream begins.
@@ -81,6 +81,17 @@ pub struct Greeting {
     pub resumed: Option<Resumed>,
     /// For a new listener that asked for earlier events, what follows.
     pub history: Option<SaidHistory>,
+    /// For a client with a token, what it says.
+    pub identity: Option<Identity<'a>>,
+}
+
+/// What a client learns of its own token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity<'a> {
+    /// The user that it is for, if it names one.
+    pub user: Option<&'a str>,
+    /// How long it is still valid, in seconds.
+    pub expires_in: u64,
 }
 
 /// The messages that the gateway sends and reads in one dialect. A method that returns `None` means that
@@ -107,7 +118,7 @@ pub trait Rules: Sync {
     }
 
     /// Frames the greeting, the first message to a client.
-    fn greeting(&self, greeting: &Greeting) -> Bytes;
+    fn greeting(&self, greeting: &Greeting<'_>) -> Bytes;
 
     /// Frames an event. `logged` has its position and audience; it is `None` for an event for one
     /// connection, which is not in the log. `from` is the user whose client published it, if there is one.
@@ -153,8 +164,24 @@ pub trait Rules: Sync {
         None
     }
 
-    /// Frames the message that the client does not listen to a group any more.
-    fn left(&self, _group: &GroupName) -> Option<Bytes> {
+    /// Frames the message that the client does not listen to a group any more. There is a reason if it did
+    /// not ask for that.
+    fn left(&self, _group: &GroupName, _reason: Option<&'static str>) -> Option<Bytes> {
+        None
+    }
+
+    /// Whether a client can send a new token on its connection.
+    fn can_renew(&self) -> bool {
+        false
+    }
+
+    /// Frames the message that the client should send a new token.
+    fn token(&self, _expires_in: u64) -> Option<Bytes> {
+        None
+    }
+
+    /// Frames the answer to a new token.
+    fn renewed(&self, _expires_in: u64) -> Option<Bytes> {
         None
     }
 

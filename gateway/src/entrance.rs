@@ -2,11 +2,15 @@
 //! request, and clients that are not let in get an answer that says why.
 
 pub(crate) mod acceptor;
+mod credentials;
 pub mod door;
 pub mod ends;
+mod first_message;
 pub(crate) mod health;
+mod identity;
 pub(crate) mod page;
 pub mod refusal;
 pub(crate) mod rewind;
 pub(crate) mod seats;
+pub(crate) mod unauthenticated;
 pub mod wish;

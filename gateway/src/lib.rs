@@ -13,11 +13,12 @@
 //!
 //! What clients publish goes through [`publishing`] to the broker.
 //!
-//! Everything public except [`GatewayConfig`] and [`serve`] is for the benchmarks, the echo server and
+//! Everything public except [`GatewayConfig`], [`Access`] and [`serve`] is for the benchmarks, the echo server and
 //! the fuzz targets.
 
 #![allow(rustdoc::private_intra_doc_links, reason = "the docs are for those who change this crate")]
 
+mod access;
 pub mod bridge;
 mod config;
 pub mod connection;
@@ -32,6 +33,7 @@ pub mod resume;
 mod server;
 pub mod websocket;
 
+pub use access::{Access, Rejection};
 pub use config::GatewayConfig;
 pub use server::serve;
 

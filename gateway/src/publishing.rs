@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use campanile_channel::client::hold;
+use campanile_channel::client::{Endpoint, hold};
 use campanile_channel::courier::{Carry, Courier, Finish, LINK_QUEUE_BYTES};
 use campanile_channel::publishing::{Push, WaitLimits};
 use campanile_edge::Rate;
@@ -54,7 +54,8 @@ impl Desk {
         let pulse = config.watchdog.watch("gateway's courier");
         let courier = Courier::new(InstanceId(rand::random()), limits, alive, pulse).start();
         let opens = Arc::new(Notify::new());
-        let (owner, broker, opened) = (courier.clone(), config.broker.clone(), opens.clone());
+        let (owner, opened) = (courier.clone(), opens.clone());
+        let broker = Endpoint { broker: config.broker.clone(), secrets: config.secrets.clone() };
         let watchdog = config.watchdog.clone();
         let link = actix_rt::spawn(async move {
             opened.notified().await;

@@ -30,6 +30,7 @@ use crate::entrance::door::Door;
 use crate::entrance::health::Health;
 use crate::entrance::page;
 use crate::entrance::seats::Seats;
+use crate::entrance::unauthenticated::Unauthenticated;
 use crate::publishing::Desk;
 use crate::registry::Registry;
 use crate::websocket::CloseCode;
@@ -73,12 +74,15 @@ pub async fn serve(
         Bridge::new(&config, workers.clone(), audiences.clone(), Box::new(ready), health.clone())
     });
     let source = PositionSource::new(bridge.clone().recipient(), config.clone(), listens_on);
+    let unauthenticated =
+        Unauthenticated::new(config.max_unauthenticated, config.max_unauthenticated_per_address);
     let doors = arbiters.iter().zip(workers.iter().zip(registries)).enumerate();
     let doors: Vec<_> = doors
         .map(|(index, (arbiter, (worker, registry)))| {
             let pulse = config.watchdog.watch(format!("door {index}"));
             let worker = (worker.id.clone(), registry);
-            open_door(arbiter, worker, &config, source.clone(), &health, pulse)
+            let shared = (source.clone(), health.clone(), unauthenticated.clone());
+            open_door(arbiter, worker, &config, shared, pulse)
         })
         .collect();
 
@@ -140,19 +144,20 @@ fn open_door(
     on: &Arbiter,
     (id, registry): (Arc<OnceLock<WorkerId>>, Addr<Registry>),
     config: &Arc<GatewayConfig>,
-    source: PositionSource,
-    health: &Health,
+    (source, health, unauthenticated): (PositionSource, Health, Unauthenticated),
     pulse: Pulse,
 ) -> mpsc::UnboundedSender<Arrival> {
     let (sender, mut arrivals) = mpsc::unbounded_channel::<Arrival>();
-    let (config, health) = (config.clone(), health.clone());
+    let config = config.clone();
     let max_turned_away = refusals_at_a_door(config.workers);
     on.spawn_fn(move || {
         actix_rt::spawn(async move {
             let listens_on = source.listens_on();
             let publisher_url = config.publisher_url.as_deref().unwrap_or_default();
             let page = page::server(publisher_url, source).await;
-            let door = Rc::new(Door::new(config, id, registry, page, listens_on, health));
+            let worker = (id, registry);
+            let door = Door::new(config, worker, page, listens_on, (health, unauthenticated));
+            let door = Rc::new(door);
             let mut turned_away = VecDeque::<JoinHandle<()>>::new();
             let receive = async {
                 while let Some(Arrival { socket, peer, admission }) = arrivals.recv().await {

@@ -1,5 +1,6 @@
-//! The command line. Every flag is also an environment variable: `gateway --listen` is
-//! `CAMPANILE_GATEWAY_LISTEN` and, where one process runs all three services, `up --gateway-listen`.
+//! The command line. Every flag is also an environment variable and a key of the settings file:
+//! `gateway --listen` is `CAMPANILE_GATEWAY_LISTEN`, `[gateway] listen` and, where one process runs all
+//! three services, `up --gateway-listen`.
 //!
 //! A flag's id is its name in `up`; [`command`] makes `up` from the flags of the others.
 
@@ -9,13 +10,16 @@ mod names;
 mod publisher;
 
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use campanile_bench::{BenchArgs, PartArgs};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, value_parser};
 
 use crate::logging::last_line;
+use crate::secrets::ClusterSecret;
+use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
 
 pub use broker::BrokerArgs;
 pub use gateway::{GatewayArgs, GatewayCommandArgs};
@@ -31,6 +35,9 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
+
+/// The commands that read a settings file.
+const SERVICES: [&str; 4] = ["up", "broker", "gateway", "publisher"];
 
 /// What the binary runs.
 #[derive(Debug, Subcommand)]
@@ -52,7 +59,7 @@ pub enum Command {
 }
 
 /// All three services, without the addresses by which they find each other.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct UpArgs {
     #[command(flatten)]
     pub broker: BrokerArgs,
@@ -62,11 +69,91 @@ pub struct UpArgs {
     pub publisher: PublisherArgs,
 }
 
-/// Reads the command line of this process and its environment.
+/// The flags of the services that run in this process.
+#[derive(Debug, Clone, Default)]
+#[allow(dead_code, reason = "not hung in yet")]
+pub struct ServiceArgs {
+    /// Those of a broker.
+    pub broker: Option<BrokerArgs>,
+    /// Those of a gateway.
+    pub gateway: Option<GatewayArgs>,
+    /// Those of a publisher.
+    pub publisher: Option<PublisherArgs>,
+    /// Where the secret of their links is. In `up`, it is the broker's.
+    pub cluster_secret: Option<ClusterSecret>,
+}
+
+impl ServiceArgs {
+    /// The flags in a command; none if it runs no service.
+    pub fn of(command: &Command) -> Self {
+        let secret =
+            |file: &Option<PathBuf>, variable| Some(ClusterSecret { file: file.clone(), variable });
+        match command {
+            Command::Up(up) => Self {
+                broker: Some(up.broker.clone()),
+                gateway: Some(up.gateway.clone()),
+                publisher: Some(up.publisher.clone()),
+                cluster_secret: secret(&up.broker.secret_file, "CAMPANILE_BROKER_SECRET"),
+            },
+            Command::Broker(args) => Self {
+                broker: Some(args.clone()),
+                cluster_secret: secret(&args.secret_file, "CAMPANILE_BROKER_SECRET"),
+                ..Self::default()
+            },
+            Command::Gateway(args) => Self {
+                gateway: Some(args.gateway.clone()),
+                cluster_secret: secret(&args.secret_file, "CAMPANILE_GATEWAY_SECRET"),
+                ..Self::default()
+            },
+            Command::Publisher(args) => Self {
+                publisher: Some(args.publisher.clone()),
+                cluster_secret: secret(&args.secret_file, "CAMPANILE_PUBLISHER_SECRET"),
+                ..Self::default()
+            },
+            Command::Bench(_) | Command::BenchPart(_) => Self::default(),
+        }
+    }
+
+    /// Whether any of them names a file that is read again at SIGHUP.
+    pub fn name_files(&self) -> bool {
+        self.cluster_secret.as_ref().is_some_and(|secret| secret.file.is_some())
+    }
+}
+
+/// What the command line, the environment and the settings file say.
+#[derive(Debug)]
+pub struct Invocation {
+    /// What to run. Its flags have the values of the file where neither the command line nor the
+    /// environment has one.
+    pub command: Command,
+    /// The settings file, if there is one.
+    pub file: Option<PathBuf>,
+    /// The values of flags in it.
+    pub scalars: Vec<Scalar>,
+    /// Its other sections.
+    pub settings: Settings,
+}
+
+/// Why nothing is run.
+#[derive(Debug)]
+pub enum Refused {
+    /// The command line or the environment is wrong, or help was asked for.
+    Arguments(Box<clap::Error>),
+    /// The settings file is wrong.
+    Settings(Vec<SettingsError>),
+}
+
+impl From<clap::Error> for Refused {
+    fn from(error: clap::Error) -> Self {
+        Self::Arguments(Box::new(error))
+    }
+}
+
+/// Reads the command line of this process, its environment and its settings file.
 ///
 /// # Errors
 /// What is wrong with them, or the help that was asked for; [`explain`] prints either.
-pub fn read() -> Result<Cli, clap::Error> {
+pub fn read() -> Result<Invocation, Refused> {
     let environment = |name: &OsStr| std::env::var_os(name);
     let mut command = command();
     let args: Vec<_> = std::env::args_os().collect();
@@ -76,9 +163,43 @@ pub fn read() -> Result<Cli, clap::Error> {
     })?;
     let service = matches.subcommand_name().and_then(|name| command.find_subcommand(name));
     if let Some(wrong) = service.and_then(|s| names::different_variables(s, &environment)) {
-        return Err(command.error(ErrorKind::ArgumentConflict, wrong));
+        return Err(command.error(ErrorKind::ArgumentConflict, wrong).into());
     }
-    Cli::from_arg_matches(&matches)
+    let file = matches.subcommand().filter(|(name, _)| SERVICES.contains(name));
+    let file = file.and_then(|(_, matches)| matches.get_one::<PathBuf>("config")).cloned();
+    let Some(file) = file else {
+        let command = Cli::from_arg_matches(&matches)?.command;
+        let (scalars, settings) = (Vec::new(), Settings::default());
+        return Ok(Invocation { command, file: None, scalars, settings });
+    };
+    let SettingsFile { scalars, settings } = read_settings(&file).map_err(Refused::Settings)?;
+    let matches = with_scalars(command, &scalars).try_get_matches_from(&args)?;
+    let command = Cli::from_arg_matches(&matches)?.command;
+    Ok(Invocation { command, file: Some(file), scalars, settings })
+}
+
+/// Reads a settings file.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read_settings(file: &Path) -> Result<SettingsFile, Vec<SettingsError>> {
+    settings::read(file, &all_flags())
+}
+
+/// Makes the values of a settings file the defaults of the flags, so that the environment and the
+/// command line win.
+fn with_scalars(command: clap::Command, scalars: &[Scalar]) -> clap::Command {
+    let value = |arg: &Arg| {
+        let id = arg.get_id().as_str();
+        scalars.iter().find(|scalar| scalar.id == id).map(|scalar| scalar.value.clone())
+    };
+    command.mut_subcommands(|command| match SERVICES.contains(&command.get_name()) {
+        true => command.mut_args(|arg| match value(&arg) {
+            Some(value) => arg.default_value(value),
+            None => arg,
+        }),
+        false => command,
+    })
 }
 
 fn command() -> clap::Command {
@@ -86,7 +207,10 @@ fn command() -> clap::Command {
 }
 
 fn all_flags() -> clap::Command {
-    Cli::command().mut_subcommand("up", |up| {
+    let command = SERVICES.iter().fold(Cli::command(), |command, service| {
+        command.mut_subcommand(service, |service| service.arg(config_flag()))
+    });
+    command.mut_subcommand("up", |up| {
         up.mut_args(|arg| {
             let id = arg.get_id().clone();
             let Some(service) = service_of(id.as_str()) else { return arg };
@@ -102,14 +226,34 @@ fn all_flags() -> clap::Command {
     })
 }
 
+/// The flag that names the settings file.
+fn config_flag() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .env("CAMPANILE_CONFIG")
+        .value_parser(value_parser!(PathBuf))
+        .help(
+            "Settings file (TOML) with any of these flags and more; flags and variables win \
+             [default: none]",
+        )
+}
+
 /// The service by whose name a flag begins in `up`; a flag that only one service can have does not.
 fn service_of(id: &str) -> Option<&str> {
     let (service, _) = id.split_once('-')?;
     ["broker", "gateway", "publisher"].contains(&service).then_some(service)
 }
 
-/// Prints what clap found: help and version as they are, an error as one line.
-pub fn explain(error: &clap::Error) -> ExitCode {
+/// Prints why nothing is run: help and version as they are, each error as one line.
+pub fn explain(refused: &Refused) -> ExitCode {
+    let error = match refused {
+        Refused::Arguments(error) => error,
+        Refused::Settings(errors) => {
+            errors.iter().for_each(|error| last_line(&format!("error: {error}")));
+            return ExitCode::from(2);
+        }
+    };
     match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
@@ -140,15 +284,17 @@ mod tests {
         command.build();
         for name in ["broker", "gateway", "publisher"] {
             let service = command.find_subcommand(name).expect("there").clone();
-            for arg in service.get_arguments().filter(|arg| arg.get_id() != "help") {
+            let is_own = |arg: &&clap::Arg| !["help", "config"].contains(&arg.get_id().as_str());
+            for arg in service.get_arguments().filter(is_own) {
                 let flag = arg.get_long().expect("a flag");
                 let prefixed = format!("{name}-{flag}");
                 let variable = format!("campanile-{prefixed}").to_uppercase().replace('-', "_");
                 assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(&*variable));
-                if flag == "broker" {
+                let is_of_all = name != "broker" && flag == "secret-file";
+                if flag == "broker" || is_of_all {
                     continue;
                 }
-                let is_plain = ["workers", "data-dir", "durability"].contains(&flag);
+                let is_plain = ["workers", "data-dir", "durability", "secret-file"].contains(&flag);
                 let in_up = if is_plain { flag } else { &prefixed };
                 let up = command.find_subcommand("up").expect("there");
                 let twin = up.get_arguments().find(|arg| arg.get_long() == Some(in_up));
@@ -181,7 +327,8 @@ mod tests {
             Cli::from_arg_matches(&matches).expect("valid").command
         };
         let Command::Up(up) = parse(&["campanile", "up"]) else { panic!("not up") };
-        assert_eq!(up.broker.config().expect("valid"), BrokerConfig::default());
+        let broker = up.broker.config().expect("valid");
+        assert_eq!(format!("{broker:?}"), format!("{:?}", BrokerConfig::default()));
         let gateway = up.gateway.config(GatewayConfig::default().broker, "").expect("valid");
         assert_eq!(format!("{gateway:?}"), format!("{:?}", GatewayConfig::default()));
         let publisher = up.publisher.config("h:1".to_owned(), "").expect("valid");

@@ -21,9 +21,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{DefaultFields, Format, Writer};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::fmt::{Formatter, MakeWriter};
+use tracing_subscriber::reload::Handle;
 
 use queue::LogQueue;
 use sink::Sink;
@@ -42,11 +43,33 @@ static LOG: OnceLock<Arc<Log>> = OnceLock::new();
 
 /// The log of this process, which is flushed when this is dropped, for 200 ms at most.
 #[derive(Debug)]
-pub struct Logging(Arc<Log>);
+pub struct Logging {
+    log: Arc<Log>,
+    level: Level,
+}
+
+impl Logging {
+    /// Changes what is logged, while it is.
+    pub fn level(&self) -> Level {
+        self.level.clone()
+    }
+}
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        self.0.flush(FLUSH_LIMIT);
+        self.log.flush(FLUSH_LIMIT);
+    }
+}
+
+/// Decides what is logged.
+#[derive(Debug, Clone)]
+pub struct Level(Handle<EnvFilter, Formatter<DefaultFields, Format, Lines>>);
+
+impl Level {
+    /// Logs what passes this filter from now on.
+    pub fn change(&self, filter: EnvFilter) {
+        // It fails only if the log is gone.
+        let _ = self.0.reload(filter);
     }
 }
 
@@ -58,14 +81,16 @@ pub fn start(filter: EnvFilter) -> io::Result<Logging> {
     let log = Log::start(stderr()?)?;
     let _ = LOG.set(log.clone());
     panic::set_hook(Box::new(note_panic));
-    tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
         // It would be written to standard error directly.
         .log_internal_errors(false)
         .with_writer(Lines(log.clone()))
-        .init();
-    Ok(Logging(log))
+        .with_filter_reloading();
+    let level = Level(subscriber.reload_handle());
+    subscriber.init();
+    Ok(Logging { log, level })
 }
 
 /// Logs why this process ends, right before it does: flushes the log for at most 200 ms, then writes
@@ -228,6 +253,7 @@ impl Log {
 }
 
 /// Puts each event of `tracing` into the queue.
+#[derive(Debug)]
 struct Lines(Arc<Log>);
 
 impl<'a> MakeWriter<'a> for Lines {

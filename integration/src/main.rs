@@ -4,36 +4,41 @@
 mod allocator;
 mod cli;
 mod files;
+mod live;
 mod logging;
+mod secrets;
 mod services;
+mod settings;
 mod shutdown;
 mod units;
 mod watch;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use campanile_bench::{BenchArgs, Stop};
 use campanile_channel::Watchdog;
-use tracing_subscriber::EnvFilter;
 
-use cli::Command;
+use cli::{Command, ServiceArgs};
+use live::{Invalid, Live, NewState};
 use logging::Logging;
 use shutdown::Shutdown;
 
 fn main() -> ExitCode {
-    let cli = match cli::read() {
-        Ok(cli) => cli,
-        Err(error) => return cli::explain(&error),
+    let invocation = match cli::read() {
+        Ok(invocation) => invocation,
+        Err(refused) => return cli::explain(&refused),
     };
-    let filter = match log_filter() {
-        Ok(filter) => filter,
-        Err(error) => {
-            logging::last_line(&format!("error: {error:#}"));
+    let args = ServiceArgs::of(&invocation.command);
+    let first = match NewState::read(&invocation.settings, &args) {
+        Ok(first) => first,
+        Err(Invalid(sentences)) => {
+            sentences.iter().for_each(|line| logging::last_line(&format!("error: {line}")));
             return ExitCode::from(2);
         }
     };
-    let logging = match logging::start(filter) {
+    let logging = match logging::start(first.filter()) {
         Ok(logging) => logging,
         Err(error) => {
             logging::last_line(&format!("error: cannot start the thread of the log: {error}"));
@@ -41,11 +46,12 @@ fn main() -> ExitCode {
         }
     };
     files::raise_limit();
-    if let Command::BenchPart(args) = cli.command {
+    if let Command::BenchPart(args) = invocation.command {
         end(campanile_bench::run_part(args), logging);
     }
+    let live = Arc::new(Live::start(&invocation, first, logging.level()));
     let system = actix_rt::System::new();
-    let result = system.block_on(run(cli.command));
+    let result = system.block_on(run(invocation.command, live));
     // The system is not dropped: that would wait for a look-up of a host's name that is in progress.
     end(result, logging)
 }
@@ -62,7 +68,7 @@ fn end(result: anyhow::Result<()>, logging: Logging) -> ! {
     std::process::exit(code)
 }
 
-async fn run(command: Command) -> anyhow::Result<()> {
+async fn run(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
     let watchdog = match command {
         Command::Bench(_) => Watchdog::none(),
         _ => watch::start().context("cannot start the thread of the watchdog")?,
@@ -70,13 +76,16 @@ async fn run(command: Command) -> anyhow::Result<()> {
     let pulse = watchdog.watch("signals");
     let shutdown = match command {
         Command::Bench(_) => Shutdown::on_signals(pulse)?,
-        _ => Shutdown::of_service(pulse)?,
+        _ => Shutdown::of_service(pulse, {
+            let live = live.clone();
+            move || live.reload()
+        })?,
     };
     match command {
-        Command::Up(args) => services::up(args, shutdown, watchdog).await,
-        Command::Broker(args) => services::broker(args, shutdown, watchdog).await,
-        Command::Gateway(args) => services::gateway(args, shutdown, watchdog).await,
-        Command::Publisher(args) => services::publisher(args, shutdown, watchdog).await,
+        Command::Up(args) => services::up(args, &live, shutdown, watchdog).await,
+        Command::Broker(args) => services::broker(args, &live, shutdown, watchdog).await,
+        Command::Gateway(args) => services::gateway(args, &live, shutdown, watchdog).await,
+        Command::Publisher(args) => services::publisher(args, &live, shutdown, watchdog).await,
         Command::Bench(args) => measure(*args, shutdown).await,
         Command::BenchPart(_) => unreachable!("run without a runtime"),
     }
@@ -95,16 +104,4 @@ async fn measure(args: BenchArgs, shutdown: Shutdown) -> anyhow::Result<()> {
         () = shutdown.begun() => stop.pull(),
     }
     measuring.await?
-}
-
-/// What to log: `CAMPANILE_LOG`, or what an operator wants to see. That leaves out peers that send
-/// something else than HTTP, whose lines could fill a disk.
-fn log_filter() -> anyhow::Result<EnvFilter> {
-    let filter = std::env::var("CAMPANILE_LOG").unwrap_or_default();
-    let filter = if filter.is_empty() { "info,actix_server=warn,actix_http=off" } else { &filter };
-    EnvFilter::builder().parse(filter).with_context(|| {
-        format!(
-            "CAMPANILE_LOG={filter}: accepted is a level such as info or debug, or TARGET=LEVEL,.."
-        )
-    })
 }

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::cli::{BrokerArgs, GatewayCommandArgs, PublisherCommandArgs, UpArgs};
 use crate::files::{limited, room};
+use crate::live::Live;
 use crate::shutdown::{Shutdown, Trigger};
 use crate::units::HostPort;
 
@@ -37,10 +38,11 @@ const BROKER_GRACE: Duration = Duration::from_secs(3);
 /// Runs the broker.
 pub async fn broker(
     args: BrokerArgs,
+    live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let config = BrokerConfig { watchdog, ..args.config()? };
+    let config = BrokerConfig { watchdog, secrets: live.secrets(), ..args.config()? };
     let listeners = listen("--listen", &args.listen)?;
     if config.storage.is_none() {
         info!("{IN_MEMORY}");
@@ -52,11 +54,13 @@ pub async fn broker(
 /// Runs a gateway.
 pub async fn gateway(
     args: Box<GatewayCommandArgs>,
+    live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
     let mut config = args.gateway.config(args.broker.to_string(), "")?;
     config.watchdog = watchdog;
+    config.secrets = live.secrets();
     let listeners = listen("--listen", &args.gateway.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -70,11 +74,13 @@ pub async fn gateway(
 /// Runs a publisher.
 pub async fn publisher(
     args: PublisherCommandArgs,
+    live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
     let mut config = args.publisher.config(args.broker.to_string(), "")?;
     config.watchdog = watchdog;
+    config.secrets = live.secrets();
     let listeners = listen("--listen", &args.publisher.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -86,7 +92,12 @@ pub async fn publisher(
 
 /// Runs all three services over real links, each on a thread of its own. They end in the order in
 /// which everything that was accepted is still delivered.
-pub async fn up(args: Box<UpArgs>, shutdown: Shutdown, watchdog: Watchdog) -> anyhow::Result<()> {
+pub async fn up(
+    args: Box<UpArgs>,
+    live: &Live,
+    shutdown: Shutdown,
+    watchdog: Watchdog,
+) -> anyhow::Result<()> {
     let broker = listen("--broker-listen", &args.broker.listen)?;
     let gateway = listen("--gateway-listen", &args.gateway.listen)?;
     let publisher = listen("--publisher-listen", &args.publisher.listen)?;
@@ -109,6 +120,9 @@ pub async fn up(args: Box<UpArgs>, shutdown: Shutdown, watchdog: Watchdog) -> an
     broker_config.watchdog = watchdog.clone();
     gateway_config.watchdog = watchdog.clone();
     publisher_config.watchdog = watchdog;
+    broker_config.secrets = live.secrets();
+    gateway_config.secrets = live.secrets();
+    publisher_config.secrets = live.secrets();
     shutdown.ends_within(gateway_config.drain + AFTER_DRAIN);
     let room = room();
     let wanted = publisher_config.max_connections;

@@ -14,8 +14,9 @@ use campanile_channel::Pulse;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::logging::last_words;
 
@@ -58,18 +59,27 @@ impl Shutdown {
         Self::on(pulse, |_| Ok(()))
     }
 
-    /// As [`on_signals`](Self::on_signals). SIGHUP, SIGUSR1 and SIGUSR2, which would end the process
-    /// by default, are logged and do nothing.
+    /// As [`on_signals`](Self::on_signals). SIGHUP calls `reload` on a thread of its own, one call at a
+    /// time. SIGUSR1 and SIGUSR2, which would end the process by default, are logged and do nothing.
     ///
     /// # Errors
     /// As [`on_signals`](Self::on_signals).
-    pub fn of_service(pulse: Pulse) -> io::Result<Self> {
+    pub fn of_service(pulse: Pulse, reload: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
         Self::on(pulse, |runtime| {
-            for (kind, name) in [
-                (SignalKind::hangup(), "SIGHUP"),
-                (SignalKind::user_defined1(), "SIGUSR1"),
-                (SignalKind::user_defined2(), "SIGUSR2"),
-            ] {
+            let mut hangup = signal(SignalKind::hangup())?;
+            let reload = Arc::new(reload);
+            runtime.spawn(async move {
+                // Signals that come during a call lead to one more.
+                while hangup.recv().await.is_some() {
+                    let reload = reload.clone();
+                    if spawn_blocking(move || reload()).await.is_err() {
+                        error!("rereading the settings panicked");
+                    }
+                }
+            });
+            for (kind, name) in
+                [(SignalKind::user_defined1(), "SIGUSR1"), (SignalKind::user_defined2(), "SIGUSR2")]
+            {
                 let mut signal = signal(kind)?;
                 runtime.spawn(async move {
                     while signal.recv().await.is_some() {

@@ -22,6 +22,12 @@ const MAX_FEATURE_BYTES: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Feature(pub &'static str);
 
+impl Feature {
+    /// The side has the cluster's secret, and speaks only to a peer that proves it. A caller lists this
+    /// in its offer. It is never agreed, and no message needs it.
+    pub const SECRET: Self = Self("secret");
+}
+
 /// The names of what a side can do: at most 64 names of 1 to 64 bytes.
 /// Unknown names are allowed and have no effect.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -43,7 +49,18 @@ impl Features {
     /// [`ToBroker::needs`](crate::ToBroker::needs) or [`FromBroker::needs`](crate::FromBroker::needs)
     /// returns for the message: `None` if every peer knows it.
     pub fn allow(&self, needed: Option<Feature>) -> bool {
-        needed.is_none_or(|feature| self.0.contains(feature.0))
+        needed.is_none_or(|feature| self.has(feature))
+    }
+
+    /// These features and one more.
+    pub fn with(mut self, feature: Feature) -> Self {
+        self.0.insert(feature.0.to_owned());
+        self
+    }
+
+    /// Whether a side has listed a feature.
+    pub fn has(&self, feature: Feature) -> bool {
+        self.0.contains(feature.0)
     }
 
     /// The features that are in both lists.

@@ -101,6 +101,12 @@ pub struct EncodedFrame {
 }
 
 impl EncodedFrame {
+    /// A frame of which nothing was left out of the head, without its length: what the other side reads.
+    pub fn payload(&self) -> &[u8] {
+        debug_assert!(self.content.is_none(), "a frame with a large content");
+        &self.head[LENGTH_BYTES..]
+    }
+
     /// Its size on the wire, length included.
     pub fn len_bytes(&self) -> usize {
         self.head.len() + self.content.as_ref().map_or(0, Bytes::len)

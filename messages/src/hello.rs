@@ -3,7 +3,7 @@
 //! ```text
 //! gateway or publisher                          broker
 //!   Offer{versions, Hello, nonce, ..} ────────────▶
-//!   [ ◀──────────── Challenge{method, nonce, proof}      reserved: not sent in this version
+//!   [ ◀──────────── Challenge{method, nonce, proof}      if both have a cluster secret
 //!     Proof{proof} ───────────────────────────────▶ ]
 //!   ◀─────── Welcome{agreement, ..} or Refused{reason}
 //! ```
@@ -184,7 +184,8 @@ impl HelloAnswer {
     }
 }
 
-/// Asks a caller for a [`Proof`]. Reserved: no broker of this version sends it.
+/// Asks a caller for a [`Proof`]. Sent by a broker that has a secret, to a caller whose offer lists
+/// [`Feature::SECRET`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Challenge {
     /// The method of proof: a name of 1 to 64 bytes.
@@ -201,8 +202,7 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     Name::deserialize(deserializer).map(|Name(name)| name)
 }
 
-/// The answer to a [`Challenge`], and then the second frame to the broker. Reserved: no broker of this
-/// version asks for it.
+/// The answer to a [`Challenge`], and then the second frame to the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     /// The caller's proof, which contains the nonce of the challenge.

@@ -1,11 +1,14 @@
 //! The settings of a publisher.
 
 use std::num::NonZero;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use campanile_channel::Watchdog;
+use campanile_channel::{Secrets, SecretsNow, Watchdog, unchanging};
+use campanile_edge::Keys;
 use campanile_messages::event::MAX_CONTENT_BYTES;
+use tokio::sync::watch;
 
 use crate::budget::Shares;
 use crate::courier::health::Health;
@@ -17,6 +20,8 @@ use crate::{AllowHosts, AllowOrigins};
 pub struct PublisherConfig {
     /// The address of the broker, `HOST:PORT`. It is looked up at every attempt to connect.
     pub broker: String,
+    /// What the publisher and its broker prove to each other. Default: nothing.
+    pub secrets: SecretsNow,
     /// The largest content, at most 16 MiB. A larger one gets 413. Default: 1 MiB.
     pub max_content_bytes: usize,
     /// How long a push waits for a broker that cannot be reached, or that takes no more pushes, before it
@@ -66,6 +71,12 @@ pub struct PublisherConfig {
     /// How long a shutdown may wait for requests under way and for answers to what was handed over.
     /// Default: 7 s.
     pub shutdown_limit: Duration,
+    /// The keys of those who may push. While there are none, everybody may. A new set holds for requests
+    /// that come later, and for open streams at once. Default: none.
+    pub keys: watch::Receiver<Arc<Keys>>,
+    /// Whether a key may be in the URL although the publisher does not listen on loopback only. Default:
+    /// it may not, because URLs are written to logs.
+    pub key_in_url: bool,
     /// Watches the publisher's actor, tasks and threads. Default: they are not watched.
     pub watchdog: Watchdog,
 }
@@ -92,6 +103,7 @@ impl PublisherConfig {
     pub fn new(broker: impl Into<String>) -> Self {
         Self {
             broker: broker.into(),
+            secrets: unchanging(Secrets::default()),
             max_content_bytes: 1 << 20,
             broker_wait: Duration::from_secs(5),
             confirm_limit: Duration::from_secs(10),
@@ -110,6 +122,8 @@ impl PublisherConfig {
             body_limit: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             shutdown_limit: Duration::from_secs(7),
+            keys: watch::channel(Arc::default()).1,
+            key_in_url: false,
             watchdog: Watchdog::none(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 use actix_server::GracefulShutdownSignal;
@@ -12,7 +12,7 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use campanile_channel::publishing::{Push, Receipt};
 use campanile_channel::watchdog::ANSWER_LIMIT;
-use campanile_edge::{Action, Peer, Principal};
+use campanile_edge::{Action, Peer};
 use campanile_messages::{IdempotencyKey, Position};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -28,7 +28,7 @@ use crate::http::methods::Methods;
 use crate::http::turn::Turn;
 use crate::push::batch::BatchFormat;
 use crate::push::query::key;
-use crate::push::rights::{check, check_push};
+use crate::push::rights::Pusher;
 use crate::push::shown::Shown;
 use crate::push::{BadRequest, from_body, from_query, with_key};
 use body::encoding;
@@ -38,6 +38,7 @@ mod body;
 mod caller;
 mod connection;
 mod counted_body;
+mod credentials;
 pub(crate) mod error;
 mod health;
 pub mod inbound;
@@ -47,6 +48,7 @@ mod methods;
 mod open_stream;
 mod patience;
 mod position;
+mod rate_fields;
 mod reply;
 mod status;
 mod turn;
@@ -109,10 +111,11 @@ pub(crate) async fn answer(
     let mut payload = payload.into_inner();
     let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
     // What is broken comes first: half a body must not be taken for a complete one.
+    let mut pusher = None;
     let performed = tokio::select! {
         biased;
         error = turn.broken() => Err(error.into()),
-        performed = front.perform(&request, &mut payload) => performed,
+        performed = front.perform(&request, &mut payload, &mut pusher) => performed,
     };
     let mut response = match performed {
         Ok(Success::Receipt(receipt)) => reply::receipt(&receipt, &request),
@@ -125,64 +128,79 @@ pub(crate) async fn answer(
         Ok(Success::Methods(methods)) => reply::methods(methods, payload),
         Err(error) => reply::refusal(&error, &request, payload),
     };
+    if let Some(meter) = pusher.as_ref().and_then(Pusher::meter) {
+        reply::add_rate(&mut response, meter);
+    }
     reply::let_page_read(&mut response, front.origin(&request));
     turn.end();
     response
 }
 
 impl Front {
+    /// Performs a request. `known` gets the caller, if it is known and has pushed.
     async fn perform(
         &self,
         request: &HttpRequest,
         payload: &mut Payload,
+        known: &mut Option<Pusher>,
     ) -> Result<Success, ApiError> {
         if let Some(health) = self.health(request) {
             return Ok(Success::Health(health?));
         }
         self.check_caller(request)?;
         let route = route(request)?;
-        let principal = Principal::default();
         match (route, request.method()) {
-            (_, &Method::OPTIONS) => Ok(Success::Methods(route.methods())),
+            (_, &Method::OPTIONS) => return Ok(Success::Methods(route.methods())),
             // Nobody means to push with a HEAD. It asks whether there is somebody.
             (Route::Push, &Method::HEAD) if query(request).is_empty() => {
-                Ok(Success::Methods(route.methods()))
+                return Ok(Success::Methods(route.methods()));
             }
-            (Route::Push, &Method::GET) => {
-                let mut reserved = self.budget.reserve(peer(request));
-                let push = self.read_get(request, &mut reserved)?;
-                check_push(&principal, &push)?;
-                self.carry(push, reserved, request).await.map(Success::Receipt)
-            }
-            (Route::Push, &Method::POST) => {
-                let mut reserved = self.budget.reserve(peer(request));
-                let push = self.read_post(request, payload, &mut reserved).await?;
-                check_push(&principal, &push)?;
-                self.carry(push, reserved, request).await.map(Success::Receipt)
-            }
-            (Route::Batch, &Method::POST) => {
-                let (format, answers, reserved) = self.batch(request, payload, &principal).await?;
-                Ok(Success::Batch(format, answers, reserved))
-            }
-            (Route::Position, &Method::GET) => {
-                check(&principal, Action::ReadPosition)?;
-                self.position(request).await.map(Success::Position)
-            }
-            (Route::Stream, &Method::GET) => {
-                Ok(Success::Stream(self.stream(request, payload, principal)?))
-            }
+            (Route::Push, &Method::GET | &Method::POST)
+            | (Route::Batch, &Method::POST)
+            | (Route::Position | Route::Stream, &Method::GET) => {}
             (_, method) => {
                 let method = method.as_str().into();
-                Err(HttpError::MethodNotAllowed { method, methods: route.methods() }.into())
+                return Err(HttpError::MethodNotAllowed { method, methods: route.methods() }.into());
             }
+        }
+        let admitted = self.admit(request)?;
+        match route {
+            Route::Push => {
+                let pusher = known.insert(admitted.pusher()?.clone());
+                pusher.count_push(Instant::now())?;
+                let mut reserved = self.budget.reserve(peer(request));
+                let push = match request.method() {
+                    &Method::GET => self.read_get(request, &admitted.query, &mut reserved)?,
+                    _ => self.read_post(request, &admitted.query, payload, &mut reserved).await?,
+                };
+                pusher.check_push(&push)?;
+                self.carry(push, reserved, request).await.map(Success::Receipt)
+            }
+            Route::Batch => {
+                let pusher = known.insert(admitted.pusher()?.clone());
+                let query = &*admitted.query;
+                let (format, answers, reserved) =
+                    self.batch(request, query, payload, pusher).await?;
+                Ok(Success::Batch(format, answers, reserved))
+            }
+            Route::Position => {
+                admitted.pusher()?.check(Action::ReadPosition)?;
+                self.position(request, &admitted.query).await.map(Success::Position)
+            }
+            Route::Stream => Ok(Success::Stream(self.stream(request, payload, admitted)?)),
         }
     }
 
-    fn read_get(&self, request: &HttpRequest, reserved: &mut Reserved) -> Result<Push, ApiError> {
+    fn read_get(
+        &self,
+        request: &HttpRequest,
+        query: &[u8],
+        reserved: &mut Reserved,
+    ) -> Result<Push, ApiError> {
         encoding(request)?;
         let key = idempotency_key(request)?;
         refuse_body(request)?;
-        let push = from_query(query(request), self.config.max_content_bytes)?;
+        let push = from_query(query, self.config.max_content_bytes)?;
         let push = with_key(push, key)?;
         reserved.grow(push.content.as_bytes().len())?;
         Ok(push)
@@ -191,6 +209,7 @@ impl Front {
     async fn read_post(
         &self,
         request: &HttpRequest,
+        query: &[u8],
         payload: &mut Payload,
         reserved: &mut Reserved,
     ) -> Result<Push, ApiError> {
@@ -199,7 +218,7 @@ impl Front {
         let too_large = BadRequest::TooLarge { max_bytes: self.config.max_content_bytes }.into();
         let max_bytes = kind.max_bytes(self.config.max_content_bytes);
         let body = self.read_body(request, payload, max_bytes, too_large, reserved).await?;
-        let push = from_body(query(request), kind, body, self.config.max_content_bytes)?;
+        let push = from_body(query, kind, body, self.config.max_content_bytes)?;
         reserved.arrived(push.content.as_bytes().len())?;
         Ok(with_key(push, key)?)
     }

@@ -7,11 +7,13 @@
 //! caller (`silence_limit`). Bounded by: `max_stream_items` and `max_stream_bytes` without their answers, and
 //! its share of the [`Budget`](crate::budget::Budget), past which it does not read.
 
+mod access;
 mod allowance;
 mod exchange;
 mod intake;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -24,14 +26,18 @@ use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws::{
     CloseCode, CloseReason, Message, ProtocolError, WebsocketContext, handshake,
 };
-use campanile_edge::Principal;
+use campanile_edge::Keys;
 use futures_util::stream;
+use tokio::sync::watch;
+use tokio::time::{Sleep, sleep};
 
 use crate::courier::answers::Answers;
 use crate::courier::{Caller, CarryAll, Courier};
 use crate::http::HttpError;
+use crate::push::rights::Pusher;
+use access::Access;
 pub(crate) use exchange::StreamLimits;
-use exchange::{Exchange, Outgoing, Turn};
+use exchange::{Exchange, NO_KEY, Outgoing, Turn};
 
 /// How items and answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +66,12 @@ impl StreamFormat {
     }
 }
 
+/// How long a caller may take to show its key, if the handshake had none.
+const KEY_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a stream waits for its last answers when its key was removed.
+const LAST_ANSWERS_LIMIT: Duration = Duration::from_millis(500);
+
 struct PublishStream {
     exchange: Exchange,
     courier: Addr<Courier>,
@@ -67,13 +79,18 @@ struct PublishStream {
     silence_limit: Duration,
     /// When something came from the caller, or reading from it was not possible.
     heard_at: Instant,
+    /// Whether nothing is read for a while, because the caller pushes too often.
+    is_slowed: bool,
+    keys: watch::Receiver<Arc<Keys>>,
     is_closed: bool,
 }
 
 /// What a publish stream needs to begin.
 pub(crate) struct Opening {
-    /// Who pushes.
-    pub(crate) principal: Principal,
+    /// Who pushes; `None` until the first message says it.
+    pub(crate) pusher: Option<Pusher>,
+    /// All that might push when the caller's key was looked up, and their changes.
+    pub(crate) keys: (Arc<Keys>, watch::Receiver<Arc<Keys>>),
     /// The subprotocol to answer with. Without one, the format is JSON.
     pub(crate) subprotocol: Option<StreamFormat>,
     pub(crate) limits: StreamLimits,
@@ -93,7 +110,8 @@ pub(crate) struct Opening {
 /// [`HttpError::NotAWebsocket`].
 pub(crate) fn open(request: &HttpRequest, opening: Opening) -> Result<HttpResponse, HttpError> {
     let Opening {
-        principal,
+        pusher,
+        keys,
         subprotocol,
         limits,
         answers,
@@ -106,21 +124,21 @@ pub(crate) fn open(request: &HttpRequest, opening: Opening) -> Result<HttpRespon
     if let Some(format) = subprotocol {
         response.insert_header((SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(format.name())));
     }
+    let (known, keys) = keys;
+    let access = Access::new(known, pusher);
+    let format = subprotocol.unwrap_or(StreamFormat::Json);
     let actor = PublishStream {
-        exchange: Exchange::new(
-            principal,
-            subprotocol.unwrap_or(StreamFormat::Json),
-            limits,
-            answers,
-        ),
+        exchange: Exchange::new(access, format, limits, answers),
         courier,
         payload: Box::pin(payload),
         silence_limit,
         heard_at: Instant::now(),
+        is_slowed: false,
+        keys,
         is_closed: false,
     };
     Ok(response.streaming(WebsocketContext::with_factory(stream::pending(), move |ctx| {
-        ctx.spawn(Pump);
+        ctx.spawn(Pump { pause: None });
         let going = wrap_future::<_, PublishStream>(async move { stopping.notified().await });
         ctx.spawn(going.map(|(), stream, ctx| {
             stream.exchange.finish(CloseCode::Away);
@@ -135,6 +153,15 @@ impl Actor for PublishStream {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(self.silence_limit / 3, |stream, ctx| stream.beat(ctx));
+        if self.exchange.awaits_key() {
+            ctx.run_later(KEY_LIMIT, |stream, ctx| {
+                if stream.exchange.awaits_key() {
+                    stream.exchange.finish(NO_KEY);
+                    stream.end_when_done(ctx);
+                }
+            });
+        }
+        self.watch_keys(ctx);
     }
 }
 
@@ -144,28 +171,42 @@ impl StreamHandler<Result<Message, ProtocolError>> for PublishStream {
     fn handle(&mut self, _: Result<Message, ProtocolError>, _: &mut Self::Context) {}
 }
 
-/// Gives the exchange a turn whenever something comes or was taken.
-struct Pump;
+/// Gives the exchange a turn whenever something comes or was taken, or when a pause is over.
+struct Pump {
+    pause: Option<Pin<Box<Sleep>>>,
+}
 
 impl ActorFuture<PublishStream> for Pump {
     type Output = ();
 
     fn poll(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         stream: &mut PublishStream,
         ctx: &mut WebsocketContext<PublishStream>,
         task: &mut Context<'_>,
     ) -> Poll<()> {
-        let turn = stream.exchange.turn(task, stream.payload.as_mut());
-        stream.perform(turn, ctx);
-        stream.end_when_done(ctx);
-        Poll::Pending
+        // Whoever has lost the right to push does not get another turn.
+        if stream.keys.has_changed().unwrap_or(true) {
+            stream.replace_keys(ctx);
+        }
+        loop {
+            let turn = stream.exchange.turn(task, stream.payload.as_mut(), Instant::now());
+            let wait = turn.wait;
+            stream.perform(turn, ctx);
+            stream.end_when_done(ctx);
+            self.pause = wait.map(|wait| Box::pin(sleep(wait)));
+            let Some(pause) = &mut self.pause else { return Poll::Pending };
+            if pause.as_mut().poll(task).is_pending() {
+                return Poll::Pending;
+            }
+        }
     }
 }
 
 impl PublishStream {
     fn perform(&mut self, turn: Turn, ctx: &mut WebsocketContext<Self>) {
-        let Turn { outgoing, pushes, heard } = turn;
+        let Turn { outgoing, pushes, heard, wait } = turn;
+        self.is_slowed = wait.is_some();
         if heard {
             self.heard_at = Instant::now();
         }
@@ -193,8 +234,34 @@ impl PublishStream {
         }
     }
 
+    /// Looks at the keys whenever there are others. The owner of the keys may be gone; then there are none.
+    fn watch_keys(&self, ctx: &mut WebsocketContext<Self>) {
+        let mut keys = self.keys.clone();
+        let changed = async move {
+            if keys.changed().await.is_err() {
+                std::future::pending().await
+            }
+        };
+        ctx.spawn(wrap_future::<_, Self>(changed).map(|(), stream, ctx| {
+            stream.replace_keys(ctx);
+            stream.watch_keys(ctx);
+        }));
+    }
+
+    /// Ends if the caller's key is not valid any more. Answers that have not come soon are not waited for.
+    fn replace_keys(&mut self, ctx: &mut WebsocketContext<Self>) {
+        let keys = self.keys.borrow_and_update().clone();
+        if self.exchange.replace_keys(&keys) {
+            self.end_when_done(ctx);
+            ctx.run_later(LAST_ANSWERS_LIMIT, |stream, ctx| {
+                stream.exchange.cut();
+                stream.end_when_done(ctx);
+            });
+        }
+    }
+
     fn beat(&mut self, ctx: &mut WebsocketContext<Self>) {
-        if !self.exchange.has_room() {
+        if self.is_slowed || !self.exchange.has_room() {
             self.heard_at = Instant::now();
         } else if self.heard_at.elapsed() >= self.silence_limit {
             self.exchange.finish(CloseCode::Error);
@@ -215,6 +282,7 @@ fn reason(code: CloseCode) -> &'static str {
         CloseCode::Size => "message too big",
         CloseCode::Again => "too much content is on its way, try again later",
         CloseCode::Error => "no answer to pings",
+        NO_KEY => "invalid_token: the first message must be {\"type\":\"auth\",\"key\":\"..\"}",
         _ => "",
     }
 }

@@ -15,7 +15,7 @@ use actix_server::Server;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::{App, web};
-use campanile_channel::client::hold;
+use campanile_channel::client::{Endpoint, hold};
 use campanile_channel::publishing::WaitLimits;
 use campanile_channel::watchdog::{ANSWER_LIMIT, attest};
 use campanile_edge::most_exposed;
@@ -62,7 +62,8 @@ pub async fn serve(
     let reported = health.clone();
     let courier = courier.reporting(move |sign| reported.note(sign)).start();
     let server = listen(&config, listeners, courier.clone())?;
-    let (owner, broker) = (courier.clone(), config.broker.clone());
+    let owner = courier.clone();
+    let broker = Endpoint { broker: config.broker.clone(), secrets: config.secrets.clone() };
     let pulse = watchdog.watch("publisher's link");
     let link = hold(owner, broker, LINK_QUEUE_BYTES, pulse, async || {});
     let mut link = actix::spawn(link);

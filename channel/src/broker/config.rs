@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use campanile_messages::Durability;
 
+use crate::link::{Secrets, SecretsNow, unchanging};
 use crate::watchdog::Watchdog;
 
 /// Where a broker keeps its log.
@@ -17,7 +18,7 @@ pub struct Storage {
 }
 
 /// The settings of a broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct BrokerConfig {
     /// Where the log is kept; `None` keeps it in memory only.
     pub storage: Option<Storage>,
@@ -42,6 +43,11 @@ pub struct BrokerConfig {
     /// When there are too many such sockets, the address with the most of them loses its oldest one
     /// earlier.
     pub hello_limit: Duration,
+    /// How long after it was accepted a socket may take to prove the cluster's secret, if there is one.
+    pub proof_limit: Duration,
+    /// What both sides of a link prove to each other. If it is empty, links are open to everybody, except
+    /// for those who have a secret.
+    pub secrets: SecretsNow,
     /// The most links. One more is refused.
     pub max_links: usize,
     /// The most audiences that one link can want. A link that wants more is ended.
@@ -74,6 +80,8 @@ impl Default for BrokerConfig {
             max_ids: 500_000,
             shutdown_limit: Duration::from_secs(5),
             hello_limit: Duration::from_secs(2),
+            proof_limit: Duration::from_secs(5),
+            secrets: unchanging(Secrets::default()),
             max_links: 1_024,
             max_audiences_per_link: 1_000_000,
             watchdog: Watchdog::none(),

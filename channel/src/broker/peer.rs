@@ -10,18 +10,20 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use campanile_edge::{Action, Principal};
+use campanile_edge::Action;
 use campanile_messages::frame::{decode_hello, encode_answer};
 use campanile_messages::hello::HelloAnswer;
 use campanile_messages::{DecodeError, FromBroker, ToBroker};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::actor::{Broker, Enter, Seat, Welcomed};
 use super::config::BrokerConfig;
 use super::exchange::Unwelcome;
+use super::membership::{self, NotAMember};
 use super::strangers::Guest;
 use crate::link::{FrameReader, LinkError, Outbound, prepare, write_out};
 use crate::watchdog::{LOOK_AGAIN, Pulse};
@@ -44,6 +46,8 @@ enum NoLink {
     Late(Duration),
     #[error(transparent)]
     Unwelcome(#[from] Unwelcome),
+    #[error(transparent)]
+    NotAMember(#[from] NotAMember),
     #[error("this peer is not allowed to {}", Action::Link)]
     NotAllowed,
     #[error("the broker is waiting for the disk of its data directory; try again")]
@@ -68,8 +72,15 @@ impl NoLink {
             Self::Lost(LinkError::Decode(DecodeError::VersionMismatch { .. }))
             | Self::Lost(LinkError::Disagreement(_))
             | Self::Unwelcome(_)
+            | Self::NotAMember(
+                NotAMember::HasNoSecret
+                | NotAMember::HasSecret
+                | NotAMember::Declined
+                | NotAMember::WrongProof,
+            )
             | Self::NotAllowed
             | Self::DiskWaits => true,
+            Self::NotAMember(NotAMember::Late(_) | NotAMember::Lost(_)) => false,
             Self::Lost(_) | Self::Http | Self::Late(_) => false,
         }
     }
@@ -95,17 +106,17 @@ pub async fn hold(
         return;
     }
     let pulse = config.watchdog.watch(format!("link with {peer}"));
-    let (read, write) = stream.into_split();
+    let (read, mut write) = stream.into_split();
     let mut reader = FrameReader::new(read);
     let outbound = Outbound::new(config.max_link_queue_bytes);
     let entered = tokio::select! {
         biased;
-        // All that is waited for here has a limit: the hello, and the disk.
-        entered = pulse.during(enter(&mut reader, peer, &broker, &outbound, &config, door)) => {
+        // All that is waited for here has a limit: the hello, the proof, and the disk.
+        entered = pulse.during(enter((&mut reader, &mut write), peer, &broker, &outbound, &config, door)) => {
             entered
         }
         () = guest.is_shown_out() => {
-            debug!(%peer, "a socket without a hello is closed to make room");
+            debug!(%peer, "a socket without a link is closed to make room");
             return;
         }
     };
@@ -115,10 +126,17 @@ pub async fn hold(
     let mut limit = config.shutdown_limit;
     match entered {
         Err(NoLink::Lost(LinkError::Closed)) => return,
+        Err(NoLink::NotAMember(declined @ NotAMember::Declined)) => {
+            let reason = declined.to_string();
+            if guest.may_be_logged(Instant::now().into_std()) {
+                warn!(%peer, reason, "no link");
+            }
+            return;
+        }
         Err(no_link) => {
             // As a string, a reason is escaped in the log: it may quote the peer.
             let reason = no_link.to_string();
-            if no_link.concerns_the_cluster() {
+            if no_link.concerns_the_cluster() && guest.may_be_logged(Instant::now().into_std()) {
                 warn!(%peer, reason, "no link");
             } else {
                 debug!(%peer, reason, "no link");
@@ -157,30 +175,36 @@ pub async fn hold(
 }
 
 async fn enter(
-    reader: &mut FrameReader,
+    (reader, write): (&mut FrameReader, &mut OwnedWriteHalf),
     peer: SocketAddr,
     broker: &Addr<Broker>,
     outbound: &Outbound,
     config: &BrokerConfig,
     mut door: watch::Receiver<()>,
 ) -> Result<Welcomed, NoLink> {
-    let frame = tokio::select! {
-        frame = timeout(config.hello_limit, reader.first_frame(MAX_HELLO_BYTES)) => {
-            let frame = frame.map_err(|_| NoLink::Late(config.hello_limit))?;
-            frame.map_err(NoLink::unread)?
-        }
+    let until = Instant::now() + config.proof_limit;
+    let introduced = async {
+        let first = timeout(config.hello_limit, reader.first_frame(MAX_HELLO_BYTES)).await;
+        let frame = first.map_err(|_| NoLink::Late(config.hello_limit))?.map_err(NoLink::unread)?;
+        let offer = decode_hello(frame.clone()).map_err(LinkError::Decode)?;
+        let agreement = offer.agree().map_err(LinkError::Disagreement)?;
+        let secrets = config.secrets.borrow().clone();
+        let said = (&offer, &frame);
+        let principal =
+            membership::principal(reader, write, said, &secrets, (until, config.proof_limit))
+                .await?;
+        Ok::<_, NoLink>((offer.hello, agreement, principal))
+    };
+    let (hello, agreement, principal) = tokio::select! {
+        introduced = introduced => introduced?,
         _ = door.changed() => return Err(Unwelcome::ShuttingDown.into()),
     };
-    let offer = decode_hello(frame).map_err(LinkError::Decode)?;
-    let agreement = offer.agree().map_err(LinkError::Disagreement)?;
-    // The peer is not asked who it is: a proof would come before the agreement.
-    let principal = Principal::default();
     if !principal.may(Action::Link) {
         return Err(NoLink::NotAllowed);
     }
     outbound.agree(agreement.features.clone());
     let (answer, answered) = oneshot::channel();
-    let (hello, outbound) = (offer.hello, outbound.clone());
+    let outbound = outbound.clone();
     broker.do_send(Enter { hello, agreement, principal, peer, outbound, answer });
     match timeout(WELCOME_LIMIT, answered).await {
         Ok(Ok(answer)) => Ok(answer?),

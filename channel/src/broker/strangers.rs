@@ -6,32 +6,21 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
+use campanile_edge::{Bucket, Peer, Rate};
 use tokio::sync::oneshot;
 
-/// Whose sockets count together: one IPv4 address, or one /64 of IPv6, because a host can have every
-/// address of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Household(IpAddr);
-
-impl Household {
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V6(address) => {
-                Self(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into())
-            }
-            address => Self(address),
-        }
-    }
-}
+/// How many refusals are logged per second on average, and how many at once. Anybody can cause them.
+const LOGGED: (u32, u32) = (1, 20);
 
 /// Decides which socket is closed when there are too many. Pure.
 #[derive(Debug)]
 struct Room {
     /// The numbers of the sockets without a link, in the order in which they came.
-    strangers: HashMap<Household, VecDeque<u64>>,
+    strangers: HashMap<Peer, VecDeque<u64>>,
     strangers_len: usize,
     seated: usize,
     max_sockets: usize,
@@ -43,15 +32,15 @@ impl Room {
         Self { strangers: HashMap::new(), strangers_len: 0, seated: 0, max_sockets, next: 0 }
     }
 
-    fn add(&mut self, household: Household) -> u64 {
+    fn add(&mut self, peer: Peer) -> u64 {
         self.next += 1;
-        self.strangers.entry(household).or_default().push_back(self.next);
+        self.strangers.entry(peer).or_default().push_back(self.next);
         self.strangers_len += 1;
         self.next
     }
 
-    fn remove(&mut self, household: Household, number: u64) {
-        let Some(numbers) = self.strangers.get_mut(&household) else {
+    fn remove(&mut self, peer: Peer, number: u64) {
+        let Some(numbers) = self.strangers.get_mut(&peer) else {
             return;
         };
         if let Ok(at) = numbers.binary_search(&number) {
@@ -59,7 +48,7 @@ impl Room {
             self.strangers_len -= 1;
         }
         if numbers.is_empty() {
-            self.strangers.remove(&household);
+            self.strangers.remove(&peer);
         }
     }
 
@@ -72,9 +61,9 @@ impl Room {
             // If two have equally many, the one whose oldest socket came first.
             (numbers.len(), std::cmp::Reverse(numbers.front().copied()))
         });
-        let (&household, numbers) = most?;
+        let (&peer, numbers) = most?;
         let oldest = *numbers.front()?;
-        self.remove(household, oldest);
+        self.remove(peer, oldest);
         Some(oldest)
     }
 }
@@ -88,6 +77,8 @@ struct StrangersState {
     room: Room,
     /// Dropping a sender closes its socket.
     doors: HashMap<u64, oneshot::Sender<Infallible>>,
+    /// The refusals that were logged.
+    logged: Bucket,
 }
 
 impl Strangers {
@@ -96,12 +87,13 @@ impl Strangers {
         Self(Rc::new(RefCell::new(StrangersState {
             room: Room::new(max_sockets),
             doors: HashMap::new(),
+            logged: Bucket::default(),
         })))
     }
 
     /// Adds a new socket, and closes others if there are too many. Returns whether there were.
     pub fn admit(&self, address: IpAddr) -> (Guest, bool) {
-        let guest = self.add(Household::of(address));
+        let guest = self.add(Peer::from(address));
         let mut state = self.0.borrow_mut();
         let mut were_too_many = false;
         while let Some(evicted) = state.room.evict() {
@@ -112,12 +104,12 @@ impl Strangers {
         (guest, were_too_many)
     }
 
-    fn add(&self, household: Household) -> Guest {
+    fn add(&self, peer: Peer) -> Guest {
         let (door, is_shown_out) = oneshot::channel();
         let mut state = self.0.borrow_mut();
-        let number = state.room.add(household);
+        let number = state.room.add(peer);
         state.doors.insert(number, door);
-        Guest { strangers: self.clone(), household, number, is_shown_out }
+        Guest { strangers: self.clone(), peer, number, is_shown_out }
     }
 }
 
@@ -125,7 +117,7 @@ impl Strangers {
 #[derive(Debug)]
 pub struct Guest {
     strangers: Strangers,
-    household: Household,
+    peer: Peer,
     number: u64,
     is_shown_out: oneshot::Receiver<Infallible>,
 }
@@ -136,19 +128,26 @@ impl Guest {
         let _ = (&mut self.is_shown_out).await;
     }
 
+    /// Whether its refusal may be logged. So that nobody can fill the log, not all can.
+    pub fn may_be_logged(&self, now: Instant) -> bool {
+        let (per_second, burst) = LOGGED;
+        let rate = Rate::new(per_second, burst);
+        self.strangers.0.borrow_mut().logged.take(rate, now).is_ok()
+    }
+
     /// The socket has a link from now on.
     pub fn sit_down(self) -> Seated {
-        let (strangers, household) = (self.strangers.clone(), self.household);
+        let (strangers, peer) = (self.strangers.clone(), self.peer);
         drop(self);
         strangers.0.borrow_mut().room.seated += 1;
-        Seated { strangers, household }
+        Seated { strangers, peer }
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         let mut state = self.strangers.0.borrow_mut();
-        state.room.remove(self.household, self.number);
+        state.room.remove(self.peer, self.number);
         state.doors.remove(&self.number);
     }
 }
@@ -157,14 +156,14 @@ impl Drop for Guest {
 #[derive(Debug)]
 pub struct Seated {
     strangers: Strangers,
-    household: Household,
+    peer: Peer,
 }
 
 impl Seated {
     /// The link is over, and the socket still there. If there are too many sockets now, one is closed
     /// when the next one comes.
     pub fn stand_up(self) -> Guest {
-        self.strangers.add(self.household)
+        self.strangers.add(self.peer)
     }
 }
 
@@ -178,21 +177,13 @@ impl Drop for Seated {
 mod tests {
     use super::*;
 
-    fn household(address: &str) -> Household {
-        Household::of(address.parse().unwrap())
-    }
-
-    #[test]
-    fn a_64_of_ipv6_counts_together_and_a_mapped_ipv4_as_ipv4() {
-        assert_eq!(household("2001:db8::1"), household("2001:db8::ffff:1"));
-        assert_ne!(household("2001:db8::1"), household("2001:db8:0:1::1"));
-        assert_eq!(household("::ffff:127.0.0.1"), household("127.0.0.1"));
-        assert_ne!(household("127.0.0.1"), household("127.0.0.2"));
+    fn peer(address: &str) -> Peer {
+        Peer::from(address.parse::<IpAddr>().unwrap())
     }
 
     #[test]
     fn the_address_with_most_sockets_loses_its_oldest() {
-        let (few, many) = (household("10.0.0.1"), household("10.0.0.2"));
+        let (few, many) = (peer("10.0.0.1"), peer("10.0.0.2"));
         let mut room = Room::new(4);
         let first_of_few = room.add(few);
         let of_many: Vec<u64> = (0..3).map(|_| room.add(many)).collect();
@@ -206,6 +197,19 @@ mod tests {
         room.remove(few, second_of_few);
         room.remove(few, second_of_few);
         assert_eq!((room.strangers_len, room.strangers.len()), (2, 1));
+    }
+
+    #[test]
+    fn refusals_are_logged_at_a_bounded_rate() {
+        let strangers = Strangers::new(2);
+        let now = Instant::now();
+        let may_log = |after| {
+            let (guest, _) = strangers.admit(IpAddr::from([127, 0, 0, 1]));
+            guest.may_be_logged(now + std::time::Duration::from_secs(after))
+        };
+        assert!((0..20).all(|_| may_log(0)));
+        assert!(!may_log(0));
+        assert!(may_log(1) && !may_log(1));
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Attempts {
             error,
             LinkError::Goodbye(_)
                 | LinkError::Decode(_)
-                | LinkError::Challenged { .. }
+                | LinkError::Proof(_)
                 | LinkError::Disagreement(_)
         );
         if linked_for.is_some_and(|lasted| !is_answer || lasted >= LONGEST_WAIT) {

@@ -4,16 +4,20 @@
 use std::time::Duration;
 
 use actix::prelude::*;
-use campanile_messages::frame::{decode_answer, encode_hello};
-use campanile_messages::hello::{Challenge, Features, HelloAnswer, Nonce, Offer};
+use bytes::Bytes;
+use campanile_messages::frame::{decode_answer, encode_hello, encode_proof};
+use campanile_messages::hello::{Feature, Features, HelloAnswer, Nonce, Offer};
 use campanile_messages::link::Welcome;
-use campanile_messages::{FromBroker, Hello, ToBroker};
+use campanile_messages::{DecodeError, FromBroker, Hello, ToBroker};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::attempts::Attempts;
-use super::{FrameReader, LinkError, Outbound, prepare, write_out};
+use super::proof::{self, ProofError};
+use super::secrets::Secrets;
+use super::{FrameReader, LinkError, Outbound, SecretsNow, prepare, unchanging, write_out};
 use crate::watchdog::{ANSWER_LIMIT, LOOK_AGAIN, Pulse};
 
 /// How long a broker may take to accept and welcome a link before the next attempt.
@@ -67,16 +71,33 @@ impl<A> LinkOwner for A where
 {
 }
 
-/// Keeps a link to `broker` (`HOST:PORT`, looked up at every attempt) until the owner is gone or has
-/// finished the link's [`Outbound`], which takes up to `max_queued_bytes`. `ready` is awaited before
-/// each read, so that an owner that is behind can hold the broker back. That the broker cannot be
-/// reached is logged once per outage; a reason that the broker gives is logged whenever it changes.
+/// The broker of a cluster, as a client knows it.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// `HOST:PORT`, looked up at every attempt.
+    pub broker: String,
+    /// What both sides prove, as it is at each attempt. If it is empty, any broker is accepted that asks
+    /// for no proof.
+    pub secrets: SecretsNow,
+}
+
+impl From<String> for Endpoint {
+    /// A broker without a secret.
+    fn from(broker: String) -> Self {
+        Self { broker, secrets: unchanging(Secrets::default()) }
+    }
+}
+
+/// Keeps a link to the broker until the owner is gone or has finished the link's [`Outbound`], which takes
+/// up to `max_queued_bytes`. `ready` is awaited before each read, so that an owner that is behind can
+/// hold the broker back. That the broker cannot be reached is logged once per outage; a reason that the
+/// broker gives is logged whenever it changes.
 ///
 /// `pulse` beats on every turn of the link, but not while the link waits for an answer of the owner. So
 /// the watchdog notices both an owner and a link that hangs.
 pub async fn hold<A: LinkOwner>(
     owner: Addr<A>,
-    broker: String,
+    Endpoint { broker, secrets }: Endpoint,
     max_queued_bytes: usize,
     pulse: Pulse,
     mut ready: impl AsyncFnMut(),
@@ -93,7 +114,8 @@ pub async fn hold<A: LinkOwner>(
             }
         };
         let mut linked = None;
-        let connected = pulse.during(timeout(WELCOME_LIMIT, connect(&broker, &hello)));
+        let known = secrets.borrow().clone();
+        let connected = pulse.during(timeout(WELCOME_LIMIT, connect(&broker, &hello, &known)));
         let error = match connected.await {
             Err(_) => LinkError::Silent(WELCOME_LIMIT),
             Ok(Err(error)) => error,
@@ -130,24 +152,47 @@ struct Connected {
     first: Vec<FromBroker>,
 }
 
-async fn connect(broker: &str, hello: &Hello) -> Result<Connected, LinkError> {
+async fn connect(broker: &str, hello: &Hello, secrets: &Secrets) -> Result<Connected, LinkError> {
     let stream = TcpStream::connect(broker).await?;
     prepare(&stream)?;
     let (read, mut write) = stream.into_split();
     let mut reader = FrameReader::new(read);
-    let offer = Offer::ours(hello.clone(), Nonce(rand::random()));
-    tokio::io::AsyncWriteExt::write_all(&mut write, &encode_hello(&offer).head).await?;
-    let mut frames = reader.next_batch().await?.into_iter();
-    let first = frames.next().expect("a batch has at least one frame");
-    let (agreement, welcome) = match decode_answer(first)? {
+    let mut offer = Offer::ours(hello.clone(), Nonce(rand::random()));
+    if !secrets.is_empty() {
+        offer.features = offer.features.with(Feature::SECRET);
+    }
+    let offer = encode_hello(&offer);
+    write.write_all(&offer.head).await?;
+    let (mut answer, mut first) = answer(&mut reader).await?;
+    let mut is_proven = secrets.is_empty();
+    if let (frame, HelloAnswer::Challenge(challenge)) = &answer {
+        let proof = proof::answer(secrets, offer.payload(), challenge, frame)?;
+        if !first.is_empty() {
+            let reason = "frames between a challenge and its answer".to_owned();
+            return Err(DecodeError::Malformed(reason).into());
+        }
+        write.write_all(&encode_proof(&proof).head).await?;
+        (answer, first) = self::answer(&mut reader).await?;
+        is_proven = true;
+    }
+    let (agreement, welcome) = match answer.1 {
+        HelloAnswer::Welcome { .. } if !is_proven => return Err(ProofError::Unproven.into()),
         HelloAnswer::Welcome { agreement, welcome } => (agreement.accept()?, welcome),
-        HelloAnswer::Challenge(Challenge { method, .. }) => {
-            return Err(LinkError::Challenged { method });
+        HelloAnswer::Challenge(_) => {
+            return Err(DecodeError::Malformed("a second challenge".to_owned()).into());
         }
         HelloAnswer::Refused { reason } => return Err(LinkError::Goodbye(reason)),
     };
-    let first = frames.map(FromBroker::decode).collect::<Result<_, _>>()?;
+    let first = first.into_iter().map(FromBroker::decode).collect::<Result<_, _>>()?;
     Ok(Connected { write, reader, features: agreement.features, welcome, first })
+}
+
+/// The broker's next answer, with its frame and the frames that came along.
+async fn answer(reader: &mut FrameReader) -> Result<((Bytes, HelloAnswer), Vec<Bytes>), LinkError> {
+    let mut frames = reader.next_batch().await?;
+    let frame = frames.remove(0);
+    let answer = decode_answer(frame.clone())?;
+    Ok(((frame, answer), frames))
 }
 
 struct Link {

@@ -36,7 +36,7 @@ impl FrameReader {
     /// [`MAX_FRAME_BYTES`], and [`LinkError::Silent`] if no byte came for [`SILENCE_LIMIT`]. Whole
     /// frames before the error are returned first.
     pub(crate) async fn next_batch(&mut self) -> Result<Vec<Bytes>, LinkError> {
-        let mut frames = vec![self.next_frame(MAX_FRAME_BYTES).await?];
+        let mut frames = vec![self.frame(MAX_FRAME_BYTES).await?];
         // An error stays in the buffer for the next call.
         while let Ok(Some(frame)) = take_frame(&mut self.buffer, MAX_FRAME_BYTES) {
             frames.push(frame);
@@ -56,21 +56,21 @@ impl FrameReader {
         timeout(limit, self.next_batch()).await.ok().transpose()
     }
 
-    /// Like [`next_frame`](Self::next_frame), for a peer that has not sent anything yet: no buffer is
+    /// Like [`frame`](Self::frame), for a peer that has not sent anything yet: no buffer is
     /// allocated while it is silent.
     ///
     /// # Errors
     /// See [`next_batch`](Self::next_batch).
     pub(crate) async fn first_frame(&mut self, max_bytes: usize) -> Result<Bytes, LinkError> {
         self.half.readable().await?;
-        self.next_frame(max_bytes).await
+        self.frame(max_bytes).await
     }
 
-    /// Waits for one frame of at most `max_bytes`.
+    /// Waits for one frame of at most `max_bytes`. What comes after it stays in the buffer.
     ///
     /// # Errors
     /// See [`next_batch`](Self::next_batch).
-    async fn next_frame(&mut self, max_bytes: usize) -> Result<Bytes, LinkError> {
+    pub(crate) async fn frame(&mut self, max_bytes: usize) -> Result<Bytes, LinkError> {
         loop {
             if let Some(frame) = take_frame(&mut self.buffer, max_bytes)? {
                 return Ok(frame);

@@ -10,8 +10,8 @@ mod publishing;
 use std::time::Instant;
 
 use actix::prelude::*;
-use campanile_edge::Principal;
 use campanile_edge::websocket::Message as Said;
+use campanile_edge::{Principal, Secret};
 use campanile_messages::{ConnectionId, GroupName};
 
 use crate::connection::line::Line;
@@ -19,7 +19,7 @@ use crate::connection::socket::Unsent;
 use crate::dialects::{Errors, Request, RequestError};
 use crate::entrance::seats::Seat;
 use crate::entrance::wish::Wish;
-use crate::registry::{Attach, Detach, Join, JoinAnswer, Leave, Registry};
+use crate::registry::{Attach, Detach, Join, JoinAnswer, Leave, Registry, Renew};
 use crate::resume::Since;
 use crate::websocket::{CloseCode, Incoming};
 use publishing::Published;
@@ -114,6 +114,7 @@ impl StreamHandler<Said> for Session {
 impl Session {
     fn answer(&mut self, request: Result<Request, RequestError>, ctx: &mut Context<Self>) {
         match request {
+            Ok(Request::Auth(token)) => self.renew(token, ctx),
             Ok(Request::Join(group, since)) => self.join(group, since, ctx),
             Ok(Request::Leave(group)) => self.leave(group, ctx),
             Ok(Request::Ping) => self.line.say(self.line.rules().pong()),
@@ -143,11 +144,21 @@ impl Session {
         }));
     }
 
+    fn renew(&mut self, token: Secret, ctx: &mut Context<Self>) {
+        let asked = self.registry.send(Renew(self.connection, token));
+        ctx.wait(asked.into_actor(self).map(|answer, session, _| match answer {
+            Ok(Ok(expires_in)) => session.line.say(session.line.rules().renewed(expires_in)),
+            Ok(Err(error)) => session.refuse(&error),
+            // The process is ending.
+            Err(_) => {}
+        }));
+    }
+
     fn leave(&mut self, group: GroupName, ctx: &mut Context<Self>) {
         let leave = Leave(self.connection, group.clone());
         let asked = self.registry.send(leave);
         ctx.wait(asked.into_actor(self).map(move |_, session, _| {
-            session.line.say(session.line.rules().left(&group));
+            session.line.say(session.line.rules().left(&group, None));
         }));
     }
 

@@ -53,7 +53,7 @@ impl Rules for Events {
         true
     }
 
-    fn greeting(&self, greeting: &Greeting) -> Bytes {
+    fn greeting(&self, greeting: &Greeting<'_>) -> Bytes {
         block(Some("sync"), Some(greeting.position), &json(&SaidGreeting::from(greeting)))
     }
 
@@ -73,8 +73,17 @@ impl Rules for Events {
         }
     }
 
-    fn close(&self, _: CloseCode) -> Bytes {
-        retry(retry_millis())
+    /// A client whose token is the reason can come back with a new one and its last id. A browser comes back
+    /// by itself, but with the old token if that is in the URL.
+    fn close(&self, code: CloseCode) -> Bytes {
+        let retry = retry(retry_millis());
+        match code {
+            CloseCode::TokenExpired | CloseCode::TokenRevoked => {
+                let said = SaidExpired { reason: code.error().unwrap_or_default() };
+                [block(Some("expired"), None, &json(&said)), retry].concat().into()
+            }
+            _ => retry,
+        }
     }
 
     /// The client cannot answer. If it is gone, the kernel notices that nothing is acknowledged.
@@ -94,6 +103,12 @@ impl Rules for Events {
     fn gap(&self, gap: Gap, position: Position) -> Option<Bytes> {
         Some(block(Some("gap"), Some(position), &json(&SaidGap::new(gap, position))))
     }
+}
+
+/// Why a client needs a new token: `expired` or `invalid_token`.
+#[derive(serde::Serialize)]
+struct SaidExpired {
+    reason: &'static str,
 }
 
 fn retry(retry_millis: u32) -> Bytes {
@@ -137,7 +152,8 @@ mod tests {
     #[test]
     fn each_message_is_one_block() {
         let address = Address { worker: WorkerId(3), connection: ConnectionId(9) };
-        let greeting = |resumed| Greeting { address, position: P, resumed, history: None };
+        let greeting =
+            |resumed| Greeting { address, position: P, resumed, history: None, identity: None };
         let logged = Some((P, &Audience::Everyone));
         let event = |logged, content: &Content| Events.event(logged, content, None);
         let some = |frame: Option<Bytes>| frame.expect("event streams have this message");

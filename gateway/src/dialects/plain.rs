@@ -12,7 +12,7 @@ use crate::websocket::CloseCode;
 pub struct Plain;
 
 impl Rules for Plain {
-    fn greeting(&self, greeting: &Greeting) -> Bytes {
+    fn greeting(&self, greeting: &Greeting<'_>) -> Bytes {
         let Address { worker, connection } = greeting.address;
         let text = format!("workerID:{worker} connectionID:{connection} connected\n");
         frame(Opcode::Text, text.as_bytes())

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use campanile_edge::Secret;
 use campanile_messages::GroupName;
 
 use super::publish::{Publish, RefusedPublish, Tag};
@@ -15,6 +16,8 @@ const ERROR_WINDOW: Duration = Duration::from_secs(60);
 /// A message of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
+    /// Use a new token from here on.
+    Auth(Secret),
     /// Listen to a group, and with a position, first get the events after it.
     Join(GroupName, Option<Since>),
     /// Stop listening to a group.
@@ -35,7 +38,7 @@ pub enum RequestError {
     #[error("a binary message is not accepted: messages are JSON in text frames")]
     NotText,
     /// A type that does not exist.
-    #[error("unknown type {0:?}, accepted: join, leave, ping, publish")]
+    #[error("unknown type {0:?}, accepted: auth, join, leave, ping, publish")]
     UnknownType(String),
     /// A group name that is missing or invalid.
     #[error("field group: {0}")]
@@ -60,6 +63,15 @@ pub enum RequestError {
         /// The group that was not joined.
         group: GroupName,
     },
+    /// A new token on a connection that began without one.
+    #[error("this connection began without a token: connect again with it")]
+    NoTokenToRenew,
+    /// A new token that is for somebody else.
+    #[error("the new token is for another user: connect again with it")]
+    OtherUser,
+    /// A new token that is not accepted.
+    #[error("the new token is not accepted: {0}")]
+    Token(&'static str),
     /// A group that the client has no right to listen to.
     #[error("this client is not allowed to listen to the group")]
     NotAllowed {
@@ -82,7 +94,9 @@ impl RequestError {
             Self::TooManyGroups { .. } => "too_many_groups",
             Self::AlreadyJoined { .. } => "already_joined",
             Self::GatewayFull { .. } => "gateway_full",
-            Self::NotAllowed { .. } => "not_allowed",
+            Self::NoTokenToRenew => "no_token_to_renew",
+            Self::Token(word) => word,
+            Self::NotAllowed { .. } | Self::OtherUser => "not_allowed",
             Self::Publish(refused) => refused.error.code(),
         }
     }

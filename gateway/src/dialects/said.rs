@@ -24,7 +24,7 @@ impl From<Resumed> for SaidResumed {
 
 /// The fields of a [`Greeting`].
 #[derive(Debug, Serialize)]
-pub(super) struct SaidGreeting {
+pub(super) struct SaidGreeting<'a> {
     worker: u64,
     connection: u64,
     position: String,
@@ -32,16 +32,22 @@ pub(super) struct SaidGreeting {
     resumed: Option<SaidResumed>,
     #[serde(skip_serializing_if = "Option::is_none")]
     history: Option<SaidHistory>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<u64>,
 }
 
-impl From<&Greeting> for SaidGreeting {
-    fn from(greeting: &Greeting) -> Self {
+impl<'a> From<&Greeting<'a>> for SaidGreeting<'a> {
+    fn from(greeting: &Greeting<'a>) -> Self {
         Self {
             worker: greeting.address.worker.0,
             connection: greeting.address.connection.0,
             position: greeting.position.to_string(),
             resumed: greeting.resumed.map(Into::into),
             history: greeting.history,
+            user: greeting.identity.and_then(|identity| identity.user),
+            expires_in: greeting.identity.map(|identity| identity.expires_in),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use campanile_edge::Secret;
 use campanile_edge::websocket::{Message, Opcode, frame};
 use campanile_messages::link::Gap;
 use campanile_messages::{Audience, Content, GroupName, Position, UserName};
@@ -41,6 +42,8 @@ struct RawRequest<'a> {
     #[serde(borrow, rename = "ref")]
     reference: Option<Cow<'a, str>>,
     echo: Option<bool>,
+    #[serde(borrow)]
+    token: Option<Cow<'a, str>>,
 }
 
 /// Reads a client's message.
@@ -64,6 +67,9 @@ pub fn read(text: &str) -> Result<Request, RequestError> {
     if raw.since.is_some() && raw.r#type != "join" {
         return Err(RequestError::Malformed("field since is accepted in a join only".to_owned()));
     }
+    if raw.token.is_some() && raw.r#type != "auth" {
+        return Err(RequestError::Malformed("field token is accepted in an auth only".to_owned()));
+    }
     let RawRequest { group: name, content, content_base64, id, reference, echo, .. } = raw;
     let publish = RawPublish { group: name, content, content_base64, id, reference, echo };
     if raw.r#type == "publish" {
@@ -76,6 +82,10 @@ pub fn read(text: &str) -> Result<Request, RequestError> {
     }
     let name = publish.group;
     match &*raw.r#type {
+        "auth" => match raw.token {
+            Some(token) => Ok(Request::Auth(Secret::new(token.into_owned()))),
+            None => Err(RequestError::Malformed("an auth needs the field token".to_owned())),
+        },
         "join" => {
             let since = raw.since.map(|since| Since::read(&since));
             group(name).map(|group| Request::Join(group, since))
@@ -94,7 +104,7 @@ fn shorten(text: &str) -> String {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Said<'a> {
-    Welcome(SaidGreeting),
+    Welcome(SaidGreeting<'a>),
     Event(SaidEvent<'a>),
     Joined {
         group: &'a str,
@@ -103,6 +113,14 @@ enum Said<'a> {
     },
     Left {
         group: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'static str>,
+    },
+    Token {
+        expires_in: u64,
+    },
+    Renewed {
+        expires_in: u64,
     },
     Position {
         id: String,
@@ -187,7 +205,7 @@ impl Rules for V1 {
         })
     }
 
-    fn greeting(&self, greeting: &Greeting) -> Bytes {
+    fn greeting(&self, greeting: &Greeting<'_>) -> Bytes {
         Said::Welcome(greeting.into()).frame()
     }
 
@@ -213,7 +231,11 @@ impl Rules for V1 {
     }
 
     fn close(&self, code: CloseCode) -> Bytes {
-        code.frame()
+        let error = code.error().and_then(|error| self.refusal(error, code.reason()));
+        match error {
+            Some(error) => [error, code.frame()].concat().into(),
+            None => code.frame(),
+        }
     }
 
     /// A browser does not show the status of a refused handshake to its page, which would try again for
@@ -236,8 +258,20 @@ impl Rules for V1 {
         Some(Said::Joined { group, resumed: resumed.map(Into::into) }.frame())
     }
 
-    fn left(&self, group: &GroupName) -> Option<Bytes> {
-        Some(Said::Left { group }.frame())
+    fn left(&self, group: &GroupName, reason: Option<&'static str>) -> Option<Bytes> {
+        Some(Said::Left { group, reason }.frame())
+    }
+
+    fn can_renew(&self) -> bool {
+        true
+    }
+
+    fn token(&self, expires_in: u64) -> Option<Bytes> {
+        Some(Said::Token { expires_in }.frame())
+    }
+
+    fn renewed(&self, expires_in: u64) -> Option<Bytes> {
+        Some(Said::Renewed { expires_in }.frame())
     }
 
     fn pong(&self) -> Option<Bytes> {
@@ -263,6 +297,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dialects::Identity;
     use crate::resume::Lost;
 
     fn text(frame: &Bytes) -> &str {
@@ -274,7 +309,8 @@ mod tests {
     fn each_message_is_one_json_object() {
         let position = Position { epoch: 0xab, sequence: 7 };
         let address = Address { worker: WorkerId(3), connection: ConnectionId(9) };
-        let greeting = |resumed| Greeting { address, position, resumed, history: None };
+        let greeting =
+            |resumed| Greeting { address, position, resumed, history: None, identity: None };
         let some = |frame: Option<Bytes>| frame.expect("campanile.v1 has this message");
         let group = GroupName::new("a\"b").expect("a name");
         let user = UserName::new("4\"2").expect("a name");
@@ -319,7 +355,20 @@ mod tests {
                 })),
                 r#"{"type":"error","code":"gateway_full","message":"this gateway has no room for more groups: try another gateway","group":"a"}"#,
             ),
-            (some(V1.left(&group)), r#"{"type":"left","group":"a\"b"}"#),
+            (
+                V1.greeting(&Greeting {
+                    identity: Some(Identity { user: Some("4\"2"), expires_in: 60 }),
+                    ..greeting(None)
+                }),
+                r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7","user":"4\"2","expires_in":60}"#,
+            ),
+            (some(V1.left(&group, None)), r#"{"type":"left","group":"a\"b"}"#),
+            (
+                some(V1.left(&group, Some("not_allowed"))),
+                r#"{"type":"left","group":"a\"b","reason":"not_allowed"}"#,
+            ),
+            (some(V1.token(6)), r#"{"type":"token","expires_in":6}"#),
+            (some(V1.renewed(60)), r#"{"type":"renewed","expires_in":60}"#),
             (some(V1.pong()), r#"{"type":"pong"}"#),
             (
                 some(V1.error(&RequestError::NotText)),
@@ -346,6 +395,9 @@ mod tests {
             Err("invalid_group")
         );
         assert_eq!(read(r#"{"type":"leave","group":"a"}"#), Ok(Request::Leave(group("a"))));
+        let auth = Request::Auth(Secret::new("a.b"));
+        assert_eq!(read(r#"{"type":"auth","token":"a.b"}"#), Ok(auth.clone()));
+        assert!(!format!("{auth:?}").contains("a.b"));
         assert_eq!(read(r#" {"type":"ping"} "#), Ok(Request::Ping));
         assert_eq!(read("\u{feff}{\"type\":\"ping\"}"), Ok(Request::Ping));
         for (text, code) in [
@@ -358,6 +410,9 @@ mod tests {
             (r#"{"type":"leave","group":"a","since":"P"}"#, "malformed"),
             (r#"{"type":"publish"}"#, "invalid_group"),
             (r#"{"type":"push"}"#, "unknown_type"),
+            (r#"{"type":"auth"}"#, "malformed"),
+            (r#"{"type":"auth","token":5}"#, "malformed"),
+            (r#"{"type":"ping","token":"a"}"#, "malformed"),
             (r#"{"type":"join"}"#, "invalid_group"),
             (r#"{"type":"join","group":""}"#, "invalid_group"),
         ] {

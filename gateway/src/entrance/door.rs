@@ -1,6 +1,9 @@
 //! The front door of a worker: reads the head of each request, keeps the sockets of websockets and
 //! event streams, and hands every other request to the page's `App`.
 
+mod identifying;
+mod opening;
+
 use std::cell::Cell;
 use std::net::{self, IpAddr, SocketAddr};
 use std::panic::{self, AssertUnwindSafe};
@@ -12,7 +15,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 use campanile_edge::pages::{self, Reader};
 use campanile_edge::{Action, Head, Principal, websocket};
-use campanile_messages::{ConnectionId, WorkerId};
+use campanile_messages::WorkerId;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -20,21 +23,21 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
+use crate::access::Rejection;
 use crate::config::GatewayConfig;
-use crate::connection::line::Line;
-use crate::connection::session::{Opening, Session};
-use crate::connection::socket::Socket;
 use crate::dialects::{Dialect, events};
-use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, read_head};
+use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, last_message, read_head};
 use crate::entrance::health::Health;
+use crate::entrance::identity;
 use crate::entrance::page::Serve;
 use crate::entrance::refusal::{COME_BACK_MILLIS, Refusal};
 use crate::entrance::rewind::Rewind;
 use crate::entrance::seats::Seat;
+use crate::entrance::unauthenticated::{Newcomer, Unauthenticated};
 use crate::entrance::wish::{Accepted, Wish};
 use crate::registry::Registry;
 use crate::resume::Since;
-use crate::websocket::{CloseCode, Incoming, Upgrade};
+use crate::websocket::Upgrade;
 
 /// The shortest time between two log lines of a worker about an unknown subprotocol.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
@@ -48,19 +51,21 @@ pub(crate) struct Door {
     page: Serve,
     listens_on: IpAddr,
     health: Health,
+    unauthenticated: Unauthenticated,
     last_connection: Cell<u64>,
     /// When it was last logged that a client offered an unknown subprotocol.
     logged_subprotocol: Cell<Option<Instant>>,
+    /// When it was last logged for everybody to see that a token was refused.
+    logged_rejection: Cell<Option<Instant>>,
 }
 
 impl Door {
     pub fn new(
         config: Arc<GatewayConfig>,
-        worker: Arc<OnceLock<WorkerId>>,
-        registry: Addr<Registry>,
+        (worker, registry): (Arc<OnceLock<WorkerId>>, Addr<Registry>),
         page: Serve,
         listens_on: IpAddr,
-        health: Health,
+        (health, unauthenticated): (Health, Unauthenticated),
     ) -> Self {
         Self {
             config,
@@ -69,8 +74,10 @@ impl Door {
             page,
             listens_on,
             health,
+            unauthenticated,
             last_connection: Cell::new(0),
             logged_subprotocol: Cell::new(None),
+            logged_rejection: Cell::new(None),
         }
     }
 
@@ -90,9 +97,9 @@ impl Door {
         let Ok(decided) = panic::catch_unwind(AssertUnwindSafe(decide)) else { return };
         let Ok(stream) = TcpStream::from_std(socket) else { return };
         match decided {
-            Some((Decision::Open(opened), len_bytes)) => {
+            Some((Decision::Open(opened, principal), len_bytes)) => {
                 received.drain(..len_bytes);
-                let open = || self.open(stream, opened, received, seat);
+                let open = || self.open(stream, (opened, principal), received, seat);
                 let _ = panic::catch_unwind(AssertUnwindSafe(open));
             }
             decided => {
@@ -137,9 +144,13 @@ impl Door {
             Err(_) => (refused(peer, &Refusal::timeout(), None), 0),
         };
         match decision {
-            Decision::Open(opened) => {
+            Decision::Open(opened, principal) => {
                 received.drain(..len_bytes);
-                self.open(stream, opened, received, seat);
+                self.open(stream, (opened, principal), received, seat);
+            }
+            Decision::OpenLater(opened, newcomer) => {
+                received.drain(..len_bytes);
+                self.open_later(stream, peer, opened, received, (seat, newcomer)).await;
             }
             Decision::Page => {
                 (self.page)(Rewind::new(received.into(), stream), Some(peer)).await;
@@ -170,27 +181,37 @@ impl Door {
     }
 
     fn decide(&self, head: &Head<'_>, peer: SocketAddr) -> Decision {
-        match self.check(head) {
-            Ok((Admitted::Websocket(upgrade, wish), principal)) => {
+        let refusal = match self.check(head, peer) {
+            Ok(Admitted::Websocket(upgrade, wish, principal)) => {
                 self.log_subprotocol(&upgrade);
                 let (response, dialect) = (upgrade.response(), upgrade.dialect);
                 let is_page_trusted = self.is_page_trusted(head);
-                Decision::Open(Opened { response, dialect, principal, wish, is_page_trusted })
+                let opened = Opened { response, dialect, wish, is_page_trusted };
+                match principal {
+                    Some(principal) => return Decision::Open(opened, principal),
+                    None => match self.unauthenticated.admit(peer.ip()) {
+                        Some(newcomer) => return Decision::OpenLater(opened, newcomer),
+                        None => Refusal::too_many_unauthenticated(),
+                    },
+                }
             }
-            Ok((Admitted::EventStream(wish), principal)) => {
+            Ok(Admitted::EventStream(wish, principal)) => {
                 let response = events::head(self.reader(head), events::retry_millis());
                 let dialect = Dialect::Events;
-                let is_page_trusted = false;
-                Decision::Open(Opened { response, dialect, principal, wish, is_page_trusted })
+                return Decision::Open(
+                    Opened { response, dialect, wish, is_page_trusted: false },
+                    principal,
+                );
             }
-            Ok((Admitted::Page { .. }, _)) => Decision::Page,
-            Err(refusal) => match refusal_by_message(head, &refusal) {
-                Some(last) => {
-                    debug!(%peer, status = refusal.status, code = refusal.code, "refused by message");
-                    Decision::RefuseByMessage(last)
-                }
-                None => refused(peer, &refusal.for_method(head.method), self.reader(head)),
-            },
+            Ok(Admitted::Page) => return Decision::Page,
+            Err(refusal) => refusal,
+        };
+        match refusal_by_message(head, &refusal) {
+            Some(last) => {
+                debug!(%peer, status = refusal.status, code = refusal.code, "refused by message");
+                Decision::RefuseByMessage(last)
+            }
+            None => refused(peer, &refusal.for_method(head.method), self.reader(head)),
         }
     }
 
@@ -207,42 +228,61 @@ impl Door {
     }
 
     /// What the client may have, and who it is.
-    fn check(&self, head: &Head<'_>) -> Result<(Admitted, Principal), Refusal> {
+    fn check(&self, head: &Head<'_>, peer: SocketAddr) -> Result<Admitted, Refusal> {
         if let Some(answer) = self.answer_to_check(head) {
             return Err(answer);
         }
-        let GatewayConfig { allow_hosts, allow_origins, .. } = &*self.config;
+        let GatewayConfig { allow_hosts, allow_origins, max_groups, .. } = &*self.config;
         let is_websocket = websocket::is_meant(head);
         let admitted = match head.path {
             "/" if is_websocket => {
                 let upgrade = Upgrade::check(head)?;
                 pages::check_host(head, allow_hosts, self.listens_on)?;
                 pages::check_websocket(head, allow_origins, allow_hosts, self.listens_on)?;
-                let wish = Wish::read(head.query, self.accepted(upgrade.dialect))?;
+                let mut wish = Wish::read(head.query, self.accepted(upgrade.dialect))?;
                 if wish.since.is_some() && !upgrade.dialect.has_positions() {
                     return Err(Refusal::bad(
                         "parameters since and last: a websocket without a subprotocol has no \
                          positions and no history, open it with campanile.v1",
                     ));
                 }
-                Admitted::Websocket(upgrade, wish)
+                let token = self.token_of(head)?;
+                // It can be in the first message, unless there is somebody to be without one.
+                let may_follow = token.is_none() && upgrade.dialect.rules().can_renew();
+                let principal = match self.identify(token.as_deref(), peer) {
+                    Err((Rejection::NoToken, _)) if may_follow => None,
+                    Err((_, refusal)) => return Err(refusal),
+                    Ok(principal) => {
+                        wish = identity::grant(&principal, wish, *max_groups)?;
+                        Some(principal)
+                    }
+                };
+                Admitted::Websocket(upgrade, wish, principal)
             }
             path => {
                 pages::check_host(head, allow_hosts, self.listens_on)?;
                 match path {
                     _ if is_websocket => return Err(Refusal::no_websocket_at(path)),
-                    "/events" => Admitted::EventStream(self.event_stream_wish(head)?),
-                    path => Admitted::Page { reads_position: path == "/position" },
+                    "/events" => {
+                        let wish = self.event_stream_wish(head)?;
+                        let principal = self.principal_of(head, peer)?;
+                        let wish = identity::grant(&principal, wish, *max_groups)?;
+                        Admitted::EventStream(wish, principal)
+                    }
+                    // Nobody shows who they are in a preflight request.
+                    "/position" if head.method != "OPTIONS" => {
+                        identity::check(&self.principal_of(head, peer)?, Action::ReadPosition)?;
+                        Admitted::Page
+                    }
+                    _ => Admitted::Page,
                 }
             }
         };
-        let principal = Principal::default();
-        check_rights(&principal, &admitted)?;
         // This comes last: a request that is wrong in itself should get that answer.
         match self.hindrance() {
-            _ if matches!(admitted, Admitted::Page { .. }) => Ok((admitted, principal)),
-            None => Ok((admitted, principal)),
-            Some(_) if matches!(admitted, Admitted::EventStream(_)) => Err(come_back()),
+            _ if matches!(admitted, Admitted::Page) => Ok(admitted),
+            None => Ok(admitted),
+            Some(_) if matches!(admitted, Admitted::EventStream(..)) => Err(come_back()),
             Some(hindrance) => Err(hindrance),
         }
     }
@@ -282,7 +322,8 @@ impl Door {
     fn accepted(&self, dialect: Dialect) -> Accepted<'_> {
         let GatewayConfig { max_groups, ignored_params, .. } = &*self.config;
         let last_event_id = dialect.rules().reads_last_event_id();
-        Accepted { last_event_id, max_groups: *max_groups, ignored: ignored_params }
+        let token = identity::url_token(&self.config, self.listens_on);
+        Accepted { last_event_id, max_groups: *max_groups, token, ignored: ignored_params }
     }
 
     /// Reads what the client of an event stream wants. A browser that comes back sends the last id that
@@ -317,30 +358,14 @@ impl Door {
             );
         }
     }
-
-    fn open(&self, stream: TcpStream, opened: Opened, early: Vec<u8>, seat: Seat) {
-        let Opened { response, dialect, principal, wish, is_page_trusted } = opened;
-        let GatewayConfig { max_outbox_bytes, client_limits, user_timeout, max_groups, .. } =
-            *self.config;
-        let socket = Socket::new(stream, max_outbox_bytes);
-        socket.hold(response);
-        let line = Line { socket, dialect };
-        let incoming = match dialect.rules().is_one_way() {
-            true => Incoming::dropping(line.clone(), user_timeout),
-            false => Incoming::new(line.clone(), client_limits, early, user_timeout),
-        };
-        let connection = ConnectionId(self.last_connection.get() + 1);
-        self.last_connection.set(connection.0);
-        let opening = Opening { principal, wish, incoming, is_page_trusted };
-        let registry = (self.registry.clone(), max_groups);
-        Session::new(connection, line, opening, registry, seat).start();
-    }
 }
 
 /// What happens to a connection after the head of its first request.
 enum Decision {
     /// A session starts.
-    Open(Opened),
+    Open(Opened, Principal),
+    /// A websocket opens, and a session starts when the client has said who it is.
+    OpenLater(Opened, Newcomer),
     /// The page's `App` answers.
     Page,
     /// The connection gets these bytes and ends.
@@ -354,7 +379,6 @@ struct Opened {
     /// The head of the response, which is sent together with the greeting.
     response: Bytes,
     dialect: Dialect,
-    principal: Principal,
     wish: Wish,
     /// Whether the page that opens the connection may publish without a token.
     is_page_trusted: bool,
@@ -367,27 +391,10 @@ fn refused(peer: SocketAddr, refusal: &Refusal, reader: Option<Reader<'_>>) -> D
 
 /// A request that passed every check.
 enum Admitted {
-    Websocket(Upgrade, Wish),
-    EventStream(Wish),
-    /// `reads_position`: it is `/position`, and no file.
-    Page {
-        reads_position: bool,
-    },
-}
-
-fn check_rights(principal: &Principal, admitted: &Admitted) -> Result<(), Refusal> {
-    let check = |action| match principal.may(action) {
-        true => Ok(()),
-        false => Err(Refusal::not_allowed(action)),
-    };
-    match admitted {
-        Admitted::Websocket(_, wish) | Admitted::EventStream(wish) => {
-            check(Action::Connect)?;
-            wish.groups.iter().try_for_each(|group| check(Action::Subscribe { group }))
-        }
-        Admitted::Page { reads_position: true } => check(Action::ReadPosition),
-        Admitted::Page { reads_position: false } => Ok(()),
-    }
+    /// Without a principal, the client has yet to send its token.
+    Websocket(Upgrade, Wish, Option<Principal>),
+    EventStream(Wish, Principal),
+    Page,
 }
 
 fn come_back() -> Refusal {
@@ -398,9 +405,8 @@ fn come_back() -> Refusal {
 /// handshake, a message and a Close frame. A browser does not show the status of a refused handshake
 /// to its page, which would try again for ever.
 fn refusal_by_message(head: &Head<'_>, refusal: &Refusal) -> Option<Bytes> {
-    let may_be_said = refusal.is_final() && websocket::is_meant(head);
+    let may_be_said = refusal.close_code().is_some() && websocket::is_meant(head);
     let upgrade = may_be_said.then(|| Upgrade::check(head))?.ok()?;
-    let message = upgrade.dialect.rules().refusal(refusal.code, refusal.sentence())?;
-    let close = websocket::close(CloseCode::PolicyViolation.code(), refusal.sentence());
-    Some([upgrade.response(), message, close].concat().into())
+    let message = last_message(refusal, upgrade.dialect.rules())?;
+    Some([upgrade.response(), message].concat().into())
 }

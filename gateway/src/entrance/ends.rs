@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use campanile_edge::{Head, MAX_HEAD_BYTES};
+use campanile_edge::{Head, MAX_HEAD_BYTES, websocket};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::connection::socket::{Ending, Socket, Unsent};
+use crate::dialects::Rules;
 use crate::entrance::refusal::Refusal;
 
 /// How long a refused client may take to read its answer.
@@ -44,6 +45,13 @@ pub async fn read_head<T>(
             return Ok(Some(take(&head, len_bytes)));
         }
     }
+}
+
+/// The message and the Close frame that refuse an open websocket; `None` if a status refuses it instead.
+pub(super) fn last_message(refusal: &Refusal, rules: &dyn Rules) -> Option<Bytes> {
+    let message = rules.refusal(refusal.code, refusal.sentence())?;
+    let close = websocket::close(refusal.close_code()?.code(), refusal.sentence());
+    Some([message, close].concat().into())
 }
 
 /// Sends the last bytes, and waits until the client has read them and closed, at most 2 s.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::Notify;
+
 /// The facts that decide whether a gateway should get clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Condition {
@@ -39,6 +41,7 @@ struct Flags {
     is_draining: AtomicBool,
     waits_for_disk: AtomicBool,
     is_cut_off: AtomicBool,
+    drain_begins: Notify,
 }
 
 impl Health {
@@ -53,6 +56,15 @@ impl Health {
     /// Records that the gateway has begun to shut down.
     pub fn begin_drain(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);
+        self.0.drain_begins.notify_waiters();
+    }
+
+    /// Resolves when the gateway shuts down.
+    pub async fn draining(&self) {
+        let begins = self.0.drain_begins.notified();
+        if !self.is_draining() {
+            begins.await;
+        }
     }
 
     /// Records whether a wait for the disk has been taking too long.

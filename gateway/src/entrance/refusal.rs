@@ -7,6 +7,9 @@ use campanile_edge::pages::{NotAllowed, Reader};
 use campanile_edge::websocket::HandshakeError;
 use campanile_edge::{Action, HeadError};
 
+use crate::access::Rejection;
+use crate::websocket::CloseCode;
+
 /// How long the client of an event stream waits before it tries again, if there is no room or no
 /// broker, in milliseconds. Each client gets a random time from this range, so that a refused crowd
 /// does not come back all at once.
@@ -28,6 +31,9 @@ pub struct Refusal {
 
 const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";
 
+const INSUFFICIENT_SCOPE: &str = "WWW-Authenticate: Bearer error=\"insufficient_scope\"\r\n\
+     Content-Type: text/plain; charset=utf-8\r\n";
+
 /// The headers of an answer that may be different a moment later.
 const UNCACHED_TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n\
      Cache-Control: no-store\r\nAllow: GET, HEAD, OPTIONS\r\n";
@@ -47,13 +53,66 @@ impl Refusal {
         Self::new(400, code, TEXT, sentence.to_owned())
     }
 
+    /// 401 or 403: the client is not let in. It gets the standard word only; the cause is for the log.
+    pub(crate) fn rejected(rejection: &Rejection) -> Self {
+        let code = rejection.word();
+        let (status, headers, sentence) = match (rejection, code) {
+            (Rejection::NoToken, _) => (
+                401,
+                "WWW-Authenticate: Bearer\r\nContent-Type: text/plain; charset=utf-8\r\n",
+                "this gateway needs a token, for example in the header Authorization: Bearer TOKEN",
+            ),
+            (Rejection::UserDenied, _) => {
+                (403, INSUFFICIENT_SCOPE, "this user is not allowed to connect")
+            }
+            (_, "expired") => (
+                401,
+                "WWW-Authenticate: Bearer error=\"expired\"\r\n\
+                 Content-Type: text/plain; charset=utf-8\r\n",
+                "the token has expired: get a new one and come back",
+            ),
+            _ => (
+                401,
+                "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n\
+                 Content-Type: text/plain; charset=utf-8\r\n",
+                "the token is not valid: the gateway's log says why",
+            ),
+        };
+        Self::new(status, code, headers, sentence.to_owned())
+    }
+
+    /// 403: only a cookie says who the client is, and any page could have made a browser send it.
+    pub(crate) fn cookie_of_a_stranger() -> Self {
+        Self::forbidden(
+            "origin_not_allowed",
+            "a cookie with a token is accepted only from pages of the gateway's --allow-origin"
+                .to_owned(),
+        )
+    }
+
+    /// 400: the query has a token, which could end up in logs.
+    pub(crate) fn token_in_url() -> Self {
+        Self::bad(
+            "parameter token: a token in the URL is accepted on loopback only, or with the gateway's \
+             --token-in-url",
+        )
+    }
+
+    /// 503: as many clients that have not sent their token yet as the gateway holds.
+    pub(crate) fn too_many_unauthenticated() -> Self {
+        let headers = "Retry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n";
+        let sentence = "too many clients have not sent their token yet: try again later";
+        Self::new(503, "too_many_unauthenticated", headers, sentence.to_owned())
+    }
+
     fn forbidden(code: &'static str, sentence: String) -> Self {
         Self::new(403, code, TEXT, sentence)
     }
 
     /// 403: the client has no right to what it asks for.
     pub(crate) fn not_allowed(action: Action<'_>) -> Self {
-        Self::forbidden("not_allowed", format!("this client is not allowed to {action}"))
+        let sentence = format!("this client is not allowed to {action}");
+        Self::new(403, "not_allowed", INSUFFICIENT_SCOPE, sentence)
     }
 
     /// 404 with the code `not_found`.
@@ -121,7 +180,7 @@ impl Refusal {
     /// 204: the answer to a preflight request for an event stream.
     pub(crate) fn preflight() -> Self {
         let headers = "Access-Control-Allow-Methods: GET\r\n\
-             Access-Control-Allow-Headers: cache-control, last-event-id\r\n\
+             Access-Control-Allow-Headers: authorization, cache-control, last-event-id\r\n\
              Access-Control-Max-Age: 5\r\n";
         Self::new(204, "preflight", headers, String::new())
     }
@@ -143,9 +202,16 @@ impl Refusal {
         self
     }
 
-    /// Whether the same request would be refused again, so that its client should not repeat it.
-    pub(crate) fn is_final(&self) -> bool {
-        matches!(self.status, 400 | 403 | 404)
+    /// How a websocket is closed that opens only to be refused: because the same request would be refused
+    /// again, or because the page of a browser must learn why. `None` if the status refuses it.
+    pub(crate) fn close_code(&self) -> Option<CloseCode> {
+        match (self.status, self.code) {
+            (401, _) => Some(CloseCode::NoValidToken),
+            (403, "not_allowed") => Some(CloseCode::NotAllowed),
+            (400 | 403 | 404, _) => Some(CloseCode::PolicyViolation),
+            (_, "too_many_unauthenticated") => Some(CloseCode::TooManyUnauthenticated),
+            _ => None,
+        }
     }
 
     /// What is wrong, for people to read.
@@ -160,6 +226,7 @@ impl Refusal {
             200 => "OK",
             204 => "No Content",
             400 => "Bad Request",
+            401 => "Unauthorized",
             403 => "Forbidden",
             404 => "Not Found",
             405 => "Method Not Allowed",

@@ -3,6 +3,7 @@
 use campanile_edge::query::{decode, pairs};
 use campanile_messages::GroupName;
 
+use crate::entrance::credentials::PARAMETER;
 use crate::entrance::refusal::Refusal;
 use crate::history::History;
 use crate::resume::Since;
@@ -17,6 +18,17 @@ pub struct Wish {
     pub since: Option<Since>,
 }
 
+/// What the parameter `token` is. Its value is read elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UrlToken {
+    /// A parameter like any unknown one, because nobody has to say who they are.
+    Unknown,
+    /// A mistake, because a URL ends up in logs.
+    Refused,
+    /// The client's token.
+    Accepted,
+}
+
 /// Which parameters a query may have.
 #[derive(Debug, Clone, Copy)]
 pub struct Accepted<'a> {
@@ -24,6 +36,8 @@ pub struct Accepted<'a> {
     pub last_event_id: bool,
     /// The most groups that a client may ask for.
     pub max_groups: usize,
+    /// What a token in the query is.
+    pub token: UrlToken,
     /// Parameters that are never read, because they are meant for something else, such as a proxy that
     /// checks a token.
     pub ignored: &'a [String],
@@ -76,7 +90,11 @@ impl Wish {
                 })
             };
             match &*name {
-                "group" => wish.add_group(&value()?, accepted.max_groups)?,
+                PARAMETER if accepted.token == UrlToken::Accepted => {}
+                PARAMETER if accepted.token == UrlToken::Refused => {
+                    return Err(Refusal::token_in_url());
+                }
+                "group" => wish.add_named(&value()?, accepted.max_groups)?,
                 "since" if wish.since.is_some() => {
                     return Err(Refusal::bad(
                         "parameter since: given more than once, one position is accepted",
@@ -116,10 +134,18 @@ impl Wish {
         Ok(wish)
     }
 
-    fn add_group(&mut self, name: &str, max_groups: usize) -> Result<(), Refusal> {
+    fn add_named(&mut self, name: &str, max_groups: usize) -> Result<(), Refusal> {
         let group = GroupName::new(name).map_err(|error| {
             Refusal::coded("invalid_group", &format!("parameter group: {error}"))
         })?;
+        self.add_group(group, max_groups)
+    }
+
+    /// Adds a group, unless it is there already.
+    ///
+    /// # Errors
+    /// 400 if there are more than `max_groups`.
+    pub fn add_group(&mut self, group: GroupName, max_groups: usize) -> Result<(), Refusal> {
         if !self.groups.contains(&group) {
             self.groups.push(group);
         }
@@ -163,7 +189,7 @@ mod tests {
     use super::*;
 
     const IN_TWO_GROUPS: Accepted<'_> =
-        Accepted { last_event_id: false, max_groups: 2, ignored: &[] };
+        Accepted { last_event_id: false, max_groups: 2, token: UrlToken::Unknown, ignored: &[] };
     const EVENTS: Accepted<'_> = Accepted { last_event_id: true, ..IN_TWO_GROUPS };
 
     const P: Position = Position { epoch: 0xab, sequence: 7 };
@@ -285,6 +311,14 @@ mod tests {
             Wish::read("group=&group=%zz", Accepted { ignored: &ignored, ..EVENTS }),
             Ok(Wish::default())
         );
+    }
+
+    #[test]
+    fn a_token_in_the_query_is_passed_over_or_refused() {
+        let read = |token| code("group=a&token=x", Accepted { token, ..EVENTS }).map(|_| ());
+        assert_eq!(read(UrlToken::Unknown), Err("unknown_parameter"));
+        assert_eq!(read(UrlToken::Refused), Err("bad_request"));
+        assert_eq!(read(UrlToken::Accepted), Ok(()));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use campanile_edge::Principal;
@@ -14,7 +14,8 @@ use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::liveness::{Liveness, Verdict};
 use crate::connection::socket::Unsent;
-use crate::dialects::{Dialect, Framed, Greeting};
+use crate::dialects::{Dialect, Framed, Greeting, Identity};
+use crate::registry::renewal::{Chance, Due, Renewal};
 use crate::registry::subscriptions::Standing;
 use crate::resume::Resumed;
 use crate::websocket::CloseCode;
@@ -24,7 +25,10 @@ use crate::websocket::CloseCode;
 pub struct Client {
     pub connection: ConnectionId,
     pub line: Line,
+    /// Who the client is: [`user`](Principal::user) names the user.
     pub principal: Principal,
+    /// The times of its token, if it has one.
+    renewal: Option<Box<Renewal>>,
     attached: Instant,
     /// When it last got a ping.
     asked: Option<Instant>,
@@ -67,11 +71,32 @@ impl FramedMark {
 impl Client {
     pub fn new(connection: ConnectionId, line: Line, principal: Principal, now: Instant) -> Self {
         let (known, owed) = (Cell::new(0), Cell::new(0));
-        Self { connection, line, principal, attached: now, asked: None, marked: now, known, owed }
+        let (attached, marked) = (now, now);
+        let (asked, renewal) = (None, None);
+        Self { connection, line, principal, renewal, attached, asked, marked, known, owed }
+    }
+
+    /// Starts the time of the client's token, if it has one. `now` and `unix_now` are the same moment.
+    pub fn start_token(&mut self, now: Instant, unix_now: u64, grace: Duration) {
+        if let Principal::Token(rights) = &self.principal {
+            let (expires, can_renew) = (rights.expires, self.line.rules().can_renew());
+            let chance = Chance(rand::random_range(0.0..1.0));
+            let renewal = Renewal::new(expires, unix_now, now, grace, can_renew, chance);
+            self.renewal = Some(Box::new(renewal));
+        }
+    }
+
+    /// What the client's token says, for its greeting.
+    pub fn identity(&self) -> Option<Identity<'_>> {
+        let renewal = self.renewal.as_ref()?;
+        Some(Identity {
+            user: self.principal.user(),
+            expires_in: renewal.expires_in(Instant::now()),
+        })
     }
 
     /// Sends the greeting, after which other messages may follow.
-    pub fn greet(&self, greeting: &Greeting) {
+    pub fn greet(&self, greeting: &Greeting<'_>) {
         self.known.set(greeting.position.sequence);
         self.line.greet(self.line.rules().greeting(greeting));
     }
@@ -90,6 +115,11 @@ impl Client {
         let last = events.iter().map(|event| event.sequence()).max().unwrap_or(0);
         self.known.set(self.known.get().max(last));
         self.line.socket.replay(events.iter().map(|event| event.frame(self.line.dialect).clone()));
+    }
+
+    /// Sends that the client no longer listens to a group, because its new token does not allow it.
+    pub fn send_not_allowed(&self, group: &GroupName) {
+        self.line.say(self.line.rules().left(group, Some("not_allowed")));
     }
 
     /// Sends that the client has joined a group.
@@ -121,7 +151,7 @@ impl Client {
         }
     }
 
-    /// Closes a client that was silent for too long, or has waited for the broker for too long. Sends a
+    /// Closes a client whose token has expired, that was silent for too long, or has waited for the broker for too long. Sends a
     /// ping to one that was silent for a while, and the position to one that gets few events.
     pub fn look_after(
         &mut self,
@@ -131,6 +161,11 @@ impl Client {
         config: &GatewayConfig,
     ) {
         let GatewayConfig { ping_after, silence_limit, handshake_limit, .. } = *config;
+        match self.renewal.as_mut().map_or(Due::Nothing, |renewal| renewal.due(now)) {
+            Due::Nothing => {}
+            Due::Ask { expires_in } => self.line.say(self.line.rules().token(expires_in)),
+            Due::End => self.line.close(CloseCode::TokenExpired, Unsent::Flush),
+        }
         if standing == Standing::Pending {
             // The answer to its handshake does not wait any longer for the broker.
             self.line.socket.release();

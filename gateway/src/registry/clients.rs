@@ -8,6 +8,7 @@ use campanile_messages::link::{DirectOutcome, Gap, RequestTicket};
 use campanile_messages::{Address, Audience, ConnectionId, Position, WorkerId};
 use tokio::time::timeout;
 
+use crate::access::Access;
 use crate::bridge::{Bridge, DeliveryReport};
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
@@ -20,6 +21,7 @@ use crate::registry::reply::{self, ClientEffect};
 use crate::registry::subscriptions::{Step, Subscriptions};
 use crate::report::StepTicket;
 use crate::resume::Resumed;
+use crate::websocket::CloseCode;
 
 /// How many steps are confirmed before the caller can look at the clock.
 const CONFIRMED_AT_ONCE: usize = 256;
@@ -63,6 +65,16 @@ impl Clients {
     /// The lines to all clients.
     pub fn lines(&mut self) -> Vec<Line> {
         self.subscriptions.all_mut().map(|(client, _)| client.line.clone()).collect()
+    }
+
+    /// The clients that may not stay under a new deny list, with the codes that tell them.
+    pub fn shut_out(&mut self, access: &Access) -> Vec<(Line, CloseCode)> {
+        let all = self.subscriptions.all_mut();
+        let denied = all.filter_map(|(client, _)| {
+            let denied = access.shuts_out(&client.principal)?;
+            Some((client.line.clone(), denied.into()))
+        });
+        denied.collect()
     }
 
     /// Performs a delivery. An event that is followed by another one is not flushed yet. Returns the rest
@@ -210,7 +222,8 @@ impl Clients {
             match effect {
                 ClientEffect::Greet { position, resumed, history } => {
                     let address = Address { worker, connection };
-                    client.greet(&Greeting { address, position, resumed, history });
+                    let identity = client.identity();
+                    client.greet(&Greeting { address, position, resumed, history, identity });
                 }
                 ClientEffect::Replay(events) => client.replay(&events),
                 ClientEffect::SendJoined(Audience::Group(group), resumed) => {

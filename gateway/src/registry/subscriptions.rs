@@ -290,6 +290,18 @@ impl<T> Subscriptions<T> {
         member.awaits.is_none().then_some(&member.data)
     }
 
+    /// The same, to change it.
+    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut T> {
+        let member = &mut self.members[*self.slots.get(&id)?];
+        member.awaits.is_none().then_some(&mut member.data)
+    }
+
+    /// Returns what a connection listens to, besides everyone, or will once that is confirmed.
+    pub fn audiences_of(&self, id: ConnectionId) -> impl Iterator<Item = &Audience> {
+        let member = self.slots.get(&id).map(|slot| &self.members[*slot]);
+        member.into_iter().flat_map(|member| &member.memberships).map(|joined| &joined.audience)
+    }
+
     /// Returns the connection in a slot that was passed to
     /// [`for_each_listener`](Self::for_each_listener)'s `act`.
     pub fn in_slot(&self, slot: usize) -> Option<&T> {

@@ -11,14 +11,27 @@
 //! | 1011 | the client was silent for too long | comes back later |
 //! | 1013 | no link to the broker, no answer from it in time, or no room for more groups | comes back later |
 //! | 4001 | the client reads too slowly | resumes now |
+//! | 4401 | the client has no valid token | gets a new token and comes back |
+//! | 4403 | the client is not allowed to connect, or to listen to a group | does not come back |
+//! | 4429 | too many clients have not sent their token yet | comes back later |
 //!
 //! 1002, 1007 and 1009 belong to a [`Violation`](websocket::Violation), all others to [`CloseCode`].
 
 use bytes::Bytes;
+use campanile_edge::tokens::Denied;
 use campanile_edge::websocket::{self, close_code};
 
 /// A code of our own, from the range for private use (RFC 6455 section 7.4.2).
 const TOO_SLOW: u16 = 4001;
+
+/// The same, after HTTP's status 401.
+const NO_VALID_TOKEN: u16 = 4401;
+
+/// The same, after HTTP's status 403.
+const NOT_ALLOWED: u16 = 4403;
+
+/// The same, after HTTP's status 429.
+const TOO_MANY: u16 = 4429;
 
 /// Why this gateway closes a connection. Several causes share a code, but each has its own reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +50,27 @@ pub enum CloseCode {
     GatewayFull,
     /// More waits for the client than its outbox holds.
     TooSlow,
+    /// The client's token is not valid, or there is none.
+    NoValidToken,
+    /// The token has expired, and no new one came in time.
+    TokenExpired,
+    /// The token was put on the deny list.
+    TokenRevoked,
+    /// The client has no right to connect, or to listen to a group in its request.
+    NotAllowed,
+    /// The user was put on the deny list.
+    UserDenied,
+    /// Too many clients have not sent their token yet.
+    TooManyUnauthenticated,
+}
+
+impl From<Denied> for CloseCode {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Id => Self::TokenRevoked,
+            Denied::User => Self::UserDenied,
+        }
+    }
 }
 
 impl CloseCode {
@@ -48,6 +82,9 @@ impl CloseCode {
             Self::Silent => close_code::INTERNAL_ERROR,
             Self::NoBroker | Self::Unconfirmed | Self::GatewayFull => close_code::TRY_AGAIN_LATER,
             Self::TooSlow => TOO_SLOW,
+            Self::NoValidToken | Self::TokenExpired | Self::TokenRevoked => NO_VALID_TOKEN,
+            Self::NotAllowed | Self::UserDenied => NOT_ALLOWED,
+            Self::TooManyUnauthenticated => TOO_MANY,
         }
     }
 
@@ -61,6 +98,25 @@ impl CloseCode {
             Self::Unconfirmed => "no answer from the broker in time, try again later",
             Self::GatewayFull => "no room for more groups, try again later or elsewhere",
             Self::TooSlow => "too slow, connect again",
+            Self::NoValidToken => "no valid token, get a new one and connect again",
+            Self::TokenExpired => "the token has expired, get a new one and connect again",
+            Self::TokenRevoked => {
+                "the token is not valid any more, get a new one and connect again"
+            }
+            Self::NotAllowed => "not allowed",
+            Self::UserDenied => "this user is not allowed to connect any more",
+            Self::TooManyUnauthenticated => "too many clients without a token, try again later",
+        }
+    }
+
+    /// The code of the `error` that comes before the end of a client whose token is the reason; `None` for
+    /// any other reason.
+    pub fn error(self) -> Option<&'static str> {
+        match self {
+            Self::TokenExpired => Some("expired"),
+            Self::NoValidToken | Self::TokenRevoked => Some("invalid_token"),
+            Self::NotAllowed | Self::UserDenied => Some("not_allowed"),
+            _ => None,
         }
     }
 

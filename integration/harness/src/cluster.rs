@@ -6,6 +6,7 @@ mod process;
 mod returning;
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use crate::client::{PushApi, Websocket};
 
@@ -54,6 +55,12 @@ impl Builder {
     pub fn publisher(mut self, flags: &str) -> Self {
         self.publisher.extend(flags.split_whitespace().map(str::to_owned));
         self
+    }
+
+    /// Gives all processes the secret in this file.
+    pub fn secret(self, file: &Path) -> Self {
+        let flag = format!("--secret-file {}", file.display());
+        self.broker(&flag).gateway(&flag).publisher(&flag)
     }
 
     /// Sets how many publishers there are; by default, one.
@@ -128,6 +135,11 @@ impl Cluster {
         let listen = self.broker_address.to_string();
         self.broker = start("broker", &listen, None, &self.flags.broker);
         self.broker.said("the broker listens").await;
+    }
+
+    /// All processes, the broker first.
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        [&self.broker].into_iter().chain(&self.gateways).chain(&self.publishers)
     }
 
     /// A plain client of a gateway that listens to these groups.

@@ -10,12 +10,17 @@ use clap::{Args, ValueEnum};
 use crate::units::{HostPort, count, duration, positive_duration, size};
 
 /// The broker's flags.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct BrokerArgs {
     /// Address to listen on for gateways and publishers; a host name means all of its addresses
     #[arg(id = "broker-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_BROKER_LISTEN", default_value = "127.0.0.1:2206")]
     pub listen: HostPort,
+    /// File with the cluster's secret, which this process and all other services of the cluster prove to
+    /// each other; two lines while it is replaced [default: none, anybody may link]
+    #[arg(id = "secret-file", long, value_name = "FILE")]
+    #[arg(env = "CAMPANILE_BROKER_SECRET_FILE")]
+    pub secret_file: Option<PathBuf>,
     /// Directory for the log, which then survives the end of the broker; created if it does not exist
     /// [default: none, the log is in memory only]
     #[arg(id = "data-dir", long, value_name = "DIR")]

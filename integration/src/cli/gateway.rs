@@ -1,5 +1,6 @@
 //! The flags of a gateway.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use campanile_edge::websocket::Limits;
@@ -10,19 +11,23 @@ use clap::Args;
 use crate::units::{HostPort, count, duration, positive_duration, size};
 
 /// A gateway on its own.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct GatewayCommandArgs {
     /// Address of the broker
     #[arg(id = "gateway-broker", long = "broker", value_name = "HOST:PORT")]
     #[arg(alias = "channel")]
     #[arg(env = "CAMPANILE_GATEWAY_BROKER", default_value = "127.0.0.1:2206")]
     pub broker: HostPort,
+    /// File with the cluster's secret, as the broker has it [default: none]
+    #[arg(id = "gateway-secret-file", long = "secret-file", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_SECRET_FILE")]
+    pub secret_file: Option<PathBuf>,
     #[command(flatten)]
     pub gateway: GatewayArgs,
 }
 
 /// A gateway's flags, without the broker's address.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct GatewayArgs {
     /// Address to listen on for clients; a host name means all of its addresses
     #[arg(id = "gateway-listen", long = "listen", value_name = "HOST:PORT")]
@@ -87,7 +92,11 @@ pub struct GatewayArgs {
     pub max_fragments: usize,
     /// How many events one connection may publish in a second on average, and all connections of one
     /// user together; after a pause twice as many at once. Any more get the error rate_limited
-    #[arg(id = "gateway-max-publishes-per-second", long = "max-publishes-per-second", value_name = "N")]
+    #[arg(
+        id = "gateway-max-publishes-per-second",
+        long = "max-publishes-per-second",
+        value_name = "N"
+    )]
     #[arg(env = "CAMPANILE_GATEWAY_MAX_PUBLISHES_PER_SECOND", default_value = "20")]
     #[arg(value_parser = count::<1, 1_000_000>)]
     pub max_publishes_per_second: usize,

@@ -1,5 +1,6 @@
 //! The flags of a publisher.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -12,19 +13,23 @@ use crate::units::{
 };
 
 /// A publisher on its own.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct PublisherCommandArgs {
     /// Address of the broker
     #[arg(id = "publisher-broker", long = "broker", value_name = "HOST:PORT")]
     #[arg(alias = "channel")]
     #[arg(env = "CAMPANILE_PUBLISHER_BROKER", default_value = "127.0.0.1:2206")]
     pub broker: HostPort,
+    /// File with the cluster's secret, as the broker has it [default: none]
+    #[arg(id = "publisher-secret-file", long = "secret-file", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_SECRET_FILE")]
+    pub secret_file: Option<PathBuf>,
     #[command(flatten)]
     pub publisher: PublisherArgs,
 }
 
 /// A publisher's flags, without the broker's address.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct PublisherArgs {
     /// Address to listen on for pushes; a host name means all of its addresses
     #[arg(id = "publisher-listen", long = "listen", value_name = "HOST:PORT")]

@@ -16,6 +16,12 @@ const UNKNOWN: &str = "it is unknown whether the content was delivered; repeat w
 const UNKNOWN_TO_ONE: &str = "it is unknown whether the content was delivered; a push to one \
                               connection has no id, so a repeat may deliver it twice";
 
+/// A time in whole seconds, as HTTP has it. It is never too short, and never 0.
+pub(crate) fn seconds(wait: Duration) -> u64 {
+    let started = u64::from(wait.subsec_nanos() > 0);
+    wait.as_secs().saturating_add(started).max(1)
+}
+
 /// Why a valid push was not accepted, or why that is unknown. The caller should try again; if that does
 /// not help, the operator has to look.
 ///
@@ -69,6 +75,12 @@ pub enum Unavailable {
     /// There is no room in this publisher.
     #[error("{0}, nothing was sent: try again")]
     TooMuchPending(#[from] UsedUp),
+    /// The caller's key has a rate.
+    #[error(
+        "this key is over its rate of {per_second} per second, nothing was sent: try again in {} s",
+        seconds(*wait)
+    )]
+    TooOften { per_second: u32, wait: Duration },
     /// The caller may still wait, or it may have given up. Then its push must not be sent later.
     #[error(
         "the caller closed its side of the connection while its push waited for the broker, nothing \

@@ -2,12 +2,13 @@
 
 use std::future::poll_fn;
 use std::task::ready;
+use std::time::Instant;
 
 use actix_web::HttpRequest;
 use actix_web::dev::Payload;
-use campanile_edge::Principal;
+use campanile_edge::query::redacted;
 
-use super::{Front, IDEMPOTENCY_KEY, content_type, only, peer, presence, query};
+use super::{Front, IDEMPOTENCY_KEY, content_type, only, peer, presence};
 use crate::budget::Reserved;
 use crate::courier::answers::Answers;
 use crate::courier::in_order::InOrder;
@@ -18,7 +19,7 @@ use crate::http::media::batch_format;
 use crate::http::wording::batch_room_bytes;
 use crate::push::BadRequest;
 use crate::push::batch::{BatchFormat, BatchLimits, read};
-use crate::push::rights::check_push;
+use crate::push::rights::Pusher;
 use crate::push::shown::Shown;
 
 impl Front {
@@ -27,14 +28,13 @@ impl Front {
     pub(super) async fn batch(
         &self,
         request: &HttpRequest,
+        query: &[u8],
         payload: &mut Payload,
-        principal: &Principal,
+        pusher: &Pusher,
     ) -> Result<(BatchFormat, Vec<Answered>, Reserved), ApiError> {
-        let query = query(request);
         if !query.is_empty() {
-            return Err(
-                HttpError::NoParameters { query: Shown::from(query), path: "/batch" }.into()
-            );
+            let query = Shown::from(&*redacted(query));
+            return Err(HttpError::NoParameters { query, path: "/batch" }.into());
         }
         if let Some(value) = only(request, &IDEMPOTENCY_KEY, "Idempotency-Key")? {
             return Err(HttpError::BadHeader {
@@ -58,15 +58,18 @@ impl Front {
         // Before anything is pushed, room for the answers is reserved, too: it must not be missing later.
         reserved.arrived(batch_room_bytes(&items))?;
 
+        let now = Instant::now();
         let mut order = InOrder::default();
         let pushes: Vec<_> = items
             .into_iter()
             .filter_map(|item| {
                 let number = order.open(0);
-                let item = item.and_then(|push| check_push(principal, &push).map(|()| push));
-                item.map_err(|error| order.answer(number, Err(error.into())))
-                    .ok()
-                    .map(|push| (push, number))
+                let allowed = item.map_err(ApiError::from).and_then(|push| {
+                    pusher.check_push(&push)?;
+                    pusher.count_push(now)?;
+                    Ok((push, number))
+                });
+                allowed.map_err(|error| order.answer(number, Err(error))).ok()
             })
             .collect();
         let arriving = Answers::new(presence(request), reserved);

@@ -98,6 +98,29 @@ pub enum HttpError {
         known = SUBPROTOCOLS
     )]
     UnknownSubprotocol { value: Shown },
+    /// The caller has presented no key, and this publisher has some.
+    #[error("a key is needed: send it in the header Authorization: Bearer KEY{}", or_in_url(*in_url))]
+    NoKey {
+        /// Whether the key may be in the URL, too.
+        in_url: bool,
+    },
+    #[error("this key is not known here: it may be mistyped, or it was removed")]
+    UnknownKey,
+    /// A key in a URL ends up in the logs of proxies and in the history of browsers.
+    #[error(
+        "a key in the URL is accepted only where the publisher listens on loopback, or with its \
+         --key-in-url: send it in the header Authorization: Bearer KEY"
+    )]
+    KeyInUrl,
+    #[error("the parameter key {reason}")]
+    BadKeyInUrl {
+        /// It contains nothing that the caller has sent.
+        reason: &'static str,
+    },
+    #[error(
+        "the header Authorization and the parameter key have different keys: send only one of them"
+    )]
+    TwoKeys,
     /// A request that a browser marks as coming from another site, without saying which.
     #[error(
         "the header Sec-Fetch-Site is {site}: a page of another site may not push with a link, an \
@@ -117,4 +140,8 @@ pub enum HttpError {
          that may"
     )]
     OriginNotAllowed { origin: Shown },
+}
+
+fn or_in_url(in_url: bool) -> &'static str {
+    if in_url { ", or as the parameter key of the URL" } else { "" }
 }

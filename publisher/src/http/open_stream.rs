@@ -3,11 +3,13 @@
 use actix_web::dev::Payload;
 use actix_web::http::Version;
 use actix_web::{HttpRequest, HttpResponse};
+use campanile_edge::Head;
+use campanile_edge::query::redacted;
 use campanile_edge::websocket::{HandshakeError, Upgrade, is_meant, offered};
-use campanile_edge::{Head, Principal};
 
+use super::credentials::Admitted;
 use super::methods::Methods;
-use super::{Front, peer, presence, query};
+use super::{Front, peer, presence};
 use crate::courier::answers::Answers;
 use crate::http::HttpError;
 use crate::publish_stream::{self, Opening, StreamFormat, StreamLimits};
@@ -19,11 +21,11 @@ impl Front {
         &self,
         request: &HttpRequest,
         payload: &mut Payload,
-        principal: Principal,
+        admitted: Admitted<'_>,
     ) -> Result<HttpResponse, HttpError> {
-        let query = query(request);
-        if !query.is_empty() {
-            return Err(HttpError::NoParameters { query: Shown::from(query), path: "/stream" });
+        if !admitted.query.is_empty() {
+            let query = Shown::from(&*redacted(&admitted.query));
+            return Err(HttpError::NoParameters { query, path: "/stream" });
         }
         let subprotocol = check(&head(request))?;
         let limits = StreamLimits {
@@ -32,7 +34,8 @@ impl Front {
             max_content_bytes: self.config.max_content_bytes,
         };
         let opening = Opening {
-            principal,
+            pusher: admitted.pusher,
+            keys: (admitted.keys, self.config.keys.clone()),
             subprotocol,
             limits,
             answers: Answers::new(presence(request), self.budget.reserve(peer(request))),

@@ -4,6 +4,7 @@ use actix_web::http::header::{self, ContentType};
 use actix_web::{HttpRequest, HttpResponse};
 use campanile_channel::courier::NoHead;
 use campanile_channel::watchdog::ANSWER_LIMIT;
+use campanile_edge::query::redacted;
 use campanile_messages::Position;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -18,9 +19,13 @@ use crate::push::shown::Shown;
 
 impl Front {
     /// Returns where the log ends, as the broker says after this request has come.
-    pub(super) async fn position(&self, request: &HttpRequest) -> Result<Position, ApiError> {
-        if let Some(query) = request.uri().query().filter(|query| !query.is_empty()) {
-            let (query, path) = (Shown::from(query.as_bytes()), "/position");
+    pub(super) async fn position(
+        &self,
+        request: &HttpRequest,
+        query: &[u8],
+    ) -> Result<Position, ApiError> {
+        if !query.is_empty() {
+            let (query, path) = (Shown::from(&*redacted(query)), "/position");
             return Err(HttpError::NoQuery { query, path }.into());
         }
         refuse_body(request)?;

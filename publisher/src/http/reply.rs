@@ -1,31 +1,36 @@
 //! The replies: receipts, answers to preflights, and sentences that say what to do.
 
+use std::fmt::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, ContentType, HeaderValue};
+use actix_web::http::header::{self, ContentType, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use campanile_channel::publishing::Receipt;
-use campanile_edge::prefers_json;
+use campanile_edge::{Meter, prefers_json};
 use serde_json::json;
 use tracing::debug;
 
-use super::{status, wording};
+use super::{rate_fields, status, wording};
 use crate::budget::Reserved;
+use crate::courier::Unavailable;
+use crate::courier::error::seconds;
 use crate::courier::health::Readiness;
 use crate::error::{Answered, ApiError};
 use crate::http::HttpError;
 use crate::http::counted_body::CountedBody;
 use crate::http::methods::Methods;
 use crate::http::turn::Turn;
+use crate::push::BadRequest;
 use crate::push::batch::BatchFormat;
 
 /// The request headers that a page may set.
-const ALLOWED_HEADERS: &str = "content-type, accept, idempotency-key";
+const ALLOWED_HEADERS: &str = "authorization, content-type, accept, idempotency-key";
 
 /// How long a browser may remember a preflight: the default of Chromium.
 const PREFLIGHT_SECONDS: &str = "5";
@@ -87,6 +92,16 @@ pub(crate) fn refusal(error: &ApiError, request: &HttpRequest, unread: Payload) 
         StatusCode::SERVICE_UNAVAILABLE => {
             response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
         }
+        StatusCode::TOO_MANY_REQUESTS => {
+            if let ApiError::Unavailable(Unavailable::TooOften { wait, .. }) = error {
+                response.insert_header((header::RETRY_AFTER, seconds(*wait)));
+            }
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            if let Some(challenge) = challenge(error) {
+                response.insert_header((header::WWW_AUTHENTICATE, challenge));
+            }
+        }
         StatusCode::UPGRADE_REQUIRED => {
             response.insert_header((header::UPGRADE, "websocket"));
             response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
@@ -108,6 +123,45 @@ pub(crate) fn refusal(error: &ApiError, request: &HttpRequest, unread: Payload) 
         format!("{error}\n")
     };
     response.body(LastWord { text: Some(text.into()), _unread: unread })
+}
+
+/// Returns the value of `WWW-Authenticate` (RFC 6750, section 3); `None` if a key would not help.
+fn challenge(error: &ApiError) -> Option<String> {
+    let refused = match error {
+        ApiError::Http(HttpError::NoKey { .. }) => String::new(),
+        ApiError::Http(HttpError::UnknownKey) => ", error=\"invalid_token\"".to_owned(),
+        ApiError::BadRequest(BadRequest::NotAllowed { scope }) => {
+            let scope = scope_token(scope);
+            format!(", error=\"insufficient_scope\", scope=\"{scope}\"")
+        }
+        _ => return None,
+    };
+    Some(format!("Bearer realm=\"campanile\"{refused}"))
+}
+
+/// Escapes what the grammar of a scope does not allow, with `%` as in a URL.
+fn scope_token(scope: &str) -> String {
+    let mut token = String::with_capacity(scope.len());
+    for byte in scope.bytes() {
+        match byte {
+            b'!' | b'#'..=b'$' | b'&'..=b'[' | b']'..=b'~' => token.push(char::from(byte)),
+            // Writing to a string cannot fail.
+            _ => drop(write!(token, "%{byte:02X}")),
+        }
+    }
+    token
+}
+
+/// Adds what a key may still push, where it has a rate.
+pub(crate) fn add_rate(response: &mut HttpResponse, meter: &Meter) {
+    let fields = [
+        ("ratelimit-policy", rate_fields::policy(meter.rate())),
+        ("ratelimit", rate_fields::limit(meter, Instant::now())),
+    ];
+    for (name, value) in fields {
+        let value = HeaderValue::try_from(value).expect("digits and ASCII letters");
+        response.headers_mut().insert(HeaderName::from_static(name), value);
+    }
 }
 
 /// Adds the header by which a browser knows whether a page may read the reply.
@@ -148,5 +202,23 @@ impl MessageBody for LastWord {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         Poll::Ready(self.text.take().map(Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_names_the_missing_scope_in_its_grammar() {
+        let missing = |scope: &str| BadRequest::NotAllowed { scope: scope.to_owned() }.into();
+        let said = challenge(&missing("group:chat/7")).expect("a challenge");
+        let expected = "Bearer realm=\"campanile\", error=\"insufficient_scope\"";
+        assert_eq!(said, format!("{expected}, scope=\"group:chat/7\""));
+        let odd = challenge(&missing("group:a \"b\\%\u{e9}")).expect("a challenge");
+        assert_eq!(odd, format!("{expected}, scope=\"group:a%20%22b%5C%25%C3%A9\""));
+        let unknown = challenge(&HttpError::UnknownKey.into()).expect("a challenge");
+        assert_eq!(unknown, "Bearer realm=\"campanile\", error=\"invalid_token\"");
+        assert_eq!(challenge(&HttpError::BodyOfGet.into()), None);
     }
 }

@@ -67,6 +67,7 @@ fn of_unavailable(error: &Unavailable) -> StatusCode {
         | Unavailable::TooMuchPending(_)
         | Unavailable::CallerGone
         | Unavailable::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        Unavailable::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
         Unavailable::Unanswered { .. }
         | Unavailable::MemoryLost
         | Unavailable::NoHead { .. }
@@ -87,9 +88,13 @@ fn of_http(error: &HttpError) -> StatusCode {
         | HttpError::NoTarget { .. }
         | HttpError::NoParameters { .. }
         | HttpError::NoQuery { .. }
+        | HttpError::KeyInUrl
+        | HttpError::BadKeyInUrl { .. }
+        | HttpError::TwoKeys
         | HttpError::UnknownSubprotocol { .. }
         | HttpError::InvalidCompression(_)
         | HttpError::BrokenBody { .. } => StatusCode::BAD_REQUEST,
+        HttpError::NoKey { .. } | HttpError::UnknownKey => StatusCode::UNAUTHORIZED,
         HttpError::UnknownEncoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         HttpError::OriginNotAllowed { .. }
         | HttpError::StrangersPage { .. }

@@ -44,6 +44,14 @@ pub fn error_json(error: &ApiError, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
+/// The answer to a valid key in JSON.
+pub(crate) const AUTHENTICATED_JSON: &str = "{\"status\":200}";
+
+/// Appends the answer to a valid key in MessagePack.
+pub(crate) fn authenticated_msgpack(out: &mut Vec<u8>) {
+    Map::begin(out, 1).number("status", 200);
+}
+
 /// Appends a receipt in JSON.
 pub fn receipt_json(receipt: &Receipt, out: &mut Vec<u8>) {
     let Receipt::Accepted(accepted) = receipt else {
@@ -286,6 +294,7 @@ mod tests {
             Unavailable::GatewayAway(worker).into(),
             Unavailable::TooMuchPending(UsedUp::UnfinishedOfPeer { max_bytes: usize::MAX }).into(),
             Unavailable::CallerGone.into(),
+            Unavailable::TooOften { per_second: u32::MAX, wait: Duration::MAX }.into(),
             Unavailable::ShuttingDown.into(),
             Unavailable::Unanswered { waited }.into(),
             Unavailable::MemoryLost.into(),
@@ -313,12 +322,11 @@ mod tests {
         // 255 bytes, which take more when they are escaped.
         for name in ["\u{1f514}".repeat(63), "\"".repeat(255), "\u{202e}".repeat(85)] {
             let name = &*name;
-            for action in [
-                Action::Subscribe { group: name },
-                Action::PublishToGroup { group: name },
-                Action::PublishToUser { user: name },
-            ] {
-                all.push(BadRequest::NotAllowed { action: action.to_string() }.into());
+            for action in
+                [Action::PublishToGroup { group: name }, Action::PublishToUser { user: name }]
+            {
+                let scope = action.scope().expect("a key can have it");
+                all.push(BadRequest::NotAllowed { scope }.into());
             }
         }
         all

@@ -2,25 +2,27 @@
 //! actor polls it, sends what it returns, and polls it again when that was taken.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use actix_web_actors::ws::CloseCode;
 use bytes::Bytes;
 use bytestring::ByteString;
 use campanile_channel::publishing::Push;
-use campanile_edge::Principal;
+use campanile_edge::Keys;
 use campanile_edge::websocket::Violation;
 use futures_util::Stream;
 use tracing::debug;
 
 use super::StreamFormat;
+use super::access::Access;
 use super::allowance::Allowance;
 use super::intake::{Incoming, Intake};
 use crate::courier::answers::{AnswerSlot, Answers};
 use crate::courier::in_order::InOrder;
 use crate::error::{Answered, ApiError};
 use crate::http::wording;
-use crate::push::rights::check_push;
 use crate::push::{BadRequest, cost_bytes, item};
 
 /// How much is written, except for the last answer, before the connection is asked whether it takes
@@ -38,6 +40,9 @@ const _: () = assert!(wording::MAX_ANSWER_BYTES < REFUSED_BYTES);
 /// How many refusals of a stream may wait without room being reserved for them. They are so few that they
 /// do not matter. Beyond that, the stream is not read until one of them is written.
 const MAX_WITHOUT_ROOM: usize = 32;
+
+/// The close code of a stream whose caller has no valid key.
+pub(super) const NO_KEY: CloseCode = CloseCode::Other(4401);
 
 /// The limits of one stream.
 #[derive(Debug, Clone, Copy)]
@@ -67,11 +72,13 @@ pub(super) struct Turn {
     pub(super) pushes: Vec<(Push, AnswerSlot)>,
     /// Whether something came from the caller.
     pub(super) heard: bool,
+    /// How long nothing more is read, because the caller pushes too often.
+    pub(super) wait: Option<Duration>,
 }
 
 /// The state of one stream.
 pub(super) struct Exchange {
-    principal: Principal,
+    access: Access,
     format: StreamFormat,
     limits: StreamLimits,
     intake: Intake,
@@ -85,23 +92,24 @@ pub(super) struct Exchange {
     without_room: usize,
     /// Why no more items are accepted.
     finishing: Option<CloseCode>,
+    /// Whether answers that have not come are not waited for.
+    is_cut: bool,
 }
 
 impl Exchange {
     /// Starts before the first message.
     pub(super) fn new(
-        principal: Principal,
+        access: Access,
         format: StreamFormat,
         limits: StreamLimits,
         answers: Answers,
     ) -> Self {
-        let max_message_bytes = match format {
-            // Every byte may be escaped.
-            StreamFormat::Json => limits.max_content_bytes * 6 + FIELDS_BYTES,
-            StreamFormat::MessagePack => limits.max_content_bytes + FIELDS_BYTES,
+        let max_message_bytes = match access.is_awaited() {
+            true => FIELDS_BYTES,
+            false => max_message_bytes(format, limits),
         };
         Self {
-            principal,
+            access,
             format,
             limits,
             intake: Intake::new(max_message_bytes),
@@ -111,6 +119,7 @@ impl Exchange {
             leaving_bytes: 0,
             without_room: 0,
             finishing: None,
+            is_cut: false,
         }
     }
 
@@ -120,6 +129,7 @@ impl Exchange {
         &mut self,
         task: &mut Context<'_>,
         mut source: Pin<&mut impl Stream<Item = Result<Bytes, E>>>,
+        now: Instant,
     ) -> Turn {
         self.allowance.give_back(std::mem::take(&mut self.leaving_bytes), &self.answers);
         let mut turn = Turn::default();
@@ -127,7 +137,7 @@ impl Exchange {
         while written < WRITE_BYTES {
             let came = self.collect(task);
             written += self.write(WRITE_BYTES - written, &mut turn.outgoing);
-            let took = self.take_in(task, source.as_mut(), &mut turn);
+            let took = self.take_in(task, source.as_mut(), &mut turn, now);
             if !came && !took {
                 break;
             }
@@ -144,9 +154,28 @@ impl Exchange {
         self.finishing.get_or_insert(code);
     }
 
+    /// Does not wait any more for answers that have not come.
+    pub(super) fn cut(&mut self) {
+        self.is_cut = true;
+    }
+
     /// Returns why the stream must be closed now, if everything that was accepted has its answer.
     pub(super) fn is_done(&self) -> Option<CloseCode> {
-        self.finishing.filter(|_| self.order.is_empty())
+        self.finishing.filter(|_| self.order.is_empty() || self.is_cut)
+    }
+
+    /// Whether the caller has not shown its key yet.
+    pub(super) fn awaits_key(&self) -> bool {
+        self.access.is_awaited() && self.finishing.is_none()
+    }
+
+    /// Goes on with another set of keys. Returns whether it ends because the caller's key is not in it.
+    pub(super) fn replace_keys(&mut self, keys: &Arc<Keys>) -> bool {
+        let is_over = !self.access.uses(keys) && !self.access.replace_keys(keys.clone());
+        if is_over {
+            self.finish(NO_KEY);
+        }
+        is_over
     }
 
     /// Whether the next message would be accepted.
@@ -207,9 +236,14 @@ impl Exchange {
         task: &mut Context<'_>,
         mut source: Pin<&mut impl Stream<Item = Result<Bytes, E>>>,
         turn: &mut Turn,
+        now: Instant,
     ) -> bool {
         let mut took = false;
         while self.finishing.is_none() && self.has_room() {
+            if let Err(wait) = self.access.count(now) {
+                turn.wait = Some(wait);
+                break;
+            }
             match self.intake.next() {
                 Ok(Some(incoming)) => {
                     took = true;
@@ -235,6 +269,10 @@ impl Exchange {
 
     fn perform(&mut self, incoming: Incoming, turn: &mut Turn) {
         let max_bytes = self.limits.max_content_bytes;
+        let is_message = matches!(incoming, Incoming::Text(_) | Incoming::Binary(_));
+        if is_message && self.access.is_awaited() {
+            return self.authenticate(&incoming, turn);
+        }
         match (incoming, self.format) {
             (Incoming::Text(text), StreamFormat::Json) => {
                 self.take(item::json::read(&text, max_bytes), turn);
@@ -249,10 +287,33 @@ impl Exchange {
         }
     }
 
+    /// Takes the first message of a caller that has not shown its key.
+    fn authenticate(&mut self, message: &Incoming, turn: &mut Turn) {
+        let is_format = match self.format {
+            StreamFormat::Json => matches!(message, Incoming::Text(_)),
+            StreamFormat::MessagePack => matches!(message, Incoming::Binary(_)),
+        };
+        if !is_format || !self.access.authenticate(message) {
+            return self.finish(NO_KEY);
+        }
+        self.intake.accept(max_message_bytes(self.format, self.limits));
+        let mut bytes = Vec::new();
+        turn.outgoing.push(match self.format {
+            StreamFormat::Json => {
+                Outgoing::Text(ByteString::from_static(wording::AUTHENTICATED_JSON))
+            }
+            StreamFormat::MessagePack => {
+                wording::authenticated_msgpack(&mut bytes);
+                Outgoing::Binary(bytes.into())
+            }
+        });
+    }
+
     /// Opens a slot for an item, and answers it if it is not a push.
     fn take(&mut self, item: Result<Push, BadRequest>, turn: &mut Turn) {
+        self.access.read();
         let counted = item.map_err(ApiError::from).and_then(|push| {
-            check_push(&self.principal, &push)?;
+            self.access.check(&push)?;
             let cost = cost_bytes(&push);
             self.allowance.take(cost, &self.answers)?;
             Ok((push, cost))
@@ -272,6 +333,14 @@ impl Exchange {
     fn violated(&mut self, violation: Violation) {
         debug!(%violation, "a publish stream ends");
         self.finish(violation.close_code().into());
+    }
+}
+
+fn max_message_bytes(format: StreamFormat, limits: StreamLimits) -> usize {
+    match format {
+        // Every byte may be escaped.
+        StreamFormat::Json => limits.max_content_bytes * 6 + FIELDS_BYTES,
+        StreamFormat::MessagePack => limits.max_content_bytes + FIELDS_BYTES,
     }
 }
 

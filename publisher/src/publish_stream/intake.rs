@@ -48,6 +48,11 @@ impl Intake {
         Self { limits, buffer: BytesMut::new(), partial: None }
     }
 
+    /// Accepts larger messages from now on.
+    pub(super) fn accept(&mut self, max_message_bytes: usize) {
+        self.limits.max_message_bytes = max_message_bytes;
+    }
+
     /// Adds the next bytes of the stream. If this is only called when [`next`](Self::next) returns nothing,
     /// no more is held than a message and these bytes.
     pub(super) fn feed(&mut self, bytes: &[u8]) {

@@ -8,8 +8,8 @@ use super::item::error::ItemError;
 use super::shown::Shown;
 
 /// The names of all parameters, for the sentence about an unknown one.
-const KNOWN: &str = "content, to_group, to_worker_id with to_connection_id, except_worker_id with \
-     except_connection_id, id, wait and timeout";
+const KNOWN: &str = "content, to_group, to_user, to_worker_id with to_connection_id, except_worker_id \
+     with except_connection_id, id, wait and timeout";
 
 /// What is wrong with a push or a batch. The same request gets the same answer when it is repeated.
 ///
@@ -35,13 +35,13 @@ pub enum BadRequest {
     /// An id that is not a decimal number below 2^53.
     #[error("{parameter} is {value}, which is {reason}: a decimal number below 2^53 is accepted")]
     NoId { parameter: &'static str, value: Shown, reason: InvalidId },
-    /// Both a group and a connection are given.
-    #[error(
-        "to_group and {given} exclude each other: give one audience, or none to push to everyone"
-    )]
+    /// Two of a group, a user and a connection are given.
+    #[error("{one} and {other} exclude each other: give one audience, or none to push to everyone")]
     TwoAudiences {
-        /// The parameter for a connection.
-        given: &'static str,
+        /// The name of a parameter.
+        one: &'static str,
+        /// The name of another one.
+        other: &'static str,
     },
     /// A group name or an id that breaks the rules for them.
     #[error(
@@ -58,13 +58,13 @@ pub enum BadRequest {
     /// A repeat is recognised in the log, and a push to one connection is not in it.
     #[error(
         "a push to one connection takes no id: leave out id and the header Idempotency-Key, or push \
-         to a group"
+         to a group or a user"
     )]
     IdForConnection,
     /// A push to one connection has an exception.
     #[error(
         "a push to one connection cannot leave one out: except_worker_id and except_connection_id (in \
-         an item: except) are accepted only in a push to everyone or to a group"
+         an item: except) are accepted only in a push to everyone, a group or a user"
     )]
     ExceptForConnection,
     #[error("wait is {value}: it must be \"accepted\" or \"delivered\"")]
@@ -146,11 +146,11 @@ pub enum BadRequest {
          of its own, and repeat it unchanged"
     )]
     IdTaken { id: Shown },
-    /// The caller has no right to do it.
-    #[error("this caller is not allowed to {action}")]
+    /// The caller's key is not for this.
+    #[error("this key lacks the scope {}, which this needs", Shown::from(&**scope))]
     NotAllowed {
-        /// The words of an [`Action`](campanile_edge::Action), which cuts names.
-        action: String,
+        /// All of it, as the settings of the key would have it.
+        scope: String,
     },
     #[error("to_worker_id is {0}: no worker of the cluster has this id (its connections are gone)")]
     UnknownWorker(WorkerId),

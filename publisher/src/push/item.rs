@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! {"content": "hi"            | "content_base64": "aGk="      in MessagePack also a content of bin
-//!  "to": "everyone"           | {"group": "news"} | {"worker": 0, "connection": 7}
+//!  "to": "everyone"           | {"group": "news"} | {"user": "42"} | {"worker": 0, "connection": 7}
 //!  "except": {"worker": 0, "connection": 8}
 //!  "id": "order-42", "wait": "accepted" | "delivered", "timeout": "5s"}
 //! ```
@@ -31,8 +31,8 @@ use serde::Deserialize;
 use serde::de::MapAccess;
 
 use super::check;
-use super::query::{group, key, timeout, wait};
-use super::target::{AddressPart, GivenTarget, InvalidTarget};
+use super::query::{group, key, timeout, user, wait};
+use super::target::{AddressPart, AudiencePart, GivenTarget, InvalidTarget};
 use crate::push::BadRequest;
 use crate::push::shown::Shown;
 use error::ItemError;
@@ -57,6 +57,7 @@ enum ItemField {
 #[serde(field_identifier, rename_all = "snake_case")]
 enum ToField {
     Group,
+    User,
     Worker,
     Connection,
 }
@@ -246,12 +247,17 @@ impl<'de> Fields<'de> for To<'_> {
     type Name = ToField;
 
     fn take<A: MapAccess<'de>>(&mut self, field: ToField, map: &mut A) -> Result<(), A::Error> {
-        let Self(Draft { target: GivenTarget { group: name, to, .. }, .. }) = self;
+        let Self(Draft { target, .. }) = self;
+        let GivenTarget { to, .. } = target;
         let value = map.next_value()?;
         let taken = match field {
             ToField::Group => {
                 let given = text("to.group", &value).and_then(|name| group("to.group", name));
-                take("to.group", name, given)
+                take("to.group", &mut target.group, given)
+            }
+            ToField::User => {
+                let given = text("to.user", &value).and_then(|name| user("to.user", name));
+                take("to.user", &mut target.user, given)
             }
             ToField::Worker => {
                 take("to.worker", &mut to.worker, id("to.worker", &value).map(WorkerId))
@@ -340,8 +346,15 @@ fn invalid(error: InvalidTarget) -> BadRequest {
         AddressPart::ExceptWorker => ("except", "worker"),
         AddressPart::ExceptConnection => ("except", "connection"),
     };
+    let audience = |part| match part {
+        AudiencePart::Group => "a group",
+        AudiencePart::User => "a user",
+        AudiencePart::Connection(_) => "a connection",
+    };
     match error {
-        InvalidTarget::TwoAudiences(_) => ItemError::TwoAudiences.into(),
+        InvalidTarget::TwoAudiences(one, other) => {
+            ItemError::TwoAudiences { one: audience(one), other: audience(other) }.into()
+        }
         InvalidTarget::HalfAddress(part) => {
             let ((field, given), (_, missing)) = (name(part), name(part.other()));
             ItemError::HalfAddress { field, given, missing }.into()

@@ -9,9 +9,9 @@ use bytestring::ByteString;
 use campanile_channel::publishing::Wait;
 use campanile_edge::query::{self, InvalidEncoding};
 use campanile_messages::name::InvalidName;
-use campanile_messages::{GroupName, IdempotencyKey};
+use campanile_messages::{GroupName, IdempotencyKey, UserName};
 
-use super::target::{AddressPart, GivenTarget, InvalidTarget};
+use super::target::{AddressPart, AudiencePart, GivenTarget, InvalidTarget};
 use crate::push::BadRequest;
 use crate::push::shown::Shown;
 
@@ -43,6 +43,10 @@ impl Parameters {
                 "to_group" => {
                     free("to_group", &target.group)?;
                     target.group = Some(group("to_group", &text(raw_name, raw_value)?)?);
+                }
+                "to_user" => {
+                    free("to_user", &target.user)?;
+                    target.user = Some(user("to_user", &text(raw_name, raw_value)?)?);
                 }
                 "to_worker_id" => {
                     free("to_worker_id", &target.to.worker)?;
@@ -92,8 +96,15 @@ pub(super) fn invalid(error: InvalidTarget) -> BadRequest {
         AddressPart::ExceptWorker => "except_worker_id",
         AddressPart::ExceptConnection => "except_connection_id",
     };
+    let audience = |part| match part {
+        AudiencePart::Group => "to_group",
+        AudiencePart::User => "to_user",
+        AudiencePart::Connection(part) => name(part),
+    };
     match error {
-        InvalidTarget::TwoAudiences(part) => BadRequest::TwoAudiences { given: name(part) },
+        InvalidTarget::TwoAudiences(one, other) => {
+            BadRequest::TwoAudiences { one: audience(one), other: audience(other) }
+        }
         InvalidTarget::HalfAddress(part) => {
             BadRequest::HalfAddress { given: name(part), missing: name(part.other()) }
         }
@@ -132,6 +143,11 @@ pub(crate) fn key(given: &'static str, value: &str) -> Result<IdempotencyKey, Ba
 /// Reads the name of a group. `given` is the name of its parameter or field.
 pub(super) fn group(given: &'static str, value: &str) -> Result<GroupName, BadRequest> {
     GroupName::new(value).map_err(|reason| no_name(given, value, reason))
+}
+
+/// Reads the name of a user. `given` is the name of its parameter or field.
+pub(super) fn user(given: &'static str, value: &str) -> Result<UserName, BadRequest> {
+    UserName::new(value).map_err(|reason| no_name(given, value, reason))
 }
 
 fn no_name(given: &'static str, value: &str, reason: InvalidName) -> BadRequest {
@@ -222,7 +238,7 @@ mod tests {
     fn repeated_and_unknown_parameters_are_refused_by_name() {
         assert!(sentence(b"content=a&content=a").starts_with("content is given more than once"));
         assert!(sentence(b"content[]=a").starts_with("\"content[]\" is not a parameter"));
-        assert!(sentence(b"to_user=1").starts_with("\"to_user\" is not a parameter"));
+        assert!(sentence(b"to_users=1").starts_with("\"to_users\" is not a parameter"));
         assert!(sentence(b"=").starts_with("\"\" is not a parameter"));
         assert!(sentence(b"Content=a").starts_with("\"Content\" is not a parameter"));
     }
@@ -232,6 +248,8 @@ mod tests {
         assert!(sentence(b"to_worker_id=-1").contains("\"-1\", which is not a decimal number"));
         assert!(sentence(b"to_connection_id=9007199254740992").contains("not below 2^53"));
         assert!(sentence(b"to_group=").contains("must not be empty"));
+        assert!(sentence(b"to_user=").contains("to_user is \"\": a user name must not be empty"));
+        assert!(sentence(b"to_user=1&to_user=1").starts_with("to_user is given more than once"));
         assert!(sentence(b"to_group=a%0ab").contains("\"a\\nb\": a group name must not contain"));
         assert!(sentence(format!("to_group={}", "g".repeat(256)).as_bytes()).contains("255 bytes"));
     }
@@ -280,7 +298,7 @@ mod tests {
         }
 
         #[test]
-        fn no_form_like_input_panics(encoded in "((content|to_group|to_worker_id|timeout|x)?[=&%+0-9a-f\\PC]{0,4}){0,6}") {
+        fn no_form_like_input_panics(encoded in "((content|to_group|to_user|to_worker_id|timeout|x)?[=&%+0-9a-f\\PC]{0,4}){0,6}") {
             let _ = Parameters::default().read(encoded.as_bytes());
             let _ = names_content(encoded.as_bytes());
         }

@@ -1,32 +1,70 @@
-//! Checks what a caller may do, and turns a refusal into an error. Pure. [`Principal::may`] decides.
+//! Who pushes, and what that caller may do. Pure: the caller passes the time in. [`Principal::may`]
+//! decides.
+
+use std::sync::Arc;
+use std::time::Instant;
 
 use campanile_channel::publishing::{Push, Target};
-use campanile_edge::{Action, Principal};
+use campanile_edge::{Action, ApiKey, Meter, Principal};
 use campanile_messages::Audience;
 
+use crate::courier::error::Unavailable;
 use crate::push::BadRequest;
 
-/// Checks whether a caller may push to the target of `push`.
-///
-/// # Errors
-/// [`BadRequest::NotAllowed`] if the caller may not.
-pub(crate) fn check_push(principal: &Principal, push: &Push) -> Result<(), BadRequest> {
-    let action = match &push.target {
-        Target::Audience(Audience::Everyone) => Action::PublishToEveryone,
-        Target::Audience(Audience::Group(group)) => Action::PublishToGroup { group },
-        Target::Audience(Audience::User(user)) => Action::PublishToUser { user },
-        Target::Connection(_) => Action::PublishDirect,
-    };
-    check(principal, action)
+/// A caller whose identity is established. The default is anyone, at a publisher without keys.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pusher {
+    principal: Principal,
+    key: Option<Arc<ApiKey>>,
 }
 
-/// Checks whether a caller may perform an action.
-///
-/// # Errors
-/// [`BadRequest::NotAllowed`] if the caller may not; it names the action.
-pub(crate) fn check(principal: &Principal, action: Action<'_>) -> Result<(), BadRequest> {
-    match principal.may(action) {
-        true => Ok(()),
-        false => Err(BadRequest::NotAllowed { action: action.to_string() }),
+impl Pusher {
+    /// The caller that has presented this key.
+    pub(crate) fn with_key(key: Arc<ApiKey>) -> Self {
+        Self { principal: Principal::Key(key.rights().clone()), key: Some(key) }
+    }
+
+    /// The key that the caller has presented.
+    pub(crate) fn key(&self) -> Option<&ApiKey> {
+        self.key.as_deref()
+    }
+
+    /// How often the caller may push; `None` if that has no bound.
+    pub(crate) fn meter(&self) -> Option<&Meter> {
+        self.key.as_ref()?.meter()
+    }
+
+    /// Counts one push.
+    ///
+    /// # Errors
+    /// [`Unavailable::TooOften`] if the rate leaves none.
+    pub(crate) fn count_push(&self, now: Instant) -> Result<(), Unavailable> {
+        let Some(meter) = self.meter() else { return Ok(()) };
+        let per_second = meter.rate().per_second();
+        meter.take(now).map_err(|wait| Unavailable::TooOften { per_second, wait })
+    }
+
+    /// Checks whether the caller may push to the target of `push`.
+    ///
+    /// # Errors
+    /// [`BadRequest::NotAllowed`] if the caller may not.
+    pub(crate) fn check_push(&self, push: &Push) -> Result<(), BadRequest> {
+        self.check(match &push.target {
+            Target::Audience(Audience::Everyone) => Action::PublishToEveryone,
+            Target::Audience(Audience::Group(group)) => Action::PublishToGroup { group },
+            Target::Audience(Audience::User(user)) => Action::PublishToUser { user },
+            Target::Connection(_) => Action::PublishDirect,
+        })
+    }
+
+    /// Checks whether the caller may perform an action.
+    ///
+    /// # Errors
+    /// [`BadRequest::NotAllowed`] if the caller may not; it names the scope that is missing.
+    pub(crate) fn check(&self, action: Action<'_>) -> Result<(), BadRequest> {
+        match self.principal.may(action) {
+            true => Ok(()),
+            false => Err(BadRequest::NotAllowed { scope: action.scope().unwrap_or_default() }),
+        }
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use campanile_channel::publishing::Wait;
 use campanile_messages::{
-    Address, Audience, ConnectionId, ContentKind, GroupName, ToBroker, WorkerId,
+    Address, Audience, ConnectionId, ContentKind, GroupName, ToBroker, UserName, WorkerId,
 };
 use proptest::prelude::*;
 
@@ -24,12 +24,17 @@ fn to_everyone(content: &'static str) -> Push {
 }
 
 #[test]
-fn a_query_names_everyone_a_group_or_a_connection() {
+fn a_query_names_everyone_a_group_a_user_or_a_connection() {
     assert_eq!(get("content=hi"), Ok(to_everyone("hi")));
     let news = GroupName::new("news").expect("a name");
     assert_eq!(
         get("to_group=news&content=hi").map(|push| push.target),
         Ok(Target::Audience(Audience::Group(news)))
+    );
+    let user = UserName::new("42").expect("a name");
+    assert_eq!(
+        get("to_user=42&content=hi").map(|push| push.target),
+        Ok(Target::Audience(Audience::User(user)))
     );
     let address = Address { worker: WorkerId(3), connection: ConnectionId(0) };
     assert_eq!(
@@ -43,12 +48,14 @@ fn half_an_address_and_two_audiences_are_refused() {
     let half = |given, missing| Err(BadRequest::HalfAddress { given, missing });
     assert_eq!(get("content=x&to_worker_id=1"), half("to_worker_id", "to_connection_id"));
     assert_eq!(get("content=x&to_connection_id=1"), half("to_connection_id", "to_worker_id"));
-    for (query, given) in [
-        ("content=x&to_group=g&to_worker_id=1", "to_worker_id"),
-        ("content=x&to_group=g&to_connection_id=1", "to_connection_id"),
-        ("content=x&to_group=g&to_worker_id=1&to_connection_id=1", "to_worker_id"),
+    for (query, one, other) in [
+        ("content=x&to_group=g&to_worker_id=1", "to_group", "to_worker_id"),
+        ("content=x&to_group=g&to_connection_id=1", "to_group", "to_connection_id"),
+        ("content=x&to_group=g&to_worker_id=1&to_connection_id=1", "to_group", "to_worker_id"),
+        ("content=x&to_user=u&to_connection_id=1", "to_user", "to_connection_id"),
+        ("content=x&to_user=u&to_group=g", "to_group", "to_user"),
     ] {
-        assert_eq!(get(query), Err(BadRequest::TwoAudiences { given }), "{query}");
+        assert_eq!(get(query), Err(BadRequest::TwoAudiences { one, other }), "{query}");
     }
 }
 
@@ -56,7 +63,7 @@ fn half_an_address_and_two_audiences_are_refused() {
 fn everyone_and_a_group_may_leave_one_connection_out() {
     let address = Address { worker: WorkerId(3), connection: ConnectionId(0) };
     let except = "except_worker_id=3&except_connection_id=0";
-    for audience in ["", "&to_group=news"] {
+    for audience in ["", "&to_group=news", "&to_user=42"] {
         let push = get(&format!("content=hi&{except}{audience}")).expect("a push");
         assert_eq!(push.except, Some(address));
         let head = push.head(1, 1, 900);
@@ -187,6 +194,7 @@ fn the_broker_gets_what_the_push_says() {
         audience: audience.clone(),
         except: None,
         content: ContentKind::Text,
+        from: None,
     };
     let push = get("content=hi&id=a").expect("a push");
     assert_eq!(push.head(7, 5, 900), publish(None));

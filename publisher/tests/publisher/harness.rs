@@ -29,13 +29,23 @@ impl Publisher {
     }
 
     pub fn start_with(broker: SocketAddr, change: impl FnOnce(&mut PublisherConfig)) -> Self {
+        Self::start_on("127.0.0.1:0", broker, change)
+    }
+
+    /// Listens on another address than loopback.
+    pub fn start_on(
+        address: &str,
+        broker: SocketAddr,
+        change: impl FnOnce(&mut PublisherConfig),
+    ) -> Self {
         let mut config = PublisherConfig::new(broker.to_string());
         config.workers = 1;
         // What requests of the tests have as their `Host`.
         config.allow_hosts = "test, t".parse().expect("hosts");
         change(&mut config);
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let addr = listener.local_addr().expect("bound");
+        let listener = std::net::TcpListener::bind(address).expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
         let (stop, stopped) = oneshot::channel::<()>();
         let ended = spawn(serve(config, vec![listener], async {
             let _ = stopped.await;

@@ -10,6 +10,7 @@ mod guard;
 mod harness;
 mod health;
 mod ids;
+mod keys;
 mod limits;
 mod outage;
 mod position;

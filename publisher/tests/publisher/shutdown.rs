@@ -115,7 +115,7 @@ async fn a_courier_that_finishes_waits_for_answers_only() {
     let courier = Courier::new(InstanceId(1), limits, alive, Watchdog::none().watch("")).start();
     let link = hold(
         courier.clone(),
-        broker.addr.to_string(),
+        broker.addr.to_string().into(),
         LINK_QUEUE_BYTES,
         Watchdog::none().watch(""),
         async || {},

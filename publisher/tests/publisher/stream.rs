@@ -1,6 +1,6 @@
 //! The publish stream.
 
-mod client;
+pub mod client;
 mod ending;
 mod room;
 

@@ -68,7 +68,7 @@ pub fn read(bytes: &[u8]) -> Result<Head, HttpError> {
         || framing == Framing::Websocket;
     let (target, refusal) = match origin_form(target) {
         Some(parts) => (parts, None),
-        None => (("", REFUSED), Some(HttpError::NoTarget { target: Shown::from(target) })),
+        None => (("", REFUSED), Some(HttpError::NoTarget { target: shown(target) })),
     };
     let mut line = String::with_capacity(bytes.len());
     let minor = u8::from(is_1_1);
@@ -162,6 +162,11 @@ impl Headers<'_, '_> {
             false => Ok(Framing::Length(length)),
         }
     }
+}
+
+/// Shows a target up to its query, which may have secrets in it.
+fn shown(target: &str) -> Shown {
+    Shown::from(target.split('?').next().unwrap_or_default())
 }
 
 fn is_number(text: &str) -> bool {

@@ -11,6 +11,7 @@ use crate::budget::{Budget, Shares};
 use crate::courier::Presence;
 use crate::courier::answers::Round;
 use crate::orders::{Wakes, in_every_order};
+use crate::push::rights::Pusher;
 
 const MIN_COST_BYTES: usize = 512;
 
@@ -80,8 +81,9 @@ impl Rig {
         let budget = Budget::new(Shares::of(1 << 20, 1_000, 1_000));
         let answers = Answers::new(Presence::default(), budget.reserve(Peer::of(None)));
         let limits = StreamLimits { max_items, max_bytes, max_content_bytes: 1_000 };
+        let access = Access::new(Arc::default(), Some(Pusher::default()));
         Self {
-            exchange: Exchange::new(Principal::default(), StreamFormat::Json, limits, answers),
+            exchange: Exchange::new(access, StreamFormat::Json, limits, answers),
             budget,
             source: Source::default(),
             wakes: Arc::default(),
@@ -113,7 +115,7 @@ impl Rig {
         let before = self.wakes.count();
         let waker = self.wakes.waker();
         let mut task = Context::from_waker(&waker);
-        let mut turn = self.exchange.turn(&mut task, Pin::new(&mut self.source));
+        let mut turn = self.exchange.turn(&mut task, Pin::new(&mut self.source), Instant::now());
         self.pushes.extend(turn.pushes.drain(..).map(|(_, slot)| slot));
         self.answers.extend(turn.outgoing.iter().map(|outgoing| match outgoing {
             Outgoing::Text(text) => text.to_string(),

@@ -4,7 +4,7 @@ use crate::push::shown::Shown;
 
 /// What `to` may be.
 pub(super) const AUDIENCES: &str =
-    "\"everyone\", {\"group\":..} or {\"worker\":..,\"connection\":..} is accepted";
+    "\"everyone\", {\"group\":..}, {\"user\":..} or {\"worker\":..,\"connection\":..} is accepted";
 
 /// What `except` may be.
 pub(super) const EXCEPTION: &str = "{\"worker\":..,\"connection\":..} is accepted";
@@ -60,7 +60,12 @@ pub enum ItemError {
     HalfAddress { field: &'static str, given: &'static str, missing: &'static str },
     #[error("except is empty: {EXCEPTION}")]
     NoException,
-    /// `to` has both a group and a connection.
-    #[error("to has a group and a connection, which exclude each other: {AUDIENCES}")]
-    TwoAudiences,
+    /// `to` has two of a group, a user and a connection.
+    #[error("to has {one} and {other}, which exclude each other: {AUDIENCES}")]
+    TwoAudiences {
+        /// "a group" or "a user".
+        one: &'static str,
+        /// "a user" or "a connection".
+        other: &'static str,
+    },
 }

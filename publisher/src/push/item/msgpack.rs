@@ -8,7 +8,7 @@ use std::fmt;
 use campanile_channel::publishing::Push;
 use rmp::Marker;
 use rmp::decode::{RmpRead, read_marker};
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::error::ItemError;
@@ -28,6 +28,16 @@ pub fn read(message: &[u8], max_content_bytes: usize) -> Result<Push, BadRequest
         .and_then(|()| reader.end())
         .map_err(unreadable)?;
     draft.finish(max_content_bytes)
+}
+
+/// Reads a message that is not an item.
+///
+/// # Errors
+/// What is wrong with it. This contains nothing that the caller has sent but names of fields.
+pub(crate) fn read_other<'de, T: Deserialize<'de>>(message: &'de [u8]) -> Result<T, String> {
+    let mut reader = Reader(message);
+    let read = T::deserialize(&mut reader).and_then(|other| reader.end().map(|()| other));
+    read.map_err(|Malformed(reason)| reason)
 }
 
 #[cold]

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use campanile_channel::publishing::Target;
-use campanile_messages::{Address, Audience, GroupName, IdempotencyKey};
+use campanile_messages::{Address, Audience, GroupName, IdempotencyKey, UserName};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -47,13 +47,16 @@ fn a_content_alone_is_for_everyone() {
 }
 
 #[test]
-fn a_group_and_a_connection_are_audiences_too() {
+fn groups_users_and_connections_are_audiences_too() {
     let group = GroupName::new("news").expect("a name");
     let target = Target::Audience(Audience::Group(group));
     assert_eq!(
         both(&json!({ "content": "hi", "to": { "group": "news" } })),
         Ok(push(target, "hi"))
     );
+    let user = UserName::new("news").expect("a name");
+    let target = Target::Audience(Audience::User(user));
+    assert_eq!(both(&json!({ "content": "hi", "to": { "user": "news" } })), Ok(push(target, "hi")));
     let worker = ID_LIMIT - 1;
     let address = Address { worker: WorkerId(worker), connection: ConnectionId(7) };
     let item = json!({ "to": { "connection": 7, "worker": worker }, "content": "hi" });
@@ -64,7 +67,7 @@ fn a_group_and_a_connection_are_audiences_too() {
 fn one_connection_may_be_left_out() {
     let except = json!({ "worker": 3, "connection": 7 });
     let address = Address { worker: WorkerId(3), connection: ConnectionId(7) };
-    for to in [json!("everyone"), json!({ "group": "news" })] {
+    for to in [json!("everyone"), json!({ "group": "news" }), json!({ "user": "42" })] {
         let item = json!({ "content": "hi", "to": to, "except": except });
         assert_eq!(both(&item).map(|push| push.except), Ok(Some(address)));
     }
@@ -122,7 +125,8 @@ fn the_options_are_those_of_the_query() {
 
 #[test]
 fn an_error_names_the_value_and_what_is_accepted() {
-    let audiences = "\"everyone\", {\"group\":..} or {\"worker\":..,\"connection\":..} is accepted";
+    let audiences = "\"everyone\", {\"group\":..}, {\"user\":..} or {\"worker\":..,\"connection\":..} \
+                     is accepted";
     for (item, said) in [
         (json!({}), "content is missing: send what to push as content (text) or as"),
         (json!({ "content": "" }), "content is empty: send at least one byte"),
@@ -145,8 +149,8 @@ fn an_error_names_the_value_and_what_is_accepted() {
         (json!({ "content": "a", "to": [] }), &format!("to is [..]: {audiences}")),
         (json!({ "content": "a", "to": {} }), &format!("to is empty: {audiences}")),
         (
-            json!({ "content": "a", "to": { "user": "u" } }),
-            &format!("\"user\" is not a field of to: leave to out for everyone, or {audiences}"),
+            json!({ "content": "a", "to": { "users": "u" } }),
+            &format!("\"users\" is not a field of to: leave to out for everyone, or {audiences}"),
         ),
         (
             json!({ "content": "a", "to": { "group": "" } }),
@@ -158,6 +162,16 @@ fn an_error_names_the_value_and_what_is_accepted() {
             "to has a group and a connection, which exclude each other",
         ),
         (json!({ "content": "a", "to": { "group": "g", "worker": 1 } }), "to has a group and a"),
+        (json!({ "content": "a", "to": { "user": "" } }), "to.user is \"\": a user name must not"),
+        (json!({ "content": "a", "to": { "user": 42 } }), "to.user is 42: a string is accepted"),
+        (
+            json!({ "content": "a", "to": { "group": "g", "user": "u" } }),
+            "to has a group and a user, which exclude each other",
+        ),
+        (
+            json!({ "content": "a", "to": { "user": "u", "connection": 1 } }),
+            "to has a user and a connection, which exclude each other",
+        ),
         (
             json!({ "content": "a", "to": { "worker": 1 } }),
             "to has worker but no connection: the address",
@@ -195,6 +209,7 @@ fn no_field_may_be_given_twice() {
         (r#"{"content":"a","to":"everyone","to":"everyone"}"#, "to"),
         (r#"{"content":"a","to":{"group":"g"},"to":{"group":"g"}}"#, "to"),
         (r#"{"content":"a","to":{"group":"g","group":"g"}}"#, "to.group"),
+        (r#"{"content":"a","to":{"user":"u","user":"u"}}"#, "to.user"),
         (r#"{"content":"a","to":{"worker":1,"worker":1,"connection":1}}"#, "to.worker"),
         (r#"{"content":"a","except":{"worker":1},"except":{"worker":1}}"#, "except"),
         (r#"{"content":"a","except":{"worker":1,"worker":1}}"#, "except.worker"),
@@ -318,7 +333,7 @@ proptest! {
     }
 
     #[test]
-    fn no_json_like_text_panics(text in r#"(\{|\}|\[|\]|:|,|"content"|"to"|"group"|"worker"|"a"|1|-1\.5e3|null|\PC){0,12}"#) {
+    fn no_json_like_text_panics(text in r#"(\{|\}|\[|\]|:|,|"content"|"to"|"group"|"user"|"worker"|"a"|1|-1\.5e3|null|\PC){0,12}"#) {
         let _ = from_json(&text);
         let _ = json::read_array(&text, 3, MAX);
     }

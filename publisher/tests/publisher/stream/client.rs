@@ -18,8 +18,22 @@ pub struct Stream {
 
 impl Stream {
     pub async fn open(publisher: &Publisher, subprotocol: Option<&'static str>) -> Self {
+        Self::open_with(publisher, "/stream", subprotocol, None).await
+    }
+
+    /// Opens a stream with more in its handshake.
+    pub async fn open_with(
+        publisher: &Publisher,
+        target: &str,
+        subprotocol: Option<&'static str>,
+        authorization: Option<&str>,
+    ) -> Self {
         let mut request =
-            format!("ws://{}/stream", publisher.addr).into_client_request().expect("a request");
+            format!("ws://{}{target}", publisher.addr).into_client_request().expect("a request");
+        if let Some(value) = authorization {
+            let value = value.parse().expect("a value");
+            request.headers_mut().insert("Authorization", value);
+        }
         if let Some(name) = subprotocol {
             let value = name.parse().expect("a value");
             request.headers_mut().insert("Sec-WebSocket-Protocol", value);

@@ -1,0 +1,73 @@
+//! Finds out who a client is.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use campanile_edge::{Head, Principal, pages};
+use tracing::{debug, info};
+
+use super::Door;
+use crate::access::Rejection;
+use crate::config::GatewayConfig;
+use crate::entrance::credentials::{self, Places};
+use crate::entrance::identity;
+use crate::entrance::refusal::Refusal;
+use crate::entrance::wish::UrlToken;
+
+/// The shortest time between two log lines of a worker about refused tokens that everybody sees.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
+
+impl Door {
+    /// The token in a request, if there is one.
+    pub(super) fn token_of<'a>(&self, head: &'a Head<'_>) -> Result<Option<Cow<'a, str>>, Refusal> {
+        let GatewayConfig { access, token_cookie, allow_origins, allow_hosts, .. } = &*self.config;
+        if access.borrow().is_open() {
+            return Ok(None);
+        }
+        let on = self.listens_on;
+        let places = Places {
+            cookie: token_cookie.as_deref(),
+            trusts_cookie: pages::may_use_cookie(head, allow_origins, allow_hosts, on),
+            url: identity::url_token(&self.config, on) == UrlToken::Accepted,
+        };
+        credentials::token_of(head, places)
+    }
+
+    pub(super) fn principal_of(
+        &self,
+        head: &Head<'_>,
+        peer: SocketAddr,
+    ) -> Result<Principal, Refusal> {
+        let token = self.token_of(head)?;
+        self.identify(token.as_deref(), peer).map_err(|(_, refusal)| refusal)
+    }
+
+    /// Who a client with this token is. The log gets the exact cause of a rejection, and the client only the
+    /// refusal.
+    pub(super) fn identify(
+        &self,
+        token: Option<&str>,
+        peer: SocketAddr,
+    ) -> Result<Principal, (Rejection, Refusal)> {
+        let access = self.config.access.borrow().clone();
+        access.identify(token, (self.config.unix_time)()).map_err(|rejection| {
+            self.log_rejection(&rejection, peer);
+            let refusal = Refusal::rejected(&rejection);
+            (rejection, refusal)
+        })
+    }
+
+    fn log_rejection(&self, cause: &Rejection, peer: SocketAddr) {
+        let was_logged = self.logged_rejection.get();
+        let is_new = was_logged.is_none_or(|logged| logged.elapsed() >= LOG_AGAIN);
+        match cause {
+            Rejection::NoToken => {}
+            _ if is_new => {
+                self.logged_rejection.set(Some(Instant::now()));
+                info!(%peer, %cause, "refused a token; for a minute, the level debug shows others");
+            }
+            _ => debug!(%peer, %cause, "refused a token"),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Starts the sessions of clients that are let in.
+
+use std::net::SocketAddr;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use campanile_edge::Principal;
+use campanile_messages::ConnectionId;
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use super::{Door, Opened};
+use crate::config::GatewayConfig;
+use crate::connection::line::Line;
+use crate::connection::session::{Opening, Session};
+use crate::connection::socket::Socket;
+use crate::dialects::Dialect;
+use crate::entrance::seats::Seat;
+use crate::entrance::unauthenticated::Newcomer;
+use crate::entrance::{first_message, identity};
+use crate::websocket::Incoming;
+
+impl Door {
+    /// Starts the session of a client.
+    pub(super) fn open(
+        &self,
+        stream: TcpStream,
+        (opened, principal): (Opened, Principal),
+        early: Vec<u8>,
+        seat: Seat,
+    ) {
+        let Opened { response, dialect, wish, is_page_trusted } = opened;
+        let (line, incoming) = self.connect(stream, response, dialect, early);
+        self.start_session(line, Opening { principal, wish, incoming, is_page_trusted }, seat);
+    }
+
+    /// Opens a websocket whose client has yet to say who it is, and waits for that. Nothing is sent to it
+    /// meanwhile but control frames.
+    pub(super) async fn open_later(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        opened: Opened,
+        early: Vec<u8>,
+        (seat, newcomer): (Seat, Newcomer),
+    ) {
+        let Opened { response, dialect, wish, is_page_trusted } = opened;
+        let (line, mut incoming) = self.connect(stream, response, dialect, early);
+        line.socket.release();
+        let GatewayConfig { auth_limit, max_groups, .. } = *self.config;
+        let token = first_message::token(&mut incoming, &line, auth_limit, &self.health).await;
+        drop(newcomer);
+        let Some(token) = token else { return first_message::end(incoming).await };
+        let token = std::str::from_utf8(token.expose()).unwrap_or_default();
+        let principal = self.identify(Some(token), peer).map_err(|(_, refusal)| refusal);
+        let granted = principal.and_then(|principal| {
+            identity::grant(&principal, wish, max_groups).map(|wish| (principal, wish))
+        });
+        match granted {
+            Ok((principal, wish)) => {
+                self.start_session(
+                    line,
+                    Opening { principal, wish, incoming, is_page_trusted },
+                    seat,
+                );
+            }
+            Err(refusal) => {
+                debug!(%peer, code = refusal.code, "refused after the first message");
+                first_message::refuse(&line, &refusal);
+                first_message::end(incoming).await;
+            }
+        }
+    }
+
+    /// Takes over a stream, on which nothing is sent yet.
+    fn connect(
+        &self,
+        stream: TcpStream,
+        response: Bytes,
+        dialect: Dialect,
+        early: Vec<u8>,
+    ) -> (Line, Incoming) {
+        let GatewayConfig { max_outbox_bytes, client_limits, user_timeout, .. } = *self.config;
+        let socket = Socket::new(stream, max_outbox_bytes);
+        socket.hold(response);
+        let line = Line { socket, dialect };
+        let incoming = match dialect.rules().is_one_way() {
+            true => Incoming::dropping(line.clone(), user_timeout),
+            false => Incoming::new(line.clone(), client_limits, early, user_timeout),
+        };
+        (line, incoming)
+    }
+
+    fn start_session(&self, line: Line, opening: Opening, seat: Seat) {
+        let connection = ConnectionId(self.last_connection.get() + 1);
+        self.last_connection.set(connection.0);
+        let registry = (self.registry.clone(), self.config.max_groups);
+        Session::new(connection, line, opening, registry, seat).start();
+    }
+}

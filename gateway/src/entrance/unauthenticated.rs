@@ -1,0 +1,93 @@
+//! How many clients have connected and not sent their token yet, in total and per address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use campanile_edge::Peer;
+
+/// Counts these clients, for all workers of a gateway together.
+#[derive(Debug, Clone)]
+pub struct Unauthenticated(Arc<Counts>);
+
+#[derive(Debug)]
+struct Counts {
+    max: usize,
+    max_per_address: usize,
+    /// The addresses that have such clients. Loopback is counted in the total only.
+    now: Mutex<(usize, HashMap<Peer, usize>)>,
+}
+
+/// One such client, until it is dropped.
+#[derive(Debug)]
+pub struct Newcomer {
+    counts: Arc<Counts>,
+    peer: Option<Peer>,
+}
+
+impl Unauthenticated {
+    /// Starts without clients.
+    pub fn new(max: usize, max_per_address: usize) -> Self {
+        Self(Arc::new(Counts { max, max_per_address, now: Mutex::default() }))
+    }
+
+    /// Counts one more client; `None` if there are as many as may be.
+    pub fn admit(&self, address: IpAddr) -> Option<Newcomer> {
+        let peer = (!address.to_canonical().is_loopback()).then(|| Peer::of(Some(address)));
+        let mut now = self.0.lock();
+        let (total, per_peer) = &mut *now;
+        let here = peer.and_then(|peer| per_peer.get(&peer)).copied().unwrap_or(0);
+        if *total >= self.0.max || here >= self.0.max_per_address {
+            return None;
+        }
+        *total += 1;
+        if let Some(peer) = peer {
+            per_peer.insert(peer, here + 1);
+        }
+        drop(now);
+        Some(Newcomer { counts: self.0.clone(), peer })
+    }
+}
+
+impl Counts {
+    fn lock(&self) -> MutexGuard<'_, (usize, HashMap<Peer, usize>)> {
+        // Nothing can panic between two changes that belong together.
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Newcomer {
+    fn drop(&mut self) {
+        let mut now = self.counts.lock();
+        let (total, per_peer) = &mut *now;
+        *total -= 1;
+        let Some(peer) = self.peer else { return };
+        match per_peer.get_mut(&peer) {
+            Some(here) if *here > 1 => *here -= 1,
+            _ => drop(per_peer.remove(&peer)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_and_all_together_have_a_limit() {
+        let counts = Unauthenticated::new(4, 2);
+        let admit = |address: &str| counts.admit(address.parse().expect("an address"));
+        let one = admit("192.0.2.1").expect("room");
+        let two = admit("::ffff:192.0.2.1").expect("room");
+        assert!(admit("192.0.2.1").is_none(), "two from this address");
+        let _other = admit("192.0.2.2").expect("room");
+        drop(two);
+        let _again = admit("192.0.2.1").expect("room again");
+        let _last = admit("127.0.0.1").expect("room");
+        assert!(admit("127.0.0.1").is_none(), "four in total");
+        drop(one);
+        let loopback = [admit("::1"), admit("::1")].map(|admitted| admitted.is_some());
+        assert_eq!(loopback, [true, false]);
+        assert_eq!(counts.0.lock().1.len(), 2);
+    }
+}

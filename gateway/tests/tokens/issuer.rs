@@ -1,0 +1,70 @@
+//! Makes tokens, and the access of gateways that accept them.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use campanile_edge::Secret;
+use campanile_edge::rights::{GroupRights, Operations};
+use campanile_edge::tokens::{Expected, Key, Keys, Verifier};
+use campanile_gateway::Access;
+use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+use serde_json::{Value, json};
+
+const SECRET: [u8; 32] = [7; 32];
+const ISSUER: &str = "https://issuer.example";
+
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
+pub fn segment(json: &str) -> String {
+    URL_SAFE_NO_PAD.encode(json)
+}
+
+/// A token that is valid for an hour, with changed claims and these rights.
+pub fn token(claims: Value, groups: Value) -> String {
+    token_signed_with(&SECRET, claims, groups)
+}
+
+pub fn token_signed_with(secret: &[u8], claims: Value, groups: Value) -> String {
+    let mut all = json!({ "iss": ISSUER, "aud": "campanile", "exp": now() + 3_600 });
+    if !groups.is_null() {
+        all["campanile"] = json!({ "groups": groups });
+    }
+    for (name, value) in claims.as_object().expect("an object") {
+        all[name] = value.clone();
+    }
+    let message = format!("{}.{}", segment(r#"{"alg":"HS256"}"#), segment(&all.to_string()));
+    let key = EncodingKey::from_secret(secret).expect("a key");
+    let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("signed");
+    format!("{message}.{signature}")
+}
+
+pub fn secret_of_another() -> [u8; 32] {
+    [8; 32]
+}
+
+/// Tokens are required.
+pub fn access() -> Access {
+    let key = Key::from_secret(None, None, &Secret::new(SECRET)).expect("a key");
+    let expected = Expected { issuer: Some(ISSUER.to_owned()), ..Expected::default() };
+    let verifier = Verifier::new(Keys::new(vec![key]).expect("one key"), expected);
+    Access { tokens: Some(verifier), ..Access::default() }
+}
+
+/// The same with guests, who may listen to the groups of a pattern.
+pub fn guests(access: Access, pattern: &str) -> Access {
+    let subscribe = Operations { subscribe: true, ..Operations::default() };
+    let rights = GroupRights::new([(pattern.parse().expect("a pattern"), subscribe)]);
+    Access { guests: Some(Arc::new(rights)), ..access }
+}
+
+/// The header with which the page of a browser shows a token.
+pub fn offer(token: &str) -> String {
+    format!(
+        "Sec-WebSocket-Protocol: campanile.v1, base64url.bearer.campanile.{}",
+        URL_SAFE_NO_PAD.encode(token)
+    )
+}

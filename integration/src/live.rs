@@ -1,0 +1,186 @@
+//! What SIGHUP can change: read and checked as a whole, then changed as a whole.
+//!
+//! To make something changeable: build it in [`NewState::read`], from [`Settings`] or from a file that a
+//! flag names, and keep it in a field of [`NewState`]; add a `watch::Sender<Arc<T>>` to [`Live`] (made in
+//! [`Live::start`] with the first value), set it in [`Live::publish`], and hand its receiver out to
+//! `services.rs`, which puts it into the config of the service. `read` is the only part that may fail, and
+//! it changes nothing. What only one service needs is built only where that service runs: the others may
+//! not have its files.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use campanile_channel::{Secrets, SecretsNow};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{self, Invocation, ServiceArgs};
+use crate::logging::Level;
+use crate::secrets::ClusterSecret;
+use crate::settings::{Scalar, Settings, SettingsError, SettingsFile};
+
+/// Everything that SIGHUP can change, checked and ready to be used.
+#[derive(Debug)]
+pub struct NewState {
+    /// What is logged.
+    filter: EnvFilter,
+    /// What the services of the cluster prove to each other.
+    secrets: Secrets,
+    // Here: what other sections became.
+}
+
+/// Why nothing is changed: sentences, each of one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid(pub Vec<String>);
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+impl From<Vec<SettingsError>> for Invalid {
+    fn from(errors: Vec<SettingsError>) -> Self {
+        Self(errors.iter().map(ToString::to_string).collect())
+    }
+}
+
+impl NewState {
+    /// Reads and checks everything, all files too, and changes nothing.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn read(settings: &Settings, args: &ServiceArgs) -> Result<Self, Invalid> {
+        let variable = std::env::var("CAMPANILE_LOG").ok();
+        let filter = settings.log.filter(variable.as_deref());
+        let secrets = args.cluster_secret.as_ref().map(ClusterSecret::read);
+        let secrets = secrets.unwrap_or_else(|| Ok(Secrets::default()));
+        // Here: build what other sections become, each with its error.
+        match (filter, secrets) {
+            (Ok(filter), Ok(secrets)) => Ok(Self { filter, secrets }),
+            (filter, secrets) => {
+                Err(Invalid(filter.err().into_iter().chain(secrets.err()).collect()))
+            }
+        }
+    }
+
+    /// What is logged at the start.
+    pub fn filter(&self) -> EnvFilter {
+        EnvFilter::new(self.filter.to_string())
+    }
+}
+
+/// Holds the ends by which the services learn what has changed.
+#[derive(Debug)]
+pub struct Live {
+    file: Option<PathBuf>,
+    /// What cannot change.
+    args: ServiceArgs,
+    scalars: Vec<Scalar>,
+    level: Level,
+    secrets: watch::Sender<Arc<Secrets>>,
+    // Here: a `watch::Sender` for each part.
+}
+
+impl Live {
+    /// Begins with what was read at the start.
+    pub fn start(invocation: &Invocation, first: NewState, level: Level) -> Self {
+        // Here: `watch::channel(first.part)` for each part.
+        let (secrets, _) = watch::channel(Arc::new(first.secrets));
+        Self {
+            file: invocation.file.clone(),
+            args: ServiceArgs::of(&invocation.command),
+            scalars: invocation.scalars.clone(),
+            level,
+            secrets,
+        }
+    }
+
+    /// What the services of the cluster prove to each other.
+    pub fn secrets(&self) -> SecretsNow {
+        self.secrets.subscribe()
+    }
+
+    /// Reads the settings file again, and the files that flags name, and changes everything or nothing.
+    /// Logs which of both, and what cannot change without a restart.
+    pub fn reload(&self) {
+        if self.file.is_none() && !self.args.name_files() {
+            info!("SIGHUP changes nothing: there is no settings file, which --config FILE names");
+            return;
+        }
+        match self.reread() {
+            Ok((state, scalars)) => {
+                self.publish(state);
+                info!("the settings were read again");
+                let changed = changed(&self.scalars, &scalars);
+                if !changed.is_empty() {
+                    warn!("these settings change only with a restart: {}", changed.join(", "));
+                }
+            }
+            Err(Invalid(sentences)) => {
+                for sentence in sentences {
+                    error!("the settings stay as they were: {sentence}");
+                }
+            }
+        }
+    }
+
+    fn reread(&self) -> Result<(NewState, Vec<Scalar>), Invalid> {
+        let read = match &self.file {
+            Some(file) => reread(file)?,
+            None => SettingsFile::default(),
+        };
+        let state = NewState::read(&read.settings, &self.args)?;
+        Ok((state, read.scalars))
+    }
+
+    /// Changes everything.
+    fn publish(&self, state: NewState) {
+        self.level.change(state.filter);
+        self.secrets.send_replace(Arc::new(state.secrets));
+        // Here: `send_replace` for each part.
+    }
+}
+
+fn reread(file: &Path) -> Result<SettingsFile, Invalid> {
+    // A pipe is empty when it is read again, and an empty file is a valid one.
+    if !file.metadata().is_ok_and(|file| file.is_file()) {
+        let sentence = format!("{}: this is no regular file (any more)", file.display());
+        return Err(Invalid(vec![sentence]));
+    }
+    Ok(cli::read_settings(file)?)
+}
+
+/// The keys whose values differ.
+fn changed(old: &[Scalar], new: &[Scalar]) -> Vec<String> {
+    let differs = |one: &&Scalar, others: &[Scalar]| {
+        !others.iter().any(|other| other.id == one.id && other.value == one.value)
+    };
+    let mut keys: Vec<_> = old.iter().filter(|scalar| differs(scalar, new)).collect();
+    keys.extend(new.iter().filter(|scalar| differs(scalar, old)));
+    let mut keys: Vec<_> = keys.into_iter().map(|scalar| scalar.key.clone()).collect();
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scalar(key: &str, value: &str) -> Scalar {
+        Scalar { id: key.to_owned(), key: key.to_owned(), value: value.to_owned(), line: 1 }
+    }
+
+    #[test]
+    fn a_key_that_is_new_gone_or_different_has_changed() {
+        let old = [scalar("a", "1"), scalar("b", "1"), scalar("c", "1")];
+        let new = [scalar("b", "2"), scalar("c", "1"), scalar("d", "1")];
+        assert_eq!(changed(&old, &new), ["a", "b", "d"]);
+        assert_eq!(changed(&old, &old), [""; 0]);
+    }
+}

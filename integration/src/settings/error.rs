@@ -1,0 +1,39 @@
+//! Something that is wrong in a settings file.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// One line that names the file, the line in it, and what is wrong there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsError {
+    file: PathBuf,
+    line: Option<usize>,
+    sentence: String,
+}
+
+impl SettingsError {
+    /// An error in a line, which is counted from 1; `None` if it is about the whole file.
+    pub fn new(file: &Path, line: Option<usize>, sentence: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), line, sentence: sentence.into() }
+    }
+
+    /// The line, counted from 1.
+    pub fn line(&self) -> Option<usize> {
+        self.line
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, "{line}:")?;
+        }
+        // What a file holds may be anything, and an error is one line.
+        f.write_str(" ")?;
+        let shown = self.sentence.chars().map(|c| if c.is_control() { ' ' } else { c });
+        f.write_str(&shown.collect::<String>())
+    }
+}

@@ -1,0 +1,8 @@
+//! `[tls]`: certificates.
+
+use serde::Deserialize;
+
+/// The section.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Section {}
