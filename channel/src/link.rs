@@ -9,10 +9,12 @@ mod attempts;
 mod backoff;
 pub mod client;
 mod frames;
+mod halves;
 mod outbound;
 pub mod outbox;
 pub mod proof;
 mod secrets;
+mod secure;
 mod write_loop;
 
 use std::io;
@@ -26,10 +28,12 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 pub(crate) use frames::FrameReader;
+pub(crate) use halves::{LinkStream, WriteHalf};
 pub use outbound::Outbound;
 pub use outbox::{Full, Outbox};
 use proof::ProofError;
 pub use secrets::{MAX_SECRETS_BYTES, Secrets, SecretsError};
+pub use secure::LinkTls;
 pub(crate) use write_loop::write_out;
 
 /// The secrets as they are now. They can change while a service runs; links that are up stay.
@@ -58,6 +62,12 @@ pub(crate) enum LinkError {
     /// The peer is out of reach, or has stopped without closing the connection.
     #[error("nothing heard for {} s", .0.as_secs_f32())]
     Silent(Duration),
+    /// There is no TLS with the broker.
+    #[error("no TLS with the broker: {0}")]
+    Tls(io::Error),
+    /// The broker answered with an alert of TLS.
+    #[error("the broker speaks TLS: give its address as tls://HOST:PORT")]
+    SpeaksTls,
     /// The peer sent bytes that are not a frame of this protocol.
     #[error(transparent)]
     Decode(#[from] DecodeError),

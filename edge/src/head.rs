@@ -85,7 +85,7 @@ impl<'a> Head<'a> {
     }
 
     /// All values of a header, in their order. Names are compared without regard to case.
-    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> + Clone {
+    pub fn all(&self, name: &str) -> impl DoubleEndedIterator<Item = &str> + Clone {
         let named = self.headers.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value.as_ref())
     }

@@ -8,7 +8,7 @@
 //! [`Principal`] is who a peer is, and decides what it may do, by its [`rights`]. [`tokens`] checks the
 //! tokens of clients, [`Keys`] are what backends are known by. A [`Secret`] is never shown.
 //! A [`Crowd`] knows the connections of each address, behind proxies by [`client_behind`] and
-//! [`proxy_protocol`].
+//! [`proxy_protocol`]. [`tls`] is what listeners need for TLS.
 
 mod accept;
 mod buckets;
@@ -30,6 +30,7 @@ pub mod rights;
 mod secret;
 mod strangers;
 mod tally;
+pub mod tls;
 pub mod tokens;
 pub mod websocket;
 

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::rights::{GroupRights, KeyRights, TokenRights};
+use crate::rights::{GroupRights, KeyRights, Scope, TokenRights};
 
 /// How many characters of a name a sentence shows. An escaped character counts several times.
 const SHOWN_CHARS: usize = 60;
@@ -135,7 +135,7 @@ impl Principal {
                 Action::PublishToGroup { group } => token.groups.of(group).publish,
                 _ => false,
             },
-            Self::Key(key) => key.scopes.iter().any(|scope| scope.allows(action)),
+            Self::Key(key) => key.scopes.iter().any(|scope| allows(scope, action)),
             Self::Member => action == Action::Link,
         }
     }
@@ -146,6 +146,18 @@ impl Principal {
             Self::Token(token) => token.user.as_deref(),
             _ => None,
         }
+    }
+}
+
+/// Whether a scope of an API key allows an action.
+fn allows(scope: &Scope, action: Action<'_>) -> bool {
+    match (scope, action) {
+        (Scope::Everyone, Action::PublishToEveryone)
+        | (Scope::Connection, Action::PublishDirect)
+        | (Scope::Read, Action::ReadPosition) => true,
+        (Scope::Group(pattern), Action::PublishToGroup { group }) => pattern.matches(group),
+        (Scope::User(pattern), Action::PublishToUser { user }) => pattern.matches(user),
+        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Action, Pattern, PatternError};
+use crate::{Pattern, PatternError};
 
 /// What may be done with a group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,20 +85,6 @@ pub enum Scope {
     Read,
     /// Change and end what others do.
     Manage,
-}
-
-impl Scope {
-    /// Whether it allows an action.
-    pub(crate) fn allows(&self, action: Action<'_>) -> bool {
-        match (self, action) {
-            (Self::Everyone, Action::PublishToEveryone)
-            | (Self::Connection, Action::PublishDirect)
-            | (Self::Read, Action::ReadPosition) => true,
-            (Self::Group(pattern), Action::PublishToGroup { group }) => pattern.matches(group),
-            (Self::User(pattern), Action::PublishToUser { user }) => pattern.matches(user),
-            _ => false,
-        }
-    }
 }
 
 impl fmt::Display for Scope {

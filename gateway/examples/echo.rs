@@ -9,6 +9,7 @@
 
 use std::net::TcpListener;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{env, io};
 
@@ -18,7 +19,8 @@ use campanile_gateway::connection::line::Line;
 use campanile_gateway::connection::socket::Socket;
 use campanile_gateway::entrance::ends::{end, read_head};
 use campanile_gateway::entrance::refusal::Refusal;
-use campanile_gateway::websocket::{Incoming, Upgrade};
+use campanile_gateway::websocket::{Incoming, Terms, Upgrade};
+use campanile_gateway::{ClientRates, GatewayLimits};
 use futures_util::StreamExt as _;
 use tokio::net::TcpStream;
 
@@ -83,11 +85,17 @@ async fn upgrade(
     checked.map(Some)
 }
 
+/// No limit for the rate of messages.
+fn terms() -> Arc<Terms> {
+    let rates = ClientRates { messages: None, joins: None, publishes: None };
+    Terms::new(FLUSH_LIMIT, GatewayLimits { rates, ..GatewayLimits::default() }.fixed())
+}
+
 async fn echo(stream: TcpStream, upgrade: &Upgrade, early: Vec<u8>) {
     let socket = Socket::new(stream, MAX_OUTBOX_BYTES);
     let line = Line { socket, dialect: upgrade.dialect };
     line.send(&upgrade.response());
-    let mut incoming = Incoming::new(line.clone(), LIMITS, early, FLUSH_LIMIT);
+    let mut incoming = Incoming::new(line.clone(), LIMITS, early, terms());
     while let Some(message) = incoming.next().await {
         match message {
             Message::Text(text) => line.send(&frame(Opcode::Text, text.as_bytes())),

@@ -11,6 +11,9 @@ use campanile_edge::tokens::{Cause, Denied, Deny, Verifier};
 pub struct Access {
     /// Checks the tokens of clients; `None` if no key is configured.
     pub tokens: Option<Verifier>,
+    /// Whether keys come from elsewhere, and the first ones have not come yet. Until then, a token that no
+    /// known key has signed is not refused for good, and the gateway is not ready.
+    pub awaits_keys: bool,
     /// What clients without a token may do; `None` if they are refused. Without `tokens` too, the gateway is
     /// open.
     pub guests: Option<Arc<GroupRights>>,
@@ -27,6 +30,9 @@ pub enum Rejection {
     /// No key is configured, so that no token can be checked.
     #[error("there is a token, but the gateway has no key for tokens")]
     NoKeys,
+    /// The keys that its token may be signed with have not come yet.
+    #[error("there is a token, but the keys for tokens have not come yet")]
+    NoKeysYet,
     /// Its token is not valid.
     #[error(transparent)]
     Token(#[from] Cause),
@@ -44,8 +50,14 @@ impl Rejection {
         match self {
             Self::Token(cause) => cause.word(),
             Self::UserDenied => "not_allowed",
+            Self::NoKeysYet => "no_keys",
             Self::NoToken | Self::NoKeys | Self::Revoked => "invalid_token",
         }
+    }
+
+    /// Whether the token names a key that is not known, but might be by now where the keys come from.
+    pub fn names_unknown_key(&self) -> bool {
+        matches!(self, Self::NoKeysYet | Self::Token(Cause::UnknownKey { .. }))
     }
 }
 
@@ -61,7 +73,12 @@ impl From<Denied> for Rejection {
 impl Access {
     /// Whether nobody has to say who they are.
     pub fn is_open(&self) -> bool {
-        self.tokens.is_none() && self.guests.is_none()
+        self.tokens.is_none() && self.guests.is_none() && !self.awaits_keys
+    }
+
+    /// Why no client with a token can be let in yet, in one word; `None` if it can.
+    pub fn hindrance(&self) -> Option<&'static str> {
+        self.awaits_keys.then_some("no_keys")
     }
 
     /// Who a client is. `now` is in seconds since 1970-01-01 UTC.
@@ -85,8 +102,16 @@ impl Access {
     /// # Errors
     /// Why it is refused.
     pub fn check(&self, token: &str, now: u64) -> Result<TokenRights, Rejection> {
-        let verifier = self.tokens.as_ref().ok_or(Rejection::NoKeys)?;
-        let rights = verifier.verify(token, now)?;
+        let no_keys = if self.awaits_keys { Rejection::NoKeysYet } else { Rejection::NoKeys };
+        let verifier = self.tokens.as_ref().ok_or(no_keys)?;
+        let rights = verifier.verify(token, now).map_err(|cause| match cause {
+            Cause::UnknownKey { .. } | Cause::Signature | Cause::Algorithm(_)
+                if self.awaits_keys =>
+            {
+                Rejection::NoKeysYet
+            }
+            cause => cause.into(),
+        })?;
         match self.deny.denies(&rights) {
             Some(denied) => Err(denied.into()),
             None => Ok(rights),

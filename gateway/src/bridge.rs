@@ -81,7 +81,11 @@ impl Bridge {
     ) -> Self {
         Self {
             instance: InstanceId(rand::random()),
-            broker: Endpoint { broker: config.broker.clone(), secrets: config.secrets.clone() },
+            broker: Endpoint {
+                broker: config.broker.clone(),
+                tls: config.broker_tls.clone(),
+                secrets: config.secrets.clone(),
+            },
             core: Core::new(config, workers.len(), Instant::now()),
             performer: Performer::new(workers, health, config.drain),
             effects: Vec::new(),

@@ -4,18 +4,23 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use campanile_channel::watchdog::Watchdog;
+use campanile_channel::{LinkTls, TlsSettings};
 use campanile_channel::{Secrets, SecretsNow, unchanging};
 use campanile_edge::websocket::Limits;
-use campanile_edge::{AllowHosts, AllowOrigins, Rate};
-use tokio::sync::watch;
+use campanile_edge::{AllowHosts, AllowOrigins};
+use tokio::sync::{Notify, watch};
 
 use crate::access::Access;
+use crate::limits::GatewayLimits;
 
 /// Everything that can be set on a gateway. Sizes are in bytes.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
     /// Where the broker listens, `HOST:PORT`.
     pub broker: String,
+    /// Whom links to the broker trust over TLS, and who this gateway is. `None` means that they are not
+    /// encrypted.
+    pub broker_tls: Option<LinkTls>,
     /// What the gateway and its broker prove to each other. Default: nothing.
     pub secrets: SecretsNow,
     /// How many worker threads hold the connections. At least 1.
@@ -25,6 +30,11 @@ pub struct GatewayConfig {
     pub publisher_url: Option<String>,
     /// The most connections at a time. Any more are answered 503.
     pub max_connections: usize,
+    /// The limits that may change while the gateway runs. Default: those of [`GatewayLimits`].
+    pub limits: watch::Receiver<Arc<GatewayLimits>>,
+    /// Whether each connection begins with a PROXY header. It is read from trusted proxies only, and any
+    /// other connection is closed.
+    pub proxy_protocol: bool,
     /// The most groups that one connection may listen to. Any more are refused.
     pub max_groups: usize,
     /// How much may wait for one client before it is closed with 4001. An empty outbox takes one event
@@ -46,6 +56,8 @@ pub struct GatewayConfig {
     /// Whom the gateway lets in. A change counts for new clients at once. Clients that the new deny list
     /// names are closed within a second; all others stay until their tokens expire. Default: everybody.
     pub access: watch::Receiver<Arc<Access>>,
+    /// Notified when a token names a key that is not known, so that the keys can be fetched again.
+    pub unknown_key: Arc<Notify>,
     /// The name of a cookie that may carry the token. Needs a list of `allow_origins`. Default: none.
     pub token_cookie: Option<String>,
     /// Whether the token may be in the query (`token=`) although the gateway does not listen on loopback.
@@ -66,7 +78,12 @@ pub struct GatewayConfig {
     pub ignored_params: Vec<String>,
     /// How large a client's message may be. A larger one closes the connection with 1009.
     pub client_limits: Limits,
-    /// How long a request head may take to arrive before it is refused, and how long the broker may
+    /// The settings of TLS, which all listeners speak then; a newcomer gets the latest. `None` means
+    /// that they speak plain HTTP.
+    pub tls: Option<TlsSettings>,
+    /// The most TLS handshakes under way per worker. Newcomers beyond it wait.
+    pub max_tls_handshakes: usize,
+    /// How long the TLS handshake and a request head may take together before it is refused, and how long the broker may
     /// take to confirm a connection before that is closed with 1013.
     pub handshake_limit: Duration,
     /// How long a client may be silent before it gets a ping.
@@ -80,8 +97,6 @@ pub struct GatewayConfig {
     /// How long the gateway keeps its clients without a link to the broker. Then it closes them, spread
     /// over [`drain`](Self::drain), and accepts no new ones until there is a link. Zero means for ever.
     pub return_limit: Duration,
-    /// How often one connection may publish, and all connections of one user together.
-    pub publish_rate: Rate,
     /// How many bytes of what clients publish may be under way to the broker. Any more are refused with the
     /// error `busy`. If nothing is under way, one publish of any size is accepted.
     pub max_pending_bytes: usize,
@@ -105,6 +120,8 @@ impl Default for GatewayConfig {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             publisher_url: None,
             max_connections: 100_000,
+            limits: GatewayLimits::default().fixed(),
+            proxy_protocol: false,
             max_groups: 100,
             max_outbox_bytes: 1 << 20,
             max_replay_bytes: 1 << 20,
@@ -112,6 +129,7 @@ impl Default for GatewayConfig {
             allow_origins: AllowOrigins::Local,
             allow_hosts: AllowHosts::default(),
             access: watch::channel(Arc::default()).1,
+            unknown_key: Arc::default(),
             token_cookie: None,
             token_in_url: false,
             auth_limit: Duration::from_secs(10),
@@ -121,13 +139,15 @@ impl Default for GatewayConfig {
             unix_time,
             ignored_params: Vec::new(),
             client_limits: Limits { max_message_bytes: 64 << 10, max_fragments: 1_024 },
+            tls: None,
+            broker_tls: None,
+            max_tls_handshakes: 1_024,
             handshake_limit: Duration::from_secs(10),
             ping_after: Duration::from_secs(25),
             silence_limit: Duration::from_secs(60),
             user_timeout: Duration::from_secs(20),
             linger: Duration::from_secs(5),
             return_limit: Duration::from_secs(20),
-            publish_rate: Rate::new(20, 40),
             max_pending_bytes: 16 << 20,
             broker_wait: Duration::from_secs(5),
             confirm_limit: Duration::from_secs(10),

@@ -2,5 +2,6 @@
 
 pub mod line;
 pub(crate) mod liveness;
+pub mod pace;
 pub(crate) mod session;
 pub mod socket;

@@ -2,6 +2,7 @@
 //! request, and clients that are not let in get an answer that says why.
 
 pub(crate) mod acceptor;
+pub(crate) mod admission;
 mod credentials;
 pub mod door;
 pub mod ends;
@@ -9,6 +10,7 @@ mod first_message;
 pub(crate) mod health;
 mod identity;
 pub(crate) mod page;
+pub(crate) mod reception;
 pub mod refusal;
 pub(crate) mod rewind;
 pub(crate) mod seats;

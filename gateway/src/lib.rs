@@ -26,6 +26,7 @@ mod delivery;
 pub mod dialects;
 pub mod entrance;
 mod history;
+mod limits;
 mod publishing;
 pub mod registry;
 mod report;
@@ -35,6 +36,8 @@ pub mod websocket;
 
 pub use access::{Access, Rejection};
 pub use config::GatewayConfig;
+pub use connection::pace::ClientRates;
+pub use limits::GatewayLimits;
 pub use server::serve;
 
 #[cfg(test)]

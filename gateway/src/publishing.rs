@@ -36,7 +36,6 @@ pub(crate) struct Desk {
     /// Opens the link.
     opens: Arc<Notify>,
     room: Room,
-    rate: Rate,
     users: Mutex<UserRates>,
 }
 
@@ -55,31 +54,30 @@ impl Desk {
         let courier = Courier::new(InstanceId(rand::random()), limits, alive, pulse).start();
         let opens = Arc::new(Notify::new());
         let (owner, opened) = (courier.clone(), opens.clone());
-        let broker = Endpoint { broker: config.broker.clone(), secrets: config.secrets.clone() };
+        let broker = Endpoint {
+            broker: config.broker.clone(),
+            tls: config.broker_tls.clone(),
+            secrets: config.secrets.clone(),
+        };
         let watchdog = config.watchdog.clone();
         let link = actix_rt::spawn(async move {
             opened.notified().await;
             let pulse = watchdog.watch("gateway's publishing link");
             hold(owner, broker, LINK_QUEUE_BYTES, pulse, async || {}).await;
         });
-        let (room, rate) = (Room::new(config.max_pending_bytes), config.publish_rate);
-        let users = Mutex::new(UserRates::new(rate));
-        (Arc::new(Self { courier, opens, room, rate, users }), DeskLink(link))
-    }
-
-    /// How often one connection, and one user, may publish.
-    pub fn rate(&self) -> Rate {
-        self.rate
+        let room = Room::new(config.max_pending_bytes);
+        let users = Mutex::new(UserRates::new());
+        (Arc::new(Self { courier, opens, room, users }), DeskLink(link))
     }
 
     /// Counts a publish of a user, on whichever connection.
     ///
     /// # Errors
     /// The user may not publish now.
-    pub fn count(&self, user: &UserName, now: Instant) -> Result<(), Refused> {
+    pub fn count(&self, user: &UserName, rate: Rate, now: Instant) -> Result<(), Refused> {
         // Every change is complete before anything can panic.
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        users.take(user, now)
+        users.take(user, rate, now)
     }
 
     /// The room for what is under way.

@@ -202,6 +202,9 @@ impl Handler<Renew> for Registry {
         let checked = access.check(token, (self.config.unix_time)());
         if let Err(rejection) = &checked {
             debug!(%connection, cause = %rejection, "a new token was refused");
+            if rejection.names_unknown_key() {
+                self.config.unknown_key.notify_one();
+            }
         }
         let rights = renewal::check(&client.principal, checked)?;
         client.principal = Principal::Token(Arc::new(rights));

@@ -1,7 +1,6 @@
 //! A whole gateway: starts its workers, its bridge and the thread that accepts connections, and ends
 //! them in the right order.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -15,9 +14,7 @@ use campanile_channel::watchdog::Pulse;
 use campanile_edge::most_exposed;
 use campanile_messages::WorkerId;
 use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -25,10 +22,11 @@ use crate::bridge::heads::PositionSource;
 use crate::bridge::{Bridge, Finish, Worker};
 use crate::config::GatewayConfig;
 use crate::delivery::{Deliveries, Signal};
-use crate::entrance::acceptor::{Acceptor, Admission, Arrival, refusals_at_a_door};
+use crate::entrance::acceptor::{Acceptor, Arrival};
 use crate::entrance::door::Door;
 use crate::entrance::health::Health;
 use crate::entrance::page;
+use crate::entrance::reception::Reception;
 use crate::entrance::seats::Seats;
 use crate::entrance::unauthenticated::Unauthenticated;
 use crate::publishing::Desk;
@@ -87,9 +85,8 @@ pub async fn serve(
         .collect();
 
     let pulse = config.watchdog.watch("acceptor");
-    let (max_connections, newcomers) = (config.max_connections, health.clone());
-    let acceptor =
-        Acceptor::start(listeners, seats.clone(), doors, max_connections, newcomers, pulse)?;
+    let (settings, newcomers) = (config.clone(), health.clone());
+    let acceptor = Acceptor::start(listeners, seats.clone(), doors, settings, newcomers, pulse)?;
     shutdown.await;
     // From here on, new clients are turned away, and health checks are still answered.
     health.begin_drain();
@@ -149,33 +146,18 @@ fn open_door(
 ) -> mpsc::UnboundedSender<Arrival> {
     let (sender, mut arrivals) = mpsc::unbounded_channel::<Arrival>();
     let config = config.clone();
-    let max_turned_away = refusals_at_a_door(config.workers);
     on.spawn_fn(move || {
         actix_rt::spawn(async move {
             let listens_on = source.listens_on();
             let publisher_url = config.publisher_url.as_deref().unwrap_or_default();
             let page = page::server(publisher_url, source).await;
             let worker = (id, registry);
-            let door = Door::new(config, worker, page, listens_on, (health, unauthenticated));
-            let door = Rc::new(door);
-            let mut turned_away = VecDeque::<JoinHandle<()>>::new();
+            let shared = (health, unauthenticated);
+            let door = Door::new(config.clone(), worker, page, listens_on, shared);
+            let reception = Reception::new(Rc::new(door), config);
             let receive = async {
-                while let Some(Arrival { socket, peer, admission }) = arrivals.recv().await {
-                    match admission {
-                        Admission::Seated(seat) => door.receive(socket, peer, seat),
-                        Admission::Full(seat) => {
-                            let Ok(stream) = TcpStream::from_std(socket) else { continue };
-                            let door = door.clone();
-                            turned_away.retain(|other| !other.is_finished());
-                            if turned_away.len() >= max_turned_away {
-                                turned_away.pop_front().inspect(JoinHandle::abort);
-                            }
-                            turned_away.push_back(actix_rt::spawn(async move {
-                                let _seat = seat;
-                                door.turn_away(stream, peer).await;
-                            }));
-                        }
-                    }
+                while let Some(arrival) = arrivals.recv().await {
+                    reception.receive(arrival);
                 }
             };
             // The door waits for new connections and for nothing else.

@@ -7,5 +7,5 @@ mod incoming;
 mod upgrade;
 
 pub use close::CloseCode;
-pub use incoming::Incoming;
+pub use incoming::{Incoming, Terms};
 pub use upgrade::Upgrade;

@@ -15,8 +15,9 @@ use campanile_edge::AllowOrigins;
 use campanile_gateway::{Access, GatewayConfig};
 use campanile_harness::client::raw::stream::{self, Stream};
 use campanile_harness::client::raw::{Client, FIN, TEXT, request};
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use harness::Gateway;
 use issuer::{access, guests, offer, secret_of_another, token, token_signed_with};
@@ -313,4 +314,32 @@ fn guests_may_do_what_is_configured_for_them() {
     // Where only guests are let in, no token is valid.
     let only = start_with(guests(Access::default(), "public/*"), |_| {});
     assert_eq!(answer(only.address, &request("/", &[&bearer(&good())])).0, 401);
+}
+
+#[test]
+fn before_its_keys_came_a_gateway_is_not_ready_and_refuses_for_now() {
+    let awaits = Access { awaits_keys: true, ..Access::default() };
+    let (sender, receiver) = watch::channel(Arc::new(awaits));
+    let mut unknown: Arc<Notify> = Arc::default();
+    let gateway = Gateway::start(|config| {
+        config.access = receiver;
+        unknown = config.unknown_key.clone();
+    });
+    let ready = || answer(gateway.address, &stream::request("/health/ready", &[]));
+    assert_eq!((ready().0, &*ready().2), (503, "no_keys\n"));
+    let token = good();
+    let (status, head, _) = answer(gateway.address, &request("/", &[&bearer(&token)]));
+    assert_eq!(status, 503, "{head}");
+    assert!(head.contains("Retry-After: 1\r\n"), "{head}");
+    assert_eq!(answer(gateway.address, &stream::request("/events", &[&bearer(&token)])).0, 200);
+    let mut client = Client::open_with(gateway.address, &request("/", &[&offer(&token)]));
+    assert_refused(&mut client, "no_keys", 1013);
+    let mut later = Client::open_with(gateway.address, &request("/", &[V1]));
+    later.say(&json!({ "type": "auth", "token": token }));
+    assert_refused(&mut later, "no_keys", 1013);
+    assert!(unknown.notified().now_or_never().is_some(), "nobody was asked for the keys");
+    sender.send_replace(Arc::new(access()));
+    assert_eq!(ready().0, 200);
+    let mut client = Client::open_with(gateway.address, &request("/", &[&offer(&token)]));
+    assert_eq!(client.json()["type"], "welcome");
 }

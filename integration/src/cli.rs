@@ -6,6 +6,7 @@
 
 mod broker;
 mod gateway;
+mod key;
 mod names;
 mod publisher;
 
@@ -20,9 +21,11 @@ use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcomma
 use crate::logging::last_line;
 use crate::secrets::ClusterSecret;
 use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
+use crate::units::BrokerAddress;
 
-pub use broker::BrokerArgs;
+pub use broker::{BrokerArgs, BrokerCommandArgs};
 pub use gateway::{GatewayArgs, GatewayCommandArgs};
+pub use key::{HashArgs, KeyCommand, MakeArgs};
 pub use publisher::{PublisherArgs, PublisherCommandArgs};
 
 /// A push cluster: call one URL, and a message appears in every browser on every host.
@@ -46,11 +49,14 @@ pub enum Command {
     Up(Box<UpArgs>),
     /// Run the broker, one per cluster: it numbers events and sends them to the gateways
     #[command(alias = "channel")]
-    Broker(BrokerArgs),
+    Broker(Box<BrokerCommandArgs>),
     /// Run a gateway: it holds the clients' connections and serves the page
     Gateway(Box<GatewayCommandArgs>),
     /// Run a publisher: it accepts pushes over HTTP
-    Publisher(PublisherCommandArgs),
+    Publisher(Box<PublisherCommandArgs>),
+    /// Make API keys for those who push
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Measure how fast and how small a cluster is, beside the least that any server must do
     Bench(Box<BenchArgs>),
     /// Run a process of a benchmark
@@ -81,6 +87,8 @@ pub struct ServiceArgs {
     pub publisher: Option<PublisherArgs>,
     /// Where the secret of their links is. In `up`, it is the broker's.
     pub cluster_secret: Option<ClusterSecret>,
+    /// TLS of the links to or from other processes.
+    pub links: LinkFiles,
 }
 
 impl ServiceArgs {
@@ -94,29 +102,76 @@ impl ServiceArgs {
                 gateway: Some(up.gateway.clone()),
                 publisher: Some(up.publisher.clone()),
                 cluster_secret: secret(&up.broker.secret_file, "CAMPANILE_BROKER_SECRET"),
+                links: LinkFiles::default(),
             },
             Command::Broker(args) => Self {
-                broker: Some(args.clone()),
-                cluster_secret: secret(&args.secret_file, "CAMPANILE_BROKER_SECRET"),
+                broker: Some(args.broker.clone()),
+                cluster_secret: secret(&args.broker.secret_file, "CAMPANILE_BROKER_SECRET"),
+                links: LinkFiles::of_broker(args),
                 ..Self::default()
             },
             Command::Gateway(args) => Self {
                 gateway: Some(args.gateway.clone()),
                 cluster_secret: secret(&args.secret_file, "CAMPANILE_GATEWAY_SECRET"),
+                links: LinkFiles {
+                    broker: Some(args.broker.clone()),
+                    authorities: args.broker_ca.clone(),
+                    cert: args.link_cert.clone(),
+                    key: args.link_key.clone(),
+                },
                 ..Self::default()
             },
             Command::Publisher(args) => Self {
                 publisher: Some(args.publisher.clone()),
                 cluster_secret: secret(&args.secret_file, "CAMPANILE_PUBLISHER_SECRET"),
+                links: LinkFiles {
+                    broker: Some(args.broker.clone()),
+                    authorities: args.broker_ca.clone(),
+                    cert: args.link_cert.clone(),
+                    key: args.link_key.clone(),
+                },
                 ..Self::default()
             },
-            Command::Bench(_) | Command::BenchPart(_) => Self::default(),
+            Command::Key(_) | Command::Bench(_) | Command::BenchPart(_) => Self::default(),
         }
     }
 
     /// Whether any of them names a file that is read again at SIGHUP.
     pub fn name_files(&self) -> bool {
+        let of_tls = [
+            self.gateway.as_ref().map(|args| &args.tls_cert),
+            self.publisher.as_ref().map(|args| &args.tls_cert),
+        ];
         self.cluster_secret.as_ref().is_some_and(|secret| secret.file.is_some())
+            || self.gateway.as_ref().is_some_and(|gateway| gateway.token_keys.is_some())
+            || of_tls.into_iter().flatten().any(Option::is_some)
+            || self.links.authorities.is_some()
+            || self.links.cert.is_some()
+    }
+}
+
+/// The files for TLS of links. On the side of a broker they are `--tls-cert`, `--tls-key` and
+/// `--client-ca`; on the other side `--link-cert`, `--link-key` and `--broker-ca`.
+#[derive(Debug, Clone, Default)]
+pub struct LinkFiles {
+    /// The broker's address, on the other side.
+    pub broker: Option<BrokerAddress>,
+    /// Who must have signed the peer's certificate.
+    pub authorities: Option<PathBuf>,
+    /// The own certificate.
+    pub cert: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+}
+
+impl LinkFiles {
+    fn of_broker(args: &BrokerCommandArgs) -> Self {
+        Self {
+            broker: None,
+            authorities: args.client_ca.clone(),
+            cert: args.tls_cert.clone(),
+            key: args.tls_key.clone(),
+        }
     }
 }
 
@@ -291,7 +346,11 @@ mod tests {
                 let variable = format!("campanile-{prefixed}").to_uppercase().replace('-', "_");
                 assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(&*variable));
                 let is_of_all = name != "broker" && flag == "secret-file";
-                if flag == "broker" || is_of_all {
+                // Links within one process need no TLS.
+                let is_of_links = ["broker-ca", "link-cert", "link-key", "client-ca"]
+                    .contains(&flag)
+                    || name == "broker" && flag.starts_with("tls-");
+                if flag == "broker" || is_of_all || is_of_links {
                     continue;
                 }
                 let is_plain = ["workers", "data-dir", "durability", "secret-file"].contains(&flag);

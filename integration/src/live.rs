@@ -12,14 +12,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use campanile_channel::{Secrets, SecretsNow};
+use campanile_edge::Keys;
+use campanile_gateway::Access;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::certificates::{Certificates, Listeners};
 use crate::cli::{self, Invocation, ServiceArgs};
 use crate::logging::Level;
 use crate::secrets::ClusterSecret;
-use crate::settings::{Scalar, Settings, SettingsError, SettingsFile};
+use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
 
 /// Everything that SIGHUP can change, checked and ready to be used.
 #[derive(Debug)]
@@ -28,6 +31,11 @@ pub struct NewState {
     filter: EnvFilter,
     /// What the services of the cluster prove to each other.
     secrets: Secrets,
+    /// Whom the gateway lets in.
+    access: Access,
+    /// The API keys of a publisher; empty where none runs.
+    keys: Keys,
+    certificates: Certificates,
     // Here: what other sections became.
 }
 
@@ -59,12 +67,35 @@ impl NewState {
         let filter = settings.log.filter(variable.as_deref());
         let secrets = args.cluster_secret.as_ref().map(ClusterSecret::read);
         let secrets = secrets.unwrap_or_else(|| Ok(Secrets::default()));
+        let access = args.gateway.as_ref().map(|gateway| {
+            let keys = gateway.token_keys.as_deref();
+            settings.tokens.access(keys, settings.guests.as_ref(), gateway.max_groups)
+        });
+        let access = access.unwrap_or_else(|| Ok(Access::default()));
         // Here: build what other sections become, each with its error.
-        match (filter, secrets) {
-            (Ok(filter), Ok(secrets)) => Ok(Self { filter, secrets }),
-            (filter, secrets) => {
-                Err(Invalid(filter.err().into_iter().chain(secrets.err()).collect()))
+        let keys = match &args.publisher {
+            Some(publisher) => {
+                let per_second = u32::try_from(publisher.max_pushes_per_second).unwrap_or(u32::MAX);
+                settings::keys::keys(&settings.keys, per_second).map_err(|wrong| {
+                    let lines =
+                        wrong.into_iter().map(|(key, sentence)| format!("{key}: {sentence}"));
+                    lines.collect::<Vec<_>>()
+                })
             }
+            None => Ok(Keys::default()),
+        };
+        let certificates = Certificates::read(&settings.tls, args);
+        let mut wrong = Vec::new();
+        let filter = note(&mut wrong, filter.map_err(|error| [error]));
+        let secrets = note(&mut wrong, secrets.map_err(|error| [error]));
+        let access = note(&mut wrong, access);
+        let keys = note(&mut wrong, keys);
+        let certificates = note(&mut wrong, certificates);
+        match (filter, secrets, access, keys, certificates) {
+            (Some(filter), Some(secrets), Some(access), Some(keys), Some(certificates)) => {
+                Ok(Self { filter, secrets, access, keys, certificates })
+            }
+            _ => Err(Invalid(wrong)),
         }
     }
 
@@ -72,6 +103,14 @@ impl NewState {
     pub fn filter(&self) -> EnvFilter {
         EnvFilter::new(self.filter.to_string())
     }
+}
+
+/// Keeps what is wrong with a part, so that everything is said at once.
+fn note<T>(
+    wrong: &mut Vec<String>,
+    part: Result<T, impl IntoIterator<Item = String>>,
+) -> Option<T> {
+    part.map_err(|errors| wrong.extend(errors)).ok()
 }
 
 /// Holds the ends by which the services learn what has changed.
@@ -83,6 +122,10 @@ pub struct Live {
     scalars: Vec<Scalar>,
     level: Level,
     secrets: watch::Sender<Arc<Secrets>>,
+    access: watch::Sender<Arc<Access>>,
+    keys: watch::Sender<Arc<Keys>>,
+    /// The listeners that speak TLS.
+    pub tls: Listeners,
     // Here: a `watch::Sender` for each part.
 }
 
@@ -90,19 +133,35 @@ impl Live {
     /// Begins with what was read at the start.
     pub fn start(invocation: &Invocation, first: NewState, level: Level) -> Self {
         // Here: `watch::channel(first.part)` for each part.
+        let tls = Listeners::start(first.certificates, &first.secrets);
         let (secrets, _) = watch::channel(Arc::new(first.secrets));
+        let (access, _) = watch::channel(Arc::new(first.access));
+        let (keys, _) = watch::channel(Arc::new(first.keys));
         Self {
             file: invocation.file.clone(),
             args: ServiceArgs::of(&invocation.command),
             scalars: invocation.scalars.clone(),
             level,
             secrets,
+            access,
+            keys,
+            tls,
         }
+    }
+
+    /// Whom the gateway lets in.
+    pub fn access(&self) -> watch::Receiver<Arc<Access>> {
+        self.access.subscribe()
     }
 
     /// What the services of the cluster prove to each other.
     pub fn secrets(&self) -> SecretsNow {
         self.secrets.subscribe()
+    }
+
+    /// The API keys of those who push.
+    pub fn keys(&self) -> watch::Receiver<Arc<Keys>> {
+        self.keys.subscribe()
     }
 
     /// Reads the settings file again, and the files that flags name, and changes everything or nothing.
@@ -141,7 +200,12 @@ impl Live {
     /// Changes everything.
     fn publish(&self, state: NewState) {
         self.level.change(state.filter);
+        for service in self.tls.publish(state.certificates, &state.secrets) {
+            warn!("whether the {service} speaks TLS changes only with a restart");
+        }
         self.secrets.send_replace(Arc::new(state.secrets));
+        self.access.send_replace(Arc::new(state.access));
+        self.keys.send_replace(Arc::new(state.keys));
         // Here: `send_replace` for each part.
     }
 }

@@ -2,14 +2,17 @@
 //! it is told to stop.
 
 mod allocator;
+mod certificates;
 mod cli;
 mod files;
 mod live;
 mod logging;
+mod secret_file;
 mod secrets;
 mod services;
 mod settings;
 mod shutdown;
+mod tools;
 mod units;
 mod watch;
 
@@ -26,10 +29,15 @@ use logging::Logging;
 use shutdown::Shutdown;
 
 fn main() -> ExitCode {
+    // The first one stays, and nobody else installs one.
+    let _ = campanile_edge::tls::provider().install_default();
     let invocation = match cli::read() {
         Ok(invocation) => invocation,
         Err(refused) => return cli::explain(&refused),
     };
+    if let Command::Key(command) = &invocation.command {
+        return tools::key::run(command);
+    }
     let args = ServiceArgs::of(&invocation.command);
     let first = match NewState::read(&invocation.settings, &args) {
         Ok(first) => first,
@@ -87,7 +95,7 @@ async fn run(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
         Command::Gateway(args) => services::gateway(args, &live, shutdown, watchdog).await,
         Command::Publisher(args) => services::publisher(args, &live, shutdown, watchdog).await,
         Command::Bench(args) => measure(*args, shutdown).await,
-        Command::BenchPart(_) => unreachable!("run without a runtime"),
+        Command::Key(_) | Command::BenchPart(_) => unreachable!("run without a runtime"),
     }
 }
 

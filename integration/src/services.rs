@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use actix_rt::Arbiter;
 use anyhow::{Context as _, anyhow};
-use campanile_channel::Watchdog;
 use campanile_channel::broker::{BrokerConfig, Storage};
+use campanile_channel::{TlsSettings, Watchdog};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use crate::cli::{BrokerArgs, GatewayCommandArgs, PublisherCommandArgs, UpArgs};
+use crate::cli::{BrokerCommandArgs, GatewayCommandArgs, PublisherCommandArgs, UpArgs};
 use crate::files::{limited, room};
 use crate::live::Live;
 use crate::shutdown::{Shutdown, Trigger};
@@ -37,13 +37,18 @@ const BROKER_GRACE: Duration = Duration::from_secs(3);
 
 /// Runs the broker.
 pub async fn broker(
-    args: BrokerArgs,
+    args: Box<BrokerCommandArgs>,
     live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let config = BrokerConfig { watchdog, secrets: live.secrets(), ..args.config()? };
-    let listeners = listen("--listen", &args.listen)?;
+    let config = BrokerConfig {
+        watchdog,
+        secrets: live.secrets(),
+        tls: live.tls.broker(),
+        ..args.broker.config()?
+    };
+    let listeners = listen("--listen", &args.broker.listen)?;
     if config.storage.is_none() {
         info!("{IN_MEMORY}");
     }
@@ -58,9 +63,12 @@ pub async fn gateway(
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let mut config = args.gateway.config(args.broker.to_string(), "")?;
+    let mut config = args.gateway.config(args.broker.host_port.to_string(), "")?;
+    config.broker_tls = live.tls.link();
     config.watchdog = watchdog;
+    config.tls = live.tls.gateway();
     config.secrets = live.secrets();
+    config.access = live.access();
     let listeners = listen("--listen", &args.gateway.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -73,14 +81,17 @@ pub async fn gateway(
 
 /// Runs a publisher.
 pub async fn publisher(
-    args: PublisherCommandArgs,
+    args: Box<PublisherCommandArgs>,
     live: &Live,
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let mut config = args.publisher.config(args.broker.to_string(), "")?;
+    let mut config = args.publisher.config(args.broker.host_port.to_string(), "")?;
+    config.broker_tls = live.tls.link();
     config.watchdog = watchdog;
+    config.tls = live.tls.publisher();
     config.secrets = live.secrets();
+    config.keys = live.keys();
     let listeners = listen("--listen", &args.publisher.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -111,9 +122,12 @@ pub async fn up(
     gateway_config.publisher_url.get_or_insert_with(|| match addresses[2][0].ip() {
         // Whoever opens the page knows this host by a name, and reaches the publisher by it, too.
         ip if ip.is_unspecified() => format!(":{}", push.port()),
-        _ => format!("http://{push}"),
+        _ => format!("{}://{push}", scheme(&live.tls.publisher())),
     });
     let mut publisher_config = args.publisher.config(link.to_string(), "publisher-")?;
+    gateway_config.tls = live.tls.gateway();
+    publisher_config.tls = live.tls.publisher();
+    let schemes = [&gateway_config.tls, &publisher_config.tls].map(scheme);
     broker_config.shutdown_limit = broker_config.shutdown_limit.min(SHARE);
     gateway_config.shutdown_limit = gateway_config.shutdown_limit.min(SHARE);
     publisher_config.shutdown_limit = publisher_config.shutdown_limit.min(SHARE);
@@ -122,7 +136,9 @@ pub async fn up(
     publisher_config.watchdog = watchdog;
     broker_config.secrets = live.secrets();
     gateway_config.secrets = live.secrets();
+    gateway_config.access = live.access();
     publisher_config.secrets = live.secrets();
+    publisher_config.keys = live.keys();
     shutdown.ends_within(gateway_config.drain + AFTER_DRAIN);
     let room = room();
     let wanted = publisher_config.max_connections;
@@ -149,7 +165,7 @@ pub async fn up(
     let supervised = async {
         let announced = async {
             tokio::select! {
-                Ok(()) = is_ready => announce(addresses, storage.as_ref()),
+                Ok(()) = is_ready => announce(addresses, schemes, storage.as_ref()),
                 () = shutdown.clone().begun() => return,
             }
             shutdown.begun().await;
@@ -214,7 +230,16 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn announce(addresses: [Vec<SocketAddr>; 3], storage: Option<&Storage>) {
+/// How URLs of a listener begin.
+fn scheme(tls: &Option<TlsSettings>) -> &'static str {
+    if tls.is_some() { "https" } else { "http" }
+}
+
+fn announce(
+    addresses: [Vec<SocketAddr>; 3],
+    [pages, pushes]: [&str; 2],
+    storage: Option<&Storage>,
+) {
     let kept = match storage {
         None => IN_MEMORY.to_owned(),
         Some(Storage { dir, durability }) => {
@@ -232,9 +257,9 @@ fn announce(addresses: [Vec<SocketAddr>; 3], storage: Option<&Storage>) {
   gateway    {gateway}
   publisher  {publisher}
 
-  open       http://{page}/
-  listen     curl -N 'http://{page}/events?group=news'
-  push       curl 'http://{push}/?content=hello'
+  open       {pages}://{page}/
+  listen     curl -N '{pages}://{page}/events?group=news'
+  push       curl '{pushes}://{push}/?content=hello'
 ",
         env!("CARGO_PKG_VERSION")
     );

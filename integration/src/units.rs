@@ -42,6 +42,34 @@ impl fmt::Display for HostPort {
     }
 }
 
+/// The address of a broker: `HOST:PORT`, or `tls://HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerAddress {
+    /// Whether the link is sealed by TLS.
+    pub is_tls: bool,
+    pub host_port: HostPort,
+}
+
+impl FromStr for BrokerAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let sealed = text.strip_prefix("tls://");
+        let host_port = sealed.unwrap_or(text).parse();
+        let host_port = host_port.map_err(|error: String| {
+            format!("{error}; with tls:// before it, the link uses TLS")
+        })?;
+        Ok(Self { is_tls: sealed.is_some(), host_port })
+    }
+}
+
+impl fmt::Display for BrokerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_tls { "tls://" } else { "" };
+        write!(f, "{scheme}{}", self.host_port)
+    }
+}
+
 impl HostPort {
     /// Listens on every address of the host's name, on the same port; port 0 means a free one.
     /// Addresses that this host does not have, such as those of IPv6 where there is none, are skipped

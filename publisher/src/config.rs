@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use campanile_channel::{Secrets, SecretsNow, Watchdog, unchanging};
-use campanile_edge::Keys;
+use campanile_channel::{LinkTls, Secrets, SecretsNow, TlsSettings, Watchdog, unchanging};
+use campanile_edge::{AddressLimits, Keys, PerAddress};
 use campanile_messages::event::MAX_CONTENT_BYTES;
 use tokio::sync::watch;
 
@@ -20,6 +20,9 @@ use crate::{AllowHosts, AllowOrigins};
 pub struct PublisherConfig {
     /// The address of the broker, `HOST:PORT`. It is looked up at every attempt to connect.
     pub broker: String,
+    /// Whom links to the broker trust over TLS, and who this publisher is. Default: none, they are not
+    /// encrypted.
+    pub broker_tls: Option<LinkTls>,
     /// What the publisher and its broker prove to each other. Default: nothing.
     pub secrets: SecretsNow,
     /// The largest content, at most 16 MiB. A larger one gets 413. Default: 1 MiB.
@@ -53,6 +56,13 @@ pub struct PublisherConfig {
     /// How many HTTP connections there may be. More of them wait in the listener's backlog. Default:
     /// 4,096.
     pub max_connections: usize,
+    /// How many connections each address may have, and which proxies are trusted to say whom a request is
+    /// from. May change while the publisher runs; nobody is closed because of it. Default: 500, with the
+    /// exceptions of [`PerAddress`]. New connections have no rate.
+    pub addresses: watch::Receiver<Arc<AddressLimits>>,
+    /// Whether each connection begins with a PROXY header. It is read from trusted proxies only, and any
+    /// other connection is closed. Default: no.
+    pub proxy_protocol: bool,
     /// Which web pages may push and read the answers. Default: see [`AllowOrigins::Local`].
     pub allow_origins: AllowOrigins,
     /// Which values of `Host` a publisher on loopback accepts besides the loopback ones. Default: none.
@@ -71,6 +81,11 @@ pub struct PublisherConfig {
     /// How long a shutdown may wait for requests under way and for answers to what was handed over.
     /// Default: 7 s.
     pub shutdown_limit: Duration,
+    /// The settings of TLS, which all listeners speak then; a newcomer gets the latest. Its handshake may take
+    /// as long as the head of a request. Default: none, they speak plain HTTP.
+    pub tls: Option<TlsSettings>,
+    /// How many TLS handshakes each thread serves at a time. Newcomers beyond it wait. Default: 256.
+    pub max_tls_handshakes: usize,
     /// The keys of those who may push. While there are none, everybody may. A new set holds for requests
     /// that come later, and for open streams at once. Default: none.
     pub keys: watch::Receiver<Arc<Keys>>,
@@ -79,6 +94,16 @@ pub struct PublisherConfig {
     pub key_in_url: bool,
     /// Watches the publisher's actor, tasks and threads. Default: they are not watched.
     pub watchdog: Watchdog,
+}
+
+/// The limits of addresses that nobody has changed.
+pub fn default_addresses() -> AddressLimits {
+    AddressLimits { max_arrivals_per_second: PerAddress::set(0), ..AddressLimits::default() }
+}
+
+/// Limits that hold for as long as the publisher runs.
+pub fn fixed_addresses(limits: AddressLimits) -> watch::Receiver<Arc<AddressLimits>> {
+    watch::Sender::new(Arc::new(limits)).subscribe()
 }
 
 /// A setting that a publisher cannot run with.
@@ -115,6 +140,8 @@ impl PublisherConfig {
             silence_limit: Duration::from_secs(30),
             workers: available_parallelism().map_or(1, NonZero::get),
             max_connections: 4_096,
+            addresses: fixed_addresses(default_addresses()),
+            proxy_protocol: false,
             allow_origins: AllowOrigins::Local,
             allow_hosts: AllowHosts::default(),
             health: Health::default(),
@@ -122,6 +149,9 @@ impl PublisherConfig {
             body_limit: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             shutdown_limit: Duration::from_secs(7),
+            tls: None,
+            broker_tls: None,
+            max_tls_handshakes: 256,
             keys: watch::channel(Arc::default()).1,
             key_in_url: false,
             watchdog: Watchdog::none(),

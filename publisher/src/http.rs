@@ -12,7 +12,7 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use campanile_channel::publishing::{Push, Receipt};
 use campanile_channel::watchdog::ANSWER_LIMIT;
-use campanile_edge::{Action, Peer};
+use campanile_edge::Action;
 use campanile_messages::{IdempotencyKey, Position};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -39,6 +39,7 @@ mod caller;
 mod connection;
 mod counted_body;
 mod credentials;
+mod entrance;
 pub(crate) mod error;
 mod health;
 pub mod inbound;
@@ -55,6 +56,7 @@ mod turn;
 pub mod wording;
 
 pub(crate) use connection::CallerStream;
+pub(crate) use entrance::Entrance;
 pub(crate) use error::HttpError;
 pub(crate) use status::status;
 
@@ -65,6 +67,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) struct Front {
     pub(crate) courier: Addr<Courier>,
     pub(crate) budget: Budget,
+    pub(crate) entrance: Entrance,
     pub(crate) listens_on: IpAddr,
     pub(crate) config: Arc<PublisherConfig>,
     pub(crate) stopping: GracefulShutdownSignal,
@@ -168,7 +171,7 @@ impl Front {
             Route::Push => {
                 let pusher = known.insert(admitted.pusher()?.clone());
                 pusher.count_push(Instant::now())?;
-                let mut reserved = self.budget.reserve(peer(request));
+                let mut reserved = self.budget.reserve(self.entrance.peer(request));
                 let push = match request.method() {
                     &Method::GET => self.read_get(request, &admitted.query, &mut reserved)?,
                     _ => self.read_post(request, &admitted.query, payload, &mut reserved).await?,
@@ -253,11 +256,6 @@ fn refuse_body(request: &HttpRequest) -> Result<(), HttpError> {
 /// Returns what says whether the caller is still there.
 fn presence(request: &HttpRequest) -> Presence {
     request.conn_data().cloned().unwrap_or_default()
-}
-
-/// Returns the peer whose share of the budget a request takes.
-fn peer(request: &HttpRequest) -> Peer {
-    Peer::of(request.peer_addr().map(|address| address.ip()))
 }
 
 fn route(request: &HttpRequest) -> Result<Route, HttpError> {

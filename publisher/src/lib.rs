@@ -22,6 +22,6 @@ pub mod push;
 mod server;
 
 pub use campanile_edge::{AllowHosts, AllowOrigins};
-pub use config::{InvalidConfig, PublisherConfig};
+pub use config::{InvalidConfig, PublisherConfig, default_addresses, fixed_addresses};
 pub use error::{Answered, ApiError};
 pub use server::serve;

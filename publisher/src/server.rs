@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::TcpListener;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,25 +12,28 @@ use std::time::Duration;
 
 use actix::{Actor, Addr};
 use actix_http::HttpService;
+use actix_http::error::DispatchError;
 use actix_server::Server;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::{App, web};
+use campanile_channel::TlsSettings;
 use campanile_channel::client::{Endpoint, hold};
 use campanile_channel::publishing::WaitLimits;
+use campanile_channel::tls::{self, Handshakes, Stream};
 use campanile_channel::watchdog::{ANSWER_LIMIT, attest};
 use campanile_edge::most_exposed;
 use campanile_messages::InstanceId;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
-use tracing::{info, warn};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, info, warn};
 
 use crate::budget::Budget;
 use crate::config::PublisherConfig;
 use crate::courier::{Courier, Finish, LINK_QUEUE_BYTES, LastCall};
-use crate::http::{CallerStream, Front, answer};
+use crate::http::{CallerStream, Entrance, Front, answer};
 
 /// How much the kernel buffers for a caller at most, besides what is on its way. By default it is some
 /// MiB, and a caller that does not read its answers would be noticed only when these are full.
@@ -63,7 +67,11 @@ pub async fn serve(
     let courier = courier.reporting(move |sign| reported.note(sign)).start();
     let server = listen(&config, listeners, courier.clone())?;
     let owner = courier.clone();
-    let broker = Endpoint { broker: config.broker.clone(), secrets: config.secrets.clone() };
+    let broker = Endpoint {
+        broker: config.broker.clone(),
+        tls: config.broker_tls.clone(),
+        secrets: config.secrets.clone(),
+    };
     let pulse = watchdog.watch("publisher's link");
     let link = hold(owner, broker, LINK_QUEUE_BYTES, pulse, async || {});
     let mut link = actix::spawn(link);
@@ -142,9 +150,11 @@ fn listen(
         most_exposed(addresses.collect::<io::Result<Vec<_>>>()?).ok_or_else(no_listener)?;
     let server = Server::build();
     let stopping = server.graceful_shutdown_signal();
+    let entrance = Entrance::new(config);
     let front = Front {
         courier,
         budget: Budget::new(config.shares()),
+        entrance: entrance.clone(),
         listens_on,
         config: Arc::new(config.clone()),
         stopping: stopping.clone(),
@@ -155,10 +165,12 @@ fn listen(
     let keep_alive = config.keep_alive;
     let head_limit = config.head_limit;
     let silence_limit = config.silence_limit;
+    let (tls, max_tls_handshakes) = (config.tls.clone(), config.max_tls_handshakes);
     let (watchdog, workers) = (config.watchdog.clone(), AtomicUsize::new(0));
     let workers = Arc::new(workers);
     // The same as in `actix_web::HttpServer`, except for the stream in between.
     let serve = move || {
+        let (entrance, begun) = (entrance.clone(), stopping.clone());
         let stopping = stopping.clone();
         let app = app().into_factory().map_err(|error: actix_web::Error| error.error_response());
         let http = HttpService::build()
@@ -175,7 +187,8 @@ fn listen(
                 extensions.insert(stream.turn());
             })
             .h1(map_config(app, |()| AppConfig::default()));
-        fn_service(move |tcp: TcpStream| async move {
+        let (tls, handshakes) = (tls.clone(), Handshakes::new(max_tls_handshakes));
+        let admit = async move |mut tcp: TcpStream| {
             // On each socket, not on the listener: a socket inherits them, but then the end of a large
             // answer was seen to wait 40 ms for an ACK. If this fails, answers are correct but slower.
             let _ = tcp.set_nodelay(true);
@@ -183,8 +196,16 @@ fn listen(
             let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(silence_limit));
             // If this fails, the kernel buffers more for a caller that does not read.
             let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
-            let peer = tcp.peer_addr().ok();
-            Ok((CallerStream::new(tcp, head_limit, silence_limit), peer))
+            let (peer, counted) =
+                entrance.admit(&mut tcp, &begun).await.map_err(DispatchError::Io)?;
+            let stream = secure(tcp, tls.clone(), &handshakes, head_limit).await?;
+            let stream = CallerStream::new(stream, head_limit, silence_limit).counted_by(counted);
+            Ok((stream, Some(peer)))
+        };
+        let admit = Rc::new(admit);
+        fn_service(move |tcp: TcpStream| {
+            let admit = admit.clone();
+            async move { admit(tcp).await }
         })
         .and_then(http)
     };
@@ -206,4 +227,26 @@ fn listen(
         })?;
     }
     Ok(server.run())
+}
+
+/// Performs the TLS handshake, if there are settings for it.
+///
+/// # Errors
+/// If there is none within the limit. The caller has its answer, where there is one.
+async fn secure(
+    tcp: TcpStream,
+    settings: Option<TlsSettings>,
+    handshakes: &Rc<Handshakes>,
+    limit: Duration,
+) -> Result<Stream, DispatchError> {
+    let Some(settings) = settings else { return Ok(tcp.into()) };
+    match timeout(limit, tls::accept(tcp, &settings, handshakes)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(no_stream)) => {
+            debug!(error = %no_stream, "no TLS with a caller");
+            no_stream.end().await;
+            Err(DispatchError::DisconnectTimeout)
+        }
+        Err(_) => Err(DispatchError::SlowRequestTimeout),
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use campanile_messages::Durability;
 
 use crate::link::{Secrets, SecretsNow, unchanging};
+use crate::tls::TlsSettings;
 use crate::watchdog::Watchdog;
 
 /// Where a broker keeps its log.
@@ -45,6 +46,9 @@ pub struct BrokerConfig {
     pub hello_limit: Duration,
     /// How long after it was accepted a socket may take to prove the cluster's secret, if there is one.
     pub proof_limit: Duration,
+    /// The settings of TLS, which all listeners speak then; a newcomer gets the latest. Its handshake may take
+    /// as long as a hello. `None` means that links are not encrypted.
+    pub tls: Option<TlsSettings>,
     /// What both sides of a link prove to each other. If it is empty, links are open to everybody, except
     /// for those who have a secret.
     pub secrets: SecretsNow,
@@ -81,6 +85,7 @@ impl Default for BrokerConfig {
             shutdown_limit: Duration::from_secs(5),
             hello_limit: Duration::from_secs(2),
             proof_limit: Duration::from_secs(5),
+            tls: None,
             secrets: unchanging(Secrets::default()),
             max_links: 1_024,
             max_audiences_per_link: 1_000_000,

@@ -6,11 +6,9 @@ use bytes::Bytes;
 use campanile_edge::Principal;
 use campanile_messages::frame::{decode_proof, encode_answer};
 use campanile_messages::hello::{Feature, HelloAnswer, Nonce, Offer};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, timeout_at};
 
-use crate::link::{FrameReader, LinkError, Secrets, proof};
+use crate::link::{FrameReader, LinkError, Secrets, WriteHalf, proof};
 
 /// The largest frame with a proof. It has room for what a later version may add.
 const MAX_PROOF_BYTES: usize = 4 << 10;
@@ -51,7 +49,7 @@ pub enum NotAMember {
 /// The caller is not a member, or has not proven it until `until`, which is the end of `limit`.
 pub async fn principal(
     reader: &mut FrameReader,
-    write: &mut OwnedWriteHalf,
+    write: &mut WriteHalf,
     (offer, frame): (&Offer, &Bytes),
     secrets: &Secrets,
     (until, limit): (Instant, Duration),
@@ -65,7 +63,7 @@ pub async fn principal(
             let challenge = HelloAnswer::Challenge(proof::challenge(secret, frame, nonce));
             let challenge = encode_answer(&challenge);
             let answer = async {
-                write.write_all(&challenge.head).await.map_err(LinkError::Io)?;
+                write.send(&challenge.head).await.map_err(LinkError::Io)?;
                 reader.frame(MAX_PROOF_BYTES).await
             };
             let answer = match timeout_at(until, answer).await {

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -15,7 +16,6 @@ use campanile_messages::frame::{decode_hello, encode_answer};
 use campanile_messages::hello::HelloAnswer;
 use campanile_messages::{DecodeError, FromBroker, ToBroker};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
@@ -25,7 +25,8 @@ use super::config::BrokerConfig;
 use super::exchange::Unwelcome;
 use super::membership::{self, NotAMember};
 use super::strangers::Guest;
-use crate::link::{FrameReader, LinkError, Outbound, prepare, write_out};
+use crate::link::{FrameReader, LinkError, LinkStream, Outbound, WriteHalf, prepare, write_out};
+use crate::tls::{self, Handshakes};
 use crate::watchdog::{LOOK_AGAIN, Pulse};
 
 /// The largest hello. 1,024 worker ids take 10 kB.
@@ -98,7 +99,7 @@ pub async fn hold(
     peer: SocketAddr,
     broker: Addr<Broker>,
     config: BrokerConfig,
-    door: watch::Receiver<()>,
+    (door, handshakes): (watch::Receiver<()>, Rc<Handshakes>),
     mut guest: Guest,
 ) {
     if let Err(error) = prepare(&stream) {
@@ -106,6 +107,11 @@ pub async fn hold(
         return;
     }
     let pulse = config.watchdog.watch(format!("link with {peer}"));
+    let secured = tokio::select! {
+        secured = pulse.during(secure(stream, peer, &config, &handshakes)) => secured,
+        () = guest.is_shown_out() => return,
+    };
+    let Some(stream) = secured else { return };
     let (read, mut write) = stream.into_split();
     let mut reader = FrameReader::new(read);
     let outbound = Outbound::new(config.max_link_queue_bytes);
@@ -174,8 +180,27 @@ pub async fn hold(
     }
 }
 
+/// Performs the TLS handshake, if the broker speaks TLS. `None` if the socket has ended.
+async fn secure(
+    stream: TcpStream,
+    peer: SocketAddr,
+    config: &BrokerConfig,
+    handshakes: &Rc<Handshakes>,
+) -> Option<LinkStream> {
+    let Some(settings) = &config.tls else { return Some(LinkStream::Plain(stream)) };
+    match timeout(config.hello_limit, tls::accept(stream, settings, handshakes)).await {
+        Ok(Ok(stream)) => return Some(LinkStream::Sealed(Box::new(stream))),
+        Ok(Err(no_stream)) => {
+            debug!(%peer, error = %no_stream, "no TLS with a peer");
+            no_stream.end().await;
+        }
+        Err(_) => debug!(%peer, "a TLS handshake took too long"),
+    }
+    None
+}
+
 async fn enter(
-    (reader, write): (&mut FrameReader, &mut OwnedWriteHalf),
+    (reader, write): (&mut FrameReader, &mut WriteHalf),
     peer: SocketAddr,
     broker: &Addr<Broker>,
     outbound: &Outbound,

@@ -17,11 +17,15 @@ use super::listeners::Listeners;
 use super::peer;
 use super::store::StoreError;
 use super::strangers::Strangers;
+use crate::tls::Handshakes;
 use crate::watchdog::ANSWER_LIMIT;
 
 /// How many sockets there may be in addition to `max_links`, so that a full broker can still refuse a
 /// link with a reason.
 const MAX_STRANGERS: usize = 64;
+
+/// How many TLS handshakes there are at a time. Others wait, and a stalled one makes room for them.
+const MAX_TLS_HANDSHAKES: usize = 64;
 
 /// How often the broker drops what has expired.
 const TICK: Duration = Duration::from_secs(1);
@@ -65,6 +69,7 @@ pub(super) async fn run(
     let pulse = config.watchdog.watch("broker's service");
     let mut shutdown = pin!(shutdown);
     let strangers = Strangers::new(config.max_links + MAX_STRANGERS);
+    let handshakes = Handshakes::new(MAX_TLS_HANDSHAKES);
     let mut refusing = false;
     loop {
         // At least once a second, thanks to the ticks.
@@ -82,7 +87,7 @@ pub(super) async fn run(
         let trouble = match accepted {
             Ok((stream, address)) => {
                 let (guest, were_too_many) = strangers.admit(address.ip());
-                let (config, door) = (config.clone(), door.clone());
+                let (config, door) = (config.clone(), (door.clone(), handshakes.clone()));
                 let link = peer::hold(stream, address, broker.clone(), config, door, guest);
                 links.spawn_local(link);
                 // If its hello has come already, it shall not be closed to make room for others.

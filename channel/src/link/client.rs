@@ -9,7 +9,6 @@ use campanile_messages::frame::{decode_answer, encode_hello, encode_proof};
 use campanile_messages::hello::{Feature, Features, HelloAnswer, Nonce, Offer};
 use campanile_messages::link::Welcome;
 use campanile_messages::{DecodeError, FromBroker, Hello, ToBroker};
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
@@ -17,7 +16,11 @@ use tracing::{error, info, warn};
 use super::attempts::Attempts;
 use super::proof::{self, ProofError};
 use super::secrets::Secrets;
-use super::{FrameReader, LinkError, Outbound, SecretsNow, prepare, unchanging, write_out};
+use super::secure::{LinkTls, seal};
+use super::{
+    FrameReader, LinkError, LinkStream, Outbound, SecretsNow, WriteHalf, prepare, unchanging,
+    write_out,
+};
 use crate::watchdog::{ANSWER_LIMIT, LOOK_AGAIN, Pulse};
 
 /// How long a broker may take to accept and welcome a link before the next attempt.
@@ -76,6 +79,8 @@ impl<A> LinkOwner for A where
 pub struct Endpoint {
     /// `HOST:PORT`, looked up at every attempt.
     pub broker: String,
+    /// Links are sealed by TLS; `None` means that they are not.
+    pub tls: Option<LinkTls>,
     /// What both sides prove, as it is at each attempt. If it is empty, any broker is accepted that asks
     /// for no proof.
     pub secrets: SecretsNow,
@@ -84,7 +89,7 @@ pub struct Endpoint {
 impl From<String> for Endpoint {
     /// A broker without a secret.
     fn from(broker: String) -> Self {
-        Self { broker, secrets: unchanging(Secrets::default()) }
+        Self { broker, tls: None, secrets: unchanging(Secrets::default()) }
     }
 }
 
@@ -97,7 +102,7 @@ impl From<String> for Endpoint {
 /// the watchdog notices both an owner and a link that hangs.
 pub async fn hold<A: LinkOwner>(
     owner: Addr<A>,
-    Endpoint { broker, secrets }: Endpoint,
+    Endpoint { broker, tls, secrets }: Endpoint,
     max_queued_bytes: usize,
     pulse: Pulse,
     mut ready: impl AsyncFnMut(),
@@ -115,7 +120,8 @@ pub async fn hold<A: LinkOwner>(
         };
         let mut linked = None;
         let known = secrets.borrow().clone();
-        let connected = pulse.during(timeout(WELCOME_LIMIT, connect(&broker, &hello, &known)));
+        let connected =
+            pulse.during(timeout(WELCOME_LIMIT, connect(&broker, tls.as_ref(), &hello, &known)));
         let error = match connected.await {
             Err(_) => LinkError::Silent(WELCOME_LIMIT),
             Ok(Err(error)) => error,
@@ -139,8 +145,6 @@ pub async fn hold<A: LinkOwner>(
     }
 }
 
-type WriteHalf = tokio::net::tcp::OwnedWriteHalf;
-
 /// A link that the broker has welcomed, and that its owner does not know yet.
 struct Connected {
     write: WriteHalf,
@@ -152,9 +156,18 @@ struct Connected {
     first: Vec<FromBroker>,
 }
 
-async fn connect(broker: &str, hello: &Hello, secrets: &Secrets) -> Result<Connected, LinkError> {
+async fn connect(
+    broker: &str,
+    tls: Option<&LinkTls>,
+    hello: &Hello,
+    secrets: &Secrets,
+) -> Result<Connected, LinkError> {
     let stream = TcpStream::connect(broker).await?;
     prepare(&stream)?;
+    let stream = match tls {
+        None => LinkStream::Plain(stream),
+        Some(tls) => seal(stream, broker, tls).await?,
+    };
     let (read, mut write) = stream.into_split();
     let mut reader = FrameReader::new(read);
     let mut offer = Offer::ours(hello.clone(), Nonce(rand::random()));
@@ -162,7 +175,7 @@ async fn connect(broker: &str, hello: &Hello, secrets: &Secrets) -> Result<Conne
         offer.features = offer.features.with(Feature::SECRET);
     }
     let offer = encode_hello(&offer);
-    write.write_all(&offer.head).await?;
+    write.send(&offer.head).await?;
     let (mut answer, mut first) = answer(&mut reader).await?;
     let mut is_proven = secrets.is_empty();
     if let (frame, HelloAnswer::Challenge(challenge)) = &answer {
@@ -171,7 +184,7 @@ async fn connect(broker: &str, hello: &Hello, secrets: &Secrets) -> Result<Conne
             let reason = "frames between a challenge and its answer".to_owned();
             return Err(DecodeError::Malformed(reason).into());
         }
-        write.write_all(&encode_proof(&proof).head).await?;
+        write.send(&encode_proof(&proof).head).await?;
         (answer, first) = self::answer(&mut reader).await?;
         is_proven = true;
     }
@@ -189,10 +202,23 @@ async fn connect(broker: &str, hello: &Hello, secrets: &Secrets) -> Result<Conne
 
 /// The broker's next answer, with its frame and the frames that came along.
 async fn answer(reader: &mut FrameReader) -> Result<((Bytes, HelloAnswer), Vec<Bytes>), LinkError> {
-    let mut frames = reader.next_batch().await?;
+    let mut frames = reader.next_batch().await.map_err(or_alert)?;
     let frame = frames.remove(0);
     let answer = decode_answer(frame.clone())?;
     Ok(((frame, answer), frames))
+}
+
+/// Recognises an alert of TLS (its type, its version and its length), which was read as the length of a
+/// frame.
+fn or_alert(error: LinkError) -> LinkError {
+    match error {
+        LinkError::Decode(DecodeError::TooLarge { len_bytes, .. })
+            if len_bytes >> 8 & 0xff_ff00 == 0x15_0300 =>
+        {
+            LinkError::SpeaksTls
+        }
+        error => error,
+    }
 }
 
 struct Link {

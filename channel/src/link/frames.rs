@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use campanile_messages::frame::{MAX_FRAME_BYTES, take_frame};
-use tokio::io::AsyncReadExt;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::halves::ReadHalf;
 use super::{LinkError, SILENCE_LIMIT};
 
 /// How much one read asks for: room for a thousand small frames.
@@ -16,14 +15,14 @@ const READ_BYTES: usize = 64 << 10;
 /// Reads whole frames from a link.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
-    half: OwnedReadHalf,
+    half: ReadHalf,
     buffer: BytesMut,
     /// When the read began that has brought no byte so far.
     silent_since: Option<Instant>,
 }
 
 impl FrameReader {
-    pub(crate) fn new(half: OwnedReadHalf) -> Self {
+    pub(crate) fn new(half: ReadHalf) -> Self {
         Self { half, buffer: BytesMut::new(), silent_since: None }
     }
 

@@ -6,6 +6,7 @@ use campanile_messages::EncodedFrame;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, timeout_at};
 
+use super::halves::WriteHalf;
 use super::outbound::{Outbound, WriterStep};
 use super::outbox::Outbox;
 use super::{HEARTBEAT, LinkError};
@@ -14,6 +15,9 @@ use super::{HEARTBEAT, LinkError};
 /// the call itself no longer matters.
 const WRITE_SLICES: usize = 128;
 
+/// How much is sealed at a time on a link over TLS: several records.
+const BATCH_BYTES: usize = 64 << 10;
+
 /// Writes what is queued until the link ends, and `heartbeat` when there is nothing else to say. When
 /// it returns, the sending direction of the socket is closed.
 ///
@@ -21,11 +25,63 @@ const WRITE_SLICES: usize = 128;
 /// [`LinkError::Io`], and [`LinkError::Cut`] after [`Outbound::cut`]. After [`Outbound::finish`] it
 /// returns `Ok`.
 pub(crate) async fn write_out(
-    half: OwnedWriteHalf,
+    half: WriteHalf,
     outbound: Outbound,
     heartbeat: EncodedFrame,
 ) -> Result<(), LinkError> {
-    write_to(half, outbound, heartbeat).await
+    match half {
+        WriteHalf::Plain(half) => write_to(half, outbound, heartbeat).await,
+        half => write_sealed(half, outbound, heartbeat).await,
+    }
+}
+
+/// Writes over TLS, where what was sealed must be written. What the peer has not taken of it is some
+/// hundred kB at most.
+async fn write_sealed(
+    mut half: WriteHalf,
+    outbound: Outbound,
+    heartbeat: EncodedFrame,
+) -> Result<(), LinkError> {
+    let mut beat_at = Instant::now() + HEARTBEAT;
+    let mut batch = Vec::new();
+    loop {
+        match outbound.next_step() {
+            WriterStep::Cut => return Err(LinkError::Cut),
+            WriterStep::End => return Ok(half.close().await?),
+            WriterStep::Wait => {
+                batch = Vec::new();
+                if timeout_at(beat_at, outbound.changed()).await.is_err() {
+                    outbound.force(&heartbeat);
+                }
+            }
+            WriterStep::Write => {
+                batch.clear();
+                outbound.write(|outbox| take_some(outbox, &mut batch));
+                tokio::select! {
+                    sent = half.send(&batch) => sent?,
+                    () = until_cut(&outbound) => return Err(LinkError::Cut),
+                }
+                beat_at = Instant::now() + HEARTBEAT;
+            }
+        }
+    }
+}
+
+/// Moves what waits to `batch`, up to [`BATCH_BYTES`].
+fn take_some(outbox: &mut Outbox, batch: &mut Vec<u8>) {
+    let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+    let filled = outbox.slices(&mut slices);
+    for slice in &slices[..filled] {
+        let room = BATCH_BYTES - batch.len();
+        batch.extend_from_slice(&slice[..slice.len().min(room)]);
+    }
+    outbox.advance(batch.len());
+}
+
+async fn until_cut(outbound: &Outbound) {
+    while outbound.next_step() != WriterStep::Cut {
+        outbound.changed().await;
+    }
 }
 
 /// Where a link's frames are written: a socket, or a test's stand-in for one.

@@ -7,14 +7,17 @@
 
 mod publishing;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix::prelude::*;
 use campanile_edge::websocket::Message as Said;
-use campanile_edge::{Principal, Secret};
+use campanile_edge::{Principal, Rate, Secret};
 use campanile_messages::{ConnectionId, GroupName};
 
+use crate::config::GatewayConfig;
 use crate::connection::line::Line;
+use crate::connection::pace::{Pace, Paced};
 use crate::connection::socket::Unsent;
 use crate::dialects::{Errors, Request, RequestError};
 use crate::entrance::seats::Seat;
@@ -29,7 +32,8 @@ pub struct Session {
     connection: ConnectionId,
     line: Line,
     registry: Addr<Registry>,
-    max_groups: usize,
+    config: Arc<GatewayConfig>,
+    joins: Pace,
     errors: Errors,
     /// Whether the page that opened the connection may publish without a token.
     is_page_trusted: bool,
@@ -55,14 +59,15 @@ impl Session {
         connection: ConnectionId,
         line: Line,
         opening: Opening,
-        (registry, max_groups): (Addr<Registry>, usize),
+        (registry, config): (Addr<Registry>, Arc<GatewayConfig>),
         seat: Seat,
     ) -> Self {
         Self {
             connection,
             line,
             registry,
-            max_groups,
+            config,
+            joins: Pace::default(),
             errors: Errors::default(),
             is_page_trusted: opening.is_page_trusted,
             published: None,
@@ -124,6 +129,17 @@ impl Session {
     }
 
     fn join(&mut self, group: GroupName, since: Option<Since>, ctx: &mut Context<Self>) {
+        let rate = self.config.limits.borrow().rates.joins;
+        match self.joins.count(rate, Instant::now()) {
+            Paced::InTime => {}
+            Paced::TooSoon => {
+                let per_second = rate.map_or(0, Rate::per_second);
+                let error =
+                    RequestError::RateLimited { group: Some(group), what: "joins", per_second };
+                return self.line.say(self.line.rules().error(&error));
+            }
+            Paced::GoesOn => return self.line.close(CloseCode::RateLimited, Unsent::Flush),
+        }
         let join = Join(self.connection, group.clone(), since);
         // Without a time limit, here and below: a request that is given up is never performed, and if the
         // registry hangs, the watchdog ends the process.
@@ -134,7 +150,7 @@ impl Session {
                 session.refuse(&RequestError::AlreadyJoined { group });
             }
             Ok(JoinAnswer::TooMany) => {
-                let max = session.max_groups;
+                let max = session.config.max_groups;
                 session.refuse(&RequestError::TooManyGroups { group, max });
             }
             Ok(JoinAnswer::NotAllowed) => session.refuse(&RequestError::NotAllowed { group }),

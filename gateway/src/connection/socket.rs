@@ -1,11 +1,12 @@
 //! One client's TCP stream and its outbox. Everything on the connection's worker may add output; one task,
 //! called the driver, reads from the stream and writes what waits until the connection ends.
 //!
-//! A socket writes shared slices, waits until the stream is writable, and closes it. It knows nothing of
+//! A socket writes shared slices, over TLS or without, waits until the stream is writable, and closes it. It knows nothing of
 //! websockets. It is also the gate before the greeting: until then, only the head of the response and
 //! control frames leave.
 
 mod ending;
+mod sealing;
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -15,7 +16,9 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use campanile_channel::tls::Stream;
 use campanile_channel::{Full, Outbox};
+use campanile_edge::tls::TlsSession;
 use futures_util::task::AtomicWaker;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -56,6 +59,26 @@ struct SocketState {
     waiting: Vec<WriteWaiter>,
     /// Whether the outbox has exceeded its bound.
     is_overrun: bool,
+    /// Seals what is written. What leaves the outbox is sealed at once, and waits here if the kernel does
+    /// not take it: at most one record.
+    tls: Option<Box<TlsSession>>,
+}
+
+impl SocketState {
+    /// Whether something waits to be sent.
+    fn has_unsent(&self) -> bool {
+        !self.outbox.is_empty() || self.tls.as_ref().is_some_and(|tls| !tls.unsent().is_empty())
+    }
+
+    /// Notifies the callers whose offset was reached.
+    fn resolve_waiters(&mut self) {
+        let unsent = self.tls.as_ref().map_or(0, |tls| tls.unsent_plaintext_bytes());
+        let reached = self.outbox.written_bytes() - unsent as u64;
+        let done = self.waiting.partition_point(|waiter| waiter.offset <= reached);
+        for waiter in self.waiting.drain(..done) {
+            let _ = waiter.done.send(());
+        }
+    }
 }
 
 /// A caller that waits until the outbox has written up to an offset.
@@ -64,6 +87,13 @@ struct WriteWaiter {
     /// In bytes from the connection's start.
     offset: u64,
     done: oneshot::Sender<()>,
+}
+
+/// What is on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wire {
+    Plain,
+    Sealed,
 }
 
 /// The phases of a connection, in order; it never returns to an earlier one.
@@ -105,7 +135,8 @@ pub enum Unsent {
 
 impl Socket {
     /// Takes over a stream. Up to `max_outbox_bytes` may wait for it.
-    pub fn new(stream: TcpStream, max_outbox_bytes: usize) -> Arc<Self> {
+    pub fn new(stream: impl Into<Stream>, max_outbox_bytes: usize) -> Arc<Self> {
+        let (stream, tls) = stream.into().into_parts();
         Arc::new(Self {
             stream,
             state: Mutex::new(SocketState {
@@ -114,6 +145,7 @@ impl Socket {
                 awaits_greeting: None,
                 waiting: Vec::new(),
                 is_overrun: false,
+                tls,
             }),
             driver: AtomicWaker::new(),
             opened: Instant::now(),
@@ -154,7 +186,7 @@ impl Socket {
     pub fn flush(&self) {
         let mut state = self.lock();
         match self.write(&mut state) {
-            Ok(()) if state.outbox.is_empty() && state.phase <= SocketPhase::Open => {}
+            Ok(()) if !state.has_unsent() && state.phase <= SocketPhase::Open => {}
             Ok(()) => self.driver.wake(),
             Err(_) => self.break_off(&mut state),
         }
@@ -173,6 +205,10 @@ impl Socket {
         if !state.outbox.is_empty() {
             // It is flushed together with what waits already.
             return self.queue(&mut state, slice).map(drop);
+        }
+        if state.tls.is_some() {
+            self.seal_now(&mut state, slice);
+            return Ok(());
         }
         // Not through the runtime: in a broadcast to thousands, its record of this stream is not in the
         // CPU's caches. If the stream is full, the driver learns that from the runtime itself.
@@ -270,7 +306,7 @@ impl Socket {
     /// if the connection ends before. `None` if nothing is queued.
     pub fn written(&self) -> Option<oneshot::Receiver<()>> {
         let mut state = self.lock();
-        if state.outbox.is_empty() {
+        if !state.has_unsent() {
             return None;
         }
         let (done, written) = oneshot::channel();
@@ -321,9 +357,9 @@ impl Socket {
         self.lock().outbox.held_bytes()
     }
 
-    /// Whether the outbox is empty.
+    /// Whether nothing waits to be sent.
     pub fn is_flushed(&self) -> bool {
-        self.lock().outbox.is_empty()
+        !self.lock().has_unsent()
     }
 
     /// When the last byte came from the peer; before the first byte, when the connection was opened.
@@ -338,47 +374,64 @@ impl Socket {
     /// Any error means that the connection has ended.
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         self.driver.register(cx.waker());
-        self.poll_flush(cx)?;
+        if self.poll_flush(cx)? == Wire::Sealed {
+            return self.poll_read_sealed(cx, buffer);
+        }
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
             match self.stream.try_read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => {
-                    let heard_nanos = self.opened.elapsed().as_nanos() as u64;
-                    self.heard_nanos.store(heard_nanos, Ordering::Relaxed);
+                    self.note_heard();
                     return Poll::Ready(result);
                 }
             }
         }
     }
 
+    fn note_heard(&self) {
+        let heard_nanos = self.opened.elapsed().as_nanos() as u64;
+        self.heard_nanos.store(heard_nanos, Ordering::Relaxed);
+    }
+
     /// Writes what waits. The driver is woken when the rest can be written.
-    fn poll_flush(&self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn poll_flush(&self, cx: &mut Context<'_>) -> io::Result<Wire> {
         loop {
             let mut state = self.lock();
             if state.phase == SocketPhase::Broken {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
+            let wire = if state.tls.is_some() { Wire::Sealed } else { Wire::Plain };
             self.write(&mut state)?;
             if state.phase == SocketPhase::Held {
-                return Ok(());
+                return Ok(wire);
             }
-            if state.outbox.is_empty() {
-                if state.phase == SocketPhase::Closing {
-                    state.phase = SocketPhase::Lingering;
-                    SockRef::from(&self.stream).shutdown(Shutdown::Write)?;
+            if !state.has_unsent() {
+                if state.phase != SocketPhase::Closing {
+                    return Ok(wire);
                 }
-                return Ok(());
+                if let Some(tls) = &mut state.tls {
+                    tls.close();
+                    if !tls.unsent().is_empty() {
+                        continue;
+                    }
+                }
+                state.phase = SocketPhase::Lingering;
+                SockRef::from(&self.stream).shutdown(Shutdown::Write)?;
+                return Ok(wire);
             }
             drop(state);
             match self.stream.poll_write_ready(cx) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => return Ok(wire),
                 Poll::Ready(ready) => ready?,
             }
         }
     }
 
     fn write(&self, state: &mut SocketState) -> io::Result<()> {
+        if state.tls.is_some() {
+            return self.write_sealed(state);
+        }
         while !state.outbox.is_empty() && state.phase != SocketPhase::Held {
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
             let filled = state.outbox.slices(&mut slices);
@@ -397,11 +450,7 @@ impl Socket {
                 Err(error) => return Err(error),
             };
             state.outbox.advance(written);
-            let reached = state.outbox.written_bytes();
-            let done = state.waiting.partition_point(|waiter| waiter.offset <= reached);
-            for waiter in state.waiting.drain(..done) {
-                let _ = waiter.done.send(());
-            }
+            state.resolve_waiters();
         }
         Ok(())
     }
@@ -419,15 +468,13 @@ impl Socket {
     }
 }
 
-/// Copies slices one after the other into `joined`, and returns how many bytes they have together.
-///
-/// # Panics
-/// If `joined` is too small.
+/// Copies slices one after the other into `joined` until it is full, and returns how many bytes it
+/// holds then.
 fn join(slices: &[IoSlice<'_>], joined: &mut [u8]) -> usize {
     slices.iter().fold(0, |from, slice| {
-        let to = from + slice.len();
-        joined[from..to].copy_from_slice(slice);
-        to
+        let len = slice.len().min(joined.len() - from);
+        joined[from..from + len].copy_from_slice(&slice[..len]);
+        from + len
     })
 }
 

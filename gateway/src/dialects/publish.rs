@@ -1,7 +1,5 @@
 //! What a client publishes, and what it gets for an answer. Pure.
 
-use std::time::Duration;
-
 use bytestring::ByteString;
 use campanile_channel::publishing::{Failure, NotSent, Unknown};
 use campanile_messages::link::Refusal;
@@ -67,15 +65,12 @@ pub enum PublishError {
     ForeignPage,
     /// The connection, or its user, publishes too often.
     #[error(
-        "more than {per_second} a second (the gateway's --max-publishes-per-second), nothing was sent: \
-         try again in {} s",
-        wait.as_secs_f32()
+        "more than {per_second} publishes per second (the gateway's --max-publishes-per-second), \
+         nothing was sent: try again later"
     )]
     RateLimited {
         /// How many are accepted on average.
         per_second: u32,
-        /// How long to wait until one is accepted.
-        wait: Duration,
     },
     /// The connection has as many publishes without an answer as it may.
     #[error(
@@ -194,6 +189,8 @@ impl From<Failure> for PublishError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -63,6 +63,16 @@ pub enum RequestError {
         /// The group that was not joined.
         group: GroupName,
     },
+    /// Too many messages in too short a time. What it said is not known, unless it was a join.
+    #[error("too many {what}: at most {per_second} per second are accepted, try again later")]
+    RateLimited {
+        /// The group that was not joined.
+        group: Option<GroupName>,
+        /// What there were too many of.
+        what: &'static str,
+        /// How many are accepted.
+        per_second: u32,
+    },
     /// A new token on a connection that began without one.
     #[error("this connection began without a token: connect again with it")]
     NoTokenToRenew,
@@ -94,6 +104,7 @@ impl RequestError {
             Self::TooManyGroups { .. } => "too_many_groups",
             Self::AlreadyJoined { .. } => "already_joined",
             Self::GatewayFull { .. } => "gateway_full",
+            Self::RateLimited { .. } => "rate_limited",
             Self::NoTokenToRenew => "no_token_to_renew",
             Self::Token(word) => word,
             Self::NotAllowed { .. } | Self::OtherUser => "not_allowed",
@@ -123,6 +134,7 @@ impl RequestError {
             | Self::AlreadyJoined { group }
             | Self::GatewayFull { group }
             | Self::NotAllowed { group } => Some(group),
+            Self::RateLimited { group, .. } => group.as_ref(),
             _ => None,
         }
     }

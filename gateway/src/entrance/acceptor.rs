@@ -5,15 +5,18 @@
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use campanile_channel::watchdog::Pulse;
-use rustix::event::{PollFd, PollFlags, poll};
+use campanile_edge::{Bucket, Crowded, Rate};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
+use crate::config::GatewayConfig;
 use crate::entrance::health::Health;
 use crate::entrance::seats::{Seat, Seats};
 
@@ -38,11 +41,19 @@ const MAX_REFUSALS: usize = 64;
 /// another refusal, so that the doors can answer the earlier ones.
 const MAX_WAITS: usize = 20;
 
+/// How many connections that exceed a limit of their address may wait for their answer at a time. Any more
+/// are closed without one, and nobody waits for them. They do not count for [`MAX_REFUSALS`], so that a
+/// flood from one address does not keep the health checks of a full gateway out.
+const MAX_CROWDED: usize = 64;
+
+/// The part of a second whose connections are accepted at once, where their rate is limited.
+const BURST_PART: u32 = 10;
+
 /// How many connections over the limit each door answers at a time. When one more arrives, the oldest
 /// of them is closed, so that silent clients cannot keep health checks out. All doors together answer
 /// half of [`MAX_REFUSALS`], which always leaves some for newcomers.
 pub fn refusals_at_a_door(doors: usize) -> usize {
-    (MAX_REFUSALS / 2 / doors).max(1)
+    (MAX_REFUSALS.min(MAX_CROWDED) / 2 / doors).max(1)
 }
 
 /// A connection on its way to a worker.
@@ -59,6 +70,18 @@ pub enum Admission {
     Seated(Seat),
     /// It may not. Its seat is one of those for refusals.
     Full(Seat),
+    /// It exceeds a limit of its address. Its seat is one of those for such connections.
+    Crowded(Seat, Crowded),
+}
+
+/// What the thread does with a connection.
+enum Accepted {
+    /// It is for the worker with this index.
+    For(usize, Admission),
+    /// There is no room for another refusal, but perhaps soon.
+    Later,
+    /// It is closed.
+    Closed,
 }
 
 /// The handle of the thread that accepts.
@@ -78,14 +101,16 @@ impl Acceptor {
         listeners: Vec<TcpListener>,
         seats: Seats,
         doors: Vec<UnboundedSender<Arrival>>,
-        max_connections: usize,
+        config: Arc<GatewayConfig>,
         health: Health,
         pulse: Pulse,
     ) -> io::Result<Self> {
         let (stopped, running) = io::pipe()?;
         let thread = thread::Builder::new().name("acceptor".to_owned()).spawn(move || {
             let refusals = Seats::new(doors.len());
-            let hall = Hall { seats, refusals, doors, max_connections, health };
+            let crowded = Seats::new(doors.len());
+            let accepted = Bucket::default();
+            let mut hall = Hall { seats, refusals, crowded, doors, config, health, accepted };
             hall.accept_until(&listeners, &stopped, &pulse);
         })?;
         Ok(Self { thread, running })
@@ -103,15 +128,19 @@ impl Acceptor {
 struct Hall {
     seats: Seats,
     refusals: Seats,
+    crowded: Seats,
     doors: Vec<UnboundedSender<Arrival>>,
-    max_connections: usize,
+    config: Arc<GatewayConfig>,
     /// While the gateway shuts down, nobody gets a seat.
     health: Health,
+    /// How many connections were accepted lately.
+    accepted: Bucket,
 }
 
 impl Hall {
-    fn accept_until(&self, listeners: &[TcpListener], stopped: &PipeReader, pulse: &Pulse) {
+    fn accept_until(&mut self, listeners: &[TcpListener], stopped: &PipeReader, pulse: &Pulse) {
         let mut logged_full = None::<Instant>;
+        let mut first = 0;
         loop {
             let mut ready = vec![PollFd::new(stopped, PollFlags::IN)];
             ready.extend(listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)));
@@ -128,12 +157,19 @@ impl Hall {
             if !ready[0].revents().is_empty() {
                 return;
             }
-            // A listener that fails does not keep the others from accepting.
-            let failed = listeners
-                .iter()
-                .fold(None, |failed, listener| failed.or(self.accept_some(listener).err()));
+            // A listener that fails does not keep the others from accepting, nor does one that uses up what
+            // may be accepted.
+            first = (first + 1) % listeners.len();
+            let (mut failed, mut wait) = (None, PACE);
+            for listener in listeners.iter().cycle().skip(first).take(listeners.len()) {
+                match self.accept_some(listener) {
+                    Ok(None) => {}
+                    Ok(Some(until_next)) => wait = wait.max(until_next),
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
             let Some(error) = failed else {
-                thread::sleep(PACE);
+                pause(wait, stopped, pulse);
                 continue;
             };
             if logged_full.is_none_or(|logged| logged.elapsed() > FULL_AGAIN) {
@@ -144,40 +180,75 @@ impl Hall {
         }
     }
 
-    /// Accepts the connections that are waiting, at most [`AT_ONCE`].
-    fn accept_some(&self, listener: &TcpListener) -> io::Result<()> {
+    /// Accepts the connections that are waiting, at most [`AT_ONCE`]. Returns how long the next one must
+    /// wait, if their rate is limited.
+    fn accept_some(&mut self, listener: &TcpListener) -> io::Result<Option<Duration>> {
+        let per_second = self.config.limits.borrow().max_handshakes_per_second;
+        let rate = (per_second > 0).then(|| Rate::new(per_second, per_second / BURST_PART));
         let mut waits = MAX_WAITS;
         for _ in 0..AT_ONCE {
+            let mut accepted = self.accepted;
+            let taken = rate.map_or(Ok(()), |rate| accepted.take(rate, Instant::now()));
+            if let Err(wait) = taken {
+                return Ok(Some(wait));
+            }
             match accept(listener) {
                 Ok((socket, peer)) => {
-                    let mut admitted = self.admit();
-                    while admitted.is_none() && waits > 0 {
+                    self.accepted = accepted;
+                    let mut admitted = self.admit(peer);
+                    while matches!(admitted, Accepted::Later) && waits > 0 {
                         waits -= 1;
                         thread::sleep(PACE);
-                        admitted = self.admit();
+                        admitted = self.admit(peer);
                     }
-                    if let Some((worker, admission)) = admitted {
+                    if let Accepted::For(worker, admission) = admitted {
                         // A door closes only when its thread ends, together with the process.
                         let _ = self.doors[worker].send(Arrival { socket, peer, admission });
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Takes a seat, or one of those for refusals, and returns it with the index of its worker; `None`
-    /// if both are used up.
-    fn admit(&self) -> Option<(usize, Admission)> {
-        let max = if self.health.is_draining() { 0 } else { self.max_connections };
-        let seated = self.seats.take(max);
-        let seated = seated.map(|(worker, seat)| (worker, Admission::Seated(seat)));
-        let full = || self.refusals.take(MAX_REFUSALS).map(|(w, seat)| (w, Admission::Full(seat)));
-        seated.or_else(full)
+    /// Takes a seat for a connection, or one of those for refusals.
+    fn admit(&self, peer: SocketAddr) -> Accepted {
+        let limits = self.config.limits.borrow().clone();
+        let proxies = &limits.addresses.trusted_proxies;
+        if self.config.proxy_protocol && !proxies.contain(peer.ip()) {
+            debug!(%peer, "closed a connection that does not come from a trusted proxy");
+            return Accepted::Closed;
+        }
+        let max = if self.health.is_draining() { 0 } else { self.config.max_connections };
+        let Some((worker, seat)) = self.seats.take(max) else {
+            let refused = self.refusals.take(MAX_REFUSALS);
+            return refused.map_or(Accepted::Later, |(worker, seat)| {
+                Accepted::For(worker, Admission::Full(seat))
+            });
+        };
+        let Err(crowded) = seat.count_address(peer.ip(), &limits.addresses) else {
+            return Accepted::For(worker, Admission::Seated(seat));
+        };
+        let refused = self.crowded.take(MAX_CROWDED);
+        refused.map_or(Accepted::Closed, |(worker, seat)| {
+            Accepted::For(worker, Admission::Crowded(seat, crowded))
+        })
     }
+}
+
+/// Waits, but not once the thread has to stop.
+fn pause(time: Duration, stopped: &PipeReader, pulse: &Pulse) {
+    if time <= PACE {
+        return thread::sleep(time);
+    }
+    let timeout = Timespec::try_from(time).ok();
+    let waits = pulse.enter_kernel();
+    // If this fails, the loop goes on, and fails again where it says so.
+    let _ = poll(&mut [PollFd::new(stopped, PollFlags::IN)], timeout.as_ref());
+    drop(waits);
 }
 
 /// Accepts a connection, in non-blocking mode.

@@ -3,6 +3,8 @@
 
 mod identifying;
 mod opening;
+mod secure;
+mod wishes;
 
 use std::cell::Cell;
 use std::net::{self, IpAddr, SocketAddr};
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use bytes::Bytes;
+use campanile_channel::tls::{Handshakes, Stream};
 use campanile_edge::pages::{self, Reader};
 use campanile_edge::{Action, Head, Principal, websocket};
 use campanile_messages::WorkerId;
@@ -20,12 +23,13 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant as Deadline, timeout, timeout_at};
 use tracing::{debug, info};
 
 use crate::access::Rejection;
 use crate::config::GatewayConfig;
 use crate::dialects::{Dialect, events};
+use crate::entrance::admission::Admissions;
 use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, last_message, read_head};
 use crate::entrance::health::Health;
 use crate::entrance::identity;
@@ -34,10 +38,9 @@ use crate::entrance::refusal::{COME_BACK_MILLIS, Refusal};
 use crate::entrance::rewind::Rewind;
 use crate::entrance::seats::Seat;
 use crate::entrance::unauthenticated::{Newcomer, Unauthenticated};
-use crate::entrance::wish::{Accepted, Wish};
+use crate::entrance::wish::Wish;
 use crate::registry::Registry;
-use crate::resume::Since;
-use crate::websocket::Upgrade;
+use crate::websocket::{Terms, Upgrade};
 
 /// The shortest time between two log lines of a worker about an unknown subprotocol.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
@@ -51,7 +54,11 @@ pub(crate) struct Door {
     page: Serve,
     listens_on: IpAddr,
     health: Health,
+    admissions: Admissions,
+    terms: Arc<Terms>,
     unauthenticated: Unauthenticated,
+    /// The TLS handshakes that are under way.
+    handshakes: Rc<Handshakes>,
     last_connection: Cell<u64>,
     /// When it was last logged that a client offered an unknown subprotocol.
     logged_subprotocol: Cell<Option<Instant>>,
@@ -67,7 +74,10 @@ impl Door {
         listens_on: IpAddr,
         (health, unauthenticated): (Health, Unauthenticated),
     ) -> Self {
+        let handshakes = Handshakes::new(config.max_tls_handshakes);
         Self {
+            admissions: Admissions::new(config.clone()),
+            terms: Terms::new(config.user_timeout, config.limits.clone()),
             config,
             worker,
             registry,
@@ -75,6 +85,7 @@ impl Door {
             listens_on,
             health,
             unauthenticated,
+            handshakes,
             last_connection: Cell::new(0),
             logged_subprotocol: Cell::new(None),
             logged_rejection: Cell::new(None),
@@ -86,13 +97,19 @@ impl Door {
     /// In a storm, most requests have arrived before their connections are accepted. Their sessions
     /// start at once, without a task, a timer or a wait for an event.
     pub fn receive(self: &Rc<Self>, socket: net::TcpStream, peer: SocketAddr, seat: Seat) {
+        if self.config.tls.is_some() {
+            let Ok(tcp) = TcpStream::from_std(socket) else { return };
+            let door = self.clone();
+            actix_rt::spawn(async move { door.receive_sealed(tcp, peer, seat).await });
+            return;
+        }
         let mut received = Vec::with_capacity(FIRST_READ_BYTES);
         match recv(&socket, spare_capacity(&mut received), RecvFlags::empty()) {
             Ok((0, _)) => return,
             Ok(_) | Err(Errno::WOULDBLOCK | Errno::INTR) => {}
             Err(_) => return,
         }
-        let decide = || self.decide_at_once(&received, peer);
+        let decide = || self.decide_at_once(&received, peer, &seat);
         // Not even a request that makes this panic may end the door for the others.
         let Ok(decided) = panic::catch_unwind(AssertUnwindSafe(decide)) else { return };
         let Ok(stream) = TcpStream::from_std(socket) else { return };
@@ -105,7 +122,9 @@ impl Door {
             decided => {
                 let door = self.clone();
                 actix_rt::spawn(async move {
-                    door.admit(stream, peer, received, decided, seat).await;
+                    let deadline = Deadline::now() + door.config.handshake_limit;
+                    let arrived = (stream.into(), received, decided);
+                    door.admit(arrived, peer, seat, deadline).await;
                 });
             }
         }
@@ -113,9 +132,14 @@ impl Door {
 
     /// Decides about a request and returns the length of its head in bytes; `None` if the head is not
     /// complete.
-    fn decide_at_once(&self, received: &[u8], peer: SocketAddr) -> Option<(Decision, usize)> {
+    fn decide_at_once(
+        &self,
+        received: &[u8],
+        peer: SocketAddr,
+        seat: &Seat,
+    ) -> Option<(Decision, usize)> {
         match Head::parse(received) {
-            Ok(Some((head, len_bytes))) => Some((self.decide(&head, peer), len_bytes)),
+            Ok(Some((head, len_bytes))) => Some((self.decide(&head, peer, seat), len_bytes)),
             Ok(None) => None,
             Err(error) => Some((refused(peer, &error.into(), None), 0)),
         }
@@ -123,18 +147,18 @@ impl Door {
 
     async fn admit(
         &self,
-        mut stream: TcpStream,
+        (mut stream, mut received, decided): (Stream, Vec<u8>, Option<(Decision, usize)>),
         peer: SocketAddr,
-        mut received: Vec<u8>,
-        decided: Option<(Decision, usize)>,
         seat: Seat,
+        deadline: Deadline,
     ) {
         let decided = match decided {
             Some(decided) => Ok(Ok(Some(decided))),
             None => {
-                let decide = |head: &Head<'_>, len_bytes| (self.decide(head, peer), len_bytes);
+                let decide =
+                    |head: &Head<'_>, len_bytes| (self.decide(head, peer, &seat), len_bytes);
                 let read = read_head(&mut stream, &mut received, decide);
-                timeout(self.config.handshake_limit, read).await
+                timeout_at(deadline, read).await
             }
         };
         let (decision, len_bytes) = match decided {
@@ -150,7 +174,7 @@ impl Door {
             }
             Decision::OpenLater(opened, newcomer) => {
                 received.drain(..len_bytes);
-                self.open_later(stream, peer, opened, received, (seat, newcomer)).await;
+                self.open_later(stream, opened, received, (seat, newcomer)).await;
             }
             Decision::Page => {
                 (self.page)(Rewind::new(received.into(), stream), Some(peer)).await;
@@ -160,33 +184,42 @@ impl Door {
                 // The client gets no more time than for any other refusal, whatever it still sends.
                 let _ = timeout(REFUSAL_LIMIT, end(stream, last)).await;
             }
+            Decision::RefuseOneOfMany(last) => {
+                // A flood from one client must not occupy more than this.
+                let Some(_right) = self.admissions.answer() else { return };
+                let _ = timeout(REFUSAL_LIMIT, end(stream, last)).await;
+            }
         }
     }
 
     /// Answers a client for which there is no room so that it comes back later, and answers health
     /// checks as usual. While the gateway shuts down, only health checks get an answer: a proxy then
     /// tries another gateway, as if this one did not listen.
-    pub async fn turn_away(&self, mut stream: TcpStream, peer: SocketAddr) {
+    pub async fn turn_away(&self, tcp: TcpStream, peer: SocketAddr, refusal: Refusal) {
+        let deadline = Deadline::now() + REFUSAL_LIMIT;
+        let Some(mut stream) = self.open_stream(tcp, peer, deadline).await else { return };
         let mut received = Vec::new();
-        let decide = |head: &Head<'_>, _| self.decide_without_room(head, peer);
+        let plain = refusal.response(None);
+        let decide = |head: &Head<'_>, _| self.decide_without_room(head, peer, refusal);
         let read = read_head(&mut stream, &mut received, decide);
         let last = match timeout(REFUSAL_LIMIT, read).await {
             Ok(Ok(Some(last))) => last,
             _ if self.health.is_draining() => None,
-            _ => Some(Refusal::full().response(None)),
+            _ => Some(plain),
         };
         if let Some(last) = last {
-            end(stream, last).await;
+            let _ = timeout(2 * REFUSAL_LIMIT, end(stream, last)).await;
         }
     }
 
-    fn decide(&self, head: &Head<'_>, peer: SocketAddr) -> Decision {
-        let refusal = match self.check(head, peer) {
+    fn decide(&self, head: &Head<'_>, peer: SocketAddr, seat: &Seat) -> Decision {
+        let (proxy, peer) = (peer, self.admissions.client(head, peer));
+        let refusal = match self.check(head, (proxy, peer), seat) {
             Ok(Admitted::Websocket(upgrade, wish, principal)) => {
                 self.log_subprotocol(&upgrade);
                 let (response, dialect) = (upgrade.response(), upgrade.dialect);
                 let is_page_trusted = self.is_page_trusted(head);
-                let opened = Opened { response, dialect, wish, is_page_trusted };
+                let opened = Opened { response, dialect, wish, is_page_trusted, client: peer };
                 match principal {
                     Some(principal) => return Decision::Open(opened, principal),
                     None => match self.unauthenticated.admit(peer.ip()) {
@@ -198,17 +231,21 @@ impl Door {
             Ok(Admitted::EventStream(wish, principal)) => {
                 let response = events::head(self.reader(head), events::retry_millis());
                 let dialect = Dialect::Events;
-                return Decision::Open(
-                    Opened { response, dialect, wish, is_page_trusted: false },
-                    principal,
-                );
+                let is_page_trusted = false;
+                let opened = Opened { response, dialect, wish, is_page_trusted, client: peer };
+                return Decision::Open(opened, principal);
             }
             Ok(Admitted::Page) => return Decision::Page,
             Err(refusal) => refusal,
         };
+        if refusal.is_one_of_many() {
+            debug!(%peer, code = refusal.code, "refused one connection too many");
+            return Decision::RefuseOneOfMany(self.answer(head, refusal));
+        }
         match refusal_by_message(head, &refusal) {
             Some(last) => {
-                debug!(%peer, status = refusal.status, code = refusal.code, "refused by message");
+                let (status, code) = (refusal.status, refusal.code);
+                debug!(%peer, status, code, "refused by message");
                 Decision::RefuseByMessage(last)
             }
             None => refused(peer, &refusal.for_method(head.method), self.reader(head)),
@@ -216,22 +253,43 @@ impl Door {
     }
 
     /// The answer to a client for which there is no room; `None` if it gets none.
-    fn decide_without_room(&self, head: &Head<'_>, peer: SocketAddr) -> Option<Bytes> {
+    fn decide_without_room(
+        &self,
+        head: &Head<'_>,
+        peer: SocketAddr,
+        refusal: Refusal,
+    ) -> Option<Bytes> {
         let refusal = match self.answer_to_check(head) {
             Some(answer) => answer,
             None if self.health.is_draining() => return None,
-            None if head.path == "/events" => come_back(),
-            None => Refusal::full(),
+            None => refusal,
         };
-        debug!(%peer, status = refusal.status, "refused a request");
-        Some(refusal.for_method(head.method).response(self.reader(head)))
+        debug!(%peer, status = refusal.status, code = refusal.code, "refused a request");
+        Some(self.answer(head, refusal))
+    }
+
+    /// Everything that a client gets that should come back later: for an event stream, when that is.
+    fn answer(&self, head: &Head<'_>, refusal: Refusal) -> Bytes {
+        let is_event_stream = head.path == "/events" && !websocket::is_meant(head);
+        let refusal = match refusal.is_one_of_many() && is_event_stream {
+            true => come_back(),
+            false => refusal,
+        };
+        refusal_by_message(head, &refusal)
+            .unwrap_or_else(|| refusal.for_method(head.method).response(self.reader(head)))
     }
 
     /// What the client may have, and who it is.
-    fn check(&self, head: &Head<'_>, peer: SocketAddr) -> Result<Admitted, Refusal> {
+    fn check(
+        &self,
+        head: &Head<'_>,
+        (proxy, peer): (SocketAddr, SocketAddr),
+        seat: &Seat,
+    ) -> Result<Admitted, Refusal> {
         if let Some(answer) = self.answer_to_check(head) {
             return Err(answer);
         }
+        self.admissions.count(head, (proxy, peer), seat)?;
         let GatewayConfig { allow_hosts, allow_origins, max_groups, .. } = &*self.config;
         let is_websocket = websocket::is_meant(head);
         let admitted = match head.path {
@@ -254,6 +312,7 @@ impl Door {
                     Err((_, refusal)) => return Err(refusal),
                     Ok(principal) => {
                         wish = identity::grant(&principal, wish, *max_groups)?;
+                        self.admissions.count_user(&principal, seat)?;
                         Some(principal)
                     }
                 };
@@ -265,8 +324,9 @@ impl Door {
                     _ if is_websocket => return Err(Refusal::no_websocket_at(path)),
                     "/events" => {
                         let wish = self.event_stream_wish(head)?;
-                        let principal = self.principal_of(head, peer)?;
+                        let principal = self.principal_of(head, peer).map_err(patient)?;
                         let wish = identity::grant(&principal, wish, *max_groups)?;
+                        self.admissions.count_user(&principal, seat)?;
                         Admitted::EventStream(wish, principal)
                     }
                     // Nobody shows who they are in a preflight request.
@@ -282,7 +342,9 @@ impl Door {
         match self.hindrance() {
             _ if matches!(admitted, Admitted::Page) => Ok(admitted),
             None => Ok(admitted),
-            Some(_) if matches!(admitted, Admitted::EventStream(..)) => Err(come_back()),
+            Some(hindrance) if matches!(admitted, Admitted::EventStream(..)) => {
+                Err(patient(hindrance))
+            }
             Some(hindrance) => Err(hindrance),
         }
     }
@@ -298,7 +360,10 @@ impl Door {
         let hindrance = match (head.path, head.method) {
             ("/" | "*", "OPTIONS") => return Some(Refusal::options()),
             ("/health/live", _) => None,
-            ("/health/ready", _) => self.health.condition().hindrance(),
+            ("/health/ready", _) => {
+                let access = self.config.access.borrow();
+                self.health.condition().hindrance().or(access.hindrance())
+            }
             _ => return None,
         };
         Some(match head.method {
@@ -317,31 +382,6 @@ impl Door {
     /// The web page that sent the request, if it may read the answer.
     fn reader<'a>(&self, head: &'a Head<'_>) -> Option<Reader<'a>> {
         Reader::of(head, &self.config.allow_origins, self.listens_on)
-    }
-
-    fn accepted(&self, dialect: Dialect) -> Accepted<'_> {
-        let GatewayConfig { max_groups, ignored_params, .. } = &*self.config;
-        let last_event_id = dialect.rules().reads_last_event_id();
-        let token = identity::url_token(&self.config, self.listens_on);
-        Accepted { last_event_id, max_groups: *max_groups, token, ignored: ignored_params }
-    }
-
-    /// Reads what the client of an event stream wants. A browser that comes back sends the last id that
-    /// it has seen in a header, while its URL still has the position of its first request.
-    fn event_stream_wish(&self, head: &Head<'_>) -> Result<Wish, Refusal> {
-        match head.method {
-            "GET" => {}
-            "OPTIONS" => return Err(Refusal::preflight()),
-            method => return Err(Refusal::method(method, "an event stream opens with GET")),
-        }
-        let mut wish = Wish::read(head.query, self.accepted(Dialect::Events))?;
-        let mut last_ids = head.all("last-event-id").filter(|id| !id.is_empty());
-        if let Some(last_id) = last_ids.next() {
-            // Two different ids are no position.
-            let is_one = last_ids.all(|other| other == last_id);
-            wish.since = Some(if is_one { Since::read(last_id) } else { Since::Malformed });
-        }
-        Ok(wish)
     }
 
     /// Logs an unknown subprotocol, because a browser fails such a connection by itself, without a
@@ -372,6 +412,9 @@ enum Decision {
     Refuse(Bytes),
     /// The same for a websocket, which opens only to get a message that says why it is refused.
     RefuseByMessage(Bytes),
+    /// The connection exceeds a limit of its address or user, of which there may be a flood: it gets these
+    /// bytes and ends, or ends without them.
+    RefuseOneOfMany(Bytes),
 }
 
 /// A client that is let in.
@@ -382,6 +425,8 @@ struct Opened {
     wish: Wish,
     /// Whether the page that opens the connection may publish without a token.
     is_page_trusted: bool,
+    /// Where the request is from.
+    client: SocketAddr,
 }
 
 fn refused(peer: SocketAddr, refusal: &Refusal, reader: Option<Reader<'_>>) -> Decision {
@@ -397,11 +442,16 @@ enum Admitted {
     Page,
 }
 
+/// The same refusal for an event stream, whose client would give up for good on 503.
+fn patient(refusal: Refusal) -> Refusal {
+    if refusal.status == 503 { come_back() } else { refusal }
+}
+
 fn come_back() -> Refusal {
     Refusal::come_back(rand::random_range(COME_BACK_MILLIS))
 }
 
-/// Everything that a websocket gets that is refused for good and whose dialect can say why: the
+/// Everything that a websocket gets whose refusal can be said in its dialect: the
 /// handshake, a message and a Close frame. A browser does not show the status of a refused handshake
 /// to its page, which would try again for ever.
 fn refusal_by_message(head: &Head<'_>, refusal: &Refusal) -> Option<Bytes> {

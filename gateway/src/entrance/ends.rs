@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use campanile_channel::tls::Stream;
 use campanile_edge::{Head, MAX_HEAD_BYTES, websocket};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::connection::socket::{Ending, Socket, Unsent};
 use crate::dialects::Rules;
@@ -24,7 +24,7 @@ pub(super) const FIRST_READ_BYTES: usize = 1024;
 /// # Errors
 /// The refusal to answer with if the bytes are no head of HTTP/1, or the head is too large.
 pub async fn read_head<T>(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     received: &mut Vec<u8>,
     take: impl FnOnce(&Head<'_>, usize) -> T,
 ) -> Result<Option<T>, Refusal> {
@@ -55,7 +55,7 @@ pub(super) fn last_message(refusal: &Refusal, rules: &dyn Rules) -> Option<Bytes
 }
 
 /// Sends the last bytes, and waits until the client has read them and closed, at most 2 s.
-pub async fn end(stream: TcpStream, last: Bytes) {
+pub async fn end(stream: impl Into<Stream>, last: Bytes) {
     let socket = Socket::new(stream, last.len());
     socket.close(last, Unsent::Flush);
     Ending::new(socket, REFUSAL_LIMIT).await;

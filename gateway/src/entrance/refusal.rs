@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use campanile_edge::pages::{NotAllowed, Reader};
 use campanile_edge::websocket::HandshakeError;
-use campanile_edge::{Action, HeadError};
+use campanile_edge::{Action, Crowded, HeadError};
 
 use crate::access::Rejection;
 use crate::websocket::CloseCode;
@@ -28,6 +28,12 @@ pub struct Refusal {
     /// The request was a HEAD: the answer has no body, but the `Content-Length` of one.
     is_for_head: bool,
 }
+
+/// The codes of refusals after which a client should come back later.
+const TOO_MANY_CONNECTIONS: &str = "too_many_connections";
+const RATE_LIMITED: &str = "rate_limited";
+const TOO_MANY_UNAUTHENTICATED: &str = "too_many_unauthenticated";
+const GATEWAY_FULL: &str = "gateway_full";
 
 const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";
 
@@ -53,7 +59,7 @@ impl Refusal {
         Self::new(400, code, TEXT, sentence.to_owned())
     }
 
-    /// 401 or 403: the client is not let in. It gets the standard word only; the cause is for the log.
+    /// 401 or 403, or 503 while there are no keys: the client is not let in. It gets the standard word only; the cause is for the log.
     pub(crate) fn rejected(rejection: &Rejection) -> Self {
         let code = rejection.word();
         let (status, headers, sentence) = match (rejection, code) {
@@ -61,6 +67,11 @@ impl Refusal {
                 401,
                 "WWW-Authenticate: Bearer\r\nContent-Type: text/plain; charset=utf-8\r\n",
                 "this gateway needs a token, for example in the header Authorization: Bearer TOKEN",
+            ),
+            (Rejection::NoKeysYet, _) => (
+                503,
+                "Retry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n",
+                "this gateway has no keys for tokens yet: try again, or try another",
             ),
             (Rejection::UserDenied, _) => {
                 (403, INSUFFICIENT_SCOPE, "this user is not allowed to connect")
@@ -102,7 +113,7 @@ impl Refusal {
     pub(crate) fn too_many_unauthenticated() -> Self {
         let headers = "Retry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n";
         let sentence = "too many clients have not sent their token yet: try again later";
-        Self::new(503, "too_many_unauthenticated", headers, sentence.to_owned())
+        Self::new(503, TOO_MANY_UNAUTHENTICATED, headers, sentence.to_owned())
     }
 
     fn forbidden(code: &'static str, sentence: String) -> Self {
@@ -167,7 +178,17 @@ impl Refusal {
     pub(crate) fn full() -> Self {
         let headers = "Retry-After: 10\r\nContent-Type: text/plain; charset=utf-8\r\n";
         let sentence = "this gateway has reached its limit of connections: try another".to_owned();
-        Self::new(503, "gateway_full", headers, sentence)
+        Self::new(503, GATEWAY_FULL, headers, sentence)
+    }
+
+    /// 503: as many connections of this user as `--max-connections-per-user` allows.
+    pub(crate) fn crowded_user(max: u32) -> Self {
+        let headers = "Retry-After: 10\r\nContent-Type: text/plain; charset=utf-8\r\n";
+        let sentence = format!(
+            "too many connections of this user: at most {max} at a time are accepted (the gateway's \
+             --max-connections-per-user)"
+        );
+        Self::new(503, TOO_MANY_CONNECTIONS, headers, sentence)
     }
 
     /// 200 with an instruction to come back after `retry_millis`: an `EventSource` gives up for good on
@@ -209,9 +230,18 @@ impl Refusal {
             (401, _) => Some(CloseCode::NoValidToken),
             (403, "not_allowed") => Some(CloseCode::NotAllowed),
             (400 | 403 | 404, _) => Some(CloseCode::PolicyViolation),
-            (_, "too_many_unauthenticated") => Some(CloseCode::TooManyUnauthenticated),
-            _ => None,
+            (_, "no_keys") => Some(CloseCode::NoKeys),
+            (_, TOO_MANY_UNAUTHENTICATED) => Some(CloseCode::TooManyUnauthenticated),
+            _ => self.is_one_of_many().then_some(CloseCode::RateLimited),
         }
+    }
+
+    /// Whether there is no room for the client, so that there may be many more like it.
+    pub(crate) fn is_one_of_many(&self) -> bool {
+        matches!(
+            self.code,
+            TOO_MANY_CONNECTIONS | TOO_MANY_UNAUTHENTICATED | RATE_LIMITED | GATEWAY_FULL
+        )
     }
 
     /// What is wrong, for people to read.
@@ -232,6 +262,7 @@ impl Refusal {
             405 => "Method Not Allowed",
             408 => "Request Timeout",
             426 => "Upgrade Required",
+            429 => "Too Many Requests",
             431 => "Request Header Fields Too Large",
             _ => "Service Unavailable",
         };
@@ -256,6 +287,26 @@ impl From<HeadError> for Refusal {
         match error {
             HeadError::TooLarge => Self::new(431, "large_head", TEXT, error.to_string()),
             HeadError::NotHttp(_) => Self::bad(&error.to_string()),
+        }
+    }
+}
+
+impl From<Crowded> for Refusal {
+    /// 503 for too many connections, 429 for too many new ones.
+    fn from(crowded: Crowded) -> Self {
+        match crowded {
+            Crowded::Connections { .. } => Self::new(
+                503,
+                TOO_MANY_CONNECTIONS,
+                "Retry-After: 10\r\nContent-Type: text/plain; charset=utf-8\r\n",
+                format!("{crowded} (the gateway's --max-connections-per-address)"),
+            ),
+            Crowded::Arrivals { .. } => Self::new(
+                429,
+                RATE_LIMITED,
+                "Retry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n",
+                format!("{crowded} (the gateway's --max-handshakes-per-second-per-address)"),
+            ),
         }
     }
 }

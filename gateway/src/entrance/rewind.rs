@@ -5,18 +5,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use campanile_channel::tls::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// Reads as `front`, followed by the stream.
 #[derive(Debug)]
 pub struct Rewind {
     front: Bytes,
-    stream: TcpStream,
+    stream: Stream,
 }
 
 impl Rewind {
-    pub fn new(front: Bytes, stream: TcpStream) -> Self {
+    pub fn new(front: Bytes, stream: Stream) -> Self {
         Self { front, stream }
     }
 }

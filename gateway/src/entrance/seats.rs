@@ -1,16 +1,35 @@
-//! How many connections a gateway has, in total and per worker.
+//! How many connections a gateway has: in total, per worker, per address and per user.
 
-use std::sync::Arc;
+use std::cell::{Cell, OnceCell};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-/// Counts the connections of each worker, so that the next one goes to the worker with the fewest.
+use campanile_edge::{AddressLimits, Crowd, Crowded, Peer, Tally};
+
+/// Counts the connections of each worker, so that the next one goes to the worker with the fewest; and
+/// those of each address and each user. Clones are the same count.
 #[derive(Debug, Clone)]
-pub struct Seats(Arc<[AtomicUsize]>);
+pub struct Seats(Arc<Counts>);
+
+#[derive(Debug)]
+struct Counts {
+    workers: Box<[AtomicUsize]>,
+    /// Locked when a connection comes or ends, and only if its address is limited.
+    crowd: Mutex<Crowd>,
+    /// Locked when a connection of a user comes or ends.
+    users: Mutex<Tally<String>>,
+}
 
 impl Seats {
     /// Starts without connections.
     pub fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| AtomicUsize::new(0)).collect())
+        Self(Arc::new(Counts {
+            workers: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            crowd: Mutex::default(),
+            users: Mutex::default(),
+        }))
     }
 
     /// Counts one more connection at the worker with the fewest, and returns the index of that worker;
@@ -22,33 +41,116 @@ impl Seats {
         if self.taken() >= max {
             return None;
         }
-        let count = |worker: &usize| self.0[*worker].load(Ordering::Relaxed);
-        let worker = (0..self.0.len()).min_by_key(count).expect("a gateway has workers");
-        self.0[worker].fetch_add(1, Ordering::Relaxed);
-        Some((worker, Seat { seats: self.clone(), worker }))
+        let workers = &self.0.workers;
+        let count = |worker: &usize| workers[*worker].load(Ordering::Relaxed);
+        let worker = (0..workers.len()).min_by_key(count).expect("a gateway has workers");
+        workers[worker].fetch_add(1, Ordering::Relaxed);
+        let number = u32::try_from(worker).expect("a gateway has a thread per worker");
+        Some((worker, Seat::new(self.clone(), number)))
     }
 
     /// How many connections there are in total.
     pub fn taken(&self) -> usize {
-        self.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+        self.0.workers.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Notes that an address that is not trusted has forwarded a request. Returns whether that is news; see
+    /// [`Crowd::note_forwarding`].
+    pub fn note_forwarding(&self, address: IpAddr, limits: &AddressLimits) -> bool {
+        lock(&self.0.crowd).note_forwarding(address, limits)
     }
 }
 
-/// Counts for one connection until it is dropped.
+/// A user who has as many connections as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CrowdedUser {
+    /// The limit.
+    pub max: u32,
+}
+
+/// Counts for one connection until it is dropped. An idle connection keeps it, so it is small.
 #[derive(Debug)]
 pub struct Seat {
     seats: Seats,
-    worker: usize,
+    worker: u32,
+    counts_for_peer: Cell<bool>,
+    /// Meaningless as long as it does not count.
+    peer: Cell<Peer>,
+    /// The user for whom it counts. Boxed twice, because most connections have none.
+    user: OnceCell<Box<Box<str>>>,
+}
+
+impl Seat {
+    fn new(seats: Seats, worker: u32) -> Self {
+        Self {
+            seats,
+            worker,
+            counts_for_peer: Cell::new(false),
+            peer: Cell::new(Peer::of(None)),
+            user: OnceCell::new(),
+        }
+    }
+
+    /// Counts the connection for its address, if that is limited. It counts for one address at most: the
+    /// first that is limited.
+    ///
+    /// # Errors
+    /// The limit that it exceeds.
+    pub fn count_address(&self, address: IpAddr, limits: &AddressLimits) -> Result<(), Crowded> {
+        if self.counts_for_peer.get() {
+            return Ok(());
+        }
+        let arrived = lock(&self.seats.0.crowd).arrive(address, limits, Instant::now())?;
+        if let Some(peer) = arrived {
+            self.peer.set(peer);
+            self.counts_for_peer.set(true);
+        }
+        Ok(())
+    }
+
+    /// Counts the connection for its user; it must be called with the same user only. 0 means no limit.
+    ///
+    /// # Errors
+    /// The user has `max` connections already.
+    pub fn count_user(&self, user: &str, max: u32) -> Result<(), CrowdedUser> {
+        if self.user.get().is_some() || max == 0 {
+            return Ok(());
+        }
+        match lock(&self.seats.0.users).take(user, max as usize) {
+            true => self.user.get_or_init(|| Box::new(user.into())),
+            false => return Err(CrowdedUser { max }),
+        };
+        Ok(())
+    }
+
+    /// All seats of the gateway.
+    pub fn seats(&self) -> &Seats {
+        &self.seats
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.seats.0[self.worker].fetch_sub(1, Ordering::Relaxed);
+        let counts = &self.seats.0;
+        counts.workers[self.worker as usize].fetch_sub(1, Ordering::Relaxed);
+        if self.counts_for_peer.get() {
+            lock(&counts.crowd).leave(self.peer.get());
+        }
+        if let Some(user) = self.user.get() {
+            lock(&counts.users).give_back::<str>(user);
+        }
     }
+}
+
+fn lock<T>(counts: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change is complete before anything can panic.
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use campanile_edge::PerAddress;
+
     use super::*;
 
     #[test]
@@ -61,5 +163,31 @@ mod tests {
         let (third, _also_held) = seats.take(3).expect("a seat");
         assert_eq!((third, seats.taken()), (0, 2));
         assert!(seats.take(2).is_none());
+    }
+
+    #[test]
+    fn a_seat_counts_once_for_its_address_and_user_until_it_is_dropped() {
+        let seats = Seats::new(1);
+        let seat = || seats.take(9).expect("a seat").1;
+        let limits = AddressLimits { max_connections: PerAddress::set(1), ..Default::default() };
+        let address = IpAddr::from([192, 0, 2, 1]);
+        for _ in 0..2 {
+            let (first, second) = (seat(), seat());
+            for _ in 0..2 {
+                assert_eq!(first.count_address(address, &limits), Ok(()));
+                assert_eq!(first.count_user("42", 1), Ok(()));
+            }
+            let crowded = Err(Crowded::Connections { max: 1 });
+            assert_eq!(second.count_address(address, &limits), crowded);
+            assert_eq!(second.count_user("42", 1), Err(CrowdedUser { max: 1 }));
+            assert_eq!(second.count_user("43", 1), Ok(()));
+        }
+        assert!(lock(&seats.0.users).is_empty());
+        assert_eq!((lock(&seats.0.crowd).connections_of(address), seats.taken()), (0, 0));
+    }
+
+    #[test]
+    fn a_seat_is_small() {
+        assert!(size_of::<Seat>() <= 32, "{}", size_of::<Seat>());
     }
 }

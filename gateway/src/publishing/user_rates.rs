@@ -16,7 +16,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The users that have published lately.
 #[derive(Debug)]
 pub struct UserRates {
-    rate: Rate,
     buckets: HashMap<UserName, Bucket>,
     max_users: usize,
     looked: Option<Instant>,
@@ -25,25 +24,25 @@ pub struct UserRates {
 /// Why a user may not publish now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// Too often. It is possible again after this time.
-    TooOften(Duration),
+    /// Too often.
+    TooOften,
     /// More users publish than can be remembered.
     TooManyUsers,
 }
 
 impl UserRates {
     /// Starts empty.
-    pub fn new(rate: Rate) -> Self {
-        Self { rate, buckets: HashMap::new(), max_users: MAX_USERS, looked: None }
+    pub fn new() -> Self {
+        Self { buckets: HashMap::new(), max_users: MAX_USERS, looked: None }
     }
 
-    /// Counts a publish of a user.
+    /// Counts a publish of a user, who may publish at this rate.
     ///
     /// # Errors
     /// The user may not publish now; nothing is counted then.
-    pub fn take(&mut self, user: &UserName, now: Instant) -> Result<(), Refused> {
+    pub fn take(&mut self, user: &UserName, rate: Rate, now: Instant) -> Result<(), Refused> {
         if let Some(bucket) = self.buckets.get_mut(user) {
-            return bucket.take(self.rate, now).map_err(Refused::TooOften);
+            return bucket.take(rate, now).map_err(|_| Refused::TooOften);
         }
         if self.buckets.len() >= self.max_users {
             self.forget(now);
@@ -52,7 +51,7 @@ impl UserRates {
             return Err(Refused::TooManyUsers);
         }
         let mut bucket = Bucket::default();
-        let taken = bucket.take(self.rate, now).map_err(Refused::TooOften);
+        let taken = bucket.take(rate, now).map_err(|_| Refused::TooOften);
         // The name may share the memory of something larger.
         let user = UserName::new(user.to_string()).unwrap_or_else(|_| user.clone());
         self.buckets.insert(user, bucket);
@@ -77,25 +76,24 @@ mod tests {
 
     #[test]
     fn each_user_has_a_rate_of_its_own() {
-        let (mut rates, now) = (UserRates::new(Rate::new(10, 2)), Instant::now());
+        let (mut rates, rate, now) = (UserRates::new(), Rate::new(10, 2), Instant::now());
         for name in ["42", "43"] {
-            assert_eq!(rates.take(&user(name), now), Ok(()));
-            assert_eq!(rates.take(&user(name), now), Ok(()));
-            let wait = Duration::from_millis(100);
-            assert_eq!(rates.take(&user(name), now), Err(Refused::TooOften(wait)));
+            assert_eq!(rates.take(&user(name), rate, now), Ok(()));
+            assert_eq!(rates.take(&user(name), rate, now), Ok(()));
+            assert_eq!(rates.take(&user(name), rate, now), Err(Refused::TooOften));
         }
     }
 
     #[test]
     fn a_full_table_refuses_new_users_until_others_rest() {
-        let (mut rates, now) = (UserRates::new(Rate::new(1, 1)), Instant::now());
+        let (mut rates, rate, now) = (UserRates::new(), Rate::new(1, 1), Instant::now());
         rates.max_users = 2;
         for name in ["a", "b"] {
-            assert_eq!(rates.take(&user(name), now), Ok(()));
+            assert_eq!(rates.take(&user(name), rate, now), Ok(()));
         }
-        assert_eq!(rates.take(&user("c"), now), Err(Refused::TooManyUsers));
+        assert_eq!(rates.take(&user("c"), rate, now), Err(Refused::TooManyUsers));
         let later = now + Duration::from_secs(1);
-        assert_eq!(rates.take(&user("c"), later), Ok(()));
+        assert_eq!(rates.take(&user("c"), rate, later), Ok(()));
         assert_eq!(rates.buckets.len(), 1, "those that rest are forgotten");
     }
 }

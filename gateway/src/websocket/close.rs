@@ -9,11 +9,11 @@
 //! | 1008 | the request is refused for good, or the client caused too many errors | does not come back |
 //! | 1009 | the client sent a message over the limit | does not come back |
 //! | 1011 | the client was silent for too long | comes back later |
-//! | 1013 | no link to the broker, no answer from it in time, or no room for more groups | comes back later |
+//! | 1013 | no link to the broker, no answer from it in time, no room for more groups, or no keys for tokens yet | comes back later |
 //! | 4001 | the client reads too slowly | resumes now |
 //! | 4401 | the client has no valid token | gets a new token and comes back |
 //! | 4403 | the client is not allowed to connect, or to listen to a group | does not come back |
-//! | 4429 | too many clients have not sent their token yet | comes back later |
+//! | 4429 | too many messages, or too many connections: of its address, of its user, without a token, or in all | comes back later |
 //!
 //! 1002, 1007 and 1009 belong to a [`Violation`](websocket::Violation), all others to [`CloseCode`].
 
@@ -48,8 +48,12 @@ pub enum CloseCode {
     Unconfirmed,
     /// The gateway has no room for more audiences.
     GatewayFull,
+    /// The keys for tokens have not come yet.
+    NoKeys,
     /// More waits for the client than its outbox holds.
     TooSlow,
+    /// The client sends messages too fast, and does not heed the errors; or there are too many like it.
+    RateLimited,
     /// The client's token is not valid, or there is none.
     NoValidToken,
     /// The token has expired, and no new one came in time.
@@ -80,11 +84,13 @@ impl CloseCode {
             Self::GoingAway => close_code::GOING_AWAY,
             Self::PolicyViolation => close_code::POLICY_VIOLATION,
             Self::Silent => close_code::INTERNAL_ERROR,
-            Self::NoBroker | Self::Unconfirmed | Self::GatewayFull => close_code::TRY_AGAIN_LATER,
+            Self::NoBroker | Self::Unconfirmed | Self::GatewayFull | Self::NoKeys => {
+                close_code::TRY_AGAIN_LATER
+            }
             Self::TooSlow => TOO_SLOW,
             Self::NoValidToken | Self::TokenExpired | Self::TokenRevoked => NO_VALID_TOKEN,
             Self::NotAllowed | Self::UserDenied => NOT_ALLOWED,
-            Self::TooManyUnauthenticated => TOO_MANY,
+            Self::TooManyUnauthenticated | Self::RateLimited => TOO_MANY,
         }
     }
 
@@ -97,7 +103,9 @@ impl CloseCode {
             Self::NoBroker => "no link to the broker, try again later or elsewhere",
             Self::Unconfirmed => "no answer from the broker in time, try again later",
             Self::GatewayFull => "no room for more groups, try again later or elsewhere",
+            Self::NoKeys => "no keys for tokens yet, try again later or elsewhere",
             Self::TooSlow => "too slow, connect again",
+            Self::RateLimited => "too many messages, connect again later",
             Self::NoValidToken => "no valid token, get a new one and connect again",
             Self::TokenExpired => "the token has expired, get a new one and connect again",
             Self::TokenRevoked => {

@@ -5,15 +5,22 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use campanile_edge::Rate;
 use campanile_edge::websocket::{self, Decoder, Limits, Message, Opcode, Violation};
 use futures_util::Stream;
+use tokio::sync::watch;
 
 use crate::connection::line::Line;
+use crate::connection::pace::{Pace, Paced};
 use crate::connection::socket::{Ending, Unsent};
+use crate::dialects::RequestError;
+use crate::limits::GatewayLimits;
+use crate::websocket::close::CloseCode;
 
 /// How many bytes one read asks for: enough for many small messages, and few enough for the messages
 /// that a client could make of them to stay in memory until they are handled.
@@ -22,6 +29,22 @@ const READ_BYTES: usize = 16 << 10;
 thread_local! {
     /// Shared by all connections of a thread: an idle connection needs no read buffer.
     static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// What holds for the reading of all clients of a worker.
+#[derive(Debug)]
+pub struct Terms {
+    /// How long what still waits for a client may take to leave after a close.
+    flush_limit: Duration,
+    limits: watch::Receiver<Arc<GatewayLimits>>,
+}
+
+impl Terms {
+    /// After a close, what still waits for a client may take up to `flush_limit` to leave. `limits` has
+    /// the rates of messages.
+    pub fn new(flush_limit: Duration, limits: watch::Receiver<Arc<GatewayLimits>>) -> Arc<Self> {
+        Arc::new(Self { flush_limit, limits })
+    }
 }
 
 /// Reads messages from a socket until its end.
@@ -34,7 +57,8 @@ pub struct Incoming {
     /// How the client broke the protocol after `messages`, which are still handled.
     violation: Option<Violation>,
     phase: Phase,
-    flush_limit: Duration,
+    pace: Pace,
+    terms: Arc<Terms>,
 }
 
 #[derive(Debug)]
@@ -46,23 +70,24 @@ enum Phase {
 
 impl Incoming {
     /// Reads a socket whose handshake is done; `early` holds the bytes that followed the request's
-    /// head. After a close, what still waits for the client may take up to `flush_limit` to leave.
-    pub fn new(line: Line, limits: Limits, mut early: Vec<u8>, flush_limit: Duration) -> Self {
-        let mut incoming = Self::dropping(line, flush_limit);
+    /// head.
+    pub fn new(line: Line, limits: Limits, mut early: Vec<u8>, terms: Arc<Terms>) -> Self {
+        let mut incoming = Self::dropping(line, terms);
         incoming.decoder = Some(Box::new(Decoder::new(limits)));
         incoming.take_in(&mut early);
         incoming
     }
 
     /// Drops everything that the client sends, and yields nothing.
-    pub fn dropping(line: Line, flush_limit: Duration) -> Self {
+    pub fn dropping(line: Line, terms: Arc<Terms>) -> Self {
         Self {
             line,
             decoder: None,
             messages: VecDeque::new(),
             violation: None,
             phase: Phase::Open,
-            flush_limit,
+            pace: Pace::default(),
+            terms,
         }
     }
 
@@ -75,6 +100,9 @@ impl Incoming {
     /// Handles control frames, and returns the next text or binary message; `None` if there is none.
     fn next_data(&mut self) -> Option<Message> {
         while let Some(message) = self.messages.pop_front() {
+            if !matches!(message, Message::Close(_)) && !self.is_in_time(&message) {
+                continue;
+            }
             match message {
                 Message::Ping(payload) => self.answer(websocket::frame(Opcode::Pong, &payload)),
                 Message::Pong => {}
@@ -89,6 +117,26 @@ impl Incoming {
         // An idle connection must not keep the memory of its busiest moment.
         self.messages = VecDeque::new();
         None
+    }
+
+    /// Counts a message, control frames included. If there are too many, it is refused, and a client that
+    /// does not heed that is closed.
+    fn is_in_time(&mut self, message: &Message) -> bool {
+        let rate = self.terms.limits.borrow().rates.messages;
+        match self.pace.count(rate, Instant::now()) {
+            Paced::InTime => return true,
+            Paced::TooSoon if matches!(message, Message::Ping(_) | Message::Pong) => {}
+            Paced::TooSoon => {
+                let per_second = rate.map_or(0, Rate::per_second);
+                let error = RequestError::RateLimited { group: None, what: "messages", per_second };
+                self.line.say(self.line.rules().error(&error));
+            }
+            Paced::GoesOn => {
+                self.line.close(CloseCode::RateLimited, Unsent::Flush);
+                self.messages = VecDeque::new();
+            }
+        }
+        false
     }
 
     fn answer(&self, pong: Bytes) {
@@ -118,7 +166,7 @@ impl Stream for Incoming {
                 self.line.socket.close(last, Unsent::Flush);
             }
             if !self.line.socket.is_open() {
-                let ending = Ending::new(self.line.socket.clone(), self.flush_limit);
+                let ending = Ending::new(self.line.socket.clone(), self.terms.flush_limit);
                 self.phase = Phase::Ending(ending);
                 continue;
             }

@@ -18,6 +18,7 @@ mod ports;
 pub mod client;
 pub mod link;
 mod proxy;
+pub mod tls;
 
 mod cluster;
 mod trial;

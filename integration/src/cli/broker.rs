@@ -9,7 +9,28 @@ use clap::{Args, ValueEnum};
 
 use crate::units::{HostPort, count, duration, positive_duration, size};
 
-/// The broker's flags.
+/// A broker on its own.
+#[derive(Debug, Clone, Args)]
+pub struct BrokerCommandArgs {
+    /// Certificate of the listener, followed by its chain, in a PEM file; with --tls-key, links must use
+    /// TLS. Read again on SIGHUP [default: none, links are not encrypted]
+    #[arg(id = "broker-tls-cert", long = "tls-cert", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_BROKER_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert, in a PEM file [default: none]
+    #[arg(id = "broker-tls-key", long = "tls-key", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_BROKER_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// Authorities, in a PEM file, of which gateways and publishers need a certificate (their
+    /// --link-cert) [default: none, they need none]
+    #[arg(id = "broker-client-ca", long = "client-ca", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_BROKER_CLIENT_CA")]
+    pub client_ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+}
+
+/// The broker's flags, without those for links from outside the process.
 #[derive(Debug, Clone, Args)]
 pub struct BrokerArgs {
     /// Address to listen on for gateways and publishers; a host name means all of its addresses

@@ -4,20 +4,33 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use campanile_edge::websocket::Limits;
-use campanile_edge::{AllowHosts, AllowOrigins, Rate};
-use campanile_gateway::GatewayConfig;
+use campanile_edge::{AddressLimits, AllowHosts, AllowOrigins, Networks, PerAddress};
+use campanile_gateway::{ClientRates, GatewayConfig, GatewayLimits};
 use clap::Args;
 
-use crate::units::{HostPort, count, duration, positive_duration, size};
+use crate::units::{BrokerAddress, HostPort, count, duration, positive_duration, size};
 
 /// A gateway on its own.
 #[derive(Debug, Clone, Args)]
 pub struct GatewayCommandArgs {
-    /// Address of the broker
+    /// Address of the broker; tls://HOST:PORT if it speaks TLS
     #[arg(id = "gateway-broker", long = "broker", value_name = "HOST:PORT")]
     #[arg(alias = "channel")]
     #[arg(env = "CAMPANILE_GATEWAY_BROKER", default_value = "127.0.0.1:2206")]
-    pub broker: HostPort,
+    pub broker: BrokerAddress,
+    /// Authorities, in a PEM file, that may have signed the certificate of a broker with tls://: one of
+    /// your own, or the system's, such as /etc/ssl/certs/ca-certificates.crt [default: none]
+    #[arg(id = "gateway-broker-ca", long = "broker-ca", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_BROKER_CA")]
+    pub broker_ca: Option<PathBuf>,
+    /// Certificate to show the broker, in a PEM file, where it has a --client-ca [default: none]
+    #[arg(id = "gateway-link-cert", long = "link-cert", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_LINK_CERT")]
+    pub link_cert: Option<PathBuf>,
+    /// Private key of --link-cert, in a PEM file [default: none]
+    #[arg(id = "gateway-link-key", long = "link-key", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_LINK_KEY")]
+    pub link_key: Option<PathBuf>,
     /// File with the cluster's secret, as the broker has it [default: none]
     #[arg(id = "gateway-secret-file", long = "secret-file", value_name = "FILE")]
     #[arg(env = "CAMPANILE_GATEWAY_SECRET_FILE")]
@@ -33,6 +46,20 @@ pub struct GatewayArgs {
     #[arg(id = "gateway-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_GATEWAY_LISTEN", default_value = "127.0.0.1:4236")]
     pub listen: HostPort,
+    /// Certificate of the listener, followed by its chain, in a PEM file; with --tls-key, the listener
+    /// speaks TLS. Read again on SIGHUP [default: none, plain HTTP]
+    #[arg(id = "gateway-tls-cert", long = "tls-cert", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert, in a PEM file [default: none]
+    #[arg(id = "gateway-tls-key", long = "tls-key", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// The most TLS handshakes under way per thread; more wait, and stalled ones make room for them
+    #[arg(id = "gateway-max-tls-handshakes", long = "max-tls-handshakes", value_name = "N")]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_TLS_HANDSHAKES", default_value = "1024")]
+    #[arg(value_parser = count::<1, 100_000>)]
+    pub max_tls_handshakes: usize,
     /// Threads that hold connections [default: one per core]
     #[arg(id = "workers", long, value_name = "N", env = "CAMPANILE_GATEWAY_WORKERS")]
     #[arg(value_parser = count::<1, 1024>)]
@@ -46,6 +73,52 @@ pub struct GatewayArgs {
     #[arg(env = "CAMPANILE_GATEWAY_MAX_CONNECTIONS", default_value = "100000")]
     #[arg(value_parser = count::<1, 10_000_000>)]
     pub max_connections: usize,
+    /// The most connections of one address (an IPv4 address or an IPv6 /64) at a time; one more is
+    /// answered 503; 0 means no limit [default: 500, and no limit for loopback and for a private
+    /// address that sends X-Forwarded-For without being in --trusted-proxies]
+    #[arg(id = "gateway-max-connections-per-address", long = "max-connections-per-address")]
+    #[arg(value_name = "N", env = "CAMPANILE_GATEWAY_MAX_CONNECTIONS_PER_ADDRESS")]
+    #[arg(value_parser = count::<0, 10_000_000>)]
+    pub max_connections_per_address: Option<usize>,
+    /// The most connections of one user at a time; one more is answered 503; 0 means no limit
+    #[arg(id = "gateway-max-connections-per-user", long = "max-connections-per-user")]
+    #[arg(value_name = "N", env = "CAMPANILE_GATEWAY_MAX_CONNECTIONS_PER_USER")]
+    #[arg(default_value = "1000", value_parser = count::<0, 10_000_000>)]
+    pub max_connections_per_user: usize,
+    /// New connections of one address per second, and ten times as many at once; more are answered
+    /// 429; 0 means no limit [default: 50, with the exceptions of --max-connections-per-address]
+    #[arg(id = "gateway-max-handshakes-per-second-per-address")]
+    #[arg(long = "max-handshakes-per-second-per-address", value_name = "N")]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_HANDSHAKES_PER_SECOND_PER_ADDRESS")]
+    #[arg(value_parser = count::<0, 1_000_000>)]
+    pub max_handshakes_per_second_per_address: Option<usize>,
+    /// New connections per second in all; more wait to be accepted, and none is dropped; 0 means no
+    /// limit
+    #[arg(id = "gateway-max-handshakes-per-second", long = "max-handshakes-per-second")]
+    #[arg(value_name = "N", env = "CAMPANILE_GATEWAY_MAX_HANDSHAKES_PER_SECOND")]
+    #[arg(default_value = "0", value_parser = count::<0, 1_000_000>)]
+    pub max_handshakes_per_second: usize,
+    /// Messages of one client per second, and ten times as many at once; more get an error, and if
+    /// that goes on, close code 4429; 0 means no limit
+    #[arg(id = "gateway-max-messages-per-second", long = "max-messages-per-second")]
+    #[arg(value_name = "N", env = "CAMPANILE_GATEWAY_MAX_MESSAGES_PER_SECOND")]
+    #[arg(default_value = "100", value_parser = count::<0, 1_000_000>)]
+    pub max_messages_per_second: usize,
+    /// The same for joins of groups
+    #[arg(id = "gateway-max-joins-per-second", long = "max-joins-per-second")]
+    #[arg(value_name = "N", env = "CAMPANILE_GATEWAY_MAX_JOINS_PER_SECOND")]
+    #[arg(default_value = "50", value_parser = count::<0, 1_000_000>)]
+    pub max_joins_per_second: usize,
+    /// Addresses and networks of your proxies, separated by commas, such as 10.0.0.0/8: a client behind
+    /// them is the one that they name in X-Forwarded-For, counted from the right [default: none]
+    #[arg(id = "gateway-trusted-proxies", long = "trusted-proxies", value_name = "NETWORKS")]
+    #[arg(env = "CAMPANILE_GATEWAY_TRUSTED_PROXIES")]
+    pub trusted_proxies: Option<Networks>,
+    /// Every connection begins with a PROXY header (version 1 or 2) from an address in
+    /// --trusted-proxies; any other connection is closed
+    #[arg(id = "gateway-proxy-protocol", long = "proxy-protocol")]
+    #[arg(env = "CAMPANILE_GATEWAY_PROXY_PROTOCOL")]
+    pub proxy_protocol: bool,
     /// The most groups of one connection; one more is refused
     #[arg(id = "gateway-max-groups", long = "max-groups", value_name = "N")]
     #[arg(env = "CAMPANILE_GATEWAY_MAX_GROUPS", default_value = "100")]
@@ -75,6 +148,44 @@ pub struct GatewayArgs {
     #[arg(id = "gateway-allow-host", long = "allow-host", value_name = "HOSTS")]
     #[arg(env = "CAMPANILE_GATEWAY_ALLOW_HOST")]
     pub allow_host: Option<AllowHosts>,
+    /// File with the key that clients' tokens are signed with: a set of keys (JWKS), a public key (PEM), or
+    /// a secret of at least 32 bytes; without any key and without guests, everybody may listen to
+    /// everything [default: none]
+    #[arg(id = "gateway-token-keys", long = "token-keys", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_GATEWAY_TOKEN_KEYS")]
+    pub token_keys: Option<PathBuf>,
+    /// Name of a cookie that may have the token; needs a list of origins in --allow-origin [default: none]
+    #[arg(id = "gateway-token-cookie", long = "token-cookie", value_name = "NAME")]
+    #[arg(env = "CAMPANILE_GATEWAY_TOKEN_COOKIE", value_parser = cookie_name)]
+    pub token_cookie: Option<String>,
+    /// Accept tokens in the URL (token=), although URLs end up in the logs of proxies; on loopback they
+    /// are always accepted
+    #[arg(id = "gateway-token-in-url", long = "token-in-url")]
+    #[arg(env = "CAMPANILE_GATEWAY_TOKEN_IN_URL")]
+    pub token_in_url: bool,
+    /// Time for a client of campanile.v1 to send its token in its first message; then it is closed with
+    /// 4401
+    #[arg(id = "gateway-auth-limit", long = "auth-limit", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_GATEWAY_AUTH_LIMIT", default_value = "10s")]
+    #[arg(value_parser = positive_duration)]
+    pub auth_limit: Duration,
+    /// Time for a client to send a new token after the old one has expired; then it is closed with 4401
+    #[arg(id = "gateway-token-grace", long = "token-grace", value_name = "DURATION")]
+    #[arg(env = "CAMPANILE_GATEWAY_TOKEN_GRACE", default_value = "25s", value_parser = duration)]
+    pub token_grace: Duration,
+    /// The most clients at a time that have not sent their token yet; one more is closed with 4429
+    #[arg(id = "gateway-max-unauthenticated", long = "max-unauthenticated", value_name = "N")]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_UNAUTHENTICATED", default_value = "1000")]
+    #[arg(value_parser = count::<0, 10_000_000>)]
+    pub max_unauthenticated: usize,
+    /// The same for one address (IPv4, or the /64 of IPv6) that is not loopback
+    #[arg(
+        id = "gateway-max-unauthenticated-per-address",
+        long = "max-unauthenticated-per-address"
+    )]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_UNAUTHENTICATED_PER_ADDRESS", value_name = "N")]
+    #[arg(default_value = "100", value_parser = count::<0, 10_000_000>)]
+    pub max_unauthenticated_per_address: usize,
     /// Query parameters, separated by commas, that are never read because they are meant for something
     /// else, such as a proxy that checks a token; names that begin with _ are always ignored, other
     /// unknown ones are answered 400 [default: none]
@@ -90,21 +201,22 @@ pub struct GatewayArgs {
     #[arg(env = "CAMPANILE_GATEWAY_MAX_FRAGMENTS", default_value = "1024")]
     #[arg(value_parser = count::<1, 1_000_000>)]
     pub max_fragments: usize,
-    /// How many events one connection may publish in a second on average, and all connections of one
-    /// user together; after a pause twice as many at once. Any more get the error rate_limited
+    /// Events that a connection may publish per second, and all connections of a user together; at
+    /// once, as many as in 10 seconds. Any more get the error rate_limited, and then close code 4429.
+    /// 0 means no limit
     #[arg(
         id = "gateway-max-publishes-per-second",
         long = "max-publishes-per-second",
         value_name = "N"
     )]
     #[arg(env = "CAMPANILE_GATEWAY_MAX_PUBLISHES_PER_SECOND", default_value = "20")]
-    #[arg(value_parser = count::<1, 1_000_000>)]
+    #[arg(value_parser = count::<0, 1_000_000>)]
     pub max_publishes_per_second: usize,
     /// Bytes of what clients publish that may be under way to the broker; any more get the error busy
     #[arg(id = "gateway-max-pending", long = "max-pending", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_GATEWAY_MAX_PENDING", default_value = "16MiB", value_parser = size)]
     pub max_pending: usize,
-    /// Time for a client to send its request (then 408), and for the broker to confirm what it
+    /// Time for a client's TLS handshake and request together (then 408), and for the broker to confirm what it
     /// listens to (then close code 1013)
     #[arg(id = "gateway-handshake-limit", long = "handshake-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_GATEWAY_HANDSHAKE_LIMIT", default_value = "10s")]
@@ -154,7 +266,21 @@ impl GatewayArgs {
             self.silence_limit,
             self.ping_after
         );
+        anyhow::ensure!(
+            self.token_cookie.is_none()
+                || matches!(self.allow_origin, Some(AllowOrigins::Only(ref list)) if !list.is_empty()),
+            "--{prefix}token-cookie needs a list of origins in --{prefix}allow-origin, because a browser \
+             sends a cookie whatever page makes it send the request"
+        );
+        let trusted_proxies = self.trusted_proxies.clone().unwrap_or_default();
+        anyhow::ensure!(
+            !self.proxy_protocol || !trusted_proxies.is_empty(),
+            "--{prefix}proxy-protocol needs --{prefix}trusted-proxies NETWORKS, the addresses from which \
+             PROXY headers are accepted, such as 10.0.0.0/8"
+        );
         Ok(GatewayConfig {
+            limits: self.limits().fixed(),
+            proxy_protocol: self.proxy_protocol,
             broker,
             workers: self.workers.unwrap_or(default.workers),
             publisher_url: self.publisher_url.clone(),
@@ -165,16 +291,19 @@ impl GatewayArgs {
             recent_bytes: self.recent,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
             allow_hosts: self.allow_host.clone().unwrap_or_default(),
+            token_cookie: self.token_cookie.clone(),
+            token_in_url: self.token_in_url,
+            auth_limit: self.auth_limit,
+            token_grace: self.token_grace,
+            max_unauthenticated: self.max_unauthenticated,
+            max_unauthenticated_per_address: self.max_unauthenticated_per_address,
             ignored_params: names(&self.ignore_params),
             client_limits: Limits {
                 max_message_bytes: self.max_message,
                 max_fragments: u32::try_from(self.max_fragments).unwrap_or(u32::MAX),
             },
-            publish_rate: {
-                let per_second = u32::try_from(self.max_publishes_per_second).unwrap_or(u32::MAX);
-                Rate::new(per_second, per_second.saturating_mul(2))
-            },
             max_pending_bytes: self.max_pending,
+            max_tls_handshakes: self.max_tls_handshakes,
             handshake_limit: self.handshake_limit,
             ping_after: self.ping_after,
             silence_limit: self.silence_limit,
@@ -187,9 +316,50 @@ impl GatewayArgs {
     }
 }
 
+impl GatewayArgs {
+    /// The limits that may change while the gateway runs.
+    pub fn limits(&self) -> GatewayLimits {
+        let default = AddressLimits::default();
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let per_address = |set: Option<usize>, default| {
+            set.map_or(default, |count| PerAddress::set(number(count)))
+        };
+        GatewayLimits {
+            addresses: AddressLimits {
+                max_connections: per_address(
+                    self.max_connections_per_address,
+                    default.max_connections,
+                ),
+                max_arrivals_per_second: per_address(
+                    self.max_handshakes_per_second_per_address,
+                    default.max_arrivals_per_second,
+                ),
+                trusted_proxies: self.trusted_proxies.clone().unwrap_or_default(),
+            },
+            max_connections_per_user: number(self.max_connections_per_user),
+            max_handshakes_per_second: number(self.max_handshakes_per_second),
+            rates: ClientRates::new(
+                number(self.max_messages_per_second),
+                number(self.max_joins_per_second),
+                self.max_groups,
+            )
+            .with_publishes(number(self.max_publishes_per_second)),
+        }
+    }
+}
+
 /// The names of a list, without the white space around them and without empty ones.
 fn names(list: &[String]) -> Vec<String> {
     list.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// Reads the name of a cookie (RFC 6265 section 4.1.1).
+fn cookie_name(text: &str) -> Result<String, String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match !text.is_empty() && text.bytes().all(is_token) {
+        true => Ok(text.to_owned()),
+        false => Err("accepted are letters, digits and !#$%&'*+-.^_`|~".to_owned()),
+    }
 }
 
 /// Reads an absolute URL that a browser can push to.

@@ -4,22 +4,35 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use campanile_edge::{AllowHosts, AllowOrigins};
-use campanile_publisher::PublisherConfig;
+use campanile_edge::{AddressLimits, AllowHosts, AllowOrigins, Networks, PerAddress};
+use campanile_publisher::{PublisherConfig, default_addresses, fixed_addresses};
 use clap::Args;
 
 use crate::units::{
-    HostPort, answer_limit, content_size, count, duration, positive_duration, size,
+    BrokerAddress, HostPort, answer_limit, content_size, count, duration, positive_duration, size,
 };
 
 /// A publisher on its own.
 #[derive(Debug, Clone, Args)]
 pub struct PublisherCommandArgs {
-    /// Address of the broker
+    /// Address of the broker; tls://HOST:PORT if it speaks TLS
     #[arg(id = "publisher-broker", long = "broker", value_name = "HOST:PORT")]
     #[arg(alias = "channel")]
     #[arg(env = "CAMPANILE_PUBLISHER_BROKER", default_value = "127.0.0.1:2206")]
-    pub broker: HostPort,
+    pub broker: BrokerAddress,
+    /// Authorities, in a PEM file, that may have signed the certificate of a broker with tls://: one of
+    /// your own, or the system's, such as /etc/ssl/certs/ca-certificates.crt [default: none]
+    #[arg(id = "publisher-broker-ca", long = "broker-ca", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_BROKER_CA")]
+    pub broker_ca: Option<PathBuf>,
+    /// Certificate to show the broker, in a PEM file, where it has a --client-ca [default: none]
+    #[arg(id = "publisher-link-cert", long = "link-cert", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_LINK_CERT")]
+    pub link_cert: Option<PathBuf>,
+    /// Private key of --link-cert, in a PEM file [default: none]
+    #[arg(id = "publisher-link-key", long = "link-key", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_LINK_KEY")]
+    pub link_key: Option<PathBuf>,
     /// File with the cluster's secret, as the broker has it [default: none]
     #[arg(id = "publisher-secret-file", long = "secret-file", value_name = "FILE")]
     #[arg(env = "CAMPANILE_PUBLISHER_SECRET_FILE")]
@@ -35,6 +48,15 @@ pub struct PublisherArgs {
     #[arg(id = "publisher-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_PUBLISHER_LISTEN", default_value = "127.0.0.1:4237")]
     pub listen: HostPort,
+    /// Certificate of the listener, followed by its chain, in a PEM file; with --tls-key, the listener
+    /// speaks TLS. Read again on SIGHUP [default: none, plain HTTP]
+    #[arg(id = "publisher-tls-cert", long = "tls-cert", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert, in a PEM file [default: none]
+    #[arg(id = "publisher-tls-key", long = "tls-key", value_name = "FILE")]
+    #[arg(env = "CAMPANILE_PUBLISHER_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
     /// The largest content, at most 16MiB; a larger one is answered 413
     #[arg(id = "publisher-max-content", long = "max-content", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_PUBLISHER_MAX_CONTENT", default_value = "1MiB")]
@@ -50,6 +72,23 @@ pub struct PublisherArgs {
     #[arg(env = "CAMPANILE_PUBLISHER_MAX_CONNECTIONS", default_value = "4096")]
     #[arg(value_parser = count::<1, 1_000_000>)]
     pub max_connections: usize,
+    /// The most connections of one address (an IPv4 address or an IPv6 /64) at a time; one more is
+    /// answered 503; 0 means no limit [default: 500, and no limit for loopback and for a private
+    /// address that sends X-Forwarded-For without being in --trusted-proxies]
+    #[arg(id = "publisher-max-connections-per-address", long = "max-connections-per-address")]
+    #[arg(value_name = "N", env = "CAMPANILE_PUBLISHER_MAX_CONNECTIONS_PER_ADDRESS")]
+    #[arg(value_parser = count::<0, 1_000_000>)]
+    pub max_connections_per_address: Option<usize>,
+    /// Addresses and networks of your proxies, separated by commas, such as 10.0.0.0/8: a caller behind
+    /// them is the one that they name in X-Forwarded-For, counted from the right [default: none]
+    #[arg(id = "publisher-trusted-proxies", long = "trusted-proxies", value_name = "NETWORKS")]
+    #[arg(env = "CAMPANILE_PUBLISHER_TRUSTED_PROXIES")]
+    pub trusted_proxies: Option<Networks>,
+    /// Every connection begins with a PROXY header (version 1 or 2) from an address in
+    /// --trusted-proxies; any other connection is closed
+    #[arg(id = "publisher-proxy-protocol", long = "proxy-protocol")]
+    #[arg(env = "CAMPANILE_PUBLISHER_PROXY_PROTOCOL")]
+    pub proxy_protocol: bool,
     /// How long a caller may take for its first request's head before it is answered 408
     #[arg(id = "publisher-head-limit", long = "head-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_PUBLISHER_HEAD_LIMIT", default_value = "5s")]
@@ -84,6 +123,20 @@ pub struct PublisherArgs {
     #[arg(id = "publisher-allow-host", long = "allow-host", value_name = "HOSTS")]
     #[arg(env = "CAMPANILE_PUBLISHER_ALLOW_HOST")]
     pub allow_host: Option<AllowHosts>,
+    /// Pushes per second of each key that has no rate of its own; a push beyond that is answered 429, and
+    /// a stream waits; 0 for any number
+    #[arg(id = "publisher-max-pushes-per-second", long = "max-pushes-per-second")]
+    #[arg(
+        value_name = "N",
+        env = "CAMPANILE_PUBLISHER_MAX_PUSHES_PER_SECOND",
+        default_value = "0"
+    )]
+    pub max_pushes_per_second: u32,
+    /// Accept a key in the URL, as the parameter key, although --listen is not a loopback address; URLs
+    /// are written to the logs of proxies
+    #[arg(id = "publisher-key-in-url", long = "key-in-url")]
+    #[arg(env = "CAMPANILE_PUBLISHER_KEY_IN_URL")]
+    pub key_in_url: bool,
     /// On shutdown, requests that have begun may take this long
     #[arg(id = "publisher-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_PUBLISHER_SHUTDOWN_LIMIT", default_value = "7s")]
@@ -103,12 +156,20 @@ impl PublisherArgs {
             ByteSize(self.max_pending as u64),
             ByteSize(self.max_content as u64)
         );
+        let addresses = self.addresses();
+        anyhow::ensure!(
+            !self.proxy_protocol || !addresses.trusted_proxies.is_empty(),
+            "--{prefix}proxy-protocol needs --{prefix}trusted-proxies NETWORKS, the addresses from which \
+             PROXY headers are accepted, such as 10.0.0.0/8"
+        );
         let default = PublisherConfig::new(broker);
         Ok(PublisherConfig {
             max_content_bytes: self.max_content,
             max_pending_bytes: self.max_pending,
             // Each thread accepts at least one.
             max_connections: self.max_connections.max(default.workers),
+            addresses: fixed_addresses(addresses),
+            proxy_protocol: self.proxy_protocol,
             head_limit: self.head_limit,
             body_limit: self.body_limit,
             keep_alive: self.keep_alive,
@@ -116,8 +177,20 @@ impl PublisherArgs {
             confirm_limit: self.confirm_limit,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
             allow_hosts: self.allow_host.clone().unwrap_or_default(),
+            key_in_url: self.key_in_url,
             shutdown_limit: self.shutdown_limit,
             ..default
         })
+    }
+
+    /// The limits of addresses, which may change while the publisher runs.
+    pub fn addresses(&self) -> AddressLimits {
+        let default = default_addresses();
+        let max_connections =
+            self.max_connections_per_address.map_or(default.max_connections, |count| {
+                PerAddress::set(u32::try_from(count).unwrap_or(u32::MAX))
+            });
+        let trusted_proxies = self.trusted_proxies.clone().unwrap_or_default();
+        AddressLimits { max_connections, trusted_proxies, ..default }
     }
 }

@@ -1,12 +1,31 @@
 //! `[guests]`: what clients without a token may do.
 
+use campanile_edge::rights::{GroupRights, Operations};
 use serde::Deserialize;
 
 /// The section.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[allow(dead_code, reason = "not hung in yet")]
 #[serde(default, deny_unknown_fields)]
 pub struct Section {
     /// The groups that they may listen to, as patterns.
     pub groups: Vec<String>,
+}
+
+impl Section {
+    /// What guests may do.
+    ///
+    /// # Errors
+    /// A sentence that names the pattern that is none.
+    pub fn rights(&self) -> Result<GroupRights, String> {
+        let subscribe = Operations { subscribe: true, ..Operations::default() };
+        let rights: Result<Vec<_>, String> = self
+            .groups
+            .iter()
+            .map(|pattern| match pattern.parse() {
+                Ok(parsed) => Ok((parsed, subscribe)),
+                Err(error) => Err(format!("[guests] groups: {pattern:?}: {error}")),
+            })
+            .collect();
+        rights.map(GroupRights::new)
+    }
 }

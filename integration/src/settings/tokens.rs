@@ -1,8 +1,257 @@
 //! `[tokens]`: which tokens of clients are accepted.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use campanile_edge::tokens::{
+    Algorithm, DEFAULT_AUDIENCE, DEFAULT_LEEWAY, Deny, Expected, Key, Keys, Verifier,
+};
+use campanile_gateway::Access;
 use serde::Deserialize;
+
+use super::guests;
+use crate::secrets;
+use crate::units;
+
+/// The largest file of keys.
+const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// The section.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Section {}
+pub struct Section {
+    /// Who must have made a token (`iss`); anybody who has a key, if it is not given.
+    pub issuer: Option<String>,
+    /// For whom a token must be (`aud`).
+    pub audience: Option<String>,
+    /// How far the clocks of those who make tokens may be from ours.
+    pub leeway: Option<String>,
+    /// A file with a set of keys (JWKS).
+    pub jwks_file: Option<PathBuf>,
+    /// Keys.
+    pub keys: Vec<Entry>,
+    /// Tokens that are refused although they are valid.
+    pub deny: DenySection,
+}
+
+/// `[[tokens.keys]]`: one key.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Entry {
+    /// Its name, by which tokens choose it.
+    pub kid: Option<String>,
+    /// What it is for; everything that it can be for, if it is not given.
+    pub algorithm: Option<String>,
+    /// The file with a secret, for HS256, HS384 and HS512.
+    pub secret_file: Option<PathBuf>,
+    /// The file with a public key (PEM), for all other algorithms.
+    pub public_key_file: Option<PathBuf>,
+}
+
+/// `[tokens.deny]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DenySection {
+    /// Tokens, by their own names.
+    pub jti: Vec<String>,
+    /// Users.
+    pub sub: Vec<String>,
+}
+
+impl Section {
+    /// Whom a gateway lets in. `token_keys` is the file that the flag names, and `guests` the section with
+    /// that name.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each as a sentence that names the key. No secret is in it.
+    pub fn access(
+        &self,
+        token_keys: Option<&Path>,
+        guests: Option<&guests::Section>,
+        max_groups: usize,
+    ) -> Result<Access, Vec<String>> {
+        let mut errors = Vec::new();
+        let mut keys = Vec::new();
+        if let Some(file) = token_keys {
+            keys.push(
+                from_file(file)
+                    .map_err(|error| format!("--token-keys {}: {error}", file.display())),
+            );
+        }
+        if let Some(file) = &self.jwks_file {
+            keys.push(
+                from_jwks_file(file)
+                    .map_err(|error| format!("[tokens] jwks_file = {file:?}: {error}")),
+            );
+        }
+        keys.extend(self.keys.iter().enumerate().map(|(index, entry)| {
+            entry.read().map_err(|error| format!("[[tokens.keys]], the {}: {error}", nth(index)))
+        }));
+        let mut all = Keys::default();
+        for keys in keys {
+            match keys.and_then(|keys| all.clone().and(keys).map_err(|error| error.to_string())) {
+                Ok(more) => all = more,
+                Err(error) => errors.push(error),
+            }
+        }
+        let leeway = self.leeway.as_deref().map_or(Ok(DEFAULT_LEEWAY), units::duration);
+        let leeway = leeway.unwrap_or_else(|accepted| {
+            let set = self.leeway.as_deref().unwrap_or_default();
+            errors.push(format!("[tokens] leeway = {set:?}: {accepted}"));
+            DEFAULT_LEEWAY
+        });
+        for (name, list) in [("jti", &self.deny.jti), ("sub", &self.deny.sub)] {
+            if list.iter().any(String::is_empty) {
+                errors.push(format!("[tokens.deny] {name}: a name is empty"));
+            }
+        }
+        let guests = guests.map(guests::Section::rights).transpose().unwrap_or_else(|error| {
+            errors.push(error);
+            None
+        });
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let audience = self.audience.clone().unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned());
+        let issuer = self.issuer.clone();
+        let expected = Expected { issuer, audience, leeway, max_join: max_groups };
+        let tokens = (!all.is_empty()).then(|| Verifier::new(all, expected));
+        let ids = self.deny.jti.iter().cloned().collect();
+        let deny = Deny { ids, users: self.deny.sub.iter().cloned().collect() };
+        Ok(Access { tokens, guests: guests.map(Arc::new), deny, ..Access::default() })
+    }
+}
+
+impl Entry {
+    fn read(&self) -> Result<Keys, String> {
+        let algorithm = self.algorithm.as_deref().map(str::parse::<Algorithm>).transpose();
+        let algorithm = algorithm.map_err(|error| format!("algorithm: {error}"))?;
+        let id = self.kid.clone();
+        if id.as_deref() == Some("") {
+            return Err("kid is empty; accepted is a name, or no kid".to_owned());
+        }
+        let (file, key) = match (&self.secret_file, &self.public_key_file) {
+            (Some(file), None) => {
+                let secret = secrets::read(file, MAX_FILE_BYTES);
+                let key = secret.and_then(|secret| {
+                    Key::from_secret(id, algorithm, &secret).map_err(|error| error.to_string())
+                });
+                (file, key.map_err(|error| format!("secret_file = {file:?}: {error}")))
+            }
+            (None, Some(file)) => {
+                let pem = secrets::read(file, MAX_FILE_BYTES);
+                let key = pem.and_then(|pem| {
+                    Key::from_pem(id, algorithm, pem.expose()).map_err(|error| error.to_string())
+                });
+                (file, key.map_err(|error| format!("public_key_file = {file:?}: {error}")))
+            }
+            _ => return Err("accepted is either secret_file or public_key_file".to_owned()),
+        };
+        let keys = Keys::new(vec![key?]);
+        keys.map_err(|error| format!("{}: {error}", file.display()))
+    }
+}
+
+fn from_file(file: &Path) -> Result<Keys, String> {
+    let content = secrets::read(file, MAX_FILE_BYTES)?;
+    let (keys, _) = Keys::from_file(&content).map_err(|error| error.to_string())?;
+    Ok(keys)
+}
+
+fn from_jwks_file(file: &Path) -> Result<Keys, String> {
+    let content = secrets::read(file, MAX_FILE_BYTES)?;
+    let document = std::str::from_utf8(content.expose()).map_err(|_| "it is not UTF-8")?;
+    let (keys, _) = Keys::from_jwks(document, true).map_err(|error| error.to_string())?;
+    Ok(keys)
+}
+
+fn nth(index: usize) -> String {
+    match index {
+        0 => "first".to_owned(),
+        1 => "second".to_owned(),
+        2 => "third".to_owned(),
+        _ => format!("one with the number {}", index + 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use tempfile::NamedTempFile;
+
+    use super::*;
+
+    fn section(text: &str) -> Section {
+        toml::from_str(text).expect("a section")
+    }
+
+    fn file(text: &str) -> (NamedTempFile, String) {
+        let mut file = NamedTempFile::new().expect("a file");
+        file.write_all(text.as_bytes()).expect("it takes the text");
+        let path = file.path().display().to_string();
+        (file, path)
+    }
+
+    fn errors(section: &Section) -> String {
+        section.access(None, None, 100).expect_err("wrong").join("\n")
+    }
+
+    #[test]
+    fn without_a_key_or_guests_a_gateway_is_open() {
+        let access = Section::default().access(None, None, 100).expect("nothing is wrong");
+        assert!(access.is_open());
+        let guests = guests::Section { groups: vec!["public/*".to_owned()] };
+        let access = Section::default().access(None, Some(&guests), 100).expect("fine");
+        assert!(!access.is_open() && access.tokens.is_none());
+        assert!(access.guests.expect("guests").of("public/a").subscribe);
+    }
+
+    #[test]
+    fn keys_of_all_places_count_together() {
+        let (_one, secret) = file(&"s".repeat(32));
+        let (_two, jwks) =
+            file(&format!(r#"{{"keys":[{{"kty":"oct","kid":"c","k":"{}"}}]}}"#, "A".repeat(43)));
+        let section = section(&format!(
+            "issuer = \"https://a\"\njwks_file = {jwks:?}\n[[keys]]\nkid = \"a\"\n\
+             algorithm = \"HS256\"\nsecret_file = {secret:?}\n[deny]\njti = [\"x\"]\n"
+        ));
+        let access = section.access(Some(Path::new(&secret)), None, 100).expect("valid");
+        let verifier = access.tokens.expect("keys");
+        let ids: Vec<_> = verifier.keys().iter().map(Key::id).collect();
+        assert_eq!(ids, [None, Some("c"), Some("a")]);
+        assert!(access.deny.ids.contains("x") && access.deny.users.is_empty());
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_and_nothing_secret() {
+        let (_file, short) = file("hunter2\n");
+        let section = section(&format!(
+            "leeway = \"soon\"\njwks_file = {short:?}\n\
+             [[keys]]\nsecret_file = {short:?}\n[[keys]]\nalgorithm = \"none\"\n\
+             [[keys]]\n[[keys]]\npublic_key_file = {short:?}\n[deny]\nsub = [\"\"]\n"
+        ));
+        let said = errors(&section);
+        for part in [
+            "[tokens] leeway = \"soon\": accepted is a duration",
+            "[tokens] jwks_file = ",
+            "not a set of keys (JWKS)",
+            "[[tokens.keys]], the first: secret_file = ",
+            "a secret of 7 bytes is too short for HS256",
+            "the second: algorithm: \"none\" is not an algorithm: accepted are HS256",
+            "the third: accepted is either secret_file or public_key_file",
+            "the one with the number 4: public_key_file = ",
+            "a PEM must be one public key",
+            "[tokens.deny] sub: a name is empty",
+        ] {
+            assert!(said.contains(part), "{part} is not in {said}");
+        }
+        assert!(!said.contains("hunter2"), "{said}");
+        let missing = Section { jwks_file: Some("/nonexistent/keys".into()), ..Section::default() };
+        assert!(errors(&missing).contains("\"/nonexistent/keys\": No such file"));
+        let guests = guests::Section { groups: vec!["a*b".to_owned()] };
+        let wrong = Section::default().access(None, Some(&guests), 100).expect_err("wrong");
+        assert!(wrong[0].contains("[guests] groups: \"a*b\": a pattern has a *"), "{wrong:?}");
+        assert!(toml::from_str::<Section>("secret = \"x\"").is_err());
+    }
+}

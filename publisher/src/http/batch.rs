@@ -8,7 +8,7 @@ use actix_web::HttpRequest;
 use actix_web::dev::Payload;
 use campanile_edge::query::redacted;
 
-use super::{Front, IDEMPOTENCY_KEY, content_type, only, peer, presence};
+use super::{Front, IDEMPOTENCY_KEY, content_type, only, presence};
 use crate::budget::Reserved;
 use crate::courier::answers::Answers;
 use crate::courier::in_order::InOrder;
@@ -47,7 +47,7 @@ impl Front {
         let format = batch_format(content_type(request)?)?;
         let max_bytes = self.config.max_batch_bytes;
         let too_large = BadRequest::BatchTooLarge { max_bytes }.into();
-        let mut reserved = self.budget.reserve(peer(request));
+        let mut reserved = self.budget.reserve(self.entrance.peer(request));
         let body = self.read_body(request, payload, max_bytes, too_large, &mut reserved).await?;
         let limits = BatchLimits {
             max_items: self.config.max_batch_items,

@@ -9,14 +9,15 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use campanile_channel::tls::Stream;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep, sleep_until};
 use tracing::debug;
 
 use crate::courier::Presence;
 use crate::http::HttpError;
+use crate::http::entrance::Counted;
 use crate::http::inbound::Inbound;
 use crate::http::patience::Patience;
 use crate::http::turn::Turn;
@@ -36,7 +37,7 @@ const LAST_WORD_LIMIT: Duration = Duration::from_secs(1);
 /// The connection of one caller.
 #[derive(Debug)]
 pub struct CallerStream {
-    tcp: TcpStream,
+    tcp: Stream,
     inbound: Inbound,
     /// What `inbound` has passed on and actix-http has not read: at most a head and three times
     /// [`READ_BYTES`].
@@ -57,15 +58,17 @@ pub struct CallerStream {
     /// Whether the body of the current request is broken.
     is_broken: bool,
     has_ended: bool,
+    /// Counts the connection for its address.
+    counted: Option<Counted>,
 }
 
 impl CallerStream {
     /// Starts with nothing read. The first head must arrive within `head_limit`, and each later one
     /// within the same time after its first byte. The caller must read what it is sent within
     /// `silence_limit`; see [`Patience`].
-    pub fn new(tcp: TcpStream, head_limit: Duration, silence_limit: Duration) -> Self {
+    pub fn new(tcp: impl Into<Stream>, head_limit: Duration, silence_limit: Duration) -> Self {
         Self {
-            tcp,
+            tcp: tcp.into(),
             inbound: Inbound::default(),
             ready: Bytes::new(),
             presence: Presence::default(),
@@ -79,7 +82,14 @@ impl CallerStream {
             is_fresh: true,
             is_broken: false,
             has_ended: false,
+            counted: None,
         }
+    }
+
+    /// Holds what counts the connection for its address, until the connection ends.
+    pub fn counted_by(mut self, counted: Option<Counted>) -> Self {
+        self.counted = counted;
+        self
     }
 
     /// Returns the presence of the caller, which this stream updates.
@@ -153,6 +163,14 @@ impl CallerStream {
                 cx.waker().wake_by_ref();
             }
         }
+    }
+
+    /// Cuts the connection of a caller that does not read.
+    fn give_up(&self) -> io::Error {
+        debug!("a connection ends: its caller does not take what it is sent");
+        // If this fails, the kernel goes on sending what it holds.
+        let _ = SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
+        io::ErrorKind::TimedOut.into()
     }
 
     /// Whether nothing was taken for too long. If not, the task is woken when that may be the case.
@@ -255,20 +273,27 @@ impl AsyncWrite for CallerStream {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.tcp).poll_write(cx, buf);
         match written {
-            Poll::Ready(Ok(bytes)) => self.took(bytes, bytes == buf.len(), cx),
-            Poll::Pending if self.is_given_up(cx) => {
-                debug!("a connection ends: its caller does not take what it is sent");
-                // If this fails, the kernel goes on sending what it holds.
-                let _ = SockRef::from(&self.tcp).set_linger(Some(Duration::ZERO));
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            Poll::Ready(Ok(bytes)) => {
+                let is_all = bytes == buf.len() && !self.tcp.has_unsent();
+                self.took(bytes, is_all, cx);
             }
+            Poll::Pending if self.is_given_up(cx) => return Poll::Ready(Err(self.give_up())),
             _ => {}
         }
         written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        let flushed = Pin::new(&mut self.tcp).poll_flush(cx);
+        // Without TLS, everything that was written is flushed.
+        if self.tcp.is_sealed() {
+            match flushed {
+                Poll::Ready(Ok(())) => self.took(0, true, cx),
+                Poll::Pending if self.is_given_up(cx) => return Poll::Ready(Err(self.give_up())),
+                _ => {}
+            }
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -9,7 +9,7 @@ use campanile_edge::websocket::{HandshakeError, Upgrade, is_meant, offered};
 
 use super::credentials::Admitted;
 use super::methods::Methods;
-use super::{Front, peer, presence};
+use super::{Front, presence};
 use crate::courier::answers::Answers;
 use crate::http::HttpError;
 use crate::publish_stream::{self, Opening, StreamFormat, StreamLimits};
@@ -33,12 +33,13 @@ impl Front {
             max_bytes: self.config.max_stream_bytes.min(self.budget.shares().bytes_of_stream()),
             max_content_bytes: self.config.max_content_bytes,
         };
+        let reserved = self.budget.reserve(self.entrance.peer(request));
         let opening = Opening {
             pusher: admitted.pusher,
             keys: (admitted.keys, self.config.keys.clone()),
             subprotocol,
             limits,
-            answers: Answers::new(presence(request), self.budget.reserve(peer(request))),
+            answers: Answers::new(presence(request), reserved),
             courier: self.courier.clone(),
             silence_limit: self.config.silence_limit,
             stopping: self.stopping.clone(),

@@ -14,6 +14,7 @@ mod keys;
 mod limits;
 mod outage;
 mod position;
+mod proxies;
 mod repeats;
 mod shares;
 mod shutdown;

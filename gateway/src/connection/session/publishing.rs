@@ -5,20 +5,23 @@ use std::time::Instant;
 
 use actix::prelude::*;
 use campanile_channel::publishing::{Push, Target};
-use campanile_edge::Bucket;
+use campanile_edge::Rate;
 use campanile_messages::Audience;
 
 use super::Session;
+use crate::connection::pace::{Pace, Paced};
+use crate::connection::socket::Unsent;
 use crate::dialects::{Publish, PublishError, RefusedPublish};
 use crate::publishing::room::UnderWay;
 use crate::publishing::submitter::Submitter;
 use crate::publishing::user_rates::Refused;
 use crate::registry::{AskToPublish, Permit};
+use crate::websocket::CloseCode;
 
 /// What a connection has published lately.
 #[derive(Debug, Default)]
 pub(super) struct Published {
-    bucket: Bucket,
+    pace: Pace,
     under_way: UnderWay,
 }
 
@@ -44,14 +47,21 @@ impl Session {
         if id.is_some() && user.is_none() {
             return Err(PublishError::NoUser);
         }
-        let Published { bucket, under_way } = &mut **self.published.get_or_insert_default();
-        let (now, rate) = (Instant::now(), desk.rate());
-        let per_second = rate.per_second();
-        let too_often = |wait| PublishError::RateLimited { per_second, wait };
-        bucket.take(rate, now).map_err(too_often)?;
-        if let Some(user) = &user {
-            desk.count(user, now).map_err(|refused| match refused {
-                Refused::TooOften(wait) => too_often(wait),
+        let Published { pace, under_way } = &mut **self.published.get_or_insert_default();
+        let (now, rate) = (Instant::now(), self.config.limits.borrow().rates.publishes);
+        let too_often =
+            || PublishError::RateLimited { per_second: rate.map_or(0, Rate::per_second) };
+        match pace.count(rate, now) {
+            Paced::InTime => {}
+            Paced::TooSoon => return Err(too_often()),
+            Paced::GoesOn => {
+                self.line.close(CloseCode::RateLimited, Unsent::Flush);
+                return Ok(());
+            }
+        }
+        if let (Some(user), Some(rate)) = (&user, rate) {
+            desk.count(user, rate, now).map_err(|refused| match refused {
+                Refused::TooOften => too_often(),
                 Refused::TooManyUsers => PublishError::GatewayBusy,
             })?;
         }

@@ -53,6 +53,9 @@ impl Door {
         let access = self.config.access.borrow().clone();
         access.identify(token, (self.config.unix_time)()).map_err(|rejection| {
             self.log_rejection(&rejection, peer);
+            if rejection.names_unknown_key() {
+                self.config.unknown_key.notify_one();
+            }
             let refusal = Refusal::rejected(&rejection);
             (rejection, refusal)
         })

@@ -1,12 +1,10 @@
 //! Starts the sessions of clients that are let in.
 
-use std::net::SocketAddr;
-
 use actix::prelude::*;
 use bytes::Bytes;
+use campanile_channel::tls::Stream;
 use campanile_edge::Principal;
 use campanile_messages::ConnectionId;
-use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::{Door, Opened};
@@ -24,12 +22,12 @@ impl Door {
     /// Starts the session of a client.
     pub(super) fn open(
         &self,
-        stream: TcpStream,
+        stream: impl Into<Stream>,
         (opened, principal): (Opened, Principal),
         early: Vec<u8>,
         seat: Seat,
     ) {
-        let Opened { response, dialect, wish, is_page_trusted } = opened;
+        let Opened { response, dialect, wish, is_page_trusted, .. } = opened;
         let (line, incoming) = self.connect(stream, response, dialect, early);
         self.start_session(line, Opening { principal, wish, incoming, is_page_trusted }, seat);
     }
@@ -38,13 +36,12 @@ impl Door {
     /// meanwhile but control frames.
     pub(super) async fn open_later(
         &self,
-        stream: TcpStream,
-        peer: SocketAddr,
+        stream: impl Into<Stream>,
         opened: Opened,
         early: Vec<u8>,
         (seat, newcomer): (Seat, Newcomer),
     ) {
-        let Opened { response, dialect, wish, is_page_trusted } = opened;
+        let Opened { response, dialect, wish, is_page_trusted, client: peer } = opened;
         let (line, mut incoming) = self.connect(stream, response, dialect, early);
         line.socket.release();
         let GatewayConfig { auth_limit, max_groups, .. } = *self.config;
@@ -54,7 +51,9 @@ impl Door {
         let token = std::str::from_utf8(token.expose()).unwrap_or_default();
         let principal = self.identify(Some(token), peer).map_err(|(_, refusal)| refusal);
         let granted = principal.and_then(|principal| {
-            identity::grant(&principal, wish, max_groups).map(|wish| (principal, wish))
+            let wish = identity::grant(&principal, wish, max_groups)?;
+            self.admissions.count_user(&principal, &seat)?;
+            Ok((principal, wish))
         });
         match granted {
             Ok((principal, wish)) => {
@@ -75,18 +74,18 @@ impl Door {
     /// Takes over a stream, on which nothing is sent yet.
     fn connect(
         &self,
-        stream: TcpStream,
+        stream: impl Into<Stream>,
         response: Bytes,
         dialect: Dialect,
         early: Vec<u8>,
     ) -> (Line, Incoming) {
-        let GatewayConfig { max_outbox_bytes, client_limits, user_timeout, .. } = *self.config;
+        let GatewayConfig { max_outbox_bytes, client_limits, .. } = *self.config;
         let socket = Socket::new(stream, max_outbox_bytes);
         socket.hold(response);
         let line = Line { socket, dialect };
         let incoming = match dialect.rules().is_one_way() {
-            true => Incoming::dropping(line.clone(), user_timeout),
-            false => Incoming::new(line.clone(), client_limits, early, user_timeout),
+            true => Incoming::dropping(line.clone(), self.terms.clone()),
+            false => Incoming::new(line.clone(), client_limits, early, self.terms.clone()),
         };
         (line, incoming)
     }
@@ -94,7 +93,7 @@ impl Door {
     fn start_session(&self, line: Line, opening: Opening, seat: Seat) {
         let connection = ConnectionId(self.last_connection.get() + 1);
         self.last_connection.set(connection.0);
-        let registry = (self.registry.clone(), self.config.max_groups);
+        let registry = (self.registry.clone(), self.config.clone());
         Session::new(connection, line, opening, registry, seat).start();
     }
 }

@@ -3,9 +3,13 @@
 
 pub mod stream;
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 
 use super::block::Block;
 use crate::deadline::DEADLINE;
@@ -85,17 +89,46 @@ impl RawFrame {
 #[derive(Debug)]
 pub struct Client {
     pub stream: TcpStream,
+    pub tls: Option<Box<ClientConnection>>,
     unread: Vec<u8>,
 }
+
+/// What is read and written: the stream itself, or TLS over it.
+trait Wire: Read + Write {}
+
+impl<T: Read + Write> Wire for T {}
 
 impl Client {
     /// A connection on which nothing has been sent.
     pub fn raw(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
+        Self::on(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    /// The same from an address of this host, such as 127.0.0.2.
+    pub fn raw_from(source: impl Into<IpAddr>, address: SocketAddr) -> Self {
+        Self::on(connect_from(source, address).expect("the server listens"))
+    }
+
+    fn on(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a socket");
         stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
         stream.set_write_timeout(Some(DEADLINE)).expect("a socket");
-        Self { stream, unread: Vec::new() }
+        Self { stream, tls: None, unread: Vec::new() }
+    }
+
+    /// A connection over TLS to a server of this name, on which nothing has been sent: the handshake
+    /// begins with the first read or write.
+    pub fn secure(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        let tls = ClientConnection::new(config.clone(), name).expect("settings");
+        Self { tls: Some(Box::new(tls)), ..Self::raw(address) }
+    }
+
+    fn wire(&mut self) -> Box<dyn Wire + '_> {
+        match &mut self.tls {
+            None => Box::new(&self.stream),
+            Some(tls) => Box::new(rustls::Stream::new(&mut **tls, &mut self.stream)),
+        }
     }
 
     /// A websocket without a subprotocol.
@@ -125,7 +158,7 @@ impl Client {
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the server reads");
+        self.wire().write_all(bytes).expect("the server reads");
     }
 
     /// Sends in pieces, each in a write of its own.
@@ -137,10 +170,14 @@ impl Client {
 
     /// Sends bytes that nobody may read.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        self.wire().write_all(bytes)
     }
 
-    pub fn shut_down(&self) {
+    pub fn shut_down(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            tls.write_tls(&mut self.stream).expect("the server reads");
+        }
         self.stream.shutdown(Shutdown::Write).expect("a connected socket");
     }
 
@@ -212,7 +249,7 @@ impl Client {
     #[track_caller]
     pub fn expect_end(&mut self) {
         let mut rest = std::mem::take(&mut self.unread);
-        self.stream.read_to_end(&mut rest).expect("an end, not a reset");
+        self.wire().read_to_end(&mut rest).expect("an end, not a reset");
         assert!(rest.is_empty(), "more: {:?}", String::from_utf8_lossy(&rest));
     }
 
@@ -221,7 +258,7 @@ impl Client {
     pub fn expect_silence(&mut self, time: Duration) {
         assert!(self.unread.is_empty(), "{:?}", String::from_utf8_lossy(&self.unread));
         self.stream.set_read_timeout(Some(time)).expect("a socket");
-        match self.stream.read(&mut [0; 1]) {
+        match self.wire().read(&mut [0; 1]) {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             other => panic!("not silent: {other:?}"),
         }
@@ -253,7 +290,7 @@ impl Client {
         let head = self.read_head();
         let status = head[9..12].parse().expect("a status");
         let mut body = std::mem::take(&mut self.unread);
-        self.stream.read_to_end(&mut body).expect("an end, not a reset");
+        self.wire().read_to_end(&mut body).expect("an end, not a reset");
         (status, head, String::from_utf8(body).expect("UTF-8"))
     }
 
@@ -261,7 +298,7 @@ impl Client {
     pub fn until_over(&mut self) -> Duration {
         let begun = Instant::now();
         let mut dropped = [0; 4096];
-        while matches!(self.stream.read(&mut dropped), Ok(1..)) {}
+        while matches!(self.wire().read(&mut dropped), Ok(1..)) {}
         begun.elapsed()
     }
 
@@ -273,7 +310,8 @@ impl Client {
     fn fill(&mut self, len: usize) {
         let mut buffer = [0; 64 << 10];
         while self.unread.len() < len {
-            match self.stream.read(&mut buffer).expect("the server answers") {
+            let read = self.wire().read(&mut buffer).expect("the server answers");
+            match read {
                 0 => {
                     let start = &self.unread[..self.unread.len().min(60)];
                     panic!("the stream ended behind {:?}", String::from_utf8_lossy(start));
@@ -282,6 +320,19 @@ impl Client {
             }
         }
     }
+}
+
+/// Connects from an address of this host.
+pub fn connect_from(source: impl Into<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
+    let source = SocketAddr::new(source.into(), 0);
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    )?;
+    socket.bind(&source.into())?;
+    socket.connect(&address.into())?;
+    Ok(socket.into())
 }
 
 /// A handshake for a target, with more headers.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use socket2::{Domain, Socket, Type};
+use tokio::net::TcpStream;
 use tokio::task::yield_now;
 
 use super::*;

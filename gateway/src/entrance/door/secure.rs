@@ -1,0 +1,42 @@
+//! The TLS handshake before the head of the first request. Both have one deadline.
+
+use std::net::SocketAddr;
+
+use campanile_channel::tls::{self, NoStream, Stream};
+use tokio::net::TcpStream;
+use tokio::time::{Instant as Deadline, timeout_at};
+use tracing::debug;
+
+use super::Door;
+use crate::entrance::seats::Seat;
+
+impl Door {
+    /// Serves a connection that begins with a TLS handshake.
+    pub(super) async fn receive_sealed(&self, tcp: TcpStream, peer: SocketAddr, seat: Seat) {
+        let deadline = Deadline::now() + self.config.handshake_limit;
+        if let Some(stream) = self.open_stream(tcp, peer, deadline).await {
+            self.admit((stream, Vec::new(), None), peer, seat, deadline).await;
+        }
+    }
+
+    /// Performs the TLS handshake, if this gateway speaks TLS. `None` if the connection has ended.
+    pub(super) async fn open_stream(
+        &self,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        deadline: Deadline,
+    ) -> Option<Stream> {
+        let Some(settings) = &self.config.tls else { return Some(tcp.into()) };
+        let accepted = tls::accept(tcp, settings, &self.handshakes);
+        match timeout_at(deadline, accepted).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(NoStream::Gone)) => {}
+            Ok(Err(no_stream)) => {
+                debug!(%peer, error = %no_stream, "no TLS with a client");
+                no_stream.end().await;
+            }
+            Err(_) => debug!(%peer, "a TLS handshake took too long"),
+        }
+        None
+    }
+}

@@ -1,0 +1,124 @@
+//! What a worker does with a connection before its request: reads its PROXY header where one is required,
+//! and takes it to the door, or answers it there if there is no room for it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::{self, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use campanile_channel::proxied::{NotProxied, read_header};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::config::GatewayConfig;
+use crate::entrance::acceptor::{Admission, Arrival, refusals_at_a_door};
+use crate::entrance::door::Door;
+use crate::entrance::refusal::Refusal;
+use crate::entrance::seats::Seat;
+
+/// The reception of one worker. Clones are the same.
+#[derive(Clone)]
+pub struct Reception {
+    door: Rc<Door>,
+    config: Arc<GatewayConfig>,
+    /// Connections over the limit of the gateway.
+    full: TurnedAway,
+    /// Connections over a limit of their address.
+    crowded: TurnedAway,
+}
+
+impl Reception {
+    pub fn new(door: Rc<Door>, config: Arc<GatewayConfig>) -> Self {
+        let turned_away =
+            || TurnedAway { answering: Rc::default(), max: refusals_at_a_door(config.workers) };
+        Self { door, full: turned_away(), crowded: turned_away(), config }
+    }
+
+    /// Serves a connection, or starts a task that does.
+    pub fn receive(&self, arrival: Arrival) {
+        if !self.config.proxy_protocol {
+            return self.admit(arrival);
+        }
+        let reception = self.clone();
+        actix_rt::spawn(async move {
+            let Arrival { socket, peer, admission } = arrival;
+            let limit = reception.config.handshake_limit;
+            let unwrapped = timeout(limit, unwrap(socket, peer)).await;
+            match unwrapped.unwrap_or(Err(NotProxied::Ended)) {
+                Ok((socket, client)) => {
+                    reception.admit(Arrival { socket, peer: client, admission });
+                }
+                Err(error) => debug!(%peer, %error, "closed a connection without a PROXY header"),
+            }
+        });
+    }
+
+    fn admit(&self, Arrival { socket, peer, admission }: Arrival) {
+        match admission {
+            // Without a proxy, it was counted when it was accepted.
+            Admission::Seated(seat) => {
+                let addresses = &self.config.limits.borrow().addresses;
+                let counts_here = self.config.proxy_protocol;
+                match counts_here.then(|| seat.count_address(peer.ip(), addresses)) {
+                    Some(Err(crowded)) => {
+                        self.turn_away(&self.crowded, socket, peer, seat, crowded)
+                    }
+                    None | Some(Ok(())) => self.door.receive(socket, peer, seat),
+                }
+            }
+            Admission::Full(seat) => {
+                self.turn_away(&self.full, socket, peer, seat, Refusal::full());
+            }
+            Admission::Crowded(seat, crowded) => {
+                self.turn_away(&self.crowded, socket, peer, seat, crowded);
+            }
+        }
+    }
+
+    fn turn_away(
+        &self,
+        among: &TurnedAway,
+        socket: net::TcpStream,
+        peer: SocketAddr,
+        seat: Seat,
+        refusal: impl Into<Refusal>,
+    ) {
+        let Ok(stream) = TcpStream::from_std(socket) else { return };
+        let (door, refusal) = (self.door.clone(), refusal.into());
+        among.add(async move {
+            let _seat = seat;
+            door.turn_away(stream, peer, refusal).await;
+        });
+    }
+}
+
+/// Reads a connection's PROXY header, and returns the rest of the connection with its client's address.
+async fn unwrap(
+    socket: net::TcpStream,
+    peer: SocketAddr,
+) -> Result<(net::TcpStream, SocketAddr), NotProxied> {
+    let mut stream = TcpStream::from_std(socket)?;
+    let client = read_header(&mut stream, peer).await?;
+    Ok((stream.into_std()?, client))
+}
+
+/// Tasks that turn connections away. Beyond their bound, the oldest one is ended.
+#[derive(Clone)]
+struct TurnedAway {
+    answering: Rc<RefCell<VecDeque<JoinHandle<()>>>>,
+    max: usize,
+}
+
+impl TurnedAway {
+    fn add(&self, answering: impl Future<Output = ()> + 'static) {
+        let mut all = self.answering.borrow_mut();
+        all.retain(|other| !other.is_finished());
+        if all.len() >= self.max {
+            all.pop_front().inspect(JoinHandle::abort);
+        }
+        all.push_back(actix_rt::spawn(answering));
+    }
+}

@@ -1,0 +1,392 @@
+//! The limits of addresses and of what clients say, with and without proxies in between.
+
+mod harness;
+
+use std::io::{ErrorKind, Read as _};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use campanile_edge::PerAddress;
+use campanile_gateway::{ClientRates, GatewayConfig, GatewayLimits};
+use campanile_harness::DEADLINE;
+use campanile_harness::client::raw::{
+    BINARY, CLOSE, Client, FIN, PING, PONG, TEXT, frame, request, stream,
+};
+use serde_json::json;
+
+use harness::Gateway;
+
+const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
+
+/// The sources of clients that are counted separately.
+const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+
+fn start(
+    change: impl FnOnce(&mut GatewayLimits),
+    more: impl FnOnce(&mut GatewayConfig),
+) -> Gateway {
+    let mut limits = GatewayLimits::default();
+    change(&mut limits);
+    Gateway::start(|config| {
+        config.limits = limits.fixed();
+        more(config);
+    })
+}
+
+/// Sends bytes from an address, and returns the connection.
+fn sent(gateway: &Gateway, from: Ipv4Addr, bytes: &[u8]) -> Client {
+    let mut client = Client::raw_from(from, gateway.address);
+    client.send(bytes);
+    client
+}
+
+fn status(gateway: &Gateway, from: Ipv4Addr, bytes: &[u8]) -> u16 {
+    sent(gateway, from, bytes).read_head()[9..12].parse().expect("a status")
+}
+
+/// Expects a websocket that is opened, and returns it after its greeting.
+#[track_caller]
+fn greeted(mut client: Client) -> Client {
+    client.upgraded();
+    assert_eq!(client.recv().first, FIN | TEXT);
+    client
+}
+
+/// Expects a websocket that opens only to say a code, and is closed with 4429.
+#[track_caller]
+fn refused_by_message(mut client: Client) -> String {
+    client.upgraded();
+    let error = client.json();
+    assert_eq!(error["type"], "error", "{error}");
+    client.expect_close(4429);
+    error["code"].as_str().expect("a word").to_owned()
+}
+
+/// Expects the end of a connection that gets nothing.
+#[track_caller]
+fn assert_closed(mut client: Client) {
+    match client.stream.read(&mut [0; 64]) {
+        Ok(0) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        other => panic!("not closed: {other:?}"),
+    }
+}
+
+/// Waits until a request from an address opens a websocket.
+#[track_caller]
+fn until_open(gateway: &Gateway, from: Ipv4Addr, bytes: &[u8]) {
+    let begun = Instant::now();
+    while status(gateway, from, bytes) != 101 {
+        assert!(begun.elapsed() < DEADLINE, "there is room");
+    }
+}
+
+#[test]
+fn an_address_has_no_more_connections_than_its_limit() {
+    let gateway = start(|limits| limits.addresses.max_connections = PerAddress::set(3), |_| {});
+    let mut held: Vec<_> =
+        (0..3).map(|_| greeted(sent(&gateway, ONE, &request("/", &[])))).collect();
+    let (status_line, head, body) = sent(&gateway, ONE, &request("/", &[])).response();
+    assert_eq!(status_line, 503);
+    assert!(head.contains("\r\nRetry-After: 10\r\n"), "{head}");
+    assert!(body.contains("at most 3 at a time") && body.contains("--max-connections-per-address"));
+    let offers_v1 = sent(&gateway, ONE, &request("/", &[V1]));
+    assert_eq!(refused_by_message(offers_v1), "too_many_connections");
+    let (status_line, _, body) = sent(&gateway, ONE, &stream::request("/events", &[])).response();
+    assert_eq!(status_line, 200);
+    assert!(body.starts_with("retry: "), "{body}");
+    // Health checks and other addresses are as before.
+    assert_eq!(status(&gateway, ONE, &stream::request("/health/ready", &[])), 200);
+    let _other = greeted(sent(&gateway, OTHER, &request("/", &[])));
+    held.pop();
+    until_open(&gateway, ONE, &request("/", &[]));
+}
+
+#[test]
+fn a_silent_connection_counts_for_its_address() {
+    let gateway = start(|limits| limits.addresses.max_connections = PerAddress::set(2), |_| {});
+    let _silent = [(); 2].map(|()| Client::raw_from(ONE, gateway.address));
+    assert_eq!(status(&gateway, ONE, &request("/", &[])), 503);
+    assert_eq!(status(&gateway, OTHER, &request("/", &[])), 101);
+}
+
+#[test]
+fn new_connections_of_an_address_have_a_rate() {
+    let rate = PerAddress::set(1);
+    let gateway = start(|limits| limits.addresses.max_arrivals_per_second = rate, |_| {});
+    // In 10 s, there may be 10, and one more for each second that the test takes.
+    let answers: Vec<_> = (0..60).map(|_| status(&gateway, ONE, &request("/", &[]))).collect();
+    assert_eq!(answers[..10], [101; 10]);
+    assert!(answers.iter().filter(|&&answer| answer == 429).count() > 30, "{answers:?}");
+    let offers_v1 = sent(&gateway, ONE, &request("/", &[V1]));
+    assert_eq!(refused_by_message(offers_v1), "rate_limited");
+    assert_eq!(status(&gateway, OTHER, &request("/", &[])), 101);
+}
+
+#[test]
+fn loopback_has_no_limit_by_default() {
+    let gateway = start(|_| {}, |_| {});
+    let answers = (0..600).map(|_| sent(&gateway, ONE, &request("/", &[])));
+    let held: Vec<_> = answers.collect();
+    held.into_iter().for_each(|client| drop(greeted(client)));
+}
+
+#[test]
+fn behind_a_trusted_proxy_the_client_is_counted() {
+    let proxied = |limits: &mut GatewayLimits| {
+        limits.addresses.trusted_proxies = "127.0.0.2".parse().expect("a list");
+        limits.addresses.max_connections = PerAddress::set(2);
+    };
+    let gateway = start(proxied, |_| {});
+    let from = |client: &str| request("/", &[&format!("X-Forwarded-For: {client}")]);
+    let _held = [(); 2].map(|()| greeted(sent(&gateway, ONE, &from("192.0.2.1"))));
+    assert_eq!(status(&gateway, ONE, &from("192.0.2.1")), 503);
+    // What the client itself has sent is to the left of what the proxy knows.
+    for spoofed in [
+        "198.51.100.1, 192.0.2.1",
+        "127.0.0.2,192.0.2.1:99",
+        "x\r\nX-Forwarded-For: \
+         ::ffff:192.0.2.1",
+    ] {
+        assert_eq!(status(&gateway, ONE, &from(spoofed)), 503, "{spoofed}");
+    }
+    let offers_v1 = request("/", &[V1, "X-Forwarded-For: 192.0.2.1"]);
+    assert_eq!(refused_by_message(sent(&gateway, ONE, &offers_v1)), "too_many_connections");
+    assert_eq!(status(&gateway, ONE, &from("192.0.2.2")), 101);
+    // The proxy itself is not limited.
+    let _proxy = [(); 5].map(|()| greeted(sent(&gateway, ONE, &request("/", &[]))));
+    // Another address cannot speak for others, however much it says.
+    let many = vec!["198.51.100.1"; 1_000].join(",");
+    let _other = [(); 2].map(|()| greeted(sent(&gateway, OTHER, &from(&many))));
+    assert_eq!(status(&gateway, OTHER, &from("198.51.100.2")), 503);
+}
+
+#[test]
+fn a_flood_behind_a_proxy_is_refused_without_limit_and_others_are_served() {
+    let proxied = |limits: &mut GatewayLimits| {
+        limits.addresses.trusted_proxies = "127.0.0.0/8".parse().expect("a list");
+        limits.addresses.max_connections = PerAddress::set(1);
+    };
+    let gateway = start(proxied, |config| config.max_connections = 300);
+    let from = |client: &str| request("/", &[V1, &format!("X-Forwarded-For: {client}")]);
+    let _held = sent(&gateway, ONE, &from("192.0.2.1")).upgraded();
+    // None of them reads its answer or leaves.
+    let flood: Vec<_> = (0..250).map(|_| sent(&gateway, ONE, &from("192.0.2.1"))).collect();
+    for other in 2..100 {
+        let client = format!("192.0.2.{other}");
+        sent(&gateway, ONE, &from(&client)).upgraded();
+    }
+    drop(flood);
+}
+
+#[test]
+fn a_proxy_header_says_whom_a_connection_is_from() {
+    let proxied = |limits: &mut GatewayLimits| {
+        limits.addresses.trusted_proxies = "127.0.0.2".parse().expect("a list");
+        limits.addresses.max_connections = PerAddress::set(1);
+    };
+    let gateway = start(proxied, |config| config.proxy_protocol = true);
+    let v1 = |client: &str| {
+        let header = format!("PROXY TCP4 {client} 127.0.0.1 4660 80\r\n").into_bytes();
+        [header, request("/", &[])].concat()
+    };
+    let v2 = |client: [u8; 4]| {
+        let start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c";
+        [&start[..], &client, &[127, 0, 0, 1, 0x12, 0x34, 0, 80], &request("/", &[])].concat()
+    };
+    let _held = greeted(sent(&gateway, ONE, &v1("192.0.2.1")));
+    assert_eq!(status(&gateway, ONE, &v1("192.0.2.1")), 503);
+    assert_eq!(status(&gateway, ONE, &v2([192, 0, 2, 1])), 503);
+    let _other = greeted(sent(&gateway, ONE, &v2([192, 0, 2, 2])));
+    let mut chopped = Client::raw_from(ONE, gateway.address);
+    chopped.send_chopped(&v2([192, 0, 2, 3]), 1);
+    greeted(chopped);
+    // A proxy that speaks for itself is not limited.
+    for header in [&b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"[..], b"PROXY UNKNOWN\r\n"] {
+        let check = [header, &stream::request("/health/live", &[])].concat();
+        let itself = [header, &request("/", &[])].concat();
+        assert_eq!(status(&gateway, ONE, &check), 200);
+        let _held = [(); 3].map(|()| greeted(sent(&gateway, ONE, &itself)));
+    }
+}
+
+#[test]
+fn a_proxy_header_is_required_and_taken_from_trusted_proxies_only() {
+    let proxied = |limits: &mut GatewayLimits| {
+        limits.addresses.trusted_proxies = "127.0.0.2".parse().expect("a list");
+    };
+    let gateway = start(proxied, |config| config.proxy_protocol = true);
+    let header = b"PROXY TCP4 192.0.2.1 127.0.0.1 4660 80\r\n";
+    let request = request("/", &[]);
+    for bytes in [
+        request.clone(),
+        [&b"PROXY TCP4 192.0.2.1\r\n"[..], &request].concat(),
+        [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"[..], &request].concat(),
+        b"\x16\x03\x01\x02\0\x01\0".to_vec(),
+    ] {
+        assert_closed(sent(&gateway, ONE, &bytes));
+    }
+    let spoofed = [&header[..], &request].concat();
+    assert_closed(sent(&gateway, OTHER, &spoofed));
+    // A client that sends a header of its own behind that of the proxy has sent no request.
+    assert_eq!(status(&gateway, ONE, &[&header[..], header, &request].concat()), 400);
+    // Where it is not asked for, it is no request either.
+    let open = start(|_| {}, |_| {});
+    assert_eq!(status(&open, ONE, &spoofed), 400);
+}
+
+#[test]
+fn a_proxy_header_that_never_ends_is_closed_in_time() {
+    let proxied = |limits: &mut GatewayLimits| {
+        limits.addresses.trusted_proxies = "127.0.0.0/8".parse().expect("a list");
+    };
+    let limit = Duration::from_millis(300);
+    let gateway = start(proxied, |config| {
+        config.proxy_protocol = true;
+        config.handshake_limit = limit;
+        config.max_connections = 3;
+    });
+    for start in [&b""[..], b"PROXY TCP4 192.0.2.1", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"] {
+        let begun = Instant::now();
+        assert_closed(sent(&gateway, ONE, start));
+        assert!(begun.elapsed() >= limit && begun.elapsed() < DEADLINE);
+    }
+    // The time is for the whole header.
+    let mut slow = sent(&gateway, ONE, b"PROXY TCP4 ");
+    let begun = Instant::now();
+    while slow.try_send(b"1").is_ok() {
+        assert!(begun.elapsed() < DEADLINE, "the connection was not cut");
+        std::thread::sleep(limit / 10);
+    }
+    // What was cut holds no seat.
+    let header = b"PROXY UNKNOWN\r\n";
+    until_open(&gateway, ONE, &[&header[..], &request("/", &[])].concat());
+}
+
+#[test]
+fn a_full_gateway_says_so_by_message_where_v1_is_offered() {
+    let gateway = start(|_| {}, |config| config.max_connections = 1);
+    let _held = greeted(sent(&gateway, ONE, &request("/", &[])));
+    assert_eq!(refused_by_message(sent(&gateway, ONE, &request("/", &[V1]))), "gateway_full");
+    assert_eq!(status(&gateway, ONE, &request("/", &[])), 503);
+}
+
+#[test]
+fn newcomers_wait_at_accept_and_none_is_dropped() {
+    let gateway = start(|limits| limits.max_handshakes_per_second = 50, |_| {});
+    let begun = Instant::now();
+    let clients: Vec<_> = (0..80).map(|_| sent(&gateway, ONE, &request("/", &[]))).collect();
+    clients.into_iter().for_each(|client| drop(greeted(client)));
+    // Five come at once, and then one every 20 ms.
+    assert!(begun.elapsed() >= Duration::from_millis(75 * 20), "{:?}", begun.elapsed());
+    // A quiet gateway makes nobody wait.
+    std::thread::sleep(Duration::from_millis(200));
+    let begun = Instant::now();
+    greeted(sent(&gateway, ONE, &request("/", &[])));
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+fn with_rates(messages: u32, joins: u32) -> Gateway {
+    // With no groups at once, the burst is that of 10 s.
+    start(|limits| limits.rates = ClientRates::new(messages, joins, 0), |_| {})
+}
+
+#[test]
+fn too_many_messages_are_refused_and_then_close_the_client() {
+    let gateway = with_rates(1, 0);
+    let mut client = Client::open_v1(gateway.address, "/");
+    assert_eq!(client.json()["type"], "welcome");
+    let begun = Instant::now();
+    let ping = frame(FIN | TEXT, br#"{"type":"ping"}"#);
+    client.send(&ping.repeat(500));
+    let (mut pongs, mut errors) = (0, 0);
+    let close = loop {
+        let frame = client.recv();
+        match frame.first {
+            first if first == FIN | CLOSE => break frame,
+            _ if frame.payload == br#"{"type":"pong"}"# => pongs += 1,
+            _ => {
+                let said: serde_json::Value = serde_json::from_slice(&frame.payload).expect("JSON");
+                assert_eq!(
+                    (&said["type"], &said["code"]),
+                    (&json!("error"), &json!("rate_limited"))
+                );
+                errors += 1;
+            }
+        }
+    };
+    assert_eq!(close.closing(), (4429, "too many messages, connect again later"));
+    let took = begun.elapsed().as_secs() as usize + 1;
+    assert!((10..=10 + took).contains(&pongs), "{pongs}");
+    assert!((100..=100 + took).contains(&errors), "{errors}");
+}
+
+#[test]
+fn pings_and_messages_of_the_plain_dialect_are_limited_too() {
+    let gateway = with_rates(1, 0);
+    for (first, payload, answers) in
+        [(FIN | PING, "are you there", 10), (FIN | TEXT, "{}", 0), (FIN | BINARY, "", 0)]
+    {
+        let mut client = greeted(sent(&gateway, ONE, &request("/", &[])));
+        let begun = Instant::now();
+        client.send(&frame(first, payload.as_bytes()).repeat(500));
+        let mut answered = 0;
+        let close = loop {
+            let frame = client.recv();
+            match frame.first {
+                first if first == FIN | PONG => answered += 1,
+                _ => break frame,
+            }
+        };
+        assert_eq!(close.closing().0, 4429);
+        let took = begun.elapsed().as_secs() as usize + 1;
+        assert!((answers..=answers + took).contains(&answered), "{answered}");
+    }
+}
+
+#[test]
+fn too_many_joins_are_refused_with_their_group() {
+    let gateway = with_rates(0, 1);
+    let mut client = Client::open_v1(gateway.address, "/");
+    assert_eq!(client.json()["type"], "welcome");
+    let mut answer = |message: serde_json::Value| {
+        client.say(&message);
+        client.json()
+    };
+    for turn in 0..10 {
+        let group = format!("g{turn}");
+        assert_eq!(answer(json!({"type": "join", "group": group}))["type"], "joined");
+        assert_eq!(answer(json!({"type": "leave", "group": group}))["type"], "left");
+    }
+    let mut refused = 0;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(500) && refused < 5 {
+        let said = answer(json!({"type": "join", "group": "more"}));
+        if said["type"] == "error" {
+            assert_eq!((&said["code"], &said["group"]), (&json!("rate_limited"), &json!("more")));
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 5);
+    // Other messages are answered as before, and after a while, so is a join.
+    assert_eq!(answer(json!({"type": "ping"}))["type"], "pong");
+    let begun = Instant::now();
+    while answer(json!({"type": "join", "group": "later"}))["type"] != "joined" {
+        assert!(begun.elapsed() < DEADLINE, "the rate allows it");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_page_that_comes_back_joins_all_its_groups_at_once() {
+    let gateway = start(|_| {}, |_| {});
+    let mut client = Client::open_v1(gateway.address, "/");
+    assert_eq!(client.json()["type"], "welcome");
+    for turn in 0..100 {
+        client.say(&json!({"type": "join", "group": format!("g{turn}")}));
+    }
+    for _ in 0..100 {
+        assert_eq!(client.json()["type"], "joined");
+    }
+}

@@ -1,0 +1,245 @@
+//! The certificates of the listeners of this process: read and checked with everything else that SIGHUP
+//! can change, then given to newcomers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use campanile_channel::{LinkTls, Secrets, TlsSettings};
+use campanile_edge::Secret;
+use campanile_edge::tls::{
+    Authorities, Certificate, ClientConfig, ServerConfig, Tickets, broker_config, http_config,
+    link_config,
+};
+use tokio::sync::watch;
+
+use crate::cli::{LinkFiles, ServiceArgs};
+use crate::settings::tls;
+use crate::units::BrokerAddress;
+
+/// The certificates of each service; a service without any speaks plain HTTP.
+#[derive(Debug, Default)]
+pub struct Certificates {
+    gateway: Vec<Certificate>,
+    publisher: Vec<Certificate>,
+    /// The settings of the broker's listeners.
+    broker: Option<Arc<ServerConfig>>,
+    /// The settings of the link to a broker elsewhere.
+    link: Option<Arc<ClientConfig>>,
+}
+
+impl Certificates {
+    /// Reads the files that the flags and the settings name, for the services that run here.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each in a sentence.
+    pub fn read(section: &tls::Section, args: &ServiceArgs) -> Result<Self, Vec<String>> {
+        let mut errors = Vec::new();
+        let mut read = |service: &str, flags: Option<(&Option<PathBuf>, &Option<PathBuf>)>| {
+            let Some((cert, key)) = flags else { return Vec::new() };
+            let own = match (cert, key) {
+                (Some(cert), Some(key)) => Some((cert, key)),
+                (None, None) => None,
+                (cert, _) => {
+                    let (given, lacks) =
+                        if cert.is_some() { ("cert", "key") } else { ("key", "cert") };
+                    errors.push(format!(
+                        "[{service}] tls_{given} (--tls-{given}) is set without tls_{lacks} \
+                         (--tls-{lacks}): both or neither are accepted"
+                    ));
+                    return Vec::new();
+                }
+            };
+            let listed = section.certificates.iter().map(|pair| (&pair.cert, &pair.key));
+            let pairs = own.into_iter().chain(listed);
+            pairs
+                .filter_map(|(cert, key)| read_pair(cert, key).map_err(|e| errors.push(e)).ok())
+                .collect()
+        };
+        let gateway = args.gateway.as_ref();
+        let gateway = read("gateway", gateway.map(|args| (&args.tls_cert, &args.tls_key)));
+        let publisher = args.publisher.as_ref();
+        let publisher = read("publisher", publisher.map(|args| (&args.tls_cert, &args.tls_key)));
+        let (mut broker, mut link) = (None, None);
+        let read = match (&args.broker, &args.links.broker) {
+            (_, Some(address)) => read_link(address, &args.links).map(|settings| link = settings),
+            (Some(_), None) => read_broker(&args.links).map(|settings| broker = settings),
+            (None, None) => Ok(()),
+        };
+        errors.extend(read.err());
+        errors.dedup();
+        let read = Self { gateway, publisher, broker, link };
+        if errors.is_empty() { Ok(read) } else { Err(errors) }
+    }
+}
+
+/// The settings of a broker's listeners; `None` if they do not speak TLS.
+fn read_broker(files: &LinkFiles) -> Result<Option<Arc<ServerConfig>>, String> {
+    let clients = files.authorities.as_deref().map(read_authorities).transpose()?;
+    let own = match (&files.cert, &files.key) {
+        (Some(cert), Some(key)) => read_pair(cert, key)?,
+        (None, None) if clients.is_none() => return Ok(None),
+        (None, None) => {
+            return Err(
+                "--client-ca is set without --tls-cert and --tls-key: certificates are part of \
+                 TLS"
+                .to_owned(),
+            );
+        }
+        _ => return Err(halves("tls")),
+    };
+    broker_config(vec![own], clients.as_ref()).map(Some).map_err(|error| error.to_string())
+}
+
+/// The settings of a link to a broker at this address; `None` if the broker does not speak TLS.
+fn read_link(
+    broker: &BrokerAddress,
+    files: &LinkFiles,
+) -> Result<Option<Arc<ClientConfig>>, String> {
+    let authorities = files.authorities.as_deref().map(read_authorities).transpose()?;
+    let own = match (&files.cert, &files.key) {
+        (Some(cert), Some(key)) => Some(read_pair(cert, key)?),
+        (None, None) => None,
+        _ => return Err(halves("link")),
+    };
+    match authorities {
+        Some(authorities) if broker.is_tls => Ok(Some(link_config(&authorities, own.as_ref()))),
+        None if broker.is_tls => Err(format!(
+            "--broker {broker} needs --broker-ca FILE, which says whose certificates are trusted; \
+             accepted is PEM with one of your own, or with the system's, such as \
+             /etc/ssl/certs/ca-certificates.crt"
+        )),
+        None if own.is_none() => Ok(None),
+        _ => Err(format!(
+            "--broker-ca and --link-cert are for TLS, and --broker {broker} is without: accepted is \
+             tls://{broker}"
+        )),
+    }
+}
+
+fn halves(of: &str) -> String {
+    format!("--{of}-cert and --{of}-key belong together: both or neither are accepted")
+}
+
+fn read_authorities(file: &Path) -> Result<Authorities, String> {
+    let named = |error: &dyn std::fmt::Display| format!("authorities {}: {error}", file.display());
+    let pem = fs::read(file).map_err(|error| named(&format!("cannot read it: {error}")))?;
+    Authorities::from_pem(&pem).map_err(|error| named(&error))
+}
+
+fn read_pair(cert: &Path, key: &Path) -> Result<Certificate, String> {
+    let read = |what: &str, file: &Path| {
+        fs::read(file)
+            .map_err(|error| format!("{what} {}: cannot read it: {error}", file.display()))
+    };
+    let chain = read("certificate", cert)?;
+    let secret = Secret::new(read("private key", key)?);
+    Certificate::from_pem(&chain, &secret).map_err(|error| {
+        format!("certificate {} with private key {}: {error}", cert.display(), key.display())
+    })
+}
+
+/// Gives certificates to the listeners that speak TLS.
+#[derive(Debug)]
+pub struct Listeners {
+    gateway: Option<Listener>,
+    publisher: Option<Listener>,
+    broker: Option<watch::Sender<Arc<ServerConfig>>>,
+    link: Option<watch::Sender<Arc<ClientConfig>>>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    service: &'static str,
+    /// The tickets of a process without a secret.
+    random: Arc<Tickets>,
+    settings: watch::Sender<Arc<ServerConfig>>,
+}
+
+impl Listener {
+    /// `None` without certificates.
+    fn start(service: &'static str, first: Vec<Certificate>, secrets: &Secrets) -> Option<Self> {
+        let random = Arc::new(Tickets::new(service, &[], unix_seconds));
+        let tickets = tickets(service, secrets).unwrap_or_else(|| random.clone());
+        let settings = http_config(first, tickets).ok()?;
+        Some(Self { service, random, settings: watch::Sender::new(settings) })
+    }
+
+    fn publish(&self, certificates: Vec<Certificate>, secrets: &Secrets) {
+        let tickets = tickets(self.service, secrets).unwrap_or_else(|| self.random.clone());
+        if let Ok(new) = http_config(certificates, tickets) {
+            self.settings.send_replace(new);
+        }
+    }
+}
+
+/// Tickets that all processes with the same secrets accept; `None` without secrets.
+fn tickets(service: &'static str, secrets: &Secrets) -> Option<Arc<Tickets>> {
+    let secrets: Vec<_> = secrets.iter().cloned().collect();
+    (!secrets.is_empty()).then(|| Arc::new(Tickets::new(service, &secrets, unix_seconds)))
+}
+
+impl Listeners {
+    /// Begins with the first certificates. All processes with the same `secrets` accept each other's
+    /// session tickets; without any, each process accepts its own only.
+    pub fn start(first: Certificates, secrets: &Secrets) -> Self {
+        Self {
+            gateway: Listener::start("gateway", first.gateway, secrets),
+            publisher: Listener::start("publisher", first.publisher, secrets),
+            broker: first.broker.map(watch::Sender::new),
+            link: first.link.map(watch::Sender::new),
+        }
+    }
+
+    /// Gives newcomers these certificates. Returns the services that would have to begin or to stop
+    /// speaking TLS, which takes a restart.
+    pub fn publish(&self, new: Certificates, secrets: &Secrets) -> Vec<&'static str> {
+        let services = [
+            ("gateway", &self.gateway, new.gateway),
+            ("publisher", &self.publisher, new.publisher),
+        ];
+        let mut unchanged = Vec::new();
+        // Whether links speak TLS is a matter of flags, so it is as it was.
+        if let (Some(broker), Some(new)) = (&self.broker, new.broker) {
+            broker.send_replace(new);
+        }
+        if let (Some(link), Some(new)) = (&self.link, new.link) {
+            link.send_replace(new);
+        }
+        for (service, listener, certificates) in services {
+            match listener {
+                None if certificates.is_empty() => {}
+                Some(listener) if !certificates.is_empty() => {
+                    listener.publish(certificates, secrets);
+                }
+                _ => unchanged.push(service),
+            }
+        }
+        unchanged
+    }
+
+    /// The settings of the broker's listeners; `None` if links are not encrypted.
+    pub fn broker(&self) -> Option<TlsSettings> {
+        self.broker.as_ref().map(watch::Sender::subscribe)
+    }
+
+    /// The settings of the link to a broker elsewhere; `None` if it is not encrypted.
+    pub fn link(&self) -> Option<LinkTls> {
+        self.link.as_ref().map(watch::Sender::subscribe)
+    }
+
+    /// The settings of the gateway's listeners; `None` if they speak plain HTTP.
+    pub fn gateway(&self) -> Option<TlsSettings> {
+        self.gateway.as_ref().map(|listener| listener.settings.subscribe())
+    }
+
+    /// The settings of the publisher's listeners; `None` if they speak plain HTTP.
+    pub fn publisher(&self) -> Option<TlsSettings> {
+        self.publisher.as_ref().map(|listener| listener.settings.subscribe())
+    }
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

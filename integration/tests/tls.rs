@@ -1,0 +1,210 @@
+//! TLS of real processes: other programs as clients, certificates that change, and what is wrong with
+//! them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use campanile_harness::client::raw::{Client, request};
+use campanile_harness::tls::Authority;
+use campanile_harness::{Cluster, Process, Signal, command};
+use rustls::ALL_VERSIONS;
+use tempfile::TempDir;
+
+/// A certificate for `push.test` in files, and the authority that its clients trust.
+struct Files {
+    dir: TempDir,
+    authority: Authority,
+}
+
+impl Files {
+    fn new() -> Self {
+        let files =
+            Self { dir: tempfile::tempdir().expect("a directory"), authority: Authority::new() };
+        fs::write(files.path("ca.pem"), files.authority.pem()).expect("written");
+        files.issue();
+        files
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes another certificate of the authority.
+    fn issue(&self) {
+        let issued = self.authority.issue(&["push.test", "127.0.0.1"]);
+        fs::write(self.path("cert.pem"), issued.chain).expect("written");
+        fs::write(self.path("key.pem"), issued.key).expect("written");
+    }
+
+    fn flags(&self) -> String {
+        let shown = |name| self.path(name).display().to_string();
+        format!("--tls-cert {} --tls-key {}", shown("cert.pem"), shown("key.pem"))
+    }
+
+    fn shown(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+}
+
+/// A cluster whose gateway and publisher speak TLS.
+async fn start(files: &Files) -> Cluster {
+    Cluster::of(1).gateway(&files.flags()).publisher(&files.flags()).start().await
+}
+
+/// Runs a program to its end, and returns what it wrote to standard output, or its exit code.
+fn run(program: &str, args: &[&str]) -> Result<String, Option<i32>> {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output().expect("it runs");
+    match output.status.success() {
+        true => Ok(String::from_utf8(output.stdout).expect("UTF-8")),
+        false => Err(output.status.code()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_pushes_and_listens_over_tls() {
+    let files = Files::new();
+    let cluster = start(&files).await;
+    let (gateway, publisher) = (cluster.gateway_addresses[0], cluster.push[0].address);
+    let ca = files.shown("ca.pem");
+    let events = format!("https://push.test:{}/events", gateway.port());
+    let resolve = |port: u16| format!("push.test:{port}:127.0.0.1");
+    let mut listening = Command::new("curl");
+    listening.args(["-sN", "--cacert", &ca, "--resolve", &resolve(gateway.port()), &events]);
+    listening.stdin(Stdio::null()).stdout(Stdio::piped());
+    let listening = Process::run("curl", listening);
+    listening.said("event: sync").await;
+    let push = format!("https://push.test:{}/?content=hello", publisher.port());
+    let resolve = resolve(publisher.port());
+    for version in ["--tlsv1.3", "--tlsv1.2"] {
+        let most = version.replace("--tlsv", "");
+        let args =
+            ["-s", "--cacert", &ca, "--resolve", &resolve, version, "--tls-max", &most, &push];
+        assert_eq!(run("curl", &args), Ok("ok".to_owned()), "{version}");
+    }
+    listening.said("data: hello").await;
+    // 60: the authority is unknown. 35: no version in common.
+    assert_eq!(run("curl", &["-s", "--resolve", &resolve, &push]), Err(Some(60)));
+    let old =
+        ["-s", "--cacert", &ca, "--resolve", &resolve, "--tlsv1.0", "--tls-max", "1.1", &push];
+    assert_eq!(run("curl", &old), Err(Some(35)));
+    let plain = push.replace("https", "http");
+    let refused = run("curl", &["-s", "--resolve", &resolve, &plain]);
+    assert_eq!(refused, Ok("this port speaks TLS: use https or wss\n".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_and_python_talk_to_it_over_tls() {
+    let files = Files::new();
+    let cluster = start(&files).await;
+    let gateway = cluster.gateway_addresses[0];
+    let (ca, port) = (files.shown("ca.pem"), gateway.port().to_string());
+    let node = "const [ca, port] = process.argv.slice(1); \
+        const options = { host: '127.0.0.1', port, servername: 'push.test', \
+            ca: require('fs').readFileSync(ca), headers: { Connection: 'Upgrade', Upgrade: 'websocket', \
+            'Sec-WebSocket-Version': 13, 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==' } }; \
+        const request = require('https').request(options); \
+        request.on('upgrade', (answer, socket, head) => { \
+            const said = text => { if (!text) return; console.log(text); socket.destroy(); }; \
+            said(head.toString()); socket.on('data', data => said(data.toString())); }); \
+        request.on('error', error => { console.error(error); process.exit(1); }); request.end();";
+    let said = run("node", &["-e", node, &ca, &port]).expect("node speaks TLS");
+    assert!(said.contains("workerID:"), "{said:?}");
+    let python = "import socket, ssl, sys\n\
+        context = ssl.create_default_context(cafile=sys.argv[1])\n\
+        tcp = socket.create_connection(('127.0.0.1', int(sys.argv[2])), 30)\n\
+        tls = context.wrap_socket(tcp, server_hostname='push.test')\n\
+        tls.sendall(b'GET /health/ready HTTP/1.1\\r\\nHost: push.test\\r\\n\\r\\n')\n\
+        answer = b''.join(iter(lambda: tls.recv(4096), b''))\n\
+        print(tls.version(), answer.decode().splitlines()[-1])\n";
+    let said = run("python3", &["-c", python, &ca, &port]).expect("python speaks TLS");
+    assert_eq!(said, "TLSv1.3 ok\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_read_again_at_sighup() {
+    let mut files = Files::new();
+    let cluster = start(&files).await;
+    let gateway = &cluster.gateways[0];
+    let address = cluster.gateway_addresses[0];
+    let is_trusted = |authority: &Authority| {
+        let mut client = Client::secure(address, &authority.client(ALL_VERSIONS), "push.test");
+        client.try_send(&request("/", &[])).is_ok()
+    };
+    let old = std::mem::take(&mut files.authority);
+    let mut before = Client::secure(address, &old.client(ALL_VERSIONS), "push.test");
+    before.send(&request("/", &[]));
+    before.upgraded();
+    // The key belongs to another certificate until both files are written.
+    let issued = files.authority.issue(&["push.test"]);
+    fs::write(files.path("cert.pem"), &issued.chain).expect("written");
+    gateway.signal(Signal::HUP);
+    let said = gateway.said("the settings stay as they were").await;
+    assert!(said.contains("cert.pem") && said.contains("does not belong"), "{said}");
+    assert!(is_trusted(&old) && !is_trusted(&files.authority));
+    fs::write(files.path("key.pem"), &issued.key).expect("written");
+    gateway.signal(Signal::HUP);
+    gateway.said("the settings were read again").await;
+    assert!(!is_trusted(&old) && is_trusted(&files.authority));
+    assert!(before.recv().payload.starts_with(b"workerID:"), "it stays connected");
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_an_error_at_the_start() {
+    let files = Files::new();
+    let another = Authority::new().issue(&["push.test"]);
+    fs::write(files.path("another.pem"), another.key).expect("written");
+    let [cert, key, other, none] =
+        ["cert.pem", "key.pem", "another.pem", "none.pem"].map(|name| files.shown(name));
+    for service in ["gateway", "publisher"] {
+        for (flags, parts) in [
+            (vec!["--tls-cert", &cert], ["tls_cert", "--tls-key"]),
+            (vec!["--tls-key", &key], ["tls_key", "--tls-cert"]),
+            (vec!["--tls-cert", &cert, "--tls-key", &other], ["another.pem", "does not belong"]),
+            (vec!["--tls-cert", &none, "--tls-key", &key], ["none.pem", "cannot read it"]),
+            (vec!["--tls-cert", &key, "--tls-key", &key], ["key.pem", "no certificate in it"]),
+            (vec!["--tls-cert", &cert, "--tls-key", &cert], ["cert.pem", "no private key in it"]),
+        ] {
+            let mut args = vec![service];
+            args.extend(flags);
+            let output = command(&args).output().expect("it runs");
+            let said = String::from_utf8(output.stderr).expect("UTF-8");
+            assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+            assert_eq!(said.lines().count(), 1, "{args:?}: {said}");
+            assert!(parts.iter().all(|part| said.contains(part)), "{args:?}: {said}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_settings_file_lists_certificates_by_name() {
+    let files = Files::new();
+    let second = files.authority.issue(&["second.test"]);
+    fs::write(files.path("second.pem"), [second.chain, second.key].concat()).expect("written");
+    let settings = format!(
+        "[[tls.certificates]]\ncert = {:?}\nkey = {:?}\n[[tls.certificates]]\ncert = {:?}\nkey = {:?}\n",
+        files.path("cert.pem"),
+        files.path("key.pem"),
+        files.path("second.pem"),
+        files.path("second.pem")
+    );
+    fs::write(files.path("campanile.toml"), settings).expect("written");
+    let config = files.shown("campanile.toml");
+    let up = Process::start(&[
+        "up",
+        "--config",
+        &config,
+        "--broker-listen=127.0.0.1:0",
+        "--gateway-listen=127.0.0.1:0",
+        "--publisher-listen=127.0.0.1:0",
+    ]);
+    let page = up.said("open       https://127.0.0.1:").await;
+    up.said("push       curl 'https://127.0.0.1:").await;
+    let address = page.trim().trim_start_matches("open       https://").trim_end_matches('/');
+    let address = address.parse().expect("an address");
+    let trusting = files.authority.client(ALL_VERSIONS);
+    for (name, is_served) in [("push.test", true), ("second.test", true), ("third.test", false)] {
+        let mut client = Client::secure(address, &trusting, name);
+        assert_eq!(client.try_send(&request("/", &[])).is_ok(), is_served, "{name}");
+    }
+}

@@ -1,0 +1,146 @@
+//! A gateway whose clients need tokens, by its settings file.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use campanile_harness::client::raw::{Client, request};
+use campanile_harness::{Process, Signal, command};
+use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Makes a secret for this test alone.
+fn fresh() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
+/// A token for the group news.
+fn token(secret: &str, claims: Value) -> String {
+    let groups = json!({ "groups": { "news": ["subscribe"] } });
+    let mut all = json!({ "aud": "tests", "exp": now() + 3_600, "campanile": groups });
+    for (name, value) in claims.as_object().expect("an object") {
+        all[name] = value.clone();
+    }
+    let header = r#"{"alg":"HS256","kid":"one"}"#;
+    let encode = |part: &str| URL_SAFE_NO_PAD.encode(part);
+    let message = format!("{}.{}", encode(header), encode(&all.to_string()));
+    let key = EncodingKey::from_secret(secret.as_bytes()).expect("a key");
+    let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("signed");
+    format!("{message}.{signature}")
+}
+
+fn write_settings(file: &Path, secret_file: &Path, more: &str) {
+    let text = format!(
+        "[tokens]\naudience = \"tests\"\n[[tokens.keys]]\nkid = \"one\"\nalgorithm = \"HS256\"\n\
+         secret_file = {secret_file:?}\n{more}\n[log]\nlevel = \"debug\"\n"
+    );
+    std::fs::write(file, text).expect("it can be written");
+}
+
+/// A client that shows its token as the page of a browser does.
+fn connect(gateway: SocketAddr, target: &str, token: &str) -> Client {
+    let offer = format!(
+        "Sec-WebSocket-Protocol: campanile.v1, base64url.bearer.campanile.{}",
+        URL_SAFE_NO_PAD.encode(token)
+    );
+    Client::open_with(gateway, &request(target, &[&offer]))
+}
+
+#[track_caller]
+fn assert_refused(client: &mut Client, code: &str, close: u16) {
+    assert_eq!(client.json()["code"], code);
+    client.expect_close(close);
+}
+
+#[tokio::test]
+async fn a_gateway_lets_in_whom_its_settings_name_and_logs_no_token() {
+    let directory = TempDir::new().expect("a directory");
+    let (file, key) = (directory.path().join("campanile.toml"), directory.path().join("key"));
+    let secret = fresh();
+    std::fs::write(&key, format!("{secret}\n")).expect("it can be written");
+    write_settings(&file, &key, "");
+    let broker = Process::start(&["broker", "--listen", "127.0.0.1:0"]);
+    let broker = broker_address(&broker).await;
+    let config = file.to_str().expect("UTF-8");
+    let mut gateway = Process::start(&[
+        "gateway",
+        "--config",
+        config,
+        "--listen",
+        "127.0.0.1:0",
+        "--broker",
+        &broker.to_string(),
+    ]);
+    let address = gateway.address("the gateway listens").await;
+    gateway.said("the gateway takes connections").await;
+
+    let good = token(&secret, json!({ "sub": "42", "jti": "first" }));
+    let mut client = connect(address, "/?group=news", &good);
+    let welcome = client.json();
+    assert_eq!((&welcome["type"], &welcome["user"]), (&json!("welcome"), &json!("42")));
+    let mut by_url = Client::open_v1(address, &format!("/?group=news&tok%65n={good}"));
+    assert_eq!(by_url.json()["type"], "welcome");
+    assert_refused(&mut connect(address, "/?group=secret", &good), "not_allowed", 4403);
+    let expired = token(&secret, json!({ "exp": now() - 60 }));
+    assert_refused(&mut connect(address, "/", &expired), "expired", 4401);
+    let foreign = token(&fresh(), json!({}));
+    assert_refused(&mut connect(address, "/", &foreign), "invalid_token", 4401);
+    gateway.said("the token has expired 6").await;
+    gateway.said("the signature of the token is wrong").await;
+
+    write_settings(&file, &key, "[tokens.deny]\njti = [\"first\"]");
+    gateway.signal(Signal::HUP);
+    assert_refused(&mut client, "invalid_token", 4401);
+    assert_refused(&mut connect(address, "/", &good), "invalid_token", 4401);
+    let other = token(&secret, json!({ "sub": "42", "jti": "second" }));
+    let mut client = connect(address, "/?group=news", &other);
+    assert_eq!(client.json()["type"], "welcome");
+
+    // A file that is wrong changes nothing.
+    write_settings(&file, &directory.path().join("missing"), "[guests]\ngroups = [\"*\"]");
+    gateway.signal(Signal::HUP);
+    let line = gateway.said("the settings stay as they were").await;
+    assert!(line.contains("[[tokens.keys]], the first: secret_file = "), "{line}");
+    assert_refused(&mut connect(address, "/", &good), "invalid_token", 4401);
+
+    gateway.signal(Signal::TERM);
+    client.expect_close(1001);
+    assert!(gateway.ended().await.success());
+    let log = gateway.log().join("\n");
+    for secret in [secret, good, expired, foreign, other] {
+        let encoded = URL_SAFE_NO_PAD.encode(&secret);
+        for part in [&*secret, &encoded, secret.rsplit('.').next().unwrap_or_default()] {
+            assert!(!log.contains(part), "{part} is in {log}");
+        }
+    }
+}
+
+async fn broker_address(broker: &Process) -> SocketAddr {
+    broker.address("the broker listens").await
+}
+
+#[test]
+fn a_wrong_key_is_an_error_before_the_gateway_starts() {
+    let directory = TempDir::new().expect("a directory");
+    let key = directory.path().join("key");
+    std::fs::write(&key, "hunter2\n").expect("it can be written");
+    let key = key.to_str().expect("UTF-8");
+    for (args, part) in [
+        (["gateway", "--token-keys", key], "a secret of 7 bytes is too short for HS256"),
+        (["gateway", "--token-keys", "/nonexistent/key"], "/nonexistent/key: No such file"),
+        (["gateway", "--token-cookie", "session"], "--token-cookie needs a list of origins"),
+        (["gateway", "--token-cookie", "a;b"], "accepted are letters, digits"),
+    ] {
+        let output = command(&args).output().expect("it runs");
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(!output.status.success() && said.contains(part), "{args:?}: {said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}

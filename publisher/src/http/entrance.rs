@@ -1,0 +1,158 @@
+//! What happens to a connection before its first request: its PROXY header is read where one is required,
+//! and it is counted for its address.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix_server::GracefulShutdownSignal;
+use actix_web::HttpRequest;
+use actix_web::http::header::HeaderName;
+use campanile_channel::proxied::read_header;
+use campanile_edge::{AddressLimits, Crowd, Crowded, Peer, client_behind};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use crate::config::PublisherConfig;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// How many connections that exceed a limit of their address are answered at a time. Any more are closed
+/// without an answer, so that a flood from one address occupies a bounded part.
+const MAX_ANSWERS: usize = 32;
+
+/// How long such a connection may take to read its answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+
+/// The entrance of a publisher. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Entrance {
+    crowd: Arc<Mutex<Crowd>>,
+    addresses: watch::Receiver<Arc<AddressLimits>>,
+    proxy_protocol: bool,
+    header_limit: Duration,
+    answers: Arc<AtomicUsize>,
+}
+
+/// Counts a connection for its address until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    crowd: Arc<Mutex<Crowd>>,
+    peer: Peer,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        lock(&self.crowd).leave(self.peer);
+    }
+}
+
+impl Entrance {
+    pub fn new(config: &PublisherConfig) -> Self {
+        Self {
+            crowd: Arc::default(),
+            addresses: config.addresses.clone(),
+            proxy_protocol: config.proxy_protocol,
+            header_limit: config.head_limit,
+            answers: Arc::default(),
+        }
+    }
+
+    /// Admits a new connection. Returns the address that it is from, and what counts it; `None` if its
+    /// address is not limited.
+    ///
+    /// # Errors
+    /// The connection has ended or must be closed; where there was a reason to give, it was sent.
+    pub async fn admit(
+        &self,
+        tcp: &mut TcpStream,
+        stopping: &GracefulShutdownSignal,
+    ) -> io::Result<(SocketAddr, Option<Counted>)> {
+        let peer = tcp.peer_addr()?;
+        let addresses = self.addresses.borrow().clone();
+        let mut client = peer;
+        if self.proxy_protocol {
+            if !addresses.trusted_proxies.contain(peer.ip()) {
+                debug!(%peer, "closed a connection that does not come from a trusted proxy");
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            client = tokio::select! {
+                header = timeout(self.header_limit, read_header(tcp, peer)) => {
+                    let header = header.map_err(io::Error::from)?;
+                    header.inspect_err(|error| {
+                        debug!(%peer, %error, "closed a connection without a PROXY header");
+                    }).map_err(io::Error::other)?
+                }
+                () = stopping.notified() => return Err(io::ErrorKind::ConnectionAborted.into()),
+            };
+        }
+        let arrived = lock(&self.crowd).arrive(client.ip(), &addresses, Instant::now());
+        match arrived {
+            Ok(peer) => Ok((client, peer.map(|peer| Counted { crowd: self.crowd.clone(), peer }))),
+            Err(crowded) => {
+                debug!(%client, %crowded, "refused a connection");
+                self.answer(tcp, crowded).await;
+                Err(io::ErrorKind::ConnectionRefused.into())
+            }
+        }
+    }
+
+    async fn answer(&self, tcp: &mut TcpStream, crowded: Crowded) {
+        if self.answers.fetch_add(1, Ordering::Relaxed) < MAX_ANSWERS {
+            let body = format!("{crowded} (the publisher's --max-connections-per-address)\n");
+            let answer = format!(
+                "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 10\r\n\
+                 Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            // Unread input would reset the connection, and the answer would be lost.
+            let said = async {
+                tcp.write_all(answer.as_bytes()).await?;
+                tcp.shutdown().await?;
+                while tcp.read(&mut [0; 2 << 10]).await? > 0 {}
+                io::Result::Ok(())
+            };
+            let _ = timeout(ANSWER_LIMIT, said).await;
+        }
+        self.answers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The peer whose share of the budget a request takes: behind trusted proxies, the client for which
+    /// they sent it.
+    pub fn peer(&self, request: &HttpRequest) -> Peer {
+        let Some(peer) = request.peer_addr().map(|address| address.ip()) else {
+            return Peer::of(None);
+        };
+        // What is not ASCII is no address.
+        let lines = request.headers().get_all(X_FORWARDED_FOR);
+        let lines: Vec<_> = lines.map(|value| value.to_str().unwrap_or_default()).collect();
+        if lines.is_empty() {
+            return peer.into();
+        }
+        let addresses = self.addresses.borrow().clone();
+        if !addresses.trusted_proxies.contain(peer) {
+            self.note_forwarding(peer, &addresses);
+        }
+        client_behind(peer, lines.into_iter(), &addresses.trusted_proxies).into()
+    }
+
+    fn note_forwarding(&self, proxy: IpAddr, addresses: &AddressLimits) {
+        if lock(&self.crowd).note_forwarding(proxy, addresses) {
+            warn!(
+                %proxy,
+                "a private address sends X-Forwarded-For and is not trusted, so all callers behind it \
+                 are one address; if it is a proxy of yours, name it in --trusted-proxies"
+            );
+        }
+    }
+}
+
+fn lock(crowd: &Mutex<Crowd>) -> MutexGuard<'_, Crowd> {
+    // Every change is complete before anything can panic.
+    crowd.lock().unwrap_or_else(PoisonError::into_inner)
+}
