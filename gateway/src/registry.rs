@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use campanile_channel::watchdog::{Pulse, attend};
 use campanile_edge::{Action, Principal, Secret};
-use campanile_messages::{Audience, ConnectionId, GroupName, WorkerId};
+use campanile_messages::{Audience, ConnectionId, GroupName, UserName, WorkerId};
 use tracing::debug;
 
 use crate::bridge::interest::MAX_AUDIENCES;
@@ -138,6 +138,8 @@ pub(crate) struct Attach {
     pub principal: Principal,
     /// The groups that it listens to, without repeats.
     pub groups: Vec<GroupName>,
+    /// The user that it is, whose events it gets, too.
+    pub user: Option<UserName>,
     /// Where its stream begins; `None` for now.
     pub since: Option<Since>,
 }
@@ -146,18 +148,20 @@ impl Handler<Attach> for Registry {
     type Result = ();
 
     fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) {
-        let Attach { connection, line, principal, mut groups, since } = attach;
+        let Attach { connection, line, principal, groups, user, since } = attach;
+        let groups = groups.into_iter().map(Audience::Group);
+        let mut audiences: Vec<_> = groups.chain(user.map(Audience::User)).collect();
         if let Some(code) = self.leaving.code() {
             line.close(code, Unsent::Flush);
-        } else if !groups.is_empty() && self.is_full() {
+        } else if !audiences.is_empty() && self.is_full() {
             line.close(CloseCode::GatewayFull, Unsent::Flush);
-            groups.clear();
+            audiences.clear();
         }
         let mut client = Client::new(connection, line, principal, Instant::now());
         self.start_token(&mut client);
         let ticket = self.reporter.next_ticket();
-        let groups = groups.into_iter().map(Audience::Group).collect();
-        let changed = self.clients.subscriptions.attach(connection, groups, since, client, ticket);
+        let changed =
+            self.clients.subscriptions.attach(connection, audiences, since, client, ticket);
         self.reporter.add_step(changed);
         self.report(ctx);
     }
@@ -209,7 +213,7 @@ impl Handler<Renew> for Registry {
         let rights = renewal::check(&client.principal, checked)?;
         client.principal = Principal::Token(Arc::new(rights));
         client.start_token(Instant::now(), (self.config.unix_time)(), self.config.token_grace);
-        let expires_in = client.identity().map_or(0, |identity| identity.expires_in);
+        let expires_in = client.identity().and_then(|identity| identity.expires_in).unwrap_or(0);
         self.leave_what_is_not_allowed(connection, ctx);
         Ok(expires_in)
     }

@@ -241,6 +241,20 @@ pub fn read_settings(file: &Path) -> Result<SettingsFile, Vec<SettingsError>> {
     settings::read(file, &all_flags())
 }
 
+/// The flags of this process with other values of the settings file.
+///
+/// # Errors
+/// What is wrong with one of them.
+pub fn read_again(scalars: &[Scalar]) -> Result<ServiceArgs, Vec<String>> {
+    let command = with_scalars(command(), scalars);
+    let matches = command.try_get_matches_from(std::env::args_os());
+    let read = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    read.map(|cli| ServiceArgs::of(&cli.command)).map_err(|error| {
+        let error = error.to_string();
+        vec![error.lines().next().unwrap_or_default().to_owned()]
+    })
+}
+
 /// Makes the values of a settings file the defaults of the flags, so that the environment and the
 /// command line win.
 fn with_scalars(command: clap::Command, scalars: &[Scalar]) -> clap::Command {

@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::certificates::{Certificates, Listeners};
 use crate::cli::{self, Invocation, ServiceArgs};
+use crate::limits::{self, LimitsNow, ServiceLimits};
 use crate::logging::Level;
 use crate::secrets::ClusterSecret;
 use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
@@ -36,6 +37,7 @@ pub struct NewState {
     /// The API keys of a publisher; empty where none runs.
     keys: Keys,
     certificates: Certificates,
+    limits: ServiceLimits,
     // Here: what other sections became.
 }
 
@@ -93,7 +95,8 @@ impl NewState {
         let certificates = note(&mut wrong, certificates);
         match (filter, secrets, access, keys, certificates) {
             (Some(filter), Some(secrets), Some(access), Some(keys), Some(certificates)) => {
-                Ok(Self { filter, secrets, access, keys, certificates })
+                let limits = ServiceLimits::of(args);
+                Ok(Self { filter, secrets, access, keys, certificates, limits })
             }
             _ => Err(Invalid(wrong)),
         }
@@ -126,6 +129,8 @@ pub struct Live {
     keys: watch::Sender<Arc<Keys>>,
     /// The listeners that speak TLS.
     pub tls: Listeners,
+    /// The limits of the services.
+    pub limits: LimitsNow,
     // Here: a `watch::Sender` for each part.
 }
 
@@ -138,6 +143,7 @@ impl Live {
         let (access, _) = watch::channel(Arc::new(first.access));
         let (keys, _) = watch::channel(Arc::new(first.keys));
         Self {
+            limits: LimitsNow::start(first.limits),
             file: invocation.file.clone(),
             args: ServiceArgs::of(&invocation.command),
             scalars: invocation.scalars.clone(),
@@ -193,7 +199,8 @@ impl Live {
             Some(file) => reread(file)?,
             None => SettingsFile::default(),
         };
-        let state = NewState::read(&read.settings, &self.args)?;
+        let mut state = NewState::read(&read.settings, &self.args)?;
+        state.limits = ServiceLimits::of(&cli::read_again(&read.scalars).map_err(Invalid)?);
         Ok((state, read.scalars))
     }
 
@@ -206,6 +213,7 @@ impl Live {
         self.secrets.send_replace(Arc::new(state.secrets));
         self.access.send_replace(Arc::new(state.access));
         self.keys.send_replace(Arc::new(state.keys));
+        self.limits.change(state.limits);
         // Here: `send_replace` for each part.
     }
 }
@@ -222,7 +230,8 @@ fn reread(file: &Path) -> Result<SettingsFile, Invalid> {
 /// The keys whose values differ.
 fn changed(old: &[Scalar], new: &[Scalar]) -> Vec<String> {
     let differs = |one: &&Scalar, others: &[Scalar]| {
-        !others.iter().any(|other| other.id == one.id && other.value == one.value)
+        !limits::IDS.contains(&&*one.id)
+            && !others.iter().any(|other| other.id == one.id && other.value == one.value)
     };
     let mut keys: Vec<_> = old.iter().filter(|scalar| differs(scalar, new)).collect();
     keys.extend(new.iter().filter(|scalar| differs(scalar, old)));

@@ -69,6 +69,7 @@ pub async fn gateway(
     config.tls = live.tls.gateway();
     config.secrets = live.secrets();
     config.access = live.access();
+    config.limits = live.limits.gateway();
     let listeners = listen("--listen", &args.gateway.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -92,6 +93,7 @@ pub async fn publisher(
     config.tls = live.tls.publisher();
     config.secrets = live.secrets();
     config.keys = live.keys();
+    config.addresses = live.limits.publisher();
     let listeners = listen("--listen", &args.publisher.listen)?;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
@@ -137,8 +139,10 @@ pub async fn up(
     broker_config.secrets = live.secrets();
     gateway_config.secrets = live.secrets();
     gateway_config.access = live.access();
+    gateway_config.limits = live.limits.gateway();
     publisher_config.secrets = live.secrets();
     publisher_config.keys = live.keys();
+    publisher_config.addresses = live.limits.publisher();
     shutdown.ends_within(gateway_config.drain + AFTER_DRAIN);
     let room = room();
     let wanted = publisher_config.max_connections;

@@ -3,6 +3,7 @@
 
 mod identifying;
 mod opening;
+mod refusing;
 mod secure;
 mod wishes;
 
@@ -30,7 +31,7 @@ use crate::access::Rejection;
 use crate::config::GatewayConfig;
 use crate::dialects::{Dialect, events};
 use crate::entrance::admission::Admissions;
-use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, last_message, read_head};
+use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, read_head};
 use crate::entrance::health::Health;
 use crate::entrance::identity;
 use crate::entrance::page::Serve;
@@ -41,6 +42,7 @@ use crate::entrance::unauthenticated::{Newcomer, Unauthenticated};
 use crate::entrance::wish::Wish;
 use crate::registry::Registry;
 use crate::websocket::{Terms, Upgrade};
+use refusing::{refusal_by_message, refused};
 
 /// The shortest time between two log lines of a worker about an unknown subprotocol.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
@@ -192,26 +194,6 @@ impl Door {
         }
     }
 
-    /// Answers a client for which there is no room so that it comes back later, and answers health
-    /// checks as usual. While the gateway shuts down, only health checks get an answer: a proxy then
-    /// tries another gateway, as if this one did not listen.
-    pub async fn turn_away(&self, tcp: TcpStream, peer: SocketAddr, refusal: Refusal) {
-        let deadline = Deadline::now() + REFUSAL_LIMIT;
-        let Some(mut stream) = self.open_stream(tcp, peer, deadline).await else { return };
-        let mut received = Vec::new();
-        let plain = refusal.response(None);
-        let decide = |head: &Head<'_>, _| self.decide_without_room(head, peer, refusal);
-        let read = read_head(&mut stream, &mut received, decide);
-        let last = match timeout(REFUSAL_LIMIT, read).await {
-            Ok(Ok(Some(last))) => last,
-            _ if self.health.is_draining() => None,
-            _ => Some(plain),
-        };
-        if let Some(last) = last {
-            let _ = timeout(2 * REFUSAL_LIMIT, end(stream, last)).await;
-        }
-    }
-
     fn decide(&self, head: &Head<'_>, peer: SocketAddr, seat: &Seat) -> Decision {
         let (proxy, peer) = (peer, self.admissions.client(head, peer));
         let refusal = match self.check(head, (proxy, peer), seat) {
@@ -250,33 +232,6 @@ impl Door {
             }
             None => refused(peer, &refusal.for_method(head.method), self.reader(head)),
         }
-    }
-
-    /// The answer to a client for which there is no room; `None` if it gets none.
-    fn decide_without_room(
-        &self,
-        head: &Head<'_>,
-        peer: SocketAddr,
-        refusal: Refusal,
-    ) -> Option<Bytes> {
-        let refusal = match self.answer_to_check(head) {
-            Some(answer) => answer,
-            None if self.health.is_draining() => return None,
-            None => refusal,
-        };
-        debug!(%peer, status = refusal.status, code = refusal.code, "refused a request");
-        Some(self.answer(head, refusal))
-    }
-
-    /// Everything that a client gets that should come back later: for an event stream, when that is.
-    fn answer(&self, head: &Head<'_>, refusal: Refusal) -> Bytes {
-        let is_event_stream = head.path == "/events" && !websocket::is_meant(head);
-        let refusal = match refusal.is_one_of_many() && is_event_stream {
-            true => come_back(),
-            false => refusal,
-        };
-        refusal_by_message(head, &refusal)
-            .unwrap_or_else(|| refusal.for_method(head.method).response(self.reader(head)))
     }
 
     /// What the client may have, and who it is.
@@ -429,11 +384,6 @@ struct Opened {
     client: SocketAddr,
 }
 
-fn refused(peer: SocketAddr, refusal: &Refusal, reader: Option<Reader<'_>>) -> Decision {
-    debug!(%peer, status = refusal.status, "refused a request");
-    Decision::Refuse(refusal.response(reader))
-}
-
 /// A request that passed every check.
 enum Admitted {
     /// Without a principal, the client has yet to send its token.
@@ -449,14 +399,4 @@ fn patient(refusal: Refusal) -> Refusal {
 
 fn come_back() -> Refusal {
     Refusal::come_back(rand::random_range(COME_BACK_MILLIS))
-}
-
-/// Everything that a websocket gets whose refusal can be said in its dialect: the
-/// handshake, a message and a Close frame. A browser does not show the status of a refused handshake
-/// to its page, which would try again for ever.
-fn refusal_by_message(head: &Head<'_>, refusal: &Refusal) -> Option<Bytes> {
-    let may_be_said = refusal.close_code().is_some() && websocket::is_meant(head);
-    let upgrade = may_be_said.then(|| Upgrade::check(head))?.ok()?;
-    let message = last_message(refusal, upgrade.dialect.rules())?;
-    Some([upgrade.response(), message].concat().into())
 }

@@ -40,7 +40,7 @@ pub struct MakeArgs {
 /// Which key to hash.
 #[derive(Debug, Args)]
 pub struct HashArgs {
-    /// The file that holds the key, or - for standard input
+    /// The file that holds the key
     #[arg(long, value_name = "FILE")]
     pub file: PathBuf,
 }

@@ -9,11 +9,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use campanile_edge::{KeyHash, MAX_KEY_BYTES, Secret, new_key};
+use campanile_edge::{KeyHash, Secret, new_key};
 
 use crate::cli::{HashArgs, KeyCommand, MakeArgs};
 use crate::logging::last_line;
-use crate::secret_file;
+use crate::settings::keys::read_file;
 
 /// Makes or hashes a key.
 pub fn run(command: &KeyCommand) -> ExitCode {
@@ -99,7 +99,7 @@ fn quoted(text: &str) -> String {
 }
 
 fn hash(args: &HashArgs) -> Result<String, String> {
-    let key = secret_file::read(&args.file, MAX_KEY_BYTES)
+    let key = read_file(&args.file)
         .map_err(|error| format!("--file {}: {error}", args.file.display()))?;
     Ok(format!("{}\n", KeyHash::of(&key)))
 }

@@ -5,6 +5,7 @@ mod prefix;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use campanile_harness::{Process, PushApi, eventually, within};
@@ -25,8 +26,13 @@ pub struct Up {
 
 impl Up {
     async fn start(addresses: [SocketAddr; 3], data: TempDir) -> Self {
+        Self::start_with(&[], addresses, data).await
+    }
+
+    /// Starts it with more flags.
+    async fn start_with(flags: &[&str], addresses: [SocketAddr; 3], data: TempDir) -> Self {
         let listen = addresses.map(|address| address.to_string());
-        let process = Process::start(&[
+        let args = [
             "up",
             "--data-dir",
             data.path().to_str().expect("UTF-8"),
@@ -36,7 +42,8 @@ impl Up {
             &listen[1],
             "--publisher-listen",
             &listen[2],
-        ]);
+        ];
+        let process = Process::start(&[&args, flags].concat());
         let mut addresses = addresses;
         for (service, address) in ["broker", "gateway", "publisher"].iter().zip(&mut addresses) {
             let line = process.said(&format!("  {service}  ")).await;
@@ -75,6 +82,18 @@ pub struct Page {
 pub async fn with_page(query: &str, check: impl AsyncFnOnce(&Page, &mut Up)) {
     let mut up = Up::start([SocketAddr::from(([127, 0, 0, 1], 0)); 3], directory()).await;
     with_page_of(&format!("http://{}/{query}", up.gateway), async |page| {
+        page.until_state("connected").await;
+        check(page, &mut up).await;
+    })
+    .await;
+}
+
+/// As [`with_page`], with a settings file.
+pub async fn with_page_and_settings(settings: &Path, check: impl AsyncFnOnce(&Page, &mut Up)) {
+    let flags = ["--config", settings.to_str().expect("UTF-8")];
+    let addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); 3];
+    let mut up = Up::start_with(&flags, addresses, directory()).await;
+    with_page_of(&format!("http://{}/", up.gateway), async |page| {
         page.until_state("connected").await;
         check(page, &mut up).await;
     })

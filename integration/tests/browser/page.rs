@@ -1,6 +1,6 @@
 //! The gateway's page in a real browser, against a real cluster.
 
-use crate::chromium::{with_page, with_page_below};
+use crate::chromium::{with_page, with_page_and_settings, with_page_below};
 
 /// Requests a URL that the page shows: a POST with a body, a GET without.
 async fn fetch(url: &str, body: Option<&'static str>) -> String {
@@ -29,6 +29,30 @@ async fn the_page_shows_its_greeting_and_pushes_to_everyone() {
         let expected = [message("everyone", "안녕, everyone"), message("everyone", "last")];
         assert_eq!(page.messages_until("last").await, expected);
         assert_eq!(page.text("#count").await, "2");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_page_asks_for_a_key_where_the_publisher_does() {
+    let folder = tempfile::TempDir::new().expect("a directory");
+    let (settings, file) = (folder.path().join("settings"), folder.path().join("key"));
+    let key = format!("cpk_{:032x}", rand::random::<u128>());
+    std::fs::write(&file, &key).expect("it can be written");
+    let entry = format!("[[keys]]\nname = 'page'\nsecret_file = {file:?}\nscopes = ['everyone']\n");
+    std::fs::write(&settings, entry).expect("it can be written");
+    with_page_and_settings(&settings, async |page, _| {
+        let is_asked =
+            async || page.js("return !document.querySelector('#push-key').disabled", &[]).await;
+        assert_eq!(is_asked().await, false);
+        let (outcome, text) = page.push("without").await;
+        assert_eq!(outcome, "refused");
+        assert!(text.starts_with("401: ") && text.contains("a key is needed"), "{text}");
+        assert_eq!(is_asked().await, true);
+        page.fill("#push-key", &key).await;
+        let (outcome, text) = page.push("with the key").await;
+        assert_eq!(outcome, "accepted", "{text}");
+        assert_eq!(page.messages_until("with the key").await.len(), 1);
     })
     .await;
 }

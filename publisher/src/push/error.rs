@@ -147,7 +147,7 @@ pub enum BadRequest {
     )]
     IdTaken { id: Shown },
     /// The caller's key is not for this.
-    #[error("this key lacks the scope {}, which this needs", Shown::from(&**scope))]
+    #[error("this key lacks the scope {}, which is needed here", Shown::from(&**scope))]
     NotAllowed {
         /// All of it, as the settings of the key would have it.
         scope: String,
