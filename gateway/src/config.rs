@@ -102,6 +102,13 @@ pub struct GatewayConfig {
     /// How long the gateway keeps its clients without a link to the broker. Then it closes them, spread
     /// over [`drain`](Self::drain), and accepts no new ones until there is a link. Zero means for ever.
     pub return_limit: Duration,
+    /// How many bytes of what clients publish may be under way to the broker. Any more are refused with the
+    /// error `busy`. If nothing is under way, one publish of any size is accepted.
+    pub max_pending_bytes: usize,
+    /// How long a publish waits for the broker before the error `unavailable`; it was not sent then.
+    pub broker_wait: Duration,
+    /// How long the broker may take to answer a publish before the error `unknown`.
+    pub confirm_limit: Duration,
     /// The time over which the connections are closed on shutdown.
     pub drain: Duration,
     /// How long connections may take to end after [`drain`](Self::drain) before they are cut.
@@ -158,6 +165,9 @@ impl Default for GatewayConfig {
             user_timeout: Duration::from_secs(20),
             linger: Duration::from_secs(5),
             return_limit: Duration::from_secs(20),
+            max_pending_bytes: 16 << 20,
+            broker_wait: Duration::from_secs(5),
+            confirm_limit: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             shutdown_limit: Duration::from_secs(2),
             watchdog: Watchdog::none(),

@@ -12,6 +12,7 @@ mod counting;
 mod in_hand;
 mod join_answer;
 mod leaving;
+mod publishing;
 mod renewal;
 pub(crate) mod reply;
 pub(crate) mod reporter;
@@ -34,6 +35,7 @@ use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::socket::Unsent;
 use crate::delivery::{Deliveries, Signal};
+use crate::publishing::Desk;
 use crate::registry::batch::Batch;
 use crate::registry::client::Client;
 use crate::registry::clients::Clients;
@@ -46,6 +48,7 @@ use crate::resume::Since;
 use crate::websocket::CloseCode;
 
 pub(crate) use join_answer::JoinAnswer;
+pub(crate) use publishing::{AskToPublish, Permit};
 pub(crate) use tokens::Renew;
 
 /// How often clients are checked for signs of life.
@@ -69,6 +72,8 @@ pub(crate) struct Registry {
     /// Whether deliveries pause until everybody else on this thread had a turn.
     is_resting: bool,
     leaving: Leaving,
+    /// Where clients hand in what they publish.
+    desk: Arc<Desk>,
     config: Arc<GatewayConfig>,
 }
 
@@ -81,6 +86,7 @@ impl Registry {
         deliveries: Deliveries,
         bridge: Addr<Bridge>,
         audiences: Arc<AtomicUsize>,
+        desk: Arc<Desk>,
     ) -> Self {
         let pulse = Rc::new(config.watchdog.watch(format!("registry {index}")));
         Self {
@@ -93,6 +99,7 @@ impl Registry {
             reporter: Reporter::default(),
             is_resting: false,
             leaving: Leaving::default(),
+            desk,
             config,
         }
     }

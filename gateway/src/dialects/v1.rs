@@ -1,5 +1,7 @@
 //! `campanile.v1`: JSON messages in text frames, in both directions.
 
+mod publishing;
+
 use std::borrow::Cow;
 
 use base64::Engine as _;
@@ -8,14 +10,16 @@ use bytes::Bytes;
 use campanile_edge::Secret;
 use campanile_edge::websocket::{Message, Opcode, frame};
 use campanile_messages::link::Gap;
-use campanile_messages::{Audience, Content, GroupName, Position};
+use campanile_messages::{Audience, Content, GroupName, Position, UserName};
 use serde::{Deserialize, Serialize};
 
+use super::publish::Tag;
 use super::request::{Request, RequestError};
 use super::said::{SaidGap, SaidGreeting, SaidResumed};
 use super::{Greeting, Rules};
 use crate::resume::{Resumed, Since};
 use crate::websocket::CloseCode;
+use publishing::RawPublish;
 
 /// The name of the subprotocol in the handshake.
 pub const SUBPROTOCOL: &str = "campanile.v1";
@@ -29,6 +33,15 @@ struct RawRequest<'a> {
     group: Option<Cow<'a, str>>,
     #[serde(borrow)]
     since: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    content: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    content_base64: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "ref")]
+    reference: Option<Cow<'a, str>>,
+    echo: Option<bool>,
     #[serde(borrow)]
     token: Option<Cow<'a, str>>,
 }
@@ -57,6 +70,17 @@ pub fn read(text: &str) -> Result<Request, RequestError> {
     if raw.token.is_some() && raw.r#type != "auth" {
         return Err(RequestError::Malformed("field token is accepted in an auth only".to_owned()));
     }
+    let RawRequest { group: name, content, content_base64, id, reference, echo, .. } = raw;
+    let publish = RawPublish { group: name, content, content_base64, id, reference, echo };
+    if raw.r#type == "publish" {
+        let publish = publish.check().map_err(Box::new)?;
+        return Ok(Request::Publish(Box::new(publish)));
+    }
+    if let Some(field) = publish.given() {
+        let sentence = format!("field {field} is accepted in a publish only");
+        return Err(RequestError::Malformed(sentence));
+    }
+    let name = publish.group;
     match &*raw.r#type {
         "auth" => match raw.token {
             Some(token) => Ok(Request::Auth(Secret::new(token.into_owned()))),
@@ -64,9 +88,9 @@ pub fn read(text: &str) -> Result<Request, RequestError> {
         },
         "join" => {
             let since = raw.since.map(|since| Since::read(&since));
-            group(raw.group).map(|group| Request::Join(group, since))
+            group(name).map(|group| Request::Join(group, since))
         }
-        "leave" => group(raw.group).map(Request::Leave),
+        "leave" => group(name).map(Request::Leave),
         "ping" => Ok(Request::Ping),
         unknown => Err(RequestError::UnknownType(shorten(unknown))),
     }
@@ -103,12 +127,33 @@ enum Said<'a> {
     },
     Gap(SaidGap),
     Pong,
+    Published {
+        position: String,
+        #[serde(flatten)]
+        tag: SaidTag<'a>,
+    },
     Error {
         code: &'a str,
         message: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         group: Option<&'a str>,
+        #[serde(flatten)]
+        tag: SaidTag<'a>,
     },
+}
+
+#[derive(Default, Serialize)]
+struct SaidTag<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "ref")]
+    reference: Option<&'a str>,
+}
+
+impl<'a> From<&'a Tag> for SaidTag<'a> {
+    fn from(Tag { id, reference }: &'a Tag) -> Self {
+        Self { id: id.as_deref(), reference: reference.as_deref() }
+    }
 }
 
 #[derive(Serialize)]
@@ -117,9 +162,16 @@ struct SaidEvent<'a> {
     id: Option<String>,
     to: SaidAudience<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<SaidSender<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_base64: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SaidSender<'a> {
+    user: &'a str,
 }
 
 #[derive(Serialize)]
@@ -157,7 +209,12 @@ impl Rules for V1 {
         Said::Welcome(greeting.into()).frame()
     }
 
-    fn event(&self, logged: Option<(Position, &Audience)>, content: &Content) -> Bytes {
+    fn event(
+        &self,
+        logged: Option<(Position, &Audience)>,
+        content: &Content,
+        from: Option<&UserName>,
+    ) -> Bytes {
         let (content, content_base64) = match content {
             Content::Text(text) => (Some(&**text), None),
             Content::Binary(bytes) => (None, Some(STANDARD.encode(bytes))),
@@ -169,7 +226,8 @@ impl Rules for V1 {
             Some((_, Audience::User(user))) => SaidAudience::User(user),
         };
         let id = logged.map(|(position, _)| position.to_string());
-        Said::Event(SaidEvent { id, to, content, content_base64 }).frame()
+        let from = from.map(|user| SaidSender { user });
+        Said::Event(SaidEvent { id, to, from, content, content_base64 }).frame()
     }
 
     fn close(&self, code: CloseCode) -> Bytes {
@@ -184,7 +242,8 @@ impl Rules for V1 {
     /// ever.
     fn refusal(&self, code: &str, sentence: &str) -> Option<Bytes> {
         let message = sentence.to_owned();
-        Some(Said::Error { code, message, group: None }.frame())
+        let (group, tag) = (None, SaidTag::default());
+        Some(Said::Error { code, message, group, tag }.frame())
     }
 
     fn position(&self, position: Position) -> Option<Bytes> {
@@ -219,9 +278,16 @@ impl Rules for V1 {
         Some(Said::Pong.frame())
     }
 
+    fn published(&self, tag: &Tag, position: Position) -> Option<Bytes> {
+        let (position, tag) = (position.to_string(), tag.into());
+        Some(Said::Published { position, tag }.frame())
+    }
+
     fn error(&self, error: &RequestError) -> Option<Bytes> {
         let group = error.group().map(|group| &**group);
-        Some(Said::Error { code: error.code(), message: error.to_string(), group }.frame())
+        let (code, message) = (error.code(), error.to_string());
+        let tag = error.tag().map(Into::into).unwrap_or_default();
+        Some(Said::Error { code, message, group, tag }.frame())
     }
 }
 
@@ -258,15 +324,19 @@ mod tests {
                 r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7","recovered":false,"reason":"too_far"}"#,
             ),
             (
-                V1.event(Some((position, &Audience::Everyone)), &"hi".into()),
+                V1.event(Some((position, &Audience::Everyone)), &"hi".into(), None),
                 r#"{"type":"event","id":"00000000000000ab-7","to":"everyone","content":"hi"}"#,
             ),
             (
-                V1.event(Some((position, &Audience::Group(group.clone()))), &"\n".into()),
+                V1.event(Some((position, &Audience::Group(group.clone()))), &"\n".into(), None),
                 r#"{"type":"event","id":"00000000000000ab-7","to":{"group":"a\"b"},"content":"\n"}"#,
             ),
             (
-                V1.event(None, &Content::Binary(Bytes::from_static(&[0xff]))),
+                V1.event(Some((position, &Audience::Everyone)), &"hi".into(), Some(&user)),
+                r#"{"type":"event","id":"00000000000000ab-7","to":"everyone","from":{"user":"4\"2"},"content":"hi"}"#,
+            ),
+            (
+                V1.event(None, &Content::Binary(Bytes::from_static(&[0xff])), None),
                 r#"{"type":"event","to":"connection","content_base64":"/w=="}"#,
             ),
             (some(V1.joined(&group, None)), r#"{"type":"joined","group":"a\"b"}"#),
@@ -346,7 +416,8 @@ mod tests {
             ("{}", "malformed"),
             (r#"{"type":"join","group":"a","sinse":"P"}"#, "malformed"),
             (r#"{"type":"leave","group":"a","since":"P"}"#, "malformed"),
-            (r#"{"type":"publish"}"#, "unknown_type"),
+            (r#"{"type":"publish"}"#, "invalid_group"),
+            (r#"{"type":"push"}"#, "unknown_type"),
             (r#"{"type":"auth"}"#, "malformed"),
             (r#"{"type":"auth","token":5}"#, "malformed"),
             (r#"{"type":"ping","token":"a"}"#, "malformed"),

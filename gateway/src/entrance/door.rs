@@ -198,7 +198,8 @@ impl Door {
             Ok(Admitted::Websocket(upgrade, wish, principal)) => {
                 self.log_subprotocol(&upgrade);
                 let (response, dialect) = (upgrade.response(), upgrade.dialect);
-                let opened = Opened { response, dialect, wish, client: peer };
+                let is_page_trusted = self.is_page_trusted(head);
+                let opened = Opened { response, dialect, wish, is_page_trusted, client: peer };
                 match principal {
                     Some(principal) => return Decision::Open(opened, principal),
                     None => match self.unauthenticated.admit(peer.ip()) {
@@ -210,7 +211,9 @@ impl Door {
             Ok(Admitted::EventStream(wish, principal)) => {
                 let response = events::head(self.reader(head), events::retry_millis());
                 let dialect = Dialect::Events;
-                return Decision::Open(Opened { response, dialect, wish, client: peer }, principal);
+                let is_page_trusted = false;
+                let opened = Opened { response, dialect, wish, is_page_trusted, client: peer };
+                return Decision::Open(opened, principal);
             }
             Ok(Admitted::Page) => return Decision::Page,
             Err(refusal) => refusal,
@@ -322,6 +325,13 @@ impl Door {
             "GET" | "HEAD" | "OPTIONS" => Refusal::health(hindrance),
             method => Refusal::health_method(method),
         })
+    }
+
+    /// Whether the request may have an effect without a token: a page of an origin that is not allowed could
+    /// otherwise use the visitor's way to this gateway. What is no browser sends no origin.
+    fn is_page_trusted(&self, head: &Head<'_>) -> bool {
+        let (sites, origins) = (head.all("sec-fetch-site"), head.all("origin"));
+        self.config.allow_origins.admits(sites, origins, self.listens_on)
     }
 
     /// The web page that sent the request, if it may read the answer.

@@ -209,6 +209,21 @@ pub struct GatewayArgs {
     #[arg(env = "CAMPANILE_GATEWAY_MAX_FRAGMENTS", default_value = "1024")]
     #[arg(value_parser = count::<1, 1_000_000>)]
     pub max_fragments: usize,
+    /// Events that a connection may publish per second, and all connections of a user together; at
+    /// once, as many as in 10 seconds. Any more get the error rate_limited, and then close code 4429.
+    /// 0 means no limit
+    #[arg(
+        id = "gateway-max-publishes-per-second",
+        long = "max-publishes-per-second",
+        value_name = "N"
+    )]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_PUBLISHES_PER_SECOND", default_value = "20")]
+    #[arg(value_parser = count::<0, 1_000_000>)]
+    pub max_publishes_per_second: usize,
+    /// Bytes of what clients publish that may be under way to the broker; any more get the error busy
+    #[arg(id = "gateway-max-pending", long = "max-pending", value_name = "SIZE")]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_PENDING", default_value = "16MiB", value_parser = size)]
+    pub max_pending: usize,
     /// Time for a client's TLS handshake and request together (then 408), and for the broker to confirm what it
     /// listens to (then close code 1013)
     #[arg(id = "gateway-handshake-limit", long = "handshake-limit", value_name = "DURATION")]
@@ -296,6 +311,7 @@ impl GatewayArgs {
                 max_message_bytes: self.max_message,
                 max_fragments: u32::try_from(self.max_fragments).unwrap_or(u32::MAX),
             },
+            max_pending_bytes: self.max_pending,
             max_tls_handshakes: self.max_tls_handshakes,
             handshake_limit: self.handshake_limit,
             ping_after: self.ping_after,
@@ -335,7 +351,8 @@ impl GatewayArgs {
                 number(self.max_messages_per_second),
                 number(self.max_joins_per_second),
                 self.max_groups,
-            ),
+            )
+            .with_publishes(number(self.max_publishes_per_second)),
         }
     }
 }

@@ -59,6 +59,7 @@ fn of_unavailable(error: &Unavailable) -> StatusCode {
         | Unavailable::NoBrokerToAsk { .. }
         | Unavailable::TooManyAskers
         | Unavailable::BrokerBusy { .. }
+        | Unavailable::BrokerTooOld
         | Unavailable::IdsFull
         | Unavailable::TooManyUnanswered
         | Unavailable::BrokerShuttingDown

@@ -4,7 +4,7 @@
 //! key                                   value
 //! 0                                     StoreState, MessagePack
 //! 1 sequence (8 bytes, big-endian)      EventHead, MessagePack, and the content's bytes
-//! 2 idempotency key                     IdValue, MessagePack
+//! 2 repeat key                          IdValue, MessagePack
 //! 3 audience, MessagePack               sequence, MessagePack
 //! ```
 
@@ -15,13 +15,14 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use campanile_messages::link::Number;
 use campanile_messages::{
-    Address, Audience, Content, ContentKind, Durability, IdempotencyKey, InstanceId,
+    Address, Audience, Content, ContentKind, Durability, InstanceId, UserName,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::broker::clock::ClockReading;
 use crate::broker::record::{KnownId, Record};
+use crate::broker::repeat_key::RepeatKey;
 
 const STATE: u8 = 0;
 const EVENT: u8 = 1;
@@ -90,9 +91,13 @@ struct EventHead<A> {
     number: Number,
     gateways: u32,
     matched: u64,
-    /// Only written if there is one, so that other rows are the same as before there were exceptions.
+    /// Only written if there is one or a field behind it, so that other rows are the same as before there
+    /// were exceptions. The outer `None`: it is not written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    except: Option<Address>,
+    except: Option<Option<Address>>,
+    /// Only written if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from: Option<UserName>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -141,7 +146,11 @@ pub fn event_value(record: &Record) -> Vec<u8> {
         number: record.number,
         gateways: record.gateways,
         matched: record.matched,
-        except: record.except,
+        except: match record.from {
+            None => record.except.map(Some),
+            Some(_) => Some(record.except),
+        },
+        from: record.from.clone(),
     };
     let content = record.content.as_bytes();
     let mut value = Vec::with_capacity(content.len() + 64);
@@ -170,8 +179,9 @@ pub fn event(key: &[u8], value: &[u8]) -> Result<Record, InvalidRow> {
         sequence,
         at: Duration::from_millis(head.at_millis),
         audience: head.audience,
-        except: head.except,
+        except: head.except.flatten(),
         content,
+        from: head.from,
         publisher: head.publisher,
         number: head.number,
         gateways: head.gateways,
@@ -180,8 +190,8 @@ pub fn event(key: &[u8], value: &[u8]) -> Result<Record, InvalidRow> {
 }
 
 /// The key of an id's row.
-pub fn id_key(key: &IdempotencyKey) -> Vec<u8> {
-    [&[ID], key.as_bytes()].concat()
+pub fn id_key(key: &RepeatKey) -> Vec<u8> {
+    [&[ID], key.as_str().as_bytes()].concat()
 }
 
 /// The value of an id's row.
@@ -201,7 +211,7 @@ pub fn id(key: &[u8], value: &[u8]) -> Result<KnownId, InvalidRow> {
     let name = str::from_utf8(name).map_err(|_| InvalidRow)?;
     let IdValue { digest, at_millis, sequence, gateways, matched } = unpack(value)?;
     Ok(KnownId {
-        key: IdempotencyKey::new(name).map_err(|_| InvalidRow)?,
+        key: RepeatKey::read(name).ok_or(InvalidRow)?,
         digest,
         at: Duration::from_millis(at_millis),
         sequence,
@@ -269,7 +279,7 @@ fn millis(at: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::{ConnectionId, GroupName, UserName, WorkerId};
+    use campanile_messages::{ConnectionId, GroupName, IdempotencyKey, WorkerId};
 
     use super::*;
 
@@ -288,6 +298,7 @@ mod tests {
             audience: group("a"),
             except: None,
             content: "hi".into(),
+            from: None,
             publisher: InstanceId(7),
             number: 3,
             gateways: 2,
@@ -303,7 +314,7 @@ mod tests {
             b"\x97\xcd\x03\xe8\x81\xa5Group\xa1a\xa1t\x07\x03\x02\xcd\x01\x2chi"
         );
         let known = KnownId {
-            key: IdempotencyKey::new("k").unwrap(),
+            key: IdempotencyKey::new("k").unwrap().into(),
             digest: [9; 16],
             at: Duration::from_millis(5),
             sequence: 258,
@@ -353,6 +364,31 @@ mod tests {
             b"\x98\xcd\x03\xe8\x81\xa5Group\xa1a\xa1t\x07\x03\x02\xcd\x01\x2c\x92\x05\x06hi"
         );
         assert_eq!(event(&event_key(258), &value), Ok(record));
+    }
+
+    #[test]
+    fn the_user_of_a_client_is_behind_the_exception() {
+        let from = Some(UserName::new("42").unwrap());
+        let record = Record { from, ..record() };
+        let value = event_value(&record);
+        assert_eq!(
+            value,
+            b"\x99\xcd\x03\xe8\x81\xa5Group\xa1a\xa1t\x07\x03\x02\xcd\x01\x2c\xc0\xa242hi"
+        );
+        assert_eq!(event(&event_key(258), &value), Ok(record.clone()));
+        let except = Some(Address { worker: WorkerId(5), connection: ConnectionId(6) });
+        let record = Record { except, ..record };
+        assert_eq!(event(&event_key(258), &event_value(&record)), Ok(record));
+    }
+
+    #[test]
+    fn the_row_of_a_clients_id_names_its_user() {
+        let id = IdempotencyKey::new("k").unwrap();
+        let key = RepeatKey::new(Some(&UserName::new("42").unwrap()), &id);
+        let (digest, at) = ([9; 16], Duration::from_millis(5));
+        let known = KnownId { key, digest, at, sequence: 1, gateways: 0, matched: 0 };
+        assert_eq!(id_key(&known.key), b"\x02\x0142\x01k");
+        assert_eq!(super::id(&id_key(&known.key), &id_value(&known)), Ok(known));
     }
 
     #[test]

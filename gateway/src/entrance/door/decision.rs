@@ -34,6 +34,8 @@ pub(super) struct Opened {
     pub response: Bytes,
     pub dialect: Dialect,
     pub wish: Wish,
+    /// Whether the page that opens the connection may publish without a token.
+    pub is_page_trusted: bool,
     /// Where the request is from.
     pub client: SocketAddr,
 }

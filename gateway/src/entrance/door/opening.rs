@@ -48,9 +48,9 @@ impl Door {
         early: Vec<u8>,
         seat: Seat,
     ) {
-        let Opened { response, dialect, wish, .. } = opened;
+        let Opened { response, dialect, wish, is_page_trusted, .. } = opened;
         let (line, incoming) = self.connect(stream, response, dialect, early);
-        self.start_session(line, Opening { principal, wish, incoming }, seat);
+        self.start_session(line, Opening { principal, wish, incoming, is_page_trusted }, seat);
     }
 
     /// Opens a websocket whose client has yet to say who it is, and waits for that. Nothing is sent to it
@@ -62,7 +62,7 @@ impl Door {
         early: Vec<u8>,
         (seat, newcomer): (Seat, Newcomer),
     ) {
-        let Opened { response, dialect, wish, client: peer } = opened;
+        let Opened { response, dialect, wish, is_page_trusted, client: peer } = opened;
         let (line, mut incoming) = self.connect(stream, response, dialect, early);
         line.socket.release();
         let GatewayConfig { auth_limit, max_groups, .. } = *self.config;
@@ -78,7 +78,11 @@ impl Door {
         });
         match granted {
             Ok((principal, wish)) => {
-                self.start_session(line, Opening { principal, wish, incoming }, seat);
+                self.start_session(
+                    line,
+                    Opening { principal, wish, incoming, is_page_trusted },
+                    seat,
+                );
             }
             Err(refusal) => {
                 debug!(%peer, code = refusal.code, "refused after the first message");
