@@ -57,7 +57,10 @@ fn check_wish(query: &str) {
 }
 
 fn check_wish_of(query: &str, last_event_id: bool) {
-    match Wish::read(query, Accepted { last_event_id, max_groups: MAX_GROUPS, token: UrlToken::Unknown, ignored: &[] }) {
+    match Wish::read(
+        query,
+        Accepted { last_event_id, max_groups: MAX_GROUPS, token: UrlToken::Unknown, ignored: &[] },
+    ) {
         Ok(Wish { groups, since }) => {
             assert!(groups.len() <= MAX_GROUPS);
             for (i, group) in groups.iter().enumerate() {

@@ -24,7 +24,11 @@ fuzz_target!(|data: &[u8]| {
     // Nobody can guess a signature.
     refuse(text);
     let claims = URL_SAFE_NO_PAD.encode(r#"{"aud":"campanile","exp":1}"#);
-    refuse(&format!("{}.{claims}.{}", URL_SAFE_NO_PAD.encode(data), URL_SAFE_NO_PAD.encode([0; 32])));
+    refuse(&format!(
+        "{}.{claims}.{}",
+        URL_SAFE_NO_PAD.encode(data),
+        URL_SAFE_NO_PAD.encode([0; 32])
+    ));
     refuse(&format!("{}.{claims}.", URL_SAFE_NO_PAD.encode(data)));
 });
 

@@ -54,12 +54,14 @@ const FINAL = [1002, 1003, 1007, 1008, 1009, 4403];
 const SILENCE = 'the gateway does not answer';
 const CALLBACKS = ['onEvent', 'onState', 'onGap', 'onGroups', 'onError'];
 /** Errors that are answers to a join. */
-const JOIN_FAILED = ['too_many_groups', 'gateway_full', 'invalid_group', 'not_allowed'];
+const JOIN_FAILED = ['too_many_groups', 'gateway_full', 'invalid_group', 'not_allowed', 'rate_limited'];
+/** Those that are answers to something else if they name no group. */
+const NEEDS_GROUP = ['not_allowed', 'rate_limited'];
 
 /**
  * @typedef {object} CampanileEvent
  * @property {string} [id] its position; an event for this one connection has none
- * @property {'everyone' | 'connection' | {group: string}} to
+ * @property {'everyone' | 'connection' | {group: string} | {user: string}} to
  * @property {string | Uint8Array} content
  *
  * @typedef {'connecting' | 'open' | 'waiting' | 'closed'} State
@@ -67,7 +69,7 @@ const JOIN_FAILED = ['too_many_groups', 'gateway_full', 'invalid_group', 'not_al
  * @typedef {object} StateDetail
  * @property {string} [url] connecting, open: the URL of the websocket
  * @property {{worker: number, connection: number}} [address] open: the address of this connection, for pushes to it
- * @property {string} [user] open: the user that the token is for
+ * @property {string} [user] open: the user that this client is
  * @property {boolean} [recovered] open, after a resume: whether all missed events follow
  * @property {{events: number, complete: boolean}} [history] open, if history was asked for: how many
  *   of the events that follow are history, and whether the log never had any others
@@ -543,7 +545,7 @@ export class Campanile {
     // An error before the welcome says why the gateway refuses the connection, which it then closes.
     if (this.#state === 'connecting') return (this.#refusal = message);
     // An error that is no answer to a join has no group, or another code.
-    if (JOIN_FAILED.includes(code) && !(code === 'not_allowed' && group === undefined)) {
+    if (JOIN_FAILED.includes(code) && !(NEEDS_GROUP.includes(code) && group === undefined)) {
       // Without a name, it may be any of the groups that wait for an answer.
       const failed = group === undefined ? [...this.#groups.keys()].filter((name) => !this.#groups.get(name)) : [group];
       for (const name of failed) {

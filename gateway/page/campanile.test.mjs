@@ -250,6 +250,13 @@ describe('events', () => {
     ]);
   });
 
+  test('for the user arrive whatever groups there are, and move the position', async () => {
+    const { client, heard } = await start();
+    socket().say(welcome('P0'), { type: 'event', id: 'P1', to: { user: 'g' }, content: 'a' });
+    assert.deepEqual(heard.events, [{ id: 'P1', to: { user: 'g' }, content: 'a' }]);
+    assert.equal(client.position, 'P1');
+  });
+
   test('for this connection have no id and do not change the position', async () => {
     const { client, heard } = await start();
     socket().say(welcome('P0'), { type: 'event', to: 'connection', content: 'a' }, { type: 'event', to: 'connection', content: 'a' });

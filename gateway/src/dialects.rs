@@ -79,17 +79,24 @@ pub struct Greeting<'a> {
     pub resumed: Option<Resumed>,
     /// For a new listener that asked for earlier events, what follows.
     pub history: Option<SaidHistory>,
-    /// For a client with a token, what it says.
+    /// Who the client is, if the gateway knows it.
     pub identity: Option<Identity<'a>>,
 }
 
-/// What a client learns of its own token.
+/// What a client learns of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity<'a> {
-    /// The user that it is for, if it names one.
+    /// The user that it is, if it is one.
     pub user: Option<&'a str>,
-    /// How long it is still valid, in seconds.
-    pub expires_in: u64,
+    /// How long its token is still valid, in seconds; `None` without a token.
+    pub expires_in: Option<u64>,
+}
+
+impl<'a> Identity<'a> {
+    /// A client that has named its user itself.
+    pub fn named(user: &'a str) -> Self {
+        Self { user: Some(user), expires_in: None }
+    }
 }
 
 /// The messages that the gateway sends and reads in one dialect. A method that returns `None` means that

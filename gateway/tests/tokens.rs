@@ -7,6 +7,8 @@ mod harness;
 mod issuer;
 #[path = "tokens/renewal.rs"]
 mod renewal;
+#[path = "tokens/users.rs"]
+mod users;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

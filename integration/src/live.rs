@@ -11,6 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use campanile_channel::{Secrets, SecretsNow};
 use campanile_edge::Keys;
 use campanile_gateway::Access;
@@ -20,6 +21,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::certificates::{Certificates, Listeners};
 use crate::cli::{self, Invocation, ServiceArgs};
+use crate::exposure::{SERVICES, Service};
+use crate::limits::{self, LimitsNow, ServiceLimits};
 use crate::logging::Level;
 use crate::secrets::ClusterSecret;
 use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
@@ -36,6 +39,7 @@ pub struct NewState {
     /// The API keys of a publisher; empty where none runs.
     keys: Keys,
     certificates: Certificates,
+    limits: ServiceLimits,
     // Here: what other sections became.
 }
 
@@ -57,6 +61,12 @@ impl From<Vec<SettingsError>> for Invalid {
     }
 }
 
+impl From<SettingsError> for Invalid {
+    fn from(error: SettingsError) -> Self {
+        vec![error].into()
+    }
+}
+
 impl NewState {
     /// Reads and checks everything, all files too, and changes nothing.
     ///
@@ -64,7 +74,7 @@ impl NewState {
     /// Everything that is wrong.
     pub fn read(settings: &Settings, args: &ServiceArgs) -> Result<Self, Invalid> {
         let variable = std::env::var("CAMPANILE_LOG").ok();
-        let filter = settings.log.filter(variable.as_deref());
+        let filter = settings.log.filter(variable.as_deref(), &settings.places);
         let secrets = args.cluster_secret.as_ref().map(ClusterSecret::read);
         let secrets = secrets.unwrap_or_else(|| Ok(Secrets::default()));
         let access = args.gateway.as_ref().map(|gateway| {
@@ -77,9 +87,10 @@ impl NewState {
             Some(publisher) => {
                 let per_second = u32::try_from(publisher.max_pushes_per_second).unwrap_or(u32::MAX);
                 settings::keys::keys(&settings.keys, per_second).map_err(|wrong| {
-                    let lines =
-                        wrong.into_iter().map(|(key, sentence)| format!("{key}: {sentence}"));
-                    lines.collect::<Vec<_>>()
+                    let error = |(key, sentence): (String, String)| {
+                        settings.places.error(&key, &sentence).to_string()
+                    };
+                    wrong.into_iter().map(error).collect::<Vec<_>>()
                 })
             }
             None => Ok(Keys::default()),
@@ -93,9 +104,19 @@ impl NewState {
         let certificates = note(&mut wrong, certificates);
         match (filter, secrets, access, keys, certificates) {
             (Some(filter), Some(secrets), Some(access), Some(keys), Some(certificates)) => {
-                Ok(Self { filter, secrets, access, keys, certificates })
+                let limits = ServiceLimits::of(args);
+                Ok(Self { filter, secrets, access, keys, certificates, limits })
             }
             _ => Err(Invalid(wrong)),
+        }
+    }
+
+    /// Whether a service has something to know others by: then everybody is asked, on every address.
+    pub fn is_authenticated(&self, service: Service) -> bool {
+        match service {
+            Service::Broker => !self.secrets.is_empty(),
+            Service::Gateway => !self.access.is_open(),
+            Service::Publisher => !self.keys.is_empty(),
         }
     }
 
@@ -120,33 +141,46 @@ pub struct Live {
     /// What cannot change.
     args: ServiceArgs,
     scalars: Vec<Scalar>,
+    in_force: Vec<Scalar>,
+    authenticated: [bool; 3],
     level: Level,
     secrets: watch::Sender<Arc<Secrets>>,
     access: watch::Sender<Arc<Access>>,
     keys: watch::Sender<Arc<Keys>>,
     /// The listeners that speak TLS.
     pub tls: Listeners,
+    /// The limits of the services.
+    pub limits: LimitsNow,
     // Here: a `watch::Sender` for each part.
 }
 
 impl Live {
     /// Begins with what was read at the start.
     pub fn start(invocation: &Invocation, first: NewState, level: Level) -> Self {
+        let authenticated = SERVICES.map(|service| first.is_authenticated(service));
         // Here: `watch::channel(first.part)` for each part.
         let tls = Listeners::start(first.certificates, &first.secrets);
         let (secrets, _) = watch::channel(Arc::new(first.secrets));
         let (access, _) = watch::channel(Arc::new(first.access));
         let (keys, _) = watch::channel(Arc::new(first.keys));
         Self {
+            limits: LimitsNow::start(first.limits),
             file: invocation.file.clone(),
             args: ServiceArgs::of(&invocation.command),
             scalars: invocation.scalars.clone(),
+            in_force: invocation.in_force.clone(),
+            authenticated,
             level,
             secrets,
             access,
             keys,
             tls,
         }
+    }
+
+    /// As [`NewState::is_authenticated`], for as long as this process runs.
+    pub fn is_authenticated(&self, service: Service) -> bool {
+        self.authenticated[service as usize]
     }
 
     /// Whom the gateway lets in.
@@ -162,6 +196,20 @@ impl Live {
     /// The API keys of those who push.
     pub fn keys(&self) -> watch::Receiver<Arc<Keys>> {
         self.keys.subscribe()
+    }
+
+    /// An error with the lines of the settings file that it is about: it names flags only.
+    pub fn with_places(&self, error: anyhow::Error) -> anyhow::Error {
+        let Some(file) = &self.file else { return error };
+        let sentence = format!("{error:#}");
+        let named = self.in_force.iter().filter(|scalar| scalar.is_named_in(&sentence));
+        let places: Vec<_> = named
+            .map(|scalar| format!("{} is in {}:{}", scalar.key, file.display(), scalar.line))
+            .collect();
+        match places.is_empty() {
+            true => error,
+            false => anyhow!("{sentence}; {}", places.join(", ")),
+        }
     }
 
     /// Reads the settings file again, and the files that flags name, and changes everything or nothing.
@@ -193,8 +241,24 @@ impl Live {
             Some(file) => reread(file)?,
             None => SettingsFile::default(),
         };
-        let state = NewState::read(&read.settings, &self.args)?;
+        let mut state = NewState::read(&read.settings, &self.args)?;
+        self.check_exposure(&state).map_err(|sentence| Invalid(vec![sentence]))?;
+        state.limits = ServiceLimits::of(&cli::read_again(&read.scalars).map_err(Invalid)?);
         Ok((state, read.scalars))
+    }
+
+    /// A service that asks who somebody is must not stop to do so, and one that did not ask has let
+    /// clients in who would not be let in any more.
+    fn check_exposure(&self, state: &NewState) -> Result<(), String> {
+        for service in SERVICES.into_iter().filter(|service| self.args.has(*service)) {
+            let (was, is) = (self.is_authenticated(service), state.is_authenticated(service));
+            if was != is {
+                let name = service.name();
+                let (was, is) = if was { ("not open", "open") } else { ("open", "not open") };
+                return Err(format!("the {name} is {was} and would be {is}: that takes a restart"));
+            }
+        }
+        Ok(())
     }
 
     /// Changes everything.
@@ -206,6 +270,7 @@ impl Live {
         self.secrets.send_replace(Arc::new(state.secrets));
         self.access.send_replace(Arc::new(state.access));
         self.keys.send_replace(Arc::new(state.keys));
+        self.limits.change(state.limits);
         // Here: `send_replace` for each part.
     }
 }
@@ -222,7 +287,8 @@ fn reread(file: &Path) -> Result<SettingsFile, Invalid> {
 /// The keys whose values differ.
 fn changed(old: &[Scalar], new: &[Scalar]) -> Vec<String> {
     let differs = |one: &&Scalar, others: &[Scalar]| {
-        !others.iter().any(|other| other.id == one.id && other.value == one.value)
+        !limits::IDS.contains(&&*one.id)
+            && !others.iter().any(|other| other.id == one.id && other.value == one.value)
     };
     let mut keys: Vec<_> = old.iter().filter(|scalar| differs(scalar, new)).collect();
     keys.extend(new.iter().filter(|scalar| differs(scalar, old)));

@@ -17,7 +17,7 @@ pub enum Audience {
     Everyone,
     /// The connections that listen to a group.
     Group(GroupName),
-    /// The connections of a user. Links and the log know it already; no gateway listens to one yet.
+    /// The connections of a user.
     User(UserName),
 }
 

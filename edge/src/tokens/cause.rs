@@ -104,3 +104,8 @@ impl fmt::Display for Shown<'_> {
 pub fn shorten(text: &str) -> String {
     text.chars().take(SHOWN_CHARS).collect()
 }
+
+/// The beginning of an error, which may quote what the token says, escaped.
+pub fn sentence(error: &serde_json::Error) -> String {
+    error.to_string().chars().take(200).collect::<String>().escape_debug().to_string()
+}

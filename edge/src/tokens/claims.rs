@@ -8,7 +8,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Expected;
-use super::cause::{Cause, shorten};
+use super::cause::{Cause, sentence, shorten};
 use super::header::{decode, object};
 use crate::Pattern;
 use crate::rights::{GroupRights, Operations, TokenRights};
@@ -57,7 +57,7 @@ impl Claims {
     /// Reads the second part of a token, and checks everything but the times.
     pub fn read(part: &str, expected: &Expected) -> Result<Self, Cause> {
         let json = decode(part, "claims part")?;
-        let malformed = |error: serde_json::Error| Cause::Claims(shorten_sentence(&error));
+        let malformed = |error: serde_json::Error| Cause::Claims(sentence(&error));
         let raw: RawClaims<'_> = object(&json).map_err(malformed)?;
         let Audiences(audiences) = raw.aud.ok_or(Cause::Missing("aud"))?;
         if !audiences.contains(&expected.audience) {
@@ -99,11 +99,6 @@ impl Claims {
         };
         Ok(Self { rights, not_before: raw.nbf.map_or(0, |Time(time)| time) })
     }
-}
-
-/// The beginning of an error of serde, which may quote what the token says.
-fn shorten_sentence(error: &serde_json::Error) -> String {
-    error.to_string().chars().take(200).collect::<String>().escape_debug().to_string()
 }
 
 /// One `aud`, or several.

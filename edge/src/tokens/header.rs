@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::Algorithm;
-use super::cause::{Cause, shorten};
+use super::cause::{Cause, sentence};
 
 /// The parts of a header that count. All others are ignored, in particular those that name a key or say
 /// where to get one.
@@ -31,7 +31,7 @@ impl Header {
     /// Reads the first part of a token.
     pub fn read(part: &str) -> Result<Self, Cause> {
         let json = decode(part, "header")?;
-        let malformed = |error: serde_json::Error| Cause::Header(shorten(&error.to_string()));
+        let malformed = |error: serde_json::Error| Cause::Header(sentence(&error));
         let raw: RawHeader<'_> = object(&json).map_err(malformed)?;
         if raw.crit.is_some() {
             return Err(Cause::Critical);

@@ -78,6 +78,7 @@ impl Actor for Session {
             line: self.line.clone(),
             principal: opening.principal,
             groups: opening.wish.groups,
+            user: opening.wish.user,
             since: opening.wish.since,
         });
         ctx.add_stream(opening.incoming);

@@ -47,7 +47,7 @@ impl<'a> From<&Greeting<'a>> for SaidGreeting<'a> {
             resumed: greeting.resumed.map(Into::into),
             history: greeting.history,
             user: greeting.identity.and_then(|identity| identity.user),
-            expires_in: greeting.identity.map(|identity| identity.expires_in),
+            expires_in: greeting.identity.and_then(|identity| identity.expires_in),
         }
     }
 }

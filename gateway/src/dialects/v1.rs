@@ -227,7 +227,7 @@ impl Rules for V1 {
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::{Address, ConnectionId, WorkerId};
+    use campanile_messages::{Address, ConnectionId, UserName, WorkerId};
     use proptest::prelude::*;
 
     use super::*;
@@ -247,6 +247,7 @@ mod tests {
             |resumed| Greeting { address, position, resumed, history: None, identity: None };
         let some = |frame: Option<Bytes>| frame.expect("campanile.v1 has this message");
         let group = GroupName::new("a\"b").expect("a name");
+        let user = UserName::new("4\"2").expect("a name");
         for (frame, expected) in [
             (
                 V1.greeting(&greeting(None)),
@@ -286,10 +287,18 @@ mod tests {
             ),
             (
                 V1.greeting(&Greeting {
-                    identity: Some(Identity { user: Some("4\"2"), expires_in: 60 }),
+                    identity: Some(Identity { user: Some("4\"2"), expires_in: Some(60) }),
                     ..greeting(None)
                 }),
                 r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7","user":"4\"2","expires_in":60}"#,
+            ),
+            (
+                V1.greeting(&Greeting { identity: Some(Identity::named("42")), ..greeting(None) }),
+                r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7","user":"42"}"#,
+            ),
+            (
+                V1.event(Some((position, &Audience::User(user.clone()))), &"hi".into()),
+                r#"{"type":"event","id":"00000000000000ab-7","to":{"user":"4\"2"},"content":"hi"}"#,
             ),
             (some(V1.left(&group, None)), r#"{"type":"left","group":"a\"b"}"#),
             (

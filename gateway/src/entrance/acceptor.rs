@@ -232,6 +232,10 @@ impl Hall {
         let Err(crowded) = seat.count_address(peer.ip(), &limits.addresses) else {
             return Accepted::For(worker, Admission::Seated(seat));
         };
+        // Over TLS an answer costs a handshake, and these come without a limit.
+        if self.config.tls.is_some() && matches!(crowded, Crowded::Arrivals { .. }) {
+            return Accepted::Closed;
+        }
         let refused = self.crowded.take(MAX_CROWDED);
         refused.map_or(Accepted::Closed, |(worker, seat)| {
             Accepted::For(worker, Admission::Crowded(seat, crowded))

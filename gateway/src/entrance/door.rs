@@ -1,8 +1,10 @@
 //! The front door of a worker: reads the head of each request, keeps the sockets of websockets and
 //! event streams, and hands every other request to the page's `App`.
 
+mod decision;
 mod identifying;
 mod opening;
+mod refusing;
 mod secure;
 mod wishes;
 
@@ -11,39 +13,37 @@ use std::net::{self, IpAddr, SocketAddr};
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::prelude::*;
-use bytes::Bytes;
 use campanile_channel::tls::{Handshakes, Stream};
 use campanile_edge::pages::{self, Reader};
-use campanile_edge::{Action, Head, Principal, websocket};
+use campanile_edge::{Action, Head, websocket};
 use campanile_messages::WorkerId;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
-use tracing::{debug, info};
+use tracing::debug;
 
+use self::decision::{Admitted, Decision, Opened, come_back, patient};
+use self::refusing::{refusal_by_message, refused};
 use crate::access::Rejection;
 use crate::config::GatewayConfig;
 use crate::dialects::{Dialect, events};
 use crate::entrance::admission::Admissions;
-use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, last_message, read_head};
+use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, read_head};
 use crate::entrance::health::Health;
 use crate::entrance::identity;
 use crate::entrance::page::Serve;
-use crate::entrance::refusal::{COME_BACK_MILLIS, Refusal};
+use crate::entrance::refusal::Refusal;
 use crate::entrance::rewind::Rewind;
 use crate::entrance::seats::Seat;
-use crate::entrance::unauthenticated::{Newcomer, Unauthenticated};
+use crate::entrance::unauthenticated::Unauthenticated;
 use crate::entrance::wish::Wish;
 use crate::registry::Registry;
 use crate::websocket::{Terms, Upgrade};
-
-/// The shortest time between two log lines of a worker about an unknown subprotocol.
-const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// Lets connections in to one worker, or refuses them.
 pub(crate) struct Door {
@@ -192,26 +192,6 @@ impl Door {
         }
     }
 
-    /// Answers a client for which there is no room so that it comes back later, and answers health
-    /// checks as usual. While the gateway shuts down, only health checks get an answer: a proxy then
-    /// tries another gateway, as if this one did not listen.
-    pub async fn turn_away(&self, tcp: TcpStream, peer: SocketAddr, refusal: Refusal) {
-        let deadline = Deadline::now() + REFUSAL_LIMIT;
-        let Some(mut stream) = self.open_stream(tcp, peer, deadline).await else { return };
-        let mut received = Vec::new();
-        let plain = refusal.response(None);
-        let decide = |head: &Head<'_>, _| self.decide_without_room(head, peer, refusal);
-        let read = read_head(&mut stream, &mut received, decide);
-        let last = match timeout(REFUSAL_LIMIT, read).await {
-            Ok(Ok(Some(last))) => last,
-            _ if self.health.is_draining() => None,
-            _ => Some(plain),
-        };
-        if let Some(last) = last {
-            let _ = timeout(2 * REFUSAL_LIMIT, end(stream, last)).await;
-        }
-    }
-
     fn decide(&self, head: &Head<'_>, peer: SocketAddr, seat: &Seat) -> Decision {
         let (proxy, peer) = (peer, self.admissions.client(head, peer));
         let refusal = match self.check(head, (proxy, peer), seat) {
@@ -249,33 +229,6 @@ impl Door {
         }
     }
 
-    /// The answer to a client for which there is no room; `None` if it gets none.
-    fn decide_without_room(
-        &self,
-        head: &Head<'_>,
-        peer: SocketAddr,
-        refusal: Refusal,
-    ) -> Option<Bytes> {
-        let refusal = match self.answer_to_check(head) {
-            Some(answer) => answer,
-            None if self.health.is_draining() => return None,
-            None => refusal,
-        };
-        debug!(%peer, status = refusal.status, code = refusal.code, "refused a request");
-        Some(self.answer(head, refusal))
-    }
-
-    /// Everything that a client gets that should come back later: for an event stream, when that is.
-    fn answer(&self, head: &Head<'_>, refusal: Refusal) -> Bytes {
-        let is_event_stream = head.path == "/events" && !websocket::is_meant(head);
-        let refusal = match refusal.is_one_of_many() && is_event_stream {
-            true => come_back(),
-            false => refusal,
-        };
-        refusal_by_message(head, &refusal)
-            .unwrap_or_else(|| refusal.for_method(head.method).response(self.reader(head)))
-    }
-
     /// What the client may have, and who it is.
     fn check(
         &self,
@@ -289,10 +242,12 @@ impl Door {
         self.admissions.count(head, (proxy, peer), seat)?;
         let GatewayConfig { allow_hosts, allow_origins, max_groups, .. } = &*self.config;
         let is_websocket = websocket::is_meant(head);
+        let exposure = self.config.exposure_now();
+        pages::check_proxy(head, exposure)?;
         let admitted = match head.path {
             "/" if is_websocket => {
                 let upgrade = Upgrade::check(head)?;
-                pages::check_host(head, allow_hosts, self.listens_on)?;
+                pages::check_host(head, allow_hosts, exposure, self.listens_on)?;
                 pages::check_websocket(head, allow_origins, allow_hosts, self.listens_on)?;
                 let mut wish = Wish::read(head.query, self.accepted(upgrade.dialect))?;
                 if wish.since.is_some() && !upgrade.dialect.has_positions() {
@@ -316,7 +271,7 @@ impl Door {
                 Admitted::Websocket(upgrade, wish, principal)
             }
             path => {
-                pages::check_host(head, allow_hosts, self.listens_on)?;
+                pages::check_host(head, allow_hosts, exposure, self.listens_on)?;
                 match path {
                     _ if is_websocket => return Err(Refusal::no_websocket_at(path)),
                     "/events" => {
@@ -373,78 +328,4 @@ impl Door {
     fn reader<'a>(&self, head: &'a Head<'_>) -> Option<Reader<'a>> {
         Reader::of(head, &self.config.allow_origins, self.listens_on)
     }
-
-    /// Logs an unknown subprotocol, because a browser fails such a connection by itself, without a
-    /// reason that a page could see.
-    fn log_subprotocol(&self, upgrade: &Upgrade) {
-        let Some(offered) = &upgrade.unknown_subprotocol else { return };
-        let was_logged = self.logged_subprotocol.get();
-        if was_logged.is_none_or(|logged| logged.elapsed() >= LOG_AGAIN) {
-            self.logged_subprotocol.set(Some(Instant::now()));
-            info!(
-                ?offered,
-                "a websocket offered an unknown subprotocol and got the plain dialect, which a \
-                 browser does not accept; it should offer campanile.v1, or none"
-            );
-        }
-    }
-}
-
-/// What happens to a connection after the head of its first request.
-enum Decision {
-    /// A session starts.
-    Open(Opened, Principal),
-    /// A websocket opens, and a session starts when the client has said who it is.
-    OpenLater(Opened, Newcomer),
-    /// The page's `App` answers.
-    Page,
-    /// The connection gets these bytes and ends.
-    Refuse(Bytes),
-    /// The same for a websocket, which opens only to get a message that says why it is refused.
-    RefuseByMessage(Bytes),
-    /// The connection exceeds a limit of its address or user, of which there may be a flood: it gets these
-    /// bytes and ends, or ends without them.
-    RefuseOneOfMany(Bytes),
-}
-
-/// A client that is let in.
-struct Opened {
-    /// The head of the response, which is sent together with the greeting.
-    response: Bytes,
-    dialect: Dialect,
-    wish: Wish,
-    /// Where the request is from.
-    client: SocketAddr,
-}
-
-fn refused(peer: SocketAddr, refusal: &Refusal, reader: Option<Reader<'_>>) -> Decision {
-    debug!(%peer, status = refusal.status, "refused a request");
-    Decision::Refuse(refusal.response(reader))
-}
-
-/// A request that passed every check.
-enum Admitted {
-    /// Without a principal, the client has yet to send its token.
-    Websocket(Upgrade, Wish, Option<Principal>),
-    EventStream(Wish, Principal),
-    Page,
-}
-
-/// The same refusal for an event stream, whose client would give up for good on 503.
-fn patient(refusal: Refusal) -> Refusal {
-    if refusal.status == 503 { come_back() } else { refusal }
-}
-
-fn come_back() -> Refusal {
-    Refusal::come_back(rand::random_range(COME_BACK_MILLIS))
-}
-
-/// Everything that a websocket gets whose refusal can be said in its dialect: the
-/// handshake, a message and a Close frame. A browser does not show the status of a refused handshake
-/// to its page, which would try again for ever.
-fn refusal_by_message(head: &Head<'_>, refusal: &Refusal) -> Option<Bytes> {
-    let may_be_said = refusal.close_code().is_some() && websocket::is_meant(head);
-    let upgrade = may_be_said.then(|| Upgrade::check(head))?.ok()?;
-    let message = last_message(refusal, upgrade.dialect.rules())?;
-    Some([upgrade.response(), message].concat().into())
 }

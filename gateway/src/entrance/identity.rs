@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use campanile_edge::{Action, Principal};
-use campanile_messages::GroupName;
+use campanile_messages::{GroupName, UserName};
 
 use crate::config::GatewayConfig;
 use crate::entrance::credentials::PARAMETER;
@@ -20,14 +20,18 @@ pub fn url_token(config: &GatewayConfig, listens_on: IpAddr) -> UrlToken {
     }
 }
 
-/// Checks that a client may connect and listen to what it asks for, and adds the groups that its token puts
-/// it into.
+/// Checks that a client may connect and listen to what it asks for, and adds the user that its token is
+/// for, and the groups that it puts the client into.
 ///
 /// # Errors
 /// 403 for what it may not, 400 if these are more than `max_groups` groups.
 pub fn grant(principal: &Principal, mut wish: Wish, max_groups: usize) -> Result<Wish, Refusal> {
     check(principal, Action::Connect)?;
     wish.groups.iter().try_for_each(|group| check(principal, Action::Subscribe { group }))?;
+    if *principal != Principal::Anyone {
+        // A token whose user is not the name of one was refused.
+        wish.user = principal.user().and_then(|user| UserName::new(user.to_owned()).ok());
+    }
     if let Principal::Token(rights) = principal {
         // A token whose names are not those of groups was refused.
         let names = rights.join.iter().filter_map(|name| GroupName::new(name.clone()).ok());
@@ -59,7 +63,22 @@ mod tests {
 
     fn wish(groups: &[&str]) -> Wish {
         let name = |name: &&str| GroupName::new((*name).to_owned()).expect("a name");
-        Wish { groups: groups.iter().map(name).collect(), since: None }
+        Wish { groups: groups.iter().map(name).collect(), ..Wish::default() }
+    }
+
+    #[test]
+    fn the_user_is_that_of_the_token_whatever_the_query_says() {
+        let user = |name: &str| UserName::new(name.to_owned()).ok();
+        let wish = || Wish { user: user("1"), ..Wish::default() };
+        let of = |user: Option<&str>| {
+            let user = user.map(str::to_owned);
+            Principal::Token(Arc::new(TokenRights { user, ..TokenRights::default() }))
+        };
+        let granted = |principal: &Principal| grant(principal, wish(), 9).map(|wish| wish.user);
+        assert_eq!(granted(&Principal::Anyone), Ok(user("1")));
+        assert_eq!(granted(&of(Some("42"))), Ok(user("42")));
+        assert_eq!(granted(&of(None)), Ok(None));
+        assert_eq!(granted(&Principal::Guest(Arc::default())), Ok(None));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a client asks for in the query of its request. Pure.
 
 use campanile_edge::query::{decode, pairs};
-use campanile_messages::GroupName;
+use campanile_messages::{GroupName, UserName};
 
 use crate::entrance::credentials::PARAMETER;
 use crate::entrance::refusal::Refusal;
@@ -13,6 +13,8 @@ use crate::resume::Since;
 pub struct Wish {
     /// Each group once, in the order of the query.
     pub groups: Vec<GroupName>,
+    /// The user that the client is, if it is one.
+    pub user: Option<UserName>,
     /// The last position that the client has seen, or what a new listener asks for; `None` for a client
     /// that begins with the next event.
     pub since: Option<Since>,
@@ -38,6 +40,8 @@ pub struct Accepted<'a> {
     pub max_groups: usize,
     /// What a token in the query is.
     pub token: UrlToken,
+    /// Whether a client may name the user that it is, because nobody has to say who they are.
+    pub user: bool,
     /// Parameters that are never read, because they are meant for something else, such as a proxy that
     /// checks a token.
     pub ignored: &'a [String],
@@ -70,8 +74,8 @@ impl Wish {
     /// overrides an earlier one, because polyfills append theirs.
     ///
     /// # Errors
-    /// 400 for an unknown parameter, an invalid group name, too many groups, `since` or `last` more
-    /// than once or together, an invalid `last`, and anything that is not percent-encoded UTF-8. A
+    /// 400 for an unknown parameter, an invalid name of a group or user, too many groups, a user that the
+    /// client may not name, `user`, `since` or `last` more than once, `since` and `last` together, an invalid `last`, and anything that is not percent-encoded UTF-8. A
     /// `since` that is not a position is no error: the greeting says that nothing was recovered.
     pub fn read(query: &str, accepted: Accepted<'_>) -> Result<Self, Refusal> {
         let mut wish = Self::default();
@@ -95,6 +99,23 @@ impl Wish {
                     return Err(Refusal::token_in_url());
                 }
                 "group" => wish.add_named(&value()?, accepted.max_groups)?,
+                "user" if !accepted.user => {
+                    return Err(Refusal::bad(
+                        "parameter user: this gateway has tokens or guests, and only a token says which \
+                         user its client is: leave user out",
+                    ));
+                }
+                "user" if wish.user.is_some() => {
+                    return Err(Refusal::bad(
+                        "parameter user: given more than once, one user is accepted",
+                    ));
+                }
+                "user" => {
+                    let user = UserName::new(value()?.into_owned()).map_err(|error| {
+                        Refusal::coded("invalid_user", &format!("parameter user: {error}"))
+                    })?;
+                    wish.user = Some(user);
+                }
                 "since" if wish.since.is_some() => {
                     return Err(Refusal::bad(
                         "parameter since: given more than once, one position is accepted",
@@ -164,12 +185,13 @@ impl Wish {
 
 fn unknown_parameter(
     name: &str,
-    Accepted { last_event_id, max_groups, .. }: Accepted<'_>,
+    Accepted { last_event_id, max_groups, user, .. }: Accepted<'_>,
 ) -> Refusal {
     let last_id = if last_event_id { ", lastEventId=ID" } else { "" };
+    let user = if user { "user=NAME, " } else { "" };
     let sentence = format!(
         "unknown parameter {:?}, accepted: group=NAME, up to {max_groups} times, \
-         since=POSITION, since=first, last=N{last_id}, names that begin with _, and those of the \
+         {user}since=POSITION, since=first, last=N{last_id}, names that begin with _, and those of the \
          gateway's --ignore-params",
         shorten(name)
     );
@@ -188,8 +210,13 @@ mod tests {
 
     use super::*;
 
-    const IN_TWO_GROUPS: Accepted<'_> =
-        Accepted { last_event_id: false, max_groups: 2, token: UrlToken::Unknown, ignored: &[] };
+    const IN_TWO_GROUPS: Accepted<'_> = Accepted {
+        last_event_id: false,
+        max_groups: 2,
+        token: UrlToken::Unknown,
+        user: true,
+        ignored: &[],
+    };
     const EVENTS: Accepted<'_> = Accepted { last_event_id: true, ..IN_TWO_GROUPS };
 
     const P: Position = Position { epoch: 0xab, sequence: 7 };
@@ -219,6 +246,9 @@ mod tests {
             ("group=", "invalid_group"),
             ("group", "invalid_group"),
             ("group=%0a", "invalid_group"),
+            ("user=", "invalid_user"),
+            ("user=%0a", "invalid_user"),
+            ("user=a&user=a", "bad_request"),
             ("groups=a", "unknown_parameter"),
             ("=a", "unknown_parameter"),
             ("group=a&group=b&group=c", "too_many_groups"),
@@ -234,6 +264,22 @@ mod tests {
         ] {
             assert_eq!(code(query, IN_TWO_GROUPS), Err(error), "{query}");
         }
+    }
+
+    #[test]
+    fn a_client_names_its_user_only_where_nobody_has_to_say_who_they_are() {
+        let user = |accepted| {
+            let wish = Wish::read("user=4+2", accepted).map_err(|refusal| {
+                assert_eq!(refusal.status, 400);
+                refusal.sentence().to_owned()
+            })?;
+            Ok(wish.user.map(|user| user.to_string()))
+        };
+        assert_eq!(user(IN_TWO_GROUPS), Ok(Some("4 2".to_owned())));
+        let closed = Accepted { user: false, ..IN_TWO_GROUPS };
+        assert!(user(closed).is_err_and(|sentence: String| sentence.contains("leave user out")));
+        let ignored = ["user".to_owned()];
+        assert_eq!(user(Accepted { ignored: &ignored, ..closed }), Ok(None));
     }
 
     #[test]
@@ -304,7 +350,7 @@ mod tests {
             accepted,
         );
         let groups = vec![GroupName::new("a").expect("a name")];
-        assert_eq!(wish, Ok(Wish { groups, since: None }));
+        assert_eq!(wish, Ok(Wish { groups, ..Wish::default() }));
         assert_eq!(code("Token=x", accepted), Err("unknown_parameter"));
         let ignored = ["group".to_owned()];
         assert_eq!(

@@ -91,7 +91,7 @@ impl Client {
         let renewal = self.renewal.as_ref()?;
         Some(Identity {
             user: self.principal.user(),
-            expires_in: renewal.expires_in(Instant::now()),
+            expires_in: Some(renewal.expires_in(Instant::now())),
         })
     }
 

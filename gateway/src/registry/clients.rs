@@ -13,7 +13,7 @@ use crate::bridge::{Bridge, DeliveryReport};
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::delivery::{Delivery, FoundEvents, ResumeOutcome};
-use crate::dialects::{Framed, Greeting};
+use crate::dialects::{Framed, Greeting, Identity};
 use crate::registry::batch::Batch;
 use crate::registry::client::{Client, FramedMark};
 use crate::registry::counting::{Awaited, Counting};
@@ -217,7 +217,9 @@ impl Clients {
             match effect {
                 ClientEffect::Greet { position, resumed, history } => {
                     let address = Address { worker, connection };
-                    let identity = client.identity();
+                    let named =
+                        || self.subscriptions.user(connection).map(|user| Identity::named(user));
+                    let identity = client.identity().or_else(named);
                     client.greet(&Greeting { address, position, resumed, history, identity });
                 }
                 ClientEffect::Replay(events) => client.replay(&events),

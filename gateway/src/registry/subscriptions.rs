@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use campanile_messages::{Audience, ConnectionId};
+use campanile_messages::{Audience, ConnectionId, UserName};
 use slab::Slab;
 
 use crate::report::{Change, Resume, StepTicket};
@@ -164,7 +164,7 @@ impl<T> Subscriptions<T> {
         match memberships.iter().find(|membership| membership.audience == audience) {
             Some(Membership { awaits: None, .. }) => Joining::Already,
             Some(_) => Joining::Repeated,
-            None if memberships.len() >= self.max_groups => Joining::TooMany,
+            None if groups_of(memberships) >= self.max_groups => Joining::TooMany,
             None => {
                 let awaits = Some(ticket);
                 memberships.push(Membership { audience: audience.clone(), awaits });
@@ -302,6 +302,14 @@ impl<T> Subscriptions<T> {
         member.into_iter().flat_map(|member| &member.memberships).map(|joined| &joined.audience)
     }
 
+    /// Returns the user that a connection is, if it is one.
+    pub fn user(&self, id: ConnectionId) -> Option<&UserName> {
+        self.audiences_of(id).find_map(|audience| match audience {
+            Audience::User(user) => Some(user),
+            Audience::Everyone | Audience::Group(_) => None,
+        })
+    }
+
     /// Returns the connection in a slot that was passed to
     /// [`for_each_listener`](Self::for_each_listener)'s `act`.
     pub fn in_slot(&self, slot: usize) -> Option<&T> {
@@ -335,6 +343,12 @@ impl<T> Subscriptions<T> {
             }
         }
     }
+}
+
+/// How many groups a member is in. The user that it is does not count.
+fn groups_of(memberships: &[Membership]) -> usize {
+    let is_group = |membership: &&Membership| matches!(membership.audience, Audience::Group(_));
+    memberships.iter().filter(is_group).count()
 }
 
 /// The audiences of a member, everyone first.

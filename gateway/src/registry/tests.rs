@@ -73,6 +73,7 @@ async fn attach(registry: &Addr<Registry>, number: u64, groups: &[&str]) -> TcpS
         },
         principal: Principal::default(),
         groups: groups.collect(),
+        user: None,
         since: None,
     };
     registry.send(attach).await.expect("the registry runs");

@@ -2,12 +2,13 @@
 
 use campanile_messages::link::{DirectOutcome, Refusal};
 use campanile_messages::{
-    Address, Audience, ConnectionId, Content, FromBroker, GroupName, ToBroker, WorkerId,
+    Address, Audience, ConnectionId, Content, FromBroker, GroupName, ToBroker, UserName, WorkerId,
 };
 
 use crate::harness::{
     Act, Broker, Publisher, accept, get, get_json, get_with, post, publish, text,
 };
+use crate::stream::client::Stream;
 
 #[actix::test]
 async fn a_push_to_everyone_is_handed_over_and_answered_ok() {
@@ -67,6 +68,27 @@ async fn a_push_to_a_group_nobody_listens_to_is_accepted() {
     assert!(answer.body.contains(r#""matched":0"#), "{answer:?}");
     let group = Audience::Group(GroupName::new("a & b").expect("a name"));
     assert_eq!(broker.received(), [publish(1, group, "hi")]);
+}
+
+#[actix::test]
+async fn a_user_is_an_audience_in_every_kind_of_push() {
+    let broker = Broker::start(accept);
+    let publisher = Publisher::start(broker.addr);
+    let item = r#"{"content":"c","to":{"user":"4 2"}}"#;
+    let form = "application/x-www-form-urlencoded";
+    assert_eq!(publisher.get("/?content=a&to_user=4+2").await.status, 200);
+    assert_eq!(publisher.send(post("/?to_user=4%202", form, "content=b")).await.status, 200);
+    let batch = post("/batch", "application/json", format!("[{item}]"));
+    assert_eq!(publisher.send(batch).await.status, 200);
+    let mut stream = Stream::open(&publisher, None).await;
+    stream.send(&serde_json::from_str(item).expect("JSON")).await;
+    assert_eq!(stream.answer().await["status"], 200);
+    let user = || Audience::User(UserName::new("4 2").expect("a name"));
+    let audiences = broker.received().into_iter().filter_map(|message| match message {
+        ToBroker::Publish { audience, .. } => Some(audience),
+        _ => None,
+    });
+    assert_eq!(audiences.collect::<Vec<_>>(), [user(), user(), user(), user()]);
 }
 
 #[actix::test]
@@ -161,7 +183,7 @@ async fn a_bad_request_is_400_names_its_fault_and_pushes_nothing() {
         ),
         (get("/?content=a&content=b").into(), "content is given more than once"),
         (get("/?content[]=a").into(), "\"content[]\" is not a parameter"),
-        (get("/?content=a&to_user=1").into(), "\"to_user\" is not a parameter"),
+        (get("/?content=a&to_users=1").into(), "\"to_users\" is not a parameter"),
         (
             get("/?content=a&wait=written").into(),
             "wait is \"written\": it must be \"accepted\" or \"delivered\"",

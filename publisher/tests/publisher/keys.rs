@@ -133,9 +133,10 @@ async fn a_key_opens_every_way_to_push() {
 #[actix::test]
 async fn a_missing_scope_is_403_and_named() {
     let broker = Broker::start(accept);
-    let publisher = start(&broker, &["group:chat/*"]);
+    let publisher = start(&broker, &["group:chat/*", "user:4*"]);
     for (target, scope) in [
         ("/?content=hi", "everyone"),
+        ("/?content=hi&to_user=5", "user:5"),
         ("/?content=hi&to_group=news", "group:news"),
         ("/?content=hi&to_group=chat", "group:chat"),
         ("/?content=hi&to_group=a%20%22b", "group:a%20%22b"),
@@ -156,14 +157,16 @@ async fn a_missing_scope_is_403_and_named() {
         { "content": "b" },
         { "content": "" },
         { "content": "c", "to": { "group": "chat/2" } },
+        { "content": "d", "to": { "user": "chat/2" } },
+        { "content": "e", "to": { "user": "42" } },
     ]);
     let batch = with_key(post("/batch", "application/json", items.to_string()));
     let answers = publisher.send(batch).await.json();
     let statuses: Vec<_> = answers.as_array().expect("a list").iter().map(status).collect();
-    assert_eq!(statuses, [200, 403, 400, 200]);
+    assert_eq!(statuses, [200, 403, 400, 200, 403, 200]);
     let said = answers[1]["error"].as_str().expect("a sentence");
     assert_eq!(said, "this key lacks the scope \"everyone\", which is needed here");
-    assert_eq!(broker.contents(), ["hi", "a", "c"]);
+    assert_eq!(broker.contents(), ["hi", "a", "c", "e"]);
 }
 
 fn status(answer: &Value) -> u64 {

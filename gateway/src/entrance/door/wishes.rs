@@ -16,7 +16,8 @@ impl Door {
         let GatewayConfig { max_groups, ignored_params, .. } = &*self.config;
         let last_event_id = dialect.rules().reads_last_event_id();
         let token = identity::url_token(&self.config, self.listens_on);
-        Accepted { last_event_id, max_groups: *max_groups, token, ignored: ignored_params }
+        let user = self.config.access.borrow().is_open();
+        Accepted { last_event_id, max_groups: *max_groups, token, user, ignored: ignored_params }
     }
 
     /// Reads what the client of an event stream wants. A browser that comes back sends the last id that

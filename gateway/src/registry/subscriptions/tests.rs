@@ -1,12 +1,16 @@
 use std::collections::BTreeSet;
 
-use campanile_messages::{GroupName, Position};
+use campanile_messages::{GroupName, Position, UserName};
 use proptest::prelude::*;
 
 use super::*;
 
 fn group(name: &'static str) -> Audience {
     Audience::Group(GroupName::new(name).expect("a name"))
+}
+
+fn user(name: &'static str) -> Audience {
+    Audience::User(UserName::new(name).expect("a name"))
 }
 
 const P: Position = Position { epoch: 7, sequence: 3 };
@@ -73,6 +77,21 @@ fn the_groups_of_a_connection_are_limited() {
     subscriptions.attach(ConnectionId(1), vec![group("a")], None, 1, 1);
     assert_eq!(subscriptions.join(ConnectionId(1), group("b"), None, 2), Joining::TooMany);
     assert_eq!(subscriptions.join(ConnectionId(2), group("b"), None, 2), Joining::Gone);
+}
+
+#[test]
+fn a_user_is_no_group_of_the_same_name_and_does_not_count_as_one() {
+    let mut subscriptions = Subscriptions::new(1);
+    subscriptions.attach(ConnectionId(1), vec![user("a")], None, 1, 1);
+    subscriptions.attach(ConnectionId(2), vec![group("a")], None, 2, 2);
+    subscriptions.confirm(2, usize::MAX);
+    assert_eq!(listeners(&subscriptions, &user("a")), [1]);
+    assert_eq!(listeners(&subscriptions, &group("a")), [2]);
+    assert_eq!(subscriptions.user(ConnectionId(1)).map(|user| &**user), Some("a"));
+    assert_eq!(subscriptions.user(ConnectionId(2)), None);
+    assert_eq!(subscriptions.leave(ConnectionId(1), &group("a")), None);
+    assert_eq!(subscriptions.join(ConnectionId(1), group("b"), None, 3), begun(group("b")));
+    assert_eq!(subscriptions.join(ConnectionId(1), group("c"), None, 4), Joining::TooMany);
 }
 
 #[test]

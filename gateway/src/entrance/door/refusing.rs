@@ -1,0 +1,79 @@
+//! Answers requests that are refused.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use campanile_edge::pages::Reader;
+use campanile_edge::{Head, websocket};
+use tokio::net::TcpStream;
+use tokio::time::{Instant as Deadline, timeout};
+use tracing::debug;
+
+use super::{Decision, Door, come_back};
+use crate::entrance::ends::{REFUSAL_LIMIT, end, last_message, read_head};
+use crate::entrance::refusal::Refusal;
+use crate::websocket::Upgrade;
+
+impl Door {
+    /// Answers a client for which there is no room so that it comes back later, and answers health
+    /// checks as usual. While the gateway shuts down, only health checks get an answer: a proxy then
+    /// tries another gateway, as if this one did not listen.
+    pub async fn turn_away(&self, tcp: TcpStream, peer: SocketAddr, refusal: Refusal) {
+        let deadline = Deadline::now() + REFUSAL_LIMIT;
+        let Some(mut stream) = self.open_stream(tcp, peer, deadline).await else { return };
+        let mut received = Vec::new();
+        let plain = refusal.response(None);
+        let decide = |head: &Head<'_>, _| self.decide_without_room(head, peer, refusal);
+        let read = read_head(&mut stream, &mut received, decide);
+        let last = match timeout(REFUSAL_LIMIT, read).await {
+            Ok(Ok(Some(last))) => last,
+            _ if self.health.is_draining() => None,
+            _ => Some(plain),
+        };
+        if let Some(last) = last {
+            let _ = timeout(2 * REFUSAL_LIMIT, end(stream, last)).await;
+        }
+    }
+
+    /// The answer to a client for which there is no room; `None` if it gets none.
+    fn decide_without_room(
+        &self,
+        head: &Head<'_>,
+        peer: SocketAddr,
+        refusal: Refusal,
+    ) -> Option<Bytes> {
+        let refusal = match self.answer_to_check(head) {
+            Some(answer) => answer,
+            None if self.health.is_draining() => return None,
+            None => refusal,
+        };
+        debug!(%peer, status = refusal.status, code = refusal.code, "refused a request");
+        Some(self.answer(head, refusal))
+    }
+
+    /// Everything that a client gets that should come back later: for an event stream, when that is.
+    pub(super) fn answer(&self, head: &Head<'_>, refusal: Refusal) -> Bytes {
+        let is_event_stream = head.path == "/events" && !websocket::is_meant(head);
+        let refusal = match refusal.is_one_of_many() && is_event_stream {
+            true => come_back(),
+            false => refusal,
+        };
+        refusal_by_message(head, &refusal)
+            .unwrap_or_else(|| refusal.for_method(head.method).response(self.reader(head)))
+    }
+}
+
+pub(super) fn refused(peer: SocketAddr, refusal: &Refusal, reader: Option<Reader<'_>>) -> Decision {
+    debug!(%peer, status = refusal.status, "refused a request");
+    Decision::Refuse(refusal.response(reader))
+}
+
+/// Everything that a websocket gets whose refusal can be said in its dialect: the
+/// handshake, a message and a Close frame. A browser does not show the status of a refused handshake
+/// to its page, which would try again for ever.
+pub(super) fn refusal_by_message(head: &Head<'_>, refusal: &Refusal) -> Option<Bytes> {
+    let may_be_said = refusal.close_code().is_some() && websocket::is_meant(head);
+    let upgrade = may_be_said.then(|| Upgrade::check(head))?.ok()?;
+    let message = last_message(refusal, upgrade.dialect.rules())?;
+    Some([upgrade.response(), message].concat().into())
+}
