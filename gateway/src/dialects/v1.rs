@@ -367,7 +367,7 @@ mod tests {
                 r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7","user":"42"}"#,
             ),
             (
-                V1.event(Some((position, &Audience::User(user.clone()))), &"hi".into()),
+                V1.event(Some((position, &Audience::User(user.clone()))), &"hi".into(), None),
                 r#"{"type":"event","id":"00000000000000ab-7","to":{"user":"4\"2"},"content":"hi"}"#,
             ),
             (some(V1.left(&group, None)), r#"{"type":"left","group":"a\"b"}"#),
