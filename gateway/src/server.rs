@@ -149,8 +149,9 @@ fn open_door(
     on.spawn_fn(move || {
         actix_rt::spawn(async move {
             let listens_on = source.listens_on();
+            let has_page = config.page.unwrap_or(listens_on.to_canonical().is_loopback());
             let publisher_url = config.publisher_url.as_deref().unwrap_or_default();
-            let page = page::server(publisher_url, source).await;
+            let page = page::server(has_page.then_some(publisher_url), source).await;
             let worker = (id, registry);
             let shared = (health, unauthenticated);
             let door = Door::new(config.clone(), worker, page, listens_on, shared);

@@ -5,10 +5,12 @@
 //! A flag's id is its name in `up`; [`command`] makes `up` from the flags of the others.
 
 mod broker;
+mod config;
 mod gateway;
 mod key;
 mod names;
 mod publisher;
+mod variables;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -16,14 +18,17 @@ use std::process::ExitCode;
 
 use campanile_bench::{BenchArgs, PartArgs};
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, value_parser};
 
+use crate::exposure::Service;
 use crate::logging::last_line;
 use crate::secrets::ClusterSecret;
 use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
 use crate::units::BrokerAddress;
 
 pub use broker::{BrokerArgs, BrokerCommandArgs};
+pub use config::ConfigArgs;
 pub use gateway::{GatewayArgs, GatewayCommandArgs};
 pub use key::{HashArgs, KeyCommand, MakeArgs};
 pub use publisher::{PublisherArgs, PublisherCommandArgs};
@@ -54,6 +59,8 @@ pub enum Command {
     Gateway(Box<GatewayCommandArgs>),
     /// Run a publisher: it accepts pushes over HTTP
     Publisher(Box<PublisherCommandArgs>),
+    /// Print the documented settings file, or check one
+    Config(ConfigArgs),
     /// Make API keys for those who push
     #[command(subcommand)]
     Key(KeyCommand),
@@ -77,7 +84,6 @@ pub struct UpArgs {
 
 /// The flags of the services that run in this process.
 #[derive(Debug, Clone, Default)]
-#[allow(dead_code, reason = "not hung in yet")]
 pub struct ServiceArgs {
     /// Those of a broker.
     pub broker: Option<BrokerArgs>,
@@ -92,6 +98,15 @@ pub struct ServiceArgs {
 }
 
 impl ServiceArgs {
+    /// Whether a service runs.
+    pub fn has(&self, service: Service) -> bool {
+        match service {
+            Service::Broker => self.broker.is_some(),
+            Service::Gateway => self.gateway.is_some(),
+            Service::Publisher => self.publisher.is_some(),
+        }
+    }
+
     /// The flags in a command; none if it runs no service.
     pub fn of(command: &Command) -> Self {
         let secret =
@@ -132,7 +147,9 @@ impl ServiceArgs {
                 },
                 ..Self::default()
             },
-            Command::Key(_) | Command::Bench(_) | Command::BenchPart(_) => Self::default(),
+            Command::Config(_) | Command::Key(_) | Command::Bench(_) | Command::BenchPart(_) => {
+                Self::default()
+            }
         }
     }
 
@@ -185,6 +202,8 @@ pub struct Invocation {
     pub file: Option<PathBuf>,
     /// The values of flags in it.
     pub scalars: Vec<Scalar>,
+    /// Those of them that neither the command line nor the environment overrides.
+    pub in_force: Vec<Scalar>,
     /// Its other sections.
     pub settings: Settings,
 }
@@ -224,13 +243,20 @@ pub fn read() -> Result<Invocation, Refused> {
     let file = file.and_then(|(_, matches)| matches.get_one::<PathBuf>("config")).cloned();
     let Some(file) = file else {
         let command = Cli::from_arg_matches(&matches)?.command;
-        let (scalars, settings) = (Vec::new(), Settings::default());
-        return Ok(Invocation { command, file: None, scalars, settings });
+        let (scalars, in_force, settings) = Default::default();
+        return Ok(Invocation { command, file: None, scalars, in_force, settings });
     };
     let SettingsFile { scalars, settings } = read_settings(&file).map_err(Refused::Settings)?;
     let matches = with_scalars(command, &scalars).try_get_matches_from(&args)?;
     let command = Cli::from_arg_matches(&matches)?.command;
-    Ok(Invocation { command, file: Some(file), scalars, settings })
+    let own = matches.subcommand().map(|(_, matches)| matches);
+    let is_in_force = |scalar: &&Scalar| {
+        // An id that the command does not have would be a panic.
+        let own = own.filter(|own| own.ids().any(|id| *id == *scalar.id));
+        own.and_then(|own| own.value_source(&scalar.id)) == Some(ValueSource::DefaultValue)
+    };
+    let in_force = scalars.iter().filter(is_in_force).cloned().collect();
+    Ok(Invocation { command, file: Some(file), scalars, in_force, settings })
 }
 
 /// Reads a settings file.
@@ -241,6 +267,26 @@ pub fn read_settings(file: &Path) -> Result<SettingsFile, Vec<SettingsError>> {
     settings::read(file, &all_flags())
 }
 
+/// The flags of each service as the environment and the values of a settings file have them.
+///
+/// # Errors
+/// What is wrong with the environment.
+pub fn without_flags(scalars: &[Scalar]) -> Result<Vec<ServiceArgs>, Vec<String>> {
+    let environment = |name: &OsStr| std::env::var_os(name);
+    let (mut all, mut errors) = (Vec::new(), Vec::new());
+    for service in ["broker", "gateway", "publisher"] {
+        let command = with_scalars(command(), scalars);
+        let service_command = command.find_subcommand(service);
+        errors.extend(service_command.and_then(|c| names::different_variables(c, &environment)));
+        let matches = command.try_get_matches_from(["campanile", service]);
+        match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+            Ok(cli) => all.push(ServiceArgs::of(&cli.command)),
+            Err(error) => errors.push(one_line(&error)),
+        }
+    }
+    if errors.is_empty() { Ok(all) } else { Err(errors) }
+}
+
 /// The flags of this process with other values of the settings file.
 ///
 /// # Errors
@@ -249,10 +295,7 @@ pub fn read_again(scalars: &[Scalar]) -> Result<ServiceArgs, Vec<String>> {
     let command = with_scalars(command(), scalars);
     let matches = command.try_get_matches_from(std::env::args_os());
     let read = matches.and_then(|matches| Cli::from_arg_matches(&matches));
-    read.map(|cli| ServiceArgs::of(&cli.command)).map_err(|error| {
-        let error = error.to_string();
-        vec![error.lines().next().unwrap_or_default().to_owned()]
-    })
+    read.map(|cli| ServiceArgs::of(&cli.command)).map_err(|error| vec![one_line(&error)])
 }
 
 /// Makes the values of a settings file the defaults of the flags, so that the environment and the
@@ -275,7 +318,8 @@ fn command() -> clap::Command {
     names::with_variables(all_flags(), &|name| std::env::var_os(name))
 }
 
-fn all_flags() -> clap::Command {
+/// Every command with its flags, as they are without an environment.
+pub fn all_flags() -> clap::Command {
     let command = SERVICES.iter().fold(Cli::command(), |command, service| {
         command.mut_subcommand(service, |service| service.arg(config_flag()))
     });
@@ -314,6 +358,16 @@ fn service_of(id: &str) -> Option<&str> {
     ["broker", "gateway", "publisher"].contains(&service).then_some(service)
 }
 
+/// A sentence about each environment variable that looks like a setting and is none.
+pub fn unknown_variables() -> Vec<String> {
+    let command = all_flags();
+    let args = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    let known: Vec<_> = args.filter_map(|arg| arg.get_env()?.to_str()).collect();
+    let known = [&known[..], &names::old_variables()].concat();
+    let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    variables::unknown(variables, &known)
+}
+
 /// Prints why nothing is run: help and version as they are, each error as one line.
 pub fn explain(refused: &Refused) -> ExitCode {
     let error = match refused {
@@ -328,13 +382,19 @@ pub fn explain(refused: &Refused) -> ExitCode {
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
         _ => {
-            let text = error.to_string();
-            let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-            let parts = lines.filter(|line| !line.is_empty() && !line.starts_with("For more"));
-            last_line(&parts.collect::<Vec<_>>().join("; "));
+            last_line(&format!("error: {}", one_line(error)));
             ExitCode::from(2)
         }
     }
+}
+
+/// What clap has to say about an error, without its usage.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let parts = lines.filter(|line| !line.is_empty() && !line.starts_with("For more"));
+    parts.collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -373,6 +433,18 @@ mod tests {
                 let twin = up.get_arguments().find(|arg| arg.get_long() == Some(in_up));
                 assert_eq!(twin.and_then(|arg| arg.get_env()), arg.get_env(), "{in_up}");
             }
+        }
+    }
+
+    #[test]
+    fn no_setting_has_a_name_that_container_platforms_use() {
+        let command = all_flags();
+        for arg in command.get_subcommands().flat_map(clap::Command::get_arguments) {
+            let Some(variable) = arg.get_env().and_then(OsStr::to_str) else { continue };
+            assert!(!variables::is_of_a_platform(variable), "{variable}");
+            let (_, key) =
+                variable.trim_start_matches("CAMPANILE_").split_once('_').unwrap_or_default();
+            assert!(key != "PORT" && !key.starts_with("SERVICE_"), "{variable}");
         }
     }
 

@@ -11,6 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use campanile_channel::{Secrets, SecretsNow};
 use campanile_edge::Keys;
 use campanile_gateway::Access;
@@ -20,6 +21,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::certificates::{Certificates, Listeners};
 use crate::cli::{self, Invocation, ServiceArgs};
+use crate::exposure::{SERVICES, Service};
 use crate::limits::{self, LimitsNow, ServiceLimits};
 use crate::logging::Level;
 use crate::secrets::ClusterSecret;
@@ -59,6 +61,12 @@ impl From<Vec<SettingsError>> for Invalid {
     }
 }
 
+impl From<SettingsError> for Invalid {
+    fn from(error: SettingsError) -> Self {
+        vec![error].into()
+    }
+}
+
 impl NewState {
     /// Reads and checks everything, all files too, and changes nothing.
     ///
@@ -66,7 +74,7 @@ impl NewState {
     /// Everything that is wrong.
     pub fn read(settings: &Settings, args: &ServiceArgs) -> Result<Self, Invalid> {
         let variable = std::env::var("CAMPANILE_LOG").ok();
-        let filter = settings.log.filter(variable.as_deref());
+        let filter = settings.log.filter(variable.as_deref(), &settings.places);
         let secrets = args.cluster_secret.as_ref().map(ClusterSecret::read);
         let secrets = secrets.unwrap_or_else(|| Ok(Secrets::default()));
         let access = args.gateway.as_ref().map(|gateway| {
@@ -79,9 +87,10 @@ impl NewState {
             Some(publisher) => {
                 let per_second = u32::try_from(publisher.max_pushes_per_second).unwrap_or(u32::MAX);
                 settings::keys::keys(&settings.keys, per_second).map_err(|wrong| {
-                    let lines =
-                        wrong.into_iter().map(|(key, sentence)| format!("{key}: {sentence}"));
-                    lines.collect::<Vec<_>>()
+                    let error = |(key, sentence): (String, String)| {
+                        settings.places.error(&key, &sentence).to_string()
+                    };
+                    wrong.into_iter().map(error).collect::<Vec<_>>()
                 })
             }
             None => Ok(Keys::default()),
@@ -99,6 +108,15 @@ impl NewState {
                 Ok(Self { filter, secrets, access, keys, certificates, limits })
             }
             _ => Err(Invalid(wrong)),
+        }
+    }
+
+    /// Whether a service has something to know others by: then everybody is asked, on every address.
+    pub fn is_authenticated(&self, service: Service) -> bool {
+        match service {
+            Service::Broker => !self.secrets.is_empty(),
+            Service::Gateway => !self.access.is_open(),
+            Service::Publisher => !self.keys.is_empty(),
         }
     }
 
@@ -123,6 +141,8 @@ pub struct Live {
     /// What cannot change.
     args: ServiceArgs,
     scalars: Vec<Scalar>,
+    in_force: Vec<Scalar>,
+    authenticated: [bool; 3],
     level: Level,
     secrets: watch::Sender<Arc<Secrets>>,
     access: watch::Sender<Arc<Access>>,
@@ -137,6 +157,7 @@ pub struct Live {
 impl Live {
     /// Begins with what was read at the start.
     pub fn start(invocation: &Invocation, first: NewState, level: Level) -> Self {
+        let authenticated = SERVICES.map(|service| first.is_authenticated(service));
         // Here: `watch::channel(first.part)` for each part.
         let tls = Listeners::start(first.certificates, &first.secrets);
         let (secrets, _) = watch::channel(Arc::new(first.secrets));
@@ -147,12 +168,19 @@ impl Live {
             file: invocation.file.clone(),
             args: ServiceArgs::of(&invocation.command),
             scalars: invocation.scalars.clone(),
+            in_force: invocation.in_force.clone(),
+            authenticated,
             level,
             secrets,
             access,
             keys,
             tls,
         }
+    }
+
+    /// As [`NewState::is_authenticated`], for as long as this process runs.
+    pub fn is_authenticated(&self, service: Service) -> bool {
+        self.authenticated[service as usize]
     }
 
     /// Whom the gateway lets in.
@@ -168,6 +196,20 @@ impl Live {
     /// The API keys of those who push.
     pub fn keys(&self) -> watch::Receiver<Arc<Keys>> {
         self.keys.subscribe()
+    }
+
+    /// An error with the lines of the settings file that it is about: it names flags only.
+    pub fn with_places(&self, error: anyhow::Error) -> anyhow::Error {
+        let Some(file) = &self.file else { return error };
+        let sentence = format!("{error:#}");
+        let named = self.in_force.iter().filter(|scalar| scalar.is_named_in(&sentence));
+        let places: Vec<_> = named
+            .map(|scalar| format!("{} is in {}:{}", scalar.key, file.display(), scalar.line))
+            .collect();
+        match places.is_empty() {
+            true => error,
+            false => anyhow!("{sentence}; {}", places.join(", ")),
+        }
     }
 
     /// Reads the settings file again, and the files that flags name, and changes everything or nothing.
@@ -200,8 +242,23 @@ impl Live {
             None => SettingsFile::default(),
         };
         let mut state = NewState::read(&read.settings, &self.args)?;
+        self.check_exposure(&state).map_err(|sentence| Invalid(vec![sentence]))?;
         state.limits = ServiceLimits::of(&cli::read_again(&read.scalars).map_err(Invalid)?);
         Ok((state, read.scalars))
+    }
+
+    /// A service that asks who somebody is must not stop to do so, and one that did not ask has let
+    /// clients in who would not be let in any more.
+    fn check_exposure(&self, state: &NewState) -> Result<(), String> {
+        for service in SERVICES.into_iter().filter(|service| self.args.has(*service)) {
+            let (was, is) = (self.is_authenticated(service), state.is_authenticated(service));
+            if was != is {
+                let name = service.name();
+                let (was, is) = if was { ("not open", "open") } else { ("open", "not open") };
+                return Err(format!("the {name} is {was} and would be {is}: that takes a restart"));
+            }
+        }
+        Ok(())
     }
 
     /// Changes everything.

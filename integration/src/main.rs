@@ -4,6 +4,7 @@
 mod allocator;
 mod certificates;
 mod cli;
+mod exposure;
 mod files;
 mod limits;
 mod live;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use campanile_bench::{BenchArgs, Stop};
 use campanile_channel::Watchdog;
+use tracing::warn;
 
 use cli::{Command, ServiceArgs};
 use live::{Invalid, Live, NewState};
@@ -35,8 +37,10 @@ fn main() -> ExitCode {
         Ok(invocation) => invocation,
         Err(refused) => return cli::explain(&refused),
     };
-    if let Command::Key(command) = &invocation.command {
-        return tools::key::run(command);
+    match &invocation.command {
+        Command::Config(args) => return tools::config::run(args),
+        Command::Key(command) => return tools::key::run(command),
+        _ => {}
     }
     let args = ServiceArgs::of(&invocation.command);
     let first = match NewState::read(&invocation.settings, &args) {
@@ -53,13 +57,15 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    cli::unknown_variables().iter().for_each(|sentence| warn!("{sentence}"));
     files::raise_limit();
     if let Command::BenchPart(args) = invocation.command {
         end(campanile_bench::run_part(args), logging);
     }
     let live = Arc::new(Live::start(&invocation, first, logging.level()));
     let system = actix_rt::System::new();
-    let result = system.block_on(run(invocation.command, live));
+    let result = system.block_on(run(invocation.command, live.clone()));
+    let result = result.map_err(|error| live.with_places(error));
     // The system is not dropped: that would wait for a look-up of a host's name that is in progress.
     end(result, logging)
 }
@@ -95,7 +101,9 @@ async fn run(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
         Command::Gateway(args) => services::gateway(args, &live, shutdown, watchdog).await,
         Command::Publisher(args) => services::publisher(args, &live, shutdown, watchdog).await,
         Command::Bench(args) => measure(*args, shutdown).await,
-        Command::Key(_) | Command::BenchPart(_) => unreachable!("run without a runtime"),
+        Command::Config(_) | Command::Key(_) | Command::BenchPart(_) => {
+            unreachable!("run without a runtime")
+        }
     }
 }
 

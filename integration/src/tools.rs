@@ -1,3 +1,5 @@
 //! Command line tools: they print something and end, without a log.
 
+pub mod config;
+pub mod example;
 pub mod key;

@@ -8,7 +8,7 @@ use campanile_edge::{AddressLimits, AllowHosts, AllowOrigins, Networks, PerAddre
 use campanile_gateway::{ClientRates, GatewayConfig, GatewayLimits};
 use clap::Args;
 
-use crate::units::{BrokerAddress, HostPort, count, duration, positive_duration, size};
+use crate::units::{BrokerAddress, HostPort, Switch, count, duration, positive_duration, size};
 
 /// A gateway on its own.
 #[derive(Debug, Clone, Args)]
@@ -46,6 +46,13 @@ pub struct GatewayArgs {
     #[arg(id = "gateway-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_GATEWAY_LISTEN", default_value = "127.0.0.1:4236")]
     pub listen: HostPort,
+    /// Let everybody who reaches the address listen to everything, although there is no token key
+    #[arg(id = "gateway-open", long = "open", env = "CAMPANILE_GATEWAY_OPEN")]
+    pub open: bool,
+    /// Whether there is the page for development at / [default: on, if --listen is a loopback address]
+    #[arg(id = "gateway-page", long = "page", value_name = "WHETHER")]
+    #[arg(env = "CAMPANILE_GATEWAY_PAGE", value_enum)]
+    pub page: Option<Switch>,
     /// Certificate of the listener, followed by its chain, in a PEM file; with --tls-key, the listener
     /// speaks TLS. Read again on SIGHUP [default: none, plain HTTP]
     #[arg(id = "gateway-tls-cert", long = "tls-cert", value_name = "FILE")]
@@ -144,7 +151,8 @@ pub struct GatewayArgs {
     #[arg(env = "CAMPANILE_GATEWAY_ALLOW_ORIGIN")]
     pub allow_origin: Option<AllowOrigins>,
     /// Hosts, separated by commas, that the header Host may name beside loopback ones where --listen
-    /// is a loopback address, or *; a request for any other host is answered 403 [default: none]
+    /// is a loopback address and there is no token key, or *; a request for any other host is answered
+    /// 403 [default: none]
     #[arg(id = "gateway-allow-host", long = "allow-host", value_name = "HOSTS")]
     #[arg(env = "CAMPANILE_GATEWAY_ALLOW_HOST")]
     pub allow_host: Option<AllowHosts>,
@@ -291,6 +299,7 @@ impl GatewayArgs {
             recent_bytes: self.recent,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
             allow_hosts: self.allow_host.clone().unwrap_or_default(),
+            page: self.page.map(|switch| switch == Switch::On),
             token_cookie: self.token_cookie.clone(),
             token_in_url: self.token_in_url,
             auth_limit: self.auth_limit,
