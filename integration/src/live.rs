@@ -85,13 +85,14 @@ impl NewState {
         // Here: build what other sections become, each with its error.
         let keys = match &args.publisher {
             Some(publisher) => {
-                let per_second = u32::try_from(publisher.max_pushes_per_second).unwrap_or(u32::MAX);
-                settings::keys::keys(&settings.keys, per_second).map_err(|wrong| {
-                    let error = |(key, sentence): (String, String)| {
-                        settings.places.error(&key, &sentence).to_string()
-                    };
-                    wrong.into_iter().map(error).collect::<Vec<_>>()
-                })
+                settings::keys::keys(&settings.keys, publisher.max_pushes_per_second).map_err(
+                    |wrong| {
+                        let error = |(key, sentence): (String, String)| {
+                            settings.places.error(&key, &sentence).to_string()
+                        };
+                        wrong.into_iter().map(error).collect::<Vec<_>>()
+                    },
+                )
             }
             None => Ok(Keys::default()),
         };
