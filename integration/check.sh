@@ -67,6 +67,16 @@ install_packages() {
     "${apt[@]}" install -y -qq --no-install-recommends "${packages[@]}"
 }
 
+one_crypto_provider() {
+    heading 'one implementation of cryptography'
+    for other in ring openssl-sys mbedtls boring-sys; do
+        if cargo tree --workspace --target all --edges all --invert "$other" 2>/dev/null | grep -q .; then
+            cargo tree --workspace --target all --edges all --invert "$other"
+            give_up "$other is a second one beside aws-lc-rs: turn the feature off that brings it in"
+        fi
+    done
+}
+
 quick() {
     heading 'format'
     cargo fmt --all --check
@@ -74,6 +84,8 @@ quick() {
 
     heading 'lints'
     cargo clippy --workspace --all-targets -- -D warnings
+
+    one_crypto_provider
 
     heading 'tests of the client in JavaScript'
     if has node; then
@@ -140,6 +152,8 @@ cargo clippy --workspace --all-targets -- -D warnings
 
 heading 'documentation'
 RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+
+one_crypto_provider
 
 heading 'tests of the client in JavaScript'
 node --test --test-reporter spec gateway/page/*.test.mjs

@@ -43,6 +43,7 @@ fn record(sequence: u64, groups: u64, len: usize) -> Record {
         audience: Audience::Group(name),
         except: None,
         content: Content::Binary(Bytes::from(vec![b'x'; len])),
+        from: None,
         publisher: InstanceId(1),
         number: sequence,
         gateways: 1,

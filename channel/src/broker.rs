@@ -38,6 +38,7 @@ mod peer;
 mod publish_receipt;
 mod publishers;
 pub mod record;
+mod repeat_key;
 pub mod routing;
 mod server;
 mod store;

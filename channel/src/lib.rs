@@ -1,8 +1,9 @@
 //! The broker, both ends of the link between it and the rest of the cluster, and the watchdog of all
-//! services. [`publishing`] is what every process needs that publishes, [`tls`] what every listener
-//! needs that speaks it.
+//! services. [`courier`] is the actor of every process that publishes, [`publishing`] its pure core, and
+//! [`tls`] what every listener needs that speaks it.
 
 pub mod broker;
+pub mod courier;
 pub mod heads;
 mod link;
 pub mod proxied;

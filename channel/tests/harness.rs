@@ -73,7 +73,7 @@ pub fn address(worker: WorkerId) -> Address {
 }
 
 pub fn event(sequence: u64, audience: Audience, content: &'static str) -> Event {
-    Event { sequence, audience, except: None, content: content.into() }
+    Event { sequence, audience, except: None, content: content.into(), from: None }
 }
 
 pub async fn within<T>(future: impl Future<Output = T>) -> T {

@@ -3,6 +3,7 @@
 //!
 //! [`Head`] is the head of an HTTP/1 request, and [`query`] decodes what follows its `?`.
 //! [`prefers_json`] reads `Accept`.
+//! [`Exposure`] says whether a service is open to everybody who reaches it.
 //! [`AllowHosts`], [`AllowOrigins`] and [`pages`] decide which web pages may do what. [`websocket`] is
 //! RFC 6455. [`Peer`] groups addresses, where something has to be divided fairly between them.
 //! [`Principal`] is who a peer is, and decides what it may do, by its [`rights`]. [`tokens`] checks the
@@ -13,6 +14,7 @@
 mod accept;
 mod buckets;
 mod crowd;
+mod exposure;
 mod forwarded;
 mod head;
 mod hosts;
@@ -37,6 +39,7 @@ pub mod websocket;
 pub use accept::prefers_json;
 pub use buckets::Buckets;
 pub use crowd::{AddressLimits, BURST_SECONDS, Crowd, Crowded, PerAddress};
+pub use exposure::{Exposure, PROXY_HEADERS};
 pub use forwarded::client_behind;
 pub use head::{Head, HeadError, MAX_HEAD_BYTES};
 pub use hosts::AllowHosts;

@@ -1,9 +1,9 @@
-//! Which web pages may do what at a service, by the headers `Host` and `Origin`. Pure.
+//! Which web pages and proxies may do what at a service, by the headers of a request. Pure.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::hosts::Host;
-use crate::{AllowHosts, AllowOrigins, Head, websocket};
+use crate::{AllowHosts, AllowOrigins, Exposure, Head, websocket};
 
 /// How many characters of a host or an origin an error shows.
 const MAX_SHOWN_CHARS: usize = 100;
@@ -11,6 +11,12 @@ const MAX_SHOWN_CHARS: usize = 100;
 /// Why a request is rejected. At most 100 characters of what the client sent are shown, and escaped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAllowed {
+    /// A proxy passes the request on to a service that is open to its own host only.
+    #[error("the header {header} shows that a proxy passes this request on")]
+    Proxy {
+        /// Which header shows it.
+        header: &'static str,
+    },
     /// The service does not accept this name.
     #[error("host {} is not allowed", shown(.hosts))]
     Host {
@@ -51,18 +57,30 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Rejects what a proxy passes on to a service that is open to its own host only: the proxy would open it
+/// to everybody.
+///
+/// # Errors
+/// [`NotAllowed::Proxy`].
+pub fn check_proxy(head: &Head<'_>, exposure: Exposure) -> Result<(), NotAllowed> {
+    let shown = exposure.refused_for(|name| head.all(name).next().is_some());
+    shown.map_or(Ok(()), |header| Err(NotAllowed::Proxy { header }))
+}
+
 /// Rejects a request with a host that the service does not accept. A foreign page could make its own name
-/// point to a service on loopback (DNS rebinding).
+/// point to a service on loopback (DNS rebinding). Where somebody has to say who they are, it would gain
+/// nothing by that, so every host is accepted.
 ///
 /// # Errors
 /// [`NotAllowed::Host`].
 pub fn check_host(
     head: &Head<'_>,
     allowed: &AllowHosts,
+    exposure: Exposure,
     listens_on: IpAddr,
 ) -> Result<(), NotAllowed> {
     let named = || head.all("host").chain(head.authority);
-    if allowed.admits(named(), listens_on) {
+    if !exposure.is_open() || allowed.admits(named(), listens_on) {
         return Ok(());
     }
     Err(NotAllowed::Host { hosts: named().take(2).map(shorten).collect() })
@@ -175,7 +193,8 @@ mod tests {
     fn a_foreign_host_is_rejected_and_shown_escaped() {
         let none = AllowHosts::default();
         let check = |target: &str, lines: &str, on| {
-            check_host(&head(target, lines), &none, on).map_err(|error| error.to_string())
+            check_host(&head(target, lines), &none, Exposure::Local, on)
+                .map_err(|error| error.to_string())
         };
         let refused = |hosts: &str| Err(format!("host {hosts} is not allowed"));
         assert_eq!(check("/", "Host: localhost:1\r\n", LOOPBACK), Ok(()));
@@ -192,9 +211,39 @@ mod tests {
         let long = format!("Host: \t\u{1b}[2J\"{}\r\n", "x".repeat(5_000));
         if let Ok(Some((head, _))) = Head::parse(format!("GET / HTTP/1.1\r\n{long}\r\n").as_bytes())
         {
-            let refused = check_host(&head, &none, LOOPBACK).expect_err("not a host");
+            let refused =
+                check_host(&head, &none, Exposure::Open, LOOPBACK).expect_err("not a host");
             let sentence = refused.to_string();
             assert!(!sentence.contains('\u{1b}') && sentence.len() < 400, "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_host_is_accepted_where_somebody_has_to_say_who_they_are() {
+        let check = |exposure| {
+            let head = head("/", "Host: evil.example\r\n");
+            check_host(&head, &AllowHosts::default(), exposure, LOOPBACK).is_ok()
+        };
+        assert!(check(Exposure::Guarded));
+        assert!(!check(Exposure::Local) && !check(Exposure::Open));
+    }
+
+    #[test]
+    fn only_an_open_service_for_this_host_rejects_what_a_proxy_passes_on() {
+        for (line, shown) in [
+            ("X-Forwarded-For: 203.0.113.7", Some("X-Forwarded-For")),
+            ("x-forwarded-for:", Some("X-Forwarded-For")),
+            ("FORWARDED: for=203.0.113.7", Some("Forwarded")),
+            ("X-Real-IP: 203.0.113.7", Some("X-Real-IP")),
+            ("Via: 1.1 proxy", Some("Via")),
+            ("X-Forwarded-Proto: https", None),
+            ("Accept: via", None),
+        ] {
+            let head = head("/", &format!("Host: localhost\r\n{line}\r\n"));
+            let rejected = shown.map_or(Ok(()), |header| Err(NotAllowed::Proxy { header }));
+            assert_eq!(check_proxy(&head, Exposure::Local), rejected, "{line}");
+            assert_eq!(check_proxy(&head, Exposure::Guarded), Ok(()), "{line}");
+            assert_eq!(check_proxy(&head, Exposure::Open), Ok(()), "{line}");
         }
     }
 

@@ -207,7 +207,7 @@ mod tests {
             "PROXY UNKNOWNS\r\n",
             "PROXY UNKNOWN\n",
             "PROXY \r\n",
-            "PROXY TCP4\0192.0.2.1 10.0.0.1 1 2\r\n",
+            "PROXY TCP4\x00192.0.2.1 10.0.0.1 1 2\r\n",
         ] {
             assert_eq!(parse(line.as_bytes()), Err(ProxyHeaderError::Malformed), "{line:?}");
         }

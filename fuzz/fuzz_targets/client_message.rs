@@ -2,8 +2,11 @@
 
 #![no_main]
 
-use campanile_gateway::dialects::{Request, Rules, v1};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use campanile_gateway::dialects::{Publish, Request, Rules, v1};
 use campanile_gateway::resume::Since;
+use campanile_messages::Content;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
@@ -25,6 +28,23 @@ fuzz_target!(|data: &[u8]| {
         }
         Ok(Request::Leave(group)) => {
             assert_repeats(&json!({ "type": "leave", "group": &*group }), text);
+        }
+        Ok(Request::Publish(publish)) => {
+            let Publish { group, content, id, echo, tag } = *publish;
+            let mut again = json!({ "type": "publish", "group": &*group, "echo": echo });
+            match content {
+                Content::Text(text) => again["content"] = json!(&*text),
+                Content::Binary(bytes) => again["content_base64"] = json!(STANDARD.encode(bytes)),
+            }
+            assert_eq!(tag.id.as_deref(), id.as_deref());
+            if let Some(id) = id {
+                again["id"] = json!(&*id);
+            }
+            if let Some(reference) = tag.reference {
+                assert!(reference.len() <= 64);
+                again["ref"] = json!(&*reference);
+            }
+            assert_repeats(&again, text);
         }
         Ok(Request::Ping) => assert_repeats(&json!({ "type": "ping" }), text),
         Err(error) => {

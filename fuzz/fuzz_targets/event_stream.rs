@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
         (first & 2 == 0).then(|| Position { epoch: u64::from(first), sequence: data.len() as u64 });
     // Two events in a row, because the first must not run into the second.
     let logged = position.map(|position| (position, &Audience::Everyone));
-    let stream = Events.event(logged, &content).repeat(2);
+    let stream = Events.event(logged, &content, None).repeat(2);
     let events = read(str::from_utf8(&stream).expect("UTF-8"));
     assert_eq!(events.len(), 2);
     for Event { name, id, data } in events {

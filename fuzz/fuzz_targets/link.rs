@@ -52,6 +52,7 @@ fn check_random_messages(data: &[u8]) {
     let content = Content::Binary(Bytes::copy_from_slice(data));
     let to = Address { worker: WorkerId(number()), connection: ConnectionId(number()) };
     let except = gap.map(|_| to);
+    let from = gap.and_then(|_| UserName::new(text.chars().take(60).collect::<String>()).ok());
     for message in [
         ToBroker::Attach { cursor: gap.map(|_| position) },
         ToBroker::Fetch {
@@ -76,6 +77,7 @@ fn check_random_messages(data: &[u8]) {
             audience: audience.clone(),
             except,
             content: content.clone(),
+            from: from.clone(),
         },
     ] {
         assert_eq!(ToBroker::decode(payload(message.clone().encode())), Ok(message));
@@ -97,6 +99,7 @@ fn check_random_messages(data: &[u8]) {
             audience: audience.clone(),
             except,
             content,
+            from,
         }),
         FromBroker::Count { ticket, sequence: number(), within_millis: small(number()) },
         FromBroker::Counted { number: number(), tally },

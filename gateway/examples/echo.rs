@@ -87,7 +87,7 @@ async fn upgrade(
 
 /// No limit for the rate of messages.
 fn terms() -> Arc<Terms> {
-    let rates = ClientRates { messages: None, joins: None };
+    let rates = ClientRates { messages: None, joins: None, publishes: None };
     Terms::new(FLUSH_LIMIT, GatewayLimits { rates, ..GatewayLimits::default() }.fixed())
 }
 

@@ -53,6 +53,11 @@ const COME_BACK_NOW = [1001, 4001, NO_VALID_TOKEN];
 const FINAL = [1002, 1003, 1007, 1008, 1009, 4403];
 const SILENCE = 'the gateway does not answer';
 const CALLBACKS = ['onEvent', 'onState', 'onGap', 'onGroups', 'onError'];
+/** The most publishes without an answer. A gateway accepts no more of one connection. */
+const MAX_UNANSWERED = 64;
+const MAX_ID_BYTES = 255;
+/** Errors of a publish that say that nothing was sent. Of a repeat, that is known of the repeat only. */
+const NOT_SENT = ['rate_limited', 'busy', 'unavailable'];
 /** Errors that are answers to a join. */
 const JOIN_FAILED = ['too_many_groups', 'gateway_full', 'invalid_group', 'not_allowed', 'rate_limited'];
 /** Those that are answers to something else if they name no group. */
@@ -63,6 +68,7 @@ const NEEDS_GROUP = ['not_allowed', 'rate_limited'];
  * @property {string} [id] its position; an event for this one connection has none
  * @property {'everyone' | 'connection' | {group: string} | {user: string}} to
  * @property {string | Uint8Array} content
+ * @property {{user: string}} [from] the user whose client published it, if there is one
  *
  * @typedef {'connecting' | 'open' | 'waiting' | 'closed'} State
  *
@@ -162,6 +168,9 @@ export class Campanile {
   #catchingUp = new Map();
   /** How many `left` messages are still to come on this connection, per group. */
   #leaving = new Map();
+  /** What was published and has no answer yet, by its `ref`, in order. */
+  #publishes = new Map();
+  #lastRef = 0;
 
   /**
    * Connects to one of several gateways of a cluster: first to a random one, and after a failure to the
@@ -234,6 +243,37 @@ export class Campanile {
     if (!this.#groups.delete(group)) return;
     this.#sendLeave(group);
     this.#tellGroups();
+  }
+
+  /**
+   * Publishes to a group: now, or as soon as there is a connection. The gateway must allow it. The promise
+   * resolves with the event's position when the event is accepted, and is rejected with an error that has a
+   * `code`: that of the gateway, `unknown` if it is not known whether the event was accepted, or `unavailable`
+   * if it was not sent. If the connection is lost before the answer, an event with an `id` is published again
+   * after the next welcome, and is accepted only once; one without is rejected with `unknown`.
+   *
+   * @param {string} group
+   * @param {string | Uint8Array | ArrayBuffer} content
+   * @param {{id?: string, echo?: boolean}} [options] `id`: the event's own name, for a client with a user;
+   *   `echo: false`: this connection does not get the event
+   * @returns {Promise<{position: string}>}
+   * @throws {TypeError} for an invalid group name, content or option
+   */
+  publish(group, content, { id, echo } = {}) {
+    const problem = groupProblem(group) ?? idProblem(id);
+    if (problem) throw new TypeError(problem);
+    if (echo !== undefined && typeof echo !== 'boolean') throw new TypeError('echo is true or false.');
+    const ref = `${++this.#lastRef}`;
+    const message = { type: 'publish', group, ...contentFields(content), id, ref, echo };
+    if (this.#state === 'closed') return Promise.reject(failure('unavailable', 'this client is closed'));
+    if (this.#publishes.size >= MAX_UNANSWERED) {
+      return Promise.reject(failure('busy', `${MAX_UNANSWERED} publishes of this client have no answer yet`));
+    }
+    return new Promise((resolve, reject) => {
+      const publish = { message, resolve, reject, isSent: false, isRepeated: false };
+      this.#publishes.set(ref, publish);
+      this.#sendPublish(publish);
+    });
   }
 
   /**
@@ -357,6 +397,10 @@ export class Campanile {
   #end(detail) {
     this.#drop();
     this.#listen(false);
+    for (const { isSent, reject } of this.#publishes.values()) {
+      reject(isSent ? unknown() : failure('unavailable', 'this client was closed before it could publish'));
+    }
+    this.#publishes.clear();
     this.#become('closed', detail);
   }
 
@@ -370,6 +414,11 @@ export class Campanile {
     this.#catchingUp.clear();
     this.#leaving.clear();
     for (const group of this.#groups.keys()) this.#groups.set(group, false);
+    for (const [ref, { message, isSent, reject }] of this.#publishes) {
+      if (!isSent || message.id !== undefined) continue;
+      this.#publishes.delete(ref);
+      reject(unknown());
+    }
     if (!this.#socket) return;
     this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close();
@@ -425,6 +474,7 @@ export class Campanile {
       case 'joined': return this.#joined(message);
       case 'left': return this.#left(message);
       case 'token': return this.#renew();
+      case 'published': return this.#published(message);
       case 'error': return this.#error(message);
       // A pong needs no more than to arrive. Other types come from a newer gateway.
     }
@@ -451,9 +501,28 @@ export class Campanile {
       if (this.#groupsInUrl.has(group)) this.#groups.set(group, true);
       else this.#catchUp(group, this.#behind.get(group) ?? position);
     }
+    for (const publish of this.#publishes.values()) this.#sendPublish(publish);
     this.#become('open', { url: this.#socket.url, address: { worker, connection }, user, recovered, reason, history });
     // If a callback has closed the client, there are no more callbacks.
     if (recovered === false && this.#state !== 'closed') this.#call('onGap', { reason, position, resuming: true });
+  }
+
+  #sendPublish(publish) {
+    if (this.#state !== 'open') return;
+    publish.isRepeated = publish.isSent;
+    publish.isSent = true;
+    this.#send(publish.message);
+  }
+
+  #published({ ref, position }) {
+    this.#publishes.get(ref)?.resolve({ position });
+    this.#publishes.delete(ref);
+  }
+
+  #notPublished({ ref, code, message }) {
+    const publish = this.#publishes.get(ref);
+    this.#publishes.delete(ref);
+    publish?.reject(publish.isRepeated && NOT_SENT.includes(code) ? unknown() : failure(code, message));
   }
 
   #catchUp(group, since) {
@@ -468,7 +537,7 @@ export class Campanile {
     this.#send({ type: 'leave', group });
   }
 
-  #event({ id, to, content }) {
+  #event({ id, to, content, from }) {
     const group = to?.group;
     const leaves = this.#catchingUp.get(group);
     // The group is being left and joined again, so this event will come once more after the join.
@@ -478,7 +547,7 @@ export class Campanile {
       if (leaves === undefined) this.#moveTo(id);
       else if (isWanted) this.#behind.set(group, id);
     }
-    if (isWanted) this.#call('onEvent', { id, to, content });
+    if (isWanted) this.#call('onEvent', from === undefined ? { id, to, content } : { id, to, content, from });
   }
 
   /** Moves the position of the stream, and of the groups that have caught up with it. */
@@ -541,9 +610,10 @@ export class Campanile {
     this.#call('onError', { code, message: 'the gateway has removed this client from the group', group });
   }
 
-  #error({ code, message, group }) {
+  #error({ code, message, group, ref }) {
     // An error before the welcome says why the gateway refuses the connection, which it then closes.
     if (this.#state === 'connecting') return (this.#refusal = message);
+    if (ref !== undefined) return this.#notPublished({ ref, code, message });
     // An error that is no answer to a join has no group, or another code.
     if (JOIN_FAILED.includes(code) && !(NEEDS_GROUP.includes(code) && group === undefined)) {
       // Without a name, it may be any of the groups that wait for an answer.
@@ -613,6 +683,34 @@ function checked({ groups = [], since, last, token, WebSocket, ...callbacks }) {
   }
   return { groups, since, last, token, WebSocket, ...callbacks };
 }
+
+/** A sentence that says why `id` cannot be the name of a publish; undefined if it can, or if there is none. */
+function idProblem(id) {
+  if (id === undefined) return;
+  if (typeof id !== 'string') return 'An id is a string.';
+  const bytes = new TextEncoder().encode(id).length;
+  if (bytes === 0 || bytes > MAX_ID_BYTES) return `An id has 1 to ${MAX_ID_BYTES} bytes; this one has ${bytes}.`;
+  if (/\p{Cc}|\p{Cs}/u.test(id)) return 'An id cannot contain control characters or half a surrogate pair.';
+}
+
+/** The field with the content of a publish. */
+function contentFields(content) {
+  if (typeof content === 'string') return { content };
+  if (!(content instanceof ArrayBuffer || ArrayBuffer.isView(content))) {
+    throw new TypeError('A content is a string, or bytes: a Uint8Array or an ArrayBuffer.');
+  }
+  const bytes = content instanceof ArrayBuffer
+    ? new Uint8Array(content)
+    : new Uint8Array(content.buffer, content.byteOffset, content.byteLength);
+  let chars = '';
+  for (const byte of bytes) chars += String.fromCharCode(byte);
+  return { content_base64: btoa(chars) };
+}
+
+const failure = (code, message) => Object.assign(new Error(message), { code });
+
+const unknown = () => failure('unknown', 'it is unknown whether the event was accepted: publish it again with the same id '
+  + '(without an id, it may come twice)');
 
 /** The websocket address of a gateway; in a browser `url` may be relative to the page. */
 function socketUrl(url) {

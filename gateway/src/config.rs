@@ -7,7 +7,7 @@ use campanile_channel::watchdog::Watchdog;
 use campanile_channel::{LinkTls, TlsSettings};
 use campanile_channel::{Secrets, SecretsNow, unchanging};
 use campanile_edge::websocket::Limits;
-use campanile_edge::{AllowHosts, AllowOrigins};
+use campanile_edge::{AllowHosts, AllowOrigins, Exposure};
 use tokio::sync::{Notify, watch};
 
 use crate::access::Access;
@@ -50,9 +50,14 @@ pub struct GatewayConfig {
     /// Which web pages may read event streams. A list also limits which pages may open websockets.
     /// Default: [`AllowOrigins::Local`].
     pub allow_origins: AllowOrigins,
-    /// Where the gateway listens on loopback only: which names a `Host` header may have besides the
-    /// loopback ones. Default: none.
+    /// Where the gateway is open and listens on loopback only: which names a `Host` header may have
+    /// besides the loopback ones. Default: none.
     pub allow_hosts: AllowHosts,
+    /// Whether the gateway is open to everybody who reaches it. Default: [`Exposure::Local`].
+    pub exposure: Exposure,
+    /// Whether there is the page for development at `/`; `None` if that depends on whether the gateway
+    /// listens on loopback only. The JavaScript client is always there.
+    pub page: Option<bool>,
     /// Whom the gateway lets in. A change counts for new clients at once. Clients that the new deny list
     /// names are closed within a second; all others stay until their tokens expire. Default: everybody.
     pub access: watch::Receiver<Arc<Access>>,
@@ -97,12 +102,29 @@ pub struct GatewayConfig {
     /// How long the gateway keeps its clients without a link to the broker. Then it closes them, spread
     /// over [`drain`](Self::drain), and accepts no new ones until there is a link. Zero means for ever.
     pub return_limit: Duration,
+    /// How many bytes of what clients publish may be under way to the broker. Any more are refused with the
+    /// error `busy`. If nothing is under way, one publish of any size is accepted.
+    pub max_pending_bytes: usize,
+    /// How long a publish waits for the broker before the error `unavailable`; it was not sent then.
+    pub broker_wait: Duration,
+    /// How long the broker may take to answer a publish before the error `unknown`.
+    pub confirm_limit: Duration,
     /// The time over which the connections are closed on shutdown.
     pub drain: Duration,
     /// How long connections may take to end after [`drain`](Self::drain) before they are cut.
     pub shutdown_limit: Duration,
     /// Watches the gateway's actors and threads.
     pub watchdog: Watchdog,
+}
+
+impl GatewayConfig {
+    /// How open the gateway is: as soon as there are token keys or guests, it is not.
+    pub(crate) fn exposure_now(&self) -> Exposure {
+        match self.access.borrow().is_open() {
+            true => self.exposure,
+            false => Exposure::Guarded,
+        }
+    }
 }
 
 impl Default for GatewayConfig {
@@ -121,6 +143,8 @@ impl Default for GatewayConfig {
             recent_bytes: 16 << 20,
             allow_origins: AllowOrigins::Local,
             allow_hosts: AllowHosts::default(),
+            exposure: Exposure::Local,
+            page: None,
             access: watch::channel(Arc::default()).1,
             unknown_key: Arc::default(),
             token_cookie: None,
@@ -141,6 +165,9 @@ impl Default for GatewayConfig {
             user_timeout: Duration::from_secs(20),
             linger: Duration::from_secs(5),
             return_limit: Duration::from_secs(20),
+            max_pending_bytes: 16 << 20,
+            broker_wait: Duration::from_secs(5),
+            confirm_limit: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             shutdown_limit: Duration::from_secs(2),
             watchdog: Watchdog::none(),

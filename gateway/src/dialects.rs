@@ -7,6 +7,7 @@
 pub mod events;
 mod framed;
 mod plain;
+pub(crate) mod publish;
 mod request;
 mod said;
 pub mod v1;
@@ -14,13 +15,14 @@ pub mod v1;
 use bytes::Bytes;
 use campanile_edge::websocket::{Message, Opcode, frame};
 use campanile_messages::link::Gap;
-use campanile_messages::{Address, Audience, Content, GroupName, Position};
+use campanile_messages::{Address, Audience, Content, GroupName, Position, UserName};
 
 use crate::history::SaidHistory;
 use crate::resume::Resumed;
 use crate::websocket::CloseCode;
 
 pub use framed::Framed;
+pub use publish::{Publish, PublishError, RefusedPublish, Tag};
 pub use request::{Errors, Request, RequestError};
 
 /// The protocol between the gateway and a client.
@@ -126,8 +128,13 @@ pub trait Rules: Sync {
     fn greeting(&self, greeting: &Greeting<'_>) -> Bytes;
 
     /// Frames an event. `logged` has its position and audience; it is `None` for an event for one
-    /// connection, which is not in the log.
-    fn event(&self, logged: Option<(Position, &Audience)>, content: &Content) -> Bytes;
+    /// connection, which is not in the log. `from` is the user whose client published it, if there is one.
+    fn event(
+        &self,
+        logged: Option<(Position, &Audience)>,
+        content: &Content,
+        from: Option<&UserName>,
+    ) -> Bytes;
 
     /// Frames the last message to a client that is closed.
     fn close(&self, code: CloseCode) -> Bytes;
@@ -187,6 +194,11 @@ pub trait Rules: Sync {
 
     /// Frames the answer to a [ping](Request::Ping).
     fn pong(&self) -> Option<Bytes> {
+        None
+    }
+
+    /// Frames the answer to a [publish](Request::Publish) that was accepted.
+    fn published(&self, _tag: &Tag, _position: Position) -> Option<Bytes> {
         None
     }
 

@@ -11,6 +11,8 @@
 //! [`recent`](bridge::recent), where the bridge keeps the newest events; [`resumes`](bridge::resumes)
 //! knows which clients wait for older ones from the broker.
 //!
+//! What clients publish goes through [`publishing`] to the broker.
+//!
 //! Everything public except [`GatewayConfig`], [`Access`] and [`serve`] is for the benchmarks, the echo server and
 //! the fuzz targets.
 
@@ -25,6 +27,7 @@ pub mod dialects;
 pub mod entrance;
 mod history;
 mod limits;
+mod publishing;
 pub mod registry;
 mod report;
 pub mod resume;

@@ -12,10 +12,12 @@ mod counting;
 mod in_hand;
 mod join_answer;
 mod leaving;
+mod publishing;
 mod renewal;
 pub(crate) mod reply;
 pub(crate) mod reporter;
 pub mod subscriptions;
+mod tokens;
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,9 +26,8 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use campanile_channel::watchdog::{Pulse, attend};
-use campanile_edge::{Action, Principal, Secret};
+use campanile_edge::Principal;
 use campanile_messages::{Audience, ConnectionId, GroupName, UserName, WorkerId};
-use tracing::debug;
 
 use crate::bridge::interest::MAX_AUDIENCES;
 use crate::bridge::{Bridge, CaughtUp, InterestChanged};
@@ -34,7 +35,7 @@ use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::socket::Unsent;
 use crate::delivery::{Deliveries, Signal};
-use crate::dialects::RequestError;
+use crate::publishing::Desk;
 use crate::registry::batch::Batch;
 use crate::registry::client::Client;
 use crate::registry::clients::Clients;
@@ -42,16 +43,13 @@ use crate::registry::in_hand::InHand;
 use crate::registry::leaving::Leaving;
 use crate::registry::reporter::Reporter;
 use crate::registry::subscriptions::Joining;
+use crate::registry::tokens::AccessChanged;
 use crate::resume::Since;
 use crate::websocket::CloseCode;
 
 pub(crate) use join_answer::JoinAnswer;
-
-/// How many denied clients are closed before the other actors of the thread get their turn.
-const SHUT_OUT_AT_ONCE: usize = 256;
-
-/// The time between two such steps.
-const SHUT_OUT_STEP: Duration = Duration::from_millis(2);
+pub(crate) use publishing::{AskToPublish, Permit};
+pub(crate) use tokens::Renew;
 
 /// How often clients are checked for signs of life.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -74,6 +72,8 @@ pub(crate) struct Registry {
     /// Whether deliveries pause until everybody else on this thread had a turn.
     is_resting: bool,
     leaving: Leaving,
+    /// Where clients hand in what they publish.
+    desk: Arc<Desk>,
     config: Arc<GatewayConfig>,
 }
 
@@ -86,6 +86,7 @@ impl Registry {
         deliveries: Deliveries,
         bridge: Addr<Bridge>,
         audiences: Arc<AtomicUsize>,
+        desk: Arc<Desk>,
     ) -> Self {
         let pulse = Rc::new(config.watchdog.watch(format!("registry {index}")));
         Self {
@@ -98,6 +99,7 @@ impl Registry {
             reporter: Reporter::default(),
             is_resting: false,
             leaving: Leaving::default(),
+            desk,
             config,
         }
     }
@@ -157,58 +159,6 @@ impl Handler<Attach> for Registry {
             self.clients.subscriptions.attach(connection, audiences, since, client, ticket);
         self.reporter.add_step(changed);
         self.report(ctx);
-    }
-}
-
-/// The gateway's access has changed.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-struct AccessChanged;
-
-impl Handler<AccessChanged> for Registry {
-    type Result = ();
-
-    /// Closes the clients that the deny list names. All others stay until their tokens expire.
-    fn handle(&mut self, _: AccessChanged, ctx: &mut Self::Context) {
-        let access = self.config.access.borrow().clone();
-        let denied = self.clients.shut_out(&access);
-        for (step, some) in denied.chunks(SHUT_OUT_AT_ONCE).enumerate() {
-            let some = some.to_vec();
-            ctx.run_later(SHUT_OUT_STEP * step as u32, move |_, _| {
-                some.iter().for_each(|(line, code)| line.close(*code, Unsent::Flush));
-            });
-        }
-    }
-}
-
-/// Gives a connection a new token.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<u64, RequestError>")]
-pub(crate) struct Renew(pub ConnectionId, pub Secret);
-
-impl Handler<Renew> for Registry {
-    type Result = Result<u64, RequestError>;
-
-    /// Returns how long the new token is valid, in seconds.
-    fn handle(&mut self, renew: Renew, ctx: &mut Self::Context) -> Self::Result {
-        let Renew(connection, token) = renew;
-        let access = self.config.access.borrow().clone();
-        // Without a client, the connection is ending.
-        let Some(client) = self.clients.subscriptions.get_mut(connection) else { return Ok(0) };
-        let token = std::str::from_utf8(token.expose()).unwrap_or_default();
-        let checked = access.check(token, (self.config.unix_time)());
-        if let Err(rejection) = &checked {
-            debug!(%connection, cause = %rejection, "a new token was refused");
-            if rejection.names_unknown_key() {
-                self.config.unknown_key.notify_one();
-            }
-        }
-        let rights = renewal::check(&client.principal, checked)?;
-        client.principal = Principal::Token(Arc::new(rights));
-        client.start_token(Instant::now(), (self.config.unix_time)(), self.config.token_grace);
-        let expires_in = client.identity().and_then(|identity| identity.expires_in).unwrap_or(0);
-        self.leave_what_is_not_allowed(connection, ctx);
-        Ok(expires_in)
     }
 }
 
@@ -284,39 +234,6 @@ impl Handler<Signal> for Registry {
 }
 
 impl Registry {
-    /// Starts the time of a new client's token. Closes the client if the token was denied while the client
-    /// was on its way.
-    fn start_token(&self, client: &mut Client) {
-        if let Principal::Token(_) = client.principal {
-            let GatewayConfig { unix_time, token_grace, .. } = *self.config;
-            client.start_token(Instant::now(), unix_time(), token_grace);
-            if let Some(denied) = self.config.access.borrow().shuts_out(&client.principal) {
-                client.line.close(denied.into(), Unsent::Flush);
-            }
-        }
-    }
-
-    fn leave_what_is_not_allowed(&mut self, connection: ConnectionId, ctx: &mut Context<Self>) {
-        let subscriptions = &mut self.clients.subscriptions;
-        let Some(client) = subscriptions.get(connection) else { return };
-        let is_denied = |audience: &&Audience| match audience {
-            Audience::Group(group) => !client.principal.may(Action::Subscribe { group }),
-            Audience::Everyone | Audience::User(_) => false,
-        };
-        let denied: Vec<Audience> =
-            subscriptions.audiences_of(connection).filter(is_denied).cloned().collect();
-        for audience in denied {
-            let left = subscriptions.leave(connection, &audience);
-            self.reporter.add(left.unwrap_or_default());
-            if let (Audience::Group(group), Some(client)) =
-                (&audience, subscriptions.get(connection))
-            {
-                client.send_not_allowed(group);
-            }
-        }
-        self.report(ctx);
-    }
-
     fn drain(&mut self, over: Duration, code: CloseCode, ctx: &mut Context<Self>) {
         let lines = self.clients.lines();
         for (after, some) in self.leaving.begin(code, lines.len(), over) {

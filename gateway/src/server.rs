@@ -29,6 +29,7 @@ use crate::entrance::page;
 use crate::entrance::reception::Reception;
 use crate::entrance::seats::Seats;
 use crate::entrance::unauthenticated::Unauthenticated;
+use crate::publishing::Desk;
 use crate::registry::Registry;
 use crate::websocket::CloseCode;
 
@@ -59,10 +60,14 @@ pub async fn serve(
     let arbiters: Vec<_> = (0..config.workers).map(|_| Arbiter::new()).collect();
     let audiences = Arc::new(AtomicUsize::new(0));
     let health = Health::default();
+    let (desk, desk_link) = Desk::start(&config);
     let (mut workers, mut registries) = (Vec::new(), Vec::new());
     let bridge = Bridge::create(|ctx| {
         let handles = arbiters.iter().map(Arbiter::handle).enumerate();
-        let start = |(i, on)| start_registry(i, &on, &config, ctx.address(), audiences.clone());
+        let start = |(i, on)| {
+            let shared = (ctx.address(), audiences.clone(), desk.clone());
+            start_registry(i, &on, &config, shared)
+        };
         (workers, registries) = handles.map(start).unzip();
         Bridge::new(&config, workers.clone(), audiences.clone(), Box::new(ready), health.clone())
     });
@@ -93,6 +98,10 @@ pub async fn serve(
         warn!(connections = seats.taken(), "cutting the connections that did not end in time");
     }
     acceptor.stop();
+    // What clients have published may still wait to be written to the link.
+    if !desk.finish(desk_link, FINISH_LIMIT).await {
+        warn!("the broker did not answer in time what clients had published");
+    }
     if timeout(FINISH_LIMIT, bridge.send(Finish)).await.is_err() {
         warn!("the bridge did not end its link in time");
     }
@@ -114,15 +123,14 @@ fn start_registry(
     index: usize,
     on: &actix_rt::ArbiterHandle,
     config: &Arc<GatewayConfig>,
-    bridge: Addr<Bridge>,
-    audiences: Arc<AtomicUsize>,
+    (bridge, audiences, desk): (Addr<Bridge>, Arc<AtomicUsize>, Arc<Desk>),
 ) -> (Worker, Addr<Registry>) {
     let id = Arc::new(OnceLock::new());
     let deliveries = Deliveries::default();
     let parts = (id.clone(), config.clone(), deliveries.clone());
     let registry = Registry::start_in_arbiter(on, move |_| {
         let (id, config, deliveries) = parts;
-        Registry::new(index, id, config, deliveries, bridge, audiences)
+        Registry::new(index, id, config, deliveries, bridge, audiences, desk)
     });
     (Worker { id, deliveries, signals: registry.clone().recipient() }, registry)
 }
@@ -141,8 +149,9 @@ fn open_door(
     on.spawn_fn(move || {
         actix_rt::spawn(async move {
             let listens_on = source.listens_on();
+            let has_page = config.page.unwrap_or(listens_on.to_canonical().is_loopback());
             let publisher_url = config.publisher_url.as_deref().unwrap_or_default();
-            let page = page::server(publisher_url, source).await;
+            let page = page::server(has_page.then_some(publisher_url), source).await;
             let worker = (id, registry);
             let shared = (health, unauthenticated);
             let door = Door::new(config.clone(), worker, page, listens_on, shared);

@@ -1,18 +1,23 @@
 //! The limits of addresses and of what clients say, with and without proxies in between.
 
 mod harness;
+#[allow(dead_code, reason = "it makes more tokens than are needed here")]
+#[path = "tokens/issuer.rs"]
+mod issuer;
 
 use std::io::{ErrorKind, Read as _};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use campanile_edge::PerAddress;
+use campanile_edge::{Exposure, PerAddress};
 use campanile_gateway::{ClientRates, GatewayConfig, GatewayLimits};
 use campanile_harness::DEADLINE;
 use campanile_harness::client::raw::{
     BINARY, CLOSE, Client, FIN, PING, PONG, TEXT, frame, request, stream,
 };
 use serde_json::json;
+use tokio::sync::watch;
 
 use harness::Gateway;
 
@@ -138,7 +143,7 @@ fn behind_a_trusted_proxy_the_client_is_counted() {
         limits.addresses.trusted_proxies = "127.0.0.2".parse().expect("a list");
         limits.addresses.max_connections = PerAddress::set(2);
     };
-    let gateway = start(proxied, |_| {});
+    let gateway = start(proxied, |config| config.exposure = Exposure::Open);
     let from = |client: &str| request("/", &[&format!("X-Forwarded-For: {client}")]);
     let _held = [(); 2].map(|()| greeted(sent(&gateway, ONE, &from("192.0.2.1"))));
     assert_eq!(status(&gateway, ONE, &from("192.0.2.1")), 503);
@@ -163,21 +168,27 @@ fn behind_a_trusted_proxy_the_client_is_counted() {
 }
 
 #[test]
-fn a_flood_behind_a_proxy_is_refused_without_limit_and_others_are_served() {
+fn a_flood_behind_a_proxy_leaves_room_for_its_other_clients() {
     let proxied = |limits: &mut GatewayLimits| {
         limits.addresses.trusted_proxies = "127.0.0.0/8".parse().expect("a list");
         limits.addresses.max_connections = PerAddress::set(1);
     };
-    let gateway = start(proxied, |config| config.max_connections = 300);
+    let gateway = start(proxied, |config| {
+        config.exposure = Exposure::Open;
+        config.max_connections = 300;
+    });
     let from = |client: &str| request("/", &[V1, &format!("X-Forwarded-For: {client}")]);
-    let _held = sent(&gateway, ONE, &from("192.0.2.1")).upgraded();
+    let welcomed = |client: &str| {
+        let mut client = sent(&gateway, ONE, &from(client));
+        client.upgraded();
+        assert_eq!(client.json()["type"], "welcome");
+        client
+    };
+    let _held = welcomed("192.0.2.1");
     // None of them reads its answer or leaves.
     let flood: Vec<_> = (0..250).map(|_| sent(&gateway, ONE, &from("192.0.2.1"))).collect();
-    for other in 2..100 {
-        let client = format!("192.0.2.{other}");
-        sent(&gateway, ONE, &from(&client)).upgraded();
-    }
-    drop(flood);
+    let others: Vec<_> = (2..100).map(|other| welcomed(&format!("192.0.2.{other}"))).collect();
+    drop((flood, others));
 }
 
 #[test]
@@ -285,6 +296,40 @@ fn newcomers_wait_at_accept_and_none_is_dropped() {
     let begun = Instant::now();
     greeted(sent(&gateway, ONE, &request("/", &[])));
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_user_has_no_more_connections_than_the_limit() {
+    let gateway = start(
+        |limits| limits.max_connections_per_user = 2,
+        |config| config.access = watch::channel(Arc::new(issuer::access())).1,
+    );
+    let of = |user: &str| {
+        let token = issuer::token(json!({ "sub": user }), json!({}));
+        format!("Authorization: Bearer {token}")
+    };
+    let open = |user: &str| request("/", &[&of(user)]);
+    // However they come: as a websocket, as an event stream, from another address.
+    let held = greeted(sent(&gateway, ONE, &open("42")));
+    let events = stream::request("/events", &[&of("42")]);
+    let mut listens = sent(&gateway, OTHER, &events);
+    assert!(listens.read_head().contains("X-Accel-Buffering"));
+    let (status_line, _, body) = sent(&gateway, ONE, &open("42")).response();
+    assert_eq!(status_line, 503);
+    assert!(body.contains("--max-connections-per-user"), "{body}");
+    let (status_line, _, body) = sent(&gateway, ONE, &events).response();
+    assert!(status_line == 200 && body.starts_with("retry: "), "{body}");
+    let offers_v1 = sent(&gateway, ONE, &request("/", &[V1, &of("42")]));
+    assert_eq!(refused_by_message(offers_v1), "too_many_connections");
+    let mut with_first_message = sent(&gateway, ONE, &request("/", &[V1]));
+    with_first_message.upgraded();
+    let token = issuer::token(json!({ "sub": "42" }), json!({}));
+    with_first_message.say(&json!({ "type": "auth", "token": token }));
+    assert_eq!(with_first_message.json()["code"], "too_many_connections");
+    with_first_message.expect_close(4429);
+    assert_eq!(status(&gateway, ONE, &open("43")), 101);
+    drop(held);
+    until_open(&gateway, ONE, &open("42"));
 }
 
 fn with_rates(messages: u32, joins: u32) -> Gateway {

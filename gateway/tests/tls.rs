@@ -265,7 +265,8 @@ fn a_client_that_speaks_only_another_protocol_is_refused() {
 fn hello(secure: &Secure) -> Vec<u8> {
     let mut client = secure.client(&secure.authority.client(&VERSIONS));
     let mut hello = Vec::new();
-    client.tls.as_mut().unwrap().write_tls(&mut hello).unwrap();
+    let tls = client.tls.as_mut().expect("it speaks TLS");
+    tls.write_tls(&mut hello).expect("a vector");
     hello
 }
 

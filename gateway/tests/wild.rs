@@ -6,7 +6,7 @@ mod harness;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use campanile_edge::AllowOrigins;
+use campanile_edge::{AllowOrigins, Exposure};
 use campanile_harness::client::raw::stream::{self, Stream};
 use campanile_harness::client::raw::{self, Client, FIN, TEXT, frame, request};
 use campanile_harness::link::script::{Script, at};
@@ -257,6 +257,23 @@ fn a_foreign_host_gets_only_health_checks_on_loopback() {
         assert_eq!(answer(gateway.address, &as_host(get("/", &[]), host)).0, 200);
     }
     assert_eq!(answer(gateway.address, b"GET / HTTP/1.0\r\n\r\n").0, 200);
+}
+
+#[test]
+fn a_proxy_and_a_foreign_host_are_refused_by_how_open_the_gateway_is() {
+    for (exposure, foreign_host, by_proxy) in
+        [(Exposure::Guarded, 200, 200), (Exposure::Open, 403, 200), (Exposure::Local, 403, 403)]
+    {
+        let gateway = Gateway::start(|config| config.exposure = exposure);
+        let foreign = b"GET /campanile.js HTTP/1.1\r\nHost: app.example\r\n\r\n";
+        assert_eq!(answer(gateway.address, foreign).0, foreign_host, "{exposure:?}");
+        let forwarded = get("/campanile.js", &["X-Forwarded-For: 203.0.113.7"]);
+        assert_eq!(answer(gateway.address, &forwarded).0, by_proxy, "{exposure:?}");
+    }
+    // A browser does not show its page the status, so the reason comes as a message.
+    let gateway = Gateway::start(|_| {});
+    let refused = refused_by_message(gateway.address, &request("/", &[V1, "Via: 1.1 proxy"]));
+    assert_eq!(refused, "proxy_not_allowed");
 }
 
 #[test]

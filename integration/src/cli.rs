@@ -5,11 +5,14 @@
 //! A flag's id is its name in `up`; [`command`] makes `up` from the flags of the others.
 
 mod broker;
+mod config;
 mod gateway;
 mod key;
 mod names;
 mod publisher;
+mod service_args;
 mod token;
+mod variables;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -17,17 +20,18 @@ use std::process::ExitCode;
 
 use campanile_bench::{BenchArgs, PartArgs};
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, value_parser};
 
 use crate::logging::last_line;
-use crate::secrets::ClusterSecret;
 use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
-use crate::units::BrokerAddress;
 
 pub use broker::{BrokerArgs, BrokerCommandArgs};
+pub use config::ConfigArgs;
 pub use gateway::{GatewayArgs, GatewayCommandArgs};
 pub use key::{HashArgs, KeyCommand, MakeArgs};
 pub use publisher::{PublisherArgs, PublisherCommandArgs};
+pub use service_args::{LinkFiles, ServiceArgs};
 pub use token::{Grant, TokenCommand, TokenMakeArgs, TokenShowArgs};
 
 /// A push cluster: call one URL, and a message appears in every browser on every host.
@@ -56,6 +60,8 @@ pub enum Command {
     Gateway(Box<GatewayCommandArgs>),
     /// Run a publisher: it accepts pushes over HTTP
     Publisher(Box<PublisherCommandArgs>),
+    /// Print the documented settings file, or check one
+    Config(ConfigArgs),
     /// Make API keys for those who push
     #[command(subcommand)]
     Key(KeyCommand),
@@ -80,108 +86,6 @@ pub struct UpArgs {
     pub publisher: PublisherArgs,
 }
 
-/// The flags of the services that run in this process.
-#[derive(Debug, Clone, Default)]
-#[allow(dead_code, reason = "not hung in yet")]
-pub struct ServiceArgs {
-    /// Those of a broker.
-    pub broker: Option<BrokerArgs>,
-    /// Those of a gateway.
-    pub gateway: Option<GatewayArgs>,
-    /// Those of a publisher.
-    pub publisher: Option<PublisherArgs>,
-    /// Where the secret of their links is. In `up`, it is the broker's.
-    pub cluster_secret: Option<ClusterSecret>,
-    /// TLS of the links to or from other processes.
-    pub links: LinkFiles,
-}
-
-impl ServiceArgs {
-    /// The flags in a command; none if it runs no service.
-    pub fn of(command: &Command) -> Self {
-        let secret =
-            |file: &Option<PathBuf>, variable| Some(ClusterSecret { file: file.clone(), variable });
-        match command {
-            Command::Up(up) => Self {
-                broker: Some(up.broker.clone()),
-                gateway: Some(up.gateway.clone()),
-                publisher: Some(up.publisher.clone()),
-                cluster_secret: secret(&up.broker.secret_file, "CAMPANILE_BROKER_SECRET"),
-                links: LinkFiles::default(),
-            },
-            Command::Broker(args) => Self {
-                broker: Some(args.broker.clone()),
-                cluster_secret: secret(&args.broker.secret_file, "CAMPANILE_BROKER_SECRET"),
-                links: LinkFiles::of_broker(args),
-                ..Self::default()
-            },
-            Command::Gateway(args) => Self {
-                gateway: Some(args.gateway.clone()),
-                cluster_secret: secret(&args.secret_file, "CAMPANILE_GATEWAY_SECRET"),
-                links: LinkFiles {
-                    broker: Some(args.broker.clone()),
-                    authorities: args.broker_ca.clone(),
-                    cert: args.link_cert.clone(),
-                    key: args.link_key.clone(),
-                },
-                ..Self::default()
-            },
-            Command::Publisher(args) => Self {
-                publisher: Some(args.publisher.clone()),
-                cluster_secret: secret(&args.secret_file, "CAMPANILE_PUBLISHER_SECRET"),
-                links: LinkFiles {
-                    broker: Some(args.broker.clone()),
-                    authorities: args.broker_ca.clone(),
-                    cert: args.link_cert.clone(),
-                    key: args.link_key.clone(),
-                },
-                ..Self::default()
-            },
-            Command::Key(_) | Command::Token(_) | Command::Bench(_) | Command::BenchPart(_) => {
-                Self::default()
-            }
-        }
-    }
-
-    /// Whether any of them names a file that is read again at SIGHUP.
-    pub fn name_files(&self) -> bool {
-        let of_tls = [
-            self.gateway.as_ref().map(|args| &args.tls_cert),
-            self.publisher.as_ref().map(|args| &args.tls_cert),
-        ];
-        self.cluster_secret.as_ref().is_some_and(|secret| secret.file.is_some())
-            || self.gateway.as_ref().is_some_and(|gateway| gateway.token_keys.is_some())
-            || of_tls.into_iter().flatten().any(Option::is_some)
-            || self.links.authorities.is_some()
-            || self.links.cert.is_some()
-    }
-}
-
-/// The files for TLS of links. On the side of a broker they are `--tls-cert`, `--tls-key` and
-/// `--client-ca`; on the other side `--link-cert`, `--link-key` and `--broker-ca`.
-#[derive(Debug, Clone, Default)]
-pub struct LinkFiles {
-    /// The broker's address, on the other side.
-    pub broker: Option<BrokerAddress>,
-    /// Who must have signed the peer's certificate.
-    pub authorities: Option<PathBuf>,
-    /// The own certificate.
-    pub cert: Option<PathBuf>,
-    /// Its key.
-    pub key: Option<PathBuf>,
-}
-
-impl LinkFiles {
-    fn of_broker(args: &BrokerCommandArgs) -> Self {
-        Self {
-            broker: None,
-            authorities: args.client_ca.clone(),
-            cert: args.tls_cert.clone(),
-            key: args.tls_key.clone(),
-        }
-    }
-}
-
 /// What the command line, the environment and the settings file say.
 #[derive(Debug)]
 pub struct Invocation {
@@ -192,6 +96,8 @@ pub struct Invocation {
     pub file: Option<PathBuf>,
     /// The values of flags in it.
     pub scalars: Vec<Scalar>,
+    /// Those of them that neither the command line nor the environment overrides.
+    pub in_force: Vec<Scalar>,
     /// Its other sections.
     pub settings: Settings,
 }
@@ -231,13 +137,20 @@ pub fn read() -> Result<Invocation, Refused> {
     let file = file.and_then(|(_, matches)| matches.get_one::<PathBuf>("config")).cloned();
     let Some(file) = file else {
         let command = Cli::from_arg_matches(&matches)?.command;
-        let (scalars, settings) = (Vec::new(), Settings::default());
-        return Ok(Invocation { command, file: None, scalars, settings });
+        let (scalars, in_force, settings) = Default::default();
+        return Ok(Invocation { command, file: None, scalars, in_force, settings });
     };
     let SettingsFile { scalars, settings } = read_settings(&file).map_err(Refused::Settings)?;
     let matches = with_scalars(command, &scalars).try_get_matches_from(&args)?;
     let command = Cli::from_arg_matches(&matches)?.command;
-    Ok(Invocation { command, file: Some(file), scalars, settings })
+    let own = matches.subcommand().map(|(_, matches)| matches);
+    let is_in_force = |scalar: &&Scalar| {
+        // An id that the command does not have would be a panic.
+        let own = own.filter(|own| own.ids().any(|id| *id == *scalar.id));
+        own.and_then(|own| own.value_source(&scalar.id)) == Some(ValueSource::DefaultValue)
+    };
+    let in_force = scalars.iter().filter(is_in_force).cloned().collect();
+    Ok(Invocation { command, file: Some(file), scalars, in_force, settings })
 }
 
 /// Reads a settings file.
@@ -248,6 +161,26 @@ pub fn read_settings(file: &Path) -> Result<SettingsFile, Vec<SettingsError>> {
     settings::read(file, &all_flags())
 }
 
+/// The flags of each service as the environment and the values of a settings file have them.
+///
+/// # Errors
+/// What is wrong with the environment.
+pub fn without_flags(scalars: &[Scalar]) -> Result<Vec<ServiceArgs>, Vec<String>> {
+    let environment = |name: &OsStr| std::env::var_os(name);
+    let (mut all, mut errors) = (Vec::new(), Vec::new());
+    for service in ["broker", "gateway", "publisher"] {
+        let command = with_scalars(command(), scalars);
+        let service_command = command.find_subcommand(service);
+        errors.extend(service_command.and_then(|c| names::different_variables(c, &environment)));
+        let matches = command.try_get_matches_from(["campanile", service]);
+        match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+            Ok(cli) => all.push(ServiceArgs::of(&cli.command)),
+            Err(error) => errors.push(one_line(&error)),
+        }
+    }
+    if errors.is_empty() { Ok(all) } else { Err(errors) }
+}
+
 /// The flags of this process with other values of the settings file.
 ///
 /// # Errors
@@ -256,10 +189,7 @@ pub fn read_again(scalars: &[Scalar]) -> Result<ServiceArgs, Vec<String>> {
     let command = with_scalars(command(), scalars);
     let matches = command.try_get_matches_from(std::env::args_os());
     let read = matches.and_then(|matches| Cli::from_arg_matches(&matches));
-    read.map(|cli| ServiceArgs::of(&cli.command)).map_err(|error| {
-        let error = error.to_string();
-        vec![error.lines().next().unwrap_or_default().to_owned()]
-    })
+    read.map(|cli| ServiceArgs::of(&cli.command)).map_err(|error| vec![one_line(&error)])
 }
 
 /// Makes the values of a settings file the defaults of the flags, so that the environment and the
@@ -282,7 +212,8 @@ fn command() -> clap::Command {
     names::with_variables(all_flags(), &|name| std::env::var_os(name))
 }
 
-fn all_flags() -> clap::Command {
+/// Every command with its flags, as they are without an environment.
+pub fn all_flags() -> clap::Command {
     let command = SERVICES.iter().fold(Cli::command(), |command, service| {
         command.mut_subcommand(service, |service| service.arg(config_flag()))
     });
@@ -321,6 +252,16 @@ fn service_of(id: &str) -> Option<&str> {
     ["broker", "gateway", "publisher"].contains(&service).then_some(service)
 }
 
+/// A sentence about each environment variable that looks like a setting and is none.
+pub fn unknown_variables() -> Vec<String> {
+    let command = all_flags();
+    let args = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    let known: Vec<_> = args.filter_map(|arg| arg.get_env()?.to_str()).collect();
+    let known = [&known[..], &names::old_variables()].concat();
+    let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    variables::unknown(variables, &known)
+}
+
 /// Prints why nothing is run: help and version as they are, each error as one line.
 pub fn explain(refused: &Refused) -> ExitCode {
     let error = match refused {
@@ -335,13 +276,19 @@ pub fn explain(refused: &Refused) -> ExitCode {
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
         _ => {
-            let text = error.to_string();
-            let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-            let parts = lines.filter(|line| !line.is_empty() && !line.starts_with("For more"));
-            last_line(&parts.collect::<Vec<_>>().join("; "));
+            last_line(&format!("error: {}", one_line(error)));
             ExitCode::from(2)
         }
     }
+}
+
+/// What clap has to say about an error, without its usage.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let parts = lines.filter(|line| !line.is_empty() && !line.starts_with("For more"));
+    parts.collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -380,6 +327,18 @@ mod tests {
                 let twin = up.get_arguments().find(|arg| arg.get_long() == Some(in_up));
                 assert_eq!(twin.and_then(|arg| arg.get_env()), arg.get_env(), "{in_up}");
             }
+        }
+    }
+
+    #[test]
+    fn no_setting_has_a_name_that_container_platforms_use() {
+        let command = all_flags();
+        for arg in command.get_subcommands().flat_map(clap::Command::get_arguments) {
+            let Some(variable) = arg.get_env().and_then(OsStr::to_str) else { continue };
+            assert!(!variables::is_of_a_platform(variable), "{variable}");
+            let (_, key) =
+                variable.trim_start_matches("CAMPANILE_").split_once('_').unwrap_or_default();
+            assert!(key != "PORT" && !key.starts_with("SERVICE_"), "{variable}");
         }
     }
 

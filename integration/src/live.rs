@@ -11,6 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use campanile_channel::{Secrets, SecretsNow};
 use campanile_edge::Keys;
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::certificates::{Certificates, Listeners};
 use crate::cli::{self, Invocation, ServiceArgs};
+use crate::exposure::{SERVICES, Service};
 use crate::limits::{self, LimitsNow, ServiceLimits};
 use crate::logging::Level;
 use crate::secrets::ClusterSecret;
@@ -59,6 +61,12 @@ impl From<Vec<SettingsError>> for Invalid {
     }
 }
 
+impl From<SettingsError> for Invalid {
+    fn from(error: SettingsError) -> Self {
+        vec![error].into()
+    }
+}
+
 impl NewState {
     /// Reads and checks everything, all files too, and changes nothing.
     ///
@@ -66,7 +74,7 @@ impl NewState {
     /// Everything that is wrong.
     pub fn read(settings: &Settings, args: &ServiceArgs) -> Result<Self, Invalid> {
         let variable = std::env::var("CAMPANILE_LOG").ok();
-        let filter = settings.log.filter(variable.as_deref());
+        let filter = settings.log.filter(variable.as_deref(), &settings.places);
         let secrets = args.cluster_secret.as_ref().map(ClusterSecret::read);
         let secrets = secrets.unwrap_or_else(|| Ok(Secrets::default()));
         let access = args.gateway.as_ref().map(|gateway| {
@@ -77,12 +85,14 @@ impl NewState {
         // Here: build what other sections become, each with its error.
         let keys = match &args.publisher {
             Some(publisher) => {
-                let per_second = u32::try_from(publisher.max_pushes_per_second).unwrap_or(u32::MAX);
-                settings::keys::keys(&settings.keys, per_second).map_err(|wrong| {
-                    let lines =
-                        wrong.into_iter().map(|(key, sentence)| format!("{key}: {sentence}"));
-                    lines.collect::<Vec<_>>()
-                })
+                settings::keys::keys(&settings.keys, publisher.max_pushes_per_second).map_err(
+                    |wrong| {
+                        let error = |(key, sentence): (String, String)| {
+                            settings.places.error(&key, &sentence).to_string()
+                        };
+                        wrong.into_iter().map(error).collect::<Vec<_>>()
+                    },
+                )
             }
             None => Ok(Keys::default()),
         };
@@ -99,6 +109,15 @@ impl NewState {
                 Ok(Self { filter, secrets, access, keys, certificates, limits })
             }
             _ => Err(Invalid(wrong)),
+        }
+    }
+
+    /// Whether a service has something to know others by: then everybody is asked, on every address.
+    pub fn is_authenticated(&self, service: Service) -> bool {
+        match service {
+            Service::Broker => !self.secrets.is_empty(),
+            Service::Gateway => !self.access.access.is_open(),
+            Service::Publisher => !self.keys.is_empty(),
         }
     }
 
@@ -123,6 +142,8 @@ pub struct Live {
     /// What cannot change.
     args: ServiceArgs,
     scalars: Vec<Scalar>,
+    in_force: Vec<Scalar>,
+    authenticated: [bool; 3],
     level: Level,
     secrets: watch::Sender<Arc<Secrets>>,
     /// Whom the gateway lets in.
@@ -138,6 +159,7 @@ pub struct Live {
 impl Live {
     /// Begins with what was read at the start.
     pub fn start(invocation: &Invocation, first: NewState, level: Level) -> Self {
+        let authenticated = SERVICES.map(|service| first.is_authenticated(service));
         // Here: `watch::channel(first.part)` for each part.
         let tls = Listeners::start(first.certificates, &first.secrets);
         let (secrets, _) = watch::channel(Arc::new(first.secrets));
@@ -147,12 +169,19 @@ impl Live {
             file: invocation.file.clone(),
             args: ServiceArgs::of(&invocation.command),
             scalars: invocation.scalars.clone(),
+            in_force: invocation.in_force.clone(),
+            authenticated,
             level,
             secrets,
             token_keys: Arc::new(TokenKeys::start(first.access)),
             keys,
             tls,
         }
+    }
+
+    /// As [`NewState::is_authenticated`], for as long as this process runs.
+    pub fn is_authenticated(&self, service: Service) -> bool {
+        self.authenticated[service as usize]
     }
 
     /// What the services of the cluster prove to each other.
@@ -163,6 +192,20 @@ impl Live {
     /// The API keys of those who push.
     pub fn keys(&self) -> watch::Receiver<Arc<Keys>> {
         self.keys.subscribe()
+    }
+
+    /// An error with the lines of the settings file that it is about: it names flags only.
+    pub fn with_places(&self, error: anyhow::Error) -> anyhow::Error {
+        let Some(file) = &self.file else { return error };
+        let sentence = format!("{error:#}");
+        let named = self.in_force.iter().filter(|scalar| scalar.is_named_in(&sentence));
+        let places: Vec<_> = named
+            .map(|scalar| format!("{} is in {}:{}", scalar.key, file.display(), scalar.line))
+            .collect();
+        match places.is_empty() {
+            true => error,
+            false => anyhow!("{sentence}; {}", places.join(", ")),
+        }
     }
 
     /// Reads the settings file again, and the files that flags name, and changes everything or nothing.
@@ -176,7 +219,9 @@ impl Live {
             Ok((state, scalars)) => {
                 self.publish(state);
                 info!("the settings were read again");
-                let changed = changed(&self.scalars, &scalars);
+                let mut changed = changed(&self.scalars, &scalars);
+                // A file may have the settings of the whole cluster.
+                changed.retain(|key| self.is_of_a_service_here(key));
                 if !changed.is_empty() {
                     warn!("these settings change only with a restart: {}", changed.join(", "));
                 }
@@ -189,14 +234,35 @@ impl Live {
         }
     }
 
+    /// Whether a key such as `[gateway] listen` is one of a service that runs in this process.
+    fn is_of_a_service_here(&self, key: &str) -> bool {
+        let mut here = SERVICES.into_iter().filter(|service| self.args.has(*service));
+        here.any(|service| key.starts_with(&format!("[{}] ", service.name())))
+    }
+
     fn reread(&self) -> Result<(NewState, Vec<Scalar>), Invalid> {
         let read = match &self.file {
             Some(file) => reread(file)?,
             None => SettingsFile::default(),
         };
         let mut state = NewState::read(&read.settings, &self.args)?;
+        self.check_exposure(&state).map_err(|sentence| Invalid(vec![sentence]))?;
         state.limits = ServiceLimits::of(&cli::read_again(&read.scalars).map_err(Invalid)?);
         Ok((state, read.scalars))
+    }
+
+    /// A service that asks who somebody is must not stop to do so, and one that did not ask has let
+    /// clients in who would not be let in any more.
+    fn check_exposure(&self, state: &NewState) -> Result<(), String> {
+        for service in SERVICES.into_iter().filter(|service| self.args.has(*service)) {
+            let (was, is) = (self.is_authenticated(service), state.is_authenticated(service));
+            if was != is {
+                let name = service.name();
+                let (was, is) = if was { ("not open", "open") } else { ("open", "not open") };
+                return Err(format!("the {name} is {was} and would be {is}: that takes a restart"));
+            }
+        }
+        Ok(())
     }
 
     /// Changes everything.

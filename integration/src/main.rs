@@ -4,11 +4,13 @@
 mod allocator;
 mod certificates;
 mod cli;
+mod exposure;
 mod files;
 mod jwks;
 mod limits;
 mod live;
 mod logging;
+mod secret_file;
 mod secrets;
 mod services;
 mod settings;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use campanile_bench::{BenchArgs, Stop};
 use campanile_channel::Watchdog;
+use tracing::warn;
 
 use cli::{Command, Invocation, ServiceArgs};
 use live::{Invalid, Live, NewState};
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Err(refused) => return cli::explain(&refused),
     };
     let invocation = match invocation {
+        Invocation { command: Command::Config(args), .. } => return tools::config::run(&args),
         Invocation { command: Command::Key(command), .. } => return tools::key::run(&command),
         Invocation { command: Command::Token(command), .. } => return tools::token::run(command),
         service => service,
@@ -57,13 +61,15 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    cli::unknown_variables().iter().for_each(|sentence| warn!("{sentence}"));
     files::raise_limit();
     if let Command::BenchPart(args) = invocation.command {
         end(campanile_bench::run_part(args), logging);
     }
     let live = Arc::new(Live::start(&invocation, first, logging.level()));
     let system = actix_rt::System::new();
-    let result = system.block_on(run(invocation.command, live));
+    let result = system.block_on(run(invocation.command, live.clone()));
+    let result = result.map_err(|error| live.with_places(error));
     // The system is not dropped: that would wait for a look-up of a host's name that is in progress.
     end(result, logging)
 }
@@ -99,7 +105,7 @@ async fn run(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
         Command::Gateway(args) => services::gateway(args, &live, shutdown, watchdog).await,
         Command::Publisher(args) => services::publisher(args, &live, shutdown, watchdog).await,
         Command::Bench(args) => measure(*args, shutdown).await,
-        Command::Key(_) | Command::Token(_) | Command::BenchPart(_) => {
+        Command::Config(_) | Command::Key(_) | Command::Token(_) | Command::BenchPart(_) => {
             unreachable!("run without a runtime")
         }
     }

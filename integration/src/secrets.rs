@@ -5,7 +5,6 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use campanile_channel::{MAX_SECRETS_BYTES, Secrets};
-use campanile_edge::Secret;
 use zeroize::Zeroizing;
 
 /// Where a service gets the cluster's secret from.
@@ -57,26 +56,6 @@ fn contents(file: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
             "it has more than {MAX_SECRETS_BYTES} bytes; accepted is a file with one secret, or two"
         ))),
     }
-}
-
-/// Reads a file of a secret or of keys, without the line end at its end.
-///
-/// # Errors
-/// A sentence, if it cannot be read, is empty or has more than `max_bytes`. It shows nothing of the file.
-pub fn read(file: &Path, max_bytes: usize) -> Result<Secret, String> {
-    let mut text = Zeroizing::new(Vec::new());
-    let read =
-        File::open(file).and_then(|file| file.take(max_bytes as u64 + 1).read_to_end(&mut text));
-    read.map_err(|error| error.to_string())?;
-    if text.len() > max_bytes {
-        return Err(format!("it has more than {max_bytes} bytes"));
-    }
-    let secret = text.strip_suffix(b"\n").unwrap_or(&text);
-    let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
-    if secret.is_empty() {
-        return Err("it is empty".to_owned());
-    }
-    Ok(Secret::new(secret))
 }
 
 #[cfg(test)]

@@ -9,10 +9,12 @@ use actix_rt::Arbiter;
 use anyhow::{Context as _, anyhow};
 use campanile_channel::broker::{BrokerConfig, Storage};
 use campanile_channel::{TlsSettings, Watchdog};
+use campanile_edge::Exposure;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::cli::{BrokerCommandArgs, GatewayCommandArgs, PublisherCommandArgs, UpArgs};
+use crate::exposure::{self, Service};
 use crate::files::{limited, room};
 use crate::live::Live;
 use crate::shutdown::{Shutdown, Trigger};
@@ -49,10 +51,12 @@ pub async fn broker(
         tls: live.tls.broker(),
         ..args.broker.config()?
     };
-    let listeners = listen("--listen", &args.broker.listen)?;
+    let door = Door { service: Service::Broker, is_open: args.broker.open, is_in_up: false };
+    let (listeners, exposure) = door.listen(&args.broker.listen, live)?;
     if config.storage.is_none() {
         info!("{IN_MEMORY}");
     }
+    notice(Service::Broker, exposure);
     shutdown.ends_within(config.shutdown_limit + BROKER_GRACE);
     Ok(campanile_channel::broker::serve(config, listeners, shutdown.begun()).await?)
 }
@@ -72,11 +76,14 @@ pub async fn gateway(
     config.access = live.token_keys.access();
     token_keys::fetch(&live.token_keys, config.unknown_key.clone(), &config.watchdog);
     config.limits = live.limits.gateway();
-    let listeners = listen("--listen", &args.gateway.listen)?;
+    let door = Door { service: Service::Gateway, is_open: args.gateway.open, is_in_up: false };
+    let (listeners, exposure) = door.listen(&args.gateway.listen, live)?;
+    config.exposure = exposure;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
         info!(%address, workers = config.workers, "the gateway listens");
     }
+    notice(Service::Gateway, exposure);
     let ready = || info!("the gateway takes connections");
     shutdown.ends_within(config.drain + config.shutdown_limit + GRACE);
     Ok(campanile_gateway::serve(config, listeners, ready, shutdown.begun()).await?)
@@ -96,11 +103,14 @@ pub async fn publisher(
     config.secrets = live.secrets();
     config.keys = live.keys();
     config.addresses = live.limits.publisher();
-    let listeners = listen("--listen", &args.publisher.listen)?;
+    let door = Door { service: Service::Publisher, is_open: args.publisher.open, is_in_up: false };
+    let (listeners, exposure) = door.listen(&args.publisher.listen, live)?;
+    config.exposure = exposure;
     config.max_connections = limited("--max-connections", config.max_connections, room());
     for address in addresses(&listeners)? {
         info!(%address, "the publisher listens");
     }
+    notice(Service::Publisher, exposure);
     shutdown.ends_within(config.shutdown_limit + GRACE);
     Ok(campanile_publisher::serve(config, listeners, shutdown.begun()).await?)
 }
@@ -113,9 +123,14 @@ pub async fn up(
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
-    let broker = listen("--broker-listen", &args.broker.listen)?;
-    let gateway = listen("--gateway-listen", &args.gateway.listen)?;
-    let publisher = listen("--publisher-listen", &args.publisher.listen)?;
+    let door = |service, is_open| Door { service, is_open, is_in_up: true };
+    let (broker, broker_exposure) =
+        door(Service::Broker, args.broker.open).listen(&args.broker.listen, live)?;
+    let (gateway, gateway_exposure) =
+        door(Service::Gateway, args.gateway.open).listen(&args.gateway.listen, live)?;
+    let (publisher, publisher_exposure) =
+        door(Service::Publisher, args.publisher.open).listen(&args.publisher.listen, live)?;
+    let exposures = [broker_exposure, gateway_exposure, publisher_exposure];
     let addresses = [addresses(&broker)?, addresses(&gateway)?, addresses(&publisher)?];
     let [link, _, push] = addresses.each_ref().map(|addresses| reachable(addresses[0]));
 
@@ -135,6 +150,8 @@ pub async fn up(
     broker_config.shutdown_limit = broker_config.shutdown_limit.min(SHARE);
     gateway_config.shutdown_limit = gateway_config.shutdown_limit.min(SHARE);
     publisher_config.shutdown_limit = publisher_config.shutdown_limit.min(SHARE);
+    gateway_config.exposure = gateway_exposure;
+    publisher_config.exposure = publisher_exposure;
     broker_config.watchdog = watchdog.clone();
     gateway_config.watchdog = watchdog.clone();
     publisher_config.watchdog = watchdog;
@@ -158,6 +175,9 @@ pub async fn up(
     let left = room - publisher_config.max_connections;
     gateway_config.max_connections = limited("--gateway-max-connections", wanted, left);
 
+    let only_here = addresses[1].iter().all(|address| address.ip().to_canonical().is_loopback());
+    let has_page = gateway_config.page.unwrap_or(only_here);
+
     let (ready, is_ready) = oneshot::channel();
     let (stop_broker, stopped) = Trigger::new();
     let mut broker = start("broker", move || {
@@ -176,7 +196,9 @@ pub async fn up(
     let supervised = async {
         let announced = async {
             tokio::select! {
-                Ok(()) = is_ready => announce(addresses, schemes, storage.as_ref()),
+                Ok(()) = is_ready => {
+                    announce(addresses, schemes, exposures, has_page, storage.as_ref());
+                }
                 () = shutdown.clone().begun() => return,
             }
             shutdown.begun().await;
@@ -198,11 +220,45 @@ pub async fn up(
     pulse.during(supervised).await
 }
 
-/// Binds at least one listener; the error names the flag.
-fn listen(flag: &str, address: &HostPort) -> anyhow::Result<Vec<TcpListener>> {
-    address.listen().with_context(|| {
-        format!("{flag} {address}: cannot listen there, give a HOST:PORT of this host that is free")
-    })
+/// Where a service is reached.
+#[derive(Clone, Copy)]
+struct Door {
+    service: Service,
+    /// Whether somebody said that everybody may use it.
+    is_open: bool,
+    is_in_up: bool,
+}
+
+impl Door {
+    /// Binds at least one listener, unless the service would be too open. Errors name the flag.
+    fn listen(
+        self,
+        address: &HostPort,
+        live: &Live,
+    ) -> anyhow::Result<(Vec<TcpListener>, Exposure)> {
+        let Self { service, is_open, is_in_up } = self;
+        let prefix = if is_in_up { service.prefix() } else { "" };
+        let flag = || {
+            format!(
+                "--{prefix}listen {address}: cannot listen there, give a HOST:PORT of this host that is \
+                 free"
+            )
+        };
+        let addresses = address.addresses().with_context(flag)?;
+        let is_authenticated = live.is_authenticated(service);
+        // Before it listens, so that nobody gets in meanwhile.
+        let exposure = exposure::check(service, &addresses, is_authenticated, is_open, is_in_up)?;
+        Ok((address.listen(&addresses).with_context(flag)?, exposure))
+    }
+}
+
+/// Says in the log that a service is open.
+fn notice(service: Service, exposure: Exposure) {
+    match (exposure::notice(service, exposure), exposure) {
+        (Some(notice), Exposure::Open) => warn!("{notice}"),
+        (Some(notice), _) => info!("{notice}"),
+        (None, _) => {}
+    }
 }
 
 fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
@@ -249,6 +305,8 @@ fn scheme(tls: &Option<TlsSettings>) -> &'static str {
 fn announce(
     addresses: [Vec<SocketAddr>; 3],
     [pages, pushes]: [&str; 2],
+    exposures: [Exposure; 3],
+    has_page: bool,
     storage: Option<&Storage>,
 ) {
     let kept = match storage {
@@ -261,15 +319,26 @@ fn announce(
     let [broker, gateway, publisher] = addresses.map(|addresses| {
         addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
     });
+    let names = ["broker", "gateway", "publisher"].into_iter().zip(exposures);
+    let open = names.filter(|(_, exposure)| exposure.is_open()).map(|(name, _)| name);
+    let open: Vec<_> = open.collect();
+    let notice = match open.is_empty() {
+        true => String::new(),
+        false => format!(
+            "  without authentication, anybody who reaches them may do anything: {}\n",
+            open.join(", ")
+        ),
+    };
+    let page_line =
+        if has_page { format!("  open       {pages}://{page}/\n") } else { String::new() };
     let text = format!(
         "campanile {} is up; {kept}
 
   broker     {broker}
   gateway    {gateway}
   publisher  {publisher}
-
-  open       {pages}://{page}/
-  listen     curl -N '{pages}://{page}/events?group=news'
+{notice}
+{page_line}  listen     curl -N '{pages}://{page}/events?group=news'
   push       curl '{pushes}://{push}/?content=hello'
 ",
         env!("CARGO_PKG_VERSION")

@@ -9,7 +9,8 @@
 //! `settings/` that holds its serde structs (`#[serde(deny_unknown_fields)]`) and turns them into the types
 //! of the crates. To add one: the struct in its file, a field here, and, if a service needs it, a channel in
 //! `live.rs`, which says how. A line about a wrong section comes by itself; what serde cannot see is checked
-//! where the section is turned into the crates' types.
+//! where the section is turned into the crates' types, with errors by [`Places::error`]. The documented
+//! example of the section is its `EXAMPLE`.
 
 pub mod guests;
 pub mod keys;
@@ -20,6 +21,7 @@ pub mod tokens;
 mod document;
 mod error;
 mod nearest;
+mod places;
 mod scalars;
 
 use std::path::Path;
@@ -27,7 +29,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 pub use error::SettingsError;
-pub use scalars::Scalar;
+pub use nearest::nearest;
+pub use places::Places;
+pub use scalars::{Flag, Scalar, flags};
 
 use document::Document;
 
@@ -47,10 +51,17 @@ pub struct Settings {
     pub tls: tls::Section,
     /// `[log]`.
     pub log: log::Section,
+    /// Where all this is in the file, for errors.
+    #[serde(skip)]
+    pub places: Places,
 }
 
 /// The names of the fields of [`Settings`].
 const SECTIONS: [&str; 5] = ["keys", "tokens", "guests", "tls", "log"];
+
+/// The documented examples of these sections.
+pub const EXAMPLES: [&str; 5] =
+    [keys::EXAMPLE, tokens::EXAMPLE, guests::EXAMPLE, tls::EXAMPLE, log::EXAMPLE];
 
 /// What a file says.
 #[derive(Debug, Clone, Default)]
@@ -83,6 +94,7 @@ pub fn parse(
     let mut errors = Vec::new();
     let scalars = scalars::read(&document, flags, &SECTIONS, &mut errors);
     let settings = document.sections(&SECTIONS, &mut errors);
+    let settings = Settings { places: document.places(&SECTIONS), ..settings };
     match errors.is_empty() {
         true => Ok(SettingsFile { scalars, settings }),
         false => {
@@ -91,3 +103,6 @@ pub fn parse(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,6 @@
 //! Command line tools: they print something and end, without a log.
 
+pub mod config;
+pub mod example;
 pub mod key;
 pub mod token;

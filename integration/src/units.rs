@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use clap::ValueEnum;
 
 /// How many connections may wait to be accepted, if the system allows it: the kernel must not refuse
 /// the clients that all come back after a restart.
@@ -71,22 +72,30 @@ impl fmt::Display for BrokerAddress {
 }
 
 impl HostPort {
-    /// Listens on every address of the host's name, on the same port; port 0 means a free one.
-    /// Addresses that this host does not have, such as those of IPv6 where there is none, are skipped
-    /// if at least one is left.
+    /// The addresses of the host's name, each once.
     ///
     /// # Errors
-    /// If the name is unknown, or one of its addresses cannot be bound (`AddrInUse`, for example).
-    pub fn listen(&self) -> io::Result<Vec<TcpListener>> {
+    /// If the name is unknown.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let mut addresses = Vec::new();
         for address in self.0.to_socket_addrs()? {
             if !addresses.contains(&address) {
                 addresses.push(address);
             }
         }
+        Ok(addresses)
+    }
+
+    /// Listens on every one of [`addresses`](Self::addresses), on the same port; port 0 means a free
+    /// one. Addresses that this host does not have, such as those of IPv6 where there is none, are
+    /// skipped if at least one is left.
+    ///
+    /// # Errors
+    /// If one of the addresses cannot be bound (`AddrInUse`, for example).
+    pub fn listen(&self, addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
         let mut tries = 1;
         loop {
-            match bind_all(&addresses) {
+            match bind_all(addresses) {
                 // Another process has the port on one of the addresses.
                 Err(error) if is_in_use(&error) && tries < PORT_TRIES && !self.has_port() => {
                     tries += 1;
@@ -131,6 +140,13 @@ fn is_not_of_this_host(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let absent = [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT].map(Errno::raw_os_error);
     error.raw_os_error().is_some_and(|error| absent.contains(&error))
+}
+
+/// Whether something is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 /// The resolution of the system's timers.

@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use campanile_harness::{
-    Answer, Cluster, HttpConnection, Process, Websocket, handshake, raise_file_limit, within,
+    Answer, Cluster, HttpConnection, Process, Signal, Websocket, handshake, raise_file_limit,
+    within,
 };
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -234,6 +235,47 @@ async fn a_spoofed_proxy_header_is_never_believed() {
     })
     .await;
     assert_eq!(answer_to(HONEST, gateway, &open("192.0.2.2")).await.status, 101);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_changes_the_limits_and_closes_nobody() {
+    let broker = Process::start(&["broker", "--listen", "127.0.0.1:0"]);
+    let broker_address = broker.address("the broker listens").await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let write = |max: usize| {
+        let settings = format!(
+            "[gateway]\nlisten = \"127.0.0.1:0\"\nbroker = \"{broker_address}\"\n\
+             max_connections_per_address = {max}\n"
+        );
+        std::fs::write(file.path(), settings).expect("it can be written");
+    };
+    write(2);
+    let config = file.path().to_str().expect("UTF-8");
+    let gateway_process = Process::start(&["gateway", "--config", config]);
+    let gateway = gateway_process.address("the gateway listens").await;
+    gateway_process.said("the gateway takes connections").await;
+    let request = handshake("/");
+    let status = async || answer_to(HOSTILE, gateway, request.as_bytes()).await.status;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let stream = connect_from(HOSTILE, gateway).await;
+        held.push(Websocket::open(stream, &[], None).await.greeted().await);
+    }
+    assert_eq!(status().await, 503);
+    write(1);
+    gateway_process.signal(Signal::HUP);
+    gateway_process.said("the settings were read again").await;
+    assert_eq!(status().await, 503);
+    write(3);
+    gateway_process.signal(Signal::HUP);
+    campanile_harness::eventually("a third connection", async || {
+        (status().await == 101).then_some(())
+    })
+    .await;
+    assert_eq!(gateway_process.count("only with a restart"), 0);
+    for client in held {
+        client.leave_for_good().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

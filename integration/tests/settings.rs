@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 
-use campanile_harness::{Process, Signal, command};
+use campanile_harness::{Process, Signal, command, exchange, handshake};
 use tempfile::NamedTempFile;
 
 /// A settings file with this text.
@@ -96,6 +96,29 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(line.contains("this is a directory"), "{line}");
 }
 
+#[test]
+fn an_error_about_flags_names_the_lines_that_set_them() {
+    let file = file(
+        "[gateway]\nlisten = \"127.0.0.1:0\"\nping_after = \"9s\"\nsilence_limit = \"8s\"\n\
+         [broker]\nlisten = \"127.0.0.1:0\"\n[publisher]\nlisten = \"0.0.0.0:0\"\n",
+    );
+    let place = |key: &str, line: usize| format!("[{key} is in {}:{line}", path(&file));
+    let config = ["--config", path(&file)];
+    let said = |args: &[&str]| refused(&[args, &config].concat(), &[]).concat();
+    let both = [place("gateway] ping_after", 3), place("gateway] silence_limit", 4)];
+    let line = said(&["gateway"]);
+    assert!(both.iter().all(|place| line.contains(place)), "{line}");
+    assert!(!line.contains("listen is in"), "{line}");
+    // A value of the command line has no line in the file.
+    let line = said(&["gateway", "--ping-after=10s"]);
+    assert!(!line.contains(&both[0]) && line.contains(&both[1]), "{line}");
+    let line = said(&["publisher"]);
+    assert!(line.contains(&place("publisher] listen", 8)), "{line}");
+    assert!(!line.contains("broker"), "{line}");
+    let line = said(&["up", "--gateway-ping-after=1s"]);
+    assert!(line.contains(&place("publisher] listen", 8)), "{line}");
+}
+
 fn write(path: &Path, text: &str) {
     std::fs::write(path, text).expect("it can be written");
 }
@@ -106,11 +129,14 @@ async fn a_hangup_rereads_the_file_all_or_nothing() {
     let mut broker = Process::start(&["broker", "--config", path(&file)]);
     broker.said("the broker listens").await;
 
-    write(file.path(), "[broker]\nmax_links = 7\n[log]\nlevel = \"info,campanile=debug\"\n");
+    write(
+        file.path(),
+        "[broker]\nmax_links = 7\n[gateway]\nmax_groups = 7\n[log]\nlevel = \"info,campanile=debug\"\n",
+    );
     broker.signal(Signal::HUP);
     broker.said("the settings were read again").await;
     let line = broker.said("only with a restart").await;
-    assert!(line.contains("[broker] listen, [broker] max_links"), "{line}");
+    assert!(line.ends_with(": [broker] listen, [broker] max_links"), "{line}");
 
     write(file.path(), "[broker]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"!!bad==\"\n");
     broker.signal(Signal::HUP);
@@ -132,4 +158,93 @@ async fn a_hangup_without_a_file_says_so() {
     broker.said("--config FILE").await;
     broker.signal(Signal::TERM);
     assert!(broker.ended().await.success());
+}
+
+#[test]
+fn the_printed_file_is_valid_and_changes_nothing() {
+    let printed = command(&["config"]).output().expect("it runs");
+    assert!(printed.status.success());
+    let text = String::from_utf8(printed.stdout).expect("UTF-8");
+    assert!(text.contains("\n#[gateway]\n") && text.contains("\n#max_groups = 100\n"), "{text}");
+    let file = file(&text);
+    let checked = command(&["config", "--check", path(&file)]).output().expect("it runs");
+    assert!(checked.status.success(), "{checked:?}");
+    assert_eq!(String::from_utf8_lossy(&checked.stdout).lines().count(), 1);
+    assert!(checked.stderr.is_empty(), "{checked:?}");
+}
+
+#[test]
+fn a_check_names_everything_that_is_wrong_and_exits_with_2() {
+    let check = |text: &str, variables: &[(&str, &str)]| {
+        let file = file(text);
+        let mut command = command(&["config", "--check", path(&file)]);
+        let output = command.envs(variables.iter().copied()).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        said.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let said = check("[gateway]\nmax_groups = -1\nlisen = 1\n", &[]);
+    assert_eq!(said.len(), 2, "{said:#?}");
+
+    let said = check(
+        "[gateway]\nlisten = \"0.0.0.0:0\"\nping_after = \"9s\"\nsilence_limit = \"8s\"\n\
+         [broker]\nlisten = \"192.0.2.1:1\"\n[publisher]\nlisten = \"[::]:0\"\nopen = true\n",
+        &[],
+    );
+    assert_eq!(said.len(), 3, "{said:#?}");
+    for (line, parts) in said.iter().zip([
+        ["broker: ", "--listen 192.0.2.1:1"],
+        ["gateway: ", "silence-limit is 8s"],
+        ["gateway: ", "--listen 0.0.0.0:0"],
+    ]) {
+        assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+    }
+
+    let said = check("", &[("CAMPANILE_GATEWAY_MAX_GROUPS", "many")]);
+    assert!(said.concat().contains("many") && said.concat().contains("from 0 to"), "{said:?}");
+    let said = check("", &[("CAMPANILE_LOG", "!!bad==")]);
+    assert!(said.concat().contains("CAMPANILE_LOG=!!bad=="), "{said:?}");
+    let line = refused(&["config", "--check", "/nonexistent.toml"], &[]).concat();
+    assert!(line.contains("/nonexistent.toml: cannot be read"), "{line}");
+}
+
+#[tokio::test]
+async fn lists_and_switches_of_a_file_work() {
+    let file = file(
+        "[broker]\nlisten = \"127.0.0.1:0\"\n[publisher]\nlisten = \"127.0.0.1:0\"\n\
+         [gateway]\nlisten = \"127.0.0.1:0\"\nignore_params = [\"token\", \"utm\"]\n\
+         allow_host = [\"app.test\", \"b.test:80\"]\npage = \"off\"\nworkers = 1\n",
+    );
+    let up = Process::start(&["up", "--config", path(&file)]);
+    let line = up.said("  gateway ").await;
+    let gateway = line.split_whitespace().last().and_then(|a| a.parse().ok()).expect("an address");
+    up.said("  push ").await;
+    for (target, host, status) in [
+        ("/?token=x&utm=y", "app.test:4236", 101),
+        ("/?tokens=x", "app.test", 400),
+        ("/", "b.test", 101),
+        ("/", "evil.example", 403),
+    ] {
+        let request = handshake(target).replace("Host: localhost", &format!("Host: {host}"));
+        assert_eq!(exchange(gateway, request.as_bytes()).await.status, status, "{target} {host}");
+    }
+    let page = exchange(gateway, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert_eq!(page.status, 404, "{page:?}");
+}
+
+#[tokio::test]
+async fn an_unknown_variable_is_a_warning_without_its_value() {
+    let mut command = command(&["broker", "--listen=127.0.0.1:0"]);
+    command.envs([
+        ("CAMPANILE_BROKER_LISEN", "hunter2"),
+        ("CAMPANILE_SERVICE_HOST", "10.0.0.1"),
+        ("CAMPANILE_PORT", "tcp://10.0.0.1:4236"),
+        ("CAMPANILE_CHANNEL_LOG_AGE", "5m"),
+    ]);
+    let broker = Process::run("broker with variables", command);
+    let line = broker.said("is no setting").await;
+    assert!(line.contains("WARN") && line.contains("CAMPANILE_BROKER_LISTEN?"), "{line}");
+    broker.said("the broker listens").await;
+    assert_eq!((broker.count("is no setting"), broker.count("hunter2")), (1, 0));
 }

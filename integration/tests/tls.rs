@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use campanile_harness::client::raw::{Client, request};
 use campanile_harness::tls::Authority;
-use campanile_harness::{Cluster, Process, Signal, command};
+use campanile_harness::{Cluster, Process, PushApi, Signal, Websocket, command};
 use rustls::ALL_VERSIONS;
 use tempfile::TempDir;
 
@@ -49,7 +49,8 @@ impl Files {
 
 /// A cluster whose gateway and publisher speak TLS.
 async fn start(files: &Files) -> Cluster {
-    Cluster::of(1).gateway(&files.flags()).publisher(&files.flags()).start().await
+    let flags = files.flags() + " --allow-host push.test";
+    Cluster::of(1).gateway(&flags).publisher(&flags).start().await
 }
 
 /// Runs a program to its end, and returns what it wrote to standard output, or its exit code.
@@ -206,5 +207,99 @@ async fn the_settings_file_lists_certificates_by_name() {
     for (name, is_served) in [("push.test", true), ("second.test", true), ("third.test", false)] {
         let mut client = Client::secure(address, &trusting, name);
         assert_eq!(client.try_send(&request("/", &[])).is_ok(), is_served, "{name}");
+    }
+}
+
+/// A broker whose links need TLS, and certificates of the authority.
+async fn start_broker(files: &Files) -> (Process, String) {
+    let flags = files.flags();
+    let mut args = vec!["broker", "--listen=127.0.0.1:0"];
+    args.extend(flags.split(' '));
+    let ca = files.shown("ca.pem");
+    args.extend(["--client-ca", &ca]);
+    let broker = Process::start(&args);
+    let address = broker.address("the broker listens").await;
+    (broker, format!("tls://{address}"))
+}
+
+/// A service that is linked with these files.
+fn start_linked(service: &str, broker: &str, files: &Files, own: Option<[&str; 2]>) -> Process {
+    let ca = files.shown("ca.pem");
+    let own = own.map(|names| names.map(|name| files.shown(name)));
+    let mut args = vec![service, "--listen=127.0.0.1:0", "--broker", broker, "--broker-ca", &ca];
+    if let Some([cert, key]) = &own {
+        args.extend(["--link-cert", cert, "--link-key", key]);
+    }
+    Process::start(&args)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_linked_over_tls_with_certificates_on_both_sides() {
+    let files = Files::new();
+    let (_broker, address) = start_broker(&files).await;
+    let own = Some(["cert.pem", "key.pem"]);
+    let gateway = start_linked("gateway", &address, &files, own);
+    let publisher = start_linked("publisher", &address, &files, own);
+    gateway.said("the gateway takes connections").await;
+    let listens = gateway.address("the gateway listens").await;
+    let push = PushApi::new(publisher.address("the publisher listens").await);
+    let mut client = Websocket::plain(listens, &["news"]).await;
+    // Larger than what is sealed at a time, and many in a row.
+    let large = "x".repeat(900_000);
+    let post = async |content: &str| {
+        let answer =
+            push.post(&[("to_group", "news")], Some("text/plain"), content.to_owned()).await;
+        assert_eq!(answer.body, "ok");
+    };
+    post(&large).await;
+    assert!(client.text().await == large);
+    for number in 0..100 {
+        let content = format!("{number} {}", "y".repeat(number * 100));
+        post(&content).await;
+        assert_eq!(client.text().await, content);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_without_the_right_certificates_fails_with_a_sentence() {
+    let files = Files::new();
+    let (broker, address) = start_broker(&files).await;
+    let own = Some(["cert.pem", "key.pem"]);
+    let fails = async |service: Process, sentence: &str| {
+        let said = service.said("no link to the broker").await;
+        assert!(said.contains(sentence), "{said}");
+    };
+    fails(start_linked("gateway", &address, &files, None), "CertificateRequired").await;
+    let strangers = Files::new();
+    fails(start_linked("gateway", &address, &strangers, own), "UnknownIssuer").await;
+    let plain = address.trim_start_matches("tls://");
+    let speaks = "the broker speaks TLS: give its address as tls://HOST:PORT";
+    fails(Process::start(&["publisher", "--listen=127.0.0.1:0", "--broker", plain]), speaks).await;
+    let elsewhere = Cluster::of(0).start().await;
+    let without = format!("tls://{}", elsewhere.broker_address);
+    fails(start_linked("publisher", &without, &files, own), "no TLS with the broker").await;
+    // The broker is there for those who have a right to it.
+    let gateway = start_linked("gateway", &address, &files, own);
+    gateway.said("the gateway takes connections").await;
+    assert_eq!(broker.count("panicked"), 0);
+}
+
+#[test]
+fn flags_for_tls_of_links_that_contradict_each_other_are_an_error() {
+    let files = Files::new();
+    let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| files.shown(name));
+    for (args, part) in [
+        (vec!["gateway", "--broker", "tls://127.0.0.1:1"], "needs --broker-ca"),
+        (vec!["publisher", "--broker", "127.0.0.1:1", "--broker-ca", &ca], "tls://127.0.0.1:1"),
+        (vec!["publisher", "--link-cert", &cert], "--link-key"),
+        (vec!["broker", "--client-ca", &ca], "--tls-cert"),
+        (vec!["broker", "--tls-key", &key], "--tls-cert"),
+        (vec!["broker", "--tls-cert", &cert, "--tls-key", &key, "--client-ca", &key], "key.pem"),
+    ] {
+        let output = command(&args).output().expect("it runs");
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{args:?}: {said}");
+        assert!(said.contains(part), "{args:?}: {said}");
     }
 }

@@ -29,6 +29,7 @@ fn publish(len: usize) -> ToBroker {
         audience: audience(),
         except: None,
         content: content(len),
+        from: None,
     }
 }
 
@@ -38,6 +39,7 @@ fn event(len: usize) -> FromBroker {
         audience: audience(),
         except: None,
         content: content(len),
+        from: None,
     })
 }
 

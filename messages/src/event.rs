@@ -96,4 +96,8 @@ pub struct Event<C = Content> {
     pub except: Option<Address>,
     /// What was pushed.
     pub content: C,
+    /// The user whose client published it. `None` for an event of a backend, and for one of a client
+    /// without a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<UserName>,
 }

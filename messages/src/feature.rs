@@ -6,8 +6,11 @@ use std::fmt;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+/// Knows the user whose client publishes an event.
+pub const CLIENT_PUBLISH: Feature = Feature("client_publish");
+
 /// The features of this release.
-const FEATURES: &[Feature] = &[];
+const FEATURES: &[Feature] = &[CLIENT_PUBLISH];
 
 /// The most features that one side may list.
 const MAX_FEATURES: usize = 64;

@@ -13,7 +13,8 @@
 //!   sentence that names what each side speaks.
 //! - Fields are only ever added at the end of a struct on the wire. A reader skips fields that it does
 //!   not know and takes the default for fields that are missing, so every field that is added has
-//!   `#[serde(default)]`.
+//!   `#[serde(default)]`. One that is left out where it is empty has to be written, as nil, by a release
+//!   that adds another one behind it.
 //! - Every variant that is added to an enum, and so every new message, belongs to a [`Feature`], and is
 //!   only sent to a peer that has it: see [`Features::allow`]. A variant without fields never gains
 //!   any.
@@ -30,7 +31,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::feature::Name;
 use crate::link::{Hello, Welcome};
 
-pub use crate::feature::{Feature, Features};
+pub use crate::feature::{CLIENT_PUBLISH, Feature, Features};
 pub use terms::{Disagreement, Limits, MAX_FRAME_BYTES, VERSIONS, Versions};
 
 /// 32 bytes, as a MessagePack bin.
@@ -214,7 +215,7 @@ mod tests {
 
     #[test]
     fn features_of_the_broker_alone_are_left_out() {
-        let features = Features::of([Feature("later")]);
+        let features = Features::of([CLIENT_PUBLISH, Feature("later")]);
         let answer = Agreement { features, ..Agreement::ours() };
         assert_eq!(answer.accept(), Ok(Agreement::ours()));
     }

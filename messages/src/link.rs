@@ -38,8 +38,8 @@ mod parts;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::feature::Feature;
-use crate::{Address, Audience, Content, Event, IdempotencyKey, Position};
+use crate::feature::{CLIENT_PUBLISH, Feature};
+use crate::{Address, Audience, Content, Event, IdempotencyKey, Position, UserName};
 
 use bounded::{Bound, list};
 pub use greeting::{Durability, Hello, Role, Welcome};
@@ -125,16 +125,21 @@ pub enum ToBroker<C = Content> {
         number: Number,
         /// Every number below this one has its answer, or nobody waits for the answer any more.
         unanswered: Number,
-        /// A repeat under the same key, by any publisher, is accepted once.
+        /// A repeat under the same key, by any publisher, is accepted once. The keys of each user's clients
+        /// are apart from those of other users and of backends.
         id: Option<IdempotencyKey>,
         /// Gateways shall count what they write within this time; `None`: nobody asks for that.
         count_within_millis: Option<u32>,
         /// Who the event is for.
         audience: Audience,
-        /// The one connection of the audience that does not get it. A repeat names the same one.
+        /// The one connection of the audience that does not get it. A repeat names the same one, except for
+        /// that of a user's client, which may have a new connection.
         except: Option<Address>,
         /// The content of the event.
         content: C,
+        /// The user whose client publishes the event; `None` for a backend.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<UserName>,
     },
     /// From a publisher: says that numbers are answered when no `Publish` has said so for a while, so
     /// that the broker can forget them.
@@ -293,10 +298,12 @@ impl<C> ToBroker<C> {
             | Self::Fetch { .. }
             | Self::Counted { .. }
             | Self::Delivered { .. }
-            | Self::Publish { .. }
+            | Self::Publish { from: None, .. }
             | Self::Settled { .. }
             | Self::AskHead { .. }
             | Self::Direct { .. } => None,
+            // A broker without it would take the user's key for a backend's.
+            Self::Publish { from: Some(_), .. } => Some(CLIENT_PUBLISH),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use campanile_channel::{LinkTls, Secrets, SecretsNow, TlsSettings, Watchdog, unchanging};
-use campanile_edge::{AddressLimits, Keys, PerAddress};
+use campanile_edge::{AddressLimits, Exposure, Keys, PerAddress};
 use campanile_messages::event::MAX_CONTENT_BYTES;
 use tokio::sync::watch;
 
@@ -65,8 +65,11 @@ pub struct PublisherConfig {
     pub proxy_protocol: bool,
     /// Which web pages may push and read the answers. Default: see [`AllowOrigins::Local`].
     pub allow_origins: AllowOrigins,
-    /// Which values of `Host` a publisher on loopback accepts besides the loopback ones. Default: none.
+    /// Which values of `Host` an open publisher on loopback accepts besides the loopback ones. Default:
+    /// none.
     pub allow_hosts: AllowHosts,
+    /// Whether the publisher is open to everybody who reaches it. Default: [`Exposure::Local`].
+    pub exposure: Exposure,
     /// The health that `/health/ready` reports. Whatever makes this process unready must be noted here.
     /// Default: nothing is known.
     pub health: Health,
@@ -144,6 +147,7 @@ impl PublisherConfig {
             proxy_protocol: false,
             allow_origins: AllowOrigins::Local,
             allow_hosts: AllowHosts::default(),
+            exposure: Exposure::Local,
             health: Health::default(),
             head_limit: Duration::from_secs(5),
             body_limit: Duration::from_secs(30),

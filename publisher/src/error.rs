@@ -73,6 +73,7 @@ fn not_sent(reason: NotSent) -> Unavailable {
     match reason {
         NotSent::NoBroker { waited } => Unavailable::NoBroker { waited },
         NotSent::BrokerBusy { waited } => Unavailable::BrokerBusy { waited },
+        NotSent::BrokerTooOld => Unavailable::BrokerTooOld,
         NotSent::CallerGone => Unavailable::CallerGone,
         NotSent::ShuttingDown => Unavailable::ShuttingDown,
     }
@@ -137,6 +138,7 @@ mod tests {
         for reason in [
             NotSent::NoBroker { waited },
             NotSent::BrokerBusy { waited },
+            NotSent::BrokerTooOld,
             NotSent::CallerGone,
             NotSent::ShuttingDown,
         ] {

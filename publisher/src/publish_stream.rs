@@ -32,7 +32,7 @@ use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
 use crate::courier::answers::Answers;
-use crate::courier::{CarryAll, Courier};
+use crate::courier::{Caller, CarryAll, Courier};
 use crate::http::HttpError;
 use crate::push::rights::Pusher;
 use access::Access;
@@ -218,7 +218,8 @@ impl PublishStream {
             }
         }
         if !pushes.is_empty() {
-            self.courier.do_send(CarryAll { pushes });
+            let pushes = pushes.into_iter().map(|(push, slot)| (push, Caller::Many(slot)));
+            self.courier.do_send(CarryAll { pushes: pushes.collect() });
         }
     }
 

@@ -63,7 +63,8 @@ pub async fn serve(
     let health = config.health.clone();
     let pulse = watchdog.watch("courier");
     let courier = Courier::new(InstanceId(rand::random()), limits, alive, pulse);
-    let courier = courier.reporting(health.clone()).start();
+    let reported = health.clone();
+    let courier = courier.reporting(move |sign| reported.note(sign)).start();
     let server = listen(&config, listeners, courier.clone())?;
     let owner = courier.clone();
     let broker = Endpoint {

@@ -159,6 +159,7 @@ mod tests {
             audience: Audience::Everyone,
             except: None,
             content,
+            from: None,
         }
     }
 

@@ -242,6 +242,7 @@ impl Exchange {
                 audience,
                 except,
                 content,
+                from,
             } => {
                 let publisher = instance;
                 self.intake.publishers.forget_below(publisher, unanswered);
@@ -253,6 +254,7 @@ impl Exchange {
                     audience,
                     except,
                     content,
+                    from,
                 };
                 self.publish(link, publish, now, effects);
             }

@@ -6,11 +6,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use campanile_messages::{Address, Audience, Content, IdempotencyKey};
+use campanile_messages::{Address, Audience, Content};
 use sha2::{Digest as _, Sha256};
 
 use super::publish_receipt::PublishReceipt;
 use super::record::KnownId;
+use super::repeat_key::RepeatKey;
 
 /// How long a key is remembered: the two minutes that callers are promised, and the time that a repeat
 /// which began within them may still take.
@@ -19,6 +20,9 @@ pub const REMEMBERED: Duration = Duration::from_secs(150);
 /// The most keys that are forgotten in one turn, which takes about 60 ms. The rest follow in the next
 /// turns.
 const MAX_FORGOTTEN: usize = 200_000;
+
+/// Which part of the table the keys of clients may take, so that they leave the rest to backends.
+const CLIENTS_PART: usize = 10;
 
 /// Distinguishes events.
 pub type Digest = [u8; 16];
@@ -64,9 +68,11 @@ pub enum Known {
 /// The keys that are remembered.
 #[derive(Debug)]
 pub struct Ids {
-    by_key: HashMap<IdempotencyKey, KeyEntry>,
+    by_key: HashMap<RepeatKey, KeyEntry>,
     /// The keys by age, oldest first.
-    order: VecDeque<(Duration, IdempotencyKey)>,
+    order: VecDeque<(Duration, RepeatKey)>,
+    /// How many of the keys are those of clients.
+    clients: usize,
     max_keys: usize,
 }
 
@@ -80,13 +86,13 @@ struct KeyEntry {
 impl Ids {
     /// An empty table for up to `max_keys`.
     pub fn new(max_keys: usize) -> Self {
-        Self { by_key: HashMap::new(), order: VecDeque::new(), max_keys }
+        Self { by_key: HashMap::new(), order: VecDeque::new(), clients: 0, max_keys }
     }
 
     /// What is known about a key, for an event with this digest.
-    pub fn look_up(&self, key: &IdempotencyKey, digest: Digest) -> Known {
+    pub fn look_up(&self, key: &RepeatKey, digest: Digest) -> Known {
         match self.by_key.get(key) {
-            None if self.by_key.len() >= self.max_keys => Known::Full,
+            None if self.is_full_for(key) => Known::Full,
             None => Known::New,
             Some(entry) if entry.digest != digest => Known::Taken,
             Some(entry) if entry.is_accepted => Known::Accepted(entry.receipt),
@@ -94,21 +100,21 @@ impl Ids {
         }
     }
 
+    fn is_full_for(&self, key: &RepeatKey) -> bool {
+        self.by_key.len() >= self.max_keys
+            || key.is_clients() && self.clients >= self.max_keys / CLIENTS_PART
+    }
+
     /// The event of a new key is staged.
-    pub fn stage(
-        &mut self,
-        key: IdempotencyKey,
-        digest: Digest,
-        receipt: PublishReceipt,
-        at: Duration,
-    ) {
+    pub fn stage(&mut self, key: RepeatKey, digest: Digest, receipt: PublishReceipt, at: Duration) {
         let entry = KeyEntry { digest, receipt, is_accepted: false };
-        self.by_key.insert(key.clone(), entry);
+        let is_new = self.by_key.insert(key.clone(), entry).is_none();
+        self.clients += usize::from(is_new && key.is_clients());
         self.order.push_back((at, key));
     }
 
     /// The event of a key is accepted.
-    pub fn accept(&mut self, key: &IdempotencyKey) {
+    pub fn accept(&mut self, key: &RepeatKey) {
         if let Some(entry) = self.by_key.get_mut(key) {
             entry.is_accepted = true;
         }
@@ -137,7 +143,7 @@ impl Ids {
 
     /// Forgets keys that are old enough, and adds them to `forgotten`. A key whose event is still staged
     /// stays, and so do all younger ones.
-    pub fn expire(&mut self, now: Duration, forgotten: &mut Vec<IdempotencyKey>) {
+    pub fn expire(&mut self, now: Duration, forgotten: &mut Vec<RepeatKey>) {
         let most = forgotten.len() + MAX_FORGOTTEN;
         while let Some((at, key)) = self.order.front()
             && *at + REMEMBERED <= now
@@ -146,7 +152,8 @@ impl Ids {
             if self.by_key.get(key).is_some_and(|entry| !entry.is_accepted) {
                 break;
             }
-            self.by_key.remove(key);
+            let is_removed = self.by_key.remove(key).is_some();
+            self.clients -= usize::from(is_removed && key.is_clients());
             forgotten.extend(self.order.pop_front().map(|(_, key)| key));
         }
         if self.by_key.capacity() > 4 * self.by_key.len() {
@@ -158,12 +165,17 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::{ConnectionId, GroupName, UserName, WorkerId};
+    use campanile_messages::{ConnectionId, GroupName, IdempotencyKey, UserName, WorkerId};
 
     use super::*;
 
-    fn key(name: &str) -> IdempotencyKey {
-        IdempotencyKey::new(name.to_owned()).unwrap()
+    fn key(name: &str) -> RepeatKey {
+        IdempotencyKey::new(name.to_owned()).unwrap().into()
+    }
+
+    fn clients_key(user: &str, name: &str) -> RepeatKey {
+        let user = UserName::new(user.to_owned()).unwrap();
+        RepeatKey::new(Some(&user), &IdempotencyKey::new(name.to_owned()).unwrap())
     }
 
     fn receipt(sequence: u64) -> PublishReceipt {
@@ -171,8 +183,11 @@ mod tests {
     }
 
     fn known(name: &str, at: Duration) -> KnownId {
-        let (key, digest) = (key(name), D);
-        KnownId { key, digest, at, sequence: 7, gateways: 1, matched: 2 }
+        KnownId { at, ..known_key(key(name)) }
+    }
+
+    fn known_key(key: RepeatKey) -> KnownId {
+        KnownId { key, digest: D, at: AT, sequence: 7, gateways: 1, matched: 2 }
     }
 
     const D: Digest = [1; 16];
@@ -200,6 +215,25 @@ mod tests {
         ids.expire(AT + REMEMBERED, &mut forgotten);
         assert_eq!(forgotten, [key("a")]);
         assert_eq!(ids.look_up(&key("a"), D), Known::New);
+    }
+
+    #[test]
+    fn the_keys_of_clients_take_at_most_a_tenth_of_the_table() {
+        let mut ids = Ids::new(20);
+        ids.recover(vec![known_key(clients_key("42", "a")), known_key(key("a"))], AT);
+        assert_eq!(ids.look_up(&clients_key("43", "a"), D), Known::New);
+        ids.stage(clients_key("43", "a"), D, receipt(8), AT);
+        assert_eq!(ids.look_up(&clients_key("42", "b"), D), Known::Full);
+        assert_eq!(ids.look_up(&clients_key("42", "a"), D), Known::Accepted(receipt(7)));
+        for name in 0..17 {
+            assert_eq!(ids.look_up(&key(&format!("b{name}")), D), Known::New);
+            ids.stage(key(&format!("b{name}")), D, receipt(9), AT);
+        }
+        assert_eq!(ids.look_up(&key("c"), D), Known::Full, "backends have the rest");
+        let mut forgotten = Vec::new();
+        ids.accept(&clients_key("43", "a"));
+        ids.expire(AT + REMEMBERED, &mut forgotten);
+        assert_eq!(ids.look_up(&clients_key("42", "b"), D), Known::New);
     }
 
     #[test]

@@ -10,13 +10,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use campanile_messages::link::{Number, Refusal};
-use campanile_messages::{Address, Audience, Content, IdempotencyKey, InstanceId};
+use campanile_messages::{Address, Audience, Content, IdempotencyKey, InstanceId, UserName};
 
 use super::ids::{Ids, Known, digest};
 use super::log::cost_bytes;
 use super::publish_receipt::PublishReceipt;
 use super::publishers::{Publishers, Repeat};
 use super::record::{Changes, KnownId, Record};
+use super::repeat_key::RepeatKey;
 
 /// How many repeats of one event may wait for it. One more is refused. All of them are answered in one
 /// turn of the broker, which takes about 10 ms.
@@ -35,6 +36,7 @@ pub struct Publish {
     pub audience: Audience,
     pub except: Option<Address>,
     pub content: Content,
+    pub from: Option<UserName>,
 }
 
 /// What happened to a publish.
@@ -51,7 +53,7 @@ pub enum Taken {
 #[derive(Debug)]
 pub struct Staged {
     pub record: Record,
-    pub id: Option<IdempotencyKey>,
+    pub id: Option<RepeatKey>,
     pub count_within_millis: Option<u32>,
     /// Who has repeated it under its key in the meantime, and is answered too.
     pub repeated_by: BTreeSet<(InstanceId, Number)>,
@@ -110,15 +112,18 @@ impl Intake {
         now: Duration,
         mut changes: Option<&mut Changes>,
     ) -> Taken {
-        let Publish { publisher, number, id, count_within_millis, audience, except, content } =
-            publish;
+        let Publish { publisher, number, id, count_within_millis, audience, .. } = publish;
+        let Publish { except, content, from, .. } = publish;
         match self.publishers.look_up(publisher, number) {
             Repeat::New => {}
             Repeat::Full => return Taken::Refused(Refusal::TooManyUnanswered),
             Repeat::Waiting => return Taken::Staged,
             Repeat::Accepted(receipt) => return Taken::Repeated(receipt),
         }
-        let id = id.map(|key| (digest(&audience, except, &content), key));
+        // A client that comes back to repeat a push has another connection to be left out of it.
+        let compared = except.filter(|_| from.is_none());
+        let id = id
+            .map(|id| (digest(&audience, compared, &content), RepeatKey::new(from.as_ref(), &id)));
         if let Some((digest, key)) = &id {
             match self.ids.look_up(key, *digest) {
                 Known::New => {}
@@ -133,7 +138,8 @@ impl Intake {
         if is_closing {
             return Taken::Refused(Refusal::ShuttingDown);
         }
-        let cost_bytes = cost_bytes(&audience, content.as_bytes().len());
+        let cost_bytes =
+            cost_bytes(&audience, content.as_bytes().len(), from.as_deref().map_or(0, str::len));
         self.head += 1;
         let (sequence, (gateways, matched)) = (self.head, matched(&audience));
         let receipt = PublishReceipt { sequence, gateways, matched };
@@ -155,6 +161,7 @@ impl Intake {
             audience,
             except,
             content,
+            from,
             publisher,
             number,
             gateways,
@@ -221,6 +228,7 @@ mod tests {
             audience: Audience::Everyone,
             except: None,
             content: "hi".into(),
+            from: None,
         }
     }
 

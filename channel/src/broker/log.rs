@@ -69,12 +69,14 @@ pub struct LogEntry {
     /// The frame for gateways.
     pub frame: EncodedFrame,
     content_bytes: usize,
+    /// The length of the user's name.
+    from_bytes: u8,
     at: Duration,
 }
 
 impl LogEntry {
     fn cost_bytes(&self) -> usize {
-        cost_bytes(&self.audience, self.content_bytes)
+        cost_bytes(&self.audience, self.content_bytes, usize::from(self.from_bytes))
     }
 }
 
@@ -150,10 +152,14 @@ impl Log {
         let (audience, content) = (record.audience.clone(), record.content.clone());
         let content_bytes = content.as_bytes().len();
         let Record { sequence, except, .. } = *record;
-        let event = Event { sequence, audience: audience.clone(), except, content };
+        let from = record.from.clone();
+        // A name has at most 255 bytes.
+        let from_bytes = from.as_ref().map_or(0, |user| user.len() as u8);
+        let event = Event { sequence, audience: audience.clone(), except, content, from };
         let frame = FromBroker::Event(event).encode();
         self.by_audience.entry(audience.clone()).or_default().push_back(record.sequence);
-        let entry = LogEntry { audience, frame: frame.clone(), content_bytes, at: record.at };
+        let at = record.at;
+        let entry = LogEntry { audience, frame: frame.clone(), content_bytes, from_bytes, at };
         self.kept_bytes += entry.cost_bytes();
         self.entries.push_back(entry);
         frame
@@ -248,9 +254,9 @@ impl Log {
 }
 
 /// How many bytes it takes to keep an event.
-pub fn cost_bytes(audience: &Audience, content_bytes: usize) -> usize {
+pub fn cost_bytes(audience: &Audience, content_bytes: usize, from_bytes: usize) -> usize {
     // The name is in the entry, in the index and in the frame.
-    content_bytes + 3 * audience.name().len() + ENTRY_OVERHEAD_BYTES
+    content_bytes + from_bytes + 3 * audience.name().len() + ENTRY_OVERHEAD_BYTES
 }
 
 #[cfg(test)]

@@ -68,7 +68,8 @@ pub async fn principal(
             };
             let answer = match timeout_at(until, answer).await {
                 Ok(Ok(answer)) => decode_proof(answer).map_err(LinkError::Decode)?,
-                Ok(Err(LinkError::Closed)) => return Err(NotAMember::Declined),
+                // TLS reports an end without a farewell as an error.
+                Ok(Err(LinkError::Closed | LinkError::Io(_))) => return Err(NotAMember::Declined),
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_) => return Err(NotAMember::Late(limit)),
             };

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use campanile_messages::link::Number;
-use campanile_messages::{Address, Audience, Content, IdempotencyKey, InstanceId};
+use campanile_messages::{Address, Audience, Content, InstanceId, UserName};
+
+use super::repeat_key::RepeatKey;
 
 /// An accepted event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +20,9 @@ pub struct Record {
     pub except: Option<Address>,
     /// What was pushed.
     pub content: Content,
-    /// Who published it.
+    /// The user whose client published it; `None` for an event of a backend.
+    pub from: Option<UserName>,
+    /// The process that published it.
     pub publisher: InstanceId,
     /// The publisher's number for it.
     pub number: Number,
@@ -32,7 +36,7 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownId {
     /// The key that a repeat comes with.
-    pub key: IdempotencyKey,
+    pub key: RepeatKey,
     /// The digest of the event that was accepted under it.
     pub digest: [u8; 16],
     /// When that was, by the broker's clock.
@@ -66,7 +70,7 @@ pub struct Changes {
     /// The idempotency keys of new events.
     pub ids: Vec<KnownId>,
     /// Keys that are old enough to be forgotten. `ids` takes precedence.
-    pub forgotten_ids: Vec<IdempotencyKey>,
+    pub forgotten_ids: Vec<RepeatKey>,
     /// What was dropped from the log.
     pub trim: Option<Trim>,
 }
@@ -78,15 +82,18 @@ impl Changes {
     /// How much memory they hold, in bytes, as if nothing else shared the contents.
     pub fn held_bytes(&self) -> usize {
         let name_bytes = |audience: &Audience| ENTRY_BYTES + audience.name().len();
-        let event =
-            |record: &Record| name_bytes(&record.audience) + record.content.as_bytes().len();
+        let event = |record: &Record| {
+            name_bytes(&record.audience)
+                + record.from.as_deref().map_or(0, str::len)
+                + record.content.as_bytes().len()
+        };
         let trimmed = |trim: &Trim| {
             let last = trim.last.iter().map(|(audience, _)| name_bytes(audience));
             last.chain(trim.evicted.iter().map(name_bytes)).sum()
         };
         self.events.iter().map(event).sum::<usize>()
-            + self.ids.iter().map(|id| ENTRY_BYTES + id.key.len()).sum::<usize>()
-            + self.forgotten_ids.iter().map(|key| ENTRY_BYTES + key.len()).sum::<usize>()
+            + self.ids.iter().map(|id| ENTRY_BYTES + id.key.as_str().len()).sum::<usize>()
+            + self.forgotten_ids.iter().map(|key| ENTRY_BYTES + key.as_str().len()).sum::<usize>()
             + self.trim.as_ref().map_or(0, trimmed)
     }
 

@@ -261,7 +261,7 @@ fn gather(first: Changes, commands: &Receiver<Command>) -> (Vec<Changes>, Option
 
 fn len_bytes(changes: &Changes) -> usize {
     let events = changes.events.iter().map(|record| record.content.as_bytes().len() + ROW_BYTES);
-    let ids = changes.ids.iter().map(|id| id.key.len() + ROW_BYTES);
+    let ids = changes.ids.iter().map(|id| id.key.as_str().len() + ROW_BYTES);
     events.sum::<usize>() + ids.sum::<usize>() + ROW_BYTES * changes.forgotten_ids.len()
 }
 

@@ -41,6 +41,8 @@ pub enum NotSent {
         /// How long that was.
         waited: Duration,
     },
+    /// The broker is of an older release, which cannot take such a push.
+    BrokerTooOld,
     /// Its caller may have given up while it waited.
     CallerGone,
     /// This process shuts down.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use campanile_messages::link::Number;
-use campanile_messages::{Address, Audience, Content, ContentKind, IdempotencyKey, ToBroker};
+use campanile_messages::{
+    Address, Audience, Content, ContentKind, IdempotencyKey, ToBroker, UserName,
+};
 
 /// Whom a push is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,13 +52,23 @@ pub struct Push {
     pub wait: Wait,
     /// How long its caller waits at most, from the moment when it was added.
     pub timeout: Option<Duration>,
+    /// The user whose client publishes it; `None` for a backend. The ids of each user are apart.
+    pub from: Option<UserName>,
 }
 
 impl Push {
     /// Returns a push without an exception, an id and a timeout, whose caller waits until it is
     /// accepted.
     pub fn new(target: Target, content: Content) -> Self {
-        Self { target, except: None, content, id: None, wait: Wait::Accepted, timeout: None }
+        Self {
+            target,
+            except: None,
+            content,
+            id: None,
+            wait: Wait::Accepted,
+            timeout: None,
+            from: None,
+        }
     }
 
     /// Returns the message to the broker, in front of the content. If the caller waits for what is
@@ -77,6 +89,7 @@ impl Push {
                 audience: audience.clone(),
                 except: self.except,
                 content,
+                from: self.from.clone(),
             },
             Target::Connection(to) => ToBroker::Direct { number, to: *to, content },
         }

@@ -189,6 +189,20 @@ impl<C> Unanswered<C> {
         self.repeat_from = self.next_number;
     }
 
+    /// Notes that the link cannot carry the [`next`](Self::next), because the broker is of an older release.
+    /// What was handed to another broker before may have been accepted there.
+    pub fn not_carried(&mut self) -> Option<Answer<C>> {
+        if self.repeat_from < self.next_number
+            && let Some((number, _)) = self.publishes.first_from(self.repeat_from)
+        {
+            self.repeat_from = number + 1;
+            let handed = self.publishes.remove(number)?;
+            return Some(handed.answer(Err(Unknown::LinkLost.into())));
+        }
+        let waiting = self.waiting.pop_front()?;
+        Some(waiting.give_up(NotSent::BrokerTooOld))
+    }
+
     /// Gives up what waits for callers that may be gone. It was not sent.
     pub fn give_up(&mut self, may_be_gone: impl Fn(&C) -> bool) -> Vec<Answer<C>> {
         let gone = self.take_waiting(|waiting| may_be_gone(&waiting.caller));

@@ -38,9 +38,19 @@ impl Stream {
             }
         };
         match drive(&tcp, &mut session, received).await {
-            Ok(()) => Ok(Self { tcp, tls: Some(session) }),
+            Ok(()) => Ok(Self::sealed(tcp, session)),
             Err(error) => Err(HandshakeFailure { error, tcp, alert: session.unsent().to_vec() }),
         }
+    }
+
+    /// A stream whose TLS handshake is done.
+    pub fn sealed(tcp: TcpStream, session: Box<TlsSession>) -> Self {
+        Self { tcp, tls: Some(session) }
+    }
+
+    /// What is below TLS, if TLS is spoken.
+    pub fn tcp(&self) -> &TcpStream {
+        &self.tcp
     }
 
     /// Whether TLS is spoken on it.

@@ -44,15 +44,14 @@ impl Arriving {
     /// [`OutOfOrder`] if the event is of another audience, not above the one before it, or beyond the
     /// cursor. Such an event is left out.
     pub fn add(&mut self, event: Event, cursor: Position) -> Result<(), OutOfOrder> {
-        let Event { sequence, audience, except, content } = event;
+        let Event { sequence, ref audience, .. } = event;
         let Some((of, past, to_come)) = &mut self.part else { return Ok(()) };
         *to_come -= 1;
         let last = past.events.last().map_or(0, |last: &Arc<Framed>| last.sequence());
-        if audience != *of || sequence <= last || sequence > cursor.sequence {
-            return Err(OutOfOrder { sequence, audience });
+        if audience != of || sequence <= last || sequence > cursor.sequence {
+            return Err(OutOfOrder { sequence, audience: event.audience });
         }
-        let logged = Some((Position { sequence, ..cursor }, audience));
-        past.events.push(Framed::new_except(logged, except, content.own()));
+        past.events.push(Framed::of_event(Position { sequence, ..cursor }, event));
         Ok(())
     }
 
@@ -90,7 +89,7 @@ mod tests {
     }
 
     fn event(sequence: u64, name: &'static str) -> Event {
-        Event { sequence, audience: group(name), except: None, content: "x".into() }
+        Event { sequence, audience: group(name), except: None, content: "x".into(), from: None }
     }
 
     #[test]

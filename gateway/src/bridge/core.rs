@@ -251,7 +251,7 @@ impl Core {
     }
 
     fn route(&mut self, event: Event, effects: &mut Vec<BridgeEffect>) {
-        let Event { sequence, audience, except, content } = event;
+        let sequence = event.sequence;
         let count = self.count.take_if(|(_, counted, _)| *counted == sequence);
         let Some(cursor) = &mut self.cursor else {
             return;
@@ -261,8 +261,9 @@ impl Core {
             return;
         }
         cursor.sequence = sequence;
+        let audience = event.audience.clone();
         // It is kept for a while, and must not keep alive the whole buffer that it arrived in.
-        let framed = Framed::new_except(Some((*cursor, audience.clone())), except, content.own());
+        let framed = Framed::of_event(*cursor, event);
         let mut workers = 0;
         for worker in self.interest.workers(&audience) {
             workers += 1;

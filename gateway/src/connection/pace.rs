@@ -8,6 +8,9 @@ use campanile_edge::{Bucket, Rate};
 /// reconnect, a page joins all its groups.
 const BURST_SECONDS: u32 = 10;
 
+/// How many events a client may publish per second.
+const DEFAULT_PUBLISHES: u32 = 20;
+
 /// How often a client may be refused: this many times at once, and then once per second. If it is refused
 /// more often, it does not heed the errors, and is closed.
 const REFUSALS: (u32, u32) = (1, 100);
@@ -19,6 +22,9 @@ pub struct ClientRates {
     pub messages: Option<Rate>,
     /// Joins of groups, which are messages, too. Default: 50, and 500 at once.
     pub joins: Option<Rate>,
+    /// Publishes of one connection, and of all connections of one user together. They are messages, too.
+    /// Default: 20, and 200 at once.
+    pub publishes: Option<Rate>,
 }
 
 impl ClientRates {
@@ -33,7 +39,15 @@ impl ClientRates {
         Self {
             messages: rate(messages, groups.saturating_mul(3)),
             joins: rate(joins, groups.saturating_mul(2)),
+            publishes: rate(DEFAULT_PUBLISHES, 0),
         }
+    }
+
+    /// The same with another rate of publishes per second; 0 means no limit.
+    #[must_use]
+    pub fn with_publishes(self, per_second: u32) -> Self {
+        let burst = per_second.saturating_mul(BURST_SECONDS);
+        Self { publishes: (per_second > 0).then(|| Rate::new(per_second, burst)), ..self }
     }
 }
 
@@ -125,7 +139,8 @@ mod tests {
         let rates = ClientRates::new(1, 1, 10_000);
         assert_eq!(rates.messages, Some(Rate::new(1, 30_000)));
         assert_eq!(rates.joins, Some(Rate::new(1, 20_000)));
-        assert_eq!(ClientRates::new(0, 0, 100), ClientRates { messages: None, joins: None });
+        let none = ClientRates::new(0, 0, 100).with_publishes(0);
+        assert_eq!(none, ClientRates { messages: None, joins: None, publishes: None });
         assert_eq!(ClientRates::new(u32::MAX, 1, 1).messages, Some(Rate::new(u32::MAX, u32::MAX)));
     }
 }

@@ -5,6 +5,8 @@
 //! Runs on the worker's thread. Bounded by: one message of its client at a time; the client is not read
 //! until the registry has answered.
 
+mod publishing;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +25,7 @@ use crate::entrance::wish::Wish;
 use crate::registry::{Attach, Detach, Join, JoinAnswer, Leave, Registry, Renew};
 use crate::resume::Since;
 use crate::websocket::{CloseCode, Incoming};
+use publishing::Published;
 
 /// The actor of one connection.
 pub struct Session {
@@ -32,6 +35,10 @@ pub struct Session {
     config: Arc<GatewayConfig>,
     joins: Pace,
     errors: Errors,
+    /// Whether the page that opened the connection may publish without a token.
+    is_page_trusted: bool,
+    /// Made with the first publish.
+    published: Option<Box<Published>>,
     /// Taken when the session starts.
     opening: Option<Box<Opening>>,
     _seat: Seat,
@@ -43,6 +50,8 @@ pub struct Opening {
     pub principal: Principal,
     pub wish: Wish,
     pub incoming: Incoming,
+    /// Whether the page that opens the connection may publish without a token.
+    pub is_page_trusted: bool,
 }
 
 impl Session {
@@ -60,6 +69,8 @@ impl Session {
             config,
             joins: Pace::default(),
             errors: Errors::default(),
+            is_page_trusted: opening.is_page_trusted,
+            published: None,
             opening: Some(Box::new(opening)),
             _seat: seat,
         }
@@ -113,6 +124,7 @@ impl Session {
             Ok(Request::Join(group, since)) => self.join(group, since, ctx),
             Ok(Request::Leave(group)) => self.leave(group, ctx),
             Ok(Request::Ping) => self.line.say(self.line.rules().pong()),
+            Ok(Request::Publish(publish)) => self.publish(*publish, ctx),
             Err(error) => self.refuse(&error),
         }
     }
@@ -169,7 +181,7 @@ impl Session {
 
     fn refuse(&mut self, error: &RequestError) {
         self.line.say(self.line.rules().error(error));
-        if self.errors.count(Instant::now()) {
+        if error.is_clients_fault() && self.errors.count(Instant::now()) {
             self.line.close(CloseCode::PolicyViolation, Unsent::Flush);
         }
     }

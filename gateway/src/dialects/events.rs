@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use campanile_edge::pages::Reader;
 use campanile_messages::link::Gap;
-use campanile_messages::{Audience, Content, Position};
+use campanile_messages::{Audience, Content, Position, UserName};
 
 use super::said::{SaidGap, SaidGreeting};
 use super::{Greeting, Rules};
@@ -57,8 +57,15 @@ impl Rules for Events {
         block(Some("sync"), Some(greeting.position), &json(&SaidGreeting::from(greeting)))
     }
 
+    /// The data is the content and nothing else, so it does not say who published it.
+    ///
     /// Binary content, and text with a carriage return, is sent in base64: the format cannot carry it.
-    fn event(&self, logged: Option<(Position, &Audience)>, content: &Content) -> Bytes {
+    fn event(
+        &self,
+        logged: Option<(Position, &Audience)>,
+        content: &Content,
+        _: Option<&UserName>,
+    ) -> Bytes {
         let position = logged.map(|(position, _)| position);
         match content {
             Content::Text(text) if !text.contains('\r') => block(None, position, text),
@@ -148,7 +155,7 @@ mod tests {
         let greeting =
             |resumed| Greeting { address, position: P, resumed, history: None, identity: None };
         let logged = Some((P, &Audience::Everyone));
-        let event = |logged, content: &Content| Events.event(logged, content);
+        let event = |logged, content: &Content| Events.event(logged, content, None);
         let some = |frame: Option<Bytes>| frame.expect("event streams have this message");
         for (bytes, expected) in [
             (
@@ -198,7 +205,7 @@ mod tests {
         #[test]
         fn any_text_is_read_back(text: String) {
             let content = Content::Text(text.clone().into());
-            let bytes = Events.event(Some((P, &Audience::Everyone)), &content);
+            let bytes = Events.event(Some((P, &Audience::Everyone)), &content, None);
             let block = std::str::from_utf8(&bytes).expect("UTF-8");
             let mut data = String::new();
             let mut is_binary = false;

@@ -3,7 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use campanile_messages::{Address, Audience, ConnectionId, Content, Position, WorkerId};
+use campanile_messages::{
+    Address, Audience, ConnectionId, Content, Event, Position, UserName, WorkerId,
+};
 
 use super::Dialect;
 
@@ -15,6 +17,8 @@ pub struct Framed {
     logged: Option<(Position, Audience)>,
     except: Option<Address>,
     content: Content,
+    /// The user whose client published it, if there is one.
+    from: Option<UserName>,
     /// Indexed by dialect.
     frames: [OnceLock<Bytes>; Dialect::ALL.len()],
 }
@@ -22,7 +26,8 @@ pub struct Framed {
 /// Compares the events only, whichever frames were made of them.
 impl PartialEq for Framed {
     fn eq(&self, other: &Self) -> bool {
-        (&self.logged, self.except, &self.content) == (&other.logged, other.except, &other.content)
+        (&self.logged, self.except, &self.content, &self.from)
+            == (&other.logged, other.except, &other.content, &other.from)
     }
 }
 
@@ -30,16 +35,16 @@ impl Framed {
     /// Creates an event that has no frames yet. `logged` has its position and audience; it is `None` for an
     /// event for one connection.
     pub fn new(logged: Option<(Position, Audience)>, content: Content) -> Arc<Self> {
-        Self::new_except(logged, None, content)
+        let (except, from) = (None, None);
+        Arc::new(Self { logged, except, content, from, frames: Default::default() })
     }
 
-    /// Like [`new`](Self::new), for all of the audience except for one connection.
-    pub fn new_except(
-        logged: Option<(Position, Audience)>,
-        except: Option<Address>,
-        content: Content,
-    ) -> Arc<Self> {
-        Arc::new(Self { logged, except, content, frames: Default::default() })
+    /// Creates an event of the log, as the broker has sent it, that has no frames yet. It does not keep the
+    /// buffer that the event arrived in.
+    pub fn of_event(position: Position, event: Event) -> Arc<Self> {
+        let Event { audience, except, content, from, .. } = event;
+        let (logged, content) = (Some((position, audience)), content.own());
+        Arc::new(Self { logged, except, content, from, frames: Default::default() })
     }
 
     /// The connection of a worker that must not get the event. `None` for a worker without an id, which has
@@ -62,7 +67,7 @@ impl Framed {
     pub fn frame(&self, dialect: Dialect) -> &Bytes {
         self.frames[dialect as usize].get_or_init(|| {
             let logged = self.logged.as_ref().map(|(position, audience)| (*position, audience));
-            dialect.rules().event(logged, &self.content)
+            dialect.rules().event(logged, &self.content, self.from.as_ref())
         })
     }
 

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use campanile_edge::websocket::{Opcode, frame};
-use campanile_messages::{Address, Audience, Content, Position};
+use campanile_messages::{Address, Audience, Content, Position, UserName};
 
 use super::{Greeting, Rules};
 use crate::websocket::CloseCode;
@@ -18,7 +18,12 @@ impl Rules for Plain {
         frame(Opcode::Text, text.as_bytes())
     }
 
-    fn event(&self, _: Option<(Position, &Audience)>, content: &Content) -> Bytes {
+    fn event(
+        &self,
+        _: Option<(Position, &Audience)>,
+        content: &Content,
+        _: Option<&UserName>,
+    ) -> Bytes {
         let opcode = match content {
             Content::Text(_) => Opcode::Text,
             Content::Binary(_) => Opcode::Binary,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use campanile_edge::Secret;
 use campanile_messages::GroupName;
 
+use super::publish::{Publish, RefusedPublish, Tag};
 use crate::resume::Since;
 
 /// A client that causes more errors than this within [`ERROR_WINDOW`] is closed.
@@ -23,6 +24,8 @@ pub enum Request {
     Leave(GroupName),
     /// Send a pong back.
     Ping,
+    /// Publish an event to a group.
+    Publish(Box<Publish>),
 }
 
 /// Why a client's message was not accepted. The client gets an error, and the connection stays open.
@@ -35,7 +38,7 @@ pub enum RequestError {
     #[error("a binary message is not accepted: messages are JSON in text frames")]
     NotText,
     /// A type that does not exist.
-    #[error("unknown type {0:?}, accepted: auth, join, leave, ping")]
+    #[error("unknown type {0:?}, accepted: auth, join, leave, ping, publish")]
     UnknownType(String),
     /// A group name that is missing or invalid.
     #[error("field group: {0}")]
@@ -85,6 +88,10 @@ pub enum RequestError {
         /// The group that was not joined.
         group: GroupName,
     },
+    /// A publish that is not accepted. It is for no group, so that no client takes it for the answer to a
+    /// join.
+    #[error(transparent)]
+    Publish(#[from] Box<RefusedPublish>),
 }
 
 impl RequestError {
@@ -101,6 +108,23 @@ impl RequestError {
             Self::NoTokenToRenew => "no_token_to_renew",
             Self::Token(word) => word,
             Self::NotAllowed { .. } | Self::OtherUser => "not_allowed",
+            Self::Publish(refused) => refused.error.code(),
+        }
+    }
+
+    /// By what the client recognises which of its messages was not accepted.
+    pub(super) fn tag(&self) -> Option<&Tag> {
+        match self {
+            Self::Publish(refused) => Some(&refused.tag),
+            _ => None,
+        }
+    }
+
+    /// Whether the client caused it by what it sent, and not by how much or at which time.
+    pub fn is_clients_fault(&self) -> bool {
+        match self {
+            Self::Publish(refused) => refused.error.is_clients_fault(),
+            _ => true,
         }
     }
 

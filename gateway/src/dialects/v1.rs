@@ -1,5 +1,7 @@
 //! `campanile.v1`: JSON messages in text frames, in both directions.
 
+mod publishing;
+
 use std::borrow::Cow;
 
 use base64::Engine as _;
@@ -8,14 +10,16 @@ use bytes::Bytes;
 use campanile_edge::Secret;
 use campanile_edge::websocket::{Message, Opcode, frame};
 use campanile_messages::link::Gap;
-use campanile_messages::{Audience, Content, GroupName, Position};
+use campanile_messages::{Audience, Content, GroupName, Position, UserName};
 use serde::{Deserialize, Serialize};
 
+use super::publish::Tag;
 use super::request::{Request, RequestError};
 use super::said::{SaidGap, SaidGreeting, SaidResumed};
 use super::{Greeting, Rules};
 use crate::resume::{Resumed, Since};
 use crate::websocket::CloseCode;
+use publishing::RawPublish;
 
 /// The name of the subprotocol in the handshake.
 pub const SUBPROTOCOL: &str = "campanile.v1";
@@ -29,6 +33,15 @@ struct RawRequest<'a> {
     group: Option<Cow<'a, str>>,
     #[serde(borrow)]
     since: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    content: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    content_base64: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "ref")]
+    reference: Option<Cow<'a, str>>,
+    echo: Option<bool>,
     #[serde(borrow)]
     token: Option<Cow<'a, str>>,
 }
@@ -57,6 +70,17 @@ pub fn read(text: &str) -> Result<Request, RequestError> {
     if raw.token.is_some() && raw.r#type != "auth" {
         return Err(RequestError::Malformed("field token is accepted in an auth only".to_owned()));
     }
+    let RawRequest { group: name, content, content_base64, id, reference, echo, .. } = raw;
+    let publish = RawPublish { group: name, content, content_base64, id, reference, echo };
+    if raw.r#type == "publish" {
+        let publish = publish.check().map_err(Box::new)?;
+        return Ok(Request::Publish(Box::new(publish)));
+    }
+    if let Some(field) = publish.given() {
+        let sentence = format!("field {field} is accepted in a publish only");
+        return Err(RequestError::Malformed(sentence));
+    }
+    let name = publish.group;
     match &*raw.r#type {
         "auth" => match raw.token {
             Some(token) => Ok(Request::Auth(Secret::new(token.into_owned()))),
@@ -64,9 +88,9 @@ pub fn read(text: &str) -> Result<Request, RequestError> {
         },
         "join" => {
             let since = raw.since.map(|since| Since::read(&since));
-            group(raw.group).map(|group| Request::Join(group, since))
+            group(name).map(|group| Request::Join(group, since))
         }
-        "leave" => group(raw.group).map(Request::Leave),
+        "leave" => group(name).map(Request::Leave),
         "ping" => Ok(Request::Ping),
         unknown => Err(RequestError::UnknownType(shorten(unknown))),
     }
@@ -103,12 +127,33 @@ enum Said<'a> {
     },
     Gap(SaidGap),
     Pong,
+    Published {
+        position: String,
+        #[serde(flatten)]
+        tag: SaidTag<'a>,
+    },
     Error {
         code: &'a str,
         message: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         group: Option<&'a str>,
+        #[serde(flatten)]
+        tag: SaidTag<'a>,
     },
+}
+
+#[derive(Default, Serialize)]
+struct SaidTag<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "ref")]
+    reference: Option<&'a str>,
+}
+
+impl<'a> From<&'a Tag> for SaidTag<'a> {
+    fn from(Tag { id, reference }: &'a Tag) -> Self {
+        Self { id: id.as_deref(), reference: reference.as_deref() }
+    }
 }
 
 #[derive(Serialize)]
@@ -117,9 +162,16 @@ struct SaidEvent<'a> {
     id: Option<String>,
     to: SaidAudience<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<SaidSender<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_base64: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SaidSender<'a> {
+    user: &'a str,
 }
 
 #[derive(Serialize)]
@@ -157,7 +209,12 @@ impl Rules for V1 {
         Said::Welcome(greeting.into()).frame()
     }
 
-    fn event(&self, logged: Option<(Position, &Audience)>, content: &Content) -> Bytes {
+    fn event(
+        &self,
+        logged: Option<(Position, &Audience)>,
+        content: &Content,
+        from: Option<&UserName>,
+    ) -> Bytes {
         let (content, content_base64) = match content {
             Content::Text(text) => (Some(&**text), None),
             Content::Binary(bytes) => (None, Some(STANDARD.encode(bytes))),
@@ -169,7 +226,8 @@ impl Rules for V1 {
             Some((_, Audience::User(user))) => SaidAudience::User(user),
         };
         let id = logged.map(|(position, _)| position.to_string());
-        Said::Event(SaidEvent { id, to, content, content_base64 }).frame()
+        let from = from.map(|user| SaidSender { user });
+        Said::Event(SaidEvent { id, to, from, content, content_base64 }).frame()
     }
 
     fn close(&self, code: CloseCode) -> Bytes {
@@ -184,7 +242,8 @@ impl Rules for V1 {
     /// ever.
     fn refusal(&self, code: &str, sentence: &str) -> Option<Bytes> {
         let message = sentence.to_owned();
-        Some(Said::Error { code, message, group: None }.frame())
+        let (group, tag) = (None, SaidTag::default());
+        Some(Said::Error { code, message, group, tag }.frame())
     }
 
     fn position(&self, position: Position) -> Option<Bytes> {
@@ -219,152 +278,18 @@ impl Rules for V1 {
         Some(Said::Pong.frame())
     }
 
+    fn published(&self, tag: &Tag, position: Position) -> Option<Bytes> {
+        let (position, tag) = (position.to_string(), tag.into());
+        Some(Said::Published { position, tag }.frame())
+    }
+
     fn error(&self, error: &RequestError) -> Option<Bytes> {
         let group = error.group().map(|group| &**group);
-        Some(Said::Error { code: error.code(), message: error.to_string(), group }.frame())
+        let (code, message) = (error.code(), error.to_string());
+        let tag = error.tag().map(Into::into).unwrap_or_default();
+        Some(Said::Error { code, message, group, tag }.frame())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use campanile_messages::{Address, ConnectionId, UserName, WorkerId};
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::dialects::Identity;
-    use crate::resume::Lost;
-
-    fn text(frame: &Bytes) -> &str {
-        let head = if frame[1] == 126 { 4 } else { 2 };
-        std::str::from_utf8(&frame[head..]).expect("UTF-8")
-    }
-
-    #[test]
-    fn each_message_is_one_json_object() {
-        let position = Position { epoch: 0xab, sequence: 7 };
-        let address = Address { worker: WorkerId(3), connection: ConnectionId(9) };
-        let greeting =
-            |resumed| Greeting { address, position, resumed, history: None, identity: None };
-        let some = |frame: Option<Bytes>| frame.expect("campanile.v1 has this message");
-        let group = GroupName::new("a\"b").expect("a name");
-        let user = UserName::new("4\"2").expect("a name");
-        for (frame, expected) in [
-            (
-                V1.greeting(&greeting(None)),
-                r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7"}"#,
-            ),
-            (
-                V1.greeting(&greeting(Some(Err(Lost::TooFar)))),
-                r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7","recovered":false,"reason":"too_far"}"#,
-            ),
-            (
-                V1.event(Some((position, &Audience::Everyone)), &"hi".into()),
-                r#"{"type":"event","id":"00000000000000ab-7","to":"everyone","content":"hi"}"#,
-            ),
-            (
-                V1.event(Some((position, &Audience::Group(group.clone()))), &"\n".into()),
-                r#"{"type":"event","id":"00000000000000ab-7","to":{"group":"a\"b"},"content":"\n"}"#,
-            ),
-            (
-                V1.event(None, &Content::Binary(Bytes::from_static(&[0xff]))),
-                r#"{"type":"event","to":"connection","content_base64":"/w=="}"#,
-            ),
-            (some(V1.joined(&group, None)), r#"{"type":"joined","group":"a\"b"}"#),
-            (
-                some(V1.joined(&group, Some(Ok(())))),
-                r#"{"type":"joined","group":"a\"b","recovered":true}"#,
-            ),
-            (some(V1.position(position)), r#"{"type":"position","id":"00000000000000ab-7"}"#),
-            (
-                some(V1.gap(Gap::Expired, position)),
-                r#"{"type":"gap","reason":"expired","position":"00000000000000ab-7"}"#,
-            ),
-            (
-                some(V1.error(&RequestError::GatewayFull {
-                    group: GroupName::new("a").expect("a name"),
-                })),
-                r#"{"type":"error","code":"gateway_full","message":"this gateway has no room for more groups: try another gateway","group":"a"}"#,
-            ),
-            (
-                V1.greeting(&Greeting {
-                    identity: Some(Identity { user: Some("4\"2"), expires_in: Some(60) }),
-                    ..greeting(None)
-                }),
-                r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7","user":"4\"2","expires_in":60}"#,
-            ),
-            (
-                V1.greeting(&Greeting { identity: Some(Identity::named("42")), ..greeting(None) }),
-                r#"{"type":"welcome","worker":3,"connection":9,"position":"00000000000000ab-7","user":"42"}"#,
-            ),
-            (
-                V1.event(Some((position, &Audience::User(user.clone()))), &"hi".into()),
-                r#"{"type":"event","id":"00000000000000ab-7","to":{"user":"4\"2"},"content":"hi"}"#,
-            ),
-            (some(V1.left(&group, None)), r#"{"type":"left","group":"a\"b"}"#),
-            (
-                some(V1.left(&group, Some("not_allowed"))),
-                r#"{"type":"left","group":"a\"b","reason":"not_allowed"}"#,
-            ),
-            (some(V1.token(6)), r#"{"type":"token","expires_in":6}"#),
-            (some(V1.renewed(60)), r#"{"type":"renewed","expires_in":60}"#),
-            (some(V1.pong()), r#"{"type":"pong"}"#),
-            (
-                some(V1.error(&RequestError::NotText)),
-                r#"{"type":"error","code":"not_text","message":"a binary message is not accepted: messages are JSON in text frames"}"#,
-            ),
-        ] {
-            assert_eq!(text(&frame), expected);
-        }
-    }
-
-    #[test]
-    fn requests_are_read_and_anything_else_is_an_error() {
-        let group = |name: &'static str| GroupName::new(name).expect("a name");
-        assert_eq!(
-            read(r#"{"type":"join","group":"뉴스"}"#),
-            Ok(Request::Join(group("뉴스"), None))
-        );
-        assert_eq!(
-            read(r#"{"type":"join","group":"a","since":"?"}"#),
-            Ok(Request::Join(group("a"), Some(Since::Malformed)))
-        );
-        assert_eq!(
-            read(r#"{"group":"a\n","type":"leave"}"#).map_err(|e| e.code()),
-            Err("invalid_group")
-        );
-        assert_eq!(read(r#"{"type":"leave","group":"a"}"#), Ok(Request::Leave(group("a"))));
-        let auth = Request::Auth(Secret::new("a.b"));
-        assert_eq!(read(r#"{"type":"auth","token":"a.b"}"#), Ok(auth.clone()));
-        assert!(!format!("{auth:?}").contains("a.b"));
-        assert_eq!(read(r#" {"type":"ping"} "#), Ok(Request::Ping));
-        assert_eq!(read("\u{feff}{\"type\":\"ping\"}"), Ok(Request::Ping));
-        for (text, code) in [
-            ("", "malformed"),
-            ("[]", "malformed"),
-            (r#"["join","a"]"#, "malformed"),
-            ("\u{feff}\u{feff}{\"type\":\"ping\"}", "malformed"),
-            ("{}", "malformed"),
-            (r#"{"type":"join","group":"a","sinse":"P"}"#, "malformed"),
-            (r#"{"type":"leave","group":"a","since":"P"}"#, "malformed"),
-            (r#"{"type":"publish"}"#, "unknown_type"),
-            (r#"{"type":"auth"}"#, "malformed"),
-            (r#"{"type":"auth","token":5}"#, "malformed"),
-            (r#"{"type":"ping","token":"a"}"#, "malformed"),
-            (r#"{"type":"join"}"#, "invalid_group"),
-            (r#"{"type":"join","group":""}"#, "invalid_group"),
-        ] {
-            assert_eq!(read(text).map_err(|error| error.code()), Err(code), "{text}");
-        }
-        let nested = "[".repeat(100_000);
-        assert_eq!(read(&nested).map_err(|error| error.code()), Err("malformed"));
-    }
-
-    proptest! {
-        #[test]
-        fn no_string_panics_and_every_error_is_short(text: String) {
-            if let Err(refused) = read(&text) {
-                prop_assert!(V1.error(&refused).is_some_and(|frame| frame.len() < 1_000));
-            }
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! The front door of a worker: reads the head of each request, keeps the sockets of websockets and
 //! event streams, and hands every other request to the page's `App`.
 
+mod decision;
 mod identifying;
 mod opening;
 mod refusing;
@@ -12,21 +13,22 @@ use std::net::{self, IpAddr, SocketAddr};
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::prelude::*;
-use bytes::Bytes;
 use campanile_channel::tls::{Handshakes, Stream};
 use campanile_edge::pages::{self, Reader};
-use campanile_edge::{Action, Head, Principal, websocket};
+use campanile_edge::{Action, Head, websocket};
 use campanile_messages::WorkerId;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
-use tracing::{debug, info};
+use tracing::debug;
 
+use self::decision::{Admitted, Decision, Opened, come_back, patient};
+use self::refusing::{refusal_by_message, refused};
 use crate::access::Rejection;
 use crate::config::GatewayConfig;
 use crate::dialects::{Dialect, events};
@@ -35,17 +37,13 @@ use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, read_head};
 use crate::entrance::health::Health;
 use crate::entrance::identity;
 use crate::entrance::page::Serve;
-use crate::entrance::refusal::{COME_BACK_MILLIS, Refusal};
+use crate::entrance::refusal::Refusal;
 use crate::entrance::rewind::Rewind;
 use crate::entrance::seats::Seat;
-use crate::entrance::unauthenticated::{Newcomer, Unauthenticated};
+use crate::entrance::unauthenticated::Unauthenticated;
 use crate::entrance::wish::Wish;
 use crate::registry::Registry;
 use crate::websocket::{Terms, Upgrade};
-use refusing::{refusal_by_message, refused};
-
-/// The shortest time between two log lines of a worker about an unknown subprotocol.
-const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// Lets connections in to one worker, or refuses them.
 pub(crate) struct Door {
@@ -200,7 +198,8 @@ impl Door {
             Ok(Admitted::Websocket(upgrade, wish, principal)) => {
                 self.log_subprotocol(&upgrade);
                 let (response, dialect) = (upgrade.response(), upgrade.dialect);
-                let opened = Opened { response, dialect, wish, client: peer };
+                let is_page_trusted = self.is_page_trusted(head);
+                let opened = Opened { response, dialect, wish, is_page_trusted, client: peer };
                 match principal {
                     Some(principal) => return Decision::Open(opened, principal),
                     None => match self.unauthenticated.admit(peer.ip()) {
@@ -212,7 +211,9 @@ impl Door {
             Ok(Admitted::EventStream(wish, principal)) => {
                 let response = events::head(self.reader(head), events::retry_millis());
                 let dialect = Dialect::Events;
-                return Decision::Open(Opened { response, dialect, wish, client: peer }, principal);
+                let is_page_trusted = false;
+                let opened = Opened { response, dialect, wish, is_page_trusted, client: peer };
+                return Decision::Open(opened, principal);
             }
             Ok(Admitted::Page) => return Decision::Page,
             Err(refusal) => refusal,
@@ -244,10 +245,12 @@ impl Door {
         self.admissions.count(head, (proxy, peer), seat)?;
         let GatewayConfig { allow_hosts, allow_origins, max_groups, .. } = &*self.config;
         let is_websocket = websocket::is_meant(head);
+        let exposure = self.config.exposure_now();
+        pages::check_proxy(head, exposure)?;
         let admitted = match head.path {
             "/" if is_websocket => {
                 let upgrade = Upgrade::check(head)?;
-                pages::check_host(head, allow_hosts, self.listens_on)?;
+                pages::check_host(head, allow_hosts, exposure, self.listens_on)?;
                 pages::check_websocket(head, allow_origins, allow_hosts, self.listens_on)?;
                 let mut wish = Wish::read(head.query, self.accepted(upgrade.dialect))?;
                 if wish.since.is_some() && !upgrade.dialect.has_positions() {
@@ -271,7 +274,7 @@ impl Door {
                 Admitted::Websocket(upgrade, wish, principal)
             }
             path => {
-                pages::check_host(head, allow_hosts, self.listens_on)?;
+                pages::check_host(head, allow_hosts, exposure, self.listens_on)?;
                 match path {
                     _ if is_websocket => return Err(Refusal::no_websocket_at(path)),
                     "/events" => {
@@ -324,67 +327,15 @@ impl Door {
         })
     }
 
+    /// Whether the request may have an effect without a token: a page of an origin that is not allowed could
+    /// otherwise use the visitor's way to this gateway. What is no browser sends no origin.
+    fn is_page_trusted(&self, head: &Head<'_>) -> bool {
+        let (sites, origins) = (head.all("sec-fetch-site"), head.all("origin"));
+        self.config.allow_origins.admits(sites, origins, self.listens_on)
+    }
+
     /// The web page that sent the request, if it may read the answer.
     fn reader<'a>(&self, head: &'a Head<'_>) -> Option<Reader<'a>> {
         Reader::of(head, &self.config.allow_origins, self.listens_on)
     }
-
-    /// Logs an unknown subprotocol, because a browser fails such a connection by itself, without a
-    /// reason that a page could see.
-    fn log_subprotocol(&self, upgrade: &Upgrade) {
-        let Some(offered) = &upgrade.unknown_subprotocol else { return };
-        let was_logged = self.logged_subprotocol.get();
-        if was_logged.is_none_or(|logged| logged.elapsed() >= LOG_AGAIN) {
-            self.logged_subprotocol.set(Some(Instant::now()));
-            info!(
-                ?offered,
-                "a websocket offered an unknown subprotocol and got the plain dialect, which a \
-                 browser does not accept; it should offer campanile.v1, or none"
-            );
-        }
-    }
-}
-
-/// What happens to a connection after the head of its first request.
-enum Decision {
-    /// A session starts.
-    Open(Opened, Principal),
-    /// A websocket opens, and a session starts when the client has said who it is.
-    OpenLater(Opened, Newcomer),
-    /// The page's `App` answers.
-    Page,
-    /// The connection gets these bytes and ends.
-    Refuse(Bytes),
-    /// The same for a websocket, which opens only to get a message that says why it is refused.
-    RefuseByMessage(Bytes),
-    /// The connection exceeds a limit of its address or user, of which there may be a flood: it gets these
-    /// bytes and ends, or ends without them.
-    RefuseOneOfMany(Bytes),
-}
-
-/// A client that is let in.
-struct Opened {
-    /// The head of the response, which is sent together with the greeting.
-    response: Bytes,
-    dialect: Dialect,
-    wish: Wish,
-    /// Where the request is from.
-    client: SocketAddr,
-}
-
-/// A request that passed every check.
-enum Admitted {
-    /// Without a principal, the client has yet to send its token.
-    Websocket(Upgrade, Wish, Option<Principal>),
-    EventStream(Wish, Principal),
-    Page,
-}
-
-/// The same refusal for an event stream, whose client would give up for good on 503.
-fn patient(refusal: Refusal) -> Refusal {
-    if refusal.status == 503 { come_back() } else { refusal }
-}
-
-fn come_back() -> Refusal {
-    Refusal::come_back(rand::random_range(COME_BACK_MILLIS))
 }

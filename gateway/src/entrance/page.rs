@@ -26,6 +26,10 @@ const CLIENT: &str = include_str!("../../page/campanile.js");
 /// The placeholder in the HTML for the publisher's URL.
 const PUBLISHER_URL: &str = "{{publisher_url}}";
 
+/// What is at `/` without the page.
+const NO_PAGE: &str = "there is no page here: websockets are at /, event streams at /events, and the \
+     JavaScript client at /campanile.js; the page for development is there with --page on\n";
+
 /// How long a request and its answer may take together.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -37,10 +41,21 @@ const DISCONNECT_LIMIT: Duration = Duration::from_secs(2);
 pub type Serve = Rc<dyn Fn(Rewind, Option<SocketAddr>) -> LocalBoxFuture<'static, ()>>;
 
 /// Makes the page's server for one thread. The page pushes to `publisher_url`: a whole URL, or `:PORT`
-/// on the page's own host, where an empty one means the publisher's default port. `source` answers
-/// `/position`.
-pub async fn server(publisher_url: &str, source: PositionSource) -> Serve {
-    let html = web::Data::new(HTML.replace(PUBLISHER_URL, &escape(publisher_url)));
+/// on the page's own host, where an empty one means the publisher's default port; with `None` there is
+/// no page. `source` answers `/position`.
+pub async fn server(publisher_url: Option<&str>, source: PositionSource) -> Serve {
+    let html = publisher_url.unwrap_or_default();
+    let html = web::Data::new(HTML.replace(PUBLISHER_URL, &escape(html)));
+    let page = move |services: &mut web::ServiceConfig| {
+        if publisher_url.is_none() {
+            services.route("/", web::to(no_page));
+            return;
+        }
+        services
+            .service(web::resource("/").get(index).head(index))
+            .service(web::resource("/page.css").get(css).head(css))
+            .service(web::resource("/page.js").get(js).head(js));
+    };
     let app = App::new()
         .app_data(html)
         .app_data(web::Data::new(source))
@@ -50,9 +65,7 @@ pub async fn server(publisher_url: &str, source: PositionSource) -> Serve {
                 .add((header::REFERRER_POLICY, "no-referrer"))
                 .add((header::CACHE_CONTROL, "no-cache")),
         )
-        .service(web::resource("/").get(index).head(index))
-        .service(web::resource("/page.css").get(css).head(css))
-        .service(web::resource("/page.js").get(js).head(js))
+        .configure(page)
         .service(web::resource("/campanile.js").get(client).head(client))
         .service(web::resource("/position").get(position).head(position))
         .default_service(web::to(not_found));
@@ -103,6 +116,10 @@ async fn client() -> HttpResponse {
         .content_type("text/javascript; charset=utf-8")
         .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
         .body(CLIENT)
+}
+
+async fn no_page() -> HttpResponse {
+    HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body(NO_PAGE)
 }
 
 async fn not_found(request: HttpRequest) -> HttpResponse {

@@ -108,6 +108,11 @@ impl Clients {
         None
     }
 
+    /// The id of this worker; `None` until the gateway has had a link to its broker.
+    pub fn worker(&self) -> Option<&WorkerId> {
+        self.worker.get()
+    }
+
     /// Checks every client for signs of life. Returns the clients that are closed: they no longer listen,
     /// although their sessions have yet to finish the close.
     pub fn sweep(&mut self, now: Instant) -> Vec<ConnectionId> {

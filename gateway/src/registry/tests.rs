@@ -49,8 +49,9 @@ fn start(audiences: usize) -> (Addr<Registry>, Deliveries) {
     let mut registry = None;
     Bridge::create(|ctx| {
         let (id, queue) = (Arc::new(OnceLock::new()), deliveries.clone());
-        let started =
-            Registry::new(0, id.clone(), config.clone(), queue, ctx.address(), audiences.clone());
+        let (bridge, desk) = (ctx.address(), Desk::start(&config).0);
+        let (theirs, count) = (config.clone(), audiences.clone());
+        let started = Registry::new(0, id.clone(), theirs, queue, bridge, count, desk);
         let started = registry.insert(started.start()).clone();
         let signals = started.recipient();
         let workers = vec![Worker { id, deliveries: deliveries.clone(), signals }];

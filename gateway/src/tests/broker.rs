@@ -59,7 +59,7 @@ impl Broker {
 
     fn event(sequence: u64, audience: &Audience) -> FromBroker {
         let (audience, content) = (audience.clone(), "x".into());
-        FromBroker::Event(Event { sequence, audience, except: None, content })
+        FromBroker::Event(Event { sequence, audience, except: None, content, from: None })
     }
 
     pub fn lost_up_to(&self, audience: &Audience) -> u64 {

@@ -1,5 +1,6 @@
 //! Tokens that expire, are renewed, or are revoked while their clients are connected.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,19 +13,19 @@ use campanile_messages::Audience;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::harness::{Gateway, broker};
+use super::harness::Gateway;
 use super::issuer::{access, now, offer, token};
 use super::{assert_refused, bearer};
 
-/// A gateway on a broker, with a publisher, whose grace is short. Its access can be changed.
-fn start(grace: Duration) -> (Gateway, Publisher, watch::Sender<Arc<Access>>) {
-    let channel = broker();
+/// A gateway, its broker, and what changes its access.
+fn start(grace: Duration) -> (Gateway, SocketAddr, watch::Sender<Arc<Access>>) {
+    let channel = super::harness::broker();
     let (sender, receiver) = watch::channel(Arc::new(access()));
     let gateway = Gateway::start_on(channel, |config| {
         config.access = receiver;
         config.token_grace = grace;
     });
-    (gateway.until_ready(), Publisher::connect(channel), sender)
+    (gateway.until_ready(), channel, sender)
 }
 
 /// A token of a user that is valid for some seconds.
@@ -43,6 +44,11 @@ fn open(gateway: &Gateway, token: &str) -> Client {
     client
 }
 
+/// Publishes on a link of its own: a link that was quiet for 9 s is over.
+fn publish(broker: SocketAddr, audience: Audience, content: &'static str) {
+    Publisher::connect(broker).publish(audience, content);
+}
+
 /// The next message that is no event.
 fn answer(client: &mut Client) -> Value {
     loop {
@@ -55,7 +61,7 @@ fn answer(client: &mut Client) -> Value {
 
 #[test]
 fn a_renewed_client_stays_and_one_that_is_not_renewed_is_closed() {
-    let (gateway, mut publisher, _access) = start(Duration::from_secs(3));
+    let (gateway, broker, _access) = start(Duration::from_secs(3));
     let old = for_seconds("42", 2, both());
     let (mut client, mut other) = (open(&gateway, &old), open(&gateway, &old));
     let asked = answer(&mut client);
@@ -73,14 +79,14 @@ fn a_renewed_client_stays_and_one_that_is_not_renewed_is_closed() {
     assert_eq!(answer(&mut other)["type"], "token");
     assert_refused(&mut other, "expired", 4401);
     // By now the old token and its grace are over for the first client, too.
-    publisher.publish(group("eu"), "not for it");
-    publisher.publish(group("news"), "still here");
+    publish(broker, group("eu"), "not for it");
+    publish(broker, group("news"), "still here");
     assert_eq!(client.json()["content"], "still here");
 }
 
 #[test]
 fn a_refused_renewal_changes_nothing_until_the_old_token_is_over() {
-    let (gateway, mut publisher, _access) = start(Duration::from_secs(3));
+    let (gateway, broker, _access) = start(Duration::from_secs(3));
     let mut client = open(&gateway, &for_seconds("42", 3, both()));
     let past = now() - 3_600;
     for (token, code) in [
@@ -95,7 +101,7 @@ fn a_refused_renewal_changes_nothing_until_the_old_token_is_over() {
         assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!(code)), "{error}");
         assert!(!error.to_string().contains(&token), "{error}");
     }
-    publisher.publish(group("eu"), "still in its groups");
+    publish(broker, group("eu"), "still in its groups");
     assert_eq!(client.json()["content"], "still in its groups");
     assert_eq!(answer(&mut client)["type"], "token");
     assert_refused(&mut client, "expired", 4401);
@@ -104,7 +110,7 @@ fn a_refused_renewal_changes_nothing_until_the_old_token_is_over() {
 /// The groups that a token puts its client into stay as long as a new one puts it there, too.
 #[test]
 fn a_renewed_token_keeps_the_groups_of_its_join() {
-    let (gateway, _publisher, _access) = start(Duration::from_secs(3));
+    let (gateway, _broker, _access) = start(Duration::from_secs(3));
     let of = |join: Value| {
         let campanile = json!({ "join": join });
         token(json!({ "sub": "42", "campanile": campanile }), Value::Null)
@@ -122,11 +128,11 @@ fn a_renewed_token_keeps_the_groups_of_its_join() {
 
 #[test]
 fn an_expired_event_stream_continues_with_a_new_token() {
-    let (gateway, mut publisher, _access) = start(Duration::from_millis(100));
+    let (gateway, broker, _access) = start(Duration::from_millis(100));
     let old = bearer(&for_seconds("42", 2, both()));
     let mut stream = Stream::open(gateway.address, "/events?group=news", &[&old]);
     stream.synced();
-    publisher.publish(group("news"), "first");
+    publish(broker, group("news"), "first");
     let first = stream.next();
     assert_eq!(first.data.as_deref(), Some("first"));
     let last_id = first.id.expect("an id");
@@ -134,7 +140,7 @@ fn an_expired_event_stream_continues_with_a_new_token() {
     assert_eq!(expired.event.as_deref(), Some("expired"), "{expired:?}");
     assert_eq!(expired.id, None, "the last id stays");
     assert_eq!(expired.json(), json!({ "reason": "expired" }));
-    publisher.publish(group("news"), "missed");
+    publish(broker, group("news"), "missed");
     let (new, last) = (for_seconds("42", 60, both()), format!("Last-Event-ID: {last_id}"));
     let mut stream = Stream::open(gateway.address, "/events?group=news", &[&bearer(&new), &last]);
     assert_eq!(stream.synced()["recovered"], true);
@@ -148,7 +154,7 @@ fn an_expired_event_stream_continues_with_a_new_token() {
 
 #[test]
 fn a_plain_websocket_is_closed_when_its_token_has_expired() {
-    let (gateway, _publisher, _access) = start(Duration::from_millis(100));
+    let (gateway, _broker, _access) = start(Duration::from_millis(100));
     let token = bearer(&for_seconds("42", 1, both()));
     let mut client = Client::open_with(gateway.address, &request("/?group=news", &[&token]));
     assert!(client.recv().payload.starts_with(b"workerID:"));
@@ -157,7 +163,7 @@ fn a_plain_websocket_is_closed_when_its_token_has_expired() {
 
 #[test]
 fn a_deny_list_ends_connections_within_a_second_and_holds_for_new_ones() {
-    let (gateway, mut publisher, access) = start(Duration::from_secs(25));
+    let (gateway, broker, access) = start(Duration::from_secs(25));
     let named = |id: &str, user: &str| token(json!({ "jti": id, "sub": user }), both());
     let (revoked, fine, shut_out) = (named("a", "1"), named("b", "1"), named("c", "2"));
     let mut first = open(&gateway, &revoked);
@@ -179,7 +185,7 @@ fn a_deny_list_ends_connections_within_a_second_and_holds_for_new_ones() {
     assert_eq!(stream.next().json(), json!({ "reason": "invalid_token" }));
     plain.expect_close(4403);
     assert!(changed.elapsed() < Duration::from_secs(1), "{:?}", changed.elapsed());
-    publisher.publish(Audience::Everyone, "still here");
+    publish(broker, Audience::Everyone, "still here");
     assert_eq!(second.json()["content"], "still here");
     let connect = |token: &str| Client::open_with(gateway.address, &request("/", &[&offer(token)]));
     assert_refused(&mut connect(&revoked), "invalid_token", 4401);
@@ -192,7 +198,7 @@ fn a_deny_list_ends_connections_within_a_second_and_holds_for_new_ones() {
 /// Other keys, or none, are for new clients.
 #[test]
 fn a_change_of_the_keys_lets_connected_clients_stay() {
-    let (gateway, mut publisher, access) = start(Duration::from_secs(25));
+    let (gateway, broker, access) = start(Duration::from_secs(25));
     let token = for_seconds("42", 3_600, both());
     let mut client = open(&gateway, &token);
     access.send_modify(|access| {
@@ -203,7 +209,7 @@ fn a_change_of_the_keys_lets_connected_clients_stay() {
     });
     let mut refused = Client::open_with(gateway.address, &request("/", &[&offer(&token)]));
     assert_refused(&mut refused, "invalid_token", 4401);
-    publisher.publish(group("news"), "still here");
+    publish(broker, group("news"), "still here");
     assert_eq!(client.json()["content"], "still here");
     client.say(&json!({ "type": "auth", "token": token }));
     assert_eq!(answer(&mut client)["code"], "invalid_token");
@@ -212,7 +218,7 @@ fn a_change_of_the_keys_lets_connected_clients_stay() {
 #[test]
 fn a_crowd_whose_tokens_expire_together_renews_without_a_reconnect() {
     const CLIENTS: usize = 500;
-    let (gateway, mut publisher, _access) = start(Duration::from_secs(25));
+    let (gateway, broker, _access) = start(Duration::from_secs(25));
     let expires = now() + 8;
     let old = token(json!({ "sub": "42", "exp": expires }), both());
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| open(&gateway, &old)).collect();
@@ -225,7 +231,7 @@ fn a_crowd_whose_tokens_expire_together_renews_without_a_reconnect() {
     for client in &mut clients {
         assert_eq!(answer(client)["type"], "renewed");
     }
-    publisher.publish(group("eu"), "to all");
+    publish(broker, group("eu"), "to all");
     for client in &mut clients {
         assert_eq!(client.json()["content"], "to all");
     }

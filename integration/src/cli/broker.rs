@@ -37,6 +37,9 @@ pub struct BrokerArgs {
     #[arg(id = "broker-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_BROKER_LISTEN", default_value = "127.0.0.1:2206")]
     pub listen: HostPort,
+    /// Let everybody who reaches the address use this broker, although there is no cluster secret
+    #[arg(id = "broker-open", long = "open", env = "CAMPANILE_BROKER_OPEN")]
+    pub open: bool,
     /// File with the cluster's secret, which this process and all other services of the cluster prove to
     /// each other; two lines while it is replaced [default: none, anybody may link]
     #[arg(id = "secret-file", long, value_name = "FILE")]

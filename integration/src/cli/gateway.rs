@@ -8,7 +8,7 @@ use campanile_edge::{AddressLimits, AllowHosts, AllowOrigins, Networks, PerAddre
 use campanile_gateway::{ClientRates, GatewayConfig, GatewayLimits};
 use clap::Args;
 
-use crate::units::{BrokerAddress, HostPort, count, duration, positive_duration, size};
+use crate::units::{BrokerAddress, HostPort, Switch, count, duration, positive_duration, size};
 
 /// A gateway on its own.
 #[derive(Debug, Clone, Args)]
@@ -46,6 +46,13 @@ pub struct GatewayArgs {
     #[arg(id = "gateway-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_GATEWAY_LISTEN", default_value = "127.0.0.1:4236")]
     pub listen: HostPort,
+    /// Let everybody who reaches the address listen to everything, although there is no token key
+    #[arg(id = "gateway-open", long = "open", env = "CAMPANILE_GATEWAY_OPEN")]
+    pub open: bool,
+    /// Whether there is the page for development at / [default: on, if --listen is a loopback address]
+    #[arg(id = "gateway-page", long = "page", value_name = "WHETHER")]
+    #[arg(env = "CAMPANILE_GATEWAY_PAGE", value_enum)]
+    pub page: Option<Switch>,
     /// Certificate of the listener, followed by its chain, in a PEM file; with --tls-key, the listener
     /// speaks TLS. Read again on SIGHUP [default: none, plain HTTP]
     #[arg(id = "gateway-tls-cert", long = "tls-cert", value_name = "FILE")]
@@ -144,7 +151,8 @@ pub struct GatewayArgs {
     #[arg(env = "CAMPANILE_GATEWAY_ALLOW_ORIGIN")]
     pub allow_origin: Option<AllowOrigins>,
     /// Hosts, separated by commas, that the header Host may name beside loopback ones where --listen
-    /// is a loopback address, or *; a request for any other host is answered 403 [default: none]
+    /// is a loopback address and there is no token key, or *; a request for any other host is answered
+    /// 403 [default: none]
     #[arg(id = "gateway-allow-host", long = "allow-host", value_name = "HOSTS")]
     #[arg(env = "CAMPANILE_GATEWAY_ALLOW_HOST")]
     pub allow_host: Option<AllowHosts>,
@@ -201,6 +209,21 @@ pub struct GatewayArgs {
     #[arg(env = "CAMPANILE_GATEWAY_MAX_FRAGMENTS", default_value = "1024")]
     #[arg(value_parser = count::<1, 1_000_000>)]
     pub max_fragments: usize,
+    /// Events that a connection may publish per second, and all connections of a user together; at
+    /// once, as many as in 10 seconds. Any more get the error rate_limited, and then close code 4429.
+    /// 0 means no limit
+    #[arg(
+        id = "gateway-max-publishes-per-second",
+        long = "max-publishes-per-second",
+        value_name = "N"
+    )]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_PUBLISHES_PER_SECOND", default_value = "20")]
+    #[arg(value_parser = count::<0, 1_000_000>)]
+    pub max_publishes_per_second: usize,
+    /// Bytes of what clients publish that may be under way to the broker; any more get the error busy
+    #[arg(id = "gateway-max-pending", long = "max-pending", value_name = "SIZE")]
+    #[arg(env = "CAMPANILE_GATEWAY_MAX_PENDING", default_value = "16MiB", value_parser = size)]
+    pub max_pending: usize,
     /// Time for a client's TLS handshake and request together (then 408), and for the broker to confirm what it
     /// listens to (then close code 1013)
     #[arg(id = "gateway-handshake-limit", long = "handshake-limit", value_name = "DURATION")]
@@ -276,6 +299,7 @@ impl GatewayArgs {
             recent_bytes: self.recent,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
             allow_hosts: self.allow_host.clone().unwrap_or_default(),
+            page: self.page.map(|switch| switch == Switch::On),
             token_cookie: self.token_cookie.clone(),
             token_in_url: self.token_in_url,
             auth_limit: self.auth_limit,
@@ -287,6 +311,7 @@ impl GatewayArgs {
                 max_message_bytes: self.max_message,
                 max_fragments: u32::try_from(self.max_fragments).unwrap_or(u32::MAX),
             },
+            max_pending_bytes: self.max_pending,
             max_tls_handshakes: self.max_tls_handshakes,
             handshake_limit: self.handshake_limit,
             ping_after: self.ping_after,
@@ -326,7 +351,8 @@ impl GatewayArgs {
                 number(self.max_messages_per_second),
                 number(self.max_joins_per_second),
                 self.max_groups,
-            ),
+            )
+            .with_publishes(number(self.max_publishes_per_second)),
         }
     }
 }

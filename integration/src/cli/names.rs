@@ -34,6 +34,11 @@ const OLD_FLAGS: [(&str, &str); 8] = [
     ("broker-shutdown-limit", "channel-shutdown-limit"),
 ];
 
+/// The older names.
+pub fn old_variables() -> [&'static str; 12] {
+    OLD_VARIABLES.map(|(_, old)| old)
+}
+
 fn old_variable(name: &OsStr) -> Option<&'static str> {
     OLD_VARIABLES.iter().find(|(new, _)| name == *new).map(|(_, old)| *old)
 }

@@ -48,6 +48,9 @@ pub struct PublisherArgs {
     #[arg(id = "publisher-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_PUBLISHER_LISTEN", default_value = "127.0.0.1:4237")]
     pub listen: HostPort,
+    /// Let everybody who reaches the address push, although there is no API key
+    #[arg(id = "publisher-open", long = "open", env = "CAMPANILE_PUBLISHER_OPEN")]
+    pub open: bool,
     /// Certificate of the listener, followed by its chain, in a PEM file; with --tls-key, the listener
     /// speaks TLS. Read again on SIGHUP [default: none, plain HTTP]
     #[arg(id = "publisher-tls-cert", long = "tls-cert", value_name = "FILE")]
@@ -119,7 +122,8 @@ pub struct PublisherArgs {
     #[arg(env = "CAMPANILE_PUBLISHER_ALLOW_ORIGIN")]
     pub allow_origin: Option<AllowOrigins>,
     /// Hosts, separated by commas, that the header Host may name beside loopback ones where --listen
-    /// is a loopback address, or *; a request for any other host is answered 403 [default: none]
+    /// is a loopback address and there is no API key, or *; a request for any other host is answered 403
+    /// [default: none]
     #[arg(id = "publisher-allow-host", long = "allow-host", value_name = "HOSTS")]
     #[arg(env = "CAMPANILE_PUBLISHER_ALLOW_HOST")]
     pub allow_host: Option<AllowHosts>,

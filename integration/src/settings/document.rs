@@ -1,5 +1,6 @@
 //! The text of a settings file, as a tree that knows its lines.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
@@ -10,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::nearest::nearest;
+use super::places::Places;
 use super::{Settings, SettingsError};
 
 /// How large a settings file may be. Ten thousand keys fit.
@@ -95,6 +97,34 @@ impl<'a> Document<'a> {
             errors.push(error);
             Settings::default()
         })
+    }
+
+    /// The lines of all keys in these sections, by names such as `keys[1].scopes`.
+    pub fn places(&self, names: &[&str]) -> Places {
+        let mut lines = BTreeMap::new();
+        for (name, value) in &self.root {
+            if names.contains(&&**name.get_ref()) {
+                lines.insert(name.get_ref().to_string(), self.line(name.span()));
+                self.note(name.get_ref(), value.get_ref(), &mut lines);
+            }
+        }
+        Places::new(self.path, lines)
+    }
+
+    fn note(&self, inside: &str, value: &DeValue<'_>, lines: &mut BTreeMap<String, usize>) {
+        let mut note = |name: String, at: Range<usize>, value: &DeValue<'_>| {
+            self.note(&name, value, lines);
+            lines.insert(name, self.line(at));
+        };
+        match value {
+            DeValue::Table(table) => table.iter().for_each(|(key, value)| {
+                note(format!("{inside}.{}", key.get_ref()), key.span(), value.get_ref());
+            }),
+            DeValue::Array(array) => array.iter().enumerate().for_each(|(index, item)| {
+                note(format!("{inside}[{index}]"), item.span(), item.get_ref());
+            }),
+            _ => {}
+        }
     }
 
     fn deserialize(&self, table: DeTable<'a>) -> Result<Settings, SettingsError> {

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+/// How many characters of a sentence are shown.
+const MAX_CHARS: usize = 1_000;
+
 /// One line that names the file, the line in it, and what is wrong there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError {
@@ -12,7 +15,8 @@ pub struct SettingsError {
 }
 
 impl SettingsError {
-    /// An error in a line, which is counted from 1; `None` if it is about the whole file.
+    /// An error in a line, which is counted from 1; `None` if it is about the whole file. An empty path
+    /// means no file.
     pub fn new(file: &Path, line: Option<usize>, sentence: impl Into<String>) -> Self {
         Self { file: file.to_owned(), line, sentence: sentence.into() }
     }
@@ -27,13 +31,16 @@ impl std::error::Error for SettingsError {}
 
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, "{line}:")?;
+        if !self.file.as_os_str().is_empty() {
+            write!(f, "{}:", self.file.display())?;
+            if let Some(line) = self.line {
+                write!(f, "{line}:")?;
+            }
+            f.write_str(" ")?;
         }
         // What a file holds may be anything, and an error is one line.
-        f.write_str(" ")?;
-        let shown = self.sentence.chars().map(|c| if c.is_control() { ' ' } else { c });
-        f.write_str(&shown.collect::<String>())
+        let mut shown = self.sentence.chars().map(|c| if c.is_control() { ' ' } else { c });
+        f.write_str(&shown.by_ref().take(MAX_CHARS).collect::<String>())?;
+        if shown.next().is_some() { f.write_str("..") } else { Ok(()) }
     }
 }

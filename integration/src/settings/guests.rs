@@ -3,6 +3,14 @@
 use campanile_edge::rights::{GroupRights, Operations};
 use serde::Deserialize;
 
+/// The documented example.
+pub const EXAMPLE: &str = "\
+# What clients without a token may do. Without this section they are refused as soon as there is a token key.
+#[guests]
+# The groups that they may listen to; a * at the end stands for anything.
+#groups = [\"public/*\"]
+";
+
 /// The section.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -3,9 +3,19 @@
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
+use super::Places;
+
 /// What an operator wants to see. That leaves out peers that send something else than HTTP, whose lines
 /// could fill a disk.
 const DEFAULT: &str = "info,actix_server=warn,actix_http=off";
+
+/// The documented example.
+pub const EXAMPLE: &str = "\
+# What is logged: error, warn, info, debug or trace, or TARGET=LEVEL,..; CAMPANILE_LOG wins [default: info,
+# without what peers send that is no HTTP]
+#[log]
+#level = \"info\"
+";
 
 /// The section.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -19,17 +29,19 @@ impl Section {
     /// What to log; `variable` is the value of `CAMPANILE_LOG`.
     ///
     /// # Errors
-    /// A sentence that names what was set, and what is accepted.
-    pub fn filter(&self, variable: Option<&str>) -> Result<EnvFilter, String> {
-        let variable = variable.filter(|value| !value.is_empty());
-        let (set, filter) = match (variable, &self.level) {
-            (Some(filter), _) => (format!("CAMPANILE_LOG={filter}"), filter),
-            (None, Some(filter)) => (format!("[log] level = {filter:?}"), &**filter),
-            (None, None) => (String::new(), DEFAULT),
-        };
-        EnvFilter::builder().parse(filter).map_err(|error| {
-            format!("{set}: accepted is a level such as info or debug, or TARGET=LEVEL,..: {error}")
-        })
+    /// An error that names what was set, and what is accepted.
+    pub fn filter(&self, variable: Option<&str>, places: &Places) -> Result<EnvFilter, String> {
+        let accepted = "accepted is a level such as info or debug, or TARGET=LEVEL,..";
+        let parse = |filter: &str| EnvFilter::builder().parse(filter);
+        match (variable.filter(|value| !value.is_empty()), &self.level) {
+            (Some(filter), _) => {
+                parse(filter).map_err(|_| format!("CAMPANILE_LOG={filter}: {accepted}"))
+            }
+            (None, Some(filter)) => parse(filter).map_err(|_| {
+                places.error("log.level", &format!("{filter:?}: {accepted}")).to_string()
+            }),
+            (None, None) => Ok(EnvFilter::new(DEFAULT)),
+        }
     }
 }
 
@@ -40,17 +52,19 @@ mod tests {
     #[test]
     fn the_variable_wins_over_the_file() {
         let section = Section { level: Some("debug".to_owned()) };
-        let level = |variable| section.filter(variable).expect("valid").to_string();
+        let places = Places::default();
+        let level = |variable| section.filter(variable, &places).expect("valid").to_string();
         assert_eq!(level(Some("warn")), "warn");
         assert_eq!(level(Some("")), "debug");
         assert_eq!(level(None), "debug");
-        assert!(Section::default().filter(None).expect("valid").to_string().contains("info"));
+        let default = Section::default().filter(None, &places).expect("valid");
+        assert!(default.to_string().contains("info"));
     }
 
     #[test]
     fn a_wrong_level_is_named_with_what_is_accepted() {
         let section = Section { level: Some("!!bad==".to_owned()) };
-        let error = section.filter(None).expect_err("wrong");
-        assert!(error.contains("[log] level = \"!!bad==\": accepted is a level"), "{error}");
+        let error = section.filter(None, &Places::default()).expect_err("wrong");
+        assert!(error.contains("log.level: \"!!bad==\": accepted is a level"), "{error}");
     }
 }

@@ -12,6 +12,9 @@ use super::SettingsError;
 use super::document::Document;
 use super::nearest::nearest;
 
+/// The sections of flags.
+const SERVICES: [&str; 3] = ["broker", "gateway", "publisher"];
+
 /// The value of a flag, as the file has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scalar {
@@ -25,11 +28,46 @@ pub struct Scalar {
     pub line: usize,
 }
 
+impl Scalar {
+    /// Whether a sentence about settings names the flag, by its name in `up` or the one of its service.
+    pub fn is_named_in(&self, sentence: &str) -> bool {
+        let own = self.id.split_once('-').filter(|(service, _)| SERVICES.contains(service));
+        let names = [Some(&*self.id), own.map(|(_, name)| name)];
+        names.into_iter().flatten().any(|name| {
+            let flag = format!("--{name}");
+            sentence.match_indices(&flag).any(|(at, _)| {
+                let next = sentence[at + flag.len()..].chars().next();
+                !next.is_some_and(|c| c.is_ascii_alphanumeric() || c == '-')
+            })
+        })
+    }
+}
+
 /// A flag that is a key: its section, its key in it, and itself.
-struct Flag<'a> {
-    section: String,
-    key: String,
-    arg: &'a Arg,
+pub struct Flag<'a> {
+    /// The service.
+    pub section: String,
+    /// The name in the section.
+    pub key: String,
+    /// The flag.
+    pub arg: &'a Arg,
+}
+
+impl Flag<'_> {
+    /// What its help calls the value; empty if it has none.
+    pub fn value_name(&self) -> &str {
+        value_name(self.arg)
+    }
+
+    /// Whether it has no value.
+    pub fn is_switch(&self) -> bool {
+        is_switch(self.arg)
+    }
+
+    /// Whether it takes a list. Then the name of its value is a plural.
+    pub fn is_list(&self) -> bool {
+        is_list(self.arg)
+    }
 }
 
 /// Section and key by the name of a variable: `CAMPANILE_GATEWAY_MAX_GROUPS` is `gateway` and
@@ -37,14 +75,12 @@ struct Flag<'a> {
 pub fn section_and_key(variable: &str) -> Option<(String, String)> {
     let rest = variable.strip_prefix("CAMPANILE_")?.to_ascii_lowercase();
     let (section, key) = rest.split_once('_')?;
-    let is_service = ["broker", "gateway", "publisher"].contains(&section);
-    is_service.then(|| (section.to_owned(), key.to_owned()))
+    SERVICES.contains(&section).then(|| (section.to_owned(), key.to_owned()))
 }
 
-/// The flags of all services.
-fn flags(command: &Command) -> Vec<Flag<'_>> {
-    let services = ["broker", "gateway", "publisher"];
-    let services = services.iter().filter_map(|name| command.find_subcommand(name));
+/// The flags of all services, service by service.
+pub fn flags(command: &Command) -> Vec<Flag<'_>> {
+    let services = SERVICES.iter().filter_map(|name| command.find_subcommand(name));
     let args = services.flat_map(Command::get_arguments);
     args.filter_map(|arg| {
         let (section, key) = section_and_key(arg.get_env()?.to_str()?)?;

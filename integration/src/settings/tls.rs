@@ -4,6 +4,16 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+/// The documented example.
+pub const EXAMPLE: &str = "\
+# More certificates of gateways and publishers, beside tls_cert: a client gets the one for the name that it
+# asks for.
+#[[tls.certificates]]
+# The files with the certificate, followed by its chain, and with its private key, both PEM.
+#cert = \"/etc/campanile/app.example.pem\"
+#key = \"/etc/campanile/app.example.key\"
+";
+
 /// The section.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

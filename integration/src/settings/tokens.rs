@@ -11,12 +11,41 @@ use serde::Deserialize;
 
 use super::guests;
 use crate::jwks::JwksUrl;
-use crate::secrets;
+use crate::secret_file;
 use crate::token_keys::TokenSettings;
 use crate::units;
 
 /// The largest file of keys.
 const MAX_FILE_BYTES: usize = 1 << 20;
+
+/// The documented example.
+pub const EXAMPLE: &str = "\
+# Which tokens (JWT) of clients are accepted. With at least one key, every client needs a token, except for
+# [guests].
+#[tokens]
+# Who must have made a token (iss) [default: anybody who has a key]
+#issuer = \"https://app.example\"
+# For whom a token must be (aud)
+#audience = \"campanile\"
+# How far the clocks of those who make tokens may be from ours
+#leeway = \"30s\"
+# Where a set of keys (JWKS) is fetched from, every 10 minutes: https, or an address of this host [default: none]
+#jwks_url = \"https://id.example/.well-known/jwks.json\"
+# A file with a set of keys (JWKS) [default: none]
+#jwks_file = \"/etc/campanile/jwks.json\"
+# The keys, several at once for rotation.
+#[[tokens.keys]]
+# Its name, by which tokens choose it [default: none]
+#kid = \"2027\"
+# HS256, HS384, HS512, RS256, PS256, ES256, ES384 or EdDSA [default: everything that the key can be for]
+#algorithm = \"HS256\"
+# The file with a secret or, as public_key_file, with a public key (PEM)
+#secret_file = \"/etc/campanile/token-secret\"
+# Tokens that are refused although they are valid, by their own names (jti) and by their users (sub).
+#[tokens.deny]
+#jti = [\"b1946ac9\"]
+#sub = [\"42\"]
+";
 
 /// The section.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -140,14 +169,14 @@ impl Entry {
         }
         let (file, key) = match (&self.secret_file, &self.public_key_file) {
             (Some(file), None) => {
-                let secret = secrets::read(file, MAX_FILE_BYTES);
+                let secret = secret_file::read(file, MAX_FILE_BYTES);
                 let key = secret.and_then(|secret| {
                     Key::from_secret(id, algorithm, &secret).map_err(|error| error.to_string())
                 });
                 (file, key.map_err(|error| format!("secret_file = {file:?}: {error}")))
             }
             (None, Some(file)) => {
-                let pem = secrets::read(file, MAX_FILE_BYTES);
+                let pem = secret_file::read(file, MAX_FILE_BYTES);
                 let key = pem.and_then(|pem| {
                     Key::from_pem(id, algorithm, pem.expose()).map_err(|error| error.to_string())
                 });
@@ -161,13 +190,13 @@ impl Entry {
 }
 
 fn from_file(file: &Path) -> Result<Keys, String> {
-    let content = secrets::read(file, MAX_FILE_BYTES)?;
+    let content = secret_file::read(file, MAX_FILE_BYTES)?;
     let (keys, _) = Keys::from_file(&content).map_err(|error| error.to_string())?;
     Ok(keys)
 }
 
 fn from_jwks_file(file: &Path) -> Result<Keys, String> {
-    let content = secrets::read(file, MAX_FILE_BYTES)?;
+    let content = secret_file::read(file, MAX_FILE_BYTES)?;
     let document = std::str::from_utf8(content.expose()).map_err(|_| "it is not UTF-8")?;
     let (keys, _) = Keys::from_jwks(document, true).map_err(|error| error.to_string())?;
     Ok(keys)
@@ -256,7 +285,9 @@ mod tests {
         }
         assert!(!said.contains("hunter2"), "{said}");
         let missing = Section { jwks_file: Some("/nonexistent/keys".into()), ..Section::default() };
-        assert!(errors(&missing).contains("\"/nonexistent/keys\": No such file"));
+        assert!(
+            errors(&missing).contains("\"/nonexistent/keys\": it cannot be read: No such file")
+        );
         let guests = guests::Section { groups: vec!["a*b".to_owned()] };
         let wrong = Section::default().access(None, Some(&guests), 100).expect_err("wrong");
         assert!(wrong[0].contains("[guests] groups: \"a*b\": a pattern has a *"), "{wrong:?}");

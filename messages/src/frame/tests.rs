@@ -30,8 +30,16 @@ fn news() -> Audience {
 }
 
 fn publish(number: u64, audience: Audience, content: Content) -> ToBroker {
-    let (unanswered, id, count_within_millis, except) = (number, None, None, None);
-    ToBroker::Publish { number, unanswered, id, count_within_millis, audience, except, content }
+    ToBroker::Publish {
+        number,
+        unanswered: number,
+        id: None,
+        count_within_millis: None,
+        audience,
+        except: None,
+        content,
+        from: None,
+    }
 }
 
 /// The limits that every release has had so far.
@@ -70,6 +78,7 @@ fn messages_to_broker() -> Vec<ToBroker> {
             audience: news(),
             except: Some(to),
             content: "".into(),
+            from: None,
         },
         ToBroker::Settled { unanswered: 3 },
         ToBroker::AskHead { number: 4 },
@@ -97,6 +106,7 @@ fn messages_from_broker() -> Vec<FromBroker> {
             audience: Audience::Everyone,
             except: None,
             content: "x".into(),
+            from: None,
         }),
         FromBroker::Deliver { ticket, to, content: "y".into() },
         FromBroker::Accepted {
@@ -249,12 +259,13 @@ fn a_range_of_versions_must_not_end_before_it_begins() {
 
 #[test]
 fn features_and_limits_of_an_offer_have_defaults() {
-    let mut frame = body(encode_hello(&offer())).to_vec();
+    let offer = Offer { features: Features::default(), ..offer() };
+    let mut frame = body(encode_hello(&offer)).to_vec();
     frame.truncate(frame.len() - 1 - LIMITS.len());
     assert_eq!(frame[12], 0x94);
     frame[12] = 0x92;
     let read = decode_hello(frame.into());
-    assert_eq!(read, Ok(Offer { features: Features::default(), limits: Limits::OURS, ..offer() }));
+    assert_eq!(read, Ok(Offer { limits: Limits::OURS, ..offer }));
 }
 
 #[test]

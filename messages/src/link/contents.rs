@@ -29,6 +29,7 @@ impl<C> ToBroker<C> {
                 audience,
                 except,
                 content,
+                from,
             } => ToBroker::Publish {
                 number,
                 unanswered,
@@ -37,6 +38,7 @@ impl<C> ToBroker<C> {
                 audience,
                 except,
                 content: replace(content)?,
+                from,
             },
             Self::Settled { unanswered } => ToBroker::Settled { unanswered },
             Self::AskHead { number } => ToBroker::AskHead { number },
@@ -68,8 +70,9 @@ impl<C> FromBroker<C> {
             Self::Count { ticket, sequence, within_millis } => {
                 FromBroker::Count { ticket, sequence, within_millis }
             }
-            Self::Event(Event { sequence, audience, except, content }) => {
-                FromBroker::Event(Event { sequence, audience, except, content: replace(content)? })
+            Self::Event(Event { sequence, audience, except, content, from }) => {
+                let content = replace(content)?;
+                FromBroker::Event(Event { sequence, audience, except, content, from })
             }
             Self::Head { number, head } => FromBroker::Head { number, head },
             Self::Deliver { ticket, to, content } => {

@@ -1,11 +1,13 @@
 //! Who waits for the answer to a push.
 
+use campanile_channel::courier;
+use campanile_channel::publishing::Answer;
 use tokio::sync::oneshot;
 
-use super::answers::AnswerSlot;
+use super::answers::{AnswerSlot, Round};
 use crate::budget::Reserved;
 use crate::courier::Presence;
-use crate::error::Answered;
+use crate::error::{Answered, ApiError};
 
 /// Who waits for an answer.
 #[derive(Debug)]
@@ -23,18 +25,30 @@ pub enum Caller {
     Many(AnswerSlot),
 }
 
-impl Caller {
-    pub(super) fn is_gone(&self) -> bool {
+impl courier::Caller for Caller {
+    fn is_gone(&self) -> bool {
         match self {
             Self::Single { answer, .. } => answer.is_closed(),
             Self::Many(slot) => slot.is_gone(),
         }
     }
 
-    pub(super) fn may_be_gone(&self) -> bool {
+    fn may_be_gone(&self) -> bool {
         match self {
             Self::Single { answer, presence, .. } => presence.is_over() || answer.is_closed(),
             Self::Many(slot) => slot.may_be_gone(),
+        }
+    }
+
+    fn answer(answers: impl IntoIterator<Item = Answer<Self>>) {
+        let mut round = Round::default();
+        for Answer { caller, result } in answers {
+            let result = result.map_err(ApiError::from);
+            match caller {
+                // A caller that is gone does not need the answer.
+                Self::Single { answer, .. } => drop(answer.send(result)),
+                Self::Many(slot) => round.add(slot, result),
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use campanile_channel::courier::NoHead;
 use campanile_messages::WorkerId;
 
 use crate::budget::UsedUp;
@@ -61,6 +62,9 @@ pub enum Unavailable {
          again"
     )]
     TooManyUnanswered,
+    /// No push of a backend needs more than every broker knows.
+    #[error("the broker is of an older release, which cannot take this push, nothing was sent")]
+    BrokerTooOld,
     #[error("the broker is shutting down, nothing was accepted: try again")]
     BrokerShuttingDown,
     #[error(
@@ -104,4 +108,15 @@ pub enum Unavailable {
     /// The push was sent, and this process cannot wait for the answer.
     #[error("the publisher ended before the broker answered: {unknown}", unknown = UNKNOWN)]
     PublisherEnded,
+}
+
+impl From<NoHead> for Unavailable {
+    fn from(reason: NoHead) -> Self {
+        match reason {
+            NoHead::ShuttingDown => Self::ShuttingDown,
+            NoHead::TooManyAskers => Self::TooManyAskers,
+            NoHead::NoBroker { waited } => Self::NoBrokerToAsk { waited },
+            NoHead::Unanswered { waited } => Self::NoHead { waited },
+        }
+    }
 }

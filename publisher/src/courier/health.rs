@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+use campanile_channel::courier::LinkSign;
+
 /// Whether a publisher can take pushes now, or the first reason why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
@@ -68,6 +70,15 @@ struct Signs {
 }
 
 impl Health {
+    /// Notes what the courier has learned about its link.
+    pub fn note(&self, sign: LinkSign) {
+        match sign {
+            LinkSign::Up => self.link_up(),
+            LinkSign::Lost => self.link_lost(),
+            LinkSign::DiskWaits(waits) => self.set_disk_waits(waits),
+        }
+    }
+
     /// Notes that there is a link to the broker.
     pub fn link_up(&self) {
         self.0.link.store(1, Ordering::Relaxed);

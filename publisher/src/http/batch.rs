@@ -10,9 +10,9 @@ use campanile_edge::query::redacted;
 
 use super::{Front, IDEMPOTENCY_KEY, content_type, only, presence};
 use crate::budget::Reserved;
-use crate::courier::CarryAll;
 use crate::courier::answers::Answers;
 use crate::courier::in_order::InOrder;
+use crate::courier::{Caller, CarryAll};
 use crate::error::{Answered, ApiError};
 use crate::http::HttpError;
 use crate::http::media::batch_format;
@@ -73,7 +73,8 @@ impl Front {
             })
             .collect();
         let arriving = Answers::new(presence(request), reserved);
-        let pushes = pushes.into_iter().map(|(push, number)| (push, arriving.slot(number)));
+        let caller = |number| Caller::Many(arriving.slot(number));
+        let pushes = pushes.into_iter().map(|(push, number)| (push, caller(number)));
         self.courier.do_send(CarryAll { pushes: pushes.collect() });
         let answers = all(order, &arriving).await;
         Ok((format, answers, arriving.take_reserved()))

@@ -2,6 +2,7 @@
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
+use campanile_edge::Exposure;
 
 use super::Front;
 use crate::http::HttpError;
@@ -10,16 +11,20 @@ use crate::push::shown::Shown;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 impl Front {
-    /// Refuses a request with a foreign host name, and one that a browser marks as coming from a page that
-    /// may not push. Callers other than browsers send no such marks.
+    /// Refuses what a proxy passes on to a publisher that is open to its own host only, a request with a
+    /// foreign host name, and one that a browser marks as coming from a page that may not push. Callers
+    /// other than browsers send no such marks.
     ///
     /// The name is the one in `Host`, even if the request line has another one: a browser that was tricked
     /// into taking a foreign name for this host sends it in `Host`, and never in the request line. Where
     /// there are keys, the name does not matter: such a page has none.
     pub(super) fn check_caller(&self, request: &HttpRequest) -> Result<(), HttpError> {
+        let exposure = self.exposure();
+        if let Some(header) = exposure.refused_for(|name| request.headers().contains_key(name)) {
+            return Err(HttpError::ByProxy { header });
+        }
         let hosts = texts(request, &header::HOST);
-        let is_open = self.config.keys.borrow().is_empty();
-        if is_open
+        if exposure.is_open()
             && !self.config.allow_hosts.admits(hosts.iter().map(|host| &**host), self.listens_on)
         {
             return Err(HttpError::HostNotAllowed { host: shown(request, &header::HOST) });
@@ -34,6 +39,14 @@ impl Front {
             true => HttpError::StrangersPage { site: shown(request, &SEC_FETCH_SITE) },
             false => HttpError::OriginNotAllowed { origin: shown(request, &header::ORIGIN) },
         })
+    }
+
+    /// Returns how open the publisher is: as soon as there are keys, it is not.
+    fn exposure(&self) -> Exposure {
+        match self.config.keys.borrow().is_empty() {
+            true => self.config.exposure,
+            false => Exposure::Guarded,
+        }
     }
 
     /// Returns the value of `Access-Control-Allow-Origin`; `None` if the page may not read the answer.

@@ -128,6 +128,13 @@ pub enum HttpError {
          the publisher's --allow-origin names"
     )]
     StrangersPage { site: Shown },
+    /// A proxy passes on what others send to a publisher that is open to its own host only.
+    #[error(
+        "the header {header} shows that a proxy passes this request on, and this publisher is open to its \
+         own host only: configure keys ([[keys]] in the settings file), or start it with --open if \
+         everybody whom the proxy lets through may push"
+    )]
+    ByProxy { header: &'static str },
     /// A foreign or malformed host name, where the publisher listens on loopback.
     #[error(
         "the header Host is {host}: this publisher listens on loopback only and accepts localhost, \

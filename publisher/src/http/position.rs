@@ -2,6 +2,7 @@
 
 use actix_web::http::header::{self, ContentType};
 use actix_web::{HttpRequest, HttpResponse};
+use campanile_channel::courier::NoHead;
 use campanile_channel::watchdog::ANSWER_LIMIT;
 use campanile_edge::query::redacted;
 use campanile_messages::Position;
@@ -32,7 +33,8 @@ impl Front {
         self.courier.do_send(AskHead { answer });
         // Only a courier that is gone drops a caller, and only a courier that hangs does not answer.
         let answered = timeout(self.config.broker_wait + ANSWER_LIMIT, answered).await;
-        answered.ok().and_then(Result::ok).unwrap_or(Err(Unavailable::ShuttingDown.into()))
+        let answered = answered.ok().and_then(Result::ok).unwrap_or(Err(NoHead::ShuttingDown));
+        answered.map_err(|reason| Unavailable::from(reason).into())
     }
 }
 

@@ -59,6 +59,7 @@ fn of_unavailable(error: &Unavailable) -> StatusCode {
         | Unavailable::NoBrokerToAsk { .. }
         | Unavailable::TooManyAskers
         | Unavailable::BrokerBusy { .. }
+        | Unavailable::BrokerTooOld
         | Unavailable::IdsFull
         | Unavailable::TooManyUnanswered
         | Unavailable::BrokerShuttingDown
@@ -95,7 +96,8 @@ fn of_http(error: &HttpError) -> StatusCode {
         | HttpError::BrokenBody { .. } => StatusCode::BAD_REQUEST,
         HttpError::NoKey { .. } | HttpError::UnknownKey => StatusCode::UNAUTHORIZED,
         HttpError::UnknownEncoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        HttpError::OriginNotAllowed { .. }
+        HttpError::ByProxy { .. }
+        | HttpError::OriginNotAllowed { .. }
         | HttpError::StrangersPage { .. }
         | HttpError::HostNotAllowed { .. } => StatusCode::FORBIDDEN,
         HttpError::NotFound { .. } => StatusCode::NOT_FOUND,

@@ -283,6 +283,7 @@ mod tests {
         let mut all = vec![
             Unavailable::NoBroker { waited }.into(),
             Unavailable::BrokerBusy { waited }.into(),
+            Unavailable::BrokerTooOld.into(),
             Unavailable::IdsFull.into(),
             Unavailable::TooManyUnanswered.into(),
             BadRequest::IdTaken { id: shown() }.into(),

@@ -173,7 +173,8 @@ impl Draft {
         let (target, except) = self.target.resolve().map_err(invalid)?;
         check(&target, &content, self.id.as_ref(), max_content_bytes)?;
         let wait = self.wait.unwrap_or_default();
-        Ok(Push { target, except, content, id: self.id, wait, timeout: self.timeout })
+        let Self { id, timeout, .. } = self;
+        Ok(Push { target, except, content, id, wait, timeout, from: None })
     }
 }
 

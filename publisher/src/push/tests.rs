@@ -194,6 +194,7 @@ fn the_broker_gets_what_the_push_says() {
         audience: audience.clone(),
         except: None,
         content: ContentKind::Text,
+        from: None,
     };
     let push = get("content=hi&id=a").expect("a push");
     assert_eq!(push.head(7, 5, 900), publish(None));

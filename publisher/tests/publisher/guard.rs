@@ -1,5 +1,6 @@
 //! Requests that a browser sends for a page of another site, or for a foreign name of this host.
 
+use campanile_edge::Exposure;
 use campanile_publisher::{AllowHosts, AllowOrigins};
 
 use crate::harness::{Answer, Broker, Publisher, accept, get_with, post};
@@ -123,4 +124,17 @@ async fn a_listed_host_may_be_used_on_loopback() {
     let broker = Broker::start(accept);
     let publisher = start(&broker, "*");
     assert_eq!(push_to(&publisher, "").await.status, 200);
+}
+
+#[actix::test]
+async fn a_publisher_that_asks_for_keys_accepts_any_host_and_proxies() {
+    for (exposure, foreign_host, by_proxy) in
+        [(Exposure::Guarded, 200, 200), (Exposure::Open, 403, 200), (Exposure::Local, 403, 403)]
+    {
+        let broker = Broker::start(accept);
+        let publisher = Publisher::start_with(broker.addr, |config| config.exposure = exposure);
+        assert_eq!(push_to(&publisher, "app.example").await.status, foreign_host, "{exposure:?}");
+        let forwarded = "localhost\r\nX-Forwarded-For: 203.0.113.7";
+        assert_eq!(push_to(&publisher, forwarded).await.status, by_proxy, "{exposure:?}");
+    }
 }

@@ -19,4 +19,5 @@ mod repeats;
 mod shares;
 mod shutdown;
 mod stream;
+mod tls;
 mod unread;

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use campanile_edge::{AddressLimits, PerAddress};
+use campanile_edge::{AddressLimits, Exposure, PerAddress};
 use campanile_publisher::{PublisherConfig, default_addresses, fixed_addresses};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -111,6 +111,7 @@ async fn a_caller_behind_a_trusted_proxy_has_its_own_share() {
     });
     let publisher = Publisher::start_with(broker.addr, |config| {
         trusting(config);
+        config.exposure = Exposure::Open;
         config.max_content_bytes = 1_000;
         config.max_pending_bytes = 4_000;
         config.max_batch_bytes = 1_000;

@@ -84,6 +84,7 @@ fn publish(number: u64, len_bytes: usize) -> ToBroker {
         audience: Audience::Everyone,
         except: None,
         content: Content::Binary(vec![0; len_bytes].into()),
+        from: None,
     }
 }
 

@@ -1,3 +1,4 @@
+mod clients;
 mod links;
 mod publishes;
 mod restarts;
@@ -5,7 +6,7 @@ mod streams;
 
 use campanile_messages::link::{DirectOutcome, Gap, Number, Refusal, RequestTicket, Tally, Want};
 use campanile_messages::{
-    Address, Audience, ConnectionId, Event, GroupName, IdempotencyKey, Position, WorkerId,
+    Address, Audience, ConnectionId, Event, GroupName, IdempotencyKey, Position, UserName, WorkerId,
 };
 
 use super::*;
@@ -138,8 +139,17 @@ fn interest(revision: u64, changes: &[(Audience, Option<u32>)]) -> ToBroker {
 
 fn publish(number: Number, audience: Audience) -> ToBroker {
     let (unanswered, id, count_within_millis, content) = (1, None, None, "hi".into());
-    let except = None;
-    ToBroker::Publish { number, unanswered, id, count_within_millis, audience, except, content }
+    let (except, from) = (None, None);
+    ToBroker::Publish {
+        number,
+        unanswered,
+        id,
+        count_within_millis,
+        audience,
+        except,
+        content,
+        from,
+    }
 }
 
 fn publish_as(key: &'static str, number: Number, content: &'static str) -> ToBroker {
@@ -151,6 +161,7 @@ fn publish_as(key: &'static str, number: Number, content: &'static str) -> ToBro
         audience: Audience::Everyone,
         except: None,
         content: content.into(),
+        from: None,
     }
 }
 
@@ -167,7 +178,8 @@ fn at(worker: WorkerId) -> Address {
 }
 
 fn event(sequence: u64, audience: Audience) -> EncodedFrame {
-    FromBroker::Event(Event { sequence, audience, except: None, content: "hi".into() }).encode()
+    let (except, content, from) = (None, "hi".into(), None);
+    FromBroker::Event(Event { sequence, audience, except, content, from }).encode()
 }
 
 fn send(link: LinkNumber, message: FromBroker) -> Effect {

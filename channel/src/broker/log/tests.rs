@@ -26,7 +26,18 @@ fn opening() -> Opening {
 fn record(sequence: u64, audience: Audience, content: Content, at: Duration) -> Record {
     let (publisher, number, gateways, matched) = (InstanceId(1), sequence, 0, 0);
     let except = None;
-    Record { sequence, at, audience, except, content, publisher, number, gateways, matched }
+    Record {
+        sequence,
+        at,
+        audience,
+        except,
+        content,
+        from: None,
+        publisher,
+        number,
+        gateways,
+        matched,
+    }
 }
 
 fn group(name: impl ToString) -> Audience {
@@ -34,7 +45,8 @@ fn group(name: impl ToString) -> Audience {
 }
 
 fn frame(sequence: u64, audience: Audience, content: &'static str) -> EncodedFrame {
-    FromBroker::Event(Event { sequence, audience, except: None, content: content.into() }).encode()
+    let content = content.into();
+    FromBroker::Event(Event { sequence, audience, except: None, content, from: None }).encode()
 }
 
 fn log_of(opening: Opening, contents: &[&'static str], at: Duration) -> Log {

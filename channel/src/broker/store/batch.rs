@@ -108,6 +108,7 @@ mod tests {
     use super::super::rows::{DirectoryIdentity, Run};
     use super::*;
     use crate::broker::record::{KnownId, Record, Trim};
+    use crate::broker::repeat_key::RepeatKey;
 
     fn state(first: u64, head: u64) -> StoreState {
         let directory = DirectoryIdentity { inode: 1, created_nanos: None };
@@ -121,6 +122,7 @@ mod tests {
             at: Duration::ZERO,
             audience: Audience::Everyone,
             except: None,
+            from: None,
             content: "x".into(),
             publisher: InstanceId(1),
             number: 1,
@@ -163,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_last_change_of_a_key_wins() {
-        let key = IdempotencyKey::new("k").unwrap();
+        let key = RepeatKey::from(IdempotencyKey::new("k").unwrap());
         let at = Duration::ZERO;
         let known =
             KnownId { key: key.clone(), digest: [0; 16], at, sequence: 1, gateways: 0, matched: 0 };

@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use campanile_messages::{
-    Address, ConnectionId, Content, GroupName, IdempotencyKey, InstanceId, WorkerId,
+    Address, ConnectionId, Content, GroupName, IdempotencyKey, InstanceId, UserName, WorkerId,
 };
 use tempfile::TempDir;
 
 use super::*;
 use crate::broker::record::Trim;
+use crate::broker::repeat_key::RepeatKey;
 
 const BOOT: Option<u128> = Some(1);
 /// The identity of every directory in tests that copy one and treat the copy as the original.
@@ -43,8 +44,8 @@ fn group(number: u64) -> Audience {
     Audience::Group(GroupName::new(format!("group {number}")).unwrap())
 }
 
-fn key(number: u64) -> IdempotencyKey {
-    IdempotencyKey::new(format!("id {number}")).unwrap()
+fn key(number: u64) -> RepeatKey {
+    IdempotencyKey::new(format!("id {number}")).unwrap().into()
 }
 
 fn record(sequence: u64, len: usize) -> Record {
@@ -57,6 +58,7 @@ fn record(sequence: u64, len: usize) -> Record {
             .is_multiple_of(4)
             .then_some(Address { worker: WorkerId(sequence), connection: ConnectionId(7) }),
         content: Content::Binary(content.into()),
+        from: (sequence % 3 == 1).then(|| UserName::new(sequence.to_string()).unwrap()),
         publisher: InstanceId(sequence % 2),
         number: sequence,
         gateways: 1,

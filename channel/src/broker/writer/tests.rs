@@ -19,6 +19,7 @@ fn event(sequence: u64, len: usize) -> Changes {
         audience: Audience::Everyone,
         except: None,
         content: Content::Binary(vec![0; len].into()),
+        from: None,
         publisher: InstanceId(1),
         number: sequence,
         gateways: 0,

@@ -178,7 +178,7 @@ fn a_client_resumes_wherever_the_secret_is_known() {
         // Early data is not announced, so there is none.
         assert!(talk.client.early_data().is_none());
         talk.settle().expect("a handshake");
-        assert_eq!(talk.session.is_handshaking(), false);
+        assert!(!talk.session.is_handshaking());
         talk.session.is_resumed()
     };
     assert!(!resumes(&one));

@@ -17,7 +17,7 @@ fn welcome(head: Position) -> Welcome {
 
 fn event(sequence: u64) -> FromBroker {
     let audience = Audience::Everyone;
-    FromBroker::Event(Event { sequence, audience, except: None, content: "x".into() })
+    FromBroker::Event(Event { sequence, audience, except: None, content: "x".into(), from: None })
 }
 
 fn framed(sequence: u64) -> std::sync::Arc<Framed> {

@@ -5,6 +5,11 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::AtomicUsize;
 use std::task::{Wake, Waker};
 
+use campanile_channel::tls::Stream;
+use campanile_edge::Secret;
+use campanile_edge::tls::{Certificate, ServerConfig, Tickets, http_config};
+use campanile_harness::tls::Authority;
+use rustls::{ClientConfig, ClientConnection};
 use tokio::io::AsyncReadExt as _;
 
 use super::*;
@@ -41,9 +46,43 @@ impl Jammed {
     }
 
     fn socket(&self) -> Arc<Socket> {
-        let stream = self.stream.try_clone().expect("a descriptor");
-        Socket::new(TcpStream::from_std(stream).expect("a runtime"), 1 << 20)
+        Socket::new(self.tcp(), 1 << 20)
     }
+
+    fn tcp(&self) -> TcpStream {
+        let stream = self.stream.try_clone().expect("a descriptor");
+        TcpStream::from_std(stream).expect("a runtime")
+    }
+}
+
+/// The settings of both ends of TLS.
+fn settings() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    let authority = Authority::new();
+    let issued = authority.issue(&["localhost"]);
+    let key = Secret::new(issued.key);
+    let certificate = Certificate::from_pem(issued.chain.as_bytes(), &key).expect("a pair");
+    let tickets = Arc::new(Tickets::new("test", &[], || 1_800_000_000));
+    let server = http_config(vec![certificate], tickets).expect("a certificate");
+    (authority.client(&[&rustls::version::TLS13]), server)
+}
+
+/// A session whose handshake is done, and its client.
+fn session(
+    (client, server): &(Arc<ClientConfig>, Arc<ServerConfig>),
+) -> (ClientConnection, Box<TlsSession>) {
+    let name = "localhost".try_into().expect("a name");
+    let mut client = ClientConnection::new(client.clone(), name).expect("settings");
+    let mut session = TlsSession::new(server.clone()).expect("settings");
+    while client.is_handshaking() || session.is_handshaking() || client.wants_write() {
+        let mut sent = Vec::new();
+        client.write_tls(&mut sent).expect("a vector");
+        session.receive(&mut sent).expect("it is right");
+        let answer = session.unsent().to_vec();
+        session.sent(answer.len());
+        client.read_tls(&mut &answer[..]).expect("a slice");
+        client.process_new_packets().expect("it is right");
+    }
+    (client, Box::new(session))
 }
 
 #[derive(Default)]
@@ -111,15 +150,19 @@ impl Step {
 
 fn is_new(socket: &Socket) -> bool {
     let state = socket.lock();
-    state.phase == SocketPhase::Open && state.outbox.is_empty()
+    state.phase == SocketPhase::Open && !state.has_unsent()
 }
 
 /// Tries all sequences of `len` of these steps. Output that the driver has not seen must wake it.
 /// Otherwise it would wait for input only, and not until it can write.
 fn try_all_orders(steps: &[Step], len: u32) {
     let jammed = Jammed::new();
+    try_all_orders_on(|| jammed.socket(), steps, len);
+}
+
+fn try_all_orders_on(socket: impl Fn() -> Arc<Socket>, steps: &[Step], len: u32) {
     for order in 0..steps.len().pow(len) {
-        let socket = jammed.socket();
+        let socket = socket();
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(wakes.clone());
         // What the driver saw when it was last polled: whether output waits, and the phase.
@@ -127,7 +170,7 @@ fn try_all_orders(steps: &[Step], len: u32) {
             let state = socket.lock();
             let is_held = state.phase == SocketPhase::Held;
             // The driver does not distinguish the phases before the greeting, except for held output.
-            (state.outbox.queued_bytes() > 0 && !is_held, state.phase.max(SocketPhase::Open))
+            (state.has_unsent() && !is_held, state.phase.max(SocketPhase::Open))
         };
         Step::Drive.perform(&socket, &waker);
         let (mut driven, mut owed) = (seen(&socket), false);
@@ -162,6 +205,70 @@ fn unwritten_output_wakes_the_driver_in_every_order() {
     let all =
         [Drive, Send, Flush, SendNow, SendControl, Hold, Release, Greet, Replay, Close, Abort];
     try_all_orders(&all, 4);
+}
+
+#[test]
+fn unwritten_output_wakes_the_driver_over_tls() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let _entered = runtime.enter();
+    use Step::{Close, Drive, Flush, Greet, Hold, Release, Send, SendControl, SendNow};
+    let (jammed, settings) = (Jammed::new(), settings());
+    let socket = || Socket::new(Stream::sealed(jammed.tcp(), session(&settings).1), 1 << 20);
+    try_all_orders_on(socket, &[Drive, Send, Flush, SendNow], 4);
+    try_all_orders_on(socket, &[Drive, SendNow, SendControl, Close], 4);
+    try_all_orders_on(socket, &[Drive, Hold, Release, Greet, SendNow], 3);
+}
+
+/// A caller that waits for its output is told only when the kernel has the whole record of it.
+#[actix::test]
+async fn output_over_tls_counts_as_written_when_its_record_has_left() {
+    let (jammed, settings) = (Jammed::new(), settings());
+    let (mut client, session) = session(&settings);
+    let socket = Socket::new(Stream::sealed(jammed.tcp(), session), 1 << 20);
+    let said = Bytes::from(vec![b'x'; 40_000]);
+    socket.send_now(&said).expect("room");
+    assert!(socket.lock().outbox.written_bytes() > 0, "a record was sealed");
+    assert!(!socket.is_flushed());
+    let mut written = socket.written().expect("it waits");
+    socket.flush();
+    assert_eq!(written.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+    // What made the kernel full comes first.
+    let mut peer = jammed._peer.try_clone().expect("a descriptor");
+    peer.set_nonblocking(true).expect("a socket");
+    let (mut received, mut buffer) = (Vec::new(), [0; 4_096]);
+    let begun = Instant::now();
+    let waker = Waker::noop();
+    while !socket.is_flushed() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is not flushed");
+        assert!(written.try_recv().is_err(), "not before it has left");
+        let polled = socket.poll_read(&mut Context::from_waker(waker), &mut [0; 8]);
+        assert!(polled.is_pending());
+        match std::io::Read::read(&mut peer, &mut buffer) {
+            Ok(len) => received.extend_from_slice(&buffer[..len]),
+            Err(_) => tokio::task::yield_now().await,
+        }
+    }
+    assert_eq!(written.try_recv(), Ok(()));
+    assert_eq!(socket.lock().outbox.written_bytes(), 40_000);
+    // The filler is zeros, and a record begins with its type.
+    let begins = received.iter().position(|byte| *byte != 0).expect("a record");
+    received.drain(..begins);
+    let mut heard = 0;
+    while heard < said.len() {
+        let mut sealed = &received[..];
+        while !sealed.is_empty() {
+            client.read_tls(&mut sealed).expect("a slice");
+            client.process_new_packets().expect("it is whole");
+            heard += std::io::Read::read(&mut client.reader(), &mut [0; 65_536]).unwrap_or(0);
+        }
+        received.clear();
+        match std::io::Read::read(&mut peer, &mut buffer) {
+            Ok(len) => received.extend_from_slice(&buffer[..len]),
+            Err(_) => tokio::task::yield_now().await,
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "only {heard} bytes came");
+    }
 }
 
 /// A connection and its peer.

@@ -1,13 +1,16 @@
 //! Starts the sessions of clients that are let in.
 
+use std::time::{Duration, Instant};
+
 use actix::prelude::*;
 use bytes::Bytes;
 use campanile_channel::tls::Stream;
 use campanile_edge::Principal;
 use campanile_messages::ConnectionId;
-use tracing::debug;
+use tracing::{debug, info};
 
-use super::{Door, Opened};
+use super::Door;
+use super::decision::Opened;
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::session::{Opening, Session};
@@ -16,9 +19,27 @@ use crate::dialects::Dialect;
 use crate::entrance::seats::Seat;
 use crate::entrance::unauthenticated::Newcomer;
 use crate::entrance::{first_message, identity};
-use crate::websocket::Incoming;
+use crate::websocket::{Incoming, Upgrade};
+
+/// The shortest time between two log lines of a worker about an unknown subprotocol.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 impl Door {
+    /// Logs an unknown subprotocol, because a browser fails such a connection by itself, without a
+    /// reason that a page could see.
+    pub(super) fn log_subprotocol(&self, upgrade: &Upgrade) {
+        let Some(offered) = &upgrade.unknown_subprotocol else { return };
+        let was_logged = self.logged_subprotocol.get();
+        if was_logged.is_none_or(|logged| logged.elapsed() >= LOG_AGAIN) {
+            self.logged_subprotocol.set(Some(Instant::now()));
+            info!(
+                ?offered,
+                "a websocket offered an unknown subprotocol and got the plain dialect, which a \
+                 browser does not accept; it should offer campanile.v1, or none"
+            );
+        }
+    }
+
     /// Starts the session of a client.
     pub(super) fn open(
         &self,
@@ -27,9 +48,9 @@ impl Door {
         early: Vec<u8>,
         seat: Seat,
     ) {
-        let Opened { response, dialect, wish, .. } = opened;
+        let Opened { response, dialect, wish, is_page_trusted, .. } = opened;
         let (line, incoming) = self.connect(stream, response, dialect, early);
-        self.start_session(line, Opening { principal, wish, incoming }, seat);
+        self.start_session(line, Opening { principal, wish, incoming, is_page_trusted }, seat);
     }
 
     /// Opens a websocket whose client has yet to say who it is, and waits for that. Nothing is sent to it
@@ -41,7 +62,7 @@ impl Door {
         early: Vec<u8>,
         (seat, newcomer): (Seat, Newcomer),
     ) {
-        let Opened { response, dialect, wish, client: peer } = opened;
+        let Opened { response, dialect, wish, is_page_trusted, client: peer } = opened;
         let (line, mut incoming) = self.connect(stream, response, dialect, early);
         line.socket.release();
         let GatewayConfig { auth_limit, max_groups, .. } = *self.config;
@@ -57,7 +78,11 @@ impl Door {
         });
         match granted {
             Ok((principal, wish)) => {
-                self.start_session(line, Opening { principal, wish, incoming }, seat);
+                self.start_session(
+                    line,
+                    Opening { principal, wish, incoming, is_page_trusted },
+                    seat,
+                );
             }
             Err(refusal) => {
                 debug!(%peer, code = refusal.code, "refused after the first message");

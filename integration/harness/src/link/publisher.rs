@@ -51,6 +51,7 @@ impl Publisher {
             audience,
             except,
             content: content.into(),
+            from: None,
         };
         self.ask(publish, |answer| matches!(answer, FromBroker::Accepted { .. }));
     }
@@ -71,6 +72,7 @@ impl Publisher {
                     audience,
                     except: None,
                     content: "".into(),
+                    from: None,
                 };
                 bytes.extend(publish.encode().head);
                 unanswered += 1;

@@ -1,5 +1,7 @@
 //! A scripted broker for a gateway, over blocking sockets.
 
+mod publishing;
+
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -19,6 +21,8 @@ use super::frames::Frames;
 use crate::deadline::DEADLINE;
 use crate::ports::bind;
 
+pub use publishing::PublishingLink;
+
 /// The epoch of a scripted broker's log, unless it says otherwise.
 pub const EPOCH: u64 = 1;
 
@@ -31,7 +35,8 @@ pub fn at(sequence: u64) -> Position {
 
 pub fn event(sequence: u64, audience: &Audience, content: &str) -> FromBroker {
     let content = Content::Text(content.into());
-    FromBroker::Event(Event { sequence, audience: audience.clone(), except: None, content })
+    let audience = audience.clone();
+    FromBroker::Event(Event { sequence, audience, except: None, content, from: None })
 }
 
 /// A scripted broker.

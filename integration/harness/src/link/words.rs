@@ -19,5 +19,6 @@ pub fn publish(number: Number, audience: Audience, content: impl Into<Content>) 
         audience,
         except: None,
         content: content.into(),
+        from: None,
     }
 }

@@ -12,6 +12,7 @@ fn the_bytes_of_a_publish() {
         audience: Audience::Everyone,
         except: None,
         content: "hi".into(),
+        from: None,
     };
     let expected: &[u8] =
         b"\x00\x00\x00\x1f\x81\xa7Publish\x97\x05\x04\xa1k\xc0\xa8Everyone\xc0\xa1t\xc4\x02hi";
@@ -25,6 +26,7 @@ fn the_bytes_of_an_event_for_a_group() {
         audience: news(),
         except: Some(Address { worker: WorkerId(2), connection: ConnectionId(7) }),
         content: Content::Binary(Bytes::from_static(&[0xff])),
+        from: None,
     };
     let expected: &[u8] =
         b"\x00\x00\x00\x1f\x81\xa5Event\x94\xcd\x01\x2c\x81\xa5Group\xa4news\x92\x02\x07\xa1b\xc4\x01\xff";
@@ -41,12 +43,45 @@ fn the_bytes_of_a_question_for_the_head_and_of_its_answer() {
 }
 
 #[test]
+fn the_bytes_of_what_a_users_client_publishes() {
+    let from = Some(UserName::new("42").expect("a name"));
+    let mut publish = publish(5, Audience::Everyone, "hi".into());
+    if let ToBroker::Publish { from: user, .. } = &mut publish {
+        user.clone_from(&from);
+    }
+    let expected: &[u8] =
+        b"\x00\x00\x00\x21\x81\xa7Publish\x98\x05\x05\xc0\xc0\xa8Everyone\xc0\xa1t\xa242\xc4\x02hi";
+    assert_eq!(wire(publish.clone().encode()), expected);
+    assert_eq!(ToBroker::decode(body(publish.clone().encode())), Ok(publish));
+    let (audience, content) = (Audience::Everyone, "hi".into());
+    let event = Event { sequence: 5, audience, except: None, content, from };
+    let expected: &[u8] =
+        b"\x00\x00\x00\x1c\x81\xa5Event\x95\x05\xa8Everyone\xc0\xa1t\xa242\xc4\x02hi";
+    assert_eq!(wire(FromBroker::Event(event.clone()).encode()), expected);
+    let event = FromBroker::Event(event);
+    assert_eq!(FromBroker::decode(body(event.clone().encode())), Ok(event));
+}
+
+#[test]
+fn only_what_a_user_publishes_needs_a_feature_of_the_broker() {
+    let backend = publish(1, news(), "hi".into());
+    assert_eq!(backend.needs(), None);
+    let mut of_user = backend;
+    if let ToBroker::Publish { from, .. } = &mut of_user {
+        *from = UserName::new("42").ok();
+    }
+    assert_eq!(of_user.needs(), Some(crate::hello::CLIENT_PUBLISH));
+    assert!(!Features::default().allow(of_user.needs()));
+}
+
+#[test]
 fn the_bytes_of_an_event_for_a_user_and_of_one_for_a_connection() {
     let event = Event {
         sequence: 1,
         audience: Audience::User(UserName::new("42").expect("a name")),
         except: None,
         content: "x".into(),
+        from: None,
     };
     let expected: &[u8] =
         b"\x00\x00\x00\x18\x81\xa5Event\x94\x01\x81\xa4User\xa242\xc0\xa1t\xc4\x01x";
@@ -70,17 +105,20 @@ fn the_bytes_of_a_hello() {
         b"\x90",
         LIMITS,
     ];
-    assert_eq!(wire(encode_hello(&offer())), expected.concat());
-    assert_eq!(decode_hello(body(encode_hello(&offer()))), Ok(offer()));
+    let offer = Offer { features: Features::default(), ..offer() };
+    assert_eq!(wire(encode_hello(&offer)), expected.concat());
+    assert_eq!(decode_hello(body(encode_hello(&offer))), Ok(offer));
 }
 
 #[test]
 fn the_bytes_of_a_welcome() {
-    let welcome = HelloAnswer::welcome(Welcome {
+    let welcome = Welcome {
         head: Position { epoch: 1, sequence: 300 },
         durability: Durability::Disk,
         workers: vec![WorkerId(5)],
-    });
+    };
+    let agreement = Agreement { features: Features::default(), ..Agreement::ours() };
+    let welcome = HelloAnswer::Welcome { agreement, welcome };
     let expected = [
         b"\x00\x00\x00\x31\xa9campanile\x04\x04\x81\xa7Welcome\x92\x93\x04\x90",
         LIMITS,

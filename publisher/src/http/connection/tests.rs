@@ -89,7 +89,7 @@ async fn a_flood_leaves_its_connection_time_to_write() {
     assert!(request.starts_with("GET / "), "{request}");
     stream.turn.end();
     assert!(flood(&mut caller, &[b'x'; 4 << 10]) > 1 << 20, "that is no flood");
-    stream.tcp.readable().await.expect("no error");
+    stream.tcp.tcp().readable().await.expect("no error");
     yield_now().await;
     let written = poll_fn(|cx| {
         // As actix-http does it in one turn.

@@ -45,7 +45,7 @@ struct Model {
     head: u64,
     next_worker: u64,
     events: Vec<Record>,
-    ids: BTreeMap<IdempotencyKey, KnownId>,
+    ids: BTreeMap<RepeatKey, KnownId>,
     trimmed: BTreeMap<Audience, u64>,
     floor: u64,
 }

@@ -1,0 +1,206 @@
+// What the client in JavaScript publishes, with a scripted gateway and a clock that moves only when a test moves it.
+
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, mock, test } from 'node:test';
+
+import { Campanile } from './campanile.js';
+import { Clock } from './testing.mjs';
+
+let sockets;
+let clock;
+const { setTimeout, clearTimeout } = globalThis;
+
+class FakeWebSocket {
+  sent = [];
+
+  constructor(url) {
+    this.url = url;
+    sockets.push(this);
+  }
+
+  send(text) {
+    this.sent.push(JSON.parse(text));
+  }
+
+  close() {}
+
+  say(...messages) {
+    for (const message of messages) this.onmessage?.({ data: JSON.stringify(message) });
+  }
+
+  end(code, reason = '') {
+    this.onclose?.({ code, reason });
+  }
+}
+
+const socket = () => sockets.at(-1);
+const greet = () => socket().say({ type: 'welcome', worker: 1, connection: 2, position: 'P' });
+const published = () => socket().sent.filter(({ type }) => type === 'publish');
+/** Lets all promises that are settled be noticed. */
+const settle = async () => {
+  for (let turn = 0; turn < 10; turn++) await null;
+};
+
+async function start(options) {
+  const heard = { events: [], errors: [] };
+  const client = new Campanile('ws://a/', {
+    WebSocket: FakeWebSocket,
+    onEvent: (event) => heard.events.push(event),
+    onError: (error) => heard.errors.push(error),
+    ...options,
+  });
+  await settle();
+  return { client, heard };
+}
+
+/** The state of a promise: undefined while it is pending, a position, or the code of an error. */
+function watch(promise) {
+  const watched = { promise };
+  promise.then(({ position }) => (watched.is = position), ({ code }) => (watched.is = code));
+  return watched;
+}
+
+/** Loses the connection, and opens the next one. */
+function reconnect() {
+  socket().end(1006);
+  clock.pass(1_000);
+  greet();
+}
+
+beforeEach(() => {
+  sockets = [];
+  mock.method(Math, 'random', () => 0);
+  clock = new Clock();
+  globalThis.setTimeout = clock.setTimeout;
+  globalThis.clearTimeout = clock.clearTimeout;
+});
+
+afterEach(() => {
+  Object.assign(globalThis, { setTimeout, clearTimeout });
+  mock.restoreAll();
+});
+
+test('each answer settles its own publish', async () => {
+  const { client, heard } = await start();
+  greet();
+  const [one, two, three] = ['1', '2', '3'].map((content) => watch(client.publish('chat', content)));
+  assert.deepEqual(published()[0], { type: 'publish', group: 'chat', content: '1', ref: '1' });
+  socket().say(
+    { type: 'published', position: 'P3', ref: '3' },
+    { type: 'error', code: 'rate_limited', message: 'too often', ref: '1' },
+    { type: 'published', position: 'P2', ref: '2' },
+    { type: 'published', position: 'P9', ref: '9' },
+  );
+  await settle();
+  assert.deepEqual([one.is, two.is, three.is], ['rate_limited', 'P2', 'P3']);
+  await assert.rejects(one.promise, { message: 'too often', code: 'rate_limited' });
+  assert.deepEqual(heard.errors, [], 'an error of a publish is no other error');
+});
+
+test('an error of a publish leaves the groups as they are', async () => {
+  const { client } = await start({ groups: ['news'] });
+  greet();
+  client.join('eu');
+  const refused = watch(client.publish('chat', 'hi'));
+  socket().say({ type: 'error', code: 'not_allowed', message: 'no', ref: '1' });
+  await settle();
+  assert.equal(refused.is, 'not_allowed');
+  assert.deepEqual([...client.groups.keys()], ['news', 'eu']);
+});
+
+test('the options and bytes are sent', async () => {
+  const { client } = await start();
+  greet();
+  client.publish('chat', new Uint8Array([9, 255, 9]).subarray(1, 2), { id: 'order-42', echo: false });
+  client.publish('chat', new Uint8Array([255]).buffer);
+  assert.deepEqual(published(), [
+    { type: 'publish', group: 'chat', content_base64: '/w==', id: 'order-42', ref: '1', echo: false },
+    { type: 'publish', group: 'chat', content_base64: '/w==', ref: '2' },
+  ]);
+});
+
+test('what is published before there is a connection is sent after the welcome', async () => {
+  const { client } = await start();
+  const early = watch(client.publish('chat', 'early'));
+  assert.deepEqual(published(), []);
+  greet();
+  assert.equal(published()[0].content, 'early');
+  socket().say({ type: 'published', position: 'P1', ref: '1' });
+  await settle();
+  assert.equal(early.is, 'P1');
+  reconnect();
+  assert.deepEqual(published(), [], 'it has its answer');
+});
+
+test('after a reconnect an event with an id is repeated and one without is unknown', async () => {
+  const { client } = await start();
+  greet();
+  const [without, first, second] = [undefined, 'a', 'b'].map((id) => watch(client.publish('chat', 'x', { id })));
+  socket().end(1006);
+  await settle();
+  assert.deepEqual([without.is, first.is, second.is], ['unknown', undefined, undefined]);
+  const meanwhile = watch(client.publish('chat', 'new'));
+  clock.pass(1_000);
+  assert.deepEqual(published(), [], 'nothing is sent before the welcome');
+  greet();
+  assert.deepEqual(published().map(({ id, content }) => id ?? content), ['a', 'b', 'new']);
+  const [a, b, c] = published().map(({ ref }) => ref);
+  // Whether the first time was accepted is not known from a repeat that was not sent.
+  socket().say(
+    { type: 'published', position: 'P1', ref: a },
+    { type: 'error', code: 'busy', message: 'full', ref: b },
+    { type: 'error', code: 'busy', message: 'full', ref: c },
+  );
+  await settle();
+  assert.deepEqual([first.is, second.is, meanwhile.is], ['P1', 'unknown', 'busy']);
+});
+
+test('a closed client settles everything', async () => {
+  const { client } = await start();
+  const unsent = watch(client.publish('chat', 'x'));
+  client.close();
+  await settle();
+  assert.equal(unsent.is, 'unavailable');
+  await assert.rejects(client.publish('chat', 'x'), { code: 'unavailable' });
+  client.connect();
+  greet();
+  const sent = watch(client.publish('chat', 'x', { id: 'a' }));
+  socket().end(1008, 'refused');
+  await settle();
+  assert.equal(sent.is, 'unknown');
+  assert.equal(client.state, 'closed');
+});
+
+test('there are at most 64 publishes without an answer', async () => {
+  const { client } = await start();
+  greet();
+  const all = Array.from({ length: 65 }, () => watch(client.publish('chat', 'x')));
+  await settle();
+  assert.deepEqual(all.map(({ is }) => is).filter(Boolean), ['busy']);
+  socket().say({ type: 'published', position: 'P1', ref: '1' });
+  await settle();
+  assert.equal(watch(client.publish('chat', 'x')).is, undefined);
+  assert.equal(published().length, 65);
+});
+
+test('what cannot be published is refused at once', async () => {
+  const { client } = await start();
+  greet();
+  for (const [group, content, options] of [
+    ['', 'x'],
+    ['chat', 7],
+    ['chat', undefined],
+    ['chat', 'x', { id: '' }],
+    ['chat', 'x', { id: 5 }],
+    ['chat', 'x', { id: 'a\nb' }],
+    ['chat', 'x', { echo: 'no' }],
+  ]) assert.throws(() => client.publish(group, content, options), TypeError);
+  assert.deepEqual(published(), []);
+});
+
+test('an event says which user published it', async () => {
+  const { heard } = await start({ groups: ['chat'] });
+  greet();
+  socket().say({ type: 'event', id: 'P1', to: { group: 'chat' }, from: { user: '42' }, content: 'hi' });
+  assert.deepEqual(heard.events, [{ id: 'P1', to: { group: 'chat' }, content: 'hi', from: { user: '42' } }]);
+});

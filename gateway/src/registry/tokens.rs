@@ -1,0 +1,108 @@
+//! What a registry does about the tokens of its clients.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use campanile_edge::{Action, Principal, Secret};
+use campanile_messages::{Audience, ConnectionId};
+use tracing::debug;
+
+use super::{Registry, renewal};
+use crate::config::GatewayConfig;
+use crate::connection::socket::Unsent;
+use crate::dialects::RequestError;
+use crate::registry::client::Client;
+
+/// How many denied clients are closed before the other actors of the thread get their turn.
+const SHUT_OUT_AT_ONCE: usize = 256;
+
+/// The time between two such steps.
+const SHUT_OUT_STEP: Duration = Duration::from_millis(2);
+
+/// The gateway's access has changed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct AccessChanged;
+
+impl Handler<AccessChanged> for Registry {
+    type Result = ();
+
+    /// Closes the clients that the deny list names. All others stay until their tokens expire.
+    fn handle(&mut self, _: AccessChanged, ctx: &mut Self::Context) {
+        let access = self.config.access.borrow().clone();
+        let denied = self.clients.shut_out(&access);
+        for (step, some) in denied.chunks(SHUT_OUT_AT_ONCE).enumerate() {
+            let some = some.to_vec();
+            ctx.run_later(SHUT_OUT_STEP * step as u32, move |_, _| {
+                some.iter().for_each(|(line, code)| line.close(*code, Unsent::Flush));
+            });
+        }
+    }
+}
+
+/// Gives a connection a new token.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<u64, RequestError>")]
+pub(crate) struct Renew(pub ConnectionId, pub Secret);
+
+impl Handler<Renew> for Registry {
+    type Result = Result<u64, RequestError>;
+
+    /// Returns how long the new token is valid, in seconds.
+    fn handle(&mut self, renew: Renew, ctx: &mut Self::Context) -> Self::Result {
+        let Renew(connection, token) = renew;
+        let access = self.config.access.borrow().clone();
+        // Without a client, the connection is ending.
+        let Some(client) = self.clients.subscriptions.get_mut(connection) else { return Ok(0) };
+        let token = std::str::from_utf8(token.expose()).unwrap_or_default();
+        let checked = access.check(token, (self.config.unix_time)());
+        if let Err(rejection) = &checked {
+            debug!(%connection, cause = %rejection, "a new token was refused");
+            if rejection.names_unknown_key() {
+                self.config.unknown_key.notify_one();
+            }
+        }
+        let rights = renewal::check(&client.principal, checked)?;
+        client.principal = Principal::Token(Arc::new(rights));
+        client.start_token(Instant::now(), (self.config.unix_time)(), self.config.token_grace);
+        let expires_in = client.identity().and_then(|identity| identity.expires_in).unwrap_or(0);
+        self.leave_what_is_not_allowed(connection, ctx);
+        Ok(expires_in)
+    }
+}
+
+impl Registry {
+    /// Starts the time of a new client's token. Closes the client if the token was denied while the client
+    /// was on its way.
+    pub(super) fn start_token(&self, client: &mut Client) {
+        if let Principal::Token(_) = client.principal {
+            let GatewayConfig { unix_time, token_grace, .. } = *self.config;
+            client.start_token(Instant::now(), unix_time(), token_grace);
+            if let Some(denied) = self.config.access.borrow().shuts_out(&client.principal) {
+                client.line.close(denied.into(), Unsent::Flush);
+            }
+        }
+    }
+
+    fn leave_what_is_not_allowed(&mut self, connection: ConnectionId, ctx: &mut Context<Self>) {
+        let subscriptions = &mut self.clients.subscriptions;
+        let Some(client) = subscriptions.get(connection) else { return };
+        let is_denied = |audience: &&Audience| match audience {
+            Audience::Group(group) => !client.principal.may(Action::Subscribe { group }),
+            Audience::Everyone | Audience::User(_) => false,
+        };
+        let denied: Vec<Audience> =
+            subscriptions.audiences_of(connection).filter(is_denied).cloned().collect();
+        for audience in denied {
+            let left = subscriptions.leave(connection, &audience);
+            self.reporter.add(left.unwrap_or_default());
+            if let (Audience::Group(group), Some(client)) =
+                (&audience, subscriptions.get(connection))
+            {
+                client.send_not_allowed(group);
+            }
+        }
+        self.report(ctx);
+    }
+}

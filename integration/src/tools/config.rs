@@ -1,0 +1,83 @@
+//! `campanile config`: prints the documented settings file, or checks one.
+
+#![expect(clippy::print_stdout, reason = "a tool prints what it was asked for")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::example;
+use crate::cli::{self, ConfigArgs, ServiceArgs};
+use crate::exposure::{self, SERVICES, Service};
+use crate::live::NewState;
+use crate::logging::last_line;
+
+/// The exit code of a file that is wrong.
+const WRONG: u8 = 2;
+
+/// Prints or checks a file.
+pub fn run(args: &ConfigArgs) -> ExitCode {
+    let Some(file) = &args.check else {
+        print!("{}", example::text(&cli::all_flags()));
+        return ExitCode::SUCCESS;
+    };
+    let errors = check(file);
+    if errors.is_empty() {
+        println!("{}: everything is valid", file.display());
+        return ExitCode::SUCCESS;
+    }
+    errors.iter().for_each(|error| last_line(&format!("error: {error}")));
+    ExitCode::from(WRONG)
+}
+
+/// Everything that is wrong with a file, the environment, and what they name.
+fn check(file: &Path) -> Vec<String> {
+    let read = match cli::read_settings(file) {
+        Ok(read) => read,
+        Err(errors) => return errors.iter().map(ToString::to_string).collect(),
+    };
+    let services = match cli::without_flags(&read.scalars) {
+        Ok(services) => services,
+        Err(errors) => return errors,
+    };
+    let mut errors = Vec::new();
+    for args in services {
+        errors.extend(contradictions(&args));
+        match NewState::read(&read.settings, &args) {
+            Ok(state) => errors.extend(too_open(&args, &state)),
+            Err(invalid) => errors.extend(invalid.0),
+        }
+    }
+    // What several services need is wrong for each of them.
+    let mut seen = BTreeSet::new();
+    errors.retain(|error| seen.insert(error.clone()));
+    errors
+}
+
+/// The settings of each service that do not go together.
+fn contradictions(args: &ServiceArgs) -> Vec<String> {
+    let broker = args.broker.as_ref().map(|args| args.config().map(drop));
+    let gateway = args.gateway.as_ref().map(|args| args.config(String::new(), "").map(drop));
+    let publisher = args.publisher.as_ref().map(|args| args.config(String::new(), "").map(drop));
+    let named = [("broker", broker), ("gateway", gateway), ("publisher", publisher)];
+    let failed = named.into_iter().filter_map(|(name, result)| Some((name, result?.err()?)));
+    failed.map(|(name, error)| format!("{name}: {error:#}")).collect()
+}
+
+/// The services that would not start because they would be open to others.
+fn too_open(args: &ServiceArgs, state: &NewState) -> Vec<String> {
+    let listens = |service| match service {
+        Service::Broker => args.broker.as_ref().map(|args| (&args.listen, args.open)),
+        Service::Gateway => args.gateway.as_ref().map(|args| (&args.listen, args.open)),
+        Service::Publisher => args.publisher.as_ref().map(|args| (&args.listen, args.open)),
+    };
+    let check = |service| {
+        let (listen, open) = listens(service)?;
+        // What a name stands for may be known only where the service runs.
+        let addresses = listen.addresses().ok()?;
+        let is_authenticated = state.is_authenticated(service);
+        let checked = exposure::check(service, &addresses, is_authenticated, open, false);
+        checked.err().map(|error| format!("{}: {error}", service.name()))
+    };
+    SERVICES.into_iter().filter_map(check).collect()
+}
