@@ -223,7 +223,9 @@ impl Live {
             Ok((state, scalars)) => {
                 self.publish(state);
                 info!("the settings were read again");
-                let changed = changed(&self.scalars, &scalars);
+                let mut changed = changed(&self.scalars, &scalars);
+                // A file may have the settings of the whole cluster.
+                changed.retain(|key| self.is_of_a_service_here(key));
                 if !changed.is_empty() {
                     warn!("these settings change only with a restart: {}", changed.join(", "));
                 }
@@ -234,6 +236,12 @@ impl Live {
                 }
             }
         }
+    }
+
+    /// Whether a key such as `[gateway] listen` is one of a service that runs in this process.
+    fn is_of_a_service_here(&self, key: &str) -> bool {
+        let mut here = SERVICES.into_iter().filter(|service| self.args.has(*service));
+        here.any(|service| key.starts_with(&format!("[{}] ", service.name())))
     }
 
     fn reread(&self) -> Result<(NewState, Vec<Scalar>), Invalid> {

@@ -9,6 +9,7 @@ mod files;
 mod limits;
 mod live;
 mod logging;
+mod secret_file;
 mod secrets;
 mod services;
 mod settings;

@@ -23,6 +23,14 @@ async fn assert_delivers(cluster: &Cluster, client: &mut Websocket, content: &st
     assert_eq!(client.contents_until(content).await, [""; 0]);
 }
 
+/// Waits until the log says that both links were proven. It may be written later than what it is about.
+async fn both_are_members(cluster: &Cluster) {
+    eventually("both links are up", async || {
+        (cluster.broker.count("principal=member") == 2).then_some(())
+    })
+    .await;
+}
+
 /// Lets all processes read their files again.
 async fn reread(cluster: &Cluster) {
     for process in cluster.processes() {
@@ -45,7 +53,7 @@ async fn a_secret_is_exchanged_and_nothing_is_lost() {
     let mut cluster = Cluster::of(1).broker(&flags).secret(&file).start().await;
     let mut client = cluster.client_v1(0, &["g"]).await;
     assert_delivers(&cluster, &mut client, "with the old secret").await;
-    assert_eq!(cluster.broker.count("principal=member"), 2);
+    both_are_members(&cluster).await;
 
     write(&file, &[&old, &new]);
     reread(&cluster).await;
@@ -61,7 +69,7 @@ async fn a_secret_is_exchanged_and_nothing_is_lost() {
     cluster.broker.kill().await;
     cluster.start_broker_again().await;
     assert_delivers(&cluster, &mut client, "after another restart").await;
-    assert_eq!(cluster.broker.count("principal=member"), 2);
+    both_are_members(&cluster).await;
 
     // A file that is wrong changes nothing.
     write(&file, &["short"]);

@@ -213,3 +213,27 @@ async fn a_broker_with_a_secret_listens_anywhere_and_is_not_open() {
         Process::start(&["broker", "--config", with_settings.path().to_str().expect("UTF-8")]);
     broker.said("the broker listens").await;
 }
+
+#[tokio::test]
+async fn a_hangup_neither_opens_nor_closes_a_service() {
+    let key = "[[keys]]\nname = \"shop\"\nscopes = [\"everyone\"]\nsha256 = \
+               \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\n";
+    for (first, then, said) in [
+        (key, "", "the publisher is not open and would be open"),
+        ("", key, "the publisher is open and would be not open"),
+    ] {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), first).expect("it takes the text");
+        let path = file.path().to_str().expect("UTF-8");
+        let publisher = Process::start(&["publisher", "--listen=127.0.0.1:0", "--config", path]);
+        let address = publisher.address("the publisher listens").await;
+        let request = b"GET /position?x=1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let before = exchange(address, request).await.status;
+        std::fs::write(file.path(), then).expect("it takes the text");
+        publisher.signal(Signal::HUP);
+        let line = publisher.said("the settings stay as they were").await;
+        assert!(line.contains(said), "{line}");
+        assert_eq!(exchange(address, request).await.status, before);
+        assert_eq!(before == 401, !first.is_empty(), "{before}");
+    }
+}

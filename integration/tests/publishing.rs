@@ -49,10 +49,12 @@ fn heard(client: &mut Client, answers: usize, last: &str) -> (Vec<String>, Vec<S
     while positions.len() < answers || contents.last().is_none_or(|content| content != last) {
         let said = client.json();
         match said["type"].as_str() {
-            Some("published") => positions.push(said["position"].as_str().unwrap().to_owned()),
+            Some("published") => {
+                positions.push(said["position"].as_str().expect("a string").to_owned())
+            }
             Some("event") => {
                 assert_eq!(said["from"], json!({ "user": "42" }), "{said}");
-                contents.push(said["content"].as_str().unwrap().to_owned());
+                contents.push(said["content"].as_str().expect("a string").to_owned());
             }
             Some("position") => {}
             _ => panic!("{said}"),

@@ -6,10 +6,9 @@ use campanile_edge::rights::{KeyRights, Scope};
 use campanile_edge::{ApiKey, KeyHash, Keys, MAX_KEY_BYTES, Rate, Secret};
 use serde::Deserialize;
 
-use crate::secrets;
+use crate::secret_file;
 
 /// The documented example.
-#[allow(dead_code, reason = "not hung in yet")]
 pub const EXAMPLE: &str = "\
 # The API keys of those who push, several at once for rotation. With at least one, every push needs one.
 # `campanile key make` makes a key and its entry.
@@ -69,12 +68,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
 /// # Errors
 /// A sentence that shows nothing of it.
 pub fn read_file(file: &Path) -> Result<Secret, String> {
-    // With the end of its line.
-    let key = secrets::read(file, MAX_KEY_BYTES + 2)?;
-    match key.expose().len() {
-        ..=MAX_KEY_BYTES => Ok(key),
-        len => Err(format!("it has {len} bytes, but a key has at most {MAX_KEY_BYTES}")),
-    }
+    secret_file::read(file, MAX_KEY_BYTES)
 }
 
 /// Makes the keys of a publisher, and reads their files. A key without a rate of its own may push
@@ -196,7 +190,7 @@ mod tests {
             (
                 "secret_file = '/no/f'\nscopes = ['read']",
                 "keys[0].secret_file",
-                "/no/f: No such file",
+                "/no/f: it cannot be read",
             ),
             ("sha256 = 'H'\nscopes = []", "keys[0].scopes", "accepted is at least one of everyone"),
             ("sha256 = 'H'\nscopes = ['all']", "keys[0].scopes", "there is no scope \"all\""),

@@ -13,6 +13,9 @@ use super::{Front, only, query};
 use crate::http::HttpError;
 use crate::push::rights::Pusher;
 
+/// Bytes of a request, or a part of them.
+type Raw<'a> = Cow<'a, [u8]>;
+
 /// The name of the parameter.
 const KEY: &str = "key";
 
@@ -25,7 +28,7 @@ pub(super) struct Admitted<'a> {
     /// Whether a key may be in the URL.
     in_url: bool,
     /// The query without the key.
-    pub(super) query: Cow<'a, [u8]>,
+    pub(super) query: Raw<'a>,
 }
 
 impl Admitted<'_> {
@@ -73,7 +76,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 /// Separates the key from the other parameters of a query.
-fn take_key(query: &[u8]) -> Result<(Option<Cow<'_, [u8]>>, Cow<'_, [u8]>), HttpError> {
+fn take_key(query: &[u8]) -> Result<(Option<Raw<'_>>, Raw<'_>), HttpError> {
     let is_key = |name: &[u8]| is_named(name, KEY);
     if !pairs(query).any(|(name, _)| is_key(name)) {
         return Ok((None, Cow::Borrowed(query)));

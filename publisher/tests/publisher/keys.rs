@@ -115,7 +115,7 @@ async fn a_key_opens_every_way_to_push() {
         with_key(post("/", "application/x-www-form-urlencoded", "content=form")),
         with(get("/?content=lower"), &format!("authorization: bearer {KEY}")),
         get(&format!("/?content=url&key={KEY}")).into_bytes(),
-        get(&format!("/?k%65y=cpk%5Fof-the-shop&content=escaped")).into_bytes(),
+        get("/?k%65y=cpk%5Fof-the-shop&content=escaped").into_bytes(),
         with_key(get(&format!("/?content=both&key={KEY}"))),
         with(get(&format!("/?content=basic&key={KEY}")), "Authorization: Basic YTpi"),
     ] {

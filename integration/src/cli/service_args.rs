@@ -1,0 +1,118 @@
+//! The flags of the services that run in a process, whichever command started them.
+
+use std::path::PathBuf;
+
+use super::{BrokerArgs, BrokerCommandArgs, Command, GatewayArgs, PublisherArgs};
+use crate::exposure::Service;
+use crate::secrets::ClusterSecret;
+use crate::units::BrokerAddress;
+
+/// The flags of the services that run in this process.
+#[derive(Debug, Clone, Default)]
+pub struct ServiceArgs {
+    /// Those of a broker.
+    pub broker: Option<BrokerArgs>,
+    /// Those of a gateway.
+    pub gateway: Option<GatewayArgs>,
+    /// Those of a publisher.
+    pub publisher: Option<PublisherArgs>,
+    /// Where the secret of their links is. In `up`, it is the broker's.
+    pub cluster_secret: Option<ClusterSecret>,
+    /// TLS of the links to or from other processes.
+    pub links: LinkFiles,
+}
+
+impl ServiceArgs {
+    /// Whether a service runs.
+    pub fn has(&self, service: Service) -> bool {
+        match service {
+            Service::Broker => self.broker.is_some(),
+            Service::Gateway => self.gateway.is_some(),
+            Service::Publisher => self.publisher.is_some(),
+        }
+    }
+
+    /// The flags in a command; none if it runs no service.
+    pub fn of(command: &Command) -> Self {
+        let secret =
+            |file: &Option<PathBuf>, variable| Some(ClusterSecret { file: file.clone(), variable });
+        match command {
+            Command::Up(up) => Self {
+                broker: Some(up.broker.clone()),
+                gateway: Some(up.gateway.clone()),
+                publisher: Some(up.publisher.clone()),
+                cluster_secret: secret(&up.broker.secret_file, "CAMPANILE_BROKER_SECRET"),
+                links: LinkFiles::default(),
+            },
+            Command::Broker(args) => Self {
+                broker: Some(args.broker.clone()),
+                cluster_secret: secret(&args.broker.secret_file, "CAMPANILE_BROKER_SECRET"),
+                links: LinkFiles::of_broker(args),
+                ..Self::default()
+            },
+            Command::Gateway(args) => Self {
+                gateway: Some(args.gateway.clone()),
+                cluster_secret: secret(&args.secret_file, "CAMPANILE_GATEWAY_SECRET"),
+                links: LinkFiles {
+                    broker: Some(args.broker.clone()),
+                    authorities: args.broker_ca.clone(),
+                    cert: args.link_cert.clone(),
+                    key: args.link_key.clone(),
+                },
+                ..Self::default()
+            },
+            Command::Publisher(args) => Self {
+                publisher: Some(args.publisher.clone()),
+                cluster_secret: secret(&args.secret_file, "CAMPANILE_PUBLISHER_SECRET"),
+                links: LinkFiles {
+                    broker: Some(args.broker.clone()),
+                    authorities: args.broker_ca.clone(),
+                    cert: args.link_cert.clone(),
+                    key: args.link_key.clone(),
+                },
+                ..Self::default()
+            },
+            Command::Config(_) | Command::Key(_) | Command::Bench(_) | Command::BenchPart(_) => {
+                Self::default()
+            }
+        }
+    }
+
+    /// Whether any of them names a file that is read again at SIGHUP.
+    pub fn name_files(&self) -> bool {
+        let of_tls = [
+            self.gateway.as_ref().map(|args| &args.tls_cert),
+            self.publisher.as_ref().map(|args| &args.tls_cert),
+        ];
+        self.cluster_secret.as_ref().is_some_and(|secret| secret.file.is_some())
+            || self.gateway.as_ref().is_some_and(|gateway| gateway.token_keys.is_some())
+            || of_tls.into_iter().flatten().any(Option::is_some)
+            || self.links.authorities.is_some()
+            || self.links.cert.is_some()
+    }
+}
+
+/// The files for TLS of links. On the side of a broker they are `--tls-cert`, `--tls-key` and
+/// `--client-ca`; on the other side `--link-cert`, `--link-key` and `--broker-ca`.
+#[derive(Debug, Clone, Default)]
+pub struct LinkFiles {
+    /// The broker's address, on the other side.
+    pub broker: Option<BrokerAddress>,
+    /// Who must have signed the peer's certificate.
+    pub authorities: Option<PathBuf>,
+    /// The own certificate.
+    pub cert: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+}
+
+impl LinkFiles {
+    fn of_broker(args: &BrokerCommandArgs) -> Self {
+        Self {
+            broker: None,
+            authorities: args.client_ca.clone(),
+            cert: args.tls_cert.clone(),
+            key: args.tls_key.clone(),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Files that hold one secret.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use campanile_edge::Secret;
+use zeroize::Zeroizing;
+
+/// Reads the secret in a file, without the end of its line. `-` is standard input.
+///
+/// # Errors
+/// A sentence, if the file cannot be read, is empty or has more than `max_bytes`. It shows nothing of it.
+pub fn read(file: &Path, max_bytes: usize) -> Result<Secret, String> {
+    let unreadable = |error: io::Error| format!("it cannot be read: {error}");
+    match file.to_str() {
+        Some("-") => take(io::stdin().lock(), max_bytes),
+        _ => take(File::open(file).map_err(unreadable)?, max_bytes),
+    }
+    .map_err(unreadable)
+    .and_then(|text| {
+        let secret = text.strip_suffix(b"\n").unwrap_or(&text);
+        let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
+        match secret.len() {
+            0 => Err("it is empty; accepted is a file with one line, the secret".to_owned()),
+            len if len > max_bytes => {
+                Err(format!("it is too long; accepted are at most {max_bytes} bytes"))
+            }
+            _ => Ok(Secret::new(secret)),
+        }
+    })
+}
+
+fn take(source: impl io::Read, max_bytes: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    // With room for all of it, nothing is left behind in memory by a vector that grows.
+    let mut text = Zeroizing::new(Vec::with_capacity(max_bytes + 64));
+    source.take(max_bytes as u64 + 3).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn read_text(text: &[u8]) -> Result<Secret, String> {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(text).expect("it takes the text");
+        read(file.path(), 8)
+    }
+
+    #[test]
+    fn a_secret_is_what_its_line_has() {
+        for text in [&b"12345678"[..], b"12345678\n", b"12345678\r\n"] {
+            assert_eq!(read_text(text), Ok(Secret::new("12345678")));
+        }
+        assert_eq!(read_text(b" 1\n2\n\n"), Ok(Secret::new(" 1\n2\n")));
+        for text in [&b""[..], b"\n", b"\r\n"] {
+            assert!(read_text(text).expect_err("empty").starts_with("it is empty"));
+        }
+        for text in [&b"123456789"[..], &[b'x'; 1_000]] {
+            assert_eq!(read_text(text), Err("it is too long; accepted are at most 8 bytes".into()));
+        }
+        let error = read(Path::new("/nonexistent/key"), 8).expect_err("no file");
+        assert!(error.starts_with("it cannot be read: No such file"), "{error}");
+    }
+}
