@@ -72,7 +72,9 @@ impl TokenKeys {
             Ok(access) => _ = self.access.send_replace(Arc::new(access)),
             Err(error) => {
                 error!(%error, "the keys of the settings are used without those from jwks_url");
-                self.access.send_replace(Arc::new(parts.settings.clone()));
+                let awaits_keys = parts.fetched.is_none();
+                let access = Access { awaits_keys, ..parts.settings.clone() };
+                self.access.send_replace(Arc::new(access));
             }
         }
     }
