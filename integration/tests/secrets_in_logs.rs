@@ -286,8 +286,8 @@ async fn no_process_logs_a_secret_that_it_was_given() {
     let mut gateway = files.start(&["gateway", "--broker", &at], &[]);
     let mut publisher = files.start(&["publisher", "--broker", &at], &by_variable);
     let strange_file = strange_file.to_str().expect("UTF-8");
-    let stranger =
-        files.start(&["gateway", "--broker", &at, "--secret-file", strange_file], &by_variable[..0]);
+    let stranger = files
+        .start(&["gateway", "--broker", &at, "--secret-file", strange_file], &by_variable[..0]);
     gateway.said("the gateway takes connections").await;
     publisher.said("linked to the broker").await;
     stranger.said("no link to the broker").await;

@@ -264,9 +264,8 @@ impl Driver {
         let mut command = Command::new("chromedriver");
         command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped());
         change(&mut command);
-        let mut child = command
-            .spawn()
-            .expect("chromedriver is installed (Debian: chromium-driver)");
+        let mut child =
+            command.spawn().expect("chromedriver is installed (Debian: chromium-driver)");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let port = lines.find_map(|line| {
             let line = line.expect("text");
