@@ -9,7 +9,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use campanile_harness::client::raw::{Client, request};
-use campanile_harness::{Process, Signal, command};
+use campanile_harness::{Process, Signal, command, output_of};
 use issuer::{fresh, now, settings, token};
 use serde_json::json;
 use tempfile::TempDir;
@@ -116,7 +116,7 @@ fn a_wrong_key_is_an_error_before_the_gateway_starts() {
         (["gateway", "--token-cookie", "session"], "--token-cookie needs a list of origins"),
         (["gateway", "--token-cookie", "a;b"], "accepted are letters, digits"),
     ] {
-        let output = command(&args).output().expect("it runs");
+        let output = output_of(&mut command(&args));
         let said = String::from_utf8(output.stderr).expect("UTF-8");
         assert!(!output.status.success() && said.contains(part), "{args:?}: {said}");
         assert!(!said.contains("hunter2"), "{said}");
