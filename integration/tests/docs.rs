@@ -37,6 +37,45 @@ fn rows(text: &str) -> Vec<(&str, Vec<&str>)> {
     rows.collect()
 }
 
+/// What must have a row, by words in its first cell.
+const ATTACKS: &[&str] = &[
+    "no token",
+    "has expired",
+    "not valid yet",
+    "`alg: none`",
+    "HS256 with the RSA public key",
+    "unknown `kid`",
+    "wrong `aud` or `iss`",
+    "a foreign group by URL, by message, with `since`",
+    "a group that a renewed token does not allow",
+    "another user's events: by their position",
+    "cookie of somebody",
+    "cookie without an origin",
+    "DNS rebinding",
+    "<img",
+    "a key without the scope",
+    "without it or with another one",
+    "is replayed",
+    "sent back to the side",
+    "TLS 1.1 or older",
+    "garbage, records",
+    "slow-loris",
+    "half-open handshakes",
+    "connections from one address",
+    "expire in the same second",
+    "heads, strange paths",
+    "a million garbage frames",
+];
+
+#[test]
+fn every_attack_has_a_row() {
+    let text = fs::read_to_string(root().join("docs/security.md")).expect("the attack table");
+    let rows = rows(&text);
+    for attack in ATTACKS {
+        assert!(rows.iter().any(|(cell, _)| cell.contains(attack)), "no row for: {attack}");
+    }
+}
+
 #[test]
 fn every_row_of_the_attack_table_names_tests_that_exist() {
     let text = fs::read_to_string(root().join("docs/security.md")).expect("the attack table");
