@@ -174,7 +174,7 @@ fn show_to_gateway(files: &Files, gateway: SocketAddr, token: &str, is_good: boo
         format!("GET / HTTP/1.1\r\nAuthorization: Basic {token}\r\n{bearer}"),
         format!("GET / HTTP/1.1\r\nBad Header {token}: x"),
         format!("GET / HTTP/1.1\r\nX: {token}{}", "x".repeat(70 << 10)),
-        format!("{token}"),
+        token.to_owned(),
     ] {
         let status = files.status(gateway, &head);
         assert!(status == 200 || (400..506).contains(&status), "{status}");
@@ -215,7 +215,7 @@ fn show_to_publisher(files: &Files, publisher: SocketAddr, key: &str, is_good: b
         format!("GET / HTTP/1.1\r\nAuthorization: Basic {key}"),
         format!("GET / HTTP/1.1\r\nBad Header {key}: x"),
         format!("GET / HTTP/1.1\r\nX: {key}{}", "x".repeat(70 << 10)),
-        format!("{key}"),
+        key.to_owned(),
     ] {
         let status = files.status(publisher, &head);
         assert!((400..506).contains(&status), "{status}");
