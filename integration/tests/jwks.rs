@@ -35,17 +35,18 @@ struct Shown {
 impl Issuer {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}/jwks.json?secret=of-the-url", listener.local_addr().unwrap());
+        let url =
+            format!("http://{}/jwks.json?secret=of-the-url", listener.local_addr().expect("bound"));
         let shared = Arc::new(Mutex::new(Shown::default()));
         let shown = shared.clone();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut asked = Vec::new();
                 while !asked.ends_with(b"\r\n\r\n")
-                    && stream.read_buf(&mut asked).await.unwrap() > 0
+                    && stream.read_buf(&mut asked).await.expect("a request") > 0
                 {}
                 let answer = {
-                    let mut shown = shown.lock().unwrap();
+                    let mut shown = shown.lock().expect("no panic");
                     shown.fetches += 1;
                     shown.answer.clone()
                 };
@@ -60,13 +61,13 @@ impl Issuer {
 
     fn answer(&self, status: &str, body: &str) {
         let len = body.len();
-        self.shared.lock().unwrap().answer = format!(
+        self.shared.lock().expect("no panic").answer = format!(
             "HTTP/1.1 {status}\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{body}"
         );
     }
 
     fn fetches(&self) -> usize {
-        self.shared.lock().unwrap().fetches
+        self.shared.lock().expect("no panic").fetches
     }
 }
 
