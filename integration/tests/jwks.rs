@@ -170,6 +170,7 @@ async fn tokens_with_unknown_keys_do_not_make_it_ask_at_once() {
     issuer.answer("200 OK", &json!({ "keys": [shown] }).to_string());
     let (_cluster, gateway, address, _file) = start(&issuer).await;
     gateway.said("the keys for tokens have come").await;
+    eventually("it is ready", async || (health(address).await.0 == 200).then_some(())).await;
     let asked = issuer.fetches();
     for number in 0..100 {
         let unknown = sign(&other, Algorithm::EdDSA, &format!("key {number}"), json!({}));
