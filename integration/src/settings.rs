@@ -31,7 +31,7 @@ use serde::Deserialize;
 pub use error::SettingsError;
 pub use nearest::nearest;
 pub use places::Places;
-pub use scalars::{Flag, Scalar, flags};
+pub use scalars::{Flag, Scalar, flags, with_places};
 
 use document::Document;
 

@@ -31,7 +31,8 @@ pub struct GatewayCommandArgs {
     #[arg(id = "gateway-link-key", long = "link-key", value_name = "FILE")]
     #[arg(env = "CAMPANILE_GATEWAY_LINK_KEY")]
     pub link_key: Option<PathBuf>,
-    /// File with the cluster's secret, as the broker has it [default: none]
+    /// File with the cluster's secret, as the broker has it; or CAMPANILE_GATEWAY_SECRET has the secret itself
+    /// [default: none]
     #[arg(id = "gateway-secret-file", long = "secret-file", value_name = "FILE")]
     #[arg(env = "CAMPANILE_GATEWAY_SECRET_FILE")]
     pub secret_file: Option<PathBuf>,
@@ -46,7 +47,7 @@ pub struct GatewayArgs {
     #[arg(id = "gateway-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_GATEWAY_LISTEN", default_value = "127.0.0.1:4236")]
     pub listen: HostPort,
-    /// Let everybody who reaches the address listen to everything, although there is no token key
+    /// Let everybody who reaches the address listen to everything and publish, although there is no token key
     #[arg(id = "gateway-open", long = "open", env = "CAMPANILE_GATEWAY_OPEN")]
     pub open: bool,
     /// Whether there is the page for development at / [default: on, if --listen is a loopback address]

@@ -78,7 +78,8 @@ fn show(args: TokenShowArgs) -> anyhow::Result<(String, bool)> {
 /// Whom a gateway with these settings lets in. Keys from a URL are not fetched.
 fn access(file: &Path) -> anyhow::Result<Access> {
     let read = cli::read_settings(file).map_err(|errors| anyhow!("{}", Invalid::from(errors)))?;
-    let services = cli::without_flags(&read.scalars).map_err(|errors| anyhow!("{}", errors.join("; ")))?;
+    let services =
+        cli::without_flags(&read.scalars).map_err(|errors| anyhow!("{}", errors.join("; ")))?;
     let gateway = services.into_iter().find_map(|args| args.gateway);
     let gateway = gateway.context("a gateway has flags")?;
     let (token_keys, guests) = (gateway.token_keys.as_deref(), read.settings.guests.as_ref());
