@@ -37,7 +37,6 @@ use document::Document;
 
 /// The sections of the file that are no flags.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[allow(dead_code, reason = "not hung in yet")]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// `[[keys]]`: the API keys of those who push.
