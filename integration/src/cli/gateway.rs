@@ -211,8 +211,8 @@ pub struct GatewayArgs {
     #[arg(value_parser = count::<1, 1_000_000>)]
     pub max_fragments: usize,
     /// Events that a connection may publish per second, and all connections of a user together; at
-    /// once, as many as in 10 seconds. Any more get the error rate_limited, and then close code 4429.
-    /// 0 means no limit
+    /// once, as many as in 10 seconds. Beyond that, a publish gets the error rate_limited, and a client that
+    /// goes on is closed with 4429. 0 means no limit
     #[arg(
         id = "gateway-max-publishes-per-second",
         long = "max-publishes-per-second",
@@ -221,7 +221,8 @@ pub struct GatewayArgs {
     #[arg(env = "CAMPANILE_GATEWAY_MAX_PUBLISHES_PER_SECOND", default_value = "20")]
     #[arg(value_parser = count::<0, 1_000_000>)]
     pub max_publishes_per_second: usize,
-    /// Bytes of what clients publish that may be under way to the broker; any more get the error busy
+    /// Bytes of what clients publish that may be under way to the broker; a publish beyond that gets the error
+    /// busy
     #[arg(id = "gateway-max-pending", long = "max-pending", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_GATEWAY_MAX_PENDING", default_value = "16MiB", value_parser = size)]
     pub max_pending: usize,

@@ -92,7 +92,8 @@ fn value(flag: &Flag<'_>) -> String {
                 Some(first) => format!("{:?}", first.get_name()),
                 None if name == "FILE" => {
                     let file = flag.key.strip_suffix("_file").unwrap_or(&flag.key);
-                    format!("\"/etc/campanile/{file}\"")
+                    let is_pem = ["cert", "key", "ca"].iter().any(|end| file.ends_with(end));
+                    format!("\"/etc/campanile/{file}{}\"", if is_pem { ".pem" } else { "" })
                 }
                 None if name == "N" => number_in_help(flag).unwrap_or_else(|| "4".to_owned()),
                 None => example(name).to_owned(),
