@@ -3,11 +3,13 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 
-use campanile_harness::{Cluster, Process, Signal, Websocket, command, exchange, handshake};
+use campanile_harness::{
+    Cluster, Process, Signal, Websocket, command, exchange, handshake, output_of,
+};
 
 /// Runs a `campanile` that must not start, and returns its only line.
 fn refused(args: &[&str]) -> String {
-    let output = command(args).output().expect("it runs");
+    let output = output_of(&mut command(args));
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(output.status.code().is_some_and(|code| code != 0), "{args:?}: {said}");
     let lines: Vec<_> = said.lines().collect();
@@ -67,7 +69,7 @@ async fn a_service_that_is_meant_to_be_open_starts_and_says_so() {
 #[test]
 fn a_switch_that_is_off_opens_nothing() {
     let mut broker = command(&["broker", "--listen=0.0.0.0:0"]);
-    let output = broker.env("CAMPANILE_BROKER_OPEN", "false").output().expect("it runs");
+    let output = output_of(broker.env("CAMPANILE_BROKER_OPEN", "false"));
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("--open"), "{output:?}");
 }
