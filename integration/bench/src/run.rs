@@ -109,7 +109,7 @@ fn tell(args: &BenchArgs, report: &Report) -> anyhow::Result<()> {
     if let Some(factor) = args.check {
         ensure!(
             report.is_checked(),
-            "--check looks at idle, broadcasts and burst: measure one of them"
+            "--check looks at idle, broadcasts, burst and tls: measure one of them"
         );
         let failing = report.failing(factor);
         let lines: Vec<_> = failing

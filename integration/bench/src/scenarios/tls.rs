@@ -61,7 +61,8 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let memory = format!("resident memory per idle websocket over TLS, {idle} of them");
     let beside = format!("{memory}, beside a bare server with rustls");
     let full_what = format!("CPU per full handshake of TLS and websocket, {handshakes} at once");
-    let resumed_what = format!("CPU per resumed handshake, {handshakes} at once");
+    let resumed_what =
+        format!("CPU per resumed handshake of TLS and websocket, {handshakes} at once");
     let delivery_what =
         format!("CPU per delivery over TLS, one 64-byte event at a time, {websockets} websockets");
     Ok(vec![
