@@ -56,8 +56,10 @@ const CALLBACKS = ['onEvent', 'onState', 'onGap', 'onGroups', 'onError'];
 /** The most publishes without an answer. A gateway accepts no more of one connection. */
 const MAX_UNANSWERED = 64;
 const MAX_ID_BYTES = 255;
-/** Errors of a publish that say that nothing was sent. Of a repeat, that is known of the repeat only. */
-const NOT_SENT = ['rate_limited', 'busy', 'unavailable'];
+/** The largest message that a gateway reads, by default. A larger one would end the connection for good. */
+const MAX_MESSAGE_BYTES = 65_536;
+/** A broker remembers an id for at least 2 minutes. The time on the way is less than the difference. */
+const REPEATABLE_MS = 100_000;
 /** Errors that are answers to a join. */
 const JOIN_FAILED = ['too_many_groups', 'gateway_full', 'invalid_group', 'not_allowed', 'rate_limited'];
 /** Those that are answers to something else if they name no group. */
@@ -132,6 +134,8 @@ export class Campanile {
   #token;
   /** Counts the connections and the attempts, so that a token that comes too late is told apart. */
   #attempt = 0;
+  /** The user of the last welcome; null before the first one. */
+  #user = null;
   /** @type {State} */
   #state = 'connecting';
   #socket = null;
@@ -250,12 +254,13 @@ export class Campanile {
    * resolves with the event's position when the event is accepted, and is rejected with an error that has a
    * `code`: that of the gateway, `unknown` if it is not known whether the event was accepted, or `unavailable`
    * if it was not sent. If the connection is lost before the answer, an event with an `id` is published again
-   * after the next welcome, and is accepted only once; one without is rejected with `unknown`.
+   * after the next welcome, and is accepted only once; one without is rejected with `unknown`. So is one with
+   * an `id` after 100 s, in a new log, and if the client has become another user.
    *
    * @param {string} group
    * @param {string | Uint8Array | ArrayBuffer} content
    * @param {{id?: string, echo?: boolean}} [options] `id`: the event's own name, for a client with a user;
-   *   `echo: false`: this connection does not get the event
+   *   `echo: false`: this connection does not get the event, but one that resumes after it may
    * @returns {Promise<{position: string}>}
    * @throws {TypeError} for an invalid group name, content or option
    */
@@ -265,12 +270,17 @@ export class Campanile {
     if (echo !== undefined && typeof echo !== 'boolean') throw new TypeError('echo is true or false.');
     const ref = `${++this.#lastRef}`;
     const message = { type: 'publish', group, ...contentFields(content), id, ref, echo };
+    const bytes = new TextEncoder().encode(JSON.stringify(message)).length;
+    if (bytes > MAX_MESSAGE_BYTES) {
+      const problem = `the message has ${bytes} bytes, but at most ${MAX_MESSAGE_BYTES} are accepted`;
+      return Promise.reject(failure('too_large', problem));
+    }
     if (this.#state === 'closed') return Promise.reject(failure('unavailable', 'this client is closed'));
     if (this.#publishes.size >= MAX_UNANSWERED) {
       return Promise.reject(failure('busy', `${MAX_UNANSWERED} publishes of this client have no answer yet`));
     }
     return new Promise((resolve, reject) => {
-      const publish = { message, resolve, reject, isSent: false, isRepeated: false };
+      const publish = { message, resolve, reject, sentAt: undefined, isRepeated: false };
       this.#publishes.set(ref, publish);
       this.#sendPublish(publish);
     });
@@ -397,8 +407,8 @@ export class Campanile {
   #end(detail) {
     this.#drop();
     this.#listen(false);
-    for (const { isSent, reject } of this.#publishes.values()) {
-      reject(isSent ? unknown() : failure('unavailable', 'this client was closed before it could publish'));
+    for (const { sentAt, reject } of this.#publishes.values()) {
+      reject(sentAt !== undefined ? unknown() : failure('unavailable', 'this client was closed before it could publish'));
     }
     this.#publishes.clear();
     this.#become('closed', detail);
@@ -414,8 +424,8 @@ export class Campanile {
     this.#catchingUp.clear();
     this.#leaving.clear();
     for (const group of this.#groups.keys()) this.#groups.set(group, false);
-    for (const [ref, { message, isSent, reject }] of this.#publishes) {
-      if (!isSent || message.id !== undefined) continue;
+    for (const [ref, { message, sentAt, reject }] of this.#publishes) {
+      if (sentAt === undefined || message.id !== undefined) continue;
       this.#publishes.delete(ref);
       reject(unknown());
     }
@@ -501,16 +511,31 @@ export class Campanile {
       if (this.#groupsInUrl.has(group)) this.#groups.set(group, true);
       else this.#catchUp(group, this.#behind.get(group) ?? position);
     }
+    this.#dropPublishes(reason, user);
     for (const publish of this.#publishes.values()) this.#sendPublish(publish);
     this.#become('open', { url: this.#socket.url, address: { worker, connection }, user, recovered, reason, history });
     // If a callback has closed the client, there are no more callbacks.
     if (recovered === false && this.#state !== 'closed') this.#call('onGap', { reason, position, resuming: true });
   }
 
+  /** Rejects what must not be sent on a new connection, because it could be accepted twice, or for another user. */
+  #dropPublishes(reason, user) {
+    const isOther = this.#user !== null && this.#user !== user;
+    this.#user = user;
+    for (const [ref, { sentAt, reject }] of this.#publishes) {
+      // The clock of the day goes on while a computer sleeps.
+      const isOld = sentAt !== undefined && !(Date.now() - sentAt < REPEATABLE_MS);
+      const isLost = sentAt !== undefined && reason === 'epoch_changed';
+      if (!isOther && !isOld && !isLost) continue;
+      this.#publishes.delete(ref);
+      reject(sentAt === undefined ? failure('unavailable', 'this client has become another user') : unknown());
+    }
+  }
+
   #sendPublish(publish) {
     if (this.#state !== 'open') return;
-    publish.isRepeated = publish.isSent;
-    publish.isSent = true;
+    publish.isRepeated = publish.sentAt !== undefined;
+    publish.sentAt ??= Date.now();
     this.#send(publish.message);
   }
 
@@ -522,7 +547,8 @@ export class Campanile {
   #notPublished({ ref, code, message }) {
     const publish = this.#publishes.get(ref);
     this.#publishes.delete(ref);
-    publish?.reject(publish.isRepeated && NOT_SENT.includes(code) ? unknown() : failure(code, message));
+    // Why a repeat is refused says nothing about the first time, unless the id is another event's.
+    publish?.reject(publish.isRepeated && code !== 'id_taken' ? unknown() : failure(code, message));
   }
 
   #catchUp(group, since) {
@@ -614,6 +640,8 @@ export class Campanile {
     // An error before the welcome says why the gateway refuses the connection, which it then closes.
     if (this.#state === 'connecting') return (this.#refusal = message);
     if (ref !== undefined) return this.#notPublished({ ref, code, message });
+    // A message was not read, and which one is not known. On a new connection, all of them are made up for.
+    if (code === 'rate_limited' && group === undefined) return this.#lost(TRY_AGAIN_LATER[1], message);
     // An error that is no answer to a join has no group, or another code.
     if (JOIN_FAILED.includes(code) && !(NEEDS_GROUP.includes(code) && group === undefined)) {
       // Without a name, it may be any of the groups that wait for an answer.

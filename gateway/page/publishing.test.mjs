@@ -34,7 +34,7 @@ class FakeWebSocket {
 }
 
 const socket = () => sockets.at(-1);
-const greet = () => socket().say({ type: 'welcome', worker: 1, connection: 2, position: 'P' });
+const greet = (more) => socket().say({ type: 'welcome', worker: 1, connection: 2, position: 'P', ...more });
 const published = () => socket().sent.filter(({ type }) => type === 'publish');
 /** Lets all promises that are settled be noticed. */
 const settle = async () => {
@@ -61,10 +61,10 @@ function watch(promise) {
 }
 
 /** Loses the connection, and opens the next one. */
-function reconnect() {
+function reconnect(welcome) {
   socket().end(1006);
   clock.pass(1_000);
-  greet();
+  greet(welcome);
 }
 
 beforeEach(() => {
@@ -153,6 +153,76 @@ test('after a reconnect an event with an id is repeated and one without is unkno
   );
   await settle();
   assert.deepEqual([first.is, second.is, meanwhile.is], ['P1', 'unknown', 'busy']);
+});
+
+test('a repeat that could be accepted twice is not sent', async () => {
+  let now = 1_000;
+  mock.method(Date, 'now', () => now);
+  const { client } = await start();
+  greet({ user: '42' });
+  const publish = (id) => watch(client.publish('chat', 'x', { id }));
+  const young = publish('a');
+  now += 99_999;
+  reconnect({ user: '42' });
+  assert.deepEqual(published().map(({ id }) => id), ['a']);
+  // Its age counts from the first time on, also while the computer sleeps.
+  now += 1;
+  reconnect({ user: '42' });
+  await settle();
+  assert.deepEqual([young.is, published()], ['unknown', []]);
+  const lost = publish('b');
+  reconnect({ user: '42', recovered: false, reason: 'epoch_changed' });
+  await settle();
+  assert.deepEqual([lost.is, published()], ['unknown', []]);
+});
+
+test('nothing is published for another user than the one who was there', async () => {
+  const { client } = await start();
+  greet({ user: '42' });
+  const sent = watch(client.publish('chat', 'x', { id: 'a' }));
+  socket().end(1006);
+  const waiting = watch(client.publish('chat', 'y'));
+  clock.pass(1_000);
+  greet({ user: '43' });
+  await settle();
+  assert.deepEqual([sent.is, waiting.is, published()], ['unknown', 'unavailable', []]);
+  assert.equal(watch(client.publish('chat', 'z')).is, undefined);
+  assert.equal(published().length, 1);
+});
+
+test('a repeat that is refused leaves open what became of the first time', async () => {
+  const { client } = await start();
+  greet();
+  const [refused, taken] = ['a', 'b'].map((id) => watch(client.publish('chat', 'x', { id })));
+  reconnect();
+  const [a, b] = published().map(({ ref }) => ref);
+  socket().say({ type: 'error', code: 'not_allowed', message: 'no', ref: a }, { type: 'error', code: 'id_taken', message: 'no', ref: b });
+  await settle();
+  assert.deepEqual([refused.is, taken.is], ['unknown', 'id_taken']);
+});
+
+test('a message that was not read is made up for on a new connection', async () => {
+  const { client } = await start({ groups: ['news'] });
+  greet();
+  const publish = watch(client.publish('chat', 'x', { id: 'a' }));
+  client.join('eu');
+  socket().say({ type: 'error', code: 'rate_limited', message: 'too many messages' });
+  assert.equal(client.state, 'waiting');
+  clock.pass(5_000);
+  greet();
+  assert.deepEqual(new URL(socket().url).searchParams.getAll('group'), ['news', 'eu']);
+  assert.deepEqual(published().map(({ id }) => id), ['a']);
+  await settle();
+  assert.equal(publish.is, undefined);
+});
+
+test('a message that is too large for a gateway is not sent', async () => {
+  const { client } = await start();
+  greet();
+  await assert.rejects(client.publish('chat', 'é'.repeat(32_750)), { code: 'too_large' });
+  watch(client.publish('chat', 'é'.repeat(32_700)));
+  assert.equal(published().length, 1);
+  assert.equal(client.state, 'open');
 });
 
 test('a closed client settles everything', async () => {
