@@ -94,7 +94,7 @@ impl Dialect {
     }
 
     /// A message whose last field says who it is from.
-    fn from_nobody(&self, name: &str, fields: &[&[u8]], content: &[u8]) -> Vec<u8> {
+    fn message_of_nobody(&self, name: &str, fields: &[&[u8]], content: &[u8]) -> Vec<u8> {
         match self.from {
             b"" => self.message(name, fields, content),
             from => self.message(name, &[fields, &[from]].concat(), content),
@@ -155,7 +155,7 @@ async fn a_broker_works_with(dialect: Dialect) {
     let (mut publisher, answer) = enter(&broker, dialect.publisher()).await;
     assert_eq!(answer[..agreed.len()], agreed, "{answer:x?}");
     let head: [&[u8]; 7] = [b"\x01", b"\x01", b"\xa1k", b"\xcd\x13\x88", NEWS, b"\xc0", b"\xa1t"];
-    publisher.send_bytes(&dialect.from_nobody("Publish", &head, b"\xc4\x02hi")).await;
+    publisher.send_bytes(&dialect.message_of_nobody("Publish", &head, b"\xc4\x02hi")).await;
 
     let count = said(&mut gateway).await;
     let begins = b"\x81\xa5Count\x93\x92";
@@ -331,7 +331,7 @@ async fn a_client_works_with(dialect: Dialect) {
     let from = dialect.fields(&[b"\x01", b"\x00"]);
     broker.send_bytes(&dialect.message("Attached", &[&from, b"\xc0"], b"")).await;
     let head: [&[u8]; 4] = [b"\x01", NEWS, b"\xc0", b"\xa1t"];
-    broker.send_bytes(&dialect.from_nobody("Event", &head, b"\xc4\x02hi")).await;
+    broker.send_bytes(&dialect.message_of_nobody("Event", &head, b"\xc4\x02hi")).await;
     let attached = FromBroker::Attached { from: Position { epoch: 1, sequence: 0 }, gap: None };
     assert_eq!(next(&mut facts).await, Told::Said(attached));
     assert_eq!(next(&mut facts).await, Told::Said(event(1, group("news"), "hi").into()));

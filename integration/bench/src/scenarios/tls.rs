@@ -39,8 +39,14 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         bench.step(run, &format!("{idle} websockets over TLS"));
         in_turn(
             run,
-            || Ok(found.kilobytes.push(hold(bench, ours()?, idle)?.0)),
-            || Ok(limit.kilobytes.push(hold(bench, bare()?, idle)?.0)),
+            || {
+                found.kilobytes.push(hold(bench, ours()?, idle)?.0);
+                Ok(())
+            },
+            || {
+                limit.kilobytes.push(hold(bench, bare()?, idle)?.0);
+                Ok(())
+            },
         )?;
         bench.step(run, &format!("{handshakes} handshakes of TLS, and as many that resume"));
         in_turn(
@@ -51,8 +57,14 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         bench.step(run, &format!("deliveries to {websockets} websockets over TLS"));
         in_turn(
             run,
-            || Ok(found.delivery.push(deliver(bench, ours()?, websockets)?)),
-            || Ok(limit.delivery.push(deliver(bench, bare()?, websockets)?)),
+            || {
+                found.delivery.push(deliver(bench, ours()?, websockets)?);
+                Ok(())
+            },
+            || {
+                limit.delivery.push(deliver(bench, bare()?, websockets)?);
+                Ok(())
+            },
         )?;
     }
     let Found { kilobytes, full, resumed, delivery } = found;
