@@ -131,6 +131,7 @@ need_package g++ build-essential 'libFuzzer is C++'
 need_package chromium chromium 'the test of the page drives a browser'
 need_package chromedriver chromium-driver 'the test of the page drives a browser'
 need_package curl curl 'a test listens to an event stream with it'
+need_package python3 python3 'a test talks to it over TLS with it'
 need_package node nodejs 'the client in JavaScript is tested with it, too'
 need_package certutil libnss3-tools 'a browser gets to trust the authority of a test with it'
 node_path=/usr/share/nodejs:/usr/lib/nodejs:/usr/share/node_modules

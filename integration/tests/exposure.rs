@@ -103,6 +103,28 @@ async fn up_says_who_is_open() {
     assert!(up.ended().await.success());
 }
 
+#[tokio::test]
+async fn up_shows_where_a_token_and_a_key_belong() {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    let hash = "0".repeat(64);
+    let text = format!(
+        "[guests]\ngroups = ['news']\n[[keys]]\nname = 'a'\nsha256 = '{hash}'\nscopes = ['read']\n"
+    );
+    file.write_all(text.as_bytes()).expect("it takes the text");
+    let up = Process::start(&[
+        "up",
+        "--config",
+        file.path().to_str().expect("UTF-8"),
+        "--broker-listen=127.0.0.1:0",
+        "--gateway-listen=127.0.0.1:0",
+        "--publisher-listen=127.0.0.1:0",
+    ]);
+    let line = up.said("  listen  ").await;
+    assert!(line.ends_with("/events?group=news' -H 'Authorization: Bearer TOKEN'"), "{line}");
+    let line = up.said("  push  ").await;
+    assert!(line.ends_with("/?content=hello' -H 'Authorization: Bearer KEY'"), "{line}");
+}
+
 /// What only a proxy adds.
 const BY_PROXY: [&str; 4] = [
     "X-Forwarded-For: 203.0.113.7",

@@ -194,9 +194,9 @@ fn a_check_names_everything_that_is_wrong_and_exits_with_2() {
     );
     assert_eq!(said.len(), 3, "{said:#?}");
     for (line, parts) in said.iter().zip([
-        ["broker: ", "--listen 192.0.2.1:1"],
-        ["gateway: ", "silence-limit is 8s"],
-        ["gateway: ", "--listen 0.0.0.0:0"],
+        ["broker: ", "--listen 192.0.2.1:1", "; [broker] listen is in ", ":6"],
+        ["gateway: ", "silence-limit is 8s", "[gateway] silence_limit is in ", ":4"],
+        ["gateway: ", "--listen 0.0.0.0:0", "; [gateway] listen is in ", ":2"],
     ]) {
         assert!(parts.iter().all(|part| line.contains(part)), "{line}");
     }

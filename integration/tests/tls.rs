@@ -294,7 +294,10 @@ fn flags_for_tls_of_links_that_contradict_each_other_are_an_error() {
         (vec!["publisher", "--link-cert", &cert], "--link-key"),
         (vec!["broker", "--client-ca", &ca], "--tls-cert"),
         (vec!["broker", "--tls-key", &key], "--tls-cert"),
-        (vec!["broker", "--tls-cert", &cert, "--tls-key", &key, "--client-ca", &key], "key.pem"),
+        (
+            vec!["broker", "--tls-cert", &cert, "--tls-key", &key, "--client-ca", &key],
+            "--client-ca",
+        ),
     ] {
         let output = output_of(&mut command(&args));
         let said = String::from_utf8(output.stderr).expect("UTF-8");

@@ -102,6 +102,33 @@ async fn broker_address(broker: &Process) -> SocketAddr {
 }
 
 #[test]
+fn a_token_is_explained_by_the_keys_of_the_settings() {
+    let directory = TempDir::new().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (secret, shown) = (path("secret"), path("token"));
+    std::fs::write(&secret, fresh()).expect("it can be written");
+    let run = |args: &[&str]| command(args).output().expect("it runs");
+    let made = run(&["token", "make", "--key-file", &secret, "--user", "42"]);
+    std::fs::write(&shown, made.stdout).expect("it can be written");
+    let url = "[tokens]\njwks_url = \"https://id.example/keys\"\n".to_owned();
+    let by_flag = format!("[gateway]\ntoken_keys = {secret:?}\n");
+    let by_list = format!("[[tokens.keys]]\nsecret_file = {secret:?}\n");
+    for (settings, code, sentence) in [
+        (by_flag, 0, "accepted: the user \"42\""),
+        (by_list, 0, "accepted: the user \"42\""),
+        (String::new(), 2, "the settings have no keys for tokens"),
+        (url, 2, "[tokens] jwks_url only, which is not fetched here"),
+    ] {
+        std::fs::write(path("settings"), settings).expect("it can be written");
+        let output = run(&["token", "show", "--config", &path("settings"), &shown]);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(sentence), "{said}");
+    }
+}
+
+#[test]
 fn a_wrong_key_is_an_error_before_the_gateway_starts() {
     let directory = TempDir::new().expect("a directory");
     let key = directory.path().join("key");

@@ -88,13 +88,12 @@ pub async fn with_page(query: &str, check: impl AsyncFnOnce(&Page, &mut Up)) {
     .await;
 }
 
-/// As [`with_page`], with a settings file.
+/// As [`with_page`], with a settings file and without waiting for the page to be connected.
 pub async fn with_page_and_settings(settings: &Path, check: impl AsyncFnOnce(&Page, &mut Up)) {
     let flags = ["--config", settings.to_str().expect("UTF-8")];
     let addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); 3];
     let mut up = Up::start_with(&flags, addresses, directory()).await;
     with_page_of(&format!("http://{}/", up.gateway), async |page| {
-        page.until_state("connected").await;
         check(page, &mut up).await;
     })
     .await;
