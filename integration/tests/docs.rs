@@ -25,14 +25,18 @@ fn functions_below(folder: &Path, names: &mut BTreeSet<String>) {
 
 /// The attack and the tests of each row of the tables of attacks.
 fn rows(text: &str) -> Vec<(&str, Vec<&str>)> {
-    let rows = text.lines().filter(|line| line.starts_with('|') && !line.starts_with("| ---"));
+    let mut is_about_attacks = false;
+    let rows = text.lines().filter(|line| {
+        is_about_attacks = match line {
+            line if line.starts_with("| attack |") => true,
+            line => is_about_attacks && line.starts_with('|'),
+        };
+        is_about_attacks && !line.starts_with("| ---") && !line.starts_with("| attack |")
+    });
     let rows = rows.filter_map(|row| {
         let mut cells = row.trim_matches('|').rsplitn(3, '|');
         let (tests, _outcome, attack) = (cells.next()?, cells.next()?, cells.next()?);
-        (attack.trim() != "attack").then(|| {
-            let tests = tests.split('`').skip(1).step_by(2).collect();
-            (attack.trim(), tests)
-        })
+        Some((attack.trim(), tests.split('`').skip(1).step_by(2).collect()))
     });
     rows.collect()
 }
