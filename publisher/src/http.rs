@@ -151,7 +151,7 @@ impl Front {
             return Ok(Success::Health(health?));
         }
         self.check_caller(request)?;
-        let route = route(request)?;
+        let route = route(request).map_err(|error| self.without_proxy(error))?;
         match (route, request.method()) {
             (_, &Method::OPTIONS) => return Ok(Success::Methods(route.methods())),
             // Nobody means to push with a HEAD. It asks whether there is somebody.
