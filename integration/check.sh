@@ -131,7 +131,20 @@ need_package g++ build-essential 'libFuzzer is C++'
 need_package chromium chromium 'the test of the page drives a browser'
 need_package chromedriver chromium-driver 'the test of the page drives a browser'
 need_package curl curl 'a test listens to an event stream with it'
+need_package python3 python3 'a test talks to it over TLS with it'
 need_package node nodejs 'the client in JavaScript is tested with it, too'
+need_package certutil libnss3-tools 'a browser gets to trust the authority of a test with it'
+node_path=/usr/share/nodejs:/usr/lib/nodejs:/usr/share/node_modules
+for module in ws eventsource; do
+    if ! NODE_PATH=$node_path node -e "require('$module')" 2>/dev/null; then
+        printf 'missing %s for Node, so I install node-%s: a test listens with it\n' $module $module
+        packages+=("node-$module")
+    fi
+done
+if ! python3 -c 'import websockets' 2>/dev/null && ! /usr/bin/python3 -c 'import websockets' 2>/dev/null; then
+    printf 'missing websockets for Python, so I install python3-websockets: a test listens with it\n'
+    packages+=(python3-websockets)
+fi
 if ((${#packages[@]} > 0)); then
     install_packages
 fi

@@ -26,6 +26,11 @@ struct Dialect {
     more: u8,
     /// The fields that were added to a struct.
     surplus: &'static [u8],
+    /// The features that are agreed with it.
+    agreed: &'static [u8],
+    /// The last field of an event and a publish, who it is from: nobody. The first peers of version 4 did
+    /// not know it; whoever has a later field writes it.
+    from: &'static [u8],
 }
 
 const LIMITS: [u8; 11] = *b"\x92\xce\x01\x01\x00\x00\xce\x01\x00\x00\x00";
@@ -35,15 +40,19 @@ const THIS: Dialect = Dialect {
     terms: b"\x90\x92\xce\x01\x01\x00\x00\xce\x01\x00\x00\x00",
     more: 0,
     surplus: b"",
+    agreed: b"\x90",
+    from: b"",
 };
 
 /// One version, one feature and one field in each struct more, and larger frames.
 const LATER: Dialect = Dialect {
     versions: b"\x04\x05",
-    terms: b"\x91\xa5later\x93\xce\x02\x01\x00\x00\xce\x02\x00\x00\x00\xa3new",
+    terms: b"\x92\xaeclient_publish\xa5later\x93\xce\x02\x01\x00\x00\xce\x02\x00\x00\x00\xa3new",
     more: 1,
     // A map, so that what is skipped is not one byte.
     surplus: b"\x81\xa3new\x92\x01\x02",
+    agreed: b"\x91\xaeclient_publish",
+    from: b"\xc0",
 };
 
 impl Dialect {
@@ -82,6 +91,14 @@ impl Dialect {
         let welcome = self.fields(&[&head, b"\xa6Memory", b"\x92\x01\x02"]);
         let answer = self.fields(&[&agreement, &welcome]);
         frame(&[b"\xa9campanile", self.versions, b"\x81\xa7Welcome", &answer])
+    }
+
+    /// A message whose last field says who it is from.
+    fn message_of_nobody(&self, name: &str, fields: &[&[u8]], content: &[u8]) -> Vec<u8> {
+        match self.from {
+            b"" => self.message(name, fields, content),
+            from => self.message(name, &[fields, &[from]].concat(), content),
+        }
     }
 
     fn message(&self, name: &str, fields: &[&[u8]], content: &[u8]) -> Vec<u8> {
@@ -124,7 +141,8 @@ async fn a_broker_works_with(dialect: Dialect) {
 
     let (mut gateway, answer) = enter(&broker, dialect.gateway()).await;
     // Whatever a later release offers, what is agreed is this one's.
-    let agreed = [b"\xa9campanile\x04\x04\x81\xa7Welcome\x92\x93\x04\x90", &LIMITS[..]].concat();
+    let welcome = b"\xa9campanile\x04\x04\x81\xa7Welcome\x92\x93\x04";
+    let agreed = [&welcome[..], dialect.agreed, &LIMITS].concat();
     assert_eq!(answer[..agreed.len()], agreed, "{answer:x?}");
     let change = dialect.fields(&[NEWS, b"\x03"]);
     let changes = [b"\x91", &change[..]].concat();
@@ -137,7 +155,7 @@ async fn a_broker_works_with(dialect: Dialect) {
     let (mut publisher, answer) = enter(&broker, dialect.publisher()).await;
     assert_eq!(answer[..agreed.len()], agreed, "{answer:x?}");
     let head: [&[u8]; 7] = [b"\x01", b"\x01", b"\xa1k", b"\xcd\x13\x88", NEWS, b"\xc0", b"\xa1t"];
-    publisher.send_bytes(&dialect.message("Publish", &head, b"\xc4\x02hi")).await;
+    publisher.send_bytes(&dialect.message_of_nobody("Publish", &head, b"\xc4\x02hi")).await;
 
     let count = said(&mut gateway).await;
     let begins = b"\x81\xa5Count\x93\x92";
@@ -286,7 +304,7 @@ fn assert_hello(hello: &[u8], before_nonce: &[u8]) {
     assert_eq!(before, before_nonce);
     let (nonce, after) = rest.split_at(32);
     assert_ne!(nonce, [0; 32]);
-    assert_eq!(after, [b"\x90", &LIMITS[..]].concat());
+    assert_eq!(after, [b"\x91\xaeclient_publish", &LIMITS[..]].concat());
 }
 
 async fn next(facts: &mut UnboundedReceiver<Told>) -> Told {
@@ -313,7 +331,7 @@ async fn a_client_works_with(dialect: Dialect) {
     let from = dialect.fields(&[b"\x01", b"\x00"]);
     broker.send_bytes(&dialect.message("Attached", &[&from, b"\xc0"], b"")).await;
     let head: [&[u8]; 4] = [b"\x01", NEWS, b"\xc0", b"\xa1t"];
-    broker.send_bytes(&dialect.message("Event", &head, b"\xc4\x02hi")).await;
+    broker.send_bytes(&dialect.message_of_nobody("Event", &head, b"\xc4\x02hi")).await;
     let attached = FromBroker::Attached { from: Position { epoch: 1, sequence: 0 }, gap: None };
     assert_eq!(next(&mut facts).await, Told::Said(attached));
     assert_eq!(next(&mut facts).await, Told::Said(event(1, group("news"), "hi").into()));

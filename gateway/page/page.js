@@ -212,8 +212,13 @@ const feed = new Feed();
 let identity = null;
 let countdown;
 
+/** The token behind `#token=` in the page's address: browsers send that part to nobody. */
+const tokenInAddress = () => new URLSearchParams(location.hash.slice(1)).get('token') ?? '';
+const hasToken = tokenInAddress() !== '';
+
 const campanile = new Campanile(socketUrl(location.href), {
   ...historyWanted(new URL(location.href).searchParams),
+  ...(hasToken && { token: tokenInAddress }),
   onEvent: (event) => feed.addEvent(event),
   onState: showState,
   onGap: showGap,
@@ -235,7 +240,7 @@ function showState(state, detail) {
     open: () => (detail.recovered ? 'Resumed without missing anything.' : ''),
     waiting: () => `The connection was lost (${describeClose(detail)}).`,
     closed: () => `The gateway closed the connection for good (${describeClose(detail)}).`,
-  }[state]();
+  }[state]() + (detail.code === 4401 ? ' Write a valid token behind this page’s address: #token=TOKEN' : '');
   delete byId('state-detail').dataset.gap;
   identity = detail.address ?? null;
   byId('worker-id').textContent = identity?.worker ?? '';
@@ -426,3 +431,4 @@ byId('clear').onclick = () => feed.clear();
 byId('gateway-url').textContent = socketUrl(location.href);
 byId('publisher-url').textContent = publisher;
 for (const group of new URL(location.href).searchParams.getAll('group')) join(group);
+addEventListener('hashchange', () => (hasToken ? campanile.connect() : location.reload()));

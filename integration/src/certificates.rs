@@ -51,11 +51,12 @@ impl Certificates {
                     return Vec::new();
                 }
             };
-            let listed = section.certificates.iter().map(|pair| (&pair.cert, &pair.key));
+            let own = own.map(|(cert, key)| ("--tls-cert", cert, key));
+            let listed = section.certificates.iter();
+            let listed = listed.map(|pair| ("[[tls.certificates]]", &pair.cert, &pair.key));
             let pairs = own.into_iter().chain(listed);
-            pairs
-                .filter_map(|(cert, key)| read_pair(cert, key).map_err(|e| errors.push(e)).ok())
-                .collect()
+            let read = pairs.map(|(of, cert, key)| read_pair(of, cert, key));
+            read.filter_map(|pair| pair.map_err(|error| errors.push(error)).ok()).collect()
         };
         let gateway = args.gateway.as_ref();
         let gateway = read("gateway", gateway.map(|args| (&args.tls_cert, &args.tls_key)));
@@ -76,9 +77,10 @@ impl Certificates {
 
 /// The settings of a broker's listeners; `None` if they do not speak TLS.
 fn read_broker(files: &LinkFiles) -> Result<Option<Arc<ServerConfig>>, String> {
-    let clients = files.authorities.as_deref().map(read_authorities).transpose()?;
+    let clients = files.authorities.as_deref();
+    let clients = clients.map(|file| read_authorities("--client-ca", file)).transpose()?;
     let own = match (&files.cert, &files.key) {
-        (Some(cert), Some(key)) => read_pair(cert, key)?,
+        (Some(cert), Some(key)) => read_pair("--tls-cert", cert, key)?,
         (None, None) if clients.is_none() => return Ok(None),
         (None, None) => {
             return Err(
@@ -97,9 +99,10 @@ fn read_link(
     broker: &BrokerAddress,
     files: &LinkFiles,
 ) -> Result<Option<Arc<ClientConfig>>, String> {
-    let authorities = files.authorities.as_deref().map(read_authorities).transpose()?;
+    let authorities = files.authorities.as_deref();
+    let authorities = authorities.map(|file| read_authorities("--broker-ca", file)).transpose()?;
     let own = match (&files.cert, &files.key) {
-        (Some(cert), Some(key)) => Some(read_pair(cert, key)?),
+        (Some(cert), Some(key)) => Some(read_pair("--link-cert", cert, key)?),
         (None, None) => None,
         _ => return Err(halves("link")),
     };
@@ -122,21 +125,23 @@ fn halves(of: &str) -> String {
     format!("--{of}-cert and --{of}-key belong together: both or neither are accepted")
 }
 
-fn read_authorities(file: &Path) -> Result<Authorities, String> {
-    let named = |error: &dyn std::fmt::Display| format!("authorities {}: {error}", file.display());
+/// Reads what the flag `of` names.
+fn read_authorities(of: &str, file: &Path) -> Result<Authorities, String> {
+    let named = |error: &dyn std::fmt::Display| format!("{of} {}: {error}", file.display());
     let pem = fs::read(file).map_err(|error| named(&format!("cannot read it: {error}")))?;
     Authorities::from_pem(&pem).map_err(|error| named(&error))
 }
 
-fn read_pair(cert: &Path, key: &Path) -> Result<Certificate, String> {
+/// Reads what the flag or list `of` names.
+fn read_pair(of: &str, cert: &Path, key: &Path) -> Result<Certificate, String> {
     let read = |what: &str, file: &Path| {
         fs::read(file)
-            .map_err(|error| format!("{what} {}: cannot read it: {error}", file.display()))
+            .map_err(|error| format!("{of}: {what} {}: cannot read it: {error}", file.display()))
     };
     let chain = read("certificate", cert)?;
     let secret = Secret::new(read("private key", key)?);
     Certificate::from_pem(&chain, &secret).map_err(|error| {
-        format!("certificate {} with private key {}: {error}", cert.display(), key.display())
+        format!("{of}: certificate {} with private key {}: {error}", cert.display(), key.display())
     })
 }
 

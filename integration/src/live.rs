@@ -198,14 +198,8 @@ impl Live {
     pub fn with_places(&self, error: anyhow::Error) -> anyhow::Error {
         let Some(file) = &self.file else { return error };
         let sentence = format!("{error:#}");
-        let named = self.in_force.iter().filter(|scalar| scalar.is_named_in(&sentence));
-        let places: Vec<_> = named
-            .map(|scalar| format!("{} is in {}:{}", scalar.key, file.display(), scalar.line))
-            .collect();
-        match places.is_empty() {
-            true => error,
-            false => anyhow!("{sentence}; {}", places.join(", ")),
-        }
+        let with_places = settings::with_places(&sentence, &self.in_force, file);
+        if with_places == sentence { error } else { anyhow!(with_places) }
     }
 
     /// Reads the settings file again, and the files that flags name, and changes everything or nothing.

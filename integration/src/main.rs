@@ -50,7 +50,13 @@ fn main() -> ExitCode {
     let first = match NewState::read(&invocation.settings, &args) {
         Ok(first) => first,
         Err(Invalid(sentences)) => {
-            sentences.iter().for_each(|line| logging::last_line(&format!("error: {line}")));
+            let file = invocation.file.as_deref();
+            for line in sentences {
+                let line = file.map_or(line.clone(), |file| {
+                    settings::with_places(&line, &invocation.in_force, file)
+                });
+                logging::last_line(&format!("error: {line}"));
+            }
             return ExitCode::from(2);
         }
     };

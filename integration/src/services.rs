@@ -329,6 +329,9 @@ fn announce(
             open.join(", ")
         ),
     };
+    let [_, listening, pushing] = exposures.map(Exposure::is_open);
+    let token = if listening { "" } else { " -H 'Authorization: Bearer TOKEN'" };
+    let key = if pushing { "" } else { " -H 'Authorization: Bearer KEY'" };
     let page_line =
         if has_page { format!("  open       {pages}://{page}/\n") } else { String::new() };
     let text = format!(
@@ -338,8 +341,8 @@ fn announce(
   gateway    {gateway}
   publisher  {publisher}
 {notice}
-{page_line}  listen     curl -N '{pages}://{page}/events?group=news'
-  push       curl '{pushes}://{push}/?content=hello'
+{page_line}  listen     curl -N '{pages}://{page}/events?group=news'{token}
+  push       curl '{pushes}://{push}/?content=hello'{key}
 ",
         env!("CARGO_PKG_VERSION")
     );

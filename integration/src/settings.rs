@@ -31,13 +31,12 @@ use serde::Deserialize;
 pub use error::SettingsError;
 pub use nearest::nearest;
 pub use places::Places;
-pub use scalars::{Flag, Scalar, flags};
+pub use scalars::{Flag, Scalar, flags, with_places};
 
 use document::Document;
 
 /// The sections of the file that are no flags.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[allow(dead_code, reason = "not hung in yet")]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// `[[keys]]`: the API keys of those who push.

@@ -72,7 +72,9 @@ impl TokenKeys {
             Ok(access) => _ = self.access.send_replace(Arc::new(access)),
             Err(error) => {
                 error!(%error, "the keys of the settings are used without those from jwks_url");
-                self.access.send_replace(Arc::new(parts.settings.clone()));
+                let awaits_keys = parts.fetched.is_none();
+                let access = Access { awaits_keys, ..parts.settings.clone() };
+                self.access.send_replace(Arc::new(access));
             }
         }
     }
@@ -155,5 +157,18 @@ mod tests {
         assert!(!keys.access().borrow().awaits_keys);
         assert!(keys.take(br#"{"keys":[]}"#).is_err());
         assert_eq!(ids(&keys), ["good"], "an answer without keys keeps the old ones");
+    }
+
+    #[test]
+    fn a_reload_that_contradicts_the_url_does_not_take_a_gateway_out_of_service() {
+        let keys = TokenKeys::start(settings("https://a.example/"));
+        assert_eq!(keys.take(JWKS), Ok(1));
+        let document = std::str::from_utf8(JWKS).expect("UTF-8");
+        let (same, _) = Keys::from_jwks(document, false).expect("a key");
+        let mut new = settings("https://a.example/");
+        new.access.tokens = Some(Verifier::new(same, Expected::default()));
+        keys.change(new);
+        assert_eq!(ids(&keys), ["good"]);
+        assert!(!keys.access().borrow().awaits_keys, "it has keys");
     }
 }

@@ -51,12 +51,34 @@ fn every_scenario_measures_something_in_json_and_plots() {
         "until 200 clients that were sent away are back",
         "CPU of the gateway per client that was sent away",
         "readers while 1 % do not read",
+        "resident memory per idle websocket over TLS, 200 of them",
+        "CPU per full handshake of TLS and websocket, 200 at once",
+        "CPU per resumed handshake of TLS and websocket, 200 at once",
+        "CPU per delivery over TLS, one 64-byte event at a time, 200 websockets",
     ] {
         assert!(found(&report, what) > 0.0, "{what}: {report}");
     }
     for name in ["cpu.svg", "memory.svg"] {
         let svg = fs::read_to_string(directory.path().join(name)).expect("a plot");
         assert!(svg.starts_with("<svg") && svg.contains("the limit"), "{svg}");
+    }
+}
+
+#[test]
+fn tls_is_measured_alone_or_with_what_else_is_asked_for() {
+    let common = ["--tls", "--quick", "--runs", "1", "--connections", "100", "--json", "-"];
+    for (args, has_storm) in [(&[][..], false), (&["--only", "storm"], true)] {
+        let output = bench(&[&common[..], args].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let rows = report["rows"].as_array().expect("rows");
+        let what = |row: &Value| row["what"].as_str().expect("text").to_owned();
+        let storms = rows.iter().filter(|row| what(row) == "CPU per handshake, 100 at once");
+        assert_eq!(storms.count(), usize::from(has_storm), "{report}");
+        let of_tls = rows.iter().filter(|row| what(row).contains("TLS")).count();
+        assert_eq!(of_tls + usize::from(has_storm), rows.len(), "{report}");
+        let beside = rows.iter().filter(|row| row["limit"].as_f64().is_some_and(|l| l > 0.0));
+        assert_eq!(beside.count(), 4 + usize::from(has_storm), "{report}");
     }
 }
 

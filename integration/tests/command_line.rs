@@ -4,11 +4,11 @@ use std::net::TcpListener;
 #[cfg(not(feature = "sabotage"))]
 use std::process::Command;
 
-use campanile_harness::command;
+use campanile_harness::{command, output_of};
 
 /// Runs a `campanile` that must end with an error, and returns its only line.
 fn refused(args: &[&str], variables: &[(&str, &str)]) -> String {
-    let output = command(args).envs(variables.iter().copied()).output().expect("it runs");
+    let output = output_of(command(args).envs(variables.iter().copied()));
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     let code = output.status.code();
     assert!(code.is_some_and(|code| code != 0), "{args:?} {variables:?} ended {code:?}: {said}");
@@ -135,7 +135,7 @@ fn an_invalid_log_filter_is_an_error() {
 #[test]
 fn an_empty_variable_counts_as_unset() {
     let variables = |service: &str| {
-        let output = command(&[service, "--help"]).output().expect("it runs");
+        let output = output_of(&mut command(&[service, "--help"]));
         let help = String::from_utf8(output.stdout).expect("UTF-8");
         let named = help.split("[env: ").skip(1).filter_map(|rest| rest.split('=').next());
         let named: Vec<_> = named.map(|name| (name.to_owned(), "")).collect();

@@ -3,11 +3,13 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 
-use campanile_harness::{Cluster, Process, Signal, Websocket, command, exchange, handshake};
+use campanile_harness::{
+    Cluster, Process, Signal, Websocket, command, exchange, handshake, output_of,
+};
 
 /// Runs a `campanile` that must not start, and returns its only line.
 fn refused(args: &[&str]) -> String {
-    let output = command(args).output().expect("it runs");
+    let output = output_of(&mut command(args));
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(output.status.code().is_some_and(|code| code != 0), "{args:?}: {said}");
     let lines: Vec<_> = said.lines().collect();
@@ -67,7 +69,7 @@ async fn a_service_that_is_meant_to_be_open_starts_and_says_so() {
 #[test]
 fn a_switch_that_is_off_opens_nothing() {
     let mut broker = command(&["broker", "--listen=0.0.0.0:0"]);
-    let output = broker.env("CAMPANILE_BROKER_OPEN", "false").output().expect("it runs");
+    let output = output_of(broker.env("CAMPANILE_BROKER_OPEN", "false"));
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("--open"), "{output:?}");
 }
@@ -99,6 +101,28 @@ async fn up_says_who_is_open() {
     assert_eq!(up.count("  open       http://"), 0, "the page is for loopback");
     up.signal(Signal::TERM);
     assert!(up.ended().await.success());
+}
+
+#[tokio::test]
+async fn up_shows_where_a_token_and_a_key_belong() {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    let hash = "0".repeat(64);
+    let text = format!(
+        "[guests]\ngroups = ['news']\n[[keys]]\nname = 'a'\nsha256 = '{hash}'\nscopes = ['read']\n"
+    );
+    file.write_all(text.as_bytes()).expect("it takes the text");
+    let up = Process::start(&[
+        "up",
+        "--config",
+        file.path().to_str().expect("UTF-8"),
+        "--broker-listen=127.0.0.1:0",
+        "--gateway-listen=127.0.0.1:0",
+        "--publisher-listen=127.0.0.1:0",
+    ]);
+    let line = up.said("  listen  ").await;
+    assert!(line.ends_with("/events?group=news' -H 'Authorization: Bearer TOKEN'"), "{line}");
+    let line = up.said("  push  ").await;
+    assert!(line.ends_with("/?content=hello' -H 'Authorization: Bearer KEY'"), "{line}");
 }
 
 /// What only a proxy adds.

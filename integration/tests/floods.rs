@@ -123,7 +123,7 @@ async fn a_flood_of_half_open_handshakes_keeps_nobody_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_garbage_frames_delays_nobody() {
     const CONNECTIONS: usize = 200;
-    const FRAMES: usize = 1_000;
+    const FRAMES: usize = 5_000;
     let mut cluster = flooded_cluster("").await;
     let gateway = cluster.gateway_addresses[0];
     let mut honest = honest_client(gateway, "news").await;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Output;
 
-use campanile_harness::{Process, Signal, command, eventually, exchange};
+use campanile_harness::{Process, Signal, command, eventually, exchange, output_of};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 fn run(args: &[&str]) -> Output {
-    command(args).output().expect("it runs")
+    output_of(&mut command(args))
 }
 
 /// Makes a key. Returns it, and its entry in a settings file.

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 
-use campanile_harness::{Process, Signal, command, exchange, handshake};
+use campanile_harness::{Process, Signal, command, exchange, handshake, output_of};
 use tempfile::NamedTempFile;
 
 /// A settings file with this text.
@@ -20,7 +20,7 @@ fn path(file: &NamedTempFile) -> &str {
 
 /// Runs a `campanile` that must end with an error, and returns its lines.
 fn refused(args: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
-    let output = command(args).envs(variables.iter().copied()).output().expect("it runs");
+    let output = output_of(command(args).envs(variables.iter().copied()));
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     let code = output.status.code();
     assert!(code.is_some_and(|code| code != 0), "{args:?} {variables:?} ended {code:?}: {said}");
@@ -162,12 +162,12 @@ async fn a_hangup_without_a_file_says_so() {
 
 #[test]
 fn the_printed_file_is_valid_and_changes_nothing() {
-    let printed = command(&["config"]).output().expect("it runs");
+    let printed = output_of(&mut command(&["config"]));
     assert!(printed.status.success());
     let text = String::from_utf8(printed.stdout).expect("UTF-8");
     assert!(text.contains("\n#[gateway]\n") && text.contains("\n#max_groups = 100\n"), "{text}");
     let file = file(&text);
-    let checked = command(&["config", "--check", path(&file)]).output().expect("it runs");
+    let checked = output_of(&mut command(&["config", "--check", path(&file)]));
     assert!(checked.status.success(), "{checked:?}");
     assert_eq!(String::from_utf8_lossy(&checked.stdout).lines().count(), 1);
     assert!(checked.stderr.is_empty(), "{checked:?}");
@@ -178,7 +178,7 @@ fn a_check_names_everything_that_is_wrong_and_exits_with_2() {
     let check = |text: &str, variables: &[(&str, &str)]| {
         let file = file(text);
         let mut command = command(&["config", "--check", path(&file)]);
-        let output = command.envs(variables.iter().copied()).output().expect("it runs");
+        let output = output_of(command.envs(variables.iter().copied()));
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(output.stdout.is_empty(), "{output:?}");
         let said = String::from_utf8(output.stderr).expect("UTF-8");
@@ -194,9 +194,9 @@ fn a_check_names_everything_that_is_wrong_and_exits_with_2() {
     );
     assert_eq!(said.len(), 3, "{said:#?}");
     for (line, parts) in said.iter().zip([
-        ["broker: ", "--listen 192.0.2.1:1"],
-        ["gateway: ", "silence-limit is 8s"],
-        ["gateway: ", "--listen 0.0.0.0:0"],
+        ["broker: ", "--listen 192.0.2.1:1", "; [broker] listen is in ", ":6"],
+        ["gateway: ", "silence-limit is 8s", "[gateway] silence_limit is in ", ":4"],
+        ["gateway: ", "--listen 0.0.0.0:0", "; [gateway] listen is in ", ":2"],
     ]) {
         assert!(parts.iter().all(|part| line.contains(part)), "{line}");
     }

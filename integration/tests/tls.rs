@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use campanile_harness::client::raw::{Client, request};
 use campanile_harness::tls::Authority;
-use campanile_harness::{Cluster, Process, PushApi, Signal, Websocket, command};
+use campanile_harness::{Cluster, Process, PushApi, Signal, Websocket, command, output_of};
 use rustls::ALL_VERSIONS;
 use tempfile::TempDir;
 
@@ -55,7 +55,7 @@ async fn start(files: &Files) -> Cluster {
 
 /// Runs a program to its end, and returns what it wrote to standard output, or its exit code.
 fn run(program: &str, args: &[&str]) -> Result<String, Option<i32>> {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output().expect("it runs");
+    let output = output_of(Command::new(program).args(args).stdin(Stdio::null()));
     match output.status.success() {
         true => Ok(String::from_utf8(output.stdout).expect("UTF-8")),
         false => Err(output.status.code()),
@@ -168,7 +168,7 @@ fn certificates_that_cannot_be_used_are_an_error_at_the_start() {
         ] {
             let mut args = vec![service];
             args.extend(flags);
-            let output = command(&args).output().expect("it runs");
+            let output = output_of(&mut command(&args));
             let said = String::from_utf8(output.stderr).expect("UTF-8");
             assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
             assert_eq!(said.lines().count(), 1, "{args:?}: {said}");
@@ -294,9 +294,12 @@ fn flags_for_tls_of_links_that_contradict_each_other_are_an_error() {
         (vec!["publisher", "--link-cert", &cert], "--link-key"),
         (vec!["broker", "--client-ca", &ca], "--tls-cert"),
         (vec!["broker", "--tls-key", &key], "--tls-cert"),
-        (vec!["broker", "--tls-cert", &cert, "--tls-key", &key, "--client-ca", &key], "key.pem"),
+        (
+            vec!["broker", "--tls-cert", &cert, "--tls-key", &key, "--client-ca", &key],
+            "--client-ca",
+        ),
     ] {
-        let output = command(&args).output().expect("it runs");
+        let output = output_of(&mut command(&args));
         let said = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
         assert_eq!(said.lines().count(), 1, "{args:?}: {said}");

@@ -1,46 +1,21 @@
 //! A gateway whose clients need tokens, by its settings file.
 
+#[path = "tokens/issuer.rs"]
+mod issuer;
+
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use campanile_harness::client::raw::{Client, request};
-use campanile_harness::{Process, Signal, command};
-use jsonwebtoken::{Algorithm, EncodingKey, crypto};
-use serde_json::{Value, json};
+use campanile_harness::{Process, Signal, command, output_of};
+use issuer::{fresh, now, settings, token};
+use serde_json::json;
 use tempfile::TempDir;
 
-/// Makes a secret for this test alone.
-fn fresh() -> String {
-    format!("{:032x}", rand::random::<u128>())
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs()
-}
-
-/// A token for the group news.
-fn token(secret: &str, claims: Value) -> String {
-    let groups = json!({ "groups": { "news": ["subscribe"] } });
-    let mut all = json!({ "aud": "tests", "exp": now() + 3_600, "campanile": groups });
-    for (name, value) in claims.as_object().expect("an object") {
-        all[name] = value.clone();
-    }
-    let header = r#"{"alg":"HS256","kid":"one"}"#;
-    let encode = |part: &str| URL_SAFE_NO_PAD.encode(part);
-    let message = format!("{}.{}", encode(header), encode(&all.to_string()));
-    let key = EncodingKey::from_secret(secret.as_bytes()).expect("a key");
-    let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("signed");
-    format!("{message}.{signature}")
-}
-
 fn write_settings(file: &Path, secret_file: &Path, more: &str) {
-    let text = format!(
-        "[tokens]\naudience = \"tests\"\n[[tokens.keys]]\nkid = \"one\"\nalgorithm = \"HS256\"\n\
-         secret_file = {secret_file:?}\n{more}\n[log]\nlevel = \"debug\"\n"
-    );
+    let text = settings(secret_file) + more + "\n[log]\nlevel = \"debug\"\n";
     std::fs::write(file, text).expect("it can be written");
 }
 
@@ -127,6 +102,33 @@ async fn broker_address(broker: &Process) -> SocketAddr {
 }
 
 #[test]
+fn a_token_is_explained_by_the_keys_of_the_settings() {
+    let directory = TempDir::new().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (secret, shown) = (path("secret"), path("token"));
+    std::fs::write(&secret, fresh()).expect("it can be written");
+    let run = |args: &[&str]| command(args).output().expect("it runs");
+    let made = run(&["token", "make", "--key-file", &secret, "--user", "42"]);
+    std::fs::write(&shown, made.stdout).expect("it can be written");
+    let url = "[tokens]\njwks_url = \"https://id.example/keys\"\n".to_owned();
+    let by_flag = format!("[gateway]\ntoken_keys = {secret:?}\n");
+    let by_list = format!("[[tokens.keys]]\nsecret_file = {secret:?}\n");
+    for (settings, code, sentence) in [
+        (by_flag, 0, "accepted: the user \"42\""),
+        (by_list, 0, "accepted: the user \"42\""),
+        (String::new(), 2, "the settings have no keys for tokens"),
+        (url, 2, "[tokens] jwks_url only, which is not fetched here"),
+    ] {
+        std::fs::write(path("settings"), settings).expect("it can be written");
+        let output = run(&["token", "show", "--config", &path("settings"), &shown]);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(sentence), "{said}");
+    }
+}
+
+#[test]
 fn a_wrong_key_is_an_error_before_the_gateway_starts() {
     let directory = TempDir::new().expect("a directory");
     let key = directory.path().join("key");
@@ -134,11 +136,14 @@ fn a_wrong_key_is_an_error_before_the_gateway_starts() {
     let key = key.to_str().expect("UTF-8");
     for (args, part) in [
         (["gateway", "--token-keys", key], "a secret of 7 bytes is too short for HS256"),
-        (["gateway", "--token-keys", "/nonexistent/key"], "/nonexistent/key: No such file"),
+        (
+            ["gateway", "--token-keys", "/nonexistent/key"],
+            "/nonexistent/key: it cannot be read: No such file",
+        ),
         (["gateway", "--token-cookie", "session"], "--token-cookie needs a list of origins"),
         (["gateway", "--token-cookie", "a;b"], "accepted are letters, digits"),
     ] {
-        let output = command(&args).output().expect("it runs");
+        let output = output_of(&mut command(&args));
         let said = String::from_utf8(output.stderr).expect("UTF-8");
         assert!(!output.status.success() && said.contains(part), "{args:?}: {said}");
         assert!(!said.contains("hunter2"), "{said}");

@@ -1,12 +1,16 @@
 //! A part that hangs or panics ends its process with a line that names it. A process that was only
 //! stopped or starved goes on. The binary has the feature `sabotage`: see `channel/src/watchdog/sabotage.rs`.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use campanile_harness::client::raw::{FIN, TEXT, frame, request};
 use campanile_harness::{Process, PushApi, Signal, Websocket, command_in, eventually};
 use futures_util::stream::{self, StreamExt as _};
 use tempfile::TempDir;
@@ -44,6 +48,8 @@ enum Service {
     UpOnDisk,
     Broker,
     Gateway,
+    /// With keys of tokens that come from a URL.
+    GatewayWithUrl,
     Publisher,
 }
 
@@ -60,12 +66,21 @@ impl Service {
                  --publisher-listen=127.0.0.1:0 --workers=2"
             }
             Self::Broker => "broker --listen=127.0.0.1:0",
-            Self::Gateway => "gateway --listen=127.0.0.1:0 --workers=2 --broker=",
+            Self::Gateway | Self::GatewayWithUrl => {
+                "gateway --listen=127.0.0.1:0 --workers=2 --broker="
+            }
             Self::Publisher => "publisher --listen=127.0.0.1:0 --broker=",
         };
         let more = match self {
             Self::UpOnDisk => format!(" --data-dir={directory}/data"),
             Self::Gateway | Self::Publisher => broker,
+            Self::GatewayWithUrl => {
+                let file = format!("{directory}/settings");
+                // Nobody listens there, either.
+                let text = format!("[tokens]\njwks_url = \"http://{broker}/\"\n");
+                fs::write(&file, text).expect("a file");
+                format!("{broker} --config={file}")
+            }
             _ => String::new(),
         };
         format!("{args}{more}").split_whitespace().map(str::to_owned).collect()
@@ -74,15 +89,25 @@ impl Service {
     /// The names of all watched parts; one that ends in `..` is a prefix.
     fn names(self) -> Vec<&'static str> {
         let broker = ["broker", "broker's service"];
-        let gateway = ["acceptor", "bridge", "door 0", "door 1", "registry 0", "registry 1"];
+        let gateway = [
+            "acceptor",
+            "bridge",
+            "door 0",
+            "door 1",
+            "gateway's courier",
+            "registry 0",
+            "registry 1",
+        ];
         let publisher = ["courier", "publisher's service", "publisher's worker 0"];
-        let links = ["gateway's link", "publisher's link"];
+        // Nobody publishes at a gateway without a broker.
+        let links = ["gateway's link", "gateway's publishing link", "publisher's link"];
         match self {
             Self::Up => {
                 [&broker[..], &gateway, &publisher, &links, &["link with ..", "signals", "up"]]
                     .concat()
             }
             Self::UpOnDisk => vec!["writer"],
+            Self::GatewayWithUrl => vec!["token keys"],
             Self::Broker => [&broker[..], &["signals"]].concat(),
             Self::Gateway => [&gateway[..], &["gateway's link", "signals"]].concat(),
             Self::Publisher => [&publisher[..], &["publisher's link", "signals"]].concat(),
@@ -110,7 +135,9 @@ impl Subject {
                 };
                 (push, gateway) = (address("publisher").await, address("gateway").await);
             }
-            Service::Gateway => gateway = Some(process.address("the gateway listens").await),
+            Service::Gateway | Service::GatewayWithUrl => {
+                gateway = Some(process.address("the gateway listens").await)
+            }
             Service::Broker | Service::Publisher => drop(process.said("listens").await),
         }
         Self { process, push, gateway, file, _directory: directory }
@@ -148,12 +175,15 @@ impl Subject {
         }
     }
 
-    /// Pushes and connects again and again, and ignores the results: a thread that waits in the kernel
-    /// beats only when there is something to do.
+    /// Pushes, connects, publishes and shows a token with an unknown key again and again, and ignores the
+    /// results: a thread that waits in the kernel beats only when there is something to do, and the link of
+    /// those who publish is there from the first publish on.
     fn keep_busy(&self) -> JoinSet<()> {
         let mut busy = JoinSet::new();
+        let gateway = self.gateway;
         for address in self.push.into_iter().chain(self.gateway) {
             busy.spawn(async move {
+                let mut held = VecDeque::new();
                 let mut times = interval(Duration::from_millis(200));
                 loop {
                     times.tick().await;
@@ -163,6 +193,16 @@ impl Subject {
                         // The part that should read it may hang.
                         let _ = stream.write_all(request.as_bytes()).await;
                     }
+                    if Some(address) != gateway {
+                        continue;
+                    }
+                    for request in [publish(), show_token()] {
+                        if let Ok(mut stream) = TcpStream::connect(address).await {
+                            let _ = stream.write_all(&request).await;
+                            held.push_back(stream);
+                        }
+                    }
+                    held.drain(..held.len().saturating_sub(10));
                 }
             });
         }
@@ -170,12 +210,26 @@ impl Subject {
     }
 }
 
+/// A websocket that publishes something.
+fn publish() -> Vec<u8> {
+    let said = br#"{"type":"publish","group":"g","content":"x"}"#;
+    let opening = request("/", &["Sec-WebSocket-Protocol: campanile.v1"]);
+    [opening, frame(FIN | TEXT, said)].concat()
+}
+
+/// A request with a token whose key nobody knows.
+fn show_token() -> Vec<u8> {
+    let parts = [r#"{"alg":"EdDSA","kid":"unknown"}"#, r#"{"exp":9999999999}"#, &"x".repeat(64)];
+    let token = parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+    request("/", &[&format!("Authorization: Bearer {token}")])
+}
+
 /// Makes a part hang or panic, and checks that its process ends in time with a line that names it.
 #[expect(clippy::print_stdout, reason = "a failed test shows at which part it was")]
 async fn is_noticed(service: Service, name: &str, what: &str) {
     let mut subject = Subject::start(service, &[]).await;
-    let name = subject.whole(name).await;
     let _at_work = subject.keep_busy();
+    let name = subject.whole(name).await;
     fs::write(&subject.file, format!("{name} {what}\n")).expect("a file");
     let told = Instant::now();
     println!("{service:?}: {name} {what}: {}", subject.process.id());
@@ -183,14 +237,15 @@ async fn is_noticed(service: Service, name: &str, what: &str) {
     let took = told.elapsed();
     assert_eq!(status.code(), Some(70), "{service:?}: {name} {what}");
     assert!(took < NOTICED, "{service:?}: {name} {what}: it took {took:?}");
-    let log = subject.process.log();
-    let is_named = |line: &&String| {
+    let is_named = |line: &String| {
         let (_, said) = line.split_once("ERROR").unwrap_or_default();
         let named = said.contains(&name) && said.contains("so this process ends");
         named
             && said.contains(if what == "panic" { "panicked, so" } else { "not answered for 5 s" })
     };
-    assert!(log.iter().any(|line| is_named(&line)), "{service:?}: {name} {what}: {log:?}");
+    // The last lines may be read after the process has ended.
+    let line = format!("a line of {service:?} that names {name}: {what}");
+    eventually(&line, async || subject.process.log().iter().any(is_named).then_some(())).await;
 }
 
 #[tokio::test]
@@ -198,7 +253,7 @@ async fn whatever_hangs_or_panics_is_noticed_and_named() {
     let _processors = PROCESSORS.read().await;
     let names = SERVICES
         .into_iter()
-        .chain([Service::UpOnDisk])
+        .chain([Service::UpOnDisk, Service::GatewayWithUrl])
         .flat_map(|service| service.names().into_iter().map(move |name| (service, name)));
     let trials = names
         .flat_map(|(service, name)| ["stop", "panic"].map(|what| is_noticed(service, name, what)));
@@ -210,6 +265,7 @@ async fn the_tests_know_every_watched_part() {
     let _processors = PROCESSORS.read().await;
     for service in SERVICES {
         let subject = Subject::start(service, &[]).await;
+        let _at_work = subject.keep_busy();
         let known = service.names();
         for name in &known {
             subject.whole(name).await;

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without --publisher or --url it starts a cluster of its own on loopback, each service in a process.\n\
-groups, latency, publish, http, resume and return always need one of its own; burst needs a cluster.\n\n\
+groups, latency, publish, http, resume, return and tls always need one of its own; burst needs a cluster.\n\n\
 Examples:\n  \
 campanile bench --plots docs\n  \
 campanile bench --only broadcasts,idle --quick\n  \
@@ -20,6 +20,9 @@ pub struct BenchArgs {
     /// What to measure, separated by commas [default: everything]
     #[arg(long, value_name = "SCENARIOS", value_enum, value_delimiter = ',')]
     pub only: Vec<Scenario>,
+    /// Measure connections over TLS too; without --only, nothing else is measured
+    #[arg(long)]
+    pub tls: bool,
     /// Small numbers and three runs: shows whether it works, and roughly how fast it is
     #[arg(long)]
     pub quick: bool,
@@ -86,6 +89,8 @@ pub enum Scenario {
     Return,
     /// Latency for the others while some clients do not read
     Slow,
+    /// Memory, handshakes and deliveries over TLS
+    Tls,
 }
 
 fn count(least: u64, most: u64) -> RangedU64ValueParser<usize> {

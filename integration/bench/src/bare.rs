@@ -4,6 +4,7 @@
 mod echo;
 mod http;
 mod relay;
+mod sealed;
 mod websockets;
 
 pub use echo::LENGTH_BYTES as ECHO_LENGTH_BYTES;
@@ -11,6 +12,7 @@ pub use echo::LENGTH_BYTES as ECHO_LENGTH_BYTES;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::ensure;
@@ -34,6 +36,13 @@ pub struct PartArgs {
 enum Part {
     /// A websocket server that does one send per connection; a TCP connection says what to send
     Websockets,
+    /// The same over TLS, by rustls; the control connection is without
+    Sealed {
+        /// The certificate, in a PEM file
+        certificate: PathBuf,
+        /// Its key, in a PEM file
+        key: PathBuf,
+    },
     /// An HTTP server that reads each request and answers `ok`
     Http,
     /// Answers each frame with the same frame
@@ -64,6 +73,7 @@ pub fn run_part(PartArgs { ends_with, part }: PartArgs) -> anyhow::Result<()> {
     ensure!(parent == Some(ends_with), "the benchmark {ends_with} has ended");
     match part {
         Part::Websockets => websockets::serve()?,
+        Part::Sealed { certificate, key } => sealed::serve(&certificate, &key)?,
         Part::Http => http::serve()?,
         Part::Echo { joined } => echo::serve(joined)?,
         Part::Relay { to } => relay::serve(to)?,

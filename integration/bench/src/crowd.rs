@@ -2,6 +2,7 @@
 
 mod client;
 mod returns;
+mod stream;
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -13,10 +14,12 @@ use socket2::{Domain, Socket, Type};
 use crate::limits;
 use crate::poll::Poll;
 use crate::stop::Stop;
+use crate::tls::Trust;
 use crate::wire::{self, Speech};
 
 use client::{Client, Tally};
 pub use returns::Returns;
+use stream::Stream;
 
 /// How many connections from one source address to one target are left to the system's choice of ports.
 const PER_SOURCE: usize = 20_000;
@@ -41,6 +44,8 @@ pub struct Door {
     pub speech: Speech,
     /// Whether the server sends a greeting, and a client listens only from then on.
     pub greets: bool,
+    /// How clients trust it, if it speaks TLS.
+    pub tls: Option<Trust>,
 }
 
 /// The clients, and what all of them have received.
@@ -79,6 +84,11 @@ impl Crowd {
     /// How many clients there are.
     pub fn len(&self) -> usize {
         self.clients.len()
+    }
+
+    /// How many clients have resumed a session of TLS.
+    pub fn resumed(&self) -> usize {
+        self.clients.iter().filter(|client| client.socket.is_resumed()).count()
     }
 
     /// Connects `count` clients, and waits until all of them listen.
@@ -125,12 +135,13 @@ impl Crowd {
     /// A client that has sent its request, for this place among the others.
     fn open(&self, place: usize, door: &Door, target: &str) -> anyhow::Result<Client> {
         let socket = self.dial(door.address, None)?;
-        let request = wire::request(door.speech, &door.host, target);
-        (&socket).write_all(&request)?;
-        socket.set_nonblocking(true)?;
-        self.poll.add(&socket, place as u64, false)?;
+        let tls = door.tls.as_ref().map(Trust::connection).transpose()?;
+        let mut stream = Stream::new(socket, tls);
+        stream.write_all(&wire::request(door.speech, &door.host, target))?;
+        stream.set_nonblocking()?;
+        self.poll.add(&stream, place as u64, false)?;
         // Without a greeting, a client counts as listening after its handshake.
-        Ok(Client::new(socket, door.speech, !door.greets))
+        Ok(Client::new(stream, door.speech, !door.greets))
     }
 
     /// Connects clients that never read, with small receive buffers.

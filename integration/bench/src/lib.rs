@@ -22,6 +22,7 @@ mod callers;
 mod crowd;
 mod poll;
 mod push;
+mod tls;
 mod wire;
 
 mod disk;

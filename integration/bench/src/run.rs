@@ -21,9 +21,10 @@ use crate::{disk, plot, scenarios};
 /// # Errors
 /// If something cannot be measured, or `--check` fails.
 pub fn run(args: BenchArgs, stop: Stop, room: usize) -> anyhow::Result<()> {
-    let all = Scenario::value_variants();
-    let chosen: Vec<_> =
-        all.iter().copied().filter(|s| args.only.is_empty() || args.only.contains(s)).collect();
+    let mut only = args.only.clone();
+    only.extend(args.tls.then_some(Scenario::Tls));
+    let all = Scenario::value_variants().iter().copied();
+    let chosen: Vec<_> = all.filter(|s| only.is_empty() || only.contains(s)).collect();
     if cfg!(debug_assertions) {
         eprintln!("this is a debug build: the numbers say nothing (cargo run --release -- bench)");
     }
@@ -108,7 +109,7 @@ fn tell(args: &BenchArgs, report: &Report) -> anyhow::Result<()> {
     if let Some(factor) = args.check {
         ensure!(
             report.is_checked(),
-            "--check looks at idle, broadcasts and burst: measure one of them"
+            "--check looks at idle, broadcasts, burst and tls: measure one of them"
         );
         let failing = report.failing(factor);
         let lines: Vec<_> = failing

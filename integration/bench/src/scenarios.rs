@@ -12,6 +12,7 @@ mod resume;
 mod returning;
 mod slow;
 mod storm;
+mod tls;
 
 use crate::args::Scenario;
 use crate::bench::Bench;
@@ -35,6 +36,7 @@ pub fn run(scenario: Scenario, bench: &Bench, report: &mut Report) -> anyhow::Re
         Scenario::Resume => resume::run(bench)?,
         Scenario::Return => returning::run(bench)?,
         Scenario::Slow => slow::run(bench)?,
+        Scenario::Tls => tls::run(bench)?,
     };
     if bench.args.url.is_some() {
         // The targets are ours.

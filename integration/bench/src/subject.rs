@@ -2,6 +2,7 @@
 //! limit.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
@@ -11,6 +12,7 @@ use crate::crowd::Door;
 use crate::disk;
 use crate::process::Process;
 use crate::push::{Http, Pusher};
+use crate::tls::{Identity, Trust, argument};
 use crate::usage;
 use crate::wire::Speech;
 
@@ -46,11 +48,19 @@ pub struct Shape {
     /// Further flags of the gateways.
     pub gateway_flags: Vec<String>,
     pub speech: Speech,
+    /// The certificate of the gateways, if they speak TLS.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { gateways: 1, on_disk: false, gateway_flags: Vec::new(), speech: Speech::Plain }
+        Self {
+            gateways: 1,
+            on_disk: false,
+            gateway_flags: Vec::new(),
+            speech: Speech::Plain,
+            identity: None,
+        }
     }
 }
 
@@ -67,15 +77,27 @@ impl Subject {
         }
         let (broker, address) = broker("127.0.0.1:0", &rest)?;
         let link = ["--listen", "127.0.0.1:0", "--broker", &address];
+        let tls = match &shape.identity {
+            None => Vec::new(),
+            Some(identity) => vec![
+                "--tls-cert".to_owned(),
+                argument(&identity.certificate_file())?,
+                "--tls-key".to_owned(),
+                argument(&identity.key_file())?,
+            ],
+        };
         let mut own = Vec::new();
         let mut doors = Vec::new();
         for _ in 0..shape.gateways {
             let mut arguments = vec!["gateway"];
             arguments.extend(link);
             arguments.extend(shape.gateway_flags.iter().map(String::as_str));
+            arguments.extend(tls.iter().map(String::as_str));
             let mut gateway = campanile(&arguments)?;
             gateway.said("the gateway takes connections")?;
-            doors.push(door(gateway.address("the gateway listens")?, shape.speech));
+            let door = door(gateway.address("the gateway listens")?, shape.speech);
+            let trust = shape.identity.as_deref().map(Identity::trust).transpose()?;
+            doors.push(Door { tls: trust, ..door });
             own.push(gateway);
         }
         let holders = own.iter().map(Process::id).collect();
@@ -125,8 +147,21 @@ impl Subject {
     /// # Errors
     /// If it does not start.
     pub fn limit() -> anyhow::Result<Self> {
-        let mut server = Process::start(&["websockets"])?;
-        let door = door(server.address("the limit listens")?, Speech::Plain);
+        Self::bare(Process::start(&["websockets"])?, None)
+    }
+
+    /// The limit over TLS: one thread with rustls.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn sealed_limit(identity: &Identity) -> anyhow::Result<Self> {
+        let [certificate, key] = [identity.certificate_file(), identity.key_file()];
+        let arguments = ["sealed", &argument(&certificate)?, &argument(&key)?];
+        Self::bare(Process::start(&arguments)?, Some(identity.trust()?))
+    }
+
+    fn bare(mut server: Process, tls: Option<Trust>) -> anyhow::Result<Self> {
+        let door = Door { tls, ..door(server.address("the limit listens")?, Speech::Plain) };
         let control = TcpStream::connect(server.address("the control listens")?)?;
         control.set_nodelay(true)?;
         let id = server.id();
@@ -153,7 +188,7 @@ impl Subject {
                 "--push-command {command:?} must say where the content goes: {{content}}"
             );
             let (address, host, target) = plain_url(url)?;
-            let door = Door { address, host, target, speech, greets: false };
+            let door = Door { address, host, target, speech, greets: false, tls: None };
             (vec![door], Pusher::Command(command))
         } else if let Some(publisher) = &args.publisher {
             let doors =
@@ -203,7 +238,7 @@ fn campanile(arguments: &[&str]) -> anyhow::Result<Process> {
 /// Where clients of a gateway connect.
 pub fn door(address: SocketAddr, speech: Speech) -> Door {
     let target = if speech == Speech::Events { "/events" } else { "/" }.to_owned();
-    Door { address, host: address.to_string(), target, speech, greets: true }
+    Door { address, host: address.to_string(), target, speech, greets: true, tls: None }
 }
 
 /// Where a websocket without TLS is: its address, host and target.

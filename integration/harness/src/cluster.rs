@@ -12,7 +12,7 @@ use crate::client::{PushApi, Websocket};
 
 pub use disk::SmallDisk;
 pub use log_pipe::LogPipe;
-pub use process::{Process, Signal, binary, command, command_in};
+pub use process::{Process, Signal, binary, command, command_in, output_of};
 pub use returning::{NO_GROUPS, PROTOCOLS, not_recovered, on_disk, open_feed, recovered};
 
 /// One broker, some gateways, some publishers. The processes are public, for the tests that kill or stop

@@ -29,7 +29,8 @@ pub use client::{
 };
 pub use cluster::{
     Builder, Cluster, LogPipe, NO_GROUPS, PROTOCOLS, Process, Signal, SmallDisk, binary, command,
-    command_in, not_recovered, on_disk, open_feed, recovered, start_gateway, start_publisher,
+    command_in, not_recovered, on_disk, open_feed, output_of, recovered, start_gateway,
+    start_publisher,
 };
 pub use deadline::{DEADLINE, eventually, until, within};
 pub use ports::{bind, raise_file_limit, reserved_port};

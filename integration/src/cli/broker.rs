@@ -41,7 +41,8 @@ pub struct BrokerArgs {
     #[arg(id = "broker-open", long = "open", env = "CAMPANILE_BROKER_OPEN")]
     pub open: bool,
     /// File with the cluster's secret, which this process and all other services of the cluster prove to
-    /// each other; two lines while it is replaced [default: none, anybody may link]
+    /// each other, with two lines while it is replaced; or CAMPANILE_BROKER_SECRET has the secret itself
+    /// [default: none, anybody may link]
     #[arg(id = "secret-file", long, value_name = "FILE")]
     #[arg(env = "CAMPANILE_BROKER_SECRET_FILE")]
     pub secret_file: Option<PathBuf>,

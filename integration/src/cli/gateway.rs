@@ -31,7 +31,8 @@ pub struct GatewayCommandArgs {
     #[arg(id = "gateway-link-key", long = "link-key", value_name = "FILE")]
     #[arg(env = "CAMPANILE_GATEWAY_LINK_KEY")]
     pub link_key: Option<PathBuf>,
-    /// File with the cluster's secret, as the broker has it [default: none]
+    /// File with the cluster's secret, as the broker has it; or CAMPANILE_GATEWAY_SECRET has the secret itself
+    /// [default: none]
     #[arg(id = "gateway-secret-file", long = "secret-file", value_name = "FILE")]
     #[arg(env = "CAMPANILE_GATEWAY_SECRET_FILE")]
     pub secret_file: Option<PathBuf>,
@@ -46,7 +47,7 @@ pub struct GatewayArgs {
     #[arg(id = "gateway-listen", long = "listen", value_name = "HOST:PORT")]
     #[arg(env = "CAMPANILE_GATEWAY_LISTEN", default_value = "127.0.0.1:4236")]
     pub listen: HostPort,
-    /// Let everybody who reaches the address listen to everything, although there is no token key
+    /// Let everybody who reaches the address listen to everything and publish, although there is no token key
     #[arg(id = "gateway-open", long = "open", env = "CAMPANILE_GATEWAY_OPEN")]
     pub open: bool,
     /// Whether there is the page for development at / [default: on, if --listen is a loopback address]
@@ -210,8 +211,8 @@ pub struct GatewayArgs {
     #[arg(value_parser = count::<1, 1_000_000>)]
     pub max_fragments: usize,
     /// Events that a connection may publish per second, and all connections of a user together; at
-    /// once, as many as in 10 seconds. Any more get the error rate_limited, and then close code 4429.
-    /// 0 means no limit
+    /// once, as many as in 10 seconds. Beyond that, a publish gets the error rate_limited, and a client that
+    /// goes on is closed with 4429. 0 means no limit
     #[arg(
         id = "gateway-max-publishes-per-second",
         long = "max-publishes-per-second",
@@ -220,7 +221,8 @@ pub struct GatewayArgs {
     #[arg(env = "CAMPANILE_GATEWAY_MAX_PUBLISHES_PER_SECOND", default_value = "20")]
     #[arg(value_parser = count::<0, 1_000_000>)]
     pub max_publishes_per_second: usize,
-    /// Bytes of what clients publish that may be under way to the broker; any more get the error busy
+    /// Bytes of what clients publish that may be under way to the broker; a publish beyond that gets the error
+    /// busy
     #[arg(id = "gateway-max-pending", long = "max-pending", value_name = "SIZE")]
     #[arg(env = "CAMPANILE_GATEWAY_MAX_PENDING", default_value = "16MiB", value_parser = size)]
     pub max_pending: usize,

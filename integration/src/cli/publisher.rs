@@ -33,7 +33,8 @@ pub struct PublisherCommandArgs {
     #[arg(id = "publisher-link-key", long = "link-key", value_name = "FILE")]
     #[arg(env = "CAMPANILE_PUBLISHER_LINK_KEY")]
     pub link_key: Option<PathBuf>,
-    /// File with the cluster's secret, as the broker has it [default: none]
+    /// File with the cluster's secret, as the broker has it; or CAMPANILE_PUBLISHER_SECRET has the secret
+    /// itself [default: none]
     #[arg(id = "publisher-secret-file", long = "secret-file", value_name = "FILE")]
     #[arg(env = "CAMPANILE_PUBLISHER_SECRET_FILE")]
     pub secret_file: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::ops::Range;
+use std::path::Path;
 
 use clap::builder::ValueRange;
 use clap::{Arg, ArgAction, Command};
@@ -40,6 +41,22 @@ impl Scalar {
                 !next.is_some_and(|c| c.is_ascii_alphanumeric() || c == '-')
             })
         })
+    }
+}
+
+/// A sentence about settings, which names flags only, with the lines of the settings file that it is about.
+pub fn with_places<'a>(
+    sentence: &str,
+    scalars: impl IntoIterator<Item = &'a Scalar>,
+    file: &Path,
+) -> String {
+    let named = scalars.into_iter().filter(|scalar| scalar.is_named_in(sentence));
+    let places: Vec<_> = named
+        .map(|scalar| format!("{} is in {}:{}", scalar.key, file.display(), scalar.line))
+        .collect();
+    match places.is_empty() {
+        true => sentence.to_owned(),
+        false => format!("{sentence}; {}", places.join(", ")),
     }
 }
 

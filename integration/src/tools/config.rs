@@ -11,6 +11,7 @@ use crate::cli::{self, ConfigArgs, ServiceArgs};
 use crate::exposure::{self, SERVICES, Service};
 use crate::live::NewState;
 use crate::logging::last_line;
+use crate::settings::{self, Scalar};
 
 /// The exit code of a file that is wrong.
 const WRONG: u8 = 2;
@@ -42,11 +43,17 @@ fn check(file: &Path) -> Vec<String> {
     };
     let mut errors = Vec::new();
     for args in services {
-        errors.extend(contradictions(&args));
+        let mut wrong = contradictions(&args);
         match NewState::read(&read.settings, &args) {
-            Ok(state) => errors.extend(too_open(&args, &state)),
-            Err(invalid) => errors.extend(invalid.0),
+            Ok(state) => wrong.extend(too_open(&args, &state)),
+            Err(invalid) => wrong.extend(invalid.0),
         }
+        let names: Vec<_> = SERVICES.into_iter().filter(|service| args.has(*service)).collect();
+        let is_own = |scalar: &&Scalar| {
+            names.iter().any(|service| scalar.key.starts_with(&format!("[{}] ", service.name())))
+        };
+        let own = || read.scalars.iter().filter(is_own);
+        errors.extend(wrong.iter().map(|error| settings::with_places(error, own(), file)));
     }
     // What several services need is wrong for each of them.
     let mut seen = BTreeSet::new();

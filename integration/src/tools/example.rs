@@ -92,18 +92,27 @@ fn value(flag: &Flag<'_>) -> String {
                 Some(first) => format!("{:?}", first.get_name()),
                 None if name == "FILE" => {
                     let file = flag.key.strip_suffix("_file").unwrap_or(&flag.key);
-                    format!("\"/etc/campanile/{file}\"")
+                    let is_pem = ["cert", "key", "ca"].iter().any(|end| file.ends_with(end));
+                    format!("\"/etc/campanile/{file}{}\"", if is_pem { ".pem" } else { "" })
                 }
+                None if name == "N" => number_in_help(flag).unwrap_or_else(|| "4".to_owned()),
                 None => example(name).to_owned(),
             }
         }
     }
 }
 
+/// The number after `[default: ` in the help of a flag, where the default is more than that number.
+fn number_in_help(flag: &Flag<'_>) -> Option<String> {
+    let help = flag.arg.get_help()?.to_string();
+    let (_, default) = help.split_once("[default: ")?;
+    let number: String = default.chars().take_while(char::is_ascii_digit).collect();
+    (!number.is_empty()).then_some(number)
+}
+
 /// An example by the name of a flag's value. A name that is missing here fails a test below.
 fn example(value_name: &str) -> &'static str {
     match value_name {
-        "N" => "4",
         "SIZE" => "\"1MiB\"",
         "DURATION" => "\"10s\"",
         "DIR" => "\"/var/lib/campanile\"",

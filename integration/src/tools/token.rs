@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow, bail};
 use campanile_edge::Secret;
-use campanile_gateway::{Access, GatewayConfig};
+use campanile_gateway::Access;
 use zeroize::Zeroizing;
 
 use crate::cli::{self, TokenCommand, TokenMakeArgs, TokenShowArgs};
@@ -59,6 +59,10 @@ fn show(args: TokenShowArgs) -> anyhow::Result<(String, bool)> {
     let verdict = match args.config.as_deref().map(access).transpose()? {
         None => Verdict::Unchecked,
         Some(Access { tokens: None, .. }) => bail!("the settings have no keys for tokens"),
+        Some(Access { tokens: Some(verifier), .. }) if verifier.keys().is_empty() => bail!(
+            "the keys come from [tokens] jwks_url only, which is not fetched here: save what it returns, \
+             and name that file as [tokens] jwks_file in a settings file for this command"
+        ),
         Some(Access { tokens: Some(verifier), deny, .. }) => match verifier.verify(token, now) {
             Err(cause) => Verdict::Refused(cause),
             Ok(rights) => match deny.denies(&rights) {
@@ -74,8 +78,12 @@ fn show(args: TokenShowArgs) -> anyhow::Result<(String, bool)> {
 /// Whom a gateway with these settings lets in. Keys from a URL are not fetched.
 fn access(file: &Path) -> anyhow::Result<Access> {
     let read = cli::read_settings(file).map_err(|errors| anyhow!("{}", Invalid::from(errors)))?;
-    let max_groups = GatewayConfig::default().max_groups;
-    let tokens = read.settings.tokens.access(None, read.settings.guests.as_ref(), max_groups);
+    let services =
+        cli::without_flags(&read.scalars).map_err(|errors| anyhow!("{}", errors.join("; ")))?;
+    let gateway = services.into_iter().find_map(|args| args.gateway);
+    let gateway = gateway.context("a gateway has flags")?;
+    let (token_keys, guests) = (gateway.token_keys.as_deref(), read.settings.guests.as_ref());
+    let tokens = read.settings.tokens.access(token_keys, guests, gateway.max_groups);
     Ok(tokens.map_err(|errors| anyhow!("{}", errors.join("; ")))?.access)
 }
 

@@ -88,13 +88,12 @@ pub async fn with_page(query: &str, check: impl AsyncFnOnce(&Page, &mut Up)) {
     .await;
 }
 
-/// As [`with_page`], with a settings file.
+/// As [`with_page`], with a settings file and without waiting for the page to be connected.
 pub async fn with_page_and_settings(settings: &Path, check: impl AsyncFnOnce(&Page, &mut Up)) {
     let flags = ["--config", settings.to_str().expect("UTF-8")];
     let addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); 3];
     let mut up = Up::start_with(&flags, addresses, directory()).await;
     with_page_of(&format!("http://{}/", up.gateway), async |page| {
-        page.until_state("connected").await;
         check(page, &mut up).await;
     })
     .await;
@@ -113,7 +112,29 @@ pub async fn with_page_below(path: &'static str, check: impl AsyncFnOnce(&Page, 
 
 /// Opens any page in a browser, and ends the browser even if the check fails.
 pub async fn with_page_of(url: &str, check: impl AsyncFnOnce(&Page)) {
-    let driver = Driver::start();
+    with_page_by(Driver::start(|_| {}), url, check).await;
+}
+
+/// As [`with_page_of`], in a browser that trusts the authority in a file.
+pub async fn with_trusting_page_of(authority: &Path, url: &str, check: impl AsyncFnOnce(&Page)) {
+    let home = directory();
+    let store = home.path().join(".pki/nssdb");
+    std::fs::create_dir_all(&store).expect("a directory");
+    let store = format!("sql:{}", store.display());
+    let certutil = |args: &[&str]| {
+        let mut command = Command::new("certutil");
+        command.args(["-d", &store]).args(args).stdin(Stdio::null());
+        let status = command.status().expect("certutil is installed (Debian: libnss3-tools)");
+        assert!(status.success(), "certutil {args:?}");
+    };
+    certutil(&["-N", "--empty-password"]);
+    let file = authority.to_str().expect("UTF-8");
+    certutil(&["-A", "-n", "authority of a test", "-t", "C,,", "-i", file]);
+    let driver = Driver::start(|command| _ = command.env("HOME", home.path()));
+    with_page_by(driver, url, check).await;
+}
+
+async fn with_page_by(driver: Driver, url: &str, check: impl AsyncFnOnce(&Page)) {
     let page = Page { browser: driver.browser().await };
     let checked = AssertUnwindSafe(async {
         page.browser.goto(url).await.expect("the page");
@@ -238,13 +259,12 @@ struct Driver {
 }
 
 impl Driver {
-    fn start() -> Self {
-        let mut child = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("chromedriver is installed (Debian: chromium-driver)");
+    fn start(change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped());
+        change(&mut command);
+        let mut child =
+            command.spawn().expect("chromedriver is installed (Debian: chromium-driver)");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let port = lines.find_map(|line| {
             let line = line.expect("text");

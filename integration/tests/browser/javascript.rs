@@ -4,6 +4,7 @@ mod client;
 mod event_source;
 mod groups;
 mod pushing;
+mod secure;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

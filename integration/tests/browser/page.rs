@@ -1,5 +1,7 @@
 //! The gateway's page in a real browser, against a real cluster.
 
+use campanile_harness::command;
+
 use crate::chromium::{with_page, with_page_and_settings, with_page_below};
 
 /// Requests a URL that the page shows: a POST with a body, a GET without.
@@ -42,6 +44,7 @@ async fn the_page_asks_for_a_key_where_the_publisher_does() {
     let entry = format!("[[keys]]\nname = 'page'\nsecret_file = {file:?}\nscopes = ['everyone']\n");
     std::fs::write(&settings, entry).expect("it can be written");
     with_page_and_settings(&settings, async |page, _| {
+        page.until_state("connected").await;
         let is_asked =
             async || page.js("return !document.querySelector('#push-key').disabled", &[]).await;
         assert_eq!(is_asked().await, false);
@@ -53,6 +56,35 @@ async fn the_page_asks_for_a_key_where_the_publisher_does() {
         let (outcome, text) = page.push("with the key").await;
         assert_eq!(outcome, "accepted", "{text}");
         assert_eq!(page.messages_until("with the key").await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_page_takes_a_token_from_its_address() {
+    let folder = tempfile::TempDir::new().expect("a directory");
+    let (settings, secret) = (folder.path().join("settings"), folder.path().join("secret"));
+    std::fs::write(&secret, format!("{:032x}", rand::random::<u128>())).expect("it can be written");
+    let entry = format!("[[tokens.keys]]\nsecret_file = {secret:?}\n");
+    std::fs::write(&settings, entry).expect("it can be written");
+    let token = |user: &str| {
+        let secret = secret.to_str().expect("UTF-8");
+        let args = ["token", "make", "--key-file", secret, "--user", user, "--group", "news"];
+        let output = command(&args).output().expect("it runs");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let write = "location.hash = `#token=${arguments[0].trim()}`";
+    with_page_and_settings(&settings, async |page, up| {
+        page.until_state("stopped").await;
+        let detail = page.text("#state-detail").await;
+        assert!(detail.contains("4401") && detail.ends_with("#token=TOKEN"), "{detail}");
+        page.js(write, &[&token("42")]).await;
+        page.until_state("connected").await;
+        page.join("news").await;
+        up.publisher.group("news", "for those with a token").await;
+        assert_eq!(page.messages_until("for those with a token").await.len(), 1);
+        let address = page.js("return location.href", &[]).await;
+        assert!(address.as_str().expect("a URL").contains("/?group=news#token="), "{address}");
     })
     .await;
 }

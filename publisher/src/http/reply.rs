@@ -86,7 +86,13 @@ pub(crate) fn health(readiness: Readiness, unread: Payload) -> HttpResponse {
 /// Replies with the sentence of an error.
 pub(crate) fn refusal(error: &ApiError, request: &HttpRequest, unread: Payload) -> HttpResponse {
     let status = status(error);
-    debug!(%status, %error, "not pushed");
+    match error {
+        // It may be a key in the wrong place.
+        ApiError::Http(HttpError::NotFound { .. } | HttpError::NoTarget { .. }) => {
+            debug!(%status, "not pushed: there is nothing at its URL");
+        }
+        _ => debug!(%status, %error, "not pushed"),
+    }
     let mut response = HttpResponseBuilder::new(status);
     match status {
         StatusCode::SERVICE_UNAVAILABLE => {

@@ -15,8 +15,8 @@ use crate::poll::Poll;
 /// What it says first, as long as a gateway's greeting.
 const GREETING: &[u8] = b"workerID:1000000000000000 connectionID:10000 connected\n";
 
-const CLIENTS: u64 = u64::MAX;
-const CONTROL: u64 = u64::MAX - 1;
+pub const CLIENTS: u64 = u64::MAX;
+pub const CONTROL: u64 = u64::MAX - 1;
 
 const KEY: &[u8] = b"\r\nSec-WebSocket-Key: ";
 
@@ -74,15 +74,21 @@ impl Server {
     }
 
     fn send_to_all(&mut self, control: &mut TcpStream) -> io::Result<()> {
-        let mut frames = Vec::new();
-        for _ in 0..read_number(control)? {
-            let mut content = vec![0; read_number(control)?];
-            control.read_exact(&mut content)?;
-            frames.extend_from_slice(&frame(Opcode::Text, &content));
-        }
+        let frames = frames(control)?;
         self.sockets.retain(|_, socket| send(socket, &frames));
         Ok(())
     }
+}
+
+/// Reads contents, and returns a frame for each of them.
+pub fn frames(control: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut frames = Vec::new();
+    for _ in 0..read_number(control)? {
+        let mut content = vec![0; read_number(control)?];
+        control.read_exact(&mut content)?;
+        frames.extend_from_slice(&frame(Opcode::Text, &content));
+    }
+    Ok(frames)
 }
 
 fn read_number(control: &mut TcpStream) -> io::Result<usize> {
@@ -91,13 +97,15 @@ fn read_number(control: &mut TcpStream) -> io::Result<usize> {
     Ok(u32::from_be_bytes(bytes) as usize)
 }
 
-fn key(head: &[u8]) -> Option<&str> {
+/// The key of a client's handshake, if this is one.
+pub fn key(head: &[u8]) -> Option<&str> {
     let at = head.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
     let len = head[at..].iter().position(|byte| *byte == b'\r')?;
     str::from_utf8(&head[at..at + len]).ok()
 }
 
-fn welcome(key: &str) -> Vec<u8> {
+/// The answer to a handshake, and the greeting.
+pub fn welcome(key: &str) -> Vec<u8> {
     let mut bytes = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {}\r\n\r\n",

@@ -2,11 +2,11 @@
 
 use std::io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
 use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use campanile_edge::websocket::Opcode;
 
+use super::stream::Stream;
 use crate::wire::{self, Heard, Speech, Stage};
 
 /// What clients have received.
@@ -30,7 +30,7 @@ pub struct Tally {
 
 /// A connection, and what is known of its client.
 pub struct Client {
-    pub socket: TcpStream,
+    pub socket: Stream,
     speech: Speech,
     stage: Stage,
     pub is_greeted: bool,
@@ -43,7 +43,7 @@ pub struct Client {
 
 impl Client {
     /// A client that has sent its request.
-    pub fn new(socket: TcpStream, speech: Speech, is_greeted: bool) -> Self {
+    pub fn new(socket: Stream, speech: Speech, is_greeted: bool) -> Self {
         let (last, reason, partial) = (None, None, Vec::new());
         Self { socket, speech, stage: Stage::Head, is_greeted, last, reason, partial }
     }

@@ -3,7 +3,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
@@ -108,7 +107,7 @@ impl Crowd {
                 let Client { socket, reason, is_greeted, .. } = &self.clients[place];
                 self.poll.remove(socket)?;
                 // It may be closed in this direction, too.
-                let _ = socket.shutdown(Shutdown::Both);
+                let _ = socket.shutdown();
                 returns.failed(place, *reason, *is_greeted, Instant::now())?;
             }
             // They come back, so nothing has ended for good.

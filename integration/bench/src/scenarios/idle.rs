@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::bench::{Bench, SETTLE};
 use crate::report::{Row, count as shown};
 use crate::scenarios::broadcasts::{broadcast, shares, warm_up};
-use crate::subject::Shape;
+use crate::subject::{Shape, Subject};
 use crate::usage;
 use crate::wire::Speech;
 
@@ -32,12 +32,13 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let (mut nothing, mut beats) = (vec![], vec![]);
     for run in 0..bench.runs {
         bench.step(run, &format!("{websockets} websockets"));
-        let (kilobytes, rest) = hold(bench, Speech::Plain, websockets)?;
+        let (kilobytes, rest) = hold(bench, bench.ours(&Shape::default())?, websockets)?;
         plain.push(kilobytes);
         left.push(rest);
         if bench.args.url.is_none() {
             bench.step(run, &format!("{streams} event streams"));
-            events.push(hold(bench, Speech::Events, streams)?.0);
+            let shape = Shape { speech: Speech::Events, ..Shape::default() };
+            events.push(hold(bench, bench.ours(&shape)?, streams)?.0);
         }
         bench.step(run, &format!("{streams} websockets hear nothing for {} s", idle.as_secs()));
         nothing.push(idle_cpu(bench, streams, idle)?);
@@ -74,8 +75,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
 
 /// The memory per connection in kB; and that of the gateway when all clients have left, in proportion to
 /// that before they came.
-fn hold(bench: &Bench, speech: Speech, count: usize) -> anyhow::Result<(f64, f64)> {
-    let mut subject = bench.ours(&Shape { speech, ..Shape::default() })?;
+pub fn hold(bench: &Bench, mut subject: Subject, count: usize) -> anyhow::Result<(f64, f64)> {
     let mut crowd = bench.crowd()?;
     warm_up(&mut crowd, &mut subject)?;
     let before = usage::resident_bytes(&subject.holders)?;

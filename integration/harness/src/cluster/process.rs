@@ -3,14 +3,15 @@
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
 use std::thread;
 
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 use tokio::sync::watch;
 
-use crate::deadline::{eventually, within};
+use crate::deadline::{DEADLINE, eventually, within};
 
 /// A running program. It is killed when it is dropped, and its log is printed if the test fails.
 pub struct Process {
@@ -56,6 +57,24 @@ pub fn command_in(program: &[String], args: &[&str]) -> Command {
         }
     }
     command
+}
+
+/// Runs a program to its end, and returns what it wrote.
+///
+/// # Panics
+/// If it has not ended within [`DEADLINE`]. It is killed then.
+pub fn output_of(command: &mut Command) -> Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("it starts");
+    let id = Pid::from_child(&child);
+    let (done, ended) = mpsc::channel();
+    thread::spawn(move || done.send(child.wait_with_output()));
+    let Ok(output) = ended.recv_timeout(DEADLINE) else {
+        // It may have ended right now.
+        let _ = kill_process(id, Signal::KILL);
+        panic!("not within {DEADLINE:?}: the end of {command:?}");
+    };
+    output.expect("it can be read")
 }
 
 impl Process {

@@ -26,20 +26,38 @@ impl<'a> JsClient<'a> {
         let request = b"GET /campanile.js HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let answer = exchange(gateways[0], request).await;
         assert_eq!(answer.status, 200);
+        Self::in_node_with(&answer.body, &urls(gateways), options, None)
+    }
+
+    /// Starts a client in Node, with this module, which trusts the authority in a file.
+    pub fn in_node_with(
+        module: &str,
+        urls: &Value,
+        options: &Value,
+        authority: Option<&Path>,
+    ) -> JsClient<'static> {
         let directory = TempDir::new().expect("a temporary directory");
-        let module = directory.path().join("campanile.mjs");
-        std::fs::write(&module, answer.body).expect("a file");
+        let file = directory.path().join("campanile.mjs");
+        std::fs::write(&file, module).expect("a file");
         let program =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/javascript/node.mjs");
         let mut command = Command::new("node");
-        command.arg(program).arg(module).arg(urls(gateways).to_string()).arg(options.to_string());
+        command.arg(program).arg(file).arg(urls.to_string()).arg(options.to_string());
+        if let Some(authority) = authority {
+            command.env("NODE_EXTRA_CA_CERTS", authority);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         JsClient::Node { process: Process::run("node", command), _module: directory }
     }
 
     /// Starts a client in a page of [`serve_blank_page`], which imports the module from the first gateway.
     pub async fn in_page(page: &'a Page, gateways: &[SocketAddr], options: &Value) -> Self {
-        let (urls, options) = (urls(gateways).to_string(), options.to_string());
+        Self::in_page_with(page, &urls(gateways), options).await
+    }
+
+    /// The same with URLs.
+    pub async fn in_page_with(page: &'a Page, urls: &Value, options: &Value) -> Self {
+        let (urls, options) = (urls.to_string(), options.to_string());
         let body = "const [urls, options] = [...arguments].map(JSON.parse);
             window.notes = [];
             return Promise.all([import(`${urls[0]}/campanile.js`), import('/listen.mjs')]).then(

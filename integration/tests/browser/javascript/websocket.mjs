@@ -1,7 +1,8 @@
 // As much of a WebSocket as the client uses, for a Node that has none. It wants texts in one frame each.
 
 import { randomBytes } from 'node:crypto';
-import { request } from 'node:http';
+import * as http from 'node:http';
+import * as https from 'node:https';
 
 const [TEXT, CLOSE, PING, PONG] = [1, 8, 9, 10];
 
@@ -14,15 +15,16 @@ export class WebSocket {
   #unread = Buffer.alloc(0);
   #close = { code: 1006, reason: '' };
 
-  constructor(url, protocol) {
+  constructor(url, protocols) {
     this.url = url;
+    const { request } = url.startsWith('wss:') ? https : http;
     this.#request = request(url.replace(/^ws/, 'http'), {
       headers: {
         Connection: 'Upgrade',
         Upgrade: 'websocket',
         'Sec-WebSocket-Version': '13',
         'Sec-WebSocket-Key': randomBytes(16).toString('base64'),
-        'Sec-WebSocket-Protocol': protocol,
+        'Sec-WebSocket-Protocol': [protocols].flat().join(', '),
       },
     });
     this.#request.on('upgrade', (_, socket, head) => this.#open(socket, head));
