@@ -7,6 +7,7 @@ pub mod sealed;
 mod stream;
 
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio::time::timeout;
 pub use handshakes::Handshakes;
 pub use stream::{HandshakeFailure, Stream};
 
+use handshakes::Turn;
 use hello::Hello;
 
 /// The settings of a listener. A newcomer gets the latest.
@@ -76,24 +78,55 @@ impl NoStream {
     }
 }
 
-/// Performs the server's side of a TLS handshake, in turn with others. It has no time limit of its own.
+/// A peer that has begun a handshake and has a place for it.
+pub(crate) struct Waited {
+    tcp: TcpStream,
+    received: Vec<u8>,
+    turn: Turn,
+}
+
+impl Waited {
+    /// Waits for the first bytes of a handshake, and then for a place among the others.
+    ///
+    /// # Errors
+    /// Why there is no stream.
+    pub(crate) async fn begin(
+        mut tcp: TcpStream,
+        client: IpAddr,
+        handshakes: &Rc<Handshakes>,
+    ) -> Result<Self, NoStream> {
+        let received = match Hello::read(&mut tcp).await {
+            Ok((Hello::Tls, received)) => received,
+            Ok((Hello::Http, _)) => return Err(NoStream::PlainHttp(tcp)),
+            Err(_) => return Err(NoStream::Gone),
+        };
+        Ok(Self { tcp, received, turn: handshakes.turn(client.into()).await })
+    }
+
+    /// Performs the handshake.
+    ///
+    /// # Errors
+    /// Why there is no stream.
+    pub(crate) async fn shake_hands(self, settings: &TlsSettings) -> Result<Stream, NoStream> {
+        let Self { tcp, received, mut turn } = self;
+        let config = settings.borrow().clone();
+        tokio::select! {
+            made = Stream::shake_hands(tcp, config, received) => made.map_err(NoStream::Failed),
+            () = turn.ended() => Err(NoStream::Stalled),
+        }
+    }
+}
+
+/// Performs the server's side of a TLS handshake with a client of this address, in turn with others. It has
+/// no time limit of its own.
 ///
 /// # Errors
 /// Why there is no stream.
 pub async fn accept(
-    mut tcp: TcpStream,
+    tcp: TcpStream,
+    client: IpAddr,
     settings: &TlsSettings,
     handshakes: &Rc<Handshakes>,
 ) -> Result<Stream, NoStream> {
-    let received = match Hello::read(&mut tcp).await {
-        Ok((Hello::Tls, received)) => received,
-        Ok((Hello::Http, _)) => return Err(NoStream::PlainHttp(tcp)),
-        Err(_) => return Err(NoStream::Gone),
-    };
-    let mut turn = handshakes.turn().await;
-    let config = settings.borrow().clone();
-    tokio::select! {
-        made = Stream::shake_hands(tcp, config, received) => made.map_err(NoStream::Failed),
-        () = turn.ended() => Err(NoStream::Stalled),
-    }
+    Waited::begin(tcp, client, handshakes).await?.shake_hands(settings).await
 }

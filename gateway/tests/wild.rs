@@ -269,6 +269,13 @@ fn a_proxy_and_a_foreign_host_are_refused_by_how_open_the_gateway_is() {
         assert_eq!(answer(gateway.address, foreign).0, foreign_host, "{exposure:?}");
         let forwarded = get("/campanile.js", &["X-Forwarded-For: 203.0.113.7"]);
         assert_eq!(answer(gateway.address, &forwarded).0, by_proxy, "{exposure:?}");
+        let or_bad = if by_proxy == 403 { 403 } else { 400 };
+        for header in
+            [&b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"]
+        {
+            let proxied = [header, &get("/campanile.js", &[])].concat();
+            assert_eq!(answer(gateway.address, &proxied).0, or_bad, "{exposure:?}");
+        }
     }
     // A browser does not show its page the status, so the reason comes as a message.
     let gateway = Gateway::start(|_| {});

@@ -151,7 +151,7 @@ impl Front {
             return Ok(Success::Health(health?));
         }
         self.check_caller(request)?;
-        let route = route(request)?;
+        let route = route(request).map_err(|error| self.without_proxy(error))?;
         match (route, request.method()) {
             (_, &Method::OPTIONS) => return Ok(Success::Methods(route.methods())),
             // Nobody means to push with a HEAD. It asks whether there is somebody.
@@ -176,7 +176,8 @@ impl Front {
                     &Method::GET => self.read_get(request, &admitted.query, &mut reserved)?,
                     _ => self.read_post(request, &admitted.query, payload, &mut reserved).await?,
                 };
-                pusher.check_push(&push)?;
+                // Its key may have been removed while the body was on its way.
+                self.still(pusher)?.check_push(&push)?;
                 self.carry(push, reserved, request).await.map(Success::Receipt)
             }
             Route::Batch => {
@@ -192,6 +193,18 @@ impl Front {
             }
             Route::Stream => Ok(Success::Stream(self.stream(request, payload, admitted)?)),
         }
+    }
+
+    /// The caller, as it is among the keys of now.
+    ///
+    /// # Errors
+    /// [`HttpError::UnknownKey`] or [`HttpError::NoKey`] if it may not push any more.
+    fn still(&self, pusher: &Pusher) -> Result<Pusher, HttpError> {
+        let renewed = pusher.renewed(&self.config.keys.borrow());
+        renewed.ok_or(match pusher.is_anybody() {
+            true => HttpError::NoKey { in_url: false },
+            false => HttpError::UnknownKey,
+        })
     }
 
     fn read_get(

@@ -3,7 +3,7 @@
 //! Receives from: its websocket, and [`Answers`], to which the courier adds. Sends
 //! `CarryAll` to the courier, one for all the messages that are ready. Runs on: the HTTP worker of
 //! its connection, polled as the body of the response: a caller that does not read what it was sent
-//! stops it, timers included, until the connection has no more [`patience`](crate::http::patience) with the
+//! stops it, timers included (so no more than a few pings are answered before its key has come), until the connection has no more [`patience`](crate::http::patience) with the
 //! caller (`silence_limit`). Bounded by: `max_stream_items` and `max_stream_bytes` without their answers, and
 //! its share of the [`Budget`](crate::budget::Budget), past which it does not read.
 

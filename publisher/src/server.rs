@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -198,7 +198,7 @@ fn listen(
             let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
             let (peer, counted) =
                 entrance.admit(&mut tcp, &begun).await.map_err(DispatchError::Io)?;
-            let stream = secure(tcp, tls.clone(), &handshakes, head_limit).await?;
+            let stream = secure((tcp, peer.ip()), tls.clone(), &handshakes, head_limit).await?;
             let stream = CallerStream::new(stream, head_limit, silence_limit).counted_by(counted);
             Ok((stream, Some(peer)))
         };
@@ -234,13 +234,13 @@ fn listen(
 /// # Errors
 /// If there is none within the limit. The caller has its answer, where there is one.
 async fn secure(
-    tcp: TcpStream,
+    (tcp, client): (TcpStream, IpAddr),
     settings: Option<TlsSettings>,
     handshakes: &Rc<Handshakes>,
     limit: Duration,
 ) -> Result<Stream, DispatchError> {
     let Some(settings) = settings else { return Ok(tcp.into()) };
-    match timeout(limit, tls::accept(tcp, &settings, handshakes)).await {
+    match timeout(limit, tls::accept(tcp, client, &settings, handshakes)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(no_stream)) => {
             debug!(error = %no_stream, "no TLS with a caller");

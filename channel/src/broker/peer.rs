@@ -26,7 +26,7 @@ use super::exchange::Unwelcome;
 use super::membership::{self, NotAMember};
 use super::strangers::Guest;
 use crate::link::{FrameReader, LinkError, LinkStream, Outbound, WriteHalf, prepare, write_out};
-use crate::tls::{self, Handshakes};
+use crate::tls::{Handshakes, Waited};
 use crate::watchdog::{LOOK_AGAIN, Pulse};
 
 /// The largest hello. 1,024 worker ids take 10 kB.
@@ -188,7 +188,15 @@ async fn secure(
     handshakes: &Rc<Handshakes>,
 ) -> Option<LinkStream> {
     let Some(settings) = &config.tls else { return Some(LinkStream::Plain(stream)) };
-    match timeout(config.hello_limit, tls::accept(stream, settings, handshakes)).await {
+    let secured = async {
+        // The time in which it waited for its place is not counted against the handshake.
+        let begun = Waited::begin(stream, peer.ip(), handshakes);
+        match timeout(config.hello_limit, begun).await? {
+            Ok(waited) => timeout(config.hello_limit, waited.shake_hands(settings)).await,
+            Err(no_stream) => Ok(Err(no_stream)),
+        }
+    };
+    match secured.await {
         Ok(Ok(stream)) => return Some(LinkStream::Sealed(Box::new(stream))),
         Ok(Err(no_stream)) => {
             debug!(%peer, error = %no_stream, "no TLS with a peer");

@@ -79,6 +79,12 @@ pub struct Changes {
 const ENTRY_BYTES: usize = 256;
 
 impl Changes {
+    /// Whether a client has published any of the new ones.
+    pub fn are_of_clients(&self) -> bool {
+        self.events.iter().any(|record| record.from.is_some())
+            || self.ids.iter().any(|id| id.key.is_clients())
+    }
+
     /// How much memory they hold, in bytes, as if nothing else shared the contents.
     pub fn held_bytes(&self) -> usize {
         let name_bytes = |audience: &Audience| ENTRY_BYTES + audience.name().len();

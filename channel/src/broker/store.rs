@@ -221,6 +221,12 @@ impl Store {
         if edits.is_empty() && state == self.state {
             return Ok(());
         }
+        if changes.iter().any(Changes::are_of_clients) && !self.failed {
+            // An earlier release must not take what follows for damage.
+            self.failed = true;
+            self.directory.allow_clients()?;
+            self.failed = false;
+        }
         self.commit(edits, state, self.persist())
     }
 

@@ -29,6 +29,9 @@ const WELCOME_LIMIT: Duration = Duration::from_secs(5);
 /// How long to wait for the broker to close its end of a link that this side has ended.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 
+/// How much is logged of what a broker says.
+const MAX_SHOWN_BYTES: usize = 1 << 10;
+
 /// Asks the owner for its hello on the next link.
 #[derive(Debug, Message)]
 #[rtype(result = "Hello")]
@@ -139,10 +142,28 @@ pub async fn hold<A: LinkOwner>(
             }
         };
         if attempts.failed(&error, linked.map(|at| at.elapsed())) {
+            let error = shown(&error);
             warn!(%broker, %error, "no link to the broker, waiting for it");
         }
         pulse.during(sleep(attempts.wait(rand::random()))).await;
     }
+}
+
+/// An error for the log. Whoever answers at the address of the broker may have written it, so it is cut and
+/// escaped.
+fn shown(error: &LinkError) -> String {
+    let mut shown = String::new();
+    for char in error.to_string().chars() {
+        if shown.len() >= MAX_SHOWN_BYTES {
+            shown.push_str("..");
+            break;
+        }
+        match char {
+            '"' | '\'' | '\\' => shown.push(char),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
+    shown
 }
 
 /// A link that the broker has welcomed, and that its owner does not know yet.
@@ -299,5 +320,20 @@ async fn receive<A: LinkOwner>(
                 }
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_broker_says_is_cut_and_escaped_in_the_log() {
+        let said = |reason: String| shown(&LinkError::Goodbye(reason));
+        let forged = said("no\n2026 ERROR \u{1b}[31m\u{202e}\"quoted\"".to_owned());
+        let expected = r#"the broker says: no\n2026 ERROR \u{1b}[31m\u{202e}"quoted""#;
+        assert_eq!(forged, expected);
+        let long = said("\n".repeat(16 << 10));
+        assert!(long.len() <= MAX_SHOWN_BYTES + 10 && long.ends_with(".."), "{}", long.len());
     }
 }

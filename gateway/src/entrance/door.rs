@@ -4,6 +4,7 @@
 mod decision;
 mod identifying;
 mod opening;
+mod proxied;
 mod refusing;
 mod secure;
 mod wishes;
@@ -141,7 +142,7 @@ impl Door {
         match Head::parse(received) {
             Ok(Some((head, len_bytes))) => Some((self.decide(&head, peer, seat), len_bytes)),
             Ok(None) => None,
-            Err(error) => Some((refused(peer, &error.into(), None), 0)),
+            Err(error) => Some((self.refuse_other(received, peer, error.into()), 0)),
         }
     }
 
@@ -164,7 +165,7 @@ impl Door {
         let (decision, len_bytes) = match decided {
             Ok(Ok(Some(decided))) => decided,
             Ok(Ok(None)) => return,
-            Ok(Err(refusal)) => (refused(peer, &refusal, None), 0),
+            Ok(Err(refusal)) => (self.refuse_other(&received, peer, refusal), 0),
             Err(_) => (refused(peer, &Refusal::timeout(), None), 0),
         };
         match decision {

@@ -58,6 +58,8 @@ impl Front {
         // Before anything is pushed, room for the answers is reserved, too: it must not be missing later.
         reserved.arrived(batch_room_bytes(&items))?;
 
+        // Its key may have been removed while the body was on its way.
+        let pusher = self.still(pusher)?;
         let now = Instant::now();
         let mut order = InOrder::default();
         let pushes: Vec<_> = items

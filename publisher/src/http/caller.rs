@@ -41,6 +41,17 @@ impl Front {
         })
     }
 
+    /// Turns the error of a PROXY header into the one that other headers of proxies get, where they are
+    /// refused.
+    pub(super) fn without_proxy(&self, error: HttpError) -> HttpError {
+        match (error, self.exposure()) {
+            (HttpError::ProxyHeader, Exposure::Local) if !self.config.proxy_protocol => {
+                HttpError::ByProxy { header: "PROXY" }
+            }
+            (error, _) => error,
+        }
+    }
+
     /// Returns how open the publisher is: as soon as there are keys, it is not.
     fn exposure(&self) -> Exposure {
         match self.config.keys.borrow().is_empty() {

@@ -35,6 +35,8 @@ pub(crate) struct Entrance {
     crowd: Arc<Mutex<Crowd>>,
     addresses: watch::Receiver<Arc<AddressLimits>>,
     proxy_protocol: bool,
+    /// Whether the connections speak TLS, so that a refused one cannot read an answer.
+    is_sealed: bool,
     header_limit: Duration,
     answers: Arc<AtomicUsize>,
 }
@@ -58,6 +60,7 @@ impl Entrance {
             crowd: Arc::default(),
             addresses: config.addresses.clone(),
             proxy_protocol: config.proxy_protocol,
+            is_sealed: config.tls.is_some(),
             header_limit: config.head_limit,
             answers: Arc::default(),
         }
@@ -96,7 +99,9 @@ impl Entrance {
             Ok(peer) => Ok((client, peer.map(|peer| Counted { crowd: self.crowd.clone(), peer }))),
             Err(crowded) => {
                 debug!(%client, %crowded, "refused a connection");
-                self.answer(tcp, crowded).await;
+                if !self.is_sealed {
+                    self.answer(tcp, crowded).await;
+                }
                 Err(io::ErrorKind::ConnectionRefused.into())
             }
         }

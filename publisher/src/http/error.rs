@@ -45,6 +45,12 @@ pub enum HttpError {
     SlowBody { limit: Duration },
     #[error("the request is not HTTP/1: {reason}; plain HTTP/1.1 is accepted on this port")]
     NotHttp { reason: String },
+    /// A header of the PROXY protocol where none is expected.
+    #[error(
+        "a PROXY header is where a request should be: with the publisher's --proxy-protocol, one is \
+         accepted at the beginning of a connection"
+    )]
+    ProxyHeader,
     /// A request without a host (RFC 9112, 3.2).
     #[error("the header Host is missing: an HTTP/1.1 request must have one")]
     NoHost,

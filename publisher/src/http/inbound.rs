@@ -8,6 +8,7 @@
 
 mod chunked;
 mod head;
+mod proxied;
 mod target;
 
 pub use head::{MAX_HEADERS, MAX_HEADERS_BYTES};
@@ -15,7 +16,7 @@ pub use target::{MAX_TARGET_BYTES, REFUSED};
 
 use crate::http::HttpError;
 use chunked::Chunked;
-use head::Framing;
+use head::{Framing, end_of_headers};
 use target::MAX_DROPPED_BYTES;
 
 /// How long a method may be. The longest registered one has 17 letters.
@@ -214,6 +215,12 @@ impl Inbound {
         // Empty lines before a request line do not count (RFC 9112, 2.2).
         let begin = self.raw.iter().position(|byte| !b"\r\n".contains(byte));
         self.raw.drain(..begin.unwrap_or(self.raw.len()));
+        if let Some(is_complete) = proxied::begins(&self.raw) {
+            if is_complete {
+                self.refuse(HttpError::ProxyHeader, output);
+            }
+            return false;
+        }
         let looked_at = &self.raw[..self.raw.len().min(MAX_METHOD_BYTES + 1)];
         let method_len = looked_at
             .iter()
@@ -370,25 +377,6 @@ impl Inbound {
         self.refuse(HttpError::NotHttp { reason }, output);
         false
     }
-}
-
-/// Returns where the head ends, behind its empty line. The first `seen` bytes were searched before.
-fn end_of_headers(bytes: &[u8], seen: &mut usize) -> Option<usize> {
-    if bytes.starts_with(b"\n") {
-        return Some(1);
-    }
-    if bytes.starts_with(b"\r\n") {
-        return Some(2);
-    }
-    let from = *seen;
-    *seen = bytes.len().saturating_sub(2);
-    let ends = |at: usize| match bytes.get(at + 1..) {
-        Some([b'\n', ..]) => Some(at + 2),
-        Some([b'\r', b'\n', ..]) => Some(at + 3),
-        _ => None,
-    };
-    let line_ends = bytes[from..].iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-    line_ends.map(|(at, _)| from + at).find_map(ends)
 }
 
 #[cfg(test)]

@@ -83,6 +83,7 @@ fn of_http(error: &HttpError) -> StatusCode {
         | HttpError::RepeatedHeader { .. }
         | HttpError::BodyOfGet
         | HttpError::NotHttp { .. }
+        | HttpError::ProxyHeader
         | HttpError::NoHost
         | HttpError::PostWithoutLength
         | HttpError::NoTarget { .. }

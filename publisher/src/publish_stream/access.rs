@@ -25,8 +25,6 @@ pub(super) struct Access {
     keys: Arc<Keys>,
     /// `None` until the key has come.
     pusher: Option<Pusher>,
-    /// Whether the next message was counted, which it is before it is read.
-    is_counted: bool,
 }
 
 /// What the first message must be.
@@ -42,7 +40,7 @@ struct Auth<'a> {
 impl Access {
     /// Begins with what the handshake said; `None` if it had no key.
     pub(super) fn new(keys: Arc<Keys>, pusher: Option<Pusher>) -> Self {
-        Self { keys, pusher, is_counted: false }
+        Self { keys, pusher }
     }
 
     /// Whether the key has not come yet.
@@ -67,15 +65,12 @@ impl Access {
     pub(super) fn replace_keys(&mut self, keys: Arc<Keys>) -> bool {
         self.keys = keys;
         let Some(pusher) = &self.pusher else { return true };
-        match pusher.key() {
-            None => self.keys.is_empty(),
-            Some(key) => match self.keys.current(key) {
-                Some(key) => {
-                    self.pusher = Some(Pusher::with_key(key));
-                    true
-                }
-                None => false,
-            },
+        match pusher.renewed(&self.keys) {
+            Some(pusher) => {
+                self.pusher = Some(pusher);
+                true
+            }
+            None => false,
         }
     }
 
@@ -84,18 +79,15 @@ impl Access {
         Arc::ptr_eq(&self.keys, keys)
     }
 
-    /// Counts the next message, unless it was counted before.
+    /// Counts a message that is there.
     ///
     /// # Errors
-    /// How long it must not be read.
+    /// How long it has to wait until it is counted again. It was not counted.
     pub(super) fn count(&mut self, now: Instant) -> Result<(), Duration> {
-        if !self.is_counted
-            && let Some(meter) = self.pusher.as_ref().and_then(Pusher::meter)
-        {
-            meter.take(now)?;
-            self.is_counted = true;
+        match self.pusher.as_ref().and_then(Pusher::meter) {
+            Some(meter) => meter.take(now),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Checks an item that was read.
@@ -107,11 +99,6 @@ impl Access {
             Some(pusher) => Ok(pusher.check_push(push)?),
             None => Err(HttpError::NoKey { in_url: false }.into()),
         }
-    }
-
-    /// Notes that the message that was counted has been read.
-    pub(super) fn read(&mut self) {
-        self.is_counted = false;
     }
 }
 
@@ -178,12 +165,11 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_counted_once_before_it_is_read() {
+    fn messages_are_counted_once_the_caller_is_known() {
         let (mut access, now) = (waiting(), Instant::now());
         assert_eq!(access.count(now), Ok(()), "nobody is known");
         assert!(access.authenticate(&Incoming::Text(r#"{"type":"auth","key":"cpk_a"}"#.into())));
-        assert_eq!((access.count(now), access.count(now)), (Ok(()), Ok(())));
-        access.read();
+        assert_eq!(access.count(now), Ok(()));
         assert_eq!(access.count(now), Err(Duration::from_millis(100)));
         assert_eq!(access.count(now + Duration::from_millis(100)), Ok(()));
     }

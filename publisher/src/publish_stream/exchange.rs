@@ -41,6 +41,10 @@ const _: () = assert!(wording::MAX_ANSWER_BYTES < REFUSED_BYTES);
 /// do not matter. Beyond that, the stream is not read until one of them is written.
 const MAX_WITHOUT_ROOM: usize = 32;
 
+/// How many pings are answered before the caller has shown its key, so that one that does not read its pongs
+/// cannot hold up the time limit for the key.
+const MAX_EARLY_PINGS: u32 = 8;
+
 /// The close code of a stream whose caller has no valid key.
 pub(super) const NO_KEY: CloseCode = CloseCode::Other(4401);
 
@@ -82,6 +86,10 @@ pub(super) struct Exchange {
     format: StreamFormat,
     limits: StreamLimits,
     intake: Intake,
+    /// A message that waits because the caller pushes too often.
+    slowed: Option<Incoming>,
+    /// How many pings came before the key.
+    early_pings: u32,
     order: InOrder<Answered>,
     answers: Answers,
     allowance: Allowance,
@@ -113,6 +121,8 @@ impl Exchange {
             format,
             limits,
             intake: Intake::new(max_message_bytes),
+            slowed: None,
+            early_pings: 0,
             order: InOrder::default(),
             answers,
             allowance: Allowance::default(),
@@ -240,12 +250,16 @@ impl Exchange {
     ) -> bool {
         let mut took = false;
         while self.finishing.is_none() && self.has_room() {
-            if let Err(wait) = self.access.count(now) {
-                turn.wait = Some(wait);
-                break;
-            }
-            match self.intake.next() {
+            // Nothing is counted before it is there, so that idle streams leave the key's rate to others.
+            match self.slowed.take().map_or_else(|| self.intake.next(), |slowed| Ok(Some(slowed))) {
                 Ok(Some(incoming)) => {
+                    if incoming.is_message()
+                        && let Err(wait) = self.access.count(now)
+                    {
+                        turn.wait = Some(wait);
+                        self.slowed = Some(incoming);
+                        break;
+                    }
                     took = true;
                     self.perform(incoming, turn);
                 }
@@ -261,7 +275,8 @@ impl Exchange {
                 Err(violation) => self.violated(violation),
             }
         }
-        if self.answers.hold(self.intake.held_bytes()).is_err() {
+        let slowed_bytes = self.slowed.as_ref().map_or(0, Incoming::len_bytes);
+        if self.answers.hold(self.intake.held_bytes() + slowed_bytes).is_err() {
             self.finish(CloseCode::Again);
         }
         took
@@ -269,9 +284,14 @@ impl Exchange {
 
     fn perform(&mut self, incoming: Incoming, turn: &mut Turn) {
         let max_bytes = self.limits.max_content_bytes;
-        let is_message = matches!(incoming, Incoming::Text(_) | Incoming::Binary(_));
-        if is_message && self.access.is_awaited() {
+        if incoming.is_message() && self.access.is_awaited() {
             return self.authenticate(&incoming, turn);
+        }
+        if self.access.is_awaited() && matches!(incoming, Incoming::Ping(_)) {
+            self.early_pings += 1;
+            if self.early_pings > MAX_EARLY_PINGS {
+                return self.finish(NO_KEY);
+            }
         }
         match (incoming, self.format) {
             (Incoming::Text(text), StreamFormat::Json) => {
@@ -311,7 +331,6 @@ impl Exchange {
 
     /// Opens a slot for an item, and answers it if it is not a push.
     fn take(&mut self, item: Result<Push, BadRequest>, turn: &mut Turn) {
-        self.access.read();
         let counted = item.map_err(ApiError::from).and_then(|push| {
             self.access.check(&push)?;
             let cost = cost_bytes(&push);

@@ -25,6 +25,22 @@ pub(super) enum Incoming {
     Close,
 }
 
+impl Incoming {
+    /// Whether it is a message of the caller, and not a control frame.
+    pub(super) fn is_message(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::Binary(_))
+    }
+
+    /// How long its payload is.
+    pub(super) fn len_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) | Self::Ping(bytes) => bytes.len(),
+            Self::Pong | Self::Close => 0,
+        }
+    }
+}
+
 /// Reads messages.
 #[derive(Debug)]
 pub(super) struct Intake {

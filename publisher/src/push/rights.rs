@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use campanile_channel::publishing::{Push, Target};
-use campanile_edge::{Action, ApiKey, Meter, Principal};
+use campanile_edge::{Action, ApiKey, Keys, Meter, Principal};
 use campanile_messages::Audience;
 
 use crate::courier::error::Unavailable;
@@ -24,9 +24,18 @@ impl Pusher {
         Self { principal: Principal::Key(key.rights().clone()), key: Some(key) }
     }
 
-    /// The key that the caller has presented.
-    pub(crate) fn key(&self) -> Option<&ApiKey> {
-        self.key.as_deref()
+    /// Whether the caller has presented no key.
+    pub(crate) fn is_anybody(&self) -> bool {
+        self.key.is_none()
+    }
+
+    /// The same caller, as it is among these keys; `None` if it may not push any more: its key was removed,
+    /// or it has none and one is needed now.
+    pub(crate) fn renewed(&self, keys: &Keys) -> Option<Self> {
+        match &self.key {
+            None => keys.is_empty().then(|| self.clone()),
+            Some(key) => keys.current(key).map(Self::with_key),
+        }
     }
 
     /// How often the caller may push; `None` if that has no bound.

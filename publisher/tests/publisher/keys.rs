@@ -1,5 +1,6 @@
 //! API keys: who may push what, and how often.
 
+mod late;
 mod stream;
 
 use std::sync::Arc;

@@ -158,3 +158,21 @@ async fn a_proxy_header_says_whom_a_connection_is_from() {
     assert_eq!(rest(sent(2, publisher.addr, get(PUSH)).await).await, "");
     assert_eq!(rest(sent(2, publisher.addr, "PROXY TCP4 192.").await).await, "");
 }
+
+#[actix::test]
+async fn a_proxy_header_at_an_open_publisher_is_refused_as_a_proxy() {
+    let broker = Broker::start(accept);
+    let local = Publisher::start(broker.addr);
+    let open = Publisher::start_with(broker.addr, |config| config.exposure = Exposure::Open);
+    let v2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\0\x01\0\x02";
+    for header in [b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", &b"PROXY UNKNOWN\r\n"[..], v2] {
+        let bytes = [header, get(PUSH).as_bytes()].concat();
+        let answer = rest(sent(2, local.addr, &bytes).await).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+        assert!(answer.contains("shows that a proxy passes this request on"), "{answer}");
+        let answer = rest(sent(2, open.addr, &bytes).await).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains("--proxy-protocol"), "{answer}");
+    }
+    assert_eq!(broker.contents(), [""; 0]);
+}

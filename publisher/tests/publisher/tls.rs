@@ -4,11 +4,11 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use campanile_edge::Secret;
 use campanile_edge::tls::{Certificate, Tickets, http_config};
+use campanile_edge::{PerAddress, Secret};
 use campanile_harness::client::raw::{Client, FIN, TEXT, frame, request};
 use campanile_harness::tls::Authority;
-use campanile_publisher::PublisherConfig;
+use campanile_publisher::{PublisherConfig, default_addresses, fixed_addresses};
 use socket2::SockRef;
 use tokio::sync::watch;
 
@@ -65,6 +65,28 @@ async fn plain_http_on_a_port_for_tls_gets_a_sentence() {
     let answer = publisher.get("/?content=hi").await;
     assert_eq!(answer.brief(), (400, "this port speaks TLS: use https or wss\n"));
     assert_eq!(broker.contents(), [""; 0]);
+}
+
+#[actix::test]
+async fn one_connection_too_many_is_closed_without_a_word() {
+    let broker = Broker::start(accept);
+    let speak_tls = speak_tls(&Authority::new());
+    let publisher = Publisher::start_with(broker.addr, |config| {
+        speak_tls(config);
+        let mut addresses = default_addresses();
+        addresses.max_connections = PerAddress::set(1);
+        config.addresses = fixed_addresses(addresses);
+    });
+    let addr = publisher.addr;
+    apart(move || {
+        let _held = Client::raw(addr);
+        let mut refused = Client::raw(addr);
+        let mut answer = Vec::new();
+        // A reset is as good as an end.
+        let _ = refused.stream.read_to_end(&mut answer);
+        assert_eq!(String::from_utf8_lossy(&answer), "");
+    })
+    .await;
 }
 
 #[actix::test]

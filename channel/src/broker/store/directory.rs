@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! campanile   the marker: "campanile data directory, format 1"; locked while a broker runs, and
-//!             used to recognise a copy of the directory
+//!             used to recognise a copy of the directory. Format 2 has rows of clients that have published,
+//!             which a version that only knows format 1 cannot read
 //! mark        what was acknowledged, see `mark.rs`
 //! store/      the engine's files
 //! store.new/  the same, while the directory is being made
@@ -10,7 +11,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt as _, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -19,8 +20,12 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use super::StoreError;
 use super::rows::DirectoryIdentity;
 
-/// The format that this version writes.
-const FORMAT: u32 = 1;
+/// The format of a new directory.
+const FIRST_FORMAT: u32 = 1;
+
+/// The format of a directory to which a client has published, and the last one that this version knows. It has
+/// as many digits as the first one, so that only one byte has to be replaced.
+const FORMAT: u32 = 2;
 
 const MARKER: &str = "campanile";
 const MARKER_TEXT: &str = "campanile data directory, format ";
@@ -35,6 +40,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 pub struct Directory {
     path: PathBuf,
     marker: File,
+    format: u32,
 }
 
 impl Directory {
@@ -64,8 +70,26 @@ impl Directory {
             Err(error) => return Err(not_writable(path, error)),
         };
         take_lock(path, &lock)?;
-        check_format(path, &lock)?;
-        Ok(Self { path: path.to_owned(), marker: lock })
+        let format = check_format(path, &lock)?;
+        Ok(Self { path: path.to_owned(), marker: lock, format })
+    }
+
+    /// Makes versions that only know the first format refuse the directory from now on, and say why. It is on
+    /// disk when this returns.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn allow_clients(&mut self) -> Result<(), StoreError> {
+        if self.format < FORMAT {
+            // A single byte is never half written.
+            let digit = FORMAT.to_string();
+            self.marker
+                .write_all_at(digit.as_bytes(), MARKER_TEXT.len() as u64)
+                .and_then(|()| self.marker.sync_all())
+                .map_err(|error| StoreError::io(&self.path, error))?;
+            self.format = FORMAT;
+        }
+        Ok(())
     }
 
     pub fn path(&self) -> &Path {
@@ -143,20 +167,23 @@ fn is_empty(path: &Path) -> Result<bool, StoreError> {
     Ok(entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "lost+found")))
 }
 
-/// Reads the marker, or writes it if it is new or was not finished.
-fn check_format(path: &Path, mut marker: &File) -> Result<(), StoreError> {
+/// Reads the marker, or writes it if it is new or was not finished. Returns the format.
+fn check_format(path: &Path, mut marker: &File) -> Result<u32, StoreError> {
     let mut text = String::new();
     // A marker is short, but another file of this name may have any size.
     (&mut marker).take(256).read_to_string(&mut text).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => StoreError::Foreign { dir: path.to_owned() },
         _ => StoreError::io(path, error),
     })?;
-    let own = format!("{MARKER_TEXT}{FORMAT}\n");
-    if text == own {
-        return Ok(());
+    for known in FIRST_FORMAT..=FORMAT {
+        if text == format!("{MARKER_TEXT}{known}\n") {
+            return Ok(known);
+        }
     }
+    let own = format!("{MARKER_TEXT}{FIRST_FORMAT}\n");
     if own.starts_with(&text) && is_alone(path)? {
-        return write_marker(marker, &own, path).map_err(|error| not_writable(path, error));
+        write_marker(marker, &own, path).map_err(|error| not_writable(path, error))?;
+        return Ok(FIRST_FORMAT);
     }
     let format = text.strip_prefix(MARKER_TEXT).and_then(|rest| rest.trim_end().parse().ok());
     match format {
@@ -276,7 +303,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         marker(dir.path(), "campanile data directory, format 12\n");
         let error = Directory::take(dir.path()).unwrap_err();
-        assert!(matches!(error, StoreError::NewerFormat { found: 12, known: 1, .. }), "{error}");
+        assert!(matches!(error, StoreError::NewerFormat { found: 12, known: 2, .. }), "{error}");
+        let written_by = "it was written by a later release of Campanile";
+        assert!(error.to_string().contains(written_by), "{error}");
+    }
+
+    #[test]
+    fn a_directory_with_rows_of_clients_has_another_format() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut directory = Directory::take(dir.path()).unwrap();
+        let identity = directory.identity().unwrap();
+        directory.allow_clients().unwrap();
+        directory.allow_clients().unwrap();
+        let text = fs::read_to_string(dir.path().join(MARKER)).unwrap();
+        assert_eq!(text, "campanile data directory, format 2\n");
+        drop(directory);
+        let again = Directory::take(dir.path()).unwrap();
+        assert_eq!((again.format, again.identity().unwrap()), (2, identity));
     }
 
     #[test]

@@ -35,8 +35,8 @@ pub enum StoreError {
     )]
     Foreign { dir: PathBuf },
     #[error(
-        "the data directory {dir} has format {found}, but this version only knows format {known}; \
-         start the version that wrote it, or a later one"
+        "the data directory {dir} has format {found}, but this version only knows format {known}: it was \
+         written by a later release of Campanile; start that release, or a later one"
     )]
     NewerFormat { dir: PathBuf, found: u32, known: u32 },
     #[error(

@@ -283,3 +283,35 @@ fn the_clock_continues_that_of_the_last_broker() {
     drop(store);
     assert!(start_of(dir.path(), None) >= noted + clock::UNPROVEN - ROUNDED);
 }
+
+#[test]
+fn what_clients_publish_raises_the_format_before_it_is_stored() {
+    let marker = |dir: &TempDir| fs::read_to_string(dir.path().join("campanile")).unwrap();
+    let user = UserName::new("42").unwrap();
+    let plain = Record { from: None, ..record(1, 10) };
+    let of_client = Record { from: Some(user.clone()), ..record(2, 10) };
+    let known = |key| KnownId {
+        key,
+        digest: [9; 16],
+        at: Duration::from_millis(5),
+        sequence: 1,
+        gateways: 0,
+        matched: 0,
+    };
+    let own_key = known(RepeatKey::new(Some(&user), &IdempotencyKey::new("k").unwrap()));
+    let with_key =
+        |key| Changes { events: vec![plain.clone()], ids: vec![key], ..Changes::default() };
+    for of_client in [
+        vec![Changes { events: vec![plain.clone(), of_client], ..Changes::default() }],
+        vec![with_key(own_key)],
+    ] {
+        let dir = temp();
+        let (mut store, _) = open(dir.path(), Durability::Disk);
+        store.write(&[Changes { ids: vec![known(key(1))], ..Changes::default() }]).unwrap();
+        assert_eq!(marker(&dir), "campanile data directory, format 1\n");
+        store.write(&of_client).unwrap();
+        assert_eq!(marker(&dir), "campanile data directory, format 2\n");
+        drop(store);
+        open(dir.path(), Durability::Disk);
+    }
+}

@@ -27,7 +27,7 @@ impl Door {
         deadline: Deadline,
     ) -> Option<Stream> {
         let Some(settings) = &self.config.tls else { return Some(tcp.into()) };
-        let accepted = tls::accept(tcp, settings, &self.handshakes);
+        let accepted = tls::accept(tcp, peer.ip(), settings, &self.handshakes);
         match timeout_at(deadline, accepted).await {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(NoStream::Gone)) => {}

@@ -189,6 +189,25 @@ impl PassedOn for httparse::Header<'_> {
     }
 }
 
+/// Returns where the head ends, behind its empty line. The first `seen` bytes were searched before.
+pub fn end_of_headers(bytes: &[u8], seen: &mut usize) -> Option<usize> {
+    if bytes.starts_with(b"\n") {
+        return Some(1);
+    }
+    if bytes.starts_with(b"\r\n") {
+        return Some(2);
+    }
+    let from = *seen;
+    *seen = bytes.len().saturating_sub(2);
+    let ends = |at: usize| match bytes.get(at + 1..) {
+        Some([b'\n', ..]) => Some(at + 2),
+        Some([b'\r', b'\n', ..]) => Some(at + 3),
+        _ => None,
+    };
+    let line_ends = bytes[from..].iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    line_ends.map(|(at, _)| from + at).find_map(ends)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -110,6 +110,13 @@ fn what_cannot_be_read_is_refused_with_a_sentence() {
         ),
         ("GETGETGETGETGETGETGETGETGETGETGETGET".to_owned(), "the request is not HTTP/1"),
         (format!("GET / {}", "H".repeat(40)), "the request is not HTTP/1"),
+        (
+            "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nGET / HTTP/1.1\r\n\r\n".to_owned(),
+            "a PROXY header is where a request should be",
+        ),
+        ("PROXY UNKNOWN\r\n".to_owned(), "a PROXY header is where a request should be"),
+        ("\r\n\r\n\0\r\nQUIT\n!".to_owned(), "a PROXY header is where a request should be"),
+        ("\0\r\nQUIET\n".to_owned(), "the request is not HTTP/1"),
         ("PRI * HTTP/2.0\r\n\r\n".to_owned(), "the request is not HTTP/1"),
         ("GET /\r\n\r\n".to_owned(), "the request is not HTTP/1"),
         ("GET / a HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), "the request is not HTTP/1"),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use campanile_channel::publishing::Receipt;
-use campanile_edge::Peer;
+use campanile_edge::rights::{KeyRights, Scope};
+use campanile_edge::{ApiKey, KeyHash, Keys, Peer, Rate, Secret};
 
 use super::*;
 use crate::budget::{Budget, Shares};
@@ -32,6 +33,11 @@ struct Source {
 impl Source {
     fn send(&mut self, text: &str) {
         self.chunks.push_back(frame(text));
+        self.wake();
+    }
+
+    fn send_ping(&mut self) {
+        self.chunks.push_back(Bytes::from_static(&[0x89, 0x80, 0, 0, 0, 0]));
         self.wake();
     }
 
@@ -78,10 +84,13 @@ struct Rig {
 
 impl Rig {
     fn new(max_items: usize, max_bytes: usize) -> Self {
+        Self::of(Access::new(Arc::default(), Some(Pusher::default())), max_items, max_bytes)
+    }
+
+    fn of(access: Access, max_items: usize, max_bytes: usize) -> Self {
         let budget = Budget::new(Shares::of(1 << 20, 1_000, 1_000));
         let answers = Answers::new(Presence::default(), budget.reserve(Peer::of(None)));
         let limits = StreamLimits { max_items, max_bytes, max_content_bytes: 1_000 };
-        let access = Access::new(Arc::default(), Some(Pusher::default()));
         Self {
             exchange: Exchange::new(access, StreamFormat::Json, limits, answers),
             budget,
@@ -109,6 +118,12 @@ impl Rig {
     /// What the connection does when it is woken or has taken what was sent.
     fn is_turn_due(&self) -> bool {
         self.idle_since.is_none_or(|before| self.wakes.count() > before)
+    }
+
+    /// A turn at this time, with all that it returns.
+    fn exchange_turn(&mut self, now: Instant) -> Turn {
+        let mut task = Context::from_waker(Waker::noop());
+        self.exchange.turn(&mut task, Pin::new(&mut self.source), now)
     }
 
     fn turn(&mut self) -> Turn {
@@ -283,4 +298,42 @@ fn refusals_without_room_do_not_pile_up() {
     assert_eq!((rig.answers.len(), rig.exchange.without_room), (4_001, 0));
     drop((others, same));
     assert_eq!(rig.budget.used_bytes(), 0);
+}
+
+#[test]
+fn idle_streams_leave_the_rate_of_their_key_to_others() {
+    let scopes = vec![Scope::Everyone];
+    let rights = KeyRights { name: "shop".to_owned(), scopes };
+    let key = ApiKey::new(KeyHash::of(&Secret::new("cpk_a")), rights, Some(Rate::new(1, 2)));
+    let keys = Arc::new(Keys::new([key]).expect("one"));
+    let rig = || {
+        let pusher = keys.find(b"cpk_a").map(Pusher::with_key);
+        Rig::of(Access::new(keys.clone(), pusher), 10, usize::MAX)
+    };
+    let mut idle: Vec<Rig> = (0..5).map(|_| rig()).collect();
+    for stream in &mut idle {
+        assert_eq!(stream.turn().wait, None);
+        stream.source.send_ping();
+        assert_eq!(stream.exchange_turn(Instant::now()).wait, None);
+    }
+    let mut busy = rig();
+    (0..3).for_each(|_| busy.send());
+    let now = Instant::now();
+    let turn = busy.exchange_turn(now);
+    assert_eq!(turn.pushes.len(), 2, "the whole burst is left");
+    assert!(turn.wait.is_some());
+    assert!(busy.budget.used_bytes() > 0, "the message that waits is counted");
+    let turn = busy.exchange_turn(now + std::time::Duration::from_secs(2));
+    assert_eq!((turn.pushes.len(), turn.wait), (1, None), "and not lost");
+}
+
+#[test]
+fn a_caller_without_a_key_cannot_hold_its_stream_by_pings() {
+    let mut rig = Rig::of(Access::new(Arc::default(), None), 10, usize::MAX);
+    (0..MAX_EARLY_PINGS).for_each(|_| rig.source.send_ping());
+    let pongs = rig.exchange_turn(Instant::now()).outgoing.len();
+    assert_eq!((pongs, rig.exchange.is_done()), (8, None));
+    rig.source.send_ping();
+    assert!(rig.exchange_turn(Instant::now()).outgoing.is_empty());
+    assert_eq!(rig.exchange.is_done(), Some(NO_KEY));
 }
