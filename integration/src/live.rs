@@ -241,7 +241,9 @@ impl Live {
         };
         let mut state = NewState::read(&read.settings, &self.args)?;
         self.check_exposure(&state).map_err(|sentence| Invalid(vec![sentence]))?;
-        state.limits = ServiceLimits::of(&cli::read_again(&read.scalars).map_err(Invalid)?);
+        state.limits = ServiceLimits::of(
+            &cli::read_again(self.file.as_deref(), &read.scalars).map_err(Invalid)?,
+        );
         Ok((state, read.scalars))
     }
 
