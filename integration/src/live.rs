@@ -239,11 +239,14 @@ impl Live {
             Some(file) => reread(file)?,
             None => SettingsFile::default(),
         };
+        let args = cli::read_again(self.file.as_deref(), &read.scalars).map_err(Invalid)?;
+        let contradictions = args.contradictions();
+        if !contradictions.is_empty() {
+            return Err(Invalid(contradictions));
+        }
         let mut state = NewState::read(&read.settings, &self.args)?;
         self.check_exposure(&state).map_err(|sentence| Invalid(vec![sentence]))?;
-        state.limits = ServiceLimits::of(
-            &cli::read_again(self.file.as_deref(), &read.scalars).map_err(Invalid)?,
-        );
+        state.limits = ServiceLimits::of(&args);
         Ok((state, read.scalars))
     }
 
