@@ -10,6 +10,7 @@ mod jwks;
 mod limits;
 mod live;
 mod logging;
+mod reread;
 mod secret_file;
 mod secrets;
 mod services;

@@ -4,10 +4,20 @@ use std::fs;
 use std::path::Path;
 
 use campanile_harness::{Process, Signal};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use tempfile::TempDir;
+
+/// Makes a secret for this test alone.
+fn fresh() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
 
 fn write(path: &Path, text: &str) {
     fs::write(path, text).expect("it can be written");
+}
+
+fn make_pipe(path: &Path) {
+    mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).expect("a pipe");
 }
 
 fn text(path: &Path) -> &str {
@@ -37,6 +47,38 @@ async fn a_hangup_refuses_what_a_start_refuses() {
         let line = process.said("the settings stay as they were").await;
         assert!(line.contains(part), "{line}");
         write(&file, &settings(good));
+        process.signal(Signal::HUP);
+        process.said("the settings were read again").await;
+    }
+}
+
+#[tokio::test]
+async fn a_hangup_opens_no_pipe() {
+    let directory = TempDir::new().expect("a directory");
+    let (file, secret) = (directory.path().join("settings.toml"), directory.path().join("secret"));
+    let path = text(&secret);
+    for (service, settings) in [
+        ("broker", format!("[broker]\nsecret_file = {path:?}\n")),
+        ("gateway", format!("[gateway]\ntoken_keys = {path:?}\n")),
+        ("gateway", format!("[[tokens.keys]]\nsecret_file = {path:?}\n")),
+        (
+            "publisher",
+            format!("[[keys]]\nname = \"a\"\nscopes = [\"read\"]\nsecret_file = {path:?}\n"),
+        ),
+    ] {
+        let _ = fs::remove_file(&secret);
+        write(&secret, &fresh());
+        write(&file, &settings);
+        let process =
+            Process::start(&[service, "--listen", "127.0.0.1:0", "--config", text(&file)]);
+        process.said(&format!("the {service} listens")).await;
+        fs::remove_file(&secret).expect("it is there");
+        make_pipe(&secret);
+        process.signal(Signal::HUP);
+        let line = process.said("the settings stay as they were").await;
+        assert!(line.contains(&format!("{path}: this is no regular file")), "{line}");
+        fs::remove_file(&secret).expect("it is there");
+        write(&secret, &fresh());
         process.signal(Signal::HUP);
         process.said("the settings were read again").await;
     }
