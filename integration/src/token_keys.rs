@@ -112,12 +112,9 @@ impl TokenKeys {
 pub fn fetch(keys: &Arc<TokenKeys>, unknown: Arc<Notify>, watchdog: &Watchdog) {
     let Some(url) = keys.url.clone() else { return };
     let (keys, pulse) = (keys.clone(), watchdog.watch("token keys"));
-    actix_rt::spawn(async move {
-        let kept = jwks::keep(url.clone(), unknown, pulse, |answer| keys.take(answer)).await;
-        if let Err(error) = kept {
-            error!(%url, %error, "no token keys can be fetched");
-        }
-    });
+    actix_rt::spawn(
+        async move { jwks::keep(url, unknown, pulse, |answer| keys.take(answer)).await },
+    );
 }
 
 #[cfg(test)]
