@@ -248,6 +248,7 @@ impl Live {
         reread::check(&read.settings, &self.args).map_err(Invalid)?;
         let mut state = NewState::read(&read.settings, &self.args)?;
         self.check_exposure(&state).map_err(|sentence| Invalid(vec![sentence]))?;
+        self.token_keys.check(&state.access).map_err(|sentence| Invalid(vec![sentence]))?;
         state.limits = ServiceLimits::of(&args);
         Ok((state, read.scalars))
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use campanile_harness::{Process, Signal};
+use campanile_harness::{Process, Signal, until};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use tempfile::TempDir;
 
@@ -82,4 +82,26 @@ async fn a_hangup_opens_no_pipe() {
         process.signal(Signal::HUP);
         process.said("the settings were read again").await;
     }
+}
+
+#[tokio::test]
+async fn a_hangup_does_not_change_where_token_keys_come_from() {
+    let directory = TempDir::new().expect("a directory");
+    let (file, secret) = (directory.path().join("settings.toml"), directory.path().join("secret"));
+    write(&secret, &fresh());
+    let settings =
+        |url: &str| format!("[tokens]\n{url}\n[[tokens.keys]]\nsecret_file = {secret:?}\n");
+    let first = settings("jwks_url = \"http://127.0.0.1:1/\"");
+    write(&file, &first);
+    let gateway = Process::start(&["gateway", "--listen=127.0.0.1:0", "--config", text(&file)]);
+    gateway.said("the gateway listens").await;
+    for (at, other) in ["jwks_url = \"http://127.0.0.1:2/\"", ""].into_iter().enumerate() {
+        write(&file, &settings(other));
+        gateway.signal(Signal::HUP);
+        until(|| gateway.count("the settings stay as they were: [tokens] jwks_url") > at).await;
+    }
+    assert_eq!(gateway.count("the settings were read again"), 0);
+    write(&file, &first);
+    gateway.signal(Signal::HUP);
+    gateway.said("the settings were read again").await;
 }
