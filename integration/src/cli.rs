@@ -49,6 +49,14 @@ pub struct Cli {
 /// The commands that read a settings file.
 const SERVICES: [&str; 4] = ["up", "broker", "gateway", "publisher"];
 
+/// Whether the command line begins like one that runs a service.
+pub fn is_service() -> bool {
+    let first = std::env::args_os().nth(1);
+    first
+        .and_then(|name| name.into_string().ok())
+        .is_some_and(|name| SERVICES.contains(&&*name) || name == "channel")
+}
+
 /// What the binary runs.
 #[derive(Debug, Subcommand)]
 pub enum Command {

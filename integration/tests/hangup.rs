@@ -1,6 +1,7 @@
 //! SIGHUP, by what a process refuses to take: it stays as it was, and goes on.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use campanile_harness::{Process, Signal, until};
@@ -104,4 +105,20 @@ async fn a_hangup_does_not_change_where_token_keys_come_from() {
     write(&file, &first);
     gateway.signal(Signal::HUP);
     gateway.said("the settings were read again").await;
+}
+#[tokio::test]
+async fn a_hangup_during_the_start_is_kept_until_the_end_of_it() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("settings.toml");
+    make_pipe(&file);
+    let mut broker = Process::start(&["broker", "--config", text(&file)]);
+    // It is opened once the broker opens it too, and the broker waits for its end.
+    let mut pipe = fs::OpenOptions::new().write(true).open(&file).expect("a reader");
+    broker.signal(Signal::HUP);
+    pipe.write_all(b"[broker]\nlisten = \"127.0.0.1:0\"\n").expect("the broker reads it");
+    drop(pipe);
+    broker.said("the broker listens").await;
+    broker.said("this is no regular file").await;
+    broker.signal(Signal::TERM);
+    assert!(broker.ended().await.success());
 }
