@@ -275,7 +275,8 @@ impl Live {
         }
         self.secrets.send_replace(Arc::new(state.secrets));
         self.token_keys.change(state.access);
-        self.keys.send_replace(Arc::new(state.keys));
+        let keys = state.keys.continuing(&self.keys.borrow());
+        self.keys.send_replace(Arc::new(keys));
         self.limits.change(state.limits);
         // Here: `send_replace` for each part.
     }
