@@ -121,6 +121,39 @@ async fn a_key_is_rotated_by_a_hangup_and_never_logged() {
     }
 }
 
+#[tokio::test]
+async fn a_hangup_gives_back_nothing_of_a_rate() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("campanile.toml");
+    let (key, entry) = make(&["everyone"]);
+    let listen = "listen = \"127.0.0.1:0\"\n";
+    let services = ["broker", "gateway", "publisher"].map(|name| format!("[{name}]\n{listen}"));
+    let settings = |burst| format!("{}{entry}per_second = 1\nburst = {burst}\n", services.concat());
+    write(&file, &[&settings(1_000)]);
+    let up = Process::start(&["up", "--config", file.to_str().expect("UTF-8")]);
+    let line = up.said("  publisher  ").await;
+    let address = line.split(' ').next_back().expect("an address");
+    let publisher: SocketAddr = address.parse().expect("an address");
+    let left = async || -> u32 {
+        let target = "GET /?content=a HTTP/1.1\r\nHost: localhost\r\n";
+        let request = format!("{target}Authorization: Bearer {key}\r\n\r\n");
+        let head = exchange(publisher, request.as_bytes()).await.head.to_lowercase();
+        let (_, left) = head.split_once(";r=").expect("a rate");
+        let digits = left.split(|c: char| !c.is_ascii_digit()).next();
+        digits.and_then(|digits| digits.parse().ok()).expect("a number")
+    };
+    // One comes back in a second, and nobody waits for that.
+    for _ in 0..60 {
+        left().await;
+    }
+    reread(&up).await;
+    let after = left().await;
+    assert!(after < 980, "{after}");
+    write(&file, &[&settings(2_000)]);
+    reread(&up).await;
+    assert_eq!(left().await, 1_999, "another rate begins anew");
+}
+
 #[test]
 fn a_key_is_read_from_a_file_and_wrong_ones_are_explained() {
     let directory = TempDir::new().expect("a directory");
