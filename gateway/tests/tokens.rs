@@ -5,6 +5,8 @@ mod first_message;
 mod harness;
 #[path = "tokens/issuer.rs"]
 mod issuer;
+#[path = "tokens/paths.rs"]
+mod paths;
 #[path = "tokens/renewal.rs"]
 mod renewal;
 #[path = "tokens/users.rs"]

@@ -36,7 +36,7 @@ use crate::entrance::admission::Admissions;
 use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, read_head};
 use crate::entrance::health::Health;
 use crate::entrance::identity;
-use crate::entrance::page::Serve;
+use crate::entrance::page::{self, Serve};
 use crate::entrance::refusal::Refusal;
 use crate::entrance::rewind::Rewind;
 use crate::entrance::seats::Seat;
@@ -289,7 +289,8 @@ impl Door {
                         identity::check(&self.principal_of(head, peer)?, Action::ReadPosition)?;
                         Admitted::Page
                     }
-                    _ => Admitted::Page,
+                    path if page::PATHS.contains(&path) => Admitted::Page,
+                    path => return Err(Refusal::not_found(&page::nothing_at(path))),
                 }
             }
         };
