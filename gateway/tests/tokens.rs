@@ -2,6 +2,8 @@
 
 #[path = "tokens/first_message.rs"]
 mod first_message;
+#[path = "tokens/guests.rs"]
+mod guests;
 mod harness;
 #[path = "tokens/issuer.rs"]
 mod issuer;
@@ -24,7 +26,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
 use harness::Gateway;
-use issuer::{access, guests, offer, secret_of_another, token, token_signed_with};
+use issuer::{access, offer, secret_of_another, token, token_signed_with, with_guests};
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
 
@@ -295,7 +297,7 @@ fn an_open_gateway_does_not_look_at_tokens() {
 
 #[test]
 fn guests_may_do_what_is_configured_for_them() {
-    let gateway = start_with(guests(access(), "public/*"), |_| {});
+    let gateway = start_with(with_guests(access(), "public/*"), |_| {});
     let mut client = Client::open_with(gateway.address, &request("/?group=public/a", &[V1]));
     let welcome = client.json();
     assert_eq!(welcome["type"], "welcome");
@@ -316,7 +318,7 @@ fn guests_may_do_what_is_configured_for_them() {
     assert_eq!(client.json()["user"], "42");
     assert_eq!(answer(gateway.address, &stream::request("/position", &[])).0, 403);
     // Where only guests are let in, no token is valid.
-    let only = start_with(guests(Access::default(), "public/*"), |_| {});
+    let only = start_with(with_guests(Access::default(), "public/*"), |_| {});
     assert_eq!(answer(only.address, &request("/", &[&bearer(&good())])).0, 401);
 }
 

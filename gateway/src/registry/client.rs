@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use campanile_edge::Principal;
+use campanile_edge::{Action, Principal};
 use campanile_messages::link::Gap;
-use campanile_messages::{ConnectionId, GroupName, Position};
+use campanile_messages::{Audience, ConnectionId, GroupName, Position};
 use tokio::sync::oneshot;
 
 use crate::config::GatewayConfig;
@@ -86,6 +86,15 @@ impl Client {
         }
     }
 
+    /// Whether the client has the right to listen to an audience.
+    pub fn may_listen_to(&self, audience: &Audience) -> bool {
+        match audience {
+            Audience::Group(group) => self.principal.may(Action::Subscribe { group }),
+            // Which user it is does not change, and everyone is everyone.
+            Audience::Everyone | Audience::User(_) => true,
+        }
+    }
+
     /// What the client's token says, for its greeting.
     pub fn identity(&self) -> Option<Identity<'_>> {
         let renewal = self.renewal.as_ref()?;
@@ -117,9 +126,13 @@ impl Client {
         self.line.socket.replay(events.iter().map(|event| event.frame(self.line.dialect).clone()));
     }
 
-    /// Sends that the client no longer listens to a group, because its new token does not allow it.
-    pub fn send_not_allowed(&self, group: &GroupName) {
-        self.line.say(self.line.rules().left(group, Some("not_allowed")));
+    /// Sends that the client no longer listens to a group, because it has no right to it any more. A client
+    /// that cannot be told is closed, as its request would be refused now.
+    pub fn send_not_allowed(&self, group: &GroupName, is_greeted: bool) {
+        match self.line.rules().left(group, Some("not_allowed")).filter(|_| is_greeted) {
+            Some(left) => self.line.send(&left),
+            None => self.line.close(CloseCode::NotAllowed, Unsent::Flush),
+        }
     }
 
     /// Sends that the client has joined a group.

@@ -54,8 +54,8 @@ pub fn access() -> Access {
     Access { tokens: Some(verifier), ..Access::default() }
 }
 
-/// The same with guests, who may listen to the groups of a pattern.
-pub fn guests(access: Access, pattern: &str) -> Access {
+/// An access with guests, who may listen to the groups of a pattern.
+pub fn with_guests(access: Access, pattern: &str) -> Access {
     let subscribe = Operations { subscribe: true, ..Operations::default() };
     let rights = GroupRights::new([(pattern.parse().expect("a pattern"), subscribe)]);
     Access { guests: Some(Arc::new(rights)), ..access }
