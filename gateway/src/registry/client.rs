@@ -14,7 +14,7 @@ use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::liveness::{Liveness, Verdict};
 use crate::connection::socket::Unsent;
-use crate::dialects::{Dialect, Framed, Greeting, Identity};
+use crate::dialects::{Dialect, Framed, Greeting, Identity, RequestError};
 use crate::registry::renewal::{Chance, Due, Renewal};
 use crate::registry::subscriptions::Standing;
 use crate::resume::Resumed;
@@ -82,7 +82,10 @@ impl Client {
             let (expires, can_renew) = (rights.expires, self.line.rules().can_renew());
             let chance = Chance(rand::random_range(0.0..1.0));
             let renewal = Renewal::new(expires, unix_now, now, grace, can_renew, chance);
-            self.renewal = Some(Box::new(renewal));
+            match &mut self.renewal {
+                Some(old) => old.replace(renewal),
+                None => self.renewal = Some(Box::new(renewal)),
+            }
         }
     }
 
@@ -93,6 +96,14 @@ impl Client {
             // Which user it is does not change, and everyone is everyone.
             Audience::Everyone | Audience::User(_) => true,
         }
+    }
+
+    /// Counts a new token, before it is looked at.
+    ///
+    /// # Errors
+    /// The client has no token that could be replaced, or it sends new ones too often.
+    pub fn count_renewal(&mut self, now: Instant) -> Result<(), RequestError> {
+        self.renewal.as_mut().ok_or(RequestError::NoTokenToRenew)?.count(now)
     }
 
     /// What the client's token says, for its greeting.
@@ -174,7 +185,9 @@ impl Client {
         config: &GatewayConfig,
     ) {
         let GatewayConfig { ping_after, silence_limit, handshake_limit, .. } = *config;
-        match self.renewal.as_mut().map_or(Due::Nothing, |renewal| renewal.due(now)) {
+        let can_be_asked = standing != Standing::Pending;
+        let due = |renewal: &mut Box<Renewal>| renewal.due(now, can_be_asked);
+        match self.renewal.as_mut().map_or(Due::Nothing, due) {
             Due::Nothing => {}
             Due::Ask { expires_in } => self.line.say(self.line.rules().token(expires_in)),
             Due::End => self.line.close(CloseCode::TokenExpired, Unsent::Flush),

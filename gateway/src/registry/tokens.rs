@@ -68,6 +68,8 @@ impl Handler<Renew> for Registry {
         let access = self.config.access.borrow().clone();
         // Without a client, the connection is ending.
         let Some(client) = self.clients.subscriptions.get_mut(connection) else { return Ok(0) };
+        // To check a signature takes longer than most that this thread does.
+        client.count_renewal(Instant::now())?;
         let token = std::str::from_utf8(token.expose()).unwrap_or_default();
         let checked = access.check(token, (self.config.unix_time)());
         if let Err(rejection) = &checked {
