@@ -92,15 +92,22 @@ impl Door {
         }
     }
 
-    /// Serves a connection until its session has started, or to its end.
+    /// Serves a connection until its session has started, or to its end. Its request must be there at the
+    /// deadline.
     ///
     /// In a storm, most requests have arrived before their connections are accepted. Their sessions
     /// start at once, without a task, a timer or a wait for an event.
-    pub fn receive(self: &Rc<Self>, socket: net::TcpStream, peer: SocketAddr, seat: Seat) {
+    pub fn receive(
+        self: &Rc<Self>,
+        socket: net::TcpStream,
+        peer: SocketAddr,
+        seat: Seat,
+        deadline: Deadline,
+    ) {
         if self.config.tls.is_some() {
             let Ok(tcp) = TcpStream::from_std(socket) else { return };
             let door = self.clone();
-            actix_rt::spawn(async move { door.receive_sealed(tcp, peer, seat).await });
+            actix_rt::spawn(async move { door.receive_sealed(tcp, peer, seat, deadline).await });
             return;
         }
         let mut received = Vec::with_capacity(FIRST_READ_BYTES);
@@ -122,7 +129,6 @@ impl Door {
             decided => {
                 let door = self.clone();
                 actix_rt::spawn(async move {
-                    let deadline = Deadline::now() + door.config.handshake_limit;
                     let arrived = (stream.into(), received, decided);
                     door.admit(arrived, peer, seat, deadline).await;
                 });
