@@ -14,6 +14,8 @@ pub struct Access {
     /// Whether keys come from elsewhere, and the first ones have not come yet. Until then, a token that no
     /// known key has signed is not refused for good, and the gateway is not ready.
     pub awaits_keys: bool,
+    /// Whether keys come from elsewhere, so that a key that is not known may be known a moment later.
+    pub keys_are_fetched: bool,
     /// What clients without a token may do; `None` if they are refused. Without `tokens` too, the gateway is
     /// open.
     pub guests: Option<Arc<GroupRights>>,

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
 use harness::Gateway;
-use issuer::{access, offer, secret_of_another, token, token_signed_with, with_guests};
+use issuer::{access, named_key, offer, secret_of_another, token, token_signed_with, with_guests};
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
 
@@ -348,4 +348,23 @@ fn before_its_keys_came_a_gateway_is_not_ready_and_refuses_for_now() {
     assert_eq!(ready().0, 200);
     let mut client = Client::open_with(gateway.address, &request("/", &[&offer(&token)]));
     assert_eq!(client.json()["type"], "welcome");
+}
+
+/// A browser gives up an event stream for good on any other status than 200.
+#[test]
+fn an_event_stream_with_an_unknown_key_comes_back_where_keys_are_fetched() {
+    let unknown = |keys_are_fetched| {
+        let fetched = start_with(Access { keys_are_fetched, ..named_key() }, |_| {});
+        let token = bearer(&issuer::token_of_key("of tomorrow"));
+        let answer = |target| answer(fetched.address, &stream::request(target, &[&token]));
+        let (status, head, body) = answer("/events");
+        assert_eq!(answer("/position").0, 401);
+        assert_eq!(body.starts_with("retry: "), status == 200, "{head}{body}");
+        status
+    };
+    assert_eq!([true, false].map(unknown), [200, 401]);
+    // Any other wrong token is wrong for good.
+    let fetched = start_with(Access { keys_are_fetched: true, ..access() }, |_| {});
+    let junk = stream::request("/events", &[&bearer("junk")]);
+    assert_eq!(answer(fetched.address, &junk).0, 401);
 }

@@ -68,6 +68,7 @@ impl TokenKeys {
         let mut parts = self.parts();
         parts.settings = new.access;
         parts.settings.awaits_keys = self.url.is_some();
+        parts.settings.keys_are_fetched = self.url.is_some();
         match parts.together() {
             Ok(access) => _ = self.access.send_replace(Arc::new(access)),
             Err(error) => {

@@ -285,7 +285,7 @@ impl Door {
                     _ if is_websocket => return Err(Refusal::no_websocket_at(path)),
                     "/events" => {
                         let wish = self.event_stream_wish(head)?;
-                        let principal = self.principal_of(head, peer).map_err(patient)?;
+                        let principal = self.principal_of_stream(head, peer)?;
                         let wish = identity::grant(&principal, wish, *max_groups)?;
                         self.admissions.count_user(&principal, seat)?;
                         Admitted::EventStream(wish, principal)
