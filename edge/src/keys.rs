@@ -1,6 +1,7 @@
 //! The API keys of backends. Pure. Of a key, only its SHA-256 is known here: it is 32 random bytes or more,
 //! so that its hash can be neither guessed nor turned back.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -87,13 +88,13 @@ impl FromStr for KeyHash {
 pub struct ApiKey {
     hash: KeyHash,
     rights: Arc<KeyRights>,
-    meter: Option<Meter>,
+    meter: Option<Arc<Meter>>,
 }
 
 impl ApiKey {
     /// A key. Without a rate it may push as often as there is room.
     pub fn new(hash: KeyHash, rights: KeyRights, rate: Option<Rate>) -> Self {
-        Self { hash, rights: Arc::new(rights), meter: rate.map(Meter::new) }
+        Self { hash, rights: Arc::new(rights), meter: rate.map(|rate| Arc::new(Meter::new(rate))) }
     }
 
     /// What it allows.
@@ -103,7 +104,7 @@ impl ApiKey {
 
     /// How often it may push, and has; `None` without a rate. All who present the key share it.
     pub fn meter(&self) -> Option<&Meter> {
-        self.meter.as_ref()
+        self.meter.as_deref()
     }
 }
 
@@ -139,6 +140,22 @@ impl Keys {
             all.push(Arc::new(key));
         }
         Ok(Self(all.into()))
+    }
+
+    /// These keys as they follow on others: what was used of a key's rate stays used, if the rate is the same.
+    pub fn continuing(self, others: &Self) -> Self {
+        let meters: HashMap<_, _> = others.0.iter().map(|key| (key.hash.0, &key.meter)).collect();
+        let continued = |key: Arc<ApiKey>| {
+            let meter = meters.get(&key.hash.0).and_then(|meter| meter.as_ref());
+            match (&key.meter, meter) {
+                (Some(own), Some(meter)) if own.rate() == meter.rate() => {
+                    let (hash, rights) = (key.hash, key.rights.clone());
+                    Arc::new(ApiKey { hash, rights, meter: Some(meter.clone()) })
+                }
+                _ => key,
+            }
+        };
+        Self(self.0.into_iter().map(continued).collect())
     }
 
     /// Whether there are none, so that everybody may push.
@@ -228,6 +245,32 @@ mod tests {
         assert_eq!(name(renamed.current(&held)).as_deref(), Some("c"));
         assert!(Keys::new([key("new", "a")]).expect("one").current(&held).is_none());
         assert!(Keys::default().current(&held).is_none());
+    }
+
+    #[test]
+    fn what_was_used_of_a_rate_stays_used_while_the_rate_is_the_same() {
+        let now = Instant::now();
+        let keys = |name: &str, rate| {
+            let rights = KeyRights { name: name.to_owned(), scopes: vec![] };
+            Keys::new([ApiKey::new(KeyHash::of(&Secret::new("abc")), rights, rate)]).expect("one")
+        };
+        let left = |keys: &Keys| {
+            let key = keys.find(b"abc").expect("known");
+            key.meter().map(|meter| meter.left(now).0)
+        };
+        let first = keys("a", Some(Rate::new(1, 5)));
+        let held = first.find(b"abc").expect("known");
+        assert_eq!(held.meter().expect("a rate").take(now), Ok(()));
+        let renamed = keys("b", Some(Rate::new(1, 5))).continuing(&first);
+        assert_eq!((name(renamed.find(b"abc")).as_deref(), left(&renamed)), (Some("b"), Some(4)));
+        // A request that began before counts too.
+        assert_eq!(held.meter().expect("a rate").take(now), Ok(()));
+        assert_eq!(left(&renamed), Some(3));
+        let faster = keys("a", Some(Rate::new(2, 5))).continuing(&first);
+        assert_eq!(left(&faster), Some(5));
+        assert_eq!(left(&keys("a", None).continuing(&first)), None);
+        let new = keys("a", Some(Rate::new(1, 5))).continuing(&Keys::default());
+        assert_eq!(left(&new), Some(5));
     }
 
     #[test]

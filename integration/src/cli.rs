@@ -12,6 +12,7 @@ mod names;
 mod publisher;
 mod service_args;
 mod token;
+mod up;
 mod variables;
 
 use std::ffi::OsStr;
@@ -47,6 +48,14 @@ pub struct Cli {
 
 /// The commands that read a settings file.
 const SERVICES: [&str; 4] = ["up", "broker", "gateway", "publisher"];
+
+/// Whether the command line begins like one that runs a service.
+pub fn is_service() -> bool {
+    let first = std::env::args_os().nth(1);
+    first
+        .and_then(|name| name.into_string().ok())
+        .is_some_and(|name| SERVICES.contains(&&*name) || name == "channel")
+}
 
 /// What the binary runs.
 #[derive(Debug, Subcommand)]
@@ -136,12 +145,15 @@ pub fn read() -> Result<Invocation, Refused> {
     let file = matches.subcommand().filter(|(name, _)| SERVICES.contains(name));
     let file = file.and_then(|(_, matches)| matches.get_one::<PathBuf>("config")).cloned();
     let Some(file) = file else {
+        up::check(&all_flags(), &matches, (None, &[]), &environment).map_err(Refused::Settings)?;
         let command = Cli::from_arg_matches(&matches)?.command;
         let (scalars, in_force, settings) = Default::default();
         return Ok(Invocation { command, file: None, scalars, in_force, settings });
     };
     let SettingsFile { scalars, settings } = read_settings(&file).map_err(Refused::Settings)?;
     let matches = with_scalars(command, &scalars).try_get_matches_from(&args)?;
+    up::check(&all_flags(), &matches, (Some(&file), &scalars), &environment)
+        .map_err(Refused::Settings)?;
     let command = Cli::from_arg_matches(&matches)?.command;
     let own = matches.subcommand().map(|(_, matches)| matches);
     let is_in_force = |scalar: &&Scalar| {
@@ -181,15 +193,19 @@ pub fn without_flags(scalars: &[Scalar]) -> Result<Vec<ServiceArgs>, Vec<String>
     if errors.is_empty() { Ok(all) } else { Err(errors) }
 }
 
-/// The flags of this process with other values of the settings file.
+/// The flags of this process with other values of the settings file, which is `file`.
 ///
 /// # Errors
 /// What is wrong with one of them.
-pub fn read_again(scalars: &[Scalar]) -> Result<ServiceArgs, Vec<String>> {
+pub fn read_again(file: Option<&Path>, scalars: &[Scalar]) -> Result<ServiceArgs, Vec<String>> {
+    let wrong = |error: clap::Error| vec![one_line(&error)];
     let command = with_scalars(command(), scalars);
-    let matches = command.try_get_matches_from(std::env::args_os());
-    let read = matches.and_then(|matches| Cli::from_arg_matches(&matches));
-    read.map(|cli| ServiceArgs::of(&cli.command)).map_err(|error| vec![one_line(&error)])
+    let matches = command.try_get_matches_from(std::env::args_os()).map_err(wrong)?;
+    let environment = |name: &OsStr| std::env::var_os(name);
+    up::check(&all_flags(), &matches, (file, scalars), &environment)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let cli = Cli::from_arg_matches(&matches).map_err(wrong)?;
+    Ok(ServiceArgs::of(&cli.command))
 }
 
 /// Makes the values of a settings file the defaults of the flags, so that the environment and the

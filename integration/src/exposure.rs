@@ -36,11 +36,18 @@ impl Service {
         }
     }
 
-    /// What makes it ask who somebody is.
-    fn needs(self) -> &'static str {
+    /// What makes it ask who somebody is. `is_in_up` is whether its flags begin with its name.
+    fn needs(self, is_in_up: bool) -> &'static str {
         match self {
             Self::Broker => "a cluster secret (--secret-file or [broker] secret_file)",
-            Self::Gateway => "a token key (--token-keys or [[tokens.keys]])",
+            Self::Gateway if is_in_up => {
+                "a token key or guests (--gateway-token-keys, [[tokens.keys]], [tokens] jwks_url or \
+                 [guests] groups)"
+            }
+            Self::Gateway => {
+                "a token key or guests (--token-keys, [[tokens.keys]], [tokens] jwks_url or [guests] \
+                 groups)"
+            }
             Self::Publisher => "an API key ([[keys]])",
         }
     }
@@ -59,7 +66,8 @@ impl std::error::Error for TooOpen {}
 
 impl fmt::Display for TooOpen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, address, needs) = (self.service.name(), self.address, self.service.needs());
+        let (name, address) = (self.service.name(), self.address);
+        let needs = self.service.needs(self.is_in_up);
         let prefix = if self.is_in_up { self.service.prefix() } else { "" };
         write!(
             f,
@@ -89,9 +97,9 @@ pub fn check(
     })
 }
 
-/// What the log says of a service that is open; `None` if it is not.
+/// What the log of a process with one service says if it is open; `None` if it is not.
 pub fn notice(service: Service, exposure: Exposure) -> Option<String> {
-    let (name, needs) = (service.name(), service.needs());
+    let (name, needs) = (service.name(), service.needs(false));
     exposure.is_open().then(|| {
         format!(
             "the {name} is open: anybody who reaches its address may do anything; {needs} ends that"
@@ -110,12 +118,12 @@ mod tests {
     #[test]
     fn a_service_that_is_too_open_names_flag_and_key() {
         for (service, flag, key) in [
-            (Service::Broker, "--secret-file", "[broker] secret_file"),
-            (Service::Gateway, "--token-keys", "[[tokens.keys]]"),
-            (Service::Publisher, "API key", "[[keys]]"),
+            (Service::Broker, ["(--secret-file ", "(--secret-file "], "[broker] secret_file"),
+            (Service::Gateway, ["(--token-keys,", "(--gateway-token-keys,"], "[guests] groups"),
+            (Service::Publisher, ["API key"; 2], "[[keys]]"),
         ] {
             let name = service.name();
-            for is_in_up in [false, true] {
+            for (is_in_up, flag) in [false, true].into_iter().zip(flag) {
                 let on = addresses(&["127.0.0.1:1", "192.0.2.7:1"]);
                 let error = check(service, &on, false, false, is_in_up).expect_err("too open");
                 let prefix = if is_in_up { format!("{name}-") } else { String::new() };

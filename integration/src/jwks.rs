@@ -4,6 +4,7 @@
 mod schedule;
 mod source;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,8 +24,8 @@ pub async fn keep(
     unknown: Arc<Notify>,
     pulse: Pulse,
     mut read: impl FnMut(&[u8]) -> Result<usize, String>,
-) -> Result<(), FetchError> {
-    let client = url.client()?;
+) -> Infallible {
+    let mut client = None;
     let mut schedule = Schedule::new(Instant::now());
     let mut said = None;
     loop {
@@ -40,8 +41,15 @@ pub async fn keep(
             pulse.during(waiting).await;
             continue;
         }
-        let fetched =
-            pulse.during(url.fetch(&client, FETCH_LIMIT)).await.map_err(|error| error.to_string());
+        let fetching = async {
+            // Certificates of the system that cannot be read now may be there later.
+            let with = match client.take() {
+                Some(client) => client,
+                None => url.client()?,
+            };
+            url.fetch(client.insert(with), FETCH_LIMIT).await
+        };
+        let fetched = pulse.during(fetching).await.map_err(|error: FetchError| error.to_string());
         let taken = fetched.and_then(|answer| read(&answer));
         schedule.attempted(taken.is_ok(), Instant::now());
         match taken {

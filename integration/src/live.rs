@@ -23,6 +23,7 @@ use crate::cli::{self, Invocation, ServiceArgs};
 use crate::exposure::{SERVICES, Service};
 use crate::limits::{self, LimitsNow, ServiceLimits};
 use crate::logging::Level;
+use crate::reread;
 use crate::secrets::ClusterSecret;
 use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
 use crate::token_keys::{TokenKeys, TokenSettings};
@@ -236,12 +237,19 @@ impl Live {
 
     fn reread(&self) -> Result<(NewState, Vec<Scalar>), Invalid> {
         let read = match &self.file {
-            Some(file) => reread(file)?,
+            Some(file) => read_file_again(file)?,
             None => SettingsFile::default(),
         };
+        let args = cli::read_again(self.file.as_deref(), &read.scalars).map_err(Invalid)?;
+        let contradictions = args.contradictions();
+        if !contradictions.is_empty() {
+            return Err(Invalid(contradictions));
+        }
+        reread::check(&read.settings, &self.args).map_err(Invalid)?;
         let mut state = NewState::read(&read.settings, &self.args)?;
         self.check_exposure(&state).map_err(|sentence| Invalid(vec![sentence]))?;
-        state.limits = ServiceLimits::of(&cli::read_again(&read.scalars).map_err(Invalid)?);
+        self.token_keys.check(&state.access).map_err(|sentence| Invalid(vec![sentence]))?;
+        state.limits = ServiceLimits::of(&args);
         Ok((state, read.scalars))
     }
 
@@ -267,17 +275,17 @@ impl Live {
         }
         self.secrets.send_replace(Arc::new(state.secrets));
         self.token_keys.change(state.access);
-        self.keys.send_replace(Arc::new(state.keys));
+        let keys = state.keys.continuing(&self.keys.borrow());
+        self.keys.send_replace(Arc::new(keys));
         self.limits.change(state.limits);
         // Here: `send_replace` for each part.
     }
 }
 
-fn reread(file: &Path) -> Result<SettingsFile, Invalid> {
+fn read_file_again(file: &Path) -> Result<SettingsFile, Invalid> {
     // A pipe is empty when it is read again, and an empty file is a valid one.
     if !file.metadata().is_ok_and(|file| file.is_file()) {
-        let sentence = format!("{}: this is no regular file (any more)", file.display());
-        return Err(Invalid(vec![sentence]));
+        return Err(Invalid(vec![reread::no_regular_file(file)]));
     }
     Ok(cli::read_settings(file)?)
 }

@@ -10,6 +10,7 @@ mod jwks;
 mod limits;
 mod live;
 mod logging;
+mod reread;
 mod secret_file;
 mod secrets;
 mod services;
@@ -34,6 +35,13 @@ use logging::Logging;
 use shutdown::Shutdown;
 
 fn main() -> ExitCode {
+    // First of all, because until then SIGHUP ends the process. Tools end by it.
+    if cli::is_service()
+        && let Err(error) = shutdown::hold_hangups()
+    {
+        logging::last_line(&format!("error: cannot catch signals: {error}"));
+        return ExitCode::FAILURE;
+    }
     // The first one stays, and nobody else installs one.
     let _ = campanile_edge::tls::provider().install_default();
     let invocation = match cli::read() {

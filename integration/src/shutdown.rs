@@ -26,6 +26,18 @@ const NOT_IN_TIME: i32 = 1;
 /// How often to look for a limit that was not set yet when the signal came.
 const LOOK_FOR_LIMIT: Duration = Duration::from_millis(100);
 
+/// Keeps SIGHUP from ending this process from now on. One that comes before
+/// [`of_service`](Shutdown::of_service) reads the settings again after it.
+///
+/// # Errors
+/// If signals cannot be caught.
+pub fn hold_hangups() -> io::Result<()> {
+    // A handler stays for as long as the process runs. What it notes is taken by the next runtime.
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let _entered = runtime.enter();
+    signal(SignalKind::hangup()).map(drop)
+}
+
 /// Tells the parts of the process that it is to end. Each part has a clone.
 #[derive(Debug, Clone)]
 pub struct Shutdown {

@@ -6,7 +6,7 @@ use campanile_channel::Watchdog;
 use campanile_edge::tokens::Keys;
 use campanile_gateway::Access;
 use tokio::sync::{Notify, watch};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::jwks::{self, JwksUrl};
 
@@ -61,11 +61,25 @@ impl TokenKeys {
         self.access.subscribe()
     }
 
-    /// Takes other settings; the fetched keys stay.
-    pub fn change(&self, new: TokenSettings) {
-        if new.url != self.url {
-            warn!("[tokens] jwks_url changes only with a restart");
+    /// Checks that settings can be taken.
+    ///
+    /// # Errors
+    /// A sentence, if keys would have to come from elsewhere.
+    pub fn check(&self, new: &TokenSettings) -> Result<(), String> {
+        let shown =
+            |url: &Option<JwksUrl>| url.as_ref().map_or("none".to_owned(), |u| u.to_string());
+        match new.url == self.url {
+            true => Ok(()),
+            false => Err(format!(
+                "[tokens] jwks_url is {} and would be {}: that takes a restart",
+                shown(&self.url),
+                shown(&new.url)
+            )),
         }
+    }
+
+    /// Takes other settings that passed [`check`](Self::check); the fetched keys stay.
+    pub fn change(&self, new: TokenSettings) {
         let mut parts = self.parts();
         parts.settings = new.access;
         parts.settings.awaits_keys = self.url.is_some();
@@ -97,12 +111,9 @@ impl TokenKeys {
 pub fn fetch(keys: &Arc<TokenKeys>, unknown: Arc<Notify>, watchdog: &Watchdog) {
     let Some(url) = keys.url.clone() else { return };
     let (keys, pulse) = (keys.clone(), watchdog.watch("token keys"));
-    actix_rt::spawn(async move {
-        let kept = jwks::keep(url.clone(), unknown, pulse, |answer| keys.take(answer)).await;
-        if let Err(error) = kept {
-            error!(%url, %error, "no token keys can be fetched");
-        }
-    });
+    actix_rt::spawn(
+        async move { jwks::keep(url, unknown, pulse, |answer| keys.take(answer)).await },
+    );
 }
 
 #[cfg(test)]
@@ -138,9 +149,14 @@ mod tests {
         assert_eq!(keys.take(JWKS), Ok(1), "a secret that came over the net is no key");
         assert_eq!(ids(&keys), ["good"]);
         assert!(!keys.access().borrow().awaits_keys);
-        keys.change(settings("https://b.example/"));
+        keys.change(settings("https://a.example/"));
         assert_eq!(ids(&keys), ["good"]);
         assert!(!keys.access().borrow().awaits_keys);
+        let refused = keys.check(&settings("https://b.example/")).expect_err("another URL");
+        let said = "jwks_url is https://a.example/ and would be https://b.example/";
+        assert!(refused.contains(said), "{refused}");
+        assert!(keys.check(&TokenSettings::default()).expect_err("none").contains("be none"));
+        assert_eq!(keys.check(&settings("https://a.example/")), Ok(()));
         assert!(keys.take(br#"{"keys":[]}"#).is_err());
         assert_eq!(ids(&keys), ["good"], "an answer without keys keeps the old ones");
     }

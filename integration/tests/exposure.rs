@@ -21,7 +21,7 @@ fn refused(args: &[&str]) -> String {
 fn a_service_without_authentication_does_not_start_off_loopback() {
     for (service, key) in [
         ("broker", "[broker] secret_file"),
-        ("gateway", "[[tokens.keys]]"),
+        ("gateway", "[[tokens.keys]], [tokens] jwks_url or [guests] groups"),
         ("publisher", "[[keys]]"),
     ] {
         for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {

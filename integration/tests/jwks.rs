@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use campanile_harness::client::raw::{Client, request};
-use campanile_harness::{Cluster, Process, eventually, exchange, start_gateway};
+use campanile_harness::{Cluster, Process, command, eventually, exchange, start_gateway, within};
 use issuer::{fresh, sign, token};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use rcgen::{KeyPair, PKCS_ED25519};
@@ -179,4 +179,24 @@ async fn tokens_with_unknown_keys_do_not_make_it_ask_at_once() {
     let good = sign(&key, Algorithm::EdDSA, "first", json!({}));
     assert_eq!(connect(address, &good).json()["type"], "welcome");
     assert_eq!(issuer.fetches(), asked);
+}
+
+#[tokio::test]
+async fn keys_come_from_this_host_without_authorities_of_the_system() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let here = listener.local_addr().expect("bound");
+    let settings = NamedTempFile::new().expect("a file");
+    for (scheme, line) in [("http", None), ("https", Some("cannot fetch token keys"))] {
+        let url = format!("[tokens]\njwks_url = \"{scheme}://{here}/\"\n");
+        std::fs::write(settings.path(), url).expect("it can be written");
+        let mut gateway = command(&["gateway", "--listen=127.0.0.1:0", "--config"]);
+        gateway.arg(settings.path());
+        gateway.envs([("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")]);
+        let gateway = Process::run("gateway without authorities", gateway);
+        match line {
+            Some(line) => _ = gateway.said(line).await,
+            None => _ = within("it asks for the keys", listener.accept()).await,
+        }
+        assert_eq!(gateway.count("no token keys can be fetched"), 0);
+    }
 }

@@ -248,3 +248,73 @@ async fn an_unknown_variable_is_a_warning_without_its_value() {
     broker.said("the broker listens").await;
     assert_eq!((broker.count("is no setting"), broker.count("hunter2")), (1, 0));
 }
+
+#[test]
+fn up_refuses_what_it_cannot_follow() {
+    // Without the refusal it would end because of the address.
+    let up = ["up", "--broker-listen=192.0.2.1:0"];
+    let said = |text: &str, variables: &[(&str, &str)]| {
+        let file = file(text);
+        refused(&[&up[..], &["--config", path(&file)]].concat(), variables).concat()
+    };
+    for (section, keys) in [
+        ("broker", &["tls_cert", "tls_key", "client_ca"][..]),
+        ("gateway", &["broker_ca", "link_cert", "link_key"]),
+        ("publisher", &["broker_ca", "link_cert", "link_key"]),
+    ] {
+        for key in keys {
+            let line = said(&format!("[{section}]\n{key} = \"a.pem\"\n"), &[]);
+            let part = format!(":2: [{section}] {key}: up has no TLS on its links");
+            assert!(line.contains(&part), "{line}");
+            let variable = format!("CAMPANILE_{section}_{key}").to_uppercase();
+            let line = said("", &[(&variable, "a.pem")]);
+            assert!(line.contains(&format!("{variable}: up has no TLS on its links")), "{line}");
+            let line = refused(&up, &[(&variable, "a.pem")]).concat();
+            assert!(line.contains(&format!("{variable}: up has no TLS on its links")), "{line}");
+            let line = said("", &[(&variable, "")]);
+            assert!(line.contains("--broker-listen 192.0.2.1:0"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn up_refuses_a_secret_that_only_one_service_has() {
+    let up = ["up", "--gateway-listen=192.0.2.1:0"];
+    let one = "0123456789abcdef";
+    for service in ["GATEWAY", "PUBLISHER"] {
+        let secret = format!("CAMPANILE_{service}_SECRET");
+        let line = refused(&up, &[(&secret, one)]).concat();
+        let way = "accepted is CAMPANILE_BROKER_SECRET, --secret-file or [broker] secret_file";
+        assert!(line.contains(&format!("{secret}: ")) && line.contains(way), "{line}");
+        assert!(!line.contains(one), "{line}");
+        let line =
+            refused(&up, &[(&secret, one), ("CAMPANILE_BROKER_SECRET", "another one, longer")]);
+        assert!(line.concat().contains(&format!("{secret}: ")), "{line:?}");
+        let same = refused(&up, &[(&secret, one), ("CAMPANILE_BROKER_SECRET", one)]).concat();
+        assert!(same.contains("--gateway-listen 192.0.2.1:0"), "{same}");
+        let variable = format!("{secret}_FILE");
+        let line = refused(&up, &[(&variable, "/nonexistent")]).concat();
+        assert!(line.contains(&format!("{variable}: ")) && line.contains(way), "{line}");
+        let section = service.to_lowercase();
+        let file = file(&format!("[{section}]\nsecret_file = \"/nonexistent\"\n"));
+        let line = refused(&[&up[..], &["--config", path(&file)]].concat(), &[]).concat();
+        let part = format!("{}:2: [{section}] secret_file: ", path(&file));
+        assert!(line.contains(&part) && line.contains(way), "{line}");
+    }
+}
+
+#[test]
+fn an_error_in_a_section_shows_no_value() {
+    for text in [
+        "[[keys]]\nname = \"a\"\nscopes = \"cpk_SECRET\"\n",
+        "[[keys]]\nname = \"a\"\nscopes = []\nburst = \"cpk_SECRET, expected u32 \\\"\"\n",
+        "keys = \"cpk_SECRET\"\n",
+        "[tokens]\nkeys = [\"cpk_SECRET\"]\n",
+        "[tokens]\nissuer = [\"cpk_SECRET\"]\n",
+    ] {
+        let file = file(text);
+        let line = refused(&["config", "--check", path(&file)], &[]).concat();
+        assert!(!line.contains("cpk_"), "{line}");
+        assert!(line.contains("invalid type: ") && line.contains(", expected "), "{line}");
+    }
+}

@@ -149,3 +149,33 @@ fn a_wrong_key_is_an_error_before_the_gateway_starts() {
         assert!(!said.contains("hunter2"), "{said}");
     }
 }
+
+/// Runs `campanile token`, and returns its code and what it printed.
+fn token_tool(args: &[&str]) -> (Option<i32>, String) {
+    let output = command(&[&["token"], args].concat()).output().expect("it runs");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).expect("UTF-8"))
+}
+
+#[test]
+fn a_key_is_read_for_a_token_as_a_gateway_reads_it() {
+    let directory = TempDir::new().expect("a directory");
+    let path = |name: &str| directory.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (key, made, settings) = (path("key"), path("token"), path("settings.toml"));
+    // The spaces belong to the secret.
+    std::fs::write(&key, format!("{}  \n", fresh())).expect("it can be written");
+    let joins = ["--join=user/1", "--join=user/2", "--group=user/*"];
+    let (code, token) = token_tool(&[&["make", "--key-file", &key][..], &joins].concat());
+    assert_eq!(code, Some(0), "{token}");
+    std::fs::write(&made, token).expect("it can be written");
+    let show = |text: String| {
+        std::fs::write(&settings, text).expect("it can be written");
+        token_tool(&["show", &made, "--config", &settings])
+    };
+    let (code, said) = show(format!("[[tokens.keys]]\nsecret_file = {key:?}\n"));
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = show(format!("[gateway]\ntoken_keys = {key:?}\nmax_groups = 2\n"));
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = show(format!("[gateway]\ntoken_keys = {key:?}\nmax_groups = 1\n"));
+    assert!(code == Some(1) && said.contains("refused (invalid_token)"), "{said}");
+}

@@ -104,7 +104,7 @@ pub fn both_flags(args: &[OsString]) -> Option<String> {
 }
 
 /// The value of a variable that is set and not empty.
-fn value(name: &OsStr, environment: Environment<'_>) -> Option<OsString> {
+pub fn value(name: &OsStr, environment: Environment<'_>) -> Option<OsString> {
     environment(name).filter(|value| !value.is_empty())
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{BrokerArgs, BrokerCommandArgs, Command, GatewayArgs, PublisherArgs};
-use crate::exposure::Service;
+use crate::exposure::{SERVICES, Service};
 use crate::secrets::ClusterSecret;
 use crate::units::BrokerAddress;
 
@@ -78,6 +78,22 @@ impl ServiceArgs {
             | Command::Bench(_)
             | Command::BenchPart(_) => Self::default(),
         }
+    }
+
+    /// The settings of each service that do not go together, in a sentence each.
+    pub fn contradictions(&self) -> Vec<String> {
+        let is_in_up = self.broker.is_some() && self.gateway.is_some();
+        let prefix = |service: Service| if is_in_up { service.prefix() } else { "" };
+        let broker = self.broker.as_ref().map(|args| args.config().map(drop));
+        let gateway = self.gateway.as_ref();
+        let gateway =
+            gateway.map(|args| args.config(String::new(), prefix(Service::Gateway)).map(drop));
+        let publisher = self.publisher.as_ref();
+        let publisher =
+            publisher.map(|args| args.config(String::new(), prefix(Service::Publisher)).map(drop));
+        let named = SERVICES.into_iter().zip([broker, gateway, publisher]);
+        let failed = named.filter_map(|(service, result)| Some((service, result?.err()?)));
+        failed.map(|(service, error)| format!("{}: {error:#}", service.name())).collect()
     }
 
     /// Whether any of them names a file that is read again at SIGHUP.

@@ -24,7 +24,12 @@ impl JwksUrl {
     /// A client for it, which follows no redirect and uses no proxy.
     pub fn client(&self) -> Result<Client, FetchError> {
         let here = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
-        Client::builder()
+        let builder = match self.0.scheme() {
+            // Without TLS, the certificates of the system are not needed, and perhaps there are none.
+            "http" => Client::builder().tls_certs_only([]),
+            _ => Client::builder(),
+        };
+        builder
             .no_proxy()
             .redirect(Policy::none())
             // The name must not lead anywhere else. The port is that of the URL.

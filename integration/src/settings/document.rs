@@ -1,5 +1,6 @@
 //! The text of a settings file, as a tree that knows its lines.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
@@ -134,7 +135,7 @@ impl<'a> Document<'a> {
             let mut name = String::new();
             name_of(&self.root, &at, &mut name);
             let hint = suggestion(error.message());
-            self.error(at, format!("{name}: {}{hint}", error.message()))
+            self.error(at, format!("{name}: {}{hint}", without_value(error.message())))
         })
     }
 }
@@ -190,6 +191,19 @@ fn holds_inside(value: &Spanned<DeValue<'_>>, at: &Range<usize>) -> bool {
             array.iter().any(|item| holds(item.span()) || holds_inside(item, at))
         }
         _ => false,
+    }
+}
+
+/// Serde's "invalid type: string "a", expected u32" without the value, which may be a secret in the wrong
+/// place.
+fn without_value(message: &str) -> Cow<'_, str> {
+    let is_about_a_value =
+        ["invalid type: ", "invalid value: "].iter().any(|b| message.starts_with(b));
+    match (message.find(['"', '`']), message.rfind(", expected ")) {
+        (Some(start), Some(end)) if is_about_a_value && start < end => {
+            format!("{}{}", message[..start].trim_end(), &message[end..]).into()
+        }
+        _ => message.into(),
     }
 }
 

@@ -43,7 +43,7 @@ fn check(file: &Path) -> Vec<String> {
     };
     let mut errors = Vec::new();
     for args in services {
-        let mut wrong = contradictions(&args);
+        let mut wrong = args.contradictions();
         match NewState::read(&read.settings, &args) {
             Ok(state) => wrong.extend(too_open(&args, &state)),
             Err(invalid) => wrong.extend(invalid.0),
@@ -59,16 +59,6 @@ fn check(file: &Path) -> Vec<String> {
     let mut seen = BTreeSet::new();
     errors.retain(|error| seen.insert(error.clone()));
     errors
-}
-
-/// The settings of each service that do not go together.
-fn contradictions(args: &ServiceArgs) -> Vec<String> {
-    let broker = args.broker.as_ref().map(|args| args.config().map(drop));
-    let gateway = args.gateway.as_ref().map(|args| args.config(String::new(), "").map(drop));
-    let publisher = args.publisher.as_ref().map(|args| args.config(String::new(), "").map(drop));
-    let named = [("broker", broker), ("gateway", gateway), ("publisher", publisher)];
-    let failed = named.into_iter().filter_map(|(name, result)| Some((name, result?.err()?)));
-    failed.map(|(name, error)| format!("{name}: {error:#}")).collect()
 }
 
 /// The services that would not start because they would be open to others.

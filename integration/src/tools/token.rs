@@ -10,13 +10,13 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow, bail};
-use campanile_edge::Secret;
 use campanile_gateway::Access;
 use zeroize::Zeroizing;
 
 use crate::cli::{self, TokenCommand, TokenMakeArgs, TokenShowArgs};
 use crate::live::Invalid;
 use crate::logging::last_line;
+use crate::secret_file;
 
 use explain::Verdict;
 
@@ -45,7 +45,9 @@ pub fn run(command: TokenCommand) -> ExitCode {
 fn make(args: TokenMakeArgs) -> anyhow::Result<String> {
     let TokenMakeArgs { user, groups, join, issuer, audience, id, .. } = args;
     let wanted = make::Wanted { user, groups, join, issuer, audience, id };
-    let key = Secret::new(read(&args.key_file)?.trim_ascii_end());
+    let file = &args.key_file;
+    let key = secret_file::read(file, MAX_FILE_BYTES as usize)
+        .map_err(|error| anyhow!("--key-file {}: {error}", file.display()))?;
     make::sign(&wanted.claims(now(), args.expires_in), args.algorithm, args.key_id, &key)
 }
 
