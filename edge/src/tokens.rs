@@ -21,6 +21,7 @@ mod cause;
 mod claims;
 mod deny;
 mod header;
+mod key_error;
 mod keys;
 
 use std::time::Duration;
@@ -31,7 +32,8 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use cause::Cause;
 pub use claims::{MAX_INFO_BYTES, MAX_TIME};
 pub use deny::{Denied, Deny};
-pub use keys::{Ignored, Key, KeyError, Keys, MAX_KEYS, MIN_SECRET_BYTES};
+pub use key_error::{Ignored, KeyError, MAX_KEYS};
+pub use keys::{Key, Keys, MIN_SECRET_BYTES};
 
 use claims::Claims;
 use header::Header;

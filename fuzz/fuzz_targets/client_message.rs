@@ -29,6 +29,10 @@ fuzz_target!(|data: &[u8]| {
         Ok(Request::Leave(group)) => {
             assert_repeats(&json!({ "type": "leave", "group": &*group }), text);
         }
+        Ok(Request::Auth(token)) => {
+            let token = str::from_utf8(token.expose()).expect("it came in a string of JSON");
+            assert_repeats(&json!({ "type": "auth", "token": token }), text);
+        }
         Ok(Request::Publish(publish)) => {
             let Publish { group, content, id, echo, tag } = *publish;
             let mut again = json!({ "type": "publish", "group": &*group, "echo": echo });

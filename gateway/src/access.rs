@@ -14,6 +14,8 @@ pub struct Access {
     /// Whether keys come from elsewhere, and the first ones have not come yet. Until then, a token that no
     /// known key has signed is not refused for good, and the gateway is not ready.
     pub awaits_keys: bool,
+    /// Whether keys come from elsewhere, so that a key that is not known may be known a moment later.
+    pub keys_are_fetched: bool,
     /// What clients without a token may do; `None` if they are refused. Without `tokens` too, the gateway is
     /// open.
     pub guests: Option<Arc<GroupRights>>,
@@ -119,9 +121,23 @@ impl Access {
     }
 
     /// Why a client that was let in may not stay; `None` if it may.
-    pub fn shuts_out(&self, principal: &Principal) -> Option<Denied> {
+    pub fn shuts_out(&self, principal: &Principal) -> Option<Rejection> {
         match principal {
-            Principal::Token(rights) => self.deny.denies(rights),
+            Principal::Token(rights) => self.deny.denies(rights).map(Rejection::from),
+            Principal::Guest(_) if self.guests.is_none() && !self.is_open() => {
+                Some(Rejection::NoToken)
+            }
+            _ => None,
+        }
+    }
+
+    /// Who a client that was let in is from now on; `None` if that has not changed. Clients with a token keep
+    /// their rights until it expires, and guests have those of all guests.
+    pub fn changes(&self, principal: &Principal) -> Option<Principal> {
+        match (principal, &self.guests) {
+            (Principal::Guest(old), Some(new)) if !Arc::ptr_eq(old, new) => {
+                Some(Principal::Guest(new.clone()))
+            }
             _ => None,
         }
     }

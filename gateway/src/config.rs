@@ -58,8 +58,9 @@ pub struct GatewayConfig {
     /// Whether there is the page for development at `/`; `None` if that depends on whether the gateway
     /// listens on loopback only. The JavaScript client is always there.
     pub page: Option<bool>,
-    /// Whom the gateway lets in. A change counts for new clients at once. Clients that the new deny list
-    /// names are closed within a second; all others stay until their tokens expire. Default: everybody.
+    /// Whom the gateway lets in. A change counts for new clients at once. Within a second, clients that the
+    /// new deny list names are closed, and guests have the new rights of guests, or are closed; all others
+    /// stay until their tokens expire. Default: everybody.
     pub access: watch::Receiver<Arc<Access>>,
     /// Notified when a token names a key that is not known, so that the keys can be fetched again.
     pub unknown_key: Arc<Notify>,
@@ -88,8 +89,8 @@ pub struct GatewayConfig {
     pub tls: Option<TlsSettings>,
     /// The most TLS handshakes under way per worker. Newcomers beyond it wait.
     pub max_tls_handshakes: usize,
-    /// How long the TLS handshake and a request head may take together before it is refused, and how long the broker may
-    /// take to confirm a connection before that is closed with 1013.
+    /// How long the PROXY header, the TLS handshake and a request head may take together before the
+    /// connection is refused, and how long the broker may take to confirm a connection before that is closed with 1013.
     pub handshake_limit: Duration,
     /// How long a client may be silent before it gets a ping.
     pub ping_after: Duration,
@@ -176,7 +177,46 @@ impl Default for GatewayConfig {
 }
 
 fn unix_time() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    // A clock before 1970 is wrong, and then no token counts.
-    since.map_or(0, |since| since.as_secs())
+    seconds(SystemTime::now())
+}
+
+/// A clock before 1970 is wrong. Then it is so late that every token has expired.
+fn seconds(now: SystemTime) -> u64 {
+    now.duration_since(SystemTime::UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use campanile_edge::Secret;
+    use campanile_edge::tokens::{Expected, Key, Keys, Verifier};
+    use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+
+    use super::*;
+
+    /// A token with these claims, signed with the secret of 32 sevens.
+    fn token(claims: &str) -> String {
+        let segment = |json: &str| URL_SAFE_NO_PAD.encode(json);
+        let message = format!("{}.{}", segment(r#"{"alg":"HS256"}"#), segment(claims));
+        let key = EncodingKey::from_secret(&[7; 32]).expect("a key");
+        let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("signed");
+        format!("{message}.{signature}")
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_lets_nobody_in() {
+        let key = Key::from_secret(None, None, &Secret::new([7; 32])).expect("a key");
+        let verifier = Verifier::new(Keys::new(vec![key]).expect("one"), Expected::default());
+        let hour = Duration::from_secs(3_600);
+        for (now, is_accepted) in
+            [(SystemTime::UNIX_EPOCH + hour, true), (SystemTime::UNIX_EPOCH - hour, false)]
+        {
+            for expires in [7_000, 253_402_300_799_u64] {
+                let token = token(&format!(r#"{{"aud":"campanile","exp":{expires}}}"#));
+                let verified = verifier.verify(&token, seconds(now));
+                assert_eq!(verified.is_ok(), is_accepted, "{verified:?}");
+            }
+        }
+    }
 }

@@ -153,7 +153,7 @@ impl Handler<Attach> for Registry {
             audiences.clear();
         }
         let mut client = Client::new(connection, line, principal, Instant::now());
-        self.start_token(&mut client);
+        self.welcome(&mut client, &audiences);
         let ticket = self.reporter.next_ticket();
         let changed =
             self.clients.subscriptions.attach(connection, audiences, since, client, ticket);

@@ -276,6 +276,35 @@ fn a_proxy_header_that_never_ends_is_closed_in_time() {
 }
 
 #[test]
+fn a_proxy_header_and_its_request_have_one_time_limit() {
+    let proxied = |limits: &mut GatewayLimits| {
+        limits.addresses.trusted_proxies = "127.0.0.0/8".parse().expect("a list");
+    };
+    let limit = Duration::from_secs(2);
+    let gateway = start(proxied, |config| {
+        config.proxy_protocol = true;
+        config.handshake_limit = limit;
+    });
+    let begun = Instant::now();
+    let mut slow = sent(&gateway, ONE, b"PROXY UNKNOWN");
+    std::thread::sleep(limit * 3 / 4);
+    slow.send(b"\r\n");
+    assert_eq!(slow.response().0, 408);
+    let taken = begun.elapsed();
+    assert!(taken >= limit && taken < limit * 3 / 2, "{taken:?}");
+    // Whoever finds no room gets less time.
+    let full = start(proxied, |config| {
+        config.proxy_protocol = true;
+        config.max_connections = 1;
+    });
+    let header = b"PROXY UNKNOWN\r\n";
+    let _held = greeted(sent(&full, ONE, &[&header[..], &request("/", &[])].concat()));
+    let begun = Instant::now();
+    assert_closed(sent(&full, ONE, b"PROXY UNKNOWN"));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_full_gateway_says_so_by_message_where_v1_is_offered() {
     let gateway = start(|_| {}, |config| config.max_connections = 1);
     let _held = greeted(sent(&gateway, ONE, &request("/", &[])));

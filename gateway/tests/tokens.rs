@@ -2,9 +2,13 @@
 
 #[path = "tokens/first_message.rs"]
 mod first_message;
+#[path = "tokens/guests.rs"]
+mod guests;
 mod harness;
 #[path = "tokens/issuer.rs"]
 mod issuer;
+#[path = "tokens/paths.rs"]
+mod paths;
 #[path = "tokens/renewal.rs"]
 mod renewal;
 #[path = "tokens/users.rs"]
@@ -22,7 +26,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
 use harness::Gateway;
-use issuer::{access, guests, offer, secret_of_another, token, token_signed_with};
+use issuer::{access, named_key, offer, secret_of_another, token, token_signed_with, with_guests};
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
 
@@ -293,7 +297,7 @@ fn an_open_gateway_does_not_look_at_tokens() {
 
 #[test]
 fn guests_may_do_what_is_configured_for_them() {
-    let gateway = start_with(guests(access(), "public/*"), |_| {});
+    let gateway = start_with(with_guests(access(), "public/*"), |_| {});
     let mut client = Client::open_with(gateway.address, &request("/?group=public/a", &[V1]));
     let welcome = client.json();
     assert_eq!(welcome["type"], "welcome");
@@ -314,7 +318,7 @@ fn guests_may_do_what_is_configured_for_them() {
     assert_eq!(client.json()["user"], "42");
     assert_eq!(answer(gateway.address, &stream::request("/position", &[])).0, 403);
     // Where only guests are let in, no token is valid.
-    let only = start_with(guests(Access::default(), "public/*"), |_| {});
+    let only = start_with(with_guests(Access::default(), "public/*"), |_| {});
     assert_eq!(answer(only.address, &request("/", &[&bearer(&good())])).0, 401);
 }
 
@@ -344,4 +348,23 @@ fn before_its_keys_came_a_gateway_is_not_ready_and_refuses_for_now() {
     assert_eq!(ready().0, 200);
     let mut client = Client::open_with(gateway.address, &request("/", &[&offer(&token)]));
     assert_eq!(client.json()["type"], "welcome");
+}
+
+/// A browser gives up an event stream for good on any other status than 200.
+#[test]
+fn an_event_stream_with_an_unknown_key_comes_back_where_keys_are_fetched() {
+    let unknown = |keys_are_fetched| {
+        let fetched = start_with(Access { keys_are_fetched, ..named_key() }, |_| {});
+        let token = bearer(&issuer::token_of_key("of tomorrow"));
+        let answer = |target| answer(fetched.address, &stream::request(target, &[&token]));
+        let (status, head, body) = answer("/events");
+        assert_eq!(answer("/position").0, 401);
+        assert_eq!(body.starts_with("retry: "), status == 200, "{head}{body}");
+        status
+    };
+    assert_eq!([true, false].map(unknown), [200, 401]);
+    // Any other wrong token is wrong for good.
+    let fetched = start_with(Access { keys_are_fetched: true, ..access() }, |_| {});
+    let junk = stream::request("/events", &[&bearer("junk")]);
+    assert_eq!(answer(fetched.address, &junk).0, 401);
 }

@@ -6,7 +6,7 @@ use campanile_channel::Watchdog;
 use campanile_edge::tokens::Keys;
 use campanile_gateway::Access;
 use tokio::sync::{Notify, watch};
-use tracing::{error, info};
+use tracing::info;
 
 use crate::jwks::{self, JwksUrl};
 
@@ -35,15 +35,16 @@ struct Parts {
 }
 
 impl Parts {
-    /// Whom the gateway lets in by both.
-    fn together(&self) -> Result<Access, String> {
-        let Some(fetched) = &self.fetched else { return Ok(self.settings.clone()) };
+    /// Whom the gateway lets in by both. Each of them has a limit of its own, so that neither can be too much
+    /// for the other.
+    fn together(&self) -> Access {
+        let Some(fetched) = &self.fetched else { return self.settings.clone() };
         let mut access = self.settings.clone();
         if let Some(verifier) = &access.tokens {
-            let keys = verifier.keys().clone().and(fetched.clone());
-            access.tokens = Some(verifier.with_keys(keys.map_err(|error| error.to_string())?));
+            let keys = verifier.keys().clone().beside(fetched.clone());
+            access.tokens = Some(verifier.with_keys(keys));
         }
-        Ok(Access { awaits_keys: false, ..access })
+        Access { awaits_keys: false, ..access }
     }
 }
 
@@ -82,15 +83,8 @@ impl TokenKeys {
         let mut parts = self.parts();
         parts.settings = new.access;
         parts.settings.awaits_keys = self.url.is_some();
-        match parts.together() {
-            Ok(access) => _ = self.access.send_replace(Arc::new(access)),
-            Err(error) => {
-                error!(%error, "the keys of the settings are used without those from jwks_url");
-                let awaits_keys = parts.fetched.is_none();
-                let access = Access { awaits_keys, ..parts.settings.clone() };
-                self.access.send_replace(Arc::new(access));
-            }
-        }
+        parts.settings.keys_are_fetched = self.url.is_some();
+        self.access.send_replace(Arc::new(parts.together()));
     }
 
     /// Takes the answer of the URL, and returns how many keys are in it. Secrets in it do not count.
@@ -99,20 +93,11 @@ impl TokenKeys {
         let (keys, _) = Keys::from_jwks(document, false).map_err(|error| error.to_string())?;
         let len = keys.len();
         let mut parts = self.parts();
-        let old = parts.fetched.replace(keys);
-        match parts.together() {
-            Ok(access) => {
-                if old.is_none() {
-                    info!(keys = len, "the keys for tokens have come");
-                }
-                self.access.send_replace(Arc::new(access));
-                Ok(len)
-            }
-            Err(error) => {
-                parts.fetched = old;
-                Err(error)
-            }
+        if parts.fetched.replace(keys).is_none() {
+            info!(keys = len, "the keys for tokens have come");
         }
+        self.access.send_replace(Arc::new(parts.together()));
+        Ok(len)
     }
 
     fn parts(&self) -> MutexGuard<'_, Parts> {
@@ -133,7 +118,8 @@ pub fn fetch(keys: &Arc<TokenKeys>, unknown: Arc<Notify>, watchdog: &Watchdog) {
 
 #[cfg(test)]
 mod tests {
-    use campanile_edge::tokens::{Expected, Verifier};
+    use campanile_edge::Secret;
+    use campanile_edge::tokens::{Expected, Key, MAX_KEYS, Verifier};
 
     use super::*;
 
@@ -173,5 +159,21 @@ mod tests {
         assert_eq!(keys.check(&settings("https://a.example/")), Ok(()));
         assert!(keys.take(br#"{"keys":[]}"#).is_err());
         assert_eq!(ids(&keys), ["good"], "an answer without keys keeps the old ones");
+    }
+
+    #[test]
+    fn a_reload_with_as_many_keys_as_possible_keeps_the_fetched_ones() {
+        let keys = TokenKeys::start(settings("https://a.example/"));
+        assert_eq!(keys.take(JWKS), Ok(1));
+        let secret = Secret::new([7; 32]);
+        let key = Key::from_secret(Some("mine".to_owned()), None, &secret).expect("a key");
+        let many = Keys::new(vec![key; MAX_KEYS]).expect("as many as possible");
+        let mut full = settings("https://a.example/");
+        full.access.tokens = Some(Verifier::new(many, Expected::default()));
+        keys.change(full);
+        assert!(!keys.access().borrow().awaits_keys, "the gateway is not ready any more");
+        let all = ids(&keys);
+        assert_eq!((all.len(), all.last().map(String::as_str)), (MAX_KEYS + 1, Some("good")));
+        assert_eq!(keys.take(JWKS), Ok(1), "the keys of the URL are still fetched");
     }
 }

@@ -4,6 +4,7 @@
 //! allocated for payload that has arrived, and never for what a header only announces.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -31,7 +32,10 @@ pub enum Message {
 /// Reads frames and assembles messages. Between messages it has no buffer.
 #[derive(Debug)]
 pub struct Decoder {
-    limits: Limits,
+    max_message_bytes: usize,
+    max_fragments: u32,
+    /// How large the first message may be; `None` behind it, and if it has no limit of its own.
+    max_first_bytes: Option<NonZeroU32>,
     state: DecoderState,
     /// The message of which some fragments have come.
     message: Option<Box<PartialMessage>>,
@@ -83,12 +87,28 @@ impl PartialMessage {
 impl Decoder {
     /// A decoder at the start of a stream.
     pub fn new(limits: Limits) -> Self {
+        let Limits { max_message_bytes, max_fragments } = limits;
         Self {
-            limits,
+            max_message_bytes,
+            max_fragments,
+            max_first_bytes: None,
             state: DecoderState::Header(PartialHeader::default()),
             message: None,
             control: None,
         }
+    }
+
+    /// The same, where the first text or binary message may have at most this many bytes.
+    #[must_use]
+    pub fn with_first(mut self, max_bytes: NonZeroU32) -> Self {
+        self.max_first_bytes = Some(max_bytes);
+        self
+    }
+
+    fn limits(&self) -> Limits {
+        let Self { max_message_bytes, max_fragments, max_first_bytes, .. } = *self;
+        let first = max_first_bytes.map_or(max_message_bytes, |first| first.get() as usize);
+        Limits { max_message_bytes: max_message_bytes.min(first), max_fragments }
     }
 
     /// Reads the next bytes of the stream, unmasks them in place, and adds the messages that they
@@ -142,7 +162,7 @@ impl Decoder {
             len_bytes: message.payload.len(),
             fragments: message.fragments,
         });
-        frame.check(unfinished, self.limits)?;
+        frame.check(unfinished, self.limits())?;
         if frame.opcode.is_control() {
             self.control = Some(PartialMessage::new(false));
             return Ok(());
@@ -174,6 +194,7 @@ impl Decoder {
         }
         let mut message = self.message.take().expect("`begin` made one");
         message.check_utf8(true)?;
+        self.max_first_bytes = None;
         let payload = Bytes::from(message.payload);
         Ok(Some(if message.is_text {
             Message::Text(ByteString::try_from(payload).map_err(|_| Violation::NotUtf8)?)
@@ -307,6 +328,22 @@ mod tests {
         assert_eq!(decode(&huge), Err(Violation::TooBig));
         let parts = [client_frame(0x02, &[0; 600]), client_frame(0x00, &[0; 401])[..8].to_vec()];
         assert_eq!(decode(&parts.concat()), Err(Violation::TooBig));
+    }
+
+    #[test]
+    fn the_first_message_may_have_a_limit_of_its_own() {
+        let decode = |stream: &[Vec<u8>]| {
+            let mut messages = VecDeque::new();
+            let mut decoder = Decoder::new(LIMITS).with_first(NonZeroU32::new(10).expect("10"));
+            decoder.feed(&mut stream.concat(), &mut messages).map(|()| messages.len())
+        };
+        let of = |len| client_frame(0x82, &vec![0; len]);
+        let parts = [client_frame(0x02, &[0; 6]), client_frame(0x80, &[0; 5])];
+        assert_eq!(decode(&parts), Err(Violation::TooBig));
+        let ping = client_frame(0x89, b"ping");
+        assert_eq!(decode(&[ping.clone(), of(11)]), Err(Violation::TooBig));
+        assert_eq!(decode(&[ping, of(10), of(1_000)]), Ok(3));
+        assert_eq!(decode(&[of(10), of(1_001)]), Err(Violation::TooBig));
     }
 
     #[test]

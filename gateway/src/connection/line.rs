@@ -1,6 +1,6 @@
 //! The line to a client: its socket and its dialect.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use campanile_channel::Full;
@@ -18,7 +18,26 @@ pub struct Line {
     pub dialect: Dialect,
 }
 
+/// A line that does not keep its connection: when everybody else is done with that, its socket is closed.
+#[derive(Debug, Clone)]
+pub struct WeakLine {
+    socket: Weak<Socket>,
+    dialect: Dialect,
+}
+
+impl WeakLine {
+    /// The line, unless its connection is gone.
+    pub fn upgrade(&self) -> Option<Line> {
+        Some(Line { socket: self.socket.upgrade()?, dialect: self.dialect })
+    }
+}
+
 impl Line {
+    /// The same line for those that may outlive its connection.
+    pub fn downgrade(&self) -> WeakLine {
+        WeakLine { socket: Arc::downgrade(&self.socket), dialect: self.dialect }
+    }
+
     /// The rules of its dialect.
     pub fn rules(&self) -> &'static dyn Rules {
         self.dialect.rules()

@@ -37,7 +37,7 @@ use crate::entrance::admission::Admissions;
 use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, read_head};
 use crate::entrance::health::Health;
 use crate::entrance::identity;
-use crate::entrance::page::Serve;
+use crate::entrance::page::{self, Serve};
 use crate::entrance::refusal::Refusal;
 use crate::entrance::rewind::Rewind;
 use crate::entrance::seats::Seat;
@@ -93,15 +93,22 @@ impl Door {
         }
     }
 
-    /// Serves a connection until its session has started, or to its end.
+    /// Serves a connection until its session has started, or to its end. Its request must be there at the
+    /// deadline.
     ///
     /// In a storm, most requests have arrived before their connections are accepted. Their sessions
     /// start at once, without a task, a timer or a wait for an event.
-    pub fn receive(self: &Rc<Self>, socket: net::TcpStream, peer: SocketAddr, seat: Seat) {
+    pub fn receive(
+        self: &Rc<Self>,
+        socket: net::TcpStream,
+        peer: SocketAddr,
+        seat: Seat,
+        deadline: Deadline,
+    ) {
         if self.config.tls.is_some() {
             let Ok(tcp) = TcpStream::from_std(socket) else { return };
             let door = self.clone();
-            actix_rt::spawn(async move { door.receive_sealed(tcp, peer, seat).await });
+            actix_rt::spawn(async move { door.receive_sealed(tcp, peer, seat, deadline).await });
             return;
         }
         let mut received = Vec::with_capacity(FIRST_READ_BYTES);
@@ -123,7 +130,6 @@ impl Door {
             decided => {
                 let door = self.clone();
                 actix_rt::spawn(async move {
-                    let deadline = Deadline::now() + door.config.handshake_limit;
                     let arrived = (stream.into(), received, decided);
                     door.admit(arrived, peer, seat, deadline).await;
                 });
@@ -280,7 +286,7 @@ impl Door {
                     _ if is_websocket => return Err(Refusal::no_websocket_at(path)),
                     "/events" => {
                         let wish = self.event_stream_wish(head)?;
-                        let principal = self.principal_of(head, peer).map_err(patient)?;
+                        let principal = self.principal_of_stream(head, peer)?;
                         let wish = identity::grant(&principal, wish, *max_groups)?;
                         self.admissions.count_user(&principal, seat)?;
                         Admitted::EventStream(wish, principal)
@@ -290,7 +296,8 @@ impl Door {
                         identity::check(&self.principal_of(head, peer)?, Action::ReadPosition)?;
                         Admitted::Page
                     }
-                    _ => Admitted::Page,
+                    path if page::PATHS.contains(&path) => Admitted::Page,
+                    path => return Err(Refusal::not_found(&page::nothing_at(path))),
                 }
             }
         };

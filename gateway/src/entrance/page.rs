@@ -40,6 +40,11 @@ const DISCONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// the front door can do.
 pub type Serve = Rc<dyn Fn(Rewind, Option<SocketAddr>) -> LocalBoxFuture<'static, ()>>;
 
+/// The paths that the page's server may have an answer for. The door passes no other request on, because the
+/// server reads a path more liberally than the door: it decodes escapes and cuts off what follows a `#`. So a
+/// path that the door has checked could not be told from another spelling of it.
+pub const PATHS: [&str; 5] = ["/", "/page.css", "/page.js", "/campanile.js", "/position"];
+
 /// Makes the page's server for one thread. The page pushes to `publisher_url`: a whole URL, or `:PORT`
 /// on the page's own host, where an empty one means the publisher's default port; with `None` there is
 /// no page. `source` answers `/position`.
@@ -122,12 +127,16 @@ async fn no_page() -> HttpResponse {
     HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body(NO_PAGE)
 }
 
+/// Where there is no page, its files are not there either.
 async fn not_found(request: HttpRequest) -> HttpResponse {
-    let path: String = request.path().chars().take(100).collect();
-    let sentence = format!(
-        "nothing at {path:?}: the page and websockets are at /, event streams are at /events\n"
-    );
+    let sentence = format!("{}\n", nothing_at(request.path()));
     HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body(sentence)
+}
+
+/// What is said about a path at which there is nothing.
+pub fn nothing_at(path: &str) -> String {
+    let path: String = path.chars().take(100).collect();
+    format!("nothing at {path:?}: the page and websockets are at /, event streams are at /events")
 }
 
 /// Escapes a string for an HTML attribute in double quotes.

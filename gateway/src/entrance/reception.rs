@@ -10,12 +10,13 @@ use std::sync::Arc;
 use campanile_channel::proxied::{NotProxied, read_header};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::config::GatewayConfig;
 use crate::entrance::acceptor::{Admission, Arrival, refusals_at_a_door};
 use crate::entrance::door::Door;
+use crate::entrance::ends::REFUSAL_LIMIT;
 use crate::entrance::refusal::Refusal;
 use crate::entrance::seats::Seat;
 
@@ -39,24 +40,29 @@ impl Reception {
 
     /// Serves a connection, or starts a task that does.
     pub fn receive(&self, arrival: Arrival) {
+        // One for the PROXY header, the TLS handshake and the request together.
+        let limit = match arrival.admission {
+            Admission::Seated(_) => self.config.handshake_limit,
+            Admission::Full(_) | Admission::Crowded(..) => REFUSAL_LIMIT,
+        };
+        let deadline = Instant::now() + limit;
         if !self.config.proxy_protocol {
-            return self.admit(arrival);
+            return self.admit(arrival, deadline);
         }
         let reception = self.clone();
         actix_rt::spawn(async move {
             let Arrival { socket, peer, admission } = arrival;
-            let limit = reception.config.handshake_limit;
-            let unwrapped = timeout(limit, unwrap(socket, peer)).await;
+            let unwrapped = timeout_at(deadline, unwrap(socket, peer)).await;
             match unwrapped.unwrap_or(Err(NotProxied::Ended)) {
                 Ok((socket, client)) => {
-                    reception.admit(Arrival { socket, peer: client, admission });
+                    reception.admit(Arrival { socket, peer: client, admission }, deadline);
                 }
                 Err(error) => debug!(%peer, %error, "closed a connection without a PROXY header"),
             }
         });
     }
 
-    fn admit(&self, Arrival { socket, peer, admission }: Arrival) {
+    fn admit(&self, Arrival { socket, peer, admission }: Arrival, deadline: Instant) {
         match admission {
             // Without a proxy, it was counted when it was accepted.
             Admission::Seated(seat) => {
@@ -64,16 +70,17 @@ impl Reception {
                 let counts_here = self.config.proxy_protocol;
                 match counts_here.then(|| seat.count_address(peer.ip(), addresses)) {
                     Some(Err(crowded)) => {
-                        self.turn_away(&self.crowded, socket, peer, seat, crowded)
+                        let deadline = deadline.min(Instant::now() + REFUSAL_LIMIT);
+                        self.turn_away(&self.crowded, (socket, peer, seat), crowded, deadline);
                     }
-                    None | Some(Ok(())) => self.door.receive(socket, peer, seat),
+                    None | Some(Ok(())) => self.door.receive(socket, peer, seat, deadline),
                 }
             }
             Admission::Full(seat) => {
-                self.turn_away(&self.full, socket, peer, seat, Refusal::full());
+                self.turn_away(&self.full, (socket, peer, seat), Refusal::full(), deadline);
             }
             Admission::Crowded(seat, crowded) => {
-                self.turn_away(&self.crowded, socket, peer, seat, crowded);
+                self.turn_away(&self.crowded, (socket, peer, seat), crowded, deadline);
             }
         }
     }
@@ -81,16 +88,15 @@ impl Reception {
     fn turn_away(
         &self,
         among: &TurnedAway,
-        socket: net::TcpStream,
-        peer: SocketAddr,
-        seat: Seat,
+        (socket, peer, seat): (net::TcpStream, SocketAddr, Seat),
         refusal: impl Into<Refusal>,
+        deadline: Instant,
     ) {
         let Ok(stream) = TcpStream::from_std(socket) else { return };
         let (door, refusal) = (self.door.clone(), refusal.into());
         among.add(async move {
             let _seat = seat;
-            door.turn_away(stream, peer, refusal).await;
+            door.turn_away(stream, peer, refusal, deadline).await;
         });
     }
 }

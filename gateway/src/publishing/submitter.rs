@@ -3,7 +3,7 @@
 use campanile_channel::courier::Caller;
 use campanile_channel::publishing::{Answer, Failure, Receipt};
 
-use crate::connection::line::Line;
+use crate::connection::line::WeakLine;
 use crate::dialects::{PublishError, RefusedPublish, RequestError, Tag};
 use crate::publishing::room::Reserved;
 
@@ -11,8 +11,8 @@ use crate::publishing::room::Reserved;
 /// thread.
 #[derive(Debug)]
 pub struct Submitter {
-    /// Where the answer is written.
-    pub line: Line,
+    /// Where the answer is written. The connection may end before, with its descriptor.
+    pub line: WeakLine,
     /// What is sent back with the answer.
     pub tag: Tag,
     /// The room of the publish, which is given back with the answer.
@@ -23,6 +23,7 @@ impl Submitter {
     fn receive(self, result: Result<Receipt, Failure>) {
         let Self { line, tag, reserved } = self;
         drop(reserved);
+        let Some(line) = line.upgrade() else { return };
         let error = match result {
             Ok(Receipt::Accepted(accepted)) => {
                 return line.say(line.rules().published(&tag, accepted.position));
@@ -38,7 +39,7 @@ impl Submitter {
 
 impl Caller for Submitter {
     fn is_gone(&self) -> bool {
-        !self.line.socket.is_open()
+        self.line.upgrade().is_none_or(|line| !line.socket.is_open())
     }
 
     fn may_be_gone(&self) -> bool {
@@ -47,5 +48,38 @@ impl Caller for Submitter {
 
     fn answer(answers: impl IntoIterator<Item = Answer<Self>>) {
         answers.into_iter().for_each(|Answer { caller, result }| caller.receive(result));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::connection::line::Line;
+    use crate::connection::socket::Socket;
+    use crate::dialects::Dialect;
+    use crate::publishing::room::{Room, UnderWay};
+
+    #[tokio::test]
+    async fn a_publish_under_way_does_not_keep_its_connection() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (accepted, client) = tokio::join!(listener.accept(), TcpStream::connect(address));
+        let socket = Socket::new(accepted.expect("connected").0, 1 << 20);
+        let line = Line { socket, dialect: Dialect::V1 };
+        let reserved = Room::new(1 << 20).reserve(&UnderWay::default(), 0).expect("room");
+        let submitter = Submitter { line: line.downgrade(), tag: Tag::default(), reserved };
+        assert!(!submitter.is_gone());
+        drop(line);
+        let mut client = client.expect("connected");
+        let read = timeout(Duration::from_secs(20), client.read(&mut [0; 1])).await;
+        assert!(matches!(read, Ok(Ok(0))), "its descriptor is still open: {read:?}");
+        assert!(submitter.is_gone());
+        submitter.receive(Ok(Receipt::Written));
     }
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use campanile_edge::Principal;
+use campanile_edge::{Action, Principal};
 use campanile_messages::link::Gap;
-use campanile_messages::{ConnectionId, GroupName, Position};
+use campanile_messages::{Audience, ConnectionId, GroupName, Position};
 use tokio::sync::oneshot;
 
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::liveness::{Liveness, Verdict};
 use crate::connection::socket::Unsent;
-use crate::dialects::{Dialect, Framed, Greeting, Identity};
+use crate::dialects::{Dialect, Framed, Greeting, Identity, RequestError};
 use crate::registry::renewal::{Chance, Due, Renewal};
 use crate::registry::subscriptions::Standing;
 use crate::resume::Resumed;
@@ -82,8 +82,28 @@ impl Client {
             let (expires, can_renew) = (rights.expires, self.line.rules().can_renew());
             let chance = Chance(rand::random_range(0.0..1.0));
             let renewal = Renewal::new(expires, unix_now, now, grace, can_renew, chance);
-            self.renewal = Some(Box::new(renewal));
+            match &mut self.renewal {
+                Some(old) => old.replace(renewal),
+                None => self.renewal = Some(Box::new(renewal)),
+            }
         }
+    }
+
+    /// Whether the client has the right to listen to an audience.
+    pub fn may_listen_to(&self, audience: &Audience) -> bool {
+        match audience {
+            Audience::Group(group) => self.principal.may(Action::Subscribe { group }),
+            // Which user it is does not change, and everyone is everyone.
+            Audience::Everyone | Audience::User(_) => true,
+        }
+    }
+
+    /// Counts a new token, before it is looked at.
+    ///
+    /// # Errors
+    /// The client has no token that could be replaced, or it sends new ones too often.
+    pub fn count_renewal(&mut self, now: Instant) -> Result<(), RequestError> {
+        self.renewal.as_mut().ok_or(RequestError::NoTokenToRenew)?.count(now)
     }
 
     /// What the client's token says, for its greeting.
@@ -117,9 +137,13 @@ impl Client {
         self.line.socket.replay(events.iter().map(|event| event.frame(self.line.dialect).clone()));
     }
 
-    /// Sends that the client no longer listens to a group, because its new token does not allow it.
-    pub fn send_not_allowed(&self, group: &GroupName) {
-        self.line.say(self.line.rules().left(group, Some("not_allowed")));
+    /// Sends that the client no longer listens to a group, because it has no right to it any more. A client
+    /// that cannot be told is closed, as its request would be refused now.
+    pub fn send_not_allowed(&self, group: &GroupName, is_greeted: bool) {
+        match self.line.rules().left(group, Some("not_allowed")).filter(|_| is_greeted) {
+            Some(left) => self.line.send(&left),
+            None => self.line.close(CloseCode::NotAllowed, Unsent::Flush),
+        }
     }
 
     /// Sends that the client has joined a group.
@@ -161,7 +185,9 @@ impl Client {
         config: &GatewayConfig,
     ) {
         let GatewayConfig { ping_after, silence_limit, handshake_limit, .. } = *config;
-        match self.renewal.as_mut().map_or(Due::Nothing, |renewal| renewal.due(now)) {
+        let can_be_asked = standing != Standing::Pending;
+        let due = |renewal: &mut Box<Renewal>| renewal.due(now, can_be_asked);
+        match self.renewal.as_mut().map_or(Due::Nothing, due) {
             Due::Nothing => {}
             Due::Ask { expires_in } => self.line.say(self.line.rules().token(expires_in)),
             Due::End => self.line.close(CloseCode::TokenExpired, Unsent::Flush),

@@ -67,14 +67,25 @@ impl Clients {
         self.subscriptions.all_mut().map(|(client, _)| client.line.clone()).collect()
     }
 
-    /// The clients that may not stay under a new deny list, with the codes that tell them.
+    /// The clients that may not stay under a new access, with the codes that tell them.
     pub fn shut_out(&mut self, access: &Access) -> Vec<(Line, CloseCode)> {
         let all = self.subscriptions.all_mut();
         let denied = all.filter_map(|(client, _)| {
-            let denied = access.shuts_out(&client.principal)?;
-            Some((client.line.clone(), denied.into()))
+            let rejection = access.shuts_out(&client.principal)?;
+            Some((client.line.clone(), CloseCode::from(&rejection)))
         });
         denied.collect()
+    }
+
+    /// Gives clients the rights that they have under a new access. Returns those that may now be in groups
+    /// that they have no right to.
+    pub fn change_rights(&mut self, access: &Access) -> Vec<ConnectionId> {
+        let all = self.subscriptions.all_mut();
+        let changed = all.filter_map(|(client, _)| {
+            client.principal = access.changes(&client.principal)?;
+            Some(client.connection)
+        });
+        changed.collect()
     }
 
     /// Performs a delivery. An event that is followed by another one is not flushed yet. Returns the rest

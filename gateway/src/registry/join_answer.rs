@@ -24,14 +24,14 @@ pub enum JoinAnswer {
 }
 
 impl JoinAnswer {
-    /// Returns why a join does not begin; `None` if it may. Without a principal, the connection is gone or
-    /// not greeted.
+    /// Returns why a join does not begin; `None` if it may. Without a principal, the connection is gone, and
+    /// nobody has a right.
     pub fn refusal(
         principal: Option<&Principal>,
         group: &GroupName,
         is_full: bool,
     ) -> Option<Self> {
-        if principal.is_some_and(|principal| !principal.may(Action::Subscribe { group })) {
+        if !principal.is_some_and(|principal| principal.may(Action::Subscribe { group })) {
             return Some(Self::NotAllowed);
         }
         is_full.then_some(Self::GatewayFull)
@@ -51,6 +51,8 @@ impl JoinAnswer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -59,7 +61,15 @@ mod tests {
         let anyone = Some(&Principal::Anyone);
         assert_eq!(JoinAnswer::refusal(anyone, &group, false), None);
         assert_eq!(JoinAnswer::refusal(anyone, &group, true), Some(JoinAnswer::GatewayFull));
-        assert_eq!(JoinAnswer::refusal(None, &group, true), Some(JoinAnswer::GatewayFull));
+    }
+
+    #[test]
+    fn nobody_joins_without_a_right() {
+        let group = GroupName::new("news").expect("a name");
+        for principal in [None, Some(&Principal::Guest(Arc::default()))] {
+            let refusal = JoinAnswer::refusal(principal, &group, false);
+            assert_eq!(refusal, Some(JoinAnswer::NotAllowed), "{principal:?}");
+        }
     }
 
     #[test]

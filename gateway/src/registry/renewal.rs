@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use campanile_edge::Principal;
 use campanile_edge::rights::TokenRights;
+use campanile_edge::{Bucket, Principal, Rate};
 
 use crate::access::Rejection;
 use crate::dialects::RequestError;
@@ -16,7 +16,12 @@ pub struct Renewal {
     expires_at: Instant,
     /// When the connection ends.
     ends_at: Instant,
+    /// What the client has used of [`RENEWALS`].
+    used: Bucket,
 }
+
+/// How often a client may send a new token.
+const RENEWALS: (u32, u32) = (1, 10);
 
 /// What to do about a client's token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +64,7 @@ impl Renewal {
             expires_at: at(left),
             // The grace follows the end of the token, even if that was before.
             ends_at: at((left + end).saturating_sub(since)),
+            used: Bucket::default(),
         }
     }
 
@@ -67,12 +73,30 @@ impl Renewal {
         self.expires_at.saturating_duration_since(now).as_secs()
     }
 
-    /// What to do now. A client is asked once.
-    pub fn due(&mut self, now: Instant) -> Due {
+    /// Takes the times of a new token.
+    pub fn replace(&mut self, new: Self) {
+        *self = Self { used: self.used, ..new };
+    }
+
+    /// Counts a new token, whether or not it is accepted.
+    ///
+    /// # Errors
+    /// [`RequestError::RateLimited`], if there were too many lately.
+    pub fn count(&mut self, now: Instant) -> Result<(), RequestError> {
+        let (per_second, burst) = RENEWALS;
+        self.used.take(Rate::new(per_second, burst), now).map_err(|_| RequestError::RateLimited {
+            group: None,
+            what: "new tokens",
+            per_second,
+        })
+    }
+
+    /// What to do now. A client is asked once, as soon as it can be.
+    pub fn due(&mut self, now: Instant, can_be_asked: bool) -> Due {
         if now >= self.ends_at {
             return Due::End;
         }
-        match self.ask_at.take_if(|at| now >= *at) {
+        match self.ask_at.take_if(|at| can_be_asked && now >= *at) {
             Some(_) => Due::Ask { expires_in: self.expires_in(now) },
             None => Due::Nothing,
         }
@@ -118,7 +142,7 @@ mod tests {
         let start = Instant::now();
         for (chance, asked) in [(0.0, 100), (0.5, 95), (1.0, 90)] {
             let mut renewal = renewal(1_100, start, true, chance);
-            let mut due = |after: u64| renewal.due(start + Duration::from_secs(after));
+            let mut due = |after: u64| renewal.due(start + Duration::from_secs(after), true);
             assert_eq!(due(asked - 1), Due::Nothing);
             assert_eq!(due(asked), Due::Ask { expires_in: 100 - asked });
             assert_eq!(due(asked + 1), Due::Nothing);
@@ -132,8 +156,8 @@ mod tests {
         let start = Instant::now();
         for (chance, end) in [(0.0, 100), (0.4, 110), (1.0, 125)] {
             let mut renewal = renewal(1_100, start, false, chance);
-            assert_eq!(renewal.due(start + end * SECOND - SECOND / 2), Due::Nothing);
-            assert_eq!(renewal.due(start + end * SECOND), Due::End);
+            assert_eq!(renewal.due(start + end * SECOND - SECOND / 2, true), Due::Nothing);
+            assert_eq!(renewal.due(start + end * SECOND, true), Due::End);
         }
     }
 
@@ -143,12 +167,35 @@ mod tests {
         let start = Instant::now();
         let mut late = renewal(980, start, true, 0.5);
         assert_eq!(late.expires_in(start), 0);
-        assert_eq!(late.due(start), Due::Ask { expires_in: 0 });
-        assert_eq!(late.due(start + 4 * SECOND), Due::Nothing);
-        assert_eq!(late.due(start + 5 * SECOND), Due::End);
-        assert_eq!(renewal(971, start, true, 0.5).due(start), Due::End);
+        assert_eq!(late.due(start, true), Due::Ask { expires_in: 0 });
+        assert_eq!(late.due(start + 4 * SECOND, true), Due::Nothing);
+        assert_eq!(late.due(start + 5 * SECOND, true), Due::End);
+        assert_eq!(renewal(971, start, true, 0.5).due(start, true), Due::End);
         let mut far = renewal(u64::MAX, start, true, 1.0);
-        assert_eq!(far.due(start + 1_000_000 * SECOND), Due::Nothing);
+        assert_eq!(far.due(start + 1_000_000 * SECOND, true), Due::Nothing);
+    }
+
+    /// What is sent before the greeting is dropped.
+    #[test]
+    fn a_client_that_waits_for_its_greeting_is_asked_after_it() {
+        let start = Instant::now();
+        let mut waiting = renewal(1_100, start, true, 1.0);
+        assert_eq!(waiting.due(start + 95 * SECOND, false), Due::Nothing);
+        assert_eq!(waiting.due(start + 97 * SECOND, true), Due::Ask { expires_in: 3 });
+        assert_eq!(waiting.due(start + 98 * SECOND, true), Due::Nothing);
+        assert_eq!(renewal(1_100, start, true, 1.0).due(start + 125 * SECOND, false), Due::End);
+    }
+
+    #[test]
+    fn ten_new_tokens_are_counted_at_once_and_then_one_a_second() {
+        let start = Instant::now();
+        let mut renewal = renewal(1_100, start, true, 1.0);
+        assert!((0..10).all(|_| renewal.count(start).is_ok()));
+        assert!(renewal.count(start).is_err());
+        renewal.replace(Renewal::new(9_000, 1_000, start, GRACE, true, Chance(0.5)));
+        assert!(renewal.count(start).is_err(), "a new token is no new rate");
+        assert!(renewal.count(start + SECOND).is_ok());
+        assert!(renewal.count(start + SECOND).is_err());
     }
 
     #[test]

@@ -296,6 +296,11 @@ impl<T> Subscriptions<T> {
         member.awaits.is_none().then_some(&mut member.data)
     }
 
+    /// The same, even if the connection is not greeted yet.
+    pub fn known(&self, id: ConnectionId) -> Option<&T> {
+        Some(&self.members[*self.slots.get(&id)?].data)
+    }
+
     /// Returns what a connection listens to, besides everyone, or will once that is confirmed.
     pub fn audiences_of(&self, id: ConnectionId) -> impl Iterator<Item = &Audience> {
         let member = self.slots.get(&id).map(|slot| &self.members[*slot]);

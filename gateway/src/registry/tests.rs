@@ -1,9 +1,13 @@
+use campanile_edge::rights::{GroupRights, Operations};
+use campanile_edge::tokens::{Expected, Keys, Verifier};
 use campanile_messages::Position;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::*;
+use crate::access::Access;
 use crate::bridge::Worker;
 use crate::connection::socket::Socket;
 use crate::delivery::Delivery;
@@ -41,9 +45,13 @@ impl Handler<Continue> for Registry {
 
 /// Starts a registry without a broker, whose gateway listens to this many audiences.
 fn start(audiences: usize) -> (Addr<Registry>, Deliveries) {
+    start_with(audiences, GatewayConfig::default())
+}
+
+fn start_with(audiences: usize, config: GatewayConfig) -> (Addr<Registry>, Deliveries) {
     // Nothing listens there.
     let broker = "127.0.0.1:1".to_owned();
-    let config = Arc::new(GatewayConfig { workers: 1, broker, ..GatewayConfig::default() });
+    let config = Arc::new(GatewayConfig { workers: 1, broker, ..config });
     let audiences = Arc::new(AtomicUsize::new(audiences));
     let deliveries = Deliveries::default();
     let mut registry = None;
@@ -62,6 +70,15 @@ fn start(audiences: usize) -> (Addr<Registry>, Deliveries) {
 
 /// Attaches a client to a registry, and returns the other end of its connection.
 async fn attach(registry: &Addr<Registry>, number: u64, groups: &[&str]) -> TcpStream {
+    attach_as(Principal::default(), registry, number, groups).await
+}
+
+async fn attach_as(
+    principal: Principal,
+    registry: &Addr<Registry>,
+    number: u64,
+    groups: &[&str],
+) -> TcpStream {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (stream, client) = tokio::join!(listener.accept(), TcpStream::connect(address));
@@ -72,7 +89,7 @@ async fn attach(registry: &Addr<Registry>, number: u64, groups: &[&str]) -> TcpS
             socket: Socket::new(stream.expect("connected").0, 1 << 20),
             dialect: Dialect::Plain,
         },
-        principal: Principal::default(),
+        principal,
         groups: groups.collect(),
         user: None,
         since: None,
@@ -94,14 +111,46 @@ async fn a_resting_registry_is_not_woken_by_more_deliveries() {
     assert!(deliveries.is_taken());
 }
 
-#[actix::test]
-async fn a_gateway_without_room_closes_clients_with_groups() {
-    let (registry, _deliveries) = start(MAX_AUDIENCES);
-    let mut client = attach(&registry, 1, &["news"]).await;
-    let mut frame = [0; 60];
+/// The code and the reason with which a client is closed.
+async fn closed(mut client: TcpStream) -> (u16, String) {
+    let mut frame = [0; 127];
     let read = timeout(DEADLINE, client.read(&mut frame)).await;
     let len = read.expect("it is closed").expect("no reset");
     let (code, reason) = frame[2..len].split_first_chunk().expect("a close with a code");
-    assert_eq!((frame[0], u16::from_be_bytes(*code)), (0x88, 1013));
-    assert_eq!(str::from_utf8(reason), Ok("no room for more groups, try again later or elsewhere"));
+    assert_eq!(frame[0], 0x88);
+    (u16::from_be_bytes(*code), String::from_utf8(reason.to_vec()).expect("UTF-8"))
+}
+
+#[actix::test]
+async fn a_gateway_without_room_closes_clients_with_groups() {
+    let (registry, _deliveries) = start(MAX_AUDIENCES);
+    let client = attach(&registry, 1, &["news"]).await;
+    let reason = "no room for more groups, try again later or elsewhere".to_owned();
+    assert_eq!(closed(client).await, (1013, reason));
+}
+
+/// Here nobody is ever greeted. A client that is not cannot be told that it has left a group.
+#[actix::test]
+async fn guests_on_their_way_in_are_judged_by_the_latest_rights() {
+    let access = |pattern: &str| {
+        let subscribe = Operations { subscribe: true, ..Operations::default() };
+        let groups = GroupRights::new([(pattern.parse().expect("a pattern"), subscribe)]);
+        Arc::new(Access { guests: Some(Arc::new(groups)), ..Access::default() })
+    };
+    let before = access("public/*");
+    let guest = || Principal::Guest(before.guests.clone().expect("guests"));
+    let (changed, receiver) = watch::channel(before.clone());
+    let config = GatewayConfig { access: receiver, ..GatewayConfig::default() };
+    let (registry, _deliveries) = start_with(0, config);
+    let waits = attach_as(guest(), &registry, 1, &["public/a", "public/b"]).await;
+    let stays = attach_as(guest(), &registry, 2, &["public/a"]).await;
+    changed.send_replace(access("public/a"));
+    assert_eq!(closed(waits).await.0, 4403);
+    let late = attach_as(guest(), &registry, 3, &["public/b"]).await;
+    assert_eq!(closed(late).await.0, 4403);
+    let tokens = Some(Verifier::new(Keys::default(), Expected::default()));
+    changed.send_replace(Arc::new(Access { tokens, ..Access::default() }));
+    let late = attach_as(guest(), &registry, 4, &[]).await;
+    assert_eq!(closed(late).await.0, 4401);
+    assert_eq!(closed(stays).await.0, 4401);
 }

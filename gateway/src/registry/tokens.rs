@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use campanile_edge::{Action, Principal, Secret};
+use campanile_edge::{Principal, Secret};
 use campanile_messages::{Audience, ConnectionId};
 use tracing::debug;
 
@@ -13,12 +13,14 @@ use crate::config::GatewayConfig;
 use crate::connection::socket::Unsent;
 use crate::dialects::RequestError;
 use crate::registry::client::Client;
+use crate::registry::subscriptions::Standing;
+use crate::websocket::CloseCode;
 
-/// How many denied clients are closed before the other actors of the thread get their turn.
-const SHUT_OUT_AT_ONCE: usize = 256;
+/// How many clients a new access is applied to before the other actors of the thread get their turn.
+const AT_ONCE: usize = 256;
 
 /// The time between two such steps.
-const SHUT_OUT_STEP: Duration = Duration::from_millis(2);
+const STEP: Duration = Duration::from_millis(2);
 
 /// The gateway's access has changed.
 #[derive(Debug, Message)]
@@ -28,14 +30,25 @@ pub(super) struct AccessChanged;
 impl Handler<AccessChanged> for Registry {
     type Result = ();
 
-    /// Closes the clients that the deny list names. All others stay until their tokens expire.
+    /// Closes the clients that the deny list names, and guests if none are let in any more. Guests whose
+    /// rights have changed leave the groups that they have no right to. All others stay until their tokens
+    /// expire.
     fn handle(&mut self, _: AccessChanged, ctx: &mut Self::Context) {
         let access = self.config.access.borrow().clone();
         let denied = self.clients.shut_out(&access);
-        for (step, some) in denied.chunks(SHUT_OUT_AT_ONCE).enumerate() {
+        for (step, some) in denied.chunks(AT_ONCE).enumerate() {
             let some = some.to_vec();
-            ctx.run_later(SHUT_OUT_STEP * step as u32, move |_, _| {
+            ctx.run_later(STEP * step as u32, move |_, _| {
                 some.iter().for_each(|(line, code)| line.close(*code, Unsent::Flush));
+            });
+        }
+        let changed = self.clients.change_rights(&access);
+        for (step, some) in changed.chunks(AT_ONCE).enumerate() {
+            let some = some.to_vec();
+            ctx.run_later(STEP * step as u32, move |registry, ctx| {
+                for connection in some {
+                    registry.leave_what_is_not_allowed(connection, ctx);
+                }
             });
         }
     }
@@ -55,6 +68,8 @@ impl Handler<Renew> for Registry {
         let access = self.config.access.borrow().clone();
         // Without a client, the connection is ending.
         let Some(client) = self.clients.subscriptions.get_mut(connection) else { return Ok(0) };
+        // To check a signature takes longer than most that this thread does.
+        client.count_renewal(Instant::now())?;
         let token = std::str::from_utf8(token.expose()).unwrap_or_default();
         let checked = access.check(token, (self.config.unix_time)());
         if let Err(rejection) = &checked {
@@ -73,34 +88,39 @@ impl Handler<Renew> for Registry {
 }
 
 impl Registry {
-    /// Starts the time of a new client's token. Closes the client if the token was denied while the client
-    /// was on its way.
-    pub(super) fn start_token(&self, client: &mut Client) {
-        if let Principal::Token(_) = client.principal {
-            let GatewayConfig { unix_time, token_grace, .. } = *self.config;
-            client.start_token(Instant::now(), unix_time(), token_grace);
-            if let Some(denied) = self.config.access.borrow().shuts_out(&client.principal) {
-                client.line.close(denied.into(), Unsent::Flush);
+    /// Starts the time of a new client's token. Closes the client if it was shut out, or has lost the right to
+    /// one of its groups, while it was on its way.
+    pub(super) fn welcome(&self, client: &mut Client, groups: &[Audience]) {
+        if client.principal == Principal::Anyone {
+            return;
+        }
+        let GatewayConfig { unix_time, token_grace, .. } = *self.config;
+        client.start_token(Instant::now(), unix_time(), token_grace);
+        let access = self.config.access.borrow();
+        if let Some(rejection) = access.shuts_out(&client.principal) {
+            client.line.close((&rejection).into(), Unsent::Flush);
+        } else if let Some(principal) = access.changes(&client.principal) {
+            client.principal = principal;
+            if groups.iter().any(|group| !client.may_listen_to(group)) {
+                client.line.close(CloseCode::NotAllowed, Unsent::Flush);
             }
         }
     }
 
     fn leave_what_is_not_allowed(&mut self, connection: ConnectionId, ctx: &mut Context<Self>) {
         let subscriptions = &mut self.clients.subscriptions;
-        let Some(client) = subscriptions.get(connection) else { return };
-        let is_denied = |audience: &&Audience| match audience {
-            Audience::Group(group) => !client.principal.may(Action::Subscribe { group }),
-            Audience::Everyone | Audience::User(_) => false,
-        };
+        let Some(client) = subscriptions.known(connection) else { return };
+        let is_denied = |audience: &&Audience| !client.may_listen_to(audience);
         let denied: Vec<Audience> =
             subscriptions.audiences_of(connection).filter(is_denied).cloned().collect();
+        let is_greeted = subscriptions.standing(connection) != Standing::Pending;
         for audience in denied {
             let left = subscriptions.leave(connection, &audience);
             self.reporter.add(left.unwrap_or_default());
             if let (Audience::Group(group), Some(client)) =
-                (&audience, subscriptions.get(connection))
+                (&audience, subscriptions.known(connection))
             {
-                client.send_not_allowed(group);
+                client.send_not_allowed(group, is_greeted);
             }
         }
         self.report(ctx);

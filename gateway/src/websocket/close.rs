@@ -18,8 +18,9 @@
 //! 1002, 1007 and 1009 belong to a [`Violation`](websocket::Violation), all others to [`CloseCode`].
 
 use bytes::Bytes;
-use campanile_edge::tokens::Denied;
 use campanile_edge::websocket::{self, close_code};
+
+use crate::access::Rejection;
 
 /// A code of our own, from the range for private use (RFC 6455 section 7.4.2).
 const TOO_SLOW: u16 = 4001;
@@ -68,11 +69,14 @@ pub enum CloseCode {
     TooManyUnauthenticated,
 }
 
-impl From<Denied> for CloseCode {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::Id => Self::TokenRevoked,
-            Denied::User => Self::UserDenied,
+/// For a client that was let in before.
+impl From<&Rejection> for CloseCode {
+    fn from(rejection: &Rejection) -> Self {
+        match rejection {
+            Rejection::Revoked => Self::TokenRevoked,
+            Rejection::UserDenied => Self::UserDenied,
+            Rejection::NoKeysYet => Self::NoKeys,
+            Rejection::NoToken | Rejection::NoKeys | Rejection::Token(_) => Self::NoValidToken,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -74,6 +75,20 @@ impl Incoming {
     pub fn new(line: Line, limits: Limits, mut early: Vec<u8>, terms: Arc<Terms>) -> Self {
         let mut incoming = Self::dropping(line, terms);
         incoming.decoder = Some(Box::new(Decoder::new(limits)));
+        incoming.take_in(&mut early);
+        incoming
+    }
+
+    /// The same for a client that has yet to say who it is. Its first message may have at most `max_bytes`.
+    pub fn unauthenticated(
+        line: Line,
+        limits: Limits,
+        max_bytes: NonZeroU32,
+        mut early: Vec<u8>,
+        terms: Arc<Terms>,
+    ) -> Self {
+        let mut incoming = Self::dropping(line, terms);
+        incoming.decoder = Some(Box::new(Decoder::new(limits).with_first(max_bytes)));
         incoming.take_in(&mut early);
         incoming
     }

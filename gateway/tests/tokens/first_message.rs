@@ -68,6 +68,27 @@ fn a_first_message_that_is_no_valid_token_ends_the_connection() {
 }
 
 #[test]
+fn a_first_message_is_small_and_what_follows_it_need_not_be() {
+    let gateway = start();
+    let text = |len| frame(FIN | TEXT, &vec![b' '; len]);
+    let mut client = Client::open_with(gateway.address, &request("/", &[V1]));
+    // The header is enough.
+    client.send(&text(16_385)[..8]);
+    client.expect_close(1009);
+    let mut client = Client::open_with(gateway.address, &request("/", &[V1]));
+    let first = frame(FIN | TEXT, auth(&good()).to_string().as_bytes());
+    client.send(&[first, text(20_000)].concat());
+    assert_eq!(client.json()["type"], "welcome");
+    assert_eq!(client.json()["code"], "malformed");
+    // Whoever shows a token before is not limited.
+    let shown = request("/", &[&super::offer(&good())]);
+    let mut client = Client::open_with(gateway.address, &shown);
+    assert_eq!(client.json()["type"], "welcome");
+    client.send(&text(20_000));
+    assert_eq!(client.json()["code"], "malformed");
+}
+
+#[test]
 fn a_client_without_a_token_hears_nothing_and_is_closed_in_time() {
     let channel = broker();
     let gateway = Gateway::start_on(channel, |config| {

@@ -54,8 +54,24 @@ pub fn access() -> Access {
     Access { tokens: Some(verifier), ..Access::default() }
 }
 
-/// The same with guests, who may listen to the groups of a pattern.
-pub fn guests(access: Access, pattern: &str) -> Access {
+/// Tokens are required, and each must name its key.
+pub fn named_key() -> Access {
+    let key = Key::from_secret(Some("of today".to_owned()), None, &Secret::new(SECRET));
+    let keys = Keys::new(vec![key.expect("a key")]).expect("one key");
+    let verifier = access().tokens.map(|verifier| verifier.with_keys(keys));
+    Access { tokens: verifier, ..Access::default() }
+}
+
+/// A token that names its key.
+pub fn token_of_key(kid: &str) -> String {
+    let header = json!({ "alg": "HS256", "kid": kid }).to_string();
+    let token = token(json!({}), json!({}));
+    let (_, rest) = token.split_once('.').expect("three parts");
+    format!("{}.{rest}", segment(&header))
+}
+
+/// An access with guests, who may listen to the groups of a pattern.
+pub fn with_guests(access: Access, pattern: &str) -> Access {
     let subscribe = Operations { subscribe: true, ..Operations::default() };
     let rights = GroupRights::new([(pattern.parse().expect("a pattern"), subscribe)]);
     Access { guests: Some(Arc::new(rights)), ..access }

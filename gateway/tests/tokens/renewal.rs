@@ -195,6 +195,29 @@ fn a_deny_list_ends_connections_within_a_second_and_holds_for_new_ones() {
     assert_eq!(answer(&mut second)["code"], "invalid_token");
 }
 
+#[test]
+fn new_tokens_have_a_rate() {
+    let (gateway, _broker, _access) = start(Duration::from_secs(25));
+    let token = for_seconds("42", 3_600, both());
+    let mut client = open(&gateway, &token);
+    let begun = Instant::now();
+    for _ in 0..30 {
+        client.say(&json!({ "type": "auth", "token": token }));
+    }
+    let answers: Vec<Value> = (0..30).map(|_| answer(&mut client)).collect();
+    let renewed = answers.iter().filter(|answer| answer["type"] == "renewed").count();
+    let refused: Vec<_> = answers.iter().filter(|answer| answer["type"] == "error").collect();
+    let more = usize::try_from(begun.elapsed().as_secs()).expect("few") + 1;
+    assert!((10..=10 + more).contains(&renewed), "{renewed} in {:?}", begun.elapsed());
+    assert_eq!(renewed + refused.len(), 30);
+    for error in refused {
+        assert_eq!(error["code"], "rate_limited", "{error}");
+        assert!(error.to_string().contains("at most 1 per second"), "{error}");
+    }
+    client.say(&json!({ "type": "ping" }));
+    assert_eq!(answer(&mut client), json!({ "type": "pong" }));
+}
+
 /// Other keys, or none, are for new clients.
 #[test]
 fn a_change_of_the_keys_lets_connected_clients_stay() {

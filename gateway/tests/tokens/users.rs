@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::harness::Gateway;
-use super::issuer::{access, guests, token};
+use super::issuer::{access, token, with_guests};
 use super::{V1, assert_refused, bearer, start_with};
 
 fn user(name: &str) -> Audience {
@@ -68,7 +68,7 @@ fn a_position_of_another_user_gives_none_of_its_events() {
 
 #[test]
 fn a_url_names_no_user_where_there_are_tokens_or_guests() {
-    for access in [access(), guests(access(), "public/*")] {
+    for access in [access(), with_guests(access(), "public/*")] {
         let gateway = start_with(access, |_| {});
         for token in [None, Some(token(json!({ "sub": "42" }), json!({})))] {
             let token = token.map(|token| bearer(&token));

@@ -154,8 +154,10 @@ impl Section {
         let tokens = (!all.is_empty() || url.is_some()).then(|| Verifier::new(all, expected));
         let ids = self.deny.jti.iter().cloned().collect();
         let deny = Deny { ids, users: self.deny.sub.iter().cloned().collect() };
-        let (guests, awaits_keys) = (guests.map(Arc::new), url.is_some());
-        Ok(TokenSettings { access: Access { tokens, awaits_keys, guests, deny }, url })
+        let (guests, keys_are_fetched) = (guests.map(Arc::new), url.is_some());
+        let awaits_keys = keys_are_fetched;
+        let access = Access { tokens, awaits_keys, keys_are_fetched, guests, deny };
+        Ok(TokenSettings { access, url })
     }
 }
 

@@ -72,7 +72,7 @@ impl Session {
         let except = (!echo).then_some(address);
         let target = Target::Audience(Audience::Group(group));
         let push = Push { except, id, from: user, ..Push::new(target, content) };
-        desk.carry(push, Submitter { line: self.line.clone(), tag, reserved });
+        desk.carry(push, Submitter { line: self.line.downgrade(), tag, reserved });
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use campanile_edge::{Head, Principal, pages};
 use tracing::{debug, info};
 
 use super::Door;
+use super::decision::{come_back, patient};
 use crate::access::Rejection;
 use crate::config::GatewayConfig;
 use crate::entrance::credentials::{self, Places};
@@ -41,6 +42,23 @@ impl Door {
     ) -> Result<Principal, Refusal> {
         let token = self.token_of(head)?;
         self.identify(token.as_deref(), peer).map_err(|(_, refusal)| refusal)
+    }
+
+    /// The same for an event stream, whose client would give up for good on 401 and 503, although the key
+    /// for its token may be fetched a moment later.
+    pub(super) fn principal_of_stream(
+        &self,
+        head: &Head<'_>,
+        peer: SocketAddr,
+    ) -> Result<Principal, Refusal> {
+        let token = self.token_of(head)?;
+        self.identify(token.as_deref(), peer).map_err(|(rejection, refusal)| {
+            let may_change = rejection.names_unknown_key();
+            match may_change && self.config.access.borrow().keys_are_fetched {
+                true => come_back(),
+                false => patient(refusal),
+            }
+        })
     }
 
     /// Who a client with this token is. The log gets the exact cause of a rejection, and the client only the

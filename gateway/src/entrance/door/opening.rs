@@ -1,5 +1,6 @@
 //! Starts the sessions of clients that are let in.
 
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -20,6 +21,9 @@ use crate::entrance::seats::Seat;
 use crate::entrance::unauthenticated::Newcomer;
 use crate::entrance::{first_message, identity};
 use crate::websocket::{Incoming, Upgrade};
+
+/// The largest first message of a client that has yet to say who it is. A token is smaller.
+const MAX_FIRST_BYTES: NonZeroU32 = NonZeroU32::new(16 << 10).expect("not zero");
 
 /// The shortest time between two log lines of a worker about an unknown subprotocol.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
@@ -49,7 +53,14 @@ impl Door {
         seat: Seat,
     ) {
         let Opened { response, dialect, wish, is_page_trusted, .. } = opened;
-        let (line, incoming) = self.connect(stream, response, dialect, early);
+        let line = self.connect(stream, response, dialect);
+        let incoming = match dialect.rules().is_one_way() {
+            true => Incoming::dropping(line.clone(), self.terms.clone()),
+            false => {
+                let limits = self.config.client_limits;
+                Incoming::new(line.clone(), limits, early, self.terms.clone())
+            }
+        };
         self.start_session(line, Opening { principal, wish, incoming, is_page_trusted }, seat);
     }
 
@@ -63,9 +74,12 @@ impl Door {
         (seat, newcomer): (Seat, Newcomer),
     ) {
         let Opened { response, dialect, wish, is_page_trusted, client: peer } = opened;
-        let (line, mut incoming) = self.connect(stream, response, dialect, early);
+        let line = self.connect(stream, response, dialect);
+        let GatewayConfig { auth_limit, max_groups, client_limits, .. } = *self.config;
+        let (max, terms) = (MAX_FIRST_BYTES, self.terms.clone());
+        let mut incoming =
+            Incoming::unauthenticated(line.clone(), client_limits, max, early, terms);
         line.socket.release();
-        let GatewayConfig { auth_limit, max_groups, .. } = *self.config;
         let token = first_message::token(&mut incoming, &line, auth_limit, &self.health).await;
         drop(newcomer);
         let Some(token) = token else { return first_message::end(incoming).await };
@@ -93,22 +107,10 @@ impl Door {
     }
 
     /// Takes over a stream, on which nothing is sent yet.
-    fn connect(
-        &self,
-        stream: impl Into<Stream>,
-        response: Bytes,
-        dialect: Dialect,
-        early: Vec<u8>,
-    ) -> (Line, Incoming) {
-        let GatewayConfig { max_outbox_bytes, client_limits, .. } = *self.config;
-        let socket = Socket::new(stream, max_outbox_bytes);
+    fn connect(&self, stream: impl Into<Stream>, response: Bytes, dialect: Dialect) -> Line {
+        let socket = Socket::new(stream, self.config.max_outbox_bytes);
         socket.hold(response);
-        let line = Line { socket, dialect };
-        let incoming = match dialect.rules().is_one_way() {
-            true => Incoming::dropping(line.clone(), self.terms.clone()),
-            false => Incoming::new(line.clone(), client_limits, early, self.terms.clone()),
-        };
-        (line, incoming)
+        Line { socket, dialect }
     }
 
     fn start_session(&self, line: Line, opening: Opening, seat: Seat) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use campanile_edge::pages::Reader;
 use campanile_edge::{Head, websocket};
 use tokio::net::TcpStream;
-use tokio::time::{Instant as Deadline, timeout};
+use tokio::time::{Instant as Deadline, timeout, timeout_at};
 use tracing::debug;
 
 use super::{Decision, Door, come_back};
@@ -17,15 +17,20 @@ use crate::websocket::Upgrade;
 impl Door {
     /// Answers a client for which there is no room so that it comes back later, and answers health
     /// checks as usual. While the gateway shuts down, only health checks get an answer: a proxy then
-    /// tries another gateway, as if this one did not listen.
-    pub async fn turn_away(&self, tcp: TcpStream, peer: SocketAddr, refusal: Refusal) {
-        let deadline = Deadline::now() + REFUSAL_LIMIT;
+    /// tries another gateway, as if this one did not listen. The request must be there at the deadline.
+    pub async fn turn_away(
+        &self,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        refusal: Refusal,
+        deadline: Deadline,
+    ) {
         let Some(mut stream) = self.open_stream(tcp, peer, deadline).await else { return };
         let mut received = Vec::new();
         let plain = refusal.response(None);
         let decide = |head: &Head<'_>, _| self.decide_without_room(head, peer, refusal);
         let read = read_head(&mut stream, &mut received, decide);
-        let last = match timeout(REFUSAL_LIMIT, read).await {
+        let last = match timeout_at(deadline, read).await {
             Ok(Ok(Some(last))) => last,
             _ if self.health.is_draining() => None,
             _ => Some(plain),

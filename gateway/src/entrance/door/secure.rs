@@ -12,8 +12,13 @@ use crate::entrance::seats::Seat;
 
 impl Door {
     /// Serves a connection that begins with a TLS handshake.
-    pub(super) async fn receive_sealed(&self, tcp: TcpStream, peer: SocketAddr, seat: Seat) {
-        let deadline = Deadline::now() + self.config.handshake_limit;
+    pub(super) async fn receive_sealed(
+        &self,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        seat: Seat,
+        deadline: Deadline,
+    ) {
         if let Some(stream) = self.open_stream(tcp, peer, deadline).await {
             self.admit((stream, Vec::new(), None), peer, seat, deadline).await;
         }
