@@ -48,7 +48,7 @@ async fn an_array_is_answered_with_an_array_in_its_order() {
         { "content": "b", "to": { "group": "news" } },
         { "content": "" },
         { "content": "c", "to": { "worker": 3, "connection": 7 } },
-        { "content": "d", "to": { "user": "u" } },
+        { "content": "d", "to": { "team": "u" } },
         { "content_base64": "/wA=" },
     ]);
     for content_type in [JSON, "", "application/json; charset=utf-8"] {
@@ -59,7 +59,7 @@ async fn an_array_is_answered_with_an_array_in_its_order() {
         assert_eq!(answer.json()[0], receipt(first));
         assert_eq!(answer.json()[3], json!({ "status": 200, "receipt": { "written": 1 } }));
         let error = answer.json()[4]["error"].as_str().expect("a text").to_owned();
-        assert!(error.starts_with("\"user\" is not a field of to: leave"), "{error}");
+        assert!(error.starts_with("\"team\" is not a field of to: leave"), "{error}");
     }
     assert_eq!(broker.contents()[..4], ["a", "b", "c", "\u{fffd}\0"]);
 }
