@@ -110,12 +110,11 @@ async fn without_a_known_key_everything_but_health_is_401() {
 async fn no_spelling_of_a_path_goes_around_the_key() {
     let broker = Broker::start(accept);
     let publisher = start(&broker, &["everyone", "read"]);
-    for target in ["/%70osition", "//position", "/position/", "/position%3Fa"] {
+    for target in ["/%70osition", "//position", "/position/", "/position%3Fa", "/position#x"] {
         assert_eq!(publisher.get(target).await.status, 404, "{target}");
     }
-    for target in ["/position#x", "ftp://test/position", "http://test/position"] {
-        assert_eq!(publisher.get(target).await.status, 401, "{target}");
-    }
+    assert_eq!(publisher.get("ftp://test/position").await.status, 400);
+    assert_eq!(publisher.get("http://test/position").await.status, 401);
     let batch = publisher.send(post("/%62atch", "application/json", r#"[{"content":"hi"}]"#)).await;
     assert_eq!(batch.status, 404, "{batch:?}");
     assert_eq!(broker.received(), []);
