@@ -52,16 +52,18 @@ fn check(head: &Head) {
 
 fn check_wish(query: &str) {
     for last_event_id in [false, true] {
-        check_wish_of(query, last_event_id);
+        for user in [false, true] {
+            check_wish_of(query, last_event_id, user);
+        }
     }
 }
 
-fn check_wish_of(query: &str, last_event_id: bool) {
-    match Wish::read(
-        query,
-        Accepted { last_event_id, max_groups: MAX_GROUPS, token: UrlToken::Unknown, ignored: &[] },
-    ) {
-        Ok(Wish { groups, since }) => {
+fn check_wish_of(query: &str, last_event_id: bool, user: bool) {
+    let (max_groups, token) = (MAX_GROUPS, UrlToken::Unknown);
+    let accepted = Accepted { last_event_id, max_groups, token, user, ignored: &[] };
+    match Wish::read(query, accepted) {
+        Ok(Wish { groups, user: named, since }) => {
+            assert!(user || named.is_none(), "a user that nobody asked for");
             assert!(groups.len() <= MAX_GROUPS);
             for (i, group) in groups.iter().enumerate() {
                 assert!((1..=255).contains(&group.len()));

@@ -6,7 +6,7 @@ use campanile_channel::Watchdog;
 use campanile_edge::tokens::Keys;
 use campanile_gateway::Access;
 use tokio::sync::{Notify, watch};
-use tracing::{error, info};
+use tracing::info;
 
 use crate::jwks::{self, JwksUrl};
 
