@@ -410,7 +410,7 @@ fn more_than_a_hundred_errors_are_closed_with_1008() {
     let gateway = Gateway::start(|_| {});
     let mut client = Client::open_with(gateway.address, &request("/", &[V1]));
     assert!(client.recv().payload.starts_with(br#"{"type":"welcome""#));
-    client.send(&frame(FIN | TEXT, br#"{"type":"publish"}"#).repeat(150));
+    client.send(&frame(FIN | TEXT, br#"{"type":"shout"}"#).repeat(150));
     for _ in 0..101 {
         let error = client.recv();
         assert!(
