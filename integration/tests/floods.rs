@@ -225,16 +225,17 @@ async fn a_spoofed_proxy_header_is_never_believed() {
         // Behind the proxy's own header, another one is no request.
         let twice = proxied("192.0.2.1", str::from_utf8(&proxied("192.0.2.9", request)).unwrap());
         assert_eq!(answer_to(HONEST, port, &twice).await.status, 400);
-        assert_eq!(answer_to(HONEST, port, &proxied("192.0.2.1", request)).await.status, 200);
+        // Another client, because the end of a connection takes a moment.
+        assert_eq!(answer_to(HONEST, port, &proxied("192.0.2.2", request)).await.status, 200);
     }
     let gateway = cluster.gateway_addresses[0];
     let open = |client| proxied(client, &handshake("/"));
-    let _held = send_from(HONEST, gateway, &open("192.0.2.1")).await;
+    let _held = send_from(HONEST, gateway, &open("192.0.2.3")).await;
     campanile_harness::eventually("it counts for the client", async || {
-        (answer_to(HONEST, gateway, &open("192.0.2.1")).await.status == 503).then_some(())
+        (answer_to(HONEST, gateway, &open("192.0.2.3")).await.status == 503).then_some(())
     })
     .await;
-    assert_eq!(answer_to(HONEST, gateway, &open("192.0.2.2")).await.status, 101);
+    assert_eq!(answer_to(HONEST, gateway, &open("192.0.2.4")).await.status, 101);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
