@@ -242,9 +242,9 @@ fn a_proxy_header_is_required_and_taken_from_trusted_proxies_only() {
     assert_closed(sent(&gateway, OTHER, &spoofed));
     // A client that sends a header of its own behind that of the proxy has sent no request.
     assert_eq!(status(&gateway, ONE, &[&header[..], header, &request].concat()), 400);
-    // Where it is not asked for, it is no request either.
+    // Where it is not asked for, it says that the service is behind a proxy, which must not be open.
     let open = start(|_| {}, |_| {});
-    assert_eq!(status(&open, ONE, &spoofed), 400);
+    assert_eq!(status(&open, ONE, &spoofed), 403);
 }
 
 #[test]
