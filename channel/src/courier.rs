@@ -233,7 +233,7 @@ impl<C: Caller> Handler<LinkDown> for Courier<C> {
     }
 }
 
-/// Answers every caller with what is known, because there is no time for more.
+/// Answers every caller now, with what is known so far: the time for the shutdown is nearly over.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct LastCall;

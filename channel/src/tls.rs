@@ -33,7 +33,7 @@ const SPEAKS_TLS: &str = "this port speaks TLS: use https or wss";
 /// How long a peer without a stream may take to read why, and to close.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 
-/// Why there is no stream.
+/// Why the connection was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum NoStream {
     /// The peer closed its side, or lost it.
@@ -89,7 +89,7 @@ impl Waited {
     /// Waits for the first bytes of a handshake, and then for a place among the others.
     ///
     /// # Errors
-    /// Why there is no stream.
+    /// Why the connection was not opened.
     pub(crate) async fn begin(
         mut tcp: TcpStream,
         client: IpAddr,
@@ -106,7 +106,7 @@ impl Waited {
     /// Performs the handshake.
     ///
     /// # Errors
-    /// Why there is no stream.
+    /// Why the connection was not opened.
     pub(crate) async fn shake_hands(self, settings: &TlsSettings) -> Result<Stream, NoStream> {
         let Self { tcp, received, mut turn } = self;
         let config = settings.borrow().clone();
@@ -121,7 +121,7 @@ impl Waited {
 /// no time limit of its own.
 ///
 /// # Errors
-/// Why there is no stream.
+/// Why the connection was not opened.
 pub async fn accept(
     tcp: TcpStream,
     client: IpAddr,

@@ -16,7 +16,7 @@ pub struct Listeners {
 
 impl Listeners {
     /// # Errors
-    /// `InvalidInput` if there is no listener, or the error of the operating system.
+    /// `InvalidInput` if the list is empty; otherwise the error that the operating system reports.
     pub fn new(listeners: Vec<std::net::TcpListener>) -> io::Result<Self> {
         if listeners.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no listener was given"));

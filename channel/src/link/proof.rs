@@ -11,8 +11,8 @@
 //! broker's proof; so no proof is worth anything on another link. Because of the labels, a proof that is
 //! sent back to its sender is worth nothing either.
 //!
-//! The broker goes first, and the caller answers with the secret that the broker has proven, so it reveals
-//! nothing to a broker that has none of its secrets.
+//! The broker sends its proof first. The caller answers with the same secret, so a broker that does not know
+//! any of the caller's secrets learns nothing from it.
 
 use aws_lc_rs::hmac;
 use campanile_edge::Secret;

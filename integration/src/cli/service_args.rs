@@ -53,23 +53,19 @@ impl ServiceArgs {
             Command::Gateway(args) => Self {
                 gateway: Some(args.gateway.clone()),
                 cluster_secret: secret(&args.secret_file, "CAMPANILE_GATEWAY_SECRET"),
-                links: LinkFiles {
-                    broker: Some(args.broker.clone()),
-                    authorities: args.broker_ca.clone(),
-                    cert: args.link_cert.clone(),
-                    key: args.link_key.clone(),
-                },
+                links: LinkFiles::to_broker(
+                    &args.broker,
+                    [&args.broker_ca, &args.link_cert, &args.link_key],
+                ),
                 ..Self::default()
             },
             Command::Publisher(args) => Self {
                 publisher: Some(args.publisher.clone()),
                 cluster_secret: secret(&args.secret_file, "CAMPANILE_PUBLISHER_SECRET"),
-                links: LinkFiles {
-                    broker: Some(args.broker.clone()),
-                    authorities: args.broker_ca.clone(),
-                    cert: args.link_cert.clone(),
-                    key: args.link_key.clone(),
-                },
+                links: LinkFiles::to_broker(
+                    &args.broker,
+                    [&args.broker_ca, &args.link_cert, &args.link_key],
+                ),
                 ..Self::default()
             },
             Command::Config(_)
@@ -125,6 +121,12 @@ pub struct LinkFiles {
 }
 
 impl LinkFiles {
+    /// Those of a gateway or publisher: the broker's authorities, its own certificate and its key.
+    fn to_broker(broker: &BrokerAddress, files: [&Option<PathBuf>; 3]) -> Self {
+        let [authorities, cert, key] = files.map(Clone::clone);
+        Self { broker: Some(broker.clone()), authorities, cert, key }
+    }
+
     fn of_broker(args: &BrokerCommandArgs) -> Self {
         Self {
             broker: None,
