@@ -1,45 +1,23 @@
 // What the client in JavaScript publishes, with a scripted gateway and a clock that moves only when a test moves it.
 
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, mock, test } from 'node:test';
+import { mock, test } from 'node:test';
 
 import { Campanile } from './campanile.js';
-import { Clock } from './testing.mjs';
+import { fakeWebSocket, settle, withClock } from './testing.mjs';
 
-let sockets;
+const sockets = [];
 let clock;
-const { setTimeout, clearTimeout } = globalThis;
+const FakeWebSocket = fakeWebSocket(sockets);
 
-class FakeWebSocket {
-  sent = [];
-
-  constructor(url) {
-    this.url = url;
-    sockets.push(this);
-  }
-
-  send(text) {
-    this.sent.push(JSON.parse(text));
-  }
-
-  close() {}
-
-  say(...messages) {
-    for (const message of messages) this.onmessage?.({ data: JSON.stringify(message) });
-  }
-
-  end(code, reason = '') {
-    this.onclose?.({ code, reason });
-  }
-}
+withClock((started) => {
+  sockets.length = 0;
+  clock = started;
+});
 
 const socket = () => sockets.at(-1);
 const greet = (more) => socket().say({ type: 'welcome', worker: 1, connection: 2, position: 'P', ...more });
 const published = () => socket().sent.filter(({ type }) => type === 'publish');
-/** Lets all promises that are settled be noticed. */
-const settle = async () => {
-  for (let turn = 0; turn < 10; turn++) await null;
-};
 
 async function start(options) {
   const heard = { events: [], errors: [] };
@@ -66,19 +44,6 @@ function reconnect(welcome) {
   clock.pass(1_000);
   greet(welcome);
 }
-
-beforeEach(() => {
-  sockets = [];
-  mock.method(Math, 'random', () => 0);
-  clock = new Clock();
-  globalThis.setTimeout = clock.setTimeout;
-  globalThis.clearTimeout = clock.clearTimeout;
-});
-
-afterEach(() => {
-  Object.assign(globalThis, { setTimeout, clearTimeout });
-  mock.restoreAll();
-});
 
 test('each answer settles its own publish', async () => {
   const { client, heard } = await start();

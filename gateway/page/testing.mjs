@@ -1,5 +1,9 @@
 // Shared by the tests of the client.
 
+import { afterEach, beforeEach, mock } from 'node:test';
+
+const { setTimeout, clearTimeout } = globalThis;
+
 /** Stands in for the platform's timers. */
 export class Clock {
   #now = 0;
@@ -32,4 +36,48 @@ export class Clock {
     const due = [...this.#timers].filter(([, timer]) => timer.due <= end);
     return due.sort(([, a], [, b]) => a.due - b.due)[0]?.[0];
   }
+}
+
+/** A websocket whose gateway is the test. `sockets` gets every one that is opened, the newest last. */
+export const fakeWebSocket = (sockets) => class {
+  sent = [];
+
+  constructor(url, protocols) {
+    Object.assign(this, { url, protocols });
+    sockets.push(this);
+  }
+
+  send(text) {
+    this.sent.push(JSON.parse(text));
+  }
+
+  close() {}
+
+  say(...messages) {
+    for (const message of messages) this.onmessage?.({ data: JSON.stringify(message) });
+  }
+
+  end(code, reason = '') {
+    this.onclose?.({ code, reason });
+  }
+};
+
+/** Before each test, gives it a new clock and no randomness; and puts everything back after it. */
+export function withClock(begin) {
+  beforeEach(() => {
+    mock.method(Math, 'random', () => 0);
+    const clock = new Clock();
+    globalThis.setTimeout = clock.setTimeout;
+    globalThis.clearTimeout = clock.clearTimeout;
+    begin(clock);
+  });
+  afterEach(() => {
+    Object.assign(globalThis, { setTimeout, clearTimeout });
+    mock.restoreAll();
+  });
+}
+
+/** Lets all promises that are settled be noticed. */
+export async function settle() {
+  for (let turn = 0; turn < 10; turn++) await null;
 }

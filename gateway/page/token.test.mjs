@@ -1,44 +1,22 @@
 // The token of the client in JavaScript, with a scripted gateway and a clock that moves only when a test moves it.
 
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, mock, test } from 'node:test';
+import { mock, test } from 'node:test';
 
 import { Campanile } from './campanile.js';
-import { Clock } from './testing.mjs';
+import { fakeWebSocket, settle, withClock } from './testing.mjs';
 
-let sockets;
+const sockets = [];
 let clock;
-const { setTimeout, clearTimeout } = globalThis;
+const FakeWebSocket = fakeWebSocket(sockets);
 
-class FakeWebSocket {
-  sent = [];
-
-  constructor(url, protocols) {
-    Object.assign(this, { url, protocols });
-    sockets.push(this);
-  }
-
-  send(text) {
-    this.sent.push(JSON.parse(text));
-  }
-
-  close() {}
-
-  say(message) {
-    this.onmessage?.({ data: JSON.stringify(message) });
-  }
-
-  end(code, reason = '') {
-    this.onclose?.({ code, reason });
-  }
-}
+withClock((started) => {
+  sockets.length = 0;
+  clock = started;
+});
 
 const socket = () => sockets.at(-1);
 const greet = () => socket().say({ type: 'welcome', worker: 1, connection: 2, position: 'P', user: '42', expires_in: 60 });
-/** Lets all promises that are settled be noticed. */
-const settle = async () => {
-  for (let turn = 0; turn < 10; turn++) await null;
-};
 
 async function start(token, options) {
   const heard = { states: [], errors: [] };
@@ -67,19 +45,6 @@ const shown = ({ protocols } = socket()) => {
   assert.match(carrier, /^base64url\.bearer\.campanile\.[A-Za-z0-9_-]+$/);
   return Buffer.from(carrier.split('.').at(-1), 'base64url').toString();
 };
-
-beforeEach(() => {
-  sockets = [];
-  mock.method(Math, 'random', () => 0);
-  clock = new Clock();
-  globalThis.setTimeout = clock.setTimeout;
-  globalThis.clearTimeout = clock.clearTimeout;
-});
-
-afterEach(() => {
-  Object.assign(globalThis, { setTimeout, clearTimeout });
-  mock.restoreAll();
-});
 
 test('a string is shown to the gateway with each connection', async () => {
   const { heard } = await start('a.b~é?>.c');
