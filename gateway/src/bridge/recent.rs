@@ -183,8 +183,9 @@ impl Recent {
 
     /// Returns the earlier events that a new listener to these audiences gets: the newest of all
     /// audiences together, at most `max_events` and `max_bytes` as [`missed`](Self::missed) counts them,
-    /// or one event of any size. Also returns the audiences of which the broker may have more that
-    /// belongs to the answer.
+    /// or one event of any size. None is missing between two of them: an event that is kept here is left
+    /// out if a later one of another audience is lost. Also returns the audiences of which the broker may
+    /// have more that belongs to the answer.
     pub fn history(
         &self,
         max_events: usize,
@@ -198,14 +199,12 @@ impl Recent {
         let mut newest = BinaryHeap::new();
         let tails: Vec<_> = audiences.iter().map(|audience| self.tails.get(audience)).collect();
         for (place, (audience, tail)) in audiences.iter().zip(&tails).enumerate() {
+            floor = floor.max(tail.map_or(u64::MAX, |tail| tail.complete_after));
             match tail {
                 Some(tail) if tail.complete_after <= tail.expired => {
                     is_complete &= tail.expired == 0;
                 }
-                unknown_tail => {
-                    floor = floor.max(unknown_tail.map_or(u64::MAX, |tail| tail.complete_after));
-                    unknown.push(audience.clone());
-                }
+                _ => unknown.push(audience.clone()),
             }
             newest.extend(tail.and_then(|tail| tail.last_of(tail.events.len(), place)));
         }

@@ -117,8 +117,18 @@ fn a_history_with_expired_events_is_incomplete() {
     let mut recent = Recent::new(1 << 20);
     recent.add_past(&group(1), past(1, 4, 4, &[5, 9]));
     recent.add_past(&group(2), past(2, 0, 0, &[3, 8]));
-    assert_eq!(history(&recent, 9, &[1, 2]), (vec![3, 5, 8, 9], false, vec![]));
+    assert_eq!(history(&recent, 9, &[1, 2]), (vec![5, 8, 9], false, vec![]));
     assert_eq!(history(&recent, 9, &[2]), (vec![3, 8], true, vec![]));
+}
+
+#[test]
+fn an_event_is_left_out_of_a_history_that_lacks_a_later_one() {
+    let mut recent = Recent::new(1 << 20);
+    recent.add(1, &group(1), event(1, &group(1)));
+    recent.add_past(&group(1), past(1, 1, 1, &[]));
+    recent.add_past(&group(2), past(2, 2, 2, &[]));
+    assert_eq!(history(&recent, 1, &[1, 2]), (vec![], false, vec![]), "2 is lost");
+    assert_eq!(history(&recent, 1, &[1]), (vec![1], false, vec![]));
 }
 
 #[test]
