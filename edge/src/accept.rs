@@ -2,23 +2,33 @@
 
 use std::cmp::Reverse;
 
-/// Whether the values of the `Accept` headers prefer `application/json` to `text/plain`. If both have the
-/// same weight, the more exact range wins, then the first one.
+/// Whether the values of the `Accept` headers prefer `application/json` to `text/plain`.
+pub fn prefers_json<'a>(accept: impl IntoIterator<Item = &'a str>) -> bool {
+    prefers(accept, ["application", "json"])
+}
+
+/// Whether the values of the `Accept` headers prefer `application/openmetrics-text` to `text/plain`.
+pub fn prefers_openmetrics<'a>(accept: impl IntoIterator<Item = &'a str>) -> bool {
+    prefers(accept, ["application", "openmetrics-text"])
+}
+
+/// Whether a media type is preferred to `text/plain`. If both have the same weight, the more exact range
+/// wins, then the first one.
 ///
 /// A range whose `q` is not a number from 0 to 1 is ignored. Other parameters do not matter, in whatever
 /// form they are.
-pub fn prefers_json<'a>(accept: impl IntoIterator<Item = &'a str>) -> bool {
-    let mut json = Match::default();
+fn prefers<'a>(accept: impl IntoIterator<Item = &'a str>, media: [&str; 2]) -> bool {
+    let mut wanted = Match::default();
     let mut text = Match::default();
     let ranges = accept.into_iter().flat_map(|header| split(header, ','));
     for (place, range) in ranges.enumerate() {
         let mut parts = split(range, ';').map(str::trim);
         let essence = parts.next().unwrap_or_default();
         let Some(weight) = parts.find_map(q).map_or(Some(1.0), weight) else { continue };
-        json.consider(essence, ["application", "json"], weight, place);
+        wanted.consider(essence, media, weight, place);
         text.consider(essence, ["text", "plain"], weight, place);
     }
-    json.weight > 0.0 && json.rank() > text.rank()
+    wanted.weight > 0.0 && wanted.rank() > text.rank()
 }
 
 /// The most exact range that covers a media type.
@@ -150,6 +160,17 @@ mod tests {
         }
         check(&[("application/json;q, text/plain;q=0.1", false)]);
         check(&[("application/json;q=x;q=1, text/plain;q=0.1", false)]);
+    }
+
+    #[test]
+    fn prometheus_gets_openmetrics_and_browsers_get_text() {
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,\
+                          application/openmetrics-text;version=0.0.1;q=0.4,\
+                          text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+        assert!(prefers_openmetrics([prometheus]));
+        for accept in ["", "*/*", "text/plain;version=0.0.4", "application/json"] {
+            assert!(!prefers_openmetrics([accept]), "{accept}");
+        }
     }
 
     proptest! {

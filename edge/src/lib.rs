@@ -2,7 +2,7 @@
 //! async, no clock.
 //!
 //! [`Head`] is the head of an HTTP/1 request, and [`query`] decodes what follows its `?`.
-//! [`prefers_json`] reads `Accept`.
+//! [`prefers_json`] and [`prefers_openmetrics`] read `Accept`.
 //! [`Exposure`] says whether a service is open to everybody who reaches it.
 //! [`AllowHosts`], [`AllowOrigins`] and [`pages`] decide which web pages may do what. [`websocket`] is
 //! RFC 6455. [`Peer`] groups addresses, where something has to be divided fairly between them.
@@ -12,6 +12,7 @@
 //! [`proxy_protocol`]. [`tls`] is what listeners need for TLS.
 
 mod accept;
+mod bearer;
 mod buckets;
 mod crowd;
 mod exposure;
@@ -36,7 +37,8 @@ pub mod tls;
 pub mod tokens;
 pub mod websocket;
 
-pub use accept::prefers_json;
+pub use accept::{prefers_json, prefers_openmetrics};
+pub use bearer::bearer;
 pub use buckets::Buckets;
 pub use crowd::{AddressLimits, BURST_SECONDS, Crowd, Crowded, PerAddress};
 pub use exposure::{Exposure, PROXY_HEADERS};

@@ -69,6 +69,10 @@ pub enum Action<'a> {
     PublishDirect,
     /// Read the position of the newest event.
     ReadPosition,
+    /// See what happens in the cluster: its metrics, its connections, and where an event went.
+    Observe,
+    /// Change something in the cluster, such as ending a connection.
+    Manage,
     /// Hold a link to the broker.
     Link,
 }
@@ -82,7 +86,8 @@ impl Action<'_> {
             Self::PublishToGroup { group } => Some(format!("group:{group}")),
             Self::PublishToUser { user } => Some(format!("user:{user}")),
             Self::PublishDirect => Some("connection".to_owned()),
-            Self::ReadPosition => Some("read".to_owned()),
+            Self::ReadPosition | Self::Observe => Some("read".to_owned()),
+            Self::Manage => Some("manage".to_owned()),
             Self::Connect | Self::Subscribe { .. } | Self::Link => None,
         }
     }
@@ -100,6 +105,8 @@ impl fmt::Display for Action<'_> {
             Self::PublishToUser { user } => write!(f, "push to the user {}", Shown(user)),
             Self::PublishDirect => f.write_str("push to a single connection"),
             Self::ReadPosition => f.write_str("read the position"),
+            Self::Observe => f.write_str("see what happens in the cluster"),
+            Self::Manage => f.write_str("change something in the cluster"),
             Self::Link => f.write_str("hold a link"),
         }
     }
@@ -154,7 +161,8 @@ fn allows(scope: &Scope, action: Action<'_>) -> bool {
     match (scope, action) {
         (Scope::Everyone, Action::PublishToEveryone)
         | (Scope::Connection, Action::PublishDirect)
-        | (Scope::Read, Action::ReadPosition) => true,
+        | (Scope::Read, Action::ReadPosition | Action::Observe)
+        | (Scope::Manage, Action::Manage) => true,
         (Scope::Group(pattern), Action::PublishToGroup { group }) => pattern.matches(group),
         (Scope::User(pattern), Action::PublishToUser { user }) => pattern.matches(user),
         _ => false,
@@ -167,7 +175,7 @@ mod tests {
     use crate::rights::Operations;
 
     /// One of each.
-    const ACTIONS: [Action<'static>; 8] = [
+    const ACTIONS: [Action<'static>; 10] = [
         Action::Connect,
         Action::Subscribe { group: "news" },
         Action::PublishToEveryone,
@@ -176,6 +184,8 @@ mod tests {
         Action::PublishDirect,
         Action::ReadPosition,
         Action::Link,
+        Action::Observe,
+        Action::Manage,
     ];
 
     fn allowed(principal: &Principal) -> Vec<usize> {
@@ -188,7 +198,7 @@ mod tests {
 
     #[test]
     fn anyone_may_do_everything_at_an_open_service() {
-        assert_eq!(allowed(&Principal::default()), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(allowed(&Principal::default()), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     }
 
     #[test]
@@ -224,7 +234,7 @@ mod tests {
         assert_eq!(allowed(&key(&["everyone"])), [2]);
         assert_eq!(allowed(&key(&["group:chat/*"])), [0usize; 0]);
         assert_eq!(allowed(&key(&["group:n*", "user:42"])), [3, 4]);
-        assert_eq!(allowed(&key(&["user:*", "connection", "read", "manage"])), [4, 5, 6]);
+        assert_eq!(allowed(&key(&["user:*", "connection", "read", "manage"])), [4, 5, 6, 8, 9]);
     }
 
     #[test]
@@ -233,7 +243,8 @@ mod tests {
             let Some(scope) = action.scope() else { continue };
             let scopes = vec![scope.parse().expect("a scope")];
             let key = Principal::Key(Arc::new(KeyRights { name: "k".to_owned(), scopes }));
-            assert!(key.may(action) && allowed(&key).len() == 1, "{scope}");
+            let mut allowed = allowed(&key).into_iter().map(|at| ACTIONS[at].scope());
+            assert!(key.may(action) && allowed.all(|of| of == Some(scope.clone())), "{scope}");
         }
     }
 

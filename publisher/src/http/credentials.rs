@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use actix_web::HttpRequest;
 use actix_web::http::header;
-use campanile_edge::Keys;
 use campanile_edge::query::{InvalidEncoding, decode, is_named, pairs};
+use campanile_edge::{Keys, bearer};
 use tracing::debug;
 
 use super::{Front, only, query};
@@ -68,13 +68,6 @@ impl Front {
     }
 }
 
-/// Returns what follows the scheme `Bearer`, in any case; `None` for another scheme.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
-    let (scheme, key) = value.split_at(end);
-    scheme.eq_ignore_ascii_case(b"bearer").then(|| key.trim_ascii())
-}
-
 /// Separates the key from the other parameters of a query.
 fn take_key(query: &[u8]) -> Result<(Option<Raw<'_>>, Raw<'_>), HttpError> {
     let is_key = |name: &[u8]| is_named(name, KEY);
@@ -110,24 +103,6 @@ fn take_key(query: &[u8]) -> Result<(Option<Raw<'_>>, Raw<'_>), HttpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_scheme_bearer_has_a_key() {
-        for (value, key) in [
-            (&b"Bearer cpk_a"[..], Some(&b"cpk_a"[..])),
-            (b"bearer cpk_a", Some(b"cpk_a")),
-            (b"BEARER   cpk_a", Some(b"cpk_a")),
-            (b"Bearer a b", Some(b"a b")),
-            (b"Bearer \xff", Some(b"\xff")),
-            (b"Bearer", Some(b"")),
-            (b"Bearercpk_a", None),
-            (b"Basic Y3BrX2E6", None),
-            (b"cpk_a", None),
-            (b"", None),
-        ] {
-            assert_eq!(bearer(value), key, "{value:?}");
-        }
-    }
 
     #[test]
     fn the_key_is_taken_out_of_a_query_however_it_is_escaped() {

@@ -1,0 +1,245 @@
+//! Who may ask the operator's listener for what. Pure.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use campanile_edge::{Action, AllowHosts, Exposure, Keys, Principal};
+
+/// What may be asked for without a key, although the listener is not on loopback or there are keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// `/health/*`, which needs no key in any case.
+    pub health: bool,
+    /// `/metrics`.
+    pub metrics: bool,
+    /// Everything, as long as there are no keys.
+    pub all: bool,
+}
+
+impl Opened {
+    /// Whether anything is open.
+    pub fn any(self) -> bool {
+        self != Self::default()
+    }
+}
+
+impl FromStr for Opened {
+    type Err = String;
+
+    /// Reads words separated by commas.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut opened = Self::default();
+        for word in text.split(',').map(str::trim) {
+            match word {
+                "health" => opened.health = true,
+                "metrics" => opened.metrics = true,
+                "all" => opened.all = true,
+                _ => {
+                    return Err(format!(
+                        "{word:?}: accepted are health, metrics and all, separated by commas"
+                    ));
+                }
+            }
+        }
+        Ok(opened)
+    }
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Whether the process lives, and whether it can serve.
+    Health,
+    /// The numbers.
+    Metrics,
+}
+
+/// The headers of a request that decide.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// The hosts that the request names.
+    pub hosts: &'a [&'a str],
+    /// A header by which a proxy shows itself.
+    pub proxy: Option<&'static str>,
+    /// The key in `Authorization`.
+    pub key: Option<&'a [u8]>,
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// A proxy passes it on to a listener that is open to its own host only.
+    #[error(
+        "the header {0} shows that a proxy passes this request on, and without API keys this listener is \
+         for its own host only; accepted are an API key ([[keys]]) or --admin-open"
+    )]
+    Proxy(&'static str),
+    /// A page of another site may have made its name point here.
+    #[error("this host is not allowed: accepted are loopback names, such as 127.0.0.1 or localhost")]
+    Host,
+    /// It needs a key, and shows none.
+    #[error("an API key with the scope {0} is needed: send Authorization: Bearer KEY")]
+    NoKey(String),
+    /// It needs a key, and none is configured.
+    #[error("nobody may see this here: there is no API key ([[keys]]) in the settings")]
+    Shut,
+    /// There is no such key.
+    #[error("this API key is not known")]
+    UnknownKey,
+    /// The key does not allow it.
+    #[error("this API key is not allowed to {what}: it lacks the scope {scope}")]
+    Scope {
+        /// What it does not allow.
+        what: String,
+        /// What it lacks.
+        scope: String,
+    },
+}
+
+impl Refused {
+    /// The status of the answer.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NoKey(_) | Self::UnknownKey | Self::Shut => 401,
+            Self::Proxy(_) | Self::Host | Self::Scope { .. } => 403,
+        }
+    }
+}
+
+/// Decides who may ask for what.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// How open the listener is as long as there are no keys.
+    pub exposure: Exposure,
+    /// The address that is reached by most.
+    pub listens_on: IpAddr,
+    /// What needs no key.
+    pub opened: Opened,
+}
+
+impl Access {
+    /// Decides whether a request is answered.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn check(&self, wanted: Wanted, shown: Shown<'_>, keys: &Keys) -> Result<(), Refused> {
+        let action = match wanted {
+            Wanted::Health => return Ok(()),
+            Wanted::Metrics if self.opened.metrics => return Ok(()),
+            Wanted::Metrics => Action::Observe,
+        };
+        self.principal(action, shown, keys).and_then(|principal| match principal.may(action) {
+            true => Ok(()),
+            false => Err(Refused::Scope {
+                what: action.to_string(),
+                scope: action.scope().unwrap_or_default(),
+            }),
+        })
+    }
+
+    fn principal(
+        &self,
+        action: Action<'_>,
+        shown: Shown<'_>,
+        keys: &Keys,
+    ) -> Result<Principal, Refused> {
+        let exposure = if keys.is_empty() { self.exposure } else { Exposure::Guarded };
+        if exposure.is_open() {
+            if let (Exposure::Local, Some(header)) = (exposure, shown.proxy) {
+                return Err(Refused::Proxy(header));
+            }
+            let is_admitted =
+                AllowHosts::default().admits(shown.hosts.iter().copied(), self.listens_on);
+            return if is_admitted { Ok(Principal::Anyone) } else { Err(Refused::Host) };
+        }
+        let key = shown.key.ok_or_else(|| match keys.is_empty() {
+            true => Refused::Shut,
+            false => Refused::NoKey(action.scope().unwrap_or_default()),
+        })?;
+        let key = keys.find(key).ok_or(Refused::UnknownKey)?;
+        Ok(Principal::Key(Arc::clone(key.rights())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use campanile_edge::rights::KeyRights;
+    use campanile_edge::{ApiKey, KeyHash, Secret};
+
+    use super::*;
+
+    const NOTHING: Shown<'static> = Shown { hosts: &["127.0.0.1:4246"], proxy: None, key: None };
+
+    fn access(exposure: Exposure, opened: &str) -> Access {
+        let opened = if opened.is_empty() { Opened::default() } else { opened.parse().expect("words") };
+        Access { exposure, listens_on: Ipv4Addr::LOCALHOST.into(), opened }
+    }
+
+    fn keys(scopes: &[&str]) -> Keys {
+        let scopes = scopes.iter().map(|scope| scope.parse().expect("a scope")).collect();
+        let rights = KeyRights { name: "ops".to_owned(), scopes };
+        Keys::new([ApiKey::new(KeyHash::of(&Secret::new("abc")), rights, None)]).expect("one key")
+    }
+
+    fn metrics(access: &Access, shown: Shown<'_>, keys: &Keys) -> Result<(), u16> {
+        access.check(Wanted::Metrics, shown, keys).map_err(|refused| refused.status())
+    }
+
+    #[test]
+    fn without_keys_only_this_host_sees_the_numbers() {
+        let local = access(Exposure::Local, "");
+        assert_eq!(metrics(&local, NOTHING, &Keys::default()), Ok(()));
+        let foreign = Shown { hosts: &["evil.example"], ..NOTHING };
+        assert_eq!(metrics(&local, foreign, &Keys::default()), Err(403));
+        let by_proxy = Shown { proxy: Some("Via"), ..NOTHING };
+        assert_eq!(metrics(&local, by_proxy, &Keys::default()), Err(403));
+        let open = access(Exposure::Open, "all");
+        assert_eq!(metrics(&open, by_proxy, &Keys::default()), Ok(()));
+        let shut = access(Exposure::Guarded, "health");
+        assert_eq!(metrics(&shut, NOTHING, &Keys::default()), Err(401));
+        let by_key = Shown { key: Some(b"abc"), ..NOTHING };
+        assert_eq!(metrics(&shut, by_key, &Keys::default()), Err(401));
+    }
+
+    #[test]
+    fn where_there_are_keys_one_with_the_scope_read_is_needed() {
+        let by_key = |key| Shown { key: Some(key), ..NOTHING };
+        for exposure in [Exposure::Local, Exposure::Open, Exposure::Guarded] {
+            let access = access(exposure, "all");
+            assert_eq!(metrics(&access, NOTHING, &keys(&["read"])), Err(401));
+            assert_eq!(metrics(&access, by_key(b"abd"), &keys(&["read"])), Err(401));
+            assert_eq!(metrics(&access, by_key(b"abc"), &keys(&["read"])), Ok(()));
+            assert_eq!(metrics(&access, by_key(b"abc"), &keys(&["manage", "group:*"])), Err(403));
+        }
+    }
+
+    #[test]
+    fn what_is_opened_and_health_need_no_key() {
+        let foreign = Shown { hosts: &["evil.example"], proxy: Some("Via"), key: None };
+        for (opened, status) in [("metrics", Ok(())), ("health,metrics", Ok(())), ("health", Err(401))] {
+            let access = access(Exposure::Guarded, opened);
+            assert_eq!(metrics(&access, foreign, &keys(&["read"])), status, "{opened}");
+            assert_eq!(access.check(Wanted::Health, foreign, &keys(&["read"])), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_is_opened_is_a_list_of_words() {
+        assert_eq!("health, metrics".parse(), Ok(Opened { health: true, metrics: true, all: false }));
+        for bad in ["", "health,", "everything", "Health"] {
+            let error = bad.parse::<Opened>().expect_err("refused");
+            assert!(error.contains("accepted are health, metrics and all"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_missing() {
+        let access = access(Exposure::Local, "");
+        let shown = Shown { key: Some(b"abc"), ..NOTHING };
+        let refused = access.check(Wanted::Metrics, shown, &keys(&["manage"])).expect_err("refused");
+        assert!(refused.to_string().ends_with("it lacks the scope read"), "{refused}");
+    }
+}

@@ -1,0 +1,201 @@
+//! The listener: one thread that answers operators and scrapers, so that nothing of it can delay a client.
+
+use std::fmt;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use campanile_channel::watchdog::Pulse;
+use campanile_edge::{Keys, PROXY_HEADERS, bearer};
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tracing::error;
+
+use crate::access::{Access, Refused, Shown, Wanted};
+use crate::scrape::Scrape;
+
+/// The most connections at a time. Scrapers and load balancers need a few.
+const MAX_CONNECTIONS: usize = 256;
+
+/// How long the head of a request may take, and how long a connection may end.
+const HEAD_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a connection without a request is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long answers may still take at the end.
+const SHUTDOWN_SECONDS: u64 = 1;
+
+/// Whether one service of the process can serve.
+pub struct HealthCheck {
+    /// What it is called.
+    pub service: &'static str,
+    /// Why it cannot serve now, in one word; `None` if it can.
+    pub hindrance: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
+}
+
+impl fmt::Debug for HealthCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HealthCheck").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+/// What the listener shows, and to whom.
+#[derive(Debug)]
+pub struct AdminConfig {
+    /// Who may ask for what.
+    pub access: Access,
+    /// The keys of operators.
+    pub keys: watch::Receiver<Arc<Keys>>,
+    /// The numbers of all services.
+    pub registry: Registry,
+    /// The services.
+    pub health: Vec<HealthCheck>,
+    /// Beats while the listener works.
+    pub pulse: Pulse,
+}
+
+/// Serves on at least one bound listener until `shutdown` resolves. Must be called within an actix `System`.
+///
+/// # Errors
+/// If the system cannot set it up.
+pub async fn serve(
+    config: AdminConfig,
+    listeners: Vec<TcpListener>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let AdminConfig { access, keys, registry, health, pulse } = config;
+    let front = web::Data::new(Front { access, keys, registry, health });
+    let app = move || App::new().app_data(front.clone()).default_service(web::to(answer));
+    let mut server = HttpServer::new(app)
+        .workers(1)
+        .max_connections(MAX_CONNECTIONS)
+        .client_request_timeout(HEAD_LIMIT)
+        .client_disconnect_timeout(HEAD_LIMIT)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(SHUTDOWN_SECONDS)
+        .disable_signals();
+    for listener in listeners {
+        server = server.listen(listener)?;
+    }
+    let mut server = server.run();
+    let handle = server.handle();
+    let serving = async {
+        tokio::select! {
+            ended = &mut server => return ended,
+            () = shutdown => {}
+        }
+        tokio::join!(handle.stop(true), server).1
+    };
+    pulse.during(serving).await
+}
+
+struct Front {
+    access: Access,
+    keys: watch::Receiver<Arc<Keys>>,
+    registry: Registry,
+    health: Vec<HealthCheck>,
+}
+
+/// What a path shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Live,
+    Ready,
+    Metrics,
+}
+
+impl Route {
+    fn of(path: &str) -> Option<Self> {
+        match path {
+            "/health/live" => Some(Self::Live),
+            "/health/ready" => Some(Self::Ready),
+            "/metrics" => Some(Self::Metrics),
+            _ => None,
+        }
+    }
+
+    fn wanted(self) -> Wanted {
+        match self {
+            Self::Live | Self::Ready => Wanted::Health,
+            Self::Metrics => Wanted::Metrics,
+        }
+    }
+}
+
+async fn answer(request: HttpRequest, front: web::Data<Front>) -> HttpResponse {
+    let Some(route) = Route::of(request.path()) else {
+        let sentence = "there is nothing at this path: accepted are /metrics, /health/live and /health/ready";
+        return said(StatusCode::NOT_FOUND, sentence);
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = said(StatusCode::METHOD_NOT_ALLOWED, "accepted are GET and HEAD");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    if let Err(refused) = front.check(route.wanted(), &request) {
+        return refusal(&refused);
+    }
+    match route {
+        Route::Live => said(StatusCode::OK, "ok"),
+        Route::Ready => front.ready(),
+        Route::Metrics => front.metrics(&request),
+    }
+}
+
+impl Front {
+    fn check(&self, wanted: Wanted, request: &HttpRequest) -> Result<(), Refused> {
+        let headers = request.headers();
+        // What is not text is no name of this host.
+        let hosts = headers.get_all(header::HOST).map(|host| host.to_str().unwrap_or("?"));
+        let hosts: Vec<_> = hosts.collect();
+        let proxy = PROXY_HEADERS.into_iter().find(|name| headers.contains_key(*name));
+        let key = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+        let shown = Shown { hosts: &hosts, proxy, key };
+        self.access.check(wanted, shown, &self.keys.borrow())
+    }
+
+    fn ready(&self) -> HttpResponse {
+        let hindered = self.health.iter().find_map(|check| Some((check.service, (check.hindrance)()?)));
+        match hindered {
+            None => said(StatusCode::OK, "ok"),
+            Some((_, word)) if self.health.len() == 1 => said(StatusCode::SERVICE_UNAVAILABLE, word),
+            Some((service, word)) => {
+                said(StatusCode::SERVICE_UNAVAILABLE, &format!("{service} {word}"))
+            }
+        }
+    }
+
+    fn metrics(&self, request: &HttpRequest) -> HttpResponse {
+        let accept = request.headers().get_all(header::ACCEPT);
+        let scrape = Scrape::of(accept.filter_map(|value| value.to_str().ok()));
+        match scrape.write(&self.registry) {
+            Ok(written) => HttpResponse::Ok().content_type(scrape.content_type()).body(written),
+            Err(failed) => {
+                error!(error = %failed, "the metrics cannot be written");
+                said(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written")
+            }
+        }
+    }
+}
+
+fn refusal(refused: &Refused) -> HttpResponse {
+    let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::FORBIDDEN);
+    let mut response = said(status, &refused.to_string());
+    if status == StatusCode::UNAUTHORIZED {
+        let bearer = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    }
+    response
+}
+
+fn said(status: StatusCode, sentence: &str) -> HttpResponse {
+    HttpResponse::build(status)
+        .content_type("text/plain; charset=utf-8")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(format!("{sentence}\n"))
+}
