@@ -11,6 +11,7 @@ use campanile_edge::{AllowHosts, AllowOrigins, Exposure};
 use tokio::sync::{Notify, watch};
 
 use crate::access::Access;
+use crate::entrance::health::Health;
 use crate::limits::GatewayLimits;
 
 /// Everything that can be set on a gateway. Sizes are in bytes.
@@ -55,6 +56,8 @@ pub struct GatewayConfig {
     pub allow_hosts: AllowHosts,
     /// Whether the gateway is open to everybody who reaches it. Default: [`Exposure::Local`].
     pub exposure: Exposure,
+    /// What is known of the gateway's health. Clones share it.
+    pub health: Health,
     /// Whether there is the page for development at `/`; `None` if that depends on whether the gateway
     /// listens on loopback only. The JavaScript client is always there.
     pub page: Option<bool>,
@@ -145,6 +148,7 @@ impl Default for GatewayConfig {
             allow_origins: AllowOrigins::Local,
             allow_hosts: AllowHosts::default(),
             exposure: Exposure::Local,
+            health: Health::default(),
             page: None,
             access: watch::channel(Arc::default()).1,
             unknown_key: Arc::default(),

@@ -37,6 +37,7 @@ pub mod websocket;
 pub use access::{Access, Rejection};
 pub use config::GatewayConfig;
 pub use connection::pace::ClientRates;
+pub use entrance::health::Health;
 pub use limits::GatewayLimits;
 pub use server::serve;
 

@@ -59,7 +59,7 @@ pub async fn serve(
     let seats = Seats::new(config.workers);
     let arbiters: Vec<_> = (0..config.workers).map(|_| Arbiter::new()).collect();
     let audiences = Arc::new(AtomicUsize::new(0));
-    let health = Health::default();
+    let health = config.health.clone();
     let (desk, desk_link) = Desk::start(&config);
     let (mut workers, mut registries) = (Vec::new(), Vec::new());
     let bridge = Bridge::create(|ctx| {

@@ -32,7 +32,7 @@ pub use config::ConfigArgs;
 pub use gateway::{GatewayArgs, GatewayCommandArgs};
 pub use key::{HashArgs, KeyCommand, MakeArgs};
 pub use publisher::{PublisherArgs, PublisherCommandArgs};
-pub use service_args::{LinkFiles, ServiceArgs};
+pub use service_args::{AdminArgs, LinkFiles, ServiceArgs};
 pub use token::{Grant, TokenCommand, TokenMakeArgs, TokenShowArgs};
 
 /// A push cluster: call one URL, and a message appears in every browser on every host.

@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::certificates::{Certificates, Listeners};
-use crate::cli::{self, Invocation, ServiceArgs};
+use crate::cli::{self, AdminArgs, Invocation, ServiceArgs};
 use crate::exposure::{SERVICES, Service};
 use crate::limits::{self, LimitsNow, ServiceLimits};
 use crate::logging::Level;
@@ -84,19 +84,14 @@ impl NewState {
         });
         let access = access.unwrap_or_else(|| Ok(TokenSettings::default()));
         // Here: build what other sections become, each with its error.
-        let keys = match &args.publisher {
-            Some(publisher) => {
-                settings::keys::keys(&settings.keys, publisher.max_pushes_per_second).map_err(
-                    |wrong| {
-                        let error = |(key, sentence): (String, String)| {
-                            settings.places.error(&key, &sentence).to_string()
-                        };
-                        wrong.into_iter().map(error).collect::<Vec<_>>()
-                    },
-                )
-            }
-            None => Ok(Keys::default()),
-        };
+        // Operators show keys at every service.
+        let per_second = args.publisher.as_ref().map_or(0, |args| args.max_pushes_per_second);
+        let keys = settings::keys::keys(&settings.keys, per_second).map_err(|wrong| {
+            let error = |(key, sentence): (String, String)| {
+                settings.places.error(&key, &sentence).to_string()
+            };
+            wrong.into_iter().map(error).collect::<Vec<_>>()
+        });
         let certificates = Certificates::read(&settings.tls, args);
         let mut wrong = Vec::new();
         let filter = note(&mut wrong, filter.map_err(|error| [error]));
@@ -193,6 +188,16 @@ impl Live {
     /// The API keys of those who push.
     pub fn keys(&self) -> watch::Receiver<Arc<Keys>> {
         self.keys.subscribe()
+    }
+
+    /// The flags of the listener for operators.
+    pub fn admin(&self) -> Option<&AdminArgs> {
+        self.args.admin.as_ref()
+    }
+
+    /// Whether there were API keys at the start.
+    pub fn has_keys(&self) -> bool {
+        self.authenticated[Service::Publisher as usize]
     }
 
     /// An error with the lines of the settings file that it is about: it names flags only.

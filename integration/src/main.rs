@@ -1,6 +1,7 @@
 //! The binary: reads the command line, binds the listeners, and runs one service or all three until
 //! it is told to stop.
 
+mod admin;
 mod allocator;
 mod certificates;
 mod cli;
@@ -16,6 +17,7 @@ mod secrets;
 mod services;
 mod settings;
 mod shutdown;
+mod threads;
 mod token_keys;
 mod tools;
 mod units;

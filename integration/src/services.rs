@@ -5,19 +5,23 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
-use actix_rt::Arbiter;
 use anyhow::{Context as _, anyhow};
+use campanile_admin::HealthCheck;
 use campanile_channel::broker::{BrokerConfig, Storage};
 use campanile_channel::{TlsSettings, Watchdog};
 use campanile_edge::Exposure;
+use campanile_gateway::GatewayConfig;
+use campanile_publisher::PublisherConfig;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use crate::admin::Admin;
 use crate::cli::{BrokerCommandArgs, GatewayCommandArgs, PublisherCommandArgs, UpArgs};
 use crate::exposure::{self, Service};
 use crate::files::{limited, room};
 use crate::live::Live;
 use crate::shutdown::{Shutdown, Trigger};
+use crate::threads::start;
 use crate::token_keys;
 use crate::units::HostPort;
 
@@ -57,6 +61,10 @@ pub async fn broker(
         info!("{IN_MEMORY}");
     }
     notice(Service::Broker, exposure);
+    if let Some(mut admin) = Admin::bind(live)? {
+        admin.health.push(broker_health());
+        admin.start(live, &config.watchdog);
+    }
     shutdown.ends_within(config.shutdown_limit + BROKER_GRACE);
     Ok(campanile_channel::broker::serve(config, listeners, shutdown.begun()).await?)
 }
@@ -84,6 +92,10 @@ pub async fn gateway(
         info!(%address, workers = config.workers, "the gateway listens");
     }
     notice(Service::Gateway, exposure);
+    if let Some(mut admin) = Admin::bind(live)? {
+        admin.health.push(gateway_health(&config));
+        admin.start(live, &config.watchdog);
+    }
     let ready = || info!("the gateway takes connections");
     shutdown.ends_within(config.drain + config.shutdown_limit + GRACE);
     Ok(campanile_gateway::serve(config, listeners, ready, shutdown.begun()).await?)
@@ -111,6 +123,10 @@ pub async fn publisher(
         info!(%address, "the publisher listens");
     }
     notice(Service::Publisher, exposure);
+    if let Some(mut admin) = Admin::bind(live)? {
+        admin.health.push(publisher_health(&config));
+        admin.start(live, &config.watchdog);
+    }
     shutdown.ends_within(config.shutdown_limit + GRACE);
     Ok(campanile_publisher::serve(config, listeners, shutdown.begun()).await?)
 }
@@ -134,6 +150,8 @@ pub async fn up(
     let addresses = [addresses(&broker)?, addresses(&gateway)?, addresses(&publisher)?];
     let [link, _, push] = addresses.each_ref().map(|addresses| reachable(addresses[0]));
 
+    let admin = Admin::bind(live)?;
+    let operators = admin.as_ref().map(Admin::address);
     let pulse = watchdog.watch("up");
     let mut broker_config = args.broker.config()?;
     let storage = broker_config.storage.clone();
@@ -178,6 +196,15 @@ pub async fn up(
     let only_here = addresses[1].iter().all(|address| address.ip().to_canonical().is_loopback());
     let has_page = gateway_config.page.unwrap_or(only_here);
 
+    if let Some(mut admin) = admin {
+        admin.health.extend([
+            broker_health(),
+            gateway_health(&gateway_config),
+            publisher_health(&publisher_config),
+        ]);
+        admin.start(live, &gateway_config.watchdog);
+    }
+
     let (ready, is_ready) = oneshot::channel();
     let (stop_broker, stopped) = Trigger::new();
     let mut broker = start("broker", move || {
@@ -197,7 +224,7 @@ pub async fn up(
         let announced = async {
             tokio::select! {
                 Ok(()) = is_ready => {
-                    announce(addresses, schemes, exposures, has_page, storage.as_ref());
+                    announce(addresses, operators, schemes, exposures, has_page, storage.as_ref());
                 }
                 () = shutdown.clone().begun() => return,
             }
@@ -252,6 +279,25 @@ impl Door {
     }
 }
 
+/// A broker that runs can serve.
+fn broker_health() -> HealthCheck {
+    HealthCheck { service: "broker", hindrance: Box::new(|| None) }
+}
+
+fn gateway_health(config: &GatewayConfig) -> HealthCheck {
+    let (health, access) = (config.health.clone(), config.access.clone());
+    let hindrance = Box::new(move || health.hindrance().or(access.borrow().hindrance()));
+    HealthCheck { service: "gateway", hindrance }
+}
+
+fn publisher_health(config: &PublisherConfig) -> HealthCheck {
+    let health = config.health.clone();
+    HealthCheck {
+        service: "publisher",
+        hindrance: Box::new(move || health.readiness().hindrance()),
+    }
+}
+
 /// Says in the log that a service is open.
 fn notice(service: Service, exposure: Exposure) {
     match (exposure::notice(service, exposure), exposure) {
@@ -263,24 +309,6 @@ fn notice(service: Service, exposure: Exposure) {
 
 fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
     listeners.iter().map(TcpListener::local_addr).collect()
-}
-
-/// Starts a service on a thread of its own. The future resolves when it ends.
-fn start<F, S>(name: &'static str, serve: F) -> impl Future<Output = anyhow::Result<()>> + Unpin
-where
-    F: FnOnce() -> S + Send + 'static,
-    S: Future<Output = io::Result<()>> + 'static,
-{
-    let arbiter = Arbiter::new();
-    let (ended, end) = oneshot::channel();
-    arbiter.spawn_fn(move || {
-        actix_rt::spawn(async move { ended.send(serve().await) });
-    });
-    Box::pin(async move {
-        let result = end.await.map_err(|_| anyhow!("the {name} panicked"))?;
-        arbiter.stop();
-        result.with_context(|| format!("the {name} failed"))
-    })
 }
 
 fn ended_early(ended: anyhow::Result<()>) -> anyhow::Result<()> {
@@ -304,6 +332,7 @@ fn scheme(tls: &Option<TlsSettings>) -> &'static str {
 
 fn announce(
     addresses: [Vec<SocketAddr>; 3],
+    operators: Option<SocketAddr>,
     [pages, pushes]: [&str; 2],
     exposures: [Exposure; 3],
     has_page: bool,
@@ -334,13 +363,16 @@ fn announce(
     let key = if pushing { "" } else { " -H 'Authorization: Bearer KEY'" };
     let page_line =
         if has_page { format!("  open       {pages}://{page}/\n") } else { String::new() };
+    let operators = operators
+        .map(|address| format!("  operators  {address}, with /metrics\n"))
+        .unwrap_or_default();
     let text = format!(
         "campanile {} is up; {kept}
 
   broker     {broker}
   gateway    {gateway}
   publisher  {publisher}
-{notice}
+{operators}{notice}
 {page_line}  listen     curl -N '{pages}://{page}/events?group=news'{token}
   push       curl '{pushes}://{push}/?content=hello'{key}
 ",

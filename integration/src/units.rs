@@ -43,6 +43,26 @@ impl fmt::Display for HostPort {
     }
 }
 
+/// Where the operator's listener is: `HOST:PORT`, or `off`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// There is none.
+    Off,
+    /// It listens there.
+    At(HostPort),
+}
+
+impl FromStr for AdminAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => text.parse().map(Self::At).map_err(|error| format!("{error}, or off")),
+        }
+    }
+}
+
 /// The address of a broker: `HOST:PORT`, or `tls://HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerAddress {

@@ -23,5 +23,6 @@ mod server;
 
 pub use campanile_edge::{AllowHosts, AllowOrigins};
 pub use config::{InvalidConfig, PublisherConfig, default_addresses, fixed_addresses};
+pub use courier::health::Health;
 pub use error::{Answered, ApiError};
 pub use server::serve;

@@ -77,14 +77,22 @@ impl Health {
         self.0.is_cut_off.store(is_cut_off, Ordering::Relaxed);
     }
 
+    /// Whether the gateway accepts no clients, because there has been no link for too long.
     pub fn is_cut_off(&self) -> bool {
         self.0.is_cut_off.load(Ordering::Relaxed)
     }
 
+    /// Whether the gateway shuts down.
     pub fn is_draining(&self) -> bool {
         self.0.is_draining.load(Ordering::Relaxed)
     }
 
+    /// Why the gateway should get no clients now, in one word; `None` if it should get them.
+    pub fn hindrance(&self) -> Option<&'static str> {
+        self.condition().hindrance()
+    }
+
+    /// The facts.
     pub fn condition(&self) -> Condition {
         let read = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         Condition {

@@ -76,7 +76,9 @@ pub enum Refused {
     )]
     Proxy(&'static str),
     /// A page of another site may have made its name point here.
-    #[error("this host is not allowed: accepted are loopback names, such as 127.0.0.1 or localhost")]
+    #[error(
+        "this host is not allowed: accepted are loopback names, such as 127.0.0.1 or localhost"
+    )]
     Host,
     /// It needs a key, and shows none.
     #[error("an API key with the scope {0} is needed: send Authorization: Bearer KEY")]
@@ -174,7 +176,8 @@ mod tests {
     const NOTHING: Shown<'static> = Shown { hosts: &["127.0.0.1:4246"], proxy: None, key: None };
 
     fn access(exposure: Exposure, opened: &str) -> Access {
-        let opened = if opened.is_empty() { Opened::default() } else { opened.parse().expect("words") };
+        let opened =
+            if opened.is_empty() { Opened::default() } else { opened.parse().expect("words") };
         Access { exposure, listens_on: Ipv4Addr::LOCALHOST.into(), opened }
     }
 
@@ -219,7 +222,9 @@ mod tests {
     #[test]
     fn what_is_opened_and_health_need_no_key() {
         let foreign = Shown { hosts: &["evil.example"], proxy: Some("Via"), key: None };
-        for (opened, status) in [("metrics", Ok(())), ("health,metrics", Ok(())), ("health", Err(401))] {
+        for (opened, status) in
+            [("metrics", Ok(())), ("health,metrics", Ok(())), ("health", Err(401))]
+        {
             let access = access(Exposure::Guarded, opened);
             assert_eq!(metrics(&access, foreign, &keys(&["read"])), status, "{opened}");
             assert_eq!(access.check(Wanted::Health, foreign, &keys(&["read"])), Ok(()));
@@ -228,7 +233,10 @@ mod tests {
 
     #[test]
     fn what_is_opened_is_a_list_of_words() {
-        assert_eq!("health, metrics".parse(), Ok(Opened { health: true, metrics: true, all: false }));
+        assert_eq!(
+            "health, metrics".parse(),
+            Ok(Opened { health: true, metrics: true, all: false })
+        );
         for bad in ["", "health,", "everything", "Health"] {
             let error = bad.parse::<Opened>().expect_err("refused");
             assert!(error.contains("accepted are health, metrics and all"), "{error}");
@@ -239,7 +247,8 @@ mod tests {
     fn a_refusal_names_what_is_missing() {
         let access = access(Exposure::Local, "");
         let shown = Shown { key: Some(b"abc"), ..NOTHING };
-        let refused = access.check(Wanted::Metrics, shown, &keys(&["manage"])).expect_err("refused");
+        let refused =
+            access.check(Wanted::Metrics, shown, &keys(&["manage"])).expect_err("refused");
         assert!(refused.to_string().ends_with("it lacks the scope read"), "{refused}");
     }
 }

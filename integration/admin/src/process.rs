@@ -18,16 +18,19 @@ impl Collector for ProcessMeters {
         if let Ok(stat) = process.stat() {
             let ticks_per_second = procfs::ticks_per_second() as f64;
             let cpu = (stat.utime + stat.stime) as f64 / ticks_per_second;
-            let (name, help) = ("process_cpu_seconds", "CPU time of the process, all threads together");
+            let (name, help) =
+                ("process_cpu_seconds", "CPU time of the process, all threads together");
             write(&mut encoder, name, help, &ConstCounter::new(cpu))?;
             let memory = stat.rss.saturating_mul(procfs::page_size()) as i64;
-            let (name, help) = ("process_resident_memory_bytes", "Memory of the process that is resident");
+            let (name, help) =
+                ("process_resident_memory_bytes", "Memory of the process that is resident");
             write(&mut encoder, name, help, &ConstGauge::new(memory))?;
             let (name, help) = ("process_threads", "Threads of the process");
             write(&mut encoder, name, help, &ConstGauge::new(stat.num_threads))?;
             if let Ok(booted) = procfs::boot_time_secs() {
                 let started = booted as f64 + stat.starttime as f64 / ticks_per_second;
-                let (name, help) = ("process_start_time_seconds", "When the process started, in Unix time");
+                let (name, help) =
+                    ("process_start_time_seconds", "When the process started, in Unix time");
                 write(&mut encoder, name, help, &ConstGauge::new(started))?;
             }
         }
@@ -38,7 +41,8 @@ impl Collector for ProcessMeters {
         if let Ok(limits) = process.limits()
             && let LimitValue::Value(files) = limits.max_open_files.soft_limit
         {
-            let (name, help) = ("process_max_fds", "The most files and sockets the process may have open");
+            let (name, help) =
+                ("process_max_fds", "The most files and sockets the process may have open");
             write(&mut encoder, name, help, &ConstGauge::new(files as i64))?;
         }
         Ok(())

@@ -129,7 +129,8 @@ impl Route {
 
 async fn answer(request: HttpRequest, front: web::Data<Front>) -> HttpResponse {
     let Some(route) = Route::of(request.path()) else {
-        let sentence = "there is nothing at this path: accepted are /metrics, /health/live and /health/ready";
+        let sentence =
+            "there is nothing at this path: accepted are /metrics, /health/live and /health/ready";
         return said(StatusCode::NOT_FOUND, sentence);
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -160,10 +161,13 @@ impl Front {
     }
 
     fn ready(&self) -> HttpResponse {
-        let hindered = self.health.iter().find_map(|check| Some((check.service, (check.hindrance)()?)));
+        let hindered =
+            self.health.iter().find_map(|check| Some((check.service, (check.hindrance)()?)));
         match hindered {
             None => said(StatusCode::OK, "ok"),
-            Some((_, word)) if self.health.len() == 1 => said(StatusCode::SERVICE_UNAVAILABLE, word),
+            Some((_, word)) if self.health.len() == 1 => {
+                said(StatusCode::SERVICE_UNAVAILABLE, word)
+            }
             Some((service, word)) => {
                 said(StatusCode::SERVICE_UNAVAILABLE, &format!("{service} {word}"))
             }

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use campanile_admin::Opened;
 use campanile_channel::broker::{BrokerConfig, Storage};
 use campanile_messages::Durability;
 use clap::{Args, ValueEnum};
 
-use crate::units::{HostPort, count, duration, positive_duration, size};
+use crate::units::{AdminAddress, HostPort, count, duration, positive_duration, size};
 
 /// A broker on its own.
 #[derive(Debug, Clone, Args)]
@@ -26,6 +27,16 @@ pub struct BrokerCommandArgs {
     #[arg(id = "broker-client-ca", long = "client-ca", value_name = "FILE")]
     #[arg(env = "CAMPANILE_BROKER_CLIENT_CA")]
     pub client_ca: Option<PathBuf>,
+    /// Address of the listener for operators, with the metrics and health checks; or off [default:
+    /// 127.0.0.1:2216, or none if that is taken]
+    #[arg(id = "broker-admin-listen", long = "admin-listen", value_name = "HOST:PORT")]
+    #[arg(env = "CAMPANILE_BROKER_ADMIN_LISTEN")]
+    pub admin_listen: Option<AdminAddress>,
+    /// What everybody who reaches the listener for operators may see without an API key, separated by
+    /// commas: health, metrics, or all, as long as there are no keys [default: none off loopback]
+    #[arg(id = "broker-admin-open", long = "admin-open", value_name = "WHAT")]
+    #[arg(env = "CAMPANILE_BROKER_ADMIN_OPEN")]
+    pub admin_open: Option<Opened>,
     #[command(flatten)]
     pub broker: BrokerArgs,
 }

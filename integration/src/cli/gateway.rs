@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use campanile_admin::Opened;
 use campanile_edge::websocket::Limits;
 use campanile_edge::{AddressLimits, AllowHosts, AllowOrigins, Networks, PerAddress};
 use campanile_gateway::{ClientRates, GatewayConfig, GatewayLimits};
 use clap::Args;
 
-use crate::units::{BrokerAddress, HostPort, Switch, count, duration, positive_duration, size};
+use crate::units::{
+    AdminAddress, BrokerAddress, HostPort, Switch, count, duration, positive_duration, size,
+};
 
 /// A gateway on its own.
 #[derive(Debug, Clone, Args)]
@@ -50,6 +53,16 @@ pub struct GatewayArgs {
     /// Let everybody who reaches the address listen to everything and publish, although there is no token key
     #[arg(id = "gateway-open", long = "open", env = "CAMPANILE_GATEWAY_OPEN")]
     pub open: bool,
+    /// Address of the listener for operators, with the metrics and health checks; or off [default:
+    /// 127.0.0.1:4246, or none if that is taken]
+    #[arg(id = "gateway-admin-listen", long = "admin-listen", value_name = "HOST:PORT")]
+    #[arg(env = "CAMPANILE_GATEWAY_ADMIN_LISTEN")]
+    pub admin_listen: Option<AdminAddress>,
+    /// What everybody who reaches the listener for operators may see without an API key, separated by
+    /// commas: health, metrics, or all, as long as there are no keys [default: none off loopback]
+    #[arg(id = "gateway-admin-open", long = "admin-open", value_name = "WHAT")]
+    #[arg(env = "CAMPANILE_GATEWAY_ADMIN_OPEN")]
+    pub admin_open: Option<Opened>,
     /// Whether there is the page for development at / [default: on, if --listen is a loopback address]
     #[arg(id = "gateway-page", long = "page", value_name = "WHETHER")]
     #[arg(env = "CAMPANILE_GATEWAY_PAGE", value_enum)]

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use campanile_admin::Opened;
 use campanile_edge::{AddressLimits, AllowHosts, AllowOrigins, Networks, PerAddress};
 use campanile_publisher::{PublisherConfig, default_addresses, fixed_addresses};
 use clap::Args;
 
 use crate::units::{
-    BrokerAddress, HostPort, answer_limit, content_size, count, duration, positive_duration, size,
+    AdminAddress, BrokerAddress, HostPort, answer_limit, content_size, count, duration,
+    positive_duration, size,
 };
 
 /// A publisher on its own.
@@ -38,6 +40,16 @@ pub struct PublisherCommandArgs {
     #[arg(id = "publisher-secret-file", long = "secret-file", value_name = "FILE")]
     #[arg(env = "CAMPANILE_PUBLISHER_SECRET_FILE")]
     pub secret_file: Option<PathBuf>,
+    /// Address of the listener for operators, with the metrics and health checks; or off [default:
+    /// 127.0.0.1:4247, or none if that is taken]
+    #[arg(id = "publisher-admin-listen", long = "admin-listen", value_name = "HOST:PORT")]
+    #[arg(env = "CAMPANILE_PUBLISHER_ADMIN_LISTEN")]
+    pub admin_listen: Option<AdminAddress>,
+    /// What everybody who reaches the listener for operators may see without an API key, separated by
+    /// commas: health, metrics, or all, as long as there are no keys [default: none off loopback]
+    #[arg(id = "publisher-admin-open", long = "admin-open", value_name = "WHAT")]
+    #[arg(env = "CAMPANILE_PUBLISHER_ADMIN_OPEN")]
+    pub admin_open: Option<Opened>,
     #[command(flatten)]
     pub publisher: PublisherArgs,
 }

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use campanile_admin::Opened;
+
 use super::{BrokerArgs, BrokerCommandArgs, Command, GatewayArgs, PublisherArgs};
 use crate::exposure::{SERVICES, Service};
 use crate::secrets::ClusterSecret;
-use crate::units::BrokerAddress;
+use crate::units::{AdminAddress, BrokerAddress};
 
 /// The flags of the services that run in this process.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +22,25 @@ pub struct ServiceArgs {
     pub cluster_secret: Option<ClusterSecret>,
     /// TLS of the links to or from other processes.
     pub links: LinkFiles,
+    /// The listener for operators. In `up`, it is the gateway's.
+    pub admin: Option<AdminArgs>,
+}
+
+/// Where the listener for operators is, and what is open there.
+#[derive(Debug, Clone)]
+pub struct AdminArgs {
+    /// The service whose flags these are.
+    pub service: Service,
+    /// `None` if nobody said where.
+    pub listen: Option<AdminAddress>,
+    /// What needs no key.
+    pub opened: Opened,
+}
+
+impl AdminArgs {
+    fn new(service: Service, listen: &Option<AdminAddress>, opened: Option<Opened>) -> Self {
+        Self { service, listen: listen.clone(), opened: opened.unwrap_or_default() }
+    }
 }
 
 impl ServiceArgs {
@@ -36,6 +57,9 @@ impl ServiceArgs {
     pub fn of(command: &Command) -> Self {
         let secret =
             |file: &Option<PathBuf>, variable| Some(ClusterSecret { file: file.clone(), variable });
+        let of_gateway = |gateway: &GatewayArgs| {
+            AdminArgs::new(Service::Gateway, &gateway.admin_listen, gateway.admin_open)
+        };
         match command {
             Command::Up(up) => Self {
                 broker: Some(up.broker.clone()),
@@ -43,11 +67,13 @@ impl ServiceArgs {
                 publisher: Some(up.publisher.clone()),
                 cluster_secret: secret(&up.broker.secret_file, "CAMPANILE_BROKER_SECRET"),
                 links: LinkFiles::default(),
+                admin: Some(of_gateway(&up.gateway)),
             },
             Command::Broker(args) => Self {
                 broker: Some(args.broker.clone()),
                 cluster_secret: secret(&args.broker.secret_file, "CAMPANILE_BROKER_SECRET"),
                 links: LinkFiles::of_broker(args),
+                admin: Some(AdminArgs::new(Service::Broker, &args.admin_listen, args.admin_open)),
                 ..Self::default()
             },
             Command::Gateway(args) => Self {
@@ -57,6 +83,7 @@ impl ServiceArgs {
                     &args.broker,
                     [&args.broker_ca, &args.link_cert, &args.link_key],
                 ),
+                admin: Some(of_gateway(&args.gateway)),
                 ..Self::default()
             },
             Command::Publisher(args) => Self {
@@ -66,6 +93,11 @@ impl ServiceArgs {
                     &args.broker,
                     [&args.broker_ca, &args.link_cert, &args.link_key],
                 ),
+                admin: Some(AdminArgs::new(
+                    Service::Publisher,
+                    &args.admin_listen,
+                    args.admin_open,
+                )),
                 ..Self::default()
             },
             Command::Config(_)

@@ -33,6 +33,11 @@ impl Readiness {
         }
     }
 
+    /// Why the publisher can take no pushes, in one word; `None` if it can.
+    pub fn hindrance(self) -> Option<&'static str> {
+        (self != Self::Ready).then(|| self.word())
+    }
+
     /// Returns the body of the answer.
     pub fn word(self) -> &'static str {
         match self {

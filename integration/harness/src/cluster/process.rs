@@ -37,7 +37,8 @@ pub fn binary() -> PathBuf {
     binary
 }
 
-/// A `campanile` that reads nothing from the environment of the tests.
+/// A `campanile` that reads nothing from the environment of the tests, and has no listener for operators
+/// unless a flag names one.
 pub fn command(args: &[&str]) -> Command {
     command_in(&[], args)
 }
@@ -55,6 +56,10 @@ pub fn command_in(program: &[String], args: &[&str]) -> Command {
         if name.to_string_lossy().starts_with("CAMPANILE_") {
             command.env_remove(name);
         }
+    }
+    // Tests run side by side, and the default addresses are the same for all.
+    for service in ["BROKER", "GATEWAY", "PUBLISHER"] {
+        command.env(format!("CAMPANILE_{service}_ADMIN_LISTEN"), "off");
     }
     command
 }

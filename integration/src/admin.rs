@@ -1,0 +1,115 @@
+//! The listener for operators of this process: whether and where it listens, and what it shows.
+
+use std::net::{SocketAddr, TcpListener};
+
+use anyhow::Context as _;
+use campanile_admin::{Access, AdminConfig, HealthCheck, Opened, ProcessMeters};
+use campanile_channel::Watchdog;
+use campanile_edge::{Exposure, most_exposed};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tracing::{info, warn};
+
+use crate::cli::AdminArgs;
+use crate::exposure::Service;
+use crate::live::Live;
+use crate::threads::start;
+use crate::units::{AdminAddress, HostPort};
+
+/// A bound listener for operators, and what it will show.
+pub struct Admin {
+    listeners: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+    access: Access,
+    /// The numbers of this process.
+    pub registry: Registry,
+    /// The services of this process.
+    pub health: Vec<HealthCheck>,
+}
+
+impl Admin {
+    /// Binds the listener. `None` if there is to be none, or if nobody said where and the default address
+    /// is taken, which the log says.
+    ///
+    /// # Errors
+    /// If the address that somebody named cannot be bound, or would be open to others by mistake.
+    pub fn bind(live: &Live) -> anyhow::Result<Option<Self>> {
+        let Some(AdminArgs { service, listen, opened }) = live.admin() else { return Ok(None) };
+        let address = match listen {
+            Some(AdminAddress::Off) => return Ok(None),
+            Some(AdminAddress::At(address)) => address.clone(),
+            None => default_address(*service),
+        };
+        let flag = || {
+            format!(
+                "--admin-listen {address}: cannot listen there, give a HOST:PORT of this host that is free, \
+                 or off"
+            )
+        };
+        let addresses = address.addresses().with_context(flag)?;
+        let is_guarded = live.has_keys() || (*opened != Opened::default() && !opened.all);
+        let ips = addresses.iter().map(|address| address.ip());
+        let exposure = Exposure::of(ips, is_guarded, opened.all).with_context(|| {
+            format!(
+                "--admin-listen {address}: without an API key anybody who reaches this address could see \
+                 what happens; accepted is a loopback address, an API key ([[keys]]) with the scope read, \
+                 --admin-open health,metrics ([{0}] admin_open) if everybody may see these, or \
+                 --admin-open all",
+                service.name()
+            )
+        })?;
+        let listeners = match (address.listen(&addresses), listen) {
+            (Ok(listeners), _) => listeners,
+            (Err(error), None) => {
+                warn!(
+                    %address, %error,
+                    "there is no listener for operators: its address is taken; --admin-listen names another"
+                );
+                return Ok(None);
+            }
+            (bound @ Err(_), Some(_)) => bound.with_context(flag)?,
+        };
+        let bound = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        for address in &bound {
+            info!(%address, "operators are answered");
+        }
+        let ips = bound.iter().map(SocketAddr::ip);
+        let listens_on = most_exposed(ips).context("no address")?;
+        let mut registry = Registry::default();
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("campanile_build", "The release that runs", build);
+        registry.register_collector(Box::new(ProcessMeters));
+        let access = Access { exposure, listens_on, opened: *opened };
+        Ok(Some(Self { listeners, addresses: bound, access, registry, health: Vec::new() }))
+    }
+
+    /// Where it can be reached from this host.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// Answers operators on a thread of its own until the process ends: how the services shut down is shown,
+    /// too. A failure is logged, and the services go on.
+    pub fn start(self, live: &Live, watchdog: &Watchdog) {
+        let Self { listeners, access, registry, health, .. } = self;
+        let pulse = watchdog.watch("listener for operators");
+        let config = AdminConfig { access, keys: live.keys(), registry, health, pulse };
+        let serving = start("listener for operators", move || {
+            campanile_admin::serve(config, listeners, std::future::pending())
+        });
+        actix_rt::spawn(async move {
+            if let Err(error) = serving.await {
+                warn!(error = format!("{error:#}"), "operators are not answered any more");
+            }
+        });
+    }
+}
+
+fn default_address(service: Service) -> HostPort {
+    let port = match service {
+        Service::Broker => 2216,
+        Service::Gateway => 4246,
+        Service::Publisher => 4247,
+    };
+    format!("127.0.0.1:{port}").parse().expect("it is an address")
+}

@@ -1,0 +1,119 @@
+//! The listener for operators, apart from the ports of clients and backends.
+
+use std::net::{SocketAddr, TcpListener};
+
+use campanile_harness::{Answer, Process, command, eventually, exchange, output_of};
+
+const UP: [&str; 4] = [
+    "up",
+    "--broker-listen=127.0.0.1:0",
+    "--gateway-listen=127.0.0.1:0",
+    "--publisher-listen=127.0.0.1:0",
+];
+
+async fn ask(address: SocketAddr, line: &str, headers: &str) -> Answer {
+    let host = if headers.contains("Host:") { "" } else { "Host: 127.0.0.1\r\n" };
+    let request = format!("{line} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n");
+    exchange(address, request.as_bytes()).await
+}
+
+async fn get(address: SocketAddr, path: &str, headers: &str) -> Answer {
+    ask(address, &format!("GET {path}"), headers).await
+}
+
+#[tokio::test]
+async fn operators_are_answered_apart_from_clients() {
+    let up = Process::start(&[&UP[..], &["--gateway-admin-listen=127.0.0.1:0"]].concat());
+    let admin = up.address("operators are answered").await;
+    eventually("it is ready", async || {
+        (get(admin, "/health/ready", "").await.status == 200).then_some(())
+    })
+    .await;
+    let metrics = get(admin, "/metrics", "").await;
+    assert_eq!(metrics.status, 200, "{}", metrics.body);
+    assert!(metrics.head.contains("text/plain; version=0.0.4"), "{}", metrics.head);
+    let version = concat!("campanile_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n");
+    assert!(metrics.body.contains(version), "{}", metrics.body);
+    let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
+    let metrics = get(admin, "/metrics", accept).await;
+    assert!(metrics.head.contains("application/openmetrics-text"), "{}", metrics.head);
+    assert!(metrics.body.ends_with("# EOF\n"), "{}", metrics.body);
+    assert_eq!(get(admin, "/health/live", "").await.body, "ok\n");
+    assert_eq!(get(admin, "/", "").await.status, 404);
+    assert_eq!(ask(admin, "POST /metrics", "Content-Length: 0\r\n").await.status, 405);
+    assert_eq!(get(admin, "/metrics", "Host: evil.example\r\n").await.status, 403);
+    assert_eq!(get(admin, "/metrics", "X-Forwarded-For: 192.0.2.7\r\n").await.status, 403);
+    let line = up.said("  gateway ").await;
+    let gateway = line.split_whitespace().nth(1).and_then(|address| address.parse().ok());
+    let gateway = gateway.expect("the address of the gateway");
+    assert_eq!(get(gateway, "/metrics", "").await.status, 404, "not on the port of clients");
+}
+
+#[tokio::test]
+async fn where_there_are_keys_operators_need_one() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("campanile.toml");
+    let entry = |name: &str, key: &str, scope: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, key).expect("it can be written");
+        format!("[[keys]]\nname = {name:?}\nsecret_file = {path:?}\nscopes = [{scope:?}]\n")
+    };
+    let (reader, pusher) = ("cpk_reader-for-this-test-only", "cpk_pusher-for-this-test-only");
+    let text = entry("ops", reader, "read") + &entry("shop", pusher, "everyone");
+    std::fs::write(&file, text).expect("it can be written");
+    let config = file.to_str().expect("UTF-8");
+    for service in ["broker", "gateway", "publisher"] {
+        let listen = "--listen=127.0.0.1:0";
+        let args = [service, listen, "--admin-listen=127.0.0.1:0", "--config", config];
+        let process = Process::start(&args);
+        let admin = process.address("operators are answered").await;
+        let with = |key: &str| format!("Authorization: Bearer {key}\r\n");
+        let without = get(admin, "/metrics", "").await;
+        assert_eq!(without.status, 401, "{service}");
+        assert!(without.head.contains("www-authenticate: Bearer"), "{}", without.head);
+        assert!(without.body.contains("the scope read"), "{}", without.body);
+        assert_eq!(get(admin, "/metrics", &with("cpk_another")).await.status, 401);
+        let refused = get(admin, "/metrics", &with(pusher)).await;
+        assert_eq!(refused.status, 403);
+        assert!(refused.body.contains("lacks the scope read"), "{}", refused.body);
+        assert_eq!(get(admin, "/metrics", &with(reader)).await.status, 200);
+        assert_eq!(get(admin, "/health/live", "").await.status, 200);
+        assert!(process.log().iter().all(|line| !line.contains(reader) && !line.contains(pusher)));
+    }
+}
+
+#[tokio::test]
+async fn off_loopback_operators_need_keys_or_a_word() {
+    let service = ["broker", "--listen=127.0.0.1:0", "--admin-listen=0.0.0.0:0"];
+    let output = output_of(&mut command(&service));
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    for part in ["--admin-listen 0.0.0.0:0", "[[keys]]", "--admin-open", "[broker] admin_open"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    for (opened, status) in [("metrics", 200), ("health", 401), ("all", 200)] {
+        let open = Process::start(&[&service[..], &["--admin-open", opened]].concat());
+        let mut admin = open.address("operators are answered").await;
+        admin.set_ip([127, 0, 0, 1].into());
+        assert_eq!(get(admin, "/health/ready", "").await.status, 200, "{opened}");
+        assert_eq!(get(admin, "/metrics", "Via: 1.1 proxy\r\n").await.status, status, "{opened}");
+    }
+}
+
+#[tokio::test]
+async fn a_default_address_that_is_taken_is_a_warning_and_a_named_one_an_error() {
+    // If another process has it, it is taken as well.
+    let taken = TcpListener::bind("127.0.0.1:2216");
+    let mut by_default = command(&["broker", "--listen=127.0.0.1:0"]);
+    by_default.env_remove("CAMPANILE_BROKER_ADMIN_LISTEN");
+    let broker = Process::run("a broker with the default", by_default);
+    let line = broker.said("there is no listener for operators").await;
+    assert!(line.contains("WARN") && line.contains("127.0.0.1:2216"), "{line}");
+    broker.said("anybody who reaches its address may do anything").await;
+    let named = ["broker", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:2216"];
+    let output = output_of(&mut command(&named));
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("--admin-listen 127.0.0.1:2216: cannot listen there"), "{said}");
+    drop(taken);
+}
