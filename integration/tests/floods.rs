@@ -264,8 +264,7 @@ async fn a_hangup_changes_the_limits_and_closes_nobody() {
     }
     assert_eq!(status().await, 503);
     write(1);
-    gateway_process.signal(Signal::HUP);
-    gateway_process.said("the settings were read again").await;
+    gateway_process.reread().await;
     assert_eq!(status().await, 503);
     write(3);
     gateway_process.signal(Signal::HUP);

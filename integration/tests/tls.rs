@@ -110,8 +110,7 @@ async fn certificates_are_read_again_at_sighup() {
     assert!(said.contains("cert.pem") && said.contains("does not belong"), "{said}");
     assert!(is_trusted(&old) && !is_trusted(&files.authority));
     files.write("key.pem", &issued.key);
-    gateway.signal(Signal::HUP);
-    gateway.said("the settings were read again").await;
+    gateway.reread().await;
     assert!(!is_trusted(&old) && is_trusted(&files.authority));
     assert!(before.recv().payload.starts_with(b"workerID:"), "it stays connected");
 }
