@@ -168,6 +168,7 @@ fn the_page_and_its_files_are_served_with_their_types() {
         ("/?group=news", "text/html; charset=utf-8", "<title>Campanile</title>"),
         ("/page.css", "text/css; charset=utf-8", "{"),
         ("/page.js", "text/javascript; charset=utf-8", "from './campanile.js'"),
+        ("/words.js", "text/javascript; charset=utf-8", "export function"),
         ("/campanile.js", "text/javascript; charset=utf-8", "export class Campanile {"),
     ] {
         let get = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
