@@ -89,7 +89,7 @@ pub enum Scenario {
     Return,
     /// Latency for the others while some clients do not read
     Slow,
-    /// Memory, handshakes and deliveries over TLS
+    /// Memory, handshakes, deliveries and a burst over TLS
     Tls,
 }
 
