@@ -58,8 +58,8 @@ fn every_scenario_measures_something_in_json_and_plots() {
         "CPU per full handshake of TLS and websocket, 200 at once",
         "CPU per resumed handshake of TLS and websocket, 200 at once",
         "CPU per delivery over TLS, one 64-byte event at a time, 200 websockets",
-        "websockets; limit: one record per connection for each event",
-        "websockets; limit: one record per connection for 100 events",
+        "websockets; limit: one record for each event",
+        "websockets; limit: one record for 100 events",
     ] {
         assert!(found(&report, what) > 0.0, "{what}: {report}");
     }

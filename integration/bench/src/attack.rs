@@ -1,7 +1,7 @@
 //! An attacker: a thread that opens connections at a fixed rate, of which none will ever be a client.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read as _};
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -122,8 +122,8 @@ fn open(to: SocketAddr, is_noisy: bool) -> io::Result<TcpStream> {
 }
 
 /// Whether the server has answered, or ended the connection.
-fn was_ended(mut socket: TcpStream) -> bool {
-    match socket.read(&mut [0; 1]) {
+fn was_ended(socket: TcpStream) -> bool {
+    match socket.peek(&mut [0; 1]) {
         Ok(_) => true,
         Err(error) => error.kind() == ErrorKind::ConnectionReset,
     }
@@ -131,6 +131,7 @@ fn was_ended(mut socket: TcpStream) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
     use std::net::TcpListener;
 
     use super::*;

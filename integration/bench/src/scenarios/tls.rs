@@ -81,8 +81,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         format!("CPU per resumed handshake of TLS and websocket, {handshakes} at once");
     let delivery_what =
         format!("CPU per delivery over TLS, one 64-byte event at a time, {websockets} websockets");
-    let [single, joined] =
-        bursts.rows(bench, "CPU per delivery over TLS", "one record per connection");
+    let [single, joined] = bursts.rows(bench, "CPU per delivery over TLS", "one record");
     Ok(vec![
         Row::alone(memory, "kB", &kilobytes).below(6.0, 4.0).checked(),
         Row::beside(beside, "kB", &kilobytes, &limit.kilobytes),
