@@ -95,6 +95,7 @@ fn value(flag: &Flag<'_>) -> String {
                     let is_pem = ["cert", "key", "ca"].iter().any(|end| file.ends_with(end));
                     format!("\"/etc/campanile/{file}{}\"", if is_pem { ".pem" } else { "" })
                 }
+                None if name == "HOST:PORT" => format!("{:?}", address_in_help(flag)),
                 None if name == "N" => number_in_help(flag).unwrap_or_else(|| "4".to_owned()),
                 None => example(name).to_owned(),
             }
@@ -110,6 +111,13 @@ fn number_in_help(flag: &Flag<'_>) -> Option<String> {
     (!number.is_empty()).then_some(number)
 }
 
+/// The address after `[default: ` in the help of a flag, where the default is more than that address.
+fn address_in_help(flag: &Flag<'_>) -> String {
+    let help = flag.arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let default = help.split_once("[default: ").map_or("127.0.0.1:2206", |(_, default)| default);
+    default.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect()
+}
+
 /// An example by the name of a flag's value. A name that is missing here fails a test below.
 fn example(value_name: &str) -> &'static str {
     match value_name {
@@ -117,10 +125,10 @@ fn example(value_name: &str) -> &'static str {
         "DURATION" => "\"10s\"",
         "DIR" => "\"/var/lib/campanile\"",
         "FILES" => "[\"/etc/campanile/file\"]",
-        "HOST:PORT" => "\"127.0.0.1:2206\"",
         "URL" => "\"https://app.example\"",
         "ORIGINS" => "[\"https://app.example\"]",
         "HOSTS" => "[\"app.example\"]",
+        "PATHS" => "[\"health\", \"metrics\"]",
         "NAMES" => "[\"utm_source\"]",
         "NAME" => "\"token\"",
         "NETWORKS" => "[\"10.0.0.0/8\"]",
