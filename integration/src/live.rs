@@ -240,7 +240,12 @@ impl Live {
             return Err(Invalid(contradictions));
         }
         reread::check(&read.settings, &self.args).map_err(Invalid)?;
-        let mut state = NewState::read(&read.settings, &self.args)?;
+        // Files are those of the start; numbers may be others.
+        let mut with_numbers = self.args.clone();
+        if let (Some(own), Some(new)) = (&mut with_numbers.publisher, &args.publisher) {
+            own.max_pushes_per_second = new.max_pushes_per_second;
+        }
+        let mut state = NewState::read(&read.settings, &with_numbers)?;
         self.check_exposure(&state).map_err(|sentence| Invalid(vec![sentence]))?;
         self.token_keys.check(&state.access).map_err(|sentence| Invalid(vec![sentence]))?;
         state.limits = ServiceLimits::of(&args);
