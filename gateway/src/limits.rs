@@ -12,8 +12,8 @@ use crate::connection::pace::ClientRates;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayLimits {
     /// The most connections at a time, if there is room for them
-    /// ([`GatewayConfig::max_connections`](crate::GatewayConfig)). Any more are answered 503. Default: as many
-    /// as there is room for.
+    /// ([`GatewayConfig::max_connections`](crate::GatewayConfig)). Any more are answered 503. Default:
+    /// 100,000.
     pub max_connections: usize,
     /// Connections and new connections of each address, and which proxies are trusted to say it.
     pub addresses: AddressLimits,
@@ -35,7 +35,7 @@ pub struct GatewayLimits {
 impl Default for GatewayLimits {
     fn default() -> Self {
         Self {
-            max_connections: usize::MAX,
+            max_connections: 100_000,
             addresses: AddressLimits::default(),
             max_connections_per_user: 1_000,
             max_handshakes_per_second: 0,

@@ -24,7 +24,7 @@ pub struct Refusal {
     pub code: &'static str,
     /// The headers that only this refusal has, each with its line end.
     headers: &'static str,
-    sentence: String,
+    sentence: Box<str>,
     /// The group that the client may not listen to, if that is all that is wrong.
     pub(crate) group: Option<Box<str>>,
     /// The request was a HEAD: the answer has no body, but the `Content-Length` of one.
@@ -48,7 +48,7 @@ const UNCACHED_TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n\
 
 impl Refusal {
     fn new(status: u16, code: &'static str, headers: &'static str, sentence: String) -> Self {
-        Self { status, code, headers, sentence, group: None, is_for_head: false }
+        Self { status, code, headers, sentence: sentence.into(), group: None, is_for_head: false }
     }
 
     /// 400 with the code `bad_request`.

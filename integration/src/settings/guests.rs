@@ -25,7 +25,7 @@ impl Section {
     /// What guests may do.
     ///
     /// # Errors
-    /// The patterns that are none.
+    /// The patterns that cannot be used.
     pub fn rights(&self) -> Result<GroupRights, Vec<Wrong>> {
         let subscribe = Operations { subscribe: true, ..Operations::default() };
         let (mut rights, mut errors) = (Vec::new(), Vec::new());
