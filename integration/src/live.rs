@@ -86,19 +86,15 @@ impl NewState {
         // Here: build what other sections become, each with its error.
         // Operators show keys at every service.
         let per_second = args.publisher.as_ref().map_or(0, |args| args.max_pushes_per_second);
-        let keys = settings::keys::keys(&settings.keys, per_second).map_err(|wrong| {
-            let error = |(key, sentence): (String, String)| {
-                settings.places.error(&key, &sentence).to_string()
-            };
-            wrong.into_iter().map(error).collect::<Vec<_>>()
-        });
+        let keys = settings::keys::keys(&settings.keys, per_second);
         let certificates = Certificates::read(&settings.tls, args);
         let mut wrong = Vec::new();
         let filter = note(&mut wrong, filter.map_err(|error| [error]));
         let secrets = note(&mut wrong, secrets.map_err(|error| [error]));
-        let access = note(&mut wrong, access);
-        let keys = note(&mut wrong, keys);
-        let certificates = note(&mut wrong, certificates);
+        let lines = |wrong| settings.places.lines(wrong);
+        let access = note(&mut wrong, access.map_err(lines));
+        let keys = note(&mut wrong, keys.map_err(lines));
+        let certificates = note(&mut wrong, certificates.map_err(lines));
         match (filter, secrets, access, keys, certificates) {
             (Some(filter), Some(secrets), Some(access), Some(keys), Some(certificates)) => {
                 let limits = ServiceLimits::of(args);
@@ -251,7 +247,12 @@ impl Live {
             return Err(Invalid(contradictions));
         }
         reread::check(&read.settings, &self.args).map_err(Invalid)?;
-        let mut state = NewState::read(&read.settings, &self.args)?;
+        // Files are those of the start; numbers may be others.
+        let mut with_numbers = self.args.clone();
+        if let (Some(own), Some(new)) = (&mut with_numbers.publisher, &args.publisher) {
+            own.max_pushes_per_second = new.max_pushes_per_second;
+        }
+        let mut state = NewState::read(&read.settings, &with_numbers)?;
         self.check_exposure(&state).map_err(|sentence| Invalid(vec![sentence]))?;
         self.token_keys.check(&state.access).map_err(|sentence| Invalid(vec![sentence]))?;
         state.limits = ServiceLimits::of(&args);
