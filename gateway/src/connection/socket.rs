@@ -55,8 +55,8 @@ struct SocketState {
     /// Resolves the receiver that [`greeted`](Socket::greeted) has returned; dropped if there will be no
     /// greeting.
     awaits_greeting: Option<oneshot::Sender<()>>,
-    /// The callers that wait until the outbox has written up to an offset, in order.
-    waiting: Vec<WriteWaiter>,
+    /// `None` if nobody waits: an idle connection should be small.
+    waiting: Option<Box<WriteWaiters>>,
     /// Whether the outbox has exceeded its bound.
     is_overrun: bool,
     /// Seals what is written. What leaves the outbox is sealed at once, and waits here if the kernel does
@@ -72,14 +72,22 @@ impl SocketState {
 
     /// Notifies the callers whose offset was reached.
     fn resolve_waiters(&mut self) {
+        let Some(waiting) = &mut self.waiting else { return };
         let unsent = self.tls.as_ref().map_or(0, |tls| tls.unsent_plaintext_bytes());
         let reached = self.outbox.written_bytes() - unsent as u64;
-        let done = self.waiting.partition_point(|waiter| waiter.offset <= reached);
-        for waiter in self.waiting.drain(..done) {
+        let done = waiting.0.partition_point(|waiter| waiter.offset <= reached);
+        for waiter in waiting.0.drain(..done) {
             let _ = waiter.done.send(());
+        }
+        if waiting.0.is_empty() {
+            self.waiting = None;
         }
     }
 }
+
+/// The callers that wait until the outbox has written up to an offset, in order.
+#[derive(Debug, Default)]
+struct WriteWaiters(Vec<WriteWaiter>);
 
 /// A caller that waits until the outbox has written up to an offset.
 #[derive(Debug)]
@@ -143,7 +151,7 @@ impl Socket {
                 outbox: Outbox::new(max_outbox_bytes),
                 phase: SocketPhase::Open,
                 awaits_greeting: None,
-                waiting: Vec::new(),
+                waiting: None,
                 is_overrun: false,
                 tls,
             }),
@@ -312,7 +320,7 @@ impl Socket {
         let (done, written) = oneshot::channel();
         let offset = state.outbox.written_bytes() + state.outbox.queued_bytes() as u64;
         if state.phase == SocketPhase::Open {
-            state.waiting.push(WriteWaiter { offset, done });
+            state.waiting.get_or_insert_default().0.push(WriteWaiter { offset, done });
         }
         Some(written)
     }
@@ -327,7 +335,7 @@ impl Socket {
         // What is held back includes the response to the handshake.
         if unsent == Unsent::Drop && state.phase != SocketPhase::Held {
             state.outbox.discard_unbegun();
-            state.waiting = Vec::new();
+            state.waiting = None;
         }
         state.outbox.force(last);
         state.phase = SocketPhase::Closing;
@@ -458,7 +466,7 @@ impl Socket {
     fn break_off(&self, state: &mut SocketState) {
         state.phase = SocketPhase::Broken;
         state.awaits_greeting = None;
-        state.waiting = Vec::new();
+        state.waiting = None;
         self.driver.wake();
     }
 
