@@ -129,7 +129,7 @@ impl Keys {
     /// The set of these keys.
     ///
     /// # Errors
-    /// [`SameKey`].
+    /// [`SameKey`], if a key has two entries.
     pub fn new(keys: impl IntoIterator<Item = ApiKey>) -> Result<Self, SameKey> {
         let mut all: Vec<Arc<ApiKey>> = Vec::new();
         for key in keys {

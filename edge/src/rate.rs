@@ -77,7 +77,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A full one.
+    /// A meter whose bucket is full.
     pub fn new(rate: Rate) -> Self {
         Self { rate, bucket: Mutex::default() }
     }

@@ -44,7 +44,7 @@ pub const MAX_TOKEN_BYTES: usize = 8 << 10;
 /// The `aud` that tokens have by default.
 pub const DEFAULT_AUDIENCE: &str = "campanile";
 
-/// How far the clocks of those who make tokens may be from ours, by default.
+/// How far the clocks of those who make tokens may differ from ours, by default.
 pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 
 /// What every token must say.

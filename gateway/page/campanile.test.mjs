@@ -6,46 +6,24 @@ import { spawnSync } from 'node:child_process';
 import { afterEach, beforeEach, describe, mock, test } from 'node:test';
 
 import { Campanile, groupProblem } from './campanile.js';
-import { Clock } from './testing.mjs';
+import { fakeWebSocket, withClock } from './testing.mjs';
 
 const FIRST = 1_000;
 const LONGEST = 30_000;
 const SPREAD = 500;
 
 /** Every socket that a client opened, the newest last. */
-let sockets;
+const sockets = [];
+const FakeWebSocket = fakeWebSocket(sockets);
 /** What Math.random returns. */
 let random;
-
-const { setTimeout, clearTimeout } = globalThis;
 let clock;
 
-class FakeWebSocket {
-  sent = [];
-  isClosed = false;
-
-  constructor(url, protocol) {
-    Object.assign(this, { url, protocol });
-    sockets.push(this);
-  }
-
-  send(text) {
-    this.sent.push(JSON.parse(text));
-  }
-
-  close() {
-    this.isClosed = true;
-  }
-
-  /** The gateway's side. */
-  say(...messages) {
-    for (const message of messages) this.onmessage?.({ data: JSON.stringify(message) });
-  }
-
-  end(code, reason = '') {
-    this.onclose?.({ code, reason });
-  }
-}
+withClock((started) => {
+  sockets.length = 0;
+  random = 0;
+  clock = started;
+}, () => random);
 
 const socket = () => sockets.at(-1);
 const welcome = (position, more) => ({ type: 'welcome', worker: 5, connection: 7, position, ...more });
@@ -99,25 +77,11 @@ function attempt() {
   }
 }
 
-beforeEach(() => {
-  sockets = [];
-  random = 0;
-  mock.method(Math, 'random', () => random);
-  clock = new Clock();
-  globalThis.setTimeout = clock.setTimeout;
-  globalThis.clearTimeout = clock.clearTimeout;
-});
-
-afterEach(() => {
-  Object.assign(globalThis, { setTimeout, clearTimeout });
-  mock.restoreAll();
-});
-
 describe('connecting', () => {
   test('speaks campanile.v1, reports its states and takes the position of the welcome', async () => {
     const { client, heard } = await start();
     assert.equal(client.position, undefined);
-    assert.deepEqual([socket().url, socket().protocol], ['ws://a/', 'campanile.v1']);
+    assert.deepEqual([socket().url, socket().protocols], ['ws://a/', 'campanile.v1']);
     assert.equal(client.state, 'connecting');
     socket().say(welcome('P1'));
     assert.equal(client.state, 'open');
@@ -779,7 +743,7 @@ describe('history', () => {
 describe('close()', () => {
   test('ends an open, a waiting and a connecting client for good', async () => {
     for (const until of [() => {}, () => socket().say(welcome('P0')), () => socket().end(1006)]) {
-      sockets = [];
+      sockets.length = 0;
       const { client, heard } = await start();
       until();
       client.close();
@@ -795,7 +759,7 @@ describe('close()', () => {
 
   test('in the middle of a callback is respected', async () => {
     for (const callback of ['onState', 'onGroups', 'onEvent', 'onGap', 'onError']) {
-      sockets = [];
+      sockets.length = 0;
       let isArmed = false;
       const { client } = await start({ groups: many, since: 'P0', [callback]: () => isArmed && client.close() });
       isArmed = true;

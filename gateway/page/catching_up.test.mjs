@@ -3,10 +3,10 @@
 // that cuts connections. The steps are random; CAMPANILE_SEED=N repeats a run.
 
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, mock, test } from 'node:test';
+import { mock, test } from 'node:test';
 
 import { Campanile } from './campanile.js';
-import { Clock } from './testing.mjs';
+import { withClock } from './testing.mjs';
 
 const RUNS = 1_000;
 const STEPS = 80;
@@ -14,8 +14,11 @@ const STEPS = 80;
 const GROUPS = Array.from({ length: 8 }, (_, number) => `${number}${'é'.repeat(126)}`);
 const EVERYONE = undefined;
 
-const { setTimeout, clearTimeout } = globalThis;
 let clock;
+
+withClock((started) => {
+  clock = started;
+});
 
 /** Mulberry32: numbers from 0 to 1 that depend only on the seed. */
 function numbers(seed) {
@@ -330,17 +333,6 @@ class Run {
     this.#client.close();
   }
 }
-
-beforeEach(() => {
-  clock = new Clock();
-  globalThis.setTimeout = clock.setTimeout;
-  globalThis.clearTimeout = clock.clearTimeout;
-});
-
-afterEach(() => {
-  Object.assign(globalThis, { setTimeout, clearTimeout });
-  mock.restoreAll();
-});
 
 test('each event comes once and in order while joins, gaps and cuts cross', async () => {
   const only = process.env.CAMPANILE_SEED;

@@ -41,6 +41,7 @@ export class Clock {
 /** A websocket whose gateway is the test. `sockets` gets every one that is opened, the newest last. */
 export const fakeWebSocket = (sockets) => class {
   sent = [];
+  isClosed = false;
 
   constructor(url, protocols) {
     Object.assign(this, { url, protocols });
@@ -51,8 +52,11 @@ export const fakeWebSocket = (sockets) => class {
     this.sent.push(JSON.parse(text));
   }
 
-  close() {}
+  close() {
+    this.isClosed = true;
+  }
 
+  /** The gateway's side. */
   say(...messages) {
     for (const message of messages) this.onmessage?.({ data: JSON.stringify(message) });
   }
@@ -62,10 +66,10 @@ export const fakeWebSocket = (sockets) => class {
   }
 };
 
-/** Before each test, gives it a new clock and no randomness; and puts everything back after it. */
-export function withClock(begin) {
+/** Gives each test a new clock, and `random` in place of `Math.random`; and puts everything back after it. */
+export function withClock(begin, random = () => 0) {
   beforeEach(() => {
-    mock.method(Math, 'random', () => 0);
+    mock.method(Math, 'random', random);
     const clock = new Clock();
     globalThis.setTimeout = clock.setTimeout;
     globalThis.clearTimeout = clock.clearTimeout;

@@ -1,29 +1,29 @@
 //! Returning clients, and what their gateway requests on its link. A scripted broker sees every request, and
 //! sends messages at moments at which a real broker rarely would.
 
+#[path = "resumes/bounds.rs"]
+mod bounds;
+#[path = "resumes/counting.rs"]
+mod counting;
 mod harness;
+#[path = "resumes/interest.rs"]
+mod interest;
 
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use campanile_gateway::GatewayConfig;
 use campanile_harness::client::raw::stream::Stream;
-use campanile_harness::client::raw::{self, Client, request};
+use campanile_harness::client::raw::{Client, request};
 use campanile_harness::link::group;
-use campanile_harness::link::script::{Link, Script, at, audiences_of, event, past};
+use campanile_harness::link::script::{Link, Script, at, event, past};
 use campanile_harness::{Block, DEADLINE};
-use campanile_messages::link::{Gap, RequestTicket, Tally};
-use campanile_messages::{Audience, FromBroker, Position, ToBroker};
+use campanile_messages::link::Gap;
+use campanile_messages::{Audience, FromBroker, Position};
 use serde_json::{Value, json};
-use socket2::SockRef;
 
 use harness::Gateway;
 
 const V1: &str = "Sec-WebSocket-Protocol: campanile.v1";
-
-/// Longer than the bridge waits between two searches for interest to withdraw. Nothing outside shows
-/// that it has searched, so the tests wait for this time.
-const EXPIRES_WITHIN: Duration = Duration::from_millis(2_200);
 
 fn start(change: impl FnOnce(&mut GatewayConfig)) -> (Script, Gateway, Link) {
     let script = Script::new();
@@ -217,157 +217,6 @@ fn a_gap_is_sent_to_clients_whose_dialect_has_a_message_for_it() {
     link.expect_no_fetch();
 }
 
-/// Waits until the withdrawal of an audience is reported, and confirms what is reported before it.
-fn withdrawal_of(link: &Link, audience: &Audience) -> u64 {
-    loop {
-        match link.interest_in(audience) {
-            (revision, None) => return revision,
-            (revision, Some(_)) => link.confirm(revision),
-        }
-    }
-}
-
-#[test]
-fn interest_that_returns_during_its_withdrawal_leaves_no_hole() {
-    let (_script, gateway, link) = start(|config| config.linger = Duration::ZERO);
-    let mut first = join_in(&gateway, "/?group=news");
-    link.publish(8, &news(), "old");
-    first.expect_event(8, "old");
-    link.confirm_by_itself(false);
-    drop(first);
-    let withdrawn = withdrawal_of(&link, &news());
-    let mut second = ask(&gateway, "/?group=news");
-    second.upgraded();
-    // The broker does not know of the withdrawal yet, and some of these events arrive after the bridge
-    // has learned of the second client.
-    for sequence in 9..=30 {
-        link.publish(sequence, &news(), "before");
-        sleep(Duration::from_millis(10));
-    }
-    // These events do not come.
-    link.skip_to(40);
-    link.confirm(withdrawn);
-    let (revision, listeners) = link.interest_in(&news());
-    assert_eq!(listeners, Some(1));
-    link.confirm_by_itself(true);
-    link.confirm(revision);
-    assert_eq!(second.json()["position"], at(40).to_string());
-    link.publish(41, &news(), "after");
-    second.expect_event(41, "after");
-
-    let mut third = ask(&gateway, "/?group=news&since=0000000000000001-30");
-    let (number, audiences, _) = link.fetch();
-    assert!(audiences.contains(&news()), "the gateway thinks that it has all of {audiences:?}");
-    let log = [event(35, &news(), "between"), event(41, &news(), "after")];
-    link.send(past(number, &audiences, &log));
-    third.upgraded();
-    expect_recovered(&mut third, 30);
-    third.expect_event(35, "between");
-    third.expect_event(41, "after");
-}
-
-#[test]
-fn interest_that_returns_before_its_withdrawal_leaves_no_hole() {
-    // Either the earlier report is confirmed in the end, or the link is lost first.
-    for confirms in [true, false] {
-        let (script, gateway, mut link) = start(|config| config.linger = Duration::ZERO);
-        let mut first = join_in(&gateway, "/?group=news");
-        link.publish(8, &news(), "eight");
-        first.expect_event(8, "eight");
-        link.confirm_by_itself(false);
-        drop(first);
-        let revision = loop {
-            if let (revision, Some(0)) = link.interest_in(&news()) {
-                break revision;
-            }
-        };
-        sleep(EXPIRES_WITHIN);
-        link.publish(9, &news(), "nine");
-        link.said();
-        let mut second = ask(&gateway, "/?group=news");
-        second.upgraded();
-        if confirms {
-            link.confirm_by_itself(true);
-            link.confirm(revision);
-        } else {
-            drop(link);
-            link = script.accept(at(9), None);
-        }
-        second.json();
-        link.publish(10, &news(), "ten");
-        second.expect_event(10, "ten");
-
-        let mut third = ask(&gateway, "/?group=news&since=0000000000000001-8");
-        let (number, audiences, _) = link.fetch();
-        assert!(audiences.contains(&news()), "the gateway thinks that it has all of news");
-        let log = [(8, "eight"), (9, "nine"), (10, "ten")];
-        let log = log.map(|(sequence, content)| event(sequence, &news(), content));
-        link.send(past(number, &audiences, &log));
-        third.upgraded();
-        expect_recovered(&mut third, 8);
-        third.expect_event(9, "nine");
-        third.expect_event(10, "ten");
-    }
-}
-
-#[test]
-fn a_fetch_that_nobody_waits_for_leaves_no_hole() {
-    let (script, gateway, link) = start(|config| config.linger = Duration::ZERO);
-    let mut leaves = ask(&gateway, "/?group=news&since=0000000000000001-2");
-    leaves.upgraded();
-    link.fetch();
-    drop(link);
-    drop(leaves);
-    sleep(EXPIRES_WITHIN);
-    let link = script.accept(at(7), None);
-    let ToBroker::Interest { changes, .. } = link.recv() else { panic!("no interest") };
-    assert_eq!(changes, [], "nobody is there");
-    // If the broker is asked anyway, it answers.
-    for said in link.said() {
-        if let ToBroker::Fetch { number, wants, .. } = said {
-            link.send(past(number, &audiences_of(&wants), &log()));
-        }
-    }
-    // A gateway without listeners gets no events.
-    link.skip_to(9);
-    let mut back = ask(&gateway, "/?group=news&since=0000000000000001-7");
-    let (number, audiences, _) = link.fetch();
-    link.send(past(number, &audiences, &[event(8, &news(), "eight")]));
-    back.upgraded();
-    expect_recovered(&mut back, 7);
-    back.expect_event(8, "eight");
-}
-
-#[test]
-fn a_client_that_missed_more_than_the_bound_is_not_recovered() {
-    let (_script, gateway, link) = start(|config| config.max_replay_bytes = 1_000);
-    let (half, large) = ("x".repeat(500), "y".repeat(50_000));
-    for (group_name, log, recovers) in [
-        ("small", vec![(3, "x"), (4, "y")], true),
-        ("large", vec![(3, &*large)], true),
-        ("many", vec![(3, &half), (4, &half)], false),
-        ("two", vec![(3, &large), (4, "y")], false),
-    ] {
-        let mut client = ask(&gateway, &format!("/?group={group_name}&since=0000000000000001-2"));
-        let (number, audiences, max_bytes) = link.fetch();
-        assert_eq!(max_bytes, 1_000);
-        let events: Vec<_> = log
-            .iter()
-            .map(|(sequence, content)| event(*sequence, &group(group_name), content))
-            .collect();
-        link.send(past(number, &audiences, &events));
-        client.upgraded();
-        if recovers {
-            expect_recovered(&mut client, 2);
-            log.iter().for_each(|(sequence, content)| client.expect_event(*sequence, content));
-        } else {
-            expect_lost(&mut client, "too_far", at(7));
-        }
-        client.say(&json!({"type": "ping"}));
-        assert_eq!(client.json(), json!({"type": "pong"}), "{group_name}");
-    }
-}
-
 #[test]
 fn events_that_the_broker_has_dropped_are_reported_as_expired() {
     let (_script, gateway, link) = start(|_| {});
@@ -392,44 +241,6 @@ fn events_that_the_broker_has_dropped_are_reported_as_expired() {
     within.expect_event(6, "six");
     let mut ahead = Client::open_v1(gateway.address, "/?group=news&since=0000000000000001-8");
     expect_lost(&mut ahead, "epoch_changed", at(7));
-    link.expect_no_fetch();
-}
-
-#[test]
-fn fetched_events_are_kept_until_every_waiting_client_has_them() {
-    let (_script, gateway, link) = start(|config| config.recent_bytes = 4_000);
-    let log: Vec<_> = (1..=7).map(|sequence| event(sequence, &news(), "x")).collect();
-    let mut client = ask(&gateway, "/?group=news&since=0000000000000001-0");
-    let (number, audiences, _) = link.fetch();
-    let mut answer = past(number, &audiences, &log);
-    let fetched = answer.pop();
-    link.send(answer);
-    let large = "y".repeat(2_000);
-    link.publish(8, &Audience::Everyone, &large);
-    link.said();
-    link.send(fetched);
-    client.upgraded();
-    expect_recovered(&mut client, 0);
-    (1..=7).for_each(|sequence| client.expect_event(sequence, "x"));
-    client.expect_event(8, &large);
-    link.expect_no_fetch();
-}
-
-#[test]
-fn fetched_events_are_replayed_however_little_is_kept() {
-    let (_script, gateway, link) = start(|config| config.recent_bytes = 1_000);
-    let content = "x".repeat(5_000);
-    let log: Vec<_> = (1..=7).map(|sequence| event(sequence, &news(), &content)).collect();
-    let mut client = ask(&gateway, "/?group=news&since=0000000000000001-0");
-    let (number, audiences, _) = link.fetch();
-    let mut answer = past(number, &audiences, &log);
-    let fetched = answer.pop();
-    link.send(answer);
-    link.said();
-    link.send(fetched);
-    client.upgraded();
-    expect_recovered(&mut client, 0);
-    (1..=7).for_each(|sequence| client.expect_event(sequence, &content));
     link.expect_no_fetch();
 }
 
@@ -515,149 +326,11 @@ fn a_mark_does_not_overtake_events_that_a_client_waits_for() {
     assert_eq!(coming.json(), position(51));
 }
 
-#[test]
-fn a_client_that_rejoins_without_reading_fills_no_memory() {
-    let (_script, gateway, link) = start(|config| {
-        config.max_outbox_bytes = 64 << 10;
-        config.max_replay_bytes = 256 << 10;
-    });
-    let mut client = join_in(&gateway, "/");
-    SockRef::from(&client.stream).set_recv_buffer_size(64 << 10).expect("a socket");
-    let content = "x".repeat(100_000);
-    let log = [event(3, &news(), &content), event(6, &news(), &content)];
-    for turn in 0..200 {
-        client.say(&json!({"type": "join", "group": "news", "since": at(2).to_string()}));
-        link.interest_in(&news());
-        if turn == 0 {
-            let (number, audiences, _) = link.fetch();
-            link.send(past(number, &audiences, &log));
-        }
-        // This takes long enough for the answer to be written.
-        (0..5).for_each(|_| drop(link.said()));
-        client.say(&json!({"type": "leave", "group": "news"}));
-        link.interest_in(&news());
-    }
-    client.say(&json!({"type": "ping"}));
-    let mut replayed = 0;
-    let mut refused = 0;
-    loop {
-        let frame = client.recv();
-        if frame.first & 0xf == raw::CLOSE {
-            assert_eq!(frame.closing().0, 4001);
-            return;
-        }
-        let said: Value = serde_json::from_slice(&frame.payload).expect("JSON");
-        match said["type"].as_str() {
-            Some("event") => replayed += 1,
-            Some("joined") if said["recovered"] == false => refused += 1,
-            Some("pong") => break,
-            _ => {}
-        }
-    }
-    assert!(refused > 0, "all of {replayed} events waited for a client that did not read");
-}
-
-#[test]
-fn a_join_that_missed_nothing_gets_no_extra_room() {
-    let (_script, gateway, link) = start(|_| {});
-    let mut client = jam(&gateway, &link, 8);
-    client.say(&json!({"type": "join", "group": "quiet", "since": at(8).to_string()}));
-    let (number, audiences, _) = link.fetch();
-    link.send(past(number, &audiences, &[]));
-    (0..5).for_each(|_| drop(link.said()));
-    client.expect_event(8, &"x".repeat(15 << 20));
-    client.expect_close(4001);
-}
-
-const TICKET: RequestTicket = RequestTicket { link: 3, number: 9 };
-
-fn counted(sequence: u64, content: &str, within: Duration) -> [FromBroker; 2] {
-    let within_millis = within.as_millis() as u32;
-    [
-        FromBroker::Count { ticket: TICKET, sequence, within_millis },
-        event(sequence, &news(), content),
-    ]
-}
-
-fn tally(matched: u64, written: u64, too_slow: u64) -> (RequestTicket, Tally) {
-    (TICKET, Tally { matched, written, too_slow })
-}
-
-#[test]
-fn an_event_is_counted_over_all_workers_and_dialects() {
-    let (_script, gateway, link) = start(|config| config.workers = 2);
-    let within = Duration::from_secs(10);
-    link.send(counted(8, "nobody", within));
-    assert_eq!(link.counted(), tally(0, 0, 0));
-    let mut v1: Vec<_> = (0..3).map(|_| join_in(&gateway, "/?group=news")).collect();
-    let mut plain = Client::open_with(gateway.address, &request("/?group=news", &[]));
-    plain.recv();
-    let mut stream = Stream::open(gateway.address, "/events?group=news", &[]);
-    stream.synced();
-    let _other = join_in(&gateway, "/?group=other");
-    link.send(counted(9, "nine", within));
-    assert_eq!(link.counted(), tally(5, 5, 0));
-    v1.iter_mut().for_each(|client| client.expect_event(9, "nine"));
-    assert_eq!(plain.recv().payload, b"nine");
-    assert_eq!(stream.message().1, "nine");
-    // A client that still waits for missed events does not listen yet.
-    let _waits = ask(&gateway, "/?group=news&since=0000000000000001-2");
-    link.fetch();
-    link.send(counted(10, "ten", within));
-    assert_eq!(link.counted(), tally(5, 5, 0));
-}
-
 /// A client that no longer reads, and whose connection is full.
 fn jam(gateway: &Gateway, link: &Link, sequence: u64) -> Client {
     let jammed = join_in(gateway, "/?group=jam&group=news");
     link.publish(sequence, &group("jam"), &"x".repeat(15 << 20));
     jammed
-}
-
-#[test]
-fn a_count_waits_for_a_slow_client_only_as_long_as_asked() {
-    let (_script, gateway, link) = start(|config| config.max_outbox_bytes = 64 << 20);
-    let _jammed = jam(&gateway, &link, 8);
-    let mut reads = join_in(&gateway, "/?group=news");
-    let (begun, within) = (Instant::now(), Duration::from_millis(700));
-    link.send(counted(9, "nine", within));
-    reads.expect_event(9, "nine");
-    assert_eq!(link.counted(), tally(2, 1, 0));
-    assert!(begun.elapsed() >= within, "answered after {:?}", begun.elapsed());
-}
-
-#[test]
-fn a_client_that_reads_late_is_counted_when_it_has_read() {
-    let (_script, gateway, link) = start(|config| config.max_outbox_bytes = 64 << 20);
-    let mut jammed = jam(&gateway, &link, 8);
-    link.send(counted(9, "nine", Duration::from_secs(30)));
-    jammed.expect_event(8, &"x".repeat(15 << 20));
-    jammed.expect_event(9, "nine");
-    assert_eq!(link.counted(), tally(1, 1, 0));
-}
-
-#[test]
-fn a_client_that_is_closed_as_too_slow_is_counted_as_such() {
-    // Its outbox is either full before the count begins, or becomes full during it.
-    for max_outbox_bytes in [1 << 20, 16 << 20] {
-        let (_script, gateway, link) = start(|config| config.max_outbox_bytes = max_outbox_bytes);
-        let _jammed = jam(&gateway, &link, 8);
-        let _reads = join_in(&gateway, "/?group=news");
-        link.send(counted(9, "nine", Duration::from_secs(30)));
-        link.publish(10, &group("jam"), &"x".repeat(15 << 20));
-        assert_eq!(link.counted(), tally(2, 1, 1));
-    }
-}
-
-#[test]
-fn a_client_that_leaves_during_a_count_is_only_matched() {
-    let (_script, gateway, link) = start(|config| config.max_outbox_bytes = 64 << 20);
-    let jammed = jam(&gateway, &link, 8);
-    let mut reads = join_in(&gateway, "/?group=news");
-    link.send(counted(9, "nine", Duration::from_secs(30)));
-    reads.expect_event(9, "nine");
-    drop(jammed);
-    assert_eq!(link.counted(), tally(2, 1, 0));
 }
 
 #[test]
@@ -675,45 +348,4 @@ fn an_event_stream_continues_when_the_link_breaks() {
     let nine =
         Block { id: Some(at(9).to_string()), data: Some("nine".to_owned()), ..Block::default() };
     assert_eq!(stream.next(), nine);
-}
-
-#[test]
-fn an_answer_in_parts_leaves_no_hole_where_little_is_kept() {
-    // While clients wait, four times as much is kept, which is room for two events.
-    let (_script, gateway, link) = start(|config| config.recent_bytes = 300);
-    // While it waits for the answer, the requests of the others are collected.
-    let mut first = ask(&gateway, "/?group=first&since=0000000000000001-6");
-    let (number, audiences, _) = link.fetch();
-    let mut short = ask(&gateway, "/?group=news&since=0000000000000001-4");
-    link.interest_in(&news());
-    let mut long = ask(&gateway, "/?group=news&group=other&since=0000000000000001-1");
-    link.interest_in(&group("other"));
-    link.said();
-    link.said();
-    link.send(past(number, &audiences, &[]));
-    first.upgraded();
-    expect_recovered(&mut first, 6);
-    let (number, audiences, _) = link.fetch();
-    assert!(audiences.contains(&news()) && audiences.contains(&group("other")));
-    let past = |audience: &Audience, sequences: &[u64], complete_after| {
-        let (audience, events) = (audience.clone(), sequences.len() as u32);
-        let head =
-            FromBroker::Past { audience: audience.clone(), events, expired: 0, complete_after };
-        let events = sequences.iter().map(|sequence| event(*sequence, &audience, "x"));
-        std::iter::once(head).chain(events).collect::<Vec<_>>()
-    };
-    // Both requests name the group, so the second answer has the events that the first left out. In
-    // between, the gateway has time to drop the events that came first.
-    link.send(past(&Audience::Everyone, &[], 1));
-    link.send(past(&news(), &[5, 6, 7], 4));
-    link.said();
-    link.send(past(&news(), &[2, 3, 4], 1));
-    link.send(past(&group("other"), &[], 1));
-    link.said();
-    link.send([FromBroker::Fetched { number, served: u32::MAX }]);
-    for (client, first) in [(&mut short, 5), (&mut long, 2)] {
-        client.upgraded();
-        expect_recovered(client, first - 1);
-        (first..=7).for_each(|sequence| client.expect_event(sequence, "x"));
-    }
 }

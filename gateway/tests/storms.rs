@@ -111,6 +111,8 @@ fn ask_for_a_log_of_tiny_events(
     let mut client = ask(&gateway, &target);
     let mut live = TINY;
     let mut expect_live_events = |bystander: &mut Client| {
+        // A new one each time: the broker ends a link that is silent for as long as the client may read.
+        let mut publisher = Publisher::connect(broker);
         for _ in 0..20 {
             live += 1;
             let begun = Instant::now();

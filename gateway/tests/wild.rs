@@ -2,17 +2,20 @@
 //! defaults, proxies and load balancers, web pages of other sites, and hostile peers.
 
 mod harness;
+#[path = "wild/health.rs"]
+mod health;
+#[path = "wild/strangers.rs"]
+mod strangers;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use campanile_edge::{AllowOrigins, Exposure};
+use campanile_edge::AllowOrigins;
 use campanile_harness::client::raw::stream::{self, Stream};
-use campanile_harness::client::raw::{self, Client, FIN, TEXT, frame, request};
-use campanile_harness::link::script::{Script, at};
+use campanile_harness::client::raw::{Client, FIN, TEXT, frame, request};
 use campanile_harness::link::{Publisher, group};
 use campanile_harness::{DEADLINE, bind};
-use campanile_messages::{Audience, FromBroker};
+use campanile_messages::Audience;
 use serde_json::json;
 
 use harness::{Gateway, broker};
@@ -207,83 +210,6 @@ fn a_client_that_offers_v1_gets_503_in_http_without_a_broker() {
 }
 
 #[test]
-fn websockets_need_an_allowed_origin_where_there_is_a_list() {
-    let only: AllowOrigins = "https://app.example".parse().expect("a list");
-    for (allow_origins, origin, is_allowed) in [
-        (AllowOrigins::Local, "https://evil.example", true),
-        (AllowOrigins::Any, "https://evil.example", true),
-        (only.clone(), "https://app.example", true),
-        (only.clone(), "http://localhost", true),
-        (only.clone(), "https://evil.example", false),
-        (only, "null", false),
-        (AllowOrigins::Only(vec![]), "https://app.example", false),
-    ] {
-        let gateway = Gateway::start(|config| config.allow_origins = allow_origins.clone());
-        let header = format!("Origin: {origin}");
-        let request = request("/", &[&header]);
-        if is_allowed {
-            assert_greeted(gateway.address, &request);
-        } else {
-            let (status, _, body) = answer(gateway.address, &request);
-            assert_eq!(status, 403, "{origin}");
-            assert!(body.contains(&format!("{origin:?}")), "{body}");
-            assert!(body.contains("--allow-origin"), "{body}");
-        }
-        // A client that is not a browser.
-        assert_greeted(gateway.address, &raw::request("/", &[]));
-    }
-}
-
-#[test]
-fn a_foreign_host_gets_only_health_checks_on_loopback() {
-    let gateway = Gateway::start(|config| {
-        config.allow_hosts = "app.test".parse().expect("a list");
-    });
-    let as_host = |request: Vec<u8>, host: &str| {
-        let request = String::from_utf8(request).expect("ASCII");
-        request.replacen("Host: localhost", &format!("Host: {host}"), 1).into_bytes()
-    };
-    for host in ["evil.example", "evil.example:4236", "", "127.0.0.1.evil.example"] {
-        for request in [request("/", &[]), get("/events", &[]), get("/", &[]), get("/x", &[])] {
-            let (status, _, body) = answer(gateway.address, &as_host(request, host));
-            assert_eq!(status, 403, "{host}");
-            assert!(body.contains("--allow-host"), "{body}");
-        }
-        let check = as_host(get("/health/ready", &["Origin: https://evil.example"]), host);
-        assert_eq!(answer(gateway.address, &check).0, 200);
-    }
-    for host in ["127.0.0.1:4236", "[::1]", "LOCALHOST:1", "app.test", "app.test:80"] {
-        assert_greeted(gateway.address, &as_host(request("/", &[]), host));
-        assert_eq!(answer(gateway.address, &as_host(get("/", &[]), host)).0, 200);
-    }
-    assert_eq!(answer(gateway.address, b"GET / HTTP/1.0\r\n\r\n").0, 200);
-}
-
-#[test]
-fn a_proxy_and_a_foreign_host_are_refused_by_how_open_the_gateway_is() {
-    for (exposure, foreign_host, by_proxy) in
-        [(Exposure::Guarded, 200, 200), (Exposure::Open, 403, 200), (Exposure::Local, 403, 403)]
-    {
-        let gateway = Gateway::start(|config| config.exposure = exposure);
-        let foreign = b"GET /campanile.js HTTP/1.1\r\nHost: app.example\r\n\r\n";
-        assert_eq!(answer(gateway.address, foreign).0, foreign_host, "{exposure:?}");
-        let forwarded = get("/campanile.js", &["X-Forwarded-For: 203.0.113.7"]);
-        assert_eq!(answer(gateway.address, &forwarded).0, by_proxy, "{exposure:?}");
-        let or_bad = if by_proxy == 403 { 403 } else { 400 };
-        for header in
-            [&b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"]
-        {
-            let proxied = [header, &get("/campanile.js", &[])].concat();
-            assert_eq!(answer(gateway.address, &proxied).0, or_bad, "{exposure:?}");
-        }
-    }
-    // A browser does not show its page the status, so the reason comes as a message.
-    let gateway = Gateway::start(|_| {});
-    let refused = refused_by_message(gateway.address, &request("/", &[V1, "Via: 1.1 proxy"]));
-    assert_eq!(refused, "proxy_not_allowed");
-}
-
-#[test]
 fn a_polyfill_resumes_with_its_own_parameter() {
     let channel = broker();
     let gateway = Gateway::start_on(channel, |_| {}).until_ready();
@@ -319,136 +245,6 @@ fn a_polyfill_resumes_with_its_own_parameter() {
     let mut torn = Stream::open(gateway.address, "/events?group=a", &two);
     let sync = torn.synced();
     assert_eq!((&sync["recovered"], &sync["reason"]), (&json!(false), &json!("malformed")));
-}
-
-#[test]
-fn only_an_origin_that_is_listed_may_send_credentials() {
-    const CREDENTIALS: &str = "\r\nAccess-Control-Allow-Credentials: true\r\n";
-    let only: AllowOrigins = "https://app.example".parse().expect("a list");
-    for (allow_origins, origin, may) in [
-        (only.clone(), "https://app.example", true),
-        (only, "https://evil.example", false),
-        (AllowOrigins::Any, "https://app.example", false),
-        (AllowOrigins::Local, "http://localhost:3000", false),
-    ] {
-        let gateway = Gateway::start(|config| config.allow_origins = allow_origins.clone());
-        let from = format!("Origin: {origin}");
-        let stream = Stream::open(gateway.address, "/events", &[&from]);
-        let preflight = format!("OPTIONS /events HTTP/1.1\r\nHost: localhost\r\n{from}\r\n\r\n");
-        let (status, preflight, _) = answer(gateway.address, preflight.as_bytes());
-        assert_eq!(status, 204);
-        let refused = answer(gateway.address, &get("/events?topic=a", &[&from])).1;
-        for head in [&stream.head, &preflight, &refused] {
-            assert_eq!(head.contains(CREDENTIALS), may, "{origin} {head}");
-            let is_named = head.contains(&format!("Access-Control-Allow-Origin: {origin}\r\n"));
-            assert!(is_named || !may, "{head}");
-        }
-    }
-}
-
-/// Sends a health check as load balancers do: HTTP/1.0, without a host.
-fn check(gateway: SocketAddr, method: &str, target: &str) -> (u16, String) {
-    let request = format!("{method} {target} HTTP/1.0\r\n\r\n");
-    let (status, head, body) = answer(gateway, request.as_bytes());
-    let length = format!("\r\ncontent-length: {}\r\n", body.len());
-    assert!(head.to_ascii_lowercase().contains(&length) || method == "HEAD", "{head}");
-    assert!(method != "HEAD" || body.is_empty(), "{body}");
-    (status, body)
-}
-
-#[test]
-fn the_default_checks_of_load_balancers_are_answered_200() {
-    for gateway in [Gateway::start(|_| {}), Gateway::start_on(bind().1, |_| {})] {
-        for (method, target) in [("OPTIONS", "/"), ("OPTIONS", "*"), ("HEAD", "/"), ("GET", "/")] {
-            assert_eq!(check(gateway.address, method, target).0, 200, "{method} {target}");
-        }
-        for method in ["GET", "HEAD", "OPTIONS"] {
-            assert_eq!(check(gateway.address, method, "/health/live").0, 200, "{method}");
-        }
-        assert_eq!(check(gateway.address, "GET", "/health/live?_=1").1, "ok\n");
-        assert_eq!(check(gateway.address, "POST", "/health/live").0, 405);
-        assert_eq!(check(gateway.address, "GET", "/health").0, 404);
-        assert_eq!(check(gateway.address, "GET", "/health/").0, 404);
-    }
-}
-
-/// Waits until the gateway answers readiness checks of every method with this status and word.
-#[track_caller]
-fn becomes(gateway: SocketAddr, status: u16, word: &str) {
-    let ready = |method| check(gateway, method, "/health/ready");
-    let begun = Instant::now();
-    while ready("GET") != (status, format!("{word}\n")) {
-        assert!(begun.elapsed() < DEADLINE, "not {word}: {:?}", ready("GET"));
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    assert_eq!((ready("HEAD").0, ready("OPTIONS").0), (status, status));
-}
-
-#[test]
-fn a_readiness_check_says_in_one_word_what_is_missing() {
-    let script = Script::new();
-    let gateway = Gateway::start_on(script.address, |config| {
-        config.drain = Duration::from_secs(2);
-    });
-    let address = gateway.address;
-    let becomes = |status, word| becomes(address, status, word);
-    becomes(503, "starting");
-    let link = script.accept(at(1), None);
-    let gateway = gateway.until_ready();
-    becomes(200, "ok");
-    drop(link);
-    becomes(503, "no_broker");
-    let _link = script.accept(at(1), None);
-    becomes(200, "ok");
-    let mut client = Client::open(address);
-    assert!(client.recv().payload.starts_with(b"workerID:"));
-    let stopping = std::thread::spawn(move || drop(gateway));
-    becomes(503, "draining");
-    assert_eq!(check(address, "GET", "/health/live"), (200, "ok\n".to_owned()));
-    client.expect_close(1001);
-    stopping.join().expect("it ends");
-}
-
-#[test]
-fn a_readiness_check_reports_a_broker_that_waits_for_its_disk() {
-    let script = Script::new();
-    let gateway = Gateway::start_on(script.address, |_| {});
-    let link = script.accept(at(1), None);
-    let gateway = gateway.until_ready();
-    let becomes = |status, word| becomes(gateway.address, status, word);
-    let disk = |is_waiting| FromBroker::Disk { is_waiting };
-    becomes(200, "ok");
-    for _ in 0..2 {
-        link.send([disk(true)]);
-        becomes(503, "disk");
-        // Only load balancers notice: events and clients are still accepted.
-        let mut client = Client::open(gateway.address);
-        assert!(client.recv().payload.starts_with(b"workerID:"));
-        link.send([disk(false)]);
-        becomes(200, "ok");
-    }
-    link.send([disk(true)]);
-    becomes(503, "disk");
-    drop(link);
-    becomes(503, "no_broker");
-    // The next broker says nothing about its disk.
-    let link = script.accept(at(1), None);
-    becomes(200, "ok");
-    link.send([disk(true)]);
-    becomes(503, "disk");
-}
-
-#[test]
-fn health_checks_are_answered_while_silent_clients_fill_it_up() {
-    let gateway = Gateway::start(|config| config.max_connections = 1);
-    let _seated = Client::open(gateway.address);
-    // More than are turned away at a time, and none of them sends anything.
-    let _silent: Vec<_> = (0..200).map(|_| Client::raw(gateway.address)).collect();
-    for _ in 0..20 {
-        assert_eq!(check(gateway.address, "GET", "/health/ready"), (200, "ok\n".to_owned()));
-        assert_eq!(check(gateway.address, "OPTIONS", "/").0, 200);
-    }
-    assert_eq!(answer(gateway.address, &request("/", &[])).0, 503);
 }
 
 #[test]

@@ -31,7 +31,11 @@ pub fn read(file: &Path, max_bytes: usize) -> Result<Secret, String> {
     })
 }
 
-fn take(source: impl io::Read, max_bytes: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+/// Reads `source` up to its end, but little more than `max_bytes` of it: the caller checks the length.
+///
+/// # Errors
+/// The error of `source`.
+pub fn take(source: impl io::Read, max_bytes: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     // With room for all of it, nothing is left behind in memory by a vector that grows.
     let mut text = Zeroizing::new(Vec::with_capacity(max_bytes + 64));
     source.take(max_bytes as u64 + 3).read_to_end(&mut text)?;

@@ -1,11 +1,13 @@
 //! Where the secrets are that a flag or a variable names.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use campanile_channel::{MAX_SECRETS_BYTES, Secrets};
 use zeroize::Zeroizing;
+
+use crate::secret_file;
 
 /// Where a service gets the cluster's secret from.
 #[derive(Debug, Clone)]
@@ -46,10 +48,7 @@ impl ClusterSecret {
 }
 
 fn contents(file: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    // With room for all of it, nothing is left behind in memory by a vector that grows.
-    let mut text = Zeroizing::new(Vec::with_capacity(MAX_SECRETS_BYTES + 64));
-    let limit = MAX_SECRETS_BYTES as u64 + 1;
-    File::open(file)?.take(limit).read_to_end(&mut text)?;
+    let text = secret_file::take(File::open(file)?, MAX_SECRETS_BYTES)?;
     match text.len() {
         ..=MAX_SECRETS_BYTES => Ok(text),
         _ => Err(io::Error::other(format!(

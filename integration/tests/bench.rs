@@ -51,10 +51,15 @@ fn every_scenario_measures_something_in_json_and_plots() {
         "until 200 clients that were sent away are back",
         "CPU of the gateway per client that was sent away",
         "readers while 1 % do not read",
+        "p99 of 200 readers beside 2,000 hostile connections a second; limit: they go to a listener",
+        "p99 of 200 readers beside 2,000 hostile connections a second, of which 110 are let in",
+        "connections of that flood",
         "resident memory per idle websocket over TLS, 200 of them",
         "CPU per full handshake of TLS and websocket, 200 at once",
         "CPU per resumed handshake of TLS and websocket, 200 at once",
         "CPU per delivery over TLS, one 64-byte event at a time, 200 websockets",
+        "websockets; limit: one record for each event",
+        "websockets; limit: one record for 100 events",
     ] {
         assert!(found(&report, what) > 0.0, "{what}: {report}");
     }
@@ -78,7 +83,7 @@ fn tls_is_measured_alone_or_with_what_else_is_asked_for() {
         let of_tls = rows.iter().filter(|row| what(row).contains("TLS")).count();
         assert_eq!(of_tls + usize::from(has_storm), rows.len(), "{report}");
         let beside = rows.iter().filter(|row| row["limit"].as_f64().is_some_and(|l| l > 0.0));
-        assert_eq!(beside.count(), 4 + usize::from(has_storm), "{report}");
+        assert_eq!(beside.count(), 6 + usize::from(has_storm), "{report}");
     }
 }
 

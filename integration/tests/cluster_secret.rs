@@ -34,12 +34,7 @@ async fn both_are_members(cluster: &Cluster) {
 /// Lets all processes read their files again.
 async fn reread(cluster: &Cluster) {
     for process in cluster.processes() {
-        let done = process.count("the settings were read again") + 1;
-        process.signal(Signal::HUP);
-        eventually("the files are read", async || {
-            (process.count("the settings were read again") >= done).then_some(())
-        })
-        .await;
+        process.reread().await;
     }
 }
 

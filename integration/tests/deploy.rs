@@ -215,8 +215,7 @@ async fn one_settings_file_makes_a_guarded_cluster() {
     let new_key = folder.read("shop-2.key");
     let with_new = || folder.curl(&to(1, "to_group=news&content=3"), Some(&new_key));
     assert!(with_new().ends_with(" 401"));
-    publishers[1].signal(Signal::HUP);
-    publishers[1].said("the settings were read again").await;
+    publishers[1].reread().await;
     assert_eq!(with_new(), "ok 200");
     client.expect_event(3, "3");
 

@@ -200,7 +200,7 @@ async fn the_page_is_there_on_loopback_and_elsewhere_if_somebody_says_so() {
         gateway.said("the gateway takes connections").await;
         let mut statuses = Vec::new();
         let mut sentence = String::new();
-        for path in ["/", "/page.css", "/page.js", "/campanile.js", "/position"] {
+        for path in ["/", "/page.css", "/page.js", "/words.js", "/campanile.js", "/position"] {
             let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
             let answer = exchange(([127, 0, 0, 1], port).into(), request.as_bytes()).await;
             if path == "/" {
@@ -212,7 +212,7 @@ async fn the_page_is_there_on_loopback_and_elsewhere_if_somebody_says_so() {
         assert_eq!(websocket.status, 101, "{flags:?}");
         (statuses, sentence)
     };
-    let (all, none) = ([200; 5], [404, 404, 404, 200, 200]);
+    let (all, none) = ([200; 6], [404, 404, 404, 404, 200, 200]);
     assert_eq!(status(&["--listen=127.0.0.1:0"]).await.0, all);
     assert_eq!(status(&["--listen=0.0.0.0:0", "--open", "--page=on"]).await.0, all);
     for flags in [&["--listen=127.0.0.1:0", "--page=off"][..], &["--listen=0.0.0.0:0", "--open"]] {

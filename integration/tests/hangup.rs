@@ -48,8 +48,7 @@ async fn a_hangup_refuses_what_a_start_refuses() {
         let line = process.said("the settings stay as they were").await;
         assert!(line.contains(part), "{line}");
         write(&file, &settings(good));
-        process.signal(Signal::HUP);
-        process.said("the settings were read again").await;
+        process.reread().await;
     }
 }
 
@@ -80,8 +79,7 @@ async fn a_hangup_opens_no_pipe() {
         assert!(line.contains(&format!("{path}: this is no regular file")), "{line}");
         fs::remove_file(&secret).expect("it is there");
         write(&secret, &fresh());
-        process.signal(Signal::HUP);
-        process.said("the settings were read again").await;
+        process.reread().await;
     }
 }
 
@@ -103,8 +101,7 @@ async fn a_hangup_does_not_change_where_token_keys_come_from() {
     }
     assert_eq!(gateway.count("the settings were read again"), 0);
     write(&file, &first);
-    gateway.signal(Signal::HUP);
-    gateway.said("the settings were read again").await;
+    gateway.reread().await;
 }
 #[tokio::test]
 async fn a_hangup_during_the_start_is_kept_until_the_end_of_it() {

@@ -39,15 +39,6 @@ async fn push(publisher: SocketAddr, target: &str, key: Option<&str>) -> u16 {
     exchange(publisher, request.as_bytes()).await.status
 }
 
-async fn reread(process: &Process) {
-    let done = process.count("the settings were read again") + 1;
-    process.signal(Signal::HUP);
-    eventually("the file is read", async || {
-        (process.count("the settings were read again") >= done).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_key_is_rotated_by_a_hangup_and_never_logged() {
     let directory = TempDir::new().expect("a directory");
@@ -87,7 +78,7 @@ async fn a_key_is_rotated_by_a_hangup_and_never_logged() {
     assert_eq!(answer["status"], 200);
 
     write(&file, &[&old_entry, &new_entry]);
-    reread(&up).await;
+    up.reread().await;
     assert_eq!(push(publisher, "/?content=a", Some(&old)).await, 200);
     assert_eq!(push(publisher, "/?content=a&to_group=news", Some(&new)).await, 200);
     assert_eq!(push(publisher, "/?content=a", Some(&new)).await, 403);
@@ -100,7 +91,7 @@ async fn a_key_is_rotated_by_a_hangup_and_never_logged() {
     assert_eq!(push(publisher, "/?content=a", Some(&old)).await, 200);
 
     write(&file, &[&new_entry]);
-    reread(&up).await;
+    up.reread().await;
     let ended = eventually("the stream ends", async || match stream.next().await {
         Some(Ok(Message::Close(frame))) => Some(frame),
         Some(Ok(_)) => None,
@@ -146,11 +137,11 @@ async fn a_hangup_gives_back_nothing_of_a_rate() {
     for _ in 0..60 {
         left().await;
     }
-    reread(&up).await;
+    up.reread().await;
     let after = left().await;
     assert!(after < 980, "{after}");
     write(&file, &[&settings(2_000)]);
-    reread(&up).await;
+    up.reread().await;
     assert_eq!(left().await, 1_999, "another rate begins anew");
 }
 

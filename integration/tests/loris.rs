@@ -1,17 +1,15 @@
 //! Connections that are slow on purpose, on each port, before, during and after the handshake of TLS.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use campanile_harness::client::raw::Client;
-use campanile_harness::tls::Authority;
+use campanile_harness::tls::Files;
 use campanile_harness::{DEADLINE, Process, PushApi, Websocket, eventually};
 use rustls::pki_types::ServerName;
 use rustls::{ALL_VERSIONS, ClientConfig, ClientConnection};
-use tempfile::TempDir;
 
 /// How many connections of each kind there are at a time on a port.
 const OF_EACH: usize = 100;
@@ -98,15 +96,8 @@ fn until_all_are_over(mut slow: Vec<(TcpStream, Slow)>) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_connections_end_on_each_port_and_keep_nobody_out() {
     campanile_harness::raise_file_limit();
-    let (directory, authority) = (TempDir::new().expect("a directory"), Authority::new());
-    let path = |name: &str| directory.path().join(name).display().to_string();
-    let issued = authority.issue(&["push.test", "127.0.0.1"]);
-    for (name, text) in
-        [("ca.pem", &authority.pem()), ("cert.pem", &issued.chain), ("key.pem", &issued.key)]
-    {
-        fs::write(path(name), text).expect("it can be written");
-    }
-    let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(path);
+    let files = Files::new(&["push.test", "127.0.0.1"]);
+    let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| files.shown(name));
     let start = |args: &[&str], tls: bool| {
         let mut all = [args, &["--listen=127.0.0.1:0"]].concat();
         if tls {
@@ -125,7 +116,7 @@ async fn slow_connections_end_on_each_port_and_keep_nobody_out() {
     let gateway_port = gateway.address("the gateway listens").await;
     let publisher_port = publisher.address("the publisher listens").await;
 
-    let trusting = authority.client(ALL_VERSIONS);
+    let trusting = files.authority.client(ALL_VERSIONS);
     // Longer than they have time for.
     let request: &[u8] =
         b"GET /a-path-that-is-long-enough-for-all-the-time-that-they-get/a-path-that-is-long-enough-for-\

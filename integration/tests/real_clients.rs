@@ -3,15 +3,15 @@
 
 #[path = "tokens/issuer.rs"]
 mod issuer;
+#[path = "tokens/over_tls.rs"]
+mod over_tls;
 
-use std::fs;
 use std::process::{Command, Stdio};
 
-use campanile_harness::tls::Authority;
-use campanile_harness::{Cluster, Process, output_of};
-use issuer::{fresh, settings, token};
+use campanile_harness::{Process, output_of};
+use issuer::{fresh, token};
+use over_tls::OverTls;
 use serde_json::json;
-use tempfile::TempDir;
 
 /// Python's `websockets`: the token is in the first message.
 const PYTHON: &str = r#"
@@ -66,28 +66,14 @@ fn python() -> &'static str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_of_python_and_node_listen_over_tls_with_a_token() {
-    let (directory, authority) = (TempDir::new().expect("a directory"), Authority::new());
-    let path = |name: &str| directory.path().join(name);
-    let issued = authority.issue(&["localhost"]);
-    let secret = fresh();
-    let tls = format!("tls_cert = {:?}\ntls_key = {:?}\n", path("cert.pem"), path("key.pem"));
-    for (name, text) in [
-        ("ca.pem", &authority.pem()),
-        ("cert.pem", &issued.chain),
-        ("key.pem", &issued.key),
-        ("secret", &secret),
-        ("settings", &format!("[gateway]\n{tls}{}", settings(&path("secret")))),
-    ] {
-        fs::write(path(name), text).expect("it can be written");
-    }
-    let flags = format!("--config {}", path("settings").display());
-    let cluster = Cluster::of(1).gateway(&flags).start().await;
+    let over_tls = OverTls::start("").await;
+    let OverTls { cluster, files, .. } = &over_tls;
     let port = cluster.gateway_addresses[0].port().to_string();
-    let good = token(&secret, json!({ "sub": "42" }));
+    let good = over_tls.token(json!({ "sub": "42" }));
     let bad = token(&fresh(), json!({ "sub": "42" }));
     let start = |program: &str, flag: &str, script: &str, token: &str| {
         let mut command = Command::new(program);
-        command.args([flag, script]).arg(path("ca.pem")).args([&port, token]);
+        command.args([flag, script]).arg(files.path("ca.pem")).args([&port, token]);
         command.env("NODE_PATH", NODE_PATH);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Process::run(program, command)

@@ -222,15 +222,6 @@ fn show_to_publisher(files: &Files, publisher: SocketAddr, key: &str, is_good: b
     }
 }
 
-/// Lets them read their files again, and waits until they have.
-async fn reread(processes: &[&Process], said: &str) {
-    for process in processes {
-        let done = process.count(said) + 1;
-        process.signal(Signal::HUP);
-        eventually(said, async || (process.count(said) >= done).then_some(())).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_process_logs_a_secret_that_it_was_given() {
     let authority = Authority::new();
@@ -314,7 +305,9 @@ async fn no_process_logs_a_secret_that_it_was_given() {
 
     let all = [&broker, &gateway, &publisher];
     files.write("cluster", &format!("{cluster}\n{second}\n"));
-    reread(&all, "the settings were read again").await;
+    for process in all {
+        process.reread().await;
+    }
     // Files that hold something else than they should.
     let broken = issued.key.replacen("MI", "M!", 1);
     for (name, text, right) in [
@@ -343,7 +336,9 @@ async fn no_process_logs_a_secret_that_it_was_given() {
         }
         files.write(name, right);
     }
-    reread(&all, "the settings were read again").await;
+    for process in all {
+        process.reread().await;
+    }
     secrets.add("a part of the cluster secret", &cluster[..9]);
     secrets.add("a part of the secret of tokens", &signing[..9]);
     assert!(gateway.count("TRACE") > 10 && publisher.count("TRACE") > 10, "they log everything");

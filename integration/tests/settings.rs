@@ -133,8 +133,7 @@ async fn a_hangup_rereads_the_file_all_or_nothing() {
         file.path(),
         "[broker]\nmax_links = 7\n[gateway]\nmax_groups = 7\n[log]\nlevel = \"info,campanile=debug\"\n",
     );
-    broker.signal(Signal::HUP);
-    broker.said("the settings were read again").await;
+    broker.reread().await;
     let line = broker.said("only with a restart").await;
     assert!(line.ends_with(": [broker] listen, [broker] max_links"), "{line}");
 

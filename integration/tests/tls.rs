@@ -1,50 +1,16 @@
 //! TLS of real processes: other programs as clients, certificates that change, and what is wrong with
 //! them.
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use campanile_harness::client::raw::{Client, request};
-use campanile_harness::tls::Authority;
+use campanile_harness::tls::{Authority, Files};
 use campanile_harness::{Cluster, Process, PushApi, Signal, Websocket, command, output_of};
 use rustls::ALL_VERSIONS;
-use tempfile::TempDir;
 
-/// A certificate for `push.test` in files, and the authority that its clients trust.
-struct Files {
-    dir: TempDir,
-    authority: Authority,
-}
-
-impl Files {
-    fn new() -> Self {
-        let files =
-            Self { dir: tempfile::tempdir().expect("a directory"), authority: Authority::new() };
-        fs::write(files.path("ca.pem"), files.authority.pem()).expect("written");
-        files.issue();
-        files
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// Writes another certificate of the authority.
-    fn issue(&self) {
-        let issued = self.authority.issue(&["push.test", "127.0.0.1"]);
-        fs::write(self.path("cert.pem"), issued.chain).expect("written");
-        fs::write(self.path("key.pem"), issued.key).expect("written");
-    }
-
-    fn flags(&self) -> String {
-        let shown = |name| self.path(name).display().to_string();
-        format!("--tls-cert {} --tls-key {}", shown("cert.pem"), shown("key.pem"))
-    }
-
-    fn shown(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
+/// A certificate for `push.test` in files.
+fn certificate() -> Files {
+    Files::new(&["push.test", "127.0.0.1"])
 }
 
 /// A cluster whose gateway and publisher speak TLS.
@@ -64,7 +30,7 @@ fn run(program: &str, args: &[&str]) -> Result<String, Option<i32>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_pushes_and_listens_over_tls() {
-    let files = Files::new();
+    let files = certificate();
     let cluster = start(&files).await;
     let (gateway, publisher) = (cluster.gateway_addresses[0], cluster.push[0].address);
     let ca = files.shown("ca.pem");
@@ -96,7 +62,7 @@ async fn curl_pushes_and_listens_over_tls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn node_and_python_talk_to_it_over_tls() {
-    let files = Files::new();
+    let files = certificate();
     let cluster = start(&files).await;
     let gateway = cluster.gateway_addresses[0];
     let (ca, port) = (files.shown("ca.pem"), gateway.port().to_string());
@@ -124,7 +90,7 @@ async fn node_and_python_talk_to_it_over_tls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_read_again_at_sighup() {
-    let mut files = Files::new();
+    let mut files = certificate();
     let cluster = start(&files).await;
     let gateway = &cluster.gateways[0];
     let address = cluster.gateway_addresses[0];
@@ -138,23 +104,22 @@ async fn certificates_are_read_again_at_sighup() {
     before.upgraded();
     // The key belongs to another certificate until both files are written.
     let issued = files.authority.issue(&["push.test"]);
-    fs::write(files.path("cert.pem"), &issued.chain).expect("written");
+    files.write("cert.pem", &issued.chain);
     gateway.signal(Signal::HUP);
     let said = gateway.said("the settings stay as they were").await;
     assert!(said.contains("cert.pem") && said.contains("does not belong"), "{said}");
     assert!(is_trusted(&old) && !is_trusted(&files.authority));
-    fs::write(files.path("key.pem"), &issued.key).expect("written");
-    gateway.signal(Signal::HUP);
-    gateway.said("the settings were read again").await;
+    files.write("key.pem", &issued.key);
+    gateway.reread().await;
     assert!(!is_trusted(&old) && is_trusted(&files.authority));
     assert!(before.recv().payload.starts_with(b"workerID:"), "it stays connected");
 }
 
 #[test]
 fn certificates_that_cannot_be_used_are_an_error_at_the_start() {
-    let files = Files::new();
+    let files = certificate();
     let another = Authority::new().issue(&["push.test"]);
-    fs::write(files.path("another.pem"), another.key).expect("written");
+    files.write("another.pem", another.key);
     let [cert, key, other, none] =
         ["cert.pem", "key.pem", "another.pem", "none.pem"].map(|name| files.shown(name));
     for service in ["gateway", "publisher"] {
@@ -179,9 +144,9 @@ fn certificates_that_cannot_be_used_are_an_error_at_the_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_settings_file_lists_certificates_by_name() {
-    let files = Files::new();
+    let files = certificate();
     let second = files.authority.issue(&["second.test"]);
-    fs::write(files.path("second.pem"), [second.chain, second.key].concat()).expect("written");
+    files.write("second.pem", [second.chain, second.key].concat());
     let settings = format!(
         "[[tls.certificates]]\ncert = {:?}\nkey = {:?}\n[[tls.certificates]]\ncert = {:?}\nkey = {:?}\n",
         files.path("cert.pem"),
@@ -189,7 +154,7 @@ async fn the_settings_file_lists_certificates_by_name() {
         files.path("second.pem"),
         files.path("second.pem")
     );
-    fs::write(files.path("campanile.toml"), settings).expect("written");
+    files.write("campanile.toml", settings);
     let config = files.shown("campanile.toml");
     let up = Process::start(&[
         "up",
@@ -235,7 +200,7 @@ fn start_linked(service: &str, broker: &str, files: &Files, own: Option<[&str; 2
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_linked_over_tls_with_certificates_on_both_sides() {
-    let files = Files::new();
+    let files = certificate();
     let (_broker, address) = start_broker(&files).await;
     let own = Some(["cert.pem", "key.pem"]);
     let gateway = start_linked("gateway", &address, &files, own);
@@ -262,7 +227,7 @@ async fn a_cluster_is_linked_over_tls_with_certificates_on_both_sides() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_without_the_right_certificates_fails_with_a_sentence() {
-    let files = Files::new();
+    let files = certificate();
     let (broker, address) = start_broker(&files).await;
     let own = Some(["cert.pem", "key.pem"]);
     let fails = async |service: Process, sentence: &str| {
@@ -270,7 +235,7 @@ async fn a_link_without_the_right_certificates_fails_with_a_sentence() {
         assert!(said.contains(sentence), "{said}");
     };
     fails(start_linked("gateway", &address, &files, None), "CertificateRequired").await;
-    let strangers = Files::new();
+    let strangers = certificate();
     fails(start_linked("gateway", &address, &strangers, own), "UnknownIssuer").await;
     let plain = address.trim_start_matches("tls://");
     let speaks = "the broker speaks TLS: give its address as tls://HOST:PORT";
@@ -286,7 +251,7 @@ async fn a_link_without_the_right_certificates_fails_with_a_sentence() {
 
 #[test]
 fn flags_for_tls_of_links_that_contradict_each_other_are_an_error() {
-    let files = Files::new();
+    let files = certificate();
     let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| files.shown(name));
     for (args, part) in [
         (vec!["gateway", "--broker", "tls://127.0.0.1:1"], "needs --broker-ca"),

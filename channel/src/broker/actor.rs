@@ -6,6 +6,7 @@
 //! the arbiter that called [`serve`](super::serve).
 
 mod seat;
+mod storage;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,7 +19,6 @@ use campanile_messages::link::Role;
 use campanile_messages::{EncodedFrame, FromBroker, Hello, ToBroker};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
-use tracing::{error, warn};
 
 use super::beginning::{exchange, open};
 use super::clock::Clock;
@@ -318,15 +318,6 @@ impl Broker {
         }
     }
 
-    /// Logs a long wait for the disk, and its end, and tells every link.
-    fn look_at_disk(&mut self) {
-        let Some(is_waiting) = self.disk.look() else {
-            return;
-        };
-        let frame = FromBroker::Disk { is_waiting }.encode();
-        self.links.numbers().into_iter().for_each(|link| self.send(link, &frame));
-    }
-
     fn say_goodbye_in(&mut self, wait: Duration, until: Duration, ctx: &mut Context<Self>) {
         ctx.run_later(wait, move |broker, ctx| {
             if broker.exchange.staged_bytes() > 0 && broker.clock.now() < until {
@@ -334,34 +325,6 @@ impl Broker {
             }
             broker.end_all(|| Ending::ShutDown);
         });
-    }
-
-    /// Gateways have seen more events than the log has. What it sends under those sequences from now on
-    /// must not be taken for the events that they have seen.
-    fn begin_epoch(&mut self) {
-        let epoch = rand::random();
-        warn!(
-            epoch = format_args!("{epoch:016x}"),
-            "a gateway has seen events that the log does not have (is the data directory an older \
-             copy?): a new epoch begins, and clients are notified that events may be missing"
-        );
-        self.end_all(|| Ending::NewEpoch);
-        self.disk.write_all(&mut self.exchange);
-        self.is_renewing = self.disk.set_epoch(epoch);
-        if !self.is_renewing {
-            self.exchange.begin_epoch(epoch);
-        }
-    }
-
-    /// The disk has failed. Nothing more can be accepted, and a broker that is started again knows what
-    /// was accepted.
-    fn fail(&mut self, error: StoreError, ctx: &mut Context<Self>) {
-        error!(%error, "the broker cannot continue");
-        self.disk.give_up();
-        if let Some(gone) = self.gone.take() {
-            let _ = gone.send(error);
-        }
-        ctx.stop();
     }
 
     fn end_all(&mut self, ending: impl Fn() -> Ending) {

@@ -88,7 +88,7 @@ impl Key {
     /// A key of a set (RFC 7517). Private parts are not read.
     ///
     /// # Errors
-    /// Why it is not used.
+    /// A sentence that says why the key is not used.
     fn from_jwk(jwk: serde_json::Value, with_secrets: bool) -> Result<Self, String> {
         let jwk: Jwk = serde_json::from_value(jwk).map_err(|error| {
             let error: String = error.to_string().chars().take(100).collect();
@@ -196,7 +196,7 @@ impl Key {
         self.id.as_deref()
     }
 
-    /// What it is for.
+    /// The algorithms by which it may have signed a token.
     pub fn algorithms(&self) -> &[Algorithm] {
         &self.algorithms
     }
@@ -220,7 +220,7 @@ impl Keys {
     /// A set of these keys.
     ///
     /// # Errors
-    /// [`KeyError::TooMany`].
+    /// [`KeyError::TooMany`], if there are more than [`MAX_KEYS`].
     pub fn new(keys: Vec<Key>) -> Result<Self, KeyError> {
         match keys.len() {
             len if len > MAX_KEYS => Err(KeyError::TooMany(len)),
@@ -254,7 +254,7 @@ impl Keys {
     /// PEM, or a secret, of which a line end at the end is not a part.
     ///
     /// # Errors
-    /// [`KeyError`].
+    /// [`KeyError`], if there is no key in it that can be used.
     pub fn from_file(content: &Secret) -> Result<(Self, Vec<Ignored>), KeyError> {
         let bytes = content.expose();
         let start = bytes.trim_ascii_start();
@@ -282,7 +282,7 @@ impl Keys {
     /// Adds the keys of another set of the same source.
     ///
     /// # Errors
-    /// [`KeyError::TooMany`].
+    /// [`KeyError::TooMany`], if there are more than [`MAX_KEYS`] together.
     pub fn and(mut self, others: Self) -> Result<Self, KeyError> {
         self.0.extend(others.0);
         Self::new(self.0)

@@ -1,12 +1,13 @@
 //! One client's TCP stream and its outbox. Everything on the connection's worker may add output; one task,
 //! called the driver, reads from the stream and writes what waits until the connection ends.
 //!
-//! A socket writes shared slices, over TLS or without, waits until the stream is writable, and closes it. It knows nothing of
-//! websockets. It is also the gate before the greeting: until then, only the head of the response and
-//! control frames leave.
+//! A socket writes shared slices, over TLS or without, waits until the stream is writable, and closes it. It
+//! knows nothing of websockets.
 
 mod ending;
+mod gate;
 mod sealing;
+mod state;
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -18,13 +19,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use campanile_channel::tls::Stream;
 use campanile_channel::{Full, Outbox};
-use campanile_edge::tls::TlsSession;
 use futures_util::task::AtomicWaker;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+
+use state::{SocketPhase, SocketState, WriteWaiter};
 
 pub use ending::Ending;
 
@@ -48,77 +50,11 @@ pub struct Socket {
     heard_nanos: AtomicU64,
 }
 
-#[derive(Debug)]
-struct SocketState {
-    outbox: Outbox,
-    phase: SocketPhase,
-    /// Resolves the receiver that [`greeted`](Socket::greeted) has returned; dropped if there will be no
-    /// greeting.
-    awaits_greeting: Option<oneshot::Sender<()>>,
-    /// `None` if nobody waits: an idle connection should be small.
-    waiting: Option<Box<WriteWaiters>>,
-    /// Whether the outbox has exceeded its bound.
-    is_overrun: bool,
-    /// Seals what is written. What leaves the outbox is sealed at once, and waits here if the kernel does
-    /// not take it: at most one record.
-    tls: Option<Box<TlsSession>>,
-}
-
-impl SocketState {
-    /// Whether something waits to be sent.
-    fn has_unsent(&self) -> bool {
-        !self.outbox.is_empty() || self.tls.as_ref().is_some_and(|tls| !tls.unsent().is_empty())
-    }
-
-    /// Notifies the callers whose offset was reached.
-    fn resolve_waiters(&mut self) {
-        let Some(waiting) = &mut self.waiting else { return };
-        let unsent = self.tls.as_ref().map_or(0, |tls| tls.unsent_plaintext_bytes());
-        let reached = self.outbox.written_bytes() - unsent as u64;
-        let done = waiting.0.partition_point(|waiter| waiter.offset <= reached);
-        for waiter in waiting.0.drain(..done) {
-            let _ = waiter.done.send(());
-        }
-        if waiting.0.is_empty() {
-            self.waiting = None;
-        }
-    }
-}
-
-/// The callers that wait until the outbox has written up to an offset, in order.
-#[derive(Debug, Default)]
-struct WriteWaiters(Vec<WriteWaiter>);
-
-/// A caller that waits until the outbox has written up to an offset.
-#[derive(Debug)]
-struct WriteWaiter {
-    /// In bytes from the connection's start.
-    offset: u64,
-    done: oneshot::Sender<()>,
-}
-
 /// What is on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wire {
     Plain,
     Sealed,
-}
-
-/// The phases of a connection, in order; it never returns to an earlier one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum SocketPhase {
-    /// Nothing is written yet, so that the head leaves together with the greeting.
-    Held,
-    /// The head may leave; all output before the greeting is dropped, except for control frames.
-    Ungreeted,
-    /// Everything may leave.
-    Open,
-    /// The last slice is queued; later output is dropped.
-    Closing,
-    /// Everything is sent, and the sending direction is closed.
-    Lingering,
-    /// Nothing can be sent or read.
-    Broken,
 }
 
 /// The result of [`Socket::send`].
@@ -234,68 +170,6 @@ impl Socket {
             Err(_) => self.break_off(&mut state),
         }
         Ok(())
-    }
-
-    /// Like [`send_now`](Self::send_now), for a slice that may also leave before the greeting.
-    ///
-    /// # Errors
-    /// Like [`send`](Self::send).
-    pub fn send_control(&self, slice: &Bytes) -> Result<(), Full> {
-        let mut state = self.lock();
-        if state.phase >= SocketPhase::Open {
-            drop(state);
-            return self.send_now(slice);
-        }
-        self.queue(&mut state, slice)?;
-        drop(state);
-        self.flush();
-        Ok(())
-    }
-
-    /// Closes the gate until the greeting. Queues the head of the response, which leaves together with
-    /// what follows: nothing is written before [`greet`](Self::greet), [`release`](Self::release) or
-    /// [`close`](Self::close).
-    pub fn hold(&self, head: Bytes) {
-        let mut state = self.lock();
-        state.outbox.force(head);
-        state.phase = SocketPhase::Held;
-    }
-
-    /// Writes the head without waiting for the greeting any longer.
-    pub fn release(&self) {
-        let mut state = self.lock();
-        if state.phase == SocketPhase::Held {
-            state.phase = SocketPhase::Ungreeted;
-            drop(state);
-            self.flush();
-        }
-    }
-
-    /// Writes the greeting and opens the gate for other output. Does nothing if the connection is greeted
-    /// already, or is ending.
-    pub fn greet(&self, first: Bytes) {
-        let mut state = self.lock();
-        if state.phase < SocketPhase::Open {
-            state.outbox.force(first);
-            state.phase = SocketPhase::Open;
-            if let Some(waits) = state.awaits_greeting.take() {
-                let _ = waits.send(());
-            }
-            drop(state);
-            self.flush();
-        }
-    }
-
-    /// Returns a receiver that resolves once the connection is greeted or ends. `None` if it has been
-    /// greeted or is ending already. One caller at a time may wait.
-    pub fn greeted(&self) -> Option<oneshot::Receiver<()>> {
-        let mut state = self.lock();
-        if state.phase >= SocketPhase::Open {
-            return None;
-        }
-        let (waits, greeted) = oneshot::channel();
-        state.awaits_greeting = Some(waits);
-        Some(greeted)
     }
 
     /// Queues slices whatever the bound is, because they are bounded by other means, and writes what the

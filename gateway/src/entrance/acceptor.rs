@@ -124,7 +124,8 @@ impl Acceptor {
     }
 }
 
-/// What the thread knows.
+/// The state of the thread. Each kind of connection has seats of its own, so that a flood of refused ones
+/// takes no place from others.
 struct Hall {
     seats: Seats,
     refusals: Seats,

@@ -21,6 +21,7 @@ use crate::entrance::rewind::Rewind;
 const HTML: &str = include_str!("../../page/index.html");
 const CSS: &str = include_str!("../../page/page.css");
 const JS: &str = include_str!("../../page/page.js");
+const WORDS: &str = include_str!("../../page/words.js");
 const CLIENT: &str = include_str!("../../page/campanile.js");
 
 /// The placeholder in the HTML for the publisher's URL.
@@ -43,7 +44,8 @@ pub type Serve = Rc<dyn Fn(Rewind, Option<SocketAddr>) -> LocalBoxFuture<'static
 /// The paths that the page's server may have an answer for. The door passes no other request on, because the
 /// server reads a path more liberally than the door: it decodes escapes and cuts off what follows a `#`. So a
 /// path that the door has checked could not be told from another spelling of it.
-pub const PATHS: [&str; 5] = ["/", "/page.css", "/page.js", "/campanile.js", "/position"];
+pub const PATHS: [&str; 6] =
+    ["/", "/page.css", "/page.js", "/words.js", "/campanile.js", "/position"];
 
 /// Makes the page's server for one thread. The page pushes to `publisher_url`: a whole URL, or `:PORT`
 /// on the page's own host, where an empty one means the publisher's default port; with `None` there is
@@ -59,7 +61,8 @@ pub async fn server(publisher_url: Option<&str>, source: PositionSource) -> Serv
         services
             .service(web::resource("/").get(index).head(index))
             .service(web::resource("/page.css").get(css).head(css))
-            .service(web::resource("/page.js").get(js).head(js));
+            .service(web::resource("/page.js").get(js).head(js))
+            .service(web::resource("/words.js").get(words).head(words));
     };
     let app = App::new()
         .app_data(html)
@@ -113,6 +116,10 @@ async fn css() -> HttpResponse {
 
 async fn js() -> HttpResponse {
     HttpResponse::Ok().content_type("text/javascript; charset=utf-8").body(JS)
+}
+
+async fn words() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/javascript; charset=utf-8").body(WORDS)
 }
 
 /// Web pages of any origin may import the client.

@@ -1,10 +1,9 @@
 //! How many clients have connected and not sent their token yet, in total and per address.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use campanile_edge::Peer;
+use campanile_edge::{Peer, Tally};
 
 /// Counts these clients, for all workers of a gateway together.
 #[derive(Debug, Clone)]
@@ -14,8 +13,14 @@ pub struct Unauthenticated(Arc<Counts>);
 struct Counts {
     max: usize,
     max_per_address: usize,
-    /// The addresses that have such clients. Loopback is counted in the total only.
-    now: Mutex<(usize, HashMap<Peer, usize>)>,
+    now: Mutex<Newcomers>,
+}
+
+#[derive(Debug, Default)]
+struct Newcomers {
+    total: usize,
+    /// Without loopback, which is counted in the total only.
+    of_addresses: Tally<Peer>,
 }
 
 /// One such client, until it is dropped.
@@ -35,22 +40,19 @@ impl Unauthenticated {
     pub fn admit(&self, address: IpAddr) -> Option<Newcomer> {
         let peer = (!address.to_canonical().is_loopback()).then(|| Peer::of(Some(address)));
         let mut now = self.0.lock();
-        let (total, per_peer) = &mut *now;
-        let here = peer.and_then(|peer| per_peer.get(&peer)).copied().unwrap_or(0);
-        if *total >= self.0.max || here >= self.0.max_per_address {
+        let is_full = now.total >= self.0.max;
+        let max_here = self.0.max_per_address;
+        if is_full || peer.is_some_and(|peer| !now.of_addresses.take(&peer, max_here)) {
             return None;
         }
-        *total += 1;
-        if let Some(peer) = peer {
-            per_peer.insert(peer, here + 1);
-        }
+        now.total += 1;
         drop(now);
         Some(Newcomer { counts: self.0.clone(), peer })
     }
 }
 
 impl Counts {
-    fn lock(&self) -> MutexGuard<'_, (usize, HashMap<Peer, usize>)> {
+    fn lock(&self) -> MutexGuard<'_, Newcomers> {
         // Nothing can panic between two changes that belong together.
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,12 +61,9 @@ impl Counts {
 impl Drop for Newcomer {
     fn drop(&mut self) {
         let mut now = self.counts.lock();
-        let (total, per_peer) = &mut *now;
-        *total -= 1;
-        let Some(peer) = self.peer else { return };
-        match per_peer.get_mut(&peer) {
-            Some(here) if *here > 1 => *here -= 1,
-            _ => drop(per_peer.remove(&peer)),
+        now.total -= 1;
+        if let Some(peer) = self.peer {
+            now.of_addresses.give_back(&peer);
         }
     }
 }
@@ -88,6 +87,6 @@ mod tests {
         drop(one);
         let loopback = [admit("::1"), admit("::1")].map(|admitted| admitted.is_some());
         assert_eq!(loopback, [true, false]);
-        assert_eq!(counts.0.lock().1.len(), 2);
+        assert_eq!(counts.0.lock().of_addresses.len(), 2);
     }
 }

@@ -9,7 +9,8 @@ use clap::{Args, ValueEnum};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without --publisher or --url it starts a cluster of its own on loopback, each service in a process.\n\
-groups, latency, publish, http, resume, return and tls always need one of its own; burst needs a cluster.\n\n\
+groups, latency, publish, http, resume, return, flood and tls always need one of its own; burst needs a\n\
+cluster.\n\n\
 Examples:\n  \
 campanile bench --plots docs\n  \
 campanile bench --only broadcasts,idle --quick\n  \
@@ -29,7 +30,7 @@ pub struct BenchArgs {
     /// How often each value is measured; the median counts [default: 5, with --quick 3]
     #[arg(long, value_name = "N", value_parser = count(1, 99))]
     pub runs: Option<usize>,
-    /// How many connections at a time; groups and slow use no more than their default [default: up to
+    /// How many connections at a time; groups, slow and flood use no more than their default [default: up to
     /// 15,000, depending on the scenario]
     #[arg(long, value_name = "N", value_parser = count(100, 1_000_000))]
     pub connections: Option<usize>,
@@ -89,7 +90,9 @@ pub enum Scenario {
     Return,
     /// Latency for the others while some clients do not read
     Slow,
-    /// Memory, handshakes and deliveries over TLS
+    /// Latency for the others while an attacker floods the gateway with connections
+    Flood,
+    /// Memory, handshakes, deliveries and a burst over TLS
     Tls,
 }
 

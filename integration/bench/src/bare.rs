@@ -1,6 +1,7 @@
 //! Bare servers, to compare with: each does the least that any server of its kind must do. Each is a
 //! process of its own, so that its CPU and memory are counted in the same way.
 
+mod closer;
 mod echo;
 mod http;
 mod relay;
@@ -51,6 +52,8 @@ enum Part {
         #[arg(long)]
         joined: bool,
     },
+    /// Accepts connections, and closes them
+    Closer,
     /// Passes on what it reads
     Relay {
         /// The address to pass it on to
@@ -76,6 +79,7 @@ pub fn run_part(PartArgs { ends_with, part }: PartArgs) -> anyhow::Result<()> {
         Part::Sealed { certificate, key } => sealed::serve(&certificate, &key)?,
         Part::Http => http::serve()?,
         Part::Echo { joined } => echo::serve(joined)?,
+        Part::Closer => closer::serve()?,
         Part::Relay { to } => relay::serve(to)?,
         Part::Campanile { arguments } => {
             let error = Command::new(std::env::current_exe()?).args(arguments).exec();

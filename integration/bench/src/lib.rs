@@ -18,6 +18,7 @@ mod bare;
 mod process;
 mod subject;
 
+mod attack;
 mod callers;
 mod crowd;
 mod poll;

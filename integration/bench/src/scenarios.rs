@@ -3,6 +3,7 @@
 mod broadcasts;
 mod burst;
 mod conversation;
+mod flood;
 mod groups;
 mod http;
 mod idle;
@@ -36,6 +37,7 @@ pub fn run(scenario: Scenario, bench: &Bench, report: &mut Report) -> anyhow::Re
         Scenario::Resume => resume::run(bench)?,
         Scenario::Return => returning::run(bench)?,
         Scenario::Slow => slow::run(bench)?,
+        Scenario::Flood => flood::run(bench)?,
         Scenario::Tls => tls::run(bench)?,
     };
     if bench.args.url.is_some() {

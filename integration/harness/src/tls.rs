@@ -1,6 +1,8 @@
 //! Certificates for tests: an authority that lives as long as a test, what it has signed, and clients
 //! that trust it and nobody else.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +13,7 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tempfile::TempDir;
 
 /// An authority.
 #[derive(Debug)]
@@ -89,5 +92,49 @@ impl Authority {
             .with_protocol_versions(versions)
             .expect("versions")
             .with_root_certificates(roots)
+    }
+}
+
+/// A directory with a certificate for real processes (`cert.pem`, `key.pem`), and with the authority that
+/// their clients trust (`ca.pem`).
+#[derive(Debug)]
+pub struct Files {
+    directory: TempDir,
+    pub authority: Authority,
+}
+
+impl Files {
+    /// A certificate for names or addresses.
+    pub fn new(names: &[&str]) -> Self {
+        let (directory, authority) = (TempDir::new().expect("a directory"), Authority::new());
+        let issued = authority.issue(names);
+        let files = Self { directory, authority };
+        files.write("ca.pem", files.authority.pem());
+        files.write("cert.pem", issued.chain);
+        files.write("key.pem", issued.key);
+        files
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(name), content).expect("the file can be written");
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The path of a file, for a command line.
+    pub fn shown(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    /// The flags of a service that has the certificate.
+    pub fn flags(&self) -> String {
+        format!("--tls-cert {} --tls-key {}", self.shown("cert.pem"), self.shown("key.pem"))
+    }
+
+    /// The same as settings, for the section of a service.
+    pub fn settings(&self) -> String {
+        format!("tls_cert = {:?}\ntls_key = {:?}\n", self.path("cert.pem"), self.path("key.pem"))
     }
 }

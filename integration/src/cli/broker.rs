@@ -21,8 +21,8 @@ pub struct BrokerCommandArgs {
     #[arg(id = "broker-tls-key", long = "tls-key", value_name = "FILE")]
     #[arg(env = "CAMPANILE_BROKER_TLS_KEY")]
     pub tls_key: Option<PathBuf>,
-    /// Authorities, in a PEM file, of which gateways and publishers need a certificate (their
-    /// --link-cert) [default: none, they need none]
+    /// Authorities, in a PEM file; gateways and publishers need a certificate from one of them (their
+    /// --link-cert) [default: none, they need no certificate]
     #[arg(id = "broker-client-ca", long = "client-ca", value_name = "FILE")]
     #[arg(env = "CAMPANILE_BROKER_CLIENT_CA")]
     pub client_ca: Option<PathBuf>,
@@ -76,7 +76,7 @@ pub struct BrokerArgs {
     #[arg(env = "CAMPANILE_BROKER_RETURN_LIMIT", default_value = "20s")]
     #[arg(value_parser = positive_duration)]
     pub return_limit: Duration,
-    /// The most ids of pushes that are remembered, each for 150 s; a push with one more is answered 503
+    /// The most ids of pushes that are remembered, each for 150 s; a push with a further id is answered 503
     #[arg(id = "broker-max-ids", long = "max-ids", value_name = "N")]
     #[arg(env = "CAMPANILE_BROKER_MAX_IDS", default_value = "500000")]
     #[arg(value_parser = count::<1, 100_000_000>)]

@@ -50,7 +50,7 @@ pub struct GatewayArgs {
     /// Let everybody who reaches the address listen to everything and publish, although there is no token key
     #[arg(id = "gateway-open", long = "open", env = "CAMPANILE_GATEWAY_OPEN")]
     pub open: bool,
-    /// Whether there is the page for development at / [default: on, if --listen is a loopback address]
+    /// Whether the page for development is served at / [default: on, if --listen is a loopback address]
     #[arg(id = "gateway-page", long = "page", value_name = "WHETHER")]
     #[arg(env = "CAMPANILE_GATEWAY_PAGE", value_enum)]
     pub page: Option<Switch>,
@@ -117,8 +117,8 @@ pub struct GatewayArgs {
     #[arg(value_name = "N", env = "CAMPANILE_GATEWAY_MAX_JOINS_PER_SECOND")]
     #[arg(default_value = "50", value_parser = count::<0, 1_000_000>)]
     pub max_joins_per_second: usize,
-    /// Addresses and networks of your proxies, separated by commas, such as 10.0.0.0/8: a client behind
-    /// them is the one that they name in X-Forwarded-For, counted from the right [default: none]
+    /// Addresses and networks of your proxies, separated by commas, such as 10.0.0.0/8; the address of a
+    /// client behind them is taken from X-Forwarded-For, read from the right [default: none]
     #[arg(id = "gateway-trusted-proxies", long = "trusted-proxies", value_name = "NETWORKS")]
     #[arg(env = "CAMPANILE_GATEWAY_TRUSTED_PROXIES")]
     pub trusted_proxies: Option<Networks>,
@@ -151,9 +151,9 @@ pub struct GatewayArgs {
     #[arg(id = "gateway-allow-origin", long = "allow-origin", value_name = "ORIGINS")]
     #[arg(env = "CAMPANILE_GATEWAY_ALLOW_ORIGIN")]
     pub allow_origin: Option<AllowOrigins>,
-    /// Hosts, separated by commas, that the header Host may name beside loopback ones where --listen
-    /// is a loopback address and there is no token key, or *; a request for any other host is answered
-    /// 403 [default: none]
+    /// Host names other than loopback ones, separated by commas, that the header Host may have, or *. It
+    /// is checked only if --listen is a loopback address and there is no token key; then a request for any
+    /// other host is answered 403 [default: none]
     #[arg(id = "gateway-allow-host", long = "allow-host", value_name = "HOSTS")]
     #[arg(env = "CAMPANILE_GATEWAY_ALLOW_HOST")]
     pub allow_host: Option<AllowHosts>,
@@ -172,13 +172,14 @@ pub struct GatewayArgs {
     #[arg(id = "gateway-token-in-url", long = "token-in-url")]
     #[arg(env = "CAMPANILE_GATEWAY_TOKEN_IN_URL")]
     pub token_in_url: bool,
-    /// Time for a client of campanile.v1 to send its token in its first message; then it is closed with
-    /// 4401
+    /// Time for a client of campanile.v1 to send its token in its first message; after that it is closed
+    /// with 4401
     #[arg(id = "gateway-auth-limit", long = "auth-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_GATEWAY_AUTH_LIMIT", default_value = "10s")]
     #[arg(value_parser = positive_duration)]
     pub auth_limit: Duration,
-    /// Time for a client to send a new token after the old one has expired; then it is closed with 4401
+    /// Time for a client to send a new token after the old one has expired; after that it is closed with
+    /// 4401
     #[arg(id = "gateway-token-grace", long = "token-grace", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_GATEWAY_TOKEN_GRACE", default_value = "25s", value_parser = duration)]
     pub token_grace: Duration,

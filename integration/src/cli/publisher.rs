@@ -83,8 +83,8 @@ pub struct PublisherArgs {
     #[arg(value_name = "N", env = "CAMPANILE_PUBLISHER_MAX_CONNECTIONS_PER_ADDRESS")]
     #[arg(value_parser = count::<0, 1_000_000>)]
     pub max_connections_per_address: Option<usize>,
-    /// Addresses and networks of your proxies, separated by commas, such as 10.0.0.0/8: a caller behind
-    /// them is the one that they name in X-Forwarded-For, counted from the right [default: none]
+    /// Addresses and networks of your proxies, separated by commas, such as 10.0.0.0/8; the address of a
+    /// caller behind them is taken from X-Forwarded-For, read from the right [default: none]
     #[arg(id = "publisher-trusted-proxies", long = "trusted-proxies", value_name = "NETWORKS")]
     #[arg(env = "CAMPANILE_PUBLISHER_TRUSTED_PROXIES")]
     pub trusted_proxies: Option<Networks>,
@@ -122,14 +122,14 @@ pub struct PublisherArgs {
     #[arg(id = "publisher-allow-origin", long = "allow-origin", value_name = "ORIGINS")]
     #[arg(env = "CAMPANILE_PUBLISHER_ALLOW_ORIGIN")]
     pub allow_origin: Option<AllowOrigins>,
-    /// Hosts, separated by commas, that the header Host may name beside loopback ones where --listen
-    /// is a loopback address and there is no API key, or *; a request for any other host is answered 403
-    /// [default: none]
+    /// Host names other than loopback ones, separated by commas, that the header Host may have, or *. It
+    /// is checked only if --listen is a loopback address and there is no API key; then a request for any
+    /// other host is answered 403 [default: none]
     #[arg(id = "publisher-allow-host", long = "allow-host", value_name = "HOSTS")]
     #[arg(env = "CAMPANILE_PUBLISHER_ALLOW_HOST")]
     pub allow_host: Option<AllowHosts>,
     /// Pushes per second of each key that has no rate of its own; a push beyond that is answered 429, and
-    /// a stream waits; 0 for any number
+    /// a stream waits; 0 means no limit
     #[arg(id = "publisher-max-pushes-per-second", long = "max-pushes-per-second")]
     #[arg(
         value_name = "N",
@@ -137,8 +137,8 @@ pub struct PublisherArgs {
         default_value = "0"
     )]
     pub max_pushes_per_second: u32,
-    /// Accept a key in the URL, as the parameter key, although --listen is not a loopback address; URLs
-    /// are written to the logs of proxies
+    /// Accept keys in the URL (key=), although URLs end up in the logs of proxies; on loopback they are
+    /// always accepted
     #[arg(id = "publisher-key-in-url", long = "key-in-url")]
     #[arg(env = "CAMPANILE_PUBLISHER_KEY_IN_URL")]
     pub key_in_url: bool,

@@ -23,7 +23,7 @@ impl Section {
     /// What guests may do.
     ///
     /// # Errors
-    /// A sentence that names the pattern that is none.
+    /// A sentence that names the pattern that cannot be used.
     pub fn rights(&self) -> Result<GroupRights, String> {
         let subscribe = Operations { subscribe: true, ..Operations::default() };
         let rights: Result<Vec<_>, String> = self

@@ -10,7 +10,7 @@ use crate::secret_file;
 
 /// The documented example.
 pub const EXAMPLE: &str = "\
-# The API keys of those who push, several at once for rotation. With at least one, every push needs one.
+# The API keys of those who push, several at once for rotation. If there is one, every push needs a key.
 # `campanile key make` makes a key and its entry.
 #[[keys]]
 # What the log calls it; two keys may have the same name.
@@ -20,7 +20,7 @@ pub const EXAMPLE: &str = "\
 # What it allows: everyone, group:PATTERN, user:PATTERN, connection, read, manage. A pattern is a name, or
 # the beginning of names and a *.
 #scopes = [\"everyone\", \"group:chat/*\", \"read\"]
-# How many pushes it allows in a second, 0 for any number [default: max_pushes_per_second of the publisher]
+# How many pushes it allows per second; 0 means no limit [default: max_pushes_per_second of the publisher]
 #per_second = 100
 # How many pushes it allows at once, after a pause [default: per_second]
 #burst = 500

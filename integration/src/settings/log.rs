@@ -5,14 +5,14 @@ use tracing_subscriber::EnvFilter;
 
 use super::Places;
 
-/// What an operator wants to see. That leaves out peers that send something else than HTTP, whose lines
-/// could fill a disk.
+/// What an operator wants to see. That leaves out peers that do not speak HTTP, about whom lines could fill
+/// a disk.
 const DEFAULT: &str = "info,actix_server=warn,actix_http=off";
 
 /// The documented example.
 pub const EXAMPLE: &str = "\
 # What is logged: error, warn, info, debug or trace, or TARGET=LEVEL,..; CAMPANILE_LOG wins [default: info,
-# without what peers send that is no HTTP]
+# without lines about peers that do not speak HTTP]
 #[log]
 #level = \"info\"
 ";

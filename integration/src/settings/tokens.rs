@@ -20,14 +20,14 @@ const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// The documented example.
 pub const EXAMPLE: &str = "\
-# Which tokens (JWT) of clients are accepted. With at least one key, every client needs a token, except for
+# Which tokens (JWT) of clients are accepted. If there is a key, every client needs a token, except for
 # [guests].
 #[tokens]
 # Who must have made a token (iss) [default: anybody who has a key]
 #issuer = \"https://app.example\"
 # For whom a token must be (aud)
 #audience = \"campanile\"
-# How far the clocks of those who make tokens may be from ours
+# How far the clocks of those who make tokens may differ from ours
 #leeway = \"30s\"
 # Where a set of keys (JWKS) is fetched from, every 10 minutes: https, or an address of this host [default: none]
 #jwks_url = \"https://id.example/.well-known/jwks.json\"
@@ -55,7 +55,7 @@ pub struct Section {
     pub issuer: Option<String>,
     /// For whom a token must be (`aud`).
     pub audience: Option<String>,
-    /// How far the clocks of those who make tokens may be from ours.
+    /// How far the clocks of those who make tokens may differ from ours.
     pub leeway: Option<String>,
     /// Where a set of keys is fetched from (JWKS).
     pub jwks_url: Option<String>,

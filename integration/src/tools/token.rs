@@ -3,15 +3,12 @@
 mod explain;
 mod make;
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow, bail};
 use campanile_gateway::Access;
-use zeroize::Zeroizing;
 
 use crate::cli::{self, TokenCommand, TokenMakeArgs, TokenShowArgs};
 use crate::live::Invalid;
@@ -21,7 +18,7 @@ use crate::secret_file;
 use explain::Verdict;
 
 /// The most bytes of a file with a token or a key.
-const MAX_FILE_BYTES: u64 = 64 << 10;
+const MAX_FILE_BYTES: usize = 64 << 10;
 
 #[expect(clippy::print_stdout, reason = "a tool prints what it was asked for")]
 /// Makes or explains a token. The exit code is 1 if the token is refused.
@@ -46,17 +43,17 @@ fn make(args: TokenMakeArgs) -> anyhow::Result<String> {
     let TokenMakeArgs { user, groups, join, issuer, audience, id, .. } = args;
     let wanted = make::Wanted { user, groups, join, issuer, audience, id };
     let file = &args.key_file;
-    let key = secret_file::read(file, MAX_FILE_BYTES as usize)
+    let key = secret_file::read(file, MAX_FILE_BYTES)
         .map_err(|error| anyhow!("--key-file {}: {error}", file.display()))?;
     make::sign(&wanted.claims(now(), args.expires_in), args.algorithm, args.key_id, &key)
 }
 
 /// The explanation, and whether the token may be accepted.
 fn show(args: TokenShowArgs) -> anyhow::Result<(String, bool)> {
-    let token = Zeroizing::new(
-        String::from_utf8(read(&args.token_file)?).context("the token is not UTF-8")?,
-    );
-    let token = token.trim();
+    let file = &args.token_file;
+    let token = secret_file::read(file, MAX_FILE_BYTES)
+        .map_err(|error| anyhow!("{}: {error}", file.display()))?;
+    let token = str::from_utf8(token.expose()).context("the token is not UTF-8")?.trim();
     let now = now();
     let verdict = match args.config.as_deref().map(access).transpose()? {
         None => Verdict::Unchecked,
@@ -92,20 +89,4 @@ fn access(file: &Path) -> anyhow::Result<Access> {
 /// Seconds since 1970-01-01 UTC.
 fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// Reads a file, or standard input for `-`.
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let reading = match path.to_str() {
-        Some("-") => std::io::stdin().lock().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes),
-        _ => {
-            File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-        }
-    };
-    reading.with_context(|| format!("{} cannot be read", path.display()))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        bail!("{} is too large: accepted are at most {MAX_FILE_BYTES} bytes", path.display());
-    }
-    Ok(bytes)
 }

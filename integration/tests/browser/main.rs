@@ -4,4 +4,6 @@ mod chromium;
 #[path = "../tokens/issuer.rs"]
 mod issuer;
 mod javascript;
+#[path = "../tokens/over_tls.rs"]
+mod over_tls;
 mod page;

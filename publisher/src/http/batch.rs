@@ -16,7 +16,7 @@ use crate::courier::{Caller, CarryAll};
 use crate::error::{Answered, ApiError};
 use crate::http::HttpError;
 use crate::http::media::batch_format;
-use crate::http::wording::batch_room_bytes;
+use crate::http::wording;
 use crate::push::BadRequest;
 use crate::push::batch::{BatchFormat, BatchLimits, read};
 use crate::push::rights::Pusher;
@@ -56,7 +56,7 @@ impl Front {
         let items = read(format, &body, limits)?;
         drop(body);
         // Before anything is pushed, room for the answers is reserved, too: it must not be missing later.
-        reserved.arrived(batch_room_bytes(&items))?;
+        reserved.arrived(wording::batch::room_bytes(&items))?;
 
         // Its key may have been removed while the body was on its way.
         let pusher = self.still(pusher)?;

@@ -56,7 +56,7 @@ pub(crate) fn batch(
     reserved: Reserved,
     turn: Turn,
 ) -> HttpResponse {
-    let body = CountedBody::new(wording::batch(format, answers), reserved, turn);
+    let body = CountedBody::new(wording::batch::body(format, answers), reserved, turn);
     HttpResponse::Ok().content_type(format.media_type()).body(body)
 }
 

@@ -7,7 +7,7 @@ use std::task::{Wake, Waker};
 
 use campanile_channel::tls::Stream;
 use campanile_edge::Secret;
-use campanile_edge::tls::{Certificate, ServerConfig, Tickets, http_config};
+use campanile_edge::tls::{Certificate, ServerConfig, Tickets, TlsSession, http_config};
 use campanile_harness::tls::Authority;
 use rustls::{ClientConfig, ClientConnection};
 use tokio::io::AsyncReadExt as _;

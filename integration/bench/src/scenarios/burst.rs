@@ -17,39 +17,71 @@ const JOINED: u64 = 100;
 pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let websockets = bench.at_most(WEBSOCKETS);
     bench.check_room(websockets)?;
-    let (mut ours, mut single, mut joined, mut rates) = (vec![], vec![], vec![], vec![]);
+    let mut found = Bursts::default();
     for run in 0..bench.runs {
-        let ((micros, per_second), (one_each, many_each)) = in_turn(
-            run,
-            || {
-                bench.step(run, "ours");
-                burst(bench, websockets)
-            },
-            || {
-                bench.step(run, "the limit");
-                limits(bench, websockets)
-            },
-        )?;
-        ours.push(micros);
-        rates.push(per_second);
-        single.push(one_each);
-        joined.push(many_each);
+        found.measure(bench, run, || bench.ours(&Shape::default()), Subject::limit)?;
     }
-    let events = count(EVENTS as usize);
-    let what = |limit: &str| {
-        format!(
-            "CPU per delivery, {events} events by /batch, {websockets} websockets; limit: one send per connection for {limit}"
-        )
-    };
-    Ok(vec![
-        Row::beside(what("each event"), "µs", &ours, &single).below(0.10, 0.06).checked(),
-        Row::beside(what(&format!("{JOINED} events")), "µs", &ours, &joined),
-        Row::alone("deliveries per second of that burst", "/s", &rates),
-    ])
+    let [single, joined] = found.rows(bench, "CPU per delivery", "one send per connection");
+    let rate = Row::alone("deliveries per second of that burst", "/s", &found.per_second);
+    Ok(vec![single.below(0.10, 0.06).checked(), joined, rate])
 }
 
-fn burst(bench: &Bench, websockets: usize) -> anyhow::Result<(f64, f64)> {
-    let mut subject = bench.ours(&Shape::default())?;
+/// The values of all runs.
+#[derive(Default)]
+pub struct Bursts {
+    micros: Vec<f64>,
+    per_second: Vec<f64>,
+    single: Vec<f64>,
+    joined: Vec<f64>,
+}
+
+impl Bursts {
+    /// Measures a burst at ours, and the same events at a bare server.
+    ///
+    /// # Errors
+    /// If an event is missing, or comes twice or out of order; or one of the two does not start.
+    pub fn measure(
+        &mut self,
+        bench: &Bench,
+        run: usize,
+        ours: impl FnOnce() -> anyhow::Result<Subject>,
+        limit: impl FnOnce() -> anyhow::Result<Subject>,
+    ) -> anyhow::Result<()> {
+        let websockets = bench.at_most(WEBSOCKETS);
+        let ((micros, per_second), (single, joined)) = in_turn(
+            run,
+            || {
+                bench.step(run, "a burst, ours");
+                burst(bench, ours()?, websockets)
+            },
+            || {
+                bench.step(run, "a burst, the limit");
+                limits(bench, limit()?, websockets)
+            },
+        )?;
+        self.micros.push(micros);
+        self.per_second.push(per_second);
+        self.single.push(single);
+        self.joined.push(joined);
+        Ok(())
+    }
+
+    /// CPU per delivery, beside the limit for one event at a time and for events that it joins. `limit`
+    /// is what the limit does for each of these.
+    pub fn rows(&self, bench: &Bench, cpu: &str, limit: &str) -> [Row; 2] {
+        let (events, websockets) = (count(EVENTS as usize), bench.at_most(WEBSOCKETS));
+        let row = |events_at_once: &str, least: &[f64]| {
+            let what = format!(
+                "{cpu}, {events} events by /batch, {websockets} websockets; limit: {limit} for \
+                 {events_at_once}"
+            );
+            Row::beside(what, "µs", &self.micros, least)
+        };
+        [row("each event", &self.single), row(&format!("{JOINED} events"), &self.joined)]
+    }
+}
+
+fn burst(bench: &Bench, mut subject: Subject, websockets: usize) -> anyhow::Result<(f64, f64)> {
     let mut crowd = bench.crowd()?;
     warm_up(&mut crowd, &mut subject)?;
     for (share, door) in shares(websockets, subject.doors.len()).zip(&subject.doors) {
@@ -75,9 +107,8 @@ fn burst(bench: &Bench, websockets: usize) -> anyhow::Result<(f64, f64)> {
 }
 
 /// CPU per delivery of the limit in µs: for one event at a time, and for many at a time.
-fn limits(bench: &Bench, websockets: usize) -> anyhow::Result<(f64, f64)> {
+fn limits(bench: &Bench, mut subject: Subject, websockets: usize) -> anyhow::Result<(f64, f64)> {
     let rounds = 200;
-    let mut subject = Subject::limit()?;
     let mut crowd = bench.crowd()?;
     warm_up(&mut crowd, &mut subject)?;
     crowd.join(&subject.doors[0], websockets, |_| {})?;

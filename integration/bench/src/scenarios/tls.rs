@@ -1,4 +1,5 @@
-//! Websockets over TLS: their memory, handshakes and deliveries, beside a bare server with rustls.
+//! Websockets over TLS: their memory, handshakes and deliveries, one at a time and in a burst, beside a
+//! bare server with rustls.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use crate::bench::{Bench, SETTLE, in_turn};
 use crate::crowd::Crowd;
 use crate::report::{Row, count as shown};
 use crate::scenarios::broadcasts::{broadcast, warm_up};
+use crate::scenarios::burst::Bursts;
 use crate::scenarios::idle::hold;
 use crate::subject::{Shape, Subject};
 use crate::tls::Identity;
@@ -35,6 +37,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let ours = || bench.own(&shape);
     let bare = || Subject::sealed_limit(&identity);
     let (mut found, mut limit) = (Found::default(), Found::default());
+    let mut bursts = Bursts::default();
     for run in 0..bench.runs {
         bench.step(run, &format!("{idle} websockets over TLS"));
         in_turn(
@@ -66,6 +69,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
                 Ok(())
             },
         )?;
+        bursts.measure(bench, run, ours, bare)?;
     }
     let Found { kilobytes, full, resumed, delivery } = found;
     let idle = shown(idle);
@@ -77,12 +81,15 @@ pub fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         format!("CPU per resumed handshake of TLS and websocket, {handshakes} at once");
     let delivery_what =
         format!("CPU per delivery over TLS, one 64-byte event at a time, {websockets} websockets");
+    let [single, joined] = bursts.rows(bench, "CPU per delivery over TLS", "one record");
     Ok(vec![
         Row::alone(memory, "kB", &kilobytes).below(6.0, 4.0).checked(),
         Row::beside(beside, "kB", &kilobytes, &limit.kilobytes),
         Row::beside(full_what, "µs", &full, &limit.full),
         Row::beside(resumed_what, "µs", &resumed, &limit.resumed),
         Row::beside(delivery_what, "µs", &delivery, &limit.delivery).below(1.3, 1.15).checked(),
+        single,
+        joined,
     ])
 }
 

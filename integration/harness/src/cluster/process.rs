@@ -154,6 +154,15 @@ impl Process {
         kill_process(Pid::from_raw(id).expect("not 0"), signal).expect("it is our child");
     }
 
+    /// Lets it read its settings again, and waits until it has accepted them.
+    pub async fn reread(&self) {
+        const SAID: &str = "the settings were read again";
+        let done = self.count(SAID) + 1;
+        self.signal(Signal::HUP);
+        let what = format!("{:?} reads its settings again", self.name);
+        eventually(&what, async || (self.count(SAID) >= done).then_some(())).await;
+    }
+
     /// Waits for its end.
     pub async fn ended(&mut self) -> ExitStatus {
         let what = format!("{:?} ends", self.name);

@@ -1,54 +1,23 @@
 //! The same clients over TLS, with tokens that expire. The authority of the certificate is trusted as any
 //! other is; nothing is ignored.
 
-use std::fs;
 use std::path::PathBuf;
 
-use campanile_harness::Cluster;
 use campanile_harness::client::raw::Client;
-use campanile_harness::tls::Authority;
 use rustls::ALL_VERSIONS;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::client::{JsClient, serve_blank_page};
 use crate::chromium::with_trusting_page_of;
-use crate::issuer::{fresh, now, settings, token};
+use crate::issuer::now;
+use crate::over_tls::OverTls;
 
 /// How long the first token is valid, in seconds.
 const SHORT: u64 = 8;
 
-/// A cluster whose gateway speaks TLS and wants tokens.
-struct Secure {
-    cluster: Cluster,
-    directory: TempDir,
-    authority: Authority,
-    secret: String,
-}
-
-impl Secure {
-    async fn start() -> Self {
-        let (directory, authority) = (TempDir::new().expect("a directory"), Authority::new());
-        let path = |name: &str| directory.path().join(name);
-        let issued = authority.issue(&["127.0.0.1", "localhost"]);
-        let secret = fresh();
-        let tls = format!("tls_cert = {:?}\ntls_key = {:?}\n", path("cert.pem"), path("key.pem"));
-        for (name, text) in [
-            ("ca.pem", &authority.pem()),
-            ("cert.pem", &issued.chain),
-            ("key.pem", &issued.key),
-            ("secret", &secret),
-            ("settings", &format!("[gateway]\n{tls}{}", settings(&path("secret")))),
-        ] {
-            fs::write(path(name), text).expect("it can be written");
-        }
-        let flags = format!("--drain 200ms --config {}", path("settings").display());
-        let cluster = Cluster::of(1).gateway(&flags).start().await;
-        Self { cluster, directory, authority, secret }
-    }
-
+impl OverTls {
     fn authority_file(&self) -> PathBuf {
-        self.directory.path().join("ca.pem")
+        self.files.path("ca.pem")
     }
 
     fn urls(&self) -> Value {
@@ -57,13 +26,13 @@ impl Secure {
 
     /// The options of a client whose first token expires soon.
     fn options(&self) -> Value {
-        let until = |seconds| token(&self.secret, json!({ "sub": "42", "exp": now() + seconds }));
+        let until = |seconds| self.token(json!({ "sub": "42", "exp": now() + seconds }));
         json!({ "groups": ["news"], "tokens": [until(SHORT), until(3_600)] })
     }
 
     /// The module that the gateway serves.
     fn module(&self) -> String {
-        let trusting = self.authority.client(ALL_VERSIONS);
+        let trusting = self.files.authority.client(ALL_VERSIONS);
         let mut client = Client::secure(self.cluster.gateway_addresses[0], &trusting, "127.0.0.1");
         client.send(b"GET /campanile.js HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
         client.response().2
@@ -110,7 +79,7 @@ async fn opened(js: &JsClient<'_>, count: usize) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn node_renews_its_token_and_resumes_over_tls() {
-    let mut secure = Secure::start().await;
+    let mut secure = OverTls::start("--drain 200ms").await;
     let (module, authority) = (secure.module(), secure.authority_file());
     let js = JsClient::in_node_with(&module, &secure.urls(), &secure.options(), Some(&authority));
     secure.assert_renews_and_resumes(&js).await;
@@ -121,7 +90,7 @@ async fn node_renews_its_token_and_resumes_over_tls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_renews_its_token_and_resumes_over_tls() {
-    let mut secure = Secure::start().await;
+    let mut secure = OverTls::start("--drain 200ms").await;
     let authority = secure.authority_file();
     with_trusting_page_of(&authority, &serve_blank_page().await, async |page| {
         let js = JsClient::in_page_with(page, &secure.urls(), &secure.options()).await;
@@ -132,11 +101,11 @@ async fn a_page_renews_its_token_and_resumes_over_tls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_source_listens_over_tls() {
-    let secure = Secure::start().await;
+    let secure = OverTls::start("--drain 200ms").await;
     let authority = secure.authority_file();
     with_trusting_page_of(&authority, &serve_blank_page().await, async |page| {
         let gateway = secure.cluster.gateway_addresses[0];
-        let token = token(&secure.secret, json!({ "sub": "42" }));
+        let token = secure.token(json!({ "sub": "42" }));
         let url = format!("https://{gateway}/events?group=news&token={token}");
         let body = "window.notes = [];
             window.source = new EventSource(arguments[0]);

@@ -1,0 +1,71 @@
+//! What a socket holds under its lock: its output, how far it has come, and who waits for that.
+
+use campanile_channel::Outbox;
+use campanile_edge::tls::TlsSession;
+use tokio::sync::oneshot;
+
+#[derive(Debug)]
+pub(super) struct SocketState {
+    pub(super) outbox: Outbox,
+    pub(super) phase: SocketPhase,
+    /// Resolves the receiver that [`greeted`](super::Socket::greeted) has returned; dropped if there will
+    /// be no greeting.
+    pub(super) awaits_greeting: Option<oneshot::Sender<()>>,
+    /// `None` if nobody waits: an idle connection should be small.
+    pub(super) waiting: Option<Box<WriteWaiters>>,
+    /// Whether the outbox has exceeded its bound.
+    pub(super) is_overrun: bool,
+    /// Seals what is written. What leaves the outbox is sealed at once, and waits here if the kernel does
+    /// not take it: at most one record.
+    pub(super) tls: Option<Box<TlsSession>>,
+}
+
+impl SocketState {
+    /// Whether something waits to be sent.
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.outbox.is_empty() || self.tls.as_ref().is_some_and(|tls| !tls.unsent().is_empty())
+    }
+
+    /// Notifies the callers whose offset was reached.
+    pub(super) fn resolve_waiters(&mut self) {
+        let Some(waiting) = &mut self.waiting else { return };
+        let unsent = self.tls.as_ref().map_or(0, |tls| tls.unsent_plaintext_bytes());
+        let reached = self.outbox.written_bytes() - unsent as u64;
+        let done = waiting.0.partition_point(|waiter| waiter.offset <= reached);
+        for waiter in waiting.0.drain(..done) {
+            let _ = waiter.done.send(());
+        }
+        if waiting.0.is_empty() {
+            self.waiting = None;
+        }
+    }
+}
+
+/// The callers that wait until the outbox has written up to an offset, in order.
+#[derive(Debug, Default)]
+pub(super) struct WriteWaiters(pub(super) Vec<WriteWaiter>);
+
+/// A caller that waits until the outbox has written up to an offset.
+#[derive(Debug)]
+pub(super) struct WriteWaiter {
+    /// In bytes from the connection's start.
+    pub(super) offset: u64,
+    pub(super) done: oneshot::Sender<()>,
+}
+
+/// The phases of a connection, in order; it never returns to an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum SocketPhase {
+    /// Nothing is written yet, so that the head leaves together with the greeting.
+    Held,
+    /// The head may leave; all output before the greeting is dropped, except for control frames.
+    Ungreeted,
+    /// Everything may leave.
+    Open,
+    /// The last slice is queued; later output is dropped.
+    Closing,
+    /// Everything is sent, and the sending direction is closed.
+    Lingering,
+    /// Nothing can be sent or read.
+    Broken,
+}
