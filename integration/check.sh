@@ -96,7 +96,7 @@ quick() {
 
     heading 'tests of the crates'
     cargo test --quiet --workspace --exclude campanile
-    cargo test --quiet --package campanile --bin campanile
+    cargo test --quiet --package campanile --lib
 
     heading 'fast tests of whole clusters'
     # shellcheck disable=SC2046 # one word for each flag and each name

@@ -116,6 +116,8 @@ pub struct SameKey {
     first: String,
     /// The name of the later one.
     second: String,
+    /// Which of all it is, counted from 0.
+    pub index: usize,
 }
 
 /// The keys that a publisher accepts. Without any, it is open to all.
@@ -135,7 +137,8 @@ impl Keys {
         for key in keys {
             if let Some(first) = all.iter().find(|other| other.hash == key.hash) {
                 let name = |key: &ApiKey| key.rights.name.clone();
-                return Err(SameKey { first: name(first), second: name(&key) });
+                let (first, second) = (name(first), name(&key));
+                return Err(SameKey { first, second, index: all.len() });
             }
             all.push(Arc::new(key));
         }

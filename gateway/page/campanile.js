@@ -47,10 +47,12 @@ const TOKEN_PAUSE_MS = 5_000;
 const TRY_AGAIN_LATER = [1013, 4429];
 /** Close code: the gateway does not accept the token, or wants one. */
 const NO_VALID_TOKEN = 4401;
+/** Close code: the token does not allow to connect, or to listen to a group. */
+const NOT_ALLOWED = 4403;
 /** Close codes after which the gateway wants this client back at once. */
 const COME_BACK_NOW = [1001, 4001, NO_VALID_TOKEN];
 /** Close codes after which it does not, because the same would happen again. */
-const FINAL = [1002, 1003, 1007, 1008, 1009, 4403];
+const FINAL = [1002, 1003, 1007, 1008, 1009, NOT_ALLOWED];
 const SILENCE = 'the gateway does not answer';
 const CALLBACKS = ['onEvent', 'onState', 'onGap', 'onGroups', 'onError'];
 /** The most publishes without an answer. A gateway accepts no more of one connection. */
@@ -82,7 +84,8 @@ const NEEDS_GROUP = ['not_allowed', 'rate_limited'];
  * @property {{events: number, complete: boolean}} [history] open, if history was asked for: how many
  *   of the events that follow are history, and whether the log never had any others
  * @property {number} [code] waiting, closed: the close code, or 1006 if there was none. It is 1008 if the
- *   gateway refuses this client for good, 4403 if the token does not allow to connect, 4401 if there is no valid
+ *   gateway refuses this client for good, 4403 if the token does not allow to connect, or to listen to one of the groups
+ *   of the first connection, 4401 if there is no valid
  *   token and `token` is not a function that could return another one, and 1006 if it cannot be reached or has no room
  * @property {string} [reason] waiting, closed: the reason of the close or of the refusal, which may be
  *   empty. open: why missed events were not recovered
@@ -109,7 +112,7 @@ const NEEDS_GROUP = ['not_allowed', 'rate_limited'];
  * @property {(groups: Map<string, boolean>) => void} [onGroups] called when `groups` may have changed
  * @property {(error: {code: string, message: string, group?: string}) => void} [onError]
  *   the gateway refused a message. If that was a join, its group has been removed from `groups`. The same
- *   happens with the code `not_allowed` if a new token no longer allows a group. The code `no_token` means that
+ *   happens with the code `not_allowed` if a new token no longer allows a group, on the open connection or on a later one. The code `no_token` means that
  *   the function `token` failed while the client was open; it is called again after 5 s
  */
 
@@ -148,6 +151,10 @@ export class Campanile {
   #isHurried = false;
   /** Why the gateway refuses the attempt to connect, as it said before the close. */
   #refusal;
+  /** The group that is the reason of this refusal; undefined if it is something else. */
+  #refusedGroup;
+  /** Whether there has been a welcome. Before the first one, a refusal is about what the caller asked for. */
+  #wasOpen = false;
   /** How many attempts have failed in a row. */
   #failures = 0;
   /** The parameter that asks for history until there is a position: its name and its value. */
@@ -388,11 +395,17 @@ export class Campanile {
     this.#nextUrl();
     const isRefused = code === NO_VALID_TOKEN;
     if (isRefused && this.#newToken) this.#token = undefined;
-    if (FINAL.includes(code) || (isRefused && !this.#newToken)) return this.#end({ code, reason });
+    // A new token allows less than the one before. On an open connection the gateway would say the same by `left`.
+    const group = code === NOT_ALLOWED && this.#wasOpen && this.#groups.has(this.#refusedGroup) ? this.#refusedGroup : undefined;
+    const isFinal = FINAL.includes(code) && group === undefined;
+    if (isFinal || (isRefused && !this.#newToken)) return this.#end({ code, reason });
     this.#drop();
-    const delay = pause(code, this.#failures++, this.#urls.length);
+    const delay = group === undefined ? pause(code, this.#failures++, this.#urls.length) : Math.random() * SPREAD_MS;
     this.#timer = setTimeout(() => this.#open(), delay);
-    this.#become('waiting', { code, reason, delay });
+    this.#state = 'waiting';
+    if (group !== undefined) this.#removed(group, 'not_allowed', reason);
+    // The callback may have closed the client, or connected it.
+    if (this.#state === 'waiting') this.#become('waiting', { code, reason, delay });
   }
 
   #nextUrl() {
@@ -420,7 +433,7 @@ export class Campanile {
     clearTimeout(this.#stableTimer);
     this.#attempt++;
     this.#isLate = this.#isHurried = false;
-    this.#refusal = undefined;
+    this.#refusal = this.#refusedGroup = undefined;
     this.#catchingUp.clear();
     this.#leaving.clear();
     for (const group of this.#groups.keys()) this.#groups.set(group, false);
@@ -501,6 +514,7 @@ export class Campanile {
 
   #welcome({ worker, connection, position, user, recovered, reason, history }) {
     this.#state = 'open';
+    this.#wasOpen = true;
     this.#stableTimer = setTimeout(() => (this.#failures = 0), STABLE_MS);
     // The positions of the old log mean nothing in the new one.
     if (reason === 'epoch_changed') this.#behind.clear();
@@ -627,18 +641,21 @@ export class Campanile {
   }
 
   /** The gateway has taken the client out of a group. A `left` that this client has asked for still comes. */
-  #removed(group, code) {
+  #removed(group, code, message = 'the gateway has removed this client from the group') {
     this.#catchingUp.delete(group);
     this.#behind.delete(group);
     if (!this.#groups.delete(group)) return;
     this.#tellGroups();
     if (this.#state === 'closed') return;
-    this.#call('onError', { code, message: 'the gateway has removed this client from the group', group });
+    this.#call('onError', { code, message, group });
   }
 
   #error({ code, message, group, ref }) {
     // An error before the welcome says why the gateway refuses the connection, which it then closes.
-    if (this.#state === 'connecting') return (this.#refusal = message);
+    if (this.#state === 'connecting') {
+      [this.#refusal, this.#refusedGroup] = [message, group];
+      return;
+    }
     if (ref !== undefined) return this.#notPublished({ ref, code, message });
     // A message was not read, and which one is not known. On a new connection, all of them are made up for.
     if (code === 'rate_limited' && group === undefined) return this.#lost(TRY_AGAIN_LATER[1], message);

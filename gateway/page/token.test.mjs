@@ -175,6 +175,55 @@ test('a group that a new token no longer allows is removed and reported', async 
   assert.deepEqual([...client.groups.keys()], ['eu']);
 });
 
+const notAllowed = (group) => ({ type: 'error', code: 'not_allowed', message: `not allowed to listen to ${group}`, group });
+
+test('a group that the token of a reconnect no longer allows is removed, and the others go on', async () => {
+  const { client, heard } = await start(tokens('one', 'two'), { groups: ['a', 'b', 'c'] });
+  greet();
+  socket().end(1006);
+  clock.pass(1_000);
+  for (const group of ['b', 'c']) {
+    socket().say(notAllowed(group));
+    socket().end(4403);
+    assert.equal(client.state, 'waiting');
+    clock.pass(1_000);
+    await settle();
+  }
+  assert.deepEqual(heard.errors.map(({ code, group }) => [code, group]), [['not_allowed', 'b'], ['not_allowed', 'c']]);
+  assert.equal(sockets.length, 4);
+  const { searchParams } = new URL(socket().url);
+  assert.deepEqual([searchParams.getAll('group'), searchParams.get('since')], [['a'], 'P']);
+  greet();
+  assert.deepEqual([...client.groups], [['a', true]]);
+});
+
+test('4403 is final before the first welcome, and about anything but a group that the client has', async () => {
+  const first = await start('one', { groups: ['a'] });
+  socket().say(notAllowed('a'));
+  socket().end(4403);
+  assert.deepEqual([first.client.state, [...first.client.groups.keys()]], ['closed', ['a']]);
+  for (const refused of [notAllowed('other'), notAllowed(undefined)]) {
+    const { client, heard } = await start('one', { groups: ['a'] });
+    greet();
+    socket().end(1006);
+    clock.pass(1_000);
+    socket().say(refused);
+    socket().end(4403);
+    assert.deepEqual([client.state, heard.states.at(-1)[1].code, heard.errors], ['closed', 4403, []]);
+  }
+});
+
+test('a client that is closed when it loses a group on a reconnect stays closed', async () => {
+  const { client, heard } = await start('one', { groups: ['a'], onError: () => client.close() });
+  greet();
+  socket().end(1006);
+  clock.pass(1_000);
+  socket().say(notAllowed('a'));
+  socket().end(4403);
+  clock.pass(100_000);
+  assert.deepEqual([client.state, sockets.length, heard.states.at(-1)[0]], ['closed', 2, 'closed']);
+});
+
 test('a token that is neither a string nor a function is refused, and never shown', () => {
   for (const token of ['', 7, { secret: 'x' }]) {
     const accepted = /^token is accepted as a string, or as a function that returns one or a promise of one\.$/;

@@ -28,7 +28,8 @@ pub struct GatewayConfig {
     /// The URL of the publisher that the page uses, or `:PORT` for one on the page's own host; `None`
     /// means port 4237 of that host.
     pub publisher_url: Option<String>,
-    /// The most connections at a time. Any more are answered 503.
+    /// The most connections at a time that there is room for. Any more are answered 503. The
+    /// [`limits`](Self::limits) may say fewer.
     pub max_connections: usize,
     /// The limits that may change while the gateway runs. Default: those of [`GatewayLimits`].
     pub limits: watch::Receiver<Arc<GatewayLimits>>,
@@ -74,10 +75,6 @@ pub struct GatewayConfig {
     /// How long a client may stay after its token has expired, so that it can send a new one. Then it is
     /// closed with 4401.
     pub token_grace: Duration,
-    /// The most clients at a time that have not sent their token yet. Any more are closed with 4429.
-    pub max_unauthenticated: usize,
-    /// The same for one address: an IPv4 address or the /64 of an IPv6 address. Loopback has no such limit.
-    pub max_unauthenticated_per_address: usize,
     /// The time of day, in seconds since 1970-01-01 UTC.
     pub unix_time: fn() -> u64,
     /// Query parameters that are ignored, even those that the gateway knows.
@@ -152,8 +149,6 @@ impl Default for GatewayConfig {
             token_in_url: false,
             auth_limit: Duration::from_secs(10),
             token_grace: Duration::from_secs(25),
-            max_unauthenticated: 1_000,
-            max_unauthenticated_per_address: 100,
             unix_time,
             ignored_params: Vec::new(),
             client_limits: Limits { max_message_bytes: 64 << 10, max_fragments: 1_024 },

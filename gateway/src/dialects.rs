@@ -140,8 +140,8 @@ pub trait Rules: Sync {
     fn close(&self, code: CloseCode) -> Bytes;
 
     /// Frames the only message to a client that is refused and must not repeat the same request. `None` if
-    /// an HTTP status refuses it instead.
-    fn refusal(&self, _code: &str, _sentence: &str) -> Option<Bytes> {
+    /// an HTTP status refuses it instead. `group` is the one that it may not listen to, if that is the reason.
+    fn refusal(&self, _code: &str, _sentence: &str, _group: Option<&str>) -> Option<Bytes> {
         None
     }
 

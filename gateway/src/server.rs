@@ -72,8 +72,7 @@ pub async fn serve(
         Bridge::new(&config, workers.clone(), audiences.clone(), Box::new(ready), health.clone())
     });
     let source = PositionSource::new(bridge.clone().recipient(), config.clone(), listens_on);
-    let unauthenticated =
-        Unauthenticated::new(config.max_unauthenticated, config.max_unauthenticated_per_address);
+    let unauthenticated = Unauthenticated::new(config.limits.clone());
     let doors = arbiters.iter().zip(workers.iter().zip(registries)).enumerate();
     let doors: Vec<_> = doors
         .map(|(index, (arbiter, (worker, registry)))| {

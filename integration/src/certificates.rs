@@ -9,13 +9,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use campanile_channel::{LinkTls, Secrets, TlsSettings};
 use campanile_edge::Secret;
 use campanile_edge::tls::{
-    Authorities, Certificate, ClientConfig, ServerConfig, Tickets, broker_config, http_config,
-    link_config,
+    Authorities, Certificate, CertificateError, ClientConfig, ServerConfig, Tickets, broker_config,
+    http_config, link_config,
 };
 use tokio::sync::watch;
 
 use crate::cli::{LinkFiles, ServiceArgs};
-use crate::settings::tls;
+use crate::settings::{Wrong, tls};
 use crate::units::BrokerAddress;
 
 /// The certificates of each service; a service without any speaks plain HTTP.
@@ -33,30 +33,41 @@ impl Certificates {
     /// Reads the files that the flags and the settings name, for the services that run here.
     ///
     /// # Errors
-    /// Everything that is wrong, each in a sentence.
-    pub fn read(section: &tls::Section, args: &ServiceArgs) -> Result<Self, Vec<String>> {
+    /// Everything that is wrong.
+    pub fn read(section: &tls::Section, args: &ServiceArgs) -> Result<Self, Vec<Wrong>> {
         let mut errors = Vec::new();
+        let has_listed = args.gateway.is_some() || args.publisher.is_some();
+        let listed = section.certificates.iter().enumerate().filter(|_| has_listed);
+        let listed = listed.map(|(at, pair)| {
+            let key = |name: &str, value: &Path, error| {
+                Wrong::value(&format!("tls.certificates[{at}].{name}"), &value, &error)
+            };
+            read_files(&pair.cert, &pair.key).map_err(|error| match error {
+                PairError::Cert(error) => key("cert", &pair.cert, error),
+                PairError::Key(error) => key("key", &pair.key, error),
+            })
+        });
+        let listed: Vec<_> =
+            listed.filter_map(|pair| pair.map_err(|error| errors.push(error)).ok()).collect();
         let mut read = |service: &str, flags: Option<(&Option<PathBuf>, &Option<PathBuf>)>| {
             let Some((cert, key)) = flags else { return Vec::new() };
             let own = match (cert, key) {
-                (Some(cert), Some(key)) => Some((cert, key)),
-                (None, None) => None,
+                (Some(cert), Some(key)) => read_pair("--tls-cert", cert, key).map(Some),
+                (None, None) => Ok(None),
                 (cert, _) => {
                     let (given, lacks) =
                         if cert.is_some() { ("cert", "key") } else { ("key", "cert") };
-                    errors.push(format!(
+                    Err(format!(
                         "[{service}] tls_{given} (--tls-{given}) is set without tls_{lacks} \
                          (--tls-{lacks}): both or neither are accepted"
-                    ));
-                    return Vec::new();
+                    ))
                 }
             };
-            let own = own.map(|(cert, key)| ("--tls-cert", cert, key));
-            let listed = section.certificates.iter();
-            let listed = listed.map(|pair| ("[[tls.certificates]]", &pair.cert, &pair.key));
-            let pairs = own.into_iter().chain(listed);
-            let read = pairs.map(|(of, cert, key)| read_pair(of, cert, key));
-            read.filter_map(|pair| pair.map_err(|error| errors.push(error)).ok()).collect()
+            let own = own.unwrap_or_else(|error| {
+                errors.push(Wrong::Flag(error));
+                None
+            });
+            own.into_iter().chain(listed.iter().cloned()).collect()
         };
         let gateway = args.gateway.as_ref();
         let gateway = read("gateway", gateway.map(|args| (&args.tls_cert, &args.tls_key)));
@@ -68,7 +79,7 @@ impl Certificates {
             (Some(_), None) => read_broker(&args.links).map(|settings| broker = settings),
             (None, None) => Ok(()),
         };
-        errors.extend(read.err());
+        errors.extend(read.err().map(Wrong::Flag));
         errors.dedup();
         let read = Self { gateway, publisher, broker, link };
         if errors.is_empty() { Ok(read) } else { Err(errors) }
@@ -132,16 +143,34 @@ fn read_authorities(of: &str, file: &Path) -> Result<Authorities, String> {
     Authorities::from_pem(&pem).map_err(|error| named(&error))
 }
 
-/// Reads what the flag or list `of` names.
+/// Which of two files is wrong, and why.
+enum PairError {
+    Cert(String),
+    Key(String),
+}
+
+/// Reads what the flag `of` names, and its key.
 fn read_pair(of: &str, cert: &Path, key: &Path) -> Result<Certificate, String> {
-    let read = |what: &str, file: &Path| {
-        fs::read(file)
-            .map_err(|error| format!("{of}: {what} {}: cannot read it: {error}", file.display()))
+    read_files(cert, key).map_err(|error| match error {
+        PairError::Cert(error) => format!("{of}: certificate {}: {error}", cert.display()),
+        PairError::Key(error) => format!("{of}: private key {}: {error}", key.display()),
+    })
+}
+
+fn read_files(cert: &Path, key: &Path) -> Result<Certificate, PairError> {
+    let read = |file: &Path| {
+        fs::read(file).map_err(|error| {
+            format!("cannot read it: {error}; accepted is a PEM file that this process can read")
+        })
     };
-    let chain = read("certificate", cert)?;
-    let secret = Secret::new(read("private key", key)?);
-    Certificate::from_pem(&chain, &secret).map_err(|error| {
-        format!("{of}: certificate {} with private key {}: {error}", cert.display(), key.display())
+    let chain = read(cert).map_err(PairError::Cert)?;
+    let secret = Secret::new(read(key).map_err(PairError::Key)?);
+    Certificate::from_pem(&chain, &secret).map_err(|error| match error {
+        CertificateError::NoKey => PairError::Key(error.to_string()),
+        CertificateError::AnotherKey => {
+            PairError::Key(format!("{error} {}; accepted is the one of it", cert.display()))
+        }
+        _ => PairError::Cert(error.to_string()),
     })
 }
 

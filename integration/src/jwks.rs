@@ -6,7 +6,7 @@ mod source;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use campanile_channel::watchdog::Pulse;
 use tokio::sync::Notify;
@@ -14,19 +14,21 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use self::schedule::Schedule;
+pub use self::schedule::UNKNOWN_PERIOD;
 pub use self::source::{FETCH_LIMIT, FetchError, JwksUrl};
 
 /// Fetches keys for as long as the future is polled, and passes what came to `read`, which returns how many
 /// keys it has taken, or why it keeps the old ones. `unknown` is notified when somebody shows a token with
-/// an unknown key. A failure is logged once, and so is its end.
+/// an unknown key; `unknown_period` is [`UNKNOWN_PERIOD`], but tests do not wait so long. A failure is logged once, and so is its end.
 pub async fn keep(
     url: JwksUrl,
     unknown: Arc<Notify>,
+    unknown_period: Duration,
     pulse: Pulse,
     mut read: impl FnMut(&[u8]) -> Result<usize, String>,
 ) -> Infallible {
     let mut client = None;
-    let mut schedule = Schedule::new(Instant::now());
+    let mut schedule = Schedule::new(Instant::now(), unknown_period);
     let mut said = None;
     loop {
         pulse.turn().await;

@@ -86,14 +86,7 @@ impl NewState {
         // Here: build what other sections become, each with its error.
         let keys = match &args.publisher {
             Some(publisher) => {
-                settings::keys::keys(&settings.keys, publisher.max_pushes_per_second).map_err(
-                    |wrong| {
-                        let error = |(key, sentence): (String, String)| {
-                            settings.places.error(&key, &sentence).to_string()
-                        };
-                        wrong.into_iter().map(error).collect::<Vec<_>>()
-                    },
-                )
+                settings::keys::keys(&settings.keys, publisher.max_pushes_per_second)
             }
             None => Ok(Keys::default()),
         };
@@ -101,9 +94,10 @@ impl NewState {
         let mut wrong = Vec::new();
         let filter = note(&mut wrong, filter.map_err(|error| [error]));
         let secrets = note(&mut wrong, secrets.map_err(|error| [error]));
-        let access = note(&mut wrong, access);
-        let keys = note(&mut wrong, keys);
-        let certificates = note(&mut wrong, certificates);
+        let lines = |wrong| settings.places.lines(wrong);
+        let access = note(&mut wrong, access.map_err(lines));
+        let keys = note(&mut wrong, keys.map_err(lines));
+        let certificates = note(&mut wrong, certificates.map_err(lines));
         match (filter, secrets, access, keys, certificates) {
             (Some(filter), Some(secrets), Some(access), Some(keys), Some(certificates)) => {
                 let limits = ServiceLimits::of(args);
@@ -246,7 +240,12 @@ impl Live {
             return Err(Invalid(contradictions));
         }
         reread::check(&read.settings, &self.args).map_err(Invalid)?;
-        let mut state = NewState::read(&read.settings, &self.args)?;
+        // Files are those of the start; numbers may be others.
+        let mut with_numbers = self.args.clone();
+        if let (Some(own), Some(new)) = (&mut with_numbers.publisher, &args.publisher) {
+            own.max_pushes_per_second = new.max_pushes_per_second;
+        }
+        let mut state = NewState::read(&read.settings, &with_numbers)?;
         self.check_exposure(&state).map_err(|sentence| Invalid(vec![sentence]))?;
         self.token_keys.check(&state.access).map_err(|sentence| Invalid(vec![sentence]))?;
         state.limits = ServiceLimits::of(&args);

@@ -12,7 +12,9 @@ use zeroize::Zeroizing;
 /// # Errors
 /// A sentence, if the file cannot be read, is empty or has more than `max_bytes`. It shows nothing of it.
 pub fn read(file: &Path, max_bytes: usize) -> Result<Secret, String> {
-    let unreadable = |error: io::Error| format!("it cannot be read: {error}");
+    let unreadable = |error: io::Error| {
+        format!("it cannot be read: {error}; accepted is a file that this process can read")
+    };
     match file.to_str() {
         Some("-") => take(io::stdin().lock(), max_bytes),
         _ => take(File::open(file).map_err(unreadable)?, max_bytes),

@@ -79,7 +79,7 @@ pub async fn gateway(
     let door = Door { service: Service::Gateway, is_open: args.gateway.open, is_in_up: false };
     let (listeners, exposure) = door.listen(&args.gateway.listen, live)?;
     config.exposure = exposure;
-    config.max_connections = limited("--max-connections", config.max_connections, room());
+    config.max_connections = live.limits.for_gateway(room());
     for address in addresses(&listeners)? {
         info!(%address, workers = config.workers, "the gateway listens");
     }
@@ -171,9 +171,8 @@ pub async fn up(
     let room = room();
     let wanted = publisher_config.max_connections;
     publisher_config.max_connections = limited("--publisher-max-connections", wanted, room / 4);
-    let wanted = gateway_config.max_connections;
     let left = room - publisher_config.max_connections;
-    gateway_config.max_connections = limited("--gateway-max-connections", wanted, left);
+    gateway_config.max_connections = live.limits.for_gateway(left);
 
     let only_here = addresses[1].iter().all(|address| address.ip().to_canonical().is_loopback());
     let has_page = gateway_config.page.unwrap_or(only_here);

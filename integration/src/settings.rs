@@ -30,7 +30,7 @@ use serde::Deserialize;
 
 pub use error::SettingsError;
 pub use nearest::nearest;
-pub use places::Places;
+pub use places::{Places, Wrong};
 pub use scalars::{Flag, Scalar, flags, with_places};
 
 use document::Document;
@@ -55,6 +55,9 @@ pub struct Settings {
     pub places: Places,
 }
 
+/// How many errors of a file are told at once.
+const MAX_ERRORS: usize = 100;
+
 /// The names of the fields of [`Settings`].
 const SECTIONS: [&str; 5] = ["keys", "tokens", "guests", "tls", "log"];
 
@@ -76,31 +79,31 @@ pub struct SettingsFile {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn read(path: &Path, flags: &clap::Command) -> Result<SettingsFile, Vec<SettingsError>> {
-    let text = document::read(path).map_err(|error| vec![error])?;
-    parse(path, &text, flags)
+    parse(path, &document::read(path).map_err(|error| vec![error])?, flags)
 }
 
-/// Reads the text of a file; `path` is only for errors.
+/// Reads what a file has; `path` is only for errors.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// Everything that is wrong with it, but not more than [`MAX_ERRORS`].
 pub fn parse(
     path: &Path,
-    text: &str,
+    bytes: &[u8],
     flags: &clap::Command,
 ) -> Result<SettingsFile, Vec<SettingsError>> {
+    let text = document::text(path, bytes).map_err(|error| vec![error])?;
     let document = Document::parse(path, text).map_err(|error| vec![error])?;
     let mut errors = Vec::new();
     let scalars = scalars::read(&document, flags, &SECTIONS, &mut errors);
     let settings = document.sections(&SECTIONS, &mut errors);
-    let settings = Settings { places: document.places(&SECTIONS), ..settings };
-    match errors.is_empty() {
-        true => Ok(SettingsFile { scalars, settings }),
-        false => {
-            errors.sort_by_key(SettingsError::line);
-            Err(errors)
-        }
+    if errors.is_empty() {
+        // Only now are the names of keys known ones, which are short.
+        let places = document.places(&SECTIONS);
+        return Ok(SettingsFile { scalars, settings: Settings { places, ..settings } });
     }
+    errors.truncate(MAX_ERRORS);
+    errors.sort_by_key(SettingsError::line);
+    Err(errors)
 }
 
 #[cfg(test)]

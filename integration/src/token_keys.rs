@@ -1,6 +1,7 @@
 //! Whom a gateway lets in: by the settings file, and by the keys that come from a URL.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use campanile_channel::Watchdog;
 use campanile_edge::tokens::Keys;
@@ -8,7 +9,7 @@ use campanile_gateway::Access;
 use tokio::sync::{Notify, watch};
 use tracing::info;
 
-use crate::jwks::{self, JwksUrl};
+use crate::jwks::{self, JwksUrl, UNKNOWN_PERIOD};
 
 /// What the settings say.
 #[derive(Debug, Clone, Default)]
@@ -109,12 +110,24 @@ impl TokenKeys {
 /// Fetches keys from the URL, if there is one, for as long as this process runs. `unknown` is notified when
 /// somebody shows a token with an unknown key.
 pub fn fetch(keys: &Arc<TokenKeys>, unknown: Arc<Notify>, watchdog: &Watchdog) {
+    fetch_within(UNKNOWN_PERIOD, keys, unknown, watchdog);
+}
+
+fn fetch_within(
+    unknown_period: Duration,
+    keys: &Arc<TokenKeys>,
+    unknown: Arc<Notify>,
+    watchdog: &Watchdog,
+) {
     let Some(url) = keys.url.clone() else { return };
     let (keys, pulse) = (keys.clone(), watchdog.watch("token keys"));
-    actix_rt::spawn(
-        async move { jwks::keep(url, unknown, pulse, |answer| keys.take(answer)).await },
-    );
+    actix_rt::spawn(async move {
+        jwks::keep(url, unknown, unknown_period, pulse, |answer| keys.take(answer)).await
+    });
 }
+
+#[cfg(test)]
+mod rotation;
 
 #[cfg(test)]
 mod tests {

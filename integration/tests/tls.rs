@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use campanile_harness::client::raw::{Client, request};
 use campanile_harness::tls::{Authority, Files};
-use campanile_harness::{Cluster, Process, PushApi, Signal, Websocket, command, output_of};
+use campanile_harness::{Cluster, Process, PushApi, Signal, Websocket, command, output_of, until};
 use rustls::ALL_VERSIONS;
 
 /// A certificate for `push.test` in files.
@@ -247,6 +247,43 @@ async fn a_link_without_the_right_certificates_fails_with_a_sentence() {
     let gateway = start_linked("gateway", &address, &files, own);
     gateway.said("the gateway takes connections").await;
     assert_eq!(broker.count("panicked"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_over_good_tls_needs_the_secret_too() {
+    let files = certificate();
+    let (secret, wrong) = (files.shown("secret"), files.shown("wrong"));
+    files.write("secret", "one secret of this test");
+    files.write("wrong", "another secret of this test");
+    let (flags, ca) = (files.flags(), files.shown("ca.pem"));
+    let mut args = vec!["broker", "--listen=127.0.0.1:0", "--secret-file", &secret];
+    args.extend(flags.split(' '));
+    let broker = Process::start(&args);
+    let address = format!("tls://{}", broker.address("the broker listens").await);
+    let start = |service, with: &[&str]| {
+        let args = [service, "--listen=127.0.0.1:0", "--broker", &address, "--broker-ca", &ca];
+        Process::start(&[&args[..], with].concat())
+    };
+    for (with, sentence) in [
+        (vec!["--secret-file", &wrong], "the broker has another cluster secret than this side"),
+        (vec![], "this broker has links only with those who prove"),
+    ] {
+        for service in ["gateway", "publisher"] {
+            let refused = start(service, &with);
+            let said = refused.said("no link to the broker").await;
+            assert!(said.contains(sentence), "{said}");
+            assert_eq!(refused.count("linked to the broker"), 0);
+        }
+    }
+    let with = ["--secret-file", &secret];
+    let (gateway, publisher) = (start("gateway", &with), start("publisher", &with));
+    gateway.said("the gateway takes connections").await;
+    let mut client =
+        Websocket::plain(gateway.address("the gateway listens").await, &["news"]).await;
+    let push = PushApi::new(publisher.address("the publisher listens").await);
+    push.position(&[("to_group", "news"), ("content", "a")]).await;
+    assert_eq!(client.text().await, "a");
+    until(|| broker.count("principal=member") >= 2).await;
 }
 
 #[test]

@@ -82,7 +82,7 @@ async fn a_gateway_lets_in_whom_its_settings_name_and_logs_no_token() {
     write_settings(&file, &directory.path().join("missing"), "[guests]\ngroups = [\"*\"]");
     gateway.signal(Signal::HUP);
     let line = gateway.said("the settings stay as they were").await;
-    assert!(line.contains("[[tokens.keys]], the first: secret_file = "), "{line}");
+    assert!(line.contains("tokens.keys[0].secret_file: "), "{line}");
     assert_refused(&mut connect(address, "/", &good), "invalid_token", 4401);
 
     gateway.signal(Signal::TERM);

@@ -231,7 +231,7 @@ impl Rules for V1 {
     }
 
     fn close(&self, code: CloseCode) -> Bytes {
-        let error = code.error().and_then(|error| self.refusal(error, code.reason()));
+        let error = code.error().and_then(|error| self.refusal(error, code.reason(), None));
         match error {
             Some(error) => [error, code.frame()].concat().into(),
             None => code.frame(),
@@ -240,9 +240,8 @@ impl Rules for V1 {
 
     /// A browser does not show the status of a refused handshake to its page, which would try again for
     /// ever.
-    fn refusal(&self, code: &str, sentence: &str) -> Option<Bytes> {
-        let message = sentence.to_owned();
-        let (group, tag) = (None, SaidTag::default());
+    fn refusal(&self, code: &str, sentence: &str, group: Option<&str>) -> Option<Bytes> {
+        let (message, tag) = (sentence.to_owned(), SaidTag::default());
         Some(Said::Error { code, message, group, tag }.frame())
     }
 

@@ -223,7 +223,8 @@ impl Hall {
             debug!(%peer, "closed a connection that does not come from a trusted proxy");
             return Accepted::Closed;
         }
-        let max = if self.health.is_draining() { 0 } else { self.config.max_connections };
+        let max = self.config.max_connections.min(limits.max_connections);
+        let max = if self.health.is_draining() { 0 } else { max };
         let Some((worker, seat)) = self.seats.take(max) else {
             let refused = self.refusals.take(MAX_REFUSALS);
             return refused.map_or(Accepted::Later, |(worker, seat)| {

@@ -49,7 +49,7 @@ pub async fn read_head<T>(
 
 /// The message and the Close frame that refuse an open websocket; `None` if a status refuses it instead.
 pub(super) fn last_message(refusal: &Refusal, rules: &dyn Rules) -> Option<Bytes> {
-    let message = rules.refusal(refusal.code, refusal.sentence())?;
+    let message = rules.refusal(refusal.code, refusal.sentence(), refusal.group.as_deref())?;
     let close = websocket::close(refusal.close_code()?.code(), refusal.sentence());
     Some([message, close].concat().into())
 }

@@ -24,7 +24,9 @@ pub struct Refusal {
     pub code: &'static str,
     /// The headers that only this refusal has, each with its line end.
     headers: &'static str,
-    sentence: String,
+    sentence: Box<str>,
+    /// The group that the client may not listen to, if that is all that is wrong.
+    pub(crate) group: Option<Box<str>>,
     /// The request was a HEAD: the answer has no body, but the `Content-Length` of one.
     is_for_head: bool,
 }
@@ -46,7 +48,7 @@ const UNCACHED_TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n\
 
 impl Refusal {
     fn new(status: u16, code: &'static str, headers: &'static str, sentence: String) -> Self {
-        Self { status, code, headers, sentence, is_for_head: false }
+        Self { status, code, headers, sentence: sentence.into(), group: None, is_for_head: false }
     }
 
     /// 400 with the code `bad_request`.
@@ -123,7 +125,11 @@ impl Refusal {
     /// 403: the client has no right to what it asks for.
     pub(crate) fn not_allowed(action: Action<'_>) -> Self {
         let sentence = format!("this client is not allowed to {action}");
-        Self::new(403, "not_allowed", INSUFFICIENT_SCOPE, sentence)
+        let group = match action {
+            Action::Subscribe { group } => Some(group.into()),
+            _ => None,
+        };
+        Self { group, ..Self::new(403, "not_allowed", INSUFFICIENT_SCOPE, sentence) }
     }
 
     /// 404 with the code `not_found`.

@@ -4,6 +4,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use campanile_edge::{Peer, Tally};
+use tokio::sync::watch;
+
+use crate::limits::GatewayLimits;
 
 /// Counts these clients, for all workers of a gateway together.
 #[derive(Debug, Clone)]
@@ -11,8 +14,7 @@ pub struct Unauthenticated(Arc<Counts>);
 
 #[derive(Debug)]
 struct Counts {
-    max: usize,
-    max_per_address: usize,
+    limits: watch::Receiver<Arc<GatewayLimits>>,
     now: Mutex<Newcomers>,
 }
 
@@ -32,17 +34,20 @@ pub struct Newcomer {
 
 impl Unauthenticated {
     /// Starts without clients.
-    pub fn new(max: usize, max_per_address: usize) -> Self {
-        Self(Arc::new(Counts { max, max_per_address, now: Mutex::default() }))
+    pub fn new(limits: watch::Receiver<Arc<GatewayLimits>>) -> Self {
+        Self(Arc::new(Counts { limits, now: Mutex::default() }))
     }
 
     /// Counts one more client; `None` if there are as many as may be.
     pub fn admit(&self, address: IpAddr) -> Option<Newcomer> {
         let peer = (!address.to_canonical().is_loopback()).then(|| Peer::of(Some(address)));
+        let (max, max_per_address) = {
+            let limits = self.0.limits.borrow();
+            (limits.max_unauthenticated, limits.max_unauthenticated_per_address)
+        };
         let mut now = self.0.lock();
-        let is_full = now.total >= self.0.max;
-        let max_here = self.0.max_per_address;
-        if is_full || peer.is_some_and(|peer| !now.of_addresses.take(&peer, max_here)) {
+        let is_full = now.total >= max;
+        if is_full || peer.is_some_and(|peer| !now.of_addresses.take(&peer, max_per_address)) {
             return None;
         }
         now.total += 1;
@@ -74,7 +79,12 @@ mod tests {
 
     #[test]
     fn an_address_and_all_together_have_a_limit() {
-        let counts = Unauthenticated::new(4, 2);
+        let limits = GatewayLimits {
+            max_unauthenticated: 4,
+            max_unauthenticated_per_address: 2,
+            ..Default::default()
+        };
+        let counts = Unauthenticated::new(limits.fixed());
         let admit = |address: &str| counts.admit(address.parse().expect("an address"));
         let one = admit("192.0.2.1").expect("room");
         let two = admit("::ffff:192.0.2.1").expect("room");

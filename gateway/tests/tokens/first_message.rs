@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use campanile_gateway::GatewayLimits;
 use campanile_harness::DEADLINE;
 use campanile_harness::client::raw::{CLOSE, Client, FIN, PING, PONG, TEXT, frame, request};
 use campanile_harness::link::{Publisher, group};
@@ -111,7 +112,10 @@ fn a_client_without_a_token_hears_nothing_and_is_closed_in_time() {
 
 #[test]
 fn clients_without_a_token_have_a_limit_of_their_own() {
-    let gateway = start_with(access(), |config| config.max_unauthenticated = 2);
+    let gateway = start_with(access(), |config| {
+        let limits = GatewayLimits { max_unauthenticated: 2, ..Default::default() };
+        config.limits = limits.fixed();
+    });
     let open = || Client::open_with(gateway.address, &request("/", &[V1]));
     let (mut first, _second) = (open(), open());
     let mut third = open();

@@ -307,8 +307,6 @@ impl GatewayArgs {
             token_in_url: self.token_in_url,
             auth_limit: self.auth_limit,
             token_grace: self.token_grace,
-            max_unauthenticated: self.max_unauthenticated,
-            max_unauthenticated_per_address: self.max_unauthenticated_per_address,
             ignored_params: names(&self.ignore_params),
             client_limits: Limits {
                 max_message_bytes: self.max_message,
@@ -337,6 +335,7 @@ impl GatewayArgs {
             set.map_or(default, |count| PerAddress::set(number(count)))
         };
         GatewayLimits {
+            max_connections: self.max_connections,
             addresses: AddressLimits {
                 max_connections: per_address(
                     self.max_connections_per_address,
@@ -350,6 +349,8 @@ impl GatewayArgs {
             },
             max_connections_per_user: number(self.max_connections_per_user),
             max_handshakes_per_second: number(self.max_handshakes_per_second),
+            max_unauthenticated: self.max_unauthenticated,
+            max_unauthenticated_per_address: self.max_unauthenticated_per_address,
             rates: ClientRates::new(
                 number(self.max_messages_per_second),
                 number(self.max_joins_per_second),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const PERIOD: Duration = Duration::from_secs(600);
 
 /// How often a token with an unknown key makes it happen sooner. Anybody can send such a token.
-const UNKNOWN_PERIOD: Duration = Duration::from_secs(30);
+pub const UNKNOWN_PERIOD: Duration = Duration::from_secs(30);
 
 /// The first pause after an attempt that failed, if there are no keys yet; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -20,12 +20,13 @@ pub struct Schedule {
     /// Whether there have been keys.
     has_keys: bool,
     failures: u32,
+    unknown_period: Duration,
 }
 
 impl Schedule {
-    /// The first attempt is due now.
-    pub fn new(now: Instant) -> Self {
-        Self { next: now, last: None, has_keys: false, failures: 0 }
+    /// The first attempt is due now. `unknown_period` is [`UNKNOWN_PERIOD`], but tests do not wait so long.
+    pub fn new(now: Instant, unknown_period: Duration) -> Self {
+        Self { next: now, last: None, has_keys: false, failures: 0, unknown_period }
     }
 
     /// How long until the next attempt.
@@ -35,7 +36,7 @@ impl Schedule {
 
     /// Somebody has a token with a key that is not known.
     pub fn unknown_key(&mut self, now: Instant) {
-        let soonest = self.last.map_or(now, |last| last + UNKNOWN_PERIOD);
+        let soonest = self.last.map_or(now, |last| last + self.unknown_period);
         if self.has_keys {
             self.next = self.next.min(soonest.max(now));
         }
@@ -64,7 +65,7 @@ mod tests {
     #[test]
     fn keys_are_fetched_at_the_start_and_every_ten_minutes() {
         let start = Instant::now();
-        let mut schedule = Schedule::new(start);
+        let mut schedule = Schedule::new(start, UNKNOWN_PERIOD);
         assert_eq!(schedule.wait(start), Duration::ZERO);
         schedule.attempted(true, start);
         assert_eq!(schedule.wait(start), 600 * SECOND);
@@ -74,7 +75,7 @@ mod tests {
     #[test]
     fn unknown_keys_are_looked_for_once_in_thirty_seconds() {
         let start = Instant::now();
-        let mut schedule = Schedule::new(start);
+        let mut schedule = Schedule::new(start, UNKNOWN_PERIOD);
         schedule.attempted(true, start);
         let mut attempts = 0;
         for tenth in 0..900 {
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     fn the_first_keys_are_tried_for_more_often() {
         let mut now = Instant::now();
-        let mut schedule = Schedule::new(now);
+        let mut schedule = Schedule::new(now, UNKNOWN_PERIOD);
         let pauses = [1, 2, 4, 8, 16, 30, 30];
         for pause in pauses {
             schedule.attempted(false, now);

@@ -18,11 +18,11 @@ use super::{Settings, SettingsError};
 /// How large a settings file may be. Ten thousand keys fit.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Reads a file.
+/// Reads a file, but not much more than may be in it.
 ///
 /// # Errors
-/// If that is impossible, or it is too large or not UTF-8.
-pub fn read(path: &Path) -> Result<String, SettingsError> {
+/// If that is impossible.
+pub fn read(path: &Path) -> Result<Vec<u8>, SettingsError> {
     let wrong = |sentence: String| SettingsError::new(path, None, sentence);
     let unreadable = |error| wrong(format!("cannot be read: {error}"));
     let file = File::open(path).map_err(unreadable)?;
@@ -31,11 +31,20 @@ pub fn read(path: &Path) -> Result<String, SettingsError> {
     }
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+/// The text that a file with these bytes has.
+///
+/// # Errors
+/// If it is too large or not UTF-8.
+pub fn text<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, SettingsError> {
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(wrong("this file is too large; accepted are at most 1MiB".to_owned()));
+        let sentence = "this file is too large; accepted are at most 1MiB";
+        return Err(SettingsError::new(path, None, sentence));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+    str::from_utf8(bytes).map_err(|error| {
+        let valid = &bytes[..error.valid_up_to()];
         let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
         SettingsError::new(path, Some(line), "this is not UTF-8; accepted is a TOML file")
     })
@@ -44,7 +53,7 @@ pub fn read(path: &Path) -> Result<String, SettingsError> {
 /// A file that is well-formed TOML.
 pub struct Document<'a> {
     path: &'a Path,
-    text: &'a str,
+    line_ends: Vec<usize>,
     root: DeTable<'a>,
     span: Range<usize>,
 }
@@ -55,13 +64,15 @@ impl<'a> Document<'a> {
     /// # Errors
     /// If it is not TOML.
     pub fn parse(path: &'a Path, text: &'a str) -> Result<Self, SettingsError> {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let line_ends: Vec<_> = ends.map(|(at, _)| at).collect();
         let root = DeTable::parse(text).map_err(|error| {
-            let line = error.span().map(|span| line_of(text, span.start));
+            let line = error.span().map(|span| line_of(&line_ends, span.start));
             // Only the message: the whole error shows the line, which may hold a secret.
             SettingsError::new(path, line, format!("this is not TOML: {}", error.message()))
         })?;
         let span = root.span();
-        Ok(Self { path, text, root: root.into_inner(), span })
+        Ok(Self { path, line_ends, root: root.into_inner(), span })
     }
 
     /// The names and values at the top.
@@ -76,7 +87,7 @@ impl<'a> Document<'a> {
 
     /// The line of a place, counted from 1.
     pub fn line(&self, at: Range<usize>) -> usize {
-        line_of(self.text, at.start)
+        line_of(&self.line_ends, at.start)
     }
 
     /// The sections of these names.
@@ -140,8 +151,8 @@ impl<'a> Document<'a> {
     }
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+fn line_of(line_ends: &[usize], at: usize) -> usize {
+    1 + line_ends.partition_point(|end| *end < at)
 }
 
 /// Writes the name of what is at a place, such as `keys[1].scopes`.

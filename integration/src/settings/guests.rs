@@ -3,6 +3,8 @@
 use campanile_edge::rights::{GroupRights, Operations};
 use serde::Deserialize;
 
+use super::Wrong;
+
 /// The documented example.
 pub const EXAMPLE: &str = "\
 # What clients without a token may do. Without this section they are refused as soon as there is a token key.
@@ -23,17 +25,18 @@ impl Section {
     /// What guests may do.
     ///
     /// # Errors
-    /// A sentence that names the pattern that cannot be used.
-    pub fn rights(&self) -> Result<GroupRights, String> {
+    /// The patterns that cannot be used.
+    pub fn rights(&self) -> Result<GroupRights, Vec<Wrong>> {
         let subscribe = Operations { subscribe: true, ..Operations::default() };
-        let rights: Result<Vec<_>, String> = self
-            .groups
-            .iter()
-            .map(|pattern| match pattern.parse() {
-                Ok(parsed) => Ok((parsed, subscribe)),
-                Err(error) => Err(format!("[guests] groups: {pattern:?}: {error}")),
-            })
-            .collect();
-        rights.map(GroupRights::new)
+        let (mut rights, mut errors) = (Vec::new(), Vec::new());
+        for (at, pattern) in self.groups.iter().enumerate() {
+            match pattern.parse() {
+                Ok(parsed) => rights.push((parsed, subscribe)),
+                Err(error) => {
+                    errors.push(Wrong::value(&format!("guests.groups[{at}]"), pattern, &error));
+                }
+            }
+        }
+        if errors.is_empty() { Ok(GroupRights::new(rights)) } else { Err(errors) }
     }
 }

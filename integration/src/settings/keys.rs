@@ -6,6 +6,7 @@ use campanile_edge::rights::{KeyRights, Scope};
 use campanile_edge::{ApiKey, KeyHash, Keys, MAX_KEY_BYTES, Rate, Secret};
 use serde::Deserialize;
 
+use super::Wrong;
 use crate::secret_file;
 
 /// The documented example.
@@ -47,9 +48,6 @@ pub struct Entry {
     pub burst: Option<u32>,
 }
 
-/// Something that is wrong: the place, such as `keys[1].scopes`, and a sentence.
-pub type Wrong = (String, String);
-
 /// Checks the name of a key.
 ///
 /// # Errors
@@ -82,35 +80,50 @@ pub fn keys(entries: &[Entry], per_second: u32) -> Result<Keys, Vec<Wrong>> {
     for (at, entry) in entries.iter().enumerate() {
         match entry.key(per_second) {
             Ok(key) => keys.push(key),
-            Err((field, sentence)) => errors.push((format!("keys[{at}].{field}"), sentence)),
+            Err((field, sentence)) => {
+                errors.push(Wrong::Key(format!("keys[{at}].{field}"), sentence));
+            }
         }
     }
-    if errors.is_empty() {
-        return Keys::new(keys).map_err(|error| vec![("keys".to_owned(), error.to_string())]);
+    if !errors.is_empty() {
+        return Err(errors);
     }
-    Err(errors)
+    Keys::new(keys).map_err(|error| {
+        let source = |entry: &Entry| match entry.sha256 {
+            Some(_) => "sha256",
+            None => "secret_file",
+        };
+        let field = entries.get(error.index).map_or("sha256", source);
+        vec![Wrong::Key(format!("keys[{}].{field}", error.index), error.to_string())]
+    })
 }
 
 impl Entry {
-    fn key(&self, per_second: u32) -> Result<ApiKey, (&'static str, String)> {
-        check_name(&self.name).map_err(|error| ("name", error))?;
-        let hash = self.hash()?;
-        let scopes = self.scopes.iter().map(|scope| scope.parse::<Scope>());
-        let scopes: Vec<_> =
-            scopes.collect::<Result<_, _>>().map_err(|error| ("scopes", error.to_string()))?;
+    /// The key, or the field that is wrong with a sentence.
+    fn key(&self, per_second: u32) -> Result<ApiKey, (String, String)> {
+        let wrong = |field: &str, sentence: String| (field.to_owned(), sentence);
+        check_name(&self.name).map_err(|error| wrong("name", error))?;
+        let hash = self.hash().map_err(|(field, sentence)| wrong(field, sentence))?;
+        let scopes = self.scopes.iter().enumerate().map(|(at, scope)| {
+            let named = |error| (format!("scopes[{at}]"), format!("{error}"));
+            scope.parse::<Scope>().map_err(named)
+        });
+        let scopes: Vec<_> = scopes.collect::<Result<_, _>>()?;
         if scopes.is_empty() {
             let sentence = "[]: a key without a scope allows nothing; accepted is at least one of \
                             everyone, group:PATTERN, user:PATTERN, connection, read, manage";
-            return Err(("scopes", sentence.to_owned()));
+            return Err(wrong("scopes", sentence.to_owned()));
         }
         let per_second = self.per_second.unwrap_or(per_second);
         let rate = match (per_second, self.burst) {
             (0, None) => None,
             (0, Some(burst)) => {
                 let sentence = format!("{burst}: a burst needs a rate, which is per_second");
-                return Err(("burst", sentence));
+                return Err(wrong("burst", sentence));
             }
-            (_, Some(0)) => return Err(("burst", "0: accepted is a number from 1 on".to_owned())),
+            (_, Some(0)) => {
+                return Err(wrong("burst", "0: accepted is a number from 1 on".to_owned()));
+            }
             (per_second, burst) => Some(Rate::new(per_second, burst.unwrap_or(per_second))),
         };
         Ok(ApiKey::new(hash, KeyRights { name: self.name.clone(), scopes }, rate))
@@ -121,7 +134,7 @@ impl Entry {
             (Some(hash), None) => hash.parse().map_err(|error| ("sha256", format!("{error}"))),
             (None, Some(file)) => match read_file(file) {
                 Ok(key) => Ok(KeyHash::of(&key)),
-                Err(error) => Err(("secret_file", format!("{}: {error}", file.display()))),
+                Err(error) => Err(("secret_file", format!("{file:?}: {error}"))),
             },
             (Some(_), Some(_)) => {
                 Err(("secret_file", "it excludes sha256: give one of them".to_owned()))
@@ -141,10 +154,17 @@ mod tests {
 
     use super::*;
 
-    fn read(toml: &str) -> Result<Keys, Vec<Wrong>> {
+    /// Those in a text, or the place of what is wrong and the sentence about it.
+    fn read(toml: &str) -> Result<Keys, Vec<(String, String)>> {
         let table: toml::Table = toml.parse().expect("TOML");
         let entries: Vec<Entry> = table["keys"].clone().try_into().expect("keys");
-        keys(&entries, 7)
+        keys(&entries, 7).map_err(|wrong| {
+            let pair = |wrong| match wrong {
+                Wrong::Key(key, sentence) => (key, sentence),
+                Wrong::Flag(sentence) => (String::new(), sentence),
+            };
+            wrong.into_iter().map(pair).collect()
+        })
     }
 
     fn hash(key: &str) -> String {
@@ -190,11 +210,11 @@ mod tests {
             (
                 "secret_file = '/no/f'\nscopes = ['read']",
                 "keys[0].secret_file",
-                "/no/f: it cannot be read",
+                "\"/no/f\": it cannot be read",
             ),
             ("sha256 = 'H'\nscopes = []", "keys[0].scopes", "accepted is at least one of everyone"),
-            ("sha256 = 'H'\nscopes = ['all']", "keys[0].scopes", "there is no scope \"all\""),
-            ("sha256 = 'H'\nscopes = ['group:']", "keys[0].scopes", "a pattern is empty"),
+            ("sha256 = 'H'\nscopes = ['all']", "keys[0].scopes[0]", "there is no scope \"all\""),
+            ("sha256 = 'H'\nscopes = ['group:']", "keys[0].scopes[0]", "a pattern is empty"),
             ("sha256 = 'H'\nscopes = ['read']\nburst = 0", "keys[0].burst", "from 1 on"),
             (
                 "sha256 = 'H'\nscopes = ['read']\nper_second = 0\nburst = 5",
@@ -212,6 +232,7 @@ mod tests {
             format!("[[keys]]\nname = {name:?}\nsha256 = '{good}'\nscopes = ['read']\n")
         };
         let twice = read(&(entry("a") + &entry("b"))).expect_err("one key");
+        assert_eq!(twice[0].0, "keys[1].sha256");
         assert!(twice[0].1.contains("\"a\" and \"b\" are the same key"), "{twice:?}");
         let unnamed = read(&(entry("") + &entry("b"))).expect_err("no name");
         assert!(unnamed[0].1.contains("1 to 64 characters"), "{unnamed:?}");

@@ -1,9 +1,26 @@
 //! Where the keys of a file are, for errors that come up after it was read.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::SettingsError;
+use super::{MAX_ERRORS, SettingsError};
+
+/// Something that was found to be wrong after the file was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrong {
+    /// A key such as `keys[1].scopes`, and a sentence that begins with its value, unless that is a secret.
+    Key(String, String),
+    /// A sentence that names the flag that it is about.
+    Flag(String),
+}
+
+impl Wrong {
+    /// Something about a key that has this value.
+    pub fn value(key: &str, value: &dyn fmt::Debug, sentence: &dyn fmt::Display) -> Self {
+        Self::Key(key.to_owned(), format!("{value:?}: {sentence}"))
+    }
+}
 
 /// The lines of all keys that are no flags.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +49,15 @@ impl Places {
             }
         };
         SettingsError::new(&self.file, line, format!("{key}: {sentence}"))
+    }
+
+    /// A line for each, with its place, but not more than a person reads.
+    pub fn lines(&self, wrong: Vec<Wrong>) -> Vec<String> {
+        let line = |wrong: Wrong| match wrong {
+            Wrong::Key(key, sentence) => self.error(&key, &sentence).to_string(),
+            Wrong::Flag(sentence) => sentence,
+        };
+        wrong.into_iter().take(MAX_ERRORS).map(line).collect()
     }
 }
 

@@ -9,9 +9,9 @@ use clap::{Arg, ArgAction, Command};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::SettingsError;
 use super::document::Document;
 use super::nearest::nearest;
+use super::{MAX_ERRORS, SettingsError};
 
 /// The sections of flags.
 const SERVICES: [&str; 3] = ["broker", "gateway", "publisher"];
@@ -120,6 +120,9 @@ pub fn read(
             continue;
         }
         let own: Vec<_> = flags.iter().filter(|flag| flag.section == section).collect();
+        if errors.len() >= MAX_ERRORS {
+            break;
+        }
         if own.is_empty() {
             let sections = flags.iter().map(|flag| &*flag.section).chain(others.iter().copied());
             let hint = hint(nearest(section, sections).map(|name| format!("[{name}]")));
@@ -132,6 +135,9 @@ pub fn read(
             continue;
         };
         for (key, value) in keys {
+            if errors.len() >= MAX_ERRORS {
+                return scalars;
+            }
             match scalar(document, &own, section, (key.get_ref(), key.span()), value) {
                 Ok(scalar) => scalars.push(scalar),
                 Err(error) => errors.push(error),

@@ -18,7 +18,7 @@ fn flags() -> Command {
 }
 
 fn read(text: &str) -> Result<SettingsFile, Vec<String>> {
-    let read = parse(Path::new("c.toml"), text, &flags());
+    let read = parse(Path::new("c.toml"), text.as_bytes(), &flags());
     read.map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
@@ -152,4 +152,40 @@ fn the_line_of_a_broken_file_is_not_shown() {
         let said = errors(text).concat();
         assert!(!said.contains("hunter2"), "{said}");
     }
+}
+
+#[test]
+fn a_file_of_any_shape_ends_in_little_memory_and_time() {
+    // Each was quadratic in its size, or made an error of every line.
+    let unknown: String = (0..80_000).map(|at| format!("a{at} = 1\n")).collect();
+    let items = "1,".repeat(200_000);
+    let long = "a".repeat(500_000);
+    for (text, count) in [
+        (format!("[gateway]\n{unknown}"), MAX_ERRORS),
+        (unknown.clone(), MAX_ERRORS),
+        (format!("[log]\n{long} = [{items}]\n"), 1),
+        (format!("[[tokens.keys]]\n{long} = [{items}]\n"), 1),
+        ("[[tokens.keys]]\nx=1\n".repeat(40_000), 1),
+    ] {
+        let said = errors(&text);
+        assert_eq!(said.len(), count, "{:?}", said.first());
+        assert!(said.iter().all(|line| line.len() < 1_100));
+    }
+    let many = "[[tokens.keys]]\n".repeat(60_000);
+    let settings = read(&many).expect("TOML").settings;
+    let wrong = settings.tokens.access(None, None, 100).expect_err("no keys");
+    let lines = settings.places.lines(wrong);
+    assert_eq!(lines.len(), 65, "{lines:?}");
+    assert_eq!(
+        lines[1],
+        "c.toml:2: tokens.keys[1]: accepted is either secret_file or public_key_file"
+    );
+    assert_eq!(
+        lines[64],
+        "c.toml:1: tokens.keys: 59936 keys are too many: at most 64 are accepted"
+    );
+    let many = "[[keys]]\nname=''\nscopes=[]\n".repeat(30_000);
+    let settings = read(&many).expect("TOML").settings;
+    let wrong = keys::keys(&settings.keys, 1).expect_err("no names");
+    assert_eq!(settings.places.lines(wrong).len(), MAX_ERRORS);
 }

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use campanile_edge::tokens::{
-    Algorithm, DEFAULT_AUDIENCE, DEFAULT_LEEWAY, Deny, Expected, Key, Keys, Verifier,
+    Algorithm, DEFAULT_AUDIENCE, DEFAULT_LEEWAY, Deny, Expected, Key, KeyError, Keys, MAX_KEYS,
+    UnknownAlgorithm, Verifier,
 };
 use campanile_gateway::Access;
 use serde::Deserialize;
 
-use super::guests;
+use super::{Wrong, guests};
 use crate::jwks::JwksUrl;
 use crate::secret_file;
 use crate::token_keys::TokenSettings;
@@ -96,58 +97,62 @@ impl Section {
     /// that name.
     ///
     /// # Errors
-    /// Everything that is wrong, each as a sentence that names the key. No secret is in it.
+    /// Everything that is wrong. No secret is in it.
     pub fn access(
         &self,
         token_keys: Option<&Path>,
         guests: Option<&guests::Section>,
         max_groups: usize,
-    ) -> Result<TokenSettings, Vec<String>> {
+    ) -> Result<TokenSettings, Vec<Wrong>> {
         let mut errors = Vec::new();
         let mut keys = Vec::new();
         if let Some(file) = token_keys {
-            keys.push(
-                from_file(file)
-                    .map_err(|error| format!("--token-keys {}: {error}", file.display())),
-            );
+            let wrong = |error| Wrong::Flag(format!("--token-keys {}: {error}", file.display()));
+            keys.push(from_file(file).map_err(wrong));
         }
         if let Some(file) = &self.jwks_file {
-            keys.push(
-                from_jwks_file(file)
-                    .map_err(|error| format!("[tokens] jwks_file = {file:?}: {error}")),
-            );
+            let wrong = |error: String| Wrong::value("tokens.jwks_file", file, &error);
+            keys.push(from_jwks_file(file).map_err(wrong));
         }
-        keys.extend(self.keys.iter().enumerate().map(|(index, entry)| {
-            entry.read().map_err(|error| format!("[[tokens.keys]], the {}: {error}", nth(index)))
-        }));
-        let mut all = Keys::default();
+        let entries = self.keys.iter().take(MAX_KEYS).enumerate();
+        keys.extend(entries.map(|(at, entry)| entry.read(&format!("tokens.keys[{at}]"))));
+        let mut all = Vec::new();
         for keys in keys {
-            match keys.and_then(|keys| all.clone().and(keys).map_err(|error| error.to_string())) {
-                Ok(more) => all = more,
+            match keys {
+                Ok(keys) => all.extend(keys.iter().cloned()),
                 Err(error) => errors.push(error),
             }
         }
+        let count = all.len() + self.keys.len().saturating_sub(MAX_KEYS);
+        let all = Keys::new(all).ok().filter(|_| count <= MAX_KEYS).unwrap_or_else(|| {
+            errors.push(Wrong::Key("tokens.keys".to_owned(), KeyError::TooMany(count).to_string()));
+            Keys::default()
+        });
         let url = self.jwks_url.as_deref().map(str::parse::<JwksUrl>).transpose();
-        let url = url.map_err(|error| errors.push(format!("[tokens] jwks_url: {error}"))).ok();
+        let url = url.unwrap_or_else(|error| {
+            errors.push(Wrong::Key("tokens.jwks_url".to_owned(), error));
+            None
+        });
         let leeway = self.leeway.as_deref().map_or(Ok(DEFAULT_LEEWAY), units::duration);
         let leeway = leeway.unwrap_or_else(|accepted| {
             let set = self.leeway.as_deref().unwrap_or_default();
-            errors.push(format!("[tokens] leeway = {set:?}: {accepted}"));
+            errors.push(Wrong::value("tokens.leeway", &set, &accepted));
             DEFAULT_LEEWAY
         });
-        for (name, list) in [("jti", &self.deny.jti), ("sub", &self.deny.sub)] {
-            if list.iter().any(String::is_empty) {
-                errors.push(format!("[tokens.deny] {name}: a name is empty"));
-            }
+        for (list, names) in [("jti", &self.deny.jti), ("sub", &self.deny.sub)] {
+            let empty = names.iter().enumerate().filter(|(_, name)| name.is_empty());
+            errors.extend(empty.map(|(at, name)| {
+                let key = format!("tokens.deny.{list}[{at}]");
+                Wrong::value(&key, name, &"a name is empty; accepted is a name, or no entry")
+            }));
         }
-        let guests = guests.map(guests::Section::rights).transpose().unwrap_or_else(|error| {
-            errors.push(error);
+        let guests = guests.map(guests::Section::rights).transpose().unwrap_or_else(|wrong| {
+            errors.extend(wrong);
             None
         });
         if !errors.is_empty() {
             return Err(errors);
         }
-        let url = url.flatten();
         let audience = self.audience.clone().unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned());
         let issuer = self.issuer.clone();
         let expected = Expected { issuer, audience, leeway, max_join: max_groups };
@@ -162,32 +167,34 @@ impl Section {
 }
 
 impl Entry {
-    fn read(&self) -> Result<Keys, String> {
+    /// Reads the key, whose place is `place`.
+    fn read(&self, place: &str) -> Result<Keys, Wrong> {
         let algorithm = self.algorithm.as_deref().map(str::parse::<Algorithm>).transpose();
-        let algorithm = algorithm.map_err(|error| format!("algorithm: {error}"))?;
+        // The sentence has the value.
+        let wrong =
+            |error: UnknownAlgorithm| Wrong::Key(format!("{place}.algorithm"), error.to_string());
+        let algorithm = algorithm.map_err(wrong)?;
         let id = self.kid.clone();
         if id.as_deref() == Some("") {
-            return Err("kid is empty; accepted is a name, or no kid".to_owned());
+            let accepted = "it is empty; accepted is a name, or no kid";
+            return Err(Wrong::value(&format!("{place}.kid"), &"", &accepted));
         }
-        let (file, key) = match (&self.secret_file, &self.public_key_file) {
-            (Some(file), None) => {
-                let secret = secret_file::read(file, MAX_FILE_BYTES);
-                let key = secret.and_then(|secret| {
-                    Key::from_secret(id, algorithm, &secret).map_err(|error| error.to_string())
-                });
-                (file, key.map_err(|error| format!("secret_file = {file:?}: {error}")))
+        let (name, file) = match (&self.secret_file, &self.public_key_file) {
+            (Some(file), None) => ("secret_file", file),
+            (None, Some(file)) => ("public_key_file", file),
+            _ => {
+                let sentence = "accepted is either secret_file or public_key_file";
+                return Err(Wrong::Key(place.to_owned(), sentence.to_owned()));
             }
-            (None, Some(file)) => {
-                let pem = secret_file::read(file, MAX_FILE_BYTES);
-                let key = pem.and_then(|pem| {
-                    Key::from_pem(id, algorithm, pem.expose()).map_err(|error| error.to_string())
-                });
-                (file, key.map_err(|error| format!("public_key_file = {file:?}: {error}")))
-            }
-            _ => return Err("accepted is either secret_file or public_key_file".to_owned()),
         };
-        let keys = Keys::new(vec![key?]);
-        keys.map_err(|error| format!("{}: {error}", file.display()))
+        let key = secret_file::read(file, MAX_FILE_BYTES).and_then(|content| {
+            let key = match name {
+                "secret_file" => Key::from_secret(id, algorithm, &content),
+                _ => Key::from_pem(id, algorithm, content.expose()),
+            };
+            key.and_then(|key| Keys::new(vec![key])).map_err(|error| error.to_string())
+        });
+        key.map_err(|error| Wrong::value(&format!("{place}.{name}"), file, &error))
     }
 }
 
@@ -204,15 +211,6 @@ fn from_jwks_file(file: &Path) -> Result<Keys, String> {
     Ok(keys)
 }
 
-fn nth(index: usize) -> String {
-    match index {
-        0 => "first".to_owned(),
-        1 => "second".to_owned(),
-        2 => "third".to_owned(),
-        _ => format!("one with the number {}", index + 1),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -220,6 +218,7 @@ mod tests {
     use tempfile::NamedTempFile;
 
     use super::*;
+    use crate::settings::Places;
 
     fn section(text: &str) -> Section {
         toml::from_str(text).expect("a section")
@@ -233,7 +232,8 @@ mod tests {
     }
 
     fn errors(section: &Section) -> String {
-        section.access(None, None, 100).expect_err("wrong").join("\n")
+        let wrong = section.access(None, None, 100).expect_err("wrong");
+        Places::default().lines(wrong).join("\n")
     }
 
     #[test]
@@ -272,16 +272,16 @@ mod tests {
         ));
         let said = errors(&section);
         for part in [
-            "[tokens] leeway = \"soon\": accepted is a duration",
-            "[tokens] jwks_file = ",
+            "tokens.leeway: \"soon\": accepted is a duration",
+            "tokens.jwks_file: ",
             "not a set of keys (JWKS)",
-            "[[tokens.keys]], the first: secret_file = ",
+            "tokens.keys[0].secret_file: ",
             "a secret of 7 bytes is too short for HS256",
-            "the second: algorithm: \"none\" is not an algorithm: accepted are HS256",
-            "the third: accepted is either secret_file or public_key_file",
-            "the one with the number 4: public_key_file = ",
+            "tokens.keys[1].algorithm: \"none\" is not an algorithm: accepted are HS256",
+            "tokens.keys[2]: accepted is either secret_file or public_key_file",
+            "tokens.keys[3].public_key_file: ",
             "a PEM must be one public key",
-            "[tokens.deny] sub: a name is empty",
+            "tokens.deny.sub[0]: \"\": a name is empty",
         ] {
             assert!(said.contains(part), "{part} is not in {said}");
         }
@@ -292,7 +292,8 @@ mod tests {
         );
         let guests = guests::Section { groups: vec!["a*b".to_owned()] };
         let wrong = Section::default().access(None, Some(&guests), 100).expect_err("wrong");
-        assert!(wrong[0].contains("[guests] groups: \"a*b\": a pattern has a *"), "{wrong:?}");
+        let said = Places::default().lines(wrong).concat();
+        assert!(said.contains("guests.groups[0]: \"a*b\": a pattern has a *"), "{said}");
         assert!(toml::from_str::<Section>("secret = \"x\"").is_err());
     }
 }

@@ -136,14 +136,16 @@ mod tests {
     use crate::cli::all_flags;
 
     fn parsed(text: &str) -> settings::SettingsFile {
-        settings::parse(Path::new("campanile.toml"), text, &all_flags()).unwrap_or_else(|errors| {
-            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            panic!(
-                "{}\n(perhaps a new kind of value needs an example in {})",
-                errors.join("\n"),
-                file!()
-            )
-        })
+        settings::parse(Path::new("campanile.toml"), text.as_bytes(), &all_flags()).unwrap_or_else(
+            |errors| {
+                let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                panic!(
+                    "{}\n(perhaps a new kind of value needs an example in {})",
+                    errors.join("\n"),
+                    file!()
+                )
+            },
+        )
     }
 
     #[test]

@@ -83,7 +83,8 @@ fn access(file: &Path) -> anyhow::Result<Access> {
     let gateway = gateway.context("a gateway has flags")?;
     let (token_keys, guests) = (gateway.token_keys.as_deref(), read.settings.guests.as_ref());
     let tokens = read.settings.tokens.access(token_keys, guests, gateway.max_groups);
-    Ok(tokens.map_err(|errors| anyhow!("{}", errors.join("; ")))?.access)
+    let lines = |wrong| anyhow!("{}", read.settings.places.lines(wrong).join("; "));
+    Ok(tokens.map_err(lines)?.access)
 }
 
 /// Seconds since 1970-01-01 UTC.

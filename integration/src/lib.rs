@@ -1,0 +1,144 @@
+//! What the binary does: it reads the command line, binds the listeners, and runs one service or all three
+//! until it is told to stop. It is a library only so that the fuzz targets reach the settings file.
+
+mod certificates;
+mod cli;
+mod exposure;
+mod files;
+mod jwks;
+mod limits;
+mod live;
+mod logging;
+mod reread;
+mod secret_file;
+mod secrets;
+mod services;
+mod settings;
+mod shutdown;
+mod token_keys;
+mod tools;
+mod trial;
+mod units;
+mod watch;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use campanile_bench::{BenchArgs, Stop};
+use campanile_channel::Watchdog;
+use tracing::warn;
+
+use cli::{Command, Invocation, ServiceArgs};
+use live::{Invalid, Live, NewState};
+use logging::Logging;
+use shutdown::Shutdown;
+
+pub use trial::wrong_settings;
+
+/// Runs the command line of this process, and returns its exit code. A service ends the process by itself.
+pub fn run() -> ExitCode {
+    // First of all, because until then SIGHUP ends the process. Tools end by it.
+    if cli::is_service()
+        && let Err(error) = shutdown::hold_hangups()
+    {
+        logging::last_line(&format!("error: cannot catch signals: {error}"));
+        return ExitCode::FAILURE;
+    }
+    // The first one stays, and nobody else installs one.
+    let _ = campanile_edge::tls::provider().install_default();
+    let invocation = match cli::read() {
+        Ok(invocation) => invocation,
+        Err(refused) => return cli::explain(&refused),
+    };
+    let invocation = match invocation {
+        Invocation { command: Command::Config(args), .. } => return tools::config::run(&args),
+        Invocation { command: Command::Key(command), .. } => return tools::key::run(&command),
+        Invocation { command: Command::Token(command), .. } => return tools::token::run(command),
+        service => service,
+    };
+    let args = ServiceArgs::of(&invocation.command);
+    let first = match NewState::read(&invocation.settings, &args) {
+        Ok(first) => first,
+        Err(Invalid(sentences)) => {
+            let file = invocation.file.as_deref();
+            for line in sentences {
+                let line = file.map_or(line.clone(), |file| {
+                    settings::with_places(&line, &invocation.in_force, file)
+                });
+                logging::last_line(&format!("error: {line}"));
+            }
+            return ExitCode::from(2);
+        }
+    };
+    let logging = match logging::start(first.filter()) {
+        Ok(logging) => logging,
+        Err(error) => {
+            logging::last_line(&format!("error: cannot start the thread of the log: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    cli::unknown_variables().iter().for_each(|sentence| warn!("{sentence}"));
+    files::raise_limit();
+    if let Command::BenchPart(args) = invocation.command {
+        end(campanile_bench::run_part(args), logging);
+    }
+    let live = Arc::new(Live::start(&invocation, first, logging.level()));
+    let system = actix_rt::System::new();
+    let result = system.block_on(serve(invocation.command, live.clone()));
+    let result = result.map_err(|error| live.with_places(error));
+    // The system is not dropped: that would wait for a look-up of a host's name that is in progress.
+    end(result, logging)
+}
+
+fn end(result: anyhow::Result<()>, logging: Logging) -> ! {
+    let code = match result {
+        Ok(()) => 0,
+        Err(error) => {
+            logging::last_line(&format!("error: {error:#}"));
+            1
+        }
+    };
+    drop(logging);
+    std::process::exit(code)
+}
+
+async fn serve(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
+    let watchdog = match command {
+        Command::Bench(_) => Watchdog::none(),
+        _ => watch::start().context("cannot start the thread of the watchdog")?,
+    };
+    let pulse = watchdog.watch("signals");
+    let shutdown = match command {
+        Command::Bench(_) => Shutdown::on_signals(pulse)?,
+        _ => Shutdown::of_service(pulse, {
+            let live = live.clone();
+            move || live.reload()
+        })?,
+    };
+    match command {
+        Command::Up(args) => services::up(args, &live, shutdown, watchdog).await,
+        Command::Broker(args) => services::broker(args, &live, shutdown, watchdog).await,
+        Command::Gateway(args) => services::gateway(args, &live, shutdown, watchdog).await,
+        Command::Publisher(args) => services::publisher(args, &live, shutdown, watchdog).await,
+        Command::Bench(args) => measure(*args, shutdown).await,
+        Command::Config(_) | Command::Key(_) | Command::Token(_) | Command::BenchPart(_) => {
+            unreachable!("run without a runtime")
+        }
+    }
+}
+
+/// Runs the benchmark on a thread of its own, which waits for nothing but its sockets.
+async fn measure(args: BenchArgs, shutdown: Shutdown) -> anyhow::Result<()> {
+    let (stop, room) = (Stop::default(), files::room());
+    let measuring = tokio::task::spawn_blocking({
+        let stop = stop.clone();
+        move || campanile_bench::run(args, stop, room)
+    });
+    tokio::pin!(measuring);
+    tokio::select! {
+        ended = &mut measuring => return ended?,
+        () = shutdown.begun() => stop.pull(),
+    }
+    measuring.await?
+}
