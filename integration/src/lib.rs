@@ -68,7 +68,7 @@ pub fn run() -> ExitCode {
                 let line = file.map_or(line.clone(), |file| {
                     settings::with_places(&line, &invocation.in_force, file)
                 });
-                logging::last_line(&format!("error: {line}"));
+                logging::last_line(&format!("error: {}", settings::without_keys(&line)));
             }
             return ExitCode::from(2);
         }
@@ -97,7 +97,8 @@ fn end(result: anyhow::Result<()>, logging: Logging) -> ! {
     let code = match result {
         Ok(()) => 0,
         Err(error) => {
-            logging::last_line(&format!("error: {error:#}"));
+            let sentence = format!("error: {error:#}");
+            logging::last_line(&settings::without_keys(&sentence));
             1
         }
     };

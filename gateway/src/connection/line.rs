@@ -67,7 +67,12 @@ impl Line {
 
     /// Closes the connection with a code. `unsent` says what happens to what waits in the outbox.
     pub fn close(&self, code: CloseCode, unsent: Unsent) {
-        self.socket.close(self.rules().close(code), unsent);
+        self.socket.close(self.rules().close(code, None), unsent);
+    }
+
+    /// Closes a client that was not greeted yet, because it may not listen to a group any more.
+    pub fn close_not_allowed(&self, group: &str) {
+        self.socket.close(self.rules().close(CloseCode::NotAllowed, Some(group)), Unsent::Flush);
     }
 
     /// Closes a client that reads too slowly. This is the only place that does.

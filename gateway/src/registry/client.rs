@@ -142,7 +142,7 @@ impl Client {
     pub fn send_not_allowed(&self, group: &GroupName, is_greeted: bool) {
         match self.line.rules().left(group, Some("not_allowed")).filter(|_| is_greeted) {
             Some(left) => self.line.send(&left),
-            None => self.line.close(CloseCode::NotAllowed, Unsent::Flush),
+            None => self.line.close_not_allowed(group),
         }
     }
 

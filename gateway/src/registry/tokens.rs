@@ -101,8 +101,8 @@ impl Registry {
             client.line.close((&rejection).into(), Unsent::Flush);
         } else if let Some(principal) = access.changes(&client.principal) {
             client.principal = principal;
-            if groups.iter().any(|group| !client.may_listen_to(group)) {
-                client.line.close(CloseCode::NotAllowed, Unsent::Flush);
+            if let Some(group) = groups.iter().find(|group| !client.may_listen_to(group)) {
+                client.line.close_not_allowed(group.name());
             }
         }
     }
