@@ -5,7 +5,10 @@ use std::net::{SocketAddr, TcpListener};
 use anyhow::Context as _;
 use campanile_admin::{Access, AdminConfig, HealthCheck, Opened, ProcessMeters};
 use campanile_channel::Watchdog;
+use campanile_channel::broker::BrokerConfig;
 use campanile_edge::{Exposure, most_exposed};
+use campanile_gateway::GatewayConfig;
+use campanile_publisher::PublisherConfig;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tracing::{info, warn};
@@ -21,10 +24,8 @@ pub struct Admin {
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
     access: Access,
-    /// The numbers of this process.
-    pub registry: Registry,
-    /// The services of this process.
-    pub health: Vec<HealthCheck>,
+    registry: Registry,
+    health: Vec<HealthCheck>,
 }
 
 impl Admin {
@@ -86,6 +87,28 @@ impl Admin {
     /// Where it can be reached from this host.
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
+    }
+
+    /// Shows the numbers and the health of the broker.
+    pub fn show_broker(&mut self, config: &BrokerConfig) {
+        config.meters.register(&mut self.registry);
+        let health = config.health.clone();
+        let hindrance = Box::new(move || health.hindrance());
+        self.health.push(HealthCheck { service: "broker", hindrance });
+    }
+
+    /// Shows the health of the gateway.
+    pub fn show_gateway(&mut self, config: &GatewayConfig) {
+        let (health, access) = (config.health.clone(), config.access.clone());
+        let hindrance = Box::new(move || health.hindrance().or(access.borrow().hindrance()));
+        self.health.push(HealthCheck { service: "gateway", hindrance });
+    }
+
+    /// Shows the health of the publisher.
+    pub fn show_publisher(&mut self, config: &PublisherConfig) {
+        let health = config.health.clone();
+        let hindrance = Box::new(move || health.readiness().hindrance());
+        self.health.push(HealthCheck { service: "publisher", hindrance });
     }
 
     /// Answers operators on a thread of its own until the process ends: how the services shut down is shown,

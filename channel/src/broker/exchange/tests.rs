@@ -205,7 +205,7 @@ fn attached(
     let from = Position { epoch: EPOCH, sequence: from };
     vec![
         send(link, FromBroker::Attached { from, gap }),
-        Effect::Replay { link, frames },
+        Effect::CatchUp { link, frames },
         send(link, FromBroker::Confirmed { revision: 1, head }),
     ]
 }
