@@ -104,8 +104,9 @@ impl Admin {
         self.health.push(HealthCheck { service: "gateway", hindrance });
     }
 
-    /// Shows the health of the publisher.
+    /// Shows the numbers and the health of the publisher.
     pub fn show_publisher(&mut self, config: &PublisherConfig) {
+        config.meters.register(&mut self.registry);
         let health = config.health.clone();
         let hindrance = Box::new(move || health.readiness().hindrance());
         self.health.push(HealthCheck { service: "publisher", hindrance });
