@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::cli::AdminArgs;
 use crate::exposure::Service;
 use crate::live::Live;
+use crate::process_meters::{Expiry, LogAndWatchdog};
 use crate::threads::start;
 use crate::units::{AdminAddress, HostPort};
 
@@ -80,6 +81,7 @@ impl Admin {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("campanile_build", "The release that runs", build);
         registry.register_collector(Box::new(ProcessMeters));
+        registry.register(Expiry::NAME, Expiry::HELP, live.tls.expiry.metric());
         let access = Access { exposure, listens_on, opened: *opened };
         Ok(Some(Self { listeners, addresses: bound, access, registry, health: Vec::new() }))
     }
@@ -115,7 +117,8 @@ impl Admin {
     /// Answers operators on a thread of its own until the process ends: how the services shut down is shown,
     /// too. A failure is logged, and the services go on.
     pub fn start(self, live: &Live, watchdog: &Watchdog) {
-        let Self { listeners, access, registry, health, .. } = self;
+        let Self { listeners, access, mut registry, health, .. } = self;
+        registry.register_collector(Box::new(LogAndWatchdog(watchdog.clone())));
         let pulse = watchdog.watch("listener for operators");
         let config = AdminConfig { access, keys: live.keys(), registry, health, pulse };
         let serving = start("listener for operators", move || {
