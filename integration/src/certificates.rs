@@ -91,6 +91,14 @@ impl Certificates {
     }
 }
 
+impl Certificates {
+    /// When the certificates of the gateway, the publisher and the link expire, in Unix time.
+    fn expiring(&self) -> [Option<u64>; 3] {
+        [&*self.gateway, &*self.publisher, self.of_links.as_slice()]
+            .map(|all| all.iter().filter_map(Certificate::expires_at).min())
+    }
+}
+
 /// The settings of a broker's listeners and their certificate; `None` if they do not speak TLS.
 fn read_broker(
     files: &LinkFiles,
@@ -185,21 +193,6 @@ fn read_files(cert: &Path, key: &Path) -> Result<Certificate, PairError> {
     })
 }
 
-impl Certificates {
-    /// Notes when the certificates of each service expire.
-    fn note_expiry(&self, expiry: &Expiry) {
-        let of_links = if self.link.is_some() { "link" } else { "broker" };
-        let one = self.of_links.as_slice();
-        for (service, certificates) in
-            [("gateway", &*self.gateway), ("publisher", &*self.publisher), (of_links, one)]
-        {
-            if let Some(at) = certificates.iter().filter_map(Certificate::expires_at).min() {
-                expiry.note(service, at);
-            }
-        }
-    }
-}
-
 /// Gives certificates to the listeners that speak TLS.
 #[derive(Debug)]
 pub struct Listeners {
@@ -246,21 +239,37 @@ impl Listeners {
     /// Begins with the first certificates. All processes with the same `secrets` accept each other's
     /// session tickets; without any, each process accepts its own only.
     pub fn start(first: Certificates, secrets: &Secrets) -> Self {
-        let expiry = Expiry::default();
-        first.note_expiry(&expiry);
-        Self {
-            expiry,
+        let expiring = first.expiring();
+        let listeners = Self {
+            expiry: Expiry::default(),
             gateway: Listener::start("gateway", first.gateway, secrets),
             publisher: Listener::start("publisher", first.publisher, secrets),
             broker: first.broker.map(watch::Sender::new),
             link: first.link.map(watch::Sender::new),
+        };
+        listeners.note(expiring);
+        listeners
+    }
+
+    /// Notes when the certificates of those that speak TLS expire.
+    fn note(&self, expiring: [Option<u64>; 3]) {
+        let [gateway, publisher, of_links] = expiring;
+        for (service, speaks_tls, at) in [
+            ("gateway", self.gateway.is_some(), gateway),
+            ("publisher", self.publisher.is_some(), publisher),
+            ("broker", self.broker.is_some(), of_links),
+            ("link", self.link.is_some(), of_links),
+        ] {
+            if let Some(at) = at.filter(|_| speaks_tls) {
+                self.expiry.note(service, at);
+            }
         }
     }
 
     /// Gives newcomers these certificates. Returns the services that would have to begin or to stop
     /// speaking TLS, which takes a restart.
     pub fn publish(&self, new: Certificates, secrets: &Secrets) -> Vec<&'static str> {
-        new.note_expiry(&self.expiry);
+        self.note(new.expiring());
         let services = [
             ("gateway", &self.gateway, new.gateway),
             ("publisher", &self.publisher, new.publisher),
