@@ -142,12 +142,7 @@ impl Log {
         self.head - self.entries.len() as u64
     }
 
-    /// How many events are kept.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// How much memory they take, in bytes.
+    /// How much memory the events take, in bytes.
     pub fn kept_bytes(&self) -> usize {
         self.kept_bytes
     }
