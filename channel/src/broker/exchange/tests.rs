@@ -1,4 +1,5 @@
 mod clients;
+mod counts;
 mod links;
 mod publishes;
 mod restarts;
