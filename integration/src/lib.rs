@@ -10,6 +10,7 @@ mod jwks;
 mod limits;
 mod live;
 mod logging;
+mod process_meters;
 mod reread;
 mod secret_file;
 mod secrets;

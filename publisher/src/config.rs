@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::budget::Shares;
 use crate::courier::health::Health;
+use crate::meters::PublisherMeters;
 use crate::push::BodyKind;
 use crate::{AllowHosts, AllowOrigins};
 
@@ -97,6 +98,8 @@ pub struct PublisherConfig {
     pub key_in_url: bool,
     /// Watches the publisher's actor, tasks and threads. Default: they are not watched.
     pub watchdog: Watchdog,
+    /// What operators see of the publisher. Default: registered nowhere.
+    pub meters: PublisherMeters,
 }
 
 /// The limits of addresses that nobody has changed.
@@ -159,6 +162,7 @@ impl PublisherConfig {
             keys: watch::channel(Arc::default()).1,
             key_in_url: false,
             watchdog: Watchdog::none(),
+            meters: PublisherMeters::default(),
         }
     }
 

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::config::PublisherConfig;
+use crate::meters::{Limit, PublisherMeters};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -39,6 +40,7 @@ pub(crate) struct Entrance {
     is_sealed: bool,
     header_limit: Duration,
     answers: Arc<AtomicUsize>,
+    meters: PublisherMeters,
 }
 
 /// Counts a connection for its address until it is dropped.
@@ -63,6 +65,7 @@ impl Entrance {
             is_sealed: config.tls.is_some(),
             header_limit: config.head_limit,
             answers: Arc::default(),
+            meters: config.meters.clone(),
         }
     }
 
@@ -99,6 +102,7 @@ impl Entrance {
             Ok(peer) => Ok((client, peer.map(|peer| Counted { crowd: self.crowd.clone(), peer }))),
             Err(crowded) => {
                 debug!(%client, %crowded, "refused a connection");
+                self.meters.limit_hit(Limit::MaxConnectionsPerAddress);
                 if !self.is_sealed {
                     self.answer(tcp, crowded).await;
                 }
