@@ -94,6 +94,7 @@ pub async fn gateway(
     notice(Service::Gateway, exposure);
     if let Some(mut admin) = Admin::bind(live)? {
         admin.health.push(gateway_health(&config));
+        config.meters.register(&mut admin.registry);
         admin.start(live, &config.watchdog);
     }
     let ready = || info!("the gateway takes connections");
@@ -201,6 +202,7 @@ pub async fn up(
             gateway_health(&gateway_config),
             publisher_health(&publisher_config),
         ]);
+        gateway_config.meters.register(&mut admin.registry);
         admin.start(live, &gateway_config.watchdog);
     }
 

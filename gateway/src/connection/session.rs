@@ -62,6 +62,7 @@ impl Session {
         (registry, config): (Addr<Registry>, Arc<GatewayConfig>),
         seat: Seat,
     ) -> Self {
+        config.meters.opened(line.dialect);
         Self {
             connection,
             line,
@@ -101,6 +102,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.line.socket.abort();
         self.registry.do_send(Detach(self.connection));
+        self.config.meters.ended(self.line.dialect, self.line.socket.close_code());
     }
 }
 
@@ -180,6 +182,9 @@ impl Session {
     }
 
     fn refuse(&mut self, error: &RequestError) {
+        if let RequestError::Publish(refused) = error {
+            self.config.meters.publishes.count((&refused.error).into());
+        }
         self.line.say(self.line.rules().error(error));
         if error.is_clients_fault() && self.errors.count(Instant::now()) {
             self.line.close(CloseCode::PolicyViolation, Unsent::Flush);

@@ -15,6 +15,8 @@ pub(super) struct SocketState {
     pub(super) waiting: Vec<WriteWaiter>,
     /// Whether the outbox has exceeded its bound.
     pub(super) is_overrun: bool,
+    /// The code with which the connection was closed; 0 for none.
+    pub(super) close_code: u16,
     /// Seals what is written. What leaves the outbox is sealed at once, and waits here if the kernel does
     /// not take it: at most one record.
     pub(super) tls: Option<Box<TlsSession>>,
