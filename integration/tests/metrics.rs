@@ -2,16 +2,22 @@
 
 #[path = "metrics/contract.rs"]
 mod contract;
+#[path = "tokens/issuer.rs"]
+mod issuer;
 #[path = "metrics/scrape.rs"]
 mod scrape;
 
-use campanile_harness::client::raw::Client;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use campanile_harness::client::raw::{Client, request};
 use campanile_harness::{
     Cluster, Feed, Hello, NO_GROUPS, Protocol, exchange, handshake, not_recovered, open_feed,
 };
 use serde_json::json;
+use tempfile::TempDir;
 
 use contract::assert_documented;
+use issuer::{fresh, settings, token};
 use scrape::{reaches, scrape};
 
 const ADMIN: &str = "--admin-listen 127.0.0.1:0";
@@ -88,8 +94,7 @@ async fn a_thousand_pushes_to_50_clients_are_50_000_deliveries() {
 
 #[tokio::test]
 async fn each_way_to_end_or_to_be_refused_has_a_count() {
-    let flags = format!("--workers 1 --max-connections 3 {ADMIN}");
-    let mut cluster = Cluster::of(1).gateway(&flags).start().await;
+    let mut cluster = Cluster::of(1).gateway(&format!("--workers 1 {ADMIN}")).start().await;
     let address = cluster.gateway_addresses[0];
 
     // A client that closes, one that is gone and one that breaks the protocol.
@@ -125,24 +130,18 @@ async fn each_way_to_end_or_to_be_refused_has_a_count() {
     assert_eq!(seen.of("publishes_total", &[("result", "invalid_group")]), 1.0);
     assert_eq!(seen.sum("publishes_total"), 2.0);
 
-    // Refused: by a status, by a message, and for lack of room. Health checks are none.
+    // Refused by a status and by a message. Health checks are not refused.
     assert_eq!(exchange(address, handshake("/?what=1").as_bytes()).await.status, 400);
     let refused = Client::open_v1(address, "/?what=1").json();
-    assert_eq!(refused["code"], "bad_request");
+    assert_eq!(refused["code"], "unknown_parameter");
     let health = "GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n";
     assert_eq!(exchange(address, health.as_bytes()).await.status, 200);
-    let third = cluster.client(0, &[]).await;
-    assert_eq!(exchange(address, handshake("/").as_bytes()).await.status, 503);
     let seen = scrape(&cluster.gateways[0]).await;
-    for (reason, count) in [("400", 1.0), ("1008", 1.0), ("503", 1.0)] {
-        assert_eq!(seen.of("connections_refused_total", &[("reason", reason)]), count, "{reason}");
-    }
-    assert_eq!(seen.sum("connections_refused_total"), 3.0);
-    assert_eq!(seen.of("handshake_limit_hits_total", &[("limit", "max_connections")]), 1.0);
-    assert_eq!(seen.sum("handshake_limit_hits_total"), 1.0);
-    assert_eq!(seen.sum("connections"), 3.0);
-    drop(third);
-    reaches(&cluster.gateways[0], "connections", &[("dialect", "plain")], 1.0).await;
+    assert_eq!(seen.of("connections_refused_total", &[("reason", "400")]), 1.0);
+    assert_eq!(seen.of("connections_refused_total", &[("reason", "1008")]), 1.0);
+    assert_eq!(seen.sum("connections_refused_total"), 2.0);
+    assert_eq!(seen.sum("handshake_limit_hits_total"), 0.0);
+    assert_eq!(seen.sum("connections"), 2.0);
 
     // Without a broker and with another one: a gap, and a position that is of no use.
     cluster.broker.kill().await;
@@ -160,4 +159,62 @@ async fn each_way_to_end_or_to_be_refused_has_a_count() {
     assert_eq!(seen.of("resumes_total", &[("result", "epoch_changed")]), 1.0);
     assert_eq!(seen.of("resumes_total", &[("result", "malformed")]), 1.0);
     assert_eq!(seen.sum("resumes_total"), 2.0);
+}
+
+#[tokio::test]
+async fn a_full_gateway_counts_whom_it_turns_away() {
+    let flags = format!("--workers 1 --max-connections 1 {ADMIN}");
+    let cluster = Cluster::of(1).gateway(&flags).start().await;
+    let (gateway, address) = (&cluster.gateways[0], cluster.gateway_addresses[0]);
+    let _only = cluster.client(0, &[]).await;
+    for _ in 0..3 {
+        assert_eq!(exchange(address, handshake("/").as_bytes()).await.status, 503);
+    }
+    let health = "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(exchange(address, health.as_bytes()).await.status, 200);
+    let seen = scrape(gateway).await;
+    assert_eq!(seen.of("connections_refused_total", &[("reason", "503")]), 3.0);
+    assert_eq!(seen.sum("connections_refused_total"), 3.0);
+    assert_eq!(seen.of("handshake_limit_hits_total", &[("limit", "max_connections")]), 4.0);
+    assert_eq!((seen.of("accepted_total", &[]), seen.sum("connections")), (5.0, 1.0));
+}
+
+#[tokio::test]
+async fn each_token_is_counted_by_what_was_found_out() {
+    let directory = TempDir::new().expect("a directory");
+    let (file, key) = (directory.path().join("campanile.toml"), directory.path().join("key"));
+    let secret = fresh();
+    std::fs::write(&key, format!("{secret}\n")).expect("it can be written");
+    std::fs::write(&file, settings(&key)).expect("it can be written");
+    let flags = format!("--workers 1 --admin-open metrics {ADMIN} --config {}", file.display());
+    let cluster = Cluster::of(1).gateway(&flags).start().await;
+    let address = cluster.gateway_addresses[0];
+    let with = |token: &str| {
+        let token = URL_SAFE_NO_PAD.encode(token);
+        let offer =
+            format!("Sec-WebSocket-Protocol: campanile.v1, base64url.bearer.campanile.{token}");
+        Client::open_with(address, &request("/?group=news", &[&offer]))
+    };
+    let good = token(&secret, json!({ "sub": "42" }));
+    let mut client = with(&good);
+    assert_eq!(client.json()["type"], "welcome");
+    client.say(&json!({ "type": "auth", "token": good }));
+    assert_eq!(client.json()["type"], "renewed");
+    client.say(&json!({ "type": "auth", "token": token(&secret, json!({ "sub": "43" })) }));
+    assert_eq!(client.json()["type"], "error");
+    let expired = token(&secret, json!({ "exp": 1_000_000 }));
+    let foreign = token(&fresh(), json!({}));
+    for (token, code) in
+        [(&*expired, "expired"), (&foreign, "invalid_token"), ("no token", "invalid_token")]
+    {
+        assert_eq!(with(token).json()["code"], code);
+    }
+    let seen = scrape(&cluster.gateways[0]).await;
+    for (result, count) in
+        [("accepted", 1.0), ("renewed", 1.0), ("invalid", 3.0), ("expired", 1.0), ("revoked", 0.0)]
+    {
+        assert_eq!(seen.of("tokens_total", &[("result", result)]), count, "{result}");
+    }
+    assert_eq!(seen.of("connections_refused_total", &[("reason", "4401")]), 3.0);
+    assert_eq!(seen.sum("connections"), 1.0);
 }
