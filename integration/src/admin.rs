@@ -101,6 +101,7 @@ impl Admin {
 
     /// Shows the health of the gateway.
     pub fn show_gateway(&mut self, config: &GatewayConfig) {
+        config.meters.register(&mut self.registry);
         let (health, access) = (config.health.clone(), config.access.clone());
         let hindrance = Box::new(move || health.hindrance().or(access.borrow().hindrance()));
         self.health.push(HealthCheck { service: "gateway", hindrance });

@@ -12,6 +12,7 @@ use super::{Registry, renewal};
 use crate::config::GatewayConfig;
 use crate::connection::socket::Unsent;
 use crate::dialects::RequestError;
+use crate::meters::TokenResult;
 use crate::registry::client::Client;
 use crate::registry::subscriptions::Standing;
 use crate::websocket::CloseCode;
@@ -73,12 +74,19 @@ impl Handler<Renew> for Registry {
         let token = std::str::from_utf8(token.expose()).unwrap_or_default();
         let checked = access.check(token, (self.config.unix_time)());
         if let Err(rejection) = &checked {
+            self.config.meters.tokens.count(rejection.into());
             debug!(%connection, cause = %rejection, "a new token was refused");
             if rejection.names_unknown_key() {
                 self.config.unknown_key.notify_one();
             }
         }
-        let rights = renewal::check(&client.principal, checked)?;
+        let is_valid = checked.is_ok();
+        let rights = renewal::check(&client.principal, checked);
+        if is_valid {
+            let result = if rights.is_ok() { TokenResult::Renewed } else { TokenResult::Invalid };
+            self.config.meters.tokens.count(result);
+        }
+        let rights = rights?;
         client.principal = Principal::Token(Arc::new(rights));
         client.start_token(Instant::now(), (self.config.unix_time)(), self.config.token_grace);
         let expires_in = client.identity().and_then(|identity| identity.expires_in).unwrap_or(0);

@@ -12,7 +12,7 @@ use tracing::debug;
 use super::{Decision, Door, come_back};
 use crate::entrance::ends::{REFUSAL_LIMIT, end, last_message, read_head};
 use crate::entrance::refusal::Refusal;
-use crate::websocket::Upgrade;
+use crate::websocket::{CloseCode, Upgrade};
 
 impl Door {
     /// Answers a client for which there is no room so that it comes back later, and answers health
@@ -28,12 +28,15 @@ impl Door {
         let Some(mut stream) = self.open_stream(tcp, peer, deadline).await else { return };
         let mut received = Vec::new();
         let plain = refusal.response(None);
-        let decide = |head: &Head<'_>, _| self.decide_without_room(head, peer, refusal);
+        let decide = |head: &Head<'_>, _| self.decide_without_room(head, peer, refusal.clone());
         let read = read_head(&mut stream, &mut received, decide);
         let last = match timeout_at(deadline, read).await {
             Ok(Ok(Some(last))) => last,
             _ if self.health.is_draining() => None,
-            _ => Some(plain),
+            _ => {
+                self.count_by_status(&refusal);
+                Some(plain)
+            }
         };
         if let Some(last) = last {
             let _ = timeout(2 * REFUSAL_LIMIT, end(stream, last)).await;
@@ -48,7 +51,9 @@ impl Door {
         refusal: Refusal,
     ) -> Option<Bytes> {
         let refusal = match self.answer_to_check(head) {
-            Some(answer) => answer,
+            Some(answer) => {
+                return Some(answer.for_method(head.method).response(self.reader(head)));
+            }
             None if self.health.is_draining() => return None,
             None => refusal,
         };
@@ -63,14 +68,38 @@ impl Door {
             true => come_back(),
             false => refusal,
         };
-        refusal_by_message(head, &refusal)
-            .unwrap_or_else(|| refusal.for_method(head.method).response(self.reader(head)))
+        if let Some(last) = refusal_by_message(head, &refusal) {
+            self.count_by_message(&refusal);
+            return last;
+        }
+        self.count_by_status(&refusal);
+        refusal.for_method(head.method).response(self.reader(head))
     }
-}
 
-pub(super) fn refused(peer: SocketAddr, refusal: &Refusal, reader: Option<Reader<'_>>) -> Decision {
-    debug!(%peer, status = refusal.status, "refused a request");
-    Decision::Refuse(refusal.response(reader))
+    /// The answer to a request that is refused by its status.
+    pub(super) fn refused(
+        &self,
+        peer: SocketAddr,
+        refusal: &Refusal,
+        reader: Option<Reader<'_>>,
+    ) -> Decision {
+        debug!(%peer, status = refusal.status, "refused a request");
+        self.count_by_status(refusal);
+        Decision::Refuse(refusal.response(reader))
+    }
+
+    /// Counts a refusal with its status, unless it is the answer to a preflight request.
+    fn count_by_status(&self, refusal: &Refusal) {
+        if refusal.status != 204 {
+            self.config.meters.refused.count(refusal.status.into());
+        }
+    }
+
+    /// Counts a refusal with its close code.
+    pub(super) fn count_by_message(&self, refusal: &Refusal) {
+        let code = refusal.close_code().map_or(0, CloseCode::code);
+        self.config.meters.refused.count(code.into());
+    }
 }
 
 /// Everything that a websocket gets whose refusal can be said in its dialect: the
