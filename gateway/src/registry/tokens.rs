@@ -15,7 +15,6 @@ use crate::dialects::RequestError;
 use crate::meters::TokenResult;
 use crate::registry::client::Client;
 use crate::registry::subscriptions::Standing;
-use crate::websocket::CloseCode;
 
 /// How many clients a new access is applied to before the other actors of the thread get their turn.
 const AT_ONCE: usize = 256;
