@@ -10,6 +10,7 @@ mod jwks;
 mod limits;
 mod live;
 mod logging;
+mod remote;
 mod reread;
 mod secret_file;
 mod secrets;
@@ -57,6 +58,8 @@ pub fn run() -> ExitCode {
         Invocation { command: Command::Config(args), .. } => return tools::config::run(&args),
         Invocation { command: Command::Key(command), .. } => return tools::key::run(&command),
         Invocation { command: Command::Token(command), .. } => return tools::token::run(command),
+        Invocation { command: Command::Push(args), .. } => return tools::push::run(&args),
+        Invocation { command: Command::Tail(args), .. } => return tools::tail::run(&args),
         service => service,
     };
     let args = ServiceArgs::of(&invocation.command);
@@ -124,9 +127,12 @@ async fn serve(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
         Command::Gateway(args) => services::gateway(args, &live, shutdown, watchdog).await,
         Command::Publisher(args) => services::publisher(args, &live, shutdown, watchdog).await,
         Command::Bench(args) => measure(*args, shutdown).await,
-        Command::Config(_) | Command::Key(_) | Command::Token(_) | Command::BenchPart(_) => {
-            unreachable!("run without a runtime")
-        }
+        Command::Config(_)
+        | Command::Key(_)
+        | Command::Token(_)
+        | Command::Push(_)
+        | Command::Tail(_)
+        | Command::BenchPart(_) => unreachable!("ended before"),
     }
 }
 
