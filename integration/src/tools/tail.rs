@@ -12,6 +12,7 @@ use anyhow::{Context as _, anyhow};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response, StatusCode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, sleep};
 
 use crate::cli::TailArgs;
@@ -72,8 +73,11 @@ pub fn run(args: &TailArgs) -> ExitCode {
 fn exit_on_interrupt(last_id: LastId) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start")?;
+    // From here on; the thread may begin later.
+    let interrupts = runtime.block_on(async { signal(SignalKind::interrupt()) });
+    let mut interrupts = interrupts.context("cannot catch signals")?;
     let wait = move || {
-        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+        if runtime.block_on(interrupts.recv()).is_some() {
             let last_id = last_id.lock().unwrap_or_else(PoisonError::into_inner).take();
             last_id.inspect(|id| last_line(&format!("interrupted; --since {id} continues here")));
             std::process::exit(INTERRUPTED);
