@@ -28,6 +28,11 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(90);
 /// How often to look whether standard output has a reader, while nothing is written to it.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How long an interrupt waits for an event that is being printed, in pauses. If nobody reads the output,
+/// the process ends without the id.
+const INTERRUPT_TRIES: u32 = 40;
+const INTERRUPT_PAUSE: Duration = Duration::from_millis(5);
+
 /// The exit code of a process that was interrupted, as shells have it.
 const INTERRUPTED: i32 = 130;
 
@@ -78,8 +83,17 @@ fn exit_on_interrupt(last_id: LastId) -> anyhow::Result<()> {
     let mut interrupts = interrupts.context("cannot catch signals")?;
     let wait = move || {
         if runtime.block_on(interrupts.recv()).is_some() {
-            let last_id = last_id.lock().unwrap_or_else(PoisonError::into_inner).take();
-            last_id.inspect(|id| last_line(&format!("interrupted; --since {id} continues here")));
+            // Whoever prints an event has the lock until the id is that of the event.
+            let last_id = (0..INTERRUPT_TRIES).find_map(|_| match last_id.try_lock() {
+                Ok(id) => Some(id.clone()),
+                Err(_) => {
+                    std::thread::sleep(INTERRUPT_PAUSE);
+                    None
+                }
+            });
+            if let Some(id) = last_id.flatten() {
+                last_line(&format!("interrupted; --since {id} continues here"));
+            }
             std::process::exit(INTERRUPTED);
         }
     };
@@ -164,9 +178,9 @@ impl<'a> Tail<'a> {
             }
             let unreadable = |error| Ended::Refused(format!("the stream cannot be read: {error}"));
             while let Some(block) = reader.next().map_err(unreadable)? {
+                let mut last_id = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
                 self.follower.take(block).into_iter().try_for_each(perform)?;
-                let last_id = self.follower.last_id().map(str::to_owned);
-                *self.last_id.lock().unwrap_or_else(PoisonError::into_inner) = last_id;
+                *last_id = self.follower.last_id().map(str::to_owned);
             }
         }
     }
