@@ -3,9 +3,11 @@
 use crate::settings::nearest;
 
 /// The variables that are no flags of a service.
-const OTHERS: [&str; 5] = [
+const OTHERS: [&str; 7] = [
     "CAMPANILE_LOG",
     "CAMPANILE_CONFIG",
+    "CAMPANILE_KEY",
+    "CAMPANILE_TOKEN",
     "CAMPANILE_BROKER_SECRET",
     "CAMPANILE_GATEWAY_SECRET",
     "CAMPANILE_PUBLISHER_SECRET",
