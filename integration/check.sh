@@ -7,7 +7,7 @@
 # whole clusters. It needs no root, no browser and no release build, and installs no package.
 set -euo pipefail
 
-fuzz_seconds=${FUZZ_SECONDS:-5}
+fuzz_seconds=${FUZZ_SECONDS:-3}
 
 # The tests of whole clusters that take a few seconds, and need nothing but the binary.
 quick_tests=(batches command_line delivery except history membership modules order position repeats resume)
