@@ -26,7 +26,7 @@ impl BrokerHealth {
     }
 
     /// Why the broker can accept nothing, in one word; `None` if it can. A shutdown comes first, because
-    /// there is no way back.
+    /// it cannot be undone.
     pub fn hindrance(&self) -> Option<&'static str> {
         match (self.0.draining.load(Relaxed), self.0.disk_waits.load(Relaxed)) {
             (true, _) => Some("draining"),
