@@ -8,6 +8,7 @@ pub mod heads;
 mod link;
 pub mod proxied;
 pub mod publishing;
+pub mod spans;
 pub mod tls;
 pub mod watchdog;
 
@@ -15,5 +16,6 @@ pub use link::{
     Full, LinkTls, MAX_SECRETS_BYTES, Outbound, Outbox, Secrets, SecretsError, SecretsNow, client,
     outbox, proof, unchanging,
 };
+pub use spans::Spans;
 pub use tls::TlsSettings;
 pub use watchdog::{Pulse, Watchdog};

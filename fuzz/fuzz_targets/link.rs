@@ -69,6 +69,7 @@ fn check_random_messages(data: &[u8]) {
         ToBroker::Counted { ticket, tally },
         ToBroker::AskHead { number: number() },
         ToBroker::Direct { number: number(), to, content: content.clone() },
+        ToBroker::Traced { number: number(), context },
         ToBroker::Publish {
             number: number(),
             unanswered: number(),
@@ -103,6 +104,7 @@ fn check_random_messages(data: &[u8]) {
         }),
         FromBroker::Count { ticket, sequence: number(), within_millis: small(number()) },
         FromBroker::Counted { number: number(), tally },
+        FromBroker::Traced { sequence: number(), context },
     ] {
         assert_eq!(FromBroker::decode(payload(message.clone().encode())), Ok(message));
     }

@@ -9,8 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// Knows the user whose client publishes an event.
 pub const CLIENT_PUBLISH: Feature = Feature("client_publish");
 
+/// Knows the trace that an event belongs to.
+pub const TRACES: Feature = Feature("traces");
+
 /// The features of this release.
-const FEATURES: &[Feature] = &[CLIENT_PUBLISH];
+const FEATURES: &[Feature] = &[CLIENT_PUBLISH, TRACES];
 
 /// The most features that one side may list.
 const MAX_FEATURES: usize = 64;

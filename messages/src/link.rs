@@ -27,6 +27,9 @@
 //! Gateways and publishers ask where the log ends with `AskHead{number}`; the answer is
 //! `Head{number, position}`.
 //!
+//! Where a push belongs to a trace, its publisher sends `Traced{number, context}` right before the
+//! `Publish`, and the broker sends `Traced{sequence, context}` right before the `Event`.
+//!
 //! Both sides send `Heartbeat` when they have nothing else to say. A side that hears nothing for too
 //! long ends the link. Messages that carry content are generic over it: `C` is [`Content`] in a
 //! program, and [`ContentKind`](crate::ContentKind) in the head of a frame.
@@ -38,8 +41,8 @@ mod parts;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::feature::{CLIENT_PUBLISH, Feature};
-use crate::{Address, Audience, Content, Event, IdempotencyKey, Position, UserName};
+use crate::feature::{CLIENT_PUBLISH, Feature, TRACES};
+use crate::{Address, Audience, Content, Event, IdempotencyKey, Position, TraceContext, UserName};
 
 use bounded::{Bound, list};
 pub use greeting::{Durability, Hello, Role, Welcome};
@@ -161,6 +164,13 @@ pub enum ToBroker<C = Content> {
         /// The content of the event.
         content: C,
     },
+    /// From a publisher: the `Publish` that comes next belongs to this trace, if it has this number.
+    Traced {
+        /// As in `Publish`.
+        number: Number,
+        /// The span of the publisher.
+        context: TraceContext,
+    },
 }
 
 /// What the broker says after its welcome.
@@ -217,6 +227,13 @@ pub enum FromBroker<C = Content> {
         sequence: u64,
         /// After this time nobody waits for the answer any more.
         within_millis: u32,
+    },
+    /// To a gateway: the event that comes next belongs to this trace, if it has this sequence.
+    Traced {
+        /// The sequence of the event.
+        sequence: u64,
+        /// The span of the publisher.
+        context: TraceContext,
     },
     /// To a gateway: an event that some of its connections listen to.
     Event(Event<C>),
@@ -302,6 +319,7 @@ impl<C> ToBroker<C> {
             | Self::Settled { .. }
             | Self::AskHead { .. }
             | Self::Direct { .. } => None,
+            Self::Traced { .. } => Some(TRACES),
             // A broker without it would take the user's key for a backend's.
             Self::Publish { from: Some(_), .. } => Some(CLIENT_PUBLISH),
         }
@@ -328,6 +346,7 @@ impl<C> FromBroker<C> {
             | Self::Answered { .. }
             | Self::Disk { .. }
             | Self::Goodbye { .. } => None,
+            Self::Traced { .. } => Some(TRACES),
         }
     }
 }

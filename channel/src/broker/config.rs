@@ -8,6 +8,7 @@ use campanile_messages::Durability;
 use super::health::BrokerHealth;
 use super::meters::BrokerMeters;
 use crate::link::{Secrets, SecretsNow, unchanging};
+use crate::spans::Spans;
 use crate::tls::TlsSettings;
 use crate::watchdog::Watchdog;
 
@@ -64,6 +65,8 @@ pub struct BrokerConfig {
     pub meters: BrokerMeters,
     /// Whether the broker can accept events. It notes here what makes it unready.
     pub health: BrokerHealth,
+    /// Where the spans go of pushes that belong to a trace.
+    pub spans: Spans,
 }
 
 /// What a link may always hold, however small its bounds are: a welcome and some small answers.
@@ -98,6 +101,7 @@ impl Default for BrokerConfig {
             watchdog: Watchdog::none(),
             meters: BrokerMeters::default(),
             health: BrokerHealth::default(),
+            spans: Spans::default(),
         }
     }
 }

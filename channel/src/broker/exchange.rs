@@ -2,40 +2,26 @@
 //! times are those of the broker's clock, which never goes back.
 
 mod catch_up;
+mod effect;
 mod figures;
 mod publishing;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use campanile_messages::link::{InterestChange, Role, Welcome};
-use campanile_messages::{Durability, EncodedFrame, FromBroker, Hello, InstanceId, ToBroker};
+use campanile_messages::link::{InterestChange, Number, Role, Welcome};
+use campanile_messages::{Durability, FromBroker, Hello, InstanceId, ToBroker, TraceContext};
 
 use super::conversation::{Conversation, Violation};
 use super::counts::Counts;
-use super::intake::{Intake, Publish};
+use super::intake::{Intake, Publish, Trace};
 use super::log::{Log, Opening};
 use super::publish_receipt::PublishReceipt;
 use super::record::{Changes, KnownId, Record, Trim};
 use super::routing::{LinkNumber, Routing, TooManyAudiences};
 use super::worker_ids::{InvalidWorkers, Supply, WorkerIds};
 
-/// What the actor has to do.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Send a message on one link.
-    Send { link: LinkNumber, message: FromBroker },
-    /// Send an event on several links, each of which is listed once.
-    Route { links: Vec<LinkNumber>, frame: EncodedFrame },
-    /// Send the events that a gateway missed, as in `Replay`.
-    CatchUp { link: LinkNumber, frames: Vec<EncodedFrame> },
-    /// Send what a gateway fetches of the past, in order, even past the bound of its link: the log is
-    /// bounded, and a gateway that does not read gets it only once.
-    Replay { link: LinkNumber, frames: Vec<EncodedFrame> },
-    /// End every link and begin a [new epoch](Exchange::begin_epoch), because a gateway has seen events
-    /// that this log does not have.
-    BeginEpoch,
-}
+pub use effect::{Effect, TracedPublish};
 
 /// A link that is up.
 #[derive(Debug, PartialEq, Eq)]
@@ -107,6 +93,8 @@ struct Peer {
     conversation: Conversation,
     /// Where the log ended according to the last message that said so on this link.
     known_head: u64,
+    /// The trace of the publish that comes next, if that has this number.
+    traced: Option<(Number, TraceContext)>,
 }
 
 impl Exchange {
@@ -179,7 +167,8 @@ impl Exchange {
         }
         self.next_link += 1;
         let head = self.log.head();
-        let peer = Peer { instance: hello.instance, conversation, known_head: head.sequence };
+        let (instance, known_head) = (hello.instance, head.sequence);
+        let peer = Peer { instance, conversation, known_head, traced: None };
         self.links.insert(link, peer);
         let welcome = Welcome { head, durability: self.durability, workers };
         Ok(Entered { link, welcome, replaced })
@@ -252,6 +241,8 @@ impl Exchange {
                 from,
             } => {
                 let publisher = instance;
+                let traced = peer.traced.take().filter(|(traced, _)| *traced == number);
+                let trace = traced.map(|(_, context)| Trace { context, received: now });
                 self.intake.publishers.forget_below(publisher, unanswered);
                 let publish = Publish {
                     publisher,
@@ -262,9 +253,11 @@ impl Exchange {
                     except,
                     content,
                     from,
+                    trace,
                 };
                 self.publish(link, publish, now, effects);
             }
+            ToBroker::Traced { number, context } => peer.traced = Some((number, context)),
             ToBroker::Settled { unanswered } => {
                 self.intake.publishers.forget_below(instance, unanswered);
             }
