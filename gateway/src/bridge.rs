@@ -17,6 +17,7 @@ pub(crate) mod interest;
 mod performer;
 pub mod recent;
 pub(crate) mod resumes;
+pub(crate) mod traces;
 mod wants;
 
 use std::sync::Arc;
@@ -87,13 +88,7 @@ impl Bridge {
                 secrets: config.secrets.clone(),
             },
             core: Core::new(config, workers.len(), Instant::now()),
-            performer: Performer::new(
-                workers,
-                health,
-                config.meters.clone(),
-                config.drain,
-                Instant::now(),
-            ),
+            performer: Performer::new(workers, health, config, Instant::now()),
             effects: Vec::new(),
             audiences,
             is_resuming: false,

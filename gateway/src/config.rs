@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use campanile_channel::watchdog::Watchdog;
-use campanile_channel::{LinkTls, TlsSettings};
+use campanile_channel::{LinkTls, Spans, TlsSettings};
 use campanile_channel::{Secrets, SecretsNow, unchanging};
 use campanile_edge::websocket::Limits;
 use campanile_edge::{AllowHosts, AllowOrigins, Exposure};
@@ -119,6 +119,8 @@ pub struct GatewayConfig {
     pub shutdown_limit: Duration,
     /// Watches the gateway's actors and threads.
     pub watchdog: Watchdog,
+    /// Where the spans go of events that belong to a trace. Default: nowhere.
+    pub spans: Spans,
 }
 
 impl GatewayConfig {
@@ -175,6 +177,7 @@ impl Default for GatewayConfig {
             drain: Duration::from_secs(5),
             shutdown_limit: Duration::from_secs(2),
             watchdog: Watchdog::none(),
+            spans: Spans::default(),
         }
     }
 }

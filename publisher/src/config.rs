@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use campanile_channel::{LinkTls, Secrets, SecretsNow, TlsSettings, Watchdog, unchanging};
+use campanile_channel::{LinkTls, Secrets, SecretsNow, Spans, TlsSettings, Watchdog, unchanging};
 use campanile_edge::{AddressLimits, Exposure, Keys, PerAddress};
 use campanile_messages::event::MAX_CONTENT_BYTES;
 use tokio::sync::watch;
@@ -100,6 +100,8 @@ pub struct PublisherConfig {
     pub watchdog: Watchdog,
     /// What operators see of the publisher. Default: registered nowhere.
     pub meters: PublisherMeters,
+    /// Where the spans go of pushes that belong to a trace. Default: nowhere.
+    pub spans: Spans,
 }
 
 /// The limits of addresses that nobody has changed.
@@ -163,6 +165,7 @@ impl PublisherConfig {
             key_in_url: false,
             watchdog: Watchdog::none(),
             meters: PublisherMeters::default(),
+            spans: Spans::default(),
         }
     }
 

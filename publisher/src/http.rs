@@ -34,6 +34,7 @@ use crate::push::shown::Shown;
 use crate::push::{BadRequest, from_body, from_query, with_key};
 use body::encoding;
 use counted::CountedRequest;
+use traced::PushSpan;
 
 mod batch;
 mod body;
@@ -56,6 +57,7 @@ mod position;
 mod rate_fields;
 mod reply;
 mod status;
+mod traced;
 mod turn;
 pub mod wording;
 
@@ -124,7 +126,7 @@ pub(crate) async fn answer(
     let performed = tokio::select! {
         biased;
         error = turn.broken() => Err(error.into()),
-        performed = front.perform(&request, &mut payload, &mut counted.pusher) => performed,
+        performed = front.perform(&request, &mut payload, &mut counted) => performed,
     };
     counted.answered(&performed);
     let mut response = match performed {
@@ -147,12 +149,12 @@ pub(crate) async fn answer(
 }
 
 impl Front {
-    /// Performs a request. `known` gets the caller, if it is known and has pushed.
+    /// Performs a request. `counted` gets the caller, if it is known and has pushed, and the span.
     async fn perform(
         &self,
         request: &HttpRequest,
         payload: &mut Payload,
-        known: &mut Option<Pusher>,
+        counted: &mut CountedRequest,
     ) -> Result<Success, ApiError> {
         if let Some(health) = self.health(request) {
             return Ok(Success::Health(health?));
@@ -174,24 +176,30 @@ impl Front {
             }
         }
         let admitted = self.admit(request)?;
+        let CountedRequest { pusher: known, span, .. } = counted;
         match route {
             Route::Push => {
                 let pusher = known.insert(admitted.pusher()?.clone());
+                *span = PushSpan::begin(&self.config.spans, request);
                 pusher.count_push(Instant::now())?;
                 let mut reserved = self.budget.reserve(self.entrance.peer(request));
-                let push = match request.method() {
+                let mut push = match request.method() {
                     &Method::GET => self.read_get(request, &admitted.query, &mut reserved)?,
                     _ => self.read_post(request, &admitted.query, payload, &mut reserved).await?,
                 };
                 // Its key may have been removed while the body was on its way.
                 self.still(pusher)?.check_push(&push)?;
+                if let Some(span) = span {
+                    span.follow(&mut push);
+                }
                 self.carry(push, reserved, request).await.map(Success::Receipt)
             }
             Route::Batch => {
                 let pusher = known.insert(admitted.pusher()?.clone());
+                *span = PushSpan::begin(&self.config.spans, request);
                 let query = &*admitted.query;
                 let (format, answers, reserved) =
-                    self.batch(request, query, payload, pusher).await?;
+                    self.batch(request, query, payload, (pusher, span)).await?;
                 Ok(Success::Batch(format, answers, reserved))
             }
             Route::Position => {

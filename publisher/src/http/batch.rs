@@ -16,6 +16,7 @@ use crate::courier::{Caller, CarryAll};
 use crate::error::{Answered, ApiError};
 use crate::http::HttpError;
 use crate::http::media::batch_format;
+use crate::http::traced::PushSpan;
 use crate::http::wording;
 use crate::meters::Waits;
 use crate::push::BadRequest;
@@ -31,7 +32,7 @@ impl Front {
         request: &HttpRequest,
         query: &[u8],
         payload: &mut Payload,
-        pusher: &Pusher,
+        (pusher, span): (&Pusher, &mut Option<PushSpan>),
     ) -> Result<(BatchFormat, Vec<Answered>, Reserved), ApiError> {
         if !query.is_empty() {
             let query = Shown::from(&*redacted(query));
@@ -63,7 +64,7 @@ impl Front {
         let pusher = self.still(pusher)?;
         let now = Instant::now();
         let mut order = InOrder::default();
-        let pushes: Vec<_> = items
+        let mut pushes: Vec<_> = items
             .into_iter()
             .filter_map(|item| {
                 let number = order.open(0);
@@ -75,6 +76,9 @@ impl Front {
                 allowed.map_err(|error| order.answer(number, Err(error))).ok()
             })
             .collect();
+        if let Some(span) = span {
+            span.follow_batch(pushes.iter_mut().map(|(push, _)| push));
+        }
         let handed_over = pushes.len();
         let waits = match pushes.iter().any(|(push, _)| Waits::from(push) == Waits::Delivered) {
             true => Waits::Delivered,

@@ -3,6 +3,7 @@
 use actix_web::HttpRequest;
 use actix_web::http::Method;
 
+use super::traced::PushSpan;
 use super::{Success, limit, status};
 use crate::error::{Answered, ApiError};
 use crate::meters::{Kind, PublisherMeters, Results};
@@ -15,6 +16,8 @@ pub(super) struct CountedRequest {
     kind: Option<Kind>,
     /// The caller, as soon as it is known to push.
     pub(super) pusher: Option<Pusher>,
+    /// The span of the request, if its caller may push and follows it in a trace.
+    pub(super) span: Option<PushSpan>,
 }
 
 impl CountedRequest {
@@ -25,12 +28,15 @@ impl CountedRequest {
             ("/stream", &Method::GET) => Some(Kind::Stream),
             _ => None,
         };
-        Self { meters: meters.clone(), kind, pusher: None }
+        Self { meters: meters.clone(), kind, pusher: None, span: None }
     }
 
     /// Counts what is answered.
     pub(super) fn answered(&mut self, performed: &Result<Success, ApiError>) {
         let kind = self.kind.take();
+        if let Some(span) = self.span.take() {
+            span.answered(performed);
+        }
         if let Err(error) = performed
             && let Some(limit) = limit(error)
         {

@@ -30,7 +30,7 @@ use crate::push::BadRequest;
 use crate::push::batch::BatchFormat;
 
 /// The request headers that a page may set.
-const ALLOWED_HEADERS: &str = "authorization, content-type, accept, idempotency-key";
+const ALLOWED_HEADERS: &str = "authorization, content-type, accept, idempotency-key, traceparent";
 
 /// How long a browser may remember a preflight: the default of Chromium.
 const PREFLIGHT_SECONDS: &str = "5";
