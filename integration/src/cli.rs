@@ -9,6 +9,7 @@ mod config;
 mod gateway;
 mod key;
 mod names;
+mod otlp;
 mod publisher;
 mod push;
 mod refusal;
@@ -34,6 +35,7 @@ pub use broker::{BrokerArgs, BrokerCommandArgs};
 pub use config::ConfigArgs;
 pub use gateway::{GatewayArgs, GatewayCommandArgs};
 pub use key::{HashArgs, KeyCommand, MakeArgs};
+pub use otlp::{BrokerOtlp, GatewayOtlp, PublisherOtlp};
 pub use publisher::{PublisherArgs, PublisherCommandArgs};
 pub use push::{PushArgs, Wait};
 pub use refusal::{Refused, explain};
@@ -295,7 +297,7 @@ mod tests {
                 let prefixed = format!("{name}-{flag}");
                 let variable = format!("campanile-{prefixed}").to_uppercase().replace('-', "_");
                 assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(&*variable));
-                let is_of_all = name != "broker" && flag == "secret-file";
+                let is_of_all = name != "broker" && ["secret-file", "otlp"].contains(&flag);
                 // Links within one process need no TLS.
                 let is_of_links = ["broker-ca", "link-cert", "link-key", "client-ca"]
                     .contains(&flag)
@@ -305,7 +307,8 @@ mod tests {
                 if flag == "broker" || is_of_all || is_of_links || is_of_operators {
                     continue;
                 }
-                let is_plain = ["workers", "data-dir", "durability", "secret-file"].contains(&flag);
+                let is_plain =
+                    ["workers", "data-dir", "durability", "secret-file", "otlp"].contains(&flag);
                 let in_up = if is_plain { flag } else { &prefixed };
                 let up = command.find_subcommand("up").expect("there");
                 let twin = up.get_arguments().find(|arg| arg.get_long() == Some(in_up));

@@ -10,6 +10,7 @@ mod jwks;
 mod limits;
 mod live;
 mod logging;
+mod otlp;
 mod process_meters;
 mod remote;
 mod reread;
@@ -36,6 +37,7 @@ use tracing::warn;
 use cli::{Command, Invocation, ServiceArgs};
 use live::{Invalid, Live, NewState};
 use logging::Logging;
+use otlp::Otlp;
 use shutdown::Shutdown;
 
 pub use trial::wrong_settings;
@@ -123,11 +125,14 @@ async fn serve(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
             move || live.reload()
         })?,
     };
-    match command {
-        Command::Up(args) => services::up(args, &live, shutdown, watchdog).await,
-        Command::Broker(args) => services::broker(args, &live, shutdown, watchdog).await,
-        Command::Gateway(args) => services::gateway(args, &live, shutdown, watchdog).await,
-        Command::Publisher(args) => services::publisher(args, &live, shutdown, watchdog).await,
+    let otlp = Otlp::start(live.otlp())?;
+    let served = match command {
+        Command::Up(args) => services::up(args, (&live, &otlp), shutdown, watchdog).await,
+        Command::Broker(args) => services::broker(args, (&live, &otlp), shutdown, watchdog).await,
+        Command::Gateway(args) => services::gateway(args, (&live, &otlp), shutdown, watchdog).await,
+        Command::Publisher(args) => {
+            services::publisher(args, (&live, &otlp), shutdown, watchdog).await
+        }
         Command::Bench(args) => measure(*args, shutdown).await,
         Command::Config(_)
         | Command::Key(_)
@@ -135,7 +140,9 @@ async fn serve(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
         | Command::Push(_)
         | Command::Tail(_)
         | Command::BenchPart(_) => unreachable!("ended before"),
-    }
+    };
+    otlp.finish().await;
+    served
 }
 
 /// Runs the benchmark on a thread of its own, which waits for nothing but its sockets.

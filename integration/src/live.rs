@@ -23,6 +23,7 @@ use crate::cli::{self, AdminArgs, Invocation, ServiceArgs};
 use crate::exposure::{SERVICES, Service};
 use crate::limits::{self, LimitsNow, ServiceLimits};
 use crate::logging::Level;
+use crate::otlp::OtlpUrl;
 use crate::reread;
 use crate::secrets::ClusterSecret;
 use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
@@ -189,6 +190,11 @@ impl Live {
     /// The flags of the listener for operators.
     pub fn admin(&self) -> Option<&AdminArgs> {
         self.args.admin.as_ref()
+    }
+
+    /// Where spans go, if anywhere.
+    pub fn otlp(&self) -> Option<&OtlpUrl> {
+        self.args.otlp.as_ref()
     }
 
     /// Whether there were API keys at the start.

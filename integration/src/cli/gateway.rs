@@ -40,6 +40,8 @@ pub struct GatewayCommandArgs {
     #[arg(env = "CAMPANILE_GATEWAY_SECRET_FILE")]
     pub secret_file: Option<PathBuf>,
     #[command(flatten)]
+    pub otlp: super::GatewayOtlp,
+    #[command(flatten)]
     pub gateway: GatewayArgs,
 }
 
@@ -337,9 +339,7 @@ impl GatewayArgs {
             ..default
         })
     }
-}
 
-impl GatewayArgs {
     /// The limits that may change while the gateway runs.
     pub fn limits(&self) -> GatewayLimits {
         let default = AddressLimits::default();

@@ -9,6 +9,7 @@ use campanile_edge::{AddressLimits, AllowHosts, AllowOrigins, Networks, PerAddre
 use campanile_publisher::{PublisherConfig, default_addresses, fixed_addresses};
 use clap::Args;
 
+use super::PublisherOtlp;
 use crate::units::{
     AdminAddress, BrokerAddress, HostPort, answer_limit, content_size, count, duration,
     positive_duration, size,
@@ -50,6 +51,8 @@ pub struct PublisherCommandArgs {
     #[arg(id = "publisher-admin-open", long = "admin-open", value_name = "PATHS")]
     #[arg(env = "CAMPANILE_PUBLISHER_ADMIN_OPEN")]
     pub admin_open: Option<Opened>,
+    #[command(flatten)]
+    pub otlp: PublisherOtlp,
     #[command(flatten)]
     pub publisher: PublisherArgs,
 }
