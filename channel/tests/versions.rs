@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod harness;
+#[path = "versions/traces.rs"]
+mod traces;
 
 use actix::prelude::*;
 use bytes::{BufMut, BytesMut};

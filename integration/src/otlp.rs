@@ -279,3 +279,84 @@ async fn gather(spans: &mut mpsc::Receiver<(Service, Span)>, batch: &mut Vec<(Se
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    use campanile_channel::spans::{Operation, new_span_id};
+    use campanile_messages::TraceContext;
+
+    use super::*;
+
+    fn span() -> Span {
+        let header = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let parent = TraceContext::parse(header).unwrap();
+        Span::ended(Operation::Publish, new_span_id(), parent, Duration::ZERO)
+    }
+
+    fn start(listener: &TcpListener) -> Otlp {
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        Otlp::start(Some(&url.parse().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn without_a_collector_there_is_no_thread_and_no_span() {
+        let otlp = Otlp::start(None).unwrap();
+        assert!(otlp.thread.is_none() && !otlp.spans(Service::Broker).are_on());
+        assert_eq!(otlp.finish_limit(), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_never_answers_costs_a_counter_and_no_memory() {
+        const SPANS: u64 = 100_000;
+        // It accepts in its backlog, and nobody reads.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let otlp = start(&listener);
+        let spans = otlp.spans(Service::Publisher);
+        let begun = Instant::now();
+        for _ in 0..SPANS {
+            spans.finish(span());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        let dropped = otlp.meters.dropped.get();
+        let held = SPANS - dropped;
+        assert!(held <= (MAX_WAITING + MAX_BATCH) as u64, "{held} spans are held");
+        assert_eq!(otlp.meters.exported.get(), 0);
+        let begun = Instant::now();
+        otlp.finish().await;
+        assert!(begun.elapsed() < FINISH_LIMIT + Duration::from_secs(1), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_exported_at_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let otlp = start(&listener);
+        thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut stream = BufReader::new(stream);
+            let mut length = 0;
+            let mut line = String::new();
+            while stream.read_line(&mut line).unwrap() > 2 {
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            stream.get_mut().write_all(answer).unwrap();
+        });
+        let begun = Instant::now();
+        otlp.spans(Service::Broker).finish(span());
+        otlp.finish().await;
+        assert!(begun.elapsed() < FINISH_LIMIT, "{:?}", begun.elapsed());
+        assert_eq!((otlp.meters.exported.get(), otlp.meters.dropped.get()), (1, 0));
+        // Later spans are dropped, and so is the second end.
+        otlp.spans(Service::Broker).finish(span());
+        assert_eq!(otlp.meters.dropped.get(), 1);
+        otlp.finish().await;
+    }
+}

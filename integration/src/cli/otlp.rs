@@ -7,28 +7,30 @@ use crate::otlp::OtlpUrl;
 /// The broker's, and that of `up`.
 #[derive(Debug, Clone, Args)]
 pub struct BrokerOtlp {
-    /// Collector of OpenTelemetry that gets the spans of pushes with a sampled traceparent, by OTLP over
-    /// HTTP; /v1/traces is added [default: none, no push is traced]
-    #[arg(id = "otlp", long = "otlp", value_name = "URL", env = "CAMPANILE_BROKER_OTLP")]
+    /// URL of a collector of OpenTelemetry, which gets the spans of traced pushes by OTLP over HTTP;
+    /// /v1/traces is added [default: none]
+    #[arg(id = "otlp", long = "otlp", value_name = "COLLECTOR")]
+    #[arg(env = "CAMPANILE_BROKER_OTLP")]
     pub url: Option<OtlpUrl>,
 }
 
 /// A gateway's on its own.
 #[derive(Debug, Clone, Args)]
 pub struct GatewayOtlp {
-    /// Collector of OpenTelemetry that gets the spans of events whose push is traced, by OTLP over HTTP;
+    /// URL of a collector of OpenTelemetry, which gets the spans of traced pushes by OTLP over HTTP;
     /// /v1/traces is added [default: none]
-    #[arg(id = "gateway-otlp", long = "otlp", value_name = "URL", env = "CAMPANILE_GATEWAY_OTLP")]
+    #[arg(id = "gateway-otlp", long = "otlp", value_name = "COLLECTOR")]
+    #[arg(env = "CAMPANILE_GATEWAY_OTLP")]
     pub url: Option<OtlpUrl>,
 }
 
 /// A publisher's on its own.
 #[derive(Debug, Clone, Args)]
 pub struct PublisherOtlp {
-    /// Collector of OpenTelemetry that gets the spans of pushes with a sampled traceparent, by OTLP over
-    /// HTTP; /v1/traces is added. Without it, the broker and the gateways trace nothing of what is pushed here
-    /// [default: none]
-    #[arg(id = "publisher-otlp", long = "otlp", value_name = "URL")]
+    /// URL of a collector of OpenTelemetry, which gets the spans of pushes with a sampled traceparent by OTLP
+    /// over HTTP; /v1/traces is added. Without it, nothing that is pushed here is traced anywhere [default:
+    /// none]
+    #[arg(id = "publisher-otlp", long = "otlp", value_name = "COLLECTOR")]
     #[arg(env = "CAMPANILE_PUBLISHER_OTLP")]
     pub url: Option<OtlpUrl>,
 }
