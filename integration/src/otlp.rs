@@ -5,6 +5,7 @@
 //! thread takes up to a batch of spans at a time; an export has a limit, and what fails is dropped and
 //! counted as well.
 
+mod client;
 mod data;
 mod url;
 
@@ -22,8 +23,6 @@ use opentelemetry_otlp::{
 use opentelemetry_sdk::trace::SpanExporter as _;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
-use reqwest::Client;
-use reqwest::redirect::Policy;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -31,6 +30,7 @@ use tracing::{info, warn};
 
 use crate::exposure::{SERVICES, Service};
 
+use client::Client;
 pub use url::OtlpUrl;
 
 /// The most spans that wait, as in the batch processor of OpenTelemetry's SDKs. About 2 MiB.
@@ -166,6 +166,7 @@ impl SpanSink for Sink {
 /// One exporter per service, because each is a resource of its own.
 struct Exporters {
     exporters: [SpanExporter; 3],
+    client: Client,
     meters: OtlpMeters,
     /// How many spans were lost since the collector took the last ones; `None` if none were.
     lost: Option<u64>,
@@ -173,17 +174,7 @@ struct Exporters {
 
 impl Exporters {
     fn new(url: &OtlpUrl, meters: OtlpMeters) -> anyhow::Result<Self> {
-        let builder = match url.is_tls() {
-            true => Client::builder(),
-            // The certificates of the system are not needed then, and perhaps there are none.
-            false => Client::builder().tls_certs_only([]),
-        };
-        let client = builder
-            .no_proxy()
-            .redirect(Policy::none())
-            .timeout(EXPORT_LIMIT)
-            .build()
-            .map_err(reqwest::Error::without_url)?;
+        let client = Client::new(url, EXPORT_LIMIT)?;
         let instance = rand::random();
         let exporter = |service| {
             let mut exporter = SpanExporter::builder()
@@ -198,7 +189,7 @@ impl Exporters {
             anyhow::Ok(exporter)
         };
         let [broker, gateway, publisher] = SERVICES.map(exporter);
-        Ok(Self { exporters: [broker?, gateway?, publisher?], meters, lost: None })
+        Ok(Self { exporters: [broker?, gateway?, publisher?], client, meters, lost: None })
     }
 
     /// Exports spans of any service, in one request per service.
@@ -229,8 +220,10 @@ impl Exporters {
     /// Logs the first of failures in a row.
     fn lost(&mut self, count: u64, error: &dyn fmt::Display) {
         self.meters.dropped.inc_by(count);
+        let failure = self.client.take_failure();
         if self.lost.is_none() {
-            warn!(%error, "the collector takes no spans; they are dropped until it does");
+            let error = failure.unwrap_or_else(|| error.to_string());
+            warn!(error, "the collector takes no spans; they are dropped until it does");
         }
         *self.lost.get_or_insert(0) += count;
     }
