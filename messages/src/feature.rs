@@ -9,8 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// Knows the user whose client publishes an event.
 pub const CLIENT_PUBLISH: Feature = Feature("client_publish");
 
+/// Takes part in the [inquiries](crate::inquiry) of operators.
+pub const INQUIRIES: Feature = Feature("inquiries");
+
 /// The features of this release.
-const FEATURES: &[Feature] = &[CLIENT_PUBLISH];
+const FEATURES: &[Feature] = &[CLIENT_PUBLISH, INQUIRIES];
 
 /// The most features that one side may list.
 const MAX_FEATURES: usize = 64;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use campanile_channel::courier::Inquirer;
 use campanile_channel::{LinkTls, Secrets, SecretsNow, TlsSettings, Watchdog, unchanging};
 use campanile_edge::{AddressLimits, Exposure, Keys, PerAddress};
 use campanile_messages::event::MAX_CONTENT_BYTES;
@@ -100,6 +101,8 @@ pub struct PublisherConfig {
     pub watchdog: Watchdog,
     /// What operators see of the publisher. Default: registered nowhere.
     pub meters: PublisherMeters,
+    /// Asks the cluster on behalf of operators, as soon as the publisher runs.
+    pub inquirer: Inquirer,
 }
 
 /// The limits of addresses that nobody has changed.
@@ -163,6 +166,7 @@ impl PublisherConfig {
             key_in_url: false,
             watchdog: Watchdog::none(),
             meters: PublisherMeters::default(),
+            inquirer: Inquirer::default(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! link that exceeds its bound is cut; the writer, bounded because publishers are held back. Runs on:
 //! the arbiter that called [`serve`](super::serve).
 
+mod inquiries;
 mod metering;
 mod seat;
 mod storage;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use campanile_edge::Principal;
 use campanile_messages::frame::encode_answer;
-use campanile_messages::hello::{Agreement, HelloAnswer};
+use campanile_messages::hello::{Agreement, HelloAnswer, INQUIRIES};
 use campanile_messages::link::Role;
 use campanile_messages::{EncodedFrame, FromBroker, Hello, ToBroker};
 use tokio::sync::{oneshot, watch};
@@ -314,6 +315,9 @@ impl Broker {
         if self.disk.is_waiting() {
             outbound.force(&FromBroker::Disk { is_waiting: true }.encode());
         }
+        if outbound.may_carry(Some(INQUIRIES)) {
+            self.exchange.may_be_asked(entered.link);
+        }
         self.links.add(entered.link, Link { outbound, peer, principal, role, instance });
         self.note_link(role);
         let seat = Seat::new(entered.link, ctx.address());
@@ -364,6 +368,11 @@ impl Broker {
                 Effect::Replay { link, frames } => {
                     let queued = self.links.replay(link, &frames);
                     self.end_if_full(link, queued);
+                }
+                // If the link has no room, the operator learns that somebody did not answer.
+                Effect::Offer { link, message } => drop(self.links.say(link, message)),
+                Effect::AnswerInquiry { link, number, instances, question } => {
+                    self.answer_inquiry(link, number, instances, &question);
                 }
                 Effect::BeginEpoch => self.begin_epoch(),
             }

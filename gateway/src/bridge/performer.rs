@@ -14,6 +14,7 @@ use crate::bridge::core::BridgeEffect;
 use crate::bridge::heads::Askers;
 use crate::delivery::{Deliveries, Delivery, Signal};
 use crate::entrance::health::Health;
+use crate::inquiry::Inquire;
 use crate::meters::GatewayMeters;
 use crate::websocket::CloseCode;
 
@@ -26,6 +27,8 @@ pub struct Worker {
     pub deliveries: Deliveries,
     /// Wakes its registry.
     pub signals: Recipient<Signal>,
+    /// Asks its registry on behalf of operators.
+    pub inquiries: Recipient<Inquire>,
 }
 
 impl Worker {
