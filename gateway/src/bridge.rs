@@ -13,6 +13,7 @@ mod arriving;
 pub(crate) mod core;
 mod counts;
 pub(crate) mod heads;
+mod inquiries;
 pub(crate) mod interest;
 mod performer;
 pub mod recent;
@@ -64,6 +65,8 @@ pub(crate) struct Bridge {
     is_resuming: bool,
     /// The callers that ask for the position at which the log ends.
     askers: Askers,
+    /// How many questions of operators are being answered.
+    inquiries: usize,
     /// Called once, when the workers have their ids.
     ready: Option<Ready>,
     watchdog: Watchdog,
@@ -93,6 +96,7 @@ impl Bridge {
             audiences,
             is_resuming: false,
             askers: Askers::default(),
+            inquiries: 0,
             ready: Some(ready),
             watchdog: config.watchdog.clone(),
         }
@@ -161,6 +165,7 @@ impl Handler<Received> for Bridge {
                     self.performer.ask_head(&mut self.askers);
                 }
                 FromBroker::Disk { is_waiting } => self.performer.set_waits_for_disk(is_waiting),
+                FromBroker::Asked { ticket, content } => self.answer_inquiry(ticket, &content, ctx),
                 other => self.core.receive(other, &mut self.effects),
             }
             self.perform();

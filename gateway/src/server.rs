@@ -131,7 +131,8 @@ fn start_registry(
         let (id, config, deliveries) = parts;
         Registry::new(index, id, config, deliveries, bridge, audiences, desk)
     });
-    (Worker { id, deliveries, signals: registry.clone().recipient() }, registry)
+    let (signals, inquiries) = (registry.clone().recipient(), registry.clone().recipient());
+    (Worker { id, deliveries, signals, inquiries }, registry)
 }
 
 /// Starts the door of a worker on the worker's thread. Each arrival holds a seat, which bounds how many

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use anyhow::Context as _;
-use campanile_admin::{Access, AdminConfig, HealthCheck, Opened, ProcessMeters};
+use campanile_admin::{Access, AdminConfig, HealthCheck, Mount, Opened, ProcessMeters};
 use campanile_channel::Watchdog;
 use campanile_channel::broker::BrokerConfig;
 use campanile_edge::{Exposure, most_exposed};
@@ -28,6 +28,7 @@ pub struct Admin {
     access: Access,
     registry: Registry,
     health: Vec<HealthCheck>,
+    mounted: Vec<Mount>,
 }
 
 impl Admin {
@@ -85,7 +86,8 @@ impl Admin {
         otlp.meters().register(&mut registry);
         registry.register(Expiry::NAME, Expiry::HELP, live.tls.expiry.metric());
         let access = Access { exposure, listens_on, opened: *opened };
-        Ok(Some(Self { listeners, addresses: bound, access, registry, health: Vec::new() }))
+        let (health, mounted) = (Vec::new(), Vec::new());
+        Ok(Some(Self { listeners, addresses: bound, access, registry, health, mounted }))
     }
 
     /// Where it can be reached from this host.
@@ -109,21 +111,22 @@ impl Admin {
         self.health.push(HealthCheck { service: "gateway", hindrance });
     }
 
-    /// Shows the numbers and the health of the publisher.
+    /// Shows the numbers and the health of the publisher, and what it learns of the cluster.
     pub fn show_publisher(&mut self, config: &PublisherConfig) {
         config.meters.register(&mut self.registry);
         let health = config.health.clone();
         let hindrance = Box::new(move || health.readiness().hindrance());
         self.health.push(HealthCheck { service: "publisher", hindrance });
+        self.mounted.push(campanile_console::mount(&config.inquirer));
     }
 
     /// Answers operators on a thread of its own until the process ends: how the services shut down is shown,
     /// too. A failure is logged, and the services go on.
     pub fn start(self, live: &Live, watchdog: &Watchdog) {
-        let Self { listeners, access, mut registry, health, .. } = self;
+        let Self { listeners, access, mut registry, health, mounted, .. } = self;
         registry.register_collector(Box::new(LogAndWatchdog(watchdog.clone())));
         let pulse = watchdog.watch("listener for operators");
-        let config = AdminConfig { access, keys: live.keys(), registry, health, pulse };
+        let config = AdminConfig { access, keys: live.keys(), registry, health, mounted, pulse };
         let serving = start("listener for operators", move || {
             campanile_admin::serve(config, listeners, std::future::pending())
         });

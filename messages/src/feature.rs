@@ -12,8 +12,11 @@ pub const CLIENT_PUBLISH: Feature = Feature("client_publish");
 /// Knows the trace that an event belongs to.
 pub const TRACES: Feature = Feature("traces");
 
+/// Takes part in the [inquiries](crate::inquiry) of operators.
+pub const INQUIRIES: Feature = Feature("inquiries");
+
 /// The features of this release.
-const FEATURES: &[Feature] = &[CLIENT_PUBLISH, TRACES];
+const FEATURES: &[Feature] = &[CLIENT_PUBLISH, INQUIRIES, TRACES];
 
 /// The most features that one side may list.
 const MAX_FEATURES: usize = 64;

@@ -25,7 +25,14 @@
 //! that not every release knows belongs to a feature: see [`ToBroker::needs`].
 //!
 //! Gateways and publishers ask where the log ends with `AskHead{number}`; the answer is
-//! `Head{number, position}`.
+//! `Head{number, position}`. What operators want to know is asked by publishers, and passed on by the broker
+//! (see [`inquiry`](crate::inquiry)):
+//!
+//! ```text
+//!   ◀────────── Asked{ticket, question} │ ◀── Ask{4, Gateways, question}
+//!                                       │     Asking{4, [instance], the broker's own answer} ──▶
+//!   Told{ticket, answer} ─────────────▶ │     Told{4, instance, answer} ──▶
+//! ```
 //!
 //! Where a push belongs to a trace, its publisher sends `Traced{number, context}` right before the
 //! `Publish`, and the broker sends `Traced{sequence, context}` right before the `Event`.
@@ -37,12 +44,15 @@
 mod bounded;
 mod contents;
 mod greeting;
+mod needs;
 mod parts;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::feature::{CLIENT_PUBLISH, Feature, TRACES};
-use crate::{Address, Audience, Content, Event, IdempotencyKey, Position, TraceContext, UserName};
+use crate::{
+    Address, Audience, Content, Event, IdempotencyKey, InstanceId, Position, TraceContext,
+    UserName, WorkerId,
+};
 
 use bounded::{Bound, list};
 pub use greeting::{Durability, Hello, Role, Welcome};
@@ -57,6 +67,14 @@ pub const MAX_WANTS: usize = 1_000;
 /// The most audiences that the wants of one `Fetch` have together. One client of a gateway may listen to
 /// 10,000 groups, to a user and to everyone.
 pub const MAX_WANTED_AUDIENCES: usize = 16_384;
+
+/// The most processes that one `Ask` may reach.
+pub const MAX_ASKED: usize = 16_384;
+
+fn instances<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<InstanceId>, D::Error> {
+    let bound: Bound<InstanceId> = ("instances", MAX_ASKED, |_| 1);
+    list(deserializer, [bound])
+}
 
 fn changes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<InterestChange>, D::Error> {
     let bound: Bound<InterestChange> = ("changes", MAX_CHANGES, |_| 1);
@@ -171,6 +189,34 @@ pub enum ToBroker<C = Content> {
         /// The span of the publisher.
         context: TraceContext,
     },
+    /// From a publisher: a question of an operator. The answer is `Asking`, and then a `Told` from each
+    /// process that answers.
+    Ask {
+        /// Returned in the answers.
+        number: Number,
+        /// Who is asked besides the broker.
+        to: Asked,
+        /// A packed [`Question`](crate::inquiry::Question).
+        content: C,
+    },
+    /// From a gateway or publisher: the answer to an `Asked`.
+    Told {
+        /// The ticket of the `Asked`.
+        ticket: RequestTicket,
+        /// A packed [`Answer`](crate::inquiry::Answer).
+        content: C,
+    },
+}
+
+/// Who is asked besides the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Asked {
+    /// Every gateway and every publisher.
+    Everybody,
+    /// Every gateway.
+    Gateways,
+    /// The gateway that has this worker.
+    Worker(WorkerId),
 }
 
 /// What the broker says after its welcome.
@@ -290,6 +336,32 @@ pub enum FromBroker<C = Content> {
         /// What happened to the event.
         outcome: DirectOutcome,
     },
+    /// To a gateway or publisher: a question of an operator. The answer is `Told`.
+    Asked {
+        /// Returned in the answer.
+        ticket: RequestTicket,
+        /// A packed [`Question`](crate::inquiry::Question).
+        content: C,
+    },
+    /// To a publisher: an `Ask` was passed on.
+    Asking {
+        /// As in `Ask`.
+        number: Number,
+        /// The processes that were asked: of each, one answer may come.
+        #[serde(deserialize_with = "instances")]
+        instances: Vec<InstanceId>,
+        /// The broker's own answer: a packed [`Answer`](crate::inquiry::Answer).
+        content: C,
+    },
+    /// To a publisher: what one process answers to an `Ask`.
+    Told {
+        /// As in `Ask`.
+        number: Number,
+        /// The process.
+        instance: InstanceId,
+        /// A packed [`Answer`](crate::inquiry::Answer).
+        content: C,
+    },
     /// The broker has been waiting for its disk for too long, or no longer is. Sent when that changes,
     /// and after the welcome if the broker waits at that moment.
     Disk {
@@ -301,52 +373,4 @@ pub enum FromBroker<C = Content> {
         /// A sentence for the log.
         reason: String,
     },
-}
-
-impl<C> ToBroker<C> {
-    /// The feature that a broker must have to understand this message; `None` if every broker
-    /// understands it. A message that needs a feature may only be sent where
-    /// [`Features::allow`](crate::hello::Features::allow) says so.
-    pub fn needs(&self) -> Option<Feature> {
-        match self {
-            Self::Heartbeat
-            | Self::Interest { .. }
-            | Self::Attach { .. }
-            | Self::Fetch { .. }
-            | Self::Counted { .. }
-            | Self::Delivered { .. }
-            | Self::Publish { from: None, .. }
-            | Self::Settled { .. }
-            | Self::AskHead { .. }
-            | Self::Direct { .. } => None,
-            Self::Traced { .. } => Some(TRACES),
-            // A broker without it would take the user's key for a backend's.
-            Self::Publish { from: Some(_), .. } => Some(CLIENT_PUBLISH),
-        }
-    }
-}
-
-impl<C> FromBroker<C> {
-    /// Like [`ToBroker::needs`], for the peer of a broker.
-    pub fn needs(&self) -> Option<Feature> {
-        match self {
-            Self::Heartbeat
-            | Self::Confirmed { .. }
-            | Self::Attached { .. }
-            | Self::Mark { .. }
-            | Self::Past { .. }
-            | Self::Fetched { .. }
-            | Self::Count { .. }
-            | Self::Event(_)
-            | Self::Deliver { .. }
-            | Self::Head { .. }
-            | Self::Accepted { .. }
-            | Self::Counted { .. }
-            | Self::Refused { .. }
-            | Self::Answered { .. }
-            | Self::Disk { .. }
-            | Self::Goodbye { .. } => None,
-            Self::Traced { .. } => Some(TRACES),
-        }
-    }
 }

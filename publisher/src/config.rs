@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use campanile_channel::courier::Inquirer;
 use campanile_channel::{LinkTls, Secrets, SecretsNow, Spans, TlsSettings, Watchdog, unchanging};
 use campanile_edge::{AddressLimits, Exposure, Keys, PerAddress};
 use campanile_messages::event::MAX_CONTENT_BYTES;
@@ -102,6 +103,8 @@ pub struct PublisherConfig {
     pub meters: PublisherMeters,
     /// Where the spans go of pushes that belong to a trace. Default: nowhere.
     pub spans: Spans,
+    /// Asks the cluster on behalf of operators, as soon as the publisher runs.
+    pub inquirer: Inquirer,
 }
 
 /// The limits of addresses that nobody has changed.
@@ -166,6 +169,7 @@ impl PublisherConfig {
             watchdog: Watchdog::none(),
             meters: PublisherMeters::default(),
             spans: Spans::default(),
+            inquirer: Inquirer::default(),
         }
     }
 

@@ -16,6 +16,7 @@ mod config;
 pub mod courier;
 mod error;
 pub mod http;
+mod inquiries;
 pub mod meters;
 #[cfg(test)]
 mod orders;

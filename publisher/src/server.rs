@@ -35,6 +35,7 @@ use crate::budget::Budget;
 use crate::config::PublisherConfig;
 use crate::courier::{Courier, Finish, LINK_QUEUE_BYTES, LastCall};
 use crate::http::{CallerStream, Entrance, Front, answer};
+use crate::inquiries;
 
 /// How much the kernel buffers for a caller at most, besides what is on its way. By default it is some
 /// MiB, and a caller that does not read its answers would be noticed only when these are full.
@@ -73,7 +74,9 @@ pub async fn serve(
         }
         reported.note(sign);
     });
+    let courier = courier.answering(inquiries::answer);
     let courier = courier.start();
+    config.inquirer.set(courier.clone().recipient());
     let server = listen(&config, listeners, courier.clone())?;
     let owner = courier.clone();
     let broker = Endpoint {

@@ -5,6 +5,7 @@
 //! link that exceeds its bound is cut; the writer, bounded because publishers are held back. Runs on:
 //! the arbiter that called [`serve`](super::serve).
 
+mod inquiries;
 mod metering;
 mod performing;
 mod seat;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use campanile_edge::Principal;
 use campanile_messages::frame::encode_answer;
-use campanile_messages::hello::{Agreement, HelloAnswer};
+use campanile_messages::hello::{Agreement, HelloAnswer, INQUIRIES};
 use campanile_messages::link::Role;
 use campanile_messages::{FromBroker, Hello, ToBroker};
 use tokio::sync::{oneshot, watch};
@@ -318,6 +319,9 @@ impl Broker {
         outbound.force(&encode_answer(&welcome));
         if self.disk.is_waiting() {
             outbound.force(&FromBroker::Disk { is_waiting: true }.encode());
+        }
+        if outbound.may_carry(Some(INQUIRIES)) {
+            self.exchange.may_be_asked(entered.link);
         }
         self.links.add(entered.link, Link { outbound, peer, principal, role, instance });
         self.note_link(role);

@@ -4,6 +4,7 @@
 mod catch_up;
 mod effect;
 mod figures;
+mod inquiries;
 mod publishing;
 
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ use campanile_messages::{Durability, FromBroker, Hello, InstanceId, ToBroker, Tr
 
 use super::conversation::{Conversation, Violation};
 use super::counts::Counts;
-use super::intake::{Intake, Publish, Trace};
+use super::intake::{Intake, Publish};
 use super::log::{Log, Opening};
 use super::publish_receipt::PublishReceipt;
 use super::record::{Changes, KnownId, Record, Trim};
@@ -95,6 +96,8 @@ struct Peer {
     known_head: u64,
     /// The trace of the publish that comes next, if that has this number.
     traced: Option<(Number, TraceContext)>,
+    /// Whether it takes part in operators' inquiries.
+    is_askable: bool,
 }
 
 impl Exchange {
@@ -167,9 +170,7 @@ impl Exchange {
         }
         self.next_link += 1;
         let head = self.log.head();
-        let (instance, known_head) = (hello.instance, head.sequence);
-        let peer = Peer { instance, conversation, known_head, traced: None };
-        self.links.insert(link, peer);
+        self.links.insert(link, Peer::new(hello.instance, conversation, head.sequence));
         let welcome = Welcome { head, durability: self.durability, workers };
         Ok(Entered { link, welcome, replaced })
     }
@@ -241,8 +242,7 @@ impl Exchange {
                 from,
             } => {
                 let publisher = instance;
-                let traced = peer.traced.take().filter(|(traced, _)| *traced == number);
-                let trace = traced.map(|(_, context)| Trace { context, received: now });
+                let trace = peer.take_trace(number, now);
                 self.intake.publishers.forget_below(publisher, unanswered);
                 let publish = Publish {
                     publisher,
@@ -268,6 +268,12 @@ impl Exchange {
             }
             ToBroker::Direct { number, to, content } => {
                 effects.push(self.direct(link, number, to, content, now));
+            }
+            ToBroker::Ask { number, to, content } => {
+                self.inquire((link, number), to, content, now, effects);
+            }
+            ToBroker::Told { ticket, content } => {
+                effects.extend(self.told(instance, ticket, content));
             }
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::bridge::traces::Traces;
 use crate::config::GatewayConfig;
 use crate::delivery::{Deliveries, Delivery, Signal};
 use crate::entrance::health::Health;
+use crate::inquiry::Inquire;
 use crate::meters::GatewayMeters;
 use crate::websocket::CloseCode;
 
@@ -28,6 +29,8 @@ pub struct Worker {
     pub deliveries: Deliveries,
     /// Wakes its registry.
     pub signals: Recipient<Signal>,
+    /// Asks its registry on behalf of operators.
+    pub inquiries: Recipient<Inquire>,
 }
 
 impl Worker {

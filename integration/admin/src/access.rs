@@ -53,6 +53,10 @@ pub enum Wanted {
     Health,
     /// The numbers.
     Metrics,
+    /// What the cluster does, and with whom.
+    Look,
+    /// Something shall change.
+    Change,
 }
 
 /// The headers of a request that decide.
@@ -129,7 +133,8 @@ impl Access {
         let action = match wanted {
             Wanted::Health => return Ok(()),
             Wanted::Metrics if self.opened.metrics => return Ok(()),
-            Wanted::Metrics => Action::Observe,
+            Wanted::Metrics | Wanted::Look => Action::Observe,
+            Wanted::Change => Action::Manage,
         };
         self.principal(action, shown, keys).and_then(|principal| match principal.may(action) {
             true => Ok(()),

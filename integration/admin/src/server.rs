@@ -10,12 +10,13 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use campanile_channel::watchdog::Pulse;
-use campanile_edge::{Keys, PROXY_HEADERS, bearer};
+use campanile_edge::Keys;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tracing::error;
 
-use crate::access::{Access, Refused, Shown, Wanted};
+use crate::access::{Access, Wanted};
+use crate::guard::{Guard, refusal, said};
 use crate::scrape::Scrape;
 
 /// The most connections at a time. Scrapers and load balancers need a few.
@@ -44,6 +45,16 @@ impl fmt::Debug for HealthCheck {
     }
 }
 
+/// Adds pages to the listener. Each of them asks the [`Guard`] first, which is in the data of the app.
+#[derive(Clone)]
+pub struct Mount(pub Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>);
+
+impl fmt::Debug for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mount")
+    }
+}
+
 /// What the listener shows, and to whom.
 #[derive(Debug)]
 pub struct AdminConfig {
@@ -55,6 +66,8 @@ pub struct AdminConfig {
     pub registry: Registry,
     /// The services.
     pub health: Vec<HealthCheck>,
+    /// More pages.
+    pub mounted: Vec<Mount>,
     /// Beats while the listener works.
     pub pulse: Pulse,
 }
@@ -68,9 +81,15 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let AdminConfig { access, keys, registry, health, pulse } = config;
-    let front = web::Data::new(Front { access, keys, registry, health });
-    let app = move || App::new().app_data(front.clone()).default_service(web::to(answer));
+    let AdminConfig { access, keys, registry, health, mounted, pulse } = config;
+    let guard = Guard { access, keys };
+    let guarded = web::Data::new(guard.clone());
+    let front = web::Data::new(Front { guard, registry, health });
+    let app = move || {
+        let app = App::new().app_data(front.clone()).app_data(guarded.clone());
+        let app = mounted.iter().fold(app, |app, mount| app.configure(|config| (mount.0)(config)));
+        app.default_service(web::to(answer))
+    };
     let mut server = HttpServer::new(app)
         .workers(1)
         .max_connections(MAX_CONNECTIONS)
@@ -95,8 +114,7 @@ pub async fn serve(
 }
 
 struct Front {
-    access: Access,
-    keys: watch::Receiver<Arc<Keys>>,
+    guard: Guard,
     registry: Registry,
     health: Vec<HealthCheck>,
 }
@@ -138,7 +156,7 @@ async fn answer(request: HttpRequest, front: web::Data<Front>) -> HttpResponse {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    if let Err(refused) = front.check(route.wanted(), &request) {
+    if let Err(refused) = front.guard.check(route.wanted(), &request) {
         return refusal(&refused);
     }
     match route {
@@ -149,17 +167,6 @@ async fn answer(request: HttpRequest, front: web::Data<Front>) -> HttpResponse {
 }
 
 impl Front {
-    fn check(&self, wanted: Wanted, request: &HttpRequest) -> Result<(), Refused> {
-        let headers = request.headers();
-        // What is not text is no name of this host.
-        let hosts = headers.get_all(header::HOST).map(|host| host.to_str().unwrap_or("?"));
-        let hosts: Vec<_> = hosts.collect();
-        let proxy = PROXY_HEADERS.into_iter().find(|name| headers.contains_key(*name));
-        let key = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-        let shown = Shown { hosts: &hosts, proxy, key };
-        self.access.check(wanted, shown, &self.keys.borrow())
-    }
-
     fn ready(&self) -> HttpResponse {
         let hindered =
             self.health.iter().find_map(|check| Some((check.service, (check.hindrance)()?)));
@@ -185,21 +192,4 @@ impl Front {
             }
         }
     }
-}
-
-fn refusal(refused: &Refused) -> HttpResponse {
-    let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::FORBIDDEN);
-    let mut response = said(status, &refused.to_string());
-    if status == StatusCode::UNAUTHORIZED {
-        let bearer = HeaderValue::from_static("Bearer");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
-    }
-    response
-}
-
-fn said(status: StatusCode, sentence: &str) -> HttpResponse {
-    HttpResponse::build(status)
-        .content_type("text/plain; charset=utf-8")
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(format!("{sentence}\n"))
 }

@@ -30,6 +30,11 @@ impl Broker {
                     let queued = self.links.replay(link, &frames);
                     self.end_if_full(link, queued);
                 }
+                // If the link has no room, the operator learns that somebody did not answer.
+                Effect::Offer { link, message } => drop(self.links.say(link, message)),
+                Effect::AnswerInquiry { link, number, instances, question } => {
+                    self.answer_inquiry(link, number, instances, &question);
+                }
                 Effect::BeginEpoch => self.begin_epoch(),
                 Effect::Trace(traced) => self.trace(*traced),
             }

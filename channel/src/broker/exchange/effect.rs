@@ -1,7 +1,7 @@
 //! What the actor has to do for an exchange.
 
-use campanile_messages::link::Refusal;
-use campanile_messages::{Audience, EncodedFrame, FromBroker, Position};
+use campanile_messages::link::{Number, Refusal};
+use campanile_messages::{Audience, Content, EncodedFrame, FromBroker, InstanceId, Position};
 
 use crate::broker::intake::Trace;
 use crate::broker::routing::LinkNumber;
@@ -18,6 +18,15 @@ pub enum Effect {
     /// Send what a gateway fetches of the past, in order, even past the bound of its link: the log is
     /// bounded, and a gateway that does not read gets it only once.
     Replay { link: LinkNumber, frames: Vec<EncodedFrame> },
+    /// Send a message on one link, or drop it if the link has no room: an operator asks again.
+    Offer { link: LinkNumber, message: FromBroker },
+    /// Answer the question of an operator on one link, after it was passed on to others.
+    AnswerInquiry {
+        link: LinkNumber,
+        number: Number,
+        instances: Vec<InstanceId>,
+        question: Content,
+    },
     /// End every link and begin a [new epoch](super::Exchange::begin_epoch), because a gateway has seen
     /// events that this log does not have.
     BeginEpoch,

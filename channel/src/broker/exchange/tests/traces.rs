@@ -3,6 +3,7 @@
 use campanile_messages::TraceContext;
 
 use super::*;
+use crate::broker::intake::Trace;
 
 fn context(span: u64) -> TraceContext {
     let header = format!("00-0af7651916cd43dd8448eb211c80319c-{span:016x}-01");

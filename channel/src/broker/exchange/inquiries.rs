@@ -1,0 +1,84 @@
+//! What operators ask about the cluster: questions are passed on, and answers are passed back. The broker
+//! remembers none of them.
+
+use std::time::Duration;
+
+use campanile_messages::link::{Asked, MAX_ASKED, Number, RequestTicket};
+use campanile_messages::{Content, FromBroker, InstanceId, Position};
+
+use super::{Effect, Exchange, Peer};
+use crate::broker::conversation::Conversation;
+use crate::broker::routing::LinkNumber;
+use crate::broker::worker_ids::Whereabouts;
+
+impl Exchange {
+    /// Notes that a link's peer takes part in inquiries.
+    pub fn may_be_asked(&mut self, link: LinkNumber) {
+        if let Some(peer) = self.links.get_mut(&link) {
+            peer.is_askable = true;
+        }
+    }
+
+    /// Where the log ends.
+    pub fn head(&self) -> Position {
+        self.log.head()
+    }
+
+    /// The processes that have a link, each with what it is.
+    pub fn peers(&self) -> impl Iterator<Item = (LinkNumber, InstanceId, &'static str)> {
+        self.links.iter().map(|(link, peer)| (*link, peer.instance, peer.conversation.role()))
+    }
+
+    /// Passes a question on, and has the broker answer it, too.
+    pub(super) fn inquire(
+        &self,
+        (link, number): (LinkNumber, Number),
+        to: Asked,
+        question: Content,
+        now: Duration,
+        effects: &mut Vec<Effect>,
+    ) {
+        let ticket = RequestTicket { link: link.0, number };
+        let mut instances = Vec::new();
+        for (peer, instance) in self.asked(to, now).take(MAX_ASKED) {
+            instances.push(instance);
+            let message = FromBroker::Asked { ticket, content: question.clone() };
+            effects.push(Effect::Offer { link: peer, message });
+        }
+        effects.push(Effect::AnswerInquiry { link, number, instances, question });
+    }
+
+    fn asked(
+        &self,
+        to: Asked,
+        now: Duration,
+    ) -> impl Iterator<Item = (LinkNumber, InstanceId)> + use<'_> {
+        let at = match to {
+            Asked::Everybody | Asked::Gateways => None,
+            Asked::Worker(worker) => Some(self.workers.find(worker, now)),
+        };
+        let is_meant = move |link: LinkNumber, peer: &Peer| match (to, at) {
+            (Asked::Everybody, _) => true,
+            (Asked::Gateways, _) => peer.conversation != Conversation::Publisher,
+            (Asked::Worker(_), Some(Whereabouts::At(gateway))) => link == gateway,
+            (Asked::Worker(_), _) => false,
+        };
+        let peers = self.links.iter();
+        let meant = peers.filter(move |(link, peer)| peer.is_askable && is_meant(**link, peer));
+        meant.map(|(link, peer)| (*link, peer.instance))
+    }
+
+    /// Passes an answer on to the publisher that asked.
+    pub(super) fn told(
+        &self,
+        instance: InstanceId,
+        ticket: RequestTicket,
+        content: Content,
+    ) -> Option<Effect> {
+        let message = FromBroker::Told { number: ticket.number, instance, content };
+        match self.answer(ticket, message)? {
+            Effect::Send { link, message } => Some(Effect::Offer { link, message }),
+            other => Some(other),
+        }
+    }
+}
