@@ -5,13 +5,14 @@ mod catch_up;
 mod effect;
 mod figures;
 mod inquiries;
+mod peer;
 mod publishing;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use campanile_messages::link::{InterestChange, Number, Role, Welcome};
-use campanile_messages::{Durability, FromBroker, Hello, InstanceId, ToBroker, TraceContext};
+use campanile_messages::link::{InterestChange, Role, Welcome};
+use campanile_messages::{Durability, FromBroker, Hello, InstanceId, ToBroker};
 
 use super::conversation::{Conversation, Violation};
 use super::counts::Counts;
@@ -23,6 +24,7 @@ use super::routing::{LinkNumber, Routing, TooManyAudiences};
 use super::worker_ids::{InvalidWorkers, Supply, WorkerIds};
 
 pub use effect::{Effect, TracedPublish};
+use peer::Peer;
 
 /// A link that is up.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,17 +89,6 @@ pub struct Exchange {
     /// No publisher can repeat an event below this sequence. It only grows, and is updated on ticks.
     repeatable_from: u64,
     counts: Counts,
-}
-
-struct Peer {
-    instance: InstanceId,
-    conversation: Conversation,
-    /// Where the log ended according to the last message that said so on this link.
-    known_head: u64,
-    /// The trace of the publish that comes next, if that has this number.
-    traced: Option<(Number, TraceContext)>,
-    /// Whether it takes part in operators' inquiries.
-    is_askable: bool,
 }
 
 impl Exchange {

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use campanile_messages::link::{DirectOutcome, Number, RequestTicket, Tally};
-use campanile_messages::{
-    Address, Audience, Content, Durability, FromBroker, InstanceId, Position,
-};
+use campanile_messages::{Address, Audience, Content, Durability, FromBroker, Position};
 
-use super::{Effect, Exchange, Peer, TracedPublish};
+use super::{Effect, Exchange, TracedPublish};
 use crate::broker::conversation::Conversation;
-use crate::broker::intake::{Publish, Staged, Taken, Trace};
+use crate::broker::intake::{Publish, Staged, Taken};
 use crate::broker::publish_receipt::PublishReceipt;
 use crate::broker::record::Record;
 use crate::broker::routing::LinkNumber;
@@ -18,19 +16,6 @@ use crate::broker::worker_ids::Whereabouts;
 /// How long a publisher can make gateways count, in milliseconds, because they keep something for that
 /// long. Twice the longest `timeout` of a push.
 const MAX_COUNT_MILLIS: u32 = 60_000;
-
-impl Peer {
-    /// A peer that has just come, when the log ended at this sequence.
-    pub(super) fn new(instance: InstanceId, conversation: Conversation, known_head: u64) -> Self {
-        Self { instance, conversation, known_head, is_askable: false, traced: None }
-    }
-
-    /// The trace of the publish that has come.
-    pub(super) fn take_trace(&mut self, number: Number, now: Duration) -> Option<Trace> {
-        let traced = self.traced.take().filter(|(traced, _)| *traced == number);
-        traced.map(|(_, context)| Trace { context, received: now })
-    }
-}
 
 impl Exchange {
     pub(super) fn publish(
