@@ -306,7 +306,7 @@ fn assert_hello(hello: &[u8], before_nonce: &[u8]) {
     assert_eq!(before, before_nonce);
     let (nonce, after) = rest.split_at(32);
     assert_ne!(nonce, [0; 32]);
-    let features = &b"\x93\xaeclient_publish\xa9inquiries\xa6traces"[..];
+    let features = &b"\x94\xaeclient_publish\xa9inquiries\xa6stamps\xa6traces"[..];
     assert_eq!(after, [features, &LIMITS[..]].concat());
 }
 

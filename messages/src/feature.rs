@@ -15,8 +15,11 @@ pub const TRACES: Feature = Feature("traces");
 /// Takes part in the [inquiries](crate::inquiry) of operators.
 pub const INQUIRIES: Feature = Feature("inquiries");
 
+/// Knows when the broker sent what comes next.
+pub const STAMPS: Feature = Feature("stamps");
+
 /// The features of this release.
-const FEATURES: &[Feature] = &[CLIENT_PUBLISH, INQUIRIES, TRACES];
+const FEATURES: &[Feature] = &[CLIENT_PUBLISH, INQUIRIES, STAMPS, TRACES];
 
 /// The most features that one side may list.
 const MAX_FEATURES: usize = 64;

@@ -281,6 +281,12 @@ pub enum FromBroker<C = Content> {
         /// The span of the publisher.
         context: TraceContext,
     },
+    /// To a gateway: what the time of day was when the event that comes next was queued for this link. Before
+    /// one event in 10 ms, if there are that many.
+    Stamp {
+        /// The time of the broker's host since 1970, in microseconds.
+        unix_micros: u64,
+    },
     /// To a gateway: an event that some of its connections listen to.
     Event(Event<C>),
     /// To a gateway: an event for one of its connections. The answer is `Delivered`.

@@ -15,9 +15,15 @@ use crate::access::{Access, Refused, Shown, Wanted};
 pub struct Guard {
     pub(crate) access: Access,
     pub(crate) keys: watch::Receiver<Arc<Keys>>,
+    pub(crate) is_sealed: bool,
 }
 
 impl Guard {
+    /// Whether the listener speaks TLS.
+    pub fn is_sealed(&self) -> bool {
+        self.is_sealed
+    }
+
     /// Decides whether a request is answered, by the key in its `Authorization`.
     ///
     /// # Errors

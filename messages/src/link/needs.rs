@@ -1,7 +1,7 @@
 //! Which messages only some releases know.
 
 use super::{FromBroker, ToBroker};
-use crate::feature::{CLIENT_PUBLISH, Feature, INQUIRIES, TRACES};
+use crate::feature::{CLIENT_PUBLISH, Feature, INQUIRIES, STAMPS, TRACES};
 
 impl<C> ToBroker<C> {
     /// The feature that a broker must have to understand this message; `None` if every broker
@@ -47,6 +47,7 @@ impl<C> FromBroker<C> {
             | Self::Answered { .. }
             | Self::Disk { .. }
             | Self::Goodbye { .. } => None,
+            Self::Stamp { .. } => Some(STAMPS),
             Self::Traced { .. } => Some(TRACES),
             Self::Asked { .. } | Self::Asking { .. } | Self::Told { .. } => Some(INQUIRIES),
         }
