@@ -58,13 +58,15 @@ impl Exchange {
         effects: &mut Vec<Effect>,
     ) {
         let ticket = RequestTicket { link: link.0, number };
-        let mut instances = Vec::new();
-        for (peer, instance) in self.asked(to, now).take(MAX_ASKED) {
-            instances.push(instance);
-            let message = FromBroker::Asked { ticket, content: question.clone() };
-            effects.push(Effect::Offer { link: peer, message });
-        }
+        let asked: Vec<_> = self.asked(to, now).take(MAX_ASKED).collect();
+        let instances = asked.iter().map(|(_, instance)| *instance).collect();
+        let content = question.clone();
+        // First, so that the questions are not among what the broker says waits on the links.
         effects.push(Effect::AnswerInquiry { link, number, instances, question });
+        effects.extend(asked.into_iter().map(|(peer, _)| {
+            let message = FromBroker::Asked { ticket, content: content.clone() };
+            Effect::Offer { link: peer, message }
+        }));
     }
 
     fn asked(
