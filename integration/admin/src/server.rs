@@ -12,6 +12,8 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use campanile_channel::watchdog::Pulse;
 use campanile_edge::Keys;
 use prometheus_client::registry::Registry;
+use socket2::SockRef;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tracing::error;
 
@@ -27,6 +29,9 @@ const HEAD_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a connection without a request is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long a client may leave unread what it was sent, before its connection ends.
+const UNREAD_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long answers may still take at the end.
 const SHUTDOWN_SECONDS: u64 = 1;
@@ -82,7 +87,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let AdminConfig { access, keys, registry, health, mounted, pulse } = config;
-    let guard = Guard { access, keys };
+    let guard = Guard::new(access, keys);
     let guarded = web::Data::new(guard.clone());
     let front = web::Data::new(Front { guard, registry, health });
     let app = move || {
@@ -96,6 +101,12 @@ pub async fn serve(
         .client_request_timeout(HEAD_LIMIT)
         .client_disconnect_timeout(HEAD_LIMIT)
         .keep_alive(KEEP_ALIVE)
+        .on_connect(|stream, _| {
+            if let Some(tcp) = stream.downcast_ref::<TcpStream>() {
+                // If this fails, a page that does not read keeps its connection for longer.
+                let _ = SockRef::from(tcp).set_tcp_user_timeout(Some(UNREAD_LIMIT));
+            }
+        })
         .shutdown_timeout(SHUTDOWN_SECONDS)
         .disable_signals();
     for listener in listeners {

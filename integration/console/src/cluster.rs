@@ -22,7 +22,8 @@ pub async fn answer(
     }
 }
 
-fn cluster(answered: &Answered) -> Value {
+/// What `/cluster` and the operator's page show.
+pub fn cluster(answered: &Answered) -> Value {
     let Answered { broker, answers, silent } = answered;
     let (mut gateways, mut publishers) = (Vec::new(), Vec::new());
     for (instance, answer) in answers {
