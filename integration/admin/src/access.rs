@@ -209,8 +209,7 @@ impl Access {
 /// # Errors
 /// [`Refused::Scope`].
 pub fn allow(key: Option<&ApiKey>, action: Action<'_>) -> Result<(), Refused> {
-    let principal =
-        key.map_or(Principal::Anyone, |key| Principal::Key(Arc::clone(key.rights())));
+    let principal = key.map_or(Principal::Anyone, |key| Principal::Key(Arc::clone(key.rights())));
     match principal.may(action) {
         true => Ok(()),
         false => Err(Refused::Scope {
@@ -229,12 +228,8 @@ mod tests {
 
     use super::*;
 
-    const NOTHING: Shown<'static> = Shown {
-        hosts: &["127.0.0.1:4246"],
-        proxy: None,
-        key: None,
-        session: Presented::Nothing,
-    };
+    const NOTHING: Shown<'static> =
+        Shown { hosts: &["127.0.0.1:4246"], proxy: None, key: None, session: Presented::Nothing };
 
     fn access(exposure: Exposure, opened: &str) -> Access {
         let opened =

@@ -102,8 +102,7 @@ impl Guard {
         let key = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
         let keys = self.keys.borrow().clone();
         let session = session_of(request);
-        let found =
-            session.and_then(|id| self.door().sessions.find(&id, &keys, Instant::now()));
+        let found = session.and_then(|id| self.door().sessions.find(&id, &keys, Instant::now()));
         let presented = match (&found, session) {
             (Some((key, _)), _) => Presented::Session(key),
             (None, Some(_)) => Presented::Over,
@@ -158,7 +157,8 @@ impl Guard {
             return Err(Refused::Origin.into());
         }
         let keys = self.keys.borrow().clone();
-        let (peer, now) = (Peer::of(request.peer_addr().map(|address| address.ip())), Instant::now());
+        let (peer, now) =
+            (Peer::of(request.peer_addr().map(|address| address.ip())), Instant::now());
         let mut door = self.door();
         door.attempts.check(peer, now).map_err(|wait| NotSignedIn::TooOften { wait })?;
         let Some(key) = keys.find(key) else {

@@ -83,7 +83,12 @@ impl Sessions {
 
     /// The key of a session, as it is in the settings now, and how much longer the session lasts. `None` if
     /// there is no such session, it is over, or its key is gone.
-    pub fn find(&self, id: &SessionId, keys: &Keys, now: Instant) -> Option<(Arc<ApiKey>, Duration)> {
+    pub fn find(
+        &self,
+        id: &SessionId,
+        keys: &Keys,
+        now: Instant,
+    ) -> Option<(Arc<ApiKey>, Duration)> {
         let session = self.0.get(id).filter(|session| !session.is_over(now))?;
         let left = SESSION_LIMIT.saturating_sub(now.saturating_duration_since(session.begun));
         Some((keys.current(&session.key)?, left))

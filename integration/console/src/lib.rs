@@ -27,8 +27,7 @@ use crate::live::Onlookers;
 /// `composer`.
 pub fn mount(inquirer: &Inquirer, composer: &Composer) -> Mount {
     let onlookers = web::Data::new(Onlookers::new(inquirer.clone()));
-    let (inquirer, composer) =
-        (web::Data::new(inquirer.clone()), web::Data::new(composer.clone()));
+    let (inquirer, composer) = (web::Data::new(inquirer.clone()), web::Data::new(composer.clone()));
     Mount(Arc::new(move |config| {
         config
             .app_data(inquirer.clone())

@@ -28,8 +28,7 @@ pub async fn push(
     };
     let from = request.peer_addr().map(|address| address.ip());
     let composed = composer.push(form, admitted.key().cloned(), from).await;
-    let status =
-        StatusCode::from_u16(composed.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(composed.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     match status {
         StatusCode::OK => HttpResponse::Ok().content_type(ContentType::json()).body(composed.body),
         _ => said(status, &composed.body),
