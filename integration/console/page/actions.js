@@ -19,8 +19,8 @@ export function allowChanges(change) {
 const DIALECTS = { plain: 'plain websocket', v1: 'campanile.v1', events: 'event stream' };
 let found = null;
 
-function detail(name, value, options = {}) {
-  return make('div', {}, make('dt', {}, name), make('dd', options, value));
+function detail(name, value) {
+  return make('div', { class: name.toLowerCase() === 'position' ? 'long' : null }, make('dt', {}, name), make('dd', {}, value));
 }
 
 function connectionCard(one) {

@@ -17,11 +17,12 @@ const CHARTS = [
   { title: 'Push latency', series: [['push_p99', 'p99'], ['push_p50', 'p50']], format: duration },
 ];
 
-/** The least of 1, 2 and 5 times a power of ten that is not below a value. */
-export function niceMax(value) {
+/** The least round number that is not below a value; round for bytes are powers of 1,024 times one. */
+export function niceMax(value, isBytes = false) {
   if (!(value > 0)) return 1;
-  const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
+  const unit = isBytes ? 1_024 ** Math.floor(Math.log(value) / Math.log(1_024)) : 1;
+  const power = unit * 10 ** Math.floor(Math.log10(value / unit));
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= value * 0.999) ?? 10 * power;
 }
 
 /** The lines of a series, as runs of points without gaps. At most one point per pixel, the largest. */
@@ -63,7 +64,7 @@ class Chart {
     this.value.replaceChildren(...this.series.map(([name, label], at) =>
       make('span', { class: `series-${at}` }, label ? make('small', {}, `${label} `) : '', this.format(newest[name]))));
     const lines = this.series.map(([name]) => runs(samples, name, now));
-    const top = niceMax(Math.max(0, ...lines.flat(2).map(({ value }) => value)));
+    const top = niceMax(Math.max(0, ...lines.flat(2).map(({ value }) => value)), this.format === bytes);
     say(this.max, lines.flat().length ? `top ${this.format(top)}` : 'no values yet');
     const y = (value) => HEIGHT - 2 - ((HEIGHT - 6) * value) / top;
     const shapes = [draw('path', { class: 'grid', d: `M0 ${y(top)}H${WIDTH}M0 ${y(top / 2)}H${WIDTH}M0 ${HEIGHT - 2}H${WIDTH}` })];

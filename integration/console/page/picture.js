@@ -96,14 +96,14 @@ function brokerTile(broker, place) {
   const { log = {}, durability } = broker ?? {};
   const side = place.width - 14;
   const isWaiting = Boolean(broker?.disk_waits);
-  const kept = durability === 'memory' || !durability ? 'kept in memory' : `kept on disk (${durability})`;
+  const kept = { disk: 'on disk', written: 'on disk, written without waiting for it' }[durability] ?? 'in memory only';
   const title = `broker ${broker?.version ?? ''}, up for ${duration(broker?.uptime)}, ${plural(log.events ?? 0, 'event')} kept`;
   const room = place.width - 28;
   return tile({ ...place, mood: isWaiting ? 'bad' : 'none', title, kind: 'broker' },
     text(14, 24, 'Broker', 'name strong'),
     text(side, 24, isWaiting ? 'waits for its disk' : `up ${duration(broker?.uptime)}`, 'small state', { end: true }),
     text(14, 50, count(log.events), 'figure'),
-    text(14, 66, `events ${kept}`, 'small', { room: room * 0.68 }),
+    text(14, 66, `${log.events === 1 ? 'event' : 'events'} ${kept}`, 'small', { room: room * 0.68 }),
     text(side, 50, bytes(log.bytes), 'figure', { end: true }),
     text(side, 66, log.max_bytes ? `of ${bytes(log.max_bytes)}` : '', 'small', { end: true }),
     draw('rect', { class: 'meter', x: 14, y: 77, width: Math.max(0, room), height: 5, rx: 2.5 }),

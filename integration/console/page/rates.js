@@ -41,7 +41,9 @@ export function sum(histograms) {
   };
 }
 
-export const connectionsOf = ({ connections }) => total(Object.values(connections ?? {}).map(number));
+/** How many connections a gateway has. */
+export const connectionsOf = ({ connections, workers }) =>
+  (connections ? total(Object.values(connections).map(number)) : total((workers ?? []).map((worker) => number(worker.connections))));
 
 const pushesOf = ({ totals }) => total((totals?.pushes ?? []).map(({ count }) => number(count)));
 const acceptedOf = ({ totals }) =>

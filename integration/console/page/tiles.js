@@ -53,6 +53,7 @@ export const lines = (points, mood, kind = 'link') =>
  * margin connects. `isBelow` says whether the tiles are below the point.
  */
 export function wires([x, y], tiles, { isOneRow, rail, isBelow }) {
+  if (tiles.length === 0) return [];
   const edge = ({ y: top, height }) => (isBelow ? top : top + height);
   if (isOneRow) {
     return tiles.map((one) => curve([x, y], [one.x + one.width / 2, edge(one)], one.link));

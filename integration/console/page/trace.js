@@ -2,7 +2,7 @@
 
 import { byId, draw, make, say } from './dom.js';
 import { get } from './server.js';
-import { curve, grid, text, tile, wires } from './tiles.js';
+import { curve, grid, lines, text, tile, wires } from './tiles.js';
 import { bytes, clock, count, describeAudience, duration, instance, plural, readAddress, reasonMood, reasonWord } from './words.js';
 
 const TILE = { least: 170, most: 260, height: 80, rail: 30 };
@@ -58,7 +58,13 @@ function drawing(trace, width) {
   if (connection) {
     const mood = reasonMood(connection.reason);
     const y = end + 28;
-    svg.append(curve([middle, end], [middle, y], mood),
+    const at = gateways.length === 1 ? 0 : gateways.findIndex(({ instance: id }) => id === (connection.gateway ?? connection.details?.gateway));
+    if (at >= 0) {
+      const from = places[at];
+      const [fromX, fromY] = [from.x + from.width / 2, from.y + from.height];
+      svg.append(plan.isOneRow ? curve([fromX, fromY], [middle, y], mood) : lines([[fromX, fromY], [fromX, fromY + 6]], mood));
+    }
+    svg.append(
       tile({ x, y, width: wide, height: 62, mood, title: connection.sentence ?? '', kind: 'connection' },
         text(12, 22, `connection ${connection.worker}/${connection.connection}`, 'name', { room: wide - 24 }),
         text(12, 44, connection.reason ?? '', 'state strong', { room: wide / 2 }),
