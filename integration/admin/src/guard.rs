@@ -24,6 +24,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub struct Guard {
     access: Access,
     keys: watch::Receiver<Arc<Keys>>,
+    is_sealed: bool,
     door: Arc<Mutex<Door>>,
 }
 
@@ -79,8 +80,13 @@ pub enum NotSignedIn {
 
 impl Guard {
     /// A guard that knows no session.
-    pub(crate) fn new(access: Access, keys: watch::Receiver<Arc<Keys>>) -> Self {
-        Self { access, keys, door: Arc::default() }
+    pub(crate) fn new(access: Access, keys: watch::Receiver<Arc<Keys>>, is_sealed: bool) -> Self {
+        Self { access, keys, is_sealed, door: Arc::default() }
+    }
+
+    /// Whether the listener speaks TLS.
+    pub fn is_sealed(&self) -> bool {
+        self.is_sealed
     }
 
     /// Decides whether a request is answered: by the key in its `Authorization`, or by its session.

@@ -76,10 +76,9 @@ function publisherTile(publisher, place, isLarge, history) {
   const mood = hindrance ? 'bad' : refused > 0 ? 'wait' : 'none';
   if (!isLarge) {
     return tile({ ...place, mood, title, kind: 'publisher' },
-      text(10, 19, instance(publisher.instance), 'name', { room: width - 20 - 7 * 7.6 }),
-      text(side, 19, `${rate(accepted)}/s`, 'figure', { end: true }),
-      text(side, 37, 'accepted', 'small', { end: true }),
-      text(10, 37, `${brief(publisher.in_flight)} in flight`, 'small', { room: width / 2 }),
+      text(10, 19, instance(publisher.instance), 'name', { room: width - 20 }),
+      text(10, 37, 'accepted', 'small'),
+      text(side, 37, `${rate(accepted)}/s`, 'figure', { end: true }),
       text(10, 54, state, 'small state', { room: width - 20 }));
   }
   return tile({ ...place, mood, title, kind: 'publisher' },

@@ -51,8 +51,7 @@ pub async fn sign_in(
         Ok(id) => {
             let key = guard.name_of(&id).unwrap_or_default();
             info!(key, peer = ?request.peer_addr(), "an operator has signed in to the page");
-            let seconds = SESSION_LIMIT.as_secs();
-            cookie(&request, &id.cookie_value(), seconds)
+            cookie(&request, &guard, &id.cookie_value(), SESSION_LIMIT.as_secs())
         }
         Err(NotSignedIn::TooOften { wait }) => {
             let sentence = NotSignedIn::TooOften { wait }.to_string();
@@ -72,14 +71,14 @@ pub async fn sign_in(
 /// `DELETE /console/session`: ends the session.
 pub async fn sign_out(request: HttpRequest, guard: web::Data<Guard>) -> HttpResponse {
     match guard.sign_out(&request) {
-        Ok(()) => cookie(&request, "", 0),
+        Ok(()) => cookie(&request, &guard, "", 0),
         Err(refused) => refusal(&refused),
     }
 }
 
 /// Sets the cookie for some seconds; 0 removes it.
-fn cookie(request: &HttpRequest, value: &str, seconds: u64) -> HttpResponse {
-    let secure = if is_over_tls(request) { "; Secure" } else { "" };
+fn cookie(request: &HttpRequest, guard: &Guard, value: &str, seconds: u64) -> HttpResponse {
+    let secure = if guard.is_sealed() || is_behind_tls(request) { "; Secure" } else { "" };
     let cookie = format!(
         "{SESSION_COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
     );
@@ -88,7 +87,7 @@ fn cookie(request: &HttpRequest, value: &str, seconds: u64) -> HttpResponse {
 }
 
 /// Whether the browser speaks TLS to a proxy in front: then the cookie must never travel without.
-fn is_over_tls(request: &HttpRequest) -> bool {
+fn is_behind_tls(request: &HttpRequest) -> bool {
     let headers = request.headers();
     let begins = |name, with: &str| {
         headers.get(name).is_some_and(|value| value.as_bytes().starts_with(with.as_bytes()))
