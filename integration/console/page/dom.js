@@ -33,7 +33,7 @@ export const named = (text) => make('bdi', {}, text);
 export const row = (...cells) =>
   make('tr', {}, cells.map((cell) => {
     if (cell !== null && typeof cell === 'object' && 'number' in cell) return make('td', { class: 'number' }, cell.number);
-    return make('td', {}, cell);
+    return make('td', {}, ...[cell].flat());
   }));
 
 /** Announces a change to those who do not see it. */

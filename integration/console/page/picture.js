@@ -18,7 +18,17 @@ const MOST_WORKERS = 32;
 const sizeFor = (tiles, width) => (tiles > FEW || width < 420 ? SIZES.small : SIZES.large);
 
 function hindranceOf({ hindrance, ready }) {
-  return hindrance ?? (ready === false ? 'not ready' : null);
+  return hindrance?.replaceAll('_', ' ') ?? (ready === false ? 'not ready' : null);
+}
+
+/** A process that cannot be asked: the broker knows its link, and nothing else. */
+function unaskedTile(process, place, isLarge, role) {
+  const { width } = place;
+  const behind = lag(process.lag);
+  return tile({ ...place, title: `${role} ${process.instance}, of an earlier release that cannot be asked, ${behind}`, kind: 'unasked' },
+    text(isLarge ? 12 : 10, isLarge ? 21 : 19, instance(process.instance), 'name'),
+    text(isLarge ? 12 : 10, isLarge ? 38 : 37, 'an earlier release', 'small', { room: width - 20 }),
+    text(isLarge ? 12 : 10, isLarge ? 79 : 54, behind, 'small state', { room: width - 20 }));
 }
 
 /** One bar per worker, as high as its share of the largest one. */
@@ -36,6 +46,7 @@ function bars(workers, { x, y, width, height }) {
 }
 
 function gatewayTile(gateway, place, isLarge, history) {
+  if (gateway.asked === false) return unaskedTile(gateway, place, isLarge, 'gateway');
   const [deliveries] = history.ratesOf(gateway.instance);
   const workers = gateway.workers ?? [];
   const hindrance = hindranceOf(gateway);
@@ -66,6 +77,7 @@ function gatewayTile(gateway, place, isLarge, history) {
 }
 
 function publisherTile(publisher, place, isLarge, history) {
+  if (publisher.asked === false) return unaskedTile(publisher, place, isLarge, 'publisher');
   const [accepted, refused] = history.ratesOf(publisher.instance);
   const hindrance = hindranceOf(publisher);
   const title = `publisher ${publisher.instance}${publisher.address ? ` at ${publisher.address}` : ''}: ${rate(accepted)} pushes per second accepted, `

@@ -19,7 +19,8 @@ function fill(id, rows) {
   byId(`${id}-empty`).hidden = rows.length > 0;
 }
 
-const sentence = (text) => make('span', { class: 'sentence', dir: 'auto' }, text);
+const sentence = (text, times) =>
+  [make('span', { class: 'sentence', dir: 'auto' }, text), times > 1 ? make('span', { class: 'hint' }, ` ${count(times)} times`) : null];
 
 let shownRefusals = '';
 
@@ -36,7 +37,7 @@ export function showTables(cluster, history) {
   const now = JSON.stringify(refused);
   if (now === shownRefusals) return;
   shownRefusals = now;
-  fill('refused', refused.map(({ time, status, kind, key, sentence: said }) =>
-    row({ number: clock(time) }, make('code', {}, `${status}`), kind ?? '', key ? named(key) : '–', sentence(said ?? ''))));
+  fill('refused', refused.map(({ time, status, kind, key, sentence: said, count: times }) =>
+    row({ number: clock(time) }, make('code', {}, `${status}`), kind ?? '', key ? named(key) : '–', sentence(said ?? '', times))));
   say(byId('refused-count'), refused.length ? `the last ${refused.length}` : '');
 }

@@ -75,3 +75,33 @@ async fn index() -> HttpResponse {
 async fn without_slash() -> HttpResponse {
     HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "../console")).finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_no_script_and_no_style_inside() {
+        let lower = HTML.to_ascii_lowercase();
+        for inside in
+            ["<style", " style=", "javascript:", "<base", "<iframe", " src=\"http", " src=\"//"]
+        {
+            assert!(!lower.contains(inside), "{inside}");
+        }
+        let handler = lower.match_indices(" on").find(|(at, _)| {
+            let rest = lower[at + 3..].trim_start_matches(|c: char| c.is_ascii_lowercase());
+            rest.starts_with('=')
+        });
+        assert_eq!(handler, None);
+        let scripts = lower.matches("<script").count();
+        assert_eq!((scripts, lower.matches("></script>").count()), (1, 1), "no script inside");
+        // Nothing that could read markup.
+        for (path, _, text) in FILES {
+            for reader in
+                ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("]
+            {
+                assert!(!text.contains(reader), "{reader} in {path}");
+            }
+        }
+    }
+}
