@@ -18,6 +18,7 @@ pub(crate) mod interest;
 mod performer;
 pub mod recent;
 pub(crate) mod resumes;
+mod summary;
 mod wants;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use tracing::error;
 use crate::bridge::core::{BridgeEffect, Core};
 use crate::bridge::heads::{AskHead, Askers, NoHead};
 use crate::bridge::performer::Performer;
+use crate::bridge::summary::Vitals;
 use crate::config::GatewayConfig;
 use crate::entrance::health::Health;
 use crate::report::Report;
@@ -66,6 +68,7 @@ pub(crate) struct Bridge {
     askers: Askers,
     /// How many questions of operators are being answered.
     inquiries: usize,
+    vitals: Vitals,
     /// Called once, when the workers have their ids.
     ready: Option<Ready>,
     watchdog: Watchdog,
@@ -76,6 +79,7 @@ pub(crate) type Ready = Box<dyn FnOnce()>;
 
 impl Bridge {
     pub fn new(
+        instance: InstanceId,
         config: &GatewayConfig,
         workers: Vec<Worker>,
         audiences: Arc<AtomicUsize>,
@@ -83,7 +87,7 @@ impl Bridge {
         health: Health,
     ) -> Self {
         Self {
-            instance: InstanceId(rand::random()),
+            instance,
             broker: Endpoint {
                 broker: config.broker.clone(),
                 tls: config.broker_tls.clone(),
@@ -102,6 +106,7 @@ impl Bridge {
             is_resuming: false,
             askers: Askers::default(),
             inquiries: 0,
+            vitals: Vitals::new(config),
             ready: Some(ready),
             watchdog: config.watchdog.clone(),
         }

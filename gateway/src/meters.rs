@@ -5,6 +5,7 @@
 
 mod label;
 mod labels;
+mod summary;
 mod worker;
 
 use std::fmt;

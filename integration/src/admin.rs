@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::cli::AdminArgs;
 use crate::exposure::Service;
 use crate::live::Live;
-use crate::process_meters::{Expiry, LogAndWatchdog};
+use crate::process_meters::{DiskRoom, Expiry, LogAndWatchdog};
 use crate::threads::start;
 use crate::units::{AdminAddress, HostPort};
 
@@ -100,6 +100,9 @@ impl Admin {
     /// Shows the numbers and the health of the broker.
     pub fn show_broker(&mut self, config: &BrokerConfig) {
         config.meters.register(&mut self.registry);
+        if let Some(storage) = &config.storage {
+            self.registry.register_collector(Box::new(DiskRoom(storage.dir.clone())));
+        }
         let health = config.health.clone();
         let hindrance = Box::new(move || health.hindrance());
         self.health.push(HealthCheck { service: "broker", hindrance });

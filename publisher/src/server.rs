@@ -35,7 +35,7 @@ use crate::budget::Budget;
 use crate::config::PublisherConfig;
 use crate::courier::{Courier, Finish, LINK_QUEUE_BYTES, LastCall};
 use crate::http::{CallerStream, Composer, Entrance, Front, answer};
-use crate::inquiries;
+use crate::inquiries::Answers;
 
 /// How much the kernel buffers for a caller at most, besides what is on its way. By default it is some
 /// MiB, and a caller that does not read its answers would be noticed only when these are full.
@@ -74,7 +74,8 @@ pub async fn serve(
         }
         reported.note(sign);
     });
-    let courier = courier.answering(inquiries::answer);
+    let answers = Answers::new(&config);
+    let courier = courier.answering(move |question| answers.answer(question));
     let courier = courier.start();
     config.inquirer.set(courier.clone().recipient());
     let server = listen(&config, listeners, courier.clone())?;

@@ -169,13 +169,16 @@ export function showPicture(cluster, history) {
   const silent = cluster.silent ?? [];
   byId('no-gateways').hidden = (cluster.gateways ?? []).length > 0;
   byId('silent').hidden = silent.length === 0;
-  say(byId('silent'), `No answer in time from ${silent.map(silentName).join(', ')}.`);
+  say(byId('silent'), `No answer from ${silent.map(silentName).join(', ')}.`);
   say(byId('cluster-summary'), summary(cluster));
   if (byId('processes').open) showProcesses(cluster, history);
 }
 
+/** Why a process that was asked has not answered. */
+const SILENCES = { silent: ' (not in time)', busy: ' (too busy)', not_understood: ' (of another release)' };
+
 const silentName = (one) =>
-  (typeof one === 'string' ? one : `${one.role ?? 'the process'} ${instance(one.instance)}${one.address ? ` at ${one.address}` : ''}`);
+  `${one.role ?? 'process'} ${instance(one.instance ?? one)}${one.address ? ` at ${one.address}` : ''}${SILENCES[one.reason] ?? ''}`;
 
 function showProcesses(cluster, history) {
   const process = (role, one, connections) => {

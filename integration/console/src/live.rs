@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, StreamHandler};
 use actix_web::http::StatusCode;
@@ -74,7 +74,7 @@ impl Onlookers {
     async fn message(&self) -> ByteString {
         let answered = self.inquirer.ask(Question::Summary, Asked::Everybody).await;
         let message = match answered {
-            Ok(answered) => json!({"cluster": cluster(&answered)}),
+            Ok(answered) => json!({"cluster": cluster(answered, SystemTime::now())}),
             Err(reason) => json!({"unavailable": reason.to_string()}),
         };
         message.to_string().into()

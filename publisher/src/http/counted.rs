@@ -51,7 +51,9 @@ impl CountedRequest {
                 self.meters.pushed(kind, Some(200), self.key(), 1);
             }
             (Some(kind), Err(error)) => {
-                self.meters.pushed(kind, Some(status(error).as_u16()), self.key(), 1);
+                let status = status(error).as_u16();
+                self.meters.pushed(kind, Some(status), self.key(), 1);
+                self.meters.refused(kind, status, self.key(), &error.to_string());
             }
             // What a stream carries is counted by the stream.
             _ => {}
@@ -75,6 +77,10 @@ impl Drop for CountedRequest {
 pub(crate) fn add(results: &mut Results, answered: &Answered) {
     match answered {
         Ok(_) => results.add(200, None),
-        Err(error) => results.add(status(error).as_u16(), limit(error)),
+        Err(error) => {
+            let status = status(error).as_u16();
+            results.add(status, limit(error));
+            results.refuse(status, error);
+        }
     }
 }
