@@ -4,11 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use campanile_edge::Principal;
-<<<<<<< HEAD
 use campanile_messages::hello::STAMPS;
-=======
 use campanile_messages::inquiry::LinkSummary;
->>>>>>> cluster
 use campanile_messages::{EncodedFrame, FromBroker, InstanceId};
 use tracing::{info, warn};
 
