@@ -4,6 +4,7 @@
 
 pub mod broker;
 pub mod courier;
+mod durations;
 pub mod heads;
 pub mod inquiries;
 mod link;
@@ -11,12 +12,15 @@ pub mod proxied;
 pub mod publishing;
 pub mod spans;
 pub mod tls;
+mod usage;
 pub mod watchdog;
 
+pub use durations::DurationHistogram;
 pub use link::{
     Full, LinkTls, MAX_SECRETS_BYTES, Outbound, Outbox, Secrets, SecretsError, SecretsNow, client,
     outbox, proof, unchanging,
 };
 pub use spans::Spans;
 pub use tls::TlsSettings;
+pub use usage::usage;
 pub use watchdog::{Pulse, Watchdog};

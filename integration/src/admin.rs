@@ -124,7 +124,7 @@ impl Admin {
         let health = config.health.clone();
         let hindrance = Box::new(move || health.readiness().hindrance());
         self.health.push(HealthCheck { service: "publisher", hindrance });
-        self.mounted.push(campanile_console::mount(&config.inquirer));
+        self.mounted.push(campanile_console::mount(&config.inquirer, &config.composer));
     }
 
     /// Answers operators on a thread of its own until the process ends: how the services shut down is shown,

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::budget::Shares;
 use crate::courier::health::Health;
+use crate::http::Composer;
 use crate::meters::PublisherMeters;
 use crate::push::BodyKind;
 use crate::{AllowHosts, AllowOrigins};
@@ -105,6 +106,8 @@ pub struct PublisherConfig {
     pub spans: Spans,
     /// Asks the cluster on behalf of operators, as soon as the publisher runs.
     pub inquirer: Inquirer,
+    /// Pushes what operators compose, as soon as the publisher runs.
+    pub composer: Composer,
 }
 
 /// The limits of addresses that nobody has changed.
@@ -170,6 +173,7 @@ impl PublisherConfig {
             meters: PublisherMeters::default(),
             spans: Spans::default(),
             inquirer: Inquirer::default(),
+            composer: Composer::default(),
         }
     }
 

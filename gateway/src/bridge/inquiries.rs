@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use actix::prelude::*;
-use campanile_messages::inquiry::{Answer, GatewaySummary, Question, Summary, pack, unpack};
+use campanile_messages::inquiry::{Answer, Question, Summary, pack, unpack};
 use campanile_messages::link::RequestTicket;
 use campanile_messages::{Content, ToBroker};
 use futures_util::future::join_all;
@@ -55,10 +55,8 @@ impl Bridge {
                     WorkerAnswer::Summary(worker) => Some(worker),
                     WorkerAnswer::Nothing => None,
                 });
-                Answer::Summary(Summary::Gateway(GatewaySummary {
-                    version: env!("CARGO_PKG_VERSION").to_owned(),
-                    workers: workers.collect(),
-                }))
+                let summary = self.vitals.summary(workers.collect());
+                Answer::Summary(Summary::Gateway(Box::new(summary)))
             }
             _ => Answer::Nothing,
         }

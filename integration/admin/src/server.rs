@@ -20,6 +20,7 @@ use campanile_channel::tls::{self, Handshakes, Stream};
 use campanile_channel::watchdog::Pulse;
 use campanile_edge::Keys;
 use prometheus_client::registry::Registry;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -37,6 +38,9 @@ const HEAD_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a connection without a request is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long a client may leave unread what it was sent, before its connection ends.
+const UNREAD_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long answers may still take at the end.
 const SHUTDOWN_SECONDS: u64 = 1;
@@ -94,7 +98,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let AdminConfig { access, keys, registry, health, mounted, tls, pulse } = config;
-    let guard = Guard { access, keys, is_sealed: tls.is_some() };
+    let guard = Guard::new(access, keys, tls.is_some());
     let guarded = web::Data::new(guard.clone());
     let front = web::Data::new(Front { guard, registry, health });
     let app = move || {
@@ -135,13 +139,15 @@ pub async fn serve(
     pulse.during(serving).await
 }
 
-/// Performs the TLS handshake, if the listener speaks TLS.
+/// Bounds how long a client may not read, and performs the TLS handshake, if the listener speaks TLS.
 async fn secure(
     tcp: TcpStream,
     tls: Option<TlsSettings>,
     handshakes: Rc<Handshakes>,
 ) -> Result<(Stream, Option<SocketAddr>), DispatchError> {
     let peer = tcp.peer_addr().map_err(DispatchError::Io)?;
+    // If this fails, a page that does not read keeps its connection for longer.
+    let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(UNREAD_LIMIT));
     let Some(tls) = tls else { return Ok((tcp.into(), Some(peer))) };
     match timeout(HEAD_LIMIT, tls::accept(tcp, peer.ip(), &tls, &handshakes)).await {
         Ok(Ok(stream)) => Ok((stream, Some(peer))),

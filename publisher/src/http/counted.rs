@@ -31,6 +31,11 @@ impl CountedRequest {
         Self { meters: meters.clone(), kind, pusher: None, span: None }
     }
 
+    /// A push that an operator has composed.
+    pub(super) fn of_operator(meters: &PublisherMeters, pusher: Pusher) -> Self {
+        Self { meters: meters.clone(), kind: Some(Kind::Push), pusher: Some(pusher), span: None }
+    }
+
     /// Counts what is answered.
     pub(super) fn answered(&mut self, performed: &Result<Success, ApiError>) {
         let kind = self.kind.take();
@@ -52,7 +57,9 @@ impl CountedRequest {
                 self.meters.pushed(kind, Some(200), self.key(), 1);
             }
             (Some(kind), Err(error)) => {
-                self.meters.pushed(kind, Some(status(error).as_u16()), self.key(), 1);
+                let status = status(error).as_u16();
+                self.meters.pushed(kind, Some(status), self.key(), 1);
+                self.meters.refused(kind, status, self.key(), &error.to_string());
             }
             // What a stream carries is counted by the stream.
             _ => {}
@@ -76,6 +83,10 @@ impl Drop for CountedRequest {
 pub(crate) fn add(results: &mut Results, answered: &Answered) {
     match answered {
         Ok(_) => results.add(200, None),
-        Err(error) => results.add(status(error).as_u16(), limit(error)),
+        Err(error) => {
+            let status = status(error).as_u16();
+            results.add(status, limit(error));
+            results.refuse(status, error);
+        }
     }
 }
