@@ -45,6 +45,7 @@ mod repeat_key;
 pub mod routing;
 mod server;
 mod store;
+mod stored_times;
 mod strangers;
 #[cfg(test)]
 mod stuck_store;

@@ -210,6 +210,7 @@ impl Handler<Written> for Broker {
             Report::Failed(error) => return self.fail(error, ctx),
             Report::Stored { up_to } => {
                 let mut effects = std::mem::take(&mut self.effects);
+                self.exchange.note_stored(up_to, self.clock.now());
                 self.exchange.stored(up_to, self.clock.now(), &mut effects);
                 self.perform(&mut effects);
                 self.effects = effects;
