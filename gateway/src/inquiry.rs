@@ -3,6 +3,8 @@
 use actix::prelude::*;
 use campanile_messages::inquiry::{Question, WorkerSummary};
 
+use crate::trace::worker::WorkerTrace;
+
 /// A question for one worker.
 #[derive(Debug, Message)]
 #[rtype(result = "WorkerAnswer")]
@@ -15,4 +17,6 @@ pub enum WorkerAnswer {
     Nothing,
     /// How it fares.
     Summary(WorkerSummary),
+    /// What became of an event at its connections.
+    Trace(Box<WorkerTrace>),
 }

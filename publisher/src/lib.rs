@@ -22,6 +22,7 @@ pub mod meters;
 mod orders;
 mod publish_stream;
 pub mod push;
+mod pushes;
 mod server;
 
 pub use campanile_edge::{AllowHosts, AllowOrigins};

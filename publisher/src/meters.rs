@@ -3,10 +3,11 @@
 //! Many pushes of one caller are counted together: a batch once, a stream once per turn.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use campanile_channel::publishing::{Push, Target, Wait};
+use campanile_messages::Position;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric as _, LabelValueEncoder,
@@ -19,6 +20,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::budget::Budget;
+use crate::pushes::RecentPushes;
 
 /// The upper bounds of the buckets for the duration of a push, in seconds. With a broker in memory it takes
 /// less than 1 ms, and after some seconds it is refused.
@@ -122,6 +124,8 @@ pub struct Results {
     /// There are few different ones.
     statuses: Vec<(u16, u64)>,
     limits: Vec<Limit>,
+    /// Where the events stand that were accepted.
+    accepted: Vec<Position>,
 }
 
 impl Results {
@@ -132,6 +136,11 @@ impl Results {
             None => self.statuses.push((status, 1)),
         }
         self.limits.extend(limit);
+    }
+
+    /// Adds a push that the broker has accepted.
+    pub fn accept(&mut self, position: Position) {
+        self.accepted.push(position);
     }
 }
 
@@ -148,6 +157,8 @@ pub struct PublisherMeters {
     link_up: Gauge,
     link_connects: Counter,
     budget: Arc<OnceLock<Budget>>,
+    /// Locked once per push, batch or turn of a stream.
+    recent: Arc<Mutex<RecentPushes>>,
 }
 
 /// What they are now is for scrapes: configurations with different numbers are the same.
@@ -176,6 +187,7 @@ impl Default for PublisherMeters {
             link_up: Gauge::default(),
             link_connects: Counter::default(),
             budget: Arc::default(),
+            recent: Arc::default(),
         }
     }
 }
@@ -223,6 +235,20 @@ impl PublisherMeters {
             self.pushed(kind, Some(*status), key, *count);
         }
         results.limits.iter().for_each(|limit| self.limit_hit(*limit));
+        if !results.accepted.is_empty() {
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            results.accepted.iter().for_each(|position| recent.note(*position, key));
+        }
+    }
+
+    /// Remembers an event that was pushed with this key, or none.
+    pub fn accepted(&self, position: Position, key: &str) {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).note(position, key);
+    }
+
+    /// Looks at the events that were pushed lately.
+    pub fn with_recent<T>(&self, look: impl FnOnce(&RecentPushes) -> T) -> T {
+        look(&self.recent.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A limit was reached.

@@ -5,7 +5,7 @@ mod catch_up;
 mod figures;
 mod inquiries;
 mod publishing;
-mod tracing;
+mod traces;
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -92,6 +92,16 @@ impl Core {
         }
     }
 
+    /// The last position in the log that this gateway has seen; `None` until the stream has begun once.
+    pub fn cursor(&self) -> Option<Position> {
+        self.cursor
+    }
+
+    /// The recent events.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
     /// How many audiences the gateway listens to, including those whose interest lingers.
     pub fn audiences(&self) -> usize {
         self.interest.count()

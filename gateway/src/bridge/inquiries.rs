@@ -1,10 +1,13 @@
 //! What a gateway answers when operators ask: the registries are asked, and the bridge puts their answers
 //! together.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use campanile_messages::inquiry::{Answer, GatewaySummary, Question, Summary, pack, unpack};
+use campanile_channel::inquiries::unix_micros;
+use campanile_messages::inquiry::{
+    Answer, GatewaySummary, Question, Summary, Traced, pack, unpack,
+};
 use campanile_messages::link::RequestTicket;
 use campanile_messages::{Content, ToBroker};
 use futures_util::future::join_all;
@@ -12,7 +15,9 @@ use tokio::time::timeout;
 
 use super::Bridge;
 use super::core::BridgeEffect;
+use super::traces::Tracing;
 use crate::inquiry::{Inquire, WorkerAnswer};
+use crate::trace::wall::WallClock;
 
 /// How many questions are answered at a time. Others get [`Answer::Busy`].
 const MAX_INQUIRIES: usize = 16;
@@ -31,6 +36,10 @@ impl Bridge {
         let Some(question) = unpack::<Question>(content) else {
             return self.tell(ticket, &Answer::NotUnderstood);
         };
+        if matches!(question, Question::Trace { event: None, .. }) {
+            // The broker is asked first.
+            return self.tell(ticket, &Answer::Nothing);
+        }
         if self.inquiries >= MAX_INQUIRIES {
             return self.tell(ticket, &Answer::Busy);
         }
@@ -53,12 +62,27 @@ impl Bridge {
             Question::Summary => {
                 let workers = answers.into_iter().filter_map(|answer| match answer {
                     WorkerAnswer::Summary(worker) => Some(worker),
-                    WorkerAnswer::Nothing => None,
+                    _ => None,
                 });
                 Answer::Summary(Summary::Gateway(GatewaySummary {
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     workers: workers.collect(),
                 }))
+            }
+            Question::Trace { position, at, event: Some(event) } => {
+                let workers = answers.into_iter().filter_map(|answer| match answer {
+                    WorkerAnswer::Trace(worker) => Some(*worker),
+                    _ => None,
+                });
+                let tracing = Tracing {
+                    position: *position,
+                    event,
+                    cursor: self.core.cursor(),
+                    recent: self.core.recent(),
+                    batches: &self.batches,
+                    clock: WallClock { now: Instant::now(), unix_micros: unix_micros() },
+                };
+                Traced::Gateway(tracing.combine(*at, workers.collect())).into()
             }
             _ => Answer::Nothing,
         }

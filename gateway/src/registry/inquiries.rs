@@ -14,6 +14,10 @@ impl Handler<Inquire> for Registry {
             Question::Summary => {
                 self.summary().map_or(WorkerAnswer::Nothing, WorkerAnswer::Summary)
             }
+            Question::Trace { position, at, event: Some(event) } => {
+                let trace = self.clients.trace(position, &event, at).map(Box::new);
+                trace.map_or(WorkerAnswer::Nothing, WorkerAnswer::Trace)
+            }
             _ => WorkerAnswer::Nothing,
         }
     }

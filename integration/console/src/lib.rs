@@ -4,6 +4,7 @@
 //! [`Inquirer`], and write what it answers as JSON.
 
 mod cluster;
+mod trace;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub fn mount(inquirer: &Inquirer) -> Mount {
     let inquirer = web::Data::new(inquirer.clone());
     Mount(Arc::new(move |config| {
         config.app_data(inquirer.clone()).route("/cluster", web::get().to(cluster::answer));
+        config.route("/trace", web::get().to(trace::answer));
     }))
 }
 
