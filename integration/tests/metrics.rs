@@ -68,6 +68,9 @@ async fn a_thousand_pushes_to_50_clients_are_50_000_deliveries() {
     let durations = after.of("delivery_duration_seconds_count", &[]);
     assert!((2.0..=2_000.0).contains(&durations), "one for each batch and worker: {durations}");
 
+    let delays = after.of("link_delay_wall_seconds_count", &[]);
+    assert!((1.0..=1_000.0).contains(&delays), "one in 10 ms: {delays}");
+
     // One goes away, misses ten and comes back; a request is refused. What is replayed counts.
     drop(feeds.remove(0));
     reaches(gateway, "connections", &[("dialect", "v1")], 19.0).await;

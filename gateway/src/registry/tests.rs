@@ -61,8 +61,8 @@ fn start_with(audiences: usize, config: GatewayConfig) -> (Addr<Registry>, Deliv
         let (theirs, count) = (config.clone(), audiences.clone());
         let started = Registry::new(0, id.clone(), theirs, queue, bridge, count, desk);
         let started = registry.insert(started.start()).clone();
-        let signals = started.recipient();
-        let workers = vec![Worker { id, deliveries: deliveries.clone(), signals }];
+        let (signals, inquiries) = (started.clone().recipient(), started.recipient());
+        let workers = vec![Worker { id, deliveries: deliveries.clone(), signals, inquiries }];
         Bridge::new(&config, workers, audiences, Box::new(|| {}), Health::default())
     });
     (registry.expect("started"), deliveries)
