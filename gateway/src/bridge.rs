@@ -16,9 +16,9 @@ pub(crate) mod heads;
 mod inquiries;
 pub(crate) mod interest;
 mod performer;
-mod traces;
 pub mod recent;
 pub(crate) mod resumes;
+mod traces;
 mod wants;
 
 use std::sync::Arc;
@@ -300,7 +300,7 @@ impl Bridge {
 
     /// Notes where the stream has come to with what was received.
     fn note_batch(&mut self, received: Instant) {
-        if let Some(cursor) = self.core.cursor() {
+        if let Some(cursor) = self.core.cursor {
             self.batches.note(cursor, received);
         }
     }

@@ -79,6 +79,8 @@ pub(crate) struct Registry {
     /// Where clients hand in what they publish.
     desk: Arc<Desk>,
     config: Arc<GatewayConfig>,
+    /// Of how many connections the bridge is asked what was not written to them.
+    unsent_asked: usize,
 }
 
 impl Registry {
@@ -105,6 +107,7 @@ impl Registry {
             leaving: Leaving::default(),
             desk,
             config,
+            unsent_asked: 0,
         }
     }
 }
@@ -228,6 +231,7 @@ impl Handler<Detach> for Registry {
         let Detach { connection, address, end } = detach;
         self.forget(connection, ctx);
         self.clients.trail.ended.complete(connection, address, end, Instant::now());
+        self.find_unsent(connection, ctx);
     }
 }
 
@@ -334,6 +338,9 @@ impl Registry {
     fn forget_closed(&mut self, closed: Closed, ctx: &mut Context<Self>) {
         self.clients.note_end(closed.connection, Some(closed));
         self.detach(closed.connection, ctx);
+        if closed.is_overrun {
+            self.find_unsent(closed.connection, ctx);
+        }
     }
 
     fn detach(&mut self, connection: ConnectionId, ctx: &mut Context<Self>) {

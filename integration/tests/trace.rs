@@ -135,11 +135,8 @@ async fn a_wrong_question_is_answered_with_a_sentence() {
 
 #[tokio::test]
 async fn a_connection_got_what_it_listened_to_at_that_position() {
-    let cluster = Cluster::of(1)
-        .gateway("--workers 1")
-        .publisher("--admin-listen=127.0.0.1:0")
-        .start()
-        .await;
+    let cluster =
+        Cluster::of(1).gateway("--workers 1").publisher("--admin-listen=127.0.0.1:0").start().await;
     let (operator, push) = (Operator::of(&cluster).await, &cluster.push[0]);
     let before = push.position(&[("content", "before")]).await;
     let mut client = cluster.client_v1(0, &["news"]).await;
@@ -212,7 +209,10 @@ async fn a_connection_got_what_it_listened_to_at_that_position() {
     let stream = connect(address, None).await;
     let query = format!("?group=news&since={position}");
     let again = Websocket::open_with(stream, &query, Some("campanile.v1")).await.greeted().await;
-    assert_eq!(operator.until(&missed, at(&again), "recovered_by_replay").await["reason"], "recovered_by_replay");
+    assert_eq!(
+        operator.until(&missed, at(&again), "recovered_by_replay").await["reason"],
+        "recovered_by_replay"
+    );
     assert_eq!(operator.at(&position, at(&again)).await["reason"], "connected_later");
     let (_feed, hello): (Feed, _) =
         open_feed(&cluster, 0, Protocol::Events, &["news"], Some("yesterday")).await;
@@ -228,7 +228,7 @@ async fn a_connection_got_what_it_listened_to_at_that_position() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_a_slow_reader_is_told_from_what_was_written() {
     let cluster = Cluster::of(1)
-        .gateway("--workers 1 --max-outbox 64MiB")
+        .gateway("--workers 1 --max-outbox 64MiB --recent 256MiB")
         .publisher("--admin-listen=127.0.0.1:0")
         .start()
         .await;
@@ -251,17 +251,25 @@ async fn what_waits_for_a_slow_reader_is_told_from_what_was_written() {
     assert!(bytes("behind_bytes") > 0 && bytes("behind_bytes") <= bytes("waiting_bytes"));
     let seen = &operator.event(last).await["gateways"];
     let count = |name: &str| {
-        seen.as_array().expect("gateways").iter().map(|g| g[name].as_u64().unwrap_or(0)).sum::<u64>()
+        seen.as_array()
+            .expect("gateways")
+            .iter()
+            .map(|g| g[name].as_u64().unwrap_or(0))
+            .sum::<u64>()
     };
     assert_eq!((count("waiting"), count("written")), (1, 0), "{seen}");
 
     // The other one was closed when its outbox was full.
     operator.until(first, other, "written").await;
     let closed = operator.at(last, other).await;
-    assert_eq!((&closed["reason"], &closed["details"]["code"]), (&"closed_before".into(), &4001.into()));
+    assert_eq!(
+        (&closed["reason"], &closed["details"]["code"]),
+        (&"closed_before".into(), &4001.into())
+    );
     let mut in_outbox = 0;
     for position in &positions {
-        in_outbox += usize::from(operator.at(position, other).await["reason"] == "closed_while_waiting");
+        in_outbox +=
+            usize::from(operator.at(position, other).await["reason"] == "closed_while_waiting");
     }
     assert!((1..=4).contains(&in_outbox), "{in_outbox} were closed while they waited");
 
@@ -280,7 +288,7 @@ async fn what_is_expired_is_not_recovered_and_then_not_known() {
         .start()
         .await;
     let (operator, push) = (Operator::of(&cluster).await, &cluster.push[0]);
-    let client = cluster.client_v1(0, &["g"]).await;
+    let client = cluster.client_v1(0, &[]).await;
     let (me, since) = (at(&client), client.position.clone());
     client.leave_for_good().await;
     let mut last = String::new();

@@ -69,12 +69,10 @@ mod tests {
         for (sequence, key) in [(3, "shop"), (4, ""), (7, "shop")] {
             pushes.note(at(1, sequence), key);
         }
-        assert_eq!([3, 4, 5, 7].map(|sequence| pushes.key_of(at(1, sequence))), [
-            Some("shop"),
-            Some(""),
-            None,
-            Some("shop")
-        ]);
+        assert_eq!(
+            [3, 4, 5, 7].map(|sequence| pushes.key_of(at(1, sequence))),
+            [Some("shop"), Some(""), None, Some("shop")]
+        );
         assert_eq!(pushes.names.len(), 2);
         pushes.note(at(2, 9), "shop");
         assert_eq!((pushes.key_of(at(1, 7)), pushes.key_of(at(2, 9))), (None, Some("shop")));

@@ -75,8 +75,9 @@ pub async fn serve(
         reported.note(sign);
     });
     let pushes = config.meters.clone();
-    let courier = courier
-        .answering(move |question| pushes.with_recent(|recent| inquiries::answer(question, recent)));
+    let courier = courier.answering(move |question| {
+        pushes.with_recent(|recent| inquiries::answer(question, recent))
+    });
     let courier = courier.start();
     config.inquirer.set(courier.clone().recipient());
     let server = listen(&config, listeners, courier.clone())?;

@@ -61,13 +61,10 @@ mod tests {
         times.note(5, at(1));
         times.note(5, at(2));
         times.note(6, at(3));
-        assert_eq!([2, 3, 5, 6, 7].map(|sequence| times.of(sequence)), [
-            None,
-            Some(at(1)),
-            Some(at(1)),
-            Some(at(3)),
-            None
-        ]);
+        assert_eq!(
+            [2, 3, 5, 6, 7].map(|sequence| times.of(sequence)),
+            [None, Some(at(1)), Some(at(1)), Some(at(3)), None]
+        );
     }
 
     #[test]

@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use super::Bridge;
 use super::core::BridgeEffect;
-use super::traces::Tracing;
-use crate::inquiry::{Inquire, WorkerAnswer};
+use super::traces::{Tracing, written_up_to};
+use crate::inquiry::{FindUnsent, Inquire, WorkerAnswer};
 use crate::trace::wall::WallClock;
 
 /// How many questions are answered at a time. Others get [`Answer::Busy`].
@@ -24,6 +24,15 @@ const MAX_INQUIRIES: usize = 16;
 
 /// How long the registries may take. It is shorter than what the asker waits.
 const LIMIT: Duration = Duration::from_secs(2);
+
+impl Handler<FindUnsent> for Bridge {
+    type Result = Option<u64>;
+
+    fn handle(&mut self, FindUnsent(facts): FindUnsent, _: &mut Self::Context) -> Option<u64> {
+        let cursor = self.core.cursor?;
+        (cursor.epoch == facts.known.epoch).then(|| written_up_to(&self.core.recent, &facts))?
+    }
+}
 
 impl Bridge {
     /// Answers a question of an operator, as soon as all registries have.
@@ -77,8 +86,8 @@ impl Bridge {
                 let tracing = Tracing {
                     position: *position,
                     event,
-                    cursor: self.core.cursor(),
-                    recent: self.core.recent(),
+                    cursor: self.core.cursor,
+                    recent: &self.core.recent,
                     batches: &self.batches,
                     clock: WallClock { now: Instant::now(), unix_micros: unix_micros() },
                 };

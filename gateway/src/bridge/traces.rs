@@ -1,8 +1,8 @@
 //! What a gateway answers to those who ask what became of an event: puts together what its workers know, and
 //! what the bridge knows of the event itself. Pure, but for the actor that it belongs to.
 
-use campanile_messages::inquiry::trace::{ConnectionDetails, ConnectionTrace, GatewayTrace};
 use campanile_messages::inquiry::TracedEvent;
+use campanile_messages::inquiry::trace::{ConnectionDetails, ConnectionTrace, GatewayTrace};
 use campanile_messages::{Address, Position, WorkerId};
 
 use crate::bridge::recent::Recent;
@@ -79,7 +79,7 @@ impl Tracing<'_> {
         let verdict = self.judge(facts, is_excluded);
         let known = &facts.known;
         let mut details = self.details(facts);
-        if let Verdict::Waiting { behind_bytes } = verdict {
+        if let Verdict::Waiting { behind_bytes, .. } = verdict {
             details.behind_bytes = Some(behind_bytes);
         }
         let ended = facts.is_ended.then(|| self.clock.at(known.ended));
@@ -87,7 +87,9 @@ impl Tracing<'_> {
             Verdict::ConnectedLater(_) | Verdict::ContinuedLater(_) => details.opened,
             Verdict::Recovered(_) => details.opened,
             Verdict::LostByGateway(_) => facts.gap.map(|lost| self.clock.at(lost.at)),
-            Verdict::Written | Verdict::ClosedBefore { .. } | Verdict::ClosedWhileWaiting { .. } => ended,
+            Verdict::Written
+            | Verdict::ClosedBefore { .. }
+            | Verdict::ClosedWhileWaiting { .. } => ended,
             _ => None,
         };
         ConnectionTrace {
@@ -106,11 +108,7 @@ impl Tracing<'_> {
     fn judge(&self, facts: &Facts, is_excluded: bool) -> Verdict {
         let known = &facts.known;
         judge(&self.subject(is_excluded), facts, || {
-            let len_bytes = |event: &Framed| {
-                let is_left_out =
-                    event.excepted().is_some_and(|except| except.connection == known.connection);
-                if is_left_out { 0 } else { event.frame(known.dialect).len() as u64 }
-            };
+            let len_bytes = |event: &Framed| len_bytes(facts, event);
             let (sequence, enough) = (self.position.sequence, known.end.unsent_bytes);
             let audiences = facts.audiences();
             self.recent.bytes_after(sequence, known.last, &audiences, len_bytes, enough)
@@ -142,6 +140,21 @@ impl Tracing<'_> {
             resumed_as: None,
         }
     }
+}
+
+/// Up to where everything was surely written to a connection that ended with something waiting.
+pub fn written_up_to(recent: &Recent, facts: &Facts) -> Option<u64> {
+    let known = &facts.known;
+    let len_bytes = |event: &Framed| len_bytes(facts, event);
+    recent.written_up_to(known.last, &facts.audiences(), len_bytes, known.end.unsent_bytes)
+}
+
+/// How many bytes an event takes in the outbox of a connection. An exception of the same id at another worker
+/// counts as one, so that no more is counted than there was.
+fn len_bytes(facts: &Facts, event: &Framed) -> u64 {
+    let known = &facts.known;
+    let is_left_out = event.excepted().is_some_and(|except| except.connection == known.connection);
+    if is_left_out { 0 } else { event.frame(known.dialect).len() as u64 }
 }
 
 fn count(trace: &mut GatewayTrace, verdict: Verdict) {

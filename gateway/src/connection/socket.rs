@@ -5,12 +5,13 @@
 //! knows nothing of websockets.
 
 mod ending;
+mod figures;
 mod gate;
 mod sealing;
 mod state;
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Shutdown};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -26,7 +27,6 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use crate::trace::ended::ConnectionEnd;
 use state::{SocketPhase, SocketState, WriteWaiter};
 
 pub use ending::Ending;
@@ -253,23 +253,6 @@ impl Socket {
     /// The code with which the connection was closed; 0 if it was not.
     pub fn close_code(&self) -> u16 {
         self.lock().close_code
-    }
-
-    /// How much was written until now, and how much was not: because it waits, or was dropped at the close.
-    pub fn end(&self) -> ConnectionEnd {
-        let state = self.lock();
-        let sealed = state.tls.as_ref().map_or(0, |tls| tls.unsent_plaintext_bytes()) as u64;
-        let waits = state.outbox.queued_bytes() as u64 + sealed;
-        ConnectionEnd {
-            code: state.close_code,
-            sent_bytes: state.outbox.written_bytes().saturating_sub(sealed),
-            unsent_bytes: waits + u64::from(state.discarded_bytes),
-        }
-    }
-
-    /// The address of the peer, while it is connected.
-    pub fn peer(&self) -> Option<IpAddr> {
-        Some(self.stream.peer_addr().ok()?.ip().to_canonical())
     }
 
     /// Whether the outbox has exceeded its bound.

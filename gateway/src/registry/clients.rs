@@ -181,8 +181,7 @@ impl Clients {
         let excepted = event.except_at(self.worker.get());
         let mut written = Written::default();
         let (clients, awaited) = (&self.subscriptions, &self.awaited);
-        let counting =
-            Counting::deliver(event, excepted, clients, awaited, &mut written, closed);
+        let counting = Counting::deliver(event, excepted, clients, awaited, &mut written, closed);
         self.meters.wrote(written);
         let bridge = self.bridge.clone();
         match counting {

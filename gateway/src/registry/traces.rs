@@ -2,11 +2,14 @@
 
 use std::time::Instant;
 
-use campanile_messages::link::Gap;
+use actix::prelude::*;
 use campanile_messages::inquiry::TracedEvent;
+use campanile_messages::link::Gap;
 use campanile_messages::{Address, Audience, ConnectionId, Position};
 
 use crate::dialects::Framed;
+use crate::inquiry::FindUnsent;
+use crate::registry::Registry;
 use crate::registry::batch::Closed;
 use crate::registry::clients::Clients;
 use crate::registry::reply::ClientEffect;
@@ -17,6 +20,9 @@ use crate::trace::ended::{EndedConnection, MAX_GROUPS_BYTES, keep_groups};
 use crate::trace::facts::Facts;
 use crate::trace::listening::{Continued, Listening, PastOutcome};
 use crate::trace::worker::WorkerTrace;
+
+/// Of how many connections the bridge is asked at a time what was not written to them.
+const MAX_UNSENT_ASKED: usize = 256;
 
 impl Clients {
     /// Notes how far the deliveries have come.
@@ -102,7 +108,11 @@ impl Clients {
 
     /// What there is to know of a connection that lives, as if it ended now, with as many groups as fit into
     /// the bytes.
-    fn present(&self, connection: ConnectionId, max_groups_bytes: usize) -> Option<EndedConnection> {
+    fn present(
+        &self,
+        connection: ConnectionId,
+        max_groups_bytes: usize,
+    ) -> Option<EndedConnection> {
         let (client, first) = self.subscriptions.since(connection)?;
         let named = |(audience, listening)| match audience {
             &Audience::Group(ref group) => Some((&**group, listening)),
@@ -118,6 +128,7 @@ impl Clients {
             epoch: self.trail.epoch,
             first: first.clone(),
             last: self.subscriptions.reached(),
+            written_up_to: None,
             overrun_by: None,
             groups,
             groups_left_out,
@@ -205,5 +216,26 @@ impl Clients {
                     is_live(past.at) || !is_lost && past.asked_for(position)
                 }
             }
+    }
+}
+
+impl Registry {
+    /// Asks the bridge, as long as it keeps the events, what was not written to a connection that has ended.
+    /// If very many end at once, it is not known of all of them.
+    pub(super) fn find_unsent(&mut self, connection: ConnectionId, ctx: &mut Context<Self>) {
+        let Some(ended) = self.clients.trail.ended.get(connection) else { return };
+        if ended.end.unsent_bytes == 0 || self.unsent_asked >= MAX_UNSENT_ASKED {
+            return;
+        }
+        let position = Position { epoch: ended.epoch, sequence: ended.last };
+        let Some(facts) = self.clients.facts(connection, position) else { return };
+        self.unsent_asked += 1;
+        let asked = self.bridge.send(FindUnsent(Box::new(facts))).into_actor(self);
+        ctx.spawn(asked.map(move |found, registry, _| {
+            registry.unsent_asked -= 1;
+            if let Ok(Some(up_to)) = found {
+                registry.clients.trail.ended.note_written(connection, up_to);
+            }
+        }));
     }
 }

@@ -74,13 +74,10 @@ mod tests {
             batches.note(position(1, sequence), at(secs));
         }
         let received = |sequence| batches.received(position(1, sequence));
-        assert_eq!([3, 4, 6, 7, 8].map(received), [
-            None,
-            Some(at(2)),
-            Some(at(2)),
-            Some(at(5)),
-            None
-        ]);
+        assert_eq!(
+            [3, 4, 6, 7, 8].map(received),
+            [None, Some(at(2)), Some(at(2)), Some(at(5)), None]
+        );
         batches.note(position(2, 1), at(6));
         assert_eq!(batches.received(position(1, 7)), None);
         batches.note(position(2, 2), at(7));

@@ -45,6 +45,9 @@ pub struct EndedConnection {
     pub first: Listening,
     /// It was handed the events up to this sequence.
     pub last: u64,
+    /// The events up to this sequence were surely written, although something waited when it ended; `None` if
+    /// that is not known.
+    pub written_up_to: Option<u64>,
     /// The event that did not fit into its outbox any more, so that it was closed.
     pub overrun_by: Option<u64>,
     /// The groups that it was in at the end.
@@ -126,6 +129,15 @@ impl EndedConnections {
         }
     }
 
+    /// Notes up to where everything was surely written to a connection that ended with something waiting.
+    pub fn note_written(&mut self, connection: ConnectionId, up_to: u64) {
+        if let Some(place) = self.place(connection)
+            && let Some(ended) = self.kept.get_mut(place)
+        {
+            ended.written_up_to = Some(up_to);
+        }
+    }
+
     /// A connection that has ended, if it is remembered.
     pub fn get(&self, connection: ConnectionId) -> Option<&EndedConnection> {
         self.kept.get(self.place(connection)?)
@@ -173,7 +185,8 @@ mod tests {
 
     fn ended(connection: u64, groups: &[&str]) -> EndedConnection {
         let listening = Listening::WithConnection;
-        let (groups, groups_left_out) = keep_groups(groups.iter().map(|g| (*g, &listening)), MAX_GROUPS_BYTES);
+        let (groups, groups_left_out) =
+            keep_groups(groups.iter().map(|g| (*g, &listening)), MAX_GROUPS_BYTES);
         EndedConnection {
             connection: ConnectionId(connection),
             address: None,
@@ -182,6 +195,7 @@ mod tests {
             epoch: 1,
             first: Listening::After(0),
             last: 5,
+            written_up_to: None,
             overrun_by: None,
             groups,
             groups_left_out,
@@ -198,7 +212,8 @@ mod tests {
         assert_eq!((all.kept.len(), all.dropped, all.numbers.len()), (2_500, 500, 2_500));
         assert!(all.get(ConnectionId(499)).is_none());
         assert_eq!(all.get(ConnectionId(500)).map(|found| found.connection.0), Some(500));
-        let (address, end) = (Some([10, 0, 0, 7].into()), ConnectionEnd { code: 1000, ..Default::default() });
+        let (address, end) =
+            (Some([10, 0, 0, 7].into()), ConnectionEnd { code: 1000, ..Default::default() });
         all.complete(ConnectionId(2_999), address, end, Instant::now());
         all.complete(ConnectionId(1), address, end, Instant::now());
         let last = all.get(ConnectionId(2_999)).expect("the last one");

@@ -85,7 +85,11 @@ impl Facts {
         let first = self.first().sent_after();
         let user = self.known.user.as_ref().and_then(|user| UserName::new(user.to_string()).ok());
         let always = std::iter::once(Audience::Everyone).chain(user.map(Audience::User));
-        first.into_iter().flat_map(|after| always.clone().map(move |a| (a, after))).chain(groups).collect()
+        first
+            .into_iter()
+            .flat_map(|after| always.clone().map(move |a| (a, after)))
+            .chain(groups)
+            .collect()
     }
 
     /// The last position that was handed to it.

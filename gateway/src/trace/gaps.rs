@@ -64,13 +64,17 @@ mod tests {
         let found = |position| gaps.with(position).map(|lost| lost.gap);
         let expired = Some(Gap::Expired);
         assert_eq!([3, 4, 7, 8].map(|p| found(at(1, p))), [None, expired, expired, None]);
-        assert_eq!([1, 4, 5].map(|p| found(at(2, p))), [
-            Some(Gap::EpochChanged),
-            Some(Gap::EpochChanged),
-            None
-        ]);
+        assert_eq!(
+            [1, 4, 5].map(|p| found(at(2, p))),
+            [Some(Gap::EpochChanged), Some(Gap::EpochChanged), None]
+        );
         (0..1_000).for_each(|n| {
-            gaps.note(LostEvents { gap: Gap::Expired, after: Some(n), until: at(3, n + 1), at: now });
+            gaps.note(LostEvents {
+                gap: Gap::Expired,
+                after: Some(n),
+                until: at(3, n + 1),
+                at: now,
+            });
         });
         assert_eq!(gaps.0.len(), MAX_GAPS);
     }

@@ -31,6 +31,8 @@ pub enum Verdict {
     Waiting {
         /// How many bytes are in front of it, at most.
         behind_bytes: u64,
+        /// Whether it surely waits; otherwise it may be written.
+        is_certain: bool,
     },
     /// The worker has not come to it yet.
     OnItsWay {
@@ -62,6 +64,8 @@ pub enum Verdict {
         code: u16,
         /// How many bytes were not written.
         unsent_bytes: u64,
+        /// Whether it surely waited; otherwise it may have been written.
+        is_certain: bool,
     },
     /// It was not there, and got the event when it came back.
     Recovered(PastOutcome),
@@ -77,9 +81,21 @@ pub enum Verdict {
     Forgotten,
 }
 
-/// Computes the verdict. `queued_after` returns how many bytes were surely put into the outbox after the event,
-/// and is called only if some wait.
-pub fn judge(subject: &Subject, facts: &Facts, queued_after: impl FnOnce() -> u64) -> Verdict {
+/// How many bytes were put into an outbox after an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueuedAfter {
+    /// So many at least.
+    pub bytes: u64,
+    /// Whether every event that was put there is among them.
+    pub is_complete: bool,
+}
+
+/// Computes the verdict. `queued_after` is called only if something waits.
+pub fn judge(
+    subject: &Subject,
+    facts: &Facts,
+    queued_after: impl FnOnce() -> QueuedAfter,
+) -> Verdict {
     let Subject { position, ref audience, is_excluded } = *subject;
     let sequence = position.sequence;
     let known = &facts.known;
@@ -109,13 +125,15 @@ pub fn judge(subject: &Subject, facts: &Facts, queued_after: impl FnOnce() -> u6
         if after < sequence && stay.left.is_none_or(|left| sequence <= left) {
             return match stay.left {
                 None if sequence > known.last => not_handed_over(sequence, facts),
-                _ => handed_over(Verdict::Written, facts, queued_after),
+                _ => handed_over(Verdict::Written, sequence, facts, queued_after),
             };
         }
         let asked = stay.continued.filter(|past| past.asked_for(position));
         match asked.map(|past| past.outcome) {
             Some(PastOutcome::Lost(lost)) => not_recovered = Some(Verdict::NotRecovered(lost)),
-            Some(got) => return handed_over(Verdict::Recovered(got), facts, queued_after),
+            Some(got) => {
+                return handed_over(Verdict::Recovered(got), sequence, facts, queued_after);
+            }
             None => {}
         }
     }
@@ -129,7 +147,8 @@ fn not_handed_over(sequence: u64, facts: &Facts) -> Verdict {
     match facts.is_ended {
         false => Verdict::OnItsWay { reached: known.last },
         true if known.overrun_by == Some(sequence) => {
-            Verdict::ClosedWhileWaiting { code, unsent_bytes: known.end.unsent_bytes }
+            let unsent_bytes = known.end.unsent_bytes;
+            Verdict::ClosedWhileWaiting { code, unsent_bytes, is_certain: true }
         }
         true => Verdict::ClosedBefore { code, last: known.last },
     }
@@ -137,16 +156,26 @@ fn not_handed_over(sequence: u64, facts: &Facts) -> Verdict {
 
 /// It was put into the outbox. Whether it has left depends on what waits there, and on how much of that came
 /// after it.
-fn handed_over(otherwise: Verdict, facts: &Facts, queued_after: impl FnOnce() -> u64) -> Verdict {
+fn handed_over(
+    otherwise: Verdict,
+    sequence: u64,
+    facts: &Facts,
+    queued_after: impl FnOnce() -> QueuedAfter,
+) -> Verdict {
     let end = facts.known.end;
-    let unsent_bytes = end.unsent_bytes;
+    let (code, unsent_bytes) = (end.code, end.unsent_bytes);
+    let closed = |is_certain| Verdict::ClosedWhileWaiting { code, unsent_bytes, is_certain };
     if unsent_bytes == 0 {
         return otherwise;
     }
-    match unsent_bytes.saturating_sub(queued_after()) {
+    if let Some(up_to) = facts.known.written_up_to.filter(|_| facts.is_ended) {
+        return if sequence <= up_to { otherwise } else { closed(true) };
+    }
+    let QueuedAfter { bytes, is_complete: is_certain } = queued_after();
+    match unsent_bytes.saturating_sub(bytes) {
         0 => otherwise,
-        _ if facts.is_ended => Verdict::ClosedWhileWaiting { code: end.code, unsent_bytes },
-        behind_bytes => Verdict::Waiting { behind_bytes },
+        _ if facts.is_ended => closed(is_certain),
+        behind_bytes => Verdict::Waiting { behind_bytes, is_certain },
     }
 }
 
@@ -225,10 +254,15 @@ impl fmt::Display for Sentence<'_> {
             Verdict::Written => {
                 f.write_str("the kernel of the gateway's host has taken all of it for this connection")
             }
-            Verdict::Waiting { behind_bytes } => write!(
+            Verdict::Waiting { behind_bytes, is_certain: true } => write!(
                 f,
                 "it is in the outbox of this connection, behind at most {behind_bytes} bytes that the \
                  client has not read yet"
+            ),
+            Verdict::Waiting { behind_bytes, is_certain: false } => write!(
+                f,
+                "it may be in the outbox of this connection, in which {behind_bytes} bytes wait, or be \
+                 written: the gateway does not keep enough events any more to tell"
             ),
             Verdict::OnItsWay { reached } => write!(
                 f,
@@ -275,11 +309,14 @@ impl fmt::Display for Sentence<'_> {
                 Ended(code),
                 at(last)
             ),
-            Verdict::ClosedWhileWaiting { code, unsent_bytes } => write!(
+            Verdict::ClosedWhileWaiting { code, unsent_bytes, is_certain } => write!(
                 f,
-                "the connection ended, {}, while {unsent_bytes} bytes waited in its outbox, with this event \
-                 among them",
-                Ended(code)
+                "the connection ended, {}, while {unsent_bytes} bytes waited in its outbox, {}",
+                Ended(code),
+                match is_certain {
+                    true => "with this event among them",
+                    false => "perhaps with this event among them: too few events are kept to tell",
+                }
             ),
             Verdict::Recovered(PastOutcome::History) => f.write_str(
                 "the connection was opened later, and got the event among the earlier ones that it asked for",

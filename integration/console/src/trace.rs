@@ -82,10 +82,7 @@ fn read(parameters: &Parameters) -> Result<Traceable, String> {
 ///
 /// # Errors
 /// Nobody answered. The inner error is a sentence that says that there is no such event.
-async fn trace(
-    wanted: Traceable,
-    inquirer: &Inquirer,
-) -> Result<Result<Value, String>, NoInquiry> {
+async fn trace(wanted: Traceable, inquirer: &Inquirer) -> Result<Result<Value, String>, NoInquiry> {
     let Traceable { position, at } = wanted;
     let question = Question::Trace { position, at, event: None };
     let mut first = inquirer.ask(question, Asked::Everybody).await?;
@@ -200,9 +197,9 @@ fn shown_event(
     publisher: Option<(&InstanceId, Option<&str>, &PublisherTrace)>,
 ) -> Value {
     let key = publisher.and_then(|(_, _, publisher)| publisher.key.clone());
-    let publisher = publisher.map(|(instance, address, _)| {
-        json!({"instance": instance.to_string(), "address": address})
-    });
+    let publisher = publisher.map(
+        |(instance, address, _)| json!({"instance": instance.to_string(), "address": address}),
+    );
     let Some(event) = &broker.event else {
         let sentence = not_kept(position, broker);
         return json!({

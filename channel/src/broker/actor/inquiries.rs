@@ -39,7 +39,8 @@ impl Broker {
 
     fn trace(&self, position: Position) -> Answer {
         let (now, unix_now) = (self.clock.now(), unix_micros());
-        let shown = |at: Duration| unix_now.saturating_sub(now.saturating_sub(at).as_micros() as u64);
+        let shown =
+            |at: Duration| unix_now.saturating_sub(now.saturating_sub(at).as_micros() as u64);
         let links = self.links.addresses();
         Traced::Broker(BrokerTrace { links, ..self.exchange.trace(position, shown) }).into()
     }

@@ -37,7 +37,9 @@ impl<T> Subscriptions<T> {
     /// Lets everybody who listens do so since the position that is reached, because the log is another one.
     pub fn restart(&mut self) {
         for (_, member) in &mut self.members {
-            for joined in member.memberships.iter_mut().filter(|joined| !joined.listening.is_pending()) {
+            for joined in
+                member.memberships.iter_mut().filter(|joined| !joined.listening.is_pending())
+            {
                 joined.listening = Listening::WithConnection;
             }
             if !member.listening.is_pending() {
@@ -75,7 +77,11 @@ impl<T> Subscriptions<T> {
         self.for_each_listener(audience, |slot, data| {
             let Some(member) = self.members.get(slot) else { return };
             let joined = member.memberships.iter().find(|joined| joined.audience == *audience);
-            act(data, &member.listening, joined.map_or(&member.listening, |joined| &joined.listening));
+            act(
+                data,
+                &member.listening,
+                joined.map_or(&member.listening, |joined| &joined.listening),
+            );
         });
     }
 }

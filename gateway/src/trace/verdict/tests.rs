@@ -28,6 +28,7 @@ fn facts() -> Facts {
             epoch: 1,
             first: Listening::After(10),
             last: 20,
+            written_up_to: None,
             overrun_by: None,
             groups: Box::default(),
             groups_left_out: 0,
@@ -65,9 +66,13 @@ fn continued(since: Option<Position>, at: u64, outcome: PastOutcome) -> Listenin
     Listening::Continued(Box::new(Continued { since, at, outcome }))
 }
 
+fn after(bytes: u64) -> QueuedAfter {
+    QueuedAfter { bytes, is_complete: true }
+}
+
 fn judged(sequence: u64, audience: Audience, facts: &Facts) -> Verdict {
     let subject = Subject { position: at(sequence), audience, is_excluded: false };
-    judge(&subject, facts, || 0)
+    judge(&subject, facts, || after(0))
 }
 
 fn everyone(sequence: u64, facts: &Facts) -> Verdict {
@@ -117,14 +122,20 @@ fn what_waits_is_what_came_after_all_that_was_written() {
     let mut facts = facts();
     facts.known.end.unsent_bytes = 100;
     let subject = Subject { position: at(15), audience: Audience::Everyone, is_excluded: false };
-    let judged = |after: u64, facts: &Facts| judge(&subject, facts, || after);
+    let judged = |bytes: u64, facts: &Facts| judge(&subject, facts, || after(bytes));
     assert_eq!(judged(100, &facts), Verdict::Written);
-    assert_eq!(judged(99, &facts), Verdict::Waiting { behind_bytes: 1 });
-    assert_eq!(judged(0, &facts), Verdict::Waiting { behind_bytes: 100 });
+    assert_eq!(judged(99, &facts), Verdict::Waiting { behind_bytes: 1, is_certain: true });
+    assert_eq!(judged(0, &facts), Verdict::Waiting { behind_bytes: 100, is_certain: true });
     let facts = ended(facts, 4001, 100);
     assert_eq!(judged(100, &facts), Verdict::Written);
-    let waiting = Verdict::ClosedWhileWaiting { code: 4001, unsent_bytes: 100 };
+    let waiting = Verdict::ClosedWhileWaiting { code: 4001, unsent_bytes: 100, is_certain: true };
     assert_eq!(judged(99, &facts), waiting);
+    // What was found out when it ended does not need the events any more.
+    let mut facts = facts;
+    facts.known.written_up_to = Some(14);
+    assert_eq!(judged(100, &facts), waiting);
+    facts.known.written_up_to = Some(15);
+    assert_eq!(judged(0, &facts), Verdict::Written);
 }
 
 #[test]
@@ -134,7 +145,7 @@ fn a_connection_that_ended_got_nothing_later() {
     assert_eq!(news(21, &facts), Verdict::ClosedBefore { code: 1000, last: 20 });
     assert_eq!(news(15, &facts), Verdict::NeverListened);
     facts.known.overrun_by = Some(21);
-    let overrun = Verdict::ClosedWhileWaiting { code: 1000, unsent_bytes: 0 };
+    let overrun = Verdict::ClosedWhileWaiting { code: 1000, unsent_bytes: 0, is_certain: true };
     assert_eq!(everyone(21, &facts), overrun);
     assert_eq!(everyone(22, &facts), Verdict::ClosedBefore { code: 1000, last: 20 });
     facts.known.first = Listening::Awaits(1);
@@ -212,14 +223,14 @@ fn a_connection_without_a_greeting_listens_later() {
 fn sentences_name_positions_codes_and_groups() {
     let subject = Subject { position: at(15), audience: group(), is_excluded: true };
     let facts = in_group(Listening::WithConnection);
-    assert_eq!(judge(&subject, &facts, || 0), Verdict::Excluded);
+    assert_eq!(judge(&subject, &facts, || after(0)), Verdict::Excluded);
     let said = |verdict: Verdict| verdict.sentence(&subject, Dialect::V1);
     assert_eq!(
         said(Verdict::JoinedLater(Some(16))),
         "the connection joined the group \"news\" later, after position 0000000000000001-16"
     );
     assert_eq!(
-        said(Verdict::ClosedWhileWaiting { code: 4001, unsent_bytes: 9 }),
+        said(Verdict::ClosedWhileWaiting { code: 4001, unsent_bytes: 9, is_certain: true }),
         "the connection ended, closed with 4001 because its client reads too slowly, while 9 bytes waited in \
          its outbox, with this event among them"
     );
