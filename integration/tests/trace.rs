@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use campanile_harness::{
-    Answer, Cluster, Feed, NO_GROUPS, Protocol, PushApi, Websocket, connect, eventually, exchange,
-    on_disk, open_feed, start_gateway,
+    Answer, Cluster, Feed, NO_GROUPS, Protocol, PushApi, Websocket, command, connect, eventually,
+    exchange, on_disk, open_feed, output_of, start_gateway,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -106,6 +106,51 @@ async fn the_way_of_an_event_is_followed_through_the_cluster() {
 
     assert_eq!(trace["silent"].as_array().map(Vec::len), Some(0));
     assert!(trace.get("connection").is_none());
+}
+
+#[tokio::test]
+async fn the_tool_names_the_key_and_answers_in_lines_or_json() {
+    let directory = TempDir::new().expect("a directory");
+    let file = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).expect("it can be written");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let key = format!("cpk_{}", "k".repeat(43));
+    let key_file = file("key", &key);
+    let scopes = r#"["everyone", "read"]"#;
+    let entry =
+        format!("[[keys]]\nname = \"shop\"\nsecret_file = {key_file:?}\nscopes = {scopes}\n");
+    let config = file("campanile.toml", &entry);
+    let flags = format!("--config {config} --admin-listen=127.0.0.1:0");
+    let cluster = Cluster::of(1).publisher(&flags).start().await;
+    let operator = Operator::of(&cluster).await;
+    let mut client = cluster.client_v1(0, &[]).await;
+    let head = "GET /?content=hello HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\n";
+    let request = format!("{head}Authorization: Bearer {key}\r\nConnection: close\r\n\r\n");
+    let receipt = exchange(cluster.push[0].address, request.as_bytes()).await;
+    let position = receipt.json()["position"].as_str().expect("a receipt").to_owned();
+    assert_eq!(client.json().await["content"], "hello");
+
+    assert_eq!(operator.get(&format!("position={position}")).await.status, 401);
+    let url = format!("http://{}", operator.0);
+    let connection = format!("{}/{}", client.worker, client.connection);
+    let run = |args: &[&str]| {
+        let common = ["trace", &position, "--url", &url, "--key-file", &key_file];
+        output_of(&mut command(&[&common, args].concat()))
+    };
+    let said = run(&["--connection", &connection]);
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.status.success() && text.contains("\n  key \"shop\"\n"), "{said:?}");
+    assert!(text.contains(&format!("connection {connection}: written: ")), "{text}");
+    let json: Value = serde_json::from_slice(&run(&["--json"]).stdout).expect("JSON");
+    assert_eq!((&json["event"]["key"], &json["position"]), (&"shop".into(), &(&*position).into()));
+    let refused =
+        output_of(&mut command(&["trace", "nonsense", "--url", &url, "--key-file", &key_file]));
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(error.contains("position=nonsense: accepted is"), "{error}");
+    assert_eq!(run(&["--connection", "7"]).status.code(), Some(2));
 }
 
 #[tokio::test]
