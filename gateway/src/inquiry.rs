@@ -1,6 +1,7 @@
 //! What the bridge asks the registries on behalf of operators.
 
 use actix::prelude::*;
+use campanile_messages::inquiry::trace::ContinuedClient;
 use campanile_messages::inquiry::{Question, WorkerSummary};
 
 use crate::trace::facts::Facts;
@@ -26,4 +27,6 @@ pub enum WorkerAnswer {
     Summary(WorkerSummary),
     /// What became of an event at its connections.
     Trace(Box<WorkerTrace>),
+    /// A connection that continued where another one has ended, and when it was opened.
+    Continued(ContinuedClient),
 }

@@ -259,6 +259,10 @@ async fn a_connection_got_what_it_listened_to_at_that_position() {
         "recovered_by_replay"
     );
     assert_eq!(operator.at(&position, at(&again)).await["reason"], "connected_later");
+    let resumed = operator.at(&missed, me).await;
+    let continued = json!({"worker": again.worker, "connection": again.connection});
+    assert_eq!(resumed["details"]["resumed_as"], continued, "{resumed}");
+    says(&resumed, "and got what it had missed");
     let (_feed, hello): (Feed, _) =
         open_feed(&cluster, 0, Protocol::Events, &["news"], Some("yesterday")).await;
     let malformed = (hello.worker, hello.connection);

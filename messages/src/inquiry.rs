@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Address, Content, Position, UserName};
 
-pub use trace::{Traced, TracedEvent};
+pub use trace::{EndedClient, Traced, TracedEvent};
 
 pub use summary::{
     BrokerSummary, GatewaySummary, LinkSummary, PublisherSummary, Summary, WorkerSummary,
@@ -38,6 +38,8 @@ pub enum Question {
         /// What the broker has said about it; without it, gateways have nothing to say.
         event: Option<TracedEvent>,
     },
+    /// Which connection continued where another one has ended.
+    Continued(EndedClient),
     /// What there is to know about a connection.
     Connection(Address),
     /// The connections of a user.

@@ -93,6 +93,14 @@ impl Bridge {
                 };
                 Traced::Gateway(tracing.combine(*at, workers.collect())).into()
             }
+            Question::Continued(_) => {
+                let found = answers.into_iter().filter_map(|answer| match answer {
+                    WorkerAnswer::Continued(found) => Some(found),
+                    _ => None,
+                });
+                let first = found.min_by_key(|found| found.opened);
+                first.map_or(Answer::Nothing, |first| Traced::Continued(first).into())
+            }
             _ => Answer::Nothing,
         }
     }

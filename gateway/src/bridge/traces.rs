@@ -107,9 +107,9 @@ impl Tracing<'_> {
 
     fn judge(&self, facts: &Facts, is_excluded: bool) -> Verdict {
         let known = &facts.known;
-        judge(&self.subject(is_excluded), facts, || {
+        judge(&self.subject(is_excluded), facts, |sequence| {
             let len_bytes = |event: &Framed| len_bytes(facts, event);
-            let (sequence, enough) = (self.position.sequence, known.end.unsent_bytes);
+            let enough = known.end.unsent_bytes;
             let audiences = facts.audiences();
             self.recent.bytes_after(sequence, known.last, &audiences, len_bytes, enough)
         })
@@ -137,7 +137,6 @@ impl Tracing<'_> {
             sent_bytes: known.end.sent_bytes,
             waiting_bytes: known.end.unsent_bytes,
             behind_bytes: None,
-            resumed_as: None,
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use actix::prelude::*;
-use campanile_messages::inquiry::TracedEvent;
+use campanile_messages::inquiry::trace::ContinuedClient;
+use campanile_messages::inquiry::{EndedClient, TracedEvent};
 use campanile_messages::link::Gap;
 use campanile_messages::{Address, Audience, ConnectionId, Position};
 
@@ -19,7 +20,12 @@ use crate::trace::departures::Departure;
 use crate::trace::ended::{EndedConnection, MAX_GROUPS_BYTES, keep_groups};
 use crate::trace::facts::Facts;
 use crate::trace::listening::{Continued, Listening, PastOutcome};
+use crate::trace::wall::WallClock;
 use crate::trace::worker::WorkerTrace;
+
+/// How much the wall clocks of two gateways may differ for one to seem to have opened a connection before the
+/// other one has ended it.
+const CLOCK_TOLERANCE_MICROS: u64 = 2_000_000;
 
 /// Of how many connections the bridge is asked at a time what was not written to them.
 const MAX_UNSENT_ASKED: usize = 256;
@@ -201,6 +207,43 @@ impl Clients {
             trace.facts = self.facts(at.connection, position);
         }
         Some(trace)
+    }
+
+    /// The first connection of the same user, or else from the same address, that was opened after another one
+    /// had ended, by a client that continued before an event.
+    pub fn continued(&self, client: &EndedClient, clock: WallClock) -> Option<ContinuedClient> {
+        let worker = self.id()?;
+        let ended = self.trail.ended.all().map(|ended| {
+            (ended.connection, ended.opened, &ended.first, ended.user.as_deref(), ended.address)
+        });
+        let living = self.subscriptions.all_since().map(|(known, first)| {
+            let user = self.subscriptions.user(known.connection).map(|user| &**user);
+            let address = known.line.socket.peer();
+            (known.connection, known.attached(), first, user, address)
+        });
+        let found = ended.chain(living).filter_map(|(connection, opened, first, user, address)| {
+            let Listening::Continued(past) = first else { return None };
+            let since = past.since.filter(|since| since.epoch == client.position.epoch)?;
+            let opened = clock.at(opened);
+            let is_same = match (&client.user, user) {
+                (Some(one), Some(other)) => one == other,
+                (None, None) => {
+                    let address = address.map(|address| address.to_string());
+                    address.is_some() && address == client.address
+                }
+                _ => false,
+            };
+            let is_meant = is_same
+                && since.sequence < client.position.sequence
+                && opened + CLOCK_TOLERANCE_MICROS >= client.ended;
+            is_meant.then(|| ContinuedClient {
+                at: Address { worker, connection },
+                opened,
+                since,
+                is_recovered: past.outcome == PastOutcome::Replayed,
+            })
+        });
+        found.min_by_key(|found| found.opened)
     }
 
     /// Whether a connection that lives, and listens since then, was handed an event.

@@ -33,12 +33,14 @@ pub struct Stay<'a> {
     pub continued: Option<&'a Continued>,
     /// It got the events up to this sequence; `None` if it still listens, or did until it ended.
     pub left: Option<u64>,
+    /// Whether that began with a join of its own. What was replayed then came after events with higher positions.
+    pub is_join: bool,
 }
 
 impl Facts {
     /// How the connection listens, or did when it ended.
     pub fn first(&self) -> Stay<'_> {
-        self.stay(&self.known.first, None)
+        self.stay(&Listening::WithConnection, None)
     }
 
     /// Every time in which it listened to an audience; the present one comes first.
@@ -61,18 +63,21 @@ impl Facts {
     }
 
     fn stay<'a>(&'a self, listening: &'a Listening, left: Option<u64>) -> Stay<'a> {
-        match listening {
-            Listening::Awaits(_) => Stay { after: None, continued: None, left },
-            Listening::After(after) => Stay { after: Some(*after), continued: None, left },
-            Listening::Continued(past) => {
-                Stay { after: Some(past.at), continued: Some(past), left }
-            }
-            // A connection has no such start of its own.
-            Listening::WithConnection => match &self.known.first {
-                Listening::WithConnection => Stay { after: None, continued: None, left },
-                first => self.stay(first, left),
-            },
-        }
+        let (own, is_join) = match listening {
+            Listening::WithConnection => (&self.known.first, false),
+            own => (own, true),
+        };
+        let continued = match own {
+            Listening::Continued(past) => Some(&**past),
+            _ => None,
+        };
+        let after = match own {
+            // A connection has no start but its own.
+            Listening::Awaits(_) | Listening::WithConnection => None,
+            Listening::After(after) => Some(*after),
+            Listening::Continued(past) => Some(past.at),
+        };
+        Stay { after, continued, left, is_join }
     }
 
     /// What it listens to at present, or did when it ended, each with the sequence after which it surely got

@@ -90,11 +90,12 @@ pub struct QueuedAfter {
     pub is_complete: bool,
 }
 
-/// Computes the verdict. `queued_after` is called only if something waits.
+/// Computes the verdict. `queued_after` says how much was put into the outbox after a sequence; it is called only
+/// if something waits.
 pub fn judge(
     subject: &Subject,
     facts: &Facts,
-    queued_after: impl FnOnce() -> QueuedAfter,
+    queued_after: impl FnOnce(u64) -> QueuedAfter,
 ) -> Verdict {
     let Subject { position, ref audience, is_excluded } = *subject;
     let sequence = position.sequence;
@@ -131,6 +132,13 @@ pub fn judge(
         let asked = stay.continued.filter(|past| past.asked_for(position));
         match asked.map(|past| past.outcome) {
             Some(PastOutcome::Lost(lost)) => not_recovered = Some(Verdict::NotRecovered(lost)),
+            Some(got) if stay.is_join => {
+                // Live events with higher positions were put into the outbox before it.
+                return handed_over(Verdict::Recovered(got), after, facts, |after| QueuedAfter {
+                    is_complete: false,
+                    ..queued_after(after)
+                });
+            }
             Some(got) => {
                 return handed_over(Verdict::Recovered(got), sequence, facts, queued_after);
             }
@@ -160,7 +168,7 @@ fn handed_over(
     otherwise: Verdict,
     sequence: u64,
     facts: &Facts,
-    queued_after: impl FnOnce() -> QueuedAfter,
+    queued_after: impl FnOnce(u64) -> QueuedAfter,
 ) -> Verdict {
     let end = facts.known.end;
     let (code, unsent_bytes) = (end.code, end.unsent_bytes);
@@ -171,7 +179,7 @@ fn handed_over(
     if let Some(up_to) = facts.known.written_up_to.filter(|_| facts.is_ended) {
         return if sequence <= up_to { otherwise } else { closed(true) };
     }
-    let QueuedAfter { bytes, is_complete: is_certain } = queued_after();
+    let QueuedAfter { bytes, is_complete: is_certain } = queued_after(sequence);
     match unsent_bytes.saturating_sub(bytes) {
         0 => otherwise,
         _ if facts.is_ended => closed(is_certain),

@@ -6,7 +6,8 @@ use campanile_admin::{Guard, Wanted, said};
 use campanile_channel::courier::Inquirer;
 use campanile_channel::inquiries::{Answered, NoInquiry};
 use campanile_messages::inquiry::trace::{
-    BrokerTrace, ConnectionDetails, ConnectionTrace, GatewayTrace, LoggedEvent, PublisherTrace,
+    BrokerTrace, ConnectionDetails, ConnectionTrace, ContinuedClient, EndedClient, GatewayTrace,
+    LoggedEvent, PublisherTrace,
 };
 use campanile_messages::inquiry::{Answer, Question, Traced};
 use campanile_messages::link::Asked;
@@ -108,7 +109,59 @@ async fn trace(wanted: Traceable, inquirer: &Inquirer) -> Result<Result<Value, S
         // Nobody knows any more who it was for.
         None => Answered { broker: Answer::Nothing, answers: Vec::new(), silent: Vec::new() },
     };
-    Ok(Ok(shown(wanted, &broker, &first, &second)))
+    let mut trace = shown(wanted, &broker, &first, &second);
+    if let Some(client) = ended_client(position, &second) {
+        let asked = inquirer.ask(Question::Continued(client), Asked::Gateways).await;
+        // Without an answer, it is not known, which is what the rest says.
+        if let Some(continued) = asked.ok().and_then(|answered| first_continued(&answered)) {
+            add_continued(&mut trace["connection"], &continued);
+        }
+    }
+    Ok(Ok(trace))
+}
+
+/// The client of the connection that was asked for, if that has ended before it got the event.
+fn ended_client(position: Position, second: &Answered) -> Option<EndedClient> {
+    let connection = second.answers.iter().find_map(|(_, answer)| match answer {
+        Answer::Trace(traced) => match &**traced {
+            Traced::Gateway(gateway) => gateway.connection.as_ref(),
+            _ => None,
+        },
+        _ => None,
+    })?;
+    let details = connection.details.as_ref()?;
+    // A plain client has no position with which it could continue.
+    let may_continue = connection.reason.starts_with("closed_") && details.dialect != "plain";
+    may_continue.then(|| EndedClient {
+        user: details.user.clone(),
+        address: details.address.clone(),
+        ended: details.ended.unwrap_or(0),
+        position,
+    })
+}
+
+fn first_continued(answered: &Answered) -> Option<ContinuedClient> {
+    let found = answered.answers.iter().filter_map(|(_, answer)| match answer {
+        Answer::Trace(traced) => match &**traced {
+            Traced::Continued(continued) => Some(continued.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    found.min_by_key(|found| found.opened)
+}
+
+fn add_continued(connection: &mut Value, continued: &ContinuedClient) {
+    let ContinuedClient { at, since, is_recovered, .. } = continued;
+    let by = match connection["details"]["user"].is_string() {
+        true => "the same user",
+        false => "a client with the same address",
+    };
+    let what = if *is_recovered { "and got what it had missed" } else { "and did not recover" };
+    let sentence = connection["sentence"].as_str().unwrap_or_default();
+    connection["sentence"] =
+        json!(format!("{sentence}; then {by} continued after {since} as connection {at}, {what}"));
+    connection["details"]["resumed_as"] = shown_address(*at);
 }
 
 fn shown(wanted: Traceable, broker: &BrokerTrace, first: &Answered, second: &Answered) -> Value {
@@ -273,7 +326,7 @@ fn shown_details(details: &ConnectionDetails) -> Value {
         "sent_bytes": details.sent_bytes,
         "waiting_bytes": details.waiting_bytes,
         "behind_bytes": details.behind_bytes,
-        "resumed_as": details.resumed_as.map(shown_address),
+        "resumed_as": null,
     })
 }
 

@@ -19,6 +19,19 @@ pub struct TracedEvent {
     pub except: Option<Address>,
 }
 
+/// A client whose connection has ended before it got an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedClient {
+    /// The user that it was.
+    pub user: Option<String>,
+    /// Its address, which is compared if it was no user.
+    pub address: Option<String>,
+    /// When its connection ended.
+    pub ended: u64,
+    /// The event.
+    pub position: Position,
+}
+
 /// What one process knows of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Traced {
@@ -28,6 +41,8 @@ pub enum Traced {
     Gateway(GatewayTrace),
     /// A publisher that has pushed it.
     Publisher(PublisherTrace),
+    /// A gateway at which a client of the same name or address has continued.
+    Continued(ContinuedClient),
 }
 
 impl From<Traced> for Answer {
@@ -79,6 +94,19 @@ pub struct LoggedEvent {
 pub struct PublisherTrace {
     /// The name of the caller's key; `None` without one.
     pub key: Option<String>,
+}
+
+/// A connection that continued where another one has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContinuedClient {
+    /// The connection.
+    pub at: Address,
+    /// When it was opened.
+    pub opened: u64,
+    /// After which position it continued.
+    pub since: Position,
+    /// Whether it got what it had missed.
+    pub is_recovered: bool,
 }
 
 /// What a gateway knows of an event.
@@ -153,8 +181,6 @@ pub struct ConnectionDetails {
     pub waiting_bytes: u64,
     /// How many of them are in front of the event, at most.
     pub behind_bytes: Option<u64>,
-    /// A later connection of the same user, or from the same address, that continued before the event.
-    pub resumed_as: Option<Address>,
     /// The connection.
     pub connection: Option<ConnectionId>,
 }

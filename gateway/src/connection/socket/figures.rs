@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use campanile_edge::Peer;
+
 use super::Socket;
 use crate::trace::ended::ConnectionEnd;
 
@@ -18,8 +20,8 @@ impl Socket {
         }
     }
 
-    /// The address of the peer, while it is connected.
+    /// The address of the peer, of IPv6 the first half, while it is connected.
     pub fn peer(&self) -> Option<IpAddr> {
-        Some(self.stream.peer_addr().ok()?.ip().to_canonical())
+        Peer::of(Some(self.stream.peer_addr().ok()?.ip())).address()
     }
 }

@@ -54,6 +54,11 @@ impl<T> Subscriptions<T> {
         Some((&member.data, &member.listening))
     }
 
+    /// Every connection with since when it listens.
+    pub fn all_since(&self) -> impl Iterator<Item = (&T, &Listening)> {
+        self.members.iter().map(|(_, member)| (&member.data, &member.listening))
+    }
+
     /// What a connection listens to besides everyone, with since when.
     pub fn memberships(&self, id: ConnectionId) -> impl Iterator<Item = (&Audience, &Listening)> {
         let member = self.slots.get(&id).map(|slot| &self.members[*slot]);

@@ -1,3 +1,5 @@
+mod model;
+
 use std::time::Instant;
 
 use campanile_messages::{ConnectionId, GroupName, UserName};
@@ -72,7 +74,7 @@ fn after(bytes: u64) -> QueuedAfter {
 
 fn judged(sequence: u64, audience: Audience, facts: &Facts) -> Verdict {
     let subject = Subject { position: at(sequence), audience, is_excluded: false };
-    judge(&subject, facts, || after(0))
+    judge(&subject, facts, |_| after(0))
 }
 
 fn everyone(sequence: u64, facts: &Facts) -> Verdict {
@@ -122,7 +124,7 @@ fn what_waits_is_what_came_after_all_that_was_written() {
     let mut facts = facts();
     facts.known.end.unsent_bytes = 100;
     let subject = Subject { position: at(15), audience: Audience::Everyone, is_excluded: false };
-    let judged = |bytes: u64, facts: &Facts| judge(&subject, facts, || after(bytes));
+    let judged = |bytes: u64, facts: &Facts| judge(&subject, facts, |_| after(bytes));
     assert_eq!(judged(100, &facts), Verdict::Written);
     assert_eq!(judged(99, &facts), Verdict::Waiting { behind_bytes: 1, is_certain: true });
     assert_eq!(judged(0, &facts), Verdict::Waiting { behind_bytes: 100, is_certain: true });
@@ -223,7 +225,7 @@ fn a_connection_without_a_greeting_listens_later() {
 fn sentences_name_positions_codes_and_groups() {
     let subject = Subject { position: at(15), audience: group(), is_excluded: true };
     let facts = in_group(Listening::WithConnection);
-    assert_eq!(judge(&subject, &facts, || after(0)), Verdict::Excluded);
+    assert_eq!(judge(&subject, &facts, |_| after(0)), Verdict::Excluded);
     let said = |verdict: Verdict| verdict.sentence(&subject, Dialect::V1);
     assert_eq!(
         said(Verdict::JoinedLater(Some(16))),
