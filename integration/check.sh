@@ -106,9 +106,9 @@ quick() {
 
     one_crypto_provider
 
-    heading 'tests of the client in JavaScript'
+    heading 'tests of the client and the page in JavaScript'
     if has node; then
-        node --test --test-reporter dot gateway/page/*.test.mjs
+        node --test --test-reporter dot gateway/page/*.test.mjs integration/console/page/*.test.mjs
     else
         printf 'left out: there is no node here\n'
     fi
@@ -188,8 +188,8 @@ RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 
 one_crypto_provider
 
-heading 'tests of the client in JavaScript'
-node --test --test-reporter spec gateway/page/*.test.mjs
+heading 'tests of the client and the page in JavaScript'
+node --test --test-reporter spec gateway/page/*.test.mjs integration/console/page/*.test.mjs
 
 heading 'tests'
 cargo test --workspace --no-run

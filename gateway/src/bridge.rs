@@ -18,6 +18,7 @@ pub(crate) mod interest;
 mod performer;
 pub mod recent;
 pub(crate) mod resumes;
+mod summary;
 mod traces;
 mod wants;
 
@@ -35,6 +36,7 @@ use tracing::error;
 use crate::bridge::core::{BridgeEffect, Core};
 use crate::bridge::heads::{AskHead, Askers, NoHead};
 use crate::bridge::performer::Performer;
+use crate::bridge::summary::Vitals;
 use crate::config::GatewayConfig;
 use crate::entrance::health::Health;
 use crate::report::Report;
@@ -70,6 +72,7 @@ pub(crate) struct Bridge {
     batches: Batches,
     /// How many questions of operators are being answered.
     inquiries: usize,
+    vitals: Vitals,
     /// Called once, when the workers have their ids.
     ready: Option<Ready>,
     watchdog: Watchdog,
@@ -80,6 +83,7 @@ pub(crate) type Ready = Box<dyn FnOnce()>;
 
 impl Bridge {
     pub fn new(
+        instance: InstanceId,
         config: &GatewayConfig,
         workers: Vec<Worker>,
         audiences: Arc<AtomicUsize>,
@@ -87,7 +91,7 @@ impl Bridge {
         health: Health,
     ) -> Self {
         Self {
-            instance: InstanceId(rand::random()),
+            instance,
             broker: Endpoint {
                 broker: config.broker.clone(),
                 tls: config.broker_tls.clone(),
@@ -107,6 +111,7 @@ impl Bridge {
             askers: Askers::default(),
             batches: Batches::new(Instant::now()),
             inquiries: 0,
+            vitals: Vitals::new(config),
             ready: Some(ready),
             watchdog: config.watchdog.clone(),
         }

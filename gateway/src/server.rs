@@ -12,7 +12,7 @@ use actix::prelude::*;
 use actix_rt::Arbiter;
 use campanile_channel::watchdog::Pulse;
 use campanile_edge::most_exposed;
-use campanile_messages::WorkerId;
+use campanile_messages::{InstanceId, WorkerId};
 use socket2::SockRef;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -60,7 +60,8 @@ pub async fn serve(
     let arbiters: Vec<_> = (0..config.workers).map(|_| Arbiter::new()).collect();
     let audiences = Arc::new(AtomicUsize::new(0));
     let health = config.health.clone();
-    let (desk, desk_link) = Desk::start(&config);
+    let instance = InstanceId(rand::random());
+    let (desk, desk_link) = Desk::start(&config, instance);
     let (mut workers, mut registries) = (Vec::new(), Vec::new());
     let bridge = Bridge::create(|ctx| {
         let handles = arbiters.iter().map(Arbiter::handle).enumerate();
@@ -69,7 +70,8 @@ pub async fn serve(
             start_registry(i, &on, &config, shared)
         };
         (workers, registries) = handles.map(start).unzip();
-        Bridge::new(&config, workers.clone(), audiences.clone(), Box::new(ready), health.clone())
+        let ready = Box::new(ready);
+        Bridge::new(instance, &config, workers.clone(), audiences.clone(), ready, health.clone())
     });
     let source = PositionSource::new(bridge.clone().recipient(), config.clone(), listens_on);
     let unauthenticated = Unauthenticated::new(config.limits.clone());

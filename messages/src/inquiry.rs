@@ -17,7 +17,9 @@ use crate::{Address, Content, Position, UserName};
 pub use trace::{EndedClient, Traced, TracedEvent};
 
 pub use summary::{
-    BrokerSummary, GatewaySummary, LinkSummary, PublisherSummary, Summary, WorkerSummary,
+    BrokerSummary, BrokerTotals, CountsByWord, GatewaySummary, GatewayTotals, HistogramSummary,
+    LinkSummary, LogSummary, MAX_LISTED_LINKS, MAX_REFUSED_PUSHES, PublisherSummary,
+    PublisherTotals, PushCount, RefusedPush, Summary, UsageSummary, WorkerSummary,
 };
 
 /// The most bytes of a packed question or answer. What would be larger has to be left out, and the answer
@@ -124,9 +126,14 @@ mod tests {
         ] {
             assert_eq!(unpack(&pack(&question).expect("small")), Some(question));
         }
-        let worker = WorkerSummary { id: WorkerId(1), connections: 7 };
-        let gateway = GatewaySummary { version: "1.0".into(), workers: vec![worker] };
-        let answer = Answer::Summary(Summary::Gateway(gateway));
+        let worker = WorkerSummary { id: WorkerId(1), connections: 7, outbox_bytes: 8 };
+        let closed = CountsByWord::from([("1000".to_owned(), 9)]);
+        let gateway = GatewaySummary {
+            workers: vec![worker],
+            totals: GatewayTotals { closed, ..GatewayTotals::default() },
+            ..GatewaySummary::default()
+        };
+        let answer = Answer::Summary(Summary::Gateway(Box::new(gateway)));
         assert_eq!(unpack(&pack(&answer).expect("small")), Some(answer));
     }
 

@@ -22,12 +22,14 @@ pub mod meters;
 mod orders;
 mod publish_stream;
 pub mod push;
-mod pushes;
+mod recent_pushes;
+mod refused;
 mod server;
 
 pub use campanile_edge::{AllowHosts, AllowOrigins};
 pub use config::{InvalidConfig, PublisherConfig, default_addresses, fixed_addresses};
 pub use courier::health::Health;
 pub use error::{Answered, ApiError};
+pub use http::{Composed, Composer};
 pub use meters::PublisherMeters;
 pub use server::serve;

@@ -50,6 +50,7 @@ pub struct Broker {
     exchange: Exchange,
     links: Links,
     clock: Clock,
+    started: Instant,
     shutdown_limit: Duration,
     /// Empty between two messages; its capacity is reused.
     effects: Vec<Effect>,
@@ -97,6 +98,7 @@ impl Broker {
             exchange,
             links: Links::new(config.max_held_bytes()),
             clock,
+            started: Instant::now(),
             shutdown_limit: config.shutdown_limit,
             effects: Vec::new(),
             disk: Disk::new(writer),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use campanile_edge::Principal;
 use campanile_messages::hello::STAMPS;
+use campanile_messages::inquiry::LinkSummary;
 use campanile_messages::{EncodedFrame, FromBroker, InstanceId};
 use tracing::{info, warn};
 
@@ -67,6 +68,20 @@ impl Links {
     /// How many links of this role there are.
     pub fn number_of(&self, role: &str) -> usize {
         self.links.values().filter(|link| link.role == role).count()
+    }
+
+    /// What operators see of a link; `None` if it is gone.
+    pub fn summary(&self, number: LinkNumber, is_askable: bool) -> Option<LinkSummary> {
+        let link = self.links.get(&number)?;
+        let (lag_events, lag_bytes) = link.outbound.waiting();
+        Some(LinkSummary {
+            instance: link.instance,
+            role: link.role.to_owned(),
+            address: link.peer.to_string(),
+            lag_events: lag_events as u64,
+            lag_bytes: lag_bytes as u64,
+            is_askable,
+        })
     }
 
     /// How many events wait for the link with the most of them, and how many bytes for that with the most.

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use campanile_channel::inquiries::unix_micros;
-use campanile_messages::inquiry::{
-    Answer, GatewaySummary, Question, Summary, Traced, pack, unpack,
-};
+use campanile_messages::inquiry::{Answer, Question, Summary, Traced, pack, unpack};
 use campanile_messages::link::RequestTicket;
 use campanile_messages::{Content, ToBroker};
 use futures_util::future::join_all;
@@ -73,10 +71,8 @@ impl Bridge {
                     WorkerAnswer::Summary(worker) => Some(worker),
                     _ => None,
                 });
-                Answer::Summary(Summary::Gateway(GatewaySummary {
-                    version: env!("CARGO_PKG_VERSION").to_owned(),
-                    workers: workers.collect(),
-                }))
+                let summary = self.vitals.summary(workers.collect());
+                Answer::Summary(Summary::Gateway(Box::new(summary)))
             }
             Question::Trace { position, at, event: Some(event) } => {
                 let workers = answers.into_iter().filter_map(|answer| match answer {

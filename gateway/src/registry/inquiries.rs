@@ -36,6 +36,10 @@ impl Registry {
     /// How this worker fares; `None` before the broker has given it an id.
     fn summary(&self) -> Option<WorkerSummary> {
         let id = self.clients.id()?;
-        Some(WorkerSummary { id, connections: self.clients.subscriptions.len() as u64 })
+        Some(WorkerSummary {
+            id,
+            connections: self.clients.subscriptions.len() as u64,
+            outbox_bytes: self.clients.meters().outbox_bytes.get(),
+        })
     }
 }

@@ -1,9 +1,15 @@
-//! What operators see of a whole cluster, on the operator's listener of a publisher: `/cluster`.
+//! What operators see of a whole cluster, on the operator's listener of a publisher: the page `/console`, and
+//! the questions behind it, such as `/cluster`.
 //!
 //! [`mount`] adds the pages to the listener. They ask the cluster through the publisher's
-//! [`Inquirer`], and write what it answers as JSON.
+//! [`Inquirer`], and write what it answers as JSON. `page` has the files of the operator's page, `session` signs
+//! operators in, `live` pushes to the page, and `push` takes what an operator composes to the publisher.
 
 mod cluster;
+mod live;
+mod page;
+mod push;
+mod session;
 mod trace;
 
 use std::sync::Arc;
@@ -13,14 +19,24 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use campanile_admin::{Guard, Mount, Wanted, refusal, said};
 use campanile_channel::courier::Inquirer;
 use campanile_channel::inquiries::NoInquiry;
+use campanile_publisher::Composer;
 use serde::Serialize;
 
-/// The pages of a publisher, which asks the cluster through `inquirer`.
-pub fn mount(inquirer: &Inquirer) -> Mount {
-    let inquirer = web::Data::new(inquirer.clone());
+use crate::live::Onlookers;
+
+/// The pages of a publisher, which asks the cluster through `inquirer`, and pushes what operators compose through
+/// `composer`.
+pub fn mount(inquirer: &Inquirer, composer: &Composer) -> Mount {
+    let onlookers = web::Data::new(Onlookers::new(inquirer.clone()));
+    let (inquirer, composer) = (web::Data::new(inquirer.clone()), web::Data::new(composer.clone()));
     Mount(Arc::new(move |config| {
-        config.app_data(inquirer.clone()).route("/cluster", web::get().to(cluster::answer));
-        config.route("/trace", web::get().to(trace::answer));
+        config
+            .app_data(inquirer.clone())
+            .app_data(composer.clone())
+            .app_data(onlookers.clone())
+            .route("/cluster", web::get().to(cluster::answer))
+            .route("/trace", web::get().to(trace::answer))
+            .service(page::scope());
     }))
 }
 

@@ -29,6 +29,11 @@ impl CountedRequest {
         Self { meters: meters.clone(), kind, pusher: None }
     }
 
+    /// A push that an operator has composed.
+    pub(super) fn of_operator(meters: &PublisherMeters, pusher: Pusher) -> Self {
+        Self { meters: meters.clone(), kind: Some(Kind::Push), pusher: Some(pusher) }
+    }
+
     /// Counts what is answered.
     pub(super) fn answered(&mut self, performed: &Result<Success, ApiError>) {
         let kind = self.kind.take();
@@ -45,12 +50,14 @@ impl CountedRequest {
             }
             (Some(kind), Ok(Success::Receipt(receipt))) => {
                 if let Receipt::Accepted(accepted) = receipt {
-                    self.meters.accepted(accepted.position, self.key());
+                    self.meters.recent().note(&[accepted.position], self.key());
                 }
                 self.meters.pushed(kind, Some(200), self.key(), 1);
             }
             (Some(kind), Err(error)) => {
-                self.meters.pushed(kind, Some(status(error).as_u16()), self.key(), 1);
+                let status = status(error).as_u16();
+                self.meters.pushed(kind, Some(status), self.key(), 1);
+                self.meters.refused(kind, status, self.key(), &error.to_string());
             }
             // What a stream carries is counted by the stream.
             _ => {}
@@ -79,6 +86,10 @@ pub(crate) fn add(results: &mut Results, answered: &Answered) {
                 results.accept(accepted.position);
             }
         }
-        Err(error) => results.add(status(error).as_u16(), limit(error)),
+        Err(error) => {
+            let status = status(error).as_u16();
+            results.add(status, limit(error));
+            results.refuse(status, error);
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! Which events this publisher has pushed lately, and with which keys. Pure.
+//! Which events this publisher has pushed lately, and with which keys.
 //!
 //! The broker does not learn the keys of callers: to keep a name for each event there would take memory and
 //! bytes on the link for every push, while here it is 16 bytes per event and nothing on any link.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use campanile_messages::Position;
 
@@ -13,9 +14,35 @@ pub const MAX_PUSHES: usize = 1 << 16;
 /// How many names of keys are remembered. Settings have few, but may change often.
 const MAX_NAMES: usize = 1_000;
 
-/// The events that were pushed lately.
+/// The events that were pushed lately. Clones are the same; they are locked once per push, batch or turn of a
+/// stream.
+#[derive(Debug, Clone, Default)]
+pub struct RecentPushes(Arc<Mutex<Remembered>>);
+
+impl RecentPushes {
+    /// Notes events that the broker has accepted. `key` is the name of the caller's key, or empty.
+    pub fn note(&self, positions: &[Position], key: &str) {
+        if !positions.is_empty() {
+            let mut remembered = self.lock();
+            positions.iter().for_each(|position| remembered.note(*position, key));
+        }
+    }
+
+    /// The name of the key with which an event was pushed, empty for none; `None` if it was not pushed here, or
+    /// that is forgotten.
+    pub fn key_of(&self, position: Position) -> Option<String> {
+        self.lock().key_of(position).map(str::to_owned)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Remembered> {
+        // Every change is complete before anything can panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is remembered. Pure.
 #[derive(Debug, Default)]
-pub struct RecentPushes {
+struct Remembered {
     /// The log that they are in.
     epoch: u64,
     /// The sequence of each event, and the number of the key's name.
@@ -23,9 +50,8 @@ pub struct RecentPushes {
     names: Vec<Box<str>>,
 }
 
-impl RecentPushes {
-    /// Notes an event that the broker has accepted. `key` is the name of the caller's key, or empty.
-    pub fn note(&mut self, position: Position, key: &str) {
+impl Remembered {
+    fn note(&mut self, position: Position, key: &str) {
         if position.epoch != self.epoch {
             (self.epoch, self.pushes) = (position.epoch, VecDeque::new());
         }
@@ -46,9 +72,7 @@ impl RecentPushes {
         self.pushes.push_back((position.sequence, place as u16));
     }
 
-    /// The name of the key with which an event was pushed, empty for none; `None` if it was not pushed here, or
-    /// that is forgotten.
-    pub fn key_of(&self, position: Position) -> Option<&str> {
+    fn key_of(&self, position: Position) -> Option<&str> {
         let mut pushes = self.pushes.iter().filter(|_| position.epoch == self.epoch);
         let (_, name) = pushes.find(|(sequence, _)| *sequence == position.sequence)?;
         self.names.get(usize::from(*name)).map(|name| &**name)
@@ -65,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_key_of_an_event_is_found_by_its_position() {
-        let mut pushes = RecentPushes::default();
+        let mut pushes = Remembered::default();
         for (sequence, key) in [(3, "shop"), (4, ""), (7, "shop")] {
             pushes.note(at(1, sequence), key);
         }
@@ -80,7 +104,7 @@ mod tests {
 
     #[test]
     fn pushes_and_names_are_bounded() {
-        let mut pushes = RecentPushes::default();
+        let mut pushes = Remembered::default();
         (0..MAX_PUSHES as u64 + 5).for_each(|sequence| pushes.note(at(1, sequence), "shop"));
         assert_eq!((pushes.pushes.len(), pushes.key_of(at(1, 4))), (MAX_PUSHES, None));
         for n in 0..3_000 {
