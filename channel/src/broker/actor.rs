@@ -9,8 +9,8 @@ mod inquiries;
 mod metering;
 mod performing;
 mod seat;
+mod spans;
 mod storage;
-mod tracing;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -222,6 +222,7 @@ impl Handler<Written> for Broker {
                 let now = self.clock.now();
                 self.links.daytime().advance(now);
                 let mut effects = std::mem::take(&mut self.effects);
+                self.exchange.note_stored(up_to, now);
                 self.exchange.stored(up_to, now, &mut effects);
                 self.perform(&mut effects);
                 self.effects = effects;

@@ -7,6 +7,7 @@ mod figures;
 mod inquiries;
 mod peer;
 mod publishing;
+mod traces;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,9 +22,10 @@ use super::log::{Log, Opening};
 use super::publish_receipt::PublishReceipt;
 use super::record::{Changes, KnownId, Record, Trim};
 use super::routing::{LinkNumber, Routing, TooManyAudiences};
+use super::stored_times::StoredTimes;
 use super::worker_ids::{InvalidWorkers, Supply, WorkerIds};
 
-pub use effect::{Effect, TracedPublish};
+pub use effect::{Effect, FollowedPublish};
 use peer::Peer;
 
 /// A link that is up.
@@ -89,6 +91,7 @@ pub struct Exchange {
     /// No publisher can repeat an event below this sequence. It only grows, and is updated on ticks.
     repeatable_from: u64,
     counts: Counts,
+    stored_times: StoredTimes,
 }
 
 impl Exchange {
@@ -126,7 +129,9 @@ impl Exchange {
             closing: false,
             repeatable_from: 0,
             counts: Counts::default(),
+            stored_times: StoredTimes::default(),
         };
+        exchange.stored_times.begin_epoch(exchange.log.head().sequence);
         exchange.update_repeatable();
         exchange.note_trim(trim);
         exchange
@@ -339,6 +344,7 @@ impl Exchange {
     pub fn begin_epoch(&mut self, epoch: u64) {
         self.log = self.log.begin_epoch(epoch, self.intake.head());
         self.intake.forget();
+        self.stored_times.begin_epoch(self.log.head().sequence);
         self.changes = Changes::default();
     }
 

@@ -10,12 +10,12 @@ use campanile_messages::{Address, Content, Event, FromBroker, Position, ToBroker
 
 use crate::bridge::absence::Absence;
 use crate::bridge::arriving::{Arriving, OutOfOrder};
-use crate::bridge::core::counted::{begin_trace, report_sum};
+use crate::bridge::core::counted::{begin_span, report_sum};
 use crate::bridge::counts::{Counts, Wanted};
 use crate::bridge::interest::{Confirmation, Interest, InterestReport};
 use crate::bridge::recent::Recent;
 use crate::bridge::resumes::Resumes;
-use crate::bridge::traces::TracedEvent;
+use crate::bridge::spans::FollowedEvent;
 use crate::config::GatewayConfig;
 use crate::delivery::Delivery;
 use crate::dialects::Framed;
@@ -50,11 +50,11 @@ pub enum BridgeEffect {
     /// Log that the broker sent a fetched event out of order; the event is left out.
     LogOutOfOrder(OutOfOrder),
     /// Begin the span of an event that belongs to a trace.
-    BeginTrace(RequestTicket, TracedEvent),
+    BeginSpan(RequestTicket, FollowedEvent),
     /// Finish that span: every worker has written the event.
-    EndTrace(RequestTicket, Tally),
+    EndSpan(RequestTicket, Tally),
     /// Count an event whose span is not begun.
-    PassTraceOver,
+    PassSpanOver,
     /// Log that the broker sent a message that is not for a gateway.
     LogUnexpected(Box<FromBroker>),
 }
@@ -69,8 +69,8 @@ pub struct Core {
     /// The epoch of the broker's log, from its last welcome.
     epoch: u64,
     /// The last position in the log that this gateway has seen; `None` until the stream has begun once.
-    cursor: Option<Position>,
-    recent: Recent,
+    pub cursor: Option<Position>,
+    pub recent: Recent,
     resumes: Resumes,
     arriving: Arriving,
     max_replay_bytes: usize,
@@ -257,7 +257,7 @@ impl Core {
         // It is kept for a while, and must not keep alive the whole buffer that it arrived in.
         let framed = Framed::of_event(*cursor, event);
         if let Some(wanted) = &wanted {
-            begin_trace(wanted, &framed, effects);
+            begin_span(wanted, &framed, effects);
         }
         let mut workers = 0;
         for worker in self.interest.workers(&audience) {

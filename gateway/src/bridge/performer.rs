@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::bridge::core::BridgeEffect;
 use crate::bridge::heads::Askers;
-use crate::bridge::traces::Traces;
+use crate::bridge::spans::OpenSpans;
 use crate::config::GatewayConfig;
 use crate::delivery::{Deliveries, Delivery, Signal};
 use crate::entrance::health::Health;
@@ -52,7 +52,7 @@ pub struct Performer {
     received: Instant,
     /// The time over which clients are sent away.
     drain: Duration,
-    traces: Traces,
+    spans: OpenSpans,
 }
 
 impl Performer {
@@ -65,7 +65,7 @@ impl Performer {
             meters: config.meters.clone(),
             received: now,
             drain: config.drain,
-            traces: Traces::new(config.spans.clone()),
+            spans: OpenSpans::new(config.spans.clone()),
         }
     }
 
@@ -109,7 +109,7 @@ impl Performer {
 
     pub fn link_lost(&mut self) {
         self.outbound = None;
-        self.traces.end_all();
+        self.spans.end_all();
         self.health.set_linked(false);
         self.meters.link_lost();
         // The next broker reports its own state.
@@ -167,11 +167,11 @@ impl Performer {
             BridgeEffect::LogOutOfOrder(event) => {
                 warn!(?event, "the broker sent a fetched event out of order, which is left out");
             }
-            BridgeEffect::BeginTrace(ticket, event) => {
-                self.traces.begin(ticket, event, self.received);
+            BridgeEffect::BeginSpan(ticket, event) => {
+                self.spans.begin(ticket, event, self.received);
             }
-            BridgeEffect::EndTrace(ticket, tally) => self.traces.end(ticket, tally),
-            BridgeEffect::PassTraceOver => self.traces.pass_over(),
+            BridgeEffect::EndSpan(ticket, tally) => self.spans.end(ticket, tally),
+            BridgeEffect::PassSpanOver => self.spans.pass_over(),
             // `hold` consumes the messages about the link itself; the others are for publishers.
             BridgeEffect::LogUnexpected(message) => {
                 warn!(?message, "the broker sent a message that is not for a gateway");

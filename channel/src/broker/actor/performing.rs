@@ -36,7 +36,7 @@ impl Broker {
                     self.answer_inquiry(link, number, instances, &question);
                 }
                 Effect::BeginEpoch => self.begin_epoch(),
-                Effect::Trace(traced) => self.trace(*traced),
+                Effect::FinishSpan(publish) => self.finish_span(*publish),
             }
         }
     }

@@ -31,12 +31,12 @@ pub enum Effect {
     /// events that this log does not have.
     BeginEpoch,
     /// Finish the span of a publish that belongs to a trace.
-    Trace(Box<TracedPublish>),
+    FinishSpan(Box<FollowedPublish>),
 }
 
 /// A publish that belongs to a trace, after it was released or refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TracedPublish {
+pub struct FollowedPublish {
     pub trace: Trace,
     pub audience: Audience,
     /// The size of the content.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use campanile_messages::link::{DirectOutcome, Number, RequestTicket, Tally};
 use campanile_messages::{Address, Audience, Content, Durability, FromBroker, Position};
 
-use super::{Effect, Exchange, TracedPublish};
+use super::{Effect, Exchange, FollowedPublish};
 use crate::broker::conversation::Conversation;
 use crate::broker::intake::{Publish, Staged, Taken};
 use crate::broker::publish_receipt::PublishReceipt;
@@ -43,8 +43,8 @@ impl Exchange {
                 self.count_refused(refusal);
                 if let Some((trace, audience, body_bytes)) = traced {
                     let outcome = Err(refusal);
-                    let refused = TracedPublish { trace, audience, body_bytes, outcome };
-                    effects.push(Effect::Trace(Box::new(refused)));
+                    let refused = FollowedPublish { trace, audience, body_bytes, outcome };
+                    effects.push(Effect::FinishSpan(Box::new(refused)));
                 }
                 FromBroker::Refused { number, refusal }
             }
@@ -91,7 +91,7 @@ impl Exchange {
         }
         if let Some(trace) = staged.trace {
             let position = Position { sequence, ..self.log.head() };
-            effects.push(Effect::Trace(Box::new(TracedPublish {
+            effects.push(Effect::FinishSpan(Box::new(FollowedPublish {
                 trace,
                 audience: audience.clone(),
                 body_bytes: staged.record.content.as_bytes().len(),

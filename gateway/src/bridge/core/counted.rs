@@ -5,7 +5,7 @@ use campanile_messages::link::{RequestTicket, Tally};
 
 use super::{BridgeEffect, Core};
 use crate::bridge::counts::{Sum, Traced, Wanted};
-use crate::bridge::traces::TracedEvent;
+use crate::bridge::spans::FollowedEvent;
 use crate::dialects::Framed;
 
 impl Core {
@@ -27,18 +27,18 @@ pub(super) fn report_sum(ticket: RequestTicket, sum: Option<Sum>, effects: &mut 
         effects.push(BridgeEffect::Send(ToBroker::Counted { ticket, tally }));
     }
     if is_traced {
-        effects.push(BridgeEffect::EndTrace(ticket, tally));
+        effects.push(BridgeEffect::EndSpan(ticket, tally));
     }
 }
 
-pub(super) fn begin_trace(wanted: &Wanted, event: &Framed, effects: &mut Vec<BridgeEffect>) {
+pub(super) fn begin_span(wanted: &Wanted, event: &Framed, effects: &mut Vec<BridgeEffect>) {
     match (wanted.trace, event.logged()) {
         (Some(Traced::Followed(context)), Some((position, audience))) => {
             let (audience, body_bytes) = (audience.clone(), event.len_bytes());
-            let event = TracedEvent { context, position: *position, audience, body_bytes };
-            effects.push(BridgeEffect::BeginTrace(wanted.ticket, event));
+            let event = FollowedEvent { context, position: *position, audience, body_bytes };
+            effects.push(BridgeEffect::BeginSpan(wanted.ticket, event));
         }
-        (Some(Traced::PassedOver), _) => effects.push(BridgeEffect::PassTraceOver),
+        (Some(Traced::PassedOver), _) => effects.push(BridgeEffect::PassSpanOver),
         _ => {}
     }
 }

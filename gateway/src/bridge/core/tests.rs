@@ -1,4 +1,4 @@
-mod traces;
+mod spans;
 
 use campanile_messages::link::{Durability, InterestChange, Want};
 use campanile_messages::{Audience, ConnectionId, GroupName};

@@ -21,7 +21,7 @@ fn trace(
     received: Duration,
 ) -> Effect {
     let position = |sequence| Position { epoch: EPOCH, sequence };
-    Effect::Trace(Box::new(TracedPublish {
+    Effect::FinishSpan(Box::new(FollowedPublish {
         trace: Trace { context: context(span), received },
         audience,
         body_bytes: 2,

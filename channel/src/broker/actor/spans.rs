@@ -3,17 +3,17 @@
 use campanile_messages::link::Refusal;
 
 use super::Broker;
-use crate::broker::exchange::TracedPublish;
+use crate::broker::exchange::FollowedPublish;
 use crate::publishing::Target;
 use crate::spans::{Operation, Span, new_span_id};
 
 impl Broker {
     /// Finishes the span of a publish.
-    pub(super) fn trace(&self, traced: TracedPublish) {
+    pub(super) fn finish_span(&self, traced: FollowedPublish) {
         if !self.spans.are_on() {
             return;
         }
-        let TracedPublish { trace, audience, body_bytes, outcome } = traced;
+        let FollowedPublish { trace, audience, body_bytes, outcome } = traced;
         let took = self.clock.now().saturating_sub(trace.received);
         let mut span = Span::ended(Operation::Accept, new_span_id(), trace.context, took);
         span.target = Some(Target::Audience(audience));

@@ -5,7 +5,7 @@ use campanile_channel::spans::{Span, SpanSink};
 use campanile_messages::TraceContext;
 
 use super::*;
-use crate::bridge::traces::TracedEvent;
+use crate::bridge::spans::FollowedEvent;
 
 /// Spans that nobody looks at.
 struct Nowhere;
@@ -30,11 +30,11 @@ fn an_event_of_a_trace_has_one_span_for_all_workers() {
     let ticket = |number| RequestTicket { link: u64::MAX, number };
     let begun = |sequence| {
         let (position, audience) = (at(sequence), Audience::Everyone);
-        let event = TracedEvent { context, position, audience, body_bytes: 1 };
-        BridgeEffect::BeginTrace(ticket(sequence), event)
+        let event = FollowedEvent { context, position, audience, body_bytes: 1 };
+        BridgeEffect::BeginSpan(ticket(sequence), event)
     };
     assert_eq!(received(&mut core, traced(8)), []);
-    let nobody = BridgeEffect::EndTrace(ticket(8), Tally::default());
+    let nobody = BridgeEffect::EndSpan(ticket(8), Tally::default());
     assert_eq!(received(&mut core, event(8)), [begun(8), nobody], "nobody listens");
     for worker in [0, 1] {
         reported(&mut core, worker, connects(1));
@@ -51,7 +51,7 @@ fn an_event_of_a_trace_has_one_span_for_all_workers() {
     assert_eq!(effects, []);
     core.counted(ticket(9), tally, &mut effects);
     let sum = Tally { matched: 6, written: 4, too_slow: 2 };
-    assert_eq!(effects, [BridgeEffect::EndTrace(ticket(9), sum)], "the broker did not ask");
+    assert_eq!(effects, [BridgeEffect::EndSpan(ticket(9), sum)], "the broker did not ask");
     let plain = [0, 1].map(|worker| BridgeEffect::Deliver(worker, Delivery::Event(framed(10))));
     assert_eq!(received(&mut core, event(10)), plain);
 }
