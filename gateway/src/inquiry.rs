@@ -1,7 +1,9 @@
 //! What the bridge asks the registries on behalf of operators.
 
 use actix::prelude::*;
-use campanile_messages::inquiry::{Question, WorkerSummary};
+use campanile_messages::inquiry::{
+    ConnectionsSummary, DisconnectedSummary, Question, WorkerSummary,
+};
 
 /// A question for one worker.
 #[derive(Debug, Message)]
@@ -9,10 +11,14 @@ use campanile_messages::inquiry::{Question, WorkerSummary};
 pub struct Inquire(pub Question);
 
 /// What one worker answers.
-#[derive(Debug, MessageResponse)]
+#[derive(Debug)]
 pub enum WorkerAnswer {
     /// It has nothing to say about it.
     Nothing,
     /// How it fares.
     Summary(WorkerSummary),
+    /// Connections that were asked for.
+    Connections(ConnectionsSummary),
+    /// Connections that were closed.
+    Disconnected(DisconnectedSummary),
 }

@@ -4,11 +4,14 @@
 use std::time::Duration;
 
 use actix::prelude::*;
-use campanile_messages::inquiry::{Answer, Question, Summary, pack, unpack};
+use campanile_messages::inquiry::{
+    Answer, ConnectionsSummary, DisconnectedSummary, Question, Summary, pack, unpack,
+};
 use campanile_messages::link::RequestTicket;
 use campanile_messages::{Content, ToBroker};
 use futures_util::future::join_all;
 use tokio::time::timeout;
+use tracing::debug;
 
 use super::Bridge;
 use super::core::BridgeEffect;
@@ -18,7 +21,7 @@ use crate::inquiry::{Inquire, WorkerAnswer};
 const MAX_INQUIRIES: usize = 16;
 
 /// How long the registries may take. It is shorter than what the asker waits.
-const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_millis(2_500);
 
 impl Bridge {
     /// Answers a question of an operator, as soon as all registries have.
@@ -53,12 +56,31 @@ impl Bridge {
             Question::Summary => {
                 let workers = answers.into_iter().filter_map(|answer| match answer {
                     WorkerAnswer::Summary(worker) => Some(worker),
-                    WorkerAnswer::Nothing => None,
+                    _ => None,
                 });
                 let summary = self.vitals.summary(workers.collect());
                 Answer::Summary(Summary::Gateway(Box::new(summary)))
             }
-            _ => Answer::Nothing,
+            Question::Connection(_) | Question::User(_) => {
+                let found = answers.into_iter().filter_map(|answer| match answer {
+                    WorkerAnswer::Connections(found) => Some(found),
+                    _ => None,
+                });
+                Answer::Connections(found.fold(ConnectionsSummary::default(), |a, b| a.join(b)))
+            }
+            Question::Disconnect { whom, may_return, reason, by } => {
+                let ended = answers.into_iter().filter_map(|answer| match answer {
+                    WorkerAnswer::Disconnected(ended) => Some(ended),
+                    _ => None,
+                });
+                let all = ended.fold(DisconnectedSummary::default(), |a, b| a.join(b));
+                if all != DisconnectedSummary::default() {
+                    let DisconnectedSummary { ended, ending } = all;
+                    debug!(%whom, reason, by, may_return, ended, ending, "an operator closed connections");
+                }
+                Answer::Disconnected(all)
+            }
+            Question::Trace { .. } => Answer::Nothing,
         }
     }
 

@@ -7,6 +7,7 @@
 mod ending;
 mod gate;
 mod sealing;
+mod seen;
 mod state;
 
 use std::io::{self, IoSlice};

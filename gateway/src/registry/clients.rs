@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
+use campanile_messages::inquiry::ConnectionSummary;
 use campanile_messages::link::{DirectOutcome, Gap, RequestTicket};
 use campanile_messages::{Address, Audience, ConnectionId, Position, WorkerId};
 use tokio::time::timeout;
@@ -26,6 +27,9 @@ use crate::websocket::CloseCode;
 
 /// How many steps are confirmed before the caller can look at the clock.
 const CONFIRMED_AT_ONCE: usize = 256;
+
+/// What a name of a group costs in a list beside its length, in bytes.
+const GROUP_COST_BYTES: usize = 3;
 
 /// The longest time that a publisher waits for the outcome of a push to one connection.
 const LONGEST_QUESTION: Duration = Duration::from_secs(60);
@@ -95,6 +99,48 @@ impl Clients {
             Some(client.connection)
         });
         changed.collect()
+    }
+
+    /// What operators see of a connection, with names of groups of at most this many bytes; `None` if there is
+    /// no such connection.
+    pub fn describe(
+        &self,
+        connection: ConnectionId,
+        now: Instant,
+        max_groups_bytes: usize,
+    ) -> Option<ConnectionSummary> {
+        let client = self.subscriptions.known(connection)?;
+        let (mut groups, mut len_bytes) = (Vec::new(), 0);
+        let joined = self.subscriptions.audiences_of(connection);
+        let names = joined.filter_map(|joined| match joined {
+            Audience::Group(group) => Some(&**group),
+            Audience::Everyone | Audience::User(_) => None,
+        });
+        let mut names: Vec<_> = names.collect();
+        names.sort_unstable();
+        for name in &names {
+            len_bytes += name.len() + GROUP_COST_BYTES;
+            if len_bytes > max_groups_bytes {
+                break;
+            }
+            groups.push((*name).to_owned());
+        }
+        let seen = client.line.socket.seen();
+        let known = (client.known() > 0).then_some(client.known());
+        let position = self.mark.zip(known);
+        Some(ConnectionSummary {
+            at: Address { worker: self.id()?, connection },
+            user: self.subscriptions.user(connection).cloned(),
+            address: seen.peer.map(|peer| peer.to_string()),
+            dialect: client.line.dialect.word().to_owned(),
+            groups_left_out: (names.len() - groups.len()) as u64,
+            groups,
+            open_millis: u64::try_from(client.open_for(now).as_millis()).unwrap_or(u64::MAX),
+            position: position.map(|(mark, sequence)| Position { epoch: mark.epoch, sequence }),
+            outbox_bytes: seen.waiting_bytes,
+            sent_bytes: seen.sent_bytes,
+            ended: None,
+        })
     }
 
     /// Performs a delivery. An event that is followed by another one is not flushed yet. Returns the rest

@@ -130,14 +130,22 @@ impl Access {
     /// # Errors
     /// The reason why not.
     pub fn check(&self, wanted: Wanted, shown: Shown<'_>, keys: &Keys) -> Result<(), Refused> {
+        self.who(wanted, shown, keys).map(drop)
+    }
+
+    /// Like [`check`](Self::check), and returns who asks.
+    ///
+    /// # Errors
+    /// The reason why it is not answered.
+    pub fn who(&self, wanted: Wanted, shown: Shown<'_>, keys: &Keys) -> Result<Principal, Refused> {
         let action = match wanted {
-            Wanted::Health => return Ok(()),
-            Wanted::Metrics if self.opened.metrics => return Ok(()),
+            Wanted::Health => return Ok(Principal::Anyone),
+            Wanted::Metrics if self.opened.metrics => return Ok(Principal::Anyone),
             Wanted::Metrics | Wanted::Look => Action::Observe,
             Wanted::Change => Action::Manage,
         };
         self.principal(action, shown, keys).and_then(|principal| match principal.may(action) {
-            true => Ok(()),
+            true => Ok(principal),
             false => Err(Refused::Scope {
                 what: action.to_string(),
                 scope: action.scope().unwrap_or_default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
-use campanile_edge::{Keys, PROXY_HEADERS, bearer};
+use campanile_edge::{Keys, PROXY_HEADERS, Principal, bearer};
 use tokio::sync::watch;
 
 use crate::access::{Access, Refused, Shown, Wanted};
@@ -23,6 +23,14 @@ impl Guard {
     /// # Errors
     /// The reason why not; [`refusal`] is the answer.
     pub fn check(&self, wanted: Wanted, request: &HttpRequest) -> Result<(), Refused> {
+        self.who(wanted, request).map(drop)
+    }
+
+    /// Like [`check`](Self::check), and returns who asks: a key, or anyone.
+    ///
+    /// # Errors
+    /// The reason why nobody may.
+    pub fn who(&self, wanted: Wanted, request: &HttpRequest) -> Result<Principal, Refused> {
         let headers = request.headers();
         // What is not text is no name of this host.
         let hosts = headers.get_all(header::HOST).map(|host| host.to_str().unwrap_or("?"));
@@ -30,7 +38,7 @@ impl Guard {
         let proxy = PROXY_HEADERS.into_iter().find(|name| headers.contains_key(*name));
         let key = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
         let shown = Shown { hosts: &hosts, proxy, key };
-        self.access.check(wanted, shown, &self.keys.borrow())
+        self.access.who(wanted, shown, &self.keys.borrow())
     }
 }
 

@@ -25,7 +25,13 @@ impl Broker {
     ) {
         let answer = match unpack(question) {
             None => Answer::NotUnderstood,
-            Some(Question::Summary) => Answer::Summary(Summary::Broker(Box::new(self.summary()))),
+            // Whoever is silent is named with the address of its link.
+            Some(
+                Question::Summary
+                | Question::Connection(_)
+                | Question::User(_)
+                | Question::Disconnect { .. },
+            ) => Answer::Summary(Summary::Broker(Box::new(self.summary()))),
             Some(_) => Answer::Nothing,
         };
         // An answer that is too large is left out: the operator learns that there is none.
