@@ -247,7 +247,7 @@ async fn a_connection_is_looked_up_and_closed() {
     });
     assert_eq!(answer.json(), json!({ "disconnected": 1, "ending": 0 }));
     let said = operated.cluster.publishers[0].said("closed for an operator").await;
-    assert!(said.contains("by=\"key:night\"") && said.contains("rrr\u{e9}\u{e9}"), "{said}");
+    assert!(said.contains("by=key:\"night\"") && said.contains("rrr\u{e9}\u{e9}"), "{said}");
     let gone = operated.get(&path).await;
     assert_eq!(gone.status, 404, "{}", gone.body);
     assert!(gone.body.starts_with("there is no connection "), "{}", gone.body);

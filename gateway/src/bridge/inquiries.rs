@@ -76,7 +76,7 @@ impl Bridge {
                 let all = ended.fold(DisconnectedSummary::default(), |a, b| a.join(b));
                 if all != DisconnectedSummary::default() {
                     let DisconnectedSummary { ended, ending } = all;
-                    debug!(%whom, reason, by, may_return, ended, ending, "an operator closed connections");
+                    debug!(%whom, reason, %by, may_return, ended, ending, "an operator closed connections");
                 }
                 Answer::Disconnected(all)
             }

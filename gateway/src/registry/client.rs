@@ -82,7 +82,7 @@ impl Client {
         now.saturating_duration_since(self.attached)
     }
 
-    /// The sequence of the last position that it got; 0 for none.
+    /// The sequence of the last position that it got.
     pub fn known(&self) -> u64 {
         self.known.get()
     }

@@ -20,7 +20,7 @@ use crate::registry::batch::Batch;
 use crate::registry::client::{Client, FramedMark};
 use crate::registry::counting::{Awaited, Counting};
 use crate::registry::reply::{self, ClientEffect};
-use crate::registry::subscriptions::{Step, Subscriptions};
+use crate::registry::subscriptions::{Standing, Step, Subscriptions};
 use crate::report::StepTicket;
 use crate::resume::Resumed;
 use crate::websocket::CloseCode;
@@ -126,8 +126,10 @@ impl Clients {
             groups.push((*name).to_owned());
         }
         let seen = client.line.socket.seen();
-        let known = (client.known() > 0).then_some(client.known());
-        let position = self.mark.zip(known);
+        let has_one = client.line.dialect.has_positions()
+            && self.subscriptions.standing(connection) != Standing::Pending;
+        let position = self.mark.filter(|_| has_one);
+        let position = position.map(|mark| Position { sequence: client.known(), ..mark });
         Some(ConnectionSummary {
             at: Address { worker: self.id()?, connection },
             user: self.subscriptions.user(connection).cloned(),
@@ -136,7 +138,7 @@ impl Clients {
             groups_left_out: (names.len() - groups.len()) as u64,
             groups,
             open_millis: u64::try_from(client.open_for(now).as_millis()).unwrap_or(u64::MAX),
-            position: position.map(|(mark, sequence)| Position { epoch: mark.epoch, sequence }),
+            position,
             outbox_bytes: seen.waiting_bytes,
             sent_bytes: seen.sent_bytes,
             ended: None,

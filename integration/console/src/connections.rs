@@ -174,7 +174,7 @@ async fn disconnect(
         };
         let DisconnectedSummary { ended, ending } = all;
         info!(
-            %whom, reason, by, may_return, ended, ending, silent, error,
+            %whom, reason, %by, may_return, ended, ending, silent, error,
             "connections were closed for an operator"
         );
         answered.map(|answered| (all, answered))
