@@ -175,6 +175,7 @@ impl Handler<Received> for Bridge {
                     self.performer.ask_head(&mut self.askers);
                 }
                 FromBroker::Disk { is_waiting } => self.performer.set_waits_for_disk(is_waiting),
+                FromBroker::Stamp { unix_micros } => self.performer.stamped(unix_micros),
                 FromBroker::Asked { ticket, content } => self.answer_inquiry(ticket, &content, ctx),
                 other => self.core.receive(other, &mut self.effects),
             }

@@ -45,7 +45,7 @@ mod parts;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::feature::{CLIENT_PUBLISH, Feature, INQUIRIES};
+use crate::feature::{CLIENT_PUBLISH, Feature, INQUIRIES, STAMPS};
 use crate::{
     Address, Audience, Content, Event, IdempotencyKey, InstanceId, Position, UserName, WorkerId,
 };
@@ -263,6 +263,12 @@ pub enum FromBroker<C = Content> {
         /// After this time nobody waits for the answer any more.
         within_millis: u32,
     },
+    /// To a gateway: what the time of day was when the event that comes next was queued for this link. Before
+    /// one event in 10 ms, if there are that many.
+    Stamp {
+        /// The time of the broker's host since 1970, in microseconds.
+        unix_micros: u64,
+    },
     /// To a gateway: an event that some of its connections listen to.
     Event(Event<C>),
     /// To a gateway: an event for one of its connections. The answer is `Delivered`.
@@ -400,6 +406,7 @@ impl<C> FromBroker<C> {
             | Self::Answered { .. }
             | Self::Disk { .. }
             | Self::Goodbye { .. } => None,
+            Self::Stamp { .. } => Some(STAMPS),
             Self::Asked { .. } | Self::Asking { .. } | Self::Told { .. } => Some(INQUIRIES),
         }
     }

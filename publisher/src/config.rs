@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::budget::Shares;
 use crate::courier::health::Health;
+use crate::http::Composer;
 use crate::meters::PublisherMeters;
 use crate::push::BodyKind;
 use crate::{AllowHosts, AllowOrigins};
@@ -103,6 +104,8 @@ pub struct PublisherConfig {
     pub meters: PublisherMeters,
     /// Asks the cluster on behalf of operators, as soon as the publisher runs.
     pub inquirer: Inquirer,
+    /// Pushes what operators compose, as soon as the publisher runs.
+    pub composer: Composer,
 }
 
 /// The limits of addresses that nobody has changed.
@@ -167,6 +170,7 @@ impl PublisherConfig {
             watchdog: Watchdog::none(),
             meters: PublisherMeters::default(),
             inquirer: Inquirer::default(),
+            composer: Composer::default(),
         }
     }
 

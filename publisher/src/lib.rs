@@ -29,5 +29,6 @@ pub use campanile_edge::{AllowHosts, AllowOrigins};
 pub use config::{InvalidConfig, PublisherConfig, default_addresses, fixed_addresses};
 pub use courier::health::Health;
 pub use error::{Answered, ApiError};
+pub use http::{Composed, Composer};
 pub use meters::PublisherMeters;
 pub use server::serve;

@@ -34,7 +34,7 @@ use tracing::{debug, info, warn};
 use crate::budget::Budget;
 use crate::config::PublisherConfig;
 use crate::courier::{Courier, Finish, LINK_QUEUE_BYTES, LastCall};
-use crate::http::{CallerStream, Entrance, Front, answer};
+use crate::http::{CallerStream, Composer, Entrance, Front, answer};
 use crate::inquiries::Answers;
 
 /// How much the kernel buffers for a caller at most, besides what is on its way. By default it is some
@@ -171,10 +171,12 @@ fn listen(
         budget,
         entrance: entrance.clone(),
         listens_on,
-        config: Arc::new(config.clone()),
+        // Without the composer, which has the front.
+        config: Arc::new(PublisherConfig { composer: Composer::default(), ..config.clone() }),
         stopping: stopping.clone(),
         stopping_limit: config.shutdown_limit - time_for_answers(config.shutdown_limit),
     };
+    config.composer.set(front.clone());
     let app =
         move || App::new().app_data(web::Data::new(front.clone())).default_service(web::to(answer));
     let keep_alive = config.keep_alive;

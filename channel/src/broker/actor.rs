@@ -33,6 +33,7 @@ use super::health::BrokerHealth;
 use super::links::{Link, Links};
 use super::meters::BrokerMeters;
 use super::routing::LinkNumber;
+use super::stamps::Stamps;
 use super::store::{Recovered, StoreError};
 use super::writer::{DurableStore, Report, Writer};
 use crate::link::{Full, LinkError, Outbound};
@@ -117,6 +118,7 @@ impl Actor for Broker {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         attend(ctx, self.watchdog.watch("broker"));
+        self.note_daytime();
     }
 }
 
@@ -168,6 +170,7 @@ impl Handler<FromLink> for Broker {
 
     fn handle(&mut self, FromLink { link, messages }: FromLink, _: &mut Self::Context) -> bool {
         let now = self.clock.now();
+        self.links.daytime().advance(now);
         let mut effects = std::mem::take(&mut self.effects);
         for message in messages {
             let received = self.exchange.receive(link, message, now, &mut effects);
@@ -211,8 +214,10 @@ impl Handler<Written> for Broker {
         match report {
             Report::Failed(error) => return self.fail(error, ctx),
             Report::Stored { up_to } => {
+                let now = self.clock.now();
+                self.links.daytime().advance(now);
                 let mut effects = std::mem::take(&mut self.effects);
-                self.exchange.stored(up_to, self.clock.now(), &mut effects);
+                self.exchange.stored(up_to, now, &mut effects);
                 self.perform(&mut effects);
                 self.effects = effects;
                 self.disk.write(&mut self.exchange);
@@ -239,6 +244,7 @@ impl Handler<Tick> for Broker {
     type Result = ();
 
     fn handle(&mut self, _: Tick, _: &mut Self::Context) {
+        self.note_daytime();
         self.look_at_disk();
         if self.is_renewing {
             // What expires now belongs to the old epoch.
@@ -320,7 +326,10 @@ impl Broker {
         if outbound.may_carry(Some(INQUIRIES)) {
             self.exchange.may_be_asked(entered.link);
         }
-        self.links.add(entered.link, Link { outbound, peer, principal, role, instance });
+        self.links.add(
+            entered.link,
+            Link { outbound, peer, principal, role, instance, stamps: Stamps::default() },
+        );
         self.note_link(role);
         let seat = Seat::new(entered.link, ctx.address());
         // If the peer is gone, dropping its seat ends the link.

@@ -6,13 +6,17 @@
 //! The services register their numbers themselves; this crate knows none of them.
 
 mod access;
+mod attempts;
 mod guard;
+mod origin;
 mod process;
 mod scrape;
 mod server;
+mod sessions;
 
 pub use access::{Access, Opened, Refused, Wanted};
-pub use guard::{Guard, refusal, said};
+pub use guard::{Admitted, Guard, NotSignedIn, SESSION_COOKIE, refusal, said};
 pub use process::ProcessMeters;
 pub use scrape::Scrape;
 pub use server::{AdminConfig, HealthCheck, Mount, serve};
+pub use sessions::{SESSION_LIMIT, SessionId};

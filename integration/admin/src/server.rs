@@ -2,18 +2,29 @@
 
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_http::HttpService;
+use actix_http::error::DispatchError;
+use actix_server::Server;
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::dev::AppConfig;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
+use campanile_channel::TlsSettings;
+use campanile_channel::tls::{self, Handshakes, Stream};
 use campanile_channel::watchdog::Pulse;
 use campanile_edge::Keys;
 use prometheus_client::registry::Registry;
+use socket2::SockRef;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tracing::error;
+use tokio::time::timeout;
+use tracing::{debug, error};
 
 use crate::access::{Access, Wanted};
 use crate::guard::{Guard, refusal, said};
@@ -27,6 +38,9 @@ const HEAD_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a connection without a request is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long a client may leave unread what it was sent, before its connection ends.
+const UNREAD_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long answers may still take at the end.
 const SHUTDOWN_SECONDS: u64 = 1;
@@ -68,6 +82,8 @@ pub struct AdminConfig {
     pub health: Vec<HealthCheck>,
     /// More pages.
     pub mounted: Vec<Mount>,
+    /// The settings of TLS; `None` if the listener speaks plain HTTP.
+    pub tls: Option<TlsSettings>,
     /// Beats while the listener works.
     pub pulse: Pulse,
 }
@@ -81,25 +97,35 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let AdminConfig { access, keys, registry, health, mounted, pulse } = config;
-    let guard = Guard { access, keys };
+    let AdminConfig { access, keys, registry, health, mounted, tls, pulse } = config;
+    let guard = Guard::new(access, keys, tls.is_some());
     let guarded = web::Data::new(guard.clone());
     let front = web::Data::new(Front { guard, registry, health });
     let app = move || {
         let app = App::new().app_data(front.clone()).app_data(guarded.clone());
         let app = mounted.iter().fold(app, |app, mount| app.configure(|config| (mount.0)(config)));
-        app.default_service(web::to(answer))
+        let app = app.default_service(web::to(answer)).into_factory();
+        app.map_err(|error: actix_web::Error| error.error_response())
     };
-    let mut server = HttpServer::new(app)
+    // The same as `actix_web::HttpServer`, except for TLS, whose certificates may change.
+    let service = move || {
+        let handshakes = Handshakes::new(MAX_CONNECTIONS);
+        let (app, tls) = (app(), tls.clone());
+        let http = HttpService::build()
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(HEAD_LIMIT)
+            .client_disconnect_timeout(HEAD_LIMIT)
+            .h1(map_config(app, |()| AppConfig::default()));
+        fn_service(move |tcp: TcpStream| secure(tcp, tls.clone(), handshakes.clone()))
+            .and_then(http)
+    };
+    let mut server = Server::build()
         .workers(1)
-        .max_connections(MAX_CONNECTIONS)
-        .client_request_timeout(HEAD_LIMIT)
-        .client_disconnect_timeout(HEAD_LIMIT)
-        .keep_alive(KEEP_ALIVE)
+        .max_concurrent_connections(MAX_CONNECTIONS)
         .shutdown_timeout(SHUTDOWN_SECONDS)
         .disable_signals();
     for listener in listeners {
-        server = server.listen(listener)?;
+        server = server.listen("operators", listener, service.clone())?;
     }
     let mut server = server.run();
     let handle = server.handle();
@@ -111,6 +137,27 @@ pub async fn serve(
         tokio::join!(handle.stop(true), server).1
     };
     pulse.during(serving).await
+}
+
+/// Bounds how long a client may not read, and performs the TLS handshake, if the listener speaks TLS.
+async fn secure(
+    tcp: TcpStream,
+    tls: Option<TlsSettings>,
+    handshakes: Rc<Handshakes>,
+) -> Result<(Stream, Option<SocketAddr>), DispatchError> {
+    let peer = tcp.peer_addr().map_err(DispatchError::Io)?;
+    // If this fails, a page that does not read keeps its connection for longer.
+    let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(UNREAD_LIMIT));
+    let Some(tls) = tls else { return Ok((tcp.into(), Some(peer))) };
+    match timeout(HEAD_LIMIT, tls::accept(tcp, peer.ip(), &tls, &handshakes)).await {
+        Ok(Ok(stream)) => Ok((stream, Some(peer))),
+        Ok(Err(no_stream)) => {
+            debug!(%peer, error = %no_stream, "no TLS with an operator");
+            no_stream.end().await;
+            Err(DispatchError::DisconnectTimeout)
+        }
+        Err(_) => Err(DispatchError::SlowRequestTimeout),
+    }
 }
 
 struct Front {

@@ -34,7 +34,7 @@ pub async fn answer(
 /// The links of the broker, by the process at their other end.
 type Links = HashMap<InstanceId, LinkSummary>;
 
-/// What `/cluster` answers at this time.
+/// What `/cluster` answers at this time, and the operator's page shows.
 pub fn cluster(answered: Answered, now: SystemTime) -> Value {
     let Answered { broker: answer, answers, silent } = answered;
     let known = match answer {

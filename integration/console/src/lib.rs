@@ -1,13 +1,18 @@
-//! What operators see of a whole cluster, on the operator's listener of a publisher: `/cluster`,
-//! `/connections` and `/users`.
+//! What operators see of a whole cluster, on the operator's listener of a publisher: the page `/console`, and
+//! the questions behind it: `/cluster`, `/connections` and `/users`.
 //!
 //! [`mount`] adds the pages to the listener. They ask the cluster through the publisher's
-//! [`Inquirer`], and write what it answers as JSON.
+//! [`Inquirer`], and write what it answers as JSON. `page` has the files of the operator's page, `session` signs
+//! operators in, `live` pushes to the page, and `push` takes what an operator composes to the publisher.
 
 #![allow(clippy::result_large_err, reason = "a request of an operator is rare")]
 
 mod cluster;
 mod connections;
+mod live;
+mod page;
+mod push;
+mod session;
 
 use std::sync::Arc;
 
@@ -16,15 +21,26 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use campanile_admin::{Guard, Mount, Wanted, refusal, said};
 use campanile_channel::courier::Inquirer;
 use campanile_channel::inquiries::NoInquiry;
+use campanile_edge::Principal;
+use campanile_publisher::Composer;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The pages of a publisher, which asks the cluster through `inquirer`.
-pub fn mount(inquirer: &Inquirer) -> Mount {
-    let inquirer = web::Data::new(inquirer.clone());
+use crate::live::Onlookers;
+
+/// The pages of a publisher, which asks the cluster through `inquirer`, and pushes what operators compose through
+/// `composer`.
+pub fn mount(inquirer: &Inquirer, composer: &Composer) -> Mount {
+    let onlookers = web::Data::new(Onlookers::new(inquirer.clone()));
+    let (inquirer, composer) = (web::Data::new(inquirer.clone()), web::Data::new(composer.clone()));
     Mount(Arc::new(move |config| {
-        config.app_data(inquirer.clone()).route("/cluster", web::get().to(cluster::answer));
-        connections::mount(config);
+        config
+            .app_data(inquirer.clone())
+            .app_data(composer.clone())
+            .app_data(onlookers.clone())
+            .route("/cluster", web::get().to(cluster::answer))
+            .configure(connections::mount)
+            .service(page::scope());
     }))
 }
 
@@ -33,10 +49,11 @@ fn check(guard: &Guard, wanted: Wanted, request: &HttpRequest) -> Result<(), Htt
     guard.check(wanted, request).map_err(|refused| refusal(&refused))
 }
 
-/// Refuses a request that is not allowed, or says who asks, in a word for the log.
+/// Refuses a request that is not allowed, or says who asks, as the log names it.
 fn who(guard: &Guard, wanted: Wanted, request: &HttpRequest) -> Result<String, HttpResponse> {
-    let principal = guard.who(wanted, request).map_err(|refused| refusal(&refused))?;
-    Ok(principal.to_string())
+    let admitted = guard.admit(wanted, request).map_err(|refused| refusal(&refused))?;
+    let key = admitted.key().map(|key| Principal::Key(key.rights().clone()));
+    Ok(key.unwrap_or_default().to_string())
 }
 
 /// The object in a value that is one.

@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::hello::INQUIRIES;
 use crate::hello::{Agreement, Challenge, Features, Limits, Mac, Nonce};
+use crate::hello::{INQUIRIES, STAMPS};
 use crate::link::Asked;
 use crate::link::{
     DirectOutcome, Gap, InterestChange, MAX_CHANGES, MAX_WANTED_AUDIENCES, MAX_WANTS, Refusal,
@@ -174,7 +174,9 @@ fn other_variants() -> Vec<FromBroker> {
     let outcomes = outcomes.map(|outcome| FromBroker::Answered { number: 1, outcome });
     let refusals = refusals.map(|refusal| FromBroker::Refused { number: 1, refusal });
     let gap = FromBroker::Attached { from, gap: Some(Gap::Expired) };
-    outcomes.into_iter().chain(refusals).chain([gap]).collect()
+    let stamp = FromBroker::Stamp { unix_micros: 1_790_000_000_000_000 };
+    assert_eq!(stamp.needs(), Some(STAMPS));
+    outcomes.into_iter().chain(refusals).chain([gap, stamp]).collect()
 }
 
 #[test]

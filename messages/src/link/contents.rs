@@ -88,6 +88,7 @@ impl<C> FromBroker<C> {
             Self::Counted { number, tally } => FromBroker::Counted { number, tally },
             Self::Refused { number, refusal } => FromBroker::Refused { number, refusal },
             Self::Answered { number, outcome } => FromBroker::Answered { number, outcome },
+            Self::Stamp { unix_micros } => FromBroker::Stamp { unix_micros },
             Self::Asked { ticket, content } => {
                 FromBroker::Asked { ticket, content: replace(content)? }
             }

@@ -28,6 +28,11 @@ impl CountedRequest {
         Self { meters: meters.clone(), kind, pusher: None }
     }
 
+    /// A push that an operator has composed.
+    pub(super) fn of_operator(meters: &PublisherMeters, pusher: Pusher) -> Self {
+        Self { meters: meters.clone(), kind: Some(Kind::Push), pusher: Some(pusher) }
+    }
+
     /// Counts what is answered.
     pub(super) fn answered(&mut self, performed: &Result<Success, ApiError>) {
         let kind = self.kind.take();
