@@ -15,13 +15,6 @@ async fn get(address: SocketAddr, path: &str) -> Answer {
     exchange(address, request.as_bytes()).await
 }
 
-async fn cluster(admin: SocketAddr) -> Value {
-    let answer = get(admin, "/cluster").await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    assert!(answer.head.contains("cache-control: no-store"), "{}", answer.head);
-    answer.json()
-}
-
 /// Asks until this many gateways answer.
 async fn cluster_of(gateways: usize, admin: SocketAddr) -> Value {
     eventually("all are seen", async || {
