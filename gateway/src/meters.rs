@@ -133,7 +133,7 @@ impl GatewayMeters {
 }
 
 fn buckets(count: impl Fn(usize) -> u64) -> Vec<(f64, u64)> {
-    let bounds = BOUNDS_MICROS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::MAX]);
+    let bounds = BOUNDS_MICROS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
     bounds.enumerate().map(|(index, bound)| (bound, count(index))).collect()
 }
 

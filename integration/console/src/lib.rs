@@ -39,6 +39,7 @@ pub fn mount(inquirer: &Inquirer, composer: &Composer) -> Mount {
 }
 
 /// Refuses a request that is not allowed.
+#[allow(clippy::result_large_err, reason = "it is the answer, and made once per request")]
 fn check(guard: &Guard, wanted: Wanted, request: &HttpRequest) -> Result<(), HttpResponse> {
     guard.check(wanted, request).map_err(|refused| refusal(&refused))
 }
