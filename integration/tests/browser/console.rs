@@ -99,6 +99,10 @@ async fn an_operator_signs_in_looks_pushes_disconnects_and_sees_the_broker_go() 
         let cookies = page.js("return [document.cookie, location.href]", &[]).await;
         assert_eq!(cookies, json!(["", format!("http://{}/console", trio.operators)]));
 
+        let nameless = "return [...document.querySelectorAll('input, select, textarea')]
+            .filter(({ labels }) => !labels.length).map(({ id }) => id)";
+        assert_eq!(page.js(nameless, &[]).await, json!([]), "every field has a label");
+
         page.until_text("#cluster-summary", "1 gateway with 2 connections").await;
         page.until_text("#charts .chart:nth-child(1) .value", "2").await;
         page.select("#push-audience", "group").await;
