@@ -42,6 +42,8 @@ impl Trio {
         let config = ["--config", settings.to_str().expect("UTF-8")];
         let publisher = Process::start(&[&args[..], &[&at], &config].concat());
         let gateway = gateway_process.address("the gateway listens").await;
+        gateway_process.said("the gateway takes connections").await;
+        publisher.said("linked to the broker").await;
         let operators = publisher.address("operators are answered").await;
         let _others = [gateway_process, publisher];
         Self { broker, _others, gateway, operators, key, _directory: directory }
@@ -71,6 +73,18 @@ fn url_query(pairs: &[(&str, &str)]) -> String {
     let encoded = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
     let pairs = pairs.iter().map(|(name, value)| format!("{name}={}", encoded(value)));
     pairs.collect::<Vec<_>>().join("&")
+}
+
+/// Pushes what is in the form, and returns the result that is shown for it.
+async fn push(page: &Page) -> String {
+    page.js("document.querySelector('#push-result').dataset.outcome = ''", &[]).await;
+    page.click("#push-submit").await;
+    eventually("the result of a push", async || {
+        let outcome = page.attribute("#push-result", "data-outcome").await;
+        let is_there = outcome == "accepted" || outcome == "refused";
+        if is_there { Some(page.text("#push-result").await) } else { None }
+    })
+    .await
 }
 
 async fn focused(page: &Page) -> String {
@@ -108,10 +122,8 @@ async fn an_operator_signs_in_looks_pushes_disconnects_and_sees_the_broker_go() 
         page.select("#push-audience", "group").await;
         page.fill("#push-group", HOSTILE).await;
         page.fill("#push-content", "hello").await;
-        page.press("\t").await;
-        page.click("#push-submit").await;
-        let receipt = page.until_text("#push-result", "Accepted.").await;
-        assert!(receipt.contains("position"), "{receipt}");
+        let receipt = push(page).await;
+        assert!(receipt.contains("Accepted.") && receipt.contains("position"), "{receipt}");
         // Two clients got it, which the page shows by itself.
         page.js(
             "window.most = 0; window.watch = setInterval(() => {
@@ -122,7 +134,7 @@ async fn an_operator_signs_in_looks_pushes_disconnects_and_sees_the_broker_go() 
         .await;
         for content in ["a", "b"] {
             page.fill("#push-content", content).await;
-            page.click("#push-submit").await;
+            push(page).await;
         }
         eventually("the deliveries are shown", async || {
             (page.js("return window.most > 0", &[]).await == true).then_some(())
@@ -130,9 +142,8 @@ async fn an_operator_signs_in_looks_pushes_disconnects_and_sees_the_broker_go() 
         .await;
         page.select("#push-audience", "connection").await;
         page.fill("#push-connection", "0/0").await;
-        page.click("#push-submit").await;
-        // The key has no scope for a single connection.
-        page.until_text("#push-result", "403").await;
+        let refused = push(page).await;
+        assert!(refused.starts_with("403: "), "it has no scope for a connection: {refused}");
         page.until_text("#refused-rows", "lacks the scope").await;
 
         let markup =
