@@ -124,7 +124,11 @@ async fn an_operator_signs_in_looks_pushes_disconnects_and_sees_the_broker_go() 
         page.fill("#push-content", "hello").await;
         let receipt = push(page).await;
         assert!(receipt.contains("Accepted.") && receipt.contains("position"), "{receipt}");
-        // Two clients got it, which the page shows by itself.
+        page.click("#push-result button").await;
+        assert_eq!(focused(page).await, "trace-submit");
+        page.press("\u{e007}").await;
+        page.until_text("#trace-picture", "written to 2 of 2").await;
+        // Two clients got each, which the page shows by itself.
         page.js(
             "window.most = 0; window.watch = setInterval(() => {
             const shown = document.querySelectorAll('#charts .value')[2].textContent;
