@@ -322,6 +322,7 @@ impl Exchange {
         }
         let head = self.log.head().sequence;
         for (&link, peer) in &mut self.links {
+            peer.asked = 0;
             if peer.conversation.is_attached() && peer.known_head < head {
                 peer.known_head = head;
                 effects.push(Effect::Send { link, message: FromBroker::Mark { head } });

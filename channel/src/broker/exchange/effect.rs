@@ -20,6 +20,8 @@ pub enum Effect {
     Replay { link: LinkNumber, frames: Vec<EncodedFrame> },
     /// Send a message on one link, or drop it if the link has no room: an operator asks again.
     Offer { link: LinkNumber, message: FromBroker },
+    /// Pass the question of an operator on to several links, or drop it where there is no room.
+    PassOn { links: Vec<LinkNumber>, frame: EncodedFrame },
     /// Answer the question of an operator on one link, after it was passed on to others.
     AnswerInquiry {
         link: LinkNumber,

@@ -18,12 +18,14 @@ pub struct Peer {
     pub traced: Option<(Number, TraceContext)>,
     /// Whether it takes part in operators' inquiries.
     pub is_askable: bool,
+    /// How many questions it has asked since the last tick.
+    pub asked: u32,
 }
 
 impl Peer {
     /// A peer that has just come, when the log ended at this sequence.
     pub fn new(instance: InstanceId, conversation: Conversation, known_head: u64) -> Self {
-        Self { instance, conversation, known_head, is_askable: false, traced: None }
+        Self { instance, conversation, known_head, is_askable: false, asked: 0, traced: None }
     }
 
     /// The trace of the publish that has come.
