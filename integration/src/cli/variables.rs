@@ -3,8 +3,9 @@
 use crate::settings::nearest;
 
 /// The variables that are no flags of a service.
-const OTHERS: [&str; 5] = [
+const OTHERS: [&str; 6] = [
     "CAMPANILE_LOG",
+    "CAMPANILE_LOG_FORMAT",
     "CAMPANILE_CONFIG",
     "CAMPANILE_BROKER_SECRET",
     "CAMPANILE_GATEWAY_SECRET",
