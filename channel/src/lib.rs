@@ -5,6 +5,7 @@
 pub mod broker;
 pub mod courier;
 pub mod heads;
+pub mod incidents;
 mod link;
 pub mod proxied;
 pub mod publishing;

@@ -7,7 +7,7 @@ use campanile_channel::watchdog::Watchdog;
 use campanile_channel::{LinkTls, TlsSettings};
 use campanile_channel::{Secrets, SecretsNow, unchanging};
 use campanile_edge::websocket::Limits;
-use campanile_edge::{AllowHosts, AllowOrigins, Exposure};
+use campanile_edge::{AllowHosts, AllowOrigins, Exposure, Incidents};
 use tokio::sync::{Notify, watch};
 
 use crate::access::Access;
@@ -114,6 +114,8 @@ pub struct GatewayConfig {
     pub drain: Duration,
     /// How long connections may take to end after [`drain`](Self::drain) before they are cut.
     pub shutdown_limit: Duration,
+    /// What is logged of refused connections and requests. Default: nothing has happened.
+    pub incidents: Incidents,
     /// Watches the gateway's actors and threads.
     pub watchdog: Watchdog,
 }
@@ -170,6 +172,7 @@ impl Default for GatewayConfig {
             confirm_limit: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             shutdown_limit: Duration::from_secs(2),
+            incidents: Incidents::default(),
             watchdog: Watchdog::none(),
         }
     }

@@ -7,14 +7,6 @@ use campanile_harness::{Process, Signal, Websocket, command, output_of};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-const UP: [&str; 5] = [
-    "up",
-    "--broker-listen=127.0.0.1:0",
-    "--gateway-listen=127.0.0.1:0",
-    "--publisher-listen=127.0.0.1:0",
-    "--gateway-drain=100ms",
-];
-
 /// A line of the log, which must be an object with what every line has.
 fn object(line: &str) -> Value {
     let read: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -30,23 +22,24 @@ fn object(line: &str) -> Value {
 fn started(args: &[&str], variables: &[(&str, &str)]) -> Process {
     let mut command = command(args);
     command.env_remove("CAMPANILE_LOG_FORMAT").envs(variables.iter().copied());
-    // What is announced on standard output is for people.
-    command.stdout(std::process::Stdio::null());
     Process::run(&args.join(" "), command)
 }
 
 #[tokio::test]
 async fn a_log_that_is_no_terminal_has_one_json_object_per_line() {
     let hostile = "CAMPANILE_A\n\"},{\"level\":\"\u{1b}[31m\\";
-    let mut up = started(&UP, &[(hostile, "1"), ("CAMPANILE_LOG", "debug")]);
-    let line = object(&up.said("the gateway listens").await);
+    let broker = Process::start(&["broker", "--listen=127.0.0.1:0"]);
+    let broker = broker.address("the broker listens").await.to_string();
+    let gateway = ["gateway", "--listen=127.0.0.1:0", "--drain=100ms", "--broker", &broker];
+    let mut gateway = started(&gateway, &[(hostile, "1"), ("CAMPANILE_LOG", "debug")]);
+    let line = object(&gateway.said("the gateway listens").await);
     assert_eq!((&line["level"], &line["target"]), (&"INFO".into(), &"campanile::services".into()));
     let address = line["address"].as_str().and_then(|a| a.parse().ok()).expect("an address");
-    up.said("the gateway takes connections").await;
+    gateway.said("the gateway takes connections").await;
     drop(Websocket::plain(address, &[]).await);
-    up.signal(Signal::TERM);
-    assert_eq!(up.ended().await.code(), Some(0));
-    let lines: Vec<_> = up.log().iter().map(|line| object(line)).collect();
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.ended().await.code(), Some(0));
+    let lines: Vec<_> = gateway.log().iter().map(|line| object(line)).collect();
     let warning = lines.iter().find(|line| line["level"] == "WARN").expect("about the variable");
     assert!(warning["message"].as_str().expect("a string").contains(hostile), "{warning}");
 }

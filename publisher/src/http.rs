@@ -129,7 +129,10 @@ pub(crate) async fn answer(
         Ok(Success::Position(position)) => position::response(position, &request),
         Ok(Success::Health(readiness)) => reply::health(readiness, payload),
         Ok(Success::Methods(methods)) => reply::methods(methods, payload),
-        Err(error) => reply::refusal(&error, &request, payload),
+        Err(error) => {
+            reply::log_refusal(&front.config.incidents, &error, &request);
+            reply::refusal(&error, &request, payload)
+        }
     };
     if let Some(meter) = pusher.as_ref().and_then(Pusher::meter) {
         reply::add_rate(&mut response, meter);

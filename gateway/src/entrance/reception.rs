@@ -7,11 +7,11 @@ use std::net::{self, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use campanile_channel::incident;
 use campanile_channel::proxied::{NotProxied, read_header};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
-use tracing::debug;
 
 use crate::config::GatewayConfig;
 use crate::entrance::acceptor::{Admission, Arrival, refusals_at_a_door};
@@ -57,7 +57,12 @@ impl Reception {
                 Ok((socket, client)) => {
                     reception.admit(Arrival { socket, peer: client, admission }, deadline);
                 }
-                Err(error) => debug!(%peer, %error, "closed a connection without a PROXY header"),
+                Err(error) => {
+                    let (incidents, reason) = (&reception.config.incidents, error.to_string());
+                    let name = "no_proxy_header";
+                    let address = Some(peer.ip());
+                    incident!(incidents, info, name, address, %peer, reason, "closed a connection");
+                }
             }
         });
     }

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use campanile_channel::tls::Stream;
 use campanile_edge::Principal;
 use campanile_messages::ConnectionId;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::Door;
 use super::decision::Opened;
+use super::refusing::log;
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::session::{Opening, Session};
@@ -99,7 +100,7 @@ impl Door {
                 );
             }
             Err(refusal) => {
-                debug!(%peer, code = refusal.code, "refused after the first message");
+                log(&self.config, peer, &refusal);
                 first_message::refuse(&line, &refusal);
                 first_message::end(incoming).await;
             }

@@ -31,8 +31,10 @@ impl Door {
             && !self.config.proxy_protocol
             && self.config.exposure_now().refused_for(|_| true).is_some();
         match is_proxied {
-            true => refused(peer, &NotAllowed::Proxy { header: "PROXY" }.into(), None),
-            false => refused(peer, &refusal, None),
+            true => {
+                refused(&self.config, peer, &NotAllowed::Proxy { header: "PROXY" }.into(), None)
+            }
+            false => refused(&self.config, peer, &refusal, None),
         }
     }
 }

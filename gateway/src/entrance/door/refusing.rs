@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use campanile_channel::incident;
 use campanile_edge::pages::Reader;
 use campanile_edge::{Head, websocket};
 use tokio::net::TcpStream;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
-use tracing::debug;
 
 use super::{Decision, Door, come_back};
+use crate::config::GatewayConfig;
 use crate::entrance::ends::{REFUSAL_LIMIT, end, last_message, read_head};
 use crate::entrance::refusal::Refusal;
 use crate::websocket::Upgrade;
@@ -25,10 +26,14 @@ impl Door {
         refusal: Refusal,
         deadline: Deadline,
     ) {
+        let mut news = News { config: &self.config, peer, code: refusal.code, is_told: true };
         let Some(mut stream) = self.open_stream(tcp, peer, deadline).await else { return };
+        // From here on, however it ends.
+        news.is_told = self.health.is_draining();
         let mut received = Vec::new();
         let plain = refusal.response(None);
-        let decide = |head: &Head<'_>, _| self.decide_without_room(head, peer, refusal);
+        let decide =
+            |head: &Head<'_>, _| self.decide_without_room(head, refusal, &mut news.is_told);
         let read = read_head(&mut stream, &mut received, decide);
         let last = match timeout_at(deadline, read).await {
             Ok(Ok(Some(last))) => last,
@@ -44,15 +49,17 @@ impl Door {
     fn decide_without_room(
         &self,
         head: &Head<'_>,
-        peer: SocketAddr,
         refusal: Refusal,
+        is_told: &mut bool,
     ) -> Option<Bytes> {
         let refusal = match self.answer_to_check(head) {
-            Some(answer) => answer,
+            Some(answer) => {
+                *is_told = true;
+                answer
+            }
             None if self.health.is_draining() => return None,
             None => refusal,
         };
-        debug!(%peer, status = refusal.status, code = refusal.code, "refused a request");
         Some(self.answer(head, refusal))
     }
 
@@ -68,9 +75,42 @@ impl Door {
     }
 }
 
-pub(super) fn refused(peer: SocketAddr, refusal: &Refusal, reader: Option<Reader<'_>>) -> Decision {
-    debug!(%peer, status = refusal.status, "refused a request");
+/// Refuses a request, and logs it.
+pub(super) fn refused(
+    config: &GatewayConfig,
+    peer: SocketAddr,
+    refusal: &Refusal,
+    reader: Option<Reader<'_>>,
+) -> Decision {
+    log(config, peer, refusal);
     Decision::Refuse(refusal.response(reader))
+}
+
+/// Logs a refusal, unless it is no news.
+pub(super) fn log(config: &GatewayConfig, peer: SocketAddr, refusal: &Refusal) {
+    if refusal.is_news {
+        let (status, code) = (refusal.status, refusal.code);
+        // A path may be a token in the wrong place.
+        let reason = (status != 404).then(|| refusal.sentence());
+        incident!(config.incidents, info, code, Some(peer.ip()), %peer, status, reason, "refused");
+    }
+}
+
+/// Logs that there was no room for a connection, however that ends.
+struct News<'a> {
+    config: &'a GatewayConfig,
+    peer: SocketAddr,
+    code: &'static str,
+    is_told: bool,
+}
+
+impl Drop for News<'_> {
+    fn drop(&mut self) {
+        let Self { config, peer, code, is_told } = *self;
+        if !is_told {
+            incident!(config.incidents, info, code, Some(peer.ip()), %peer, "refused a connection");
+        }
+    }
 }
 
 /// Everything that a websocket gets whose refusal can be said in its dialect: the
