@@ -2,7 +2,11 @@
 
 use std::net::TcpStream;
 
-use campanile_harness::{HttpConnection, Process, Signal, eventually, get};
+use campanile_harness::{HttpConnection, Process, eventually};
+
+fn get(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+}
 
 /// What the log says of an incident: how many lines there are, and how many incidents they stand for.
 fn told(process: &Process, incident: &str) -> (usize, u64) {
@@ -20,32 +24,28 @@ fn told(process: &Process, incident: &str) -> (usize, u64) {
 #[tokio::test]
 async fn refused_connections_make_few_lines_with_an_exact_count() {
     const REFUSED: u64 = 3_000;
-    let args = ["gateway", "--listen=127.0.0.1:0", "--broker=127.0.0.1:1", "--drain=0s"];
-    let mut gateway = Process::start(&[&args[..], &["--max-connections-per-address=1"]].concat());
+    let args = ["gateway", "--listen=127.0.0.1:0", "--broker=127.0.0.1:1"];
+    let gateway = Process::start(&[&args[..], &["--max-connections-per-address=1"]].concat());
     let address = gateway.address("the gateway listens").await;
     let _held = TcpStream::connect(address).expect("a listener");
     for _ in 0..REFUSED {
         TcpStream::connect(address).expect("a listener");
     }
-    eventually("all were accepted", async || {
-        let (_, count) = told(&gateway, "too_many_connections");
-        (count > REFUSED / 2).then_some(())
+    eventually("all are counted", async || {
+        (told(&gateway, "too_many_connections").1 >= REFUSED).then_some(())
     })
     .await;
-    gateway.signal(Signal::TERM);
-    gateway.ended().await;
     let (lines, count) = told(&gateway, "too_many_connections");
     assert_eq!(count, REFUSED);
     assert!((5..100).contains(&lines), "{lines} lines");
     let line = gateway.said("incident=\"too_many_connections\"").await;
     assert!(line.contains(" INFO ") && line.contains("peer=127.0.0.1:"), "{line}");
-    assert!(line.contains("reason="), "{line}");
 }
 
 #[tokio::test]
 async fn refused_pushes_make_few_lines_with_an_exact_count() {
     const REFUSED: u64 = 1_000;
-    let args = ["publisher", "--listen=127.0.0.1:0", "--broker=127.0.0.1:1", "--workers=1"];
+    let args = ["publisher", "--listen=127.0.0.1:0", "--broker=127.0.0.1:1"];
     let publisher = Process::start(&args);
     let address = publisher.address("the publisher listens").await;
     let mut caller = HttpConnection::connect(address).await;

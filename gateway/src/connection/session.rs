@@ -7,6 +7,7 @@
 
 mod publishing;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,8 +19,8 @@ use campanile_messages::{ConnectionId, GroupName};
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::pace::{Pace, Paced};
-use crate::connection::socket::Unsent;
-use crate::dialects::{Errors, Request, RequestError};
+use crate::connection::socket::{Socket, Unsent};
+use crate::dialects::{Dialect, Errors, Request, RequestError};
 use crate::entrance::seats::Seat;
 use crate::entrance::wish::Wish;
 use crate::registry::{Attach, Detach, Join, JoinAnswer, Leave, Registry, Renew};
@@ -27,21 +28,34 @@ use crate::resume::Since;
 use crate::websocket::{CloseCode, Incoming};
 use publishing::Published;
 
-/// The actor of one connection.
+/// The actor of one connection. Each idle connection keeps it, so it is small: with 64 bytes more, its task
+/// takes 128 bytes more.
 pub struct Session {
     connection: ConnectionId,
-    line: Line,
-    registry: Addr<Registry>,
-    config: Arc<GatewayConfig>,
-    joins: Pace,
-    errors: Errors,
+    worker: Rc<WorkerHandle>,
+    /// The parts of its [`line`](Self::line). Next to a flag, they take less than the line does.
+    socket: Arc<Socket>,
+    dialect: Dialect,
     /// Whether the page that opened the connection may publish without a token.
     is_page_trusted: bool,
-    /// Made with the first publish.
-    published: Option<Box<Published>>,
-    /// Taken when the session starts.
-    opening: Option<Box<Opening>>,
+    /// Made with the first message that counts for a limit.
+    activity: Option<Box<Activity>>,
     _seat: Seat,
+}
+
+/// What all sessions of a worker share. An address of an actor is three allocations, so that a session does
+/// not have its own.
+pub struct WorkerHandle {
+    pub registry: Addr<Registry>,
+    pub config: Arc<GatewayConfig>,
+}
+
+/// What a client has done lately, as far as it is limited.
+#[derive(Debug, Default)]
+struct Activity {
+    joins: Pace,
+    errors: Errors,
+    published: Published,
 }
 
 /// What the door knows of a connection when its session starts.
@@ -55,60 +69,49 @@ pub struct Opening {
 }
 
 impl Session {
-    pub fn new(
+    /// Starts the session of a connection on this thread.
+    pub fn start(
         connection: ConnectionId,
         line: Line,
         opening: Opening,
-        (registry, config): (Addr<Registry>, Arc<GatewayConfig>),
+        worker: Rc<WorkerHandle>,
         seat: Seat,
-    ) -> Self {
-        Self {
-            connection,
-            line,
-            registry,
-            config,
-            joins: Pace::default(),
-            errors: Errors::default(),
-            is_page_trusted: opening.is_page_trusted,
-            published: None,
-            opening: Some(Box::new(opening)),
-            _seat: seat,
-        }
+    ) {
+        let Opening { principal, wish, incoming, is_page_trusted } = opening;
+        Self::create(|ctx| {
+            worker.registry.do_send(Attach {
+                connection,
+                line: line.clone(),
+                principal,
+                groups: wish.groups,
+                user: wish.user,
+                since: wish.since,
+            });
+            ctx.add_stream(incoming);
+            let Line { socket, dialect } = line;
+            let activity = None;
+            Self { connection, worker, socket, dialect, is_page_trusted, activity, _seat: seat }
+        });
     }
 }
 
 impl Actor for Session {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        let Some(opening) = self.opening.take() else {
-            return;
-        };
-        self.registry.do_send(Attach {
-            connection: self.connection,
-            line: self.line.clone(),
-            principal: opening.principal,
-            groups: opening.wish.groups,
-            user: opening.wish.user,
-            since: opening.wish.since,
-        });
-        ctx.add_stream(opening.incoming);
-    }
 }
 
 impl Drop for Session {
     /// Whatever ended the session, even a panic, the registry forgets the connection.
     fn drop(&mut self) {
-        self.line.socket.abort();
-        self.registry.do_send(Detach(self.connection));
+        self.socket.abort();
+        self.worker.registry.do_send(Detach(self.connection));
     }
 }
 
 impl StreamHandler<Said> for Session {
     fn handle(&mut self, said: Said, ctx: &mut Self::Context) {
-        let Some(request) = self.line.rules().read(&said) else { return };
+        let Some(request) = self.dialect.rules().read(&said) else { return };
         // Nothing is answered before the greeting.
-        let Some(greeted) = self.line.socket.greeted() else {
+        let Some(greeted) = self.socket.greeted() else {
             return self.answer(request, ctx);
         };
         // Without a time limit: the registry greets or closes every client within the handshake limit,
@@ -123,35 +126,37 @@ impl Session {
             Ok(Request::Auth(token)) => self.renew(token, ctx),
             Ok(Request::Join(group, since)) => self.join(group, since, ctx),
             Ok(Request::Leave(group)) => self.leave(group, ctx),
-            Ok(Request::Ping) => self.line.say(self.line.rules().pong()),
+            Ok(Request::Ping) => self.line().say(self.dialect.rules().pong()),
             Ok(Request::Publish(publish)) => self.publish(*publish, ctx),
             Err(error) => self.refuse(&error),
         }
     }
 
     fn join(&mut self, group: GroupName, since: Option<Since>, ctx: &mut Context<Self>) {
-        let rate = self.config.limits.borrow().rates.joins;
-        match self.joins.count(rate, Instant::now()) {
+        let rate = self.worker.config.limits.borrow().rates.joins;
+        match self.activity().joins.count(rate, Instant::now()) {
             Paced::InTime => {}
             Paced::TooSoon => {
                 let per_second = rate.map_or(0, Rate::per_second);
                 let error =
                     RequestError::RateLimited { group: Some(group), what: "joins", per_second };
-                return self.line.say(self.line.rules().error(&error));
+                return self.line().say(self.dialect.rules().error(&error));
             }
-            Paced::GoesOn => return self.line.close(CloseCode::RateLimited, Unsent::Flush),
+            Paced::GoesOn => return self.line().close(CloseCode::RateLimited, Unsent::Flush),
         }
         let join = Join(self.connection, group.clone(), since);
         // Without a time limit, here and below: a request that is given up is never performed, and if the
         // registry hangs, the watchdog ends the process.
-        let asked = self.registry.send(join);
+        let asked = self.worker.registry.send(join);
         ctx.wait(asked.into_actor(self).map(move |answer, session, _| match answer {
-            Ok(JoinAnswer::Already) => session.line.say(session.line.rules().joined(&group, None)),
+            Ok(JoinAnswer::Already) => {
+                session.line().say(session.dialect.rules().joined(&group, None))
+            }
             Ok(JoinAnswer::AlreadyJoined) => {
                 session.refuse(&RequestError::AlreadyJoined { group });
             }
             Ok(JoinAnswer::TooMany) => {
-                let max = session.config.max_groups;
+                let max = session.worker.config.max_groups;
                 session.refuse(&RequestError::TooManyGroups { group, max });
             }
             Ok(JoinAnswer::NotAllowed) => session.refuse(&RequestError::NotAllowed { group }),
@@ -162,9 +167,9 @@ impl Session {
     }
 
     fn renew(&mut self, token: Secret, ctx: &mut Context<Self>) {
-        let asked = self.registry.send(Renew(self.connection, token));
+        let asked = self.worker.registry.send(Renew(self.connection, token));
         ctx.wait(asked.into_actor(self).map(|answer, session, _| match answer {
-            Ok(Ok(expires_in)) => session.line.say(session.line.rules().renewed(expires_in)),
+            Ok(Ok(expires_in)) => session.line().say(session.dialect.rules().renewed(expires_in)),
             Ok(Err(error)) => session.refuse(&error),
             // The process is ending.
             Err(_) => {}
@@ -173,16 +178,37 @@ impl Session {
 
     fn leave(&mut self, group: GroupName, ctx: &mut Context<Self>) {
         let leave = Leave(self.connection, group.clone());
-        let asked = self.registry.send(leave);
+        let asked = self.worker.registry.send(leave);
         ctx.wait(asked.into_actor(self).map(move |_, session, _| {
-            session.line.say(session.line.rules().left(&group, None));
+            session.line().say(session.dialect.rules().left(&group, None));
         }));
     }
 
+    fn line(&self) -> Line {
+        Line { socket: self.socket.clone(), dialect: self.dialect }
+    }
+
+    fn activity(&mut self) -> &mut Activity {
+        self.activity.get_or_insert_default()
+    }
+
     fn refuse(&mut self, error: &RequestError) {
-        self.line.say(self.line.rules().error(error));
-        if error.is_clients_fault() && self.errors.count(Instant::now()) {
-            self.line.close(CloseCode::PolicyViolation, Unsent::Flush);
+        self.line().say(self.dialect.rules().error(error));
+        if error.is_clients_fault() && self.activity().errors.count(Instant::now()) {
+            self.line().close(CloseCode::PolicyViolation, Unsent::Flush);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::dev::ContextFut;
+
+    use super::*;
+
+    #[test]
+    fn the_task_of_a_session_fits_into_512_bytes() {
+        // The runtime adds about 100 bytes, and rounds up to a multiple of 128.
+        assert!(size_of::<ContextFut<Session, Context<Session>>>() <= 408);
     }
 }

@@ -87,7 +87,7 @@ impl Socket {
                 outbox: Outbox::new(max_outbox_bytes),
                 phase: SocketPhase::Open,
                 awaits_greeting: None,
-                waiting: Vec::new(),
+                waiting: None,
                 is_overrun: false,
                 tls,
             }),
@@ -194,7 +194,7 @@ impl Socket {
         let (done, written) = oneshot::channel();
         let offset = state.outbox.written_bytes() + state.outbox.queued_bytes() as u64;
         if state.phase == SocketPhase::Open {
-            state.waiting.push(WriteWaiter { offset, done });
+            state.waiting.get_or_insert_default().0.push(WriteWaiter { offset, done });
         }
         Some(written)
     }
@@ -209,7 +209,7 @@ impl Socket {
         // What is held back includes the response to the handshake.
         if unsent == Unsent::Drop && state.phase != SocketPhase::Held {
             state.outbox.discard_unbegun();
-            state.waiting = Vec::new();
+            state.waiting = None;
         }
         state.outbox.force(last);
         state.phase = SocketPhase::Closing;
@@ -340,7 +340,7 @@ impl Socket {
     fn break_off(&self, state: &mut SocketState) {
         state.phase = SocketPhase::Broken;
         state.awaits_greeting = None;
-        state.waiting = Vec::new();
+        state.waiting = None;
         self.driver.wake();
     }
 

@@ -31,6 +31,7 @@ use self::decision::{Admitted, Decision, Opened, come_back, patient};
 use self::refusing::{log, refusal_by_message, refused};
 use crate::access::Rejection;
 use crate::config::GatewayConfig;
+use crate::connection::session::WorkerHandle;
 use crate::dialects::{Dialect, events};
 use crate::entrance::admission::Admissions;
 use crate::entrance::ends::{FIRST_READ_BYTES, REFUSAL_LIMIT, end, read_head};
@@ -50,7 +51,7 @@ pub(crate) struct Door {
     config: Arc<GatewayConfig>,
     /// Unset until the gateway has had a link to its broker.
     worker: Arc<OnceLock<WorkerId>>,
-    registry: Addr<Registry>,
+    handle: Rc<WorkerHandle>,
     page: Serve,
     listens_on: IpAddr,
     health: Health,
@@ -76,9 +77,9 @@ impl Door {
         Self {
             admissions: Admissions::new(config.clone()),
             terms: Terms::new(config.user_timeout, config.limits.clone()),
+            handle: Rc::new(WorkerHandle { registry, config: config.clone() }),
             config,
             worker,
-            registry,
             page,
             listens_on,
             health,

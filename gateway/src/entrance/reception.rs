@@ -99,9 +99,10 @@ impl Reception {
     ) {
         let Ok(stream) = TcpStream::from_std(socket) else { return };
         let (door, refusal) = (self.door.clone(), refusal.into());
+        let news = door.news(peer, &refusal);
         among.add(async move {
             let _seat = seat;
-            door.turn_away(stream, peer, refusal, deadline).await;
+            door.turn_away(stream, peer, (refusal, news), deadline).await;
         });
     }
 }

@@ -30,7 +30,7 @@ impl Session {
         let (connection, group) = (self.connection, publish.group.clone());
         let is_page_trusted = self.is_page_trusted;
         // Without a time limit, as for a join.
-        let asked = self.registry.send(AskToPublish { connection, group, is_page_trusted });
+        let asked = self.worker.registry.send(AskToPublish { connection, group, is_page_trusted });
         ctx.wait(asked.into_actor(self).map(move |permit, session, _| {
             // If the registry is gone, the process is ending.
             let Ok(permit) = permit else { return };
@@ -47,15 +47,15 @@ impl Session {
         if id.is_some() && user.is_none() {
             return Err(PublishError::NoUser);
         }
-        let Published { pace, under_way } = &mut **self.published.get_or_insert_default();
-        let (now, rate) = (Instant::now(), self.config.limits.borrow().rates.publishes);
+        let (now, rate) = (Instant::now(), self.worker.config.limits.borrow().rates.publishes);
+        let Published { pace, under_way } = &mut self.activity().published;
         let too_often =
             || PublishError::RateLimited { per_second: rate.map_or(0, Rate::per_second) };
         match pace.count(rate, now) {
             Paced::InTime => {}
             Paced::TooSoon => return Err(too_often()),
             Paced::GoesOn => {
-                self.line.close(CloseCode::RateLimited, Unsent::Flush);
+                self.line().close(CloseCode::RateLimited, Unsent::Flush);
                 return Ok(());
             }
         }
@@ -72,7 +72,7 @@ impl Session {
         let except = (!echo).then_some(address);
         let target = Target::Audience(Audience::Group(group));
         let push = Push { except, id, from: user, ..Push::new(target, content) };
-        desk.carry(push, Submitter { line: self.line.downgrade(), tag, reserved });
+        desk.carry(push, Submitter { line: self.line().downgrade(), tag, reserved });
         Ok(())
     }
 }

@@ -11,8 +11,8 @@ pub(super) struct SocketState {
     /// Resolves the receiver that [`greeted`](super::Socket::greeted) has returned; dropped if there will
     /// be no greeting.
     pub(super) awaits_greeting: Option<oneshot::Sender<()>>,
-    /// The callers that wait until the outbox has written up to an offset, in order.
-    pub(super) waiting: Vec<WriteWaiter>,
+    /// `None` if nobody waits: an idle connection should be small.
+    pub(super) waiting: Option<Box<WriteWaiters>>,
     /// Whether the outbox has exceeded its bound.
     pub(super) is_overrun: bool,
     /// Seals what is written. What leaves the outbox is sealed at once, and waits here if the kernel does
@@ -28,14 +28,22 @@ impl SocketState {
 
     /// Notifies the callers whose offset was reached.
     pub(super) fn resolve_waiters(&mut self) {
+        let Some(waiting) = &mut self.waiting else { return };
         let unsent = self.tls.as_ref().map_or(0, |tls| tls.unsent_plaintext_bytes());
         let reached = self.outbox.written_bytes() - unsent as u64;
-        let done = self.waiting.partition_point(|waiter| waiter.offset <= reached);
-        for waiter in self.waiting.drain(..done) {
+        let done = waiting.0.partition_point(|waiter| waiter.offset <= reached);
+        for waiter in waiting.0.drain(..done) {
             let _ = waiter.done.send(());
+        }
+        if waiting.0.is_empty() {
+            self.waiting = None;
         }
     }
 }
+
+/// The callers that wait until the outbox has written up to an offset, in order.
+#[derive(Debug, Default)]
+pub(super) struct WriteWaiters(pub(super) Vec<WriteWaiter>);
 
 /// A caller that waits until the outbox has written up to an offset.
 #[derive(Debug)]

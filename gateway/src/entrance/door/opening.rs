@@ -3,7 +3,6 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use actix::prelude::*;
 use bytes::Bytes;
 use campanile_channel::tls::Stream;
 use campanile_edge::Principal;
@@ -117,7 +116,6 @@ impl Door {
     fn start_session(&self, line: Line, opening: Opening, seat: Seat) {
         let connection = ConnectionId(self.last_connection.get() + 1);
         self.last_connection.set(connection.0);
-        let registry = (self.registry.clone(), self.config.clone());
-        Session::new(connection, line, opening, registry, seat).start();
+        Session::start(connection, line, opening, self.handle.clone(), seat);
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use campanile_channel::incident;
 use campanile_edge::pages::Reader;
-use campanile_edge::{Head, websocket};
+use campanile_edge::{Head, Incidents, websocket};
 use tokio::net::TcpStream;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
@@ -16,6 +16,12 @@ use crate::entrance::refusal::Refusal;
 use crate::websocket::Upgrade;
 
 impl Door {
+    /// What is logged of a connection for which there is no room.
+    pub fn news(&self, peer: SocketAddr, refusal: &Refusal) -> News {
+        let (incidents, is_told) = (self.config.incidents.clone(), self.health.is_draining());
+        News { incidents, peer, code: refusal.code, is_told }
+    }
+
     /// Answers a client for which there is no room so that it comes back later, and answers health
     /// checks as usual. While the gateway shuts down, only health checks get an answer: a proxy then
     /// tries another gateway, as if this one did not listen. The request must be there at the deadline.
@@ -23,13 +29,14 @@ impl Door {
         &self,
         tcp: TcpStream,
         peer: SocketAddr,
-        refusal: Refusal,
+        (refusal, mut news): (Refusal, News),
         deadline: Deadline,
     ) {
-        let mut news = News { config: &self.config, peer, code: refusal.code, is_told: true };
-        let Some(mut stream) = self.open_stream(tcp, peer, deadline).await else { return };
-        // From here on, however it ends.
-        news.is_told = self.health.is_draining();
+        let Some(mut stream) = self.open_stream(tcp, peer, deadline).await else {
+            // That was logged.
+            news.is_told = true;
+            return;
+        };
         let mut received = Vec::new();
         let plain = refusal.response(None);
         let decide =
@@ -96,19 +103,19 @@ pub(super) fn log(config: &GatewayConfig, peer: SocketAddr, refusal: &Refusal) {
     }
 }
 
-/// Logs that there was no room for a connection, however that ends.
-struct News<'a> {
-    config: &'a GatewayConfig,
+/// Logs that there was no room for a connection, however that ends: even if its task was never run.
+pub struct News {
+    incidents: Incidents,
     peer: SocketAddr,
     code: &'static str,
     is_told: bool,
 }
 
-impl Drop for News<'_> {
+impl Drop for News {
     fn drop(&mut self) {
-        let Self { config, peer, code, is_told } = *self;
-        if !is_told {
-            incident!(config.incidents, info, code, Some(peer.ip()), %peer, "refused a connection");
+        let Self { incidents, peer, code, is_told } = self;
+        if !*is_told {
+            incident!(incidents, info, *code, Some(peer.ip()), %peer, "refused a connection");
         }
     }
 }

@@ -76,9 +76,9 @@ fn rows(websockets: usize, open: &[Found], limited: &[Found], closed: &[Found]) 
     let limited_to = format!(", of which {LIMIT} are let in; limit: as above");
     vec![
         row(0.50, least, open),
-        row(0.99, least, open),
+        row(0.99, least, open).below(1.5, 1.2),
         row(0.50, &limited_to, limited),
-        row(0.99, &limited_to, limited),
+        row(0.99, &limited_to, limited).below(1.5, 1.2),
         Row::beside("connections of that flood", "/s", &rates(open), &rates(closed)),
     ]
 }

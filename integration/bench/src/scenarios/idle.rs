@@ -10,6 +10,10 @@ use crate::subject::{Shape, Subject};
 use crate::usage;
 use crate::wire::Speech;
 
+/// How long clients are connected before their memory is measured: jemalloc gives back within two seconds
+/// what the handshakes needed and idle clients do not.
+const CALM: Duration = Duration::from_secs(3);
+
 /// How long a gateway may take to give back the memory of its clients.
 const GIVE_BACK: Duration = Duration::from_secs(10);
 
@@ -83,7 +87,7 @@ pub fn hold(bench: &Bench, mut subject: Subject, count: usize) -> anyhow::Result
     for (share, door) in shares(count, subject.doors.len()).zip(&subject.doors) {
         crowd.join(door, share, |now| bench.bar.set_position(now as u64))?;
     }
-    crowd.listen_for(SETTLE)?;
+    crowd.listen_for(CALM)?;
     let grown = usage::resident_bytes(&subject.holders)?.saturating_sub(before);
     // All of them are connected: each receives this.
     broadcast(&mut crowd, &mut subject, &mut 1, 1)?;
