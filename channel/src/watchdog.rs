@@ -107,6 +107,11 @@ impl Watchdog {
         Self(None)
     }
 
+    /// In how many of the watchdog's turns, one per second, something had not beaten for two turns.
+    pub fn late_turns(&self) -> u64 {
+        self.0.as_ref().map_or(0, |shared| shared.lock().core.late_turns())
+    }
+
     /// Watches one more actor, task or thread. `name` is how the last line begins ("registry 1 has not
     /// answered ..."). The first beat is due within five turns.
     pub fn watch(&self, name: impl Into<Cow<'static, str>>) -> Pulse {

@@ -45,8 +45,12 @@ impl Bucket {
     /// # Errors
     /// How long to wait until there is one.
     pub fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
-        let full_at = self.full_at.map_or(now, |at| at.max(now)) + rate.time_of(1);
-        let wait = (full_at - now).saturating_sub(rate.time_of(rate.burst));
+        // What was used at a lower rate counts for no longer than a whole burst takes now.
+        let emptied = now + rate.time_of(rate.burst);
+        let used_until = self.full_at.map_or(now, |at| at.clamp(now, emptied));
+        self.full_at = Some(used_until);
+        let full_at = used_until + rate.time_of(1);
+        let wait = full_at.saturating_duration_since(emptied);
         if wait > Duration::ZERO {
             return Err(wait);
         }
@@ -123,6 +127,15 @@ mod tests {
         assert_eq!(meter.left(now), (0, Duration::from_secs(10)));
         assert_eq!(meter.take(now), Err(Duration::from_millis(100)));
         assert_eq!(meter.left(now + Duration::from_millis(100)).0, 1);
+    }
+
+    #[test]
+    fn a_higher_rate_counts_at_once() {
+        let (low, high, now) = (Rate::new(1, 300), Rate::new(100, 1_000), Instant::now());
+        let mut bucket = Bucket::default();
+        while bucket.take(low, now).is_ok() {}
+        assert_eq!(bucket.take(high, now), Err(Duration::from_millis(10)));
+        assert_eq!(bucket.take(high, now + Duration::from_millis(10)), Ok(()));
     }
 
     #[test]

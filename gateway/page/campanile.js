@@ -396,11 +396,11 @@ export class Campanile {
     const isRefused = code === NO_VALID_TOKEN;
     if (isRefused && this.#newToken) this.#token = undefined;
     // A new token allows less than the one before. On an open connection the gateway would say the same by `left`.
-    const group = code === NOT_ALLOWED && this.#wasOpen && this.#groups.has(this.#refusedGroup) ? this.#refusedGroup : undefined;
+    const group = code === NOT_ALLOWED && this.#wasOpen && this.#groupsInUrl.has(this.#refusedGroup) ? this.#refusedGroup : undefined;
     const isFinal = FINAL.includes(code) && group === undefined;
     if (isFinal || (isRefused && !this.#newToken)) return this.#end({ code, reason });
     this.#drop();
-    const delay = group === undefined ? pause(code, this.#failures++, this.#urls.length) : Math.random() * SPREAD_MS;
+    const delay = pause(code, this.#failures++, this.#urls.length);
     this.#timer = setTimeout(() => this.#open(), delay);
     this.#state = 'waiting';
     if (group !== undefined) this.#removed(group, 'not_allowed', reason);

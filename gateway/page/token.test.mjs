@@ -213,6 +213,33 @@ test('4403 is final before the first welcome, and about anything but a group tha
   }
 });
 
+test('a group that was left while its refusal was on its way does not end the client', async () => {
+  const { client } = await start('one', { groups: ['a', 'b'] });
+  greet();
+  socket().end(1006);
+  clock.pass(1_000);
+  client.leave('a');
+  socket().say(notAllowed('a'));
+  socket().end(4403);
+  assert.equal(client.state, 'waiting');
+  clock.pass(1_000);
+  assert.deepEqual(new URL(socket().url).searchParams.getAll('group'), ['b']);
+});
+
+test('a page that joins the refused group again and again comes back more and more rarely', async () => {
+  const { client } = await start('one', { groups: ['a'], onError: ({ group }) => client.join(group) });
+  greet();
+  socket().end(1006);
+  for (let attempt = 0; attempt < 20; attempt++) {
+    clock.pass(30_000);
+    socket().say(notAllowed('a'));
+    socket().end(4403);
+  }
+  const before = sockets.length;
+  clock.pass(5_000);
+  assert.ok(sockets.length - before <= 1, `${sockets.length - before} attempts in 5 s`);
+});
+
 test('a client that is closed when it loses a group on a reconnect stays closed', async () => {
   const { client, heard } = await start('one', { groups: ['a'], onError: () => client.close() });
   greet();

@@ -87,7 +87,13 @@ impl Bridge {
                 secrets: config.secrets.clone(),
             },
             core: Core::new(config, workers.len(), Instant::now()),
-            performer: Performer::new(workers, health, config.drain),
+            performer: Performer::new(
+                workers,
+                health,
+                config.meters.clone(),
+                config.drain,
+                Instant::now(),
+            ),
             effects: Vec::new(),
             audiences,
             is_resuming: false,
@@ -152,6 +158,7 @@ impl Handler<Received> for Bridge {
     type Result = ();
 
     fn handle(&mut self, Received(messages): Received, ctx: &mut Self::Context) {
+        self.performer.received(Instant::now());
         for message in messages {
             match message {
                 FromBroker::Head { number, head } => {

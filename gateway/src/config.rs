@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use crate::access::Access;
 use crate::entrance::health::Health;
 use crate::limits::GatewayLimits;
+use crate::meters::GatewayMeters;
 
 /// Everything that can be set on a gateway. Sizes are in bytes.
 #[derive(Debug, Clone)]
@@ -59,6 +60,8 @@ pub struct GatewayConfig {
     pub exposure: Exposure,
     /// What is known of the gateway's health. Clones share it.
     pub health: Health,
+    /// What the gateway counts. Clones share it. Default: numbers that nobody sees.
+    pub meters: GatewayMeters,
     /// Whether there is the page for development at `/`; `None` if that depends on whether the gateway
     /// listens on loopback only. The JavaScript client is always there.
     pub page: Option<bool>,
@@ -148,6 +151,7 @@ impl Default for GatewayConfig {
             allow_hosts: AllowHosts::default(),
             exposure: Exposure::Local,
             health: Health::default(),
+            meters: GatewayMeters::default(),
             page: None,
             access: watch::channel(Arc::default()).1,
             unknown_key: Arc::default(),

@@ -2,7 +2,7 @@
 //! bounded in bytes, and signals.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Message;
 use campanile_messages::link::{Gap, RequestTicket};
@@ -96,6 +96,17 @@ struct Queue {
     waiting_bytes: usize,
     /// The bytes that the registry has taken and not performed yet.
     taken_bytes: usize,
+    /// When the first of the waiting events was received from the broker.
+    received: Option<Instant>,
+}
+
+/// What a registry takes from its queue at once.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// In order.
+    pub deliveries: Vec<Delivery>,
+    /// When the first of the events among them was received from the broker; `None` if there is none.
+    pub received: Option<Instant>,
 }
 
 impl Queue {
@@ -105,14 +116,18 @@ impl Queue {
 }
 
 impl Deliveries {
-    /// Adds a delivery. Returns `true` if the queue was empty, so that the registry must be woken.
-    pub fn push(&self, delivery: Delivery) -> bool {
+    /// Adds a delivery; `received` is when its batch came from the broker. Returns `true` if the queue was
+    /// empty, so that the registry must be woken.
+    pub fn push(&self, delivery: Delivery, received: Instant) -> bool {
         let mut queue = self.lock();
         queue.waiting_bytes += OVERHEAD_BYTES
             + match &delivery {
                 Delivery::Event(framed)
                 | Delivery::Counted(_, _, framed)
-                | Delivery::Direct(_, _, framed) => framed.len_bytes(),
+                | Delivery::Direct(_, _, framed) => {
+                    queue.received.get_or_insert(received);
+                    framed.len_bytes()
+                }
                 Delivery::Resumed(_, Ok(found), _) => found.len() * OVERHEAD_BYTES,
                 _ => 0,
             };
@@ -121,10 +136,10 @@ impl Deliveries {
     }
 
     /// Takes everything that waits. It counts until it is [`performed`](Self::performed).
-    pub fn take(&self) -> Vec<Delivery> {
+    pub fn take(&self) -> Taken {
         let mut queue = self.lock();
         queue.taken_bytes += std::mem::take(&mut queue.waiting_bytes);
-        std::mem::take(&mut queue.waiting)
+        Taken { deliveries: std::mem::take(&mut queue.waiting), received: queue.received.take() }
     }
 
     /// Records that everything taken is performed. Returns `true` if the queue had no room before and has
@@ -228,7 +243,7 @@ mod tests {
             });
             let mut was_polled = [false; 2];
             let push = |framed: &Arc<Framed>| {
-                deliveries.push(Delivery::Event(framed.clone()));
+                deliveries.push(Delivery::Event(framed.clone()), Instant::now());
             };
             for step in 0..8 {
                 match order / STEPS.pow(step) % STEPS {
@@ -254,10 +269,13 @@ mod tests {
     fn the_bridge_is_notified_once_when_a_registry_caught_up() {
         let deliveries = Deliveries::default();
         let large = Content::Binary(Bytes::from(vec![0; MAX_BEHIND_BYTES]));
-        assert!(deliveries.push(Delivery::Event(Framed::new(None, large))));
-        assert!(!deliveries.push(Delivery::Confirmed(1, Position { epoch: 0, sequence: 0 })));
+        assert!(deliveries.push(Delivery::Event(Framed::new(None, large)), Instant::now()));
+        assert!(
+            !deliveries
+                .push(Delivery::Confirmed(1, Position { epoch: 0, sequence: 0 }), Instant::now())
+        );
         assert!(deliveries.is_behind());
-        assert_eq!(deliveries.take().len(), 2);
+        assert_eq!(deliveries.take().deliveries.len(), 2);
         assert!(deliveries.is_behind(), "what was taken is not performed");
         assert!(deliveries.performed());
         assert!(!deliveries.is_behind() && !deliveries.performed());

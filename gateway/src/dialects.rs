@@ -136,8 +136,9 @@ pub trait Rules: Sync {
         from: Option<&UserName>,
     ) -> Bytes;
 
-    /// Frames the last message to a client that is closed.
-    fn close(&self, code: CloseCode) -> Bytes;
+    /// Frames the last message to a client that is closed. `group` is the one that it may not listen to, if
+    /// that is the reason.
+    fn close(&self, code: CloseCode, group: Option<&str>) -> Bytes;
 
     /// Frames the only message to a client that is refused and must not repeat the same request. `None` if
     /// an HTTP status refuses it instead. `group` is the one that it may not listen to, if that is the reason.

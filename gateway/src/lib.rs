@@ -27,6 +27,7 @@ pub mod dialects;
 pub mod entrance;
 mod history;
 mod limits;
+mod meters;
 mod publishing;
 pub mod registry;
 mod report;
@@ -39,6 +40,7 @@ pub use config::GatewayConfig;
 pub use connection::pace::ClientRates;
 pub use entrance::health::Health;
 pub use limits::GatewayLimits;
+pub use meters::GatewayMeters;
 pub use server::serve;
 
 #[cfg(test)]

@@ -257,6 +257,9 @@ impl Registry {
             if let Some(rest) = self.clients.perform(delivery, is_last_event, &mut batch) {
                 self.in_hand.put_back(rest);
             }
+            if let Some(received) = self.in_hand.take_written() {
+                self.clients.meters().delivery_duration.observe(received.elapsed());
+            }
             if self.in_hand.performed() {
                 self.bridge.do_send(CaughtUp);
             }

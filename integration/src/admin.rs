@@ -5,7 +5,10 @@ use std::net::{SocketAddr, TcpListener};
 use anyhow::Context as _;
 use campanile_admin::{Access, AdminConfig, HealthCheck, Opened, ProcessMeters};
 use campanile_channel::Watchdog;
+use campanile_channel::broker::BrokerConfig;
 use campanile_edge::{Exposure, most_exposed};
+use campanile_gateway::GatewayConfig;
+use campanile_publisher::PublisherConfig;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tracing::{info, warn};
@@ -13,6 +16,7 @@ use tracing::{info, warn};
 use crate::cli::AdminArgs;
 use crate::exposure::Service;
 use crate::live::Live;
+use crate::process_meters::{Expiry, LogAndWatchdog};
 use crate::threads::start;
 use crate::units::{AdminAddress, HostPort};
 
@@ -21,10 +25,8 @@ pub struct Admin {
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
     access: Access,
-    /// The numbers of this process.
-    pub registry: Registry,
-    /// The services of this process.
-    pub health: Vec<HealthCheck>,
+    registry: Registry,
+    health: Vec<HealthCheck>,
 }
 
 impl Admin {
@@ -79,6 +81,7 @@ impl Admin {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("campanile_build", "The release that runs", build);
         registry.register_collector(Box::new(ProcessMeters));
+        registry.register(Expiry::NAME, Expiry::HELP, live.tls.expiry.metric());
         let access = Access { exposure, listens_on, opened: *opened };
         Ok(Some(Self { listeners, addresses: bound, access, registry, health: Vec::new() }))
     }
@@ -88,10 +91,35 @@ impl Admin {
         self.addresses[0]
     }
 
+    /// Shows the numbers and the health of the broker.
+    pub fn show_broker(&mut self, config: &BrokerConfig) {
+        config.meters.register(&mut self.registry);
+        let health = config.health.clone();
+        let hindrance = Box::new(move || health.hindrance());
+        self.health.push(HealthCheck { service: "broker", hindrance });
+    }
+
+    /// Shows the health of the gateway.
+    pub fn show_gateway(&mut self, config: &GatewayConfig) {
+        config.meters.register(&mut self.registry);
+        let (health, access) = (config.health.clone(), config.access.clone());
+        let hindrance = Box::new(move || health.hindrance().or(access.borrow().hindrance()));
+        self.health.push(HealthCheck { service: "gateway", hindrance });
+    }
+
+    /// Shows the numbers and the health of the publisher.
+    pub fn show_publisher(&mut self, config: &PublisherConfig) {
+        config.meters.register(&mut self.registry);
+        let health = config.health.clone();
+        let hindrance = Box::new(move || health.readiness().hindrance());
+        self.health.push(HealthCheck { service: "publisher", hindrance });
+    }
+
     /// Answers operators on a thread of its own until the process ends: how the services shut down is shown,
     /// too. A failure is logged, and the services go on.
     pub fn start(self, live: &Live, watchdog: &Watchdog) {
-        let Self { listeners, access, registry, health, .. } = self;
+        let Self { listeners, access, mut registry, health, .. } = self;
+        registry.register_collector(Box::new(LogAndWatchdog(watchdog.clone())));
         let pulse = watchdog.watch("listener for operators");
         let config = AdminConfig { access, keys: live.keys(), registry, health, pulse };
         let serving = start("listener for operators", move || {

@@ -15,6 +15,7 @@ use campanile_edge::tls::{
 use tokio::sync::watch;
 
 use crate::cli::{LinkFiles, ServiceArgs};
+use crate::process_meters::Expiry;
 use crate::settings::{Wrong, tls};
 use crate::units::BrokerAddress;
 
@@ -27,6 +28,8 @@ pub struct Certificates {
     broker: Option<Arc<ServerConfig>>,
     /// The settings of the link to a broker elsewhere.
     link: Option<Arc<ClientConfig>>,
+    /// The certificate of the broker, or the one that is shown to a broker elsewhere.
+    of_links: Option<Certificate>,
 }
 
 impl Certificates {
@@ -73,26 +76,38 @@ impl Certificates {
         let gateway = read("gateway", gateway.map(|args| (&args.tls_cert, &args.tls_key)));
         let publisher = args.publisher.as_ref();
         let publisher = read("publisher", publisher.map(|args| (&args.tls_cert, &args.tls_key)));
-        let (mut broker, mut link) = (None, None);
+        let (mut broker, mut link, mut of_links) = (None, None, None);
         let read = match (&args.broker, &args.links.broker) {
-            (_, Some(address)) => read_link(address, &args.links).map(|settings| link = settings),
-            (Some(_), None) => read_broker(&args.links).map(|settings| broker = settings),
+            (_, Some(address)) => {
+                read_link(address, &args.links).map(|read| (link, of_links) = read)
+            }
+            (Some(_), None) => read_broker(&args.links).map(|read| (broker, of_links) = read),
             (None, None) => Ok(()),
         };
         errors.extend(read.err().map(Wrong::Flag));
         errors.dedup();
-        let read = Self { gateway, publisher, broker, link };
+        let read = Self { gateway, publisher, broker, link, of_links };
         if errors.is_empty() { Ok(read) } else { Err(errors) }
     }
 }
 
-/// The settings of a broker's listeners; `None` if they do not speak TLS.
-fn read_broker(files: &LinkFiles) -> Result<Option<Arc<ServerConfig>>, String> {
+impl Certificates {
+    /// When the certificates of the gateway, the publisher and the link expire, in Unix time.
+    fn expiring(&self) -> [Option<u64>; 3] {
+        [&*self.gateway, &*self.publisher, self.of_links.as_slice()]
+            .map(|all| all.iter().filter_map(Certificate::expires_at).min())
+    }
+}
+
+/// The settings of a broker's listeners and their certificate; `None` if they do not speak TLS.
+fn read_broker(
+    files: &LinkFiles,
+) -> Result<(Option<Arc<ServerConfig>>, Option<Certificate>), String> {
     let clients = files.authorities.as_deref();
     let clients = clients.map(|file| read_authorities("--client-ca", file)).transpose()?;
     let own = match (&files.cert, &files.key) {
         (Some(cert), Some(key)) => read_pair("--tls-cert", cert, key)?,
-        (None, None) if clients.is_none() => return Ok(None),
+        (None, None) if clients.is_none() => return Ok((None, None)),
         (None, None) => {
             return Err(
                 "--client-ca is set without --tls-cert and --tls-key: certificates are part of \
@@ -102,14 +117,16 @@ fn read_broker(files: &LinkFiles) -> Result<Option<Arc<ServerConfig>>, String> {
         }
         _ => return Err(halves("tls")),
     };
-    broker_config(vec![own], clients.as_ref()).map(Some).map_err(|error| error.to_string())
+    let settings = broker_config(vec![own.clone()], clients.as_ref());
+    settings.map(|settings| (Some(settings), Some(own))).map_err(|error| error.to_string())
 }
 
-/// The settings of a link to a broker at this address; `None` if the broker does not speak TLS.
+/// The settings of a link to a broker at this address, `None` if the broker does not speak TLS; and the
+/// certificate that the broker is shown.
 fn read_link(
     broker: &BrokerAddress,
     files: &LinkFiles,
-) -> Result<Option<Arc<ClientConfig>>, String> {
+) -> Result<(Option<Arc<ClientConfig>>, Option<Certificate>), String> {
     let authorities = files.authorities.as_deref();
     let authorities = authorities.map(|file| read_authorities("--broker-ca", file)).transpose()?;
     let own = match (&files.cert, &files.key) {
@@ -118,13 +135,15 @@ fn read_link(
         _ => return Err(halves("link")),
     };
     match authorities {
-        Some(authorities) if broker.is_tls => Ok(Some(link_config(&authorities, own.as_ref()))),
+        Some(authorities) if broker.is_tls => {
+            Ok((Some(link_config(&authorities, own.as_ref())), own))
+        }
         None if broker.is_tls => Err(format!(
             "--broker {broker} needs --broker-ca FILE, which says whose certificates are trusted; \
              accepted is PEM with one of your own, or with the system's, such as \
              /etc/ssl/certs/ca-certificates.crt"
         )),
-        None if own.is_none() => Ok(None),
+        None if own.is_none() => Ok((None, None)),
         _ => Err(format!(
             "--broker-ca and --link-cert are for TLS, and --broker {broker} is without: accepted is \
              tls://{broker}"
@@ -181,6 +200,8 @@ pub struct Listeners {
     publisher: Option<Listener>,
     broker: Option<watch::Sender<Arc<ServerConfig>>>,
     link: Option<watch::Sender<Arc<ClientConfig>>>,
+    /// When what newcomers get expires.
+    pub expiry: Expiry,
 }
 
 #[derive(Debug)]
@@ -218,17 +239,37 @@ impl Listeners {
     /// Begins with the first certificates. All processes with the same `secrets` accept each other's
     /// session tickets; without any, each process accepts its own only.
     pub fn start(first: Certificates, secrets: &Secrets) -> Self {
-        Self {
+        let expiring = first.expiring();
+        let listeners = Self {
+            expiry: Expiry::default(),
             gateway: Listener::start("gateway", first.gateway, secrets),
             publisher: Listener::start("publisher", first.publisher, secrets),
             broker: first.broker.map(watch::Sender::new),
             link: first.link.map(watch::Sender::new),
+        };
+        listeners.note(expiring);
+        listeners
+    }
+
+    /// Notes when the certificates of those that speak TLS expire.
+    fn note(&self, expiring: [Option<u64>; 3]) {
+        let [gateway, publisher, of_links] = expiring;
+        for (service, speaks_tls, at) in [
+            ("gateway", self.gateway.is_some(), gateway),
+            ("publisher", self.publisher.is_some(), publisher),
+            ("broker", self.broker.is_some(), of_links),
+            ("link", self.link.is_some(), of_links),
+        ] {
+            if let Some(at) = at.filter(|_| speaks_tls) {
+                self.expiry.note(service, at);
+            }
         }
     }
 
     /// Gives newcomers these certificates. Returns the services that would have to begin or to stop
     /// speaking TLS, which takes a restart.
     pub fn publish(&self, new: Certificates, secrets: &Secrets) -> Vec<&'static str> {
+        self.note(new.expiring());
         let services = [
             ("gateway", &self.gateway, new.gateway),
             ("publisher", &self.publisher, new.publisher),

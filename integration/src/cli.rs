@@ -11,29 +11,36 @@ mod key;
 mod names;
 mod process_args;
 mod publisher;
+mod push;
+mod refusal;
 mod service_args;
+mod tail;
 mod token;
 mod up;
 mod variables;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use campanile_bench::{BenchArgs, PartArgs};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::logging::{LogFormat, last_line};
+use crate::logging::LogFormat;
 use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
+
+use refusal::one_line;
 
 pub use broker::{BrokerArgs, BrokerCommandArgs};
 pub use config::ConfigArgs;
 pub use gateway::{GatewayArgs, GatewayCommandArgs};
 pub use key::{HashArgs, KeyCommand, MakeArgs};
 pub use publisher::{PublisherArgs, PublisherCommandArgs};
+pub use push::{PushArgs, Wait};
+pub use refusal::{Refused, explain};
 pub use service_args::{AdminArgs, LinkFiles, ServiceArgs};
+pub use tail::TailArgs;
 pub use token::{Grant, TokenCommand, TokenMakeArgs, TokenShowArgs};
 
 /// A push cluster: call one URL, and a message appears in every browser on every host.
@@ -78,6 +85,10 @@ pub enum Command {
     /// Make tokens for trying, and explain one
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Push a content, and print its receipt
+    Push(PushArgs),
+    /// Print the events of an event stream; comes back by itself, and misses nothing
+    Tail(TailArgs),
     /// Measure how fast and how small a cluster is, beside the least that any server must do
     Bench(Box<BenchArgs>),
     /// Run a process of a benchmark
@@ -112,21 +123,6 @@ pub struct Invocation {
     pub in_force: Vec<Scalar>,
     /// Its other sections.
     pub settings: Settings,
-}
-
-/// Why nothing is run.
-#[derive(Debug)]
-pub enum Refused {
-    /// The command line or the environment is wrong, or help was asked for.
-    Arguments(Box<clap::Error>),
-    /// The settings file is wrong.
-    Settings(Vec<SettingsError>),
-}
-
-impl From<clap::Error> for Refused {
-    fn from(error: clap::Error) -> Self {
-        Self::Arguments(Box::new(error))
-    }
 }
 
 /// Reads the command line of this process, its environment and its settings file.
@@ -267,35 +263,6 @@ pub fn unknown_variables() -> Vec<String> {
     variables::unknown(variables, &known)
 }
 
-/// Prints why nothing is run: help and version as they are, each error as one line.
-pub fn explain(refused: &Refused) -> ExitCode {
-    let error = match refused {
-        Refused::Arguments(error) => error,
-        Refused::Settings(errors) => {
-            errors.iter().for_each(|error| last_line(&format!("error: {error}")));
-            return ExitCode::from(2);
-        }
-    };
-    match error.kind() {
-        ErrorKind::DisplayHelp
-        | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
-        _ => {
-            last_line(&format!("error: {}", one_line(error)));
-            ExitCode::from(2)
-        }
-    }
-}
-
-/// What clap has to say about an error, without its usage.
-fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let text = text.strip_prefix("error: ").unwrap_or(&text);
-    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let parts = lines.filter(|line| !line.is_empty() && !line.starts_with("For more"));
-    parts.collect::<Vec<_>>().join("; ")
-}
-
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
@@ -326,9 +293,9 @@ mod tests {
                 let is_of_links = ["broker-ca", "link-cert", "link-key", "client-ca"]
                     .contains(&flag)
                     || name == "broker" && flag.starts_with("tls-");
-                // One listener for operators per process.
-                let is_of_process = name != "gateway" && flag.starts_with("admin-");
-                if flag == "broker" || is_of_all || is_of_links || is_of_process {
+                // A process has one listener for operators; in `up` it is the gateway's.
+                let is_of_operators = name != "gateway" && flag.starts_with("admin-");
+                if flag == "broker" || is_of_all || is_of_links || is_of_operators {
                     continue;
                 }
                 let is_plain = ["workers", "data-dir", "durability", "secret-file"].contains(&flag);

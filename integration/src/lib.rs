@@ -10,6 +10,8 @@ mod jwks;
 mod limits;
 mod live;
 mod logging;
+mod process_meters;
+mod remote;
 mod reread;
 mod secret_file;
 mod secrets;
@@ -57,6 +59,8 @@ pub fn run() -> ExitCode {
         Invocation { command: Command::Config(args), .. } => return tools::config::run(&args),
         Invocation { command: Command::Key(command), .. } => return tools::key::run(&command),
         Invocation { command: Command::Token(command), .. } => return tools::token::run(command),
+        Invocation { command: Command::Push(args), .. } => return tools::push::run(&args),
+        Invocation { command: Command::Tail(args), .. } => return tools::tail::run(&args),
         service => service,
     };
     let args = ServiceArgs::of(&invocation.command);
@@ -68,7 +72,7 @@ pub fn run() -> ExitCode {
                 let line = file.map_or(line.clone(), |file| {
                     settings::with_places(&line, &invocation.in_force, file)
                 });
-                logging::last_line(&format!("error: {line}"));
+                logging::last_line(&format!("error: {}", settings::without_keys(&line)));
             }
             return ExitCode::from(2);
         }
@@ -102,7 +106,8 @@ fn end(result: anyhow::Result<()>, logging: Logging) -> ! {
     let code = match result {
         Ok(()) => 0,
         Err(error) => {
-            logging::last_line(&format!("error: {error:#}"));
+            let sentence = format!("error: {error:#}");
+            logging::last_line(&settings::without_keys(&sentence));
             1
         }
     };
@@ -129,9 +134,12 @@ async fn serve(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
         Command::Gateway(args) => services::gateway(args, &live, shutdown, watchdog).await,
         Command::Publisher(args) => services::publisher(args, &live, shutdown, watchdog).await,
         Command::Bench(args) => measure(*args, shutdown).await,
-        Command::Config(_) | Command::Key(_) | Command::Token(_) | Command::BenchPart(_) => {
-            unreachable!("run without a runtime")
-        }
+        Command::Config(_)
+        | Command::Key(_)
+        | Command::Token(_)
+        | Command::Push(_)
+        | Command::Tail(_)
+        | Command::BenchPart(_) => unreachable!("ended before"),
     }
 }
 

@@ -242,7 +242,7 @@ impl Live {
             }
             Err(Invalid(sentences)) => {
                 for sentence in sentences {
-                    error!("the settings stay as they were: {sentence}");
+                    error!("the settings stay as they were: {}", settings::without_keys(&sentence));
                 }
             }
         }

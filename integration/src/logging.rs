@@ -116,6 +116,11 @@ pub fn start(filter: EnvFilter, format: LogFormat) -> io::Result<Logging> {
     Ok(Logging { log, level })
 }
 
+/// How many lines of this process' log were dropped.
+pub fn dropped_lines() -> u64 {
+    LOG.get().map_or(0, |log| log.queue().ever_dropped())
+}
+
 /// Logs why this process ends, right before it does: flushes the log for at most 200 ms, then writes
 /// the line directly, as far as there is room for it now. From any thread, and without a panic.
 pub fn last_words(line: &str) {

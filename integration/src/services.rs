@@ -6,12 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use campanile_admin::HealthCheck;
 use campanile_channel::broker::{BrokerConfig, Storage};
 use campanile_channel::{TlsSettings, Watchdog};
 use campanile_edge::Exposure;
-use campanile_gateway::GatewayConfig;
-use campanile_publisher::PublisherConfig;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -62,7 +59,7 @@ pub async fn broker(
     }
     notice(Service::Broker, exposure);
     if let Some(mut admin) = Admin::bind(live)? {
-        admin.health.push(broker_health());
+        admin.show_broker(&config);
         admin.start(live, &config.watchdog);
     }
     shutdown.ends_within(config.shutdown_limit + BROKER_GRACE);
@@ -93,7 +90,7 @@ pub async fn gateway(
     }
     notice(Service::Gateway, exposure);
     if let Some(mut admin) = Admin::bind(live)? {
-        admin.health.push(gateway_health(&config));
+        admin.show_gateway(&config);
         admin.start(live, &config.watchdog);
     }
     let ready = || info!("the gateway takes connections");
@@ -124,7 +121,7 @@ pub async fn publisher(
     }
     notice(Service::Publisher, exposure);
     if let Some(mut admin) = Admin::bind(live)? {
-        admin.health.push(publisher_health(&config));
+        admin.show_publisher(&config);
         admin.start(live, &config.watchdog);
     }
     shutdown.ends_within(config.shutdown_limit + GRACE);
@@ -196,11 +193,9 @@ pub async fn up(
     let has_page = gateway_config.page.unwrap_or(only_here);
 
     if let Some(mut admin) = admin {
-        admin.health.extend([
-            broker_health(),
-            gateway_health(&gateway_config),
-            publisher_health(&publisher_config),
-        ]);
+        admin.show_broker(&broker_config);
+        admin.show_gateway(&gateway_config);
+        admin.show_publisher(&publisher_config);
         admin.start(live, &gateway_config.watchdog);
     }
 
@@ -275,25 +270,6 @@ impl Door {
         // Before it listens, so that nobody gets in meanwhile.
         let exposure = exposure::check(service, &addresses, is_authenticated, is_open, is_in_up)?;
         Ok((address.listen(&addresses).with_context(flag)?, exposure))
-    }
-}
-
-/// A broker that runs can serve.
-fn broker_health() -> HealthCheck {
-    HealthCheck { service: "broker", hindrance: Box::new(|| None) }
-}
-
-fn gateway_health(config: &GatewayConfig) -> HealthCheck {
-    let (health, access) = (config.health.clone(), config.access.clone());
-    let hindrance = Box::new(move || health.hindrance().or(access.borrow().hindrance()));
-    HealthCheck { service: "gateway", hindrance }
-}
-
-fn publisher_health(config: &PublisherConfig) -> HealthCheck {
-    let health = config.health.clone();
-    HealthCheck {
-        service: "publisher",
-        hindrance: Box::new(move || health.readiness().hindrance()),
     }
 }
 

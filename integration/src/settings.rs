@@ -28,7 +28,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-pub use error::SettingsError;
+pub use error::{SettingsError, without_keys};
 pub use nearest::nearest;
 pub use places::{Places, Wrong};
 pub use scalars::{Flag, Scalar, flags, with_places};

@@ -3,4 +3,6 @@
 pub mod config;
 pub mod example;
 pub mod key;
+pub mod push;
+pub mod tail;
 pub mod token;

@@ -160,3 +160,11 @@ fn what_is_found_after_the_file_was_read_has_its_line_too() {
         assert!(!said[0].contains("hunter2"), "{said:?}");
     }
 }
+
+#[test]
+fn a_key_in_the_place_of_a_file_is_not_shown() {
+    let key = "cpk_only-for-this-test";
+    let args = ["gateway", "--listen=127.0.0.1:0", "--token-keys", key];
+    let said = String::from_utf8(output_of(&mut command(&args)).stderr).expect("UTF-8");
+    assert!(said.contains("--token-keys cpk_..: ") && !said.contains("only-for-this"), "{said}");
+}

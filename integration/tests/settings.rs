@@ -44,7 +44,9 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
         let file = file(&text);
         let by_flag = format!("{flag}={taken}");
         let config = ["--config", path(&file)];
-        let base = [service, config[0], config[1]];
+        // Its broker listens first, and somebody may have the default port.
+        let elsewhere = (service == "up").then_some("--broker-listen=127.0.0.1:0");
+        let base: Vec<_> = [service, config[0], config[1]].into_iter().chain(elsewhere).collect();
         let line = refused(&base, &[]).concat();
         assert!(line.contains("file.invalid:1"), "{line}");
         let line = refused(&base, &[(&variable, &from("variable"))]).concat();

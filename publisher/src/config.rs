@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::budget::Shares;
 use crate::courier::health::Health;
+use crate::meters::PublisherMeters;
 use crate::push::BodyKind;
 use crate::{AllowHosts, AllowOrigins};
 
@@ -99,6 +100,8 @@ pub struct PublisherConfig {
     pub incidents: Incidents,
     /// Watches the publisher's actor, tasks and threads. Default: they are not watched.
     pub watchdog: Watchdog,
+    /// What operators see of the publisher. Default: registered nowhere.
+    pub meters: PublisherMeters,
 }
 
 /// The limits of addresses that nobody has changed.
@@ -162,6 +165,7 @@ impl PublisherConfig {
             key_in_url: false,
             incidents: Incidents::default(),
             watchdog: Watchdog::none(),
+            meters: PublisherMeters::default(),
         }
     }
 

@@ -26,17 +26,20 @@ use crate::http::inbound::{MAX_TARGET_BYTES, REFUSED};
 use crate::http::media::body_kind;
 use crate::http::methods::Methods;
 use crate::http::turn::Turn;
+use crate::meters::Waits;
 use crate::push::batch::BatchFormat;
 use crate::push::query::key;
 use crate::push::rights::Pusher;
 use crate::push::shown::Shown;
 use crate::push::{BadRequest, from_body, from_query, with_key};
 use body::encoding;
+use counted::CountedRequest;
 
 mod batch;
 mod body;
 mod caller;
 mod connection;
+mod counted;
 mod counted_body;
 mod credentials;
 mod entrance;
@@ -44,6 +47,7 @@ pub(crate) mod error;
 mod health;
 pub mod inbound;
 pub mod inflate;
+mod limit;
 pub mod media;
 mod methods;
 mod open_stream;
@@ -56,8 +60,10 @@ mod turn;
 pub mod wording;
 
 pub(crate) use connection::CallerStream;
+pub(crate) use counted::add;
 pub(crate) use entrance::Entrance;
 pub(crate) use error::HttpError;
+pub(crate) use limit::limit;
 pub(crate) use status::status;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -114,12 +120,13 @@ pub(crate) async fn answer(
     let mut payload = payload.into_inner();
     let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
     // What is broken comes first: half a body must not be taken for a complete one.
-    let mut pusher = None;
+    let mut counted = CountedRequest::new(&front.config.meters, &request);
     let performed = tokio::select! {
         biased;
         error = turn.broken() => Err(error.into()),
-        performed = front.perform(&request, &mut payload, &mut pusher) => performed,
+        performed = front.perform(&request, &mut payload, &mut counted.pusher) => performed,
     };
+    counted.answered(&performed);
     let mut response = match performed {
         Ok(Success::Receipt(receipt)) => reply::receipt(&receipt, &request),
         Ok(Success::Batch(format, answers, reserved)) => {
@@ -134,7 +141,7 @@ pub(crate) async fn answer(
             reply::refusal(&error, &request, payload)
         }
     };
-    if let Some(meter) = pusher.as_ref().and_then(Pusher::meter) {
+    if let Some(meter) = counted.pusher.as_ref().and_then(Pusher::meter) {
         reply::add_rate(&mut response, meter);
     }
     reply::let_page_read(&mut response, front.origin(&request));
@@ -251,11 +258,15 @@ impl Front {
         let limits = self.config.broker_wait + self.config.confirm_limit;
         let limit = limits + push.timeout.unwrap_or_default() + ANSWER_LIMIT;
         let (answer, answered) = oneshot::channel();
+        let (waits, begun) = (Waits::from(&push), Instant::now());
+        let mut in_flight = self.config.meters.in_flight();
+        in_flight.set(1);
         let caller = Caller::Single { answer, presence: presence(request), reserved };
         self.courier.do_send(Carry { push, caller });
         // Only a courier that is gone drops a caller, and what it did before is unknown. A courier that
         // has not answered this long after its own limits hangs.
         let answered = timeout(limit, answered).await.ok().and_then(Result::ok);
+        self.config.meters.took(waits, begun.elapsed());
         answered.unwrap_or(Err(Unavailable::PublisherEnded.into()))
     }
 }

@@ -8,6 +8,7 @@
 //!   [`publishing`](campanile_channel::publishing) in the crate `campanile-channel`.
 //! - `publish_stream`: many pushes over one websocket.
 //! - [`budget`]: how much memory each caller may use (pure).
+//! - [`meters`]: what operators see of it.
 //! - `error`: what is answered if a push does not succeed.
 
 pub mod budget;
@@ -15,6 +16,7 @@ mod config;
 pub mod courier;
 mod error;
 pub mod http;
+pub mod meters;
 #[cfg(test)]
 mod orders;
 mod publish_stream;
@@ -25,4 +27,5 @@ pub use campanile_edge::{AllowHosts, AllowOrigins};
 pub use config::{InvalidConfig, PublisherConfig, default_addresses, fixed_addresses};
 pub use courier::health::Health;
 pub use error::{Answered, ApiError};
+pub use meters::PublisherMeters;
 pub use server::serve;

@@ -34,6 +34,7 @@ use tokio::time::{Sleep, sleep};
 use crate::courier::answers::Answers;
 use crate::courier::{Caller, CarryAll, Courier};
 use crate::http::HttpError;
+use crate::meters::{InFlight, Kind, Limit, PublisherMeters};
 use crate::push::rights::Pusher;
 use access::Access;
 pub(crate) use exchange::StreamLimits;
@@ -83,6 +84,8 @@ struct PublishStream {
     is_slowed: bool,
     keys: watch::Receiver<Arc<Keys>>,
     is_closed: bool,
+    meters: PublisherMeters,
+    in_flight: InFlight,
 }
 
 /// What a publish stream needs to begin.
@@ -102,6 +105,8 @@ pub(crate) struct Opening {
     /// Signalled when the process shuts down.
     pub(crate) stopping: GracefulShutdownSignal,
     pub(crate) payload: Payload,
+    /// Where its items are counted.
+    pub(crate) meters: PublisherMeters,
 }
 
 /// Answers a handshake that is known to be valid, and starts the actor.
@@ -119,6 +124,7 @@ pub(crate) fn open(request: &HttpRequest, opening: Opening) -> Result<HttpRespon
         silence_limit,
         stopping,
         payload,
+        meters,
     } = opening;
     let mut response = handshake(request).map_err(|_| HttpError::NotAWebsocket)?;
     if let Some(format) = subprotocol {
@@ -136,6 +142,8 @@ pub(crate) fn open(request: &HttpRequest, opening: Opening) -> Result<HttpRespon
         is_slowed: false,
         keys,
         is_closed: false,
+        in_flight: meters.in_flight(),
+        meters,
     };
     Ok(response.streaming(WebsocketContext::with_factory(stream::pending(), move |ctx| {
         ctx.spawn(Pump { pause: None });
@@ -203,9 +211,23 @@ impl ActorFuture<PublishStream> for Pump {
     }
 }
 
+impl Drop for PublishStream {
+    fn drop(&mut self) {
+        let items = self.exchange.items() as u64;
+        if items > 0 {
+            self.meters.pushed(Kind::Stream, None, self.exchange.key_name(), items);
+        }
+    }
+}
+
 impl PublishStream {
     fn perform(&mut self, turn: Turn, ctx: &mut WebsocketContext<Self>) {
-        let Turn { outgoing, pushes, heard, wait } = turn;
+        let Turn { outgoing, pushes, heard, wait, results } = turn;
+        self.meters.pushed_all(Kind::Stream, &results, self.exchange.key_name());
+        self.in_flight.set(self.exchange.items());
+        if wait.is_some() && !self.is_slowed {
+            self.meters.limit_hit(Limit::MaxPushesPerSecond);
+        }
         self.is_slowed = wait.is_some();
         if heard {
             self.heard_at = Instant::now();

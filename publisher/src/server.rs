@@ -19,6 +19,7 @@ use actix_web::dev::AppConfig;
 use actix_web::{App, web};
 use campanile_channel::TlsSettings;
 use campanile_channel::client::{Endpoint, hold};
+use campanile_channel::courier::LinkSign;
 use campanile_channel::publishing::WaitLimits;
 use campanile_channel::tls::{self, Handshakes, Stream};
 use campanile_channel::watchdog::{ANSWER_LIMIT, attest};
@@ -65,8 +66,16 @@ pub async fn serve(
     let health = config.health.clone();
     let pulse = watchdog.watch("courier");
     let courier = Courier::new(InstanceId(rand::random()), limits, alive, pulse);
-    let reported = health.clone();
-    let courier = courier.reporting(move |sign| reported.note(sign)).start();
+    let (reported, meters) = (health.clone(), config.meters.clone());
+    let courier = courier.reporting(move |sign| {
+        match sign {
+            LinkSign::Up => meters.link(true),
+            LinkSign::Lost => meters.link(false),
+            LinkSign::DiskWaits(_) => {}
+        }
+        reported.note(sign);
+    });
+    let courier = courier.start();
     let server = listen(&config, listeners, courier.clone())?;
     let owner = courier.clone();
     let broker = Endpoint {
@@ -156,9 +165,11 @@ fn listen(
     let server = Server::build();
     let stopping = server.graceful_shutdown_signal();
     let entrance = Entrance::new(config);
+    let budget = Budget::new(config.shares());
+    config.meters.watch_budget(budget.clone());
     let front = Front {
         courier,
-        budget: Budget::new(config.shares()),
+        budget,
         entrance: entrance.clone(),
         listens_on,
         config: Arc::new(config.clone()),
@@ -170,6 +181,7 @@ fn listen(
     let keep_alive = config.keep_alive;
     let head_limit = config.head_limit;
     let silence_limit = config.silence_limit;
+    let meters = config.meters.clone();
     let (tls, max_tls_handshakes) = (config.tls.clone(), config.max_tls_handshakes);
     let incidents = config.incidents.clone();
     let (watchdog, workers) = (config.watchdog.clone(), AtomicUsize::new(0));
@@ -177,6 +189,7 @@ fn listen(
     // The same as in `actix_web::HttpServer`, except for the stream in between.
     let serve = move || {
         let (entrance, begun) = (entrance.clone(), stopping.clone());
+        let meters = meters.clone();
         let stopping = stopping.clone();
         let app = app().into_factory().map_err(|error: actix_web::Error| error.error_response());
         let http = HttpService::build()
@@ -196,6 +209,7 @@ fn listen(
         let (tls, handshakes) = (tls.clone(), Handshakes::new(max_tls_handshakes));
         let incidents = incidents.clone();
         let admit = async move |mut tcp: TcpStream| {
+            let connected = meters.connected();
             // On each socket, not on the listener: a socket inherits them, but then the end of a large
             // answer was seen to wait 40 ms for an ACK. If this fails, answers are correct but slower.
             let _ = tcp.set_nodelay(true);
@@ -207,7 +221,8 @@ fn listen(
                 entrance.admit(&mut tcp, &begun).await.map_err(DispatchError::Io)?;
             let shared = (&handshakes, &incidents);
             let stream = secure((tcp, peer), tls.clone(), shared, head_limit).await?;
-            let stream = CallerStream::new(stream, head_limit, silence_limit).counted_by(counted);
+            let stream = CallerStream::new(stream, head_limit, silence_limit);
+            let stream = stream.counted_by(counted, connected);
             Ok((stream, Some(peer)))
         };
         let admit = Rc::new(admit);

@@ -5,6 +5,7 @@
 //! link that exceeds its bound is cut; the writer, bounded because publishers are held back. Runs on:
 //! the arbiter that called [`serve`](super::serve).
 
+mod metering;
 mod seat;
 mod storage;
 
@@ -27,7 +28,9 @@ use super::conversation::Conversation;
 use super::disk::Disk;
 use super::ending::Ending;
 use super::exchange::{Effect, Exchange, Unwelcome};
+use super::health::BrokerHealth;
 use super::links::{Link, Links};
+use super::meters::BrokerMeters;
 use super::routing::LinkNumber;
 use super::store::{Recovered, StoreError};
 use super::writer::{DurableStore, Report, Writer};
@@ -56,6 +59,8 @@ pub struct Broker {
     /// Gets the error that ends the actor. Dropped without one if the actor ends in another way.
     gone: Option<oneshot::Sender<StoreError>>,
     watchdog: Watchdog,
+    meters: BrokerMeters,
+    health: BrokerHealth,
 }
 
 impl Broker {
@@ -67,7 +72,8 @@ impl Broker {
     pub fn launch(
         config: &BrokerConfig,
     ) -> Result<(Addr<Self>, oneshot::Receiver<StoreError>), StoreError> {
-        let found = config.storage.as_ref().map(open).transpose()?;
+        let found = config.storage.as_ref();
+        let found = found.map(|storage| open(storage, &config.meters)).transpose()?;
         let clock = found.as_ref().map(|(store, _)| store.clock());
         Self::launch_on(config, clock.unwrap_or_else(|| Clock::starting_at(Duration::ZERO)), found)
     }
@@ -84,8 +90,7 @@ impl Broker {
         let ctx = Context::new();
         let broker = ctx.address();
         let report = move |report| broker.do_send(Written(report));
-        let writer =
-            store.map(|store| Writer::start(store, &config.watchdog, report)).transpose()?;
+        let writer = store.map(|store| Writer::start(store, config, report)).transpose()?;
         let broker = Self {
             exchange,
             links: Links::new(config.max_held_bytes()),
@@ -97,6 +102,8 @@ impl Broker {
             waiting: Vec::new(),
             gone: Some(gone),
             watchdog: config.watchdog.clone(),
+            meters: config.meters.clone(),
+            health: config.health.clone(),
         };
         Ok((ctx.run(broker), is_gone))
     }
@@ -168,6 +175,7 @@ impl Handler<FromLink> for Broker {
         }
         self.effects = effects;
         self.disk.write(&mut self.exchange);
+        self.note(now);
         self.links.has(link)
     }
 }
@@ -205,6 +213,7 @@ impl Handler<Written> for Broker {
                 self.perform(&mut effects);
                 self.effects = effects;
                 self.disk.write(&mut self.exchange);
+                self.note(self.clock.now());
             }
             Report::TimeNoted => self.disk.time_is_noted(),
             Report::NextWorker(next) => self.exchange.workers_reserved(next),
@@ -238,6 +247,8 @@ impl Handler<Tick> for Broker {
         self.effects = effects;
         self.disk.write_leftovers(&mut self.exchange);
         self.disk.note_time(&self.exchange, self.clock.now());
+        self.note(self.clock.now());
+        self.note_lag();
     }
 }
 
@@ -252,6 +263,7 @@ impl Handler<ShutDown> for Broker {
 
     fn handle(&mut self, _: ShutDown, ctx: &mut Self::Context) {
         self.exchange.close();
+        self.health.drain();
         // Hellos that wait for the disk are refused.
         self.waiting.clear();
         let last_call = LAST_CALL.min(self.shutdown_limit / 2);
@@ -303,6 +315,7 @@ impl Broker {
             outbound.force(&FromBroker::Disk { is_waiting: true }.encode());
         }
         self.links.add(entered.link, Link { outbound, peer, principal, role, instance });
+        self.note_link(role);
         let seat = Seat::new(entered.link, ctx.address());
         // If the peer is gone, dropping its seat ends the link.
         let _ = answer.send(Ok(Welcomed { seat, is_behind }));
@@ -339,7 +352,14 @@ impl Broker {
                     self.end_if_full(link, said);
                 }
                 Effect::Route { links, frame } => {
-                    links.into_iter().for_each(|link| self.send(link, &frame));
+                    for link in links {
+                        let sent = self.links.send_event(link, &frame);
+                        self.end_if_full(link, sent);
+                    }
+                }
+                Effect::CatchUp { link, frames } => {
+                    let queued = self.links.catch_up(link, &frames);
+                    self.end_if_full(link, queued);
                 }
                 Effect::Replay { link, frames } => {
                     let queued = self.links.replay(link, &frames);
@@ -365,6 +385,7 @@ impl Broker {
     fn end(&mut self, link: LinkNumber, ending: Ending) {
         if self.links.end(link, &ending) {
             self.exchange.remove(link, self.clock.now());
+            self.meters.links(|role| self.links.number_of(role));
         }
     }
 }

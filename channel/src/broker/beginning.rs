@@ -8,6 +8,7 @@ use tracing::info;
 use super::config::{BrokerConfig, Storage};
 use super::exchange::{Exchange, Start};
 use super::log::Opening;
+use super::meters::BrokerMeters;
 use super::store::{Recovered, Store, StoreError};
 use super::worker_ids::{Supply, reserved_from};
 
@@ -15,9 +16,12 @@ use super::worker_ids::{Supply, reserved_from};
 ///
 /// # Errors
 /// The directory cannot be used.
-pub fn open(storage: &Storage) -> Result<(Store, Recovered), StoreError> {
+pub fn open(storage: &Storage, meters: &BrokerMeters) -> Result<(Store, Recovered), StoreError> {
     let Storage { dir, durability } = storage;
-    let (mut store, recovered) = Store::open(dir, *durability, rand::random)?;
+    let (mut store, recovered) = Store::open(dir, *durability, || {
+        meters.epoch_began();
+        rand::random()
+    })?;
     store.set_next_worker(reserved_from(recovered.next_worker))?;
     info!(
         data_dir = %dir.display(),
@@ -34,6 +38,9 @@ pub fn open(storage: &Storage) -> Result<(Store, Recovered), StoreError> {
 /// An exchange that continues with what an earlier broker left, if anything.
 pub fn exchange(config: &BrokerConfig, now: Duration, recovered: Option<Recovered>) -> Exchange {
     let keeps = recovered.is_some();
+    if !keeps {
+        config.meters.epoch_began();
+    }
     let durability = config.storage.as_ref().map(|storage| storage.durability);
     let worker_ids = match &recovered {
         Some(recovered) => Supply::Counted(recovered.next_worker),

@@ -6,6 +6,8 @@ use std::time::Duration;
 use campanile_edge::Incidents;
 use campanile_messages::Durability;
 
+use super::health::BrokerHealth;
+use super::meters::BrokerMeters;
 use crate::link::{Secrets, SecretsNow, unchanging};
 use crate::tls::TlsSettings;
 use crate::watchdog::Watchdog;
@@ -61,6 +63,10 @@ pub struct BrokerConfig {
     pub incidents: Incidents,
     /// Watches the broker's actor, tasks and thread.
     pub watchdog: Watchdog,
+    /// What operators see of the broker.
+    pub meters: BrokerMeters,
+    /// Whether the broker can accept events. It notes here what makes it unready.
+    pub health: BrokerHealth,
 }
 
 /// What a link may always hold, however small its bounds are: a welcome and some small answers.
@@ -94,6 +100,8 @@ impl Default for BrokerConfig {
             max_audiences_per_link: 1_000_000,
             incidents: Incidents::default(),
             watchdog: Watchdog::none(),
+            meters: BrokerMeters::default(),
+            health: BrokerHealth::default(),
         }
     }
 }

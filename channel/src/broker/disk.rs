@@ -47,9 +47,13 @@ impl Disk {
         if exchange.has_news() {
             self.write_all(exchange);
         }
-        let held_bytes = self.writer.as_ref().map_or(0, Writer::held_bytes);
-        let is_behind = held_bytes.max(exchange.staged_bytes()) > MAX_HELD_BYTES;
+        let is_behind = self.held_bytes().max(exchange.staged_bytes()) > MAX_HELD_BYTES;
         self.is_behind.send_if_modified(|was| std::mem::replace(was, is_behind) != is_behind);
+    }
+
+    /// How many bytes were handed over and are not stored yet.
+    pub fn held_bytes(&self) -> usize {
+        self.writer.as_ref().map_or(0, Writer::held_bytes)
     }
 
     /// Also hands over what was dropped. That is not urgent, so it waits while the disk is behind. The

@@ -2,6 +2,7 @@
 //! times are those of the broker's clock, which never goes back.
 
 mod catch_up;
+mod figures;
 mod publishing;
 
 use std::collections::HashMap;
@@ -11,6 +12,7 @@ use campanile_messages::link::{InterestChange, Role, Welcome};
 use campanile_messages::{Durability, EncodedFrame, FromBroker, Hello, InstanceId, ToBroker};
 
 use super::conversation::{Conversation, Violation};
+use super::counts::Counts;
 use super::intake::{Intake, Publish};
 use super::log::{Log, Opening};
 use super::publish_receipt::PublishReceipt;
@@ -25,7 +27,9 @@ pub enum Effect {
     Send { link: LinkNumber, message: FromBroker },
     /// Send an event on several links, each of which is listed once.
     Route { links: Vec<LinkNumber>, frame: EncodedFrame },
-    /// Send what a gateway missed, in order, even past the bound of its link: the log is
+    /// Send the events that a gateway missed, as in `Replay`.
+    CatchUp { link: LinkNumber, frames: Vec<EncodedFrame> },
+    /// Send what a gateway fetches of the past, in order, even past the bound of its link: the log is
     /// bounded, and a gateway that does not read gets it only once.
     Replay { link: LinkNumber, frames: Vec<EncodedFrame> },
     /// End every link and begin a [new epoch](Exchange::begin_epoch), because a gateway has seen events
@@ -95,6 +99,7 @@ pub struct Exchange {
     closing: bool,
     /// No publisher can repeat an event below this sequence. It only grows, and is updated on ticks.
     repeatable_from: u64,
+    counts: Counts,
 }
 
 struct Peer {
@@ -138,6 +143,7 @@ impl Exchange {
             max_links: start.max_links,
             closing: false,
             repeatable_from: 0,
+            counts: Counts::default(),
         };
         exchange.update_repeatable();
         exchange.note_trim(trim);
@@ -230,6 +236,7 @@ impl Exchange {
                 effects.push(self.fetch(link, number, &wants, max_bytes));
             }
             ToBroker::Delivered { ticket, outcome } => {
+                self.count_direct(outcome);
                 let answered = FromBroker::Answered { number: ticket.number, outcome };
                 effects.extend(self.answer(ticket, answered));
             }

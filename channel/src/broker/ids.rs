@@ -120,6 +120,11 @@ impl Ids {
         }
     }
 
+    /// How many keys are remembered.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
     /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()

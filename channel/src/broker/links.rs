@@ -50,6 +50,17 @@ impl Links {
         self.links.keys().copied().collect()
     }
 
+    /// How many links of this role there are.
+    pub fn number_of(&self, role: &str) -> usize {
+        self.links.values().filter(|link| link.role == role).count()
+    }
+
+    /// How many events wait for the link with the most of them, and how many bytes for that with the most.
+    pub fn lag(&self) -> (usize, usize) {
+        let waiting = self.links.values().map(|link| link.outbound.waiting());
+        waiting.fold((0, 0), |most, now| (most.0.max(now.0), most.1.max(now.1)))
+    }
+
     /// Queues a message, unless the peer does not know such messages.
     ///
     /// # Errors
@@ -63,12 +74,30 @@ impl Links {
         }
     }
 
+    /// Queues the frame of an event.
+    ///
+    /// # Errors
+    /// See [`say`](Self::say).
+    pub fn send_event(&self, number: LinkNumber, frame: &EncodedFrame) -> Result<(), Full> {
+        self.links.get(&number).map_or(Ok(()), |link| link.outbound.send_event(frame))
+    }
+
     /// Queues a frame that every peer understands.
     ///
     /// # Errors
     /// See [`say`](Self::say).
     pub fn send(&self, number: LinkNumber, frame: &EncodedFrame) -> Result<(), Full> {
         self.links.get(&number).map_or(Ok(()), |link| link.outbound.send(frame))
+    }
+
+    /// Queues the frames of events that a gateway has missed; otherwise like [`replay`](Self::replay).
+    ///
+    /// # Errors
+    /// See there.
+    pub fn catch_up(&self, number: LinkNumber, frames: &[EncodedFrame]) -> Result<(), Full> {
+        self.links
+            .get(&number)
+            .map_or(Ok(()), |link| link.outbound.force_events(frames, self.max_held_bytes))
     }
 
     /// Queues frames even past the bound of the link, but not behind earlier ones that are too many.

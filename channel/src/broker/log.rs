@@ -142,6 +142,16 @@ impl Log {
         self.head - self.entries.len() as u64
     }
 
+    /// How much memory the events take, in bytes.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    /// When the oldest of them was accepted.
+    pub fn oldest_at(&self) -> Option<Duration> {
+        self.entries.front().map(|entry| entry.at)
+    }
+
     /// Adds the next event, and returns its frame.
     ///
     /// # Panics

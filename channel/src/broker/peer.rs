@@ -24,6 +24,7 @@ use super::actor::{Broker, Enter, Seat, Welcomed};
 use super::config::BrokerConfig;
 use super::exchange::Unwelcome;
 use super::membership::{self, NotAMember};
+use super::meters::RefusedFor;
 use super::strangers::Guest;
 use crate::incident;
 use crate::link::{FrameReader, LinkError, LinkStream, Outbound, WriteHalf, prepare, write_out};
@@ -88,6 +89,28 @@ impl NoLink {
     }
 }
 
+impl From<&NoLink> for RefusedFor {
+    fn from(no_link: &NoLink) -> Self {
+        match no_link {
+            NoLink::Unwelcome(Unwelcome::TooManyLinks { .. }) => Self::Full,
+            NoLink::Lost(
+                LinkError::Decode(DecodeError::VersionMismatch { .. }) | LinkError::Disagreement(_),
+            ) => Self::Version,
+            NoLink::NotAMember(
+                NotAMember::HasNoSecret
+                | NotAMember::HasSecret
+                | NotAMember::Declined
+                | NotAMember::WrongProof,
+            ) => Self::Secret,
+            NoLink::Late(_) | NoLink::NotAMember(NotAMember::Late(_)) => Self::Silent,
+            NoLink::NotAMember(NotAMember::Lost(_)) | NoLink::Unwelcome(_) | NoLink::Lost(_) => {
+                Self::Other
+            }
+            NoLink::Http | NoLink::NotAllowed | NoLink::DiskWaits => Self::Other,
+        }
+    }
+}
+
 /// Whether the length of a frame is really the beginning of an HTTP request.
 fn is_http(len_bytes: usize) -> bool {
     const METHODS: [&[u8; 4]; 7] = [b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE", b"PATC"];
@@ -113,7 +136,10 @@ pub async fn hold(
         secured = pulse.during(secure(stream, peer, &config, &handshakes)) => secured,
         () = guest.is_shown_out() => return,
     };
-    let Some(stream) = secured else { return };
+    let Some(stream) = secured else {
+        config.meters.refused(RefusedFor::Other);
+        return;
+    };
     let (read, mut write) = stream.into_split();
     let mut reader = FrameReader::new(read);
     let outbound = Outbound::new(config.max_link_queue_bytes);
@@ -132,6 +158,12 @@ pub async fn hold(
     let mut writing = pin!(write_out(write, outbound.clone(), heartbeat));
     let mut written = false;
     let mut limit = config.shutdown_limit;
+    // Whoever ends a socket without a word wanted no link: a health check does that.
+    if let Err(no_link) = &entered
+        && !matches!(no_link, NoLink::Lost(LinkError::Closed))
+    {
+        config.meters.refused(no_link.into());
+    }
     match entered {
         Err(NoLink::Lost(LinkError::Closed)) => return,
         Err(NoLink::NotAMember(declined @ NotAMember::Declined)) => {

@@ -14,15 +14,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::config::BrokerConfig;
 use super::disk_wait::DiskWait;
+use super::meters::BrokerMeters;
 use super::record::Changes;
 use super::store::StoreError;
-use crate::watchdog::{Pulse, Watchdog};
+use crate::watchdog::Pulse;
 
 pub use durable_store::DurableStore;
 
@@ -95,7 +97,7 @@ impl Writer {
     /// The system cannot start a thread.
     pub fn start(
         store: impl DurableStore,
-        watchdog: &Watchdog,
+        config: &BrokerConfig,
         report: impl Fn(Report) + Send + 'static,
     ) -> Result<Self, StoreError> {
         let dir = store.dir().to_owned();
@@ -105,8 +107,8 @@ impl Writer {
             .name("store".to_owned())
             .spawn({
                 let (shared, wait) = (shared.clone(), wait.clone());
-                let pulse = watchdog.watch("writer");
-                move || run(store, &commands, &shared, &wait, &pulse, report)
+                let (pulse, meters) = (config.watchdog.watch("writer"), config.meters.clone());
+                move || run(store, &commands, &shared, (&wait, &pulse, &meters), report)
             })
             .map_err(|error| StoreError::Io { dir: dir.clone(), cause: Arc::new(error) })?;
         Ok(Self { queue, thread, dir, shared, wait })
@@ -184,8 +186,7 @@ fn run<S: DurableStore>(
     mut store: S,
     commands: &Receiver<Command>,
     shared: &Shared,
-    wait: &DiskWait,
-    pulse: &Pulse,
+    (wait, pulse, meters): (&DiskWait, &Pulse, &BrokerMeters),
     report: impl Fn(Report),
 ) {
     let dir = store.dir().to_owned();
@@ -203,7 +204,9 @@ fn run<S: DurableStore>(
             Command::Store(first) => {
                 let group;
                 (group, waiting) = gather(first, commands);
+                let started = Instant::now();
                 let done = contained(&dir, wait, pulse, || store.write(&group));
+                meters.wrote(started.elapsed());
                 let bytes = group.iter().map(Changes::held_bytes).sum();
                 let events = group.iter().map(|changes| changes.events.len()).sum();
                 drop(group);

@@ -1,5 +1,6 @@
 //! The frames that wait to be written on a link.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -11,6 +12,9 @@ use super::outbox::{Full, Outbox};
 
 /// Small frames that are sent together are joined up to this size.
 const JOINED_BYTES: usize = 16 << 10;
+
+/// An empty list of events with more room than this is freed.
+const KEPT_ENDS: usize = 1 << 10;
 
 /// The sending side of a link. Whoever holds it adds frames, and the link's task writes them. Clones
 /// share one queue.
@@ -33,6 +37,8 @@ struct OutboundState {
     /// Where the last forced frame ends, counted from the beginning of the stream.
     forced_until: u64,
     phase: LinkPhase,
+    /// Where the events end that wait, counted from the beginning of the stream. They are only counted.
+    event_ends: VecDeque<u64>,
 }
 
 impl OutboundState {
@@ -50,6 +56,20 @@ impl OutboundState {
     fn force(&mut self, frame: &EncodedFrame) {
         self.add(frame);
         self.forced_until = self.outbox.written_bytes() + self.outbox.queued_bytes() as u64;
+    }
+
+    /// The frame that was added last is that of an event.
+    fn mark_event(&mut self) {
+        self.event_ends.push_back(self.outbox.written_bytes() + self.outbox.queued_bytes() as u64);
+    }
+
+    /// Forgets the events that are written.
+    fn forget_written(&mut self) {
+        let written = self.outbox.written_bytes();
+        while self.event_ends.pop_front_if(|end| *end <= written).is_some() {}
+        if self.event_ends.is_empty() && self.event_ends.capacity() > KEPT_ENDS {
+            self.event_ends = VecDeque::new();
+        }
     }
 
     fn add(&mut self, frame: &EncodedFrame) {
@@ -90,6 +110,7 @@ impl Outbound {
             max_bytes,
             forced_until: 0,
             phase: LinkPhase::Open,
+            event_ends: VecDeque::new(),
         };
         Self(Arc::new(Shared {
             state: Mutex::new(state),
@@ -119,6 +140,22 @@ impl Outbound {
     /// [`Full`] if something waits already and the frame would pass the bound. Nothing was queued then,
     /// and the owner should [`cut`](Self::cut) the link.
     pub fn send(&self, frame: &EncodedFrame) -> Result<(), Full> {
+        self.send_marked(frame, |_| ())
+    }
+
+    /// Like [`send`](Self::send), for the frame of an event, which [`waiting`](Self::waiting) counts.
+    ///
+    /// # Errors
+    /// [`Full`], as there.
+    pub fn send_event(&self, frame: &EncodedFrame) -> Result<(), Full> {
+        self.send_marked(frame, OutboundState::mark_event)
+    }
+
+    fn send_marked(
+        &self,
+        frame: &EncodedFrame,
+        mark: impl FnOnce(&mut OutboundState),
+    ) -> Result<(), Full> {
         let mut state = self.lock();
         if state.phase == LinkPhase::Open {
             let queued_bytes = state.counted_bytes();
@@ -126,6 +163,7 @@ impl Outbound {
                 return Err(Full { queued_bytes, max_bytes: state.max_bytes });
             }
             state.add(frame);
+            mark(&mut state);
             self.0.changed.notify_one();
         }
         Ok(())
@@ -153,13 +191,33 @@ impl Outbound {
     /// # Errors
     /// [`Full`]. Nothing was queued then, and the owner should [`cut`](Self::cut) the link.
     pub fn force_all(&self, frames: &[EncodedFrame], max_held_bytes: usize) -> Result<(), Full> {
+        self.force_marked(frames, max_held_bytes, |_| ())
+    }
+
+    /// Like [`force_all`](Self::force_all), for frames of events.
+    ///
+    /// # Errors
+    /// [`Full`], as there.
+    pub fn force_events(&self, frames: &[EncodedFrame], max_held_bytes: usize) -> Result<(), Full> {
+        self.force_marked(frames, max_held_bytes, OutboundState::mark_event)
+    }
+
+    fn force_marked(
+        &self,
+        frames: &[EncodedFrame],
+        max_held_bytes: usize,
+        mark: impl Fn(&mut OutboundState),
+    ) -> Result<(), Full> {
         let mut state = self.lock();
         if state.phase == LinkPhase::Open {
             let held_bytes = state.outbox.held_bytes();
             if state.forced_bytes() > 0 && held_bytes > max_held_bytes {
                 return Err(Full { queued_bytes: held_bytes, max_bytes: max_held_bytes });
             }
-            frames.iter().for_each(|frame| state.force(frame));
+            for frame in frames {
+                state.force(frame);
+                mark(&mut state);
+            }
             self.0.changed.notify_one();
         }
         Ok(())
@@ -168,6 +226,13 @@ impl Outbound {
     /// How many bytes wait to be written, forced ones included.
     pub fn queued_bytes(&self) -> usize {
         self.lock().outbox.queued_bytes()
+    }
+
+    /// How many events and how many bytes wait to be written.
+    pub fn waiting(&self) -> (usize, usize) {
+        let mut state = self.lock();
+        state.forget_written();
+        (state.event_ends.len(), state.outbox.queued_bytes())
     }
 
     /// Accepts no more frames, writes those that wait, then ends the link.
@@ -207,7 +272,10 @@ impl Outbound {
 
     /// Calls `write` with the queue, which is locked in the meantime.
     pub(super) fn write<T>(&self, write: impl FnOnce(&mut Outbox) -> T) -> T {
-        write(&mut self.lock().outbox)
+        let mut state = self.lock();
+        let written = write(&mut state.outbox);
+        state.forget_written();
+        written
     }
 
     fn lock(&self) -> MutexGuard<'_, OutboundState> {
@@ -264,132 +332,4 @@ impl Drop for Sending<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::IoSlice;
-
-    use campanile_messages::{Address, ConnectionId, Content, WorkerId};
-
-    use super::*;
-
-    fn frame(head: usize, content: usize) -> EncodedFrame {
-        EncodedFrame {
-            head: Bytes::from(vec![0; head]),
-            content: (content > 0).then(|| Bytes::from(vec![0; content])),
-        }
-    }
-
-    fn full(queued_bytes: usize) -> Result<(), Full> {
-        Err(Full { queued_bytes, max_bytes: 100 })
-    }
-
-    #[test]
-    fn the_bound_counts_whole_frames_and_takes_one_of_any_size() {
-        let outbound = Outbound::new(100);
-        assert_eq!(outbound.send(&frame(10, 500)), Ok(()));
-        assert_eq!(outbound.send(&frame(1, 0)), full(510));
-
-        let outbound = Outbound::new(100);
-        assert_eq!(outbound.send(&frame(10, 50)), Ok(()));
-        assert_eq!(outbound.send(&frame(10, 31)), full(60));
-        assert_eq!(outbound.send(&frame(10, 30)), Ok(()));
-    }
-
-    #[test]
-    fn forced_frames_do_not_count_against_the_bound() {
-        let outbound = Outbound::new(100);
-        outbound.force(&frame(1_000, 0));
-        outbound.force(&frame(1_000, 0));
-        assert_eq!(outbound.send(&frame(60, 0)), Ok(()));
-        assert_eq!(outbound.send(&frame(60, 0)), full(60));
-        outbound.lock().outbox.advance(1_500);
-        assert_eq!(outbound.send(&frame(60, 0)), full(60));
-        outbound.lock().outbox.advance(530);
-        assert_eq!(outbound.send(&frame(60, 0)), Ok(()));
-        assert_eq!(outbound.queued_bytes(), 90);
-    }
-
-    #[test]
-    fn frames_are_forced_together_until_too_many_wait() {
-        let frames = [frame(100, 0), frame(36, 0)];
-        let held = 2 * (68 + 64);
-        let outbound = Outbound::new(100);
-        assert_eq!(outbound.force_all(&frames, 0), Ok(()), "nothing was forced before");
-        assert_eq!(outbound.force_all(&[], held), Ok(()));
-        assert_eq!(
-            outbound.force_all(&frames, held - 1),
-            Err(Full { queued_bytes: held, max_bytes: held - 1 })
-        );
-        assert_eq!(outbound.queued_bytes(), 136);
-        assert_eq!(outbound.send(&frame(60, 0)), Ok(()), "forced frames do not count");
-        outbound.lock().outbox.advance(136);
-        assert_eq!(outbound.force_all(&frames, 0), Ok(()), "no forced frame waits");
-    }
-
-    #[test]
-    fn joined_frames_are_the_same_bytes_within_the_same_bound() {
-        let publish = |content: &Bytes| {
-            let content = Content::Binary(content.clone());
-            ToBroker::Direct { number: 1, to: ADDRESS, content }
-        };
-        let contents: Vec<Bytes> =
-            [1, 600, 2, 512, 513, 3].map(|len| Bytes::from(vec![b'x'; len])).into();
-        let frames: Vec<_> = contents.iter().map(|content| publish(content).encode()).collect();
-        let sum: usize = frames.iter().map(EncodedFrame::len_bytes).sum();
-
-        let apart = Outbound::new(usize::MAX);
-        frames.iter().for_each(|frame| apart.force(frame));
-        for max_bytes in [sum, sum - 1] {
-            let together = Outbound::new(max_bytes);
-            let mut sending = together.sending();
-            let sent: Vec<_> = contents
-                .iter()
-                .map(|content| {
-                    let head =
-                        ToBroker::Direct { number: 1, to: ADDRESS, content: ContentKind::Binary };
-                    sending.send(&head, content).is_ok()
-                })
-                .collect();
-            drop(sending);
-            let fits = max_bytes == sum;
-            assert_eq!(sent, [true, true, true, true, true, fits]);
-            let expected = bytes(&apart);
-            let last = if fits { 0 } else { frames[5].len_bytes() };
-            assert_eq!(bytes(&together), expected[..expected.len() - last]);
-        }
-    }
-
-    #[test]
-    fn a_message_is_only_for_a_peer_that_has_its_feature() {
-        let later = Some(Feature("later"));
-        let outbound = Outbound::new(100);
-        assert!(outbound.may_carry(None) && !outbound.may_carry(later));
-        outbound.agree(Features::default());
-        assert!(outbound.may_carry(None) && !outbound.may_carry(later));
-
-        let outbound = Outbound::new(100);
-        outbound.agree(Features::of([Feature("later")]));
-        assert!(outbound.may_carry(None) && outbound.may_carry(later));
-    }
-
-    const ADDRESS: Address = Address { worker: WorkerId(3), connection: ConnectionId(7) };
-
-    /// The bytes that wait.
-    fn bytes(outbound: &Outbound) -> Vec<u8> {
-        let state = outbound.lock();
-        let mut slices = [IoSlice::new(&[]); 100];
-        let filled = state.outbox.slices(&mut slices);
-        slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect()
-    }
-
-    #[test]
-    fn a_link_that_ends_takes_no_more_and_stays_cut() {
-        let outbound = Outbound::new(100);
-        outbound.finish();
-        outbound.force(&frame(10, 0));
-        assert_eq!(outbound.send(&frame(1_000, 0)), Ok(()));
-        assert_eq!(outbound.queued_bytes(), 0);
-        outbound.cut();
-        outbound.finish();
-        assert_eq!(outbound.lock().phase, LinkPhase::Cut);
-    }
-}
+mod tests;

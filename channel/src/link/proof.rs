@@ -11,8 +11,8 @@
 //! broker's proof; so no proof is worth anything on another link. Because of the labels, a proof that is
 //! sent back to its sender is worth nothing either.
 //!
-//! The broker sends its proof first. The caller answers with the same secret, so a broker that does not know
-//! any of the caller's secrets learns nothing from it.
+//! The broker proves itself first, and the caller answers with the secret that the broker has used. A broker
+//! that knows none of the caller's secrets gets no answer.
 
 use aws_lc_rs::hmac;
 use campanile_edge::Secret;

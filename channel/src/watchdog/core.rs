@@ -11,6 +11,10 @@ pub const TURN: Duration = Duration::from_secs(1);
 /// After this many turns without a beat, something counts as hung.
 const MAX_TURNS: u32 = 5;
 
+/// After this many turns without a beat, something is late. Some beat once per turn, so one turn without a
+/// beat means nothing.
+const LATE_TURNS: u32 = 2;
+
 /// How many hung ones the last line names. The others are counted.
 const MAX_NAMES: usize = 4;
 
@@ -37,6 +41,7 @@ pub enum Seen {
 pub struct Core {
     watched: BTreeMap<Key, Watched>,
     next: Key,
+    late_turns: u64,
 }
 
 #[derive(Debug)]
@@ -44,6 +49,8 @@ struct Watched {
     name: Cow<'static, str>,
     /// How long it has not beaten, not counting the time for which it got no CPU.
     silent: Duration,
+    /// How many turns it has not beaten in a row.
+    missed: u32,
     is_reported: bool,
 }
 
@@ -52,7 +59,8 @@ impl Core {
     pub fn watch(&mut self, name: Cow<'static, str>) -> Key {
         let key = self.next;
         self.next += 1;
-        self.watched.insert(key, Watched { name, silent: Duration::ZERO, is_reported: false });
+        self.watched
+            .insert(key, Watched { name, silent: Duration::ZERO, missed: 0, is_reported: false });
         key
     }
 
@@ -69,14 +77,21 @@ impl Core {
     /// that was stopped, or that gets hardly any CPU time, does not count as hung. An endless loop is
     /// found even then, only later.
     pub fn turn(&mut self, mut seen: impl FnMut(Key) -> Seen) -> Option<String> {
-        let mut is_over = false;
+        let (mut is_over, mut is_late) = (false, false);
         for (key, watched) in &mut self.watched {
             match seen(*key) {
-                Seen::Beat | Seen::InKernel => watched.silent = Duration::ZERO,
-                Seen::Nothing { starved } => watched.silent += TURN.saturating_sub(starved),
+                Seen::Beat | Seen::InKernel => {
+                    (watched.silent, watched.missed) = (Duration::ZERO, 0);
+                }
+                Seen::Nothing { starved } => {
+                    watched.silent += TURN.saturating_sub(starved);
+                    watched.missed += 1;
+                }
             }
+            is_late |= watched.missed >= LATE_TURNS;
             is_over |= watched.silent >= TURN * MAX_TURNS && !watched.is_reported;
         }
+        self.late_turns += u64::from(is_late);
         let suspects = self.watched.values_mut().filter(|watched| {
             is_over && watched.silent >= TURN * (MAX_TURNS - 1) && !watched.is_reported
         });
@@ -87,6 +102,11 @@ impl Core {
             })
             .collect();
         has_hung(&hung)
+    }
+
+    /// In how many turns something had not beaten for [`LATE_TURNS`], for whatever reason.
+    pub fn late_turns(&self) -> u64 {
+        self.late_turns
     }
 
     /// The names of everything that is watched, in the order in which it came.
@@ -143,6 +163,18 @@ mod tests {
                     restarts it and clients resume";
         assert_eq!(turns(&mut core, 20, SILENT), Some((5, line.to_owned())));
         assert_eq!(turns(&mut core, 20, SILENT), None, "it is reported once");
+    }
+
+    #[test]
+    fn a_turn_is_late_when_something_was_silent_for_two() {
+        let (mut core, [a, _]) = watch(["a", "b"]);
+        let starved = Seen::Nothing { starved: TURN };
+        for (seen, late) in
+            [(SILENT, 0), (Seen::Beat, 0), (SILENT, 0), (starved, 1), (SILENT, 2), (Seen::Beat, 2)]
+        {
+            core.turn(|key| if key == a { seen } else { Seen::InKernel });
+            assert_eq!(core.late_turns(), late);
+        }
     }
 
     #[test]

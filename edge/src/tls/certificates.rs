@@ -1,13 +1,16 @@
 //! The certificates of a listener, and which of them a client gets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::SignatureScheme;
-use rustls::client::{ResolvesClientCert, verify_server_name};
+use rustls::client::{
+    ResolvesClientCert, verify_server_cert_signed_by_trust_anchor, verify_server_name,
+};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{RootCertStore, SignatureScheme};
 
 use super::provider;
 use crate::Secret;
@@ -63,6 +66,12 @@ impl Certificate {
         }
     }
 
+    /// The Unix time at which it or a certificate of its chain expires, whichever is first; `None` if that
+    /// cannot be read.
+    pub fn expires_at(&self) -> Option<u64> {
+        self.0.cert.iter().filter_map(expires_at).min()
+    }
+
     /// What shows it to whoever asks a client for one.
     pub(super) fn for_client(&self) -> Arc<dyn ResolvesClientCert> {
         Arc::new(SingleCertAndKey::from(self.0.clone()))
@@ -77,6 +86,21 @@ impl Certificate {
 
     fn can_sign(&self, schemes: &[SignatureScheme]) -> bool {
         self.0.key.choose_scheme(schemes).is_some()
+    }
+}
+
+/// When a certificate expires, in Unix time. rustls says it to those who ask whether the certificate is
+/// valid at a time after that, and looks at nothing else before.
+fn expires_at(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let parsed = ParsedCertificate::try_from(certificate).ok()?;
+    let never = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+    let (none, algorithms) = (RootCertStore::empty(), provider().signature_verification_algorithms);
+    match verify_server_cert_signed_by_trust_anchor(&parsed, &none, &[], never, algorithms.all) {
+        Err(rustls::Error::InvalidCertificate(rustls::CertificateError::ExpiredContext {
+            not_after,
+            ..
+        })) => Some(not_after.as_secs()),
+        _ => None,
     }
 }
 
@@ -182,5 +206,26 @@ mod tests {
         );
         assert!(matches!(error, CertificateError::NotUsable(_)), "{error}");
         assert!(Certificate::from_pem(&[chain.clone(), chain].concat(), &key).is_ok());
+    }
+
+    #[test]
+    fn a_certificate_says_when_it_or_its_chain_expires() {
+        let certificate = |year: i32, is_ca: bool| {
+            let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
+            let mut params = CertificateParams::new(vec!["a.test".to_owned()]).expect("names");
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            if is_ca {
+                params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            }
+            let certificate = params.self_signed(&key).expect("a certificate");
+            (certificate.pem(), Secret::new(key.serialize_pem()))
+        };
+        let ((leaf, key), (issuer, _)) = (certificate(2040, false), certificate(2035, true));
+        let read = |chain: &str| Certificate::from_pem(chain.as_bytes(), &key).expect("fine");
+        assert_eq!(read(&leaf).expires_at(), Some(2_208_988_800));
+        assert_eq!(read(&(leaf + &issuer)).expires_at(), Some(2_051_222_400));
+        let (past, key) = certificate(2001, false);
+        let past = Certificate::from_pem(past.as_bytes(), &key).expect("fine");
+        assert_eq!(past.expires_at(), Some(978_307_200));
     }
 }

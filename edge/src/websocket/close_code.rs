@@ -1,6 +1,9 @@
 //! The close codes that are used here, from RFC 6455 and its registry
 //! (<https://www.iana.org/assignments/websocket/>). Pure.
 
+/// The purpose of the connection is fulfilled.
+pub const NORMAL: u16 = 1000;
+
 /// The server is shutting down, or the user has left the page.
 pub const GOING_AWAY: u16 = 1001;
 

@@ -2,7 +2,7 @@
 //! queues.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Recipient;
 use campanile_channel::Outbound;
@@ -14,6 +14,7 @@ use crate::bridge::core::BridgeEffect;
 use crate::bridge::heads::Askers;
 use crate::delivery::{Deliveries, Delivery, Signal};
 use crate::entrance::health::Health;
+use crate::meters::GatewayMeters;
 use crate::websocket::CloseCode;
 
 /// How the bridge reaches one worker.
@@ -28,8 +29,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    fn deliver(&self, delivery: Delivery) {
-        if self.deliveries.push(delivery) {
+    fn deliver(&self, delivery: Delivery, received: Instant) {
+        if self.deliveries.push(delivery, received) {
             self.signals.do_send(Signal::Deliver);
         }
     }
@@ -41,14 +42,28 @@ pub struct Performer {
     /// `None` without a link.
     outbound: Option<Outbound>,
     health: Health,
+    meters: GatewayMeters,
+    /// When the last batch was received from the broker.
+    received: Instant,
     /// The time over which clients are sent away.
     drain: Duration,
 }
 
 impl Performer {
     /// Starts without a link.
-    pub fn new(workers: Vec<Worker>, health: Health, drain: Duration) -> Self {
-        Self { workers, outbound: None, health, drain }
+    pub fn new(
+        workers: Vec<Worker>,
+        health: Health,
+        meters: GatewayMeters,
+        drain: Duration,
+        now: Instant,
+    ) -> Self {
+        Self { workers, outbound: None, health, meters, received: now, drain }
+    }
+
+    /// Records that a batch was received from the broker, to which the next events belong.
+    pub fn received(&mut self, now: Instant) {
+        self.received = now;
     }
 
     pub fn workers(&self) -> &[Worker] {
@@ -74,11 +89,13 @@ impl Performer {
         }
         self.outbound = Some(outbound);
         self.health.set_linked(true);
+        self.meters.link_up();
     }
 
     pub fn link_lost(&mut self) {
         self.outbound = None;
         self.health.set_linked(false);
+        self.meters.link_lost();
         // The next broker reports its own state.
         self.health.set_waits_for_disk(false);
     }
@@ -89,6 +106,7 @@ impl Performer {
 
     /// Ends the link once everything queued is sent.
     pub fn finish(&mut self) {
+        self.meters.link_lost();
         if let Some(outbound) = self.outbound.take() {
             outbound.finish();
         }
@@ -100,7 +118,9 @@ impl Performer {
 
     pub fn perform(&self, effect: BridgeEffect) {
         match effect {
-            BridgeEffect::Deliver(worker, delivery) => self.workers[worker].deliver(delivery),
+            BridgeEffect::Deliver(worker, delivery) => {
+                self.workers[worker].deliver(delivery, self.received);
+            }
             BridgeEffect::DeliverToAll(delivery) => self.deliver_to_all(&delivery),
             BridgeEffect::Send(message) => {
                 if let Some(outbound) = &self.outbound {
@@ -115,6 +135,7 @@ impl Performer {
             }
             BridgeEffect::ReportGap { gap, cursor, from } => {
                 warn!(%cursor, %from, ?gap, "events may be missing, clients are notified");
+                self.meters.gaps.count(gap.into());
                 self.deliver_to_all(&Delivery::Gap(gap, from));
             }
             BridgeEffect::SendAway => {
@@ -149,7 +170,7 @@ impl Performer {
     }
 
     fn deliver_to_all(&self, delivery: &Delivery) {
-        self.workers.iter().for_each(|worker| worker.deliver(delivery.clone()));
+        self.workers.iter().for_each(|worker| worker.deliver(delivery.clone(), self.received));
     }
 
     fn signal(&self, signal: Signal) {

@@ -48,6 +48,12 @@ impl Line {
         self.settle(self.socket.send_now(frame));
     }
 
+    /// Writes the frame of an event like [`send`](Self::send). Returns whether it is in the outbox, or written
+    /// already.
+    pub fn deliver(&self, frame: &Bytes) -> bool {
+        self.settle(self.socket.send_now(frame)).unwrap_or(false)
+    }
+
     /// Writes the greeting, whatever the bound of the outbox is, and lets other messages follow.
     pub fn greet(&self, frame: Bytes) {
         self.socket.greet(frame);
@@ -67,7 +73,13 @@ impl Line {
 
     /// Closes the connection with a code. `unsent` says what happens to what waits in the outbox.
     pub fn close(&self, code: CloseCode, unsent: Unsent) {
-        self.socket.close(self.rules().close(code), unsent);
+        self.socket.close(self.rules().close(code, None), unsent, code.code());
+    }
+
+    /// Closes a client that was not greeted yet, because it may not listen to a group any more.
+    pub fn close_not_allowed(&self, group: &str) {
+        let code = CloseCode::NotAllowed;
+        self.socket.close(self.rules().close(code, Some(group)), Unsent::Flush, code.code());
     }
 
     /// Closes a client that reads too slowly. This is the only place that does.

@@ -77,6 +77,7 @@ impl Session {
         worker: Rc<WorkerHandle>,
         seat: Seat,
     ) {
+        worker.config.meters.opened(line.dialect);
         let Opening { principal, wish, incoming, is_page_trusted } = opening;
         Self::create(|ctx| {
             worker.registry.do_send(Attach {
@@ -104,6 +105,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.socket.abort();
         self.worker.registry.do_send(Detach(self.connection));
+        self.worker.config.meters.ended(self.dialect, self.socket.close_code());
     }
 }
 
@@ -193,6 +195,9 @@ impl Session {
     }
 
     fn refuse(&mut self, error: &RequestError) {
+        if let RequestError::Publish(refused) = error {
+            self.worker.config.meters.publishes.count((&refused.error).into());
+        }
         self.line().say(self.dialect.rules().error(error));
         if error.is_clients_fault() && self.activity().errors.count(Instant::now()) {
             self.line().close(CloseCode::PolicyViolation, Unsent::Flush);

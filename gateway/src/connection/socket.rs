@@ -89,6 +89,7 @@ impl Socket {
                 awaits_greeting: None,
                 waiting: None,
                 is_overrun: false,
+                close_code: 0,
                 tls,
             }),
             driver: AtomicWaker::new(),
@@ -137,22 +138,23 @@ impl Socket {
     }
 
     /// Like [`send`](Self::send) and [`flush`](Self::flush). If nothing waits and the kernel takes the
-    /// slice, it is not queued at all.
+    /// slice, it is not queued at all. Returns `false` if the slice is dropped, because the connection is not
+    /// greeted yet or is ending.
     ///
     /// # Errors
     /// Like [`send`](Self::send).
-    pub fn send_now(&self, slice: &Bytes) -> Result<(), Full> {
+    pub fn send_now(&self, slice: &Bytes) -> Result<bool, Full> {
         let mut state = self.lock();
         if state.phase != SocketPhase::Open {
-            return Ok(());
+            return Ok(false);
         }
         if !state.outbox.is_empty() {
             // It is flushed together with what waits already.
-            return self.queue(&mut state, slice).map(drop);
+            return self.queue(&mut state, slice).map(|sent| sent != Sent::Ending);
         }
         if state.tls.is_some() {
             self.seal_now(&mut state, slice);
-            return Ok(());
+            return Ok(state.phase == SocketPhase::Open);
         }
         // Not through the runtime: in a broadcast to thousands, its record of this stream is not in the
         // CPU's caches. If the stream is full, the driver learns that from the runtime itself.
@@ -167,21 +169,27 @@ impl Socket {
                 state.outbox.pass(slice, 0);
                 self.driver.wake();
             }
-            Err(_) => self.break_off(&mut state),
+            Err(_) => {
+                self.break_off(&mut state);
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Queues slices whatever the bound is, because they are bounded by other means, and writes what the
-    /// kernel takes. They do not count for the bound of later output.
-    pub fn replay(&self, slices: impl IntoIterator<Item = Bytes>) {
+    /// kernel takes. They do not count for the bound of later output. Returns `false` if they are dropped,
+    /// because the connection is ending.
+    pub fn replay(&self, slices: impl IntoIterator<Item = Bytes>) -> bool {
         let mut state = self.lock();
         if state.phase == SocketPhase::Open {
             slices.into_iter().for_each(|slice| state.outbox.force(slice));
             state.outbox.exempt();
             drop(state);
             self.flush();
+            return true;
         }
+        false
     }
 
     /// Returns a receiver that resolves once the kernel has taken everything that is queued now, and fails
@@ -200,8 +208,9 @@ impl Socket {
     }
 
     /// Queues `last` as the last slice. When it is sent, the driver closes the sending direction and waits
-    /// until the peer closes the other one. Only the first close counts.
-    pub fn close(&self, last: Bytes, unsent: Unsent) {
+    /// until the peer closes the other one. Only the first close counts, and its `code`, which
+    /// [`close_code`](Self::close_code) returns.
+    pub fn close(&self, last: Bytes, unsent: Unsent, code: u16) {
         let mut state = self.lock();
         if state.phase > SocketPhase::Open {
             return;
@@ -212,6 +221,7 @@ impl Socket {
             state.waiting = None;
         }
         state.outbox.force(last);
+        state.close_code = code;
         state.phase = SocketPhase::Closing;
         state.awaits_greeting = None;
         drop(state);
@@ -227,6 +237,17 @@ impl Socket {
     /// Whether the connection is neither closed nor closing.
     pub fn is_open(&self) -> bool {
         self.lock().phase <= SocketPhase::Open
+    }
+
+    /// Whether the connection is neither closed nor closing, and how many bytes wait to be written.
+    pub fn standing(&self) -> (bool, usize) {
+        let state = self.lock();
+        (state.phase <= SocketPhase::Open, state.outbox.queued_bytes())
+    }
+
+    /// The code with which the connection was closed; 0 if it was not.
+    pub fn close_code(&self) -> u16 {
+        self.lock().close_code
     }
 
     /// Whether the outbox has exceeded its bound.

@@ -75,7 +75,7 @@ impl Rules for Events {
 
     /// A client whose token is the reason can come back with a new one and its last id. A browser comes back
     /// by itself, but with the old token if that is in the URL.
-    fn close(&self, code: CloseCode) -> Bytes {
+    fn close(&self, code: CloseCode, _group: Option<&str>) -> Bytes {
         let retry = retry(retry_millis());
         match code {
             CloseCode::TokenExpired | CloseCode::TokenRevoked => {

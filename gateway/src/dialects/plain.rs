@@ -31,7 +31,7 @@ impl Rules for Plain {
         frame(opcode, content.as_bytes())
     }
 
-    fn close(&self, code: CloseCode) -> Bytes {
+    fn close(&self, code: CloseCode, _group: Option<&str>) -> Bytes {
         code.frame()
     }
 }

@@ -230,8 +230,8 @@ impl Rules for V1 {
         Said::Event(SaidEvent { id, to, from, content, content_base64 }).frame()
     }
 
-    fn close(&self, code: CloseCode) -> Bytes {
-        let error = code.error().and_then(|error| self.refusal(error, code.reason(), None));
+    fn close(&self, code: CloseCode, group: Option<&str>) -> Bytes {
+        let error = code.error().and_then(|error| self.refusal(error, code.reason(), group));
         match error {
             Some(error) => [error, code.frame()].concat().into(),
             None => code.frame(),

@@ -21,6 +21,7 @@ use crate::config::GatewayConfig;
 use crate::entrance::health::Health;
 use crate::entrance::refusal::Refusal;
 use crate::entrance::seats::{Seat, Seats};
+use crate::meters::Limit;
 
 /// How long the thread pauses when the process has no file descriptors left.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
@@ -193,17 +194,20 @@ impl Hall {
             let mut accepted = self.accepted;
             let taken = rate.map_or(Ok(()), |rate| accepted.take(rate, Instant::now()));
             if let Err(wait) = taken {
+                self.config.meters.limits.count(Limit::Handshakes);
                 return Ok(Some(wait));
             }
             match accept(listener) {
                 Ok((socket, peer)) => {
                     self.accepted = accepted;
+                    self.config.meters.accepted.add(1);
                     let mut admitted = self.admit(peer);
                     while matches!(admitted, Accepted::Later) && waits > 0 {
                         waits -= 1;
                         thread::sleep(PACE);
                         admitted = self.admit(peer);
                     }
+                    self.count(&admitted);
                     match admitted {
                         Accepted::For(worker, admission) => {
                             // A door closes only when its thread ends, together with the process.
@@ -222,6 +226,17 @@ impl Hall {
             }
         }
         Ok(None)
+    }
+
+    /// Counts the limit that keeps a connection out, if one does.
+    fn count(&self, admitted: &Accepted) {
+        let is_full = match admitted {
+            Accepted::For(_, Admission::Full(_)) | Accepted::Later => true,
+            Accepted::For(..) | Accepted::Closed => false,
+        };
+        if is_full && !self.health.is_draining() {
+            self.config.meters.limits.count(Limit::Connections);
+        }
     }
 
     /// Takes a seat for a connection, or one of those for refusals.
@@ -244,6 +259,7 @@ impl Hall {
         let Err(crowded) = seat.count_address(peer.ip(), &limits.addresses) else {
             return Accepted::For(worker, Admission::Seated(seat));
         };
+        self.config.meters.limits.count((&crowded).into());
         // Over TLS an answer costs a handshake, and these come without a limit.
         if self.config.tls.is_some() && matches!(crowded, Crowded::Arrivals { .. }) {
             self.log_closed(Refusal::from(crowded).code, peer, &crowded.to_string());

@@ -12,6 +12,7 @@ use crate::config::GatewayConfig;
 use crate::entrance::refusal::Refusal;
 use crate::entrance::seats::Seat;
 use crate::limits::GatewayLimits;
+use crate::meters::Limit;
 
 /// How many requests that exceed a limit of their client each door answers at a time. Any more are closed
 /// without an answer. It bounds what a client behind a proxy can occupy.
@@ -52,7 +53,9 @@ impl Admissions {
     ) -> Result<(), Crowded> {
         let addresses = &self.limits().addresses;
         if client != peer {
-            return seat.count_address(client.ip(), addresses);
+            let limits = &self.config.meters.limits;
+            let counted = seat.count_address(client.ip(), addresses);
+            return counted.inspect_err(|crowded| limits.count(crowded.into()));
         }
         let forwards = head.all(FORWARDED_FOR).next().is_some();
         if forwards && seat.seats().note_forwarding(peer.ip(), addresses) {
@@ -68,7 +71,10 @@ impl Admissions {
     pub fn count_user(&self, principal: &Principal, seat: &Seat) -> Result<(), Refusal> {
         let Some(user) = principal.user() else { return Ok(()) };
         let max = self.limits().max_connections_per_user;
-        seat.count_user(user, max).map_err(|crowded| Refusal::crowded_user(crowded.max))
+        seat.count_user(user, max).map_err(|crowded| {
+            self.config.meters.limits.count(Limit::ConnectionsPerUser);
+            Refusal::crowded_user(crowded.max)
+        })
     }
 
     /// The right to answer one request that exceeds a limit; `None` if too many are being answered.

@@ -28,7 +28,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use self::decision::{Admitted, Decision, Opened, come_back, patient};
-use self::refusing::{log, refusal_by_message, refused};
+use self::refusing::{log, refusal_by_message};
 use crate::access::Rejection;
 use crate::config::GatewayConfig;
 use crate::connection::session::WorkerHandle;
@@ -43,6 +43,7 @@ use crate::entrance::rewind::Rewind;
 use crate::entrance::seats::Seat;
 use crate::entrance::unauthenticated::Unauthenticated;
 use crate::entrance::wish::Wish;
+use crate::meters::Limit;
 use crate::registry::Registry;
 use crate::websocket::{Terms, Upgrade};
 
@@ -169,7 +170,7 @@ impl Door {
             Ok(Ok(Some(decided))) => decided,
             Ok(Ok(None)) => return,
             Ok(Err(refusal)) => (self.refuse_other(&received, peer, refusal), 0),
-            Err(_) => (refused(&self.config, peer, &Refusal::timeout(), None), 0),
+            Err(_) => (self.refused(peer, &Refusal::timeout(), None), 0),
         };
         match decision {
             Decision::Open(opened, principal) => {
@@ -198,6 +199,10 @@ impl Door {
 
     fn decide(&self, head: &Head<'_>, peer: SocketAddr, seat: &Seat) -> Decision {
         let (proxy, peer) = (peer, self.admissions.client(head, peer));
+        if let Some(answer) = self.answer_to_check(head) {
+            let answer = answer.for_method(head.method);
+            return Decision::Refuse(answer.response(self.reader(head)));
+        }
         let refusal = match self.check(head, (proxy, peer), seat) {
             Ok(Admitted::Websocket(upgrade, wish, principal)) => {
                 self.log_subprotocol(&upgrade);
@@ -208,7 +213,10 @@ impl Door {
                     Some(principal) => return Decision::Open(opened, principal),
                     None => match self.unauthenticated.admit(peer.ip()) {
                         Some(newcomer) => return Decision::OpenLater(opened, newcomer),
-                        None => Refusal::too_many_unauthenticated(),
+                        None => {
+                            self.config.meters.limits.count(Limit::Unauthenticated);
+                            Refusal::too_many_unauthenticated()
+                        }
                     },
                 }
             }
@@ -228,13 +236,11 @@ impl Door {
         }
         match refusal_by_message(head, &refusal) {
             Some(last) => {
+                self.count_by_message(&refusal);
                 log(&self.config, peer, &refusal);
                 Decision::RefuseByMessage(last)
             }
-            None => {
-                let refusal = refusal.for_method(head.method);
-                refused(&self.config, peer, &refusal, self.reader(head))
-            }
+            None => self.refused(peer, &refusal.for_method(head.method), self.reader(head)),
         }
     }
 
@@ -245,9 +251,6 @@ impl Door {
         (proxy, peer): (SocketAddr, SocketAddr),
         seat: &Seat,
     ) -> Result<Admitted, Refusal> {
-        if let Some(answer) = self.answer_to_check(head) {
-            return Err(answer);
-        }
         self.admissions.count(head, (proxy, peer), seat)?;
         let GatewayConfig { allow_hosts, allow_origins, max_groups, .. } = &*self.config;
         let is_websocket = websocket::is_meant(head);

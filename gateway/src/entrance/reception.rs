@@ -75,6 +75,7 @@ impl Reception {
                 let counts_here = self.config.proxy_protocol;
                 match counts_here.then(|| seat.count_address(peer.ip(), addresses)) {
                     Some(Err(crowded)) => {
+                        self.config.meters.limits.count((&crowded).into());
                         let deadline = deadline.min(Instant::now() + REFUSAL_LIMIT);
                         self.turn_away(&self.crowded, (socket, peer, seat), crowded, deadline);
                     }

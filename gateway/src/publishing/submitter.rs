@@ -5,6 +5,7 @@ use campanile_channel::publishing::{Answer, Failure, Receipt};
 
 use crate::connection::line::WeakLine;
 use crate::dialects::{PublishError, RefusedPublish, RequestError, Tag};
+use crate::meters::{GatewayMeters, PublishResult};
 use crate::publishing::room::Reserved;
 
 /// A client with one publish under way. Its answer is written straight to its socket, on the courier's
@@ -17,21 +18,27 @@ pub struct Submitter {
     pub tag: Tag,
     /// The room of the publish, which is given back with the answer.
     pub reserved: Reserved,
+    /// Where the answer is counted.
+    pub meters: GatewayMeters,
 }
 
 impl Submitter {
     fn receive(self, result: Result<Receipt, Failure>) {
-        let Self { line, tag, reserved } = self;
+        let Self { line, tag, reserved, meters } = self;
         drop(reserved);
-        let Some(line) = line.upgrade() else { return };
+        let line = line.upgrade();
         let error = match result {
             Ok(Receipt::Accepted(accepted)) => {
+                meters.publishes.count(PublishResult::Accepted);
+                let Some(line) = line else { return };
                 return line.say(line.rules().published(&tag, accepted.position));
             }
             // Only a push to one connection is answered like this.
             Ok(Receipt::Written) => PublishError::Unknown,
             Err(failure) => failure.into(),
         };
+        meters.publishes.count((&error).into());
+        let Some(line) = line else { return };
         let refused = RequestError::from(Box::new(RefusedPublish { tag, error }));
         line.say(line.rules().error(&refused));
     }
@@ -73,7 +80,8 @@ mod tests {
         let socket = Socket::new(accepted.expect("connected").0, 1 << 20);
         let line = Line { socket, dialect: Dialect::V1 };
         let reserved = Room::new(1 << 20).reserve(&UnderWay::default(), 0).expect("room");
-        let submitter = Submitter { line: line.downgrade(), tag: Tag::default(), reserved };
+        let (line_to, meters) = (line.downgrade(), GatewayMeters::default());
+        let submitter = Submitter { line: line_to, tag: Tag::default(), reserved, meters };
         assert!(!submitter.is_gone());
         drop(line);
         let mut client = client.expect("connected");

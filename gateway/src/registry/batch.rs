@@ -8,6 +8,7 @@ use campanile_messages::ConnectionId;
 
 use crate::connection::socket::Sent;
 use crate::dialects::Framed;
+use crate::meters::Written;
 use crate::registry::client::Client;
 use crate::registry::subscriptions::Subscriptions;
 
@@ -63,21 +64,26 @@ impl Batch {
         Self { pulse, touched: Vec::new(), bytes: 0, closed: Vec::new() }
     }
 
-    /// Adds an event to the outbox of each of its listeners, where it waits for the next events.
+    /// Adds an event to the outbox of each of its listeners, where it waits for the next events. Returns how
+    /// often it did.
     pub fn deliver(
         &mut self,
         framed: &Framed,
         excepted: Option<ConnectionId>,
         clients: &Subscriptions<Client>,
-    ) {
-        let mut len_bytes = 0;
+    ) -> Written {
+        let (mut len_bytes, mut written) = (0, Written::default());
         for_each_receiver(framed, excepted, clients, |slot, client| {
             client.note(framed);
             let frame = framed.frame(client.line.dialect);
             len_bytes = len_bytes.max(frame.len());
             match client.line.settle(client.line.socket.send(frame)) {
-                Some(Sent::First) => self.touched.push(slot),
-                Some(Sent::Behind | Sent::Ending) => {}
+                Some(Sent::First) => {
+                    written.add(frame.len());
+                    self.touched.push(slot);
+                }
+                Some(Sent::Behind) => written.add(frame.len()),
+                Some(Sent::Ending) => {}
                 None => self.closed.push(client.connection),
             }
         });
@@ -85,23 +91,29 @@ impl Batch {
         if self.bytes >= FLUSH_EVERY_BYTES {
             self.flush(clients);
         }
+        written
     }
 
-    /// Sends an event after which there are no others yet, and flushes everything before it.
+    /// Sends an event after which there are no others yet, and flushes everything before it. Returns to how
+    /// many listeners.
     pub fn deliver_last(
         &mut self,
         framed: &Framed,
         excepted: Option<ConnectionId>,
         clients: &Subscriptions<Client>,
-    ) {
+    ) -> Written {
+        let mut written = Written::default();
         for_each_receiver(framed, excepted, clients, |_, client| {
             client.note(framed);
             let frame = framed.frame(client.line.dialect);
-            if client.line.settle(client.line.socket.send_now(frame)).is_none() {
-                self.closed.push(client.connection);
+            match client.line.settle(client.line.socket.send_now(frame)) {
+                Some(true) => written.add(frame.len()),
+                Some(false) => {}
+                None => self.closed.push(client.connection),
             }
         });
         self.flush(clients);
+        written
     }
 
     /// Flushes every client that has events waiting.

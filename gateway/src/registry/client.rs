@@ -15,6 +15,7 @@ use crate::connection::line::Line;
 use crate::connection::liveness::{Liveness, Verdict};
 use crate::connection::socket::Unsent;
 use crate::dialects::{Dialect, Framed, Greeting, Identity, RequestError};
+use crate::meters::Written;
 use crate::registry::renewal::{Chance, Due, Renewal};
 use crate::registry::subscriptions::Standing;
 use crate::resume::Resumed;
@@ -127,14 +128,19 @@ impl Client {
         self.line.socket.held_bytes() <= config.max_outbox_bytes
     }
 
-    /// Sends missed events, whatever the bound of the outbox is.
-    pub fn replay(&self, events: &[Arc<Framed>]) {
+    /// Sends missed events, whatever the bound of the outbox is. Returns how many.
+    pub fn replay(&self, events: &[Arc<Framed>]) -> Written {
+        let mut written = Written::default();
         if events.is_empty() {
-            return;
+            return written;
         }
         let last = events.iter().map(|event| event.sequence()).max().unwrap_or(0);
         self.known.set(self.known.get().max(last));
-        self.line.socket.replay(events.iter().map(|event| event.frame(self.line.dialect).clone()));
+        let frames = events.iter().map(|event| event.frame(self.line.dialect));
+        if self.line.socket.replay(frames.clone().cloned()) {
+            frames.for_each(|frame| written.add(frame.len()));
+        }
+        written
     }
 
     /// Sends that the client no longer listens to a group, because it has no right to it any more. A client
@@ -142,7 +148,7 @@ impl Client {
     pub fn send_not_allowed(&self, group: &GroupName, is_greeted: bool) {
         match self.line.rules().left(group, Some("not_allowed")).filter(|_| is_greeted) {
             Some(left) => self.line.send(&left),
-            None => self.line.close(CloseCode::NotAllowed, Unsent::Flush),
+            None => self.line.close_not_allowed(group),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::delivery::{Delivery, FoundEvents, ResumeOutcome};
 use crate::dialects::{Framed, Greeting, Identity};
+use crate::meters::{WorkerMeters, Written};
 use crate::registry::batch::Batch;
 use crate::registry::client::{Client, FramedMark};
 use crate::registry::counting::{Awaited, Counting};
@@ -35,6 +36,8 @@ pub struct Clients {
     /// Assigned by the broker before the first connection is accepted.
     worker: Arc<OnceLock<WorkerId>>,
     config: Arc<GatewayConfig>,
+    /// What this worker counts.
+    meters: Arc<WorkerMeters>,
     /// Gets the reports about deliveries.
     bridge: Addr<Bridge>,
     /// How many slow readers the counted events of this worker wait for.
@@ -54,6 +57,7 @@ impl Clients {
         Self {
             subscriptions: Subscriptions::new(config.max_groups),
             worker,
+            meters: config.meters.add_worker(),
             config,
             bridge,
             awaited: Awaited::default(),
@@ -102,10 +106,11 @@ impl Clients {
         match delivery {
             Delivery::Event(event) => {
                 let excepted = event.except_at(self.worker.get());
-                match is_last_event {
+                let written = match is_last_event {
                     true => batch.deliver_last(&event, excepted, &self.subscriptions),
                     false => batch.deliver(&event, excepted, &self.subscriptions),
-                }
+                };
+                self.meters.wrote(written);
             }
             Delivery::Counted(ticket, within, event) => self.count(ticket, within, &event),
             Delivery::Direct(ticket, connection, event) => {
@@ -119,6 +124,11 @@ impl Clients {
         None
     }
 
+    /// What this worker counts.
+    pub fn meters(&self) -> &WorkerMeters {
+        &self.meters
+    }
+
     /// The id of this worker; `None` until the gateway has had a link to its broker.
     pub fn worker(&self) -> Option<&WorkerId> {
         self.worker.get()
@@ -128,13 +138,16 @@ impl Clients {
     /// although their sessions have yet to finish the close.
     pub fn sweep(&mut self, now: Instant) -> Vec<ConnectionId> {
         let mark = self.mark.map(FramedMark::new);
-        let mut closed = Vec::new();
+        let (mut closed, mut outbox_bytes) = (Vec::new(), 0);
         for (client, standing) in self.subscriptions.all_mut() {
             client.look_after(now, standing, mark.as_ref(), &self.config);
-            if !client.line.socket.is_open() {
+            let (is_open, waiting_bytes) = client.line.socket.standing();
+            outbox_bytes += waiting_bytes as u64;
+            if !is_open {
                 closed.push(client.connection);
             }
         }
+        self.meters.outbox_bytes.set(outbox_bytes);
         closed
     }
 
@@ -143,7 +156,10 @@ impl Clients {
     /// nothing in the meantime.
     fn count(&self, ticket: RequestTicket, within: Duration, event: &Framed) {
         let excepted = event.except_at(self.worker.get());
-        let counting = Counting::deliver(event, excepted, &self.subscriptions, &self.awaited);
+        let mut written = Written::default();
+        let counting =
+            Counting::deliver(event, excepted, &self.subscriptions, &self.awaited, &mut written);
+        self.meters.wrote(written);
         let bridge = self.bridge.clone();
         match counting {
             Ok(tally) => bridge.do_send(DeliveryReport::Counted(ticket, tally)),
@@ -161,7 +177,10 @@ impl Clients {
             self.bridge.do_send(report(DirectOutcome::UnknownConnection));
             return;
         };
-        client.line.send(event.frame(client.line.dialect));
+        let frame = event.frame(client.line.dialect);
+        if client.line.deliver(frame) {
+            self.meters.wrote(Written { events: 1, bytes: frame.len() as u64 });
+        }
         match client.line.socket.written() {
             None if client.line.socket.is_open() => {
                 self.bridge.do_send(report(DirectOutcome::Written))
@@ -229,17 +248,24 @@ impl Clients {
         else {
             return;
         };
+        let count = |resumed: Option<Resumed>| {
+            if let Some(resumed) = resumed {
+                self.config.meters.resumes.count(resumed.into());
+            }
+        };
         for effect in effects {
             match effect {
                 ClientEffect::Greet { position, resumed, history } => {
+                    count(resumed);
                     let address = Address { worker, connection };
                     let named =
                         || self.subscriptions.user(connection).map(|user| Identity::named(user));
                     let identity = client.identity().or_else(named);
                     client.greet(&Greeting { address, position, resumed, history, identity });
                 }
-                ClientEffect::Replay(events) => client.replay(&events),
+                ClientEffect::Replay(events) => self.meters.wrote(client.replay(&events)),
                 ClientEffect::SendJoined(Audience::Group(group), resumed) => {
+                    count(resumed);
                     client.send_joined(&group, resumed);
                 }
                 // A client can only join groups.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::connection::socket::Socket;
 use crate::dialects::Framed;
+use crate::meters::Written;
 use crate::registry::batch::for_each_receiver;
 use crate::registry::client::{Client, WriteOutcome};
 use crate::registry::subscriptions::Subscriptions;
@@ -48,7 +49,7 @@ struct SlowReader {
 }
 
 impl Counting {
-    /// Writes an event to its listeners. Returns the tally if the outcome is known for all of them, or if
+    /// Writes an event to its listeners, and adds that to `written`. Returns the tally if the outcome is known for all of them, or if
     /// too many slow readers are waited for already. The `excepted` listener counts as matched, but
     /// nothing is written to it.
     ///
@@ -59,6 +60,7 @@ impl Counting {
         excepted: Option<ConnectionId>,
         clients: &Subscriptions<Client>,
         awaited: &Awaited,
+        written: &mut Written,
     ) -> Result<Tally, Self> {
         let mut counting = Self::default();
         let left_out = for_each_receiver(event, excepted, clients, |_, client| {
@@ -66,7 +68,11 @@ impl Counting {
                 return;
             }
             counting.tally.matched += 1;
-            match client.send_counted(event) {
+            let outcome = client.send_counted(event);
+            if matches!(outcome, WriteOutcome::Written | WriteOutcome::Waits(_)) {
+                written.add(event.frame(client.line.dialect).len());
+            }
+            match outcome {
                 WriteOutcome::Written => counting.tally.written += 1,
                 WriteOutcome::TooSlow => counting.tally.too_slow += 1,
                 WriteOutcome::Waits(written) if !awaited.is_full() => {

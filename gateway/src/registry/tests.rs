@@ -104,7 +104,7 @@ async fn attach_as(
 async fn a_resting_registry_is_not_woken_by_more_deliveries() {
     let (registry, deliveries) = start(0);
     registry.send(Rest).await.expect("the registry runs");
-    assert!(deliveries.push(Delivery::Mark(Position { epoch: 1, sequence: 1 })));
+    assert!(deliveries.push(Delivery::Mark(Position { epoch: 1, sequence: 1 }), Instant::now()));
     registry.send(Signal::Deliver).await.expect("the registry runs");
     assert!(!deliveries.is_taken(), "it was woken");
     registry.send(Continue).await.expect("the registry runs");

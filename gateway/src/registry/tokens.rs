@@ -12,9 +12,9 @@ use super::{Registry, renewal};
 use crate::config::GatewayConfig;
 use crate::connection::socket::Unsent;
 use crate::dialects::RequestError;
+use crate::meters::TokenResult;
 use crate::registry::client::Client;
 use crate::registry::subscriptions::Standing;
-use crate::websocket::CloseCode;
 
 /// How many clients a new access is applied to before the other actors of the thread get their turn.
 const AT_ONCE: usize = 256;
@@ -73,6 +73,7 @@ impl Handler<Renew> for Registry {
         let token = std::str::from_utf8(token.expose()).unwrap_or_default();
         let checked = access.check(token, (self.config.unix_time)());
         if let Err(rejection) = &checked {
+            self.config.meters.tokens.count(rejection.into());
             let (word, cause) = (rejection.word(), rejection.to_string());
             let incidents = &self.config.incidents;
             incident!(incidents, info, word, None, %connection, cause, "refused a new token");
@@ -80,7 +81,13 @@ impl Handler<Renew> for Registry {
                 self.config.unknown_key.notify_one();
             }
         }
-        let rights = renewal::check(&client.principal, checked)?;
+        let is_valid = checked.is_ok();
+        let rights = renewal::check(&client.principal, checked);
+        if is_valid {
+            let result = if rights.is_ok() { TokenResult::Renewed } else { TokenResult::Invalid };
+            self.config.meters.tokens.count(result);
+        }
+        let rights = rights?;
         client.principal = Principal::Token(Arc::new(rights));
         client.start_token(Instant::now(), (self.config.unix_time)(), self.config.token_grace);
         let expires_in = client.identity().and_then(|identity| identity.expires_in).unwrap_or(0);
@@ -103,8 +110,8 @@ impl Registry {
             client.line.close((&rejection).into(), Unsent::Flush);
         } else if let Some(principal) = access.changes(&client.principal) {
             client.principal = principal;
-            if groups.iter().any(|group| !client.may_listen_to(group)) {
-                client.line.close(CloseCode::NotAllowed, Unsent::Flush);
+            if let Some(group) = groups.iter().find(|group| !client.may_listen_to(group)) {
+                client.line.close_not_allowed(group.name());
             }
         }
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use campanile_edge::Rate;
-use campanile_edge::websocket::{self, Decoder, Limits, Message, Opcode, Violation};
+use campanile_edge::websocket::{self, Decoder, Limits, Message, Opcode, Violation, close_code};
 use futures_util::Stream;
 use tokio::sync::watch;
 
@@ -124,7 +124,9 @@ impl Incoming {
                 Message::Close(code) => {
                     let payload = code.map(u16::to_be_bytes);
                     let payload = payload.as_ref().map_or(&[][..], |code| &code[..]);
-                    self.line.socket.close(websocket::frame(Opcode::Close, payload), Unsent::Flush);
+                    let answer = websocket::frame(Opcode::Close, payload);
+                    // Whichever code it had: it is the client's own close.
+                    self.line.socket.close(answer, Unsent::Flush, close_code::NORMAL);
                 }
                 data => return Some(data),
             }
@@ -177,8 +179,9 @@ impl Stream for Incoming {
                 return Poll::Ready(Some(message));
             }
             if let Some(violation) = self.violation.take() {
-                let last = websocket::close(violation.close_code(), &violation.to_string());
-                self.line.socket.close(last, Unsent::Flush);
+                let code = violation.close_code();
+                let last = websocket::close(code, &violation.to_string());
+                self.line.socket.close(last, Unsent::Flush, code);
             }
             if !self.line.socket.is_open() {
                 let ending = Ending::new(self.line.socket.clone(), self.terms.flush_limit);

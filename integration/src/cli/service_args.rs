@@ -104,6 +104,8 @@ impl ServiceArgs {
             | Command::Key(_)
             | Command::Token(_)
             | Command::Bench(_)
+            | Command::Push(_)
+            | Command::Tail(_)
             | Command::BenchPart(_) => Self::default(),
         }
     }

@@ -3,10 +3,12 @@
 use crate::settings::nearest;
 
 /// The variables that are no flags of a service.
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 8] = [
     "CAMPANILE_LOG",
     "CAMPANILE_LOG_FORMAT",
     "CAMPANILE_CONFIG",
+    "CAMPANILE_KEY",
+    "CAMPANILE_TOKEN",
     "CAMPANILE_BROKER_SECRET",
     "CAMPANILE_GATEWAY_SECRET",
     "CAMPANILE_PUBLISHER_SECRET",

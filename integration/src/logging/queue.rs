@@ -22,6 +22,8 @@ pub struct LogQueue {
     settled: u64,
     /// How many lines were dropped since the last report.
     dropped: u64,
+    /// How many of those were reported before.
+    reported: u64,
 }
 
 impl LogQueue {
@@ -57,9 +59,15 @@ impl LogQueue {
         self.dropped
     }
 
+    /// How many lines were ever dropped.
+    pub fn ever_dropped(&self) -> u64 {
+        self.reported + self.dropped
+    }
+
     /// This many dropped lines have been reported.
     pub fn reported(&mut self, lines: u64) {
         self.dropped -= lines;
+        self.reported += lines;
     }
 
     /// The place behind the newest line.

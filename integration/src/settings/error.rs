@@ -49,8 +49,8 @@ impl fmt::Display for SettingsError {
     }
 }
 
-/// A sentence without what may be an API key that somebody put into the wrong place.
-fn without_keys(sentence: &str) -> Cow<'_, str> {
+/// Returns a sentence without what may be an API key that somebody put into the wrong place.
+pub fn without_keys(sentence: &str) -> Cow<'_, str> {
     let mut parts = sentence.split(KEY_PREFIX);
     let mut shown = Cow::Borrowed(parts.next().unwrap_or_default());
     for part in parts {

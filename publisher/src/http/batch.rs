@@ -17,6 +17,7 @@ use crate::error::{Answered, ApiError};
 use crate::http::HttpError;
 use crate::http::media::batch_format;
 use crate::http::wording;
+use crate::meters::Waits;
 use crate::push::BadRequest;
 use crate::push::batch::{BatchFormat, BatchLimits, read};
 use crate::push::rights::Pusher;
@@ -74,11 +75,21 @@ impl Front {
                 allowed.map_err(|error| order.answer(number, Err(error))).ok()
             })
             .collect();
+        let handed_over = pushes.len();
+        let waits = match pushes.iter().any(|(push, _)| Waits::from(push) == Waits::Delivered) {
+            true => Waits::Delivered,
+            false => Waits::Accepted,
+        };
         let arriving = Answers::new(presence(request), reserved);
         let caller = |number| Caller::Many(arriving.slot(number));
         let pushes = pushes.into_iter().map(|(push, number)| (push, caller(number)));
         self.courier.do_send(CarryAll { pushes: pushes.collect() });
+        let mut in_flight = self.config.meters.in_flight();
+        in_flight.set(handed_over);
         let answers = all(order, &arriving).await;
+        if handed_over > 0 {
+            self.config.meters.took(waits, now.elapsed());
+        }
         Ok((format, answers, arriving.take_reserved()))
     }
 }

@@ -21,6 +21,7 @@ use crate::http::entrance::Counted;
 use crate::http::inbound::Inbound;
 use crate::http::patience::Patience;
 use crate::http::turn::Turn;
+use crate::meters::Connected;
 
 /// How much is read at once in search of a head. Most heads are smaller.
 const READ_BYTES: usize = 2 << 10;
@@ -60,6 +61,8 @@ pub struct CallerStream {
     has_ended: bool,
     /// Counts the connection for its address.
     counted: Option<Counted>,
+    /// Counts the connection for operators.
+    connected: Option<Connected>,
 }
 
 impl CallerStream {
@@ -83,12 +86,13 @@ impl CallerStream {
             is_broken: false,
             has_ended: false,
             counted: None,
+            connected: None,
         }
     }
 
-    /// Holds what counts the connection for its address, until the connection ends.
-    pub fn counted_by(mut self, counted: Option<Counted>) -> Self {
-        self.counted = counted;
+    /// Holds what counts the connection for its address and for operators, until the connection ends.
+    pub fn counted_by(mut self, counted: Option<Counted>, connected: Connected) -> Self {
+        (self.counted, self.connected) = (counted, Some(connected));
         self
     }
 

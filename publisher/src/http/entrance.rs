@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::config::PublisherConfig;
+use crate::meters::{Limit, PublisherMeters};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -41,6 +42,7 @@ pub(crate) struct Entrance {
     header_limit: Duration,
     answers: Arc<AtomicUsize>,
     incidents: Incidents,
+    meters: PublisherMeters,
 }
 
 /// Counts a connection for its address until it is dropped.
@@ -66,6 +68,7 @@ impl Entrance {
             header_limit: config.head_limit,
             answers: Arc::default(),
             incidents: config.incidents.clone(),
+            meters: config.meters.clone(),
         }
     }
 
@@ -102,6 +105,7 @@ impl Entrance {
         match arrived {
             Ok(peer) => Ok((client, peer.map(|peer| Counted { crowd: self.crowd.clone(), peer }))),
             Err(crowded) => {
+                self.meters.limit_hit(Limit::MaxConnectionsPerAddress);
                 self.log_closed("too_many_connections", client, &crowded.to_string());
                 if !self.is_sealed {
                     self.answer(tcp, crowded).await;

@@ -44,6 +44,7 @@ impl Front {
             silence_limit: self.config.silence_limit,
             stopping: self.stopping.clone(),
             payload: payload.take(),
+            meters: self.config.meters.clone(),
         };
         publish_stream::open(request, opening)
     }

@@ -43,6 +43,11 @@ impl Access {
         Self { keys, pusher }
     }
 
+    /// The name of the caller's key; empty as long as it has none.
+    pub(super) fn name(&self) -> &str {
+        self.pusher.as_ref().map_or("", Pusher::name)
+    }
+
     /// Whether the key has not come yet.
     pub(super) fn is_awaited(&self) -> bool {
         self.pusher.is_none()

@@ -22,7 +22,8 @@ use super::intake::{Incoming, Intake};
 use crate::courier::answers::{AnswerSlot, Answers};
 use crate::courier::in_order::InOrder;
 use crate::error::{Answered, ApiError};
-use crate::http::wording;
+use crate::http::{add, wording};
+use crate::meters::Results;
 use crate::push::{BadRequest, cost_bytes, item};
 
 /// How much is written, except for the last answer, before the connection is asked whether it takes
@@ -78,6 +79,8 @@ pub(super) struct Turn {
     pub(super) heard: bool,
     /// How long nothing more is read, because the caller pushes too often.
     pub(super) wait: Option<Duration>,
+    /// What the items were answered.
+    pub(super) results: Results,
 }
 
 /// The state of one stream.
@@ -146,7 +149,7 @@ impl Exchange {
         let mut written = 0;
         while written < WRITE_BYTES {
             let came = self.collect(task);
-            written += self.write(WRITE_BYTES - written, &mut turn.outgoing);
+            written += self.write(WRITE_BYTES - written, &mut turn);
             let took = self.take_in(task, source.as_mut(), &mut turn, now);
             if !came && !took {
                 break;
@@ -156,6 +159,16 @@ impl Exchange {
             self.allowance.settle(&self.answers);
         }
         turn
+    }
+
+    /// How many items have no answer that was written.
+    pub(super) fn items(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The name of the caller's key; empty if it has none.
+    pub(super) fn key_name(&self) -> &str {
+        self.access.name()
     }
 
     /// Accepts no more items. When those that were accepted have their answers, the stream closes. The
@@ -208,7 +221,7 @@ impl Exchange {
     }
 
     /// Writes the answers whose turn it is, up to `max_bytes`, and returns how many bytes that were.
-    fn write(&mut self, max_bytes: usize, outgoing: &mut Vec<Outgoing>) -> usize {
+    fn write(&mut self, max_bytes: usize, turn: &mut Turn) -> usize {
         let mut held = self.order.held_bytes();
         let mut bytes = Vec::new();
         let mut ends = Vec::new();
@@ -218,6 +231,7 @@ impl Exchange {
             let freed = held - self.order.held_bytes();
             held -= freed;
             self.leaving_bytes += freed;
+            add(&mut turn.results, &answered);
             self.without_room -= usize::from(freed == 0);
             match self.format {
                 StreamFormat::Json => wording::json(&answered, &mut bytes),
@@ -230,7 +244,7 @@ impl Exchange {
         for end in ends {
             let message = bytes.slice(start..end);
             start = end;
-            outgoing.push(match self.format {
+            turn.outgoing.push(match self.format {
                 StreamFormat::Json => {
                     Outgoing::Text(ByteString::try_from(message).expect("JSON is UTF-8"))
                 }

@@ -24,6 +24,14 @@ impl Pusher {
         Self { principal: Principal::Key(key.rights().clone()), key: Some(key) }
     }
 
+    /// The name of the caller's key in the settings; empty if it has none.
+    pub(crate) fn name(&self) -> &str {
+        match &self.principal {
+            Principal::Key(rights) => &rights.name,
+            _ => "",
+        }
+    }
+
     /// Whether the caller has presented no key.
     pub(crate) fn is_anybody(&self) -> bool {
         self.key.is_none()

@@ -14,6 +14,8 @@ impl Broker {
         let Some(is_waiting) = self.disk.look() else {
             return;
         };
+        self.meters.disk_waits(is_waiting);
+        self.health.set_disk_waits(is_waiting);
         let frame = FromBroker::Disk { is_waiting }.encode();
         self.links.numbers().into_iter().for_each(|link| self.send(link, &frame));
     }
@@ -27,6 +29,7 @@ impl Broker {
             "a gateway has seen events that the log does not have (is the data directory an older \
              copy?): a new epoch begins, and clients are notified that events may be missing"
         );
+        self.meters.epoch_began();
         self.end_all(|| Ending::NewEpoch);
         self.disk.write_all(&mut self.exchange);
         self.is_renewing = self.disk.set_epoch(epoch);

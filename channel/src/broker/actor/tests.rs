@@ -1,6 +1,9 @@
 use std::net::Ipv4Addr;
 
+use campanile_messages::link::InterestChange;
 use campanile_messages::{Audience, Content, Durability, InstanceId, Position};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use tokio::time::{sleep, timeout};
 
 use super::super::config::Storage;
@@ -26,6 +29,8 @@ struct TestBroker {
     gate: Gate,
     broker: Addr<Broker>,
     gone: Option<oneshot::Receiver<StoreError>>,
+    meters: BrokerMeters,
+    health: BrokerHealth,
 }
 
 impl TestBroker {
@@ -37,7 +42,8 @@ impl TestBroker {
         let found = Some((StuckStore::new(&gate), recovered));
         let (broker, gone) =
             Broker::launch_on(&config, Clock::starting_at(Duration::ZERO), found).unwrap();
-        Self { gate, broker, gone: Some(gone) }
+        let BrokerConfig { meters, health, .. } = config;
+        Self { gate, broker, gone: Some(gone), meters, health }
     }
 
     fn hello(&self, instance: u64, role: Role) -> (Answer, Outbound) {
@@ -50,6 +56,15 @@ impl TestBroker {
         let enter = Enter { hello, agreement, principal, peer, outbound: outbound.clone(), answer };
         self.broker.do_send(enter);
         (answered, outbound)
+    }
+
+    /// What operators see under this name.
+    fn shown(&self, name: &str) -> String {
+        let (mut registry, mut text) = (Registry::default(), String::new());
+        self.meters.register(&mut registry);
+        encode(&mut text, &registry).unwrap();
+        let line = format!("campanile_broker_{name} ");
+        text.lines().find_map(|shown| shown.strip_prefix(&line)).unwrap().to_owned()
     }
 
     /// Lets the broker tick until a condition holds.
@@ -165,6 +180,8 @@ async fn every_link_learns_of_a_long_wait_for_the_disk() {
     test.until(|| outbound.queued_bytes() == welcome_bytes + disk(true)).await;
     test.broker.send(Tick).await.unwrap();
     assert_eq!(outbound.queued_bytes(), welcome_bytes + disk(true), "said once");
+    assert_eq!((test.health.hindrance(), &*test.shown("disk_waits")), (Some("disk"), "1"));
+    assert_ne!(test.shown("staged_bytes"), "0");
     let (answered, late) = test.hello(3, gateway());
     let _late_link = answered.await.unwrap().unwrap();
     assert_eq!(late.queued_bytes(), welcome_bytes + disk(true));
@@ -172,6 +189,31 @@ async fn every_link_learns_of_a_long_wait_for_the_disk() {
     let said = disk(true) + disk(false);
     test.until(|| outbound.queued_bytes() == welcome_bytes + said).await;
     assert_eq!(late.queued_bytes(), welcome_bytes + said);
+    assert_eq!((test.health.hindrance(), &*test.shown("disk_waits")), (None, "0"));
+    assert_eq!(test.shown("write_duration_seconds_count"), "1");
+    test.until(|| test.shown("staged_bytes") == "0").await;
+}
+
+#[actix::test]
+async fn operators_see_how_far_the_slowest_gateway_is_behind() {
+    let test = TestBroker::of(Durability::Memory);
+    let (answered, outbound) = test.hello(2, Role::Gateway { workers: 1, held: vec![] });
+    let gateway = answered.await.unwrap().unwrap();
+    let (publisher, _publisher) = test.publisher().await;
+    let change = InterestChange { audience: Audience::Everyone, connections: Some(1) };
+    let interest = ToBroker::Interest { revision: 1, changes: vec![change] };
+    test.say(&gateway.seat, interest).await;
+    test.say(&gateway.seat, ToBroker::Attach { cursor: None }).await;
+    // Nobody writes what is queued.
+    for number in 1..=3 {
+        test.say(&publisher.seat, publish(number, 1)).await;
+    }
+    test.broker.send(Tick).await.unwrap();
+    assert_eq!((&*test.shown("link_lag_events"), &*test.shown("link_events_total")), ("3", "3"));
+    assert_eq!(test.shown("link_lag_bytes"), outbound.queued_bytes().to_string());
+    drop(gateway);
+    test.until(|| test.shown("link_lag_events") == "0").await;
+    assert_eq!(test.shown("links{role=\"gateway\"}"), "0");
 }
 
 #[actix::test]

@@ -39,15 +39,17 @@ impl Exchange {
                 (at(lost.max(cursor.sequence)), gap)
             }
         };
-        let frames = self
+        let frames: Vec<_> = self
             .log
             .after(from.sequence)
             .filter(|entry| self.routing.wants(link, &entry.audience))
             .map(|entry| entry.frame.clone())
             .collect();
+        self.counts.link_events += frames.len() as u64;
+        self.count_gap(gap);
         self.routing.go_live(link);
         effects.push(Effect::Send { link, message: FromBroker::Attached { from, gap } });
-        effects.push(Effect::Replay { link, frames });
+        effects.push(Effect::CatchUp { link, frames });
         effects.extend(self.confirmation(link));
     }
 
@@ -69,7 +71,7 @@ impl Exchange {
     /// several wants ask for it. Its work is bounded: a want is served from the log if less than a bound
     /// was looked at before, and not at all where earlier wants have brought everything.
     pub(super) fn fetch(
-        &self,
+        &mut self,
         link: LinkNumber,
         number: u64,
         wants: &[Want],
@@ -77,7 +79,7 @@ impl Exchange {
     ) -> Effect {
         let mut frames = Vec::new();
         let mut complete = HashMap::<Audience, u64>::new();
-        let (mut served, mut looked) = (0, Looked::default());
+        let (mut served, mut looked, mut replayed) = (0, Looked::default(), 0);
         for want in wants {
             if served > 0 && (looked.bytes > max_bytes || looked.events > MAX_LOOKED) {
                 break;
@@ -97,10 +99,12 @@ impl Exchange {
                 let count = u32::try_from(events.len()).expect("the log is bounded");
                 let past = FromBroker::Past { audience, events: count, expired, complete_after };
                 frames.push(past.encode());
+                replayed += u64::from(count);
                 frames.extend(events.into_iter().map(|(_, frame)| frame));
             }
         }
         frames.push(FromBroker::Fetched { number, served }.encode());
+        self.counts.replayed += replayed;
         Effect::Replay { link, frames }
     }
 

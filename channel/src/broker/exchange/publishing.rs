@@ -32,8 +32,14 @@ impl Exchange {
         let message = match intake.take(publish, matched, *closing, now, changes) {
             Taken::Staged if self.keeps && self.durability != Durability::Memory => return,
             Taken::Staged => return self.stored(u64::MAX, now, effects),
-            Taken::Repeated(receipt) => accepted(number, receipt, 0, 0),
-            Taken::Refused(refusal) => FromBroker::Refused { number, refusal },
+            Taken::Repeated(receipt) => {
+                self.counts.duplicates += 1;
+                accepted(number, receipt, 0, 0)
+            }
+            Taken::Refused(refusal) => {
+                self.count_refused(refusal);
+                FromBroker::Refused { number, refusal }
+            }
         };
         effects.push(Effect::Send { link, message });
     }
@@ -43,6 +49,9 @@ impl Exchange {
         let frame = self.log.append(&staged.record);
         let links = self.routing.links(audience);
         let publisher_link = self.intake.publishers.link(publisher);
+        self.counts.accepted += 1;
+        self.counts.duplicates += staged.repeated_by.len() as u64;
+        self.counts.link_events += links.len() as u64;
         let (mut counting, mut away) = (0, 0);
         if let (Some(within_millis), Some(link)) = (staged.count_within_millis, publisher_link) {
             let ticket = RequestTicket { link: link.0, number };
@@ -69,7 +78,7 @@ impl Exchange {
     }
 
     pub(super) fn direct(
-        &self,
+        &mut self,
         link: LinkNumber,
         number: Number,
         to: Address,
@@ -87,6 +96,7 @@ impl Exchange {
             Whereabouts::Away => DirectOutcome::GatewayAway,
             Whereabouts::Unknown => DirectOutcome::UnknownWorker,
         };
+        self.count_direct(outcome);
         Effect::Send { link, message: FromBroker::Answered { number, outcome } }
     }
 

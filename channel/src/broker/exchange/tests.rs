@@ -1,4 +1,5 @@
 mod clients;
+mod counts;
 mod links;
 mod publishes;
 mod restarts;
@@ -205,7 +206,7 @@ fn attached(
     let from = Position { epoch: EPOCH, sequence: from };
     vec![
         send(link, FromBroker::Attached { from, gap }),
-        Effect::Replay { link, frames },
+        Effect::CatchUp { link, frames },
         send(link, FromBroker::Confirmed { revision: 1, head }),
     ]
 }

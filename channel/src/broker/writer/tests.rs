@@ -43,7 +43,7 @@ fn close_within(
 
 fn start(store: impl DurableStore) -> (Writer, Receiver<Report>) {
     let (reports, reported) = mpsc::channel();
-    let none = Watchdog::none();
+    let none = BrokerConfig::default();
     let writer = Writer::start(store, &none, move |report| reports.send(report).unwrap()).unwrap();
     (writer, reported)
 }

@@ -12,6 +12,7 @@ use super::Session;
 use crate::connection::pace::{Pace, Paced};
 use crate::connection::socket::Unsent;
 use crate::dialects::{Publish, PublishError, RefusedPublish};
+use crate::meters::PublishResult;
 use crate::publishing::room::UnderWay;
 use crate::publishing::submitter::Submitter;
 use crate::publishing::user_rates::Refused;
@@ -55,6 +56,7 @@ impl Session {
             Paced::InTime => {}
             Paced::TooSoon => return Err(too_often()),
             Paced::GoesOn => {
+                self.worker.config.meters.publishes.count(PublishResult::RateLimited);
                 self.line().close(CloseCode::RateLimited, Unsent::Flush);
                 return Ok(());
             }
@@ -72,7 +74,8 @@ impl Session {
         let except = (!echo).then_some(address);
         let target = Target::Audience(Audience::Group(group));
         let push = Push { except, id, from: user, ..Push::new(target, content) };
-        desk.carry(push, Submitter { line: self.line().downgrade(), tag, reserved });
+        let (line, meters) = (self.line().downgrade(), self.worker.config.meters.clone());
+        desk.carry(push, Submitter { line, tag, reserved, meters });
         Ok(())
     }
 }

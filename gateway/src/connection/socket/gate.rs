@@ -25,7 +25,7 @@ impl Socket {
         let mut state = self.lock();
         if state.phase >= SocketPhase::Open {
             drop(state);
-            return self.send_now(slice);
+            return self.send_now(slice).map(drop);
         }
         self.queue(&mut state, slice)?;
         drop(state);

@@ -15,6 +15,8 @@ pub(super) struct SocketState {
     pub(super) waiting: Option<Box<WriteWaiters>>,
     /// Whether the outbox has exceeded its bound.
     pub(super) is_overrun: bool,
+    /// The code with which the connection was closed; 0 for none.
+    pub(super) close_code: u16,
     /// Seals what is written. What leaves the outbox is sealed at once, and waits here if the kernel does
     /// not take it: at most one record.
     pub(super) tls: Option<Box<TlsSession>>,
@@ -68,4 +70,25 @@ pub(super) enum SocketPhase {
     Lingering,
     /// Nothing can be sent or read.
     Broken,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a socket would hold without the code.
+    #[allow(dead_code, reason = "only its size counts")]
+    struct WithoutCode {
+        outbox: Outbox,
+        phase: SocketPhase,
+        awaits_greeting: Option<oneshot::Sender<()>>,
+        waiting: Option<Box<WriteWaiters>>,
+        is_overrun: bool,
+        tls: Option<Box<TlsSession>>,
+    }
+
+    #[test]
+    fn to_know_the_close_code_takes_no_memory() {
+        assert_eq!(size_of::<SocketState>(), size_of::<WithoutCode>());
+    }
 }

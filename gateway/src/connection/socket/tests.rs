@@ -127,8 +127,8 @@ impl Step {
             Self::Hold => {}
             Self::Release => socket.release(),
             Self::Greet => socket.greet(slice),
-            Self::Replay => socket.replay([slice]),
-            Self::Close => socket.close(slice, Unsent::Flush),
+            Self::Replay => drop(socket.replay([slice])),
+            Self::Close => socket.close(slice, Unsent::Flush, 0),
             Self::Abort => socket.abort(),
         }
     }
@@ -301,14 +301,14 @@ async fn nothing_but_control_frames_leaves_before_the_greeting() {
         if is_released {
             socket.release();
         }
-        assert_eq!(socket.send_now(&slice(b"event ")), Ok(()));
+        assert_eq!(socket.send_now(&slice(b"event ")), Ok(false));
         socket.replay([slice(b"event ")]);
         assert_eq!(socket.send_control(&slice(b"pong ")), Ok(()));
         assert!(socket.is_open());
         socket.greet(slice(b"greeting "));
-        assert_eq!(socket.send_now(&slice(b"event ")), Ok(()));
+        assert_eq!(socket.send_now(&slice(b"event ")), Ok(true));
         socket.greet(slice(b"greeting "));
-        socket.close(slice(b"close"), Unsent::Flush);
+        socket.close(slice(b"close"), Unsent::Flush, 0);
         let (text, ()) = tokio::join!(read_all(&mut peer), end(&socket));
         assert_eq!(text, "head pong greeting event close");
     }
@@ -321,7 +321,7 @@ async fn the_head_waits_for_the_greeting_until_it_is_released() {
     assert_eq!(socket.lock().outbox.written_bytes(), 0);
     socket.release();
     assert_eq!(socket.lock().outbox.written_bytes(), 5);
-    socket.close(Bytes::from_static(b"close"), Unsent::Drop);
+    socket.close(Bytes::from_static(b"close"), Unsent::Drop, 0);
     socket.greet(Bytes::from_static(b"greeting "));
     let (text, ()) = tokio::join!(read_all(&mut peer), end(&socket));
     assert_eq!(text, "head close", "a closed connection is not greeted");
@@ -332,7 +332,7 @@ async fn the_head_waits_for_the_greeting_until_it_is_released() {
 async fn nobody_waits_for_a_greeting_that_came_or_never_will() {
     let end: [fn(&Socket); 3] = [
         |socket| socket.greet(Bytes::from_static(b"greeting")),
-        |socket| socket.close(Bytes::from_static(b"close"), Unsent::Flush),
+        |socket| socket.close(Bytes::from_static(b"close"), Unsent::Flush, 0),
         Socket::abort,
     ];
     for end in end {

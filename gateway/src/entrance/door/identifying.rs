@@ -14,6 +14,7 @@ use crate::entrance::credentials::{self, Places};
 use crate::entrance::identity;
 use crate::entrance::refusal::Refusal;
 use crate::entrance::wish::UrlToken;
+use crate::meters::TokenResult;
 
 impl Door {
     /// The token in a request, if there is one.
@@ -65,7 +66,12 @@ impl Door {
         peer: SocketAddr,
     ) -> Result<Principal, (Rejection, Refusal)> {
         let access = self.config.access.borrow().clone();
-        access.identify(token, (self.config.unix_time)()).map_err(|rejection| {
+        let identified = access.identify(token, (self.config.unix_time)());
+        if token.is_some() {
+            let result = identified.as_ref().err().map_or(TokenResult::Accepted, Into::into);
+            self.config.meters.tokens.count(result);
+        }
+        identified.map_err(|rejection| {
             self.log_rejection(&rejection, peer);
             if rejection.names_unknown_key() {
                 self.config.unknown_key.notify_one();

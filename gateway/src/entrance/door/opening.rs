@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use campanile_channel::tls::Stream;
 use campanile_edge::Principal;
+use campanile_edge::websocket::close_code;
 use campanile_messages::ConnectionId;
 use tracing::info;
 
@@ -82,7 +83,14 @@ impl Door {
         line.socket.release();
         let token = first_message::token(&mut incoming, &line, auth_limit, &self.health).await;
         drop(newcomer);
-        let Some(token) = token else { return first_message::end(incoming).await };
+        let Some(token) = token else {
+            match line.socket.close_code() {
+                // The client is gone, or the gateway shuts down.
+                0 | close_code::NORMAL | close_code::GOING_AWAY => {}
+                code => self.config.meters.refused.count(code.into()),
+            }
+            return first_message::end(incoming).await;
+        };
         let token = std::str::from_utf8(token.expose()).unwrap_or_default();
         let principal = self.identify(Some(token), peer).map_err(|(_, refusal)| refusal);
         let granted = principal.and_then(|principal| {
@@ -99,6 +107,7 @@ impl Door {
                 );
             }
             Err(refusal) => {
+                self.count_by_message(&refusal);
                 log(&self.config, peer, &refusal);
                 first_message::refuse(&line, &refusal);
                 first_message::end(incoming).await;

@@ -6,7 +6,6 @@ use campanile_edge::pages::NotAllowed;
 
 use super::Door;
 use super::decision::Decision;
-use super::refusing::refused;
 use crate::entrance::refusal::Refusal;
 
 /// How version 2 of the PROXY protocol begins.
@@ -31,10 +30,8 @@ impl Door {
             && !self.config.proxy_protocol
             && self.config.exposure_now().refused_for(|_| true).is_some();
         match is_proxied {
-            true => {
-                refused(&self.config, peer, &NotAllowed::Proxy { header: "PROXY" }.into(), None)
-            }
-            false => refused(&self.config, peer, &refusal, None),
+            true => self.refused(peer, &NotAllowed::Proxy { header: "PROXY" }.into(), None),
+            false => self.refused(peer, &refusal, None),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{Decision, Door, come_back};
 use crate::config::GatewayConfig;
 use crate::entrance::ends::{REFUSAL_LIMIT, end, last_message, read_head};
 use crate::entrance::refusal::Refusal;
-use crate::websocket::Upgrade;
+use crate::websocket::{CloseCode, Upgrade};
 
 impl Door {
     /// What is logged of a connection for which there is no room.
@@ -39,13 +39,16 @@ impl Door {
         };
         let mut received = Vec::new();
         let plain = refusal.response(None);
-        let decide =
-            |head: &Head<'_>, _| self.decide_without_room(head, refusal, &mut news.is_told);
+        let is_told = &mut news.is_told;
+        let decide = |head: &Head<'_>, _| self.decide_without_room(head, refusal.clone(), is_told);
         let read = read_head(&mut stream, &mut received, decide);
         let last = match timeout_at(deadline, read).await {
             Ok(Ok(Some(last))) => last,
             _ if self.health.is_draining() => None,
-            _ => Some(plain),
+            _ => {
+                self.count_by_status(&refusal);
+                Some(plain)
+            }
         };
         if let Some(last) = last {
             let _ = timeout(2 * REFUSAL_LIMIT, end(stream, last)).await;
@@ -62,7 +65,7 @@ impl Door {
         let refusal = match self.answer_to_check(head) {
             Some(answer) => {
                 *is_told = true;
-                answer
+                return Some(answer.for_method(head.method).response(self.reader(head)));
             }
             None if self.health.is_draining() => return None,
             None => refusal,
@@ -77,20 +80,38 @@ impl Door {
             true => come_back(),
             false => refusal,
         };
-        refusal_by_message(head, &refusal)
-            .unwrap_or_else(|| refusal.for_method(head.method).response(self.reader(head)))
+        if let Some(last) = refusal_by_message(head, &refusal) {
+            self.count_by_message(&refusal);
+            return last;
+        }
+        self.count_by_status(&refusal);
+        refusal.for_method(head.method).response(self.reader(head))
     }
-}
 
-/// Refuses a request, and logs it.
-pub(super) fn refused(
-    config: &GatewayConfig,
-    peer: SocketAddr,
-    refusal: &Refusal,
-    reader: Option<Reader<'_>>,
-) -> Decision {
-    log(config, peer, refusal);
-    Decision::Refuse(refusal.response(reader))
+    /// The answer to a request that is refused by its status, which is logged.
+    pub(super) fn refused(
+        &self,
+        peer: SocketAddr,
+        refusal: &Refusal,
+        reader: Option<Reader<'_>>,
+    ) -> Decision {
+        log(&self.config, peer, refusal);
+        self.count_by_status(refusal);
+        Decision::Refuse(refusal.response(reader))
+    }
+
+    /// Counts a refusal with its status, unless it is the answer to a preflight request.
+    fn count_by_status(&self, refusal: &Refusal) {
+        if refusal.status != 204 {
+            self.config.meters.refused.count(refusal.status.into());
+        }
+    }
+
+    /// Counts a refusal with its close code.
+    pub(super) fn count_by_message(&self, refusal: &Refusal) {
+        let code = refusal.close_code().map_or(0, CloseCode::code);
+        self.config.meters.refused.count(code.into());
+    }
 }
 
 /// Logs a refusal, unless it is no news.

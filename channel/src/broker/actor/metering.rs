@@ -1,0 +1,24 @@
+//! What the broker notes for its operators.
+
+use std::time::Duration;
+
+use super::Broker;
+
+impl Broker {
+    /// Notes what the exchange has done and holds. Done once per batch of messages.
+    pub(super) fn note(&self, now: Duration) {
+        self.meters.note(&self.exchange.figures(now), self.disk.held_bytes());
+    }
+
+    /// A link of this role is up.
+    pub(super) fn note_link(&self, role: &'static str) {
+        self.meters.link_opened(role);
+        self.meters.links(|role| self.links.number_of(role));
+    }
+
+    /// Notes how far links are behind.
+    pub(super) fn note_lag(&self) {
+        let (events, bytes) = self.links.lag();
+        self.meters.lag(events, bytes);
+    }
+}

@@ -1,0 +1,197 @@
+//! What the tools that talk to a running cluster share: where it is, whom they trust, and what they show.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use campanile_edge::Secret;
+use reqwest::header::HeaderValue;
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, ClientBuilder, Url};
+
+use crate::secret_file;
+
+/// How long it may take to connect, with TLS.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// The most bytes of a file with a key or a token. Both are shorter.
+const MAX_SECRET_BYTES: usize = 16 << 10;
+
+/// The most bytes of the sentence in an answer that are shown.
+const MAX_SENTENCE_BYTES: usize = 4 << 10;
+
+/// Where a gateway or a publisher is: `http` or `https`, a host, and perhaps a path before its own paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerUrl(Url);
+
+impl ServerUrl {
+    /// The URL of one of its paths; `path` does not begin with a `/`.
+    pub fn at<'a>(&self, path: &str, query: impl IntoIterator<Item = (&'a str, &'a str)>) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}/{path}", self.0.path().trim_end_matches('/')));
+        let mut query = query.into_iter().peekable();
+        if query.peek().is_some() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    /// A client for it, which follows no redirect and uses no proxy, because a secret must not go anywhere
+    /// else. It trusts the authorities in the file `ca`, or those that the system trusts.
+    ///
+    /// # Errors
+    /// A sentence, if the file cannot be used or the system trusts nobody.
+    pub fn client(&self, ca: Option<&Path>) -> Result<ClientBuilder, String> {
+        let builder = Client::builder();
+        let builder = match ca {
+            Some(file) => builder.tls_certs_only(authorities(file)?),
+            // Without TLS, the certificates of the system are not needed, and perhaps there are none.
+            None if self.0.scheme() == "http" => builder.tls_certs_only([]),
+            None => builder,
+        };
+        Ok(builder.no_proxy().redirect(Policy::none()).connect_timeout(CONNECT_LIMIT))
+    }
+}
+
+impl FromStr for ServerUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let accepted = "accepted is http://HOST[:PORT][/PATH] or the same with https";
+        let url = Url::parse(text).map_err(|error| format!("{error}; {accepted}"))?;
+        let is_plain = url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        match ["http", "https"].contains(&url.scheme()) && is_plain {
+            true => Ok(Self(url)),
+            false => Err(accepted.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+fn authorities(file: &Path) -> Result<Vec<Certificate>, String> {
+    let wrong = |error: String| {
+        format!("--ca {}: {error}; accepted is a file of certificates in PEM", file.display())
+    };
+    let pem = std::fs::read(file).map_err(|error| wrong(format!("it cannot be read: {error}")))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(wrong("there is no certificate in it".to_owned())),
+    }
+}
+
+/// The header `Authorization` with the secret in `file`, or else in the environment variable. An empty
+/// variable counts as unset. `None` if there is neither.
+///
+/// # Errors
+/// A sentence that names the flag or the variable, and shows nothing of the secret.
+pub fn authorization(
+    (flag, file): (&str, Option<&Path>),
+    (name, value): (&str, Option<&OsStr>),
+) -> Result<Option<HeaderValue>, String> {
+    let (source, secret) = match (file, value.filter(|value| !value.is_empty())) {
+        (Some(file), _) => {
+            let source = format!("{flag} {}", file.display());
+            let secret = secret_file::read(file, MAX_SECRET_BYTES);
+            (source.clone(), secret.map_err(|error| format!("{source}: {error}"))?)
+        }
+        (None, Some(value)) => (name.to_owned(), Secret::new(value.as_encoded_bytes())),
+        (None, None) => return Ok(None),
+    };
+    let mut header = HeaderValue::from_bytes(&[b"Bearer ", secret.expose()].concat())
+        .ok()
+        .filter(|_| secret.expose().iter().all(u8::is_ascii_graphic))
+        .ok_or_else(|| format!("{source}: accepted is one word of ASCII characters"))?;
+    header.set_sensitive(true);
+    Ok(Some(header))
+}
+
+/// An error of the network with its causes, of which the last one says most.
+pub fn causes(error: &reqwest::Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    causes.last().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// The sentence in the body of a refusal: its `error` if it is JSON, else its text.
+pub fn sentence(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Refusal {
+        error: String,
+    }
+    let text = match serde_json::from_slice(body) {
+        Ok(Refusal { error }) => error,
+        Err(_) => String::from_utf8_lossy(&body[..body.len().min(MAX_SENTENCE_BYTES)]).into_owned(),
+    };
+    printable(text.trim())
+}
+
+/// The same text with all control characters escaped but line feeds and tabs: what others have written
+/// must not control the terminal.
+pub fn printable(text: &str) -> String {
+    let is_harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_harmful(c) {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_server_is_given_by_its_url_without_a_secret() {
+        let at =
+            |url: &str| url.parse::<ServerUrl>().expect(url).at("events", [("group", "a b&c")]);
+        assert_eq!(at("http://h:1").as_str(), "http://h:1/events?group=a+b%26c");
+        assert_eq!(at("https://h/below/").as_str(), "https://h/below/events?group=a+b%26c");
+        for wrong in ["h:1", "ftp://h", "http://a:b@h", "http://h/?key=x", "http://h/#x", "", "/"] {
+            let error = wrong.parse::<ServerUrl>().expect_err(wrong);
+            assert!(error.contains("accepted is http://HOST"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_a_secret_takes_precedence_over_the_variable() {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        writeln!(file, "from-the-file").expect("it can be written");
+        let read = |file, value: Option<&str>| {
+            let value = value.map(OsStr::new);
+            let header = authorization(("--key-file", file), ("CAMPANILE_KEY", value));
+            header.map(|header| header.map(|h| h.to_str().expect("ASCII").to_owned()))
+        };
+        let bearer = |word: &str| Ok(Some(format!("Bearer {word}")));
+        assert_eq!(read(Some(file.path()), Some("variable")), bearer("from-the-file"));
+        assert_eq!(read(None, Some("variable")), bearer("variable"));
+        assert_eq!((read(None, Some("")), read(None, None)), (Ok(None), Ok(None)));
+        for secret in ["two words", "a\nb", "\u{e9}"] {
+            let error = read(None, Some(secret)).expect_err(secret);
+            assert_eq!(error, "CAMPANILE_KEY: accepted is one word of ASCII characters");
+        }
+        let error = read(Some(Path::new("/nonexistent/key")), None).expect_err("no file");
+        assert!(error.starts_with("--key-file /nonexistent/key: it cannot be read"), "{error}");
+    }
+
+    #[test]
+    fn what_a_server_says_does_not_control_the_terminal() {
+        assert_eq!(sentence(b"{\"error\":\"no \\u001b[2J\"}"), "no \\u{1b}[2J");
+        assert_eq!(sentence(b"no room\x07\n"), "no room\\u{7}");
+        assert_eq!(sentence(b"\xff").as_str(), "\u{fffd}");
+        assert_eq!(printable("a\tb\nc\r\u{9b}"), "a\tb\nc\\r\\u{9b}");
+    }
+}
