@@ -71,9 +71,11 @@ impl Reception {
         match admission {
             // Without a proxy, it was counted when it was accepted.
             Admission::Seated(seat) => {
-                let addresses = &self.config.limits.borrow().addresses;
+                // Not borrowed for longer: the door looks at the limits as well, and would then wait for
+                // their change, which waits for this.
+                let limits = self.config.limits.borrow().clone();
                 let counts_here = self.config.proxy_protocol;
-                match counts_here.then(|| seat.count_address(peer.ip(), addresses)) {
+                match counts_here.then(|| seat.count_address(peer.ip(), &limits.addresses)) {
                     Some(Err(crowded)) => {
                         self.config.meters.limits.count((&crowded).into());
                         let deadline = deadline.min(Instant::now() + REFUSAL_LIMIT);
