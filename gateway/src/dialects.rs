@@ -40,6 +40,15 @@ impl Dialect {
     /// All dialects, in the order of their discriminants.
     pub const ALL: [Self; 3] = [Self::Plain, Self::V1, Self::Events];
 
+    /// What it is called in metrics and in the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::V1 => "v1",
+            Self::Events => "events",
+        }
+    }
+
     /// The rules of this dialect.
     pub fn rules(self) -> &'static dyn Rules {
         match self {

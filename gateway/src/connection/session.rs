@@ -17,6 +17,7 @@ use campanile_edge::{Principal, Rate, Secret};
 use campanile_messages::{ConnectionId, GroupName};
 
 use crate::config::GatewayConfig;
+use crate::connection::Ended;
 use crate::connection::line::Line;
 use crate::connection::pace::{Pace, Paced};
 use crate::connection::socket::{Socket, Unsent};
@@ -40,7 +41,7 @@ pub struct Session {
     is_page_trusted: bool,
     /// Made with the first message that counts for a limit.
     activity: Option<Box<Activity>>,
-    _seat: Seat,
+    seat: Seat,
 }
 
 /// What all sessions of a worker share. An address of an actor is three allocations, so that a session does
@@ -79,6 +80,9 @@ impl Session {
     ) {
         worker.config.meters.opened(line.dialect);
         let Opening { principal, wish, incoming, is_page_trusted } = opening;
+        if let Some(user) = &wish.user {
+            seat.note_user(user);
+        }
         Self::create(|ctx| {
             worker.registry.do_send(Attach {
                 connection,
@@ -91,7 +95,7 @@ impl Session {
             ctx.add_stream(incoming);
             let Line { socket, dialect } = line;
             let activity = None;
-            Self { connection, worker, socket, dialect, is_page_trusted, activity, _seat: seat }
+            Self { connection, worker, socket, dialect, is_page_trusted, activity, seat }
         });
     }
 }
@@ -105,7 +109,10 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.socket.abort();
         self.worker.registry.do_send(Detach(self.connection));
-        self.worker.config.meters.ended(self.dialect, self.socket.close_code());
+        let (config, dialect) = (&self.worker.config, self.dialect);
+        config.meters.ended(dialect, self.socket.close_code());
+        let ended = Ended { socket: &self.socket, dialect, user: self.seat.user() };
+        ended.log_incident(&config.incidents);
     }
 }
 

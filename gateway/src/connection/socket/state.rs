@@ -4,6 +4,8 @@ use campanile_channel::Outbox;
 use campanile_edge::tls::TlsSession;
 use tokio::sync::oneshot;
 
+use crate::websocket::CloseCause;
+
 #[derive(Debug)]
 pub(super) struct SocketState {
     pub(super) outbox: Outbox,
@@ -13,10 +15,10 @@ pub(super) struct SocketState {
     pub(super) awaits_greeting: Option<oneshot::Sender<()>>,
     /// `None` if nobody waits: an idle connection should be small.
     pub(super) waiting: Option<Box<WriteWaiters>>,
-    /// Whether the outbox has exceeded its bound.
-    pub(super) is_overrun: bool,
-    /// The code with which the connection was closed; 0 for none.
-    pub(super) close_code: u16,
+    /// How many bytes waited when the outbox exceeded its bound, in the measure of that; 0 if it did not.
+    pub(super) overrun_bytes: u32,
+    /// What has closed the connection; `None` also if it was refused.
+    pub(super) cause: Option<CloseCause>,
     /// Seals what is written. What leaves the outbox is sealed at once, and waits here if the kernel does
     /// not take it: at most one record.
     pub(super) tls: Option<Box<TlsSession>>,
@@ -76,9 +78,9 @@ pub(super) enum SocketPhase {
 mod tests {
     use super::*;
 
-    /// What a socket would hold without the code.
+    /// What a socket would hold without the cause of its end.
     #[allow(dead_code, reason = "only its size counts")]
-    struct WithoutCode {
+    struct WithoutCause {
         outbox: Outbox,
         phase: SocketPhase,
         awaits_greeting: Option<oneshot::Sender<()>>,
@@ -88,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn to_know_the_close_code_takes_no_memory() {
-        assert_eq!(size_of::<SocketState>(), size_of::<WithoutCode>());
+    fn to_know_the_cause_of_the_end_takes_no_memory() {
+        assert_eq!(size_of::<SocketState>(), size_of::<WithoutCause>());
     }
 }
