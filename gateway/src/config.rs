@@ -117,6 +117,8 @@ pub struct GatewayConfig {
     pub drain: Duration,
     /// How long connections may take to end after [`drain`](Self::drain) before they are cut.
     pub shutdown_limit: Duration,
+    /// Whether the end of every connection is logged. Default: no.
+    pub access_log: bool,
     /// What is logged of refused connections and requests. Default: nothing has happened.
     pub incidents: Incidents,
     /// Watches the gateway's actors and threads.
@@ -176,6 +178,7 @@ impl Default for GatewayConfig {
             confirm_limit: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             shutdown_limit: Duration::from_secs(2),
+            access_log: false,
             incidents: Incidents::default(),
             watchdog: Watchdog::none(),
         }

@@ -96,6 +96,8 @@ pub struct PublisherConfig {
     /// Whether a key may be in the URL although the publisher does not listen on loopback only. Default:
     /// it may not, because URLs are written to logs.
     pub key_in_url: bool,
+    /// Whether every push is logged. Default: no.
+    pub access_log: bool,
     /// What is logged of refused pushes and connections. Default: nothing has happened.
     pub incidents: Incidents,
     /// Watches the publisher's actor, tasks and threads. Default: they are not watched.
@@ -163,6 +165,7 @@ impl PublisherConfig {
             max_tls_handshakes: 256,
             keys: watch::channel(Arc::default()).1,
             key_in_url: false,
+            access_log: false,
             incidents: Incidents::default(),
             watchdog: Watchdog::none(),
             meters: PublisherMeters::default(),

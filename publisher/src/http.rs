@@ -60,7 +60,7 @@ mod turn;
 pub mod wording;
 
 pub(crate) use connection::CallerStream;
-pub(crate) use counted::add;
+pub(crate) use counted::{add, status_of};
 pub(crate) use entrance::Entrance;
 pub(crate) use error::HttpError;
 pub(crate) use limit::limit;
@@ -120,11 +120,11 @@ pub(crate) async fn answer(
     let mut payload = payload.into_inner();
     let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
     // What is broken comes first: half a body must not be taken for a complete one.
-    let mut counted = CountedRequest::new(&front.config.meters, &request);
+    let mut counted = CountedRequest::new(&front.config, &request);
     let performed = tokio::select! {
         biased;
         error = turn.broken() => Err(error.into()),
-        performed = front.perform(&request, &mut payload, &mut counted.pusher) => performed,
+        performed = front.perform(&request, &mut payload, &mut counted) => performed,
     };
     counted.answered(&performed);
     let mut response = match performed {
@@ -150,12 +150,12 @@ pub(crate) async fn answer(
 }
 
 impl Front {
-    /// Performs a request. `known` gets the caller, if it is known and has pushed.
+    /// Performs a request. `counted` gets the caller, if it is known and has pushed, and what it pushes.
     async fn perform(
         &self,
         request: &HttpRequest,
         payload: &mut Payload,
-        known: &mut Option<Pusher>,
+        counted: &mut CountedRequest,
     ) -> Result<Success, ApiError> {
         if let Some(health) = self.health(request) {
             return Ok(Success::Health(health?));
@@ -179,22 +179,25 @@ impl Front {
         let admitted = self.admit(request)?;
         match route {
             Route::Push => {
-                let pusher = known.insert(admitted.pusher()?.clone());
+                let pusher = admitted.pusher()?.clone();
+                counted.pusher = Some(pusher.clone());
                 pusher.count_push(Instant::now())?;
                 let mut reserved = self.budget.reserve(self.entrance.peer(request));
                 let push = match request.method() {
                     &Method::GET => self.read_get(request, &admitted.query, &mut reserved)?,
                     _ => self.read_post(request, &admitted.query, payload, &mut reserved).await?,
                 };
+                counted.asked(Some(&push));
                 // Its key may have been removed while the body was on its way.
-                self.still(pusher)?.check_push(&push)?;
+                self.still(&pusher)?.check_push(&push)?;
                 self.carry(push, reserved, request).await.map(Success::Receipt)
             }
             Route::Batch => {
-                let pusher = known.insert(admitted.pusher()?.clone());
+                let pusher = admitted.pusher()?.clone();
+                counted.pusher = Some(pusher.clone());
                 let query = &*admitted.query;
                 let (format, answers, reserved) =
-                    self.batch(request, query, payload, pusher).await?;
+                    self.batch(request, query, payload, &pusher, counted).await?;
                 Ok(Success::Batch(format, answers, reserved))
             }
             Route::Position => {

@@ -36,14 +36,20 @@ pub enum Kind {
     Stream,
 }
 
-impl EncodeLabelValue for Kind {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let word = match self {
+impl Kind {
+    /// What it is called in metrics and in the log.
+    pub fn word(self) -> &'static str {
+        match self {
             Self::Push => "push",
             Self::Batch => "batch",
             Self::Stream => "stream",
-        };
-        EncodeLabelValue::encode(&word, encoder)
+        }
+    }
+}
+
+impl EncodeLabelValue for Kind {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.word(), encoder)
     }
 }
 

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use campanile_channel::incident;
 use campanile_edge::Incidents;
 use tracing::field::display;
+use tracing::info;
 
 use crate::connection::socket::Socket;
 use crate::dialects::Dialect;
+use crate::websocket::CloseCause;
 
 /// A connection that has ended.
 #[derive(Debug)]
@@ -19,6 +21,18 @@ pub struct Ended<'a> {
 }
 
 impl Ended<'_> {
+    /// Writes a line of the access log.
+    pub fn log_access(&self) {
+        let Self { socket, dialect, user } = self;
+        let (peer, dialect) = (socket.client().map(display), dialect.word());
+        let code = socket.cause().map(CloseCause::code);
+        let (seconds, sent_bytes) = (socket.age().as_secs_f64(), socket.sent_bytes());
+        info!(
+            target: "campanile::access",
+            peer, user, dialect, seconds, code, sent_bytes, "a connection ended"
+        );
+    }
+
     /// Logs the end if the gateway has closed the connection, except if it shuts down.
     pub fn log_incident(&self, incidents: &Incidents) {
         let cause = self.socket.cause();

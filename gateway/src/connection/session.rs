@@ -113,6 +113,9 @@ impl Drop for Session {
         config.meters.ended(dialect, self.socket.close_code());
         let ended = Ended { socket: &self.socket, dialect, user: self.seat.user() };
         ended.log_incident(&config.incidents);
+        if config.access_log {
+            ended.log_access();
+        }
     }
 }
 

@@ -1,9 +1,15 @@
-//! Counts what becomes of the pushes of one request.
+//! Counts what becomes of the pushes of one request, and logs it where there is an access log.
+
+use std::net::SocketAddr;
+use std::time::Instant;
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
+use campanile_channel::publishing::Push;
 
 use super::{Success, limit, status};
+use crate::access_log::{Asked, Lines, Source};
+use crate::config::PublisherConfig;
 use crate::error::{Answered, ApiError};
 use crate::meters::{Kind, PublisherMeters, Results};
 use crate::push::rights::Pusher;
@@ -15,17 +21,38 @@ pub(super) struct CountedRequest {
     kind: Option<Kind>,
     /// The caller, as soon as it is known to push.
     pub(super) pusher: Option<Pusher>,
+    /// `None` without an access log.
+    log: Option<RequestLog>,
+}
+
+/// What the access log says of a request.
+struct RequestLog {
+    begun: Instant,
+    peer: Option<SocketAddr>,
+    asked: Vec<Asked>,
 }
 
 impl CountedRequest {
-    pub(super) fn new(meters: &PublisherMeters, request: &HttpRequest) -> Self {
+    pub(super) fn new(config: &PublisherConfig, request: &HttpRequest) -> Self {
         let kind = match (request.uri().path(), request.method()) {
             ("/", &Method::GET | &Method::POST) => Some(Kind::Push),
             ("/batch", &Method::POST) => Some(Kind::Batch),
             ("/stream", &Method::GET) => Some(Kind::Stream),
             _ => None,
         };
-        Self { meters: meters.clone(), kind, pusher: None }
+        let log = config.access_log.then(|| RequestLog {
+            begun: Instant::now(),
+            peer: request.peer_addr(),
+            asked: Vec::new(),
+        });
+        Self { meters: config.meters.clone(), kind, pusher: None, log }
+    }
+
+    /// Notes a push that was read, or could not be.
+    pub(super) fn asked(&mut self, push: Option<&Push>) {
+        if let Some(log) = &mut self.log {
+            log.asked.push(Asked::new(push, log.begun));
+        }
     }
 
     /// Counts what is answered.
@@ -41,16 +68,31 @@ impl CountedRequest {
                 let mut results = Results::default();
                 answers.iter().for_each(|answered| add(&mut results, answered));
                 self.meters.pushed_all(kind, &results, self.key());
+                self.log(kind, answers.iter().map(|answered| Some(status_of(answered))));
             }
             (Some(kind), Ok(Success::Receipt(_))) => {
                 self.meters.pushed(kind, Some(200), self.key(), 1);
+                self.log(kind, [Some(200)]);
             }
             (Some(kind), Err(error)) => {
-                self.meters.pushed(kind, Some(status(error).as_u16()), self.key(), 1);
+                let status = Some(status(error).as_u16());
+                self.meters.pushed(kind, status, self.key(), 1);
+                self.log(kind, [status]);
             }
             // What a stream carries is counted by the stream.
             _ => {}
         }
+    }
+
+    /// Logs the answers to the pushes that were noted. A request without any has one answer.
+    fn log(&self, kind: Kind, statuses: impl IntoIterator<Item = Option<u16>>) {
+        let Some(RequestLog { begun, peer, asked }) = &self.log else { return };
+        let (mut asked, now, mut lines) = (asked.iter(), Instant::now(), Lines::default());
+        for status in statuses {
+            let unread = || Asked::new(None, *begun);
+            lines.add(asked.next().copied().unwrap_or_else(unread), status, now);
+        }
+        lines.log(Source { kind, key: self.key(), peer: *peer });
     }
 
     fn key(&self) -> &str {
@@ -62,14 +104,17 @@ impl Drop for CountedRequest {
     fn drop(&mut self) {
         if let Some(kind) = self.kind {
             self.meters.pushed(kind, None, self.key(), 1);
+            self.log(kind, [None]);
         }
     }
 }
 
 /// Adds the answer to one of many pushes.
 pub(crate) fn add(results: &mut Results, answered: &Answered) {
-    match answered {
-        Ok(_) => results.add(200, None),
-        Err(error) => results.add(status(error).as_u16(), limit(error)),
-    }
+    results.add(status_of(answered), answered.as_ref().err().and_then(limit));
+}
+
+/// The status of the answer to one of many pushes.
+pub(crate) fn status_of(answered: &Answered) -> u16 {
+    answered.as_ref().err().map_or(200, |error| status(error).as_u16())
 }

@@ -49,6 +49,16 @@ impl Socket {
         self.lock().outbox.held_bytes()
     }
 
+    /// How many bytes the kernel has taken for the client, before they were sealed where there is TLS.
+    pub fn sent_bytes(&self) -> u64 {
+        self.lock().sent_bytes()
+    }
+
+    /// How long ago the connection was opened.
+    pub fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
     /// Whether nothing waits to be sent.
     pub fn is_flushed(&self) -> bool {
         !self.lock().has_unsent()

@@ -30,11 +30,19 @@ impl SocketState {
         !self.outbox.is_empty() || self.tls.as_ref().is_some_and(|tls| !tls.unsent().is_empty())
     }
 
+    /// How many bytes the kernel has taken, before they were sealed.
+    pub(super) fn sent_bytes(&self) -> u64 {
+        let unsent = self.tls.as_ref().map_or(0, |tls| tls.unsent_plaintext_bytes());
+        self.outbox.written_bytes() - unsent as u64
+    }
+
     /// Notifies the callers whose offset was reached.
     pub(super) fn resolve_waiters(&mut self) {
+        if self.waiting.is_none() {
+            return;
+        }
+        let reached = self.sent_bytes();
         let Some(waiting) = &mut self.waiting else { return };
-        let unsent = self.tls.as_ref().map_or(0, |tls| tls.unsent_plaintext_bytes());
-        let reached = self.outbox.written_bytes() - unsent as u64;
         let done = waiting.0.partition_point(|waiter| waiter.offset <= reached);
         for waiter in waiting.0.drain(..done) {
             let _ = waiter.done.send(());
