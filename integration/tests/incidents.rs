@@ -79,6 +79,11 @@ async fn a_slow_reader_is_one_line_with_its_peer_and_code() {
         let answer = cluster.push[0].post(&[], Some("text/plain"), content.clone()).await;
         assert_eq!(answer.status, 200);
     }
+    // It does not read before the gateway has written all that.
+    eventually("the client is closed", async || {
+        (cluster.push[0].receipt(&[("content", "probe")]).await.matched == 0).then_some(())
+    })
+    .await;
     assert_eq!(slow.closed().await.1, 4001);
     let line = gateway.said("incident=\"too_slow\"").await;
     let who = format!(r#" peer={peer} user="4\" peer=2" dialect="v1" code=4001 waiting_bytes="#);
