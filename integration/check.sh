@@ -15,9 +15,13 @@ quick_tests=(batches command_line delivery except history membership modules ord
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 step=preparation
 log=$(mktemp)
+builds= builds_log=
 finish() {
     local status=$?
-    rm -f "$log"
+    if [[ -n $builds ]]; then
+        kill -- "-$builds" 2>/dev/null || true
+    fi
+    rm -f "$log" $builds_log
     if ((status != 0)); then
         printf '\ncheck.sh: failed at: %s\n' "$step" >&2
     fi
@@ -102,9 +106,9 @@ quick() {
 
     one_crypto_provider
 
-    heading 'tests of the client in JavaScript'
+    heading 'tests of the client and the page in JavaScript'
     if has node; then
-        node --test --test-reporter dot gateway/page/*.test.mjs
+        node --test --test-reporter dot gateway/page/*.test.mjs integration/console/page/*.test.mjs
     else
         printf 'left out: there is no node here\n'
     fi
@@ -184,19 +188,36 @@ RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 
 one_crypto_provider
 
-heading 'tests of the client in JavaScript'
-node --test --test-reporter spec gateway/page/*.test.mjs
+heading 'tests of the client and the page in JavaScript'
+node --test --test-reporter spec gateway/page/*.test.mjs integration/console/page/*.test.mjs
 
 heading 'tests'
+cargo test --workspace --no-run
+# Many tests wait more than they compute. What they leave over goes into the builds for the benchmark and
+# the fuzz targets.
+build_later() {
+    nice -n 19 cargo build --release && cd fuzz && nice -n 19 cargo fuzz build --sanitizer none
+}
+builds_log=$(mktemp)
+set -m # so that the builds are a process group
+build_later >"$builds_log" 2>&1 &
+builds=$!
+set +m
 cargo test --workspace 2>&1 | tee "$log"
 tests=$(awk '/^test result: ok\./ { sum += $4 } END { print sum }' "$log")
+
+heading 'builds for the benchmark and the fuzz targets'
+wait "$builds" || {
+    cat "$builds_log"
+    exit 1
+}
+builds=
 
 heading 'watchdog'
 # With what makes each part of a service hang or panic; the release must be without it.
 cargo test -p campanile --features sabotage --test watchdog
 
 heading 'benchmark'
-cargo build --release
 if grep -aq CAMPANILE_SABOTAGE target/release/campanile; then
     give_up 'the release binary has the feature sabotage'
 fi
@@ -204,7 +225,6 @@ target/release/campanile bench --quick --only idle,broadcasts,burst --check 1.3
 
 heading 'fuzz targets'
 cd fuzz
-cargo fuzz build --sanitizer none
 mapfile -t targets < <(cargo fuzz list)
 for target in "${targets[@]}"; do
     step="fuzz target $target"

@@ -44,6 +44,7 @@ pub mod record;
 mod repeat_key;
 pub mod routing;
 mod server;
+mod stamps;
 mod store;
 mod strangers;
 #[cfg(test)]

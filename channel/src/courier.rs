@@ -2,28 +2,34 @@
 //! link in the order in which they came, again if a link broke, and gives each caller its answer. Its pure
 //! core is [`publishing`](crate::publishing).
 //!
-//! Receives `Carry`, `CarryAll` and `AskHead` from any thread, and `LinkUp`, `Received` and `LinkDown` from
+//! Receives `Carry`, `CarryAll`, `AskHead` and `Inquire` from any thread, and `LinkUp`, `Received` and `LinkDown` from
 //! the link. Sends frames to the link's [`Outbound`], and answers to its callers by [`Caller::answer`].
 //! Runs on the arbiter that starts it. Bounded by the callers, who must have room for what they hand in
 //! (every push has reserved its bytes with whoever accepted it), and by how many callers may wait for a
 //! head.
 
+mod asking;
 mod caller;
 
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use campanile_messages::inquiry::{Answer as InquiryAnswer, Question};
 use campanile_messages::link::{Number, Role};
 use campanile_messages::{FromBroker, Hello, InstanceId, Position, ToBroker};
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::heads::Heads;
+use crate::inquiries::{Inquiries, NoInquiry};
 use crate::link::Outbound;
 use crate::link::client::{Introduce, LinkDown, LinkUp, Received};
 use crate::publishing::{Answer, NotSent, Push, Unanswered, WaitLimits};
 use crate::watchdog::{Pulse, attend};
 
+use asking::{Asker, end};
+
+pub use asking::{Inquire, Inquirer};
 pub use caller::{Caller, LinkSign, NoHead};
 
 /// How much may wait in the link's own queue. It is small, because what is in it counts as sent, while
@@ -42,6 +48,8 @@ pub struct Courier<C> {
     instance: InstanceId,
     unanswered: Unanswered<C>,
     heads: Heads<oneshot::Sender<Result<Position, NoHead>>>,
+    inquiries: Inquiries<Asker>,
+    answers: Box<dyn Fn(Question) -> InquiryAnswer>,
     link: Option<Outbound>,
     ticking: bool,
     finishing: bool,
@@ -67,6 +75,8 @@ impl<C: Caller> Courier<C> {
             instance,
             unanswered: Unanswered::new(limits),
             heads: Heads::new(limits.broker_wait),
+            inquiries: Inquiries::default(),
+            answers: Box::new(|_| InquiryAnswer::Nothing),
             link: None,
             ticking: false,
             finishing: false,
@@ -204,11 +214,18 @@ impl<C: Caller> Handler<Received> for Courier<C> {
     fn handle(&mut self, Received(messages): Received, ctx: &mut Self::Context) {
         C::answer(messages.iter().filter_map(|message| self.unanswered.answered(message)));
         for message in &messages {
-            match *message {
+            match message {
                 FromBroker::Head { number, head } => {
-                    tell(self.heads.answered(number), Ok(head));
+                    tell(self.heads.answered(*number), Ok(*head));
                 }
-                FromBroker::Disk { is_waiting } => (self.signs)(LinkSign::DiskWaits(is_waiting)),
+                FromBroker::Disk { is_waiting } => (self.signs)(LinkSign::DiskWaits(*is_waiting)),
+                FromBroker::Asked { ticket, content } => self.answer_inquiry(*ticket, content),
+                FromBroker::Asking { number, instances, content } => {
+                    end(self.inquiries.asking(*number, instances, content));
+                }
+                FromBroker::Told { number, instance, content } => {
+                    end(self.inquiries.told(*number, *instance, content));
+                }
                 _ => {}
             }
         }
@@ -225,6 +242,7 @@ impl<C: Caller> Handler<LinkDown> for Courier<C> {
     fn handle(&mut self, _: LinkDown, ctx: &mut Self::Context) {
         self.link = None;
         self.heads.not_sent();
+        end(self.inquiries.give_up(NoInquiry::NoBroker));
         (self.signs)(LinkSign::Lost);
         // If a disk waits at the next broker, that broker says so.
         (self.signs)(LinkSign::DiskWaits(false));
@@ -261,6 +279,7 @@ impl<C: Caller> Handler<Finish> for Courier<C> {
         self.finishing = true;
         C::answer(self.unanswered.shut_down());
         self.refuse_askers();
+        end(self.inquiries.give_up(NoInquiry::ShuttingDown));
         self.end_when_done(ctx);
         self.link.is_some() || !self.unanswered.is_empty()
     }
@@ -316,7 +335,8 @@ impl<C: Caller> Courier<C> {
 
     /// One timer serves all deadlines. It does not run while nothing waits.
     fn keep_ticking(&mut self, ctx: &mut Context<Self>) {
-        let is_idle = self.unanswered.is_empty() && self.heads.is_empty();
+        let is_idle =
+            self.unanswered.is_empty() && self.heads.is_empty() && self.inquiries.is_empty();
         if !self.ticking && !is_idle {
             self.ticking = true;
             ctx.run_later(TICK, |courier, ctx| {
@@ -337,6 +357,7 @@ impl<C: Caller> Courier<C> {
             None => NoHead::NoBroker { waited },
         };
         tell(self.heads.expire(Instant::now()), Err(reason));
+        end(self.inquiries.expire(Instant::now()));
         self.give_up();
         self.ask();
         self.hand_over();

@@ -322,7 +322,9 @@ async fn a_client_and_a_broker_written_by_hand_prove_the_secret() {
     let (mut broker, offer) = accept(&listener).await;
     let limits = b"\x92\xce\x01\x01\x00\x00\xce\x01\x00\x00\x00";
     assert!(
-        offer.ends_with(&[b"\x92\xaeclient_publish\xa6secret", &limits[..]].concat()),
+        offer.ends_with(
+            &[b"\x94\xaeclient_publish\xa9inquiries\xa6secret\xa6stamps", &limits[..]].concat()
+        ),
         "{offer:x?}"
     );
     let proof = mac(b"campanile link: broker\0", &[&offer, b"hmac-sha256", &[7; 32]]);

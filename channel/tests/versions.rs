@@ -304,7 +304,10 @@ fn assert_hello(hello: &[u8], before_nonce: &[u8]) {
     assert_eq!(before, before_nonce);
     let (nonce, after) = rest.split_at(32);
     assert_ne!(nonce, [0; 32]);
-    assert_eq!(after, [b"\x91\xaeclient_publish", &LIMITS[..]].concat());
+    assert_eq!(
+        after,
+        [&b"\x93\xaeclient_publish\xa9inquiries\xa6stamps"[..], &LIMITS[..]].concat()
+    );
 }
 
 async fn next(facts: &mut UnboundedReceiver<Told>) -> Told {

@@ -9,10 +9,11 @@ use campanile_messages::frame::{
     decode_answer, decode_hello, decode_proof, encode_answer, encode_hello, encode_proof,
     take_frame,
 };
-use campanile_messages::link::{Gap, RequestTicket, Tally, Want};
+use campanile_messages::inquiry::{Answer, Question, pack, unpack};
+use campanile_messages::link::{Asked, Gap, RequestTicket, Tally, Want};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, DecodeError, EncodedFrame, Event, FromBroker,
-    GroupName, IdempotencyKey, Position, ToBroker, UserName, WorkerId,
+    GroupName, IdempotencyKey, InstanceId, Position, ToBroker, UserName, WorkerId,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -67,6 +68,13 @@ fn check_random_messages(data: &[u8]) {
             max_bytes: number(),
         },
         ToBroker::Counted { ticket, tally },
+        ToBroker::Ask {
+            number: number(),
+            to: [Asked::Everybody, Asked::Gateways, Asked::Worker(to.worker)]
+                [(number() % 3) as usize],
+            content: content.clone(),
+        },
+        ToBroker::Told { ticket, content: content.clone() },
         ToBroker::AskHead { number: number() },
         ToBroker::Direct { number: number(), to, content: content.clone() },
         ToBroker::Publish {
@@ -94,6 +102,18 @@ fn check_random_messages(data: &[u8]) {
         },
         FromBroker::Fetched { number: number(), served: small(number()) },
         FromBroker::Head { number: number(), head: position },
+        FromBroker::Stamp { unix_micros: number() },
+        FromBroker::Asked { ticket, content: content.clone() },
+        FromBroker::Asking {
+            number: number(),
+            instances: vec![InstanceId(number()); (number() % 5) as usize],
+            content: content.clone(),
+        },
+        FromBroker::Told {
+            number: number(),
+            instance: InstanceId(number()),
+            content: content.clone(),
+        },
         FromBroker::Event(Event {
             sequence: number(),
             audience: audience.clone(),
@@ -126,6 +146,15 @@ fn frames(stream: &[u8], len: usize) -> (Vec<Bytes>, Option<DecodeError>) {
 }
 
 fn read(frame: Bytes) {
+    let packed = Content::Binary(frame.clone());
+    if let Some(question) = unpack::<Question>(&packed) {
+        let again = pack(&question).expect("short");
+        assert_eq!(unpack(&again), Some(question));
+    }
+    if let Some(answer) = unpack::<Answer>(&packed) {
+        let again = pack(&answer).expect("short");
+        assert_eq!(unpack(&again), Some(answer));
+    }
     if let Ok(message) = ToBroker::decode(frame.clone()) {
         assert_eq!(ToBroker::decode(payload(message.clone().encode())), Ok(message));
     }

@@ -13,10 +13,12 @@ mod arriving;
 pub(crate) mod core;
 mod counts;
 pub(crate) mod heads;
+mod inquiries;
 pub(crate) mod interest;
 mod performer;
 pub mod recent;
 pub(crate) mod resumes;
+mod summary;
 mod wants;
 
 use std::sync::Arc;
@@ -33,6 +35,7 @@ use tracing::error;
 use crate::bridge::core::{BridgeEffect, Core};
 use crate::bridge::heads::{AskHead, Askers, NoHead};
 use crate::bridge::performer::Performer;
+use crate::bridge::summary::Vitals;
 use crate::config::GatewayConfig;
 use crate::entrance::health::Health;
 use crate::report::Report;
@@ -63,6 +66,9 @@ pub(crate) struct Bridge {
     is_resuming: bool,
     /// The callers that ask for the position at which the log ends.
     askers: Askers,
+    /// How many questions of operators are being answered.
+    inquiries: usize,
+    vitals: Vitals,
     /// Called once, when the workers have their ids.
     ready: Option<Ready>,
     watchdog: Watchdog,
@@ -73,6 +79,7 @@ pub(crate) type Ready = Box<dyn FnOnce()>;
 
 impl Bridge {
     pub fn new(
+        instance: InstanceId,
         config: &GatewayConfig,
         workers: Vec<Worker>,
         audiences: Arc<AtomicUsize>,
@@ -80,7 +87,7 @@ impl Bridge {
         health: Health,
     ) -> Self {
         Self {
-            instance: InstanceId(rand::random()),
+            instance,
             broker: Endpoint {
                 broker: config.broker.clone(),
                 tls: config.broker_tls.clone(),
@@ -98,6 +105,8 @@ impl Bridge {
             audiences,
             is_resuming: false,
             askers: Askers::default(),
+            inquiries: 0,
+            vitals: Vitals::new(config),
             ready: Some(ready),
             watchdog: config.watchdog.clone(),
         }
@@ -166,6 +175,8 @@ impl Handler<Received> for Bridge {
                     self.performer.ask_head(&mut self.askers);
                 }
                 FromBroker::Disk { is_waiting } => self.performer.set_waits_for_disk(is_waiting),
+                FromBroker::Stamp { unix_micros } => self.performer.stamped(unix_micros),
+                FromBroker::Asked { ticket, content } => self.answer_inquiry(ticket, &content, ctx),
                 other => self.core.receive(other, &mut self.effects),
             }
             self.perform();

@@ -26,6 +26,7 @@ mod delivery;
 pub mod dialects;
 pub mod entrance;
 mod history;
+mod inquiry;
 mod limits;
 mod meters;
 mod publishing;

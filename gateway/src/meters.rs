@@ -5,6 +5,7 @@
 
 mod label;
 mod labels;
+mod summary;
 mod worker;
 
 use std::fmt;
@@ -20,7 +21,7 @@ use prometheus_client::registry::Registry;
 
 use crate::dialects::Dialect;
 use label::Counted;
-use worker::BOUNDS_MICROS;
+use worker::{BOUNDS_MICROS, Durations};
 
 pub use labels::{Closed, GapReason, Limit, PublishResult, Refused, ResumeResult, TokenResult};
 pub use worker::{Plain, WorkerMeters, Written};
@@ -57,6 +58,8 @@ pub struct Meters {
     pub tokens: Counted<TokenResult>,
     /// What clients published.
     pub publishes: Counted<PublishResult>,
+    /// How long events took from the broker, by the time of day; written by the bridge.
+    pub link_delay: Durations,
     /// Whether there is a link to the broker: 0 or 1.
     pub link_up: Plain,
     /// Links that the broker welcomed.
@@ -116,20 +119,22 @@ impl GatewayMeters {
         self.lock().iter().map(|worker| number(worker).get()).sum()
     }
 
-    fn encode_durations(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let bounds = BOUNDS_MICROS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::MAX]);
-        let buckets = bounds.enumerate().map(|(index, bound)| {
-            (bound, self.sum(|worker| &worker.delivery_duration.buckets[index]))
-        });
-        let buckets: Vec<_> = buckets.collect();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = self.sum(|worker| &worker.delivery_duration.sum_nanos) as f64 / 1e9;
-        let help = "From the receipt of a batch to its write";
-        let name = "delivery_duration_seconds";
-        encoder
-            .encode_descriptor(name, help, None, MetricType::Histogram)?
-            .encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)
+    fn delivery_durations(&self) -> (f64, Vec<(f64, u64)>) {
+        let bucket =
+            |index| self.sum(|worker: &WorkerMeters| &worker.delivery_duration.buckets[index]);
+        let sum = self.sum(|worker| &worker.delivery_duration.sum_nanos);
+        (sum as f64 / 1e9, buckets(bucket))
     }
+
+    fn link_delays(&self) -> (f64, Vec<(f64, u64)>) {
+        let Durations { buckets: counts, sum_nanos } = &self.link_delay;
+        (sum_nanos.get() as f64 / 1e9, buckets(|index| counts[index].get()))
+    }
+}
+
+fn buckets(count: impl Fn(usize) -> u64) -> Vec<(f64, u64)> {
+    let bounds = BOUNDS_MICROS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
+    bounds.enumerate().map(|(index, bound)| (bound, count(index))).collect()
 }
 
 impl Collector for GatewayMeters {
@@ -157,7 +162,10 @@ impl Collector for GatewayMeters {
         gauge(encoder, "outbox_bytes", "Bytes that wait for clients", bytes)?;
         let help = "Connections that were closed because too much waited for them";
         counter(encoder, "slow_closed", help, self.closed.of(Closed::TooSlow))?;
-        self.encode_durations(encoder)?;
+        let help = "From the receipt of a batch to its write";
+        histogram(encoder, "delivery_duration_seconds", help, self.delivery_durations())?;
+        let help = "From the broker to this gateway, by the time of day of both hosts";
+        histogram(encoder, "link_delay_wall_seconds", help, self.link_delays())?;
         gauge(encoder, "link_up", "1 while there is a link to the broker", self.link_up.get())?;
         let connects = self.link_connects.load(Ordering::Relaxed);
         counter(encoder, "link_connects", "Links that the broker welcomed", connects)?;
@@ -169,6 +177,18 @@ impl Collector for GatewayMeters {
 fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
     let encoder = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     ConstCounter::new(value).encode(encoder)
+}
+
+fn histogram(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    (sum, buckets): (f64, Vec<(f64, u64)>),
+) -> fmt::Result {
+    let count = buckets.iter().map(|(_, count)| count).sum();
+    encoder
+        .encode_descriptor(name, help, None, MetricType::Histogram)?
+        .encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)
 }
 
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {

@@ -44,14 +44,14 @@ pub(crate) struct Desk {
 pub(crate) struct DeskLink(JoinHandle<()>);
 
 impl Desk {
-    /// Starts the courier on this thread.
-    pub fn start(config: &GatewayConfig) -> (Arc<Self>, DeskLink) {
+    /// Starts the courier on this thread. `gateway` is the id of this process on its other link, too.
+    pub fn start(config: &GatewayConfig, gateway: InstanceId) -> (Arc<Self>, DeskLink) {
         let limits =
             WaitLimits { broker_wait: config.broker_wait, confirm_limit: config.confirm_limit };
         // If the courier panics, the watchdog ends the process.
         let (alive, _) = oneshot::channel();
         let pulse = config.watchdog.watch("gateway's courier");
-        let courier = Courier::new(InstanceId(rand::random()), limits, alive, pulse).start();
+        let courier = Courier::new(gateway, limits, alive, pulse).start();
         let opens = Arc::new(Notify::new());
         let (owner, opened) = (courier.clone(), opens.clone());
         let broker = Endpoint {

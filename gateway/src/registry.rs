@@ -10,6 +10,7 @@ mod client;
 mod clients;
 mod counting;
 mod in_hand;
+mod inquiries;
 mod join_answer;
 mod leaving;
 mod publishing;

@@ -13,7 +13,7 @@ use actix_rt::Arbiter;
 use campanile_channel::incidents;
 use campanile_channel::watchdog::Pulse;
 use campanile_edge::most_exposed;
-use campanile_messages::WorkerId;
+use campanile_messages::{InstanceId, WorkerId};
 use socket2::SockRef;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -62,7 +62,8 @@ pub async fn serve(
     let arbiters: Vec<_> = (0..config.workers).map(|_| Arbiter::new()).collect();
     let audiences = Arc::new(AtomicUsize::new(0));
     let health = config.health.clone();
-    let (desk, desk_link) = Desk::start(&config);
+    let instance = InstanceId(rand::random());
+    let (desk, desk_link) = Desk::start(&config, instance);
     let (mut workers, mut registries) = (Vec::new(), Vec::new());
     let bridge = Bridge::create(|ctx| {
         let handles = arbiters.iter().map(Arbiter::handle).enumerate();
@@ -71,7 +72,8 @@ pub async fn serve(
             start_registry(i, &on, &config, shared)
         };
         (workers, registries) = handles.map(start).unzip();
-        Bridge::new(&config, workers.clone(), audiences.clone(), Box::new(ready), health.clone())
+        let ready = Box::new(ready);
+        Bridge::new(instance, &config, workers.clone(), audiences.clone(), ready, health.clone())
     });
     let source = PositionSource::new(bridge.clone().recipient(), config.clone(), listens_on);
     let unauthenticated = Unauthenticated::new(config.limits.clone());
@@ -135,7 +137,8 @@ fn start_registry(
         let (id, config, deliveries) = parts;
         Registry::new(index, id, config, deliveries, bridge, audiences, desk)
     });
-    (Worker { id, deliveries, signals: registry.clone().recipient() }, registry)
+    let (signals, inquiries) = (registry.clone().recipient(), registry.clone().recipient());
+    (Worker { id, deliveries, signals, inquiries }, registry)
 }
 
 /// Starts the door of a worker on the worker's thread. Each arrival holds a seat, which bounds how many

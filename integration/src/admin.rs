@@ -3,9 +3,9 @@
 use std::net::{SocketAddr, TcpListener};
 
 use anyhow::Context as _;
-use campanile_admin::{Access, AdminConfig, HealthCheck, Opened, ProcessMeters};
-use campanile_channel::Watchdog;
+use campanile_admin::{Access, AdminConfig, HealthCheck, Mount, Opened, ProcessMeters};
 use campanile_channel::broker::BrokerConfig;
+use campanile_channel::{TlsSettings, Watchdog};
 use campanile_edge::{Exposure, most_exposed};
 use campanile_gateway::GatewayConfig;
 use campanile_publisher::PublisherConfig;
@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::cli::AdminArgs;
 use crate::exposure::Service;
 use crate::live::Live;
-use crate::process_meters::{Expiry, LogAndWatchdog};
+use crate::process_meters::{DiskRoom, Expiry, LogAndWatchdog};
 use crate::threads::start;
 use crate::units::{AdminAddress, HostPort};
 
@@ -27,6 +27,8 @@ pub struct Admin {
     access: Access,
     registry: Registry,
     health: Vec<HealthCheck>,
+    mounted: Vec<Mount>,
+    tls: Option<TlsSettings>,
 }
 
 impl Admin {
@@ -72,18 +74,22 @@ impl Admin {
             (bound @ Err(_), Some(_)) => bound.with_context(flag)?,
         };
         let bound = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
-        for address in &bound {
-            info!(%address, "operators are answered");
-        }
         let ips = bound.iter().map(SocketAddr::ip);
         let listens_on = most_exposed(ips).context("no address")?;
+        // Who asks from the same host need not check a name for that.
+        let tls =
+            (!listens_on.to_canonical().is_loopback()).then(|| live.tls.of(*service)).flatten();
+        for address in &bound {
+            info!(%address, tls = tls.is_some(), "operators are answered");
+        }
         let mut registry = Registry::default();
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("campanile_build", "The release that runs", build);
         registry.register_collector(Box::new(ProcessMeters));
         registry.register(Expiry::NAME, Expiry::HELP, live.tls.expiry.metric());
         let access = Access { exposure, listens_on, opened: *opened };
-        Ok(Some(Self { listeners, addresses: bound, access, registry, health: Vec::new() }))
+        let (health, mounted) = (Vec::new(), Vec::new());
+        Ok(Some(Self { listeners, addresses: bound, access, registry, health, mounted, tls }))
     }
 
     /// Where it can be reached from this host.
@@ -94,6 +100,9 @@ impl Admin {
     /// Shows the numbers and the health of the broker.
     pub fn show_broker(&mut self, config: &BrokerConfig) {
         config.meters.register(&mut self.registry);
+        if let Some(storage) = &config.storage {
+            self.registry.register_collector(Box::new(DiskRoom(storage.dir.clone())));
+        }
         let health = config.health.clone();
         let hindrance = Box::new(move || health.hindrance());
         self.health.push(HealthCheck { service: "broker", hindrance });
@@ -107,21 +116,23 @@ impl Admin {
         self.health.push(HealthCheck { service: "gateway", hindrance });
     }
 
-    /// Shows the numbers and the health of the publisher.
+    /// Shows the numbers and the health of the publisher, and what it learns of the cluster.
     pub fn show_publisher(&mut self, config: &PublisherConfig) {
         config.meters.register(&mut self.registry);
         let health = config.health.clone();
         let hindrance = Box::new(move || health.readiness().hindrance());
         self.health.push(HealthCheck { service: "publisher", hindrance });
+        self.mounted.push(campanile_console::mount(&config.inquirer, &config.composer));
     }
 
     /// Answers operators on a thread of its own until the process ends: how the services shut down is shown,
     /// too. A failure is logged, and the services go on.
     pub fn start(self, live: &Live, watchdog: &Watchdog) {
-        let Self { listeners, access, mut registry, health, .. } = self;
+        let Self { listeners, access, mut registry, health, mounted, tls, .. } = self;
         registry.register_collector(Box::new(LogAndWatchdog(watchdog.clone())));
         let pulse = watchdog.watch("listener for operators");
-        let config = AdminConfig { access, keys: live.keys(), registry, health, pulse };
+        let config =
+            AdminConfig { access, keys: live.keys(), registry, health, mounted, tls, pulse };
         let serving = start("listener for operators", move || {
             campanile_admin::serve(config, listeners, std::future::pending())
         });

@@ -15,6 +15,7 @@ use campanile_edge::tls::{
 use tokio::sync::watch;
 
 use crate::cli::{LinkFiles, ServiceArgs};
+use crate::exposure::Service;
 use crate::process_meters::Expiry;
 use crate::settings::{Wrong, tls};
 use crate::units::BrokerAddress;
@@ -292,6 +293,15 @@ impl Listeners {
             }
         }
         unchanged
+    }
+
+    /// The settings of a service's listeners; `None` if they are not encrypted.
+    pub fn of(&self, service: Service) -> Option<TlsSettings> {
+        match service {
+            Service::Broker => self.broker(),
+            Service::Gateway => self.gateway(),
+            Service::Publisher => self.publisher(),
+        }
     }
 
     /// The settings of the broker's listeners; `None` if links are not encrypted.

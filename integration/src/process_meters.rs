@@ -1,6 +1,7 @@
 //! What operators see of a process besides what the system says of it.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use campanile_channel::Watchdog;
 use prometheus_client::collector::Collector;
@@ -8,7 +9,8 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use rustix::fs::statvfs;
 
 use crate::logging;
 
@@ -35,6 +37,32 @@ impl Collector for LogAndWatchdog {
         }
         Ok(())
     }
+}
+
+/// The file system of the broker's data directory, looked at in each scrape. Nothing is shown where the system
+/// does not say.
+#[derive(Debug)]
+pub struct DiskRoom(pub PathBuf);
+
+impl Collector for DiskRoom {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Ok(system) = statvfs(&self.0) else { return Ok(()) };
+        let bytes = |blocks: u64| blocks.saturating_mul(system.f_frsize);
+        let help = "Size of the file system of the data directory";
+        gauge(&mut encoder, "campanile_broker_disk_bytes", help, bytes(system.f_blocks))?;
+        let help = "What is free there for the broker";
+        gauge(&mut encoder, "campanile_broker_disk_free_bytes", help, bytes(system.f_bavail))
+    }
+}
+
+fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: u64,
+) -> Result<(), fmt::Error> {
+    let encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    ConstGauge::new(value).encode(encoder)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -339,7 +339,7 @@ fn announce(
     let page_line =
         if has_page { format!("  open       {pages}://{page}/\n") } else { String::new() };
     let operators = operators
-        .map(|address| format!("  operators  {address}, with /metrics\n"))
+        .map(|address| format!("  operators  {address}, with /console and /metrics\n"))
         .unwrap_or_default();
     let text = format!(
         "campanile {} is up; {kept}

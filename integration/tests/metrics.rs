@@ -11,7 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use campanile_harness::client::raw::{Client, request};
 use campanile_harness::{
-    Cluster, Feed, Hello, NO_GROUPS, Protocol, exchange, handshake, not_recovered, open_feed,
+    Cluster, Feed, Frame, Hello, NO_GROUPS, Protocol, Websocket, exchange, handshake,
+    not_recovered, open_feed,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -67,6 +68,9 @@ async fn a_thousand_pushes_to_50_clients_are_50_000_deliveries() {
     let after = reaches(gateway, "deliveries_total", &[], 50_000.0).await;
     let durations = after.of("delivery_duration_seconds_count", &[]);
     assert!((2.0..=2_000.0).contains(&durations), "one for each batch and worker: {durations}");
+
+    let delays = after.of("link_delay_wall_seconds_count", &[]);
+    assert!((1.0..=1_000.0).contains(&delays), "one in 10 ms: {delays}");
 
     // One goes away, misses ten and comes back; a request is refused. What is replayed counts.
     drop(feeds.remove(0));
@@ -180,6 +184,35 @@ async fn a_full_gateway_counts_whom_it_turns_away() {
 }
 
 #[tokio::test]
+async fn slow_readers_and_positions_that_are_too_far_back_are_counted() {
+    let flags = format!("--workers 1 --max-outbox 64KiB --max-replay 64KiB {ADMIN}");
+    let cluster = Cluster::of(1).gateway(&flags).start().await;
+    let (gateway, push) = (&cluster.gateways[0], &cluster.push[0]);
+    let mut slow = Websocket::with_small_buffer(cluster.gateway_addresses[0], &["g"]).await;
+    let since = push.position(&[("to_group", "g"), ("content", "first")]).await;
+    let content = "x".repeat(64 << 10);
+    // More than its outbox and the kernel together hold for it.
+    for _ in 0..128 {
+        let answer = push.post(&[("to_group", "g")], Some("text/plain"), content.clone()).await;
+        assert_eq!(answer.status, 200);
+    }
+    loop {
+        match slow.next().await {
+            Frame::Closed(4001, _) => break,
+            Frame::Closed(code, _) => panic!("closed with {code}"),
+            _ => {}
+        }
+    }
+    drop(slow);
+    let seen = reaches(gateway, "slow_closed_total", &[], 1.0).await;
+    assert_eq!(seen.of("connections_closed_total", &[("code", "4001")]), 1.0);
+    drop(not_recovered(&cluster, Protocol::V1, &since, "too_far").await);
+    let seen = scrape(gateway).await;
+    assert_eq!(seen.of("resumes_total", &[("result", "too_far")]), 1.0);
+    assert_eq!(seen.sum("resumes_total"), 1.0);
+}
+
+#[tokio::test]
 async fn each_token_is_counted_by_what_was_found_out() {
     let directory = TempDir::new().expect("a directory");
     let (file, key) = (directory.path().join("campanile.toml"), directory.path().join("key"));
@@ -209,12 +242,17 @@ async fn each_token_is_counted_by_what_was_found_out() {
     {
         assert_eq!(with(token).json()["code"], code);
     }
+    let revoked = token(&secret, json!({ "jti": "stolen" }));
+    std::fs::write(&file, settings(&key) + "[tokens.deny]\njti = [\"stolen\"]\n")
+        .expect("it can be written");
+    cluster.gateways[0].reread().await;
+    assert_eq!(with(&revoked).json()["code"], "invalid_token");
     let seen = scrape(&cluster.gateways[0]).await;
     for (result, count) in
-        [("accepted", 1.0), ("renewed", 1.0), ("invalid", 3.0), ("expired", 1.0), ("revoked", 0.0)]
+        [("accepted", 1.0), ("renewed", 1.0), ("invalid", 3.0), ("expired", 1.0), ("revoked", 1.0)]
     {
         assert_eq!(seen.of("tokens_total", &[("result", result)]), count, "{result}");
     }
-    assert_eq!(seen.of("connections_refused_total", &[("reason", "4401")]), 3.0);
+    assert_eq!(seen.of("connections_refused_total", &[("reason", "4401")]), 4.0);
     assert_eq!(seen.sum("connections"), 1.0);
 }

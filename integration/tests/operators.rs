@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use campanile_harness::tls::Files;
 use campanile_harness::{Answer, Process, command, eventually, exchange, output_of};
 
 const UP: [&str; 4] = [
@@ -116,4 +117,29 @@ async fn a_default_address_that_is_taken_is_a_warning_and_a_named_one_an_error()
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("--admin-listen 127.0.0.1:2216: cannot listen there"), "{said}");
     drop(taken);
+}
+
+#[tokio::test]
+async fn off_loopback_operators_are_answered_over_tls_if_the_service_speaks_it() {
+    let files = Files::new(&["127.0.0.1"]);
+    let flags = files.flags();
+    let service: Vec<_> = ["publisher", "--listen=127.0.0.1:0", "--admin-open=metrics"]
+        .into_iter()
+        .chain(flags.split(' '))
+        .collect();
+    let ca = std::fs::read(files.path("ca.pem")).expect("it can be read");
+    let ca = reqwest::Certificate::from_pem(&ca).expect("a certificate");
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([ca]);
+    let client = client.build().expect("a client");
+    for (listen, scheme) in [("0.0.0.0:0", "https"), ("127.0.0.1:0", "http")] {
+        let process = Process::start(&[&service[..], &["--admin-listen", listen]].concat());
+        let port = process.address("operators are answered").await.port();
+        let metrics = client.get(format!("{scheme}://127.0.0.1:{port}/metrics")).send().await;
+        let metrics = metrics.expect("an answer");
+        assert_eq!(metrics.status(), 200, "{listen}");
+        assert!(metrics.text().await.expect("a body").contains("campanile_build_info"));
+        let other = if scheme == "https" { "http" } else { "https" };
+        let answer = client.get(format!("{other}://127.0.0.1:{port}/metrics")).send().await;
+        assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status() == 400), "{listen}");
+    }
 }

@@ -9,8 +9,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// Knows the user whose client publishes an event.
 pub const CLIENT_PUBLISH: Feature = Feature("client_publish");
 
+/// Takes part in the [inquiries](crate::inquiry) of operators.
+pub const INQUIRIES: Feature = Feature("inquiries");
+
+/// Knows when the broker sent what comes next.
+pub const STAMPS: Feature = Feature("stamps");
+
 /// The features of this release.
-const FEATURES: &[Feature] = &[CLIENT_PUBLISH];
+const FEATURES: &[Feature] = &[CLIENT_PUBLISH, INQUIRIES, STAMPS];
 
 /// The most features that one side may list.
 const MAX_FEATURES: usize = 64;

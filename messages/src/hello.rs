@@ -31,7 +31,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::feature::Name;
 use crate::link::{Hello, Welcome};
 
-pub use crate::feature::{CLIENT_PUBLISH, Feature, Features};
+pub use crate::feature::{CLIENT_PUBLISH, Feature, Features, INQUIRIES, STAMPS};
 pub use terms::{Disagreement, Limits, MAX_FRAME_BYTES, VERSIONS, Versions};
 
 /// 32 bytes, as a MessagePack bin.
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn features_of_the_broker_alone_are_left_out() {
-        let features = Features::of([CLIENT_PUBLISH, Feature("later")]);
+        let features = Features::ours().with(Feature("later"));
         let answer = Agreement { features, ..Agreement::ours() };
         assert_eq!(answer.accept(), Ok(Agreement::ours()));
     }

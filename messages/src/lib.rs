@@ -2,13 +2,14 @@
 //! broker and the rest of the cluster. No IO, no async, no clock.
 //!
 //! [`event`] is what is pushed, [`link`] who says what to whom, [`hello`] how a link begins, and
-//! [`frame`] the bytes.
+//! [`frame`] the bytes. [`inquiry`] is what operators ask.
 
 pub mod event;
 mod feature;
 pub mod frame;
 pub mod hello;
 pub mod ids;
+pub mod inquiry;
 pub mod link;
 pub mod name;
 mod position;

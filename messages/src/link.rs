@@ -25,7 +25,14 @@
 //! that not every release knows belongs to a feature: see [`ToBroker::needs`].
 //!
 //! Gateways and publishers ask where the log ends with `AskHead{number}`; the answer is
-//! `Head{number, position}`.
+//! `Head{number, position}`. What operators want to know is asked by publishers, and passed on by the broker
+//! (see [`inquiry`](crate::inquiry)):
+//!
+//! ```text
+//!   ◀────────── Asked{ticket, question} │ ◀── Ask{4, Gateways, question}
+//!                                       │     Asking{4, [instance], the broker's own answer} ──▶
+//!   Told{ticket, answer} ─────────────▶ │     Told{4, instance, answer} ──▶
+//! ```
 //!
 //! Both sides send `Heartbeat` when they have nothing else to say. A side that hears nothing for too
 //! long ends the link. Messages that carry content are generic over it: `C` is [`Content`] in a
@@ -38,8 +45,10 @@ mod parts;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::feature::{CLIENT_PUBLISH, Feature};
-use crate::{Address, Audience, Content, Event, IdempotencyKey, Position, UserName};
+use crate::feature::{CLIENT_PUBLISH, Feature, INQUIRIES, STAMPS};
+use crate::{
+    Address, Audience, Content, Event, IdempotencyKey, InstanceId, Position, UserName, WorkerId,
+};
 
 use bounded::{Bound, list};
 pub use greeting::{Durability, Hello, Role, Welcome};
@@ -54,6 +63,14 @@ pub const MAX_WANTS: usize = 1_000;
 /// The most audiences that the wants of one `Fetch` have together. One client of a gateway may listen to
 /// 10,000 groups, to a user and to everyone.
 pub const MAX_WANTED_AUDIENCES: usize = 16_384;
+
+/// The most processes that one `Ask` may reach.
+pub const MAX_ASKED: usize = 16_384;
+
+fn instances<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<InstanceId>, D::Error> {
+    let bound: Bound<InstanceId> = ("instances", MAX_ASKED, |_| 1);
+    list(deserializer, [bound])
+}
 
 fn changes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<InterestChange>, D::Error> {
     let bound: Bound<InterestChange> = ("changes", MAX_CHANGES, |_| 1);
@@ -161,6 +178,34 @@ pub enum ToBroker<C = Content> {
         /// The content of the event.
         content: C,
     },
+    /// From a publisher: a question of an operator. The answer is `Asking`, and then a `Told` from each
+    /// process that answers.
+    Ask {
+        /// Returned in the answers.
+        number: Number,
+        /// Who is asked besides the broker.
+        to: Asked,
+        /// A packed [`Question`](crate::inquiry::Question).
+        content: C,
+    },
+    /// From a gateway or publisher: the answer to an `Asked`.
+    Told {
+        /// The ticket of the `Asked`.
+        ticket: RequestTicket,
+        /// A packed [`Answer`](crate::inquiry::Answer).
+        content: C,
+    },
+}
+
+/// Who is asked besides the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Asked {
+    /// Every gateway and every publisher.
+    Everybody,
+    /// Every gateway.
+    Gateways,
+    /// The gateway that has this worker.
+    Worker(WorkerId),
 }
 
 /// What the broker says after its welcome.
@@ -218,6 +263,12 @@ pub enum FromBroker<C = Content> {
         /// After this time nobody waits for the answer any more.
         within_millis: u32,
     },
+    /// To a gateway: what the time of day was when the event that comes next was queued for this link. Before
+    /// one event in 10 ms, if there are that many.
+    Stamp {
+        /// The time of the broker's host since 1970, in microseconds.
+        unix_micros: u64,
+    },
     /// To a gateway: an event that some of its connections listen to.
     Event(Event<C>),
     /// To a gateway: an event for one of its connections. The answer is `Delivered`.
@@ -273,6 +324,32 @@ pub enum FromBroker<C = Content> {
         /// What happened to the event.
         outcome: DirectOutcome,
     },
+    /// To a gateway or publisher: a question of an operator. The answer is `Told`.
+    Asked {
+        /// Returned in the answer.
+        ticket: RequestTicket,
+        /// A packed [`Question`](crate::inquiry::Question).
+        content: C,
+    },
+    /// To a publisher: an `Ask` was passed on.
+    Asking {
+        /// As in `Ask`.
+        number: Number,
+        /// The processes that were asked: of each, one answer may come.
+        #[serde(deserialize_with = "instances")]
+        instances: Vec<InstanceId>,
+        /// The broker's own answer: a packed [`Answer`](crate::inquiry::Answer).
+        content: C,
+    },
+    /// To a publisher: what one process answers to an `Ask`.
+    Told {
+        /// As in `Ask`.
+        number: Number,
+        /// The process.
+        instance: InstanceId,
+        /// A packed [`Answer`](crate::inquiry::Answer).
+        content: C,
+    },
     /// The broker has been waiting for its disk for too long, or no longer is. Sent when that changes,
     /// and after the welcome if the broker waits at that moment.
     Disk {
@@ -302,6 +379,7 @@ impl<C> ToBroker<C> {
             | Self::Settled { .. }
             | Self::AskHead { .. }
             | Self::Direct { .. } => None,
+            Self::Ask { .. } | Self::Told { .. } => Some(INQUIRIES),
             // A broker without it would take the user's key for a backend's.
             Self::Publish { from: Some(_), .. } => Some(CLIENT_PUBLISH),
         }
@@ -328,6 +406,8 @@ impl<C> FromBroker<C> {
             | Self::Answered { .. }
             | Self::Disk { .. }
             | Self::Goodbye { .. } => None,
+            Self::Stamp { .. } => Some(STAMPS),
+            Self::Asked { .. } | Self::Asking { .. } | Self::Told { .. } => Some(INQUIRIES),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use campanile_channel::courier::Inquirer;
 use campanile_channel::{LinkTls, Secrets, SecretsNow, TlsSettings, Watchdog, unchanging};
 use campanile_edge::{AddressLimits, Exposure, Incidents, Keys, PerAddress};
 use campanile_messages::event::MAX_CONTENT_BYTES;
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::budget::Shares;
 use crate::courier::health::Health;
+use crate::http::Composer;
 use crate::meters::PublisherMeters;
 use crate::push::BodyKind;
 use crate::{AllowHosts, AllowOrigins};
@@ -104,6 +106,10 @@ pub struct PublisherConfig {
     pub watchdog: Watchdog,
     /// What operators see of the publisher. Default: registered nowhere.
     pub meters: PublisherMeters,
+    /// Asks the cluster on behalf of operators, as soon as the publisher runs.
+    pub inquirer: Inquirer,
+    /// Pushes what operators compose, as soon as the publisher runs.
+    pub composer: Composer,
 }
 
 /// The limits of addresses that nobody has changed.
@@ -169,6 +175,8 @@ impl PublisherConfig {
             incidents: Incidents::default(),
             watchdog: Watchdog::none(),
             meters: PublisherMeters::default(),
+            inquirer: Inquirer::default(),
+            composer: Composer::default(),
         }
     }
 

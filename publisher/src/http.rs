@@ -38,6 +38,7 @@ use counted::CountedRequest;
 mod batch;
 mod body;
 mod caller;
+mod composed;
 mod connection;
 mod counted;
 mod counted_body;
@@ -59,6 +60,7 @@ mod status;
 mod turn;
 pub mod wording;
 
+pub use composed::{Composed, Composer};
 pub(crate) use connection::CallerStream;
 pub(crate) use counted::{add, status_of};
 pub(crate) use entrance::Entrance;
@@ -190,7 +192,7 @@ impl Front {
                 counted.asked(Some(&push));
                 // Its key may have been removed while the body was on its way.
                 self.still(&pusher)?.check_push(&push)?;
-                self.carry(push, reserved, request).await.map(Success::Receipt)
+                self.carry(push, reserved, presence(request)).await.map(Success::Receipt)
             }
             Route::Batch => {
                 let pusher = admitted.pusher()?.clone();
@@ -256,7 +258,7 @@ impl Front {
         &self,
         push: Push,
         reserved: Reserved,
-        request: &HttpRequest,
+        presence: Presence,
     ) -> Result<Receipt, ApiError> {
         let limits = self.config.broker_wait + self.config.confirm_limit;
         let limit = limits + push.timeout.unwrap_or_default() + ANSWER_LIMIT;
@@ -264,7 +266,7 @@ impl Front {
         let (waits, begun) = (Waits::from(&push), Instant::now());
         let mut in_flight = self.config.meters.in_flight();
         in_flight.set(1);
-        let caller = Caller::Single { answer, presence: presence(request), reserved };
+        let caller = Caller::Single { answer, presence, reserved };
         self.courier.do_send(Carry { push, caller });
         // Only a courier that is gone drops a caller, and what it did before is unknown. A courier that
         // has not answered this long after its own limits hangs.

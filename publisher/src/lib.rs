@@ -17,16 +17,19 @@ mod config;
 pub mod courier;
 mod error;
 pub mod http;
+mod inquiries;
 pub mod meters;
 #[cfg(test)]
 mod orders;
 mod publish_stream;
 pub mod push;
+mod refused;
 mod server;
 
 pub use campanile_edge::{AllowHosts, AllowOrigins};
 pub use config::{InvalidConfig, PublisherConfig, default_addresses, fixed_addresses};
 pub use courier::health::Health;
 pub use error::{Answered, ApiError};
+pub use http::{Composed, Composer};
 pub use meters::PublisherMeters;
 pub use server::serve;

@@ -2,11 +2,15 @@
 //!
 //! Many pushes of one caller are counted together: a batch once, a stream once per turn.
 
+mod pushes;
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use campanile_channel::DurationHistogram;
 use campanile_channel::publishing::{Push, Target, Wait};
+use campanile_messages::inquiry::{MAX_REFUSED_PUSHES, PublisherSummary, PublisherTotals};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric as _, LabelValueEncoder,
@@ -15,64 +19,18 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::budget::Budget;
+use crate::refused::RefusedPushes;
+use pushes::{Pushed, Pushes, Status};
+
+pub use pushes::Kind;
 
 /// The upper bounds of the buckets for the duration of a push, in seconds. With a broker in memory it takes
 /// less than 1 ms, and after some seconds it is refused.
 const PUSH_SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-
-/// How pushes come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// One in a request.
-    Push,
-    /// Many in a request.
-    Batch,
-    /// Over a websocket.
-    Stream,
-}
-
-impl Kind {
-    /// What it is called in metrics and in the log.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Push => "push",
-            Self::Batch => "batch",
-            Self::Stream => "stream",
-        }
-    }
-}
-
-impl EncodeLabelValue for Kind {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        EncodeLabelValue::encode(&self.word(), encoder)
-    }
-}
-
-/// The status of an answer; `None` if the caller was gone before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Status(Option<u16>);
-
-impl EncodeLabelValue for Status {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        match self.0 {
-            Some(status) => EncodeLabelValue::encode(&status, encoder),
-            None => EncodeLabelValue::encode(&"none", encoder),
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Pushed {
-    kind: Kind,
-    result: Status,
-    /// A name from the settings, or nothing.
-    key: String,
-}
 
 /// A limit of the publisher, by its setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -128,6 +86,8 @@ pub struct Results {
     /// There are few different ones.
     statuses: Vec<(u16, u64)>,
     limits: Vec<Limit>,
+    /// Statuses, sentences, and how many there were of them in a row.
+    refused: Vec<(u16, String, u64)>,
 }
 
 impl Results {
@@ -139,21 +99,35 @@ impl Results {
         }
         self.limits.extend(limit);
     }
+
+    /// Adds what the caller of a push that was refused is told. Of many different sentences, only the first
+    /// ones are kept.
+    pub fn refuse(&mut self, status: u16, sentence: &impl fmt::Display) {
+        if self.refused.len() >= MAX_REFUSED_PUSHES {
+            return;
+        }
+        let sentence = sentence.to_string();
+        match self.refused.last_mut() {
+            Some((same, last, count)) if *same == status && *last == sentence => *count += 1,
+            _ => self.refused.push((status, sentence, 1)),
+        }
+    }
 }
 
 /// The numbers of one publisher. Clones are the same numbers. The default is registered nowhere.
 #[derive(Clone)]
 pub struct PublisherMeters {
-    pushes: Family<Pushed, Counter>,
-    durations: Family<Waited, Histogram>,
-    accepted: Histogram,
-    delivered: Histogram,
+    pushes: Pushes,
+    durations: Family<Waited, DurationHistogram>,
+    accepted: DurationHistogram,
+    delivered: DurationHistogram,
     in_flight: Gauge,
     connections: Gauge,
     limit_hits: Family<Hit, Counter>,
     link_up: Gauge,
     link_connects: Counter,
     budget: Arc<OnceLock<Budget>>,
+    refused: RefusedPushes,
 }
 
 /// What they are now is for scrapes: configurations with different numbers are the same.
@@ -165,14 +139,15 @@ impl fmt::Debug for PublisherMeters {
 
 impl Default for PublisherMeters {
     fn default() -> Self {
-        let durations =
-            Family::<Waited, Histogram>::new_with_constructor(|| Histogram::new(PUSH_SECONDS));
+        let durations = Family::<Waited, DurationHistogram>::new_with_constructor(|| {
+            DurationHistogram::new(&PUSH_SECONDS)
+        });
         let limit_hits = Family::<Hit, Counter>::default();
         for (limit, _) in Limit::ALL {
             limit_hits.get_or_create_owned(&Hit { limit });
         }
         Self {
-            pushes: Family::default(),
+            pushes: Pushes::default(),
             accepted: durations.get_or_create_owned(&Waited { wait: "accepted" }),
             delivered: durations.get_or_create_owned(&Waited { wait: "delivered" }),
             durations,
@@ -182,6 +157,7 @@ impl Default for PublisherMeters {
             link_up: Gauge::default(),
             link_connects: Counter::default(),
             budget: Arc::default(),
+            refused: RefusedPushes::default(),
         }
     }
 }
@@ -220,7 +196,7 @@ impl PublisherMeters {
     /// `key` is the name of the caller's key, or empty.
     pub fn pushed(&self, kind: Kind, status: Option<u16>, key: &str, count: u64) {
         let pushed = Pushed { kind, result: Status(status), key: key.to_owned() };
-        self.pushes.get_or_create(&pushed).inc_by(count);
+        self.pushes.add(pushed, count);
     }
 
     /// Many pushes of one caller have these results.
@@ -229,6 +205,14 @@ impl PublisherMeters {
             self.pushed(kind, Some(*status), key, *count);
         }
         results.limits.iter().for_each(|limit| self.limit_hit(*limit));
+        for (status, sentence, count) in &results.refused {
+            self.refused.add(kind.word(), *status, key, sentence, *count);
+        }
+    }
+
+    /// A push was refused, with this sentence for its caller.
+    pub fn refused(&self, kind: Kind, status: u16, key: &str, sentence: &str) {
+        self.refused.add(kind.word(), status, key, sentence, 1);
     }
 
     /// A limit was reached.
@@ -242,7 +226,7 @@ impl PublisherMeters {
             Waits::Accepted => &self.accepted,
             Waits::Delivered => &self.delivered,
         };
-        histogram.observe(duration.as_secs_f64());
+        histogram.observe(duration);
     }
 
     /// Counts pushes that have no answer yet, until the returned value is dropped.
@@ -262,6 +246,26 @@ impl PublisherMeters {
             self.link_connects.inc();
         }
         self.link_up.set(i64::from(is_up));
+    }
+
+    /// The numbers for the summary of this publisher.
+    pub fn summary(&self) -> PublisherSummary {
+        let limits = Limit::ALL.into_iter().map(|(limit, word)| {
+            (word.to_owned(), self.limit_hits.get_or_create(&Hit { limit }).get())
+        });
+        PublisherSummary {
+            connections: u64::try_from(self.connections.get()).unwrap_or(0),
+            in_flight: u64::try_from(self.in_flight.get()).unwrap_or(0),
+            pending_bytes: self.budget.get().map_or(0, Budget::used_bytes) as u64,
+            totals: PublisherTotals {
+                pushes: self.pushes.counts(),
+                limits: limits.filter(|(_, count)| *count > 0).collect(),
+                reconnects: self.link_connects.get().saturating_sub(1),
+            },
+            pushes: DurationHistogram::summary(&[&self.accepted, &self.delivered]),
+            refused: self.refused.list(),
+            ..PublisherSummary::default()
+        }
     }
 
     /// Shows how much of this budget is taken. Only the first call counts.
@@ -364,7 +368,7 @@ mod tests {
         let count = |status| {
             let (kind, key) = (Kind::Batch, "shop".to_owned());
             let labels = Pushed { kind, result: Status(Some(status)), key };
-            meters.pushes.get_or_create_owned(&labels).get()
+            meters.pushes.of(&labels)
         };
         assert_eq!([200, 404, 429, 503].map(count), [3, 1, 1, 0]);
         let limit = Limit::MaxPushesPerSecond;

@@ -36,7 +36,8 @@ use tracing::{info, warn};
 use crate::budget::Budget;
 use crate::config::PublisherConfig;
 use crate::courier::{Courier, Finish, LINK_QUEUE_BYTES, LastCall};
-use crate::http::{CallerStream, Entrance, Front, answer};
+use crate::http::{CallerStream, Composer, Entrance, Front, answer};
+use crate::inquiries::Answers;
 
 /// How much the kernel buffers for a caller at most, besides what is on its way. By default it is some
 /// MiB, and a caller that does not read its answers would be noticed only when these are full.
@@ -75,7 +76,10 @@ pub async fn serve(
         }
         reported.note(sign);
     });
+    let answers = Answers::new(&config);
+    let courier = courier.answering(move |question| answers.answer(question));
     let courier = courier.start();
+    config.inquirer.set(courier.clone().recipient());
     let server = listen(&config, listeners, courier.clone())?;
     let owner = courier.clone();
     let broker = Endpoint {
@@ -172,10 +176,12 @@ fn listen(
         budget,
         entrance: entrance.clone(),
         listens_on,
-        config: Arc::new(config.clone()),
+        // Without the composer, which has the front.
+        config: Arc::new(PublisherConfig { composer: Composer::default(), ..config.clone() }),
         stopping: stopping.clone(),
         stopping_limit: config.shutdown_limit - time_for_answers(config.shutdown_limit),
     };
+    config.composer.set(front.clone());
     let app =
         move || App::new().app_data(web::Data::new(front.clone())).default_service(web::to(answer));
     let keep_alive = config.keep_alive;

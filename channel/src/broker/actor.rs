@@ -5,6 +5,7 @@
 //! link that exceeds its bound is cut; the writer, bounded because publishers are held back. Runs on:
 //! the arbiter that called [`serve`](super::serve).
 
+mod inquiries;
 mod metering;
 mod seat;
 mod storage;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use campanile_edge::Principal;
 use campanile_messages::frame::encode_answer;
-use campanile_messages::hello::{Agreement, HelloAnswer};
+use campanile_messages::hello::{Agreement, HelloAnswer, INQUIRIES};
 use campanile_messages::link::Role;
 use campanile_messages::{EncodedFrame, FromBroker, Hello, ToBroker};
 use tokio::sync::{oneshot, watch};
@@ -32,6 +33,7 @@ use super::health::BrokerHealth;
 use super::links::{Link, Links};
 use super::meters::BrokerMeters;
 use super::routing::LinkNumber;
+use super::stamps::Stamps;
 use super::store::{Recovered, StoreError};
 use super::writer::{DurableStore, Report, Writer};
 use crate::link::{Full, LinkError, Outbound};
@@ -48,6 +50,7 @@ pub struct Broker {
     exchange: Exchange,
     links: Links,
     clock: Clock,
+    started: Instant,
     shutdown_limit: Duration,
     /// Empty between two messages; its capacity is reused.
     effects: Vec<Effect>,
@@ -95,6 +98,7 @@ impl Broker {
             exchange,
             links: Links::new(config.max_held_bytes()),
             clock,
+            started: Instant::now(),
             shutdown_limit: config.shutdown_limit,
             effects: Vec::new(),
             disk: Disk::new(writer),
@@ -114,6 +118,7 @@ impl Actor for Broker {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         attend(ctx, self.watchdog.watch("broker"));
+        self.note_daytime();
     }
 }
 
@@ -165,6 +170,7 @@ impl Handler<FromLink> for Broker {
 
     fn handle(&mut self, FromLink { link, messages }: FromLink, _: &mut Self::Context) -> bool {
         let now = self.clock.now();
+        self.links.daytime().advance(now);
         let mut effects = std::mem::take(&mut self.effects);
         for message in messages {
             let received = self.exchange.receive(link, message, now, &mut effects);
@@ -208,8 +214,10 @@ impl Handler<Written> for Broker {
         match report {
             Report::Failed(error) => return self.fail(error, ctx),
             Report::Stored { up_to } => {
+                let now = self.clock.now();
+                self.links.daytime().advance(now);
                 let mut effects = std::mem::take(&mut self.effects);
-                self.exchange.stored(up_to, self.clock.now(), &mut effects);
+                self.exchange.stored(up_to, now, &mut effects);
                 self.perform(&mut effects);
                 self.effects = effects;
                 self.disk.write(&mut self.exchange);
@@ -236,6 +244,7 @@ impl Handler<Tick> for Broker {
     type Result = ();
 
     fn handle(&mut self, _: Tick, _: &mut Self::Context) {
+        self.note_daytime();
         self.look_at_disk();
         if self.is_renewing {
             // What expires now belongs to the old epoch.
@@ -314,7 +323,13 @@ impl Broker {
         if self.disk.is_waiting() {
             outbound.force(&FromBroker::Disk { is_waiting: true }.encode());
         }
-        self.links.add(entered.link, Link { outbound, peer, principal, role, instance });
+        if outbound.may_carry(Some(INQUIRIES)) {
+            self.exchange.may_be_asked(entered.link);
+        }
+        self.links.add(
+            entered.link,
+            Link { outbound, peer, principal, role, instance, stamps: Stamps::default() },
+        );
         self.note_link(role);
         let seat = Seat::new(entered.link, ctx.address());
         // If the peer is gone, dropping its seat ends the link.
@@ -364,6 +379,11 @@ impl Broker {
                 Effect::Replay { link, frames } => {
                     let queued = self.links.replay(link, &frames);
                     self.end_if_full(link, queued);
+                }
+                // If the link has no room, the operator learns that somebody did not answer.
+                Effect::Offer { link, message } => drop(self.links.say(link, message)),
+                Effect::AnswerInquiry { link, number, instances, question } => {
+                    self.answer_inquiry(link, number, instances, &question);
                 }
                 Effect::BeginEpoch => self.begin_epoch(),
             }

@@ -2,6 +2,7 @@
 
 use campanile_messages::ToBroker;
 use campanile_messages::event::MAX_CONTENT_BYTES;
+use campanile_messages::inquiry::MAX_PACKED_BYTES;
 use campanile_messages::link::{MAX_WANTED_AUDIENCES, MAX_WANTS, Role, Want};
 
 use super::routing::TooManyAudiences;
@@ -19,6 +20,9 @@ pub enum Violation {
     /// Every gateway would refuse the frame of such an event.
     #[error("a content of {len_bytes} bytes, but at most {MAX_CONTENT_BYTES} are accepted")]
     ContentTooLarge { len_bytes: usize },
+    /// Answers of many processes are passed on to one.
+    #[error("an inquiry of {len_bytes} bytes, but at most {MAX_PACKED_BYTES} are accepted")]
+    InquiryTooLarge { len_bytes: usize },
     /// Every want and every audience of it takes a part of the broker's turn.
     #[error(
         "a fetch of {wants} wants with {audiences} audiences together, but at most {MAX_WANTS} \
@@ -82,6 +86,11 @@ impl Conversation {
                 ..=MAX_CONTENT_BYTES => Ok(()),
                 len_bytes => Err(Violation::ContentTooLarge { len_bytes }),
             },
+            (Self::Publisher, ToBroker::Ask { content, .. })
+            | (_, ToBroker::Told { content, .. }) => match content.as_bytes().len() {
+                ..=MAX_PACKED_BYTES => Ok(()),
+                len_bytes => Err(Violation::InquiryTooLarge { len_bytes }),
+            },
             (Self::Gateway { attached, .. }, ToBroker::Attach { .. }) => {
                 if std::mem::replace(attached, true) {
                     return Err(Violation::AttachedTwice);
@@ -121,6 +130,8 @@ fn name(message: &ToBroker) -> &'static str {
         ToBroker::Settled { .. } => "Settled",
         ToBroker::AskHead { .. } => "AskHead",
         ToBroker::Direct { .. } => "Direct",
+        ToBroker::Ask { .. } => "Ask",
+        ToBroker::Told { .. } => "Told",
     }
 }
 

@@ -3,13 +3,16 @@
 
 mod catch_up;
 mod figures;
+mod inquiries;
 mod publishing;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use campanile_messages::link::{InterestChange, Role, Welcome};
-use campanile_messages::{Durability, EncodedFrame, FromBroker, Hello, InstanceId, ToBroker};
+use campanile_messages::link::{InterestChange, Number, Role, Welcome};
+use campanile_messages::{
+    Content, Durability, EncodedFrame, FromBroker, Hello, InstanceId, ToBroker,
+};
 
 use super::conversation::{Conversation, Violation};
 use super::counts::Counts;
@@ -32,6 +35,15 @@ pub enum Effect {
     /// Send what a gateway fetches of the past, in order, even past the bound of its link: the log is
     /// bounded, and a gateway that does not read gets it only once.
     Replay { link: LinkNumber, frames: Vec<EncodedFrame> },
+    /// Send a message on one link, or drop it if the link has no room: an operator asks again.
+    Offer { link: LinkNumber, message: FromBroker },
+    /// Answer the question of an operator on one link, after it was passed on to others.
+    AnswerInquiry {
+        link: LinkNumber,
+        number: Number,
+        instances: Vec<InstanceId>,
+        question: Content,
+    },
     /// End every link and begin a [new epoch](Exchange::begin_epoch), because a gateway has seen events
     /// that this log does not have.
     BeginEpoch,
@@ -107,6 +119,8 @@ struct Peer {
     conversation: Conversation,
     /// Where the log ended according to the last message that said so on this link.
     known_head: u64,
+    /// Whether it takes part in operators' inquiries.
+    is_askable: bool,
 }
 
 impl Exchange {
@@ -179,7 +193,8 @@ impl Exchange {
         }
         self.next_link += 1;
         let head = self.log.head();
-        let peer = Peer { instance: hello.instance, conversation, known_head: head.sequence };
+        let instance = hello.instance;
+        let peer = Peer { instance, conversation, known_head: head.sequence, is_askable: false };
         self.links.insert(link, peer);
         let welcome = Welcome { head, durability: self.durability, workers };
         Ok(Entered { link, welcome, replaced })
@@ -275,6 +290,12 @@ impl Exchange {
             }
             ToBroker::Direct { number, to, content } => {
                 effects.push(self.direct(link, number, to, content, now));
+            }
+            ToBroker::Ask { number, to, content } => {
+                self.inquire((link, number), to, content, now, effects);
+            }
+            ToBroker::Told { ticket, content } => {
+                effects.extend(self.told(instance, ticket, content));
             }
         }
         Ok(())

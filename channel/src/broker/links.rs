@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use campanile_edge::Principal;
+use campanile_messages::hello::STAMPS;
+use campanile_messages::inquiry::LinkSummary;
 use campanile_messages::{EncodedFrame, FromBroker, InstanceId};
 use tracing::{info, warn};
 
 use super::ending::Ending;
 use super::routing::LinkNumber;
+use super::stamps::{Daytime, Stamps};
 use crate::link::{Full, Outbound};
 
 /// A link that is up. All but the queue is for the log.
@@ -19,19 +22,26 @@ pub struct Link {
     pub principal: Principal,
     pub role: &'static str,
     pub instance: InstanceId,
+    pub stamps: Stamps,
 }
 
 /// All links that are up. What is sent to any other link is dropped.
 pub struct Links {
     links: HashMap<LinkNumber, Link>,
     max_held_bytes: usize,
+    daytime: Daytime,
 }
 
 impl Links {
     /// No links yet. What waits for one of them may take up to `max_held_bytes` of memory when a
     /// [replay](Self::replay) follows another one.
     pub fn new(max_held_bytes: usize) -> Self {
-        Self { links: HashMap::new(), max_held_bytes }
+        Self { links: HashMap::new(), max_held_bytes, daytime: Daytime::default() }
+    }
+
+    /// The time of day, which events carry.
+    pub fn daytime(&mut self) -> &mut Daytime {
+        &mut self.daytime
     }
 
     /// Adds a link, and logs that it is up.
@@ -53,6 +63,20 @@ impl Links {
     /// How many links of this role there are.
     pub fn number_of(&self, role: &str) -> usize {
         self.links.values().filter(|link| link.role == role).count()
+    }
+
+    /// What operators see of a link; `None` if it is gone.
+    pub fn summary(&self, number: LinkNumber, is_askable: bool) -> Option<LinkSummary> {
+        let link = self.links.get(&number)?;
+        let (lag_events, lag_bytes) = link.outbound.waiting();
+        Some(LinkSummary {
+            instance: link.instance,
+            role: link.role.to_owned(),
+            address: link.peer.to_string(),
+            lag_events: lag_events as u64,
+            lag_bytes: lag_bytes as u64,
+            is_askable,
+        })
     }
 
     /// How many events wait for the link with the most of them, and how many bytes for that with the most.
@@ -79,7 +103,10 @@ impl Links {
     /// # Errors
     /// See [`say`](Self::say).
     pub fn send_event(&self, number: LinkNumber, frame: &EncodedFrame) -> Result<(), Full> {
-        self.links.get(&number).map_or(Ok(()), |link| link.outbound.send_event(frame))
+        let Some(Link { outbound, stamps, .. }) = self.links.get(&number) else { return Ok(()) };
+        let stamp = stamps.due(&self.daytime).filter(|_| outbound.may_carry(Some(STAMPS)));
+        let stamp = stamp.map(|unix_micros| FromBroker::Stamp { unix_micros }.encode());
+        outbound.send_event(stamp.as_ref(), frame)
     }
 
     /// Queues a frame that every peer understands.
@@ -155,6 +182,7 @@ mod tests {
                 principal: Principal::default(),
                 role: "gateway",
                 instance,
+                stamps: Stamps::default(),
             },
         );
         (links, outbound)

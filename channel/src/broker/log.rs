@@ -147,6 +147,11 @@ impl Log {
         self.kept_bytes
     }
 
+    /// How much memory they may take, in bytes.
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
     /// When the oldest of them was accepted.
     pub fn oldest_at(&self) -> Option<Duration> {
         self.entries.front().map(|entry| entry.at)

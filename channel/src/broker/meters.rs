@@ -8,14 +8,15 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use campanile_messages::inquiry::HistogramSummary;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::counts::Figures;
+use crate::durations::DurationHistogram;
 
 /// The upper bounds of the buckets for the duration of a write, in seconds. A healthy disk takes about
 /// 10 ms, and after 2 s it counts as slow.
@@ -89,7 +90,7 @@ pub struct BrokerMeters {
     oldest_age: Gauge<f64, AtomicU64>,
     ids: Level,
     staged_bytes: Level,
-    write_duration: Histogram,
+    write_duration: DurationHistogram,
     disk_waits: Level,
     link_events: Counter,
     lag_events: Level,
@@ -164,7 +165,7 @@ impl Default for BrokerMeters {
             oldest_age: Gauge::default(),
             ids: Level::default(),
             staged_bytes: Level::default(),
-            write_duration: Histogram::new(WRITE_SECONDS),
+            write_duration: DurationHistogram::new(&WRITE_SECONDS),
             disk_waits: Level::default(),
             link_events: Counter::default(),
             lag_events: Level::default(),
@@ -298,6 +299,16 @@ impl BrokerMeters {
         self.oldest_age.set(oldest_age.as_secs_f64());
     }
 
+    /// How long writes took.
+    pub(super) fn writes(&self) -> HistogramSummary {
+        DurationHistogram::summary(&[&self.write_duration])
+    }
+
+    /// How many new epochs there were.
+    pub(super) fn epochs(&self) -> u64 {
+        self.epochs.get()
+    }
+
     /// Whether a write takes too long now.
     pub(super) fn disk_waits(&self, waits: bool) {
         self.disk_waits.set(u64::from(waits));
@@ -305,7 +316,7 @@ impl BrokerMeters {
 
     /// A batch was written in this time.
     pub(super) fn wrote(&self, took: Duration) {
-        self.write_duration.observe(took.as_secs_f64());
+        self.write_duration.observe(took);
     }
 
     /// How many events wait for the gateway that is furthest behind, and how many bytes for the link with

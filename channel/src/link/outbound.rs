@@ -140,19 +140,25 @@ impl Outbound {
     /// [`Full`] if something waits already and the frame would pass the bound. Nothing was queued then,
     /// and the owner should [`cut`](Self::cut) the link.
     pub fn send(&self, frame: &EncodedFrame) -> Result<(), Full> {
-        self.send_marked(frame, |_| ())
+        self.send_marked(None, frame, |_| ())
     }
 
-    /// Like [`send`](Self::send), for the frame of an event, which [`waiting`](Self::waiting) counts.
+    /// Like [`send`](Self::send), for the frame of an event, which [`waiting`](Self::waiting) counts. A small
+    /// frame may be queued directly before it; both are queued, or none.
     ///
     /// # Errors
     /// [`Full`], as there.
-    pub fn send_event(&self, frame: &EncodedFrame) -> Result<(), Full> {
-        self.send_marked(frame, OutboundState::mark_event)
+    pub fn send_event(
+        &self,
+        before: Option<&EncodedFrame>,
+        frame: &EncodedFrame,
+    ) -> Result<(), Full> {
+        self.send_marked(before, frame, OutboundState::mark_event)
     }
 
     fn send_marked(
         &self,
+        before: Option<&EncodedFrame>,
         frame: &EncodedFrame,
         mark: impl FnOnce(&mut OutboundState),
     ) -> Result<(), Full> {
@@ -161,6 +167,9 @@ impl Outbound {
             let queued_bytes = state.counted_bytes();
             if queued_bytes > 0 && queued_bytes + frame.len_bytes() > state.max_bytes {
                 return Err(Full { queued_bytes, max_bytes: state.max_bytes });
+            }
+            if let Some(before) = before {
+                state.add(before);
             }
             state.add(frame);
             mark(&mut state);

@@ -2,7 +2,7 @@
 //! queues.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix::Recipient;
 use campanile_channel::Outbound;
@@ -14,6 +14,7 @@ use crate::bridge::core::BridgeEffect;
 use crate::bridge::heads::Askers;
 use crate::delivery::{Deliveries, Delivery, Signal};
 use crate::entrance::health::Health;
+use crate::inquiry::Inquire;
 use crate::meters::GatewayMeters;
 use crate::websocket::CloseCode;
 
@@ -26,6 +27,8 @@ pub struct Worker {
     pub deliveries: Deliveries,
     /// Wakes its registry.
     pub signals: Recipient<Signal>,
+    /// Asks its registry on behalf of operators.
+    pub inquiries: Recipient<Inquire>,
 }
 
 impl Worker {
@@ -64,6 +67,13 @@ impl Performer {
     /// Records that a batch was received from the broker, to which the next events belong.
     pub fn received(&mut self, now: Instant) {
         self.received = now;
+    }
+
+    /// Counts how long an event took that the broker queued at this time of day. The clocks of two hosts
+    /// differ, perhaps by more than that.
+    pub fn stamped(&self, unix_micros: u64) {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.meters.link_delay.observe(unix.saturating_sub(Duration::from_micros(unix_micros)));
     }
 
     pub fn workers(&self) -> &[Worker] {

@@ -66,6 +66,11 @@ impl Clients {
         }
     }
 
+    /// The worker's id; `None` before the broker has given it one.
+    pub fn id(&self) -> Option<WorkerId> {
+        self.worker.get().copied()
+    }
+
     /// The lines to all clients.
     pub fn lines(&mut self) -> Vec<Line> {
         self.subscriptions.all_mut().map(|(client, _)| client.line.clone()).collect()

@@ -321,6 +321,11 @@ impl<T> Subscriptions<T> {
         self.members.get(slot).map(|member| &member.data)
     }
 
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.members.len()
+    }
+
     /// The state of a connection; one that is gone counts as pending.
     pub fn standing(&self, id: ConnectionId) -> Standing {
         self.slots.get(&id).map_or(Standing::Pending, |slot| self.members[*slot].standing())

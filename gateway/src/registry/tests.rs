@@ -1,6 +1,6 @@
 use campanile_edge::rights::{GroupRights, Operations};
 use campanile_edge::tokens::{Expected, Keys, Verifier};
-use campanile_messages::Position;
+use campanile_messages::{InstanceId, Position};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -57,13 +57,14 @@ fn start_with(audiences: usize, config: GatewayConfig) -> (Addr<Registry>, Deliv
     let mut registry = None;
     Bridge::create(|ctx| {
         let (id, queue) = (Arc::new(OnceLock::new()), deliveries.clone());
-        let (bridge, desk) = (ctx.address(), Desk::start(&config).0);
+        let (bridge, desk) = (ctx.address(), Desk::start(&config, InstanceId(1)).0);
         let (theirs, count) = (config.clone(), audiences.clone());
         let started = Registry::new(0, id.clone(), theirs, queue, bridge, count, desk);
         let started = registry.insert(started.start()).clone();
-        let signals = started.recipient();
-        let workers = vec![Worker { id, deliveries: deliveries.clone(), signals }];
-        Bridge::new(&config, workers, audiences, Box::new(|| {}), Health::default())
+        let (signals, inquiries) = (started.clone().recipient(), started.recipient());
+        let workers = vec![Worker { id, deliveries: deliveries.clone(), signals, inquiries }];
+        let (instance, health) = (InstanceId(1), Health::default());
+        Bridge::new(instance, &config, workers, audiences, Box::new(|| {}), health)
     });
     (registry.expect("started"), deliveries)
 }

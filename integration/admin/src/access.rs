@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use campanile_edge::{Action, AllowHosts, Exposure, Keys, Principal};
+use campanile_edge::{Action, AllowHosts, ApiKey, Exposure, Keys, Principal};
 
 /// What may be asked for without a key, although the listener is not on loopback or there are keys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -53,9 +53,13 @@ pub enum Wanted {
     Health,
     /// The numbers.
     Metrics,
+    /// What the cluster does, and with whom.
+    Look,
+    /// Something shall change.
+    Change,
 }
 
-/// The headers of a request that decide.
+/// What decides about a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown<'a> {
     /// The hosts that the request names.
@@ -64,6 +68,20 @@ pub struct Shown<'a> {
     pub proxy: Option<&'static str>,
     /// The key in `Authorization`.
     pub key: Option<&'a [u8]>,
+    /// The session that its cookie names. A key in `Authorization` counts instead of it.
+    pub session: Presented<'a>,
+}
+
+/// The session that a request presents.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Presented<'a> {
+    /// None.
+    #[default]
+    Nothing,
+    /// One that there is not, or not any more.
+    Over,
+    /// The session of a key.
+    Session(&'a Arc<ApiKey>),
 }
 
 /// Why a request is refused.
@@ -89,6 +107,15 @@ pub enum Refused {
     /// There is no such key.
     #[error("this API key is not known")]
     UnknownKey,
+    /// Its session is over.
+    #[error("the session is over: sign in again")]
+    SessionOver,
+    /// It is from a page of another site.
+    #[error(
+        "this request is from a page of another origin: accepted is the origin that the page of this \
+         listener has (a proxy in front has to pass the header Host on)"
+    )]
+    Origin,
     /// The key does not allow it.
     #[error("this API key is not allowed to {what}: it lacks the scope {scope}")]
     Scope {
@@ -103,8 +130,8 @@ impl Refused {
     /// The status of the answer.
     pub fn status(&self) -> u16 {
         match self {
-            Self::NoKey(_) | Self::UnknownKey | Self::Shut => 401,
-            Self::Proxy(_) | Self::Host | Self::Scope { .. } => 403,
+            Self::NoKey(_) | Self::UnknownKey | Self::Shut | Self::SessionOver => 401,
+            Self::Proxy(_) | Self::Host | Self::Origin | Self::Scope { .. } => 403,
         }
     }
 }
@@ -126,26 +153,35 @@ impl Access {
     /// # Errors
     /// The reason why not.
     pub fn check(&self, wanted: Wanted, shown: Shown<'_>, keys: &Keys) -> Result<(), Refused> {
-        let action = match wanted {
-            Wanted::Health => return Ok(()),
-            Wanted::Metrics if self.opened.metrics => return Ok(()),
-            Wanted::Metrics => Action::Observe,
-        };
-        self.principal(action, shown, keys).and_then(|principal| match principal.may(action) {
-            true => Ok(()),
-            false => Err(Refused::Scope {
-                what: action.to_string(),
-                scope: action.scope().unwrap_or_default(),
-            }),
-        })
+        self.admit(wanted, shown, keys).map(drop)
     }
 
-    fn principal(
+    /// As [`check`](Self::check), and says whose key it is; `None` if it needs none.
+    ///
+    /// # Errors
+    /// The reason why the request is refused.
+    pub fn admit(
+        &self,
+        wanted: Wanted,
+        shown: Shown<'_>,
+        keys: &Keys,
+    ) -> Result<Option<Arc<ApiKey>>, Refused> {
+        let action = match wanted {
+            Wanted::Health => return Ok(None),
+            Wanted::Metrics if self.opened.metrics => return Ok(None),
+            Wanted::Metrics | Wanted::Look => Action::Observe,
+            Wanted::Change => Action::Manage,
+        };
+        let key = self.key(action, shown, keys)?;
+        allow(key.as_deref(), action).map(|()| key)
+    }
+
+    fn key(
         &self,
         action: Action<'_>,
         shown: Shown<'_>,
         keys: &Keys,
-    ) -> Result<Principal, Refused> {
+    ) -> Result<Option<Arc<ApiKey>>, Refused> {
         let exposure = if keys.is_empty() { self.exposure } else { Exposure::Guarded };
         if exposure.is_open() {
             if let (Exposure::Local, Some(header)) = (exposure, shown.proxy) {
@@ -153,14 +189,33 @@ impl Access {
             }
             let is_admitted =
                 AllowHosts::default().admits(shown.hosts.iter().copied(), self.listens_on);
-            return if is_admitted { Ok(Principal::Anyone) } else { Err(Refused::Host) };
+            return if is_admitted { Ok(None) } else { Err(Refused::Host) };
         }
-        let key = shown.key.ok_or_else(|| match keys.is_empty() {
-            true => Refused::Shut,
-            false => Refused::NoKey(action.scope().unwrap_or_default()),
-        })?;
-        let key = keys.find(key).ok_or(Refused::UnknownKey)?;
-        Ok(Principal::Key(Arc::clone(key.rights())))
+        if let Some(key) = shown.key {
+            let unknown = if keys.is_empty() { Refused::Shut } else { Refused::UnknownKey };
+            return keys.find(key).ok_or(unknown).map(Some);
+        }
+        match shown.session {
+            Presented::Session(key) => Ok(Some(Arc::clone(key))),
+            _ if keys.is_empty() => Err(Refused::Shut),
+            Presented::Over => Err(Refused::SessionOver),
+            Presented::Nothing => Err(Refused::NoKey(action.scope().unwrap_or_default())),
+        }
+    }
+}
+
+/// Whether a key allows an action; without one, everybody may do everything.
+///
+/// # Errors
+/// [`Refused::Scope`].
+pub fn allow(key: Option<&ApiKey>, action: Action<'_>) -> Result<(), Refused> {
+    let principal = key.map_or(Principal::Anyone, |key| Principal::Key(Arc::clone(key.rights())));
+    match principal.may(action) {
+        true => Ok(()),
+        false => Err(Refused::Scope {
+            what: action.to_string(),
+            scope: action.scope().unwrap_or_default(),
+        }),
     }
 }
 
@@ -173,7 +228,8 @@ mod tests {
 
     use super::*;
 
-    const NOTHING: Shown<'static> = Shown { hosts: &["127.0.0.1:4246"], proxy: None, key: None };
+    const NOTHING: Shown<'static> =
+        Shown { hosts: &["127.0.0.1:4246"], proxy: None, key: None, session: Presented::Nothing };
 
     fn access(exposure: Exposure, opened: &str) -> Access {
         let opened =
@@ -221,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_is_opened_and_health_need_no_key() {
-        let foreign = Shown { hosts: &["evil.example"], proxy: Some("Via"), key: None };
+        let foreign = Shown { hosts: &["evil.example"], proxy: Some("Via"), ..NOTHING };
         for (opened, status) in
             [("metrics", Ok(())), ("health,metrics", Ok(())), ("health", Err(401))]
         {
@@ -241,6 +297,24 @@ mod tests {
             let error = bad.parse::<Opened>().expect_err("refused");
             assert!(error.contains("accepted are health, metrics and all"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_session_counts_as_its_key_and_its_key_in_the_header_comes_first() {
+        let access = access(Exposure::Guarded, "");
+        let keys = keys(&["read"]);
+        let key = keys.find(b"abc").expect("it is there");
+        let signed_in = Shown { session: Presented::Session(&key), ..NOTHING };
+        let look = |shown| {
+            let admitted = access.admit(Wanted::Look, shown, &keys);
+            admitted.map(|key| key.expect("a key").rights().name.clone())
+        };
+        assert_eq!(look(signed_in), Ok("ops".to_owned()));
+        let refused = access.check(Wanted::Change, signed_in, &keys).expect_err("refused");
+        assert!(refused.to_string().ends_with("it lacks the scope manage"), "{refused}");
+        let over = Shown { session: Presented::Over, ..NOTHING };
+        assert_eq!(look(over), Err(Refused::SessionOver));
+        assert_eq!(look(Shown { key: Some(b"abd"), ..signed_in }), Err(Refused::UnknownKey));
     }
 
     #[test]

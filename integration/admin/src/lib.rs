@@ -1,15 +1,22 @@
 //! The operator's listener of a process: `/metrics` and `/health/*`, apart from the ports that clients and
 //! backends use.
 //!
-//! [`Access`] decides who may ask for what, [`Scrape`] is how numbers are written, [`serve`] is the listener.
+//! [`Access`] decides who may ask for what, [`Scrape`] is how numbers are written, [`serve`] is the listener, [`Guard`] what those who
+//! [mount](Mount) more pages on it ask first.
 //! The services register their numbers themselves; this crate knows none of them.
 
 mod access;
+mod attempts;
+mod guard;
+mod origin;
 mod process;
 mod scrape;
 mod server;
+mod sessions;
 
-pub use access::{Access, Opened};
+pub use access::{Access, Opened, Refused, Wanted};
+pub use guard::{Admitted, Guard, NotSignedIn, SESSION_COOKIE, refusal, said};
 pub use process::ProcessMeters;
 pub use scrape::Scrape;
-pub use server::{AdminConfig, HealthCheck, serve};
+pub use server::{AdminConfig, HealthCheck, Mount, serve};
+pub use sessions::{SESSION_LIMIT, SessionId};

@@ -2,20 +2,32 @@
 
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_http::HttpService;
+use actix_http::error::DispatchError;
+use actix_server::Server;
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::dev::AppConfig;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
+use campanile_channel::TlsSettings;
+use campanile_channel::tls::{self, Handshakes, Stream};
 use campanile_channel::watchdog::Pulse;
-use campanile_edge::{Keys, PROXY_HEADERS, bearer};
+use campanile_edge::Keys;
 use prometheus_client::registry::Registry;
+use socket2::SockRef;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tracing::error;
+use tokio::time::timeout;
+use tracing::{debug, error};
 
-use crate::access::{Access, Refused, Shown, Wanted};
+use crate::access::{Access, Wanted};
+use crate::guard::{Guard, refusal, said};
 use crate::scrape::Scrape;
 
 /// The most connections at a time. Scrapers and load balancers need a few.
@@ -26,6 +38,9 @@ const HEAD_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a connection without a request is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long a client may leave unread what it was sent, before its connection ends.
+const UNREAD_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long answers may still take at the end.
 const SHUTDOWN_SECONDS: u64 = 1;
@@ -44,6 +59,16 @@ impl fmt::Debug for HealthCheck {
     }
 }
 
+/// Adds pages to the listener. Each of them asks the [`Guard`] first, which is in the data of the app.
+#[derive(Clone)]
+pub struct Mount(pub Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>);
+
+impl fmt::Debug for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mount")
+    }
+}
+
 /// What the listener shows, and to whom.
 #[derive(Debug)]
 pub struct AdminConfig {
@@ -55,6 +80,10 @@ pub struct AdminConfig {
     pub registry: Registry,
     /// The services.
     pub health: Vec<HealthCheck>,
+    /// More pages.
+    pub mounted: Vec<Mount>,
+    /// The settings of TLS; `None` if the listener speaks plain HTTP.
+    pub tls: Option<TlsSettings>,
     /// Beats while the listener works.
     pub pulse: Pulse,
 }
@@ -68,19 +97,35 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let AdminConfig { access, keys, registry, health, pulse } = config;
-    let front = web::Data::new(Front { access, keys, registry, health });
-    let app = move || App::new().app_data(front.clone()).default_service(web::to(answer));
-    let mut server = HttpServer::new(app)
+    let AdminConfig { access, keys, registry, health, mounted, tls, pulse } = config;
+    let guard = Guard::new(access, keys, tls.is_some());
+    let guarded = web::Data::new(guard.clone());
+    let front = web::Data::new(Front { guard, registry, health });
+    let app = move || {
+        let app = App::new().app_data(front.clone()).app_data(guarded.clone());
+        let app = mounted.iter().fold(app, |app, mount| app.configure(|config| (mount.0)(config)));
+        let app = app.default_service(web::to(answer)).into_factory();
+        app.map_err(|error: actix_web::Error| error.error_response())
+    };
+    // The same as `actix_web::HttpServer`, except for TLS, whose certificates may change.
+    let service = move || {
+        let handshakes = Handshakes::new(MAX_CONNECTIONS);
+        let (app, tls) = (app(), tls.clone());
+        let http = HttpService::build()
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(HEAD_LIMIT)
+            .client_disconnect_timeout(HEAD_LIMIT)
+            .h1(map_config(app, |()| AppConfig::default()));
+        fn_service(move |tcp: TcpStream| secure(tcp, tls.clone(), handshakes.clone()))
+            .and_then(http)
+    };
+    let mut server = Server::build()
         .workers(1)
-        .max_connections(MAX_CONNECTIONS)
-        .client_request_timeout(HEAD_LIMIT)
-        .client_disconnect_timeout(HEAD_LIMIT)
-        .keep_alive(KEEP_ALIVE)
+        .max_concurrent_connections(MAX_CONNECTIONS)
         .shutdown_timeout(SHUTDOWN_SECONDS)
         .disable_signals();
     for listener in listeners {
-        server = server.listen(listener)?;
+        server = server.listen("operators", listener, service.clone())?;
     }
     let mut server = server.run();
     let handle = server.handle();
@@ -94,9 +139,29 @@ pub async fn serve(
     pulse.during(serving).await
 }
 
+/// Bounds how long a client may not read, and performs the TLS handshake, if the listener speaks TLS.
+async fn secure(
+    tcp: TcpStream,
+    tls: Option<TlsSettings>,
+    handshakes: Rc<Handshakes>,
+) -> Result<(Stream, Option<SocketAddr>), DispatchError> {
+    let peer = tcp.peer_addr().map_err(DispatchError::Io)?;
+    // If this fails, a page that does not read keeps its connection for longer.
+    let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(UNREAD_LIMIT));
+    let Some(tls) = tls else { return Ok((tcp.into(), Some(peer))) };
+    match timeout(HEAD_LIMIT, tls::accept(tcp, peer.ip(), &tls, &handshakes)).await {
+        Ok(Ok(stream)) => Ok((stream, Some(peer))),
+        Ok(Err(no_stream)) => {
+            debug!(%peer, error = %no_stream, "no TLS with an operator");
+            no_stream.end().await;
+            Err(DispatchError::DisconnectTimeout)
+        }
+        Err(_) => Err(DispatchError::SlowRequestTimeout),
+    }
+}
+
 struct Front {
-    access: Access,
-    keys: watch::Receiver<Arc<Keys>>,
+    guard: Guard,
     registry: Registry,
     health: Vec<HealthCheck>,
 }
@@ -138,7 +203,7 @@ async fn answer(request: HttpRequest, front: web::Data<Front>) -> HttpResponse {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    if let Err(refused) = front.check(route.wanted(), &request) {
+    if let Err(refused) = front.guard.check(route.wanted(), &request) {
         return refusal(&refused);
     }
     match route {
@@ -149,17 +214,6 @@ async fn answer(request: HttpRequest, front: web::Data<Front>) -> HttpResponse {
 }
 
 impl Front {
-    fn check(&self, wanted: Wanted, request: &HttpRequest) -> Result<(), Refused> {
-        let headers = request.headers();
-        // What is not text is no name of this host.
-        let hosts = headers.get_all(header::HOST).map(|host| host.to_str().unwrap_or("?"));
-        let hosts: Vec<_> = hosts.collect();
-        let proxy = PROXY_HEADERS.into_iter().find(|name| headers.contains_key(*name));
-        let key = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-        let shown = Shown { hosts: &hosts, proxy, key };
-        self.access.check(wanted, shown, &self.keys.borrow())
-    }
-
     fn ready(&self) -> HttpResponse {
         let hindered =
             self.health.iter().find_map(|check| Some((check.service, (check.hindrance)()?)));
@@ -185,21 +239,4 @@ impl Front {
             }
         }
     }
-}
-
-fn refusal(refused: &Refused) -> HttpResponse {
-    let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::FORBIDDEN);
-    let mut response = said(status, &refused.to_string());
-    if status == StatusCode::UNAUTHORIZED {
-        let bearer = HeaderValue::from_static("Bearer");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
-    }
-    response
-}
-
-fn said(status: StatusCode, sentence: &str) -> HttpResponse {
-    HttpResponse::build(status)
-        .content_type("text/plain; charset=utf-8")
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(format!("{sentence}\n"))
 }

@@ -195,6 +195,21 @@ impl Page {
         .await;
     }
 
+    /// Presses keys in the element that has the focus.
+    pub async fn press(&self, keys: &str) {
+        let focused = within("the focus", self.browser.active_element()).await.expect("a focus");
+        focused.send_keys(keys).await.expect("keys");
+    }
+
+    /// Waits until the text of an element contains another, and returns it.
+    pub async fn until_text(&self, css: &str, part: &str) -> String {
+        eventually(&format!("{css} says {part:?}"), async || {
+            let text = self.text(css).await;
+            text.contains(part).then_some(text)
+        })
+        .await
+    }
+
     /// Waits for an element.
     pub async fn until_there(&self, css: &str) {
         eventually(css, async || {

@@ -1,6 +1,7 @@
-//! The page and the JavaScript client against real clusters, in a browser and in Node.
+//! The page, the operator's page and the JavaScript client against real clusters, in a browser and in Node.
 
 mod chromium;
+mod console;
 #[path = "../tokens/issuer.rs"]
 mod issuer;
 mod javascript;

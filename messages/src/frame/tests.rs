@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::hello::{Agreement, Challenge, Features, Limits, Mac, Nonce};
+use crate::hello::{INQUIRIES, STAMPS};
+use crate::link::Asked;
 use crate::link::{
     DirectOutcome, Gap, InterestChange, MAX_CHANGES, MAX_WANTED_AUDIENCES, MAX_WANTS, Refusal,
     RequestTicket, Role, Tally, Want, Welcome,
@@ -125,12 +127,36 @@ fn messages_from_broker() -> Vec<FromBroker> {
     ]
 }
 
+/// The messages of operators' inquiries.
+fn inquiries() -> (Vec<ToBroker>, Vec<FromBroker>) {
+    let ticket = RequestTicket { link: 1, number: 2 };
+    let content = || Content::Binary(Bytes::from_static(b"?"));
+    let ask = |to| ToBroker::Ask { number: 1, to, content: content() };
+    let asks = [Asked::Everybody, Asked::Gateways, Asked::Worker(WorkerId(3))].map(ask);
+    let told = ToBroker::Told { ticket, content: content() };
+    let instance = InstanceId(5);
+    let from_broker = vec![
+        FromBroker::Asked { ticket, content: content() },
+        FromBroker::Asking { number: 1, instances: vec![instance], content: content() },
+        FromBroker::Told { number: 1, instance, content: content() },
+    ];
+    (asks.into_iter().chain([told]).collect(), from_broker)
+}
+
+#[test]
+fn inquiries_are_only_for_peers_that_know_them() {
+    let (to_broker, from_broker) = inquiries();
+    assert!(to_broker.iter().all(|message| message.needs() == Some(INQUIRIES)));
+    assert!(from_broker.iter().all(|message| message.needs() == Some(INQUIRIES)));
+}
+
 #[test]
 fn every_message_is_read_back_from_its_frame() {
-    for message in messages_to_broker() {
+    let (to_broker, from_broker) = inquiries();
+    for message in messages_to_broker().into_iter().chain(to_broker) {
         assert_eq!(ToBroker::decode(body(message.clone().encode())), Ok(message));
     }
-    for message in messages_from_broker().into_iter().chain(other_variants()) {
+    for message in messages_from_broker().into_iter().chain(other_variants()).chain(from_broker) {
         assert_eq!(FromBroker::decode(body(message.clone().encode())), Ok(message));
     }
 }
@@ -148,7 +174,9 @@ fn other_variants() -> Vec<FromBroker> {
     let outcomes = outcomes.map(|outcome| FromBroker::Answered { number: 1, outcome });
     let refusals = refusals.map(|refusal| FromBroker::Refused { number: 1, refusal });
     let gap = FromBroker::Attached { from, gap: Some(Gap::Expired) };
-    outcomes.into_iter().chain(refusals).chain([gap]).collect()
+    let stamp = FromBroker::Stamp { unix_micros: 1_790_000_000_000_000 };
+    assert_eq!(stamp.needs(), Some(STAMPS));
+    outcomes.into_iter().chain(refusals).chain([gap, stamp]).collect()
 }
 
 #[test]

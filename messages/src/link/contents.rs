@@ -45,6 +45,10 @@ impl<C> ToBroker<C> {
             Self::Direct { number, to, content } => {
                 ToBroker::Direct { number, to, content: replace(content)? }
             }
+            Self::Ask { number, to, content } => {
+                ToBroker::Ask { number, to, content: replace(content)? }
+            }
+            Self::Told { ticket, content } => ToBroker::Told { ticket, content: replace(content)? },
         })
     }
 }
@@ -84,6 +88,16 @@ impl<C> FromBroker<C> {
             Self::Counted { number, tally } => FromBroker::Counted { number, tally },
             Self::Refused { number, refusal } => FromBroker::Refused { number, refusal },
             Self::Answered { number, outcome } => FromBroker::Answered { number, outcome },
+            Self::Stamp { unix_micros } => FromBroker::Stamp { unix_micros },
+            Self::Asked { ticket, content } => {
+                FromBroker::Asked { ticket, content: replace(content)? }
+            }
+            Self::Asking { number, instances, content } => {
+                FromBroker::Asking { number, instances, content: replace(content)? }
+            }
+            Self::Told { number, instance, content } => {
+                FromBroker::Told { number, instance, content: replace(content)? }
+            }
             Self::Disk { is_waiting } => FromBroker::Disk { is_waiting },
             Self::Goodbye { reason } => FromBroker::Goodbye { reason },
         })

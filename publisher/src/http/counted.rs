@@ -1,6 +1,6 @@
 //! Counts what becomes of the pushes of one request, and logs it where there is an access log.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use actix_web::HttpRequest;
@@ -32,6 +32,12 @@ struct RequestLog {
     asked: Vec<Asked>,
 }
 
+impl RequestLog {
+    fn new(config: &PublisherConfig, peer: Option<SocketAddr>) -> Option<Self> {
+        config.access_log.then(|| Self { begun: Instant::now(), peer, asked: Vec::new() })
+    }
+}
+
 impl CountedRequest {
     pub(super) fn new(config: &PublisherConfig, request: &HttpRequest) -> Self {
         let kind = match (request.uri().path(), request.method()) {
@@ -40,11 +46,7 @@ impl CountedRequest {
             ("/stream", &Method::GET) => Some(Kind::Stream),
             _ => None,
         };
-        let log = config.access_log.then(|| RequestLog {
-            begun: Instant::now(),
-            peer: request.peer_addr(),
-            asked: Vec::new(),
-        });
+        let log = RequestLog::new(config, request.peer_addr());
         Self { meters: config.meters.clone(), kind, pusher: None, log }
     }
 
@@ -53,6 +55,17 @@ impl CountedRequest {
         if let Some(log) = &mut self.log {
             log.asked.push(Asked::new(push, log.begun));
         }
+    }
+
+    /// A push that an operator has composed at this address.
+    pub(super) fn of_operator(
+        config: &PublisherConfig,
+        pusher: Pusher,
+        from: Option<IpAddr>,
+    ) -> Self {
+        let log = RequestLog::new(config, from.map(|from| (from, 0).into()));
+        let (meters, pusher) = (config.meters.clone(), Some(pusher));
+        Self { meters, kind: Some(Kind::Push), pusher, log }
     }
 
     /// Counts what is answered.
@@ -75,9 +88,10 @@ impl CountedRequest {
                 self.log(kind, [Some(200)]);
             }
             (Some(kind), Err(error)) => {
-                let status = Some(status(error).as_u16());
-                self.meters.pushed(kind, status, self.key(), 1);
-                self.log(kind, [status]);
+                let status = status(error).as_u16();
+                self.meters.pushed(kind, Some(status), self.key(), 1);
+                self.meters.refused(kind, status, self.key(), &error.to_string());
+                self.log(kind, [Some(status)]);
             }
             // What a stream carries is counted by the stream.
             _ => {}
@@ -111,7 +125,11 @@ impl Drop for CountedRequest {
 
 /// Adds the answer to one of many pushes.
 pub(crate) fn add(results: &mut Results, answered: &Answered) {
-    results.add(status_of(answered), answered.as_ref().err().and_then(limit));
+    let status = status_of(answered);
+    results.add(status, answered.as_ref().err().and_then(limit));
+    if let Err(error) = answered {
+        results.refuse(status, error);
+    }
 }
 
 /// The status of the answer to one of many pushes.

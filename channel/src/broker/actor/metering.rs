@@ -1,6 +1,6 @@
 //! What the broker notes for its operators.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Broker;
 
@@ -8,6 +8,13 @@ impl Broker {
     /// Notes what the exchange has done and holds. Done once per batch of messages.
     pub(super) fn note(&self, now: Duration) {
         self.meters.note(&self.exchange.figures(now), self.disk.held_bytes());
+    }
+
+    /// Notes the time of day, which somebody may have set. A host whose clock is before 1970 has none.
+    pub(super) fn note_daytime(&mut self) {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = self.clock.now();
+        self.links.daytime().set(now, unix);
     }
 
     /// A link of this role is up.

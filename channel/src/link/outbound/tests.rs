@@ -129,9 +129,9 @@ fn a_link_that_ends_takes_no_more_and_stays_cut() {
 #[test]
 fn events_are_counted_until_their_last_byte_is_written() {
     let outbound = Outbound::new(1_000);
-    assert_eq!(outbound.send_event(&frame(10, 50)), Ok(()));
+    assert_eq!(outbound.send_event(None, &frame(10, 50)), Ok(()));
     assert_eq!(outbound.send(&frame(10, 0)), Ok(()));
-    assert_eq!(outbound.send_event(&frame(10, 0)), Ok(()));
+    assert_eq!(outbound.send_event(None, &frame(10, 0)), Ok(()));
     assert_eq!(outbound.waiting(), (2, 80));
     outbound.write(|outbox| outbox.advance(59));
     assert_eq!(outbound.waiting(), (2, 21));
@@ -147,7 +147,17 @@ fn events_are_counted_until_their_last_byte_is_written() {
 #[test]
 fn what_does_not_fit_is_no_event_that_waits() {
     let outbound = Outbound::new(100);
-    assert_eq!(outbound.send_event(&frame(90, 0)), Ok(()));
-    assert_eq!(outbound.send_event(&frame(20, 0)), full(90));
+    assert_eq!(outbound.send_event(None, &frame(90, 0)), Ok(()));
+    assert_eq!(outbound.send_event(None, &frame(20, 0)), full(90));
     assert_eq!(outbound.waiting(), (1, 90));
+}
+
+#[test]
+fn what_goes_before_an_event_does_not_make_it_too_large() {
+    let outbound = Outbound::new(10);
+    let stamp = frame(3, 0);
+    assert_eq!(outbound.send_event(Some(&stamp), &frame(50, 0)), Ok(()), "nothing waits");
+    assert_eq!(outbound.waiting(), (1, 53));
+    assert!(outbound.send_event(Some(&stamp), &frame(1, 0)).is_err());
+    assert_eq!(outbound.waiting(), (1, 53), "both or none");
 }

@@ -167,7 +167,7 @@ impl Peer {
         }
     }
 
-    /// The next message that is neither a heartbeat nor a mark.
+    /// The next message that is neither a heartbeat, nor a mark, nor a stamp.
     pub async fn recv(&mut self) -> FromBroker {
         self.next().await.expect("the link is up")
     }
@@ -176,7 +176,7 @@ impl Peer {
     pub async fn next(&mut self) -> Option<FromBroker> {
         loop {
             match FromBroker::decode(self.frame().await?).unwrap() {
-                FromBroker::Heartbeat | FromBroker::Mark { .. } => {}
+                FromBroker::Heartbeat | FromBroker::Mark { .. } | FromBroker::Stamp { .. } => {}
                 message => return Some(message),
             }
         }

@@ -1,0 +1,117 @@
+//! What operators ask about the cluster: questions are passed on, and answers are passed back. The broker
+//! remembers none of them.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use campanile_messages::link::{Asked, MAX_ASKED, Number, RequestTicket};
+use campanile_messages::{Content, Durability, FromBroker, InstanceId, Position};
+
+use super::{Effect, Exchange, Peer};
+use crate::broker::conversation::Conversation;
+use crate::broker::routing::LinkNumber;
+use crate::broker::worker_ids::Whereabouts;
+
+impl Exchange {
+    /// Notes that a link's peer takes part in inquiries.
+    pub fn may_be_asked(&mut self, link: LinkNumber) {
+        if let Some(peer) = self.links.get_mut(&link) {
+            peer.is_askable = true;
+        }
+    }
+
+    /// Where the log ends.
+    pub fn head(&self) -> Position {
+        self.log.head()
+    }
+
+    /// How durable an event is before anybody sees it.
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// How many bytes of memory the log may use.
+    pub fn log_max_bytes(&self) -> usize {
+        self.log.max_bytes()
+    }
+
+    /// The processes that have a link, each with whether it takes part in inquiries.
+    pub fn peers(&self) -> impl Iterator<Item = (LinkNumber, bool)> {
+        let gateways = self.gateways();
+        let peers = self.links.iter();
+        let peers = peers.filter(move |(_, peer)| !is_second_link(peer, &gateways));
+        peers.map(|(link, peer)| (*link, peer.is_askable))
+    }
+
+    fn gateways(&self) -> HashSet<InstanceId> {
+        let gateways = self.links.values().filter(|peer| is_gateway(peer));
+        gateways.map(|peer| peer.instance).collect()
+    }
+
+    /// Passes a question on, and has the broker answer it, too.
+    pub(super) fn inquire(
+        &self,
+        (link, number): (LinkNumber, Number),
+        to: Asked,
+        question: Content,
+        now: Duration,
+        effects: &mut Vec<Effect>,
+    ) {
+        let ticket = RequestTicket { link: link.0, number };
+        let asked: Vec<_> = self.asked(to, now).take(MAX_ASKED).collect();
+        let instances = asked.iter().map(|(_, instance)| *instance).collect();
+        let content = question.clone();
+        // First, so that the questions are not among what the broker says waits on the links.
+        effects.push(Effect::AnswerInquiry { link, number, instances, question });
+        effects.extend(asked.into_iter().map(|(peer, _)| {
+            let message = FromBroker::Asked { ticket, content: content.clone() };
+            Effect::Offer { link: peer, message }
+        }));
+    }
+
+    fn asked(
+        &self,
+        to: Asked,
+        now: Duration,
+    ) -> impl Iterator<Item = (LinkNumber, InstanceId)> + use<'_> {
+        let at = match to {
+            Asked::Everybody | Asked::Gateways => None,
+            Asked::Worker(worker) => Some(self.workers.find(worker, now)),
+        };
+        let is_meant = move |link: LinkNumber, peer: &Peer| match (to, at) {
+            (Asked::Everybody, _) => true,
+            (Asked::Gateways, _) => is_gateway(peer),
+            (Asked::Worker(_), Some(Whereabouts::At(gateway))) => link == gateway,
+            (Asked::Worker(_), _) => false,
+        };
+        let (peers, gateways) = (self.links.iter(), self.gateways());
+        let meant = peers.filter(move |(link, peer)| {
+            peer.is_askable && is_meant(**link, peer) && !is_second_link(peer, &gateways)
+        });
+        meant.map(|(link, peer)| (*link, peer.instance))
+    }
+
+    /// Passes an answer on to the publisher that asked.
+    pub(super) fn told(
+        &self,
+        instance: InstanceId,
+        ticket: RequestTicket,
+        content: Content,
+    ) -> Option<Effect> {
+        let message = FromBroker::Told { number: ticket.number, instance, content };
+        match self.answer(ticket, message)? {
+            Effect::Send { link, message } => Some(Effect::Offer { link, message }),
+            other => Some(other),
+        }
+    }
+}
+
+fn is_gateway(peer: &Peer) -> bool {
+    peer.conversation != Conversation::Publisher
+}
+
+/// Whether this is the link on which a gateway publishes for its clients. It is not asked: the gateway
+/// answers on its other link.
+fn is_second_link(peer: &Peer, gateways: &HashSet<InstanceId>) -> bool {
+    !is_gateway(peer) && gateways.contains(&peer.instance)
+}

@@ -1,0 +1,255 @@
+//! Who asks: the part of a request that decides whether it is answered, and the answer if it is not.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse};
+use campanile_edge::{Action, ApiKey, Keys, PROXY_HEADERS, Peer, bearer};
+use tokio::sync::watch;
+
+use crate::access::{Access, Presented, Refused, Shown, Wanted, allow};
+use crate::attempts::Attempts;
+use crate::origin::Marks;
+use crate::sessions::{SessionId, Sessions};
+
+/// The cookie that names the session of an operator.
+pub const SESSION_COOKIE: &str = "campanile-session";
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Decides about requests. Clones know the same sessions.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    access: Access,
+    keys: watch::Receiver<Arc<Keys>>,
+    is_sealed: bool,
+    door: Arc<Mutex<Door>>,
+}
+
+/// Those who have signed in, and those who have tried.
+#[derive(Debug, Default)]
+struct Door {
+    sessions: Sessions,
+    attempts: Attempts,
+}
+
+/// A request that may be answered, and whose it is.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    key: Option<Arc<ApiKey>>,
+    session: Option<SessionId>,
+    /// How much longer its session lasts; `None` without one.
+    pub left: Option<Duration>,
+}
+
+impl Admitted {
+    /// The key; `None` where everybody is admitted.
+    pub fn key(&self) -> Option<&Arc<ApiKey>> {
+        self.key.as_ref()
+    }
+
+    /// The name of the key in the settings; empty where everybody is admitted.
+    pub fn name(&self) -> &str {
+        self.key.as_ref().map_or("", |key| &key.rights().name)
+    }
+
+    /// Whether something may be changed.
+    pub fn may_change(&self) -> bool {
+        allow(self.key.as_deref(), Action::Manage).is_ok()
+    }
+}
+
+/// Why somebody is not signed in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotSignedIn {
+    /// Too many attempts from this address have failed.
+    #[error(
+        "too many attempts to sign in from your address have failed: try again in {} s",
+        .wait.as_secs() + 1
+    )]
+    TooOften {
+        /// How long to wait.
+        wait: Duration,
+    },
+    /// The request or the key is refused.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+impl Guard {
+    /// A guard that knows no session.
+    pub(crate) fn new(access: Access, keys: watch::Receiver<Arc<Keys>>, is_sealed: bool) -> Self {
+        Self { access, keys, is_sealed, door: Arc::default() }
+    }
+
+    /// Whether the listener speaks TLS.
+    pub fn is_sealed(&self) -> bool {
+        self.is_sealed
+    }
+
+    /// Decides whether a request is answered: by the key in its `Authorization`, or by its session.
+    ///
+    /// # Errors
+    /// The reason why not; [`refusal`] is the answer.
+    pub fn check(&self, wanted: Wanted, request: &HttpRequest) -> Result<(), Refused> {
+        self.admit(wanted, request).map(drop)
+    }
+
+    /// As [`check`](Self::check), and says who asks.
+    ///
+    /// # Errors
+    /// The reason why the request is refused.
+    pub fn admit(&self, wanted: Wanted, request: &HttpRequest) -> Result<Admitted, Refused> {
+        let headers = request.headers();
+        let hosts = texts(request, header::HOST);
+        let proxy = PROXY_HEADERS.into_iter().find(|name| headers.contains_key(*name));
+        let key = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+        let keys = self.keys.borrow().clone();
+        let session = session_of(request);
+        let found = session.and_then(|id| self.door().sessions.find(&id, &keys, Instant::now()));
+        let presented = match (&found, session) {
+            (Some((key, _)), _) => Presented::Session(key),
+            (None, Some(_)) => Presented::Over,
+            (None, None) => Presented::Nothing,
+        };
+        let shown = Shown { hosts: &hosts, proxy, key, session: presented };
+        let is_by_session = key.is_none() && found.is_some();
+        let key = self.access.admit(wanted, shown, &keys)?;
+        if wanted == Wanted::Change && !marks(request, &hosts, |marks| marks.may_change()) {
+            return Err(Refused::Origin);
+        }
+        let left = found.filter(|_| is_by_session && key.is_some()).map(|(_, left)| left);
+        Ok(Admitted { key, session: left.and(session), left })
+    }
+
+    /// As [`admit`](Self::admit), for a websocket, whose page must have the origin of this listener.
+    ///
+    /// # Errors
+    /// The reason why the request is refused.
+    pub fn admit_websocket(&self, request: &HttpRequest) -> Result<Admitted, Refused> {
+        let admitted = self.admit(Wanted::Look, request)?;
+        match marks(request, &texts(request, header::HOST), |marks| marks.may_open()) {
+            true => Ok(admitted),
+            false => Err(Refused::Origin),
+        }
+    }
+
+    /// Whether somebody who was admitted may still look.
+    ///
+    /// # Errors
+    /// The reason why not: the session is over, or the key is gone or has lost its scope.
+    pub fn still(&self, admitted: &Admitted) -> Result<(), Refused> {
+        let keys = self.keys.borrow().clone();
+        let key = match (&admitted.session, &admitted.key) {
+            (Some(id), _) => {
+                let found = self.door().sessions.find(id, &keys, Instant::now());
+                Some(found.ok_or(Refused::SessionOver)?.0)
+            }
+            (None, Some(key)) => Some(keys.current(key).ok_or(Refused::UnknownKey)?),
+            (None, None) if keys.is_empty() => None,
+            (None, None) => return Err(Refused::NoKey("read".to_owned())),
+        };
+        allow(key.as_deref(), Action::Observe)
+    }
+
+    /// Begins a session for a key that allows to look. Returns its id, for the cookie.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn sign_in(&self, request: &HttpRequest, key: &[u8]) -> Result<SessionId, NotSignedIn> {
+        if !marks(request, &texts(request, header::HOST), |marks| marks.may_change()) {
+            return Err(Refused::Origin.into());
+        }
+        let keys = self.keys.borrow().clone();
+        let (peer, now) =
+            (Peer::of(request.peer_addr().map(|address| address.ip())), Instant::now());
+        let mut door = self.door();
+        door.attempts.check(peer, now).map_err(|wait| NotSignedIn::TooOften { wait })?;
+        let Some(key) = keys.find(key) else {
+            door.attempts.failed(peer, now);
+            return Err(if keys.is_empty() { Refused::Shut } else { Refused::UnknownKey }.into());
+        };
+        allow(Some(&key), Action::Observe)?;
+        let id = SessionId::new(rand::random());
+        door.sessions.begin(id, key, now);
+        Ok(id)
+    }
+
+    /// The name of the key of a session; `None` if there is no such session.
+    pub fn name_of(&self, id: &SessionId) -> Option<String> {
+        let keys = self.keys.borrow().clone();
+        let (key, _) = self.door().sessions.find(id, &keys, Instant::now())?;
+        Some(key.rights().name.clone())
+    }
+
+    /// Ends the session of a request, if it has one.
+    ///
+    /// # Errors
+    /// [`Refused::Origin`].
+    pub fn sign_out(&self, request: &HttpRequest) -> Result<(), Refused> {
+        if !marks(request, &texts(request, header::HOST), |marks| marks.may_change()) {
+            return Err(Refused::Origin);
+        }
+        if let Some(id) = session_of(request) {
+            self.door().sessions.end(&id);
+        }
+        Ok(())
+    }
+
+    fn door(&self) -> MutexGuard<'_, Door> {
+        // Every change is complete before anything can panic.
+        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The values of a header. What is not text is no name of this host.
+fn texts(request: &HttpRequest, name: HeaderName) -> Vec<&str> {
+    request.headers().get_all(name).map(|value| value.to_str().unwrap_or("?")).collect()
+}
+
+/// What the request says about where it comes from.
+fn marks(request: &HttpRequest, hosts: &[&str], check: impl Fn(Marks<'_>) -> bool) -> bool {
+    let origins = texts(request, header::ORIGIN);
+    check(Marks {
+        origins: &origins,
+        hosts,
+        has_cookie: cookies(request).next().is_some(),
+        has_key: request.headers().contains_key(header::AUTHORIZATION),
+        is_of_browser: request.headers().contains_key(SEC_FETCH_SITE),
+    })
+}
+
+/// The values of our cookie.
+fn cookies(request: &HttpRequest) -> impl Iterator<Item = &str> {
+    let lines = request.headers().get_all(header::COOKIE);
+    let pairs = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
+    pairs.filter_map(|pair| pair.trim().strip_prefix(SESSION_COOKIE)?.strip_prefix('='))
+}
+
+/// The session that a request names; none if it names several.
+fn session_of(request: &HttpRequest) -> Option<SessionId> {
+    let mut cookies = cookies(request);
+    let first = cookies.next()?;
+    cookies.next().is_none().then(|| SessionId::read(first))?
+}
+
+/// The answer to a request that is refused.
+pub fn refusal(refused: &Refused) -> HttpResponse {
+    let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::FORBIDDEN);
+    let mut response = said(status, &refused.to_string());
+    if status == StatusCode::UNAUTHORIZED {
+        let bearer = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    }
+    response
+}
+
+/// An answer of one sentence.
+pub fn said(status: StatusCode, sentence: &str) -> HttpResponse {
+    HttpResponse::build(status)
+        .content_type("text/plain; charset=utf-8")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(format!("{sentence}\n"))
+}

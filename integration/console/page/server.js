@@ -1,0 +1,29 @@
+// Asks the server. Every answer is a value or a sentence.
+
+let signedOut = () => {};
+
+/** What happens when the server does not know the session any more. */
+export const whenSignedOut = (callback) => {
+  signedOut = callback;
+};
+
+async function ask(path, options) {
+  let response;
+  try {
+    response = await fetch(path, { cache: 'no-store', credentials: 'same-origin', redirect: 'error', ...options });
+  } catch {
+    return { ok: false, status: 0, sentence: 'This publisher does not answer.' };
+  }
+  const text = await response.text().catch(() => '');
+  const isJson = response.headers.get('content-type')?.startsWith('application/json');
+  if (response.ok) return { ok: true, status: response.status, value: isJson && text ? JSON.parse(text) : null };
+  if (response.status === 401 && !path.startsWith('console/session')) signedOut();
+  const what = text.trim() || response.statusText;
+  return { ok: false, status: response.status, sentence: `${response.status}: ${what}` };
+}
+
+export const get = (path) => ask(path, {});
+export const remove = (path) => ask(path, { method: 'DELETE' });
+
+/** Posts a form. What is in it is never in a URL. */
+export const post = (path, fields) => ask(path, { method: 'POST', body: new URLSearchParams(fields) });

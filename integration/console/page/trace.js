@@ -1,0 +1,136 @@
+// An event traced by its position, drawn as the path that it took.
+
+import { byId, draw, make, say } from './dom.js';
+import { get } from './server.js';
+import { curve, grid, lines, text, tile, wires } from './tiles.js';
+import { bytes, clock, count, describeAudience, duration, instance, plural, readAddress, reasonMood, reasonWord } from './words.js';
+
+const TILE = { least: 170, most: 260, height: 80, rail: 30 };
+
+/** How long after the event was accepted, as `+1.2 ms`. */
+const after = (at, accepted) => {
+  if (at === null || at === undefined) return '';
+  return accepted === null || accepted === undefined ? clock(at, true) : `+${duration(Math.max(0, at - accepted))}`;
+};
+
+function gatewayTile(gateway, place, accepted) {
+  const { width } = place;
+  const lost = gateway.closed_too_slow > 0;
+  const waits = gateway.waiting > 0;
+  const unknown = gateway.unknown ?? (gateway.received ? null : gateway.sent ? 'not received yet' : 'not sent there: nobody listens');
+  const mood = lost ? 'bad' : waits ? 'wait' : unknown ? 'none' : 'good';
+  const rest = [waits && `${count(gateway.waiting)} waiting`, lost && `${count(gateway.closed_too_slow)} closed as too slow`].filter(Boolean);
+  return tile({ ...place, mood, title: `gateway ${gateway.instance}${unknown ? `: ${unknown}` : ''}`, kind: 'gateway' },
+    text(12, 21, instance(gateway.instance), 'name'),
+    text(width - 12, 21, gateway.received ? after(gateway.received, accepted) : '', 'small', { end: true }),
+    text(12, 45, unknown ?? `written to ${count(gateway.written)} of ${count(gateway.listeners)}`, unknown ? 'small' : 'strong', { room: width - 24 }),
+    text(12, 65, rest.join(', ') || gateway.address || '', 'small', { room: width - 24 }));
+}
+
+function drawing(trace, width) {
+  const { event = {}, gateways = [], connection } = trace;
+  const wide = Math.min(320, width - 4);
+  const x = (width - wide) / 2;
+  const publisher = { x, y: 2, width: wide, height: 62 };
+  const broker = { x, y: publisher.y + publisher.height + 28, width: wide, height: 80 };
+  const plan = grid(gateways.length, width - 4, TILE);
+  const top = broker.y + broker.height;
+  const places = gateways.map((gateway, at) => ({
+    ...plan.places[at], x: 2 + plan.places[at].x, y: top + TILE.rail + plan.places[at].row * plan.pitch, height: TILE.height,
+    link: gateway.received ? 'good' : 'none',
+  }));
+  const end = top + (gateways.length ? plan.height : 0);
+  const height = end + (connection ? 28 + 62 : 0) + 4;
+  const svg = draw('svg', { width, height, role: 'img', 'aria-label': summary(trace) });
+  const middle = width / 2;
+  const by = event.publisher;
+  svg.append(curve([middle, publisher.y + publisher.height], [middle, broker.y], 'good'),
+    ...wires([middle, top], places, { ...plan, rail: TILE.rail, isBelow: true }),
+    tile({ ...publisher, title: 'publisher', kind: 'publisher' },
+      text(12, 22, by ? `publisher ${instance(by.instance)}` : 'publisher not known any more', 'name', { room: wide - 24 }),
+      text(12, 44, [event.key && `key ${event.key}`, event.id && `id ${event.id}`, event.user && `user ${event.user}`].filter(Boolean).join(', ') || by?.address || '', 'small', { room: wide - 24 })),
+    tile({ ...broker, title: 'broker', kind: 'broker' },
+      text(12, 22, 'broker', 'name'),
+      text(wide - 12, 22, `accepted ${clock(event.accepted, true)}`, 'small', { end: true }),
+      text(12, 45, [event.stored && `stored ${after(event.stored, event.accepted)}`, event.released && `released ${after(event.released, event.accepted)}`].filter(Boolean).join(', ') || 'not released yet', 'strong', { room: wide - 24 }),
+      text(12, 65, `${bytes(event.bytes)} for ${describeAudience(event.audience)}`, 'small', { room: wide - 24 })),
+    ...gateways.map((gateway, at) => gatewayTile(gateway, places[at], event.accepted)));
+  if (connection) {
+    const mood = reasonMood(connection.reason);
+    const y = end + 28;
+    const at = gateways.length === 1 ? 0 : gateways.findIndex(({ instance: id }) => id === (connection.gateway ?? connection.details?.gateway));
+    if (at >= 0) {
+      const from = places[at];
+      const [fromX, fromY] = [from.x + from.width / 2, from.y + from.height];
+      svg.append(plan.isOneRow ? curve([fromX, fromY], [middle, y], mood) : lines([[fromX, fromY], [fromX, fromY + 6]], mood));
+    }
+    svg.append(
+      tile({ x, y, width: wide, height: 62, mood, title: connection.sentence ?? '', kind: 'connection' },
+        text(12, 22, `connection ${connection.worker}/${connection.connection}`, 'name', { room: wide - 24 }),
+        text(12, 44, connection.reason ?? '', 'state strong', { room: wide / 2 }),
+        text(wide - 12, 44, connection.at ? clock(connection.at, true) : '', 'small', { end: true })));
+  }
+  return svg;
+}
+
+const summary = ({ event = {}, gateways = [], connection }) =>
+  `The event was accepted at ${clock(event.accepted, true)} and went to ${plural(gateways.filter(({ received }) => received).length, 'gateway')} `
+  + `of ${count(gateways.length)}${connection ? `. At the connection: ${reasonWord(connection.reason)}` : ''}`;
+
+let shown;
+
+function showTrace(trace) {
+  shown = trace;
+  const result = byId('trace-result');
+  result.hidden = false;
+  const frame = byId('trace-picture');
+  const parts = [];
+  if (trace.event?.known === false) parts.push(make('p', { class: 'note' }, 'The broker does not keep this event any more, so that only a part of its path is known.'));
+  const { connection, silent = [] } = trace;
+  if (connection) {
+    parts.push(make('p', { class: 'verdict', 'data-mood': reasonMood(connection.reason) },
+      make('strong', {}, reasonWord(connection.reason)), ' ', connection.sentence ?? ''));
+  }
+  if (silent.length) parts.push(make('p', { class: 'note' }, `No answer in time from ${plural(silent.length, 'process', 'processes')}: their part of the path is missing.`));
+  byId('trace-words').replaceChildren(...parts);
+  frame.replaceChildren(drawing(trace, Math.max(260, Math.floor(frame.clientWidth))));
+}
+
+/** Fills the form, so that it asks about a position or a connection. */
+export function traceLater({ position, connection }) {
+  if (position) byId('trace-position').value = position;
+  if (connection) byId('trace-connection').value = connection;
+  byId('trace').scrollIntoView();
+  (byId('trace-position').value ? byId('trace-submit') : byId('trace-position')).focus();
+}
+
+async function trace(event) {
+  event.preventDefault();
+  const problem = byId('trace-problem');
+  const query = new URLSearchParams({ position: byId('trace-position').value.trim() });
+  const typed = byId('trace-connection').value.trim();
+  if (typed) {
+    const address = readAddress(typed);
+    if (!address) return say(problem, `${typed} is not a connection: accepted are WORKER/CONNECTION, such as 4735311121432576/7`);
+    query.set('worker', address[0]);
+    query.set('connection', address[1]);
+  }
+  say(problem, '');
+  byId('trace-result').hidden = true;
+  const answer = await get(`trace?${query}`);
+  if (!answer.ok) return say(problem, answer.sentence);
+  showTrace(answer.value);
+  byId('trace-result').focus();
+}
+
+export function watchTrace() {
+  byId('trace-form').addEventListener('submit', trace);
+  let width = 0;
+  new ResizeObserver(() => {
+    const now = byId('trace-picture').clientWidth;
+    if (shown && now > 0 && now !== width) {
+      width = now;
+      byId('trace-picture').replaceChildren(drawing(shown, Math.max(260, Math.floor(now))));
+    }
+  }).observe(byId('trace-picture'));
+}

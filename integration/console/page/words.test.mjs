@@ -1,0 +1,29 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+
+import { bytes, closeWord, count, cut, describeAudience, duration, rate, readAddress, reasonMood, reasonWord } from './words.js';
+
+test('numbers fit where they are shown', () => {
+  assert.deepEqual([0, 0.26, 9.96, 1_234, 27_650, 3e6].map(rate), ['0', '0.3', '10', '1,234', '27.7K', '3M']);
+  assert.deepEqual([0, 999, 1_000, 1_536, 64 << 20].map(bytes), ['0 B', '999 B', '1.0 KiB', '1.5 KiB', '64 MiB']);
+  assert.deepEqual([0.000_012, 0.0012, 0.02, 1.5, 42, 600, 7_300, 200_000].map(duration),
+    ['12 µs', '1.2 ms', '20 ms', '1.5 s', '42 s', '10 min', '2 h', '2 days']);
+  for (const shown of [rate, bytes, duration, count]) assert.deepEqual([shown(null), shown(undefined)], ['–', '–']);
+});
+
+test('an address is read as it is written anywhere', () => {
+  const address = ['4735311121432576', '7'];
+  for (const text of ['4735311121432576/7', '4735311121432576 7', 'workerID:4735311121432576 connectionID:7 connected']) {
+    assert.deepEqual(readAddress(text), address, text);
+  }
+  for (const text of ['', '7', '1/2/3', 'a/b', `${'9'.repeat(21)}/1`]) assert.equal(readAddress(text), null, text);
+});
+
+test('a word that nobody knows is shown as it is', () => {
+  assert.equal(reasonWord('of_the_future'), 'of_the_future');
+  assert.equal(reasonMood('of_the_future'), 'bad');
+  assert.equal(closeWord('constructor'), '');
+  assert.equal(describeAudience({ group: 'news' }), 'the group news');
+  assert.equal(describeAudience('everyone'), 'everyone');
+  assert.equal(cut('abcdef', 4), 'abc…');
+});

@@ -1,0 +1,199 @@
+//! `GET /console/live`: what the cluster does, pushed to the operator's page every second.
+//!
+//! However many pages look, the cluster is asked once, by a task that runs only while somebody looks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use actix::{Actor, ActorContext as _, AsyncContext as _, StreamHandler};
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web_actors::ws::{
+    self, CloseCode, CloseReason, Message, ProtocolError, WebsocketContext,
+};
+use bytestring::ByteString;
+use campanile_admin::{Admitted, Guard, Refused, refusal, said};
+use campanile_channel::courier::Inquirer;
+use campanile_messages::inquiry::Question;
+use campanile_messages::link::Asked;
+use futures_util::stream;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{Instant as TokioInstant, sleep_until};
+
+use crate::cluster::cluster;
+
+/// How often the cluster is asked.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The most pages that look at one publisher.
+const MAX_PAGES: usize = 32;
+
+/// How often a page is asked whether it is still there.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How long a page may be silent. A browser answers each heartbeat by itself.
+const SILENCE_LIMIT: Duration = Duration::from_secs(20);
+
+/// The largest message of a page, which has nothing to say.
+const MAX_MESSAGE_BYTES: usize = 1_024;
+
+/// The close code for a page whose session is over: the same as for clients.
+const SESSION_OVER: CloseCode = CloseCode::Other(4401);
+
+/// The pages that look, and what they see.
+#[derive(Debug, Clone)]
+pub struct Onlookers {
+    inquirer: Inquirer,
+    /// The last message to the pages; `None` while nobody looks.
+    shown: watch::Sender<Option<ByteString>>,
+    is_asking: Arc<AtomicBool>,
+}
+
+impl Onlookers {
+    /// Nobody, yet.
+    pub fn new(inquirer: Inquirer) -> Self {
+        Self { inquirer, shown: watch::Sender::new(None), is_asking: Arc::default() }
+    }
+
+    /// Takes on a page. Must be called on a thread with a runtime, which asks the cluster if none does yet.
+    fn add(&self) -> Option<watch::Receiver<Option<ByteString>>> {
+        if self.shown.receiver_count() >= MAX_PAGES {
+            return None;
+        }
+        let mut shown = self.shown.subscribe();
+        shown.mark_changed();
+        if !self.is_asking.swap(true, Ordering::Relaxed) {
+            let asking = Asking(self.clone());
+            actix_web::rt::spawn(async move { asking.run().await });
+        }
+        Some(shown)
+    }
+
+    async fn message(&self) -> ByteString {
+        let answered = self.inquirer.ask(Question::Summary, Asked::Everybody).await;
+        let message = match answered {
+            Ok(answered) => json!({"cluster": cluster(answered, SystemTime::now())}),
+            Err(reason) => json!({"unavailable": reason.to_string()}),
+        };
+        message.to_string().into()
+    }
+}
+
+/// Asks the cluster. When it is dropped, even by a panic, the next page begins again.
+struct Asking(Onlookers);
+
+impl Asking {
+    async fn run(self) {
+        let onlookers = &self.0;
+        while onlookers.shown.receiver_count() > 0 {
+            let next = TokioInstant::now() + INTERVAL;
+            let message = onlookers.message().await;
+            onlookers.shown.send_replace(Some(message));
+            sleep_until(next).await;
+        }
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.shown.send_replace(None);
+        self.0.is_asking.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Opens the websocket of a page.
+pub async fn open(
+    request: HttpRequest,
+    payload: web::Payload,
+    guard: web::Data<Guard>,
+    onlookers: web::Data<Onlookers>,
+) -> HttpResponse {
+    let admitted = match guard.admit_websocket(&request) {
+        Ok(admitted) => admitted,
+        Err(refused) => return refusal(&refused),
+    };
+    let Some(shown) = onlookers.add() else {
+        let sentence = format!("{MAX_PAGES} pages look at this publisher already: close one");
+        return said(StatusCode::SERVICE_UNAVAILABLE, &sentence);
+    };
+    let guard = guard.get_ref().clone();
+    let page = OpenPage { guard, admitted, shown: Some(shown), heard_at: Instant::now() };
+    let opened = ws::WsResponseBuilder::new(page, &request, payload).frame_size(MAX_MESSAGE_BYTES);
+    opened.start().unwrap_or_else(|error| error.as_response_error().error_response())
+}
+
+/// The actor of one page. Receives from: its websocket, and [`Onlookers`], of which it sees the last message only.
+/// Runs on: the thread of the listener, polled as the body of the response, so that a page that does not read
+/// stops it and holds one message, until its socket ends. Bounded by: [`MAX_PAGES`].
+struct OpenPage {
+    guard: Guard,
+    admitted: Admitted,
+    shown: Option<watch::Receiver<Option<ByteString>>>,
+    heard_at: Instant,
+}
+
+impl Actor for OpenPage {
+    type Context = WebsocketContext<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(shown) = self.shown.take() {
+            ctx.add_stream(stream::unfold(shown, |mut shown| async move {
+                shown.changed().await.ok()?;
+                let message = shown.borrow_and_update().clone();
+                Some((Show(message), shown))
+            }));
+        }
+        ctx.run_interval(HEARTBEAT, |page, ctx| {
+            if page.heard_at.elapsed() > SILENCE_LIMIT {
+                return ctx.stop();
+            }
+            ctx.ping(b"");
+            page.close_if_over(ctx);
+        });
+    }
+}
+
+/// What the pages see from now on.
+struct Show(Option<ByteString>);
+
+impl StreamHandler<Show> for OpenPage {
+    fn handle(&mut self, Show(message): Show, ctx: &mut Self::Context) {
+        if let Some(message) = message
+            && !self.close_if_over(ctx)
+        {
+            ctx.text(message);
+        }
+    }
+}
+
+impl StreamHandler<Result<Message, ProtocolError>> for OpenPage {
+    fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
+        self.heard_at = Instant::now();
+        match message {
+            Ok(Message::Ping(payload)) => ctx.pong(&payload),
+            Ok(Message::Close(reason)) => {
+                ctx.close(reason);
+                ctx.stop();
+            }
+            // A page has nothing to say.
+            Ok(_) => {}
+            Err(_) => ctx.stop(),
+        }
+    }
+}
+
+impl OpenPage {
+    /// Closes the page if it may not look any more.
+    fn close_if_over(&self, ctx: &mut WebsocketContext<Self>) -> bool {
+        let Err(refused) = self.guard.still(&self.admitted) else { return false };
+        let description = match refused {
+            Refused::Scope { .. } => "this key may not look any more".to_owned(),
+            refused => refused.to_string(),
+        };
+        ctx.close(Some(CloseReason { code: SESSION_OVER, description: Some(description) }));
+        ctx.stop();
+        true
+    }
+}

@@ -1,0 +1,96 @@
+//! Signs operators in to the page and out of it: a key in the body of a POST is exchanged for a cookie.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, web};
+use campanile_admin::{
+    Guard, NotSignedIn, Refused, SESSION_COOKIE, SESSION_LIMIT, Wanted, refusal, said,
+};
+use campanile_edge::query::{decode, pairs};
+use serde_json::json;
+use tracing::{info, warn};
+
+/// The most bytes of the form.
+const MAX_FORM_BYTES: usize = 4_096;
+
+/// `GET /console/session`: whether the page has to ask for a key, and what it may do.
+pub async fn show(request: HttpRequest, guard: web::Data<Guard>) -> HttpResponse {
+    match guard.admit(Wanted::Look, &request) {
+        Ok(admitted) => crate::json(&json!({
+            "state": "in",
+            "version": env!("CARGO_PKG_VERSION"),
+            "key": admitted.key().map(|key| &key.rights().name),
+            "manage": admitted.may_change(),
+            "seconds_left": admitted.left.map(|left| left.as_secs()),
+        })),
+        Err(Refused::NoKey(_)) => crate::json(&json!({"state": "out"})),
+        Err(Refused::SessionOver) => crate::json(&json!({
+            "state": "out",
+            "sentence": Refused::SessionOver.to_string(),
+        })),
+        Err(refused) => crate::json(&json!({"state": "shut", "sentence": refused.to_string()})),
+    }
+}
+
+/// `POST /console/session`: exchanges a key for a session.
+pub async fn sign_in(
+    request: HttpRequest,
+    body: web::Payload,
+    guard: web::Data<Guard>,
+) -> HttpResponse {
+    let Ok(Ok(form)) = body.to_bytes_limited(MAX_FORM_BYTES).await else {
+        let sentence =
+            format!("the form is too large or broken: at most {MAX_FORM_BYTES} bytes are accepted");
+        return said(StatusCode::PAYLOAD_TOO_LARGE, &sentence);
+    };
+    let key = pairs(&form).find(|(name, _)| *name == b"key").map(|(_, value)| decode(value));
+    let Some(Ok(key)) = key else {
+        return said(StatusCode::BAD_REQUEST, "the form has no key: send key=KEY in the body");
+    };
+    match guard.sign_in(&request, key.trim().as_bytes()) {
+        Ok(id) => {
+            let key = guard.name_of(&id).unwrap_or_default();
+            info!(key, peer = ?request.peer_addr(), "an operator has signed in to the page");
+            cookie(&request, &guard, &id.cookie_value(), SESSION_LIMIT.as_secs())
+        }
+        Err(NotSignedIn::TooOften { wait }) => {
+            let sentence = NotSignedIn::TooOften { wait }.to_string();
+            let mut response = said(StatusCode::TOO_MANY_REQUESTS, &sentence);
+            let after = HeaderValue::from(wait.as_secs() + 1);
+            response.headers_mut().insert(header::RETRY_AFTER, after);
+            response
+        }
+        Err(NotSignedIn::Refused(refused)) => {
+            // An address gets no further than the limit of failed attempts.
+            warn!(peer = ?request.peer_addr(), %refused, "somebody could not sign in to the page");
+            refusal(&refused)
+        }
+    }
+}
+
+/// `DELETE /console/session`: ends the session.
+pub async fn sign_out(request: HttpRequest, guard: web::Data<Guard>) -> HttpResponse {
+    match guard.sign_out(&request) {
+        Ok(()) => cookie(&request, &guard, "", 0),
+        Err(refused) => refusal(&refused),
+    }
+}
+
+/// Sets the cookie for some seconds; 0 removes it.
+fn cookie(request: &HttpRequest, guard: &Guard, value: &str, seconds: u64) -> HttpResponse {
+    let secure = if guard.is_sealed() || is_behind_tls(request) { "; Secure" } else { "" };
+    let cookie = format!(
+        "{SESSION_COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+    );
+    let mut response = HttpResponse::NoContent();
+    response.insert_header((header::SET_COOKIE, cookie)).finish()
+}
+
+/// Whether the browser speaks TLS to a proxy in front: then the cookie must never travel without.
+fn is_behind_tls(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    let begins = |name, with: &str| {
+        headers.get(name).is_some_and(|value| value.as_bytes().starts_with(with.as_bytes()))
+    };
+    begins(header::ORIGIN, "https://") || begins(header::X_FORWARDED_PROTO, "https")
+}

@@ -1,0 +1,163 @@
+//! What operators ask about a running cluster, and what its processes answer. A publisher asks, because
+//! operators talk to publishers; the broker passes the question on and answers it, too.
+//!
+//! Questions and answers travel as the contents of [`ToBroker::Ask`](crate::ToBroker::Ask) and its
+//! relatives: MessagePack in which fields have their names. A reader ignores fields that it does not know,
+//! and gives those that are missing their defaults, so both may grow. A process that does not understand a
+//! question says so with [`Answer::NotUnderstood`].
+
+mod summary;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{Address, Content, Position, UserName};
+
+pub use summary::{
+    BrokerSummary, BrokerTotals, CountsByWord, GatewaySummary, GatewayTotals, HistogramSummary,
+    LinkSummary, LogSummary, MAX_LISTED_LINKS, MAX_REFUSED_PUSHES, PublisherSummary,
+    PublisherTotals, PushCount, RefusedPush, Summary, UsageSummary, WorkerSummary,
+};
+
+/// The most bytes of a packed question or answer. What would be larger has to be left out, and the answer
+/// has to say so.
+pub const MAX_PACKED_BYTES: usize = 256 << 10;
+
+/// What an operator wants to know, or to have done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Question {
+    /// How the process fares. The answer is [`Answer::Summary`].
+    Summary,
+    /// What became of an event.
+    Trace {
+        /// The event.
+        position: Position,
+        /// The connection that may have got it; `None` for all of them together.
+        at: Option<Address>,
+    },
+    /// What there is to know about a connection.
+    Connection(Address),
+    /// The connections of a user.
+    User(UserName),
+    /// Connections shall be closed.
+    Disconnect {
+        /// Which ones.
+        whom: Whom,
+        /// Whether the clients may come back at once (close code 1001), or must not (4403).
+        may_return: bool,
+        /// A sentence for the clients and the log.
+        reason: String,
+    },
+}
+
+/// Some connections of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Whom {
+    /// A single one.
+    Connection(Address),
+    /// All of a user.
+    User(UserName),
+}
+
+/// What a process answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// The process does not know such questions.
+    NotUnderstood,
+    /// The process answers too many questions already.
+    Busy,
+    /// The process has nothing to say about it.
+    Nothing,
+    /// The answer to [`Question::Summary`].
+    Summary(Summary),
+}
+
+/// Packs a question or an answer. `None` if it is larger than [`MAX_PACKED_BYTES`].
+pub fn pack<T: Serialize>(value: &T) -> Option<Content> {
+    let bytes = rmp_serde::to_vec_named(value).ok()?;
+    (bytes.len() <= MAX_PACKED_BYTES).then(|| Content::Binary(bytes.into()))
+}
+
+/// Reads a question or an answer. `None` if it is too large or not understood.
+pub fn unpack<T: DeserializeOwned>(content: &Content) -> Option<T> {
+    let bytes = content.as_bytes();
+    if bytes.len() > MAX_PACKED_BYTES {
+        return None;
+    }
+    let mut deserializer = rmp_serde::Deserializer::new(&bytes[..]);
+    deserializer.set_max_depth(MAX_DEPTH);
+    let value = T::deserialize(&mut deserializer).ok()?;
+    deserializer.get_ref().is_empty().then_some(value)
+}
+
+/// How deep a packed value may be nested.
+const MAX_DEPTH: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ConnectionId, WorkerId};
+
+    #[test]
+    fn what_is_packed_is_unpacked() {
+        let at = Address { worker: WorkerId(1), connection: ConnectionId(2) };
+        let position = Position { epoch: 3, sequence: 4 };
+        for question in [
+            Question::Summary,
+            Question::Trace { position, at: Some(at) },
+            Question::Connection(at),
+            Question::User(UserName::new("u").expect("a user")),
+            Question::Disconnect {
+                whom: Whom::Connection(at),
+                may_return: true,
+                reason: "moved".to_owned(),
+            },
+        ] {
+            assert_eq!(unpack(&pack(&question).expect("small")), Some(question));
+        }
+        let worker = WorkerSummary { id: WorkerId(1), connections: 7, outbox_bytes: 8 };
+        let closed = CountsByWord::from([("1000".to_owned(), 9)]);
+        let gateway = GatewaySummary {
+            workers: vec![worker],
+            totals: GatewayTotals { closed, ..GatewayTotals::default() },
+            ..GatewaySummary::default()
+        };
+        let answer = Answer::Summary(Summary::Gateway(Box::new(gateway)));
+        assert_eq!(unpack(&pack(&answer).expect("small")), Some(answer));
+    }
+
+    #[test]
+    fn later_releases_may_add_fields_and_questions() {
+        #[derive(Serialize)]
+        struct Later {
+            version: &'static str,
+            workers: Vec<()>,
+            colour: &'static str,
+        }
+        #[derive(Serialize)]
+        enum Question {
+            Weather { tomorrow: bool },
+        }
+        let later = Later { version: "9", workers: vec![], colour: "red" };
+        let read = unpack::<GatewaySummary>(&pack(&later).expect("small"));
+        assert_eq!(read.map(|summary| summary.version), Some("9".to_owned()));
+        #[derive(Serialize)]
+        struct Earlier {}
+        let read = unpack::<GatewaySummary>(&pack(&Earlier {}).expect("small"));
+        assert_eq!(read, Some(GatewaySummary::default()));
+        let weather = pack(&Question::Weather { tomorrow: true }).expect("small");
+        assert_eq!(unpack::<super::Question>(&weather), None);
+    }
+
+    #[test]
+    fn hostile_bytes_are_not_understood() {
+        let deep = Content::Binary(vec![0x91; 100_000].into());
+        assert_eq!(unpack::<Question>(&deep), None);
+        let large = Content::Binary(vec![0; MAX_PACKED_BYTES + 1].into());
+        assert_eq!(unpack::<Question>(&large), None);
+        assert_eq!(pack(&"x".repeat(MAX_PACKED_BYTES)), None);
+        // An array that claims four thousand million elements.
+        let claim = Content::Binary(vec![0xdd, 0xff, 0xff, 0xff, 0xff].into());
+        assert_eq!(unpack::<Vec<u64>>(&claim), None);
+    }
+}
