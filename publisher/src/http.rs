@@ -26,7 +26,7 @@ use crate::http::inbound::{MAX_TARGET_BYTES, REFUSED};
 use crate::http::media::body_kind;
 use crate::http::methods::Methods;
 use crate::http::turn::Turn;
-use crate::meters::Waits;
+use crate::meters::{PublisherMeters, Waits};
 use crate::push::batch::BatchFormat;
 use crate::push::query::key;
 use crate::push::rights::Pusher;
@@ -122,7 +122,7 @@ pub(crate) async fn answer(
     let mut payload = payload.into_inner();
     let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
     // What is broken comes first: half a body must not be taken for a complete one.
-    let mut counted = CountedRequest::new(&front.config, &request);
+    let mut counted = CountedRequest::new(front.counting(), &request);
     let performed = tokio::select! {
         biased;
         error = turn.broken() => Err(error.into()),
@@ -152,6 +152,11 @@ pub(crate) async fn answer(
 }
 
 impl Front {
+    /// Where pushes are counted, and whether they are logged.
+    fn counting(&self) -> (&PublisherMeters, bool) {
+        (&self.config.meters, self.config.access_log)
+    }
+
     /// Performs a request. `counted` gets the caller, if it is known and has pushed, and what it pushes.
     async fn perform(
         &self,

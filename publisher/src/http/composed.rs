@@ -73,7 +73,7 @@ impl Front {
         from: Option<IpAddr>,
     ) -> Result<Receipt, ApiError> {
         let pusher = key.map_or_else(Pusher::default, Pusher::with_key);
-        let mut counted = CountedRequest::of_operator(&self.config, pusher.clone(), from);
+        let mut counted = CountedRequest::of_operator(self.counting(), pusher.clone(), from);
         let performed = self.perform_composed(form, &pusher, from, &mut counted).await;
         counted.answered(&performed.clone().map(Success::Receipt));
         performed

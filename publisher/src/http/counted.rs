@@ -9,7 +9,6 @@ use campanile_channel::publishing::Push;
 
 use super::{Success, limit, status};
 use crate::access_log::{Asked, Lines, Source};
-use crate::config::PublisherConfig;
 use crate::error::{Answered, ApiError};
 use crate::meters::{Kind, PublisherMeters, Results};
 use crate::push::rights::Pusher;
@@ -33,21 +32,25 @@ struct RequestLog {
 }
 
 impl RequestLog {
-    fn new(config: &PublisherConfig, peer: Option<SocketAddr>) -> Option<Self> {
-        config.access_log.then(|| Self { begun: Instant::now(), peer, asked: Vec::new() })
+    fn new(is_logged: bool, peer: Option<SocketAddr>) -> Option<Self> {
+        is_logged.then(|| Self { begun: Instant::now(), peer, asked: Vec::new() })
     }
 }
 
 impl CountedRequest {
-    pub(super) fn new(config: &PublisherConfig, request: &HttpRequest) -> Self {
+    /// `is_logged` says whether there is an access log.
+    pub(super) fn new(
+        (meters, is_logged): (&PublisherMeters, bool),
+        request: &HttpRequest,
+    ) -> Self {
         let kind = match (request.uri().path(), request.method()) {
             ("/", &Method::GET | &Method::POST) => Some(Kind::Push),
             ("/batch", &Method::POST) => Some(Kind::Batch),
             ("/stream", &Method::GET) => Some(Kind::Stream),
             _ => None,
         };
-        let log = RequestLog::new(config, request.peer_addr());
-        Self { meters: config.meters.clone(), kind, pusher: None, log }
+        let log = RequestLog::new(is_logged, request.peer_addr());
+        Self { meters: meters.clone(), kind, pusher: None, log }
     }
 
     /// Notes a push that was read, or could not be.
@@ -59,12 +62,12 @@ impl CountedRequest {
 
     /// A push that an operator has composed at this address.
     pub(super) fn of_operator(
-        config: &PublisherConfig,
+        (meters, is_logged): (&PublisherMeters, bool),
         pusher: Pusher,
         from: Option<IpAddr>,
     ) -> Self {
-        let log = RequestLog::new(config, from.map(|from| (from, 0).into()));
-        let (meters, pusher) = (config.meters.clone(), Some(pusher));
+        let log = RequestLog::new(is_logged, from.map(|from| (from, 0).into()));
+        let (meters, pusher) = (meters.clone(), Some(pusher));
         Self { meters, kind: Some(Kind::Push), pusher, log }
     }
 
