@@ -16,6 +16,7 @@ mod refusal;
 mod service_args;
 mod tail;
 mod token;
+mod trace;
 mod up;
 mod variables;
 
@@ -42,6 +43,7 @@ pub use refusal::{Refused, explain};
 pub use service_args::{AdminArgs, LinkFiles, ServiceArgs};
 pub use tail::TailArgs;
 pub use token::{Grant, TokenCommand, TokenMakeArgs, TokenShowArgs};
+pub use trace::TraceArgs;
 
 /// A push cluster: call one URL, and a message appears in every browser on every host.
 #[derive(Debug, Parser)]
@@ -89,6 +91,8 @@ pub enum Command {
     Push(PushArgs),
     /// Print the events of an event stream; comes back by itself, and misses nothing
     Tail(TailArgs),
+    /// Follow an event through the cluster: why did this client not get it?
+    Trace(TraceArgs),
     /// Measure how fast and how small a cluster is, beside the least that any server must do
     Bench(Box<BenchArgs>),
     /// Run a process of a benchmark

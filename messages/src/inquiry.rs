@@ -7,11 +7,14 @@
 //! question says so with [`Answer::NotUnderstood`].
 
 mod summary;
+pub mod trace;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{Address, Content, Position, UserName};
+
+pub use trace::{EndedClient, Traced, TracedEvent};
 
 pub use summary::{
     BrokerSummary, BrokerTotals, CountsByWord, GatewaySummary, GatewayTotals, HistogramSummary,
@@ -34,7 +37,11 @@ pub enum Question {
         position: Position,
         /// The connection that may have got it; `None` for all of them together.
         at: Option<Address>,
+        /// What the broker has said about it; without it, gateways have nothing to say.
+        event: Option<TracedEvent>,
     },
+    /// Which connection continued where another one has ended.
+    Continued(EndedClient),
     /// What there is to know about a connection.
     Connection(Address),
     /// The connections of a user.
@@ -70,6 +77,8 @@ pub enum Answer {
     Nothing,
     /// The answer to [`Question::Summary`].
     Summary(Summary),
+    /// The answer to [`Question::Trace`].
+    Trace(Box<Traced>),
 }
 
 /// Packs a question or an answer. `None` if it is larger than [`MAX_PACKED_BYTES`].
@@ -96,15 +105,17 @@ const MAX_DEPTH: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConnectionId, WorkerId};
+    use crate::{Audience, ConnectionId, WorkerId};
 
     #[test]
     fn what_is_packed_is_unpacked() {
         let at = Address { worker: WorkerId(1), connection: ConnectionId(2) };
         let position = Position { epoch: 3, sequence: 4 };
+        let event = TracedEvent { audience: Audience::Everyone, except: Some(at) };
         for question in [
             Question::Summary,
-            Question::Trace { position, at: Some(at) },
+            Question::Trace { position, at: Some(at), event: None },
+            Question::Trace { position, at: None, event: Some(event) },
             Question::Connection(at),
             Question::User(UserName::new("u").expect("a user")),
             Question::Disconnect {

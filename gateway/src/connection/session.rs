@@ -108,7 +108,11 @@ impl Drop for Session {
     /// Whatever ended the session, even a panic, the registry forgets the connection.
     fn drop(&mut self) {
         self.socket.abort();
-        self.worker.registry.do_send(Detach(self.connection));
+        self.worker.registry.do_send(Detach {
+            connection: self.connection,
+            address: self.seat.address(),
+            end: self.socket.end(),
+        });
         let (config, dialect) = (&self.worker.config, self.dialect);
         config.meters.ended(dialect, self.socket.close_code());
         let ended = Ended { socket: &self.socket, dialect, user: self.seat.user() };

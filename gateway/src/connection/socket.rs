@@ -6,6 +6,7 @@
 
 mod client;
 mod ending;
+mod figures;
 mod gate;
 mod sealing;
 mod standing;
@@ -13,7 +14,7 @@ mod state;
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -53,6 +54,8 @@ pub struct Socket {
     /// seem to be older than the ping before it.
     heard_nanos: AtomicU64,
     client: ClientAddress,
+    /// How many bytes waited when the outbox exceeded its bound, in the measure of that; 0 if it did not.
+    overrun_bytes: AtomicU32,
 }
 
 /// What is on the wire.
@@ -102,14 +105,16 @@ impl Socket {
                 phase: SocketPhase::Open,
                 awaits_greeting: None,
                 waiting: None,
-                overrun_bytes: 0,
+                is_overrun: false,
                 cause: None,
+                discarded_bytes: 0,
                 tls,
             }),
             driver: AtomicWaker::new(),
             opened: Instant::now(),
             heard_nanos: AtomicU64::new(0),
             client: client.into(),
+            overrun_bytes: AtomicU32::new(0),
         })
     }
 
@@ -135,7 +140,9 @@ impl Socket {
             }
             first = state.outbox.is_empty();
             if let Err(full) = state.outbox.push(slice.clone()) {
-                state.overrun_bytes = u32::try_from(full.queued_bytes).unwrap_or(u32::MAX);
+                state.is_overrun = true;
+                let waiting_bytes = u32::try_from(full.queued_bytes).unwrap_or(u32::MAX);
+                self.overrun_bytes.store(waiting_bytes, Ordering::Relaxed);
                 return Err(full);
             }
         }
@@ -232,7 +239,10 @@ impl Socket {
         }
         // What is held back includes the response to the handshake.
         if unsent == Unsent::Drop && state.phase != SocketPhase::Held {
+            let waited = state.outbox.queued_bytes();
             state.outbox.discard_unbegun();
+            let discarded_bytes = waited - state.outbox.queued_bytes();
+            state.discarded_bytes = u32::try_from(discarded_bytes).unwrap_or(u32::MAX);
             state.waiting = None;
         }
         state.outbox.force(last);

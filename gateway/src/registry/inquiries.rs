@@ -1,10 +1,14 @@
 //! What a registry answers when operators ask.
 
+use std::time::Instant;
+
 use actix::prelude::*;
+use campanile_channel::inquiries::unix_micros;
 use campanile_messages::inquiry::{Question, WorkerSummary};
 
 use super::Registry;
 use crate::inquiry::{Inquire, WorkerAnswer};
+use crate::trace::wall::WallClock;
 
 impl Handler<Inquire> for Registry {
     type Result = WorkerAnswer;
@@ -13,6 +17,15 @@ impl Handler<Inquire> for Registry {
         match question {
             Question::Summary => {
                 self.summary().map_or(WorkerAnswer::Nothing, WorkerAnswer::Summary)
+            }
+            Question::Trace { position, at, event: Some(event) } => {
+                let trace = self.clients.trace(position, &event, at).map(Box::new);
+                trace.map_or(WorkerAnswer::Nothing, WorkerAnswer::Trace)
+            }
+            Question::Continued(client) => {
+                let clock = WallClock { now: Instant::now(), unix_micros: unix_micros() };
+                let continued = self.clients.continued(&client, clock);
+                continued.map_or(WorkerAnswer::Nothing, WorkerAnswer::Continued)
             }
             _ => WorkerAnswer::Nothing,
         }

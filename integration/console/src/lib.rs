@@ -10,6 +10,7 @@ mod live;
 mod page;
 mod push;
 mod session;
+mod trace;
 
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ pub fn mount(inquirer: &Inquirer, composer: &Composer) -> Mount {
             .app_data(composer.clone())
             .app_data(onlookers.clone())
             .route("/cluster", web::get().to(cluster::answer))
+            .route("/trace", web::get().to(trace::answer))
             .service(page::scope());
     }))
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
-use campanile_channel::publishing::Push;
+use campanile_channel::publishing::{Push, Receipt};
 
 use super::{Success, limit, status};
 use crate::access_log::{Asked, Lines, Source};
@@ -86,7 +86,10 @@ impl CountedRequest {
                 self.meters.pushed_all(kind, &results, self.key());
                 self.log(kind, answers.iter().map(|answered| Some(status_of(answered))));
             }
-            (Some(kind), Ok(Success::Receipt(_))) => {
+            (Some(kind), Ok(Success::Receipt(receipt))) => {
+                if let Receipt::Accepted(accepted) = receipt {
+                    self.meters.recent().note(&[accepted.position], self.key());
+                }
                 self.meters.pushed(kind, Some(200), self.key(), 1);
                 self.log(kind, [Some(200)]);
             }
@@ -130,8 +133,10 @@ impl Drop for CountedRequest {
 pub(crate) fn add(results: &mut Results, answered: &Answered) {
     let status = status_of(answered);
     results.add(status, answered.as_ref().err().and_then(limit));
-    if let Err(error) = answered {
-        results.refuse(status, error);
+    match answered {
+        Ok(Receipt::Accepted(accepted)) => results.accept(accepted.position),
+        Ok(_) => {}
+        Err(error) => results.refuse(status, error),
     }
 }
 

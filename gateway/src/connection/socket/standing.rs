@@ -31,12 +31,12 @@ impl Socket {
 
     /// Whether the outbox has exceeded its bound.
     pub fn is_overrun(&self) -> bool {
-        self.lock().overrun_bytes > 0
+        self.lock().is_overrun
     }
 
     /// How many bytes waited when the outbox exceeded its bound, in the measure of that; `None` if it did not.
     pub fn overrun_bytes(&self) -> Option<u32> {
-        Some(self.lock().overrun_bytes).filter(|bytes| *bytes > 0)
+        Some(self.overrun_bytes.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     /// The address of the client, as far as it is known.

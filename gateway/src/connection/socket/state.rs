@@ -15,10 +15,12 @@ pub(super) struct SocketState {
     pub(super) awaits_greeting: Option<oneshot::Sender<()>>,
     /// `None` if nobody waits: an idle connection should be small.
     pub(super) waiting: Option<Box<WriteWaiters>>,
-    /// How many bytes waited when the outbox exceeded its bound, in the measure of that; 0 if it did not.
-    pub(super) overrun_bytes: u32,
+    /// Whether the outbox has exceeded its bound.
+    pub(super) is_overrun: bool,
     /// What has closed the connection; `None` also if it was refused.
     pub(super) cause: Option<CloseCause>,
+    /// How many bytes were dropped when it was closed, at most what fits into the type.
+    pub(super) discarded_bytes: u32,
     /// Seals what is written. What leaves the outbox is sealed at once, and waits here if the kernel does
     /// not take it: at most one record.
     pub(super) tls: Option<Box<TlsSession>>,
