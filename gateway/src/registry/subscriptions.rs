@@ -334,7 +334,7 @@ impl<T> Subscriptions<T> {
     }
 
     /// How many connections there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.members.len()
     }
 

@@ -28,6 +28,9 @@ const ENTRY_BYTES: usize = 2 * size_of::<EndedConnection>() + 64;
 /// What a group costs in addition to its name.
 const GROUP_BYTES: usize = size_of::<(Box<str>, Listening)>() + 16;
 
+/// Groups of a connection with since when it was in them.
+pub type KeptGroups = Box<[(Box<str>, Listening)]>;
+
 /// A connection that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedConnection {
@@ -51,7 +54,7 @@ pub struct EndedConnection {
     /// The event that did not fit into its outbox any more, so that it was closed.
     pub overrun_by: Option<u64>,
     /// The groups that it was in at the end.
-    pub groups: Box<[(Box<str>, Listening)]>,
+    pub groups: KeptGroups,
     /// How many more there were.
     pub groups_left_out: usize,
     /// When it was opened.
@@ -157,7 +160,7 @@ impl EndedConnections {
 pub fn keep_groups<'a>(
     groups: impl Iterator<Item = (&'a str, &'a Listening)>,
     max_bytes: usize,
-) -> (Box<[(Box<str>, Listening)]>, usize) {
+) -> (KeptGroups, usize) {
     let (mut kept, mut bytes, mut left_out) = (Vec::new(), 0, 0);
     for (group, listening) in groups {
         bytes += GROUP_BYTES + group.len();

@@ -5,6 +5,8 @@
 //! [`Inquirer`], and write what it answers as JSON. `page` has the files of the operator's page, `session` signs
 //! operators in, `live` pushes to the page, and `push` takes what an operator composes to the publisher.
 
+#![allow(clippy::result_large_err, reason = "a request of an operator is rare")]
+
 mod cluster;
 mod live;
 mod page;
