@@ -149,7 +149,7 @@ impl Clients {
     pub fn facts(&self, connection: ConnectionId, position: Position) -> Option<Facts> {
         let present = self.present(connection, usize::MAX);
         let is_ended = present.is_none();
-        let known = present.or_else(|| self.trail.ended.get(connection).cloned())?;
+        let known = present.or_else(|| self.trail.ended.get(connection))?;
         let was_there = |at: Instant| known.opened < at && (!is_ended || at < known.ended);
         let left_groups = &self.trail.left_groups;
         let is_of_this_log = known.epoch == self.trail.epoch;
@@ -193,11 +193,7 @@ impl Clients {
         };
         departed.sort_unstable();
         departed.dedup();
-        let ended = self.trail.ended.all().filter(|ended| {
-            let has_it = ended.last >= position.sequence;
-            ended.epoch == position.epoch && (has_it || ended.overrun_by == Some(position.sequence))
-        });
-        let ended = ended.map(|ended| ended.connection).filter(|id| !departed.contains(id));
+        let ended = self.trail.ended.at(position).filter(|id| departed.binary_search(id).is_err());
         for connection in ended.chain(departed.iter().copied()) {
             if excepted != Some(connection) {
                 trace.add_other(self.facts(connection, position));
@@ -213,7 +209,8 @@ impl Clients {
     /// had ended, by a client that continued before an event.
     pub fn continued(&self, client: &EndedClient, clock: WallClock) -> Option<ContinuedClient> {
         let worker = self.id()?;
-        let ended = self.trail.ended.all().map(|ended| {
+        let ended: Vec<_> = self.trail.ended.returned().collect();
+        let ended = ended.iter().map(|ended| {
             (ended.connection, ended.opened, &ended.first, ended.user.as_deref(), ended.address)
         });
         let living = self.subscriptions.all_since().map(|(known, first)| {

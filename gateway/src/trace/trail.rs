@@ -26,12 +26,12 @@ pub struct Trail {
 
 impl Trail {
     /// Starts empty, for one of this many workers.
-    pub fn new(workers: usize) -> Self {
+    pub fn new(workers: usize, now: Instant) -> Self {
         Self {
             epoch: 0,
             left_groups: LeftGroups::default(),
             gaps: Gaps::default(),
-            ended: EndedConnections::new(workers),
+            ended: EndedConnections::new(workers, now),
             newest: ConnectionId(0),
         }
     }
