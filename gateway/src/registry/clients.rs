@@ -61,7 +61,7 @@ impl Clients {
         config: Arc<GatewayConfig>,
         bridge: Addr<Bridge>,
     ) -> Self {
-        let trail = Trail::new(config.workers);
+        let trail = Trail::new(config.workers, Instant::now());
         Self {
             subscriptions: Subscriptions::new(config.max_groups),
             worker,

@@ -5,6 +5,7 @@ mod links;
 mod publishes;
 mod restarts;
 mod streams;
+mod traces;
 
 use campanile_messages::link::{DirectOutcome, Gap, Number, Refusal, RequestTicket, Tally, Want};
 use campanile_messages::{
