@@ -49,6 +49,15 @@ impl Dialect {
         }
     }
 
+    /// What operators call it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::V1 => "v1",
+            Self::Events => "events",
+        }
+    }
+
     /// Whether events carry their positions, so that a client can resume. This is asked for each
     /// delivery, so it is not one of the [`Rules`], which are called through a table.
     #[inline]
@@ -139,6 +148,10 @@ pub trait Rules: Sync {
     /// Frames the last message to a client that is closed. `group` is the one that it may not listen to, if
     /// that is the reason.
     fn close(&self, code: CloseCode, group: Option<&str>) -> Bytes;
+
+    /// Frames the last message to a client that an operator disconnects, with a reason that is not ours. A
+    /// dialect without room for one says the same as for any other cause with this code.
+    fn disconnect(&self, code: CloseCode, reason: &str) -> Bytes;
 
     /// Frames the only message to a client that is refused and must not repeat the same request. `None` if
     /// an HTTP status refuses it instead. `group` is the one that it may not listen to, if that is the reason.

@@ -2,7 +2,9 @@
 
 use actix::prelude::*;
 use campanile_messages::inquiry::trace::ContinuedClient;
-use campanile_messages::inquiry::{Question, WorkerSummary};
+use campanile_messages::inquiry::{
+    ConnectionsSummary, DisconnectedSummary, Question, WorkerSummary,
+};
 
 use crate::trace::facts::Facts;
 use crate::trace::worker::WorkerTrace;
@@ -19,7 +21,7 @@ pub struct Inquire(pub Question);
 pub struct FindUnsent(pub Box<Facts>);
 
 /// What one worker answers.
-#[derive(Debug, MessageResponse)]
+#[derive(Debug)]
 pub enum WorkerAnswer {
     /// It has nothing to say about it.
     Nothing,
@@ -29,4 +31,8 @@ pub enum WorkerAnswer {
     Trace(Box<WorkerTrace>),
     /// A connection that continued where another one has ended, and when it was opened.
     Continued(ContinuedClient),
+    /// Connections that were asked for.
+    Connections(ConnectionsSummary),
+    /// Connections that were closed.
+    Disconnected(DisconnectedSummary),
 }

@@ -9,6 +9,7 @@ mod batch;
 mod client;
 mod clients;
 mod counting;
+mod departures;
 mod in_hand;
 mod inquiries;
 mod join_answer;
@@ -30,7 +31,9 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use campanile_channel::watchdog::{Pulse, attend};
 use campanile_edge::Principal;
+use campanile_messages::inquiry::DisconnectedSummary;
 use campanile_messages::{Audience, ConnectionId, GroupName, UserName, WorkerId};
+use tokio::sync::oneshot;
 
 use crate::bridge::interest::MAX_AUDIENCES;
 use crate::bridge::{Bridge, CaughtUp, InterestChanged};
@@ -42,6 +45,7 @@ use crate::publishing::Desk;
 use crate::registry::batch::{Batch, Closed};
 use crate::registry::client::Client;
 use crate::registry::clients::Clients;
+use crate::registry::departures::Departures;
 use crate::registry::in_hand::InHand;
 use crate::registry::leaving::Leaving;
 use crate::registry::reporter::Reporter;
@@ -76,6 +80,8 @@ pub(crate) struct Registry {
     /// Whether deliveries pause until everybody else on this thread had a turn.
     is_resting: bool,
     leaving: Leaving,
+    /// Operators who wait for connections to end.
+    departures: Departures<oneshot::Sender<DisconnectedSummary>>,
     /// Where clients hand in what they publish.
     desk: Arc<Desk>,
     config: Arc<GatewayConfig>,
@@ -105,6 +111,7 @@ impl Registry {
             reporter: Reporter::default(),
             is_resting: false,
             leaving: Leaving::default(),
+            departures: Departures::default(),
             desk,
             config,
             unsent_asked: 0,
@@ -232,6 +239,7 @@ impl Handler<Detach> for Registry {
         self.forget(connection, ctx);
         self.clients.trail.ended.complete(connection, address, end, Instant::now());
         self.find_unsent(connection, ctx);
+        self.departed(connection);
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 
+use campanile_harness::client::raw::{Client, request};
 use campanile_harness::link::{Peer, offer};
-use campanile_harness::{Answer, Cluster, eventually, exchange};
+use campanile_harness::{Answer, Cluster, Signal, eventually, exchange};
 use campanile_messages::InstanceId;
 use campanile_messages::frame::encode_hello;
 use campanile_messages::hello::Features;
 use campanile_messages::link::Role;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 async fn get(address: SocketAddr, path: &str) -> Answer {
     let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
@@ -139,4 +141,182 @@ async fn who_does_not_answer_is_named() {
     assert_eq!(silent[0]["instance"], "000000000000000a");
     assert_eq!((&silent[0]["role"], &silent[0]["reason"]), (&json!("gateway"), &json!("silent")));
     assert!(silent[0]["address"].as_str().is_some_and(|at| at.starts_with("127.0.0.1:")));
+}
+
+/// A cluster of two gateways with one worker each, whose publisher's operators have keys.
+struct Operated {
+    cluster: Cluster,
+    admin: SocketAddr,
+    _directory: TempDir,
+}
+
+const READER: &str = "cpk_reader-for-this-test-only";
+const MANAGER: &str = "cpk_manager-for-this-test-only";
+
+impl Operated {
+    async fn start(gateways: usize) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let entry = |name: &str, key: &str, scope: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, key).expect("it can be written");
+            format!("[[keys]]\nname = {name:?}\nsecret_file = {path:?}\nscopes = [{scope:?}]\n")
+        };
+        let text = entry("reader", READER, "read") + &entry("night", MANAGER, "manage");
+        let file = directory.path().join("campanile.toml");
+        std::fs::write(&file, text).expect("it can be written");
+        let flags = format!("--admin-listen=127.0.0.1:0 --config {}", file.display());
+        let cluster = Cluster::of(gateways).publisher(&flags).gateway("--workers 1").start().await;
+        let admin = cluster.publishers[0].address("operators are answered").await;
+        // Until there is a link.
+        let operated = Self { cluster, admin, _directory: directory };
+        eventually("the cluster answers", async || {
+            (operated.get("/cluster").await.status == 200).then_some(())
+        })
+        .await;
+        operated
+    }
+
+    async fn ask(&self, method: &str, path: &str, key: &str) -> Answer {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n\
+             Connection: close\r\n\r\n"
+        );
+        exchange(self.admin, request.as_bytes()).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, READER).await
+    }
+
+    async fn delete(&self, path: &str) -> Answer {
+        self.ask("DELETE", path, MANAGER).await
+    }
+
+    fn v1(&self, gateway: usize, target: &str) -> Client {
+        Client::open_v1(self.cluster.gateway_addresses[gateway], target)
+    }
+}
+
+/// The path of a connection, by its greeting.
+fn path_of(welcome: &Value) -> String {
+    format!("/connections/{}/{}", welcome["worker"], welcome["connection"])
+}
+
+#[tokio::test]
+async fn a_connection_is_looked_up_and_closed() {
+    let operated = Operated::start(2).await;
+    let mut client = operated.v1(1, "/?group=news&group=%3Cb%3E%22&user=42");
+    let welcome = client.json();
+    let path = path_of(&welcome);
+    let seen = operated.get(&path).await.json();
+    assert_eq!(seen["state"], "live", "{seen}");
+    assert_eq!((&seen["user"], &seen["dialect"]), (&json!("42"), &json!("v1")));
+    assert_eq!(seen["groups"], json!(["<b>\"", "news"]));
+    assert_eq!((&seen["groups_left_out"], &seen["outbox_bytes"]), (&json!(0), &json!(0)));
+    assert_eq!(seen["position"], welcome["position"]);
+    assert!(seen["sent_bytes"].as_u64().is_some_and(|bytes| bytes > 100), "{seen}");
+    assert!(seen["open_seconds"].as_f64().is_some_and(|seconds| seconds >= 0.0), "{seen}");
+    let address = seen["address"].as_str().expect("an address");
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
+
+    let refused = operated.ask("DELETE", &format!("{path}?reason=x"), READER).await;
+    assert_eq!(refused.status, 403);
+    assert!(refused.body.contains("lacks the scope manage"), "{}", refused.body);
+    assert_eq!(operated.ask("GET", &path, "cpk_unknown").await.status, 401);
+    assert_eq!(operated.ask("POST", &path, MANAGER).await.status, 405);
+
+    // The reason is longer than a close frame, and the cut would be within a character.
+    let reason = format!("{}%C3%A9%C3%A9", "r".repeat(122));
+    let asked = format!("{path}?reason={reason}");
+    let closing = operated.delete(&asked);
+    let (answer, ()) = tokio::join!(closing, async {
+        tokio::task::spawn_blocking(move || {
+            let error = client.json();
+            assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!("not_allowed")));
+            client.expect_close_saying(4403, &"r".repeat(122));
+        })
+        .await
+        .expect("no panic");
+    });
+    assert_eq!(answer.json(), json!({ "disconnected": 1, "ending": 0 }));
+    let said = operated.cluster.publishers[0].said("closed for an operator").await;
+    assert!(said.contains("by=key:\"night\"") && said.contains("rrr\u{e9}\u{e9}"), "{said}");
+    let gone = operated.get(&path).await;
+    assert_eq!(gone.status, 404, "{}", gone.body);
+    assert!(gone.body.starts_with("there is no connection "), "{}", gone.body);
+    assert_eq!(operated.delete(&format!("{path}?reason=x")).await.status, 404);
+
+    for (path, status, part) in [
+        ("/connections/x/1", 400, "the worker \"x\" is not a decimal number"),
+        ("/connections/123456/1", 404, "there is no connection 123456/1"),
+        ("/users/%ff", 400, "the user \"%ff\" is not UTF-8"),
+        ("/users/a/b", 404, "there is nothing at this path"),
+    ] {
+        let answer = operated.get(path).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        assert!(answer.body.contains(part), "{path}: {}", answer.body);
+    }
+    let without = operated.delete("/users/42").await;
+    assert_eq!(without.status, 400);
+    assert!(without.body.contains("the parameter reason is missing"), "{}", without.body);
+}
+
+#[tokio::test]
+async fn a_user_is_disconnected_from_every_gateway() {
+    let operated = Operated::start(2).await;
+    let user = "a%2Fb+%3Cscript%3E";
+    let in_query = "a%2Fb%2B%3Cscript%3E";
+    let target = format!("/?user={in_query}");
+    let mut clients = [operated.v1(0, &target), operated.v1(1, &target)];
+    let mut addresses: Vec<_> = clients.iter_mut().map(|client| path_of(&client.json())).collect();
+    let gateway = operated.cluster.gateway_addresses[1];
+    let mut plain = Client::open_with(gateway, &request(&target, &[]));
+    plain.recv();
+    let other = operated.cluster.client_v1(0, &[]).await;
+    let mut events = Client::raw(gateway);
+    events.send(
+        format!("GET /events?user={in_query} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes(),
+    );
+    events.read_until("event: sync");
+    events.read_until("\n\n");
+
+    let seen = operated.get(&format!("/users/{user}")).await.json();
+    assert_eq!(seen["user"], "a/b+<script>");
+    assert_eq!((&seen["left_out"], &seen["silent"]), (&json!(0), &json!([])));
+    let listed: Vec<_> = list(&seen["connections"]).iter().map(path_of).collect();
+    assert_eq!(listed.len(), 4);
+    addresses.sort_unstable();
+    assert!(addresses.iter().all(|address| listed.contains(address)), "{listed:?}");
+
+    let reason = "maintenance+at+night";
+    let asked = format!("/users/{user}?reason={reason}&reconnect");
+    let closing = operated.delete(&asked);
+    let (answer, ()) = tokio::join!(closing, async {
+        tokio::task::spawn_blocking(move || {
+            for client in &mut clients {
+                client.expect_close_saying(1001, "maintenance at night");
+            }
+            plain.expect_close_saying(1001, "maintenance at night");
+            events.read_until("retry: ");
+        })
+        .await
+        .expect("no panic");
+    });
+    assert_eq!(answer.json(), json!({ "disconnected": 4, "ending": 0, "silent": [] }));
+    let left = operated.get(&format!("/users/{user}")).await.json();
+    assert_eq!(left["connections"], json!([]));
+    assert_eq!(operated.cluster.publishers[0].count("closed for an operator"), 1);
+    drop(other);
+
+    // Of a gateway that hangs it is not known whether it has connections of the user.
+    operated.cluster.gateways[0].signal(Signal::STOP);
+    let seen = operated.get("/users/nobody").await;
+    let silent = seen.json();
+    assert_eq!((seen.status, list(&silent["silent"]).len()), (200, 1), "{silent}");
+    assert_eq!(silent["silent"][0]["role"], "gateway");
+    let worker = &addresses[0];
+    let unknown = operated.get(worker).await;
+    assert_eq!(unknown.status, 504, "{}", unknown.body);
+    assert!(unknown.body.contains("no gateway has answered"), "{}", unknown.body);
+    operated.cluster.gateways[0].signal(Signal::CONT);
 }

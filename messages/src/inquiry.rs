@@ -6,8 +6,11 @@
 //! and gives those that are missing their defaults, so both may grow. A process that does not understand a
 //! question says so with [`Answer::NotUnderstood`].
 
+mod connections;
 mod summary;
 pub mod trace;
+
+use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,6 +19,10 @@ use crate::{Address, Content, Position, UserName};
 
 pub use trace::{EndedClient, Traced, TracedEvent};
 
+pub use connections::{
+    ConnectionEnd, ConnectionSummary, ConnectionsSummary, DisconnectedSummary,
+    MAX_GROUPS_BYTES_OF_MANY, MAX_GROUPS_BYTES_OF_ONE, MAX_LISTED_CONNECTIONS,
+};
 pub use summary::{
     BrokerSummary, BrokerTotals, CountsByWord, GatewaySummary, GatewayTotals, HistogramSummary,
     LinkSummary, LogSummary, MAX_LISTED_LINKS, MAX_REFUSED_PUSHES, PublisherSummary,
@@ -42,11 +49,11 @@ pub enum Question {
     },
     /// Which connection continued where another one has ended.
     Continued(EndedClient),
-    /// What there is to know about a connection.
+    /// What there is to know about a connection. The answer is [`Answer::Connections`] with one, or none.
     Connection(Address),
-    /// The connections of a user.
+    /// The connections of a user. The answer is [`Answer::Connections`].
     User(UserName),
-    /// Connections shall be closed.
+    /// Connections shall be closed. The answer is [`Answer::Disconnected`], when they have ended.
     Disconnect {
         /// Which ones.
         whom: Whom,
@@ -54,6 +61,9 @@ pub enum Question {
         may_return: bool,
         /// A sentence for the clients and the log.
         reason: String,
+        /// Who wants it, for the log.
+        #[serde(default)]
+        by: String,
     },
 }
 
@@ -64,6 +74,16 @@ pub enum Whom {
     Connection(Address),
     /// All of a user.
     User(UserName),
+}
+
+impl fmt::Display for Whom {
+    /// Writes them for the log. A user's name is escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection(at) => write!(f, "connection {at}"),
+            Self::User(user) => write!(f, "user {:?}", &**user),
+        }
+    }
 }
 
 /// What a process answers.
@@ -79,6 +99,10 @@ pub enum Answer {
     Summary(Summary),
     /// The answer to [`Question::Trace`].
     Trace(Box<Traced>),
+    /// The answer to [`Question::Connection`] and [`Question::User`].
+    Connections(ConnectionsSummary),
+    /// The answer to [`Question::Disconnect`].
+    Disconnected(DisconnectedSummary),
 }
 
 /// Packs a question or an answer. `None` if it is larger than [`MAX_PACKED_BYTES`].
@@ -122,6 +146,7 @@ mod tests {
                 whom: Whom::Connection(at),
                 may_return: true,
                 reason: "moved".to_owned(),
+                by: "key:ops".to_owned(),
             },
         ] {
             assert_eq!(unpack(&pack(&question).expect("small")), Some(question));

@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use campanile_channel::inquiries::unix_micros;
-use campanile_messages::inquiry::{Answer, Question, Summary, Traced, pack, unpack};
+use campanile_messages::inquiry::{
+    Answer, ConnectionsSummary, DisconnectedSummary, Question, Summary, Traced, pack, unpack,
+};
 use campanile_messages::link::RequestTicket;
 use campanile_messages::{Content, ToBroker};
 use futures_util::future::join_all;
 use tokio::time::timeout;
+use tracing::debug;
 
 use super::Bridge;
 use super::core::BridgeEffect;
@@ -21,7 +24,7 @@ use crate::trace::wall::WallClock;
 const MAX_INQUIRIES: usize = 16;
 
 /// How long the registries may take. It is shorter than what the asker waits.
-const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_millis(2_500);
 
 impl Handler<FindUnsent> for Bridge {
     type Result = Option<u64>;
@@ -97,7 +100,26 @@ impl Bridge {
                 let first = found.min_by_key(|found| found.opened);
                 first.map_or(Answer::Nothing, |first| Traced::Continued(first).into())
             }
-            _ => Answer::Nothing,
+            Question::Connection(_) | Question::User(_) => {
+                let found = answers.into_iter().filter_map(|answer| match answer {
+                    WorkerAnswer::Connections(found) => Some(found),
+                    _ => None,
+                });
+                Answer::Connections(found.fold(ConnectionsSummary::default(), |a, b| a.join(b)))
+            }
+            Question::Disconnect { whom, may_return, reason, by } => {
+                let ended = answers.into_iter().filter_map(|answer| match answer {
+                    WorkerAnswer::Disconnected(ended) => Some(ended),
+                    _ => None,
+                });
+                let all = ended.fold(DisconnectedSummary::default(), |a, b| a.join(b));
+                if all != DisconnectedSummary::default() {
+                    let DisconnectedSummary { ended, ending } = all;
+                    debug!(%whom, reason, %by, may_return, ended, ending, "an operator closed connections");
+                }
+                Answer::Disconnected(all)
+            }
+            Question::Trace { event: None, .. } => Answer::Nothing,
         }
     }
 

@@ -7,7 +7,6 @@ use campanile_messages::{Address, Position, WorkerId};
 
 use crate::bridge::recent::Recent;
 use crate::dialects::Framed;
-use crate::meters::Label as _;
 use crate::trace::batches::Batches;
 use crate::trace::facts::Facts;
 use crate::trace::verdict::{Subject, Verdict, judge};

@@ -76,6 +76,11 @@ impl Line {
         self.socket.close(self.rules().close(code, None), unsent, code.code());
     }
 
+    /// Closes the connection for an operator, who has given a reason.
+    pub fn disconnect(&self, code: CloseCode, reason: &str) {
+        self.socket.close(self.rules().disconnect(code, reason), Unsent::Flush, code.code());
+    }
+
     /// Closes a client that was not greeted yet, because it may not listen to a group any more.
     pub fn close_not_allowed(&self, group: &str) {
         let code = CloseCode::NotAllowed;

@@ -8,6 +8,7 @@ mod ending;
 mod figures;
 mod gate;
 mod sealing;
+mod seen;
 mod state;
 
 use std::io::{self, IoSlice};

@@ -86,6 +86,10 @@ impl Rules for Events {
         }
     }
 
+    fn disconnect(&self, code: CloseCode, _reason: &str) -> Bytes {
+        self.close(code, None)
+    }
+
     /// The client cannot answer. If it is gone, the kernel notices that nothing is acknowledged.
     fn ping(&self) -> Option<Bytes> {
         None

@@ -2,7 +2,7 @@
 //! nothing else.
 
 use bytes::Bytes;
-use campanile_edge::websocket::{Opcode, frame};
+use campanile_edge::websocket::{self, Opcode, frame};
 use campanile_messages::{Address, Audience, Content, Position, UserName};
 
 use super::{Greeting, Rules};
@@ -33,5 +33,9 @@ impl Rules for Plain {
 
     fn close(&self, code: CloseCode, _group: Option<&str>) -> Bytes {
         code.frame()
+    }
+
+    fn disconnect(&self, code: CloseCode, reason: &str) -> Bytes {
+        websocket::close(code.code(), reason)
     }
 }

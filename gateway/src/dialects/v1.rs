@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use campanile_edge::Secret;
-use campanile_edge::websocket::{Message, Opcode, frame};
+use campanile_edge::websocket::{self, Message, Opcode, frame};
 use campanile_messages::link::Gap;
 use campanile_messages::{Audience, Content, GroupName, Position, UserName};
 use serde::{Deserialize, Serialize};
@@ -236,6 +236,12 @@ impl Rules for V1 {
             Some(error) => [error, code.frame()].concat().into(),
             None => code.frame(),
         }
+    }
+
+    fn disconnect(&self, code: CloseCode, reason: &str) -> Bytes {
+        let error = code.error().and_then(|error| self.refusal(error, reason, None));
+        let close = websocket::close(code.code(), reason);
+        [error.unwrap_or_default(), close].concat().into()
     }
 
     /// A browser does not show the status of a refused handshake to its page, which would try again for

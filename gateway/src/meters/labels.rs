@@ -17,11 +17,7 @@ impl Label for Dialect {
     }
 
     fn word(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::V1 => "v1",
-            Self::Events => "events",
-        }
+        Dialect::word(self)
     }
 }
 

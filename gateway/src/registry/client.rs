@@ -77,6 +77,16 @@ impl Client {
         Self { connection, line, principal, renewal, attached, asked, marked, known, owed }
     }
 
+    /// For how long it has been attached.
+    pub fn open_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.attached)
+    }
+
+    /// The sequence of the last position that it got.
+    pub fn known(&self) -> u64 {
+        self.known.get()
+    }
+
     /// Starts the time of the client's token, if it has one. `now` and `unix_now` are the same moment.
     pub fn start_token(&mut self, now: Instant, unix_now: u64, grace: Duration) {
         if let Principal::Token(rights) = &self.principal {

@@ -327,6 +327,21 @@ impl<T> Subscriptions<T> {
         })
     }
 
+    /// Returns the connections of a user, also those that are not greeted yet.
+    pub fn of_user(&self, user: &UserName) -> Vec<&T> {
+        let audience = Audience::User(user.clone());
+        let is_awaited = |joined: &Membership| {
+            joined.audience == audience && matches!(joined.listening, Listening::Awaits(_))
+        };
+        let pending = self.pending.values().map(|step| step.connection);
+        let resuming = self.resuming.values().map(|(connection, _)| *connection);
+        let coming = pending.chain(resuming).filter_map(|connection| self.slots.get(&connection));
+        let coming: HashSet<_> =
+            coming.filter(|slot| self.members[**slot].memberships.iter().any(is_awaited)).collect();
+        let there = self.listeners.get(&audience).into_iter().flatten();
+        there.chain(coming).map(|slot| &self.members[*slot].data).collect()
+    }
+
     /// Returns the connection in a slot that was passed to
     /// [`for_each_listener`](Self::for_each_listener)'s `act`.
     pub fn in_slot(&self, slot: usize) -> Option<&T> {
@@ -334,7 +349,7 @@ impl<T> Subscriptions<T> {
     }
 
     /// How many connections there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.members.len()
     }
 

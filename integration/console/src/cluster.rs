@@ -14,7 +14,8 @@ use campanile_messages::inquiry::{Answer, BrokerSummary, LinkSummary, Question, 
 use campanile_messages::link::Asked;
 use serde_json::{Value, json};
 
-use processes::{broker, gateway, object, publisher};
+use crate::object;
+use processes::{broker, gateway, publisher};
 
 pub async fn answer(
     request: HttpRequest,

@@ -1,5 +1,5 @@
 //! What operators see of a whole cluster, on the operator's listener of a publisher: the page `/console`, and
-//! the questions behind it, such as `/cluster`.
+//! the questions behind it: `/cluster`, `/connections` and `/users`.
 //!
 //! [`mount`] adds the pages to the listener. They ask the cluster through the publisher's
 //! [`Inquirer`], and write what it answers as JSON. `page` has the files of the operator's page, `session` signs
@@ -8,6 +8,7 @@
 #![allow(clippy::result_large_err, reason = "a request of an operator is rare")]
 
 mod cluster;
+mod connections;
 mod live;
 mod page;
 mod push;
@@ -21,8 +22,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use campanile_admin::{Guard, Mount, Wanted, refusal, said};
 use campanile_channel::courier::Inquirer;
 use campanile_channel::inquiries::NoInquiry;
+use campanile_edge::Principal;
 use campanile_publisher::Composer;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::live::Onlookers;
 
@@ -38,6 +41,7 @@ pub fn mount(inquirer: &Inquirer, composer: &Composer) -> Mount {
             .app_data(onlookers.clone())
             .route("/cluster", web::get().to(cluster::answer))
             .route("/trace", web::get().to(trace::answer))
+            .configure(connections::mount)
             .service(page::scope());
     }))
 }
@@ -45,6 +49,21 @@ pub fn mount(inquirer: &Inquirer, composer: &Composer) -> Mount {
 /// Refuses a request that is not allowed.
 fn check(guard: &Guard, wanted: Wanted, request: &HttpRequest) -> Result<(), HttpResponse> {
     guard.check(wanted, request).map_err(|refused| refusal(&refused))
+}
+
+/// Refuses a request that is not allowed, or says who asks, as the log names it.
+fn who(guard: &Guard, wanted: Wanted, request: &HttpRequest) -> Result<String, HttpResponse> {
+    let admitted = guard.admit(wanted, request).map_err(|refused| refusal(&refused))?;
+    let key = admitted.key().map(|key| Principal::Key(key.rights().clone()));
+    Ok(key.unwrap_or_default().to_string())
+}
+
+/// The object in a value that is one.
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    }
 }
 
 fn json(value: &impl Serialize) -> HttpResponse {

@@ -27,7 +27,13 @@ impl Broker {
     ) {
         let answer = match unpack(question) {
             None => Answer::NotUnderstood,
-            Some(Question::Summary) => Answer::Summary(Summary::Broker(Box::new(self.summary()))),
+            // Whoever is silent is named with the address of its link.
+            Some(
+                Question::Summary
+                | Question::Connection(_)
+                | Question::User(_)
+                | Question::Disconnect { .. },
+            ) => Answer::Summary(Summary::Broker(Box::new(self.summary()))),
             Some(Question::Trace { position, .. }) => self.trace(position),
             Some(_) => Answer::Nothing,
         };

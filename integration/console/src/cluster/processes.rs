@@ -6,16 +6,10 @@ use campanile_messages::inquiry::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::object;
+
 /// A JSON object.
 pub type Object = Map<String, Value>;
-
-/// The object in a value that is one.
-pub fn object(value: Value) -> Object {
-    match value {
-        Value::Object(object) => object,
-        _ => Object::new(),
-    }
-}
 
 fn seconds(millis: u64) -> f64 {
     millis as f64 / 1e3
