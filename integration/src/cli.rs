@@ -15,6 +15,7 @@ mod refusal;
 mod service_args;
 mod tail;
 mod token;
+mod top;
 mod up;
 mod variables;
 
@@ -40,6 +41,7 @@ pub use refusal::{Refused, explain};
 pub use service_args::{AdminArgs, LinkFiles, ServiceArgs};
 pub use tail::TailArgs;
 pub use token::{Grant, TokenCommand, TokenMakeArgs, TokenShowArgs};
+pub use top::TopArgs;
 
 /// A push cluster: call one URL, and a message appears in every browser on every host.
 #[derive(Debug, Parser)]
@@ -87,6 +89,8 @@ pub enum Command {
     Push(PushArgs),
     /// Print the events of an event stream; comes back by itself, and misses nothing
     Tail(TailArgs),
+    /// Show the cluster on the terminal, refreshed each second
+    Top(TopArgs),
     /// Measure how fast and how small a cluster is, beside the least that any server must do
     Bench(Box<BenchArgs>),
     /// Run a process of a benchmark

@@ -61,6 +61,7 @@ pub fn run() -> ExitCode {
         Invocation { command: Command::Token(command), .. } => return tools::token::run(command),
         Invocation { command: Command::Push(args), .. } => return tools::push::run(&args),
         Invocation { command: Command::Tail(args), .. } => return tools::tail::run(&args),
+        Invocation { command: Command::Top(args), .. } => return tools::top::run(&args),
         service => service,
     };
     let args = ServiceArgs::of(&invocation.command);
@@ -134,6 +135,7 @@ async fn serve(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
         | Command::Token(_)
         | Command::Push(_)
         | Command::Tail(_)
+        | Command::Top(_)
         | Command::BenchPart(_) => unreachable!("ended before"),
     }
 }

@@ -6,3 +6,4 @@ pub mod key;
 pub mod push;
 pub mod tail;
 pub mod token;
+pub mod top;
