@@ -80,7 +80,7 @@ fn trimmed(number: f64) -> String {
 pub fn count(number: Option<f64>) -> String {
     let Some(number) = number else { return UNKNOWN.to_owned() };
     match number {
-        n if n < 10.0 && n.fract() != 0.0 => format!("{n:.1}"),
+        n if n < 10.0 => trimmed(n),
         n if n < 100_000.0 => format!("{n:.0}"),
         n if n < 10e6 => format!("{:.0}k", n / 1e3),
         n if n < 10e9 => format!("{:.0}M", n / 1e6),

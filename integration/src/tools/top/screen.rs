@@ -153,30 +153,30 @@ fn rate_sum(rates: &[Option<f64>]) -> Option<f64> {
     rates.iter().copied().sum()
 }
 
+/// The columns that matter most come first: a narrow terminal cuts the others.
+const GATEWAYS: [&str; 18] = [
+    "GATEWAY",
+    "ADDRESS",
+    "STATE",
+    "UP",
+    "CLIENTS",
+    "SENT/S",
+    "P99",
+    "LAG",
+    "OUTBOX",
+    "REFUSED/S",
+    "CPU",
+    "MEMORY",
+    "OPENED/S",
+    "CLOSED/S",
+    "BYTES/S",
+    "PLAIN",
+    "V1",
+    "EVENTS",
+];
+
 fn gateways(gateways: &[Process<'_>]) -> Table {
-    let mut table = Table::new(
-        4,
-        &[
-            "GATEWAY",
-            "ADDRESS",
-            "STATE",
-            "UP",
-            "CLIENTS",
-            "PLAIN",
-            "V1",
-            "EVENTS",
-            "OPENED/S",
-            "CLOSED/S",
-            "REFUSED/S",
-            "SENT/S",
-            "BYTES/S",
-            "P99",
-            "OUTBOX",
-            "LAG",
-            "CPU",
-            "MEMORY",
-        ],
-    );
+    let mut table = Table::new(4, &GATEWAYS);
     for gateway in gateways {
         let now = gateway.now;
         let outbox = now["workers"].as_array().map(|workers| {
@@ -185,42 +185,43 @@ fn gateways(gateways: &[Process<'_>]) -> Table {
         let mut row = gateway.who().to_vec();
         row.extend([
             count(sum(now, "/connections")),
+            count(gateway.rate("/totals/deliveries")),
+            gateway.p99("delivery_seconds"),
+            count(number(now, "/lag/events")),
+            bytes(outbox),
+            count(gateway.rate_of_sum("/totals/refused")),
+        ]);
+        row.extend(gateway.machine());
+        row.extend([
+            count(gateway.rate("/totals/opened")),
+            count(gateway.rate_of_sum("/totals/closed")),
+            bytes(gateway.rate("/totals/delivered_bytes")),
             count(number(now, "/connections/plain")),
             count(number(now, "/connections/v1")),
             count(number(now, "/connections/events")),
-            count(gateway.rate("/totals/opened")),
-            count(gateway.rate_of_sum("/totals/closed")),
-            count(gateway.rate_of_sum("/totals/refused")),
-            count(gateway.rate("/totals/deliveries")),
-            bytes(gateway.rate("/totals/delivered_bytes")),
-            gateway.p99("delivery_seconds"),
-            bytes(outbox),
-            count(number(now, "/lag/events")),
         ]);
-        row.extend(gateway.machine());
         table.rows.push(row);
     }
     table
 }
 
+const PUBLISHERS: [&str; 12] = [
+    "PUBLISHER",
+    "ADDRESS",
+    "STATE",
+    "UP",
+    "PUSHES/S",
+    "REFUSED/S",
+    "P99",
+    "UNDER WAY",
+    "WAITING",
+    "CALLERS",
+    "CPU",
+    "MEMORY",
+];
+
 fn publishers(publishers: &[Process<'_>]) -> Table {
-    let mut table = Table::new(
-        4,
-        &[
-            "PUBLISHER",
-            "ADDRESS",
-            "STATE",
-            "UP",
-            "CALLERS",
-            "UNDER WAY",
-            "WAITING",
-            "PUSHES/S",
-            "REFUSED/S",
-            "P99",
-            "CPU",
-            "MEMORY",
-        ],
-    );
+    let mut table = Table::new(4, &PUBLISHERS);
     for publisher in publishers {
         let now = publisher.now;
         let pushes = |value: &Value, is_wanted: fn(&str) -> bool| {
@@ -234,12 +235,12 @@ fn publishers(publishers: &[Process<'_>]) -> Table {
         };
         let mut row = publisher.who().to_vec();
         row.extend([
-            count(number(now, "/connections")),
-            count(number(now, "/in_flight")),
-            bytes(number(now, "/pending_bytes")),
             count(rate_of(|_| true)),
             count(rate_of(|result| result != "200")),
             publisher.p99("push_seconds"),
+            count(number(now, "/in_flight")),
+            bytes(number(now, "/pending_bytes")),
+            count(number(now, "/connections")),
         ]);
         row.extend(publisher.machine());
         table.rows.push(row);

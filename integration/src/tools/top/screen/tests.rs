@@ -62,30 +62,12 @@ fn a_picture_has_the_rates_of_every_process() {
     assert!(line(&picture, "BROKER").contains("up 1h00m  position ab-5  durability disk"));
     assert!(line(&picture, "per second").contains("accepted 10  repeated -"));
     let gateway = cells(line(&picture, "0000000000000001"));
-    let expected = [
-        "0000000000000001",
-        "10.0.0.1:9",
-        "ready",
-        "1m01s",
-        "321",
-        "1",
-        "20",
-        "300",
-        "0",
-        "10",
-        "-",
-        "10",
-        "-",
-        "-",
-        "2 KiB",
-        "7",
-        "0%",
-        "30 MiB",
-    ];
-    assert_eq!(gateway, expected);
+    let expected =
+        "0000000000000001|10.0.0.1:9|ready|1m01s|321|10|-|7|2 KiB|-|0%|30 MiB|0|10|-|1|20|300";
+    assert_eq!(gateway.join("|"), expected);
     let publisher = cells(line(&picture, "aaaaaaaaaaaaaaaa"));
     assert_eq!(publisher[..4], ["aaaaaaaaaaaaaaaa", "-", "disk", "-"]);
-    assert_eq!(publisher[7..9], ["50", "40"]);
+    assert_eq!(publisher[4..6], ["50", "40"]);
     let refused: Vec<_> = picture.lines().skip_while(|line| !line.contains("REASON")).collect();
     assert_eq!(cells(refused[1]), ["0s ago", "400", "12", "batch", "-", "no"]);
     assert_eq!(cells(refused[2]), ["5s ago", "413", "1", "push", "shop", "older"]);
