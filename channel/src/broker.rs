@@ -46,6 +46,7 @@ pub mod routing;
 mod server;
 mod stamps;
 mod store;
+mod stored_times;
 mod strangers;
 #[cfg(test)]
 mod stuck_store;

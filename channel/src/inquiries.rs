@@ -2,7 +2,7 @@
 //! core of the actor that owns the publisher's link.
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use campanile_messages::inquiry::{Answer, unpack};
 use campanile_messages::link::Number;
@@ -17,6 +17,13 @@ pub const INQUIRY_LIMIT: Duration = Duration::from_secs(3);
 /// The most bytes that the packed answers to one question have together. Processes whose answers would
 /// pass it count as silent.
 const MAX_ANSWERS_BYTES: usize = 16 << 20;
+
+/// The wall clock, in microseconds since 1970. What operators are shown is counted back from it when they
+/// ask: times are kept by monotonic clocks.
+pub fn unix_micros() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since.as_micros() as u64
+}
 
 /// What a cluster has answered.
 #[derive(Debug, Clone, PartialEq, Eq)]

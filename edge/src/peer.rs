@@ -1,6 +1,6 @@
 //! Groups addresses, where something has to be divided fairly between them. Pure.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An IPv4 address, or the /64 of an IPv6 address, because a host can have every address of its /64.
 ///
@@ -16,6 +16,17 @@ impl Peer {
         match address.to_canonical() {
             IpAddr::V4(address) => Self(0xffff << 32 | u64::from(address.to_bits())),
             IpAddr::V6(address) => Self((address.to_bits() >> 64) as u64),
+        }
+    }
+
+    /// The address; of IPv6 the first half, and zeros. `None` if it is not known.
+    pub fn address(self) -> Option<IpAddr> {
+        match self.0 >> 32 {
+            0xffff => {
+                let address = Ipv4Addr::from_bits(self.0 as u32);
+                (!address.is_unspecified()).then(|| address.into())
+            }
+            _ => Some(Ipv6Addr::from_bits(u128::from(self.0) << 64).into()),
         }
     }
 }

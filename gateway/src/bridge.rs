@@ -19,6 +19,7 @@ mod performer;
 pub mod recent;
 pub(crate) mod resumes;
 mod summary;
+mod traces;
 mod wants;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use crate::bridge::summary::Vitals;
 use crate::config::GatewayConfig;
 use crate::entrance::health::Health;
 use crate::report::Report;
+use crate::trace::batches::Batches;
 
 pub(crate) use performer::Worker;
 
@@ -66,6 +68,8 @@ pub(crate) struct Bridge {
     is_resuming: bool,
     /// The callers that ask for the position at which the log ends.
     askers: Askers,
+    /// When the last batches came.
+    batches: Batches,
     /// How many questions of operators are being answered.
     inquiries: usize,
     vitals: Vitals,
@@ -105,6 +109,7 @@ impl Bridge {
             audiences,
             is_resuming: false,
             askers: Askers::default(),
+            batches: Batches::new(Instant::now()),
             inquiries: 0,
             vitals: Vitals::new(config),
             ready: Some(ready),
@@ -167,8 +172,10 @@ impl Handler<Received> for Bridge {
     type Result = ();
 
     fn handle(&mut self, Received(messages): Received, ctx: &mut Self::Context) {
-        self.performer.received(Instant::now());
+        let now = Instant::now();
+        self.performer.received(now);
         for message in messages {
+            let begins = matches!(message, FromBroker::Attached { .. });
             match message {
                 FromBroker::Head { number, head } => {
                     self.askers.answered(number, head);
@@ -180,7 +187,11 @@ impl Handler<Received> for Bridge {
                 other => self.core.receive(other, &mut self.effects),
             }
             self.perform();
+            if begins {
+                self.note_batch(now);
+            }
         }
+        self.note_batch(now);
         self.answer_resumes(ctx);
     }
 }
@@ -290,6 +301,13 @@ impl Bridge {
         self.askers.expire(now);
         self.performer.ask_head(&mut self.askers);
         self.answer_resumes(ctx);
+    }
+
+    /// Notes where the stream has come to with what was received.
+    fn note_batch(&mut self, received: Instant) {
+        if let Some(cursor) = self.core.cursor {
+            self.batches.note(cursor, received);
+        }
     }
 
     /// Performs the effects that the core has returned, in order.

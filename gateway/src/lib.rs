@@ -34,6 +34,7 @@ pub mod registry;
 mod report;
 pub mod resume;
 mod server;
+mod trace;
 pub mod websocket;
 
 pub use access::{Access, Rejection};

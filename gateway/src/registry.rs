@@ -5,11 +5,12 @@
 //! Sends to the sockets and to the bridge. Runs on the worker's thread. Bounded by: one message in flight
 //! per session, the bytes of `Deliveries`, and one report in flight to the bridge.
 
+mod awaited_ends;
 mod batch;
 mod client;
 mod clients;
 mod counting;
-mod departures;
+mod described;
 mod in_hand;
 mod inquiries;
 mod join_answer;
@@ -20,7 +21,9 @@ pub(crate) mod reply;
 pub(crate) mod reporter;
 pub mod subscriptions;
 mod tokens;
+mod traces;
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -40,16 +43,17 @@ use crate::connection::line::Line;
 use crate::connection::socket::Unsent;
 use crate::delivery::{Deliveries, Signal};
 use crate::publishing::Desk;
-use crate::registry::batch::Batch;
+use crate::registry::awaited_ends::AwaitedEnds;
+use crate::registry::batch::{Batch, Closed};
 use crate::registry::client::Client;
 use crate::registry::clients::Clients;
-use crate::registry::departures::Departures;
 use crate::registry::in_hand::InHand;
 use crate::registry::leaving::Leaving;
 use crate::registry::reporter::Reporter;
 use crate::registry::subscriptions::Joining;
 use crate::registry::tokens::AccessChanged;
 use crate::resume::Since;
+use crate::trace::ended::ConnectionEnd;
 use crate::websocket::CloseCode;
 
 pub(crate) use join_answer::JoinAnswer;
@@ -78,10 +82,12 @@ pub(crate) struct Registry {
     is_resting: bool,
     leaving: Leaving,
     /// Operators who wait for connections to end.
-    departures: Departures<oneshot::Sender<DisconnectedSummary>>,
+    awaited_ends: AwaitedEnds<oneshot::Sender<DisconnectedSummary>>,
     /// Where clients hand in what they publish.
     desk: Arc<Desk>,
     config: Arc<GatewayConfig>,
+    /// Of how many connections the bridge is asked what was not written to them.
+    unsent_asked: usize,
 }
 
 impl Registry {
@@ -106,9 +112,10 @@ impl Registry {
             reporter: Reporter::default(),
             is_resting: false,
             leaving: Leaving::default(),
-            departures: Departures::default(),
+            awaited_ends: AwaitedEnds::default(),
             desk,
             config,
+            unsent_asked: 0,
         }
     }
 }
@@ -160,6 +167,7 @@ impl Handler<Attach> for Registry {
             line.close(CloseCode::GatewayFull, Unsent::Flush);
             audiences.clear();
         }
+        self.clients.trail.newest = connection;
         let mut client = Client::new(connection, line, principal, Instant::now());
         self.welcome(&mut client, &audiences);
         let ticket = self.reporter.next_ticket();
@@ -207,7 +215,7 @@ impl Handler<Leave> for Registry {
     type Result = ();
 
     fn handle(&mut self, Leave(connection, group): Leave, ctx: &mut Self::Context) {
-        let left = self.clients.subscriptions.leave(connection, &Audience::Group(group));
+        let left = self.clients.leave(connection, &Audience::Group(group));
         self.reporter.add(left.unwrap_or_default());
         self.report(ctx);
     }
@@ -216,14 +224,23 @@ impl Handler<Leave> for Registry {
 /// Forgets a connection that is gone. Does nothing if it is forgotten already.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Detach(pub ConnectionId);
+pub(crate) struct Detach {
+    pub connection: ConnectionId,
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    /// How it ended.
+    pub end: ConnectionEnd,
+}
 
 impl Handler<Detach> for Registry {
     type Result = ();
 
-    fn handle(&mut self, Detach(connection): Detach, ctx: &mut Self::Context) {
+    fn handle(&mut self, detach: Detach, ctx: &mut Self::Context) {
+        let Detach { connection, address, end } = detach;
         self.forget(connection, ctx);
-        self.departed(connection);
+        self.clients.trail.ended.complete(connection, address, end, Instant::now());
+        self.find_unsent(connection, ctx);
+        self.note_end(connection);
     }
 }
 
@@ -278,7 +295,7 @@ impl Registry {
             }
         }
         batch.flush(&self.clients.subscriptions);
-        batch.closed.into_iter().for_each(|connection| self.forget(connection, ctx));
+        batch.closed.into_iter().for_each(|closed| self.forget_closed(closed, ctx));
     }
 
     /// Lets the sessions and timers of this thread have a turn, then continues.
@@ -322,6 +339,20 @@ impl Registry {
     }
 
     fn forget(&mut self, connection: ConnectionId, ctx: &mut Context<Self>) {
+        self.clients.note_end(connection, None);
+        self.detach(connection, ctx);
+    }
+
+    /// Forgets a connection that did not get an event, because it is closed.
+    fn forget_closed(&mut self, closed: Closed, ctx: &mut Context<Self>) {
+        self.clients.note_end(closed.connection, Some(closed));
+        self.detach(closed.connection, ctx);
+        if closed.is_overrun {
+            self.find_unsent(closed.connection, ctx);
+        }
+    }
+
+    fn detach(&mut self, connection: ConnectionId, ctx: &mut Context<Self>) {
         self.reporter.add(self.clients.subscriptions.detach(connection));
         self.report(ctx);
     }

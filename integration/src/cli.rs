@@ -16,6 +16,7 @@ mod service_args;
 mod tail;
 mod token;
 mod top;
+mod trace;
 mod up;
 mod variables;
 
@@ -42,6 +43,7 @@ pub use service_args::{AdminArgs, LinkFiles, ServiceArgs};
 pub use tail::TailArgs;
 pub use token::{Grant, TokenCommand, TokenMakeArgs, TokenShowArgs};
 pub use top::TopArgs;
+pub use trace::TraceArgs;
 
 /// A push cluster: call one URL, and a message appears in every browser on every host.
 #[derive(Debug, Parser)]
@@ -91,6 +93,8 @@ pub enum Command {
     Tail(TailArgs),
     /// Show the cluster on the terminal, refreshed each second
     Top(TopArgs),
+    /// Follow an event through the cluster: why did this client not get it?
+    Trace(TraceArgs),
     /// Measure how fast and how small a cluster is, beside the least that any server must do
     Bench(Box<BenchArgs>),
     /// Run a process of a benchmark

@@ -7,3 +7,4 @@ pub mod push;
 pub mod tail;
 pub mod token;
 pub mod top;
+pub mod trace;

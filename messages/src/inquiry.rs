@@ -8,6 +8,7 @@
 
 mod connections;
 mod summary;
+pub mod trace;
 
 use std::fmt;
 
@@ -25,6 +26,7 @@ pub use summary::{
     LinkSummary, LogSummary, MAX_LISTED_LINKS, MAX_REFUSED_PUSHES, PublisherSummary,
     PublisherTotals, PushCount, RefusedPush, Summary, UsageSummary, WorkerSummary,
 };
+pub use trace::{EndedClient, Traced, TracedEvent};
 
 /// The most bytes of a packed question or answer. What would be larger has to be left out, and the answer
 /// has to say so.
@@ -41,7 +43,11 @@ pub enum Question {
         position: Position,
         /// The connection that may have got it; `None` for all of them together.
         at: Option<Address>,
+        /// What the broker has said about it; without it, gateways have nothing to say.
+        event: Option<TracedEvent>,
     },
+    /// Which connection continued where another one has ended.
+    Continued(EndedClient),
     /// What there is to know about a connection. The answer is [`Answer::Connections`] with one, or none.
     Connection(Address),
     /// The connections of a user. The answer is [`Answer::Connections`].
@@ -94,6 +100,8 @@ pub enum Answer {
     Connections(ConnectionsSummary),
     /// The answer to [`Question::Disconnect`].
     Disconnected(DisconnectedSummary),
+    /// The answer to [`Question::Trace`].
+    Trace(Box<Traced>),
 }
 
 /// Packs a question or an answer. `None` if it is larger than [`MAX_PACKED_BYTES`].
@@ -120,15 +128,17 @@ const MAX_DEPTH: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConnectionId, WorkerId};
+    use crate::{Audience, ConnectionId, WorkerId};
 
     #[test]
     fn what_is_packed_is_unpacked() {
         let at = Address { worker: WorkerId(1), connection: ConnectionId(2) };
         let position = Position { epoch: 3, sequence: 4 };
+        let event = TracedEvent { audience: Audience::Everyone, except: Some(at) };
         for question in [
             Question::Summary,
-            Question::Trace { position, at: Some(at) },
+            Question::Trace { position, at: Some(at), event: None },
+            Question::Trace { position, at: None, event: Some(event) },
             Question::Connection(at),
             Question::User(UserName::new("u").expect("a user")),
             Question::Disconnect {

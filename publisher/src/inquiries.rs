@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use campanile_channel::usage;
-use campanile_messages::inquiry::{Answer, PublisherSummary, Question, Summary};
+use campanile_messages::Position;
+use campanile_messages::inquiry::trace::PublisherTrace;
+use campanile_messages::inquiry::{Answer, PublisherSummary, Question, Summary, Traced};
 
 use crate::config::PublisherConfig;
 use crate::courier::health::Health;
@@ -27,8 +29,15 @@ impl Answers {
     pub fn answer(&self, question: Question) -> Answer {
         match question {
             Question::Summary => Answer::Summary(Summary::Publisher(Box::new(self.summary()))),
+            Question::Trace { position, .. } => self.trace(position),
             _ => Answer::Nothing,
         }
+    }
+
+    /// Whether this publisher has pushed an event, and with which key.
+    fn trace(&self, position: Position) -> Answer {
+        let Some(key) = self.meters.recent().key_of(position) else { return Answer::Nothing };
+        Traced::Publisher(PublisherTrace { key: Some(key).filter(|key| !key.is_empty()) }).into()
     }
 
     fn summary(&self) -> PublisherSummary {

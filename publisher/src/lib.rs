@@ -22,6 +22,7 @@ pub mod meters;
 mod orders;
 mod publish_stream;
 pub mod push;
+mod recent_pushes;
 mod refused;
 mod server;
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use campanile_channel::DurationHistogram;
 use campanile_channel::publishing::{Push, Target, Wait};
+use campanile_messages::Position;
 use campanile_messages::inquiry::{MAX_REFUSED_PUSHES, PublisherSummary, PublisherTotals};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -22,6 +23,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
 use crate::budget::Budget;
+use crate::recent_pushes::RecentPushes;
 use crate::refused::RefusedPushes;
 use pushes::{Pushed, Pushes, Status};
 
@@ -86,6 +88,8 @@ pub struct Results {
     /// There are few different ones.
     statuses: Vec<(u16, u64)>,
     limits: Vec<Limit>,
+    /// Where the events stand that were accepted.
+    accepted: Vec<Position>,
     /// Statuses, sentences, and how many there were of them in a row.
     refused: Vec<(u16, String, u64)>,
 }
@@ -98,6 +102,11 @@ impl Results {
             None => self.statuses.push((status, 1)),
         }
         self.limits.extend(limit);
+    }
+
+    /// Adds a push that the broker has accepted.
+    pub fn accept(&mut self, position: Position) {
+        self.accepted.push(position);
     }
 
     /// Adds what the caller of a push that was refused is told. Of many different sentences, only the first
@@ -127,6 +136,7 @@ pub struct PublisherMeters {
     link_up: Gauge,
     link_connects: Counter,
     budget: Arc<OnceLock<Budget>>,
+    recent: RecentPushes,
     refused: RefusedPushes,
 }
 
@@ -157,6 +167,7 @@ impl Default for PublisherMeters {
             link_up: Gauge::default(),
             link_connects: Counter::default(),
             budget: Arc::default(),
+            recent: RecentPushes::default(),
             refused: RefusedPushes::default(),
         }
     }
@@ -205,9 +216,15 @@ impl PublisherMeters {
             self.pushed(kind, Some(*status), key, *count);
         }
         results.limits.iter().for_each(|limit| self.limit_hit(*limit));
+        self.recent.note(&results.accepted, key);
         for (status, sentence, count) in &results.refused {
             self.refused.add(kind.word(), *status, key, sentence, *count);
         }
+    }
+
+    /// The events that were pushed lately.
+    pub fn recent(&self) -> &RecentPushes {
+        &self.recent
     }
 
     /// A push was refused, with this sentence for its caller.

@@ -217,6 +217,7 @@ impl Handler<Written> for Broker {
                 let now = self.clock.now();
                 self.links.daytime().advance(now);
                 let mut effects = std::mem::take(&mut self.effects);
+                self.exchange.note_stored(up_to, now);
                 self.exchange.stored(up_to, now, &mut effects);
                 self.perform(&mut effects);
                 self.effects = effects;

@@ -5,6 +5,7 @@ mod catch_up;
 mod figures;
 mod inquiries;
 mod publishing;
+mod traces;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use super::log::{Log, Opening};
 use super::publish_receipt::PublishReceipt;
 use super::record::{Changes, KnownId, Record, Trim};
 use super::routing::{LinkNumber, Routing, TooManyAudiences};
+use super::stored_times::StoredTimes;
 use super::worker_ids::{InvalidWorkers, Supply, WorkerIds};
 
 /// What the actor has to do.
@@ -112,6 +114,7 @@ pub struct Exchange {
     /// No publisher can repeat an event below this sequence. It only grows, and is updated on ticks.
     repeatable_from: u64,
     counts: Counts,
+    stored_times: StoredTimes,
 }
 
 struct Peer {
@@ -158,7 +161,9 @@ impl Exchange {
             closing: false,
             repeatable_from: 0,
             counts: Counts::default(),
+            stored_times: StoredTimes::default(),
         };
+        exchange.stored_times.begin_epoch(exchange.log.head().sequence);
         exchange.update_repeatable();
         exchange.note_trim(trim);
         exchange
@@ -370,6 +375,7 @@ impl Exchange {
     pub fn begin_epoch(&mut self, epoch: u64) {
         self.log = self.log.begin_epoch(epoch, self.intake.head());
         self.intake.forget();
+        self.stored_times.begin_epoch(self.log.head().sequence);
         self.changes = Changes::default();
     }
 

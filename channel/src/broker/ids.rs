@@ -120,6 +120,15 @@ impl Ids {
         }
     }
 
+    /// The key under which an event was accepted, if it is remembered. Keys are staged in the order of their
+    /// events, so few of them are looked at.
+    pub fn key_of(&self, sequence: u64) -> Option<&RepeatKey> {
+        let of = |key: &RepeatKey| self.by_key.get(key).map_or(0, |entry| entry.receipt.sequence);
+        let place = self.order.partition_point(|(_, key)| of(key) < sequence);
+        let (_, key) = self.order.get(place)?;
+        (of(key) == sequence).then_some(key)
+    }
+
     /// How many keys are remembered.
     pub fn len(&self) -> usize {
         self.by_key.len()
@@ -207,6 +216,17 @@ mod tests {
         assert_eq!(ids.look_up(&key("a"), [2; 16]), Known::Taken);
         ids.accept(&key("a"));
         assert_eq!(ids.look_up(&key("a"), D), Known::Accepted(receipt(7)));
+    }
+
+    #[test]
+    fn the_key_of_an_event_is_found_by_its_sequence() {
+        let mut ids = Ids::new(10);
+        for (name, sequence) in [("a", 3), ("b", 4), ("c", 9)] {
+            ids.stage(key(name), D, receipt(sequence), AT);
+        }
+        let found = |sequence| ids.key_of(sequence).map(RepeatKey::as_str);
+        assert_eq!([3, 4, 9].map(found), [Some("a"), Some("b"), Some("c")]);
+        assert_eq!([0, 2, 5, 10].map(found), [None; 4]);
     }
 
     #[test]

@@ -55,6 +55,11 @@ impl Links {
         self.links.contains_key(&number)
     }
 
+    /// The processes that have links, with the addresses from which they come.
+    pub fn addresses(&self) -> Vec<(InstanceId, String)> {
+        self.links.values().map(|link| (link.instance, link.peer.to_string())).collect()
+    }
+
     /// The numbers of all links, in any order.
     pub fn numbers(&self) -> Vec<LinkNumber> {
         self.links.keys().copied().collect()

@@ -71,10 +71,24 @@ pub struct LogEntry {
     content_bytes: usize,
     /// The length of the user's name.
     from_bytes: u8,
+    /// To how many gateways it was sent; a number beyond the type's is cut.
+    gateways: u16,
+    /// How many connections listened, as gateways had reported; a number beyond the type's is cut.
+    matched: u32,
     at: Duration,
 }
 
 impl LogEntry {
+    /// When it was accepted.
+    pub fn at(&self) -> Duration {
+        self.at
+    }
+
+    /// To how many gateways it was sent, and how many connections listened as these had reported.
+    pub fn reach(&self) -> (u16, u32) {
+        (self.gateways, self.matched)
+    }
+
     fn cost_bytes(&self) -> usize {
         cost_bytes(&self.audience, self.content_bytes, usize::from(self.from_bytes))
     }
@@ -174,7 +188,17 @@ impl Log {
         let frame = FromBroker::Event(event).encode();
         self.by_audience.entry(audience.clone()).or_default().push_back(record.sequence);
         let at = record.at;
-        let entry = LogEntry { audience, frame: frame.clone(), content_bytes, from_bytes, at };
+        let gateways = u16::try_from(record.gateways).unwrap_or(u16::MAX);
+        let matched = u32::try_from(record.matched).unwrap_or(u32::MAX);
+        let entry = LogEntry {
+            audience,
+            frame: frame.clone(),
+            content_bytes,
+            from_bytes,
+            gateways,
+            matched,
+            at,
+        };
         self.kept_bytes += entry.cost_bytes();
         self.entries.push_back(entry);
         frame
@@ -184,6 +208,12 @@ impl Log {
     pub fn after(&self, sequence: u64) -> impl Iterator<Item = &LogEntry> {
         let skip = sequence.saturating_sub(self.tail());
         self.entries.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX))
+    }
+
+    /// The event with this sequence, if it is kept.
+    pub fn entry(&self, sequence: u64) -> Option<&LogEntry> {
+        let place = sequence.checked_sub(self.tail() + 1)?;
+        self.entries.get(usize::try_from(place).ok()?)
     }
 
     /// The sequence up to which events of an audience may be lost.

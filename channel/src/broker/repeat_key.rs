@@ -41,6 +41,12 @@ impl RepeatKey {
         &self.0
     }
 
+    /// Returns the id that the push came with.
+    pub fn id(&self) -> &str {
+        let clients = self.0.strip_prefix(SEPARATOR).and_then(|key| key.split_once(SEPARATOR));
+        clients.map_or(&self.0, |(_, id)| id)
+    }
+
     /// Whether it is the key of a client's push.
     pub fn is_clients(&self) -> bool {
         self.0.starts_with(SEPARATOR)
@@ -63,6 +69,12 @@ mod tests {
 
     fn user(name: &str) -> UserName {
         UserName::new(name.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_key_contains_the_id_of_its_push() {
+        assert_eq!(RepeatKey::new(None, &id("order-1")).id(), "order-1");
+        assert_eq!(RepeatKey::new(Some(&user("42")), &id("order-1")).id(), "order-1");
     }
 
     #[test]

@@ -62,8 +62,8 @@ pub struct Core {
     /// The epoch of the broker's log, from its last welcome.
     epoch: u64,
     /// The last position in the log that this gateway has seen; `None` until the stream has begun once.
-    cursor: Option<Position>,
-    recent: Recent,
+    pub cursor: Option<Position>,
+    pub recent: Recent,
     resumes: Resumes,
     arriving: Arriving,
     max_replay_bytes: usize,

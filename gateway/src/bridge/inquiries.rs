@@ -1,11 +1,12 @@
 //! What a gateway answers when operators ask: the registries are asked, and the bridge puts their answers
 //! together.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use campanile_channel::inquiries::unix_micros;
 use campanile_messages::inquiry::{
-    Answer, ConnectionsSummary, DisconnectedSummary, Question, Summary, pack, unpack,
+    Answer, ConnectionsSummary, DisconnectedSummary, Question, Summary, Traced, pack, unpack,
 };
 use campanile_messages::link::RequestTicket;
 use campanile_messages::{Content, ToBroker};
@@ -15,13 +16,24 @@ use tracing::debug;
 
 use super::Bridge;
 use super::core::BridgeEffect;
-use crate::inquiry::{Inquire, WorkerAnswer};
+use super::traces::{Tracing, written_up_to};
+use crate::inquiry::{FindUnsent, Inquire, WorkerAnswer};
+use crate::trace::wall::WallClock;
 
 /// How many questions are answered at a time. Others get [`Answer::Busy`].
 const MAX_INQUIRIES: usize = 16;
 
 /// How long the registries may take. It is shorter than what the asker waits.
 const LIMIT: Duration = Duration::from_millis(2_500);
+
+impl Handler<FindUnsent> for Bridge {
+    type Result = Option<u64>;
+
+    fn handle(&mut self, FindUnsent(facts): FindUnsent, _: &mut Self::Context) -> Option<u64> {
+        let cursor = self.core.cursor?;
+        (cursor.epoch == facts.known.epoch).then(|| written_up_to(&self.core.recent, &facts))?
+    }
+}
 
 impl Bridge {
     /// Answers a question of an operator, as soon as all registries have.
@@ -34,6 +46,10 @@ impl Bridge {
         let Some(question) = unpack::<Question>(content) else {
             return self.tell(ticket, &Answer::NotUnderstood);
         };
+        if matches!(question, Question::Trace { event: None, .. }) {
+            // The broker is asked first.
+            return self.tell(ticket, &Answer::Nothing);
+        }
         if self.inquiries >= MAX_INQUIRIES {
             return self.tell(ticket, &Answer::Busy);
         }
@@ -80,7 +96,30 @@ impl Bridge {
                 }
                 Answer::Disconnected(all)
             }
-            Question::Trace { .. } => Answer::Nothing,
+            Question::Trace { position, at, event: Some(event) } => {
+                let workers = answers.into_iter().filter_map(|answer| match answer {
+                    WorkerAnswer::Trace(worker) => Some(*worker),
+                    _ => None,
+                });
+                let tracing = Tracing {
+                    position: *position,
+                    event,
+                    cursor: self.core.cursor,
+                    recent: &self.core.recent,
+                    batches: &self.batches,
+                    clock: WallClock { now: Instant::now(), unix_micros: unix_micros() },
+                };
+                Traced::Gateway(tracing.combine(*at, workers.collect())).into()
+            }
+            Question::Continued(_) => {
+                let found = answers.into_iter().filter_map(|answer| match answer {
+                    WorkerAnswer::Continued(found) => Some(found),
+                    _ => None,
+                });
+                let first = found.min_by_key(|found| found.opened);
+                first.map_or(Answer::Nothing, |first| Traced::Continued(first).into())
+            }
+            Question::Trace { event: None, .. } => Answer::Nothing,
         }
     }
 

@@ -5,6 +5,8 @@
 //! were away for longer, fetched from the broker. Bounded in bytes: the oldest events are dropped first,
 //! but later while clients wait for them.
 
+mod asked;
+
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 

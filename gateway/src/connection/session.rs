@@ -40,7 +40,7 @@ pub struct Session {
     is_page_trusted: bool,
     /// Made with the first message that counts for a limit.
     activity: Option<Box<Activity>>,
-    _seat: Seat,
+    seat: Seat,
 }
 
 /// What all sessions of a worker share. An address of an actor is three allocations, so that a session does
@@ -91,7 +91,7 @@ impl Session {
             ctx.add_stream(incoming);
             let Line { socket, dialect } = line;
             let activity = None;
-            Self { connection, worker, socket, dialect, is_page_trusted, activity, _seat: seat }
+            Self { connection, worker, socket, dialect, is_page_trusted, activity, seat }
         });
     }
 }
@@ -104,7 +104,11 @@ impl Drop for Session {
     /// Whatever ended the session, even a panic, the registry forgets the connection.
     fn drop(&mut self) {
         self.socket.abort();
-        self.worker.registry.do_send(Detach(self.connection));
+        self.worker.registry.do_send(Detach {
+            connection: self.connection,
+            address: self.seat.address(),
+            end: self.socket.end(),
+        });
         self.worker.config.meters.ended(self.dialect, self.socket.close_code());
     }
 }

@@ -5,6 +5,7 @@
 //! knows nothing of websockets.
 
 mod ending;
+mod figures;
 mod gate;
 mod sealing;
 mod seen;
@@ -91,6 +92,7 @@ impl Socket {
                 waiting: None,
                 is_overrun: false,
                 close_code: 0,
+                discarded_bytes: 0,
                 tls,
             }),
             driver: AtomicWaker::new(),
@@ -218,7 +220,10 @@ impl Socket {
         }
         // What is held back includes the response to the handshake.
         if unsent == Unsent::Drop && state.phase != SocketPhase::Held {
+            let waited = state.outbox.queued_bytes();
             state.outbox.discard_unbegun();
+            let discarded_bytes = waited - state.outbox.queued_bytes();
+            state.discarded_bytes = u32::try_from(discarded_bytes).unwrap_or(u32::MAX);
             state.waiting = None;
         }
         state.outbox.force(last);

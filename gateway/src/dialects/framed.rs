@@ -58,6 +58,16 @@ impl Framed {
         self.logged.as_ref().map_or(0, |(position, _)| position.sequence)
     }
 
+    /// The one connection of its audience that must not get it.
+    pub fn excepted(&self) -> Option<Address> {
+        self.except
+    }
+
+    /// Where it stands in the log; `None` if it is for one connection.
+    pub fn position(&self) -> Option<Position> {
+        self.logged.as_ref().map(|(position, _)| *position)
+    }
+
     /// Its audience; `None` if it is for one connection.
     pub fn audience(&self) -> Option<&Audience> {
         self.logged.as_ref().map(|(_, audience)| audience)

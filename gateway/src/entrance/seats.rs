@@ -74,7 +74,7 @@ pub struct Seat {
     seats: Seats,
     worker: u32,
     counts_for_peer: Cell<bool>,
-    /// Meaningless as long as it does not count.
+    /// The client's address, as far as it is known.
     peer: Cell<Peer>,
     /// The user for whom it counts. Boxed twice, because most connections have none.
     user: OnceCell<Box<Box<str>>>,
@@ -101,11 +101,14 @@ impl Seat {
             return Ok(());
         }
         let arrived = lock(&self.seats.0.crowd).arrive(address, limits, Instant::now())?;
-        if let Some(peer) = arrived {
-            self.peer.set(peer);
-            self.counts_for_peer.set(true);
-        }
+        self.peer.set(Peer::from(address));
+        self.counts_for_peer.set(arrived.is_some());
         Ok(())
+    }
+
+    /// The address that the connection came from; of IPv6 the first half.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.peer.get().address()
     }
 
     /// Counts the connection for its user; it must be called with the same user only. 0 means no limit.

@@ -54,8 +54,25 @@ pub struct Batch {
     touched: Vec<usize>,
     /// The bytes of the events, each counted once.
     bytes: usize,
-    /// Clients that were closed because they read too slowly.
-    pub closed: Vec<ConnectionId>,
+    /// Clients that did not get an event, because they are closed.
+    pub closed: Vec<Closed>,
+}
+
+/// A client that did not get an event, because it is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    pub connection: ConnectionId,
+    /// The sequence of the first event that it did not get.
+    pub missed: u64,
+    /// Whether it was closed because this event did not fit into its outbox.
+    pub is_overrun: bool,
+}
+
+impl Closed {
+    /// A client that did not get this event.
+    pub fn at(event: &Framed, client: &Client, is_overrun: bool) -> Self {
+        Self { connection: client.connection, missed: event.sequence(), is_overrun }
+    }
 }
 
 impl Batch {
@@ -83,8 +100,11 @@ impl Batch {
                     self.touched.push(slot);
                 }
                 Some(Sent::Behind) => written.add(frame.len()),
+                Some(Sent::Ending) if client.is_first_loss() => {
+                    self.closed.push(Closed::at(framed, client, false));
+                }
                 Some(Sent::Ending) => {}
-                None => self.closed.push(client.connection),
+                None => self.closed.push(Closed::at(framed, client, true)),
             }
         });
         self.bytes += len_bytes;
@@ -108,8 +128,11 @@ impl Batch {
             let frame = framed.frame(client.line.dialect);
             match client.line.settle(client.line.socket.send_now(frame)) {
                 Some(true) => written.add(frame.len()),
+                Some(false) if client.is_first_loss() => {
+                    self.closed.push(Closed::at(framed, client, false));
+                }
                 Some(false) => {}
-                None => self.closed.push(client.connection),
+                None => self.closed.push(Closed::at(framed, client, true)),
             }
         });
         self.flush(clients);

@@ -249,6 +249,17 @@ impl Client {
         }
     }
 
+    /// Notes that the client did not get an event because its connection is ending. Returns whether it is the
+    /// first one. Afterwards no position is owed to it.
+    pub fn is_first_loss(&self) -> bool {
+        self.owed.replace(u64::MAX) != u64::MAX
+    }
+
+    /// When it was attached.
+    pub fn attached(&self) -> Instant {
+        self.attached
+    }
+
     fn is_owed(&self, mark: Option<&FramedMark>) -> bool {
         let owed = self.owed.get();
         owed > self.known.get() && mark.is_some_and(|mark| mark.position.sequence >= owed)

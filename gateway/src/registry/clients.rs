@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use campanile_messages::inquiry::ConnectionSummary;
 use campanile_messages::link::{DirectOutcome, Gap, RequestTicket};
 use campanile_messages::{Address, Audience, ConnectionId, Position, WorkerId};
 use tokio::time::timeout;
@@ -16,20 +15,18 @@ use crate::connection::line::Line;
 use crate::delivery::{Delivery, FoundEvents, ResumeOutcome};
 use crate::dialects::{Framed, Greeting, Identity};
 use crate::meters::{WorkerMeters, Written};
-use crate::registry::batch::Batch;
+use crate::registry::batch::{Batch, Closed};
 use crate::registry::client::{Client, FramedMark};
 use crate::registry::counting::{Awaited, Counting};
 use crate::registry::reply::{self, ClientEffect};
-use crate::registry::subscriptions::{Standing, Step, Subscriptions};
+use crate::registry::subscriptions::{Step, Subscriptions};
 use crate::report::StepTicket;
 use crate::resume::Resumed;
+use crate::trace::trail::Trail;
 use crate::websocket::CloseCode;
 
 /// How many steps are confirmed before the caller can look at the clock.
 const CONFIRMED_AT_ONCE: usize = 256;
-
-/// What a name of a group costs in a list beside its length, in bytes.
-const GROUP_COST_BYTES: usize = 3;
 
 /// The longest time that a publisher waits for the outcome of a push to one connection.
 const LONGEST_QUESTION: Duration = Duration::from_secs(60);
@@ -49,7 +46,9 @@ pub struct Clients {
     /// The last position up to which everything was delivered to this worker.
     mark: Option<Position>,
     /// Empty between calls; kept to reuse its memory.
-    effects: Vec<ClientEffect>,
+    pub(super) effects: Vec<ClientEffect>,
+    /// What is remembered for those who ask why a client did not get an event.
+    pub trail: Trail,
 }
 
 impl Clients {
@@ -58,6 +57,7 @@ impl Clients {
         config: Arc<GatewayConfig>,
         bridge: Addr<Bridge>,
     ) -> Self {
+        let trail = Trail::new(config.workers);
         Self {
             subscriptions: Subscriptions::new(config.max_groups),
             worker,
@@ -67,6 +67,7 @@ impl Clients {
             awaited: Awaited::default(),
             mark: None,
             effects: Vec::new(),
+            trail,
         }
     }
 
@@ -101,50 +102,6 @@ impl Clients {
         changed.collect()
     }
 
-    /// What operators see of a connection, with names of groups of at most this many bytes; `None` if there is
-    /// no such connection.
-    pub fn describe(
-        &self,
-        connection: ConnectionId,
-        now: Instant,
-        max_groups_bytes: usize,
-    ) -> Option<ConnectionSummary> {
-        let client = self.subscriptions.known(connection)?;
-        let (mut groups, mut len_bytes) = (Vec::new(), 0);
-        let joined = self.subscriptions.audiences_of(connection);
-        let names = joined.filter_map(|joined| match joined {
-            Audience::Group(group) => Some(&**group),
-            Audience::Everyone | Audience::User(_) => None,
-        });
-        let mut names: Vec<_> = names.collect();
-        names.sort_unstable();
-        for name in &names {
-            len_bytes += name.len() + GROUP_COST_BYTES;
-            if len_bytes > max_groups_bytes {
-                break;
-            }
-            groups.push((*name).to_owned());
-        }
-        let seen = client.line.socket.seen();
-        let has_one = client.line.dialect.has_positions()
-            && self.subscriptions.standing(connection) != Standing::Pending;
-        let position = self.mark.filter(|_| has_one);
-        let position = position.map(|mark| Position { sequence: client.known(), ..mark });
-        Some(ConnectionSummary {
-            at: Address { worker: self.id()?, connection },
-            user: self.subscriptions.user(connection).cloned(),
-            address: seen.peer.map(|peer| peer.to_string()),
-            dialect: client.line.dialect.word().to_owned(),
-            groups_left_out: (names.len() - groups.len()) as u64,
-            groups,
-            open_millis: u64::try_from(client.open_for(now).as_millis()).unwrap_or(u64::MAX),
-            position,
-            outbox_bytes: seen.waiting_bytes,
-            sent_bytes: seen.sent_bytes,
-            ended: None,
-        })
-    }
-
     /// Performs a delivery. An event that is followed by another one is not flushed yet. Returns the rest
     /// of a delivery that takes too long.
     pub fn perform(
@@ -164,17 +121,29 @@ impl Clients {
                     false => batch.deliver(&event, excepted, &self.subscriptions),
                 };
                 self.meters.wrote(written);
+                self.reach_event(&event);
             }
-            Delivery::Counted(ticket, within, event) => self.count(ticket, within, &event),
+            Delivery::Counted(ticket, within, event) => {
+                self.count(ticket, within, &event, &mut batch.closed);
+                self.reach_event(&event);
+            }
             Delivery::Direct(ticket, connection, event) => {
                 self.send_direct(ticket, connection, &event)
             }
             Delivery::Confirmed(ticket, position) => return self.confirm(ticket, position),
             Delivery::Resumed(ticket, found, position) => self.resume(ticket, found, position),
-            Delivery::Mark(position) => self.mark = Some(position),
+            Delivery::Mark(position) => {
+                self.mark = Some(position);
+                self.reach(position);
+            }
             Delivery::Gap(gap, position) => self.report_gap(gap, position),
         }
         None
+    }
+
+    /// The last position up to which everything was delivered to this worker.
+    pub fn mark(&self) -> Option<Position> {
+        self.mark
     }
 
     /// What this worker counts.
@@ -207,11 +176,17 @@ impl Clients {
     /// Writes an event to its listeners, and reports the tally to the bridge once the outcome is known for
     /// all of them or the time is over. A task of its own waits for slow readers, so that they cost
     /// nothing in the meantime.
-    fn count(&self, ticket: RequestTicket, within: Duration, event: &Framed) {
+    fn count(
+        &self,
+        ticket: RequestTicket,
+        within: Duration,
+        event: &Framed,
+        closed: &mut Vec<Closed>,
+    ) {
         let excepted = event.except_at(self.worker.get());
         let mut written = Written::default();
-        let counting =
-            Counting::deliver(event, excepted, &self.subscriptions, &self.awaited, &mut written);
+        let (clients, awaited) = (&self.subscriptions, &self.awaited);
+        let counting = Counting::deliver(event, excepted, clients, awaited, &mut written, closed);
         self.meters.wrote(written);
         let bridge = self.bridge.clone();
         match counting {
@@ -255,12 +230,14 @@ impl Clients {
 
     fn report_gap(&mut self, gap: Gap, position: Position) {
         self.mark = Some(position);
+        self.note_gap(gap, position);
         self.subscriptions.all_mut().for_each(|(client, _)| client.send_gap(gap, position));
     }
 
     fn confirm(&mut self, up_to: StepTicket, position: Position) -> Option<Delivery> {
         // After a confirmation, the broker sends no separate mark for this position.
         self.mark = Some(position);
+        self.reach(position);
         let done = self.subscriptions.confirm(up_to, CONFIRMED_AT_ONCE);
         // If there are more, they come next, before any later delivery.
         let is_full = done.len() == CONFIRMED_AT_ONCE;
@@ -273,12 +250,16 @@ impl Clients {
     fn complete(&mut self, step: &Step, resumed: Option<Resumed>, position: Position) {
         let standing = self.subscriptions.standing(step.connection());
         reply::confirmed(step, resumed, standing, position, &mut self.effects);
+        if resumed.is_some() {
+            self.note_malformed(step, position);
+        }
         self.perform_effects(step.connection());
     }
 
     /// Completes the step of a returning client. Missed events do not count for the bound of its outbox;
     /// they have a bound of their own.
     fn resume(&mut self, ticket: StepTicket, found: ResumeOutcome, position: Position) {
+        self.reach(position);
         let Some((step, start)) = self.subscriptions.resume(ticket) else { return };
         let connection = step.connection();
         let Some(client) = self.subscriptions.get(connection) else { return };
@@ -291,6 +272,7 @@ impl Clients {
         let standing = self.subscriptions.standing(connection);
         let has_room = || client.has_room(&self.config);
         reply::resumed(&step, start, found, standing, position, has_room, &mut self.effects);
+        self.note_resumed(&step, start, position);
         self.perform_effects(connection);
     }
 

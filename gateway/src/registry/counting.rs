@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::connection::socket::Socket;
 use crate::dialects::Framed;
 use crate::meters::Written;
-use crate::registry::batch::for_each_receiver;
+use crate::registry::batch::{Closed, for_each_receiver};
 use crate::registry::client::{Client, WriteOutcome};
 use crate::registry::subscriptions::Subscriptions;
 
@@ -49,7 +49,7 @@ struct SlowReader {
 }
 
 impl Counting {
-    /// Writes an event to its listeners, and adds that to `written`. Returns the tally if the outcome is known for all of them, or if
+    /// Writes an event to its listeners, and adds that to `written`, and those that are closed to `closed`. Returns the tally if the outcome is known for all of them, or if
     /// too many slow readers are waited for already. The `excepted` listener counts as matched, but
     /// nothing is written to it.
     ///
@@ -61,10 +61,14 @@ impl Counting {
         clients: &Subscriptions<Client>,
         awaited: &Awaited,
         written: &mut Written,
+        closed: &mut Vec<Closed>,
     ) -> Result<Tally, Self> {
         let mut counting = Self::default();
         let left_out = for_each_receiver(event, excepted, clients, |_, client| {
             if !client.line.socket.is_open() {
+                if client.is_first_loss() {
+                    closed.push(Closed::at(event, client, false));
+                }
                 return;
             }
             counting.tally.matched += 1;
@@ -74,7 +78,10 @@ impl Counting {
             }
             match outcome {
                 WriteOutcome::Written => counting.tally.written += 1,
-                WriteOutcome::TooSlow => counting.tally.too_slow += 1,
+                WriteOutcome::TooSlow => {
+                    counting.tally.too_slow += 1;
+                    closed.push(Closed::at(event, client, true));
+                }
                 WriteOutcome::Waits(written) if !awaited.is_full() => {
                     let (socket, _awaited) = (client.line.socket.clone(), awaited.clone());
                     counting.waiting.push(SlowReader { written, socket, _awaited });

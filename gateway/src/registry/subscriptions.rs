@@ -4,6 +4,8 @@
 //! interest, and the events that it missed are found. Until then, each of these steps is pending under
 //! its ticket.
 
+mod positions;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use campanile_messages::{Audience, ConnectionId, UserName};
@@ -11,6 +13,7 @@ use slab::Slab;
 
 use crate::report::{Change, Resume, StepTicket};
 use crate::resume::{Lost, ReplayStart, Resumed, Since};
+use crate::trace::listening::Listening;
 
 /// The connections of one worker, called members. `T` is what the owner keeps for each of them.
 #[derive(Debug)]
@@ -24,14 +27,16 @@ pub struct Subscriptions<T> {
     pending: BTreeMap<StepTicket, PendingStep>,
     /// The steps that wait for missed or earlier events, too.
     resuming: HashMap<StepTicket, (ConnectionId, ReplayStart)>,
+    /// The sequence that the deliveries have reached: who begins to listen does so after it.
+    reached: u64,
     max_groups: usize,
 }
 
 #[derive(Debug)]
 struct Member<T> {
     data: T,
-    /// The ticket of its attach, until that is complete.
-    awaits: Option<StepTicket>,
+    /// Since when it listens; until its attach is complete, the ticket of that.
+    listening: Listening,
     /// What it listens to, besides everyone.
     memberships: Vec<Membership>,
 }
@@ -39,8 +44,8 @@ struct Member<T> {
 #[derive(Debug)]
 struct Membership {
     audience: Audience,
-    /// The ticket of its join or attach, until that is complete.
-    awaits: Option<StepTicket>,
+    /// Since when it counts; until its join or attach is complete, the ticket of that.
+    listening: Listening,
 }
 
 #[derive(Debug)]
@@ -106,12 +111,11 @@ pub enum Joining {
 
 impl<T> Member<T> {
     fn standing(&self) -> Standing {
-        match self.awaits {
-            Some(_) => Standing::Pending,
-            None if self.memberships.iter().any(|joined| joined.awaits.is_some()) => {
-                Standing::Joining
-            }
-            None => Standing::Settled,
+        let is_joining = || self.memberships.iter().any(|joined| joined.listening.is_pending());
+        match self.listening.is_pending() {
+            true => Standing::Pending,
+            false if is_joining() => Standing::Joining,
+            false => Standing::Settled,
         }
     }
 }
@@ -125,6 +129,7 @@ impl<T> Subscriptions<T> {
             listeners: HashMap::new(),
             pending: BTreeMap::new(),
             resuming: HashMap::new(),
+            reached: 0,
             max_groups,
         }
     }
@@ -138,11 +143,11 @@ impl<T> Subscriptions<T> {
         data: T,
         ticket: StepTicket,
     ) -> Changed {
-        let awaits = Some(ticket);
-        let begin = |audience| Membership { audience, awaits };
+        let listening = Listening::Awaits(ticket);
+        let begin = |audience| Membership { audience, listening: Listening::Awaits(ticket) };
         let memberships: Vec<_> = audiences.into_iter().map(begin).collect();
         let changes: Vec<_> = all_of(&memberships).map(|audience| (audience, 1)).collect();
-        let slot = self.members.insert(Member { data, awaits, memberships });
+        let slot = self.members.insert(Member { data, listening, memberships });
         self.slots.insert(id, slot);
         let all = || changes.iter().map(|(audience, _)| audience.clone()).collect();
         let resume = self.begin(ticket, id, since, all);
@@ -162,12 +167,12 @@ impl<T> Subscriptions<T> {
         };
         let memberships = &mut self.members[slot].memberships;
         match memberships.iter().find(|membership| membership.audience == audience) {
-            Some(Membership { awaits: None, .. }) => Joining::Already,
-            Some(_) => Joining::Repeated,
+            Some(joined) if joined.listening.is_pending() => Joining::Repeated,
+            Some(_) => Joining::Already,
             None if groups_of(memberships) >= self.max_groups => Joining::TooMany,
             None => {
-                let awaits = Some(ticket);
-                memberships.push(Membership { audience: audience.clone(), awaits });
+                let listening = Listening::Awaits(ticket);
+                memberships.push(Membership { audience: audience.clone(), listening });
                 let resume = self.begin(ticket, id, since, || vec![audience.clone()]);
                 Joining::Begun(Changed { changes: vec![(audience, 1)], resume, gone: Vec::new() })
             }
@@ -202,7 +207,7 @@ impl<T> Subscriptions<T> {
         let is_it = |membership: &Membership| membership.audience == *audience;
         let place = member.memberships.iter().position(is_it)?;
         let left = member.memberships.swap_remove(place);
-        let awaited = left.awaits.filter(|_| left.awaits != member.awaits);
+        let awaited = left.listening.ticket().filter(|_| left.listening != member.listening);
         let gone = awaited.filter(|ticket| self.forget(*ticket)).into_iter().collect();
         self.stop_listening(slot, audience);
         Some(Changed { changes: vec![(left.audience, -1)], resume: None, gone })
@@ -213,8 +218,9 @@ impl<T> Subscriptions<T> {
         let Some(slot) = self.slots.remove(&id) else {
             return Changed::default();
         };
-        let Member { awaits, memberships, .. } = self.members.remove(slot);
-        let awaited = awaits.into_iter().chain(memberships.iter().filter_map(|m| m.awaits));
+        let Member { listening, memberships, .. } = self.members.remove(slot);
+        let joins = memberships.iter().filter_map(|joined| joined.listening.ticket());
+        let awaited = listening.ticket().into_iter().chain(joins);
         let gone = awaited.filter(|ticket| self.forget(*ticket)).collect();
         memberships.iter().for_each(|left| self.stop_listening(slot, &left.audience));
         if self.members.is_empty() {
@@ -254,13 +260,19 @@ impl<T> Subscriptions<T> {
         let slot = self.slots[&connection];
         let member = &mut self.members[slot];
         let mut step = Step::Attach(connection);
-        let attaches = member.awaits.take_if(|awaited| *awaited == ticket).is_some();
-        for membership in member.memberships.iter_mut().filter(|m| m.awaits == Some(ticket)) {
-            membership.awaits = None;
+        let attaches = member.listening.ticket() == Some(ticket);
+        let is_meant = |joined: &&mut Membership| joined.listening.ticket() == Some(ticket);
+        for membership in member.memberships.iter_mut().filter(is_meant) {
             self.listeners.entry(membership.audience.clone()).or_default().insert(slot);
-            if !attaches {
+            if attaches {
+                membership.listening = Listening::WithConnection;
+            } else {
+                membership.listening = Listening::After(self.reached);
                 step = Step::Join(connection, membership.audience.clone());
             }
+        }
+        if attaches {
+            member.listening = Listening::After(self.reached);
         }
         step
     }
@@ -269,7 +281,7 @@ impl<T> Subscriptions<T> {
     pub fn for_each_listener(&self, audience: &Audience, mut act: impl FnMut(usize, &T)) {
         if matches!(audience, Audience::Everyone) {
             for (slot, member) in &self.members {
-                if member.awaits.is_none() {
+                if !member.listening.is_pending() {
                     act(slot, &member.data);
                 }
             }
@@ -278,7 +290,7 @@ impl<T> Subscriptions<T> {
         for &slot in self.listeners.get(audience).into_iter().flatten() {
             let member = &self.members[slot];
             // A join is not confirmed before the attach, but the attach may still wait for events.
-            if member.awaits.is_none() {
+            if !member.listening.is_pending() {
                 act(slot, &member.data);
             }
         }
@@ -287,13 +299,13 @@ impl<T> Subscriptions<T> {
     /// Returns the connection with this id, once it is greeted.
     pub fn get(&self, id: ConnectionId) -> Option<&T> {
         let member = &self.members[*self.slots.get(&id)?];
-        member.awaits.is_none().then_some(&member.data)
+        (!member.listening.is_pending()).then_some(&member.data)
     }
 
     /// The same, to change it.
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut T> {
         let member = &mut self.members[*self.slots.get(&id)?];
-        member.awaits.is_none().then_some(&mut member.data)
+        (!member.listening.is_pending()).then_some(&mut member.data)
     }
 
     /// The same, even if the connection is not greeted yet.
@@ -319,7 +331,7 @@ impl<T> Subscriptions<T> {
     pub fn of_user(&self, user: &UserName) -> Vec<&T> {
         let audience = Audience::User(user.clone());
         let is_awaited =
-            |joined: &Membership| joined.audience == audience && joined.awaits.is_some();
+            |joined: &Membership| joined.audience == audience && joined.listening.is_pending();
         let pending = self.pending.values().map(|step| step.connection);
         let resuming = self.resuming.values().map(|(connection, _)| *connection);
         let coming = pending.chain(resuming).filter_map(|connection| self.slots.get(&connection));

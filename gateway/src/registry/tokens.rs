@@ -115,17 +115,17 @@ impl Registry {
     }
 
     fn leave_what_is_not_allowed(&mut self, connection: ConnectionId, ctx: &mut Context<Self>) {
-        let subscriptions = &mut self.clients.subscriptions;
+        let subscriptions = &self.clients.subscriptions;
         let Some(client) = subscriptions.known(connection) else { return };
         let is_denied = |audience: &&Audience| !client.may_listen_to(audience);
         let denied: Vec<Audience> =
             subscriptions.audiences_of(connection).filter(is_denied).cloned().collect();
         let is_greeted = subscriptions.standing(connection) != Standing::Pending;
         for audience in denied {
-            let left = subscriptions.leave(connection, &audience);
+            let left = self.clients.leave(connection, &audience);
             self.reporter.add(left.unwrap_or_default());
             if let (Audience::Group(group), Some(client)) =
-                (&audience, subscriptions.known(connection))
+                (&audience, self.clients.subscriptions.known(connection))
             {
                 client.send_not_allowed(group, is_greeted);
             }

@@ -13,6 +13,7 @@ mod live;
 mod page;
 mod push;
 mod session;
+mod trace;
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ pub fn mount(inquirer: &Inquirer, composer: &Composer) -> Mount {
             .app_data(onlookers.clone())
             .route("/cluster", web::get().to(cluster::answer))
             .configure(connections::mount)
+            .route("/trace", web::get().to(trace::answer))
             .service(page::scope());
     }))
 }

@@ -107,6 +107,7 @@ impl ServiceArgs {
             | Command::Push(_)
             | Command::Tail(_)
             | Command::Top(_)
+            | Command::Trace(_)
             | Command::BenchPart(_) => Self::default(),
         }
     }

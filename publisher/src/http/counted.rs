@@ -2,6 +2,7 @@
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
+use campanile_channel::publishing::Receipt;
 
 use super::{Success, limit, status};
 use crate::error::{Answered, ApiError};
@@ -47,7 +48,10 @@ impl CountedRequest {
                 answers.iter().for_each(|answered| add(&mut results, answered));
                 self.meters.pushed_all(kind, &results, self.key());
             }
-            (Some(kind), Ok(Success::Receipt(_))) => {
+            (Some(kind), Ok(Success::Receipt(receipt))) => {
+                if let Receipt::Accepted(accepted) = receipt {
+                    self.meters.recent().note(&[accepted.position], self.key());
+                }
                 self.meters.pushed(kind, Some(200), self.key(), 1);
             }
             (Some(kind), Err(error)) => {
@@ -76,7 +80,12 @@ impl Drop for CountedRequest {
 /// Adds the answer to one of many pushes.
 pub(crate) fn add(results: &mut Results, answered: &Answered) {
     match answered {
-        Ok(_) => results.add(200, None),
+        Ok(receipt) => {
+            results.add(200, None);
+            if let Receipt::Accepted(accepted) = receipt {
+                results.accept(accepted.position);
+            }
+        }
         Err(error) => {
             let status = status(error).as_u16();
             results.add(status, limit(error));

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use campanile_messages::inquiry::trace::BrokerTrace;
 use campanile_messages::inquiry::{
-    Answer, BrokerSummary, BrokerTotals, LogSummary, MAX_LISTED_LINKS, Question, Summary, pack,
-    unpack,
+    Answer, BrokerSummary, BrokerTotals, LogSummary, MAX_LISTED_LINKS, Question, Summary, Traced,
+    pack, unpack,
 };
 use campanile_messages::link::Number;
-use campanile_messages::{Content, FromBroker, InstanceId};
+use campanile_messages::{Content, FromBroker, InstanceId, Position};
 
 use super::Broker;
 use crate::broker::counts::Figures;
 use crate::broker::routing::LinkNumber;
+use crate::inquiries::unix_micros;
 use crate::usage::usage;
 
 impl Broker {
@@ -32,7 +34,8 @@ impl Broker {
                 | Question::User(_)
                 | Question::Disconnect { .. },
             ) => Answer::Summary(Summary::Broker(Box::new(self.summary()))),
-            Some(_) => Answer::Nothing,
+            Some(Question::Trace { position, .. }) => self.trace(position),
+            Some(Question::Continued(_)) => Answer::Nothing,
         };
         // An answer that is too large is left out: the operator learns that there is none.
         let answer = pack(&answer).or_else(|| pack(&Answer::Busy));
@@ -41,6 +44,14 @@ impl Broker {
             // If the link has no room, the operator learns that nobody answered.
             let _ = self.links.say(link, message);
         }
+    }
+
+    fn trace(&self, position: Position) -> Answer {
+        let (now, unix_now) = (self.clock.now(), unix_micros());
+        let shown =
+            |at: Duration| unix_now.saturating_sub(now.saturating_sub(at).as_micros() as u64);
+        let links = self.links.addresses();
+        Traced::Broker(BrokerTrace { links, ..self.exchange.trace(position, shown) }).into()
     }
 
     fn summary(&self) -> BrokerSummary {

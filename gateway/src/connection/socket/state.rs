@@ -17,6 +17,8 @@ pub(super) struct SocketState {
     pub(super) is_overrun: bool,
     /// The code with which the connection was closed; 0 for none.
     pub(super) close_code: u16,
+    /// How many bytes were dropped when it was closed, at most what fits into the type.
+    pub(super) discarded_bytes: u32,
     /// Seals what is written. What leaves the outbox is sealed at once, and waits here if the kernel does
     /// not take it: at most one record.
     pub(super) tls: Option<Box<TlsSession>>,

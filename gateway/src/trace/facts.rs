@@ -1,0 +1,113 @@
+//! What a worker knows of one of its connections when somebody asks. Pure.
+
+use campanile_messages::{Audience, GroupName, Position, UserName};
+
+use super::departures::Departure;
+use super::ended::EndedConnection;
+use super::gaps::LostEvents;
+use super::listening::{Continued, Listening, PastOutcome};
+
+/// What is known of a connection that lives, or ended lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The connection. Of one that lives, it says how far it has come until now.
+    pub known: EndedConnection,
+    /// Whether it has ended.
+    pub is_ended: bool,
+    /// Of one that is not greeted yet, whether it waits for events that it missed.
+    pub awaits_past: bool,
+    /// The groups that it has left.
+    pub departures: Vec<Departure>,
+    /// Up to this sequence, departures may be forgotten.
+    pub departures_dropped: u64,
+    /// The gap that the event is in, if the connection was there then.
+    pub gap: Option<LostEvents>,
+}
+
+/// A time in which a connection listened to an audience.
+#[derive(Debug, Clone, Copy)]
+pub struct Stay<'a> {
+    /// It got the events after this sequence; `None` if it does not listen yet.
+    pub after: Option<u64>,
+    /// What it got of the events before.
+    pub continued: Option<&'a Continued>,
+    /// It got the events up to this sequence; `None` if it still listens, or did until it ended.
+    pub left: Option<u64>,
+    /// Whether that began with a join of its own. What was replayed then came after events with higher positions.
+    pub is_join: bool,
+}
+
+impl Facts {
+    /// How the connection listens, or did when it ended.
+    pub fn first(&self) -> Stay<'_> {
+        self.stay(&Listening::WithConnection, None)
+    }
+
+    /// Every time in which it listened to an audience; the present one comes first.
+    pub fn stays<'a>(&'a self, audience: &'a Audience) -> impl Iterator<Item = Stay<'a>> {
+        let group = match audience {
+            Audience::Everyone => None,
+            Audience::User(_) => None,
+            Audience::Group(group) => Some(&**group),
+        };
+        let is_listener = match audience {
+            Audience::Everyone => true,
+            Audience::User(user) => self.known.user.as_deref() == Some(&**user),
+            Audience::Group(_) => false,
+        };
+        let always = is_listener.then(|| self.first());
+        let groups = self.known.groups.iter().filter(move |(name, _)| group == Some(&**name));
+        let left = self.departures.iter().filter(move |left| group == Some(&*left.group));
+        let now = groups.map(|(_, listening)| self.stay(listening, None));
+        always.into_iter().chain(now).chain(left.map(|d| self.stay(&d.listening, Some(d.left))))
+    }
+
+    fn stay<'a>(&'a self, listening: &'a Listening, left: Option<u64>) -> Stay<'a> {
+        let (own, is_join) = match listening {
+            Listening::WithConnection => (&self.known.first, false),
+            own => (own, true),
+        };
+        let continued = match own {
+            Listening::Continued(past) => Some(&**past),
+            _ => None,
+        };
+        let after = match own {
+            // A connection has no start but its own.
+            Listening::Awaits(_) | Listening::WithConnection => None,
+            Listening::After(after) => Some(*after),
+            Listening::Continued(past) => Some(past.at),
+        };
+        Stay { after, continued, left, is_join }
+    }
+
+    /// What it listens to at present, or did when it ended, each with the sequence after which it surely got
+    /// all events.
+    pub fn audiences(&self) -> Vec<(Audience, u64)> {
+        let groups = self.known.groups.iter().filter_map(|(name, listening)| {
+            let group = GroupName::new(name.to_string()).ok()?;
+            Some((Audience::Group(group), self.stay(listening, None).sent_after()?))
+        });
+        let first = self.first().sent_after();
+        let user = self.known.user.as_ref().and_then(|user| UserName::new(user.to_string()).ok());
+        let always = std::iter::once(Audience::Everyone).chain(user.map(Audience::User));
+        first
+            .into_iter()
+            .flat_map(|after| always.clone().map(move |a| (a, after)))
+            .chain(groups)
+            .collect()
+    }
+
+    /// The last position that was handed to it.
+    pub fn last(&self) -> Position {
+        Position { epoch: self.known.epoch, sequence: self.known.last }
+    }
+}
+
+impl Stay<'_> {
+    /// After which sequence all events were sent, or are.
+    fn sent_after(self) -> Option<u64> {
+        let replayed = self.continued.filter(|past| past.outcome == PastOutcome::Replayed);
+        let since = replayed.and_then(|past| past.since).map(|since| since.sequence);
+        since.or(self.after)
+    }
+}

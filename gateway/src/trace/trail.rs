@@ -1,0 +1,52 @@
+//! What one worker remembers for those who ask why a client did not get an event. Pure.
+
+use std::time::Instant;
+
+use campanile_messages::link::Gap;
+use campanile_messages::{ConnectionId, Position};
+
+use super::departures::Departures;
+use super::ended::EndedConnections;
+use super::gaps::{Gaps, LostEvents};
+
+/// The memory of one worker.
+#[derive(Debug)]
+pub struct Trail {
+    /// The log that the positions of this worker belong to.
+    pub epoch: u64,
+    /// The groups that connections have left.
+    pub departures: Departures,
+    /// Where this gateway has lost events.
+    pub gaps: Gaps,
+    /// The connections that ended.
+    pub ended: EndedConnections,
+    /// The connection that came last: later ids were never given.
+    pub newest: ConnectionId,
+}
+
+impl Trail {
+    /// Starts empty, for one of this many workers.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            epoch: 0,
+            departures: Departures::default(),
+            gaps: Gaps::default(),
+            ended: EndedConnections::new(workers),
+            newest: ConnectionId(0),
+        }
+    }
+
+    /// Notes that events were lost between the sequence that was `reached` and the position at which the
+    /// stream continues.
+    pub fn note_gap(&mut self, gap: Gap, reached: u64, until: Position, at: Instant) {
+        let after = (self.epoch == until.epoch).then_some(reached);
+        self.gaps.note(LostEvents { gap, after, until, at });
+    }
+
+    /// The log is another one, so what has positions of the old one means nothing any more. Connections that
+    /// ended say to which log theirs belong.
+    pub fn begin_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        self.departures.clear();
+    }
+}

@@ -1,0 +1,241 @@
+mod model;
+
+use std::time::Instant;
+
+use campanile_messages::{ConnectionId, GroupName, UserName};
+
+use super::*;
+use crate::trace::departures::Departure;
+use crate::trace::ended::{ConnectionEnd, EndedConnection};
+use crate::trace::gaps::LostEvents;
+use crate::trace::listening::{Continued, Listening};
+
+fn at(sequence: u64) -> Position {
+    Position { epoch: 1, sequence }
+}
+
+fn group() -> Audience {
+    Audience::Group(GroupName::new("news").expect("a name"))
+}
+
+/// A connection that listens after 10 to everyone and to nothing else, was handed everything up to 20, and has
+/// nothing in its outbox.
+fn facts() -> Facts {
+    Facts {
+        known: EndedConnection {
+            connection: ConnectionId(1),
+            address: None,
+            user: Some("42".into()),
+            dialect: Dialect::V1,
+            epoch: 1,
+            first: Listening::After(10),
+            last: 20,
+            written_up_to: None,
+            overrun_by: None,
+            groups: Box::default(),
+            groups_left_out: 0,
+            opened: Instant::now(),
+            ended: Instant::now(),
+            end: ConnectionEnd::default(),
+        },
+        is_ended: false,
+        awaits_past: false,
+        departures: Vec::new(),
+        departures_dropped: 0,
+        gap: None,
+    }
+}
+
+fn in_group(listening: Listening) -> Facts {
+    let mut facts = facts();
+    facts.known.groups = [("news".into(), listening)].into();
+    facts
+}
+
+fn left(mut facts: Facts, after: u64, left: u64) -> Facts {
+    let (connection, listening) = (ConnectionId(1), Listening::After(after));
+    facts.departures.push(Departure { connection, group: "news".into(), listening, left });
+    facts
+}
+
+fn ended(mut facts: Facts, code: u16, unsent_bytes: u64) -> Facts {
+    facts.is_ended = true;
+    facts.known.end = ConnectionEnd { code, sent_bytes: 0, unsent_bytes };
+    facts
+}
+
+fn continued(since: Option<Position>, at: u64, outcome: PastOutcome) -> Listening {
+    Listening::Continued(Box::new(Continued { since, at, outcome }))
+}
+
+fn after(bytes: u64) -> QueuedAfter {
+    QueuedAfter { bytes, is_complete: true }
+}
+
+fn judged(sequence: u64, audience: Audience, facts: &Facts) -> Verdict {
+    let subject = Subject { position: at(sequence), audience, is_excluded: false };
+    judge(&subject, facts, |_| after(0))
+}
+
+fn everyone(sequence: u64, facts: &Facts) -> Verdict {
+    judged(sequence, Audience::Everyone, facts)
+}
+
+fn news(sequence: u64, facts: &Facts) -> Verdict {
+    judged(sequence, group(), facts)
+}
+
+#[test]
+fn a_listener_was_written_what_it_was_handed() {
+    let facts = facts();
+    assert_eq!([11, 20].map(|p| everyone(p, &facts)), [Verdict::Written; 2]);
+    assert_eq!(everyone(21, &facts), Verdict::OnItsWay { reached: 20 });
+    assert_eq!(everyone(10, &facts), Verdict::ConnectedLater(Some(10)));
+    let user = |name| Audience::User(UserName::new(name).expect("a name"));
+    assert_eq!(judged(15, user("42"), &facts), Verdict::Written);
+    assert_eq!(judged(15, user("43"), &facts), Verdict::NeverListened);
+    assert_eq!(everyone(20, &ended(facts, 1000, 0)), Verdict::Written);
+}
+
+#[test]
+fn a_membership_counts_from_the_join_to_the_leave() {
+    let with_connection = in_group(Listening::WithConnection);
+    assert_eq!([11, 20].map(|p| news(p, &with_connection)), [Verdict::Written; 2]);
+    assert_eq!(news(10, &with_connection), Verdict::ConnectedLater(Some(10)));
+
+    let joined = in_group(Listening::After(15));
+    assert_eq!(news(15, &joined), Verdict::JoinedLater(Some(15)));
+    assert_eq!(news(16, &joined), Verdict::Written);
+    assert_eq!(news(9, &joined), Verdict::ConnectedLater(Some(10)));
+    assert_eq!(news(15, &in_group(Listening::Awaits(3))), Verdict::JoinedLater(None));
+
+    let left_once = left(facts(), 12, 14);
+    let verdicts = [12, 13, 14, 15].map(|p| news(p, &left_once));
+    let (joined, left_at) = (Verdict::JoinedLater(Some(12)), Verdict::LeftEarlier(14));
+    assert_eq!(verdicts, [joined, Verdict::Written, Verdict::Written, left_at]);
+    let back = left(in_group(Listening::After(17)), 12, 14);
+    let verdicts = [13, 16, 17, 18].map(|p| news(p, &back));
+    assert_eq!(verdicts, [Verdict::Written, left_at, left_at, Verdict::Written]);
+    assert_eq!(news(15, &facts()), Verdict::NeverListened);
+}
+
+#[test]
+fn what_waits_is_what_came_after_all_that_was_written() {
+    let mut facts = facts();
+    facts.known.end.unsent_bytes = 100;
+    let subject = Subject { position: at(15), audience: Audience::Everyone, is_excluded: false };
+    let judged = |bytes: u64, facts: &Facts| judge(&subject, facts, |_| after(bytes));
+    assert_eq!(judged(100, &facts), Verdict::Written);
+    assert_eq!(judged(99, &facts), Verdict::Waiting { behind_bytes: 1, is_certain: true });
+    assert_eq!(judged(0, &facts), Verdict::Waiting { behind_bytes: 100, is_certain: true });
+    let facts = ended(facts, 4001, 100);
+    assert_eq!(judged(100, &facts), Verdict::Written);
+    let waiting = Verdict::ClosedWhileWaiting { code: 4001, unsent_bytes: 100, is_certain: true };
+    assert_eq!(judged(99, &facts), waiting);
+    // What was found out when it ended does not need the events any more.
+    let mut facts = facts;
+    facts.known.written_up_to = Some(14);
+    assert_eq!(judged(100, &facts), waiting);
+    facts.known.written_up_to = Some(15);
+    assert_eq!(judged(0, &facts), Verdict::Written);
+}
+
+#[test]
+fn a_connection_that_ended_got_nothing_later() {
+    let mut facts = ended(facts(), 1000, 0);
+    assert_eq!(everyone(21, &facts), Verdict::ClosedBefore { code: 1000, last: 20 });
+    assert_eq!(news(21, &facts), Verdict::ClosedBefore { code: 1000, last: 20 });
+    assert_eq!(news(15, &facts), Verdict::NeverListened);
+    facts.known.overrun_by = Some(21);
+    let overrun = Verdict::ClosedWhileWaiting { code: 1000, unsent_bytes: 0, is_certain: true };
+    assert_eq!(everyone(21, &facts), overrun);
+    assert_eq!(everyone(22, &facts), Verdict::ClosedBefore { code: 1000, last: 20 });
+    facts.known.first = Listening::Awaits(1);
+    assert_eq!(everyone(15, &facts).reason(), "closed_before");
+}
+
+#[test]
+fn a_returning_client_got_what_it_asked_for_or_did_not() {
+    let mut facts = facts();
+    let recovered = Verdict::Recovered(PastOutcome::Replayed);
+    facts.known.first = continued(Some(at(5)), 10, PastOutcome::Replayed);
+    let verdicts = [5, 6, 10, 11].map(|p| everyone(p, &facts));
+    assert_eq!(verdicts, [Verdict::ContinuedLater(5), recovered, recovered, Verdict::Written]);
+    // A group that it joined afterwards was not among what it asked for.
+    facts.known.groups = [("news".into(), Listening::After(10))].into();
+    assert_eq!(news(7, &facts).reason(), "connected_later");
+    facts.known.groups = [("news".into(), Listening::WithConnection)].into();
+    assert_eq!(news(7, &facts), recovered);
+
+    let lost = Verdict::NotRecovered(Lost::Expired);
+    facts.known.first = continued(Some(at(5)), 10, PastOutcome::Lost(Lost::Expired));
+    let verdicts = [5, 6, 10, 11].map(|p| everyone(p, &facts));
+    assert_eq!(verdicts, [Verdict::ContinuedLater(5), lost, lost, Verdict::Written]);
+    let other_log = Position { epoch: 9, sequence: 8 };
+    facts.known.first = continued(Some(other_log), 10, PastOutcome::Lost(Lost::EpochChanged));
+    assert_eq!(everyone(2, &facts), Verdict::NotRecovered(Lost::EpochChanged));
+    facts.known.first = continued(None, 10, PastOutcome::Lost(Lost::Malformed));
+    assert_eq!(everyone(2, &facts), Verdict::NotRecovered(Lost::Malformed));
+
+    facts.known.first = continued(Some(at(7)), 10, PastOutcome::History);
+    assert_eq!(everyone(8, &facts), Verdict::Recovered(PastOutcome::History));
+    assert_eq!(everyone(7, &facts), Verdict::ConnectedLater(Some(10)));
+
+    let joined = in_group(continued(Some(at(12)), 15, PastOutcome::Replayed));
+    assert_eq!([13, 15].map(|p| news(p, &joined)), [recovered; 2]);
+    assert_eq!(news(12, &joined), Verdict::JoinedLater(Some(15)));
+}
+
+#[test]
+fn events_that_a_gateway_lost_reached_nobody_who_was_there() {
+    let mut facts = in_group(Listening::After(12));
+    let (gap, now) = (campanile_messages::link::Gap::Expired, Instant::now());
+    facts.gap = Some(LostEvents { gap, after: Some(13), until: at(16), at: now });
+    assert_eq!(everyone(15, &facts), Verdict::LostByGateway(gap));
+    assert_eq!(news(15, &facts), Verdict::LostByGateway(gap));
+    // This one joined after the gap.
+    let mut later = in_group(Listening::After(17));
+    later.gap = facts.gap;
+    assert_eq!(news(15, &later), Verdict::JoinedLater(Some(17)));
+}
+
+#[test]
+fn what_is_not_known_any_more_is_not_denied() {
+    let mut facts = facts();
+    facts.departures_dropped = 15;
+    assert_eq!([15, 16].map(|p| news(p, &facts)), [Verdict::Forgotten, Verdict::NeverListened]);
+    assert_eq!(everyone(15, &facts), Verdict::Written);
+    facts.departures_dropped = 0;
+    facts.known.groups_left_out = 1;
+    assert_eq!(news(15, &facts), Verdict::Forgotten);
+    facts.known.epoch = 2;
+    assert_eq!(news(15, &facts), Verdict::OtherLog);
+}
+
+#[test]
+fn a_connection_without_a_greeting_listens_later() {
+    let mut facts = facts();
+    facts.known.first = Listening::Awaits(3);
+    assert_eq!(everyone(15, &facts), Verdict::ConnectedLater(None));
+    facts.awaits_past = true;
+    assert_eq!(everyone(15, &facts), Verdict::AwaitsReplay);
+}
+
+#[test]
+fn sentences_name_positions_codes_and_groups() {
+    let subject = Subject { position: at(15), audience: group(), is_excluded: true };
+    let facts = in_group(Listening::WithConnection);
+    assert_eq!(judge(&subject, &facts, |_| after(0)), Verdict::Excluded);
+    let said = |verdict: Verdict| verdict.sentence(&subject, Dialect::V1);
+    assert_eq!(
+        said(Verdict::JoinedLater(Some(16))),
+        "the connection joined the group \"news\" later, after position 0000000000000001-16"
+    );
+    assert_eq!(
+        said(Verdict::ClosedWhileWaiting { code: 4001, unsent_bytes: 9, is_certain: true }),
+        "the connection ended, closed with 4001 because its client reads too slowly, while 9 bytes waited in \
+         its outbox, with this event among them"
+    );
+    let plain = Verdict::Written.sentence(&subject, Dialect::Plain);
+    assert!(plain.contains("a client of the plain dialect gets no positions"), "{plain}");
+}

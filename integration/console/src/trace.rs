@@ -1,0 +1,378 @@
+//! `GET /trace`: what became of one event, in the cluster and at one connection.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use campanile_admin::{Guard, Wanted, said};
+use campanile_channel::courier::Inquirer;
+use campanile_channel::inquiries::{Answered, NoInquiry};
+use campanile_messages::inquiry::trace::{
+    BrokerTrace, ConnectionDetails, ConnectionTrace, ContinuedClient, EndedClient, GatewayTrace,
+    LoggedEvent, PublisherTrace,
+};
+use campanile_messages::inquiry::{Answer, Question, Traced};
+use campanile_messages::link::Asked;
+use campanile_messages::{Address, Audience, ConnectionId, InstanceId, Position, WorkerId};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Traceable {
+    position: Position,
+    at: Option<Address>,
+}
+
+/// The parameters as they come.
+#[derive(Debug, Default, Deserialize)]
+struct Parameters {
+    position: Option<String>,
+    worker: Option<String>,
+    connection: Option<String>,
+}
+
+pub async fn answer(
+    request: HttpRequest,
+    guard: web::Data<Guard>,
+    inquirer: web::Data<Inquirer>,
+) -> HttpResponse {
+    if let Err(refused) = crate::check(&guard, Wanted::Look, &request) {
+        return refused;
+    }
+    let parameters = web::Query::<Parameters>::from_query(request.query_string());
+    let wanted = match parameters {
+        Ok(parameters) => read(&parameters),
+        Err(error) => Err(format!("the query cannot be read: {error}")),
+    };
+    match wanted {
+        Err(sentence) => said(StatusCode::BAD_REQUEST, &sentence),
+        Ok(wanted) => match trace(wanted, &inquirer).await {
+            Ok(Ok(trace)) => crate::json(&trace),
+            Ok(Err(unknown)) => said(StatusCode::NOT_FOUND, &unknown),
+            Err(reason) => crate::unanswered(reason),
+        },
+    }
+}
+
+/// Reads the parameters.
+///
+/// # Errors
+/// A sentence that names the parameter, its value and what is accepted.
+fn read(parameters: &Parameters) -> Result<Traceable, String> {
+    const POSITION: &str = "accepted is the position of an event, as receipts and messages have it";
+    const ID: &str = "accepted is a number below 2^53";
+    let Parameters { position, worker, connection } = parameters;
+    let Some(position) = position else { return Err(format!("position is missing: {POSITION}")) };
+    let position = position.parse().map_err(|_| format!("position={position}: {POSITION}"))?;
+    let at = match (worker, connection) {
+        (None, None) => None,
+        (Some(worker), Some(connection)) => Some(Address {
+            worker: worker.parse().map_err(|_| format!("worker={worker}: {ID}"))?,
+            connection: connection.parse().map_err(|_| format!("connection={connection}: {ID}"))?,
+        }),
+        (Some(_), None) => {
+            return Err("worker without connection: accepted are both of them, or neither".into());
+        }
+        (None, Some(_)) => {
+            return Err("connection without worker: accepted are both of them, or neither".into());
+        }
+    };
+    Ok(Traceable { position, at })
+}
+
+/// Asks twice: first what the event was, then what became of it.
+///
+/// # Errors
+/// Nobody answered. The inner error is a sentence that says that there is no such event.
+async fn trace(wanted: Traceable, inquirer: &Inquirer) -> Result<Result<Value, String>, NoInquiry> {
+    let Traceable { position, at } = wanted;
+    let question = Question::Trace { position, at, event: None };
+    let mut first = inquirer.ask(question, Asked::Everybody).await?;
+    let broker = match std::mem::replace(&mut first.broker, Answer::Nothing) {
+        Answer::Trace(traced) => match *traced {
+            Traced::Broker(broker) => broker,
+            _ => return Err(NoInquiry::NotSupported),
+        },
+        _ => return Err(NoInquiry::NotSupported),
+    };
+    if let Some(head) = broker.head
+        && head.epoch == position.epoch
+        && (position.sequence > head.sequence || position.sequence == 0)
+    {
+        return Ok(Err(format!("there is no event {position}: the log ends at {head}")));
+    }
+    let second = match &broker.event {
+        Some(event) => {
+            let event = Some(event.traced.clone());
+            let question = Question::Trace { position, at, event };
+            inquirer.ask(question, Asked::Gateways).await?
+        }
+        // Nobody knows any more who it was for.
+        None => Answered { broker: Answer::Nothing, answers: Vec::new(), silent: Vec::new() },
+    };
+    let mut trace = shown(wanted, &broker, &first, &second);
+    if let Some(client) = ended_client(position, &second) {
+        let asked = inquirer.ask(Question::Continued(client), Asked::Gateways).await;
+        // Without an answer, it is not known, which is what the rest says.
+        if let Some(continued) = asked.ok().and_then(|answered| first_continued(&answered)) {
+            add_continued(&mut trace["connection"], &continued);
+        }
+    }
+    Ok(Ok(trace))
+}
+
+/// The client of the connection that was asked for, if that has ended before it got the event.
+fn ended_client(position: Position, second: &Answered) -> Option<EndedClient> {
+    let connection = second.answers.iter().find_map(|(_, answer)| match answer {
+        Answer::Trace(traced) => match &**traced {
+            Traced::Gateway(gateway) => gateway.connection.as_ref(),
+            _ => None,
+        },
+        _ => None,
+    })?;
+    let details = connection.details.as_ref()?;
+    // A plain client has no position with which it could continue.
+    let may_continue = connection.reason.starts_with("closed_") && details.dialect != "plain";
+    may_continue.then(|| EndedClient {
+        user: details.user.clone(),
+        address: details.address.clone(),
+        ended: details.ended.unwrap_or(0),
+        position,
+    })
+}
+
+fn first_continued(answered: &Answered) -> Option<ContinuedClient> {
+    let found = answered.answers.iter().filter_map(|(_, answer)| match answer {
+        Answer::Trace(traced) => match &**traced {
+            Traced::Continued(continued) => Some(continued.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    found.min_by_key(|found| found.opened)
+}
+
+fn add_continued(connection: &mut Value, continued: &ContinuedClient) {
+    let ContinuedClient { at, since, is_recovered, .. } = continued;
+    let by = match connection["details"]["user"].is_string() {
+        true => "the same user",
+        false => "a client with the same address",
+    };
+    let what = if *is_recovered { "and got what it had missed" } else { "and did not recover" };
+    let sentence = connection["sentence"].as_str().unwrap_or_default();
+    connection["sentence"] =
+        json!(format!("{sentence}; then {by} continued after {since} as connection {at}, {what}"));
+    connection["details"]["resumed_as"] = shown_address(*at);
+}
+
+fn shown(wanted: Traceable, broker: &BrokerTrace, first: &Answered, second: &Answered) -> Value {
+    let Traceable { position, at } = wanted;
+    let address = |instance: &InstanceId| {
+        broker.links.iter().find(|(linked, _)| linked == instance).map(|(_, address)| &**address)
+    };
+    let publisher = first.answers.iter().find_map(|(instance, answer)| match answer {
+        Answer::Trace(traced) => match &**traced {
+            Traced::Publisher(publisher) => Some((instance, publisher)),
+            _ => None,
+        },
+        _ => None,
+    });
+    let mut gateways = Vec::new();
+    let mut connection = None;
+    for (instance, answer) in &second.answers {
+        if let Answer::Trace(traced) = answer
+            && let Traced::Gateway(gateway) = &**traced
+        {
+            gateways.push(shown_gateway(instance, address(instance), gateway));
+            connection = connection.or(gateway.connection.as_ref());
+        }
+    }
+    let silent = first.silent.iter().chain(&second.silent);
+    let mut silent: Vec<_> = silent.map(ToString::to_string).collect();
+    silent.sort_unstable();
+    silent.dedup();
+    let mut trace = json!({
+        "position": position.to_string(),
+        "event": shown_event(position, broker, publisher.map(|(i, p)| (i, address(i), p))),
+        "gateways": gateways,
+        "silent": silent,
+    });
+    if let Some(at) = at {
+        trace["connection"] = match connection {
+            Some(connection) => shown_connection(at, connection),
+            None => {
+                let (reason, sentence) = why_nothing(at, broker, position, !silent.is_empty());
+                let nothing =
+                    ConnectionTrace { reason: reason.to_owned(), sentence, ..Default::default() };
+                shown_connection(at, &nothing)
+            }
+        };
+    }
+    trace
+}
+
+/// Why nobody has said anything of a connection.
+fn why_nothing(
+    at: Address,
+    broker: &BrokerTrace,
+    position: Position,
+    is_anybody_silent: bool,
+) -> (&'static str, String) {
+    if broker.event.is_none() {
+        return ("not_kept_any_more", not_kept(position, broker));
+    }
+    let worker = at.worker;
+    let sentence = match is_anybody_silent {
+        false => format!("no gateway of this cluster has a worker {worker}"),
+        true => format!(
+            "no gateway that has answered has a worker {worker}, and at least one has not answered: try \
+             again"
+        ),
+    };
+    ("unknown_connection", sentence)
+}
+
+fn not_kept(position: Position, broker: &BrokerTrace) -> String {
+    match broker.head {
+        Some(head) if head.epoch != position.epoch => format!(
+            "the position belongs to another log than the present one, which ends at {head}: nothing is \
+             kept of earlier logs"
+        ),
+        _ => format!(
+            "the broker does not keep the event any more: the oldest that it has is {}",
+            Position { epoch: position.epoch, sequence: broker.tail + 1 }
+        ),
+    }
+}
+
+fn shown_event(
+    position: Position,
+    broker: &BrokerTrace,
+    publisher: Option<(&InstanceId, Option<&str>, &PublisherTrace)>,
+) -> Value {
+    let key = publisher.and_then(|(_, _, publisher)| publisher.key.clone());
+    let publisher = publisher.map(
+        |(instance, address, _)| json!({"instance": instance.to_string(), "address": address}),
+    );
+    let Some(event) = &broker.event else {
+        let sentence = not_kept(position, broker);
+        return json!({
+            "known": false, "sentence": sentence, "publisher": publisher, "key": key,
+        });
+    };
+    let LoggedEvent { traced, bytes, user, accepted, stored, released, .. } = event;
+    json!({
+        "known": true,
+        "accepted": accepted.map(seconds),
+        "stored": stored.map(seconds),
+        "released": released.map(seconds),
+        "audience": shown_audience(&traced.audience),
+        "except": traced.except.map(shown_address),
+        "bytes": bytes,
+        "matched": event.matched,
+        "sent_to_gateways": event.gateways,
+        "publisher": publisher,
+        "key": key,
+        "id": event.id,
+        "user": user.as_deref(),
+    })
+}
+
+fn shown_gateway(instance: &InstanceId, address: Option<&str>, gateway: &GatewayTrace) -> Value {
+    let GatewayTrace { sent, received, listeners, written, waiting, .. } = gateway;
+    json!({
+        "instance": instance.to_string(),
+        "address": address,
+        "position": gateway.position.map(|position| position.to_string()),
+        "workers": gateway.workers,
+        "sent": sent,
+        "received": received.map(seconds),
+        "listeners": listeners,
+        "written": written,
+        "waiting": waiting,
+        "closed_too_slow": gateway.closed_too_slow,
+        "closed_waiting": gateway.closed_waiting,
+        "unknown": gateway.unknown,
+    })
+}
+
+fn shown_connection(at: Address, trace: &ConnectionTrace) -> Value {
+    let ConnectionTrace { reason, sentence, at: when, details } = trace;
+    let WorkerId(worker) = at.worker;
+    let ConnectionId(connection) = at.connection;
+    json!({
+        "worker": worker,
+        "connection": connection,
+        "reason": reason,
+        "sentence": sentence,
+        "at": when.map(seconds),
+        "details": details.as_ref().map(shown_details),
+    })
+}
+
+/// What is known of a connection, as JSON.
+fn shown_details(details: &ConnectionDetails) -> Value {
+    json!({
+        "state": if details.ended.is_some() { "ended" } else { "live" },
+        "user": details.user,
+        "address": details.address,
+        "dialect": details.dialect,
+        "groups": details.groups,
+        "groups_left_out": details.groups_left_out,
+        "opened": details.opened.map(seconds),
+        "ended": details.ended.map(seconds),
+        "first_position": details.first_position.map(|position| position.to_string()),
+        "last_position": details.last_position.map(|position| position.to_string()),
+        "code": details.code,
+        "sent_bytes": details.sent_bytes,
+        "waiting_bytes": details.waiting_bytes,
+        "behind_bytes": details.behind_bytes,
+        "resumed_as": null,
+    })
+}
+
+fn shown_audience(audience: &Audience) -> Value {
+    match audience {
+        Audience::Everyone => json!("everyone"),
+        Audience::Group(group) => json!({"group": &**group}),
+        Audience::User(user) => json!({"user": &**user}),
+    }
+}
+
+fn shown_address(address: Address) -> Value {
+    json!({"worker": address.worker, "connection": address.connection})
+}
+
+/// Seconds since 1970.
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(query: &str) -> Result<Traceable, String> {
+        let parameters = web::Query::<Parameters>::from_query(query).expect("a query");
+        super::read(&parameters)
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named_with_its_value() {
+        let position = Position { epoch: 1, sequence: 2 };
+        let at = Some(Address { worker: WorkerId(3), connection: ConnectionId(4) });
+        assert_eq!(read("position=0000000000000001-2"), Ok(Traceable { position, at: None }));
+        let full = "position=0000000000000001-2&worker=3&connection=4";
+        assert_eq!(read(full), Ok(Traceable { position, at }));
+        for (query, part) in [
+            ("", "position is missing"),
+            ("position=1", "position=1: accepted is"),
+            ("position=0000000000000001-2&worker=x&connection=4", "worker=x: accepted is"),
+            ("position=0000000000000001-2&worker=3&connection=-4", "connection=-4: accepted is"),
+            ("position=0000000000000001-2&worker=3", "worker without connection"),
+            ("position=0000000000000001-2&connection=3", "connection without worker"),
+        ] {
+            let error = read(query).expect_err(query);
+            assert!(error.starts_with(part), "{query}: {error}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The flags of `campanile trace`.
+
+use std::path::PathBuf;
+
+use campanile_messages::Address;
+use clap::Args;
+
+use crate::remote::ServerUrl;
+
+/// Which event to follow, and to which connection.
+#[derive(Debug, Args)]
+#[command(after_help = "The key comes from --key-file or from the environment variable \
+                        CAMPANILE_KEY; it needs the scope read. Exit codes: 0 answered, 1 not \
+                        answered or no such event, 2 a wrong argument.")]
+pub struct TraceArgs {
+    /// The position of the event, as a receipt or a message has it
+    #[arg(value_name = "POSITION")]
+    pub position: String,
+    /// The connection that may have got it, as its greeting has it
+    #[arg(long, value_name = "WORKER/CONNECTION", value_parser = connection)]
+    pub connection: Option<Address>,
+    /// The listener for operators of a publisher
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4247")]
+    pub url: ServerUrl,
+    /// File with the API key
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// File with the authorities (PEM) to trust instead of those of the system
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn connection(text: &str) -> Result<Address, String> {
+    let accepted = || "accepted is WORKER/CONNECTION, two numbers below 2^53".to_owned();
+    let (worker, connection) = text.split_once('/').ok_or_else(accepted)?;
+    Ok(Address {
+        worker: worker.parse().map_err(|_| accepted())?,
+        connection: connection.parse().map_err(|_| accepted())?,
+    })
+}

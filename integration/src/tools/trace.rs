@@ -1,0 +1,218 @@
+//! `campanile trace`: what became of one event, and why one client did or did not get it.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, anyhow};
+use reqwest::header::AUTHORIZATION;
+use reqwest::{RequestBuilder, StatusCode};
+use serde_json::Value;
+
+use crate::cli::TraceArgs;
+use crate::logging::last_line;
+use crate::remote::{authorization, causes, printable, sentence};
+
+/// How long an answer may take: a publisher asks its cluster twice.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum TraceError {
+    /// The publisher refused the question, or there is no such event.
+    #[error("{status}: {sentence}")]
+    Refused { status: StatusCode, sentence: String },
+    /// There is no connection, or it broke.
+    #[error("{url}: {}", causes(.error))]
+    Network { url: String, error: reqwest::Error },
+    /// What came is not an answer to this question.
+    #[error("the answer of {url} is not a trace: is this the operators' listener of a publisher?")]
+    Strange { url: String },
+}
+
+/// Asks, and prints the answer. The exit code is 1 if there is none, and 2 if an argument is wrong.
+pub fn run(args: &TraceArgs) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let traced = runtime.context("cannot start").and_then(|runtime| {
+        let request = request(args)?;
+        Ok(runtime.block_on(trace(request, args)))
+    });
+    match traced {
+        Ok(Ok(text)) => {
+            // Nobody may read it any more.
+            let _ = writeln!(io::stdout(), "{}", text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Ok(Err(error)) => {
+            last_line(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            last_line(&format!("error: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn request(args: &TraceArgs) -> anyhow::Result<RequestBuilder> {
+    let variable = std::env::var_os("CAMPANILE_KEY");
+    let key = authorization(
+        ("--key-file", args.key_file.as_deref()),
+        ("CAMPANILE_KEY", variable.as_deref()),
+    );
+    let key = key.map_err(|error| anyhow!("{error}"))?;
+    let at = args.connection.map(|at| (at.worker.to_string(), at.connection.to_string()));
+    let mut query = vec![("position", &*args.position)];
+    if let Some((worker, connection)) = &at {
+        query.extend([("worker", &**worker), ("connection", connection)]);
+    }
+    let client = args.url.client(args.ca.as_deref()).map_err(|error| anyhow!("{error}"))?;
+    let client = client.timeout(ANSWER_LIMIT).build().context("cannot use TLS")?;
+    let request = client.get(args.url.at("trace", query));
+    Ok(match key {
+        Some(key) => request.header(AUTHORIZATION, key),
+        None => request,
+    })
+}
+
+/// Asks. Returns what to print of the answer.
+async fn trace(request: RequestBuilder, args: &TraceArgs) -> Result<String, TraceError> {
+    let url = args.url.to_string();
+    let failed = |error| TraceError::Network { url: url.clone(), error };
+    let response = request.send().await.map_err(failed)?;
+    let status = response.status();
+    let body = response.bytes().await.map_err(failed)?;
+    if status != StatusCode::OK {
+        return Err(TraceError::Refused { status, sentence: sentence(&body) });
+    }
+    let trace: Value = serde_json::from_slice(&body)
+        .ok()
+        .filter(|trace: &Value| trace["event"].is_object())
+        .ok_or(TraceError::Strange { url })?;
+    Ok(match args.json {
+        true => trace.to_string(),
+        false => printable(&said(&trace)),
+    })
+}
+
+/// An answer as lines of text.
+fn said(trace: &Value) -> String {
+    let mut text = String::new();
+    let event = &trace["event"];
+    let _ = writeln!(text, "event {}", word(&trace["position"]));
+    if event["known"] == true {
+        let _ = writeln!(text, "  for {}, {} bytes", audience(&event["audience"]), event["bytes"]);
+        for (name, value) in
+            [("key", &event["key"]), ("id", &event["id"]), ("user", &event["user"])]
+        {
+            if let Some(value) = value.as_str() {
+                let _ = writeln!(text, "  {name} {value:?}");
+            }
+        }
+        let instance = event["publisher"]["instance"].as_str();
+        if let Some(instance) = instance {
+            let _ = writeln!(text, "  pushed by publisher {instance}");
+        }
+        for what in ["accepted", "stored", "released"] {
+            if let Some(time) = event[what].as_f64() {
+                let _ = writeln!(text, "  {what} {}", time_of(time));
+            }
+        }
+    } else {
+        let _ = writeln!(text, "  {}", word(&event["sentence"]));
+    }
+    for gateway in trace["gateways"].as_array().into_iter().flatten() {
+        let address = gateway["address"].as_str().unwrap_or("without a known address");
+        let _ = write!(text, "gateway {} {address}: ", word(&gateway["instance"]));
+        let count = |name: &str| gateway[name].as_u64().unwrap_or(0);
+        let _ = match (gateway["sent"].as_bool(), gateway["unknown"].as_str()) {
+            (Some(true), _) => {
+                if let Some(received) = gateway["received"].as_f64() {
+                    let _ = write!(text, "received {}, ", time_of(received));
+                }
+                writeln!(
+                    text,
+                    "{} listened, written to {}, waits for {}, {} closed as too slow",
+                    count("listeners"),
+                    count("written"),
+                    count("waiting"),
+                    count("closed_too_slow")
+                )
+            }
+            (Some(false), _) => writeln!(text, "was not sent it, because nobody listened there"),
+            (None, unknown) => writeln!(text, "{}", unknown.unwrap_or("not known")),
+        };
+    }
+    for silent in trace["silent"].as_array().into_iter().flatten() {
+        let _ = writeln!(text, "{} did not answer", word(silent));
+    }
+    if let Some(connection) = trace.get("connection") {
+        let _ = writeln!(
+            text,
+            "connection {}/{}: {}: {}",
+            connection["worker"],
+            connection["connection"],
+            word(&connection["reason"]),
+            word(&connection["sentence"])
+        );
+        if let Some(time) = connection["at"].as_f64() {
+            let _ = writeln!(text, "  at {}", time_of(time));
+        }
+    }
+    text
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or("?")
+}
+
+fn audience(audience: &Value) -> String {
+    let named =
+        ["group", "user"].into_iter().find_map(|kind| Some((kind, audience[kind].as_str()?)));
+    named.map_or_else(|| "everyone".to_owned(), |(kind, name)| format!("the {kind} {name:?}"))
+}
+
+/// A time in UTC.
+fn time_of(seconds: f64) -> String {
+    let time = Duration::try_from_secs_f64(seconds).ok().and_then(|at| UNIX_EPOCH.checked_add(at));
+    let time = time.unwrap_or(SystemTime::UNIX_EPOCH);
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_said_in_lines() {
+        let trace = json!({
+            "position": "a-1",
+            "event": {
+                "known": true, "accepted": 1_790_000_000.25, "stored": null,
+                "released": 1_790_000_000.25, "audience": {"group": "news"}, "bytes": 5,
+                "publisher": {"instance": "01"}, "key": "shop", "id": null, "user": null,
+            },
+            "gateways": [
+                {"instance": "02", "address": "10.0.0.7:5", "sent": true, "received": 1_790_000_000.5,
+                 "listeners": 3, "written": 2, "waiting": 1, "closed_too_slow": 0},
+                {"instance": "03", "address": null, "sent": false},
+                {"instance": "04", "address": "10.0.0.8:5", "sent": null, "unknown": "it is away"},
+            ],
+            "silent": ["05"],
+            "connection": {"worker": 1, "connection": 7, "reason": "written", "sentence": "it has it",
+                           "at": null},
+        });
+        let expected = "event a-1\n  for the group \"news\", 5 bytes\n  key \"shop\"\n  \
+                        pushed by publisher 01\n  accepted 2026-09-21T14:13:20.250Z\n  \
+                        released 2026-09-21T14:13:20.250Z\n\
+                        gateway 02 10.0.0.7:5: received 2026-09-21T14:13:20.500Z, 3 listened, written to 2, \
+                        waits for 1, 0 closed as too slow\n\
+                        gateway 03 without a known address: was not sent it, because nobody listened there\n\
+                        gateway 04 10.0.0.8:5: it is away\n05 did not answer\n\
+                        connection 1/7: written: it has it\n";
+        assert_eq!(said(&trace), expected);
+    }
+}
