@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use campanile_harness::{Answer, Process, exchange, within};
+use campanile_harness::{Answer, Process, eventually, exchange, within};
 use futures_util::StreamExt as _;
 use tempfile::TempDir;
 use tokio_tungstenite::connect_async;
@@ -278,4 +278,28 @@ async fn every_file_of_the_page_has_strict_headers() {
     assert_eq!(by_proxy["state"], "shut");
     let empty = ask(admin, "POST /console/push", "", "content=").await;
     assert_eq!(empty.status, 400, "{}", empty.body);
+}
+
+#[tokio::test]
+async fn no_more_than_32_pages_look_at_one_publisher() {
+    let args = ["publisher", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
+    let publisher = Process::start(&args);
+    let admin = publisher.address("operators are answered").await;
+    let open = async || {
+        let url = format!("ws://{admin}/console/live");
+        let mut request = url.into_client_request().expect("a URL");
+        let origin = format!("http://{admin}").parse().expect("a value");
+        request.headers_mut().insert("origin", origin);
+        within("an answer", connect_async(request)).await
+    };
+    let mut pages = Vec::new();
+    for _ in 0..32 {
+        pages.push(open().await.expect("it is let in"));
+    }
+    match open().await {
+        Err(Error::Http(answer)) => assert_eq!(answer.status(), 503),
+        other => panic!("{other:?}"),
+    }
+    pages.pop();
+    eventually("there is room again", async || open().await.ok()).await;
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
-use campanile_edge::{Action, ApiKey, Keys, PROXY_HEADERS, Peer, bearer};
+use campanile_edge::{Action, ApiKey, Keys, PROXY_HEADERS, Peer, Principal, bearer};
 use tokio::sync::watch;
 
 use crate::access::{Access, Presented, Refused, Shown, Wanted, allow};
@@ -48,11 +48,6 @@ impl Admitted {
     /// The key; `None` where everybody is admitted.
     pub fn key(&self) -> Option<&Arc<ApiKey>> {
         self.key.as_ref()
-    }
-
-    /// The name of the key in the settings; empty where everybody is admitted.
-    pub fn name(&self) -> &str {
-        self.key.as_ref().map_or("", |key| &key.rights().name)
     }
 
     /// Whether something may be changed.
@@ -97,7 +92,16 @@ impl Guard {
         self.admit(wanted, request).map(drop)
     }
 
-    /// As [`check`](Self::check), and says who asks.
+    /// As [`check`](Self::check), and returns who asks, for the log: a key, or anyone.
+    ///
+    /// # Errors
+    /// The reason why the request is refused.
+    pub fn who(&self, wanted: Wanted, request: &HttpRequest) -> Result<Principal, Refused> {
+        let admitted = self.admit(wanted, request)?;
+        Ok(admitted.key.map_or(Principal::Anyone, |key| Principal::Key(Arc::clone(key.rights()))))
+    }
+
+    /// As [`check`](Self::check), and says who asks, and for how long.
     ///
     /// # Errors
     /// The reason why the request is refused.

@@ -1,9 +1,12 @@
-// Small charts of the last 15 minutes.
+// Small charts of the last minutes.
 
 import { byId, draw, make, say } from './dom.js';
 import { bytes, count, duration, rate } from './words.js';
 
-const [WIDTH, HEIGHT, SPAN_SECONDS] = [300, 64, 15 * 60];
+const [WIDTH, HEIGHT] = [300, 64];
+
+/** How much time charts show, in seconds: more, the longer the page is open. */
+const SPANS = [60, 2 * 60, 5 * 60, 15 * 60];
 
 /** A gap longer than this breaks a line. */
 const BREAK_SECONDS = 5;
@@ -25,8 +28,11 @@ export function niceMax(value, isBytes = false) {
   return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= value * 0.999) ?? 10 * power;
 }
 
+/** How much time a chart with these samples shows. */
+export const spanOf = (samples, now) => SPANS.find((span) => now - (samples[0]?.at ?? now) <= span) ?? SPANS.at(-1);
+
 /** The lines of a series, as runs of points without gaps. At most one point per pixel, the largest. */
-export function runs(samples, name, now) {
+export function runs(samples, name, now, span) {
   const all = [];
   let run = [];
   for (const sample of samples) {
@@ -37,7 +43,7 @@ export function runs(samples, name, now) {
       run = [];
     }
     if (value === undefined || value === null) continue;
-    const x = Math.round(WIDTH * (1 - (now - sample.at) / SPAN_SECONDS));
+    const x = Math.round(WIDTH * (1 - (now - sample.at) / span));
     const last = run.at(-1);
     if (last?.x === x) last.value = Math.max(last.value, value);
     else run.push({ x, value, at: sample.at });
@@ -53,17 +59,20 @@ class Chart {
     [this.series, this.format] = [series, format];
     this.value = make('p', { class: 'value' });
     this.max = make('span', {});
+    this.since = make('span', {});
     this.svg = draw('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true', focusable: 'false' });
     this.element = make('figure', { class: 'chart' },
       make('figcaption', {}, title), this.value, this.svg,
-      make('p', { class: 'axis', 'aria-hidden': 'true' }, make('span', {}, '15 min ago'), this.max, make('span', {}, 'now')));
+      make('p', { class: 'axis', 'aria-hidden': 'true' }, this.since, this.max, make('span', {}, 'now')));
   }
 
   show(samples, now) {
     const newest = samples.at(-1) ?? {};
     this.value.replaceChildren(...this.series.map(([name, label], at) =>
       make('span', { class: `series-${at}` }, label ? make('small', {}, `${label} `) : '', this.format(newest[name]))));
-    const lines = this.series.map(([name]) => runs(samples, name, now));
+    const span = spanOf(samples, now);
+    say(this.since, `${span / 60} min ago`);
+    const lines = this.series.map(([name]) => runs(samples, name, now, span));
     const top = niceMax(Math.max(0, ...lines.flat(2).map(({ value }) => value)), this.format === bytes);
     say(this.max, lines.flat().length ? `top ${this.format(top)}` : 'no values yet');
     const y = (value) => HEIGHT - 2 - ((HEIGHT - 6) * value) / top;

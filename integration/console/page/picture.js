@@ -12,6 +12,8 @@ const SIZES = {
   small: { least: 140, most: 200, height: 62, rail: 20 },
 };
 const BROKER_HEIGHT = 96;
+/** Which share of refused pushes makes a publisher stand out. */
+const REFUSED_SHARE = 0.01;
 /** How many workers of a gateway are drawn. */
 const MOST_WORKERS = 32;
 
@@ -84,8 +86,9 @@ function publisherTile(publisher, place, isLarge, history) {
     + `${rate(refused)} refused, ${plural(publisher.in_flight ?? 0, 'push', 'pushes')} in flight, ${lag(publisher.lag)}${hindrance ? `, ${hindrance}` : ''}`;
   const { width } = place;
   const side = width - 12;
-  const state = hindrance ?? (refused > 0 ? `${rate(refused)}/s refused` : lag(publisher.lag));
-  const mood = hindrance ? 'bad' : refused > 0 ? 'wait' : 'none';
+  const isRefusing = refused > REFUSED_SHARE * (accepted + refused);
+  const state = hindrance ?? (isRefusing ? `${rate(refused)}/s refused` : lag(publisher.lag));
+  const mood = hindrance ? 'bad' : isRefusing ? 'wait' : 'none';
   if (!isLarge) {
     return tile({ ...place, mood, title, kind: 'publisher' },
       text(10, 19, instance(publisher.instance), 'name', { room: width - 20 }),

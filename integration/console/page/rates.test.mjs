@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { runs, niceMax } from './charts.js';
+import { niceMax, runs, spanOf } from './charts.js';
 import { History, percentile, sum } from './rates.js';
 
 const histogram = (...counts) => ({ buckets: counts.map((upTo, at) => [[0.001, 0.01, 0.1][at], upTo]), count: counts.at(-1) });
@@ -79,10 +79,15 @@ test('answers with nothing but names are shown as well', () => {
 
 test('a line has a gap where nothing is known, and at most one point per pixel', () => {
   const samples = Array.from({ length: 900 }, (_, at) => ({ at, value: at === 450 ? null : at }));
-  const all = runs(samples, 'value', 900);
+  const all = runs(samples, 'value', 900, 900);
   assert.equal(all.length, 2);
   assert.ok(all.flat().length <= 302);
   assert.equal(all[1].at(-1).value, 899);
+});
+
+test('charts show more time, the longer the page is open', () => {
+  assert.deepEqual([0, 59, 61, 200, 900, 5_000].map((now) => spanOf([{ at: 0 }], now)), [60, 60, 120, 300, 900, 900]);
+  assert.equal(spanOf([], 7), 60);
 });
 
 test('the top of a chart is a round number', () => {

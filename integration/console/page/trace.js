@@ -1,9 +1,9 @@
 // An event traced by its position, drawn as the path that it took.
 
-import { byId, draw, make, say } from './dom.js';
+import { byId, draw, make, named, say } from './dom.js';
 import { get } from './server.js';
-import { curve, grid, lines, text, tile, wires } from './tiles.js';
-import { bytes, clock, count, describeAudience, duration, instance, plural, readAddress, reasonMood, reasonWord } from './words.js';
+import { curve, grid, text, tile, wires } from './tiles.js';
+import { bytes, clock, closeWord, count, describeAudience, duration, instance, plural, readAddress, reasonMood, reasonWord } from './words.js';
 
 const TILE = { least: 170, most: 260, height: 80, rail: 30 };
 
@@ -19,7 +19,8 @@ function gatewayTile(gateway, place, accepted) {
   const waits = gateway.waiting > 0;
   const unknown = gateway.unknown ?? (gateway.received ? null : gateway.sent ? 'not received yet' : 'not sent there: nobody listens');
   const mood = lost ? 'bad' : waits ? 'wait' : unknown ? 'none' : 'good';
-  const rest = [waits && `${count(gateway.waiting)} waiting`, lost && `${count(gateway.closed_too_slow)} closed as too slow`].filter(Boolean);
+  const ended = gateway.closed_waiting > 0;
+  const rest = [waits && `${count(gateway.waiting)} waiting`, ended && `${count(gateway.closed_waiting)} closed meanwhile`, lost && `${count(gateway.closed_too_slow)} closed as too slow`].filter(Boolean);
   return tile({ ...place, mood, title: `gateway ${gateway.instance}${unknown ? `: ${unknown}` : ''}`, kind: 'gateway' },
     text(12, 21, instance(gateway.instance), 'name'),
     text(width - 12, 21, gateway.received ? after(gateway.received, accepted) : '', 'small', { end: true }),
@@ -58,16 +59,13 @@ function drawing(trace, width) {
   if (connection) {
     const mood = reasonMood(connection.reason);
     const y = end + 28;
-    const at = gateways.length === 1 ? 0 : gateways.findIndex(({ instance: id }) => id === (connection.gateway ?? connection.details?.gateway));
-    if (at >= 0) {
-      const from = places[at];
-      const [fromX, fromY] = [from.x + from.width / 2, from.y + from.height];
-      svg.append(plan.isOneRow ? curve([fromX, fromY], [middle, y], mood) : lines([[fromX, fromY], [fromX, fromY + 6]], mood));
-    }
+    const at = gateways.findIndex(({ workers }) => Array.isArray(workers) && workers.includes(connection.worker));
+    const from = places[at];
+    if (from && plan.isOneRow) svg.append(curve([from.x + from.width / 2, from.y + from.height], [middle, y], mood));
     svg.append(
       tile({ x, y, width: wide, height: 62, mood, title: connection.sentence ?? '', kind: 'connection' },
         text(12, 22, `connection ${connection.worker}/${connection.connection}`, 'name', { room: wide - 24 }),
-        text(12, 44, connection.reason ?? '', 'state strong', { room: wide / 2 }),
+        text(12, 44, `${connection.reason ?? ''}${at < 0 ? '' : ` at ${instance(gateways[at].instance)}`}`, 'state strong', { room: wide * 0.7 }),
         text(wide - 12, 44, connection.at ? clock(connection.at, true) : '', 'small', { end: true })));
   }
   return svg;
@@ -83,9 +81,8 @@ function showTrace(trace) {
   shown = trace;
   const result = byId('trace-result');
   result.hidden = false;
-  const frame = byId('trace-picture');
   const parts = [];
-  if (trace.event?.known === false) parts.push(make('p', { class: 'note' }, 'The broker does not keep this event any more, so that only a part of its path is known.'));
+  if (trace.event?.known === false) parts.push(make('p', { class: 'note' }, trace.event.sentence ?? 'The broker does not keep this event any more.'));
   const { connection, silent = [] } = trace;
   if (connection) {
     parts.push(make('p', { class: 'verdict', 'data-mood': reasonMood(connection.reason) },
@@ -93,7 +90,29 @@ function showTrace(trace) {
   }
   if (silent.length) parts.push(make('p', { class: 'note' }, `No answer in time from ${plural(silent.length, 'process', 'processes')}: their part of the path is missing.`));
   byId('trace-words').replaceChildren(...parts);
-  frame.replaceChildren(drawing(trace, Math.max(260, Math.floor(frame.clientWidth))));
+  byId('trace-details').replaceChildren(...details(connection?.details));
+  redraw();
+}
+
+function redraw() {
+  const frame = byId('trace-picture');
+  frame.replaceChildren(...(shown.event?.known === false ? [] : [drawing(shown, Math.max(260, Math.floor(frame.clientWidth)))]));
+}
+
+/** What is known of the connection. */
+function details(known) {
+  if (!known) return [];
+  const row = (name, value) => (value === null || value === undefined || value === '' ? null : make('div', {}, make('dt', {}, name), make('dd', {}, value)));
+  const code = known.code ? [`${known.code} `, closeWord(`${known.code}`)] : null;
+  const groups = (known.groups ?? []).flatMap((group, at) => [at ? ', ' : '', named(group)]);
+  if (known.groups_left_out > 0) groups.push(` and ${count(known.groups_left_out)} more`);
+  return [make('h3', {}, 'The connection'), make('dl', { class: 'details' },
+    row('State', known.state === 'live' ? 'connected' : 'ended'), row('User', known.user && named(known.user)), row('Address', known.address),
+    row('Opened', known.opened && clock(known.opened, true)), row('Ended', known.ended && clock(known.ended, true)), row('Code', code && make('span', {}, ...code)),
+    row('Waiting to be written', known.waiting_bytes > 0 && bytes(known.waiting_bytes)), row('Sent', bytes(known.sent_bytes)),
+    row('First position', known.first_position && make('code', {}, known.first_position)), row('Last position', known.last_position && make('code', {}, known.last_position)),
+    row('Came back as', known.resumed_as && make('code', {}, `${known.resumed_as.worker}/${known.resumed_as.connection}`)),
+    row('Groups', groups.length ? make('span', {}, ...groups) : null))];
 }
 
 /** Fills the form, so that it asks about a position or a connection. */
@@ -130,7 +149,7 @@ export function watchTrace() {
     const now = byId('trace-picture').clientWidth;
     if (shown && now > 0 && now !== width) {
       width = now;
-      byId('trace-picture').replaceChildren(drawing(shown, Math.max(260, Math.floor(now))));
+      redraw();
     }
   }).observe(byId('trace-picture'));
 }
