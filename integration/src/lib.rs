@@ -35,7 +35,7 @@ use tracing::warn;
 
 use cli::{Command, Invocation, ServiceArgs};
 use live::{Invalid, Live, NewState};
-use logging::Logging;
+use logging::{LogFormat, Logging};
 use shutdown::Shutdown;
 
 pub use trial::wrong_settings;
@@ -79,7 +79,12 @@ pub fn run() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let logging = match logging::start(first.filter()) {
+    let log_format = match cli::is_service() {
+        true => invocation.log_format.unwrap_or(first.log_format),
+        // People look at a benchmark.
+        false => LogFormat::Text,
+    };
+    let logging = match logging::start(first.filter(), log_format) {
         Ok(logging) => logging,
         Err(error) => {
             logging::last_line(&format!("error: cannot start the thread of the log: {error}"));

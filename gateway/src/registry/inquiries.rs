@@ -74,7 +74,7 @@ impl Registry {
         let id = self.clients.id()?;
         Some(WorkerSummary {
             id,
-            connections: self.clients.subscriptions.count() as u64,
+            connections: self.clients.subscriptions.connections() as u64,
             outbox_bytes: self.clients.meters().outbox_bytes.get(),
         })
     }

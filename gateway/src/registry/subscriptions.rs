@@ -348,7 +348,7 @@ impl<T> Subscriptions<T> {
     }
 
     /// How many connections there are.
-    pub fn count(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.members.len()
     }
 
