@@ -16,6 +16,7 @@ mod refusal;
 mod service_args;
 mod tail;
 mod token;
+mod top;
 mod trace;
 mod up;
 mod variables;
@@ -43,6 +44,7 @@ pub use refusal::{Refused, explain};
 pub use service_args::{AdminArgs, LinkFiles, ServiceArgs};
 pub use tail::TailArgs;
 pub use token::{Grant, TokenCommand, TokenMakeArgs, TokenShowArgs};
+pub use top::TopArgs;
 pub use trace::TraceArgs;
 
 /// A push cluster: call one URL, and a message appears in every browser on every host.
@@ -91,6 +93,8 @@ pub enum Command {
     Push(PushArgs),
     /// Print the events of an event stream; comes back by itself, and misses nothing
     Tail(TailArgs),
+    /// Show the cluster on the terminal, refreshed each second
+    Top(TopArgs),
     /// Follow an event through the cluster: why did this client not get it?
     Trace(TraceArgs),
     /// Measure how fast and how small a cluster is, beside the least that any server must do

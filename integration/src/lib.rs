@@ -61,6 +61,7 @@ pub fn run() -> ExitCode {
         Invocation { command: Command::Token(command), .. } => return tools::token::run(command),
         Invocation { command: Command::Push(args), .. } => return tools::push::run(&args),
         Invocation { command: Command::Tail(args), .. } => return tools::tail::run(&args),
+        Invocation { command: Command::Top(args), .. } => return tools::top::run(&args),
         Invocation { command: Command::Trace(args), .. } => return tools::trace::run(&args),
         service => service,
     };
@@ -140,6 +141,7 @@ async fn serve(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
         | Command::Token(_)
         | Command::Push(_)
         | Command::Tail(_)
+        | Command::Top(_)
         | Command::Trace(_)
         | Command::BenchPart(_) => unreachable!("ended before"),
     }
