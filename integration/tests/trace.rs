@@ -315,12 +315,18 @@ async fn what_waits_for_a_slow_reader_is_told_from_what_was_written() {
         (&closed["reason"], &closed["details"]["code"]),
         (&"closed_before".into(), &4001.into())
     );
-    let mut in_outbox = 0;
+    let mut in_outbox = Vec::new();
     for position in &positions {
-        in_outbox +=
-            usize::from(operator.at(position, other).await["reason"] == "closed_while_waiting");
+        if operator.at(position, other).await["reason"] == "closed_while_waiting" {
+            in_outbox.push(position);
+        }
     }
-    assert!((1..=4).contains(&in_outbox), "{in_outbox} were closed while they waited");
+    assert!((1..=4).contains(&in_outbox.len()), "{in_outbox:?} were closed while they waited");
+    let seen = &operator.event(in_outbox[0]).await["gateways"];
+    let gateways = seen.as_array().expect("gateways").iter();
+    let too_slow: u64 =
+        gateways.map(|gateway| gateway["closed_too_slow"].as_u64().unwrap_or(0)).sum();
+    assert_eq!(too_slow, 1, "{seen}");
 
     // The first one goes away without having read it.
     drop(slow);

@@ -177,7 +177,7 @@ impl Performer {
             BridgeEffect::PassSpanOver => self.spans.pass_over(),
             // `hold` consumes the messages about the link itself; the others are for publishers.
             BridgeEffect::LogUnexpected(message) => {
-                warn!(?message, "the broker sent a message that is not for a gateway");
+                warn!(received = ?message, "the broker sent a message that is not for a gateway");
             }
         }
     }

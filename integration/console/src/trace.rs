@@ -183,7 +183,8 @@ fn shown(wanted: Traceable, broker: &BrokerTrace, first: &Answered, second: &Ans
             && let Traced::Gateway(gateway) = &**traced
         {
             gateways.push(shown_gateway(instance, address(instance), gateway));
-            connection = connection.or(gateway.connection.as_ref());
+            let here = gateway.connection.as_ref().map(|found| (instance, found));
+            connection = connection.or(here);
         }
     }
     let silent = first.silent.iter().chain(&second.silent);
@@ -198,12 +199,12 @@ fn shown(wanted: Traceable, broker: &BrokerTrace, first: &Answered, second: &Ans
     });
     if let Some(at) = at {
         trace["connection"] = match connection {
-            Some(connection) => shown_connection(at, connection),
+            Some((gateway, connection)) => shown_connection(at, Some(gateway), connection),
             None => {
                 let (reason, sentence) = why_nothing(at, broker, position, !silent.is_empty());
                 let nothing =
                     ConnectionTrace { reason: reason.to_owned(), sentence, ..Default::default() };
-                shown_connection(at, &nothing)
+                shown_connection(at, None, &nothing)
             }
         };
     }
@@ -295,13 +296,14 @@ fn shown_gateway(instance: &InstanceId, address: Option<&str>, gateway: &Gateway
     })
 }
 
-fn shown_connection(at: Address, trace: &ConnectionTrace) -> Value {
+fn shown_connection(at: Address, gateway: Option<&InstanceId>, trace: &ConnectionTrace) -> Value {
     let ConnectionTrace { reason, sentence, at: when, details } = trace;
     let WorkerId(worker) = at.worker;
     let ConnectionId(connection) = at.connection;
     json!({
         "worker": worker,
         "connection": connection,
+        "gateway": gateway.map(ToString::to_string),
         "reason": reason,
         "sentence": sentence,
         "at": when.map(seconds),

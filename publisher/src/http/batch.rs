@@ -8,6 +8,7 @@ use actix_web::HttpRequest;
 use actix_web::dev::Payload;
 use campanile_edge::query::redacted;
 
+use super::counted::CountedRequest;
 use super::{Front, IDEMPOTENCY_KEY, content_type, only, presence};
 use crate::budget::Reserved;
 use crate::courier::answers::Answers;
@@ -16,7 +17,6 @@ use crate::courier::{Caller, CarryAll};
 use crate::error::{Answered, ApiError};
 use crate::http::HttpError;
 use crate::http::media::batch_format;
-use crate::http::traced::PushSpan;
 use crate::http::wording;
 use crate::meters::Waits;
 use crate::push::BadRequest;
@@ -32,7 +32,8 @@ impl Front {
         request: &HttpRequest,
         query: &[u8],
         payload: &mut Payload,
-        (pusher, span): (&Pusher, &mut Option<PushSpan>),
+        pusher: &Pusher,
+        counted: &mut CountedRequest,
     ) -> Result<(BatchFormat, Vec<Answered>, Reserved), ApiError> {
         if !query.is_empty() {
             let query = Shown::from(&*redacted(query));
@@ -68,6 +69,7 @@ impl Front {
             .into_iter()
             .filter_map(|item| {
                 let number = order.open(0);
+                counted.asked(item.as_ref().ok());
                 let allowed = item.map_err(ApiError::from).and_then(|push| {
                     pusher.check_push(&push)?;
                     pusher.count_push(now)?;
@@ -76,7 +78,7 @@ impl Front {
                 allowed.map_err(|error| order.answer(number, Err(error))).ok()
             })
             .collect();
-        if let Some(span) = span {
+        if let Some(span) = &mut counted.span {
             span.follow_batch(pushes.iter_mut().map(|(push, _)| push));
         }
         let handed_over = pushes.len();

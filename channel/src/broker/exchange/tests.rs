@@ -4,6 +4,7 @@ mod inquiries;
 mod links;
 mod publishes;
 mod restarts;
+mod spans;
 mod streams;
 mod traces;
 
