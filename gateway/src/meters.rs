@@ -23,7 +23,6 @@ use crate::dialects::Dialect;
 use label::Counted;
 use worker::{BOUNDS_MICROS, Durations};
 
-pub use label::Label;
 pub use labels::{Closed, GapReason, Limit, PublishResult, Refused, ResumeResult, TokenResult};
 pub use worker::{Plain, WorkerMeters, Written};
 

@@ -242,8 +242,10 @@ async fn a_connection_is_looked_up_and_closed() {
     let said = operated.cluster.publishers[0].said("closed for an operator").await;
     assert!(said.contains("by=key:\"night\"") && said.contains("rrr\u{e9}\u{e9}"), "{said}");
     let gone = operated.get(&path).await;
-    assert_eq!(gone.status, 404, "{}", gone.body);
-    assert!(gone.body.starts_with("there is no connection "), "{}", gone.body);
+    assert_eq!(gone.status, 200, "{}", gone.body);
+    let gone = gone.json();
+    assert_eq!((&gone["state"], &gone["code"]), (&json!("ended"), &json!(4403)), "{gone}");
+    assert!(gone["ended"].as_f64().is_some_and(|ended| ended > 1.7e9), "{gone}");
     assert_eq!(operated.delete(&format!("{path}?reason=x")).await.status, 404);
 
     for (path, status, part) in [

@@ -45,7 +45,12 @@ impl Handler<Inquire> for Registry {
             }
             Question::Connection(at) => {
                 let found = self.connection(at).into_iter().collect::<Vec<_>>();
-                WorkerAnswer::Connections(self.describe(&found, MAX_GROUPS_BYTES_OF_ONE))
+                let mut described = self.describe(&found, MAX_GROUPS_BYTES_OF_ONE);
+                if found.is_empty() {
+                    let clock = WallClock { now: Instant::now(), unix_micros: unix_micros() };
+                    described.connections.extend(self.clients.describe_ended(at, clock));
+                }
+                WorkerAnswer::Connections(described)
             }
             Question::User(user) => {
                 let found = self.of_user(&user);
