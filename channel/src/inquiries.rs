@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant, SystemTime};
 
-use campanile_messages::inquiry::{Answer, unpack};
+use campanile_messages::inquiry::{Answer, unpack, weight};
 use campanile_messages::link::Number;
 use campanile_messages::{Content, InstanceId};
 
@@ -14,7 +14,7 @@ pub const MAX_INQUIRIES: usize = 32;
 /// How long a question waits for its answers.
 pub const INQUIRY_LIMIT: Duration = Duration::from_secs(3);
 
-/// The most bytes that the packed answers to one question have together. Processes whose answers would
+/// The most bytes that the answers to one question take together, by their [`weight`]. Processes whose answers would
 /// pass it count as silent.
 const MAX_ANSWERS_BYTES: usize = 16 << 20;
 
@@ -42,6 +42,9 @@ pub enum NoInquiry {
     /// There is no link now.
     #[error("this publisher has no link to its broker: try again")]
     NoBroker,
+    /// The broker reads too slowly now.
+    #[error("the link to the broker is full, because the broker reads too slowly now: try again")]
+    LinkFull,
     /// The broker is of an earlier release.
     #[error("the broker of this cluster does not know such questions: it is of an earlier release")]
     NotSupported,
@@ -138,9 +141,9 @@ impl<W> Inquiries<W> {
         content: &Content,
     ) -> Option<Ended<W>> {
         let pending = self.pending.get_mut(&number)?;
-        let len_bytes = content.as_bytes().len();
-        if pending.bytes + len_bytes <= MAX_ANSWERS_BYTES && pending.asked.remove(&instance) {
-            pending.bytes += len_bytes;
+        let weight = weight(content);
+        if pending.bytes + weight <= MAX_ANSWERS_BYTES && pending.asked.remove(&instance) {
+            pending.bytes += weight;
             let answer = unpack(content).unwrap_or(Answer::NotUnderstood);
             pending.answers.push((instance, answer));
         }
@@ -238,7 +241,10 @@ mod tests {
         let number = inquiries.ask(1, now).expect("room");
         let many: Vec<_> = (0..3).map(InstanceId).collect();
         inquiries.asking(number, &many, &nothing());
-        let large = Content::Binary(vec![0; MAX_ANSWERS_BYTES].into());
+        // One value of as many bytes.
+        let len = u32::to_be_bytes(MAX_ANSWERS_BYTES as u32 - 5);
+        let large = [&[0xc6][..], &len, &vec![0; MAX_ANSWERS_BYTES - 5]].concat();
+        let large = Content::Binary(large.into());
         inquiries.told(number, many[0], &large);
         inquiries.told(number, many[1], &nothing());
         let ended = inquiries.expire(now + INQUIRY_LIMIT).pop().expect("the question");

@@ -6,6 +6,7 @@ pub mod broker;
 pub mod courier;
 mod durations;
 pub mod heads;
+pub mod incidents;
 pub mod inquiries;
 mod link;
 pub mod proxied;

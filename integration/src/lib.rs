@@ -35,7 +35,7 @@ use tracing::warn;
 
 use cli::{Command, Invocation, ServiceArgs};
 use live::{Invalid, Live, NewState};
-use logging::Logging;
+use logging::{LogFormat, Logging};
 use shutdown::Shutdown;
 
 pub use trial::wrong_settings;
@@ -61,6 +61,7 @@ pub fn run() -> ExitCode {
         Invocation { command: Command::Token(command), .. } => return tools::token::run(command),
         Invocation { command: Command::Push(args), .. } => return tools::push::run(&args),
         Invocation { command: Command::Tail(args), .. } => return tools::tail::run(&args),
+        Invocation { command: Command::Top(args), .. } => return tools::top::run(&args),
         Invocation { command: Command::Trace(args), .. } => return tools::trace::run(&args),
         service => service,
     };
@@ -78,7 +79,12 @@ pub fn run() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let logging = match logging::start(first.filter()) {
+    let log_format = match cli::is_service() {
+        true => invocation.log_format.unwrap_or(first.log_format),
+        // People look at a benchmark.
+        false => LogFormat::Text,
+    };
+    let logging = match logging::start(first.filter(), log_format) {
         Ok(logging) => logging,
         Err(error) => {
             logging::last_line(&format!("error: cannot start the thread of the log: {error}"));
@@ -135,6 +141,7 @@ async fn serve(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
         | Command::Token(_)
         | Command::Push(_)
         | Command::Tail(_)
+        | Command::Top(_)
         | Command::Trace(_)
         | Command::BenchPart(_) => unreachable!("ended before"),
     }

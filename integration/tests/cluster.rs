@@ -241,11 +241,10 @@ async fn a_connection_is_looked_up_and_closed() {
     assert_eq!(answer.json(), json!({ "disconnected": 1, "ending": 0 }));
     let said = operated.cluster.publishers[0].said("closed for an operator").await;
     assert!(said.contains("by=key:\"night\"") && said.contains("rrr\u{e9}\u{e9}"), "{said}");
-    let gone = operated.get(&path).await;
-    assert_eq!(gone.status, 200, "{}", gone.body);
-    let gone = gone.json();
-    assert_eq!((&gone["state"], &gone["code"]), (&json!("ended"), &json!(4403)), "{gone}");
-    assert!(gone["ended"].as_f64().is_some_and(|ended| ended > 1.7e9), "{gone}");
+    let ended = operated.get(&path).await.json();
+    assert_eq!((&ended["state"], &ended["code"]), (&json!("ended"), &json!(4403)), "{ended}");
+    assert_eq!((&ended["user"], &ended["groups"]), (&json!("42"), &seen["groups"]));
+    assert!(ended["ended"].as_f64().is_some_and(|at| at > 1.7e9), "{ended}");
     assert_eq!(operated.delete(&format!("{path}?reason=x")).await.status, 404);
 
     for (path, status, part) in [

@@ -7,6 +7,7 @@
 //! question says so with [`Answer::NotUnderstood`].
 
 mod connections;
+mod count;
 mod summary;
 pub mod trace;
 
@@ -15,9 +16,9 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, Content, Position, UserName};
+use count::count;
 
-pub use trace::{EndedClient, Traced, TracedEvent};
+use crate::{Address, Content, Position, UserName};
 
 pub use connections::{
     ConnectionEnd, ConnectionSummary, ConnectionsSummary, DisconnectedSummary,
@@ -28,6 +29,7 @@ pub use summary::{
     LinkSummary, LogSummary, MAX_LISTED_LINKS, MAX_REFUSED_PUSHES, PublisherSummary,
     PublisherTotals, PushCount, RefusedPush, Summary, UsageSummary, WorkerSummary,
 };
+pub use trace::{EndedClient, Traced, TracedEvent};
 
 /// The most bytes of a packed question or answer. What would be larger has to be left out, and the answer
 /// has to say so.
@@ -97,12 +99,12 @@ pub enum Answer {
     Nothing,
     /// The answer to [`Question::Summary`].
     Summary(Summary),
-    /// The answer to [`Question::Trace`].
-    Trace(Box<Traced>),
     /// The answer to [`Question::Connection`] and [`Question::User`].
     Connections(ConnectionsSummary),
     /// The answer to [`Question::Disconnect`].
     Disconnected(DisconnectedSummary),
+    /// The answer to [`Question::Trace`].
+    Trace(Box<Traced>),
 }
 
 /// Packs a question or an answer. `None` if it is larger than [`MAX_PACKED_BYTES`].
@@ -114,7 +116,7 @@ pub fn pack<T: Serialize>(value: &T) -> Option<Content> {
 /// Reads a question or an answer. `None` if it is too large or not understood.
 pub fn unpack<T: DeserializeOwned>(content: &Content) -> Option<T> {
     let bytes = content.as_bytes();
-    if bytes.len() > MAX_PACKED_BYTES {
+    if bytes.len() > MAX_PACKED_BYTES || count(bytes) > MAX_VALUES {
         return None;
     }
     let mut deserializer = rmp_serde::Deserializer::new(&bytes[..]);
@@ -122,6 +124,18 @@ pub fn unpack<T: DeserializeOwned>(content: &Content) -> Option<T> {
     let value = T::deserialize(&mut deserializer).ok()?;
     deserializer.get_ref().is_empty().then_some(value)
 }
+
+/// How much memory a packed question or answer takes at least, in bytes, once it is read: a value of one byte
+/// may become many.
+pub fn weight(content: &Content) -> usize {
+    let bytes = content.as_bytes();
+    bytes.len().max(count(bytes) * LEAST_BYTES_OF_VALUE)
+}
+
+/// The most values in a packed question or answer. The largest answers have half as many.
+const MAX_VALUES: usize = 1 << 16;
+
+const LEAST_BYTES_OF_VALUE: usize = 16;
 
 /// How deep a packed value may be nested.
 const MAX_DEPTH: usize = 32;
@@ -183,6 +197,20 @@ mod tests {
         assert_eq!(read, Some(GatewaySummary::default()));
         let weather = pack(&Question::Weather { tomorrow: true }).expect("small");
         assert_eq!(unpack::<super::Question>(&weather), None);
+    }
+
+    #[test]
+    fn many_small_values_are_not_taken_for_a_small_answer() {
+        let values = |count: usize| {
+            let list = [&[0xdd][..], &u32::to_be_bytes(count as u32)].concat();
+            Content::Binary([list, vec![0x80; count]].concat().into())
+        };
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Nothing {}
+        let read = |count| unpack::<Vec<Nothing>>(&values(count)).map(|list| list.len());
+        assert_eq!(read(MAX_VALUES - 1), Some(MAX_VALUES - 1));
+        assert_eq!(read(MAX_VALUES), None);
+        assert!(weight(&values(1_000)) > 16_000);
     }
 
     #[test]

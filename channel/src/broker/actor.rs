@@ -382,7 +382,10 @@ impl Broker {
                     self.end_if_full(link, queued);
                 }
                 // If the link has no room, the operator learns that somebody did not answer.
-                Effect::Offer { link, message } => drop(self.links.say(link, message)),
+                Effect::Offer { link, message } => self.links.offer(link, message),
+                Effect::PassOn { links, frame } => {
+                    links.iter().for_each(|link| self.links.pass_on(*link, &frame));
+                }
                 Effect::AnswerInquiry { link, number, instances, question } => {
                     self.answer_inquiry(link, number, instances, &question);
                 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use campanile_edge::Incidents;
 use campanile_messages::Durability;
 
 use super::health::BrokerHealth;
@@ -58,6 +59,8 @@ pub struct BrokerConfig {
     pub max_links: usize,
     /// The most audiences that one link can want. A link that wants more is ended.
     pub max_audiences_per_link: usize,
+    /// What is logged of refused links and of sockets without one. Default: nothing has happened.
+    pub incidents: Incidents,
     /// Watches the broker's actor, tasks and thread.
     pub watchdog: Watchdog,
     /// What operators see of the broker.
@@ -95,6 +98,7 @@ impl Default for BrokerConfig {
             secrets: unchanging(Secrets::default()),
             max_links: 1_024,
             max_audiences_per_link: 1_000_000,
+            incidents: Incidents::default(),
             watchdog: Watchdog::none(),
             meters: BrokerMeters::default(),
             health: BrokerHealth::default(),

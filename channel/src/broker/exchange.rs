@@ -39,6 +39,8 @@ pub enum Effect {
     Replay { link: LinkNumber, frames: Vec<EncodedFrame> },
     /// Send a message on one link, or drop it if the link has no room: an operator asks again.
     Offer { link: LinkNumber, message: FromBroker },
+    /// Pass the question of an operator on to several links, or drop it where there is no room.
+    PassOn { links: Vec<LinkNumber>, frame: EncodedFrame },
     /// Answer the question of an operator on one link, after it was passed on to others.
     AnswerInquiry {
         link: LinkNumber,
@@ -124,6 +126,8 @@ struct Peer {
     known_head: u64,
     /// Whether it takes part in operators' inquiries.
     is_askable: bool,
+    /// How many questions it has asked since the last tick.
+    asked: u32,
 }
 
 impl Exchange {
@@ -199,7 +203,8 @@ impl Exchange {
         self.next_link += 1;
         let head = self.log.head();
         let instance = hello.instance;
-        let peer = Peer { instance, conversation, known_head: head.sequence, is_askable: false };
+        let peer =
+            Peer { instance, conversation, known_head: head.sequence, is_askable: false, asked: 0 };
         self.links.insert(link, peer);
         let welcome = Welcome { head, durability: self.durability, workers };
         Ok(Entered { link, welcome, replaced })
@@ -353,6 +358,7 @@ impl Exchange {
         }
         let head = self.log.head().sequence;
         for (&link, peer) in &mut self.links {
+            peer.asked = 0;
             if peer.conversation.is_attached() && peer.known_head < head {
                 peer.known_head = head;
                 effects.push(Effect::Send { link, message: FromBroker::Mark { head } });

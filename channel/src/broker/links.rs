@@ -25,6 +25,9 @@ pub struct Link {
     pub stamps: Stamps,
 }
 
+/// Operators' messages fill at most one part in this many of a link's queue.
+const OFFERED_SHARE: usize = 4;
+
 /// All links that are up. What is sent to any other link is dropped.
 pub struct Links {
     links: HashMap<LinkNumber, Link>,
@@ -100,6 +103,24 @@ impl Links {
                 link.outbound.send(&message.encode())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Queues a message for an operator, unless the peer does not know such messages, or so much waits that
+    /// the message could keep events from the link.
+    pub fn offer(&self, number: LinkNumber, message: FromBroker) {
+        if let Some(link) = self.links.get(&number)
+            && link.outbound.may_carry(message.needs())
+        {
+            self.pass_on(number, &message.encode());
+        }
+    }
+
+    /// The same with a frame that the peer knows.
+    pub fn pass_on(&self, number: LinkNumber, frame: &EncodedFrame) {
+        if let Some(Link { outbound, .. }) = self.links.get(&number) {
+            // Nobody needs to know: the operator learns that somebody did not answer.
+            let _ = outbound.send_within(outbound.max_bytes() / OFFERED_SHARE, frame);
         }
     }
 
@@ -240,6 +261,19 @@ mod tests {
         assert!(replay().is_ok() && replay().is_ok());
         assert_eq!(outbound.queued_bytes(), 3 * frame.len_bytes());
         assert!(replay().is_err(), "the peer asks for more than it reads");
+        assert_eq!(outbound.queued_bytes(), 3 * frame.len_bytes());
+    }
+
+    #[test]
+    fn what_operators_ask_keeps_no_event_from_a_link() {
+        let frame = FromBroker::Mark { head: 1 }.encode();
+        let (links, outbound) = links(8 * frame.len_bytes());
+        for _ in 0..100 {
+            links.pass_on(NUMBER, &frame);
+        }
+        assert_eq!(outbound.queued_bytes(), 2 * frame.len_bytes());
+        assert!(links.send_event(NUMBER, &frame).is_ok());
+        links.offer(NUMBER, FromBroker::Mark { head: 1 });
         assert_eq!(outbound.queued_bytes(), 3 * frame.len_bytes());
     }
 

@@ -4,7 +4,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use actix::prelude::*;
-use campanile_messages::inquiry::{Answer as InquiryAnswer, Question, pack, unpack};
+use campanile_messages::inquiry::{
+    Answer as InquiryAnswer, MAX_PACKED_BYTES, Question, pack, unpack,
+};
 use campanile_messages::link::{Asked, RequestTicket};
 use campanile_messages::{Content, ToBroker};
 use tokio::sync::oneshot;
@@ -12,6 +14,7 @@ use tokio::time::timeout;
 
 use super::{Caller, Courier};
 use crate::inquiries::{Answered, Ended, INQUIRY_LIMIT, NoInquiry};
+use crate::link::{Full, Outbound};
 use crate::watchdog::ANSWER_LIMIT;
 
 /// Who waits for the answer to an operator's question.
@@ -98,7 +101,7 @@ impl<C: Caller> Courier<C> {
         let ask = ToBroker::Ask { number, to, content };
         let reason = match link.may_carry(ask.needs()) {
             false => NoInquiry::NotSupported,
-            true if link.send(&ask.encode()).is_err() => NoInquiry::NoBroker,
+            true if queue(link, ask).is_err() => NoInquiry::LinkFull,
             true => return Ok(()),
         };
         self.inquiries.take_back(number).map_or(Ok(()), |answer| Err((answer, reason)))
@@ -108,9 +111,14 @@ impl<C: Caller> Courier<C> {
         let answer = unpack(content).map_or(InquiryAnswer::NotUnderstood, &self.answers);
         if let (Some(link), Some(content)) = (&self.link, pack(&answer)) {
             // If the link has no room, the operator learns that this process did not answer.
-            let _ = link.send(&ToBroker::Told { ticket, content }.encode());
+            let _ = queue(link, ToBroker::Told { ticket, content });
         }
     }
+}
+
+/// Queues a message of an operator, also where pushes have filled the queue: they do so again and again.
+fn queue(link: &Outbound, message: ToBroker) -> Result<(), Full> {
+    link.send_within(link.max_bytes() + MAX_PACKED_BYTES, &message.encode())
 }
 
 /// Answers operators' questions that have ended. An asker that is gone does not need the answer.

@@ -126,7 +126,7 @@ impl Outbound {
 
     /// Whether a message that needs this feature may be sent: a peer that does not know the message
     /// would end the link. Until something is agreed, only messages that need no feature may be sent.
-    pub(crate) fn may_carry(&self, needed: Option<Feature>) -> bool {
+    pub fn may_carry(&self, needed: Option<Feature>) -> bool {
         match self.0.features.get() {
             Some(features) => features.allow(needed),
             None => needed.is_none(),
@@ -154,6 +154,28 @@ impl Outbound {
         frame: &EncodedFrame,
     ) -> Result<(), Full> {
         self.send_marked(before, frame, OutboundState::mark_event)
+    }
+
+    /// Like [`send`](Self::send), with a bound of its own instead of that of the queue.
+    ///
+    /// # Errors
+    /// [`Full`]. Nothing was queued then, and the link is as good as before.
+    pub fn send_within(&self, max_bytes: usize, frame: &EncodedFrame) -> Result<(), Full> {
+        let mut state = self.lock();
+        if state.phase == LinkPhase::Open {
+            let queued_bytes = state.counted_bytes();
+            if queued_bytes + frame.len_bytes() > max_bytes {
+                return Err(Full { queued_bytes, max_bytes });
+            }
+            state.add(frame);
+            self.0.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// How many bytes may wait to be written.
+    pub fn max_bytes(&self) -> usize {
+        self.lock().max_bytes
     }
 
     fn send_marked(

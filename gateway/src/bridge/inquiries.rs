@@ -78,6 +78,25 @@ impl Bridge {
                 let summary = self.vitals.summary(workers.collect());
                 Answer::Summary(Summary::Gateway(Box::new(summary)))
             }
+            Question::Connection(_) | Question::User(_) => {
+                let found = answers.into_iter().filter_map(|answer| match answer {
+                    WorkerAnswer::Connections(found) => Some(found),
+                    _ => None,
+                });
+                Answer::Connections(found.fold(ConnectionsSummary::default(), |a, b| a.join(b)))
+            }
+            Question::Disconnect { whom, may_return, reason, by } => {
+                let ended = answers.into_iter().filter_map(|answer| match answer {
+                    WorkerAnswer::Disconnected(ended) => Some(ended),
+                    _ => None,
+                });
+                let all = ended.fold(DisconnectedSummary::default(), |a, b| a.join(b));
+                if all != DisconnectedSummary::default() {
+                    let DisconnectedSummary { ended, ending } = all;
+                    debug!(%whom, reason, %by, may_return, ended, ending, "an operator closed connections");
+                }
+                Answer::Disconnected(all)
+            }
             Question::Trace { position, at, event: Some(event) } => {
                 let workers = answers.into_iter().filter_map(|answer| match answer {
                     WorkerAnswer::Trace(worker) => Some(*worker),
@@ -101,25 +120,6 @@ impl Bridge {
                 });
                 let first = found.min_by_key(|found| found.opened);
                 first.map_or(Answer::Nothing, |first| Traced::Continued(first).into())
-            }
-            Question::Connection(_) | Question::User(_) => {
-                let found = answers.into_iter().filter_map(|answer| match answer {
-                    WorkerAnswer::Connections(found) => Some(found),
-                    _ => None,
-                });
-                Answer::Connections(found.fold(ConnectionsSummary::default(), |a, b| a.join(b)))
-            }
-            Question::Disconnect { whom, may_return, reason, by } => {
-                let ended = answers.into_iter().filter_map(|answer| match answer {
-                    WorkerAnswer::Disconnected(ended) => Some(ended),
-                    _ => None,
-                });
-                let all = ended.fold(DisconnectedSummary::default(), |a, b| a.join(b));
-                if all != DisconnectedSummary::default() {
-                    let DisconnectedSummary { ended, ending } = all;
-                    debug!(%whom, reason, %by, may_return, ended, ending, "an operator closed connections");
-                }
-                Answer::Disconnected(all)
             }
             Question::Trace { event: None, .. } => Answer::Nothing,
         }

@@ -133,7 +133,10 @@ impl Performer {
             }
             BridgeEffect::DeliverToAll(delivery) => self.deliver_to_all(&delivery),
             BridgeEffect::Send(message) => {
-                if let Some(outbound) = &self.outbound {
+                // The broker may be another one than the one that asked.
+                if let Some(outbound) = &self.outbound
+                    && outbound.may_carry(message.needs())
+                {
                     // If the queue is full: see `BridgeEffect::Send`.
                     let _ = outbound.send(&message.encode());
                 }
@@ -163,7 +166,7 @@ impl Performer {
             }
             // `hold` consumes the messages about the link itself; the others are for publishers.
             BridgeEffect::LogUnexpected(message) => {
-                warn!(?message, "the broker sent a message that is not for a gateway");
+                warn!(received = ?message, "the broker sent a message that is not for a gateway");
             }
         }
     }

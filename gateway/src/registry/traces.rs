@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use actix::prelude::*;
 use campanile_messages::inquiry::trace::ContinuedClient;
-use campanile_messages::inquiry::{self, ConnectionSummary, EndedClient, TracedEvent};
+use campanile_messages::inquiry::{EndedClient, TracedEvent};
 use campanile_messages::link::Gap;
-use campanile_messages::{Address, Audience, ConnectionId, Position, UserName};
+use campanile_messages::{Address, Audience, ConnectionId, Position};
 
 use crate::dialects::Framed;
 use crate::inquiry::FindUnsent;
@@ -241,29 +241,6 @@ impl Clients {
             })
         });
         found.min_by_key(|found| found.opened)
-    }
-
-    /// What operators see of a connection that has ended, if it is remembered. Its groups are few enough.
-    pub fn describe_ended(&self, at: Address, clock: WallClock) -> Option<ConnectionSummary> {
-        let ended = self.trail.ended.get(at.connection).filter(|_| self.id() == Some(at.worker))?;
-        let open = ended.ended.saturating_duration_since(ended.opened);
-        let last = Position { epoch: ended.epoch, sequence: ended.last };
-        Some(ConnectionSummary {
-            at,
-            user: ended.user.and_then(|user| UserName::new(String::from(user)).ok()),
-            address: ended.address.map(|address| address.to_string()),
-            dialect: ended.dialect.word().to_owned(),
-            groups: ended.groups.iter().map(|(group, _)| group.to_string()).collect(),
-            groups_left_out: ended.groups_left_out as u64,
-            open_millis: u64::try_from(open.as_millis()).unwrap_or(u64::MAX),
-            position: ended.dialect.has_positions().then_some(last),
-            outbox_bytes: ended.end.unsent_bytes,
-            sent_bytes: ended.end.sent_bytes,
-            ended: Some(inquiry::ConnectionEnd {
-                code: ended.end.code,
-                unix_millis: clock.at(ended.ended) / 1_000,
-            }),
-        })
     }
 
     /// Whether a connection that lives, and listens since then, was handed an event.

@@ -8,7 +8,7 @@ import { History } from './rates.js';
 import { get, post, remove, whenSignedOut } from './server.js';
 import { showTables } from './tables.js';
 import { traceLater, watchTrace } from './trace.js';
-import { clock } from './words.js';
+import { clock, sentenceOf } from './words.js';
 
 const SESSION_OVER = 4401;
 /** How long until the next attempt to connect, in seconds. */
@@ -43,8 +43,6 @@ function showBanner(text) {
   say(byId('banner'), text ? `${text}${since}` : '');
   byId('console').classList.toggle('stale', Boolean(text));
 }
-
-const sentenceOf = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;
 
 // What the cluster does.
 

@@ -148,3 +148,6 @@ export const describeAudience = (audience) => {
   if (audience.user !== undefined) return `the user ${audience.user}`;
   return JSON.stringify(audience);
 };
+
+/** What the server says, as a sentence of its own. */
+export const sentenceOf = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;

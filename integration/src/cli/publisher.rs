@@ -64,6 +64,13 @@ pub struct PublisherArgs {
     /// Let everybody who reaches the address push, although there is no API key
     #[arg(id = "publisher-open", long = "open", env = "CAMPANILE_PUBLISHER_OPEN")]
     pub open: bool,
+    /// Log every push, with the name of its key, the kind of its audience, its bytes, result and duration
+    #[arg(
+        id = "publisher-access-log",
+        long = "access-log",
+        env = "CAMPANILE_PUBLISHER_ACCESS_LOG"
+    )]
+    pub access_log: bool,
     /// Certificate of the listener, followed by its chain, in a PEM file; with --tls-key, the listener
     /// speaks TLS. Read again on SIGHUP [default: none, plain HTTP]
     #[arg(id = "publisher-tls-cert", long = "tls-cert", value_name = "FILE")]
@@ -194,6 +201,7 @@ impl PublisherArgs {
             confirm_limit: self.confirm_limit,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
             allow_hosts: self.allow_host.clone().unwrap_or_default(),
+            access_log: self.access_log,
             key_in_url: self.key_in_url,
             shutdown_limit: self.shutdown_limit,
             ..default

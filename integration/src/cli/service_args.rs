@@ -106,6 +106,7 @@ impl ServiceArgs {
             | Command::Bench(_)
             | Command::Push(_)
             | Command::Tail(_)
+            | Command::Top(_)
             | Command::Trace(_)
             | Command::BenchPart(_) => Self::default(),
         }

@@ -112,7 +112,7 @@ mod tests {
             user: Some(UserName::new(name.clone()).expect("a name")),
             address: Some("[2001:db8:1111:2222:3333:4444:5555:6666]:65535".to_owned()),
             dialect: "events".to_owned(),
-            groups: vec!["g".to_owned(); MAX_GROUPS_BYTES_OF_MANY],
+            groups: vec!["g".to_owned(); MAX_GROUPS_BYTES_OF_MANY / 4],
             groups_left_out: u64::MAX,
             open_millis: u64::MAX,
             position: Some(Position { epoch: u64::MAX, sequence: u64::MAX }),

@@ -8,6 +8,7 @@ use actix_web::HttpRequest;
 use actix_web::dev::Payload;
 use campanile_edge::query::redacted;
 
+use super::counted::CountedRequest;
 use super::{Front, IDEMPOTENCY_KEY, content_type, only, presence};
 use crate::budget::Reserved;
 use crate::courier::answers::Answers;
@@ -32,6 +33,7 @@ impl Front {
         query: &[u8],
         payload: &mut Payload,
         pusher: &Pusher,
+        counted: &mut CountedRequest,
     ) -> Result<(BatchFormat, Vec<Answered>, Reserved), ApiError> {
         if !query.is_empty() {
             let query = Shown::from(&*redacted(query));
@@ -67,6 +69,7 @@ impl Front {
             .into_iter()
             .filter_map(|item| {
                 let number = order.open(0);
+                counted.asked(item.as_ref().ok());
                 let allowed = item.map_err(ApiError::from).and_then(|push| {
                     pusher.check_push(&push)?;
                     pusher.count_push(now)?;

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use campanile_messages::inquiry::{Answer, pack};
 use campanile_messages::link::{Asked, MAX_ASKED, Number, RequestTicket};
 use campanile_messages::{Content, Durability, FromBroker, InstanceId, Position};
 
@@ -11,6 +12,9 @@ use super::{Effect, Exchange, Peer};
 use crate::broker::conversation::Conversation;
 use crate::broker::routing::LinkNumber;
 use crate::broker::worker_ids::Whereabouts;
+
+/// How many questions of one link are passed on between two ticks, which are a second apart.
+pub const MAX_QUESTIONS: u32 = 32;
 
 impl Exchange {
     /// Notes that a link's peer takes part in inquiries.
@@ -49,24 +53,32 @@ impl Exchange {
     }
 
     /// Passes a question on, and has the broker answer it, too.
+    /// A link that asks too often is told so, because each question takes a turn of everybody.
     pub(super) fn inquire(
-        &self,
+        &mut self,
         (link, number): (LinkNumber, Number),
         to: Asked,
         question: Content,
         now: Duration,
         effects: &mut Vec<Effect>,
     ) {
+        let Some(peer) = self.links.get_mut(&link) else { return };
+        peer.asked += 1;
+        if peer.asked > MAX_QUESTIONS {
+            let busy = pack(&Answer::Busy).into_iter();
+            effects.extend(busy.map(|content| {
+                let message = FromBroker::Asking { number, instances: Vec::new(), content };
+                Effect::Offer { link, message }
+            }));
+            return;
+        }
         let ticket = RequestTicket { link: link.0, number };
         let asked: Vec<_> = self.asked(to, now).take(MAX_ASKED).collect();
-        let instances = asked.iter().map(|(_, instance)| *instance).collect();
-        let content = question.clone();
+        let (links, instances) = asked.into_iter().unzip();
+        let frame = FromBroker::Asked { ticket, content: question.clone() }.encode();
         // First, so that the questions are not among what the broker says waits on the links.
         effects.push(Effect::AnswerInquiry { link, number, instances, question });
-        effects.extend(asked.into_iter().map(|(peer, _)| {
-            let message = FromBroker::Asked { ticket, content: content.clone() };
-            Effect::Offer { link: peer, message }
-        }));
+        effects.push(Effect::PassOn { links, frame });
     }
 
     fn asked(

@@ -1,5 +1,6 @@
 mod clients;
 mod counts;
+mod inquiries;
 mod links;
 mod publishes;
 mod restarts;

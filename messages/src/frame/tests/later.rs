@@ -7,6 +7,7 @@ use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Deserialize, Deserializer, Serializer};
 
 use super::*;
+use crate::hello::Feature;
 
 /// A MessagePack value.
 #[derive(Debug, Clone, PartialEq)]
@@ -185,8 +186,7 @@ fn more_fields_in_the_first_frames_are_ignored() {
 
 #[test]
 fn a_release_with_one_more_version_and_feature_is_accepted() {
-    let features =
-        rmp_serde::from_slice(b"\x93\xaeclient_publish\xa9inquiries\xa5later").expect("features");
+    let features = Features::ours().with(Feature("later"));
     let later = Offer { versions: Versions { least: 4, most: 5 }, features, ..offer() };
     let read = decode_hello(first_frame(&later)).expect("a hello");
     assert_eq!(read, later);
