@@ -1,6 +1,7 @@
 //! What a gateway answers when operators ask: the registries are asked, and the bridge puts their answers
 //! together.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -16,7 +17,7 @@ use tracing::debug;
 
 use super::Bridge;
 use super::core::BridgeEffect;
-use super::traces::{Tracing, written_up_to};
+use super::traces::{MAX_LOOKS, Tracing, written_up_to};
 use crate::inquiry::{FindUnsent, Inquire, WorkerAnswer};
 use crate::trace::wall::WallClock;
 
@@ -108,6 +109,7 @@ impl Bridge {
                     recent: &self.core.recent,
                     batches: &self.batches,
                     clock: WallClock { now: Instant::now(), unix_micros: unix_micros() },
+                    looks: Cell::new(MAX_LOOKS),
                 };
                 Traced::Gateway(tracing.combine(*at, workers.collect())).into()
             }

@@ -46,10 +46,34 @@ pub async fn answer(
     match wanted {
         Err(sentence) => said(StatusCode::BAD_REQUEST, &sentence),
         Ok(wanted) => match trace(wanted, &inquirer).await {
-            Ok(Ok(trace)) => crate::json(&trace),
-            Ok(Err(unknown)) => said(StatusCode::NOT_FOUND, &unknown),
-            Err(reason) => crate::unanswered(reason),
+            Ok(trace) => crate::json(&trace),
+            Err(Untraced::NoEvent(sentence)) => said(StatusCode::NOT_FOUND, &sentence),
+            Err(Untraced::Unanswered(reason)) => crate::unanswered(reason),
+            Err(Untraced::Busy) => {
+                let sentence = "too many questions were asked within this second: try again";
+                said(StatusCode::SERVICE_UNAVAILABLE, sentence)
+            }
         },
+    }
+}
+
+/// Why there is no trace.
+#[derive(Debug)]
+enum Untraced {
+    /// A sentence that says that there is no such event.
+    NoEvent(String),
+    /// The broker was asked too often.
+    Busy,
+    /// Nobody answered.
+    Unanswered(NoInquiry),
+}
+
+/// Asks the broker and others.
+async fn ask(inquirer: &Inquirer, question: Question, to: Asked) -> Result<Answered, Untraced> {
+    match inquirer.ask(question, to).await {
+        Ok(Answered { broker: Answer::Busy, .. }) => Err(Untraced::Busy),
+        Ok(answered) => Ok(answered),
+        Err(reason) => Err(Untraced::Unanswered(reason)),
     }
 }
 
@@ -79,45 +103,43 @@ fn read(parameters: &Parameters) -> Result<Traceable, String> {
     Ok(Traceable { position, at })
 }
 
-/// Asks twice: first what the event was, then what became of it.
-///
-/// # Errors
-/// Nobody answered. The inner error is a sentence that says that there is no such event.
-async fn trace(wanted: Traceable, inquirer: &Inquirer) -> Result<Result<Value, String>, NoInquiry> {
+/// Asks first what the event was, then what became of it, and last where a client has continued.
+async fn trace(wanted: Traceable, inquirer: &Inquirer) -> Result<Value, Untraced> {
     let Traceable { position, at } = wanted;
     let question = Question::Trace { position, at, event: None };
-    let mut first = inquirer.ask(question, Asked::Everybody).await?;
+    let mut first = ask(inquirer, question, Asked::Everybody).await?;
     let broker = match std::mem::replace(&mut first.broker, Answer::Nothing) {
         Answer::Trace(traced) => match *traced {
-            Traced::Broker(broker) => broker,
-            _ => return Err(NoInquiry::NotSupported),
+            Traced::Broker(broker) => Some(broker),
+            _ => None,
         },
-        _ => return Err(NoInquiry::NotSupported),
+        _ => None,
     };
+    let Some(broker) = broker else { return Err(Untraced::Unanswered(NoInquiry::NotSupported)) };
     if let Some(head) = broker.head
         && head.epoch == position.epoch
         && (position.sequence > head.sequence || position.sequence == 0)
     {
-        return Ok(Err(format!("there is no event {position}: the log ends at {head}")));
+        let sentence = format!("there is no event {position}: the log ends at {head}");
+        return Err(Untraced::NoEvent(sentence));
     }
     let second = match &broker.event {
         Some(event) => {
             let event = Some(event.traced.clone());
             let question = Question::Trace { position, at, event };
-            inquirer.ask(question, Asked::Gateways).await?
+            ask(inquirer, question, Asked::Gateways).await?
         }
         // Nobody knows any more who it was for.
         None => Answered { broker: Answer::Nothing, answers: Vec::new(), silent: Vec::new() },
     };
     let mut trace = shown(wanted, &broker, &first, &second);
     if let Some(client) = ended_client(position, &second) {
-        let asked = inquirer.ask(Question::Continued(client), Asked::Gateways).await;
-        // Without an answer, it is not known, which is what the rest says.
-        if let Some(continued) = asked.ok().and_then(|answered| first_continued(&answered)) {
+        let answered = ask(inquirer, Question::Continued(client), Asked::Gateways).await?;
+        if let Some(continued) = first_continued(&answered) {
             add_continued(&mut trace["connection"], &continued);
         }
     }
-    Ok(Ok(trace))
+    Ok(trace)
 }
 
 /// The client of the connection that was asked for, if that has ended before it got the event.
@@ -187,10 +209,19 @@ fn shown(wanted: Traceable, broker: &BrokerTrace, first: &Answered, second: &Ans
             connection = connection.or(here);
         }
     }
-    let silent = first.silent.iter().chain(&second.silent);
-    let mut silent: Vec<_> = silent.map(ToString::to_string).collect();
+    // A process that is too busy to answer has not answered either.
+    let is_busy = |(_, answer): &&(InstanceId, Answer)| matches!(answer, Answer::Busy);
+    let of = |answered: &Answered| {
+        let busy = answered.answers.iter().filter(is_busy).map(|(instance, _)| *instance);
+        busy.chain(answered.silent.iter().copied()).collect::<Vec<_>>()
+    };
+    let mut silent = [of(first), of(second)].concat();
     silent.sort_unstable();
     silent.dedup();
+    let silent: Vec<_> = silent
+        .iter()
+        .map(|instance| json!({"instance": instance.to_string(), "address": address(instance)}))
+        .collect();
     let mut trace = json!({
         "position": position.to_string(),
         "event": shown_event(position, broker, publisher.map(|(i, p)| (i, address(i), p))),
