@@ -33,6 +33,7 @@ impl Process {
                 command.env_remove(variable);
             }
         }
+        command.env("CAMPANILE_LOG_FORMAT", "text");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let lines = lines(child.stderr.take().expect("piped"));
