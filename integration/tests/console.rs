@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use campanile_harness::{Answer, Process, eventually, exchange, within};
-use futures_util::StreamExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use tempfile::TempDir;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -302,4 +302,26 @@ async fn no_more_than_32_pages_look_at_one_publisher() {
     }
     pages.pop();
     eventually("there is room again", async || open().await.ok()).await;
+}
+
+#[tokio::test]
+async fn a_page_that_floods_is_closed() {
+    let args = ["publisher", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
+    let publisher = Process::start(&args);
+    let admin = publisher.address("operators are answered").await;
+    let mut request = format!("ws://{admin}/console/live").into_client_request().expect("a URL");
+    let origin = format!("http://{admin}").parse().expect("a value");
+    request.headers_mut().insert("origin", origin);
+    let (page, _) = within("an answer", connect_async(request)).await.expect("it is let in");
+    let (mut sink, mut stream) = page.split();
+    let before = publisher.resident_bytes();
+    for _ in 0..100_000 {
+        if sink.feed(Message::Pong(vec![0; 100].into())).await.is_err() {
+            break;
+        }
+    }
+    let after = publisher.resident_bytes();
+    assert!(after < before + (4 << 20), "it grew from {before} to {after} bytes");
+    let closed = async { while let Some(Ok(_)) = stream.next().await {} };
+    within("the page is closed", closed).await;
 }

@@ -2,11 +2,15 @@
 //!
 //! However many pages look, the cluster is asked once, by a task that runs only while somebody looks.
 
+mod quota;
+
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, StreamHandler};
+use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{
@@ -17,12 +21,13 @@ use campanile_admin::{Admitted, Guard, Refused, refusal, said};
 use campanile_channel::courier::Inquirer;
 use campanile_messages::inquiry::Question;
 use campanile_messages::link::Asked;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
 use crate::cluster::cluster;
+use quota::Quota;
 
 /// How often the cluster is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -38,6 +43,9 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(20);
 
 /// The largest message of a page, which has nothing to say.
 const MAX_MESSAGE_BYTES: usize = 1_024;
+
+/// The most bytes that a page may send within [`SILENCE_LIMIT`]: answers to heartbeats, and some frames of its own.
+const MAX_PAGE_BYTES: usize = 4_096;
 
 /// The close code for a page whose session is over: the same as for clients.
 const SESSION_OVER: CloseCode = CloseCode::Other(4401);
@@ -120,6 +128,15 @@ pub async fn open(
     };
     let guard = guard.get_ref().clone();
     let page = OpenPage { guard, admitted, shown: Some(shown), heard_at: Instant::now() };
+    // What is read here is kept without a bound until the actor takes it, so a page that floods ends first.
+    let mut quota = Quota::new(MAX_PAGE_BYTES, SILENCE_LIMIT);
+    let payload = payload.map(move |chunk| {
+        let chunk = chunk?;
+        match quota.take(chunk.len(), Instant::now()) {
+            true => Ok(chunk),
+            false => Err(PayloadError::Io(io::Error::other("the page sends too much"))),
+        }
+    });
     let opened = ws::WsResponseBuilder::new(page, &request, payload).frame_size(MAX_MESSAGE_BYTES);
     opened.start().unwrap_or_else(|error| error.as_response_error().error_response())
 }
