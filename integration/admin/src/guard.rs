@@ -158,14 +158,23 @@ impl Guard {
         allow(key.as_deref(), Action::Observe)
     }
 
+    /// Whether a request that shall change something is from a page of this listener.
+    ///
+    /// # Errors
+    /// [`Refused::Origin`].
+    pub fn check_origin(&self, request: &HttpRequest) -> Result<(), Refused> {
+        match marks(request, &texts(request, header::HOST), |marks| marks.may_change()) {
+            true => Ok(()),
+            false => Err(Refused::Origin),
+        }
+    }
+
     /// Begins a session for a key that allows to look. Returns its id, for the cookie.
     ///
     /// # Errors
     /// The reason why not.
     pub fn sign_in(&self, request: &HttpRequest, key: &[u8]) -> Result<SessionId, NotSignedIn> {
-        if !marks(request, &texts(request, header::HOST), |marks| marks.may_change()) {
-            return Err(Refused::Origin.into());
-        }
+        self.check_origin(request)?;
         let keys = self.keys.borrow().clone();
         let (peer, now) =
             (Peer::of(request.peer_addr().map(|address| address.ip())), Instant::now());
@@ -193,9 +202,7 @@ impl Guard {
     /// # Errors
     /// [`Refused::Origin`].
     pub fn sign_out(&self, request: &HttpRequest) -> Result<(), Refused> {
-        if !marks(request, &texts(request, header::HOST), |marks| marks.may_change()) {
-            return Err(Refused::Origin);
-        }
+        self.check_origin(request)?;
         if let Some(id) = session_of(request) {
             self.door().sessions.end(&id);
         }

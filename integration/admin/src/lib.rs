@@ -7,6 +7,8 @@
 
 mod access;
 mod attempts;
+mod body;
+mod entrance;
 mod guard;
 mod origin;
 mod process;
@@ -15,6 +17,7 @@ mod server;
 mod sessions;
 
 pub use access::{Access, Opened, Refused, Wanted};
+pub use body::form;
 pub use guard::{Admitted, Guard, NotSignedIn, SESSION_COOKIE, refusal, said};
 pub use process::ProcessMeters;
 pub use scrape::Scrape;

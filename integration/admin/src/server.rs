@@ -10,7 +10,10 @@ use std::time::Duration;
 use actix_http::HttpService;
 use actix_http::error::DispatchError;
 use actix_server::Server;
-use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_service::{
+    IntoServiceFactory as _, Service as _, ServiceFactoryExt as _, apply_fn_factory, fn_service,
+    map_config,
+};
 use actix_web::dev::AppConfig;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
@@ -27,6 +30,7 @@ use tokio::time::timeout;
 use tracing::{debug, error};
 
 use crate::access::{Access, Wanted};
+use crate::entrance::{Entrance, Seat};
 use crate::guard::{Guard, refusal, said};
 use crate::scrape::Scrape;
 
@@ -107,17 +111,27 @@ pub async fn serve(
         let app = app.default_service(web::to(answer)).into_factory();
         app.map_err(|error: actix_web::Error| error.error_response())
     };
-    // The same as `actix_web::HttpServer`, except for TLS, whose certificates may change.
+    let entrance = Entrance::new();
+    // The same as `actix_web::HttpServer`, except for the share of each address, and for TLS, whose certificates
+    // may change.
     let service = move || {
         let handshakes = Handshakes::new(MAX_CONNECTIONS);
-        let (app, tls) = (app(), tls.clone());
+        let (app, tls, entrance) = (app(), tls.clone(), entrance.clone());
         let http = HttpService::build()
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEAD_LIMIT)
             .client_disconnect_timeout(HEAD_LIMIT)
             .h1(map_config(app, |()| AppConfig::default()));
-        fn_service(move |tcp: TcpStream| secure(tcp, tls.clone(), handshakes.clone()))
-            .and_then(http)
+        let seated = apply_fn_factory(http, |(stream, peer, seat): Connection, http| {
+            let answering = http.call((stream, peer));
+            async move {
+                let answered = answering.await;
+                drop(seat);
+                answered
+            }
+        });
+        let admit = move |tcp| admit(tcp, entrance.clone(), tls.clone(), handshakes.clone());
+        fn_service(admit).and_then(seated)
     };
     let mut server = Server::build()
         .workers(1)
@@ -139,18 +153,27 @@ pub async fn serve(
     pulse.during(serving).await
 }
 
-/// Bounds how long a client may not read, and performs the TLS handshake, if the listener speaks TLS.
-async fn secure(
+/// A connection that was admitted.
+type Connection = (Stream, Option<SocketAddr>, Seat);
+
+/// Admits a connection, bounds how long its client may not read, and performs the TLS handshake, if the listener
+/// speaks TLS.
+async fn admit(
     tcp: TcpStream,
+    entrance: Entrance,
     tls: Option<TlsSettings>,
     handshakes: Rc<Handshakes>,
-) -> Result<(Stream, Option<SocketAddr>), DispatchError> {
+) -> Result<Connection, DispatchError> {
     let peer = tcp.peer_addr().map_err(DispatchError::Io)?;
+    let seat = entrance.admit(peer.ip()).map_err(|crowded| {
+        debug!(%peer, %crowded, "closed a connection to the listener for operators");
+        DispatchError::Io(crowded)
+    })?;
     // If this fails, a page that does not read keeps its connection for longer.
     let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(UNREAD_LIMIT));
-    let Some(tls) = tls else { return Ok((tcp.into(), Some(peer))) };
+    let Some(tls) = tls else { return Ok((tcp.into(), Some(peer), seat)) };
     match timeout(HEAD_LIMIT, tls::accept(tcp, peer.ip(), &tls, &handshakes)).await {
-        Ok(Ok(stream)) => Ok((stream, Some(peer))),
+        Ok(Ok(stream)) => Ok((stream, Some(peer), seat)),
         Ok(Err(no_stream)) => {
             debug!(%peer, error = %no_stream, "no TLS with an operator");
             no_stream.end().await;

@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use campanile_admin::{
-    Guard, NotSignedIn, Refused, SESSION_COOKIE, SESSION_LIMIT, Wanted, refusal, said,
+    Guard, NotSignedIn, Refused, SESSION_COOKIE, SESSION_LIMIT, Wanted, form, refusal, said,
 };
 use campanile_edge::query::{decode, pairs};
 use serde_json::json;
@@ -38,10 +38,12 @@ pub async fn sign_in(
     body: web::Payload,
     guard: web::Data<Guard>,
 ) -> HttpResponse {
-    let Ok(Ok(form)) = body.to_bytes_limited(MAX_FORM_BYTES).await else {
-        let sentence =
-            format!("the form is too large or broken: at most {MAX_FORM_BYTES} bytes are accepted");
-        return said(StatusCode::PAYLOAD_TOO_LARGE, &sentence);
+    if let Err(refused) = guard.check_origin(&request) {
+        return not_signed_in(&request, &refused.into());
+    }
+    let form = match form(body, MAX_FORM_BYTES).await {
+        Ok(form) => form,
+        Err(answer) => return answer,
     };
     let key = pairs(&form).find(|(name, _)| *name == b"key").map(|(_, value)| decode(value));
     let Some(Ok(key)) = key else {
@@ -53,17 +55,22 @@ pub async fn sign_in(
             info!(key, peer = ?request.peer_addr(), "an operator has signed in to the page");
             cookie(&request, &guard, &id.cookie_value(), SESSION_LIMIT.as_secs())
         }
-        Err(NotSignedIn::TooOften { wait }) => {
-            let sentence = NotSignedIn::TooOften { wait }.to_string();
-            let mut response = said(StatusCode::TOO_MANY_REQUESTS, &sentence);
+        Err(reason) => not_signed_in(&request, &reason),
+    }
+}
+
+fn not_signed_in(request: &HttpRequest, reason: &NotSignedIn) -> HttpResponse {
+    match reason {
+        NotSignedIn::TooOften { wait } => {
+            let mut response = said(StatusCode::TOO_MANY_REQUESTS, &reason.to_string());
             let after = HeaderValue::from(wait.as_secs() + 1);
             response.headers_mut().insert(header::RETRY_AFTER, after);
             response
         }
-        Err(NotSignedIn::Refused(refused)) => {
+        NotSignedIn::Refused(refused) => {
             // An address gets no further than the limit of failed attempts.
             warn!(peer = ?request.peer_addr(), %refused, "somebody could not sign in to the page");
-            refusal(&refused)
+            refusal(refused)
         }
     }
 }
