@@ -19,8 +19,9 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use campanile_channel::TlsSettings;
+use campanile_channel::Watchdog;
 use campanile_channel::tls::{self, Handshakes, Stream};
-use campanile_channel::watchdog::Pulse;
+use campanile_channel::watchdog::attest;
 use campanile_edge::Keys;
 use prometheus_client::registry::Registry;
 use socket2::SockRef;
@@ -88,8 +89,8 @@ pub struct AdminConfig {
     pub mounted: Vec<Mount>,
     /// The settings of TLS; `None` if the listener speaks plain HTTP.
     pub tls: Option<TlsSettings>,
-    /// Beats while the listener works.
-    pub pulse: Pulse,
+    /// Watches the listener and its thread.
+    pub watchdog: Watchdog,
 }
 
 /// Serves on at least one bound listener until `shutdown` resolves. Must be called within an actix `System`.
@@ -101,7 +102,7 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let AdminConfig { access, keys, registry, health, mounted, tls, pulse } = config;
+    let AdminConfig { access, keys, registry, health, mounted, tls, watchdog } = config;
     let guard = Guard::new(access, keys, tls.is_some());
     let guarded = web::Data::new(guard.clone());
     let front = web::Data::new(Front { guard, registry, health });
@@ -138,8 +139,16 @@ pub async fn serve(
         .max_concurrent_connections(MAX_CONNECTIONS)
         .shutdown_timeout(SHUTDOWN_SECONDS)
         .disable_signals();
-    for listener in listeners {
-        server = server.listen("operators", listener, service.clone())?;
+    let pulse = watchdog.watch("listener for operators");
+    for (number, listener) in listeners.into_iter().enumerate() {
+        let (service, watchdog) = (service.clone(), watchdog.clone());
+        server = server.listen("operators", listener, move || {
+            // This runs on the thread that answers, once per listener.
+            if number == 0 {
+                actix_rt::spawn(attest(watchdog.watch("thread that answers operators")));
+            }
+            service()
+        })?;
     }
     let mut server = server.run();
     let handle = server.handle();
