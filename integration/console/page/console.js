@@ -6,6 +6,7 @@ import { announce, byId, say } from './dom.js';
 import { showPicture, watchPicture } from './picture.js';
 import { History } from './rates.js';
 import { get, post, remove, whenSignedOut } from './server.js';
+import { Silence } from './silence.js';
 import { showTables } from './tables.js';
 import { traceLater, watchTrace } from './trace.js';
 import { clock } from './words.js';
@@ -15,6 +16,7 @@ const SESSION_OVER = 4401;
 const PAUSES = [1, 2, 4, 8];
 
 const history = new History();
+const silence = new Silence();
 let socket = null;
 let failures = 0;
 let retry = 0;
@@ -74,21 +76,37 @@ function connect() {
   url.protocol = url.protocol.replace('http', 'ws');
   const opened = new WebSocket(url);
   socket = opened;
+  silence.heard(seconds());
   opened.onopen = () => {
     failures = 0;
   };
   opened.onmessage = ({ data }) => {
-    if (socket === opened) show(JSON.parse(data));
+    if (socket !== opened) return;
+    silence.heard(seconds());
+    show(JSON.parse(data));
   };
   opened.onclose = ({ code }) => {
     if (socket !== opened) return;
     socket = null;
     if (code === SESSION_OVER) return start('The session is over: sign in again.');
-    failures += 1;
-    setState('lost');
-    showBanner('This publisher does not answer. The page tries again by itself.');
-    retry = setTimeout(again, PAUSES[Math.min(failures, PAUSES.length) - 1] * 1_000);
+    lost();
   };
+}
+
+function lost() {
+  failures += 1;
+  setState('lost');
+  showBanner('This publisher does not answer. The page tries again by itself.');
+  retry = setTimeout(again, PAUSES[Math.min(failures, PAUSES.length) - 1] * 1_000);
+}
+
+const seconds = () => performance.now() / 1_000;
+
+/** A host that is gone does not end its connections. */
+function listenForSilence() {
+  if (!socket || !silence.isTooLong(seconds())) return;
+  disconnect();
+  lost();
 }
 
 /** A websocket does not say why it was refused, but the session does. */
@@ -172,6 +190,7 @@ async function signOut() {
 byId('sign-in-form').addEventListener('submit', signIn);
 byId('sign-out').addEventListener('click', signOut);
 whenSignedOut(() => start('The session is over: sign in again.'));
+setInterval(listenForSilence, 1_000);
 watchActions();
 watchPicture();
 watchTrace();

@@ -1,5 +1,8 @@
 // Asks the server. Every answer is a value or a sentence.
 
+/** How long an answer may take, in milliseconds. A host that is gone never says so. */
+const ANSWER_LIMIT = 20_000;
+
 let signedOut = () => {};
 
 /** What happens when the server does not know the session any more. */
@@ -10,7 +13,8 @@ export const whenSignedOut = (callback) => {
 async function ask(path, options) {
   let response;
   try {
-    response = await fetch(path, { cache: 'no-store', credentials: 'same-origin', redirect: 'error', ...options });
+    const signal = AbortSignal.timeout(ANSWER_LIMIT);
+    response = await fetch(path, { cache: 'no-store', credentials: 'same-origin', redirect: 'error', signal, ...options });
   } catch {
     return { ok: false, status: 0, sentence: 'This publisher does not answer.' };
   }

@@ -71,7 +71,9 @@ impl Onlookers {
             return None;
         }
         let mut shown = self.shown.subscribe();
-        shown.mark_changed();
+        if shown.borrow().is_some() {
+            shown.mark_changed();
+        }
         if !self.is_asking.swap(true, Ordering::Relaxed) {
             let asking = Asking(self.clone());
             actix_web::rt::spawn(async move { asking.run().await });
@@ -172,15 +174,19 @@ impl Actor for OpenPage {
     }
 }
 
-/// What the pages see from now on.
+/// What the pages see from now on; `None` if nothing comes any more.
 struct Show(Option<ByteString>);
 
 impl StreamHandler<Show> for OpenPage {
     fn handle(&mut self, Show(message): Show, ctx: &mut Self::Context) {
-        if let Some(message) = message
-            && !self.close_if_over(ctx)
-        {
-            ctx.text(message);
+        match message {
+            _ if self.close_if_over(ctx) => {}
+            Some(message) => ctx.text(message),
+            None => {
+                let description = Some("nobody asks the cluster any more".to_owned());
+                ctx.close(Some(CloseReason { code: CloseCode::Error, description }));
+                ctx.stop();
+            }
         }
     }
 }
@@ -212,5 +218,27 @@ impl OpenPage {
         ctx.close(Some(CloseReason { code: SESSION_OVER, description: Some(description) }));
         ctx.stop();
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_hears_when_nobody_asks_any_more_and_only_then() {
+        let onlookers = Onlookers::new(Inquirer::default());
+        onlookers.is_asking.store(true, Ordering::Relaxed);
+        let early = onlookers.add().expect("room");
+        assert!(!early.has_changed().expect("it is there"), "there is nothing to see yet");
+        onlookers.shown.send_replace(Some("{}".into()));
+        let mut late = onlookers.add().expect("room");
+        assert!(late.has_changed().expect("it is there"));
+        assert!(late.borrow_and_update().is_some());
+        drop(Asking(onlookers.clone()));
+        for page in [early, late] {
+            assert!(page.has_changed().is_ok_and(|has_changed| has_changed));
+            assert_eq!(*page.borrow(), None);
+        }
     }
 }
