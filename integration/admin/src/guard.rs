@@ -56,23 +56,6 @@ impl Admitted {
     }
 }
 
-/// Why somebody is not signed in.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotSignedIn {
-    /// Too many attempts from this address have failed.
-    #[error(
-        "too many attempts to sign in from your address have failed: try again in {} s",
-        .wait.as_secs() + 1
-    )]
-    TooOften {
-        /// How long to wait.
-        wait: Duration,
-    },
-    /// The request or the key is refused.
-    #[error(transparent)]
-    Refused(#[from] Refused),
-}
-
 impl Guard {
     /// A guard that knows no session.
     pub(crate) fn new(access: Access, keys: watch::Receiver<Arc<Keys>>, is_sealed: bool) -> Self {
@@ -120,7 +103,11 @@ impl Guard {
         };
         let shown = Shown { hosts: &hosts, proxy, key, session: presented };
         let is_by_session = key.is_none() && found.is_some();
-        let key = self.access.admit(wanted, shown, &keys)?;
+        let key = self.access.admit(wanted, shown, &keys);
+        let key = key.map_err(|refused| match refused {
+            Refused::UnknownKey => self.failed(request, refused),
+            _ => refused,
+        })?;
         if wanted == Wanted::Change && !marks(request, &hosts, |marks| marks.may_change()) {
             return Err(Refused::Origin);
         }
@@ -159,35 +146,49 @@ impl Guard {
     }
 
     /// Whether a request that shall change something is from a page of this listener.
-    ///
-    /// # Errors
-    /// [`Refused::Origin`].
-    pub fn check_origin(&self, request: &HttpRequest) -> Result<(), Refused> {
+    fn check_origin(&self, request: &HttpRequest) -> Result<(), Refused> {
         match marks(request, &texts(request, header::HOST), |marks| marks.may_change()) {
             true => Ok(()),
             false => Err(Refused::Origin),
         }
     }
 
-    /// Begins a session for a key that allows to look. Returns its id, for the cookie.
+    /// Begins a session for a key that allows to look. Returns its id, for the cookie. A right key begins one
+    /// however many attempts have failed, because others may share the address.
     ///
     /// # Errors
     /// The reason why not.
-    pub fn sign_in(&self, request: &HttpRequest, key: &[u8]) -> Result<SessionId, NotSignedIn> {
-        self.check_origin(request)?;
+    pub fn sign_in(&self, request: &HttpRequest, key: &[u8]) -> Result<SessionId, Refused> {
         let keys = self.keys.borrow().clone();
-        let (peer, now) =
-            (Peer::of(request.peer_addr().map(|address| address.ip())), Instant::now());
-        let mut door = self.door();
-        door.attempts.check(peer, now).map_err(|wait| NotSignedIn::TooOften { wait })?;
-        let Some(key) = keys.find(key) else {
-            door.attempts.failed(peer, now);
-            return Err(if keys.is_empty() { Refused::Shut } else { Refused::UnknownKey }.into());
-        };
-        allow(Some(&key), Action::Observe)?;
+        let unknown = if keys.is_empty() { Refused::Shut } else { Refused::UnknownKey };
+        let found = keys.find(key).ok_or(unknown);
+        let found = found.and_then(|key| allow(Some(&key), Action::Observe).map(|()| key));
+        let key = found.map_err(|refused| self.failed(request, refused))?;
         let id = SessionId::new(rand::random());
-        door.sessions.begin(id, key, now);
+        self.door().sessions.begin(id, key, Instant::now());
         Ok(id)
+    }
+
+    /// Whether a sign-in is from a page of this listener. To be asked before its key is read.
+    ///
+    /// # Errors
+    /// [`Refused::Origin`], or [`Refused::TooOften`].
+    pub fn check_sign_in(&self, request: &HttpRequest) -> Result<(), Refused> {
+        self.check_origin(request).map_err(|refused| self.failed(request, refused))
+    }
+
+    /// Counts a failed attempt of an address. Returns what it is told: beyond the limit, no more than that.
+    fn failed(&self, request: &HttpRequest, refused: Refused) -> Refused {
+        let peer = Peer::of(request.peer_addr().map(|address| address.ip()));
+        let now = Instant::now();
+        let attempts = &mut self.door().attempts;
+        match attempts.check(peer, now) {
+            Ok(()) => {
+                attempts.failed(peer, now);
+                refused
+            }
+            Err(wait) => Refused::TooOften { wait },
+        }
     }
 
     /// The name of the key of a session; `None` if there is no such session.
@@ -250,6 +251,10 @@ fn session_of(request: &HttpRequest) -> Option<SessionId> {
 pub fn refusal(refused: &Refused) -> HttpResponse {
     let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::FORBIDDEN);
     let mut response = said(status, &refused.to_string());
+    if let Refused::TooOften { wait } = refused {
+        let after = HeaderValue::from(wait.as_secs() + 1);
+        response.headers_mut().insert(header::RETRY_AFTER, after);
+    }
     if status == StatusCode::UNAUTHORIZED {
         let bearer = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);

@@ -18,7 +18,7 @@ mod sessions;
 
 pub use access::{Access, Opened, Refused, Wanted};
 pub use body::form;
-pub use guard::{Admitted, Guard, NotSignedIn, SESSION_COOKIE, refusal, said};
+pub use guard::{Admitted, Guard, SESSION_COOKIE, refusal, said};
 pub use process::ProcessMeters;
 pub use scrape::Scrape;
 pub use server::{AdminConfig, HealthCheck, Mount, serve};

@@ -1,11 +1,9 @@
 //! Signs operators in to the page and out of it: a key in the body of a POST is exchanged for a cookie.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
-use campanile_admin::{
-    Guard, NotSignedIn, Refused, SESSION_COOKIE, SESSION_LIMIT, Wanted, form, refusal, said,
-};
+use campanile_admin::{Guard, Refused, SESSION_COOKIE, SESSION_LIMIT, Wanted, form, refusal, said};
 use campanile_edge::query::{decode, pairs};
 use serde_json::json;
 use tracing::{info, warn};
@@ -38,8 +36,8 @@ pub async fn sign_in(
     body: web::Payload,
     guard: web::Data<Guard>,
 ) -> HttpResponse {
-    if let Err(refused) = guard.check_origin(&request) {
-        return not_signed_in(&request, &refused.into());
+    if let Err(refused) = guard.check_sign_in(&request) {
+        return not_signed_in(&request, &refused);
     }
     let form = match form(body, MAX_FORM_BYTES).await {
         Ok(form) => form,
@@ -55,24 +53,16 @@ pub async fn sign_in(
             info!(key, peer = ?request.peer_addr(), "an operator has signed in to the page");
             cookie(&request, &guard, &id.cookie_value(), SESSION_LIMIT.as_secs())
         }
-        Err(reason) => not_signed_in(&request, &reason),
+        Err(refused) => not_signed_in(&request, &refused),
     }
 }
 
-fn not_signed_in(request: &HttpRequest, reason: &NotSignedIn) -> HttpResponse {
-    match reason {
-        NotSignedIn::TooOften { wait } => {
-            let mut response = said(StatusCode::TOO_MANY_REQUESTS, &reason.to_string());
-            let after = HeaderValue::from(wait.as_secs() + 1);
-            response.headers_mut().insert(header::RETRY_AFTER, after);
-            response
-        }
-        NotSignedIn::Refused(refused) => {
-            // An address gets no further than the limit of failed attempts.
-            warn!(peer = ?request.peer_addr(), %refused, "somebody could not sign in to the page");
-            refusal(refused)
-        }
+fn not_signed_in(request: &HttpRequest, refused: &Refused) -> HttpResponse {
+    // An address makes no more lines than attempts may fail.
+    if !matches!(refused, Refused::TooOften { .. }) {
+        warn!(peer = ?request.peer_addr(), %refused, "somebody could not sign in to the page");
     }
+    refusal(refused)
 }
 
 /// `DELETE /console/session`: ends the session.
