@@ -52,12 +52,14 @@ impl Guarded {
         self.ask("POST /console/session", headers, &format!("key={key}")).await
     }
 
-    /// Signs in, and returns the header with the cookie.
-    async fn sign_in(&self, name: &str) -> String {
+    /// Signs in, and returns the headers with the cookie and with the proof.
+    async fn sign_in(&self, name: &str) -> (String, String) {
         let answer = self.sign_in_with(self.key(name), &self.origin()).await;
-        assert_eq!(answer.status, 204, "{}", answer.body);
+        assert_eq!(answer.status, 200, "{}", answer.body);
         let cookie = answer.header("set-cookie").expect("a cookie");
-        format!("Cookie: {}\r\n", cookie.split(';').next().expect("a pair"))
+        let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().expect("a pair"));
+        let proof = answer.json()["proof"].as_str().expect("a proof").to_owned();
+        (cookie, format!("Campanile-Proof: {proof}\r\n"))
     }
 }
 
@@ -109,10 +111,15 @@ async fn a_key_is_exchanged_for_a_session_that_can_be_ended() {
     let cookie = signed_in.header("set-cookie").expect("a cookie");
     let (pair, attributes) = cookie.split_once(';').expect("attributes");
     assert_eq!(attributes, " Path=/; Max-Age=28800; HttpOnly; SameSite=Strict");
-    assert_eq!(pair.len(), "campanile-session=".len() + 64, "256 bits");
+    let (name, id) = pair.split_once('=').expect("a pair");
+    assert_eq!(name, format!("campanile-session-{}", guarded.admin.port()));
+    let proof = signed_in.json()["proof"].as_str().expect("a proof").to_owned();
+    assert_eq!((id.len(), proof.len()), (64, 64), "256 bits");
     let over_tls = format!("Origin: https://{}\r\n", guarded.admin);
     let over_tls = guarded.sign_in_with(guarded.key("ops"), &over_tls).await;
-    assert!(over_tls.header("set-cookie").expect("a cookie").ends_with("; Secure"));
+    let secure = over_tls.header("set-cookie").expect("a cookie");
+    assert!(secure.starts_with("__Host-campanile-session-"), "{secure}");
+    assert!(secure.ends_with("; Secure"), "{secure}");
 
     let cookie = format!("Cookie: theme=dark; {pair}\r\n");
     let session = guarded.ask("GET /console/session", &cookie, "").await.json();
@@ -128,11 +135,10 @@ async fn a_key_is_exchanged_for_a_session_that_can_be_ended() {
     let both = format!("{cookie}{own}");
     let ended = guarded.ask("DELETE /console/session", &both, "").await;
     assert_eq!(ended.status, 204);
-    assert!(ended.header("set-cookie").expect("a cookie").contains("session=; Path=/; Max-Age=0"));
+    assert!(ended.header("set-cookie").expect("a cookie").contains("=; Path=/; Max-Age=0"));
     assert_eq!(guarded.ask("GET /cluster", &cookie, "").await.status, 401);
     assert_eq!(state(&cookie).await, "out");
-    let id = pair.split_once('=').expect("a pair").1;
-    let secrets = [id, guarded.key("ops"), guarded.key("shop")];
+    let secrets = [id, &proof, guarded.key("ops"), guarded.key("shop")];
     let log = guarded.process.log();
     assert!(log.iter().all(|line| secrets.iter().all(|secret| !line.contains(secret))));
 }
@@ -140,8 +146,10 @@ async fn a_key_is_exchanged_for_a_session_that_can_be_ended() {
 #[tokio::test]
 async fn a_change_needs_the_scope_and_the_origin_of_the_page() {
     let guarded = Guarded::start().await;
-    let (own, ops, looker) =
-        (guarded.origin(), guarded.sign_in("ops").await, guarded.sign_in("looker").await);
+    let own = guarded.origin();
+    let ((cookie, proof), (looker, its_proof)) =
+        (guarded.sign_in("ops").await, guarded.sign_in("looker").await);
+    let (ops, looker) = (format!("{cookie}{proof}"), format!("{looker}{its_proof}"));
     let push = async |headers: &str| {
         let answer = guarded.ask("POST /console/push", headers, "content=hi&to_group=news").await;
         (answer.status, answer.body)
@@ -151,6 +159,11 @@ async fn a_change_needs_the_scope_and_the_origin_of_the_page() {
     assert!(refused.0 == 403 && refused.1.contains("another origin"), "{}", refused.1);
     for foreign in ["https://evil.example", "http://127.0.0.1:1", "null"] {
         assert_eq!(push(&format!("{ops}Origin: {foreign}\r\n")).await.0, 403, "{foreign}");
+    }
+    // Other ports of this host get the cookie, and could forge the origin.
+    for of_others in ["", "Campanile-Proof: a\r\n", &its_proof] {
+        let refused = push(&format!("{cookie}{of_others}{own}")).await;
+        assert!(refused.0 == 403 && refused.1.contains("keeps besides it"), "{}", refused.1);
     }
     let refused = push(&format!("{looker}{own}")).await;
     assert!(refused.0 == 403 && refused.1.contains("lacks the scope manage"), "{}", refused.1);
@@ -203,7 +216,7 @@ async fn failed_attempts_are_limited_by_address_and_right_keys_pass() {
 #[tokio::test]
 async fn a_session_and_its_open_page_end_with_the_key() {
     let mut guarded = Guarded::start().await;
-    let (own, cookie) = (guarded.origin(), guarded.sign_in("ops").await);
+    let (own, (cookie, _)) = (guarded.origin(), guarded.sign_in("ops").await);
     let open = async |headers: &[(&'static str, &str)]| {
         let url = format!("ws://{}/console/live", guarded.admin);
         let mut request = url.into_client_request().expect("a URL");

@@ -126,6 +126,11 @@ pub enum Refused {
          listener has (a proxy in front has to pass the header Host on)"
     )]
     Origin,
+    /// Only the cookie of its session is there.
+    #[error(
+        "this request has the cookie of a session, but not what the page keeps besides it: sign out, and in again"
+    )]
+    Unproven,
     /// The key does not allow it.
     #[error("this API key is not allowed to {what}: it lacks the scope {scope}")]
     Scope {
@@ -142,7 +147,7 @@ impl Refused {
         match self {
             Self::NoKey(_) | Self::UnknownKey | Self::Shut | Self::SessionOver => 401,
             Self::TooOften { .. } => 429,
-            Self::Proxy(_) | Self::Host | Self::Origin | Self::Scope { .. } => 403,
+            Self::Proxy(_) | Self::Host | Self::Origin | Self::Unproven | Self::Scope { .. } => 403,
         }
     }
 }

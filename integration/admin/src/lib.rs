@@ -8,6 +8,7 @@
 mod access;
 mod attempts;
 mod body;
+mod cookies;
 mod entrance;
 mod guard;
 mod origin;
@@ -18,7 +19,7 @@ mod sessions;
 
 pub use access::{Access, Opened, Refused, Wanted};
 pub use body::form;
-pub use guard::{Admitted, Guard, SESSION_COOKIE, refusal, said};
+pub use guard::{Admitted, Guard, SignedIn, refusal, said};
 pub use process::ProcessMeters;
 pub use scrape::Scrape;
 pub use server::{AdminConfig, HealthCheck, Mount, serve};

@@ -5,7 +5,7 @@ import { showCharts } from './charts.js';
 import { announce, byId, say } from './dom.js';
 import { showPicture, watchPicture } from './picture.js';
 import { History } from './rates.js';
-import { get, post, remove, whenSignedOut } from './server.js';
+import { get, keepProof, post, remove, whenSignedOut } from './server.js';
 import { Silence } from './silence.js';
 import { showTables } from './tables.js';
 import { traceLater, watchTrace } from './trace.js';
@@ -174,6 +174,7 @@ async function signIn(event) {
     field.select();
     return;
   }
+  keepProof(answer.value.proof);
   field.value = '';
   say(byId('sign-in-problem'), '');
   await start();

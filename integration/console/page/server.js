@@ -3,12 +3,20 @@
 /** How long an answer may take, in milliseconds. A host that is gone never says so. */
 const ANSWER_LIMIT = 20_000;
 
+/** Other ports of this host get the cookie of the session, but not what is stored here. */
+const PROOF = 'campanile-proof';
+
+/** Keeps what shows that a change is from this page. */
+export const keepProof = (proof) => localStorage.setItem(PROOF, proof);
+
 let signedOut = () => {};
 
 /** What happens when the server does not know the session any more. */
 export const whenSignedOut = (callback) => {
   signedOut = callback;
 };
+
+const proven = () => ({ [PROOF]: localStorage.getItem(PROOF) ?? '' });
 
 async function ask(path, options) {
   let response;
@@ -27,7 +35,7 @@ async function ask(path, options) {
 }
 
 export const get = (path) => ask(path, {});
-export const remove = (path) => ask(path, { method: 'DELETE' });
+export const remove = (path) => ask(path, { method: 'DELETE', headers: proven() });
 
 /** Posts a form. What is in it is never in a URL. */
-export const post = (path, fields) => ask(path, { method: 'POST', body: new URLSearchParams(fields) });
+export const post = (path, fields) => ask(path, { method: 'POST', headers: proven(), body: new URLSearchParams(fields) });
