@@ -78,7 +78,7 @@ impl Sessions {
     /// Begins a session of a key.
     pub fn begin(&mut self, id: SessionId, proof: SessionId, key: Arc<ApiKey>, now: Instant) {
         self.0.retain(|_, session| !session.is_over(now));
-        let of_key = |session: &Session| Arc::ptr_eq(session.key.rights(), key.rights());
+        let of_key = |session: &Session| session.key.is(&key);
         if self.0.values().filter(|session| of_key(session)).count() >= MAX_SESSIONS_OF_KEY {
             self.end_oldest(of_key);
         }
@@ -196,6 +196,16 @@ mod tests {
         }
         assert!(sessions.find(&id(0), &keys, now).is_some());
         assert_eq!(sessions.0.len(), 1 + MAX_SESSIONS_OF_KEY);
+    }
+
+    #[test]
+    fn a_key_has_its_limit_of_sessions_across_changes_of_the_settings() {
+        let (mut sessions, now) = (Sessions::default(), Instant::now());
+        for number in 0..500 {
+            let reread = keys(&["a"]);
+            sessions.begin(id(number), id(0), find(&reread, "a"), now);
+        }
+        assert_eq!(sessions.0.len(), MAX_SESSIONS_OF_KEY);
     }
 
     #[test]
