@@ -59,6 +59,20 @@ pub enum NoInquiry {
     ShuttingDown,
 }
 
+impl NoInquiry {
+    /// The reason in one word, for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NoBroker => "no_broker",
+            Self::LinkFull => "link_full",
+            Self::NotSupported => "not_supported",
+            Self::Unanswered => "unanswered",
+            Self::TooMany => "too_many",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+}
+
 /// The questions that wait. `W` is what is needed to answer one of them.
 #[derive(Debug)]
 pub struct Inquiries<W> {

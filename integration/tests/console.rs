@@ -242,6 +242,7 @@ async fn a_session_and_its_open_page_end_with_the_key() {
     let first: serde_json::Value =
         serde_json::from_str(first.to_text().expect("text")).expect("JSON");
     assert_eq!(first["unavailable"], "this publisher has no link to its broker: try again");
+    assert_eq!(first["reason"], "no_broker");
 
     guarded.keys[0].2 = format!("cpk_{:032x}", rand::random::<u128>());
     write(&guarded.directory, &guarded.keys);

@@ -9,7 +9,7 @@ import { get, keepProof, post, remove, whenSignedOut } from './server.js';
 import { Silence } from './silence.js';
 import { showTables } from './tables.js';
 import { traceLater, watchTrace } from './trace.js';
-import { clock } from './words.js';
+import { clock, unavailableWord } from './words.js';
 
 const SESSION_OVER = 4401;
 /** How long until the next attempt to connect, in seconds. */
@@ -25,18 +25,17 @@ let shownAt = null;
 const WORDS = {
   connecting: 'connecting',
   live: 'live',
-  unavailable: 'no broker',
   lost: 'not reachable',
   out: 'signed out',
   shut: 'closed',
 };
 
-function setState(state) {
+function setState(state, word = WORDS[state]) {
   const pill = byId('state');
-  if (pill.dataset.state === state) return;
+  if (pill.dataset.state === state && pill.textContent === word) return;
   pill.dataset.state = state;
-  say(pill, WORDS[state]);
-  document.title = state === 'live' ? 'Campanile console' : `${WORDS[state]} – Campanile console`;
+  say(pill, word);
+  document.title = state === 'live' ? 'Campanile console' : `${word} – Campanile console`;
 }
 
 function showBanner(text) {
@@ -54,7 +53,7 @@ function show(message) {
   const now = Date.now() / 1_000;
   if (message.unavailable !== undefined) {
     history.missed(now);
-    setState('unavailable');
+    setState('unavailable', unavailableWord(message.reason));
     showBanner(sentenceOf(`${message.unavailable}`));
   } else {
     shownAt = now;

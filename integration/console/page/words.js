@@ -148,3 +148,6 @@ export const describeAudience = (audience) => {
   if (audience.user !== undefined) return `the user ${audience.user}`;
   return JSON.stringify(audience);
 };
+
+/** Why there are no numbers, in two words, by the reason that the server gives. */
+export const unavailableWord = (reason) => (reason === 'no_broker' ? 'no broker' : 'no answer');

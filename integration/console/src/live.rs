@@ -85,7 +85,7 @@ impl Onlookers {
         let answered = self.inquirer.ask(Question::Summary, Asked::Everybody).await;
         let message = match answered {
             Ok(answered) => json!({"cluster": cluster(answered, SystemTime::now())}),
-            Err(reason) => json!({"unavailable": reason.to_string()}),
+            Err(reason) => json!({"unavailable": reason.to_string(), "reason": reason.word()}),
         };
         message.to_string().into()
     }
