@@ -355,3 +355,26 @@ async fn a_page_that_floods_is_closed() {
     let closed = async { while let Some(Ok(_)) = stream.next().await {} };
     within("the page is closed", closed).await;
 }
+
+#[tokio::test]
+async fn one_key_cannot_take_the_pages_of_another() {
+    let guarded = Guarded::start().await;
+    let open = async |name: &str| {
+        let url = format!("ws://{}/console/live", guarded.admin);
+        let mut request = url.into_client_request().expect("a URL");
+        let bearer = format!("Bearer {}", guarded.key(name)).parse().expect("a value");
+        request.headers_mut().insert("authorization", bearer);
+        within("an answer", connect_async(request)).await
+    };
+    let mut pages = Vec::new();
+    for _ in 0..8 {
+        pages.push(open("ops").await.expect("it is let in"));
+    }
+    match open("ops").await {
+        Err(Error::Http(answer)) => assert_eq!(answer.status(), 503),
+        other => panic!("{other:?}"),
+    }
+    open("looker").await.expect("another key is let in");
+    pages.pop();
+    eventually("there is room again", async || open("ops").await.ok()).await;
+}

@@ -3,6 +3,7 @@
 //! However many pages look, the cluster is asked once, by a task that runs only while somebody looks.
 
 mod quota;
+mod share;
 
 use std::io;
 use std::sync::Arc;
@@ -28,12 +29,16 @@ use tokio::time::{Instant as TokioInstant, sleep_until};
 
 use crate::cluster::cluster;
 use quota::Quota;
+use share::{Share, Shares};
 
 /// How often the cluster is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The most pages that look at one publisher.
 const MAX_PAGES: usize = 32;
+
+/// The most of them with the same key, so that one key cannot shut those of others out.
+const MAX_PAGES_OF_KEY: usize = 8;
 
 /// How often a page is asked whether it is still there.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -57,12 +62,18 @@ pub struct Onlookers {
     /// The last message to the pages; `None` while nobody looks.
     shown: watch::Sender<Option<ByteString>>,
     is_asking: Arc<AtomicBool>,
+    shares: Shares,
 }
 
 impl Onlookers {
     /// Nobody, yet.
     pub fn new(inquirer: Inquirer) -> Self {
-        Self { inquirer, shown: watch::Sender::new(None), is_asking: Arc::default() }
+        Self {
+            inquirer: inquirer.for_pages(),
+            shown: watch::Sender::new(None),
+            is_asking: Arc::default(),
+            shares: Shares::default(),
+        }
     }
 
     /// Takes on a page. Must be called on a thread with a runtime, which asks the cluster if none does yet.
@@ -124,12 +135,25 @@ pub async fn open(
         Ok(admitted) => admitted,
         Err(refused) => return refusal(&refused),
     };
+    let share = match admitted.key() {
+        None => None,
+        Some(key) => match onlookers.shares.take(&key.rights().name, MAX_PAGES_OF_KEY) {
+            Some(share) => Some(share),
+            None => {
+                let sentence = format!(
+                    "{MAX_PAGES_OF_KEY} pages with this key look at this publisher already: close one"
+                );
+                return said(StatusCode::SERVICE_UNAVAILABLE, &sentence);
+            }
+        },
+    };
     let Some(shown) = onlookers.add() else {
         let sentence = format!("{MAX_PAGES} pages look at this publisher already: close one");
         return said(StatusCode::SERVICE_UNAVAILABLE, &sentence);
     };
     let guard = guard.get_ref().clone();
-    let page = OpenPage { guard, admitted, shown: Some(shown), heard_at: Instant::now() };
+    let heard_at = Instant::now();
+    let page = OpenPage { guard, admitted, _share: share, shown: Some(shown), heard_at };
     // What is read here is kept without a bound until the actor takes it, so a page that floods ends first.
     let mut quota = Quota::new(MAX_PAGE_BYTES, SILENCE_LIMIT);
     let payload = payload.map(move |chunk| {
@@ -149,6 +173,8 @@ pub async fn open(
 struct OpenPage {
     guard: Guard,
     admitted: Admitted,
+    /// Counts it for its key.
+    _share: Option<Share>,
     shown: Option<watch::Receiver<Option<ByteString>>>,
     heard_at: Instant,
 }
