@@ -44,7 +44,11 @@ async fn operators_are_answered_apart_from_clients() {
     assert!(metrics.head.contains("application/openmetrics-text"), "{}", metrics.head);
     assert!(metrics.body.ends_with("# EOF\n"), "{}", metrics.body);
     assert_eq!(get(admin, "/health/live", "").await.body, "ok\n");
-    assert_eq!(get(admin, "/", "").await.status, 404);
+    let nothing = get(admin, "/", "").await;
+    assert_eq!(nothing.status, 404);
+    for path in ["/console, /cluster, ", "/trace, /metrics, /health/live, /health/ready\n"] {
+        assert!(nothing.body.contains(path), "{path} is not in {}", nothing.body);
+    }
     assert_eq!(ask(admin, "POST /metrics", "Content-Length: 0\r\n").await.status, 405);
     assert_eq!(get(admin, "/metrics", "Host: evil.example\r\n").await.status, 403);
     assert_eq!(get(admin, "/metrics", "X-Forwarded-For: 192.0.2.7\r\n").await.status, 403);

@@ -66,11 +66,16 @@ impl fmt::Debug for HealthCheck {
 
 /// Adds pages to the listener. Each of them asks the [`Guard`] first, which is in the data of the app.
 #[derive(Clone)]
-pub struct Mount(pub Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>);
+pub struct Mount {
+    /// The paths, as somebody is told them who asks for another.
+    pub paths: &'static [&'static str],
+    /// Adds them.
+    pub add: Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>,
+}
 
 impl fmt::Debug for Mount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Mount")
+        f.debug_struct("Mount").field("paths", &self.paths).finish_non_exhaustive()
     }
 }
 
@@ -105,10 +110,13 @@ pub async fn serve(
     let AdminConfig { access, keys, registry, health, mounted, tls, watchdog } = config;
     let guard = Guard::new(access, keys, tls.is_some());
     let guarded = web::Data::new(guard.clone());
-    let front = web::Data::new(Front { guard, registry, health });
+    let own = ["/metrics", "/health/live", "/health/ready"];
+    let paths: Vec<_> = mounted.iter().flat_map(|mount| mount.paths).chain(&own).copied().collect();
+    let front = web::Data::new(Front { guard, registry, health, paths: paths.join(", ") });
     let app = move || {
         let app = App::new().app_data(front.clone()).app_data(guarded.clone());
-        let app = mounted.iter().fold(app, |app, mount| app.configure(|config| (mount.0)(config)));
+        let app =
+            mounted.iter().fold(app, |app, mount| app.configure(|config| (mount.add)(config)));
         let app = app.default_service(web::to(answer)).into_factory();
         app.map_err(|error: actix_web::Error| error.error_response())
     };
@@ -196,6 +204,8 @@ struct Front {
     guard: Guard,
     registry: Registry,
     health: Vec<HealthCheck>,
+    /// All paths, with commas between them.
+    paths: String,
 }
 
 /// What a path shows.
@@ -226,9 +236,8 @@ impl Route {
 
 async fn answer(request: HttpRequest, front: web::Data<Front>) -> HttpResponse {
     let Some(route) = Route::of(request.path()) else {
-        let sentence =
-            "there is nothing at this path: accepted are /metrics, /health/live and /health/ready";
-        return said(StatusCode::NOT_FOUND, sentence);
+        let sentence = format!("there is nothing at this path: accepted are {}", front.paths);
+        return said(StatusCode::NOT_FOUND, &sentence);
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = said(StatusCode::METHOD_NOT_ALLOWED, "accepted are GET and HEAD");
