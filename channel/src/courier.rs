@@ -24,7 +24,7 @@ use crate::heads::Heads;
 use crate::inquiries::{Inquiries, NoInquiry};
 use crate::link::Outbound;
 use crate::link::client::{Introduce, LinkDown, LinkUp, Received};
-use crate::publishing::{Answer, NotSent, Push, Unanswered, WaitLimits};
+use crate::publishing::{Answer, NotSent, Outgoing, Push, Unanswered, WaitLimits};
 use crate::watchdog::{Pulse, attend};
 
 use asking::{Asker, end};
@@ -294,10 +294,11 @@ impl<C: Caller> Courier<C> {
         let now = Instant::now();
         let mut sending = link.sending();
         let mut refused = Vec::new();
-        while let Some((head, content)) = self.unanswered.next(now, C::is_gone) {
+        while let Some(Outgoing { trace, head, content }) = self.unanswered.next(now, C::is_gone) {
+            let trace = trace.filter(|trace| link.may_carry(trace.needs()));
             if !link.may_carry(head.needs()) {
                 refused.extend(self.unanswered.not_carried());
-            } else if sending.send(&head, content).is_err() {
+            } else if sending.send(trace, &head, content).is_err() {
                 break;
             } else {
                 self.unanswered.handed_over(now);

@@ -6,10 +6,12 @@ pub mod broker;
 pub mod courier;
 mod durations;
 pub mod heads;
+pub mod incidents;
 pub mod inquiries;
 mod link;
 pub mod proxied;
 pub mod publishing;
+pub mod spans;
 pub mod tls;
 mod usage;
 pub mod watchdog;
@@ -19,6 +21,7 @@ pub use link::{
     Full, LinkTls, MAX_SECRETS_BYTES, Outbound, Outbox, Secrets, SecretsError, SecretsNow, client,
     outbox, proof, unchanging,
 };
+pub use spans::Spans;
 pub use tls::TlsSettings;
 pub use usage::usage;
 pub use watchdog::{Pulse, Watchdog};

@@ -16,4 +16,4 @@ mod unanswered;
 pub use failure::{Failure, NotSent, Unknown};
 pub use push::{Push, Target, Wait};
 pub use receipt::{Accepted, Answer, Delivery, Receipt};
-pub use unanswered::{Unanswered, WaitLimits};
+pub use unanswered::{Outgoing, Unanswered, WaitLimits};

@@ -323,7 +323,11 @@ async fn a_client_and_a_broker_written_by_hand_prove_the_secret() {
     let limits = b"\x92\xce\x01\x01\x00\x00\xce\x01\x00\x00\x00";
     assert!(
         offer.ends_with(
-            &[b"\x94\xaeclient_publish\xa9inquiries\xa6secret\xa6stamps", &limits[..]].concat()
+            &[
+                &b"\x95\xaeclient_publish\xa9inquiries\xa6secret\xa6stamps\xa6traces"[..],
+                &limits[..]
+            ]
+            .concat()
         ),
         "{offer:x?}"
     );

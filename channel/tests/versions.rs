@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod harness;
+#[path = "versions/traces.rs"]
+mod traces;
 
 use actix::prelude::*;
 use bytes::{BufMut, BytesMut};
@@ -304,10 +306,8 @@ fn assert_hello(hello: &[u8], before_nonce: &[u8]) {
     assert_eq!(before, before_nonce);
     let (nonce, after) = rest.split_at(32);
     assert_ne!(nonce, [0; 32]);
-    assert_eq!(
-        after,
-        [&b"\x93\xaeclient_publish\xa9inquiries\xa6stamps"[..], &LIMITS[..]].concat()
-    );
+    let features = &b"\x94\xaeclient_publish\xa9inquiries\xa6stamps\xa6traces"[..];
+    assert_eq!(after, [features, &LIMITS[..]].concat());
 }
 
 async fn next(facts: &mut UnboundedReceiver<Told>) -> Told {

@@ -9,7 +9,8 @@
 //! [`Principal`] is who a peer is, and decides what it may do, by its [`rights`]. [`tokens`] checks the
 //! tokens of clients, [`Keys`] are what backends are known by. A [`Secret`] is never shown.
 //! A [`Crowd`] knows the connections of each address, behind proxies by [`client_behind`] and
-//! [`proxy_protocol`]. [`tls`] is what listeners need for TLS.
+//! [`proxy_protocol`]. [`tls`] is what listeners need for TLS. [`Incidents`] decides what is logged of what peers
+//! can cause at will.
 
 mod accept;
 mod bearer;
@@ -19,6 +20,7 @@ mod exposure;
 mod forwarded;
 mod head;
 mod hosts;
+mod incidents;
 mod keys;
 mod networks;
 mod origins;
@@ -45,6 +47,7 @@ pub use exposure::{Exposure, PROXY_HEADERS};
 pub use forwarded::client_behind;
 pub use head::{Head, HeadError, MAX_HEAD_BYTES};
 pub use hosts::AllowHosts;
+pub use incidents::{Incidents, LeftOut};
 pub use keys::{
     ApiKey, InvalidKeyHash, KEY_PREFIX, KeyHash, Keys, MAX_KEY_BYTES, SameKey, new_key,
 };

@@ -13,7 +13,8 @@ use campanile_messages::inquiry::{Answer, Question, pack, unpack};
 use campanile_messages::link::{Asked, Gap, RequestTicket, Tally, Want};
 use campanile_messages::{
     Address, Audience, ConnectionId, Content, DecodeError, EncodedFrame, Event, FromBroker,
-    GroupName, IdempotencyKey, InstanceId, Position, ToBroker, UserName, WorkerId,
+    GroupName, IdempotencyKey, InstanceId, Position, SpanId, ToBroker, TraceContext, TraceId,
+    UserName, WorkerId,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -27,6 +28,9 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(frames(stream, usize::from(piece).max(1)), whole, "pieces matter");
     whole.0.into_iter().for_each(read);
     read(Bytes::copy_from_slice(stream));
+    if let Some(context) = TraceContext::parse(stream) {
+        assert_eq!(TraceContext::parse(context.to_string().as_bytes()), Some(context));
+    }
     check_random_messages(stream);
 });
 
@@ -53,6 +57,15 @@ fn check_random_messages(data: &[u8]) {
     let content = Content::Binary(Bytes::copy_from_slice(data));
     let to = Address { worker: WorkerId(number()), connection: ConnectionId(number()) };
     let except = gap.map(|_| to);
+    let id = |first: u64, second: u64| {
+        let bytes = [first.to_be_bytes(), second.to_be_bytes()].concat();
+        TraceId::new(bytes.try_into().expect("16 bytes"))
+    };
+    let span = SpanId::new(number().to_be_bytes()).or(SpanId::new([1; 8])).expect("not zero");
+    let trace = id(number(), number()).or(id(1, 1)).expect("not zero");
+    let context = TraceContext { trace, span, flags: (number() % 4) as u8 };
+    let header = context.to_string();
+    assert_eq!(TraceContext::parse(header.as_bytes()), Some(context));
     let from = gap.and_then(|_| UserName::new(text.chars().take(60).collect::<String>()).ok());
     for message in [
         ToBroker::Attach { cursor: gap.map(|_| position) },
@@ -77,6 +90,7 @@ fn check_random_messages(data: &[u8]) {
         ToBroker::Told { ticket, content: content.clone() },
         ToBroker::AskHead { number: number() },
         ToBroker::Direct { number: number(), to, content: content.clone() },
+        ToBroker::Traced { number: number(), context },
         ToBroker::Publish {
             number: number(),
             unanswered: number(),
@@ -123,6 +137,7 @@ fn check_random_messages(data: &[u8]) {
         }),
         FromBroker::Count { ticket, sequence: number(), within_millis: small(number()) },
         FromBroker::Counted { number: number(), tally },
+        FromBroker::Traced { sequence: number(), context },
     ] {
         assert_eq!(FromBroker::decode(payload(message.clone().encode())), Ok(message));
     }

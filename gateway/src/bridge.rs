@@ -18,6 +18,7 @@ pub(crate) mod interest;
 mod performer;
 pub mod recent;
 pub(crate) mod resumes;
+pub(crate) mod spans;
 mod summary;
 mod traces;
 mod wants;
@@ -98,13 +99,7 @@ impl Bridge {
                 secrets: config.secrets.clone(),
             },
             core: Core::new(config, workers.len(), Instant::now()),
-            performer: Performer::new(
-                workers,
-                health,
-                config.meters.clone(),
-                config.drain,
-                Instant::now(),
-            ),
+            performer: Performer::new(workers, health, config, Instant::now()),
             effects: Vec::new(),
             audiences,
             is_resuming: false,

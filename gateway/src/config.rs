@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use campanile_channel::watchdog::Watchdog;
-use campanile_channel::{LinkTls, TlsSettings};
+use campanile_channel::{LinkTls, Spans, TlsSettings};
 use campanile_channel::{Secrets, SecretsNow, unchanging};
 use campanile_edge::websocket::Limits;
-use campanile_edge::{AllowHosts, AllowOrigins, Exposure};
+use campanile_edge::{AllowHosts, AllowOrigins, Exposure, Incidents};
 use tokio::sync::{Notify, watch};
 
 use crate::access::Access;
@@ -117,8 +117,14 @@ pub struct GatewayConfig {
     pub drain: Duration,
     /// How long connections may take to end after [`drain`](Self::drain) before they are cut.
     pub shutdown_limit: Duration,
+    /// Whether the end of every connection is logged. Default: no.
+    pub access_log: bool,
+    /// What is logged of refused connections and requests. Default: nothing has happened.
+    pub incidents: Incidents,
     /// Watches the gateway's actors and threads.
     pub watchdog: Watchdog,
+    /// Where the spans go of events that belong to a trace. Default: nowhere.
+    pub spans: Spans,
 }
 
 impl GatewayConfig {
@@ -174,7 +180,10 @@ impl Default for GatewayConfig {
             confirm_limit: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             shutdown_limit: Duration::from_secs(2),
+            access_log: false,
+            incidents: Incidents::default(),
             watchdog: Watchdog::none(),
+            spans: Spans::default(),
         }
     }
 }

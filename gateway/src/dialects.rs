@@ -40,21 +40,21 @@ impl Dialect {
     /// All dialects, in the order of their discriminants.
     pub const ALL: [Self; 3] = [Self::Plain, Self::V1, Self::Events];
 
+    /// What it is called in metrics, in the log, and by operators.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::V1 => "v1",
+            Self::Events => "events",
+        }
+    }
+
     /// The rules of this dialect.
     pub fn rules(self) -> &'static dyn Rules {
         match self {
             Self::Plain => &plain::Plain,
             Self::V1 => &v1::V1,
             Self::Events => &events::Events,
-        }
-    }
-
-    /// What operators call it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::V1 => "v1",
-            Self::Events => "events",
         }
     }
 

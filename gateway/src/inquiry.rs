@@ -27,12 +27,12 @@ pub enum WorkerAnswer {
     Nothing,
     /// How it fares.
     Summary(WorkerSummary),
-    /// What became of an event at its connections.
-    Trace(Box<WorkerTrace>),
-    /// A connection that continued where another one has ended, and when it was opened.
-    Continued(ContinuedClient),
     /// Connections that were asked for.
     Connections(ConnectionsSummary),
     /// Connections that were closed.
     Disconnected(DisconnectedSummary),
+    /// What became of an event at its connections.
+    Trace(Box<WorkerTrace>),
+    /// A connection that continued where another one has ended, and when it was opened.
+    Continued(ContinuedClient),
 }

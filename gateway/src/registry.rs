@@ -5,11 +5,12 @@
 //! Sends to the sockets and to the bridge. Runs on the worker's thread. Bounded by: one message in flight
 //! per session, the bytes of `Deliveries`, and one report in flight to the bridge.
 
+mod awaited_ends;
 mod batch;
 mod client;
 mod clients;
 mod counting;
-mod departures;
+mod described;
 mod in_hand;
 mod inquiries;
 mod join_answer;
@@ -42,10 +43,10 @@ use crate::connection::line::Line;
 use crate::connection::socket::Unsent;
 use crate::delivery::{Deliveries, Signal};
 use crate::publishing::Desk;
+use crate::registry::awaited_ends::AwaitedEnds;
 use crate::registry::batch::{Batch, Closed};
 use crate::registry::client::Client;
 use crate::registry::clients::Clients;
-use crate::registry::departures::Departures;
 use crate::registry::in_hand::InHand;
 use crate::registry::leaving::Leaving;
 use crate::registry::reporter::Reporter;
@@ -81,7 +82,7 @@ pub(crate) struct Registry {
     is_resting: bool,
     leaving: Leaving,
     /// Operators who wait for connections to end.
-    departures: Departures<oneshot::Sender<DisconnectedSummary>>,
+    awaited_ends: AwaitedEnds<oneshot::Sender<DisconnectedSummary>>,
     /// Where clients hand in what they publish.
     desk: Arc<Desk>,
     config: Arc<GatewayConfig>,
@@ -111,7 +112,7 @@ impl Registry {
             reporter: Reporter::default(),
             is_resting: false,
             leaving: Leaving::default(),
-            departures: Departures::default(),
+            awaited_ends: AwaitedEnds::default(),
             desk,
             config,
             unsent_asked: 0,
@@ -239,7 +240,7 @@ impl Handler<Detach> for Registry {
         self.forget(connection, ctx);
         self.clients.trail.ended.complete(connection, address, end, Instant::now());
         self.find_unsent(connection, ctx);
-        self.departed(connection);
+        self.note_end(connection);
     }
 }
 

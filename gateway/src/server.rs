@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use actix_rt::Arbiter;
+use campanile_channel::incidents;
 use campanile_channel::watchdog::Pulse;
 use campanile_edge::most_exposed;
 use campanile_messages::{InstanceId, WorkerId};
 use socket2::SockRef;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -88,6 +90,8 @@ pub async fn serve(
     let pulse = config.watchdog.watch("acceptor");
     let (settings, newcomers) = (config.clone(), health.clone());
     let acceptor = Acceptor::start(listeners, seats.clone(), doors, settings, newcomers, pulse)?;
+    let mut reports = JoinSet::new();
+    reports.spawn_local(incidents::report(config.incidents.clone()));
     shutdown.await;
     // From here on, new clients are turned away, and health checks are still answered.
     health.begin_drain();

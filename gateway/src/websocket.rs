@@ -6,6 +6,6 @@ mod close;
 mod incoming;
 mod upgrade;
 
-pub use close::CloseCode;
+pub use close::{CloseCause, CloseCode};
 pub use incoming::{Incoming, Terms};
 pub use upgrade::Upgrade;

@@ -288,3 +288,19 @@ fn a_page_that_comes_back_joins_all_its_groups_at_once() {
         assert_eq!(client.json()["type"], "joined");
     }
 }
+
+#[test]
+fn clients_come_in_while_the_limits_change() {
+    let (sender, limits) = watch::channel(Arc::new(GatewayLimits::default()));
+    let gateway = Gateway::start(|config| config.limits = limits);
+    let test = Arc::new(());
+    let going = Arc::downgrade(&test);
+    std::thread::spawn(move || {
+        while going.upgrade().is_some() {
+            sender.send_replace(Arc::default());
+        }
+    });
+    for _ in 0..200 {
+        greeted(sent(&gateway, ONE, &request("/", &[])));
+    }
+}

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::cli::AdminArgs;
 use crate::exposure::Service;
 use crate::live::Live;
+use crate::otlp::Otlp;
 use crate::process_meters::{DiskRoom, Expiry, LogAndWatchdog};
 use crate::threads::start;
 use crate::units::{AdminAddress, HostPort};
@@ -37,7 +38,7 @@ impl Admin {
     ///
     /// # Errors
     /// If the address that somebody named cannot be bound, or would be open to others by mistake.
-    pub fn bind(live: &Live) -> anyhow::Result<Option<Self>> {
+    pub fn bind(live: &Live, otlp: &Otlp) -> anyhow::Result<Option<Self>> {
         let Some(AdminArgs { service, listen, opened }) = live.admin() else { return Ok(None) };
         let address = match listen {
             Some(AdminAddress::Off) => return Ok(None),
@@ -86,6 +87,7 @@ impl Admin {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("campanile_build", "The release that runs", build);
         registry.register_collector(Box::new(ProcessMeters));
+        otlp.meters().register(&mut registry);
         registry.register(Expiry::NAME, Expiry::HELP, live.tls.expiry.metric());
         let access = Access { exposure, listens_on, opened: *opened };
         let (health, mounted) = (Vec::new(), Vec::new());

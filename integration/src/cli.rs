@@ -9,12 +9,15 @@ mod config;
 mod gateway;
 mod key;
 mod names;
+mod otlp;
+mod process_args;
 mod publisher;
 mod push;
 mod refusal;
 mod service_args;
 mod tail;
 mod token;
+mod top;
 mod trace;
 mod up;
 mod variables;
@@ -25,8 +28,9 @@ use std::path::{Path, PathBuf};
 use campanile_bench::{BenchArgs, PartArgs};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, value_parser};
+use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use crate::logging::LogFormat;
 use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
 
 use refusal::one_line;
@@ -35,12 +39,14 @@ pub use broker::{BrokerArgs, BrokerCommandArgs};
 pub use config::ConfigArgs;
 pub use gateway::{GatewayArgs, GatewayCommandArgs};
 pub use key::{HashArgs, KeyCommand, MakeArgs};
+pub use otlp::{BrokerOtlp, GatewayOtlp, PublisherOtlp};
 pub use publisher::{PublisherArgs, PublisherCommandArgs};
 pub use push::{PushArgs, Wait};
 pub use refusal::{Refused, explain};
 pub use service_args::{AdminArgs, LinkFiles, ServiceArgs};
 pub use tail::TailArgs;
 pub use token::{Grant, TokenCommand, TokenMakeArgs, TokenShowArgs};
+pub use top::TopArgs;
 pub use trace::TraceArgs;
 
 /// A push cluster: call one URL, and a message appears in every browser on every host.
@@ -89,6 +95,8 @@ pub enum Command {
     Push(PushArgs),
     /// Print the events of an event stream; comes back by itself, and misses nothing
     Tail(TailArgs),
+    /// Show the cluster on the terminal, refreshed each second
+    Top(TopArgs),
     /// Follow an event through the cluster: why did this client not get it?
     Trace(TraceArgs),
     /// Measure how fast and how small a cluster is, beside the least that any server must do
@@ -117,6 +125,8 @@ pub struct Invocation {
     pub command: Command,
     /// The settings file, if there is one.
     pub file: Option<PathBuf>,
+    /// The format of the log, if the command line or the environment names one.
+    pub log_format: Option<LogFormat>,
     /// The values of flags in it.
     pub scalars: Vec<Scalar>,
     /// Those of them that neither the command line nor the environment overrides.
@@ -141,13 +151,12 @@ pub fn read() -> Result<Invocation, Refused> {
     if let Some(wrong) = service.and_then(|s| names::different_variables(s, &environment)) {
         return Err(command.error(ErrorKind::ArgumentConflict, wrong).into());
     }
-    let file = matches.subcommand().filter(|(name, _)| SERVICES.contains(name));
-    let file = file.and_then(|(_, matches)| matches.get_one::<PathBuf>("config")).cloned();
-    let Some(file) = file else {
+    let log_format = process_args::log_format(&matches);
+    let Some(file) = process_args::config(&matches) else {
         up::check(&all_flags(), &matches, (None, &[]), &environment).map_err(Refused::Settings)?;
         let command = Cli::from_arg_matches(&matches)?.command;
         let (scalars, in_force, settings) = Default::default();
-        return Ok(Invocation { command, file: None, scalars, in_force, settings });
+        return Ok(Invocation { command, file: None, log_format, scalars, in_force, settings });
     };
     let SettingsFile { scalars, settings } = read_settings(&file).map_err(Refused::Settings)?;
     let matches = with_scalars(command, &scalars).try_get_matches_from(&args)?;
@@ -161,7 +170,7 @@ pub fn read() -> Result<Invocation, Refused> {
         own.and_then(|own| own.value_source(&scalar.id)) == Some(ValueSource::DefaultValue)
     };
     let in_force = scalars.iter().filter(is_in_force).cloned().collect();
-    Ok(Invocation { command, file: Some(file), scalars, in_force, settings })
+    Ok(Invocation { command, file: Some(file), log_format, scalars, in_force, settings })
 }
 
 /// Reads a settings file.
@@ -230,7 +239,7 @@ fn command() -> clap::Command {
 /// Every command with its flags, as they are without an environment.
 pub fn all_flags() -> clap::Command {
     let command = SERVICES.iter().fold(Cli::command(), |command, service| {
-        command.mut_subcommand(service, |service| service.arg(config_flag()))
+        command.mut_subcommand(service, |service| service.args(process_args::flags()))
     });
     command.mut_subcommand("up", |up| {
         up.mut_args(|arg| {
@@ -246,19 +255,6 @@ pub fn all_flags() -> clap::Command {
             }
         })
     })
-}
-
-/// The flag that names the settings file.
-fn config_flag() -> Arg {
-    Arg::new("config")
-        .long("config")
-        .value_name("FILE")
-        .env("CAMPANILE_CONFIG")
-        .value_parser(value_parser!(PathBuf))
-        .help(
-            "Settings file (TOML) with any of these flags and more; flags and variables win \
-             [default: none]",
-        )
 }
 
 /// The service by whose name a flag begins in `up`; a flag that only one service can have does not.
@@ -293,13 +289,16 @@ mod tests {
         command.build();
         for name in ["broker", "gateway", "publisher"] {
             let service = command.find_subcommand(name).expect("there").clone();
-            let is_own = |arg: &&clap::Arg| !["help", "config"].contains(&arg.get_id().as_str());
+            let is_own = |arg: &&clap::Arg| {
+                let id = arg.get_id().as_str();
+                id != "help" && !process_args::IDS.contains(&id)
+            };
             for arg in service.get_arguments().filter(is_own) {
                 let flag = arg.get_long().expect("a flag");
                 let prefixed = format!("{name}-{flag}");
                 let variable = format!("campanile-{prefixed}").to_uppercase().replace('-', "_");
                 assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(&*variable));
-                let is_of_all = name != "broker" && flag == "secret-file";
+                let is_of_all = name != "broker" && ["secret-file", "otlp"].contains(&flag);
                 // Links within one process need no TLS.
                 let is_of_links = ["broker-ca", "link-cert", "link-key", "client-ca"]
                     .contains(&flag)
@@ -309,7 +308,8 @@ mod tests {
                 if flag == "broker" || is_of_all || is_of_links || is_of_operators {
                     continue;
                 }
-                let is_plain = ["workers", "data-dir", "durability", "secret-file"].contains(&flag);
+                let is_plain =
+                    ["workers", "data-dir", "durability", "secret-file", "otlp"].contains(&flag);
                 let in_up = if is_plain { flag } else { &prefixed };
                 let up = command.find_subcommand("up").expect("there");
                 let twin = up.get_arguments().find(|arg| arg.get_long() == Some(in_up));

@@ -10,6 +10,7 @@ mod jwks;
 mod limits;
 mod live;
 mod logging;
+mod otlp;
 mod process_meters;
 mod remote;
 mod reread;
@@ -35,7 +36,8 @@ use tracing::warn;
 
 use cli::{Command, Invocation, ServiceArgs};
 use live::{Invalid, Live, NewState};
-use logging::Logging;
+use logging::{LogFormat, Logging};
+use otlp::Otlp;
 use shutdown::Shutdown;
 
 pub use trial::wrong_settings;
@@ -61,6 +63,7 @@ pub fn run() -> ExitCode {
         Invocation { command: Command::Token(command), .. } => return tools::token::run(command),
         Invocation { command: Command::Push(args), .. } => return tools::push::run(&args),
         Invocation { command: Command::Tail(args), .. } => return tools::tail::run(&args),
+        Invocation { command: Command::Top(args), .. } => return tools::top::run(&args),
         Invocation { command: Command::Trace(args), .. } => return tools::trace::run(&args),
         service => service,
     };
@@ -78,7 +81,12 @@ pub fn run() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let logging = match logging::start(first.filter()) {
+    let log_format = match cli::is_service() {
+        true => invocation.log_format.unwrap_or(first.log_format),
+        // People look at a benchmark.
+        false => LogFormat::Text,
+    };
+    let logging = match logging::start(first.filter(), log_format) {
         Ok(logging) => logging,
         Err(error) => {
             logging::last_line(&format!("error: cannot start the thread of the log: {error}"));
@@ -124,20 +132,26 @@ async fn serve(command: Command, live: Arc<Live>) -> anyhow::Result<()> {
             move || live.reload()
         })?,
     };
-    match command {
-        Command::Up(args) => services::up(args, &live, shutdown, watchdog).await,
-        Command::Broker(args) => services::broker(args, &live, shutdown, watchdog).await,
-        Command::Gateway(args) => services::gateway(args, &live, shutdown, watchdog).await,
-        Command::Publisher(args) => services::publisher(args, &live, shutdown, watchdog).await,
+    let otlp = Otlp::start(live.otlp())?;
+    let served = match command {
+        Command::Up(args) => services::up(args, (&live, &otlp), shutdown, watchdog).await,
+        Command::Broker(args) => services::broker(args, (&live, &otlp), shutdown, watchdog).await,
+        Command::Gateway(args) => services::gateway(args, (&live, &otlp), shutdown, watchdog).await,
+        Command::Publisher(args) => {
+            services::publisher(args, (&live, &otlp), shutdown, watchdog).await
+        }
         Command::Bench(args) => measure(*args, shutdown).await,
         Command::Config(_)
         | Command::Key(_)
         | Command::Token(_)
         | Command::Push(_)
         | Command::Tail(_)
+        | Command::Top(_)
         | Command::Trace(_)
         | Command::BenchPart(_) => unreachable!("ended before"),
-    }
+    };
+    otlp.finish().await;
+    served
 }
 
 /// Runs the benchmark on a thread of its own, which waits for nothing but its sockets.

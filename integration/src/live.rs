@@ -22,7 +22,8 @@ use crate::certificates::{Certificates, Listeners};
 use crate::cli::{self, AdminArgs, Invocation, ServiceArgs};
 use crate::exposure::{SERVICES, Service};
 use crate::limits::{self, LimitsNow, ServiceLimits};
-use crate::logging::Level;
+use crate::logging::{Level, LogFormat};
+use crate::otlp::OtlpUrl;
 use crate::reread;
 use crate::secrets::ClusterSecret;
 use crate::settings::{self, Scalar, Settings, SettingsError, SettingsFile};
@@ -33,6 +34,8 @@ use crate::token_keys::{TokenKeys, TokenSettings};
 pub struct NewState {
     /// What is logged.
     filter: EnvFilter,
+    /// The format of the log, unless a flag or variable names one.
+    pub log_format: LogFormat,
     /// What the services of the cluster prove to each other.
     secrets: Secrets,
     /// Whom the gateway lets in.
@@ -76,6 +79,7 @@ impl NewState {
     pub fn read(settings: &Settings, args: &ServiceArgs) -> Result<Self, Invalid> {
         let variable = std::env::var("CAMPANILE_LOG").ok();
         let filter = settings.log.filter(variable.as_deref(), &settings.places);
+        let log_format = settings.log.format(&settings.places);
         let secrets = args.cluster_secret.as_ref().map(ClusterSecret::read);
         let secrets = secrets.unwrap_or_else(|| Ok(Secrets::default()));
         let access = args.gateway.as_ref().map(|gateway| {
@@ -90,15 +94,23 @@ impl NewState {
         let certificates = Certificates::read(&settings.tls, args);
         let mut wrong = Vec::new();
         let filter = note(&mut wrong, filter.map_err(|error| [error]));
+        let log_format = note(&mut wrong, log_format.map_err(|error| [error]));
         let secrets = note(&mut wrong, secrets.map_err(|error| [error]));
         let lines = |wrong| settings.places.lines(wrong);
         let access = note(&mut wrong, access.map_err(lines));
         let keys = note(&mut wrong, keys.map_err(lines));
         let certificates = note(&mut wrong, certificates.map_err(lines));
-        match (filter, secrets, access, keys, certificates) {
-            (Some(filter), Some(secrets), Some(access), Some(keys), Some(certificates)) => {
+        match (filter, log_format, secrets, access, keys, certificates) {
+            (
+                Some(filter),
+                Some(log_format),
+                Some(secrets),
+                Some(access),
+                Some(keys),
+                Some(certificates),
+            ) => {
                 let limits = ServiceLimits::of(args);
-                Ok(Self { filter, secrets, access, keys, certificates, limits })
+                Ok(Self { filter, log_format, secrets, access, keys, certificates, limits })
             }
             _ => Err(Invalid(wrong)),
         }
@@ -137,6 +149,8 @@ pub struct Live {
     in_force: Vec<Scalar>,
     authenticated: [bool; 3],
     level: Level,
+    /// The format of the log at the start. `None` if a flag or variable decides it.
+    log_format: Option<LogFormat>,
     secrets: watch::Sender<Arc<Secrets>>,
     /// Whom the gateway lets in.
     pub token_keys: Arc<TokenKeys>,
@@ -164,6 +178,7 @@ impl Live {
             in_force: invocation.in_force.clone(),
             authenticated,
             level,
+            log_format: invocation.log_format.is_none().then_some(first.log_format),
             secrets,
             token_keys: Arc::new(TokenKeys::start(first.access)),
             keys,
@@ -191,6 +206,11 @@ impl Live {
         self.args.admin.as_ref()
     }
 
+    /// Where spans go, if anywhere.
+    pub fn otlp(&self) -> Option<&OtlpUrl> {
+        self.args.otlp.as_ref()
+    }
+
     /// Whether there were API keys at the start.
     pub fn has_keys(&self) -> bool {
         self.authenticated[Service::Publisher as usize]
@@ -213,11 +233,15 @@ impl Live {
         }
         match self.reread() {
             Ok((state, scalars)) => {
+                let log_format = state.log_format;
                 self.publish(state);
                 info!("the settings were read again");
                 let mut changed = changed(&self.scalars, &scalars);
                 // A file may have the settings of the whole cluster.
                 changed.retain(|key| self.is_of_a_service_here(key));
+                if self.log_format.is_some_and(|format| format != log_format) {
+                    changed.push("[log] format".to_owned());
+                }
                 if !changed.is_empty() {
                     warn!("these settings change only with a restart: {}", changed.join(", "));
                 }

@@ -7,6 +7,7 @@
 //! `tracing-appender` does not do this: it counts lines and not bytes, a line that could not be
 //! written is not counted, and its guard waits for more than a second at the end.
 
+mod format;
 mod queue;
 mod sink;
 
@@ -21,11 +22,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::{DefaultFields, Format, Writer};
-use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::fmt::format::{DefaultFields, Format, Json, JsonFields};
 use tracing_subscriber::fmt::{Formatter, MakeWriter};
 use tracing_subscriber::reload::Handle;
 
+pub use format::LogFormat;
+
+use format::Form;
 use queue::LogQueue;
 use sink::Sink;
 
@@ -63,13 +66,19 @@ impl Drop for Logging {
 
 /// Decides what is logged.
 #[derive(Debug, Clone)]
-pub struct Level(Handle<EnvFilter, Formatter<DefaultFields, Format, Lines>>);
+pub enum Level {
+    Text(Handle<EnvFilter, Formatter<DefaultFields, Format, Lines>>),
+    Json(Handle<EnvFilter, Formatter<JsonFields, Format<Json>, Lines>>),
+}
 
 impl Level {
     /// Logs what passes this filter from now on.
     pub fn change(&self, filter: EnvFilter) {
         // It fails only if the log is gone.
-        let _ = self.0.reload(filter);
+        let _ = match self {
+            Self::Text(handle) => handle.reload(filter),
+            Self::Json(handle) => handle.reload(filter),
+        };
     }
 }
 
@@ -77,19 +86,33 @@ impl Level {
 ///
 /// # Errors
 /// If no thread can be started.
-pub fn start(filter: EnvFilter) -> io::Result<Logging> {
-    let log = Log::start(stderr()?)?;
+pub fn start(filter: EnvFilter, format: LogFormat) -> io::Result<Logging> {
+    let is_terminal = io::stderr().is_terminal();
+    let log = Log::start(stderr()?, format.on(is_terminal))?;
     let _ = LOG.set(log.clone());
     panic::set_hook(Box::new(note_panic));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(is_terminal)
         // It would be written to standard error directly.
         .log_internal_errors(false)
-        .with_writer(Lines(log.clone()))
-        .with_filter_reloading();
-    let level = Level(subscriber.reload_handle());
-    subscriber.init();
+        .with_writer(Lines(log.clone()));
+    let level = match log.form {
+        Form::Text => {
+            let subscriber = subscriber.with_filter_reloading();
+            let level = Level::Text(subscriber.reload_handle());
+            subscriber.init();
+            level
+        }
+        Form::Json => {
+            let subscriber = subscriber.json().flatten_event(true);
+            let subscriber = subscriber.with_current_span(false).with_span_list(false);
+            let subscriber = subscriber.with_filter_reloading();
+            let level = Level::Json(subscriber.reload_handle());
+            subscriber.init();
+            level
+        }
+    };
     Ok(Logging { log, level })
 }
 
@@ -101,17 +124,24 @@ pub fn dropped_lines() -> u64 {
 /// Logs why this process ends, right before it does: flushes the log for at most 200 ms, then writes
 /// the line directly, as far as there is room for it now. From any thread, and without a panic.
 pub fn last_words(line: &str) {
-    last_line(&stamped(line));
+    if let Some(log) = LOG.get() {
+        log.last_line(log.form.error_line(line).as_bytes());
+    }
 }
 
-/// As [`last_words`], without the time and the level. Before the log is started, too.
+/// As [`last_words`], but as text it has neither time nor level. Before the log is started, it is always
+/// text: then the command line or a setting is wrong.
 pub fn last_line(line: &str) {
-    let line = format!("{}\n", line.trim_end());
-    match LOG.get() {
-        Some(log) => log.last_line(line.as_bytes()),
+    let text = format!("{}\n", line.trim_end());
+    match LOG.get().map(|log| (log, log.form)) {
+        Some((log, Form::Text)) => log.last_line(text.as_bytes()),
+        Some((log, Form::Json)) => {
+            let message = line.strip_prefix("error: ").unwrap_or(line);
+            log.last_line(Form::Json.error_line(message).as_bytes());
+        }
         None => {
             if let Ok(sink) = stderr() {
-                sink.write_now(line.as_bytes(), Instant::now());
+                sink.write_now(text.as_bytes(), Instant::now());
             }
         }
     }
@@ -119,15 +149,6 @@ pub fn last_line(line: &str) {
 
 fn stderr() -> io::Result<Sink> {
     Sink::new(io::stderr().as_fd()).or_else(|_| sink::nowhere())
-}
-
-/// A line as `tracing` writes those of an error.
-fn stamped(line: &str) -> String {
-    let mut stamped = String::new();
-    // A clock before 1970 leaves the time out.
-    let _ = SystemTime.format_time(&mut Writer::new(&mut stamped));
-    let _ = write!(stamped, " ERROR campanile: {line}");
-    stamped
 }
 
 /// Logs a panic. The process may end right after it, so this waits until the line is written, unless
@@ -138,12 +159,12 @@ fn note_panic(panic: &PanicHookInfo<'_>) {
     let name = thread.name().unwrap_or("without a name");
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let message = panic.payload_as_str().unwrap_or("a value that is not a string");
-    let mut line = stamped(&format!("thread {name:?} panicked at {place}: {message}\n"));
+    let mut line = format!("thread {name:?} panicked at {place}: {message}\n");
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
         let _ = writeln!(line, "{backtrace}");
     }
-    log.push(format!("{}\n", line.trim_end()).as_bytes());
+    log.push(log.form.error_line(&line).as_bytes());
     if !log.is_stalled.load(Ordering::Relaxed) {
         log.flush(FLUSH_LIMIT);
     }
@@ -156,17 +177,19 @@ struct Log {
     arrived: Condvar,
     settled: Condvar,
     sink: Sink,
+    form: Form,
     /// Whether the thread waits for room in the sink.
     is_stalled: AtomicBool,
 }
 
 impl Log {
-    fn start(sink: Sink) -> io::Result<Arc<Self>> {
+    fn start(sink: Sink, form: Form) -> io::Result<Arc<Self>> {
         let log = Arc::new(Self {
             queue: Mutex::default(),
             arrived: Condvar::new(),
             settled: Condvar::new(),
             sink,
+            form,
             is_stalled: AtomicBool::new(false),
         });
         let writing = log.clone();
@@ -223,7 +246,7 @@ impl Log {
             return true;
         }
         let noun = if dropped == 1 { "log line was" } else { "log lines were" };
-        let line = format!("{}\n", stamped(&format!("{dropped} {noun} dropped")));
+        let line = self.form.error_line(&format!("{dropped} {noun} dropped"));
         let is_written = self.write(line.as_bytes());
         if is_written {
             self.queue().reported(dropped);
@@ -259,7 +282,7 @@ impl Log {
 
 /// Puts each event of `tracing` into the queue.
 #[derive(Debug)]
-struct Lines(Arc<Log>);
+pub struct Lines(Arc<Log>);
 
 impl<'a> MakeWriter<'a> for Lines {
     type Writer = LineWriter<'a>;
@@ -269,12 +292,16 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-struct LineWriter<'a>(&'a Log);
+pub struct LineWriter<'a>(&'a Log);
 
 impl io::Write for LineWriter<'_> {
     /// Takes a whole line, as `tracing` hands over a whole event.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line);
+        let shortened = match self.0.form {
+            Form::Text => None,
+            Form::Json => format::shortened(line),
+        };
+        self.0.push(shortened.as_deref().map_or(line, str::as_bytes));
         Ok(line.len())
     }
 
@@ -291,7 +318,7 @@ mod tests {
 
     fn log() -> (BufReader<PipeReader>, Arc<Log>) {
         let (reader, writer) = io::pipe().unwrap();
-        let log = Log::start(Sink::new(writer.as_fd()).unwrap()).unwrap();
+        let log = Log::start(Sink::new(writer.as_fd()).unwrap(), Form::Text).unwrap();
         (BufReader::new(reader), log)
     }
 

@@ -17,6 +17,7 @@ use crate::cli::{BrokerCommandArgs, GatewayCommandArgs, PublisherCommandArgs, Up
 use crate::exposure::{self, Service};
 use crate::files::{limited, room};
 use crate::live::Live;
+use crate::otlp::Otlp;
 use crate::shutdown::{Shutdown, Trigger};
 use crate::threads::start;
 use crate::token_keys;
@@ -42,7 +43,7 @@ const BROKER_GRACE: Duration = Duration::from_secs(3);
 /// Runs the broker.
 pub async fn broker(
     args: Box<BrokerCommandArgs>,
-    live: &Live,
+    (live, otlp): (&Live, &Otlp),
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
@@ -50,6 +51,7 @@ pub async fn broker(
         watchdog,
         secrets: live.secrets(),
         tls: live.tls.broker(),
+        spans: otlp.spans(Service::Broker),
         ..args.broker.config()?
     };
     let door = Door { service: Service::Broker, is_open: args.broker.open, is_in_up: false };
@@ -58,18 +60,18 @@ pub async fn broker(
         info!("{IN_MEMORY}");
     }
     notice(Service::Broker, exposure);
-    if let Some(mut admin) = Admin::bind(live)? {
+    if let Some(mut admin) = Admin::bind(live, otlp)? {
         admin.show_broker(&config);
         admin.start(live, &config.watchdog);
     }
-    shutdown.ends_within(config.shutdown_limit + BROKER_GRACE);
+    shutdown.ends_within(config.shutdown_limit + BROKER_GRACE + otlp.finish_limit());
     Ok(campanile_channel::broker::serve(config, listeners, shutdown.begun()).await?)
 }
 
 /// Runs a gateway.
 pub async fn gateway(
     args: Box<GatewayCommandArgs>,
-    live: &Live,
+    (live, otlp): (&Live, &Otlp),
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
@@ -77,6 +79,7 @@ pub async fn gateway(
     config.broker_tls = live.tls.link();
     config.watchdog = watchdog;
     config.tls = live.tls.gateway();
+    config.spans = otlp.spans(Service::Gateway);
     config.secrets = live.secrets();
     config.access = live.token_keys.access();
     token_keys::fetch(&live.token_keys, config.unknown_key.clone(), &config.watchdog);
@@ -89,19 +92,19 @@ pub async fn gateway(
         info!(%address, workers = config.workers, "the gateway listens");
     }
     notice(Service::Gateway, exposure);
-    if let Some(mut admin) = Admin::bind(live)? {
+    if let Some(mut admin) = Admin::bind(live, otlp)? {
         admin.show_gateway(&config);
         admin.start(live, &config.watchdog);
     }
     let ready = || info!("the gateway takes connections");
-    shutdown.ends_within(config.drain + config.shutdown_limit + GRACE);
+    shutdown.ends_within(config.drain + config.shutdown_limit + GRACE + otlp.finish_limit());
     Ok(campanile_gateway::serve(config, listeners, ready, shutdown.begun()).await?)
 }
 
 /// Runs a publisher.
 pub async fn publisher(
     args: Box<PublisherCommandArgs>,
-    live: &Live,
+    (live, otlp): (&Live, &Otlp),
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
@@ -109,6 +112,7 @@ pub async fn publisher(
     config.broker_tls = live.tls.link();
     config.watchdog = watchdog;
     config.tls = live.tls.publisher();
+    config.spans = otlp.spans(Service::Publisher);
     config.secrets = live.secrets();
     config.keys = live.keys();
     config.addresses = live.limits.publisher();
@@ -120,11 +124,11 @@ pub async fn publisher(
         info!(%address, "the publisher listens");
     }
     notice(Service::Publisher, exposure);
-    if let Some(mut admin) = Admin::bind(live)? {
+    if let Some(mut admin) = Admin::bind(live, otlp)? {
         admin.show_publisher(&config);
         admin.start(live, &config.watchdog);
     }
-    shutdown.ends_within(config.shutdown_limit + GRACE);
+    shutdown.ends_within(config.shutdown_limit + GRACE + otlp.finish_limit());
     Ok(campanile_publisher::serve(config, listeners, shutdown.begun()).await?)
 }
 
@@ -132,7 +136,7 @@ pub async fn publisher(
 /// which everything that was accepted is still delivered.
 pub async fn up(
     args: Box<UpArgs>,
-    live: &Live,
+    (live, otlp): (&Live, &Otlp),
     shutdown: Shutdown,
     watchdog: Watchdog,
 ) -> anyhow::Result<()> {
@@ -147,7 +151,7 @@ pub async fn up(
     let addresses = [addresses(&broker)?, addresses(&gateway)?, addresses(&publisher)?];
     let [link, _, push] = addresses.each_ref().map(|addresses| reachable(addresses[0]));
 
-    let admin = Admin::bind(live)?;
+    let admin = Admin::bind(live, otlp)?;
     let operators = admin.as_ref().map(Admin::address);
     let pulse = watchdog.watch("up");
     let mut broker_config = args.broker.config()?;
@@ -167,6 +171,9 @@ pub async fn up(
     publisher_config.shutdown_limit = publisher_config.shutdown_limit.min(SHARE);
     gateway_config.exposure = gateway_exposure;
     publisher_config.exposure = publisher_exposure;
+    broker_config.spans = otlp.spans(Service::Broker);
+    gateway_config.spans = otlp.spans(Service::Gateway);
+    publisher_config.spans = otlp.spans(Service::Publisher);
     broker_config.watchdog = watchdog.clone();
     gateway_config.watchdog = watchdog.clone();
     publisher_config.watchdog = watchdog;
@@ -182,7 +189,7 @@ pub async fn up(
     publisher_config.secrets = live.secrets();
     publisher_config.keys = live.keys();
     publisher_config.addresses = live.limits.publisher();
-    shutdown.ends_within(gateway_config.drain + AFTER_DRAIN);
+    shutdown.ends_within(gateway_config.drain + AFTER_DRAIN + otlp.finish_limit());
     let room = room();
     let wanted = publisher_config.max_connections;
     publisher_config.max_connections = limited("--publisher-max-connections", wanted, room / 4);

@@ -6,4 +6,5 @@ pub mod key;
 pub mod push;
 pub mod tail;
 pub mod token;
+pub mod top;
 pub mod trace;

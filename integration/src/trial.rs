@@ -30,6 +30,7 @@ pub fn wrong_settings(file: &Path, bytes: &[u8]) -> Vec<String> {
     wrong.extend(tokens.map_err(lines).err().unwrap_or_default());
     let keys = settings::keys::keys(&settings.keys, 0);
     wrong.extend(keys.map_err(lines).err().unwrap_or_default());
+    wrong.extend(settings.log.format(&settings.places).err());
     wrong.extend(settings.log.filter(None, &settings.places).err());
     wrong
 }

@@ -173,6 +173,13 @@ async fn a_change_needs_the_scope_and_the_origin_of_the_page() {
     let by_key = format!("Authorization: Bearer {}\r\n", guarded.key("ops"));
     assert!(push(&by_key).await.1.contains("group:news"), "curl needs no origin");
     assert!(push(&format!("{by_key}{ops}")).await.1.contains("another origin"));
+    let disconnect =
+        async |headers: &str| guarded.ask("DELETE /users/42?reason=test", headers, "").await.status;
+    assert_eq!(disconnect("").await, 401);
+    assert_eq!(disconnect(&ops).await, 403);
+    assert_eq!(disconnect(&format!("{ops}Origin: http://127.0.0.1:1\r\n")).await, 403);
+    assert_eq!(disconnect(&format!("{looker}{own}")).await, 403);
+    assert_eq!(disconnect(&format!("{ops}{own}")).await, 503, "there is no broker");
     let metrics = guarded.ask("GET /metrics", &ops, "").await.body;
     let counted = "campanile_publisher_pushes_total{kind=\"push\",result=\"403\",key=\"ops\"} 2\n";
     assert!(metrics.contains(counted), "composed pushes are counted: {metrics}");

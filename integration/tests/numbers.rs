@@ -270,7 +270,8 @@ async fn every_push_is_counted_once_by_kind_result_and_key() {
     let expected = &documented("Broker") | &documented("Publisher");
     let exposed = scraped.types(&["campanile_broker_", "campanile_publisher_"]);
     assert_eq!(exposed, expected);
-    let general = ["process_", "campanile_build", "campanile_log", "campanile_watchdog"];
+    let general =
+        ["process_", "campanile_build", "campanile_log", "campanile_watchdog", "campanile_otlp"];
     let mut general = scraped.types(&general);
     // Nothing here speaks TLS.
     general.insert((CERTIFICATE.to_owned(), "gauge".to_owned()));

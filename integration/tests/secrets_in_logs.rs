@@ -274,8 +274,8 @@ async fn no_process_logs_a_secret_that_it_was_given() {
 
     let mut broker = files.start(&["broker"], &[]);
     let at = format!("tls://{}", broker.address("the broker listens").await);
-    let mut gateway = files.start(&["gateway", "--broker", &at], &[]);
-    let mut publisher = files.start(&["publisher", "--broker", &at], &by_variable);
+    let mut gateway = files.start(&["gateway", "--access-log", "--broker", &at], &[]);
+    let mut publisher = files.start(&["publisher", "--access-log", "--broker", &at], &by_variable);
     let strange_file = strange_file.to_str().expect("UTF-8");
     let stranger = files
         .start(&["gateway", "--broker", &at, "--secret-file", strange_file], &by_variable[..0]);

@@ -80,7 +80,10 @@ fn every_error_in_a_file_is_a_line_that_says_what_is_accepted() {
             (4, "there is no section [gatway]; did you mean [gateway]?"),
             (7, "[broker] durability = \"soon\": accepted is disk, written, memory"),
             (8, "[broker] log_age = 5: accepted is a duration from 1ms to 1day"),
-            (10, "log.levle: unknown field `levle`, expected `level`; did you mean `level`?"),
+            (
+                10,
+                "log.levle: unknown field `levle`, expected `level` or `format`; did you mean `level`?",
+            ),
         ];
         assert_eq!(lines.len(), expected.len(), "{lines:#?}");
         for (line, (number, part)) in lines.iter().zip(expected) {

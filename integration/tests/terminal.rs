@@ -1,4 +1,4 @@
-//! `campanile push` and `campanile tail`, with real clusters.
+//! `campanile push`, `campanile tail` and `campanile top`, with real clusters.
 
 #[path = "tokens/issuer.rs"]
 mod issuer;
@@ -224,6 +224,52 @@ async fn a_refused_push_is_an_exit_code_and_the_sentence() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("refused") && !said.contains("unknown"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn top_shows_the_cluster_and_that_its_broker_is_away() {
+    let flags = "--admin-listen=127.0.0.1:0";
+    let mut cluster = Cluster::of(1).publisher(flags).gateway(flags).start().await;
+    let admin = url(cluster.publishers[0].address("operators are answered").await);
+    let _client = cluster.client_v1(0, &["news"]).await;
+    cluster.push[0].group("news", "one").await;
+    assert_eq!(cluster.push[0].get_raw("\u{1b}[2J=1&content=x").await.status, 400);
+
+    // The output is not a terminal, so it is one picture.
+    let output = output_of(&mut command(&["top", "--url", &admin]));
+    let picture = text(&output.stdout);
+    assert!(output.status.success() && text(&output.stderr).is_empty(), "{output:?}");
+    let line = |part: &str| {
+        let line = picture.lines().find(|line| line.contains(part));
+        line.unwrap_or_else(|| panic!("{part} is not in\n{picture}"))
+    };
+    assert!(line("BROKER").contains("durability memory  links 2"), "{picture}");
+    assert!(line("per second").contains("accepted 0"), "{picture}");
+    assert_eq!(picture.lines().filter(|line| line.contains("  ready  ")).count(), 2, "{picture}");
+    let refused = picture.lines().skip_while(|line| !line.contains("REASON")).nth(1);
+    assert!(refused.is_some_and(|line| line.contains("400") && line.contains("push")), "{picture}");
+    assert!(!picture.contains('\u{1b}'), "{picture}");
+
+    let output = output_of(&mut command(&["top", "--json", "--once", "--server", &admin]));
+    let seen: Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+    assert_eq!(seen["gateways"][0]["totals"]["deliveries"], 1);
+
+    let follow = Process::start(&["top", "--json", "--url", &admin]);
+    follow.said("\"broker\":{").await;
+    cluster.broker.kill().await;
+    follow.said("503 Service Unavailable: this publisher has no link to its broker").await;
+    let output = output_of(&mut command(&["top", "--once", "--url", &admin]));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("has no link to its broker"), "{output:?}");
+    let before = printed(&follow).len();
+    cluster.start_broker_again().await;
+    eventually("it goes on", async || (printed(&follow).len() > before).then_some(())).await;
+
+    let elsewhere = url(cluster.gateways[0].address("operators are answered").await);
+    let output = output_of(&mut command(&["top", "--url", &elsewhere]));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = text(&output.stderr);
+    assert!(said.contains("has no /cluster: accepted is the listener for operators"), "{said}");
 }
 
 /// A gateway over TLS that wants tokens, and a publisher over TLS.

@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// Knows the user whose client publishes an event.
 pub const CLIENT_PUBLISH: Feature = Feature("client_publish");
 
+/// Knows the trace that an event belongs to.
+pub const TRACES: Feature = Feature("traces");
+
 /// Takes part in the [inquiries](crate::inquiry) of operators.
 pub const INQUIRIES: Feature = Feature("inquiries");
 
@@ -16,7 +19,7 @@ pub const INQUIRIES: Feature = Feature("inquiries");
 pub const STAMPS: Feature = Feature("stamps");
 
 /// The features of this release.
-const FEATURES: &[Feature] = &[CLIENT_PUBLISH, INQUIRIES, STAMPS];
+const FEATURES: &[Feature] = &[CLIENT_PUBLISH, INQUIRIES, STAMPS, TRACES];
 
 /// The most features that one side may list.
 const MAX_FEATURES: usize = 64;

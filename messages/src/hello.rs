@@ -31,7 +31,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::feature::Name;
 use crate::link::{Hello, Welcome};
 
-pub use crate::feature::{CLIENT_PUBLISH, Feature, Features, INQUIRIES, STAMPS};
+pub use crate::feature::{CLIENT_PUBLISH, Feature, Features, INQUIRIES, STAMPS, TRACES};
 pub use terms::{Disagreement, Limits, MAX_FRAME_BYTES, VERSIONS, Versions};
 
 /// 32 bytes, as a MessagePack bin.

@@ -20,8 +20,6 @@ use count::count;
 
 use crate::{Address, Content, Position, UserName};
 
-pub use trace::{EndedClient, Traced, TracedEvent};
-
 pub use connections::{
     ConnectionEnd, ConnectionSummary, ConnectionsSummary, DisconnectedSummary,
     MAX_GROUPS_BYTES_OF_MANY, MAX_GROUPS_BYTES_OF_ONE, MAX_LISTED_CONNECTIONS,
@@ -31,6 +29,7 @@ pub use summary::{
     LinkSummary, LogSummary, MAX_LISTED_LINKS, MAX_REFUSED_PUSHES, PublisherSummary,
     PublisherTotals, PushCount, RefusedPush, Summary, UsageSummary, WorkerSummary,
 };
+pub use trace::{EndedClient, Traced, TracedEvent};
 
 /// The most bytes of a packed question or answer. What would be larger has to be left out, and the answer
 /// has to say so.
@@ -100,12 +99,12 @@ pub enum Answer {
     Nothing,
     /// The answer to [`Question::Summary`].
     Summary(Summary),
-    /// The answer to [`Question::Trace`].
-    Trace(Box<Traced>),
     /// The answer to [`Question::Connection`] and [`Question::User`].
     Connections(ConnectionsSummary),
     /// The answer to [`Question::Disconnect`].
     Disconnected(DisconnectedSummary),
+    /// The answer to [`Question::Trace`].
+    Trace(Box<Traced>),
 }
 
 /// Packs a question or an answer. `None` if it is larger than [`MAX_PACKED_BYTES`].

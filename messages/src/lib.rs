@@ -13,6 +13,7 @@ pub mod inquiry;
 pub mod link;
 pub mod name;
 mod position;
+mod trace;
 
 pub use event::{Audience, Content, ContentKind, Event};
 pub use frame::{DecodeError, EncodedFrame};
@@ -20,3 +21,4 @@ pub use ids::{Address, ConnectionId, InstanceId, WorkerId};
 pub use link::{Durability, FromBroker, Hello, ToBroker};
 pub use name::{GroupName, IdempotencyKey, UserName};
 pub use position::Position;
+pub use trace::{RandomId, SpanId, TraceContext, TraceId};

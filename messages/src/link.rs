@@ -34,6 +34,9 @@
 //!   Told{ticket, answer} ─────────────▶ │     Told{4, instance, answer} ──▶
 //! ```
 //!
+//! Where a push belongs to a trace, its publisher sends `Traced{number, context}` right before the
+//! `Publish`, and the broker sends `Traced{sequence, context}` right before the `Event`.
+//!
 //! Both sides send `Heartbeat` when they have nothing else to say. A side that hears nothing for too
 //! long ends the link. Messages that carry content are generic over it: `C` is [`Content`] in a
 //! program, and [`ContentKind`](crate::ContentKind) in the head of a frame.
@@ -41,13 +44,14 @@
 mod bounded;
 mod contents;
 mod greeting;
+mod needs;
 mod parts;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::feature::{CLIENT_PUBLISH, Feature, INQUIRIES, STAMPS};
 use crate::{
-    Address, Audience, Content, Event, IdempotencyKey, InstanceId, Position, UserName, WorkerId,
+    Address, Audience, Content, Event, IdempotencyKey, InstanceId, Position, TraceContext,
+    UserName, WorkerId,
 };
 
 use bounded::{Bound, list};
@@ -178,6 +182,13 @@ pub enum ToBroker<C = Content> {
         /// The content of the event.
         content: C,
     },
+    /// From a publisher: the `Publish` that comes next belongs to this trace, if it has this number.
+    Traced {
+        /// As in `Publish`.
+        number: Number,
+        /// The span of the publisher.
+        context: TraceContext,
+    },
     /// From a publisher: a question of an operator. The answer is `Asking`, and then a `Told` from each
     /// process that answers.
     Ask {
@@ -262,6 +273,13 @@ pub enum FromBroker<C = Content> {
         sequence: u64,
         /// After this time nobody waits for the answer any more.
         within_millis: u32,
+    },
+    /// To a gateway: the event that comes next belongs to this trace, if it has this sequence.
+    Traced {
+        /// The sequence of the event.
+        sequence: u64,
+        /// The span of the publisher.
+        context: TraceContext,
     },
     /// To a gateway: what the time of day was when the event that comes next was queued for this link. Before
     /// one event in 10 ms, if there are that many.
@@ -361,53 +379,4 @@ pub enum FromBroker<C = Content> {
         /// A sentence for the log.
         reason: String,
     },
-}
-
-impl<C> ToBroker<C> {
-    /// The feature that a broker must have to understand this message; `None` if every broker
-    /// understands it. A message that needs a feature may only be sent where
-    /// [`Features::allow`](crate::hello::Features::allow) says so.
-    pub fn needs(&self) -> Option<Feature> {
-        match self {
-            Self::Heartbeat
-            | Self::Interest { .. }
-            | Self::Attach { .. }
-            | Self::Fetch { .. }
-            | Self::Counted { .. }
-            | Self::Delivered { .. }
-            | Self::Publish { from: None, .. }
-            | Self::Settled { .. }
-            | Self::AskHead { .. }
-            | Self::Direct { .. } => None,
-            Self::Ask { .. } | Self::Told { .. } => Some(INQUIRIES),
-            // A broker without it would take the user's key for a backend's.
-            Self::Publish { from: Some(_), .. } => Some(CLIENT_PUBLISH),
-        }
-    }
-}
-
-impl<C> FromBroker<C> {
-    /// Like [`ToBroker::needs`], for the peer of a broker.
-    pub fn needs(&self) -> Option<Feature> {
-        match self {
-            Self::Heartbeat
-            | Self::Confirmed { .. }
-            | Self::Attached { .. }
-            | Self::Mark { .. }
-            | Self::Past { .. }
-            | Self::Fetched { .. }
-            | Self::Count { .. }
-            | Self::Event(_)
-            | Self::Deliver { .. }
-            | Self::Head { .. }
-            | Self::Accepted { .. }
-            | Self::Counted { .. }
-            | Self::Refused { .. }
-            | Self::Answered { .. }
-            | Self::Disk { .. }
-            | Self::Goodbye { .. } => None,
-            Self::Stamp { .. } => Some(STAMPS),
-            Self::Asked { .. } | Self::Asking { .. } | Self::Told { .. } => Some(INQUIRIES),
-        }
-    }
 }

@@ -6,8 +6,8 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use campanile_channel::courier::Inquirer;
-use campanile_channel::{LinkTls, Secrets, SecretsNow, TlsSettings, Watchdog, unchanging};
-use campanile_edge::{AddressLimits, Exposure, Keys, PerAddress};
+use campanile_channel::{LinkTls, Secrets, SecretsNow, Spans, TlsSettings, Watchdog, unchanging};
+use campanile_edge::{AddressLimits, Exposure, Incidents, Keys, PerAddress};
 use campanile_messages::event::MAX_CONTENT_BYTES;
 use tokio::sync::watch;
 
@@ -98,10 +98,16 @@ pub struct PublisherConfig {
     /// Whether a key may be in the URL although the publisher does not listen on loopback only. Default:
     /// it may not, because URLs are written to logs.
     pub key_in_url: bool,
+    /// Whether every push is logged. Default: no.
+    pub access_log: bool,
+    /// What is logged of refused pushes and connections. Default: nothing has happened.
+    pub incidents: Incidents,
     /// Watches the publisher's actor, tasks and threads. Default: they are not watched.
     pub watchdog: Watchdog,
     /// What operators see of the publisher. Default: registered nowhere.
     pub meters: PublisherMeters,
+    /// Where the spans go of pushes that belong to a trace. Default: nowhere.
+    pub spans: Spans,
     /// Asks the cluster on behalf of operators, as soon as the publisher runs.
     pub inquirer: Inquirer,
     /// Pushes what operators compose, as soon as the publisher runs.
@@ -167,8 +173,11 @@ impl PublisherConfig {
             max_tls_handshakes: 256,
             keys: watch::channel(Arc::default()).1,
             key_in_url: false,
+            access_log: false,
+            incidents: Incidents::default(),
             watchdog: Watchdog::none(),
             meters: PublisherMeters::default(),
+            spans: Spans::default(),
             inquirer: Inquirer::default(),
             composer: Composer::default(),
         }

@@ -26,7 +26,7 @@ use crate::http::inbound::{MAX_TARGET_BYTES, REFUSED};
 use crate::http::media::body_kind;
 use crate::http::methods::Methods;
 use crate::http::turn::Turn;
-use crate::meters::Waits;
+use crate::meters::{PublisherMeters, Waits};
 use crate::push::batch::BatchFormat;
 use crate::push::query::key;
 use crate::push::rights::Pusher;
@@ -34,6 +34,7 @@ use crate::push::shown::Shown;
 use crate::push::{BadRequest, from_body, from_query, with_key};
 use body::encoding;
 use counted::CountedRequest;
+use traced::PushSpan;
 
 mod batch;
 mod body;
@@ -57,12 +58,13 @@ mod position;
 mod rate_fields;
 mod reply;
 mod status;
+mod traced;
 mod turn;
 pub mod wording;
 
 pub use composed::{Composed, Composer};
 pub(crate) use connection::CallerStream;
-pub(crate) use counted::add;
+pub(crate) use counted::{add, status_of};
 pub(crate) use entrance::Entrance;
 pub(crate) use error::HttpError;
 pub(crate) use limit::limit;
@@ -122,11 +124,11 @@ pub(crate) async fn answer(
     let mut payload = payload.into_inner();
     let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
     // What is broken comes first: half a body must not be taken for a complete one.
-    let mut counted = CountedRequest::new(&front.config.meters, &request);
+    let mut counted = CountedRequest::new(front.counting(), &request);
     let performed = tokio::select! {
         biased;
         error = turn.broken() => Err(error.into()),
-        performed = front.perform(&request, &mut payload, &mut counted.pusher) => performed,
+        performed = front.perform(&request, &mut payload, &mut counted) => performed,
     };
     counted.answered(&performed);
     let mut response = match performed {
@@ -138,7 +140,10 @@ pub(crate) async fn answer(
         Ok(Success::Position(position)) => position::response(position, &request),
         Ok(Success::Health(readiness)) => reply::health(readiness, payload),
         Ok(Success::Methods(methods)) => reply::methods(methods, payload),
-        Err(error) => reply::refusal(&error, &request, payload),
+        Err(error) => {
+            reply::log_refusal(&front.config.incidents, &error, &request);
+            reply::refusal(&error, &request, payload)
+        }
     };
     if let Some(meter) = counted.pusher.as_ref().and_then(Pusher::meter) {
         reply::add_rate(&mut response, meter);
@@ -149,12 +154,17 @@ pub(crate) async fn answer(
 }
 
 impl Front {
-    /// Performs a request. `known` gets the caller, if it is known and has pushed.
+    /// Where pushes are counted, and whether they are logged.
+    fn counting(&self) -> (&PublisherMeters, bool) {
+        (&self.config.meters, self.config.access_log)
+    }
+
+    /// Performs a request. `counted` gets the caller, if it is known and has pushed, and what it pushes.
     async fn perform(
         &self,
         request: &HttpRequest,
         payload: &mut Payload,
-        known: &mut Option<Pusher>,
+        counted: &mut CountedRequest,
     ) -> Result<Success, ApiError> {
         if let Some(health) = self.health(request) {
             return Ok(Success::Health(health?));
@@ -178,22 +188,30 @@ impl Front {
         let admitted = self.admit(request)?;
         match route {
             Route::Push => {
-                let pusher = known.insert(admitted.pusher()?.clone());
+                let pusher = admitted.pusher()?.clone();
+                counted.pusher = Some(pusher.clone());
+                counted.span = PushSpan::begin(&self.config.spans, request);
                 pusher.count_push(Instant::now())?;
                 let mut reserved = self.budget.reserve(self.entrance.peer(request));
-                let push = match request.method() {
+                let mut push = match request.method() {
                     &Method::GET => self.read_get(request, &admitted.query, &mut reserved)?,
                     _ => self.read_post(request, &admitted.query, payload, &mut reserved).await?,
                 };
+                counted.asked(Some(&push));
                 // Its key may have been removed while the body was on its way.
-                self.still(pusher)?.check_push(&push)?;
+                self.still(&pusher)?.check_push(&push)?;
+                if let Some(span) = &mut counted.span {
+                    span.follow(&mut push);
+                }
                 self.carry(push, reserved, presence(request)).await.map(Success::Receipt)
             }
             Route::Batch => {
-                let pusher = known.insert(admitted.pusher()?.clone());
+                let pusher = admitted.pusher()?.clone();
+                counted.pusher = Some(pusher.clone());
+                counted.span = PushSpan::begin(&self.config.spans, request);
                 let query = &*admitted.query;
                 let (format, answers, reserved) =
-                    self.batch(request, query, payload, pusher).await?;
+                    self.batch(request, query, payload, &pusher, counted).await?;
                 Ok(Success::Batch(format, answers, reserved))
             }
             Route::Position => {

@@ -8,9 +8,10 @@
 //!   [`publishing`](campanile_channel::publishing) in the crate `campanile-channel`.
 //! - `publish_stream`: many pushes over one websocket.
 //! - [`budget`]: how much memory each caller may use (pure).
-//! - [`meters`]: what operators see of it.
+//! - [`meters`], `access_log`: what operators see of it.
 //! - `error`: what is answered if a push does not succeed.
 
+mod access_log;
 pub mod budget;
 mod config;
 pub mod courier;

@@ -11,7 +11,9 @@ mod access;
 mod allowance;
 mod exchange;
 mod intake;
+mod limits;
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -31,14 +33,15 @@ use futures_util::stream;
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
+use crate::access_log::{Lines, Source};
 use crate::courier::answers::Answers;
 use crate::courier::{Caller, CarryAll, Courier};
 use crate::http::HttpError;
 use crate::meters::{InFlight, Kind, Limit, PublisherMeters};
 use crate::push::rights::Pusher;
 use access::Access;
-pub(crate) use exchange::StreamLimits;
 use exchange::{Exchange, NO_KEY, Outgoing, Turn};
+pub(crate) use limits::StreamLimits;
 
 /// How items and answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +89,8 @@ struct PublishStream {
     is_closed: bool,
     meters: PublisherMeters,
     in_flight: InFlight,
+    /// The caller's address, for the access log.
+    peer: Option<SocketAddr>,
 }
 
 /// What a publish stream needs to begin.
@@ -107,6 +112,8 @@ pub(crate) struct Opening {
     pub(crate) payload: Payload,
     /// Where its items are counted.
     pub(crate) meters: PublisherMeters,
+    /// The caller's address, as far as it is known; `None` without an access log.
+    pub(crate) log_for: Option<Option<SocketAddr>>,
 }
 
 /// Answers a handshake that is known to be valid, and starts the actor.
@@ -125,6 +132,7 @@ pub(crate) fn open(request: &HttpRequest, opening: Opening) -> Result<HttpRespon
         stopping,
         payload,
         meters,
+        log_for,
     } = opening;
     let mut response = handshake(request).map_err(|_| HttpError::NotAWebsocket)?;
     if let Some(format) = subprotocol {
@@ -134,7 +142,7 @@ pub(crate) fn open(request: &HttpRequest, opening: Opening) -> Result<HttpRespon
     let access = Access::new(known, pusher);
     let format = subprotocol.unwrap_or(StreamFormat::Json);
     let actor = PublishStream {
-        exchange: Exchange::new(access, format, limits, answers),
+        exchange: Exchange::new(access, format, limits, answers).logged(log_for.is_some()),
         courier,
         payload: Box::pin(payload),
         silence_limit,
@@ -144,6 +152,7 @@ pub(crate) fn open(request: &HttpRequest, opening: Opening) -> Result<HttpRespon
         is_closed: false,
         in_flight: meters.in_flight(),
         meters,
+        peer: log_for.flatten(),
     };
     Ok(response.streaming(WebsocketContext::with_factory(stream::pending(), move |ctx| {
         ctx.spawn(Pump { pause: None });
@@ -216,13 +225,16 @@ impl Drop for PublishStream {
         let items = self.exchange.items() as u64;
         if items > 0 {
             self.meters.pushed(Kind::Stream, None, self.exchange.key_name(), items);
+            let lines = self.exchange.unanswered(Instant::now());
+            self.log(lines);
         }
     }
 }
 
 impl PublishStream {
     fn perform(&mut self, turn: Turn, ctx: &mut WebsocketContext<Self>) {
-        let Turn { outgoing, pushes, heard, wait, results } = turn;
+        let Turn { outgoing, pushes, heard, wait, results, lines } = turn;
+        self.log(lines);
         self.meters.pushed_all(Kind::Stream, &results, self.exchange.key_name());
         self.in_flight.set(self.exchange.items());
         if wait.is_some() && !self.is_slowed {
@@ -243,6 +255,11 @@ impl PublishStream {
             let pushes = pushes.into_iter().map(|(push, slot)| (push, Caller::Many(slot)));
             self.courier.do_send(CarryAll { pushes: pushes.collect() });
         }
+    }
+
+    fn log(&self, lines: Lines) {
+        let (kind, key) = (Kind::Stream, self.exchange.key_name());
+        lines.log(Source { kind, key, peer: self.peer });
     }
 
     fn end_when_done(&mut self, ctx: &mut WebsocketContext<Self>) {

@@ -63,7 +63,7 @@ fn finish(parameters: Parameters, content: Content, max_bytes: usize) -> Result<
     let (target, except) = target.resolve().map_err(query::invalid)?;
     let wait = wait.unwrap_or_default();
     check(&target, &content, id.as_ref(), max_bytes)?;
-    Ok(Push { target, except, content, id, wait, timeout, from: None })
+    Ok(Push { target, except, content, id, wait, timeout, from: None, trace: None })
 }
 
 /// Checks what the parts of a push must fulfil together.

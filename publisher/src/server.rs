@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,13 +23,15 @@ use campanile_channel::courier::LinkSign;
 use campanile_channel::publishing::WaitLimits;
 use campanile_channel::tls::{self, Handshakes, Stream};
 use campanile_channel::watchdog::{ANSWER_LIMIT, attest};
-use campanile_edge::most_exposed;
+use campanile_channel::{incident, incidents};
+use campanile_edge::{Incidents, most_exposed};
 use campanile_messages::InstanceId;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::budget::Budget;
 use crate::config::PublisherConfig;
@@ -100,6 +102,9 @@ pub async fn serve(
         }
     });
     // This waits for the signal, and then within the limits of the shutdown.
+    // Aborted, and so at its last line, when this function returns.
+    let mut reports = JoinSet::new();
+    reports.spawn_local(incidents::report(config.incidents.clone()));
     let ended = watchdog.watch("publisher's service").during(ended).await;
     link.abort();
     ended
@@ -184,6 +189,7 @@ fn listen(
     let silence_limit = config.silence_limit;
     let meters = config.meters.clone();
     let (tls, max_tls_handshakes) = (config.tls.clone(), config.max_tls_handshakes);
+    let incidents = config.incidents.clone();
     let (watchdog, workers) = (config.watchdog.clone(), AtomicUsize::new(0));
     let workers = Arc::new(workers);
     // The same as in `actix_web::HttpServer`, except for the stream in between.
@@ -207,6 +213,7 @@ fn listen(
             })
             .h1(map_config(app, |()| AppConfig::default()));
         let (tls, handshakes) = (tls.clone(), Handshakes::new(max_tls_handshakes));
+        let incidents = incidents.clone();
         let admit = async move |mut tcp: TcpStream| {
             let connected = meters.connected();
             // On each socket, not on the listener: a socket inherits them, but then the end of a large
@@ -218,7 +225,8 @@ fn listen(
             let _ = SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES);
             let (peer, counted) =
                 entrance.admit(&mut tcp, &begun).await.map_err(DispatchError::Io)?;
-            let stream = secure((tcp, peer.ip()), tls.clone(), &handshakes, head_limit).await?;
+            let shared = (&handshakes, &incidents);
+            let stream = secure((tcp, peer), tls.clone(), shared, head_limit).await?;
             let stream = CallerStream::new(stream, head_limit, silence_limit);
             let stream = stream.counted_by(counted, connected);
             Ok((stream, Some(peer)))
@@ -255,16 +263,18 @@ fn listen(
 /// # Errors
 /// If there is none within the limit. The caller has its answer, where there is one.
 async fn secure(
-    (tcp, client): (TcpStream, IpAddr),
+    (tcp, client): (TcpStream, SocketAddr),
     settings: Option<TlsSettings>,
-    handshakes: &Rc<Handshakes>,
+    (handshakes, incidents): (&Rc<Handshakes>, &Incidents),
     limit: Duration,
 ) -> Result<Stream, DispatchError> {
     let Some(settings) = settings else { return Ok(tcp.into()) };
-    match timeout(limit, tls::accept(tcp, client, &settings, handshakes)).await {
+    match timeout(limit, tls::accept(tcp, client.ip(), &settings, handshakes)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(no_stream)) => {
-            debug!(error = %no_stream, "no TLS with a caller");
+            let error = no_stream.to_string();
+            let address = Some(client.ip());
+            incident!(incidents, info, "tls", address, peer = %client, error, "no TLS with a caller");
             no_stream.end().await;
             Err(DispatchError::DisconnectTimeout)
         }

@@ -7,7 +7,9 @@
 
 mod inquiries;
 mod metering;
+mod performing;
 mod seat;
+mod spans;
 mod storage;
 
 use std::net::SocketAddr;
@@ -18,7 +20,7 @@ use campanile_edge::Principal;
 use campanile_messages::frame::encode_answer;
 use campanile_messages::hello::{Agreement, HelloAnswer, INQUIRIES};
 use campanile_messages::link::Role;
-use campanile_messages::{EncodedFrame, FromBroker, Hello, ToBroker};
+use campanile_messages::{FromBroker, Hello, ToBroker};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -36,7 +38,8 @@ use super::routing::LinkNumber;
 use super::stamps::Stamps;
 use super::store::{Recovered, StoreError};
 use super::writer::{DurableStore, Report, Writer};
-use crate::link::{Full, LinkError, Outbound};
+use crate::link::{LinkError, Outbound};
+use crate::spans::Spans;
 use crate::watchdog::{Watchdog, attend};
 
 pub use seat::Seat;
@@ -64,6 +67,7 @@ pub struct Broker {
     watchdog: Watchdog,
     meters: BrokerMeters,
     health: BrokerHealth,
+    spans: Spans,
 }
 
 impl Broker {
@@ -108,6 +112,7 @@ impl Broker {
             watchdog: config.watchdog.clone(),
             meters: config.meters.clone(),
             health: config.health.clone(),
+            spans: config.spans.clone(),
         };
         Ok((ctx.run(broker), is_gone))
     }
@@ -358,59 +363,6 @@ impl Broker {
 
     fn end_all(&mut self, ending: impl Fn() -> Ending) {
         self.links.numbers().into_iter().for_each(|link| self.end(link, ending()));
-    }
-
-    fn perform(&mut self, effects: &mut Vec<Effect>) {
-        for effect in effects.drain(..) {
-            match effect {
-                Effect::Send { link, message } => {
-                    let said = self.links.say(link, message);
-                    self.end_if_full(link, said);
-                }
-                Effect::Route { links, frame } => {
-                    for link in links {
-                        let sent = self.links.send_event(link, &frame);
-                        self.end_if_full(link, sent);
-                    }
-                }
-                Effect::CatchUp { link, frames } => {
-                    let queued = self.links.catch_up(link, &frames);
-                    self.end_if_full(link, queued);
-                }
-                Effect::Replay { link, frames } => {
-                    let queued = self.links.replay(link, &frames);
-                    self.end_if_full(link, queued);
-                }
-                // If the link has no room, the operator learns that somebody did not answer.
-                Effect::Offer { link, message } => self.links.offer(link, message),
-                Effect::PassOn { links, frame } => {
-                    links.iter().for_each(|link| self.links.pass_on(*link, &frame));
-                }
-                Effect::AnswerInquiry { link, number, instances, question } => {
-                    self.answer_inquiry(link, number, instances, &question);
-                }
-                Effect::BeginEpoch => self.begin_epoch(),
-            }
-        }
-    }
-
-    fn send(&mut self, link: LinkNumber, frame: &EncodedFrame) {
-        let sent = self.links.send(link, frame);
-        self.end_if_full(link, sent);
-    }
-
-    fn end_if_full(&mut self, link: LinkNumber, queued: Result<(), Full>) {
-        if let Err(full) = queued {
-            self.end(link, LinkError::from(full).into());
-        }
-    }
-
-    /// The one place where a link is forgotten. A link that is gone already is ignored.
-    fn end(&mut self, link: LinkNumber, ending: Ending) {
-        if self.links.end(link, &ending) {
-            self.exchange.remove(link, self.clock.now());
-            self.meters.links(|role| self.links.number_of(role));
-        }
     }
 }
 

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use campanile_edge::Incidents;
 use campanile_messages::Durability;
 
 use super::health::BrokerHealth;
 use super::meters::BrokerMeters;
 use crate::link::{Secrets, SecretsNow, unchanging};
+use crate::spans::Spans;
 use crate::tls::TlsSettings;
 use crate::watchdog::Watchdog;
 
@@ -58,12 +60,16 @@ pub struct BrokerConfig {
     pub max_links: usize,
     /// The most audiences that one link can want. A link that wants more is ended.
     pub max_audiences_per_link: usize,
+    /// What is logged of refused links and of sockets without one. Default: nothing has happened.
+    pub incidents: Incidents,
     /// Watches the broker's actor, tasks and thread.
     pub watchdog: Watchdog,
     /// What operators see of the broker.
     pub meters: BrokerMeters,
     /// Whether the broker can accept events. It notes here what makes it unready.
     pub health: BrokerHealth,
+    /// Where the spans go of pushes that belong to a trace.
+    pub spans: Spans,
 }
 
 /// What a link may always hold, however small its bounds are: a welcome and some small answers.
@@ -95,9 +101,11 @@ impl Default for BrokerConfig {
             secrets: unchanging(Secrets::default()),
             max_links: 1_024,
             max_audiences_per_link: 1_000_000,
+            incidents: Incidents::default(),
             watchdog: Watchdog::none(),
             meters: BrokerMeters::default(),
             health: BrokerHealth::default(),
+            spans: Spans::default(),
         }
     }
 }

@@ -78,7 +78,7 @@ impl Conversation {
                 Ok(())
             }
             (Self::Gateway { .. }, ToBroker::Fetch { wants, .. }) => look_at_wants(wants),
-            (Self::Publisher, ToBroker::Settled { .. }) => Ok(()),
+            (Self::Publisher, ToBroker::Settled { .. } | ToBroker::Traced { .. }) => Ok(()),
             (
                 Self::Publisher,
                 ToBroker::Publish { content, .. } | ToBroker::Direct { content, .. },
@@ -130,6 +130,7 @@ fn name(message: &ToBroker) -> &'static str {
         ToBroker::Settled { .. } => "Settled",
         ToBroker::AskHead { .. } => "AskHead",
         ToBroker::Direct { .. } => "Direct",
+        ToBroker::Traced { .. } => "Traced",
         ToBroker::Ask { .. } => "Ask",
         ToBroker::Told { .. } => "Told",
     }

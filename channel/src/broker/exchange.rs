@@ -2,18 +2,18 @@
 //! times are those of the broker's clock, which never goes back.
 
 mod catch_up;
+mod effect;
 mod figures;
 mod inquiries;
+mod peer;
 mod publishing;
 mod traces;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use campanile_messages::link::{InterestChange, Number, Role, Welcome};
-use campanile_messages::{
-    Content, Durability, EncodedFrame, FromBroker, Hello, InstanceId, ToBroker,
-};
+use campanile_messages::link::{InterestChange, Role, Welcome};
+use campanile_messages::{Durability, FromBroker, Hello, InstanceId, ToBroker};
 
 use super::conversation::{Conversation, Violation};
 use super::counts::Counts;
@@ -25,33 +25,8 @@ use super::routing::{LinkNumber, Routing, TooManyAudiences};
 use super::stored_times::StoredTimes;
 use super::worker_ids::{InvalidWorkers, Supply, WorkerIds};
 
-/// What the actor has to do.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Send a message on one link.
-    Send { link: LinkNumber, message: FromBroker },
-    /// Send an event on several links, each of which is listed once.
-    Route { links: Vec<LinkNumber>, frame: EncodedFrame },
-    /// Send the events that a gateway missed, as in `Replay`.
-    CatchUp { link: LinkNumber, frames: Vec<EncodedFrame> },
-    /// Send what a gateway fetches of the past, in order, even past the bound of its link: the log is
-    /// bounded, and a gateway that does not read gets it only once.
-    Replay { link: LinkNumber, frames: Vec<EncodedFrame> },
-    /// Send a message on one link, or drop it if the link has no room: an operator asks again.
-    Offer { link: LinkNumber, message: FromBroker },
-    /// Pass the question of an operator on to several links, or drop it where there is no room.
-    PassOn { links: Vec<LinkNumber>, frame: EncodedFrame },
-    /// Answer the question of an operator on one link, after it was passed on to others.
-    AnswerInquiry {
-        link: LinkNumber,
-        number: Number,
-        instances: Vec<InstanceId>,
-        question: Content,
-    },
-    /// End every link and begin a [new epoch](Exchange::begin_epoch), because a gateway has seen events
-    /// that this log does not have.
-    BeginEpoch,
-}
+pub use effect::{Effect, FollowedPublish};
+use peer::Peer;
 
 /// A link that is up.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,17 +92,6 @@ pub struct Exchange {
     repeatable_from: u64,
     counts: Counts,
     stored_times: StoredTimes,
-}
-
-struct Peer {
-    instance: InstanceId,
-    conversation: Conversation,
-    /// Where the log ended according to the last message that said so on this link.
-    known_head: u64,
-    /// Whether it takes part in operators' inquiries.
-    is_askable: bool,
-    /// How many questions it has asked since the last tick.
-    asked: u32,
 }
 
 impl Exchange {
@@ -202,10 +166,7 @@ impl Exchange {
         }
         self.next_link += 1;
         let head = self.log.head();
-        let instance = hello.instance;
-        let peer =
-            Peer { instance, conversation, known_head: head.sequence, is_askable: false, asked: 0 };
-        self.links.insert(link, peer);
+        self.links.insert(link, Peer::new(hello.instance, conversation, head.sequence));
         let welcome = Welcome { head, durability: self.durability, workers };
         Ok(Entered { link, welcome, replaced })
     }
@@ -277,6 +238,7 @@ impl Exchange {
                 from,
             } => {
                 let publisher = instance;
+                let trace = peer.take_trace(number, now);
                 self.intake.publishers.forget_below(publisher, unanswered);
                 let publish = Publish {
                     publisher,
@@ -287,9 +249,11 @@ impl Exchange {
                     except,
                     content,
                     from,
+                    trace,
                 };
                 self.publish(link, publish, now, effects);
             }
+            ToBroker::Traced { number, context } => peer.traced = Some((number, context)),
             ToBroker::Settled { unanswered } => {
                 self.intake.publishers.forget_below(instance, unanswered);
             }

@@ -10,7 +10,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use campanile_messages::link::{Number, Refusal};
-use campanile_messages::{Address, Audience, Content, IdempotencyKey, InstanceId, UserName};
+use campanile_messages::{
+    Address, Audience, Content, IdempotencyKey, InstanceId, TraceContext, UserName,
+};
 
 use super::ids::{Ids, Known, digest};
 use super::log::cost_bytes;
@@ -37,6 +39,16 @@ pub struct Publish {
     pub except: Option<Address>,
     pub content: Content,
     pub from: Option<UserName>,
+    pub trace: Option<Trace>,
+}
+
+/// The trace that a publish belongs to. It is neither compared with that of a repeat nor kept on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trace {
+    /// The span of the publisher.
+    pub context: TraceContext,
+    /// When the publish came, by the broker's clock.
+    pub received: Duration,
 }
 
 /// What happened to a publish.
@@ -55,6 +67,7 @@ pub struct Staged {
     pub record: Record,
     pub id: Option<RepeatKey>,
     pub count_within_millis: Option<u32>,
+    pub trace: Option<Trace>,
     /// Who has repeated it under its key in the meantime, and is answered too.
     pub repeated_by: BTreeSet<(InstanceId, Number)>,
     cost_bytes: usize,
@@ -113,7 +126,7 @@ impl Intake {
         mut changes: Option<&mut Changes>,
     ) -> Taken {
         let Publish { publisher, number, id, count_within_millis, audience, .. } = publish;
-        let Publish { except, content, from, .. } = publish;
+        let Publish { except, content, from, trace, .. } = publish;
         match self.publishers.look_up(publisher, number) {
             Repeat::New => {}
             Repeat::Full => return Taken::Refused(Refusal::TooManyUnanswered),
@@ -171,7 +184,7 @@ impl Intake {
             changes.events.push(record.clone());
         }
         let repeated_by = BTreeSet::new();
-        let staged = Staged { record, id, count_within_millis, repeated_by, cost_bytes };
+        let staged = Staged { record, id, count_within_millis, trace, repeated_by, cost_bytes };
         self.staged.push_back(staged);
         self.staged_bytes += cost_bytes;
         Taken::Staged
@@ -229,6 +242,7 @@ mod tests {
             except: None,
             content: "hi".into(),
             from: None,
+            trace: None,
         }
     }
 

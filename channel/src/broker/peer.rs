@@ -18,7 +18,7 @@ use campanile_messages::{DecodeError, FromBroker, ToBroker};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::actor::{Broker, Enter, Seat, Welcomed};
 use super::config::BrokerConfig;
@@ -26,6 +26,7 @@ use super::exchange::Unwelcome;
 use super::membership::{self, NotAMember};
 use super::meters::RefusedFor;
 use super::strangers::Guest;
+use crate::incident;
 use crate::link::{FrameReader, LinkError, LinkStream, Outbound, WriteHalf, prepare, write_out};
 use crate::tls::{Handshakes, Waited};
 use crate::watchdog::{LOOK_AGAIN, Pulse};
@@ -129,6 +130,7 @@ pub async fn hold(
         debug!(%peer, %error, "a new socket was already gone");
         return;
     }
+    let address = Some(peer.ip());
     let pulse = config.watchdog.watch(format!("link with {peer}"));
     let secured = tokio::select! {
         secured = pulse.during(secure(stream, peer, &config, &handshakes)) => secured,
@@ -166,18 +168,16 @@ pub async fn hold(
         Err(NoLink::Lost(LinkError::Closed)) => return,
         Err(NoLink::NotAMember(declined @ NotAMember::Declined)) => {
             let reason = declined.to_string();
-            if guest.may_be_logged(Instant::now().into_std()) {
-                warn!(%peer, reason, "no link");
-            }
+            incident!(config.incidents, warn, "link_refused", address, %peer, reason, "no link");
             return;
         }
         Err(no_link) => {
             // As a string, a reason is escaped in the log: it may quote the peer.
             let reason = no_link.to_string();
-            if no_link.concerns_the_cluster() && guest.may_be_logged(Instant::now().into_std()) {
-                warn!(%peer, reason, "no link");
+            if no_link.concerns_the_cluster() {
+                incident!(config.incidents, warn, "link_refused", address, %peer, reason, "no link");
             } else {
-                debug!(%peer, reason, "no link");
+                incident!(config.incidents, info, "no_hello", address, %peer, reason, "no link");
             }
             outbound.force(&encode_answer(&HelloAnswer::Refused { reason }));
             outbound.finish();
@@ -231,10 +231,14 @@ async fn secure(
     match secured.await {
         Ok(Ok(stream)) => return Some(LinkStream::Sealed(Box::new(stream))),
         Ok(Err(no_stream)) => {
-            debug!(%peer, error = %no_stream, "no TLS with a peer");
+            let error = no_stream.to_string();
+            incident!(config.incidents, info, "tls", Some(peer.ip()), %peer, error, "no TLS with a peer");
             no_stream.end().await;
         }
-        Err(_) => debug!(%peer, "a TLS handshake took too long"),
+        Err(_) => {
+            let error = "the handshake took too long";
+            incident!(config.incidents, info, "tls", Some(peer.ip()), %peer, error, "no TLS with a peer");
+        }
     }
     None
 }

@@ -17,6 +17,7 @@ use super::listeners::Listeners;
 use super::peer;
 use super::store::StoreError;
 use super::strangers::Strangers;
+use crate::incidents;
 use crate::tls::Handshakes;
 use crate::watchdog::ANSWER_LIMIT;
 
@@ -62,6 +63,9 @@ pub(super) async fn run(
         info!(%address, "the broker listens");
     }
     let mut links = JoinSet::new();
+    // Aborted, and so at its last line, when this function returns.
+    let mut reports = JoinSet::new();
+    reports.spawn_local(incidents::report(config.incidents.clone()));
     // Dropped to refuse those who have not said hello yet.
     let (open, door) = watch::channel(());
     let mut ticks = interval(TICK);

@@ -8,20 +8,9 @@ use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Instant;
 
-use campanile_edge::{Bucket, Buckets, Peer, Rate};
+use campanile_edge::Peer;
 use tokio::sync::oneshot;
-
-/// How many refusals of one address are logged per second on average, and how many at once. Anybody can cause
-/// them, and must not hide those of others.
-const LOGGED: (u32, u32) = (1, 20);
-
-/// The same for all addresses together.
-const LOGGED_OF_ALL: (u32, u32) = (10, 100);
-
-/// How many addresses are counted of those whose refusals were logged.
-const MAX_LOGGED_PEERS: usize = 1_024;
 
 /// Decides which socket is closed when there are too many. Pure.
 #[derive(Debug)]
@@ -84,8 +73,6 @@ struct StrangersState {
     room: Room,
     /// Dropping a sender closes its socket.
     doors: HashMap<u64, oneshot::Sender<Infallible>>,
-    /// The refusals that were logged, of each address and of all.
-    logged: (Buckets<Peer>, Bucket),
 }
 
 impl Strangers {
@@ -94,7 +81,6 @@ impl Strangers {
         Self(Rc::new(RefCell::new(StrangersState {
             room: Room::new(max_sockets),
             doors: HashMap::new(),
-            logged: (Buckets::new(MAX_LOGGED_PEERS), Bucket::default()),
         })))
     }
 
@@ -133,14 +119,6 @@ impl Guest {
     /// Waits until the socket has to be closed.
     pub async fn is_shown_out(&mut self) {
         let _ = (&mut self.is_shown_out).await;
-    }
-
-    /// Whether its refusal may be logged. So that nobody can fill the log, not all can.
-    pub fn may_be_logged(&self, now: Instant) -> bool {
-        let rate = |(per_second, burst)| Rate::new(per_second, burst);
-        let (of_each, of_all) = &mut self.strangers.0.borrow_mut().logged;
-        of_each.take(self.peer, rate(LOGGED), now).is_ok()
-            && of_all.take(rate(LOGGED_OF_ALL), now).is_ok()
     }
 
     /// The socket has a link from now on.
@@ -205,34 +183,6 @@ mod tests {
         room.remove(few, second_of_few);
         room.remove(few, second_of_few);
         assert_eq!((room.strangers_len, room.strangers.len()), (2, 1));
-    }
-
-    #[test]
-    fn refusals_are_logged_at_a_bounded_rate() {
-        let strangers = Strangers::new(2);
-        let now = Instant::now();
-        let may_log = |after| {
-            let (guest, _) = strangers.admit(IpAddr::from([127, 0, 0, 1]));
-            guest.may_be_logged(now + std::time::Duration::from_secs(after))
-        };
-        assert!((0..20).all(|_| may_log(0)));
-        assert!(!may_log(0));
-        assert!(may_log(1) && !may_log(1));
-    }
-
-    #[test]
-    fn refusals_of_one_address_do_not_hide_those_of_others() {
-        let strangers = Strangers::new(2);
-        let now = Instant::now();
-        let may_log = |address: [u8; 4]| {
-            let (guest, _) = strangers.admit(IpAddr::from(address));
-            guest.may_be_logged(now)
-        };
-        let logged = (0..1_000).filter(|_| may_log([192, 0, 2, 1])).count();
-        assert_eq!(logged, 20);
-        assert!(may_log([192, 0, 2, 2]));
-        let logged = (0..=255).filter(|last| may_log([198, 51, 100, *last])).count();
-        assert_eq!(logged, 79, "all together are limited as well");
     }
 
     #[test]

@@ -325,16 +325,27 @@ pub struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    /// Queues a message and its content, as [`Outbound::send`] does.
+    /// Queues a message and its content, as [`Outbound::send`] does, and right before it a `first` message
+    /// that belongs to it: both or none.
     ///
     /// # Errors
     /// [`Full`], as there.
-    pub fn send(&mut self, head: &ToBroker<ContentKind>, content: &Bytes) -> Result<(), Full> {
+    pub fn send(
+        &mut self,
+        first: Option<ToBroker>,
+        head: &ToBroker<ContentKind>,
+        content: &Bytes,
+    ) -> Result<(), Full> {
         if self.state.phase != LinkPhase::Open {
             return Ok(());
         }
         let queued_bytes = self.state.counted_bytes() + self.joined.len();
         let start = self.joined.len();
+        if let Some(first) = first {
+            let EncodedFrame { head, content } = first.encode();
+            debug_assert!(content.is_none(), "a first message with a large content");
+            self.joined.extend_from_slice(&head);
+        }
         let separate = head.encode_to(content, &mut self.joined);
         let frame_bytes = self.joined.len() - start + separate.as_ref().map_or(0, Bytes::len);
         if queued_bytes > 0 && queued_bytes + frame_bytes > self.state.max_bytes {

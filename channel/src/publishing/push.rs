@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use campanile_messages::link::Number;
 use campanile_messages::{
-    Address, Audience, Content, ContentKind, IdempotencyKey, ToBroker, UserName,
+    Address, Audience, Content, ContentKind, IdempotencyKey, ToBroker, TraceContext, UserName,
 };
 
 /// Whom a push is for.
@@ -54,6 +54,9 @@ pub struct Push {
     pub timeout: Option<Duration>,
     /// The user whose client publishes it; `None` for a backend. The ids of each user are apart.
     pub from: Option<UserName>,
+    /// The span of this process, if the push belongs to a trace that the broker and the gateways follow. It
+    /// means nothing for a push to one connection.
+    pub trace: Option<TraceContext>,
 }
 
 impl Push {
@@ -68,6 +71,7 @@ impl Push {
             wait: Wait::Accepted,
             timeout: None,
             from: None,
+            trace: None,
         }
     }
 

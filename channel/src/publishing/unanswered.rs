@@ -48,6 +48,17 @@ pub struct WaitLimits {
     pub confirm_limit: Duration,
 }
 
+/// What is to be sent next.
+#[derive(Debug, PartialEq)]
+pub struct Outgoing<'a> {
+    /// What goes right before the push, if the broker knows such messages.
+    pub trace: Option<ToBroker>,
+    /// The push, without its content.
+    pub head: ToBroker<ContentKind>,
+    /// The content of the push.
+    pub content: &'a Bytes,
+}
+
 /// The pushes of a process that have no answer yet.
 #[derive(Debug)]
 pub struct Unanswered<C> {
@@ -142,19 +153,14 @@ impl<C> Unanswered<C> {
 
     /// Returns what is to be handed to the link next, until [`handed_over`](Self::handed_over) is called.
     /// What waits in front of it for callers that are gone is dropped, as it was not sent.
-    pub fn next(
-        &mut self,
-        now: Instant,
-        is_gone: impl Fn(&C) -> bool,
-    ) -> Option<(ToBroker<ContentKind>, &Bytes)> {
+    pub fn next(&mut self, now: Instant, is_gone: impl Fn(&C) -> bool) -> Option<Outgoing<'_>> {
         let lowest = self.lowest();
         if self.repeat_from < self.next_number {
             // Two look-ups, because what is returned is borrowed for as long as the caller keeps it.
             if self.publishes.first_from(self.repeat_from).is_some() {
                 let (number, handed) = self.publishes.first_from(self.repeat_from)?;
                 let within_millis = count_within_millis(count_until(handed.whole, now), now);
-                let head = handed.push.head(number, lowest, within_millis);
-                return Some((head, handed.push.content.as_bytes()));
+                return Some(handed.push.outgoing(number, lowest, within_millis));
             }
         }
         while is_gone(&self.waiting.front()?.caller) {
@@ -162,8 +168,7 @@ impl<C> Unanswered<C> {
         }
         let Waiting { push, whole, .. } = self.waiting.front()?;
         let within_millis = count_within_millis(count_until(*whole, now), now);
-        let head = push.head(self.next_number, lowest, within_millis);
-        Some((head, push.content.as_bytes()))
+        Some(push.outgoing(self.next_number, lowest, within_millis))
     }
 
     /// Notes that the link has taken the [`next`](Self::next): it may arrive, whatever happens now.
@@ -310,6 +315,18 @@ impl<C> Unanswered<C> {
 
     fn take_handed(&mut self) -> impl Iterator<Item = Handed<C>> + use<C> {
         self.publishes.take().chain(std::mem::take(&mut self.directs).into_values())
+    }
+}
+
+impl Push {
+    fn outgoing(&self, number: Number, lowest: Number, within_millis: u32) -> Outgoing<'_> {
+        let is_traced = matches!(self.target, Target::Audience(_));
+        let trace = self.trace.filter(|_| is_traced);
+        Outgoing {
+            trace: trace.map(|context| ToBroker::Traced { number, context }),
+            head: self.head(number, lowest, within_millis),
+            content: self.content.as_bytes(),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The bridge's decisions: takes the messages of the broker and the registries, and returns effects to
 //! perform. Pure. The parts that stand on their own have files beside this one.
 
+mod counted;
+
 use std::time::{Duration, Instant};
 
 use campanile_messages::link::{DirectOutcome, Gap, RequestTicket, Tally, Welcome};
@@ -8,10 +10,12 @@ use campanile_messages::{Address, Content, Event, FromBroker, Position, ToBroker
 
 use crate::bridge::absence::Absence;
 use crate::bridge::arriving::{Arriving, OutOfOrder};
-use crate::bridge::counts::Counts;
+use crate::bridge::core::counted::{begin_span, report_sum};
+use crate::bridge::counts::{Counts, Wanted};
 use crate::bridge::interest::{Confirmation, Interest, InterestReport};
 use crate::bridge::recent::Recent;
 use crate::bridge::resumes::Resumes;
+use crate::bridge::spans::FollowedEvent;
 use crate::config::GatewayConfig;
 use crate::delivery::Delivery;
 use crate::dialects::Framed;
@@ -45,12 +49,15 @@ pub enum BridgeEffect {
     Stay,
     /// Log that the broker sent a fetched event out of order; the event is left out.
     LogOutOfOrder(OutOfOrder),
+    /// Begin the span of an event that belongs to a trace.
+    BeginSpan(RequestTicket, FollowedEvent),
+    /// Finish that span: every worker has written the event.
+    EndSpan(RequestTicket, Tally),
+    /// Count an event whose span is not begun.
+    PassSpanOver,
     /// Log that the broker sent a message that is not for a gateway.
     LogUnexpected(Box<FromBroker>),
 }
-
-/// A request to count the deliveries of an event: its ticket, the event's sequence, and the time limit.
-type CountRequest = (RequestTicket, u64, Duration);
 
 /// The state from which the bridge decides.
 #[derive(Debug)]
@@ -68,8 +75,6 @@ pub struct Core {
     arriving: Arriving,
     max_replay_bytes: usize,
     absence: Absence,
-    /// The request to count the event that comes next.
-    count: Option<CountRequest>,
     counts: Counts,
 }
 
@@ -87,8 +92,7 @@ impl Core {
             arriving: Arriving::default(),
             max_replay_bytes: config.max_replay_bytes,
             absence: Absence::new(config.return_limit, now),
-            count: None,
-            counts: Counts::default(),
+            counts: Counts::new(config.spans.are_on()),
         }
     }
 
@@ -128,7 +132,6 @@ impl Core {
     fn forget_link(&mut self) {
         self.is_linked = false;
         self.arriving.end();
-        self.count = None;
         self.counts.clear();
         self.interest.link_lost().iter().for_each(|audience| self.recent.forget(audience));
         self.resumes.link_lost();
@@ -166,8 +169,9 @@ impl Core {
             }
             FromBroker::Count { ticket, sequence, within_millis } => {
                 let within = Duration::from_millis(within_millis.into());
-                self.count = Some((ticket, sequence, within));
+                self.counts.ask(sequence, ticket, within);
             }
+            FromBroker::Traced { sequence, context } => self.counts.trace(sequence, context),
             other => effects.push(BridgeEffect::LogUnexpected(Box::new(other))),
         }
     }
@@ -186,18 +190,6 @@ impl Core {
         self.report_interest(effects, |core| {
             resumes.into_iter().for_each(|resume| core.resumes.add(worker, resume));
         });
-    }
-
-    /// Adds one worker's tally of a counted event; the last one completes the answer.
-    pub fn counted(
-        &mut self,
-        ticket: RequestTicket,
-        tally: Tally,
-        effects: &mut Vec<BridgeEffect>,
-    ) {
-        if let Some(tally) = self.counts.add(ticket, tally) {
-            effects.push(BridgeEffect::Send(ToBroker::Counted { ticket, tally }));
-        }
     }
 
     /// Withdraws interest that has lingered long enough, and sends clients away after too long without a
@@ -252,7 +244,7 @@ impl Core {
 
     fn route(&mut self, event: Event, effects: &mut Vec<BridgeEffect>) {
         let sequence = event.sequence;
-        let count = self.count.take_if(|(_, counted, _)| *counted == sequence);
+        let wanted = self.counts.wanted(sequence);
         let Some(cursor) = &mut self.cursor else {
             return;
         };
@@ -264,22 +256,22 @@ impl Core {
         let audience = event.audience.clone();
         // It is kept for a while, and must not keep alive the whole buffer that it arrived in.
         let framed = Framed::of_event(*cursor, event);
+        if let Some(wanted) = &wanted {
+            begin_span(wanted, &framed, effects);
+        }
         let mut workers = 0;
         for worker in self.interest.workers(&audience) {
             workers += 1;
-            let delivery = match count {
+            let delivery = match wanted {
                 None => Delivery::Event(framed.clone()),
-                Some((ticket, _, within)) => Delivery::Counted(ticket, within, framed.clone()),
+                Some(Wanted { ticket, within, .. }) => {
+                    Delivery::Counted(ticket, within, framed.clone())
+                }
             };
             effects.push(BridgeEffect::Deliver(worker, delivery));
         }
-        match count {
-            Some((ticket, ..)) if workers == 0 => {
-                let tally = Tally::default();
-                effects.push(BridgeEffect::Send(ToBroker::Counted { ticket, tally }));
-            }
-            Some((ticket, ..)) => self.counts.begin(ticket, workers),
-            None => {}
+        if let Some(wanted) = wanted {
+            report_sum(wanted.ticket, self.counts.begin(&wanted, workers), effects);
         }
         if self.interest.has(&audience) {
             self.recent.add(sequence, &audience, framed);

@@ -1,6 +1,7 @@
 //! What a gateway answers when operators ask: the registries are asked, and the bridge puts their answers
 //! together.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -16,7 +17,7 @@ use tracing::debug;
 
 use super::Bridge;
 use super::core::BridgeEffect;
-use super::traces::{Tracing, written_up_to};
+use super::traces::{MAX_LOOKS, Tracing, written_up_to};
 use crate::inquiry::{FindUnsent, Inquire, WorkerAnswer};
 use crate::trace::wall::WallClock;
 
@@ -77,29 +78,6 @@ impl Bridge {
                 let summary = self.vitals.summary(workers.collect());
                 Answer::Summary(Summary::Gateway(Box::new(summary)))
             }
-            Question::Trace { position, at, event: Some(event) } => {
-                let workers = answers.into_iter().filter_map(|answer| match answer {
-                    WorkerAnswer::Trace(worker) => Some(*worker),
-                    _ => None,
-                });
-                let tracing = Tracing {
-                    position: *position,
-                    event,
-                    cursor: self.core.cursor,
-                    recent: &self.core.recent,
-                    batches: &self.batches,
-                    clock: WallClock { now: Instant::now(), unix_micros: unix_micros() },
-                };
-                Traced::Gateway(tracing.combine(*at, workers.collect())).into()
-            }
-            Question::Continued(_) => {
-                let found = answers.into_iter().filter_map(|answer| match answer {
-                    WorkerAnswer::Continued(found) => Some(found),
-                    _ => None,
-                });
-                let first = found.min_by_key(|found| found.opened);
-                first.map_or(Answer::Nothing, |first| Traced::Continued(first).into())
-            }
             Question::Connection(_) | Question::User(_) => {
                 let found = answers.into_iter().filter_map(|answer| match answer {
                     WorkerAnswer::Connections(found) => Some(found),
@@ -118,6 +96,30 @@ impl Bridge {
                     debug!(%whom, reason, %by, may_return, ended, ending, "an operator closed connections");
                 }
                 Answer::Disconnected(all)
+            }
+            Question::Trace { position, at, event: Some(event) } => {
+                let workers = answers.into_iter().filter_map(|answer| match answer {
+                    WorkerAnswer::Trace(worker) => Some(*worker),
+                    _ => None,
+                });
+                let tracing = Tracing {
+                    position: *position,
+                    event,
+                    cursor: self.core.cursor,
+                    recent: &self.core.recent,
+                    batches: &self.batches,
+                    clock: WallClock { now: Instant::now(), unix_micros: unix_micros() },
+                    looks: Cell::new(MAX_LOOKS),
+                };
+                Traced::Gateway(tracing.combine(*at, workers.collect())).into()
+            }
+            Question::Continued(_) => {
+                let found = answers.into_iter().filter_map(|answer| match answer {
+                    WorkerAnswer::Continued(found) => Some(found),
+                    _ => None,
+                });
+                let first = found.min_by_key(|found| found.opened);
+                first.map_or(Answer::Nothing, |first| Traced::Continued(first).into())
             }
             Question::Trace { event: None, .. } => Answer::Nothing,
         }

@@ -12,6 +12,8 @@ use tracing::{info, warn};
 
 use crate::bridge::core::BridgeEffect;
 use crate::bridge::heads::Askers;
+use crate::bridge::spans::OpenSpans;
+use crate::config::GatewayConfig;
 use crate::delivery::{Deliveries, Delivery, Signal};
 use crate::entrance::health::Health;
 use crate::inquiry::Inquire;
@@ -50,18 +52,21 @@ pub struct Performer {
     received: Instant,
     /// The time over which clients are sent away.
     drain: Duration,
+    spans: OpenSpans,
 }
 
 impl Performer {
     /// Starts without a link.
-    pub fn new(
-        workers: Vec<Worker>,
-        health: Health,
-        meters: GatewayMeters,
-        drain: Duration,
-        now: Instant,
-    ) -> Self {
-        Self { workers, outbound: None, health, meters, received: now, drain }
+    pub fn new(workers: Vec<Worker>, health: Health, config: &GatewayConfig, now: Instant) -> Self {
+        Self {
+            workers,
+            outbound: None,
+            health,
+            meters: config.meters.clone(),
+            received: now,
+            drain: config.drain,
+            spans: OpenSpans::new(config.spans.clone()),
+        }
     }
 
     /// Records that a batch was received from the broker, to which the next events belong.
@@ -104,6 +109,7 @@ impl Performer {
 
     pub fn link_lost(&mut self) {
         self.outbound = None;
+        self.spans.end_all();
         self.health.set_linked(false);
         self.meters.link_lost();
         // The next broker reports its own state.
@@ -126,7 +132,7 @@ impl Performer {
         self.health.set_waits_for_disk(is_waiting);
     }
 
-    pub fn perform(&self, effect: BridgeEffect) {
+    pub fn perform(&mut self, effect: BridgeEffect) {
         match effect {
             BridgeEffect::Deliver(worker, delivery) => {
                 self.workers[worker].deliver(delivery, self.received);
@@ -164,9 +170,14 @@ impl Performer {
             BridgeEffect::LogOutOfOrder(event) => {
                 warn!(?event, "the broker sent a fetched event out of order, which is left out");
             }
+            BridgeEffect::BeginSpan(ticket, event) => {
+                self.spans.begin(ticket, event, self.received);
+            }
+            BridgeEffect::EndSpan(ticket, tally) => self.spans.end(ticket, tally),
+            BridgeEffect::PassSpanOver => self.spans.pass_over(),
             // `hold` consumes the messages about the link itself; the others are for publishers.
             BridgeEffect::LogUnexpected(message) => {
-                warn!(?message, "the broker sent a message that is not for a gateway");
+                warn!(received = ?message, "the broker sent a message that is not for a gateway");
             }
         }
     }

@@ -1,6 +1,8 @@
 //! What a gateway answers to those who ask what became of an event: puts together what its workers know, and
 //! what the bridge knows of the event itself. Pure, but for the actor that it belongs to.
 
+use std::cell::Cell;
+
 use campanile_messages::inquiry::TracedEvent;
 use campanile_messages::inquiry::trace::{ConnectionDetails, ConnectionTrace, GatewayTrace};
 use campanile_messages::{Address, Position, WorkerId};
@@ -9,7 +11,7 @@ use crate::bridge::recent::Recent;
 use crate::dialects::Framed;
 use crate::trace::batches::Batches;
 use crate::trace::facts::Facts;
-use crate::trace::verdict::{Subject, Verdict, judge};
+use crate::trace::verdict::{QueuedAfter, Subject, Verdict, judge};
 use crate::trace::wall::WallClock;
 use crate::trace::worker::WorkerTrace;
 use crate::websocket::CloseCode;
@@ -26,13 +28,25 @@ pub struct Tracing<'a> {
     pub recent: &'a Recent,
     pub batches: &'a Batches,
     pub clock: WallClock,
+    /// For how many connections the recent events may still be looked at.
+    pub looks: Cell<usize>,
 }
+
+/// For how many connections the recent events are looked at to answer one question. Of others with something
+/// in their outboxes, it is not known whether the event is among it.
+pub const MAX_LOOKS: usize = 256;
 
 impl Tracing<'_> {
     /// Puts the answers of the workers together.
     pub fn combine(&self, at: Option<Address>, workers: Vec<WorkerTrace>) -> GatewayTrace {
         let Position { epoch, sequence } = self.position;
         let mut trace = GatewayTrace { position: self.cursor, ..GatewayTrace::default() };
+        // The connection that was asked for comes before the others, for which there may be no look left.
+        for worker in &workers {
+            if let Some(at) = at.filter(|at| at.worker == worker.id) {
+                trace.connection = Some(self.connection(at, worker));
+            }
+        }
         for worker in workers {
             trace.workers.push(worker.id);
             trace.listeners += worker.written + worker.waiting;
@@ -40,9 +54,6 @@ impl Tracing<'_> {
             trace.waiting += worker.waiting;
             for facts in worker.busy.iter().chain(&worker.others) {
                 count(&mut trace, self.judge(facts, false));
-            }
-            if let Some(at) = at.filter(|at| at.worker == worker.id) {
-                trace.connection = Some(self.connection(at, &worker));
             }
         }
         let is_here = self.cursor.is_some_and(|cursor| cursor.epoch == epoch);
@@ -108,6 +119,10 @@ impl Tracing<'_> {
         let known = &facts.known;
         judge(&self.subject(is_excluded), facts, |sequence| {
             let len_bytes = |event: &Framed| len_bytes(facts, event);
+            let Some(left) = self.looks.get().checked_sub(1) else {
+                return QueuedAfter { bytes: 0, is_complete: false };
+            };
+            self.looks.set(left);
             let enough = known.end.unsent_bytes;
             let audiences = facts.audiences();
             self.recent.bytes_after(sequence, known.last, &audiences, len_bytes, enough)

@@ -7,7 +7,7 @@ use campanile_channel::Full;
 
 use crate::connection::socket::{Socket, Unsent};
 use crate::dialects::{Dialect, Rules};
-use crate::websocket::CloseCode;
+use crate::websocket::{CloseCause, CloseCode};
 
 /// A way to write to one client in its dialect. Clones are the same line.
 #[derive(Debug, Clone)]
@@ -73,18 +73,20 @@ impl Line {
 
     /// Closes the connection with a code. `unsent` says what happens to what waits in the outbox.
     pub fn close(&self, code: CloseCode, unsent: Unsent) {
-        self.socket.close(self.rules().close(code, None), unsent, code.code());
+        self.socket.close(self.rules().close(code, None), unsent, Some(CloseCause::Gateway(code)));
     }
 
     /// Closes the connection for an operator, who has given a reason.
     pub fn disconnect(&self, code: CloseCode, reason: &str) {
-        self.socket.close(self.rules().disconnect(code, reason), Unsent::Flush, code.code());
+        let cause = Some(CloseCause::Gateway(code));
+        self.socket.close(self.rules().disconnect(code, reason), Unsent::Flush, cause);
     }
 
     /// Closes a client that was not greeted yet, because it may not listen to a group any more.
     pub fn close_not_allowed(&self, group: &str) {
         let code = CloseCode::NotAllowed;
-        self.socket.close(self.rules().close(code, Some(group)), Unsent::Flush, code.code());
+        let cause = Some(CloseCause::Gateway(code));
+        self.socket.close(self.rules().close(code, Some(group)), Unsent::Flush, cause);
     }
 
     /// Closes a client that reads too slowly. This is the only place that does.

@@ -17,6 +17,7 @@ use campanile_edge::{Principal, Rate, Secret};
 use campanile_messages::{ConnectionId, GroupName};
 
 use crate::config::GatewayConfig;
+use crate::connection::Ended;
 use crate::connection::line::Line;
 use crate::connection::pace::{Pace, Paced};
 use crate::connection::socket::{Socket, Unsent};
@@ -79,6 +80,9 @@ impl Session {
     ) {
         worker.config.meters.opened(line.dialect);
         let Opening { principal, wish, incoming, is_page_trusted } = opening;
+        if let Some(user) = &wish.user {
+            seat.note_user(user);
+        }
         Self::create(|ctx| {
             worker.registry.do_send(Attach {
                 connection,
@@ -109,7 +113,13 @@ impl Drop for Session {
             address: self.seat.address(),
             end: self.socket.end(),
         });
-        self.worker.config.meters.ended(self.dialect, self.socket.close_code());
+        let (config, dialect) = (&self.worker.config, self.dialect);
+        config.meters.ended(dialect, self.socket.close_code());
+        let ended = Ended { socket: &self.socket, dialect, user: self.seat.user() };
+        ended.log_incident(&config.incidents);
+        if config.access_log {
+            ended.log_access();
+        }
     }
 }
 

@@ -4,19 +4,21 @@
 //! A socket writes shared slices, over TLS or without, waits until the stream is writable, and closes it. It
 //! knows nothing of websockets.
 
+mod client;
 mod ending;
 mod figures;
 mod gate;
 mod sealing;
 mod seen;
+mod standing;
 mod state;
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use campanile_channel::tls::Stream;
@@ -28,6 +30,8 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
+use crate::websocket::CloseCause;
+use client::ClientAddress;
 use state::{SocketPhase, SocketState, WriteWaiter};
 
 pub use ending::Ending;
@@ -50,6 +54,9 @@ pub struct Socket {
     /// Nanoseconds from `opened` to the last byte that came. With a coarser unit, a quick answer could
     /// seem to be older than the ping before it.
     heard_nanos: AtomicU64,
+    client: ClientAddress,
+    /// How many bytes waited when the outbox exceeded its bound, in the measure of that; 0 if it did not.
+    overrun_bytes: AtomicU32,
 }
 
 /// What is on the wire.
@@ -80,8 +87,17 @@ pub enum Unsent {
 }
 
 impl Socket {
-    /// Takes over a stream. Up to `max_outbox_bytes` may wait for it.
+    /// Takes over a stream whose client's address does not matter. Up to `max_outbox_bytes` may wait for it.
     pub fn new(stream: impl Into<Stream>, max_outbox_bytes: usize) -> Arc<Self> {
+        Self::of_client(stream, max_outbox_bytes, ClientAddress::default())
+    }
+
+    /// Takes over the stream of a client.
+    pub fn of_client(
+        stream: impl Into<Stream>,
+        max_outbox_bytes: usize,
+        client: impl Into<ClientAddress>,
+    ) -> Arc<Self> {
         let (stream, tls) = stream.into().into_parts();
         Arc::new(Self {
             stream,
@@ -91,13 +107,15 @@ impl Socket {
                 awaits_greeting: None,
                 waiting: None,
                 is_overrun: false,
-                close_code: 0,
+                cause: None,
                 discarded_bytes: 0,
                 tls,
             }),
             driver: AtomicWaker::new(),
             opened: Instant::now(),
             heard_nanos: AtomicU64::new(0),
+            client: client.into(),
+            overrun_bytes: AtomicU32::new(0),
         })
     }
 
@@ -124,6 +142,8 @@ impl Socket {
             first = state.outbox.is_empty();
             if let Err(full) = state.outbox.push(slice.clone()) {
                 state.is_overrun = true;
+                let waiting_bytes = u32::try_from(full.queued_bytes).unwrap_or(u32::MAX);
+                self.overrun_bytes.store(waiting_bytes, Ordering::Relaxed);
                 return Err(full);
             }
         }
@@ -211,9 +231,9 @@ impl Socket {
     }
 
     /// Queues `last` as the last slice. When it is sent, the driver closes the sending direction and waits
-    /// until the peer closes the other one. Only the first close counts, and its `code`, which
-    /// [`close_code`](Self::close_code) returns.
-    pub fn close(&self, last: Bytes, unsent: Unsent, code: u16) {
+    /// until the peer closes the other one. Only the first close counts, and its `cause`, which
+    /// [`cause`](Self::cause) returns.
+    pub fn close(&self, last: Bytes, unsent: Unsent, cause: Option<CloseCause>) {
         let mut state = self.lock();
         if state.phase > SocketPhase::Open {
             return;
@@ -227,7 +247,7 @@ impl Socket {
             state.waiting = None;
         }
         state.outbox.force(last);
-        state.close_code = code;
+        state.cause = cause;
         state.phase = SocketPhase::Closing;
         state.awaits_greeting = None;
         drop(state);
@@ -238,42 +258,6 @@ impl Socket {
     /// Ends the connection at once and drops what waits.
     pub fn abort(&self) {
         self.break_off(&mut self.lock());
-    }
-
-    /// Whether the connection is neither closed nor closing.
-    pub fn is_open(&self) -> bool {
-        self.lock().phase <= SocketPhase::Open
-    }
-
-    /// Whether the connection is neither closed nor closing, and how many bytes wait to be written.
-    pub fn standing(&self) -> (bool, usize) {
-        let state = self.lock();
-        (state.phase <= SocketPhase::Open, state.outbox.queued_bytes())
-    }
-
-    /// The code with which the connection was closed; 0 if it was not.
-    pub fn close_code(&self) -> u16 {
-        self.lock().close_code
-    }
-
-    /// Whether the outbox has exceeded its bound.
-    pub fn is_overrun(&self) -> bool {
-        self.lock().is_overrun
-    }
-
-    /// How many bytes everything in the outbox costs, including what was replayed.
-    pub fn held_bytes(&self) -> usize {
-        self.lock().outbox.held_bytes()
-    }
-
-    /// Whether nothing waits to be sent.
-    pub fn is_flushed(&self) -> bool {
-        !self.lock().has_unsent()
-    }
-
-    /// When the last byte came from the peer; before the first byte, when the connection was opened.
-    pub fn heard(&self) -> Instant {
-        self.opened + Duration::from_nanos(self.heard_nanos.load(Ordering::Relaxed))
     }
 
     /// Reads from the stream, after writing what waits. Only the driver calls this; it is woken for output,

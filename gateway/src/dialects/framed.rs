@@ -53,6 +53,11 @@ impl Framed {
         self.except.filter(|except| Some(&except.worker) == worker).map(|except| except.connection)
     }
 
+    /// Its position and audience; `None` if it is for one connection.
+    pub fn logged(&self) -> Option<&(Position, Audience)> {
+        self.logged.as_ref()
+    }
+
     /// Its sequence in the log; 0 if it is for one connection.
     pub fn sequence(&self) -> u64 {
         self.logged.as_ref().map_or(0, |(position, _)| position.sequence)

@@ -9,15 +9,17 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use campanile_channel::incident;
 use campanile_channel::watchdog::Pulse;
 use campanile_edge::{Bucket, Crowded, Rate};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{debug, error, warn};
+use tracing::{error, warn};
 
 use crate::config::GatewayConfig;
 use crate::entrance::health::Health;
+use crate::entrance::refusal::Refusal;
 use crate::entrance::seats::{Seat, Seats};
 use crate::meters::Limit;
 
@@ -206,9 +208,16 @@ impl Hall {
                         admitted = self.admit(peer);
                     }
                     self.count(&admitted);
-                    if let Accepted::For(worker, admission) = admitted {
-                        // A door closes only when its thread ends, together with the process.
-                        let _ = self.doors[worker].send(Arrival { socket, peer, admission });
+                    match admitted {
+                        Accepted::For(worker, admission) => {
+                            // A door closes only when its thread ends, together with the process.
+                            let _ = self.doors[worker].send(Arrival { socket, peer, admission });
+                        }
+                        Accepted::Later if !self.health.is_draining() => {
+                            let reason = "the gateway is full";
+                            self.log_closed(Refusal::full().code, peer, reason);
+                        }
+                        Accepted::Later | Accepted::Closed => {}
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -235,7 +244,8 @@ impl Hall {
         let limits = self.config.limits.borrow().clone();
         let proxies = &limits.addresses.trusted_proxies;
         if self.config.proxy_protocol && !proxies.contain(peer.ip()) {
-            debug!(%peer, "closed a connection that does not come from a trusted proxy");
+            let reason = "it does not come from a trusted proxy";
+            self.log_closed("no_proxy_header", peer, reason);
             return Accepted::Closed;
         }
         let max = self.config.max_connections.min(limits.max_connections);
@@ -252,12 +262,19 @@ impl Hall {
         self.config.meters.limits.count((&crowded).into());
         // Over TLS an answer costs a handshake, and these come without a limit.
         if self.config.tls.is_some() && matches!(crowded, Crowded::Arrivals { .. }) {
+            self.log_closed(Refusal::from(crowded).code, peer, &crowded.to_string());
             return Accepted::Closed;
         }
-        let refused = self.crowded.take(MAX_CROWDED);
-        refused.map_or(Accepted::Closed, |(worker, seat)| {
-            Accepted::For(worker, Admission::Crowded(seat, crowded))
-        })
+        let Some((worker, seat)) = self.crowded.take(MAX_CROWDED) else {
+            self.log_closed(Refusal::from(crowded).code, peer, &crowded.to_string());
+            return Accepted::Closed;
+        };
+        Accepted::For(worker, Admission::Crowded(seat, crowded))
+    }
+
+    fn log_closed(&self, name: &'static str, peer: SocketAddr, reason: &str) {
+        let (incidents, address) = (&self.config.incidents, Some(peer.ip()));
+        incident!(incidents, info, name, address, %peer, reason, "closed a connection");
     }
 }
 

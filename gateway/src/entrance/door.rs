@@ -26,10 +26,9 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
-use tracing::debug;
 
 use self::decision::{Admitted, Decision, Opened, come_back, patient};
-use self::refusing::refusal_by_message;
+use self::refusing::{log, refusal_by_message};
 use crate::access::Rejection;
 use crate::config::GatewayConfig;
 use crate::connection::session::WorkerHandle;
@@ -65,8 +64,6 @@ pub(crate) struct Door {
     last_connection: Cell<u64>,
     /// When it was last logged that a client offered an unknown subprotocol.
     logged_subprotocol: Cell<Option<Instant>>,
-    /// When it was last logged for everybody to see that a token was refused.
-    logged_rejection: Cell<Option<Instant>>,
 }
 
 impl Door {
@@ -91,7 +88,6 @@ impl Door {
             handshakes,
             last_connection: Cell::new(0),
             logged_subprotocol: Cell::new(None),
-            logged_rejection: Cell::new(None),
         }
     }
 
@@ -235,14 +231,13 @@ impl Door {
             Err(refusal) => refusal,
         };
         if refusal.is_one_of_many() {
-            debug!(%peer, code = refusal.code, "refused one connection too many");
+            log(&self.config, peer, &refusal);
             return Decision::RefuseOneOfMany(self.answer(head, refusal));
         }
         match refusal_by_message(head, &refusal) {
             Some(last) => {
                 self.count_by_message(&refusal);
-                let (status, code) = (refusal.status, refusal.code);
-                debug!(%peer, status, code, "refused by message");
+                log(&self.config, peer, &refusal);
                 Decision::RefuseByMessage(last)
             }
             None => self.refused(peer, &refusal.for_method(head.method), self.reader(head)),

@@ -57,6 +57,6 @@ pub(super) fn last_message(refusal: &Refusal, rules: &dyn Rules) -> Option<Bytes
 /// Sends the last bytes, and waits until the client has read them and closed, at most 2 s.
 pub async fn end(stream: impl Into<Stream>, last: Bytes) {
     let socket = Socket::new(stream, last.len());
-    socket.close(last, Unsent::Flush, 0);
+    socket.close(last, Unsent::Flush, None);
     Ending::new(socket, REFUSAL_LIMIT).await;
 }

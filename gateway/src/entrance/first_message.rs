@@ -46,7 +46,7 @@ pub async fn token(
 /// Sends the reason and the close of a client that is refused after its first message.
 pub fn refuse(line: &Line, refusal: &Refusal) {
     if let Some(last) = last_message(refusal, line.rules()) {
-        line.socket.close(last, Unsent::Flush, 0);
+        line.socket.close(last, Unsent::Flush, None);
     }
 }
 

@@ -7,11 +7,11 @@ use std::net::{self, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use campanile_channel::incident;
 use campanile_channel::proxied::{NotProxied, read_header};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
-use tracing::debug;
 
 use crate::config::GatewayConfig;
 use crate::entrance::acceptor::{Admission, Arrival, refusals_at_a_door};
@@ -57,7 +57,12 @@ impl Reception {
                 Ok((socket, client)) => {
                     reception.admit(Arrival { socket, peer: client, admission }, deadline);
                 }
-                Err(error) => debug!(%peer, %error, "closed a connection without a PROXY header"),
+                Err(error) => {
+                    let (incidents, reason) = (&reception.config.incidents, error.to_string());
+                    let name = "no_proxy_header";
+                    let address = Some(peer.ip());
+                    incident!(incidents, info, name, address, %peer, reason, "closed a connection");
+                }
             }
         });
     }
@@ -66,9 +71,11 @@ impl Reception {
         match admission {
             // Without a proxy, it was counted when it was accepted.
             Admission::Seated(seat) => {
-                let addresses = &self.config.limits.borrow().addresses;
+                // Not borrowed for longer: the door looks at the limits as well, and would then wait for
+                // their change, which waits for this.
+                let limits = self.config.limits.borrow().clone();
                 let counts_here = self.config.proxy_protocol;
-                match counts_here.then(|| seat.count_address(peer.ip(), addresses)) {
+                match counts_here.then(|| seat.count_address(peer.ip(), &limits.addresses)) {
                     Some(Err(crowded)) => {
                         self.config.meters.limits.count((&crowded).into());
                         let deadline = deadline.min(Instant::now() + REFUSAL_LIMIT);
@@ -95,9 +102,10 @@ impl Reception {
     ) {
         let Ok(stream) = TcpStream::from_std(socket) else { return };
         let (door, refusal) = (self.door.clone(), refusal.into());
+        let news = door.news(peer, &refusal);
         among.add(async move {
             let _seat = seat;
-            door.turn_away(stream, peer, refusal, deadline).await;
+            door.turn_away(stream, peer, (refusal, news), deadline).await;
         });
     }
 }

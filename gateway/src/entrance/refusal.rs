@@ -27,6 +27,8 @@ pub struct Refusal {
     sentence: Box<str>,
     /// The group that the client may not listen to, if that is all that is wrong.
     pub(crate) group: Option<Box<str>>,
+    /// Whether the log has to say so: this is no answer to a health check, and it was not logged before.
+    pub(crate) is_news: bool,
     /// The request was a HEAD: the answer has no body, but the `Content-Length` of one.
     is_for_head: bool,
 }
@@ -48,7 +50,8 @@ const UNCACHED_TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n\
 
 impl Refusal {
     fn new(status: u16, code: &'static str, headers: &'static str, sentence: String) -> Self {
-        Self { status, code, headers, sentence: sentence.into(), group: None, is_for_head: false }
+        let (sentence, group, is_for_head) = (sentence.into(), None, false);
+        Self { status, code, headers, sentence, group, is_news: true, is_for_head }
     }
 
     /// 400 with the code `bad_request`.
@@ -215,12 +218,14 @@ impl Refusal {
     /// The answer to a health check: 200 `ok`, or 503 with the word that says what is missing.
     pub(crate) fn health(hindrance: Option<&'static str>) -> Self {
         let (status, word) = hindrance.map_or((200, "ok"), |word| (503, word));
-        Self::new(status, word, UNCACHED_TEXT, word.to_owned())
+        let health = Self::new(status, word, UNCACHED_TEXT, word.to_owned());
+        Self { is_news: false, ..health }
     }
 
     /// 200 without a body: the answer to `OPTIONS /`, which is HAProxy's default health check.
     pub(crate) fn options() -> Self {
-        Self::new(200, "options", "Allow: GET, HEAD, OPTIONS\r\n", String::new())
+        let options = Self::new(200, "options", "Allow: GET, HEAD, OPTIONS\r\n", String::new());
+        Self { is_news: false, ..options }
     }
 
     /// The same refusal for a request with this method: to a HEAD, it has no body.

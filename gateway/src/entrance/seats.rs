@@ -74,9 +74,10 @@ pub struct Seat {
     seats: Seats,
     worker: u32,
     counts_for_peer: Cell<bool>,
+    counts_for_user: Cell<bool>,
     /// The client's address, as far as it is known.
     peer: Cell<Peer>,
-    /// The user for whom it counts. Boxed twice, because most connections have none.
+    /// The user, if it is known. Boxed twice, because most connections have none.
     user: OnceCell<Box<Box<str>>>,
 }
 
@@ -86,6 +87,7 @@ impl Seat {
             seats,
             worker,
             counts_for_peer: Cell::new(false),
+            counts_for_user: Cell::new(false),
             peer: Cell::new(Peer::of(None)),
             user: OnceCell::new(),
         }
@@ -116,14 +118,25 @@ impl Seat {
     /// # Errors
     /// The user has `max` connections already.
     pub fn count_user(&self, user: &str, max: u32) -> Result<(), CrowdedUser> {
-        if self.user.get().is_some() || max == 0 {
+        if self.counts_for_user.get() || max == 0 {
             return Ok(());
         }
-        match lock(&self.seats.0.users).take(user, max as usize) {
-            true => self.user.get_or_init(|| Box::new(user.into())),
-            false => return Err(CrowdedUser { max }),
-        };
+        if !lock(&self.seats.0.users).take(user, max as usize) {
+            return Err(CrowdedUser { max });
+        }
+        self.note_user(user);
+        self.counts_for_user.set(true);
         Ok(())
+    }
+
+    /// Notes whose connection it is, for the log.
+    pub fn note_user(&self, user: &str) {
+        self.user.get_or_init(|| Box::new(user.into()));
+    }
+
+    /// Whose connection it is, if that is known.
+    pub fn user(&self) -> Option<&str> {
+        self.user.get().map(|user| &***user)
     }
 
     /// All seats of the gateway.
@@ -139,7 +152,7 @@ impl Drop for Seat {
         if self.counts_for_peer.get() {
             lock(&counts.crowd).leave(self.peer.get());
         }
-        if let Some(user) = self.user.get() {
+        if let Some(user) = self.user().filter(|_| self.counts_for_user.get()) {
             lock(&counts.users).give_back::<str>(user);
         }
     }

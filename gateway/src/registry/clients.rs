@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use campanile_messages::inquiry::ConnectionSummary;
 use campanile_messages::link::{DirectOutcome, Gap, RequestTicket};
 use campanile_messages::{Address, Audience, ConnectionId, Position, WorkerId};
 use tokio::time::timeout;
@@ -20,7 +19,7 @@ use crate::registry::batch::{Batch, Closed};
 use crate::registry::client::{Client, FramedMark};
 use crate::registry::counting::{Awaited, Counting};
 use crate::registry::reply::{self, ClientEffect};
-use crate::registry::subscriptions::{Standing, Step, Subscriptions};
+use crate::registry::subscriptions::{Step, Subscriptions};
 use crate::report::StepTicket;
 use crate::resume::Resumed;
 use crate::trace::trail::Trail;
@@ -28,9 +27,6 @@ use crate::websocket::CloseCode;
 
 /// How many steps are confirmed before the caller can look at the clock.
 const CONFIRMED_AT_ONCE: usize = 256;
-
-/// What a name of a group costs in a list beside its length, in bytes.
-const GROUP_COST_BYTES: usize = 3;
 
 /// The longest time that a publisher waits for the outcome of a push to one connection.
 const LONGEST_QUESTION: Duration = Duration::from_secs(60);
@@ -61,7 +57,7 @@ impl Clients {
         config: Arc<GatewayConfig>,
         bridge: Addr<Bridge>,
     ) -> Self {
-        let trail = Trail::new(config.workers);
+        let trail = Trail::new(config.workers, Instant::now());
         Self {
             subscriptions: Subscriptions::new(config.max_groups),
             worker,
@@ -106,50 +102,6 @@ impl Clients {
         changed.collect()
     }
 
-    /// What operators see of a connection, with names of groups of at most this many bytes; `None` if there is
-    /// no such connection.
-    pub fn describe(
-        &self,
-        connection: ConnectionId,
-        now: Instant,
-        max_groups_bytes: usize,
-    ) -> Option<ConnectionSummary> {
-        let client = self.subscriptions.known(connection)?;
-        let (mut groups, mut len_bytes) = (Vec::new(), 0);
-        let joined = self.subscriptions.audiences_of(connection);
-        let names = joined.filter_map(|joined| match joined {
-            Audience::Group(group) => Some(&**group),
-            Audience::Everyone | Audience::User(_) => None,
-        });
-        let mut names: Vec<_> = names.collect();
-        names.sort_unstable();
-        for name in &names {
-            len_bytes += name.len() + GROUP_COST_BYTES;
-            if len_bytes > max_groups_bytes {
-                break;
-            }
-            groups.push((*name).to_owned());
-        }
-        let seen = client.line.socket.seen();
-        let has_one = client.line.dialect.has_positions()
-            && self.subscriptions.standing(connection) != Standing::Pending;
-        let position = self.mark.filter(|_| has_one);
-        let position = position.map(|mark| Position { sequence: client.known(), ..mark });
-        Some(ConnectionSummary {
-            at: Address { worker: self.id()?, connection },
-            user: self.subscriptions.user(connection).cloned(),
-            address: seen.peer.map(|peer| peer.to_string()),
-            dialect: client.line.dialect.word().to_owned(),
-            groups_left_out: (names.len() - groups.len()) as u64,
-            groups,
-            open_millis: u64::try_from(client.open_for(now).as_millis()).unwrap_or(u64::MAX),
-            position,
-            outbox_bytes: seen.waiting_bytes,
-            sent_bytes: seen.sent_bytes,
-            ended: None,
-        })
-    }
-
     /// Performs a delivery. An event that is followed by another one is not flushed yet. Returns the rest
     /// of a delivery that takes too long.
     pub fn perform(
@@ -187,6 +139,11 @@ impl Clients {
             Delivery::Gap(gap, position) => self.report_gap(gap, position),
         }
         None
+    }
+
+    /// The last position up to which everything was delivered to this worker.
+    pub fn mark(&self) -> Option<Position> {
+        self.mark
     }
 
     /// What this worker counts.

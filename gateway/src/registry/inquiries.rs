@@ -34,18 +34,12 @@ impl Handler<Inquire> for Registry {
             Question::Summary => {
                 self.summary().map_or(WorkerAnswer::Nothing, WorkerAnswer::Summary)
             }
-            Question::Trace { position, at, event: Some(event) } => {
-                let trace = self.clients.trace(position, &event, at).map(Box::new);
-                trace.map_or(WorkerAnswer::Nothing, WorkerAnswer::Trace)
-            }
-            Question::Continued(client) => {
-                let clock = WallClock { now: Instant::now(), unix_micros: unix_micros() };
-                let continued = self.clients.continued(&client, clock);
-                continued.map_or(WorkerAnswer::Nothing, WorkerAnswer::Continued)
-            }
             Question::Connection(at) => {
                 let found = self.connection(at).into_iter().collect::<Vec<_>>();
-                WorkerAnswer::Connections(self.describe(&found, MAX_GROUPS_BYTES_OF_ONE))
+                match self.describe(&found, MAX_GROUPS_BYTES_OF_ONE) {
+                    described if described.connections.is_empty() => self.ended(at),
+                    described => WorkerAnswer::Connections(described),
+                }
             }
             Question::User(user) => {
                 let found = self.of_user(&user);
@@ -59,6 +53,15 @@ impl Handler<Inquire> for Registry {
                 };
                 return self.disconnect(found, code, &reason, ctx);
             }
+            Question::Trace { position, at, event: Some(event) } => {
+                let trace = self.clients.trace(position, &event, at).map(Box::new);
+                trace.map_or(WorkerAnswer::Nothing, WorkerAnswer::Trace)
+            }
+            Question::Continued(client) => {
+                let clock = WallClock { now: Instant::now(), unix_micros: unix_micros() };
+                let continued = self.clients.continued(&client, clock);
+                continued.map_or(WorkerAnswer::Nothing, WorkerAnswer::Continued)
+            }
             Question::Trace { event: None, .. } => WorkerAnswer::Nothing,
         };
         Box::pin(ready(answer))
@@ -71,7 +74,7 @@ impl Registry {
         let id = self.clients.id()?;
         Some(WorkerSummary {
             id,
-            connections: self.clients.subscriptions.count() as u64,
+            connections: self.clients.subscriptions.connections() as u64,
             outbox_bytes: self.clients.meters().outbox_bytes.get(),
         })
     }
@@ -103,6 +106,17 @@ impl Registry {
         }
     }
 
+    /// What is remembered of a connection that has ended.
+    fn ended(&self, at: Address) -> WorkerAnswer {
+        let is_here = self.clients.id() == Some(at.worker);
+        let clock = WallClock { now: Instant::now(), unix_micros: unix_micros() };
+        let ended = is_here.then(|| self.clients.describe_ended(at, clock)).flatten();
+        WorkerAnswer::Connections(ConnectionsSummary {
+            connections: ended.into_iter().collect(),
+            left_out: 0,
+        })
+    }
+
     /// Closes connections in turns. Answers when they have ended, at the latest after [`END_LIMIT`].
     fn disconnect(
         &mut self,
@@ -125,9 +139,9 @@ impl Registry {
             });
         }
         let (done, ended) = oneshot::channel();
-        let number = self.departures.wait_for(found, done);
+        let number = self.awaited_ends.wait_for(found, done);
         ctx.run_later(END_LIMIT, move |registry, _| {
-            if let Some((done, summary)) = registry.departures.give_up(number) {
+            if let Some((done, summary)) = registry.awaited_ends.give_up(number) {
                 // If the bridge does not wait any more, nobody does.
                 let _ = done.send(summary);
             }
@@ -137,8 +151,8 @@ impl Registry {
     }
 
     /// Notes that a connection has really ended.
-    pub(super) fn departed(&mut self, connection: ConnectionId) {
-        for (done, summary) in self.departures.ended(connection) {
+    pub(super) fn note_end(&mut self, connection: ConnectionId) {
+        for (done, summary) in self.awaited_ends.ended(connection) {
             let _ = done.send(summary);
         }
     }

@@ -330,9 +330,8 @@ impl<T> Subscriptions<T> {
     /// Returns the connections of a user, also those that are not greeted yet.
     pub fn of_user(&self, user: &UserName) -> Vec<&T> {
         let audience = Audience::User(user.clone());
-        let is_awaited = |joined: &Membership| {
-            joined.audience == audience && matches!(joined.listening, Listening::Awaits(_))
-        };
+        let is_awaited =
+            |joined: &Membership| joined.audience == audience && joined.listening.is_pending();
         let pending = self.pending.values().map(|step| step.connection);
         let resuming = self.resuming.values().map(|(connection, _)| *connection);
         let coming = pending.chain(resuming).filter_map(|connection| self.slots.get(&connection));
@@ -349,7 +348,7 @@ impl<T> Subscriptions<T> {
     }
 
     /// How many connections there are.
-    pub fn count(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.members.len()
     }
 

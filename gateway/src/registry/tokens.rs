@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use campanile_channel::incident;
 use campanile_edge::{Principal, Secret};
 use campanile_messages::{Audience, ConnectionId};
-use tracing::debug;
 
 use super::{Registry, renewal};
 use crate::config::GatewayConfig;
@@ -74,7 +74,9 @@ impl Handler<Renew> for Registry {
         let checked = access.check(token, (self.config.unix_time)());
         if let Err(rejection) = &checked {
             self.config.meters.tokens.count(rejection.into());
-            debug!(%connection, cause = %rejection, "a new token was refused");
+            let (word, cause) = (rejection.word(), rejection.to_string());
+            let incidents = &self.config.incidents;
+            incident!(incidents, info, word, None, %connection, cause, "refused a new token");
             if rejection.names_unknown_key() {
                 self.config.unknown_key.notify_one();
             }

@@ -16,9 +16,9 @@ use crate::registry::clients::Clients;
 use crate::registry::reply::ClientEffect;
 use crate::registry::subscriptions::{Changed, Step};
 use crate::resume::{Lost, ReplayStart};
-use crate::trace::departures::Departure;
 use crate::trace::ended::{EndedConnection, MAX_GROUPS_BYTES, keep_groups};
 use crate::trace::facts::Facts;
+use crate::trace::left_groups::LeftGroup;
 use crate::trace::listening::{Continued, Listening, PastOutcome};
 use crate::trace::wall::WallClock;
 use crate::trace::worker::WorkerTrace;
@@ -66,7 +66,7 @@ impl Clients {
         {
             let left = self.subscriptions.reached();
             let group = (&**group).into();
-            self.trail.departures.note(Departure { connection, group, listening, left });
+            self.trail.left_groups.note(LeftGroup { connection, group, listening, left });
         }
         self.subscriptions.leave(connection, audience)
     }
@@ -120,11 +120,11 @@ impl Clients {
         max_groups_bytes: usize,
     ) -> Option<EndedConnection> {
         let (client, first) = self.subscriptions.since(connection)?;
-        let named = |(audience, listening)| match audience {
-            &Audience::Group(ref group) => Some((&**group, listening)),
+        let memberships = self.subscriptions.memberships(connection);
+        let groups = memberships.filter_map(|(audience, listening)| match audience {
+            Audience::Group(group) => Some((&**group, listening)),
             Audience::Everyone | Audience::User(_) => None,
-        };
-        let groups = self.subscriptions.memberships(connection).filter_map(named);
+        });
         let (groups, groups_left_out) = keep_groups(groups, max_groups_bytes);
         Some(EndedConnection {
             connection,
@@ -149,16 +149,16 @@ impl Clients {
     pub fn facts(&self, connection: ConnectionId, position: Position) -> Option<Facts> {
         let present = self.present(connection, usize::MAX);
         let is_ended = present.is_none();
-        let known = present.or_else(|| self.trail.ended.get(connection).cloned())?;
+        let known = present.or_else(|| self.trail.ended.get(connection))?;
         let was_there = |at: Instant| known.opened < at && (!is_ended || at < known.ended);
-        let departures = &self.trail.departures;
+        let left_groups = &self.trail.left_groups;
         let is_of_this_log = known.epoch == self.trail.epoch;
-        let departed = departures.of(connection).filter(|_| is_of_this_log);
+        let departed = left_groups.of(connection).filter(|_| is_of_this_log);
         Some(Facts {
             is_ended,
             awaits_past: self.subscriptions.awaits_past(connection),
-            departures: departed.cloned().collect(),
-            departures_dropped: departures.dropped(connection),
+            left_groups: departed.cloned().collect(),
+            left_dropped: left_groups.dropped(connection),
             gap: self.trail.gaps.with(position).filter(|lost| was_there(lost.at)),
             known,
         })
@@ -184,7 +184,7 @@ impl Clients {
             }
         });
         // Those who have left the group since, and those who have ended.
-        let departed = self.trail.departures.all().filter(|left| left.left >= position.sequence);
+        let departed = self.trail.left_groups.all().filter(|left| left.left >= position.sequence);
         let mut departed: Vec<_> = match audience {
             Audience::Group(group) => {
                 departed.filter(|left| *left.group == **group).map(|left| left.connection).collect()
@@ -193,11 +193,7 @@ impl Clients {
         };
         departed.sort_unstable();
         departed.dedup();
-        let ended = self.trail.ended.all().filter(|ended| {
-            let has_it = ended.last >= position.sequence;
-            ended.epoch == position.epoch && (has_it || ended.overrun_by == Some(position.sequence))
-        });
-        let ended = ended.map(|ended| ended.connection).filter(|id| !departed.contains(id));
+        let ended = self.trail.ended.at(position).filter(|id| departed.binary_search(id).is_err());
         for connection in ended.chain(departed.iter().copied()) {
             if excepted != Some(connection) {
                 trace.add_other(self.facts(connection, position));
@@ -213,7 +209,8 @@ impl Clients {
     /// had ended, by a client that continued before an event.
     pub fn continued(&self, client: &EndedClient, clock: WallClock) -> Option<ContinuedClient> {
         let worker = self.id()?;
-        let ended = self.trail.ended.all().map(|ended| {
+        let ended: Vec<_> = self.trail.ended.returned().collect();
+        let ended = ended.iter().map(|ended| {
             (ended.connection, ended.opened, &ended.first, ended.user.as_deref(), ended.address)
         });
         let living = self.subscriptions.all_since().map(|(known, first)| {

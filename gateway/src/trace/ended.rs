@@ -3,11 +3,12 @@
 //! A connection is added when it stops to listen, and completed when its session ends, which may be some
 //! seconds later.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use campanile_messages::ConnectionId;
+use campanile_edge::Peer;
+use campanile_messages::{ConnectionId, Position};
 
 use super::listening::Listening;
 use crate::dialects::Dialect;
@@ -21,12 +22,14 @@ pub const MAX_BYTES: usize = 8 << 20;
 /// The most bytes of the groups of one connection. What is beyond that is counted only.
 pub const MAX_GROUPS_BYTES: usize = 4 << 10;
 
-/// What an entry takes in addition to its names: itself twice, because a growing queue reserves that much,
-/// and its place in the index.
-const ENTRY_BYTES: usize = 2 * size_of::<EndedConnection>() + 64;
+/// What two boxes cost, one in the other, in addition to what is in them.
+const BOX_BYTES: usize = 48;
 
 /// What a group costs in addition to its name.
 const GROUP_BYTES: usize = size_of::<(Box<str>, Listening)>() + 16;
+
+/// Groups of a connection with since when it was in them.
+pub type KeptGroups = Box<[(Box<str>, Listening)]>;
 
 /// A connection that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +54,7 @@ pub struct EndedConnection {
     /// The event that did not fit into its outbox any more, so that it was closed.
     pub overrun_by: Option<u64>,
     /// The groups that it was in at the end.
-    pub groups: Box<[(Box<str>, Listening)]>,
+    pub groups: KeptGroups,
     /// How many more there were.
     pub groups_left_out: usize,
     /// When it was opened.
@@ -73,13 +76,42 @@ pub struct ConnectionEnd {
     pub unsent_bytes: u64,
 }
 
+/// A connection as it is kept. Ten thousand of them stay when all clients have left, so it is small.
+#[derive(Debug)]
+struct EndedEntry {
+    connection: ConnectionId,
+    /// What is kept of its address.
+    peer: Peer,
+    user: Option<Box<Box<str>>>,
+    /// With how many more there were; `None` if there were none.
+    groups: Option<Box<(KeptGroups, usize)>>,
+    epoch: u64,
+    first: Listening,
+    last: u64,
+    /// [`UNKNOWN`] for none.
+    written_up_to: u64,
+    /// In microseconds since the start, as `ended`.
+    opened: u64,
+    ended: u64,
+    sent_bytes: u64,
+    /// At most what fits into the type.
+    unsent_bytes: u32,
+    code: u16,
+    dialect: Dialect,
+    /// Whether it was closed because the event after `last` did not fit into its outbox.
+    is_overrun: bool,
+}
+
+const UNKNOWN: u64 = u64::MAX;
+
+/// By how many entries the memory grows at a time.
+const GROWTH: usize = 512;
+
 /// The connections that ended lately.
 #[derive(Debug)]
 pub struct EndedConnections {
-    kept: VecDeque<EndedConnection>,
-    /// For each of them, how many were ever added before it.
-    numbers: HashMap<ConnectionId, u64>,
-    dropped: u64,
+    started: Instant,
+    kept: VecDeque<EndedEntry>,
     bytes: usize,
     max_bytes: usize,
     max: usize,
@@ -87,12 +119,11 @@ pub struct EndedConnections {
 
 impl EndedConnections {
     /// Starts empty, for one of this many workers.
-    pub fn new(workers: usize) -> Self {
+    pub fn new(workers: usize, now: Instant) -> Self {
         let workers = workers.max(1);
         Self {
+            started: now,
             kept: VecDeque::new(),
-            numbers: HashMap::new(),
-            dropped: 0,
             bytes: 0,
             max_bytes: MAX_BYTES / workers,
             max: MAX_ENDED.div_ceil(workers),
@@ -101,17 +132,17 @@ impl EndedConnections {
 
     /// Adds a connection that does not listen any more.
     pub fn add(&mut self, ended: EndedConnection) {
-        self.bytes += cost_bytes(&ended);
-        let number = self.dropped + self.kept.len() as u64;
-        self.numbers.insert(ended.connection, number);
-        self.kept.push_back(ended);
-        while (self.kept.len() > self.max || self.bytes > self.max_bytes)
+        let entry = self.pack(ended);
+        self.bytes += entry.cost_bytes();
+        while (self.kept.len() >= self.max || self.bytes > self.max_bytes)
             && let Some(oldest) = self.kept.pop_front()
         {
-            self.dropped += 1;
-            self.bytes -= cost_bytes(&oldest);
-            self.numbers.remove(&oldest.connection);
+            self.bytes -= oldest.cost_bytes();
         }
+        if self.kept.len() == self.kept.capacity() {
+            self.kept.reserve_exact(GROWTH);
+        }
+        self.kept.push_back(entry);
     }
 
     /// Completes a connection whose session has ended.
@@ -122,34 +153,118 @@ impl EndedConnections {
         end: ConnectionEnd,
         now: Instant,
     ) {
-        if let Some(place) = self.place(connection)
-            && let Some(ended) = self.kept.get_mut(place)
-        {
-            (ended.address, ended.end, ended.ended) = (address, end, now);
+        let ended = self.since_start(now);
+        if let Some(entry) = self.entry_mut(connection) {
+            (entry.peer, entry.ended) = (Peer::of(address), ended);
+            entry.set_end(end);
         }
     }
 
     /// Notes up to where everything was surely written to a connection that ended with something waiting.
     pub fn note_written(&mut self, connection: ConnectionId, up_to: u64) {
-        if let Some(place) = self.place(connection)
-            && let Some(ended) = self.kept.get_mut(place)
-        {
-            ended.written_up_to = Some(up_to);
+        if let Some(entry) = self.entry_mut(connection) {
+            entry.written_up_to = up_to;
         }
     }
 
     /// A connection that has ended, if it is remembered.
-    pub fn get(&self, connection: ConnectionId) -> Option<&EndedConnection> {
-        self.kept.get(self.place(connection)?)
+    pub fn get(&self, connection: ConnectionId) -> Option<EndedConnection> {
+        let entry = self.kept.iter().rev().find(|entry| entry.connection == connection)?;
+        Some(self.unpack(entry))
     }
 
-    /// All that are remembered, oldest first.
-    pub fn all(&self) -> impl Iterator<Item = &EndedConnection> {
-        self.kept.iter()
+    /// Those that were there when an event was handed to connections.
+    pub fn at(&self, position: Position) -> impl Iterator<Item = ConnectionId> {
+        let Position { epoch, sequence } = position;
+        let were_there = self.kept.iter().filter(move |entry| {
+            let last = entry.last + u64::from(entry.is_overrun);
+            entry.epoch == epoch && last >= sequence
+        });
+        were_there.map(|entry| entry.connection)
     }
 
-    fn place(&self, connection: ConnectionId) -> Option<usize> {
-        usize::try_from(self.numbers.get(&connection)?.checked_sub(self.dropped)?).ok()
+    /// Those that had come back with a position.
+    pub fn returned(&self) -> impl Iterator<Item = EndedConnection> {
+        let returned = |entry: &&EndedEntry| matches!(entry.first, Listening::Continued(_));
+        self.kept.iter().filter(returned).map(|entry| self.unpack(entry))
+    }
+
+    /// The last ones are asked for most, because a connection is completed soon after it is added.
+    fn entry_mut(&mut self, connection: ConnectionId) -> Option<&mut EndedEntry> {
+        self.kept.iter_mut().rev().find(|entry| entry.connection == connection)
+    }
+
+    fn since_start(&self, moment: Instant) -> u64 {
+        moment.saturating_duration_since(self.started).as_micros() as u64
+    }
+
+    fn pack(&self, ended: EndedConnection) -> EndedEntry {
+        let EndedConnection { groups, groups_left_out, .. } = ended;
+        let has_groups = !groups.is_empty() || groups_left_out > 0;
+        let mut entry = EndedEntry {
+            connection: ended.connection,
+            peer: Peer::of(ended.address),
+            user: ended.user.map(Box::new),
+            groups: has_groups.then(|| Box::new((groups, groups_left_out))),
+            epoch: ended.epoch,
+            first: ended.first,
+            last: ended.last,
+            written_up_to: ended.written_up_to.unwrap_or(UNKNOWN),
+            opened: self.since_start(ended.opened),
+            ended: self.since_start(ended.ended),
+            sent_bytes: 0,
+            unsent_bytes: 0,
+            code: 0,
+            dialect: ended.dialect,
+            is_overrun: ended.overrun_by.is_some(),
+        };
+        entry.set_end(ended.end);
+        entry
+    }
+
+    fn unpack(&self, entry: &EndedEntry) -> EndedConnection {
+        let at = |micros| self.started + Duration::from_micros(micros);
+        let (groups, groups_left_out) = entry.groups.as_deref().cloned().unwrap_or_default();
+        EndedConnection {
+            connection: entry.connection,
+            address: entry.peer.address(),
+            user: entry.user.as_deref().cloned(),
+            dialect: entry.dialect,
+            epoch: entry.epoch,
+            first: entry.first.clone(),
+            last: entry.last,
+            written_up_to: Some(entry.written_up_to).filter(|up_to| *up_to != UNKNOWN),
+            overrun_by: entry.is_overrun.then_some(entry.last + 1),
+            groups,
+            groups_left_out,
+            opened: at(entry.opened),
+            ended: at(entry.ended),
+            end: ConnectionEnd {
+                code: entry.code,
+                sent_bytes: entry.sent_bytes,
+                unsent_bytes: entry.unsent_bytes.into(),
+            },
+        }
+    }
+}
+
+impl EndedEntry {
+    fn set_end(&mut self, end: ConnectionEnd) {
+        let ConnectionEnd { code, sent_bytes, unsent_bytes } = end;
+        (self.code, self.sent_bytes) = (code, sent_bytes);
+        self.unsent_bytes = u32::try_from(unsent_bytes).unwrap_or(u32::MAX);
+    }
+
+    fn cost_bytes(&self) -> usize {
+        let continued = |listening: &Listening| match listening {
+            Listening::Continued(_) => 64,
+            _ => 0,
+        };
+        let (groups, _) =
+            self.groups.as_deref().map_or((&[][..], 0), |(kept, out)| (&**kept, *out));
+        let groups = groups.iter().map(|(group, l)| GROUP_BYTES + group.len() + continued(l));
+        let user = self.user.as_ref().map_or(0, |user| user.len() + BOX_BYTES);
+        size_of::<Self>() + groups.sum::<usize>() + user + BOX_BYTES + continued(&self.first)
     }
 }
 
@@ -157,7 +272,7 @@ impl EndedConnections {
 pub fn keep_groups<'a>(
     groups: impl Iterator<Item = (&'a str, &'a Listening)>,
     max_bytes: usize,
-) -> (Box<[(Box<str>, Listening)]>, usize) {
+) -> (KeptGroups, usize) {
     let (mut kept, mut bytes, mut left_out) = (Vec::new(), 0, 0);
     for (group, listening) in groups {
         bytes += GROUP_BYTES + group.len();
@@ -167,16 +282,6 @@ pub fn keep_groups<'a>(
         }
     }
     (kept.into(), left_out)
-}
-
-fn cost_bytes(ended: &EndedConnection) -> usize {
-    let continued = |listening: &Listening| match listening {
-        Listening::Continued(_) => 64,
-        _ => 0,
-    };
-    let groups = ended.groups.iter().map(|(group, l)| GROUP_BYTES + group.len() + continued(l));
-    let user = ended.user.as_ref().map_or(0, |user| user.len());
-    ENTRY_BYTES + groups.sum::<usize>() + user + continued(&ended.first)
 }
 
 #[cfg(test)]
@@ -207,13 +312,14 @@ mod tests {
 
     #[test]
     fn the_last_connections_of_a_worker_are_remembered() {
-        let mut all = EndedConnections::new(4);
+        let mut all = EndedConnections::new(4, Instant::now());
         (0..3_000).for_each(|connection| all.add(ended(connection, &[])));
-        assert_eq!((all.kept.len(), all.dropped, all.numbers.len()), (2_500, 500, 2_500));
+        assert_eq!(all.kept.len(), 2_500);
+        assert!(all.kept.capacity() < 2_500 + 2 * GROWTH);
         assert!(all.get(ConnectionId(499)).is_none());
         assert_eq!(all.get(ConnectionId(500)).map(|found| found.connection.0), Some(500));
-        let (address, end) =
-            (Some([10, 0, 0, 7].into()), ConnectionEnd { code: 1000, ..Default::default() });
+        let (address, code) = (Some([10, 0, 0, 7].into()), 1000);
+        let end = ConnectionEnd { code, sent_bytes: 7, unsent_bytes: 1 };
         all.complete(ConnectionId(2_999), address, end, Instant::now());
         all.complete(ConnectionId(1), address, end, Instant::now());
         let last = all.get(ConnectionId(2_999)).expect("the last one");
@@ -221,10 +327,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_what_was_added() {
+        let start = Instant::now();
+        let mut all = EndedConnections::new(1, start);
+        let connection = EndedConnection {
+            opened: start + Duration::from_secs(1),
+            ended: start + Duration::from_secs(2),
+            overrun_by: Some(6),
+            written_up_to: Some(3),
+            groups_left_out: 2,
+            ..ended(1, &["a", "b"])
+        };
+        all.add(connection.clone());
+        assert_eq!(all.get(ConnectionId(1)), Some(connection));
+        let at = |sequence| all.at(Position { epoch: 1, sequence }).count();
+        assert_eq!([5, 6, 7].map(at), [1, 1, 0]);
+    }
+
+    #[test]
+    fn an_entry_takes_little_memory() {
+        assert!(size_of::<EndedEntry>() <= 104, "{}", size_of::<EndedEntry>());
+    }
+
+    #[test]
     fn a_storm_of_connections_with_long_names_stays_within_its_bytes() {
         let names: Vec<_> = (0..100).map(|n| format!("{n:0>255}")).collect();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
-        let mut all = EndedConnections::new(1);
+        let mut all = EndedConnections::new(1, Instant::now());
         for connection in 0..100_000 {
             all.add(ended(connection, if connection % 2 == 0 { &names } else { &[] }));
             assert!(all.bytes <= MAX_BYTES);

@@ -2,9 +2,9 @@
 
 use campanile_messages::{Audience, GroupName, Position, UserName};
 
-use super::departures::Departure;
 use super::ended::EndedConnection;
 use super::gaps::LostEvents;
+use super::left_groups::LeftGroup;
 use super::listening::{Continued, Listening, PastOutcome};
 
 /// What is known of a connection that lives, or ended lately.
@@ -17,9 +17,9 @@ pub struct Facts {
     /// Of one that is not greeted yet, whether it waits for events that it missed.
     pub awaits_past: bool,
     /// The groups that it has left.
-    pub departures: Vec<Departure>,
-    /// Up to this sequence, departures may be forgotten.
-    pub departures_dropped: u64,
+    pub left_groups: Vec<LeftGroup>,
+    /// Up to this sequence, groups that it has left may be forgotten.
+    pub left_dropped: u64,
     /// The gap that the event is in, if the connection was there then.
     pub gap: Option<LostEvents>,
 }
@@ -57,7 +57,7 @@ impl Facts {
         };
         let always = is_listener.then(|| self.first());
         let groups = self.known.groups.iter().filter(move |(name, _)| group == Some(&**name));
-        let left = self.departures.iter().filter(move |left| group == Some(&*left.group));
+        let left = self.left_groups.iter().filter(move |left| group == Some(&*left.group));
         let now = groups.map(|(_, listening)| self.stay(listening, None));
         always.into_iter().chain(now).chain(left.map(|d| self.stay(&d.listening, Some(d.left))))
     }

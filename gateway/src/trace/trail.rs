@@ -5,9 +5,9 @@ use std::time::Instant;
 use campanile_messages::link::Gap;
 use campanile_messages::{ConnectionId, Position};
 
-use super::departures::Departures;
 use super::ended::EndedConnections;
 use super::gaps::{Gaps, LostEvents};
+use super::left_groups::LeftGroups;
 
 /// The memory of one worker.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Trail {
     /// The log that the positions of this worker belong to.
     pub epoch: u64,
     /// The groups that connections have left.
-    pub departures: Departures,
+    pub left_groups: LeftGroups,
     /// Where this gateway has lost events.
     pub gaps: Gaps,
     /// The connections that ended.
@@ -26,12 +26,12 @@ pub struct Trail {
 
 impl Trail {
     /// Starts empty, for one of this many workers.
-    pub fn new(workers: usize) -> Self {
+    pub fn new(workers: usize, now: Instant) -> Self {
         Self {
             epoch: 0,
-            departures: Departures::default(),
+            left_groups: LeftGroups::default(),
             gaps: Gaps::default(),
-            ended: EndedConnections::new(workers),
+            ended: EndedConnections::new(workers, now),
             newest: ConnectionId(0),
         }
     }
@@ -47,6 +47,6 @@ impl Trail {
     /// ended say to which log theirs belong.
     pub fn begin_epoch(&mut self, epoch: u64) {
         self.epoch = epoch;
-        self.departures.clear();
+        self.left_groups.clear();
     }
 }

@@ -203,7 +203,7 @@ fn not_listening(sequence: u64, audience: &Audience, facts: &Facts) -> Verdict {
     }
     let is_group = matches!(audience, Audience::Group(_));
     let has_left_out = is_group && known.groups_left_out > 0;
-    if is_group && sequence <= facts.departures_dropped {
+    if is_group && sequence <= facts.left_dropped {
         return Verdict::Forgotten;
     }
     let lefts = facts.stays(audience).filter_map(|stay| stay.left);

@@ -15,10 +15,10 @@
 //! | 4403 | the client is not allowed to connect, or to listen to a group | does not come back |
 //! | 4429 | too many messages, or too many connections: of its address, of its user, without a token, or in all | comes back later |
 //!
-//! 1002, 1007 and 1009 belong to a [`Violation`](websocket::Violation), all others to [`CloseCode`].
+//! 1002, 1007 and 1009 belong to a [`Violation`], all others to [`CloseCode`].
 
 use bytes::Bytes;
-use campanile_edge::websocket::{self, close_code};
+use campanile_edge::websocket::{self, Violation, close_code};
 
 use crate::access::Rejection;
 
@@ -98,6 +98,27 @@ impl CloseCode {
         }
     }
 
+    /// What an end for this cause is called in the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::GoingAway => "going_away",
+            Self::PolicyViolation => "too_many_errors",
+            Self::Silent => "silent",
+            Self::NoBroker => "no_broker",
+            Self::Unconfirmed => "unconfirmed",
+            Self::GatewayFull => "gateway_full",
+            Self::NoKeys => "no_keys",
+            Self::TooSlow => "too_slow",
+            Self::RateLimited => "rate_limited",
+            Self::NoValidToken => "no_valid_token",
+            Self::TokenExpired => "token_expired",
+            Self::TokenRevoked => "token_revoked",
+            Self::NotAllowed => "not_allowed",
+            Self::UserDenied => "user_denied",
+            Self::TooManyUnauthenticated => "too_many_unauthenticated",
+        }
+    }
+
     /// The sentence that follows the number on the wire, at most 123 bytes.
     pub fn reason(self) -> &'static str {
         match self {
@@ -138,6 +159,45 @@ impl CloseCode {
     }
 }
 
+/// What closed a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseCause {
+    /// The client, with whichever code.
+    Client,
+    /// The gateway, because the client broke the protocol.
+    Violation(Violation),
+    /// The gateway, for another reason.
+    Gateway(CloseCode),
+}
+
+impl CloseCause {
+    /// The number on the wire.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Client => close_code::NORMAL,
+            Self::Violation(violation) => violation.close_code(),
+            Self::Gateway(code) => code.code(),
+        }
+    }
+
+    /// What an operator should know of: a word for the cause, and its sentence. `None` if the connection came
+    /// to its ordinary end.
+    pub fn incident(self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Client | Self::Gateway(CloseCode::GoingAway) => None,
+            Self::Violation(violation) => {
+                let word = match violation {
+                    Violation::NotUtf8 => "not_utf8",
+                    Violation::TooBig | Violation::TooManyFragments => "message_too_big",
+                    _ => "protocol_violated",
+                };
+                Some((word, violation.to_string()))
+            }
+            Self::Gateway(code) => Some((code.word(), code.reason().to_owned())),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,5 +206,25 @@ mod tests {
     fn a_close_frame_carries_its_code_and_reason() {
         let frame = CloseCode::TooSlow.frame();
         assert_eq!(&frame[..], b"\x88\x19\x0f\xa1too slow, connect again");
+    }
+
+    #[test]
+    fn an_ordinary_end_is_no_incident_and_any_other_has_its_cause() {
+        let ends = [
+            (CloseCause::Client, None),
+            (CloseCause::Gateway(CloseCode::GoingAway), None),
+            (CloseCause::Gateway(CloseCode::TooSlow), Some((4001, "too_slow"))),
+            (CloseCause::Gateway(CloseCode::TokenExpired), Some((4401, "token_expired"))),
+            (CloseCause::Gateway(CloseCode::TokenRevoked), Some((4401, "token_revoked"))),
+            (CloseCause::Gateway(CloseCode::UserDenied), Some((4403, "user_denied"))),
+            (CloseCause::Gateway(CloseCode::PolicyViolation), Some((1008, "too_many_errors"))),
+            (CloseCause::Violation(Violation::Unmasked), Some((1002, "protocol_violated"))),
+            (CloseCause::Violation(Violation::NotUtf8), Some((1007, "not_utf8"))),
+            (CloseCause::Violation(Violation::TooBig), Some((1009, "message_too_big"))),
+        ];
+        for (cause, expected) in ends {
+            let incident = cause.incident().map(|(word, _)| (cause.code(), word));
+            assert_eq!(incident, expected, "{cause:?}");
+        }
     }
 }

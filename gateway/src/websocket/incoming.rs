@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use campanile_edge::Rate;
-use campanile_edge::websocket::{self, Decoder, Limits, Message, Opcode, Violation, close_code};
+use campanile_edge::websocket::{self, Decoder, Limits, Message, Opcode, Violation};
 use futures_util::Stream;
 use tokio::sync::watch;
 
@@ -21,7 +21,7 @@ use crate::connection::pace::{Pace, Paced};
 use crate::connection::socket::{Ending, Unsent};
 use crate::dialects::RequestError;
 use crate::limits::GatewayLimits;
-use crate::websocket::close::CloseCode;
+use crate::websocket::close::{CloseCause, CloseCode};
 
 /// How many bytes one read asks for: enough for many small messages, and few enough for the messages
 /// that a client could make of them to stay in memory until they are handled.
@@ -126,7 +126,7 @@ impl Incoming {
                     let payload = payload.as_ref().map_or(&[][..], |code| &code[..]);
                     let answer = websocket::frame(Opcode::Close, payload);
                     // Whichever code it had: it is the client's own close.
-                    self.line.socket.close(answer, Unsent::Flush, close_code::NORMAL);
+                    self.line.socket.close(answer, Unsent::Flush, Some(CloseCause::Client));
                 }
                 data => return Some(data),
             }
@@ -179,9 +179,9 @@ impl Stream for Incoming {
                 return Poll::Ready(Some(message));
             }
             if let Some(violation) = self.violation.take() {
-                let code = violation.close_code();
-                let last = websocket::close(code, &violation.to_string());
-                self.line.socket.close(last, Unsent::Flush, code);
+                let last = websocket::close(violation.close_code(), &violation.to_string());
+                let cause = Some(CloseCause::Violation(violation));
+                self.line.socket.close(last, Unsent::Flush, cause);
             }
             if !self.line.socket.is_open() {
                 let ending = Ending::new(self.line.socket.clone(), self.terms.flush_limit);

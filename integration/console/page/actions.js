@@ -109,8 +109,9 @@ async function disconnect(event) {
   const answer = await remove(`${asked.path}?reason=${encodeURIComponent(reason)}${again}`);
   if (!answer.ok) return say(byId('disconnect-problem'), answer.sentence);
   byId('disconnect').close();
-  const { disconnected = 0, silent = [] } = answer.value ?? {};
+  const { disconnected = 0, ending = 0, silent = [] } = answer.value ?? {};
   const text = `${plural(disconnected, 'connection was', 'connections were')} disconnected.`
+    + (ending > 0 ? ` ${plural(ending, 'more is', 'more are')} ending.` : '')
     + (silent.length ? ` No answer in time from ${plural(silent.length, 'gateway')}.` : '');
   byId('found').replaceChildren();
   const head = byId('found-summary');

@@ -9,7 +9,7 @@ import { get, keepProof, post, remove, whenSignedOut } from './server.js';
 import { Silence } from './silence.js';
 import { showTables } from './tables.js';
 import { traceLater, watchTrace } from './trace.js';
-import { clock, unavailableWord } from './words.js';
+import { clock, sentenceOf, unavailableWord } from './words.js';
 
 const SESSION_OVER = 4401;
 /** How long until the next attempt to connect, in seconds. */
@@ -44,8 +44,6 @@ function showBanner(text) {
   say(byId('banner'), text ? `${text}${since}` : '');
   byId('console').classList.toggle('stale', Boolean(text));
 }
-
-const sentenceOf = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;
 
 // What the cluster does.
 

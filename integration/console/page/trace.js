@@ -3,7 +3,7 @@
 import { byId, draw, make, named, say } from './dom.js';
 import { get } from './server.js';
 import { curve, grid, text, tile, wires } from './tiles.js';
-import { bytes, clock, closeWord, count, describeAudience, duration, instance, plural, readAddress, reasonMood, reasonWord } from './words.js';
+import { bytes, clock, closeWord, count, describeAudience, duration, instance, plural, readAddress, reasonMood, reasonWord, sentenceOf } from './words.js';
 
 const TILE = { least: 170, most: 260, height: 80, rail: 30 };
 
@@ -82,21 +82,36 @@ function showTrace(trace) {
   const result = byId('trace-result');
   result.hidden = false;
   const parts = [];
-  if (trace.event?.known === false) parts.push(make('p', { class: 'note' }, trace.event.sentence ?? 'The broker does not keep this event any more.'));
+  if (trace.event?.known === false) parts.push(make('p', { class: 'note' }, sentenceOf(trace.event.sentence ?? 'the broker does not keep this event any more')));
   const { connection, silent = [] } = trace;
   if (connection) {
     parts.push(make('p', { class: 'verdict', 'data-mood': reasonMood(connection.reason) },
-      make('strong', {}, reasonWord(connection.reason)), ' ', connection.sentence ?? ''));
+      make('strong', {}, reasonWord(connection.reason)), ' ', connection.sentence ? sentenceOf(connection.sentence) : ''));
   }
   if (silent.length) parts.push(make('p', { class: 'note' }, `No answer in time from ${plural(silent.length, 'process', 'processes')}: their part of the path is missing.`));
   byId('trace-words').replaceChildren(...parts);
-  byId('trace-details').replaceChildren(...details(connection?.details));
+  byId('trace-details').replaceChildren(...unknowns(trace.gateways ?? []), ...details(connection?.details));
   redraw();
 }
 
 function redraw() {
   const frame = byId('trace-picture');
   frame.replaceChildren(...(shown.event?.known === false ? [] : [drawing(shown, Math.max(260, Math.floor(frame.clientWidth)))]));
+}
+
+/** How many gateways are named in front of a sentence. */
+const NAMED = 5;
+
+/** What gateways cannot say, each sentence once. */
+function unknowns(gateways) {
+  const who = new Map();
+  for (const { instance: id, unknown } of gateways) {
+    if (unknown) who.set(unknown, [...(who.get(unknown) ?? []), instance(id)]);
+  }
+  return [...who].map(([sentence, names]) => {
+    const more = names.length > NAMED ? ` and ${count(names.length - NAMED)} more` : '';
+    return make('p', { class: 'hint' }, make('code', {}, names.slice(0, NAMED).join(', ')), `${more}: ${sentenceOf(sentence)}`);
+  });
 }
 
 /** What is known of the connection. */
@@ -109,7 +124,7 @@ function details(known) {
   return [make('h3', {}, 'The connection'), make('dl', { class: 'details' },
     row('State', known.state === 'live' ? 'connected' : 'ended'), row('User', known.user && named(known.user)), row('Address', known.address),
     row('Opened', known.opened && clock(known.opened, true)), row('Ended', known.ended && clock(known.ended, true)), row('Code', code && make('span', {}, ...code)),
-    row('Waiting to be written', known.waiting_bytes > 0 && bytes(known.waiting_bytes)), row('Sent', bytes(known.sent_bytes)),
+    row('Waiting to be written', known.waiting_bytes > 0 ? bytes(known.waiting_bytes) : null), row('Sent', bytes(known.sent_bytes)),
     row('First position', known.first_position && make('code', {}, known.first_position)), row('Last position', known.last_position && make('code', {}, known.last_position)),
     row('Came back as', known.resumed_as && make('code', {}, `${known.resumed_as.worker}/${known.resumed_as.connection}`)),
     row('Groups', groups.length ? make('span', {}, ...groups) : null))];

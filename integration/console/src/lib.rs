@@ -40,8 +40,8 @@ pub fn mount(inquirer: &Inquirer, composer: &Composer) -> Mount {
             .app_data(composer.clone())
             .app_data(onlookers.clone())
             .route("/cluster", web::get().to(cluster::answer))
-            .route("/trace", web::get().to(trace::answer))
             .configure(connections::mount)
+            .route("/trace", web::get().to(trace::answer))
             .service(page::scope());
     });
     let paths =

@@ -1,19 +1,21 @@
 //! `GET /trace`: what became of one event, in the cluster and at one connection.
 
+mod shown;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use campanile_admin::{Guard, Wanted, said};
 use campanile_channel::courier::Inquirer;
 use campanile_channel::inquiries::{Answered, NoInquiry};
 use campanile_messages::inquiry::trace::{
-    BrokerTrace, ConnectionDetails, ConnectionTrace, ContinuedClient, EndedClient, GatewayTrace,
-    LoggedEvent, PublisherTrace,
+    BrokerTrace, ConnectionTrace, ContinuedClient, EndedClient,
 };
 use campanile_messages::inquiry::{Answer, Question, Traced};
 use campanile_messages::link::Asked;
-use campanile_messages::{Address, Audience, ConnectionId, InstanceId, Position, WorkerId};
+use campanile_messages::{Address, InstanceId, Position};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use shown::{not_kept, shown_address, shown_connection, shown_event, shown_gateway};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +48,34 @@ pub async fn answer(
     match wanted {
         Err(sentence) => said(StatusCode::BAD_REQUEST, &sentence),
         Ok(wanted) => match trace(wanted, &inquirer).await {
-            Ok(Ok(trace)) => crate::json(&trace),
-            Ok(Err(unknown)) => said(StatusCode::NOT_FOUND, &unknown),
-            Err(reason) => crate::unanswered(reason),
+            Ok(trace) => crate::json(&trace),
+            Err(Untraced::NoEvent(sentence)) => said(StatusCode::NOT_FOUND, &sentence),
+            Err(Untraced::Unanswered(reason)) => crate::unanswered(reason),
+            Err(Untraced::Busy) => {
+                let sentence = "too many questions were asked within this second: try again";
+                said(StatusCode::SERVICE_UNAVAILABLE, sentence)
+            }
         },
+    }
+}
+
+/// Why there is no trace.
+#[derive(Debug)]
+enum Untraced {
+    /// A sentence that says that there is no such event.
+    NoEvent(String),
+    /// The broker was asked too often.
+    Busy,
+    /// Nobody answered.
+    Unanswered(NoInquiry),
+}
+
+/// Asks the broker and others.
+async fn ask(inquirer: &Inquirer, question: Question, to: Asked) -> Result<Answered, Untraced> {
+    match inquirer.ask(question, to).await {
+        Ok(Answered { broker: Answer::Busy, .. }) => Err(Untraced::Busy),
+        Ok(answered) => Ok(answered),
+        Err(reason) => Err(Untraced::Unanswered(reason)),
     }
 }
 
@@ -79,45 +105,43 @@ fn read(parameters: &Parameters) -> Result<Traceable, String> {
     Ok(Traceable { position, at })
 }
 
-/// Asks twice: first what the event was, then what became of it.
-///
-/// # Errors
-/// Nobody answered. The inner error is a sentence that says that there is no such event.
-async fn trace(wanted: Traceable, inquirer: &Inquirer) -> Result<Result<Value, String>, NoInquiry> {
+/// Asks first what the event was, then what became of it, and last where a client has continued.
+async fn trace(wanted: Traceable, inquirer: &Inquirer) -> Result<Value, Untraced> {
     let Traceable { position, at } = wanted;
     let question = Question::Trace { position, at, event: None };
-    let mut first = inquirer.ask(question, Asked::Everybody).await?;
+    let mut first = ask(inquirer, question, Asked::Everybody).await?;
     let broker = match std::mem::replace(&mut first.broker, Answer::Nothing) {
         Answer::Trace(traced) => match *traced {
-            Traced::Broker(broker) => broker,
-            _ => return Err(NoInquiry::NotSupported),
+            Traced::Broker(broker) => Some(broker),
+            _ => None,
         },
-        _ => return Err(NoInquiry::NotSupported),
+        _ => None,
     };
+    let Some(broker) = broker else { return Err(Untraced::Unanswered(NoInquiry::NotSupported)) };
     if let Some(head) = broker.head
         && head.epoch == position.epoch
         && (position.sequence > head.sequence || position.sequence == 0)
     {
-        return Ok(Err(format!("there is no event {position}: the log ends at {head}")));
+        let sentence = format!("there is no event {position}: the log ends at {head}");
+        return Err(Untraced::NoEvent(sentence));
     }
     let second = match &broker.event {
         Some(event) => {
             let event = Some(event.traced.clone());
             let question = Question::Trace { position, at, event };
-            inquirer.ask(question, Asked::Gateways).await?
+            ask(inquirer, question, Asked::Gateways).await?
         }
         // Nobody knows any more who it was for.
         None => Answered { broker: Answer::Nothing, answers: Vec::new(), silent: Vec::new() },
     };
     let mut trace = shown(wanted, &broker, &first, &second);
     if let Some(client) = ended_client(position, &second) {
-        let asked = inquirer.ask(Question::Continued(client), Asked::Gateways).await;
-        // Without an answer, it is not known, which is what the rest says.
-        if let Some(continued) = asked.ok().and_then(|answered| first_continued(&answered)) {
+        let answered = ask(inquirer, Question::Continued(client), Asked::Gateways).await?;
+        if let Some(continued) = first_continued(&answered) {
             add_continued(&mut trace["connection"], &continued);
         }
     }
-    Ok(Ok(trace))
+    Ok(trace)
 }
 
 /// The client of the connection that was asked for, if that has ended before it got the event.
@@ -183,13 +207,23 @@ fn shown(wanted: Traceable, broker: &BrokerTrace, first: &Answered, second: &Ans
             && let Traced::Gateway(gateway) = &**traced
         {
             gateways.push(shown_gateway(instance, address(instance), gateway));
-            connection = connection.or(gateway.connection.as_ref());
+            let here = gateway.connection.as_ref().map(|found| (instance, found));
+            connection = connection.or(here);
         }
     }
-    let silent = first.silent.iter().chain(&second.silent);
-    let mut silent: Vec<_> = silent.map(ToString::to_string).collect();
+    // A process that is too busy to answer has not answered either.
+    let is_busy = |(_, answer): &&(InstanceId, Answer)| matches!(answer, Answer::Busy);
+    let of = |answered: &Answered| {
+        let busy = answered.answers.iter().filter(is_busy).map(|(instance, _)| *instance);
+        busy.chain(answered.silent.iter().copied()).collect::<Vec<_>>()
+    };
+    let mut silent = [of(first), of(second)].concat();
     silent.sort_unstable();
     silent.dedup();
+    let silent: Vec<_> = silent
+        .iter()
+        .map(|instance| json!({"instance": instance.to_string(), "address": address(instance)}))
+        .collect();
     let mut trace = json!({
         "position": position.to_string(),
         "event": shown_event(position, broker, publisher.map(|(i, p)| (i, address(i), p))),
@@ -198,12 +232,12 @@ fn shown(wanted: Traceable, broker: &BrokerTrace, first: &Answered, second: &Ans
     });
     if let Some(at) = at {
         trace["connection"] = match connection {
-            Some(connection) => shown_connection(at, connection),
+            Some((gateway, connection)) => shown_connection(at, Some(gateway), connection),
             None => {
                 let (reason, sentence) = why_nothing(at, broker, position, !silent.is_empty());
                 let nothing =
                     ConnectionTrace { reason: reason.to_owned(), sentence, ..Default::default() };
-                shown_connection(at, &nothing)
+                shown_connection(at, None, &nothing)
             }
         };
     }
@@ -231,124 +265,10 @@ fn why_nothing(
     ("unknown_connection", sentence)
 }
 
-fn not_kept(position: Position, broker: &BrokerTrace) -> String {
-    match broker.head {
-        Some(head) if head.epoch != position.epoch => format!(
-            "the position belongs to another log than the present one, which ends at {head}: nothing is \
-             kept of earlier logs"
-        ),
-        _ => format!(
-            "the broker does not keep the event any more: the oldest that it has is {}",
-            Position { epoch: position.epoch, sequence: broker.tail + 1 }
-        ),
-    }
-}
-
-fn shown_event(
-    position: Position,
-    broker: &BrokerTrace,
-    publisher: Option<(&InstanceId, Option<&str>, &PublisherTrace)>,
-) -> Value {
-    let key = publisher.and_then(|(_, _, publisher)| publisher.key.clone());
-    let publisher = publisher.map(
-        |(instance, address, _)| json!({"instance": instance.to_string(), "address": address}),
-    );
-    let Some(event) = &broker.event else {
-        let sentence = not_kept(position, broker);
-        return json!({
-            "known": false, "sentence": sentence, "publisher": publisher, "key": key,
-        });
-    };
-    let LoggedEvent { traced, bytes, user, accepted, stored, released, .. } = event;
-    json!({
-        "known": true,
-        "accepted": accepted.map(seconds),
-        "stored": stored.map(seconds),
-        "released": released.map(seconds),
-        "audience": shown_audience(&traced.audience),
-        "except": traced.except.map(shown_address),
-        "bytes": bytes,
-        "matched": event.matched,
-        "sent_to_gateways": event.gateways,
-        "publisher": publisher,
-        "key": key,
-        "id": event.id,
-        "user": user.as_deref(),
-    })
-}
-
-fn shown_gateway(instance: &InstanceId, address: Option<&str>, gateway: &GatewayTrace) -> Value {
-    let GatewayTrace { sent, received, listeners, written, waiting, .. } = gateway;
-    json!({
-        "instance": instance.to_string(),
-        "address": address,
-        "position": gateway.position.map(|position| position.to_string()),
-        "workers": gateway.workers,
-        "sent": sent,
-        "received": received.map(seconds),
-        "listeners": listeners,
-        "written": written,
-        "waiting": waiting,
-        "closed_too_slow": gateway.closed_too_slow,
-        "closed_waiting": gateway.closed_waiting,
-        "unknown": gateway.unknown,
-    })
-}
-
-fn shown_connection(at: Address, trace: &ConnectionTrace) -> Value {
-    let ConnectionTrace { reason, sentence, at: when, details } = trace;
-    let WorkerId(worker) = at.worker;
-    let ConnectionId(connection) = at.connection;
-    json!({
-        "worker": worker,
-        "connection": connection,
-        "reason": reason,
-        "sentence": sentence,
-        "at": when.map(seconds),
-        "details": details.as_ref().map(shown_details),
-    })
-}
-
-/// What is known of a connection, as JSON.
-fn shown_details(details: &ConnectionDetails) -> Value {
-    json!({
-        "state": if details.ended.is_some() { "ended" } else { "live" },
-        "user": details.user,
-        "address": details.address,
-        "dialect": details.dialect,
-        "groups": details.groups,
-        "groups_left_out": details.groups_left_out,
-        "opened": details.opened.map(seconds),
-        "ended": details.ended.map(seconds),
-        "first_position": details.first_position.map(|position| position.to_string()),
-        "last_position": details.last_position.map(|position| position.to_string()),
-        "code": details.code,
-        "sent_bytes": details.sent_bytes,
-        "waiting_bytes": details.waiting_bytes,
-        "behind_bytes": details.behind_bytes,
-        "resumed_as": null,
-    })
-}
-
-fn shown_audience(audience: &Audience) -> Value {
-    match audience {
-        Audience::Everyone => json!("everyone"),
-        Audience::Group(group) => json!({"group": &**group}),
-        Audience::User(user) => json!({"user": &**user}),
-    }
-}
-
-fn shown_address(address: Address) -> Value {
-    json!({"worker": address.worker, "connection": address.connection})
-}
-
-/// Seconds since 1970.
-fn seconds(micros: u64) -> f64 {
-    micros as f64 / 1e6
-}
-
 #[cfg(test)]
 mod tests {
+    use campanile_messages::{ConnectionId, WorkerId};
+
     use super::*;
 
     fn read(query: &str) -> Result<Traceable, String> {

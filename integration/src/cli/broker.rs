@@ -8,6 +8,7 @@ use campanile_channel::broker::{BrokerConfig, Storage};
 use campanile_messages::Durability;
 use clap::{Args, ValueEnum};
 
+use super::BrokerOtlp;
 use crate::units::{AdminAddress, HostPort, count, duration, positive_duration, size};
 
 /// A broker on its own.
@@ -101,6 +102,8 @@ pub struct BrokerArgs {
     #[arg(id = "broker-shutdown-limit", long = "shutdown-limit", value_name = "DURATION")]
     #[arg(env = "CAMPANILE_BROKER_SHUTDOWN_LIMIT", default_value = "5s", value_parser = duration)]
     pub shutdown_limit: Duration,
+    #[command(flatten)]
+    pub otlp: BrokerOtlp,
 }
 
 /// [`Durability`] as the command line has it.

@@ -1,5 +1,7 @@
 //! The flags of a gateway.
 
+mod values;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use clap::Args;
 use crate::units::{
     AdminAddress, BrokerAddress, HostPort, Switch, count, duration, positive_duration, size,
 };
+
+use values::{cookie_name, http_url, names};
 
 /// A gateway on its own.
 #[derive(Debug, Clone, Args)]
@@ -40,6 +44,8 @@ pub struct GatewayCommandArgs {
     #[arg(env = "CAMPANILE_GATEWAY_SECRET_FILE")]
     pub secret_file: Option<PathBuf>,
     #[command(flatten)]
+    pub otlp: super::GatewayOtlp,
+    #[command(flatten)]
     pub gateway: GatewayArgs,
 }
 
@@ -67,6 +73,9 @@ pub struct GatewayArgs {
     #[arg(id = "gateway-page", long = "page", value_name = "WHETHER")]
     #[arg(env = "CAMPANILE_GATEWAY_PAGE", value_enum)]
     pub page: Option<Switch>,
+    /// Log the end of every connection, with its user, duration, close code and bytes
+    #[arg(id = "gateway-access-log", long = "access-log", env = "CAMPANILE_GATEWAY_ACCESS_LOG")]
+    pub access_log: bool,
     /// Certificate of the listener, followed by its chain, in a PEM file; with --tls-key, the listener
     /// speaks TLS. Read again on SIGHUP [default: none, plain HTTP]
     #[arg(id = "gateway-tls-cert", long = "tls-cert", value_name = "FILE")]
@@ -315,6 +324,7 @@ impl GatewayArgs {
             recent_bytes: self.recent,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
             allow_hosts: self.allow_host.clone().unwrap_or_default(),
+            access_log: self.access_log,
             page: self.page.map(|switch| switch == Switch::On),
             token_cookie: self.token_cookie.clone(),
             token_in_url: self.token_in_url,
@@ -337,9 +347,7 @@ impl GatewayArgs {
             ..default
         })
     }
-}
 
-impl GatewayArgs {
     /// The limits that may change while the gateway runs.
     pub fn limits(&self) -> GatewayLimits {
         let default = AddressLimits::default();
@@ -371,30 +379,5 @@ impl GatewayArgs {
             )
             .with_publishes(number(self.max_publishes_per_second)),
         }
-    }
-}
-
-/// The names of a list, without the white space around them and without empty ones.
-fn names(list: &[String]) -> Vec<String> {
-    list.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).map(str::to_owned).collect()
-}
-
-/// Reads the name of a cookie (RFC 6265 section 4.1.1).
-fn cookie_name(text: &str) -> Result<String, String> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    match !text.is_empty() && text.bytes().all(is_token) {
-        true => Ok(text.to_owned()),
-        false => Err("accepted are letters, digits and !#$%&'*+-.^_`|~".to_owned()),
-    }
-}
-
-/// Reads an absolute URL that a browser can push to.
-fn http_url(text: &str) -> Result<String, String> {
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    match rest {
-        Some(rest) if !rest.is_empty() && !rest.contains(['?', '#', '@', ' ']) => {
-            Ok(text.to_owned())
-        }
-        _ => Err("accepted is http://HOST[:PORT][/PATH] or the same with https".to_owned()),
     }
 }

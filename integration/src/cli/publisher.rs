@@ -9,6 +9,7 @@ use campanile_edge::{AddressLimits, AllowHosts, AllowOrigins, Networks, PerAddre
 use campanile_publisher::{PublisherConfig, default_addresses, fixed_addresses};
 use clap::Args;
 
+use super::PublisherOtlp;
 use crate::units::{
     AdminAddress, BrokerAddress, HostPort, answer_limit, content_size, count, duration,
     positive_duration, size,
@@ -51,6 +52,8 @@ pub struct PublisherCommandArgs {
     #[arg(env = "CAMPANILE_PUBLISHER_ADMIN_OPEN")]
     pub admin_open: Option<Opened>,
     #[command(flatten)]
+    pub otlp: PublisherOtlp,
+    #[command(flatten)]
     pub publisher: PublisherArgs,
 }
 
@@ -64,6 +67,13 @@ pub struct PublisherArgs {
     /// Let everybody who reaches the address push, although there is no API key
     #[arg(id = "publisher-open", long = "open", env = "CAMPANILE_PUBLISHER_OPEN")]
     pub open: bool,
+    /// Log every push, with the name of its key, the kind of its audience, its bytes, result and duration
+    #[arg(
+        id = "publisher-access-log",
+        long = "access-log",
+        env = "CAMPANILE_PUBLISHER_ACCESS_LOG"
+    )]
+    pub access_log: bool,
     /// Certificate of the listener, followed by its chain, in a PEM file; with --tls-key, the listener
     /// speaks TLS. Read again on SIGHUP [default: none, plain HTTP]
     #[arg(id = "publisher-tls-cert", long = "tls-cert", value_name = "FILE")]
@@ -194,6 +204,7 @@ impl PublisherArgs {
             confirm_limit: self.confirm_limit,
             allow_origins: self.allow_origin.clone().unwrap_or_default(),
             allow_hosts: self.allow_host.clone().unwrap_or_default(),
+            access_log: self.access_log,
             key_in_url: self.key_in_url,
             shutdown_limit: self.shutdown_limit,
             ..default

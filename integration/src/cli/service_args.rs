@@ -6,6 +6,7 @@ use campanile_admin::Opened;
 
 use super::{BrokerArgs, BrokerCommandArgs, Command, GatewayArgs, PublisherArgs};
 use crate::exposure::{SERVICES, Service};
+use crate::otlp::OtlpUrl;
 use crate::secrets::ClusterSecret;
 use crate::units::{AdminAddress, BrokerAddress};
 
@@ -24,6 +25,8 @@ pub struct ServiceArgs {
     pub links: LinkFiles,
     /// The listener for operators. In `up`, it is the gateway's.
     pub admin: Option<AdminArgs>,
+    /// Where spans go. In `up`, it is the broker's.
+    pub otlp: Option<OtlpUrl>,
 }
 
 /// Where the listener for operators is, and what is open there.
@@ -68,12 +71,14 @@ impl ServiceArgs {
                 cluster_secret: secret(&up.broker.secret_file, "CAMPANILE_BROKER_SECRET"),
                 links: LinkFiles::default(),
                 admin: Some(of_gateway(&up.gateway)),
+                otlp: up.broker.otlp.url.clone(),
             },
             Command::Broker(args) => Self {
                 broker: Some(args.broker.clone()),
                 cluster_secret: secret(&args.broker.secret_file, "CAMPANILE_BROKER_SECRET"),
                 links: LinkFiles::of_broker(args),
                 admin: Some(AdminArgs::new(Service::Broker, &args.admin_listen, args.admin_open)),
+                otlp: args.broker.otlp.url.clone(),
                 ..Self::default()
             },
             Command::Gateway(args) => Self {
@@ -84,6 +89,7 @@ impl ServiceArgs {
                     [&args.broker_ca, &args.link_cert, &args.link_key],
                 ),
                 admin: Some(of_gateway(&args.gateway)),
+                otlp: args.otlp.url.clone(),
                 ..Self::default()
             },
             Command::Publisher(args) => Self {
@@ -98,6 +104,7 @@ impl ServiceArgs {
                     &args.admin_listen,
                     args.admin_open,
                 )),
+                otlp: args.otlp.url.clone(),
                 ..Self::default()
             },
             Command::Config(_)
@@ -106,6 +113,7 @@ impl ServiceArgs {
             | Command::Bench(_)
             | Command::Push(_)
             | Command::Tail(_)
+            | Command::Top(_)
             | Command::Trace(_)
             | Command::BenchPart(_) => Self::default(),
         }

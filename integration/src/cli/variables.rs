@@ -3,8 +3,9 @@
 use crate::settings::nearest;
 
 /// The variables that are no flags of a service.
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 8] = [
     "CAMPANILE_LOG",
+    "CAMPANILE_LOG_FORMAT",
     "CAMPANILE_CONFIG",
     "CAMPANILE_KEY",
     "CAMPANILE_TOKEN",

@@ -92,7 +92,7 @@ fn an_unknown_key_or_section_suggests_the_nearest_one() {
         ("listen = \"a:1\"", "c.toml:1: there is no section [listen]"),
         (
             "[log]\nlevl = \"info\"",
-            "c.toml:2: log.levl: unknown field `levl`, expected `level`; did you mean `level`?",
+            "c.toml:2: log.levl: unknown field `levl`, expected `level` or `format`; did you mean `level`?",
         ),
     ] {
         assert_eq!(errors(text), [error], "{text}");

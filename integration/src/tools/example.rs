@@ -126,6 +126,7 @@ fn example(value_name: &str) -> &'static str {
         "DIR" => "\"/var/lib/campanile\"",
         "FILES" => "[\"/etc/campanile/file\"]",
         "URL" => "\"https://app.example\"",
+        "COLLECTOR" => "\"http://127.0.0.1:4318\"",
         "ORIGINS" => "[\"https://app.example\"]",
         "HOSTS" => "[\"app.example\"]",
         "PATHS" => "[\"health\", \"metrics\"]",

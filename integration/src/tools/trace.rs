@@ -145,7 +145,7 @@ fn said(trace: &Value) -> String {
         };
     }
     for silent in trace["silent"].as_array().into_iter().flatten() {
-        let _ = writeln!(text, "{} did not answer", word(silent));
+        let _ = writeln!(text, "{} did not answer", word(&silent["instance"]));
     }
     if let Some(connection) = trace.get("connection") {
         let _ = writeln!(
@@ -201,7 +201,7 @@ mod tests {
                 {"instance": "03", "address": null, "sent": false},
                 {"instance": "04", "address": "10.0.0.8:5", "sent": null, "unknown": "it is away"},
             ],
-            "silent": ["05"],
+            "silent": [{"instance": "05", "address": null}],
             "connection": {"worker": 1, "connection": 7, "reason": "written", "sentence": "it has it",
                            "at": null},
         });

@@ -95,7 +95,7 @@ async fn focused(page: &Page) -> String {
 #[tokio::test]
 async fn an_operator_signs_in_looks_pushes_disconnects_and_sees_the_broker_go() {
     let mut trio = Trio::start().await;
-    let _client = until_closed(trio.gateway, HOSTILE).await;
+    let client = until_closed(trio.gateway, HOSTILE).await;
     let _other = until_closed(trio.gateway, "another").await;
     with_page_of(&format!("http://{}/console", trio.operators), async |page| {
         // Everything up to here is done with the keyboard.
@@ -150,6 +150,17 @@ async fn an_operator_signs_in_looks_pushes_disconnects_and_sees_the_broker_go() 
         assert!(refused.starts_with("403: "), "it has no scope for a connection: {refused}");
         page.until_text("#refused-rows", "lacks the scope").await;
 
+        page.fill("#look-up-name", HOSTILE).await;
+        page.press("\u{e007}").await;
+        let found = page.until_text("#found", HOSTILE).await;
+        assert!(found.contains("plain websocket") && found.contains("127.0.0.1"), "{found}");
+        page.click("#disconnect-user").await;
+        page.fill("#disconnect-reason", "misbehaves").await;
+        page.press("\u{e007}").await;
+        page.until_text("#found-summary", "1 connection was disconnected.").await;
+        let (code, contents) = within("the client is closed", client).await.expect("no panic");
+        assert_eq!((code, contents.contains("hello")), (4403, true), "{contents}");
+        page.until_text("#closed-rows", "4403").await;
         let markup =
             "return [document.querySelectorAll('#main img').length, window.hacked ?? null]";
         assert_eq!(page.js(markup, &[]).await, json!([0, null]), "names are text");

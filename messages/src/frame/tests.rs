@@ -10,7 +10,7 @@ use crate::link::{
 };
 use crate::{
     Address, Audience, ConnectionId, Durability, GroupName, Hello, IdempotencyKey, InstanceId,
-    Position, UserName, WorkerId,
+    Position, TraceContext, UserName, WorkerId,
 };
 
 mod golden;
@@ -42,6 +42,17 @@ fn publish(number: u64, audience: Audience, content: Content) -> ToBroker {
         content,
         from: None,
     }
+}
+
+fn context() -> TraceContext {
+    let header = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    TraceContext::parse(header).expect("a context")
+}
+
+/// The messages that came with the feature `traces`.
+fn traced() -> (ToBroker, FromBroker) {
+    let context = context();
+    (ToBroker::Traced { number: 5, context }, FromBroker::Traced { sequence: 300, context })
 }
 
 /// The limits that every release has had so far.

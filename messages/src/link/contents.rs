@@ -45,6 +45,7 @@ impl<C> ToBroker<C> {
             Self::Direct { number, to, content } => {
                 ToBroker::Direct { number, to, content: replace(content)? }
             }
+            Self::Traced { number, context } => ToBroker::Traced { number, context },
             Self::Ask { number, to, content } => {
                 ToBroker::Ask { number, to, content: replace(content)? }
             }
@@ -74,6 +75,7 @@ impl<C> FromBroker<C> {
             Self::Count { ticket, sequence, within_millis } => {
                 FromBroker::Count { ticket, sequence, within_millis }
             }
+            Self::Traced { sequence, context } => FromBroker::Traced { sequence, context },
             Self::Event(Event { sequence, audience, except, content, from }) => {
                 let content = replace(content)?;
                 FromBroker::Event(Event { sequence, audience, except, content, from })

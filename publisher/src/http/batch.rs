@@ -8,6 +8,7 @@ use actix_web::HttpRequest;
 use actix_web::dev::Payload;
 use campanile_edge::query::redacted;
 
+use super::counted::CountedRequest;
 use super::{Front, IDEMPOTENCY_KEY, content_type, only, presence};
 use crate::budget::Reserved;
 use crate::courier::answers::Answers;
@@ -32,6 +33,7 @@ impl Front {
         query: &[u8],
         payload: &mut Payload,
         pusher: &Pusher,
+        counted: &mut CountedRequest,
     ) -> Result<(BatchFormat, Vec<Answered>, Reserved), ApiError> {
         if !query.is_empty() {
             let query = Shown::from(&*redacted(query));
@@ -63,10 +65,11 @@ impl Front {
         let pusher = self.still(pusher)?;
         let now = Instant::now();
         let mut order = InOrder::default();
-        let pushes: Vec<_> = items
+        let mut pushes: Vec<_> = items
             .into_iter()
             .filter_map(|item| {
                 let number = order.open(0);
+                counted.asked(item.as_ref().ok());
                 let allowed = item.map_err(ApiError::from).and_then(|push| {
                     pusher.check_push(&push)?;
                     pusher.count_push(now)?;
@@ -75,6 +78,9 @@ impl Front {
                 allowed.map_err(|error| order.answer(number, Err(error))).ok()
             })
             .collect();
+        if let Some(span) = &mut counted.span {
+            span.follow_batch(pushes.iter_mut().map(|(push, _)| push));
+        }
         let handed_over = pushes.len();
         let waits = match pushes.iter().any(|(push, _)| Waits::from(push) == Waits::Delivered) {
             true => Waits::Delivered,

@@ -73,8 +73,8 @@ impl Front {
         from: Option<IpAddr>,
     ) -> Result<Receipt, ApiError> {
         let pusher = key.map_or_else(Pusher::default, Pusher::with_key);
-        let mut counted = CountedRequest::of_operator(&self.config.meters, pusher.clone());
-        let performed = self.perform_composed(form, &pusher, from).await;
+        let mut counted = CountedRequest::of_operator(self.counting(), pusher.clone(), from);
+        let performed = self.perform_composed(form, &pusher, from, &mut counted).await;
         counted.answered(&performed.clone().map(Success::Receipt));
         performed
     }
@@ -84,11 +84,13 @@ impl Front {
         form: Bytes,
         pusher: &Pusher,
         from: Option<IpAddr>,
+        counted: &mut CountedRequest,
     ) -> Result<Receipt, ApiError> {
         let pusher = self.still(pusher)?;
         pusher.count_push(Instant::now())?;
         let mut reserved = self.budget.reserve(Peer::of(from));
         let push = from_body(b"", BodyKind::Form, form, self.config.max_content_bytes)?;
+        counted.asked(Some(&push));
         reserved.grow(push.content.as_bytes().len())?;
         pusher.check_push(&push)?;
         self.carry(push, reserved, Presence::default()).await

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use actix_server::GracefulShutdownSignal;
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
+use campanile_channel::incident;
 use campanile_channel::proxied::read_header;
-use campanile_edge::{AddressLimits, Crowd, Crowded, Peer, client_behind};
+use campanile_edge::{AddressLimits, Crowd, Crowded, Incidents, Peer, client_behind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::config::PublisherConfig;
 use crate::meters::{Limit, PublisherMeters};
@@ -40,6 +41,7 @@ pub(crate) struct Entrance {
     is_sealed: bool,
     header_limit: Duration,
     answers: Arc<AtomicUsize>,
+    incidents: Incidents,
     meters: PublisherMeters,
 }
 
@@ -65,6 +67,7 @@ impl Entrance {
             is_sealed: config.tls.is_some(),
             header_limit: config.head_limit,
             answers: Arc::default(),
+            incidents: config.incidents.clone(),
             meters: config.meters.clone(),
         }
     }
@@ -84,14 +87,15 @@ impl Entrance {
         let mut client = peer;
         if self.proxy_protocol {
             if !addresses.trusted_proxies.contain(peer.ip()) {
-                debug!(%peer, "closed a connection that does not come from a trusted proxy");
+                let reason = "it does not come from a trusted proxy";
+                self.log_closed("no_proxy_header", peer, reason);
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
             client = tokio::select! {
                 header = timeout(self.header_limit, read_header(tcp, peer)) => {
                     let header = header.map_err(io::Error::from)?;
                     header.inspect_err(|error| {
-                        debug!(%peer, %error, "closed a connection without a PROXY header");
+                        self.log_closed("no_proxy_header", peer, &error.to_string());
                     }).map_err(io::Error::other)?
                 }
                 () = stopping.notified() => return Err(io::ErrorKind::ConnectionAborted.into()),
@@ -101,14 +105,19 @@ impl Entrance {
         match arrived {
             Ok(peer) => Ok((client, peer.map(|peer| Counted { crowd: self.crowd.clone(), peer }))),
             Err(crowded) => {
-                debug!(%client, %crowded, "refused a connection");
                 self.meters.limit_hit(Limit::MaxConnectionsPerAddress);
+                self.log_closed("too_many_connections", client, &crowded.to_string());
                 if !self.is_sealed {
                     self.answer(tcp, crowded).await;
                 }
                 Err(io::ErrorKind::ConnectionRefused.into())
             }
         }
+    }
+
+    fn log_closed(&self, name: &'static str, peer: SocketAddr, reason: &str) {
+        let (incidents, address) = (&self.incidents, Some(peer.ip()));
+        incident!(incidents, info, name, address, %peer, reason, "closed a connection");
     }
 
     async fn answer(&self, tcp: &mut TcpStream, crowded: Crowded) {

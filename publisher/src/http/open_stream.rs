@@ -45,6 +45,7 @@ impl Front {
             stopping: self.stopping.clone(),
             payload: payload.take(),
             meters: self.config.meters.clone(),
+            log_for: self.config.access_log.then(|| request.peer_addr()),
         };
         publish_stream::open(request, opening)
     }

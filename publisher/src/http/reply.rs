@@ -11,10 +11,10 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, ContentType, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
+use campanile_channel::incident;
 use campanile_channel::publishing::Receipt;
-use campanile_edge::{Meter, prefers_json};
+use campanile_edge::{Incidents, Meter, prefers_json};
 use serde_json::json;
-use tracing::debug;
 
 use super::{rate_fields, status, wording};
 use crate::budget::Reserved;
@@ -30,7 +30,7 @@ use crate::push::BadRequest;
 use crate::push::batch::BatchFormat;
 
 /// The request headers that a page may set.
-const ALLOWED_HEADERS: &str = "authorization, content-type, accept, idempotency-key";
+const ALLOWED_HEADERS: &str = "authorization, content-type, accept, idempotency-key, traceparent";
 
 /// How long a browser may remember a preflight: the default of Chromium.
 const PREFLIGHT_SECONDS: &str = "5";
@@ -83,16 +83,36 @@ pub(crate) fn health(readiness: Readiness, unread: Payload) -> HttpResponse {
     response.body(LastWord { text: Some(readiness.word().into()), _unread: unread })
 }
 
+/// Logs why a request is refused.
+pub(crate) fn log_refusal(incidents: &Incidents, error: &ApiError, request: &HttpRequest) {
+    let status = status(error).as_u16();
+    let name = match status {
+        400 => "bad_request",
+        401 => "no_valid_key",
+        403 => "not_allowed",
+        404 => "not_found",
+        408 => "timeout",
+        413 => "too_large",
+        429 => "too_many_pushes",
+        503 => "unavailable",
+        504 => "unknown",
+        _ => "refused",
+    };
+    let error = match error {
+        // The path may be a key in the wrong place.
+        ApiError::Http(HttpError::NotFound { .. } | HttpError::NoTarget { .. }) => {
+            "there is nothing at its URL".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    let peer = request.peer_addr();
+    let (address, peer) = (peer.map(|peer| peer.ip()), peer.map(tracing::field::display));
+    incident!(incidents, info, name, address, peer, status, error, "not pushed");
+}
+
 /// Replies with the sentence of an error.
 pub(crate) fn refusal(error: &ApiError, request: &HttpRequest, unread: Payload) -> HttpResponse {
     let status = status(error);
-    match error {
-        // It may be a key in the wrong place.
-        ApiError::Http(HttpError::NotFound { .. } | HttpError::NoTarget { .. }) => {
-            debug!(%status, "not pushed: there is nothing at its URL");
-        }
-        _ => debug!(%status, %error, "not pushed"),
-    }
     let mut response = HttpResponseBuilder::new(status);
     match status {
         StatusCode::SERVICE_UNAVAILABLE => {

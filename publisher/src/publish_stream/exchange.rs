@@ -19,19 +19,18 @@ use super::StreamFormat;
 use super::access::Access;
 use super::allowance::Allowance;
 use super::intake::{Incoming, Intake};
+use super::limits::{FIELDS_BYTES, StreamLimits};
+use crate::access_log::{Lines, Waiting};
 use crate::courier::answers::{AnswerSlot, Answers};
 use crate::courier::in_order::InOrder;
 use crate::error::{Answered, ApiError};
-use crate::http::{add, wording};
+use crate::http::{add, status_of, wording};
 use crate::meters::Results;
 use crate::push::{BadRequest, cost_bytes, item};
 
 /// How much is written, except for the last answer, before the connection is asked whether it takes
 /// more.
 const WRITE_BYTES: usize = 64 << 10;
-
-/// How large a message may be besides its content.
-const FIELDS_BYTES: usize = 4 << 10;
 
 /// What a refused item counts until its answer was taken.
 const REFUSED_BYTES: usize = 512;
@@ -48,17 +47,6 @@ const MAX_EARLY_PINGS: u32 = 8;
 
 /// The close code of a stream whose caller has no valid key.
 pub(super) const NO_KEY: CloseCode = CloseCode::Other(4401);
-
-/// The limits of one stream.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct StreamLimits {
-    /// The most items without an answer.
-    pub(crate) max_items: usize,
-    /// The most bytes of these. An idle stream accepts one item of any size.
-    pub(crate) max_bytes: usize,
-    /// The most bytes of one content.
-    pub(crate) max_content_bytes: usize,
-}
 
 /// A message to the caller.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,6 +69,8 @@ pub(super) struct Turn {
     pub(super) wait: Option<Duration>,
     /// What the items were answered.
     pub(super) results: Results,
+    /// The same for the access log.
+    pub(super) lines: Lines,
 }
 
 /// The state of one stream.
@@ -94,6 +84,8 @@ pub(super) struct Exchange {
     /// How many pings came before the key.
     early_pings: u32,
     order: InOrder<Answered>,
+    /// What the items asked for whose answers are in the order.
+    asked: Waiting,
     answers: Answers,
     allowance: Allowance,
     /// The bytes of the items whose answers the last turn returned. They count until the next turn,
@@ -117,7 +109,7 @@ impl Exchange {
     ) -> Self {
         let max_message_bytes = match access.is_awaited() {
             true => FIELDS_BYTES,
-            false => max_message_bytes(format, limits),
+            false => limits.max_message_bytes(format),
         };
         Self {
             access,
@@ -127,6 +119,7 @@ impl Exchange {
             slowed: None,
             early_pings: 0,
             order: InOrder::default(),
+            asked: Waiting::default(),
             answers,
             allowance: Allowance::default(),
             leaving_bytes: 0,
@@ -134,6 +127,17 @@ impl Exchange {
             finishing: None,
             is_cut: false,
         }
+    }
+
+    /// Whether there is an access log.
+    pub(super) fn logged(mut self, is_logged: bool) -> Self {
+        self.asked = Waiting::new(is_logged);
+        self
+    }
+
+    /// What the access log says of the items that have no answer when the caller is gone.
+    pub(super) fn unanswered(&mut self, now: Instant) -> Lines {
+        self.asked.unanswered(now)
     }
 
     /// Moves answers to the caller and items to the courier, as long as there are any and there is room
@@ -149,7 +153,7 @@ impl Exchange {
         let mut written = 0;
         while written < WRITE_BYTES {
             let came = self.collect(task);
-            written += self.write(WRITE_BYTES - written, &mut turn);
+            written += self.write(WRITE_BYTES - written, &mut turn, now);
             let took = self.take_in(task, source.as_mut(), &mut turn, now);
             if !came && !took {
                 break;
@@ -221,7 +225,7 @@ impl Exchange {
     }
 
     /// Writes the answers whose turn it is, up to `max_bytes`, and returns how many bytes that were.
-    fn write(&mut self, max_bytes: usize, turn: &mut Turn) -> usize {
+    fn write(&mut self, max_bytes: usize, turn: &mut Turn, now: Instant) -> usize {
         let mut held = self.order.held_bytes();
         let mut bytes = Vec::new();
         let mut ends = Vec::new();
@@ -232,6 +236,7 @@ impl Exchange {
             held -= freed;
             self.leaving_bytes += freed;
             add(&mut turn.results, &answered);
+            self.asked.answered(status_of(&answered), now, &mut turn.lines);
             self.without_room -= usize::from(freed == 0);
             match self.format {
                 StreamFormat::Json => wording::json(&answered, &mut bytes),
@@ -275,7 +280,7 @@ impl Exchange {
                         break;
                     }
                     took = true;
-                    self.perform(incoming, turn);
+                    self.perform(incoming, turn, now);
                 }
                 Ok(None) => match source.as_mut().poll_next(task) {
                     Poll::Pending => break,
@@ -296,7 +301,7 @@ impl Exchange {
         took
     }
 
-    fn perform(&mut self, incoming: Incoming, turn: &mut Turn) {
+    fn perform(&mut self, incoming: Incoming, turn: &mut Turn, now: Instant) {
         let max_bytes = self.limits.max_content_bytes;
         if incoming.is_message() && self.access.is_awaited() {
             return self.authenticate(&incoming, turn);
@@ -309,10 +314,10 @@ impl Exchange {
         }
         match (incoming, self.format) {
             (Incoming::Text(text), StreamFormat::Json) => {
-                self.take(item::json::read(&text, max_bytes), turn);
+                self.take(item::json::read(&text, max_bytes), turn, now);
             }
             (Incoming::Binary(bytes), StreamFormat::MessagePack) => {
-                self.take(item::msgpack::read(&bytes, max_bytes), turn);
+                self.take(item::msgpack::read(&bytes, max_bytes), turn, now);
             }
             (Incoming::Text(_) | Incoming::Binary(_), _) => self.finish(CloseCode::Unsupported),
             (Incoming::Ping(payload), _) => turn.outgoing.push(Outgoing::Pong(payload)),
@@ -330,7 +335,7 @@ impl Exchange {
         if !is_format || !self.access.authenticate(message) {
             return self.finish(NO_KEY);
         }
-        self.intake.accept(max_message_bytes(self.format, self.limits));
+        self.intake.accept(self.limits.max_message_bytes(self.format));
         let mut bytes = Vec::new();
         turn.outgoing.push(match self.format {
             StreamFormat::Json => {
@@ -344,7 +349,8 @@ impl Exchange {
     }
 
     /// Opens a slot for an item, and answers it if it is not a push.
-    fn take(&mut self, item: Result<Push, BadRequest>, turn: &mut Turn) {
+    fn take(&mut self, item: Result<Push, BadRequest>, turn: &mut Turn, now: Instant) {
+        self.asked.add(item.as_ref().ok(), now);
         let counted = item.map_err(ApiError::from).and_then(|push| {
             self.access.check(&push)?;
             let cost = cost_bytes(&push);
@@ -366,14 +372,6 @@ impl Exchange {
     fn violated(&mut self, violation: Violation) {
         debug!(%violation, "a publish stream ends");
         self.finish(violation.close_code().into());
-    }
-}
-
-fn max_message_bytes(format: StreamFormat, limits: StreamLimits) -> usize {
-    match format {
-        // Every byte may be escaped.
-        StreamFormat::Json => limits.max_content_bytes * 6 + FIELDS_BYTES,
-        StreamFormat::MessagePack => limits.max_content_bytes + FIELDS_BYTES,
     }
 }
 

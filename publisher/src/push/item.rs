@@ -174,7 +174,7 @@ impl Draft {
         check(&target, &content, self.id.as_ref(), max_content_bytes)?;
         let wait = self.wait.unwrap_or_default();
         let Self { id, timeout, .. } = self;
-        Ok(Push { target, except, content, id, wait, timeout, from: None })
+        Ok(Push { target, except, content, id, wait, timeout, from: None, trace: None })
     }
 }
 

@@ -28,7 +28,7 @@ async fn a_local_page_may_push_and_read_every_answer() {
     assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE));
     assert_eq!(answer.header("access-control-allow-methods"), Some("GET, HEAD, POST, OPTIONS"));
     let headers = answer.header("access-control-allow-headers");
-    assert_eq!(headers, Some("authorization, content-type, accept, idempotency-key"));
+    assert_eq!(headers, Some("authorization, content-type, accept, idempotency-key, traceparent"));
     assert_eq!(answer.header("vary"), Some("Origin"));
 
     for (target, status) in [("/?content=hi", 200), ("/", 400), ("/nowhere", 404)] {

@@ -35,7 +35,7 @@ impl Broker {
                 | Question::Disconnect { .. },
             ) => Answer::Summary(Summary::Broker(Box::new(self.summary()))),
             Some(Question::Trace { position, .. }) => self.trace(position),
-            Some(_) => Answer::Nothing,
+            Some(Question::Continued(_)) => Answer::Nothing,
         };
         // An answer that is too large is left out: the operator learns that there is none.
         let answer = pack(&answer).or_else(|| pack(&Answer::Busy));

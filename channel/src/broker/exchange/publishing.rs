@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use campanile_messages::link::{DirectOutcome, Number, RequestTicket, Tally};
-use campanile_messages::{Address, Audience, Content, Durability, FromBroker};
+use campanile_messages::{Address, Audience, Content, Durability, FromBroker, Position};
 
-use super::{Effect, Exchange};
+use super::{Effect, Exchange, FollowedPublish};
 use crate::broker::conversation::Conversation;
 use crate::broker::intake::{Publish, Staged, Taken};
 use crate::broker::publish_receipt::PublishReceipt;
@@ -26,6 +26,9 @@ impl Exchange {
         effects: &mut Vec<Effect>,
     ) {
         let number = publish.number;
+        let traced = publish
+            .trace
+            .map(|trace| (trace, publish.audience.clone(), publish.content.as_bytes().len()));
         let Self { intake, routing, changes, closing, .. } = self;
         let matched = |audience: &Audience| routing.count(audience);
         let changes = self.keeps.then_some(changes);
@@ -38,6 +41,11 @@ impl Exchange {
             }
             Taken::Refused(refusal) => {
                 self.count_refused(refusal);
+                if let Some((trace, audience, body_bytes)) = traced {
+                    let outcome = Err(refusal);
+                    let refused = FollowedPublish { trace, audience, body_bytes, outcome };
+                    effects.push(Effect::FinishSpan(Box::new(refused)));
+                }
                 FromBroker::Refused { number, refusal }
             }
         };
@@ -52,6 +60,11 @@ impl Exchange {
         self.counts.accepted += 1;
         self.counts.duplicates += staged.repeated_by.len() as u64;
         self.counts.link_events += links.len() as u64;
+        if let Some(trace) = staged.trace {
+            let message = FromBroker::Traced { sequence, context: trace.context };
+            let send = |link: &LinkNumber| Effect::Send { link: *link, message: message.clone() };
+            effects.extend(links.iter().map(send));
+        }
         let (mut counting, mut away) = (0, 0);
         if let (Some(within_millis), Some(link)) = (staged.count_within_millis, publisher_link) {
             let ticket = RequestTicket { link: link.0, number };
@@ -62,6 +75,7 @@ impl Exchange {
             counting = u32::try_from(links.len()).unwrap_or(u32::MAX);
             away = self.workers.away(now);
         }
+        let sent_to = links.len();
         if !links.is_empty() {
             effects.push(Effect::Route { links, frame });
         }
@@ -74,6 +88,15 @@ impl Exchange {
             if let Some(link) = self.intake.publishers.link(publisher) {
                 effects.push(Effect::Send { link, message: accepted(number, receipt, 0, 0) });
             }
+        }
+        if let Some(trace) = staged.trace {
+            let position = Position { sequence, ..self.log.head() };
+            effects.push(Effect::FinishSpan(Box::new(FollowedPublish {
+                trace,
+                audience: audience.clone(),
+                body_bytes: staged.record.content.as_bytes().len(),
+                outcome: Ok((position, sent_to)),
+            })));
         }
     }
 

@@ -4,11 +4,14 @@ mod inquiries;
 mod links;
 mod publishes;
 mod restarts;
+mod spans;
 mod streams;
+mod traces;
 
 use campanile_messages::link::{DirectOutcome, Gap, Number, Refusal, RequestTicket, Tally, Want};
 use campanile_messages::{
-    Address, Audience, ConnectionId, Event, GroupName, IdempotencyKey, Position, UserName, WorkerId,
+    Address, Audience, ConnectionId, EncodedFrame, Event, GroupName, IdempotencyKey, Position,
+    UserName, WorkerId,
 };
 
 use super::*;

@@ -79,7 +79,7 @@ fn joined_frames_are_the_same_bytes_within_the_same_bound() {
             .map(|content| {
                 let head =
                     ToBroker::Direct { number: 1, to: ADDRESS, content: ContentKind::Binary };
-                sending.send(&head, content).is_ok()
+                sending.send(None, &head, content).is_ok()
             })
             .collect();
         drop(sending);
@@ -88,6 +88,28 @@ fn joined_frames_are_the_same_bytes_within_the_same_bound() {
         let expected = bytes(&apart);
         let last = if fits { 0 } else { frames[5].len_bytes() };
         assert_eq!(bytes(&together), expected[..expected.len() - last]);
+    }
+}
+
+#[test]
+fn a_push_and_what_goes_right_before_it_are_queued_together_or_not() {
+    let first = ToBroker::Settled { unanswered: 3 };
+    let content = Bytes::from(vec![b'x'; 600]);
+    let head = ToBroker::Direct { number: 1, to: ADDRESS, content: ContentKind::Binary };
+    let alone = Outbound::new(usize::MAX);
+    alone.force(&first.clone().encode());
+    alone.sending().send(None, &head, &content).unwrap();
+    let expected = bytes(&alone);
+    // Any size is accepted if nothing waits.
+    let outbound = Outbound::new(1);
+    outbound.sending().send(Some(first.clone()), &head, &content).unwrap();
+    assert_eq!(bytes(&outbound), expected);
+    for (room, fits) in [(expected.len(), true), (expected.len() - 1, false)] {
+        let outbound = Outbound::new(10 + room);
+        outbound.send(&frame(10, 0)).unwrap();
+        let sent = outbound.sending().send(Some(first.clone()), &head, &content);
+        assert_eq!(sent.is_ok(), fits);
+        assert_eq!(outbound.queued_bytes(), if fits { 10 + room } else { 10 });
     }
 }
 

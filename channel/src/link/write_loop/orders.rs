@@ -98,7 +98,7 @@ fn add(outbound: &Outbound, way: usize, expected: &mut Vec<u8>) {
     match way % 3 {
         0 => outbound.send(&frame).unwrap(),
         1 => outbound.force(&frame),
-        _ => outbound.sending().send(&head, &content).unwrap(),
+        _ => outbound.sending().send(None, &head, &content).unwrap(),
     }
 }
 

@@ -1,6 +1,8 @@
 use bytestring::ByteString;
 use campanile_messages::link::Refusal;
-use campanile_messages::{Address, Audience, ConnectionId, Content, IdempotencyKey, WorkerId};
+use campanile_messages::{
+    Address, Audience, ConnectionId, Content, IdempotencyKey, TraceContext, WorkerId,
+};
 
 use super::*;
 use crate::publishing::Delivery;
@@ -71,12 +73,33 @@ fn next(pushes: &mut Unanswered<u32>, now: Instant) -> Option<ToBroker> {
     pushes.next(now, |_| false).map(whole)
 }
 
-fn whole((head, content): (ToBroker<ContentKind>, &Bytes)) -> ToBroker {
+fn whole(Outgoing { head, content, .. }: Outgoing<'_>) -> ToBroker {
     let message = head.try_map_content(|kind| {
         assert_eq!(kind, ContentKind::Text);
         ByteString::try_from(content.clone()).map(Content::Text)
     });
     message.expect("UTF-8")
+}
+
+#[test]
+fn a_trace_goes_before_its_push_on_every_link() {
+    let header = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let context = TraceContext::parse(header).unwrap();
+    let (mut pushes, now) = (linked(), Instant::now());
+    pushes.add(Push { trace: Some(context), ..everyone() }, 1, now);
+    pushes.add(everyone(), 2, now);
+    // A push to one connection is followed by nobody.
+    pushes.add(Push { trace: Some(context), ..to_one() }, 3, now);
+    let sent = |pushes: &mut Unanswered<u32>| {
+        let trace = pushes.next(now, |_| false).and_then(|next| next.trace);
+        pushes.handed_over(now);
+        trace
+    };
+    let traced = Some(ToBroker::Traced { number: 1, context });
+    assert_eq!([(); 3].map(|()| sent(&mut pushes)), [traced.clone(), None, None]);
+    pushes.link_lost();
+    assert_eq!(pushes.link_up(&welcome(9)), []);
+    assert_eq!([(); 2].map(|()| sent(&mut pushes)), [traced, None]);
 }
 
 /// What the broker is sent for a push.
@@ -86,7 +109,7 @@ trait Sent {
 
 impl Sent for Push {
     fn to_broker(&self, number: Number, unanswered: Number, within_millis: u32) -> ToBroker {
-        whole((self.head(number, unanswered, within_millis), self.content.as_bytes()))
+        whole(self.outgoing(number, unanswered, within_millis))
     }
 }
 

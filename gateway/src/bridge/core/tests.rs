@@ -1,3 +1,5 @@
+mod spans;
+
 use campanile_messages::link::{Durability, InterestChange, Want};
 use campanile_messages::{Audience, ConnectionId, GroupName};
 
@@ -64,8 +66,11 @@ fn returns(ticket: u64, since: Position) -> Report {
 
 /// A gateway of two workers, linked to a broker whose log ends at 7.
 fn linked() -> Core {
-    let config = GatewayConfig { linger: Duration::ZERO, ..GatewayConfig::default() };
-    let mut core = Core::new(&config, 2, Instant::now());
+    linked_as(&GatewayConfig { linger: Duration::ZERO, ..GatewayConfig::default() })
+}
+
+fn linked_as(config: &GatewayConfig) -> Core {
+    let mut core = Core::new(config, 2, Instant::now());
     core.link_up(&welcome(at(7)), &mut Vec::new());
     received(&mut core, FromBroker::Attached { from: at(7), gap: None });
     received(&mut core, FromBroker::Confirmed { revision: 1, head: 7 });

@@ -89,3 +89,65 @@ impl Tail {
         self.events.range(range).map(|kept| &*kept.event)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use campanile_messages::{GroupName, Position};
+
+    use super::*;
+
+    fn news() -> Audience {
+        Audience::Group(GroupName::new("news").expect("a name"))
+    }
+
+    /// Events of 10 bytes: to everyone at 3, 5 and 7, to a group at 4 and 6.
+    fn recent() -> Recent {
+        let mut recent = Recent::new(1 << 20);
+        for sequence in 3..8 {
+            let audience = if sequence % 2 == 1 { Audience::Everyone } else { news() };
+            let logged = (Position { epoch: 1, sequence }, audience.clone());
+            let event: Arc<Framed> = Framed::new(Some(logged), "0123456789".into());
+            recent.add(sequence, &audience, event);
+        }
+        recent
+    }
+
+    fn len_bytes(event: &Framed) -> u64 {
+        event.len_bytes() as u64
+    }
+
+    #[test]
+    fn whether_an_event_came_is_known_as_long_as_its_audience_is_kept() {
+        let recent = recent();
+        let has = |sequence| recent.has(&Audience::Everyone, sequence);
+        assert_eq!([2, 3, 4, 7].map(has), [None, Some(true), Some(false), Some(true)]);
+        assert_eq!(recent.has(&Audience::Group(GroupName::new("x").expect("a name")), 4), None);
+    }
+
+    #[test]
+    fn what_was_sent_after_an_event_is_counted_for_a_listener() {
+        let (recent, all) = (recent(), [(Audience::Everyone, 2), (news(), 5)]);
+        let after = |sequence, last| recent.bytes_after(sequence, last, &all, len_bytes, u64::MAX);
+        let bytes = |bytes, is_complete| QueuedAfter { bytes, is_complete };
+        assert_eq!(after(3, 7), bytes(30, true), "the group at 4 was before the join");
+        assert_eq!(after(3, 6), bytes(20, true));
+        assert_eq!(after(7, 7), bytes(0, true));
+        assert_eq!(after(1, 7), bytes(40, true));
+        let earlier = [(Audience::Everyone, 1)];
+        assert_eq!(recent.bytes_after(1, 7, &earlier, len_bytes, u64::MAX), bytes(30, false));
+        assert_eq!(recent.bytes_after(3, 7, &all, len_bytes, 15).bytes, 20, "that is enough");
+    }
+
+    #[test]
+    fn the_last_bytes_that_were_sent_are_those_that_wait() {
+        let (recent, all) = (recent(), [(Audience::Everyone, 2), (news(), 3)]);
+        let up_to = |last, unsent| recent.written_up_to(last, &all, len_bytes, unsent);
+        assert_eq!(
+            [1, 10, 11, 50].map(|unsent| up_to(7, unsent)),
+            [Some(6), Some(6), Some(5), Some(2)]
+        );
+        assert_eq!((up_to(6, 10), up_to(7, 51)), (Some(5), None));
+    }
+}

@@ -6,6 +6,7 @@ use campanile_edge::Peer;
 
 use super::Socket;
 use crate::trace::ended::ConnectionEnd;
+use crate::websocket::CloseCause;
 
 impl Socket {
     /// How much was written until now, and how much was not: because it waits, or was dropped at the close.
@@ -14,8 +15,8 @@ impl Socket {
         let sealed = state.tls.as_ref().map_or(0, |tls| tls.unsent_plaintext_bytes()) as u64;
         let waits = state.outbox.queued_bytes() as u64 + sealed;
         ConnectionEnd {
-            code: state.close_code,
-            sent_bytes: state.outbox.written_bytes().saturating_sub(sealed),
+            code: state.cause.map_or(0, CloseCause::code),
+            sent_bytes: state.sent_bytes(),
             unsent_bytes: waits + u64::from(state.discarded_bytes),
         }
     }

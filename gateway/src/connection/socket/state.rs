@@ -4,6 +4,8 @@ use campanile_channel::Outbox;
 use campanile_edge::tls::TlsSession;
 use tokio::sync::oneshot;
 
+use crate::websocket::CloseCause;
+
 #[derive(Debug)]
 pub(super) struct SocketState {
     pub(super) outbox: Outbox,
@@ -15,8 +17,8 @@ pub(super) struct SocketState {
     pub(super) waiting: Option<Box<WriteWaiters>>,
     /// Whether the outbox has exceeded its bound.
     pub(super) is_overrun: bool,
-    /// The code with which the connection was closed; 0 for none.
-    pub(super) close_code: u16,
+    /// What has closed the connection; `None` also if it was refused.
+    pub(super) cause: Option<CloseCause>,
     /// How many bytes were dropped when it was closed, at most what fits into the type.
     pub(super) discarded_bytes: u32,
     /// Seals what is written. What leaves the outbox is sealed at once, and waits here if the kernel does
@@ -30,11 +32,19 @@ impl SocketState {
         !self.outbox.is_empty() || self.tls.as_ref().is_some_and(|tls| !tls.unsent().is_empty())
     }
 
+    /// How many bytes the kernel has taken, before they were sealed.
+    pub(super) fn sent_bytes(&self) -> u64 {
+        let unsent = self.tls.as_ref().map_or(0, |tls| tls.unsent_plaintext_bytes());
+        self.outbox.written_bytes() - unsent as u64
+    }
+
     /// Notifies the callers whose offset was reached.
     pub(super) fn resolve_waiters(&mut self) {
+        if self.waiting.is_none() {
+            return;
+        }
+        let reached = self.sent_bytes();
         let Some(waiting) = &mut self.waiting else { return };
-        let unsent = self.tls.as_ref().map_or(0, |tls| tls.unsent_plaintext_bytes());
-        let reached = self.outbox.written_bytes() - unsent as u64;
         let done = waiting.0.partition_point(|waiter| waiter.offset <= reached);
         for waiter in waiting.0.drain(..done) {
             let _ = waiter.done.send(());
@@ -78,9 +88,9 @@ pub(super) enum SocketPhase {
 mod tests {
     use super::*;
 
-    /// What a socket would hold without the code.
+    /// What a socket would hold without the cause of its end.
     #[allow(dead_code, reason = "only its size counts")]
-    struct WithoutCode {
+    struct WithoutCause {
         outbox: Outbox,
         phase: SocketPhase,
         awaits_greeting: Option<oneshot::Sender<()>>,
@@ -90,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn to_know_the_close_code_takes_no_memory() {
-        assert_eq!(size_of::<SocketState>(), size_of::<WithoutCode>());
+    fn to_know_the_cause_of_the_end_takes_no_memory() {
+        assert_eq!(size_of::<SocketState>(), size_of::<WithoutCause>());
     }
 }

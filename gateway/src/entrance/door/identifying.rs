@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
+use campanile_channel::incident;
 use campanile_edge::{Head, Principal, pages};
-use tracing::{debug, info};
 
 use super::Door;
 use super::decision::{come_back, patient};
@@ -16,9 +15,6 @@ use crate::entrance::identity;
 use crate::entrance::refusal::Refusal;
 use crate::entrance::wish::UrlToken;
 use crate::meters::TokenResult;
-
-/// The shortest time between two log lines of a worker about refused tokens that everybody sees.
-const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 impl Door {
     /// The token in a request, if there is one.
@@ -80,21 +76,18 @@ impl Door {
             if rejection.names_unknown_key() {
                 self.config.unknown_key.notify_one();
             }
-            let refusal = Refusal::rejected(&rejection);
+            // Who has no token is not refused everywhere.
+            let mut refusal = Refusal::rejected(&rejection);
+            refusal.is_news = rejection == Rejection::NoToken;
             (rejection, refusal)
         })
     }
 
-    fn log_rejection(&self, cause: &Rejection, peer: SocketAddr) {
-        let was_logged = self.logged_rejection.get();
-        let is_new = was_logged.is_none_or(|logged| logged.elapsed() >= LOG_AGAIN);
-        match cause {
-            Rejection::NoToken => {}
-            _ if is_new => {
-                self.logged_rejection.set(Some(Instant::now()));
-                info!(%peer, %cause, "refused a token; for a minute, the level debug shows others");
-            }
-            _ => debug!(%peer, %cause, "refused a token"),
+    fn log_rejection(&self, rejection: &Rejection, peer: SocketAddr) {
+        if *rejection != Rejection::NoToken {
+            let (incidents, cause) = (&self.config.incidents, rejection.to_string());
+            let word = rejection.word();
+            incident!(incidents, info, word, Some(peer.ip()), %peer, cause, "refused a token");
         }
     }
 }

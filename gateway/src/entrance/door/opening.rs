@@ -1,5 +1,6 @@
 //! Starts the sessions of clients that are let in.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,13 @@ use campanile_channel::tls::Stream;
 use campanile_edge::Principal;
 use campanile_edge::websocket::close_code;
 use campanile_messages::ConnectionId;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::Door;
 use super::decision::Opened;
+use super::refusing::log;
 use crate::config::GatewayConfig;
+use crate::connection::Ended;
 use crate::connection::line::Line;
 use crate::connection::session::{Opening, Session};
 use crate::connection::socket::Socket;
@@ -52,8 +55,8 @@ impl Door {
         early: Vec<u8>,
         seat: Seat,
     ) {
-        let Opened { response, dialect, wish, is_page_trusted, .. } = opened;
-        let line = self.connect(stream, response, dialect);
+        let Opened { response, dialect, wish, is_page_trusted, client } = opened;
+        let line = self.connect((stream.into(), client), response, dialect);
         let incoming = match dialect.rules().is_one_way() {
             true => Incoming::dropping(line.clone(), self.terms.clone()),
             false => {
@@ -74,7 +77,7 @@ impl Door {
         (seat, newcomer): (Seat, Newcomer),
     ) {
         let Opened { response, dialect, wish, is_page_trusted, client: peer } = opened;
-        let line = self.connect(stream, response, dialect);
+        let line = self.connect((stream.into(), peer), response, dialect);
         let GatewayConfig { auth_limit, max_groups, client_limits, .. } = *self.config;
         let (max, terms) = (MAX_FIRST_BYTES, self.terms.clone());
         let mut incoming =
@@ -88,6 +91,8 @@ impl Door {
                 0 | close_code::NORMAL | close_code::GOING_AWAY => {}
                 code => self.config.meters.refused.count(code.into()),
             }
+            let Line { socket, dialect } = &line;
+            Ended { socket, dialect: *dialect, user: None }.log_incident(&self.config.incidents);
             return first_message::end(incoming).await;
         };
         let token = std::str::from_utf8(token.expose()).unwrap_or_default();
@@ -106,8 +111,8 @@ impl Door {
                 );
             }
             Err(refusal) => {
-                debug!(%peer, code = refusal.code, "refused after the first message");
                 self.count_by_message(&refusal);
+                log(&self.config, peer, &refusal);
                 first_message::refuse(&line, &refusal);
                 first_message::end(incoming).await;
             }
@@ -115,8 +120,13 @@ impl Door {
     }
 
     /// Takes over a stream, on which nothing is sent yet.
-    fn connect(&self, stream: impl Into<Stream>, response: Bytes, dialect: Dialect) -> Line {
-        let socket = Socket::new(stream, self.config.max_outbox_bytes);
+    fn connect(
+        &self,
+        (stream, client): (Stream, SocketAddr),
+        response: Bytes,
+        dialect: Dialect,
+    ) -> Line {
+        let socket = Socket::of_client(stream, self.config.max_outbox_bytes, client);
         socket.hold(response);
         Line { socket, dialect }
     }

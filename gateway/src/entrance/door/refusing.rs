@@ -3,18 +3,25 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use campanile_channel::incident;
 use campanile_edge::pages::Reader;
-use campanile_edge::{Head, websocket};
+use campanile_edge::{Head, Incidents, websocket};
 use tokio::net::TcpStream;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
-use tracing::debug;
 
 use super::{Decision, Door, come_back};
+use crate::config::GatewayConfig;
 use crate::entrance::ends::{REFUSAL_LIMIT, end, last_message, read_head};
 use crate::entrance::refusal::Refusal;
 use crate::websocket::{CloseCode, Upgrade};
 
 impl Door {
+    /// What is logged of a connection for which there is no room.
+    pub fn news(&self, peer: SocketAddr, refusal: &Refusal) -> News {
+        let (incidents, is_told) = (self.config.incidents.clone(), self.health.is_draining());
+        News { incidents, peer, code: refusal.code, is_told }
+    }
+
     /// Answers a client for which there is no room so that it comes back later, and answers health
     /// checks as usual. While the gateway shuts down, only health checks get an answer: a proxy then
     /// tries another gateway, as if this one did not listen. The request must be there at the deadline.
@@ -22,13 +29,18 @@ impl Door {
         &self,
         tcp: TcpStream,
         peer: SocketAddr,
-        refusal: Refusal,
+        (refusal, mut news): (Refusal, News),
         deadline: Deadline,
     ) {
-        let Some(mut stream) = self.open_stream(tcp, peer, deadline).await else { return };
+        let Some(mut stream) = self.open_stream(tcp, peer, deadline).await else {
+            // That was logged.
+            news.is_told = true;
+            return;
+        };
         let mut received = Vec::new();
         let plain = refusal.response(None);
-        let decide = |head: &Head<'_>, _| self.decide_without_room(head, peer, refusal.clone());
+        let is_told = &mut news.is_told;
+        let decide = |head: &Head<'_>, _| self.decide_without_room(head, refusal.clone(), is_told);
         let read = read_head(&mut stream, &mut received, decide);
         let last = match timeout_at(deadline, read).await {
             Ok(Ok(Some(last))) => last,
@@ -47,17 +59,17 @@ impl Door {
     fn decide_without_room(
         &self,
         head: &Head<'_>,
-        peer: SocketAddr,
         refusal: Refusal,
+        is_told: &mut bool,
     ) -> Option<Bytes> {
         let refusal = match self.answer_to_check(head) {
             Some(answer) => {
+                *is_told = true;
                 return Some(answer.for_method(head.method).response(self.reader(head)));
             }
             None if self.health.is_draining() => return None,
             None => refusal,
         };
-        debug!(%peer, status = refusal.status, code = refusal.code, "refused a request");
         Some(self.answer(head, refusal))
     }
 
@@ -76,14 +88,14 @@ impl Door {
         refusal.for_method(head.method).response(self.reader(head))
     }
 
-    /// The answer to a request that is refused by its status.
+    /// The answer to a request that is refused by its status, which is logged.
     pub(super) fn refused(
         &self,
         peer: SocketAddr,
         refusal: &Refusal,
         reader: Option<Reader<'_>>,
     ) -> Decision {
-        debug!(%peer, status = refusal.status, "refused a request");
+        log(&self.config, peer, refusal);
         self.count_by_status(refusal);
         Decision::Refuse(refusal.response(reader))
     }
@@ -99,6 +111,33 @@ impl Door {
     pub(super) fn count_by_message(&self, refusal: &Refusal) {
         let code = refusal.close_code().map_or(0, CloseCode::code);
         self.config.meters.refused.count(code.into());
+    }
+}
+
+/// Logs a refusal, unless it is no news.
+pub(super) fn log(config: &GatewayConfig, peer: SocketAddr, refusal: &Refusal) {
+    if refusal.is_news {
+        let (status, code) = (refusal.status, refusal.code);
+        // A path may be a token in the wrong place.
+        let reason = (status != 404).then(|| refusal.sentence());
+        incident!(config.incidents, info, code, Some(peer.ip()), %peer, status, reason, "refused");
+    }
+}
+
+/// Logs that there was no room for a connection, however that ends: even if its task was never run.
+pub struct News {
+    incidents: Incidents,
+    peer: SocketAddr,
+    code: &'static str,
+    is_told: bool,
+}
+
+impl Drop for News {
+    fn drop(&mut self) {
+        let Self { incidents, peer, code, is_told } = self;
+        if !*is_told {
+            incident!(incidents, info, *code, Some(peer.ip()), %peer, "refused a connection");
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
+use campanile_channel::incident;
 use campanile_channel::tls::{self, NoStream, Stream};
 use tokio::net::TcpStream;
 use tokio::time::{Instant as Deadline, timeout_at};
-use tracing::debug;
 
 use super::Door;
 use crate::entrance::seats::Seat;
@@ -37,11 +37,16 @@ impl Door {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(NoStream::Gone)) => {}
             Ok(Err(no_stream)) => {
-                debug!(%peer, error = %no_stream, "no TLS with a client");
+                self.log_no_tls(peer, &no_stream.to_string());
                 no_stream.end().await;
             }
-            Err(_) => debug!(%peer, "a TLS handshake took too long"),
+            Err(_) => self.log_no_tls(peer, "the handshake took too long"),
         }
         None
+    }
+
+    fn log_no_tls(&self, peer: SocketAddr, error: &str) {
+        let incidents = &self.config.incidents;
+        incident!(incidents, info, "tls", Some(peer.ip()), %peer, error, "no TLS with a client");
     }
 }

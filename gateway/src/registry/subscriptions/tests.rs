@@ -95,6 +95,31 @@ fn a_user_is_no_group_of_the_same_name_and_does_not_count_as_one() {
 }
 
 #[test]
+fn the_connections_of_a_user_are_found_before_they_are_greeted() {
+    let mut subscriptions = Subscriptions::new(2);
+    let (it, other) = (user("42"), user("43"));
+    let past = Some(Since::At(P));
+    subscriptions.attach(ConnectionId(1), vec![it.clone()], None, 1, 1);
+    subscriptions.attach(ConnectionId(2), vec![other, group("42")], None, 2, 2);
+    subscriptions.confirm(2, usize::MAX);
+    subscriptions.attach(ConnectionId(3), vec![group("a"), it.clone()], None, 3, 3);
+    subscriptions.attach(ConnectionId(4), vec![it], past, 4, 4);
+    // A join is pending, too.
+    subscriptions.join(ConnectionId(1), group("b"), None, 5);
+    let found = |subscriptions: &Subscriptions<u64>, name| {
+        let name = UserName::new(name).expect("a name");
+        let mut found: Vec<_> = subscriptions.of_user(&name).into_iter().copied().collect();
+        found.sort_unstable();
+        found
+    };
+    assert_eq!(found(&subscriptions, "42"), [1, 3, 4], "each once");
+    assert_eq!(found(&subscriptions, "43"), [2]);
+    subscriptions.detach(ConnectionId(3));
+    assert_eq!(found(&subscriptions, "42"), [1, 4]);
+    assert!(found(&subscriptions, "44").is_empty());
+}
+
+#[test]
 fn connections_that_come_and_go_leave_nothing_behind() {
     let mut subscriptions = Subscriptions::new(9);
     let since = |ticket| (ticket % 2 == 0).then_some(Since::At(P));

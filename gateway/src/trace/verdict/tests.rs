@@ -5,9 +5,9 @@ use std::time::Instant;
 use campanile_messages::{ConnectionId, GroupName, UserName};
 
 use super::*;
-use crate::trace::departures::Departure;
 use crate::trace::ended::{ConnectionEnd, EndedConnection};
 use crate::trace::gaps::LostEvents;
+use crate::trace::left_groups::LeftGroup;
 use crate::trace::listening::{Continued, Listening};
 
 fn at(sequence: u64) -> Position {
@@ -40,8 +40,8 @@ fn facts() -> Facts {
         },
         is_ended: false,
         awaits_past: false,
-        departures: Vec::new(),
-        departures_dropped: 0,
+        left_groups: Vec::new(),
+        left_dropped: 0,
         gap: None,
     }
 }
@@ -54,7 +54,7 @@ fn in_group(listening: Listening) -> Facts {
 
 fn left(mut facts: Facts, after: u64, left: u64) -> Facts {
     let (connection, listening) = (ConnectionId(1), Listening::After(after));
-    facts.departures.push(Departure { connection, group: "news".into(), listening, left });
+    facts.left_groups.push(LeftGroup { connection, group: "news".into(), listening, left });
     facts
 }
 
@@ -202,10 +202,10 @@ fn events_that_a_gateway_lost_reached_nobody_who_was_there() {
 #[test]
 fn what_is_not_known_any_more_is_not_denied() {
     let mut facts = facts();
-    facts.departures_dropped = 15;
+    facts.left_dropped = 15;
     assert_eq!([15, 16].map(|p| news(p, &facts)), [Verdict::Forgotten, Verdict::NeverListened]);
     assert_eq!(everyone(15, &facts), Verdict::Written);
-    facts.departures_dropped = 0;
+    facts.left_dropped = 0;
     facts.known.groups_left_out = 1;
     assert_eq!(news(15, &facts), Verdict::Forgotten);
     facts.known.epoch = 2;

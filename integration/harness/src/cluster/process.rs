@@ -37,8 +37,8 @@ pub fn binary() -> PathBuf {
     binary
 }
 
-/// A `campanile` that reads nothing from the environment of the tests, and has no listener for operators
-/// unless a flag names one.
+/// A `campanile` that reads nothing from the environment of the tests, logs text, and has no listener for
+/// operators unless a flag names one.
 pub fn command(args: &[&str]) -> Command {
     command_in(&[], args)
 }
@@ -57,6 +57,8 @@ pub fn command_in(program: &[String], args: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    // Its log is a pipe, where it would be JSON.
+    command.env("CAMPANILE_LOG_FORMAT", "text");
     // Tests run side by side, and the default addresses are the same for all.
     for service in ["BROKER", "GATEWAY", "PUBLISHER"] {
         command.env(format!("CAMPANILE_{service}_ADMIN_LISTEN"), "off");

@@ -75,6 +75,44 @@ fn only_what_a_user_publishes_needs_a_feature_of_the_broker() {
 }
 
 #[test]
+fn the_bytes_of_a_trace_are_those_of_its_ids() {
+    let ids: &[u8] =
+        b"\x93\xc4\x10\x0a\xf7\x65\x19\x16\xcd\x43\xdd\x84\x48\xeb\x21\x1c\x80\x31\x9c\
+        \xc4\x08\xb7\xad\x6b\x71\x69\x20\x33\x31\x01";
+    let (publish, event) = traced();
+    let expected = [&b"\x00\x00\x00\x28\x81\xa6Traced\x92\x05"[..], ids].concat();
+    assert_eq!(wire(publish.clone().encode()), expected);
+    assert_eq!(ToBroker::decode(body(publish.clone().encode())), Ok(publish.clone()));
+    let expected = [&b"\x00\x00\x00\x2a\x81\xa6Traced\x92\xcd\x01\x2c"[..], ids].concat();
+    assert_eq!(wire(event.clone().encode()), expected);
+    assert_eq!(FromBroker::decode(body(event.clone().encode())), Ok(event.clone()));
+    for needed in [publish.needs(), event.needs()] {
+        assert_eq!(needed, Some(crate::hello::TRACES));
+    }
+}
+
+#[test]
+fn a_trace_without_an_id_is_malformed() {
+    let frame = body(traced().1.encode());
+    let (first, last) = (frame.len() - 9, frame.len() - 1);
+    let mut zero = frame.to_vec();
+    zero[first..last].fill(0);
+    let mut flags = frame.to_vec();
+    flags[last] = 4;
+    let mut short = frame.to_vec();
+    short[first - 1] = 7;
+    short.remove(first);
+    for (bytes, reason) in [
+        (zero, "an id has 8 bytes that are not all zero"),
+        (short, "an id has 8 bytes that are not all zero"),
+        (flags, "0x4 has unknown flags"),
+    ] {
+        let read = FromBroker::decode(bytes.into());
+        assert_eq!(read, Err(DecodeError::Malformed(reason.to_owned())));
+    }
+}
+
+#[test]
 fn the_bytes_of_an_event_for_a_user_and_of_one_for_a_connection() {
     let event = Event {
         sequence: 1,

@@ -163,6 +163,15 @@ fn more_fields_in_any_message_are_ignored() {
 }
 
 #[test]
+fn more_fields_of_a_trace_are_ignored() {
+    let (publish, event) = traced();
+    let frame = frame_of(split(|replace| publish.clone().try_map_content(replace)));
+    assert_eq!(ToBroker::decode(frame), Ok(publish));
+    let frame = frame_of(split(|replace| event.clone().try_map_content(replace)));
+    assert_eq!(FromBroker::decode(frame), Ok(event));
+}
+
+#[test]
 fn more_fields_in_the_first_frames_are_ignored() {
     let later = Offer { versions: Versions { least: 4, most: 5 }, ..offer() };
     assert_eq!(decode_hello(first_frame(&later)), Ok(later));

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::registry::subscriptions::{Joining, Step, Subscriptions};
 use crate::resume::Since;
-use crate::trace::departures::Departures;
 use crate::trace::ended::keep_groups;
+use crate::trace::left_groups::LeftGroups;
 
 /// The bytes of each event.
 const LEN: u64 = 10;
@@ -99,7 +99,7 @@ impl Client {
 struct World {
     log: Vec<(Audience, Option<usize>)>,
     subscriptions: Subscriptions<usize>,
-    departures: Departures,
+    left_groups: LeftGroups,
     clients: Vec<Client>,
     ticket: u64,
 }
@@ -156,7 +156,7 @@ impl World {
                 drop(joined);
                 if let Some(listening) = listening {
                     let (group, left) = (name(is_other).into(), self.head());
-                    self.departures.note(Departure {
+                    self.left_groups.note(LeftGroup {
                         connection: id(client),
                         group,
                         listening,
@@ -206,7 +206,7 @@ impl World {
         let known = self.clients.get(client)?;
         if let Some(ended) = &known.ended {
             let mut facts = ended.clone();
-            facts.departures = self.departures.of(id(client)).cloned().collect();
+            facts.left_groups = self.left_groups.of(id(client)).cloned().collect();
             return Some(facts);
         }
         let (_, first) = self.subscriptions.since(id(client))?;
@@ -218,7 +218,7 @@ impl World {
         facts.known.groups = groups;
         facts.known.last = self.head();
         facts.known.end.unsent_bytes = known.unsent_bytes();
-        facts.departures = self.departures.of(id(client)).cloned().collect();
+        facts.left_groups = self.left_groups.of(id(client)).cloned().collect();
         Some(facts)
     }
 
@@ -257,7 +257,7 @@ impl World {
                         reason == waiting || reason == got(*is_replay) || reason == got(!is_replay)
                     }
                     Some(Fate::Written { is_replay }) => {
-                        let has_left = facts.departures.iter().any(|left| left.left >= sequence);
+                        let has_left = facts.left_groups.iter().any(|left| left.left >= sequence);
                         reason == got(*is_replay) || has_left && reason == waiting
                     }
                 };
@@ -277,7 +277,7 @@ proptest! {
         let mut world = World {
             log: Vec::new(),
             subscriptions: Subscriptions::new(9),
-            departures: Departures::default(),
+            left_groups: LeftGroups::default(),
             clients: Vec::new(),
             ticket: 0,
         };

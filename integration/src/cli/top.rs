@@ -1,0 +1,33 @@
+//! The flags of `campanile top`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::remote::ServerUrl;
+
+/// Which cluster to show, and how.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The key, with the scope read, comes from --key-file or from the environment \
+                        variable CAMPANILE_KEY. Exit codes: 0 the reader of the output has gone, or one \
+                        picture is printed; 1 refused, or no answer; 2 a wrong argument; 130 interrupted."
+)]
+pub struct TopArgs {
+    /// The listener for operators of a publisher [default: the first that answers of
+    /// http://127.0.0.1:4247 and http://127.0.0.1:4246, which are those of a publisher and of up]
+    #[arg(long, value_name = "URL", alias = "server")]
+    pub url: Option<ServerUrl>,
+    /// File with the API key
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// File with the authorities (PEM) to trust instead of those of the system
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Print one picture and end; it is so where the output is not a terminal, too
+    #[arg(long)]
+    pub once: bool,
+    /// Print what the publisher answers, one line of JSON per second
+    #[arg(long)]
+    pub json: bool,
+}
