@@ -8,7 +8,8 @@ use campanile_messages::inquiry::{Answer, unpack, weight};
 use campanile_messages::link::Number;
 use campanile_messages::{Content, InstanceId};
 
-/// The most questions that may wait for answers.
+/// The most questions that may wait for answers. One more may be for the open pages, which are shown nothing
+/// otherwise.
 pub const MAX_INQUIRIES: usize = 32;
 
 /// How long a question waits for its answers.
@@ -59,6 +60,20 @@ pub enum NoInquiry {
     ShuttingDown,
 }
 
+impl NoInquiry {
+    /// The reason in one word, for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NoBroker => "no_broker",
+            Self::LinkFull => "link_full",
+            Self::NotSupported => "not_supported",
+            Self::Unanswered => "unanswered",
+            Self::TooMany => "too_many",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+}
+
 /// The questions that wait. `W` is what is needed to answer one of them.
 #[derive(Debug)]
 pub struct Inquiries<W> {
@@ -92,12 +107,12 @@ impl<W> Inquiries<W> {
         self.pending.is_empty()
     }
 
-    /// Adds a question, and returns its number.
+    /// Adds a question, which may be the one for the open pages, and returns its number.
     ///
     /// # Errors
     /// Returns the waiter if too many wait already.
-    pub fn ask(&mut self, waiter: W, now: Instant) -> Result<Number, W> {
-        if self.pending.len() >= MAX_INQUIRIES {
+    pub fn ask(&mut self, waiter: W, is_for_pages: bool, now: Instant) -> Result<Number, W> {
+        if self.pending.len() >= MAX_INQUIRIES + usize::from(is_for_pages) {
             return Err(waiter);
         }
         self.last += 1;
@@ -196,7 +211,7 @@ mod tests {
     #[test]
     fn a_question_ends_with_the_last_answer() {
         let (mut inquiries, now) = (Inquiries::default(), Instant::now());
-        let number = inquiries.ask("who", now).expect("room");
+        let number = inquiries.ask("who", false, now).expect("room");
         assert_eq!(inquiries.told(number, ONE, &nothing()), None, "nobody was asked yet");
         assert_eq!(inquiries.asking(number, &[ONE, TWO], &nothing()), None);
         assert_eq!(inquiries.told(number, ONE, &nothing()), None);
@@ -213,16 +228,16 @@ mod tests {
     #[test]
     fn a_question_that_concerns_nobody_else_ends_at_once() {
         let (mut inquiries, now) = (Inquiries::default(), Instant::now());
-        let number = inquiries.ask((), now).expect("room");
+        let number = inquiries.ask((), false, now).expect("room");
         assert!(inquiries.asking(number, &[], &nothing()).is_some());
     }
 
     #[test]
     fn those_that_do_not_answer_in_time_are_named() {
         let (mut inquiries, now) = (Inquiries::default(), Instant::now());
-        let number = inquiries.ask("a", now).expect("room");
+        let number = inquiries.ask("a", false, now).expect("room");
         inquiries.asking(number, &[TWO, ONE], &nothing());
-        inquiries.ask("b", now).expect("room");
+        inquiries.ask("b", false, now).expect("room");
         assert_eq!(inquiries.expire(now + INQUIRY_LIMIT - Duration::from_nanos(1)), []);
         let mut ended = inquiries.expire(now + INQUIRY_LIMIT).into_iter();
         let (who, answered) = ended.next().expect("the first");
@@ -234,11 +249,13 @@ mod tests {
     fn questions_and_answers_are_bounded() {
         let (mut inquiries, now) = (Inquiries::default(), Instant::now());
         for n in 0..MAX_INQUIRIES {
-            inquiries.ask(n, now).expect("room");
+            inquiries.ask(n, false, now).expect("room");
         }
-        assert_eq!(inquiries.ask(99, now), Err(99));
-        assert_eq!(inquiries.give_up(NoInquiry::NoBroker).len(), MAX_INQUIRIES);
-        let number = inquiries.ask(1, now).expect("room");
+        assert_eq!(inquiries.ask(99, false, now), Err(99));
+        inquiries.ask(100, true, now).expect("room for the pages");
+        assert_eq!(inquiries.ask(101, true, now), Err(101));
+        assert_eq!(inquiries.give_up(NoInquiry::NoBroker).len(), MAX_INQUIRIES + 1);
+        let number = inquiries.ask(1, false, now).expect("room");
         let many: Vec<_> = (0..3).map(InstanceId).collect();
         inquiries.asking(number, &many, &nothing());
         // One value of as many bytes.

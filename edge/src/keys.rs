@@ -97,6 +97,11 @@ impl ApiKey {
         Self { hash, rights: Arc::new(rights), meter: rate.map(|rate| Arc::new(Meter::new(rate))) }
     }
 
+    /// Whether it is the same key, whatever it allows.
+    pub fn is(&self, other: &Self) -> bool {
+        self.hash.is(&other.hash)
+    }
+
     /// What it allows.
     pub fn rights(&self) -> &Arc<KeyRights> {
         &self.rights

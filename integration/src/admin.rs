@@ -103,7 +103,10 @@ impl Admin {
     pub fn show_broker(&mut self, config: &BrokerConfig) {
         config.meters.register(&mut self.registry);
         if let Some(storage) = &config.storage {
-            self.registry.register_collector(Box::new(DiskRoom(storage.dir.clone())));
+            match DiskRoom::of(storage.dir.clone()) {
+                Ok(disk) => self.registry.register_collector(Box::new(disk)),
+                Err(error) => warn!(%error, "there is no thread that looks at the disk"),
+            }
         }
         let health = config.health.clone();
         let hindrance = Box::new(move || health.hindrance());
@@ -132,9 +135,8 @@ impl Admin {
     pub fn start(self, live: &Live, watchdog: &Watchdog) {
         let Self { listeners, access, mut registry, health, mounted, tls, .. } = self;
         registry.register_collector(Box::new(LogAndWatchdog(watchdog.clone())));
-        let pulse = watchdog.watch("listener for operators");
-        let config =
-            AdminConfig { access, keys: live.keys(), registry, health, mounted, tls, pulse };
+        let (keys, watchdog) = (live.keys(), watchdog.clone());
+        let config = AdminConfig { access, keys, registry, health, mounted, tls, watchdog };
         let serving = start("listener for operators", move || {
             campanile_admin::serve(config, listeners, std::future::pending())
         });

@@ -1,7 +1,9 @@
 //! What operators see of a process besides what the system says of it.
 
-use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fmt, io, thread};
 
 use campanile_channel::Watchdog;
 use prometheus_client::collector::Collector;
@@ -39,19 +41,71 @@ impl Collector for LogAndWatchdog {
     }
 }
 
-/// The file system of the broker's data directory, looked at in each scrape. Nothing is shown where the system
-/// does not say.
+/// How often the disk is looked at.
+const DISK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long what was seen of the disk is shown: a disk that hangs shows nothing after this.
+const DISK_AGE_LIMIT: Duration = Duration::from_secs(90);
+
+/// How large a file system is, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Room {
+    all: u64,
+    free: u64,
+}
+
+type Seen = Mutex<Option<(Instant, Room)>>;
+
+/// The file system of the broker's data directory, looked at on a thread of its own: a disk that hangs must not
+/// hold up a scrape. Nothing is shown where the system does not say.
 #[derive(Debug)]
-pub struct DiskRoom(pub PathBuf);
+pub struct DiskRoom(Arc<Seen>);
+
+impl DiskRoom {
+    /// Looks at the file system of this directory from now on, until it is dropped.
+    ///
+    /// # Errors
+    /// If the system has no thread for it.
+    pub fn of(dir: PathBuf) -> io::Result<Self> {
+        Self::looking(move || {
+            let system = statvfs(&dir).ok()?;
+            let bytes = |blocks: u64| blocks.saturating_mul(system.f_frsize);
+            Some(Room { all: bytes(system.f_blocks), free: bytes(system.f_bavail) })
+        })
+    }
+
+    fn looking(look: impl Fn() -> Option<Room> + Send + 'static) -> io::Result<Self> {
+        let seen = Arc::new(Seen::default());
+        let noted = Arc::downgrade(&seen);
+        thread::Builder::new().name("disk".to_owned()).spawn(move || {
+            loop {
+                let room = look();
+                let Some(noted) = noted.upgrade() else { return };
+                *lock(&noted) = room.map(|room| (Instant::now(), room));
+                drop(noted);
+                thread::sleep(DISK_INTERVAL);
+            }
+        })?;
+        Ok(Self(seen))
+    }
+
+    fn shown(&self, now: Instant) -> Option<Room> {
+        let (at, room) = (*lock(&self.0))?;
+        (now.saturating_duration_since(at) <= DISK_AGE_LIMIT).then_some(room)
+    }
+}
+
+fn lock(seen: &Seen) -> MutexGuard<'_, Option<(Instant, Room)>> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Collector for DiskRoom {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Ok(system) = statvfs(&self.0) else { return Ok(()) };
-        let bytes = |blocks: u64| blocks.saturating_mul(system.f_frsize);
+        let Some(Room { all, free }) = self.shown(Instant::now()) else { return Ok(()) };
         let help = "Size of the file system of the data directory";
-        gauge(&mut encoder, "campanile_broker_disk_bytes", help, bytes(system.f_blocks))?;
+        gauge(&mut encoder, "campanile_broker_disk_bytes", help, all)?;
         let help = "What is free there for the broker";
-        gauge(&mut encoder, "campanile_broker_disk_free_bytes", help, bytes(system.f_bavail))
+        gauge(&mut encoder, "campanile_broker_disk_free_bytes", help, free)
     }
 }
 
@@ -89,5 +143,45 @@ impl Expiry {
     /// What is registered.
     pub fn metric(&self) -> impl prometheus_client::registry::Metric + use<> {
         self.0.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_that_hangs_holds_up_no_scrape() {
+        let (answer, answers) = mpsc::channel();
+        let disk = DiskRoom::looking(move || answers.recv().ok()).expect("a thread");
+        let seen = Arc::clone(&disk.0);
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(disk));
+        let scrape = || {
+            let mut written = String::new();
+            encode(&mut written, &registry).expect("it can be written");
+            written
+        };
+        assert_eq!(scrape(), "# EOF\n", "the disk has not answered yet");
+        answer.send(Room { all: 7, free: 5 }).expect("it looks");
+        let until = Instant::now() + Duration::from_secs(20);
+        while lock(&seen).is_none() {
+            assert!(Instant::now() < until, "it was not noted");
+            thread::yield_now();
+        }
+        assert!(scrape().contains("campanile_broker_disk_free_bytes 5\n"));
+    }
+
+    #[test]
+    fn what_was_seen_of_a_disk_is_not_shown_for_ever() {
+        let (now, room) = (Instant::now(), Room { all: 7, free: 5 });
+        let disk = DiskRoom(Arc::new(Mutex::new(Some((now, room)))));
+        assert_eq!(disk.shown(now + DISK_AGE_LIMIT), Some(room));
+        assert_eq!(disk.shown(now + DISK_AGE_LIMIT + Duration::from_secs(1)), None);
     }
 }

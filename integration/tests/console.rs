@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use campanile_harness::{Answer, Process, eventually, exchange, within};
-use futures_util::StreamExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use tempfile::TempDir;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -52,12 +52,14 @@ impl Guarded {
         self.ask("POST /console/session", headers, &format!("key={key}")).await
     }
 
-    /// Signs in, and returns the header with the cookie.
-    async fn sign_in(&self, name: &str) -> String {
+    /// Signs in, and returns the headers with the cookie and with the proof.
+    async fn sign_in(&self, name: &str) -> (String, String) {
         let answer = self.sign_in_with(self.key(name), &self.origin()).await;
-        assert_eq!(answer.status, 204, "{}", answer.body);
+        assert_eq!(answer.status, 200, "{}", answer.body);
         let cookie = answer.header("set-cookie").expect("a cookie");
-        format!("Cookie: {}\r\n", cookie.split(';').next().expect("a pair"))
+        let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().expect("a pair"));
+        let proof = answer.json()["proof"].as_str().expect("a proof").to_owned();
+        (cookie, format!("Campanile-Proof: {proof}\r\n"))
     }
 }
 
@@ -109,10 +111,15 @@ async fn a_key_is_exchanged_for_a_session_that_can_be_ended() {
     let cookie = signed_in.header("set-cookie").expect("a cookie");
     let (pair, attributes) = cookie.split_once(';').expect("attributes");
     assert_eq!(attributes, " Path=/; Max-Age=28800; HttpOnly; SameSite=Strict");
-    assert_eq!(pair.len(), "campanile-session=".len() + 64, "256 bits");
+    let (name, id) = pair.split_once('=').expect("a pair");
+    assert_eq!(name, format!("campanile-session-{}", guarded.admin.port()));
+    let proof = signed_in.json()["proof"].as_str().expect("a proof").to_owned();
+    assert_eq!((id.len(), proof.len()), (64, 64), "256 bits");
     let over_tls = format!("Origin: https://{}\r\n", guarded.admin);
     let over_tls = guarded.sign_in_with(guarded.key("ops"), &over_tls).await;
-    assert!(over_tls.header("set-cookie").expect("a cookie").ends_with("; Secure"));
+    let secure = over_tls.header("set-cookie").expect("a cookie");
+    assert!(secure.starts_with("__Host-campanile-session-"), "{secure}");
+    assert!(secure.ends_with("; Secure"), "{secure}");
 
     let cookie = format!("Cookie: theme=dark; {pair}\r\n");
     let session = guarded.ask("GET /console/session", &cookie, "").await.json();
@@ -128,11 +135,10 @@ async fn a_key_is_exchanged_for_a_session_that_can_be_ended() {
     let both = format!("{cookie}{own}");
     let ended = guarded.ask("DELETE /console/session", &both, "").await;
     assert_eq!(ended.status, 204);
-    assert!(ended.header("set-cookie").expect("a cookie").contains("session=; Path=/; Max-Age=0"));
+    assert!(ended.header("set-cookie").expect("a cookie").contains("=; Path=/; Max-Age=0"));
     assert_eq!(guarded.ask("GET /cluster", &cookie, "").await.status, 401);
     assert_eq!(state(&cookie).await, "out");
-    let id = pair.split_once('=').expect("a pair").1;
-    let secrets = [id, guarded.key("ops"), guarded.key("shop")];
+    let secrets = [id, &proof, guarded.key("ops"), guarded.key("shop")];
     let log = guarded.process.log();
     assert!(log.iter().all(|line| secrets.iter().all(|secret| !line.contains(secret))));
 }
@@ -140,8 +146,10 @@ async fn a_key_is_exchanged_for_a_session_that_can_be_ended() {
 #[tokio::test]
 async fn a_change_needs_the_scope_and_the_origin_of_the_page() {
     let guarded = Guarded::start().await;
-    let (own, ops, looker) =
-        (guarded.origin(), guarded.sign_in("ops").await, guarded.sign_in("looker").await);
+    let own = guarded.origin();
+    let ((cookie, proof), (looker, its_proof)) =
+        (guarded.sign_in("ops").await, guarded.sign_in("looker").await);
+    let (ops, looker) = (format!("{cookie}{proof}"), format!("{looker}{its_proof}"));
     let push = async |headers: &str| {
         let answer = guarded.ask("POST /console/push", headers, "content=hi&to_group=news").await;
         (answer.status, answer.body)
@@ -151,6 +159,11 @@ async fn a_change_needs_the_scope_and_the_origin_of_the_page() {
     assert!(refused.0 == 403 && refused.1.contains("another origin"), "{}", refused.1);
     for foreign in ["https://evil.example", "http://127.0.0.1:1", "null"] {
         assert_eq!(push(&format!("{ops}Origin: {foreign}\r\n")).await.0, 403, "{foreign}");
+    }
+    // Other ports of this host get the cookie, and could forge the origin.
+    for of_others in ["", "Campanile-Proof: a\r\n", &its_proof] {
+        let refused = push(&format!("{cookie}{of_others}{own}")).await;
+        assert!(refused.0 == 403 && refused.1.contains("keeps besides it"), "{}", refused.1);
     }
     let refused = push(&format!("{looker}{own}")).await;
     assert!(refused.0 == 403 && refused.1.contains("lacks the scope manage"), "{}", refused.1);
@@ -173,28 +186,44 @@ async fn a_change_needs_the_scope_and_the_origin_of_the_page() {
 }
 
 #[tokio::test]
-async fn failed_attempts_to_sign_in_are_limited_by_address() {
+async fn failed_attempts_are_limited_by_address_and_right_keys_pass() {
     let guarded = Guarded::start().await;
     let own = guarded.origin();
-    for attempt in 0..10 {
-        let answer = guarded.sign_in_with(&format!("cpk_{attempt}"), &own).await;
-        assert_eq!(answer.status, 401, "{}", answer.body);
+    let by_key = |key: &str| format!("Authorization: Bearer {key}\r\n");
+    let foreign = "Origin: https://evil.example\r\n";
+    // In every way that may fail: each of these counts.
+    for attempt in 0..3 {
+        let key = format!("cpk_{attempt}");
+        assert_eq!(guarded.sign_in_with(&key, &own).await.status, 401);
+        assert_eq!(guarded.sign_in_with(&key, foreign).await.status, 403);
+        assert_eq!(guarded.ask("GET /metrics", &by_key(&key), "").await.status, 401);
     }
-    for key in ["cpk_11", guarded.key("ops")] {
-        let answer = guarded.sign_in_with(key, &own).await;
+    assert_eq!(guarded.sign_in_with(guarded.key("shop"), &own).await.status, 403);
+    let lines = || guarded.process.log().iter().filter(|line| line.contains("sign in")).count();
+    eventually("the lines", async || (lines() == 7).then_some(())).await;
+    for answer in [
+        guarded.sign_in_with("cpk_11", &own).await,
+        guarded.sign_in_with(guarded.key("ops"), foreign).await,
+        guarded.sign_in_with(guarded.key("shop"), &own).await,
+        guarded.ask("GET /metrics", &by_key("cpk_11"), "").await,
+        guarded.ask("GET /cluster", &by_key("cpk_11"), "").await,
+    ] {
         assert_eq!(answer.status, 429);
-        assert!(answer.body.starts_with("too many attempts to sign in"), "{}", answer.body);
+        assert!(answer.body.starts_with("too many attempts"), "{}", answer.body);
         let after = answer.header("retry-after").and_then(|value| value.parse::<u64>().ok());
         assert!(after.is_some_and(|seconds| (1..=60).contains(&seconds)), "{}", answer.head);
     }
-    let by_key = format!("Authorization: Bearer {}\r\n", guarded.key("ops"));
-    assert_eq!(guarded.ask("GET /metrics", &by_key, "").await.status, 200, "scrapers go on");
+    guarded.sign_in("ops").await;
+    guarded.process.said("an operator has signed in").await;
+    assert_eq!(lines(), 7, "the log is not flooded");
+    let metrics = guarded.ask("GET /metrics", &by_key(guarded.key("ops")), "").await;
+    assert_eq!(metrics.status, 200, "scrapers go on");
 }
 
 #[tokio::test]
 async fn a_session_and_its_open_page_end_with_the_key() {
     let mut guarded = Guarded::start().await;
-    let (own, cookie) = (guarded.origin(), guarded.sign_in("ops").await);
+    let (own, (cookie, _)) = (guarded.origin(), guarded.sign_in("ops").await);
     let open = async |headers: &[(&'static str, &str)]| {
         let url = format!("ws://{}/console/live", guarded.admin);
         let mut request = url.into_client_request().expect("a URL");
@@ -220,6 +249,7 @@ async fn a_session_and_its_open_page_end_with_the_key() {
     let first: serde_json::Value =
         serde_json::from_str(first.to_text().expect("text")).expect("JSON");
     assert_eq!(first["unavailable"], "this publisher has no link to its broker: try again");
+    assert_eq!(first["reason"], "no_broker");
 
     guarded.keys[0].2 = format!("cpk_{:032x}", rand::random::<u128>());
     write(&guarded.directory, &guarded.keys);
@@ -309,4 +339,49 @@ async fn no_more_than_32_pages_look_at_one_publisher() {
     }
     pages.pop();
     eventually("there is room again", async || open().await.ok()).await;
+}
+
+#[tokio::test]
+async fn a_page_that_floods_is_closed() {
+    let args = ["publisher", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
+    let publisher = Process::start(&args);
+    let admin = publisher.address("operators are answered").await;
+    let mut request = format!("ws://{admin}/console/live").into_client_request().expect("a URL");
+    let origin = format!("http://{admin}").parse().expect("a value");
+    request.headers_mut().insert("origin", origin);
+    let (page, _) = within("an answer", connect_async(request)).await.expect("it is let in");
+    let (mut sink, mut stream) = page.split();
+    let before = publisher.resident_bytes();
+    for _ in 0..100_000 {
+        if sink.feed(Message::Pong(vec![0; 100].into())).await.is_err() {
+            break;
+        }
+    }
+    let after = publisher.resident_bytes();
+    assert!(after < before + (4 << 20), "it grew from {before} to {after} bytes");
+    let closed = async { while let Some(Ok(_)) = stream.next().await {} };
+    within("the page is closed", closed).await;
+}
+
+#[tokio::test]
+async fn one_key_cannot_take_the_pages_of_another() {
+    let guarded = Guarded::start().await;
+    let open = async |name: &str| {
+        let url = format!("ws://{}/console/live", guarded.admin);
+        let mut request = url.into_client_request().expect("a URL");
+        let bearer = format!("Bearer {}", guarded.key(name)).parse().expect("a value");
+        request.headers_mut().insert("authorization", bearer);
+        within("an answer", connect_async(request)).await
+    };
+    let mut pages = Vec::new();
+    for _ in 0..8 {
+        pages.push(open("ops").await.expect("it is let in"));
+    }
+    match open("ops").await {
+        Err(Error::Http(answer)) => assert_eq!(answer.status(), 503),
+        other => panic!("{other:?}"),
+    }
+    open("looker").await.expect("another key is let in");
+    pages.pop();
+    eventually("there is room again", async || open("ops").await.ok()).await;
 }

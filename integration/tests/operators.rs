@@ -1,9 +1,13 @@
 //! The listener for operators, apart from the ports of clients and backends.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use campanile_harness::tls::Files;
-use campanile_harness::{Answer, Process, command, eventually, exchange, output_of};
+use campanile_harness::{
+    Answer, HttpConnection, Process, command, eventually, exchange, output_of, within,
+};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpSocket;
 
 const UP: [&str; 4] = [
     "up",
@@ -40,7 +44,11 @@ async fn operators_are_answered_apart_from_clients() {
     assert!(metrics.head.contains("application/openmetrics-text"), "{}", metrics.head);
     assert!(metrics.body.ends_with("# EOF\n"), "{}", metrics.body);
     assert_eq!(get(admin, "/health/live", "").await.body, "ok\n");
-    assert_eq!(get(admin, "/", "").await.status, 404);
+    let nothing = get(admin, "/", "").await;
+    assert_eq!(nothing.status, 404);
+    for path in ["/console, /cluster, ", "/trace, /metrics, /health/live, /health/ready\n"] {
+        assert!(nothing.body.contains(path), "{path} is not in {}", nothing.body);
+    }
     assert_eq!(ask(admin, "POST /metrics", "Content-Length: 0\r\n").await.status, 405);
     assert_eq!(get(admin, "/metrics", "Host: evil.example\r\n").await.status, 403);
     assert_eq!(get(admin, "/metrics", "X-Forwarded-For: 192.0.2.7\r\n").await.status, 403);
@@ -142,4 +150,59 @@ async fn off_loopback_operators_are_answered_over_tls_if_the_service_speaks_it()
         let answer = client.get(format!("{other}://127.0.0.1:{port}/metrics")).send().await;
         assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status() == 400), "{listen}");
     }
+}
+
+/// A connection from an address of this host.
+async fn connect_from(from: [u8; 4], to: SocketAddr) -> HttpConnection {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::new(IpAddr::from(from), 0)).expect("an address of this host");
+    HttpConnection::over(socket.connect(to).await.expect("it connects"))
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_seats_of_the_operators() {
+    let publisher = ["publisher", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
+    let process = Process::start(&publisher);
+    let admin = process.address("operators are answered").await;
+    let head = |line: &str, more: &str| format!("{line} HTTP/1.1\r\nHost: {admin}\r\n{more}\r\n");
+    let live = head("GET /health/live", "");
+    for request in [
+        // A body that does not come, and a connection that is kept.
+        head("POST /console/session", "Content-Length: 9\r\n"),
+        head("POST /console/push", "Content-Length: 9\r\n"),
+        live.clone(),
+    ] {
+        let mut idle = Vec::new();
+        for _ in 0..300 {
+            let mut connection = connect_from([127, 0, 0, 3], admin).await;
+            // One beyond the share may be closed already.
+            let _ = connection.stream.write_all(request.as_bytes()).await;
+            idle.push(connection);
+        }
+        let mut other = connect_from([127, 0, 0, 4], admin).await;
+        other.send(&live).await;
+        assert_eq!(within("an answer", other.answer()).await.status, 200, "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_awaited_for_5_s() {
+    let publisher = ["publisher", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
+    let process = Process::start(&publisher);
+    let admin = process.address("operators are answered").await;
+    let late = async |path: &str| {
+        let mut connection = HttpConnection::connect(admin).await;
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 9\r\n\r\n");
+        connection.send(head).await;
+        let answer = connection.last_answer().await;
+        assert_eq!((answer.status, answer.header("connection")), (408, Some("close")), "{path}");
+    };
+    let both = async { tokio::join!(late("/console/session"), late("/console/push")) };
+    within("two answers", both).await;
+    // Who may not sign in from here is told so before.
+    let mut connection = HttpConnection::connect(admin).await;
+    let foreign = "Origin: https://evil.example\r\nContent-Length: 9\r\n";
+    let request = format!("POST /console/session HTTP/1.1\r\nHost: {admin}\r\n{foreign}\r\n");
+    connection.send(request).await;
+    assert_eq!(connection.last_answer().await.status, 403);
 }

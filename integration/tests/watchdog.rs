@@ -47,6 +47,8 @@ enum Service {
     /// With a data directory.
     UpOnDisk,
     Broker,
+    /// With a listener for operators.
+    BrokerForOperators,
     Gateway,
     /// With keys of tokens that come from a URL.
     GatewayWithUrl,
@@ -66,6 +68,7 @@ impl Service {
                  --publisher-listen=127.0.0.1:0 --workers=2"
             }
             Self::Broker => "broker --listen=127.0.0.1:0",
+            Self::BrokerForOperators => "broker --listen=127.0.0.1:0 --admin-listen=127.0.0.1:0",
             Self::Gateway | Self::GatewayWithUrl => {
                 "gateway --listen=127.0.0.1:0 --workers=2 --broker="
             }
@@ -109,6 +112,7 @@ impl Service {
             Self::UpOnDisk => vec!["writer"],
             Self::GatewayWithUrl => vec!["token keys"],
             Self::Broker => [&broker[..], &["signals"]].concat(),
+            Self::BrokerForOperators => vec!["thread that answers operators"],
             Self::Gateway => [&gateway[..], &["gateway's link", "signals"]].concat(),
             Self::Publisher => [&publisher[..], &["publisher's link", "signals"]].concat(),
         }
@@ -138,7 +142,9 @@ impl Subject {
             Service::Gateway | Service::GatewayWithUrl => {
                 gateway = Some(process.address("the gateway listens").await)
             }
-            Service::Broker | Service::Publisher => drop(process.said("listens").await),
+            Service::Broker | Service::BrokerForOperators | Service::Publisher => {
+                drop(process.said("listens").await)
+            }
         }
         Self { process, push, gateway, file, _directory: directory }
     }
@@ -253,7 +259,7 @@ async fn whatever_hangs_or_panics_is_noticed_and_named() {
     let _processors = PROCESSORS.read().await;
     let names = SERVICES
         .into_iter()
-        .chain([Service::UpOnDisk, Service::GatewayWithUrl])
+        .chain([Service::UpOnDisk, Service::BrokerForOperators, Service::GatewayWithUrl])
         .flat_map(|service| service.names().into_iter().map(move |name| (service, name)));
     let trials = names
         .flat_map(|(service, name)| ["stop", "panic"].map(|what| is_noticed(service, name, what)));

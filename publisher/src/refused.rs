@@ -9,10 +9,14 @@ use campanile_messages::inquiry::{MAX_REFUSED_PUSHES, RefusedPush};
 /// How long a sentence is shown, in bytes. Those that quote nothing of the caller are shorter.
 const MAX_SENTENCE_BYTES: usize = 300;
 
+/// The most entries of one key; pushes without a key are one, too. Otherwise callers whom nobody knows would push
+/// out what the callers of keys were told.
+const MAX_OF_KEY: usize = 10;
+
 /// How long the name of a key is shown, in bytes.
 const MAX_KEY_BYTES: usize = 100;
 
-/// The last pushes that were refused: at most [`MAX_REFUSED_PUSHES`], with at most 400 bytes each. Clones
+/// The last pushes that were refused: at most [`MAX_REFUSED_PUSHES`], and [`MAX_OF_KEY`] of one key, with at most 400 bytes each. Clones
 /// are the same ones.
 #[derive(Debug, Clone, Default)]
 pub struct RefusedPushes(Arc<Mutex<VecDeque<RefusedPush>>>);
@@ -35,6 +39,10 @@ impl RefusedPushes {
             last.count += count;
             last.unix_millis = unix_millis;
             return;
+        }
+        let is_of_key = |push: &RefusedPush| push.key == key;
+        if refused.iter().filter(|push| is_of_key(push)).count() >= MAX_OF_KEY {
+            refused.iter().position(is_of_key).and_then(|oldest| refused.remove(oldest));
         }
         if refused.len() >= MAX_REFUSED_PUSHES {
             refused.pop_front();
@@ -68,13 +76,27 @@ mod tests {
     fn the_last_refused_pushes_are_kept_and_cut() {
         let refused = RefusedPushes::default();
         for n in 0..MAX_REFUSED_PUSHES + 3 {
-            refused.add("push", 400, "shop", &format!("{n} {}", "\u{e9}".repeat(500)), 1);
+            let key = format!("shop-{n}");
+            refused.add("push", 400, &key, &format!("{n} {}", "\u{e9}".repeat(500)), 1);
         }
         let listed = refused.list();
         assert_eq!(listed.len(), MAX_REFUSED_PUSHES);
         assert!(listed[0].sentence.starts_with("3 \u{e9}"), "{}", listed[0].sentence);
         assert!(listed.iter().all(|push| push.sentence.len() <= MAX_SENTENCE_BYTES));
         assert!(listed[0].sentence.ends_with('\u{e9}'));
+    }
+
+    #[test]
+    fn callers_without_a_key_do_not_push_out_those_with_one() {
+        let refused = RefusedPushes::default();
+        refused.add("push", 403, "shop", "it may not", 1);
+        for n in 0..1_000 {
+            refused.add("push", 401, "", &format!("no {n}"), 1);
+        }
+        let listed = refused.list();
+        assert_eq!(listed.len(), 1 + MAX_OF_KEY);
+        assert_eq!(listed[0].key, "shop");
+        assert_eq!(listed[MAX_OF_KEY].sentence, "no 999");
     }
 
     #[test]

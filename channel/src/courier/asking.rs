@@ -38,18 +38,28 @@ pub struct Inquire {
     pub question: Question,
     /// Who is asked besides the broker.
     pub to: Asked,
+    /// Whether the open pages wait for it, for which there is always room for one.
+    pub is_for_pages: bool,
     /// Where the answer goes.
     pub answer: oneshot::Sender<Result<Answered, NoInquiry>>,
 }
 
 /// Asks a courier that starts later. Clones ask the same one.
 #[derive(Debug, Clone, Default)]
-pub struct Inquirer(Arc<OnceLock<Recipient<Inquire>>>);
+pub struct Inquirer {
+    courier: Arc<OnceLock<Recipient<Inquire>>>,
+    is_for_pages: bool,
+}
 
 impl Inquirer {
     /// Notes the courier to ask. Only the first one counts.
     pub fn set(&self, courier: Recipient<Inquire>) {
-        let _ = self.0.set(courier);
+        let _ = self.courier.set(courier);
+    }
+
+    /// Asks for the open pages, one question at a time: it does not wait behind those of others.
+    pub fn for_pages(&self) -> Self {
+        Self { is_for_pages: true, ..self.clone() }
     }
 
     /// Asks the broker and those in `to`. Takes little longer than [`INQUIRY_LIMIT`] at most.
@@ -57,9 +67,9 @@ impl Inquirer {
     /// # Errors
     /// Why nobody answered.
     pub async fn ask(&self, question: Question, to: Asked) -> Result<Answered, NoInquiry> {
-        let courier = self.0.get().ok_or(NoInquiry::NoBroker)?;
+        let courier = self.courier.get().ok_or(NoInquiry::NoBroker)?;
         let (answer, answered) = oneshot::channel();
-        courier.do_send(Inquire { question, to, answer });
+        courier.do_send(Inquire { question, to, is_for_pages: self.is_for_pages, answer });
         match timeout(INQUIRY_LIMIT + ANSWER_LIMIT, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(NoInquiry::ShuttingDown),
@@ -72,8 +82,7 @@ impl<C: Caller> Handler<Inquire> for Courier<C> {
     type Result = ();
 
     fn handle(&mut self, inquire: Inquire, ctx: &mut Self::Context) {
-        let Inquire { question, to, answer } = inquire;
-        if let Err((answer, reason)) = self.inquire(&question, to, answer) {
+        if let Err((answer, reason)) = self.inquire(inquire) {
             // An asker that is gone does not need the answer.
             let _ = answer.send(Err(reason));
         }
@@ -82,21 +91,17 @@ impl<C: Caller> Handler<Inquire> for Courier<C> {
 }
 
 impl<C: Caller> Courier<C> {
-    fn inquire(
-        &mut self,
-        question: &Question,
-        to: Asked,
-        answer: Asker,
-    ) -> Result<(), (Asker, NoInquiry)> {
+    fn inquire(&mut self, inquire: Inquire) -> Result<(), (Asker, NoInquiry)> {
+        let Inquire { question, to, is_for_pages, answer } = inquire;
         let link = match &self.link {
             _ if self.finishing => return Err((answer, NoInquiry::ShuttingDown)),
             None => return Err((answer, NoInquiry::NoBroker)),
             Some(link) => link,
         };
-        let Some(content) = pack(question) else { return Err((answer, NoInquiry::TooMany)) };
+        let Some(content) = pack(&question) else { return Err((answer, NoInquiry::TooMany)) };
         let number = self
             .inquiries
-            .ask(answer, Instant::now())
+            .ask(answer, is_for_pages, Instant::now())
             .map_err(|answer| (answer, NoInquiry::TooMany))?;
         let ask = ToBroker::Ask { number, to, content };
         let reason = match link.may_carry(ask.needs()) {

@@ -9,6 +9,9 @@ pub const BOUNDS_MICROS: [u64; 16] = [
     1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
 
+/// The longest duration that is believed.
+const MAX_DURATION: Duration = Duration::from_secs(3_600);
+
 /// A number that one thread writes and others read: to add to it costs no more than to add to any other
 /// number.
 #[derive(Debug, Default)]
@@ -41,8 +44,11 @@ pub struct Durations {
 }
 
 impl Durations {
-    /// Adds one.
+    /// Adds one. One of more than [`MAX_DURATION`] says that a clock is wrong, and is left out.
     pub fn observe(&self, duration: Duration) {
+        if duration > MAX_DURATION {
+            return;
+        }
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.buckets[BOUNDS_MICROS.partition_point(|bound| bound * 1_000 < nanos)].add(1);
         self.sum_nanos.add(nanos);
@@ -90,6 +96,18 @@ impl WorkerMeters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_duration_that_only_a_wrong_clock_explains_is_left_out() {
+        let durations = Durations::default();
+        for _ in 0..20 {
+            // From a broker whose clock shows 1970.
+            durations.observe(Duration::from_secs(1_800_000_000));
+        }
+        durations.observe(MAX_DURATION);
+        assert_eq!(durations.buckets.iter().map(Plain::get).sum::<u64>(), 1);
+        assert_eq!(durations.sum_nanos.get(), 3_600_000_000_000);
+    }
 
     #[test]
     fn a_duration_is_in_the_first_bucket_that_holds_it() {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use campanile_edge::{Action, AllowHosts, ApiKey, Exposure, Keys, Principal};
 
@@ -107,6 +108,15 @@ pub enum Refused {
     /// There is no such key.
     #[error("this API key is not known")]
     UnknownKey,
+    /// It is wrong in some way, as were many before it from the same address.
+    #[error(
+        "too many attempts from your address have failed: a request that would fail again is refused for {} s",
+        .wait.as_secs() + 1
+    )]
+    TooOften {
+        /// How long.
+        wait: Duration,
+    },
     /// Its session is over.
     #[error("the session is over: sign in again")]
     SessionOver,
@@ -116,6 +126,11 @@ pub enum Refused {
          listener has (a proxy in front has to pass the header Host on)"
     )]
     Origin,
+    /// Only the cookie of its session is there.
+    #[error(
+        "this request has the cookie of a session, but not what the page keeps besides it: sign out, and in again"
+    )]
+    Unproven,
     /// The key does not allow it.
     #[error("this API key is not allowed to {what}: it lacks the scope {scope}")]
     Scope {
@@ -131,7 +146,8 @@ impl Refused {
     pub fn status(&self) -> u16 {
         match self {
             Self::NoKey(_) | Self::UnknownKey | Self::Shut | Self::SessionOver => 401,
-            Self::Proxy(_) | Self::Host | Self::Origin | Self::Scope { .. } => 403,
+            Self::TooOften { .. } => 429,
+            Self::Proxy(_) | Self::Host | Self::Origin | Self::Unproven | Self::Scope { .. } => 403,
         }
     }
 }

@@ -11,11 +11,13 @@ use tokio::sync::watch;
 
 use crate::access::{Access, Presented, Refused, Shown, Wanted, allow};
 use crate::attempts::Attempts;
+use crate::cookies;
 use crate::origin::Marks;
 use crate::sessions::{SessionId, Sessions};
 
-/// The cookie that names the session of an operator.
-pub const SESSION_COOKIE: &str = "campanile-session";
+/// The header in which the page proves with every change that it is its own session: other ports of the same host
+/// get the cookie, too.
+const PROOF: HeaderName = HeaderName::from_static("campanile-proof");
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -56,21 +58,13 @@ impl Admitted {
     }
 }
 
-/// Why somebody is not signed in.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotSignedIn {
-    /// Too many attempts from this address have failed.
-    #[error(
-        "too many attempts to sign in from your address have failed: try again in {} s",
-        .wait.as_secs() + 1
-    )]
-    TooOften {
-        /// How long to wait.
-        wait: Duration,
-    },
-    /// The request or the key is refused.
-    #[error(transparent)]
-    Refused(#[from] Refused),
+/// A session that has begun.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// For the cookie.
+    pub id: SessionId,
+    /// What the page sends with every change, besides the cookie.
+    pub proof: SessionId,
 }
 
 impl Guard {
@@ -111,7 +105,7 @@ impl Guard {
         let proxy = PROXY_HEADERS.into_iter().find(|name| headers.contains_key(*name));
         let key = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
         let keys = self.keys.borrow().clone();
-        let session = session_of(request);
+        let session = self.session_of(request);
         let found = session.and_then(|id| self.door().sessions.find(&id, &keys, Instant::now()));
         let presented = match (&found, session) {
             (Some((key, _)), _) => Presented::Session(key),
@@ -120,11 +114,21 @@ impl Guard {
         };
         let shown = Shown { hosts: &hosts, proxy, key, session: presented };
         let is_by_session = key.is_none() && found.is_some();
-        let key = self.access.admit(wanted, shown, &keys)?;
-        if wanted == Wanted::Change && !marks(request, &hosts, |marks| marks.may_change()) {
+        let key = self.access.admit(wanted, shown, &keys);
+        let key = key.map_err(|refused| match refused {
+            Refused::UnknownKey => self.failed(request, refused),
+            _ => refused,
+        })?;
+        if wanted == Wanted::Change && !self.marks(request, &hosts, |marks| marks.may_change()) {
             return Err(Refused::Origin);
         }
         let left = found.filter(|_| is_by_session && key.is_some()).map(|(_, left)| left);
+        if let (Wanted::Change, Some(_), Some(id)) = (wanted, left, session) {
+            let proof = texts(request, PROOF).first().copied().and_then(SessionId::read);
+            if !proof.is_some_and(|proof| self.door().sessions.is_proof(&id, &proof)) {
+                return Err(Refused::Unproven);
+            }
+        }
         Ok(Admitted { key, session: left.and(session), left })
     }
 
@@ -134,7 +138,7 @@ impl Guard {
     /// The reason why the request is refused.
     pub fn admit_websocket(&self, request: &HttpRequest) -> Result<Admitted, Refused> {
         let admitted = self.admit(Wanted::Look, request)?;
-        match marks(request, &texts(request, header::HOST), |marks| marks.may_open()) {
+        match self.marks(request, &texts(request, header::HOST), |marks| marks.may_open()) {
             true => Ok(admitted),
             false => Err(Refused::Origin),
         }
@@ -158,27 +162,50 @@ impl Guard {
         allow(key.as_deref(), Action::Observe)
     }
 
-    /// Begins a session for a key that allows to look. Returns its id, for the cookie.
+    /// Whether a request that shall change something is from a page of this listener.
+    fn check_origin(&self, request: &HttpRequest) -> Result<(), Refused> {
+        match self.marks(request, &texts(request, header::HOST), |marks| marks.may_change()) {
+            true => Ok(()),
+            false => Err(Refused::Origin),
+        }
+    }
+
+    /// Begins a session for a key that allows to look. A right key begins one
+    /// however many attempts have failed, because others may share the address.
     ///
     /// # Errors
     /// The reason why not.
-    pub fn sign_in(&self, request: &HttpRequest, key: &[u8]) -> Result<SessionId, NotSignedIn> {
-        if !marks(request, &texts(request, header::HOST), |marks| marks.may_change()) {
-            return Err(Refused::Origin.into());
-        }
+    pub fn sign_in(&self, request: &HttpRequest, key: &[u8]) -> Result<SignedIn, Refused> {
         let keys = self.keys.borrow().clone();
-        let (peer, now) =
-            (Peer::of(request.peer_addr().map(|address| address.ip())), Instant::now());
-        let mut door = self.door();
-        door.attempts.check(peer, now).map_err(|wait| NotSignedIn::TooOften { wait })?;
-        let Some(key) = keys.find(key) else {
-            door.attempts.failed(peer, now);
-            return Err(if keys.is_empty() { Refused::Shut } else { Refused::UnknownKey }.into());
-        };
-        allow(Some(&key), Action::Observe)?;
-        let id = SessionId::new(rand::random());
-        door.sessions.begin(id, key, now);
-        Ok(id)
+        let unknown = if keys.is_empty() { Refused::Shut } else { Refused::UnknownKey };
+        let found = keys.find(key).ok_or(unknown);
+        let found = found.and_then(|key| allow(Some(&key), Action::Observe).map(|()| key));
+        let key = found.map_err(|refused| self.failed(request, refused))?;
+        let (id, proof) = (SessionId::new(rand::random()), SessionId::new(rand::random()));
+        self.door().sessions.begin(id, proof, key, Instant::now());
+        Ok(SignedIn { id, proof })
+    }
+
+    /// Whether a sign-in is from a page of this listener. To be asked before its key is read.
+    ///
+    /// # Errors
+    /// [`Refused::Origin`], or [`Refused::TooOften`].
+    pub fn check_sign_in(&self, request: &HttpRequest) -> Result<(), Refused> {
+        self.check_origin(request).map_err(|refused| self.failed(request, refused))
+    }
+
+    /// Counts a failed attempt of an address. Returns what it is told: beyond the limit, no more than that.
+    fn failed(&self, request: &HttpRequest, refused: Refused) -> Refused {
+        let peer = Peer::of(request.peer_addr().map(|address| address.ip()));
+        let now = Instant::now();
+        let attempts = &mut self.door().attempts;
+        match attempts.check(peer, now) {
+            Ok(()) => {
+                attempts.failed(peer, now);
+                refused
+            }
+            Err(wait) => Refused::TooOften { wait },
+        }
     }
 
     /// The name of the key of a session; `None` if there is no such session.
@@ -193,13 +220,46 @@ impl Guard {
     /// # Errors
     /// [`Refused::Origin`].
     pub fn sign_out(&self, request: &HttpRequest) -> Result<(), Refused> {
-        if !marks(request, &texts(request, header::HOST), |marks| marks.may_change()) {
-            return Err(Refused::Origin);
-        }
-        if let Some(id) = session_of(request) {
+        self.check_origin(request)?;
+        if let Some(id) = self.session_of(request) {
             self.door().sessions.end(&id);
         }
         Ok(())
+    }
+
+    /// The name of the cookie for the host that a request names.
+    pub fn cookie_name(&self, request: &HttpRequest, is_secure: bool) -> String {
+        cookies::name(host(&texts(request, header::HOST)), is_secure)
+    }
+
+    /// The values of the cookie in a request.
+    fn cookies<'a>(&self, request: &'a HttpRequest) -> Vec<&'a str> {
+        let hosts = texts(request, header::HOST);
+        cookies::values(&texts(request, header::COOKIE), host(&hosts), self.is_sealed)
+    }
+
+    /// The session that a request names; none if it names several.
+    fn session_of(&self, request: &HttpRequest) -> Option<SessionId> {
+        match self.cookies(request)[..] {
+            [one] => SessionId::read(one),
+            _ => None,
+        }
+    }
+
+    /// Checks what a request says about where it comes from.
+    fn marks(
+        &self,
+        request: &HttpRequest,
+        hosts: &[&str],
+        check: impl Fn(Marks<'_>) -> bool,
+    ) -> bool {
+        check(Marks {
+            origins: &texts(request, header::ORIGIN),
+            hosts,
+            has_cookie: !self.cookies(request).is_empty(),
+            has_key: request.headers().contains_key(header::AUTHORIZATION),
+            is_of_browser: request.headers().contains_key(SEC_FETCH_SITE),
+        })
     }
 
     fn door(&self) -> MutexGuard<'_, Door> {
@@ -208,41 +268,27 @@ impl Guard {
     }
 }
 
+/// The host that a request names, if it is one.
+fn host<'a>(hosts: &[&'a str]) -> Option<&'a str> {
+    match hosts {
+        [host] => Some(*host),
+        _ => None,
+    }
+}
+
 /// The values of a header. What is not text is no name of this host.
 fn texts(request: &HttpRequest, name: HeaderName) -> Vec<&str> {
     request.headers().get_all(name).map(|value| value.to_str().unwrap_or("?")).collect()
-}
-
-/// What the request says about where it comes from.
-fn marks(request: &HttpRequest, hosts: &[&str], check: impl Fn(Marks<'_>) -> bool) -> bool {
-    let origins = texts(request, header::ORIGIN);
-    check(Marks {
-        origins: &origins,
-        hosts,
-        has_cookie: cookies(request).next().is_some(),
-        has_key: request.headers().contains_key(header::AUTHORIZATION),
-        is_of_browser: request.headers().contains_key(SEC_FETCH_SITE),
-    })
-}
-
-/// The values of our cookie.
-fn cookies(request: &HttpRequest) -> impl Iterator<Item = &str> {
-    let lines = request.headers().get_all(header::COOKIE);
-    let pairs = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
-    pairs.filter_map(|pair| pair.trim().strip_prefix(SESSION_COOKIE)?.strip_prefix('='))
-}
-
-/// The session that a request names; none if it names several.
-fn session_of(request: &HttpRequest) -> Option<SessionId> {
-    let mut cookies = cookies(request);
-    let first = cookies.next()?;
-    cookies.next().is_none().then(|| SessionId::read(first))?
 }
 
 /// The answer to a request that is refused.
 pub fn refusal(refused: &Refused) -> HttpResponse {
     let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::FORBIDDEN);
     let mut response = said(status, &refused.to_string());
+    if let Refused::TooOften { wait } = refused {
+        let after = HeaderValue::from(wait.as_secs() + 1);
+        response.headers_mut().insert(header::RETRY_AFTER, after);
+    }
     if status == StatusCode::UNAUTHORIZED {
         let bearer = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);

@@ -7,6 +7,9 @@
 
 mod access;
 mod attempts;
+mod body;
+mod cookies;
+mod entrance;
 mod guard;
 mod origin;
 mod process;
@@ -15,7 +18,8 @@ mod server;
 mod sessions;
 
 pub use access::{Access, Opened, Refused, Wanted};
-pub use guard::{Admitted, Guard, NotSignedIn, SESSION_COOKIE, refusal, said};
+pub use body::form;
+pub use guard::{Admitted, Guard, SignedIn, refusal, said};
 pub use process::ProcessMeters;
 pub use scrape::Scrape;
 pub use server::{AdminConfig, HealthCheck, Mount, serve};

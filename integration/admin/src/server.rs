@@ -10,14 +10,18 @@ use std::time::Duration;
 use actix_http::HttpService;
 use actix_http::error::DispatchError;
 use actix_server::Server;
-use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_service::{
+    IntoServiceFactory as _, Service as _, ServiceFactoryExt as _, apply_fn_factory, fn_service,
+    map_config,
+};
 use actix_web::dev::AppConfig;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use campanile_channel::TlsSettings;
+use campanile_channel::Watchdog;
 use campanile_channel::tls::{self, Handshakes, Stream};
-use campanile_channel::watchdog::Pulse;
+use campanile_channel::watchdog::attest;
 use campanile_edge::Keys;
 use prometheus_client::registry::Registry;
 use socket2::SockRef;
@@ -27,6 +31,7 @@ use tokio::time::timeout;
 use tracing::{debug, error};
 
 use crate::access::{Access, Wanted};
+use crate::entrance::{Entrance, Seat};
 use crate::guard::{Guard, refusal, said};
 use crate::scrape::Scrape;
 
@@ -61,11 +66,16 @@ impl fmt::Debug for HealthCheck {
 
 /// Adds pages to the listener. Each of them asks the [`Guard`] first, which is in the data of the app.
 #[derive(Clone)]
-pub struct Mount(pub Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>);
+pub struct Mount {
+    /// The paths, as somebody is told them who asks for another.
+    pub paths: &'static [&'static str],
+    /// Adds them.
+    pub add: Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>,
+}
 
 impl fmt::Debug for Mount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Mount")
+        f.debug_struct("Mount").field("paths", &self.paths).finish_non_exhaustive()
     }
 }
 
@@ -84,8 +94,8 @@ pub struct AdminConfig {
     pub mounted: Vec<Mount>,
     /// The settings of TLS; `None` if the listener speaks plain HTTP.
     pub tls: Option<TlsSettings>,
-    /// Beats while the listener works.
-    pub pulse: Pulse,
+    /// Watches the listener and its thread.
+    pub watchdog: Watchdog,
 }
 
 /// Serves on at least one bound listener until `shutdown` resolves. Must be called within an actix `System`.
@@ -97,35 +107,56 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let AdminConfig { access, keys, registry, health, mounted, tls, pulse } = config;
+    let AdminConfig { access, keys, registry, health, mounted, tls, watchdog } = config;
     let guard = Guard::new(access, keys, tls.is_some());
     let guarded = web::Data::new(guard.clone());
-    let front = web::Data::new(Front { guard, registry, health });
+    let own = ["/metrics", "/health/live", "/health/ready"];
+    let paths: Vec<_> = mounted.iter().flat_map(|mount| mount.paths).chain(&own).copied().collect();
+    let front = web::Data::new(Front { guard, registry, health, paths: paths.join(", ") });
     let app = move || {
         let app = App::new().app_data(front.clone()).app_data(guarded.clone());
-        let app = mounted.iter().fold(app, |app, mount| app.configure(|config| (mount.0)(config)));
+        let app =
+            mounted.iter().fold(app, |app, mount| app.configure(|config| (mount.add)(config)));
         let app = app.default_service(web::to(answer)).into_factory();
         app.map_err(|error: actix_web::Error| error.error_response())
     };
-    // The same as `actix_web::HttpServer`, except for TLS, whose certificates may change.
+    let entrance = Entrance::new();
+    // The same as `actix_web::HttpServer`, except for the share of each address, and for TLS, whose certificates
+    // may change.
     let service = move || {
         let handshakes = Handshakes::new(MAX_CONNECTIONS);
-        let (app, tls) = (app(), tls.clone());
+        let (app, tls, entrance) = (app(), tls.clone(), entrance.clone());
         let http = HttpService::build()
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEAD_LIMIT)
             .client_disconnect_timeout(HEAD_LIMIT)
             .h1(map_config(app, |()| AppConfig::default()));
-        fn_service(move |tcp: TcpStream| secure(tcp, tls.clone(), handshakes.clone()))
-            .and_then(http)
+        let seated = apply_fn_factory(http, |(stream, peer, seat): Connection, http| {
+            let answering = http.call((stream, peer));
+            async move {
+                let answered = answering.await;
+                drop(seat);
+                answered
+            }
+        });
+        let admit = move |tcp| admit(tcp, entrance.clone(), tls.clone(), handshakes.clone());
+        fn_service(admit).and_then(seated)
     };
     let mut server = Server::build()
         .workers(1)
         .max_concurrent_connections(MAX_CONNECTIONS)
         .shutdown_timeout(SHUTDOWN_SECONDS)
         .disable_signals();
-    for listener in listeners {
-        server = server.listen("operators", listener, service.clone())?;
+    let pulse = watchdog.watch("listener for operators");
+    for (number, listener) in listeners.into_iter().enumerate() {
+        let (service, watchdog) = (service.clone(), watchdog.clone());
+        server = server.listen("operators", listener, move || {
+            // This runs on the thread that answers, once per listener.
+            if number == 0 {
+                actix_rt::spawn(attest(watchdog.watch("thread that answers operators")));
+            }
+            service()
+        })?;
     }
     let mut server = server.run();
     let handle = server.handle();
@@ -139,18 +170,27 @@ pub async fn serve(
     pulse.during(serving).await
 }
 
-/// Bounds how long a client may not read, and performs the TLS handshake, if the listener speaks TLS.
-async fn secure(
+/// A connection that was admitted.
+type Connection = (Stream, Option<SocketAddr>, Seat);
+
+/// Admits a connection, bounds how long its client may not read, and performs the TLS handshake, if the listener
+/// speaks TLS.
+async fn admit(
     tcp: TcpStream,
+    entrance: Entrance,
     tls: Option<TlsSettings>,
     handshakes: Rc<Handshakes>,
-) -> Result<(Stream, Option<SocketAddr>), DispatchError> {
+) -> Result<Connection, DispatchError> {
     let peer = tcp.peer_addr().map_err(DispatchError::Io)?;
+    let seat = entrance.admit(peer.ip()).map_err(|crowded| {
+        debug!(%peer, %crowded, "closed a connection to the listener for operators");
+        DispatchError::Io(crowded)
+    })?;
     // If this fails, a page that does not read keeps its connection for longer.
     let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(UNREAD_LIMIT));
-    let Some(tls) = tls else { return Ok((tcp.into(), Some(peer))) };
+    let Some(tls) = tls else { return Ok((tcp.into(), Some(peer), seat)) };
     match timeout(HEAD_LIMIT, tls::accept(tcp, peer.ip(), &tls, &handshakes)).await {
-        Ok(Ok(stream)) => Ok((stream, Some(peer))),
+        Ok(Ok(stream)) => Ok((stream, Some(peer), seat)),
         Ok(Err(no_stream)) => {
             debug!(%peer, error = %no_stream, "no TLS with an operator");
             no_stream.end().await;
@@ -164,6 +204,8 @@ struct Front {
     guard: Guard,
     registry: Registry,
     health: Vec<HealthCheck>,
+    /// All paths, with commas between them.
+    paths: String,
 }
 
 /// What a path shows.
@@ -194,9 +236,8 @@ impl Route {
 
 async fn answer(request: HttpRequest, front: web::Data<Front>) -> HttpResponse {
     let Some(route) = Route::of(request.path()) else {
-        let sentence =
-            "there is nothing at this path: accepted are /metrics, /health/live and /health/ready";
-        return said(StatusCode::NOT_FOUND, sentence);
+        let sentence = format!("there is nothing at this path: accepted are {}", front.paths);
+        return said(StatusCode::NOT_FOUND, &sentence);
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = said(StatusCode::METHOD_NOT_ALLOWED, "accepted are GET and HEAD");

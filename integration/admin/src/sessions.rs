@@ -16,7 +16,8 @@ const MAX_SESSIONS: usize = 1_000;
 /// The most sessions of one key, so that who has one key cannot end the sessions of all others.
 const MAX_SESSIONS_OF_KEY: usize = 100;
 
-/// The secret of a session: 256 random bits, which the cookie has as 64 hexadecimal digits.
+/// A secret of a session: 256 random bits, which the cookie has as 64 hexadecimal digits. A session has another one,
+/// its proof, which only its page knows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId([u8; 32]);
 
@@ -38,6 +39,11 @@ impl SessionId {
         Some(Self(id))
     }
 
+    /// Whether it is the same, in a time that does not depend on how much of it is.
+    fn is(&self, other: &Self) -> bool {
+        self.0.iter().zip(other.0).fold(0, |differing, (one, two)| differing | (one ^ two)) == 0
+    }
+
     /// What the cookie has.
     pub fn cookie_value(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -54,6 +60,7 @@ impl fmt::Debug for SessionId {
 #[derive(Debug)]
 struct Session {
     key: Arc<ApiKey>,
+    proof: SessionId,
     begun: Instant,
 }
 
@@ -69,16 +76,16 @@ pub struct Sessions(HashMap<SessionId, Session>);
 
 impl Sessions {
     /// Begins a session of a key.
-    pub fn begin(&mut self, id: SessionId, key: Arc<ApiKey>, now: Instant) {
+    pub fn begin(&mut self, id: SessionId, proof: SessionId, key: Arc<ApiKey>, now: Instant) {
         self.0.retain(|_, session| !session.is_over(now));
-        let of_key = |session: &Session| Arc::ptr_eq(session.key.rights(), key.rights());
+        let of_key = |session: &Session| session.key.is(&key);
         if self.0.values().filter(|session| of_key(session)).count() >= MAX_SESSIONS_OF_KEY {
             self.end_oldest(of_key);
         }
         if self.0.len() >= MAX_SESSIONS {
             self.end_oldest(|_| true);
         }
-        self.0.insert(id, Session { key, begun: now });
+        self.0.insert(id, Session { key, proof, begun: now });
     }
 
     /// The key of a session, as it is in the settings now, and how much longer the session lasts. `None` if
@@ -92,6 +99,11 @@ impl Sessions {
         let session = self.0.get(id).filter(|session| !session.is_over(now))?;
         let left = SESSION_LIMIT.saturating_sub(now.saturating_duration_since(session.begun));
         Some((keys.current(&session.key)?, left))
+    }
+
+    /// Whether this is the proof of a session.
+    pub fn is_proof(&self, id: &SessionId, proof: &SessionId) -> bool {
+        self.0.get(id).is_some_and(|session| session.proof.is(proof))
     }
 
     /// Ends a session, if there is one.
@@ -134,8 +146,8 @@ mod tests {
     #[test]
     fn a_session_lasts_eight_hours_or_until_its_end() {
         let (mut sessions, keys, start) = (Sessions::default(), keys(&["a"]), Instant::now());
-        sessions.begin(id(1), find(&keys, "a"), start);
-        sessions.begin(id(2), find(&keys, "a"), start);
+        sessions.begin(id(1), id(0), find(&keys, "a"), start);
+        sessions.begin(id(2), id(0), find(&keys, "a"), start);
         let left = |sessions: &Sessions, number, now| {
             sessions.find(&id(number), &keys, now).map(|(_, left)| left)
         };
@@ -152,7 +164,7 @@ mod tests {
     #[test]
     fn a_session_ends_with_its_key_and_has_the_rights_of_now() {
         let (mut sessions, both, now) = (Sessions::default(), keys(&["a", "b"]), Instant::now());
-        sessions.begin(id(1), find(&both, "a"), now);
+        sessions.begin(id(1), id(0), find(&both, "a"), now);
         assert!(sessions.find(&id(1), &keys(&["b"]), now).is_none());
         assert!(sessions.find(&id(1), &Keys::default(), now).is_none());
         let rights = KeyRights { name: "renamed".to_owned(), scopes: vec![] };
@@ -168,7 +180,7 @@ mod tests {
         let keys = keys(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let at = |number: usize| start + Duration::from_millis(number as u64);
         for number in 0..5_000 {
-            sessions.begin(id(number), find(&keys, &names[number % 20]), at(number));
+            sessions.begin(id(number), id(0), find(&keys, &names[number % 20]), at(number));
             assert!(sessions.0.len() <= MAX_SESSIONS);
         }
         assert!(sessions.find(&id(3_999), &keys, at(5_000)).is_none());
@@ -178,12 +190,22 @@ mod tests {
     #[test]
     fn one_key_cannot_end_the_sessions_of_another() {
         let (mut sessions, keys, now) = (Sessions::default(), keys(&["a", "b"]), Instant::now());
-        sessions.begin(id(0), find(&keys, "a"), now);
+        sessions.begin(id(0), id(0), find(&keys, "a"), now);
         for number in 1..5_000 {
-            sessions.begin(id(number), find(&keys, "b"), now);
+            sessions.begin(id(number), id(0), find(&keys, "b"), now);
         }
         assert!(sessions.find(&id(0), &keys, now).is_some());
         assert_eq!(sessions.0.len(), 1 + MAX_SESSIONS_OF_KEY);
+    }
+
+    #[test]
+    fn a_key_has_its_limit_of_sessions_across_changes_of_the_settings() {
+        let (mut sessions, now) = (Sessions::default(), Instant::now());
+        for number in 0..500 {
+            let reread = keys(&["a"]);
+            sessions.begin(id(number), id(0), find(&reread, "a"), now);
+        }
+        assert_eq!(sessions.0.len(), MAX_SESSIONS_OF_KEY);
     }
 
     #[test]

@@ -5,16 +5,18 @@ import { showCharts } from './charts.js';
 import { announce, byId, say } from './dom.js';
 import { showPicture, watchPicture } from './picture.js';
 import { History } from './rates.js';
-import { get, post, remove, whenSignedOut } from './server.js';
+import { get, keepProof, post, remove, whenSignedOut } from './server.js';
+import { Silence } from './silence.js';
 import { showTables } from './tables.js';
 import { traceLater, watchTrace } from './trace.js';
-import { clock, sentenceOf } from './words.js';
+import { clock, sentenceOf, unavailableWord } from './words.js';
 
 const SESSION_OVER = 4401;
 /** How long until the next attempt to connect, in seconds. */
 const PAUSES = [1, 2, 4, 8];
 
 const history = new History();
+const silence = new Silence();
 let socket = null;
 let failures = 0;
 let retry = 0;
@@ -23,18 +25,17 @@ let shownAt = null;
 const WORDS = {
   connecting: 'connecting',
   live: 'live',
-  unavailable: 'no broker',
   lost: 'not reachable',
   out: 'signed out',
   shut: 'closed',
 };
 
-function setState(state) {
+function setState(state, word = WORDS[state]) {
   const pill = byId('state');
-  if (pill.dataset.state === state) return;
+  if (pill.dataset.state === state && pill.textContent === word) return;
   pill.dataset.state = state;
-  say(pill, WORDS[state]);
-  document.title = state === 'live' ? 'Campanile console' : `${WORDS[state]} – Campanile console`;
+  say(pill, word);
+  document.title = state === 'live' ? 'Campanile console' : `${word} – Campanile console`;
 }
 
 function showBanner(text) {
@@ -50,7 +51,7 @@ function show(message) {
   const now = Date.now() / 1_000;
   if (message.unavailable !== undefined) {
     history.missed(now);
-    setState('unavailable');
+    setState('unavailable', unavailableWord(message.reason));
     showBanner(sentenceOf(`${message.unavailable}`));
   } else {
     shownAt = now;
@@ -72,21 +73,37 @@ function connect() {
   url.protocol = url.protocol.replace('http', 'ws');
   const opened = new WebSocket(url);
   socket = opened;
+  silence.heard(seconds());
   opened.onopen = () => {
     failures = 0;
   };
   opened.onmessage = ({ data }) => {
-    if (socket === opened) show(JSON.parse(data));
+    if (socket !== opened) return;
+    silence.heard(seconds());
+    show(JSON.parse(data));
   };
   opened.onclose = ({ code }) => {
     if (socket !== opened) return;
     socket = null;
     if (code === SESSION_OVER) return start('The session is over: sign in again.');
-    failures += 1;
-    setState('lost');
-    showBanner('This publisher does not answer. The page tries again by itself.');
-    retry = setTimeout(again, PAUSES[Math.min(failures, PAUSES.length) - 1] * 1_000);
+    lost();
   };
+}
+
+function lost() {
+  failures += 1;
+  setState('lost');
+  showBanner('This publisher does not answer. The page tries again by itself.');
+  retry = setTimeout(again, PAUSES[Math.min(failures, PAUSES.length) - 1] * 1_000);
+}
+
+const seconds = () => performance.now() / 1_000;
+
+/** A host that is gone does not end its connections. */
+function listenForSilence() {
+  if (!socket || !silence.isTooLong(seconds())) return;
+  disconnect();
+  lost();
 }
 
 /** A websocket does not say why it was refused, but the session does. */
@@ -154,6 +171,7 @@ async function signIn(event) {
     field.select();
     return;
   }
+  keepProof(answer.value.proof);
   field.value = '';
   say(byId('sign-in-problem'), '');
   await start();
@@ -170,6 +188,7 @@ async function signOut() {
 byId('sign-in-form').addEventListener('submit', signIn);
 byId('sign-out').addEventListener('click', signOut);
 whenSignedOut(() => start('The session is over: sign in again.'));
+setInterval(listenForSilence, 1_000);
 watchActions();
 watchPicture();
 watchTrace();

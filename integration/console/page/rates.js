@@ -45,9 +45,11 @@ export function sum(histograms) {
 export const connectionsOf = ({ connections, workers }) =>
   (connections ? total(Object.values(connections).map(number)) : total((workers ?? []).map((worker) => number(worker.connections))));
 
-const pushesOf = ({ totals }) => total((totals?.pushes ?? []).map(({ count }) => number(count)));
-const acceptedOf = ({ totals }) =>
-  total((totals?.pushes ?? []).filter(({ result }) => `${result}` === '200').map(({ count }) => number(count)));
+const pushesWith = ({ totals }, isMeant) =>
+  total((totals?.pushes ?? []).filter(({ result }) => isMeant(`${result}`)).map(({ count }) => number(count)));
+const acceptedOf = (publisher) => pushesWith(publisher, (result) => result === '200');
+/** Whoever has gone before the answer was not refused. */
+const refusedOf = (publisher) => pushesWith(publisher, (result) => result !== '200' && result !== 'none');
 
 /** The counters of a process that are shown by name. */
 function named(process) {
@@ -97,7 +99,7 @@ export class History {
       each(gateway, 'gateway', 'delivery', ({ totals, cpu_seconds }) => [totals?.deliveries, totals?.delivered_bytes, cpu_seconds]);
     }
     for (const publisher of publishers) {
-      each(publisher, 'publisher', 'push', (it) => [acceptedOf(it), pushesOf(it) - acceptedOf(it), it.cpu_seconds]);
+      each(publisher, 'publisher', 'push', (it) => [acceptedOf(it), refusedOf(it), it.cpu_seconds]);
     }
     const knew = this.#last.size > 0;
     // A process that is silent for a second is not new when it answers again.

@@ -22,6 +22,14 @@ test('rates are the differences of counters by time', () => {
   assert.deepEqual([deliveries, delivered_bytes, accepted, refused, connections], [25, 250, 2, 0, 3]);
 });
 
+test('a caller that has gone before its answer was not refused', () => {
+  const history = new History();
+  const of = (gone, refused) => ({ instance: 'p', totals: { pushes: [{ result: 'none', count: gone }, { result: 403, count: refused }] } });
+  history.add({ publishers: [of(0, 0)] }, 0);
+  history.add({ publishers: [of(8, 2)] }, 1);
+  assert.deepEqual([newest(history).accepted, newest(history).refused], [0, 2]);
+});
+
 test('a process that starts again, or is new, makes no peak', () => {
   const history = new History();
   history.add({ gateways: [gateway('a', 1_000_000)] }, 0);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { bytes, closeWord, count, cut, describeAudience, duration, rate, readAddress, reasonMood, reasonWord } from './words.js';
+import { bytes, closeWord, count, cut, describeAudience, duration, rate, readAddress, reasonMood, reasonWord, unavailableWord } from './words.js';
 
 test('numbers fit where they are shown', () => {
   assert.deepEqual([0, 0.26, 9.96, 1_234, 27_650, 3e6].map(rate), ['0', '0.3', '10', '1,234', '27.7K', '3M']);
@@ -26,4 +26,9 @@ test('a word that nobody knows is shown as it is', () => {
   assert.equal(describeAudience({ group: 'news' }), 'the group news');
   assert.equal(describeAudience('everyone'), 'everyone');
   assert.equal(cut('abcdef', 4), 'abc…');
+});
+
+test('only a publisher without a broker says so', () => {
+  assert.deepEqual(['no_broker', 'link_full', 'too_many', undefined].map(unavailableWord),
+    ['no broker', 'no answer', 'no answer', 'no answer']);
 });

@@ -34,7 +34,7 @@ use crate::live::Onlookers;
 pub fn mount(inquirer: &Inquirer, composer: &Composer) -> Mount {
     let onlookers = web::Data::new(Onlookers::new(inquirer.clone()));
     let (inquirer, composer) = (web::Data::new(inquirer.clone()), web::Data::new(composer.clone()));
-    Mount(Arc::new(move |config| {
+    let add = Arc::new(move |config: &mut web::ServiceConfig| {
         config
             .app_data(inquirer.clone())
             .app_data(composer.clone())
@@ -43,7 +43,10 @@ pub fn mount(inquirer: &Inquirer, composer: &Composer) -> Mount {
             .configure(connections::mount)
             .route("/trace", web::get().to(trace::answer))
             .service(page::scope());
-    }))
+    });
+    let paths =
+        &["/console", "/cluster", "/connections/WORKER/CONNECTION", "/users/USER", "/trace"];
+    Mount { paths, add }
 }
 
 /// Refuses a request that is not allowed.

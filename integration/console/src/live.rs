@@ -2,11 +2,16 @@
 //!
 //! However many pages look, the cluster is asked once, by a task that runs only while somebody looks.
 
+mod quota;
+mod share;
+
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, StreamHandler};
+use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{
@@ -17,18 +22,23 @@ use campanile_admin::{Admitted, Guard, Refused, refusal, said};
 use campanile_channel::courier::Inquirer;
 use campanile_messages::inquiry::Question;
 use campanile_messages::link::Asked;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
 use crate::cluster::cluster;
+use quota::Quota;
+use share::{Share, Shares};
 
 /// How often the cluster is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The most pages that look at one publisher.
 const MAX_PAGES: usize = 32;
+
+/// The most of them with the same key, so that one key cannot shut those of others out.
+const MAX_PAGES_OF_KEY: usize = 8;
 
 /// How often a page is asked whether it is still there.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -38,6 +48,9 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(20);
 
 /// The largest message of a page, which has nothing to say.
 const MAX_MESSAGE_BYTES: usize = 1_024;
+
+/// The most bytes that a page may send within [`SILENCE_LIMIT`]: answers to heartbeats, and some frames of its own.
+const MAX_PAGE_BYTES: usize = 4_096;
 
 /// The close code for a page whose session is over: the same as for clients.
 const SESSION_OVER: CloseCode = CloseCode::Other(4401);
@@ -49,12 +62,18 @@ pub struct Onlookers {
     /// The last message to the pages; `None` while nobody looks.
     shown: watch::Sender<Option<ByteString>>,
     is_asking: Arc<AtomicBool>,
+    shares: Shares,
 }
 
 impl Onlookers {
     /// Nobody, yet.
     pub fn new(inquirer: Inquirer) -> Self {
-        Self { inquirer, shown: watch::Sender::new(None), is_asking: Arc::default() }
+        Self {
+            inquirer: inquirer.for_pages(),
+            shown: watch::Sender::new(None),
+            is_asking: Arc::default(),
+            shares: Shares::default(),
+        }
     }
 
     /// Takes on a page. Must be called on a thread with a runtime, which asks the cluster if none does yet.
@@ -63,7 +82,9 @@ impl Onlookers {
             return None;
         }
         let mut shown = self.shown.subscribe();
-        shown.mark_changed();
+        if shown.borrow().is_some() {
+            shown.mark_changed();
+        }
         if !self.is_asking.swap(true, Ordering::Relaxed) {
             let asking = Asking(self.clone());
             actix_web::rt::spawn(async move { asking.run().await });
@@ -75,7 +96,7 @@ impl Onlookers {
         let answered = self.inquirer.ask(Question::Summary, Asked::Everybody).await;
         let message = match answered {
             Ok(answered) => json!({"cluster": cluster(answered, SystemTime::now())}),
-            Err(reason) => json!({"unavailable": reason.to_string()}),
+            Err(reason) => json!({"unavailable": reason.to_string(), "reason": reason.word()}),
         };
         message.to_string().into()
     }
@@ -114,12 +135,34 @@ pub async fn open(
         Ok(admitted) => admitted,
         Err(refused) => return refusal(&refused),
     };
+    let share = match admitted.key() {
+        None => None,
+        Some(key) => match onlookers.shares.take(&key.rights().name, MAX_PAGES_OF_KEY) {
+            Some(share) => Some(share),
+            None => {
+                let sentence = format!(
+                    "{MAX_PAGES_OF_KEY} pages with this key look at this publisher already: close one"
+                );
+                return said(StatusCode::SERVICE_UNAVAILABLE, &sentence);
+            }
+        },
+    };
     let Some(shown) = onlookers.add() else {
         let sentence = format!("{MAX_PAGES} pages look at this publisher already: close one");
         return said(StatusCode::SERVICE_UNAVAILABLE, &sentence);
     };
     let guard = guard.get_ref().clone();
-    let page = OpenPage { guard, admitted, shown: Some(shown), heard_at: Instant::now() };
+    let heard_at = Instant::now();
+    let page = OpenPage { guard, admitted, _share: share, shown: Some(shown), heard_at };
+    // What is read here is kept without a bound until the actor takes it, so a page that floods ends first.
+    let mut quota = Quota::new(MAX_PAGE_BYTES, SILENCE_LIMIT);
+    let payload = payload.map(move |chunk| {
+        let chunk = chunk?;
+        match quota.take(chunk.len(), Instant::now()) {
+            true => Ok(chunk),
+            false => Err(PayloadError::Io(io::Error::other("the page sends too much"))),
+        }
+    });
     let opened = ws::WsResponseBuilder::new(page, &request, payload).frame_size(MAX_MESSAGE_BYTES);
     opened.start().unwrap_or_else(|error| error.as_response_error().error_response())
 }
@@ -130,6 +173,8 @@ pub async fn open(
 struct OpenPage {
     guard: Guard,
     admitted: Admitted,
+    /// Counts it for its key.
+    _share: Option<Share>,
     shown: Option<watch::Receiver<Option<ByteString>>>,
     heard_at: Instant,
 }
@@ -155,15 +200,19 @@ impl Actor for OpenPage {
     }
 }
 
-/// What the pages see from now on.
+/// What the pages see from now on; `None` if nothing comes any more.
 struct Show(Option<ByteString>);
 
 impl StreamHandler<Show> for OpenPage {
     fn handle(&mut self, Show(message): Show, ctx: &mut Self::Context) {
-        if let Some(message) = message
-            && !self.close_if_over(ctx)
-        {
-            ctx.text(message);
+        match message {
+            _ if self.close_if_over(ctx) => {}
+            Some(message) => ctx.text(message),
+            None => {
+                let description = Some("nobody asks the cluster any more".to_owned());
+                ctx.close(Some(CloseReason { code: CloseCode::Error, description }));
+                ctx.stop();
+            }
         }
     }
 }
@@ -195,5 +244,27 @@ impl OpenPage {
         ctx.close(Some(CloseReason { code: SESSION_OVER, description: Some(description) }));
         ctx.stop();
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_hears_when_nobody_asks_any_more_and_only_then() {
+        let onlookers = Onlookers::new(Inquirer::default());
+        onlookers.is_asking.store(true, Ordering::Relaxed);
+        let early = onlookers.add().expect("room");
+        assert!(!early.has_changed().expect("it is there"), "there is nothing to see yet");
+        onlookers.shown.send_replace(Some("{}".into()));
+        let mut late = onlookers.add().expect("room");
+        assert!(late.has_changed().expect("it is there"));
+        assert!(late.borrow_and_update().is_some());
+        drop(Asking(onlookers.clone()));
+        for page in [early, late] {
+            assert!(page.has_changed().is_ok_and(|has_changed| has_changed));
+            assert_eq!(*page.borrow(), None);
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::{live, push, session};
 const HTML: &str = include_str!("../page/console.html");
 
 /// The files besides the page itself, with their types.
-const FILES: [(&str, &str, &str); 12] = [
+const FILES: [(&str, &str, &str); 13] = [
     ("/console.css", CSS, include_str!("../page/console.css")),
     ("/console.js", JS, include_str!("../page/console.js")),
     ("/actions.js", JS, include_str!("../page/actions.js")),
@@ -21,6 +21,7 @@ const FILES: [(&str, &str, &str); 12] = [
     ("/picture.js", JS, include_str!("../page/picture.js")),
     ("/rates.js", JS, include_str!("../page/rates.js")),
     ("/server.js", JS, include_str!("../page/server.js")),
+    ("/silence.js", JS, include_str!("../page/silence.js")),
     ("/tables.js", JS, include_str!("../page/tables.js")),
     ("/tiles.js", JS, include_str!("../page/tiles.js")),
     ("/trace.js", JS, include_str!("../page/trace.js")),

@@ -4,7 +4,7 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
-use campanile_admin::{Guard, Wanted, refusal, said};
+use campanile_admin::{Guard, Wanted, form, refusal, said};
 use campanile_publisher::Composer;
 
 /// The most bytes of the form: what somebody types, with every byte escaped.
@@ -20,11 +20,9 @@ pub async fn push(
         Ok(admitted) => admitted,
         Err(refused) => return refusal(&refused),
     };
-    let Ok(Ok(form)) = body.to_bytes_limited(MAX_FORM_BYTES).await else {
-        let sentence = format!(
-            "the form is too large or broken: at most {MAX_FORM_BYTES} bytes are accepted here"
-        );
-        return said(StatusCode::PAYLOAD_TOO_LARGE, &sentence);
+    let form = match form(body, MAX_FORM_BYTES).await {
+        Ok(form) => form,
+        Err(answer) => return answer,
     };
     let from = request.peer_addr().map(|address| address.ip());
     let composed = composer.push(form, admitted.key().cloned(), from).await;

@@ -3,9 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
-use campanile_admin::{
-    Guard, NotSignedIn, Refused, SESSION_COOKIE, SESSION_LIMIT, Wanted, refusal, said,
-};
+use campanile_admin::{Guard, Refused, SESSION_LIMIT, SignedIn, Wanted, form, refusal, said};
 use campanile_edge::query::{decode, pairs};
 use serde_json::json;
 use tracing::{info, warn};
@@ -38,52 +36,57 @@ pub async fn sign_in(
     body: web::Payload,
     guard: web::Data<Guard>,
 ) -> HttpResponse {
-    let Ok(Ok(form)) = body.to_bytes_limited(MAX_FORM_BYTES).await else {
-        let sentence =
-            format!("the form is too large or broken: at most {MAX_FORM_BYTES} bytes are accepted");
-        return said(StatusCode::PAYLOAD_TOO_LARGE, &sentence);
+    if let Err(refused) = guard.check_sign_in(&request) {
+        return not_signed_in(&request, &refused);
+    }
+    let form = match form(body, MAX_FORM_BYTES).await {
+        Ok(form) => form,
+        Err(answer) => return answer,
     };
     let key = pairs(&form).find(|(name, _)| *name == b"key").map(|(_, value)| decode(value));
     let Some(Ok(key)) = key else {
         return said(StatusCode::BAD_REQUEST, "the form has no key: send key=KEY in the body");
     };
     match guard.sign_in(&request, key.trim().as_bytes()) {
-        Ok(id) => {
+        Ok(SignedIn { id, proof }) => {
             let key = guard.name_of(&id).unwrap_or_default();
             info!(key, peer = ?request.peer_addr(), "an operator has signed in to the page");
-            cookie(&request, &guard, &id.cookie_value(), SESSION_LIMIT.as_secs())
-        }
-        Err(NotSignedIn::TooOften { wait }) => {
-            let sentence = NotSignedIn::TooOften { wait }.to_string();
-            let mut response = said(StatusCode::TOO_MANY_REQUESTS, &sentence);
-            let after = HeaderValue::from(wait.as_secs() + 1);
-            response.headers_mut().insert(header::RETRY_AFTER, after);
+            let cookie = cookie(&request, &guard, &id.cookie_value(), SESSION_LIMIT.as_secs());
+            let mut response = crate::json(&json!({"proof": proof.cookie_value()}));
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
             response
         }
-        Err(NotSignedIn::Refused(refused)) => {
-            // An address gets no further than the limit of failed attempts.
-            warn!(peer = ?request.peer_addr(), %refused, "somebody could not sign in to the page");
-            refusal(&refused)
-        }
+        Err(refused) => not_signed_in(&request, &refused),
     }
+}
+
+fn not_signed_in(request: &HttpRequest, refused: &Refused) -> HttpResponse {
+    // An address makes no more lines than attempts may fail.
+    if !matches!(refused, Refused::TooOften { .. }) {
+        warn!(peer = ?request.peer_addr(), %refused, "somebody could not sign in to the page");
+    }
+    refusal(refused)
 }
 
 /// `DELETE /console/session`: ends the session.
 pub async fn sign_out(request: HttpRequest, guard: web::Data<Guard>) -> HttpResponse {
     match guard.sign_out(&request) {
-        Ok(()) => cookie(&request, &guard, "", 0),
+        Ok(()) => {
+            let cookie = cookie(&request, &guard, "", 0);
+            HttpResponse::NoContent().insert_header((header::SET_COOKIE, cookie)).finish()
+        }
         Err(refused) => refusal(&refused),
     }
 }
 
-/// Sets the cookie for some seconds; 0 removes it.
-fn cookie(request: &HttpRequest, guard: &Guard, value: &str, seconds: u64) -> HttpResponse {
-    let secure = if guard.is_sealed() || is_behind_tls(request) { "; Secure" } else { "" };
-    let cookie = format!(
-        "{SESSION_COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
-    );
-    let mut response = HttpResponse::NoContent();
-    response.insert_header((header::SET_COOKIE, cookie)).finish()
+/// The cookie for some seconds; 0 removes it.
+fn cookie(request: &HttpRequest, guard: &Guard, value: &str, seconds: u64) -> HeaderValue {
+    let is_secure = guard.is_sealed() || is_behind_tls(request);
+    let (name, secure) =
+        (guard.cookie_name(request, is_secure), if is_secure { "; Secure" } else { "" });
+    let cookie =
+        format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+    HeaderValue::try_from(cookie).expect("its parts are visible ASCII")
 }
 
 /// Whether the browser speaks TLS to a proxy in front: then the cookie must never travel without.
