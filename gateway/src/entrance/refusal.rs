@@ -25,6 +25,8 @@ pub struct Refusal {
     /// The headers that only this refusal has, each with its line end.
     headers: &'static str,
     sentence: Box<str>,
+    /// What the log says instead of the sentence, if that quotes what may be a token in a wrong place.
+    logged: Option<&'static str>,
     /// The group that the client may not listen to, if that is all that is wrong.
     pub(crate) group: Option<Box<str>>,
     /// Whether the log has to say so: this is no answer to a health check, and it was not logged before.
@@ -51,7 +53,7 @@ const UNCACHED_TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n\
 impl Refusal {
     fn new(status: u16, code: &'static str, headers: &'static str, sentence: String) -> Self {
         let (sentence, group, is_for_head) = (sentence.into(), None, false);
-        Self { status, code, headers, sentence, group, is_news: true, is_for_head }
+        Self { status, code, headers, sentence, logged: None, group, is_news: true, is_for_head }
     }
 
     /// 400 with the code `bad_request`.
@@ -258,6 +260,16 @@ impl Refusal {
     /// What is wrong, for people to read.
     pub fn sentence(&self) -> &str {
         &self.sentence
+    }
+
+    /// The same refusal, of which the log says this instead of the sentence.
+    pub(crate) fn logged_as(self, logged: &'static str) -> Self {
+        Self { logged: Some(logged), ..self }
+    }
+
+    /// What is wrong, for the log.
+    pub(crate) fn for_log(&self) -> &str {
+        self.logged.unwrap_or(&self.sentence)
     }
 
     /// The whole response, after which the connection ends. `reader` is the web page that may read it.

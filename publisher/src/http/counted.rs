@@ -102,7 +102,7 @@ impl CountedRequest {
             (Some(kind), Err(error)) => {
                 let status = status(error).as_u16();
                 self.meters.pushed(kind, Some(status), self.key(), 1);
-                self.meters.refused(kind, status, self.key(), &error.to_string());
+                self.meters.refused(kind, status, self.key(), &error.for_log().to_string());
                 self.log(kind, [Some(status)]);
             }
             // What a stream carries is counted by the stream.
@@ -142,7 +142,7 @@ pub(crate) fn add(results: &mut Results, answered: &Answered) {
     match answered {
         Ok(Receipt::Accepted(accepted)) => results.accept(accepted.position),
         Ok(_) => {}
-        Err(error) => results.refuse(status, error),
+        Err(error) => results.refuse(status, &error.for_log()),
     }
 }
 

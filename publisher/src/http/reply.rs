@@ -103,7 +103,7 @@ pub(crate) fn log_refusal(incidents: &Incidents, error: &ApiError, request: &Htt
         ApiError::Http(HttpError::NotFound { .. } | HttpError::NoTarget { .. }) => {
             "there is nothing at its URL".to_owned()
         }
-        _ => error.to_string(),
+        _ => error.for_log().to_string(),
     };
     let peer = request.peer_addr();
     let (address, peer) = (peer.map(|peer| peer.ip()), peer.map(tracing::field::display));
