@@ -25,14 +25,14 @@ pub struct Refusal {
     /// The headers that only this refusal has, each with its line end.
     headers: &'static str,
     sentence: Box<str>,
-    /// What the log says instead of the sentence, if that quotes what may be a token in a wrong place.
-    logged: Option<&'static str>,
     /// The group that the client may not listen to, if that is all that is wrong.
     pub(crate) group: Option<Box<str>>,
     /// Whether the log has to say so: this is no answer to a health check, and it was not logged before.
     pub(crate) is_news: bool,
     /// The request was a HEAD: the answer has no body, but the `Content-Length` of one.
     is_for_head: bool,
+    /// The sentence quotes the name of a parameter, which may be a token in a wrong place.
+    quotes_name: bool,
 }
 
 /// The codes of refusals after which a client should come back later.
@@ -53,7 +53,16 @@ const UNCACHED_TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n\
 impl Refusal {
     fn new(status: u16, code: &'static str, headers: &'static str, sentence: String) -> Self {
         let (sentence, group, is_for_head) = (sentence.into(), None, false);
-        Self { status, code, headers, sentence, logged: None, group, is_news: true, is_for_head }
+        Self {
+            status,
+            code,
+            headers,
+            sentence,
+            quotes_name: false,
+            group,
+            is_news: true,
+            is_for_head,
+        }
     }
 
     /// 400 with the code `bad_request`.
@@ -262,14 +271,17 @@ impl Refusal {
         &self.sentence
     }
 
-    /// The same refusal, of which the log says this instead of the sentence.
-    pub(crate) fn logged_as(self, logged: &'static str) -> Self {
-        Self { logged: Some(logged), ..self }
+    /// The same refusal, whose sentence quotes the name of a parameter as the client has sent it.
+    pub(crate) fn quoting_name(self) -> Self {
+        Self { quotes_name: true, ..self }
     }
 
     /// What is wrong, for the log.
     pub(crate) fn for_log(&self) -> &str {
-        self.logged.unwrap_or(&self.sentence)
+        if self.quotes_name {
+            return "a parameter is unknown, or its name is not UTF-8, percent-encoded";
+        }
+        &self.sentence
     }
 
     /// The whole response, after which the connection ends. `reader` is the web page that may read it.

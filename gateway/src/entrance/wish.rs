@@ -83,8 +83,7 @@ impl Wish {
         for (raw_name, raw_value) in pairs(query.as_bytes()) {
             let name = decode(raw_name).map_err(|error| {
                 let name = shorten(&String::from_utf8_lossy(raw_name));
-                Refusal::bad(&format!("the name of parameter {name:?} {error}"))
-                    .logged_as("the name of a parameter is not UTF-8, percent-encoded")
+                Refusal::bad(&format!("the name of parameter {name:?} {error}")).quoting_name()
             })?;
             if accepted.passes_over(&name) {
                 continue;
@@ -196,7 +195,7 @@ fn unknown_parameter(
          gateway's --ignore-params",
         shorten(name)
     );
-    Refusal::coded("unknown_parameter", &sentence).logged_as("a parameter is unknown")
+    Refusal::coded("unknown_parameter", &sentence).quoting_name()
 }
 
 /// Shortens what a client sent, so that an error does not send all of it back.
