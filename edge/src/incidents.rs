@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use crate::{Bucket, Buckets, Peer, Rate};
 
-/// How many lines per second about one cause by one address, and how many at once.
-const OF_EACH: (u32, u32) = (1, 5);
+/// How many seconds after another an address has a line about one cause, and how many it has at once. The
+/// time is so long that a few addresses, each with an incident per second, leave lines for others.
+const OF_EACH: (u32, u32) = (30, 5);
 
-/// The same for all addresses together.
+/// How many lines per second about one cause all addresses together have, and how many at once.
 const OF_ALL: (u32, u32) = (3, 20);
 
 /// How many pairs of cause and address are known at a time. Any others have only the rate of all.
@@ -84,11 +85,14 @@ impl Incidents {
     /// Counts an incident. Returns what the line about it has to say of those that were left out before;
     /// `None` if it is left out itself. `cause` is one of the few names that the program has for causes.
     pub fn note(&self, cause: &'static str, peer: Option<IpAddr>, now: Instant) -> Option<LeftOut> {
-        let rate = |(per_second, burst)| Rate::new(per_second, burst);
+        let of_each = Rate::one_in(OF_EACH.0, OF_EACH.1);
+        let of_all = Rate::new(OF_ALL.0, OF_ALL.1);
         let Tables { causes, peers } = &mut *self.tables();
         let counted = causes.entry(cause).or_default();
-        let may = peers.take((cause, Peer::of(peer)), rate(OF_EACH), now).is_ok()
-            && counted.lines.take(rate(OF_ALL), now).is_ok();
+        // While there are no lines for anybody, an address uses up none of its own.
+        let may = counted.lines.left(of_all, now) > 0
+            && peers.take((cause, Peer::of(peer)), of_each, now).is_ok()
+            && counted.lines.take(of_all, now).is_ok();
         if may {
             return Some(counted.take(now));
         }
@@ -175,15 +179,47 @@ mod tests {
     }
 
     #[test]
+    fn a_few_steady_addresses_leave_lines_for_another_one() {
+        let (incidents, start) = (Incidents::default(), Instant::now());
+        let (mut lines, mut of_victim) = (0, 0);
+        for tenth in 0..6_000 {
+            let now = start + Duration::from_millis(100) * tenth;
+            if tenth % 10 == 0 {
+                let flood =
+                    (1..=6).filter(|last| incidents.note("a", address(*last), now).is_some());
+                lines += flood.count();
+            }
+            // Once a minute, and a moment after the others.
+            if tenth % 600 == 1 {
+                of_victim += usize::from(incidents.note("a", address(9), now).is_some());
+            }
+        }
+        assert_eq!(of_victim, 10, "all of its incidents are told");
+        assert!((6 * 20..=6 * 30).contains(&lines), "one line per address in 30 s: {lines}");
+    }
+
+    #[test]
+    fn an_address_gets_its_lines_after_a_crowd_had_all_of_them() {
+        let (incidents, start) = (Incidents::default(), Instant::now());
+        let crowd = (10..=100).filter(|last| incidents.note("a", address(*last), start).is_some());
+        assert_eq!(crowd.count(), 20);
+        assert!((0..10).all(|_| incidents.note("a", address(1), start).is_none()));
+        let later = start + Duration::from_secs(7);
+        let told = (0..10).filter(|_| incidents.note("a", address(1), later).is_some());
+        assert_eq!(told.count(), 5, "what was left out for the crowd took none of its lines");
+    }
+
+    #[test]
     fn what_was_left_out_is_told_by_the_next_line_or_after_a_second() {
         let (incidents, start) = (Incidents::default(), Instant::now());
         let at = |millis| start + Duration::from_millis(millis);
         let note = |millis| incidents.note("a", address(1), at(millis));
+        let other = |millis| incidents.note("a", address(2), at(millis));
         assert!((0..5).all(|_| note(0) == Some(LeftOut::default())));
         assert!((0..3).all(|_| note(500).is_none()));
         assert_eq!(incidents.due(at(1_000)), []);
         let told = LeftOut { count: 3, lasted: Duration::from_millis(700) };
-        assert_eq!(note(1_200), Some(told));
+        assert_eq!(other(1_200), Some(told));
         assert_eq!(told.fields(), (Some(3), Some(0.7)));
         assert_eq!(note(1_300), None);
         let told = LeftOut { count: 1, lasted: Duration::from_secs(1) };

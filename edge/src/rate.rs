@@ -8,12 +8,19 @@ use std::time::{Duration, Instant};
 pub struct Rate {
     per_second: u32,
     burst: u32,
+    /// How many seconds a second is long, for rates of less than one a second.
+    stretched: u32,
 }
 
 impl Rate {
     /// A rate; both numbers are at least 1.
     pub fn new(per_second: u32, burst: u32) -> Self {
-        Self { per_second: per_second.max(1), burst: burst.max(1) }
+        Self { per_second: per_second.max(1), burst: burst.max(1), stretched: 1 }
+    }
+
+    /// A rate of one in so many seconds; both numbers are at least 1.
+    pub(crate) fn one_in(seconds: u32, burst: u32) -> Self {
+        Self { stretched: seconds.max(1), ..Self::new(1, burst) }
     }
 
     /// How many are allowed in a second, on average.
@@ -28,7 +35,7 @@ impl Rate {
 
     /// How long `count` of them take at this rate.
     fn time_of(self, count: u32) -> Duration {
-        Duration::from_secs(1) * count / self.per_second
+        Duration::from_secs(self.stretched.into()) * count / self.per_second
     }
 }
 

@@ -21,6 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{DefaultFields, Format, Json, JsonFields};
 use tracing_subscriber::fmt::{Formatter, MakeWriter};
@@ -29,7 +30,7 @@ use tracing_subscriber::reload::Handle;
 pub use format::LogFormat;
 
 use format::Form;
-use queue::LogQueue;
+use queue::{Kind, LogQueue};
 use sink::Sink;
 
 /// How long the end of the process waits for the lines that were logged before.
@@ -40,6 +41,9 @@ const LAST_LINE_LIMIT: Duration = Duration::from_millis(100);
 
 /// How often to try again to report what was dropped, if nothing else is logged.
 const REPORT_AGAIN: Duration = Duration::from_secs(1);
+
+/// The target of the lines of the access log.
+const ACCESS_LOG: &str = "campanile::access";
 
 /// The log of this process, for [`last_words`] from any thread.
 static LOG: OnceLock<Arc<Log>> = OnceLock::new();
@@ -164,7 +168,7 @@ fn note_panic(panic: &PanicHookInfo<'_>) {
     if backtrace.status() == BacktraceStatus::Captured {
         let _ = writeln!(line, "{backtrace}");
     }
-    log.push(log.form.error_line(&line).as_bytes());
+    log.push(Kind::Other, log.form.error_line(&line).as_bytes());
     if !log.is_stalled.load(Ordering::Relaxed) {
         log.flush(FLUSH_LIMIT);
     }
@@ -201,8 +205,8 @@ impl Log {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, line: &[u8]) {
-        self.queue().push(line);
+    fn push(&self, kind: Kind, line: &[u8]) {
+        self.queue().push(kind, line);
         self.arrived.notify_one();
     }
 
@@ -288,11 +292,16 @@ impl<'a> MakeWriter<'a> for Lines {
     type Writer = LineWriter<'a>;
 
     fn make_writer(&'a self) -> LineWriter<'a> {
-        LineWriter(&self.0)
+        LineWriter(&self.0, Kind::Other)
+    }
+
+    fn make_writer_for(&'a self, of: &Metadata<'_>) -> LineWriter<'a> {
+        let is_access = of.target() == ACCESS_LOG;
+        LineWriter(&self.0, if is_access { Kind::Access } else { Kind::Other })
     }
 }
 
-pub struct LineWriter<'a>(&'a Log);
+pub struct LineWriter<'a>(&'a Log, Kind);
 
 impl io::Write for LineWriter<'_> {
     /// Takes a whole line, as `tracing` hands over a whole event.
@@ -301,7 +310,7 @@ impl io::Write for LineWriter<'_> {
             Form::Text => None,
             Form::Json => format::shortened(line),
         };
-        self.0.push(shortened.as_deref().map_or(line, str::as_bytes));
+        self.0.push(self.1, shortened.as_deref().map_or(line, str::as_bytes));
         Ok(line.len())
     }
 
@@ -326,7 +335,7 @@ mod tests {
     fn a_flush_waits_for_every_line() {
         let (reader, log) = log();
         for number in 0..500 {
-            log.push(format!("line {number}\n").as_bytes());
+            log.push(Kind::Other, format!("line {number}\n").as_bytes());
         }
         log.flush(Duration::from_secs(30));
         log.last_line(b"the last\n");
@@ -340,7 +349,7 @@ mod tests {
         let (reader, log) = log();
         let line = format!("{}\n", "x".repeat(99));
         for _ in 0..LINES {
-            log.push(line.as_bytes());
+            log.push(Kind::Other, line.as_bytes());
         }
         let begun = Instant::now();
         log.last_line(b"the last\n");
@@ -364,10 +373,24 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_of_the_access_log_drops_no_other_line() {
+        let (_reader, log) = log();
+        let subscriber = tracing_subscriber::fmt().with_writer(Lines(log.clone())).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            while !log.is_stalled.load(Ordering::Relaxed) || log.queue().dropped() < 100 {
+                tracing::info!(target: "campanile::access", status = 401, "pushed");
+            }
+            let before = log.queue().end();
+            (0..100).for_each(|_| tracing::error!("somebody has to see this"));
+            assert_eq!(log.queue().end(), before + 100);
+        });
+    }
+
+    #[test]
     fn a_reader_that_is_gone_ends_nothing() {
         let (reader, log) = log();
         drop(reader);
-        log.push(b"line\n");
+        log.push(Kind::Other, b"line\n");
         log.flush(Duration::from_secs(30));
         assert_eq!(log.queue().dropped(), 1);
         log.last_line(b"the last\n");

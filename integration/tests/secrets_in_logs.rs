@@ -348,3 +348,51 @@ async fn no_process_logs_a_secret_that_it_was_given() {
     }
     secrets.assert_in_no_log(&[&broker, &gateway, &publisher, &stranger]);
 }
+
+#[test]
+fn content_and_keys_in_a_wrong_place_of_a_url_are_not_logged() {
+    let away = ["--listen=127.0.0.1:0", "--broker=127.0.0.1:1"];
+    let start = |service: &str| {
+        let mut command = command(&[&[service], &away[..]].concat());
+        command.env("CAMPANILE_LOG", "trace");
+        Process::run(service, command)
+    };
+    let (mut publisher, mut gateway, secret) = (start("publisher"), start("gateway"), fresh());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let ask = |process: &Process, says: &str, target: String| {
+        let address = runtime.block_on(process.address(says));
+        let mut client = Client::raw(address);
+        let head = format!("{target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close");
+        client.send(format!("{head}\r\nContent-Length: 0\r\n\r\n").as_bytes());
+        let (status, _, body) = client.response();
+        assert_eq!(status, 400, "{target}: {body}");
+    };
+    for target in [
+        format!("POST /?{secret}"),
+        format!("POST /?content={secret}%E9"),
+        format!("POST /?content=100%{secret}"),
+        format!("POST /?{secret}%zz=x"),
+        format!("POST /batch?content={secret}"),
+    ] {
+        ask(&publisher, "the publisher listens", target);
+    }
+    for target in [
+        format!("GET /events?{secret}"),
+        format!("GET /events?{secret}%zz"),
+        format!("GET /events?{secret}%ff"),
+        format!("GET /events?group={secret}%ff"),
+    ] {
+        ask(&gateway, "the gateway listens", target);
+    }
+    for process in [&mut publisher, &mut gateway] {
+        process.signal(Signal::TERM);
+        assert!(runtime.block_on(process.ended()).success());
+    }
+    // All of them were logged, without what they were asked for.
+    assert_eq!(publisher.count("incident=\"bad_request\""), 5);
+    assert_eq!(gateway.count("incident=\"unknown_parameter\""), 1);
+    assert_eq!(gateway.count("incident=\"bad_request\""), 3);
+    for process in [&publisher, &gateway] {
+        assert_eq!(process.count(&secret), 0, "{:?}", process.log());
+    }
+}

@@ -1,5 +1,7 @@
 //! Why a request is not answered with a success, by who can do something about it.
 
+use std::borrow::Cow;
+
 use campanile_channel::publishing::{Failure, NotSent, Receipt, Unknown};
 use campanile_messages::link::{DirectOutcome, Refusal};
 
@@ -8,6 +10,7 @@ use crate::courier::error::Unavailable;
 use crate::http::error::HttpError;
 use crate::http::inflate::InvalidCompression;
 use crate::push::error::BadRequest;
+use crate::push::item::error::ItemError;
 use crate::push::shown::Shown;
 
 /// The answer to one push.
@@ -25,6 +28,67 @@ pub enum ApiError {
     /// The caller's HTTP client, its headers or its page has to change.
     #[error(transparent)]
     Http(#[from] HttpError),
+}
+
+impl ApiError {
+    /// The error as the log and the operators may read it: without what the caller's sentence quotes of the
+    /// request where that may be content, or a key in a wrong place.
+    pub(crate) fn for_log(&self) -> Cow<'_, Self> {
+        let shown = Shown::left_out;
+        let without: Self = match self {
+            Self::BadRequest(error) => match error {
+                BadRequest::UnknownParameter { .. } => {
+                    BadRequest::UnknownParameter { name: shown() }.into()
+                }
+                BadRequest::MalformedEscape { .. } => {
+                    BadRequest::MalformedEscape { name: shown(), value: shown() }.into()
+                }
+                BadRequest::ParameterNotUtf8 { .. } => {
+                    BadRequest::ParameterNotUtf8 { name: shown(), value: shown() }.into()
+                }
+                BadRequest::NoArray { .. } => BadRequest::NoArray { value: shown() }.into(),
+                BadRequest::Item(error) => match without_content(error) {
+                    Some(error) => BadRequest::Item(error).into(),
+                    None => return Cow::Borrowed(self),
+                },
+                _ => return Cow::Borrowed(self),
+            },
+            Self::Http(error) => match error {
+                HttpError::NotFound { .. } => HttpError::NotFound { path: shown() }.into(),
+                HttpError::NoTarget { .. } => HttpError::NoTarget { target: shown() }.into(),
+                HttpError::NoParameters { path, .. } => {
+                    HttpError::NoParameters { query: shown(), path }.into()
+                }
+                HttpError::NoQuery { path, .. } => {
+                    HttpError::NoQuery { query: shown(), path }.into()
+                }
+                HttpError::UnknownSubprotocol { .. } => {
+                    HttpError::UnknownSubprotocol { value: shown() }.into()
+                }
+                _ => return Cow::Borrowed(self),
+            },
+            Self::Unavailable(_) => return Cow::Borrowed(self),
+        };
+        Cow::Owned(without)
+    }
+}
+
+/// The same error without what it quotes; `None` if it quotes nothing that may be content.
+fn without_content(error: &ItemError) -> Option<ItemError> {
+    let shown = Shown::left_out;
+    Some(match error {
+        ItemError::NoObject { .. } => ItemError::NoObject { value: shown() },
+        ItemError::UnknownField { .. } => ItemError::UnknownField { name: shown() },
+        ItemError::UnknownAudience { .. } => ItemError::UnknownAudience { name: shown() },
+        ItemError::UnknownException { .. } => ItemError::UnknownException { name: shown() },
+        ItemError::WrongType { field, accepted, .. } => {
+            ItemError::WrongType { field, value: shown(), accepted }
+        }
+        ItemError::NotBase64 { reason, .. } => {
+            ItemError::NotBase64 { value: shown(), reason: reason.clone() }
+        }
+        _ => return None,
+    })
 }
 
 impl From<UsedUp> for ApiError {
@@ -110,6 +174,43 @@ mod tests {
             let failure = Failure::Refused { refusal, id: id.clone() };
             assert_eq!(ApiError::from(failure), error);
         }
+    }
+
+    #[test]
+    fn what_may_be_content_or_a_key_is_not_for_the_log() {
+        let shown = || Shown::from("s3cret");
+        for error in [
+            ApiError::from(BadRequest::UnknownParameter { name: shown() }),
+            BadRequest::MalformedEscape { name: shown(), value: shown() }.into(),
+            BadRequest::ParameterNotUtf8 { name: shown(), value: shown() }.into(),
+            BadRequest::NoArray { value: shown() }.into(),
+            BadRequest::from(ItemError::NoObject { value: shown() }).into(),
+            BadRequest::from(ItemError::UnknownField { name: shown() }).into(),
+            BadRequest::from(ItemError::UnknownAudience { name: shown() }).into(),
+            BadRequest::from(ItemError::UnknownException { name: shown() }).into(),
+            BadRequest::from(ItemError::WrongType {
+                field: "content",
+                value: shown(),
+                accepted: "a string is accepted",
+            })
+            .into(),
+            BadRequest::from(ItemError::NotBase64 {
+                value: shown(),
+                reason: base64::DecodeError::InvalidPadding,
+            })
+            .into(),
+            HttpError::NotFound { path: shown() }.into(),
+            HttpError::NoTarget { target: shown() }.into(),
+            HttpError::NoParameters { query: shown(), path: "/batch" }.into(),
+            HttpError::NoQuery { query: shown(), path: "/position" }.into(),
+            HttpError::UnknownSubprotocol { value: shown() }.into(),
+        ] {
+            let (said, logged) = (error.to_string(), error.for_log().to_string());
+            assert_eq!(logged, said.replace("s3cret", ".."), "{said}");
+            assert!(said.contains("s3cret"), "the caller reads it: {said}");
+        }
+        let harmless = ApiError::from(BadRequest::NoWait { value: "soon".into() });
+        assert!(matches!(harmless.for_log(), Cow::Borrowed(same) if *same == harmless));
     }
 
     #[test]

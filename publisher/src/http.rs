@@ -124,7 +124,7 @@ pub(crate) async fn answer(
     let mut payload = payload.into_inner();
     let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
     // What is broken comes first: half a body must not be taken for a complete one.
-    let mut counted = CountedRequest::new(front.counting(), &request);
+    let mut counted = CountedRequest::new(front.counting(), &request, &front.entrance);
     let performed = tokio::select! {
         biased;
         error = turn.broken() => Err(error.into()),
@@ -141,7 +141,8 @@ pub(crate) async fn answer(
         Ok(Success::Health(readiness)) => reply::health(readiness, payload),
         Ok(Success::Methods(methods)) => reply::methods(methods, payload),
         Err(error) => {
-            reply::log_refusal(&front.config.incidents, &error, &request);
+            let client = front.entrance.client(&request);
+            reply::log_refusal(&front.config.incidents, &error, client);
             reply::refusal(&error, &request, payload)
         }
     };

@@ -227,7 +227,7 @@ impl PublisherMeters {
         &self.recent
     }
 
-    /// A push was refused, with this sentence for its caller.
+    /// A push was refused, with this sentence, which quotes nothing that may be content or a key.
     pub fn refused(&self, kind: Kind, status: u16, key: &str, sentence: &str) {
         self.refused.add(kind.word(), status, key, sentence, 1);
     }

@@ -31,6 +31,8 @@ pub struct Refusal {
     pub(crate) is_news: bool,
     /// The request was a HEAD: the answer has no body, but the `Content-Length` of one.
     is_for_head: bool,
+    /// The sentence quotes the name of a parameter, which may be a token in a wrong place.
+    quotes_name: bool,
 }
 
 /// The codes of refusals after which a client should come back later.
@@ -51,7 +53,16 @@ const UNCACHED_TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n\
 impl Refusal {
     fn new(status: u16, code: &'static str, headers: &'static str, sentence: String) -> Self {
         let (sentence, group, is_for_head) = (sentence.into(), None, false);
-        Self { status, code, headers, sentence, group, is_news: true, is_for_head }
+        Self {
+            status,
+            code,
+            headers,
+            sentence,
+            quotes_name: false,
+            group,
+            is_news: true,
+            is_for_head,
+        }
     }
 
     /// 400 with the code `bad_request`.
@@ -257,6 +268,19 @@ impl Refusal {
 
     /// What is wrong, for people to read.
     pub fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
+    /// The same refusal, whose sentence quotes the name of a parameter as the client has sent it.
+    pub(crate) fn quoting_name(self) -> Self {
+        Self { quotes_name: true, ..self }
+    }
+
+    /// What is wrong, for the log.
+    pub(crate) fn for_log(&self) -> &str {
+        if self.quotes_name {
+            return "a parameter is unknown, or its name is not UTF-8, percent-encoded";
+        }
         &self.sentence
     }
 

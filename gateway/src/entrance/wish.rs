@@ -83,7 +83,7 @@ impl Wish {
         for (raw_name, raw_value) in pairs(query.as_bytes()) {
             let name = decode(raw_name).map_err(|error| {
                 let name = shorten(&String::from_utf8_lossy(raw_name));
-                Refusal::bad(&format!("the name of parameter {name:?} {error}"))
+                Refusal::bad(&format!("the name of parameter {name:?} {error}")).quoting_name()
             })?;
             if accepted.passes_over(&name) {
                 continue;
@@ -195,7 +195,7 @@ fn unknown_parameter(
          gateway's --ignore-params",
         shorten(name)
     );
-    Refusal::coded("unknown_parameter", &sentence)
+    Refusal::coded("unknown_parameter", &sentence).quoting_name()
 }
 
 /// Shortens what a client sent, so that an error does not send all of it back.
@@ -339,6 +339,17 @@ mod tests {
         // The oldest of the polyfills also sends these.
         assert_eq!(since("evs_buffer_size_limit=262144&evs_preamble=2056"), Ok(None));
         assert_eq!(code("evs_preamble=2056", IN_TWO_GROUPS), Err("unknown_parameter"));
+    }
+
+    #[test]
+    fn a_name_that_may_be_a_token_is_not_for_the_log() {
+        for query in ["eyJ0.s3cret", "eyJ0.s3cret%zz", "eyJ0.s3cret%ff=1"] {
+            let refusal = Wish::read(query, IN_TWO_GROUPS).expect_err("refused");
+            assert!(refusal.sentence().contains("s3cret"), "the client reads it: {query}");
+            assert!(!refusal.for_log().contains("s3cret"), "{}", refusal.for_log());
+        }
+        let refusal = Wish::read("last=0", IN_TWO_GROUPS).expect_err("refused");
+        assert_eq!(refusal.for_log(), refusal.sentence());
     }
 
     #[test]

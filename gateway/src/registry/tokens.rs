@@ -7,6 +7,7 @@ use actix::prelude::*;
 use campanile_channel::incident;
 use campanile_edge::{Principal, Secret};
 use campanile_messages::{Audience, ConnectionId};
+use tracing::field::display;
 
 use super::{Registry, renewal};
 use crate::config::GatewayConfig;
@@ -66,6 +67,7 @@ impl Handler<Renew> for Registry {
     fn handle(&mut self, renew: Renew, ctx: &mut Self::Context) -> Self::Result {
         let Renew(connection, token) = renew;
         let access = self.config.access.borrow().clone();
+        let worker = self.clients.id();
         // Without a client, the connection is ending.
         let Some(client) = self.clients.subscriptions.get_mut(connection) else { return Ok(0) };
         // To check a signature takes longer than most that this thread does.
@@ -76,7 +78,20 @@ impl Handler<Renew> for Registry {
             self.config.meters.tokens.count(rejection.into());
             let (word, cause) = (rejection.word(), rejection.to_string());
             let incidents = &self.config.incidents;
-            incident!(incidents, info, word, None, %connection, cause, "refused a new token");
+            let peer = client.line.socket.client();
+            let (address, peer) = (peer.map(|peer| peer.ip()), peer.map(display));
+            let worker = worker.map(display);
+            incident!(
+                incidents,
+                info,
+                word,
+                address,
+                peer,
+                worker,
+                %connection,
+                cause,
+                "refused a new token"
+            );
             if rejection.names_unknown_key() {
                 self.config.unknown_key.notify_one();
             }

@@ -5,17 +5,33 @@ use std::collections::VecDeque;
 /// What may wait; a line that does not fit is dropped and counted.
 const MAX_BYTES: usize = 1 << 20;
 
+/// What lines of the access log may take of that. They have no rate, so that strangers could fill the queue with
+/// them, and no other line would get in.
+const MAX_ACCESS_BYTES: usize = MAX_BYTES / 2;
+
 /// The longest line; a longer one is cut.
 pub const MAX_LINE_BYTES: usize = 16 << 10;
 
 /// What a line costs besides its bytes.
 const LINE_COST_BYTES: usize = 64;
 
-/// Lines in the order in which they were logged, at most 1 MiB with 64 bytes for each.
+/// Which log a line belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The access log.
+    Access,
+    /// Everything else.
+    Other,
+}
+
+/// Lines in the order in which they were logged, at most 1 MiB with 64 bytes for each. At most
+/// half of that are lines of the access log.
 #[derive(Debug, Default)]
 pub struct LogQueue {
-    lines: VecDeque<Box<[u8]>>,
+    lines: VecDeque<(Kind, Box<[u8]>)>,
     cost_bytes: usize,
+    /// What those of the access log cost.
+    access_bytes: usize,
     /// How many lines were ever put in.
     pushed: u64,
     /// How many of those are done: written, or dropped because they could not be.
@@ -29,22 +45,29 @@ pub struct LogQueue {
 impl LogQueue {
     /// Adds a line, which ends with a line feed; cuts it at [`MAX_LINE_BYTES`]. Where there is no
     /// room for it, it is dropped and counted.
-    pub fn push(&mut self, line: &[u8]) {
+    pub fn push(&mut self, kind: Kind, line: &[u8]) {
         let line = cut(line);
         let cost_bytes = line.len() + LINE_COST_BYTES;
-        if self.cost_bytes + cost_bytes > MAX_BYTES {
+        let access_bytes = if kind == Kind::Access { cost_bytes } else { 0 };
+        let is_full = self.cost_bytes + cost_bytes > MAX_BYTES;
+        if is_full || self.access_bytes + access_bytes > MAX_ACCESS_BYTES {
             self.dropped += 1;
             return;
         }
         self.cost_bytes += cost_bytes;
+        self.access_bytes += access_bytes;
         self.pushed += 1;
-        self.lines.push_back(line);
+        self.lines.push_back((kind, line));
     }
 
     /// Takes the oldest line out. It is settled later, by [`settle`](Self::settle).
     pub fn pop(&mut self) -> Option<Box<[u8]>> {
-        let line = self.lines.pop_front()?;
-        self.cost_bytes -= line.len() + LINE_COST_BYTES;
+        let (kind, line) = self.lines.pop_front()?;
+        let cost_bytes = line.len() + LINE_COST_BYTES;
+        self.cost_bytes -= cost_bytes;
+        if kind == Kind::Access {
+            self.access_bytes -= cost_bytes;
+        }
         Some(line)
     }
 
@@ -102,9 +125,9 @@ mod tests {
     #[test]
     fn lines_come_out_in_order_and_settle_one_by_one() {
         let mut queue = LogQueue::default();
-        queue.push(b"one\n");
+        queue.push(Kind::Other, b"one\n");
         let place = queue.end();
-        queue.push(b"two\n");
+        queue.push(Kind::Other, b"two\n");
         assert_eq!(queue.pop().as_deref(), Some(&b"one\n"[..]));
         assert!(!queue.is_settled(place));
         queue.settle(true);
@@ -120,21 +143,45 @@ mod tests {
     fn a_full_queue_drops_and_counts_until_there_is_room() {
         let mut queue = LogQueue::default();
         for _ in 0..MAX_BYTES / 1_064 + 10 {
-            queue.push(&[b'x'; 1_000]);
+            queue.push(Kind::Other, &[b'x'; 1_000]);
         }
         assert_eq!(queue.end() as usize, MAX_BYTES / 1_064);
         assert_eq!(queue.dropped(), 10);
         queue.reported(10);
         queue.pop();
-        queue.push(&[b'y'; 1_000]);
+        queue.push(Kind::Other, &[b'y'; 1_000]);
         assert_eq!((queue.end() as usize, queue.dropped()), (MAX_BYTES / 1_064 + 1, 0));
+    }
+
+    #[test]
+    fn the_access_log_leaves_half_of_the_queue_to_others() {
+        let mut queue = LogQueue::default();
+        let most = (MAX_ACCESS_BYTES / 1_064) as u64;
+        for _ in 0..2 {
+            let before = queue.end();
+            for _ in 0..2 * most {
+                queue.push(Kind::Access, &[b'x'; 1_000]);
+            }
+            assert_eq!(queue.end() - before, most);
+            // What it drops makes no room, and takes none.
+            for _ in 0..most {
+                queue.push(Kind::Other, &[b'y'; 1_000]);
+            }
+            assert_eq!(queue.end() - before, 2 * most);
+            while queue.pop().is_some() {}
+        }
+        for _ in 0..2 * most {
+            queue.push(Kind::Other, &[b'y'; 1_000]);
+        }
+        assert_eq!(queue.end(), 6 * most, "others may have all of it");
+        assert_eq!(queue.dropped(), 2 * most);
     }
 
     #[test]
     fn empty_lines_fill_the_queue_too() {
         let mut queue = LogQueue::default();
         for _ in 0..MAX_BYTES {
-            queue.push(b"\n");
+            queue.push(Kind::Other, b"\n");
         }
         assert_eq!(queue.end() as usize, MAX_BYTES / 65);
     }
@@ -142,7 +189,7 @@ mod tests {
     #[test]
     fn a_line_that_is_too_long_is_cut_between_two_characters() {
         let mut queue = LogQueue::default();
-        queue.push("é".repeat(MAX_LINE_BYTES).as_bytes());
+        queue.push(Kind::Other, "é".repeat(MAX_LINE_BYTES).as_bytes());
         let line = queue.pop().expect("it fits");
         let text = std::str::from_utf8(&line).expect("whole characters");
         assert!(text.len() <= MAX_LINE_BYTES && text.len() > MAX_LINE_BYTES - 10);

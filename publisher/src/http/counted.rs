@@ -8,7 +8,7 @@ use actix_web::http::Method;
 use campanile_channel::publishing::{Push, Receipt};
 
 use super::traced::PushSpan;
-use super::{Success, limit, status};
+use super::{Entrance, Success, limit, status};
 use crate::access_log::{Asked, Lines, Source};
 use crate::error::{Answered, ApiError};
 use crate::meters::{Kind, PublisherMeters, Results};
@@ -35,8 +35,8 @@ struct RequestLog {
 }
 
 impl RequestLog {
-    fn new(is_logged: bool, peer: Option<SocketAddr>) -> Option<Self> {
-        is_logged.then(|| Self { begun: Instant::now(), peer, asked: Vec::new() })
+    fn new(is_logged: bool, peer: impl FnOnce() -> Option<SocketAddr>) -> Option<Self> {
+        is_logged.then(|| Self { begun: Instant::now(), peer: peer(), asked: Vec::new() })
     }
 }
 
@@ -45,6 +45,7 @@ impl CountedRequest {
     pub(super) fn new(
         (meters, is_logged): (&PublisherMeters, bool),
         request: &HttpRequest,
+        entrance: &Entrance,
     ) -> Self {
         let kind = match (request.uri().path(), request.method()) {
             ("/", &Method::GET | &Method::POST) => Some(Kind::Push),
@@ -52,7 +53,7 @@ impl CountedRequest {
             ("/stream", &Method::GET) => Some(Kind::Stream),
             _ => None,
         };
-        let log = RequestLog::new(is_logged, request.peer_addr());
+        let log = RequestLog::new(is_logged, || entrance.client(request));
         Self { meters: meters.clone(), kind, pusher: None, span: None, log }
     }
 
@@ -69,7 +70,7 @@ impl CountedRequest {
         pusher: Pusher,
         from: Option<IpAddr>,
     ) -> Self {
-        let log = RequestLog::new(is_logged, from.map(|from| (from, 0).into()));
+        let log = RequestLog::new(is_logged, || from.map(|from| (from, 0).into()));
         let (meters, pusher) = (meters.clone(), Some(pusher));
         Self { meters, kind: Some(Kind::Push), pusher, span: None, log }
     }
@@ -102,7 +103,7 @@ impl CountedRequest {
             (Some(kind), Err(error)) => {
                 let status = status(error).as_u16();
                 self.meters.pushed(kind, Some(status), self.key(), 1);
-                self.meters.refused(kind, status, self.key(), &error.to_string());
+                self.meters.refused(kind, status, self.key(), &error.for_log().to_string());
                 self.log(kind, [Some(status)]);
             }
             // What a stream carries is counted by the stream.
@@ -142,7 +143,7 @@ pub(crate) fn add(results: &mut Results, answered: &Answered) {
     match answered {
         Ok(Receipt::Accepted(accepted)) => results.accept(accepted.position),
         Ok(_) => {}
-        Err(error) => results.refuse(status, error),
+        Err(error) => results.refuse(status, &error.for_log()),
     }
 }
 

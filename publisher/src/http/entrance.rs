@@ -140,23 +140,30 @@ impl Entrance {
         self.answers.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The peer whose share of the budget a request takes: behind trusted proxies, the client for which
-    /// they sent it.
+    /// The peer whose share of the budget a request takes: the one of its client.
     pub fn peer(&self, request: &HttpRequest) -> Peer {
-        let Some(peer) = request.peer_addr().map(|address| address.ip()) else {
-            return Peer::of(None);
-        };
+        Peer::of(self.client(request).map(|client| client.ip()))
+    }
+
+    /// Where a request comes from: behind trusted proxies, the client for which they sent it, whose port is
+    /// unknown and shown as 0.
+    pub fn client(&self, request: &HttpRequest) -> Option<SocketAddr> {
+        let proxy = request.peer_addr()?;
+        let peer = proxy.ip();
         // What is not ASCII is no address.
         let lines = request.headers().get_all(X_FORWARDED_FOR);
         let lines: Vec<_> = lines.map(|value| value.to_str().unwrap_or_default()).collect();
         if lines.is_empty() {
-            return peer.into();
+            return Some(proxy);
         }
         let addresses = self.addresses.borrow().clone();
         if !addresses.trusted_proxies.contain(peer) {
             self.note_forwarding(peer, &addresses);
         }
-        client_behind(peer, lines.into_iter(), &addresses.trusted_proxies).into()
+        Some(match client_behind(peer, lines.into_iter(), &addresses.trusted_proxies) {
+            client if client == peer.to_canonical() => proxy,
+            client => (client, 0).into(),
+        })
     }
 
     fn note_forwarding(&self, proxy: IpAddr, addresses: &AddressLimits) {
@@ -173,4 +180,35 @@ impl Entrance {
 fn lock(crowd: &Mutex<Crowd>) -> MutexGuard<'_, Crowd> {
     // Every change is complete before anything can panic.
     crowd.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn behind_a_trusted_proxy_the_client_is_whom_it_names() {
+        let (mut addresses, config) = (AddressLimits::default(), PublisherConfig::new("away"));
+        addresses.trusted_proxies = "10.0.0.0/8".parse().expect("a list");
+        let (_sender, addresses) = watch::channel(Arc::new(addresses));
+        let entrance = Entrance::new(&PublisherConfig { addresses, ..config });
+        let client = |peer: &str, forwarded: Option<&str>| {
+            let request = TestRequest::get().peer_addr(peer.parse().expect("an address"));
+            let request = match forwarded {
+                Some(forwarded) => request.insert_header((X_FORWARDED_FOR, forwarded)),
+                None => request,
+            };
+            let request = request.to_http_request();
+            let client = entrance.client(&request).expect("it is known");
+            assert_eq!(entrance.peer(&request), client.ip().into());
+            client.to_string()
+        };
+        assert_eq!(client("10.0.0.1:4", Some("198.51.100.9, 192.0.2.1")), "192.0.2.1:0");
+        assert_eq!(client("10.0.0.1:4", Some("unknown")), "10.0.0.1:4");
+        assert_eq!(client("10.0.0.1:4", None), "10.0.0.1:4");
+        assert_eq!(client("192.0.2.7:4", Some("192.0.2.1")), "192.0.2.7:4", "not trusted");
+        assert_eq!(client("[::ffff:10.0.0.1]:4", Some("2001:db8::1")), "[2001:db8::1]:0");
+    }
 }

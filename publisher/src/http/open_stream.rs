@@ -45,7 +45,7 @@ impl Front {
             stopping: self.stopping.clone(),
             payload: payload.take(),
             meters: self.config.meters.clone(),
-            log_for: self.config.access_log.then(|| request.peer_addr()),
+            log_for: self.config.access_log.then(|| self.entrance.client(request)),
         };
         publish_stream::open(request, opening)
     }

@@ -1,6 +1,7 @@
 //! The replies: receipts, answers to preflights, and sentences that say what to do.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -83,8 +84,8 @@ pub(crate) fn health(readiness: Readiness, unread: Payload) -> HttpResponse {
     response.body(LastWord { text: Some(readiness.word().into()), _unread: unread })
 }
 
-/// Logs why a request is refused.
-pub(crate) fn log_refusal(incidents: &Incidents, error: &ApiError, request: &HttpRequest) {
+/// Logs why a request of `peer` is refused.
+pub(crate) fn log_refusal(incidents: &Incidents, error: &ApiError, peer: Option<SocketAddr>) {
     let status = status(error).as_u16();
     let name = match status {
         400 => "bad_request",
@@ -103,9 +104,8 @@ pub(crate) fn log_refusal(incidents: &Incidents, error: &ApiError, request: &Htt
         ApiError::Http(HttpError::NotFound { .. } | HttpError::NoTarget { .. }) => {
             "there is nothing at its URL".to_owned()
         }
-        _ => error.to_string(),
+        _ => error.for_log().to_string(),
     };
-    let peer = request.peer_addr();
     let (address, peer) = (peer.map(|peer| peer.ip()), peer.map(tracing::field::display));
     incident!(incidents, info, name, address, peer, status, error, "not pushed");
 }

@@ -19,6 +19,11 @@ impl Shown {
         Self(Self::shortened(value.as_bytes()).into())
     }
 
+    /// Stands for a value that is not shown at all.
+    pub(crate) fn left_out() -> Self {
+        Self("\"..\"".into())
+    }
+
     fn shortened(value: &[u8]) -> String {
         // A character has four bytes at most. Cutting first means that a huge value is not read to its
         // end.

@@ -119,7 +119,7 @@ pub(super) fn log(config: &GatewayConfig, peer: SocketAddr, refusal: &Refusal) {
     if refusal.is_news {
         let (status, code) = (refusal.status, refusal.code);
         // A path may be a token in the wrong place.
-        let reason = (status != 404).then(|| refusal.sentence());
+        let reason = (status != 404).then(|| refusal.for_log());
         incident!(config.incidents, info, code, Some(peer.ip()), %peer, status, reason, "refused");
     }
 }
