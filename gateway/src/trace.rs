@@ -11,6 +11,7 @@ pub mod facts;
 pub mod gaps;
 pub mod left_groups;
 pub mod listening;
+mod sentence;
 pub mod trail;
 pub mod verdict;
 pub mod wall;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use campanile_messages::{ConnectionId, GroupName, UserName};
 
 use super::*;
+use crate::dialects::Dialect;
 use crate::trace::ended::{ConnectionEnd, EndedConnection};
 use crate::trace::gaps::LostEvents;
 use crate::trace::left_groups::LeftGroup;
@@ -39,7 +40,7 @@ fn facts() -> Facts {
             end: ConnectionEnd::default(),
         },
         is_ended: false,
-        awaits_past: false,
+        awaits_past: Vec::new(),
         left_groups: Vec::new(),
         left_dropped: 0,
         gap: None,
@@ -150,8 +151,6 @@ fn a_connection_that_ended_got_nothing_later() {
     let overrun = Verdict::ClosedWhileWaiting { code: 1000, unsent_bytes: 0, is_certain: true };
     assert_eq!(everyone(21, &facts), overrun);
     assert_eq!(everyone(22, &facts), Verdict::ClosedBefore { code: 1000, last: 20 });
-    facts.known.first = Listening::Awaits(1);
-    assert_eq!(everyone(15, &facts).reason(), "closed_before");
 }
 
 #[test]
@@ -214,11 +213,44 @@ fn what_is_not_known_any_more_is_not_denied() {
 
 #[test]
 fn a_connection_without_a_greeting_listens_later() {
-    let mut facts = facts();
+    let mut facts = in_group(Listening::Awaits(3));
     facts.known.first = Listening::Awaits(3);
-    assert_eq!(everyone(15, &facts), Verdict::ConnectedLater(None));
-    facts.awaits_past = true;
-    assert_eq!(everyone(15, &facts), Verdict::AwaitsReplay);
+    assert_eq!([15, 20].map(|p| everyone(p, &facts)), [Verdict::ConnectedLater(None); 2]);
+    assert_eq!([20, 21].map(|p| news(p, &facts).reason()), ["connected_later", "waiting"]);
+    facts.awaits_past = vec![(3, ReplayStart::After(at(12)))];
+    let verdicts = [12, 13, 21].map(|p| everyone(p, &facts));
+    let awaits = Verdict::AwaitsReplay;
+    assert_eq!(verdicts, [Verdict::ContinuedLater(12), awaits, awaits]);
+    assert_eq!([12, 13].map(|p| news(p, &facts)), [Verdict::ContinuedLater(12), awaits]);
+    facts.known.groups = Box::default();
+    assert_eq!([13, 21].map(|p| news(p, &facts)), [Verdict::NeverListened; 2]);
+}
+
+#[test]
+fn a_connection_that_was_never_greeted_got_nothing() {
+    let mut facts = ended(facts(), 1000, 0);
+    facts.known.first = Listening::Awaits(1);
+    let never = |is_later| Verdict::NeverGreeted { code: 1000, is_later };
+    assert_eq!(
+        [15, 20, 21].map(|p| everyone(p, &facts)),
+        [never(false), never(false), never(true)]
+    );
+    let reasons = [20, 21].map(|p| everyone(p, &facts).reason());
+    assert_eq!(reasons, ["connected_later", "closed_before"]);
+}
+
+#[test]
+fn a_join_with_a_position_waits_for_what_it_asked_for() {
+    let mut joining = in_group(Listening::Awaits(4));
+    let awaits = Verdict::AwaitsReplay;
+    assert_eq!(news(15, &joining), Verdict::JoinedLater(None));
+    joining.awaits_past = vec![(4, ReplayStart::After(at(8)))];
+    assert_eq!([9, 15, 20].map(|p| news(p, &joining)), [awaits; 3]);
+    assert_eq!(news(8, &joining).reason(), "connected_later");
+    assert_eq!(everyone(15, &joining), Verdict::Written, "that is for the group only");
+    let back = left(joining, 12, 14);
+    assert_eq!(news(13, &back), Verdict::Written);
+    assert_eq!(news(15, &back), awaits);
 }
 
 #[test]
