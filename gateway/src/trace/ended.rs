@@ -74,6 +74,8 @@ pub struct ConnectionEnd {
     pub sent_bytes: u64,
     /// How many waited and were never written.
     pub unsent_bytes: u64,
+    /// How many bytes of all that was queued were surely not events of the log; `u16::MAX` for that many or more.
+    pub other_bytes: u16,
 }
 
 /// A connection as it is kept. Ten thousand of them stay when all clients have left, so it is small.
@@ -88,21 +90,27 @@ struct EndedEntry {
     epoch: u64,
     first: Listening,
     last: u64,
-    /// [`UNKNOWN`] for none.
-    written_up_to: u64,
+    /// How far before `last` everything was surely written; [`UNKNOWN`] for none.
+    not_written: u32,
     /// In microseconds since the start, as `ended`.
     opened: u64,
     ended: u64,
     sent_bytes: u64,
     /// At most what fits into the type.
     unsent_bytes: u32,
+    other_bytes: u16,
     code: u16,
     dialect: Dialect,
     /// Whether it was closed because the event after `last` did not fit into its outbox.
     is_overrun: bool,
 }
 
-const UNKNOWN: u64 = u64::MAX;
+const UNKNOWN: u32 = u32::MAX;
+
+fn not_written(last: u64, written_up_to: Option<u64>) -> u32 {
+    let not_written = written_up_to.map(|up_to| u32::try_from(last.saturating_sub(up_to)));
+    not_written.and_then(Result::ok).unwrap_or(UNKNOWN)
+}
 
 /// By how many entries the memory grows at a time.
 const GROWTH: usize = 512;
@@ -163,7 +171,7 @@ impl EndedConnections {
     /// Notes up to where everything was surely written to a connection that ended with something waiting.
     pub fn note_written(&mut self, connection: ConnectionId, up_to: u64) {
         if let Some(entry) = self.entry_mut(connection) {
-            entry.written_up_to = up_to;
+            entry.not_written = not_written(entry.last, Some(up_to));
         }
     }
 
@@ -209,11 +217,12 @@ impl EndedConnections {
             epoch: ended.epoch,
             first: ended.first,
             last: ended.last,
-            written_up_to: ended.written_up_to.unwrap_or(UNKNOWN),
+            not_written: not_written(ended.last, ended.written_up_to),
             opened: self.since_start(ended.opened),
             ended: self.since_start(ended.ended),
             sent_bytes: 0,
             unsent_bytes: 0,
+            other_bytes: 0,
             code: 0,
             dialect: ended.dialect,
             is_overrun: ended.overrun_by.is_some(),
@@ -233,7 +242,8 @@ impl EndedConnections {
             epoch: entry.epoch,
             first: entry.first.clone(),
             last: entry.last,
-            written_up_to: Some(entry.written_up_to).filter(|up_to| *up_to != UNKNOWN),
+            written_up_to: (entry.not_written != UNKNOWN)
+                .then(|| entry.last - u64::from(entry.not_written)),
             overrun_by: entry.is_overrun.then_some(entry.last + 1),
             groups,
             groups_left_out,
@@ -243,6 +253,7 @@ impl EndedConnections {
                 code: entry.code,
                 sent_bytes: entry.sent_bytes,
                 unsent_bytes: entry.unsent_bytes.into(),
+                other_bytes: entry.other_bytes,
             },
         }
     }
@@ -250,8 +261,8 @@ impl EndedConnections {
 
 impl EndedEntry {
     fn set_end(&mut self, end: ConnectionEnd) {
-        let ConnectionEnd { code, sent_bytes, unsent_bytes } = end;
-        (self.code, self.sent_bytes) = (code, sent_bytes);
+        let ConnectionEnd { code, sent_bytes, unsent_bytes, other_bytes } = end;
+        (self.code, self.sent_bytes, self.other_bytes) = (code, sent_bytes, other_bytes);
         self.unsent_bytes = u32::try_from(unsent_bytes).unwrap_or(u32::MAX);
     }
 
@@ -319,7 +330,7 @@ mod tests {
         assert!(all.get(ConnectionId(499)).is_none());
         assert_eq!(all.get(ConnectionId(500)).map(|found| found.connection.0), Some(500));
         let (address, code) = (Some([10, 0, 0, 7].into()), 1000);
-        let end = ConnectionEnd { code, sent_bytes: 7, unsent_bytes: 1 };
+        let end = ConnectionEnd { code, sent_bytes: 7, unsent_bytes: 1, other_bytes: 3 };
         all.complete(ConnectionId(2_999), address, end, Instant::now());
         all.complete(ConnectionId(1), address, end, Instant::now());
         let last = all.get(ConnectionId(2_999)).expect("the last one");

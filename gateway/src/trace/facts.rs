@@ -105,6 +105,19 @@ impl Facts {
             .collect()
     }
 
+    /// Whether all that was put into the outbox behind this event, of which there may be more, came with higher
+    /// positions and to the present audiences: no group was left since, or joined with earlier events.
+    pub fn is_order_known(&self, sequence: u64) -> bool {
+        let is_join_before = |listening: &Listening| match listening {
+            Listening::Continued(past) => past.at < sequence,
+            _ => true,
+        };
+        self.left_dropped < sequence
+            && self.left_groups.iter().all(|left| left.left < sequence)
+            && self.known.groups_left_out == 0
+            && self.known.groups.iter().all(|(_, listening)| is_join_before(listening))
+    }
+
     /// The last position that was handed to it.
     pub fn last(&self) -> Position {
         Position { epoch: self.known.epoch, sequence: self.known.last }

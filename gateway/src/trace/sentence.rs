@@ -44,8 +44,9 @@ impl fmt::Display for Sentence<'_> {
             ),
             Verdict::Waiting { behind_bytes, is_certain: false } => write!(
                 f,
-                "it may be in the outbox of this connection, in which {behind_bytes} bytes wait, or be \
-                 written: the gateway does not keep enough events any more to tell"
+                "it may be in the outbox of this connection, or be written: {behind_bytes} bytes wait there \
+                 of which the gateway cannot tell whether they are this event, later ones that it does not \
+                 keep, or other messages"
             ),
             Verdict::OnItsWay { reached } => write!(
                 f,
@@ -108,7 +109,10 @@ impl fmt::Display for Sentence<'_> {
                 Ended(code),
                 match is_certain {
                     true => "with this event among them",
-                    false => "perhaps with this event among them: too few events are kept to tell",
+                    false => {
+                        "perhaps with this event among them: they may also be later events that are not kept, \
+                         or other messages"
+                    }
                 }
             ),
             Verdict::Recovered(PastOutcome::History) => f.write_str(

@@ -27,7 +27,7 @@ pub enum Verdict {
     Waiting {
         /// How many bytes are in front of it, at most.
         behind_bytes: u64,
-        /// Whether it surely waits; otherwise it may be written.
+        /// Whether it surely waits; otherwise it may be written, and other messages wait.
         is_certain: bool,
     },
     /// The worker has not come to it yet.
@@ -207,18 +207,19 @@ fn handed_over(
 ) -> Verdict {
     let end = facts.known.end;
     let (code, unsent_bytes) = (end.code, end.unsent_bytes);
-    let closed = |is_certain| Verdict::ClosedWhileWaiting { code, unsent_bytes, is_certain };
-    if unsent_bytes == 0 {
+    let up_to = facts.known.written_up_to.filter(|_| facts.is_ended);
+    if unsent_bytes == 0 || up_to.is_some_and(|up_to| sequence <= up_to) {
         return otherwise;
     }
-    if let Some(up_to) = facts.known.written_up_to.filter(|_| facts.is_ended) {
-        return if sequence <= up_to { otherwise } else { closed(true) };
-    }
-    let QueuedAfter { bytes, is_complete: is_certain } = queued_after(sequence);
-    match unsent_bytes.saturating_sub(bytes) {
+    let QueuedAfter { bytes, is_complete } = queued_after(sequence);
+    let behind_bytes = unsent_bytes.saturating_sub(bytes);
+    // All of that may be other messages that came later, as far as there were any.
+    let other_bytes = if end.other_bytes == u16::MAX { u64::MAX } else { end.other_bytes.into() };
+    let is_certain = is_complete && behind_bytes > other_bytes && facts.is_order_known(sequence);
+    match behind_bytes {
         0 => otherwise,
-        _ if facts.is_ended => closed(is_certain),
-        behind_bytes => Verdict::Waiting { behind_bytes, is_certain },
+        _ if facts.is_ended => Verdict::ClosedWhileWaiting { code, unsent_bytes, is_certain },
+        _ => Verdict::Waiting { behind_bytes, is_certain },
     }
 }
 

@@ -61,7 +61,7 @@ fn left(mut facts: Facts, after: u64, left: u64) -> Facts {
 
 fn ended(mut facts: Facts, code: u16, unsent_bytes: u64) -> Facts {
     facts.is_ended = true;
-    facts.known.end = ConnectionEnd { code, sent_bytes: 0, unsent_bytes };
+    facts.known.end = ConnectionEnd { code, unsent_bytes, ..ConnectionEnd::default() };
     facts
 }
 
@@ -136,9 +136,31 @@ fn what_waits_is_what_came_after_all_that_was_written() {
     // What was found out when it ended does not need the events any more.
     let mut facts = facts;
     facts.known.written_up_to = Some(14);
-    assert_eq!(judged(100, &facts), waiting);
+    assert_eq!(judged(99, &facts), waiting);
+    let unknown = judge(&subject, &facts, |_| QueuedAfter { bytes: 0, is_complete: false });
+    let perhaps = Verdict::ClosedWhileWaiting { code: 4001, unsent_bytes: 100, is_certain: false };
+    assert_eq!(unknown, perhaps);
     facts.known.written_up_to = Some(15);
     assert_eq!(judged(0, &facts), Verdict::Written);
+}
+
+#[test]
+fn other_messages_may_be_what_waits() {
+    let mut facts = facts();
+    let other_bytes = 30;
+    facts.known.end = ConnectionEnd { unsent_bytes: 100, other_bytes, ..ConnectionEnd::default() };
+    let subject = Subject { position: at(15), audience: Audience::Everyone, is_excluded: false };
+    let certain = |bytes: u64, facts: &Facts| match judge(&subject, facts, |_| after(bytes)) {
+        Verdict::Waiting { is_certain, .. } => Some(is_certain),
+        Verdict::ClosedWhileWaiting { is_certain, .. } => Some(is_certain),
+        _ => None,
+    };
+    let verdicts = [69, 70, 99, 100].map(|bytes| certain(bytes, &facts));
+    assert_eq!(verdicts, [Some(true), Some(false), Some(false), None]);
+    assert_eq!(certain(70, &ended(facts.clone(), 1000, 100)), Some(true), "there were no others");
+    facts.known.end.other_bytes = u16::MAX;
+    facts.known.end.unsent_bytes = 1 << 20;
+    assert_eq!(certain(0, &facts), Some(false), "there may have been any number of them");
 }
 
 #[test]
