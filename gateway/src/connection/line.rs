@@ -80,7 +80,7 @@ impl Line {
 
     /// Closes the connection for an operator, who has given a reason.
     pub fn disconnect(&self, code: CloseCode, reason: &str) {
-        let cause = Some(CloseCause::Gateway(code));
+        let cause = Some(CloseCause::Operator(code));
         self.socket.close(self.rules().disconnect(code, reason), Unsent::Flush, cause);
     }
 
