@@ -203,7 +203,7 @@ async fn a_connection_got_what_it_listened_to_at_that_position() {
 
     // The three ways not to listen.
     let before_join = push_to(push, "chat", "a").await;
-    says(&operator.at(&before_join, me).await, "never listened to the group \"chat\"");
+    says(&operator.at(&before_join, me).await, "did not listen to the group \"chat\"");
     client.join("chat").await;
     let joined_later = operator.at(&before_join, me).await;
     assert_eq!(joined_later["reason"], "not_listening");

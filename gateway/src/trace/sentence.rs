@@ -82,7 +82,7 @@ impl fmt::Display for Sentence<'_> {
                 at(left)
             ),
             Verdict::NeverListened => {
-                write!(f, "the connection never listened to {}", Shown(audience))
+                write!(f, "the connection did not listen to {}", Shown(audience))
             }
             Verdict::ConnectedLater(None) => {
                 f.write_str("the connection is not greeted yet: it gets later events only")

@@ -154,7 +154,7 @@ pub fn judge(
     match not_recovered {
         _ if is_awaited && !facts.is_ended => Verdict::AwaitsReplay,
         Some(lost) => lost,
-        None => not_listening(sequence, audience, facts),
+        None => not_listening(position, audience, facts),
     }
 }
 
@@ -164,9 +164,10 @@ fn not_greeted(position: Position, audience: &Audience, facts: &Facts) -> Verdic
     let sequence = position.sequence;
     let is_of_this_log = known.epoch == position.epoch;
     let mut stays = facts.stays(audience).filter(|stay| stay.left.is_none());
-    let Some(stay) = stays.next() else { return not_listening(sequence, audience, facts) };
+    let Some(stay) = stays.next() else { return not_listening(position, audience, facts) };
     match stay.awaits {
         Some(start) if may_be_in(start, position) => Verdict::AwaitsReplay,
+        // Otherwise, any event may be among it.
         Some(ReplayStart::After(since)) => Verdict::ContinuedLater(since.sequence),
         _ if is_of_this_log && sequence > known.last => Verdict::OnItsWay { reached: known.last },
         _ => Verdict::ConnectedLater(None),
@@ -224,13 +225,15 @@ fn handed_over(
 }
 
 /// It was not handed the event, and did not ask for it.
-fn not_listening(sequence: u64, audience: &Audience, facts: &Facts) -> Verdict {
+fn not_listening(position: Position, audience: &Audience, facts: &Facts) -> Verdict {
+    let sequence = position.sequence;
     let known = &facts.known;
     let first = facts.first();
     if first.after.is_some_and(|after| sequence <= after) {
         let since = first.continued.filter(|past| !matches!(past.outcome, PastOutcome::History));
-        return match since.and_then(|past| past.since).map(|since| since.sequence) {
-            Some(since) if sequence <= since => Verdict::ContinuedLater(since),
+        let since = since.and_then(|past| past.since);
+        return match since.filter(|since| since.epoch == position.epoch) {
+            Some(since) if sequence <= since.sequence => Verdict::ContinuedLater(since.sequence),
             _ => Verdict::ConnectedLater(first.after),
         };
     }

@@ -195,6 +195,9 @@ fn a_returning_client_got_what_it_asked_for_or_did_not() {
     let other_log = Position { epoch: 9, sequence: 8 };
     facts.known.first = continued(Some(other_log), 10, PastOutcome::Lost(Lost::EpochChanged));
     assert_eq!(everyone(2, &facts), Verdict::NotRecovered(Lost::EpochChanged));
+    // It is not said that the client has what has a lower number in another log.
+    facts.known.groups = [("news".into(), Listening::After(10))].into();
+    assert_eq!(news(2, &facts), Verdict::ConnectedLater(Some(10)));
     facts.known.first = continued(None, 10, PastOutcome::Lost(Lost::Malformed));
     assert_eq!(everyone(2, &facts), Verdict::NotRecovered(Lost::Malformed));
 
