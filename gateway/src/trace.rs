@@ -12,6 +12,7 @@ pub mod gaps;
 pub mod left_groups;
 pub mod listening;
 mod sentence;
+pub mod successor;
 pub mod trail;
 pub mod verdict;
 pub mod wall;

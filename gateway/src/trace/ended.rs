@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use campanile_edge::Peer;
-use campanile_messages::{ConnectionId, Position};
+use campanile_messages::{Audience, ConnectionId, Position};
 
 use super::listening::Listening;
 use crate::dialects::Dialect;
@@ -63,6 +63,27 @@ pub struct EndedConnection {
     pub ended: Instant,
     /// How it ended.
     pub end: ConnectionEnd,
+}
+
+impl EndedConnection {
+    /// The connection got nothing from this event on, which possibly did not fit into its outbox.
+    pub fn end_at(&mut self, missed: Option<Position>, is_overrun: bool) {
+        match missed {
+            Some(Position { epoch, sequence }) if epoch == self.epoch => {
+                self.last = self.last.min(sequence.saturating_sub(1));
+                self.overrun_by = is_overrun.then_some(sequence);
+            }
+            None => {}
+            // Another log has begun since, and it got nothing of that.
+            Some(_) => {
+                self.last = match &self.first {
+                    Listening::After(after) => *after,
+                    Listening::Continued(past) => past.at,
+                    Listening::Awaits(_) | Listening::WithConnection => self.last,
+                }
+            }
+        }
+    }
 }
 
 /// How a connection ended, as far as its socket knows.
@@ -153,19 +174,19 @@ impl EndedConnections {
         self.kept.push_back(entry);
     }
 
-    /// Completes a connection whose session has ended.
+    /// Completes a connection whose session has ended. Returns whether it is remembered.
     pub fn complete(
         &mut self,
         connection: ConnectionId,
         address: Option<IpAddr>,
         end: ConnectionEnd,
         now: Instant,
-    ) {
+    ) -> bool {
         let ended = self.since_start(now);
-        if let Some(entry) = self.entry_mut(connection) {
-            (entry.peer, entry.ended) = (Peer::of(address), ended);
-            entry.set_end(end);
-        }
+        let Some(entry) = self.entry_mut(connection) else { return false };
+        (entry.peer, entry.ended) = (Peer::of(address), ended);
+        entry.set_end(end);
+        true
     }
 
     /// Notes up to where everything was surely written to a connection that ended with something waiting.
@@ -181,14 +202,21 @@ impl EndedConnections {
         Some(self.unpack(entry))
     }
 
-    /// Those that were there when an event was handed to connections.
-    pub fn at(&self, position: Position) -> impl Iterator<Item = ConnectionId> {
+    /// Those that were there when an event was handed to connections, and belonged to its audience when they ended
+    /// or `had_left` it before.
+    pub fn at<'a>(
+        &'a self,
+        position: Position,
+        audience: &'a Audience,
+        had_left: impl Fn(ConnectionId) -> bool + 'a,
+    ) -> impl Iterator<Item = EndedConnection> + 'a {
         let Position { epoch, sequence } = position;
         let were_there = self.kept.iter().filter(move |entry| {
             let last = entry.last + u64::from(entry.is_overrun);
-            entry.epoch == epoch && last >= sequence
+            let is_its = || entry.belongs_to(audience) || had_left(entry.connection);
+            entry.epoch == epoch && last >= sequence && is_its()
         });
-        were_there.map(|entry| entry.connection)
+        were_there.map(|entry| self.unpack(entry))
     }
 
     /// Those that had come back with a position.
@@ -266,6 +294,17 @@ impl EndedEntry {
         self.unsent_bytes = u32::try_from(unsent_bytes).unwrap_or(u32::MAX);
     }
 
+    fn belongs_to(&self, audience: &Audience) -> bool {
+        match audience {
+            Audience::Everyone => true,
+            Audience::User(user) => self.user.as_ref().is_some_and(|own| ***own == **user),
+            Audience::Group(group) => {
+                let groups = self.groups.as_deref().map_or(&[][..], |(groups, _)| groups);
+                groups.iter().any(|(name, _)| **name == **group)
+            }
+        }
+    }
+
     fn cost_bytes(&self) -> usize {
         let continued = |listening: &Listening| match listening {
             Listening::Continued(_) => 64,
@@ -296,81 +335,4 @@ pub fn keep_groups<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ended(connection: u64, groups: &[&str]) -> EndedConnection {
-        let listening = Listening::WithConnection;
-        let (groups, groups_left_out) =
-            keep_groups(groups.iter().map(|g| (*g, &listening)), MAX_GROUPS_BYTES);
-        EndedConnection {
-            connection: ConnectionId(connection),
-            address: None,
-            user: Some("u".repeat(255).into()),
-            dialect: Dialect::V1,
-            epoch: 1,
-            first: Listening::After(0),
-            last: 5,
-            written_up_to: None,
-            overrun_by: None,
-            groups,
-            groups_left_out,
-            opened: Instant::now(),
-            ended: Instant::now(),
-            end: ConnectionEnd::default(),
-        }
-    }
-
-    #[test]
-    fn the_last_connections_of_a_worker_are_remembered() {
-        let mut all = EndedConnections::new(4, Instant::now());
-        (0..3_000).for_each(|connection| all.add(ended(connection, &[])));
-        assert_eq!(all.kept.len(), 2_500);
-        assert!(all.kept.capacity() < 2_500 + 2 * GROWTH);
-        assert!(all.get(ConnectionId(499)).is_none());
-        assert_eq!(all.get(ConnectionId(500)).map(|found| found.connection.0), Some(500));
-        let (address, code) = (Some([10, 0, 0, 7].into()), 1000);
-        let end = ConnectionEnd { code, sent_bytes: 7, unsent_bytes: 1, other_bytes: 3 };
-        all.complete(ConnectionId(2_999), address, end, Instant::now());
-        all.complete(ConnectionId(1), address, end, Instant::now());
-        let last = all.get(ConnectionId(2_999)).expect("the last one");
-        assert_eq!((last.address, last.end), (address, end));
-    }
-
-    #[test]
-    fn what_is_kept_is_what_was_added() {
-        let start = Instant::now();
-        let mut all = EndedConnections::new(1, start);
-        let connection = EndedConnection {
-            opened: start + Duration::from_secs(1),
-            ended: start + Duration::from_secs(2),
-            overrun_by: Some(6),
-            written_up_to: Some(3),
-            groups_left_out: 2,
-            ..ended(1, &["a", "b"])
-        };
-        all.add(connection.clone());
-        assert_eq!(all.get(ConnectionId(1)), Some(connection));
-        let at = |sequence| all.at(Position { epoch: 1, sequence }).count();
-        assert_eq!([5, 6, 7].map(at), [1, 1, 0]);
-    }
-
-    #[test]
-    fn an_entry_takes_little_memory() {
-        assert!(size_of::<EndedEntry>() <= 104, "{}", size_of::<EndedEntry>());
-    }
-
-    #[test]
-    fn a_storm_of_connections_with_long_names_stays_within_its_bytes() {
-        let names: Vec<_> = (0..100).map(|n| format!("{n:0>255}")).collect();
-        let names: Vec<_> = names.iter().map(String::as_str).collect();
-        let mut all = EndedConnections::new(1, Instant::now());
-        for connection in 0..100_000 {
-            all.add(ended(connection, if connection % 2 == 0 { &names } else { &[] }));
-            assert!(all.bytes <= MAX_BYTES);
-        }
-        let kept = all.get(ConnectionId(99_998)).expect("one of the last");
-        assert!(kept.groups.len() > 10);
-        assert_eq!(kept.groups.len() + kept.groups_left_out, 100);
-    }
-}
+mod tests;

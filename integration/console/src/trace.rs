@@ -135,15 +135,18 @@ async fn trace(wanted: Traceable, inquirer: &Inquirer) -> Result<Value, Untraced
         None => Answered { broker: Answer::Nothing, answers: Vec::new(), silent: Vec::new() },
     };
     let mut trace = shown(wanted, &broker, &first, &second);
-    if let Some(client) = ended_client(position, &second) {
+    if let Some(client) = ended_client(wanted, &second) {
         let answered = ask(inquirer, Question::Continued(client), Asked::Gateways).await;
         add_answer(&mut trace["connection"], answered.ok().as_ref());
     }
     Ok(trace)
 }
 
-/// The client of the connection that was asked for, if that has ended before it got the event.
-fn ended_client(position: Position, second: &Answered) -> Option<EndedClient> {
+/// The client of the connection that was asked for, if that has ended and its client may not have the event: also
+/// where it was written, unless the client has closed the connection itself.
+fn ended_client(wanted: Traceable, second: &Answered) -> Option<EndedClient> {
+    const CLOSED_BY_CLIENT: Option<u16> = Some(1000);
+    let Traceable { position, at } = wanted;
     let connection = second.answers.iter().find_map(|(_, answer)| match answer {
         Answer::Trace(traced) => match &**traced {
             Traced::Gateway(gateway) => gateway.connection.as_ref(),
@@ -153,10 +156,17 @@ fn ended_client(position: Position, second: &Answered) -> Option<EndedClient> {
     })?;
     let details = connection.details.as_ref()?;
     // A plain client has no position with which it could continue.
-    let may_continue = connection.reason.starts_with("closed_") && details.dialect != "plain";
+    let is_broken = details.ended.is_some() && details.code != CLOSED_BY_CLIENT;
+    let may_miss = match &*connection.reason {
+        "written" => is_broken,
+        reason => reason.starts_with("closed_"),
+    };
+    let may_continue = may_miss && details.dialect != "plain";
     may_continue.then(|| EndedClient {
         user: details.user.clone(),
         address: details.address.clone(),
+        at,
+        opened: details.opened.unwrap_or(0),
         ended: details.ended.unwrap_or(0),
         position,
     })
@@ -293,6 +303,7 @@ fn why_nothing(
 
 #[cfg(test)]
 mod tests {
+    use campanile_messages::inquiry::trace::{ConnectionDetails, GatewayTrace};
     use campanile_messages::{ConnectionId, WorkerId};
 
     use super::*;
@@ -300,7 +311,11 @@ mod tests {
     fn answered(answers: &[(u8, Answer)]) -> Answered {
         let instance = |number: u8| InstanceId(number.into());
         let answers = answers.iter().map(|(number, answer)| (instance(*number), answer.clone()));
-        Answered { broker: Answer::Nothing, answers: answers.collect(), silent: vec![InstanceId(9)] }
+        Answered {
+            broker: Answer::Nothing,
+            answers: answers.collect(),
+            silent: vec![InstanceId(9)],
+        }
     }
 
     #[test]
@@ -312,6 +327,31 @@ mod tests {
         let second = answered(&[nothing(1)]);
         let silent = silent(&broker, &first, &second);
         assert_eq!(silent, [2, 3, 4, 9].map(|number| InstanceId(number)));
+    }
+
+    #[test]
+    fn who_may_have_missed_an_event_is_asked_for_where_it_ended() {
+        let at = Some(Address { worker: WorkerId(3), connection: ConnectionId(4) });
+        let wanted = Traceable { position: Position { epoch: 1, sequence: 2 }, at };
+        let asked = |reason: &str, code, ended| {
+            let details =
+                ConnectionDetails { opened: Some(5), ended, code, ..ConnectionDetails::default() };
+            let connection = ConnectionTrace {
+                reason: reason.to_owned(),
+                details: Some(details),
+                ..ConnectionTrace::default()
+            };
+            let gateway = GatewayTrace { connection: Some(connection), ..GatewayTrace::default() };
+            let second = answered(&[(1, Traced::Gateway(gateway).into())]);
+            ended_client(wanted, &second).map(|client| (client.at, client.opened, client.ended))
+        };
+        let client = Some((at, 5, 9));
+        assert_eq!(asked("closed_before", Some(1000), Some(9)), client);
+        assert_eq!(asked("written", Some(1011), Some(9)), client);
+        assert_eq!(asked("written", None, Some(9)), client);
+        assert_eq!(asked("written", Some(1000), Some(9)), None, "the client has closed it");
+        assert_eq!(asked("written", None, None), None, "it lives");
+        assert_eq!(asked("not_listening", None, Some(9)), None);
     }
 
     #[test]

@@ -32,8 +32,8 @@ impl Socket {
         self.other_bytes.store(counted, Ordering::Relaxed);
     }
 
-    /// The address of the peer, of IPv6 the first half, while it is connected.
-    pub fn peer(&self) -> Option<IpAddr> {
-        Peer::of(Some(self.stream.peer_addr().ok()?.ip())).address()
+    /// The address of the client, of IPv6 the first half.
+    pub fn client_address(&self) -> Option<IpAddr> {
+        Peer::of(self.client().map(|client| client.ip())).address()
     }
 }
