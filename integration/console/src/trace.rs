@@ -326,7 +326,7 @@ mod tests {
         let first = answered(&[nothing(1), (2, Answer::NotUnderstood), (3, Answer::Busy)]);
         let second = answered(&[nothing(1)]);
         let silent = silent(&broker, &first, &second);
-        assert_eq!(silent, [2, 3, 4, 9].map(|number| InstanceId(number)));
+        assert_eq!(silent, [2, 3, 4, 9].map(InstanceId));
     }
 
     #[test]
