@@ -238,8 +238,10 @@ impl Handler<Detach> for Registry {
     fn handle(&mut self, detach: Detach, ctx: &mut Self::Context) {
         let Detach { connection, address, end } = detach;
         self.forget(connection, ctx);
-        self.clients.trail.ended.complete(connection, address, end, Instant::now());
-        self.find_unsent(connection, ctx);
+        let is_kept = self.clients.trail.ended.complete(connection, address, end, Instant::now());
+        if is_kept && end.unsent_bytes > 0 {
+            self.find_unsent(connection, ctx);
+        }
         self.note_end(connection);
     }
 }

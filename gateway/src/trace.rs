@@ -11,6 +11,8 @@ pub mod facts;
 pub mod gaps;
 pub mod left_groups;
 pub mod listening;
+mod sentence;
+pub mod successor;
 pub mod trail;
 pub mod verdict;
 pub mod wall;

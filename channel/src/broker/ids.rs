@@ -147,7 +147,7 @@ impl Ids {
     /// Adds what an earlier broker remembered. Keys from the future count as from now.
     pub fn recover(&mut self, mut known: Vec<KnownId>, now: Duration) {
         known.iter_mut().for_each(|known| known.at = known.at.min(now));
-        known.sort_by_key(|known| known.at);
+        known.sort_by_key(|known| (known.at, known.sequence));
         for KnownId { key, digest, at, sequence, gateways, matched } in known {
             let receipt = PublishReceipt { sequence, gateways, matched };
             self.stage(key.clone(), digest, receipt, at);
@@ -227,6 +227,15 @@ mod tests {
         let found = |sequence| ids.key_of(sequence).map(RepeatKey::as_str);
         assert_eq!([3, 4, 9].map(found), [Some("a"), Some("b"), Some("c")]);
         assert_eq!([0, 2, 5, 10].map(found), [None; 4]);
+    }
+
+    #[test]
+    fn the_key_of_an_event_is_found_after_a_recovery() {
+        let mut ids = Ids::new(10);
+        let recovered = |name, sequence| KnownId { sequence, ..known(name, AT) };
+        ids.recover(vec![recovered("c", 9), recovered("a", 3), recovered("b", 4)], AT);
+        let found = |sequence| ids.key_of(sequence).map(RepeatKey::as_str);
+        assert_eq!([3, 4, 9].map(found), [Some("a"), Some("b"), Some("c")]);
     }
 
     #[test]

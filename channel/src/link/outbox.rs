@@ -104,6 +104,11 @@ impl Outbox {
         self.queued_bytes
     }
 
+    /// How many bytes of the last slice wait to be written.
+    pub fn last_bytes(&self) -> usize {
+        self.queue.back().map_or(0, Bytes::len)
+    }
+
     /// The cost of everything that waits, with [`SLICE_BYTES`] for each slice, exempt ones included.
     pub fn held_bytes(&self) -> usize {
         self.queued_bytes + self.queue.len() * SLICE_BYTES

@@ -94,7 +94,10 @@ impl Tracing<'_> {
         }
         let ended = facts.is_ended.then(|| self.clock.at(known.ended));
         let when = match verdict {
-            Verdict::ConnectedLater(_) | Verdict::ContinuedLater(_) => details.opened,
+            Verdict::NeverGreeted { is_later: true, .. } => ended,
+            Verdict::ConnectedLater(_)
+            | Verdict::ContinuedLater(_)
+            | Verdict::NeverGreeted { .. } => details.opened,
             Verdict::Recovered(_) => details.opened,
             Verdict::LostByGateway(_) => facts.gap.map(|lost| self.clock.at(lost.at)),
             Verdict::Written

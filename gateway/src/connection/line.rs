@@ -43,14 +43,16 @@ impl Line {
         self.dialect.rules()
     }
 
-    /// Writes a frame at once, or closes the client if too much waits in its outbox.
+    /// Writes a frame that is not one of an event of the log at once, or closes the client if too much waits in its outbox.
     pub fn send(&self, frame: &Bytes) {
+        self.socket.count_other(frame.len());
         self.settle(self.socket.send_now(frame));
     }
 
     /// Writes the frame of an event like [`send`](Self::send). Returns whether it is in the outbox, or written
     /// already.
     pub fn deliver(&self, frame: &Bytes) -> bool {
+        self.socket.count_other(frame.len());
         self.settle(self.socket.send_now(frame)).unwrap_or(false)
     }
 
@@ -78,7 +80,7 @@ impl Line {
 
     /// Closes the connection for an operator, who has given a reason.
     pub fn disconnect(&self, code: CloseCode, reason: &str) {
-        let cause = Some(CloseCause::Gateway(code));
+        let cause = Some(CloseCause::Operator(code));
         self.socket.close(self.rules().disconnect(code, reason), Unsent::Flush, cause);
     }
 

@@ -15,7 +15,7 @@ mod state;
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -55,6 +55,8 @@ pub struct Socket {
     /// seem to be older than the ping before it.
     heard_nanos: AtomicU64,
     client: ClientAddress,
+    /// How many bytes were ever queued besides the events of the log; the largest value stands for any more.
+    other_bytes: AtomicU16,
     /// How many bytes waited when the outbox exceeded its bound, in the measure of that; 0 if it did not.
     overrun_bytes: AtomicU32,
 }
@@ -115,6 +117,7 @@ impl Socket {
             opened: Instant::now(),
             heard_nanos: AtomicU64::new(0),
             client: client.into(),
+            other_bytes: AtomicU16::new(0),
             overrun_bytes: AtomicU32::new(0),
         })
     }
@@ -246,6 +249,7 @@ impl Socket {
             state.discarded_bytes = u32::try_from(discarded_bytes).unwrap_or(u32::MAX);
             state.waiting = None;
         }
+        self.count_other(last.len());
         state.outbox.force(last);
         state.cause = cause;
         state.phase = SocketPhase::Closing;

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use campanile_channel::watchdog::Pulse;
-use campanile_messages::ConnectionId;
+use campanile_messages::{ConnectionId, Position};
 
 use crate::connection::socket::Sent;
 use crate::dialects::Framed;
@@ -62,8 +62,8 @@ pub struct Batch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed {
     pub connection: ConnectionId,
-    /// The sequence of the first event that it did not get.
-    pub missed: u64,
+    /// The position of the first event that it did not get; `None` if that has none.
+    pub missed: Option<Position>,
     /// Whether it was closed because this event did not fit into its outbox.
     pub is_overrun: bool,
 }
@@ -71,7 +71,7 @@ pub struct Closed {
 impl Closed {
     /// A client that did not get this event.
     pub fn at(event: &Framed, client: &Client, is_overrun: bool) -> Self {
-        Self { connection: client.connection, missed: event.sequence(), is_overrun }
+        Self { connection: client.connection, missed: event.position(), is_overrun }
     }
 }
 

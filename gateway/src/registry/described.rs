@@ -34,7 +34,7 @@ impl Clients {
         Some(ConnectionSummary {
             at: Address { worker: self.id()?, connection },
             user: self.subscriptions.user(connection).cloned(),
-            address: seen.peer.map(|peer| peer.to_string()),
+            address: seen.client.map(|client| client.to_string()),
             dialect: client.line.dialect.word().to_owned(),
             groups,
             groups_left_out,

@@ -1,5 +1,6 @@
 //! What a registry remembers for those who ask why a client did not get an event, and what it tells them.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use actix::prelude::*;
@@ -20,15 +21,12 @@ use crate::trace::ended::{EndedConnection, MAX_GROUPS_BYTES, keep_groups};
 use crate::trace::facts::Facts;
 use crate::trace::left_groups::LeftGroup;
 use crate::trace::listening::{Continued, Listening, PastOutcome};
+use crate::trace::successor::may_succeed;
 use crate::trace::wall::WallClock;
 use crate::trace::worker::WorkerTrace;
 
-/// How much the wall clocks of two gateways may differ for one to seem to have opened a connection before the
-/// other one has ended it.
-const CLOCK_TOLERANCE_MICROS: u64 = 2_000_000;
-
 /// Of how many connections the bridge is asked at a time what was not written to them.
-const MAX_UNSENT_ASKED: usize = 256;
+const MAX_UNSENT_ASKED: usize = 32;
 
 impl Clients {
     /// Notes how far the deliveries have come.
@@ -105,9 +103,8 @@ impl Clients {
     /// Remembers a connection that is about to be forgotten. Does nothing if it is forgotten already.
     pub fn note_end(&mut self, connection: ConnectionId, closed: Option<Closed>) {
         let Some(mut ended) = self.present(connection, MAX_GROUPS_BYTES) else { return };
-        if let Some(Closed { missed, is_overrun, .. }) = closed {
-            ended.last = ended.last.min(missed.saturating_sub(1));
-            ended.overrun_by = is_overrun.then_some(missed);
+        if let Some(closed) = closed {
+            ended.end_at(closed.missed, closed.is_overrun);
         }
         self.trail.ended.add(ended);
     }
@@ -128,7 +125,7 @@ impl Clients {
         let (groups, groups_left_out) = keep_groups(groups, max_groups_bytes);
         Some(EndedConnection {
             connection,
-            address: client.line.socket.peer(),
+            address: client.line.socket.client_address(),
             user: self.subscriptions.user(connection).map(|user| (&**user).into()),
             dialect: client.line.dialect,
             epoch: self.trail.epoch,
@@ -150,18 +147,28 @@ impl Clients {
         let present = self.present(connection, usize::MAX);
         let is_ended = present.is_none();
         let known = present.or_else(|| self.trail.ended.get(connection))?;
+        let departed = self.trail.left_groups.of(connection).cloned().collect();
+        Some(self.facts_of(known, is_ended, departed, position))
+    }
+
+    fn facts_of(
+        &self,
+        known: EndedConnection,
+        is_ended: bool,
+        departed: Vec<LeftGroup>,
+        position: Position,
+    ) -> Facts {
         let was_there = |at: Instant| known.opened < at && (!is_ended || at < known.ended);
         let left_groups = &self.trail.left_groups;
         let is_of_this_log = known.epoch == self.trail.epoch;
-        let departed = left_groups.of(connection).filter(|_| is_of_this_log);
-        Some(Facts {
+        Facts {
             is_ended,
-            awaits_past: self.subscriptions.awaits_past(connection),
-            left_groups: departed.cloned().collect(),
-            left_dropped: left_groups.dropped(connection),
+            awaits_past: self.subscriptions.awaits_past(known.connection),
+            left_groups: if is_of_this_log { departed } else { Vec::new() },
+            left_dropped: left_groups.dropped(known.connection),
             gap: self.trail.gaps.with(position).filter(|lost| was_there(lost.at)),
             known,
-        })
+        }
     }
 
     /// What became of an event at the connections of this worker, and at one of them; `None` before the worker has an
@@ -184,19 +191,26 @@ impl Clients {
             }
         });
         // Those who have left the group since, and those who have ended.
-        let departed = self.trail.left_groups.all().filter(|left| left.left >= position.sequence);
-        let mut departed: Vec<_> = match audience {
-            Audience::Group(group) => {
-                departed.filter(|left| *left.group == **group).map(|left| left.connection).collect()
-            }
-            _ => Vec::new(),
+        let mut departed: HashMap<ConnectionId, Vec<LeftGroup>> = HashMap::new();
+        for left in self.trail.left_groups.all() {
+            departed.entry(left.connection).or_default().push(left.clone());
+        }
+        let has_left = |connection: ConnectionId| {
+            let left = departed.get(&connection).into_iter().flatten();
+            matches!(audience, Audience::Group(group) if left.clone().any(|left| {
+                left.left >= position.sequence && *left.group == **group
+            }))
         };
-        departed.sort_unstable();
-        departed.dedup();
-        let ended = self.trail.ended.at(position).filter(|id| departed.binary_search(id).is_err());
-        for connection in ended.chain(departed.iter().copied()) {
-            if excepted != Some(connection) {
-                trace.add_other(self.facts(connection, position));
+        let of = |connection| departed.get(&connection).cloned().unwrap_or_default();
+        let ended = self.trail.ended.at(position, audience, has_left);
+        for known in ended.filter(|known| excepted != Some(known.connection)) {
+            let left = of(known.connection);
+            trace.add_other(Some(self.facts_of(known, true, left, position)));
+        }
+        let living = departed.keys().filter(|id| excepted != Some(**id) && has_left(**id));
+        for connection in living {
+            if let Some(known) = self.present(*connection, usize::MAX) {
+                trace.add_other(Some(self.facts_of(known, false, of(*connection), position)));
             }
         }
         if let Some(at) = at.filter(|at| at.worker == id) {
@@ -205,8 +219,8 @@ impl Clients {
         Some(trace)
     }
 
-    /// The first connection of the same user, or else from the same address, that was opened after another one
-    /// had ended, by a client that continued before an event.
+    /// The first connection of the same user, or else from the same address, that was opened after another one,
+    /// and at most 2 minutes before that has ended, by a client that continued before an event.
     pub fn continued(&self, client: &EndedClient, clock: WallClock) -> Option<ContinuedClient> {
         let worker = self.id()?;
         let ended: Vec<_> = self.trail.ended.returned().collect();
@@ -215,12 +229,12 @@ impl Clients {
         });
         let living = self.subscriptions.all_since().map(|(known, first)| {
             let user = self.subscriptions.user(known.connection).map(|user| &**user);
-            let address = known.line.socket.peer();
+            let address = known.line.socket.client_address();
             (known.connection, known.attached(), first, user, address)
         });
         let found = ended.chain(living).filter_map(|(connection, opened, first, user, address)| {
             let Listening::Continued(past) = first else { return None };
-            let since = past.since.filter(|since| since.epoch == client.position.epoch)?;
+            let since = past.since?;
             let opened = clock.at(opened);
             let is_same = match (&client.user, user) {
                 (Some(one), Some(other)) => one == other,
@@ -230,11 +244,10 @@ impl Clients {
                 }
                 _ => false,
             };
-            let is_meant = is_same
-                && since.sequence < client.position.sequence
-                && opened + CLOCK_TOLERANCE_MICROS >= client.ended;
+            let at = Address { worker, connection };
+            let is_meant = is_same && may_succeed(client, at, opened, since);
             is_meant.then(|| ContinuedClient {
-                at: Address { worker, connection },
+                at,
                 opened,
                 since,
                 is_recovered: past.outcome == PastOutcome::Replayed,
@@ -264,7 +277,8 @@ impl Registry {
     /// If very many end at once, it is not known of all of them.
     pub(super) fn find_unsent(&mut self, connection: ConnectionId, ctx: &mut Context<Self>) {
         let Some(ended) = self.clients.trail.ended.get(connection) else { return };
-        if ended.end.unsent_bytes == 0 || self.unsent_asked >= MAX_UNSENT_ASKED {
+        let is_known = ended.written_up_to.is_some() || ended.end.unsent_bytes == 0;
+        if is_known || self.unsent_asked >= MAX_UNSENT_ASKED {
             return;
         }
         let position = Position { epoch: ended.epoch, sequence: ended.last };

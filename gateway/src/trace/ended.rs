@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use campanile_edge::Peer;
-use campanile_messages::{ConnectionId, Position};
+use campanile_messages::{Audience, ConnectionId, Position};
 
 use super::listening::Listening;
 use crate::dialects::Dialect;
@@ -65,6 +65,27 @@ pub struct EndedConnection {
     pub end: ConnectionEnd,
 }
 
+impl EndedConnection {
+    /// The connection got nothing from this event on, which possibly did not fit into its outbox.
+    pub fn end_at(&mut self, missed: Option<Position>, is_overrun: bool) {
+        match missed {
+            Some(Position { epoch, sequence }) if epoch == self.epoch => {
+                self.last = self.last.min(sequence.saturating_sub(1));
+                self.overrun_by = is_overrun.then_some(sequence);
+            }
+            None => {}
+            // Another log has begun since, and it got nothing of that.
+            Some(_) => {
+                self.last = match &self.first {
+                    Listening::After(after) => *after,
+                    Listening::Continued(past) => past.at,
+                    Listening::Awaits(_) | Listening::WithConnection => self.last,
+                }
+            }
+        }
+    }
+}
+
 /// How a connection ended, as far as its socket knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectionEnd {
@@ -74,6 +95,8 @@ pub struct ConnectionEnd {
     pub sent_bytes: u64,
     /// How many waited and were never written.
     pub unsent_bytes: u64,
+    /// How many bytes of all that was queued were surely not events of the log; `u16::MAX` for that many or more.
+    pub other_bytes: u16,
 }
 
 /// A connection as it is kept. Ten thousand of them stay when all clients have left, so it is small.
@@ -88,21 +111,27 @@ struct EndedEntry {
     epoch: u64,
     first: Listening,
     last: u64,
-    /// [`UNKNOWN`] for none.
-    written_up_to: u64,
+    /// How far before `last` everything was surely written; [`UNKNOWN`] for none.
+    not_written: u32,
     /// In microseconds since the start, as `ended`.
     opened: u64,
     ended: u64,
     sent_bytes: u64,
     /// At most what fits into the type.
     unsent_bytes: u32,
+    other_bytes: u16,
     code: u16,
     dialect: Dialect,
     /// Whether it was closed because the event after `last` did not fit into its outbox.
     is_overrun: bool,
 }
 
-const UNKNOWN: u64 = u64::MAX;
+const UNKNOWN: u32 = u32::MAX;
+
+fn not_written(last: u64, written_up_to: Option<u64>) -> u32 {
+    let not_written = written_up_to.map(|up_to| u32::try_from(last.saturating_sub(up_to)));
+    not_written.and_then(Result::ok).unwrap_or(UNKNOWN)
+}
 
 /// By how many entries the memory grows at a time.
 const GROWTH: usize = 512;
@@ -145,25 +174,25 @@ impl EndedConnections {
         self.kept.push_back(entry);
     }
 
-    /// Completes a connection whose session has ended.
+    /// Completes a connection whose session has ended. Returns whether it is remembered.
     pub fn complete(
         &mut self,
         connection: ConnectionId,
         address: Option<IpAddr>,
         end: ConnectionEnd,
         now: Instant,
-    ) {
+    ) -> bool {
         let ended = self.since_start(now);
-        if let Some(entry) = self.entry_mut(connection) {
-            (entry.peer, entry.ended) = (Peer::of(address), ended);
-            entry.set_end(end);
-        }
+        let Some(entry) = self.entry_mut(connection) else { return false };
+        (entry.peer, entry.ended) = (Peer::of(address), ended);
+        entry.set_end(end);
+        true
     }
 
     /// Notes up to where everything was surely written to a connection that ended with something waiting.
     pub fn note_written(&mut self, connection: ConnectionId, up_to: u64) {
         if let Some(entry) = self.entry_mut(connection) {
-            entry.written_up_to = up_to;
+            entry.not_written = not_written(entry.last, Some(up_to));
         }
     }
 
@@ -173,14 +202,21 @@ impl EndedConnections {
         Some(self.unpack(entry))
     }
 
-    /// Those that were there when an event was handed to connections.
-    pub fn at(&self, position: Position) -> impl Iterator<Item = ConnectionId> {
+    /// Those that were there when an event was handed to connections, and belonged to its audience when they ended
+    /// or `had_left` it before.
+    pub fn at<'a>(
+        &'a self,
+        position: Position,
+        audience: &'a Audience,
+        had_left: impl Fn(ConnectionId) -> bool + 'a,
+    ) -> impl Iterator<Item = EndedConnection> + 'a {
         let Position { epoch, sequence } = position;
         let were_there = self.kept.iter().filter(move |entry| {
             let last = entry.last + u64::from(entry.is_overrun);
-            entry.epoch == epoch && last >= sequence
+            let is_its = || entry.belongs_to(audience) || had_left(entry.connection);
+            entry.epoch == epoch && last >= sequence && is_its()
         });
-        were_there.map(|entry| entry.connection)
+        were_there.map(|entry| self.unpack(entry))
     }
 
     /// Those that had come back with a position.
@@ -209,11 +245,12 @@ impl EndedConnections {
             epoch: ended.epoch,
             first: ended.first,
             last: ended.last,
-            written_up_to: ended.written_up_to.unwrap_or(UNKNOWN),
+            not_written: not_written(ended.last, ended.written_up_to),
             opened: self.since_start(ended.opened),
             ended: self.since_start(ended.ended),
             sent_bytes: 0,
             unsent_bytes: 0,
+            other_bytes: 0,
             code: 0,
             dialect: ended.dialect,
             is_overrun: ended.overrun_by.is_some(),
@@ -233,7 +270,8 @@ impl EndedConnections {
             epoch: entry.epoch,
             first: entry.first.clone(),
             last: entry.last,
-            written_up_to: Some(entry.written_up_to).filter(|up_to| *up_to != UNKNOWN),
+            written_up_to: (entry.not_written != UNKNOWN)
+                .then(|| entry.last - u64::from(entry.not_written)),
             overrun_by: entry.is_overrun.then_some(entry.last + 1),
             groups,
             groups_left_out,
@@ -243,6 +281,7 @@ impl EndedConnections {
                 code: entry.code,
                 sent_bytes: entry.sent_bytes,
                 unsent_bytes: entry.unsent_bytes.into(),
+                other_bytes: entry.other_bytes,
             },
         }
     }
@@ -250,9 +289,20 @@ impl EndedConnections {
 
 impl EndedEntry {
     fn set_end(&mut self, end: ConnectionEnd) {
-        let ConnectionEnd { code, sent_bytes, unsent_bytes } = end;
-        (self.code, self.sent_bytes) = (code, sent_bytes);
+        let ConnectionEnd { code, sent_bytes, unsent_bytes, other_bytes } = end;
+        (self.code, self.sent_bytes, self.other_bytes) = (code, sent_bytes, other_bytes);
         self.unsent_bytes = u32::try_from(unsent_bytes).unwrap_or(u32::MAX);
+    }
+
+    fn belongs_to(&self, audience: &Audience) -> bool {
+        match audience {
+            Audience::Everyone => true,
+            Audience::User(user) => self.user.as_ref().is_some_and(|own| ***own == **user),
+            Audience::Group(group) => {
+                let groups = self.groups.as_deref().map_or(&[][..], |(groups, _)| groups);
+                groups.iter().any(|(name, _)| **name == **group)
+            }
+        }
     }
 
     fn cost_bytes(&self) -> usize {
@@ -285,81 +335,4 @@ pub fn keep_groups<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ended(connection: u64, groups: &[&str]) -> EndedConnection {
-        let listening = Listening::WithConnection;
-        let (groups, groups_left_out) =
-            keep_groups(groups.iter().map(|g| (*g, &listening)), MAX_GROUPS_BYTES);
-        EndedConnection {
-            connection: ConnectionId(connection),
-            address: None,
-            user: Some("u".repeat(255).into()),
-            dialect: Dialect::V1,
-            epoch: 1,
-            first: Listening::After(0),
-            last: 5,
-            written_up_to: None,
-            overrun_by: None,
-            groups,
-            groups_left_out,
-            opened: Instant::now(),
-            ended: Instant::now(),
-            end: ConnectionEnd::default(),
-        }
-    }
-
-    #[test]
-    fn the_last_connections_of_a_worker_are_remembered() {
-        let mut all = EndedConnections::new(4, Instant::now());
-        (0..3_000).for_each(|connection| all.add(ended(connection, &[])));
-        assert_eq!(all.kept.len(), 2_500);
-        assert!(all.kept.capacity() < 2_500 + 2 * GROWTH);
-        assert!(all.get(ConnectionId(499)).is_none());
-        assert_eq!(all.get(ConnectionId(500)).map(|found| found.connection.0), Some(500));
-        let (address, code) = (Some([10, 0, 0, 7].into()), 1000);
-        let end = ConnectionEnd { code, sent_bytes: 7, unsent_bytes: 1 };
-        all.complete(ConnectionId(2_999), address, end, Instant::now());
-        all.complete(ConnectionId(1), address, end, Instant::now());
-        let last = all.get(ConnectionId(2_999)).expect("the last one");
-        assert_eq!((last.address, last.end), (address, end));
-    }
-
-    #[test]
-    fn what_is_kept_is_what_was_added() {
-        let start = Instant::now();
-        let mut all = EndedConnections::new(1, start);
-        let connection = EndedConnection {
-            opened: start + Duration::from_secs(1),
-            ended: start + Duration::from_secs(2),
-            overrun_by: Some(6),
-            written_up_to: Some(3),
-            groups_left_out: 2,
-            ..ended(1, &["a", "b"])
-        };
-        all.add(connection.clone());
-        assert_eq!(all.get(ConnectionId(1)), Some(connection));
-        let at = |sequence| all.at(Position { epoch: 1, sequence }).count();
-        assert_eq!([5, 6, 7].map(at), [1, 1, 0]);
-    }
-
-    #[test]
-    fn an_entry_takes_little_memory() {
-        assert!(size_of::<EndedEntry>() <= 104, "{}", size_of::<EndedEntry>());
-    }
-
-    #[test]
-    fn a_storm_of_connections_with_long_names_stays_within_its_bytes() {
-        let names: Vec<_> = (0..100).map(|n| format!("{n:0>255}")).collect();
-        let names: Vec<_> = names.iter().map(String::as_str).collect();
-        let mut all = EndedConnections::new(1, Instant::now());
-        for connection in 0..100_000 {
-            all.add(ended(connection, if connection % 2 == 0 { &names } else { &[] }));
-            assert!(all.bytes <= MAX_BYTES);
-        }
-        let kept = all.get(ConnectionId(99_998)).expect("one of the last");
-        assert!(kept.groups.len() > 10);
-        assert_eq!(kept.groups.len() + kept.groups_left_out, 100);
-    }
-}
+mod tests;

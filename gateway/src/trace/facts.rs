@@ -6,6 +6,8 @@ use super::ended::EndedConnection;
 use super::gaps::LostEvents;
 use super::left_groups::LeftGroup;
 use super::listening::{Continued, Listening, PastOutcome};
+use crate::report::StepTicket;
+use crate::resume::ReplayStart;
 
 /// What is known of a connection that lives, or ended lately.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +16,8 @@ pub struct Facts {
     pub known: EndedConnection,
     /// Whether it has ended.
     pub is_ended: bool,
-    /// Of one that is not greeted yet, whether it waits for events that it missed.
-    pub awaits_past: bool,
+    /// What it has asked for of the past and waits for, with the steps for which it did.
+    pub awaits_past: Vec<(StepTicket, ReplayStart)>,
     /// The groups that it has left.
     pub left_groups: Vec<LeftGroup>,
     /// Up to this sequence, groups that it has left may be forgotten.
@@ -29,6 +31,8 @@ pub struct Facts {
 pub struct Stay<'a> {
     /// It got the events after this sequence; `None` if it does not listen yet.
     pub after: Option<u64>,
+    /// What it waits for of the events before.
+    pub awaits: Option<ReplayStart>,
     /// What it got of the events before.
     pub continued: Option<&'a Continued>,
     /// It got the events up to this sequence; `None` if it still listens, or did until it ended.
@@ -77,7 +81,11 @@ impl Facts {
             Listening::After(after) => Some(*after),
             Listening::Continued(past) => Some(past.at),
         };
-        Stay { after, continued, left, is_join }
+        let awaits = own.ticket().and_then(|ticket| {
+            let (_, start) = self.awaits_past.iter().find(|(step, _)| *step == ticket)?;
+            Some(*start)
+        });
+        Stay { after, awaits, continued, left, is_join }
     }
 
     /// What it listens to at present, or did when it ended, each with the sequence after which it surely got
@@ -95,6 +103,19 @@ impl Facts {
             .flat_map(|after| always.clone().map(move |a| (a, after)))
             .chain(groups)
             .collect()
+    }
+
+    /// Whether all that was put into the outbox behind this event, of which there may be more, came with higher
+    /// positions and to the present audiences: no group was left since, or joined with earlier events.
+    pub fn is_order_known(&self, sequence: u64) -> bool {
+        let is_join_before = |listening: &Listening| match listening {
+            Listening::Continued(past) => past.at < sequence,
+            _ => true,
+        };
+        self.left_dropped < sequence
+            && self.left_groups.iter().all(|left| left.left < sequence)
+            && self.known.groups_left_out == 0
+            && self.known.groups.iter().all(|(_, listening)| is_join_before(listening))
     }
 
     /// The last position that was handed to it.

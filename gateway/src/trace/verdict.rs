@@ -1,15 +1,11 @@
 //! The reason why one connection did or did not get an event. Pure.
 
-use std::fmt;
-
 use campanile_messages::link::Gap;
 use campanile_messages::{Audience, Position};
 
 use super::facts::Facts;
 use super::listening::PastOutcome;
-use crate::dialects::Dialect;
-use crate::resume::Lost;
-use crate::websocket::CloseCode;
+use crate::resume::{Lost, ReplayStart};
 
 /// The event that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +27,7 @@ pub enum Verdict {
     Waiting {
         /// How many bytes are in front of it, at most.
         behind_bytes: u64,
-        /// Whether it surely waits; otherwise it may be written.
+        /// Whether it surely waits; otherwise it may be written, and other messages wait.
         is_certain: bool,
     },
     /// The worker has not come to it yet.
@@ -39,8 +35,15 @@ pub enum Verdict {
         /// How far the worker has come.
         reached: u64,
     },
-    /// The connection waits for its greeting, and will then get what it missed.
+    /// The client waits for what it missed or asked for, and the event may be among that.
     AwaitsReplay,
+    /// It ended before it was greeted.
+    NeverGreeted {
+        /// The close code; 0 for none.
+        code: u16,
+        /// Whether the event came after that.
+        is_later: bool,
+    },
     /// It joined the group after the event; `None` if its join is not confirmed yet.
     JoinedLater(Option<u64>),
     /// It had left the group before the event.
@@ -111,17 +114,20 @@ pub fn judge(
         return Verdict::LostByGateway(lost.gap);
     }
     if known.first.is_pending() {
-        return match (facts.is_ended, facts.awaits_past) {
-            (true, _) => Verdict::ClosedBefore { code: known.end.code, last: known.last },
-            (false, true) => Verdict::AwaitsReplay,
-            (false, false) => Verdict::ConnectedLater(None),
+        return match facts.is_ended {
+            true => {
+                let is_later = known.epoch != position.epoch || sequence > known.last;
+                Verdict::NeverGreeted { code: known.end.code, is_later }
+            }
+            false => not_greeted(position, audience, facts),
         };
     }
     if known.epoch != position.epoch {
         return Verdict::OtherLog;
     }
-    let mut not_recovered = None;
+    let (mut not_recovered, mut is_awaited) = (None, false);
     for stay in facts.stays(audience) {
+        is_awaited |= stay.awaits.is_some_and(|start| may_be_in(start, position));
         let Some(after) = stay.after else { continue };
         if after < sequence && stay.left.is_none_or(|left| sequence <= left) {
             return match stay.left {
@@ -145,7 +151,37 @@ pub fn judge(
             None => {}
         }
     }
-    not_recovered.unwrap_or_else(|| not_listening(sequence, audience, facts))
+    match not_recovered {
+        _ if is_awaited && !facts.is_ended => Verdict::AwaitsReplay,
+        Some(lost) => lost,
+        None => not_listening(position, audience, facts),
+    }
+}
+
+/// It lives, and is not greeted yet.
+fn not_greeted(position: Position, audience: &Audience, facts: &Facts) -> Verdict {
+    let known = &facts.known;
+    let sequence = position.sequence;
+    let is_of_this_log = known.epoch == position.epoch;
+    let mut stays = facts.stays(audience).filter(|stay| stay.left.is_none());
+    let Some(stay) = stays.next() else { return not_listening(position, audience, facts) };
+    match stay.awaits {
+        Some(start) if may_be_in(start, position) => Verdict::AwaitsReplay,
+        // Otherwise, any event may be among it.
+        Some(ReplayStart::After(since)) => Verdict::ContinuedLater(since.sequence),
+        _ if is_of_this_log && sequence > known.last => Verdict::OnItsWay { reached: known.last },
+        _ => Verdict::ConnectedLater(None),
+    }
+}
+
+/// Whether an event may be among what a client has asked for and not got yet.
+fn may_be_in(start: ReplayStart, position: Position) -> bool {
+    match start {
+        ReplayStart::After(since) if since.epoch == position.epoch => {
+            since.sequence < position.sequence
+        }
+        ReplayStart::After(_) | ReplayStart::History(_) => true,
+    }
 }
 
 /// It listens, and the event is beyond what it was handed.
@@ -172,29 +208,32 @@ fn handed_over(
 ) -> Verdict {
     let end = facts.known.end;
     let (code, unsent_bytes) = (end.code, end.unsent_bytes);
-    let closed = |is_certain| Verdict::ClosedWhileWaiting { code, unsent_bytes, is_certain };
-    if unsent_bytes == 0 {
+    let up_to = facts.known.written_up_to.filter(|_| facts.is_ended);
+    if unsent_bytes == 0 || up_to.is_some_and(|up_to| sequence <= up_to) {
         return otherwise;
     }
-    if let Some(up_to) = facts.known.written_up_to.filter(|_| facts.is_ended) {
-        return if sequence <= up_to { otherwise } else { closed(true) };
-    }
-    let QueuedAfter { bytes, is_complete: is_certain } = queued_after(sequence);
-    match unsent_bytes.saturating_sub(bytes) {
+    let QueuedAfter { bytes, is_complete } = queued_after(sequence);
+    let behind_bytes = unsent_bytes.saturating_sub(bytes);
+    // All of that may be other messages that came later, as far as there were any.
+    let other_bytes = if end.other_bytes == u16::MAX { u64::MAX } else { end.other_bytes.into() };
+    let is_certain = is_complete && behind_bytes > other_bytes && facts.is_order_known(sequence);
+    match behind_bytes {
         0 => otherwise,
-        _ if facts.is_ended => closed(is_certain),
-        behind_bytes => Verdict::Waiting { behind_bytes, is_certain },
+        _ if facts.is_ended => Verdict::ClosedWhileWaiting { code, unsent_bytes, is_certain },
+        _ => Verdict::Waiting { behind_bytes, is_certain },
     }
 }
 
 /// It was not handed the event, and did not ask for it.
-fn not_listening(sequence: u64, audience: &Audience, facts: &Facts) -> Verdict {
+fn not_listening(position: Position, audience: &Audience, facts: &Facts) -> Verdict {
+    let sequence = position.sequence;
     let known = &facts.known;
     let first = facts.first();
     if first.after.is_some_and(|after| sequence <= after) {
         let since = first.continued.filter(|past| !matches!(past.outcome, PastOutcome::History));
-        return match since.and_then(|past| past.since).map(|since| since.sequence) {
-            Some(since) if sequence <= since => Verdict::ContinuedLater(since),
+        let since = since.and_then(|past| past.since);
+        return match since.filter(|since| since.epoch == position.epoch) {
+            Some(since) if sequence <= since.sequence => Verdict::ContinuedLater(since.sequence),
             _ => Verdict::ConnectedLater(first.after),
         };
     }
@@ -226,170 +265,17 @@ impl Verdict {
             Self::Written => "written",
             Self::Waiting { .. } | Self::OnItsWay { .. } | Self::AwaitsReplay => "waiting",
             Self::JoinedLater(_) | Self::LeftEarlier(_) | Self::NeverListened => "not_listening",
-            Self::ConnectedLater(_) | Self::ContinuedLater(_) => "connected_later",
-            Self::ClosedBefore { .. } => "closed_before",
+            Self::ConnectedLater(_)
+            | Self::ContinuedLater(_)
+            | Self::NeverGreeted { is_later: false, .. } => "connected_later",
+            Self::ClosedBefore { .. } | Self::NeverGreeted { is_later: true, .. } => {
+                "closed_before"
+            }
             Self::ClosedWhileWaiting { .. } => "closed_while_waiting",
             Self::Recovered(_) => "recovered_by_replay",
             Self::NotRecovered(_) | Self::LostByGateway(_) => "not_recovered",
             Self::Excluded => "excluded",
             Self::OtherLog | Self::Forgotten => "not_kept_any_more",
-        }
-    }
-
-    /// The same as a sentence, for an event of this log to a connection of this dialect.
-    pub fn sentence(self, subject: &Subject, dialect: Dialect) -> String {
-        let said = Sentence { verdict: self, subject }.to_string();
-        match dialect.has_positions() {
-            true => said,
-            // What such a client has seen of it is known by nobody else.
-            false => format!(
-                "{said} (a client of the plain dialect gets no positions, so it cannot ask for what it missed)"
-            ),
-        }
-    }
-}
-
-struct Sentence<'a> {
-    verdict: Verdict,
-    subject: &'a Subject,
-}
-
-impl fmt::Display for Sentence<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Subject { position, audience, .. } = self.subject;
-        let at = |sequence| Position { epoch: position.epoch, sequence };
-        match self.verdict {
-            Verdict::Written => {
-                f.write_str("the kernel of the gateway's host has taken all of it for this connection")
-            }
-            Verdict::Waiting { behind_bytes, is_certain: true } => write!(
-                f,
-                "it is in the outbox of this connection, behind at most {behind_bytes} bytes that the \
-                 client has not read yet"
-            ),
-            Verdict::Waiting { behind_bytes, is_certain: false } => write!(
-                f,
-                "it may be in the outbox of this connection, in which {behind_bytes} bytes wait, or be \
-                 written: the gateway does not keep enough events any more to tell"
-            ),
-            Verdict::OnItsWay { reached } => write!(
-                f,
-                "the gateway has not handed it to this connection yet: its worker has come to {}",
-                at(reached)
-            ),
-            Verdict::AwaitsReplay => f.write_str(
-                "the connection is not greeted yet: its gateway is looking for the events that it missed",
-            ),
-            Verdict::JoinedLater(None) => {
-                write!(f, "the connection's join of {} is not confirmed yet", Shown(audience))
-            }
-            Verdict::JoinedLater(Some(joined)) => write!(
-                f,
-                "the connection joined {} later, after position {}",
-                Shown(audience),
-                at(joined)
-            ),
-            Verdict::LeftEarlier(left) => write!(
-                f,
-                "the connection had left {} before, at position {}",
-                Shown(audience),
-                at(left)
-            ),
-            Verdict::NeverListened => {
-                write!(f, "the connection never listened to {}", Shown(audience))
-            }
-            Verdict::ConnectedLater(None) => {
-                f.write_str("the connection is not greeted yet: it gets later events only")
-            }
-            Verdict::ConnectedLater(Some(first)) => write!(
-                f,
-                "the connection was opened later: it listens after position {}",
-                at(first)
-            ),
-            Verdict::ContinuedLater(since) => write!(
-                f,
-                "the connection was opened later, by a client that said it had everything up to {}",
-                at(since)
-            ),
-            Verdict::ClosedBefore { code, last } => write!(
-                f,
-                "the connection had ended before, {}: the last position that it was handed is {}",
-                Ended(code),
-                at(last)
-            ),
-            Verdict::ClosedWhileWaiting { code, unsent_bytes, is_certain } => write!(
-                f,
-                "the connection ended, {}, while {unsent_bytes} bytes waited in its outbox, {}",
-                Ended(code),
-                match is_certain {
-                    true => "with this event among them",
-                    false => "perhaps with this event among them: too few events are kept to tell",
-                }
-            ),
-            Verdict::Recovered(PastOutcome::History) => f.write_str(
-                "the connection was opened later, and got the event among the earlier ones that it asked for",
-            ),
-            Verdict::Recovered(_) => f.write_str(
-                "the client had missed it, and got it when it came back with its position",
-            ),
-            Verdict::NotRecovered(lost) => write!(
-                f,
-                "the client had missed it, and could not get it when it came back: {} ({})",
-                why(lost),
-                lost.word()
-            ),
-            Verdict::LostByGateway(gap) => write!(
-                f,
-                "the gateway lost it while it had no link to the broker, and has told its clients that events \
-                 may be missing: {} ({})",
-                why(gap.into()),
-                Lost::from(gap).word()
-            ),
-            Verdict::Excluded => f.write_str("the event was for everybody else but this connection"),
-            Verdict::OtherLog => f.write_str(
-                "the position belongs to another log than what is known of this connection",
-            ),
-            Verdict::Forgotten => f.write_str(
-                "the connection has joined and left so many groups since that it is not known any more \
-                 whether it was in this one",
-            ),
-        }
-    }
-}
-
-fn why(lost: Lost) -> &'static str {
-    match lost {
-        Lost::EpochChanged => "the broker has begun another log",
-        Lost::Expired => "the broker did not keep it any more",
-        Lost::TooFar => "it had missed more bytes than are sent to one client",
-        Lost::Malformed => "what it sent was not a position",
-    }
-}
-
-/// How a connection ended.
-struct Ended(u16);
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => f.write_str("without a close code"),
-            code if code == CloseCode::TooSlow.code() => {
-                write!(f, "closed with {code} because its client reads too slowly")
-            }
-            code => write!(f, "closed with {code}"),
-        }
-    }
-}
-
-/// An audience with its name in quotes, because clients choose names.
-struct Shown<'a>(&'a Audience);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Audience::Everyone => f.write_str("everyone"),
-            Audience::Group(group) => write!(f, "the group {:?}", &**group),
-            Audience::User(user) => write!(f, "the user {:?}", &**user),
         }
     }
 }

@@ -168,6 +168,8 @@ pub enum CloseCause {
     Violation(Violation),
     /// The gateway, for another reason.
     Gateway(CloseCode),
+    /// An operator, which is not the client's fault.
+    Operator(CloseCode),
 }
 
 impl CloseCause {
@@ -176,7 +178,7 @@ impl CloseCause {
         match self {
             Self::Client => close_code::NORMAL,
             Self::Violation(violation) => violation.close_code(),
-            Self::Gateway(code) => code.code(),
+            Self::Gateway(code) | Self::Operator(code) => code.code(),
         }
     }
 
@@ -184,7 +186,7 @@ impl CloseCause {
     /// to its ordinary end.
     pub fn incident(self) -> Option<(&'static str, String)> {
         match self {
-            Self::Client | Self::Gateway(CloseCode::GoingAway) => None,
+            Self::Client | Self::Operator(_) | Self::Gateway(CloseCode::GoingAway) => None,
             Self::Violation(violation) => {
                 let word = match violation {
                     Violation::NotUtf8 => "not_utf8",
@@ -213,6 +215,7 @@ mod tests {
         let ends = [
             (CloseCause::Client, None),
             (CloseCause::Gateway(CloseCode::GoingAway), None),
+            (CloseCause::Operator(CloseCode::NotAllowed), None),
             (CloseCause::Gateway(CloseCode::TooSlow), Some((4001, "too_slow"))),
             (CloseCause::Gateway(CloseCode::TokenExpired), Some((4401, "token_expired"))),
             (CloseCause::Gateway(CloseCode::TokenRevoked), Some((4401, "token_revoked"))),

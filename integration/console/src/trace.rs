@@ -135,17 +135,18 @@ async fn trace(wanted: Traceable, inquirer: &Inquirer) -> Result<Value, Untraced
         None => Answered { broker: Answer::Nothing, answers: Vec::new(), silent: Vec::new() },
     };
     let mut trace = shown(wanted, &broker, &first, &second);
-    if let Some(client) = ended_client(position, &second) {
-        let answered = ask(inquirer, Question::Continued(client), Asked::Gateways).await?;
-        if let Some(continued) = first_continued(&answered) {
-            add_continued(&mut trace["connection"], &continued);
-        }
+    if let Some(client) = ended_client(wanted, &second) {
+        let answered = ask(inquirer, Question::Continued(client), Asked::Gateways).await;
+        add_answer(&mut trace["connection"], answered.ok().as_ref());
     }
     Ok(trace)
 }
 
-/// The client of the connection that was asked for, if that has ended before it got the event.
-fn ended_client(position: Position, second: &Answered) -> Option<EndedClient> {
+/// The client of the connection that was asked for, if that has ended and its client may not have the event: also
+/// where it was written, unless the client has closed the connection itself.
+fn ended_client(wanted: Traceable, second: &Answered) -> Option<EndedClient> {
+    const CLOSED_BY_CLIENT: Option<u16> = Some(1000);
+    let Traceable { position, at } = wanted;
     let connection = second.answers.iter().find_map(|(_, answer)| match answer {
         Answer::Trace(traced) => match &**traced {
             Traced::Gateway(gateway) => gateway.connection.as_ref(),
@@ -155,10 +156,17 @@ fn ended_client(position: Position, second: &Answered) -> Option<EndedClient> {
     })?;
     let details = connection.details.as_ref()?;
     // A plain client has no position with which it could continue.
-    let may_continue = connection.reason.starts_with("closed_") && details.dialect != "plain";
+    let is_broken = details.ended.is_some() && details.code != CLOSED_BY_CLIENT;
+    let may_miss = match &*connection.reason {
+        "written" => is_broken,
+        reason => reason.starts_with("closed_"),
+    };
+    let may_continue = may_miss && details.dialect != "plain";
     may_continue.then(|| EndedClient {
         user: details.user.clone(),
         address: details.address.clone(),
+        at,
+        opened: details.opened.unwrap_or(0),
         ended: details.ended.unwrap_or(0),
         position,
     })
@@ -173,6 +181,22 @@ fn first_continued(answered: &Answered) -> Option<ContinuedClient> {
         _ => None,
     });
     found.min_by_key(|found| found.opened)
+}
+
+/// Adds where the client has continued. What is known already stays, if that could not be asked.
+fn add_answer(connection: &mut Value, answered: Option<&Answered>) {
+    match answered {
+        Some(answered) => {
+            if let Some(continued) = first_continued(answered) {
+                add_continued(connection, &continued);
+            }
+        }
+        None => {
+            let sentence = connection["sentence"].as_str().unwrap_or_default();
+            let unknown = "whether its client has continued could not be asked: try again";
+            connection["sentence"] = json!(format!("{sentence}; {unknown}"));
+        }
+    }
 }
 
 fn add_continued(connection: &mut Value, continued: &ContinuedClient) {
@@ -211,16 +235,7 @@ fn shown(wanted: Traceable, broker: &BrokerTrace, first: &Answered, second: &Ans
             connection = connection.or(here);
         }
     }
-    // A process that is too busy to answer has not answered either.
-    let is_busy = |(_, answer): &&(InstanceId, Answer)| matches!(answer, Answer::Busy);
-    let of = |answered: &Answered| {
-        let busy = answered.answers.iter().filter(is_busy).map(|(instance, _)| *instance);
-        busy.chain(answered.silent.iter().copied()).collect::<Vec<_>>()
-    };
-    let mut silent = [of(first), of(second)].concat();
-    silent.sort_unstable();
-    silent.dedup();
-    let silent: Vec<_> = silent
+    let silent: Vec<_> = silent(broker, first, second)
         .iter()
         .map(|instance| json!({"instance": instance.to_string(), "address": address(instance)}))
         .collect();
@@ -242,6 +257,27 @@ fn shown(wanted: Traceable, broker: &BrokerTrace, first: &Answered, second: &Ans
         };
     }
     trace
+}
+
+/// Who has not answered. A process that is too busy to answer has not answered either, nor has one of an earlier
+/// release, which is not asked or does not understand the question.
+fn silent(broker: &BrokerTrace, first: &Answered, second: &Answered) -> Vec<InstanceId> {
+    let has_said_nothing = |(_, answer): &&(InstanceId, Answer)| {
+        matches!(answer, Answer::Busy | Answer::NotUnderstood)
+    };
+    let of = |answered: &Answered| {
+        let answers = answered.answers.iter().filter(has_said_nothing);
+        let said_nothing = answers.map(|(instance, _)| *instance);
+        said_nothing.chain(answered.silent.iter().copied()).collect::<Vec<_>>()
+    };
+    let has_answered =
+        |instance: &InstanceId| first.answers.iter().any(|(answered, _)| answered == instance);
+    let linked = broker.links.iter().map(|(instance, _)| *instance);
+    let unasked = linked.filter(|instance| !has_answered(instance));
+    let mut silent = [of(first), of(second), unasked.collect()].concat();
+    silent.sort_unstable();
+    silent.dedup();
+    silent
 }
 
 /// Why nobody has said anything of a connection.
@@ -267,9 +303,70 @@ fn why_nothing(
 
 #[cfg(test)]
 mod tests {
+    use campanile_messages::inquiry::trace::{ConnectionDetails, GatewayTrace};
     use campanile_messages::{ConnectionId, WorkerId};
 
     use super::*;
+
+    fn answered(answers: &[(u8, Answer)]) -> Answered {
+        let instance = |number: u8| InstanceId(number.into());
+        let answers = answers.iter().map(|(number, answer)| (instance(*number), answer.clone()));
+        Answered {
+            broker: Answer::Nothing,
+            answers: answers.collect(),
+            silent: vec![InstanceId(9)],
+        }
+    }
+
+    #[test]
+    fn who_was_not_asked_or_did_not_understand_has_not_answered() {
+        let links = (1..5).map(|number| (InstanceId(number), "address".to_owned()));
+        let broker = BrokerTrace { links: links.collect(), ..BrokerTrace::default() };
+        let nothing = |number| (number, Answer::Nothing);
+        let first = answered(&[nothing(1), (2, Answer::NotUnderstood), (3, Answer::Busy)]);
+        let second = answered(&[nothing(1)]);
+        let silent = silent(&broker, &first, &second);
+        assert_eq!(silent, [2, 3, 4, 9].map(InstanceId));
+    }
+
+    #[test]
+    fn who_may_have_missed_an_event_is_asked_for_where_it_ended() {
+        let at = Some(Address { worker: WorkerId(3), connection: ConnectionId(4) });
+        let wanted = Traceable { position: Position { epoch: 1, sequence: 2 }, at };
+        let asked = |reason: &str, code, ended| {
+            let details =
+                ConnectionDetails { opened: Some(5), ended, code, ..ConnectionDetails::default() };
+            let connection = ConnectionTrace {
+                reason: reason.to_owned(),
+                details: Some(details),
+                ..ConnectionTrace::default()
+            };
+            let gateway = GatewayTrace { connection: Some(connection), ..GatewayTrace::default() };
+            let second = answered(&[(1, Traced::Gateway(gateway).into())]);
+            ended_client(wanted, &second).map(|client| (client.at, client.opened, client.ended))
+        };
+        let client = Some((at, 5, 9));
+        assert_eq!(asked("closed_before", Some(1000), Some(9)), client);
+        assert_eq!(asked("written", Some(1011), Some(9)), client);
+        assert_eq!(asked("written", None, Some(9)), client);
+        assert_eq!(asked("written", Some(1000), Some(9)), None, "the client has closed it");
+        assert_eq!(asked("written", None, None), None, "it lives");
+        assert_eq!(asked("not_listening", None, Some(9)), None);
+    }
+
+    #[test]
+    fn a_trace_stays_if_it_cannot_be_asked_who_continued() {
+        let mut connection = json!({"reason": "closed_before", "sentence": "it had ended"});
+        add_answer(&mut connection, Some(&answered(&[(1, Answer::Nothing)])));
+        assert_eq!(connection["sentence"], "it had ended");
+        add_answer(&mut connection, None);
+        let sentence = connection["sentence"].as_str().expect("a sentence");
+        assert!(
+            sentence.starts_with("it had ended; whether its client has continued"),
+            "{sentence}"
+        );
+        assert_eq!(connection["reason"], "closed_before");
+    }
 
     fn read(query: &str) -> Result<Traceable, String> {
         let parameters = web::Query::<Parameters>::from_query(query).expect("a query");

@@ -26,6 +26,12 @@ pub struct EndedClient {
     pub user: Option<String>,
     /// Its address, which is compared if it was no user.
     pub address: Option<String>,
+    /// Its connection; `None` if an earlier release asks.
+    #[serde(default)]
+    pub at: Option<Address>,
+    /// When its connection was opened; 0 if an earlier release asks.
+    #[serde(default)]
+    pub opened: u64,
     /// When its connection ended.
     pub ended: u64,
     /// The event.

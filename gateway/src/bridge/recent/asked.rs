@@ -7,7 +7,7 @@ use crate::dialects::Framed;
 use crate::trace::verdict::QueuedAfter;
 
 /// How many events are looked at for one connection.
-const MAX_LOOKED_AT: usize = 100_000;
+const MAX_LOOKED_AT: usize = 10_000;
 
 impl Recent {
     /// Whether an event of an audience came, or was fetched; `None` if that is not known any more.

@@ -13,6 +13,7 @@ impl Socket {
     /// [`close`](Self::close).
     pub fn hold(&self, head: Bytes) {
         let mut state = self.lock();
+        self.count_other(head.len());
         state.outbox.force(head);
         state.phase = SocketPhase::Held;
     }
@@ -22,6 +23,7 @@ impl Socket {
     /// # Errors
     /// Like [`send`](Self::send).
     pub fn send_control(&self, slice: &Bytes) -> Result<(), Full> {
+        self.count_other(slice.len());
         let mut state = self.lock();
         if state.phase >= SocketPhase::Open {
             drop(state);
@@ -48,6 +50,7 @@ impl Socket {
     pub fn greet(&self, first: Bytes) {
         let mut state = self.lock();
         if state.phase < SocketPhase::Open {
+            self.count_other(first.len());
             state.outbox.force(first);
             state.phase = SocketPhase::Open;
             if let Some(waits) = state.awaits_greeting.take() {

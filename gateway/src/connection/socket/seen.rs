@@ -7,8 +7,8 @@ use super::Socket;
 /// What operators see of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SocketSeen {
-    /// Where it comes from; `None` if it has ended.
-    pub peer: Option<SocketAddr>,
+    /// The client's address.
+    pub client: Option<SocketAddr>,
     /// How many bytes it was sent, before they were sealed.
     pub sent_bytes: u64,
     /// How many bytes wait to be sent.
@@ -20,7 +20,7 @@ impl Socket {
     pub fn seen(&self) -> SocketSeen {
         let state = self.lock();
         SocketSeen {
-            peer: self.stream.peer_addr().ok(),
+            client: self.client(),
             sent_bytes: state.outbox.written_bytes(),
             waiting_bytes: state.outbox.queued_bytes() as u64,
         }

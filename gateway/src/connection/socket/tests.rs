@@ -352,3 +352,30 @@ async fn nobody_waits_for_a_greeting_that_came_or_never_will() {
         assert!(socket.greeted().is_none());
     }
 }
+
+#[tokio::test]
+async fn the_close_and_other_messages_are_told_from_events() {
+    let jammed = Jammed::new();
+    let socket = jammed.socket();
+    let event = Bytes::from(vec![0; 128 << 10]);
+    let all = |socket: &Socket| {
+        let end = socket.end();
+        assert!(end.unsent_bytes > 0, "the kernel takes only a part");
+        (end.sent_bytes + end.unsent_bytes, end.other_bytes)
+    };
+    assert!(socket.send_now(&event).is_ok() && socket.send(&event).is_ok());
+    assert_eq!(all(&socket), (256 << 10, 0));
+    assert!(socket.send_control(&Bytes::from_static(b"ping")).is_ok());
+    assert_eq!(all(&socket), ((256 << 10) + 4, 4));
+    let cause = Some(CloseCause::Client);
+    socket.close(Bytes::from_static(b"close"), Unsent::Flush, cause);
+    assert_eq!(all(&socket), ((256 << 10) + 4, 9), "the close does not wait");
+    socket.count_other(1 << 20);
+    assert_eq!(socket.end().other_bytes, u16::MAX);
+}
+
+#[test]
+fn the_count_of_other_messages_fills_a_gap() {
+    let counted = size_of::<(ClientAddress, AtomicU16, AtomicU32)>();
+    assert_eq!(counted, size_of::<(ClientAddress, AtomicU32)>());
+}

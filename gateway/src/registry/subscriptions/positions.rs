@@ -3,6 +3,8 @@
 use campanile_messages::{Audience, ConnectionId};
 
 use super::{Step, Subscriptions};
+use crate::report::StepTicket;
+use crate::resume::ReplayStart;
 use crate::trace::listening::{Continued, Listening};
 
 impl<T> Subscriptions<T> {
@@ -66,10 +68,20 @@ impl<T> Subscriptions<T> {
         memberships.map(|joined| (&joined.audience, &joined.listening))
     }
 
-    /// Whether a connection waits for events that it missed or asks for, before it is greeted.
-    pub fn awaits_past(&self, id: ConnectionId) -> bool {
-        let ticket = self.since(id).and_then(|(_, listening)| listening.ticket());
-        ticket.is_some_and(|ticket| self.resuming.contains_key(&ticket))
+    /// What a connection has asked for of the past and waits for, with the steps for which it did.
+    pub fn awaits_past(&self, id: ConnectionId) -> Vec<(StepTicket, ReplayStart)> {
+        let first = self.since(id).map(|(_, listening)| listening);
+        let joins = self.memberships(id).map(|(_, listening)| listening);
+        let tickets = first.into_iter().chain(joins).filter_map(Listening::ticket);
+        let mut found: Vec<(StepTicket, ReplayStart)> = Vec::new();
+        for ticket in tickets {
+            if found.last().is_none_or(|(last, _)| *last != ticket)
+                && let Some((_, start)) = self.resuming.get(&ticket)
+            {
+                found.push((ticket, *start));
+            }
+        }
+        found
     }
 
     /// Calls `act` for each connection that listens to an audience: with since when the connection listens,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use campanile_messages::{ConnectionId, GroupName, UserName};
 
 use super::*;
+use crate::dialects::Dialect;
 use crate::trace::ended::{ConnectionEnd, EndedConnection};
 use crate::trace::gaps::LostEvents;
 use crate::trace::left_groups::LeftGroup;
@@ -39,7 +40,7 @@ fn facts() -> Facts {
             end: ConnectionEnd::default(),
         },
         is_ended: false,
-        awaits_past: false,
+        awaits_past: Vec::new(),
         left_groups: Vec::new(),
         left_dropped: 0,
         gap: None,
@@ -60,7 +61,7 @@ fn left(mut facts: Facts, after: u64, left: u64) -> Facts {
 
 fn ended(mut facts: Facts, code: u16, unsent_bytes: u64) -> Facts {
     facts.is_ended = true;
-    facts.known.end = ConnectionEnd { code, sent_bytes: 0, unsent_bytes };
+    facts.known.end = ConnectionEnd { code, unsent_bytes, ..ConnectionEnd::default() };
     facts
 }
 
@@ -135,9 +136,31 @@ fn what_waits_is_what_came_after_all_that_was_written() {
     // What was found out when it ended does not need the events any more.
     let mut facts = facts;
     facts.known.written_up_to = Some(14);
-    assert_eq!(judged(100, &facts), waiting);
+    assert_eq!(judged(99, &facts), waiting);
+    let unknown = judge(&subject, &facts, |_| QueuedAfter { bytes: 0, is_complete: false });
+    let perhaps = Verdict::ClosedWhileWaiting { code: 4001, unsent_bytes: 100, is_certain: false };
+    assert_eq!(unknown, perhaps);
     facts.known.written_up_to = Some(15);
     assert_eq!(judged(0, &facts), Verdict::Written);
+}
+
+#[test]
+fn other_messages_may_be_what_waits() {
+    let mut facts = facts();
+    let other_bytes = 30;
+    facts.known.end = ConnectionEnd { unsent_bytes: 100, other_bytes, ..ConnectionEnd::default() };
+    let subject = Subject { position: at(15), audience: Audience::Everyone, is_excluded: false };
+    let certain = |bytes: u64, facts: &Facts| match judge(&subject, facts, |_| after(bytes)) {
+        Verdict::Waiting { is_certain, .. } => Some(is_certain),
+        Verdict::ClosedWhileWaiting { is_certain, .. } => Some(is_certain),
+        _ => None,
+    };
+    let verdicts = [69, 70, 99, 100].map(|bytes| certain(bytes, &facts));
+    assert_eq!(verdicts, [Some(true), Some(false), Some(false), None]);
+    assert_eq!(certain(70, &ended(facts.clone(), 1000, 100)), Some(true), "there were no others");
+    facts.known.end.other_bytes = u16::MAX;
+    facts.known.end.unsent_bytes = 1 << 20;
+    assert_eq!(certain(0, &facts), Some(false), "there may have been any number of them");
 }
 
 #[test]
@@ -150,8 +173,6 @@ fn a_connection_that_ended_got_nothing_later() {
     let overrun = Verdict::ClosedWhileWaiting { code: 1000, unsent_bytes: 0, is_certain: true };
     assert_eq!(everyone(21, &facts), overrun);
     assert_eq!(everyone(22, &facts), Verdict::ClosedBefore { code: 1000, last: 20 });
-    facts.known.first = Listening::Awaits(1);
-    assert_eq!(everyone(15, &facts).reason(), "closed_before");
 }
 
 #[test]
@@ -174,6 +195,9 @@ fn a_returning_client_got_what_it_asked_for_or_did_not() {
     let other_log = Position { epoch: 9, sequence: 8 };
     facts.known.first = continued(Some(other_log), 10, PastOutcome::Lost(Lost::EpochChanged));
     assert_eq!(everyone(2, &facts), Verdict::NotRecovered(Lost::EpochChanged));
+    // It is not said that the client has what has a lower number in another log.
+    facts.known.groups = [("news".into(), Listening::After(10))].into();
+    assert_eq!(news(2, &facts), Verdict::ConnectedLater(Some(10)));
     facts.known.first = continued(None, 10, PastOutcome::Lost(Lost::Malformed));
     assert_eq!(everyone(2, &facts), Verdict::NotRecovered(Lost::Malformed));
 
@@ -214,11 +238,44 @@ fn what_is_not_known_any_more_is_not_denied() {
 
 #[test]
 fn a_connection_without_a_greeting_listens_later() {
-    let mut facts = facts();
+    let mut facts = in_group(Listening::Awaits(3));
     facts.known.first = Listening::Awaits(3);
-    assert_eq!(everyone(15, &facts), Verdict::ConnectedLater(None));
-    facts.awaits_past = true;
-    assert_eq!(everyone(15, &facts), Verdict::AwaitsReplay);
+    assert_eq!([15, 20].map(|p| everyone(p, &facts)), [Verdict::ConnectedLater(None); 2]);
+    assert_eq!([20, 21].map(|p| news(p, &facts).reason()), ["connected_later", "waiting"]);
+    facts.awaits_past = vec![(3, ReplayStart::After(at(12)))];
+    let verdicts = [12, 13, 21].map(|p| everyone(p, &facts));
+    let awaits = Verdict::AwaitsReplay;
+    assert_eq!(verdicts, [Verdict::ContinuedLater(12), awaits, awaits]);
+    assert_eq!([12, 13].map(|p| news(p, &facts)), [Verdict::ContinuedLater(12), awaits]);
+    facts.known.groups = Box::default();
+    assert_eq!([13, 21].map(|p| news(p, &facts)), [Verdict::NeverListened; 2]);
+}
+
+#[test]
+fn a_connection_that_was_never_greeted_got_nothing() {
+    let mut facts = ended(facts(), 1000, 0);
+    facts.known.first = Listening::Awaits(1);
+    let never = |is_later| Verdict::NeverGreeted { code: 1000, is_later };
+    assert_eq!(
+        [15, 20, 21].map(|p| everyone(p, &facts)),
+        [never(false), never(false), never(true)]
+    );
+    let reasons = [20, 21].map(|p| everyone(p, &facts).reason());
+    assert_eq!(reasons, ["connected_later", "closed_before"]);
+}
+
+#[test]
+fn a_join_with_a_position_waits_for_what_it_asked_for() {
+    let mut joining = in_group(Listening::Awaits(4));
+    let awaits = Verdict::AwaitsReplay;
+    assert_eq!(news(15, &joining), Verdict::JoinedLater(None));
+    joining.awaits_past = vec![(4, ReplayStart::After(at(8)))];
+    assert_eq!([9, 15, 20].map(|p| news(p, &joining)), [awaits; 3]);
+    assert_eq!(news(8, &joining).reason(), "connected_later");
+    assert_eq!(everyone(15, &joining), Verdict::Written, "that is for the group only");
+    let back = left(joining, 12, 14);
+    assert_eq!(news(13, &back), Verdict::Written);
+    assert_eq!(news(15, &back), awaits);
 }
 
 #[test]

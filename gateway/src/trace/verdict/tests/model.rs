@@ -23,6 +23,8 @@ enum Act {
     Attach(bool, bool, Option<u64>),
     Join(usize, bool, Option<u64>),
     Leave(usize, bool),
+    /// A connection gets something that is not an event of the log, of so many bytes.
+    Other(usize, u64),
     /// The kernel takes some bytes.
     Write(usize, u64),
     End(usize),
@@ -37,6 +39,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         2 => (any::<bool>(), any::<bool>(), back()).prop_map(|(a, b, since)| Act::Attach(a, b, since)),
         3 => (connection.clone(), any::<bool>(), back()).prop_map(|(c, g, since)| Act::Join(c, g, since)),
         2 => (connection.clone(), any::<bool>()).prop_map(|(c, g)| Act::Leave(c, g)),
+        2 => (connection.clone(), prop_oneof![9 => 1..40u64, 1 => Just(1 << 17)])
+            .prop_map(|(c, bytes)| Act::Other(c, bytes)),
         4 => (connection.clone(), 1..50u64).prop_map(|(c, bytes)| Act::Write(c, bytes)),
         1 => connection.prop_map(Act::End),
     ];
@@ -63,9 +67,12 @@ enum Fate {
 
 #[derive(Default)]
 struct Client {
-    outbox: VecDeque<u64>,
+    /// The length of each message, and which event it is.
+    outbox: VecDeque<(u64, Option<u64>)>,
     /// Of the first in the outbox.
     begun: u64,
+    /// What was ever queued besides events.
+    other_bytes: u64,
     fates: BTreeMap<u64, Fate>,
     /// Whether a join replayed events behind later ones, so that less can be known.
     is_disordered: bool,
@@ -74,21 +81,21 @@ struct Client {
 
 impl Client {
     fn queue(&mut self, sequence: u64, is_replay: bool) {
-        self.outbox.push_back(sequence);
+        self.outbox.push_back((LEN, Some(sequence)));
         self.fates.entry(sequence).or_insert(Fate::Queued { is_replay });
     }
 
     fn unsent_bytes(&self) -> u64 {
-        self.outbox.len() as u64 * LEN - self.begun
+        self.outbox.iter().map(|(len, _)| len).sum::<u64>() - self.begun
     }
 
     fn write(&mut self, bytes: u64) {
         let mut bytes = bytes.min(self.unsent_bytes()) + self.begun;
-        while bytes >= LEN
-            && let Some(sequence) = self.outbox.pop_front()
-        {
-            bytes -= LEN;
-            if let Some(Fate::Queued { is_replay }) = self.fates.get(&sequence).copied() {
+        while let Some((len, sequence)) = self.outbox.pop_front_if(|(len, _)| *len <= bytes) {
+            bytes -= len;
+            if let Some(sequence) = sequence
+                && let Some(Fate::Queued { is_replay }) = self.fates.get(&sequence).copied()
+            {
                 self.fates.insert(sequence, Fate::Written { is_replay });
             }
         }
@@ -165,6 +172,13 @@ impl World {
                 }
                 self.subscriptions.leave(id(client), &group);
             }
+            Act::Other(client, bytes) => {
+                let client = self.clients.get_mut(client).filter(|client| client.ended.is_none());
+                if let Some(client) = client {
+                    client.outbox.push_back((bytes, None));
+                    client.other_bytes += bytes;
+                }
+            }
             Act::Write(client, bytes) => {
                 let client = self.clients.get_mut(client).filter(|client| client.ended.is_none());
                 if let Some(client) = client {
@@ -218,6 +232,7 @@ impl World {
         facts.known.groups = groups;
         facts.known.last = self.head();
         facts.known.end.unsent_bytes = known.unsent_bytes();
+        facts.known.end.other_bytes = u16::try_from(known.other_bytes).unwrap_or(u16::MAX);
         facts.left_groups = self.left_groups.of(id(client)).cloned().collect();
         Some(facts)
     }
@@ -248,7 +263,15 @@ impl World {
                 let reason = verdict.reason();
                 let waiting = if facts.is_ended { "closed_while_waiting" } else { "waiting" };
                 let got = |is_replay| if is_replay { "recovered_by_replay" } else { "written" };
+                // With other messages in its outbox, it is not always known whether the event is written.
+                let is_open = match verdict {
+                    Verdict::Waiting { is_certain, .. } => !is_certain,
+                    Verdict::ClosedWhileWaiting { is_certain, .. } => !is_certain,
+                    _ => false,
+                };
                 let fits = match known.fates.get(&sequence) {
+                    Some(Fate::Written { .. }) if is_open && known.other_bytes > 0 => true,
+                    Some(Fate::Written { .. }) if reason == waiting && !is_open => false,
                     _ if is_excluded => reason == "excluded",
                     None => !["written", "recovered_by_replay", waiting].contains(&reason),
                     Some(Fate::Queued { .. }) => reason == waiting,

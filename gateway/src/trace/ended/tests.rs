@@ -1,0 +1,98 @@
+use campanile_messages::{GroupName, UserName};
+
+use super::*;
+
+fn ended(connection: u64, groups: &[&str]) -> EndedConnection {
+    let listening = Listening::WithConnection;
+    let (groups, groups_left_out) =
+        keep_groups(groups.iter().map(|g| (*g, &listening)), MAX_GROUPS_BYTES);
+    EndedConnection {
+        connection: ConnectionId(connection),
+        address: None,
+        user: Some("u".repeat(255).into()),
+        dialect: Dialect::V1,
+        epoch: 1,
+        first: Listening::After(0),
+        last: 5,
+        written_up_to: None,
+        overrun_by: None,
+        groups,
+        groups_left_out,
+        opened: Instant::now(),
+        ended: Instant::now(),
+        end: ConnectionEnd::default(),
+    }
+}
+
+#[test]
+fn the_last_connections_of_a_worker_are_remembered() {
+    let mut all = EndedConnections::new(4, Instant::now());
+    (0..3_000).for_each(|connection| all.add(ended(connection, &[])));
+    assert_eq!(all.kept.len(), 2_500);
+    assert!(all.kept.capacity() < 2_500 + 2 * GROWTH);
+    assert!(all.get(ConnectionId(499)).is_none());
+    assert_eq!(all.get(ConnectionId(500)).map(|found| found.connection.0), Some(500));
+    let (address, code) = (Some([10, 0, 0, 7].into()), 1000);
+    let end = ConnectionEnd { code, sent_bytes: 7, unsent_bytes: 1, other_bytes: 3 };
+    all.complete(ConnectionId(2_999), address, end, Instant::now());
+    all.complete(ConnectionId(1), address, end, Instant::now());
+    let last = all.get(ConnectionId(2_999)).expect("the last one");
+    assert_eq!((last.address, last.end), (address, end));
+}
+
+#[test]
+fn what_is_kept_is_what_was_added() {
+    let start = Instant::now();
+    let mut all = EndedConnections::new(1, start);
+    let connection = EndedConnection {
+        opened: start + Duration::from_secs(1),
+        ended: start + Duration::from_secs(2),
+        overrun_by: Some(6),
+        written_up_to: Some(3),
+        groups_left_out: 2,
+        ..ended(1, &["a", "b"])
+    };
+    all.add(connection.clone());
+    assert_eq!(all.get(ConnectionId(1)), Some(connection));
+    let at =
+        |sequence| all.at(Position { epoch: 1, sequence }, &Audience::Everyone, |_| false).count();
+    assert_eq!([5, 6, 7].map(at), [1, 1, 0]);
+    let of = |audience, had_left| {
+        all.at(Position { epoch: 1, sequence: 5 }, &audience, move |_| had_left).count()
+    };
+    let group = |name| Audience::Group(GroupName::new(name).expect("a name"));
+    let user = |name: String| Audience::User(UserName::new(name).expect("a name"));
+    assert_eq!((of(group("b"), false), of(group("c"), false), of(group("c"), true)), (1, 0, 1));
+    assert_eq!((of(user("u".repeat(255)), false), of(user("u".into()), false)), (1, 0));
+}
+
+#[test]
+fn an_end_in_an_earlier_log_says_nothing_of_sequences_of_this_one() {
+    let start = EndedConnection { epoch: 2, first: Listening::After(4), last: 9, ..ended(1, &[]) };
+    let missed = |epoch, sequence| {
+        let mut ended = start.clone();
+        ended.end_at(Some(Position { epoch, sequence }), true);
+        (ended.last, ended.overrun_by)
+    };
+    assert_eq!(missed(2, 7), (6, Some(7)));
+    assert_eq!([missed(1, 7), missed(1, 700)], [(4, None); 2]);
+}
+
+#[test]
+fn an_entry_takes_little_memory() {
+    assert!(size_of::<EndedEntry>() <= 104, "{}", size_of::<EndedEntry>());
+}
+
+#[test]
+fn a_storm_of_connections_with_long_names_stays_within_its_bytes() {
+    let names: Vec<_> = (0..100).map(|n| format!("{n:0>255}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut all = EndedConnections::new(1, Instant::now());
+    for connection in 0..100_000 {
+        all.add(ended(connection, if connection % 2 == 0 { &names } else { &[] }));
+        assert!(all.bytes <= MAX_BYTES);
+    }
+    let kept = all.get(ConnectionId(99_998)).expect("one of the last");
+    assert!(kept.groups.len() > 10);
+    assert_eq!(kept.groups.len() + kept.groups_left_out, 100);
+}
