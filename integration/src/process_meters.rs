@@ -1,6 +1,6 @@
 //! What operators see of a process besides what the system says of it.
 
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
@@ -65,10 +65,12 @@ impl DiskRoom {
     /// Looks at the file system of this directory from now on, until it is dropped.
     ///
     /// # Errors
-    /// If the system has no thread for it.
+    /// If the system has no thread for it, or no current directory for a relative path.
     pub fn of(dir: PathBuf) -> io::Result<Self> {
+        let dir = path::absolute(dir)?;
         Self::looking(move || {
-            let system = statvfs(&dir).ok()?;
+            // The broker may not have made it yet.
+            let system = dir.ancestors().find_map(|dir| statvfs(dir).ok())?;
             let bytes = |blocks: u64| blocks.saturating_mul(system.f_frsize);
             Some(Room { all: bytes(system.f_blocks), free: bytes(system.f_bavail) })
         })
