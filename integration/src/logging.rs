@@ -359,7 +359,8 @@ mod tests {
         let mut written = 0;
         let mut dropped = 0;
         for line in reader.lines().map(Result::unwrap) {
-            match line.split_once(" log lines were dropped") {
+            // One line that was dropped is reported in the singular.
+            match line.split_once(" log line") {
                 Some((number, _)) => {
                     dropped += number.rsplit(' ').next().unwrap().parse::<usize>().unwrap();
                 }
