@@ -108,8 +108,9 @@ async fn a_publisher_shows_every_process_with_its_numbers() {
     assert_eq!(refused_pushes[0]["count"], 2);
     assert_eq!(refused_pushes[0]["status"], 400);
     let sentence = refused_pushes[0]["sentence"].as_str().expect("a sentence");
-    assert!(refused.body.contains(sentence), "{sentence} is not {}", refused.body);
-    assert!(sentence.contains("script"), "{sentence}");
+    assert!(refused.body.contains("script"), "{}", refused.body);
+    // What was quoted may be a content or a key in a wrong place.
+    assert!(sentence.starts_with("\"..\" is not a parameter: content, to_group"), "{sentence}");
     assert_eq!(seen["silent"], json!([]));
 
     drop(cluster_.broker);
