@@ -124,7 +124,8 @@ pub(crate) async fn answer(
     let mut payload = payload.into_inner();
     let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
     // What is broken comes first: half a body must not be taken for a complete one.
-    let mut counted = CountedRequest::new(front.counting(), &request, &front.entrance);
+    let client = || front.entrance.client(&request);
+    let mut counted = CountedRequest::new(front.counting(), &request, client);
     let performed = tokio::select! {
         biased;
         error = turn.broken() => Err(error.into()),

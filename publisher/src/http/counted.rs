@@ -8,7 +8,7 @@ use actix_web::http::Method;
 use campanile_channel::publishing::{Push, Receipt};
 
 use super::traced::PushSpan;
-use super::{Entrance, Success, limit, status};
+use super::{Success, limit, status};
 use crate::access_log::{Asked, Lines, Source};
 use crate::error::{Answered, ApiError};
 use crate::meters::{Kind, PublisherMeters, Results};
@@ -41,11 +41,11 @@ impl RequestLog {
 }
 
 impl CountedRequest {
-    /// `is_logged` says whether there is an access log.
+    /// `is_logged` says whether there is an access log, `client` whom it names.
     pub(super) fn new(
         (meters, is_logged): (&PublisherMeters, bool),
         request: &HttpRequest,
-        entrance: &Entrance,
+        client: impl FnOnce() -> Option<SocketAddr>,
     ) -> Self {
         let kind = match (request.uri().path(), request.method()) {
             ("/", &Method::GET | &Method::POST) => Some(Kind::Push),
@@ -53,7 +53,7 @@ impl CountedRequest {
             ("/stream", &Method::GET) => Some(Kind::Stream),
             _ => None,
         };
-        let log = RequestLog::new(is_logged, || entrance.client(request));
+        let log = RequestLog::new(is_logged, client);
         Self { meters: meters.clone(), kind, pusher: None, span: None, log }
     }
 
