@@ -37,10 +37,10 @@ pub struct Answered {
     pub silent: Vec<InstanceId>,
 }
 
-/// Why there is no answer.
+/// Why a question was not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoInquiry {
-    /// There is no link now.
+    /// The publisher has no link to its broker at the moment.
     #[error("this publisher has no link to its broker: try again")]
     NoBroker,
     /// The broker reads too slowly now.

@@ -44,7 +44,7 @@ pub struct Span {
     pub position: Option<Position>,
     /// The size of the content, in bytes; of all contents for a batch.
     pub body_bytes: Option<u64>,
-    /// How many pushes a batch has; `None` if it is no batch.
+    /// The number of pushes in the batch; `None` for a single push.
     pub batch: Option<u64>,
     /// How many gateways the event was sent to.
     pub gateways: Option<u64>,

@@ -17,7 +17,7 @@ use crate::inquiries::unix_micros;
 use crate::usage::usage;
 
 impl Broker {
-    /// Answers a question, which others may have been asked, too.
+    /// Gives the broker's own answer to a question that it may also have passed on.
     pub(super) fn answer_inquiry(
         &mut self,
         link: LinkNumber,

@@ -20,7 +20,7 @@ pub enum Effect {
     Replay { link: LinkNumber, frames: Vec<EncodedFrame> },
     /// Send a message on one link, or drop it if the link has no room: an operator asks again.
     Offer { link: LinkNumber, message: FromBroker },
-    /// Pass the question of an operator on to several links, or drop it where there is no room.
+    /// Pass an operator's question on to several links. A link without room does not get it.
     PassOn { links: Vec<LinkNumber>, frame: EncodedFrame },
     /// Answer the question of an operator on one link, after it was passed on to others.
     AnswerInquiry {
