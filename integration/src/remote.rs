@@ -2,15 +2,20 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::io::{self, Write as _};
 use std::path::Path;
+use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::{Context as _, anyhow};
 use campanile_edge::Secret;
 use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Url};
+use tokio::runtime::{Builder, Runtime};
 
+use crate::logging::last_line;
 use crate::secret_file;
 
 /// How long it may take to connect, with TLS.
@@ -113,6 +118,40 @@ pub fn authorization(
         .ok_or_else(|| format!("{source}: accepted is one word of ASCII characters"))?;
     header.set_sensitive(true);
     Ok(Some(header))
+}
+
+/// The header `Authorization` with the API key in `file`, or else in the variable `CAMPANILE_KEY`.
+///
+/// # Errors
+/// As those of [`authorization`].
+pub fn api_key(file: Option<&Path>) -> anyhow::Result<Option<HeaderValue>> {
+    const VARIABLE: &str = "CAMPANILE_KEY";
+    let value = std::env::var_os(VARIABLE);
+    authorization(("--key-file", file), (VARIABLE, value.as_deref()))
+        .map_err(|error| anyhow!("{error}"))
+}
+
+/// Asks, and prints the answer or the error. The exit code is 1 if there is no answer, and 2 if there can be
+/// no question, for example because an argument is wrong.
+pub fn print_answer<E: fmt::Display>(
+    ask: impl FnOnce(&Runtime) -> anyhow::Result<Result<String, E>>,
+) -> ExitCode {
+    let runtime = Builder::new_current_thread().enable_all().build().context("cannot start");
+    match runtime.and_then(|runtime| ask(&runtime)) {
+        Ok(Ok(text)) => {
+            // Nobody may read it any more, and what was asked for is done all the same.
+            let _ = writeln!(io::stdout(), "{}", text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Ok(Err(error)) => {
+            last_line(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            last_line(&format!("error: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
 }
 
 /// An error of the network with its causes, of which the last one says most.

@@ -11,8 +11,8 @@
 //! broker's proof; so no proof is worth anything on another link. Because of the labels, a proof that is
 //! sent back to its sender is worth nothing either.
 //!
-//! The broker proves itself first, and the caller answers with the secret that the broker has used. A broker
-//! that knows none of the caller's secrets gets no answer.
+//! The broker proves first that it knows a secret of the caller. The caller then proves that it knows the same
+//! one, and does not answer a broker that knows none.
 
 use aws_lc_rs::hmac;
 use campanile_edge::Secret;

@@ -1,7 +1,7 @@
 //! `campanile push`: one push over HTTP, and its receipt.
 
 use std::fmt::Write as _;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,8 +11,7 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
 
 use crate::cli::{PushArgs, Wait};
-use crate::logging::last_line;
-use crate::remote::{authorization, causes, printable, sentence};
+use crate::remote::{api_key, causes, print_answer, printable, sentence};
 
 /// More than the most bytes of a content that any publisher accepts.
 const MAX_CONTENT_BYTES: usize = 16 << 20;
@@ -52,26 +51,10 @@ const UNKNOWN: &str = " (whether the push was accepted is unknown: repeat it wit
 /// Pushes, and prints the receipt. The exit code is 1 if the push was refused or has no answer, and 2 if an
 /// argument is wrong.
 pub fn run(args: &PushArgs) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let pushed = runtime.context("cannot start").and_then(|runtime| {
+    print_answer(|runtime| {
         let request = request(args)?;
         Ok(runtime.block_on(push(request, args)))
-    });
-    match pushed {
-        Ok(Ok(text)) => {
-            // Nobody may read it any more, and the push is accepted all the same.
-            let _ = writeln!(io::stdout(), "{text}");
-            ExitCode::SUCCESS
-        }
-        Ok(Err(error)) => {
-            last_line(&format!("error: {error}"));
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            last_line(&format!("error: {error:#}"));
-            ExitCode::from(2)
-        }
-    }
+    })
 }
 
 fn request(args: &PushArgs) -> anyhow::Result<RequestBuilder> {
@@ -80,12 +63,7 @@ fn request(args: &PushArgs) -> anyhow::Result<RequestBuilder> {
         args.content != "-" || !is_key_from_input,
         "the content and the key cannot both come from standard input"
     );
-    let variable = std::env::var_os("CAMPANILE_KEY");
-    let key = authorization(
-        ("--key-file", args.key_file.as_deref()),
-        ("CAMPANILE_KEY", variable.as_deref()),
-    );
-    let key = key.map_err(|error| anyhow!("{error}"))?;
+    let key = api_key(args.key_file.as_deref())?;
     let content = match &*args.content {
         "-" => read_content(io::stdin().lock()).context("cannot read the content")?,
         content => content.as_bytes().to_vec(),

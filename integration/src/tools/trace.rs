@@ -1,7 +1,6 @@
 //! `campanile trace`: what became of one event, and why one client did or did not get it.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,8 +10,7 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 
 use crate::cli::TraceArgs;
-use crate::logging::last_line;
-use crate::remote::{authorization, causes, printable, sentence};
+use crate::remote::{api_key, causes, print_answer, printable, sentence};
 
 /// How long an answer may take: a publisher asks its cluster twice.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -33,35 +31,14 @@ enum TraceError {
 
 /// Asks, and prints the answer. The exit code is 1 if there is none, and 2 if an argument is wrong.
 pub fn run(args: &TraceArgs) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let traced = runtime.context("cannot start").and_then(|runtime| {
+    print_answer(|runtime| {
         let request = request(args)?;
         Ok(runtime.block_on(trace(request, args)))
-    });
-    match traced {
-        Ok(Ok(text)) => {
-            // Nobody may read it any more.
-            let _ = writeln!(io::stdout(), "{}", text.trim_end());
-            ExitCode::SUCCESS
-        }
-        Ok(Err(error)) => {
-            last_line(&format!("error: {error}"));
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            last_line(&format!("error: {error:#}"));
-            ExitCode::from(2)
-        }
-    }
+    })
 }
 
 fn request(args: &TraceArgs) -> anyhow::Result<RequestBuilder> {
-    let variable = std::env::var_os("CAMPANILE_KEY");
-    let key = authorization(
-        ("--key-file", args.key_file.as_deref()),
-        ("CAMPANILE_KEY", variable.as_deref()),
-    );
-    let key = key.map_err(|error| anyhow!("{error}"))?;
+    let key = api_key(args.key_file.as_deref())?;
     let at = args.connection.map(|at| (at.worker.to_string(), at.connection.to_string()));
     let mut query = vec![("position", &*args.position)];
     if let Some((worker, connection)) = &at {

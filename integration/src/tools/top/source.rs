@@ -9,7 +9,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 
 use crate::cli::TopArgs;
-use crate::remote::{ServerUrl, authorization, causes, sentence};
+use crate::remote::{ServerUrl, api_key, causes, sentence};
 
 /// How long an answer may take: a publisher waits 3 s for the others.
 const ANSWER_LIMIT: Duration = Duration::from_secs(8);
@@ -74,12 +74,7 @@ impl Source {
     /// # Errors
     /// If one of them cannot be used.
     pub fn new(args: &TopArgs) -> anyhow::Result<Self> {
-        let variable = std::env::var_os("CAMPANILE_KEY");
-        let key = authorization(
-            ("--key-file", args.key_file.as_deref()),
-            ("CAMPANILE_KEY", variable.as_deref()),
-        );
-        let key = key.map_err(|error| anyhow!("{error}"))?;
+        let key = api_key(args.key_file.as_deref())?;
         let by_default = || BY_DEFAULT.iter().filter_map(|url| url.parse().ok()).collect();
         let urls: Vec<_> = args.url.clone().map_or_else(by_default, |url| vec![url]);
         let first = urls.first().context("no URL")?;
