@@ -16,7 +16,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Url};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::logging::last_line;
-use crate::secret_file;
+use crate::secret_file::{self, Shown};
 
 /// How long it may take to connect, with TLS.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -105,7 +105,7 @@ pub fn authorization(
 ) -> Result<Option<HeaderValue>, String> {
     let (source, secret) = match (file, value.filter(|value| !value.is_empty())) {
         (Some(file), _) => {
-            let source = format!("{flag} {}", file.display());
+            let source = format!("{flag} {}", Shown(file));
             let secret = secret_file::read(file, MAX_SECRET_BYTES);
             (source.clone(), secret.map_err(|error| format!("{source}: {error}"))?)
         }
@@ -222,8 +222,8 @@ mod tests {
             let error = read(None, Some(secret)).expect_err(secret);
             assert_eq!(error, "CAMPANILE_KEY: accepted is one word of ASCII characters");
         }
-        let error = read(Some(Path::new("/nonexistent/key")), None).expect_err("no file");
-        assert!(error.starts_with("--key-file /nonexistent/key: it cannot be read"), "{error}");
+        let error = read(Some(Path::new("/etc/no-key")), None).expect_err("no file");
+        assert!(error.starts_with("--key-file /etc/no-key: it cannot be read"), "{error}");
     }
 
     #[test]
