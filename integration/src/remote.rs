@@ -3,13 +3,14 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use campanile_edge::Secret;
+use clap::Args;
 use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Url};
@@ -120,15 +121,37 @@ pub fn authorization(
     Ok(Some(header))
 }
 
-/// The header `Authorization` with the API key in `file`, or else in the variable `CAMPANILE_KEY`.
-///
-/// # Errors
-/// As those of [`authorization`].
-pub fn api_key(file: Option<&Path>) -> anyhow::Result<Option<HeaderValue>> {
-    const VARIABLE: &str = "CAMPANILE_KEY";
-    let value = std::env::var_os(VARIABLE);
-    authorization(("--key-file", file), (VARIABLE, value.as_deref()))
-        .map_err(|error| anyhow!("{error}"))
+/// How a tool that needs an API key shows it, and whom it trusts.
+#[derive(Debug, Args)]
+pub struct CallerArgs {
+    /// File with the API key
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// File with the authorities (PEM) to trust instead of those of the system
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+}
+
+impl CallerArgs {
+    /// The header `Authorization` with the API key in the file, or else in the variable `CAMPANILE_KEY`.
+    ///
+    /// # Errors
+    /// As those of [`authorization`].
+    pub fn authorization(&self) -> anyhow::Result<Option<HeaderValue>> {
+        const VARIABLE: &str = "CAMPANILE_KEY";
+        let value = std::env::var_os(VARIABLE);
+        authorization(("--key-file", self.key_file.as_deref()), (VARIABLE, value.as_deref()))
+            .map_err(|error| anyhow!("{error}"))
+    }
+
+    /// A client for this URL, whose answers may take so long.
+    ///
+    /// # Errors
+    /// If it cannot use TLS.
+    pub fn client(&self, url: &ServerUrl, answer_limit: Duration) -> anyhow::Result<Client> {
+        let client = url.client(self.ca.as_deref()).map_err(|error| anyhow!("{error}"))?;
+        client.timeout(answer_limit).build().context("cannot use TLS")
+    }
 }
 
 /// Asks, and prints the answer or the error. The exit code is 1 if there is no answer, and 2 if there can be

@@ -1,20 +1,12 @@
 //! What is wrong in the lists and sections of a settings file, by what `campanile config --check` says.
 
-use std::io::Write as _;
+#[path = "settings/file.rs"]
+mod file;
 
 use campanile_harness::{command, output_of};
 use tempfile::NamedTempFile;
 
-/// A settings file with this text.
-fn file(text: &str) -> NamedTempFile {
-    let mut file = NamedTempFile::new().expect("a file");
-    file.write_all(text.as_bytes()).expect("it takes the text");
-    file
-}
-
-fn path(file: &NamedTempFile) -> &str {
-    file.path().to_str().expect("UTF-8")
-}
+use file::{file, path};
 
 /// The lines about a file that is wrong.
 fn refused(file: &NamedTempFile) -> Vec<String> {

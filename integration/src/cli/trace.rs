@@ -1,11 +1,9 @@
 //! The flags of `campanile trace`.
 
-use std::path::PathBuf;
-
 use campanile_messages::Address;
 use clap::Args;
 
-use crate::remote::ServerUrl;
+use crate::remote::{CallerArgs, ServerUrl};
 
 /// Which event to follow, and to which connection.
 #[derive(Debug, Args)]
@@ -22,12 +20,8 @@ pub struct TraceArgs {
     /// The listener for operators of a publisher
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4247")]
     pub url: ServerUrl,
-    /// File with the API key
-    #[arg(long, value_name = "FILE")]
-    pub key_file: Option<PathBuf>,
-    /// File with the authorities (PEM) to trust instead of those of the system
-    #[arg(long, value_name = "FILE")]
-    pub ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub caller: CallerArgs,
     /// Print the answer as JSON
     #[arg(long)]
     pub json: bool,

@@ -4,13 +4,12 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, anyhow};
 use reqwest::header::AUTHORIZATION;
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 
 use crate::cli::TraceArgs;
-use crate::remote::{api_key, causes, print_answer, printable, sentence};
+use crate::remote::{causes, print_answer, printable, sentence};
 
 /// How long an answer may take: a publisher asks its cluster twice.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -38,14 +37,13 @@ pub fn run(args: &TraceArgs) -> ExitCode {
 }
 
 fn request(args: &TraceArgs) -> anyhow::Result<RequestBuilder> {
-    let key = api_key(args.key_file.as_deref())?;
+    let key = args.caller.authorization()?;
     let at = args.connection.map(|at| (at.worker.to_string(), at.connection.to_string()));
     let mut query = vec![("position", &*args.position)];
     if let Some((worker, connection)) = &at {
         query.extend([("worker", &**worker), ("connection", connection)]);
     }
-    let client = args.url.client(args.ca.as_deref()).map_err(|error| anyhow!("{error}"))?;
-    let client = client.timeout(ANSWER_LIMIT).build().context("cannot use TLS")?;
+    let client = args.caller.client(&args.url, ANSWER_LIMIT)?;
     let request = client.get(args.url.at("trace", query));
     Ok(match key {
         Some(key) => request.header(AUTHORIZATION, key),

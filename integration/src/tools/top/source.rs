@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 
 use crate::cli::TopArgs;
-use crate::remote::{ServerUrl, api_key, causes, sentence};
+use crate::remote::{ServerUrl, causes, sentence};
 
 /// How long an answer may take: a publisher waits 3 s for the others.
 const ANSWER_LIMIT: Duration = Duration::from_secs(8);
@@ -74,12 +74,11 @@ impl Source {
     /// # Errors
     /// If one of them cannot be used.
     pub fn new(args: &TopArgs) -> anyhow::Result<Self> {
-        let key = api_key(args.key_file.as_deref())?;
+        let key = args.caller.authorization()?;
         let by_default = || BY_DEFAULT.iter().filter_map(|url| url.parse().ok()).collect();
         let urls: Vec<_> = args.url.clone().map_or_else(by_default, |url| vec![url]);
         let first = urls.first().context("no URL")?;
-        let client = first.client(args.ca.as_deref()).map_err(|error| anyhow!("{error}"))?;
-        let client = client.timeout(ANSWER_LIMIT).build().context("cannot use TLS")?;
+        let client = args.caller.client(first, ANSWER_LIMIT)?;
         Ok(Self { urls, client, key })
     }
 
