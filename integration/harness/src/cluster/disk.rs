@@ -61,6 +61,14 @@ impl SmallDisk {
         }
     }
 
+    /// Fills it up to this many free bytes.
+    pub fn fill_but(&self, free_bytes: u64) {
+        let disk = rustix::fs::statvfs(self.seen_from_outside("")).expect("it is mounted");
+        let bytes = (disk.f_bavail * disk.f_frsize).saturating_sub(free_bytes);
+        let content = vec![0; usize::try_from(bytes).expect("it is small")];
+        fs::write(self.filler(), content).expect("there is room");
+    }
+
     /// Removes what filled it.
     pub fn free(&self) {
         fs::remove_file(self.filler()).expect("it was filled");
