@@ -40,10 +40,10 @@ function connectionCard(one) {
       detail('Address', one.address ?? 'unknown'),
       detail('Client', dialectWord(one.dialect)),
       isLive ? detail('Connected for', duration(one.open_seconds)) : detail('Ended', `${clock(one.ended)}${one.code ? `, ${one.code}` : ''}: ${endWord(one)}`),
-      isLive ? detail('Waiting to be written', bytes(one.outbox_bytes)) : null,
+      isLive ? detail('Waiting to be written', bytes(one.outbox_bytes)) : detail('Was connected for', duration(one.open_seconds)),
       detail('Sent', bytes(one.sent_bytes)),
       detail('Position', make('code', {}, one.position ?? '–'))),
-    groups.length ? make('ul', { class: 'groups', 'aria-label': 'Groups' }, ...groups) : make('p', { class: 'hint' }, 'It listens to no group.'));
+    groups.length ? make('ul', { class: 'groups', 'aria-label': 'Groups' }, ...groups) : make('p', { class: 'hint' }, isLive ? 'It listens to no group.' : 'It listened to no group when it ended.'));
 }
 
 function showFound({ user, connections, left_out: leftOut = 0, silent = [] }) {

@@ -2,13 +2,11 @@
 
 import { lookUpLater } from './actions.js';
 import { byId, make, named, say } from './dom.js';
-import { bytes, count, dialectWord, duration, endMood, endWord, plural } from './words.js';
+import { ago, bytes, count, dialectWord, duration, endMood, endWord, plural } from './words.js';
 
 /** The cells with the ages of the rows that are shown. */
 let ages = [];
 let shown = '';
-
-const ago = (ended, now) => `${duration(Math.max(1, Math.round(now - ended)))} ago`;
 
 function rowOf(one) {
   const address = `${one.worker}/${one.connection}`;
@@ -17,11 +15,11 @@ function rowOf(one) {
   const code = one.code ? [make('code', { 'data-mood': endMood(one) }, `${one.code}`), ' '] : [];
   return make('tr', {}, age,
     make('td', { class: 'why' }, ...code, endWord(one)),
-    make('td', { class: 'who' }, one.user === null || one.user === undefined ? '–' : named(one.user)),
-    make('td', { class: 'from' }, make('bdi', {}, one.address ?? '–')),
+    one.user === null || one.user === undefined ? make('td', { class: 'nobody' }, '–') : make('td', { class: 'who' }, named(one.user)),
+    make('td', { class: 'from' }, named(one.address ?? '–')),
     make('td', {}, dialectWord(one.dialect)),
-    make('td', { class: 'number' }, duration(one.open_seconds)),
-    make('td', { class: 'number' }, bytes(one.sent_bytes)),
+    make('td', { class: 'number', 'data-label': 'open for' }, duration(one.open_seconds)),
+    make('td', { class: 'number', 'data-label': 'sent' }, bytes(one.sent_bytes)),
     make('td', {}, make('button', { type: 'button', class: 'link', 'data-connection': address,
       'aria-label': `Look up the connection ${address}`, onclick: () => lookUpLater(address) }, make('code', {}, address))));
 }
@@ -53,7 +51,7 @@ export function showEnded(closed, now) {
     table.hidden = connections.length === 0;
     byId('ended-empty').hidden = connections.length > 0;
   }
-  for (const { age, ended } of ages) say(age, ago(ended, now));
+  for (const { age, ended } of ages) say(age, ago(now - ended));
   const all = leftOut > 0 ? `the last ${connections.length} of ${count(connections.length + leftOut)} that are remembered` : '';
   say(byId('ended-count'), isHeld ? 'there are newer ones, which come when you leave the table' : all);
   const words = silence(silent);

@@ -139,6 +139,9 @@ export function duration(seconds) {
   return `${Math.round(seconds / 86_400)} days`;
 }
 
+/** How long ago something was, in whole seconds at least. */
+export const ago = (seconds) => `${seconds < 10 ? `${Math.max(0, Math.round(seconds))} s` : duration(seconds)} ago`;
+
 const two = (number) => `${number}`.padStart(2, '0');
 
 /** The time of day, where this page is; with milliseconds where it matters. */
