@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use campanile_harness::client::raw::{Client, request};
 use campanile_harness::link::{Peer, offer};
 use campanile_harness::{Answer, Cluster, Signal, eventually, exchange};
-use campanile_messages::InstanceId;
 use campanile_messages::frame::encode_hello;
 use campanile_messages::hello::Features;
+use campanile_messages::inquiry::{self, pack};
 use campanile_messages::link::Role;
+use campanile_messages::{FromBroker, InstanceId, ToBroker};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -287,6 +288,34 @@ async fn a_connection_is_looked_up_and_closed() {
     let without = operated.delete("/users/42").await;
     assert_eq!(without.status, 400);
     assert!(without.body.contains("the parameter reason is missing"), "{}", without.body);
+}
+
+#[tokio::test]
+async fn a_gateway_that_cannot_say_what_ended_is_named() {
+    let operated = Operated::start(1).await;
+    operated.cluster.client(0, &["news"]).await.leave_for_good().await;
+    eventually("it has ended", async || {
+        let closed = operated.get("/closed").await.json();
+        (list(&closed["connections"]).len() == 1).then_some(())
+    })
+    .await;
+    // What a gateway says that does not know the question.
+    let (mut earlier, _) =
+        Peer::gateway_of(operated.cluster.broker_address, InstanceId(0xb), &[]).await;
+    let answering = async {
+        loop {
+            if let FromBroker::Asked { ticket, .. } = earlier.recv().await {
+                let content = pack(&inquiry::Answer::NotUnderstood).expect("small");
+                return earlier.send(ToBroker::Told { ticket, content }).await;
+            }
+        }
+    };
+    let (closed, ()) = tokio::join!(operated.get("/closed"), answering);
+    let closed = closed.json();
+    assert_eq!(list(&closed["connections"]).len(), 1, "{closed}");
+    let silent = &closed["silent"][0];
+    assert_eq!((&silent["reason"], &silent["role"]), (&json!("not_understood"), &json!("gateway")));
+    assert_eq!(silent["instance"], "000000000000000b");
 }
 
 #[tokio::test]

@@ -219,9 +219,14 @@ impl EndedConnections {
     /// Those that ended last, the newest first, at most this many.
     pub fn newest(&self, most: usize) -> impl Iterator<Item = EndedConnection> {
         // They are kept in the order in which they stopped to listen, and some take long to end.
+        let newest_first = |entry: &&EndedEntry| Reverse((entry.ended, entry.connection));
         let mut newest: Vec<_> = self.kept.iter().collect();
-        newest.sort_unstable_by_key(|entry| Reverse((entry.ended, entry.connection)));
-        newest.truncate(most);
+        // Clients wait meanwhile, so not all of them are sorted.
+        if most < newest.len() {
+            newest.select_nth_unstable_by_key(most, newest_first);
+            newest.truncate(most);
+        }
+        newest.sort_unstable_by_key(newest_first);
         newest.into_iter().map(|entry| self.unpack(entry))
     }
 
