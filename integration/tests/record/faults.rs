@@ -273,6 +273,8 @@ async fn slow_disk(mut tape: Tape) -> Tape {
         () = hangs => {}
         () = tape.run(10) => {}
     }
+    // A broker whose write hangs does not end.
+    disk.hang(false);
     tape.fires(&["CampanileSlowDisk broker"]);
     tape
 }
