@@ -106,10 +106,10 @@ struct EndedEntry {
     /// What is kept of its address.
     peer: Peer,
     user: Option<Box<Box<str>>>,
-    /// With how many more there were; `None` if there were none.
-    groups: Option<Box<(KeptGroups, usize)>>,
-    epoch: u64,
-    first: Listening,
+    /// `None` if it was in no groups, and there is nothing to say of how it began.
+    more: Option<Box<More>>,
+    /// Since after which sequence it listened, if that is all there is to say.
+    after: u64,
     last: u64,
     /// How far before `last` everything was surely written; [`UNKNOWN`] for none.
     not_written: u32,
@@ -121,9 +121,20 @@ struct EndedEntry {
     unsent_bytes: u32,
     other_bytes: u16,
     code: u16,
+    /// The place of its epoch in the list of epochs.
+    log: u16,
     dialect: Dialect,
     /// Whether it was closed because the event after `last` did not fit into its outbox.
     is_overrun: bool,
+}
+
+/// What only some of the connections have.
+#[derive(Debug, Clone, Default)]
+struct More {
+    groups: KeptGroups,
+    /// Since when it listened, unless that is just since after a sequence.
+    first: Option<Box<Listening>>,
+    groups_left_out: u32,
 }
 
 const UNKNOWN: u32 = u32::MAX;
@@ -141,6 +152,8 @@ const GROWTH: usize = 512;
 pub struct EndedConnections {
     started: Instant,
     kept: VecDeque<EndedEntry>,
+    /// The logs that their positions belong to.
+    epochs: Vec<u64>,
     bytes: usize,
     max_bytes: usize,
     max: usize,
@@ -153,6 +166,7 @@ impl EndedConnections {
         Self {
             started: now,
             kept: VecDeque::new(),
+            epochs: Vec::new(),
             bytes: 0,
             max_bytes: MAX_BYTES / workers,
             max: MAX_ENDED.div_ceil(workers),
@@ -211,17 +225,18 @@ impl EndedConnections {
         had_left: impl Fn(ConnectionId) -> bool + 'a,
     ) -> impl Iterator<Item = EndedConnection> + 'a {
         let Position { epoch, sequence } = position;
+        let log = self.log(epoch);
         let were_there = self.kept.iter().filter(move |entry| {
             let last = entry.last + u64::from(entry.is_overrun);
             let is_its = || entry.belongs_to(audience) || had_left(entry.connection);
-            entry.epoch == epoch && last >= sequence && is_its()
+            Some(entry.log) == log && last >= sequence && is_its()
         });
         were_there.map(|entry| self.unpack(entry))
     }
 
     /// Those that had come back with a position.
     pub fn returned(&self) -> impl Iterator<Item = EndedConnection> {
-        let returned = |entry: &&EndedEntry| matches!(entry.first, Listening::Continued(_));
+        let returned = |entry: &&EndedEntry| matches!(entry.first(), Some(Listening::Continued(_)));
         self.kept.iter().filter(returned).map(|entry| self.unpack(entry))
     }
 
@@ -234,16 +249,38 @@ impl EndedConnections {
         moment.saturating_duration_since(self.started).as_micros() as u64
     }
 
-    fn pack(&self, ended: EndedConnection) -> EndedEntry {
+    /// The place of an epoch in the list of epochs.
+    fn log(&self, epoch: u64) -> Option<u16> {
+        let place = self.epochs.iter().rposition(|known| *known == epoch)?;
+        u16::try_from(place).ok()
+    }
+
+    /// The same, with a new place for one that is not in the list. When all places are taken, everything is
+    /// forgotten.
+    fn log_of(&mut self, epoch: u64) -> u16 {
+        self.log(epoch).unwrap_or_else(|| {
+            if self.epochs.len() > usize::from(u16::MAX) {
+                (self.epochs, self.kept, self.bytes) = (Vec::new(), VecDeque::new(), 0);
+            }
+            self.epochs.push(epoch);
+            (self.epochs.len() - 1) as u16
+        })
+    }
+
+    fn pack(&mut self, ended: EndedConnection) -> EndedEntry {
         let EndedConnection { groups, groups_left_out, .. } = ended;
-        let has_groups = !groups.is_empty() || groups_left_out > 0;
+        let (after, first) = match ended.first {
+            Listening::After(after) => (after, None),
+            first => (0, Some(Box::new(first))),
+        };
+        let has_more = !groups.is_empty() || groups_left_out > 0 || first.is_some();
+        let groups_left_out = u32::try_from(groups_left_out).unwrap_or(u32::MAX);
         let mut entry = EndedEntry {
             connection: ended.connection,
             peer: Peer::of(ended.address),
             user: ended.user.map(Box::new),
-            groups: has_groups.then(|| Box::new((groups, groups_left_out))),
-            epoch: ended.epoch,
-            first: ended.first,
+            more: has_more.then(|| Box::new(More { groups, first, groups_left_out })),
+            after,
             last: ended.last,
             not_written: not_written(ended.last, ended.written_up_to),
             opened: self.since_start(ended.opened),
@@ -252,6 +289,7 @@ impl EndedConnections {
             unsent_bytes: 0,
             other_bytes: 0,
             code: 0,
+            log: self.log_of(ended.epoch),
             dialect: ended.dialect,
             is_overrun: ended.overrun_by.is_some(),
         };
@@ -261,20 +299,21 @@ impl EndedConnections {
 
     fn unpack(&self, entry: &EndedEntry) -> EndedConnection {
         let at = |micros| self.started + Duration::from_micros(micros);
-        let (groups, groups_left_out) = entry.groups.as_deref().cloned().unwrap_or_default();
+        let More { groups, groups_left_out, .. } =
+            entry.more.as_deref().cloned().unwrap_or_default();
         EndedConnection {
             connection: entry.connection,
             address: entry.peer.address(),
             user: entry.user.as_deref().cloned(),
             dialect: entry.dialect,
-            epoch: entry.epoch,
-            first: entry.first.clone(),
+            epoch: self.epochs[usize::from(entry.log)],
+            first: entry.first().cloned().unwrap_or(Listening::After(entry.after)),
             last: entry.last,
             written_up_to: (entry.not_written != UNKNOWN)
                 .then(|| entry.last - u64::from(entry.not_written)),
             overrun_by: entry.is_overrun.then_some(entry.last + 1),
             groups,
-            groups_left_out,
+            groups_left_out: groups_left_out as usize,
             opened: at(entry.opened),
             ended: at(entry.ended),
             end: ConnectionEnd {
@@ -294,14 +333,20 @@ impl EndedEntry {
         self.unsent_bytes = u32::try_from(unsent_bytes).unwrap_or(u32::MAX);
     }
 
+    /// Since when it listened, unless that is just since `after`.
+    fn first(&self) -> Option<&Listening> {
+        self.more.as_ref()?.first.as_deref()
+    }
+
+    fn groups(&self) -> &[(Box<str>, Listening)] {
+        self.more.as_ref().map_or(&[], |more| &more.groups)
+    }
+
     fn belongs_to(&self, audience: &Audience) -> bool {
         match audience {
             Audience::Everyone => true,
             Audience::User(user) => self.user.as_ref().is_some_and(|own| ***own == **user),
-            Audience::Group(group) => {
-                let groups = self.groups.as_deref().map_or(&[][..], |(groups, _)| groups);
-                groups.iter().any(|(name, _)| **name == **group)
-            }
+            Audience::Group(group) => self.groups().iter().any(|(name, _)| **name == **group),
         }
     }
 
@@ -310,11 +355,11 @@ impl EndedEntry {
             Listening::Continued(_) => 64,
             _ => 0,
         };
-        let (groups, _) =
-            self.groups.as_deref().map_or((&[][..], 0), |(kept, out)| (&**kept, *out));
-        let groups = groups.iter().map(|(group, l)| GROUP_BYTES + group.len() + continued(l));
+        let groups =
+            self.groups().iter().map(|(group, l)| GROUP_BYTES + group.len() + continued(l));
         let user = self.user.as_ref().map_or(0, |user| user.len() + BOX_BYTES);
-        size_of::<Self>() + groups.sum::<usize>() + user + BOX_BYTES + continued(&self.first)
+        let first = self.first().map_or(0, |first| size_of::<Listening>() + continued(first));
+        size_of::<Self>() + groups.sum::<usize>() + user + BOX_BYTES + first
     }
 }
 
