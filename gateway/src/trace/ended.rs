@@ -22,8 +22,8 @@ pub const MAX_BYTES: usize = 8 << 20;
 /// The most bytes of the groups of one connection. What is beyond that is counted only.
 pub const MAX_GROUPS_BYTES: usize = 4 << 10;
 
-/// What two boxes cost, one in the other, in addition to what is in them.
-const BOX_BYTES: usize = 48;
+/// What a box costs in addition to what is in it, with what the allocator rounds up.
+const BOX_BYTES: usize = 16;
 
 /// What a group costs in addition to its name.
 const GROUP_BYTES: usize = size_of::<(Box<str>, Listening)>() + 16;
@@ -105,8 +105,7 @@ struct EndedEntry {
     connection: ConnectionId,
     /// What is kept of its address.
     peer: Peer,
-    user: Option<Box<Box<str>>>,
-    /// `None` if it was in no groups, and there is nothing to say of how it began.
+    /// `None` if it had no user and no groups, and there is nothing to say of how it began.
     more: Option<Box<More>>,
     /// Since after which sequence it listened, if that is all there is to say.
     after: u64,
@@ -129,8 +128,9 @@ struct EndedEntry {
 }
 
 /// What only some of the connections have.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct More {
+    user: Option<Box<str>>,
     groups: KeptGroups,
     /// Since when it listened, unless that is just since after a sequence.
     first: Option<Box<Listening>>,
@@ -268,18 +268,17 @@ impl EndedConnections {
     }
 
     fn pack(&mut self, ended: EndedConnection) -> EndedEntry {
-        let EndedConnection { groups, groups_left_out, .. } = ended;
+        let EndedConnection { user, groups, groups_left_out, .. } = ended;
         let (after, first) = match ended.first {
             Listening::After(after) => (after, None),
             first => (0, Some(Box::new(first))),
         };
-        let has_more = !groups.is_empty() || groups_left_out > 0 || first.is_some();
         let groups_left_out = u32::try_from(groups_left_out).unwrap_or(u32::MAX);
+        let more = More { user, groups, first, groups_left_out };
         let mut entry = EndedEntry {
             connection: ended.connection,
             peer: Peer::of(ended.address),
-            user: ended.user.map(Box::new),
-            more: has_more.then(|| Box::new(More { groups, first, groups_left_out })),
+            more: (more != More::default()).then(|| Box::new(more)),
             after,
             last: ended.last,
             not_written: not_written(ended.last, ended.written_up_to),
@@ -299,12 +298,12 @@ impl EndedConnections {
 
     fn unpack(&self, entry: &EndedEntry) -> EndedConnection {
         let at = |micros| self.started + Duration::from_micros(micros);
-        let More { groups, groups_left_out, .. } =
+        let More { user, groups, groups_left_out, .. } =
             entry.more.as_deref().cloned().unwrap_or_default();
         EndedConnection {
             connection: entry.connection,
             address: entry.peer.address(),
-            user: entry.user.as_deref().cloned(),
+            user,
             dialect: entry.dialect,
             epoch: self.epochs[usize::from(entry.log)],
             first: entry.first().cloned().unwrap_or(Listening::After(entry.after)),
@@ -338,6 +337,10 @@ impl EndedEntry {
         self.more.as_ref()?.first.as_deref()
     }
 
+    fn user(&self) -> Option<&str> {
+        self.more.as_ref()?.user.as_deref()
+    }
+
     fn groups(&self) -> &[(Box<str>, Listening)] {
         self.more.as_ref().map_or(&[], |more| &more.groups)
     }
@@ -345,7 +348,7 @@ impl EndedEntry {
     fn belongs_to(&self, audience: &Audience) -> bool {
         match audience {
             Audience::Everyone => true,
-            Audience::User(user) => self.user.as_ref().is_some_and(|own| ***own == **user),
+            Audience::User(user) => self.user().is_some_and(|own| *own == **user),
             Audience::Group(group) => self.groups().iter().any(|(name, _)| **name == **group),
         }
     }
@@ -357,9 +360,10 @@ impl EndedEntry {
         };
         let groups =
             self.groups().iter().map(|(group, l)| GROUP_BYTES + group.len() + continued(l));
-        let user = self.user.as_ref().map_or(0, |user| user.len() + BOX_BYTES);
+        let user = self.user().map_or(0, |user| user.len() + BOX_BYTES);
         let first = self.first().map_or(0, |first| size_of::<Listening>() + continued(first));
-        size_of::<Self>() + groups.sum::<usize>() + user + BOX_BYTES + first
+        let more = self.more.as_ref().map_or(0, |_| size_of::<More>() + BOX_BYTES);
+        size_of::<Self>() + more + groups.sum::<usize>() + user + first
     }
 }
 
