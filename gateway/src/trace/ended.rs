@@ -3,15 +3,20 @@
 //! A connection is added when it stops to listen, and completed when its session ends, which may be some
 //! seconds later.
 
+mod entry;
+
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use campanile_edge::Peer;
 use campanile_messages::{Audience, ConnectionId, Position};
 
 use super::listening::Listening;
 use crate::dialects::Dialect;
+use crate::websocket::CloseCause;
+use entry::{EndedEntry, since};
 
 /// How many ended connections a gateway remembers, all its workers together.
 pub const MAX_ENDED: usize = 10_000;
@@ -21,9 +26,6 @@ pub const MAX_BYTES: usize = 8 << 20;
 
 /// The most bytes of the groups of one connection. What is beyond that is counted only.
 pub const MAX_GROUPS_BYTES: usize = 4 << 10;
-
-/// What a box costs in addition to what is in it, with what the allocator rounds up.
-const BOX_BYTES: usize = 16;
 
 /// What a group costs in addition to its name.
 const GROUP_BYTES: usize = size_of::<(Box<str>, Listening)>() + 16;
@@ -89,8 +91,8 @@ impl EndedConnection {
 /// How a connection ended, as far as its socket knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectionEnd {
-    /// The close code; 0 if the connection broke, or the client has closed it without one.
-    pub code: u16,
+    /// What closed it; `None` if the connection broke, or the client went away without a close.
+    pub cause: Option<CloseCause>,
     /// How many bytes were written.
     pub sent_bytes: u64,
     /// How many waited and were never written.
@@ -99,49 +101,11 @@ pub struct ConnectionEnd {
     pub other_bytes: u16,
 }
 
-/// A connection as it is kept. Ten thousand of them stay when all clients have left, so it is small.
-#[derive(Debug)]
-struct EndedEntry {
-    connection: ConnectionId,
-    /// What is kept of its address.
-    peer: Peer,
-    /// `None` if it had no user and no groups, and there is nothing to say of how it began.
-    more: Option<Box<More>>,
-    /// Since after which sequence it listened, if that is all there is to say.
-    after: u64,
-    last: u64,
-    /// How far before `last` everything was surely written; [`UNKNOWN`] for none.
-    not_written: u32,
-    /// In microseconds since the start, as `ended`.
-    opened: u64,
-    ended: u64,
-    sent_bytes: u64,
-    /// At most what fits into the type.
-    unsent_bytes: u32,
-    other_bytes: u16,
-    code: u16,
-    /// The place of its epoch in the list of epochs.
-    log: u16,
-    dialect: Dialect,
-    /// Whether it was closed because the event after `last` did not fit into its outbox.
-    is_overrun: bool,
-}
-
-/// What only some of the connections have.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct More {
-    user: Option<Box<str>>,
-    groups: KeptGroups,
-    /// Since when it listened, unless that is just since after a sequence.
-    first: Option<Box<Listening>>,
-    groups_left_out: u32,
-}
-
-const UNKNOWN: u32 = u32::MAX;
-
-fn not_written(last: u64, written_up_to: Option<u64>) -> u32 {
-    let not_written = written_up_to.map(|up_to| u32::try_from(last.saturating_sub(up_to)));
-    not_written.and_then(Result::ok).unwrap_or(UNKNOWN)
+impl ConnectionEnd {
+    /// The close code; 0 without a cause.
+    pub fn code(&self) -> u16 {
+        self.cause.map_or(0, CloseCause::code)
+    }
 }
 
 /// By how many entries the memory grows at a time.
@@ -175,7 +139,8 @@ impl EndedConnections {
 
     /// Adds a connection that does not listen any more.
     pub fn add(&mut self, ended: EndedConnection) {
-        let entry = self.pack(ended);
+        let log = self.log_of(ended.epoch);
+        let entry = EndedEntry::pack(ended, self.started, log);
         self.bytes += entry.cost_bytes();
         while (self.kept.len() >= self.max || self.bytes > self.max_bytes)
             && let Some(oldest) = self.kept.pop_front()
@@ -196,7 +161,7 @@ impl EndedConnections {
         end: ConnectionEnd,
         now: Instant,
     ) -> bool {
-        let ended = self.since_start(now);
+        let ended = since(self.started, now);
         let Some(entry) = self.entry_mut(connection) else { return false };
         (entry.peer, entry.ended) = (Peer::of(address), ended);
         entry.set_end(end);
@@ -206,7 +171,7 @@ impl EndedConnections {
     /// Notes up to where everything was surely written to a connection that ended with something waiting.
     pub fn note_written(&mut self, connection: ConnectionId, up_to: u64) {
         if let Some(entry) = self.entry_mut(connection) {
-            entry.not_written = not_written(entry.last, Some(up_to));
+            entry.note_written(up_to);
         }
     }
 
@@ -214,6 +179,25 @@ impl EndedConnections {
     pub fn get(&self, connection: ConnectionId) -> Option<EndedConnection> {
         let entry = self.kept.iter().rev().find(|entry| entry.connection == connection)?;
         Some(self.unpack(entry))
+    }
+
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Those that ended last, the newest first, at most this many.
+    pub fn newest(&self, most: usize) -> impl Iterator<Item = EndedConnection> {
+        // They are kept in the order in which they stopped to listen, and some take long to end.
+        let newest_first = |entry: &&EndedEntry| Reverse((entry.ended, entry.connection));
+        let mut newest: Vec<_> = self.kept.iter().collect();
+        // Clients wait meanwhile, so not all of them are sorted.
+        if most < newest.len() {
+            newest.select_nth_unstable_by_key(most, newest_first);
+            newest.truncate(most);
+        }
+        newest.sort_unstable_by_key(newest_first);
+        newest.into_iter().map(|entry| self.unpack(entry))
     }
 
     /// Those that were there when an event was handed to connections, and belonged to its audience when they ended
@@ -245,10 +229,6 @@ impl EndedConnections {
         self.kept.iter_mut().rev().find(|entry| entry.connection == connection)
     }
 
-    fn since_start(&self, moment: Instant) -> u64 {
-        moment.saturating_duration_since(self.started).as_micros() as u64
-    }
-
     /// The place of an epoch in the list of epochs.
     fn log(&self, epoch: u64) -> Option<u16> {
         let place = self.epochs.iter().rposition(|known| *known == epoch)?;
@@ -267,103 +247,8 @@ impl EndedConnections {
         })
     }
 
-    fn pack(&mut self, ended: EndedConnection) -> EndedEntry {
-        let EndedConnection { user, groups, groups_left_out, .. } = ended;
-        let (after, first) = match ended.first {
-            Listening::After(after) => (after, None),
-            first => (0, Some(Box::new(first))),
-        };
-        let groups_left_out = u32::try_from(groups_left_out).unwrap_or(u32::MAX);
-        let more = More { user, groups, first, groups_left_out };
-        let mut entry = EndedEntry {
-            connection: ended.connection,
-            peer: Peer::of(ended.address),
-            more: (more != More::default()).then(|| Box::new(more)),
-            after,
-            last: ended.last,
-            not_written: not_written(ended.last, ended.written_up_to),
-            opened: self.since_start(ended.opened),
-            ended: self.since_start(ended.ended),
-            sent_bytes: 0,
-            unsent_bytes: 0,
-            other_bytes: 0,
-            code: 0,
-            log: self.log_of(ended.epoch),
-            dialect: ended.dialect,
-            is_overrun: ended.overrun_by.is_some(),
-        };
-        entry.set_end(ended.end);
-        entry
-    }
-
     fn unpack(&self, entry: &EndedEntry) -> EndedConnection {
-        let at = |micros| self.started + Duration::from_micros(micros);
-        let More { user, groups, groups_left_out, .. } =
-            entry.more.as_deref().cloned().unwrap_or_default();
-        EndedConnection {
-            connection: entry.connection,
-            address: entry.peer.address(),
-            user,
-            dialect: entry.dialect,
-            epoch: self.epochs[usize::from(entry.log)],
-            first: entry.first().cloned().unwrap_or(Listening::After(entry.after)),
-            last: entry.last,
-            written_up_to: (entry.not_written != UNKNOWN)
-                .then(|| entry.last - u64::from(entry.not_written)),
-            overrun_by: entry.is_overrun.then_some(entry.last + 1),
-            groups,
-            groups_left_out: groups_left_out as usize,
-            opened: at(entry.opened),
-            ended: at(entry.ended),
-            end: ConnectionEnd {
-                code: entry.code,
-                sent_bytes: entry.sent_bytes,
-                unsent_bytes: entry.unsent_bytes.into(),
-                other_bytes: entry.other_bytes,
-            },
-        }
-    }
-}
-
-impl EndedEntry {
-    fn set_end(&mut self, end: ConnectionEnd) {
-        let ConnectionEnd { code, sent_bytes, unsent_bytes, other_bytes } = end;
-        (self.code, self.sent_bytes, self.other_bytes) = (code, sent_bytes, other_bytes);
-        self.unsent_bytes = u32::try_from(unsent_bytes).unwrap_or(u32::MAX);
-    }
-
-    /// Since when it listened, unless that is just since `after`.
-    fn first(&self) -> Option<&Listening> {
-        self.more.as_ref()?.first.as_deref()
-    }
-
-    fn user(&self) -> Option<&str> {
-        self.more.as_ref()?.user.as_deref()
-    }
-
-    fn groups(&self) -> &[(Box<str>, Listening)] {
-        self.more.as_ref().map_or(&[], |more| &more.groups)
-    }
-
-    fn belongs_to(&self, audience: &Audience) -> bool {
-        match audience {
-            Audience::Everyone => true,
-            Audience::User(user) => self.user().is_some_and(|own| *own == **user),
-            Audience::Group(group) => self.groups().iter().any(|(name, _)| **name == **group),
-        }
-    }
-
-    fn cost_bytes(&self) -> usize {
-        let continued = |listening: &Listening| match listening {
-            Listening::Continued(_) => 64,
-            _ => 0,
-        };
-        let groups =
-            self.groups().iter().map(|(group, l)| GROUP_BYTES + group.len() + continued(l));
-        let user = self.user().map_or(0, |user| user.len() + BOX_BYTES);
-        let first = self.first().map_or(0, |first| size_of::<Listening>() + continued(first));
-        let more = self.more.as_ref().map_or(0, |_| size_of::<More>() + BOX_BYTES);
-        size_of::<Self>() + more + groups.sum::<usize>() + user + first
+        entry.unpack(self.started, self.epochs[usize::from(entry.log)])
     }
 }
 
