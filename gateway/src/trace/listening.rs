@@ -15,6 +15,9 @@ pub enum Listening {
     WithConnection,
     /// Since after this sequence.
     After(u64),
+    /// A connection that had listened to another log: to this one since after this sequence. What came before
+    /// in this log did not reach anybody.
+    Restarted(u64),
     /// The same, and before that, earlier events were asked for.
     Continued(Box<Continued>),
 }
@@ -46,6 +49,23 @@ impl Listening {
     pub fn ticket(&self) -> Option<StepTicket> {
         match self {
             Self::Awaits(ticket) => Some(*ticket),
+            _ => None,
+        }
+    }
+
+    /// After which sequence it listens; `None` if it does not yet, or has no start of its own.
+    pub fn after(&self) -> Option<u64> {
+        match self {
+            Self::Awaits(_) | Self::WithConnection => None,
+            Self::After(after) | Self::Restarted(after) => Some(*after),
+            Self::Continued(past) => Some(past.at),
+        }
+    }
+
+    /// What it asked for of the past, and got.
+    pub fn continued(&self) -> Option<&Continued> {
+        match self {
+            Self::Continued(past) => Some(past),
             _ => None,
         }
     }
