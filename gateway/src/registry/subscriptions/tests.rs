@@ -206,8 +206,8 @@ fn another_log_begins_for_those_who_listen() {
     let since = |id| subscriptions.since(id).map(|(_, listening)| listening.clone());
     let (restarted, after) = (Listening::Restarted(9), Listening::After(9));
     assert_eq!([since(there), since(new)], [Some(restarted), Some(after)]);
-    let memberships = subscriptions.memberships(there).map(|(_, listening)| listening.clone());
-    assert_eq!(memberships.collect::<Vec<_>>(), [Listening::WithConnection; 2]);
+    let mut joined = subscriptions.memberships(there);
+    assert!(joined.all(|(_, listening)| *listening == Listening::WithConnection));
 }
 
 #[derive(Debug, Clone)]
