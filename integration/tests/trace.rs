@@ -4,6 +4,10 @@
 mod gaps;
 #[path = "trace/operator.rs"]
 mod operator;
+#[path = "trace/past.rs"]
+mod past;
+#[path = "trace/silent.rs"]
+mod silent;
 
 use campanile_harness::{
     Cluster, Feed, NO_GROUPS, Protocol, Signal, Websocket, command, connect, eventually, exchange,
@@ -186,6 +190,7 @@ async fn a_connection_got_what_it_listened_to_at_that_position() {
     })
     .await;
     assert_eq!((&ended["reason"], &ended["details"]["code"]), (&"written".into(), &1000.into()));
+    assert!(ended["at"].as_f64().is_some() && ended["at"] == ended["details"]["ended"], "{ended}");
     assert_eq!(ended["details"]["address"], "127.0.0.1");
     let missed = push_to(push, "news", "missed").await;
     let closed = operator.at(&missed, me).await;
@@ -237,6 +242,8 @@ async fn what_waits_for_a_slow_reader_is_told_from_what_was_written() {
     let strict = strict.address("the gateway listens").await;
     let slow = Websocket::with_small_buffer(cluster.gateway_addresses[0], &[]).await;
     let dropped = Websocket::with_small_buffer(strict, &[]).await;
+    let stream = connect(cluster.gateway_addresses[0], Some(4096)).await;
+    let slow_v1 = Websocket::open(stream, &[], Some("campanile.v1")).await.greeted().await;
     let (me, other) = (at(&slow), at(&dropped));
     let mut positions = Vec::new();
     for _ in 0..MANY_BYTES / (256 << 10) {
@@ -255,7 +262,7 @@ async fn what_waits_for_a_slow_reader_is_told_from_what_was_written() {
             .map(|g| g[name].as_u64().unwrap_or(0))
             .sum::<u64>()
     };
-    assert_eq!((count("waiting"), count("written")), (1, 0), "{seen}");
+    assert_eq!((count("waiting"), count("written")), (2, 0), "{seen}");
 
     // The other one was closed when its outbox was full.
     operator.until(first, other, "written").await;
@@ -281,11 +288,25 @@ async fn what_waits_for_a_slow_reader_is_told_from_what_was_written() {
         gateways.map(|gateway| gateway["closed_too_slow"].as_u64().unwrap_or(0)).sum();
     assert_eq!(too_slow, 1, "{seen}");
 
-    // The first one goes away without having read it.
-    drop(slow);
+    // The others go away without having read it. One of them comes back.
+    let returning = at(&slow_v1);
+    drop((slow, slow_v1));
     let gone = operator.until(last, me, "closed_while_waiting").await;
     says(&gone, "bytes waited in its outbox");
     assert_eq!(operator.at(first, me).await["reason"], "written");
+    operator.until(last, returning, "closed_while_waiting").await;
+    let (_feed, back) =
+        open_feed(&cluster, 0, Protocol::V1, NO_GROUPS, Some(&positions[positions.len() - 2]))
+            .await;
+    let resumed = eventually("it is known where it resumed", async || {
+        let gone = operator.at(last, returning).await;
+        gone["details"]["resumed_as"].is_object().then_some(gone)
+    })
+    .await;
+    assert_eq!(resumed["reason"], "closed_while_waiting", "{resumed}");
+    let continued = json!({"worker": back.worker, "connection": back.connection});
+    assert_eq!(resumed["details"]["resumed_as"], continued, "{resumed}");
+    says(&resumed, "and got what it had missed");
 }
 
 #[tokio::test]

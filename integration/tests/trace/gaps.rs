@@ -57,6 +57,8 @@ async fn what_a_gateway_lost_is_told_from_what_came_before_and_after() {
         address
     };
     joined.say(r#"{"type":"join","group":"g"}"#).await;
+    let never = Websocket::open(connect(address, None).await, &["g"], Some("campanile.v1")).await;
+    drop(never);
     let new = Websocket::open(connect(address, None).await, &["g"], Some("campanile.v1")).await;
     let [back, back_inside] =
         [returning(address, &before).await, returning(address, &lost[4]).await];
@@ -81,6 +83,8 @@ async fn what_a_gateway_lost_is_told_from_what_came_before_and_after() {
     }
     for (at, reason, part) in [
         (ended, "closed_before", "had ended before its gateway got the event, closed with 1000"),
+        // Its greeting would have said which one it is.
+        ((new.worker, new.connection - 1), "closed_before", "it was never greeted"),
         (at(&joined), "not_listening", "joined the group \"g\" later"),
         (at(&new), "connected_later", "was greeted later"),
         (at(&back), "not_recovered", "(expired)"),

@@ -30,12 +30,17 @@ impl Operator {
         answer.json()
     }
 
-    /// What became of an event at a connection.
-    pub async fn at(&self, position: &str, (worker, connection): (u64, u64)) -> Value {
+    /// What became of an event, in the cluster and at a connection.
+    pub async fn whole(&self, position: &str, (worker, connection): (u64, u64)) -> Value {
         let at = format!("position={position}&worker={worker}&connection={connection}");
         let answer = self.get(&at).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
-        answer.json()["connection"].clone()
+        answer.json()
+    }
+
+    /// What became of an event at a connection.
+    pub async fn at(&self, position: &str, connection: (u64, u64)) -> Value {
+        self.whole(position, connection).await["connection"].clone()
     }
 
     /// Waits until an event has this reason at a connection.
