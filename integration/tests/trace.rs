@@ -178,7 +178,7 @@ async fn a_connection_got_what_it_listened_to_at_that_position() {
     says(&never, "has never had a connection 1000000");
     let nowhere = operator.at(&news, (me.0 + 1_000, 1)).await;
     assert_eq!(nowhere["reason"], "unknown_connection");
-    says(&nowhere, "no gateway of this cluster has a worker");
+    says(&nowhere, "no gateway that has a link to the broker now has a worker");
 
     // It ends, and what it got before stays known.
     let position = push_to(push, "news", "last").await;

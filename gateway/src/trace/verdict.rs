@@ -266,9 +266,8 @@ fn not_listening(position: Position, audience: &Audience, facts: &Facts) -> Verd
     let first = facts.first();
     if !first.is_restarted && first.after.is_some_and(|after| sequence <= after) {
         let since = first.continued.filter(|past| !matches!(past.outcome, PastOutcome::History));
-        let since = since.and_then(|past| past.since);
-        return match since.filter(|since| since.epoch == position.epoch) {
-            Some(since) if sequence <= since.sequence => Verdict::ContinuedLater(since.sequence),
+        return match since.and_then(|past| past.since_in(position.epoch)) {
+            Some(since) if sequence <= since => Verdict::ContinuedLater(since),
             _ => Verdict::ConnectedLater(first.after),
         };
     }

@@ -252,7 +252,7 @@ fn why_nothing(
     }
     let worker = at.worker;
     let sentence = match is_anybody_silent {
-        false => format!("no gateway of this cluster has a worker {worker}"),
+        false => format!("no gateway that has a link to the broker now has a worker {worker}"),
         true => format!(
             "no gateway that has answered has a worker {worker}, and at least one has not answered: try \
              again"

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use campanile_harness::{Cluster, End, Mode, Proxy, Websocket, connect, start_gateway};
+use campanile_harness::{Cluster, End, Mode, Proxy, Websocket, connect, eventually, start_gateway};
 use serde_json::{Value, json};
 
 use super::operator::{Operator, at, push_large, push_to, says};
@@ -47,8 +47,16 @@ async fn what_a_gateway_lost_is_told_from_what_came_before_and_after() {
     }
 
     proxy.all(Mode::Cut(End::Reset));
-    let mut lost = Vec::new();
-    for _ in 0..20 {
+    let mut lost = vec![push_large(push, Some("g"), 8 << 10).await];
+    // A gateway that may come back with it is not denied.
+    eventually("the broker has noticed that the link is gone", async || {
+        let found = operator.at(&lost[0], at(&stayed)).await;
+        assert_eq!(found["reason"], "unknown_connection", "{found}");
+        let sentence = found["sentence"].as_str().expect("a sentence");
+        sentence.contains("no gateway that has a link to the broker now").then_some(())
+    })
+    .await;
+    for _ in 1..20 {
         lost.push(push_large(push, Some("g"), 8 << 10).await);
     }
     let ended = {

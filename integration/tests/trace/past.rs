@@ -42,7 +42,11 @@ async fn what_clients_ask_for_of_the_past_they_get_or_not() {
         push_large(push, Some("news"), 32 << 10).await;
     }
     let other_log = "00000000deadbeef-1";
-    for (since, reason) in [(other_log, "epoch_changed"), (&*before, "too_far")] {
+    let (epoch, _) = before.split_once('-').expect("a position");
+    let beyond = format!("{epoch}-99999999");
+    for (since, reason) in
+        [(other_log, "epoch_changed"), (&*beyond, "epoch_changed"), (&*before, "too_far")]
+    {
         let (_feed, hello) = open_feed(&cluster, 0, Protocol::V1, &["news"], Some(since)).await;
         let found =
             operator.until(&second, (hello.worker, hello.connection), "not_recovered").await;
