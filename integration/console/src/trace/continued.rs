@@ -14,12 +14,12 @@ pub fn ended_client(wanted: Traceable, connection: &ConnectionTrace) -> Option<E
     const CLOSED_BY_CLIENT: Option<u16> = Some(1000);
     let Traceable { position, at } = wanted;
     let details = connection.details.as_ref()?;
-    // A plain client has no position with which it could continue.
     let is_broken = details.ended.is_some() && details.code != CLOSED_BY_CLIENT;
     let may_miss = match &*connection.reason {
         "written" => is_broken,
         reason => reason.starts_with("closed_"),
     };
+    // A plain client has no position with which it could continue.
     let may_continue = may_miss && details.dialect != "plain";
     may_continue.then(|| EndedClient {
         user: details.user.clone(),
