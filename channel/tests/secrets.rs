@@ -213,7 +213,7 @@ async fn accept(listener: &TcpListener) -> (Peer, Bytes) {
 
 fn welcome() -> EncodedFrame {
     let head = Position { epoch: 1, sequence: 0 };
-    let welcome = Welcome { head, durability: Durability::Memory, workers: vec![] };
+    let welcome = Welcome { head, durability: Durability::Memory, workers: vec![], log: None };
     encode_answer(&HelloAnswer::welcome(welcome))
 }
 

@@ -90,7 +90,12 @@ impl Dialect {
         let len = 0x93 + self.more;
         let agreement = [&[len, 4][..], self.terms, self.surplus].concat();
         let head = self.fields(&[b"\x01", b"\x00"]);
-        let welcome = self.fields(&[&head, b"\xa6Memory", b"\x92\x01\x02"]);
+        let fields: [&[u8]; 3] = [&head, b"\xa6Memory", b"\x92\x01\x02"];
+        let welcome = match self.from {
+            b"" => self.fields(&fields),
+            // Nothing of the log, which the first peers of version 4 did not know.
+            _ => self.fields(&[&fields[..], &[b"\xc0"]].concat()),
+        };
         let answer = self.fields(&[&agreement, &welcome]);
         frame(&[b"\xa9campanile", self.versions, b"\x81\xa7Welcome", &answer])
     }
@@ -326,6 +331,7 @@ async fn a_client_works_with(dialect: Dialect) {
         head: Position { epoch: 1, sequence: 0 },
         durability: Durability::Memory,
         workers: vec![WorkerId(1), WorkerId(2)],
+        log: None,
     };
     assert_eq!(next(&mut facts).await, Told::Up(welcome));
     let interest = b"\x81\xa8Interest\x92\x01\x91\x92\x81\xa5Group\xa4news\x03";

@@ -55,7 +55,9 @@ use crate::{
 };
 
 use bounded::{Bound, list};
-pub use greeting::{Durability, Hello, Role, Welcome};
+pub use greeting::{
+    Durability, Hello, InvalidLogId, LogId, LogIdentity, LogKind, MAX_LOG_ID_BYTES, Role, Welcome,
+};
 pub use parts::{DirectOutcome, Gap, InterestChange, Number, Refusal, RequestTicket, Tally, Want};
 
 /// The most changes of one `Interest`: at most 2.6 MB of names.

@@ -12,7 +12,7 @@ mod traces;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use campanile_messages::link::{InterestChange, Role, Welcome};
+use campanile_messages::link::{InterestChange, LogIdentity, Role, Welcome};
 use campanile_messages::{Durability, FromBroker, Hello, InstanceId, ToBroker};
 
 use super::conversation::{Conversation, Violation};
@@ -53,6 +53,8 @@ pub struct Start {
     pub now: Duration,
     /// How durable an event must be before anybody sees it.
     pub durability: Durability,
+    /// Which log this is.
+    pub identity: LogIdentity,
     /// Whether there is a disk, to which [changes](Exchange::take_changes) go.
     pub keeps: bool,
     /// The log that was found, or a new one.
@@ -78,6 +80,7 @@ pub struct Start {
 /// The state of the broker: links and what they want, the log, and the worker ids.
 pub struct Exchange {
     durability: Durability,
+    identity: LogIdentity,
     keeps: bool,
     log: Log,
     intake: Intake,
@@ -97,7 +100,7 @@ pub struct Exchange {
 impl Exchange {
     /// A broker without links.
     pub fn new(start: Start) -> Self {
-        let Start { now, durability, keeps, log: opening, events, ids, .. } = start;
+        let Start { now, durability, identity, keeps, log: opening, events, ids, .. } = start;
         let last = opening.head;
         // The events are appended below, after which the log ends where it ended before.
         let head = events.first().map_or(last, |first| first.sequence - 1);
@@ -117,6 +120,7 @@ impl Exchange {
         }
         let mut exchange = Self {
             durability,
+            identity,
             keeps,
             log,
             intake,
@@ -167,7 +171,8 @@ impl Exchange {
         self.next_link += 1;
         let head = self.log.head();
         self.links.insert(link, Peer::new(hello.instance, conversation, head.sequence));
-        let welcome = Welcome { head, durability: self.durability, workers };
+        let log = Some(self.identity.clone());
+        let welcome = Welcome { head, durability: self.durability, workers, log };
         Ok(Entered { link, welcome, replaced })
     }
 

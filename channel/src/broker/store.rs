@@ -46,6 +46,7 @@ mod directory;
 mod engine;
 mod error;
 mod journal;
+mod log_id;
 mod mark;
 mod opening;
 mod panics;
@@ -64,6 +65,7 @@ use super::clock::{self, Clock, ClockReading, Kernel};
 use super::record::{Changes, KnownId, Record};
 
 use batch::Edit;
+use continuity::Broken;
 use directory::Directory;
 use engine::Engine;
 pub use error::StoreError;
@@ -99,6 +101,7 @@ pub struct Store {
     mark: MarkFile,
     state: StoreState,
     clock: Clock,
+    log_id: u64,
     failed: bool,
     // Dropped last, because it holds the lock.
     directory: Directory,
@@ -161,7 +164,13 @@ impl Store {
         let kernel = Kernel { boot, uptime: clock::uptime() };
         let clock = Clock::starting_at(opening::time(&state, &recovered, kernel));
         let mut edits = Vec::new();
-        if let Some(broken) = continuity::broken(&state.run, &run) {
+        let broken = continuity::broken(&state.run, &run);
+        // The original of a copy may be in use, so the copy is another log from now on.
+        let log_id = match broken {
+            Some(Broken::Copied) => log_id::renew(dir).map_err(io),
+            _ => log_id::keep(dir),
+        }?;
+        if let Some(broken) = broken {
             warn!(
                 dir = %dir.display(),
                 forgotten = recovered.events.len(),
@@ -188,7 +197,8 @@ impl Store {
         let mark = StoreMark { synced: state.changes, written: state.changes, boot };
         let mark = MarkFile::start(&directory.mark(), mark).map_err(io)?;
         directory.sync().map_err(io)?;
-        Ok((Self { engine, mark, state, clock, failed: false, directory }, recovered))
+        let store = Self { engine, mark, state, clock, log_id, failed: false, directory };
+        Ok((store, recovered))
     }
 
     pub fn dir(&self) -> &Path {
@@ -199,6 +209,11 @@ impl Store {
     /// that can be proven.
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// The random id of the log, which no other directory has.
+    pub fn log_id(&self) -> u64 {
+        self.log_id
     }
 
     /// The last sequence that was ever stored.

@@ -91,7 +91,7 @@ impl Broker {
     pub fn welcome(&mut self, workers: usize) -> Welcome {
         self.lose_link();
         let workers = (0..workers as u64).map(WorkerId).collect();
-        Welcome { head: self.at(self.head), durability: Durability::Memory, workers }
+        Welcome { head: self.at(self.head), durability: Durability::Memory, workers, log: None }
     }
 
     pub fn lose_link(&mut self) {

@@ -5,8 +5,8 @@ use crate::hello::{Agreement, Challenge, Features, Limits, Mac, Nonce};
 use crate::hello::{INQUIRIES, STAMPS};
 use crate::link::Asked;
 use crate::link::{
-    DirectOutcome, Gap, InterestChange, MAX_CHANGES, MAX_WANTED_AUDIENCES, MAX_WANTS, Refusal,
-    RequestTicket, Role, Tally, Want, Welcome,
+    DirectOutcome, Gap, InterestChange, LogIdentity, LogKind, MAX_CHANGES, MAX_WANTED_AUDIENCES,
+    MAX_WANTS, Refusal, RequestTicket, Role, Tally, Want, Welcome,
 };
 use crate::{
     Address, Audience, ConnectionId, Durability, GroupName, Hello, IdempotencyKey, InstanceId,

@@ -43,6 +43,7 @@ impl TestBroker {
 
     fn starting(change: impl FnOnce(&mut Start)) -> Self {
         let mut start = Start {
+            identity: LogIdentity::own(0xab),
             now: NOW,
             durability: Durability::Memory,
             keeps: false,

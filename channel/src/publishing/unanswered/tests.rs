@@ -33,7 +33,7 @@ fn within(mut push: Push, timeout: Duration) -> Push {
 
 fn welcome(epoch: u64) -> Welcome {
     let head = Position { epoch, sequence: 0 };
-    Welcome { head, durability: Durability::Written, workers: Vec::new() }
+    Welcome { head, durability: Durability::Written, workers: Vec::new(), log: None }
 }
 
 fn linked() -> Unanswered<u32> {

@@ -156,7 +156,7 @@ async fn introduce(stream: TcpStream, epoch: u64) -> io::Result<(Frames<TcpStrea
         panic!("{hello:?}");
     };
     let head = Position { epoch, sequence: 0 };
-    let welcome = Welcome { head, durability: Durability::Disk, workers: Vec::new() };
+    let welcome = Welcome { head, durability: Durability::Disk, workers: Vec::new(), log: None };
     frames.write(encode_answer(&HelloAnswer::welcome(welcome))).await?;
     Ok((frames, unanswered))
 }

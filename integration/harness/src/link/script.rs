@@ -64,7 +64,7 @@ impl Script {
         };
         let given = || (0..u64::from(workers)).map(WorkerId).collect();
         let workers = if held.is_empty() { given() } else { held };
-        let welcome = Welcome { head: from, durability: Durability::Memory, workers };
+        let welcome = Welcome { head: from, durability: Durability::Memory, workers, log: None };
         let link = Arc::new(Shared {
             stream: Mutex::new(frames.stream.try_clone().expect("a socket")),
             head: AtomicU64::new(from.sequence),

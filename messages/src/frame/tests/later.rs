@@ -179,6 +179,7 @@ fn more_fields_in_the_first_frames_are_ignored() {
         head: Position { epoch: 1, sequence: 300 },
         durability: Durability::Disk,
         workers: vec![WorkerId(5)],
+        log: Some(LogIdentity::own(7)),
     };
     let challenge =
         Challenge { method: "hmac".to_owned(), nonce: Nonce([7; 32]), proof: Mac([8; 32]) };

@@ -35,7 +35,8 @@ impl Script {
         else {
             panic!("not a publisher");
         };
-        let welcome = Welcome { head, durability: Durability::Memory, workers: Vec::new() };
+        let welcome =
+            Welcome { head, durability: Durability::Memory, workers: Vec::new(), log: None };
         let agreement = Agreement { features, ..Agreement::ours() };
         frames.write(encode_answer(&HelloAnswer::Welcome { agreement, welcome }));
         PublishingLink { frames, unanswered }
