@@ -71,7 +71,7 @@ impl Owner {
         secrets: watch::Receiver<Arc<Secrets>>,
     ) -> UnboundedReceiver<bool> {
         let (told, facts) = unbounded_channel();
-        let endpoint = Endpoint { broker: broker.to_string(), tls: None, secrets };
+        let endpoint = Endpoint { broker: broker.to_string().into(), tls: None, secrets };
         let owner = Self { instance: InstanceId(rand::random()), told };
         let pulse = Watchdog::none().watch("link");
         actix::spawn(hold(owner.start(), endpoint, 1 << 20, pulse, async || ()));

@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn an_outage_is_logged_once_and_so_is_each_reason_of_the_broker() {
         let mut attempts = Attempts::new();
-        let mut is_news = |attempts: &mut Attempts, broker, error: LinkError| {
+        let is_news = |attempts: &mut Attempts, broker, error: LinkError| {
             attempts.failed(broker, &error, None).is_news
         };
         assert!(is_news(&mut attempts, "a", LinkError::Closed));
