@@ -4,6 +4,8 @@
 
 mod harness;
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -14,7 +16,7 @@ use campanile_channel::{Secrets, Watchdog, unchanging};
 use campanile_messages::frame::{decode_hello, encode_answer};
 use campanile_messages::hello::HelloAnswer;
 use campanile_messages::link::{LogIdentity, LogKind, Welcome};
-use campanile_messages::{Durability, FromBroker, Hello, InstanceId, Position};
+use campanile_messages::{Durability, Hello, InstanceId, Position};
 use harness::{PUBLISHER, Peer, TestBroker, within};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -85,90 +87,116 @@ fn shared(id: &str) -> Option<LogIdentity> {
     Some(LogIdentity { kind: LogKind::Shared, id: id.to_owned().try_into().unwrap() })
 }
 
-/// A broker that the test plays.
+/// A broker that welcomes everybody until it is told otherwise.
 struct Played {
-    listener: TcpListener,
     address: String,
+    says: Rc<RefCell<Says>>,
+}
+
+struct Says {
+    /// What the welcome says of the log; `None`: there is no welcome, and links end at once.
+    log: Option<Option<LogIdentity>>,
+    /// The links that are up.
+    peers: Vec<Peer>,
+    /// When links came.
+    came: Vec<Instant>,
 }
 
 impl Played {
-    async fn start() -> Self {
+    async fn start(log: Option<Option<LogIdentity>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        Self { listener, address }
+        let says = Rc::new(RefCell::new(Says { log, peers: vec![], came: vec![] }));
+        let shared = says.clone();
+        actix::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut peer = Peer::over(stream);
+                let log = shared.borrow().log.clone();
+                shared.borrow_mut().came.push(Instant::now());
+                let Some(log) = log else { continue };
+                decode_hello(peer.frame().await.unwrap()).unwrap();
+                let head = Position { epoch: 1, sequence: 0 };
+                let welcome = Welcome { head, durability: Durability::Disk, workers: vec![], log };
+                peer.send_frame(encode_answer(&HelloAnswer::welcome(welcome))).await;
+                shared.borrow_mut().peers.push(peer);
+            }
+        });
+        Self { address, says }
     }
 
-    /// Welcomes the next link.
-    async fn accept(&self, log: Option<LogIdentity>) -> Peer {
-        let (stream, _) = within(self.listener.accept()).await.unwrap();
-        let mut peer = Peer::over(stream);
-        decode_hello(peer.frame().await.unwrap()).unwrap();
-        let head = Position { epoch: 1, sequence: 0 };
-        let welcome = Welcome { head, durability: Durability::Disk, workers: vec![], log };
-        peer.send_frame(encode_answer(&HelloAnswer::welcome(welcome))).await;
-        peer
+    /// What it says to those that come later.
+    fn say(&self, log: Option<Option<LogIdentity>>) {
+        self.says.borrow_mut().log = log;
+    }
+
+    fn has_link(&self) -> bool {
+        !self.says.borrow().peers.is_empty()
+    }
+
+    /// Ends all links.
+    fn cut(&self) {
+        self.says.borrow_mut().peers.clear();
+    }
+
+    fn attempts(&self) -> usize {
+        self.says.borrow().came.len()
+    }
+
+    /// Waits until this many more links came.
+    async fn comes(&self, more: usize) {
+        let until = self.attempts() + more;
+        within(async {
+            while self.attempts() < until {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
     }
 }
 
-/// Whichever of two brokers is connected to next: its number and the link.
-async fn accept_either(brokers: &[Played; 2], log: Option<LogIdentity>) -> (usize, Peer) {
-    tokio::select! {
-        peer = brokers[0].accept(log.clone()) => (0, peer),
-        peer = brokers[1].accept(log.clone()) => (1, peer),
-    }
+/// Two brokers that name the same log, a link with one of them, and which one that is.
+async fn linked_to_one() -> ([Played; 2], Held, usize) {
+    let brokers = [Played::start(Some(shared("x"))).await, Played::start(Some(shared("x"))).await];
+    let mut held = Held::new(&brokers.each_ref().map(|broker| broker.address.clone()));
+    assert_eq!(held.next().await, shared("x"));
+    let first = usize::from(brokers[1].has_link());
+    assert!(!brokers[1 - first].has_link(), "one link");
+    (brokers, held, first)
 }
 
 #[actix::test]
 async fn a_link_moves_to_the_other_broker_and_back() {
-    let brokers = [Played::start().await, Played::start().await];
-    let mut held = Held::new(&brokers.each_ref().map(|broker| broker.address.clone()));
-    let log = shared("x");
-    let (first, peer) = accept_either(&brokers, log.clone()).await;
-    assert_eq!(held.next().await, log);
-    drop(peer);
-    assert_eq!(held.next().await, None);
-    let peer = brokers[1 - first].accept(log.clone()).await;
-    assert_eq!(held.next().await, log);
-    drop(peer);
-    assert_eq!(held.next().await, None);
-    let _peer = brokers[first].accept(log.clone()).await;
-    assert_eq!(held.next().await, log);
+    let (brokers, mut held, mut at) = linked_to_one().await;
+    for _ in 0..4 {
+        brokers[at].say(None);
+        brokers[at].cut();
+        assert_eq!(held.next().await, None);
+        assert_eq!(held.next().await, shared("x"));
+        assert!(brokers[1 - at].has_link());
+        brokers[at].say(Some(shared("x")));
+        at = 1 - at;
+    }
 }
 
 #[actix::test]
 async fn a_link_is_made_with_the_one_broker_that_is_there() {
-    let (there, away) = (Played::start().await, Played::start().await);
-    let addresses = [away.address.clone(), there.address.clone()];
-    drop(away);
+    let (there, away) = (Played::start(Some(shared("x"))).await, Played::start(None).await);
     for _ in 0..4 {
-        let began = Instant::now();
-        let mut held = Held::new(&addresses);
-        let _peer = there.accept(shared("x")).await;
+        let mut held = Held::new(&[away.address.clone(), there.address.clone()]);
         assert_eq!(held.next().await, shared("x"));
-        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     }
 }
 
 #[actix::test]
 async fn the_waits_between_rounds_grow_and_each_broker_has_its_turn() {
-    let brokers = [Played::start().await, Played::start().await];
+    let brokers = [Played::start(None).await, Played::start(None).await];
     let _held = Held::new(&brokers.each_ref().map(|broker| broker.address.clone()));
-    let begun = Instant::now();
-    for _ in 0..6 {
-        let mut turns = Vec::new();
-        for _ in 0..2 {
-            // It is ended before it is welcomed.
-            tokio::select! {
-                accepted = within(brokers[0].listener.accept()) => turns.push((0, accepted.is_ok())),
-                accepted = within(brokers[1].listener.accept()) => turns.push((1, accepted.is_ok())),
-            }
-        }
-        turns.sort_unstable();
-        assert_eq!(turns, [(0, true), (1, true)]);
-    }
+    brokers[0].comes(6).await;
+    let came = brokers.each_ref().map(|broker| broker.says.borrow().came.clone());
     // At least half of 50, 100, 200, 400 and 800 ms.
-    let took = begun.elapsed();
+    let took = came[0][5] - came[0][0];
     assert!(took >= Duration::from_millis(775), "{took:?}");
+    assert!((5..=6).contains(&came[1].len()), "{}", came[1].len());
 }
 
 #[actix::test]
@@ -185,44 +213,39 @@ async fn two_brokers_with_logs_of_their_own_get_no_link() {
 
 #[actix::test]
 async fn a_broker_of_an_earlier_release_is_no_broker_of_a_list() {
-    let (played, away) = (Played::start().await, Played::start().await);
-    let addresses = [played.address.clone(), away.address.clone()];
-    drop(away);
-    let held = Held::new(&addresses);
-    let _peer = played.accept(None).await;
+    let (played, away) = (Played::start(Some(None)).await, Played::start(None).await);
+    let held = Held::new(&[played.address.clone(), away.address.clone()]);
     let error = within(held.link).await.unwrap().unwrap_err();
     assert_eq!(error, UnfitBroker::OwnLog { broker: played.address });
 }
 
 #[actix::test]
 async fn a_broker_with_another_log_is_skipped_after_the_first_link() {
-    let brokers = [Played::start().await, Played::start().await];
-    let mut held = Held::new(&brokers.each_ref().map(|broker| broker.address.clone()));
-    let (first, peer) = accept_either(&brokers, shared("x")).await;
-    assert_eq!(held.next().await, shared("x"));
-    drop(peer);
+    let (brokers, mut held, first) = linked_to_one().await;
+    let other = &brokers[1 - first];
+    brokers[first].say(None);
+    other.say(Some(shared("y")));
+    brokers[first].cut();
     assert_eq!(held.next().await, None);
-    for other in [shared("y"), Some(LogIdentity::own(7)), None] {
-        // It gets no link, and the first broker has its turn again.
-        let mut peer = brokers[1 - first].accept(other).await;
-        assert!(peer.frame().await.is_none(), "the link is closed at once");
-        let (stream, _) = within(brokers[first].listener.accept()).await.unwrap();
-        drop(stream);
+    for log in [shared("y"), Some(LogIdentity::own(7)), None] {
+        other.say(Some(log));
+        other.comes(2).await;
     }
-    let _peer = brokers[first].accept(shared("x")).await;
+    brokers[first].say(Some(shared("x")));
     assert_eq!(held.next().await, shared("x"), "nothing was told in between");
+    assert!(brokers[first].has_link());
 }
 
 #[actix::test]
 async fn a_single_broker_may_come_back_with_another_log() {
-    let played = Played::start().await;
-    let mut held = Held::new(&[played.address.clone()]);
-    for log in [None, shared("x"), shared("y"), Some(LogIdentity::own(7))] {
-        let mut peer = played.accept(log.clone()).await;
-        assert_eq!(held.next().await, log);
-        peer.send_frame(FromBroker::Goodbye { reason: "no".to_owned() }.encode()).await;
-        drop(peer);
+    let broker = Played::start(Some(None)).await;
+    let mut held = Held::new(&[broker.address.clone()]);
+    assert_eq!(held.next().await, None, "it names no log");
+    for log in [shared("x"), shared("y"), Some(LogIdentity::own(7))] {
+        broker.say(Some(log.clone()));
+        broker.cut();
         assert_eq!(held.next().await, None);
+        assert_eq!(held.next().await, log);
     }
 }
 
