@@ -239,7 +239,7 @@ async fn a_broker_with_another_log_is_skipped_after_the_first_link() {
 #[actix::test]
 async fn a_single_broker_may_come_back_with_another_log() {
     let broker = Played::start(Some(None)).await;
-    let mut held = Held::new(&[broker.address.clone()]);
+    let mut held = Held::new(std::slice::from_ref(&broker.address));
     assert_eq!(held.next().await, None, "it names no log");
     for log in [shared("x"), shared("y"), Some(LogIdentity::own(7))] {
         broker.say(Some(log.clone()));

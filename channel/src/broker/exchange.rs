@@ -169,9 +169,8 @@ impl Exchange {
             self.remove(replaced, now);
         }
         self.next_link += 1;
-        let head = self.log.head();
+        let (head, log) = (self.log.head(), Some(self.identity.clone()));
         self.links.insert(link, Peer::new(hello.instance, conversation, head.sequence));
-        let log = Some(self.identity.clone());
         let welcome = Welcome { head, durability: self.durability, workers, log };
         Ok(Entered { link, welcome, replaced })
     }

@@ -11,7 +11,7 @@
 //! # What is checked at the start
 //! These checks are made in this order, and nothing is cut off before all others have passed: the
 //! directory is ours and not in use (`directory`); the journals continue each other (`journal`); the
-//! trees are whole (`trees`); the journals contain everything that was acknowledged (`mark`); the engine
+//! trees are whole (`trees`); the id of the log is one (`log_id`); the journals contain everything that was acknowledged (`mark`); the engine
 //! opens, and ends where its journals end; every event from the oldest to the head is there. An
 //! incomplete batch at the end of the journal that was not acknowledged is the trace of a crash and is
 //! cut off. Everything else is a [`StoreError`]: the broker never continues with fewer events or a new
@@ -145,6 +145,7 @@ impl Store {
             Unreadable::Damaged(what) => StoreError::damaged(dir, what),
         })?;
         trees::check(dir, &directory.store())?;
+        let kept_id = log_id::find(dir)?;
         let torn_bytes = opening::cut_torn_end(dir, &journals, mark, boot)?;
         let mut engine = Engine::open(dir, &directory.store(), journals.len_bytes)?;
         let mut state = opening::read_state(&engine, dir)?;
@@ -166,10 +167,8 @@ impl Store {
         let mut edits = Vec::new();
         let broken = continuity::broken(&state.run, &run);
         // The original of a copy may be in use, so the copy is another log from now on.
-        let log_id = match broken {
-            Some(Broken::Copied) => log_id::renew(dir).map_err(io),
-            _ => log_id::keep(dir),
-        }?;
+        let kept_id = kept_id.filter(|_| broken != Some(Broken::Copied));
+        let log_id = kept_id.map_or_else(|| log_id::renew(dir), Ok).map_err(io)?;
         if let Some(broken) = broken {
             warn!(
                 dir = %dir.display(),

@@ -43,9 +43,9 @@ impl TestBroker {
 
     fn starting(change: impl FnOnce(&mut Start)) -> Self {
         let mut start = Start {
-            identity: LogIdentity::own(0xab),
             now: NOW,
             durability: Durability::Memory,
+            identity: LogIdentity::own(0xab),
             keeps: false,
             log: Opening {
                 epoch: EPOCH,

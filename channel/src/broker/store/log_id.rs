@@ -14,19 +14,20 @@ const NEW_FILE: &str = "log-id.new";
 /// Sixteen digits and a newline.
 const LEN_BYTES: usize = 17;
 
-/// The id that the directory has. A new directory, or one of an earlier release, gets one.
+/// The id that the directory has; `None` in a new one, and in one of an earlier release.
 ///
 /// # Errors
 /// The file has something else in it, or an error of the system.
-pub fn keep(dir: &Path) -> Result<u64, StoreError> {
+pub fn find(dir: &Path) -> Result<Option<u64>, StoreError> {
     let io = |error| StoreError::io(dir, error);
     let file = match File::open(dir.join(FILE)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return renew(dir).map_err(io),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(io)?,
     };
     let mut text = Vec::new();
     file.take(LEN_BYTES as u64 + 1).read_to_end(&mut text).map_err(io)?;
-    read(&text).ok_or_else(|| StoreError::damaged(dir, format!("its file {FILE} has no log id")))
+    let id = read(&text).map(Some);
+    id.ok_or_else(|| StoreError::damaged(dir, format!("its file {FILE} has no log id")))
 }
 
 /// Gives the directory another id, as a whole or not at all. It is on disk when this returns.
@@ -57,11 +58,12 @@ mod tests {
     #[test]
     fn a_directory_keeps_its_id_until_that_is_renewed() {
         let dir = tempfile::tempdir().unwrap();
-        let first = keep(dir.path()).unwrap();
-        assert_eq!(keep(dir.path()).unwrap(), first);
+        assert_eq!(find(dir.path()).unwrap(), None);
+        let first = renew(dir.path()).unwrap();
+        assert_eq!(find(dir.path()).unwrap(), Some(first));
         let second = renew(dir.path()).unwrap();
         assert_ne!(second, first);
-        assert_eq!(keep(dir.path()).unwrap(), second);
+        assert_eq!(find(dir.path()).unwrap(), Some(second));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
@@ -70,7 +72,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for text in ["", "\n", "00000000000000ab", "+0000000000000ab\n", "00000000000000abc\n"] {
             fs::write(dir.path().join(FILE), text).unwrap();
-            let error = keep(dir.path()).unwrap_err();
+            let error = find(dir.path()).unwrap_err();
             assert!(error.to_string().contains("its file log-id has no log id"), "{error}");
         }
     }
