@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use campanile_harness::client::raw::{Client, request};
 use campanile_harness::link::{Peer, offer};
 use campanile_harness::{Answer, Cluster, Signal, eventually, exchange};
-use campanile_messages::InstanceId;
 use campanile_messages::frame::encode_hello;
 use campanile_messages::hello::Features;
+use campanile_messages::inquiry::{self, pack};
 use campanile_messages::link::Role;
+use campanile_messages::{FromBroker, InstanceId, ToBroker};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -248,11 +249,35 @@ async fn a_connection_is_looked_up_and_closed() {
     assert_eq!((&ended["state"], &ended["code"]), (&json!("ended"), &json!(4403)), "{ended}");
     assert_eq!((&ended["user"], &ended["groups"]), (&json!("42"), &seen["groups"]));
     assert!(ended["ended"].as_f64().is_some_and(|at| at > 1.7e9), "{ended}");
+    assert_eq!((&ended["cause"], &seen.get("cause")), (&json!("operator"), &None));
     assert_eq!(operated.delete(&format!("{path}?reason=x")).await.status, 404);
+
+    // It is among those that ended last, together with a client of the other gateway that left by itself.
+    operated.cluster.client(0, &["news"]).await.leave_for_good().await;
+    let closed = eventually("both are among those that ended", async || {
+        let closed = operated.get("/closed").await.json();
+        (list(&closed["connections"]).len() == 2).then_some(closed)
+    })
+    .await;
+    let [left, disconnected] = [0, 1].map(|at| &closed["connections"][at]);
+    assert_eq!((&left["code"], &left["cause"]), (&json!(1000), &json!("client")), "{closed}");
+    assert_eq!((&left["dialect"], &left["user"]), (&json!("plain"), &Value::Null));
+    assert_eq!((path_of(disconnected), &disconnected["user"]), (path.clone(), &json!("42")));
+    for (field, value) in
+        [("code", json!(4403)), ("cause", json!("operator")), ("address", json!("127.0.0.1"))]
+    {
+        assert_eq!(disconnected[field], value, "{closed}");
+    }
+    assert_eq!(disconnected["sent_bytes"], ended["sent_bytes"]);
+    assert_eq!((&closed["left_out"], &closed["silent"]), (&json!(0), &json!([])));
+    let one = operated.get("/closed?last=1").await.json();
+    assert_eq!((&one["connections"], &one["left_out"]), (&json!([left]), &json!(1)));
+    assert_eq!(operated.ask("GET", "/closed", "cpk_unknown").await.status, 401);
 
     for (path, status, part) in [
         ("/connections/x/1", 400, "the worker \"x\" is not a decimal number"),
         ("/connections/123456/1", 404, "there is no connection 123456/1"),
+        ("/closed?last=51", 400, "last=\"51\": accepted is a number from 1 to 50"),
         ("/users/%ff", 400, "the user \"%ff\" is not UTF-8"),
         ("/users/a/b", 404, "there is nothing at this path"),
     ] {
@@ -263,6 +288,34 @@ async fn a_connection_is_looked_up_and_closed() {
     let without = operated.delete("/users/42").await;
     assert_eq!(without.status, 400);
     assert!(without.body.contains("the parameter reason is missing"), "{}", without.body);
+}
+
+#[tokio::test]
+async fn a_gateway_that_cannot_say_what_ended_is_named() {
+    let operated = Operated::start(1).await;
+    operated.cluster.client(0, &["news"]).await.leave_for_good().await;
+    eventually("it has ended", async || {
+        let closed = operated.get("/closed").await.json();
+        (list(&closed["connections"]).len() == 1).then_some(())
+    })
+    .await;
+    // What a gateway says that does not know the question.
+    let (mut earlier, _) =
+        Peer::gateway_of(operated.cluster.broker_address, InstanceId(0xb), &[]).await;
+    let answering = async {
+        loop {
+            if let FromBroker::Asked { ticket, .. } = earlier.recv().await {
+                let content = pack(&inquiry::Answer::NotUnderstood).expect("small");
+                return earlier.send(ToBroker::Told { ticket, content }).await;
+            }
+        }
+    };
+    let (closed, ()) = tokio::join!(operated.get("/closed"), answering);
+    let closed = closed.json();
+    assert_eq!(list(&closed["connections"]).len(), 1, "{closed}");
+    let silent = &closed["silent"][0];
+    assert_eq!((&silent["reason"], &silent["role"]), (&json!("not_understood"), &json!("gateway")));
+    assert_eq!(silent["instance"], "000000000000000b");
 }
 
 #[tokio::test]

@@ -254,11 +254,14 @@ async fn a_session_and_its_open_page_end_with_the_key() {
         }
     }
     let (mut page, _) = open(&[("cookie", pair), ("origin", own)]).await.expect("it is let in");
-    let first = within("a message", page.next()).await.expect("one").expect("no error");
-    let first: serde_json::Value =
-        serde_json::from_str(first.to_text().expect("text")).expect("JSON");
-    assert_eq!(first["unavailable"], "this publisher has no link to its broker: try again");
-    assert_eq!(first["reason"], "no_broker");
+    let mut next = async || -> serde_json::Value {
+        let message = within("a message", page.next()).await.expect("one").expect("no error");
+        serde_json::from_str(message.to_text().expect("text")).expect("JSON")
+    };
+    assert!(next().await["history"].is_array(), "what is kept comes first");
+    let second = next().await;
+    assert_eq!(second["unavailable"], "this publisher has no link to its broker: try again");
+    assert_eq!(second["reason"], "no_broker");
 
     guarded.keys[0].2 = format!("cpk_{:032x}", rand::random::<u128>());
     write(&guarded.directory, &guarded.keys);

@@ -22,7 +22,7 @@ use crate::{Address, Content, Position, UserName};
 
 pub use connections::{
     ConnectionEnd, ConnectionSummary, ConnectionsSummary, DisconnectedSummary,
-    MAX_GROUPS_BYTES_OF_MANY, MAX_GROUPS_BYTES_OF_ONE, MAX_LISTED_CONNECTIONS,
+    MAX_GROUPS_BYTES_OF_MANY, MAX_GROUPS_BYTES_OF_ONE, MAX_LISTED_CONNECTIONS, MAX_LISTED_ENDED,
 };
 pub use summary::{
     BrokerSummary, BrokerTotals, CountsByWord, GatewaySummary, GatewayTotals, HistogramSummary,
@@ -55,6 +55,12 @@ pub enum Question {
     Connection(Address),
     /// The connections of a user. The answer is [`Answer::Connections`].
     User(UserName),
+    /// The connections that ended last, without their groups. The answer is [`Answer::Connections`], the newest
+    /// first.
+    Ended {
+        /// How many, at most [`MAX_LISTED_ENDED`].
+        last: u16,
+    },
     /// Connections shall be closed. The answer is [`Answer::Disconnected`], when they have ended.
     Disconnect {
         /// Which ones.
@@ -99,7 +105,7 @@ pub enum Answer {
     Nothing,
     /// The answer to [`Question::Summary`].
     Summary(Summary),
-    /// The answer to [`Question::Connection`] and [`Question::User`].
+    /// The answer to [`Question::Connection`], [`Question::User`] and [`Question::Ended`].
     Connections(ConnectionsSummary),
     /// The answer to [`Question::Disconnect`].
     Disconnected(DisconnectedSummary),
@@ -156,6 +162,7 @@ mod tests {
             Question::Trace { position, at: None, event: Some(event) },
             Question::Connection(at),
             Question::User(UserName::new("u").expect("a user")),
+            Question::Ended { last: 50 },
             Question::Disconnect {
                 whom: Whom::Connection(at),
                 may_return: true,
@@ -197,6 +204,16 @@ mod tests {
         assert_eq!(read, Some(GatewaySummary::default()));
         let weather = pack(&Question::Weather { tomorrow: true }).expect("small");
         assert_eq!(unpack::<super::Question>(&weather), None);
+    }
+
+    #[test]
+    fn what_ended_is_asked_in_bytes_that_stay() {
+        let packed = pack(&Question::Ended { last: 50 }).expect("small");
+        assert_eq!(&packed.as_bytes()[..], b"\x81\xa5Ended\x81\xa4last\x32");
+        // The end of a connection, as an earlier release says it.
+        let end = Content::Binary(b"\x82\xa4code\xcd\x03\xe8\xabunix_millis\x07"[..].into());
+        let read = ConnectionEnd { code: 1000, unix_millis: 7, cause: String::new() };
+        assert_eq!(unpack(&end), Some(read));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use campanile_channel::inquiries::unix_micros;
 use campanile_messages::inquiry::{
-    Answer, ConnectionsSummary, DisconnectedSummary, Question, Summary, Traced, pack, unpack,
+    Answer, ConnectionsSummary, DisconnectedSummary, MAX_LISTED_ENDED, Question, Summary, Traced,
+    pack, unpack,
 };
 use campanile_messages::link::RequestTicket;
 use campanile_messages::{Content, ToBroker};
@@ -79,11 +80,13 @@ impl Bridge {
                 Answer::Summary(Summary::Gateway(Box::new(summary)))
             }
             Question::Connection(_) | Question::User(_) => {
-                let found = answers.into_iter().filter_map(|answer| match answer {
-                    WorkerAnswer::Connections(found) => Some(found),
-                    _ => None,
-                });
-                Answer::Connections(found.fold(ConnectionsSummary::default(), |a, b| a.join(b)))
+                let all = connections(answers);
+                Answer::Connections(all.fold(ConnectionsSummary::default(), |a, b| a.join(b)))
+            }
+            Question::Ended { last } => {
+                let (all, most) = (connections(answers), *last.min(&MAX_LISTED_ENDED));
+                let none = ConnectionsSummary::default();
+                Answer::Connections(all.fold(none, |a, b| a.join_ended(b, most)))
             }
             Question::Disconnect { whom, may_return, reason, by } => {
                 let ended = answers.into_iter().filter_map(|answer| match answer {
@@ -131,4 +134,12 @@ impl Bridge {
             self.perform();
         }
     }
+}
+
+/// The connections in the answers of workers.
+fn connections(answers: Vec<WorkerAnswer>) -> impl Iterator<Item = ConnectionsSummary> {
+    answers.into_iter().filter_map(|answer| match answer {
+        WorkerAnswer::Connections(found) => Some(found),
+        _ => None,
+    })
 }

@@ -150,7 +150,7 @@ impl Tracing<'_> {
             ended: facts.is_ended.then(|| self.clock.at(known.ended)),
             first_position: first.map(|sequence| Position { epoch: known.epoch, sequence }),
             last_position: Some(facts.last()),
-            code: Some(known.end.code).filter(|code| *code > 0),
+            code: Some(known.end.code()).filter(|code| *code > 0),
             sent_bytes: known.end.sent_bytes,
             waiting_bytes: known.end.unsent_bytes,
             behind_bytes: None,

@@ -2,12 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use campanile_messages::inquiry::{ConnectionEnd, ConnectionSummary, MAX_GROUPS_BYTES_OF_ONE};
-use campanile_messages::{Address, Audience, ConnectionId, Position, UserName};
+use campanile_messages::inquiry::{
+    ConnectionEnd, ConnectionSummary, ConnectionsSummary, MAX_GROUPS_BYTES_OF_ONE,
+};
+use campanile_messages::{Address, Audience, ConnectionId, Position, UserName, WorkerId};
 
 use crate::registry::clients::Clients;
 use crate::registry::subscriptions::Standing;
+use crate::trace::ended::EndedConnection;
 use crate::trace::wall::WallClock;
+use crate::websocket::CloseCause;
 
 /// What the name of a group costs in a list beside its length, in bytes.
 const GROUP_COST_BYTES: usize = 3;
@@ -49,25 +53,47 @@ impl Clients {
     /// What is remembered of a connection of this worker that has ended; `None` if nothing is.
     pub fn describe_ended(&self, at: Address, clock: WallClock) -> Option<ConnectionSummary> {
         let ended = self.trail.ended.get(at.connection)?;
-        let names = ended.groups.iter().map(|(name, _)| &**name).collect();
-        let (groups, left_out) = listed(names, MAX_GROUPS_BYTES_OF_ONE);
-        let position = Position { epoch: ended.epoch, sequence: ended.last };
-        Some(ConnectionSummary {
-            at,
-            user: ended.user.as_deref().and_then(|user| UserName::new(user.to_owned()).ok()),
-            address: ended.address.map(|address| address.to_string()),
-            dialect: ended.dialect.word().to_owned(),
-            groups,
-            groups_left_out: left_out + ended.groups_left_out as u64,
-            open_millis: millis(ended.ended.saturating_duration_since(ended.opened)),
-            position: ended.dialect.has_positions().then_some(position),
-            outbox_bytes: 0,
-            sent_bytes: ended.end.sent_bytes,
-            ended: Some(ConnectionEnd {
-                code: ended.end.code,
-                unix_millis: clock.at(ended.ended) / 1_000,
-            }),
-        })
+        Some(describe_end(at.worker, &ended, clock, MAX_GROUPS_BYTES_OF_ONE))
+    }
+
+    /// The connections of this worker that ended last, the newest first, at most this many. Their groups are
+    /// only counted.
+    pub fn last_ended(&self, most: u16, clock: WallClock) -> ConnectionsSummary {
+        let Some(worker) = self.id() else { return ConnectionsSummary::default() };
+        let newest = self.trail.ended.newest(most.into());
+        let connections: Vec<_> =
+            newest.map(|ended| describe_end(worker, &ended, clock, 0)).collect();
+        let left_out = (self.trail.ended.len() - connections.len()) as u64;
+        ConnectionsSummary { connections, left_out }
+    }
+}
+
+/// What is remembered of a connection of a worker that has ended, with names of groups of at most this many bytes.
+fn describe_end(
+    worker: WorkerId,
+    ended: &EndedConnection,
+    clock: WallClock,
+    max_groups_bytes: usize,
+) -> ConnectionSummary {
+    let names = ended.groups.iter().map(|(name, _)| &**name).collect();
+    let (groups, left_out) = listed(names, max_groups_bytes);
+    let position = Position { epoch: ended.epoch, sequence: ended.last };
+    ConnectionSummary {
+        at: Address { worker, connection: ended.connection },
+        user: ended.user.as_deref().and_then(|user| UserName::new(user.to_owned()).ok()),
+        address: ended.address.map(|address| address.to_string()),
+        dialect: ended.dialect.word().to_owned(),
+        groups,
+        groups_left_out: left_out + ended.groups_left_out as u64,
+        open_millis: millis(ended.ended.saturating_duration_since(ended.opened)),
+        position: ended.dialect.has_positions().then_some(position),
+        outbox_bytes: 0,
+        sent_bytes: ended.end.sent_bytes,
+        ended: Some(ConnectionEnd {
+            code: ended.end.code(),
+            unix_millis: clock.at(ended.ended) / 1_000,
+            cause: ended.end.cause.map_or("", CloseCause::word).to_owned(),
+        }),
     }
 }
 

@@ -7,7 +7,7 @@ use actix::prelude::*;
 use campanile_channel::inquiries::unix_micros;
 use campanile_messages::inquiry::{
     ConnectionsSummary, DisconnectedSummary, MAX_GROUPS_BYTES_OF_MANY, MAX_GROUPS_BYTES_OF_ONE,
-    MAX_LISTED_CONNECTIONS, Question, Whom, WorkerSummary,
+    MAX_LISTED_CONNECTIONS, MAX_LISTED_ENDED, Question, Whom, WorkerSummary,
 };
 use campanile_messages::{Address, ConnectionId, UserName};
 use tokio::sync::oneshot;
@@ -44,6 +44,11 @@ impl Handler<Inquire> for Registry {
             Question::User(user) => {
                 let found = self.of_user(&user);
                 WorkerAnswer::Connections(self.describe(&found, MAX_GROUPS_BYTES_OF_MANY))
+            }
+            Question::Ended { last } => {
+                let clock = WallClock { now: Instant::now(), unix_micros: unix_micros() };
+                let most = last.min(MAX_LISTED_ENDED);
+                WorkerAnswer::Connections(self.clients.last_ended(most, clock))
             }
             Question::Disconnect { whom, may_return, reason, .. } => {
                 let code = if may_return { CloseCode::GoingAway } else { CloseCode::NotAllowed };

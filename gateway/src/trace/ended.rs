@@ -3,6 +3,7 @@
 //! A connection is added when it stops to listen, and completed when its session ends, which may be some
 //! seconds later.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use campanile_messages::{Audience, ConnectionId, Position};
 
 use super::listening::Listening;
 use crate::dialects::Dialect;
+use crate::websocket::CloseCause;
 
 /// How many ended connections a gateway remembers, all its workers together.
 pub const MAX_ENDED: usize = 10_000;
@@ -89,14 +91,21 @@ impl EndedConnection {
 /// How a connection ended, as far as its socket knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectionEnd {
-    /// The close code; 0 if the connection broke, or the client has closed it without one.
-    pub code: u16,
+    /// What closed it; `None` if the connection broke, or the client went away without a close.
+    pub cause: Option<CloseCause>,
     /// How many bytes were written.
     pub sent_bytes: u64,
     /// How many waited and were never written.
     pub unsent_bytes: u64,
     /// How many bytes of all that was queued were surely not events of the log; `u16::MAX` for that many or more.
     pub other_bytes: u16,
+}
+
+impl ConnectionEnd {
+    /// The close code; 0 without a cause.
+    pub fn code(&self) -> u16 {
+        self.cause.map_or(0, CloseCause::code)
+    }
 }
 
 /// A connection as it is kept. Ten thousand of them stay when all clients have left, so it is small.
@@ -120,7 +129,7 @@ struct EndedEntry {
     /// At most what fits into the type.
     unsent_bytes: u32,
     other_bytes: u16,
-    code: u16,
+    cause: Option<CloseCause>,
     dialect: Dialect,
     /// Whether it was closed because the event after `last` did not fit into its outbox.
     is_overrun: bool,
@@ -202,6 +211,25 @@ impl EndedConnections {
         Some(self.unpack(entry))
     }
 
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Those that ended last, the newest first, at most this many.
+    pub fn newest(&self, most: usize) -> impl Iterator<Item = EndedConnection> {
+        // They are kept in the order in which they stopped to listen, and some take long to end.
+        let newest_first = |entry: &&EndedEntry| Reverse((entry.ended, entry.connection));
+        let mut newest: Vec<_> = self.kept.iter().collect();
+        // Clients wait meanwhile, so not all of them are sorted.
+        if most < newest.len() {
+            newest.select_nth_unstable_by_key(most, newest_first);
+            newest.truncate(most);
+        }
+        newest.sort_unstable_by_key(newest_first);
+        newest.into_iter().map(|entry| self.unpack(entry))
+    }
+
     /// Those that were there when an event was handed to connections, and belonged to its audience when they ended
     /// or `had_left` it before.
     pub fn at<'a>(
@@ -251,7 +279,7 @@ impl EndedConnections {
             sent_bytes: 0,
             unsent_bytes: 0,
             other_bytes: 0,
-            code: 0,
+            cause: None,
             dialect: ended.dialect,
             is_overrun: ended.overrun_by.is_some(),
         };
@@ -278,7 +306,7 @@ impl EndedConnections {
             opened: at(entry.opened),
             ended: at(entry.ended),
             end: ConnectionEnd {
-                code: entry.code,
+                cause: entry.cause,
                 sent_bytes: entry.sent_bytes,
                 unsent_bytes: entry.unsent_bytes.into(),
                 other_bytes: entry.other_bytes,
@@ -289,8 +317,8 @@ impl EndedConnections {
 
 impl EndedEntry {
     fn set_end(&mut self, end: ConnectionEnd) {
-        let ConnectionEnd { code, sent_bytes, unsent_bytes, other_bytes } = end;
-        (self.code, self.sent_bytes, self.other_bytes) = (code, sent_bytes, other_bytes);
+        let ConnectionEnd { cause, sent_bytes, unsent_bytes, other_bytes } = end;
+        (self.cause, self.sent_bytes, self.other_bytes) = (cause, sent_bytes, other_bytes);
         self.unsent_bytes = u32::try_from(unsent_bytes).unwrap_or(u32::MAX);
     }
 

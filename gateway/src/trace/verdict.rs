@@ -117,7 +117,7 @@ pub fn judge(
         return match facts.is_ended {
             true => {
                 let is_later = known.epoch != position.epoch || sequence > known.last;
-                Verdict::NeverGreeted { code: known.end.code, is_later }
+                Verdict::NeverGreeted { code: known.end.code(), is_later }
             }
             false => not_greeted(position, audience, facts),
         };
@@ -187,7 +187,7 @@ fn may_be_in(start: ReplayStart, position: Position) -> bool {
 /// It listens, and the event is beyond what it was handed.
 fn not_handed_over(sequence: u64, facts: &Facts) -> Verdict {
     let known = &facts.known;
-    let code = known.end.code;
+    let code = known.end.code();
     match facts.is_ended {
         false => Verdict::OnItsWay { reached: known.last },
         true if known.overrun_by == Some(sequence) => {
@@ -207,7 +207,7 @@ fn handed_over(
     queued_after: impl FnOnce(u64) -> QueuedAfter,
 ) -> Verdict {
     let end = facts.known.end;
-    let (code, unsent_bytes) = (end.code, end.unsent_bytes);
+    let (code, unsent_bytes) = (end.code(), end.unsent_bytes);
     let up_to = facts.known.written_up_to.filter(|_| facts.is_ended);
     if unsent_bytes == 0 || up_to.is_some_and(|up_to| sequence <= up_to) {
         return otherwise;
@@ -238,7 +238,7 @@ fn not_listening(position: Position, audience: &Audience, facts: &Facts) -> Verd
         };
     }
     if facts.is_ended && sequence > known.last {
-        return Verdict::ClosedBefore { code: known.end.code, last: known.last };
+        return Verdict::ClosedBefore { code: known.end.code(), last: known.last };
     }
     let is_group = matches!(audience, Audience::Group(_));
     let has_left_out = is_group && known.groups_left_out > 0;

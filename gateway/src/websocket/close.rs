@@ -182,21 +182,27 @@ impl CloseCause {
         }
     }
 
+    /// The cause in one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Violation(Violation::NotUtf8) => "not_utf8",
+            Self::Violation(Violation::TooBig | Violation::TooManyFragments) => "message_too_big",
+            Self::Violation(_) => "protocol_violated",
+            Self::Gateway(code) => code.word(),
+            Self::Operator(_) => "operator",
+        }
+    }
+
     /// What an operator should know of: a word for the cause, and its sentence. `None` if the connection came
     /// to its ordinary end.
     pub fn incident(self) -> Option<(&'static str, String)> {
-        match self {
-            Self::Client | Self::Operator(_) | Self::Gateway(CloseCode::GoingAway) => None,
-            Self::Violation(violation) => {
-                let word = match violation {
-                    Violation::NotUtf8 => "not_utf8",
-                    Violation::TooBig | Violation::TooManyFragments => "message_too_big",
-                    _ => "protocol_violated",
-                };
-                Some((word, violation.to_string()))
-            }
-            Self::Gateway(code) => Some((code.word(), code.reason().to_owned())),
-        }
+        let sentence = match self {
+            Self::Client | Self::Operator(_) | Self::Gateway(CloseCode::GoingAway) => return None,
+            Self::Violation(violation) => violation.to_string(),
+            Self::Gateway(code) => code.reason().to_owned(),
+        };
+        Some((self.word(), sentence))
     }
 }
 
@@ -212,6 +218,8 @@ mod tests {
 
     #[test]
     fn an_ordinary_end_is_no_incident_and_any_other_has_its_cause() {
+        let operator = CloseCause::Operator(CloseCode::GoingAway);
+        assert_eq!([CloseCause::Client, operator].map(CloseCause::word), ["client", "operator"]);
         let ends = [
             (CloseCause::Client, None),
             (CloseCause::Gateway(CloseCode::GoingAway), None),

@@ -3,7 +3,7 @@
 import { announce, byId, make, named, say } from './dom.js';
 import { get, post, remove } from './server.js';
 import { traceLater } from './trace.js';
-import { bytes, clock, closeWord, count, duration, plural, readAddress } from './words.js';
+import { bytes, clock, count, dialectWord, duration, endWord, plural, readAddress } from './words.js';
 
 let may = { change: false };
 
@@ -16,7 +16,6 @@ export function allowChanges(change) {
 
 // Looking up.
 
-const DIALECTS = { plain: 'plain websocket', v1: 'campanile.v1', events: 'event stream' };
 let found = null;
 
 function detail(name, value) {
@@ -39,12 +38,12 @@ function connectionCard(one) {
     make('dl', { class: 'details' },
       detail('User', one.user === null || one.user === undefined ? 'none' : named(one.user)),
       detail('Address', one.address ?? 'unknown'),
-      detail('Client', DIALECTS[one.dialect] ?? one.dialect ?? '–'),
-      isLive ? detail('Connected for', duration(one.open_seconds)) : detail('Ended', `${clock(one.ended)}, ${one.code}${closeWord(`${one.code}`) ? `: ${closeWord(`${one.code}`)}` : ''}`),
-      isLive ? detail('Waiting to be written', bytes(one.outbox_bytes)) : null,
+      detail('Client', dialectWord(one.dialect)),
+      isLive ? detail('Connected for', duration(one.open_seconds)) : detail('Ended', `${clock(one.ended)}${one.code ? `, ${one.code}` : ''}: ${endWord(one)}`),
+      isLive ? detail('Waiting to be written', bytes(one.outbox_bytes)) : detail('Was connected for', duration(one.open_seconds)),
       detail('Sent', bytes(one.sent_bytes)),
       detail('Position', make('code', {}, one.position ?? '–'))),
-    groups.length ? make('ul', { class: 'groups', 'aria-label': 'Groups' }, ...groups) : make('p', { class: 'hint' }, 'It listens to no group.'));
+    groups.length ? make('ul', { class: 'groups', 'aria-label': 'Groups' }, ...groups) : make('p', { class: 'hint' }, isLive ? 'It listens to no group.' : 'It listened to no group when it ended.'));
 }
 
 function showFound({ user, connections, left_out: leftOut = 0, silent = [] }) {
@@ -64,6 +63,22 @@ function showFound({ user, connections, left_out: leftOut = 0, silent = [] }) {
   }
   if (silent.length) head.append(` No answer in time from ${plural(silent.length, 'gateway')}: more may be there.`);
   head.hidden = head.childNodes.length === 0;
+}
+
+function showKind() {
+  const isConnection = byId('look-up-kind').value === 'connection';
+  byId('look-up-name').placeholder = isConnection ? '4735311121432576/7' : '42';
+  say(byId('look-up-label'), isConnection ? 'Worker and connection' : 'Name of the user');
+}
+
+/** Looks a connection up, where the page shows it. */
+export function lookUpLater(address) {
+  byId('look-up-kind').value = 'connection';
+  showKind();
+  byId('look-up-name').value = address;
+  byId('look-up').scrollIntoView();
+  byId('look-up-name').focus();
+  lookUp();
 }
 
 async function lookUp(event) {
@@ -167,11 +182,7 @@ async function push(event) {
 
 export function watchActions() {
   byId('look-up-form').addEventListener('submit', lookUp);
-  byId('look-up-kind').addEventListener('change', () => {
-    const isConnection = byId('look-up-kind').value === 'connection';
-    byId('look-up-name').placeholder = isConnection ? '4735311121432576/7' : '42';
-    say(byId('look-up-label'), isConnection ? 'Worker and connection' : 'Name of the user');
-  });
+  byId('look-up-kind').addEventListener('change', showKind);
   byId('disconnect-form').addEventListener('submit', disconnect);
   byId('disconnect-cancel').addEventListener('click', () => byId('disconnect').close());
   byId('push-form').addEventListener('submit', push);

@@ -5,11 +5,11 @@ import { bytes, count, duration, rate } from './words.js';
 
 const [WIDTH, HEIGHT] = [300, 64];
 
-/** How much time charts show, in seconds: more, the longer the page is open. */
+/** How much time charts show, in seconds: more, the longer ago the first sample is. */
 const SPANS = [60, 2 * 60, 5 * 60, 15 * 60];
 
-/** A gap longer than this breaks a line. */
-const BREAK_SECONDS = 5;
+/** A gap longer than this breaks a line. Kept samples are 5 s apart, or 9 s if somebody does not answer. */
+const BREAK_SECONDS = 12;
 
 const CHARTS = [
   { title: 'Connections', series: [['connections', '']], format: count },
@@ -52,6 +52,18 @@ export function runs(samples, name, now, span) {
   return all;
 }
 
+/** The times within a chart of which nothing is known, because nobody looked or nobody answered. */
+export function gaps(samples, now, span) {
+  const all = [];
+  const known = samples.filter(({ connections }) => connections !== undefined && connections !== null).map(({ at }) => at);
+  [...known, now].forEach((at, index, ends) => {
+    const from = ends[index - 1];
+    if (from !== undefined && at - from > BREAK_SECONDS && now - at < span) all.push([from, at]);
+  });
+  const x = (at) => Math.max(0, Math.round(WIDTH * (1 - (now - at) / span)));
+  return all.map((ends) => ends.map(x));
+}
+
 const line = (points, y) => points.map(({ x, value }, at) => `${at ? 'L' : 'M'}${x} ${y(value).toFixed(1)}`).join('');
 
 class Chart {
@@ -76,7 +88,9 @@ class Chart {
     const top = niceMax(Math.max(0, ...lines.flat(2).map(({ value }) => value)), this.format === bytes);
     say(this.max, lines.flat().length ? `top ${this.format(top)}` : 'no values yet');
     const y = (value) => HEIGHT - 2 - ((HEIGHT - 6) * value) / top;
-    const shapes = [draw('path', { class: 'grid', d: `M0 ${y(top)}H${WIDTH}M0 ${y(top / 2)}H${WIDTH}M0 ${HEIGHT - 2}H${WIDTH}` })];
+    const shapes = gaps(samples, now, span).map(([from, to]) =>
+      draw('rect', { class: 'gap', x: from, y: y(top), width: to - from, height: y(0) - y(top) }));
+    shapes.push(draw('path', { class: 'grid', d: `M0 ${y(top)}H${WIDTH}M0 ${y(top / 2)}H${WIDTH}M0 ${HEIGHT - 2}H${WIDTH}` }));
     lines.forEach((all, at) => {
       for (const points of all) {
         const path = points.length === 1 ? `M${points[0].x - 1} ${y(points[0].value)}h2` : line(points, y);

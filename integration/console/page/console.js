@@ -3,6 +3,7 @@
 import { allowChanges, watchActions } from './actions.js';
 import { showCharts } from './charts.js';
 import { announce, byId, say } from './dom.js';
+import { showEnded } from './ended.js';
 import { showPicture, watchPicture } from './picture.js';
 import { History } from './rates.js';
 import { get, keepProof, post, remove, whenSignedOut } from './server.js';
@@ -49,18 +50,20 @@ function showBanner(text) {
 
 function show(message) {
   const now = Date.now() / 1_000;
+  if (message.history !== undefined) return history.recall(message.history, now);
   if (message.unavailable !== undefined) {
     history.missed(now);
     setState('unavailable', unavailableWord(message.reason));
     showBanner(sentenceOf(`${message.unavailable}`));
   } else {
     shownAt = now;
-    history.add(message.cluster, now);
+    history.add(message.cluster, message.sample, now);
     setState('live');
     showBanner('');
     byId('waiting').hidden = true;
     showPicture(message.cluster, history);
     showTables(message.cluster, history);
+    showEnded(message.closed, message.cluster.time);
   }
   showCharts(history.samples, now);
 }

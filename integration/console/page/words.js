@@ -17,6 +17,36 @@ const CLOSES = {
   other: 'went away without a close, or was cut',
 };
 
+/** What closed a connection. */
+const CAUSES = {
+  client: 'closed by the client',
+  not_utf8: 'the client sent invalid UTF-8',
+  message_too_big: 'the client sent too large a message',
+  protocol_violated: 'the client broke the protocol',
+  going_away: 'the gateway shut down',
+  too_many_errors: 'too many errors of the client',
+  silent: 'the client was silent for too long',
+  no_broker: 'the gateway had no broker for too long',
+  unconfirmed: 'the broker did not confirm a group in time',
+  gateway_full: 'the gateway had no room for more groups',
+  no_keys: 'the gateway had no keys for tokens yet',
+  too_slow: 'the client read too slowly',
+  rate_limited: 'too many messages',
+  no_valid_token: 'no valid token',
+  token_expired: 'the token expired',
+  token_revoked: 'the token was put on the deny list',
+  not_allowed: 'not allowed to connect, or to listen to a group',
+  user_denied: 'the user was put on the deny list',
+  too_many_unauthenticated: 'too many clients without a token',
+  operator: 'disconnected by an operator',
+};
+
+/** Causes of an ordinary end. */
+const CALM_CAUSES = new Set(['client', 'going_away', 'operator']);
+
+/** How clients are spoken to. */
+const DIALECTS = { plain: 'plain websocket', v1: 'campanile.v1', events: 'event stream' };
+
 /** The meaning of refusals, by status or close code. */
 const REFUSALS = {
   ...CLOSES,
@@ -55,6 +85,10 @@ const CALM_REASONS = new Set(['waiting', 'excluded', 'not_kept_any_more', 'conne
 const word = (words, key) => (Object.hasOwn(words, key) ? words[key] : '');
 
 export const closeWord = (code) => word(CLOSES, code);
+/** Why a connection ended. Earlier releases only say the code, which is 0 if nobody sent one. */
+export const endWord = ({ cause, code }) => word(CAUSES, cause) || word(CLOSES, code || 'other');
+export const endMood = ({ cause, code }) => (CALM_CAUSES.has(cause) || (!cause && code <= 1_001) ? 'none' : 'bad');
+export const dialectWord = (dialect) => word(DIALECTS, dialect) || (dialect ?? '–');
 export const refusalWord = (reason) => word(REFUSALS, reason);
 export const reasonWord = (reason) => word(REASONS, reason) || reason;
 export const reasonMood = (reason) => (GOOD_REASONS.has(reason) ? 'good' : CALM_REASONS.has(reason) ? 'wait' : 'bad');
@@ -104,6 +138,9 @@ export function duration(seconds) {
   if (seconds < 2 * 86_400) return `${Math.round(seconds / 3_600)} h`;
   return `${Math.round(seconds / 86_400)} days`;
 }
+
+/** How long ago something was, in whole seconds at least. */
+export const ago = (seconds) => `${seconds < 10 ? `${Math.max(0, Math.round(seconds))} s` : duration(seconds)} ago`;
 
 const two = (number) => `${number}`.padStart(2, '0');
 

@@ -2,22 +2,17 @@
 
 mod wish;
 
-use std::collections::HashMap;
-
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use campanile_admin::{Guard, Wanted, said};
 use campanile_channel::courier::Inquirer;
-use campanile_channel::inquiries::Answered;
-use campanile_messages::inquiry::{
-    Answer, ConnectionSummary, ConnectionsSummary, DisconnectedSummary, Question, Summary, Whom,
-};
+use campanile_messages::Address;
+use campanile_messages::inquiry::{ConnectionsSummary, DisconnectedSummary, Question, Whom};
 use campanile_messages::link::Asked;
-use campanile_messages::{Address, InstanceId};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tracing::info;
 
-use crate::cluster::silent_one;
+use crate::replies::{Replies, shown};
 use wish::Disconnecting;
 
 /// Adds the paths.
@@ -186,70 +181,6 @@ async fn disconnect(
     }
 }
 
-/// What the gateways have answered.
-struct Replies {
-    answers: Vec<Answer>,
-    /// Those that have not, as they are shown.
-    silent: Vec<Value>,
-}
-
-impl Replies {
-    fn of(answered: Answered) -> Self {
-        let Answered { broker, answers, silent } = answered;
-        let links = match broker {
-            Answer::Summary(Summary::Broker(broker)) => broker.links,
-            _ => Vec::new(),
-        };
-        let links: HashMap<_, _> = links.into_iter().map(|link| (link.instance, link)).collect();
-        let mut without_answer: Vec<(InstanceId, &str)> =
-            silent.into_iter().map(|instance| (instance, "silent")).collect();
-        let mut replies = Vec::new();
-        for (instance, answer) in answers {
-            match answer {
-                Answer::Busy => without_answer.push((instance, "busy")),
-                Answer::NotUnderstood => without_answer.push((instance, "not_understood")),
-                answer => replies.push(answer),
-            }
-        }
-        without_answer.sort_unstable();
-        let silent =
-            without_answer.into_iter().map(|(who, reason)| silent_one(who, reason, &links));
-        Self { answers: replies, silent: silent.collect() }
-    }
-
-    /// The answer if every gateway that was asked is silent.
-    fn nobody(&self) -> Option<HttpResponse> {
-        if !self.answers.is_empty() || self.silent.is_empty() {
-            return None;
-        }
-        let names = self.silent.iter().map(|gateway| {
-            let part = |name: &str| gateway[name].as_str().unwrap_or("?").to_owned();
-            format!("{} ({}) at {}", part("instance"), part("reason"), part("address"))
-        });
-        let names = names.collect::<Vec<_>>().join(", ");
-        let sentence = format!(
-            "no gateway has answered, so whether anything was done or found is not known; asked: {names}"
-        );
-        Some(said(StatusCode::GATEWAY_TIMEOUT, &sentence))
-    }
-
-    fn connections(&self) -> ConnectionsSummary {
-        let found = self.answers.iter().filter_map(|answer| match answer {
-            Answer::Connections(found) => Some(found.clone()),
-            _ => None,
-        });
-        found.fold(ConnectionsSummary::default(), ConnectionsSummary::join)
-    }
-
-    fn disconnected(&self) -> DisconnectedSummary {
-        let all = self.answers.iter().filter_map(|answer| match answer {
-            Answer::Disconnected(all) => Some(*all),
-            _ => None,
-        });
-        all.fold(DisconnectedSummary::default(), DisconnectedSummary::join)
-    }
-}
-
 fn bad(sentence: &str) -> HttpResponse {
     said(StatusCode::BAD_REQUEST, sentence)
 }
@@ -260,30 +191,4 @@ fn unknown(at: Address) -> HttpResponse {
          names the address of its connection, as worker/connection"
     );
     said(StatusCode::NOT_FOUND, &sentence)
-}
-
-/// A connection as it is shown.
-fn shown(connection: &ConnectionSummary) -> Map<String, Value> {
-    let Address { worker, connection: number } = connection.at;
-    let state = if connection.ended.is_some() { "ended" } else { "live" };
-    let value = json!({
-        "worker": worker,
-        "connection": number,
-        "state": state,
-        "user": connection.user.as_deref(),
-        "address": connection.address,
-        "dialect": connection.dialect,
-        "groups": connection.groups,
-        "groups_left_out": connection.groups_left_out,
-        "open_seconds": connection.open_millis as f64 / 1e3,
-        "position": connection.position.map(|position| position.to_string()),
-        "outbox_bytes": connection.outbox_bytes,
-        "sent_bytes": connection.sent_bytes,
-    });
-    let mut shown = crate::object(value);
-    if let Some(end) = connection.ended {
-        shown.insert("code".to_owned(), end.code.into());
-        shown.insert("ended".to_owned(), (end.unix_millis as f64 / 1e3).into());
-    }
-    shown
 }

@@ -1,5 +1,5 @@
 //! What operators see of a whole cluster, on the operator's listener of a publisher: the page `/console`, and
-//! the questions behind it: `/cluster`, `/connections` and `/users`.
+//! the questions behind it: `/cluster`, `/closed`, `/connections`, `/users` and `/trace`.
 //!
 //! [`mount`] adds the pages to the listener. They ask the cluster through the publisher's
 //! [`Inquirer`], and write what it answers as JSON. `page` has the files of the operator's page, `session` signs
@@ -7,11 +7,13 @@
 
 #![allow(clippy::result_large_err, reason = "a request of an operator is rare")]
 
+mod closed;
 mod cluster;
 mod connections;
 mod live;
 mod page;
 mod push;
+mod replies;
 mod session;
 mod trace;
 
@@ -40,12 +42,19 @@ pub fn mount(inquirer: &Inquirer, composer: &Composer) -> Mount {
             .app_data(composer.clone())
             .app_data(onlookers.clone())
             .route("/cluster", web::get().to(cluster::answer))
+            .route("/closed", web::get().to(closed::answer))
             .configure(connections::mount)
             .route("/trace", web::get().to(trace::answer))
             .service(page::scope());
     });
-    let paths =
-        &["/console", "/cluster", "/connections/WORKER/CONNECTION", "/users/USER", "/trace"];
+    let paths = &[
+        "/console",
+        "/cluster",
+        "/closed",
+        "/connections/WORKER/CONNECTION",
+        "/users/USER",
+        "/trace",
+    ];
     Mount { paths, add }
 }
 

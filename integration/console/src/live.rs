@@ -1,13 +1,16 @@
 //! `GET /console/live`: what the cluster does, pushed to the operator's page every second.
 //!
-//! However many pages look, the cluster is asked once, by a task that runs only while somebody looks.
+//! However many pages look, the cluster is asked once, by a task that runs only while somebody looks. What it
+//! learned in the last 15 minutes comes first on a new page.
 
+mod history;
 mod quota;
+mod sample;
 mod share;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, StreamHandler};
@@ -20,19 +23,26 @@ use actix_web_actors::ws::{
 use bytestring::ByteString;
 use campanile_admin::{Admitted, Guard, Refused, refusal, said};
 use campanile_channel::courier::Inquirer;
-use campanile_messages::inquiry::Question;
+use campanile_messages::inquiry::{MAX_LISTED_ENDED, Question};
 use campanile_messages::link::Asked;
+use futures_util::future::join;
 use futures_util::{StreamExt as _, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
+use crate::closed::closed;
 use crate::cluster::cluster;
+use crate::replies::Replies;
+use history::History;
 use quota::Quota;
 use share::{Share, Shares};
 
 /// How often the cluster is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Every how many of these times gateways are asked, too, which connections ended last.
+const CLOSED_EVERY: u64 = 2;
 
 /// The most pages that look at one publisher.
 const MAX_PAGES: usize = 32;
@@ -59,6 +69,8 @@ const SESSION_OVER: CloseCode = CloseCode::Other(4401);
 #[derive(Debug, Clone)]
 pub struct Onlookers {
     inquirer: Inquirer,
+    /// What the charts show, as long as this process lives.
+    history: Arc<Mutex<History>>,
     /// The last message to the pages; `None` while nobody looks.
     shown: watch::Sender<Option<ByteString>>,
     is_asking: Arc<AtomicBool>,
@@ -69,7 +81,8 @@ impl Onlookers {
     /// Nobody, yet.
     pub fn new(inquirer: Inquirer) -> Self {
         Self {
-            inquirer: inquirer.for_pages(),
+            inquirer,
+            history: Arc::default(),
             shown: watch::Sender::new(None),
             is_asking: Arc::default(),
             shares: Shares::default(),
@@ -86,41 +99,83 @@ impl Onlookers {
             shown.mark_changed();
         }
         if !self.is_asking.swap(true, Ordering::Relaxed) {
-            let asking = Asking(self.clone());
+            let asking = Asking::new(self.clone());
             actix_web::rt::spawn(async move { asking.run().await });
         }
         Some(shown)
     }
 
-    async fn message(&self) -> ByteString {
-        let answered = self.inquirer.ask(Question::Summary, Asked::Everybody).await;
+    fn history(&self) -> MutexGuard<'_, History> {
+        // Every change is complete before anything can panic.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first message to a page.
+    fn first_message(&self) -> String {
+        json!({ "history": self.history().samples(Instant::now()) }).to_string()
+    }
+}
+
+/// Asks the cluster. When it is dropped, even by a panic, the next page begins again.
+struct Asking {
+    onlookers: Onlookers,
+    /// How often it has asked.
+    turns: u64,
+    /// The connections that ended last; null until they are known.
+    closed: Value,
+}
+
+impl Asking {
+    fn new(onlookers: Onlookers) -> Self {
+        Self { onlookers, turns: 0, closed: Value::Null }
+    }
+
+    async fn run(mut self) {
+        while self.onlookers.shown.receiver_count() > 0 {
+            let next = TokioInstant::now() + INTERVAL;
+            let message = self.message().await;
+            self.onlookers.shown.send_replace(Some(message));
+            sleep_until(next).await;
+        }
+    }
+
+    async fn message(&mut self) -> ByteString {
+        let pages = self.onlookers.inquirer.for_pages();
+        let summary = pages.ask(Question::Summary, Asked::Everybody);
+        // There is always room for one question of the pages, which is that for the summary.
+        let (answered, ended) = match self.turns % CLOSED_EVERY {
+            0 => {
+                let question = Question::Ended { last: MAX_LISTED_ENDED };
+                let ended = self.onlookers.inquirer.ask(question, Asked::Gateways);
+                let (answered, ended) = join(summary, ended).await;
+                (answered, ended.ok())
+            }
+            _ => (summary.await, None),
+        };
+        self.turns += 1;
+        if let Some(ended) = ended {
+            self.closed = closed(&Replies::of(ended), MAX_LISTED_ENDED);
+        }
+        let (mut history, now) = (self.onlookers.history(), Instant::now());
         let message = match answered {
-            Ok(answered) => json!({"cluster": cluster(answered, SystemTime::now())}),
-            Err(reason) => json!({"unavailable": reason.to_string(), "reason": reason.word()}),
+            Ok(answered) => {
+                let sample = history.add(&answered, now);
+                let cluster = cluster(answered, SystemTime::now());
+                json!({ "cluster": cluster, "sample": sample, "closed": self.closed })
+            }
+            Err(reason) => {
+                history.missed(now);
+                json!({ "unavailable": reason.to_string(), "reason": reason.word() })
+            }
         };
         message.to_string().into()
     }
 }
 
-/// Asks the cluster. When it is dropped, even by a panic, the next page begins again.
-struct Asking(Onlookers);
-
-impl Asking {
-    async fn run(self) {
-        let onlookers = &self.0;
-        while onlookers.shown.receiver_count() > 0 {
-            let next = TokioInstant::now() + INTERVAL;
-            let message = onlookers.message().await;
-            onlookers.shown.send_replace(Some(message));
-            sleep_until(next).await;
-        }
-    }
-}
-
 impl Drop for Asking {
     fn drop(&mut self) {
-        self.0.shown.send_replace(None);
-        self.0.is_asking.store(false, Ordering::Relaxed);
+        self.onlookers.shown.send_replace(None);
+        self.onlookers.is_asking.store(false, Ordering::Relaxed);
     }
 }
 
@@ -153,7 +208,8 @@ pub async fn open(
     };
     let guard = guard.get_ref().clone();
     let heard_at = Instant::now();
-    let page = OpenPage { guard, admitted, _share: share, shown: Some(shown), heard_at };
+    let first = Some((onlookers.first_message(), shown));
+    let page = OpenPage { guard, admitted, _share: share, first, heard_at };
     // What is read here is kept without a bound until the actor takes it, so a page that floods ends first.
     let mut quota = Quota::new(MAX_PAGE_BYTES, SILENCE_LIMIT);
     let payload = payload.map(move |chunk| {
@@ -169,13 +225,14 @@ pub async fn open(
 
 /// The actor of one page. Receives from: its websocket, and [`Onlookers`], of which it sees the last message only.
 /// Runs on: the thread of the listener, polled as the body of the response, so that a page that does not read
-/// stops it and holds one message, until its socket ends. Bounded by: [`MAX_PAGES`].
+/// stops it and holds one message beside the first, until its socket ends. Bounded by: [`MAX_PAGES`].
 struct OpenPage {
     guard: Guard,
     admitted: Admitted,
     /// Counts it for its key.
     _share: Option<Share>,
-    shown: Option<watch::Receiver<Option<ByteString>>>,
+    /// The first message, and those that follow.
+    first: Option<(String, watch::Receiver<Option<ByteString>>)>,
     heard_at: Instant,
 }
 
@@ -183,7 +240,8 @@ impl Actor for OpenPage {
     type Context = WebsocketContext<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some(shown) = self.shown.take() {
+        if let Some((first, shown)) = self.first.take() {
+            ctx.text(first);
             ctx.add_stream(stream::unfold(shown, |mut shown| async move {
                 shown.changed().await.ok()?;
                 let message = shown.borrow_and_update().clone();
@@ -261,7 +319,7 @@ mod tests {
         let mut late = onlookers.add().expect("room");
         assert!(late.has_changed().expect("it is there"));
         assert!(late.borrow_and_update().is_some());
-        drop(Asking(onlookers.clone()));
+        drop(Asking::new(onlookers.clone()));
         for page in [early, late] {
             assert!(page.has_changed().is_ok_and(|has_changed| has_changed));
             assert_eq!(*page.borrow(), None);

@@ -12,12 +12,13 @@ use crate::{live, push, session};
 const HTML: &str = include_str!("../page/console.html");
 
 /// The files besides the page itself, with their types.
-const FILES: [(&str, &str, &str); 13] = [
+const FILES: [(&str, &str, &str); 14] = [
     ("/console.css", CSS, include_str!("../page/console.css")),
     ("/console.js", JS, include_str!("../page/console.js")),
     ("/actions.js", JS, include_str!("../page/actions.js")),
     ("/charts.js", JS, include_str!("../page/charts.js")),
     ("/dom.js", JS, include_str!("../page/dom.js")),
+    ("/ended.js", JS, include_str!("../page/ended.js")),
     ("/picture.js", JS, include_str!("../page/picture.js")),
     ("/rates.js", JS, include_str!("../page/rates.js")),
     ("/server.js", JS, include_str!("../page/server.js")),

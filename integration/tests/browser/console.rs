@@ -161,6 +161,24 @@ async fn an_operator_signs_in_looks_pushes_disconnects_and_sees_the_broker_go() 
         let (code, contents) = within("the client is closed", client).await.expect("no panic");
         assert_eq!((code, contents.contains("hello")), (4403, true), "{contents}");
         page.until_text("#closed-rows", "4403").await;
+        let ended = page.until_text("#ended-rows", "disconnected by an operator").await;
+        assert!(ended.contains(HOSTILE) && ended.contains("127.0.0.1"), "{ended}");
+        page.js("document.querySelector('#ended-rows button').focus()", &[]).await;
+        page.press("\u{e007}").await;
+        page.until_text("#found", "4403: disconnected by an operator").await;
+        assert_eq!(focused(page).await, "look-up-name");
+
+        // A page that is opened again shows what happened before.
+        page.js("window.isOld = true; location.reload()", &[]).await;
+        eventually("the page is new", async || {
+            let is_new = "return !window.isOld && document.querySelector('#state')?.dataset.state === 'live'";
+            (page.js(is_new, &[]).await == true).then_some(())
+        })
+        .await;
+        let top = page.text("#charts .chart:nth-child(3) .axis").await;
+        let top = top.split_once("top ").and_then(|(_, top)| top.split("now").next()?.parse().ok());
+        assert!(top.is_some_and(|top: f64| top >= 2.0), "deliveries from before: {top:?}");
+        page.until_text("#ended-rows", HOSTILE).await;
         let markup =
             "return [document.querySelectorAll('#main img').length, window.hacked ?? null]";
         assert_eq!(page.js(markup, &[]).await, json!([0, null]), "names are text");

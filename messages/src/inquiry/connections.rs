@@ -1,11 +1,16 @@
 //! What there is to know about connections.
 
+use std::cmp::Reverse;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Address, Position, UserName};
 
 /// The most connections of a user that one answer lists.
 pub const MAX_LISTED_CONNECTIONS: usize = 100;
+
+/// The most connections that one answer lists of those that ended last.
+pub const MAX_LISTED_ENDED: u16 = 50;
 
 /// How many bytes of names of groups are listed for each connection of a user, so that all of them fit.
 pub const MAX_GROUPS_BYTES_OF_MANY: usize = 1 << 10;
@@ -17,7 +22,8 @@ pub const MAX_GROUPS_BYTES_OF_ONE: usize = 64 << 10;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConnectionsSummary {
-    /// At most [`MAX_LISTED_CONNECTIONS`], in the order of their addresses.
+    /// At most [`MAX_LISTED_CONNECTIONS`], in the order of their addresses; those that ended last, the newest
+    /// first.
     pub connections: Vec<ConnectionSummary>,
     /// How many more there are.
     pub left_out: u64,
@@ -31,6 +37,20 @@ impl ConnectionsSummary {
         self.connections.sort_unstable_by_key(|it| (it.at.worker, it.at.connection));
         self.left_out += self.connections.len().saturating_sub(MAX_LISTED_CONNECTIONS) as u64;
         self.connections.truncate(MAX_LISTED_CONNECTIONS);
+        self
+    }
+
+    /// Adds others that ended, and keeps the newest ones, at most this many.
+    pub fn join_ended(mut self, other: Self, most: u16) -> Self {
+        self.left_out = self.left_out.saturating_add(other.left_out);
+        self.connections.extend(other.connections);
+        self.connections.sort_by_key(|it| {
+            let ended = it.ended.as_ref().map(|end| end.unix_millis);
+            (Reverse(ended), it.at.worker, Reverse(it.at.connection))
+        });
+        let more = self.connections.len().saturating_sub(most.into());
+        self.left_out = self.left_out.saturating_add(more as u64);
+        self.connections.truncate(most.into());
         self
     }
 }
@@ -73,13 +93,15 @@ pub struct ConnectionSummary {
 }
 
 /// How a connection ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConnectionEnd {
     /// The close code that was sent; 0 for none.
     pub code: u16,
     /// When, in milliseconds since 1970-01-01 UTC.
     pub unix_millis: u64,
+    /// What closed it, as a word such as `too_slow`; empty if nobody did, and in the answers of earlier releases.
+    pub cause: String,
 }
 
 /// What became of connections that were to be closed.
@@ -118,7 +140,11 @@ mod tests {
             position: Some(Position { epoch: u64::MAX, sequence: u64::MAX }),
             outbox_bytes: u64::MAX,
             sent_bytes: u64::MAX,
-            ended: Some(ConnectionEnd { code: u16::MAX, unix_millis: u64::MAX }),
+            ended: Some(ConnectionEnd {
+                code: u16::MAX,
+                unix_millis: u64::MAX - number,
+                cause: "too_many_unauthenticated".to_owned(),
+            }),
         }
     }
 
@@ -133,5 +159,17 @@ mod tests {
         assert_eq!(joined.connections[99].at.connection, ConnectionId(99));
         let len = pack(&Answer::Connections(joined)).expect("it fits").as_bytes().len();
         assert!(len < MAX_PACKED_BYTES * 9 / 10, "{len}");
+    }
+
+    #[test]
+    fn the_newest_ends_come_first_and_are_bounded() {
+        let ended = |numbers: std::ops::Range<u64>| ConnectionsSummary {
+            connections: numbers.map(connection).collect(),
+            left_out: 3,
+        };
+        let joined = ended(30..90).join_ended(ended(0..30), MAX_LISTED_ENDED);
+        let numbers: Vec<_> = joined.connections.iter().map(|it| it.at.connection.0).collect();
+        assert_eq!(numbers, (0..50).collect::<Vec<_>>());
+        assert_eq!(joined.left_out, 46);
     }
 }

@@ -32,6 +32,7 @@ impl Broker {
                 Question::Summary
                 | Question::Connection(_)
                 | Question::User(_)
+                | Question::Ended { .. }
                 | Question::Disconnect { .. },
             ) => Answer::Summary(Summary::Broker(Box::new(self.summary()))),
             Some(Question::Trace { position, .. }) => self.trace(position),

@@ -7,7 +7,6 @@ use campanile_edge::Peer;
 
 use super::Socket;
 use crate::trace::ended::ConnectionEnd;
-use crate::websocket::CloseCause;
 
 impl Socket {
     /// How much was written until now, and how much was not: because it waits, or was dropped at the close.
@@ -18,7 +17,7 @@ impl Socket {
         let last_bytes = if state.cause.is_some() { state.outbox.last_bytes() } else { 0 };
         let waits = (state.outbox.queued_bytes() - last_bytes) as u64 + sealed;
         ConnectionEnd {
-            code: state.cause.map_or(0, CloseCause::code),
+            cause: state.cause,
             sent_bytes: state.sent_bytes(),
             unsent_bytes: waits + u64::from(state.discarded_bytes),
             other_bytes: self.other_bytes.load(Ordering::Relaxed),

@@ -32,12 +32,25 @@ fn the_last_connections_of_a_worker_are_remembered() {
     assert!(all.kept.capacity() < 2_500 + 2 * GROWTH);
     assert!(all.get(ConnectionId(499)).is_none());
     assert_eq!(all.get(ConnectionId(500)).map(|found| found.connection.0), Some(500));
-    let (address, code) = (Some([10, 0, 0, 7].into()), 1000);
-    let end = ConnectionEnd { code, sent_bytes: 7, unsent_bytes: 1, other_bytes: 3 };
+    let (address, cause) = (Some([10, 0, 0, 7].into()), Some(CloseCause::Client));
+    let end = ConnectionEnd { cause, sent_bytes: 7, unsent_bytes: 1, other_bytes: 3 };
     all.complete(ConnectionId(2_999), address, end, Instant::now());
     all.complete(ConnectionId(1), address, end, Instant::now());
     let last = all.get(ConnectionId(2_999)).expect("the last one");
     assert_eq!((last.address, last.end), (address, end));
+}
+
+#[test]
+fn the_newest_are_those_that_ended_last() {
+    let start = Instant::now();
+    let mut all = EndedConnections::new(1, start);
+    let at = |millis| start + Duration::from_millis(millis);
+    (0..300).for_each(|n| all.add(EndedConnection { ended: at(n), ..ended(n, &[]) }));
+    // This one took long to end.
+    all.complete(ConnectionId(7), None, ConnectionEnd::default(), at(900));
+    let newest: Vec<_> = all.newest(3).map(|ended| ended.connection.0).collect();
+    assert_eq!((newest, all.len()), (vec![7, 299, 298], 300));
+    assert_eq!((all.newest(1_000).count(), all.newest(0).count()), (300, 0));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::trace::ended::{ConnectionEnd, EndedConnection};
 use crate::trace::gaps::LostEvents;
 use crate::trace::left_groups::LeftGroup;
 use crate::trace::listening::{Continued, Listening};
+use crate::websocket::{CloseCause, CloseCode};
 
 fn at(sequence: u64) -> Position {
     Position { epoch: 1, sequence }
@@ -61,7 +62,9 @@ fn left(mut facts: Facts, after: u64, left: u64) -> Facts {
 
 fn ended(mut facts: Facts, code: u16, unsent_bytes: u64) -> Facts {
     facts.is_ended = true;
-    facts.known.end = ConnectionEnd { code, unsent_bytes, ..ConnectionEnd::default() };
+    let causes = [CloseCause::Client, CloseCause::Gateway(CloseCode::TooSlow)];
+    let cause = causes.into_iter().find(|cause| cause.code() == code);
+    facts.known.end = ConnectionEnd { cause, unsent_bytes, ..ConnectionEnd::default() };
     facts
 }
 

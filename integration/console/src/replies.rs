@@ -1,0 +1,118 @@
+//! What gateways answer to questions about connections, and how connections are shown.
+
+use std::collections::HashMap;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use campanile_admin::said;
+use campanile_channel::inquiries::Answered;
+use campanile_messages::inquiry::{
+    Answer, ConnectionSummary, ConnectionsSummary, DisconnectedSummary, Summary,
+};
+use campanile_messages::{Address, InstanceId};
+use serde_json::{Map, Value, json};
+
+use crate::cluster::silent_one;
+
+/// What the gateways have answered.
+pub struct Replies {
+    answers: Vec<Answer>,
+    /// Those that have not, as they are shown.
+    pub silent: Vec<Value>,
+}
+
+impl Replies {
+    /// Reads the answers to a question about connections.
+    pub fn of(answered: Answered) -> Self {
+        let Answered { broker, answers, silent } = answered;
+        let links = match broker {
+            Answer::Summary(Summary::Broker(broker)) => broker.links,
+            _ => Vec::new(),
+        };
+        let links: HashMap<_, _> = links.into_iter().map(|link| (link.instance, link)).collect();
+        let mut without_answer: Vec<(InstanceId, &str)> =
+            silent.into_iter().map(|instance| (instance, "silent")).collect();
+        let mut replies = Vec::new();
+        for (instance, answer) in answers {
+            match answer {
+                Answer::Busy => without_answer.push((instance, "busy")),
+                Answer::NotUnderstood => without_answer.push((instance, "not_understood")),
+                answer => replies.push(answer),
+            }
+        }
+        without_answer.sort_unstable();
+        let silent =
+            without_answer.into_iter().map(|(who, reason)| silent_one(who, reason, &links));
+        Self { answers: replies, silent: silent.collect() }
+    }
+
+    /// The answer if every gateway that was asked is silent.
+    pub fn nobody(&self) -> Option<HttpResponse> {
+        if !self.answers.is_empty() || self.silent.is_empty() {
+            return None;
+        }
+        let names = self.silent.iter().map(|gateway| {
+            let part = |name: &str| gateway[name].as_str().unwrap_or("?").to_owned();
+            format!("{} ({}) at {}", part("instance"), part("reason"), part("address"))
+        });
+        let names = names.collect::<Vec<_>>().join(", ");
+        let sentence = format!(
+            "no gateway has answered, so whether anything was done or found is not known; asked: {names}"
+        );
+        Some(said(StatusCode::GATEWAY_TIMEOUT, &sentence))
+    }
+
+    /// The connections of all gateways.
+    pub fn connections(&self) -> ConnectionsSummary {
+        self.found().fold(ConnectionsSummary::default(), ConnectionsSummary::join)
+    }
+
+    /// The connections that ended last at all gateways, at most this many.
+    pub fn last_ended(&self, most: u16) -> ConnectionsSummary {
+        self.found().fold(ConnectionsSummary::default(), |all, more| all.join_ended(more, most))
+    }
+
+    fn found(&self) -> impl Iterator<Item = ConnectionsSummary> {
+        self.answers.iter().filter_map(|answer| match answer {
+            Answer::Connections(found) => Some(found.clone()),
+            _ => None,
+        })
+    }
+
+    /// How many connections all gateways have closed.
+    pub fn disconnected(&self) -> DisconnectedSummary {
+        let all = self.answers.iter().filter_map(|answer| match answer {
+            Answer::Disconnected(all) => Some(*all),
+            _ => None,
+        });
+        all.fold(DisconnectedSummary::default(), DisconnectedSummary::join)
+    }
+}
+
+/// A connection as it is shown.
+pub fn shown(connection: &ConnectionSummary) -> Map<String, Value> {
+    let Address { worker, connection: number } = connection.at;
+    let state = if connection.ended.is_some() { "ended" } else { "live" };
+    let value = json!({
+        "worker": worker,
+        "connection": number,
+        "state": state,
+        "user": connection.user.as_deref(),
+        "address": connection.address,
+        "dialect": connection.dialect,
+        "groups": connection.groups,
+        "groups_left_out": connection.groups_left_out,
+        "open_seconds": connection.open_millis as f64 / 1e3,
+        "position": connection.position.map(|position| position.to_string()),
+        "outbox_bytes": connection.outbox_bytes,
+        "sent_bytes": connection.sent_bytes,
+    });
+    let mut shown = crate::object(value);
+    if let Some(end) = &connection.ended {
+        shown.insert("code".to_owned(), end.code.into());
+        let cause = Some(end.cause.as_str()).filter(|cause| !cause.is_empty());
+        shown.insert("cause".to_owned(), cause.into());
+        shown.insert("ended".to_owned(), (end.unix_millis as f64 / 1e3).into());
+    }
+    shown
+}
