@@ -1,12 +1,10 @@
 //! Makes the faults that the alerts are for, on clusters of real processes, and writes what Prometheus
-//! would have scraped meanwhile as tests for `promtool`. It takes a quarter of an hour and must be root,
-//! for a disk that hangs, so it runs only when it is asked for:
+//! would have scraped meanwhile as tests for `promtool`. It takes a quarter of an hour, and must be root for
+//! a disk and a thread that hang, so it runs only when it is asked for:
 //! `cargo test --release -p campanile --test record -- --into integration/deploy/recorded.test.yml`.
 
 #![expect(clippy::print_stderr, reason = "it is run by hand, and says how far it is")]
 
-#[path = "record/disk.rs"]
-mod disk;
 #[path = "record/faults.rs"]
 mod faults;
 #[path = "record/load.rs"]
@@ -15,6 +13,8 @@ mod load;
 mod network;
 #[path = "record/tape.rs"]
 mod tape;
+#[path = "record/thread.rs"]
+mod thread;
 
 use std::fs;
 use std::path::PathBuf;
@@ -54,9 +54,8 @@ const HEAD: &str = "\
 # where a test says that its quiet part is repeated. Times of day count from the first scrape, because
 # promtool begins at 0. `stale` is a scrape that failed, or that did not have the series any more.
 #
-# Not recorded: CampanileHangs, because a release has no part that can be made to hang. A process that is
-# stopped is not one that hangs, as the test of a stopped gateway shows. It is in alerts.test.yml, on
-# made-up series, with quiet days, thresholds that are nearly reached, and faults that take longer.
+# What cannot be made on one machine in minutes is in alerts.test.yml, on made-up series: a quiet day, a
+# few refused pushes among many, and a broker that begins another log while it runs.
 
 rule_files: [alerts.yml]
 evaluation_interval: 15s

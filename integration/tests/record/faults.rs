@@ -10,10 +10,10 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 
 use crate::Recording;
-use crate::disk::HangingDisk;
 use crate::load::Load;
 use crate::network::SlowNetwork;
 use crate::tape::Tape;
+use crate::thread::freeze;
 
 const ADMIN: &str = "--admin-listen 127.0.0.1:0";
 
@@ -28,7 +28,7 @@ pub fn all() -> Vec<(&'static str, Fault)> {
         ("one of two gateways cannot reach the broker", |tape| Box::pin(cut_gateway(tape))),
         ("one of two gateways is stopped", |tape| Box::pin(stopped_gateway(tape))),
         ("the network to a gateway is too slow", |tape| Box::pin(slow_network(tape))),
-        ("a gateway is paused for 3 s, again and again", |tape| Box::pin(paused_gateway(tape))),
+        ("a gateway is paused for 1.5 s, again and again", |tape| Box::pin(paused_gateway(tape))),
         ("a third of the clients read too slowly", |tape| Box::pin(slow_readers(tape))),
         ("the connections of all clients break every 5 s", |tape| Box::pin(reconnects(tape))),
         ("a broker without a data directory is restarted", |tape| Box::pin(new_epoch(tape))),
@@ -41,6 +41,7 @@ pub fn all() -> Vec<(&'static str, Fault)> {
         ("a certificate gets older than 14 days before its end", |tape| {
             Box::pin(old_certificate(tape))
         }),
+        ("a thread of a gateway hangs for 3.4 s", |tape| Box::pin(frozen_thread(tape))),
         ("the clients take nearly all files of a gateway", |tape| Box::pin(open_files(tape))),
     ]
 }
@@ -66,10 +67,8 @@ async fn scrape_all(tape: &mut Tape, cluster: &Cluster) {
 async fn killed_broker(mut tape: Tape) -> Tape {
     let mut cluster = start(1, "", "").await;
     scrape_all(&mut tape, &cluster).await;
-    let _load =
-        Load::default().clients(cluster.gateway_addresses[0], 20).pushes(&cluster, 5, 1, 64);
-    tape.run(8).await;
-    tape.is_quiet();
+    let _load = Load::usual(&cluster);
+    tape.quiet_minutes().await;
     cluster.broker.kill().await;
     tape.run(4).await;
     tape.fires(&["CampanileNoBroker"]);
@@ -90,10 +89,8 @@ async fn cut_gateway(mut tape: Tape) -> Tape {
     let flags: Vec<_> = ADMIN.split(' ').map(str::to_owned).collect();
     cluster.gateways.push(start_gateway(proxy.address, &flags));
     scrape_all(&mut tape, &cluster).await;
-    let _load =
-        Load::default().clients(cluster.gateway_addresses[0], 20).pushes(&cluster, 5, 1, 64);
-    tape.run(8).await;
-    tape.is_quiet();
+    let _load = Load::usual(&cluster);
+    tape.quiet_minutes().await;
     proxy.all(Mode::Cut(End::Reset));
     tape.run(8).await;
     tape.fires(&["CampanileNotReady gateway-2"]);
@@ -108,8 +105,7 @@ async fn stopped_gateway(mut tape: Tape) -> Tape {
     tape.note(
         "Its link is cut after 9 s of silence, so this is no lag but a process that is down.",
     );
-    tape.run(8).await;
-    tape.is_quiet();
+    tape.quiet_minutes().await;
     cluster.gateways[1].signal(Signal::STOP);
     tape.run(8).await;
     tape.fires(&["CampanileDown gateway-2"]);
@@ -127,8 +123,7 @@ async fn slow_network(mut tape: Tape) -> Tape {
     tape.scrape_from_now("gateway-1", &gateway).await;
     let load = Load::default().clients(address, 5).pushes(&cluster, 1, 100, 1024);
     tape.note("256 KiB of events pass per second. First 100 KiB are pushed, then 500 KiB.");
-    tape.run(8).await;
-    tape.is_quiet();
+    tape.quiet_minutes().await;
     let _load = load.pushes(&cluster, 4, 100, 1024);
     tape.run(8).await;
     tape.fires(&["CampanileLag broker"]);
@@ -139,17 +134,16 @@ async fn paused_gateway(mut tape: Tape) -> Tape {
     let cluster = start(1, "", "--workers 1").await;
     scrape_all(&mut tape, &cluster).await;
     let _load =
-        Load::default().clients(cluster.gateway_addresses[0], 20).pushes(&cluster, 2, 100, 1024);
-    tape.note("As on a host that swaps. It runs for a tenth of a second in between.");
-    tape.run(8).await;
-    tape.is_quiet();
+        Load::default().clients(cluster.gateway_addresses[0], 40).pushes(&cluster, 2, 100, 1024);
+    tape.note("As on a host that swaps: it runs for a few milliseconds in between.");
+    tape.quiet_minutes().await;
     let gateway = &cluster.gateways[0];
     let pauses = async {
         loop {
             gateway.signal(Signal::STOP);
-            sleep(Duration::from_secs(3)).await;
+            sleep(Duration::from_millis(1_500)).await;
             gateway.signal(Signal::CONT);
-            sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::select! {
@@ -164,10 +158,8 @@ async fn paused_gateway(mut tape: Tape) -> Tape {
 async fn stopped_broker(mut tape: Tape) -> Tape {
     let cluster = start(1, "", "").await;
     scrape_all(&mut tape, &cluster).await;
-    let _load =
-        Load::default().clients(cluster.gateway_addresses[0], 20).pushes(&cluster, 5, 1, 64);
-    tape.run(8).await;
-    tape.is_quiet();
+    let _load = Load::usual(&cluster);
+    tape.quiet_minutes().await;
     cluster.broker.signal(Signal::STOP);
     tape.run(14).await;
     tape.fires(&[
@@ -185,8 +177,7 @@ async fn slow_readers(mut tape: Tape) -> Tape {
     scrape_all(&mut tape, &cluster).await;
     let load =
         Load::default().clients(cluster.gateway_addresses[0], 30).pushes(&cluster, 5, 1, 48 << 10);
-    tape.run(8).await;
-    tape.is_quiet();
+    tape.quiet_minutes().await;
     let _load = load.slow_readers(cluster.gateway_addresses[0], 15);
     tape.run(36).await;
     tape.fires(&["CampanileSlowReaders"]);
@@ -225,8 +216,7 @@ async fn same_epoch(tape: Tape) -> Tape {
 async fn restarted_broker(mut tape: Tape, flags: &str, fires: &[&str]) -> Tape {
     let mut cluster = start(1, flags, "").await;
     scrape_all(&mut tape, &cluster).await;
-    let _load =
-        Load::default().clients(cluster.gateway_addresses[0], 20).pushes(&cluster, 5, 1, 64);
+    let _load = Load::usual(&cluster);
     tape.note("Its first minute is repeated for 15.");
     tape.run(4).await;
     tape.repeat(60);
@@ -253,13 +243,11 @@ async fn on_disk(program: &[String], directory: &str) -> Cluster {
 }
 
 async fn hanging_disk(mut tape: Tape) -> Tape {
-    let disk = HangingDisk::new();
-    let cluster = on_disk(&disk.program(), &disk.path()).await;
+    let disk = SmallDisk::that_hangs(128 << 20);
+    let cluster = on_disk(&disk.program(), disk.path()).await;
     scrape_all(&mut tape, &cluster).await;
-    let _load =
-        Load::default().clients(cluster.gateway_addresses[0], 20).pushes(&cluster, 5, 1, 64);
-    tape.run(8).await;
-    tape.is_quiet();
+    let _load = Load::usual(&cluster);
+    tape.quiet_minutes().await;
     disk.hang(true);
     tape.run(8).await;
     tape.fires(&["CampanileSlowDisk broker"]);
@@ -268,13 +256,11 @@ async fn hanging_disk(mut tape: Tape) -> Tape {
 }
 
 async fn slow_disk(mut tape: Tape) -> Tape {
-    let disk = HangingDisk::new();
-    let cluster = on_disk(&disk.program(), &disk.path()).await;
+    let disk = SmallDisk::that_hangs(128 << 20);
+    let cluster = on_disk(&disk.program(), disk.path()).await;
     scrape_all(&mut tape, &cluster).await;
-    let _load =
-        Load::default().clients(cluster.gateway_addresses[0], 20).pushes(&cluster, 5, 1, 64);
-    tape.run(8).await;
-    tape.is_quiet();
+    let _load = Load::usual(&cluster);
+    tape.quiet_minutes().await;
     let hangs = async {
         loop {
             disk.hang(true);
@@ -295,11 +281,9 @@ async fn full_disk(mut tape: Tape) -> Tape {
     let disk = SmallDisk::new(64 << 20);
     let cluster = on_disk(&disk.program(), disk.path()).await;
     scrape_all(&mut tape, &cluster).await;
-    let _load =
-        Load::default().clients(cluster.gateway_addresses[0], 20).pushes(&cluster, 5, 1, 64);
+    let _load = Load::usual(&cluster);
     tape.note("Its size is looked at every 30 s.");
-    tape.run(8).await;
-    tape.is_quiet();
+    tape.quiet_minutes().await;
     disk.fill_but(4 << 20);
     tape.run(26).await;
     tape.fires(&["CampanileFullDisk broker"]);
@@ -321,6 +305,17 @@ async fn old_certificate(mut tape: Tape) -> Tape {
     tape
 }
 
+async fn frozen_thread(mut tape: Tape) -> Tape {
+    let cluster = start(1, "", "").await;
+    scrape_all(&mut tape, &cluster).await;
+    let _load = Load::usual(&cluster);
+    tape.quiet_minutes().await;
+    freeze(&cluster.gateways[0], Duration::from_millis(3_400)).await;
+    tape.run(2).await;
+    tape.fires(&["CampanileHangs gateway-1"]);
+    tape
+}
+
 async fn open_files(mut tape: Tape) -> Tape {
     let mut cluster = start(0, "", "").await;
     let broker = cluster.broker_address.to_string();
@@ -333,8 +328,7 @@ async fn open_files(mut tape: Tape) -> Tape {
     cluster.gateways.push(gateway);
     scrape_all(&mut tape, &cluster).await;
     let load = Load::default().clients(address, 1_000);
-    tape.run(8).await;
-    tape.is_quiet();
+    tape.quiet_minutes().await;
     let _load = load.clients(address, 840);
     tape.run(8).await;
     tape.fires(&["CampanileOpenFiles gateway-1"]);

@@ -28,6 +28,11 @@ impl Load {
         self.0.push(spawn_local(task).abort_handle());
     }
 
+    /// 20 clients of the first gateway, and five small pushes per second.
+    pub fn usual(cluster: &Cluster) -> Self {
+        Self::default().clients(cluster.gateway_addresses[0], 20).pushes(cluster, 5, 1, 64)
+    }
+
     /// Clients that read all they get, and come back a second after they were closed.
     pub fn clients(mut self, gateway: SocketAddr, count: usize) -> Self {
         for _ in 0..count {

@@ -176,6 +176,12 @@ impl Tape {
         self.scrapes += scrapes;
     }
 
+    /// Scrapes all processes for two minutes, in which nothing fires.
+    pub async fn quiet_minutes(&mut self) {
+        self.run(8).await;
+        self.is_quiet();
+    }
+
     /// Nothing fires now, or has fired yet.
     pub fn is_quiet(&mut self) {
         self.checks.push(Check { scrape: self.scrapes - 1, alerts: Vec::new(), is_quiet: true });
