@@ -33,7 +33,7 @@ fn refusals() -> Vec<String> {
     // The sentence is the last thing in backquotes that has spaces in it; `..` stands for more.
     let sentence = |row: &str| {
         let sentence =
-            row.split('`').filter(|part| part.contains(' ') && !part.contains('|')).last();
+            row.split('`').filter(|part| part.contains(' ') && !part.contains('|')).next_back();
         sentence.expect("a sentence").trim_end_matches(" ..").to_owned()
     };
     rows.map(sentence).collect()
