@@ -6,7 +6,6 @@ use campanile_harness::{
     Cluster, End, Mode, Process, Proxy, Signal, SmallDisk, start_gateway, start_publisher,
     tls::Files,
 };
-use tempfile::TempDir;
 use tokio::time::sleep;
 
 use crate::Recording;
@@ -135,7 +134,7 @@ async fn paused_gateway(mut tape: Tape) -> Tape {
     scrape_all(&mut tape, &cluster).await;
     let _load =
         Load::default().clients(cluster.gateway_addresses[0], 40).pushes(&cluster, 2, 100, 1024);
-    tape.note("As on a host that swaps: it runs for a few milliseconds in between.");
+    tape.note("As on a host that swaps: it runs for a few milliseconds in between, so its parts are late, too.");
     tape.quiet_minutes().await;
     let gateway = &cluster.gateways[0];
     let pauses = async {
@@ -151,7 +150,7 @@ async fn paused_gateway(mut tape: Tape) -> Tape {
         () = tape.run(32) => {}
     }
     gateway.signal(Signal::CONT);
-    tape.fires(&["CampanileDeliveryDelay"]);
+    tape.fires(&["CampanileDeliveryDelay", "CampanileHangs gateway-1"]);
     tape
 }
 
@@ -203,38 +202,49 @@ async fn reconnects(mut tape: Tape) -> Tape {
     tape
 }
 
-async fn new_epoch(tape: Tape) -> Tape {
-    restarted_broker(tape, "", &["CampanileEpochChange broker"]).await
-}
-
-async fn same_epoch(tape: Tape) -> Tape {
-    let directory = TempDir::new().expect("a directory");
-    let flags = format!("--data-dir {}", directory.path().display());
-    restarted_broker(tape, &flags, &[]).await
-}
-
-async fn restarted_broker(mut tape: Tape, flags: &str, fires: &[&str]) -> Tape {
-    let mut cluster = start(1, flags, "").await;
-    scrape_all(&mut tape, &cluster).await;
-    let _load = Load::usual(&cluster);
-    tape.note("Its first minute is repeated for 15.");
-    tape.run(4).await;
-    tape.repeat(60);
-    tape.is_quiet();
+async fn new_epoch(mut tape: Tape) -> Tape {
+    let mut cluster = start(1, "", "").await;
+    let _load = a_quiet_quarter_of_an_hour(&mut tape, &cluster).await;
     cluster.broker.kill().await;
     cluster.start_broker_again().await;
     tape.scrape_from_now("broker", &cluster.broker).await;
     tape.run(4).await;
-    tape.fires(fires);
+    tape.fires(&["CampanileEpochChange broker"]);
     tape
 }
 
-/// A cluster whose broker was started by a program.
-async fn on_disk(program: &[String], directory: &str) -> Cluster {
-    let data = format!("{directory}/broker");
-    let listen = ["broker", "--listen", "127.0.0.1:0", "--data-dir", &data];
-    let args: Vec<_> = listen.into_iter().chain(ADMIN.split(' ')).collect();
-    let broker = Process::start_in(program, &args);
+async fn same_epoch(mut tape: Tape) -> Tape {
+    let disk = SmallDisk::new(64 << 20);
+    let mut cluster = on_disk(&disk).await;
+    let _load = a_quiet_quarter_of_an_hour(&mut tape, &cluster).await;
+    cluster.broker.kill().await;
+    cluster.broker = broker_on_disk(&disk, &cluster.broker_address.to_string());
+    tape.scrape_from_now("broker", &cluster.broker).await;
+    tape.run(4).await;
+    tape.fires(&[]);
+    tape
+}
+
+async fn a_quiet_quarter_of_an_hour(tape: &mut Tape, cluster: &Cluster) -> Load {
+    scrape_all(tape, cluster).await;
+    let load = Load::usual(cluster);
+    tape.note("Its first minute is repeated for 15.");
+    tape.run(4).await;
+    tape.repeat(60);
+    tape.is_quiet();
+    load
+}
+
+fn broker_on_disk(disk: &SmallDisk, listen: &str) -> Process {
+    let data = format!("{}/broker", disk.path());
+    let args = ["broker", "--listen", listen, "--data-dir", &data];
+    let args: Vec<_> = args.into_iter().chain(ADMIN.split(' ')).collect();
+    Process::start_in(&disk.program(), &args)
+}
+
+/// A cluster whose broker has its log on a disk.
+async fn on_disk(disk: &SmallDisk) -> Cluster {
+    let broker = broker_on_disk(disk, "127.0.0.1:0");
     let broker_address = broker.address("the broker listens").await;
     let flags: Vec<_> = ADMIN.split(' ').map(str::to_owned).collect();
     let gateway = start_gateway(broker_address, &flags);
@@ -244,7 +254,7 @@ async fn on_disk(program: &[String], directory: &str) -> Cluster {
 
 async fn hanging_disk(mut tape: Tape) -> Tape {
     let disk = SmallDisk::that_hangs(128 << 20);
-    let cluster = on_disk(&disk.program(), disk.path()).await;
+    let cluster = on_disk(&disk).await;
     scrape_all(&mut tape, &cluster).await;
     let _load = Load::usual(&cluster);
     tape.quiet_minutes().await;
@@ -257,7 +267,7 @@ async fn hanging_disk(mut tape: Tape) -> Tape {
 
 async fn slow_disk(mut tape: Tape) -> Tape {
     let disk = SmallDisk::that_hangs(128 << 20);
-    let cluster = on_disk(&disk.program(), disk.path()).await;
+    let cluster = on_disk(&disk).await;
     scrape_all(&mut tape, &cluster).await;
     let _load = Load::usual(&cluster);
     tape.quiet_minutes().await;
@@ -273,13 +283,15 @@ async fn slow_disk(mut tape: Tape) -> Tape {
         () = hangs => {}
         () = tape.run(10) => {}
     }
+    // A broker whose write hangs does not end.
+    disk.hang(false);
     tape.fires(&["CampanileSlowDisk broker"]);
     tape
 }
 
 async fn full_disk(mut tape: Tape) -> Tape {
     let disk = SmallDisk::new(64 << 20);
-    let cluster = on_disk(&disk.program(), disk.path()).await;
+    let cluster = on_disk(&disk).await;
     scrape_all(&mut tape, &cluster).await;
     let _load = Load::usual(&cluster);
     tape.note("Its size is looked at every 30 s.");
