@@ -32,8 +32,7 @@ fn refusals() -> Vec<String> {
     let rows = table.lines().skip(1).take_while(|line| line.starts_with("| "));
     // The sentence is the last thing in backquotes that has spaces in it; `..` stands for more.
     let sentence = |row: &str| {
-        let sentence =
-            row.split('`').filter(|part| part.contains(' ') && !part.contains('|')).next_back();
+        let sentence = row.split('`').rfind(|part| part.contains(' ') && !part.contains('|'));
         sentence.expect("a sentence").trim_end_matches(" ..").to_owned()
     };
     rows.map(sentence).collect()
