@@ -187,7 +187,7 @@ export const describeAudience = (audience) => {
 };
 
 /** Why there are no numbers, in two words, by the reason that the server gives. */
-export const unavailableWord = (reason) => (reason === 'no_broker' ? 'no broker' : 'no answer');
+export const unavailableWord = (reason) => (['no_broker', 'link_lost'].includes(reason) ? 'no broker' : 'no answer');
 
 /** What the server says, as a sentence of its own. */
 export const sentenceOf = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;
