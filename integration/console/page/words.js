@@ -77,6 +77,7 @@ const REASONS = {
   excluded: 'It was excluded by the push.',
   not_kept_any_more: 'This is not known any more.',
   unknown_connection: 'Nobody knows this connection.',
+  gateway_away: 'Its gateway has no link to the broker now.',
 };
 
 const GOOD_REASONS = new Set(['written', 'recovered_by_replay']);
