@@ -14,6 +14,7 @@ mod guard;
 mod origin;
 mod process;
 mod scrape;
+mod seats;
 mod server;
 mod sessions;
 
