@@ -12,7 +12,7 @@ use anyhow::{Context as _, anyhow};
 use campanile_edge::Secret;
 use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, ClientBuilder, Url};
+use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, StatusCode, Url};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::logging::last_line;
@@ -129,6 +129,57 @@ pub fn api_key(file: Option<&Path>) -> anyhow::Result<Option<HeaderValue>> {
     let value = std::env::var_os(VARIABLE);
     authorization(("--key-file", file), (VARIABLE, value.as_deref()))
         .map_err(|error| anyhow!("{error}"))
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The server refused the request, or does not have what was asked for.
+    #[error("{status}: {sentence}")]
+    Refused {
+        /// Its status.
+        status: StatusCode,
+        /// The sentence in its body.
+        sentence: String,
+    },
+    /// There is no connection, or it broke.
+    #[error("{url}: {}", causes(.error))]
+    Network {
+        /// Where the server is.
+        url: String,
+        /// What the network said.
+        error: reqwest::Error,
+    },
+    /// What came is not an answer to this request.
+    #[error("the answer of {url} {what}")]
+    Strange {
+        /// Where the server is.
+        url: String,
+        /// What is wrong with it, and whom to ask instead.
+        what: &'static str,
+    },
+}
+
+impl AskError {
+    /// Whether the server may have got the request, and done what it says.
+    pub fn may_have_arrived(&self) -> bool {
+        matches!(self, Self::Network { error, .. } if !error.is_connect())
+    }
+}
+
+/// Sends a request to a server. Returns the body of its answer, which has the status 200.
+///
+/// # Errors
+/// If there is no answer, or its status is another one.
+pub async fn answer(request: RequestBuilder, server: &ServerUrl) -> Result<Vec<u8>, AskError> {
+    let failed = |error| AskError::Network { url: server.to_string(), error };
+    let response = request.send().await.map_err(failed)?;
+    let status = response.status();
+    let body = response.bytes().await.map_err(failed)?;
+    match status {
+        StatusCode::OK => Ok(body.into()),
+        status => Err(AskError::Refused { status, sentence: sentence(&body) }),
+    }
 }
 
 /// Asks, and prints the answer or the error. The exit code is 1 if there is no answer, and 2 if there can be

@@ -1,83 +1,25 @@
 //! "Why did this client not get that message?": each reason, in a situation that really has it.
 
-use std::net::SocketAddr;
+#[path = "trace/gaps.rs"]
+mod gaps;
+#[path = "trace/operator.rs"]
+mod operator;
+#[path = "trace/past.rs"]
+mod past;
+#[path = "trace/silent.rs"]
+mod silent;
 
 use campanile_harness::{
-    Answer, Cluster, Feed, NO_GROUPS, Protocol, PushApi, Signal, Websocket, command, connect,
-    eventually, exchange, on_disk, open_feed, output_of, start_gateway,
+    Cluster, Feed, NO_GROUPS, Protocol, Signal, Websocket, command, connect, eventually, exchange,
+    on_disk, open_feed, output_of, start_gateway,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use operator::{Operator, at, push_large, push_to, says};
+
 /// More than the kernel holds for a client that does not read.
 const MANY_BYTES: usize = 12 << 20;
-
-/// The operator's listener of a cluster's publisher.
-struct Operator(SocketAddr);
-
-impl Operator {
-    async fn of(cluster: &Cluster) -> Self {
-        Self(cluster.publishers[0].address("operators are answered").await)
-    }
-
-    /// Asks, and again while too much was asked within a second.
-    async fn get(&self, query: &str) -> Answer {
-        let head = format!("GET /trace?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n");
-        let request = format!("{head}Connection: close\r\n\r\n");
-        eventually("operators are answered", async || {
-            let answer = exchange(self.0, request.as_bytes()).await;
-            (answer.status != 503).then_some(answer)
-        })
-        .await
-    }
-
-    async fn event(&self, position: &str) -> Value {
-        let answer = self.get(&format!("position={position}")).await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        answer.json()
-    }
-
-    /// What became of an event at a connection.
-    async fn at(&self, position: &str, (worker, connection): (u64, u64)) -> Value {
-        let at = format!("position={position}&worker={worker}&connection={connection}");
-        let answer = self.get(&at).await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        answer.json()["connection"].clone()
-    }
-
-    /// Waits until an event has this reason at a connection.
-    async fn until(&self, position: &str, at: (u64, u64), reason: &str) -> Value {
-        eventually(&format!("an event is {reason}"), async || {
-            let connection = self.at(position, at).await;
-            (connection["reason"] == reason).then_some(connection)
-        })
-        .await
-    }
-}
-
-fn at(client: &Websocket) -> (u64, u64) {
-    (client.worker, client.connection)
-}
-
-fn says(connection: &Value, part: &str) {
-    let sentence = connection["sentence"].as_str().expect("a sentence");
-    assert!(sentence.contains(part), "{part:?} is not in {connection}");
-}
-
-/// Pushes this to a group, and returns where it stands.
-async fn push_to(push: &PushApi, group: &str, content: &str) -> String {
-    push.position(&[("to_group", group), ("content", content)]).await
-}
-
-/// Pushes so many bytes to everyone or a group, and returns where they stand.
-async fn push_large(push: &PushApi, group: Option<&str>, len: usize) -> String {
-    let mut item = json!({"content": "x".repeat(len)});
-    if let Some(group) = group {
-        item["to"] = json!({"group": group});
-    }
-    let receipts = push.batch(&[item]).await;
-    receipts[0]["receipt"]["position"].as_str().unwrap_or_else(|| panic!("{receipts:?}")).to_owned()
-}
 
 #[tokio::test]
 async fn the_way_of_an_event_is_followed_through_the_cluster() {
@@ -236,7 +178,7 @@ async fn a_connection_got_what_it_listened_to_at_that_position() {
     says(&never, "has never had a connection 1000000");
     let nowhere = operator.at(&news, (me.0 + 1_000, 1)).await;
     assert_eq!(nowhere["reason"], "unknown_connection");
-    says(&nowhere, "no gateway of this cluster has a worker");
+    says(&nowhere, "no gateway that has a link to the broker now has a worker");
 
     // It ends, and what it got before stays known.
     let position = push_to(push, "news", "last").await;
@@ -248,6 +190,7 @@ async fn a_connection_got_what_it_listened_to_at_that_position() {
     })
     .await;
     assert_eq!((&ended["reason"], &ended["details"]["code"]), (&"written".into(), &1000.into()));
+    assert!(ended["at"].as_f64().is_some() && ended["at"] == ended["details"]["ended"], "{ended}");
     assert_eq!(ended["details"]["address"], "127.0.0.1");
     let missed = push_to(push, "news", "missed").await;
     let closed = operator.at(&missed, me).await;
@@ -299,6 +242,8 @@ async fn what_waits_for_a_slow_reader_is_told_from_what_was_written() {
     let strict = strict.address("the gateway listens").await;
     let slow = Websocket::with_small_buffer(cluster.gateway_addresses[0], &[]).await;
     let dropped = Websocket::with_small_buffer(strict, &[]).await;
+    let stream = connect(cluster.gateway_addresses[0], Some(4096)).await;
+    let slow_v1 = Websocket::open(stream, &[], Some("campanile.v1")).await.greeted().await;
     let (me, other) = (at(&slow), at(&dropped));
     let mut positions = Vec::new();
     for _ in 0..MANY_BYTES / (256 << 10) {
@@ -317,7 +262,7 @@ async fn what_waits_for_a_slow_reader_is_told_from_what_was_written() {
             .map(|g| g[name].as_u64().unwrap_or(0))
             .sum::<u64>()
     };
-    assert_eq!((count("waiting"), count("written")), (1, 0), "{seen}");
+    assert_eq!((count("waiting"), count("written")), (2, 0), "{seen}");
 
     // The other one was closed when its outbox was full.
     operator.until(first, other, "written").await;
@@ -343,11 +288,25 @@ async fn what_waits_for_a_slow_reader_is_told_from_what_was_written() {
         gateways.map(|gateway| gateway["closed_too_slow"].as_u64().unwrap_or(0)).sum();
     assert_eq!(too_slow, 1, "{seen}");
 
-    // The first one goes away without having read it.
-    drop(slow);
+    // The others go away without having read it. One of them comes back.
+    let returning = at(&slow_v1);
+    drop((slow, slow_v1));
     let gone = operator.until(last, me, "closed_while_waiting").await;
     says(&gone, "bytes waited in its outbox");
     assert_eq!(operator.at(first, me).await["reason"], "written");
+    operator.until(last, returning, "closed_while_waiting").await;
+    let (_feed, back) =
+        open_feed(&cluster, 0, Protocol::V1, NO_GROUPS, Some(&positions[positions.len() - 2]))
+            .await;
+    let resumed = eventually("it is known where it resumed", async || {
+        let gone = operator.at(last, returning).await;
+        gone["details"]["resumed_as"].is_object().then_some(gone)
+    })
+    .await;
+    assert_eq!(resumed["reason"], "closed_while_waiting", "{resumed}");
+    let continued = json!({"worker": back.worker, "connection": back.connection});
+    assert_eq!(resumed["details"]["resumed_as"], continued, "{resumed}");
+    says(&resumed, "and got what it had missed");
 }
 
 #[tokio::test]

@@ -46,7 +46,8 @@ pub enum Question {
         position: Position,
         /// The connection that may have got it; `None` for all of them together.
         at: Option<Address>,
-        /// What the broker has said about it; without it, gateways have nothing to say.
+        /// What the broker has said about it; without it, gateways say of the connection what holds whoever
+        /// the event was for.
         event: Option<TracedEvent>,
     },
     /// Which connection continued where another one has ended.

@@ -11,7 +11,7 @@ use campanile_messages::inquiry::{
     pack, unpack,
 };
 use campanile_messages::link::RequestTicket;
-use campanile_messages::{Content, ToBroker};
+use campanile_messages::{Content, ToBroker, WorkerId};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 use tracing::debug;
@@ -49,7 +49,9 @@ impl Bridge {
         let Some(question) = unpack::<Question>(content) else {
             return self.tell(ticket, &Answer::NotUnderstood);
         };
-        if matches!(question, Question::Trace { event: None, .. }) {
+        if let Question::Trace { at, event: None, .. } = &question
+            && !at.is_some_and(|at| self.has_worker(at.worker))
+        {
             // The broker is asked first.
             return self.tell(ticket, &Answer::Nothing);
         }
@@ -102,21 +104,24 @@ impl Bridge {
                 }
                 Answer::Disconnected(all)
             }
-            Question::Trace { position, at, event: Some(event) } => {
+            Question::Trace { position, at, event } => {
                 let workers = answers.into_iter().filter_map(|answer| match answer {
                     WorkerAnswer::Trace(worker) => Some(*worker),
                     _ => None,
                 });
                 let tracing = Tracing {
                     position: *position,
-                    event,
                     cursor: self.core.cursor,
                     recent: &self.core.recent,
                     batches: &self.batches,
                     clock: WallClock { now: Instant::now(), unix_micros: unix_micros() },
                     looks: Cell::new(MAX_LOOKS),
                 };
-                Traced::Gateway(tracing.combine(*at, workers.collect())).into()
+                let traced = match event {
+                    Some(event) => Some(tracing.combine(event, *at, workers.collect())),
+                    None => tracing.without_event(workers.collect()),
+                };
+                traced.map_or(Answer::Nothing, |traced| Traced::Gateway(traced).into())
             }
             Question::Continued(_) => {
                 let found = answers.into_iter().filter_map(|answer| match answer {
@@ -126,8 +131,11 @@ impl Bridge {
                 let first = found.min_by_key(|found| found.opened);
                 first.map_or(Answer::Nothing, |first| Traced::Continued(first).into())
             }
-            Question::Trace { event: None, .. } => Answer::Nothing,
         }
+    }
+
+    fn has_worker(&self, id: WorkerId) -> bool {
+        self.performer.workers().iter().any(|worker| worker.id.get() == Some(&id))
     }
 
     fn tell(&mut self, ticket: RequestTicket, answer: &Answer) {

@@ -5,13 +5,14 @@ use std::cell::Cell;
 
 use campanile_messages::inquiry::TracedEvent;
 use campanile_messages::inquiry::trace::{ConnectionDetails, ConnectionTrace, GatewayTrace};
-use campanile_messages::{Address, Position, WorkerId};
+use campanile_messages::{Address, Audience, Position, WorkerId};
 
 use crate::bridge::recent::Recent;
 use crate::dialects::Framed;
 use crate::trace::batches::Batches;
 use crate::trace::facts::Facts;
-use crate::trace::verdict::{QueuedAfter, Subject, Verdict, judge};
+use crate::trace::gaps::Loss;
+use crate::trace::verdict::{QueuedAfter, Subject, Verdict, judge, judge_for_anybody};
 use crate::trace::wall::WallClock;
 use crate::trace::worker::WorkerTrace;
 use crate::websocket::CloseCode;
@@ -22,7 +23,6 @@ const MAX_SHOWN_GROUPS: usize = 100;
 /// What is asked for, and what the bridge knows.
 pub struct Tracing<'a> {
     pub position: Position,
-    pub event: &'a TracedEvent,
     /// Where the stream has come to.
     pub cursor: Option<Position>,
     pub recent: &'a Recent,
@@ -38,27 +38,34 @@ pub const MAX_LOOKS: usize = 256;
 
 impl Tracing<'_> {
     /// Puts the answers of the workers together.
-    pub fn combine(&self, at: Option<Address>, workers: Vec<WorkerTrace>) -> GatewayTrace {
+    pub fn combine(
+        &self,
+        event: &TracedEvent,
+        at: Option<Address>,
+        workers: Vec<WorkerTrace>,
+    ) -> GatewayTrace {
         let Position { epoch, sequence } = self.position;
         let mut trace = GatewayTrace { position: self.cursor, ..GatewayTrace::default() };
         // The connection that was asked for comes before the others, for which there may be no look left.
         for worker in &workers {
             if let Some(at) = at.filter(|at| at.worker == worker.id) {
-                trace.connection = Some(self.connection(at, worker));
+                trace.connection = Some(self.connection(event, at, worker));
             }
         }
+        let audience = event.audience.clone();
+        let subject = Subject { position: self.position, audience, is_excluded: false };
         for worker in workers {
             trace.workers.push(worker.id);
             trace.listeners += worker.written + worker.waiting;
             trace.written += worker.written;
             trace.waiting += worker.waiting;
             for facts in worker.busy.iter().chain(&worker.others) {
-                count(&mut trace, self.judge(facts, false));
+                count(&mut trace, self.judge(&subject, facts));
             }
         }
         let is_here = self.cursor.is_some_and(|cursor| cursor.epoch == epoch);
         let is_reached = self.cursor.is_some_and(|cursor| cursor.sequence >= sequence);
-        let kept = self.recent.has(&self.event.audience, sequence).filter(|_| is_here);
+        let kept = self.recent.has(&event.audience, sequence).filter(|_| is_here);
         trace.sent = match kept {
             _ if !is_here => None,
             _ if trace.listeners > 0 => Some(true),
@@ -82,11 +89,30 @@ impl Tracing<'_> {
         trace
     }
 
-    fn connection(&self, at: Address, worker: &WorkerTrace) -> ConnectionTrace {
+    /// What can be said of an event that the broker does not keep any more: what became of it at the connection
+    /// that was asked for, if that is the same whoever the event was for.
+    pub fn without_event(&self, workers: Vec<WorkerTrace>) -> Option<GatewayTrace> {
+        let facts = workers.into_iter().find_map(|worker| worker.facts)?;
+        let verdict = judge_for_anybody(self.position, &facts)?;
+        let (audience, is_excluded) = (Audience::Everyone, false);
+        let subject = Subject { position: self.position, audience, is_excluded };
+        let connection = Some(self.shown(verdict, &subject, &facts));
+        Some(GatewayTrace { position: self.cursor, connection, ..GatewayTrace::default() })
+    }
+
+    fn connection(
+        &self,
+        event: &TracedEvent,
+        at: Address,
+        worker: &WorkerTrace,
+    ) -> ConnectionTrace {
         let Some(facts) = &worker.facts else { return unknown(at, worker) };
-        let is_excluded = self.event.except == Some(at);
-        let subject = self.subject(is_excluded);
-        let verdict = self.judge(facts, is_excluded);
+        let (audience, is_excluded) = (event.audience.clone(), event.except == Some(at));
+        let subject = Subject { position: self.position, audience, is_excluded };
+        self.shown(self.judge(&subject, facts), &subject, facts)
+    }
+
+    fn shown(&self, verdict: Verdict, subject: &Subject, facts: &Facts) -> ConnectionTrace {
         let known = &facts.known;
         let mut details = self.details(facts);
         if let Verdict::Waiting { behind_bytes, .. } = verdict {
@@ -99,7 +125,10 @@ impl Tracing<'_> {
             | Verdict::ContinuedLater(_)
             | Verdict::NeverGreeted { .. } => details.opened,
             Verdict::Recovered(_) => details.opened,
-            Verdict::LostByGateway(_) => facts.gap.map(|lost| self.clock.at(lost.at)),
+            Verdict::LostByGateway(_) => match facts.loss {
+                Loss::Among(lost) => Some(self.clock.at(lost.at)),
+                Loss::No | Loss::Forgotten => None,
+            },
             Verdict::Written
             | Verdict::ClosedBefore { .. }
             | Verdict::ClosedWhileWaiting { .. } => ended,
@@ -107,20 +136,15 @@ impl Tracing<'_> {
         };
         ConnectionTrace {
             reason: verdict.reason().to_owned(),
-            sentence: verdict.sentence(&subject, known.dialect),
+            sentence: verdict.sentence(subject, known.dialect),
             at: when,
             details: Some(details),
         }
     }
 
-    fn subject(&self, is_excluded: bool) -> Subject {
-        let audience = self.event.audience.clone();
-        Subject { position: self.position, audience, is_excluded }
-    }
-
-    fn judge(&self, facts: &Facts, is_excluded: bool) -> Verdict {
+    fn judge(&self, subject: &Subject, facts: &Facts) -> Verdict {
         let known = &facts.known;
-        judge(&self.subject(is_excluded), facts, |sequence| {
+        judge(subject, facts, |sequence| {
             let len_bytes = |event: &Framed| len_bytes(facts, event);
             let Some(left) = self.looks.get().checked_sub(1) else {
                 return QueuedAfter { bytes: 0, is_complete: false };

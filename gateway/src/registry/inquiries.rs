@@ -68,7 +68,11 @@ impl Handler<Inquire> for Registry {
                 let continued = self.clients.continued(&client, clock);
                 continued.map_or(WorkerAnswer::Nothing, WorkerAnswer::Continued)
             }
-            Question::Trace { event: None, .. } => WorkerAnswer::Nothing,
+            Question::Trace { position, at: Some(at), event: None } => {
+                let trace = self.clients.trace_one(position, at).map(Box::new);
+                trace.map_or(WorkerAnswer::Nothing, WorkerAnswer::Trace)
+            }
+            Question::Trace { at: None, event: None, .. } => WorkerAnswer::Nothing,
         };
         Box::pin(ready(answer))
     }

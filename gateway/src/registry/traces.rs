@@ -19,6 +19,7 @@ use crate::registry::subscriptions::{Changed, Step};
 use crate::resume::{Lost, ReplayStart};
 use crate::trace::ended::{EndedConnection, MAX_GROUPS_BYTES, keep_groups};
 use crate::trace::facts::Facts;
+use crate::trace::gaps::Loss;
 use crate::trace::left_groups::LeftGroup;
 use crate::trace::listening::{Continued, Listening, PastOutcome};
 use crate::trace::successor::may_succeed;
@@ -158,7 +159,6 @@ impl Clients {
         departed: Vec<LeftGroup>,
         position: Position,
     ) -> Facts {
-        let was_there = |at: Instant| known.opened < at && (!is_ended || at < known.ended);
         let left_groups = &self.trail.left_groups;
         let is_of_this_log = known.epoch == self.trail.epoch;
         Facts {
@@ -166,7 +166,7 @@ impl Clients {
             awaits_past: self.subscriptions.awaits_past(known.connection),
             left_groups: if is_of_this_log { departed } else { Vec::new() },
             left_dropped: left_groups.dropped(known.connection),
-            gap: self.trail.gaps.with(position).filter(|lost| was_there(lost.at)),
+            loss: self.trail.gaps.loss(position, is_ended.then_some(known.ended)),
             known,
         }
     }
@@ -183,9 +183,10 @@ impl Clients {
         let mut trace = WorkerTrace::new(id, self.trail.newest);
         let TracedEvent { audience, except } = event;
         let excepted = except.filter(|except| except.worker == id).map(|except| except.connection);
+        let is_lost = self.trail.gaps.loss(position, None) != Loss::No;
         self.subscriptions.for_each_listener_since(audience, |client, first, listening| {
             let own = if *listening == Listening::WithConnection { first } else { listening };
-            if excepted != Some(client.connection) && self.was_handed(own, position) {
+            if excepted != Some(client.connection) && self.was_handed(own, position, is_lost) {
                 let is_idle = client.line.socket.end().unsent_bytes == 0;
                 trace.add_living(is_idle, || self.facts(client.connection, position));
             }
@@ -216,6 +217,15 @@ impl Clients {
         if let Some(at) = at.filter(|at| at.worker == id) {
             trace.facts = self.facts(at.connection, position);
         }
+        Some(trace)
+    }
+
+    /// What there is to know of one connection of this worker for those who ask about an event of which nobody
+    /// knows any more who it was for; `None` if it is not of this worker.
+    pub fn trace_one(&self, position: Position, at: Address) -> Option<WorkerTrace> {
+        let id = self.id().filter(|id| *id == at.worker)?;
+        let mut trace = WorkerTrace::new(id, self.trail.newest);
+        trace.facts = self.facts(at.connection, position);
         Some(trace)
     }
 
@@ -256,14 +266,16 @@ impl Clients {
         found.min_by_key(|found| found.opened)
     }
 
-    /// Whether a connection that lives, and listens since then, was handed an event.
-    fn was_handed(&self, listening: &Listening, position: Position) -> bool {
+    /// Whether a connection that lives, and listens since then, was handed an event, which this gateway may
+    /// have lost.
+    fn was_handed(&self, listening: &Listening, position: Position, is_lost: bool) -> bool {
         let Position { epoch, sequence } = position;
-        let is_live = |after: u64| after < sequence && sequence <= self.subscriptions.reached();
+        let is_reached = !is_lost && sequence <= self.subscriptions.reached();
+        let is_live = |after: u64| is_reached && after < sequence;
         epoch == self.trail.epoch
             && match listening {
                 Listening::Awaits(_) | Listening::WithConnection => false,
-                Listening::After(after) => is_live(*after),
+                Listening::After(after) | Listening::Restarted(after) => is_live(*after),
                 Listening::Continued(past) => {
                     let is_lost = matches!(past.outcome, PastOutcome::Lost(_));
                     is_live(past.at) || !is_lost && past.asked_for(position)

@@ -77,13 +77,7 @@ impl EndedConnection {
             }
             None => {}
             // Another log has begun since, and it got nothing of that.
-            Some(_) => {
-                self.last = match &self.first {
-                    Listening::After(after) => *after,
-                    Listening::Continued(past) => past.at,
-                    Listening::Awaits(_) | Listening::WithConnection => self.last,
-                }
-            }
+            Some(_) => self.last = self.first.after().unwrap_or(self.last),
         }
     }
 }

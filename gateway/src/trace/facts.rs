@@ -3,7 +3,7 @@
 use campanile_messages::{Audience, GroupName, Position, UserName};
 
 use super::ended::EndedConnection;
-use super::gaps::LostEvents;
+use super::gaps::Loss;
 use super::left_groups::LeftGroup;
 use super::listening::{Continued, Listening, PastOutcome};
 use crate::report::StepTicket;
@@ -22,8 +22,8 @@ pub struct Facts {
     pub left_groups: Vec<LeftGroup>,
     /// Up to this sequence, groups that it has left may be forgotten.
     pub left_dropped: u64,
-    /// The gap that the event is in, if the connection was there then.
-    pub gap: Option<LostEvents>,
+    /// What is known of whether this gateway has lost the event, at connections that were there then.
+    pub loss: Loss,
 }
 
 /// A time in which a connection listened to an audience.
@@ -39,6 +39,8 @@ pub struct Stay<'a> {
     pub left: Option<u64>,
     /// Whether that began with a join of its own. What was replayed then came after events with higher positions.
     pub is_join: bool,
+    /// Whether the connection was there before the log began that the event is in.
+    pub is_restarted: bool,
 }
 
 impl Facts {
@@ -71,21 +73,13 @@ impl Facts {
             Listening::WithConnection => (&self.known.first, false),
             own => (own, true),
         };
-        let continued = match own {
-            Listening::Continued(past) => Some(&**past),
-            _ => None,
-        };
-        let after = match own {
-            // A connection has no start but its own.
-            Listening::Awaits(_) | Listening::WithConnection => None,
-            Listening::After(after) => Some(*after),
-            Listening::Continued(past) => Some(past.at),
-        };
+        let is_restarted = matches!(own, Listening::Restarted(_));
         let awaits = own.ticket().and_then(|ticket| {
             let (_, start) = self.awaits_past.iter().find(|(step, _)| *step == ticket)?;
             Some(*start)
         });
-        Stay { after, awaits, continued, left, is_join }
+        let (after, continued) = (own.after(), own.continued());
+        Stay { after, awaits, continued, left, is_join, is_restarted }
     }
 
     /// What it listens to at present, or did when it ended, each with the sequence after which it surely got
@@ -125,6 +119,12 @@ impl Facts {
 }
 
 impl Stay<'_> {
+    /// Whether an event is within it.
+    pub fn contains(&self, sequence: u64) -> bool {
+        self.after.is_some_and(|after| after < sequence)
+            && self.left.is_none_or(|left| sequence <= left)
+    }
+
     /// After which sequence all events were sent, or are.
     fn sent_after(self) -> Option<u64> {
         let replayed = self.continued.filter(|past| past.outcome == PastOutcome::Replayed);

@@ -15,6 +15,9 @@ pub enum Listening {
     WithConnection,
     /// Since after this sequence.
     After(u64),
+    /// A connection that had listened to another log: to this one since after this sequence. What came before
+    /// in this log did not reach anybody.
+    Restarted(u64),
     /// The same, and before that, earlier events were asked for.
     Continued(Box<Continued>),
 }
@@ -50,6 +53,23 @@ impl Listening {
         }
     }
 
+    /// After which sequence it listens; `None` if it does not yet, or has no start of its own.
+    pub fn after(&self) -> Option<u64> {
+        match self {
+            Self::Awaits(_) | Self::WithConnection => None,
+            Self::After(after) | Self::Restarted(after) => Some(*after),
+            Self::Continued(past) => Some(past.at),
+        }
+    }
+
+    /// What it asked for of the past, and got.
+    pub fn continued(&self) -> Option<&Continued> {
+        match self {
+            Self::Continued(past) => Some(past),
+            _ => None,
+        }
+    }
+
     /// Whether it waits for its step.
     pub fn is_pending(&self) -> bool {
         matches!(self, Self::Awaits(_))
@@ -59,12 +79,17 @@ impl Listening {
 impl Continued {
     /// Whether an event was among those that were asked for.
     pub fn asked_for(&self, position: Position) -> bool {
-        let is_after = match self.since {
-            Some(since) if since.epoch == position.epoch => since.sequence < position.sequence,
-            // A position of another log, or none at all: all that came before is missing.
-            _ => true,
-        };
+        // After a position of another log, or none at all, all that came before is missing.
+        let is_after = self.since_in(position.epoch).is_none_or(|since| since < position.sequence);
         is_after && position.sequence <= self.at
+    }
+
+    /// The sequence in the log with this epoch after which the earlier events begin; `None` if the client's
+    /// position belongs to another log, as one does that this log has not come to.
+    pub fn since_in(&self, epoch: u64) -> Option<u64> {
+        let is_other = self.outcome == PastOutcome::Lost(Lost::EpochChanged);
+        let since = self.since.filter(|since| since.epoch == epoch && !is_other);
+        since.map(|since| since.sequence)
     }
 
     /// What to keep of a step that is complete at `at`. `begins` is where the client's stream begins, if it
@@ -94,5 +119,8 @@ mod tests {
         let asked = |since, sequence| continued(since).asked_for(at(1, sequence));
         assert_eq!([5, 6, 9, 10].map(|p| asked(Some(at(1, 5)), p)), [false, true, true, false]);
         assert!(asked(Some(at(2, 5)), 5) && asked(None, 1) && !asked(None, 10));
+        let outcome = PastOutcome::Lost(Lost::EpochChanged);
+        let ahead = Continued { since: Some(at(1, 99)), at: 9, outcome };
+        assert_eq!([1, 9, 10].map(|p| ahead.asked_for(at(1, p))), [true, true, false]);
     }
 }

@@ -89,17 +89,18 @@ impl fmt::Display for Sentence<'_> {
             }
             Verdict::ConnectedLater(Some(first)) => write!(
                 f,
-                "the connection was opened later: it listens after position {}",
+                "the connection was greeted later: it listens after position {}",
                 at(first)
             ),
             Verdict::ContinuedLater(since) => write!(
                 f,
-                "the connection was opened later, by a client that said it had everything up to {}",
+                "the connection was greeted later, for a client that said it had everything up to {}",
                 at(since)
             ),
             Verdict::ClosedBefore { code, last } => write!(
                 f,
-                "the connection had ended before, {}: the last position that it was handed is {}",
+                "the connection had ended before its gateway got the event, {}: the last position that it was \
+                 handed is {}",
                 Ended(code),
                 at(last)
             ),
@@ -116,7 +117,7 @@ impl fmt::Display for Sentence<'_> {
                 }
             ),
             Verdict::Recovered(PastOutcome::History) => f.write_str(
-                "the connection was opened later, and got the event among the earlier ones that it asked for",
+                "the connection was greeted later, and got the event among the earlier ones that it asked for",
             ),
             Verdict::Recovered(_) => f.write_str(
                 "the client had missed it, and got it when it came back with its position",
@@ -133,6 +134,10 @@ impl fmt::Display for Sentence<'_> {
                  may be missing: {} ({})",
                 why(gap.into()),
                 Lost::from(gap).word()
+            ),
+            Verdict::LossForgotten => f.write_str(
+                "the gateway has lost events so often since that it is not known any more whether it got this \
+                 one",
             ),
             Verdict::Excluded => f.write_str("the event was for everybody else but this connection"),
             Verdict::OtherLog => f.write_str(

@@ -4,7 +4,8 @@ use campanile_messages::link::Gap;
 use campanile_messages::{Audience, Position};
 
 use super::facts::Facts;
-use super::listening::PastOutcome;
+use super::gaps::Loss;
+use super::listening::{Listening, PastOutcome};
 use crate::resume::{Lost, ReplayStart};
 
 /// The event that is asked for.
@@ -76,6 +77,8 @@ pub enum Verdict {
     NotRecovered(Lost),
     /// It was there, and its gateway lost the event.
     LostByGateway(Gap),
+    /// It was there, and it is not known any more whether its gateway lost the event.
+    LossForgotten,
     /// The event was for all but this connection.
     Excluded,
     /// The position is of another log than what is known of the connection.
@@ -106,13 +109,6 @@ pub fn judge(
     if is_excluded {
         return Verdict::Excluded;
     }
-    if let Some(lost) = facts.gap
-        && facts.stays(audience).any(|stay| {
-            stay.left.is_none() && stay.after.is_some_and(|after| after <= lost.until.sequence)
-        })
-    {
-        return Verdict::LostByGateway(lost.gap);
-    }
     if known.first.is_pending() {
         return match facts.is_ended {
             true => {
@@ -125,19 +121,24 @@ pub fn judge(
     if known.epoch != position.epoch {
         return Verdict::OtherLog;
     }
-    let (mut not_recovered, mut is_awaited) = (None, false);
+    let (mut missed, mut is_awaited) = (None, false);
     for stay in facts.stays(audience) {
         is_awaited |= stay.awaits.is_some_and(|start| may_be_in(start, position));
         let Some(after) = stay.after else { continue };
-        if after < sequence && stay.left.is_none_or(|left| sequence <= left) {
-            return match stay.left {
-                None if sequence > known.last => not_handed_over(sequence, facts),
-                _ => handed_over(Verdict::Written, sequence, facts, queued_after),
-            };
+        if stay.contains(sequence) {
+            if stay.left.is_none() && sequence > known.last {
+                return not_handed_over(sequence, facts);
+            }
+            match lost(facts) {
+                None => return handed_over(Verdict::Written, sequence, facts, queued_after),
+                lost => missed = lost,
+            }
+        } else if stay.is_restarted && sequence <= after {
+            missed = lost(facts);
         }
         let asked = stay.continued.filter(|past| past.asked_for(position));
         match asked.map(|past| past.outcome) {
-            Some(PastOutcome::Lost(lost)) => not_recovered = Some(Verdict::NotRecovered(lost)),
+            Some(PastOutcome::Lost(lost)) => missed = Some(Verdict::NotRecovered(lost)),
             Some(got) if stay.is_join => {
                 // Live events with higher positions were put into the outbox before it.
                 return handed_over(Verdict::Recovered(got), after, facts, |after| QueuedAfter {
@@ -151,10 +152,44 @@ pub fn judge(
             None => {}
         }
     }
-    match not_recovered {
+    match missed {
         _ if is_awaited && !facts.is_ended => Verdict::AwaitsReplay,
-        Some(lost) => lost,
+        Some(missed) => missed,
         None => not_listening(position, audience, facts),
+    }
+}
+
+/// What became of an event of which it is not known any more who it was for, if that does not matter.
+pub fn judge_for_anybody(position: Position, facts: &Facts) -> Option<Verdict> {
+    let known = &facts.known;
+    let joins = known.groups.iter().map(|(_, listening)| listening);
+    let joins = joins.chain(facts.left_groups.iter().map(|left| &left.listening));
+    let has_asked = joins.filter_map(Listening::continued).any(|past| past.asked_for(position));
+    let is_any_unknown = known.groups_left_out > 0 || position.sequence <= facts.left_dropped;
+    // It may have asked for earlier events of a group.
+    if has_asked || is_any_unknown || known.epoch != position.epoch {
+        return None;
+    }
+    // No other audience gets more.
+    let subject = Subject { position, audience: Audience::Everyone, is_excluded: false };
+    let verdict = judge(&subject, facts, |_| QueuedAfter { bytes: 0, is_complete: false });
+    match verdict {
+        Verdict::NeverGreeted { .. }
+        | Verdict::ConnectedLater(Some(_))
+        | Verdict::ContinuedLater(_)
+        | Verdict::ClosedBefore { .. }
+        | Verdict::NotRecovered(_)
+        | Verdict::LostByGateway(_) => Some(verdict),
+        _ => None,
+    }
+}
+
+/// What became of an event at a connection that was there, if its gateway has not got it.
+fn lost(facts: &Facts) -> Option<Verdict> {
+    match facts.loss {
+        Loss::No => None,
+        Loss::Among(lost) => Some(Verdict::LostByGateway(lost.gap)),
+        Loss::Forgotten => Some(Verdict::LossForgotten),
     }
 }
 
@@ -229,11 +264,10 @@ fn not_listening(position: Position, audience: &Audience, facts: &Facts) -> Verd
     let sequence = position.sequence;
     let known = &facts.known;
     let first = facts.first();
-    if first.after.is_some_and(|after| sequence <= after) {
+    if !first.is_restarted && first.after.is_some_and(|after| sequence <= after) {
         let since = first.continued.filter(|past| !matches!(past.outcome, PastOutcome::History));
-        let since = since.and_then(|past| past.since);
-        return match since.filter(|since| since.epoch == position.epoch) {
-            Some(since) if sequence <= since.sequence => Verdict::ContinuedLater(since.sequence),
+        return match since.and_then(|past| past.since_in(position.epoch)) {
+            Some(since) if sequence <= since => Verdict::ContinuedLater(since),
             _ => Verdict::ConnectedLater(first.after),
         };
     }
@@ -275,7 +309,7 @@ impl Verdict {
             Self::Recovered(_) => "recovered_by_replay",
             Self::NotRecovered(_) | Self::LostByGateway(_) => "not_recovered",
             Self::Excluded => "excluded",
-            Self::OtherLog | Self::Forgotten => "not_kept_any_more",
+            Self::OtherLog | Self::Forgotten | Self::LossForgotten => "not_kept_any_more",
         }
     }
 }

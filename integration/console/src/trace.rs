@@ -1,5 +1,6 @@
 //! `GET /trace`: what became of one event, in the cluster and at one connection.
 
+mod continued;
 mod shown;
 
 use actix_web::http::StatusCode;
@@ -7,18 +8,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use campanile_admin::{Guard, Wanted, said};
 use campanile_channel::courier::Inquirer;
 use campanile_channel::inquiries::{Answered, NoInquiry};
-use campanile_messages::inquiry::trace::{
-    BrokerTrace, ConnectionTrace, ContinuedClient, EndedClient,
-};
+use campanile_messages::inquiry::trace::{BrokerTrace, ConnectionTrace};
 use campanile_messages::inquiry::{Answer, Question, Traced};
 use campanile_messages::link::Asked;
 use campanile_messages::{Address, InstanceId, Position};
+use continued::{add_answer, ended_client};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shown::{
-    not_kept, shown_address, shown_connection, shown_event, shown_gateway, shown_silent,
-    with_unsent,
-};
+use shown::{not_kept, shown_connection, shown_event, shown_gateway, shown_silent, with_unsent};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,107 +124,52 @@ async fn trace(wanted: Traceable, inquirer: &Inquirer) -> Result<Value, Untraced
         // Nobody knows any more who it was for.
         None => Answered { broker: Answer::Nothing, answers: Vec::new(), silent: Vec::new() },
     };
-    let mut trace = shown(wanted, &broker, &first, &second);
-    if let Some(client) = ended_client(wanted, &second) {
+    let about = if broker.event.is_some() { &second } else { &first };
+    let found = connection(about);
+    let mut trace = shown(wanted, &broker, found, &first, &second);
+    if let Some(client) = found.and_then(|(_, found)| ended_client(wanted, found)) {
         let answered = ask(inquirer, Question::Continued(client), Asked::Gateways).await;
         add_answer(&mut trace["connection"], answered.ok().as_ref());
     }
     Ok(trace)
 }
 
-/// The client of the connection that was asked for, if that has ended and its client may not have the event: also
-/// where it was written, unless the client has closed the connection itself.
-fn ended_client(wanted: Traceable, second: &Answered) -> Option<EndedClient> {
-    const CLOSED_BY_CLIENT: Option<u16> = Some(1000);
-    let Traceable { position, at } = wanted;
-    let connection = second.answers.iter().find_map(|(_, answer)| match answer {
-        Answer::Trace(traced) => match &**traced {
-            Traced::Gateway(gateway) => gateway.connection.as_ref(),
-            _ => None,
-        },
+/// What a gateway has said of the connection that was asked for.
+fn connection(answered: &Answered) -> Option<(&InstanceId, &ConnectionTrace)> {
+    traced(answered).find_map(|(instance, traced)| match traced {
+        Traced::Gateway(gateway) => gateway.connection.as_ref().map(|found| (instance, found)),
         _ => None,
-    })?;
-    let details = connection.details.as_ref()?;
-    // A plain client has no position with which it could continue.
-    let is_broken = details.ended.is_some() && details.code != CLOSED_BY_CLIENT;
-    let may_miss = match &*connection.reason {
-        "written" => is_broken,
-        reason => reason.starts_with("closed_"),
-    };
-    let may_continue = may_miss && details.dialect != "plain";
-    may_continue.then(|| EndedClient {
-        user: details.user.clone(),
-        address: details.address.clone(),
-        at,
-        opened: details.opened.unwrap_or(0),
-        ended: details.ended.unwrap_or(0),
-        position,
     })
 }
 
-fn first_continued(answered: &Answered) -> Option<ContinuedClient> {
-    let found = answered.answers.iter().filter_map(|(_, answer)| match answer {
-        Answer::Trace(traced) => match &**traced {
-            Traced::Continued(continued) => Some(continued.clone()),
-            _ => None,
-        },
+/// What was answered about the event.
+fn traced(answered: &Answered) -> impl Iterator<Item = (&InstanceId, &Traced)> {
+    answered.answers.iter().filter_map(|(instance, answer)| match answer {
+        Answer::Trace(traced) => Some((instance, &**traced)),
         _ => None,
-    });
-    found.min_by_key(|found| found.opened)
+    })
 }
 
-/// Adds where the client has continued. What is known already stays, if that could not be asked.
-fn add_answer(connection: &mut Value, answered: Option<&Answered>) {
-    match answered {
-        Some(answered) => {
-            if let Some(continued) = first_continued(answered) {
-                add_continued(connection, &continued);
-            }
-        }
-        None => {
-            let sentence = connection["sentence"].as_str().unwrap_or_default();
-            let unknown = "whether its client has continued could not be asked: try again";
-            connection["sentence"] = json!(format!("{sentence}; {unknown}"));
-        }
-    }
-}
-
-fn add_continued(connection: &mut Value, continued: &ContinuedClient) {
-    let ContinuedClient { at, since, is_recovered, .. } = continued;
-    let by = match connection["details"]["user"].is_string() {
-        true => "the same user",
-        false => "a client with the same address",
-    };
-    let what = if *is_recovered { "and got what it had missed" } else { "and did not recover" };
-    let sentence = connection["sentence"].as_str().unwrap_or_default();
-    connection["sentence"] =
-        json!(format!("{sentence}; then {by} continued after {since} as connection {at}, {what}"));
-    connection["details"]["resumed_as"] = shown_address(*at);
-}
-
-fn shown(wanted: Traceable, broker: &BrokerTrace, first: &Answered, second: &Answered) -> Value {
+fn shown(
+    wanted: Traceable,
+    broker: &BrokerTrace,
+    found: Option<(&InstanceId, &ConnectionTrace)>,
+    first: &Answered,
+    second: &Answered,
+) -> Value {
     let Traceable { position, at } = wanted;
     let address = |instance: &InstanceId| {
         broker.links.iter().find(|(linked, _)| linked == instance).map(|(_, address)| &**address)
     };
-    let publisher = first.answers.iter().find_map(|(instance, answer)| match answer {
-        Answer::Trace(traced) => match &**traced {
-            Traced::Publisher(publisher) => Some((instance, publisher)),
-            _ => None,
-        },
+    let publisher = traced(first).find_map(|(instance, traced)| match traced {
+        Traced::Publisher(publisher) => Some((instance, publisher)),
         _ => None,
     });
-    let mut gateways = Vec::new();
-    let mut connection = None;
-    for (instance, answer) in &second.answers {
-        if let Answer::Trace(traced) = answer
-            && let Traced::Gateway(gateway) = &**traced
-        {
-            gateways.push(shown_gateway(instance, address(instance), gateway));
-            let here = gateway.connection.as_ref().map(|found| (instance, found));
-            connection = connection.or(here);
-        }
-    }
+    let gateways = traced(second).filter_map(|(instance, traced)| match traced {
+        Traced::Gateway(gateway) => Some(shown_gateway(instance, address(instance), gateway)),
+        _ => None,
+    });
+    let gateways: Vec<_> = gateways.collect();
     let silent: Vec<_> = silent(broker, first, second)
         .iter()
         .map(|instance| shown_silent(instance, address(instance), broker))
@@ -239,8 +181,12 @@ fn shown(wanted: Traceable, broker: &BrokerTrace, first: &Answered, second: &Ans
         "silent": silent,
     });
     if let Some(at) = at {
-        trace["connection"] = match connection {
-            Some((gateway, connection)) => shown_connection(at, Some(gateway), connection),
+        trace["connection"] = match found {
+            Some((gateway, found)) if broker.event.is_none() => {
+                let found = without_event(not_kept(position, broker), found);
+                shown_connection(at, Some(gateway), &found)
+            }
+            Some((gateway, found)) => shown_connection(at, Some(gateway), found),
             None => {
                 let (reason, sentence) = why_nothing(at, broker, position, !silent.is_empty());
                 let nothing =
@@ -252,8 +198,19 @@ fn shown(wanted: Traceable, broker: &BrokerTrace, first: &Answered, second: &Ans
     trace
 }
 
-/// Who has not answered, or has no link with which to ask it. A process that is too busy to answer has not answered either, nor has one of an earlier
-/// release, which is not asked or does not understand the question.
+/// What became of an event of which nobody knows any more who it was for, if that does not matter. Whether a
+/// client has missed something depends on it.
+fn without_event(not_kept: String, found: &ConnectionTrace) -> ConnectionTrace {
+    let reason = match &*found.reason {
+        "not_recovered" => "not_kept_any_more",
+        reason => reason,
+    };
+    let sentence = format!("{not_kept}; whoever it was for: {}", found.sentence);
+    ConnectionTrace { reason: reason.to_owned(), sentence, ..found.clone() }
+}
+
+/// Who has not answered, or has no link now on which to be asked. A process that is too busy to answer has not
+/// answered either, nor has one of an earlier release, which is not asked or does not understand the question.
 fn silent(broker: &BrokerTrace, first: &Answered, second: &Answered) -> Vec<InstanceId> {
     let has_said_nothing = |(_, answer): &&(InstanceId, Answer)| {
         matches!(answer, Answer::Busy | Answer::NotUnderstood)
@@ -291,7 +248,7 @@ fn why_nothing(
         return ("gateway_away", sentence);
     }
     let sentence = match is_anybody_silent {
-        false => format!("no gateway of this cluster has a worker {worker}"),
+        false => format!("no gateway that has a link to the broker now has a worker {worker}"),
         true => format!(
             "no gateway that has answered has a worker {worker}, and at least one has not answered: try \
              again"
@@ -302,7 +259,6 @@ fn why_nothing(
 
 #[cfg(test)]
 mod tests {
-    use campanile_messages::inquiry::trace::{ConnectionDetails, GatewayTrace};
     use campanile_messages::{ConnectionId, WorkerId};
 
     use super::*;
@@ -326,45 +282,6 @@ mod tests {
         let second = answered(&[nothing(1)]);
         let silent = silent(&broker, &first, &second);
         assert_eq!(silent, [2, 3, 4, 9].map(InstanceId));
-    }
-
-    #[test]
-    fn who_may_have_missed_an_event_is_asked_for_where_it_ended() {
-        let at = Some(Address { worker: WorkerId(3), connection: ConnectionId(4) });
-        let wanted = Traceable { position: Position { epoch: 1, sequence: 2 }, at };
-        let asked = |reason: &str, code, ended| {
-            let details =
-                ConnectionDetails { opened: Some(5), ended, code, ..ConnectionDetails::default() };
-            let connection = ConnectionTrace {
-                reason: reason.to_owned(),
-                details: Some(details),
-                ..ConnectionTrace::default()
-            };
-            let gateway = GatewayTrace { connection: Some(connection), ..GatewayTrace::default() };
-            let second = answered(&[(1, Traced::Gateway(gateway).into())]);
-            ended_client(wanted, &second).map(|client| (client.at, client.opened, client.ended))
-        };
-        let client = Some((at, 5, 9));
-        assert_eq!(asked("closed_before", Some(1000), Some(9)), client);
-        assert_eq!(asked("written", Some(1011), Some(9)), client);
-        assert_eq!(asked("written", None, Some(9)), client);
-        assert_eq!(asked("written", Some(1000), Some(9)), None, "the client has closed it");
-        assert_eq!(asked("written", None, None), None, "it lives");
-        assert_eq!(asked("not_listening", None, Some(9)), None);
-    }
-
-    #[test]
-    fn a_trace_stays_if_it_cannot_be_asked_who_continued() {
-        let mut connection = json!({"reason": "closed_before", "sentence": "it had ended"});
-        add_answer(&mut connection, Some(&answered(&[(1, Answer::Nothing)])));
-        assert_eq!(connection["sentence"], "it had ended");
-        add_answer(&mut connection, None);
-        let sentence = connection["sentence"].as_str().expect("a sentence");
-        assert!(
-            sentence.starts_with("it had ended; whether its client has continued"),
-            "{sentence}"
-        );
-        assert_eq!(connection["reason"], "closed_before");
     }
 
     fn read(query: &str) -> Result<Traceable, String> {

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
+use reqwest::RequestBuilder;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
 
 use crate::cli::{PushArgs, Wait};
-use crate::remote::{api_key, causes, print_answer, printable, sentence};
+use crate::remote::{AskError, answer, api_key, print_answer, printable};
 
 /// More than the most bytes of a content that any publisher accepts.
 const MAX_CONTENT_BYTES: usize = 16 << 20;
@@ -31,19 +31,8 @@ struct Receipt {
     silent_gateways: Option<u64>,
 }
 
-/// Why there is no receipt.
-#[derive(Debug, thiserror::Error)]
-enum PushError {
-    /// The publisher refused it.
-    #[error("{status}: {sentence}")]
-    Refused { status: StatusCode, sentence: String },
-    /// There is no connection, or it broke.
-    #[error("{url}: {}{}", causes(.error), if .error.is_connect() { "" } else { UNKNOWN })]
-    Network { url: String, error: reqwest::Error },
-    /// The answer has no receipt.
-    #[error("the answer of {url} has no receipt: is this a publisher?")]
-    Strange { url: String },
-}
+/// What is said of an answer without a receipt.
+const STRANGE: &str = "has no receipt: is this a publisher?";
 
 /// What is said of a push whose answer did not come.
 const UNKNOWN: &str = " (whether the push was accepted is unknown: repeat it with the same --id)";
@@ -53,7 +42,11 @@ const UNKNOWN: &str = " (whether the push was accepted is unknown: repeat it wit
 pub fn run(args: &PushArgs) -> ExitCode {
     print_answer(|runtime| {
         let request = request(args)?;
-        Ok(runtime.block_on(push(request, args)))
+        let pushed = runtime.block_on(push(request, args));
+        Ok(pushed.map_err(|error| match error.may_have_arrived() {
+            true => format!("{error}{UNKNOWN}"),
+            false => error.to_string(),
+        }))
     })
 }
 
@@ -102,17 +95,10 @@ fn read_content(source: impl io::Read) -> io::Result<Vec<u8>> {
 }
 
 /// Sends a push. Returns what to print of its receipt.
-async fn push(request: RequestBuilder, args: &PushArgs) -> Result<String, PushError> {
-    let url = args.url.to_string();
-    let failed = |error| PushError::Network { url: url.clone(), error };
-    let response = request.send().await.map_err(failed)?;
-    let status = response.status();
-    let body = response.bytes().await.map_err(failed)?;
-    if status != StatusCode::OK {
-        return Err(PushError::Refused { status, sentence: sentence(&body) });
-    }
-    let receipt: Receipt =
-        serde_json::from_slice(&body).map_err(|_| PushError::Strange { url: url.clone() })?;
+async fn push(request: RequestBuilder, args: &PushArgs) -> Result<String, AskError> {
+    let body = answer(request, &args.url).await?;
+    let receipt: Receipt = serde_json::from_slice(&body)
+        .map_err(|_| AskError::Strange { url: args.url.to_string(), what: STRANGE })?;
     Ok(match args.json {
         true => String::from_utf8_lossy(&body).trim().to_owned(),
         false => printable(&said(&receipt)),

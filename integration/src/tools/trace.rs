@@ -5,29 +5,18 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
+use reqwest::RequestBuilder;
 use reqwest::header::AUTHORIZATION;
-use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 
 use crate::cli::TraceArgs;
-use crate::remote::{api_key, causes, print_answer, printable, sentence};
+use crate::remote::{AskError, answer, api_key, print_answer, printable};
 
 /// How long an answer may take: a publisher asks its cluster twice.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-enum TraceError {
-    /// The publisher refused the question, or there is no such event.
-    #[error("{status}: {sentence}")]
-    Refused { status: StatusCode, sentence: String },
-    /// There is no connection, or it broke.
-    #[error("{url}: {}", causes(.error))]
-    Network { url: String, error: reqwest::Error },
-    /// What came is not an answer to this question.
-    #[error("the answer of {url} is not a trace: is this the operators' listener of a publisher?")]
-    Strange { url: String },
-}
+/// What is said of another answer than a trace.
+const STRANGE: &str = "is not a trace: is this the operators' listener of a publisher?";
 
 /// Asks, and prints the answer. The exit code is 1 if there is none, and 2 if an argument is wrong.
 pub fn run(args: &TraceArgs) -> ExitCode {
@@ -54,19 +43,12 @@ fn request(args: &TraceArgs) -> anyhow::Result<RequestBuilder> {
 }
 
 /// Asks. Returns what to print of the answer.
-async fn trace(request: RequestBuilder, args: &TraceArgs) -> Result<String, TraceError> {
-    let url = args.url.to_string();
-    let failed = |error| TraceError::Network { url: url.clone(), error };
-    let response = request.send().await.map_err(failed)?;
-    let status = response.status();
-    let body = response.bytes().await.map_err(failed)?;
-    if status != StatusCode::OK {
-        return Err(TraceError::Refused { status, sentence: sentence(&body) });
-    }
+async fn trace(request: RequestBuilder, args: &TraceArgs) -> Result<String, AskError> {
+    let body = answer(request, &args.url).await?;
     let trace: Value = serde_json::from_slice(&body)
         .ok()
         .filter(|trace: &Value| trace["event"].is_object())
-        .ok_or(TraceError::Strange { url })?;
+        .ok_or_else(|| AskError::Strange { url: args.url.to_string(), what: STRANGE })?;
     Ok(match args.json {
         true => trace.to_string(),
         false => printable(&said(&trace)),

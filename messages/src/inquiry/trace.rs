@@ -2,7 +2,9 @@
 //!
 //! A publisher asks twice. The first question only has the position: the broker says whom the event was for,
 //! and publishers whether they pushed it. The second question repeats whom it was for, and gateways answer
-//! what became of it at their connections. Times are microseconds since 1970, by the wall clock of the
+//! what became of it at their connections. If the broker does not keep the event any more, there is no second
+//! question, but a gateway may have answered the first one, too: what became of the event at a connection is
+//! sometimes the same for every audience. Times are microseconds since 1970, by the wall clock of the
 //! process that answers.
 
 use serde::{Deserialize, Serialize};

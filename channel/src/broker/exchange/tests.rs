@@ -158,16 +158,10 @@ fn publish(number: Number, audience: Audience) -> ToBroker {
 }
 
 fn publish_as(key: &'static str, number: Number, content: &'static str) -> ToBroker {
-    ToBroker::Publish {
-        number,
-        unanswered: 1,
-        id: Some(IdempotencyKey::new(key).unwrap()),
-        count_within_millis: None,
-        audience: Audience::Everyone,
-        except: None,
-        content: content.into(),
-        from: None,
-    }
+    let mut publish = publish(number, Audience::Everyone);
+    let ToBroker::Publish { id, content: said, .. } = &mut publish else { unreachable!() };
+    (*id, *said) = (Some(IdempotencyKey::new(key).unwrap()), content.into());
+    publish
 }
 
 fn refused(number: Number, refusal: Refusal) -> FromBroker {

@@ -45,7 +45,7 @@ impl<T> Subscriptions<T> {
                 joined.listening = Listening::WithConnection;
             }
             if !member.listening.is_pending() {
-                member.listening = Listening::After(self.reached);
+                member.listening = Listening::Restarted(self.reached);
             }
         }
     }

@@ -191,6 +191,25 @@ fn a_malformed_position_is_answered_without_a_resume() {
     assert_eq!(subscriptions.confirm(1, usize::MAX), [(Step::Attach(id), malformed)]);
 }
 
+#[test]
+fn another_log_begins_for_those_who_listen() {
+    let mut subscriptions = Subscriptions::new(2);
+    let (there, new) = (ConnectionId(1), ConnectionId(2));
+    subscriptions.attach(there, vec![group("a")], None, 1, 1);
+    subscriptions.confirm(1, usize::MAX);
+    subscriptions.join(there, group("b"), None, 2);
+    subscriptions.confirm(2, usize::MAX);
+    subscriptions.attach(new, vec![], None, 2, 3);
+    subscriptions.reach(9);
+    subscriptions.restart();
+    subscriptions.confirm(3, usize::MAX);
+    let since = |id| subscriptions.since(id).map(|(_, listening)| listening.clone());
+    let (restarted, after) = (Listening::Restarted(9), Listening::After(9));
+    assert_eq!([since(there), since(new)], [Some(restarted), Some(after)]);
+    let mut joined = subscriptions.memberships(there);
+    assert!(joined.all(|(_, listening)| *listening == Listening::WithConnection));
+}
+
 #[derive(Debug, Clone)]
 enum Act {
     Attach(u64, Vec<bool>, bool),

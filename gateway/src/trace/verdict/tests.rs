@@ -1,7 +1,9 @@
+mod gaps;
 mod model;
 
 use std::time::Instant;
 
+use campanile_messages::link::Gap;
 use campanile_messages::{ConnectionId, GroupName, UserName};
 
 use super::*;
@@ -44,7 +46,7 @@ fn facts() -> Facts {
         awaits_past: Vec::new(),
         left_groups: Vec::new(),
         left_dropped: 0,
-        gap: None,
+        loss: Loss::No,
     }
 }
 
@@ -214,19 +216,6 @@ fn a_returning_client_got_what_it_asked_for_or_did_not() {
 }
 
 #[test]
-fn events_that_a_gateway_lost_reached_nobody_who_was_there() {
-    let mut facts = in_group(Listening::After(12));
-    let (gap, now) = (campanile_messages::link::Gap::Expired, Instant::now());
-    facts.gap = Some(LostEvents { gap, after: Some(13), until: at(16), at: now });
-    assert_eq!(everyone(15, &facts), Verdict::LostByGateway(gap));
-    assert_eq!(news(15, &facts), Verdict::LostByGateway(gap));
-    // This one joined after the gap.
-    let mut later = in_group(Listening::After(17));
-    later.gap = facts.gap;
-    assert_eq!(news(15, &later), Verdict::JoinedLater(Some(17)));
-}
-
-#[test]
 fn what_is_not_known_any_more_is_not_denied() {
     let mut facts = facts();
     facts.left_dropped = 15;
@@ -235,6 +224,8 @@ fn what_is_not_known_any_more_is_not_denied() {
     facts.left_dropped = 0;
     facts.known.groups_left_out = 1;
     assert_eq!(news(15, &facts), Verdict::Forgotten);
+    facts.loss = Loss::Forgotten;
+    assert_eq!(everyone(15, &facts), Verdict::LossForgotten);
     facts.known.epoch = 2;
     assert_eq!(news(15, &facts), Verdict::OtherLog);
 }

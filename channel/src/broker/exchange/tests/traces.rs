@@ -37,32 +37,17 @@ fn without_a_disk_an_event_is_released_at_once() {
     broker.listener(group("news"), 2);
     broker.listener(group("news"), 3);
     let publisher = broker.publisher();
-    let ToBroker::Publish { number, unanswered, id, count_within_millis, audience, .. } =
-        publish(1, group("news"))
-    else {
-        panic!("a publish")
-    };
+    let excepted = Some(Address { worker: WorkerId(1), connection: ConnectionId(2) });
+    let mut publish = publish(1, group("news"));
+    let ToBroker::Publish { content, except, from, .. } = &mut publish else { unreachable!() };
     // A large content is not a part of the head of its frame.
-    let content = Content::Binary(vec![7; 100_000].into());
-    let except = Some(Address { worker: WorkerId(1), connection: ConnectionId(2) });
-    let from = UserName::new("42").ok();
-    broker.hear(
-        publisher,
-        ToBroker::Publish {
-            number,
-            unanswered,
-            id,
-            count_within_millis,
-            audience,
-            except,
-            content,
-            from,
-        },
-    );
+    *content = Content::Binary(vec![7; 100_000].into());
+    (*except, *from) = (excepted, UserName::new("42").ok());
+    broker.hear(publisher, publish);
     let event = event_at(&broker, 1);
     assert_eq!((event.accepted, event.stored, event.released), (Some(0), None, Some(0)));
     assert_eq!((event.gateways, event.matched, event.bytes), (2, 5, 100_000));
-    assert_eq!((event.traced.except, event.user.as_deref()), (except, Some("42")));
+    assert_eq!((event.traced.except, event.user.as_deref()), (excepted, Some("42")));
     assert_eq!(event.id, None);
 }
 

@@ -8,6 +8,7 @@ use super::*;
 use crate::registry::subscriptions::{Joining, Step, Subscriptions};
 use crate::resume::Since;
 use crate::trace::ended::keep_groups;
+use crate::trace::gaps::Gaps;
 use crate::trace::left_groups::LeftGroups;
 
 /// The bytes of each event.
@@ -28,6 +29,8 @@ enum Act {
     /// The kernel takes some bytes.
     Write(usize, u64),
     End(usize),
+    /// The gateway loses so many events, to everyone or a group.
+    Gap(usize, u64),
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -43,6 +46,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
             .prop_map(|(c, bytes)| Act::Other(c, bytes)),
         4 => (connection.clone(), 1..50u64).prop_map(|(c, bytes)| Act::Write(c, bytes)),
         1 => connection.prop_map(Act::End),
+        1 => (0..3usize, 1..4u64).prop_map(|(to, events)| Act::Gap(to, events)),
     ];
     prop::collection::vec(act, 1..60)
 }
@@ -61,8 +65,14 @@ fn name(is_other: bool) -> &'static str {
 /// What really became of an event at a connection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fate {
-    Queued { is_replay: bool },
-    Written { is_replay: bool },
+    Queued {
+        is_replay: bool,
+    },
+    Written {
+        is_replay: bool,
+    },
+    /// The connection was there when the gateway lost it.
+    Lost,
 }
 
 #[derive(Default)]
@@ -107,6 +117,7 @@ struct World {
     log: Vec<(Audience, Option<usize>)>,
     subscriptions: Subscriptions<usize>,
     left_groups: LeftGroups,
+    gaps: Gaps,
     clients: Vec<Client>,
     ticket: u64,
 }
@@ -192,6 +203,21 @@ impl World {
                     self.subscriptions.detach(id(client));
                 }
             }
+            Act::Gap(to, events) => {
+                let after = self.head();
+                self.log.extend((0..events).map(|_| (audience(to), None)));
+                let lost = after + 1..=self.head();
+                let mut listeners = Vec::new();
+                self.subscriptions
+                    .for_each_listener(&audience(to), |_, client| listeners.push(*client));
+                for client in listeners {
+                    let lost = lost.clone().map(|sequence| (sequence, Fate::Lost));
+                    self.clients[client].fates.extend(lost);
+                }
+                let (gap, until) = (Gap::Expired, at(self.head()));
+                self.gaps.note(LostEvents { gap, after: Some(after), until, at: Instant::now() });
+                self.subscriptions.reach(self.head());
+            }
         }
     }
 
@@ -206,8 +232,17 @@ impl World {
             return;
         };
         let (step, _): (Step, _) = self.subscriptions.resume(self.ticket).expect("it waits");
-        let (at, outcome) = (self.head(), PastOutcome::Replayed);
+        let at = self.head();
+        let mut missed = (since.sequence + 1..=at).map(super::at);
+        let is_lost = missed.any(|position| self.gaps.loss(position, None) != Loss::No);
+        let outcome = match is_lost {
+            true => PastOutcome::Lost(Lost::Expired),
+            false => PastOutcome::Replayed,
+        };
         self.subscriptions.note_continued(&step, Continued { since: Some(since), at, outcome });
+        if is_lost {
+            return;
+        }
         for sequence in since.sequence + 1..=at {
             let (audience, except) = &self.log[sequence as usize - 1];
             if audiences.contains(audience) && *except != Some(client) {
@@ -243,7 +278,8 @@ impl World {
             let events = sequence.max(*since) + 1..=facts.known.last;
             let is_sent = |sequence: &u64| {
                 let (of, except) = &self.log[*sequence as usize - 1];
-                of == audience && *except != Some(client)
+                let loss = self.gaps.loss(at(*sequence), None);
+                of == audience && *except != Some(client) && loss == Loss::No
             };
             events.filter(is_sent).count() as u64 * LEN
         };
@@ -252,11 +288,12 @@ impl World {
 
     fn check(&self) -> Result<(), TestCaseError> {
         for (client, known) in self.clients.iter().enumerate() {
-            let facts = self.facts(client).expect("it is known");
+            let mut facts = self.facts(client).expect("it is known");
             for (place, (audience, except)) in self.log.iter().enumerate() {
                 let sequence = place as u64 + 1;
                 let (position, is_excluded) =
                     (Position { epoch: EPOCH, sequence }, *except == Some(client));
+                facts.loss = self.gaps.loss(position, None);
                 let subject = Subject { position, audience: audience.clone(), is_excluded };
                 let verdict =
                     judge(&subject, &facts, |after| self.queued_after(client, &facts, after));
@@ -274,6 +311,7 @@ impl World {
                     Some(Fate::Written { .. }) if reason == waiting && !is_open => false,
                     _ if is_excluded => reason == "excluded",
                     None => !["written", "recovered_by_replay", waiting].contains(&reason),
+                    Some(Fate::Lost) => reason == "not_recovered",
                     Some(Fate::Queued { .. }) => reason == waiting,
                     // An event may be replayed again with a later join.
                     Some(Fate::Written { is_replay }) if known.is_disordered => {
@@ -301,6 +339,7 @@ proptest! {
             log: Vec::new(),
             subscriptions: Subscriptions::new(9),
             left_groups: LeftGroups::default(),
+            gaps: Gaps::default(),
             clients: Vec::new(),
             ticket: 0,
         };
