@@ -3,6 +3,7 @@
 mod ended;
 pub mod line;
 pub(crate) mod liveness;
+pub(crate) mod moment;
 pub mod pace;
 pub(crate) mod session;
 pub mod socket;

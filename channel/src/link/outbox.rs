@@ -27,10 +27,11 @@ pub struct Outbox {
     max_bytes: usize,
     /// Whether the front slice is partly written, so that the rest of it must be written too.
     front_begun: bool,
-    written_bytes: u64,
-    /// How many slices at the front do not count, and where in the stream they end.
-    exempt_slices: usize,
+    /// How many slices at the front do not count, and where in the stream they end. The number is next to the
+    /// flag, because each connection keeps an outbox.
+    exempt_slices: u32,
     exempt_until: u64,
+    written_bytes: u64,
 }
 
 impl Outbox {
@@ -84,13 +85,14 @@ impl Outbox {
     /// From now on, nothing that waits at this moment counts against the bound: it is bounded in
     /// another way.
     pub fn exempt(&mut self) {
-        self.exempt_slices = self.queue.len();
+        // More would take 128 GiB.
+        self.exempt_slices = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
         self.exempt_until = self.written_bytes + self.queued_bytes as u64;
     }
 
     fn cost_bytes(&self) -> usize {
         let exempt_bytes = self.exempt_until.saturating_sub(self.written_bytes) as usize;
-        let counted = self.queue.len() - self.exempt_slices;
+        let counted = self.queue.len() - self.exempt_slices as usize;
         self.queued_bytes.saturating_sub(exempt_bytes) + counted * SLICE_BYTES
     }
 

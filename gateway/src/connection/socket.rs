@@ -106,7 +106,6 @@ impl Socket {
             state: Mutex::new(SocketState {
                 outbox: Outbox::new(max_outbox_bytes),
                 phase: SocketPhase::Open,
-                awaits_greeting: None,
                 waiting: None,
                 is_overrun: false,
                 cause: None,
@@ -228,7 +227,7 @@ impl Socket {
         let (done, written) = oneshot::channel();
         let offset = state.outbox.written_bytes() + state.outbox.queued_bytes() as u64;
         if state.phase == SocketPhase::Open {
-            state.waiting.get_or_insert_default().0.push(WriteWaiter { offset, done });
+            state.await_write(WriteWaiter { offset, done });
         }
         Some(written)
     }
@@ -253,7 +252,7 @@ impl Socket {
         state.outbox.force(last);
         state.cause = cause;
         state.phase = SocketPhase::Closing;
-        state.awaits_greeting = None;
+        state.forget_greeting();
         drop(state);
         self.flush();
         self.driver.wake();
@@ -354,7 +353,6 @@ impl Socket {
 
     fn break_off(&self, state: &mut SocketState) {
         state.phase = SocketPhase::Broken;
-        state.awaits_greeting = None;
         state.waiting = None;
         self.driver.wake();
     }

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::config::GatewayConfig;
 use crate::connection::line::Line;
 use crate::connection::liveness::{Liveness, Verdict};
+use crate::connection::moment::Moment;
 use crate::connection::socket::Unsent;
 use crate::dialects::{Dialect, Framed, Greeting, Identity, RequestError};
 use crate::meters::Written;
@@ -21,7 +22,8 @@ use crate::registry::subscriptions::Standing;
 use crate::resume::Resumed;
 use crate::websocket::CloseCode;
 
-/// How to write to a client, which position it has, and when it last got a ping.
+/// How to write to a client, which position it has, and when it last got a ping. Each idle connection keeps it,
+/// so it is small.
 #[derive(Debug)]
 pub struct Client {
     pub connection: ConnectionId,
@@ -30,11 +32,11 @@ pub struct Client {
     pub principal: Principal,
     /// The times of its token, if it has one.
     renewal: Option<Box<Renewal>>,
-    attached: Instant,
+    attached: Moment,
     /// When it last got a ping.
-    asked: Option<Instant>,
+    asked: Option<Moment>,
     /// When it last got its position, or a sign of life instead.
-    marked: Instant,
+    marked: Moment,
     /// The sequence of the last position that it got; plain clients get none.
     known: Cell<u64>,
     /// The sequence of the last event that it was left out of. Until `known` has reached it, the client
@@ -72,14 +74,15 @@ impl FramedMark {
 impl Client {
     pub fn new(connection: ConnectionId, line: Line, principal: Principal, now: Instant) -> Self {
         let (known, owed) = (Cell::new(0), Cell::new(0));
-        let (attached, marked) = (now, now);
+        let attached = Moment::new(now, line.socket.opened());
+        let marked = attached;
         let (asked, renewal) = (None, None);
         Self { connection, line, principal, renewal, attached, asked, marked, known, owed }
     }
 
     /// For how long it has been attached.
     pub fn open_for(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.attached)
+        now.saturating_duration_since(self.attached())
     }
 
     /// The sequence of the last position that it got.
@@ -201,6 +204,7 @@ impl Client {
         config: &GatewayConfig,
     ) {
         let GatewayConfig { ping_after, silence_limit, handshake_limit, .. } = *config;
+        let opened = self.line.socket.opened();
         let can_be_asked = standing != Standing::Pending;
         let due = |renewal: &mut Box<Renewal>| renewal.due(now, can_be_asked);
         match self.renewal.as_mut().map_or(Due::Nothing, due) {
@@ -211,22 +215,23 @@ impl Client {
         if standing == Standing::Pending {
             // The answer to its handshake does not wait any longer for the broker.
             self.line.socket.release();
-            if now.saturating_duration_since(self.attached) > handshake_limit {
+            if self.open_for(now) > handshake_limit {
                 self.line.close(CloseCode::Unconfirmed, Unsent::Flush);
             }
-        } else if now.saturating_duration_since(self.marked) >= ping_after
+        } else if now.saturating_duration_since(self.marked.instant(opened)) >= ping_after
             || standing == Standing::Settled && self.is_owed(mark)
         {
-            self.marked = now;
+            self.marked = Moment::new(now, opened);
             self.mark(mark.filter(|_| standing == Standing::Settled));
         }
         let Some(ping) = self.line.rules().ping() else { return };
         let liveness = Liveness { ping_after, silence_limit };
-        match liveness.judge(now, self.line.socket.heard(), self.asked) {
+        let asked = self.asked.map(|asked| asked.instant(opened));
+        match liveness.judge(now, self.line.socket.heard(), asked) {
             Verdict::Fine => {}
             Verdict::Gone => self.line.close(CloseCode::Silent, Unsent::Drop),
             Verdict::Ask => {
-                self.asked = Some(now);
+                self.asked = Some(Moment::new(now, opened));
                 self.line.send_control(&ping);
             }
         }
@@ -257,7 +262,7 @@ impl Client {
 
     /// When it was attached.
     pub fn attached(&self) -> Instant {
-        self.attached
+        self.attached.instant(self.line.socket.opened())
     }
 
     fn is_owed(&self, mark: Option<&FramedMark>) -> bool {

@@ -3,10 +3,12 @@
 //! A connection is added when it stops to listen, and completed when its session ends, which may be some
 //! seconds later.
 
+mod entry;
+
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use campanile_edge::Peer;
 use campanile_messages::{Audience, ConnectionId, Position};
@@ -14,6 +16,7 @@ use campanile_messages::{Audience, ConnectionId, Position};
 use super::listening::Listening;
 use crate::dialects::Dialect;
 use crate::websocket::CloseCause;
+use entry::{EndedEntry, since};
 
 /// How many ended connections a gateway remembers, all its workers together.
 pub const MAX_ENDED: usize = 10_000;
@@ -23,9 +26,6 @@ pub const MAX_BYTES: usize = 8 << 20;
 
 /// The most bytes of the groups of one connection. What is beyond that is counted only.
 pub const MAX_GROUPS_BYTES: usize = 4 << 10;
-
-/// What two boxes cost, one in the other, in addition to what is in them.
-const BOX_BYTES: usize = 48;
 
 /// What a group costs in addition to its name.
 const GROUP_BYTES: usize = size_of::<(Box<str>, Listening)>() + 16;
@@ -102,40 +102,6 @@ impl ConnectionEnd {
     }
 }
 
-/// A connection as it is kept. Ten thousand of them stay when all clients have left, so it is small.
-#[derive(Debug)]
-struct EndedEntry {
-    connection: ConnectionId,
-    /// What is kept of its address.
-    peer: Peer,
-    user: Option<Box<Box<str>>>,
-    /// With how many more there were; `None` if there were none.
-    groups: Option<Box<(KeptGroups, usize)>>,
-    epoch: u64,
-    first: Listening,
-    last: u64,
-    /// How far before `last` everything was surely written; [`UNKNOWN`] for none.
-    not_written: u32,
-    /// In microseconds since the start, as `ended`.
-    opened: u64,
-    ended: u64,
-    sent_bytes: u64,
-    /// At most what fits into the type.
-    unsent_bytes: u32,
-    other_bytes: u16,
-    cause: Option<CloseCause>,
-    dialect: Dialect,
-    /// Whether it was closed because the event after `last` did not fit into its outbox.
-    is_overrun: bool,
-}
-
-const UNKNOWN: u32 = u32::MAX;
-
-fn not_written(last: u64, written_up_to: Option<u64>) -> u32 {
-    let not_written = written_up_to.map(|up_to| u32::try_from(last.saturating_sub(up_to)));
-    not_written.and_then(Result::ok).unwrap_or(UNKNOWN)
-}
-
 /// By how many entries the memory grows at a time.
 const GROWTH: usize = 512;
 
@@ -144,6 +110,8 @@ const GROWTH: usize = 512;
 pub struct EndedConnections {
     started: Instant,
     kept: VecDeque<EndedEntry>,
+    /// The logs that their positions belong to.
+    epochs: Vec<u64>,
     bytes: usize,
     max_bytes: usize,
     max: usize,
@@ -156,6 +124,7 @@ impl EndedConnections {
         Self {
             started: now,
             kept: VecDeque::new(),
+            epochs: Vec::new(),
             bytes: 0,
             max_bytes: MAX_BYTES / workers,
             max: MAX_ENDED.div_ceil(workers),
@@ -164,7 +133,8 @@ impl EndedConnections {
 
     /// Adds a connection that does not listen any more.
     pub fn add(&mut self, ended: EndedConnection) {
-        let entry = self.pack(ended);
+        let log = self.log_of(ended.epoch);
+        let entry = EndedEntry::pack(ended, self.started, log);
         self.bytes += entry.cost_bytes();
         while (self.kept.len() >= self.max || self.bytes > self.max_bytes)
             && let Some(oldest) = self.kept.pop_front()
@@ -185,7 +155,7 @@ impl EndedConnections {
         end: ConnectionEnd,
         now: Instant,
     ) -> bool {
-        let ended = self.since_start(now);
+        let ended = since(self.started, now);
         let Some(entry) = self.entry_mut(connection) else { return false };
         (entry.peer, entry.ended) = (Peer::of(address), ended);
         entry.set_end(end);
@@ -195,7 +165,7 @@ impl EndedConnections {
     /// Notes up to where everything was surely written to a connection that ended with something waiting.
     pub fn note_written(&mut self, connection: ConnectionId, up_to: u64) {
         if let Some(entry) = self.entry_mut(connection) {
-            entry.not_written = not_written(entry.last, Some(up_to));
+            entry.note_written(up_to);
         }
     }
 
@@ -233,17 +203,18 @@ impl EndedConnections {
         had_left: impl Fn(ConnectionId) -> bool + 'a,
     ) -> impl Iterator<Item = EndedConnection> + 'a {
         let Position { epoch, sequence } = position;
+        let log = self.log(epoch);
         let were_there = self.kept.iter().filter(move |entry| {
             let last = entry.last + u64::from(entry.is_overrun);
             let is_its = || entry.belongs_to(audience) || had_left(entry.connection);
-            entry.epoch == epoch && last >= sequence && is_its()
+            Some(entry.log) == log && last >= sequence && is_its()
         });
         were_there.map(|entry| self.unpack(entry))
     }
 
     /// Those that had come back with a position.
     pub fn returned(&self) -> impl Iterator<Item = EndedConnection> {
-        let returned = |entry: &&EndedEntry| matches!(entry.first, Listening::Continued(_));
+        let returned = |entry: &&EndedEntry| matches!(entry.first(), Some(Listening::Continued(_)));
         self.kept.iter().filter(returned).map(|entry| self.unpack(entry))
     }
 
@@ -252,91 +223,26 @@ impl EndedConnections {
         self.kept.iter_mut().rev().find(|entry| entry.connection == connection)
     }
 
-    fn since_start(&self, moment: Instant) -> u64 {
-        moment.saturating_duration_since(self.started).as_micros() as u64
+    /// The place of an epoch in the list of epochs.
+    fn log(&self, epoch: u64) -> Option<u16> {
+        let place = self.epochs.iter().rposition(|known| *known == epoch)?;
+        u16::try_from(place).ok()
     }
 
-    fn pack(&self, ended: EndedConnection) -> EndedEntry {
-        let EndedConnection { groups, groups_left_out, .. } = ended;
-        let has_groups = !groups.is_empty() || groups_left_out > 0;
-        let mut entry = EndedEntry {
-            connection: ended.connection,
-            peer: Peer::of(ended.address),
-            user: ended.user.map(Box::new),
-            groups: has_groups.then(|| Box::new((groups, groups_left_out))),
-            epoch: ended.epoch,
-            first: ended.first,
-            last: ended.last,
-            not_written: not_written(ended.last, ended.written_up_to),
-            opened: self.since_start(ended.opened),
-            ended: self.since_start(ended.ended),
-            sent_bytes: 0,
-            unsent_bytes: 0,
-            other_bytes: 0,
-            cause: None,
-            dialect: ended.dialect,
-            is_overrun: ended.overrun_by.is_some(),
-        };
-        entry.set_end(ended.end);
-        entry
+    /// The same, with a new place for one that is not in the list. When all places are taken, everything is
+    /// forgotten.
+    fn log_of(&mut self, epoch: u64) -> u16 {
+        self.log(epoch).unwrap_or_else(|| {
+            if self.epochs.len() > usize::from(u16::MAX) {
+                (self.epochs, self.kept, self.bytes) = (Vec::new(), VecDeque::new(), 0);
+            }
+            self.epochs.push(epoch);
+            (self.epochs.len() - 1) as u16
+        })
     }
 
     fn unpack(&self, entry: &EndedEntry) -> EndedConnection {
-        let at = |micros| self.started + Duration::from_micros(micros);
-        let (groups, groups_left_out) = entry.groups.as_deref().cloned().unwrap_or_default();
-        EndedConnection {
-            connection: entry.connection,
-            address: entry.peer.address(),
-            user: entry.user.as_deref().cloned(),
-            dialect: entry.dialect,
-            epoch: entry.epoch,
-            first: entry.first.clone(),
-            last: entry.last,
-            written_up_to: (entry.not_written != UNKNOWN)
-                .then(|| entry.last - u64::from(entry.not_written)),
-            overrun_by: entry.is_overrun.then_some(entry.last + 1),
-            groups,
-            groups_left_out,
-            opened: at(entry.opened),
-            ended: at(entry.ended),
-            end: ConnectionEnd {
-                cause: entry.cause,
-                sent_bytes: entry.sent_bytes,
-                unsent_bytes: entry.unsent_bytes.into(),
-                other_bytes: entry.other_bytes,
-            },
-        }
-    }
-}
-
-impl EndedEntry {
-    fn set_end(&mut self, end: ConnectionEnd) {
-        let ConnectionEnd { cause, sent_bytes, unsent_bytes, other_bytes } = end;
-        (self.cause, self.sent_bytes, self.other_bytes) = (cause, sent_bytes, other_bytes);
-        self.unsent_bytes = u32::try_from(unsent_bytes).unwrap_or(u32::MAX);
-    }
-
-    fn belongs_to(&self, audience: &Audience) -> bool {
-        match audience {
-            Audience::Everyone => true,
-            Audience::User(user) => self.user.as_ref().is_some_and(|own| ***own == **user),
-            Audience::Group(group) => {
-                let groups = self.groups.as_deref().map_or(&[][..], |(groups, _)| groups);
-                groups.iter().any(|(name, _)| **name == **group)
-            }
-        }
-    }
-
-    fn cost_bytes(&self) -> usize {
-        let continued = |listening: &Listening| match listening {
-            Listening::Continued(_) => 64,
-            _ => 0,
-        };
-        let (groups, _) =
-            self.groups.as_deref().map_or((&[][..], 0), |(kept, out)| (&**kept, *out));
-        let groups = groups.iter().map(|(group, l)| GROUP_BYTES + group.len() + continued(l));
-        let user = self.user.as_ref().map_or(0, |user| user.len() + BOX_BYTES);
-        size_of::<Self>() + groups.sum::<usize>() + user + BOX_BYTES + continued(&self.first)
+        entry.unpack(self.started, self.epochs[usize::from(entry.log)])
     }
 }
 

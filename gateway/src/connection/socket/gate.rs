@@ -5,6 +5,7 @@ use bytes::Bytes;
 use campanile_channel::Full;
 use tokio::sync::oneshot;
 
+use super::state::Waiting;
 use super::{Socket, SocketPhase};
 
 impl Socket {
@@ -53,9 +54,7 @@ impl Socket {
             self.count_other(first.len());
             state.outbox.force(first);
             state.phase = SocketPhase::Open;
-            if let Some(waits) = state.awaits_greeting.take() {
-                let _ = waits.send(());
-            }
+            state.resolve_greeting();
             drop(state);
             self.flush();
         }
@@ -69,7 +68,7 @@ impl Socket {
             return None;
         }
         let (waits, greeted) = oneshot::channel();
-        state.awaits_greeting = Some(waits);
+        state.waiting = Some(Box::new(Waiting::ForGreeting(waits)));
         Some(greeted)
     }
 }

@@ -54,6 +54,11 @@ impl Socket {
         self.lock().sent_bytes()
     }
 
+    /// When the connection was opened.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
     /// How long ago the connection was opened.
     pub fn age(&self) -> Duration {
         self.opened.elapsed()

@@ -10,11 +10,8 @@ use crate::websocket::CloseCause;
 pub(super) struct SocketState {
     pub(super) outbox: Outbox,
     pub(super) phase: SocketPhase,
-    /// Resolves the receiver that [`greeted`](super::Socket::greeted) has returned; dropped if there will
-    /// be no greeting.
-    pub(super) awaits_greeting: Option<oneshot::Sender<()>>,
     /// `None` if nobody waits: an idle connection should be small.
-    pub(super) waiting: Option<Box<WriteWaiters>>,
+    pub(super) waiting: Option<Box<Waiting>>,
     /// Whether the outbox has exceeded its bound.
     pub(super) is_overrun: bool,
     /// What has closed the connection; `None` also if it was refused.
@@ -38,26 +35,52 @@ impl SocketState {
         self.outbox.written_bytes() - unsent as u64
     }
 
+    /// Adds a caller that waits until everything that is queued now is written.
+    pub(super) fn await_write(&mut self, waiter: WriteWaiter) {
+        match self.waiting.as_deref_mut() {
+            Some(Waiting::ForWrites(waiters)) => waiters.push(waiter),
+            _ => self.waiting = Some(Box::new(Waiting::ForWrites(vec![waiter]))),
+        }
+    }
+
     /// Notifies the callers whose offset was reached.
     pub(super) fn resolve_waiters(&mut self) {
         if self.waiting.is_none() {
             return;
         }
         let reached = self.sent_bytes();
-        let Some(waiting) = &mut self.waiting else { return };
-        let done = waiting.0.partition_point(|waiter| waiter.offset <= reached);
-        for waiter in waiting.0.drain(..done) {
+        let Some(Waiting::ForWrites(waiters)) = self.waiting.as_deref_mut() else { return };
+        let done = waiters.partition_point(|waiter| waiter.offset <= reached);
+        for waiter in waiters.drain(..done) {
             let _ = waiter.done.send(());
         }
-        if waiting.0.is_empty() {
+        if waiters.is_empty() {
             self.waiting = None;
         }
     }
+
+    /// Notifies the caller that waits for the greeting.
+    pub(super) fn resolve_greeting(&mut self) {
+        if let Some(Waiting::ForGreeting(greeted)) = self.forget_greeting().map(|waiting| *waiting)
+        {
+            let _ = greeted.send(());
+        }
+    }
+
+    /// Whoever waits for the greeting, does so no longer.
+    pub(super) fn forget_greeting(&mut self) -> Option<Box<Waiting>> {
+        self.waiting.take_if(|waiting| matches!(**waiting, Waiting::ForGreeting(_)))
+    }
 }
 
-/// The callers that wait until the outbox has written up to an offset, in order.
-#[derive(Debug, Default)]
-pub(super) struct WriteWaiters(pub(super) Vec<WriteWaiter>);
+/// Who waits. Until the greeting, nobody waits for writes.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// The caller of [`greeted`](super::Socket::greeted); dropped if there will be no greeting.
+    ForGreeting(oneshot::Sender<()>),
+    /// The callers that wait until the outbox has written up to an offset, in order.
+    ForWrites(Vec<WriteWaiter>),
+}
 
 /// A caller that waits until the outbox has written up to an offset.
 #[derive(Debug)]
@@ -93,8 +116,7 @@ mod tests {
     struct WithoutCause {
         outbox: Outbox,
         phase: SocketPhase,
-        awaits_greeting: Option<oneshot::Sender<()>>,
-        waiting: Option<Box<WriteWaiters>>,
+        waiting: Option<Box<Waiting>>,
         is_overrun: bool,
         tls: Option<Box<TlsSession>>,
     }

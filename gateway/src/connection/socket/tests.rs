@@ -293,9 +293,12 @@ async fn end(socket: &Arc<Socket>) {
 }
 
 #[test]
-fn a_socket_fits_into_256_bytes() {
-    // With the two counters in front of it. That is a size class of the allocator, and the next is 320.
-    assert!(size_of::<Socket>() + 2 * size_of::<usize>() <= 256);
+fn a_socket_fits_into_224_bytes() {
+    // That is a size class of the allocator, and the next is 256: one byte more would cost each idle connection
+    // 32. Two counters are in front of the socket. The stream takes 32 bytes in a release, and 40 if a test has
+    // the runtime with many threads.
+    let own_bytes = size_of::<Socket>() - size_of::<TcpStream>();
+    assert!(own_bytes + 32 + 2 * size_of::<usize>() <= 224, "{own_bytes}");
 }
 
 #[actix::test]

@@ -336,3 +336,9 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_member_takes_128_bytes() {
+    // Each idle connection has a place in the list of members, which has no other overhead.
+    assert!(size_of::<Member<crate::registry::client::Client>>() <= 128);
+}

@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use campanile_messages::{GroupName, UserName};
 
 use super::*;
+use crate::trace::listening::{Continued, PastOutcome};
 
 fn ended(connection: u64, groups: &[&str]) -> EndedConnection {
     let listening = Listening::WithConnection;
@@ -92,8 +95,41 @@ fn an_end_in_an_earlier_log_says_nothing_of_sequences_of_this_one() {
 }
 
 #[test]
-fn an_entry_takes_little_memory() {
-    assert!(size_of::<EndedEntry>() <= 104, "{}", size_of::<EndedEntry>());
+fn connections_of_more_logs_than_have_a_number_are_forgotten() {
+    let mut all = EndedConnections::new(1, Instant::now());
+    let of_log = |epoch| EndedConnection { epoch, ..ended(epoch, &[]) };
+    let kept = |all: &EndedConnections, epoch| {
+        all.at(Position { epoch, sequence: 1 }, &Audience::Everyone, |_| true)
+            .map(|kept| (kept.connection.0, kept.epoch))
+            .collect::<Vec<_>>()
+    };
+    all.epochs.extend(1..1 << 16);
+    for epoch in [7, 1 << 16] {
+        all.add(of_log(epoch));
+        assert_eq!(kept(&all, epoch), [(epoch, epoch)]);
+    }
+    assert_eq!(kept(&all, 7), [(7, 7)], "there was a number for each");
+    all.add(of_log(9 << 16));
+    assert_eq!(kept(&all, 9 << 16), [(9 << 16, 9 << 16)]);
+    assert_eq!((kept(&all, 7), all.get(ConnectionId(7))), (vec![], None));
+    assert_eq!((all.kept.len(), all.epochs.len()), (1, 1));
+    assert_eq!(all.bytes, all.kept[0].cost_bytes());
+}
+
+#[test]
+fn how_a_connection_began_is_kept() {
+    let mut all = EndedConnections::new(1, Instant::now());
+    let since = Some(Position { epoch: 1, sequence: 3 });
+    let outcome = PastOutcome::Replayed;
+    let continued = Listening::Continued(Box::new(Continued { since, at: 4, outcome }));
+    let firsts = [Listening::After(7), continued, Listening::Awaits(9)];
+    for (connection, first) in firsts.iter().enumerate() {
+        let (first, user) = (first.clone(), None);
+        all.add(EndedConnection { first, user, ..ended(connection as u64, &[]) });
+    }
+    let kept = (0..3).filter_map(|connection| all.get(ConnectionId(connection)));
+    assert_eq!(kept.map(|kept| kept.first).collect::<Vec<_>>(), firsts);
+    assert_eq!(all.returned().map(|kept| kept.connection.0).collect::<Vec<_>>(), [1]);
 }
 
 #[test]
