@@ -69,7 +69,7 @@ install_packages() {
         apt=("${root[@]}" "${apt[@]}")
     fi
     "${apt[@]}" update -qq
-    # Prometheus comes with a service, of which only a tool is wanted.
+    # Prometheus comes with a service, which is not wanted.
     local may_start=
     if [[ " ${packages[*]} " == *' prometheus '* && ! -e $policy ]]; then
         may_start=yes
@@ -153,7 +153,7 @@ need_package curl curl 'a test listens to an event stream with it'
 need_package python3 python3 'a test talks to it over TLS with it'
 need_package node nodejs 'the client in JavaScript is tested with it, too'
 need_package certutil libnss3-tools 'a browser gets to trust the authority of a test with it'
-need_package promtool prometheus 'the alerts are tested with it'
+need_package promtool prometheus 'the alerts and the dashboard are tested with it'
 node_path=/usr/share/nodejs:/usr/lib/nodejs:/usr/share/node_modules
 for module in ws eventsource; do
     if ! NODE_PATH=$node_path node -e "require('$module')" 2>/dev/null; then

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
@@ -150,18 +151,19 @@ impl Keys {
         Ok(Self(all.into()))
     }
 
-    /// These keys as they follow on others: what was used of a key's rate stays used, if the rate is the same.
-    pub fn continuing(self, others: &Self) -> Self {
+    /// These keys as they follow on others: what was used of a key's rate stays used, also if it has another
+    /// rate now.
+    pub fn continuing(self, others: &Self, now: Instant) -> Self {
         let meters: HashMap<_, _> = others.0.iter().map(|key| (key.hash.0, &key.meter)).collect();
         let continued = |key: Arc<ApiKey>| {
             let meter = meters.get(&key.hash.0).and_then(|meter| meter.as_ref());
-            match (&key.meter, meter) {
-                (Some(own), Some(meter)) if own.rate() == meter.rate() => {
-                    let (hash, rights) = (key.hash, key.rights.clone());
-                    Arc::new(ApiKey { hash, rights, meter: Some(meter.clone()) })
-                }
-                _ => key,
-            }
+            let (Some(own), Some(meter)) = (&key.meter, meter) else { return key };
+            let meter = match own.rate() == meter.rate() {
+                true => meter.clone(),
+                false => Arc::new(meter.changed(own.rate(), now)),
+            };
+            let (hash, rights) = (key.hash, key.rights.clone());
+            Arc::new(ApiKey { hash, rights, meter: Some(meter) })
         };
         Self(self.0.into_iter().map(continued).collect())
     }
@@ -197,8 +199,6 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     /// Of the three bytes "abc" (FIPS 180-4, appendix).
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_of_a_rate_stays_used_while_the_rate_is_the_same() {
+    fn what_was_used_of_a_rate_stays_used() {
         let now = Instant::now();
         let keys = |name: &str, rate| {
             let rights = KeyRights { name: name.to_owned(), scopes: vec![] };
@@ -269,15 +269,15 @@ mod tests {
         let first = keys("a", Some(Rate::new(1, 5)));
         let held = first.find(b"abc").expect("known");
         assert_eq!(held.meter().expect("a rate").take(now), Ok(()));
-        let renamed = keys("b", Some(Rate::new(1, 5))).continuing(&first);
+        let renamed = keys("b", Some(Rate::new(1, 5))).continuing(&first, now);
         assert_eq!((name(renamed.find(b"abc")).as_deref(), left(&renamed)), (Some("b"), Some(4)));
         // A request that began before counts too.
         assert_eq!(held.meter().expect("a rate").take(now), Ok(()));
         assert_eq!(left(&renamed), Some(3));
-        let faster = keys("a", Some(Rate::new(2, 5))).continuing(&first);
-        assert_eq!(left(&faster), Some(5));
-        assert_eq!(left(&keys("a", None).continuing(&first)), None);
-        let new = keys("a", Some(Rate::new(1, 5))).continuing(&Keys::default());
+        let faster = keys("a", Some(Rate::new(2, 9))).continuing(&first, now);
+        assert_eq!(left(&faster), Some(7), "of 9, as two were used");
+        assert_eq!(left(&keys("a", None).continuing(&first, now)), None);
+        let new = keys("a", Some(Rate::new(1, 5))).continuing(&Keys::default(), now);
         assert_eq!(left(&new), Some(5));
     }
 

@@ -52,12 +52,8 @@ impl Bucket {
     /// # Errors
     /// How long to wait until there is one.
     pub fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
-        // What was used at a lower rate counts for no longer than a whole burst takes now.
-        let emptied = now + rate.time_of(rate.burst);
-        let used_until = self.full_at.map_or(now, |at| at.clamp(now, emptied));
-        self.full_at = Some(used_until);
-        let full_at = used_until + rate.time_of(1);
-        let wait = full_at.saturating_duration_since(emptied);
+        let full_at = self.settle(rate, now) + rate.time_of(1);
+        let wait = full_at.saturating_duration_since(now + rate.time_of(rate.burst));
         if wait > Duration::ZERO {
             return Err(wait);
         }
@@ -65,13 +61,26 @@ impl Bucket {
         Ok(())
     }
 
+    /// When it is full at this rate. What was used at a lower one counts from now on, for no longer than a
+    /// whole burst takes.
+    fn settle(&mut self, rate: Rate, now: Instant) -> Instant {
+        let full_at = self.full_at.map_or(now, |at| at.clamp(now, now + rate.time_of(rate.burst)));
+        *self.full_at.insert(full_at)
+    }
+
     /// How many can be taken now.
-    pub fn left(&self, rate: Rate, now: Instant) -> u32 {
-        let used = self.full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+    pub fn left(&mut self, rate: Rate, now: Instant) -> u32 {
+        let used = self.settle(rate, now).saturating_duration_since(now);
         let left = rate.time_of(rate.burst).saturating_sub(used).as_nanos();
         // Above a rate of 10^9, one takes less than a nanosecond.
         let each = rate.time_of(1).as_nanos().max(1);
         u32::try_from(left / each).unwrap_or(u32::MAX).min(rate.burst)
+    }
+
+    /// The bucket for another rate, from which as many were taken as from this one.
+    fn changed(mut self, from: Rate, to: Rate, now: Instant) -> Self {
+        let used = from.burst - self.left(from, now);
+        Self { full_at: Some(now + to.time_of(used.min(to.burst))) }
     }
 
     /// When the bucket is full, from now on. A full bucket need not be kept.
@@ -106,9 +115,15 @@ impl Meter {
         self.bucket().take(self.rate, now)
     }
 
+    /// A meter of another rate, from which as many were taken as from this one.
+    pub fn changed(&self, rate: Rate, now: Instant) -> Self {
+        let bucket = self.bucket().changed(self.rate, rate, now);
+        Self { rate, bucket: Mutex::new(bucket) }
+    }
+
     /// How many can be taken now, and when it is full, from now on.
     pub fn left(&self, now: Instant) -> (u32, Duration) {
-        let bucket = *self.bucket();
+        let mut bucket = self.bucket();
         (bucket.left(self.rate, now), bucket.full_in(now))
     }
 
@@ -143,6 +158,32 @@ mod tests {
         while bucket.take(low, now).is_ok() {}
         assert_eq!(bucket.take(high, now), Err(Duration::from_millis(10)));
         assert_eq!(bucket.take(high, now + Duration::from_millis(10)), Ok(()));
+    }
+
+    #[test]
+    fn what_is_left_at_a_higher_rate_is_what_can_be_taken() {
+        let (low, high, now) = (Rate::new(1, 300), Rate::new(100, 1_000), Instant::now());
+        let mut bucket = Bucket::default();
+        while bucket.take(low, now).is_ok() {}
+        assert_eq!(bucket.left(high, now), 0);
+        assert_eq!(bucket.full_in(now), Duration::from_secs(10));
+        assert_eq!(bucket.left(high, now + Duration::from_millis(20)), 2);
+    }
+
+    #[test]
+    fn a_meter_of_another_rate_has_given_as_many() {
+        let (meter, now) = (Meter::new(Rate::new(10, 100)), Instant::now());
+        assert_eq!(meter.changed(Rate::new(1, 5), now).left(now), (5, Duration::ZERO));
+        for _ in 0..60 {
+            assert_eq!(meter.take(now), Ok(()));
+        }
+        for (rate, left, full_in) in [
+            (Rate::new(20, 200), 140, Duration::from_secs(3)),
+            (Rate::new(5, 50), 0, Duration::from_secs(10)),
+            (Rate::new(10, 100), 40, Duration::from_secs(6)),
+        ] {
+            assert_eq!(meter.changed(rate, now).left(now), (left, full_in), "{rate:?}");
+        }
     }
 
     #[test]

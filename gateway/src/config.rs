@@ -199,21 +199,17 @@ fn seconds(now: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use campanile_edge::Secret;
     use campanile_edge::tokens::{Expected, Key, Keys, Verifier};
-    use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+    use campanile_harness::sign_token;
+    use jsonwebtoken::{Algorithm, EncodingKey};
 
     use super::*;
 
     /// A token with these claims, signed with the secret of 32 sevens.
     fn token(claims: &str) -> String {
-        let segment = |json: &str| URL_SAFE_NO_PAD.encode(json);
-        let message = format!("{}.{}", segment(r#"{"alg":"HS256"}"#), segment(claims));
         let key = EncodingKey::from_secret(&[7; 32]).expect("a key");
-        let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("signed");
-        format!("{message}.{signature}")
+        sign_token(r#"{"alg":"HS256"}"#, claims, &key, Algorithm::HS256)
     }
 
     #[test]

@@ -10,6 +10,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::anyhow;
 use campanile_channel::{Secrets, SecretsNow};
@@ -305,7 +306,7 @@ impl Live {
         }
         self.secrets.send_replace(Arc::new(state.secrets));
         self.token_keys.change(state.access);
-        let keys = state.keys.continuing(&self.keys.borrow());
+        let keys = state.keys.continuing(&self.keys.borrow(), Instant::now());
         self.keys.send_replace(Arc::new(keys));
         self.limits.change(state.limits);
         // Here: `send_replace` for each part.

@@ -3,20 +3,21 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use campanile_edge::Secret;
+use clap::Args;
 use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, StatusCode, Url};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::logging::last_line;
-use crate::secret_file;
+use crate::secret_file::{self, Shown};
 
 /// How long it may take to connect, with TLS.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -111,7 +112,7 @@ pub fn authorization(
 ) -> Result<Option<HeaderValue>, String> {
     let (source, secret) = match (file, value.filter(|value| !value.is_empty())) {
         (Some(file), _) => {
-            let source = format!("{flag} {}", file.display());
+            let source = format!("{flag} {}", Shown(file));
             let secret = secret_file::read(file, MAX_SECRET_BYTES);
             (source.clone(), secret.map_err(|error| format!("{source}: {error}"))?)
         }
@@ -126,15 +127,37 @@ pub fn authorization(
     Ok(Some(header))
 }
 
-/// The header `Authorization` with the API key in `file`, or else in the variable `CAMPANILE_KEY`.
-///
-/// # Errors
-/// As those of [`authorization`].
-pub fn api_key(file: Option<&Path>) -> anyhow::Result<Option<HeaderValue>> {
-    const VARIABLE: &str = "CAMPANILE_KEY";
-    let value = std::env::var_os(VARIABLE);
-    authorization(("--key-file", file), (VARIABLE, value.as_deref()))
-        .map_err(|error| anyhow!("{error}"))
+/// How a tool that needs an API key shows it, and whom it trusts.
+#[derive(Debug, Args)]
+pub struct CallerArgs {
+    /// File with the API key
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// File with the authorities (PEM) to trust instead of those of the system
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+}
+
+impl CallerArgs {
+    /// The header `Authorization` with the API key in the file, or else in the variable `CAMPANILE_KEY`.
+    ///
+    /// # Errors
+    /// As those of [`authorization`].
+    pub fn authorization(&self) -> anyhow::Result<Option<HeaderValue>> {
+        const VARIABLE: &str = "CAMPANILE_KEY";
+        let value = std::env::var_os(VARIABLE);
+        authorization(("--key-file", self.key_file.as_deref()), (VARIABLE, value.as_deref()))
+            .map_err(|error| anyhow!("{error}"))
+    }
+
+    /// A client for this URL, whose answers may take so long.
+    ///
+    /// # Errors
+    /// If it cannot use TLS.
+    pub fn client(&self, url: &ServerUrl, answer_limit: Duration) -> anyhow::Result<Client> {
+        let client = url.client(self.ca.as_deref()).map_err(|error| anyhow!("{error}"))?;
+        client.timeout(answer_limit).build().context("cannot use TLS")
+    }
 }
 
 /// The listener for operators of a publisher that is at `url`, or those of this host that may be one.
@@ -349,8 +372,8 @@ mod tests {
             let error = read(None, Some(secret)).expect_err(secret);
             assert_eq!(error, "CAMPANILE_KEY: accepted is one word of ASCII characters");
         }
-        let error = read(Some(Path::new("/nonexistent/key")), None).expect_err("no file");
-        assert!(error.starts_with("--key-file /nonexistent/key: it cannot be read"), "{error}");
+        let error = read(Some(Path::new("/etc/no-key")), None).expect_err("no file");
+        assert!(error.starts_with("--key-file /etc/no-key: it cannot be read"), "{error}");
     }
 
     #[test]

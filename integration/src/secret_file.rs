@@ -1,11 +1,44 @@
 //! Files that hold one secret.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
 use campanile_edge::Secret;
 use zeroize::Zeroizing;
+
+/// The name of a file that holds a secret, for an error. It is shown if the file is there, or the folder
+/// that it should be in: anything else may be the secret itself, given in place of a file.
+#[derive(Clone, Copy)]
+pub struct Shown<'a>(pub &'a Path);
+
+impl Shown<'_> {
+    fn is_path(self) -> bool {
+        // A secret may begin with a slash, too.
+        let mut folders = self.0.parent().into_iter();
+        let has_folder = |folder: &Path| folder.parent().is_some() && folder.is_dir();
+        self.0 == Path::new("-") || self.0.exists() || folders.any(has_folder)
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.is_path() {
+            true => self.0.display().fmt(f),
+            false => f.write_str("(not shown, because it may be the secret itself)"),
+        }
+    }
+}
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.is_path() {
+            true => self.0.fmt(f),
+            false => fmt::Display::fmt(self, f),
+        }
+    }
+}
 
 /// Reads the secret in a file, without the end of its line. `-` is standard input.
 ///
@@ -68,7 +101,21 @@ mod tests {
         for text in [&b"123456789"[..], &[b'x'; 1_000]] {
             assert_eq!(read_text(text), Err("it is too long; accepted are at most 8 bytes".into()));
         }
-        let error = read(Path::new("/nonexistent/key"), 8).expect_err("no file");
+        let error = read(Path::new("/no/key"), 8).expect_err("no file");
         assert!(error.starts_with("it cannot be read: No such file"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_in_place_of_a_file_is_not_shown() {
+        let hidden = "(not shown, because it may be the secret itself)";
+        let long = "s".repeat(10_000);
+        for secret in ["hunter2", "aGVsbG8/d29ybGQ=", "/aGVsbG8", "/aGVsbG8/d29y", "", &long] {
+            let shown = Shown(Path::new(secret));
+            assert_eq!((format!("{shown}"), format!("{shown:?}")), (hidden.into(), hidden.into()));
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("not there");
+        assert_eq!(format!("{:?}", Shown(&file)), format!("{file:?}"));
+        assert_eq!(Shown(Path::new("-")).to_string(), "-");
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use campanile_channel::{MAX_SECRETS_BYTES, Secrets};
 use zeroize::Zeroizing;
 
-use crate::secret_file;
+use crate::secret_file::{self, Shown};
 
 /// Where a service gets the cluster's secret from.
 #[derive(Debug, Clone)]
@@ -31,14 +31,14 @@ impl ClusterSecret {
             (None, None) => Ok(Secrets::default()),
             (Some(file), Some(_)) => Err(format!(
                 "--secret-file {} and {variable} are both given; accepted is one of them",
-                file.display()
+                Shown(file)
             )),
             (None, Some(value)) => {
                 Secrets::read(&value).map_err(|error| format!("{variable}: {error}"))
             }
             (Some(file), None) => {
                 let named = |error: &dyn ToString| {
-                    format!("--secret-file {}: {}", file.display(), error.to_string())
+                    format!("--secret-file {}: {}", Shown(file), error.to_string())
                 };
                 let text = contents(file).map_err(|error| named(&error))?;
                 Secrets::read(&text).map_err(|error| named(&error))
@@ -87,9 +87,16 @@ mod tests {
         assert!(error.contains("at least 16 bytes") && !error.contains("hunter2"), "{error}");
         let error = read(&[b'x'; MAX_SECRETS_BYTES + 1]).expect_err("too long");
         assert!(error.contains("more than 4096 bytes"), "{error}");
-        let file = Some("/nonexistent/secret".into());
-        let error = ClusterSecret { file, variable: "CAMPANILE_TEST_SECRET" }.read();
-        let error = error.expect_err("not there");
-        assert!(error.contains("--secret-file /nonexistent/secret: No such file"), "{error}");
+        let file = |name: &str| ClusterSecret {
+            file: Some(name.into()),
+            variable: "CAMPANILE_TEST_SECRET",
+        };
+        let error = file("/etc/no-secret").read().expect_err("not there");
+        assert!(error.contains("--secret-file /etc/no-secret: No such file"), "{error}");
+        let error = file("hunter2hunter2hunter2").read().expect_err("no file");
+        assert!(
+            error.contains("--secret-file (not shown, ") && !error.contains("hunter2"),
+            "{error}"
+        );
     }
 }

@@ -1,13 +1,18 @@
 //! The alerts and the dashboard in `deploy/`: their queries name metrics that exist, and each alert fires
 //! on its fault and on nothing else. `promtool` is in Debian's package prometheus.
 
+#[path = "alerts/files.rs"]
+mod files;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use campanile_harness::output_of;
-use serde_json::{Value, json};
+use serde_json::json;
+
+use files::{deploy, queries_of_the_dashboard, read};
 
 /// Words of the query language that stand where a metric could.
 const WORDS: [&str; 12] = [
@@ -27,14 +32,6 @@ const WORDS: [&str; 12] = [
 
 /// Labels that Prometheus itself adds.
 const LABELS_OF_PROMETHEUS: [&str; 3] = ["job", "instance", "le"];
-
-fn deploy(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(name)
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
 
 /// What docs/metrics.md documents: the names of the series, and those of the labels.
 fn documented() -> (BTreeSet<String>, BTreeSet<String>) {
@@ -73,18 +70,6 @@ fn alerts() -> Vec<(String, String)> {
         (name, query)
     });
     alerts.collect()
-}
-
-/// The queries of the dashboard, as Grafana would send them.
-fn queries_of_the_dashboard() -> Vec<String> {
-    let dashboard: Value = serde_json::from_str(&read(&deploy("dashboard.json"))).expect("JSON");
-    let panels = dashboard["panels"].as_array().expect("panels");
-    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
-    let queries = targets.map(|target| {
-        let query = target["expr"].as_str().expect("a query");
-        query.replace("$__rate_interval", "5m").replace("$job", "campanile")
-    });
-    queries.collect()
 }
 
 /// The names in a query that stand for series, and those that stand for labels.
@@ -132,7 +117,7 @@ fn the_names_in_a_query_are_found() {
 #[test]
 fn every_query_names_metrics_and_labels_that_are_documented() {
     let (known, known_labels) = documented();
-    let (alerts, queries) = (alerts(), queries_of_the_dashboard());
+    let (alerts, queries) = (alerts(), queries_of_the_dashboard("5m"));
     assert!(alerts.len() > 10 && queries.len() > 50, "{} {}", alerts.len(), queries.len());
     for query in alerts.into_iter().map(|(_, query)| query).chain(queries) {
         let (series, labels) = names(&query);
@@ -156,7 +141,7 @@ fn promtool(args: &[&str]) {
 #[test]
 fn prometheus_understands_every_query() {
     promtool(&["check", "rules", "alerts.yml"]);
-    let rules = queries_of_the_dashboard().into_iter().enumerate();
+    let rules = queries_of_the_dashboard("5m").into_iter().enumerate();
     let rules: Vec<_> = rules
         .map(|(number, expr)| json!({ "record": format!("query_{number}"), "expr": expr }))
         .collect();
@@ -168,16 +153,32 @@ fn prometheus_understands_every_query() {
 }
 
 #[test]
-fn each_alert_fires_on_its_fault_and_not_on_a_quiet_cluster() {
+fn each_alert_fires_on_a_recorded_fault_and_not_before_it() {
+    promtool(&["test", "rules", "recorded.test.yml"]);
+    let recorded = read(&deploy("recorded.test.yml"));
+    let (_, faults) = recorded.split_once("\ntests:\n").expect("tests");
+    for (alert, _) in alerts() {
+        let fires = format!("labels: '{{alertname=\"{alert}\"");
+        assert!(faults.contains(&fires), "no fault lets {alert} fire");
+    }
+    for fault in faults.split("  - name: ").skip(1) {
+        let (before, _) = fault.split_once("- eval_time: ").expect("what fires at the end");
+        assert!(before.contains("count_over_time"), "it is not quiet before: {fault}");
+    }
+}
+
+#[test]
+fn no_alert_fires_on_a_quiet_cluster() {
     promtool(&["test", "rules", "alerts.test.yml"]);
     let tests = read(&deploy("alerts.test.yml"));
     let (_, quiet) = tests.split_once("- name: a quiet cluster").expect("the quiet cluster");
-    let (quiet, faults) = quiet.split_once("- name: ").expect("a fault");
+    let (quiet, _) = quiet.split_once("- name: ").expect("a fault");
     for (alert, query) in alerts() {
-        let fires = format!("labels: '{{alertname=\"{alert}\"");
-        assert!(faults.contains(&fires), "no fault lets {alert} fire");
         for name in names(&query).0 {
-            assert!(quiet.contains(&format!("'{name}{{")), "the quiet cluster has no {name}");
+            assert!(
+                quiet.contains(&format!("'{name}{{")),
+                "the quiet cluster has no {name} of {alert}"
+            );
         }
     }
 }

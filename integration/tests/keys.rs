@@ -142,7 +142,8 @@ async fn a_hangup_gives_back_nothing_of_a_rate() {
     assert!(after < 980, "{after}");
     write(&file, &[&settings(2_000)]);
     up.reread().await;
-    assert_eq!(left().await, 1_999, "another rate begins anew");
+    let after = left().await;
+    assert!((1_900..1_980).contains(&after), "of another rate, as many are used: {after}");
 }
 
 #[test]

@@ -1,22 +1,14 @@
 //! The settings file, by what a process does with it.
 
-use std::io::Write as _;
+#[path = "settings/file.rs"]
+mod file;
+
 use std::net::TcpListener;
 use std::path::Path;
 
 use campanile_harness::{Process, Signal, command, exchange, handshake, output_of};
-use tempfile::NamedTempFile;
 
-/// A settings file with this text.
-fn file(text: &str) -> NamedTempFile {
-    let mut file = NamedTempFile::new().expect("a file");
-    file.write_all(text.as_bytes()).expect("it takes the text");
-    file
-}
-
-fn path(file: &NamedTempFile) -> &str {
-    file.path().to_str().expect("UTF-8")
-}
+use file::{file, path};
 
 /// Runs a `campanile` that must end with an error, and returns its lines.
 fn refused(args: &[&str], variables: &[(&str, &str)]) -> Vec<String> {

@@ -209,7 +209,7 @@ async fn a_refused_push_is_an_exit_code_and_the_sentence() {
     refused(&["--to-group", "news", "x"], 1, "401 Unauthorized: ");
     refused(&["--key-file", key, "x"], 1, "403 Forbidden: ");
     refused(&["--key-file", key, "--to-group", "news", ""], 1, "content is empty");
-    refused(&["--key-file", "/nonexistent", "x"], 2, "--key-file /nonexistent: it cannot be read");
+    refused(&["--key-file", "/etc/no-key", "x"], 2, "--key-file /etc/no-key: it cannot be read");
     refused(&["--ca", "/nonexistent", "x"], 2, "--ca /nonexistent: it cannot be read");
     refused(&["--key-file", "-", "-"], 2, "cannot both come from standard input");
     refused(&["--to-group", "a", "--to-user", "b", "x"], 2, "cannot be used with");

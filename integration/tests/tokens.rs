@@ -137,8 +137,8 @@ fn a_wrong_key_is_an_error_before_the_gateway_starts() {
     for (args, part) in [
         (["gateway", "--token-keys", key], "a secret of 7 bytes is too short for HS256"),
         (
-            ["gateway", "--token-keys", "/nonexistent/key"],
-            "/nonexistent/key: it cannot be read: No such file",
+            ["gateway", "--token-keys", "/etc/no-key"],
+            "/etc/no-key: it cannot be read: No such file",
         ),
         (["gateway", "--token-cookie", "session"], "--token-cookie needs a list of origins"),
         (["gateway", "--token-cookie", "a;b"], "accepted are letters, digits"),

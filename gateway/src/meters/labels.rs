@@ -41,22 +41,13 @@ label! {
 
 impl From<u16> for Closed {
     fn from(code: u16) -> Self {
-        match code {
-            1000 => Self::Normal,
-            1001 => Self::GoingAway,
-            1002 => Self::Protocol,
-            1007 => Self::NotUtf8,
-            1008 => Self::Policy,
-            1009 => Self::TooBig,
-            1011 => Self::Silent,
-            1013 => Self::TryAgainLater,
-            4001 => Self::TooSlow,
-            4401 => Self::NoValidToken,
-            4403 => Self::NotAllowed,
-            4429 => Self::TooMany,
-            _ => Self::Other,
-        }
+        numbered(code).unwrap_or(Self::Other)
     }
+}
+
+/// The value of a label whose word is this number.
+fn numbered<L: Label>(number: u16) -> Option<L> {
+    L::ALL.iter().copied().find(|value| value.word().parse() == Ok(number))
 }
 
 label! {
@@ -85,22 +76,7 @@ impl From<u16> for Refused {
     fn from(status_or_code: u16) -> Self {
         match status_or_code {
             200 => Self::ComeBack,
-            400 => Self::BadRequest,
-            401 => Self::Unauthorized,
-            403 => Self::Forbidden,
-            404 => Self::NotFound,
-            405 => Self::Method,
-            408 => Self::Timeout,
-            426 => Self::WebsocketVersion,
-            429 => Self::TooManyRequests,
-            431 => Self::LargeHead,
-            503 => Self::Unavailable,
-            1008 => Self::Policy,
-            1013 => Self::TryAgainLater,
-            4401 => Self::NoValidToken,
-            4403 => Self::NotAllowed,
-            4429 => Self::TooMany,
-            _ => Self::Other,
+            other => numbered(other).unwrap_or(Self::Other),
         }
     }
 }
@@ -243,6 +219,14 @@ mod tests {
         }
         assert_eq!(Closed::from(0), Closed::Other);
         assert_eq!(Closed::from(3_000), Closed::Other);
+    }
+
+    #[test]
+    fn a_refusal_has_the_label_of_its_status_or_code() {
+        for (number, word) in [(200, "come_back"), (400, "400"), (503, "503"), (4_429, "4429")] {
+            assert_eq!(Refused::from(number).word(), word);
+        }
+        assert_eq!((Refused::from(0), Refused::from(201)), (Refused::Other, Refused::Other));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use campanile_edge::Secret;
 use campanile_edge::rights::{GroupRights, Operations};
 use campanile_edge::tokens::{Expected, Key, Keys, Verifier};
 use campanile_gateway::Access;
-use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+use campanile_harness::sign_token;
+use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 const SECRET: [u8; 32] = [7; 32];
@@ -36,10 +37,8 @@ pub fn token_signed_with(secret: &[u8], claims: Value, groups: Value) -> String 
     for (name, value) in claims.as_object().expect("an object") {
         all[name] = value.clone();
     }
-    let message = format!("{}.{}", segment(r#"{"alg":"HS256"}"#), segment(&all.to_string()));
     let key = EncodingKey::from_secret(secret).expect("a key");
-    let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("signed");
-    format!("{message}.{signature}")
+    sign_token(r#"{"alg":"HS256"}"#, &all.to_string(), &key, Algorithm::HS256)
 }
 
 pub fn secret_of_another() -> [u8; 32] {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
-use campanile_edge::{Action, ApiKey, Keys, PROXY_HEADERS, Peer, Principal, bearer};
+use campanile_edge::{Action, ApiKey, Incidents, Keys, PROXY_HEADERS, Peer, Principal, bearer};
 use tokio::sync::watch;
 
 use crate::access::{Access, Presented, Refused, Shown, Wanted, allow};
@@ -28,6 +28,7 @@ pub struct Guard {
     keys: watch::Receiver<Arc<Keys>>,
     is_sealed: bool,
     door: Arc<Mutex<Door>>,
+    incidents: Incidents,
 }
 
 /// Those who have signed in, and those who have tried.
@@ -70,7 +71,12 @@ pub struct SignedIn {
 impl Guard {
     /// A guard that knows no session.
     pub(crate) fn new(access: Access, keys: watch::Receiver<Arc<Keys>>, is_sealed: bool) -> Self {
-        Self { access, keys, is_sealed, door: Arc::default() }
+        Self { access, keys, is_sealed, door: Arc::default(), incidents: Incidents::default() }
+    }
+
+    /// What is logged of those who are refused.
+    pub fn incidents(&self) -> &Incidents {
+        &self.incidents
     }
 
     /// Whether the listener speaks TLS.

@@ -18,15 +18,15 @@ use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{App, HttpRequest, HttpResponse, web};
-use campanile_channel::TlsSettings;
-use campanile_channel::Watchdog;
 use campanile_channel::tls::{self, Handshakes, Stream};
 use campanile_channel::watchdog::attest;
+use campanile_channel::{TlsSettings, Watchdog, incidents};
 use campanile_edge::Keys;
 use prometheus_client::registry::Registry;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, error};
 
@@ -109,6 +109,9 @@ pub async fn serve(
 ) -> io::Result<()> {
     let AdminConfig { access, keys, registry, health, mounted, tls, watchdog } = config;
     let guard = Guard::new(access, keys, tls.is_some());
+    // It ends with this function.
+    let mut reports = JoinSet::new();
+    reports.spawn_local(incidents::report(guard.incidents().clone()));
     let guarded = web::Data::new(guard.clone());
     let own = ["/metrics", "/health/live", "/health/ready"];
     let paths: Vec<_> = mounted.iter().flat_map(|mount| mount.paths).chain(&own).copied().collect();

@@ -192,8 +192,8 @@ fn bad(sentence: &str) -> HttpResponse {
 
 fn unknown(at: Address) -> HttpResponse {
     let sentence = format!(
-        "there is no connection {at}: it never was, or too many others have ended since it did; a greeting \
-         names the address of its connection, as worker/connection"
+        "there is no connection {at}: it never was, its gateway is gone, or too many others have ended since it \
+         did; a greeting names the address of its connection, as worker/connection"
     );
     said(StatusCode::NOT_FOUND, &sentence)
 }

@@ -4,9 +4,10 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use campanile_admin::{Guard, Refused, SESSION_LIMIT, SignedIn, Wanted, form, refusal, said};
+use campanile_channel::incident;
 use campanile_edge::query::{decode, pairs};
 use serde_json::json;
-use tracing::{info, warn};
+use tracing::info;
 
 /// The most bytes of the form.
 const MAX_FORM_BYTES: usize = 4_096;
@@ -37,7 +38,7 @@ pub async fn sign_in(
     guard: web::Data<Guard>,
 ) -> HttpResponse {
     if let Err(refused) = guard.check_sign_in(&request) {
-        return not_signed_in(&request, &refused);
+        return not_signed_in(&guard, &request, &refused);
     }
     let form = match form(body, MAX_FORM_BYTES).await {
         Ok(form) => form,
@@ -56,15 +57,21 @@ pub async fn sign_in(
             response.headers_mut().insert(header::SET_COOKIE, cookie);
             response
         }
-        Err(refused) => not_signed_in(&request, &refused),
+        Err(refused) => not_signed_in(&guard, &request, &refused),
     }
 }
 
-fn not_signed_in(request: &HttpRequest, refused: &Refused) -> HttpResponse {
-    // An address makes no more lines than attempts may fail.
-    if !matches!(refused, Refused::TooOften { .. }) {
-        warn!(peer = ?request.peer_addr(), %refused, "somebody could not sign in to the page");
-    }
+fn not_signed_in(guard: &Guard, request: &HttpRequest, refused: &Refused) -> HttpResponse {
+    let peer = request.peer_addr();
+    incident!(
+        guard.incidents(),
+        warn,
+        "sign_in",
+        peer.map(|peer| peer.ip()),
+        ?peer,
+        %refused,
+        "somebody could not sign in to the page"
+    );
     refusal(refused)
 }
 

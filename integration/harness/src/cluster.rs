@@ -98,6 +98,21 @@ impl Cluster {
         Builder { gateways, publishers: 1, ..Builder::default() }
     }
 
+    /// A cluster of processes that were started one by one, and will not be replaced. Waits until the
+    /// gateway takes connections.
+    pub async fn from_processes(broker: Process, gateway: Process, publisher: Process) -> Self {
+        gateway.said("the gateway takes connections").await;
+        Self {
+            broker_address: broker.address("the broker listens").await,
+            broker,
+            gateway_addresses: vec![gateway.address("the gateway listens").await],
+            gateways: vec![gateway],
+            push: vec![PushApi::new(publisher.address("the publisher listens").await)],
+            publishers: vec![publisher],
+            flags: Builder::default(),
+        }
+    }
+
     /// Starts one more gateway and waits until it takes connections. Returns its number.
     pub async fn add_gateway(&mut self) -> usize {
         let gateway = start_gateway(self.broker_address, &self.flags.gateway);

@@ -13,6 +13,7 @@
 )]
 
 mod deadline;
+mod jwt;
 mod ports;
 
 pub mod client;
@@ -33,6 +34,7 @@ pub use cluster::{
     start_publisher,
 };
 pub use deadline::{DEADLINE, eventually, until, within};
+pub use jwt::sign_token;
 pub use ports::{bind, raise_file_limit, reserved_port};
 pub use proxy::{End, Mode, Proxy, Towards};
 pub use trial::{

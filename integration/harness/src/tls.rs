@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
@@ -57,8 +58,23 @@ impl Authority {
 
     /// A certificate for names or addresses, for servers and for clients.
     pub fn issue(&self, names: &[&str]) -> Issued {
+        self.sign(Self::params(names))
+    }
+
+    /// The same, with an end.
+    pub fn issue_until(&self, names: &[&str], end: SystemTime) -> Issued {
+        let mut params = Self::params(names);
+        let since_1970 = end.duration_since(UNIX_EPOCH).expect("after 1970");
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since_1970;
+        self.sign(params)
+    }
+
+    fn params(names: &[&str]) -> CertificateParams {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).expect("names");
+        CertificateParams::new(names).expect("names")
+    }
+
+    fn sign(&self, mut params: CertificateParams) -> Issued {
         params.distinguished_name = name("of a test");
         params.use_authority_key_identifier_extension = true;
         params.extended_key_usages =

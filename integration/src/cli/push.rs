@@ -1,10 +1,8 @@
 //! The flags of `campanile push`.
 
-use std::path::PathBuf;
-
 use clap::{Args, ValueEnum};
 
-use crate::remote::ServerUrl;
+use crate::remote::{CallerArgs, ServerUrl};
 
 /// What to push, to whom, and through which publisher.
 #[derive(Debug, Args)]
@@ -30,12 +28,8 @@ pub struct PushArgs {
     /// The publisher
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4237")]
     pub url: ServerUrl,
-    /// File with the API key
-    #[arg(long, value_name = "FILE")]
-    pub key_file: Option<PathBuf>,
-    /// File with the authorities (PEM) to trust instead of those of the system
-    #[arg(long, value_name = "FILE")]
-    pub ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub caller: CallerArgs,
     /// Print the receipt as JSON
     #[arg(long)]
     pub json: bool,

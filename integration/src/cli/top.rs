@@ -1,10 +1,8 @@
 //! The flags of `campanile top`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use crate::remote::ServerUrl;
+use crate::remote::{CallerArgs, ServerUrl};
 
 /// Which cluster to show, and how.
 #[derive(Debug, Args)]
@@ -18,12 +16,8 @@ pub struct TopArgs {
     /// http://127.0.0.1:4247 and http://127.0.0.1:4246, which are those of a publisher and of up]
     #[arg(long, value_name = "URL", alias = "server")]
     pub url: Option<ServerUrl>,
-    /// File with the API key
-    #[arg(long, value_name = "FILE")]
-    pub key_file: Option<PathBuf>,
-    /// File with the authorities (PEM) to trust instead of those of the system
-    #[arg(long, value_name = "FILE")]
-    pub ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub caller: CallerArgs,
     /// Print one picture and end; it is so where the output is not a terminal, too
     #[arg(long)]
     pub once: bool,

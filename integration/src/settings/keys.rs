@@ -7,7 +7,7 @@ use campanile_edge::{ApiKey, KeyHash, Keys, MAX_KEY_BYTES, Rate, Secret};
 use serde::Deserialize;
 
 use super::Wrong;
-use crate::secret_file;
+use crate::secret_file::{self, Shown};
 
 /// The documented example.
 pub const EXAMPLE: &str = "\
@@ -134,7 +134,7 @@ impl Entry {
             (Some(hash), None) => hash.parse().map_err(|error| ("sha256", format!("{error}"))),
             (None, Some(file)) => match read_file(file) {
                 Ok(key) => Ok(KeyHash::of(&key)),
-                Err(error) => Err(("secret_file", format!("{file:?}: {error}"))),
+                Err(error) => Err(("secret_file", format!("{:?}: {error}", Shown(file)))),
             },
             (Some(_), Some(_)) => {
                 Err(("secret_file", "it excludes sha256: give one of them".to_owned()))
@@ -208,9 +208,14 @@ mod tests {
                 "excludes",
             ),
             (
-                "secret_file = '/no/f'\nscopes = ['read']",
+                "secret_file = '/etc/no-key'\nscopes = ['read']",
                 "keys[0].secret_file",
-                "\"/no/f\": it cannot be read",
+                "\"/etc/no-key\": it cannot be read",
+            ),
+            (
+                "secret_file = 'cpk_b'\nscopes = ['read']",
+                "keys[0].secret_file",
+                "(not shown, because it may be the secret itself): it cannot be read",
             ),
             ("sha256 = 'H'\nscopes = []", "keys[0].scopes", "accepted is at least one of everyone"),
             ("sha256 = 'H'\nscopes = ['all']", "keys[0].scopes[0]", "there is no scope \"all\""),

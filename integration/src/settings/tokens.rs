@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{Wrong, guests};
 use crate::jwks::JwksUrl;
-use crate::secret_file;
+use crate::secret_file::{self, Shown};
 use crate::token_keys::TokenSettings;
 use crate::units;
 
@@ -107,7 +107,7 @@ impl Section {
         let mut errors = Vec::new();
         let mut keys = Vec::new();
         if let Some(file) = token_keys {
-            let wrong = |error| Wrong::Flag(format!("--token-keys {}: {error}", file.display()));
+            let wrong = |error| Wrong::Flag(format!("--token-keys {}: {error}", Shown(file)));
             keys.push(from_file(file).map_err(wrong));
         }
         if let Some(file) = &self.jwks_file {
@@ -194,7 +194,11 @@ impl Entry {
             };
             key.and_then(|key| Keys::new(vec![key])).map_err(|error| error.to_string())
         });
-        key.map_err(|error| Wrong::value(&format!("{place}.{name}"), file, &error))
+        let place = format!("{place}.{name}");
+        key.map_err(|error| match name {
+            "secret_file" => Wrong::value(&place, &Shown(file), &error),
+            _ => Wrong::value(&place, file, &error),
+        })
     }
 }
 
@@ -289,6 +293,11 @@ mod tests {
         let missing = Section { jwks_file: Some("/nonexistent/keys".into()), ..Section::default() };
         assert!(
             errors(&missing).contains("\"/nonexistent/keys\": it cannot be read: No such file")
+        );
+        let said = errors(&toml::from_str("[[keys]]\nsecret_file = \"hunter2\"\n").expect("TOML"));
+        assert!(
+            said.contains("keys[0].secret_file: (not shown, ") && !said.contains("hunter2"),
+            "{said}"
         );
         let guests = guests::Section { groups: vec!["a*b".to_owned()] };
         let wrong = Section::default().access(None, Some(&guests), 100).expect_err("wrong");

@@ -5,13 +5,13 @@ use std::io::{self, Read as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, ensure};
 use reqwest::RequestBuilder;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use serde::Deserialize;
 
 use crate::cli::{PushArgs, Wait};
-use crate::remote::{AskError, answer, api_key, print_answer, printable};
+use crate::remote::{AskError, answer, print_answer, printable};
 
 /// More than the most bytes of a content that any publisher accepts.
 const MAX_CONTENT_BYTES: usize = 16 << 20;
@@ -51,12 +51,13 @@ pub fn run(args: &PushArgs) -> ExitCode {
 }
 
 fn request(args: &PushArgs) -> anyhow::Result<RequestBuilder> {
-    let is_key_from_input = args.key_file.as_deref().is_some_and(|file| file.as_os_str() == "-");
+    let is_key_from_input =
+        args.caller.key_file.as_deref().is_some_and(|file| file.as_os_str() == "-");
     ensure!(
         args.content != "-" || !is_key_from_input,
         "the content and the key cannot both come from standard input"
     );
-    let key = api_key(args.key_file.as_deref())?;
+    let key = args.caller.authorization()?;
     let content = match &*args.content {
         "-" => read_content(io::stdin().lock()).context("cannot read the content")?,
         content => content.as_bytes().to_vec(),
@@ -77,8 +78,7 @@ fn request(args: &PushArgs) -> anyhow::Result<RequestBuilder> {
         ("wait", wait),
     ];
     let query = options.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    let client = args.url.client(args.ca.as_deref()).map_err(|error| anyhow!("{error}"))?;
-    let client = client.timeout(ANSWER_LIMIT).build().context("cannot use TLS")?;
+    let client = args.caller.client(&args.url, ANSWER_LIMIT)?;
     let request = client.post(args.url.at("", query)).body(content);
     let request = request.header(CONTENT_TYPE, content_type).header(ACCEPT, "application/json");
     Ok(match key {

@@ -13,7 +13,7 @@ use campanile_gateway::Access;
 use crate::cli::{self, TokenCommand, TokenMakeArgs, TokenShowArgs};
 use crate::live::Invalid;
 use crate::logging::last_line;
-use crate::secret_file;
+use crate::secret_file::{self, Shown};
 
 use explain::Verdict;
 
@@ -44,7 +44,7 @@ fn make(args: TokenMakeArgs) -> anyhow::Result<String> {
     let wanted = make::Wanted { user, groups, join, issuer, audience, id };
     let file = &args.key_file;
     let key = secret_file::read(file, MAX_FILE_BYTES)
-        .map_err(|error| anyhow!("--key-file {}: {error}", file.display()))?;
+        .map_err(|error| anyhow!("--key-file {}: {error}", Shown(file)))?;
     make::sign(&wanted.claims(now(), args.expires_in), args.algorithm, args.key_id, &key)
 }
 
@@ -52,7 +52,7 @@ fn make(args: TokenMakeArgs) -> anyhow::Result<String> {
 fn show(args: TokenShowArgs) -> anyhow::Result<(String, bool)> {
     let file = &args.token_file;
     let token = secret_file::read(file, MAX_FILE_BYTES)
-        .map_err(|error| anyhow!("{}: {error}", file.display()))?;
+        .map_err(|error| anyhow!("{}: {error}", Shown(file)))?;
     let token = str::from_utf8(token.expose()).context("the token is not UTF-8")?.trim();
     let now = now();
     let verdict = match args.config.as_deref().map(access).transpose()? {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+<<<<<<< HEAD
 use anyhow::{Context as _, anyhow};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, RequestBuilder};
@@ -13,6 +14,14 @@ use crate::cli::TraceArgs;
 use crate::remote::{
     AskError, ServerUrl, answer, api_key, first_answer, operators, print_answer, printable,
 };
+=======
+use reqwest::RequestBuilder;
+use reqwest::header::AUTHORIZATION;
+use serde_json::Value;
+
+use crate::cli::TraceArgs;
+use crate::remote::{AskError, answer, print_answer, printable};
+>>>>>>> main
 
 /// How long an answer may take: a publisher asks its cluster twice.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -37,19 +46,30 @@ pub fn run(args: &TraceArgs) -> ExitCode {
     })
 }
 
+<<<<<<< HEAD
 fn request(
     client: &Client,
     url: &ServerUrl,
     key: Option<&HeaderValue>,
     args: &TraceArgs,
 ) -> RequestBuilder {
+=======
+fn request(args: &TraceArgs) -> anyhow::Result<RequestBuilder> {
+    let key = args.caller.authorization()?;
+>>>>>>> main
     let at = args.connection.map(|at| (at.worker.to_string(), at.connection.to_string()));
     let mut query = vec![("position", &*args.position)];
     if let Some((worker, connection)) = &at {
         query.extend([("worker", &**worker), ("connection", connection)]);
     }
+<<<<<<< HEAD
     let request = client.get(url.at("trace", query));
     match key {
+=======
+    let client = args.caller.client(&args.url, ANSWER_LIMIT)?;
+    let request = client.get(args.url.at("trace", query));
+    Ok(match key {
+>>>>>>> main
         Some(key) => request.header(AUTHORIZATION, key),
         None => request,
     }

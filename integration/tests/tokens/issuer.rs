@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+use campanile_harness::sign_token;
+use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 /// Makes a secret for one test alone.
@@ -32,10 +31,7 @@ pub fn sign(key: &EncodingKey, algorithm: Algorithm, kid: &str, claims: Value) -
         all[name] = value.clone();
     }
     let header = json!({ "alg": algorithm, "kid": kid }).to_string();
-    let encode = |part: &str| URL_SAFE_NO_PAD.encode(part);
-    let message = format!("{}.{}", encode(&header), encode(&all.to_string()));
-    let signature = crypto::sign(message.as_bytes(), key, algorithm).expect("signed");
-    format!("{message}.{signature}")
+    sign_token(&header, &all.to_string(), key, algorithm)
 }
 
 /// Settings of a gateway whose only token key is the secret in a file.

@@ -6,7 +6,7 @@
 //! for each client. Tickets are sealed by the ticketer of rustls.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,49 +15,21 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::{ServerConfig, ServerConnection};
-use slab::Slab;
 
-use super::websockets::{CLIENTS, CONTROL, frames, key, welcome};
-use super::{accept, listen};
-use crate::poll::Poll;
+use super::websockets::{self, Client, key, welcome};
 
-struct Client {
+struct Sealed {
     socket: TcpStream,
     tls: ServerConnection,
 }
 
-struct Server {
-    poll: Poll,
-    config: Arc<ServerConfig>,
-    clients: Slab<Client>,
-    buffer: Vec<u8>,
-}
-
-/// Serves websockets over TLS; see [`websockets::serve`](super::websockets::serve). The control
-/// connection is without TLS.
+/// Serves websockets over TLS; see [`websockets::serve`]. The control connection is without TLS.
 pub fn serve(certificate: &Path, key: &Path) -> anyhow::Result<()> {
     let config = config(certificate, key)?;
-    let clients = listen("limit")?;
-    let control = listen("control")?;
-    clients.set_nonblocking(true)?;
-    let poll = Poll::new()?;
-    let mut server = Server { poll, config, clients: Slab::new(), buffer: vec![0; 64 << 10] };
-    server.poll.add(&clients, CLIENTS, false)?;
-    let (mut control, _) = control.accept()?;
-    server.poll.add(&control, CONTROL, false)?;
-    loop {
-        let ready: Vec<u64> = server.poll.wait(None)?.collect();
-        for token in ready {
-            match token {
-                CLIENTS => server.accept(&clients)?,
-                CONTROL => {
-                    let frames = frames(&mut control)?;
-                    server.clients.retain(|_, client| client.send(&frames).is_ok());
-                }
-                token => server.read(token as usize),
-            }
-        }
-    }
+    Ok(websockets::serve_to(|socket| {
+        let tls = ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
+        Ok(Sealed { socket, tls })
+    })?)
 }
 
 fn config(certificate: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig>> {
@@ -72,28 +44,19 @@ fn config(certificate: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-impl Server {
-    fn accept(&mut self, listener: &TcpListener) -> anyhow::Result<()> {
-        while let Some(socket) = accept(listener)? {
-            let tls = ServerConnection::new(Arc::clone(&self.config))?;
-            let place = self.clients.vacant_entry();
-            self.poll.add(&socket, place.key() as u64, false)?;
-            place.insert(Client { socket, tls });
-        }
-        Ok(())
+impl Client for Sealed {
+    fn read(&mut self, buffer: &mut [u8]) -> bool {
+        self.answer(buffer).is_ok()
     }
 
-    fn read(&mut self, place: usize) {
-        let Some(client) = self.clients.get_mut(place) else { return };
-        if client.read(&mut self.buffer).is_err() {
-            self.clients.remove(place);
-        }
+    fn send(&mut self, frames: &[u8]) -> bool {
+        self.tls.writer().write_all(frames).and_then(|()| self.push()).is_ok()
     }
 }
 
-impl Client {
+impl Sealed {
     /// Answers the handshakes of TLS and of the websocket, and takes no notice of anything else.
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+    fn answer(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         let Self { socket, tls } = self;
         if tls.read_tls(socket)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -112,12 +75,7 @@ impl Client {
     }
 
     /// # Errors
-    /// If the socket does not take all of them.
-    fn send(&mut self, frames: &[u8]) -> io::Result<()> {
-        self.tls.writer().write_all(frames)?;
-        self.push()
-    }
-
+    /// If the socket does not take all that waits.
     fn push(&mut self) -> io::Result<()> {
         while self.tls.wants_write() {
             self.tls.write_tls(&mut self.socket)?;

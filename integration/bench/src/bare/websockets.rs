@@ -4,7 +4,7 @@
 //! `send`, as it is at the gateway.
 
 use std::io::{self, Read as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 
 use campanile_edge::websocket::{Opcode, accept_key, frame};
 use slab::Slab;
@@ -15,73 +15,80 @@ use crate::poll::Poll;
 /// What it says first, as long as a gateway's greeting.
 const GREETING: &[u8] = b"workerID:1000000000000000 connectionID:10000 connected\n";
 
-pub const CLIENTS: u64 = u64::MAX;
-pub const CONTROL: u64 = u64::MAX - 1;
+const CLIENTS: u64 = u64::MAX;
+const CONTROL: u64 = u64::MAX - 1;
 
 const KEY: &[u8] = b"\r\nSec-WebSocket-Key: ";
 
-struct Server {
-    poll: Poll,
-    sockets: Slab<TcpStream>,
-    buffer: Vec<u8>,
+/// A client of a bare server.
+pub trait Client {
+    /// Answers a handshake; takes no notice of anything else that the client says. `false` if it has gone,
+    /// or does not take the answer at once.
+    fn read(&mut self, buffer: &mut [u8]) -> bool;
+
+    /// Sends frames; `false` if the client does not take all of them at once.
+    fn send(&mut self, frames: &[u8]) -> bool;
+}
+
+impl Client for TcpStream {
+    fn read(&mut self, buffer: &mut [u8]) -> bool {
+        match io::Read::read(self, buffer) {
+            Ok(0) | Err(_) => false,
+            Ok(read) => match key(&buffer[..read]) {
+                Some(key) => send(self, &welcome(key)),
+                None => true,
+            },
+        }
+    }
+
+    fn send(&mut self, frames: &[u8]) -> bool {
+        send(self, frames)
+    }
 }
 
 /// Serves websockets on one port. On another one, a single connection says what to send: how many
 /// contents, in 4 bytes, then each of them behind its length, in 4 bytes. They are sent together.
 pub fn serve() -> io::Result<()> {
-    let clients = listen("limit")?;
+    serve_to(Ok)
+}
+
+/// The same for other clients, which `open` makes of their sockets.
+pub fn serve_to<C: Client>(open: impl Fn(TcpStream) -> io::Result<C>) -> io::Result<()> {
+    let listener = listen("limit")?;
     let control = listen("control")?;
-    clients.set_nonblocking(true)?;
-    let mut server = Server { poll: Poll::new()?, sockets: Slab::new(), buffer: vec![0; 64 << 10] };
-    server.poll.add(&clients, CLIENTS, false)?;
+    listener.set_nonblocking(true)?;
+    let (mut poll, mut clients, mut buffer) = (Poll::new()?, Slab::new(), vec![0; 64 << 10]);
+    poll.add(&listener, CLIENTS, false)?;
     let (mut control, _) = control.accept()?;
-    server.poll.add(&control, CONTROL, false)?;
+    poll.add(&control, CONTROL, false)?;
     loop {
-        let ready: Vec<u64> = server.poll.wait(None)?.collect();
+        let ready: Vec<u64> = poll.wait(None)?.collect();
         for token in ready {
             match token {
-                CLIENTS => server.accept(&clients)?,
-                CONTROL => server.send_to_all(&mut control)?,
-                token => server.read(token as usize),
+                CLIENTS => {
+                    while let Some(socket) = accept(&listener)? {
+                        let place = clients.vacant_entry();
+                        poll.add(&socket, place.key() as u64, false)?;
+                        place.insert(open(socket)?);
+                    }
+                }
+                CONTROL => {
+                    let frames = frames(&mut control)?;
+                    clients.retain(|_, client: &mut C| client.send(&frames));
+                }
+                token => {
+                    let place = token as usize;
+                    if clients.get_mut(place).is_some_and(|client| !client.read(&mut buffer)) {
+                        clients.remove(place);
+                    }
+                }
             }
         }
     }
 }
 
-impl Server {
-    fn accept(&mut self, listener: &TcpListener) -> io::Result<()> {
-        while let Some(socket) = accept(listener)? {
-            let place = self.sockets.vacant_entry();
-            self.poll.add(&socket, place.key() as u64, false)?;
-            place.insert(socket);
-        }
-        Ok(())
-    }
-
-    /// Answers a handshake; takes no notice of anything else that a client says.
-    fn read(&mut self, place: usize) {
-        let Some(socket) = self.sockets.get_mut(place) else { return };
-        let is_open = match socket.read(&mut self.buffer) {
-            Ok(0) | Err(_) => false,
-            Ok(read) => match key(&self.buffer[..read]) {
-                Some(key) => send(socket, &welcome(key)),
-                None => true,
-            },
-        };
-        if !is_open {
-            self.sockets.remove(place);
-        }
-    }
-
-    fn send_to_all(&mut self, control: &mut TcpStream) -> io::Result<()> {
-        let frames = frames(control)?;
-        self.sockets.retain(|_, socket| send(socket, &frames));
-        Ok(())
-    }
-}
-
 /// Reads contents, and returns a frame for each of them.
-pub fn frames(control: &mut TcpStream) -> io::Result<Vec<u8>> {
+fn frames(control: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut frames = Vec::new();
     for _ in 0..read_number(control)? {
         let mut content = vec![0; read_number(control)?];

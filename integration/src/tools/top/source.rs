@@ -3,13 +3,17 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 
 use crate::cli::TopArgs;
+<<<<<<< HEAD
 use crate::remote::{ServerUrl, api_key, causes, first_answer, operators, sentence};
+=======
+use crate::remote::{ServerUrl, causes, sentence};
+>>>>>>> main
 
 /// How long an answer may take: a publisher waits 3 s for the others.
 const ANSWER_LIMIT: Duration = Duration::from_secs(8);
@@ -71,11 +75,16 @@ impl Source {
     /// # Errors
     /// If one of them cannot be used.
     pub fn new(args: &TopArgs) -> anyhow::Result<Self> {
+<<<<<<< HEAD
         let key = api_key(args.key_file.as_deref())?;
         let urls = operators(args.url.as_ref());
+=======
+        let key = args.caller.authorization()?;
+        let by_default = || BY_DEFAULT.iter().filter_map(|url| url.parse().ok()).collect();
+        let urls: Vec<_> = args.url.clone().map_or_else(by_default, |url| vec![url]);
+>>>>>>> main
         let first = urls.first().context("no URL")?;
-        let client = first.client(args.ca.as_deref()).map_err(|error| anyhow!("{error}"))?;
-        let client = client.timeout(ANSWER_LIMIT).build().context("cannot use TLS")?;
+        let client = args.caller.client(first, ANSWER_LIMIT)?;
         Ok(Self { urls, client, key })
     }
 
