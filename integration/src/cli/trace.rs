@@ -17,24 +17,12 @@ pub struct TraceArgs {
     /// The connection that may have got it, as its greeting has it
     #[arg(long, value_name = "WORKER/CONNECTION", value_parser = connection)]
     pub connection: Option<Address>,
-<<<<<<< HEAD
     /// The listener for operators of a publisher [default: the first that answers of
     /// http://127.0.0.1:4247 and http://127.0.0.1:4246, which are those of a publisher and of up]
     #[arg(long, value_name = "URL")]
     pub url: Option<ServerUrl>,
-    /// File with the API key
-    #[arg(long, value_name = "FILE")]
-    pub key_file: Option<PathBuf>,
-    /// File with the authorities (PEM) to trust instead of those of the system
-    #[arg(long, value_name = "FILE")]
-    pub ca: Option<PathBuf>,
-=======
-    /// The listener for operators of a publisher
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4247")]
-    pub url: ServerUrl,
     #[command(flatten)]
     pub caller: CallerArgs,
->>>>>>> main
     /// Print the answer as JSON
     #[arg(long)]
     pub json: bool,

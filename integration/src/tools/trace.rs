@@ -4,24 +4,15 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-<<<<<<< HEAD
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 
 use crate::cli::TraceArgs;
 use crate::remote::{
-    AskError, ServerUrl, answer, api_key, first_answer, operators, print_answer, printable,
+    AskError, ServerUrl, answer, first_answer, operators, print_answer, printable,
 };
-=======
-use reqwest::RequestBuilder;
-use reqwest::header::AUTHORIZATION;
-use serde_json::Value;
-
-use crate::cli::TraceArgs;
-use crate::remote::{AskError, answer, print_answer, printable};
->>>>>>> main
 
 /// How long an answer may take: a publisher asks its cluster twice.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -32,11 +23,10 @@ const STRANGE: &str = "is not a trace: is this the operators' listener of a publ
 /// Asks, and prints the answer. The exit code is 1 if there is none, and 2 if an argument is wrong.
 pub fn run(args: &TraceArgs) -> ExitCode {
     print_answer(|runtime| {
-        let key = api_key(args.key_file.as_deref())?;
+        let key = args.caller.authorization()?;
         let urls = operators(args.url.as_ref());
         let first = urls.first().context("no URL")?;
-        let client = first.client(args.ca.as_deref()).map_err(|error| anyhow!("{error}"))?;
-        let client = client.timeout(ANSWER_LIMIT).build().context("cannot use TLS")?;
+        let client = args.caller.client(first, ANSWER_LIMIT)?;
         let ask = async |url| {
             let answer = trace(request(&client, url, key.as_ref(), args), url, args).await;
             answer.map_err(|error| (error.to_string(), error.is_elsewhere()))
@@ -46,30 +36,19 @@ pub fn run(args: &TraceArgs) -> ExitCode {
     })
 }
 
-<<<<<<< HEAD
 fn request(
     client: &Client,
     url: &ServerUrl,
     key: Option<&HeaderValue>,
     args: &TraceArgs,
 ) -> RequestBuilder {
-=======
-fn request(args: &TraceArgs) -> anyhow::Result<RequestBuilder> {
-    let key = args.caller.authorization()?;
->>>>>>> main
     let at = args.connection.map(|at| (at.worker.to_string(), at.connection.to_string()));
     let mut query = vec![("position", &*args.position)];
     if let Some((worker, connection)) = &at {
         query.extend([("worker", &**worker), ("connection", connection)]);
     }
-<<<<<<< HEAD
     let request = client.get(url.at("trace", query));
     match key {
-=======
-    let client = args.caller.client(&args.url, ANSWER_LIMIT)?;
-    let request = client.get(args.url.at("trace", query));
-    Ok(match key {
->>>>>>> main
         Some(key) => request.header(AUTHORIZATION, key),
         None => request,
     }

@@ -9,11 +9,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 
 use crate::cli::TopArgs;
-<<<<<<< HEAD
-use crate::remote::{ServerUrl, api_key, causes, first_answer, operators, sentence};
-=======
-use crate::remote::{ServerUrl, causes, sentence};
->>>>>>> main
+use crate::remote::{ServerUrl, causes, first_answer, operators, sentence};
 
 /// How long an answer may take: a publisher waits 3 s for the others.
 const ANSWER_LIMIT: Duration = Duration::from_secs(8);
@@ -75,14 +71,8 @@ impl Source {
     /// # Errors
     /// If one of them cannot be used.
     pub fn new(args: &TopArgs) -> anyhow::Result<Self> {
-<<<<<<< HEAD
-        let key = api_key(args.key_file.as_deref())?;
-        let urls = operators(args.url.as_ref());
-=======
         let key = args.caller.authorization()?;
-        let by_default = || BY_DEFAULT.iter().filter_map(|url| url.parse().ok()).collect();
-        let urls: Vec<_> = args.url.clone().map_or_else(by_default, |url| vec![url]);
->>>>>>> main
+        let urls = operators(args.url.as_ref());
         let first = urls.first().context("no URL")?;
         let client = args.caller.client(first, ANSWER_LIMIT)?;
         Ok(Self { urls, client, key })
