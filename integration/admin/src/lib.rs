@@ -15,6 +15,7 @@ mod health;
 mod origin;
 mod process;
 mod scrape;
+mod seats;
 mod server;
 mod sessions;
 

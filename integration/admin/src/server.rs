@@ -7,14 +7,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::HttpService;
 use actix_http::error::DispatchError;
+use actix_http::{HttpService, Request};
 use actix_server::Server;
 use actix_service::{
     IntoServiceFactory as _, Service as _, ServiceFactoryExt as _, apply_fn_factory, fn_service,
     map_config,
 };
-use actix_web::dev::AppConfig;
+use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{App, HttpRequest, HttpResponse, web};
@@ -112,24 +112,36 @@ pub async fn serve(
         let app = app.default_service(web::to(answer)).into_factory();
         app.map_err(|error: actix_web::Error| error.error_response())
     };
-    let entrance = Entrance::new();
+    let entrance = Entrance::default();
     // The same as `actix_web::HttpServer`, except for the share of each address, and for TLS, whose certificates
     // may change.
     let service = move || {
         let handshakes = Handshakes::new(MAX_CONNECTIONS);
         let (app, tls, entrance) = (app(), tls.clone(), entrance.clone());
+        let turns = entrance.clone();
+        let app = map_config(app, |()| AppConfig::default());
+        let app = apply_fn_factory(app, move |request: Request, app| {
+            let turn = request.peer_addr().map(|from| turns.begin(from));
+            let answering = app.call(request);
+            async move {
+                let answered: Result<ServiceResponse<_>, _> = answering.await;
+                if let (Ok(response), Some(turn)) = (&answered, turn)
+                    && response.status() == StatusCode::SWITCHING_PROTOCOLS
+                {
+                    turn.keep();
+                }
+                answered
+            }
+        });
         let http = HttpService::build()
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEAD_LIMIT)
             .client_disconnect_timeout(HEAD_LIMIT)
-            .h1(map_config(app, |()| AppConfig::default()));
+            .h1(app);
         let seated = apply_fn_factory(http, |(stream, peer, seat): Connection, http| {
             let answering = http.call((stream, peer));
-            async move {
-                let answered = answering.await;
-                drop(seat);
-                answered
-            }
+            // What gives way to another connection ends without a word.
+            async move { seat.during(answering).await.unwrap_or(Ok(())) }
         });
         let admit = move |tcp| admit(tcp, entrance.clone(), tls.clone(), handshakes.clone());
         fn_service(admit).and_then(seated)
@@ -174,14 +186,15 @@ async fn admit(
     handshakes: Rc<Handshakes>,
 ) -> Result<Connection, DispatchError> {
     let peer = tcp.peer_addr().map_err(DispatchError::Io)?;
-    let seat = entrance.admit(peer.ip()).map_err(|crowded| {
+    let seat = entrance.admit(peer).map_err(|crowded| {
         debug!(%peer, %crowded, "closed a connection to the listener for operators");
         DispatchError::Io(crowded)
     })?;
     // If this fails, a page that does not read keeps its connection for longer.
     let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(UNREAD_LIMIT));
     let Some(tls) = tls else { return Ok((tcp.into(), Some(peer), seat)) };
-    match timeout(HEAD_LIMIT, tls::accept(tcp, peer.ip(), &tls, &handshakes)).await {
+    let accepting = timeout(HEAD_LIMIT, tls::accept(tcp, peer.ip(), &tls, &handshakes));
+    match seat.during(accepting).await.ok_or(DispatchError::DisconnectTimeout)? {
         Ok(Ok(stream)) => Ok((stream, Some(peer), seat)),
         Ok(Err(no_stream)) => {
             debug!(%peer, error = %no_stream, "no TLS with an operator");
