@@ -38,6 +38,11 @@ fn refusals() -> Vec<String> {
     rows.map(sentence).collect()
 }
 
+/// A command that waits until a line was printed.
+fn until(line: &str) -> String {
+    format!("until grep -q '^{line}' ../printed; do sleep 0.1; done\n")
+}
+
 /// What the whole guide has printed, and the logs of its processes.
 struct Walk {
     printed: String,
@@ -54,11 +59,13 @@ fn walk() -> Walk {
     for (number, commands) in steps().into_iter().filter(|(number, _)| *number != LEFT_OUT) {
         // Everybody of step 8 is refused.
         let fails = if number == 8 { "set +e" } else { "set -e" };
+        // Who reads the guide sees when the listener is there, and when it has printed everything.
+        let commands = match number {
+            5 => commands + &until("event: sync"),
+            6 => commands.replace("kill %curl", &(until("data: again") + "kill %curl")),
+            _ => commands,
+        };
         script += &format!("echo '== step {number}'\n{fails}\n{commands}\n");
-        if number == 5 {
-            // Who reads the guide sees when the listener is there.
-            script += "until grep -q '^event: sync' ../printed; do sleep 0.1; done\n";
-        }
     }
     script += "echo '== the end'\n";
     let binary = Path::new(env!("CARGO_BIN_EXE_campanile"));
